@@ -1,0 +1,43 @@
+//! Who asks. Decided once at the door (invariant I7) and carried by everything below it.
+
+use std::fmt;
+use std::sync::Arc;
+
+/// Names a tenant. Cheap to clone.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct TenantId(Arc<str>);
+
+impl TenantId {
+    /// A tenant called `name`.
+    #[must_use]
+    pub fn new(name: &str) -> Self {
+        Self(Arc::from(name))
+    }
+
+    /// The name as text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for TenantId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// The authenticated origin of a request.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Caller {
+    /// The tenant whose limits, grants and caches apply.
+    pub tenant: TenantId,
+}
+
+impl Caller {
+    /// The person at this machine's command line: a caller like any other, with limits of its own.
+    #[must_use]
+    pub fn local() -> Self {
+        Self { tenant: TenantId::new("local") }
+    }
+}

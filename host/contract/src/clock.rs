@@ -1,0 +1,9 @@
+//! Time as it is given to those who must not take it themselves (invariant I3).
+
+use std::time::Duration;
+
+/// A monotonic clock.
+pub trait Clock: Send + Sync {
+    /// Time since some fixed moment; never goes back.
+    fn now(&self) -> Duration;
+}

@@ -1,0 +1,143 @@
+//! How a guest call ended when it did not end well.
+
+use std::fmt;
+use std::time::Duration;
+
+/// A place on the road of a request where plugins run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Stage {
+    /// Instantiation and `lifecycle.init`.
+    Init,
+    /// Before the model sees the messages.
+    Prompt,
+    /// As the model's text streams out.
+    Text,
+    /// A tool the model called.
+    Tool,
+}
+
+impl Stage {
+    /// The name used in messages, metrics and manifests.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Init => "init",
+            Self::Prompt => "prompt",
+            Self::Text => "text",
+            Self::Tool => "tool",
+        }
+    }
+}
+
+impl fmt::Display for Stage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// Why a guest call ended badly, with the limit it met and what it had used.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum FaultCause {
+    /// All fuel was used.
+    OutOfFuel {
+        /// Fuel granted for the call.
+        limit: u64,
+    },
+    /// A memory, table or instance limit stopped a growth.
+    OutOfMemory {
+        /// The limit, in bytes.
+        limit_bytes: u64,
+        /// What the guest asked to have in all, in bytes.
+        asked_bytes: u64,
+    },
+    /// The wall-clock deadline passed.
+    TimedOut {
+        /// The time granted.
+        limit: Duration,
+        /// The time taken until the guest was stopped.
+        took: Duration,
+    },
+    /// The guest recursed too deeply.
+    StackOverflow {
+        /// Stack granted, in bytes.
+        limit_bytes: u64,
+    },
+    /// The guest returned or passed more data than allowed.
+    OutputTooLarge {
+        /// The limit, in bytes.
+        limit_bytes: u64,
+    },
+    /// The guest trapped, or panicked: `message` carries the logged panic where there is one.
+    Trapped {
+        /// What happened.
+        message: String,
+    },
+    /// The component needs something that was not granted, or is not a component this host can run.
+    Refused {
+        /// What was asked for, and the remedy.
+        message: String,
+    },
+    /// The plugin itself answered with an error.
+    Failed {
+        /// The plugin's own words.
+        message: String,
+    },
+}
+
+impl FaultCause {
+    /// The stable code that programs compare.
+    #[must_use]
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::OutOfFuel { .. } => "plugin_out_of_fuel",
+            Self::OutOfMemory { .. } => "plugin_out_of_memory",
+            Self::TimedOut { .. } => "plugin_timed_out",
+            Self::StackOverflow { .. } => "plugin_stack_overflow",
+            Self::OutputTooLarge { .. } => "plugin_output_too_large",
+            Self::Trapped { .. } => "plugin_trapped",
+            Self::Refused { .. } => "plugin_refused",
+            Self::Failed { .. } => "plugin_failed",
+        }
+    }
+}
+
+impl fmt::Display for FaultCause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::OutOfFuel { limit } => {
+                write!(f, "used all its fuel ({limit}); raise --fuel if the work is legitimate")
+            }
+            Self::OutOfMemory { limit_bytes, asked_bytes } => write!(
+                f,
+                "asked for {asked_bytes} bytes of memory where {limit_bytes} are allowed; raise --plugin-memory if the work is legitimate"
+            ),
+            Self::TimedOut { limit, took } => write!(
+                f,
+                "ran {} ms where {} ms are allowed; raise --plugin-timeout if the work is legitimate",
+                took.as_millis(),
+                limit.as_millis()
+            ),
+            Self::StackOverflow { limit_bytes } => write!(f, "recursed past its stack of {limit_bytes} bytes"),
+            Self::OutputTooLarge { limit_bytes } => write!(f, "returned more than the {limit_bytes} bytes allowed"),
+            Self::Trapped { message } => write!(f, "trapped: {message}"),
+            Self::Refused { message } => write!(f, "was refused: {message}"),
+            Self::Failed { message } => write!(f, "answered with an error: {message}"),
+        }
+    }
+}
+
+/// A guest call that ended badly: which plugin, at which stage, why, and what it used.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("plugin \"{plugin}\" at stage \"{stage}\" {cause} (fuel used {fuel}, peak memory {memory_peak_bytes} bytes)")]
+pub struct Fault {
+    /// The plugin's name.
+    pub plugin: String,
+    /// The stage.
+    pub stage: Stage,
+    /// Why.
+    pub cause: FaultCause,
+    /// Fuel the call used.
+    pub fuel: u64,
+    /// The most linear memory the instance had, in bytes.
+    pub memory_peak_bytes: u64,
+}

@@ -1,0 +1,37 @@
+//! What the crates of Firebox share: the traits, ids, limits and errors that let models, sandbox and engine
+//! stay strangers to each other.
+//!
+//! Invariant I1: this crate depends on nothing heavier than `thiserror`. Invariant I5: nothing in it derives
+//! `Serialize`; wire formats belong to the doors.
+
+pub mod caller;
+pub mod chat;
+pub mod clock;
+pub mod error;
+pub mod fault;
+pub mod generation;
+pub mod hook;
+pub mod limits;
+pub mod model;
+pub mod sampling;
+
+use std::future::Future;
+use std::pin::Pin;
+
+pub use caller::{Caller, TenantId};
+pub use chat::{Chat, Message, Role, ToolCall, ToolDefinition, ToolEffects};
+pub use clock::Clock;
+pub use error::{Error, ErrorKind};
+pub use fault::{Fault, FaultCause, Stage};
+pub use generation::{Event, Finish, FinishReason, GenerationRequest, Prompt, Timing, Usage};
+pub use hook::{
+    HookSource, Hooks, LogLine, PluginUse, PromptHook, PromptVerdict, RequestInfo, TextHook, TextVerdict, ToolHook,
+    ToolOutcome,
+};
+pub use model::{
+    Encoder, Encoding, LanguageModel, Logits, ModelInfo, SequenceId, Span, TextCodec, TextDecoder, TokenId,
+};
+pub use sampling::{Sampling, SamplingOverrides};
+
+/// A boxed future, so that the traits here stay object-safe without an async runtime below them.
+pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;

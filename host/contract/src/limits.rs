@@ -1,0 +1,176 @@
+//! Every number that bounds something, with its unit (invariant I6). Relations between them are proved below.
+
+use std::time::Duration;
+
+const KIB: usize = 1024;
+const MIB: usize = 1024 * KIB;
+const GIB: u64 = 1024 * MIB as u64;
+
+// ---- Requests -------------------------------------------------------------------------------------------------
+
+/// Bytes of a prompt, system text or piped standard input.
+pub const PROMPT_BYTES_MAX: usize = 8 * MIB;
+/// Messages of one conversation.
+pub const MESSAGES_MAX: usize = 1_024;
+/// Tokens of an answer when nobody says otherwise.
+pub const ANSWER_TOKENS_DEFAULT: usize = 512;
+/// Tokens of an answer at most.
+pub const ANSWER_TOKENS_MAX: usize = 32_768;
+/// Stop strings of one request.
+pub const STOP_STRINGS_MAX: usize = 20;
+/// Bytes of one stop string.
+pub const STOP_STRING_BYTES_MAX: usize = 400;
+/// Highest temperature.
+pub const TEMPERATURE_MAX: f32 = 5.0;
+
+// ---- Engine ---------------------------------------------------------------------------------------------------
+
+/// Requests admitted to one model at a time; also the capacity of its inbox, so that the inbox cannot overflow.
+pub const IN_FLIGHT_MAX: usize = 64;
+/// Events that wait for one reader before its own sequence rests.
+pub const EVENTS_BUFFERED_MAX: usize = 64;
+/// Tokens of one prefill chunk.
+pub const PREFILL_CHUNK_TOKENS: usize = 512;
+/// Tokens of a sequence's cache when the checkpoint allows more and nobody asks for it.
+pub const CONTEXT_TOKENS_DEFAULT: usize = 8_192;
+
+// ---- Tool calls -----------------------------------------------------------------------------------------------
+
+/// Rounds of tool calls in one request.
+pub const TOOL_ROUNDS_DEFAULT: usize = 5;
+/// Calls in one round.
+pub const TOOL_CALLS_PER_ROUND_MAX: usize = 16;
+/// Bytes of one call's arguments.
+pub const TOOL_ARGUMENTS_BYTES_MAX: usize = MIB;
+/// Bytes of one result as the model sees it; the rest is cut, and the model is told.
+pub const TOOL_RESULT_BYTES_MAX: usize = 64 * KIB;
+/// Tools offered to a model at once.
+pub const TOOLS_MAX: usize = 256;
+
+// ---- Plugins --------------------------------------------------------------------------------------------------
+
+/// Fuel of one guest call (about 10 million per millisecond of straight code).
+pub const PLUGIN_FUEL_DEFAULT: u64 = 200_000_000;
+/// Fuel of one guest call at most.
+pub const PLUGIN_FUEL_MAX: u64 = 1_000_000_000_000;
+/// Bytes of linear memory of one instance, all its memories together.
+pub const PLUGIN_MEMORY_BYTES_DEFAULT: usize = 32 * MIB;
+/// Bytes of linear memory of one instance at most; also the size of a slot in the pool.
+pub const PLUGIN_MEMORY_BYTES_MAX: usize = 512 * MIB;
+/// Wall-clock time of one guest call, host calls included.
+pub const PLUGIN_TIMEOUT_DEFAULT: Duration = Duration::from_secs(1);
+/// Wall-clock time of one guest call at most.
+pub const PLUGIN_TIMEOUT_MAX: Duration = Duration::from_secs(600);
+/// A guest is stopped at most this long after its deadline.
+pub const PLUGIN_TIMEOUT_SLACK: Duration = Duration::from_millis(100);
+/// Wasm stack of a guest, in bytes.
+pub const PLUGIN_STACK_BYTES: usize = 512 * KIB;
+/// Native stack of a guest call, in bytes; what exceeds the wasm stack is for host functions.
+pub const PLUGIN_ASYNC_STACK_BYTES: usize = MIB;
+/// Bytes copied between host and guest in one call, results included.
+pub const PLUGIN_OUTPUT_BYTES_MAX: usize = 8 * MIB;
+/// Core instances in one component.
+pub const PLUGIN_INSTANCES_MAX: usize = 32;
+/// Linear memories in one component.
+pub const PLUGIN_MEMORIES_MAX: usize = 8;
+/// Tables in one component.
+pub const PLUGIN_TABLES_MAX: usize = 32;
+/// Elements of one table.
+pub const PLUGIN_TABLE_ELEMENTS_MAX: usize = 20_000;
+/// Component instances alive at once, all requests together.
+pub const PLUGIN_POOL_INSTANCES: usize = 256;
+/// Bytes of a component file.
+pub const PLUGIN_COMPONENT_BYTES_MAX: u64 = 64 * MIB as u64;
+/// Bytes of one logged line.
+pub const PLUGIN_LOG_LINE_BYTES_MAX: usize = 4 * KIB;
+/// Logged lines kept per request between two readings; later ones are counted, not kept.
+pub const PLUGIN_LOG_LINES_MAX: usize = 256;
+/// Plugins in one chain.
+pub const PLUGINS_PER_REQUEST_MAX: usize = 32;
+/// Period of the clock that interrupts guests.
+pub const EPOCH_TICK: Duration = Duration::from_millis(1);
+/// Bytes of a plugin's configuration.
+pub const PLUGIN_CONFIG_BYTES_MAX: usize = 64 * KIB;
+/// Bytes of a plugin's name.
+pub const PLUGIN_NAME_BYTES_MAX: usize = 64;
+/// Bytes of a tool's name.
+pub const TOOL_NAME_BYTES_MAX: usize = 128;
+/// Time a request waits for free instances before it is refused.
+pub const PLUGIN_POOL_WAIT: Duration = Duration::from_secs(5);
+/// Resource handles of one instance.
+pub const PLUGIN_HANDLES_MAX: usize = 1_000;
+/// Random bytes a guest gets from one call.
+pub const PLUGIN_RANDOM_BYTES_MAX: u64 = 64 * KIB as u64;
+/// Bytes of a compiled component in the cache.
+pub const PLUGIN_ARTIFACT_BYTES_MAX: u64 = 8 * PLUGIN_COMPONENT_BYTES_MAX;
+/// Compiled components kept in the cache; the oldest go first.
+pub const PLUGIN_ARTIFACTS_MAX: usize = 256;
+/// Ticks without a running guest after which the clock that interrupts guests sleeps.
+pub const EPOCH_IDLE_TICKS: u32 = 100;
+
+// ---- Checkpoints ----------------------------------------------------------------------------------------------
+
+/// Bytes of a safetensors header (the format's own limit).
+pub const SAFETENSORS_HEADER_BYTES_MAX: usize = 100 * 1_000 * 1_000;
+/// Bytes of `config.json`, `generation_config.json` or an index.
+pub const CONFIG_JSON_BYTES_MAX: u64 = 16 * MIB as u64;
+/// Bytes of `tokenizer.json`.
+pub const TOKENIZER_JSON_BYTES_MAX: u64 = 256 * MIB as u64;
+/// Bytes of a chat template.
+pub const CHAT_TEMPLATE_BYTES_MAX: usize = MIB;
+/// Steps a chat template may take per rendering.
+pub const CHAT_TEMPLATE_FUEL: u64 = 20_000_000;
+/// Bytes a chat template may render.
+pub const CHAT_TEMPLATE_OUTPUT_BYTES_MAX: usize = 4 * PROMPT_BYTES_MAX;
+/// Files of a sharded checkpoint.
+pub const SHARDS_MAX: usize = 1_024;
+/// Layers of a model.
+pub const MODEL_LAYERS_MAX: usize = 1_024;
+/// Width of a layer: hidden or intermediate size of a model.
+pub const MODEL_HIDDEN_MAX: usize = 1 << 18;
+/// Attention heads of one layer.
+pub const MODEL_HEADS_MAX: usize = 1_024;
+/// Elements of one attention head.
+pub const MODEL_HEAD_DIM_MAX: usize = 1_024;
+/// Token ids of a vocabulary.
+pub const MODEL_VOCABULARY_MAX: usize = 1 << 22;
+/// Tokens of a context, whatever a config claims.
+pub const CONTEXT_TOKENS_MAX: usize = 1 << 24;
+/// Bytes of keys and values of all sequences of one model together, when nobody says otherwise.
+pub const KV_CACHE_BYTES_DEFAULT: u64 = 4 * GIB;
+/// Bytes of one tensor on a device.
+pub const TENSOR_BYTES_MAX: u64 = 4 * GIB;
+
+// ---- Devices --------------------------------------------------------------------------------------------------
+
+/// Time a child process has to prove that an adapter works.
+pub const DEVICE_TEST_TIMEOUT: Duration = Duration::from_secs(60);
+/// Bytes kept of what that process prints, per stream.
+pub const DEVICE_TEST_OUTPUT_BYTES_MAX: u64 = 64 * KIB as u64;
+
+// ---- Embedding ------------------------------------------------------------------------------------------------
+
+/// Texts sorted by length together; bounds the memory of `embed` whatever the size of the input.
+pub const EMBED_WINDOW_TEXTS: usize = 2_048;
+/// Texts of one forward pass when nobody says otherwise.
+pub const EMBED_BATCH_DEFAULT: usize = 32;
+/// Bytes of one line of input.
+pub const EMBED_LINE_BYTES_MAX: usize = 8 * MIB;
+/// Bytes of text after which a window is full, however few its texts are.
+pub const EMBED_WINDOW_BYTES_MAX: usize = 64 * MIB;
+/// Texts of one forward pass at most.
+pub const EMBED_BATCH_MAX: usize = 1_024;
+/// Bytes of one Parquet row group, which is held in memory until it is full.
+pub const EMBED_ROW_GROUP_BYTES: usize = 64 * MIB;
+/// Time an interrupted run has to end by itself before it is cut off.
+pub const EMBED_INTERRUPT_GRACE: Duration = Duration::from_secs(2);
+
+const _: () = assert!(PLUGIN_STACK_BYTES < PLUGIN_ASYNC_STACK_BYTES, "host functions need stack too");
+const _: () = assert!(PLUGIN_MEMORY_BYTES_DEFAULT <= PLUGIN_MEMORY_BYTES_MAX);
+const _: () = assert!(PLUGIN_FUEL_DEFAULT <= PLUGIN_FUEL_MAX);
+const _: () = assert!(
+    PLUGINS_PER_REQUEST_MAX * PLUGIN_MEMORIES_MAX <= PLUGIN_POOL_INSTANCES,
+    "the longest chain must fit into an empty pool"
+);
+const _: () = assert!(TOOL_RESULT_BYTES_MAX <= PLUGIN_OUTPUT_BYTES_MAX);
+const _: () = assert!(PREFILL_CHUNK_TOKENS <= CONTEXT_TOKENS_DEFAULT);

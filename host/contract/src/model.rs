@@ -1,0 +1,136 @@
+//! What a model is to the engine: token ids in, logits out. Text exists only on the other side of a codec.
+
+use crate::chat::Chat;
+use crate::error::Error;
+use crate::sampling::SamplingOverrides;
+
+/// A token of a model's vocabulary.
+pub type TokenId = u32;
+
+/// Names one sequence (one request's cache) inside a model.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct SequenceId(pub u64);
+
+/// One row of unnormalised scores, `[vocabulary]`.
+pub type Logits = Vec<f32>;
+
+/// What a loaded model is.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ModelInfo {
+    /// The name it is asked for by.
+    pub name: String,
+    /// The architecture as the checkpoint's config names it.
+    pub architecture: String,
+    /// Number of weights.
+    pub parameters: u64,
+    /// Tokens a sequence may have in all, prompt and answer.
+    pub context_tokens: usize,
+    /// Number of token ids.
+    pub vocabulary: usize,
+    /// The device it runs on, for people.
+    pub device: String,
+    /// The type it computes in: `f32` or `f16`.
+    pub dtype: &'static str,
+    /// Bytes of weights on the device.
+    pub weights_bytes: u64,
+}
+
+/// Tokens to append to one sequence in one forward pass.
+#[derive(Debug, Clone, Copy)]
+pub struct Span<'a> {
+    /// The sequence; a new id starts an empty one.
+    pub sequence: SequenceId,
+    /// At least one token; they follow what the sequence already holds.
+    pub tokens: &'a [TokenId],
+    /// Whether the logits after the last token are wanted; a prefill chunk that is not the last has no use for them.
+    pub wants_logits: bool,
+}
+
+/// A loaded decoder. Object-safe; burn ends here. Lives on one thread.
+pub trait LanguageModel: Send {
+    /// What it is.
+    fn info(&self) -> &ModelInfo;
+
+    /// Appends each span to its sequence and returns, in order, the logits `[vocabulary]` after its last token
+    /// where they were wanted.
+    ///
+    /// # Errors
+    /// `Error::Refused` when a sequence would pass the context or the cache budget; `Error::Model` when the device
+    /// failed. After an error the spans' sequences must be released.
+    fn forward(&mut self, batch: &[Span<'_>]) -> Result<Vec<Option<Logits>>, Error>;
+
+    /// Frees a sequence's cache. Unknown ids are ignored.
+    fn release(&mut self, sequence: SequenceId);
+}
+
+/// Text to tokens and back, by the checkpoint's own tokenizer, template and generation config.
+pub trait TextCodec: Send + Sync {
+    /// Renders the checkpoint's chat template with the generation prompt and tokenizes the result.
+    ///
+    /// # Errors
+    /// `Error::Model` when the checkpoint has no template or the template fails or runs out of its fuel.
+    fn encode_chat(&self, chat: Chat<'_>) -> Result<Vec<TokenId>, Error>;
+
+    /// Tokenizes bare text, with the special tokens the tokenizer itself adds.
+    ///
+    /// # Errors
+    /// `Error::Model` when the tokenizer fails.
+    fn encode_text(&self, text: &str) -> Result<Vec<TokenId>, Error>;
+
+    /// A fresh incremental decoder.
+    fn decoder(&self) -> Box<dyn TextDecoder>;
+
+    /// Whether this token ends an answer, by tokenizer and generation config.
+    fn is_end(&self, token: TokenId) -> bool;
+
+    /// The checkpoint's own sampling defaults (`generation_config.json`).
+    fn defaults(&self) -> &SamplingOverrides;
+
+    /// The source of the chat template, from which the tool-call format is told.
+    fn chat_template(&self) -> Option<&str>;
+}
+
+/// Turns tokens into text as they come. Never yields half a character.
+pub trait TextDecoder: Send {
+    /// The text this token completes; may be empty.
+    ///
+    /// # Errors
+    /// `Error::Model` when the tokenizer fails.
+    fn push(&mut self, token: TokenId) -> Result<String, Error>;
+
+    /// What was held back; bytes that never became a character appear as U+FFFD.
+    ///
+    /// # Errors
+    /// `Error::Model` when the tokenizer fails.
+    fn finish(&mut self) -> Result<String, Error>;
+}
+
+/// One text's embedding.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Encoding {
+    /// The vector, `[dimensions]`.
+    pub embedding: Vec<f32>,
+    /// Tokens of the text after truncation, special tokens included.
+    pub tokens: usize,
+}
+
+/// A loaded text encoder.
+pub trait Encoder: Send {
+    /// What it is.
+    fn info(&self) -> &ModelInfo;
+
+    /// Length of each embedding.
+    fn dimensions(&self) -> usize;
+
+    /// Number of tokens of `text`, special tokens included, before truncation; used to sort batches by length.
+    ///
+    /// # Errors
+    /// `Error::Model` when the tokenizer fails.
+    fn count_tokens(&self, text: &str) -> Result<usize, Error>;
+
+    /// Embeds a padded batch. Texts longer than `max_tokens` (or the model's own limit, if less) are truncated.
+    ///
+    /// # Errors
+    /// `Error::Model` when the tokenizer or the device failed.
+    fn encode(&mut self, texts: &[&str], max_tokens: Option<usize>, normalize: bool) -> Result<Vec<Encoding>, Error>;
+}

@@ -1,0 +1,154 @@
+//! How the next token is chosen. Values are checked once, here; everything below trusts a `Sampling`.
+
+use crate::error::Error;
+use crate::limits;
+
+/// Checked sampling parameters.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Sampling {
+    /// 0 is greedy; otherwise logits are divided by it.
+    pub temperature: f32,
+    /// Keep the k most likely tokens; 0 keeps all.
+    pub top_k: usize,
+    /// Keep the smallest set whose probability reaches this; 1 keeps all.
+    pub top_p: f32,
+    /// Drop tokens less likely than this times the most likely one; 0 drops none.
+    pub min_p: f32,
+    /// Divides positive and multiplies negative logits of seen tokens (Keskar et al. 2019, as in Hugging Face); 1 is off.
+    pub repetition_penalty: f32,
+    /// Subtracted once from logits of tokens the answer already has; 0 is off.
+    pub presence_penalty: f32,
+    /// Subtracted per occurrence in the answer; 0 is off.
+    pub frequency_penalty: f32,
+    /// Seed of the random choice; the same seed, prompt, model and device give the same text.
+    pub seed: u64,
+    /// Most tokens of the answer; the prompt does not count.
+    pub max_tokens: usize,
+    /// The answer ends before any of these.
+    pub stop: Vec<String>,
+}
+
+/// Parameters someone set: the checkpoint's defaults, then the request's own, which win.
+#[derive(Debug, Clone, PartialEq, Default)]
+#[allow(missing_docs, reason = "each field is the optional form of the field of the same name in `Sampling`")]
+pub struct SamplingOverrides {
+    pub temperature: Option<f32>,
+    pub top_k: Option<usize>,
+    pub top_p: Option<f32>,
+    pub min_p: Option<f32>,
+    pub repetition_penalty: Option<f32>,
+    pub presence_penalty: Option<f32>,
+    pub frequency_penalty: Option<f32>,
+    pub seed: Option<u64>,
+    pub max_tokens: Option<usize>,
+    pub stop: Vec<String>,
+}
+
+impl SamplingOverrides {
+    /// These over `defaults`, checked. `fresh_seed` is used where nobody set one.
+    ///
+    /// # Errors
+    /// `Error::Usage` names the first value out of range.
+    pub fn resolve(&self, defaults: &Self, fresh_seed: u64) -> Result<Sampling, Error> {
+        let mut stop = self.stop.clone();
+        stop.extend(defaults.stop.iter().filter(|text| !self.stop.contains(text)).cloned());
+        let sampling = Sampling {
+            temperature: self.temperature.or(defaults.temperature).unwrap_or(1.0),
+            top_k: self.top_k.or(defaults.top_k).unwrap_or(0),
+            top_p: self.top_p.or(defaults.top_p).unwrap_or(1.0),
+            min_p: self.min_p.or(defaults.min_p).unwrap_or(0.0),
+            repetition_penalty: self.repetition_penalty.or(defaults.repetition_penalty).unwrap_or(1.0),
+            presence_penalty: self.presence_penalty.or(defaults.presence_penalty).unwrap_or(0.0),
+            frequency_penalty: self.frequency_penalty.or(defaults.frequency_penalty).unwrap_or(0.0),
+            seed: self.seed.or(defaults.seed).unwrap_or(fresh_seed),
+            max_tokens: self.max_tokens.or(defaults.max_tokens).unwrap_or(limits::ANSWER_TOKENS_DEFAULT),
+            stop,
+        };
+        sampling.check()?;
+        Ok(sampling)
+    }
+}
+
+impl Sampling {
+    fn check(&self) -> Result<(), Error> {
+        within("temperature", self.temperature, 0.0, limits::TEMPERATURE_MAX)?;
+        within("top-p", self.top_p, 0.0, 1.0)?;
+        within("min-p", self.min_p, 0.0, 1.0)?;
+        within("presence penalty", self.presence_penalty, -2.0, 2.0)?;
+        within("frequency penalty", self.frequency_penalty, -2.0, 2.0)?;
+        if self.repetition_penalty <= 0.0 || !self.repetition_penalty.is_finite() {
+            let value = self.repetition_penalty;
+            return Err(Error::Usage(format!(
+                "repetition penalty \"{value}\" is not a positive number; 1 turns it off"
+            )));
+        }
+        if self.top_p == 0.0 {
+            return Err(Error::Usage("top-p \"0\" keeps no token; use temperature 0 for greedy choice".to_owned()));
+        }
+        if self.max_tokens == 0 || self.max_tokens > limits::ANSWER_TOKENS_MAX {
+            return Err(Error::Usage(format!(
+                "max tokens \"{}\" is not between 1 and {}",
+                self.max_tokens,
+                limits::ANSWER_TOKENS_MAX
+            )));
+        }
+        self.check_stop()
+    }
+
+    fn check_stop(&self) -> Result<(), Error> {
+        if self.stop.len() > limits::STOP_STRINGS_MAX {
+            let count = self.stop.len();
+            return Err(Error::Usage(format!(
+                "{count} stop strings given, at most {} are allowed",
+                limits::STOP_STRINGS_MAX
+            )));
+        }
+        for text in &self.stop {
+            if text.is_empty() || text.len() > limits::STOP_STRING_BYTES_MAX {
+                return Err(Error::Usage(format!(
+                    "stop string \"{}\" is not between 1 and {} bytes long",
+                    text.chars().take(40).collect::<String>(),
+                    limits::STOP_STRING_BYTES_MAX
+                )));
+            }
+        }
+        Ok(())
+    }
+}
+
+fn within(name: &str, value: f32, low: f32, high: f32) -> Result<(), Error> {
+    if value.is_finite() && (low..=high).contains(&value) {
+        return Ok(());
+    }
+    Err(Error::Usage(format!("{name} \"{value}\" is not between {low} and {high}")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_request_wins_over_the_checkpoint() {
+        let ask = SamplingOverrides { temperature: Some(0.5), ..Default::default() };
+        let defaults = SamplingOverrides { temperature: Some(0.9), top_k: Some(20), ..Default::default() };
+        let sampling = ask.resolve(&defaults, 7).expect("in range");
+        assert_eq!((sampling.temperature, sampling.top_k, sampling.seed), (0.5, 20, 7));
+    }
+
+    #[test]
+    fn values_out_of_range_are_named() {
+        let bad: [(SamplingOverrides, &str); 7] = [
+            (SamplingOverrides { temperature: Some(-1.0), ..Default::default() }, "temperature \"-1\""),
+            (SamplingOverrides { temperature: Some(f32::NAN), ..Default::default() }, "temperature \"NaN\""),
+            (SamplingOverrides { top_p: Some(1.5), ..Default::default() }, "top-p \"1.5\""),
+            (SamplingOverrides { top_p: Some(0.0), ..Default::default() }, "top-p \"0\""),
+            (SamplingOverrides { repetition_penalty: Some(0.0), ..Default::default() }, "repetition penalty \"0\""),
+            (SamplingOverrides { max_tokens: Some(0), ..Default::default() }, "max tokens \"0\""),
+            (SamplingOverrides { stop: vec![String::new()], ..Default::default() }, "stop string \"\""),
+        ];
+        for (ask, expected) in bad {
+            let error = ask.resolve(&SamplingOverrides::default(), 0).expect_err(expected);
+            assert!(error.to_string().contains(expected), "{error} should contain {expected}");
+        }
+    }
+}

@@ -1,0 +1,161 @@
+//! One assistant turn as it is read: tokens to text, stop strings, tool calls, the text stage.
+
+use std::thread::Thread;
+use std::time::Duration;
+
+use firebox_contract::{Error, FinishReason, Hooks, TextDecoder, TextVerdict};
+use tokio::sync::mpsc;
+
+use crate::sequence::StepEvent;
+use crate::stop::StopMatcher;
+use crate::toolcall::{Piece, ToolCallParser};
+
+/// The reading end of a sequence. Dropping it cancels the sequence and frees its cache.
+pub(crate) struct Steps {
+    pub(crate) events: mpsc::Receiver<StepEvent>,
+    pub(crate) worker: Option<Thread>,
+}
+
+impl Steps {
+    async fn next(&mut self) -> Option<StepEvent> {
+        let event = self.events.recv().await;
+        self.wake();
+        event
+    }
+
+    fn wake(&self) {
+        if let Some(worker) = &self.worker {
+            worker.unpark();
+        }
+    }
+}
+
+impl Drop for Steps {
+    fn drop(&mut self) {
+        self.events.close();
+        self.wake();
+    }
+}
+
+/// Where an assistant turn stands.
+pub(crate) struct Round {
+    pub(crate) steps: Steps,
+    pub(crate) decoder: Box<dyn TextDecoder>,
+    pub(crate) stops: StopMatcher,
+    pub(crate) parser: Option<Box<dyn ToolCallParser>>,
+    pub(crate) transcript: Transcript,
+    pub(crate) clock: RoundClock,
+}
+
+/// What the model said in this turn, as it goes back into the conversation.
+#[derive(Default)]
+pub(crate) struct Transcript {
+    pub(crate) text: String,
+    pub(crate) calls: Vec<Piece>,
+}
+
+/// When things happened in this turn, as the worker's clock saw it.
+#[derive(Default, Clone, Copy)]
+pub(crate) struct RoundClock {
+    pub(crate) submitted: Duration,
+    pub(crate) first: Option<Duration>,
+    pub(crate) last: Duration,
+    pub(crate) tokens: usize,
+}
+
+/// What one step of reading gave.
+pub(crate) struct Read {
+    /// Text for the reader, after the text stage.
+    pub(crate) text: String,
+    /// The turn is over.
+    pub(crate) ended: Option<FinishReason>,
+}
+
+impl Round {
+    /// Reads one event of the sequence and takes its text through to the end of the text stage.
+    pub(crate) async fn read(&mut self, hooks: &mut dyn Hooks) -> Result<Read, Error> {
+        match self.steps.next().await {
+            Some(StepEvent::Token(token, at)) => {
+                self.clock.first.get_or_insert(at);
+                self.clock.last = at;
+                self.clock.tokens += 1;
+                let text = self.decoder.push(token)?;
+                self.pass(&text, hooks).await
+            }
+            Some(StepEvent::Finished(reason)) => self.close(reason, hooks).await,
+            Some(StepEvent::Failed(error)) => Err(error),
+            None => Err(Error::Model("the model's thread ended in the middle of an answer".to_owned())),
+        }
+    }
+
+    async fn pass(&mut self, text: &str, hooks: &mut dyn Hooks) -> Result<Read, Error> {
+        let released = self.stops.push(text);
+        let (mut out, stopped) = self.pieces(&released.text, hooks).await?;
+        let reason = match (stopped, released.stopped) {
+            (true, _) => FinishReason::Plugin,
+            (false, true) => FinishReason::StopString,
+            (false, false) => return Ok(Read { text: out, ended: None }),
+        };
+        if !stopped {
+            out.push_str(&self.flush_parser(hooks).await?);
+        }
+        out.push_str(&hooks.finish().await?);
+        Ok(Read { text: out, ended: Some(reason) })
+    }
+
+    /// The sequence ended by itself: everything held back comes out, in the order it was held.
+    async fn close(&mut self, reason: FinishReason, hooks: &mut dyn Hooks) -> Result<Read, Error> {
+        let tail = self.decoder.finish()?;
+        let mut released = self.stops.push(&tail);
+        let mut reason = if released.stopped { FinishReason::StopString } else { reason };
+        released.text.push_str(&self.stops.finish());
+        let (mut out, stopped) = self.pieces(&released.text, hooks).await?;
+        if stopped {
+            reason = FinishReason::Plugin;
+        } else {
+            out.push_str(&self.flush_parser(hooks).await?);
+        }
+        out.push_str(&hooks.finish().await?);
+        Ok(Read { text: out, ended: Some(reason) })
+    }
+
+    async fn flush_parser(&mut self, hooks: &mut dyn Hooks) -> Result<String, Error> {
+        let pieces = self.parser.as_mut().map(|parser| parser.finish()).unwrap_or_default();
+        Ok(self.take(pieces, hooks).await?.0)
+    }
+
+    async fn pieces(&mut self, text: &str, hooks: &mut dyn Hooks) -> Result<(String, bool), Error> {
+        if text.is_empty() {
+            return Ok((String::new(), false));
+        }
+        let pieces = match &mut self.parser {
+            Some(parser) => parser.push(text),
+            None => vec![Piece::Text(text.to_owned())],
+        };
+        self.take(pieces, hooks).await
+    }
+
+    /// Text goes through the text stage, calls are kept. The flag says that a plugin ended the answer.
+    async fn take(&mut self, pieces: Vec<Piece>, hooks: &mut dyn Hooks) -> Result<(String, bool), Error> {
+        let mut out = String::new();
+        for piece in pieces {
+            let Piece::Text(text) = piece else {
+                self.transcript.calls.push(piece);
+                continue;
+            };
+            self.transcript.text.push_str(&text);
+            if hooks.text_is_idle() {
+                out.push_str(&text);
+                continue;
+            }
+            match hooks.push(text).await? {
+                TextVerdict::Emit(text) => out.push_str(&text),
+                TextVerdict::Stop(text) => {
+                    out.push_str(&text);
+                    return Ok((out, true));
+                }
+            }
+        }
+        Ok((out, false))
+    }
+}

@@ -1,0 +1,235 @@
+//! From logits to a token: penalties, temperature, top-k, top-p, min-p, a seeded choice.
+
+use std::collections::HashMap;
+
+use firebox_contract::{Sampling, TokenId};
+
+/// One sequence's sampler. The same seed and logits give the same tokens on every machine.
+pub(crate) struct Sampler {
+    sampling: Sampling,
+    random: SplitMix64,
+    /// Tokens of prompt and answer, for the repetition penalty.
+    seen: HashMap<TokenId, Seen>,
+}
+
+#[derive(Default, Clone, Copy)]
+struct Seen {
+    answer_count: u32,
+}
+
+#[derive(Clone, Copy)]
+struct Candidate {
+    token: TokenId,
+    logit: f32,
+    probability: f32,
+}
+
+impl Sampler {
+    pub(crate) fn new(sampling: Sampling, prompt: &[TokenId]) -> Self {
+        let random = SplitMix64(sampling.seed);
+        let seen = prompt.iter().map(|token| (*token, Seen::default())).collect();
+        Self { sampling, random, seen }
+    }
+
+    /// Chooses the next token and remembers it. `logits` is `[vocabulary]`, not empty; it is changed in place.
+    pub(crate) fn pick(&mut self, logits: &mut [f32]) -> TokenId {
+        self.penalise(logits);
+        let token = if self.sampling.temperature == 0.0 { argmax(logits) } else { self.draw(logits) };
+        self.seen.entry(token).or_default().answer_count += 1;
+        token
+    }
+
+    /// Repetition penalty as in Hugging Face (Keskar et al. 2019, CTRL, section 4.1) over prompt and answer;
+    /// presence and frequency penalty as OpenAI defines them, over the answer.
+    fn penalise(&self, logits: &mut [f32]) {
+        let Sampling { repetition_penalty, presence_penalty, frequency_penalty, .. } = self.sampling;
+        if repetition_penalty == 1.0 && presence_penalty == 0.0 && frequency_penalty == 0.0 {
+            return;
+        }
+        for (token, seen) in &self.seen {
+            let Some(logit) = logits.get_mut(*token as usize) else { continue };
+            *logit = if *logit > 0.0 { *logit / repetition_penalty } else { *logit * repetition_penalty };
+            if seen.answer_count > 0 {
+                *logit -= presence_penalty + frequency_penalty * seen.answer_count as f32;
+            }
+        }
+    }
+
+    fn draw(&mut self, logits: &[f32]) -> TokenId {
+        let mut candidates = self.shortlist(logits);
+        softmax(&mut candidates, self.sampling.temperature);
+        keep_top_p(&mut candidates, self.sampling.top_p);
+        keep_min_p(&mut candidates, self.sampling.min_p);
+        let total: f32 = candidates.iter().map(|candidate| candidate.probability).sum();
+        let mut left = self.random.unit() * total;
+        for candidate in &candidates {
+            left -= candidate.probability;
+            if left < 0.0 {
+                return candidate.token;
+            }
+        }
+        // Rounding can leave a sliver; the most likely token takes it.
+        candidates.first().map_or(0, |candidate| candidate.token)
+    }
+
+    /// The top-k candidates (all where k is 0), most likely first; equal logits in order of token id.
+    fn shortlist(&self, logits: &[f32]) -> Vec<Candidate> {
+        let mut all: Vec<Candidate> = logits
+            .iter()
+            .enumerate()
+            .filter(|(_, logit)| !logit.is_nan())
+            .map(|(token, logit)| Candidate { token: token as TokenId, logit: *logit, probability: 0.0 })
+            .collect();
+        let likelier = |a: &Candidate, b: &Candidate| b.logit.total_cmp(&a.logit).then(a.token.cmp(&b.token));
+        let keep = self.sampling.top_k;
+        if keep > 0 && keep < all.len() {
+            all.select_nth_unstable_by(keep - 1, likelier);
+            all.truncate(keep);
+        }
+        all.sort_unstable_by(likelier);
+        all
+    }
+}
+
+/// The most likely token; the lowest id among equals. NaN never wins.
+fn argmax(logits: &[f32]) -> TokenId {
+    let mut best = (0, f32::NEG_INFINITY);
+    for (token, logit) in logits.iter().enumerate() {
+        if *logit > best.1 {
+            best = (token, *logit);
+        }
+    }
+    best.0 as TokenId
+}
+
+fn softmax(candidates: &mut [Candidate], temperature: f32) {
+    let Some(top) = candidates.first().map(|candidate| candidate.logit) else { return };
+    let mut total = 0.0;
+    for candidate in candidates.iter_mut() {
+        candidate.probability = ((candidate.logit - top) / temperature).exp();
+        total += candidate.probability;
+    }
+    for candidate in candidates {
+        candidate.probability /= total;
+    }
+}
+
+/// The smallest set of most likely tokens whose probability reaches `top_p` (Holtzman et al. 2019).
+fn keep_top_p(candidates: &mut Vec<Candidate>, top_p: f32) {
+    if top_p >= 1.0 {
+        return;
+    }
+    let mut reached = 0.0;
+    let kept = candidates.iter().take_while(|candidate| {
+        let wanted = reached < top_p;
+        reached += candidate.probability;
+        wanted
+    });
+    let count = kept.count();
+    candidates.truncate(count.max(1));
+}
+
+/// Drops what is less likely than `min_p` times the most likely (Nguyen et al. 2024).
+fn keep_min_p(candidates: &mut Vec<Candidate>, min_p: f32) {
+    let Some(floor) = candidates.first().map(|candidate| candidate.probability * min_p) else { return };
+    candidates.retain(|candidate| candidate.probability >= floor);
+}
+
+/// SplitMix64 (Steele, Lea, Flood 2014): ten lines that never change, so that a seed means the same text for ever.
+struct SplitMix64(u64);
+
+impl SplitMix64 {
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        z ^ (z >> 31)
+    }
+
+    /// Uniform in `[0, 1)`, from the upper 24 bits.
+    fn unit(&mut self) -> f32 {
+        (self.next() >> 40) as f32 / (1u64 << 24) as f32
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use firebox_contract::SamplingOverrides;
+
+    use super::*;
+
+    fn sampler(ask: SamplingOverrides, prompt: &[TokenId]) -> Sampler {
+        Sampler::new(ask.resolve(&SamplingOverrides::default(), 1).expect("in range"), prompt)
+    }
+
+    fn histogram(ask: SamplingOverrides, logits: &[f32]) -> Vec<usize> {
+        let mut sampler = sampler(ask, &[]);
+        let mut counts = vec![0; logits.len()];
+        for _ in 0..20_000 {
+            sampler.seen.clear();
+            counts[sampler.pick(&mut logits.to_vec()) as usize] += 1;
+        }
+        counts
+    }
+
+    #[test]
+    fn f1_sampling_parameters_change_the_text() {
+        let logits = [1.0, 2.0, 3.0, 2.5];
+        let greedy = histogram(SamplingOverrides { temperature: Some(0.0), ..Default::default() }, &logits);
+        assert_eq!(greedy, [0, 0, 20_000, 0]);
+        let plain = histogram(SamplingOverrides::default(), &logits);
+        assert!(plain.iter().all(|count| *count > 500), "temperature 1 reaches every token: {plain:?}");
+        let cold = histogram(SamplingOverrides { temperature: Some(0.3), ..Default::default() }, &logits);
+        assert!(cold[2] > plain[2] + 3_000, "cold {cold:?} plain {plain:?}");
+        let top_k = histogram(SamplingOverrides { top_k: Some(2), ..Default::default() }, &logits);
+        assert_eq!((top_k[0], top_k[1]), (0, 0));
+        assert!(top_k[3] > 5_000);
+        let top_p = histogram(SamplingOverrides { top_p: Some(0.5), ..Default::default() }, &logits);
+        assert_eq!((top_p[0], top_p[1]), (0, 0));
+        let min_p = histogram(SamplingOverrides { min_p: Some(0.5), ..Default::default() }, &logits);
+        assert_eq!((min_p[0], min_p[1]), (0, 0));
+    }
+
+    #[test]
+    fn frequencies_follow_the_softmax() {
+        let logits = [0.0f32, 1.0, 2.0];
+        let total: f32 = logits.iter().map(|logit| logit.exp()).sum();
+        let counts = histogram(SamplingOverrides::default(), &logits);
+        for (count, logit) in counts.iter().zip(logits) {
+            let expected = logit.exp() / total;
+            let got = *count as f32 / 20_000.0;
+            assert!((got - expected).abs() < 0.015, "got {got}, expected {expected}");
+        }
+    }
+
+    #[test]
+    fn the_same_seed_gives_the_same_tokens() {
+        let draw = |seed| {
+            let mut sampler = sampler(SamplingOverrides { seed: Some(seed), ..Default::default() }, &[]);
+            (0..50).map(|_| sampler.pick(&mut [0.0; 100])).collect::<Vec<_>>()
+        };
+        assert_eq!(draw(42), draw(42));
+        assert_ne!(draw(42), draw(43));
+    }
+
+    #[test]
+    fn penalties_push_down_what_was_said() {
+        let greedy = SamplingOverrides { temperature: Some(0.0), ..Default::default() };
+        let mut repetition = sampler(SamplingOverrides { repetition_penalty: Some(1.5), ..greedy.clone() }, &[1]);
+        assert_eq!(repetition.pick(&mut [1.0, 1.4]), 0, "the prompt counts for the repetition penalty");
+        let mut presence = sampler(SamplingOverrides { presence_penalty: Some(0.5), ..greedy.clone() }, &[1]);
+        assert_eq!(presence.pick(&mut [1.0, 1.4]), 1, "the prompt does not count for the presence penalty");
+        assert_eq!(presence.pick(&mut [1.0, 1.4]), 0);
+        let mut frequency = sampler(SamplingOverrides { frequency_penalty: Some(0.3), ..greedy }, &[]);
+        assert_eq!([1, 2, 3].map(|_| frequency.pick(&mut [1.0, 1.5])), [1, 1, 0]);
+    }
+
+    #[test]
+    fn nan_and_infinite_logits_do_not_panic() {
+        let mut sampler = sampler(SamplingOverrides { top_p: Some(0.9), ..Default::default() }, &[]);
+        for mut logits in [[f32::NAN, 1.0], [f32::NEG_INFINITY, 1.0], [f32::NAN, f32::NEG_INFINITY]] {
+            assert!((sampler.pick(&mut logits) as usize) < 2);
+        }
+    }
+}

@@ -1,0 +1,252 @@
+//! A model that answers by script, a codec of bytes, plugins that do as they are told.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use firebox_contract::{
+    BoxFuture, Caller, Chat, Clock, Error, HookSource, Hooks, LanguageModel, LogLine, Logits, Message, ModelInfo,
+    PluginUse, PromptHook, PromptVerdict, RequestInfo, SamplingOverrides, SequenceId, Span, TextCodec, TextDecoder,
+    TextHook, TextVerdict, TokenId, ToolCall, ToolDefinition, ToolEffects, ToolHook, ToolOutcome,
+};
+
+use crate::{Engine, EngineOptions};
+
+/// Ends an answer; no byte of text is 0.
+const END: TokenId = 0;
+/// Where an answer begins in the rendered prompt.
+const ANSWER: &str = "\nA:";
+
+/// From the prompt (everything up to the answer) to the answer.
+pub(super) type Script = fn(&str) -> String;
+
+/// What the fake model saw, shared with the test.
+#[derive(Default)]
+pub(super) struct Seen {
+    pub(super) spans: Mutex<Vec<(usize, bool)>>,
+    pub(super) forwards: AtomicUsize,
+    pub(super) alive: Mutex<BTreeMap<SequenceId, usize>>,
+}
+
+struct ScriptedModel {
+    info: ModelInfo,
+    script: Script,
+    texts: HashMap<SequenceId, Vec<u8>>,
+    seen: Arc<Seen>,
+}
+
+impl LanguageModel for ScriptedModel {
+    fn info(&self) -> &ModelInfo {
+        &self.info
+    }
+
+    fn forward(&mut self, batch: &[Span<'_>]) -> Result<Vec<Option<Logits>>, Error> {
+        self.seen.forwards.fetch_add(1, Ordering::SeqCst);
+        let mut rows = Vec::new();
+        for span in batch {
+            self.seen.spans.lock().expect("lock").push((span.tokens.len(), span.wants_logits));
+            let text = self.texts.entry(span.sequence).or_default();
+            text.extend(span.tokens.iter().map(|token| *token as u8));
+            self.seen.alive.lock().expect("lock").insert(span.sequence, text.len());
+            rows.push(span.wants_logits.then(|| next_byte(text, self.script)));
+        }
+        Ok(rows)
+    }
+
+    fn release(&mut self, sequence: SequenceId) {
+        self.texts.remove(&sequence);
+        self.seen.alive.lock().expect("lock").remove(&sequence);
+    }
+}
+
+fn next_byte(text: &[u8], script: Script) -> Logits {
+    let text = String::from_utf8_lossy(text).into_owned();
+    let at = text.rfind(ANSWER).map_or(text.len(), |at| at + ANSWER.len());
+    let answer = script(&text[..at]);
+    let next = answer.as_bytes().get(text.len() - at).copied().map_or(END, TokenId::from);
+    let mut logits = vec![0.0; 256];
+    logits[next as usize] = 10.0;
+    logits
+}
+
+pub(super) struct ByteCodec {
+    defaults: SamplingOverrides,
+}
+
+impl TextCodec for ByteCodec {
+    fn encode_chat(&self, chat: Chat<'_>) -> Result<Vec<TokenId>, Error> {
+        let mut text = String::new();
+        for tool in chat.tools {
+            text.push_str(&format!("[{}]", tool.name));
+        }
+        for message in chat.messages {
+            text.push_str(&format!("{}: {}", message.role.as_str(), message.content));
+            for call in &message.tool_calls {
+                text.push_str(&format!("<{} {}>", call.name, call.arguments_json));
+            }
+            text.push('\n');
+        }
+        text.push_str(ANSWER);
+        self.encode_text(&text)
+    }
+
+    fn encode_text(&self, text: &str) -> Result<Vec<TokenId>, Error> {
+        Ok(text.bytes().map(TokenId::from).collect())
+    }
+
+    fn decoder(&self) -> Box<dyn TextDecoder> {
+        Box::new(ByteDecoder)
+    }
+
+    fn is_end(&self, token: TokenId) -> bool {
+        token == END
+    }
+
+    fn defaults(&self) -> &SamplingOverrides {
+        &self.defaults
+    }
+
+    fn chat_template(&self) -> Option<&str> {
+        Some("<tool_call>{\"name\": …}</tool_call>")
+    }
+}
+
+struct ByteDecoder;
+
+impl TextDecoder for ByteDecoder {
+    fn push(&mut self, token: TokenId) -> Result<String, Error> {
+        Ok(char::from(token as u8).to_string())
+    }
+
+    fn finish(&mut self) -> Result<String, Error> {
+        Ok(String::new())
+    }
+}
+
+/// What the fake plugins do.
+#[derive(Clone, Default)]
+pub(super) struct Plugins {
+    pub(super) prompt: Option<PromptVerdict>,
+    pub(super) text: Option<fn(&str) -> TextVerdict>,
+    pub(super) tail: &'static str,
+    pub(super) tools: Vec<&'static str>,
+}
+
+struct FakeHooks {
+    plugins: Plugins,
+    definitions: Vec<ToolDefinition>,
+}
+
+impl PromptHook for FakeHooks {
+    fn process(&mut self, messages: Vec<Message>) -> BoxFuture<'_, Result<PromptVerdict, Error>> {
+        let verdict = self.plugins.prompt.clone().unwrap_or(PromptVerdict::Continue(messages));
+        Box::pin(async move { Ok(verdict) })
+    }
+}
+
+impl TextHook for FakeHooks {
+    fn push(&mut self, chunk: String) -> BoxFuture<'_, Result<TextVerdict, Error>> {
+        let verdict = self.plugins.text.map_or(TextVerdict::Emit(chunk.clone()), |hook| hook(&chunk));
+        Box::pin(async move { Ok(verdict) })
+    }
+
+    fn finish(&mut self) -> BoxFuture<'_, Result<String, Error>> {
+        Box::pin(async move { Ok(self.plugins.tail.to_owned()) })
+    }
+}
+
+impl ToolHook for FakeHooks {
+    fn definitions(&self) -> &[ToolDefinition] {
+        &self.definitions
+    }
+
+    fn call<'a>(&'a mut self, call: &'a ToolCall) -> BoxFuture<'a, Result<ToolOutcome, Error>> {
+        let outcome = ToolOutcome {
+            content: format!("{} ran with {}", call.name, call.arguments_json),
+            is_error: false,
+            provider: "fake".to_owned(),
+            fuel: 7,
+            memory_peak_bytes: 64,
+            elapsed: Duration::from_micros(5),
+        };
+        Box::pin(async move { Ok(outcome) })
+    }
+}
+
+impl Hooks for FakeHooks {
+    fn text_is_idle(&self) -> bool {
+        self.plugins.text.is_none()
+    }
+
+    fn usage(&self) -> Vec<PluginUse> {
+        Vec::new()
+    }
+
+    fn take_log(&mut self) -> Vec<LogLine> {
+        Vec::new()
+    }
+}
+
+impl HookSource for Plugins {
+    fn bind<'a>(&'a self, _: &'a Caller, _: RequestInfo) -> BoxFuture<'a, Result<Box<dyn Hooks>, Error>> {
+        let definitions = self.tools.iter().map(|name| tool(name)).collect();
+        let hooks = FakeHooks { plugins: self.clone(), definitions };
+        Box::pin(async move { Ok(Box::new(hooks) as Box<dyn Hooks>) })
+    }
+}
+
+fn tool(name: &str) -> ToolDefinition {
+    ToolDefinition {
+        name: name.to_owned(),
+        description: String::new(),
+        input_schema_json: "{}".to_owned(),
+        effects: ToolEffects::default(),
+    }
+}
+
+struct TestClock(Instant);
+
+impl Clock for TestClock {
+    fn now(&self) -> Duration {
+        self.0.elapsed()
+    }
+}
+
+/// An engine over the scripted model, with a context of 4,096 tokens.
+pub(super) async fn engine(script: Script, plugins: Plugins) -> (Engine, Arc<Seen>) {
+    engine_with(script, plugins, 4, 16).await
+}
+
+pub(super) async fn engine_with(
+    script: Script,
+    plugins: Plugins,
+    in_flight_max: usize,
+    prefill_chunk: usize,
+) -> (Engine, Arc<Seen>) {
+    let seen = Arc::new(Seen::default());
+    let shared = Arc::clone(&seen);
+    let info = ModelInfo {
+        name: "scripted".to_owned(),
+        architecture: "Fake".to_owned(),
+        parameters: 0,
+        context_tokens: 4_096,
+        vocabulary: 256,
+        device: "none".to_owned(),
+        dtype: "f32",
+        weights_bytes: 0,
+    };
+    let factory = move || {
+        Ok(Box::new(ScriptedModel { info, script, texts: HashMap::new(), seen: shared }) as Box<dyn LanguageModel>)
+    };
+    let options = EngineOptions {
+        codec: Arc::new(ByteCodec {
+            defaults: SamplingOverrides { temperature: Some(0.0), ..SamplingOverrides::default() },
+        }),
+        hooks: Arc::new(plugins),
+        clock: Arc::new(TestClock(Instant::now())),
+        in_flight_max,
+        prefill_chunk,
+    };
+    (Engine::start(Box::new(factory), options).await.expect("starts"), seen)
+}

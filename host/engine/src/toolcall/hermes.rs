@@ -1,0 +1,195 @@
+//! Hermes and Qwen: `<tool_call>{"name": …, "arguments": {…}}</tool_call>`.
+
+use firebox_contract::limits::TOOL_ARGUMENTS_BYTES_MAX;
+use serde_json::Value;
+
+use super::{Piece, ToolCallFormat, ToolCallParser, raw};
+use crate::stop::overlap;
+
+pub(super) const FORMAT: ToolCallFormat = ToolCallFormat {
+    name: "hermes",
+    recognise: |template| template.contains(OPEN) && template.contains("\"name\""),
+    parser: || Box::new(HermesParser::default()),
+};
+
+const OPEN: &str = "<tool_call>";
+const CLOSE: &str = "</tool_call>";
+
+#[derive(Default)]
+struct HermesParser {
+    buffer: String,
+    inside: bool,
+    /// White space that follows a call belongs to the markup; before text it is text.
+    after_call: bool,
+}
+
+impl ToolCallParser for HermesParser {
+    fn push(&mut self, text: &str) -> Vec<Piece> {
+        self.buffer.push_str(text);
+        let mut pieces = Vec::new();
+        loop {
+            let tag = if self.inside { CLOSE } else { OPEN };
+            let Some(at) = self.buffer.find(tag) else { break };
+            let rest = self.buffer.split_off(at + tag.len());
+            let mut before = std::mem::replace(&mut self.buffer, rest);
+            before.truncate(at);
+            if self.inside {
+                pieces.push(parse(&before));
+                self.after_call = true;
+            } else {
+                // The line break before a call is markup too.
+                self.text(before.trim_end_matches('\n'), &mut pieces);
+            }
+            self.inside = !self.inside;
+        }
+        self.release(&mut pieces);
+        pieces
+    }
+
+    fn finish(&mut self) -> Vec<Piece> {
+        let rest = std::mem::take(&mut self.buffer);
+        let mut pieces = Vec::new();
+        if std::mem::take(&mut self.inside) {
+            // A model that ends its turn inside a call has usually only left out the closing tag.
+            pieces.push(parse(&rest));
+        } else {
+            self.text(&rest, &mut pieces);
+        }
+        pieces
+    }
+}
+
+impl HermesParser {
+    /// Gives out what cannot be part of a tag, or gives up on a call that is too long.
+    fn release(&mut self, pieces: &mut Vec<Piece>) {
+        if self.inside {
+            if self.buffer.len() > TOOL_ARGUMENTS_BYTES_MAX {
+                pieces.push(malformed("", &format!("it is longer than {TOOL_ARGUMENTS_BYTES_MAX} bytes")));
+                self.buffer.clear();
+                self.inside = false;
+            }
+            return;
+        }
+        let line_breaks = self.buffer.len() - self.buffer.trim_end_matches('\n').len();
+        let keep = match overlap(&self.buffer, OPEN) {
+            0 => line_breaks,
+            tag => tag + trailing_line_breaks(&self.buffer[..self.buffer.len() - tag]),
+        };
+        let rest = self.buffer.split_off(self.buffer.len() - keep);
+        let ready = std::mem::replace(&mut self.buffer, rest);
+        self.text(&ready, pieces);
+    }
+
+    fn text(&mut self, text: &str, pieces: &mut Vec<Piece>) {
+        let text = if self.after_call { text.trim_start() } else { text };
+        if !text.is_empty() {
+            self.after_call = false;
+            pieces.push(Piece::Text(text.to_owned()));
+        }
+    }
+}
+
+fn trailing_line_breaks(text: &str) -> usize {
+    text.len() - text.trim_end_matches('\n').len()
+}
+
+fn malformed(written: &str, reason: &str) -> Piece {
+    let reason = format!("the tool call was not understood: {reason}; write {{\"name\": …, \"arguments\": {{…}}}}");
+    Piece::Malformed { written: written.to_owned(), reason }
+}
+
+fn parse(text: &str) -> Piece {
+    let written = text.trim();
+    let value: Value = match serde_json::from_str(written) {
+        Ok(value) => value,
+        Err(error) => return malformed(written, &format!("it is not JSON ({error})")),
+    };
+    let Some(name) = value.get("name").and_then(Value::as_str).filter(|name| !name.is_empty()) else {
+        return malformed(written, "it has no \"name\"");
+    };
+    let arguments_json = match value.get("arguments") {
+        None | Some(Value::Null) => "{}".to_owned(),
+        // The text as written, not as parsed: a number keeps every digit.
+        Some(object @ Value::Object(_)) => {
+            raw::member(written, "arguments").map_or_else(|| object.to_string(), str::to_owned)
+        }
+        // Some checkpoints write the arguments as a string that holds JSON.
+        Some(Value::String(inner)) if inner.trim_start().starts_with('{') => inner.clone(),
+        Some(_) => return malformed(written, "its \"arguments\" are not an object"),
+    };
+    Piece::Call { name: name.to_owned(), arguments_json }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn run(pieces: &[&str]) -> Vec<Piece> {
+        let mut parser = (FORMAT.parser)();
+        let mut out: Vec<Piece> = pieces.iter().flat_map(|piece| parser.push(piece)).collect();
+        out.extend(parser.finish());
+        // Neighbouring text is one text, however it was cut.
+        out.into_iter().fold(Vec::new(), |mut merged, piece| {
+            match (merged.last_mut(), piece) {
+                (Some(Piece::Text(last)), Piece::Text(text)) => last.push_str(&text),
+                (_, piece) => merged.push(piece),
+            }
+            merged
+        })
+    }
+
+    fn call(name: &str, arguments: &str) -> Piece {
+        Piece::Call { name: name.to_owned(), arguments_json: arguments.to_owned() }
+    }
+
+    #[test]
+    fn f6_call_order_is_kept_at_every_split() {
+        let text = "I'll look.\n<tool_call>\n{\"name\": \"b\", \"arguments\": {\"x\": {\"y\": [1, {}]}}}\n</tool_call>\n\
+                    <tool_call>{\"name\": \"a\", \"arguments\": {}}</tool_call>";
+        let expected = [Piece::Text("I'll look.".to_owned()), call("b", "{\"x\": {\"y\": [1, {}]}}"), call("a", "{}")];
+        for cut in (0..=text.len()).filter(|cut| text.is_char_boundary(*cut)) {
+            assert_eq!(run(&[&text[..cut], &text[cut..]]), expected, "cut at {cut}");
+        }
+        let singles: Vec<&str> = text.split_inclusive(|_| true).collect();
+        assert_eq!(run(&singles), expected);
+    }
+
+    #[test]
+    fn f6_prose_is_not_a_call() {
+        for prose in
+            ["call calculator with 1+1", "{\"name\": \"calculator\", \"arguments\": {}}", "a < b <tool", "x\n\n"]
+        {
+            assert_eq!(run(&[prose]), [Piece::Text(prose.to_owned())]);
+        }
+    }
+
+    #[test]
+    fn malformed_calls_say_what_is_wrong() {
+        let cases = [
+            ("<tool_call>{oops</tool_call>", "not JSON"),
+            ("<tool_call>{\"arguments\": {}}</tool_call>", "no \"name\""),
+            ("<tool_call>{\"name\": \"a\", \"arguments\": 3}</tool_call>", "not an object"),
+            ("<tool_call>[]</tool_call>", "no \"name\""),
+            ("<tool_call>{\"name\": \"a\"", "not JSON"),
+        ];
+        for (text, expected) in cases {
+            match run(&[text]).as_slice() {
+                [Piece::Malformed { reason, .. }] => assert!(reason.contains(expected), "{reason}"),
+                other => panic!("{text} became {other:?}"),
+            }
+        }
+    }
+
+    #[test]
+    fn a_call_without_its_closing_tag_counts() {
+        assert_eq!(run(&["<tool_call>{\"name\": \"a\"}"]), [call("a", "{}")]);
+    }
+
+    #[test]
+    fn an_endless_call_is_given_up() {
+        let mut parser = (FORMAT.parser)();
+        assert!(parser.push("<tool_call>").is_empty());
+        let pieces = parser.push(&"x".repeat(TOOL_ARGUMENTS_BYTES_MAX + 1));
+        assert!(matches!(pieces.as_slice(), [Piece::Malformed { .. }]));
+    }
+}
