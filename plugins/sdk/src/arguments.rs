@@ -1,0 +1,142 @@
+//! The JSON object a tool call or a configuration consists of, read with errors a model or an operator can act on.
+
+use crate::json;
+
+/// A JSON object's members, each value kept as its JSON text.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Arguments {
+    members: Vec<(String, String)>,
+    noun: &'static str,
+}
+
+impl Arguments {
+    /// Reads a tool call's arguments.
+    ///
+    /// # Errors
+    /// The text is not one JSON object.
+    pub fn parse(json: &str) -> Result<Self, String> {
+        Self::of(json, "argument")
+    }
+
+    /// Reads a plugin's configuration.
+    ///
+    /// # Errors
+    /// The text is not one JSON object.
+    pub fn parse_config(json: &str) -> Result<Self, String> {
+        Self::of(json, "configuration key")
+    }
+
+    fn of(json: &str, noun: &'static str) -> Result<Self, String> {
+        let members = json::members(json)?.into_iter().map(|(name, value)| (name, value.to_owned())).collect();
+        Ok(Self { members, noun })
+    }
+
+    /// Refuses members other than `known`, naming the first.
+    ///
+    /// # Errors
+    /// There is such a member.
+    pub fn only(&self, known: &[&str]) -> Result<(), String> {
+        match self.members.iter().find(|(key, _)| !known.contains(&key.as_str())) {
+            Some((key, _)) => Err(format!("unknown {} \"{key}\", use one of: {}", self.noun, known.join(", "))),
+            None => Ok(()),
+        }
+    }
+
+    /// The member's JSON text, absent for `null`. Of several members with one name the last counts.
+    pub fn get(&self, key: &str) -> Option<&str> {
+        let (_, value) = self.members.iter().rfind(|(name, _)| name == key)?;
+        (value != "null").then_some(value)
+    }
+
+    /// A string that must be there.
+    ///
+    /// # Errors
+    /// It is absent or something else.
+    pub fn text(&self, key: &str) -> Result<String, String> {
+        let value = self.get(key).ok_or_else(|| self.missing(key))?;
+        json::string(value).map_err(|_| self.wrong(key, "a string"))
+    }
+
+    /// A number that must be there, as the text that was written: `0.1` is one tenth, not the float beside it. The
+    /// text of a string in its place is passed on as it is.
+    ///
+    /// # Errors
+    /// It is absent or something else.
+    pub fn number_text(&self, key: &str) -> Result<String, String> {
+        let value = self.get(key).ok_or_else(|| self.missing(key))?;
+        match value.as_bytes().first() {
+            Some(b'-' | b'0'..=b'9') => Ok(value.to_owned()),
+            Some(b'"') => self.text(key).map(|text| text.trim().to_owned()),
+            _ => Err(self.wrong(key, "a number")),
+        }
+    }
+
+    /// A boolean, or `default` where there is none.
+    ///
+    /// # Errors
+    /// It is something else.
+    pub fn flag(&self, key: &str, default: bool) -> Result<bool, String> {
+        match self.get(key) {
+            None => Ok(default),
+            Some("true") => Ok(true),
+            Some("false") => Ok(false),
+            Some(_) => Err(self.wrong(key, "true or false")),
+        }
+    }
+
+    /// A list of strings, if there is one.
+    ///
+    /// # Errors
+    /// It is something else.
+    pub fn texts(&self, key: &str) -> Result<Option<Vec<String>>, String> {
+        let Some(value) = self.get(key) else { return Ok(None) };
+        let texts = json::elements(value).and_then(|items| items.into_iter().map(json::string).collect());
+        texts.map(Some).map_err(|_| self.wrong(key, "a list of strings"))
+    }
+
+    fn missing(&self, key: &str) -> String {
+        format!("missing {} \"{key}\"", self.noun)
+    }
+
+    fn wrong(&self, key: &str, want: &str) -> String {
+        format!("{} \"{key}\" must be {want}", self.noun)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn arguments(json: &str) -> Arguments {
+        Arguments::parse(json).unwrap()
+    }
+
+    #[test]
+    fn number_keeps_the_digits_that_were_written() {
+        let given = arguments(r#"{"a": 0.1000000000000000055511151231257827, "b": "1/3", "c": 12345678901234567890123}"#);
+        assert_eq!(given.number_text("a").unwrap(), "0.1000000000000000055511151231257827");
+        assert_eq!(given.number_text("b").unwrap(), "1/3");
+        assert_eq!(given.number_text("c").unwrap(), "12345678901234567890123");
+    }
+
+    #[test]
+    fn missing_and_wrong_members_are_named() {
+        let given = arguments(r#"{"a": 1, "b": null}"#);
+        assert_eq!(given.text("a").unwrap_err(), "argument \"a\" must be a string");
+        assert_eq!(given.text("b").unwrap_err(), "missing argument \"b\"");
+        assert_eq!(given.texts("a").unwrap_err(), "argument \"a\" must be a list of strings");
+    }
+
+    #[test]
+    fn unknown_configuration_key_is_named_with_the_known_ones() {
+        let given = Arguments::parse_config(r#"{"kind": 1}"#).unwrap();
+        assert_eq!(given.only(&["kinds"]).unwrap_err(), "unknown configuration key \"kind\", use one of: kinds");
+    }
+
+    #[test]
+    fn anything_but_an_object_is_refused() {
+        for json in ["", "[]", "1", "{\"a\":1} x"] {
+            assert!(Arguments::parse(json).is_err(), "{json}");
+        }
+    }
+}

@@ -1,0 +1,62 @@
+//! Bindings of `wit/`, one world per stage, so that a plugin exports the stages it names and no others.
+//!
+//! The worlds of `wit/worlds.wit` each include the lifecycle; two of them in one plugin would define it twice. These
+//! four do not overlap, and the componentizer unites the ones a plugin exports.
+
+#![allow(missing_docs, reason = "generated; the documentation is in the WIT files")]
+#![allow(unreachable_pub, reason = "generated")]
+
+/// Log and lifecycle: in every plugin.
+pub mod base {
+    wit_bindgen::generate!({
+        inline: "
+            package firebox:sdk-base;
+            world sdk-base {
+                import firebox:plugin/log@0.1.0;
+                export firebox:plugin/lifecycle@0.1.0;
+            }
+        ",
+        path: "../../wit",
+        generate_all,
+        pub_export_macro: true,
+    });
+}
+
+pub mod prompt {
+    wit_bindgen::generate!({
+        inline: "
+            package firebox:sdk-prompt;
+            world sdk-prompt { export firebox:plugin/prompt@0.1.0; }
+        ",
+        path: "../../wit",
+        generate_all,
+        pub_export_macro: true,
+        additional_derives: [PartialEq, Eq, Clone],
+    });
+}
+
+pub mod text {
+    wit_bindgen::generate!({
+        inline: "
+            package firebox:sdk-text;
+            world sdk-text { export firebox:plugin/text@0.1.0; }
+        ",
+        path: "../../wit",
+        generate_all,
+        pub_export_macro: true,
+        additional_derives: [PartialEq, Eq, Clone],
+    });
+}
+
+pub mod tool {
+    wit_bindgen::generate!({
+        inline: "
+            package firebox:sdk-tool;
+            world sdk-tool { export firebox:plugin/tool@0.1.0; }
+        ",
+        path: "../../wit",
+        generate_all,
+        pub_export_macro: true,
+        additional_derives: [PartialEq, Eq, Clone],
+    });
+}
