@@ -1,0 +1,88 @@
+//! Capabilities: what a plugin asked for and its operator granted.
+
+use std::collections::BTreeSet;
+
+use crate::error::SandboxError;
+
+/// Something a plugin can be given beyond computing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[non_exhaustive]
+pub enum Capability {
+    /// Writing lines to the host's log.
+    Log,
+}
+
+/// Every capability with the name manifests use.
+const CAPABILITIES: &[(Capability, &str)] = &[(Capability::Log, "log")];
+
+impl Capability {
+    /// The capability called `name`.
+    #[must_use]
+    pub fn from_name(name: &str) -> Option<Self> {
+        CAPABILITIES.iter().find(|row| row.1 == name).map(|row| row.0)
+    }
+}
+
+/// A set of capabilities. The default holds what every plugin has: the log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Grants(BTreeSet<Capability>);
+
+impl Default for Grants {
+    fn default() -> Self {
+        Self(BTreeSet::from([Capability::Log]))
+    }
+}
+
+impl FromIterator<Capability> for Grants {
+    fn from_iter<I: IntoIterator<Item = Capability>>(capabilities: I) -> Self {
+        Self(capabilities.into_iter().collect())
+    }
+}
+
+impl Grants {
+    /// Whether `capability` is granted.
+    #[must_use]
+    pub fn has(&self, capability: Capability) -> bool {
+        self.0.contains(&capability)
+    }
+
+    /// What `plugin` may do: everything it `asked` for, if all of that is granted here.
+    ///
+    /// # Errors
+    /// `SandboxError::NotGranted` lists every name that is unknown or was not granted.
+    pub(crate) fn settle(&self, plugin: &str, asked: &[String]) -> Result<Self, SandboxError> {
+        let granted = |name: &String| Capability::from_name(name).filter(|capability| self.has(*capability));
+        let missing: Vec<String> = asked.iter().filter(|name| granted(name).is_none()).cloned().collect();
+        if missing.is_empty() {
+            return Ok(asked.iter().filter_map(granted).collect());
+        }
+        let known = CAPABILITIES.iter().map(|row| row.1.to_owned()).collect();
+        Err(SandboxError::NotGranted { plugin: plugin.to_owned(), missing, known })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_missing_is_listed_at_once() {
+        let asked = ["log", "http", "kv"].map(str::to_owned);
+        let error = Grants::default().settle("p", &asked).expect_err("two are unknown");
+        let SandboxError::NotGranted { missing, .. } = error else { panic!("{error}") };
+        assert_eq!(missing, ["http", "kv"]);
+    }
+
+    #[test]
+    fn a_known_capability_still_needs_a_grant() {
+        let none: Grants = [].into_iter().collect();
+        assert!(none.settle("p", &["log".to_owned()]).is_err());
+        assert!(Grants::default().settle("p", &["log".to_owned()]).is_ok());
+    }
+
+    #[test]
+    fn nothing_asked_is_nothing_given() {
+        let given = Grants::default().settle("p", &[]).expect("nothing is missing");
+        assert!(!given.has(Capability::Log));
+    }
+}

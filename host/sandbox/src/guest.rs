@@ -1,0 +1,102 @@
+//! What the host keeps beside one guest instance, and the one host function every plugin has: `log.write`.
+
+use std::time::Instant;
+
+use wasmtime::Store;
+use wasmtime::UpdateDeadline;
+use wasmtime::component::{HasSelf, Linker};
+use wasmtime_wasi::{WasiCtxView, WasiView};
+
+use self::bindings::firebox::plugin::log::{Host, Level, add_to_linker};
+use crate::limiter::Limiter;
+use crate::log::Log;
+use crate::wasi::Wasi;
+
+#[allow(unreachable_pub, missing_docs, reason = "generated code")]
+mod bindings {
+    wasmtime::component::bindgen!({
+        path: "../../wit",
+        inline: "package firebox:host-log; world imports { import firebox:plugin/log@0.1.0; }",
+    });
+}
+
+/// The data of one store.
+pub(crate) struct GuestData {
+    pub(crate) limiter: Limiter,
+    pub(crate) log: Log,
+    /// When the call that runs now must end.
+    pub(crate) deadline: Instant,
+    wasi: Option<Box<Wasi>>,
+}
+
+impl GuestData {
+    /// For an instance of at most `memory_bytes`, which logs to `log`.
+    pub(crate) fn new(memory_bytes: usize, log: Log) -> Self {
+        Self { limiter: Limiter::new(memory_bytes), log, deadline: Instant::now(), wasi: None }
+    }
+
+    /// A store around this, limited and interruptible. Only `meter` may run something in it.
+    pub(crate) fn into_store(self, engine: &wasmtime::Engine) -> Store<Self> {
+        let mut store = Store::new(engine, self);
+        store.limiter(|data| &mut data.limiter);
+        store.epoch_deadline_callback(|context| {
+            if Instant::now() >= context.data().deadline {
+                return Ok(UpdateDeadline::Interrupt);
+            }
+            // Every tick other tasks get their turn.
+            Ok(UpdateDeadline::YieldCustom(1, Box::pin(tokio::task::yield_now())))
+        });
+        store
+    }
+}
+
+impl WasiView for GuestData {
+    fn ctx(&mut self) -> WasiCtxView<'_> {
+        let log = &self.log;
+        self.wasi.get_or_insert_with(|| Box::new(Wasi::new(log))).view()
+    }
+}
+
+impl Host for GuestData {
+    fn write(&mut self, level: Level, message: String) {
+        let level = match level {
+            Level::Trace => "trace",
+            Level::Debug => "debug",
+            Level::Info => "info",
+            Level::Warn => "warn",
+            Level::Error => "error",
+        };
+        self.log.write(level, &message);
+    }
+}
+
+/// Everything a guest can import, and nothing else.
+///
+/// # Errors
+/// Wasmtime's, if a name is given twice.
+pub(crate) fn link(linker: &mut Linker<GuestData>) -> wasmtime::Result<()> {
+    add_to_linker::<GuestData, HasSelf<GuestData>>(linker, |data| data)?;
+    wasmtime_wasi::p2::add_to_linker_async(linker)
+}
+
+/// Whether an import called `name` is one that `link` answers, going by its package.
+pub(crate) fn is_known_import(name: &str) -> bool {
+    let interface = name.split('@').next().unwrap_or(name);
+    let package = interface.split('/').next().unwrap_or(interface);
+    matches!(interface, "firebox:plugin/log" | "firebox:plugin/types") || crate::wasi::PACKAGES.contains(&package)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_known_import;
+
+    #[test]
+    fn only_our_own_and_the_empty_wasi_are_known() {
+        for name in ["firebox:plugin/log@0.1.0", "firebox:plugin/types@0.1.3", "wasi:io/poll@0.2.3"] {
+            assert!(is_known_import(name), "{name}");
+        }
+        for name in ["wasi:http/outgoing-handler@0.2.0", "firebox:plugin/kv@0.1.0", "evil:log/log", "run", "", "@"] {
+            assert!(!is_known_import(name), "{name}");
+        }
+    }
+}

@@ -1,0 +1,36 @@
+//! WASM components under limits: wasmtime lives here and nowhere else.
+//!
+//! A [`Sandbox`] holds the one engine. [`Sandbox::load`] turns a component into a [`Plugin`]: read, digested,
+//! compiled (or taken from the cache), its imports checked, and asked once who it is. A [`PluginChain`] of such
+//! plugins is a [`firebox_contract::HookSource`]: each request that binds it gets a fresh instance of every plugin,
+//! and those instances are gone when the request is.
+//!
+//! No guest code runs without a meter (invariant I4): fuel, memory, tables, instances, stack, the data it hands
+//! over, and a wall-clock timeout around the whole call. How a call ended badly is a [`firebox_contract::Fault`].
+//!
+//! Everything that runs guests needs a tokio runtime with its timer enabled.
+
+mod cache;
+mod chain;
+mod component;
+mod error;
+mod grants;
+mod guest;
+mod instance;
+mod limiter;
+mod log;
+mod meter;
+mod plugin;
+mod runtime;
+mod sandbox;
+mod stages;
+mod ticker;
+mod wasi;
+
+pub use chain::PluginChain;
+pub use component::ComponentSource;
+pub use error::SandboxError;
+pub use grants::{Capability, Grants};
+pub use plugin::{OnFault, Plugin, PluginInfo, PluginLimits, PluginSpec};
+pub use runtime::Allocation;
+pub use sandbox::{Sandbox, SandboxOptions};

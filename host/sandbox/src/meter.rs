@@ -1,0 +1,103 @@
+//! Every call into a guest goes through [`call`]: it arms the meters, waits, and says what was used and how it ended.
+
+use std::time::{Duration, Instant};
+
+use firebox_contract::limits;
+use firebox_contract::{BoxFuture, FaultCause};
+use wasmtime::{PoolConcurrencyLimitError, Store, Trap};
+use wasmtime_wasi::I32Exit;
+
+use crate::guest::GuestData;
+use crate::plugin::PluginLimits;
+use crate::ticker::Ticker;
+
+/// What one call used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Spent {
+    /// Fuel used by this call.
+    pub(crate) fuel: u64,
+    /// The most linear memory the instance had up to now, in bytes.
+    pub(crate) memory_peak_bytes: u64,
+    /// Wall-clock time of this call.
+    pub(crate) elapsed: Duration,
+}
+
+/// Runs `start` on `store` under `limits`, with `context` for it to read.
+///
+/// Fuel bounds what the guest computes, the epoch interrupts it at its deadline, the timeout around both ends a guest
+/// that waits in a host call, and the budget of copied bytes bounds what it returns or passes. After anything but
+/// `Ok` the store must not be used again.
+pub(crate) async fn call<C, T, F>(
+    ticker: &Ticker,
+    limits: &PluginLimits,
+    store: &mut Store<GuestData>,
+    context: &C,
+    start: F,
+) -> (Spent, Result<T, FaultCause>)
+where
+    C: Sync,
+    F: for<'a> FnOnce(&'a C, &'a mut Store<GuestData>) -> BoxFuture<'a, wasmtime::Result<T>> + Send,
+{
+    let started = Instant::now();
+    if let Err(error) = arm(store, limits, started) {
+        let message = format!("the meter could not be set: {error}");
+        return (Spent::default(), Err(FaultCause::Refused { message }));
+    }
+    let ended = {
+        let _running = ticker.enter();
+        tokio::time::timeout(limits.timeout, start(context, store)).await
+    };
+    let elapsed = started.elapsed();
+    // Reading fuel cannot fail: `arm` has set it.
+    let fuel = limits.fuel.saturating_sub(store.get_fuel().unwrap_or(0));
+    let spent = Spent { fuel, memory_peak_bytes: store.data().limiter.peak_bytes(), elapsed };
+    let result = match ended {
+        Ok(Ok(value)) => Ok(value),
+        Ok(Err(error)) => Err(cause(&error, store.data(), limits, elapsed)),
+        Err(_) => Err(FaultCause::TimedOut { limit: limits.timeout, took: elapsed }),
+    };
+    (spent, result)
+}
+
+fn arm(store: &mut Store<GuestData>, limits: &PluginLimits, now: Instant) -> wasmtime::Result<()> {
+    store.set_fuel(limits.fuel)?;
+    store.set_hostcall_fuel(limits::PLUGIN_OUTPUT_BYTES_MAX);
+    store.set_max_component_handles(limits::PLUGIN_HANDLES_MAX);
+    store.set_epoch_deadline(1);
+    let data = store.data_mut();
+    data.deadline = now + limits.timeout;
+    data.limiter.rearm();
+    data.log.rearm();
+    Ok(())
+}
+
+/// Wasmtime says only in words that the budget of copied bytes is used up; a test holds these.
+const TOO_MUCH_DATA: &str = "too much data is being copied";
+/// Likewise for too many instances, tables or memories.
+const TOO_MANY: &str = "resource limit exceeded";
+
+fn cause(error: &wasmtime::Error, data: &GuestData, limits: &PluginLimits, took: Duration) -> FaultCause {
+    match error.downcast_ref::<Trap>() {
+        Some(Trap::OutOfFuel) => return FaultCause::OutOfFuel { limit: limits.fuel },
+        Some(Trap::Interrupt) => return FaultCause::TimedOut { limit: limits.timeout, took },
+        Some(Trap::StackOverflow) => {
+            return FaultCause::StackOverflow { limit_bytes: limits::PLUGIN_STACK_BYTES as u64 };
+        }
+        _ => {}
+    }
+    let words = error.root_cause().to_string();
+    if words.starts_with(TOO_MUCH_DATA) {
+        return FaultCause::OutputTooLarge { limit_bytes: limits::PLUGIN_OUTPUT_BYTES_MAX as u64 };
+    }
+    if words.starts_with(TOO_MANY) || error.is::<PoolConcurrencyLimitError>() {
+        return FaultCause::Refused { message: words };
+    }
+    // A guest whose growth was denied ends in `unreachable`, or returns a null pointer, or something else still.
+    if let Some(denied) = data.limiter.denied() {
+        return FaultCause::OutOfMemory { limit_bytes: denied.limit_bytes, asked_bytes: denied.asked_bytes };
+    }
+    if let Some(I32Exit(status)) = error.downcast_ref::<I32Exit>() {
+        return FaultCause::Trapped { message: format!("it called exit with status {status}") };
+    }
+    FaultCause::Trapped { message: data.log.last_error().unwrap_or(words) }
+}

@@ -1,0 +1,212 @@
+//! The sandbox: one engine, and the way from a component to a plugin.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use firebox_contract::limits;
+use firebox_contract::{Stage, ToolDefinition};
+use wasmtime::component::{Component, InstancePre};
+
+use crate::component::{self, Compiled};
+use crate::error::SandboxError;
+use crate::grants::Grants;
+use crate::guest::{self, GuestData};
+use crate::instance::Instance;
+use crate::plugin::{Blueprint, Plugin, PluginInfo, PluginLimits, PluginSpec};
+use crate::runtime::{Allocation, Runtime};
+use crate::stages::{Exports, STAGES, absent, tool};
+
+/// How a sandbox is set up.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SandboxOptions {
+    /// Where compiled components are kept; nowhere if absent. Made with mode 700 where it is missing, and not used
+    /// where another user could write to it.
+    pub cache_dir: Option<PathBuf>,
+    /// The operator's ceiling over what plugins ask for.
+    pub ceiling: PluginLimits,
+    /// The capabilities the operator grants to plugins that ask for them.
+    pub grants: Grants,
+    /// Instances alive at once; one with several memories counts as several.
+    pub pool_instances: usize,
+    /// Where instances get their memory.
+    pub allocation: Allocation,
+}
+
+impl Default for SandboxOptions {
+    fn default() -> Self {
+        Self {
+            cache_dir: None,
+            ceiling: PluginLimits::MAX,
+            grants: Grants::default(),
+            pool_instances: limits::PLUGIN_POOL_INSTANCES,
+            allocation: Allocation::default(),
+        }
+    }
+}
+
+/// Runs guests. Cheap to clone: clones share the engine.
+#[derive(Clone)]
+pub struct Sandbox {
+    runtime: Arc<Runtime>,
+    options: Arc<SandboxOptions>,
+}
+
+impl Sandbox {
+    /// A sandbox with an engine of its own.
+    ///
+    /// # Errors
+    /// `SandboxError::Limit` for options out of range, `SandboxError::Host` if the machine cannot have an engine.
+    pub fn new(options: SandboxOptions) -> Result<Self, SandboxError> {
+        options.ceiling.check("the operator's ceiling")?;
+        let pool = options.pool_instances;
+        if !(1..=limits::PLUGIN_POOL_INSTANCES).contains(&pool) {
+            return Err(SandboxError::Limit {
+                owner: "the sandbox".to_owned(),
+                what: "number of instances",
+                value: pool.to_string(),
+                low: "1".to_owned(),
+                high: limits::PLUGIN_POOL_INSTANCES.to_string(),
+            });
+        }
+        let runtime = Arc::new(Runtime::new(options.allocation, pool)?);
+        Ok(Self { runtime, options: Arc::new(options) })
+    }
+
+    /// Where instances really get their memory.
+    #[must_use]
+    pub fn allocation(&self) -> Allocation {
+        self.runtime.allocation()
+    }
+
+    /// Why there is no pool although one was asked for: instances then cost tens of microseconds instead of a few.
+    #[must_use]
+    pub fn unpooled_because(&self) -> Option<&str> {
+        self.runtime.unpooled.as_deref()
+    }
+
+    /// Components compiled so far; those taken from the cache do not count.
+    #[must_use]
+    pub fn compilations(&self) -> u64 {
+        self.runtime.compilations.load(Ordering::Relaxed)
+    }
+
+    /// Reads, checks and compiles a component, then runs one instance of it under its limits: a plugin that cannot
+    /// start, or does not take its configuration, is reported here and not by the first request.
+    ///
+    /// # Errors
+    /// `SandboxError`: what is wrong with the plugin, or how its first run ended.
+    pub async fn load(&self, spec: PluginSpec) -> Result<Arc<Plugin>, SandboxError> {
+        spec.check()?;
+        let grants = self.options.grants.settle(&spec.name, &spec.asks)?;
+        let spec = Arc::new(spec);
+        let compiled = self.compile(&spec).await?;
+        let imports = self.imports(&spec.name, &compiled.component)?;
+        let invalid =
+            |error: wasmtime::Error| SandboxError::Invalid { plugin: spec.name.clone(), reason: format!("{error:#}") };
+        let pre = self.runtime.linker.instantiate_pre(&compiled.component).map_err(invalid)?;
+        let exports = Exports::find(&pre).map_err(invalid)?;
+        self.check_exports(&spec, &exports, &pre)?;
+        let slots = slots(&spec.name, &compiled.component)?;
+        let blueprint = Arc::new(Blueprint {
+            runtime: Arc::clone(&self.runtime),
+            name: spec.name.clone(),
+            pre,
+            exports,
+            limits: spec.limits.least(self.options.ceiling),
+            on_fault: spec.on_fault,
+            config_json: spec.config_json.clone(),
+            slots,
+        });
+        let (info, tools) = introduce(&blueprint).await?;
+        Ok(Arc::new(Plugin {
+            blueprint,
+            tools,
+            info,
+            imports,
+            grants,
+            digest: compiled.digest,
+            component_bytes: compiled.bytes,
+            from_cache: compiled.from_cache,
+            warnings: compiled.warnings,
+        }))
+    }
+
+    /// Compiles on a thread that may block.
+    async fn compile(&self, spec: &Arc<PluginSpec>) -> Result<Compiled, SandboxError> {
+        let (runtime, options, spec) = (Arc::clone(&self.runtime), Arc::clone(&self.options), Arc::clone(spec));
+        let work = move || component::load(&runtime, options.cache_dir.as_deref(), &spec.name, &spec.source);
+        let done = tokio::task::spawn_blocking(work).await;
+        done.unwrap_or_else(|error| Err(SandboxError::Host(format!("compiling stopped: {error}"))))
+    }
+
+    /// The component's imports, all of them known.
+    fn imports(&self, plugin: &str, component: &Component) -> Result<Vec<String>, SandboxError> {
+        let ty = component.component_type();
+        let imports: Vec<String> = ty.imports(&self.runtime.engine).map(|(name, _)| name.to_owned()).collect();
+        let unknown: Vec<String> = imports.iter().filter(|name| !guest::is_known_import(name)).cloned().collect();
+        if unknown.is_empty() {
+            return Ok(imports);
+        }
+        Err(SandboxError::UnknownImport { plugin: plugin.to_owned(), imports: unknown })
+    }
+
+    fn check_exports(
+        &self,
+        spec: &PluginSpec,
+        exports: &Exports,
+        pre: &InstancePre<GuestData>,
+    ) -> Result<(), SandboxError> {
+        if exports.stages().is_empty() {
+            let ty = pre.component().component_type();
+            let supported = STAGES.iter().filter(|row| row.stage != Stage::Init).flat_map(|row| (row.interfaces)());
+            return Err(SandboxError::NoStage {
+                plugin: spec.name.clone(),
+                exports: ty.exports(&self.runtime.engine).map(|(name, _)| name.to_owned()).collect(),
+                supported: supported.map(str::to_owned).collect(),
+            });
+        }
+        if spec.config_json.is_some() && exports.lifecycle.is_none() {
+            let reason = "cannot be given to it, for it does not export firebox:plugin/lifecycle; leave it out";
+            return Err(SandboxError::Config { plugin: spec.name.clone(), reason: reason.to_owned() });
+        }
+        Ok(())
+    }
+}
+
+/// What an instance takes of the pool.
+fn slots(plugin: &str, component: &Component) -> Result<u32, SandboxError> {
+    let invalid = |reason: String| SandboxError::Invalid { plugin: plugin.to_owned(), reason };
+    let required = component
+        .resources_required()
+        .ok_or_else(|| invalid("it imports core modules, so its needs are unknown".to_owned()))?;
+    let (memories, tables) = (required.num_memories as usize, required.num_tables as usize);
+    if memories > limits::PLUGIN_MEMORIES_MAX || tables > limits::PLUGIN_TABLES_MAX {
+        return Err(invalid(format!(
+            "it has {memories} memories and {tables} tables where {} and {} are allowed",
+            limits::PLUGIN_MEMORIES_MAX,
+            limits::PLUGIN_TABLES_MAX
+        )));
+    }
+    Ok(required.num_memories.max(1))
+}
+
+/// Runs an instance once, to hear who it is and what it offers.
+async fn introduce(blueprint: &Arc<Blueprint>) -> Result<(Option<PluginInfo>, Vec<ToolDefinition>), SandboxError> {
+    let _room = blueprint.runtime.room(blueprint.slots, limits::PLUGIN_POOL_WAIT).await?;
+    let (mut instance, started) = Instance::start(Arc::clone(blueprint), blueprint.limits).await;
+    started?;
+    let mut info = None;
+    if instance.has(Stage::Init) {
+        let described = instance.call(Stage::Init, |calls, store| match &calls.lifecycle {
+            Some(lifecycle) => lifecycle.describe(store),
+            None => absent(),
+        });
+        info = Some(described.await?.0);
+    }
+    let mut tools = Vec::new();
+    if instance.has(Stage::Tool) {
+        tools = tool::definitions(&mut instance).await?;
+    }
+    Ok((info, tools))
+}

@@ -1,0 +1,39 @@
+//! `firebox:plugin/lifecycle@0.1`.
+
+use wasmtime::Store;
+use wasmtime::component::InstancePre;
+
+use self::bindings::exports::firebox::plugin::lifecycle::{Guest, GuestIndices};
+use super::LifecycleCalls;
+use crate::guest::GuestData;
+use crate::plugin::PluginInfo;
+use crate::stages::{Binder, GuestFuture};
+
+#[allow(unreachable_pub, missing_docs, reason = "generated code")]
+mod bindings {
+    wasmtime::component::bindgen!({
+        path: "../../wit",
+        inline: "package firebox:host-lifecycle; world guest { export firebox:plugin/lifecycle@0.1.0; }",
+        exports: { default: async },
+    });
+}
+
+pub(super) const INTERFACE: &str = "firebox:plugin/lifecycle@0.1.0";
+
+pub(super) fn find(pre: &InstancePre<GuestData>) -> wasmtime::Result<Binder<dyn LifecycleCalls>> {
+    let indices = GuestIndices::new(pre)?;
+    Ok(Box::new(move |store, instance| Ok(Box::new(indices.load(store, instance)?))))
+}
+
+impl LifecycleCalls for Guest {
+    fn describe<'a>(&'a self, store: &'a mut Store<GuestData>) -> GuestFuture<'a, PluginInfo> {
+        Box::pin(async move {
+            let info = self.call_describe(store).await?;
+            Ok(Ok(PluginInfo { name: info.name, version: info.version, description: info.description }))
+        })
+    }
+
+    fn init<'a>(&'a self, store: &'a mut Store<GuestData>, config_json: String) -> GuestFuture<'a, ()> {
+        Box::pin(async move { self.call_init(store, &config_json).await })
+    }
+}

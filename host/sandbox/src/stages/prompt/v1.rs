@@ -1,0 +1,93 @@
+//! `firebox:plugin/prompt@0.1`.
+
+use std::sync::Arc;
+
+use firebox_contract as contract;
+use wasmtime::Store;
+use wasmtime::component::InstancePre;
+
+use self::bindings::exports::firebox::plugin::prompt::{self, Guest, GuestIndices, Request};
+use self::bindings::firebox::plugin::types::{Message, Role, ToolCall};
+use super::{PromptCalls, PromptRequest, Verdict};
+use crate::guest::GuestData;
+use crate::stages::{Binder, GuestFuture};
+
+#[allow(unreachable_pub, missing_docs, reason = "generated code")]
+mod bindings {
+    wasmtime::component::bindgen!({
+        path: "../../wit",
+        inline: "package firebox:host-prompt; world guest { export firebox:plugin/prompt@0.1.0; }",
+        exports: { default: async },
+    });
+}
+
+pub(super) const INTERFACE: &str = "firebox:plugin/prompt@0.1.0";
+
+pub(super) fn find(pre: &InstancePre<GuestData>) -> wasmtime::Result<Binder<dyn PromptCalls>> {
+    let indices = GuestIndices::new(pre)?;
+    Ok(Box::new(move |store, instance| Ok(Box::new(indices.load(store, instance)?))))
+}
+
+impl PromptCalls for Guest {
+    fn process<'a>(&'a self, store: &'a mut Store<GuestData>, request: Arc<PromptRequest>) -> GuestFuture<'a, Verdict> {
+        Box::pin(async move {
+            let request = lower(&request);
+            let verdict = self.call_process(store, &request).await?;
+            Ok(verdict.map(lift))
+        })
+    }
+}
+
+fn lower(request: &PromptRequest) -> Request {
+    Request {
+        id: request.info.id.clone(),
+        model: request.info.model.clone(),
+        messages: request.messages.iter().map(lower_message).collect(),
+    }
+}
+
+fn lower_message(message: &contract::Message) -> Message {
+    let call = |call: &contract::ToolCall| ToolCall {
+        id: call.id.clone(),
+        name: call.name.clone(),
+        arguments_json: call.arguments_json.clone(),
+    };
+    Message {
+        role: match message.role {
+            contract::Role::System => Role::System,
+            contract::Role::User => Role::User,
+            contract::Role::Assistant => Role::Assistant,
+            contract::Role::Tool => Role::Tool,
+        },
+        content: message.content.clone(),
+        tool_calls: message.tool_calls.iter().map(call).collect(),
+        tool_call_id: message.tool_call_id.clone(),
+        name: message.name.clone(),
+    }
+}
+
+fn lift(verdict: prompt::Verdict) -> Verdict {
+    match verdict {
+        prompt::Verdict::Unchanged => Verdict::Unchanged,
+        prompt::Verdict::Replace(messages) => Verdict::Replace(messages.into_iter().map(lift_message).collect()),
+        prompt::Verdict::Refuse(message) => Verdict::Refuse(message),
+        prompt::Verdict::Respond(answer) => Verdict::Respond(answer),
+    }
+}
+
+fn lift_message(message: Message) -> contract::Message {
+    let call =
+        |call: ToolCall| contract::ToolCall { id: call.id, name: call.name, arguments_json: call.arguments_json };
+    contract::Message {
+        role: match message.role {
+            Role::System => contract::Role::System,
+            Role::User => contract::Role::User,
+            Role::Assistant => contract::Role::Assistant,
+            Role::Tool => contract::Role::Tool,
+        },
+        content: message.content,
+        tool_calls: message.tool_calls.into_iter().map(call).collect(),
+        tool_call_id: message.tool_call_id,
+        name: message.name,
+    }
+}

@@ -1,0 +1,42 @@
+//! `firebox:plugin/text@0.1`.
+
+use wasmtime::Store;
+use wasmtime::component::InstancePre;
+
+use self::bindings::exports::firebox::plugin::text::{self, Guest, GuestIndices};
+use super::{TextCalls, Verdict};
+use crate::guest::GuestData;
+use crate::stages::{Binder, GuestFuture};
+
+#[allow(unreachable_pub, missing_docs, reason = "generated code")]
+mod bindings {
+    wasmtime::component::bindgen!({
+        path: "../../wit",
+        inline: "package firebox:host-text; world guest { export firebox:plugin/text@0.1.0; }",
+        exports: { default: async },
+    });
+}
+
+pub(super) const INTERFACE: &str = "firebox:plugin/text@0.1.0";
+
+pub(super) fn find(pre: &InstancePre<GuestData>) -> wasmtime::Result<Binder<dyn TextCalls>> {
+    let indices = GuestIndices::new(pre)?;
+    Ok(Box::new(move |store, instance| Ok(Box::new(indices.load(store, instance)?))))
+}
+
+impl TextCalls for Guest {
+    fn push<'a>(&'a self, store: &'a mut Store<GuestData>, chunk: String) -> GuestFuture<'a, Verdict> {
+        Box::pin(async move {
+            let verdict = self.call_push(store, &chunk).await?;
+            Ok(verdict.map(|verdict| match verdict {
+                text::Verdict::Pass => Verdict::Pass,
+                text::Verdict::Emit(text) => Verdict::Emit(text),
+                text::Verdict::Stop(text) => Verdict::Stop(text),
+            }))
+        })
+    }
+
+    fn finish<'a>(&'a self, store: &'a mut Store<GuestData>) -> GuestFuture<'a, String> {
+        Box::pin(async move { self.call_finish(store).await })
+    }
+}

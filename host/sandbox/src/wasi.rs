@@ -1,0 +1,145 @@
+//! WASI 0.2 with nothing behind it, for components built for wasip2: no environment, arguments, files or sockets;
+//! standard output and error are lines of the plugin's log. Clocks and random numbers are the real ones.
+
+use std::pin::Pin;
+
+use bytes::Bytes;
+use firebox_contract::limits;
+use tokio::io::AsyncWrite;
+use wasmtime::component::ResourceTable;
+use wasmtime_wasi::cli::{IsTerminal, StdoutStream};
+use wasmtime_wasi::p2::{OutputStream, Pollable, StreamResult};
+use wasmtime_wasi::{WasiCtx, WasiCtxView};
+
+use crate::log::Log;
+
+/// The packages of WASI 0.2 that components may import.
+pub(crate) const PACKAGES: &[&str] =
+    &["wasi:cli", "wasi:clocks", "wasi:filesystem", "wasi:io", "wasi:random", "wasi:sockets"];
+
+/// Bytes a guest may write to a stream at once.
+const STREAM_PERMIT_BYTES: usize = 4_096;
+
+/// The WASI side of one instance. Made when the guest first calls WASI, which most never do.
+pub(crate) struct Wasi {
+    context: WasiCtx,
+    table: ResourceTable,
+}
+
+impl Wasi {
+    /// A world without anything in it, but for `log`.
+    pub(crate) fn new(log: &Log) -> Self {
+        let mut table = ResourceTable::new();
+        table.set_max_capacity(limits::PLUGIN_HANDLES_MAX);
+        let context = WasiCtx::builder()
+            .stdout(LogStream { log: log.clone(), level: "info" })
+            // A guest's panic arrives here; as an error it becomes the message of the trap that follows.
+            .stderr(LogStream { log: log.clone(), level: "error" })
+            .allow_tcp(false)
+            .allow_udp(false)
+            .allow_ip_name_lookup(false)
+            .max_random_size(limits::PLUGIN_RANDOM_BYTES_MAX)
+            .build();
+        Self { context, table }
+    }
+
+    /// What the host functions of WASI work on.
+    pub(crate) fn view(&mut self) -> WasiCtxView<'_> {
+        WasiCtxView { ctx: &mut self.context, table: &mut self.table }
+    }
+}
+
+/// A stream whose lines are lines of the log.
+#[derive(Clone)]
+struct LogStream {
+    log: Log,
+    level: &'static str,
+}
+
+impl LogStream {
+    fn lines(&self, bytes: &[u8]) {
+        let text = String::from_utf8_lossy(bytes);
+        for line in text.lines().filter(|line| !line.trim().is_empty()) {
+            self.log.write(self.level, line);
+        }
+    }
+}
+
+impl IsTerminal for LogStream {
+    fn is_terminal(&self) -> bool {
+        false
+    }
+}
+
+impl StdoutStream for LogStream {
+    fn async_stream(&self) -> Box<dyn AsyncWrite + Send + Sync> {
+        // Only WASI 0.3 asks for this one, and it is not linked.
+        Box::new(tokio::io::sink())
+    }
+
+    fn p2_stream(&self) -> Box<dyn OutputStream> {
+        Box::new(LineStream { to: self.clone(), begun: Vec::new() })
+    }
+}
+
+/// Gathers bytes until a line is whole or too long.
+struct LineStream {
+    to: LogStream,
+    begun: Vec<u8>,
+}
+
+impl OutputStream for LineStream {
+    fn write(&mut self, bytes: Bytes) -> StreamResult<()> {
+        self.begun.extend_from_slice(&bytes);
+        if let Some(end) = self.begun.iter().rposition(|byte| *byte == b'\n') {
+            let rest = self.begun.split_off(end + 1);
+            self.to.lines(&std::mem::replace(&mut self.begun, rest));
+        }
+        if self.begun.len() > limits::PLUGIN_LOG_LINE_BYTES_MAX {
+            self.to.lines(&std::mem::take(&mut self.begun));
+        }
+        Ok(())
+    }
+
+    fn flush(&mut self) -> StreamResult<()> {
+        Ok(())
+    }
+
+    fn check_write(&mut self) -> StreamResult<usize> {
+        Ok(STREAM_PERMIT_BYTES)
+    }
+}
+
+impl Drop for LineStream {
+    fn drop(&mut self) {
+        self.to.lines(&self.begun);
+    }
+}
+
+impl Pollable for LineStream {
+    fn ready<'life, 'future>(&'life mut self) -> Pin<Box<dyn Future<Output = ()> + Send + 'future>>
+    where
+        'life: 'future,
+        Self: 'future,
+    {
+        Box::pin(std::future::ready(()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_are_logged_when_they_are_whole() {
+        let log = Log::default();
+        let mut stream = LogStream { log: log.clone(), level: "error" }.p2_stream();
+        stream.write(Bytes::from_static(b"thread panicked at src/lib.rs:1:\nout of ")).expect("written");
+        assert_eq!(log.take("p").len(), 1);
+        stream.write(Bytes::from_static(b"cheese\n\n")).expect("written");
+        assert_eq!(log.last_error().as_deref(), Some("out of cheese"));
+        stream.write(Bytes::from_static(b"begun")).expect("written");
+        drop(stream);
+        assert_eq!(log.last_error().as_deref(), Some("begun"));
+    }
+}

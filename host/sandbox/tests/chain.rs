@@ -1,0 +1,59 @@
+//! Which plugins can be together.
+
+use std::sync::Arc;
+
+use firebox_contract::PromptVerdict;
+use firebox_contract::limits;
+use firebox_sandbox::{PluginChain, SandboxError};
+
+use crate::support::{bind, chain, guest_with, load, sandbox, spec, tag};
+
+#[tokio::test]
+async fn no_plugins_are_a_chain_too() {
+    let mut hooks = bind(&chain(&[])).await;
+    assert!(hooks.text_is_idle() && hooks.definitions().is_empty() && hooks.usage().is_empty());
+    assert_eq!(hooks.process(Vec::new()).await.expect("nothing to fail"), PromptVerdict::Continue(Vec::new()));
+    assert_eq!(crate::support::all_text(&mut *hooks, &["x", "y"]).await, "xy");
+}
+
+#[tokio::test]
+async fn two_plugins_with_the_same_tool_are_both_named() {
+    let sandbox = sandbox();
+    let component = || guest_with("tool-echo", &[("@TOOL@", "echo")]);
+    let one = sandbox.load(spec("one", component())).await.expect("loaded");
+    let two = sandbox.load(spec("two", component())).await.expect("loaded");
+    let error = PluginChain::new(vec![one, two]).expect_err("refused");
+    let (tool, first, second) = ("echo".to_owned(), "one".to_owned(), "two".to_owned());
+    assert_eq!(error, SandboxError::DuplicateTool { tool, first, second });
+}
+
+#[tokio::test]
+async fn a_name_is_taken_once() {
+    let sandbox = sandbox();
+    let (one, two) = (tag(&sandbox, "a", 'a').await, tag(&sandbox, "a", 'b').await);
+    let error = PluginChain::new(vec![one, two]).expect_err("refused");
+    assert_eq!(error, SandboxError::DuplicatePlugin { name: "a".to_owned() });
+}
+
+#[tokio::test]
+async fn a_chain_has_an_end() {
+    let plugin = load(&sandbox(), "pass").await;
+    let plugins = vec![plugin; limits::PLUGINS_PER_REQUEST_MAX + 1];
+    assert!(matches!(PluginChain::new(plugins), Err(SandboxError::Chain(_))));
+}
+
+#[tokio::test]
+async fn plugins_of_two_sandboxes_cannot_be_together() {
+    let (one, two) = (sandbox(), sandbox());
+    let plugins = vec![tag(&one, "a", 'a').await, tag(&two, "b", 'b').await];
+    let error = PluginChain::new(plugins).expect_err("refused");
+    assert!(error.to_string().contains("\"b\""), "{error}");
+}
+
+#[tokio::test]
+async fn a_plugin_outlives_its_sandbox() {
+    let plugin = load(&sandbox(), "pass").await;
+    let hooks = chain(&[&plugin]);
+    drop(Arc::clone(&plugin));
+    assert_eq!(crate::support::all_text(&mut *bind(&hooks).await, &["x"]).await, "x");
+}

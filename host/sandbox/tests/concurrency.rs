@@ -1,0 +1,78 @@
+//! Many requests at once.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use firebox_contract::limits;
+use firebox_contract::{Error, TextVerdict};
+use firebox_sandbox::{Sandbox, SandboxOptions};
+
+use crate::support::{bind, chain, load, push_once, sandbox, tag, try_bind};
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn sixty_four_requests_share_a_pool_of_sixteen() {
+    let sandbox = sandbox();
+    let plugins = [tag(&sandbox, "a", 'a').await, tag(&sandbox, "b", 'b').await, load(&sandbox, "count").await];
+    let hooks = Arc::new(chain(&[&plugins[0], &plugins[1], &plugins[2]]));
+    let requests: Vec<_> = (0..64)
+        .map(|_| {
+            let hooks = Arc::clone(&hooks);
+            tokio::spawn(async move {
+                let mut bound = bind(&hooks).await;
+                for expected in ["1", "2", "3"] {
+                    tokio::task::yield_now().await;
+                    let verdict = bound.push("x".to_owned()).await.expect("no fault");
+                    assert_eq!(verdict, TextVerdict::Emit(expected.to_owned()));
+                }
+            })
+        })
+        .collect();
+    for request in requests {
+        request.await.expect("no panic");
+    }
+}
+
+#[tokio::test]
+async fn a_full_pool_refuses_in_words_and_recovers() {
+    let sandbox = Sandbox::new(SandboxOptions { pool_instances: 2, ..SandboxOptions::default() }).expect("an engine");
+    let pass = load(&sandbox, "pass").await;
+    let hooks = chain(&[&pass]);
+    let held = (bind(&hooks).await, bind(&hooks).await);
+    let started = Instant::now();
+    let error = try_bind(&hooks).await.err().expect("the pool is full");
+    assert!(matches!(&error, Error::Refused(text) if text.contains("all 2 are in use")), "{error}");
+    assert!(started.elapsed() >= limits::PLUGIN_POOL_WAIT);
+    drop(held);
+    push_once(&pass, "x").await.expect("there is room again");
+}
+
+#[tokio::test]
+async fn a_waiting_request_gets_the_room_another_leaves() {
+    let sandbox = Sandbox::new(SandboxOptions { pool_instances: 1, ..SandboxOptions::default() }).expect("an engine");
+    let pass = load(&sandbox, "pass").await;
+    let held = bind(&chain(&[&pass])).await;
+    let waiting = tokio::spawn(async move { push_once(&pass, "x").await });
+    tokio::time::sleep(Duration::from_millis(20)).await;
+    assert!(!waiting.is_finished());
+    drop(held);
+    assert!(waiting.await.expect("no panic").is_ok());
+}
+
+#[tokio::test]
+async fn a_chain_longer_than_the_pool_is_refused_at_once() {
+    let sandbox = Sandbox::new(SandboxOptions { pool_instances: 1, ..SandboxOptions::default() }).expect("an engine");
+    let (a, b) = (tag(&sandbox, "a", 'a').await, tag(&sandbox, "b", 'b').await);
+    let started = Instant::now();
+    assert!(matches!(try_bind(&chain(&[&a, &b])).await, Err(Error::Refused(_))));
+    assert!(started.elapsed() < limits::PLUGIN_POOL_WAIT);
+}
+
+#[tokio::test]
+async fn thousands_of_requests_leave_nothing_behind() {
+    let plugin = load(&sandbox(), "count").await;
+    let hooks = chain(&[&plugin]);
+    for _ in 0..5_000 {
+        let verdict = bind(&hooks).await.push("x".to_owned()).await.expect("no fault");
+        assert_eq!(verdict, TextVerdict::Emit("1".to_owned()));
+    }
+}

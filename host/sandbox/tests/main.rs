@@ -1,0 +1,11 @@
+//! Real guests in a real engine. The hostile ones are hand-written: `tests/guests`.
+
+mod cache;
+mod chain;
+mod concurrency;
+mod containment;
+mod load;
+mod policy;
+mod stages;
+mod support;
+mod wasi;
