@@ -1,0 +1,207 @@
+//! BERT (Devlin et al. 2019) as a text encoder: layers with norms after their sums, then one vector per text.
+
+use burn::tensor::{DType, Device, Tensor, TensorData, activation, module};
+use firebox_contract::limits;
+
+use crate::checkpoint::json::JsonFile;
+use crate::checkpoint::tensors::StoredTensor;
+use crate::checkpoint::weights::Weights;
+use crate::error::ModelError;
+use crate::linear::Linear;
+use crate::pooling::Pooling;
+
+/// Added to the score of a padding token.
+const MASKED: f32 = -1e30;
+
+/// The shape of a BERT.
+#[derive(Debug, Clone)]
+pub(crate) struct BertConfig {
+    pub(crate) hidden: usize,
+    pub(crate) layers: usize,
+    pub(crate) heads: usize,
+    pub(crate) feed_forward: usize,
+    pub(crate) vocabulary: usize,
+    pub(crate) positions: usize,
+    pub(crate) token_types: usize,
+    pub(crate) norm_epsilon: f64,
+}
+
+impl BertConfig {
+    pub(crate) fn read(file: &JsonFile) -> Result<Self, ModelError> {
+        check_choice(file, "hidden_act", "gelu")?;
+        check_choice(file, "position_embedding_type", "absolute")?;
+        let hidden = file.number("hidden_size", 1..=limits::MODEL_HIDDEN_MAX)?;
+        let heads = file.number("num_attention_heads", 1..=limits::MODEL_HEADS_MAX)?;
+        if !hidden.is_multiple_of(heads) {
+            return Err(file.wrong("num_attention_heads", format!("is {heads}, which does not divide {hidden}")));
+        }
+        Ok(Self {
+            hidden,
+            heads,
+            layers: file.number("num_hidden_layers", 1..=limits::MODEL_LAYERS_MAX)?,
+            feed_forward: file.number("intermediate_size", 1..=limits::MODEL_HIDDEN_MAX)?,
+            vocabulary: file.number("vocab_size", 1..=limits::MODEL_VOCABULARY_MAX)?,
+            positions: file.number("max_position_embeddings", 1..=limits::CONTEXT_TOKENS_MAX)?,
+            token_types: file.optional_number("type_vocab_size", 1..=limits::MODEL_HEADS_MAX)?.unwrap_or(2),
+            norm_epsilon: file.optional_float("layer_norm_eps", 0.0..=1.0)?.unwrap_or(1e-12),
+        })
+    }
+}
+
+fn check_choice(file: &JsonFile, key: &'static str, supported: &'static str) -> Result<(), ModelError> {
+    match file.optional_text(key)? {
+        Some(other) if other != supported => {
+            let found = other.chars().take(40).collect();
+            Err(ModelError::Unsupported { file: file.file.clone(), key, found, supported })
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Layer norm (Ba et al. 2016).
+#[derive(Debug)]
+struct LayerNorm {
+    weight: Tensor<1>,
+    bias: Tensor<1>,
+    epsilon: f64,
+}
+
+impl LayerNorm {
+    fn load(weights: &Weights<'_>, name: &str, config: &BertConfig) -> Result<Self, ModelError> {
+        Ok(Self {
+            weight: weights.vector(&format!("{name}.weight"), config.hidden)?,
+            bias: weights.vector(&format!("{name}.bias"), config.hidden)?,
+            epsilon: config.norm_epsilon,
+        })
+    }
+
+    fn forward(&self, x: Tensor<2>) -> Tensor<2> {
+        module::layer_norm(x, self.weight.clone(), Some(self.bias.clone()), self.epsilon)
+    }
+}
+
+#[derive(Debug)]
+struct Layer {
+    qkv: Linear,
+    attention: Linear,
+    attention_norm: LayerNorm,
+    wide: Linear,
+    narrow: Linear,
+    norm: LayerNorm,
+}
+
+impl Layer {
+    fn load(weights: &Weights<'_>, config: &BertConfig, layer: usize) -> Result<Self, ModelError> {
+        let name = |part: &str| format!("encoder.layer.{layer}.{part}");
+        let (hidden, wide) = (config.hidden, config.feed_forward);
+        let qkv = ["query", "key", "value"].map(|part| (name(&format!("attention.self.{part}")), hidden));
+        let linear = |part: &str, output, input| weights.linear(&[(name(part), output)], input, true);
+        Ok(Self {
+            qkv: weights.linear(&qkv, hidden, true)?,
+            attention: linear("attention.output.dense", hidden, hidden)?,
+            attention_norm: LayerNorm::load(weights, &name("attention.output.LayerNorm"), config)?,
+            wide: linear("intermediate.dense", wide, hidden)?,
+            narrow: linear("output.dense", hidden, wide)?,
+            norm: LayerNorm::load(weights, &name("output.LayerNorm"), config)?,
+        })
+    }
+
+    /// `x` is `[texts * tokens, hidden]`, `mask` `[texts, 1, 1, tokens]`.
+    fn forward(&self, x: Tensor<2>, mask: &Tensor<4>, heads: usize) -> Tensor<2> {
+        let [rows, hidden] = x.dims();
+        let [texts, _, _, tokens] = mask.dims();
+        let width = hidden / heads;
+        let qkv = self.qkv.forward(x.clone()).reshape([texts, tokens, 3 * heads, width]).swap_dims(1, 2);
+        let part = |index: usize| qkv.clone().narrow(1, index * heads, heads);
+        let queries = part(0) * (1.0 / (width as f64).sqrt());
+        let scores = queries.matmul(part(1).swap_dims(2, 3)) + mask.clone();
+        let mixed = activation::softmax(scores, 3).matmul(part(2));
+        let mixed = self.attention.forward(mixed.swap_dims(1, 2).reshape([rows, hidden]));
+        let x = self.attention_norm.forward(x + mixed);
+        let wide = activation::gelu(self.wide.forward(x.clone()));
+        self.norm.forward(x + self.narrow.forward(wide))
+    }
+}
+
+/// A loaded BERT.
+#[derive(Debug)]
+pub(crate) struct BertEncoder {
+    config: BertConfig,
+    device: Device,
+    words: StoredTensor,
+    positions: StoredTensor,
+    /// Row 0 of the token types: these models are given one text at a time.
+    token_type: Vec<f32>,
+    norm: LayerNorm,
+    layers: Vec<Layer>,
+}
+
+impl BertEncoder {
+    pub(crate) fn load(weights: &Weights<'_>, config: BertConfig) -> Result<Self, ModelError> {
+        let hidden = config.hidden;
+        let types = weights.stored("embeddings.token_type_embeddings.weight", &[config.token_types, hidden])?;
+        let mut token_type = Vec::new();
+        types.append_row(0, &mut token_type);
+        Ok(Self {
+            device: weights.device().clone(),
+            words: weights.stored("embeddings.word_embeddings.weight", &[config.vocabulary, hidden])?,
+            positions: weights.stored("embeddings.position_embeddings.weight", &[config.positions, hidden])?,
+            token_type,
+            norm: LayerNorm::load(weights, "embeddings.LayerNorm", &config)?,
+            layers: (0..config.layers).map(|layer| Layer::load(weights, &config, layer)).collect::<Result<_, _>>()?,
+            config,
+        })
+    }
+
+    pub(crate) fn config(&self) -> &BertConfig {
+        &self.config
+    }
+
+    /// One vector per text, `[texts, hidden]`. `ids` are padded here to `tokens` each.
+    ///
+    /// # Errors
+    /// `Broken` when the tokenizer makes ids the weights do not know.
+    pub(crate) fn forward(&self, ids: &[&[u32]], tokens: usize, pooling: Pooling) -> Result<Tensor<2>, ModelError> {
+        let (texts, hidden) = (ids.len(), self.config.hidden);
+        let mut values = Vec::with_capacity(texts * tokens * hidden);
+        let mut real = Vec::with_capacity(texts * tokens);
+        for text in ids {
+            self.embed(text, tokens, &mut values)?;
+            real.extend((0..tokens).map(|at| if at < text.len() { 1.0_f32 } else { 0.0 }));
+        }
+        let hide: Vec<f32> = real.iter().map(|real| (1.0 - real) * MASKED).collect();
+        let x = self.upload(values, [texts * tokens, hidden]);
+        let mask = self.upload(hide, [texts, 1, 1, tokens]);
+        let mut x = self.norm.forward(x);
+        for layer in &self.layers {
+            x = layer.forward(x, &mask, self.config.heads);
+        }
+        Ok(pooling.pool(x.reshape([texts, tokens, hidden]), self.upload(real, [texts, tokens, 1])))
+    }
+
+    /// Appends word, position and type embeddings of one text, summed, then zeros up to `tokens`.
+    fn embed(&self, text: &[u32], tokens: usize, values: &mut Vec<f32>) -> Result<(), ModelError> {
+        let start = values.len();
+        let mut positions = Vec::with_capacity(text.len() * self.config.hidden);
+        for (position, id) in text.iter().enumerate() {
+            if !self.words.append_row(*id as usize, values) || !self.positions.append_row(position, &mut positions) {
+                let size = self.config.vocabulary;
+                let positions = self.config.positions;
+                return Err(ModelError::Broken {
+                    file: "tokenizer.json".to_owned(),
+                    reason: format!("token {id} at {position} is outside {size} tokens or {positions} positions"),
+                });
+            }
+        }
+        let types = self.token_type.iter().cycle();
+        for ((value, position), kind) in values.iter_mut().skip(start).zip(&positions).zip(types) {
+            *value += position + kind;
+        }
+        values.resize(start + tokens * self.config.hidden, 0.0);
+        Ok(())
+    }
+
+    fn upload<const D: usize>(&self, values: Vec<f32>, shape: [usize; D]) -> Tensor<D> {
+        Tensor::from_data(TensorData::new(values, shape), (&self.device, DType::F32))
+    }
+}

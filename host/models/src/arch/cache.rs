@@ -1,0 +1,103 @@
+//! The keys and values of one sequence, preallocated in blocks and written in place.
+
+use burn::tensor::{DType, Device, Tensor};
+
+/// Positions a cache grows by; growth copies it, so it doubles while it is larger than this.
+const BLOCK_TOKENS: usize = 256;
+
+/// Keys and values of one layer, each `[kv_heads, capacity, head_dim]`.
+#[derive(Debug)]
+pub(crate) struct LayerCache {
+    // `None` only while a write is under way: a live second handle would turn the write in place into a copy.
+    keys: Option<Tensor<3>>,
+    values: Option<Tensor<3>>,
+}
+
+/// All layers of one sequence.
+#[derive(Debug)]
+pub(crate) struct SequenceCache {
+    pub(crate) layers: Vec<LayerCache>,
+    /// Positions filled.
+    pub(crate) length: usize,
+    capacity: usize,
+    /// Set while a forward pass runs; stays set when it failed.
+    pub(crate) broken: bool,
+}
+
+/// What one position costs and how far a cache may grow.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct CacheShape {
+    pub(crate) layers: usize,
+    pub(crate) kv_heads: usize,
+    pub(crate) head_dim: usize,
+    pub(crate) context: usize,
+}
+
+impl CacheShape {
+    /// Bytes of `capacity` positions over all layers.
+    pub(crate) fn bytes(&self, capacity: usize) -> u64 {
+        let per_token = 2 * self.layers * self.kv_heads * self.head_dim * size_of::<f32>();
+        per_token as u64 * capacity as u64
+    }
+
+    /// The capacity a sequence of `needed` positions gets, coming from `current`.
+    pub(crate) fn grown(&self, current: usize, needed: usize) -> usize {
+        if needed <= current {
+            return current;
+        }
+        let wanted = needed.max(2 * current).next_multiple_of(BLOCK_TOKENS);
+        wanted.min(self.context.next_multiple_of(BLOCK_TOKENS))
+    }
+}
+
+impl SequenceCache {
+    pub(crate) fn empty(shape: CacheShape) -> Self {
+        let layers = (0..shape.layers).map(|_| LayerCache { keys: None, values: None }).collect();
+        Self { layers, length: 0, capacity: 0, broken: false }
+    }
+
+    pub(crate) fn capacity(&self) -> usize {
+        self.capacity
+    }
+
+    /// Makes room for `capacity` positions; what is there stays.
+    pub(crate) fn reserve(&mut self, shape: CacheShape, capacity: usize, device: &Device) {
+        if capacity <= self.capacity {
+            return;
+        }
+        for layer in &mut self.layers {
+            layer.keys = Some(grow(layer.keys.take(), shape, capacity, self.length, device));
+            layer.values = Some(grow(layer.values.take(), shape, capacity, self.length, device));
+        }
+        self.capacity = capacity;
+    }
+}
+
+fn grow(old: Option<Tensor<3>>, shape: CacheShape, capacity: usize, length: usize, device: &Device) -> Tensor<3> {
+    // Zeros, not uninitialised memory: masked positions are multiplied by zero, and zero times NaN is NaN.
+    let fresh = Tensor::zeros([shape.kv_heads, capacity, shape.head_dim], (device, DType::F32));
+    match old {
+        Some(old) if length > 0 => fresh.slice_assign([0..shape.kv_heads, 0..length], old.narrow(1, 0, length)),
+        _ => fresh,
+    }
+}
+
+impl LayerCache {
+    /// Writes keys and values, each `[rows, kv_heads, head_dim]`, at `start`.
+    pub(crate) fn write(&mut self, start: usize, keys: Tensor<3>, values: Tensor<3>) {
+        write(&mut self.keys, start, keys);
+        write(&mut self.values, start, values);
+    }
+
+    /// Views of positions `from..to`: keys and values, each `[kv_heads, to - from, head_dim]`.
+    pub(crate) fn read(&self, from: usize, to: usize) -> Option<(Tensor<3>, Tensor<3>)> {
+        let view = |tensor: &Option<Tensor<3>>| tensor.clone().map(|tensor| tensor.narrow(1, from, to - from));
+        Some((view(&self.keys)?, view(&self.values)?))
+    }
+}
+
+fn write(place: &mut Option<Tensor<3>>, start: usize, rows: Tensor<3>) {
+    let rows = rows.swap_dims(0, 1);
+    let [heads, count, _] = rows.dims();
+    *place = place.take().map(|tensor| tensor.slice_assign([0..heads, start..start + count], rows));
+}

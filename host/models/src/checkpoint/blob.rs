@@ -1,0 +1,35 @@
+//! A file's bytes, mapped or embedded, shared by everything that reads weights from it.
+
+use std::fs::File;
+use std::sync::Arc;
+
+use memmap2::Mmap;
+
+/// Cheap to clone; the mapping ends with the last clone.
+#[derive(Debug, Clone)]
+pub(crate) enum Blob {
+    Mapped(Arc<Mmap>),
+    Embedded(&'static [u8]),
+}
+
+impl Blob {
+    pub(crate) fn embedded(bytes: &'static [u8]) -> Self {
+        Self::Embedded(bytes)
+    }
+
+    /// Maps the whole file read-only.
+    pub(crate) fn map(file: &File) -> std::io::Result<Self> {
+        // SAFETY: the mapping is private to this process and never written through. What remains is that another
+        // process shortens or rewrites the file while it is mapped; every loader that maps weights accepts that
+        // (weights are not edited in place), and every value read from here is bounds-checked as untrusted data.
+        let map = unsafe { Mmap::map(file)? };
+        Ok(Self::Mapped(Arc::new(map)))
+    }
+
+    pub(crate) fn bytes(&self) -> &[u8] {
+        match self {
+            Self::Mapped(map) => map,
+            Self::Embedded(bytes) => bytes,
+        }
+    }
+}

@@ -1,0 +1,99 @@
+//! A checkpoint: the files of a model, opened, bounded and indexed. Nothing in them is trusted.
+
+pub(crate) mod blob;
+pub(crate) mod json;
+pub(crate) mod source;
+pub(crate) mod tensors;
+pub(crate) mod weights;
+
+use std::path::Path;
+
+use firebox_contract::limits;
+
+pub use source::EmbeddedFiles;
+
+use crate::checkpoint::json::JsonFile;
+use crate::checkpoint::source::Source;
+use crate::checkpoint::tensors::TensorIndex;
+use crate::error::ModelError;
+use crate::format;
+
+/// The files of one model. Weights stay on disk (memory-mapped) until they are asked for.
+#[derive(Debug)]
+pub struct Checkpoint {
+    pub(crate) source: Source,
+    pub(crate) tensors: TensorIndex,
+}
+
+impl Checkpoint {
+    /// Opens a Hugging Face folder: `config.json`, `tokenizer.json` and weights in one of the known formats.
+    ///
+    /// # Errors
+    /// Names the file that is missing, too large or damaged.
+    pub fn open(folder: &Path) -> Result<Self, ModelError> {
+        if !folder.is_dir() {
+            return Err(ModelError::MissingFile {
+                file: folder.display().to_string(),
+                remedy: "a model is a folder with config.json, tokenizer.json and model.safetensors",
+            });
+        }
+        Self::index(Source::Folder(folder.to_owned()))
+    }
+
+    /// Opens files that are part of the program; names as in a folder.
+    ///
+    /// # Errors
+    /// As [`Checkpoint::open`].
+    pub fn embedded(files: EmbeddedFiles) -> Result<Self, ModelError> {
+        Self::index(Source::Embedded(files))
+    }
+
+    fn index(source: Source) -> Result<Self, ModelError> {
+        let tensors = format::open(&source)?;
+        Ok(Self { source, tensors })
+    }
+
+    /// The folder's last name, or `embedded`.
+    #[must_use]
+    pub fn name(&self) -> String {
+        match &self.source {
+            Source::Folder(path) => path
+                .canonicalize()
+                .ok()
+                .and_then(|full| full.file_name().map(|name| name.to_string_lossy().into_owned()))
+                .unwrap_or_else(|| path.display().to_string()),
+            Source::Embedded(_) => self.source.label(),
+        }
+    }
+
+    /// Bytes of weights as stored.
+    #[must_use]
+    pub fn stored_bytes(&self) -> u64 {
+        self.tensors.entries.values().map(|entry| entry.range.len() as u64).sum()
+    }
+
+    /// A JSON file that may be missing.
+    pub(crate) fn json(&self, name: &str) -> Result<Option<JsonFile>, ModelError> {
+        JsonFile::read(&self.source, name)
+    }
+
+    /// `config.json`.
+    pub(crate) fn config(&self) -> Result<JsonFile, ModelError> {
+        self.json("config.json")?.ok_or_else(|| ModelError::MissingFile {
+            file: self.source.path_of("config.json"),
+            remedy: "it says which architecture the weights belong to",
+        })
+    }
+
+    pub(crate) fn text(&self, name: &str, limit: usize) -> Result<Option<String>, ModelError> {
+        self.source.read_text(name, limit as u64)
+    }
+
+    pub(crate) fn tokenizer_bytes(&self) -> Result<Vec<u8>, ModelError> {
+        let bytes = self.source.read("tokenizer.json", limits::TOKENIZER_JSON_BYTES_MAX)?;
+        bytes.map(std::borrow::Cow::into_owned).ok_or_else(|| ModelError::MissingFile {
+            file: self.source.path_of("tokenizer.json"),
+            remedy: "save the tokenizer in the fast format (tokenizer.json) beside the weights",
+        })
+    }
+}

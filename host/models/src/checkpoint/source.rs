@@ -1,0 +1,98 @@
+//! Where a checkpoint's files are: a folder, or the program itself.
+
+use std::borrow::Cow;
+use std::fs::File;
+use std::io::{ErrorKind, Read};
+use std::path::{Path, PathBuf};
+
+use crate::checkpoint::blob::Blob;
+use crate::error::ModelError;
+
+/// Files that are part of the program: `(name, bytes)`.
+pub type EmbeddedFiles = &'static [(&'static str, &'static [u8])];
+
+#[derive(Debug, Clone)]
+pub(crate) enum Source {
+    Folder(PathBuf),
+    Embedded(EmbeddedFiles),
+}
+
+impl Source {
+    /// The folder's path, or `embedded`.
+    pub(crate) fn label(&self) -> String {
+        match self {
+            Self::Folder(path) => path.display().to_string(),
+            Self::Embedded(_) => "embedded".to_owned(),
+        }
+    }
+
+    /// How messages call the file `name`.
+    pub(crate) fn path_of(&self, name: &str) -> String {
+        match self {
+            Self::Folder(path) => path.join(name).display().to_string(),
+            Self::Embedded(_) => format!("embedded/{name}"),
+        }
+    }
+
+    /// The whole file, if there is one.
+    ///
+    /// # Errors
+    /// `Read`; `TooLarge` when it has more than `limit` bytes.
+    pub(crate) fn read(&self, name: &str, limit: u64) -> Result<Option<Cow<'static, [u8]>>, ModelError> {
+        let too_large = |found| ModelError::TooLarge { file: self.path_of(name), found, limit };
+        let content = match self {
+            Self::Embedded(files) => files.iter().find(|file| file.0 == name).map(|file| Cow::Borrowed(file.1)),
+            Self::Folder(folder) => {
+                read_at_most(&folder.join(name), limit).map_err(|error| self.read_error(name, &error))?.map(Cow::Owned)
+            }
+        };
+        match content {
+            Some(bytes) if bytes.len() as u64 > limit => Err(too_large(self.size(name).unwrap_or(bytes.len() as u64))),
+            content => Ok(content),
+        }
+    }
+
+    /// As [`Source::read`], as text.
+    pub(crate) fn read_text(&self, name: &str, limit: u64) -> Result<Option<String>, ModelError> {
+        let Some(bytes) = self.read(name, limit)? else { return Ok(None) };
+        match String::from_utf8(bytes.into_owned()) {
+            Ok(text) => Ok(Some(text)),
+            Err(error) => Err(ModelError::Broken { file: self.path_of(name), reason: error.to_string() }),
+        }
+    }
+
+    /// The file as memory that is read when it is touched.
+    pub(crate) fn map(&self, name: &str) -> Result<Option<Blob>, ModelError> {
+        match self {
+            Self::Embedded(files) => Ok(files.iter().find(|file| file.0 == name).map(|file| Blob::embedded(file.1))),
+            Self::Folder(folder) => match File::open(folder.join(name)) {
+                Ok(file) => Blob::map(&file).map(Some).map_err(|error| self.read_error(name, &error)),
+                Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+                Err(error) => Err(self.read_error(name, &error)),
+            },
+        }
+    }
+
+    fn size(&self, name: &str) -> Option<u64> {
+        match self {
+            Self::Embedded(_) => None,
+            Self::Folder(folder) => std::fs::metadata(folder.join(name)).ok().map(|meta| meta.len()),
+        }
+    }
+
+    fn read_error(&self, name: &str, error: &std::io::Error) -> ModelError {
+        ModelError::Read { file: self.path_of(name), reason: error.to_string() }
+    }
+}
+
+/// The file's first `limit + 1` bytes, or `None` where there is no such file.
+fn read_at_most(path: &Path, limit: u64) -> std::io::Result<Option<Vec<u8>>> {
+    let file = match File::open(path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(error),
+    };
+    let mut bytes = Vec::new();
+    file.take(limit.saturating_add(1)).read_to_end(&mut bytes)?;
+    Ok(Some(bytes))
+}

@@ -1,0 +1,127 @@
+//! Tensors as they are stored: where their bytes are, their type and their shape.
+
+use std::collections::HashMap;
+use std::ops::Range;
+
+use half::{bf16, f16};
+
+use crate::checkpoint::blob::Blob;
+use crate::error::ModelError;
+
+/// A type of weight this crate reads.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum StoredType {
+    F32,
+    F16,
+    Bf16,
+}
+
+impl StoredType {
+    pub(crate) fn size(self) -> usize {
+        match self {
+            Self::F32 => 4,
+            Self::F16 | Self::Bf16 => 2,
+        }
+    }
+}
+
+/// What a format's header says about one tensor. The range is not trusted until [`TensorIndex::get`] looked.
+#[derive(Debug)]
+pub(crate) struct Entry {
+    /// Index of the file.
+    pub(crate) file: usize,
+    pub(crate) range: Range<usize>,
+    /// `Err` carries the name of a type that cannot be computed with (token ids, masks).
+    pub(crate) dtype: Result<StoredType, String>,
+    pub(crate) shape: Vec<usize>,
+}
+
+/// All tensors of a checkpoint.
+#[derive(Debug, Default)]
+pub(crate) struct TensorIndex {
+    /// `(path for messages, content)`.
+    pub(crate) files: Vec<(String, Blob)>,
+    pub(crate) entries: HashMap<String, Entry>,
+}
+
+impl TensorIndex {
+    pub(crate) fn contains(&self, name: &str) -> bool {
+        self.entries.contains_key(name)
+    }
+
+    /// The tensor called `name`, which must have exactly this shape.
+    ///
+    /// # Errors
+    /// `MissingTensor`, or `Tensor` when type, shape or size are not right.
+    pub(crate) fn get(&self, name: &str, shape: &[usize], checkpoint: &str) -> Result<StoredTensor, ModelError> {
+        let missing = || ModelError::MissingTensor {
+            tensor: name.to_owned(),
+            expected: format!("{shape:?}"),
+            checkpoint: checkpoint.to_owned(),
+        };
+        let entry = self.entries.get(name).ok_or_else(missing)?;
+        let (file, blob) = self.files.get(entry.file).ok_or_else(missing)?;
+        let wrong = |what, found: String, expected: String| ModelError::Tensor {
+            tensor: name.to_owned(),
+            file: file.clone(),
+            what,
+            found,
+            expected,
+        };
+        let dtype = entry.dtype.clone().map_err(|found| wrong("type", found, "F32, F16 or BF16".to_owned()))?;
+        if entry.shape != shape {
+            return Err(wrong("shape", format!("{:?}", entry.shape), format!("{shape:?}")));
+        }
+        let size = shape.iter().try_fold(dtype.size(), |size, dim| size.checked_mul(*dim));
+        let stored = blob.bytes().get(entry.range.clone()).map(<[u8]>::len);
+        if size.is_none() || stored != size {
+            return Err(wrong("size", format!("{stored:?} bytes"), format!("{size:?} bytes")));
+        }
+        Ok(StoredTensor { blob: blob.clone(), range: entry.range.clone(), dtype, shape: shape.to_vec() })
+    }
+}
+
+/// One tensor's bytes, row-major, checked. Cheap to clone.
+#[derive(Debug, Clone)]
+pub(crate) struct StoredTensor {
+    blob: Blob,
+    range: Range<usize>,
+    pub(crate) dtype: StoredType,
+    pub(crate) shape: Vec<usize>,
+}
+
+impl StoredTensor {
+    pub(crate) fn bytes(&self) -> &[u8] {
+        // `TensorIndex::get` is the only maker and checked the range.
+        self.blob.bytes().get(self.range.clone()).unwrap_or_default()
+    }
+
+    pub(crate) fn elements(&self) -> usize {
+        self.bytes().len() / self.dtype.size()
+    }
+
+    /// Appends all elements to `out`, converted.
+    pub(crate) fn append_to(&self, out: &mut Vec<f32>) {
+        append_f32(self.bytes(), self.dtype, out);
+    }
+
+    /// Appends row `index` (along the first dimension) to `out`; `false` when there is no such row.
+    pub(crate) fn append_row(&self, index: usize, out: &mut Vec<f32>) -> bool {
+        let row = self.shape.iter().skip(1).product::<usize>() * self.dtype.size();
+        let Some(start) = index.checked_mul(row) else { return false };
+        match self.bytes().get(start..start + row) {
+            Some(bytes) => append_f32(bytes, self.dtype, out),
+            None => return false,
+        }
+        true
+    }
+}
+
+fn append_f32(bytes: &[u8], dtype: StoredType, out: &mut Vec<f32>) {
+    out.reserve_exact(bytes.len() / dtype.size());
+    match dtype {
+        StoredType::F32 => out.extend(bytes.chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]]))),
+        StoredType::F16 => out.extend(bytes.chunks_exact(2).map(|b| f16::from_le_bytes([b[0], b[1]]).to_f32())),
+        StoredType::Bf16 => out.extend(bytes.chunks_exact(2).map(|b| bf16::from_le_bytes([b[0], b[1]]).to_f32())),
+    }
+}

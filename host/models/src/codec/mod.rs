@@ -1,0 +1,139 @@
+//! Text to tokens and back, by the checkpoint's own tokenizer, chat template and generation config.
+
+mod defaults;
+mod format;
+mod stream;
+mod template;
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use firebox_contract::{Chat, Error, SamplingOverrides, TextCodec, TextDecoder, TokenId, limits};
+use tokenizers::Tokenizer;
+
+use crate::checkpoint::Checkpoint;
+use crate::checkpoint::json::JsonFile;
+use crate::codec::stream::StreamDecoder;
+use crate::codec::template::ChatTemplate;
+use crate::error::ModelError;
+
+/// Special tokens whose text holds one of these mark parts of an answer that a parser needs to see; all other special
+/// tokens are structure, and are not text.
+const KEPT_MARKERS: &[&str] = &["tool", "TOOL", "python_tag", "think", "THINK"];
+
+/// The codec of one checkpoint.
+pub(crate) struct Codec {
+    tokenizer: Arc<Tokenizer>,
+    /// Path of the tokenizer, for messages.
+    file: String,
+    checkpoint: String,
+    template: Option<ChatTemplate>,
+    ends: HashSet<TokenId>,
+    hidden: Arc<HashSet<TokenId>>,
+    defaults: SamplingOverrides,
+}
+
+/// Reads `tokenizer.json`, without the padding and truncation it may ask for: both are decided per request.
+pub(crate) fn load_tokenizer(checkpoint: &Checkpoint) -> Result<Tokenizer, ModelError> {
+    let file = checkpoint.source.path_of("tokenizer.json");
+    let failed = |reason: String| ModelError::Tokenizer { file: file.clone(), reason };
+    let bytes = checkpoint.tokenizer_bytes()?;
+    let parse = || Tokenizer::from_bytes(&bytes).map_err(|error| error.to_string());
+    // The library unwraps here and there on strange input; a panic is one more way of not being a tokenizer.
+    let parsed = std::panic::catch_unwind(parse).unwrap_or_else(|panic| Err(crate::arch::panic_text(&*panic)));
+    let mut tokenizer = parsed.map_err(&failed)?;
+    tokenizer.with_padding(None);
+    tokenizer.with_truncation(None).map_err(|error| failed(error.to_string()))?;
+    Ok(tokenizer)
+}
+
+impl Codec {
+    /// Reads tokenizer, template and generation config.
+    ///
+    /// # Errors
+    /// Names the file that is missing or broken.
+    pub(crate) fn load(checkpoint: &Checkpoint) -> Result<Self, ModelError> {
+        let tokenizer = load_tokenizer(checkpoint)?;
+        let settings = checkpoint.json("tokenizer_config.json")?;
+        let template = ChatTemplate::load(checkpoint, settings.as_ref())?;
+        let ends = read_ends(checkpoint, settings.as_ref(), &tokenizer)?;
+        let added = tokenizer.get_added_tokens_decoder();
+        let kept = |text: &str| KEPT_MARKERS.iter().any(|marker| text.contains(marker));
+        let hidden = added.iter().filter(|(_, token)| token.special && !kept(&token.content)).map(|(id, _)| *id);
+        Ok(Self {
+            file: checkpoint.source.path_of("tokenizer.json"),
+            checkpoint: checkpoint.source.label(),
+            template,
+            ends,
+            hidden: Arc::new(hidden.collect()),
+            defaults: defaults::read(checkpoint)?,
+            tokenizer: Arc::new(tokenizer),
+        })
+    }
+
+    fn encode(&self, text: &str, add_special_tokens: bool) -> Result<Vec<TokenId>, ModelError> {
+        let encoding = self.tokenizer.encode_fast(text, add_special_tokens);
+        let failed =
+            |error: tokenizers::Error| ModelError::Tokenizer { file: self.file.clone(), reason: error.to_string() };
+        Ok(encoding.map_err(failed)?.get_ids().to_vec())
+    }
+}
+
+impl TextCodec for Codec {
+    fn encode_chat(&self, chat: Chat<'_>) -> Result<Vec<TokenId>, Error> {
+        let Some(template) = &self.template else {
+            let reason = "it has none; ask for a plain completion, or add chat_template.jinja to the folder".to_owned();
+            return Err(ModelError::Template { checkpoint: self.checkpoint.clone(), reason }.into());
+        };
+        let text = template.render(chat)?;
+        // The template writes the special tokens itself.
+        Ok(self.encode(&text, false)?)
+    }
+
+    fn encode_text(&self, text: &str) -> Result<Vec<TokenId>, Error> {
+        if text.len() > limits::CHAT_TEMPLATE_OUTPUT_BYTES_MAX {
+            let limit = limits::CHAT_TEMPLATE_OUTPUT_BYTES_MAX;
+            return Err(Error::Refused(format!("a text of {} bytes is longer than {limit} bytes", text.len())));
+        }
+        Ok(self.encode(text, true)?)
+    }
+
+    fn decoder(&self) -> Box<dyn TextDecoder> {
+        Box::new(StreamDecoder::new(Arc::clone(&self.tokenizer), Arc::clone(&self.hidden), self.file.clone()))
+    }
+
+    fn is_end(&self, token: TokenId) -> bool {
+        self.ends.contains(&token)
+    }
+
+    fn defaults(&self) -> &SamplingOverrides {
+        &self.defaults
+    }
+
+    fn chat_template(&self) -> Option<&str> {
+        self.template.as_ref().map(ChatTemplate::source)
+    }
+}
+
+/// Token ids that end an answer: of generation config, config and tokenizer config together.
+fn read_ends(
+    checkpoint: &Checkpoint,
+    settings: Option<&JsonFile>,
+    tokenizer: &Tokenizer,
+) -> Result<HashSet<TokenId>, ModelError> {
+    let mut ends = HashSet::new();
+    if let Some(generation) = checkpoint.json("generation_config.json")? {
+        ends.extend(generation.token_ids("eos_token_id")?);
+    }
+    ends.extend(checkpoint.config()?.token_ids("eos_token_id")?);
+    let text = settings.and_then(|settings| special_token(settings, "eos_token"));
+    ends.extend(text.and_then(|text| tokenizer.token_to_id(&text)));
+    Ok(ends)
+}
+
+/// A special token of `tokenizer_config.json`: text, or an object with the text as `content`.
+fn special_token(settings: &JsonFile, key: &str) -> Option<String> {
+    let value = settings.get(key)?;
+    let text = value.as_str().or_else(|| value.get("content")?.as_str())?;
+    Some(text.to_owned())
+}

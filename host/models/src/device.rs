@@ -1,0 +1,288 @@
+//! Devices: what there is, which one is used, and why.
+//!
+//! This file is the only one that names the kinds of device ([`DEVICES`]). Nothing here uses burn's lazy device
+//! constructors, which panic without an adapter: a device is probed, tested in a child process when it was never seen
+//! before (a driver can crash the whole process at its first kernel), and only then opened with the fallible ones.
+
+mod adapters;
+mod child;
+mod report;
+mod selftest;
+mod verdict;
+
+#[cfg(test)]
+mod tests;
+
+use std::fmt;
+use std::path::PathBuf;
+use std::str::FromStr;
+use std::sync::{Mutex, PoisonError};
+
+use burn::backend::WgpuDeviceKind;
+use burn::tensor::Device;
+use burn_wgpu::graphics::AutoGraphicsApi;
+use burn_wgpu::{RuntimeOptions, WgpuBackend, WgpuDevice, try_init_setup, wgpu};
+
+use crate::error::ModelError;
+
+pub use adapters::probe;
+pub use child::TestChild;
+pub use report::{AdapterKind, AdapterLimits, AdapterReport};
+pub use selftest::{TestReport, run_self_test};
+
+/// A kind of device that can be asked for by name.
+#[derive(Debug, PartialEq, Eq)]
+pub struct DeviceApi {
+    /// The name on the command line.
+    pub name: &'static str,
+    /// How burn and wgpu call it; none for the CPU.
+    graphics: Option<(WgpuBackend, wgpu::Backend)>,
+    /// Whether `auto` may choose it.
+    auto: bool,
+    /// What a machine needs to have it, for people.
+    pub needs: &'static str,
+}
+
+/// Every kind of device, in the order `auto` prefers them.
+///
+/// `webgpu` is WGSL compiled by wgpu, which natively means OpenGL: burn cannot be told to use WGSL on a Vulkan or Metal
+/// adapter that qualifies for its own compilers, and on DirectX 12 `dx12` is that path already. It is slow to compile
+/// and lacks f16 and subgroups, so `auto` prefers the CPU to it.
+pub const DEVICES: &[DeviceApi] = &[
+    DeviceApi {
+        name: "vulkan",
+        graphics: Some((WgpuBackend::Vulkan, wgpu::Backend::Vulkan)),
+        auto: true,
+        needs: "the Vulkan loader (libvulkan.so.1 or vulkan-1.dll) and a driver for your GPU",
+    },
+    DeviceApi { name: "metal", graphics: Some((WgpuBackend::Metal, wgpu::Backend::Metal)), auto: true, needs: "macOS" },
+    DeviceApi {
+        name: "dx12",
+        graphics: Some((WgpuBackend::Dx12, wgpu::Backend::Dx12)),
+        auto: true,
+        needs: "Windows with a DirectX 12 driver",
+    },
+    DeviceApi {
+        name: "webgpu",
+        graphics: Some((WgpuBackend::Gl, wgpu::Backend::Gl)),
+        auto: false,
+        needs: "an OpenGL ES 3.1 driver, through which wgpu runs WGSL outside a browser",
+    },
+    DeviceApi { name: CPU, graphics: None, auto: true, needs: "nothing" },
+];
+
+const CPU: &str = "cpu";
+
+/// Which device is wanted: `auto`, or a kind with an optional index among the adapters of that kind.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct DeviceChoice {
+    /// None is `auto`.
+    api: Option<&'static DeviceApi>,
+    index: Option<usize>,
+}
+
+impl DeviceChoice {
+    /// The best GPU that works, or else the CPU.
+    pub const AUTO: Self = Self { api: None, index: None };
+
+    /// The CPU.
+    #[must_use]
+    pub fn cpu() -> Self {
+        Self { api: DEVICES.iter().find(|api| api.graphics.is_none()), index: None }
+    }
+}
+
+impl FromStr for DeviceChoice {
+    type Err = ModelError;
+
+    fn from_str(text: &str) -> Result<Self, ModelError> {
+        let unknown = || ModelError::DeviceName { name: text.to_owned(), forms: forms() };
+        if text == "auto" {
+            return Ok(Self::AUTO);
+        }
+        let (name, index) = match text.split_once(':') {
+            Some((name, index)) => (name, Some(index.parse().map_err(|_| unknown())?)),
+            None => (text, None),
+        };
+        let api = DEVICES.iter().find(|api| api.name == name).ok_or_else(unknown)?;
+        Ok(Self { api: Some(api), index })
+    }
+}
+
+impl fmt::Display for DeviceChoice {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (self.api, self.index) {
+            (None, _) => f.write_str("auto"),
+            (Some(api), None) => f.write_str(api.name),
+            (Some(api), Some(index)) => write!(f, "{}:{index}", api.name),
+        }
+    }
+}
+
+/// The forms a device can be named in, for messages and help.
+#[must_use]
+pub fn forms() -> String {
+    let names: Vec<&str> = DEVICES.iter().map(|api| api.name).collect();
+    format!("auto, {}, or one of these with an index as in vulkan:1", names.join(", "))
+}
+
+/// How devices are opened.
+#[derive(Debug, Clone, Default)]
+pub struct OpenOptions {
+    /// How to test, in a process of its own, an adapter that was never seen before. Without it drivers are trusted, and
+    /// one that crashes takes the caller with it.
+    pub test_child: Option<TestChild>,
+    /// Where verdicts of such tests are kept; without it, or when it cannot be written, every process tests again.
+    pub verdict_cache_dir: Option<PathBuf>,
+}
+
+/// An open device, ready for tensors.
+#[derive(Debug)]
+pub struct Opened {
+    /// For burn.
+    pub device: Device,
+    /// What it is.
+    pub info: AdapterReport,
+    /// What the person should know, one line each: devices passed over, and why the CPU was taken.
+    pub notes: Vec<String>,
+}
+
+/// Opens the device that was asked for. `auto` never fails on account of a GPU: what is wrong with one is noted, and the
+/// CPU taken in its place. Software adapters (SwiftShader, lavapipe, WARP) are slower than the CPU itself, so `auto`
+/// passes them over; by name they can be had.
+///
+/// # Errors
+/// `ModelError::DeviceMissing` lists what there is when nothing fits the name; `ModelError::DeviceFailed` says what
+/// is wrong with what does.
+pub fn open(choice: &DeviceChoice, options: &OpenOptions) -> Result<Opened, ModelError> {
+    let tested = |adapter: &AdapterReport| {
+        verdict::check(adapter, options)?;
+        instantiate(adapter)
+    };
+    match choice.api {
+        None => Ok(choose(hardware(), tested)),
+        Some(api) if api.graphics.is_none() => open_cpu(choice),
+        Some(_) => open_named(choice, tested),
+    }
+}
+
+/// Opens without testing; for the process that is the test.
+fn open_untested(choice: &DeviceChoice) -> Result<Opened, ModelError> {
+    open(choice, &OpenOptions::default())
+}
+
+fn open_cpu(choice: &DeviceChoice) -> Result<Opened, ModelError> {
+    if choice.index.unwrap_or(0) > 0 {
+        return Err(missing(choice));
+    }
+    Ok(Opened { device: Device::flex(), info: AdapterReport::cpu(), notes: Vec::new() })
+}
+
+/// What `auto` considers: `(adapters worth trying, software adapters passed over)`, best first.
+fn hardware() -> (Vec<AdapterReport>, Vec<AdapterReport>) {
+    let kinds = DEVICES.iter().filter(|api| api.auto);
+    let mut found: Vec<AdapterReport> = Vec::new();
+    for api in kinds {
+        let mut adapters = adapters::adapters_of(api);
+        adapters.sort_by_key(|adapter| adapter.kind);
+        found.append(&mut adapters);
+    }
+    found.into_iter().partition(|adapter| adapter.kind != AdapterKind::Software)
+}
+
+/// The first adapter that `open_adapter` accepts, or the CPU with the reasons in one line.
+fn choose(
+    (candidates, software): (Vec<AdapterReport>, Vec<AdapterReport>),
+    open_adapter: impl Fn(&AdapterReport) -> Result<Device, String>,
+) -> Opened {
+    let mut reasons = Vec::new();
+    for adapter in candidates {
+        match open_adapter(&adapter) {
+            Ok(device) => {
+                let notes = reasons.into_iter().map(|reason| format!("passed over {reason}")).collect();
+                return Opened { device, info: adapter, notes };
+            }
+            Err(reason) => reasons.push(format!("{adapter}: {reason}")),
+        }
+    }
+    if reasons.is_empty() {
+        reasons.push(match software.first() {
+            Some(adapter) => format!(
+                "no GPU found, only the software adapter \"{}\", which is slower (--device {} takes it)",
+                adapter.name,
+                adapter.choice()
+            ),
+            None => "no GPU found".to_owned(),
+        });
+    }
+    let note = format!("running on the CPU: {}", reasons.join("; "));
+    Opened { device: Device::flex(), info: AdapterReport::cpu(), notes: vec![note] }
+}
+
+fn open_named(
+    choice: &DeviceChoice,
+    open_adapter: impl Fn(&AdapterReport) -> Result<Device, String>,
+) -> Result<Opened, ModelError> {
+    let mut candidates = choice.api.map(adapters::adapters_of).unwrap_or_default();
+    candidates.retain(|adapter| choice.index.is_none_or(|index| index == adapter.index));
+    candidates.sort_by_key(|adapter| adapter.kind);
+    if candidates.is_empty() {
+        return Err(missing(choice));
+    }
+    let mut reasons = Vec::new();
+    for adapter in candidates {
+        match open_adapter(&adapter) {
+            Ok(device) => return Ok(Opened { device, info: adapter, notes: reasons }),
+            Err(reason) => reasons.push(format!("passed over {adapter}: {reason}")),
+        }
+    }
+    Err(ModelError::DeviceFailed { asked: choice.to_string(), reason: reasons.join("; ") })
+}
+
+fn missing(choice: &DeviceChoice) -> ModelError {
+    let found = probe().iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+    let needs = choice.api.map_or("", |api| api.needs);
+    ModelError::DeviceMissing { asked: choice.to_string(), needs, found }
+}
+
+/// Devices this process opened: burn refuses to initialise one twice.
+static OPEN: Mutex<Vec<(String, Device)>> = Mutex::new(Vec::new());
+
+/// Opens an adapter in this process. The one place where burn's runtime is configured.
+fn instantiate(adapter: &AdapterReport) -> Result<Device, String> {
+    let mut open = OPEN.lock().unwrap_or_else(PoisonError::into_inner);
+    let name = adapter.choice();
+    if let Some((_, device)) = open.iter().find(|(opened, _)| *opened == name) {
+        return Ok(device.clone());
+    }
+    let device = wgpu_device(adapter)?;
+    let options = RuntimeOptions::try_default().map_err(|error| error.to_string())?;
+    try_init_setup::<AutoGraphicsApi>(&device, options).map_err(|error| error.to_string())?;
+    let device = Device::new(device);
+    open.push((name, device.clone()));
+    Ok(device)
+}
+
+fn wgpu_device(adapter: &AdapterReport) -> Result<WgpuDevice, String> {
+    let api = DEVICES.iter().find(|api| api.name == adapter.api);
+    let (backend, _) = api.and_then(|api| api.graphics).ok_or("is not a GPU")?;
+    let kind = match adapter.kind {
+        AdapterKind::Discrete => WgpuDeviceKind::DiscreteGpu(adapter.ordinal),
+        AdapterKind::Integrated => WgpuDeviceKind::IntegratedGpu(adapter.ordinal),
+        AdapterKind::Virtual => WgpuDeviceKind::VirtualGpu(adapter.ordinal),
+        AdapterKind::Other => WgpuDeviceKind::Other(adapter.ordinal),
+        AdapterKind::Software if adapter.ordinal == 0 => WgpuDeviceKind::Cpu,
+        AdapterKind::Software => {
+            return Err("burn reaches only the first software adapter; hide the others (VK_DRIVER_FILES)".to_owned());
+        }
+    };
+    Ok(WgpuDevice::new(kind).on(backend))
+}
+
+/// Tests one device in a process of its own, whatever was recorded about it, and records the outcome.
+///
+/// # Errors
+/// What is wrong with it, for people: a crash, a wrong result, no answer in time.
+pub fn test_in_child(adapter: &AdapterReport, options: &OpenOptions) -> Result<TestReport, String> {
+    verdict::test_and_record(adapter, options)
+}

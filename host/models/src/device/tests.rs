@@ -1,0 +1,188 @@
+//! Tests that need no GPU; with `FIREBOX_TEST_VULKAN=1` the Vulkan path runs too, on whatever driver there is.
+
+use std::env;
+use std::process::Command;
+use std::time::Duration;
+
+use super::*;
+
+fn sh(script: &str) -> TestChild {
+    TestChild {
+        program: "/bin/sh".into(),
+        arguments: vec!["-c".into(), script.into()],
+        timeout: Duration::from_secs(5),
+    }
+}
+
+fn adapter(name: &str) -> AdapterReport {
+    AdapterReport { api: "vulkan", name: name.to_owned(), kind: AdapterKind::Discrete, ..AdapterReport::cpu() }
+}
+
+fn options(script: &str, cache: &tempfile::TempDir) -> OpenOptions {
+    OpenOptions { test_child: Some(sh(script)), verdict_cache_dir: Some(cache.path().join("firebox")) }
+}
+
+const WORKS: &str = r#"echo '{"ok":true,"max_difference":1e-6,"worst":"matmul","seconds":0.1,"gflops":1.0}'"#;
+
+#[test]
+fn names_survive_a_round_trip() {
+    for text in ["auto", "cpu", "vulkan", "vulkan:0", "metal:2", "dx12", "webgpu:1"] {
+        assert_eq!(text.parse::<DeviceChoice>().expect(text).to_string(), text);
+    }
+}
+
+#[test]
+fn bad_names_are_quoted_with_the_forms() {
+    for text in ["", "cuda", "vulkan:", "vulkan:x", "vulkan:-1", "vulkan:0:1", "VULKAN", "auto:0"] {
+        let message = text.parse::<DeviceChoice>().expect_err(text).to_string();
+        assert!(message.contains(&format!("\"{text}\"")), "{message}");
+        assert!(message.contains("auto, vulkan, metal, dx12, webgpu, cpu"), "{message}");
+    }
+}
+
+#[test]
+fn a_missing_device_lists_what_there_is() {
+    for text in ["vulkan:99", "cpu:1", if cfg!(target_os = "macos") { "dx12" } else { "metal" }] {
+        let choice: DeviceChoice = text.parse().expect(text);
+        let message = open(&choice, &OpenOptions::default()).expect_err(text).to_string();
+        assert!(message.contains(&format!("\"{text}\"")) && message.contains("cpu \"CPU"), "{message}");
+    }
+}
+
+#[test]
+fn a_verdict_is_read_back_and_belongs_to_one_driver_version() {
+    let cache = tempfile::tempdir().expect("temporary directory");
+    let gpu = adapter("GPU");
+    let crashed = verdict::Verdict { key: gpu.key(), fault: Some("crashed".to_owned()) };
+    verdict::store(cache.path(), &crashed).expect("stores");
+    assert_eq!(verdict::load(cache.path(), &gpu.key()), Some(crashed));
+    let updated = AdapterReport { driver_info: "2.0".to_owned(), ..gpu };
+    assert_eq!(verdict::load(cache.path(), &updated.key()), None);
+}
+
+#[test]
+fn a_damaged_verdict_means_another_test() {
+    let cache = tempfile::tempdir().expect("temporary directory");
+    let gpu = adapter("GPU");
+    verdict::store(cache.path(), &verdict::Verdict { key: gpu.key(), fault: None }).expect("stores");
+    let file = std::fs::read_dir(cache.path()).expect("lists").flatten().next().expect("one file").path();
+    std::fs::write(file, b"{\"key\":").expect("damages");
+    assert_eq!(verdict::load(cache.path(), &gpu.key()), None);
+}
+
+#[cfg(unix)]
+#[test]
+fn a_crash_is_reported_once_and_remembered() {
+    let cache = tempfile::tempdir().expect("temporary directory");
+    let crash = options("kill -SEGV $$", &cache);
+    let first = verdict::check(&adapter("GPU"), &crash).expect_err("crashes");
+    assert!(first.contains("signal 11"), "{first}");
+    // The test would pass now, but nobody asks it.
+    let fixed = options(WORKS, &cache);
+    let second = verdict::check(&adapter("GPU"), &fixed).expect_err("remembered");
+    assert!(second.contains("signal 11") && second.contains("devices --test"), "{second}");
+    test_in_child(&adapter("GPU"), &fixed).expect("tests again when told to");
+    verdict::check(&adapter("GPU"), &crash).expect("works, as remembered");
+}
+
+#[cfg(unix)]
+#[test]
+fn a_test_without_end_report_or_success_is_a_fault() {
+    let cache = tempfile::tempdir().expect("temporary directory");
+    let cases = [
+        ("echo boom >&2; exit 3", "boom"),
+        ("exit 0", "without a report"),
+        (r#"echo '{"ok":false,"max_difference":0.5,"worst":"gather","seconds":0.1,"gflops":1.0}'"#, "\"gather\""),
+        ("exec sleep 100", "did not end"),
+    ];
+    for (script, expected) in cases {
+        let mut options = options(script, &cache);
+        if let Some(child) = &mut options.test_child {
+            child.timeout = Duration::from_millis(500);
+        }
+        let message = test_in_child(&adapter(script), &options).expect_err(script);
+        assert!(message.contains(expected), "{message} should contain {expected}");
+    }
+}
+
+#[test]
+fn a_test_that_cannot_start_accuses_nobody() {
+    let cache = tempfile::tempdir().expect("temporary directory");
+    let nowhere = TestChild { program: "/nowhere/firebox".into(), ..sh("") };
+    let options = OpenOptions { test_child: Some(nowhere), verdict_cache_dir: Some(cache.path().to_owned()) };
+    verdict::check(&adapter("GPU"), &options).expect_err("cannot start");
+    assert_eq!(verdict::load(cache.path(), &adapter("GPU").key()), None);
+}
+
+#[cfg(unix)]
+#[test]
+fn a_cache_that_cannot_be_written_only_means_testing_again() {
+    let cache = tempfile::NamedTempFile::new().expect("temporary file");
+    let unwritable = Some(cache.path().join("below-a-file"));
+    let options = OpenOptions { test_child: Some(sh(WORKS)), verdict_cache_dir: unwritable };
+    verdict::check(&adapter("GPU"), &options).expect("works");
+    verdict::check(&adapter("GPU"), &options).expect("works again");
+}
+
+#[test]
+fn auto_goes_on_past_a_broken_gpu() {
+    let broken_then_fine = (vec![adapter("broken"), adapter("fine")], Vec::new());
+    let opened = choose(broken_then_fine, |gpu| match gpu.name.as_str() {
+        "fine" => Ok(Device::flex()),
+        _ => Err("crashed its self test (signal 11)".to_owned()),
+    });
+    assert_eq!(opened.info.name, "fine");
+    assert_eq!(opened.notes, ["passed over vulkan:0 \"broken\": crashed its self test (signal 11)"]);
+}
+
+#[test]
+fn auto_ends_on_the_cpu_with_one_line_that_says_why() {
+    let software = AdapterReport { kind: AdapterKind::Software, ..adapter("llvmpipe") };
+    let cases = [
+        ((vec![adapter("a"), adapter("b")], Vec::new()), "\"a\": crashed; vulkan:0 \"b\": crashed"),
+        ((Vec::new(), vec![software]), "software adapter \"llvmpipe\""),
+        ((Vec::new(), Vec::new()), "no GPU found"),
+    ];
+    for (found, expected) in cases {
+        let opened = choose(found, |_| Err("crashed".to_owned()));
+        assert!(opened.info.is_cpu());
+        assert_eq!(opened.notes.len(), 1);
+        let note = opened.notes.concat();
+        assert!(note.starts_with("running on the CPU: ") && note.contains(expected), "{note}");
+    }
+}
+
+#[test]
+fn probe_ends_with_the_cpu() {
+    assert!(probe().last().is_some_and(AdapterReport::is_cpu));
+}
+
+/// Environment variables belong to a process, so the test runs itself in one without a driver.
+#[test]
+fn without_a_driver_auto_is_the_cpu() {
+    const INSIDE: &str = "FIREBOX_TEST_INSIDE";
+    if env::var_os(INSIDE).is_some() {
+        assert!(probe().iter().all(|adapter| adapter.api != "vulkan"));
+        let opened = open(&DeviceChoice::AUTO, &OpenOptions::default()).expect("auto never fails");
+        assert!(opened.info.is_cpu());
+        assert!(opened.notes.concat().contains("no GPU found"), "{:?}", opened.notes);
+        return;
+    }
+    let status = Command::new(env::current_exe().expect("this test"))
+        .args(["--exact", "device::tests::without_a_driver_auto_is_the_cpu"])
+        .envs([(INSIDE, "1"), ("VK_DRIVER_FILES", "/nonexistent"), ("VK_ICD_FILENAMES", "/nonexistent")])
+        .status()
+        .expect("starts");
+    assert!(status.success());
+}
+
+/// On a machine that promises a Vulkan driver it must work; on any other, asking for a GPU must not end the process.
+#[test]
+fn vulkan_by_name_computes_rightly_where_it_is_promised() {
+    let promised = env::var_os("FIREBOX_TEST_VULKAN").is_some();
+    let choice: DeviceChoice = if promised { "vulkan" } else { "vulkan:99" }.parse().expect("a name");
+    match run_self_test(&choice) {
+        Ok(report) => assert!(promised && report.ok && report.max_difference < 1e-4, "{report:?}"),
+        Err(error) => assert!(!promised, "{error}"),
+    }
+}

@@ -1,0 +1,38 @@
+//! Weight formats. To add one: a file here and a line in [`FORMATS`].
+
+mod safetensors;
+
+use crate::checkpoint::source::Source;
+use crate::checkpoint::tensors::TensorIndex;
+use crate::error::ModelError;
+
+/// A way weights are stored.
+pub(crate) struct Format {
+    /// The file that shows it, for messages.
+    pub(crate) file: &'static str,
+    /// Indexes the checkpoint's tensors, or `None` when its files are not of this format.
+    pub(crate) open: fn(&Source) -> Result<Option<TensorIndex>, ModelError>,
+}
+
+/// Every format, in the order they are tried.
+pub(crate) const FORMATS: &[Format] = &[
+    Format { file: "model.safetensors", open: safetensors::open_single },
+    Format { file: "model.safetensors.index.json", open: safetensors::open_sharded },
+];
+
+/// Indexes the weights of `source` by the first format whose files are there.
+///
+/// # Errors
+/// The format's own, or `MissingFile` when there are no weights.
+pub(crate) fn open(source: &Source) -> Result<TensorIndex, ModelError> {
+    for format in FORMATS {
+        if let Some(index) = (format.open)(source)? {
+            return Ok(index);
+        }
+    }
+    let files: Vec<&str> = FORMATS.iter().map(|format| format.file).collect();
+    Err(ModelError::MissingFile {
+        file: source.path_of(&files.join(" or ")),
+        remedy: "weights must be safetensors; other formats can be converted with transformers' save_pretrained",
+    })
+}

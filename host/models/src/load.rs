@@ -1,0 +1,126 @@
+//! From a checkpoint and a device to a running model.
+
+use std::sync::Arc;
+
+use burn::backend::DispatchDevice;
+use burn::tensor::Device;
+use firebox_contract::{Encoder, LanguageModel, ModelInfo, TextCodec, limits};
+
+use crate::arch::{self, BertConfig, BertEncoder, Decoder, DecoderOptions};
+use crate::checkpoint::Checkpoint;
+use crate::checkpoint::weights::Weights;
+use crate::codec::{self, Codec};
+use crate::encoder::TextEncoder;
+use crate::error::ModelError;
+use crate::pooling::Head;
+
+/// What a caller may decide about a model.
+#[derive(Debug, Clone, Default)]
+pub struct LoadOptions {
+    /// The name it is asked for by; the folder's name if there is none.
+    pub name: Option<String>,
+    /// Tokens a sequence may have; the least of this (or the host's default) and what the checkpoint allows.
+    pub context_tokens: Option<usize>,
+    /// Bytes of keys and values of all sequences together; the host's default if there is none.
+    pub cache_bytes: Option<u64>,
+    /// What messages call the device; its kind if there is none.
+    pub device_name: Option<String>,
+}
+
+/// Loads a decoder and its codec.
+///
+/// # Errors
+/// Names the file, key or tensor that is not right, or the architecture and all that are supported.
+pub fn load_language_model(
+    checkpoint: &Checkpoint,
+    device: &Device,
+    options: LoadOptions,
+) -> Result<(Box<dyn LanguageModel>, Arc<dyn TextCodec>), ModelError> {
+    let codec = Codec::load(checkpoint)?;
+    Ok((load_decoder(checkpoint, device, options)?, Arc::new(codec)))
+}
+
+/// Loads a codec alone: text to token ids and back.
+///
+/// # Errors
+/// Names the tokenizer or template file that is not right.
+pub fn load_codec(checkpoint: &Checkpoint) -> Result<Arc<dyn TextCodec>, ModelError> {
+    Ok(Arc::new(Codec::load(checkpoint)?))
+}
+
+/// Loads a decoder alone: token ids in, logits out.
+///
+/// # Errors
+/// As [`load_language_model`].
+pub fn load_decoder(
+    checkpoint: &Checkpoint,
+    device: &Device,
+    options: LoadOptions,
+) -> Result<Box<dyn LanguageModel>, ModelError> {
+    let file = checkpoint.config()?;
+    let architecture = arch::decoder(arch::name_of(&file)?)?;
+    let config = (architecture.config)(&file)?;
+    let context = options.context_tokens.unwrap_or(limits::CONTEXT_TOKENS_DEFAULT).min(config.positions).max(1);
+    let options = DecoderOptions {
+        name: options.name.unwrap_or_else(|| checkpoint.name()),
+        architecture: architecture.name,
+        device_name: options.device_name.unwrap_or_else(|| device_name(device)),
+        context_tokens: context,
+        cache_bytes: options.cache_bytes.unwrap_or(limits::KV_CACHE_BYTES_DEFAULT),
+        pad_shapes: !is_cpu(device),
+    };
+    let weights = Weights::new(checkpoint, device);
+    guarded(device, || Decoder::load(&weights, config, options)).map(|model| Box::new(model) as Box<dyn LanguageModel>)
+}
+
+/// Loads a text encoder.
+///
+/// # Errors
+/// As [`load_language_model`].
+pub fn load_encoder(
+    checkpoint: &Checkpoint,
+    device: &Device,
+    options: LoadOptions,
+) -> Result<Box<dyn Encoder>, ModelError> {
+    let file = checkpoint.config()?;
+    let name = arch::name_of(&file)?;
+    let name = arch::ENCODERS.iter().find(|known| **known == name).ok_or_else(|| arch::unknown(name))?;
+    let config = BertConfig::read(&file)?;
+    let asked = checkpoint.json("sentence_bert_config.json")?;
+    let asked = asked.map(|file| file.optional_number("max_seq_length", 1..=limits::CONTEXT_TOKENS_MAX)).transpose()?;
+    let positions = asked.flatten().unwrap_or(config.positions).min(config.positions);
+    let head = Head::read(checkpoint)?;
+    let tokenizer = codec::load_tokenizer(checkpoint)?;
+    let weights = Weights::new(checkpoint, device).with_optional_prefix("bert.", "embeddings.word_embeddings.weight");
+    let model = guarded(device, || BertEncoder::load(&weights, config))?;
+    let info = ModelInfo {
+        name: options.name.unwrap_or_else(|| checkpoint.name()),
+        architecture: (*name).to_owned(),
+        parameters: weights.parameters(),
+        context_tokens: options.context_tokens.unwrap_or(positions).min(positions),
+        vocabulary: model.config().vocabulary,
+        device: options.device_name.unwrap_or_else(|| device_name(device)),
+        dtype: "f32",
+        weights_bytes: weights.bytes(),
+    };
+    let tokenizer_file = checkpoint.source.path_of("tokenizer.json");
+    let pad_shapes = !is_cpu(device);
+    Ok(Box::new(TextEncoder { info, model, head, tokenizer, tokenizer_file, pad_shapes }))
+}
+
+/// Uploads run kernels and allocate, and burn panics when a device refuses.
+fn guarded<T>(device: &Device, load: impl FnOnce() -> Result<T, ModelError>) -> Result<T, ModelError> {
+    let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(load));
+    result.unwrap_or_else(|panic| {
+        Err(ModelError::Device { device: device_name(device), reason: arch::panic_text(&*panic) })
+    })
+}
+
+/// Whether tensors of this device are plain memory.
+fn is_cpu(device: &Device) -> bool {
+    matches!(device.as_dispatch(), DispatchDevice::Flex(_))
+}
+
+fn device_name(device: &Device) -> String {
+    if is_cpu(device) { "cpu".to_owned() } else { format!("{device:?}") }
+}

