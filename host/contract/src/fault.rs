@@ -84,6 +84,18 @@ pub enum FaultCause {
     },
 }
 
+/// Every stable code of a fault, with what it means.
+pub const FAULT_CODES: &[(&str, &str)] = &[
+    ("plugin_out_of_fuel", "the call used all its fuel"),
+    ("plugin_out_of_memory", "a memory, table or instance limit stopped a growth"),
+    ("plugin_timed_out", "the wall-clock deadline passed, host calls included"),
+    ("plugin_stack_overflow", "the guest recursed past its stack"),
+    ("plugin_output_too_large", "the guest returned or passed more bytes than allowed"),
+    ("plugin_trapped", "the guest trapped or panicked; the message is what it logged last"),
+    ("plugin_refused", "the component needs what was not granted, or cannot run here"),
+    ("plugin_failed", "the plugin itself answered with an error"),
+];
+
 impl FaultCause {
     /// The stable code that programs compare.
     #[must_use]
@@ -140,4 +152,31 @@ pub struct Fault {
     pub fuel: u64,
     /// The most linear memory the instance had, in bytes.
     pub memory_peak_bytes: u64,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_cause_has_a_code_in_the_table_and_a_sentence_with_its_numbers() {
+        let text = || "why".to_owned();
+        let second = Duration::from_secs(1);
+        let causes = [
+            FaultCause::OutOfFuel { limit: 7 },
+            FaultCause::OutOfMemory { limit_bytes: 7, asked_bytes: 70 },
+            FaultCause::TimedOut { limit: second, took: second },
+            FaultCause::StackOverflow { limit_bytes: 7 },
+            FaultCause::OutputTooLarge { limit_bytes: 7 },
+            FaultCause::Trapped { message: text() },
+            FaultCause::Refused { message: text() },
+            FaultCause::Failed { message: text() },
+        ];
+        let codes: Vec<&str> = causes.iter().map(FaultCause::code).collect();
+        assert_eq!(codes, FAULT_CODES.iter().map(|row| row.0).collect::<Vec<_>>());
+        for cause in causes {
+            let sentence = cause.to_string();
+            assert!(sentence.contains('7') || sentence.contains("1000") || sentence.contains("why"), "{sentence}");
+        }
+    }
 }

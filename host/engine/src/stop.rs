@@ -1,5 +1,7 @@
 //! Stop strings in a stream: found across any split, trimmed from the output, nothing else delayed.
 
+use memchr::memmem;
+
 /// Finds the first of several strings in text that comes in pieces.
 pub(crate) struct StopMatcher {
     stops: Vec<String>,
@@ -23,7 +25,7 @@ impl StopMatcher {
 
     pub(crate) fn push(&mut self, piece: &str) -> Released {
         self.held.push_str(piece);
-        let found = self.stops.iter().filter_map(|stop| self.held.find(stop.as_str())).min();
+        let found = self.stops.iter().filter_map(|stop| memmem::find(self.held.as_bytes(), stop.as_bytes())).min();
         if let Some(at) = found {
             let text = self.held[..at].to_owned();
             self.held.clear();

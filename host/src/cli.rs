@@ -1,0 +1,92 @@
+//! The command line: a table of verbs, and one place where errors become words and exit codes.
+
+pub mod devices;
+pub mod embed;
+pub mod options;
+pub mod run;
+
+use std::io::{self, IsTerminal, Write};
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::error::CliError;
+
+/// Runs language models and sandboxed WebAssembly plugins in one binary.
+#[derive(Parser)]
+#[command(name = "firebox", version, about, max_term_width = 100, arg_required_else_help = true)]
+struct Cli {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+/// Makes the subcommands and their dispatch from one table: a verb is a file and a line.
+macro_rules! verbs {
+    ($($(#[$meta:meta])* $name:ident => $module:ident::$run:ident($args:ident),)*) => {
+        #[derive(Subcommand)]
+        enum Verb {
+            $($(#[$meta])* $name($module::$args),)*
+        }
+
+        fn dispatch(verb: Verb, io: &mut Io) -> Result<(), CliError> {
+            match verb {
+                $(Verb::$name(args) => $module::$run(args, io),)*
+            }
+        }
+    };
+}
+
+verbs! {
+    /// Answer a prompt, with tools and plugins.
+    Run => run::run(Args),
+    /// Embed the lines of a file into a Parquet or JSONL file.
+    Embed => embed::run(Args),
+    /// List the devices models can run on, and say which is chosen and why.
+    Devices => devices::run(Args),
+    /// Test one device in this process; run by the host as a child, since a driver may crash it.
+    #[command(hide = true)]
+    DeviceTest => devices::run_test(TestArgs),
+}
+
+/// What a verb writes to.
+pub struct Io {
+    /// Answers and data.
+    pub out: Box<dyn Write>,
+    /// Words about the work: progress, statistics, warnings.
+    pub err: Box<dyn Write>,
+    /// Whether a person watches standard error.
+    pub err_is_terminal: bool,
+}
+
+impl Io {
+    fn of_process() -> Self {
+        let err_is_terminal = io::stderr().is_terminal();
+        Self { out: Box::new(io::stdout()), err: Box::new(io::stderr()), err_is_terminal }
+    }
+}
+
+/// Parses the process arguments, runs the verb and reports how it ended.
+#[must_use]
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let mut io = Io::of_process();
+    match dispatch(cli.verb, &mut io).and_then(|()| io.out.flush().map_err(CliError::from)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) if error.is_closed_pipe() => ExitCode::SUCCESS,
+        Err(error) => {
+            // Nobody is left to tell when standard error itself is gone; the exit code still does.
+            let _unheard = writeln!(io.err, "firebox: {error}");
+            ExitCode::from(error.kind().exit_code())
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        super::Cli::command().debug_assert();
+    }
+}

@@ -1,0 +1,290 @@
+//! `firebox embed`: texts in, vectors out, whatever the size of the input.
+
+use std::fs::File;
+use std::io::{self, BufReader, BufWriter};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::Duration;
+
+use firebox_contract::{Encoder, Error, ErrorKind, limits};
+use firebox_models::device::Opened;
+use firebox_models::{Checkpoint, LoadOptions};
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use tempfile::{NamedTempFile, TempPath};
+use tokio::sync::oneshot;
+
+use super::Io;
+use super::options::DeviceOptions;
+use crate::compose::open_device;
+use crate::embed::input::{self, Texts};
+use crate::embed::{EmbedError, Options, Summary, Watch, embed, output};
+use crate::error::CliError;
+
+/// Embed texts, one a line, into vectors.
+#[derive(clap::Args)]
+pub struct Args {
+    /// The encoder: a folder with config.json, tokenizer.json and safetensors
+    #[arg(long, value_name = "PATH")]
+    model: PathBuf,
+    /// The texts, one a line; - is standard input
+    #[arg(long, value_name = "FILE")]
+    input: PathBuf,
+    /// Where the vectors go: a .parquet or .jsonl file; it appears complete or not at all
+    #[arg(long, value_name = "FILE")]
+    output: PathBuf,
+    /// Each line is a JSON object; the text is its field NAME
+    #[arg(long, value_name = "NAME")]
+    field: Option<String>,
+    /// Texts of one forward pass
+    #[arg(long, value_name = "N", default_value_t = limits::EMBED_BATCH_DEFAULT as u64,
+          value_parser = clap::value_parser!(u64).range(1..=limits::EMBED_BATCH_MAX as u64))]
+    batch: u64,
+    /// Scale each vector to unit length
+    #[arg(long)]
+    normalize: bool,
+    /// Cut texts after N tokens; the model's own limit applies in any case
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    max_length: Option<u32>,
+    /// What to do about a line that holds no text
+    #[arg(long, value_enum, value_name = "WHAT", default_value_t = OnError::Stop)]
+    on_error: OnError,
+    #[command(flatten)]
+    device: DeviceOptions,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum OnError {
+    /// End the run and name the line
+    Stop,
+    /// Count it and go on
+    Skip,
+}
+
+/// Runs the verb.
+///
+/// # Errors
+/// `Usage` for arguments and lines that cannot be used, `Model` for a model or device that fails, `Interrupted` on
+/// Ctrl-C. After an error there is no output file.
+pub fn run(args: Args, io: &mut Io) -> Result<(), CliError> {
+    let format = output_format(&args.output)?;
+    let (texts, bytes) = open_input(&args)?;
+    let choice = args.device.device.parse().map_err(Error::from)?;
+    let device = open_device(&choice)?;
+    for note in &device.notes {
+        writeln!(io.err, "firebox: {note}")?;
+    }
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    // Before there is a file that an interrupt would leave behind.
+    let interrupts = runtime.block_on(async { Interrupts::listen() })?;
+    let (file, partial) = create_partial(&args.output)?;
+    let job = Job {
+        model: args.model.clone(),
+        device,
+        texts,
+        file,
+        format,
+        options: options(&args),
+        progress: progress_bar(bytes, io.err_is_terminal),
+        stop: Arc::new(AtomicBool::new(false)),
+    };
+    let summary = runtime.block_on(work(job, interrupts))?;
+    let failed = |error: tempfile::PathPersistError| file_error("write", &args.output, error.error);
+    partial.persist(&args.output).map_err(failed)?;
+    writeln!(io.err, "firebox: {}", describe(&summary))?;
+    Ok(())
+}
+
+fn options(args: &Args) -> Options {
+    Options {
+        batch: usize::try_from(args.batch).unwrap_or(limits::EMBED_BATCH_MAX),
+        max_tokens: args.max_length.map(|tokens| tokens as usize),
+        normalize: args.normalize,
+        skip_bad_lines: args.on_error == OnError::Skip,
+    }
+}
+
+fn output_format(path: &Path) -> Result<output::Format, CliError> {
+    output::Format::of(path).ok_or_else(|| {
+        CliError::usage(format!("output \"{}\" is neither a .parquet nor a .jsonl file", path.display()))
+    })
+}
+
+/// The texts, and how many bytes they are where that is known.
+fn open_input(args: &Args) -> Result<(Texts<'static>, Option<u64>), CliError> {
+    let format = match &args.field {
+        Some(field) => input::Format::JsonLines { field: field.clone() },
+        None => input::Format::Lines,
+    };
+    if args.input.as_os_str() == "-" {
+        return Ok((Texts::new(Box::new(BufReader::new(io::stdin())), format), None));
+    }
+    let failed = |error| file_error("read", &args.input, error);
+    let file = File::open(&args.input).map_err(failed)?;
+    let about = file.metadata().map_err(failed)?;
+    if about.is_dir() {
+        return Err(failed(io::ErrorKind::IsADirectory.into()));
+    }
+    Ok((Texts::new(Box::new(BufReader::new(file)), format), about.is_file().then(|| about.len())))
+}
+
+/// A file beside the output, so that taking its name is one step; it is removed unless that step is taken.
+fn create_partial(output: &Path) -> Result<(File, TempPath), CliError> {
+    let directory = match output.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    };
+    let mut builder = tempfile::Builder::new();
+    builder.prefix(".firebox-embed-").suffix(".partial");
+    readable_as_usual(&mut builder);
+    let partial: NamedTempFile = builder.tempfile_in(directory).map_err(|error| file_error("write", output, error))?;
+    Ok(partial.into_parts())
+}
+
+/// Temporary files are private to their user; an output is as readable as the user's other files.
+#[cfg(unix)]
+fn readable_as_usual(builder: &mut tempfile::Builder<'_, '_>) {
+    use std::os::unix::fs::PermissionsExt as _;
+    builder.permissions(std::fs::Permissions::from_mode(0o666));
+}
+
+#[cfg(not(unix))]
+fn readable_as_usual(_builder: &mut tempfile::Builder<'_, '_>) {}
+
+fn file_error(action: &'static str, path: &Path, source: io::Error) -> CliError {
+    CliError::File { action, path: path.display().to_string(), source }
+}
+
+/// Everything the working thread needs.
+struct Job {
+    model: PathBuf,
+    device: Opened,
+    texts: Texts<'static>,
+    file: File,
+    format: output::Format,
+    options: Options,
+    progress: ProgressBar,
+    stop: Arc<AtomicBool>,
+}
+
+/// Embeds on a thread of its own while this one listens for an interrupt: a run that waits for standard input can only
+/// be ended by not waiting for it.
+async fn work(job: Job, mut interrupts: Interrupts) -> Result<Summary, CliError> {
+    let stop = Arc::clone(&job.stop);
+    let (done, mut result) = oneshot::channel();
+    thread::Builder::new().name("embed".to_owned()).spawn(move || {
+        // Nobody listens any more after an interrupt.
+        let _nobody_listens = done.send(job.perform());
+    })?;
+    tokio::select! {
+        result = &mut result => match result {
+            Ok(outcome) => Ok(outcome?),
+            Err(_) => Err(Error::Internal("the embedding thread died; please report this".to_owned()).into()),
+        },
+        () = interrupts.next() => {
+            stop.store(true, Ordering::Relaxed);
+            let _ends_or_is_left_behind = tokio::time::timeout(limits::EMBED_INTERRUPT_GRACE, result).await;
+            Err(CliError::Interrupted)
+        }
+    }
+}
+
+impl Job {
+    fn perform(self) -> Result<Summary, EmbedError> {
+        let mut encoder = load(&self.model, &self.device)?;
+        let mut sink = self.format.sink(BufWriter::new(self.file), encoder.dimensions())?;
+        let bar = self.progress;
+        let mut show = |summary: &Summary| {
+            bar.set_position(summary.bytes_read);
+            bar.set_message(format!("{} texts, {:.1}/s", summary.texts, rate(summary.texts, summary.took)));
+        };
+        let mut watch = Watch { stop: &self.stop, progress: &mut show };
+        let outcome = embed(&mut *encoder, self.texts, &mut *sink, &self.options, &mut watch);
+        bar.finish_and_clear();
+        outcome
+    }
+}
+
+fn load(model: &Path, device: &Opened) -> Result<Box<dyn Encoder>, Error> {
+    let options = LoadOptions { device_name: Some(device.info.to_string()), ..LoadOptions::default() };
+    Ok(firebox_models::load_encoder(&Checkpoint::open(model)?, &device.device, options)?)
+}
+
+/// What asks this process to end: the user's Ctrl-C, the system's SIGTERM.
+struct Interrupts {
+    #[cfg(unix)]
+    terminate: tokio::signal::unix::Signal,
+    #[cfg(unix)]
+    interrupt: tokio::signal::unix::Signal,
+}
+
+impl Interrupts {
+    /// From here on, neither ends the process by itself.
+    #[cfg(unix)]
+    fn listen() -> io::Result<Self> {
+        use tokio::signal::unix::{SignalKind, signal};
+        Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
+    }
+
+    #[cfg(unix)]
+    async fn next(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
+
+    #[cfg(not(unix))]
+    fn listen() -> io::Result<Self> {
+        Ok(Self {})
+    }
+
+    #[cfg(not(unix))]
+    async fn next(&mut self) {
+        // An error means that there is no way to hear of an interrupt, so none comes.
+        if tokio::signal::ctrl_c().await.is_err() {
+            std::future::pending::<()>().await;
+        }
+    }
+}
+
+/// A bar for people, nothing for logs.
+fn progress_bar(bytes: Option<u64>, watched: bool) -> ProgressBar {
+    if !watched {
+        return ProgressBar::hidden();
+    }
+    let (bar, template) = match bytes {
+        Some(bytes) => (ProgressBar::new(bytes), "{bar:30} {percent:>3}% {msg} (about {eta} left)"),
+        None => (ProgressBar::no_length(), "{spinner} {msg} in {elapsed}"),
+    };
+    bar.set_draw_target(ProgressDrawTarget::stderr());
+    // The templates are constants; a bad one would show the default style.
+    if let Ok(style) = ProgressStyle::with_template(template) {
+        bar.set_style(style);
+    }
+    bar
+}
+
+fn describe(summary: &Summary) -> String {
+    let Summary { texts, tokens, skipped, took, .. } = summary;
+    let skipped = if *skipped > 0 { format!(", {skipped} bad lines skipped") } else { String::new() };
+    let (seconds, rate) = (took.as_secs_f64(), rate(*texts, *took));
+    format!("{texts} texts embedded in {seconds:.1} s ({rate:.1} texts/s, {tokens} tokens{skipped})")
+}
+
+fn rate(texts: u64, took: Duration) -> f64 {
+    texts as f64 / took.as_secs_f64().max(1e-9)
+}
+
+impl From<EmbedError> for CliError {
+    fn from(error: EmbedError) -> Self {
+        match error.kind() {
+            ErrorKind::Interrupted => Self::Interrupted,
+            ErrorKind::Usage => Self::usage(error.to_string()),
+            ErrorKind::Model => Error::Model(error.to_string()).into(),
+            ErrorKind::Refused => Error::Refused(error.to_string()).into(),
+            _ => Error::Internal(error.to_string()).into(),
+        }
+    }
+}

@@ -1,0 +1,151 @@
+//! Groups of options that verbs share, and how they are read.
+
+use std::time::Duration;
+
+use clap::Args;
+use firebox_contract::{SamplingOverrides, limits};
+
+/// Which device models run on.
+#[derive(Args, Debug, Clone)]
+pub struct DeviceOptions {
+    /// Device: auto, vulkan, metal, dx12, webgpu or cpu, with `:INDEX` to choose among several
+    #[arg(long, env = "FIREBOX_DEVICE", default_value = "auto", value_name = "DEVICE")]
+    pub device: String,
+}
+
+/// How tokens are chosen; what is not set comes from the checkpoint's generation_config.json.
+#[derive(Args, Debug, Clone)]
+#[command(next_help_heading = "Sampling")]
+pub struct SamplingOptions {
+    /// 0 always takes the most likely token
+    #[arg(long, value_name = "N")]
+    pub temperature: Option<f32>,
+    /// Keep the N most likely tokens (0 keeps all)
+    #[arg(long, value_name = "N")]
+    pub top_k: Option<usize>,
+    /// Keep the smallest set of tokens whose probability reaches P
+    #[arg(long, value_name = "P")]
+    pub top_p: Option<f32>,
+    /// Drop tokens less likely than P times the most likely one
+    #[arg(long, value_name = "P")]
+    pub min_p: Option<f32>,
+    /// Penalise tokens that prompt or answer already have (1 is off)
+    #[arg(long, value_name = "N")]
+    pub repetition_penalty: Option<f32>,
+    /// Penalise tokens that the answer already has
+    #[arg(long, value_name = "N", allow_negative_numbers = true)]
+    pub presence_penalty: Option<f32>,
+    /// Penalise tokens by how often the answer already has them
+    #[arg(long, value_name = "N", allow_negative_numbers = true)]
+    pub frequency_penalty: Option<f32>,
+    /// The same seed gives the same answer
+    #[arg(long, value_name = "N")]
+    pub seed: Option<u64>,
+    /// Most tokens of the answer
+    #[arg(long, value_name = "N")]
+    pub max_tokens: Option<usize>,
+    /// End the answer before TEXT (repeatable)
+    #[arg(long, value_name = "TEXT")]
+    pub stop: Vec<String>,
+}
+
+impl SamplingOptions {
+    /// As the engine takes them; range checks happen there.
+    #[must_use]
+    pub fn overrides(&self) -> SamplingOverrides {
+        SamplingOverrides {
+            temperature: self.temperature,
+            top_k: self.top_k,
+            top_p: self.top_p,
+            min_p: self.min_p,
+            repetition_penalty: self.repetition_penalty,
+            presence_penalty: self.presence_penalty,
+            frequency_penalty: self.frequency_penalty,
+            seed: self.seed,
+            max_tokens: self.max_tokens,
+            stop: self.stop.clone(),
+        }
+    }
+}
+
+/// Which plugins run, and within what.
+#[derive(Args, Debug, Clone)]
+#[command(next_help_heading = "Plugins")]
+pub struct PluginOptions {
+    /// Add a plugin by NAME (redact, calculator, text-tools, units) or PATH (repeatable, in order)
+    #[arg(long = "plugin", value_name = "NAME|PATH")]
+    pub plugins: Vec<String>,
+    /// Configure a plugin with a JSON object (repeatable)
+    #[arg(long = "plugin-config", value_name = "NAME=JSON")]
+    pub configs: Vec<String>,
+    /// Fuel of each plugin call (about 10 million a millisecond)
+    #[arg(long, value_name = "N")]
+    pub fuel: Option<u64>,
+    /// Memory of each plugin, such as 64MiB or 65536KiB (a bare number is MiB)
+    #[arg(long, value_name = "SIZE", value_parser = parse_bytes)]
+    pub plugin_memory: Option<usize>,
+    /// Wall-clock time of each plugin call, such as 500ms or 2s (a bare number is milliseconds)
+    #[arg(long, value_name = "TIME", value_parser = parse_duration)]
+    pub plugin_timeout: Option<Duration>,
+    /// Do without the tools that come with the built-in model
+    #[arg(long)]
+    pub no_tools: bool,
+    /// Most rounds of tool calls before the answer
+    #[arg(long, value_name = "N", default_value_t = limits::TOOL_ROUNDS_DEFAULT)]
+    pub tool_rounds: usize,
+}
+
+fn split_unit(text: &str) -> (&str, &str) {
+    let at = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    (&text[..at], text[at..].trim())
+}
+
+/// `64MiB`, `65536KiB`, `1GiB`, `1000000B` or a bare number of MiB.
+fn parse_bytes(text: &str) -> Result<usize, String> {
+    let (digits, unit) = split_unit(text);
+    let scale = match unit {
+        "" | "MiB" => 1 << 20,
+        "B" => 1,
+        "KiB" => 1 << 10,
+        "GiB" => 1 << 30,
+        _ => return Err(format!("\"{unit}\" is not a unit; use B, KiB, MiB or GiB")),
+    };
+    let number: usize = digits.parse().map_err(|_| format!("\"{text}\" is not a size; write 64MiB"))?;
+    let bytes = number.checked_mul(scale).filter(|bytes| (1..=limits::PLUGIN_MEMORY_BYTES_MAX).contains(bytes));
+    bytes.ok_or_else(|| format!("\"{text}\" is not between 1B and {}MiB", limits::PLUGIN_MEMORY_BYTES_MAX >> 20))
+}
+
+/// `500ms`, `2s` or a bare number of milliseconds.
+fn parse_duration(text: &str) -> Result<Duration, String> {
+    let (digits, unit) = split_unit(text);
+    let number: u64 = digits.parse().map_err(|_| format!("\"{text}\" is not a time; write 500ms or 2s"))?;
+    let time = match unit {
+        "" | "ms" => Duration::from_millis(number),
+        "s" => Duration::from_secs(number),
+        _ => return Err(format!("\"{unit}\" is not a unit; use ms or s")),
+    };
+    if time.is_zero() || time > limits::PLUGIN_TIMEOUT_MAX {
+        return Err(format!("\"{text}\" is not between 1ms and {}s", limits::PLUGIN_TIMEOUT_MAX.as_secs()));
+    }
+    Ok(time)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_and_times_are_read_with_their_units() {
+        assert_eq!(parse_bytes("64MiB"), Ok(64 << 20));
+        assert_eq!(parse_bytes("8"), Ok(8 << 20));
+        assert_eq!(parse_bytes("65536 KiB"), Ok(64 << 20));
+        assert_eq!(parse_duration("500ms"), Ok(Duration::from_millis(500)));
+        assert_eq!(parse_duration("2s"), Ok(Duration::from_secs(2)));
+        for bad in ["", "MiB", "0", "5MB", "-1", "99999999999999999999GiB", "9999GiB"] {
+            assert!(parse_bytes(bad).is_err(), "{bad}");
+        }
+        for bad in ["", "0", "1h", "-5", "601s"] {
+            assert!(parse_duration(bad).is_err(), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,204 @@
+//! `firebox run`: one prompt, one answer, streamed.
+
+use std::io::{IsTerminal, Read, Write};
+use std::path::PathBuf;
+use std::pin::Pin;
+
+use clap::Args as ClapArgs;
+use firebox_contract::{Caller, Error, Event, Finish, FinishReason, GenerationRequest, Message, Prompt, Role, limits};
+use firebox_engine::Generation;
+
+use super::Io;
+use super::options::{DeviceOptions, PluginOptions, SamplingOptions};
+use crate::compose::Host;
+use crate::error::CliError;
+use crate::{ember, plugins, stats};
+
+/// Answer a prompt, with tools and plugins.
+#[derive(ClapArgs, Debug)]
+pub struct Args {
+    /// The question; `-`, or nothing with a pipe, reads standard input
+    prompt: Option<String>,
+    /// A Hugging Face folder; without it the small built-in model answers
+    #[arg(long, value_name = "PATH")]
+    model: Option<PathBuf>,
+    /// Instructions for the model
+    #[arg(long, value_name = "TEXT")]
+    system: Option<String>,
+    /// Continue the prompt as bare text: no chat template, no tools
+    #[arg(long)]
+    raw: bool,
+    /// Tokens prompt and answer may have together, up to the model's own limit
+    #[arg(long, value_name = "N")]
+    context: Option<usize>,
+    /// Say on standard error what it cost: tokens/s, memory, each plugin's calls and fuel
+    #[arg(long)]
+    stats: bool,
+    /// Write one JSON object with the answer, the tool calls and the cost
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    device: DeviceOptions,
+    #[command(flatten)]
+    sampling: SamplingOptions,
+    #[command(flatten)]
+    plugins: PluginOptions,
+}
+
+/// Runs the verb.
+///
+/// # Errors
+/// Whatever stops the answer; what was already streamed stays.
+pub fn run(args: Args, io: &mut Io) -> Result<(), CliError> {
+    let request = request(&args)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+    runtime.block_on(answer(&args, request, io))
+}
+
+fn request(args: &Args) -> Result<GenerationRequest, CliError> {
+    let text = prompt_text(args.prompt.as_deref())?;
+    if text.trim().is_empty() {
+        return Err(CliError::usage("the prompt is empty; write a question: firebox run \"What is 1234 * 87?\""));
+    }
+    let prompt = if args.raw {
+        Prompt::Text(text)
+    } else {
+        let system = args.system.iter().map(|system| Message::text(Role::System, system.as_str()));
+        Prompt::Chat(system.chain([Message::text(Role::User, text)]).collect())
+    };
+    Ok(GenerationRequest { prompt, sampling: args.sampling.overrides(), tool_rounds: args.plugins.tool_rounds })
+}
+
+fn prompt_text(given: Option<&str>) -> Result<String, CliError> {
+    match given {
+        Some("-") => read_stdin(),
+        None if !std::io::stdin().is_terminal() => read_stdin(),
+        Some(text) => Ok(text.to_owned()),
+        None => Ok(String::new()),
+    }
+}
+
+fn read_stdin() -> Result<String, CliError> {
+    let mut bytes = Vec::new();
+    let limit = limits::PROMPT_BYTES_MAX as u64 + 1;
+    std::io::stdin().lock().take(limit).read_to_end(&mut bytes).map_err(|source| CliError::File {
+        action: "read",
+        path: "standard input".to_owned(),
+        source,
+    })?;
+    if bytes.len() > limits::PROMPT_BYTES_MAX {
+        let message = format!("standard input has more than the {} bytes allowed", limits::PROMPT_BYTES_MAX);
+        return Err(CliError::Host(Error::Refused(message)));
+    }
+    String::from_utf8(bytes).map_err(|error| {
+        let at = error.utf8_error().valid_up_to();
+        CliError::usage(format!(
+            "standard input is not UTF-8 text: byte {at} is the first that is not; convert it first"
+        ))
+    })
+}
+
+type Interrupt<'a> = Pin<&'a mut (dyn Future<Output = std::io::Result<()>> + Send)>;
+
+async fn answer(args: &Args, request: GenerationRequest, io: &mut Io) -> Result<(), CliError> {
+    let mut interrupt = std::pin::pin!(tokio::signal::ctrl_c());
+    let host = tokio::select! {
+        host = build(args) => host?,
+        _ = &mut interrupt => return Err(CliError::Interrupted),
+    };
+    for note in host.notes() {
+        writeln!(io.err, "firebox: {note}")?;
+    }
+    let caller = Caller::local();
+    let generation = tokio::select! {
+        generation = host.generate(&caller, request) => generation?,
+        _ = &mut interrupt => return Err(CliError::Interrupted),
+    };
+    let mut printer = Printer { io, json: args.json, events: Vec::new(), line_open: false };
+    let (finish, interrupted) = printer.print(generation, interrupt).await?;
+    printer.close(args.stats, &host, &finish)?;
+    if interrupted { Err(CliError::Interrupted) } else { Ok(()) }
+}
+
+async fn build(args: &Args) -> Result<Host, CliError> {
+    let specs = plugins::resolve(&args.plugins, args.model.is_none())?;
+    let device = args.device.device.parse().map_err(Error::from)?;
+    let builder = Host::builder().device(device).plugins(specs).context_tokens(args.context);
+    let builder = match &args.model {
+        Some(path) if path.as_os_str() != ember::NAME => builder.folder(path),
+        _ => builder,
+    };
+    Ok(builder.build().await?)
+}
+
+/// Writes events as they come and remembers them for `--json`.
+struct Printer<'a> {
+    io: &'a mut Io,
+    json: bool,
+    events: Vec<Event>,
+    line_open: bool,
+}
+
+impl Printer<'_> {
+    /// The flag says that Ctrl-C ended it; what there was until then is printed.
+    async fn print(
+        &mut self,
+        mut generation: Generation,
+        mut interrupt: Interrupt<'_>,
+    ) -> Result<(Finish, bool), CliError> {
+        loop {
+            let event = tokio::select! {
+                event = generation.next() => event,
+                _ = &mut interrupt => return Ok((generation.so_far(FinishReason::Interrupted), true)),
+            };
+            match event {
+                Ok(Some(Event::Finished(finish))) => return Ok((finish, false)),
+                Ok(Some(event)) => self.event(event)?,
+                Ok(None) => return Ok((generation.so_far(FinishReason::Stop), false)),
+                Err(error) => {
+                    self.end_line()?;
+                    return Err(error.into());
+                }
+            }
+        }
+    }
+
+    fn event(&mut self, event: Event) -> Result<(), CliError> {
+        match &event {
+            Event::Text(text) if !self.json => {
+                self.io.out.write_all(text.as_bytes())?;
+                self.io.out.flush()?;
+                self.line_open = !text.ends_with('\n');
+            }
+            Event::ToolResult { id, outcome } if !self.json => {
+                let line = stats::tool_line(stats::call_of(&self.events, id), outcome);
+                self.end_line()?;
+                writeln!(self.io.err, "{line}")?;
+            }
+            Event::Log(line) => writeln!(self.io.err, "plugin {} {}: {}", line.plugin, line.level, line.message)?,
+            _ => {}
+        }
+        self.events.push(event);
+        Ok(())
+    }
+
+    /// Ends the line of text, so that what follows on the same terminal begins on its own.
+    fn end_line(&mut self) -> Result<(), CliError> {
+        if std::mem::take(&mut self.line_open) {
+            writeln!(self.io.out)?;
+        }
+        Ok(())
+    }
+
+    fn close(&mut self, wants_stats: bool, host: &Host, finish: &Finish) -> Result<(), CliError> {
+        self.end_line()?;
+        if self.json {
+            writeln!(self.io.out, "{:#}", stats::json(host.info(), finish, &self.events, host.notes()))?;
+        }
+        self.io.out.flush()?;
+        if wants_stats {
+            self.io.err.write_all(stats::lines(host.info(), finish).as_bytes())?;
+        }
+        Ok(())
+    }
+}

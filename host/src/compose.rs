@@ -1,0 +1,187 @@
+//! Where models, sandbox and engine meet: from options to a host that answers.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use firebox_contract::{Caller, Clock, Error, GenerationRequest, LanguageModel, ModelInfo, TextCodec, limits};
+use firebox_engine::{Engine, EngineOptions, Generation, ModelFactory};
+use firebox_models::device::{self, DeviceChoice, OpenOptions, Opened, TestChild};
+use firebox_models::{Checkpoint, LoadOptions};
+use firebox_sandbox::{PluginChain, PluginSpec, Sandbox, SandboxOptions};
+
+use crate::clock::MachineClock;
+use crate::ember;
+
+/// A model with its plugins, ready for requests.
+pub struct Host {
+    engine: Engine,
+    notes: Vec<String>,
+}
+
+/// Where the model comes from.
+enum Source {
+    Ember,
+    Folder(PathBuf),
+    Own { codec: Arc<dyn TextCodec>, factory: ModelFactory },
+}
+
+/// Says what a [`Host`] is made of. Nothing is loaded before [`HostBuilder::build`].
+pub struct HostBuilder {
+    source: Source,
+    device: DeviceChoice,
+    plugins: Vec<PluginSpec>,
+    load: LoadOptions,
+}
+
+impl Host {
+    /// A builder for the built-in model on the best device, without plugins.
+    #[must_use]
+    pub fn builder() -> HostBuilder {
+        HostBuilder {
+            source: Source::Ember,
+            device: DeviceChoice::AUTO,
+            plugins: Vec::new(),
+            load: LoadOptions::default(),
+        }
+    }
+
+    /// What the model is.
+    #[must_use]
+    pub fn info(&self) -> &ModelInfo {
+        self.engine.info()
+    }
+
+    /// What the person should know about how this host was put together, one line each.
+    #[must_use]
+    pub fn notes(&self) -> &[String] {
+        &self.notes
+    }
+
+    /// The road of a request; see [`Engine::generate`].
+    ///
+    /// # Errors
+    /// As [`Engine::generate`].
+    pub async fn generate(&self, caller: &Caller, request: GenerationRequest) -> Result<Generation, Error> {
+        self.engine.generate(caller, request).await
+    }
+}
+
+impl HostBuilder {
+    /// Takes the model from a Hugging Face folder.
+    #[must_use]
+    pub fn folder(mut self, path: impl Into<PathBuf>) -> Self {
+        self.source = Source::Folder(path.into());
+        self
+    }
+
+    /// Takes a model of the caller's own; `factory` runs on the thread that will own the model.
+    #[must_use]
+    pub fn model(
+        mut self,
+        codec: Arc<dyn TextCodec>,
+        factory: impl FnOnce() -> Result<Box<dyn LanguageModel>, Error> + Send + 'static,
+    ) -> Self {
+        self.source = Source::Own { codec, factory: Box::new(factory) };
+        self
+    }
+
+    /// Runs on this device.
+    #[must_use]
+    pub fn device(mut self, choice: DeviceChoice) -> Self {
+        self.device = choice;
+        self
+    }
+
+    /// Runs these plugins, in this order.
+    #[must_use]
+    pub fn plugins(mut self, plugins: Vec<PluginSpec>) -> Self {
+        self.plugins = plugins;
+        self
+    }
+
+    /// Tokens a conversation may have, up to the checkpoint's own limit.
+    #[must_use]
+    pub fn context_tokens(mut self, tokens: Option<usize>) -> Self {
+        self.load.context_tokens = tokens;
+        self
+    }
+
+    /// Opens the device, loads model and plugins, starts the model's thread.
+    ///
+    /// # Errors
+    /// Whatever device, checkpoint or plugins fail with.
+    pub async fn build(self) -> Result<Host, Error> {
+        let clock: Arc<dyn Clock> = Arc::new(MachineClock::default());
+        let mut notes = Vec::new();
+        let chain = load_plugins(self.plugins, &mut notes).await?;
+        let (codec, factory) = match self.source {
+            Source::Own { codec, factory } => (codec, factory),
+            Source::Ember => {
+                let options = LoadOptions { name: Some(ember::NAME.to_owned()), ..self.load };
+                from_checkpoint(Checkpoint::embedded(ember::FILES)?, options, &self.device, &mut notes)?
+            }
+            Source::Folder(path) => from_checkpoint(Checkpoint::open(&path)?, self.load, &self.device, &mut notes)?,
+        };
+        let options = EngineOptions {
+            codec,
+            hooks: Arc::new(chain),
+            clock,
+            in_flight_max: limits::IN_FLIGHT_MAX,
+            prefill_chunk: limits::PREFILL_CHUNK_TOKENS,
+        };
+        Ok(Host { engine: Engine::start(factory, options).await?, notes })
+    }
+}
+
+fn from_checkpoint(
+    checkpoint: Checkpoint,
+    options: LoadOptions,
+    choice: &DeviceChoice,
+    notes: &mut Vec<String>,
+) -> Result<(Arc<dyn TextCodec>, ModelFactory), Error> {
+    let codec = firebox_models::load_codec(&checkpoint)?;
+    let opened = open_device(choice)?;
+    notes.extend(opened.notes);
+    let factory: ModelFactory = Box::new(move || {
+        let options = LoadOptions { device_name: Some(opened.info.to_string()), ..options };
+        Ok(firebox_models::load_decoder(&checkpoint, &opened.device, options)?)
+    });
+    Ok((codec, factory))
+}
+
+/// Opens a device as every verb does: unknown adapters tested in a child process, verdicts kept in the user's cache.
+///
+/// # Errors
+/// `Error::Model` when a named device is missing or broken.
+pub fn open_device(choice: &DeviceChoice) -> Result<Opened, Error> {
+    Ok(device::open(choice, &device_options())?)
+}
+
+/// How devices are opened and tested.
+#[must_use]
+pub fn device_options() -> OpenOptions {
+    OpenOptions { test_child: TestChild::current_program().ok(), verdict_cache_dir: cache_dir("devices") }
+}
+
+async fn load_plugins(specs: Vec<PluginSpec>, notes: &mut Vec<String>) -> Result<PluginChain, Error> {
+    let sandbox = Sandbox::new(SandboxOptions { cache_dir: cache_dir("components"), ..SandboxOptions::default() })?;
+    let mut plugins = Vec::new();
+    for spec in specs {
+        let plugin = sandbox.load(spec).await?;
+        notes.extend(plugin.warnings().iter().cloned());
+        plugins.push(plugin);
+    }
+    Ok(PluginChain::new(plugins)?)
+}
+
+/// A folder for what can be made again: `FIREBOX_CACHE`, else the system's place for a user's caches. `None` where
+/// there is none, and then nothing is kept.
+#[must_use]
+pub fn cache_dir(kind: &str) -> Option<PathBuf> {
+    let set = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    let base = set("FIREBOX_CACHE")
+        .or_else(|| set("XDG_CACHE_HOME").map(|path| path.join("firebox")))
+        .or_else(|| set("LOCALAPPDATA").map(|path| path.join("firebox").join("cache")))
+        .or_else(|| set("HOME").map(|path| path.join(".cache").join("firebox")))?;
+    Some(base.join(kind))
+}

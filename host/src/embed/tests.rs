@@ -1,0 +1,264 @@
+//! The pipeline on an encoder that is a few lines long.
+
+use std::fs::File;
+use std::io::{Cursor, Read, Write};
+use std::sync::{Arc, Mutex};
+
+use arrow_array::cast::AsArray as _;
+use arrow_array::types::{Float32Type, Float64Type, UInt32Type};
+use firebox_contract::{Error, ModelInfo};
+use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+
+use super::*;
+
+/// Counts words; the vector is `[bytes, words]`.
+struct FakeEncoder {
+    info: ModelInfo,
+    batches: Vec<Vec<usize>>,
+    fails_at: Option<&'static str>,
+}
+
+impl FakeEncoder {
+    fn new() -> Self {
+        let info = ModelInfo {
+            name: "fake".to_owned(),
+            architecture: "fake".to_owned(),
+            parameters: 0,
+            context_tokens: 8,
+            vocabulary: 1,
+            device: "cpu".to_owned(),
+            dtype: "f32",
+            weights_bytes: 0,
+        };
+        Self { info, batches: Vec::new(), fails_at: None }
+    }
+}
+
+impl Encoder for FakeEncoder {
+    fn info(&self) -> &ModelInfo {
+        &self.info
+    }
+
+    fn dimensions(&self) -> usize {
+        2
+    }
+
+    fn count_tokens(&self, text: &str) -> Result<usize, Error> {
+        Ok(text.split_whitespace().count())
+    }
+
+    fn encode(&mut self, texts: &[&str], max_tokens: Option<usize>, _: bool) -> Result<Vec<Encoding>, Error> {
+        if texts.iter().any(|&text| Some(text) == self.fails_at) {
+            return Err(Error::Model("device lost".to_owned()));
+        }
+        let words = |text: &&str| text.split_whitespace().count().min(max_tokens.unwrap_or(usize::MAX));
+        self.batches.push(texts.iter().map(words).collect());
+        Ok(texts
+            .iter()
+            .map(|text| Encoding { embedding: vec![text.len() as f32, words(text) as f32], tokens: words(text) })
+            .collect())
+    }
+}
+
+/// A file that can be looked at after the sink that owns it.
+#[derive(Clone, Default)]
+struct Shared(Arc<Mutex<Vec<u8>>>);
+
+impl Write for Shared {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().expect("not poisoned").extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Shared {
+    fn bytes(&self) -> Vec<u8> {
+        self.0.lock().expect("not poisoned").clone()
+    }
+}
+
+const OPTIONS: Options = Options { batch: 2, max_tokens: None, normalize: false, skip_bad_lines: false };
+
+fn texts(input: impl Into<Vec<u8>>) -> Texts<'static> {
+    Texts::new(Box::new(Cursor::new(input.into())), input::Format::Lines)
+}
+
+fn field(input: &str) -> Texts<'_> {
+    Texts::new(Box::new(input.as_bytes()), input::Format::JsonLines { field: "t".to_owned() })
+}
+
+fn run(
+    encoder: &mut FakeEncoder,
+    texts: Texts<'_>,
+    format: output::Format,
+    options: &Options,
+) -> (Result<Summary, EmbedError>, Vec<u8>) {
+    let file = Shared::default();
+    let mut sink = format.sink(file.clone(), 2).expect("a sink");
+    let mut watch = Watch { stop: &AtomicBool::new(false), progress: &mut |_| {} };
+    let outcome = embed(encoder, texts, &mut *sink, options, &mut watch);
+    (outcome, file.bytes())
+}
+
+fn json_rows(bytes: &[u8]) -> Vec<serde_json::Value> {
+    let text = std::str::from_utf8(bytes).expect("UTF-8");
+    text.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect()
+}
+
+fn parquet(bytes: &[u8]) -> ParquetRecordBatchReaderBuilder<File> {
+    let mut file = tempfile::tempfile().expect("temporary file");
+    file.write_all(bytes).expect("writes");
+    ParquetRecordBatchReaderBuilder::try_new(file).expect("Parquet")
+}
+
+#[test]
+fn rows_come_in_the_order_of_the_input_though_batches_are_sorted_by_length() {
+    let mut encoder = FakeEncoder::new();
+    let input = texts("a b\na\na b c d\na b c\n");
+    let (outcome, bytes) = run(&mut encoder, input, output::Format::JsonLines, &OPTIONS);
+    let summary = outcome.expect("embeds");
+    assert_eq!((summary.texts, summary.tokens, summary.bytes_read), (4, 10, 20));
+    assert_eq!(encoder.batches, [[4, 3], [2, 1]]);
+    let rows = json_rows(&bytes);
+    let texts: Vec<_> = rows.iter().map(|row| row["text"].as_str().expect("text")).collect();
+    assert_eq!(texts, ["a b", "a", "a b c d", "a b c"]);
+    for row in rows {
+        assert_eq!(row["embedding"][0], row["text"].as_str().expect("text").len() as f64);
+        assert_eq!(row["sequence_length"], row["embedding"][1].as_f64().expect("words") as u64);
+    }
+}
+
+#[test]
+fn parquet_reads_back_with_its_five_columns() {
+    let (outcome, bytes) = run(&mut FakeEncoder::new(), texts("abc\nd e"), output::Format::Parquet, &OPTIONS);
+    outcome.expect("embeds");
+    let reader = parquet(&bytes).build();
+    let batch = reader.expect("reader").next().expect("a batch").expect("rows");
+    let names: Vec<_> = batch.schema().fields().iter().map(|field| field.name().clone()).collect();
+    assert_eq!(names, ["text", "text_hash", "embedding", "sequence_length", "processing_time_ms"]);
+    let text = batch.column(0).as_string::<i32>();
+    assert_eq!((text.value(0), text.value(1)), ("abc", "d e"));
+    let hash = batch.column(1).as_string::<i32>().value(0);
+    assert_eq!(hash, "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad", "FIPS 180-2, example B.1");
+    let vectors = batch.column(2).as_fixed_size_list();
+    assert_eq!(vectors.value_length(), 2);
+    assert_eq!(vectors.values().as_primitive::<Float32Type>().values(), &[3.0, 1.0, 3.0, 2.0]);
+    assert_eq!(batch.column(3).as_primitive::<UInt32Type>().values(), &[1, 2]);
+    assert!(batch.column(4).as_primitive::<Float64Type>().values().iter().all(|&ms| ms >= 0.0));
+}
+
+#[test]
+fn an_empty_input_is_an_empty_file_of_the_right_shape() {
+    let (outcome, bytes) = run(&mut FakeEncoder::new(), texts(""), output::Format::Parquet, &OPTIONS);
+    assert_eq!(outcome.expect("embeds").texts, 0);
+    let builder = parquet(&bytes);
+    assert_eq!(builder.schema().fields().len(), 5);
+    assert_eq!(builder.metadata().file_metadata().num_rows(), 0);
+}
+
+#[test]
+fn max_length_and_json_fields_reach_the_encoder() {
+    let options = Options { max_tokens: Some(2), ..OPTIONS };
+    let input = field("{\"t\":\"a b c\",\"x\":1}\r\n{\"t\":\"\\u00e9\"}");
+    let (outcome, bytes) = run(&mut FakeEncoder::new(), input, output::Format::JsonLines, &options);
+    assert_eq!(outcome.expect("embeds").tokens, 3);
+    let rows = json_rows(&bytes);
+    assert_eq!((rows[0]["sequence_length"].as_u64(), rows[1]["text"].as_str()), (Some(2), Some("é")));
+}
+
+#[test]
+fn bad_lines_are_named_or_skipped_and_counted() {
+    let long = vec![b'x'; limits::EMBED_LINE_BYTES_MAX + 1];
+    let longer = vec![b'x'; limits::EMBED_LINE_BYTES_MAX + 100];
+    let cases: [(Texts<'_>, &str); 8] = [
+        (texts(b"ok\nab\xff\nok\n".to_vec()), "line 2 is not UTF-8 (at its byte 3)"),
+        (texts("ok\n\nok"), "line 2 is empty"),
+        (texts([b"ok\n", &*long, b"\nok"].concat()), "line 2 is longer than 8388608 bytes"),
+        (texts([b"ok\n", &*longer, b"\nok"].concat()), "line 2 is longer than 8388608 bytes"),
+        (field("{\"t\":\"ok\"}\n{\n{\"t\":\"ok\"}"), "line 2 is not JSON"),
+        (field("{\"t\":\"ok\"}\n[1]\n{\"t\":\"ok\"}"), "line 2 is not a JSON object"),
+        (field("{\"t\":\"ok\"}\n{\"u\":1}\n{\"t\":\"ok\"}"), "line 2 has no field \"t\""),
+        (field("{\"t\":\"ok\"}\n{\"t\":1}\n{\"t\":\"ok\"}"), "line 2 has a field \"t\" that is not a string"),
+    ];
+    for (mut input, expected) in cases {
+        input.next_text().expect("reads").expect("a line").expect("a text");
+        let bad = input.next_text().expect("reads").expect("a line").expect_err(expected);
+        assert!(bad.to_string().starts_with(expected), "{bad} should start with {expected}");
+        assert_eq!(input.next_text().expect("reads").expect("a line").expect("goes on").line, 3);
+        assert!(input.next_text().expect("reads").is_none());
+    }
+    let input = "ok\n\nok\n \n";
+    let (outcome, _) = run(&mut FakeEncoder::new(), texts(input), output::Format::JsonLines, &OPTIONS);
+    let error = outcome.expect_err("stops");
+    assert!(matches!(error.kind(), ErrorKind::Usage) && error.to_string().starts_with("line 2 is empty"), "{error}");
+    let skip = Options { skip_bad_lines: true, ..OPTIONS };
+    let (outcome, _) = run(&mut FakeEncoder::new(), texts(input), output::Format::JsonLines, &skip);
+    let summary = outcome.expect("goes on");
+    assert_eq!((summary.texts, summary.skipped), (2, 2));
+}
+
+#[test]
+fn the_longest_line_and_a_byte_order_mark_are_fine() {
+    let long = [&vec![b'x'; limits::EMBED_LINE_BYTES_MAX], &b"\r\n"[..]].concat();
+    let text = texts(long).next_text().expect("reads").expect("a line").expect("a text");
+    assert_eq!(text.text.len(), limits::EMBED_LINE_BYTES_MAX);
+    let text = texts("\u{feff}a").next_text().expect("reads").expect("a line").expect("a text");
+    assert_eq!(text.text, "a");
+}
+
+#[test]
+fn a_device_that_fails_and_an_interrupt_end_the_run() {
+    let mut encoder = FakeEncoder { fails_at: Some("b"), ..FakeEncoder::new() };
+    let (outcome, _) = run(&mut encoder, texts("a\nb\nc"), output::Format::JsonLines, &OPTIONS);
+    assert!(matches!(outcome.expect_err("fails").kind(), ErrorKind::Model));
+    let stop = AtomicBool::new(false);
+    let mut batches = 0;
+    let mut watch = Watch {
+        stop: &stop,
+        progress: &mut |_| {
+            batches += 1;
+            stop.store(true, Ordering::Relaxed);
+        },
+    };
+    let mut sink = output::Format::JsonLines.sink(Shared::default(), 2).expect("a sink");
+    let outcome = embed(&mut FakeEncoder::new(), texts("a\nb\nc\nd\ne"), &mut *sink, &OPTIONS, &mut watch);
+    assert!(matches!(outcome, Err(EmbedError::Interrupted)));
+    assert_eq!(batches, 1);
+}
+
+#[test]
+fn an_encoder_that_loses_a_row_is_found_out() {
+    let encodings = [Encoding { embedding: vec![0.0; 2], tokens: 1 }];
+    assert!(check(&encodings, 1, 2).is_ok());
+    assert!(check(&encodings, 2, 2).is_err());
+    assert!(check(&encodings, 1, 3).is_err());
+}
+
+/// A window is bounded, so a million lines need no more memory than a few thousand.
+#[test]
+fn the_input_is_read_a_window_at_a_time() {
+    struct Endless<'a>(&'a Mutex<u64>);
+    impl Read for Endless<'_> {
+        fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+            buffer.fill(b'\n');
+            buffer.iter_mut().step_by(2).for_each(|byte| *byte = b'a');
+            let even = buffer.len() & !1;
+            *self.0.lock().expect("not poisoned") += even as u64;
+            Ok(even)
+        }
+    }
+    let read = Mutex::new(0);
+    let stop = AtomicBool::new(false);
+    let mut watch = Watch { stop: &stop, progress: &mut |_| stop.store(true, Ordering::Relaxed) };
+    let endless = std::io::BufReader::with_capacity(1 << 10, Endless(&read));
+    let mut sink = output::Format::JsonLines.sink(Shared::default(), 2).expect("a sink");
+    let endless = Texts::new(Box::new(endless), input::Format::Lines);
+    let outcome = embed(&mut FakeEncoder::new(), endless, &mut *sink, &OPTIONS, &mut watch);
+    assert!(matches!(outcome, Err(EmbedError::Interrupted)));
+    let most = 2 * limits::EMBED_WINDOW_TEXTS as u64 + (1 << 10);
+    assert!(*read.lock().expect("not poisoned") <= most);
+}

@@ -1,0 +1,21 @@
+//! Firebox as a library: the place where models, sandbox and engine meet.
+//!
+//! Bring a model of your own by implementing [`contract::LanguageModel`] and [`contract::TextCodec`] on it and
+//! giving it to [`HostBuilder`]; every verb's plugins, limits and stages then work around it.
+
+pub mod cli;
+pub mod clock;
+pub mod compose;
+pub mod embed;
+pub mod ember;
+pub mod error;
+pub mod memory;
+pub mod plugins;
+pub mod stats;
+
+pub use compose::{Host, HostBuilder};
+pub use error::CliError;
+pub use firebox_contract as contract;
+pub use firebox_engine as engine;
+pub use firebox_models as models;
+pub use firebox_sandbox as sandbox;

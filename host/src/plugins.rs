@@ -1,0 +1,192 @@
+//! From what the user typed after `--plugin` to what the sandbox loads.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use firebox_contract::limits;
+use firebox_sandbox::{ComponentSource, PluginLimits, PluginSpec};
+use serde::Deserialize;
+
+use crate::cli::options::PluginOptions;
+use crate::error::CliError;
+
+/// A plugin that comes inside the binary.
+struct Builtin {
+    name: &'static str,
+    component: &'static [u8],
+    manifest: &'static str,
+    /// Whether the built-in model gets it without being asked.
+    with_ember: bool,
+}
+
+macro_rules! builtin {
+    ($name:literal, $with_ember:literal) => {
+        Builtin {
+            name: $name,
+            component: include_bytes!(concat!("../../plugins/prebuilt/", $name, ".wasm")),
+            manifest: include_str!(concat!("../../plugins/", $name, "/plugin.toml")),
+            with_ember: $with_ember,
+        }
+    };
+}
+
+/// Every plugin that comes inside the binary.
+const BUILTINS: &[Builtin] =
+    &[builtin!("calculator", true), builtin!("text-tools", true), builtin!("units", true), builtin!("redact", false)];
+
+/// `plugin.toml`, beside a component.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Manifest {
+    id: String,
+    #[serde(rename = "version")]
+    _version: String,
+    #[serde(rename = "description", default)]
+    _description: String,
+    #[serde(rename = "stages", default)]
+    _stages: Vec<String>,
+    #[serde(default)]
+    capabilities: Vec<String>,
+    #[serde(default)]
+    limits: ManifestLimits,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ManifestLimits {
+    fuel: Option<u64>,
+    memory_mib: Option<usize>,
+    timeout_ms: Option<u64>,
+}
+
+/// The plugins of one command line, in chain order: the built-in model's tools first, then those asked for.
+///
+/// # Errors
+/// `CliError::Usage`-kind for a name that is neither built in nor a file, a configuration for a plugin that is
+/// not there, or one that is not JSON; `CliError::File` for a file that cannot be read.
+pub fn resolve(options: &PluginOptions, with_ember: bool) -> Result<Vec<PluginSpec>, CliError> {
+    let mut specs = Vec::new();
+    for builtin in BUILTINS.iter().filter(|builtin| with_ember && builtin.with_ember && !options.no_tools) {
+        if !options.plugins.iter().any(|name| name == builtin.name) {
+            specs.push(builtin_spec(builtin)?);
+        }
+    }
+    for asked in &options.plugins {
+        specs.push(find(asked)?);
+    }
+    let mut configs = configs(&options.configs)?;
+    for spec in &mut specs {
+        spec.config_json = configs.remove(&spec.name);
+        spec.limits = narrowed(spec.limits, options);
+    }
+    if let Some(name) = configs.keys().next() {
+        let names: Vec<&str> = specs.iter().map(|spec| spec.name.as_str()).collect();
+        let message = format!("--plugin-config names \"{name}\", but the plugins here are: {}", names.join(", "));
+        return Err(CliError::usage(message));
+    }
+    Ok(specs)
+}
+
+fn find(asked: &str) -> Result<PluginSpec, CliError> {
+    if let Some(builtin) = BUILTINS.iter().find(|builtin| builtin.name == asked) {
+        return builtin_spec(builtin);
+    }
+    let path = Path::new(asked);
+    if path.is_dir() {
+        let manifest_path = path.join("plugin.toml");
+        let manifest = read_manifest(&manifest_path)?;
+        let component = path.join(format!("{}.wasm", manifest.id));
+        return spec(&manifest, ComponentSource::Path(component));
+    }
+    if !path.is_file() {
+        let names: Vec<&str> = BUILTINS.iter().map(|builtin| builtin.name).collect();
+        let message = format!(
+            "there is no plugin \"{asked}\": it is neither a file nor one of the built-in {}",
+            names.join(", ")
+        );
+        return Err(CliError::usage(message));
+    }
+    match sibling_manifest(path) {
+        Some(manifest_path) => spec(&read_manifest(&manifest_path)?, ComponentSource::Path(path.to_owned())),
+        None => Ok(bare(path)),
+    }
+}
+
+/// `plugin.toml` beside a component, if its id is the component's name.
+fn sibling_manifest(path: &Path) -> Option<PathBuf> {
+    let manifest = path.with_file_name("plugin.toml");
+    let stem = path.file_stem()?.to_str()?;
+    read_manifest(&manifest).ok().filter(|found| found.id == stem).map(|_| manifest)
+}
+
+/// A component alone asks for nothing and gets the default limits; its file name is its name.
+fn bare(path: &Path) -> PluginSpec {
+    let name = path.file_stem().map_or_else(|| path.display().to_string(), |stem| stem.to_string_lossy().into_owned());
+    PluginSpec::new(name, ComponentSource::Path(path.to_owned()))
+}
+
+fn read_manifest(path: &Path) -> Result<Manifest, CliError> {
+    let text = std::fs::read_to_string(path).map_err(|source| CliError::File {
+        action: "read",
+        path: path.display().to_string(),
+        source,
+    })?;
+    parse_manifest(&text, &path.display().to_string())
+}
+
+fn parse_manifest(text: &str, whose: &str) -> Result<Manifest, CliError> {
+    toml::from_str(text).map_err(|error| CliError::usage(format!("\"{whose}\" is not a plugin manifest: {error}")))
+}
+
+fn builtin_spec(builtin: &Builtin) -> Result<PluginSpec, CliError> {
+    let manifest = parse_manifest(builtin.manifest, builtin.name)?;
+    spec(&manifest, ComponentSource::Bytes(Cow::Borrowed(builtin.component)))
+}
+
+fn spec(manifest: &Manifest, source: ComponentSource) -> Result<PluginSpec, CliError> {
+    let ask = &manifest.limits;
+    let default = PluginLimits::default();
+    let limits = PluginLimits {
+        fuel: ask.fuel.unwrap_or(default.fuel).min(limits::PLUGIN_FUEL_MAX),
+        memory_bytes: ask.memory_mib.map_or(default.memory_bytes, |mib| mib.saturating_mul(1 << 20)),
+        timeout: ask.timeout_ms.map_or(default.timeout, Duration::from_millis).min(limits::PLUGIN_TIMEOUT_MAX),
+    };
+    let memory_bytes = limits.memory_bytes.min(limits::PLUGIN_MEMORY_BYTES_MAX);
+    let limits = PluginLimits { memory_bytes, ..limits };
+    let asks = manifest.capabilities.clone();
+    Ok(PluginSpec { limits, asks, ..PluginSpec::new(&manifest.id, source) })
+}
+
+fn narrowed(limits: PluginLimits, options: &PluginOptions) -> PluginLimits {
+    PluginLimits {
+        fuel: options.fuel.unwrap_or(limits.fuel),
+        memory_bytes: options.plugin_memory.unwrap_or(limits.memory_bytes),
+        timeout: options.plugin_timeout.unwrap_or(limits.timeout),
+    }
+}
+
+fn configs(asked: &[String]) -> Result<BTreeMap<String, String>, CliError> {
+    let mut configs = BTreeMap::new();
+    for pair in asked {
+        let Some((name, json)) = pair.split_once('=') else {
+            return Err(CliError::usage(format!(
+                "--plugin-config \"{pair}\" is not NAME=JSON; write redact={{\"restore\": true}}"
+            )));
+        };
+        if json.len() > limits::PLUGIN_CONFIG_BYTES_MAX {
+            let max = limits::PLUGIN_CONFIG_BYTES_MAX;
+            return Err(CliError::usage(format!("the configuration of \"{name}\" is longer than {max} bytes")));
+        }
+        if let Err(error) = serde_json::from_str::<serde_json::Map<String, serde_json::Value>>(json) {
+            return Err(CliError::usage(format!("the configuration of \"{name}\" is not a JSON object: {error}")));
+        }
+        if configs.insert(name.to_owned(), json.to_owned()).is_some() {
+            return Err(CliError::usage(format!(
+                "--plugin-config names \"{name}\" twice; give each plugin one object"
+            )));
+        }
+    }
+    Ok(configs)
+}

@@ -1,0 +1,168 @@
+//! What a run cost, for people and for programs.
+
+use std::fmt::Write as _;
+use std::time::Duration;
+
+use firebox_contract::{Event, Finish, ModelInfo, PluginUse, ToolCall, ToolOutcome};
+use serde_json::{Value, json};
+
+use crate::memory;
+
+/// Tokens per second; `None` where nothing was measured.
+#[must_use]
+pub fn rate(tokens: usize, time: Duration) -> Option<f64> {
+    (tokens > 0 && !time.is_zero()).then(|| tokens as f64 / time.as_secs_f64())
+}
+
+fn rate_text(tokens: usize, time: Duration) -> String {
+    rate(tokens, time).map_or_else(|| "-".to_owned(), |rate| format!("{rate:.0}"))
+}
+
+fn millis(time: Duration) -> f64 {
+    (time.as_secs_f64() * 1e6).round() / 1e3
+}
+
+fn mib(bytes: u64) -> f64 {
+    bytes as f64 / (1 << 20) as f64
+}
+
+/// The lines `--stats` writes to standard error.
+#[must_use]
+pub fn lines(info: &ModelInfo, finish: &Finish) -> String {
+    let Finish { usage, timing, .. } = finish;
+    let mut out = String::new();
+    let parameters = info.parameters as f64 / 1e6;
+    // Writing to a string cannot fail.
+    let _infallible = writeln!(
+        out,
+        "model    {} ({}, {parameters:.1} M parameters, {}) on {}",
+        info.name, info.architecture, info.dtype, info.device
+    );
+    let _infallible = writeln!(
+        out,
+        "prefill  {} tokens, {} tokens/s; first token after {:.1} ms",
+        usage.prompt_tokens,
+        rate_text(usage.prompt_tokens, timing.prefill),
+        millis(timing.first_token)
+    );
+    let _infallible = writeln!(
+        out,
+        "decode   {} tokens, {} tokens/s; {:.1} ms in all; ended by {}",
+        usage.completion_tokens,
+        rate_text(timing.decode_steps, timing.decode),
+        millis(timing.total),
+        finish.reason.as_str()
+    );
+    if let Some(peak) = memory::peak_bytes() {
+        let _infallible =
+            writeln!(out, "memory   {:.1} MiB at most, weights {:.1} MiB", mib(peak), mib(info.weights_bytes));
+    }
+    for plugin in &finish.plugins {
+        out.push_str(&plugin_line(plugin));
+    }
+    out
+}
+
+fn plugin_line(plugin: &PluginUse) -> String {
+    format!(
+        "plugin   {} at {}: {} calls, {} fuel, {:.2} MiB, {:.2} ms\n",
+        plugin.plugin,
+        plugin.stage,
+        plugin.calls,
+        plugin.fuel,
+        mib(plugin.memory_peak_bytes),
+        millis(plugin.elapsed)
+    )
+}
+
+/// One line a tool call, with what it cost.
+#[must_use]
+pub fn tool_line(call: Option<&ToolCall>, outcome: &ToolOutcome) -> String {
+    let (name, arguments) = call.map_or(("?", ""), |call| (call.name.as_str(), call.arguments_json.as_str()));
+    format!(
+        "tool     {name} {arguments} -> {} ({}, {} fuel, {:.2} MiB, {:.2} ms)",
+        short(&outcome.content),
+        outcome.provider,
+        outcome.fuel,
+        mib(outcome.memory_peak_bytes),
+        millis(outcome.elapsed)
+    )
+}
+
+/// One line, at most 100 characters.
+fn short(text: &str) -> String {
+    let flat = text.replace('\n', " ");
+    match flat.char_indices().nth(100) {
+        Some((at, _)) => format!("{}…", &flat[..at]),
+        None => flat,
+    }
+}
+
+/// The object `--json` writes.
+#[must_use]
+pub fn json(info: &ModelInfo, finish: &Finish, events: &[Event], notes: &[String]) -> Value {
+    let Finish { usage, timing, .. } = finish;
+    json!({
+        "text": text_of(events),
+        "finish_reason": finish.reason.as_str(),
+        "tool_calls": tool_calls(events),
+        "usage": { "prompt_tokens": usage.prompt_tokens, "completion_tokens": usage.completion_tokens },
+        "timing": {
+            "first_token_ms": millis(timing.first_token),
+            "prefill_ms": millis(timing.prefill),
+            "decode_ms": millis(timing.decode),
+            "total_ms": millis(timing.total),
+            "prefill_tokens_per_second": rate(usage.prompt_tokens, timing.prefill),
+            "decode_tokens_per_second": rate(timing.decode_steps, timing.decode),
+        },
+        "model": {
+            "name": info.name, "architecture": info.architecture, "parameters": info.parameters,
+            "dtype": info.dtype, "weights_bytes": info.weights_bytes, "context_tokens": info.context_tokens,
+        },
+        "device": info.device,
+        "memory_peak_bytes": memory::peak_bytes(),
+        "plugins": finish.plugins.iter().map(plugin_json).collect::<Vec<_>>(),
+        "notes": notes,
+    })
+}
+
+fn plugin_json(plugin: &PluginUse) -> Value {
+    json!({
+        "plugin": plugin.plugin, "stage": plugin.stage.as_str(), "calls": plugin.calls, "fuel": plugin.fuel,
+        "memory_peak_bytes": plugin.memory_peak_bytes, "ms": millis(plugin.elapsed),
+    })
+}
+
+fn text_of(events: &[Event]) -> String {
+    let texts = events.iter().filter_map(|event| match event {
+        Event::Text(text) => Some(text.as_str()),
+        _ => None,
+    });
+    texts.collect()
+}
+
+fn tool_calls(events: &[Event]) -> Vec<Value> {
+    let results = events.iter().filter_map(|event| match event {
+        Event::ToolResult { id, outcome } => Some((id, outcome)),
+        _ => None,
+    });
+    results
+        .map(|(id, outcome)| {
+            let call = call_of(events, id);
+            json!({
+                "id": id, "name": call.map(|call| &call.name), "arguments": call.map(|call| &call.arguments_json),
+                "result": outcome.content, "is_error": outcome.is_error, "provider": outcome.provider,
+                "fuel": outcome.fuel, "memory_peak_bytes": outcome.memory_peak_bytes, "ms": millis(outcome.elapsed),
+            })
+        })
+        .collect()
+}
+
+/// The call an id belongs to, if it was understood as one.
+#[must_use]
+pub fn call_of<'a>(events: &'a [Event], id: &str) -> Option<&'a ToolCall> {
+    events.iter().find_map(|event| match event {
+        Event::ToolCall(call) if call.id == id => Some(call),
+        _ => None,
+    })
+}

@@ -1,0 +1,192 @@
+//! Bad input: an error a person can act on, the right exit code, no panic. A row a case.
+
+use std::path::{Path, PathBuf};
+
+use crate::harness::{Firebox, firebox, root, scratch};
+
+/// Breaks one thing in a copy of a good checkpoint.
+type Break = fn(&Path);
+
+/// `(name, what is broken, exit code, words the error must have)`.
+const CHECKPOINTS: &[(&str, Break, i32, &[&str])] = &[
+    ("no_config", |dir| remove(dir, "config.json"), 3, &["config.json", "missing"]),
+    ("no_weights", |dir| remove(dir, "model.safetensors"), 3, &["model.safetensors"]),
+    ("no_tokenizer", |dir| remove(dir, "tokenizer.json"), 3, &["tokenizer.json"]),
+    ("config_is_not_json", |dir| write(dir, "config.json", "{nope"), 3, &["config.json"]),
+    ("config_is_binary", |dir| write_bytes(dir, "config.json", &[0xff, 0xfe, 0]), 3, &["config.json"]),
+    ("unknown_architecture", |dir| replace(dir, "Qwen3ForCausalLM", "MambaForCausalLM"), 3, &["MambaForCausalLM", "Qwen3ForCausalLM"]),
+    ("wrong_shape", |dir| set(dir, "intermediate_size", 96), 3, &["tensor", "shape", "96"]),
+    ("missing_tensor", |dir| add(dir, "num_hidden_layers", 1), 3, &["tensor", "missing", "model.layers."]),
+    ("absurd_size", |dir| set(dir, "hidden_size", 1 << 60), 3, &["hidden_size"]),
+    ("no_heads", |dir| set(dir, "num_attention_heads", 0), 3, &["num_attention_heads"]),
+    ("truncated_weights", |dir| truncate(dir, "model.safetensors", 2), 3, &["model.safetensors"]),
+    ("truncated_header", |dir| truncate(dir, "model.safetensors", 4_000_000), 3, &["model.safetensors"]),
+    ("empty_weights", |dir| write(dir, "model.safetensors", ""), 3, &["model.safetensors"]),
+    ("oversized_header", |dir| write_bytes(dir, "model.safetensors", &[0xff; 64]), 3, &["model.safetensors"]),
+    ("broken_tokenizer", |dir| write(dir, "tokenizer.json", "{\"model\": 3}"), 3, &["tokenizer.json"]),
+    ("endless_template", |dir| template(dir, "{% for a in range(100000) %}{% for b in range(100000) %}{% endfor %}{% endfor %}"), 3, &["template"]),
+    ("flooding_template", |dir| template(dir, "{% for a in range(99999) %}{{ 'x' * 100000 }}{% endfor %}"), 3, &["template"]),
+    ("recursive_template", |dir| template(dir, "{% macro m(n) %}{{ m(n + 1) }}{% endmacro %}{{ m(0) }}"), 3, &["template"]),
+    ("broken_template", |dir| template(dir, "{% if %}"), 3, &["template"]),
+    ("raising_template", |dir| template(dir, "{{ raise_exception('roles must alternate') }}"), 3, &["roles must alternate"]),
+];
+
+#[test]
+fn broken_checkpoints_name_what_is_broken() {
+    for (name, spoil, code, words) in CHECKPOINTS {
+        let dir = checkpoint_copy(name);
+        spoil(&dir);
+        let path = dir.display().to_string();
+        let run = firebox(&["run", "--model", &path, "hi"]).expect_code(*code);
+        for word in *words {
+            assert!(run.stderr.contains(word), "{name}: \"{word}\" is not in: {}", run.stderr);
+        }
+        assert!(run.elapsed.as_secs() < 30, "{name} took {:?}", run.elapsed);
+    }
+}
+
+#[test]
+fn the_copy_itself_is_good() {
+    let path = checkpoint_copy("good").display().to_string();
+    firebox(&["run", "--model", &path, "--max-tokens", "4", "hi"]).expect_code(0);
+}
+
+/// `(arguments, exit code, words)`.
+const COMMANDS: &[(&[&str], i32, &[&str])] = &[
+    (&["run", "--model", "/no/such/folder", "hi"], 3, &["/no/such/folder"]),
+    (&["run", ""], 2, &["empty"]),
+    (&["run", "  \n "], 2, &["empty"]),
+    (&["run", "--temperature", "-1", "hi"], 2, &["temperature", "-1"]),
+    (&["run", "--top-p", "2", "hi"], 2, &["top-p", "\"2\""]),
+    (&["run", "--max-tokens", "0", "hi"], 2, &["max tokens", "\"0\""]),
+    (&["run", "--stop", "", "hi"], 2, &["stop string"]),
+    (&["run", "--device", "abacus", "hi"], 2, &["abacus", "cpu"]),
+    (&["run", "--plugin", "nope", "hi"], 2, &["nope", "redact"]),
+    (&["run", "--plugin-config", "redact", "hi"], 2, &["NAME=JSON"]),
+    (&["run", "--plugin-config", "redact={}", "hi"], 2, &["redact", "calculator"]),
+    (&["run", "--plugin", "redact", "--plugin-config", "redact=[1]", "hi"], 2, &["redact", "object"]),
+    (&["run", "--plugin", "redact", "--plugin-config", "redact={\"typo\": 1}", "hi"], 5, &["redact", "typo"]),
+    (&["run", "--plugin", "redact", "--plugin", "redact", "hi"], 2, &["redact", "twice"]),
+    (&["run", "--plugin-memory", "1TB", "hi"], 2, &["TB"]),
+    (&["run", "--plugin-timeout", "0", "hi"], 2, &["1ms"]),
+    (&["run", "--fuel", "10", "What is 2 + 2?"], 5, &["fuel", "10"]),
+    (&["run", "--no-such-option"], 2, &["--no-such-option"]),
+    (&["embed", "--model", "/no/such/folder", "--input", "-", "--output", "/tmp/x.parquet"], 3, &["/no/such/folder"]),
+];
+
+#[test]
+fn wrong_commands_say_what_is_wrong() {
+    for (args, code, words) in COMMANDS {
+        let run = firebox(args).expect_code(*code);
+        for word in *words {
+            assert!(run.stderr.contains(word), "{args:?}: \"{word}\" is not in: {}", run.stderr);
+        }
+    }
+}
+
+#[test]
+fn input_that_is_not_utf8_is_refused_with_its_place() {
+    let run = Firebox::new(["run", "-"]).input(b"ab\xff".to_vec()).run().expect_code(2);
+    assert!(run.stderr.contains("UTF-8") && run.stderr.contains("byte 2"), "{}", run.stderr);
+}
+
+#[test]
+fn a_prompt_too_long_for_the_context_is_refused_with_both_numbers() {
+    let run = Firebox::new(["run", "--device", "cpu", "-"]).input("word ".repeat(20_000)).run().expect_code(4);
+    assert!(run.stderr.contains("tokens and the context holds"), "{}", run.stderr);
+}
+
+#[test]
+fn a_cache_that_cannot_be_written_changes_nothing_but_speed() {
+    let run = Firebox::new(["run", "--device", "cpu", "What is 1234 * 87?"]).env("FIREBOX_CACHE", "/dev/null/cache");
+    assert!(run.run().expect_code(0).stdout.contains("107358"));
+}
+
+#[test]
+fn a_component_that_is_none_is_refused_by_name() {
+    let dir = scratch("components");
+    let rows: [(&str, &[u8], i32, &str); 4] = [
+        ("empty.wasm", b"", 5, "empty"),
+        ("text.wasm", b"hello, world", 5, "text"),
+        ("core.wasm", b"\0asm\x01\0\0\0", 5, "component"),
+        ("torn.wasm", b"\0asm\x0d\0\x01\0\xff\xff", 5, "torn"),
+    ];
+    for (name, bytes, code, word) in rows {
+        let path = dir.join(name);
+        std::fs::write(&path, bytes).expect("writable");
+        let run = firebox(&["run", "--plugin", &path.display().to_string(), "hi"]).expect_code(code);
+        assert!(run.stderr.contains(word), "{name}: {}", run.stderr);
+    }
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_full_disk_is_an_error_and_not_a_panic() {
+    use std::process::{Command, Stdio};
+    let full = std::fs::OpenOptions::new().write(true).open("/dev/full").expect("linux has it");
+    let mut command = Command::new(env!("CARGO_BIN_EXE_firebox"));
+    command.args(["run", "--device", "cpu", "What is 1234 * 87?"]).stdin(Stdio::null()).stdout(full);
+    let output = command.output().expect("the binary starts");
+    let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(1), "{stderr}");
+    assert!(stderr.contains("cannot write the output") && !stderr.contains("panicked"), "{stderr}");
+}
+
+fn checkpoint_copy(name: &str) -> PathBuf {
+    let dir = scratch("bad_input").join(name);
+    // What an earlier run left there is not this run's business.
+    drop(std::fs::remove_dir_all(&dir));
+    std::fs::create_dir_all(&dir).expect("writable");
+    for entry in std::fs::read_dir(root().join("host/ember/model")).expect("readable") {
+        let entry = entry.expect("readable");
+        std::fs::copy(entry.path(), dir.join(entry.file_name())).expect("copied");
+    }
+    dir
+}
+
+fn remove(dir: &Path, file: &str) {
+    std::fs::remove_file(dir.join(file)).expect("was there");
+}
+
+fn write(dir: &Path, file: &str, text: &str) {
+    write_bytes(dir, file, text.as_bytes());
+}
+
+fn write_bytes(dir: &Path, file: &str, bytes: &[u8]) {
+    std::fs::write(dir.join(file), bytes).expect("writable");
+}
+
+fn template(dir: &Path, text: &str) {
+    write(dir, "chat_template.jinja", text);
+}
+
+fn truncate(dir: &Path, file: &str, divisor: u64) {
+    let path = dir.join(file);
+    let length = std::fs::metadata(&path).expect("there").len();
+    let handle = std::fs::OpenOptions::new().write(true).open(path).expect("writable");
+    handle.set_len(length / divisor).expect("truncated");
+}
+
+fn replace(dir: &Path, from: &str, to: &str) {
+    let path = dir.join("config.json");
+    let text = std::fs::read_to_string(&path).expect("readable");
+    assert!(text.contains(from));
+    std::fs::write(&path, text.replace(from, to)).expect("writable");
+}
+
+fn change(dir: &Path, key: &str, change: impl Fn(u64) -> u64) {
+    let path = dir.join("config.json");
+    let text = std::fs::read_to_string(&path).expect("readable");
+    let mut config: serde_json::Value = serde_json::from_str(&text).expect("json");
+    let old = config[key].as_u64().expect("a number");
+    config[key] = change(old).into();
+    std::fs::write(&path, config.to_string()).expect("writable");
+}
+
+fn set(dir: &Path, key: &str, value: u64) {
+    change(dir, key, |_| value);
+}
+
+fn add(dir: &Path, key: &str, more: u64) {
+    change(dir, key, |old| old + more);
+}

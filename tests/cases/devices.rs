@@ -1,0 +1,104 @@
+//! Machines with no driver, a driver that crashes, and a driver that works.
+
+use std::path::Path;
+use std::process::Command;
+
+use crate::harness::{Firebox, Run, root};
+
+/// What a script of `tests/tools` says the environment should be. It fetches what is missing, once per machine.
+pub(super) fn environment(tool: &str) -> Vec<(String, String)> {
+    let script = root().join("tests/tools").join(tool);
+    let output = Command::new(&script).output().unwrap_or_else(|error| panic!("{}: {error}", script.display()));
+    assert!(output.status.success(), "{tool}: {}", String::from_utf8_lossy(&output.stderr));
+    let text = String::from_utf8(output.stdout).expect("UTF-8");
+    let assignments = text.lines().filter_map(|line| line.strip_prefix("export ")?.split_once('='));
+    assignments.map(|(name, value)| (name.to_owned(), value.trim_matches('\'').to_owned())).collect()
+}
+
+fn run(args: &[&str], driver: &[(String, String)], cache: &Path) -> Run {
+    let firebox = Firebox::new(args).env("FIREBOX_CACHE", cache);
+    driver.iter().fold(firebox, |firebox, (name, value)| firebox.env(name, value)).run()
+}
+
+fn no_driver() -> Vec<(String, String)> {
+    ["VK_DRIVER_FILES", "VK_ICD_FILENAMES"].map(|name| (name.to_owned(), "/nonexistent".to_owned())).to_vec()
+}
+
+fn chosen(run: &Run) -> Vec<String> {
+    let rows = run.stdout.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).expect("JSON"));
+    rows.filter(|row| row["chosen"] == true).map(|row| row["device"].as_str().expect("a name").to_owned()).collect()
+}
+
+/// The lines of standard error that say why the CPU computes.
+fn reasons(run: &Run) -> Vec<&str> {
+    run.stderr.lines().filter(|line| line.contains("running on the CPU: ")).collect()
+}
+
+#[test]
+fn without_a_driver_the_cpu_answers_and_one_line_says_why() {
+    let cache = tempfile::tempdir().expect("temporary directory");
+    let question = ["run", "What is 1234 * 87?"];
+    let answer = run(&question, &no_driver(), cache.path()).expect_code(0);
+    assert!(answer.stdout.contains("107358"), "{}", answer.stdout);
+    assert!(reasons(&answer).len() == 1 && reasons(&answer)[0].contains("no GPU found"), "{}", answer.stderr);
+    let listed = run(&["devices", "--json"], &no_driver(), cache.path()).expect_code(0);
+    assert_eq!(chosen(&listed), ["cpu"]);
+}
+
+#[test]
+fn a_driver_that_crashes_is_skipped_and_named() {
+    let cache = tempfile::tempdir().expect("temporary directory");
+    let lavapipe = environment("lavapipe");
+    let answer = run(&["run", "What is 1234 * 87?"], &lavapipe, cache.path()).expect_code(0);
+    assert!(answer.stdout.contains("107358"), "{}", answer.stdout);
+    assert!(reasons(&answer).len() == 1 && reasons(&answer)[0].contains("llvmpipe"), "{}", answer.stderr);
+    let named = run(&["devices", "--device", "vulkan"], &lavapipe, cache.path()).expect_code(3);
+    assert!(named.stderr.contains("llvmpipe") && named.stderr.contains("crashed its self test"), "{}", named.stderr);
+    // The second time nobody has to wait for the crash.
+    let again = run(&["devices", "--device", "vulkan"], &lavapipe, cache.path()).expect_code(3);
+    assert!(again.stderr.contains("when it was tested"), "{}", again.stderr);
+}
+
+#[test]
+fn testing_every_device_survives_one_that_crashes() {
+    let cache = tempfile::tempdir().expect("temporary directory");
+    let tested = run(&["devices", "--test"], &environment("lavapipe"), cache.path()).expect_code(0);
+    let row = |name: &str| tested.stdout.lines().find(|line| line.contains(name)).map(str::to_owned).expect(name);
+    assert!(row("vulkan:0").contains("crashed its self test"), "{}", tested.stdout);
+    assert!(row("cpu ").contains("works:") && row("cpu ").starts_with('*'), "{}", tested.stdout);
+}
+
+#[test]
+fn a_software_adapter_is_passed_over_unless_named() {
+    let cache = tempfile::tempdir().expect("temporary directory");
+    let swiftshader = environment("swiftshader");
+    let automatic = run(&["devices", "--json"], &swiftshader, cache.path()).expect_code(0);
+    assert_eq!(chosen(&automatic), ["cpu"]);
+    assert!(reasons(&automatic).len() == 1 && reasons(&automatic)[0].contains("SwiftShader"), "{}", automatic.stderr);
+    let named = run(&["devices", "--json", "--test", "--device", "vulkan"], &swiftshader, cache.path()).expect_code(0);
+    assert_eq!(chosen(&named), ["vulkan:0"]);
+    for line in named.stdout.lines().filter(|line| line.contains("\"vulkan\"") || line.contains("\"api\":\"cpu\"")) {
+        let row: serde_json::Value = serde_json::from_str(line).expect("JSON");
+        assert_eq!(row["test"]["ok"], true, "{line}");
+        assert!(row["test"]["max_difference"].as_f64().expect("a number") < 1e-4, "{line}");
+        assert!(row["test"]["gflops"].as_f64().expect("a number") > 0.0, "{line}");
+    }
+}
+
+#[test]
+fn the_environment_names_a_device_like_the_flag_does() {
+    let cache = tempfile::tempdir().expect("temporary directory");
+    let run = Firebox::new(["devices", "--json"]).env("FIREBOX_CACHE", cache.path()).env("FIREBOX_DEVICE", "cpu").run();
+    let run = run.expect_code(0);
+    assert_eq!(chosen(&run), ["cpu"]);
+    assert_eq!(run.stderr, "");
+}
+
+#[test]
+fn a_device_that_is_missing_or_misspelt_is_an_error_with_the_list() {
+    let cache = tempfile::tempdir().expect("temporary directory");
+    let missing = run(&["devices", "--device", "vulkan:7"], &no_driver(), cache.path()).expect_code(3);
+    assert!(missing.stderr.contains("\"vulkan:7\"") && missing.stderr.contains("cpu \"CPU"), "{}", missing.stderr);
+    let misspelt = run(&["devices", "--device", "cuda"], &no_driver(), cache.path()).expect_code(2);
+    assert!(misspelt.stderr.contains("\"cuda\"") && misspelt.stderr.contains("vulkan, metal"), "{}", misspelt.stderr);
+}

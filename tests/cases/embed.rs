@@ -1,0 +1,191 @@
+//! `firebox embed` on a real encoder.
+
+use std::fs;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use super::devices::environment;
+use crate::harness::{Firebox, Run};
+
+fn minilm() -> String {
+    let variables = environment("minilm");
+    variables.into_iter().find(|(name, _)| name == "FIREBOX_TEST_MINILM").expect("the tool says where").1
+}
+
+/// A folder to work in, and the model.
+struct Bench {
+    folder: tempfile::TempDir,
+    model: String,
+}
+
+impl Bench {
+    fn new() -> Self {
+        Self { folder: tempfile::tempdir().expect("temporary directory"), model: minilm() }
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    fn firebox(&self, input: &str, output: &str, more: &[&str]) -> Firebox {
+        let args = ["embed", "--model", &self.model, "--input", input, "--output", output, "--device", "cpu"];
+        Firebox::new(args.iter().chain(more)).current_dir(self.folder.path())
+    }
+
+    fn embed(&self, text: impl AsRef<[u8]>, output: &str, more: &[&str]) -> Run {
+        fs::write(self.path("in.txt"), text).expect("writes");
+        self.firebox("in.txt", output, more).run()
+    }
+
+    /// What is in the folder beside the input.
+    fn left(&self) -> Vec<String> {
+        let entries = fs::read_dir(self.folder.path()).expect("lists");
+        let names = entries.map(|entry| entry.expect("an entry").file_name().to_string_lossy().into_owned());
+        names.filter(|name| name != "in.txt").collect()
+    }
+}
+
+fn rows(path: &Path) -> Vec<serde_json::Value> {
+    let text = fs::read_to_string(path).expect("written");
+    text.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect()
+}
+
+fn vector(row: &serde_json::Value) -> Vec<f64> {
+    row["embedding"].as_array().expect("a vector").iter().map(|x| x.as_f64().expect("a number")).collect()
+}
+
+fn cosine(a: &[f64], b: &[f64]) -> f64 {
+    let dot = |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f64>();
+    dot(a, b) / (dot(a, a) * dot(b, b)).sqrt()
+}
+
+const TEXTS: &str = "A cat sat on the mat.\nThe stock market fell today, and analysts expect it to go on falling for a \
+                     while yet.\nA kitten rested on the rug.\n";
+
+#[test]
+fn vectors_come_in_order_and_mean_something() {
+    let bench = Bench::new();
+    let run = bench.embed(TEXTS, "out.jsonl", &["--normalize"]).expect_code(0);
+    assert!(run.stderr.contains("3 texts embedded"), "{}", run.stderr);
+    let rows = rows(&bench.path("out.jsonl"));
+    let texts: Vec<&str> = rows.iter().map(|row| row["text"].as_str().expect("text")).collect();
+    assert_eq!(texts, TEXTS.lines().collect::<Vec<_>>());
+    let vectors: Vec<_> = rows.iter().map(vector).collect();
+    assert!(vectors.iter().all(|v| v.len() == 384 && (cosine(v, v) - 1.0).abs() < 1e-9));
+    let lengths = vectors.iter().map(|v| v.iter().map(|x| x * x).sum::<f64>());
+    assert!(lengths.into_iter().all(|length| (length - 1.0).abs() < 1e-4));
+    assert!(cosine(&vectors[0], &vectors[2]) > 0.5 && cosine(&vectors[0], &vectors[1]) < 0.2);
+}
+
+/// A text's vector does not depend on what it is batched with.
+#[test]
+fn batches_change_nothing_but_speed() {
+    let bench = Bench::new();
+    bench.embed(TEXTS, "one.jsonl", &["--batch", "1"]).expect_code(0);
+    bench.embed(TEXTS, "all.jsonl", &["--batch", "32"]).expect_code(0);
+    for (one, all) in rows(&bench.path("one.jsonl")).iter().zip(rows(&bench.path("all.jsonl"))) {
+        assert!(cosine(&vector(one), &vector(&all)) > 0.99999);
+        assert_eq!(one["sequence_length"], all["sequence_length"]);
+    }
+}
+
+#[test]
+fn parquet_holds_the_same_rows_as_json_lines() {
+    use arrow_array::cast::AsArray as _;
+    use arrow_array::types::Float32Type;
+    let bench = Bench::new();
+    bench.embed(TEXTS, "out.jsonl", &[]).expect_code(0);
+    bench.embed(TEXTS, "out.parquet", &[]).expect_code(0);
+    let file = fs::File::open(bench.path("out.parquet")).expect("written");
+    let reader = parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder::try_new(file).expect("Parquet");
+    let batch = reader.build().expect("a reader").next().expect("a batch").expect("rows");
+    for (number, row) in rows(&bench.path("out.jsonl")).iter().enumerate() {
+        assert_eq!(batch["text"].as_string::<i32>().value(number), row["text"].as_str().expect("text"));
+        assert_eq!(batch["text_hash"].as_string::<i32>().value(number), row["text_hash"].as_str().expect("hash"));
+        let values = batch["embedding"].as_fixed_size_list().value(number);
+        let values = values.as_primitive::<Float32Type>().values().iter().map(|&x| f64::from(x)).collect::<Vec<_>>();
+        assert!(cosine(&values, &vector(row)) > 0.999_999);
+    }
+}
+
+#[test]
+fn json_fields_and_standard_input_are_read() {
+    let bench = Bench::new();
+    let input = "{\"id\": 1, \"body\": \"first\"}\n{\"id\": 2, \"body\": \"second\"}\n";
+    bench.firebox("-", "out.jsonl", &["--field", "body"]).input(input).run().expect_code(0);
+    let texts: Vec<_> = rows(&bench.path("out.jsonl")).iter().map(|row| row["text"].clone()).collect();
+    assert_eq!(texts, ["first", "second"]);
+}
+
+#[test]
+fn a_bad_line_ends_the_run_with_its_number_and_leaves_nothing() {
+    let bench = Bench::new();
+    let cases: [(&[u8], &[&str], &str); 3] = [
+        (b"fine\nbro\xffken\n", &[], "line 2 is not UTF-8"),
+        (b"{\"t\":\"fine\"}\n{\"u\":1}\n", &["--field", "t"], "line 2 has no field \"t\""),
+        (b"{\"t\":\"fine\"}\noops\n", &["--field", "t"], "line 2 is not JSON"),
+    ];
+    for (input, more, expected) in cases {
+        let run = bench.embed(input, "out.jsonl", more).expect_code(2);
+        assert!(run.stderr.contains(expected), "{}", run.stderr);
+        assert!(bench.left().is_empty(), "{:?}", bench.left());
+        let run = bench.embed(input, "out.jsonl", &[more, &["--on-error", "skip"]].concat()).expect_code(0);
+        assert!(
+            run.stderr.contains("1 texts embedded") && run.stderr.contains("1 bad lines skipped"),
+            "{}",
+            run.stderr
+        );
+        fs::remove_file(bench.path("out.jsonl")).expect("written");
+    }
+}
+
+#[test]
+fn what_cannot_work_is_said_before_any_work() {
+    let bench = Bench::new();
+    let cases: [(&str, &str, &[&str], i32, &str); 5] = [
+        ("in.txt", "out.csv", &[], 2, "\"out.csv\" is neither"),
+        ("none.txt", "out.jsonl", &[], 2, "none.txt"),
+        ("in.txt", "nowhere/out.jsonl", &[], 2, "nowhere/out.jsonl"),
+        ("in.txt", "out.jsonl", &["--batch", "0"], 2, "--batch"),
+        ("in.txt", "out.jsonl", &["--max-length", "0"], 2, "--max-length"),
+    ];
+    fs::write(bench.path("in.txt"), "text\n").expect("writes");
+    for (input, output, more, code, expected) in cases {
+        let run = bench.firebox(input, output, more).run().expect_code(code);
+        assert!(run.stderr.contains(expected), "{}", run.stderr);
+        assert!(bench.left().is_empty(), "{:?}", bench.left());
+    }
+    let args = ["embed", "--model", "nowhere", "--input", "in.txt", "--output", "out.jsonl", "--device", "cpu"];
+    let run = Firebox::new(args).current_dir(bench.folder.path()).run();
+    assert!(run.code == Some(3) && run.stderr.contains("nowhere"), "{:?} {}", run.code, run.stderr);
+    assert!(bench.left().is_empty(), "{:?}", bench.left());
+}
+
+/// Ctrl-C while waiting for a reader that never comes: exit code 130, no file, no waiting.
+#[cfg(unix)]
+#[test]
+fn an_interrupt_leaves_no_file() {
+    let bench = Bench::new();
+    let mut child = bench.firebox("-", "out.jsonl", &[]).spawn();
+    let mut stdin = child.stdin.take().expect("piped");
+    stdin.write_all(b"one\ntwo\n").expect("writes");
+    wait_until("the run has begun", || !bench.left().is_empty());
+    let killed = std::process::Command::new("kill").args(["-INT", &child.id().to_string()]).status();
+    assert!(killed.expect("kill runs").success());
+    let asked = Instant::now();
+    let status = child.wait().expect("ends");
+    assert_eq!(status.code(), Some(130));
+    assert!(asked.elapsed() < Duration::from_secs(10), "{:?}", asked.elapsed());
+    assert!(bench.left().is_empty(), "{:?}", bench.left());
+    drop(stdin);
+}
+
+#[cfg(unix)]
+fn wait_until(what: &str, done: impl Fn() -> bool) {
+    let started = Instant::now();
+    while !done() {
+        assert!(started.elapsed() < Duration::from_secs(60), "{what}");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}

@@ -1,0 +1,12 @@
+//! A module per topic.
+
+mod bad_input;
+mod both_devices;
+mod devices;
+mod ember;
+mod embed;
+mod generation;
+mod library;
+mod plugins;
+mod readme;
+mod reference;

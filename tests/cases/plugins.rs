@@ -1,0 +1,108 @@
+//! The plugins as the binary runs them, and their rebuilt twins where a toolchain built some.
+
+use std::path::PathBuf;
+
+use firebox::contract::{
+    Caller, Error, FaultCause, HookSource, Hooks, Message, PromptVerdict, RequestInfo, Role, TextVerdict, ToolCall,
+};
+use firebox::sandbox::{ComponentSource, PluginChain, PluginSpec, Sandbox, SandboxOptions};
+
+use crate::harness::{firebox, root, scratch};
+
+/// The folders that hold components: what is committed, and what the test runner rebuilt.
+fn folders() -> Vec<PathBuf> {
+    let rebuilt = std::env::var_os("FIREBOX_TEST_COMPONENTS").map(PathBuf::from);
+    [root().join("plugins/prebuilt")].into_iter().chain(rebuilt).collect()
+}
+
+fn spec(path: PathBuf, config_json: Option<&str>) -> PluginSpec {
+    let name = path.file_stem().expect("a name").to_string_lossy().into_owned();
+    let config_json = config_json.map(str::to_owned);
+    PluginSpec { config_json, ..PluginSpec::new(name, ComponentSource::Path(path)) }
+}
+
+async fn bind(specs: Vec<PluginSpec>) -> Result<Box<dyn Hooks>, Error> {
+    let sandbox = Sandbox::new(SandboxOptions { cache_dir: Some(scratch("cache").join("components")), ..SandboxOptions::default() })?;
+    let mut plugins = Vec::new();
+    for spec in specs {
+        plugins.push(sandbox.load(spec).await?);
+    }
+    let info = RequestInfo { id: "test".to_owned(), model: "none".to_owned() };
+    PluginChain::new(plugins)?.bind(&Caller::local(), info).await
+}
+
+async fn call(hooks: &mut dyn Hooks, name: &str, arguments_json: &str) -> String {
+    let call = ToolCall { id: "1".to_owned(), name: name.to_owned(), arguments_json: arguments_json.to_owned() };
+    hooks.call(&call).await.expect("no fault").content
+}
+
+#[tokio::test]
+async fn tools_compute_exactly() {
+    let rows = [
+        ("calculator", r#"{"expression": "1234 * 87"}"#, "107358"),
+        ("calculator", r#"{"expression": "0.1 + 0.2"}"#, "0.3"),
+        ("calculator", r#"{"expression": "2 ^ 100"}"#, "1267650600228229401496703205376"),
+        ("calculator", r#"{"expression": "1000 / 3"}"#, "333.3333333333 (exactly 1000/3)"),
+        ("calculator", r#"{"expression": "1 / 0"}"#, "error: division by zero"),
+        ("count_letter", r#"{"text": "strawberry", "letter": "r"}"#, "3"),
+        ("count_words", r#"{"text": "one two  three"}"#, "3"),
+        ("reverse_text", r#"{"text": "naïve"}"#, "evïan"),
+        ("change_case", r#"{"text": "hello big world", "to": "camel"}"#, "helloBigWorld"),
+        ("slugify", r#"{"text": "Crème Brûlée!"}"#, "creme-brulee"),
+        ("convert_units", r#"{"value": 12, "from": "km", "to": "miles"}"#, "12 km = 7.456454 miles"),
+    ];
+    for folder in folders() {
+        let specs = ["calculator", "text-tools", "units"].map(|name| spec(folder.join(format!("{name}.wasm")), None));
+        let mut hooks = bind(specs.into()).await.expect("binds");
+        for (tool, arguments, expected) in rows {
+            assert_eq!(call(hooks.as_mut(), tool, arguments).await, expected, "{tool} {arguments} in {folder:?}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn redaction_is_undone_in_the_answer_however_it_is_cut() {
+    for folder in folders() {
+        let path = folder.join("redact.wasm");
+        for cut in 1..18 {
+            let mut hooks = bind(vec![spec(path.clone(), Some(r#"{"restore": true}"#))]).await.expect("binds");
+            let asked = vec![Message::text(Role::User, "Mail ada@example.com now")];
+            let Ok(PromptVerdict::Continue(messages)) = hooks.process(asked).await else { panic!("no verdict") };
+            assert_eq!(messages[0].content, "Mail [EMAIL_1] now");
+            let mut out = String::new();
+            let answer = "I told [EMAIL_1] so.";
+            for piece in [&answer[..cut], &answer[cut..]] {
+                match hooks.push(piece.to_owned()).await.expect("no fault") {
+                    TextVerdict::Emit(text) => out.push_str(&text),
+                    TextVerdict::Stop(_) => panic!("redact never stops an answer"),
+                }
+            }
+            out.push_str(&hooks.finish().await.expect("no fault"));
+            assert_eq!(out, "I told ada@example.com so.", "cut at {cut}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_tool_that_eats_its_fuel_is_a_typed_fault() {
+    let mut hungry = spec(root().join("plugins/prebuilt/calculator.wasm"), None);
+    // Enough to start and to answer a small question, not enough for a large one.
+    hungry.limits.fuel = 3_000_000;
+    let mut hooks = bind(vec![hungry]).await.expect("binds");
+    let arguments_json = r#"{"expression": "2 ^ 200000 % 7919"}"#.to_owned();
+    let call = ToolCall { id: "1".to_owned(), name: "calculator".to_owned(), arguments_json };
+    match hooks.call(&call).await {
+        Err(Error::Fault(fault)) => {
+            assert_eq!(fault.cause, FaultCause::OutOfFuel { limit: 3_000_000 });
+            assert_eq!(fault.plugin, "calculator");
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn a_component_by_path_is_a_plugin() {
+    let path = root().join("plugins/prebuilt/redact.wasm").display().to_string();
+    let json = firebox(&["run", "--json", "--plugin", &path, "Reverse the text ada@example.com"]).expect_code(0).json();
+    assert!(json["plugins"].as_array().expect("plugins").iter().any(|row| row["plugin"] == "redact"), "{json}");
+}

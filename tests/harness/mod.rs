@@ -1,0 +1,131 @@
+//! Runs the real binary in a temporary home, with a time limit.
+
+use std::ffi::OsStr;
+use std::io::{Read, Write};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+/// Longer than any run here may take on a slow machine; a run that hangs is killed and fails.
+const RUN_TIME_MAX: Duration = Duration::from_secs(240);
+
+/// How a run ended.
+#[derive(Debug)]
+pub struct Run {
+    pub code: Option<i32>,
+    pub stdout: String,
+    pub stderr: String,
+    pub elapsed: Duration,
+}
+
+/// A command line under test. Caches go to a folder shared by the tests, so that a device is tested once.
+pub struct Firebox {
+    command: Command,
+    input: Option<Vec<u8>>,
+}
+
+impl Firebox {
+    pub fn new<S: AsRef<OsStr>>(args: impl IntoIterator<Item = S>) -> Self {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_firebox"));
+        command.args(args).env("FIREBOX_CACHE", scratch("cache")).env_remove("FIREBOX_DEVICE");
+        Self { command, input: None }
+    }
+
+    pub fn env(mut self, name: &str, value: impl AsRef<OsStr>) -> Self {
+        self.command.env(name, value);
+        self
+    }
+
+    pub fn current_dir(mut self, path: &Path) -> Self {
+        self.command.current_dir(path);
+        self
+    }
+
+    /// What the run reads on standard input; without it standard input is empty.
+    pub fn input(mut self, bytes: impl Into<Vec<u8>>) -> Self {
+        self.input = Some(bytes.into());
+        self
+    }
+
+    pub fn spawn(&mut self) -> Child {
+        self.command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        self.command.spawn().expect("the binary starts")
+    }
+
+    pub fn run(mut self) -> Run {
+        let started = Instant::now();
+        let mut child = self.spawn();
+        let mut stdin = child.stdin.take().expect("piped");
+        let input = self.input.take().unwrap_or_default();
+        // A run that ends without reading its input is free to; its own exit code is what counts.
+        let writer = std::thread::spawn(move || drop(stdin.write_all(&input)));
+        let stdout = drain(child.stdout.take().expect("piped"));
+        let stderr = drain(child.stderr.take().expect("piped"));
+        let code = wait(&mut child, started);
+        writer.join().expect("the writer ends");
+        Run {
+            code,
+            stdout: stdout.join().expect("the reader ends"),
+            stderr: stderr.join().expect("the reader ends"),
+            elapsed: started.elapsed(),
+        }
+    }
+}
+
+fn wait(child: &mut Child, started: Instant) -> Option<i32> {
+    loop {
+        if let Some(status) = child.try_wait().expect("waitable") {
+            return status.code();
+        }
+        if started.elapsed() > RUN_TIME_MAX {
+            child.kill().expect("killable");
+            child.wait().expect("waitable");
+            panic!("the run did not end within {RUN_TIME_MAX:?}");
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+fn drain(mut pipe: impl Read + Send + 'static) -> std::thread::JoinHandle<String> {
+    std::thread::spawn(move || {
+        let mut bytes = Vec::new();
+        pipe.read_to_end(&mut bytes).expect("readable");
+        String::from_utf8_lossy(&bytes).into_owned()
+    })
+}
+
+/// Runs `firebox` with these arguments on the CPU, which every machine has.
+pub fn firebox(args: &[&str]) -> Run {
+    Firebox::new(args).env("FIREBOX_DEVICE", "cpu").run()
+}
+
+impl Run {
+    /// The run, which must have ended with this exit code.
+    pub fn expect_code(self, code: i32) -> Self {
+        assert_eq!(self.code, Some(code), "stdout: {}\nstderr: {}", self.stdout, self.stderr);
+        assert!(!self.stderr.contains("panicked"), "{}", self.stderr);
+        self
+    }
+
+    /// Standard output as JSON.
+    pub fn json(&self) -> serde_json::Value {
+        serde_json::from_str(&self.stdout).unwrap_or_else(|error| panic!("{error}: {}", self.stdout))
+    }
+}
+
+/// A folder for these tests under the build folder.
+pub fn scratch(name: &str) -> PathBuf {
+    let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
+    std::fs::create_dir_all(&path).expect("writable");
+    path
+}
+
+/// The root of the repository.
+pub fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// Whether the software Vulkan device is to be tested; the test runner always says so.
+pub fn has_vulkan() -> bool {
+    std::env::var_os("FIREBOX_TEST_VULKAN").is_some_and(|value| value == "1")
+}

@@ -1,0 +1,5 @@
+//! The whole binary, as its users meet it. One test target, linked once.
+
+mod harness;
+
+mod cases;

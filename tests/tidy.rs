@@ -1,0 +1,247 @@
+//! Holds the invariants of `specifications/` that can be held by reading files. No dependencies, so that it also runs on
+//! its own: `CARGO_MANIFEST_DIR=$PWD rustc --edition 2024 --test tests/tidy.rs -o tidy && ./tidy`.
+
+#[path = "tidy/source.rs"]
+mod source;
+#[path = "tidy/style.rs"]
+mod style;
+
+use std::path::Path;
+use std::process::Command;
+
+use source::Source;
+
+/// The repository.
+const ROOT: &str = env!("CARGO_MANIFEST_DIR");
+
+/// Every file of the repository that git knows or would take, relative to its root.
+fn files() -> Vec<String> {
+    let output = Command::new("git")
+        .args(["-C", ROOT, "ls-files", "--cached", "--others", "--exclude-standard", "-z"])
+        .output()
+        .expect("git is needed to tell what belongs to the repository");
+    assert!(output.status.success(), "git ls-files: {}", String::from_utf8_lossy(&output.stderr));
+    let names = String::from_utf8(output.stdout).expect("names are UTF-8");
+    names.split('\0').filter(|name| Path::new(ROOT).join(name).is_file()).map(str::to_owned).collect()
+}
+
+fn read(name: &str) -> String {
+    std::fs::read_to_string(Path::new(ROOT).join(name)).unwrap_or_else(|error| panic!("{name}: {error}"))
+}
+
+/// The Rust sources below `folder`, read.
+fn sources(folder: &str) -> Vec<Source> {
+    let names = files().into_iter().filter(|name| name.starts_with(folder) && name.ends_with(".rs"));
+    names.map(|name| Source::new(&name, &read(&name))).collect()
+}
+
+/// Fails with every finding at once, below the invariant they break.
+fn report(invariant: &str, findings: &[String]) {
+    assert!(findings.is_empty(), "{invariant}\n  {}", findings.join("\n  "));
+}
+
+/// The dependencies a manifest names, in all its dependency tables.
+fn dependencies(manifest: &str) -> Vec<String> {
+    let text = read(manifest);
+    let mut inside = false;
+    let mut found = Vec::new();
+    for line in text.lines().map(str::trim) {
+        if let Some(table) = line.strip_prefix('[') {
+            inside = table.contains("dependencies") && !table.starts_with("workspace");
+        } else if inside && !line.starts_with('#') && line.contains('=') {
+            let name: String = line.chars().take_while(|c| c.is_alphanumeric() || matches!(c, '-' | '_')).collect();
+            found.push(name);
+        }
+    }
+    found
+}
+
+const I1: &str = "I1: host/contract depends on nothing heavier than thiserror";
+
+#[test]
+fn i1_contract_depends_on_thiserror_only() {
+    assert_eq!(dependencies("host/contract/Cargo.toml"), ["thiserror"], "{I1}");
+}
+
+const I2: &str = "I2: only host/models names burn, cubecl or wgpu; only host/sandbox names wasmtime; only host/mcp names \
+                  rmcp; only the root package names axum and clap";
+
+/// `(crate names, folders that may name them)`.
+const OWNERS: &[(&[&str], &[&str])] = &[
+    (&["burn", "burn_wgpu", "burn_cubecl", "cubecl", "cubek", "wgpu"], &["host/models/"]),
+    (&["wasmtime", "wasmtime_wasi", "wasmtime_wasi_http"], &["host/sandbox/"]),
+    (&["rmcp"], &["host/mcp/"]),
+    (&["axum", "clap"], &["host/src/", "tests/", "benches/", "Cargo.toml"]),
+];
+
+#[test]
+fn i2_each_engine_has_one_owner() {
+    let mut findings = Vec::new();
+    let host: Vec<Source> = sources("host/").into_iter().chain(sources("tests/")).chain(sources("benches/")).collect();
+    for (crates, owners) in OWNERS {
+        let owned = |name: &str| owners.iter().any(|owner| name.starts_with(owner));
+        for source in host.iter().filter(|source| !owned(&source.name)) {
+            findings.extend(
+                crates
+                    .iter()
+                    .filter(|name| source.names_crate(name))
+                    .map(|name| format!("{} names {name}", source.name)),
+            );
+        }
+        for manifest in files().iter().filter(|name| name.ends_with("Cargo.toml") && !name.starts_with("plugins/")) {
+            let dependencies = dependencies(manifest);
+            let foreign = dependencies.iter().filter(|name| crates.contains(&name.replace('-', "_").as_str()));
+            if !owned(manifest) && !manifest.starts_with("benches/peers/") {
+                findings.extend(foreign.map(|name| format!("{manifest} depends on {name}")));
+            }
+        }
+    }
+    report(I2, &findings);
+}
+
+const I3: &str = "I3: host/engine never touches a file, a socket or a clock that it was not given";
+
+#[test]
+fn i3_engine_touches_nothing_it_was_not_given() {
+    const FORBIDDEN: &[&str] = &[
+        "std::fs",
+        "std::net",
+        "std::env",
+        "std::process",
+        "tokio::fs",
+        "tokio::net",
+        "tokio::process",
+        "Instant::now",
+        "SystemTime",
+        "println!",
+        "eprintln!",
+        "print!",
+        "eprint!",
+        "io::stdout",
+        "io::stderr",
+        "io::stdin",
+    ];
+    report(I3, &occurrences(&sources("host/engine/src/"), FORBIDDEN));
+}
+
+/// Where product code, comments and strings aside, says one of `words`.
+fn occurrences(sources: &[Source], words: &[&str]) -> Vec<String> {
+    let product = sources.iter().filter(|source| !source.is_test());
+    let found = product.flat_map(|source| words.iter().flat_map(|word| source.lines_with_word(word)));
+    found.collect()
+}
+
+const I5: &str = "I5: wire types live at the doors; nothing in contract derives Serialize";
+
+#[test]
+fn i5_contract_knows_no_wire_format() {
+    report(I5, &occurrences(&sources("host/contract/src/"), &["serde", "Serialize", "Deserialize", "serde_json"]));
+}
+
+const I6: &str = "I6: every queue, cache, buffer and wait has a number with a unit in contract/src/limits.rs";
+
+#[test]
+fn i6_no_queue_is_unbounded_or_sized_by_hand() {
+    let mut findings = occurrences(&sources("host/"), &["unbounded", "unbounded_channel", "UnboundedSender"]);
+    for source in sources("host/").iter().filter(|source| !source.is_test()) {
+        findings.extend(source.calls_with(&["channel", "sync_channel"]).into_iter().filter_map(|call| {
+            let by_hand = call.arguments.starts_with(|c: char| c.is_ascii_digit());
+            let endless = call.arguments.is_empty() && call.path.contains("mpsc");
+            (by_hand || endless).then(|| format!("{}:{}: {}({})", source.name, call.line, call.path, call.arguments))
+        }));
+    }
+    report(I6, &findings);
+}
+
+#[test]
+fn i6_every_limit_has_a_unit() {
+    const UNITS: &[&str] = &[
+        "byte",
+        "message",
+        "token",
+        "string",
+        "temperature",
+        "request",
+        "event",
+        "round",
+        "call",
+        "tool",
+        "fuel",
+        "time",
+        "period",
+        "instance",
+        "memor",
+        "table",
+        "element",
+        "line",
+        "plugin",
+        "step",
+        "file",
+        "text",
+        "second",
+        "depth",
+        "character",
+        "component",
+        "thread",
+        "tick",
+        "row",
+        "weight",
+        "sequence",
+        "layer",
+        "dimension",
+        "head",
+        "block",
+    ];
+    let text = read("host/contract/src/limits.rs");
+    let mut doc = String::new();
+    let mut findings = Vec::new();
+    for line in text.lines() {
+        if let Some(comment) = line.strip_prefix("///") {
+            doc.push_str(&comment.to_lowercase());
+        } else if let Some(constant) = line.strip_prefix("pub const ") {
+            let unit = constant.contains(": Duration") || UNITS.iter().any(|unit| doc.contains(unit));
+            if doc.is_empty() || !unit {
+                findings
+                    .push(format!("{} has no doc line with a unit", constant.split(':').next().unwrap_or(constant)));
+            }
+            doc.clear();
+        } else {
+            doc.clear();
+        }
+    }
+    report(I6, &findings);
+}
+
+const DEVICES: &str = "design: device.rs is the only file of host/models that names vulkan, metal, dx12 or webgpu";
+
+#[test]
+fn devices_are_named_in_one_file() {
+    let mut findings = Vec::new();
+    for source in sources("host/models/src/").iter().filter(|source| !source.is_test()) {
+        let lines = source.without_comments().to_lowercase();
+        let names = ["vulkan", "metal", "dx12", "webgpu"].iter().filter(|name| lines.contains(**name));
+        if source.name != "host/models/src/device.rs" {
+            findings.extend(names.map(|name| format!("{} names {name}", source.name)));
+        }
+    }
+    report(DEVICES, &findings);
+}
+
+const PREBUILT: &str = "prebuilt components are the bytes that plugins/prebuilt/SHA256SUMS names";
+
+#[test]
+fn prebuilt_components_match_their_digests() {
+    let listed = read("plugins/prebuilt/SHA256SUMS");
+    let components = files().into_iter().filter_map(|name| name.strip_prefix("plugins/prebuilt/").map(str::to_owned));
+    let unlisted: Vec<String> = components
+        .filter(|name| name.ends_with(".wasm") && !listed.lines().any(|line| line.ends_with(&format!(" {name}"))))
+        .map(|name| format!("{name} is not listed"))
+        .collect();
+    report(PREBUILT, &unlisted);
+    let output = Command::new("sha256sum")
+        .args(["--check", "--strict", "--quiet", "SHA256SUMS"])
+        .current_dir(Path::new(ROOT).join("plugins/prebuilt"))
+        .output()
+        .expect("sha256sum is needed");
+    assert!(output.status.success(), "{PREBUILT}\n{}", String::from_utf8_lossy(&output.stdout));
+}

@@ -1,0 +1,117 @@
+//! House rules that a reader would otherwise have to keep in mind.
+
+use super::source::Source;
+use super::{ROOT, files, read, report, sources};
+
+const FILE_LINES_MAX: usize = 600;
+const FILE_LINES_MEDIAN_MAX: usize = 200;
+const FUNCTION_LINES_MAX: usize = 70;
+const FUNCTION_LINES_P90_MAX: usize = 30;
+const FILE_BYTES_MAX: u64 = 6 << 20;
+
+/// Files that may hold `unsafe` code: kernels, and calls whose contract the compiler cannot check.
+const UNSAFE_FILES: &[&str] = &["host/models/src/checkpoint/blob.rs", "host/sandbox/src/component.rs"];
+
+fn rust() -> Vec<Source> {
+    sources("")
+}
+
+#[test]
+fn files_are_short() {
+    let rust = rust();
+    let mut lengths: Vec<usize> = rust.iter().map(|source| source.text.lines().count()).collect();
+    lengths.sort_unstable();
+    let median = lengths[lengths.len() / 2];
+    let long = rust.iter().filter(|source| source.text.lines().count() > FILE_LINES_MAX);
+    report(&format!("a file has at most {FILE_LINES_MAX} lines"), &long.map(|s| s.name.clone()).collect::<Vec<_>>());
+    assert!(median <= FILE_LINES_MEDIAN_MAX, "the median file has {median} lines, {FILE_LINES_MEDIAN_MAX} at most");
+}
+
+#[test]
+fn functions_are_short() {
+    let mut lengths = Vec::new();
+    let mut long = Vec::new();
+    for source in rust() {
+        for function in source.functions() {
+            lengths.push(function.lines);
+            if function.lines > FUNCTION_LINES_MAX {
+                long.push(format!("{}:{} {} has {}", source.name, function.line, function.name, function.lines));
+            }
+        }
+    }
+    report(&format!("a function has at most {FUNCTION_LINES_MAX} lines"), &long);
+    lengths.sort_unstable();
+    let p90 = lengths[lengths.len() * 9 / 10];
+    assert!(
+        p90 <= FUNCTION_LINES_P90_MAX,
+        "nine of ten functions have at most {p90} lines, not {FUNCTION_LINES_P90_MAX}"
+    );
+}
+
+#[test]
+fn unsafe_code_is_where_it_may_be_and_says_why() {
+    let mut findings = Vec::new();
+    for source in rust() {
+        for line in source.lines_of_token("unsafe") {
+            if !UNSAFE_FILES.contains(&source.name.as_str()) {
+                findings.push(format!("{}:{line} is unsafe in a file that may not be", source.name));
+            } else if !source.comment_before(line, "SAFETY") {
+                findings.push(format!("{}:{line} has no SAFETY comment", source.name));
+            }
+        }
+    }
+    report("unsafe code lives in a few files and says why it is sound", &findings);
+}
+
+#[test]
+fn every_allow_has_a_reason() {
+    let mut findings = Vec::new();
+    for source in rust() {
+        for call in source.calls_with(&["allow", "expect"]) {
+            let attribute =
+                source.text.lines().nth(call.line - 1).is_some_and(|l| l.contains("#[") || l.contains("#!["));
+            let generated = call.path != "allow" && call.path != "expect";
+            if attribute && !generated && !call.arguments.contains("reason") {
+                findings.push(format!("{}:{}", source.name, call.line));
+            }
+        }
+    }
+    report("every allowed lint says why", &findings);
+}
+
+/// The text files of the repository that people write.
+fn texts() -> Vec<String> {
+    const ENDINGS: &[&str] = &[".rs", ".toml", ".md", ".wit", ".sh", ".py", "/run", "/build", ".yml", ".yaml"];
+    // This file and its neighbours have to spell what they look for.
+    let own = |name: &String| name.starts_with("tests/tidy");
+    files().into_iter().filter(|name| ENDINGS.iter().any(|end| name.ends_with(end)) && !own(name)).collect()
+}
+
+fn lines_with(words: &[&str]) -> Vec<String> {
+    let mut findings = Vec::new();
+    for name in texts() {
+        let text = read(&name);
+        for (number, line) in text.lines().enumerate() {
+            let found = words.iter().filter(|word| line.contains(**word));
+            findings.extend(found.map(|word| format!("{name}:{}: {word}", number + 1)));
+        }
+    }
+    findings
+}
+
+#[test]
+fn nothing_is_left_for_later() {
+    report("no work is left as a note in the code", &lines_with(&["TODO", "FIXME", "XXX:", "todo!(", "dbg!("]));
+}
+
+#[test]
+fn no_file_names_a_machine() {
+    report("no file names a place on one machine", &lines_with(&["/root/", "/home/", "/work/", "../shared"]));
+}
+
+#[test]
+fn no_file_is_large() {
+    let bytes = |name: &String| std::fs::metadata(format!("{ROOT}/{name}")).map_or(0, |about| about.len());
+    let large: Vec<String> = files().into_iter().filter(|name| bytes(name) > FILE_BYTES_MAX).collect();
+    report(&format!("no file of the repository has more than {} MiB", FILE_BYTES_MAX >> 20), &large);
+}
