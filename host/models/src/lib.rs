@@ -19,6 +19,7 @@ pub mod device;
 mod encoder;
 mod error;
 mod format;
+mod kernel;
 mod linear;
 mod load;
 mod pooling;

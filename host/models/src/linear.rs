@@ -2,6 +2,8 @@
 
 use burn::tensor::Tensor;
 
+use crate::kernel::matmul;
+
 /// A linear layer on a device.
 #[derive(Debug)]
 pub(crate) struct Linear {
@@ -23,7 +25,7 @@ impl Linear {
     /// `[rows, in]` to `[rows, out]`.
     pub(crate) fn forward(&self, x: Tensor<2>) -> Tensor<2> {
         // A transposed view: the products read the stored layout as it is.
-        let y = x.matmul(self.weight.clone().transpose());
+        let y = matmul(x, self.weight.clone().transpose());
         match &self.bias {
             Some(bias) => y + bias.clone(),
             None => y,

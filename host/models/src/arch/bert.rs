@@ -7,6 +7,7 @@ use crate::checkpoint::json::JsonFile;
 use crate::checkpoint::tensors::StoredTensor;
 use crate::checkpoint::weights::Weights;
 use crate::error::ModelError;
+use crate::kernel::matmul;
 use crate::linear::Linear;
 use crate::pooling::Pooling;
 
@@ -114,8 +115,8 @@ impl Layer {
         let qkv = self.qkv.forward(x.clone()).reshape([texts, tokens, 3 * heads, width]).swap_dims(1, 2);
         let part = |index: usize| qkv.clone().narrow(1, index * heads, heads);
         let queries = part(0) * (1.0 / (width as f64).sqrt());
-        let scores = queries.matmul(part(1).swap_dims(2, 3)) + mask.clone();
-        let mixed = activation::softmax(scores, 3).matmul(part(2));
+        let scores = matmul(queries, part(1).swap_dims(2, 3)) + mask.clone();
+        let mixed = matmul(activation::softmax(scores, 3), part(2));
         let mixed = self.attention.forward(mixed.swap_dims(1, 2).reshape([rows, hidden]));
         let x = self.attention_norm.forward(x + mixed);
         let wide = activation::gelu(self.wide.forward(x.clone()));

@@ -7,6 +7,7 @@ use crate::arch::config::DecoderConfig;
 use crate::arch::rotary::Angles;
 use crate::checkpoint::weights::Weights;
 use crate::error::ModelError;
+use crate::kernel::matmul;
 use crate::linear::Linear;
 
 /// What all layers of one forward pass share.
@@ -121,11 +122,11 @@ impl Block {
         let [rows, heads, width] = queries.dims();
         let (group, seen) = (heads / self.kv_heads, view.to - view.from);
         let folded = queries.swap_dims(0, 1).reshape([self.kv_heads, group * rows, width]);
-        let mut scores = folded.matmul(keys.swap_dims(1, 2));
+        let mut scores = matmul(folded, keys.swap_dims(1, 2));
         if let Some(mask) = &view.mask {
             scores = (scores.reshape([heads, rows, seen]) + mask.clone()).reshape([self.kv_heads, group * rows, seen]);
         }
-        let mixed = activation::softmax(scores, 2).matmul(values);
+        let mixed = matmul(activation::softmax(scores, 2), values);
         mixed.reshape([heads, rows, width]).swap_dims(0, 1).reshape([rows, heads * width])
     }
 }

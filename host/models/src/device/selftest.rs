@@ -1,4 +1,4 @@
-//! The self test: a few real kernels against plain loops on the host, then a second of matrix products.
+//! The self test: a few of the kernels that models use against plain loops on the host, then a second of products.
 
 use std::time::{Duration, Instant};
 
@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{DeviceChoice, open_untested};
 use crate::error::ModelError;
+use crate::kernel;
 
 /// Largest error, as a share of the largest expected value. A GPU that multiplies in TF32 (10 bits of mantissa) stays
 /// below it; a broken driver does not.
@@ -57,9 +58,9 @@ pub fn run_self_test(choice: &DeviceChoice) -> Result<TestReport, ModelError> {
     let failed = |reason: String| ModelError::DeviceFailed { asked: choice.to_string(), reason };
     let started = Instant::now();
     let mut report = TestReport { ok: true, max_difference: 0.0, worst: String::new(), seconds: 0.0, gflops: 0.0 };
-    for (name, kernel) in KERNELS {
+    for (name, run) in KERNELS {
         let (computed, expected) =
-            kernel(&opened.device).map_err(|error| failed(format!("\"{name}\" failed: {error}")))?;
+            run(&opened.device).map_err(|error| failed(format!("\"{name}\" failed: {error}")))?;
         let difference = difference(&computed, &expected);
         let fine = difference <= TOLERANCE;
         if !fine || difference >= report.max_difference {
@@ -81,7 +82,7 @@ const KERNELS: &[(&str, fn(&Device) -> Outcome)] =
 
 fn matmul(device: &Device) -> Outcome {
     let (left, right) = (noise(ROWS * INNER, 1), noise(INNER * COLUMNS, 2));
-    let product = upload(&left, [ROWS, INNER], device).matmul(upload(&right, [INNER, COLUMNS], device));
+    let product = kernel::matmul(upload(&left, [ROWS, INNER], device), upload(&right, [INNER, COLUMNS], device));
     let mut expected = vec![0.0; ROWS * COLUMNS];
     for (row, sums) in left.chunks_exact(INNER).zip(expected.chunks_exact_mut(COLUMNS)) {
         for (&factor, line) in row.iter().zip(right.chunks_exact(COLUMNS)) {
@@ -138,12 +139,12 @@ fn products_rate(device: &Device) -> Result<f64, String> {
     square(SMALL, device)?;
     let size = if started.elapsed() < SMALL_IS_QUICK { LARGE } else { SMALL };
     let operand = upload(&noise(size * size, 6), [size, size], device);
-    read_one(operand.clone().matmul(operand.clone()))?;
+    read_one(kernel::matmul(operand.clone(), operand.clone()))?;
     let started = Instant::now();
     let mut products = 0_u32;
     while started.elapsed() < MEASURED {
         // Reading back one value waits for the product without the cost of copying it.
-        read_one(operand.clone().matmul(operand.clone()))?;
+        read_one(kernel::matmul(operand.clone(), operand.clone()))?;
         products += 1;
     }
     let operations = 2.0 * f64::from(u32::try_from(size).unwrap_or(0)).powi(3) * f64::from(products);
@@ -152,7 +153,7 @@ fn products_rate(device: &Device) -> Result<f64, String> {
 
 fn square(size: usize, device: &Device) -> Result<(), String> {
     let operand = upload(&noise(size * size, 6), [size, size], device);
-    read_one(operand.clone().matmul(operand))
+    read_one(kernel::matmul(operand.clone(), operand))
 }
 
 fn read_one(product: Tensor<2>) -> Result<(), String> {

@@ -1,0 +1,149 @@
+//! Matrix products that are right on every device.
+//!
+//! burn's tiled GPU products keep pointers to tiles, which not every driver can compile: SwiftShader says so on its
+//! standard error and computes something else. So a device is asked once, with small products whose result is known,
+//! and one that gives wrong answers gets a kernel that any driver can compile. It is slower: one unit sums one element.
+
+use std::sync::{Mutex, PoisonError};
+
+use burn::backend::ops::FloatTensorOps;
+use burn::backend::tensor::FloatTensor;
+use burn::backend::{Backend, Dispatch, DispatchDevice, Flex, backend_extension};
+use burn::tensor::{Device, Tensor as BurnTensor, TensorData};
+use burn_cubecl::CubeBackend;
+use burn_cubecl::cubecl;
+use burn_cubecl::cubecl::calculate_cube_count_elemwise;
+use burn_cubecl::cubecl::prelude::*;
+use burn_cubecl::ops::numeric::empty_device_contiguous_dtype;
+use burn_cubecl::tensor::CubeTensor;
+
+/// `[.., m, k] x [.., k, n]` to `[.., m, n]`, f32, with equal leading dimensions.
+pub(crate) fn matmul<const D: usize>(lhs: BurnTensor<D>, rhs: BurnTensor<D>) -> BurnTensor<D> {
+    match route(&lhs.device()) {
+        Route::Burn => lhs.matmul(rhs),
+        Route::Portable => portable(lhs, rhs),
+    }
+}
+
+/// Who computes the products of a device.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Route {
+    /// burn's tuned kernels.
+    Burn,
+    /// The kernel below.
+    Portable,
+}
+
+/// Devices that were asked.
+static ROUTES: Mutex<Vec<(Device, Route)>> = Mutex::new(Vec::new());
+
+fn route(device: &Device) -> Route {
+    if matches!(device.as_dispatch(), DispatchDevice::Flex(_)) {
+        return Route::Burn;
+    }
+    let mut routes = ROUTES.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some((_, route)) = routes.iter().find(|(asked, _)| asked == device) {
+        return *route;
+    }
+    let route = if PROBES.iter().all(|shape| burn_is_right(*shape, device)) { Route::Burn } else { Route::Portable };
+    routes.push((device.clone(), route));
+    route
+}
+
+/// `(m, k, n)` of the products a device is asked for: a vector, odd sizes, whole tiles. burn chooses kernels by size.
+const PROBES: &[(usize, usize, usize)] = &[(1, 64, 96), (7, 65, 33), (64, 128, 64)];
+
+/// Largest error as a share of the largest value; a GPU that multiplies in TF32 stays below it.
+const TOLERANCE: f32 = 4e-3;
+
+fn burn_is_right((m, k, n): (usize, usize, usize), device: &Device) -> bool {
+    let (left, right) = (pattern(m * k, 7), pattern(n * k, 11));
+    // The right operand as weights are stored, `[n, k]`, and multiplied through a transposed view.
+    let lhs = BurnTensor::<2>::from_data(TensorData::new(left.clone(), [m, k]), device);
+    let rhs = BurnTensor::<2>::from_data(TensorData::new(right.clone(), [n, k]), device);
+    let Ok(computed) = lhs.matmul(rhs.transpose()).try_into_vec_as::<f32>() else { return false };
+    let expected: Vec<f32> = left
+        .chunks_exact(k)
+        .flat_map(|row| right.chunks_exact(k).map(|line| row.iter().zip(line).map(|(a, b)| a * b).sum()))
+        .collect();
+    let scale = expected.iter().fold(f32::MIN_POSITIVE, |most, value| most.max(value.abs()));
+    let close = |(a, b): (&f32, &f32)| a.is_finite() && (a - b).abs() <= TOLERANCE * scale;
+    computed.len() == expected.len() && computed.iter().zip(&expected).all(close)
+}
+
+/// Values in `[-1, 1]` that repeat with no period of two.
+fn pattern(count: usize, step: usize) -> Vec<f32> {
+    (0..count).map(|at| ((at * step) % 31) as f32 / 15.0 - 1.0).collect()
+}
+
+fn portable<const D: usize>(lhs: BurnTensor<D>, rhs: BurnTensor<D>) -> BurnTensor<D> {
+    let (left, right) = (lhs.dims(), rhs.dims());
+    let batch: usize = left[..D - 2].iter().product();
+    let mut shape = left;
+    shape[D - 1] = right[D - 1];
+    let lhs: BurnTensor<3> = lhs.reshape([batch, left[D - 2], left[D - 1]]);
+    let rhs: BurnTensor<3> = rhs.reshape([batch, right[D - 2], right[D - 1]]);
+    let out = <Dispatch as PortableMatmul>::portable_matmul(lhs.into_dispatch(), rhs.into_dispatch());
+    BurnTensor::<3>::from_dispatch(out).reshape(shape)
+}
+
+/// A product as an operation of each backend.
+#[backend_extension(Cube, Flex)]
+trait PortableMatmul: Backend {
+    /// `[batch, m, k] x [batch, k, n]` to `[batch, m, n]`, f32.
+    fn portable_matmul(lhs: FloatTensor<Self>, rhs: FloatTensor<Self>) -> FloatTensor<Self>;
+}
+
+impl PortableMatmul for Flex {
+    fn portable_matmul(lhs: FloatTensor<Self>, rhs: FloatTensor<Self>) -> FloatTensor<Self> {
+        Self::float_matmul(lhs, rhs)
+    }
+}
+
+impl PortableMatmul for CubeBackend {
+    fn portable_matmul(lhs: CubeTensor, rhs: CubeTensor) -> CubeTensor {
+        let shape = [lhs.meta.shape()[0], lhs.meta.shape()[1], rhs.meta.shape()[2]];
+        let client = lhs.client.clone();
+        let out = empty_device_contiguous_dtype(client.clone(), lhs.device.clone(), shape.into(), lhs.dtype);
+        let elements = shape.iter().product();
+        let units = CubeDim::new(&client, elements);
+        let cubes = calculate_cube_count_elemwise(&client, elements, units);
+        let (left, right) = (lhs.into_tensor_arg(), rhs.into_tensor_arg());
+        dot_products::launch(&client, cubes, units, left, right, out.clone().into_tensor_arg());
+        out
+    }
+}
+
+/// One element of `out`, contiguous `[batch, m, n]`, a unit; strides are the operands' own.
+#[cube(launch)]
+fn dot_products(lhs: &Tensor<f32>, rhs: &Tensor<f32>, out: &mut Tensor<f32>) {
+    if ABSOLUTE_POS >= out.len() {
+        terminate!();
+    }
+    let rows = out.shape(1);
+    let columns = out.shape(2);
+    let column = ABSOLUTE_POS % columns;
+    let row = (ABSOLUTE_POS / columns) % rows;
+    let batch = ABSOLUTE_POS / (columns * rows);
+    let mut left = batch * lhs.stride(0) + row * lhs.stride(1);
+    let mut right = batch * rhs.stride(0) + column * rhs.stride(2);
+    let mut sum = 0.0f32;
+    for _ in 0..lhs.shape(2) {
+        sum += lhs[left] * rhs[right];
+        left += lhs.stride(2);
+        right += rhs.stride(1);
+    }
+    out[ABSOLUTE_POS] = sum;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_probe_accepts_what_is_right() {
+        let cpu = Device::flex();
+        assert!(PROBES.iter().all(|shape| burn_is_right(*shape, &cpu)));
+        assert_eq!(route(&cpu), Route::Burn);
+    }
+}

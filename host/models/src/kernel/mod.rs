@@ -1,0 +1,5 @@
+//! Operations of our own, where burn's do not serve on every device.
+
+mod matmul;
+
+pub(crate) use matmul::matmul;
