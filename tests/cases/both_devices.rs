@@ -13,8 +13,8 @@ fn both_devices_give_the_same_text() {
     assert!(has_vulkan(), "set FIREBOX_TEST_VULKAN=1 and give a Vulkan driver; tests/run does both");
     for prompt in PROMPTS {
         let on = |device: &str| {
-            let args = ["run", "--json", "--device", device].iter().chain(*prompt);
-            Firebox::new(args).run().expect_code(0).json()
+            let fixed = ["run", "--json", "--device", device];
+            Firebox::new(fixed.iter().chain(*prompt)).run().expect_code(0).json()
         };
         let (cpu, vulkan) = (on("cpu"), on("vulkan"));
         assert_ne!(cpu["device"], vulkan["device"], "two different devices answered");

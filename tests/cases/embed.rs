@@ -162,23 +162,24 @@ fn what_cannot_work_is_said_before_any_work() {
     assert!(bench.left().is_empty(), "{:?}", bench.left());
 }
 
-/// Ctrl-C while waiting for a reader that never comes: exit code 130, no file, no waiting.
+/// Ctrl-C or a polite kill while waiting for input that never comes: exit code 130, no file, no waiting.
 #[cfg(unix)]
 #[test]
 fn an_interrupt_leaves_no_file() {
     let bench = Bench::new();
-    let mut child = bench.firebox("-", "out.jsonl", &[]).spawn();
-    let mut stdin = child.stdin.take().expect("piped");
-    stdin.write_all(b"one\ntwo\n").expect("writes");
-    wait_until("the run has begun", || !bench.left().is_empty());
-    let killed = std::process::Command::new("kill").args(["-INT", &child.id().to_string()]).status();
-    assert!(killed.expect("kill runs").success());
-    let asked = Instant::now();
-    let status = child.wait().expect("ends");
-    assert_eq!(status.code(), Some(130));
-    assert!(asked.elapsed() < Duration::from_secs(10), "{:?}", asked.elapsed());
-    assert!(bench.left().is_empty(), "{:?}", bench.left());
-    drop(stdin);
+    for signal in ["-INT", "-TERM"] {
+        let mut child = bench.firebox("-", "out.jsonl", &[]).spawn();
+        let mut stdin = child.stdin.take().expect("piped");
+        stdin.write_all(b"one\ntwo\n").expect("writes");
+        wait_until("the run has begun", || !bench.left().is_empty());
+        let sent = std::process::Command::new("kill").args([signal, &child.id().to_string()]).status();
+        assert!(sent.expect("kill runs").success());
+        let asked = Instant::now();
+        assert_eq!(child.wait().expect("ends").code(), Some(130), "{signal}");
+        assert!(asked.elapsed() < Duration::from_secs(10), "{signal} {:?}", asked.elapsed());
+        assert!(bench.left().is_empty(), "{signal} {:?}", bench.left());
+        drop(stdin);
+    }
 }
 
 #[cfg(unix)]

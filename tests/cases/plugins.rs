@@ -87,13 +87,13 @@ async fn redaction_is_undone_in_the_answer_however_it_is_cut() {
 async fn a_tool_that_eats_its_fuel_is_a_typed_fault() {
     let mut hungry = spec(root().join("plugins/prebuilt/calculator.wasm"), None);
     // Enough to start and to answer a small question, not enough for a large one.
-    hungry.limits.fuel = 3_000_000;
+    hungry.limits.fuel = 100_000;
     let mut hooks = bind(vec![hungry]).await.expect("binds");
-    let arguments_json = r#"{"expression": "2 ^ 200000 % 7919"}"#.to_owned();
+    let arguments_json = r#"{"expression": "2 ^ 60000 % 7919"}"#.to_owned();
     let call = ToolCall { id: "1".to_owned(), name: "calculator".to_owned(), arguments_json };
     match hooks.call(&call).await {
         Err(Error::Fault(fault)) => {
-            assert_eq!(fault.cause, FaultCause::OutOfFuel { limit: 3_000_000 });
+            assert_eq!(fault.cause, FaultCause::OutOfFuel { limit: 100_000 });
             assert_eq!(fault.plugin, "calculator");
         }
         other => panic!("{other:?}"),

@@ -11,48 +11,48 @@ const RUN_TIME_MAX: Duration = Duration::from_secs(240);
 
 /// How a run ended.
 #[derive(Debug)]
-pub struct Run {
-    pub code: Option<i32>,
-    pub stdout: String,
-    pub stderr: String,
-    pub elapsed: Duration,
+pub(crate) struct Run {
+    pub(crate) code: Option<i32>,
+    pub(crate) stdout: String,
+    pub(crate) stderr: String,
+    pub(crate) elapsed: Duration,
 }
 
 /// A command line under test. Caches go to a folder shared by the tests, so that a device is tested once.
-pub struct Firebox {
+pub(crate) struct Firebox {
     command: Command,
     input: Option<Vec<u8>>,
 }
 
 impl Firebox {
-    pub fn new<S: AsRef<OsStr>>(args: impl IntoIterator<Item = S>) -> Self {
+    pub(crate) fn new<S: AsRef<OsStr>>(args: impl IntoIterator<Item = S>) -> Self {
         let mut command = Command::new(env!("CARGO_BIN_EXE_firebox"));
         command.args(args).env("FIREBOX_CACHE", scratch("cache")).env_remove("FIREBOX_DEVICE");
         Self { command, input: None }
     }
 
-    pub fn env(mut self, name: &str, value: impl AsRef<OsStr>) -> Self {
+    pub(crate) fn env(mut self, name: &str, value: impl AsRef<OsStr>) -> Self {
         self.command.env(name, value);
         self
     }
 
-    pub fn current_dir(mut self, path: &Path) -> Self {
+    pub(crate) fn current_dir(mut self, path: &Path) -> Self {
         self.command.current_dir(path);
         self
     }
 
     /// What the run reads on standard input; without it standard input is empty.
-    pub fn input(mut self, bytes: impl Into<Vec<u8>>) -> Self {
+    pub(crate) fn input(mut self, bytes: impl Into<Vec<u8>>) -> Self {
         self.input = Some(bytes.into());
         self
     }
 
-    pub fn spawn(&mut self) -> Child {
+    pub(crate) fn spawn(&mut self) -> Child {
         self.command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         self.command.spawn().expect("the binary starts")
     }
 
-    pub fn run(mut self) -> Run {
+    pub(crate) fn run(mut self) -> Run {
         let started = Instant::now();
         let mut child = self.spawn();
         let mut stdin = child.stdin.take().expect("piped");
@@ -95,37 +95,37 @@ fn drain(mut pipe: impl Read + Send + 'static) -> std::thread::JoinHandle<String
 }
 
 /// Runs `firebox` with these arguments on the CPU, which every machine has.
-pub fn firebox(args: &[&str]) -> Run {
+pub(crate) fn firebox(args: &[&str]) -> Run {
     Firebox::new(args).env("FIREBOX_DEVICE", "cpu").run()
 }
 
 impl Run {
     /// The run, which must have ended with this exit code.
-    pub fn expect_code(self, code: i32) -> Self {
+    pub(crate) fn expect_code(self, code: i32) -> Self {
         assert_eq!(self.code, Some(code), "stdout: {}\nstderr: {}", self.stdout, self.stderr);
         assert!(!self.stderr.contains("panicked"), "{}", self.stderr);
         self
     }
 
     /// Standard output as JSON.
-    pub fn json(&self) -> serde_json::Value {
+    pub(crate) fn json(&self) -> serde_json::Value {
         serde_json::from_str(&self.stdout).unwrap_or_else(|error| panic!("{error}: {}", self.stdout))
     }
 }
 
 /// A folder for these tests under the build folder.
-pub fn scratch(name: &str) -> PathBuf {
+pub(crate) fn scratch(name: &str) -> PathBuf {
     let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
     std::fs::create_dir_all(&path).expect("writable");
     path
 }
 
 /// The root of the repository.
-pub fn root() -> &'static Path {
+pub(crate) fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
 /// Whether the software Vulkan device is to be tested; the test runner always says so.
-pub fn has_vulkan() -> bool {
+pub(crate) fn has_vulkan() -> bool {
     std::env::var_os("FIREBOX_TEST_VULKAN").is_some_and(|value| value == "1")
 }

@@ -1,45 +1,45 @@
 //! Just enough of a Rust lexer to tell code from comments and strings, and to find functions and calls.
 
 /// One source file.
-pub struct Source {
+pub(crate) struct Source {
     /// Relative to the repository.
-    pub name: String,
+    pub(crate) name: String,
     /// As it is.
-    pub text: String,
+    pub(crate) text: String,
     /// With comments and the contents of literals blanked; as long as `text`, line for line.
     code: Vec<char>,
 }
 
 /// A function with a body.
-pub struct Function {
-    pub name: String,
+pub(crate) struct Function {
+    pub(crate) name: String,
     /// Where it starts, counted from 1.
-    pub line: usize,
+    pub(crate) line: usize,
     /// From `fn` to its closing brace.
-    pub lines: usize,
+    pub(crate) lines: usize,
 }
 
 /// A call, macro-free.
-pub struct Call {
+pub(crate) struct Call {
     /// What is called, with what stands before it up to the last blank.
-    pub path: String,
-    pub line: usize,
+    pub(crate) path: String,
+    pub(crate) line: usize,
     /// Literals blanked, blanks trimmed.
-    pub arguments: String,
+    pub(crate) arguments: String,
 }
 
 impl Source {
-    pub fn new(name: &str, text: &str) -> Self {
+    pub(crate) fn new(name: &str, text: &str) -> Self {
         let chars: Vec<char> = text.chars().collect();
         Self { name: name.to_owned(), text: text.to_owned(), code: blank(&chars, true) }
     }
 
     /// Whether this is test code as a whole; see [`Source::product`] for tests inside a file.
-    pub fn is_test(&self) -> bool {
+    pub(crate) fn is_test(&self) -> bool {
         self.name.starts_with("tests/") || self.name.ends_with("/tests.rs") || self.name.contains("/tests/")
     }
 
-    pub fn without_comments(&self) -> String {
+    pub(crate) fn without_comments(&self) -> String {
         let chars: Vec<char> = self.text.chars().collect();
         let text: String = blank(&chars, false).into_iter().collect();
         before_tests(&text).to_owned()
@@ -52,20 +52,20 @@ impl Source {
     }
 
     /// `name:line: word` for each line of product code that says `word` as a word of its own.
-    pub fn lines_with_word(&self, word: &str) -> Vec<String> {
+    pub(crate) fn lines_with_word(&self, word: &str) -> Vec<String> {
         let product = self.product();
         let lines = product.lines().enumerate().filter(|(_, line)| has_word(line, word));
         lines.map(|(number, _)| format!("{}:{}: {word}", self.name, number + 1)).collect()
     }
 
     /// Lines, counted from 1, that hold the token.
-    pub fn lines_of_token(&self, token: &str) -> Vec<usize> {
+    pub(crate) fn lines_of_token(&self, token: &str) -> Vec<usize> {
         let code: String = self.code.iter().collect();
         code.lines().enumerate().filter(|(_, line)| has_word(line, token)).map(|(number, _)| number + 1).collect()
     }
 
     /// Whether the comment directly before (or on) a line holds `word`.
-    pub fn comment_before(&self, line: usize, word: &str) -> bool {
+    pub(crate) fn comment_before(&self, line: usize, word: &str) -> bool {
         let lines: Vec<&str> = self.text.lines().collect();
         let own = lines[line - 1].contains(word);
         let above = lines[..line - 1].iter().rev().take(8).take_while(|line| {
@@ -76,12 +76,12 @@ impl Source {
     }
 
     /// Whether the code names the crate as the root of a path.
-    pub fn names_crate(&self, name: &str) -> bool {
+    pub(crate) fn names_crate(&self, name: &str) -> bool {
         let code: String = self.code.iter().collect();
         has_word(&code, &format!("{name}::")) || has_word(&code, &format!("extern crate {name}"))
     }
 
-    pub fn functions(&self) -> Vec<Function> {
+    pub(crate) fn functions(&self) -> Vec<Function> {
         let mut found = Vec::new();
         let mut at = 0;
         while let Some(start) = self.find_word("fn", at) {
@@ -99,7 +99,7 @@ impl Source {
     }
 
     /// Calls of functions with one of these last names, generic arguments aside.
-    pub fn calls_with(&self, names: &[&str]) -> Vec<Call> {
+    pub(crate) fn calls_with(&self, names: &[&str]) -> Vec<Call> {
         let product = if self.is_test() { self.code.clone() } else { self.product().chars().collect() };
         let mut found = Vec::new();
         for name in names {

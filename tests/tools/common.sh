@@ -17,7 +17,7 @@ lock() {
 
 # deb PACKAGE PREFIX: unpacks a Debian package under PREFIX. Needs no root and installs nothing.
 deb() {
-  command -v apt-get >/dev/null || die "needs the package $1 and can fetch it only with apt-get (Debian, Ubuntu)"
+  command -v apt-get >/dev/null || die "needs the package $1 and can fetch it only with apt-get, on Debian"
   local work
   work=$(mktemp -d "$cache/deb.XXXXXX")
   chmod 755 "$work"

@@ -25,7 +25,7 @@ pub const TEMPERATURE_MAX: f32 = 5.0;
 
 // ---- Engine ---------------------------------------------------------------------------------------------------
 
-/// Requests admitted to one model at a time; also the capacity of its inbox, so that the inbox cannot overflow.
+/// Requests admitted to one model at a time; also the places in its inbox.
 pub const IN_FLIGHT_MAX: usize = 64;
 /// Events that wait for one reader before its own sequence rests.
 pub const EVENTS_BUFFERED_MAX: usize = 64;

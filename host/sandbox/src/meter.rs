@@ -9,6 +9,7 @@ use wasmtime_wasi::I32Exit;
 
 use crate::guest::GuestData;
 use crate::plugin::PluginLimits;
+use crate::stages::Mismatch;
 use crate::ticker::Ticker;
 
 /// What one call used.
@@ -89,7 +90,7 @@ fn cause(error: &wasmtime::Error, data: &GuestData, limits: &PluginLimits, took:
     if words.starts_with(TOO_MUCH_DATA) {
         return FaultCause::OutputTooLarge { limit_bytes: limits::PLUGIN_OUTPUT_BYTES_MAX as u64 };
     }
-    if words.starts_with(TOO_MANY) || error.is::<PoolConcurrencyLimitError>() {
+    if words.starts_with(TOO_MANY) || error.is::<PoolConcurrencyLimitError>() || error.is::<Mismatch>() {
         return FaultCause::Refused { message: words };
     }
     // A guest whose growth was denied ends in `unreachable`, or returns a null pointer, or something else still.

@@ -6,7 +6,7 @@ use firebox_contract::limits;
 use firebox_contract::{Fault, FaultCause, Stage, TextVerdict};
 use firebox_sandbox::{Allocation, PluginLimits, PluginSpec, Sandbox};
 
-use crate::support::{fault, guest, load, load_fault, push_once, sandbox_with, spec};
+use crate::support::{bind, chain, fault, guest, load, load_fault, push_once, sandbox_with, spec};
 
 const TIMEOUT: Duration = Duration::from_millis(200);
 
@@ -14,22 +14,29 @@ const TIMEOUT: Duration = Duration::from_millis(200);
 const SHORT: PluginLimits =
     PluginLimits { fuel: limits::PLUGIN_FUEL_MAX, memory_bytes: limits::PLUGIN_MEMORY_BYTES_DEFAULT, timeout: TIMEOUT };
 
+/// Limits under which the clock stops nobody, however busy the machine is.
+const PATIENT: PluginLimits = PluginLimits {
+    fuel: limits::PLUGIN_FUEL_DEFAULT,
+    memory_bytes: limits::PLUGIN_MEMORY_BYTES_DEFAULT,
+    timeout: Duration::from_secs(60),
+};
+
 /// A hostile guest, its limits, when it is found out, and what it is found to be.
 struct Row {
     guest: &'static str,
-    limits: fn() -> PluginLimits,
+    limits: PluginLimits,
     at: Stage,
     is: fn(&FaultCause) -> bool,
 }
 
 const fn row(guest: &'static str, at: Stage, is: fn(&FaultCause) -> bool) -> Row {
-    Row { guest, limits: PluginLimits::default, at, is }
+    Row { guest, limits: PATIENT, at, is }
 }
 
 const ROWS: &[Row] = &[
     row("spin", Stage::Text, |cause| matches!(cause, FaultCause::OutOfFuel { limit: limits::PLUGIN_FUEL_DEFAULT })),
-    Row { guest: "spin", limits: || SHORT, at: Stage::Text, is: ended_in_time },
-    Row { guest: "sleep", limits: || SHORT, at: Stage::Text, is: ended_in_time },
+    Row { guest: "spin", limits: SHORT, at: Stage::Text, is: ended_in_time },
+    Row { guest: "sleep", limits: SHORT, at: Stage::Text, is: ended_in_time },
     row("memory-bomb", Stage::Text, |cause| {
         let limit = limits::PLUGIN_MEMORY_BYTES_DEFAULT as u64;
         matches!(cause, FaultCause::OutOfMemory { limit_bytes, asked_bytes } if *limit_bytes == limit && *asked_bytes > limit)
@@ -75,7 +82,7 @@ fn ended_in_time(cause: &FaultCause) -> bool {
 }
 
 async fn provoke(sandbox: &Sandbox, row: &Row) -> Fault {
-    let spec = PluginSpec { limits: (row.limits)(), ..spec(row.guest, guest(row.guest)) };
+    let spec = PluginSpec { limits: row.limits, ..spec(row.guest, guest(row.guest)) };
     let loaded = sandbox.load(spec).await;
     if row.at == Stage::Init {
         return load_fault(loaded);
@@ -140,4 +147,16 @@ async fn a_cancelled_call_harms_nobody() {
     }
     let good = load(&sandbox, "pass").await;
     push_once(&good, "x").await.expect("the pool of 16 is free again");
+}
+
+#[tokio::test]
+async fn an_instance_whose_call_was_cancelled_only_faults() {
+    let sleep = load(&sandbox_with(Allocation::Pooled), "sleep").await;
+    let mut hooks = bind(&chain(&[&sleep])).await;
+    let waiting = tokio::time::timeout(Duration::from_millis(1), hooks.push("x".to_owned()));
+    assert!(waiting.await.is_err(), "it sleeps for a minute");
+    for _ in 0..2 {
+        let fault = fault(hooks.push("x".to_owned()).await);
+        assert!(matches!(fault.cause, FaultCause::Trapped { .. } | FaultCause::Refused { .. }), "{fault}");
+    }
 }

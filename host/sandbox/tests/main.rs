@@ -6,6 +6,7 @@ mod concurrency;
 mod containment;
 mod load;
 mod policy;
+mod prebuilt;
 mod stages;
 mod support;
 mod wasi;

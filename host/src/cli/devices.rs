@@ -113,7 +113,7 @@ impl Line {
     fn remark(&self) -> String {
         match &self.test {
             Some(Ok(report)) => {
-                format!("works: {:.0} GFLOP/s, error {:.0e}", report.gflops, report.max_difference)
+                format!("works: {:.1} GFLOP/s, error {:.0e}", report.gflops, report.max_difference)
             }
             Some(Err(fault)) => fault.clone(),
             None if self.chosen => "chosen".to_owned(),

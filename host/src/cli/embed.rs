@@ -126,7 +126,7 @@ fn open_input(args: &Args) -> Result<(Texts<'static>, Option<u64>), CliError> {
     if about.is_dir() {
         return Err(failed(io::ErrorKind::IsADirectory.into()));
     }
-    Ok((Texts::new(Box::new(BufReader::new(file)), format), about.is_file().then(|| about.len())))
+    Ok((Texts::new(Box::new(BufReader::new(file)), format), about.is_file().then_some(about.len())))
 }
 
 /// A file beside the output, so that taking its name is one step; it is removed unless that step is taken.

@@ -18,19 +18,19 @@ pub struct DeviceOptions {
 #[command(next_help_heading = "Sampling")]
 pub struct SamplingOptions {
     /// 0 always takes the most likely token
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", allow_negative_numbers = true)]
     pub temperature: Option<f32>,
     /// Keep the N most likely tokens (0 keeps all)
     #[arg(long, value_name = "N")]
     pub top_k: Option<usize>,
     /// Keep the smallest set of tokens whose probability reaches P
-    #[arg(long, value_name = "P")]
+    #[arg(long, value_name = "P", allow_negative_numbers = true)]
     pub top_p: Option<f32>,
     /// Drop tokens less likely than P times the most likely one
-    #[arg(long, value_name = "P")]
+    #[arg(long, value_name = "P", allow_negative_numbers = true)]
     pub min_p: Option<f32>,
     /// Penalise tokens that prompt or answer already have (1 is off)
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", allow_negative_numbers = true)]
     pub repetition_penalty: Option<f32>,
     /// Penalise tokens that the answer already has
     #[arg(long, value_name = "N", allow_negative_numbers = true)]

@@ -59,7 +59,8 @@ impl<'a> Lexer<'a> {
         let rest = self.text.get(at..).unwrap_or_default();
         let Some(first) = rest.chars().next() else { return "unexpected end of the expression".to_owned() };
         let alike = |c: char| c == first || c.is_alphanumeric() && first.is_alphanumeric();
-        let end = if first.is_alphanumeric() { rest.find(|c| !alike(c)).unwrap_or(rest.len()) } else { first.len_utf8() };
+        let end =
+            if first.is_alphanumeric() { rest.find(|c| !alike(c)).unwrap_or(rest.len()) } else { first.len_utf8() };
         let shown: String = rest[..end].chars().take(20).collect();
         format!("unexpected \"{shown}\" at position {}", self.position(at))
     }
@@ -98,7 +99,7 @@ impl<'a> Lexer<'a> {
         let mut digits = String::new();
         let mut used = 0;
         for (at, c) in rest.char_indices() {
-            let between = used > 0 && rest[at + 1..].starts_with(|c: char| c.is_ascii_digit());
+            let between = used > 0 && rest.as_bytes().get(at + 1).is_some_and(u8::is_ascii_digit);
             match c {
                 '0'..='9' => {
                     digits.push(c);

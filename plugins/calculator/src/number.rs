@@ -29,6 +29,11 @@ impl Number {
         Self { value, error: None }
     }
 
+    /// Bits of the numerator or of the denominator, whichever has more.
+    pub(crate) fn bits(&self) -> usize {
+        self.value.numerator().bit_len().max(self.value.denominator().bit_len())
+    }
+
     pub(crate) fn add(&self, other: &Self) -> Outcome {
         let error = worse(self.error, other.error).map(|e| e + 1);
         bounded(&self.value + &other.value, error)
@@ -92,7 +97,7 @@ impl Number {
             return Ok(Self::exact(if odd { base.value } else { base.value.abs() }));
         }
         let exponent = usize::try_from(&exponent).map_err(|_| too_large())?;
-        let bits = base.value.numerator().bit_len().max(base.value.denominator().bit_len());
+        let bits = base.bits();
         // A number of b bits is at least 2^(b-1).
         if (bits.max(2) - 1).checked_mul(exponent).is_none_or(|bits| bits > BITS_MAX) {
             return Err(too_large());
@@ -224,10 +229,8 @@ fn magnitude_below(x: &RBig) -> i64 {
 }
 
 fn bounded(value: RBig, error: Option<i64>) -> Outcome {
-    if value.numerator().bit_len() > BITS_MAX || value.denominator().bit_len() > BITS_MAX {
-        return Err(too_large());
-    }
-    Ok(Number { value, error })
+    let number = Number { value, error };
+    if number.bits() > BITS_MAX { Err(too_large()) } else { Ok(number) }
 }
 
 pub(crate) fn too_large() -> String {

@@ -11,19 +11,24 @@
 
 use crate::functions;
 use crate::lexer::{Lexer, Token};
-use crate::number::Number;
+use crate::number::{BITS_MAX, Number};
 
 /// Bytes of an expression.
 pub(crate) const EXPRESSION_BYTES_MAX: usize = 10_000;
 /// Brackets, signs and powers inside each other.
 pub(crate) const DEPTH_MAX: usize = 100;
 
+/// Work of one expression: the sum of the squares of its parts' bits. The dearest step, a common divisor, takes about
+/// that many instructions divided by 25, so this is 1.4 billion of them.
+const WORK_MAX: u64 = 8 * (BITS_MAX as u64) * (BITS_MAX as u64);
+
 /// The value of an expression.
 pub(crate) fn evaluate(expression: &str) -> Result<Number, String> {
     if expression.len() > EXPRESSION_BYTES_MAX {
         return Err(format!("the expression is longer than {EXPRESSION_BYTES_MAX} bytes"));
     }
-    let mut parser = Parser { lexer: Lexer::new(expression), token: Token::End, start: 0, depth: 0, in_arguments: false };
+    let mut parser =
+        Parser { lexer: Lexer::new(expression), token: Token::End, start: 0, depth: 0, work: 0, in_arguments: false };
     parser.advance()?;
     if parser.token == Token::End {
         return Err("the expression is empty".to_owned());
@@ -37,6 +42,7 @@ struct Parser<'a> {
     token: Token<'a>,
     start: usize,
     depth: usize,
+    work: u64,
     in_arguments: bool,
 }
 
@@ -52,6 +58,13 @@ impl Parser<'_> {
 
     fn unexpected(&self) -> String {
         self.lexer.unexpected(self.start)
+    }
+
+    /// Counts the work that `value` was, before more is done with it.
+    fn worked(&mut self, value: Number) -> Result<Number, String> {
+        let bits = value.bits() as u64;
+        self.work += bits * bits;
+        if self.work > WORK_MAX { Err("the expression has too many large parts".to_owned()) } else { Ok(value) }
     }
 
     /// Counts one level of nesting around `inner`.
@@ -70,10 +83,12 @@ impl Parser<'_> {
         loop {
             if self.at('+') {
                 self.advance()?;
-                value = value.add(&self.product()?)?;
+                let right = self.product()?;
+                value = self.worked(value.add(&right)?)?;
             } else if self.at('-') {
                 self.advance()?;
-                value = value.subtract(&self.product()?)?;
+                let right = self.product()?;
+                value = self.worked(value.subtract(&right)?)?;
             } else {
                 return Ok(value);
             }
@@ -85,14 +100,17 @@ impl Parser<'_> {
         loop {
             if self.at('*') {
                 self.advance()?;
-                value = value.multiply(&self.signed()?)?;
+                let right = self.signed()?;
+                value = self.worked(value.multiply(&right)?)?;
             } else if self.at('/') {
                 self.advance()?;
-                value = value.divide(&self.signed()?)?;
+                let right = self.signed()?;
+                value = self.worked(value.divide(&right)?)?;
             } else if self.at('%') {
                 self.advance()?;
                 self.refuse_percentage()?;
-                value = value.remainder(&self.signed()?)?;
+                let right = self.signed()?;
+                value = self.worked(value.remainder(&right)?)?;
             } else {
                 return Ok(value);
             }
@@ -125,14 +143,15 @@ impl Parser<'_> {
             return Ok(base);
         }
         self.advance()?;
-        base.power(&self.nested(Self::signed)?)
+        let exponent = self.nested(Self::signed)?;
+        self.worked(base.power(&exponent)?)
     }
 
     fn factor(&mut self) -> Result<Number, String> {
         let mut value = self.primary()?;
         while self.at('!') {
             self.advance()?;
-            value = value.factorial()?;
+            value = self.worked(value.factorial()?)?;
         }
         Ok(value)
     }
@@ -141,7 +160,7 @@ impl Parser<'_> {
         match std::mem::replace(&mut self.token, Token::End) {
             Token::Number(number) => {
                 self.advance()?;
-                Ok(number)
+                self.worked(number)
             }
             Token::Sign('(') => self.nested(|parser| {
                 let mut values = parser.list(false)?;
@@ -156,7 +175,8 @@ impl Parser<'_> {
                 if !self.at('(') {
                     return Err(format!("{lower} needs its arguments in parentheses"));
                 }
-                self.nested(|parser| functions::call(&lower, &parser.list(true)?))
+                let value = self.nested(|parser| functions::call(&lower, &parser.list(true)?))?;
+                self.worked(value)
             }
             Token::Sign(_) | Token::End => Err(self.unexpected()),
         }

@@ -20,8 +20,10 @@ fn arithmetic_is_exact() {
         ("10/4", "2.5"),
         ("1 - 0.9", "0.1"),
         ("2^100", "1267650600228229401496703205376"),
-        ("123456789012345678901234567890 * 987654321098765432109876543210",
-         "121932631137021795226185032733622923332237463801111263526900"),
+        (
+            "123456789012345678901234567890 * 987654321098765432109876543210",
+            "121932631137021795226185032733622923332237463801111263526900",
+        ),
         ("25!", "15511210043330985984000000"),
         ("(1/3 + 1/6) * 2", "1"),
         ("1.5e3 + .5", "1500.5"),
@@ -169,6 +171,15 @@ fn size_is_bounded_before_computing() {
 }
 
 #[test]
+fn work_is_bounded() {
+    let sum = |part: &str, times: usize| value(&vec![part; times].join("+"));
+    assert_eq!(sum("5900!", 1_000), "error: the expression has too many large parts");
+    assert_eq!(sum("1e19000", 1_000), "error: the expression has too many large parts");
+    assert!(!sum("5900!", 3).starts_with("error"));
+    assert!(!sum("200!", 1_000).starts_with("error"));
+}
+
+#[test]
 fn depth_and_length_are_bounded() {
     for (open, close) in [("(", ")"), ("-", ""), ("abs(", ")"), ("2^", "")] {
         let deep = |n: usize| format!("{}1{}", open.repeat(n), close.repeat(n));
@@ -187,4 +198,33 @@ fn tool_answers_with_outcomes() {
     assert_eq!((outcome.to_text().as_str(), outcome.is_error), ("error: division by zero", true));
     assert_eq!(tool.call("calculator", "{}").to_text(), "error: missing argument \"expression\"");
     assert!(tool.call("other", "{}").is_error);
+}
+
+/// A small generator (xorshift64*), so that the cases are the same on every run.
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, limit: usize) -> usize {
+        self.0 ^= self.0 >> 12;
+        self.0 ^= self.0 << 25;
+        self.0 ^= self.0 >> 27;
+        (self.0.wrapping_mul(0x2545_F491_4F6C_DD1D) >> 33) as usize % limit
+    }
+}
+
+#[test]
+fn no_expression_panics() {
+    const PARTS: [&str; 40] = [
+        "0", "1", "2", "7", "12", "345", ".", ",", "_", "e", "E9", "e-3", "+", "-", "*", "/", "%", "^", "!", "(", ")",
+        "**", "×", "÷", "−", " ", "sqrt(", "abs(", "floor(", "gcd(", "lcm(", "min(", "max(", "round(", "€", "é", "x",
+        "\u{301}", "1,234", "5!",
+    ];
+    let mut random = Random(7);
+    let mut answers = 0;
+    for _ in 0..20_000 {
+        let expression: String = (0..random.below(9) + 1).map(|_| PARTS[random.below(PARTS.len())]).collect();
+        answers += usize::from(evaluate(&expression).is_ok());
+    }
+    assert!(answers > 500, "only {answers} of the random expressions had a value");
+    assert_eq!(value("5€"), "error: unexpected \"€\" at position 2");
 }

@@ -31,7 +31,10 @@ mod tests {
     #[test]
     fn only_string_text_is_rewritten() {
         let upper = |text: &str| text.to_uppercase();
-        assert_eq!(map_strings(r#"{"a": [true, "b\nc\"d"], "é\\": 1e5}"#, upper), r#"{"A": [true, "B\nC\"D"], "É\\": 1e5}"#);
+        assert_eq!(
+            map_strings(r#"{"a": [true, "b\nc\"d"], "é\\": 1e5}"#, upper),
+            r#"{"A": [true, "B\nC\"D"], "É\\": 1e5}"#
+        );
     }
 
     #[test]

@@ -76,7 +76,7 @@ impl Stream {
         let (mut at, mut plain) = (0, 0);
         while let Some(&byte) = text.as_bytes().get(at) {
             let mut length = 1;
-            if detect::may_begin(byte) {
+            if detect::may_begin(byte, self.before, kinds, placeholders) {
                 let cursor = Cursor::new(text.as_bytes().get(at..).unwrap_or_default(), complete);
                 let found = detect::at(&cursor, self.before, kinds, placeholders);
                 if cursor.starved.get() {

@@ -28,7 +28,9 @@ fn hidden(text: &str) -> String {
 
 fn check_hidden(label: &str, values: &[&str]) {
     for value in values {
-        for (before, after) in [("", ""), ("Call ", " now"), ("(", ")"), ("\"", "\","), ("é: ", ". Then"), ("x\n", "\ny"), ("", "!")] {
+        for (before, after) in
+            [("", ""), ("Call ", " now"), ("(", ")"), ("\"", "\","), ("é: ", ". Then"), ("x\n", "\ny"), ("", "!")]
+        {
             let text = format!("{before}{value}{after}");
             assert_eq!(hidden(&text), format!("{before}[{label}_1]{after}"), "{text}");
         }
@@ -37,13 +39,16 @@ fn check_hidden(label: &str, values: &[&str]) {
 
 #[test]
 fn emails_are_found() {
-    check_hidden("EMAIL", &[
-        "ann@example.org",
-        "ann.o'neill+tag@mail.example.co.uk",
-        "A_b-c%d@x-y.io",
-        "x@xn--bcher-kva.xn--p1ai",
-        "1@1.de",
-    ]);
+    check_hidden(
+        "EMAIL",
+        &[
+            "ann@example.org",
+            "ann.o'neill+tag@mail.example.co.uk",
+            "A_b-c%d@x-y.io",
+            "x@xn--bcher-kva.xn--p1ai",
+            "1@1.de",
+        ],
+    );
     assert_eq!(hidden("...ann@example.org..."), "...[EMAIL_1]...");
     assert_eq!(hidden("<mailto:ann@example.org>"), "<mailto:[EMAIL_1]>");
     assert_eq!(hidden("a@b@example.org"), "a@[EMAIL_1]");
@@ -51,24 +56,27 @@ fn emails_are_found() {
 
 #[test]
 fn phones_are_found() {
-    check_hidden("PHONE", &[
-        "+49 151 12345678",
-        "+4915112345678",
-        "+1 (555) 123-4567",
-        "+44 (0)20 7946 0958",
-        "+33 6 12 34 56 78",
-        "+1.555.234.4567",
-        "(555) 123-4567",
-        "(030) 1234567",
-        "555-234-4567",
-        "555.234.4567",
-        "555 234 4567",
-        "1-800-555-1234",
-        "030 12345678",
-        "0171/1234567",
-        "06 12 34 56 78",
-        "020 7946 0958",
-    ]);
+    check_hidden(
+        "PHONE",
+        &[
+            "+49 151 12345678",
+            "+4915112345678",
+            "+1 (555) 123-4567",
+            "+44 (0)20 7946 0958",
+            "+33 6 12 34 56 78",
+            "+1.555.234.4567",
+            "(555) 123-4567",
+            "(030) 1234567",
+            "555-234-4567",
+            "555.234.4567",
+            "555 234 4567",
+            "1-800-555-1234",
+            "030 12345678",
+            "0171/1234567",
+            "06 12 34 56 78",
+            "020 7946 0958",
+        ],
+    );
 }
 
 #[test]
@@ -80,22 +88,36 @@ fn numbers_after_a_phone_number_stay() {
 
 #[test]
 fn cards_are_found() {
-    check_hidden("CARD", &[
-        "4111 1111 1111 1111",
-        "4111-1111-1111-1111",
-        "4111111111111111",
-        "378282246310005",
-        "3782 822463 10005",
-        "5555555555554444",
-        "2223003122003222",
-        "6011 0009 9013 9424",
-    ]);
+    check_hidden(
+        "CARD",
+        &[
+            "4111 1111 1111 1111",
+            "4111-1111-1111-1111",
+            "4111111111111111",
+            "378282246310005",
+            "3782 822463 10005",
+            "5555555555554444",
+            "2223003122003222",
+            "6011 0009 9013 9424",
+        ],
+    );
     assert_eq!(hidden("4111 1111 1111 1111 12/29"), "[CARD_1] 12/29");
 }
 
 #[test]
 fn addresses_are_found() {
-    check_hidden("IP", &["192.168.0.1", "8.8.8.8", "255.255.255.255", "2001:db8::1", "::1", "fe80::1ff:fe23:4567:890a", "::ffff:10.0.0.1"]);
+    check_hidden(
+        "IP",
+        &[
+            "192.168.0.1",
+            "8.8.8.8",
+            "255.255.255.255",
+            "2001:db8::1",
+            "::1",
+            "fe80::1ff:fe23:4567:890a",
+            "::ffff:10.0.0.1",
+        ],
+    );
     assert_eq!(hidden("10.0.0.0/8"), "[IP_1]/8");
     assert_eq!(hidden("at 2001:db8::1: refused"), "at [IP_1]: refused");
 }
@@ -240,8 +262,8 @@ impl Random {
 #[test]
 fn random_text_cut_at_random_does_not_show() {
     const PARTS: [&str; 24] = [
-        "a", "Z", "1", "0", "55", "555", "4111", "1111", " ", "-", ".", ":", "::", "@", "+", "(", ")", "/", "[EMAIL_1", "]",
-        "[CARD_1]", "b@c.de", "é", "2001:db8",
+        "a", "Z", "1", "0", "55", "555", "4111", "1111", " ", "-", ".", ":", "::", "@", "+", "(", ")", "/", "[EMAIL_1",
+        "]", "[CARD_1]", "b@c.de", "é", "2001:db8",
     ];
     let mut random = Random(42);
     for _ in 0..4_000 {

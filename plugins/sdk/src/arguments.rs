@@ -113,7 +113,8 @@ mod tests {
 
     #[test]
     fn number_keeps_the_digits_that_were_written() {
-        let given = arguments(r#"{"a": 0.1000000000000000055511151231257827, "b": "1/3", "c": 12345678901234567890123}"#);
+        let given =
+            arguments(r#"{"a": 0.1000000000000000055511151231257827, "b": "1/3", "c": 12345678901234567890123}"#);
         assert_eq!(given.number_text("a").unwrap(), "0.1000000000000000055511151231257827");
         assert_eq!(given.number_text("b").unwrap(), "1/3");
         assert_eq!(given.number_text("c").unwrap(), "12345678901234567890123");

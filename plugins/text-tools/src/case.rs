@@ -1,13 +1,11 @@
 //! Upper, lower and title case, and the ways programmers join words.
 
-use unicode_segmentation::UnicodeSegmentation;
-
 /// `text` in the case `to`.
 pub(crate) fn change(text: &str, to: &str) -> Result<String, String> {
     match to {
         "upper" => Ok(text.to_uppercase()),
         "lower" => Ok(text.to_lowercase()),
-        "title" => Ok(text.split_word_bounds().map(capitalized).collect()),
+        "title" => Ok(titled(text)),
         "snake" => Ok(joined(text, "_", str::to_lowercase)),
         "kebab" => Ok(joined(text, "-", str::to_lowercase)),
         "camel" => Ok(uncapitalized(&joined(text, "", capitalized))),
@@ -15,11 +13,26 @@ pub(crate) fn change(text: &str, to: &str) -> Result<String, String> {
     }
 }
 
+/// Every letter that begins a word in upper case, every other in lower case.
+fn titled(text: &str) -> String {
+    let mut title = String::with_capacity(text.len());
+    let mut inside = false;
+    for c in text.chars() {
+        if inside {
+            title.extend(c.to_lowercase())
+        } else {
+            title.extend(c.to_uppercase())
+        }
+        inside = c.is_alphanumeric() || inside && matches!(c, '\'' | '’');
+    }
+    title
+}
+
 fn capitalized(word: &str) -> String {
     let mut characters = word.chars();
-    characters.next().map_or_else(String::new, |first| {
-        first.to_uppercase().chain(characters.flat_map(char::to_lowercase)).collect()
-    })
+    characters
+        .next()
+        .map_or_else(String::new, |first| first.to_uppercase().chain(characters.flat_map(char::to_lowercase)).collect())
 }
 
 fn uncapitalized(word: &str) -> String {

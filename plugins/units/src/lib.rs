@@ -62,7 +62,7 @@ fn convert(value: &str, from: &str, to: &str) -> Result<String, String> {
     if source.dimension == Dimension::Temperature && base.is_negative() {
         return Err(format!("{value} {from} is below absolute zero"));
     }
-    let result = target.from_base(base).ok_or_else(out_of_range)?;
+    let result = target.value_of(base).ok_or_else(out_of_range)?;
     Ok(format!("{value} {from} = {} {to}", result.rounded()))
 }
 

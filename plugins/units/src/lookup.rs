@@ -30,7 +30,7 @@ impl Resolved {
     }
 
     /// The inverse of [`Self::to_base`].
-    pub(crate) fn from_base(self, base: Rational) -> Option<Rational> {
+    pub(crate) fn value_of(self, base: Rational) -> Option<Rational> {
         base.multiply(self.factor.reciprocal()?)?.add(self.offset.negate()?)
     }
 
@@ -96,7 +96,8 @@ fn simple(name: &str) -> Option<Resolved> {
     let exact = |name: &str| UNITS.iter().find(|unit| unit.names.contains(&name));
     let loose = |name: &str| UNITS.iter().find(|unit| unit.names.iter().any(|known| known.eq_ignore_ascii_case(name)));
     let lower = name.to_ascii_lowercase();
-    let bare = lower.strip_prefix('°').or_else(|| lower.strip_prefix("degrees ")).or_else(|| lower.strip_prefix("degree "));
+    let bare =
+        lower.strip_prefix('°').or_else(|| lower.strip_prefix("degrees ")).or_else(|| lower.strip_prefix("degree "));
     let bare = bare.or_else(|| lower.strip_prefix("deg ")).or_else(|| lower.strip_prefix("deg"));
     let temperature = |name: &str| loose(name).filter(|unit| unit.dimension == Dimension::Temperature);
     let found = exact(name)

@@ -102,7 +102,10 @@ fn number_is_read_as_decimal_text() {
     let mut call = |json: &str| tool.call("convert_units", json).to_text();
     assert_eq!(call(r#"{"value": 0.1, "from": "km", "to": "m"}"#), "0.1 km = 100 m");
     assert_eq!(call(r#"{"value": "12.50", "from": "km", "to": "m"}"#), "12.50 km = 12500 m");
-    assert_eq!(call(r#"{"value": 123456789012345678, "from": "m", "to": "mm"}"#), "123456789012345678 m = 123456789012345678000 mm");
+    assert_eq!(
+        call(r#"{"value": 123456789012345678, "from": "m", "to": "mm"}"#),
+        "123456789012345678 m = 123456789012345678000 mm"
+    );
     assert!(call(r#"{"value": "twelve", "from": "km", "to": "m"}"#).starts_with("error: \"twelve\" is not a number"));
     assert_eq!(call(r#"{"value": 1, "from": "km"}"#), "error: missing argument \"to\"");
 }
@@ -145,4 +148,35 @@ fn every_name_of_the_table_finds_its_own_unit() {
             assert_eq!(found.to_base(one), one.add(offset).and_then(|sum| sum.multiply(factor)), "{name}");
         }
     }
+}
+
+/// A small generator (xorshift64*), so that the cases are the same on every run.
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, limit: usize) -> usize {
+        self.0 ^= self.0 >> 12;
+        self.0 ^= self.0 << 25;
+        self.0 ^= self.0 >> 27;
+        (self.0.wrapping_mul(0x2545_F491_4F6C_DD1D) >> 33) as usize % limit
+    }
+}
+
+#[test]
+fn no_words_panic() {
+    const PARTS: [&str; 30] = [
+        "k", "m", "2", "3", "s", "sq ", "square ", "cubic ", "cu ", "/", " per ", "°", "deg", "degrees ", "C", "F",
+        "é", "²", "³", "^", ".", " ", "h", "ft", "mi", "hours", "MB", "ly", "µ", "-",
+    ];
+    const VALUES: [&str; 8] =
+        ["1", "-273.15", "1e30", "-1e-30", "999999999999999999", "0.000000000000000001", "é", "1e"];
+    let mut random = Random(7);
+    let mut answers = 0;
+    let word =
+        |random: &mut Random| (0..random.below(3) + 1).map(|_| PARTS[random.below(PARTS.len())]).collect::<String>();
+    for _ in 0..20_000 {
+        let (from, to) = (word(&mut random), word(&mut random));
+        answers += usize::from(convert(VALUES[random.below(VALUES.len())], &from, &to).is_ok());
+    }
+    assert!(answers > 20, "only {answers} of the random words could be converted");
 }

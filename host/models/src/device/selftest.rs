@@ -76,8 +76,10 @@ pub fn run_self_test(choice: &DeviceChoice) -> Result<TestReport, ModelError> {
 
 type Outcome = Result<(Vec<f32>, Vec<f32>), String>;
 
-/// `(name, computes the kernel and what it should give)`.
-const KERNELS: &[(&str, fn(&Device) -> Outcome)] =
+/// Runs a kernel and says what it should give.
+type Kernel = fn(&Device) -> Outcome;
+
+const KERNELS: &[(&str, Kernel)] =
     &[("matmul", matmul), ("softmax", row_softmax), ("reduce", reduce), ("gather", gather)];
 
 fn matmul(device: &Device) -> Outcome {

@@ -5,6 +5,8 @@ use crate::scan::Cursor;
 
 const DIGITS_MIN: usize = 13;
 const DIGITS_MAX: usize = 19;
+/// Issuers write 4-4-4-4, 4-6-5, 6-13 and the like.
+const FIRST_GROUP_MIN: usize = 4;
 
 pub(crate) fn length(cursor: &Cursor<'_>, before: u8) -> Option<usize> {
     if !digit(cursor.peek(0)) || inside_number(before) {
@@ -16,7 +18,7 @@ pub(crate) fn length(cursor: &Cursor<'_>, before: u8) -> Option<usize> {
     let mut at = 0;
     loop {
         let group = cursor.run(at, DIGITS_MAX + 1, digit);
-        if digits.len() + group > DIGITS_MAX {
+        if digits.len() + group > DIGITS_MAX || at == 0 && group < FIRST_GROUP_MIN {
             break;
         }
         digits.extend((0..group).map(|n| cursor.peek(at + n) - b'0'));
@@ -60,5 +62,5 @@ fn luhn(digits: &[u8]) -> bool {
             if doubled > 9 { doubled - 9 } else { doubled }
         })
         .sum();
-    sum % 10 == 0
+    sum.is_multiple_of(10)
 }

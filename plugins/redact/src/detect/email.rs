@@ -55,5 +55,7 @@ fn domain(cursor: &Cursor<'_>, start: usize) -> Option<usize> {
 }
 
 fn internationalized(cursor: &Cursor<'_>, at: usize) -> bool {
-    cursor.peek(at).eq_ignore_ascii_case(&b'x') && cursor.peek(at + 1).eq_ignore_ascii_case(&b'n') && cursor.peek(at + 2) == b'-'
+    cursor.peek(at).eq_ignore_ascii_case(&b'x')
+        && cursor.peek(at + 1).eq_ignore_ascii_case(&b'n')
+        && cursor.peek(at + 2) == b'-'
 }

@@ -57,9 +57,13 @@ impl Kind {
     }
 }
 
-/// Whether anything can begin with this byte.
-pub(crate) fn may_begin(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || matches!(byte, b'[' | b'+' | b'(' | b':' | b'_')
+/// Whether anything can begin with `byte` after the byte `before`: a quick no for most places.
+pub(crate) fn may_begin(byte: u8, before: u8, kinds: &[Kind], placeholders: bool) -> bool {
+    if byte == b'[' {
+        return placeholders;
+    }
+    let opens = byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'(' | b':' | b'_');
+    opens && !before.is_ascii_alphanumeric() && !kinds.is_empty()
 }
 
 /// What stands at the cursor, and how many bytes it has. `before` is the byte before it.
@@ -76,9 +80,10 @@ fn placeholder(cursor: &Cursor<'_>) -> Option<usize> {
     if cursor.peek(0) != b'[' {
         return None;
     }
-    let label = Kind::ALL.into_iter().map(Kind::label).find(|label| {
-        label.bytes().enumerate().all(|(n, byte)| cursor.peek(1 + n) == byte)
-    })?;
+    let label = Kind::ALL
+        .into_iter()
+        .map(Kind::label)
+        .find(|label| label.bytes().enumerate().all(|(n, byte)| cursor.peek(1 + n) == byte))?;
     let digits_at = 1 + label.len() + 1;
     let digits = cursor.run(digits_at, PLACEHOLDER_DIGITS_MAX, |byte| byte.is_ascii_digit());
     let whole = cursor.peek(digits_at - 1) == b'_' && digits > 0 && cursor.peek(digits_at + digits) == b']';

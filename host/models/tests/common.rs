@@ -8,15 +8,15 @@ use firebox_models::{Checkpoint, LoadOptions, device, load_decoder};
 use safetensors::SafeTensors;
 
 /// A device to test on.
-pub struct TestDevice {
-    pub name: &'static str,
-    pub device: Device,
+pub(crate) struct TestDevice {
+    pub(crate) name: &'static str,
+    pub(crate) device: Device,
     /// Largest difference of logits, as a part of the logits' scale.
-    pub tolerance: f32,
+    pub(crate) tolerance: f32,
 }
 
 /// The CPU, and Vulkan where the environment says that there is one.
-pub fn devices() -> Vec<TestDevice> {
+pub(crate) fn devices() -> Vec<TestDevice> {
     let mut devices = vec![TestDevice { name: "cpu", device: Device::flex(), tolerance: 1e-3 }];
     if std::env::var("FIREBOX_TEST_VULKAN").is_ok_and(|value| value == "1") {
         let choice = "vulkan".parse().expect("vulkan is the name of a device");
@@ -28,12 +28,12 @@ pub fn devices() -> Vec<TestDevice> {
 }
 
 /// The folder of reference models.
-pub fn parity_folder() -> PathBuf {
+pub(crate) fn parity_folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/parity")
 }
 
 /// Every reference decoder.
-pub fn golden_models() -> Vec<String> {
+pub(crate) fn golden_models() -> Vec<String> {
     let folders = std::fs::read_dir(parity_folder()).expect("the reference models are there");
     let has_config = |entry: &std::fs::DirEntry| entry.path().join("config.json").is_file();
     let mut names: Vec<String> = folders
@@ -47,21 +47,21 @@ pub fn golden_models() -> Vec<String> {
 }
 
 /// The reference model `name` on `device`.
-pub fn load(name: &str, device: &TestDevice) -> Box<dyn LanguageModel> {
+pub(crate) fn load(name: &str, device: &TestDevice) -> Box<dyn LanguageModel> {
     let checkpoint = Checkpoint::open(&parity_folder().join(name)).expect("the checkpoint opens");
     load_decoder(&checkpoint, &device.device, LoadOptions::default()).expect("the model loads")
 }
 
 /// What transformers computed.
-pub struct Golden {
-    pub prompt: Vec<TokenId>,
-    pub answer: Vec<TokenId>,
+pub(crate) struct Golden {
+    pub(crate) prompt: Vec<TokenId>,
+    pub(crate) answer: Vec<TokenId>,
     /// After the prompt, then after each token of the answer.
-    pub logits: Vec<Vec<f32>>,
+    pub(crate) logits: Vec<Vec<f32>>,
 }
 
 impl Golden {
-    pub fn read(name: &str) -> Self {
+    pub(crate) fn read(name: &str) -> Self {
         let bytes = std::fs::read(parity_folder().join(name).join("golden.safetensors")).expect("the golden is there");
         let tensors = SafeTensors::deserialize(&bytes).expect("the golden is safetensors");
         let ids = |name: &str| {
@@ -78,30 +78,30 @@ impl Golden {
     }
 
     /// The largest logit by size.
-    pub fn scale(&self) -> f32 {
+    pub(crate) fn scale(&self) -> f32 {
         self.logits.iter().flatten().fold(0.0, |scale: f32, value| scale.max(value.abs()))
     }
 }
 
 /// Bytes as little-endian f32.
-pub fn floats(bytes: &[u8]) -> Vec<f32> {
+pub(crate) fn floats(bytes: &[u8]) -> Vec<f32> {
     bytes.chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect()
 }
 
 /// The largest difference; infinite where one of the two is not a number.
-pub fn max_difference(a: &[f32], b: &[f32]) -> f32 {
+pub(crate) fn max_difference(a: &[f32], b: &[f32]) -> f32 {
     assert_eq!(a.len(), b.len());
     let difference = |(a, b): (&f32, &f32)| if (a - b).is_nan() { f32::INFINITY } else { (a - b).abs() };
     a.iter().zip(b).map(difference).fold(0.0, f32::max)
 }
 
-pub fn argmax(logits: &[f32]) -> TokenId {
+pub(crate) fn argmax(logits: &[f32]) -> TokenId {
     let best = logits.iter().enumerate().max_by(|a, b| a.1.total_cmp(b.1)).expect("there are logits").0;
     TokenId::try_from(best).expect("a vocabulary is small")
 }
 
 /// The logits after `tokens`.
-pub fn logits_of(model: &mut dyn LanguageModel, sequence: SequenceId, tokens: &[TokenId]) -> Vec<f32> {
+pub(crate) fn logits_of(model: &mut dyn LanguageModel, sequence: SequenceId, tokens: &[TokenId]) -> Vec<f32> {
     let rows = model.forward(&[Span { sequence, tokens, wants_logits: true }]).expect("forward works");
     rows.into_iter().flatten().next().expect("logits were wanted")
 }

@@ -8,12 +8,12 @@ use firebox_models::{Checkpoint, LoadOptions, ModelError, load_language_model};
 use serde_json::{Value, json};
 
 /// A copy of the smallest reference model with a tokenizer of bytes and a template, in a folder of its own.
-pub struct Folder {
+pub(crate) struct Folder {
     folder: tempfile::TempDir,
 }
 
 impl Folder {
-    pub fn good() -> Self {
+    pub(crate) fn good() -> Self {
         let good = Self { folder: tempfile::tempdir().expect("a temporary folder") };
         let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/parity/qwen2");
         for name in ["config.json", "model.safetensors"] {
@@ -24,51 +24,51 @@ impl Folder {
         good
     }
 
-    pub fn path(&self) -> &Path {
+    pub(crate) fn path(&self) -> &Path {
         self.folder.path()
     }
 
-    pub fn write(&self, name: &str, bytes: &[u8]) {
+    pub(crate) fn write(&self, name: &str, bytes: &[u8]) {
         std::fs::write(self.path().join(name), bytes).expect("the file can be written");
     }
 
-    pub fn read(&self, name: &str) -> Vec<u8> {
+    pub(crate) fn read(&self, name: &str) -> Vec<u8> {
         std::fs::read(self.path().join(name)).expect("the file can be read")
     }
 
-    pub fn remove(&self, name: &str) {
+    pub(crate) fn remove(&self, name: &str) {
         std::fs::remove_file(self.path().join(name)).expect("the file can be removed");
     }
 
     /// Leaves out the last `bytes`.
-    pub fn cut(&self, name: &str, bytes: usize) {
+    pub(crate) fn cut(&self, name: &str, bytes: usize) {
         let content = self.read(name);
         self.write(name, &content[..content.len() - bytes]);
     }
 
-    pub fn append(&self, name: &str, bytes: &[u8]) {
+    pub(crate) fn append(&self, name: &str, bytes: &[u8]) {
         self.write(name, &[self.read(name), bytes.to_vec()].concat());
     }
 
-    pub fn set_config(&self, key: &str, value: Value) {
+    pub(crate) fn set_config(&self, key: &str, value: Value) {
         let mut config: Value = serde_json::from_slice(&self.read("config.json")).expect("the config is JSON");
         config[key] = value;
         self.write("config.json", config.to_string().as_bytes());
     }
 
     /// Writes an index in the place of the weights.
-    pub fn index(&self, map: Value) {
+    pub(crate) fn index(&self, map: Value) {
         std::fs::rename(self.path().join("model.safetensors"), self.path().join("hidden")).expect("it can be renamed");
         self.write("model.safetensors.index.json", json!({ "weight_map": map }).to_string().as_bytes());
     }
 
     /// After [`Folder::index`]: the weights come back under another name.
-    pub fn move_weights(&self, name: &str) {
+    pub(crate) fn move_weights(&self, name: &str) {
         std::fs::rename(self.path().join("hidden"), self.path().join(name)).expect("it can be renamed");
     }
 
     /// Gives a tensor another name in the header.
-    pub fn rename_tensor(&self, from: &str, to: &str) {
+    pub(crate) fn rename_tensor(&self, from: &str, to: &str) {
         self.edit_header(|header| {
             let entry = header.as_object_mut().expect("an object").remove(from).expect("the tensor is there");
             header[to] = entry;
@@ -76,7 +76,7 @@ impl Folder {
     }
 
     /// Declares a tensor's bytes to be of another type of the same size.
-    pub fn retype_tensor(&self, name: &str, dtype: &str) {
+    pub(crate) fn retype_tensor(&self, name: &str, dtype: &str) {
         self.edit_header(|header| header[name]["dtype"] = json!(dtype));
     }
 
@@ -93,17 +93,17 @@ impl Folder {
     }
 
     /// Opens and loads everything.
-    pub fn load(&self) -> Result<(), ModelError> {
+    pub(crate) fn load(&self) -> Result<(), ModelError> {
         let checkpoint = Checkpoint::open(self.path())?;
         load_language_model(&checkpoint, &Device::flex(), LoadOptions::default()).map(|_| ())
     }
 
-    pub fn load_error(&self) -> String {
+    pub(crate) fn load_error(&self) -> String {
         self.load().expect_err("the checkpoint is damaged").to_string()
     }
 
     /// The error of the first chat.
-    pub fn chat_error(&self) -> String {
+    pub(crate) fn chat_error(&self) -> String {
         let checkpoint = Checkpoint::open(self.path()).expect("the checkpoint opens");
         let loaded = load_language_model(&checkpoint, &Device::flex(), LoadOptions::default());
         let codec = match loaded {
@@ -117,17 +117,17 @@ impl Folder {
 }
 
 /// A safetensors file's start: the claimed header length, then the header.
-pub fn header(claimed: u64, text: &[u8]) -> Vec<u8> {
+pub(crate) fn header(claimed: u64, text: &[u8]) -> Vec<u8> {
     [claimed.to_le_bytes().to_vec(), text.to_vec()].concat()
 }
 
 /// A safetensors file with this header and `bytes` bytes of data.
-pub fn tensors_of(text: &str, bytes: usize) -> Vec<u8> {
+pub(crate) fn tensors_of(text: &str, bytes: usize) -> Vec<u8> {
     [header(text.len() as u64, text.as_bytes()), vec![0; bytes]].concat()
 }
 
 /// A byte-level tokenizer without merges: a token per byte.
-pub fn byte_tokenizer() -> Value {
+pub(crate) fn byte_tokenizer() -> Value {
     let vocabulary: serde_json::Map<String, Value> =
         byte_letters().into_iter().enumerate().map(|(id, letter)| (letter.to_string(), json!(id))).collect();
     json!({

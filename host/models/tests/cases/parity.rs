@@ -4,9 +4,7 @@
 //! `FIREBOX_TEST_VULKAN=1` (and then must be there); sentence vectors need the folder of all-MiniLM-L6-v2 in
 //! `FIREBOX_TEST_MINILM`.
 
-mod common;
-
-use common::{Golden, argmax, devices, golden_models, load, logits_of, max_difference};
+use crate::common::{Golden, argmax, devices, golden_models, load, logits_of, max_difference};
 use firebox_contract::{LanguageModel, SequenceId, Span, TokenId};
 
 const FIRST: SequenceId = SequenceId(1);

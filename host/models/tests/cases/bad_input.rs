@@ -1,8 +1,6 @@
 //! Checkpoints that are damaged, hostile or not supported end in an error that names what is wrong, never in a panic.
 
-mod folder;
-
-use folder::{Folder, header, tensors_of};
+use crate::folder::{Folder, header, tensors_of};
 use serde_json::{Value, json};
 
 /// A row of a table: what is done to a good checkpoint, and what the error must say.

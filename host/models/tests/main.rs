@@ -1,0 +1,11 @@
+//! The tests of this crate in one binary: whatever holds burn is large and slow to link.
+
+mod common;
+mod folder;
+
+/// A module per topic.
+mod cases {
+    mod bad_input;
+    mod encoder;
+    mod parity;
+}
