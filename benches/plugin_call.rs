@@ -25,15 +25,16 @@ fn main() -> Result<(), Failure> {
 async fn run() -> Result<(), Failure> {
     let folder = tempfile::tempdir()?;
     let compiling = Sandbox::new(SandboxOptions::default())?;
-    let caching =
-        Sandbox::new(SandboxOptions { cache_dir: Some(folder.path().to_owned()), ..SandboxOptions::default() })?;
+    // A folder of the sandbox's own making, for it caches only where nobody else can look.
+    let cache_dir = Some(folder.path().join("components"));
+    let caching = Sandbox::new(SandboxOptions { cache_dir, ..SandboxOptions::default() })?;
     let mut out = std::io::stdout();
     writeln!(out, "instances: {:?}", caching.allocation())?;
     writeln!(out, "| what | plugin | median µs | p99 µs | budget µs | n |\n|---|---|---|---|---|---|")?;
     for plugin in ["calculator", "redact"] {
-        load(&compiling, "load, compiled", plugin, Row { runs: 10, budget: Duration::from_secs(3) }).await?;
+        load(&compiling, plugin, false).await?;
         let chain = PluginChain::new(vec![caching.load(spec(plugin)).await?])?;
-        load(&caching, "load from the cache", plugin, Row { runs: 100, budget: Duration::from_millis(10) }).await?;
+        load(&caching, plugin, true).await?;
         fresh_instance(&chain, plugin).await?;
         if plugin == "calculator" {
             tool_call(&chain).await?;
@@ -83,11 +84,19 @@ async fn bind(chain: &PluginChain) -> Result<Box<dyn Hooks>, Failure> {
     Ok(chain.bind(&Caller::local(), request).await?)
 }
 
-async fn load(sandbox: &Sandbox, what: &str, plugin: &str, row: Row) -> Result<(), Failure> {
+async fn load(sandbox: &Sandbox, plugin: &str, cached: bool) -> Result<(), Failure> {
+    let (what, row) = match cached {
+        true => ("load from the cache", Row { runs: 100, budget: Duration::from_millis(10) }),
+        false => ("load, compiled", Row { runs: 10, budget: Duration::from_secs(3) }),
+    };
     row.measure(what, plugin, async || {
         let began = Instant::now();
-        sandbox.load(spec(plugin)).await?;
-        Ok(began.elapsed())
+        let loaded = sandbox.load(spec(plugin)).await?;
+        let took = began.elapsed();
+        if loaded.from_cache() != cached {
+            return Err(format!("\"{plugin}\" was not loaded as expected: {}", loaded.warnings().join("; ")).into());
+        }
+        Ok(took)
     })
     .await
 }

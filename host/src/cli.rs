@@ -24,6 +24,7 @@ struct Cli {
 macro_rules! verbs {
     ($($(#[$meta:meta])* $name:ident => $module:ident::$run:ident($args:ident),)*) => {
         #[derive(Subcommand)]
+        #[allow(clippy::large_enum_variant, reason = "one value a process, parsed once")]
         enum Verb {
             $($(#[$meta])* $name($module::$args),)*
         }

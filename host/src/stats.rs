@@ -23,7 +23,7 @@ fn millis(time: Duration) -> f64 {
 }
 
 fn mib(bytes: u64) -> f64 {
-    bytes as f64 / (1 << 20) as f64
+    bytes as f64 / f64::from(1 << 20)
 }
 
 /// The lines `--stats` writes to standard error.

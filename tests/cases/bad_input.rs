@@ -14,7 +14,12 @@ const CHECKPOINTS: &[(&str, Break, i32, &[&str])] = &[
     ("no_tokenizer", |dir| remove(dir, "tokenizer.json"), 3, &["tokenizer.json"]),
     ("config_is_not_json", |dir| write(dir, "config.json", "{nope"), 3, &["config.json"]),
     ("config_is_binary", |dir| write_bytes(dir, "config.json", &[0xff, 0xfe, 0]), 3, &["config.json"]),
-    ("unknown_architecture", |dir| replace(dir, "Qwen3ForCausalLM", "MambaForCausalLM"), 3, &["MambaForCausalLM", "Qwen3ForCausalLM"]),
+    (
+        "unknown_architecture",
+        |dir| replace(dir, "Qwen3ForCausalLM", "MambaForCausalLM"),
+        3,
+        &["MambaForCausalLM", "Qwen3ForCausalLM"],
+    ),
     ("wrong_shape", |dir| set(dir, "intermediate_size", 96), 3, &["tensor", "shape", "96"]),
     ("missing_tensor", |dir| add(dir, "num_hidden_layers", 1), 3, &["tensor", "missing", "model.layers."]),
     ("absurd_size", |dir| set(dir, "hidden_size", 1 << 60), 3, &["hidden_size"]),
@@ -24,11 +29,31 @@ const CHECKPOINTS: &[(&str, Break, i32, &[&str])] = &[
     ("empty_weights", |dir| write(dir, "model.safetensors", ""), 3, &["model.safetensors"]),
     ("oversized_header", |dir| write_bytes(dir, "model.safetensors", &[0xff; 64]), 3, &["model.safetensors"]),
     ("broken_tokenizer", |dir| write(dir, "tokenizer.json", "{\"model\": 3}"), 3, &["tokenizer.json"]),
-    ("endless_template", |dir| template(dir, "{% for a in range(100000) %}{% for b in range(100000) %}{% endfor %}{% endfor %}"), 3, &["template"]),
-    ("flooding_template", |dir| template(dir, "{% for a in range(99999) %}{{ 'x' * 100000 }}{% endfor %}"), 3, &["template"]),
-    ("recursive_template", |dir| template(dir, "{% macro m(n) %}{{ m(n + 1) }}{% endmacro %}{{ m(0) }}"), 3, &["template"]),
+    (
+        "endless_template",
+        |dir| template(dir, "{% for a in range(100000) %}{% for b in range(100000) %}{% endfor %}{% endfor %}"),
+        3,
+        &["template"],
+    ),
+    (
+        "flooding_template",
+        |dir| template(dir, "{% for a in range(99999) %}{{ 'x' * 100000 }}{% endfor %}"),
+        3,
+        &["template"],
+    ),
+    (
+        "recursive_template",
+        |dir| template(dir, "{% macro m(n) %}{{ m(n + 1) }}{% endmacro %}{{ m(0) }}"),
+        3,
+        &["template"],
+    ),
     ("broken_template", |dir| template(dir, "{% if %}"), 3, &["template"]),
-    ("raising_template", |dir| template(dir, "{{ raise_exception('roles must alternate') }}"), 3, &["roles must alternate"]),
+    (
+        "raising_template",
+        |dir| template(dir, "{{ raise_exception('roles must alternate') }}"),
+        3,
+        &["roles must alternate"],
+    ),
 ];
 
 #[test]

@@ -45,7 +45,8 @@ fn a_plugin_steps_in_before_and_after_the_model() {
 #[test]
 fn f7_max_tokens_is_exact() {
     for max in ["1", "3", "7"] {
-        let json = firebox(&["run", "--json", "--no-tools", "--max-tokens", max, "What can you do?"]).expect_code(0).json();
+        let json =
+            firebox(&["run", "--json", "--no-tools", "--max-tokens", max, "What can you do?"]).expect_code(0).json();
         assert_eq!(json["usage"]["completion_tokens"].to_string(), max);
         assert_eq!(json["finish_reason"], "length");
     }

@@ -3,8 +3,8 @@
 mod bad_input;
 mod both_devices;
 mod devices;
-mod ember;
 mod embed;
+mod ember;
 mod generation;
 mod library;
 mod plugins;

@@ -22,7 +22,10 @@ fn spec(path: PathBuf, config_json: Option<&str>) -> PluginSpec {
 }
 
 async fn bind(specs: Vec<PluginSpec>) -> Result<Box<dyn Hooks>, Error> {
-    let sandbox = Sandbox::new(SandboxOptions { cache_dir: Some(scratch("cache").join("components")), ..SandboxOptions::default() })?;
+    let sandbox = Sandbox::new(SandboxOptions {
+        cache_dir: Some(scratch("cache").join("components")),
+        ..SandboxOptions::default()
+    })?;
     let mut plugins = Vec::new();
     for spec in specs {
         plugins.push(sandbox.load(spec).await?);

@@ -98,10 +98,6 @@ impl Folder {
         load_language_model(&checkpoint, &Device::flex(), LoadOptions::default()).map(|_| ())
     }
 
-    pub(crate) fn load_error(&self) -> String {
-        self.load().expect_err("the checkpoint is damaged").to_string()
-    }
-
     /// The error of the first chat.
     pub(crate) fn chat_error(&self) -> String {
         let checkpoint = Checkpoint::open(self.path()).expect("the checkpoint opens");

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use firebox_contract::limits;
-use firebox_contract::{Error, ErrorKind, Fault};
+use firebox_contract::{Error, ErrorKind, Fault, FaultCause, Stage};
 
 /// Why a plugin cannot be loaded, or a chain not be built or bound.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
@@ -184,10 +184,8 @@ impl SandboxError {
             | Self::DuplicateTool { .. }
             | Self::DuplicatePlugin { .. }
             | Self::Chain(_) => ErrorKind::Usage,
-            Self::TooLarge { .. } | Self::UnknownImport { .. } | Self::NotGranted { .. } | Self::NoRoom { .. } => {
-                ErrorKind::Refused
-            }
-            Self::Fault(_) => ErrorKind::PluginFault,
+            Self::TooLarge { .. } | Self::NotGranted { .. } | Self::NoRoom { .. } => ErrorKind::Refused,
+            Self::UnknownImport { .. } | Self::Fault(_) => ErrorKind::PluginFault,
             Self::Host(_) => ErrorKind::Internal,
         }
     }
@@ -198,6 +196,13 @@ impl From<SandboxError> for Error {
         let kind = error.kind();
         match error {
             SandboxError::Fault(fault) => Self::Fault(fault),
+            SandboxError::UnknownImport { ref plugin, .. } => Self::Fault(Fault {
+                plugin: plugin.clone(),
+                stage: Stage::Init,
+                cause: FaultCause::Refused { message: error.to_string() },
+                fuel: 0,
+                memory_peak_bytes: 0,
+            }),
             other if kind == ErrorKind::Usage => Self::Usage(other.to_string()),
             other if kind == ErrorKind::Refused => Self::Refused(other.to_string()),
             other => Self::Internal(other.to_string()),
@@ -228,7 +233,7 @@ mod tests {
             text.contains("\"wasi:http/outgoing-handler@0.2.0\"") && text.contains("wasm32-unknown-unknown"),
             "{text}"
         );
-        assert_eq!(Error::from(error).kind(), ErrorKind::Refused);
+        assert_eq!(Error::from(error).kind(), ErrorKind::PluginFault);
     }
 
     #[test]

@@ -10,7 +10,7 @@ use crate::support::{bind, chain, guest, load, load_fault, push_once, sandbox, s
 #[tokio::test]
 async fn a_forbidden_import_is_refused_by_name() {
     let error = sandbox().load(spec("spy", guest("http"))).await.expect_err("refused");
-    assert_eq!(error.kind(), ErrorKind::Refused);
+    assert_eq!(error.kind(), ErrorKind::PluginFault);
     let SandboxError::UnknownImport { imports, .. } = error else { panic!("{error}") };
     assert_eq!(imports, ["wasi:http/outgoing-handler@0.2.0"]);
 }

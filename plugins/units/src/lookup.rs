@@ -109,7 +109,7 @@ fn simple(name: &str) -> Option<Resolved> {
 
 /// `miles` without its `s`. Short symbols have no plural, except the ones people write so.
 fn plural_stem(lower: &str) -> Option<&str> {
-    const SHORT: [&str; 11] = ["lb", "yd", "hr", "yr", "wk", "sec", "min", "gal", "cup", "qt", "pt"];
+    const SHORT: [&str; 13] = ["km", "kg", "lb", "yd", "hr", "yr", "wk", "sec", "min", "gal", "cup", "qt", "pt"];
     let stem = lower.strip_suffix('s')?;
     (stem.len() > 3 || SHORT.contains(&stem) || matches!(stem, "bit" | "day" | "oz" | "bar")).then_some(stem)
 }

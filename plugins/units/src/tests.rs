@@ -12,6 +12,26 @@ fn number(value: &str, from: &str, to: &str) -> String {
 }
 
 #[test]
+fn the_spellings_people_use_are_known() {
+    for (name, canonical) in [
+        ("kgs", "kg"),
+        ("kms", "km"),
+        ("kilos", "kg"),
+        ("yds", "yd"),
+        ("secs", "s"),
+        ("mins", "min"),
+        ("hrs", "h"),
+        ("sq ft", "ft2"),
+        ("mi/h", "mph"),
+        ("centigrade", "celsius"),
+        ("lbs", "lb"),
+        ("kph", "km/h"),
+    ] {
+        assert_eq!(answer("1", name, canonical), format!("1 {name} = 1 {canonical}"));
+    }
+}
+
+#[test]
 fn answer_repeats_the_words_as_given() {
     assert_eq!(answer("12", "km", "miles"), "12 km = 7.456454 miles");
     assert_eq!(answer("1e3", "Meters", "KM"), "1e3 Meters = 1 KM");

@@ -76,11 +76,6 @@ impl DecoderConfig {
             windows: vec![None; layers],
         })
     }
-
-    /// Width of the stacked q, k and v of one token.
-    pub(crate) fn qkv_width(&self) -> usize {
-        (self.heads + 2 * self.kv_heads) * self.head_dim
-    }
 }
 
 fn read_head_dim(file: &JsonFile, hidden: usize, heads: usize, default: Option<usize>) -> Result<usize, ModelError> {

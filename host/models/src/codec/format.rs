@@ -85,6 +85,7 @@ pub(super) fn to_json(value: &Value, options: &Kwargs) -> Result<Value, Error> {
         Some([item, key]) => (item.clone(), key.clone()),
         _ => ((if indent.is_some() { "," } else { ", " }).to_owned(), ": ".to_owned()),
     };
+    check_depth(value, 0)?;
     let failed = |error: serde_json::Error| Error::new(ErrorKind::BadSerialization, error.to_string());
     let mut data = serde_json::to_value(value).map_err(failed)?;
     if sort_keys {
@@ -95,6 +96,18 @@ pub(super) fn to_json(value: &Value, options: &Kwargs) -> Result<Value, Error> {
     data.serialize(&mut Serializer::with_formatter(&mut bytes, style)).map_err(failed)?;
     let text = String::from_utf8_lossy(&bytes);
     Ok(Value::from(if ensure_ascii { escape_non_ascii(&text) } else { text.into_owned() }))
+}
+
+/// Serialization recurses on the native stack, and a namespace can be given to it whole.
+fn check_depth(value: &Value, depth: usize) -> Result<(), Error> {
+    if depth > DEPTH_MAX {
+        return Err(Error::new(ErrorKind::InvalidOperation, "tojson: the value is nested too deeply"));
+    }
+    match value.kind() {
+        ValueKind::Seq => value.try_iter()?.try_for_each(|item| check_depth(&item, depth + 1)),
+        ValueKind::Map => value.try_iter()?.try_for_each(|key| check_depth(&value.get_item(&key)?, depth + 1)),
+        _ => Ok(()),
+    }
 }
 
 fn escape_non_ascii(text: &str) -> String {

@@ -2,8 +2,12 @@
 
 mod defaults;
 mod format;
+mod sanitize;
 mod stream;
 mod template;
+
+#[cfg(test)]
+mod tests;
 
 use std::collections::HashSet;
 use std::sync::Arc;

@@ -15,6 +15,7 @@ use serde_json::json;
 
 use crate::checkpoint::Checkpoint;
 use crate::checkpoint::json::JsonFile;
+use crate::codec::sanitize::{self, sanitize};
 use crate::codec::{format, special_token};
 use crate::error::ModelError;
 
@@ -28,6 +29,8 @@ pub(super) struct ChatTemplate {
     tokens: Vec<(&'static str, String)>,
 }
 
+/// Calls of macros and recursive loops within each other; a macro counts for several.
+const RECURSION_MAX: usize = 100;
 /// Names of the two templates a checkpoint may have.
 const DEFAULT: &str = "default";
 const TOOL_USE: &str = "tool_use";
@@ -52,7 +55,7 @@ impl ChatTemplate {
     }
 
     /// Compiles `(name, source)` pairs; the first is used where none is called `default`.
-    fn compile(
+    pub(super) fn compile(
         checkpoint: String,
         sources: Vec<(String, String)>,
         tokens: Vec<(&'static str, String)>,
@@ -68,7 +71,7 @@ impl ChatTemplate {
                 return Err(failed(format!("it has {} bytes, at most {limit} are allowed", text.len())));
             }
             let name = if Some(name) == default.map(|source| &source.0) { DEFAULT.to_owned() } else { name.clone() };
-            let added = environment.add_template_owned(name, without_generation_tags(text));
+            let added = environment.add_template_owned(name, sanitize(text));
             added.map_err(|error| failed(describe(&error)))?;
         }
         Ok(Self { environment, has_tool_template, source, checkpoint, tokens })
@@ -133,6 +136,7 @@ fn environment() -> Result<Environment<'static>, minijinja::Error> {
     environment.set_syntax(SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build()?);
     environment.set_undefined_behavior(UndefinedBehavior::Lenient);
     environment.set_auto_escape_callback(|_| minijinja::AutoEscape::None);
+    environment.set_recursion_limit(RECURSION_MAX);
     environment.set_fuel(Some(limits::CHAT_TEMPLATE_FUEL));
     environment.set_unknown_method_callback(minijinja_contrib::pycompat::unknown_method_callback);
     environment.set_formatter(format::python);
@@ -140,34 +144,15 @@ fn environment() -> Result<Environment<'static>, minijinja::Error> {
         Err(minijinja::Error::new(ErrorKind::InvalidOperation, message))
     });
     environment.add_function("strftime_now", |format: String| format::strftime(&format, seconds_now()));
+    environment.add_function("namespace", sanitize::namespace);
+    environment.add_function(sanitize::VARIABLE, sanitize::variable);
+    environment.add_function(sanitize::ATTRIBUTE, sanitize::attribute);
     environment.add_filter("tojson", |value: Value, options: Kwargs| format::to_json(&value, &options));
     Ok(environment)
 }
 
 fn seconds_now() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
-}
-
-/// `{% generation %}` marks the assistant's part for training masks and renders as its content: here it becomes a
-/// condition that always holds, with the same whitespace control.
-fn without_generation_tags(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    let mut rest = text;
-    while let Some(start) = rest.find("{%") {
-        let (before, tag) = rest.split_at(start);
-        out.push_str(before);
-        let end = tag.find("%}").map_or(tag.len(), |end| end + 2);
-        let (tag, after) = tag.split_at(end);
-        let word = tag.trim_start_matches("{%").trim_end_matches("%}").trim_matches(['-', '+']).trim();
-        match word {
-            "generation" => out.push_str(&tag.replacen("generation", "if true", 1)),
-            "endgeneration" => out.push_str(&tag.replacen("endgeneration", "endif", 1)),
-            _ => out.push_str(tag),
-        }
-        rest = after;
-    }
-    out.push_str(rest);
-    out
 }
 
 /// A message as templates know it. Arguments of calls are mappings, as transformers asks for.

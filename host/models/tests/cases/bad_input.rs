@@ -10,7 +10,7 @@ fn check(cases: &[Case]) {
     for (name, damage, expected) in cases {
         let folder = Folder::good();
         damage(&folder);
-        let error = folder.load_error();
+        let error = folder.load().expect_err(name).to_string();
         for part in *expected {
             assert!(error.contains(part), "{name}: \"{error}\" should contain \"{part}\"");
         }
@@ -166,7 +166,10 @@ fn tokenizers_and_templates_that_do_not_work_are_named() {
         ("template syntax", |f| f.write("chat_template.jinja", b"line\n{% for %}"), &["chat template", "line 2"]),
         (
             "template type",
-            |f| f.write("tokenizer_config.json", br#"{"chat_template": 5}"#),
+            |f| {
+                f.remove("chat_template.jinja");
+                f.write("tokenizer_config.json", br#"{"chat_template": 5}"#);
+            },
             &["chat_template", "tokenizer_config.json"],
         ),
         ("bad end token", |f| f.set_config("eos_token_id", json!("x")), &["eos_token_id", "token ids"]),
@@ -194,15 +197,23 @@ fn hostile_templates_end_in_an_error_soon() {
         ("unknown function", "{{ open('/etc/passwd') }}", "open"),
         ("include", "{% include '/etc/passwd' %}", "passwd"),
         (
-            "deep nesting",
-            "{% set ns = namespace(v=[]) %}{% for i in range(9999) %}{% set ns.v = [ns.v] %}{% endfor %}{{ ns.v }}",
+            "nested lists",
+            concat!("{% set ns = namespace(v=[]) %}{% for i in range(99999) %}", "{% set ns.v = [ns.v] %}{% endfor %}"),
+            "nested",
+        ),
+        (
+            "nested json",
+            "{% set ns = namespace(v=[]) %}{% for i in range(90) %}{% set ns.v = [ns.v] %}{% endfor %}{{ ns.v | tojson }}",
             "",
         ),
         (
-            "deep json",
-            "{% set ns = namespace(v=[]) %}{% for i in range(9999) %}{% set ns.v = [ns.v] %}{% endfor %}{{ ns.v | tojson }}",
-            "",
+            "doubled lists",
+            "{% set ns = namespace(v=[1]) %}{% for i in range(64) %}{% set ns.v = ns.v + ns.v %}{% endfor %}",
+            "steps",
         ),
+        ("a namespace in itself", "{% set ns = namespace() %}{%- set ns.me=ns -%}{{ ns ~ '' }}", "namespace"),
+        ("a namespace in a list", "{% set ns = namespace() %}{% set a = [ns] %}{% set ns.me = a %}", "namespace"),
+        ("deep source", &format!("{{{{ {} }}}}", "(".repeat(5_000)), "recursion"),
     ];
     for (name, template, expected) in cases {
         let folder = Folder::good();

@@ -1,0 +1,145 @@
+//! What is changed in a chat template before it is compiled, so that rendering it stays within bounds.
+//!
+//! Fuel bounds the steps of a template, but not how deep or how large the values are that it builds: a list put into
+//! itself a hundred thousand times, a namespace that holds itself or a list doubled fifty times end the process in the
+//! drop, the printing or the comparison of that value. All three need assignments, so every `{% set x = expr %}` is
+//! compiled as `{% set x = plain((expr)) %}`, and `plain` copies plain data within bounds and refuses the rest.
+
+use minijinja::value::{Value, ValueKind, ValueOrKwargs};
+use minijinja::{Error, ErrorKind, State};
+
+/// Deepest nesting of a value that is assigned.
+const DEPTH_MAX: usize = 100;
+/// The function around what is assigned to a variable, which may be a namespace.
+pub(super) const VARIABLE: &str = "__firebox_variable";
+/// The function around what is assigned to an attribute of a namespace.
+pub(super) const ATTRIBUTE: &str = "__firebox_attribute";
+
+/// The template with its assignments bounded and its `{% generation %}` tags, which mark the assistant's part for
+/// training masks, as conditions that always hold. Lines stay where they are.
+pub(super) fn sanitize(text: &str) -> String {
+    let mut out = String::with_capacity(text.len() + text.len() / 8);
+    let mut rest = text;
+    while let Some(start) = rest.find('{') {
+        let (before, tag) = rest.split_at(start);
+        out.push_str(before);
+        let length = tag_length(tag);
+        let (tag, after) = tag.split_at(length);
+        rest = after;
+        match tag.strip_prefix("{%").and_then(|tag| tag.strip_suffix("%}")) {
+            Some(inner) => out.push_str(&format!("{{%{}%}}", statement(inner))),
+            None => out.push_str(tag),
+        }
+        if words(tag) == Some("raw") {
+            let end = rest.find("endraw").unwrap_or(rest.len());
+            let (raw, after) = rest.split_at(end);
+            out.push_str(raw);
+            rest = after;
+        }
+    }
+    out.push_str(rest);
+    out
+}
+
+/// Bytes of the comment, expression or statement that `text` begins with; 1 when it begins with none.
+fn tag_length(text: &str) -> usize {
+    let closing = match text.get(..2) {
+        Some("{#") => return text.find("#}").map_or(text.len(), |end| end + 2),
+        Some("{{") => "}}",
+        Some("{%") => "%}",
+        _ => return 1,
+    };
+    let mut quote = None;
+    let mut escaped = false;
+    for (at, letter) in text.char_indices().skip(2) {
+        match quote {
+            Some(_) if escaped => escaped = false,
+            Some(_) if letter == '\\' => escaped = true,
+            Some(open) if letter == open => quote = None,
+            Some(_) => {}
+            None if letter == '"' || letter == '\'' => quote = Some(letter),
+            None if text.get(at..at + 2) == Some(closing) => return at + 2,
+            None => {}
+        }
+    }
+    text.len()
+}
+
+/// The words of a statement that is nothing but one word.
+fn words(tag: &str) -> Option<&str> {
+    let inner = tag.strip_prefix("{%")?.strip_suffix("%}")?;
+    Some(inner.trim_matches(['-', '+']).trim())
+}
+
+/// The inside of a statement, rewritten where it has to be.
+fn statement(inner: &str) -> String {
+    let (open, rest) = inner.split_at(inner.len() - inner.trim_start_matches(['-', '+']).len());
+    let body = rest.trim_end_matches(['-', '+']);
+    let close = rest.get(body.len()..).unwrap_or_default();
+    match body.trim() {
+        "generation" => return format!("{open} if true {close}"),
+        "endgeneration" => return format!("{open} endif {close}"),
+        _ => {}
+    }
+    let assignment = body.trim_start().strip_prefix("set").filter(|rest| rest.starts_with(char::is_whitespace));
+    match assignment.and_then(split_assignment) {
+        Some((target, value)) => {
+            let function = if target.contains('.') { ATTRIBUTE } else { VARIABLE };
+            format!("{open} set {target}= {function}(({value})) {close}")
+        }
+        None => inner.to_owned(),
+    }
+}
+
+/// Target and value of an assignment; `None` for the block form, which assigns text. Targets hold no quotes, so the
+/// first sign is the right one.
+fn split_assignment(text: &str) -> Option<(&str, &str)> {
+    let at = text.find('=')?;
+    let (target, value) = (text.get(..at)?, text.get(at + 1..)?);
+    let named = target.chars().all(|letter| letter.is_alphanumeric() || " \t\r\n_.,()".contains(letter));
+    (named && !value.starts_with('=')).then_some((target, value))
+}
+
+/// `value` if it may be assigned to a variable: plain data, copied, or a namespace, or something that is not data.
+pub(super) fn variable(state: &State, value: Value) -> Result<Value, Error> {
+    if is_namespace(&value) { Ok(value) } else { plain(state, &value, 0) }
+}
+
+/// `value` if it may be assigned to an attribute of a namespace: no namespaces there, or one could hold itself.
+pub(super) fn attribute(state: &State, value: Value) -> Result<Value, Error> {
+    plain(state, &value, 0)
+}
+
+/// A new namespace, of values that may be assigned to it.
+pub(super) fn namespace(state: &State, defaults: Option<ValueOrKwargs>) -> Result<Value, Error> {
+    if let Some(defaults) = &defaults {
+        plain(state, defaults, 0)?;
+    }
+    minijinja::functions::namespace(defaults)
+}
+
+fn is_namespace(value: &Value) -> bool {
+    value.as_object().is_some_and(|object| object.type_name().ends_with("Namespace"))
+}
+
+/// A copy of plain data; each value in it costs fuel.
+fn plain(state: &State, value: &Value, depth: usize) -> Result<Value, Error> {
+    let refused = |what: &str| Err(Error::new(ErrorKind::InvalidOperation, format!("an assigned value {what}")));
+    if depth > DEPTH_MAX {
+        return refused("is nested too deeply");
+    }
+    if is_namespace(value) {
+        return refused("holds a namespace");
+    }
+    state.consume_fuel(1)?;
+    match value.kind() {
+        ValueKind::Seq | ValueKind::Iterable => {
+            value.try_iter()?.map(|item| plain(state, &item, depth + 1)).collect::<Result<Vec<_>, _>>().map(Value::from)
+        }
+        ValueKind::Map => {
+            let pair = |key: Value| Ok((key.clone(), plain(state, &value.get_item(&key)?, depth + 1)?));
+            Ok(Value::from_pairs(value.try_iter()?.map(pair).collect::<Result<Vec<_>, Error>>()?))
+        }
+        _ => Ok(value.clone()),
+    }
+}

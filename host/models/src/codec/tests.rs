@@ -1,0 +1,168 @@
+//! Templates as transformers renders them, and text that comes out token by token.
+
+use std::collections::HashSet;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use firebox_contract::{Chat, Message, Role, TextDecoder, ToolCall, ToolDefinition, ToolEffects};
+use serde_json::{Value, json};
+use tokenizers::Tokenizer;
+
+use crate::codec::format::strftime;
+use crate::codec::stream::StreamDecoder;
+use crate::codec::template::ChatTemplate;
+
+fn parity(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/parity").join(name)
+}
+
+fn template(source: &str) -> ChatTemplate {
+    let tokens = vec![("bos_token", "<s>".to_owned()), ("eos_token", "</s>".to_owned())];
+    ChatTemplate::compile("test".to_owned(), vec![("default".to_owned(), source.to_owned())], tokens)
+        .expect("the template compiles")
+}
+
+fn text(value: &Value, key: &str) -> String {
+    value[key].as_str().unwrap_or_default().to_owned()
+}
+
+fn message(value: &Value) -> Message {
+    let role = match value["role"].as_str() {
+        Some("system") => Role::System,
+        Some("assistant") => Role::Assistant,
+        Some("tool") => Role::Tool,
+        _ => Role::User,
+    };
+    let call = |call: &Value| ToolCall {
+        id: text(call, "id"),
+        name: text(&call["function"], "name"),
+        arguments_json: call["function"]["arguments"].to_string(),
+    };
+    Message {
+        role,
+        content: text(value, "content"),
+        tool_calls: value["tool_calls"].as_array().into_iter().flatten().map(call).collect(),
+        tool_call_id: value["tool_call_id"].as_str().map(str::to_owned),
+        name: value["name"].as_str().map(str::to_owned),
+    }
+}
+
+fn tool(value: &Value) -> ToolDefinition {
+    let function = &value["function"];
+    ToolDefinition {
+        name: text(function, "name"),
+        description: text(function, "description"),
+        input_schema_json: function["parameters"].to_string(),
+        effects: ToolEffects::default(),
+    }
+}
+
+#[test]
+fn templates_render_as_in_transformers() {
+    let goldens = std::fs::read(parity("templates/golden.json")).expect("the goldens are there");
+    let goldens: Vec<Value> = serde_json::from_slice(&goldens).expect("the goldens are JSON");
+    assert!(goldens.len() >= 18);
+    for golden in &goldens {
+        let name = text(golden, "template");
+        let source = std::fs::read_to_string(parity("templates").join(&name)).expect("the template is there");
+        let messages: Vec<Message> = golden["messages"].as_array().expect("a list").iter().map(message).collect();
+        let tools: Vec<ToolDefinition> = golden["tools"].as_array().expect("a list").iter().map(tool).collect();
+        let rendered = template(&source).render(Chat { messages: &messages, tools: &tools }).expect("it renders");
+        assert_eq!(rendered, text(golden, "rendered"), "{name}, {}", text(golden, "chat"));
+    }
+}
+
+#[test]
+fn templates_in_a_list_are_chosen_by_whether_tools_are_offered() {
+    let sources = [("default", "plain"), ("tool_use", "tools")].map(|(name, text)| (name.to_owned(), text.to_owned()));
+    let template = ChatTemplate::compile("test".to_owned(), sources.to_vec(), Vec::new()).expect("they compile");
+    let tools = [tool(&json!({ "function": { "name": "f", "parameters": {} } }))];
+    assert_eq!(template.render(Chat { messages: &[], tools: &[] }).expect("it renders"), "plain");
+    assert_eq!(template.render(Chat { messages: &[], tools: &tools }).expect("it renders"), "tools");
+    assert_eq!(template.source(), "plain");
+}
+
+#[test]
+fn arguments_that_are_not_json_are_named() {
+    let call = ToolCall { id: "c7".to_owned(), name: "f".to_owned(), arguments_json: "{".to_owned() };
+    let message = Message { tool_calls: vec![call], ..Message::text(Role::Assistant, "") };
+    let error = template("x").render(Chat { messages: &[message], tools: &[] }).expect_err("not JSON");
+    assert!(error.to_string().contains("\"c7\""), "{error}");
+}
+
+#[test]
+fn dates_are_pythons() {
+    // date -u -d @1709210096
+    assert_eq!(
+        strftime("%d %B %Y, %A %H:%M:%S %b %a %y %j%%", 1_709_210_096),
+        "29 February 2024, Thursday 12:34:56 Feb Thu 24 %j%"
+    );
+    assert_eq!(strftime("%F", 0), "1970-01-01");
+    assert_eq!(strftime("%F %T%", 4_102_444_799), "2099-12-31 23:59:59%");
+}
+
+/// A decoder over a tokenizer given as JSON.
+fn stream(tokenizer: &Value, hidden: &[u32]) -> StreamDecoder {
+    let tokenizer = Tokenizer::from_bytes(tokenizer.to_string()).expect("the tokenizer loads");
+    StreamDecoder::new(
+        Arc::new(tokenizer),
+        Arc::new(hidden.iter().copied().collect::<HashSet<u32>>()),
+        "test".to_owned(),
+    )
+}
+
+/// A tokenizer of the SentencePiece family: words with a mark for the space before them, bytes as a fallback.
+fn fallback_tokenizer() -> Value {
+    let bytes = (0..256).map(|byte| (format!("<0x{byte:02X}>"), json!(byte)));
+    let words = [("▁Hello", 256), ("▁world", 257), ("!", 258), ("▁", 259)];
+    let vocabulary: serde_json::Map<String, Value> =
+        bytes.chain(words.map(|(word, id)| (word.to_owned(), json!(id)))).collect();
+    json!({
+        "version": "1.0",
+        "added_tokens": [{ "id": 260, "content": "<end>", "special": true, "single_word": false, "lstrip": false,
+                           "rstrip": false, "normalized": false }],
+        "decoder": { "type": "Sequence", "decoders": [
+            { "type": "Replace", "pattern": { "String": "▁" }, "content": " " },
+            { "type": "ByteFallback" }, { "type": "Fuse" },
+            { "type": "Strip", "content": " ", "start": 1, "stop": 0 } ] },
+        "model": { "type": "BPE", "byte_fallback": true, "unk_token": null, "vocab": vocabulary, "merges": [] },
+    })
+}
+
+/// What each token gave, then what was held back.
+fn pieces(decoder: &mut StreamDecoder, tokens: &[u32]) -> Vec<String> {
+    let mut pieces: Vec<String> = tokens.iter().map(|token| decoder.push(*token).expect("it decodes")).collect();
+    pieces.push(decoder.finish().expect("it decodes"));
+    pieces
+}
+
+#[test]
+fn characters_come_whole_and_spaces_stay() {
+    let mut decoder = stream(&fallback_tokenizer(), &[260]);
+    // "Hello world!", then U+4F60 in three bytes, then a word.
+    let pieces = pieces(&mut decoder, &[256, 257, 258, 0xE4, 0xBD, 0xA0, 260, 257]);
+    assert_eq!(pieces, ["Hello", " world", "!", "", "", "你", "", " world", ""]);
+}
+
+#[test]
+fn bytes_that_are_no_character_appear_as_replacements() {
+    let mut decoder = stream(&fallback_tokenizer(), &[]);
+    let broken = pieces(&mut decoder, &[256, 0xE4, 0xBD, 257]);
+    assert_eq!(broken.concat(), "Hello\u{FFFD}\u{FFFD} world");
+    let cut_off = pieces(&mut decoder, &[256, 0xE4, 0xBD]);
+    assert_eq!(cut_off.concat(), "Hello\u{FFFD}\u{FFFD}");
+    let endless = vec![0x80; 1_000];
+    let given: usize = pieces(&mut decoder, &endless).iter().map(|piece| piece.chars().count()).sum();
+    assert_eq!(given, 1_000, "a run without a character is neither lost nor held back for ever");
+}
+
+#[test]
+fn any_text_comes_out_as_it_went_in_whatever_the_cut() {
+    // Every character as its bytes: the hardest case for a stream.
+    let text = "naïve 你好 🙂👩‍👩‍👧 e\u{301} \u{FFFD} ß\n\tend";
+    let mut decoder = stream(&fallback_tokenizer(), &[]);
+    let tokens: Vec<u32> = text.bytes().map(u32::from).collect();
+    let pieces = pieces(&mut decoder, &tokens);
+    assert_eq!(pieces.concat(), text);
+    assert!(pieces.iter().all(|piece| piece.chars().count() <= 8), "{pieces:?}");
+}
