@@ -77,10 +77,10 @@ def peers():
 def collect(repeats):
     """Reports by weights and program; the programs take turns, so that a busy minute hits all of them."""
     reports = {(dtype, name): [] for dtype in ("bf16", "f32") for name in peers()}
-    for dtype in ("bf16", "f32"):
-        for _ in range(repeats):
-            for name, run in peers().items():
-                reports[dtype, name].append(run(f"{os.environ['MODELS']}/{dtype}"))
+    for _ in range(repeats):
+        for (dtype, name), runs in reports.items():
+            runs.append(peers()[name](f"{os.environ['MODELS']}/{dtype}"))
+            print(f"{dtype} {name}: {runs[-1]}", file=sys.stderr, flush=True)
     return reports
 
 
