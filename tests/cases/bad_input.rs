@@ -1,8 +1,8 @@
 //! Bad input: an error a person can act on, the right exit code, no panic. A row a case.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use crate::harness::{Firebox, firebox, root, scratch};
+use crate::harness::{Firebox, firebox, model_copy, scratch};
 
 /// Breaks one thing in a copy of a good checkpoint.
 type Break = fn(&Path);
@@ -59,7 +59,7 @@ const CHECKPOINTS: &[(&str, Break, i32, &[&str])] = &[
 #[test]
 fn broken_checkpoints_name_what_is_broken() {
     for (name, spoil, code, words) in CHECKPOINTS {
-        let dir = checkpoint_copy(name);
+        let dir = model_copy(&format!("broken/{name}"));
         spoil(&dir);
         let path = dir.display().to_string();
         let run = firebox(&["run", "--model", &path, "hi"]).expect_code(*code);
@@ -72,7 +72,7 @@ fn broken_checkpoints_name_what_is_broken() {
 
 #[test]
 fn the_copy_itself_is_good() {
-    let path = checkpoint_copy("good").display().to_string();
+    let path = model_copy("broken/good").display().to_string();
     firebox(&["run", "--model", &path, "--max-tokens", "4", "hi"]).expect_code(0);
 }
 
@@ -155,18 +155,6 @@ fn a_full_disk_is_an_error_and_not_a_panic() {
     let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
     assert_eq!(output.status.code(), Some(1), "{stderr}");
     assert!(stderr.contains("cannot write the output") && !stderr.contains("panicked"), "{stderr}");
-}
-
-fn checkpoint_copy(name: &str) -> PathBuf {
-    let dir = scratch("bad_input").join(name);
-    // What an earlier run left there is not this run's business.
-    drop(std::fs::remove_dir_all(&dir));
-    std::fs::create_dir_all(&dir).expect("writable");
-    for entry in std::fs::read_dir(root().join("host/ember/model")).expect("readable") {
-        let entry = entry.expect("readable");
-        std::fs::copy(entry.path(), dir.join(entry.file_name())).expect("copied");
-    }
-    dir
 }
 
 fn remove(dir: &Path, file: &str) {

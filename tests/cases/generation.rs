@@ -3,7 +3,7 @@
 use std::io::Read;
 use std::process::Command;
 
-use crate::harness::{Firebox, firebox};
+use crate::harness::{Firebox, firebox, model_copy};
 
 #[test]
 fn the_component_computes_the_answer() {
@@ -83,13 +83,28 @@ fn standard_input_is_a_prompt_too() {
     assert!(run.stdout.contains("107358"), "{}", run.stdout);
 }
 
-/// An answer long enough to be interrupted: heat makes the end token one of many.
-const LONG: &[&str] =
-    &["run", "--device", "cpu", "--raw", "--temperature", "5", "--seed", "3", "--max-tokens", "900", "--stats", "a"];
+/// A run that goes on until its context is full: the copy ends its answers with a token it never learnt to write.
+fn endless(name: &str) -> Firebox {
+    let dir = model_copy(name);
+    let rows = [
+        ("config.json", "\"eos_token_id\": 258", "\"eos_token_id\": 256"),
+        ("generation_config.json", "\"eos_token_id\": 258", "\"eos_token_id\": 256"),
+        ("tokenizer_config.json", "\"eos_token\": \"<|im_end|>\"", "\"eos_token\": \"<|endoftext|>\""),
+    ];
+    for (file, from, to) in rows {
+        let text = std::fs::read_to_string(dir.join(file)).expect("readable");
+        assert!(text.contains(from), "{file}");
+        std::fs::write(dir.join(file), text.replace(from, to)).expect("writable");
+    }
+    let model = dir.display().to_string();
+    let fixed =
+        ["run", "--device", "cpu", "--raw", "--temperature", "2", "--seed", "1", "--max-tokens", "1000", "--stats"];
+    Firebox::new(fixed.into_iter().chain(["--model", &model, "a"]))
+}
 
 #[test]
 fn a_closed_pipe_is_success() {
-    let mut child = Firebox::new(LONG).spawn();
+    let mut child = endless("piped").spawn();
     drop(child.stdin.take());
     let mut first = [0u8; 1];
     let mut stdout = child.stdout.take().expect("piped");
@@ -102,7 +117,7 @@ fn a_closed_pipe_is_success() {
 #[cfg(unix)]
 #[test]
 fn ctrl_c_ends_cleanly_with_what_there_is() {
-    let mut child = Firebox::new(LONG).spawn();
+    let mut child = endless("interrupted").spawn();
     drop(child.stdin.take());
     let mut first = [0u8; 1];
     let stdout = child.stdout.as_mut().expect("piped");

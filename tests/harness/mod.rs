@@ -120,6 +120,19 @@ pub(crate) fn scratch(name: &str) -> PathBuf {
     path
 }
 
+/// A fresh copy of the built-in model's folder, to be broken or changed.
+pub(crate) fn model_copy(name: &str) -> PathBuf {
+    let dir = scratch("models").join(name);
+    // What an earlier run left there is not this run's business.
+    drop(std::fs::remove_dir_all(&dir));
+    std::fs::create_dir_all(&dir).expect("writable");
+    for entry in std::fs::read_dir(root().join("host/ember/model")).expect("readable") {
+        let entry = entry.expect("readable");
+        std::fs::copy(entry.path(), dir.join(entry.file_name())).expect("copied");
+    }
+    dir
+}
+
 /// The root of the repository.
 pub(crate) fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
