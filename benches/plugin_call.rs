@@ -29,7 +29,7 @@ async fn run() -> Result<(), Failure> {
     let cache_dir = Some(folder.path().join("components"));
     let caching = Sandbox::new(SandboxOptions { cache_dir, ..SandboxOptions::default() })?;
     let mut out = std::io::stdout();
-    writeln!(out, "instances: {:?}", caching.allocation())?;
+    writeln!(out, "instances: {:?}\n", caching.allocation())?;
     writeln!(out, "| what | plugin | median µs | p99 µs | budget µs | n |\n|---|---|---|---|---|---|")?;
     for plugin in ["calculator", "redact"] {
         load(&compiling, plugin, false).await?;

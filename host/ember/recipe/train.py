@@ -125,8 +125,8 @@ def step(model, optims, ids, weight, factor):
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=pathlib.Path, default=pathlib.Path("build"))
-    parser.add_argument("--chunks", type=int, default=157)
-    parser.add_argument("--decay", type=float, default=15 / 157, help="share of the chunks over which the rate falls to zero")
+    parser.add_argument("--chunks", type=int, default=196)
+    parser.add_argument("--decay", type=float, default=34 / 196, help="share of the chunks over which the rate falls to zero")
     parser.add_argument("--tokens", type=int, default=6144, help="tokens per step, padding included")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--threads", type=int, default=2)

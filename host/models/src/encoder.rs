@@ -10,7 +10,7 @@ use crate::error::ModelError;
 use crate::pooling::Head;
 
 /// On devices that compile kernels per shape, texts are padded to multiples of this.
-const PAD_TOKENS: usize = 32;
+const PAD_TOKENS: usize = 16;
 
 /// A loaded sentence encoder.
 pub(crate) struct TextEncoder {

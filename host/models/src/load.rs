@@ -27,6 +27,9 @@ pub struct LoadOptions {
     pub device_name: Option<String>,
 }
 
+/// A decoder and what turns text into its tokens and back.
+pub type LanguageModelParts = (Box<dyn LanguageModel>, Arc<dyn TextCodec>);
+
 /// Loads a decoder and its codec.
 ///
 /// # Errors
@@ -35,7 +38,7 @@ pub fn load_language_model(
     checkpoint: &Checkpoint,
     device: &Device,
     options: LoadOptions,
-) -> Result<(Box<dyn LanguageModel>, Arc<dyn TextCodec>), ModelError> {
+) -> Result<LanguageModelParts, ModelError> {
     let codec = Codec::load(checkpoint)?;
     Ok((load_decoder(checkpoint, device, options)?, Arc::new(codec)))
 }

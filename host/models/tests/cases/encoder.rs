@@ -42,11 +42,12 @@ fn vectors_agree_with_sentence_transformers_alone_and_in_padded_batches() {
         assert_eq!(encoder.dimensions(), 384);
         let (sentences, goldens) = (sentences(), goldens());
         assert_eq!(sentences.len(), 100);
-        // One text at a time is slow on a software GPU; there a part of them must do.
-        let alone = if device.name == "cpu" { 100 } else { 10 };
+        // A GPU that is software takes seconds per text: there a few short ones of very different kinds must do.
+        let some = if device.name == "cpu" { 0..100 } else { 6..12 };
         for batch in [1, 16] {
-            let count = if batch == 1 { alone } else { sentences.len() };
-            for (texts, goldens) in sentences[..count].chunks(batch).zip(goldens.chunks(batch)) {
+            let some = if batch == 1 && device.name != "cpu" { 6..7 } else { some.clone() };
+            let (sentences, goldens) = (&sentences[some.clone()], &goldens[some]);
+            for (texts, goldens) in sentences.chunks(batch).zip(goldens.chunks(batch)) {
                 let texts: Vec<&str> = texts.iter().map(String::as_str).collect();
                 let encodings = encoder.encode(&texts, None, true).expect("the texts are encoded");
                 for ((encoding, golden), text) in encodings.iter().zip(goldens).zip(&texts) {
