@@ -4,6 +4,8 @@ use std::collections::HashMap;
 use std::ops::Range;
 
 use half::{bf16, f16};
+use rayon::iter::{IndexedParallelIterator, ParallelIterator};
+use rayon::slice::{ParallelSlice, ParallelSliceMut};
 
 use crate::checkpoint::blob::Blob;
 use crate::error::ModelError;
@@ -117,11 +119,23 @@ impl StoredTensor {
     }
 }
 
+/// Elements one thread converts at a time.
+const CONVERTED_AT_ONCE: usize = 1 << 16;
+
+/// Converts on all threads: a load is bound by this and by the disk.
 fn append_f32(bytes: &[u8], dtype: StoredType, out: &mut Vec<f32>) {
-    out.reserve_exact(bytes.len() / dtype.size());
+    let (start, size) = (out.len(), dtype.size());
+    out.resize(start + bytes.len() / size, 0.0);
+    let Some(fresh) = out.get_mut(start..) else { return };
+    let parts = fresh.par_chunks_mut(CONVERTED_AT_ONCE).zip(bytes.par_chunks(CONVERTED_AT_ONCE * size));
+    parts.for_each(|(out, bytes)| convert(bytes, dtype, out));
+}
+
+fn convert(bytes: &[u8], dtype: StoredType, out: &mut [f32]) {
+    let pairs = out.iter_mut().zip(bytes.chunks_exact(dtype.size()));
     match dtype {
-        StoredType::F32 => out.extend(bytes.chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]]))),
-        StoredType::F16 => out.extend(bytes.chunks_exact(2).map(|b| f16::from_le_bytes([b[0], b[1]]).to_f32())),
-        StoredType::Bf16 => out.extend(bytes.chunks_exact(2).map(|b| bf16::from_le_bytes([b[0], b[1]]).to_f32())),
+        StoredType::F32 => pairs.for_each(|(out, b)| *out = f32::from_le_bytes([b[0], b[1], b[2], b[3]])),
+        StoredType::F16 => pairs.for_each(|(out, b)| *out = f16::from_le_bytes([b[0], b[1]]).to_f32()),
+        StoredType::Bf16 => pairs.for_each(|(out, b)| *out = bf16::from_le_bytes([b[0], b[1]]).to_f32()),
     }
 }
