@@ -77,7 +77,7 @@ fn copy_of_the_guests() -> PathBuf {
         let target = tree.join(folder);
         drop(std::fs::remove_dir_all(target.join("shout")));
         let copied = Command::new("bash")
-            .args(["-c", "tar -C \"$0\" --exclude=target -cf - \"$1\" | tar -C \"$2\" -xf -"])
+            .args(["-c", "tar -C \"$0\" --exclude=target -chf - \"$1\" | tar -C \"$2\" -xf -"])
             .args([root(), Path::new(folder), &tree])
             .status()
             .expect("tar runs");

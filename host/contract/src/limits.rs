@@ -119,7 +119,7 @@ pub const TOKENIZER_JSON_BYTES_MAX: u64 = 256 * MIB as u64;
 /// Bytes of a chat template.
 pub const CHAT_TEMPLATE_BYTES_MAX: usize = MIB;
 /// Steps a chat template may take per rendering.
-pub const CHAT_TEMPLATE_FUEL: u64 = 20_000_000;
+pub const CHAT_TEMPLATE_FUEL: u64 = 4_000_000;
 /// Bytes a chat template may render.
 pub const CHAT_TEMPLATE_OUTPUT_BYTES_MAX: usize = 4 * PROMPT_BYTES_MAX;
 /// Files of a sharded checkpoint.
