@@ -21,7 +21,7 @@ use std::sync::{Mutex, PoisonError};
 use burn::backend::WgpuDeviceKind;
 use burn::tensor::Device;
 use burn_wgpu::graphics::AutoGraphicsApi;
-use burn_wgpu::{RuntimeOptions, WgpuBackend, WgpuDevice, try_init_setup, wgpu};
+use burn_wgpu::{RuntimeOptions, WgpuBackend, WgpuDevice, try_init_setup};
 
 use crate::error::ModelError;
 

@@ -5,8 +5,6 @@ use std::pin::pin;
 use std::sync::{Mutex, PoisonError};
 use std::task::{Context, Poll, Waker};
 
-use burn_wgpu::wgpu;
-
 use super::report::{AdapterKind, AdapterLimits, AdapterReport};
 use super::{DEVICES, DeviceApi};
 
