@@ -52,12 +52,11 @@ pub trait LanguageModel: Send {
     fn info(&self) -> &ModelInfo;
 
     /// Appends each span to its sequence and returns, in order, the logits `[vocabulary]` after its last token
-    /// where they were wanted.
+    /// where they were wanted: one result a span, so that one sequence's failure is its own.
     ///
-    /// # Errors
     /// `Error::Refused` when a sequence would pass the context or the cache budget; `Error::Model` when the device
-    /// failed. After an error the spans' sequences must be released.
-    fn forward(&mut self, batch: &[Span<'_>]) -> Result<Vec<Option<Logits>>, Error>;
+    /// failed. A sequence whose span failed must be released.
+    fn forward(&mut self, batch: &[Span<'_>]) -> Vec<Result<Option<Logits>, Error>>;
 
     /// Frees a sequence's cache. Unknown ids are ignored.
     fn release(&mut self, sequence: SequenceId);

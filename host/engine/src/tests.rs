@@ -169,6 +169,16 @@ async fn a_full_house_refuses_and_a_leaver_makes_room() {
 }
 
 #[tokio::test]
+async fn one_sequence_that_fails_leaves_the_batch_running() {
+    let (engine, _) = engine_with(echo, Plugins::default(), 4, 64).await;
+    let good = start(&engine, ask("fine")).await.expect("admitted");
+    let bad = start(&engine, ask("no room")).await.expect("admitted");
+    let error = collect(bad).await.err().expect("fails");
+    assert_eq!(error, Error::Refused("no room".to_owned()));
+    assert_eq!(collect(good).await.expect("answered").text, "echo of 14 bytes");
+}
+
+#[tokio::test]
 async fn a_panic_in_the_model_ends_one_request() {
     fn brittle(prompt: &str) -> String {
         assert!(!prompt.contains("boom"), "scripted failure");

@@ -132,19 +132,15 @@ impl Turns {
         let spans: Vec<Span<'_>> = ready.iter().map(|sequence| sequence.plan(chunk)).collect();
         let lengths: Vec<usize> = spans.iter().map(|span| span.tokens.len()).collect();
         let model = &mut self.model;
-        let rows = guarded(|| model.forward(&spans));
+        // A panic leaves no results at all; then it is everybody's failure.
+        let rows = guarded(|| Ok(model.forward(&spans)));
+        let rows = rows.unwrap_or_else(|error| spans.iter().map(|_| Err(error.clone())).collect());
         drop(spans);
         let now = self.clock.now();
-        match rows {
-            Ok(rows) => {
-                for ((sequence, logits), length) in ready.iter_mut().zip(rows).zip(lengths) {
-                    sequence.advance(length, logits, now);
-                }
-            }
-            Err(error) => {
-                for sequence in &mut ready {
-                    sequence.end(StepEvent::Failed(error.clone()));
-                }
+        for ((sequence, row), length) in ready.iter_mut().zip(rows).zip(lengths) {
+            match row {
+                Ok(logits) => sequence.advance(length, logits, now),
+                Err(error) => sequence.end(StepEvent::Failed(error)),
             }
         }
     }

@@ -102,6 +102,6 @@ pub(crate) fn argmax(logits: &[f32]) -> TokenId {
 
 /// The logits after `tokens`.
 pub(crate) fn logits_of(model: &mut dyn LanguageModel, sequence: SequenceId, tokens: &[TokenId]) -> Vec<f32> {
-    let rows = model.forward(&[Span { sequence, tokens, wants_logits: true }]).expect("forward works");
-    rows.into_iter().flatten().next().expect("logits were wanted")
+    let rows = model.forward(&[Span { sequence, tokens, wants_logits: true }]);
+    rows.into_iter().next().expect("a row").expect("forward works").expect("logits were wanted")
 }

@@ -41,7 +41,7 @@ impl LanguageModel for ScriptedModel {
         &self.info
     }
 
-    fn forward(&mut self, batch: &[Span<'_>]) -> Result<Vec<Option<Logits>>, Error> {
+    fn forward(&mut self, batch: &[Span<'_>]) -> Vec<Result<Option<Logits>, Error>> {
         self.seen.forwards.fetch_add(1, Ordering::SeqCst);
         let mut rows = Vec::new();
         for span in batch {
@@ -49,9 +49,13 @@ impl LanguageModel for ScriptedModel {
             let text = self.texts.entry(span.sequence).or_default();
             text.extend(span.tokens.iter().map(|token| *token as u8));
             self.seen.alive.lock().expect("lock").insert(span.sequence, text.len());
-            rows.push(span.wants_logits.then(|| next_byte(text, self.script)));
+            let full = String::from_utf8_lossy(text).contains("no room");
+            rows.push(match full {
+                true => Err(Error::Refused("no room".to_owned())),
+                false => Ok(span.wants_logits.then(|| next_byte(text, self.script))),
+            });
         }
-        Ok(rows)
+        rows
     }
 
     fn release(&mut self, sequence: SequenceId) {

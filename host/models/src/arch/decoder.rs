@@ -224,14 +224,13 @@ impl LanguageModel for Decoder {
         &self.info
     }
 
-    fn forward(&mut self, batch: &[Span<'_>]) -> Result<Vec<Option<Logits>>, Error> {
-        let mut rows = Vec::with_capacity(batch.len());
-        for span in batch {
+    fn forward(&mut self, batch: &[Span<'_>]) -> Vec<Result<Option<Logits>, Error>> {
+        let mut row = |span: &Span<'_>| {
             // burn and the drivers below it may panic (out of memory, lost device); the sequence stays marked as broken.
             let result = catch_unwind(AssertUnwindSafe(|| self.append(span)));
-            rows.push(result.unwrap_or_else(|panic| Err(self.failed(panic_text(&*panic))))?);
-        }
-        Ok(rows)
+            Ok(result.unwrap_or_else(|panic| Err(self.failed(panic_text(&*panic))))?)
+        };
+        batch.iter().map(&mut row).collect()
     }
 
     fn release(&mut self, sequence: SequenceId) {

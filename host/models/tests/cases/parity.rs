@@ -16,7 +16,8 @@ fn prefill(model: &mut dyn LanguageModel, sequence: SequenceId, tokens: &[TokenI
     let count = tokens.len().div_ceil(chunk);
     for (index, tokens) in tokens.chunks(chunk).enumerate() {
         let wants_logits = index + 1 == count;
-        let rows = model.forward(&[Span { sequence, tokens, wants_logits }]).expect("forward works");
+        let rows = model.forward(&[Span { sequence, tokens, wants_logits }]);
+        let rows: Vec<_> = rows.into_iter().map(|row| row.expect("forward works")).collect();
         assert_eq!(rows.len(), 1);
         assert_eq!(rows[0].is_some(), wants_logits, "logits come exactly when they are wanted");
         logits = rows.into_iter().flatten().next().unwrap_or_default();
@@ -83,7 +84,7 @@ fn interleaved_sequences_are_as_if_alone() {
                     Span { sequence: SECOND, tokens: &[other[index % other.len()]], wants_logits: false },
                     Span { sequence: FIRST, tokens: &[*token], wants_logits: true },
                 ];
-                let rows = model.forward(&spans).expect("forward works");
+                let rows: Vec<_> = model.forward(&spans).into_iter().map(|row| row.expect("forward works")).collect();
                 assert!(rows[0].is_none());
                 let row = rows[1].as_ref().expect("logits were wanted");
                 worst = worst.max(max_difference(row, &golden.logits[index + 1]));
