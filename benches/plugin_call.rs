@@ -80,7 +80,7 @@ fn spec(plugin: &str) -> PluginSpec {
 }
 
 async fn bind(chain: &PluginChain) -> Result<Box<dyn Hooks>, Failure> {
-    let request = RequestInfo { id: "1".to_owned(), model: "none".to_owned() };
+    let request = RequestInfo { id: "1".to_owned(), model: "none".to_owned(), plugins: Vec::new() };
     Ok(chain.bind(&Caller::local(), request).await?)
 }
 

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use firebox_contract::Clock;
+use firebox_contract::{BoxFuture, Clock};
 
 /// Time since it was made.
 pub struct MachineClock(Instant);
@@ -16,5 +16,9 @@ impl Default for MachineClock {
 impl Clock for MachineClock {
     fn now(&self) -> Duration {
         self.0.elapsed()
+    }
+
+    fn sleep(&self, time: Duration) -> BoxFuture<'static, ()> {
+        Box::pin(tokio::time::sleep(time))
     }
 }

@@ -3,7 +3,10 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use firebox_contract::{Caller, Clock, Error, GenerationRequest, LanguageModel, ModelInfo, TextCodec, limits};
+use firebox_contract::{
+    Approver, Caller, Clock, Error, Gate, GenerationRequest, HookSource, LanguageModel, ModelInfo, OpenGate, TextCodec,
+    ToolSource, limits,
+};
 use firebox_engine::{Engine, EngineOptions, Generation, ModelFactory};
 use firebox_models::device::{self, DeviceChoice, OpenOptions, Opened, TestChild};
 use firebox_models::{Checkpoint, LoadOptions};
@@ -30,6 +33,11 @@ pub struct HostBuilder {
     source: Source,
     device: DeviceChoice,
     plugins: Vec<PluginSpec>,
+    hooks: Option<Arc<dyn HookSource>>,
+    tools: Option<Arc<dyn ToolSource>>,
+    gate: Arc<dyn Gate>,
+    approver: Option<Arc<dyn Approver>>,
+    in_flight_max: usize,
     load: LoadOptions,
 }
 
@@ -41,6 +49,11 @@ impl Host {
             source: Source::Ember,
             device: DeviceChoice::AUTO,
             plugins: Vec::new(),
+            hooks: None,
+            tools: None,
+            gate: Arc::new(OpenGate),
+            approver: None,
+            in_flight_max: limits::IN_FLIGHT_MAX,
             load: LoadOptions::default(),
         }
     }
@@ -99,6 +112,55 @@ impl HostBuilder {
         self
     }
 
+    /// Binds plugin chains by this source instead of those given to [`HostBuilder::plugins`].
+    #[must_use]
+    pub fn hooks(mut self, hooks: Arc<dyn HookSource>) -> Self {
+        self.hooks = Some(hooks);
+        self
+    }
+
+    /// Offers these tools too, beside those of the plugins.
+    #[must_use]
+    pub fn tools(mut self, tools: Arc<dyn ToolSource>) -> Self {
+        self.tools = Some(tools);
+        self
+    }
+
+    /// Asks this gate what callers may use; without one they may use all of it.
+    #[must_use]
+    pub fn gate(mut self, gate: Arc<dyn Gate>) -> Self {
+        self.gate = gate;
+        self
+    }
+
+    /// Asks here about tool calls that a policy wants approved.
+    #[must_use]
+    pub fn approver(mut self, approver: Arc<dyn Approver>) -> Self {
+        self.approver = Some(approver);
+        self
+    }
+
+    /// Requests at a time.
+    #[must_use]
+    pub fn in_flight_max(mut self, requests: usize) -> Self {
+        self.in_flight_max = requests;
+        self
+    }
+
+    /// Bytes of keys and values of all sequences together.
+    #[must_use]
+    pub fn cache_bytes(mut self, bytes: u64) -> Self {
+        self.load.cache_bytes = Some(bytes);
+        self
+    }
+
+    /// The name requests ask for the model by; without it the folder's.
+    #[must_use]
+    pub fn name(mut self, name: Option<String>) -> Self {
+        self.load.name = name;
+        self
+    }
+
     /// Tokens a conversation may have, up to the checkpoint's own limit.
     #[must_use]
     pub fn context_tokens(mut self, tokens: Option<usize>) -> Self {
@@ -113,20 +175,27 @@ impl HostBuilder {
     pub async fn build(self) -> Result<Host, Error> {
         let clock: Arc<dyn Clock> = Arc::new(MachineClock::default());
         let mut notes = Vec::new();
-        let chain = load_plugins(self.plugins, &mut notes).await?;
+        let hooks: Arc<dyn HookSource> = match self.hooks {
+            Some(hooks) => hooks,
+            None => Arc::new(load_plugins(self.plugins, &mut notes).await?),
+        };
         let (codec, factory) = match self.source {
             Source::Own { codec, factory } => (codec, factory),
             Source::Ember => {
-                let options = LoadOptions { name: Some(ember::NAME.to_owned()), ..self.load };
+                let options =
+                    LoadOptions { name: self.load.name.or_else(|| Some(ember::NAME.to_owned())), ..self.load };
                 from_checkpoint(Checkpoint::embedded(ember::FILES)?, options, &self.device, &mut notes)?
             }
             Source::Folder(path) => from_checkpoint(Checkpoint::open(&path)?, self.load, &self.device, &mut notes)?,
         };
         let options = EngineOptions {
             codec,
-            hooks: Arc::new(chain),
+            hooks,
+            tools: self.tools,
+            gate: self.gate,
+            approver: self.approver,
             clock,
-            in_flight_max: limits::IN_FLIGHT_MAX,
+            in_flight_max: self.in_flight_max,
             prefill_chunk: limits::PREFILL_CHUNK_TOKENS,
         };
         Ok(Host { engine: Engine::start(factory, options).await?, notes })

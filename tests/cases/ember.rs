@@ -3,8 +3,7 @@
 use std::sync::Arc;
 
 use firebox::contract::{
-    Caller, Event, GenerationRequest, HookSource, Hooks, Message, Prompt, RequestInfo, Role, SamplingOverrides,
-    ToolCall,
+    Caller, Event, GenerationRequest, HookSource, Hooks, Message, Prompt, RequestInfo, Role, ToolCall,
 };
 use firebox::sandbox::{PluginChain, Sandbox, SandboxOptions};
 use firebox::{Host, plugins};
@@ -19,11 +18,7 @@ struct Asked {
 }
 
 async fn ask(host: &Host, prompt: &str) -> Asked {
-    let request = GenerationRequest {
-        prompt: Prompt::Chat(vec![Message::text(Role::User, prompt)]),
-        sampling: SamplingOverrides::default(),
-        tool_rounds: 3,
-    };
+    let request = GenerationRequest::new(Prompt::Chat(vec![Message::text(Role::User, prompt)]));
     let mut generation = host.generate(&Caller::local(), request).await.expect("admitted");
     let mut asked = Asked { answer: String::new(), call: None };
     let mut name = None;
@@ -121,7 +116,7 @@ async fn bind_tools() -> Box<dyn Hooks> {
     for spec in plugins::resolve(&plugins_of_run(), true).expect("built in") {
         loaded.push(sandbox.load(spec).await.expect("loads"));
     }
-    let info = RequestInfo { id: "expected".to_owned(), model: "none".to_owned() };
+    let info = RequestInfo { id: "expected".to_owned(), model: "none".to_owned(), plugins: Vec::new() };
     PluginChain::new(loaded).expect("a chain").bind(&Caller::local(), info).await.expect("binds")
 }
 

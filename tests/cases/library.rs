@@ -53,9 +53,8 @@ async fn a_model_of_ones_own_runs_on_the_same_road() {
     };
     let host = host(info).await.expect("builds");
     let request = GenerationRequest {
-        prompt: Prompt::Chat(vec![Message::text(Role::User, "hi")]),
         sampling: SamplingOverrides { max_tokens: Some(9), temperature: Some(0.0), ..Default::default() },
-        tool_rounds: 0,
+        ..GenerationRequest::new(Prompt::Chat(vec![Message::text(Role::User, "hi")]))
     };
     let mut generation = host.generate(&Caller::local(), request).await.expect("admitted");
     let mut text = String::new();

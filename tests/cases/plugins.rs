@@ -30,7 +30,7 @@ async fn bind(specs: Vec<PluginSpec>) -> Result<Box<dyn Hooks>, Error> {
     for spec in specs {
         plugins.push(sandbox.load(spec).await?);
     }
-    let info = RequestInfo { id: "test".to_owned(), model: "none".to_owned() };
+    let info = RequestInfo { id: "test".to_owned(), model: "none".to_owned(), plugins: Vec::new() };
     PluginChain::new(plugins)?.bind(&Caller::local(), info).await
 }
 

@@ -3,6 +3,8 @@
 use std::fmt;
 use std::sync::Arc;
 
+use crate::limits;
+
 /// Names a tenant. Cheap to clone.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct TenantId(Arc<str>);
@@ -32,12 +34,24 @@ impl fmt::Display for TenantId {
 pub struct Caller {
     /// The tenant whose limits, grants and caches apply.
     pub tenant: TenantId,
+    /// The public part of the key it came with; empty where there is none.
+    pub key: Arc<str>,
+    /// Its share of a model when several tenants wait: twice the weight, twice the turns. At least 1.
+    pub weight: u32,
+    /// Requests this tenant may have at one model at a time, waiting ones included.
+    pub in_flight_max: usize,
 }
 
 impl Caller {
+    /// `tenant` with an even share and no limit but the model's own.
+    #[must_use]
+    pub fn of(tenant: TenantId) -> Self {
+        Self { tenant, key: Arc::from(""), weight: 1, in_flight_max: limits::IN_FLIGHT_MAX }
+    }
+
     /// The person at this machine's command line: a caller like any other, with limits of its own.
     #[must_use]
     pub fn local() -> Self {
-        Self { tenant: TenantId::new("local") }
+        Self::of(TenantId::new("local"))
     }
 }

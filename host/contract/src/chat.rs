@@ -92,8 +92,12 @@ pub struct ToolDefinition {
     pub name: String,
     /// What it does, for the model.
     pub description: String,
+    /// A name for people; `name` serves where it is absent.
+    pub title: Option<String>,
     /// JSON Schema of the arguments: the text of one JSON object.
     pub input_schema_json: String,
+    /// JSON Schema of the structured result, where there is one.
+    pub output_schema_json: Option<String>,
     /// Declared effects.
     pub effects: ToolEffects,
 }
@@ -105,4 +109,6 @@ pub struct Chat<'a> {
     pub messages: &'a [Message],
     /// The tools offered; may be empty.
     pub tools: &'a [ToolDefinition],
+    /// What the assistant's turn already begins with, such as the opening of a tool call that must come; usually empty.
+    pub prefix: &'a str,
 }

@@ -1,5 +1,7 @@
 //! The shared error and the one table that maps kinds of error to exit codes and HTTP statuses.
 
+use std::time::Duration;
+
 use crate::fault::Fault;
 
 /// The closed set of ways a request can fail. Every crate's error maps to one of them.
@@ -9,8 +11,22 @@ pub enum ErrorKind {
     Usage,
     /// The model, its files or its device failed.
     Model,
-    /// A limit, grant or quota said no.
+    /// The caller is not known, or its key is no longer good.
+    Unauthorized,
+    /// The caller is known and may not do this.
+    Denied,
+    /// A plugin, or a rule about content, said no to this request.
     Refused,
+    /// What is asked for does not exist for this caller.
+    NotFound,
+    /// The request is larger than a fixed limit: context, bytes, messages. Waiting does not help.
+    TooLarge,
+    /// A rate, quota or busy resource said no for now. Waiting helps.
+    Limited,
+    /// The request's own time was up.
+    Timeout,
+    /// The host, or a part the request needs, cannot work now.
+    Unavailable,
     /// A plugin broke its limits or trapped.
     PluginFault,
     /// The caller stopped it.
@@ -23,7 +39,14 @@ pub enum ErrorKind {
 pub const ERROR_KINDS: &[(ErrorKind, u8, u16, &str)] = &[
     (ErrorKind::Usage, 2, 400, "invalid_request"),
     (ErrorKind::Model, 3, 500, "model_error"),
-    (ErrorKind::Refused, 4, 429, "refused"),
+    (ErrorKind::Unauthorized, 4, 401, "unauthorized"),
+    (ErrorKind::Denied, 4, 403, "denied"),
+    (ErrorKind::Refused, 4, 403, "refused"),
+    (ErrorKind::NotFound, 2, 404, "not_found"),
+    (ErrorKind::TooLarge, 4, 400, "too_large"),
+    (ErrorKind::Limited, 4, 429, "rate_limited"),
+    (ErrorKind::Timeout, 4, 504, "timeout"),
+    (ErrorKind::Unavailable, 3, 503, "unavailable"),
     (ErrorKind::PluginFault, 5, 502, "plugin_fault"),
     (ErrorKind::Interrupted, 130, 499, "interrupted"),
     (ErrorKind::Internal, 1, 500, "internal"),
@@ -63,9 +86,35 @@ pub enum Error {
     /// Loading or running a model failed.
     #[error("{0}")]
     Model(String),
-    /// A limit, grant or quota said no.
+    /// The caller is not known.
+    #[error("{0}")]
+    Unauthorized(String),
+    /// The caller may not do this.
+    #[error("{0}")]
+    Denied(String),
+    /// A plugin or a rule about content said no.
     #[error("{0}")]
     Refused(String),
+    /// There is no such thing for this caller.
+    #[error("{0}")]
+    NotFound(String),
+    /// Larger than a fixed limit.
+    #[error("{0}")]
+    TooLarge(String),
+    /// Not now.
+    #[error("{message}")]
+    Limited {
+        /// What is used up, and its numbers.
+        message: String,
+        /// When trying again makes sense.
+        retry_after: Duration,
+    },
+    /// The request's time was up.
+    #[error("{0}")]
+    Timeout(String),
+    /// A part the request needs cannot work now.
+    #[error("{0}")]
+    Unavailable(String),
     /// A plugin's call ended badly.
     #[error(transparent)]
     Fault(#[from] Fault),
@@ -84,7 +133,14 @@ impl Error {
         match self {
             Self::Usage(_) => ErrorKind::Usage,
             Self::Model(_) => ErrorKind::Model,
+            Self::Unauthorized(_) => ErrorKind::Unauthorized,
+            Self::Denied(_) => ErrorKind::Denied,
             Self::Refused(_) => ErrorKind::Refused,
+            Self::NotFound(_) => ErrorKind::NotFound,
+            Self::TooLarge(_) => ErrorKind::TooLarge,
+            Self::Limited { .. } => ErrorKind::Limited,
+            Self::Timeout(_) => ErrorKind::Timeout,
+            Self::Unavailable(_) => ErrorKind::Unavailable,
             Self::Fault(_) => ErrorKind::PluginFault,
             Self::Interrupted => ErrorKind::Interrupted,
             Self::Internal(_) => ErrorKind::Internal,
@@ -101,7 +157,14 @@ mod tests {
         let kinds = [
             ErrorKind::Usage,
             ErrorKind::Model,
+            ErrorKind::Unauthorized,
+            ErrorKind::Denied,
             ErrorKind::Refused,
+            ErrorKind::NotFound,
+            ErrorKind::TooLarge,
+            ErrorKind::Limited,
+            ErrorKind::Timeout,
+            ErrorKind::Unavailable,
             ErrorKind::PluginFault,
             ErrorKind::Interrupted,
             ErrorKind::Internal,

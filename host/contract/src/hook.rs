@@ -7,6 +7,7 @@ use crate::caller::Caller;
 use crate::chat::{Message, ToolCall, ToolDefinition};
 use crate::error::Error;
 use crate::fault::Stage;
+use crate::tool::ToolContent;
 
 /// What a plugin chain may know about the request it is bound to.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -15,6 +16,9 @@ pub struct RequestInfo {
     pub id: String,
     /// The model's name.
     pub model: String,
+    /// Plugins the request asks for beyond its caller's own chain, in order; the hook source refuses what the
+    /// caller may not add.
+    pub plugins: Vec<String>,
 }
 
 /// What the prompt stage decided.
@@ -45,8 +49,10 @@ pub enum TextVerdict {
 /// What a tool answered. A tool's own error is an outcome that goes back to the model, not a fault.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ToolOutcome {
-    /// The answer, or the error's text.
+    /// The answer, or the error's text, as a model reads it.
     pub content: String,
+    /// The same in pieces, for readers that can take more than text; empty where `content` is all there is.
+    pub blocks: Vec<ToolContent>,
     /// Whether it is an error.
     pub is_error: bool,
     /// The plugin or server that ran it.

@@ -9,11 +9,13 @@ pub mod chat;
 pub mod clock;
 pub mod error;
 pub mod fault;
+pub mod gate;
 pub mod generation;
 pub mod hook;
 pub mod limits;
 pub mod model;
 pub mod sampling;
+pub mod tool;
 
 use std::future::Future;
 use std::pin::Pin;
@@ -23,15 +25,17 @@ pub use chat::{Chat, Message, Role, ToolCall, ToolDefinition, ToolEffects};
 pub use clock::Clock;
 pub use error::{Error, ErrorKind};
 pub use fault::{Fault, FaultCause, Stage};
-pub use generation::{Event, Finish, FinishReason, GenerationRequest, Prompt, Timing, Usage};
+pub use gate::{Account, Decision, Gate, OpenGate, Spent};
+pub use generation::{Event, Finish, FinishReason, GenerationRequest, Prompt, Timing, ToolOptions, Usage};
 pub use hook::{
     HookSource, Hooks, LogLine, PluginUse, PromptHook, PromptVerdict, RequestInfo, TextHook, TextVerdict, ToolHook,
     ToolOutcome,
 };
 pub use model::{
-    Encoder, Encoding, LanguageModel, Logits, ModelInfo, SequenceId, Span, TextCodec, TextDecoder, TokenId,
+    CacheUse, Encoder, Encoding, LanguageModel, Logits, ModelInfo, SequenceId, Span, TextCodec, TextDecoder, TokenId,
 };
 pub use sampling::{Sampling, SamplingOverrides};
+pub use tool::{Approval, Approver, Permission, Progress, ToolChoice, ToolContent, ToolPolicy, ToolSource};
 
 /// A boxed future, so that the traits here stay object-safe without an async runtime below them.
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;

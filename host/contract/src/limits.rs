@@ -20,6 +20,8 @@ pub const ANSWER_TOKENS_MAX: usize = 32_768;
 pub const STOP_STRINGS_MAX: usize = 20;
 /// Bytes of one stop string.
 pub const STOP_STRING_BYTES_MAX: usize = 400;
+/// Tokens whose logits a request may bias.
+pub const LOGIT_BIAS_MAX: usize = 1_024;
 /// Highest temperature.
 pub const TEMPERATURE_MAX: f32 = 5.0;
 
@@ -44,6 +46,18 @@ pub const TOOL_CALLS_PER_ROUND_MAX: usize = 16;
 pub const TOOL_ARGUMENTS_BYTES_MAX: usize = MIB;
 /// Bytes of one result as the model sees it; the rest is cut, and the model is told.
 pub const TOOL_RESULT_BYTES_MAX: usize = 64 * KIB;
+/// Calls in all rounds of one request.
+pub const TOOL_CALLS_MAX: usize = 64;
+/// Calls of one round that run at a time.
+pub const TOOL_CALLS_PARALLEL_MAX: usize = 4;
+/// The same call with the same arguments this many times ends the answer.
+pub const TOOL_REPEATS_MAX: usize = 3;
+/// Time of one tool call outside the sandbox when nobody says otherwise.
+pub const TOOL_CALL_TIMEOUT: Duration = Duration::from_secs(30);
+/// Time of one request in all when nobody says otherwise.
+pub const REQUEST_TIMEOUT_DEFAULT: Duration = Duration::from_secs(600);
+/// Time of one request in all at most.
+pub const REQUEST_TIMEOUT_MAX: Duration = Duration::from_secs(3_600);
 /// Tools offered to a model at once.
 pub const TOOLS_MAX: usize = 256;
 

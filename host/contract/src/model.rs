@@ -11,6 +11,19 @@ pub type TokenId = u32;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct SequenceId(pub u64);
 
+/// Keys and values of all sequences of a model together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct CacheUse {
+    /// Bytes held now.
+    pub used_bytes: u64,
+    /// Bytes that may be held.
+    pub budget_bytes: u64,
+    /// Bytes of one token of one sequence.
+    pub token_bytes: u64,
+    /// Tokens a cache grows by.
+    pub block_tokens: usize,
+}
+
 /// One row of unnormalised scores, `[vocabulary]`.
 pub type Logits = Vec<f32>;
 
@@ -60,6 +73,23 @@ pub trait LanguageModel: Send {
 
     /// Frees a sequence's cache. Unknown ids are ignored.
     fn release(&mut self, sequence: SequenceId);
+
+    /// Forgets all but the first `tokens` positions of a sequence, which can then go on from there. False where the
+    /// model cannot, or the sequence has fewer; nothing has changed then.
+    fn truncate(&mut self, _sequence: SequenceId, _tokens: usize) -> bool {
+        false
+    }
+
+    /// Starts the new sequence `to` with a copy of the first `tokens` positions of `from`. False where the model
+    /// cannot, `from` has fewer, or there is no room; there is no sequence `to` then.
+    fn fork(&mut self, _from: SequenceId, _to: SequenceId, _tokens: usize) -> bool {
+        false
+    }
+
+    /// What the caches of all sequences use now.
+    fn cache_use(&self) -> CacheUse {
+        CacheUse::default()
+    }
 }
 
 /// Text to tokens and back, by the checkpoint's own tokenizer, template and generation config.

@@ -2,6 +2,7 @@
 
 use crate::error::Error;
 use crate::limits;
+use crate::model::TokenId;
 
 /// Checked sampling parameters.
 #[derive(Debug, Clone, PartialEq)]
@@ -20,6 +21,8 @@ pub struct Sampling {
     pub presence_penalty: f32,
     /// Subtracted per occurrence in the answer; 0 is off.
     pub frequency_penalty: f32,
+    /// Added to the logits of these tokens before anything else; -100 forbids, 100 all but forces.
+    pub logit_bias: Vec<(TokenId, f32)>,
     /// Seed of the random choice; the same seed, prompt, model and device give the same text.
     pub seed: u64,
     /// Most tokens of the answer; the prompt does not count.
@@ -39,6 +42,7 @@ pub struct SamplingOverrides {
     pub repetition_penalty: Option<f32>,
     pub presence_penalty: Option<f32>,
     pub frequency_penalty: Option<f32>,
+    pub logit_bias: Vec<(TokenId, f32)>,
     pub seed: Option<u64>,
     pub max_tokens: Option<usize>,
     pub stop: Vec<String>,
@@ -60,6 +64,7 @@ impl SamplingOverrides {
             repetition_penalty: self.repetition_penalty.or(defaults.repetition_penalty).unwrap_or(1.0),
             presence_penalty: self.presence_penalty.or(defaults.presence_penalty).unwrap_or(0.0),
             frequency_penalty: self.frequency_penalty.or(defaults.frequency_penalty).unwrap_or(0.0),
+            logit_bias: if self.logit_bias.is_empty() { defaults.logit_bias.clone() } else { self.logit_bias.clone() },
             seed: self.seed.or(defaults.seed).unwrap_or(fresh_seed),
             max_tokens: self.max_tokens.or(defaults.max_tokens).unwrap_or(limits::ANSWER_TOKENS_DEFAULT),
             stop,
@@ -91,6 +96,13 @@ impl Sampling {
                 self.max_tokens,
                 limits::ANSWER_TOKENS_MAX
             )));
+        }
+        if self.logit_bias.len() > limits::LOGIT_BIAS_MAX {
+            let (count, max) = (self.logit_bias.len(), limits::LOGIT_BIAS_MAX);
+            return Err(Error::Usage(format!("{count} logit biases given, at most {max} are allowed")));
+        }
+        for (token, bias) in &self.logit_bias {
+            within(&format!("logit bias of token {token}"), *bias, -100.0, 100.0)?;
         }
         self.check_stop()
     }

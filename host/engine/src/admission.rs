@@ -1,6 +1,7 @@
 //! Who may come in: a ticket a request, and a clear refusal when there are none left.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use firebox_contract::Error;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -25,10 +26,13 @@ impl Admission {
     pub(crate) fn admit(&self) -> Result<Ticket, Error> {
         match Arc::clone(&self.permits).try_acquire_owned() {
             Ok(permit) => Ok(Ticket { _permit: permit }),
-            Err(_) => Err(Error::Refused(format!(
-                "the model already answers {} requests, which is its limit; try again when one has ended",
-                self.capacity
-            ))),
+            Err(_) => Err(Error::Limited {
+                message: format!(
+                    "the model already answers {} requests, which is its limit; try again when one has ended",
+                    self.capacity
+                ),
+                retry_after: Duration::from_secs(1),
+            }),
         }
     }
 }

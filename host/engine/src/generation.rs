@@ -102,7 +102,7 @@ impl Generation {
             add_times(&mut timing, &round.clock, self.started);
         }
         timing.total = self.road.clock.now().saturating_sub(self.started);
-        Finish { reason, usage, timing, plugins: self.hooks.usage() }
+        Finish { reason, usage, timing, plugins: self.hooks.usage(), messages: Vec::new() }
     }
 
     /// Emits an answer that no model made.
@@ -118,7 +118,7 @@ impl Generation {
         let tokens = self.encode()?;
         let context = self.road.context_tokens();
         if tokens.len() >= context {
-            return Err(Error::Refused(format!(
+            return Err(Error::TooLarge(format!(
                 "the prompt has {} tokens and the context holds {context}, of which one must be left for the answer; shorten the prompt",
                 tokens.len()
             )));
@@ -166,7 +166,7 @@ impl Generation {
     fn encode(&self) -> Result<Vec<TokenId>, Error> {
         let codec = &self.road.codec;
         let tokens = match &self.prompt {
-            Prompt::Chat(messages) => codec.encode_chat(Chat { messages, tools: self.offered() })?,
+            Prompt::Chat(messages) => codec.encode_chat(Chat { messages, tools: self.offered(), prefix: "" })?,
             Prompt::Text(text) => codec.encode_text(text)?,
         };
         if tokens.is_empty() {

@@ -19,8 +19,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use firebox_contract::{
-    Caller, Clock, Error, GenerationRequest, HookSource, Hooks, Message, ModelInfo, Prompt, PromptVerdict, RequestInfo,
-    Role, TextCodec, limits,
+    Approver, Caller, Clock, Error, Gate, GenerationRequest, HookSource, Hooks, Message, ModelInfo, Prompt,
+    PromptVerdict, RequestInfo, Role, TextCodec, ToolSource, limits,
 };
 
 pub use generation::Generation;
@@ -36,6 +36,12 @@ pub struct EngineOptions {
     pub codec: Arc<dyn TextCodec>,
     /// Makes a plugin chain for each request.
     pub hooks: Arc<dyn HookSource>,
+    /// Tools beyond the plugins: MCP servers.
+    pub tools: Option<Arc<dyn ToolSource>>,
+    /// What callers may use.
+    pub gate: Arc<dyn Gate>,
+    /// Who is asked about calls that a policy wants approved; where there is nobody, such calls are declined.
+    pub approver: Option<Arc<dyn Approver>>,
     /// The clock for deadlines and timings.
     pub clock: Arc<dyn Clock>,
     /// Requests at a time.
@@ -71,7 +77,8 @@ impl Engine {
     /// # Errors
     /// Whatever `factory` fails with, and `Error::Internal` when the thread cannot start.
     pub async fn start(factory: ModelFactory, options: EngineOptions) -> Result<Self, Error> {
-        let EngineOptions { codec, hooks, clock, in_flight_max, prefill_chunk } = options;
+        let EngineOptions { codec, hooks, tools: _, gate: _, approver: _, clock, in_flight_max, prefill_chunk } =
+            options;
         let worker = Worker::start(factory, Arc::clone(&clock), in_flight_max, prefill_chunk).await?;
         let admission = Admission::new(in_flight_max);
         Ok(Self { road: Arc::new(Road { worker, codec, hooks, clock, admission, requests: AtomicU64::new(0) }) })
@@ -87,7 +94,7 @@ impl Engine {
     /// out of the returned stream, and dropping that cancels the work.
     ///
     /// # Errors
-    /// `Error::Refused` when there is no room or the prompt does not fit, `Error::Usage` for values out of range,
+    /// `Error::Limited` when there is no room, `Error::TooLarge` when the prompt does not fit, `Error::Usage` for values out of range,
     /// `Error::Fault` for a plugin, `Error::Model` for a template, tokenizer or dead model.
     pub async fn generate(&self, caller: &Caller, request: GenerationRequest) -> Result<Generation, Error> {
         let road = &self.road;
@@ -97,14 +104,15 @@ impl Engine {
         let fresh_seed = u64::try_from(started.as_nanos()).unwrap_or(u64::MAX) ^ number.rotate_left(32);
         let sampling = request.sampling.resolve(road.codec.defaults(), fresh_seed)?;
         check_size(&request.prompt)?;
-        let info = RequestInfo { id: format!("req_{number}"), model: road.worker.info().name.clone() };
+        let id = request.id.unwrap_or_else(|| format!("req_{number}"));
+        let info = RequestInfo { id, model: road.worker.info().name.clone(), plugins: request.plugins };
         let mut hooks = road.hooks.bind(caller, info).await?;
         let (prompt, answer) = prompt_stage(request.prompt, hooks.as_mut()).await?;
         let start = Start {
             hooks,
             prompt,
             sampling,
-            tool_rounds: request.tool_rounds,
+            tool_rounds: request.tools.rounds,
             started,
             ticket,
             caller: caller.clone(),
@@ -124,7 +132,7 @@ fn check_size(prompt: &Prompt) -> Result<(), Error> {
         Prompt::Text(text) => (text.len(), 1),
     };
     if bytes > limits::PROMPT_BYTES_MAX {
-        return Err(Error::Refused(format!(
+        return Err(Error::TooLarge(format!(
             "the prompt has {bytes} bytes, at most {} are allowed",
             limits::PROMPT_BYTES_MAX
         )));
@@ -134,7 +142,7 @@ fn check_size(prompt: &Prompt) -> Result<(), Error> {
     }
     if messages > limits::MESSAGES_MAX {
         let max = limits::MESSAGES_MAX;
-        return Err(Error::Refused(format!("the conversation has {messages} messages, at most {max} are allowed")));
+        return Err(Error::TooLarge(format!("the conversation has {messages} messages, at most {max} are allowed")));
     }
     Ok(())
 }

@@ -7,18 +7,15 @@ use std::time::Duration;
 
 use firebox_contract::{
     Caller, Error, Event, Finish, FinishReason, GenerationRequest, Message, Prompt, PromptVerdict, Role,
-    SamplingOverrides, TextVerdict,
+    SamplingOverrides, TextVerdict, ToolOptions,
 };
 
 use crate::{Engine, Generation};
 use fakes::{Plugins, engine, engine_with};
 
 fn ask(text: &str) -> GenerationRequest {
-    GenerationRequest {
-        prompt: Prompt::Chat(vec![Message::text(Role::User, text)]),
-        sampling: SamplingOverrides::default(),
-        tool_rounds: 3,
-    }
+    let tools = ToolOptions { rounds: 3, ..ToolOptions::default() };
+    GenerationRequest { tools, ..GenerationRequest::new(Prompt::Chat(vec![Message::text(Role::User, text)])) }
 }
 
 fn ask_with(text: &str, sampling: SamplingOverrides) -> GenerationRequest {
@@ -163,7 +160,7 @@ async fn a_full_house_refuses_and_a_leaver_makes_room() {
     let (engine, _) = engine_with(long, Plugins::default(), 1, 16).await;
     let first = start(&engine, ask("one")).await.expect("admitted");
     let refused = start(&engine, ask("two")).await.err().expect("refused");
-    assert!(matches!(&refused, Error::Refused(text) if text.contains("1 requests")), "{refused}");
+    assert!(matches!(&refused, Error::Limited { message: text, .. } if text.contains("1 requests")), "{refused}");
     drop(first);
     assert_eq!(answer(&engine, ask("three")).await.text.len(), 512);
 }

@@ -75,6 +75,7 @@ fn refuse(call: &ToolCall, index: usize, hooks: &dyn Hooks) -> Option<String> {
 fn error(reason: &str) -> ToolOutcome {
     ToolOutcome {
         content: format!("error: {reason}"),
+        blocks: Vec::new(),
         is_error: true,
         provider: "firebox".to_owned(),
         fuel: 0,

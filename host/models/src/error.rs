@@ -1,5 +1,7 @@
 //! What can go wrong between a folder of files and a running model.
 
+use std::time::Duration;
+
 use firebox_contract::Error;
 
 /// Every way loading or running a model fails. The text names the file or tensor, what was expected and what was found.
@@ -143,18 +145,25 @@ pub enum ModelError {
         /// What went wrong.
         reason: String,
     },
-    /// A limit said no.
+    /// Larger than a fixed limit.
     #[error("{0}")]
-    Refused(String),
+    TooLarge(String),
+    /// Other sequences hold what this one needs.
+    #[error("{0}")]
+    Busy(String),
     /// The caller used the model in a way it cannot be meant.
     #[error("{0}")]
     Usage(String),
 }
 
+/// When room in the caches may be there again: about the time of a short answer.
+const BUSY_RETRY: Duration = Duration::from_secs(2);
+
 impl From<ModelError> for Error {
     fn from(error: ModelError) -> Self {
         match error {
-            ModelError::Refused(text) => Self::Refused(text),
+            ModelError::TooLarge(text) => Self::TooLarge(text),
+            ModelError::Busy(message) => Self::Limited { message, retry_after: BUSY_RETRY },
             ModelError::Usage(text) => Self::Usage(text),
             name @ ModelError::DeviceName { .. } => Self::Usage(name.to_string()),
             other => Self::Model(other.to_string()),

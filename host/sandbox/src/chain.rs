@@ -180,7 +180,7 @@ impl ToolHook for Bound {
             };
             if call.arguments_json.len() > limits::TOOL_ARGUMENTS_BYTES_MAX {
                 let (bytes, limit) = (call.arguments_json.len(), limits::TOOL_ARGUMENTS_BYTES_MAX);
-                return Err(Error::Refused(format!(
+                return Err(Error::TooLarge(format!(
                     "the arguments of tool \"{}\" have {bytes} bytes where {limit} are allowed; pass less",
                     call.name
                 )));

@@ -184,7 +184,9 @@ impl SandboxError {
             | Self::DuplicateTool { .. }
             | Self::DuplicatePlugin { .. }
             | Self::Chain(_) => ErrorKind::Usage,
-            Self::TooLarge { .. } | Self::NotGranted { .. } | Self::NoRoom { .. } => ErrorKind::Refused,
+            Self::TooLarge { .. } => ErrorKind::TooLarge,
+            Self::NotGranted { .. } => ErrorKind::Denied,
+            Self::NoRoom { .. } => ErrorKind::Limited,
             Self::UnknownImport { .. } | Self::Fault(_) => ErrorKind::PluginFault,
             Self::Host(_) => ErrorKind::Internal,
         }
@@ -204,7 +206,11 @@ impl From<SandboxError> for Error {
                 memory_peak_bytes: 0,
             }),
             other if kind == ErrorKind::Usage => Self::Usage(other.to_string()),
-            other if kind == ErrorKind::Refused => Self::Refused(other.to_string()),
+            other if kind == ErrorKind::TooLarge => Self::TooLarge(other.to_string()),
+            other if kind == ErrorKind::Denied => Self::Denied(other.to_string()),
+            other if kind == ErrorKind::Limited => {
+                Self::Limited { message: other.to_string(), retry_after: Duration::from_secs(1) }
+            }
             other => Self::Internal(other.to_string()),
         }
     }

@@ -40,7 +40,7 @@ async fn a_full_pool_refuses_in_words_and_recovers() {
     let held = (bind(&hooks).await, bind(&hooks).await);
     let started = Instant::now();
     let error = try_bind(&hooks).await.err().expect("the pool is full");
-    assert!(matches!(&error, Error::Refused(text) if text.contains("all 2 are in use")), "{error}");
+    assert!(matches!(&error, Error::Limited { message, .. } if message.contains("all 2 are in use")), "{error}");
     assert!(started.elapsed() >= limits::PLUGIN_POOL_WAIT);
     drop(held);
     push_once(&pass, "x").await.expect("there is room again");
@@ -63,7 +63,7 @@ async fn a_chain_longer_than_the_pool_is_refused_at_once() {
     let sandbox = Sandbox::new(SandboxOptions { pool_instances: 1, ..SandboxOptions::default() }).expect("an engine");
     let (a, b) = (tag(&sandbox, "a", 'a').await, tag(&sandbox, "b", 'b').await);
     let started = Instant::now();
-    assert!(matches!(try_bind(&chain(&[&a, &b])).await, Err(Error::Refused(_))));
+    assert!(matches!(try_bind(&chain(&[&a, &b])).await, Err(Error::Limited { .. })));
     assert!(started.elapsed() < limits::PLUGIN_POOL_WAIT);
 }
 

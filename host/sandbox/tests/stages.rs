@@ -135,7 +135,7 @@ async fn a_tools_own_error_is_an_outcome_and_an_unknown_tool_is_not() {
     assert!(matches!(&error, Error::Usage(text) if text.contains("\"nope\"")), "{error}");
     call.name = "oops".to_owned();
     call.arguments_json = " ".repeat(firebox_contract::limits::TOOL_ARGUMENTS_BYTES_MAX + 1);
-    assert!(matches!(hooks.call(&call).await, Err(Error::Refused(_))));
+    assert!(matches!(hooks.call(&call).await, Err(Error::TooLarge(_))));
 }
 
 #[tokio::test]

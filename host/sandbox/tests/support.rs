@@ -79,7 +79,7 @@ pub(crate) fn chain(plugins: &[&Arc<Plugin>]) -> PluginChain {
 }
 
 pub(crate) fn request() -> RequestInfo {
-    RequestInfo { id: "r-1".to_owned(), model: "ember".to_owned() }
+    RequestInfo { id: "r-1".to_owned(), model: "ember".to_owned(), plugins: Vec::new() }
 }
 
 pub(crate) async fn try_bind(chain: &PluginChain) -> Result<Box<dyn Hooks>, Error> {

@@ -283,7 +283,7 @@ impl From<EmbedError> for CliError {
             ErrorKind::Interrupted => Self::Interrupted,
             ErrorKind::Usage => Self::usage(error.to_string()),
             ErrorKind::Model => Error::Model(error.to_string()).into(),
-            ErrorKind::Refused => Error::Refused(error.to_string()).into(),
+            ErrorKind::TooLarge => Error::TooLarge(error.to_string()).into(),
             _ => Error::Internal(error.to_string()).into(),
         }
     }

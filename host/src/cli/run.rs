@@ -5,7 +5,9 @@ use std::path::PathBuf;
 use std::pin::Pin;
 
 use clap::Args as ClapArgs;
-use firebox_contract::{Caller, Error, Event, Finish, FinishReason, GenerationRequest, Message, Prompt, Role, limits};
+use firebox_contract::{
+    Caller, Error, Event, Finish, FinishReason, GenerationRequest, Message, Prompt, Role, ToolOptions, limits,
+};
 use firebox_engine::Generation;
 
 use super::Io;
@@ -66,7 +68,8 @@ fn request(args: &Args) -> Result<GenerationRequest, CliError> {
         let system = args.system.iter().map(|system| Message::text(Role::System, system.as_str()));
         Prompt::Chat(system.chain([Message::text(Role::User, text)]).collect())
     };
-    Ok(GenerationRequest { prompt, sampling: args.sampling.overrides(), tool_rounds: args.plugins.tool_rounds })
+    let tools = ToolOptions { rounds: args.plugins.tool_rounds, ..ToolOptions::default() };
+    Ok(GenerationRequest { sampling: args.sampling.overrides(), tools, ..GenerationRequest::new(prompt) })
 }
 
 fn prompt_text(given: Option<&str>) -> Result<String, CliError> {
@@ -88,7 +91,7 @@ fn read_stdin() -> Result<String, CliError> {
     })?;
     if bytes.len() > limits::PROMPT_BYTES_MAX {
         let message = format!("standard input has more than the {} bytes allowed", limits::PROMPT_BYTES_MAX);
-        return Err(CliError::Host(Error::Refused(message)));
+        return Err(CliError::Host(Error::TooLarge(message)));
     }
     String::from_utf8(bytes).map_err(|error| {
         let at = error.utf8_error().valid_up_to();

@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 
 use firebox_contract::{
     BoxFuture, Caller, Chat, Clock, Error, HookSource, Hooks, LanguageModel, LogLine, Logits, Message, ModelInfo,
-    PluginUse, PromptHook, PromptVerdict, RequestInfo, SamplingOverrides, SequenceId, Span, TextCodec, TextDecoder,
-    TextHook, TextVerdict, TokenId, ToolCall, ToolDefinition, ToolEffects, ToolHook, ToolOutcome,
+    OpenGate, PluginUse, PromptHook, PromptVerdict, RequestInfo, SamplingOverrides, SequenceId, Span, TextCodec,
+    TextDecoder, TextHook, TextVerdict, TokenId, ToolCall, ToolDefinition, ToolEffects, ToolHook, ToolOutcome,
 };
 
 use crate::{Engine, EngineOptions};
@@ -168,6 +168,7 @@ impl ToolHook for FakeHooks {
     fn call<'a>(&'a mut self, call: &'a ToolCall) -> BoxFuture<'a, Result<ToolOutcome, Error>> {
         let outcome = ToolOutcome {
             content: format!("{} ran with {}", call.name, call.arguments_json),
+            blocks: Vec::new(),
             is_error: false,
             provider: "fake".to_owned(),
             fuel: 7,
@@ -203,6 +204,8 @@ impl HookSource for Plugins {
 fn tool(name: &str) -> ToolDefinition {
     ToolDefinition {
         name: name.to_owned(),
+        title: None,
+        output_schema_json: None,
         description: String::new(),
         input_schema_json: "{}".to_owned(),
         effects: ToolEffects::default(),
@@ -214,6 +217,10 @@ struct TestClock(Instant);
 impl Clock for TestClock {
     fn now(&self) -> Duration {
         self.0.elapsed()
+    }
+
+    fn sleep(&self, time: Duration) -> BoxFuture<'static, ()> {
+        Box::pin(tokio::time::sleep(time))
     }
 }
 
@@ -248,6 +255,9 @@ pub(super) async fn engine_with(
             defaults: SamplingOverrides { temperature: Some(0.0), ..SamplingOverrides::default() },
         }),
         hooks: Arc::new(plugins),
+        tools: None,
+        gate: Arc::new(OpenGate),
+        approver: None,
         clock: Arc::new(TestClock(Instant::now())),
         in_flight_max,
         prefill_chunk,

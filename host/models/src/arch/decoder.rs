@@ -109,7 +109,7 @@ impl Decoder {
         let current = self.sequences.get(&span.sequence).map_or((0, 0), |cache| (cache.length, cache.capacity()));
         let needed = current.0.saturating_add(span.tokens.len());
         if needed > self.info.context_tokens {
-            return Err(ModelError::Refused(format!(
+            return Err(ModelError::TooLarge(format!(
                 "{needed} tokens do not fit into the context of {} tokens of \"{}\"; shorten the conversation",
                 self.info.context_tokens, self.info.name
             )));
@@ -117,7 +117,7 @@ impl Decoder {
         let capacity = self.cache_shape.grown(current.1, needed);
         let wanted = used + self.cache_shape.bytes(capacity) - self.cache_shape.bytes(current.1);
         if wanted > self.cache_bytes {
-            return Err(ModelError::Refused(format!(
+            return Err(ModelError::Busy(format!(
                 "the caches of \"{}\" would need {wanted} bytes, at most {} are allowed; try again when others are done",
                 self.info.name, self.cache_bytes
             )));

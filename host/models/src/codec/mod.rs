@@ -97,7 +97,7 @@ impl TextCodec for Codec {
     fn encode_text(&self, text: &str) -> Result<Vec<TokenId>, Error> {
         if text.len() > limits::CHAT_TEMPLATE_OUTPUT_BYTES_MAX {
             let limit = limits::CHAT_TEMPLATE_OUTPUT_BYTES_MAX;
-            return Err(Error::Refused(format!("a text of {} bytes is longer than {limit} bytes", text.len())));
+            return Err(Error::TooLarge(format!("a text of {} bytes is longer than {limit} bytes", text.len())));
         }
         Ok(self.encode(text, true)?)
     }

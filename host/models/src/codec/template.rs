@@ -96,7 +96,10 @@ impl ChatTemplate {
                 let limit = limits::CHAT_TEMPLATE_OUTPUT_BYTES_MAX;
                 Err(failed(format!("it writes more than {limit} bytes")))
             }
-            Ok(_) => String::from_utf8(output.bytes).map_err(|error| failed(error.to_string())),
+            Ok(_) => {
+                output.bytes.extend_from_slice(chat.prefix.as_bytes());
+                String::from_utf8(output.bytes).map_err(|error| failed(error.to_string()))
+            }
             Err(error) => Err(failed(describe(&error))),
         }
     }

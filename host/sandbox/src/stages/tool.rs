@@ -5,7 +5,7 @@ mod v1;
 use std::collections::HashSet;
 
 use firebox_contract::limits;
-use firebox_contract::{Error, Stage, ToolCall, ToolDefinition, ToolOutcome};
+use firebox_contract::{Error, Stage, ToolCall, ToolContent, ToolDefinition, ToolOutcome};
 use wasmtime::Store;
 
 use super::{GuestFuture, Version, absent};
@@ -16,22 +16,8 @@ use crate::instance::Instance;
 /// What a plugin of this stage answers.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Outcome {
-    pub(crate) content: Vec<Content>,
+    pub(crate) content: Vec<ToolContent>,
     pub(crate) is_error: bool,
-}
-
-/// A piece of an answer.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Content {
-    /// Text or JSON, which models read alike.
-    Text(String),
-    /// Something a model of text cannot read.
-    Media {
-        /// Its type.
-        mime: String,
-        /// Its size.
-        bytes: usize,
-    },
 }
 
 /// The functions of `tool`, whatever its version.
@@ -69,12 +55,16 @@ pub(crate) async fn call(instance: &mut Instance, call: &ToolCall) -> Result<Too
         Some(tool) => tool.call(store, theirs),
         None => absent(),
     });
-    let (content, is_error, spent) = match answered.await? {
-        Some((outcome, spent)) => (as_text(outcome.content), outcome.is_error, spent),
-        None => (format!("tool \"{}\" is not available", call.name), true, instance.last_spent()),
+    let (blocks, is_error, spent) = match answered.await? {
+        Some((outcome, spent)) => (outcome.content, outcome.is_error, spent),
+        None => {
+            let text = format!("tool \"{}\" is not available", call.name);
+            (vec![ToolContent::Text(text)], true, instance.last_spent())
+        }
     };
     Ok(ToolOutcome {
-        content,
+        content: as_text(&blocks),
+        blocks: if blocks.iter().all(|block| matches!(block, ToolContent::Text(_))) { Vec::new() } else { blocks },
         is_error,
         provider: instance.name().to_owned(),
         fuel: spent.fuel,
@@ -83,12 +73,12 @@ pub(crate) async fn call(instance: &mut Instance, call: &ToolCall) -> Result<Too
     })
 }
 
-fn as_text(content: Vec<Content>) -> String {
-    let piece = |content| match content {
-        Content::Text(text) => text,
-        Content::Media { mime, bytes } => format!("[{mime}, {bytes} bytes, not shown]"),
+fn as_text(content: &[ToolContent]) -> String {
+    let piece = |content: &ToolContent| match content {
+        ToolContent::Text(text) | ToolContent::Json(text) => text.clone(),
+        ToolContent::Media { mime, data } => format!("[{mime}, {} bytes, not shown]", data.len()),
     };
-    content.into_iter().map(piece).collect::<Vec<_>>().join("\n")
+    content.iter().map(piece).collect::<Vec<_>>().join("\n")
 }
 
 fn check(plugin: &str, definitions: &[ToolDefinition]) -> Result<(), SandboxError> {
@@ -126,6 +116,8 @@ mod tests {
     fn tool(name: &str, schema: &str) -> ToolDefinition {
         ToolDefinition {
             name: name.to_owned(),
+            title: None,
+            output_schema_json: None,
             description: String::new(),
             input_schema_json: schema.to_owned(),
             effects: ToolEffects::default(),
@@ -151,10 +143,10 @@ mod tests {
     #[test]
     fn media_becomes_a_placeholder() {
         let content = vec![
-            Content::Text("seen:".to_owned()),
-            Content::Media { mime: "image/png".to_owned(), bytes: 3 },
-            Content::Text("{\"a\":1}".to_owned()),
+            ToolContent::Text("seen:".to_owned()),
+            ToolContent::Media { mime: "image/png".to_owned(), data: vec![1, 2, 3].into() },
+            ToolContent::Json("{\"a\":1}".to_owned()),
         ];
-        assert_eq!(as_text(content), "seen:\n[image/png, 3 bytes, not shown]\n{\"a\":1}");
+        assert_eq!(as_text(&content), "seen:\n[image/png, 3 bytes, not shown]\n{\"a\":1}");
     }
 }

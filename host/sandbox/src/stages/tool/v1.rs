@@ -5,7 +5,7 @@ use wasmtime::Store;
 use wasmtime::component::InstancePre;
 
 use self::bindings::exports::firebox::plugin::tool::{self, Definition, Effects, Guest, GuestIndices};
-use super::{Content, Outcome, ToolCalls};
+use super::{Outcome, ToolCalls};
 use crate::guest::GuestData;
 use crate::stages::{Binder, GuestFuture};
 
@@ -45,8 +45,10 @@ impl ToolCalls for Guest {
 fn lift(definition: Definition) -> contract::ToolDefinition {
     contract::ToolDefinition {
         name: definition.name,
+        title: definition.title,
         description: definition.description,
         input_schema_json: definition.input_schema_json,
+        output_schema_json: definition.output_schema_json,
         effects: contract::ToolEffects {
             read_only: definition.effects.contains(Effects::READ_ONLY),
             destructive: definition.effects.contains(Effects::DESTRUCTIVE),
@@ -56,9 +58,10 @@ fn lift(definition: Definition) -> contract::ToolDefinition {
     }
 }
 
-fn lift_content(content: tool::Content) -> Content {
+fn lift_content(content: tool::Content) -> contract::ToolContent {
     match content {
-        tool::Content::Text(text) | tool::Content::Json(text) => Content::Text(text),
-        tool::Content::Media(blob) => Content::Media { mime: blob.mime, bytes: blob.data.len() },
+        tool::Content::Text(text) => contract::ToolContent::Text(text),
+        tool::Content::Json(text) => contract::ToolContent::Json(text),
+        tool::Content::Media(blob) => contract::ToolContent::Media { mime: blob.mime, data: blob.data.into() },
     }
 }

@@ -1,0 +1,1 @@
+//! The Model Context Protocol, both ways. The only crate that names rmcp (invariant I2).
