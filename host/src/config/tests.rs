@@ -282,3 +282,26 @@ fn tenants_of_both_files_are_one_list() {
     let error = with("[server]\nlisten = \"x\"\n").expect_err("not here").to_string();
     assert!(error.contains("tenants.toml:1: there is no \"server\""), "{error}");
 }
+
+#[test]
+fn no_text_makes_it_panic_or_dig_without_end() {
+    let deep = format!("a = {}", "[".repeat(100_000));
+    let tables = format!("a = {}", "{ a = ".repeat(100_000));
+    let dotted = format!("[{}a]\nb = 1", "a.".repeat(100_000));
+    for text in [
+        deep.as_str(),
+        &tables,
+        &dotted,
+        "\0",
+        "a = 1e999",
+        "tenant = 3",
+        "[[tenant]]\nkey = 3",
+        "mcp = []",
+        "[mcp]\nserver = {}",
+    ] {
+        assert!(load(text).is_err(), "{}", &text[..text.len().min(40)]);
+    }
+    for end in (0..EXAMPLE.len()).step_by(13).filter(|end| EXAMPLE.is_char_boundary(*end)) {
+        drop(load(&EXAMPLE[..end]));
+    }
+}

@@ -47,6 +47,12 @@ fn a_thousand_tenants_start_within_two_seconds_of_one() {
     assert_eq!(tenancy.tenants().expect("whole").len(), 1_000);
 }
 
+/// Bytes of this process that are in memory now; 0 where the system does not tell.
+fn resident_bytes() -> f64 {
+    let pages = std::fs::read_to_string("/proc/self/statm").ok();
+    pages.and_then(|pages| pages.split(' ').nth(1)?.parse::<f64>().ok()).unwrap_or_default() * 4_096.0
+}
+
 /// Not a test of right or wrong: prints the figures of `specifications/tenancy.md`.
 #[test]
 #[ignore = "prints figures, which only mean something on a quiet machine"]
@@ -57,6 +63,13 @@ fn figures() {
         let line = format!("{what}: {:.2} µs\n", time.as_secs_f64() * 1e6 / f64::from(ROUNDS));
         std::io::Write::write_all(&mut std::io::stderr(), line.as_bytes()).expect("shown");
     };
+    let (_, first) = start(1);
+    let before = resident_bytes();
+    let (_, many) = start(20_000);
+    let each = (resident_bytes() - before) / 20_000.0;
+    let line = format!("memory of an idle tenant with two keys: {each:.0} bytes at most\n");
+    std::io::Write::write_all(&mut std::io::stderr(), line.as_bytes()).expect("shown");
+    drop((first, many));
     for count in [1, 1_000] {
         let (time, tenancy) = start(count);
         figure(&format!("load and build, {count} tenants (in all, times {ROUNDS})"), time * ROUNDS);
