@@ -2,6 +2,7 @@
 
 mod bad_input;
 mod both_devices;
+mod config;
 mod devices;
 mod embed;
 mod ember;
@@ -10,3 +11,4 @@ mod library;
 mod plugins;
 mod readme;
 mod reference;
+mod tenants;
