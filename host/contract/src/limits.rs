@@ -27,7 +27,7 @@ pub const TEMPERATURE_MAX: f32 = 5.0;
 
 // ---- Engine ---------------------------------------------------------------------------------------------------
 
-/// Requests admitted to one model at a time; also the places in its inbox.
+/// Requests admitted to one model at a time; those beyond wait.
 pub const IN_FLIGHT_MAX: usize = 64;
 /// Events that wait for one reader before its own sequence rests.
 pub const EVENTS_BUFFERED_MAX: usize = 64;
@@ -179,6 +179,35 @@ pub const EMBED_ROW_GROUP_BYTES: usize = 64 * MIB;
 /// Time an interrupted run has to end by itself before it is cut off.
 pub const EMBED_INTERRUPT_GRACE: Duration = Duration::from_secs(2);
 
+// ---- Serving many ---------------------------------------------------------------------------------------------
+
+/// Requests beyond `IN_FLIGHT_MAX`, each for a tenant that has none running, so that one tenant's flood never shuts out another.
+pub const IN_FLIGHT_RESERVED: usize = 16;
+/// Requests that wait for one model; when there are more, the tenant with the most gives one up.
+pub const WAITING_MAX: usize = 256;
+/// Time a request waits for its turn before it is refused.
+pub const WAITING_TIME_MAX: Duration = Duration::from_secs(30);
+/// Time after which a refused request is told to try again, at most.
+pub const RETRY_AFTER_MAX: Duration = Duration::from_secs(60);
+/// Prompt tokens of one turn, all sequences together.
+pub const PREFILL_TURN_TOKENS: usize = PREFILL_CHUNK_TOKENS;
+/// Prompt tokens of one turn while another tenant's answer is being written.
+pub const PREFILL_TURN_TOKENS_SHARED: usize = 128;
+/// Answers of one tenant, per weight, that advance in one turn while another tenant has fewer.
+pub const TURN_SEQUENCES_SHARED: usize = 8;
+/// Tokens that two prompts must share at their beginning before a kept cache is used again.
+pub const PREFIX_TOKENS_MIN: usize = 16;
+/// Tokens of a kept cache that may be cut off to go on from it; when more would go, it is copied and stays.
+pub const PREFIX_TAIL_TOKENS: usize = 64;
+/// Sequences of one tenant whose caches are kept after they ended.
+pub const PREFIX_SEQUENCES_PER_TENANT: usize = 16;
+/// Kept caches have at most this fraction (one nth) of the bytes that caches may have.
+pub const PREFIX_BUDGET_DIVISOR: u64 = 2;
+/// Time after which a model that could not be loaded again is tried once more.
+pub const MODEL_RELOAD_RETRY: Duration = Duration::from_secs(10);
+/// Time a model's thread has to leave its last step when the engine closes.
+pub const MODEL_STOP_WAIT: Duration = Duration::from_secs(10);
+
 // ---- Tool loop ------------------------------------------------------------------------------------------------
 
 /// Nesting of one call's arguments.
@@ -215,3 +244,5 @@ const _: () = assert!(
 );
 const _: () = assert!(TOOL_RESULT_BYTES_MAX <= PLUGIN_OUTPUT_BYTES_MAX);
 const _: () = assert!(PREFILL_CHUNK_TOKENS <= CONTEXT_TOKENS_DEFAULT);
+const _: () = assert!(PREFILL_TURN_TOKENS_SHARED <= PREFILL_TURN_TOKENS);
+const _: () = assert!(PREFIX_TAIL_TOKENS >= PREFIX_TOKENS_MIN, "a cache is cut rather than copied where little goes");
