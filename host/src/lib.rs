@@ -10,6 +10,7 @@ pub mod embed;
 pub mod ember;
 pub mod error;
 pub mod memory;
+pub mod plugin_tools;
 pub mod plugins;
 pub mod stats;
 

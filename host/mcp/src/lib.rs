@@ -1,1 +1,3 @@
 //! The Model Context Protocol, both ways. The only crate that names rmcp (invariant I2).
+
+pub mod server;

@@ -102,7 +102,7 @@ fn split_unit(text: &str) -> (&str, &str) {
 }
 
 /// `64MiB`, `65536KiB`, `1GiB`, `1000000B` or a bare number of MiB.
-fn parse_bytes(text: &str) -> Result<usize, String> {
+pub(super) fn parse_bytes(text: &str) -> Result<usize, String> {
     let (digits, unit) = split_unit(text);
     let scale = match unit {
         "" | "MiB" => 1 << 20,
@@ -117,7 +117,7 @@ fn parse_bytes(text: &str) -> Result<usize, String> {
 }
 
 /// `500ms`, `2s` or a bare number of milliseconds.
-fn parse_duration(text: &str) -> Result<Duration, String> {
+pub(super) fn parse_duration(text: &str) -> Result<Duration, String> {
     let (digits, unit) = split_unit(text);
     let number: u64 = digits.parse().map_err(|_| format!("\"{text}\" is not a time; write 500ms or 2s"))?;
     let time = match unit {
