@@ -13,6 +13,8 @@ mod notices;
 mod places;
 mod sessions;
 mod stdio;
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
 

@@ -17,6 +17,7 @@ struct Entry {
 
 const NO_ARGUMENTS: &str = r#"{"type":"object","properties":{},"additionalProperties":false}"#;
 const STEPS: &str = r#"{"type":"object","properties":{"steps":{"type":"integer","description":"How many millions of steps to work."}},"required":["steps"],"additionalProperties":false}"#;
+const REGION: &str = r#"{"type":"object","properties":{"region":{"type":"string","x-mcp-header":"Region"}},"required":["region"],"additionalProperties":false}"#;
 const WEATHER: &str = r#"{"type":"object","properties":{"temperature":{"type":"number"},"conditions":{"type":"string"}},"required":["temperature","conditions"],"additionalProperties":false}"#;
 
 /// As the suite prescribes it, keyword for keyword.
@@ -63,6 +64,13 @@ const TOOLS: &[Entry] = &[
         input_schema: JSON_SCHEMA_2020_12,
         output_schema: None,
         run: |_| Outcome::text("ok"),
+    },
+    Entry {
+        name: "test_header_parameter",
+        description: "Repeats a parameter that HTTP clients also send as a header.",
+        input_schema: REGION,
+        output_schema: None,
+        run: |given| Outcome::from(given.text("region")),
     },
     Entry {
         name: "test_structured_content",
@@ -134,7 +142,7 @@ mod tests {
     fn every_tool_that_ends_answers() {
         let mut plugin = Conformance::init("{}").unwrap();
         for tool in plugin.definitions().iter().filter(|tool| !tool.name.starts_with("fault_")) {
-            let outcome = plugin.call(&tool.name, r#"{"steps": 1}"#);
+            let outcome = plugin.call(&tool.name, r#"{"steps": 1, "region": "north"}"#);
             assert!(!outcome.content.is_empty(), "{}", tool.name);
             assert_eq!(outcome.is_error, tool.name == "test_error_handling", "{}", tool.name);
         }

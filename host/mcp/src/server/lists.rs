@@ -31,6 +31,15 @@ impl Lists {
         list
     }
 
+    /// What `caller` saw last and at which revision; what it may see now, if it has not looked yet.
+    pub(super) async fn seen(&self, source: &dyn ToolSource, caller: &Caller) -> (u64, List) {
+        let kept = self.lock().get(caller).cloned();
+        match kept {
+            Some(seen) => seen,
+            None => (source.revision(), self.of(source, caller).await),
+        }
+    }
+
     fn lock(&self) -> MutexGuard<'_, HashMap<Caller, (u64, List)>> {
         // A panic while the lock was held leaves whole entries.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)

@@ -26,11 +26,10 @@ impl Listener {
     }
 }
 
-/// Tells `listener` each time that the list of `caller` differs from what it was, until it does not hear any more or
+/// Tells `listener` each time that the list of `caller` differs from what it saw last, until it does not hear any more or
 /// the server closes. A change of somebody else's list is none of its business.
 pub(super) async fn watch(shared: &Shared, caller: &Caller, listener: &Listener) {
-    let mut seen = shared.source.revision();
-    let mut known = shared.lists.of(&*shared.source, caller).await;
+    let (mut seen, mut known) = shared.lists.seen(&*shared.source, caller).await;
     loop {
         tokio::select! {
             revision = shared.source.changed(seen) => seen = revision,
