@@ -24,7 +24,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::catalog::Offer;
 use super::child::{self, Stderr};
-use super::handler::{Handler, ProgressTable};
+use super::handler::{Handler, ProgressTable, Report};
 use super::spec::{ServerSpec, ServerTransport};
 use super::transport::{Fate, Watched};
 use super::{content, http};
@@ -365,7 +365,7 @@ impl Connection {
             sent.map_err(|_| Failure::Timeout(times.silence))?.map_err(|error| self.failure(error))?;
         let mut pending = Pending(Some(handle));
         let mut silence = Instant::now() + times.silence;
-        let mut done = f64::NEG_INFINITY;
+        let mut heard = Heard { done: f64::NEG_INFINITY, progress };
         loop {
             let Some(handle) = pending.0.as_mut() else {
                 return Err(Failure::Closed(self.why().to_owned()));
@@ -374,6 +374,9 @@ impl Connection {
                 biased;
                 answer = &mut handle.rx => {
                     pending.0 = None;
+                    while let Ok(report) = listener.reports.try_recv() {
+                        heard.tell(report);
+                    }
                     *self.heard.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
                     let closed = || Failure::Closed(self.why().to_owned());
                     return answer.map_err(|_| closed())?.map_err(|error| self.failure(error));
@@ -384,11 +387,7 @@ impl Connection {
                 }
                 Some(report) = listener.reports.recv() => {
                     silence = Instant::now() + times.silence;
-                    // Reports may overtake each other on their way; progress never goes back.
-                    if report.done > done {
-                        done = report.done;
-                        progress.report(report.done, report.total, report.message.as_deref());
-                    }
+                    heard.tell(report);
                 }
                 () = sleep_until(silence.min(end)) => {
                     return Err(Failure::Timeout(if end <= silence { times.total } else { times.silence }));
@@ -424,6 +423,22 @@ impl Failure {
 struct Times {
     silence: Duration,
     total: Duration,
+}
+
+/// Who hears of progress, and how far it had come.
+struct Heard<'a> {
+    done: f64,
+    progress: &'a dyn Progress,
+}
+
+impl Heard<'_> {
+    fn tell(&mut self, report: Report) {
+        // Reports may overtake each other on their way; progress never goes back.
+        if report.done > self.done {
+            self.done = report.done;
+            self.progress.report(report.done, report.total, report.message.as_deref());
+        }
+    }
 }
 
 /// A request that is out. Dropped before its answer, it tells the server to stop.

@@ -240,14 +240,18 @@ async fn drive(slot: Arc<Slot>) {
         let error = match opened {
             Ok((connection, engine)) => match live(&slot, Arc::new(connection), engine).await {
                 End::Stopped => break,
-                End::Lost { error, proven: true } => {
-                    // It worked: one try at once, before any wait.
-                    (failures, again) = (0, true);
-                    tracing::warn!(server = %slot.spec.name, "{error}");
-                    slot.remember(Some(error));
-                    continue;
+                End::Lost { error, proven } => {
+                    failures = if proven { 0 } else { failures };
+                    again = true;
+                    if failures == 0 {
+                        // One try at once: who waits to repeat a call that changes nothing should not wait long.
+                        failures = u32::from(!proven);
+                        tracing::warn!(server = %slot.spec.name, "{error}");
+                        slot.remember(Some(error));
+                        continue;
+                    }
+                    error
                 }
-                End::Lost { error, proven: false } => error,
             },
             Err(error) => error,
         };

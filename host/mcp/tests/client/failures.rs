@@ -142,7 +142,8 @@ async fn no_process_is_left_however_stubborn() {
         assert_eq!((group_size(&group), pool.children()), (2, 1));
         let started = Instant::now();
         assert_eq!(pool.close().await, 0);
-        assert_eq!(group_size(&group), 0, "{modes:?}");
+        // What was killed may take a moment to be gone; nothing more is needed for it.
+        until("the group is gone", async || group_size(&group) == 0).await;
         assert!(started.elapsed() < Duration::from_secs(10), "{:?}", started.elapsed());
     }
 }

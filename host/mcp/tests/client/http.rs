@@ -80,6 +80,7 @@ impl ServerHandler for Echo {
                     for step in 1..=3 {
                         let report = ProgressNotificationParam::new(token.clone(), f64::from(step)).with_total(3.0);
                         context.peer.notify_progress(report).await.expect("sent");
+                        tokio::time::sleep(Duration::from_millis(30)).await;
                     }
                 }
                 "done".to_owned()
