@@ -2,6 +2,7 @@
 
 pub mod devices;
 pub mod embed;
+pub mod mcp;
 pub mod options;
 pub mod run;
 
@@ -42,6 +43,8 @@ verbs! {
     Run => run::run(Args),
     /// Embed the lines of a file into a Parquet or JSONL file.
     Embed => embed::run(Args),
+    /// Use the tools of MCP servers, and offer tools to MCP clients.
+    Mcp => mcp::run(Args),
     /// List the devices models can run on, and say which is chosen and why.
     Devices => devices::run(Args),
     /// Test one device in this process; run by the host as a child, since a driver may crash it.

@@ -106,6 +106,14 @@ async fn a_message_of_17_mib_ends_the_connection_and_nothing_else() {
 }
 
 #[tokio::test]
+async fn a_server_that_asks_without_end_and_reads_nothing_loses_its_connection() {
+    let pool = pool(vec![fake("one", &["stuffed"])]);
+    let outcome = call(&pool, "requests", "").await;
+    assert!(outcome.is_error && outcome.content.contains("more requests than it reads answers"), "{outcome:?}");
+    assert!(!call(&pool, "pid", "").await.is_error);
+}
+
+#[tokio::test]
 async fn a_server_that_stops_answering_is_replaced() {
     let spec = ServerSpec { call_timeout: Duration::from_millis(300), ..fake("one", &["deaf"]) };
     let pool = pool(vec![spec]);
