@@ -43,7 +43,7 @@ verbs! {
     Run => run::run(Args),
     /// Embed the lines of a file into a Parquet or JSONL file.
     Embed => embed::run(Args),
-    /// Offer tools to MCP clients.
+    /// Use the tools of MCP servers, and offer tools to MCP clients.
     Mcp => mcp::run(Args),
     /// List the devices models can run on, and say which is chosen and why.
     Devices => devices::run(Args),

@@ -7,6 +7,7 @@ mod embed;
 mod ember;
 mod generation;
 mod library;
+mod mcp_client;
 mod mcp_server;
 mod plugins;
 mod readme;
