@@ -3,6 +3,7 @@
 pub mod config;
 pub mod devices;
 pub mod embed;
+pub mod mcp;
 pub mod options;
 pub mod run;
 pub mod tenants;
@@ -44,6 +45,8 @@ verbs! {
     Run => run::run(Args),
     /// Embed the lines of a file into a Parquet or JSONL file.
     Embed => embed::run(Args),
+    /// Use the tools of MCP servers, and offer tools to MCP clients.
+    Mcp => mcp::run(Args),
     /// List the devices models can run on, and say which is chosen and why.
     Devices => devices::run(Args),
     /// Check, show or begin a configuration.

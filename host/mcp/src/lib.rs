@@ -1,1 +1,7 @@
 //! The Model Context Protocol, both ways. The only crate that names rmcp (invariant I2).
+
+pub mod client;
+pub mod error;
+pub mod server;
+
+pub use error::McpError;

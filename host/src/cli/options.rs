@@ -98,8 +98,18 @@ pub struct PluginOptions {
     pub tool_rounds: usize,
 }
 
+/// Which MCP servers lend their tools.
+#[derive(Args, Debug, Clone)]
+#[command(next_help_heading = "MCP servers")]
+pub struct McpOptions {
+    /// Take the tools of an MCP server: NAME=COMMAND starts it, with VARIABLE=VALUE (or VARIABLE=env:NAME) before the
+    /// command where it needs some; NAME=URL reaches it over HTTP (repeatable)
+    #[arg(long, value_name = "NAME=COMMAND|URL")]
+    pub mcp: Vec<String>,
+}
+
 /// `64MiB`, `65536KiB`, `1GiB`, `1000000B` or a bare number of MiB.
-fn parse_bytes(text: &str) -> Result<usize, String> {
+pub(super) fn parse_bytes(text: &str) -> Result<usize, String> {
     let bytes = usize::try_from(units::parse_size(text, Some("MiB"))?).unwrap_or(usize::MAX);
     if (1..=limits::PLUGIN_MEMORY_BYTES_MAX).contains(&bytes) {
         return Ok(bytes);
@@ -108,7 +118,7 @@ fn parse_bytes(text: &str) -> Result<usize, String> {
 }
 
 /// `500ms`, `2s` or a bare number of milliseconds.
-fn parse_duration(text: &str) -> Result<Duration, String> {
+pub(super) fn parse_duration(text: &str) -> Result<Duration, String> {
     let time = units::parse_time(text, Some("ms"))?;
     if time.is_zero() || time > limits::PLUGIN_TIMEOUT_MAX {
         return Err(format!("\"{text}\" is not between 1ms and {}s", limits::PLUGIN_TIMEOUT_MAX.as_secs()));
