@@ -284,21 +284,21 @@ pub const MODEL_STOP_WAIT: Duration = Duration::from_secs(10);
 
 // ---- Tool loop ------------------------------------------------------------------------------------------------
 
-/// Nesting of one call's arguments.
+/// Depth of one call's arguments.
 pub const TOOL_ARGUMENTS_DEPTH_MAX: usize = 32;
 /// Time a request waits for the list of tools beyond its plugins; without them it goes on.
 pub const TOOL_LIST_WAIT: Duration = Duration::from_secs(10);
-/// Reports of progress that wait for one reader; later ones are dropped.
+/// Events of progress that wait for one reader; later ones are dropped.
 pub const TOOL_PROGRESS_BUFFERED_MAX: usize = 64;
 /// Bytes of the word that goes with a report of progress.
 pub const TOOL_PROGRESS_BYTES_MAX: usize = KIB;
 /// Bytes of a tool's input schema.
 pub const SCHEMA_BYTES_MAX: usize = 64 * KIB;
-/// Nesting of a schema, references followed.
+/// Depth of a schema, references followed.
 pub const SCHEMA_DEPTH_MAX: usize = 64;
-/// Parts of a schema, references followed: what one check may have to look at.
+/// Steps through a schema, references followed: what one check may have to look at.
 pub const SCHEMA_STEPS_MAX: usize = 50_000;
-/// Compiled schemas kept for one model; the oldest go first.
+/// Compiled schemas of tools kept for one model; the oldest go first.
 pub const SCHEMAS_CACHED_MAX: usize = 256;
 /// Time to compile a schema and check one call's arguments against it.
 pub const SCHEMA_CHECK_TIME: Duration = Duration::from_secs(2);
