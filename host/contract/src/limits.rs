@@ -181,9 +181,9 @@ pub const EMBED_INTERRUPT_GRACE: Duration = Duration::from_secs(2);
 
 // ---- MCP client -----------------------------------------------------------------------------------------------
 
-/// MCP servers of one host. (Plugins and tools have numbers of their own.)
+/// MCP servers whose tools one host offers.
 pub const MCP_CLIENT_SERVERS_MAX: usize = 64;
-/// Connections to MCP servers at a time, all tenants together; the one idle longest makes room. Each holds some memory.
+/// Connections that carry calls to MCP servers at a time, all tenants together; the one idle longest makes room.
 pub const MCP_CLIENT_CONNECTIONS_MAX: usize = 256;
 /// Time an MCP server has to start and shake hands when nobody says otherwise; some fetch themselves at first.
 pub const MCP_CONNECT_TIMEOUT_DEFAULT: Duration = Duration::from_secs(60);
