@@ -355,9 +355,9 @@ pub const MCP_DRAIN: Duration = Duration::from_secs(5);
 
 // ---- MCP client -----------------------------------------------------------------------------------------------
 
-/// MCP servers of one host. (Plugins and tools have numbers of their own.)
+/// MCP servers whose tools one host offers.
 pub const MCP_CLIENT_SERVERS_MAX: usize = 64;
-/// Connections to MCP servers at a time, all tenants together; the one idle longest makes room. Each holds some memory.
+/// Connections that carry calls to MCP servers at a time, all tenants together; the one idle longest makes room.
 pub const MCP_CLIENT_CONNECTIONS_MAX: usize = 256;
 /// The longest time that can be set for an MCP server.
 pub const MCP_CLIENT_TIMEOUT_MAX: Duration = Duration::from_secs(3_600);
@@ -379,6 +379,12 @@ pub const MCP_CLIENT_TOOL_NAME_BYTES_MAX: usize = 64;
 pub const MCP_CLIENT_TOOL_TEXT_BYTES_MAX: usize = 16 * KIB;
 /// Bytes of a schema of one MCP server's tool; a tool with a larger one is not offered.
 pub const MCP_CLIENT_SCHEMA_BYTES_MAX: usize = 256 * KIB;
+/// Bytes of all descriptions and schemas of one MCP server together; further tools are not offered.
+pub const MCP_CLIENT_LIST_BYTES_MAX: usize = 8 * MIB;
+/// Bytes of the words of one progress report; the rest is cut.
+pub const MCP_CLIENT_PROGRESS_TEXT_BYTES_MAX: usize = KIB;
+/// Bytes of the words with which an MCP server explains a failure; the rest is cut.
+pub const MCP_CLIENT_REASON_BYTES_MAX: usize = 8 * KIB;
 /// Bytes of one line of an MCP server's standard error.
 pub const MCP_CLIENT_STDERR_LINE_BYTES_MAX: usize = 4 * KIB;
 /// Lines a second of an MCP server's standard error that are logged; the rest is counted.
