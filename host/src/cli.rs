@@ -4,6 +4,7 @@ pub mod devices;
 pub mod embed;
 pub mod options;
 pub mod run;
+pub mod serve;
 
 use std::io::{self, IsTerminal, Write};
 use std::process::ExitCode;
@@ -42,6 +43,8 @@ verbs! {
     Run => run::run(Args),
     /// Embed the lines of a file into a Parquet or JSONL file.
     Embed => embed::run(Args),
+    /// Serve models, plugins and tools over HTTP, in the shape of OpenAI's API
+    Serve => serve::run(Args),
     /// List the devices models can run on, and say which is chosen and why.
     Devices => devices::run(Args),
     /// Test one device in this process; run by the host as a child, since a driver may crash it.

@@ -9,8 +9,10 @@ pub mod compose;
 pub mod embed;
 pub mod ember;
 pub mod error;
+pub mod http;
 pub mod memory;
 pub mod plugins;
+pub mod serve;
 pub mod stats;
 
 pub use compose::{Host, HostBuilder};

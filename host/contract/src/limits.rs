@@ -179,6 +179,51 @@ pub const EMBED_ROW_GROUP_BYTES: usize = 64 * MIB;
 /// Time an interrupted run has to end by itself before it is cut off.
 pub const EMBED_INTERRUPT_GRACE: Duration = Duration::from_secs(2);
 
+// ---- Serving --------------------------------------------------------------------------------------------------
+
+/// Bytes of one request's line and headers together.
+pub const HTTP_HEADER_BYTES_MAX: usize = 32 * KIB;
+/// Header lines of one request.
+pub const HTTP_HEADER_LINES_MAX: usize = 100;
+/// Time a client has to send a request's body.
+pub const HTTP_BODY_TIMEOUT: Duration = Duration::from_secs(30);
+/// Bytes of a body beyond its limit that are read and thrown away, so that the client hears why.
+pub const HTTP_DISCARD_BYTES_MAX: usize = 64 * MIB;
+/// Time a connection may take nothing of what is written to it before it is closed.
+pub const HTTP_WRITE_STALL_TIMEOUT: Duration = Duration::from_secs(30);
+/// Bytes the host buffers of one connection, in either direction.
+pub const HTTP_BUFFER_BYTES_MAX: usize = 64 * KIB;
+/// Period of the comments that keep a quiet stream of events open.
+pub const HTTP_KEEP_ALIVE_PERIOD: Duration = Duration::from_secs(10);
+/// Time a request may take beyond its own timeout until its handler is ended from outside.
+pub const HTTP_TIMEOUT_SLACK: Duration = Duration::from_secs(5);
+/// Connections beyond the limit that are told so at a time; more are closed without a word. Counted in requests.
+pub const HTTP_REFUSALS_MAX: usize = 64;
+/// Time a connection beyond the limit has to take its refusal.
+pub const HTTP_REFUSAL_TIMEOUT: Duration = Duration::from_secs(1);
+/// Time between two tries to accept a connection when the machine has no more files to give.
+pub const HTTP_ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// Time connections have at the end to get their last words out.
+pub const HTTP_CLOSE_GRACE: Duration = Duration::from_secs(2);
+/// Time the parts of a server have to end once nothing runs any more.
+pub const SERVE_CLOSE_TIMEOUT: Duration = Duration::from_secs(10);
+/// Period of the sweep that removes expired sessions.
+pub const SESSION_SWEEP_PERIOD: Duration = Duration::from_secs(60);
+/// Requests that wait for one encoder.
+pub const EMBED_QUEUE_REQUESTS_MAX: usize = 64;
+/// Texts of one embedding request.
+pub const EMBED_REQUEST_TEXTS_MAX: usize = 2_048;
+/// Tool calls of one tenant that wait for approval at a time.
+pub const APPROVALS_PENDING_MAX: usize = 64;
+/// Answers remembered for sessions, in tool calls; the oldest go first.
+pub const APPROVALS_REMEMBERED_MAX: usize = 4_096;
+/// Bytes of arguments shown with a call that waits for approval; the rest is cut.
+pub const APPROVAL_ARGUMENTS_BYTES_MAX: usize = 16 * KIB;
+/// Plugin chains kept ready, by tenant and added plugins; the oldest go first.
+pub const PLUGIN_CHAINS_CACHED_MAX: usize = 1_024;
+/// Tenants that metrics name; the requests of all others are counted together.
+pub const METRICS_TENANTS_MAX: usize = 256;
+
 const _: () = assert!(PLUGIN_STACK_BYTES < PLUGIN_ASYNC_STACK_BYTES, "host functions need stack too");
 const _: () = assert!(PLUGIN_MEMORY_BYTES_DEFAULT <= PLUGIN_MEMORY_BYTES_MAX);
 const _: () = assert!(PLUGIN_FUEL_DEFAULT <= PLUGIN_FUEL_MAX);
