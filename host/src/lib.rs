@@ -11,6 +11,7 @@ pub mod ember;
 pub mod error;
 pub mod memory;
 pub mod plugins;
+pub mod sessions;
 pub mod stats;
 
 pub use compose::{Host, HostBuilder};
