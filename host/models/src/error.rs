@@ -147,7 +147,7 @@ pub enum ModelError {
     },
     /// Larger than a fixed limit.
     #[error("{0}")]
-    TooLarge(String),
+    Exceeds(String),
     /// Other sequences hold what this one needs.
     #[error("{0}")]
     Busy(String),
@@ -162,7 +162,7 @@ const BUSY_RETRY: Duration = Duration::from_secs(2);
 impl From<ModelError> for Error {
     fn from(error: ModelError) -> Self {
         match error {
-            ModelError::TooLarge(text) => Self::TooLarge(text),
+            ModelError::Exceeds(text) => Self::TooLarge(text),
             ModelError::Busy(message) => Self::Limited { message, retry_after: BUSY_RETRY },
             ModelError::Usage(text) => Self::Usage(text),
             name @ ModelError::DeviceName { .. } => Self::Usage(name.to_string()),

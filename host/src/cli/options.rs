@@ -61,6 +61,7 @@ impl SamplingOptions {
             repetition_penalty: self.repetition_penalty,
             presence_penalty: self.presence_penalty,
             frequency_penalty: self.frequency_penalty,
+            logit_bias: Vec::new(),
             seed: self.seed,
             max_tokens: self.max_tokens,
             stop: self.stop.clone(),

@@ -1,34 +1,13 @@
 //! One layer of a decoder: RMS norm, grouped-query attention over the cache, SwiGLU.
 
-use burn::tensor::{Tensor, activation};
+use burn::tensor::{DType, Tensor, activation};
 
-use crate::arch::cache::LayerCache;
+use crate::arch::batch::{Batch, Segment, View};
 use crate::arch::config::DecoderConfig;
-use crate::arch::rotary::Angles;
 use crate::checkpoint::weights::Weights;
 use crate::error::ModelError;
 use crate::kernel::matmul;
 use crate::linear::Linear;
-
-/// What all layers of one forward pass share.
-#[derive(Debug)]
-pub(super) struct Pass {
-    /// Position of the first row.
-    pub(super) start: usize,
-    /// Rows that are tokens; the rest, if any, pads the shape.
-    pub(super) tokens: usize,
-    pub(super) angles: Angles,
-}
-
-/// Which part of the cache a layer's queries see.
-#[derive(Debug, Clone)]
-pub(super) struct View {
-    /// First and last-plus-one position.
-    pub(super) from: usize,
-    pub(super) to: usize,
-    /// 0 where a row may look and a very negative number where not, `[1, rows, to - from]`; `None` allows all.
-    pub(super) mask: Option<Tensor<3>>,
-}
 
 /// Root mean square norm (Zhang and Sennrich 2019) with its weight as a row.
 #[derive(Debug)]
@@ -89,9 +68,16 @@ impl Block {
         })
     }
 
-    /// `x` is `[rows, hidden]`; keys and values of its tokens are added to `cache`.
-    pub(super) fn forward(&self, x: Tensor<2>, pass: &Pass, view: &View, cache: &mut LayerCache) -> Option<Tensor<2>> {
-        let attended = self.attend(self.attention_norm.forward(x.clone()), pass, view, cache)?;
+    /// `x` is `[rows, hidden]`; keys and values of its tokens are added to the caches' layer `layer`, whose attention
+    /// has this window. `None` where a cache lacks the layer.
+    pub(super) fn forward(
+        &self,
+        x: Tensor<2>,
+        batch: &mut Batch,
+        layer: usize,
+        window: Option<usize>,
+    ) -> Option<Tensor<2>> {
+        let attended = self.attend(self.attention_norm.forward(x.clone()), batch, layer, window)?;
         let x = x + attended;
         let wide = self.gate_up.outputs() / 2;
         let gate_up = self.gate_up.forward(self.mlp_norm.forward(x.clone()));
@@ -99,7 +85,7 @@ impl Block {
         Some(x + self.down.forward(gate * gate_up.narrow(1, wide, wide)))
     }
 
-    fn attend(&self, x: Tensor<2>, pass: &Pass, view: &View, cache: &mut LayerCache) -> Option<Tensor<2>> {
+    fn attend(&self, x: Tensor<2>, batch: &mut Batch, layer: usize, window: Option<usize>) -> Option<Tensor<2>> {
         let [rows, _] = x.dims();
         let (rotated, width) = (self.heads + self.kv_heads, self.head_dim);
         let qkv = self.qkv.forward(x).reshape([rows, rotated + self.kv_heads, width]);
@@ -107,13 +93,39 @@ impl Block {
         if let Some(norm) = &self.head_norm {
             qk = norm.forward(qk);
         }
-        let qk = pass.angles.rotate(qk);
-        let keys = qk.clone().narrow(1, self.heads, self.kv_heads).narrow(0, 0, pass.tokens);
-        let values = qkv.narrow(1, rotated, self.kv_heads).narrow(0, 0, pass.tokens);
-        cache.write(pass.start, keys, values);
-        let (keys, values) = cache.read(view.from, view.to)?;
-        let queries = qk.narrow(1, 0, self.heads) * (1.0 / (width as f64).sqrt());
-        Some(self.output.forward(self.mix(queries, (keys, values), view)))
+        let qk = batch.angles.rotate(qk);
+        let padding = batch.padding();
+        let mut mixed = Vec::with_capacity(batch.segments.len() + 1);
+        for segment in &mut batch.segments {
+            mixed.push(self.attend_segment(&qk, &qkv, segment, layer, window)?);
+        }
+        if padding > 0 {
+            let width = self.heads * width;
+            mixed.push(Tensor::zeros([padding, width], (&qkv.device(), DType::F32)));
+        }
+        let mixed = if mixed.len() == 1 { mixed.pop()? } else { Tensor::cat(mixed, 0) };
+        Some(self.output.forward(mixed))
+    }
+
+    /// The rows of one sequence over its own cache, `[rows, heads * head_dim]`.
+    fn attend_segment(
+        &self,
+        qk: &Tensor<3>,
+        qkv: &Tensor<3>,
+        segment: &mut Segment,
+        layer: usize,
+        window: Option<usize>,
+    ) -> Option<Tensor<2>> {
+        let rotated = self.heads + self.kv_heads;
+        let own = |all: &Tensor<3>, rows| all.clone().narrow(0, segment.first, rows);
+        let keys = own(qk, segment.tokens).narrow(1, self.heads, self.kv_heads);
+        let values = own(qkv, segment.tokens).narrow(1, rotated, self.kv_heads);
+        let queries = own(qk, segment.rows).narrow(1, 0, self.heads) * (1.0 / (self.head_dim as f64).sqrt());
+        let start = segment.start;
+        segment.cache.layers.get_mut(layer)?.write(start, keys, values);
+        let view = segment.view_of(window)?;
+        let seen = segment.cache.layers.get(layer)?.read(view.from, view.to)?;
+        Some(self.mix(queries, seen, view))
     }
 
     /// Softmax attention of `queries`, `[rows, heads, head_dim]`, over a view of the cache. The query heads that

@@ -3,7 +3,7 @@
 use burn::tensor::{DType, Device, Tensor};
 
 /// Positions a cache grows by; growth copies it, so it doubles while it is larger than this.
-const BLOCK_TOKENS: usize = 256;
+pub(crate) const BLOCK_TOKENS: usize = 256;
 
 /// Keys and values of one layer, each `[kv_heads, capacity, head_dim]`.
 #[derive(Debug)]
@@ -58,6 +58,14 @@ impl SequenceCache {
 
     pub(crate) fn capacity(&self) -> usize {
         self.capacity
+    }
+
+    /// A new cache of `capacity` positions that begins with the first `tokens` of this one.
+    pub(crate) fn copy(&self, shape: CacheShape, tokens: usize, capacity: usize, device: &Device) -> Self {
+        let copy = |tensor: &Option<Tensor<3>>| Some(grow(tensor.clone(), shape, capacity, tokens, device));
+        let layers =
+            self.layers.iter().map(|layer| LayerCache { keys: copy(&layer.keys), values: copy(&layer.values) });
+        Self { layers: layers.collect(), length: tokens, capacity, broken: false }
     }
 
     /// Makes room for `capacity` positions; what is there stays.

@@ -4,20 +4,16 @@ use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use burn::tensor::{DType, Device, Tensor, TensorData};
-use firebox_contract::{Error, LanguageModel, Logits, ModelInfo, SequenceId, Span, TokenId, limits};
+use firebox_contract::{CacheUse, Error, LanguageModel, Logits, ModelInfo, SequenceId, Span, TokenId, limits};
 
-use crate::arch::block::{Block, Pass, RmsNorm, View};
-use crate::arch::cache::{CacheShape, SequenceCache};
+use crate::arch::batch::{Batch, Part};
+use crate::arch::block::{Block, RmsNorm};
+use crate::arch::cache::{BLOCK_TOKENS, CacheShape, SequenceCache};
 use crate::arch::config::DecoderConfig;
 use crate::checkpoint::tensors::StoredTensor;
 use crate::checkpoint::weights::Weights;
 use crate::error::ModelError;
 use crate::linear::Linear;
-
-/// Added to the score of a position a row must not see; `exp` of it is 0 and, unlike infinity, it never makes NaN.
-const MASKED: f32 = -1e30;
-/// On devices that compile kernels per shape, the cache is seen in multiples of this.
-const VIEW_BLOCK_TOKENS: usize = 64;
 
 /// What is decided when a decoder is loaded.
 #[derive(Debug, Clone)]
@@ -45,6 +41,21 @@ pub(crate) struct Decoder {
     cache_bytes: u64,
     pad_shapes: bool,
     sequences: HashMap<SequenceId, SequenceCache>,
+}
+
+/// A span on its way through the passes.
+struct Left<'a> {
+    id: SequenceId,
+    /// Those that no pass has taken yet.
+    tokens: &'a [TokenId],
+    wants_logits: bool,
+    logits: Option<Logits>,
+}
+
+impl<'a> From<&Span<'a>> for Left<'a> {
+    fn from(span: &Span<'a>) -> Self {
+        Self { id: span.sequence, tokens: span.tokens, wants_logits: span.wants_logits, logits: None }
+    }
 }
 
 impl Decoder {
@@ -96,6 +107,10 @@ impl Decoder {
         })
     }
 
+    fn used_bytes(&self) -> u64 {
+        self.sequences.values().map(|cache| self.cache_shape.bytes(cache.capacity())).sum()
+    }
+
     /// Checks a span against vocabulary, context and cache budget, and makes room for it.
     fn admit(&mut self, span: &Span<'_>) -> Result<(), ModelError> {
         if span.tokens.is_empty() {
@@ -105,11 +120,11 @@ impl Decoder {
             let size = self.config.vocabulary;
             return Err(ModelError::Usage(format!("token \"{token}\" is outside the vocabulary of {size}")));
         }
-        let used: u64 = self.sequences.values().map(|cache| self.cache_shape.bytes(cache.capacity())).sum();
+        let used = self.used_bytes();
         let current = self.sequences.get(&span.sequence).map_or((0, 0), |cache| (cache.length, cache.capacity()));
         let needed = current.0.saturating_add(span.tokens.len());
         if needed > self.info.context_tokens {
-            return Err(ModelError::TooLarge(format!(
+            return Err(ModelError::Exceeds(format!(
                 "{needed} tokens do not fit into the context of {} tokens of \"{}\"; shorten the conversation",
                 self.info.context_tokens, self.info.name
             )));
@@ -132,82 +147,91 @@ impl Decoder {
         Ok(())
     }
 
-    /// Appends a span in chunks; the logits after its last token, if wanted.
-    fn append(&mut self, span: &Span<'_>) -> Result<Option<Logits>, ModelError> {
-        self.admit(span)?;
-        let chunks = span.tokens.chunks(limits::PREFILL_CHUNK_TOKENS);
-        let last = chunks.len();
-        let mut logits = None;
-        for (index, chunk) in chunks.enumerate() {
-            let wants = span.wants_logits && index + 1 == last;
-            logits = self.step(span.sequence, chunk, wants)?;
+    /// Runs passes until every span of `left` is done, at most a chunk of rows and one span a sequence each.
+    fn run<'a>(&mut self, left: &mut [Left<'a>]) -> Result<(), ModelError> {
+        loop {
+            let mut parts: Vec<Part<'a>> = Vec::new();
+            let mut wanted = Vec::new();
+            let mut room = limits::PREFILL_CHUNK_TOKENS;
+            for (index, span) in left.iter_mut().enumerate() {
+                if span.tokens.is_empty() || room == 0 || parts.iter().any(|part| part.0 == span.id) {
+                    continue;
+                }
+                let (now, later) = span.tokens.split_at(span.tokens.len().min(room));
+                room -= now.len();
+                span.tokens = later;
+                parts.push((span.id, self.take(span.id)?, now));
+                if later.is_empty() && span.wants_logits {
+                    wanted.push((parts.len() - 1, index));
+                }
+            }
+            if parts.is_empty() {
+                return Ok(());
+            }
+            let rows: Vec<usize> = wanted.iter().map(|(part, _)| *part).collect();
+            for ((_, index), logits) in wanted.into_iter().zip(self.step(parts, &rows)?) {
+                left[index].logits = Some(logits);
+            }
+        }
+    }
+
+    /// A sequence's cache for one pass. What stays in its place says that the pass did not end, until it has.
+    fn take(&mut self, id: SequenceId) -> Result<SequenceCache, ModelError> {
+        let missing = || ModelError::Usage(format!("sequence \"{}\" has no cache", id.0));
+        let place = self.sequences.get_mut(&id).ok_or_else(missing)?;
+        let mut broken = SequenceCache::empty(self.cache_shape);
+        broken.broken = true;
+        Ok(std::mem::replace(place, broken))
+    }
+
+    /// One forward pass; the logits after the last token of the parts in `wanted`.
+    fn step(&mut self, parts: Vec<Part<'_>>, wanted: &[usize]) -> Result<Vec<Logits>, ModelError> {
+        let tokens: Vec<&[TokenId]> = parts.iter().map(|part| part.2).collect();
+        let (windows, rotary) = (&self.config.windows, &self.config.rotary);
+        let mut batch = Batch::new(parts, windows, rotary, self.pad_shapes, &self.device);
+        let mut x = self.embed(&batch, &tokens)?;
+        for (layer, (block, window)) in self.blocks.iter().zip(windows).enumerate() {
+            let missing = || ModelError::Usage(format!("a sequence has no cache for layer {layer}"));
+            x = block.forward(x, &mut batch, layer, *window).ok_or_else(missing)?;
+        }
+        let logits = self.logits(x, &batch, wanted)?;
+        for mut segment in batch.segments {
+            segment.cache.length += segment.tokens;
+            self.sequences.insert(segment.id, segment.cache);
         }
         Ok(logits)
     }
 
-    /// One forward pass over the tokens of one sequence.
-    fn step(&mut self, id: SequenceId, tokens: &[TokenId], wants: bool) -> Result<Option<Logits>, ModelError> {
-        let missing = || ModelError::Usage(format!("sequence \"{}\" has no cache", id.0));
-        let start = self.sequences.get(&id).ok_or_else(missing)?.length;
-        let rows = if self.pad_shapes { tokens.len().next_power_of_two() } else { tokens.len() };
-        let pass = Pass { start, tokens: tokens.len(), angles: self.config.rotary.angles(start, rows, &self.device) };
-        let views = self.views(&pass, rows, self.sequences.get(&id).map_or(0, SequenceCache::capacity));
-        let mut x = self.embed(tokens, rows)?;
-        let cache = self.sequences.get_mut(&id).ok_or_else(missing)?;
-        cache.broken = true;
-        for ((block, window), layer) in self.blocks.iter().zip(&self.config.windows).zip(&mut cache.layers) {
-            let view = views.get(window).ok_or_else(missing)?;
-            x = block.forward(x, &pass, view, layer).ok_or_else(missing)?;
-        }
-        cache.length += tokens.len();
-        cache.broken = false;
-        if !wants {
-            return Ok(None);
-        }
-        let last = self.norm.forward(x.narrow(0, tokens.len() - 1, 1));
-        self.read(self.head.forward(last)).map(Some)
-    }
-
-    /// The tokens' embeddings, `[rows, hidden]`, gathered from the stored weights; rows beyond the tokens are zero.
-    fn embed(&self, tokens: &[TokenId], rows: usize) -> Result<Tensor<2>, ModelError> {
-        let mut values = Vec::with_capacity(rows * self.config.hidden);
-        for token in tokens {
-            if !self.embeddings.append_row(*token as usize, &mut values) {
-                return Err(ModelError::Usage(format!("token \"{token}\" has no embedding")));
+    /// The tokens' embeddings, `[rows, hidden]`, gathered from the stored weights; rows that only pad are zero.
+    fn embed(&self, batch: &Batch, tokens: &[&[TokenId]]) -> Result<Tensor<2>, ModelError> {
+        let width = self.config.hidden;
+        let mut values = Vec::with_capacity(batch.rows * width);
+        for (segment, tokens) in batch.segments.iter().zip(tokens) {
+            for token in *tokens {
+                if !self.embeddings.append_row(*token as usize, &mut values) {
+                    return Err(ModelError::Usage(format!("token \"{token}\" has no embedding")));
+                }
             }
+            values.resize((segment.first + segment.rows) * width, 0.0);
         }
-        values.resize(rows * self.config.hidden, 0.0);
-        let data = TensorData::new(values, [rows, self.config.hidden]);
-        Ok(Tensor::from_data(data, (&self.device, DType::F32)))
+        values.resize(batch.rows * width, 0.0);
+        Ok(Tensor::from_data(TensorData::new(values, [batch.rows, width]), (&self.device, DType::F32)))
     }
 
-    /// What each kind of window lets the rows of this pass see.
-    fn views(&self, pass: &Pass, rows: usize, capacity: usize) -> HashMap<Option<usize>, View> {
-        let mut views = HashMap::new();
-        for window in &self.config.windows {
-            views.entry(*window).or_insert_with(|| self.view(pass, rows, capacity, *window));
+    /// One row of logits for each of `wanted`, read from the device in one transfer.
+    fn logits(&self, x: Tensor<2>, batch: &Batch, wanted: &[usize]) -> Result<Vec<Logits>, ModelError> {
+        let last = |part: &usize| batch.segments.get(*part).map(|segment| segment.first + segment.tokens - 1);
+        let mut rows: Vec<Tensor<2>> = wanted.iter().filter_map(last).map(|row| x.clone().narrow(0, row, 1)).collect();
+        if rows.is_empty() {
+            return Ok(Vec::new());
         }
-        views
-    }
-
-    fn view(&self, pass: &Pass, rows: usize, capacity: usize, window: Option<usize>) -> View {
-        let end = pass.start + pass.tokens;
-        let first = window.map_or(0, |window| (pass.start + 1).saturating_sub(window));
-        let (from, to) = match self.pad_shapes {
-            true => (first - first % VIEW_BLOCK_TOKENS, end.next_multiple_of(VIEW_BLOCK_TOKENS).min(capacity)),
-            false => (first, end),
-        };
-        let sees = |row: usize, position: usize| {
-            let own = (pass.start + row).min(end - 1);
-            position <= own && window.is_none_or(|window| position + window > own)
-        };
-        let all = rows == 1 && (from, to) == (first, end);
-        let mask = (!all).then(|| {
-            let cell = |row, position| if sees(row, position) { 0.0 } else { MASKED };
-            let values: Vec<f32> = (0..rows).flat_map(|row| (from..to).map(move |at| cell(row, at))).collect();
-            Tensor::from_data(TensorData::new(values, [1, rows, to - from]), (&self.device, DType::F32))
-        });
-        View { from, to, mask }
+        if self.pad_shapes {
+            let padded = rows.len().next_power_of_two();
+            rows.resize_with(padded, || x.clone().narrow(0, 0, 1));
+        }
+        let rows = if rows.len() == 1 { rows.swap_remove(0) } else { Tensor::cat(rows, 0) };
+        let flat = self.read(self.head.forward(self.norm.forward(rows)))?;
+        Ok(flat.chunks_exact(self.config.vocabulary).take(wanted.len()).map(<[f32]>::to_vec).collect())
     }
 
     fn read(&self, logits: Tensor<2>) -> Result<Logits, ModelError> {
@@ -225,16 +249,58 @@ impl LanguageModel for Decoder {
     }
 
     fn forward(&mut self, batch: &[Span<'_>]) -> Vec<Result<Option<Logits>, Error>> {
-        let mut row = |span: &Span<'_>| {
-            // burn and the drivers below it may panic (out of memory, lost device); the sequence stays marked as broken.
-            let result = catch_unwind(AssertUnwindSafe(|| self.append(span)));
-            Ok(result.unwrap_or_else(|panic| Err(self.failed(panic_text(&*panic))))?)
+        let admitted: Vec<Result<(), ModelError>> = batch.iter().map(|span| self.admit(span)).collect();
+        let mut left: Vec<Left<'_>> =
+            batch.iter().zip(&admitted).filter(|(_, admitted)| admitted.is_ok()).map(|(span, _)| span.into()).collect();
+        // burn and the drivers below it may panic (out of memory, lost device). The sequences of that pass stay marked
+        // as broken.
+        let ran = catch_unwind(AssertUnwindSafe(|| self.run(&mut left)));
+        let ran = ran.unwrap_or_else(|panic| Err(self.failed(panic_text(&*panic)))).map_err(Error::from);
+        let mut done = left.into_iter();
+        let row = |admitted: Result<(), ModelError>| {
+            admitted?;
+            let span = done.next();
+            ran.clone()?;
+            Ok(span.and_then(|span| span.logits))
         };
-        batch.iter().map(&mut row).collect()
+        admitted.into_iter().map(row).collect()
     }
 
     fn release(&mut self, sequence: SequenceId) {
         self.sequences.remove(&sequence);
+    }
+
+    fn truncate(&mut self, sequence: SequenceId, tokens: usize) -> bool {
+        match self.sequences.get_mut(&sequence) {
+            Some(cache) if !cache.broken && tokens <= cache.length => {
+                // What lies behind is never looked at before it is written again.
+                cache.length = tokens;
+                true
+            }
+            _ => false,
+        }
+    }
+
+    fn fork(&mut self, from: SequenceId, to: SequenceId, tokens: usize) -> bool {
+        let capacity = self.cache_shape.grown(0, tokens);
+        let wanted = self.used_bytes() + self.cache_shape.bytes(capacity);
+        let Some(source) = self.sequences.get(&from) else { return false };
+        let free = !self.sequences.contains_key(&to) && wanted <= self.cache_bytes;
+        if source.broken || tokens > source.length || !free {
+            return false;
+        }
+        let (shape, device) = (self.cache_shape, &self.device);
+        let copy = catch_unwind(AssertUnwindSafe(|| source.copy(shape, tokens, capacity, device)));
+        copy.map(|copy| self.sequences.insert(to, copy)).is_ok()
+    }
+
+    fn cache_use(&self) -> CacheUse {
+        CacheUse {
+            used_bytes: self.used_bytes(),
+            budget_bytes: self.cache_bytes,
+            token_bytes: self.cache_shape.bytes(1),
+            block_tokens: BLOCK_TOKENS,
+        }
     }
 }
 

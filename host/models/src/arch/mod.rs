@@ -1,5 +1,6 @@
 //! Architectures. To add one: a file here and a line in [`ARCHITECTURES`] (or [`ENCODERS`]).
 
+mod batch;
 mod bert;
 mod block;
 mod cache;

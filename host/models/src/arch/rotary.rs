@@ -85,13 +85,14 @@ impl Rotary {
         Ok(())
     }
 
-    /// Cosines and sines of `rows` positions from `start`, each `[rows, 1, head_dim / 2]`.
-    pub(crate) fn angles(&self, start: usize, rows: usize, device: &Device) -> Angles {
+    /// Cosines and sines of these positions, each `[positions, 1, head_dim / 2]`.
+    pub(crate) fn angles(&self, positions: &[usize], device: &Device) -> Angles {
+        let rows = positions.len();
         let mut cos = Vec::with_capacity(rows * self.frequencies.len());
         let mut sin = Vec::with_capacity(rows * self.frequencies.len());
-        for position in start..start + rows {
+        for position in positions {
             for frequency in &self.frequencies {
-                let (s, c) = (position as f32 * frequency).sin_cos();
+                let (s, c) = (*position as f32 * frequency).sin_cos();
                 cos.push(c);
                 sin.push(s);
             }

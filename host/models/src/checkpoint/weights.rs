@@ -89,7 +89,7 @@ impl<'a> Weights<'a> {
         let bytes = (outputs as u64).saturating_mul(input as u64).saturating_mul(size_of::<f32>() as u64);
         if bytes > limits::TENSOR_BYTES_MAX {
             let limit = limits::TENSOR_BYTES_MAX;
-            return Err(ModelError::TooLarge(format!(
+            return Err(ModelError::Exceeds(format!(
                 "a matrix of {outputs} x {input} needs {bytes} bytes on the device, at most {limit} are allowed"
             )));
         }

@@ -120,3 +120,83 @@ fn a_cache_that_grows_keeps_what_it_holds() {
         assert!(difference <= device.tolerance, "on {}: {difference:e}", device.name);
     }
 }
+
+/// One forward pass for all of these; each must give logits.
+fn together(model: &mut dyn LanguageModel, spans: &[(u64, &[TokenId])]) -> Vec<Vec<f32>> {
+    let spans: Vec<Span<'_>> =
+        spans.iter().map(|(id, tokens)| Span { sequence: SequenceId(*id), tokens, wants_logits: true }).collect();
+    let rows = model.forward(&spans);
+    rows.into_iter().map(|row| row.expect("forward works").expect("logits were wanted")).collect()
+}
+
+#[test]
+fn a_batch_is_as_if_each_were_alone() {
+    for device in devices() {
+        for name in golden_models() {
+            let golden = Golden::read(&name);
+            let mut model = load(&name, &device);
+            let reversed: Vec<TokenId> = golden.prompt.iter().rev().copied().collect();
+            let prompts: [&[TokenId]; 3] = [&reversed[..7], &golden.prompt, &reversed];
+            let alone: Vec<Vec<f32>> = [10, 11, 12]
+                .iter()
+                .zip(prompts)
+                .map(|(id, prompt)| prefill(&mut *model, SequenceId(*id), prompt, prompt.len()))
+                .collect();
+            let batch = together(&mut *model, &[(20, prompts[0]), (21, prompts[1]), (22, prompts[2])]);
+            let mut worst = alone.iter().zip(&batch).map(|(a, b)| max_difference(a, b)).fold(0.0, f32::max);
+            // One decodes what transformers did, one prefills on, one decodes what it was not asked for before.
+            for (index, token) in golden.answer.iter().take(8).enumerate() {
+                let other = [reversed[index]];
+                let rows = together(&mut *model, &[(20, &reversed[..5]), (21, &[*token]), (22, &other)]);
+                worst = worst.max(max_difference(&rows[1], &golden.logits[index + 1]));
+                let alone = logits_of(&mut *model, SequenceId(12), &other);
+                worst = worst.max(max_difference(&rows[2], &alone));
+            }
+            let worst = worst / golden.scale();
+            assert!(worst <= device.tolerance, "{name} on {}: {worst:e}", device.name);
+        }
+    }
+}
+
+#[test]
+fn one_bad_span_leaves_its_batch_alone() {
+    let device = &devices()[0];
+    let golden = Golden::read("llama");
+    let mut model = load("llama", device);
+    let spans = [
+        Span { sequence: FIRST, tokens: &[TokenId::MAX], wants_logits: true },
+        Span { sequence: SECOND, tokens: &golden.prompt, wants_logits: true },
+    ];
+    let rows = model.forward(&spans);
+    assert!(rows[0].is_err());
+    let row = rows[1].as_ref().expect("forward works").as_ref().expect("logits were wanted");
+    assert!(max_difference(row, &golden.logits[0]) / golden.scale() <= device.tolerance);
+}
+
+#[test]
+fn a_sequence_that_was_cut_back_or_copied_goes_on_as_if_it_had_never_gone_further() {
+    for device in devices() {
+        for name in golden_models() {
+            let golden = Golden::read(&name);
+            let mut model = load(&name, &device);
+            let (last, before) = golden.prompt.split_last().expect("there is a prompt");
+            prefill(&mut *model, FIRST, &golden.prompt, golden.prompt.len());
+            for token in &golden.answer {
+                logits_of(&mut *model, FIRST, &[*token]);
+            }
+            assert!(model.fork(FIRST, SECOND, before.len()), "there is room");
+            assert!(!model.fork(FIRST, SECOND, 1), "and the place is taken then");
+            assert!(!model.truncate(FIRST, 10_000), "it has not that many");
+            assert!(model.truncate(FIRST, before.len()));
+            let used = model.cache_use();
+            assert!(
+                used.used_bytes >= 2 * before.len() as u64 * used.token_bytes && used.used_bytes <= used.budget_bytes
+            );
+            for id in [FIRST, SECOND] {
+                let difference = max_difference(&logits_of(&mut *model, id, &[*last]), &golden.logits[0]);
+                let difference = difference / golden.scale();
+                assert!(difference <= device.tolerance, "{name} on {}: {difference:e}", device.name);
+            }
+        }
+    }
+}
