@@ -302,7 +302,7 @@ impl SessionStore {
     }
 
     /// Stores messages whose numbers are decided, and returns the session's length then.
-    pub(super) fn add(
+    fn add(
         &self,
         change: &Transaction<'_>,
         tenant: &TenantId,
