@@ -15,6 +15,7 @@ pub mod http;
 pub mod memory;
 pub mod plugins;
 pub mod serve;
+pub mod sessions;
 pub mod stats;
 pub mod tenancy;
 pub mod time;

@@ -10,3 +10,4 @@ mod library;
 mod plugins;
 mod readme;
 mod reference;
+mod sessions;
