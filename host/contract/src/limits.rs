@@ -27,7 +27,7 @@ pub const TEMPERATURE_MAX: f32 = 5.0;
 
 // ---- Engine ---------------------------------------------------------------------------------------------------
 
-/// Requests admitted to one model at a time; also the places in its inbox.
+/// Requests admitted to one model at a time; those beyond wait.
 pub const IN_FLIGHT_MAX: usize = 64;
 /// Events that wait for one reader before its own sequence rests.
 pub const EVENTS_BUFFERED_MAX: usize = 64;
@@ -207,8 +207,6 @@ pub const HTTP_ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 pub const HTTP_CLOSE_GRACE: Duration = Duration::from_secs(2);
 /// Time the parts of a server have to end once nothing runs any more.
 pub const SERVE_CLOSE_TIMEOUT: Duration = Duration::from_secs(10);
-/// Period of the sweep that removes expired sessions.
-pub const SESSION_SWEEP_PERIOD: Duration = Duration::from_secs(60);
 /// Requests that wait for one encoder.
 pub const EMBED_QUEUE_REQUESTS_MAX: usize = 64;
 /// Texts of one embedding request.
@@ -223,6 +221,7 @@ pub const APPROVAL_ARGUMENTS_BYTES_MAX: usize = 16 * KIB;
 pub const PLUGIN_CHAINS_CACHED_MAX: usize = 1_024;
 /// Tenants that metrics name; the requests of all others are counted together.
 pub const METRICS_TENANTS_MAX: usize = 256;
+
 // ---- Configuration and tenants --------------------------------------------------------------------------------
 
 /// Bytes of a configuration file.
@@ -241,8 +240,6 @@ pub const TENANT_WEIGHT_MAX: u32 = 1_000;
 pub const SESSIONS_PER_TENANT_DEFAULT: usize = 1_000;
 /// Sessions of one tenant at most.
 pub const SESSIONS_PER_TENANT_MAX: usize = 1_000_000;
-/// A session that nobody used for so long is deleted, when nobody says otherwise.
-pub const SESSION_IDLE_DEFAULT: Duration = Duration::from_secs(86_400);
 /// Longest life of an unused session.
 pub const SESSION_IDLE_MAX: Duration = Duration::from_secs(366 * 86_400);
 /// Port on which requests are taken when nobody says otherwise.
@@ -297,6 +294,7 @@ pub const AUDIT_SYNC_PERIOD: Duration = Duration::from_secs(1);
 pub const AUDIT_RETRY: Duration = Duration::from_millis(500);
 /// Time the audit log has to write what waits when it is closed.
 pub const AUDIT_CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
+
 // ---- Sessions -------------------------------------------------------------------------------------------------
 
 /// Sessions of one tenant when nobody says otherwise; expired ones do not count.
@@ -339,6 +337,35 @@ pub const CHAT_QUESTIONS_MAX: usize = 1;
 /// Characters of one tool call or result shown on the terminal.
 pub const CHAT_SHOWN_CHARACTERS_MAX: usize = 400;
 
+// ---- Serving many ---------------------------------------------------------------------------------------------
+
+/// Requests beyond `IN_FLIGHT_MAX`, each for a tenant that has none running, so that one tenant's flood never shuts out another.
+pub const IN_FLIGHT_RESERVED: usize = 16;
+/// Requests that wait for one model; when there are more, the tenant with the most gives one up.
+pub const WAITING_MAX: usize = 256;
+/// Time a request waits for its turn before it is refused.
+pub const WAITING_TIME_MAX: Duration = Duration::from_secs(30);
+/// Time after which a refused request is told to try again, at most.
+pub const RETRY_AFTER_MAX: Duration = Duration::from_secs(60);
+/// Prompt tokens of one turn, all sequences together.
+pub const PREFILL_TURN_TOKENS: usize = PREFILL_CHUNK_TOKENS;
+/// Prompt tokens of one turn while another tenant's answer is being written.
+pub const PREFILL_TURN_TOKENS_SHARED: usize = 128;
+/// Answers of one tenant, per weight, that advance in one turn while another tenant has fewer.
+pub const TURN_SEQUENCES_SHARED: usize = 8;
+/// Tokens that two prompts must share at their beginning before a kept cache is used again.
+pub const PREFIX_TOKENS_MIN: usize = 16;
+/// Tokens of a kept cache that may be cut off to go on from it; when more would go, it is copied and stays.
+pub const PREFIX_TAIL_TOKENS: usize = 64;
+/// Sequences of one tenant whose caches are kept after they ended.
+pub const PREFIX_SEQUENCES_PER_TENANT: usize = 16;
+/// Kept caches have at most this fraction (one nth) of the bytes that caches may have.
+pub const PREFIX_BUDGET_DIVISOR: u64 = 2;
+/// Time after which a model that could not be loaded again is tried once more.
+pub const MODEL_RELOAD_RETRY: Duration = Duration::from_secs(10);
+/// Time a model's thread has to leave its last step when the engine closes.
+pub const MODEL_STOP_WAIT: Duration = Duration::from_secs(10);
+
 const _: () = assert!(PLUGIN_STACK_BYTES < PLUGIN_ASYNC_STACK_BYTES, "host functions need stack too");
 const _: () = assert!(PLUGIN_MEMORY_BYTES_DEFAULT <= PLUGIN_MEMORY_BYTES_MAX);
 const _: () = assert!(PLUGIN_FUEL_DEFAULT <= PLUGIN_FUEL_MAX);
@@ -351,3 +378,5 @@ const _: () = assert!(PREFILL_CHUNK_TOKENS <= CONTEXT_TOKENS_DEFAULT);
 const _: () = assert!(TOOL_ROUNDS_DEFAULT <= TOOL_ROUNDS_MAX);
 const _: () = assert!(RATE_SLOT.as_millis() > 0 && RATE_WINDOW.as_millis() % RATE_SLOT.as_millis() == 0);
 const _: () = assert!(SESSION_BYTES_MAX_DEFAULT <= SESSIONS_FILE_BYTES_MAX_DEFAULT);
+const _: () = assert!(PREFILL_TURN_TOKENS_SHARED <= PREFILL_TURN_TOKENS);
+const _: () = assert!(PREFIX_TAIL_TOKENS >= PREFIX_TOKENS_MIN, "a cache is cut rather than copied where little goes");

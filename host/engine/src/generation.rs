@@ -34,8 +34,10 @@ pub struct Generation {
     calls_made: usize,
     /// What ended it badly; told after everything that came before.
     failed: Option<Error>,
+    /// When its time is up, on the road's clock.
+    deadline: Duration,
     _ticket: Ticket,
-    _caller: Caller,
+    caller: Caller,
 }
 
 /// What the road has prepared before the first token.
@@ -45,6 +47,7 @@ pub(crate) struct Start {
     pub(crate) sampling: Sampling,
     pub(crate) tool_rounds: usize,
     pub(crate) started: Duration,
+    pub(crate) deadline: Duration,
     pub(crate) ticket: Ticket,
     pub(crate) caller: Caller,
 }
@@ -64,8 +67,9 @@ impl Generation {
             started: start.started,
             calls_made: 0,
             failed: None,
+            deadline: start.deadline,
             _ticket: start.ticket,
-            _caller: start.caller,
+            caller: start.caller,
         }
     }
 
@@ -99,6 +103,7 @@ impl Generation {
         let mut timing = self.timing;
         if let Some(round) = &self.round {
             usage.completion_tokens += round.clock.tokens;
+            usage.cached_tokens += round.clock.cached;
             add_times(&mut timing, &round.clock, self.started);
         }
         timing.total = self.road.clock.now().saturating_sub(self.started);
@@ -128,6 +133,9 @@ impl Generation {
         let max_tokens = self.sampling.max_tokens - self.usage.completion_tokens;
         let submitted = self.road.clock.now();
         let job = Job {
+            tenant: self.caller.tenant.clone(),
+            weight: self.caller.weight,
+            deadline: self.deadline,
             sampler: Sampler::new(self.sampling.clone(), &tokens),
             tokens,
             max_tokens,
@@ -137,7 +145,7 @@ impl Generation {
         };
         self.road.worker.submit(job).await?;
         self.round = Some(Round {
-            steps: Steps { events, worker: self.road.worker.thread() },
+            steps: Steps { events, worker: Some(self.road.worker.thread()) },
             decoder: self.road.codec.decoder(),
             stops: StopMatcher::new(self.sampling.stop.clone()),
             parser: self.parser(),
@@ -218,6 +226,7 @@ impl Generation {
     fn leave_round(&mut self) -> Option<Transcript> {
         let round = self.round.take()?;
         self.usage.completion_tokens += round.clock.tokens;
+        self.usage.cached_tokens += round.clock.cached;
         add_times(&mut self.timing, &round.clock, self.started);
         Some(round.transcript)
     }

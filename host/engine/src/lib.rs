@@ -5,18 +5,25 @@
 
 mod admission;
 mod generation;
+mod house;
+mod keeper;
+mod prefix;
 mod round;
 mod sampler;
+mod schedule;
 mod sequence;
+mod status;
 mod stop;
 #[cfg(test)]
 mod tests;
 pub mod toolcall;
 mod tools;
+mod turns;
 mod worker;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use firebox_contract::{
     Approver, Caller, Clock, Error, Gate, GenerationRequest, HookSource, Hooks, Message, ModelInfo, Prompt,
@@ -24,11 +31,13 @@ use firebox_contract::{
 };
 
 pub use generation::Generation;
-pub use worker::ModelFactory;
+pub use keeper::ModelFactory;
+pub use status::{EngineCounters, EngineStatus};
 
-use admission::Admission;
+use admission::{Admission, Rules};
 use generation::Start;
-use worker::Worker;
+use status::Meter;
+use worker::{Worker, WorkerOptions};
 
 /// What an engine is built from. No default: who starts one decides all of it.
 pub struct EngineOptions {
@@ -44,7 +53,7 @@ pub struct EngineOptions {
     pub approver: Option<Arc<dyn Approver>>,
     /// The clock for deadlines and timings.
     pub clock: Arc<dyn Clock>,
-    /// Requests at a time.
+    /// Requests at a time; a few more run where a tenant would otherwise have none (`limits::IN_FLIGHT_RESERVED`).
     pub in_flight_max: usize,
     /// Tokens of one prefill chunk.
     pub prefill_chunk: usize,
@@ -62,6 +71,7 @@ pub(crate) struct Road {
     hooks: Arc<dyn HookSource>,
     clock: Arc<dyn Clock>,
     admission: Admission,
+    meter: Arc<Meter>,
     requests: AtomicU64,
 }
 
@@ -79,9 +89,41 @@ impl Engine {
     pub async fn start(factory: ModelFactory, options: EngineOptions) -> Result<Self, Error> {
         let EngineOptions { codec, hooks, tools: _, gate: _, approver: _, clock, in_flight_max, prefill_chunk } =
             options;
-        let worker = Worker::start(factory, Arc::clone(&clock), in_flight_max, prefill_chunk).await?;
-        let admission = Admission::new(in_flight_max);
-        Ok(Self { road: Arc::new(Road { worker, codec, hooks, clock, admission, requests: AtomicU64::new(0) }) })
+        let meter = Arc::new(Meter::new());
+        let rules = Rules {
+            running_max: in_flight_max,
+            reserved: limits::IN_FLIGHT_RESERVED.min(in_flight_max),
+            waiting_max: limits::WAITING_MAX,
+            wait_max: limits::WAITING_TIME_MAX,
+        };
+        let admission = Admission::new(rules, Arc::clone(&clock), Arc::clone(&meter));
+        let capacity = rules.running_max + rules.reserved;
+        let worker_options =
+            WorkerOptions { clock: Arc::clone(&clock), meter: Arc::clone(&meter), capacity, prefill_chunk };
+        let worker = Worker::start(factory, worker_options).await?;
+        let requests = AtomicU64::new(0);
+        Ok(Self { road: Arc::new(Road { worker, codec, hooks, clock, admission, meter, requests }) })
+    }
+
+    /// Whether it can answer.
+    #[must_use]
+    pub fn status(&self) -> EngineStatus {
+        self.road.meter.status()
+    }
+
+    /// What it has done and what it does now.
+    #[must_use]
+    pub fn counters(&self) -> EngineCounters {
+        self.road.meter.counters()
+    }
+
+    /// Ends the engine: refuses new requests and those that wait with `Error::Unavailable`, lets running ones end
+    /// until `time` has passed, cuts off the rest and joins the model's thread. How many were cut off. A second call
+    /// with less time cuts off sooner.
+    pub async fn close(&self, time: Duration) -> usize {
+        let cut = self.road.admission.close(time).await;
+        self.road.worker.stop().await;
+        cut
     }
 
     /// What the model is.
@@ -94,12 +136,15 @@ impl Engine {
     /// out of the returned stream, and dropping that cancels the work.
     ///
     /// # Errors
-    /// `Error::Limited` when there is no room, `Error::TooLarge` when the prompt does not fit, `Error::Usage` for values out of range,
+    /// `Error::Limited` when no turn came, `Error::Unavailable` while there is no model or the engine closes, `Error::TooLarge` when the prompt does not fit, `Error::Usage` for values out of range,
     /// `Error::Fault` for a plugin, `Error::Model` for a template, tokenizer or dead model.
     pub async fn generate(&self, caller: &Caller, request: GenerationRequest) -> Result<Generation, Error> {
         let road = &self.road;
         let started = road.clock.now();
-        let ticket = road.admission.admit()?;
+        let timeout = request.timeout.unwrap_or(limits::REQUEST_TIMEOUT_DEFAULT).min(limits::REQUEST_TIMEOUT_MAX);
+        let deadline = started + timeout;
+        road.meter.check()?;
+        let ticket = road.admission.admit(caller, deadline).await?;
         let number = road.requests.fetch_add(1, Ordering::Relaxed);
         let fresh_seed = u64::try_from(started.as_nanos()).unwrap_or(u64::MAX) ^ number.rotate_left(32);
         let sampling = request.sampling.resolve(road.codec.defaults(), fresh_seed)?;
@@ -114,6 +159,7 @@ impl Engine {
             sampling,
             tool_rounds: request.tools.rounds,
             started,
+            deadline,
             ticket,
             caller: caller.clone(),
         };

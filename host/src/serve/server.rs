@@ -243,7 +243,7 @@ async fn open_sessions(config: &Config) -> Result<SessionStore, Error> {
 /// Removes expired sessions from time to time.
 async fn sweep(sessions: SessionStore) {
     loop {
-        tokio::time::sleep(limits::SESSION_SWEEP_PERIOD).await;
+        tokio::time::sleep(limits::SESSIONS_SWEEP_PERIOD).await;
         let store = sessions.clone();
         if let Ok(Err(error)) = tokio::task::spawn_blocking(move || store.sweep()).await {
             tracing::error!(%error, "expired sessions could not be removed");
