@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use firebox_contract::{
-    Approver, Caller, Clock, Error, Gate, GenerationRequest, HookSource, LanguageModel, ModelInfo, OpenGate, TextCodec,
-    ToolSource, limits,
+    Approver, Caller, Chat, Clock, Error, Gate, GenerationRequest, HookSource, LanguageModel, Message, ModelInfo,
+    OpenGate, TextCodec, ToolDefinition, ToolSource, limits,
 };
 use firebox_engine::{Engine, EngineCounters, EngineOptions, EngineStatus, Generation, ModelFactory};
 use firebox_models::device::{self, DeviceChoice, OpenOptions, Opened, TestChild};
@@ -19,6 +19,7 @@ use crate::ember;
 /// A model with its plugins, ready for requests.
 pub struct Host {
     engine: Engine,
+    codec: Arc<dyn TextCodec>,
     notes: Vec<String>,
 }
 
@@ -77,6 +78,22 @@ impl Host {
     /// As [`Engine::generate`].
     pub async fn generate(&self, caller: &Caller, request: GenerationRequest) -> Result<Generation, Error> {
         self.engine.generate(caller, request).await
+    }
+
+    /// Tokens of a conversation with these tools, as the checkpoint's template renders it.
+    ///
+    /// # Errors
+    /// `Error::Model` when the template or the tokenizer fails.
+    pub fn count_chat(&self, messages: &[Message], tools: &[ToolDefinition]) -> Result<usize, Error> {
+        Ok(self.codec.encode_chat(Chat { messages, tools, prefix: "" })?.len())
+    }
+
+    /// Tokens of bare text.
+    ///
+    /// # Errors
+    /// `Error::Model` when the tokenizer fails.
+    pub fn count_text(&self, text: &str) -> Result<usize, Error> {
+        Ok(self.codec.encode_text(text)?.len())
     }
 
     /// Whether the model can answer.
@@ -208,7 +225,7 @@ impl HostBuilder {
             Source::Folder(path) => from_checkpoint(Checkpoint::open(&path)?, self.load, &self.device, &mut notes)?,
         };
         let options = EngineOptions {
-            codec,
+            codec: Arc::clone(&codec),
             hooks,
             tools: self.tools,
             gate: self.gate,
@@ -217,7 +234,7 @@ impl HostBuilder {
             in_flight_max: self.in_flight_max,
             prefill_chunk: limits::PREFILL_CHUNK_TOKENS,
         };
-        Ok(Host { engine: Engine::start(factory, options).await?, notes })
+        Ok(Host { engine: Engine::start(factory, options).await?, codec, notes })
     }
 }
 

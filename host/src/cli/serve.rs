@@ -89,7 +89,7 @@ fn add_plugins(config: &mut Config, asked: &[String]) -> Result<(), CliError> {
         config.plugins = crate::plugins::with_ember().map(PluginConfig::builtin).collect();
     }
     for source in asked {
-        let name = crate::plugins::named(source)?.name;
+        let name = crate::plugins::name_of(source)?;
         config.plugins.retain(|plugin| plugin.name != name);
         config.plugins.push(PluginConfig { source: source.clone(), ..PluginConfig::builtin(&name) });
     }
@@ -113,6 +113,7 @@ fn speaker() -> Say {
 async fn serve(args: &Args, config: Config) -> Result<(), CliError> {
     let say = speaker();
     let mut signals = Signals::listen()?;
+    config.warnings.iter().for_each(|warning| say(&warning.to_string()));
     let drain_timeout = config.server.drain_timeout;
     let mut server = Server::start(config, Arc::clone(&say)).await?;
     say(&format!("listening on http://{}", server.address()));

@@ -31,7 +31,7 @@ pub(super) async fn enter(
     request: Request,
 ) -> Response<Body> {
     let started = Instant::now();
-    let id = format!("req_{}", Ulid::new());
+    let id = format!("req_{}", Ulid::generate());
     let (parts, body) = request.into_parts();
     let params = params.iter().map(|(key, value)| (key.to_owned(), value.to_owned())).collect();
     let mut call = Call { id: id.clone(), parts, params, body, tenant: None };
@@ -115,7 +115,7 @@ pub(super) async fn unknown_method(method: Method, uri: Uri) -> Response<Body> {
 }
 
 fn bare(failure: &Failure) -> Response<Body> {
-    let id = format!("req_{}", Ulid::new());
+    let id = format!("req_{}", Ulid::generate());
     let mut response = failure.response(&id);
     put(response.headers_mut(), REQUEST_ID, &id);
     response

@@ -121,7 +121,7 @@ impl Approvals {
             let why = format!("{waiting} calls already wait for approval, which is the limit");
             return Err(Approval::Decline(why));
         }
-        let id = format!("appr_{}", Ulid::new());
+        let id = format!("appr_{}", Ulid::generate());
         let (answer, wait) = oneshot::channel();
         let mut shown_call = call.clone();
         cut(&mut shown_call.arguments_json, limits::APPROVAL_ARGUMENTS_BYTES_MAX);

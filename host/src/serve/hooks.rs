@@ -148,15 +148,7 @@ async fn table(sandbox: &Sandbox, config: &Config, notes: &mut Vec<String>) -> R
 }
 
 async fn load(sandbox: &Sandbox, plugin: &PluginConfig) -> Result<Arc<Plugin>, Error> {
-    let mut spec = plugins::named(&plugin.source).map_err(|error| Error::Usage(error.to_string()))?;
-    spec.name.clone_from(&plugin.name);
-    spec.config_json.clone_from(&plugin.config_json);
-    spec.on_fault = plugin.on_fault;
-    spec.limits = PluginLimits {
-        fuel: plugin.limits.fuel.unwrap_or(spec.limits.fuel),
-        memory_bytes: plugin.limits.memory_bytes.unwrap_or(spec.limits.memory_bytes),
-        timeout: plugin.limits.timeout.unwrap_or(spec.limits.timeout),
-    };
+    let spec = plugins::configured(plugin).map_err(|error| Error::Usage(error.to_string()))?;
     if let Some(asked) = spec.asks.iter().find(|asked| *asked != "log" && !plugin.grants.contains(asked)) {
         let name = &plugin.name;
         return Err(Error::Usage(format!(

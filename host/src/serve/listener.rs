@@ -8,7 +8,6 @@ use axum::Router;
 use firebox_contract::limits;
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use hyper_util::server::graceful::GracefulShutdown;
 use hyper_util::service::TowerToHyperService;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
@@ -43,7 +42,6 @@ pub async fn serve(
     grace: Duration,
 ) {
     let refusals = Arc::new(Semaphore::new(limits::HTTP_REFUSALS_MAX));
-    let graceful = GracefulShutdown::new();
     let mut connections = JoinSet::new();
     loop {
         let accepted = tokio::select! {
@@ -60,7 +58,7 @@ pub async fn serve(
         };
         match Arc::clone(&open).try_acquire_owned() {
             Ok(permit) => {
-                connections.spawn(connection(stream, router.clone(), bounds, graceful.watcher(), permit));
+                connections.spawn(connection(stream, router.clone(), bounds, stop.clone(), permit));
             }
             Err(_) => {
                 if let Ok(permit) = Arc::clone(&refusals).try_acquire_owned() {
@@ -70,8 +68,9 @@ pub async fn serve(
         }
     }
     drop(listener);
+    let done = async { while connections.join_next().await.is_some() {} };
     // Those who are not done by then are cut: that is what the deadline is for.
-    let _cut_or_done = tokio::time::timeout(grace, graceful.shutdown()).await;
+    let _cut_or_done = tokio::time::timeout(grace, done).await;
     connections.shutdown().await;
 }
 
@@ -87,7 +86,7 @@ async fn connection(
     stream: TcpStream,
     router: Router,
     bounds: ConnectionLimits,
-    watcher: hyper_util::server::graceful::Watcher,
+    mut stop: watch::Receiver<bool>,
     _permit: OwnedSemaphorePermit,
 ) {
     // Events are small and each is wanted at once; where it cannot be set they only come a little later.
@@ -100,8 +99,15 @@ async fn connection(
         .max_headers(limits::HTTP_HEADER_LINES_MAX)
         .max_header_size(limits::HTTP_HEADER_BYTES_MAX)
         .max_buf_size(limits::HTTP_BUFFER_BYTES_MAX);
-    let served = watcher.watch(builder.serve_connection(io, TowerToHyperService::new(router)));
-    if let Err(error) = served.await {
+    let mut served = std::pin::pin!(builder.serve_connection(io, TowerToHyperService::new(router)));
+    let outcome = tokio::select! {
+        outcome = served.as_mut() => outcome,
+        _ = stop.wait_for(|stop| *stop) => {
+            served.as_mut().graceful_shutdown();
+            served.await
+        }
+    };
+    if let Err(error) = outcome {
         tracing::debug!(%error, "a connection ended early");
     }
 }

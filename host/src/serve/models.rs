@@ -121,7 +121,7 @@ impl Models {
     }
 
     /// Those whose names match one of `globs`.
-    pub fn visible<'a>(&'a self, globs: &'a [String]) -> impl Iterator<Item = &'a Arc<Model>> {
+    pub fn visible<'a>(&'a self, globs: &'a [String]) -> impl Iterator<Item = &'a Arc<Model>> + use<'a> {
         self.0.iter().filter(move |model| globs.iter().any(|glob| matches_glob(glob, model.name())))
     }
 
@@ -129,7 +129,7 @@ impl Models {
     ///
     /// # Errors
     /// `Error::NotFound`, naming those that it may use.
-    pub fn find(&self, globs: &[String], name: &str) -> Result<&Arc<Model>, Error> {
+    pub fn find<'a>(&'a self, globs: &'a [String], name: &str) -> Result<&'a Arc<Model>, Error> {
         self.visible(globs).find(|model| model.name() == name).ok_or_else(|| {
             let names: Vec<&str> = self.visible(globs).map(|model| model.name()).collect();
             let shown: String = name.chars().take(80).collect();

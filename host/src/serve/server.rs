@@ -191,7 +191,8 @@ fn no_port(listen: SocketAddr, error: &std::io::Error) -> Error {
 }
 
 async fn build(config: &Config, open: bool, cut: watch::Receiver<bool>, say: &Say) -> Result<(App, Parts), Error> {
-    let audit = Audit::open(&config.audit)?;
+    let open_log = |path: &std::path::PathBuf| Audit::open(path, config.audit.prompts, "serve");
+    let audit = config.audit.path.as_ref().map(open_log).transpose()?;
     let tenancy = Tenancy::new(config, audit)?;
     let sandbox = Sandbox::new(SandboxOptions { cache_dir: cache_dir("components"), ..SandboxOptions::default() })?;
     let mut notes = Vec::new();
