@@ -1,10 +1,12 @@
 //! The command line: a table of verbs, and one place where errors become words and exit codes.
 
+pub mod config;
 pub mod devices;
 pub mod embed;
 pub mod options;
 pub mod run;
 pub mod serve;
+pub mod tenants;
 
 use std::io::{self, IsTerminal, Write};
 use std::process::ExitCode;
@@ -43,10 +45,14 @@ verbs! {
     Run => run::run(Args),
     /// Embed the lines of a file into a Parquet or JSONL file.
     Embed => embed::run(Args),
-    /// Serve models, plugins and tools over HTTP, in the shape of OpenAI's API
+    /// Serve models, plugins and tools over HTTP, in the shape of the OpenAI API.
     Serve => serve::run(Args),
     /// List the devices models can run on, and say which is chosen and why.
     Devices => devices::run(Args),
+    /// Check, show or begin a configuration.
+    Config => config::run(Args),
+    /// Add tenants, give them keys and take keys back.
+    Tenants => tenants::run(Args),
     /// Test one device in this process; run by the host as a child, since a driver may crash it.
     #[command(hide = true)]
     DeviceTest => devices::run_test(TestArgs),

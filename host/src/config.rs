@@ -14,6 +14,7 @@ mod tenants;
 #[cfg(test)]
 mod tests;
 
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use firebox_contract::limits;
@@ -22,7 +23,7 @@ use document::Table;
 pub use mcp::{McpConfig, McpServerConfig};
 pub(crate) use models::check_name;
 pub use models::{ModelConfig, PluginConfig, PluginLimitsConfig};
-pub(crate) use print::{list as toml_list, quoted as toml_text};
+pub(crate) use print::list as toml_list;
 use problem::Problems;
 pub use problem::{ConfigError, Origin, Problem};
 use reader::Section;
@@ -73,10 +74,7 @@ impl Config {
     /// # Errors
     /// Every problem there is, with its file and line.
     pub fn load(path: Option<&Path>, flags: &[(String, String)]) -> Result<Self, ConfigError> {
-        let vars: Vec<(String, String)> = std::env::vars_os()
-            .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
-            .collect();
-        Self::load_with(path, flags, &vars)
+        Self::load_with(path, flags, &vars())
     }
 
     /// [`Config::load`] in the environment `vars`.
@@ -96,12 +94,50 @@ impl Config {
         config.warnings = problems.finish()?;
         Ok(config)
     }
+}
 
-    /// Where `firebox tenants` writes, and the tenants of the configuration at `path` as [`Config::load`] finds it.
-    pub(crate) fn folder(file: Option<&Path>) -> PathBuf {
-        let folder = file.and_then(Path::parent).filter(|folder| !folder.as_os_str().is_empty());
-        folder.unwrap_or(Path::new(".")).to_owned()
+/// What `firebox tenants` needs to know of a configuration. The rest of it is not read: its secrets and folders need
+/// not be there where tenants are edited.
+#[derive(Debug)]
+pub(crate) struct Place {
+    /// The file to edit.
+    pub(crate) tenants_file: PathBuf,
+    /// The audit log to write to.
+    pub(crate) audit: Option<PathBuf>,
+    /// The tenants that are in the main file.
+    pub(crate) tenants: Vec<TenantConfig>,
+}
+
+impl Place {
+    /// Finds it as [`Config::load`] finds the configuration.
+    ///
+    /// # Errors
+    /// Problems of what is read.
+    pub(crate) fn find(path: Option<&Path>) -> Result<Self, ConfigError> {
+        let problems = Problems::default();
+        let file = file(path, std::env::var(FILE_ENV).ok());
+        let mut tree = file.as_deref().map(|file| read_file(file, &problems)).unwrap_or_default();
+        document::overlay_env(&mut tree, vars().into_iter(), &problems);
+        let folder = folder(file.as_deref());
+        let mut root = Section::new(String::new(), Some(&tree), Origin::whole(FILE), &problems);
+        let place = Self {
+            tenants_file: folder.join(root.text("tenants_file").unwrap_or_else(|| TENANTS_FILE.to_owned())),
+            audit: AuditConfig::read(root.section("audit"), &folder).path,
+            tenants: all(&mut root, "tenant", TenantConfig::read),
+        };
+        problems.finish().map(|_warnings| place)
     }
+}
+
+/// The environment, as far as it is text.
+fn vars() -> Vec<(String, String)> {
+    let text = |(name, value): (OsString, OsString)| Some((name.into_string().ok()?, value.into_string().ok()?));
+    std::env::vars_os().filter_map(text).collect()
+}
+
+/// The folder that relative paths in `file` begin at; empty for the current one.
+fn folder(file: Option<&Path>) -> PathBuf {
+    file.and_then(Path::parent).map(Path::to_owned).unwrap_or_default()
 }
 
 /// The file to read, if any.
@@ -132,8 +168,7 @@ fn read_file(path: &Path, problems: &Problems) -> Table {
 }
 
 fn read(tree: &Table, file: Option<PathBuf>, env: &dyn Fn(&str) -> Option<String>, problems: &Problems) -> Config {
-    let folder = Config::folder(file.as_deref());
-    let folder = if file.is_some() && folder != Path::new(".") { folder } else { PathBuf::new() };
+    let folder = folder(file.as_deref());
     let source = file.as_ref().map_or_else(|| "the configuration".to_owned(), |file| file.display().to_string());
     let mut root = Section::new(String::new(), Some(tree), Origin::whole(source), problems);
     let mut mcp = root.section("mcp");

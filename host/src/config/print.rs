@@ -51,7 +51,7 @@ impl Page {
 }
 
 /// `text` as a TOML string.
-pub(crate) fn quoted(text: &str) -> String {
+fn quoted(text: &str) -> String {
     let mut quoted = String::from("\"");
     for c in text.chars() {
         match c {
