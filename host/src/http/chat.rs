@@ -60,7 +60,7 @@ async fn answer(
         }
     };
     let about =
-        About { model: name.clone(), tenant: tenant.id.clone(), client_tools: ask.client_tools, started, turn, lease };
+        About { model: name.clone(), tenant: tenant.id.clone(), client_tools: ask.client_tools, started, turn, _lease: lease };
     let work = Work::new(Arc::clone(&app), generation, about);
     let head = shape.head(&name, &call.id, ask.stream);
     if ask.stream {

@@ -52,7 +52,10 @@ pub(super) async fn whole(mut work: Work, shape: Shape, head: wire::Head) -> Res
     while let Some(piece) = work.next().await? {
         match piece {
             Piece::Text(more) => text.push_str(&more),
-            Piece::Call(call) => calls.push(wire::CallOut { index: None, ..call }),
+            Piece::Call(mut call) => {
+                call.index = None;
+                calls.push(call);
+            }
             Piece::Note(_) => {}
             Piece::End(end) => return complete(shape, &head, text, calls, end),
         }

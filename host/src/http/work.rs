@@ -51,7 +51,7 @@ pub(super) struct About {
     pub(super) client_tools: HashSet<String>,
     pub(super) started: Instant,
     pub(super) turn: Option<Turn>,
-    pub(super) lease: Lease,
+    pub(super) _lease: Lease,
 }
 
 impl Work {

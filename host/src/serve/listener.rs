@@ -46,7 +46,7 @@ pub async fn serve(
     loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
-            _ = stop.wait_for(|stop| *stop) => break,
+            () = told(&mut stop) => break,
             Some(_) = connections.join_next() => continue,
         };
         let stream = match accepted {
@@ -72,6 +72,11 @@ pub async fn serve(
     // Those who are not done by then are cut: that is what the deadline is for.
     let _cut_or_done = tokio::time::timeout(grace, done).await;
     connections.shutdown().await;
+}
+
+/// Ends when it is time to stop; also when nobody is left to say so.
+async fn told(stop: &mut watch::Receiver<bool>) {
+    let _told_or_alone = stop.wait_for(|stop| *stop).await;
 }
 
 /// Out of files, say: accepting at once again would only spin.
@@ -102,7 +107,7 @@ async fn connection(
     let mut served = std::pin::pin!(builder.serve_connection(io, TowerToHyperService::new(router)));
     let outcome = tokio::select! {
         outcome = served.as_mut() => outcome,
-        _ = stop.wait_for(|stop| *stop) => {
+        () = told(&mut stop) => {
             served.as_mut().graceful_shutdown();
             served.await
         }

@@ -21,7 +21,7 @@ use crate::config::{Config, TenantConfig};
 use crate::http::{BusySessions, router};
 use crate::sessions::{SessionLimits, SessionStore};
 use crate::tenancy::Tenancy;
-use crate::{ember, plugins};
+use crate::plugins;
 
 /// Says a line to the operator.
 pub type Say = Arc<dyn Fn(&str) + Send + Sync>;
