@@ -3,6 +3,7 @@
 pub mod config;
 pub mod devices;
 pub mod embed;
+pub mod mcp;
 pub mod options;
 pub mod run;
 pub mod serve;
@@ -47,6 +48,8 @@ verbs! {
     Embed => embed::run(Args),
     /// Serve models, plugins and tools over HTTP, in the shape of the OpenAI API.
     Serve => serve::run(Args),
+    /// Offer tools to MCP clients.
+    Mcp => mcp::run(Args),
     /// List the devices models can run on, and say which is chosen and why.
     Devices => devices::run(Args),
     /// Check, show or begin a configuration.

@@ -268,7 +268,11 @@ pub fn device_options() -> OpenOptions {
     OpenOptions { test_child: TestChild::current_program().ok(), verdict_cache_dir: cache_dir("devices") }
 }
 
-async fn load_plugins(specs: Vec<PluginSpec>, notes: &mut Vec<String>) -> Result<PluginChain, Error> {
+/// The chain of these plugins, in a sandbox that keeps compiled components in the user's cache.
+///
+/// # Errors
+/// Whatever a plugin or the sandbox fails with.
+pub async fn load_plugins(specs: Vec<PluginSpec>, notes: &mut Vec<String>) -> Result<PluginChain, Error> {
     let sandbox = Sandbox::new(SandboxOptions { cache_dir: cache_dir("components"), ..SandboxOptions::default() })?;
     let mut plugins = Vec::new();
     for spec in specs {

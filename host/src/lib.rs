@@ -13,6 +13,7 @@ pub mod ember;
 pub mod error;
 pub mod http;
 pub mod memory;
+pub mod plugin_tools;
 pub mod plugins;
 pub mod serve;
 pub mod sessions;

@@ -365,6 +365,7 @@ pub const PREFIX_BUDGET_DIVISOR: u64 = 2;
 pub const MODEL_RELOAD_RETRY: Duration = Duration::from_secs(10);
 /// Time a model's thread has to leave its last step when the engine closes.
 pub const MODEL_STOP_WAIT: Duration = Duration::from_secs(10);
+
 // ---- MCP client -----------------------------------------------------------------------------------------------
 
 /// MCP servers of one host. (Plugins and tools have numbers of their own.)
@@ -423,6 +424,51 @@ pub const MCP_HEALTH_TIMEOUT: Duration = Duration::from_secs(5);
 pub const MCP_LIST_REFRESH_PERIOD: Duration = Duration::from_millis(250);
 /// Time of each step of ending an MCP server: end of input, SIGTERM, SIGKILL.
 pub const MCP_CLOSE_GRACE: Duration = Duration::from_secs(2);
+
+// ---- MCP server ------------------------------------------------------------------------------------------------
+
+/// Reports of progress that wait for one listener; a tool that reports faster loses some lines and no time.
+pub const PLUGIN_REPORTS_BUFFERED_MAX: usize = 64;
+/// Bytes of one request's body at `/mcp`.
+pub const MCP_BODY_BYTES_MAX: usize = 4 * MIB;
+/// Bytes of one line on standard input of `firebox mcp serve`.
+pub const MCP_LINE_BYTES_MAX: usize = 4 * MIB;
+/// Sessions that requests of revisions before 2026-07-28 may have open, all tenants together.
+pub const MCP_SESSIONS_MAX: usize = 1_024;
+/// Sessions that requests of one tenant may have open.
+pub const MCP_SESSIONS_PER_TENANT_MAX: usize = 128;
+/// Time after which a session without requests ends.
+pub const MCP_SESSION_IDLE: Duration = Duration::from_secs(600);
+/// Time a new session has for its first request.
+pub const MCP_SESSION_START: Duration = Duration::from_secs(10);
+/// Time for which the events of an answered request can be read again by a client that lost its connection.
+pub const MCP_REPLAY: Duration = Duration::from_secs(60);
+/// Events that wait in one session for its reader.
+pub const MCP_EVENTS_BUFFERED_MAX: usize = 64;
+/// Open requests that wait for changes of tool lists, all tenants together.
+pub const MCP_LISTENERS_MAX: usize = 1_024;
+/// Open requests of one tenant that wait for changes of its tool list.
+pub const MCP_LISTENERS_PER_TENANT_MAX: usize = 64;
+/// Tool calls of MCP clients that run at a time, all tenants together.
+pub const MCP_CALLS_MAX: usize = 256;
+/// Time after which a client that was told to wait should call again.
+pub const MCP_RETRY: Duration = Duration::from_secs(1);
+/// Time that the last answers have to reach their clients when the server stops.
+pub const MCP_LAST_ANSWER: Duration = Duration::from_millis(100);
+/// Callers whose tool lists are kept ready.
+pub const MCP_LISTS_KEPT_MAX: usize = 256;
+/// Time for which a client may reuse a tool list without asking again.
+pub const MCP_LIST_FRESH: Duration = Duration::from_secs(5);
+/// Period of the empty lines that keep a waiting connection open.
+pub const MCP_KEEP_ALIVE: Duration = Duration::from_secs(15);
+/// Connections that requests of `firebox mcp serve --listen` come through at a time.
+pub const MCP_CONNECTIONS_MAX: usize = 256;
+/// Time a connection of `firebox mcp serve --listen` has to send a request's headers.
+pub const MCP_HEADER_TIMEOUT: Duration = Duration::from_secs(10);
+/// Time before the next try when the system could not give a connection.
+pub const MCP_ACCEPT_RETRY: Duration = Duration::from_millis(100);
+/// Time that running calls have to end when the server stops.
+pub const MCP_DRAIN: Duration = Duration::from_secs(5);
 
 const _: () = assert!(PLUGIN_STACK_BYTES < PLUGIN_ASYNC_STACK_BYTES, "host functions need stack too");
 const _: () = assert!(PLUGIN_MEMORY_BYTES_DEFAULT <= PLUGIN_MEMORY_BYTES_MAX);

@@ -4,3 +4,4 @@ pub mod client;
 pub mod error;
 
 pub use error::McpError;
+pub mod server;

@@ -10,6 +10,7 @@ use crate::guest::GuestData;
 use crate::log::Log;
 use crate::meter::{self, Spent};
 use crate::plugin::{Blueprint, OnFault, PluginLimits};
+use crate::progress::Reports;
 use crate::stages::{Calls, GuestFuture};
 
 /// An instance with what it used so far.
@@ -132,6 +133,13 @@ impl Instance {
     /// Says in the log that `fault` was skipped.
     pub(crate) fn log_skip(&self, fault: &Fault) {
         self.log.write("warn", &format!("skipped: {fault}"));
+    }
+
+    /// Sends the guest's progress to `reports` from now on.
+    pub(crate) fn report_to(&mut self, reports: Reports) {
+        if let State::Alive(alive) = &mut self.state {
+            alive.store.data_mut().reports = Some(reports);
+        }
     }
 
     /// What the last call used.
