@@ -6,6 +6,7 @@ pub mod drain;
 pub mod encoder;
 pub mod hooks;
 pub mod listener;
+pub mod mcp;
 pub mod metrics;
 pub mod models;
 mod server;
@@ -31,6 +32,7 @@ use approvals::Approvals;
 use doors::Doors;
 use drain::Drain;
 use hooks::TenantHooks;
+use mcp::{McpServers, McpTools};
 use metrics::Metrics;
 use models::Models;
 
@@ -45,16 +47,16 @@ pub struct App {
     pub(crate) tenancy: Tenancy,
     pub(crate) models: Arc<Models>,
     pub(crate) hooks: TenantHooks,
-    pub(crate) tools: Option<Arc<dyn ToolSource>>,
+    pub(crate) tools: Arc<dyn ToolSource>,
     pub(crate) sessions: SessionStore,
     pub(crate) busy: BusySessions,
     pub(crate) approvals: Approvals,
     pub(crate) metrics: Metrics,
     pub(crate) drain: Drain,
     pub(crate) doors: Doors,
-    pub(crate) mcp: Option<McpDoor>,
-    /// Names of required MCP servers that do not answer.
-    pub(crate) mcp_missing: Arc<dyn Fn() -> Vec<String> + Send + Sync>,
+    pub(crate) mcp_servers: McpServers,
+    pub(crate) mcp_tools: McpTools,
+    pub(crate) mcp_door: McpDoor,
     pub(crate) request_timeout: Duration,
     pub(crate) body_bytes_max: usize,
     pub(crate) started: SystemTime,
@@ -110,9 +112,7 @@ impl App {
         let mut offered = request.tools.client.clone();
         if request.tools.rounds > 0 && request.tools.choice != ToolChoice::None {
             offered.extend(self.hooks.tools(caller, &request.plugins)?);
-            if let Some(tools) = &self.tools {
-                offered.extend(tools.tools(caller).await);
-            }
+            offered.extend(self.tools.tools(caller).await);
         }
         Ok(offered)
     }
@@ -126,7 +126,7 @@ impl App {
         }
         let models = self.models.all().iter().filter(|model| !metrics::is_up(&model.state()));
         missing.extend(models.map(|model| format!("model \"{}\"", model.name())));
-        missing.extend((self.mcp_missing)().into_iter().map(|name| format!("mcp server \"{name}\"")));
+        missing.extend(self.mcp_servers.missing().into_iter().map(|name| format!("mcp server \"{name}\"")));
         missing
     }
 }

@@ -10,13 +10,10 @@ use super::{Call, Failure};
 use crate::serve::App;
 
 pub(super) async fn mcp(app: Arc<App>, call: Call) -> Result<Response<Body>, Failure> {
-    let Some(door) = app.mcp.clone() else {
-        return Err(Failure::not_found("no tools are offered over MCP here"));
-    };
     let caller = call.tenant()?.caller.clone();
     let mut request = Request::from_parts(call.parts, call.body);
     request.extensions_mut().insert(caller);
-    match door.oneshot(request).await {
+    match app.mcp_door.clone().oneshot(request).await {
         Ok(response) => Ok(response),
         Err(never) => match never {},
     }

@@ -3,10 +3,11 @@
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
-use firebox_contract::{BoxFuture, Caller, Error, HookSource, Hooks, RequestInfo, TenantId, ToolDefinition, limits};
+use firebox_contract::{BoxFuture, Caller, Error, HookSource, Hooks, RequestInfo, TenantId, ToolDefinition, ToolPolicy, limits};
 use firebox_sandbox::{Plugin, PluginChain, PluginLimits, Sandbox};
 
 use crate::config::{Config, PluginConfig, PluginLimitsConfig, TenantConfig};
+use crate::plugin_tools::Offer;
 use crate::plugins;
 
 /// Plugin chains by tenant. Cheap to clone: clones share them.
@@ -27,6 +28,7 @@ struct Chain {
     plugins: Vec<String>,
     may_add: Vec<String>,
     limits: PluginLimits,
+    policy: ToolPolicy,
 }
 
 /// Chains that were asked for, the oldest first.
@@ -68,6 +70,15 @@ impl TenantHooks {
     pub fn chain(&self, caller: &Caller, added: &[String]) -> Result<Arc<PluginChain>, Error> {
         let table = Arc::clone(&self.table.read().unwrap_or_else(PoisonError::into_inner));
         table.chain(&caller.tenant, added)
+    }
+
+    /// What a caller without a prompt is offered: the tools of its own chain under its policy.
+    #[must_use]
+    pub fn offer(&self, caller: &Caller) -> Option<Offer> {
+        let table = Arc::clone(&self.table.read().unwrap_or_else(PoisonError::into_inner));
+        let policy = table.tenants.get(&caller.tenant)?.policy.clone();
+        let chain = table.chain(&caller.tenant, &[]).ok()?;
+        Some(Offer { chain: (*chain).clone(), policy })
     }
 
     /// The tools of that chain.
@@ -160,7 +171,8 @@ async fn load(sandbox: &Sandbox, plugin: &PluginConfig) -> Result<Arc<Plugin>, E
 
 fn chain_of(tenant: &TenantConfig) -> Chain {
     let limits = least(&tenant.limits.plugin);
-    Chain { plugins: tenant.plugins.clone(), may_add: tenant.request_plugins.clone(), limits }
+    let (plugins, may_add) = (tenant.plugins.clone(), tenant.request_plugins.clone());
+    Chain { plugins, may_add, limits, policy: tenant.tools.clone() }
 }
 
 fn least(limits: &PluginLimitsConfig) -> PluginLimits {

@@ -12,7 +12,8 @@ use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinHandle;
 
 use super::listener::{self, ConnectionLimits};
-use super::metrics::{Live, Metrics};
+use super::mcp::{McpServers, McpTools};
+use super::metrics::{Live, McpStates, Metrics};
 use super::models::{Models, Parts};
 use super::{App, Approvals, Doors, Drain, LOCAL_TENANT, Settings, TenantHooks};
 use crate::audit::Audit;
@@ -37,6 +38,7 @@ pub struct Server {
     accepting: JoinHandle<()>,
     loading: Option<JoinHandle<Result<(), Error>>>,
     sweeping: JoinHandle<()>,
+    watching: JoinHandle<()>,
 }
 
 /// How a server ended.
@@ -72,10 +74,11 @@ impl Server {
         let (models, speak) = (Arc::clone(&app.models), Arc::clone(&say));
         let loading = Some(tokio::spawn(async move { models.load(&parts, &*speak).await }));
         let sweeping = tokio::spawn(sweep(app.sessions.clone()));
+        let watching = tokio::spawn(app.mcp_servers.clone().watch(Arc::clone(&say)));
         if open {
             say(&format!("no tenants are configured: everybody on this machine is \"{LOCAL_TENANT}\", without a key"));
         }
-        Ok(Self { app, address, config, say, stop, cut, accepting, loading, sweeping })
+        Ok(Self { app, address, config, say, stop, cut, accepting, loading, sweeping, watching })
     }
 
     /// Where it listens.
@@ -108,8 +111,11 @@ impl Server {
         }
         let mut notes = Vec::new();
         let table = self.app.hooks.prepare(&config, &mut notes).await?;
+        McpServers::check(&config)?;
         self.app.tenancy.replace(&config)?;
         self.app.hooks.replace(table);
+        self.app.mcp_servers.replace(&config);
+        self.app.mcp_tools.announce();
         self.app.set(Settings::of(&config, open));
         notes.iter().for_each(|note| (self.say)(note));
         for part in needs_restart(&self.config, &config) {
@@ -121,15 +127,18 @@ impl Server {
     /// Ends the server: refuses new work, lets running requests end until the deadline of the configuration or until
     /// `hurry` ends, cuts off the rest, and closes every part.
     pub async fn drain(self, hurry: impl Future<Output = ()>) -> Drained {
-        let Self { app, config, stop, cut, accepting, loading, sweeping, .. } = self;
+        let Self { app, config, stop, cut, accepting, loading, sweeping, watching, say, .. } = self;
         app.drain.close();
         if let Some(loading) = loading {
             loading.abort();
         }
         sweeping.abort();
+        watching.abort();
+        let deadline = config.server.drain_timeout;
         tokio::select! {
-            () = app.drain.idle() => {}
-            () = tokio::time::sleep(config.server.drain_timeout) => {}
+            // The MCP door ends its listeners at once and its calls when they are done; calls are counted as running.
+            _ = async { tokio::join!(app.drain.idle(), app.mcp_tools.drain(deadline)) } => {}
+            () = tokio::time::sleep(deadline) => {}
             () = hurry => {}
         }
         let running = app.drain.running();
@@ -137,6 +146,10 @@ impl Server {
         stop.send_replace(true);
         // Ends by itself: connections get their last words out within a grace period and are then cut.
         let _ended = tokio::time::timeout(limits::SERVE_CLOSE_TIMEOUT, accepting).await;
+        let children = app.mcp_servers.close().await;
+        if children > 0 {
+            (say)(&format!("{children} children of MCP servers could not be ended"));
+        }
         close(app).await;
         Drained { cut: running }
     }
@@ -202,10 +215,14 @@ async fn build(config: &Config, open: bool, cut: watch::Receiver<bool>, say: &Sa
     let approvals = Approvals::new(config.tools.approval_timeout);
     let models = Arc::new(Models::new(&config.models));
     let drain = Drain::default();
-    let live = Live { models: Some(Arc::clone(&models)), drain: Some(drain.clone()), mcp: None };
+    let mcp_servers = McpServers::new(config)?;
+    let mcp_tools = McpTools::new(&hooks, &tenancy, &config.server);
+    let watched = mcp_servers.clone();
+    let states: McpStates = Arc::new(move || watched.states());
+    let live = Live { models: Some(Arc::clone(&models)), drain: Some(drain.clone()), mcp: Some(states) };
     let parts = Parts {
         hooks: Arc::new(hooks.clone()) as Arc<dyn HookSource>,
-        tools: None,
+        tools: Some(mcp_servers.source()),
         gate: Arc::new(tenancy.clone()) as Arc<dyn Gate>,
         approver: Arc::new(approvals.clone()) as Arc<dyn Approver>,
     };
@@ -213,15 +230,16 @@ async fn build(config: &Config, open: bool, cut: watch::Receiver<bool>, say: &Sa
         tenancy,
         models,
         hooks,
-        tools: parts.tools.clone(),
+        tools: mcp_servers.source(),
         sessions,
         busy: BusySessions::default(),
         approvals,
         metrics: Metrics::new(live),
         drain,
         doors: Doors::new(&config.server),
-        mcp: None,
-        mcp_missing: Arc::new(Vec::new),
+        mcp_servers,
+        mcp_door: mcp_tools.door(),
+        mcp_tools,
         request_timeout: config.server.request_timeout,
         body_bytes_max: config.server.body_bytes_max,
         started: SystemTime::now(),
@@ -257,7 +275,6 @@ fn needs_restart(old: &Config, new: &Config) -> Vec<&'static str> {
     let rows = [
         ("[server]", old.server.listen.port() != 0 && differs_but_for_port(old, new)),
         ("[[model]]", old.models != new.models),
-        ("[[mcp.server]]", old.mcp != new.mcp),
         ("[sessions]", old.sessions != new.sessions),
         ("[audit]", old.audit != new.audit),
     ];
