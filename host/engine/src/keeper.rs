@@ -3,7 +3,8 @@
 //! What counts as broken: a panic that reaches this file, since nobody knows what it left behind, and a forward pass in which
 //! every sequence failed with `Error::Model`, which by the contract means the device. A single sequence's failure
 //! among others that went on is its own. A pass of one sequence cannot tell the two apart; loading again is then the
-//! safe answer, and it costs the others nothing but time.
+//! safe answer, and it costs the others nothing but time. A model that breaks again before one sequence went on is not
+//! loaded over and over: it counts as failed for a while.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -23,6 +24,8 @@ pub(crate) struct Keeper {
     model: Option<Box<dyn LanguageModel>>,
     meter: Arc<Meter>,
     broken: bool,
+    /// Whether something went on since it was made again.
+    proven: bool,
     retry_at: Duration,
 }
 
@@ -33,7 +36,7 @@ impl Keeper {
     /// Makes the model for the first time.
     pub(crate) fn load(mut factory: ModelFactory, meter: Arc<Meter>) -> Result<Self, Error> {
         let model = Some(guarded(&mut factory)?);
-        Ok(Self { factory, model, meter, broken: false, retry_at: Duration::ZERO })
+        Ok(Self { factory, model, meter, broken: false, proven: true, retry_at: Duration::ZERO })
     }
 
     pub(crate) fn model(&self) -> Option<&dyn LanguageModel> {
@@ -51,6 +54,11 @@ impl Keeper {
 
     /// Makes the model again. Every sequence in it is gone.
     pub(crate) fn reload(&mut self, now: impl Fn() -> Duration) -> Result<(), Error> {
+        if !self.proven {
+            self.proven = true;
+            let error = Error::Model("it broke again as soon as it had been loaded".to_owned());
+            return Err(self.failed(now(), error));
+        }
         self.meter.set_status(EngineStatus::Loading);
         let old = self.model.take();
         // Its memory has to be free before the next one is loaded; a panic in there changes nothing more.
@@ -61,17 +69,19 @@ impl Keeper {
         match guarded(&mut self.factory) {
             Ok(model) => {
                 self.model = Some(model);
-                self.broken = false;
+                (self.broken, self.proven) = (false, false);
                 self.meter.count(|counters| counters.reloads += 1);
                 self.meter.set_status(EngineStatus::Ready);
                 Ok(())
             }
-            Err(error) => {
-                self.retry_at = now() + MODEL_RELOAD_RETRY;
-                self.meter.set_status(EngineStatus::Failed(error.to_string()));
-                Err(error)
-            }
+            Err(error) => Err(self.failed(now(), error)),
         }
+    }
+
+    fn failed(&mut self, now: Duration, error: Error) -> Error {
+        self.retry_at = now + MODEL_RELOAD_RETRY;
+        self.meter.set_status(EngineStatus::Failed(error.to_string()));
+        error
     }
 
     /// A forward pass; as many results as spans.
@@ -84,6 +94,7 @@ impl Keeper {
             }
         });
         let rows = rows.unwrap_or_else(|error| spans.iter().map(|_| Err(error.clone())).collect());
+        self.proven |= rows.iter().any(Result::is_ok);
         self.broken |= rows.iter().all(|row| matches!(row, Err(Error::Model(_))));
         rows
     }

@@ -90,7 +90,7 @@ impl Round {
             }
             Some(StepEvent::Finished(reason)) => self.close(reason, hooks).await,
             Some(StepEvent::Failed(error)) => Err(error),
-            None => Err(Error::Model("the model's thread ended in the middle of an answer".to_owned())),
+            None => Err(Error::Unavailable("the model's thread ended in the middle of an answer".to_owned())),
         }
     }
 

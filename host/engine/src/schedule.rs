@@ -166,8 +166,8 @@ mod tests {
         let [a, b, _] = tenants();
         assert_eq!(turn(&[(&a, 1, 900, 0), (&b, 1, 1, 0)]), [PREFILL_TURN_TOKENS_SHARED, 1]);
         assert_eq!(turn(&[(&a, 1, 900, 0), (&a, 1, 1, 0)]), [512, 1], "its own answer is its own affair");
-        let flood = [(&a, 1, 1, 0), (&a, 1, 1, 0), (&a, 1, 900, 0), (&b, 1, 300, 0)];
-        assert_eq!(turn(&flood), [1, 1, 212, 300], "who has more under way does not slow down who has less");
+        let flood = [(&a, 1, 1, 0), (&a, 1, 1, 0), (&a, 1, 900, 0), (&b, 1, 200, 0)];
+        assert_eq!(turn(&flood), [1, 1, 312, 200], "who has more under way does not slow down who has less");
     }
 
     #[test]

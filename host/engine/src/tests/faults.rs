@@ -6,7 +6,7 @@ use firebox_contract::Error;
 
 use super::shelf::{Shelf, answer_as, counted, start_as, tenant};
 use super::{ask, collect, long};
-use crate::EngineStatus;
+use crate::{Engine, EngineStatus};
 
 fn brittle(prompt: &str) -> String {
     assert!(!prompt.contains("boom"), "scripted failure");
@@ -41,12 +41,38 @@ async fn a_model_that_cannot_be_loaded_again_refuses_until_it_can() {
     let refused = engine.generate(&tenant("c"), ask("q")).await.err().expect("refused");
     assert!(matches!(refused, Error::Unavailable(_)), "{refused}");
     watch.state().unloadable = false;
+    ready(&engine).await;
+    assert_eq!(answer_as(&engine, "c", "calm", 10).await.text, long("")[..10]);
+    assert_eq!(engine.counters().reloads, 1);
+}
+
+#[tokio::test]
+async fn a_model_that_breaks_at_once_again_is_not_loaded_over_and_over() {
+    let (engine, watch) = Shelf { speed: 20, ..Shelf::of(brittle) }.engine().await;
+    for _ in 0..2 {
+        let failed = collect(start_as(&engine, "a", "boom", 10).await).await.err().expect("fails");
+        assert!(failed.to_string().contains("scripted failure"), "{failed}");
+    }
+    watch.until("it broke twice", |state| state.loads == 2).await;
+    let refused = loop {
+        match engine.generate(&tenant("a"), ask("boom")).await {
+            // The thread may not have come to it yet.
+            Ok(generation) => drop(collect(generation).await),
+            Err(refused) => break refused,
+        }
+    };
+    assert!(matches!(&refused, Error::Unavailable(text) if text.contains("as soon as")), "{refused}");
+    assert_eq!(watch.state().loads, 2);
+    ready(&engine).await;
+    assert_eq!(answer_as(&engine, "a", "calm", 10).await.text, long("")[..10]);
+}
+
+async fn ready(engine: &Engine) {
     for _ in 0..5_000 {
         if engine.status() == EngineStatus::Ready {
-            break;
+            return;
         }
         tokio::time::sleep(Duration::from_millis(1)).await;
     }
-    assert_eq!(answer_as(&engine, "c", "calm", 10).await.text, long("")[..10]);
-    assert_eq!(engine.counters().reloads, 1);
+    panic!("never ready: {:?}", engine.status());
 }
