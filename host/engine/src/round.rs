@@ -51,6 +51,8 @@ pub(crate) struct Round {
 #[derive(Default)]
 pub(crate) struct Transcript {
     pub(crate) text: String,
+    /// The text as the reader got it, after the text stage.
+    pub(crate) emitted: String,
     pub(crate) calls: Vec<Piece>,
 }
 
