@@ -187,7 +187,7 @@ impl Metrics {
 
     /// A tool answered. A call that no provider took has a name the model made up, which is no label.
     pub fn tool_answered(&self, tenant: &TenantId, tool: &str, outcome: &ToolOutcome) {
-        let tool = if outcome.provider.is_empty() { "unknown".to_owned() } else { capped(&self.tools, tool) };
+        let tool = if tool.is_empty() || outcome.provider.is_empty() { "unknown".to_owned() } else { capped(&self.tools, tool) };
         let word = if outcome.is_error { "error" } else { "ok" };
         let tenant = capped(&self.tenants, tenant.as_str());
         self.tool_calls.get_or_create(&OfTool { tool, tenant, outcome: word }).inc();
