@@ -10,4 +10,5 @@ mod library;
 mod plugins;
 mod readme;
 mod reference;
+mod serve;
 mod sessions;

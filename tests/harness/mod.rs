@@ -1,5 +1,7 @@
 //! Runs the real binary in a temporary home, with a time limit.
 
+pub(crate) mod server;
+
 use std::ffi::OsStr;
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};

@@ -81,7 +81,8 @@ fn model(path: &Path) -> Result<ModelConfig, CliError> {
 
 fn add_plugins(config: &mut Config, asked: &[String]) -> Result<(), CliError> {
     if !config.tenants.is_empty() {
-        let message = "--plugin is for a server without tenants; write [[plugin]] and a tenant's plugins into the configuration";
+        let message =
+            "--plugin is for a server without tenants; write [[plugin]] and a tenant's plugins into the configuration";
         return Err(CliError::usage(message));
     }
     let has_ember = config.models.iter().any(|model| model.path.is_none());
@@ -97,7 +98,8 @@ fn add_plugins(config: &mut Config, asked: &[String]) -> Result<(), CliError> {
 }
 
 fn start_log(json: bool) {
-    let log = tracing_subscriber::fmt().with_writer(std::io::stderr).with_max_level(tracing::Level::INFO).with_ansi(false);
+    let log =
+        tracing_subscriber::fmt().with_writer(std::io::stderr).with_max_level(tracing::Level::INFO).with_ansi(false);
     // A library's caller may have set one; theirs stays.
     let _first_wins = if json { log.json().try_init() } else { log.try_init() };
 }

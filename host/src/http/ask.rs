@@ -64,7 +64,8 @@ pub(super) fn text(body: &Value) -> Result<Ask, Failure> {
         Some(Value::Array(list)) => match list.as_slice() {
             [Value::String(text)] => text.clone(),
             _ => {
-                let message = "\"prompt\" must be one text; send a request for each of several, and text instead of tokens";
+                let message =
+                    "\"prompt\" must be one text; send a request for each of several, and text instead of tokens";
                 return Err(Failure::unsupported("prompt", message));
             }
         },
@@ -180,9 +181,9 @@ fn logit_bias(fields: &Fields<'_>) -> Result<Vec<(u32, f32)>, Failure> {
     let Some(biases) = fields.object("logit_bias")? else { return Ok(Vec::new()) };
     let pairs = biases.entries().map(|(token, bias)| {
         let name = biases.name(token);
-        let id: u32 = token
-            .parse()
-            .map_err(|_| Failure::field(&name, format!("\"{token}\" is not a token id; logit_bias maps ids to numbers")))?;
+        let id: u32 = token.parse().map_err(|_| {
+            Failure::field(&name, format!("\"{token}\" is not a token id; logit_bias maps ids to numbers"))
+        })?;
         let bias = bias.as_f64().ok_or_else(|| wrong(&name, "a number", bias))?;
         Ok((id, bias as f32))
     });
@@ -220,7 +221,8 @@ fn message(fields: &Fields<'_>, before: &[Message]) -> Result<Message, Failure> 
         "assistant" => Role::Assistant,
         "tool" => Role::Tool,
         other => {
-            let message = format!("role \"{other}\" is not known; it is one of system, developer, user, assistant, tool");
+            let message =
+                format!("role \"{other}\" is not known; it is one of system, developer, user, assistant, tool");
             return Err(Failure::field(fields.name("role"), message));
         }
     };

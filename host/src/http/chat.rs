@@ -32,12 +32,7 @@ pub(super) async fn session_generate(app: Arc<App>, call: Call) -> Result<Respon
     answer(app, call, Shape::Chat, Some(session)).await
 }
 
-async fn answer(
-    app: Arc<App>,
-    call: Call,
-    shape: Shape,
-    session: Option<String>,
-) -> Result<Response<Body>, Failure> {
+async fn answer(app: Arc<App>, call: Call, shape: Shape, session: Option<String>) -> Result<Response<Body>, Failure> {
     let started = Instant::now();
     let tenant = call.tenant()?.clone();
     let body = guard::json(&app, call.body).await?;
@@ -59,8 +54,14 @@ async fn answer(
             return Err(blamed(error, shape));
         }
     };
-    let about =
-        About { model: name.clone(), tenant: tenant.id.clone(), client_tools: ask.client_tools, started, turn, _lease: lease };
+    let about = About {
+        model: name.clone(),
+        tenant: tenant.id.clone(),
+        client_tools: ask.client_tools,
+        started,
+        turn,
+        _lease: lease,
+    };
     let work = Work::new(Arc::clone(&app), generation, about);
     let head = shape.head(&name, &call.id, ask.stream);
     if ask.stream {
@@ -134,7 +135,9 @@ async fn make_fit(
     }
     let context = limit.map_or(host.info().context_tokens, |limit| limit.min(host.info().context_tokens));
     let mut tools = app.offered(&tenant.caller, &ask.request).await?;
-    tools.retain(|tool| ask.request.tools.policy.stricter(&ask.request.tools.tightened, &tool.name) < firebox_contract::Permission::Deny);
+    tools.retain(|tool| {
+        ask.request.tools.policy.stricter(&ask.request.tools.tightened, &tool.name) < firebox_contract::Permission::Deny
+    });
     let asked = ask.request.sampling.max_tokens.unwrap_or(limits::ANSWER_TOKENS_DEFAULT);
     let room = asked.min(context / 2).max(1);
     let (host, prompt) = (Arc::clone(host), std::mem::replace(&mut ask.request.prompt, Prompt::Chat(Vec::new())));

@@ -61,11 +61,7 @@ pub(super) async fn enter(
 }
 
 /// Lets it in, or says why not. Probes come in always and are not counted as work.
-fn admit(
-    app: &App,
-    route: &Route,
-    headers: &HeaderMap,
-) -> Result<(Option<Tenant>, Option<Running>), Failure> {
+fn admit(app: &App, route: &Route, headers: &HeaderMap) -> Result<(Option<Tenant>, Option<Running>), Failure> {
     let Access::Needs(scope) = route.access else { return Ok((None, None)) };
     // The MCP door has rules of its own for both, which are the protocol's.
     if route.path != "/mcp" {

@@ -51,7 +51,8 @@ fn query(text: &str) -> impl Iterator<Item = (&str, &str)> {
 
 pub(super) async fn get(app: Arc<App>, call: Call) -> Result<Response<Body>, Failure> {
     let (tenant, id) = (call.tenant()?.id.clone(), call.param("id").to_owned());
-    let read = move |store: &crate::sessions::SessionStore| Ok((store.get(&tenant, &id)?, store.messages(&tenant, &id)?));
+    let read =
+        move |store: &crate::sessions::SessionStore| Ok((store.get(&tenant, &id)?, store.messages(&tenant, &id)?));
     let (session, messages) = stored(&app, read).await?;
     let mut out = row(&session);
     if let Some(object) = out.as_object_mut() {

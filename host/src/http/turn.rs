@@ -28,7 +28,9 @@ impl BusySessions {
         if self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(place.clone()) {
             return Ok(Hold { busy: self.clone(), place });
         }
-        Err(Failure::conflict(format!("session \"{id}\" is being continued by another request; wait for it, or fork it")))
+        Err(Failure::conflict(format!(
+            "session \"{id}\" is being continued by another request; wait for it, or fork it"
+        )))
     }
 }
 

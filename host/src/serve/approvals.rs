@@ -109,7 +109,13 @@ impl Approvals {
     }
 
     /// Registers the call, or says at once what becomes of it.
-    fn ask(&self, caller: &Caller, request_id: &str, call: &ToolCall, tool: &ToolDefinition) -> Result<Question, Approval> {
+    fn ask(
+        &self,
+        caller: &Caller,
+        request_id: &str,
+        call: &ToolCall,
+        tool: &ToolDefinition,
+    ) -> Result<Question, Approval> {
         let mut state = self.state();
         let scope = state.sessions.get(request_id).map_or(request_id, String::as_str).to_owned();
         let memory = (caller.tenant.clone(), scope, tool.name.clone());

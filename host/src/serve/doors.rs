@@ -31,7 +31,8 @@ impl Doors {
     /// # Errors
     /// `Error::Denied` for a name or a page that is not let in.
     pub fn check(&self, host: Option<&HeaderValue>, origin: Option<&HeaderValue>) -> Result<(), Error> {
-        let text = |value: Option<&HeaderValue>| value.map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned());
+        let text =
+            |value: Option<&HeaderValue>| value.map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned());
         if let (Some(hosts), Some(host)) = (&self.hosts, text(host))
             && !hosts.contains(&without_port(&host).to_ascii_lowercase())
             && !hosts.contains(&host.to_ascii_lowercase())

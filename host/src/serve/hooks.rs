@@ -3,7 +3,9 @@
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
-use firebox_contract::{BoxFuture, Caller, Error, HookSource, Hooks, RequestInfo, TenantId, ToolDefinition, ToolPolicy, limits};
+use firebox_contract::{
+    BoxFuture, Caller, Error, HookSource, Hooks, RequestInfo, TenantId, ToolDefinition, ToolPolicy, limits,
+};
 use firebox_sandbox::{Plugin, PluginChain, PluginLimits, Sandbox};
 
 use crate::config::{Config, PluginConfig, PluginLimitsConfig, TenantConfig};

@@ -130,7 +130,6 @@ async fn refuse(mut stream: TcpStream, _permit: OwnedSemaphorePermit) {
     let _told = tokio::time::timeout(limits::HTTP_REFUSAL_TIMEOUT, talk).await;
 }
 
-
 #[cfg(test)]
 mod tests {
     use super::*;

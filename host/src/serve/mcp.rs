@@ -7,9 +7,7 @@ use axum::body::Body;
 use axum::http::Request;
 use firebox_contract::tool::matches_glob;
 use firebox_contract::{Account, Caller, Error, Gate, TenantId, ToolSource, limits};
-use firebox_mcp::client::{
-    ClientPool, HttpServer, Secret, ServerReport, ServerSpec, ServerTransport, StdioServer,
-};
+use firebox_mcp::client::{ClientPool, HttpServer, Secret, ServerReport, ServerSpec, ServerTransport, StdioServer};
 use firebox_mcp::server::{HttpTools, ServerHttpOptions, ServerInfo, http_service};
 use tower::ServiceExt;
 use tower::util::BoxCloneSyncService;

@@ -22,12 +22,11 @@ pub use live::{Live, McpStates};
 
 /// Bounds of the histograms, in seconds: vLLM's, so that its dashboards work.
 const FIRST_TOKEN: &[f64] = &[
-    0.001, 0.005, 0.01, 0.02, 0.04, 0.06, 0.08, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0, 20.0, 40.0, 80.0, 160.0,
-    640.0, 2560.0,
+    0.001, 0.005, 0.01, 0.02, 0.04, 0.06, 0.08, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0, 20.0, 40.0, 80.0,
+    160.0, 640.0, 2560.0,
 ];
-const INTER_TOKEN: &[f64] = &[
-    0.01, 0.025, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0, 20.0, 40.0, 80.0,
-];
+const INTER_TOKEN: &[f64] =
+    &[0.01, 0.025, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0, 20.0, 40.0, 80.0];
 const WHOLE: &[f64] = &[
     0.3, 0.5, 0.8, 1.0, 1.5, 2.0, 2.5, 5.0, 10.0, 15.0, 20.0, 30.0, 40.0, 50.0, 60.0, 120.0, 240.0, 480.0, 960.0,
     1920.0, 7680.0,
@@ -187,7 +186,11 @@ impl Metrics {
 
     /// A tool answered. A call that no provider took has a name the model made up, which is no label.
     pub fn tool_answered(&self, tenant: &TenantId, tool: &str, outcome: &ToolOutcome) {
-        let tool = if tool.is_empty() || outcome.provider.is_empty() { "unknown".to_owned() } else { capped(&self.tools, tool) };
+        let tool = if tool.is_empty() || outcome.provider.is_empty() {
+            "unknown".to_owned()
+        } else {
+            capped(&self.tools, tool)
+        };
         let word = if outcome.is_error { "error" } else { "ok" };
         let tenant = capped(&self.tenants, tenant.as_str());
         self.tool_calls.get_or_create(&OfTool { tool, tenant, outcome: word }).inc();
@@ -218,7 +221,12 @@ mod tests {
             metrics.ended("m", &tenant, "stop", Duration::from_millis(5), Some(Duration::from_millis(1)));
         }
         metrics.first_token("m", Duration::from_millis(3));
-        metrics.used("m", &TenantId::new("t0"), Usage { prompt_tokens: 3, cached_tokens: 2, completion_tokens: 1 }, &[]);
+        metrics.used(
+            "m",
+            &TenantId::new("t0"),
+            Usage { prompt_tokens: 3, cached_tokens: 2, completion_tokens: 1 },
+            &[],
+        );
         metrics.answered("/v1/models", 200);
         let text = metrics.text();
         for line in [

@@ -2,8 +2,8 @@
 
 use std::sync::{Arc, PoisonError, RwLock};
 
-use firebox_contract::{Approver, Error, Gate, HookSource, ModelInfo, ToolSource};
 use firebox_contract::tool::matches_glob;
+use firebox_contract::{Approver, Error, Gate, HookSource, ModelInfo, ToolSource};
 use firebox_models::{Checkpoint, LoadOptions};
 
 use super::encoder::EncoderThread;

@@ -20,9 +20,9 @@ use crate::audit::Audit;
 use crate::compose::cache_dir;
 use crate::config::{Config, TenantConfig};
 use crate::http::{BusySessions, router};
+use crate::plugins;
 use crate::sessions::{SessionLimits, SessionStore};
 use crate::tenancy::Tenancy;
-use crate::plugins;
 
 /// Says a line to the operator.
 pub type Say = Arc<dyn Fn(&str) + Send + Sync>;
@@ -289,4 +289,3 @@ fn differs_but_for_port(old: &Config, new: &Config) -> bool {
     }
     new != old.server
 }
-

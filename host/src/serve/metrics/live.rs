@@ -106,7 +106,8 @@ impl Collector for Live {
         let servers = self.mcp.as_ref().map(|states| states()).unwrap_or_default();
         flags(&mut encoder, "mcp_server_up", "Whether the MCP server answers", "server", &servers)?;
         let running = self.drain.as_ref().map_or(0, Drain::running);
-        let metric = encoder.encode_descriptor("http_requests_running", "Requests being answered", None, MetricType::Gauge)?;
+        let metric =
+            encoder.encode_descriptor("http_requests_running", "Requests being answered", None, MetricType::Gauge)?;
         ConstGauge::new(running as f64).encode(metric)
     }
 }
