@@ -56,7 +56,7 @@ pub fn time(time: Duration) -> String {
 }
 
 fn write(value: u64, units: &[(&str, u64)], zero: &str) -> String {
-    let exact = units.iter().find(|(_, scale)| value != 0 && value % scale == 0);
+    let exact = units.iter().find(|(_, scale)| value != 0 && value.is_multiple_of(*scale));
     exact.map_or_else(|| format!("0{zero}"), |(unit, scale)| format!("{}{unit}", value / scale))
 }
 

@@ -36,13 +36,13 @@ pub struct Generation {
     usage: Usage,
     timing: Timing,
     started: Duration,
+    /// When its time is up, on the road's clock.
+    until: Duration,
     deadline: Deadline,
     /// What this generation adds to the conversation, as it is kept.
     history: Vec<Message>,
     /// What ended it badly; told after everything that came before.
     failed: Option<Error>,
-    /// When its time is up, on the road's clock; the model's thread looks at that.
-    until: Duration,
     bill: Bill,
     /// What the account is told if nothing else ends this.
     outcome: &'static str,
@@ -108,10 +108,10 @@ impl Generation {
             usage: Usage::default(),
             timing: Timing::default(),
             started: start.started,
+            until: start.until,
             deadline: start.deadline,
             history: Vec::new(),
             failed: None,
-            until: start.until,
             bill: start.bill,
             outcome: FinishReason::Interrupted.as_str(),
             _ticket: ticket,
@@ -291,10 +291,11 @@ impl Generation {
             Phase::Begin => return self.begin_round().await,
             Phase::Reading(round) => {
                 let hooks = exclusive(&mut self.tools.hooks)?;
+                // What was made in time is read first, however late the reader is; the model itself stops in time.
                 let read = tokio::select! {
                     biased;
-                    () = &mut self.deadline => None,
                     read = round.read(hooks) => Some(read?),
+                    () = &mut self.deadline => None,
                 };
                 self.queue_log();
                 let Some(read) = read else { return self.time_is_up() };
@@ -354,6 +355,8 @@ impl Generation {
             Some((FinishReason::ToolRounds, "not run: no round of tool calls is left"))
         } else if reason == FinishReason::ContextFull {
             Some((reason, "not run: the context is full"))
+        } else if reason == FinishReason::Timeout {
+            Some((reason, "not run: the request's time is up"))
         } else if self.usage.completion_tokens >= self.sampling.max_tokens {
             Some((FinishReason::Length, "not run: no tokens are left for an answer"))
         } else {

@@ -42,8 +42,32 @@ impl House {
 
     /// Steps those of `running` whose place is named, each by so many tokens.
     pub(crate) fn forward(&mut self, stepped: &[(usize, usize)]) -> Vec<Result<Option<Logits>, Error>> {
+        self.make_sure(stepped);
         let spans: Vec<Span<'_>> = stepped.iter().map(|(at, length)| self.running[*at].span(*length)).collect();
         self.keeper.forward(&spans)
+    }
+
+    /// Gives up kept caches where the step may need their room: caches grow by blocks, and may double when they do, so
+    /// that what is used can be more than what was claimed.
+    fn make_sure(&mut self, stepped: &[(usize, usize)]) {
+        if self.kept.count() == 0 {
+            return;
+        }
+        let cache = self.keeper.cache_use();
+        let growth = |(at, length): &(usize, usize)| {
+            let held = self.running[*at].held().len();
+            let (before, after) = (bytes(&cache, held), bytes(&cache, held + length));
+            if after > before { after } else { 0 }
+        };
+        let wanted: u64 = stepped.iter().map(growth).sum();
+        let mut used = cache.used_bytes;
+        while used + wanted > cache.budget_bytes
+            && let Some((id, _)) = self.kept.evict()
+        {
+            self.keeper.release(id);
+            used = self.keeper.cache_use().used_bytes;
+        }
+        self.tell();
     }
 
     /// Takes out those that ended. Their caches are kept for later prompts or freed.

@@ -151,11 +151,10 @@ impl Engine {
     /// out of the returned stream, and dropping that cancels the work.
     ///
     /// # Errors
-    /// `Error::Limited` when no turn came or a quota is used up, `Error::Denied` when the caller may not use this
-    /// model, `Error::Unavailable` while there is no model or the engine closes, `Error::TooLarge` when the prompt
-    /// does not fit, `Error::Usage` for values out of range and tools that cannot be meant, `Error::Timeout` when the
-    /// time was up before the first token, `Error::Fault` for a plugin, `Error::Model` for a template, tokenizer or
-    /// dead model.
+    /// `Error::Limited` when no turn came or a quota is used up, `Error::Denied` when the caller may not use this model,
+    /// `Error::Unavailable` while there is no model or the engine closes, `Error::TooLarge` when the prompt does not
+    /// fit, `Error::Usage` for values out of range and tools that cannot be meant, `Error::Timeout` when the time was up
+    /// before the first token, `Error::Fault` for a plugin, `Error::Model` for a template, tokenizer or dead model.
     pub async fn generate(&self, caller: &Caller, request: GenerationRequest) -> Result<Generation, Error> {
         let road = &self.road;
         let started = road.clock.now();
@@ -168,7 +167,7 @@ impl Engine {
         let mut bill = Bill::open(road.agent.gate.as_ref(), caller, &road.worker.info().name, &id)?;
         let opened = tokio::select! {
             biased;
-            opened = self.open(caller, request, id, number, until) => opened,
+            opened = self.open(caller, request, id, number, (started, until)) => opened,
             () = &mut deadline => Err(too_late()),
         };
         let (open, listed) = match opened {
@@ -195,10 +194,10 @@ impl Engine {
         request: GenerationRequest,
         id: String,
         number: u64,
-        until: Duration,
+        (started, until): (Duration, Duration),
     ) -> Result<(Open, Listed), Error> {
         let road = &self.road;
-        let fresh_seed = u64::try_from(until.as_nanos()).unwrap_or(u64::MAX) ^ number.rotate_left(32);
+        let fresh_seed = u64::try_from(started.as_nanos()).unwrap_or(u64::MAX) ^ number.rotate_left(32);
         let sampling = request.sampling.resolve(road.codec.defaults(), fresh_seed)?;
         check_size(&request.prompt)?;
         let ticket = road.admission.admit(caller, until).await?;

@@ -41,7 +41,9 @@ pub(crate) fn plan(candidates: &[Candidate<'_>], chunk: usize) -> Vec<usize> {
         group.answers.iter().take(most).for_each(|index| tokens[*index] = 1);
     }
     restrain(&mut groups, &loads);
-    share_out(&mut groups, PREFILL_TURN_TOKENS);
+    // Answers and prompts fit into one pass together.
+    let answers: usize = tokens.iter().sum();
+    share_out(&mut groups, PREFILL_TURN_TOKENS.saturating_sub(answers));
     for group in &groups {
         let mut left = group.granted;
         for index in &group.prompts {
@@ -136,7 +138,7 @@ mod tests {
     #[test]
     fn one_tenant_has_the_turn_to_itself() {
         let [a, ..] = tenants();
-        assert_eq!(turn(&[(&a, 1, 700, 0), (&a, 1, 1, 0), (&a, 1, 90, 0)]), [512, 1, 0]);
+        assert_eq!(turn(&[(&a, 1, 700, 0), (&a, 1, 1, 0), (&a, 1, 90, 0)]), [511, 1, 0]);
         assert_eq!(turn(&[(&a, 1, 500, 0), (&a, 1, 90, 0)]), [500, 12]);
         let answers = vec![(&a, 1, 1, 0); 40];
         assert_eq!(turn(&answers), vec![1; 40]);
@@ -165,9 +167,9 @@ mod tests {
     fn prompts_are_cut_short_while_another_tenants_answer_flows() {
         let [a, b, _] = tenants();
         assert_eq!(turn(&[(&a, 1, 900, 0), (&b, 1, 1, 0)]), [PREFILL_TURN_TOKENS_SHARED, 1]);
-        assert_eq!(turn(&[(&a, 1, 900, 0), (&a, 1, 1, 0)]), [512, 1], "its own answer is its own affair");
+        assert_eq!(turn(&[(&a, 1, 900, 0), (&a, 1, 1, 0)]), [511, 1], "its own answer is its own affair");
         let flood = [(&a, 1, 1, 0), (&a, 1, 1, 0), (&a, 1, 900, 0), (&b, 1, 200, 0)];
-        assert_eq!(turn(&flood), [1, 1, 312, 200], "who has more under way does not slow down who has less");
+        assert_eq!(turn(&flood), [1, 1, 310, 200], "who has more under way does not slow down who has less");
     }
 
     #[test]

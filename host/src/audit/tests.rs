@@ -9,6 +9,7 @@ struct Disk {
     full: Arc<AtomicBool>,
     writes: Arc<AtomicUsize>,
     synced: Arc<AtomicBool>,
+    unsyncable: Arc<AtomicBool>,
 }
 
 impl Sink for Disk {
@@ -23,12 +24,15 @@ impl Sink for Disk {
     }
 
     fn sync(&mut self) -> io::Result<()> {
+        if self.unsyncable.load(Ordering::SeqCst) {
+            return Err(io::ErrorKind::Other.into());
+        }
         self.synced.store(true, Ordering::SeqCst);
         Ok(())
     }
 
     fn reopen(&mut self) -> io::Result<()> {
-        Ok(())
+        Err(io::ErrorKind::NotFound.into())
     }
 }
 
@@ -88,6 +92,22 @@ fn a_full_disk_refuses_new_work_loses_nothing_that_runs_and_recovers() {
     until("the recovery", || audit.ready().is_ok());
     audit.close().expect("nothing is lost");
     assert_eq!(disk.lines().len(), 1_001);
+}
+
+#[test]
+fn what_cannot_be_made_to_last_refuses_new_work_until_it_can() {
+    let disk = Disk::default();
+    let audit = Audit::start(Box::new(disk.clone()), false).expect("starts");
+    disk.unsyncable.store(true, Ordering::SeqCst);
+    audit.record(&tool("x"));
+    until("the refusal", || audit.ready().is_err());
+    disk.unsyncable.store(false, Ordering::SeqCst);
+    until("the recovery without another line", || audit.ready().is_ok());
+    assert!(disk.synced.load(Ordering::SeqCst));
+    audit.reopen();
+    audit.record(&tool("y"));
+    audit.close().expect("a file that cannot be opened anew stays in use");
+    assert_eq!(disk.lines().len(), 2);
 }
 
 #[test]

@@ -104,10 +104,7 @@ impl Writer {
         loop {
             match self.next() {
                 Ok(Message::Line(line)) => self.line(&line),
-                Ok(Message::Reopen) => {
-                    let reopened = self.sink.reopen();
-                    self.state.failing.store(reopened.is_err(), Ordering::Release);
-                }
+                Ok(Message::Reopen) => self.reopen(),
                 Err(RecvTimeoutError::Timeout) => self.sync(),
                 Ok(Message::Close) | Err(RecvTimeoutError::Disconnected) => break,
             }
@@ -118,6 +115,13 @@ impl Writer {
         self.mark_gap();
         self.sync();
         self.state.ended.store(true, Ordering::Release);
+    }
+
+    /// A file that cannot be opened anew is no reason to stop writing to the one that is open.
+    fn reopen(&mut self) {
+        if let Err(error) = self.sink.reopen() {
+            tracing::error!(%error, "the audit log cannot be opened anew; it goes on in the file it had");
+        }
     }
 
     /// The next message; while something is not synchronised, no later than when it has to be.
@@ -184,10 +188,13 @@ impl Writer {
             return;
         }
         match self.sink.sync() {
-            Ok(()) => self.dirty_since = None,
+            Ok(()) => {
+                self.dirty_since = None;
+                self.state.failing.store(false, Ordering::Release);
+            }
             Err(error) => {
                 self.failed(error);
-                // Tried again after another period; until then a line that is written clears the flag.
+                // Tried again after another period.
                 self.dirty_since = Some(Instant::now());
             }
         }

@@ -5,11 +5,11 @@ use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
 use clap::{Args as ClapArgs, Subcommand};
-use firebox_contract::Error;
+use firebox_contract::{Error, limits};
 use serde_json::json;
 
 use super::Io;
-use crate::audit::Audit;
+use crate::audit::{Audit, Record};
 use crate::config::{self, Scope, TenantConfig};
 use crate::error::CliError;
 use crate::tenancy::file::{KeyOptions, TenantsFile};
@@ -84,7 +84,7 @@ struct Settings {
     #[arg(long = "mcp-server", value_name = "GLOB")]
     mcp_servers: Vec<String>,
     /// Its share when several tenants wait
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=i64::from(limits::TENANT_WEIGHT_MAX)))]
     weight: Option<u32>,
     /// Requests in any 60 seconds
     #[arg(long, value_name = "N")]
@@ -93,8 +93,8 @@ struct Settings {
     #[arg(long, value_name = "N")]
     tokens_per_minute: Option<u64>,
     /// Requests at a time
-    #[arg(long, value_name = "N")]
-    in_flight: Option<usize>,
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=limits::IN_FLIGHT_MAX as u64))]
+    in_flight: Option<u64>,
 }
 
 fn parse_expiry(text: &str) -> Result<SystemTime, String> {
@@ -135,7 +135,7 @@ impl Settings {
         let limits = [
             ("requests_per_minute", self.requests_per_minute),
             ("tokens_per_minute", self.tokens_per_minute),
-            ("in_flight_max", self.in_flight.map(|requests| requests as u64)),
+            ("in_flight_max", self.in_flight),
         ];
         let mut limits = limits.into_iter().filter_map(|(key, limit)| Some((key, limit?))).peekable();
         if limits.peek().is_some() {
@@ -153,10 +153,6 @@ impl Settings {
 pub fn run(args: Args, io: &mut Io) -> Result<(), CliError> {
     let place = config::Place::find(args.config.as_deref())?;
     let file = TenantsFile::new(&place.tenants_file);
-    let log = |action: &str| -> Result<(), Error> {
-        // Before the change, so that none is made that could not be logged.
-        place.audit.as_deref().map_or(Ok(()), |path| Audit::open(path, false, action)?.close())
-    };
     match args.verb {
         Verb::Add { name, settings, key } => {
             if place.tenants.iter().any(|tenant| tenant.name == name) {
@@ -164,30 +160,37 @@ pub fn run(args: Args, io: &mut Io) -> Result<(), CliError> {
                     "there is a tenant \"{name}\" already, in the configuration itself"
                 )));
             }
-            log(&format!("tenants add {name}"))?;
-            let key = file.add(&name, &settings.toml(), &key.options())?;
+            let change = || file.add(&name, &settings.toml(), &key.options());
+            let key = logged(&place, &format!("tenants add {name}"), change)?;
             show(&name, &key, args.json, io)
         }
         Verb::Rotate { name, keep, key } => {
-            log(&format!("tenants rotate {name}"))?;
-            let key = file.rotate(&name, keep, &key.options())?;
+            let change = || file.rotate(&name, keep, &key.options());
+            let key = logged(&place, &format!("tenants rotate {name}"), change)?;
             show(&name, &key, args.json, io)
         }
         Verb::Revoke { which } => {
-            log(&format!("tenants revoke {which}"))?;
-            let gone = file.revoke(&which)?;
+            let gone = logged(&place, &format!("tenants revoke {which}"), || file.revoke(&which))?;
             if args.json {
                 writeln!(io.out, "{}", json!({ "revoked": gone }))?;
             }
-            let what = if gone.is_empty() {
-                "there was no key to revoke".to_owned()
-            } else {
-                format!("revoked {}", gone.join(", "))
-            };
+            let ids = gone.join(", ");
+            let what = if gone.is_empty() { "there was no key to revoke".to_owned() } else { format!("revoked {ids}") };
             Ok(writeln!(io.err, "firebox: {what}; a host that runs takes it over when it reloads")?)
         }
         Verb::List => list(&[place.tenants, file.tenants()?].concat(), args.json, io),
     }
+}
+
+/// Makes a change between two lines of the audit log, where there is one: none is made that could not be logged.
+fn logged<T>(place: &config::Place, action: &str, change: impl FnOnce() -> Result<T, Error>) -> Result<T, Error> {
+    let Some(path) = &place.audit else { return change() };
+    let audit = Audit::open(path, false, action)?;
+    let changed = change();
+    let outcome = changed.as_ref().map_or_else(|error| error.kind().code(), |_| "ok");
+    audit.record(&Record { event: "admin", action: Some(action), outcome: Some(outcome), ..Record::default() });
+    audit.close()?;
+    changed
 }
 
 /// Prints a key, for the only time: alone on standard output, so that a script can take it.
