@@ -48,7 +48,7 @@ verbs! {
     Embed => embed::run(Args),
     /// Serve models, plugins and tools over HTTP, in the shape of the OpenAI API.
     Serve => serve::run(Args),
-    /// Offer tools to MCP clients.
+    /// Use the tools of MCP servers, and offer tools to MCP clients.
     Mcp => mcp::run(Args),
     /// List the devices models can run on, and say which is chosen and why.
     Devices => devices::run(Args),

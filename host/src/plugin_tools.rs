@@ -123,7 +123,10 @@ fn finish(account: &mut dyn Account, call: &ToolCall, run: Result<ToolRun, Error
     };
     let (outcome, code) = match outcome {
         Ok(outcome) => (outcome, "stop"),
-        Err(error) => (failed(&error), error.kind().code()),
+        Err(error) => {
+            let elapsed = run.iter().flat_map(|(uses, _)| uses).map(|row| row.elapsed).sum();
+            (ToolOutcome { elapsed, ..failed(&error) }, error.kind().code())
+        }
     };
     account.called(call, Decision::Allowed, &outcome);
     let uses = run.as_ref().map(|(uses, _)| uses.as_slice());
@@ -172,3 +175,6 @@ fn declined(call: &ToolCall) -> ToolOutcome {
         call.name
     )))
 }
+
+#[cfg(test)]
+mod tests;

@@ -8,6 +8,8 @@ mod embed;
 mod ember;
 mod generation;
 mod library;
+mod mcp_client;
+mod mcp_server;
 mod plugins;
 mod readme;
 mod reference;

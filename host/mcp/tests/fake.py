@@ -158,7 +158,10 @@ def main():
             sys.exit(4)
         if message.get("method") == "notifications/cancelled":
             CANCELLED.append(message["params"]["requestId"])
-        if "id" in message and "method" in message:
+        if "stuffed" in MODES and message.get("method") == "tools/call":
+            # Asks and asks, and reads nothing.
+            serve(message)
+        elif "id" in message and "method" in message:
             threading.Thread(target=serve, args=(message,), daemon=True).start()
     if "stubborn" in MODES:
         time.sleep(600)

@@ -98,6 +98,16 @@ pub struct PluginOptions {
     pub tool_rounds: usize,
 }
 
+/// Which MCP servers lend their tools.
+#[derive(Args, Debug, Clone)]
+#[command(next_help_heading = "MCP servers")]
+pub struct McpOptions {
+    /// Take the tools of an MCP server: NAME=COMMAND starts it, with VARIABLE=VALUE (or VARIABLE=env:NAME) before the
+    /// command where it needs some; NAME=URL reaches it over HTTP (repeatable)
+    #[arg(long, value_name = "NAME=COMMAND|URL")]
+    pub mcp: Vec<String>,
+}
+
 /// `64MiB`, `65536KiB`, `1GiB`, `1000000B` or a bare number of MiB.
 pub(super) fn parse_bytes(text: &str) -> Result<usize, String> {
     let bytes = usize::try_from(units::parse_size(text, Some("MiB"))?).unwrap_or(usize::MAX);

@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use firebox_contract::ToolDefinition;
-use firebox_contract::limits::MCP_TOOL_NAME_BYTES_MAX;
+use firebox_contract::limits::MCP_CLIENT_TOOL_NAME_BYTES_MAX;
 use sha2::{Digest, Sha256};
 
 use super::slot::Slot;
@@ -104,14 +104,14 @@ fn repeated(names: &[String]) -> HashSet<String> {
 fn sayable(name: &str) -> String {
     let said: String =
         name.chars().map(|c| if c.is_ascii_alphanumeric() || matches!(c, '_' | '-') { c } else { '_' }).collect();
-    if said.len() > MCP_TOOL_NAME_BYTES_MAX { marked(&said, name) } else { said }
+    if said.len() > MCP_CLIENT_TOOL_NAME_BYTES_MAX { marked(&said, name) } else { said }
 }
 
 /// `name` with eight digits that stand for `whole`.
 fn marked(name: &str, whole: &str) -> String {
     let digest = Sha256::digest(whole.as_bytes());
     let mark: String = digest[..4].iter().map(|byte| format!("{byte:02x}")).collect();
-    let keep = name.len().min(MCP_TOOL_NAME_BYTES_MAX - 9);
+    let keep = name.len().min(MCP_CLIENT_TOOL_NAME_BYTES_MAX - 9);
     format!("{}_{mark}", &name[..keep])
 }
 
@@ -152,7 +152,7 @@ mod tests {
         let long = "n".repeat(100);
         let (one, two) = (format!("{long}1"), format!("{long}2"));
         let names = shown(&[("a", None, &[&one, &two])]);
-        assert!(names.iter().all(|name| name.len() <= MCP_TOOL_NAME_BYTES_MAX), "{names:?}");
+        assert!(names.iter().all(|name| name.len() <= MCP_CLIENT_TOOL_NAME_BYTES_MAX), "{names:?}");
         assert_ne!(names[0], names[1]);
     }
 

@@ -10,8 +10,8 @@ use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
 use firebox_contract::limits::{
-    MCP_CLOSE_GRACE, MCP_LINE_BYTES_MAX, MCP_STDERR_LINE_BYTES_MAX, MCP_STDERR_LINES_PER_SECOND_MAX,
-    MCP_STDERR_TAIL_LINES,
+    MCP_CLIENT_CLOSE_GRACE, MCP_CLIENT_LINE_BYTES_MAX, MCP_CLIENT_STDERR_LINE_BYTES_MAX,
+    MCP_CLIENT_STDERR_LINES_PER_SECOND_MAX, MCP_CLIENT_STDERR_TAIL_LINES,
 };
 use process_wrap::tokio::{ChildWrapper, CommandWrap};
 use rmcp::RoleClient;
@@ -112,7 +112,7 @@ impl Transport<RoleClient> for ChildTransport {
     /// End of input, then a request to end, then the end: each with its time.
     async fn close(&mut self) -> Result<(), Self::Error> {
         // A server that does not read blocks a writer that holds the lock this needs; then the kill frees both.
-        drop(timeout(MCP_CLOSE_GRACE, self.io.close()).await);
+        drop(timeout(MCP_CLIENT_CLOSE_GRACE, self.io.close()).await);
         self.group.end().await;
         Ok(())
     }
@@ -132,17 +132,17 @@ impl Group {
     }
 
     async fn end(&mut self) {
-        if timeout(MCP_CLOSE_GRACE, self.child.wait()).await.is_err() {
+        if timeout(MCP_CLIENT_CLOSE_GRACE, self.child.wait()).await.is_err() {
             #[cfg(unix)]
             if let Err(error) = self.child.signal(SIGTERM) {
                 tracing::debug!(%error, "an mcp server could not be asked to end");
             }
             // Whether it obeyed shows below.
-            drop(timeout(MCP_CLOSE_GRACE, self.child.wait()).await);
+            drop(timeout(MCP_CLIENT_CLOSE_GRACE, self.child.wait()).await);
         }
         // Also where the leader has ended: what it started may not have. An empty group is an error, and what is wanted.
         drop(self.child.start_kill());
-        if timeout(MCP_CLOSE_GRACE, self.child.wait()).await.is_err() {
+        if timeout(MCP_CLIENT_CLOSE_GRACE, self.child.wait()).await.is_err() {
             tracing::warn!("an mcp server does not end although it was killed");
         }
         self.gone();
@@ -177,7 +177,7 @@ impl<R> LineLimit<R> {
     fn exceeds(&mut self, fresh: &[u8]) -> bool {
         for part in fresh.split_inclusive(|byte| *byte == b'\n') {
             self.line += part.len();
-            if self.line > MCP_LINE_BYTES_MAX {
+            if self.line > MCP_CLIENT_LINE_BYTES_MAX {
                 return true;
             }
             if part.ends_with(b"\n") {
@@ -193,7 +193,7 @@ impl<R: AsyncRead + Unpin> AsyncRead for LineLimit<R> {
         let before = buffer.filled().len();
         ready!(Pin::new(&mut self.inner).poll_read(cx, buffer))?;
         if self.exceeds(&buffer.filled()[before..]) {
-            self.fate.explain(format!("it sent a message of more than {MCP_LINE_BYTES_MAX} bytes"));
+            self.fate.explain(format!("it sent a message of more than {MCP_CLIENT_LINE_BYTES_MAX} bytes"));
             return Poll::Ready(Err(io::Error::new(io::ErrorKind::InvalidData, "line too long")));
         }
         Poll::Ready(Ok(()))
@@ -211,7 +211,7 @@ async fn drain(stderr: ChildStderr, spec: Arc<ServerSpec>, tail: Arc<Mutex<VecDe
             Ok(bytes) => {
                 let end = bytes.iter().position(|byte| *byte == b'\n');
                 let part = &bytes[..end.unwrap_or(bytes.len())];
-                let room = MCP_STDERR_LINE_BYTES_MAX - line.len();
+                let room = MCP_CLIENT_STDERR_LINE_BYTES_MAX - line.len();
                 line.extend_from_slice(&part[..part.len().min(room)]);
                 (end.map_or(bytes.len(), |end| end + 1), end.is_some())
             }
@@ -236,7 +236,7 @@ fn say(line: &[u8], spec: &ServerSpec, tail: &Mutex<VecDeque<String>>, rate: &mu
         tracing::info!(server = %spec.name, dropped = rate.take_dropped(), "{text}");
     }
     let mut tail = tail.lock().unwrap_or_else(PoisonError::into_inner);
-    if tail.len() == MCP_STDERR_TAIL_LINES {
+    if tail.len() == MCP_CLIENT_STDERR_TAIL_LINES {
         tail.pop_front();
     }
     tail.push_back(text);
@@ -257,7 +257,7 @@ impl Rate {
             (self.second, self.lines) = (Some(now), 0);
         }
         self.lines += 1;
-        let allowed = self.lines <= MCP_STDERR_LINES_PER_SECOND_MAX;
+        let allowed = self.lines <= MCP_CLIENT_STDERR_LINES_PER_SECOND_MAX;
         self.dropped += u64::from(!allowed);
         allowed
     }
@@ -274,7 +274,7 @@ mod tests {
     #[test]
     fn lines_are_counted_across_reads() {
         let mut limit = LineLimit { inner: (), line: 0, fate: Arc::default() };
-        let half = vec![b'x'; MCP_LINE_BYTES_MAX / 2];
+        let half = vec![b'x'; MCP_CLIENT_LINE_BYTES_MAX / 2];
         assert!(!limit.exceeds(&half));
         assert!(!limit.exceeds(b"\n"));
         assert!(!limit.exceeds(&half));
@@ -285,8 +285,11 @@ mod tests {
     #[test]
     fn a_flood_of_lines_is_counted_and_not_said() {
         let mut rate = Rate::default();
-        let said = (0..MCP_STDERR_LINES_PER_SECOND_MAX * 3).filter(|_| rate.allows()).count();
-        assert!((MCP_STDERR_LINES_PER_SECOND_MAX..MCP_STDERR_LINES_PER_SECOND_MAX * 3).contains(&said), "{said}");
+        let said = (0..MCP_CLIENT_STDERR_LINES_PER_SECOND_MAX * 3).filter(|_| rate.allows()).count();
+        assert!(
+            (MCP_CLIENT_STDERR_LINES_PER_SECOND_MAX..MCP_CLIENT_STDERR_LINES_PER_SECOND_MAX * 3).contains(&said),
+            "{said}"
+        );
         assert!(rate.take_dropped() > 0);
     }
 }

@@ -5,7 +5,9 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use firebox_contract::limits::{MCP_CALLS_MAX, MCP_CLOSE_GRACE, MCP_HEALTH_TIMEOUT, MCP_PAGES_MAX, MCP_TOOLS_MAX};
+use firebox_contract::limits::{
+    MCP_CLIENT_CALLS_MAX, MCP_CLIENT_CLOSE_GRACE, MCP_CLIENT_HEALTH_TIMEOUT, MCP_CLIENT_PAGES_MAX, MCP_CLIENT_TOOLS_MAX,
+};
 use firebox_contract::{Progress, ToolDefinition};
 use rmcp::RoleClient;
 use rmcp::model::{
@@ -14,7 +16,7 @@ use rmcp::model::{
     SubscriptionFilter, Tool,
 };
 use rmcp::service::{
-    ClientLifecycleMode, Peer, RequestHandle, RunningService, ServiceError, Subscription,
+    ClientInitializeError, ClientLifecycleMode, Peer, RequestHandle, RunningService, ServiceError, Subscription,
     serve_client_with_lifecycle_and_ct,
 };
 use rmcp::transport::Transport;
@@ -24,7 +26,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::catalog::Offer;
 use super::child::{self, Stderr};
-use super::handler::{Handler, ProgressTable};
+use super::handler::{Handler, ProgressTable, Report};
 use super::spec::{ServerSpec, ServerTransport};
 use super::transport::{Fate, Watched};
 use super::{content, http};
@@ -82,7 +84,7 @@ impl Engine {
     /// Ends the connection and waits for its child, within bounds.
     pub(super) async fn close(mut self) {
         // The grace of the protocol's own drain, and of each step of ending a child.
-        if self.service.close_with_timeout(MCP_CLOSE_GRACE * 5).await.is_err() {
+        if self.service.close_with_timeout(MCP_CLIENT_CLOSE_GRACE * 5).await.is_err() {
             tracing::warn!("the task of an mcp connection did not end well");
         }
     }
@@ -105,18 +107,21 @@ pub(super) async fn open(
         preferred_versions: vec![ProtocolVersion::V_2026_07_28],
         legacy_version: Some(ProtocolVersion::LATEST_WITH_INITIALIZE),
     };
-    let oldest = ClientLifecycleMode::Initialize;
-    // Some old servers end, or close the connection, at a first message they do not know: those get a fresh start.
-    let modes = if legacy { [oldest, newest] } else { [newest, oldest] };
     let all = async {
-        let mut first = None;
-        for mode in modes {
-            match attempt(spec, alive, mode).await {
-                Ok(opened) => return Ok(opened),
-                Err(error) => first = first.or(Some(error)),
-            }
-        }
-        Err(first.unwrap_or_else(|| failed("it was never tried")))
+        let first = if legacy { ClientLifecycleMode::Initialize } else { newest.clone() };
+        let refused = match attempt(spec, alive, first).await {
+            Ok(opened) => return Ok(opened),
+            Err(refused) => refused,
+        };
+        let second = match refused.late {
+            // So slow to start that it was taken for an old one: it is not.
+            true => ClientLifecycleMode::Discover { preferred_versions: vec![ProtocolVersion::V_2026_07_28] },
+            false if legacy => newest,
+            // Some old servers end, or close the connection, at a first message they do not know.
+            false => ClientLifecycleMode::Initialize,
+        };
+        // The first failure is the one that tells.
+        attempt(spec, alive, second).await.map_err(|_| refused.error)
     };
     match timeout(spec.connect_timeout, all).await {
         Ok(result) => result,
@@ -127,11 +132,24 @@ pub(super) async fn open(
     }
 }
 
+/// An attempt that failed.
+struct Refused {
+    error: McpError,
+    /// It answered the newest revision's question, after an older one's was asked.
+    late: bool,
+}
+
+impl From<McpError> for Refused {
+    fn from(error: McpError) -> Self {
+        Self { error, late: false }
+    }
+}
+
 async fn attempt(
     spec: &Arc<ServerSpec>,
     alive: &Arc<AtomicUsize>,
     mode: ClientLifecycleMode,
-) -> Result<(Connection, Engine), McpError> {
+) -> Result<(Connection, Engine), Refused> {
     let fate = Arc::new(Fate::default());
     match &spec.transport {
         ServerTransport::Stdio(server) => {
@@ -151,7 +169,7 @@ async fn handshake<T: Transport<RoleClient> + 'static>(
     mut stderr: Stderr,
     fate: Arc<Fate>,
     mode: ClientLifecycleMode,
-) -> Result<(Connection, Engine), McpError> {
+) -> Result<(Connection, Engine), Refused> {
     let progress = Arc::new(ProgressTable::default());
     let list_changed = Arc::new(Notify::new());
     let handler =
@@ -160,11 +178,13 @@ async fn handshake<T: Transport<RoleClient> + 'static>(
     let service = match served {
         Ok(service) => service,
         Err(error) => {
+            let late = matches!(error, ClientInitializeError::ConflictInitResponseId(..));
             let mut reason = if fate.is_gone() { fate.why().to_owned() } else { http::chain(&error) };
             if let Some(words) = stderr.last_words().await {
                 reason = format!("{reason}; it said: {words}");
             }
-            return Err(McpError::Connect { server: spec.name.clone(), reason: spec.redact(&reason) });
+            let error = McpError::Connect { server: spec.name.clone(), reason: spec.redact(&reason) };
+            return Err(Refused { error, late });
         }
     };
     let connection = Connection::new(spec, &service, progress, fate, list_changed);
@@ -174,7 +194,7 @@ async fn handshake<T: Transport<RoleClient> + 'static>(
         if let Some(words) = engine.last_words().await {
             reason = format!("{reason}; it said: {words}");
         }
-        return Err(McpError::Connect { server: spec.name.clone(), reason: spec.redact(&reason) });
+        return Err(McpError::Connect { server: spec.name.clone(), reason: spec.redact(&reason) }.into());
     }
     Ok((connection, engine))
 }
@@ -196,7 +216,7 @@ impl Connection {
             peer: service.peer().clone(),
             progress,
             fate,
-            calls: Semaphore::new(MCP_CALLS_MAX),
+            calls: Semaphore::new(MCP_CLIENT_CALLS_MAX),
             offer: Mutex::default(),
             heard: Mutex::new(Instant::now()),
             proven: AtomicBool::new(false),
@@ -224,7 +244,7 @@ impl Connection {
 
     /// Calls that are running.
     pub(super) fn busy(&self) -> bool {
-        self.calls.available_permits() < MCP_CALLS_MAX
+        self.calls.available_permits() < MCP_CLIENT_CALLS_MAX
     }
 
     /// The tools, under their own names.
@@ -282,7 +302,7 @@ impl Connection {
         } else {
             ClientRequest::DiscoverRequest(DiscoverRequest::new(DiscoverRequestParams {}))
         };
-        let times = Times { silence: MCP_HEALTH_TIMEOUT, total: MCP_HEALTH_TIMEOUT };
+        let times = Times { silence: MCP_CLIENT_HEALTH_TIMEOUT, total: MCP_CLIENT_HEALTH_TIMEOUT };
         match self.request(request, times, &()).await {
             Ok(_) | Err(Failure::Rejected(_) | Failure::Unexpected(_)) => Ok(()),
             Err(failure) => Err(failure),
@@ -303,7 +323,7 @@ impl Connection {
         let mut names = HashSet::new();
         let mut cursor = None;
         let times = Times { silence: self.spec.connect_timeout, total: self.spec.connect_timeout };
-        for _ in 0..MCP_PAGES_MAX {
+        for _ in 0..MCP_CLIENT_PAGES_MAX {
             let params = PaginatedRequestParams::default().with_cursor(cursor.take());
             let request = ClientRequest::ListToolsRequest(ListToolsRequest::with_param(params));
             let (page, next) = match self.request(request, times, &()).await {
@@ -321,9 +341,9 @@ impl Connection {
                                         a name it shares, or a schema that is too large"),
                 }
             }
-            if tools.len() >= MCP_TOOLS_MAX {
-                tracing::warn!(server = %self.spec.name, max = MCP_TOOLS_MAX, "further tools are not offered");
-                tools.truncate(MCP_TOOLS_MAX);
+            if tools.len() >= MCP_CLIENT_TOOLS_MAX {
+                tracing::warn!(server = %self.spec.name, max = MCP_CLIENT_TOOLS_MAX, "further tools are not offered");
+                tools.truncate(MCP_CLIENT_TOOLS_MAX);
                 return Ok(tools);
             }
             match next {
@@ -331,7 +351,7 @@ impl Connection {
                 None => return Ok(tools),
             }
         }
-        tracing::warn!(server = %self.spec.name, max = MCP_PAGES_MAX, "further pages of tools are not read");
+        tracing::warn!(server = %self.spec.name, max = MCP_CLIENT_PAGES_MAX, "further pages of tools are not read");
         Ok(tools)
     }
 
@@ -343,7 +363,7 @@ impl Connection {
             return None;
         }
         let filter = SubscriptionFilter::builder().tools_list_changed().build();
-        match timeout(MCP_HEALTH_TIMEOUT, self.peer.listen(filter)).await {
+        match timeout(MCP_CLIENT_HEALTH_TIMEOUT, self.peer.listen(filter)).await {
             Ok(Ok(subscription)) => Some(subscription),
             Ok(Err(error)) => {
                 tracing::debug!(server = %self.spec.name, %error, "changes of the list are not told");
@@ -365,7 +385,7 @@ impl Connection {
             sent.map_err(|_| Failure::Timeout(times.silence))?.map_err(|error| self.failure(error))?;
         let mut pending = Pending(Some(handle));
         let mut silence = Instant::now() + times.silence;
-        let mut done = f64::NEG_INFINITY;
+        let mut heard = Heard { done: f64::NEG_INFINITY, progress };
         loop {
             let Some(handle) = pending.0.as_mut() else {
                 return Err(Failure::Closed(self.why().to_owned()));
@@ -374,6 +394,9 @@ impl Connection {
                 biased;
                 answer = &mut handle.rx => {
                     pending.0 = None;
+                    while let Ok(report) = listener.reports.try_recv() {
+                        heard.tell(report);
+                    }
                     *self.heard.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
                     let closed = || Failure::Closed(self.why().to_owned());
                     return answer.map_err(|_| closed())?.map_err(|error| self.failure(error));
@@ -384,11 +407,7 @@ impl Connection {
                 }
                 Some(report) = listener.reports.recv() => {
                     silence = Instant::now() + times.silence;
-                    // Reports may overtake each other on their way; progress never goes back.
-                    if report.done > done {
-                        done = report.done;
-                        progress.report(report.done, report.total, report.message.as_deref());
-                    }
+                    heard.tell(report);
                 }
                 () = sleep_until(silence.min(end)) => {
                     return Err(Failure::Timeout(if end <= silence { times.total } else { times.silence }));
@@ -426,6 +445,22 @@ struct Times {
     total: Duration,
 }
 
+/// Who hears of progress, and how far it had come.
+struct Heard<'a> {
+    done: f64,
+    progress: &'a dyn Progress,
+}
+
+impl Heard<'_> {
+    fn tell(&mut self, report: Report) {
+        // Reports may overtake each other on their way; progress never goes back.
+        if report.done > self.done {
+            self.done = report.done;
+            self.progress.report(report.done, report.total, report.message.as_deref());
+        }
+    }
+}
+
 /// A request that is out. Dropped before its answer, it tells the server to stop.
 struct Pending(Option<RequestHandle<RoleClient>>);
 
@@ -434,7 +469,7 @@ impl Drop for Pending {
         let Some(handle) = self.0.take() else { return };
         let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
         runtime.spawn(async move {
-            let told = timeout(MCP_HEALTH_TIMEOUT, handle.cancel(Some("the caller no longer waits".to_owned())));
+            let told = timeout(MCP_CLIENT_HEALTH_TIMEOUT, handle.cancel(Some("the caller no longer waits".to_owned())));
             // A server that cannot be told finds out by its closed connection.
             drop(told.await);
         });

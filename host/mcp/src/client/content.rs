@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use firebox_contract::limits::{MCP_SCHEMA_BYTES_MAX, MCP_TOOL_TEXT_BYTES_MAX};
+use firebox_contract::limits::{MCP_CLIENT_SCHEMA_BYTES_MAX, MCP_CLIENT_TOOL_TEXT_BYTES_MAX};
 use firebox_contract::{ToolContent, ToolDefinition, ToolEffects};
 use rmcp::model::{CallToolResult, ContentBlock, ResourceContents, Tool, ToolAnnotations};
 
@@ -12,7 +12,7 @@ use rmcp::model::{CallToolResult, ContentBlock, ResourceContents, Tool, ToolAnno
 pub(super) fn definition(tool: &Tool) -> Option<ToolDefinition> {
     let input_schema_json = serde_json::to_string(tool.input_schema.as_ref()).ok()?;
     let output_schema_json = tool.output_schema.as_ref().and_then(|schema| serde_json::to_string(schema.as_ref()).ok());
-    if tool.name.is_empty() || input_schema_json.len() > MCP_SCHEMA_BYTES_MAX {
+    if tool.name.is_empty() || input_schema_json.len() > MCP_CLIENT_SCHEMA_BYTES_MAX {
         return None;
     }
     let annotated = tool.annotations.as_ref().and_then(|annotations| annotations.title.clone());
@@ -21,13 +21,14 @@ pub(super) fn definition(tool: &Tool) -> Option<ToolDefinition> {
         description: cut(tool.description.as_deref().unwrap_or_default()),
         title: tool.title.clone().or(annotated).map(|title| cut(&title)),
         input_schema_json,
-        output_schema_json: output_schema_json.filter(|schema| schema.len() <= MCP_SCHEMA_BYTES_MAX),
+        output_schema_json: output_schema_json.filter(|schema| schema.len() <= MCP_CLIENT_SCHEMA_BYTES_MAX),
         effects: effects(tool.annotations.as_ref()),
     })
 }
 
 fn cut(text: &str) -> String {
-    let end = (0..=MCP_TOOL_TEXT_BYTES_MAX.min(text.len())).rev().find(|at| text.is_char_boundary(*at)).unwrap_or(0);
+    let end =
+        (0..=MCP_CLIENT_TOOL_TEXT_BYTES_MAX.min(text.len())).rev().find(|at| text.is_char_boundary(*at)).unwrap_or(0);
     text[..end].to_owned()
 }
 

@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use firebox_contract::limits::MCP_PROGRESS_BUFFERED_MAX;
+use firebox_contract::limits::MCP_CLIENT_PROGRESS_BUFFERED_MAX;
 use rmcp::model::{
     ClientCapabilities, ClientConfig, ClientRequest, Implementation, ProgressNotificationParam, ProgressToken,
 };
@@ -37,7 +37,7 @@ impl ProgressTable {
     ) -> Result<(RequestHandle<RoleClient>, Listener), ServiceError> {
         let _sending = self.sending.read().await;
         let handle = peer.send_request_with_option(request, PeerRequestOptions::no_options()).await?;
-        let (sender, reports) = mpsc::channel(MCP_PROGRESS_BUFFERED_MAX);
+        let (sender, reports) = mpsc::channel(MCP_CLIENT_PROGRESS_BUFFERED_MAX);
         let token = handle.progress_token.clone();
         self.lock().insert(token.clone(), sender);
         Ok((handle, Listener { reports, token, table: Arc::clone(self) }))

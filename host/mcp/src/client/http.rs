@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Once};
 use std::time::Duration;
 
-use firebox_contract::limits::{MCP_BACKOFF_MAX, MCP_CALLS_MAX, MCP_LINE_BYTES_MAX};
+use firebox_contract::limits::{MCP_CLIENT_BACKOFF_MAX, MCP_CLIENT_CALLS_MAX, MCP_CLIENT_LINE_BYTES_MAX};
 use http::{HeaderName, HeaderValue};
 use reqwest::{Client, Url, redirect};
 use rmcp::transport::StreamableHttpClientTransport;
@@ -48,11 +48,11 @@ pub(super) fn open(spec: &ServerSpec, server: &HttpServer) -> Result<StreamableH
     let client = client(&server.url, spec.connect_timeout).map_err(|error| failed(chain(&error)))?;
     let mut config = StreamableHttpClientTransportConfig::with_uri(server.url.as_str())
         .custom_headers(headers)
-        .max_concurrent_requests(MCP_CALLS_MAX)
-        .max_sse_event_size(MCP_LINE_BYTES_MAX)
-        .max_json_response_size(MCP_LINE_BYTES_MAX);
+        .max_concurrent_requests(MCP_CLIENT_CALLS_MAX)
+        .max_sse_event_size(MCP_CLIENT_LINE_BYTES_MAX)
+        .max_json_response_size(MCP_CLIENT_LINE_BYTES_MAX);
     let mut retries = rmcp::transport::common::client_side_sse::ExponentialBackoff::default();
-    retries.max_delay = Some(MCP_BACKOFF_MAX);
+    retries.max_delay = Some(MCP_CLIENT_BACKOFF_MAX);
     config.retry_config = Arc::new(retries);
     Ok(StreamableHttpClientTransport::with_client(client, config))
 }

@@ -7,7 +7,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use firebox_contract::limits::{
-    MCP_CLOSE_GRACE, MCP_CONNECTIONS_MAX, MCP_IDLE_TIME, MCP_RECONNECT_WAIT, MCP_SERVERS_MAX, TOOL_ARGUMENTS_BYTES_MAX,
+    MCP_CLIENT_CLOSE_GRACE, MCP_CLIENT_CONNECTIONS_MAX, MCP_CLIENT_IDLE_TIME, MCP_CLIENT_RECONNECT_WAIT,
+    MCP_CLIENT_SERVERS_MAX, TOOL_ARGUMENTS_BYTES_MAX,
 };
 use firebox_contract::{
     BoxFuture, Caller, Error, Progress, ToolCall, ToolDefinition, ToolEffects, ToolOutcome, ToolSource,
@@ -18,6 +19,7 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout};
 
+use super::backoff::Pace;
 use super::catalog::Catalog;
 use super::connection::{Connection, Failure, ServerAbout};
 use super::content;
@@ -37,7 +39,7 @@ pub struct PoolOptions {
 
 impl Default for PoolOptions {
     fn default() -> Self {
-        Self { idle_time: Some(MCP_IDLE_TIME) }
+        Self { idle_time: Some(MCP_CLIENT_IDLE_TIME) }
     }
 }
 
@@ -50,6 +52,8 @@ pub struct ServerStatus {
     pub state: ServerState,
     /// Why a connection of it failed last, where one is down.
     pub last_error: Option<String>,
+    /// Failures in a row of the connection that has most.
+    pub failures: u32,
     /// Tools it offers, on the connection that has most.
     pub tools: usize,
     /// Whether the host is not ready without it.
@@ -67,6 +71,17 @@ pub struct ServerReport {
     pub result: Result<(ServerAbout, Vec<ToolDefinition>), McpError>,
     /// Time until the list was there.
     pub elapsed: Duration,
+}
+
+/// A tool as models see it, and whose it is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Listed {
+    /// The server.
+    pub server: String,
+    /// The tool's own name there.
+    pub own_name: String,
+    /// The tool under the name models see.
+    pub shown: ToolDefinition,
 }
 
 /// MCP servers as one source of tools. Cheap to clone; when the last clone is dropped, connections are cut and children
@@ -131,10 +146,10 @@ impl State {
         if self.closed {
             return Err(failed("this host is ending".to_owned()));
         }
-        if self.slots.len() >= MCP_CONNECTIONS_MAX {
+        if self.slots.len() >= MCP_CLIENT_CONNECTIONS_MAX {
             let free = self.slots.values().map(|(slot, _)| slot).filter(|slot| !slot.busy());
             let Some(oldest) = free.min_by_key(|slot| slot.used()).map(|slot| slot.key) else {
-                return Err(failed(format!("all {MCP_CONNECTIONS_MAX} connections to mcp servers are in use")));
+                return Err(failed(format!("all {MCP_CLIENT_CONNECTIONS_MAX} connections to mcp servers are in use")));
             };
             if let Some((slot, task)) = self.slots.remove(&oldest) {
                 slot.stop();
@@ -165,6 +180,7 @@ impl ClientPool {
             revision: watch::Sender::new(0),
             alive: Arc::new(AtomicUsize::new(0)),
             idle_time: options.idle_time,
+            pace: Pace::default(),
         });
         let specs = specs.into_iter().map(Arc::new).collect();
         let state = State { specs, slots: HashMap::new(), ending: Vec::new(), closed: false };
@@ -176,9 +192,9 @@ impl ClientPool {
     /// # Errors
     /// [`McpError::Spec`] names the first that cannot.
     pub fn check(specs: &[ServerSpec]) -> Result<(), McpError> {
-        if specs.len() > MCP_SERVERS_MAX {
+        if specs.len() > MCP_CLIENT_SERVERS_MAX {
             return Err(McpError::Spec(format!(
-                "{} mcp servers given, at most {MCP_SERVERS_MAX} are allowed",
+                "{} mcp servers given, at most {MCP_CLIENT_SERVERS_MAX} are allowed",
                 specs.len()
             )));
         }
@@ -218,6 +234,7 @@ impl ClientPool {
                 name: spec.name.clone(),
                 state: order.into_iter().find(|state| has(*state)).unwrap_or(ServerState::Idle),
                 last_error: mine().find_map(|slot| slot.last_error()).map(|error| error.to_string()),
+                failures: mine().map(|slot| slot.failures()).max().unwrap_or(0),
                 tools: mine()
                     .filter(|slot| slot.state() == ServerState::Ready)
                     .map(|s| s.known().len())
@@ -233,11 +250,31 @@ impl ClientPool {
     pub async fn connect(&self, caller: &Caller) -> Vec<ServerReport> {
         let reports = self.specs(caller).into_iter().map(|spec| async move {
             let started = Instant::now();
-            let result = self.connection(caller, &spec, spec.connect_timeout).await;
-            let result = result.map(|(slot, connection)| (connection.about.clone(), slot.known().as_ref().clone()));
+            let result = match self.slot(caller, &spec) {
+                // Why it failed says more here than that it did.
+                Ok(slot) => match slot.ready(spec.connect_timeout).await {
+                    Ok(connection) => Ok((connection.about.clone(), slot.known().as_ref().clone())),
+                    Err(error) => Err(slot.last_error().unwrap_or(error)),
+                },
+                Err(error) => Err(error),
+            };
             ServerReport { name: spec.name.clone(), required: spec.required, result, elapsed: started.elapsed() }
         });
         join_all(reports).await
+    }
+
+    /// The tools `caller` can call now, and whose they are. Waits for nobody.
+    #[must_use]
+    pub fn listing(&self, caller: &Caller) -> Vec<Listed> {
+        let catalog = self.catalog(caller);
+        let ready = catalog.entries().iter().filter(|entry| entry.slot.state() == ServerState::Ready);
+        ready
+            .map(|entry| Listed {
+                server: entry.slot.spec.name.clone(),
+                own_name: entry.own.clone(),
+                shown: entry.shown.clone(),
+            })
+            .collect()
     }
 
     /// Child processes of this pool that exist now.
@@ -259,7 +296,7 @@ impl ClientPool {
             tasks.extend(state.slots.drain().map(|(_, (_, task))| task));
             tasks
         };
-        if timeout(MCP_CLOSE_GRACE * 6, join_all(tasks)).await.is_err() {
+        if timeout(MCP_CLIENT_CLOSE_GRACE * 6, join_all(tasks)).await.is_err() {
             tracing::warn!("some mcp connections did not end in time");
         }
         self.children()
@@ -321,7 +358,7 @@ impl ClientPool {
     async fn settle(&self, caller: &Caller) {
         let specs = self.specs(caller);
         // A server that fails is told of in its status; here it only has no tools.
-        drop(join_all(specs.iter().map(|spec| self.connection(caller, spec, MCP_RECONNECT_WAIT))).await);
+        drop(join_all(specs.iter().map(|spec| self.connection(caller, spec, MCP_CLIENT_RECONNECT_WAIT))).await);
     }
 }
 
@@ -329,9 +366,7 @@ impl ToolSource for ClientPool {
     fn tools<'a>(&'a self, caller: &'a Caller) -> BoxFuture<'a, Vec<ToolDefinition>> {
         Box::pin(async move {
             self.settle(caller).await;
-            let catalog = self.catalog(caller);
-            let ready = catalog.entries().iter().filter(|entry| entry.slot.state() == ServerState::Ready);
-            ready.map(|entry| entry.shown.clone()).collect()
+            self.listing(caller).into_iter().map(|tool| tool.shown).collect()
         })
     }
 

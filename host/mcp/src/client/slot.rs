@@ -1,19 +1,19 @@
 //! A place for one connection: connects, watches, tries again, gives up for a while, ends when nobody asks any more.
 
 use std::fmt;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use firebox_contract::limits::{
-    MCP_BREAKER_FAILURES, MCP_BREAKER_OPEN, MCP_HEALTH_PERIOD, MCP_LIST_REFRESH_PERIOD, MCP_STABLE_TIME,
+    MCP_CLIENT_BREAKER_FAILURES, MCP_CLIENT_HEALTH_PERIOD, MCP_CLIENT_LIST_REFRESH_PERIOD, MCP_CLIENT_STABLE_TIME,
 };
 use rmcp::service::Subscription;
 use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 
-use super::backoff;
+use super::backoff::Pace;
 use super::catalog::Offer;
 use super::connection::{self, Connection, Engine};
 use super::spec::{Key, ServerSpec};
@@ -67,6 +67,8 @@ pub(super) struct Common {
     pub(super) alive: Arc<AtomicUsize>,
     /// Time without use after which a connection is closed; `None` for never.
     pub(super) idle_time: Option<Duration>,
+    /// How fast a server is tried again.
+    pub(super) pace: Pace,
 }
 
 impl Common {
@@ -86,6 +88,7 @@ pub(super) struct Slot {
     used: Mutex<Instant>,
     wanted: Notify,
     legacy: AtomicBool,
+    failures: AtomicU32,
     stop: CancellationToken,
     last_error: Mutex<Option<McpError>>,
 }
@@ -120,6 +123,7 @@ impl Slot {
             used: Mutex::new(Instant::now()),
             wanted: Notify::new(),
             legacy: AtomicBool::new(false),
+            failures: AtomicU32::new(0),
             stop: CancellationToken::new(),
             last_error: Mutex::new(None),
         });
@@ -165,6 +169,11 @@ impl Slot {
     /// Why it failed last; nothing once it works again.
     pub(super) fn last_error(&self) -> Option<McpError> {
         self.last_error.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Failures in a row, until now.
+    pub(super) fn failures(&self) -> u32 {
+        self.failures.load(Ordering::Relaxed)
     }
 
     /// A connection that can carry a call. Waits for one that is being made: the first as long as that may take, a
@@ -240,14 +249,18 @@ async fn drive(slot: Arc<Slot>) {
         let error = match opened {
             Ok((connection, engine)) => match live(&slot, Arc::new(connection), engine).await {
                 End::Stopped => break,
-                End::Lost { error, proven: true } => {
-                    // It worked: one try at once, before any wait.
-                    (failures, again) = (0, true);
-                    tracing::warn!(server = %slot.spec.name, "{error}");
-                    slot.remember(Some(error));
-                    continue;
+                End::Lost { error, proven } => {
+                    failures = if proven { 0 } else { failures };
+                    again = true;
+                    if failures == 0 {
+                        // One try at once: who waits to repeat a call that changes nothing should not wait long.
+                        failures = u32::from(!proven);
+                        tracing::warn!(server = %slot.spec.name, "{error}");
+                        slot.remember(Some(error));
+                        continue;
+                    }
+                    error
                 }
-                End::Lost { error, proven: false } => error,
             },
             Err(error) => error,
         };
@@ -263,8 +276,9 @@ async fn drive(slot: Arc<Slot>) {
 
 /// Waits until the server may be tried again; false when the slot is over.
 async fn pause(slot: &Slot, error: McpError, failures: u32) -> bool {
-    let open = failures >= MCP_BREAKER_FAILURES;
-    let until = Instant::now() + if open { MCP_BREAKER_OPEN } else { backoff::delay(failures) };
+    let open = failures >= MCP_CLIENT_BREAKER_FAILURES;
+    let until = Instant::now() + if open { slot.common.pace.open } else { slot.common.pace.delay(failures) };
+    slot.failures.store(failures, Ordering::Relaxed);
     slot.remember(Some(error.clone()));
     slot.set(Phase::Down { error, until });
     let waited = async {
@@ -298,6 +312,7 @@ async fn live(slot: &Slot, connection: Arc<Connection>, engine: Engine) -> End {
     slot.legacy.store(connection.is_legacy(), Ordering::Relaxed);
     slot.learn(&connection);
     slot.remember(None);
+    slot.failures.store(0, Ordering::Relaxed);
     slot.set(Phase::Ready(Arc::clone(&connection)));
     slot.common.changed();
     let mut engine = engine;
@@ -310,7 +325,7 @@ async fn live(slot: &Slot, connection: Arc<Connection>, engine: Engine) -> End {
                 reason = format!("{reason}; it said last: {words}");
             }
             let error = McpError::Connect { server: slot.spec.name.clone(), reason: slot.spec.redact(&reason) };
-            End::Lost { error, proven: connection.is_proven() || since.elapsed() >= MCP_STABLE_TIME }
+            End::Lost { error, proven: connection.is_proven() || since.elapsed() >= MCP_CLIENT_STABLE_TIME }
         }
     };
     if matches!(end, End::Stopped) {
@@ -326,7 +341,7 @@ async fn watch_over(slot: &Slot, connection: &Connection) -> Option<String> {
     let mut subscription = connection.subscribe().await;
     loop {
         let expiry = slot.expiry();
-        let check = connection.heard() + MCP_HEALTH_PERIOD;
+        let check = connection.heard() + MCP_CLIENT_HEALTH_PERIOD;
         let ill = tokio::select! {
             () = slot.stop.cancelled() => return None,
             () = connection.gone() => return Some(connection.why().to_owned()),
@@ -384,6 +399,46 @@ async fn refresh(slot: &Slot, connection: &Connection) -> Option<connection::Fai
             return connection.health().await.err();
         }
     }
-    sleep(MCP_LIST_REFRESH_PERIOD).await;
+    sleep(MCP_CLIENT_LIST_REFRESH_PERIOD).await;
     None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use firebox_contract::TenantId;
+
+    async fn until_failures(slot: &Slot, failures: u32) {
+        let reached = async {
+            while slot.failures() < failures {
+                sleep(Duration::from_millis(1)).await;
+            }
+        };
+        timeout(Duration::from_secs(20), reached).await.expect("it fails that often");
+    }
+
+    #[tokio::test]
+    async fn a_server_that_never_works_is_left_alone_until_somebody_asks() {
+        let spec = ServerSpec::stdio("none", vec!["no-such-program-anywhere".to_owned()]).expect("a command");
+        let spec = Arc::new(spec);
+        let ms = Duration::from_millis;
+        let pace = Pace { first: ms(1), longest: ms(4), open: ms(400) };
+        let revision = watch::Sender::new(0);
+        let common = Arc::new(Common { revision, alive: Arc::default(), idle_time: None, pace });
+        let (slot, task) = Slot::start(&spec, spec.key(&TenantId::new("a")), &common);
+        until_failures(&slot, MCP_CLIENT_BREAKER_FAILURES).await;
+        sleep(ms(600)).await;
+        assert_eq!(slot.failures(), MCP_CLIENT_BREAKER_FAILURES, "the circuit is open and nobody asked");
+        let down = slot.ready(ms(0)).await.expect_err("no such program");
+        assert!(matches!(down, McpError::Down { .. }), "{down}");
+        until_failures(&slot, MCP_CLIENT_BREAKER_FAILURES + 1).await;
+        for _ in 0..50 {
+            assert!(slot.ready(ms(0)).await.is_err());
+            sleep(ms(2)).await;
+        }
+        assert_eq!(slot.failures(), MCP_CLIENT_BREAKER_FAILURES + 1, "one try, however many ask");
+        slot.stop();
+        timeout(Duration::from_secs(5), task).await.expect("it ends").expect("without a panic");
+        assert!(slot.is_closed());
+    }
 }

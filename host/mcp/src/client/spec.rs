@@ -7,7 +7,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use firebox_contract::TenantId;
-use firebox_contract::limits::{MCP_CALL_TOTAL_TIMEOUT, MCP_CONNECT_TIMEOUT, MCP_TIMEOUT_MAX, TOOL_CALL_TIMEOUT};
+use firebox_contract::limits::{
+    MCP_CLIENT_TIMEOUT_MAX, MCP_CONNECT_TIMEOUT_DEFAULT, MCP_TOTAL_TIMEOUT_DEFAULT, TOOL_CALL_TIMEOUT,
+};
 use sha2::{Digest, Sha256};
 
 use crate::McpError;
@@ -131,9 +133,9 @@ impl ServerSpec {
         Self {
             name: name.to_owned(),
             transport,
-            connect_timeout: MCP_CONNECT_TIMEOUT,
+            connect_timeout: MCP_CONNECT_TIMEOUT_DEFAULT,
             call_timeout: TOOL_CALL_TIMEOUT,
-            total_timeout: MCP_CALL_TOTAL_TIMEOUT,
+            total_timeout: MCP_TOTAL_TIMEOUT_DEFAULT,
             prefix: None,
             required: false,
             shared: false,
@@ -174,8 +176,8 @@ impl ServerSpec {
         }
         let times = [("connect", self.connect_timeout), ("call", self.call_timeout), ("total", self.total_timeout)];
         for (what, time) in times {
-            if time.is_zero() || time > MCP_TIMEOUT_MAX {
-                let (time, max) = (time.as_secs_f32(), MCP_TIMEOUT_MAX.as_secs());
+            if time.is_zero() || time > MCP_CLIENT_TIMEOUT_MAX {
+                let (time, max) = (time.as_secs_f32(), MCP_CLIENT_TIMEOUT_MAX.as_secs());
                 return wrong(format!("the {what} timeout \"{time}s\" is not between 1ms and {max}s"));
             }
         }
@@ -219,13 +221,14 @@ impl ServerSpec {
         Key(hasher.finalize().into())
     }
 
-    /// `text` without any of this server's secrets: servers print their environment when they fail.
+    /// `text` without any of this server's secrets, for servers print their environment when they fail, and without
+    /// control characters, which would act on a terminal.
     pub(super) fn redact(&self, text: &str) -> String {
         let secrets = match &self.transport {
             ServerTransport::Stdio(server) => &server.env,
             ServerTransport::Http(server) => &server.headers,
         };
-        let mut text = text.to_owned();
+        let mut text: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
         for (_, secret) in secrets {
             // A header's secret is what follows the scheme: "Bearer …".
             let token = secret.expose().rsplit(' ').next().unwrap_or_default();
@@ -270,6 +273,7 @@ mod tests {
         let spec = server(&[("TOKEN", "hunter22")]);
         assert!(!format!("{spec:?}").contains("hunter22"));
         assert_eq!(spec.redact("TOKEN=hunter22 is wrong"), "TOKEN=[secret] is wrong");
+        assert_eq!(spec.redact("\u{1b}[2Jgone\n"), " [2Jgone ");
         let mut http = ServerSpec::http("one", "http://localhost/mcp");
         if let ServerTransport::Http(server) = &mut http.transport {
             server.headers.push(("authorization".to_owned(), Secret::new("Bearer hunter22")));

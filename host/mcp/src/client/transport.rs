@@ -5,7 +5,7 @@ use std::future::Future;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 
-use firebox_contract::limits::MCP_SERVER_REQUESTS_MAX;
+use firebox_contract::limits::MCP_CLIENT_SERVER_REQUESTS_MAX;
 use rmcp::RoleClient;
 use rmcp::model::JsonRpcMessage;
 use rmcp::service::{RxJsonRpcMessage, TxJsonRpcMessage};
@@ -87,7 +87,7 @@ impl<T: Transport<RoleClient>> Transport<RoleClient> for Watched<T> {
         match &message {
             None => self.fate.seal("it closed the connection"),
             Some(JsonRpcMessage::Request(_)) => {
-                if self.unanswered.fetch_add(1, Ordering::Relaxed) >= MCP_SERVER_REQUESTS_MAX {
+                if self.unanswered.fetch_add(1, Ordering::Relaxed) >= MCP_CLIENT_SERVER_REQUESTS_MAX {
                     self.fate.seal("it sent more requests than it reads answers");
                     return None;
                 }

@@ -32,7 +32,7 @@ async fn f2_lists_are_read_to_their_last_page() {
 #[tokio::test]
 async fn f2_a_list_without_an_end_is_cut() {
     let pool = pool(vec![fake("one", &["endless"])]);
-    assert_eq!(names(&pool).await.len(), firebox_contract::limits::MCP_PAGES_MAX);
+    assert_eq!(names(&pool).await.len(), firebox_contract::limits::MCP_CLIENT_PAGES_MAX);
 }
 
 #[tokio::test]

@@ -106,6 +106,14 @@ async fn a_message_of_17_mib_ends_the_connection_and_nothing_else() {
 }
 
 #[tokio::test]
+async fn a_server_that_asks_without_end_and_reads_nothing_loses_its_connection() {
+    let pool = pool(vec![fake("one", &["stuffed"])]);
+    let outcome = call(&pool, "requests", "").await;
+    assert!(outcome.is_error && outcome.content.contains("more requests than it reads answers"), "{outcome:?}");
+    assert!(!call(&pool, "pid", "").await.is_error);
+}
+
+#[tokio::test]
 async fn a_server_that_stops_answering_is_replaced() {
     let spec = ServerSpec { call_timeout: Duration::from_millis(300), ..fake("one", &["deaf"]) };
     let pool = pool(vec![spec]);
@@ -142,7 +150,8 @@ async fn no_process_is_left_however_stubborn() {
         assert_eq!((group_size(&group), pool.children()), (2, 1));
         let started = Instant::now();
         assert_eq!(pool.close().await, 0);
-        assert_eq!(group_size(&group), 0, "{modes:?}");
+        // What was killed may take a moment to be gone; nothing more is needed for it.
+        until("the group is gone", async || group_size(&group) == 0).await;
         assert!(started.elapsed() < Duration::from_secs(10), "{:?}", started.elapsed());
     }
 }

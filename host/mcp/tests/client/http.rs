@@ -80,6 +80,7 @@ impl ServerHandler for Echo {
                     for step in 1..=3 {
                         let report = ProgressNotificationParam::new(token.clone(), f64::from(step)).with_total(3.0);
                         context.peer.notify_progress(report).await.expect("sent");
+                        tokio::time::sleep(Duration::from_millis(30)).await;
                     }
                 }
                 "done".to_owned()
@@ -133,6 +134,8 @@ impl Served {
         let task = tokio::spawn(async move {
             let mut connections = JoinSet::new();
             while let Ok((stream, _)) = listener.accept().await {
+                // Otherwise every event stream waits 40 ms for an acknowledgement.
+                stream.set_nodelay(true).expect("a TCP stream");
                 let service = TowerToHyperService::new(service.clone());
                 let served = hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service);
                 connections.spawn(async move { drop(served.await) });
