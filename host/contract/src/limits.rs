@@ -441,6 +441,12 @@ pub const MCP_CLIENT_TOOL_NAME_BYTES_MAX: usize = 64;
 pub const MCP_CLIENT_TOOL_TEXT_BYTES_MAX: usize = 16 * KIB;
 /// Bytes of a schema of one MCP server's tool; a tool with a larger one is not offered.
 pub const MCP_CLIENT_SCHEMA_BYTES_MAX: usize = 256 * KIB;
+/// Bytes of all descriptions and schemas of one MCP server together; further tools are not offered.
+pub const MCP_CLIENT_LIST_BYTES_MAX: usize = 8 * MIB;
+/// Bytes of the words of one progress report; the rest is cut.
+pub const MCP_CLIENT_PROGRESS_TEXT_BYTES_MAX: usize = KIB;
+/// Bytes of the words with which an MCP server explains a failure; the rest is cut.
+pub const MCP_CLIENT_REASON_BYTES_MAX: usize = 8 * KIB;
 /// Bytes of one line of an MCP server's standard error.
 pub const MCP_CLIENT_STDERR_LINE_BYTES_MAX: usize = 4 * KIB;
 /// Lines a second of an MCP server's standard error that are logged; the rest is counted.
