@@ -1,5 +1,6 @@
 //! The command line: a table of verbs, and one place where errors become words and exit codes.
 
+pub mod chat;
 pub mod devices;
 pub mod embed;
 pub mod options;
@@ -40,6 +41,8 @@ macro_rules! verbs {
 verbs! {
     /// Answer a prompt, with tools and plugins.
     Run => run::run(Args),
+    /// Talk with a model; the conversation is kept.
+    Chat => chat::run(Args),
     /// Embed the lines of a file into a Parquet or JSONL file.
     Embed => embed::run(Args),
     /// List the devices models can run on, and say which is chosen and why.

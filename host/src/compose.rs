@@ -4,8 +4,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use firebox_contract::{
-    Approver, Caller, Clock, Error, Gate, GenerationRequest, HookSource, LanguageModel, ModelInfo, OpenGate, TextCodec,
-    ToolSource, limits,
+    Approver, Caller, Clock, Error, Gate, GenerationRequest, HookSource, LanguageModel, Message, ModelInfo, OpenGate,
+    TextCodec, ToolDefinition, ToolSource, limits,
 };
 use firebox_engine::{Engine, EngineOptions, Generation, ModelFactory};
 use firebox_models::device::{self, DeviceChoice, OpenOptions, Opened, TestChild};
@@ -68,6 +68,30 @@ impl Host {
     #[must_use]
     pub fn notes(&self) -> &[String] {
         &self.notes
+    }
+
+    /// How many tokens a conversation has as the model's own template renders it, without tools.
+    ///
+    /// # Errors
+    /// As [`Engine::count_tokens`].
+    pub fn count_tokens(&self, messages: &[Message]) -> Result<usize, Error> {
+        self.engine.count_tokens(messages, &[])
+    }
+
+    /// As [`Host::count_tokens`], with these tools offered.
+    ///
+    /// # Errors
+    /// As [`Engine::count_tokens`].
+    pub fn count_tokens_with(&self, messages: &[Message], tools: &[ToolDefinition]) -> Result<usize, Error> {
+        self.engine.count_tokens(messages, tools)
+    }
+
+    /// The tools that the plugins offer in this caller's requests.
+    ///
+    /// # Errors
+    /// As [`Engine::plugin_tools`].
+    pub async fn plugin_tools(&self, caller: &Caller) -> Result<Vec<ToolDefinition>, Error> {
+        self.engine.plugin_tools(caller).await
     }
 
     /// The road of a request; see [`Engine::generate`].
@@ -241,6 +265,17 @@ async fn load_plugins(specs: Vec<PluginSpec>, notes: &mut Vec<String>) -> Result
         plugins.push(plugin);
     }
     Ok(PluginChain::new(plugins)?)
+}
+
+/// The folder for what cannot be made again: `FIREBOX_DATA`, else the system's place for a user's data. `None` where
+/// there is none.
+#[must_use]
+pub fn data_dir() -> Option<PathBuf> {
+    let set = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    set("FIREBOX_DATA")
+        .or_else(|| set("XDG_DATA_HOME").map(|path| path.join("firebox")))
+        .or_else(|| set("LOCALAPPDATA").map(|path| path.join("firebox").join("data")))
+        .or_else(|| set("HOME").map(|path| path.join(".local").join("share").join("firebox")))
 }
 
 /// A folder for what can be made again: `FIREBOX_CACHE`, else the system's place for a user's caches. `None` where

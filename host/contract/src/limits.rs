@@ -218,6 +218,8 @@ pub const CHAT_HISTORY_LINES: usize = 1_000;
 pub const CHAT_HISTORY_LINE_BYTES_MAX: usize = 16 * KIB;
 /// Tool calls that wait for the person's approval at a time.
 pub const CHAT_QUESTIONS_MAX: usize = 1;
+/// Lines read ahead from a pipe.
+pub const CHAT_LINES_BUFFERED_MAX: usize = 1;
 /// Characters of one tool call or result shown on the terminal.
 pub const CHAT_SHOWN_CHARACTERS_MAX: usize = 400;
 

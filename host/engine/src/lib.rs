@@ -19,8 +19,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use firebox_contract::{
-    Approver, Caller, Clock, Error, Gate, GenerationRequest, HookSource, Hooks, Message, ModelInfo, Prompt,
-    PromptVerdict, RequestInfo, Role, TextCodec, ToolSource, limits,
+    Approver, Caller, Chat, Clock, Error, Gate, GenerationRequest, HookSource, Hooks, Message, ModelInfo, Prompt,
+    PromptVerdict, RequestInfo, Role, TextCodec, ToolDefinition, ToolSource, limits,
 };
 
 pub use generation::Generation;
@@ -88,6 +88,24 @@ impl Engine {
     #[must_use]
     pub fn info(&self) -> &ModelInfo {
         self.road.worker.info()
+    }
+
+    /// How many tokens a conversation has as the model's own template renders it with these tools offered.
+    ///
+    /// # Errors
+    /// `Error::Model` when the template or the tokenizer fails.
+    pub fn count_tokens(&self, messages: &[Message], tools: &[ToolDefinition]) -> Result<usize, Error> {
+        Ok(self.road.codec.encode_chat(Chat { messages, tools, prefix: "" })?.len())
+    }
+
+    /// The tools that the plugins offer in this caller's requests.
+    ///
+    /// # Errors
+    /// As binding the caller's plugins for a request fails.
+    pub async fn plugin_tools(&self, caller: &Caller) -> Result<Vec<ToolDefinition>, Error> {
+        let model = self.road.worker.info().name.clone();
+        let info = RequestInfo { id: "tools".to_owned(), model, plugins: Vec::new() };
+        Ok(self.road.hooks.bind(caller, info).await?.definitions().to_vec())
     }
 
     /// The whole road, in order. Everything before the first token that can refuse does so here; the rest comes
