@@ -2,6 +2,7 @@
 
 mod bad_input;
 mod both_devices;
+mod chat;
 mod devices;
 mod embed;
 mod ember;
