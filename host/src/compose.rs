@@ -94,6 +94,11 @@ impl Host {
         self.engine.plugin_tools(caller).await
     }
 
+    /// The tools beyond the plugins that this caller's requests are offered.
+    pub async fn source_tools(&self, caller: &Caller) -> Vec<ToolDefinition> {
+        self.engine.source_tools(caller).await
+    }
+
     /// The road of a request; see [`Engine::generate`].
     ///
     /// # Errors

@@ -289,3 +289,70 @@ fn ctrl_c_stops_the_answer_and_not_the_program() {
     assert_eq!(screen.code, Some(0), "{}", screen.text);
     screen.has("firebox chat --session");
 }
+
+#[cfg(unix)]
+#[test]
+fn the_person_is_asked_before_tools_run() {
+    let ask = "run it?";
+    let steps = [
+        ("expect", "> "),
+        ("send", "Reverse the text hello\r"),
+        ("expect", "the model wants to call reverse_text {\"text\": \"hello\"}"),
+        ("expect", ask),
+        ("send", "perhaps\r"),
+        ("expect", "please answer"),
+        ("expect", ask),
+        ("send", "y\r"),
+        ("expect", "olleh"),
+        ("expect", "> "),
+        ("send", "Reverse the text abc\r"),
+        ("expect", ask),
+        ("send", "n\r"),
+        ("expect", "declined"),
+        ("expect", "> "),
+        ("send", "What is 1234 * 87?\r"),
+        ("expect", ask),
+        ("send", "s\r"),
+        ("expect", "107358"),
+        ("expect", "> "),
+        ("send", "What is 1234 * 88?\r"),
+        ("expect", "108592"),
+        ("expect", "> "),
+        ("send", "Reverse the text xyz\r"),
+        ("expect", ask),
+        ("send", "never\r"),
+        ("expect", "declined"),
+        ("expect", "> "),
+        ("send", "Reverse the text uvw\r"),
+        ("expect", "declined"),
+        ("expect", "> "),
+        ("send", "/approvals\r"),
+        ("expect", "runs for this session"),
+        ("expect", "never runs"),
+        ("expect", "> "),
+        ("send", "/approvals forget\r"),
+        ("expect", "> "),
+        ("send", "Reverse the text hello\r"),
+        ("expect", ask),
+        ("send", "\u{3}"),
+        ("expect", "stopped"),
+        ("expect", "> "),
+        ("send", "\u{4}"),
+        ("end", ""),
+    ];
+    let screen = on_terminal(&data("asked"), &["--approve", "ask"], &steps);
+    assert_eq!(screen.code, Some(0));
+    assert_eq!(screen.text.matches("the model wants to call").count(), 5, "{}", screen.text);
+}
+
+#[test]
+fn from_a_pipe_nobody_can_be_asked() {
+    let ask = "Reverse the text hello\n";
+    let run = chat(&data("unasked"), &["--approve", "ask"], ask).expect_code(0);
+    assert!(!run.stdout.contains("olleh") && run.stderr.contains("nobody is there"), "{}{}", run.stdout, run.stderr);
+    let run = chat(&data("always"), &["--approve", "always"], ask).expect_code(0);
+    assert!(run.stdout.contains("olleh"), "{}", run.stdout);
+    let run = chat(&data("never"), &["--approve", "never"], &format!("{ask}/tools\n")).expect_code(0);
+    assert!(!run.stderr.contains("tool     "), "no tool is offered: {}", run.stderr);
+    assert!(run.stdout.contains("calculator               never"), "{}", run.stdout);
+}

@@ -179,6 +179,33 @@ pub const EMBED_ROW_GROUP_BYTES: usize = 64 * MIB;
 /// Time an interrupted run has to end by itself before it is cut off.
 pub const EMBED_INTERRUPT_GRACE: Duration = Duration::from_secs(2);
 
+// ---- Tool loop ------------------------------------------------------------------------------------------------
+
+/// Nesting of one call's arguments.
+pub const TOOL_ARGUMENTS_DEPTH_MAX: usize = 32;
+/// Time a request waits for the list of tools beyond its plugins; without them it goes on.
+pub const TOOL_LIST_WAIT: Duration = Duration::from_secs(10);
+/// Reports of progress that wait for one reader; later ones are dropped.
+pub const TOOL_PROGRESS_BUFFERED_MAX: usize = 64;
+/// Bytes of the word that goes with a report of progress.
+pub const TOOL_PROGRESS_BYTES_MAX: usize = KIB;
+/// Bytes of a tool's input schema.
+pub const SCHEMA_BYTES_MAX: usize = 64 * KIB;
+/// Nesting of a schema, references followed.
+pub const SCHEMA_DEPTH_MAX: usize = 64;
+/// Parts of a schema, references followed: what one check may have to look at.
+pub const SCHEMA_STEPS_MAX: usize = 50_000;
+/// Compiled schemas kept for one model; the oldest go first.
+pub const SCHEMAS_CACHED_MAX: usize = 256;
+/// Time to compile a schema and check one call's arguments against it.
+pub const SCHEMA_CHECK_TIME: Duration = Duration::from_secs(2);
+/// Backtracking steps of one match of a schema's pattern.
+pub const SCHEMA_PATTERN_STEPS_MAX: usize = 10_000;
+/// Bytes of one compiled pattern of a schema.
+pub const SCHEMA_PATTERN_BYTES_MAX: usize = MIB;
+/// Bytes of the reason a model is given for arguments that do not fit.
+pub const SCHEMA_REASON_BYTES_MAX: usize = KIB;
+
 // ---- Sessions -------------------------------------------------------------------------------------------------
 
 /// Sessions of one tenant when nobody says otherwise; expired ones do not count.

@@ -51,6 +51,8 @@ pub(crate) struct Round {
 #[derive(Default)]
 pub(crate) struct Transcript {
     pub(crate) text: String,
+    /// The text as the reader got it, after the text stage.
+    pub(crate) emitted: String,
     pub(crate) calls: Vec<Piece>,
 }
 
@@ -61,6 +63,8 @@ pub(crate) struct RoundClock {
     pub(crate) first: Option<Duration>,
     pub(crate) last: Duration,
     pub(crate) tokens: usize,
+    /// Tokens of the prompt that were still in the cache.
+    pub(crate) cached: usize,
 }
 
 /// What one step of reading gave.

@@ -1,5 +1,6 @@
 //! The road over fakes: no burn, no wasmtime, milliseconds.
 
+mod agent;
 mod fakes;
 
 use std::sync::atomic::Ordering;
@@ -234,8 +235,9 @@ async fn f15_bad_calls_go_back_to_the_model_as_errors() {
 
 #[tokio::test]
 async fn rounds_of_tools_are_counted() {
-    fn always(_: &str) -> String {
-        "<tool_call>{\"name\": \"add\", \"arguments\": {}}</tool_call>".to_owned()
+    fn always(prompt: &str) -> String {
+        let round = prompt.matches("\ntool: ").count();
+        format!("<tool_call>{{\"name\": \"add\", \"arguments\": {{\"round\": {round}}}}}</tool_call>")
     }
     let (engine, _) = engine(always, with_tools()).await;
     let answer = answer(&engine, ask("go")).await;

@@ -160,11 +160,13 @@ fn compose(
         Some(path) if path.as_os_str() != ember::NAME => builder.folder(path),
         _ => builder,
     };
-    let (host, tools) = runtime.block_on(async {
+    let (host, mut tools, source_tools) = runtime.block_on(async {
         let work = async {
             let host = builder.build().await?;
-            let tools = host.plugin_tools(&Caller::local()).await?;
-            Ok::<_, Error>((host, tools))
+            let caller = Caller::local();
+            let plugin_tools = host.plugin_tools(&caller).await?;
+            let source_tools = host.source_tools(&caller).await;
+            Ok::<_, Error>((host, plugin_tools, source_tools))
         };
         tokio::select! {
             built = work => built.map_err(CliError::from),
@@ -177,6 +179,7 @@ fn compose(
     book.set_model(&host.info().name);
     let sampling = args.sampling.overrides();
     let policy = approval::policy(args.approve, &tools);
+    tools.extend(source_tools);
     let (rounds, stats) = (args.plugins.tool_rounds, args.stats);
     Ok(Conversation::new(Parts {
         host,

@@ -27,6 +27,7 @@ pub(super) struct Parts {
     pub(super) sampling: SamplingOverrides,
     pub(super) rounds: usize,
     pub(super) policy: ToolPolicy,
+    /// The plugins' tools and, after them, those of other servers, as the chat began.
     pub(super) tools: Vec<ToolDefinition>,
     pub(super) plugins: Vec<String>,
     pub(super) approvals: Arc<Approvals>,

@@ -2,7 +2,7 @@
 
 use std::io::Write;
 
-use firebox_contract::{Event, Finish, FinishReason, Message, Role, ToolCall};
+use firebox_contract::{Event, Finish, FinishReason, ToolCall};
 use firebox_engine::Generation;
 use tokio::sync::mpsc;
 
@@ -40,7 +40,7 @@ enum Heard {
 impl Stage<'_> {
     /// Reads a generation to its end, or to Ctrl-C.
     pub(super) async fn play(&mut self, mut generation: Generation) -> Result<Turn, CliError> {
-        let mut screen = Screen { calls: Vec::new(), line_open: false, heard: Vec::new() };
+        let mut screen = Screen { calls: Vec::new(), line_open: false };
         let mut interrupt = std::pin::pin!(tokio::signal::ctrl_c());
         let finish = loop {
             // A step that began is not given up for a question: the tool that waits for the answer is inside it.
@@ -74,15 +74,11 @@ impl Stage<'_> {
         screen.end_line(self.io)?;
         self.io.out.flush()?;
         let interrupted = finish.is_none();
-        let mut finish = finish.unwrap_or_else(|| generation.so_far(FinishReason::Interrupted));
-        if finish.messages.is_empty() {
-            finish.messages = std::mem::take(&mut screen.heard);
-        }
+        let finish = finish.unwrap_or_else(|| generation.so_far(FinishReason::Interrupted));
         Ok(Turn { finish, interrupted })
     }
 
     fn show(&mut self, event: Event, screen: &mut Screen) -> Result<(), CliError> {
-        screen.hear(&event);
         match event {
             Event::Text(text) => {
                 let text = if self.out_is_terminal { show::safe(&text) } else { text };
@@ -160,28 +156,9 @@ fn ask_line(call: &ToolCall) -> String {
 struct Screen {
     calls: Vec<ToolCall>,
     line_open: bool,
-    heard: Vec<Message>,
 }
 
 impl Screen {
-    fn hear(&mut self, event: &Event) {
-        let fresh = self.heard.last().is_none_or(|last| last.role != Role::Assistant);
-        match event {
-            Event::Text(_) | Event::ToolCall(_) if fresh => self.heard.push(Message::text(Role::Assistant, "")),
-            _ => {}
-        }
-        match (event, self.heard.last_mut()) {
-            (Event::Text(text), Some(last)) => last.content.push_str(text),
-            (Event::ToolCall(call), Some(last)) => last.tool_calls.push(call.clone()),
-            (Event::ToolResult { id, outcome }, _) => {
-                if let Some(call) = self.calls.iter().find(|call| call.id == *id) {
-                    self.heard.push(Message::tool_result(call, outcome.content.clone()));
-                }
-            }
-            _ => {}
-        }
-    }
-
     fn name(&self, id: &str) -> &str {
         self.calls.iter().find(|call| call.id == id).map_or("?", |call| call.name.as_str())
     }
