@@ -1,7 +1,8 @@
 //! `firebox chat` from a pipe and on a real terminal.
 
+use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use crate::harness::{Firebox, Run, endless_model, root, scratch};
 
@@ -174,6 +175,37 @@ fn a_damaged_session_file_is_set_aside_only_when_the_user_says_so() {
             .count(),
         1
     );
+}
+
+#[cfg(unix)]
+#[test]
+fn a_full_disk_costs_no_answer() {
+    let data = data("full");
+    // Writes beyond 100 KiB of any file fail as on a full disk, and the signal that would come with it is ignored.
+    let script = "trap '' XFSZ; ulimit -f 200; exec \"$0\" chat --device cpu";
+    let turns: String = (0..30).map(|n| format!("Reverse the text word{n}\n")).collect();
+    let export = data.join("saved.jsonl");
+    let mut child = Command::new("sh")
+        .args(["-c", script, env!("CARGO_BIN_EXE_firebox")])
+        .env("FIREBOX_DATA", &data)
+        .env("FIREBOX_CACHE", scratch("cache"))
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("starts");
+    let input = format!("{turns}/save {}\n/history\n", export.display());
+    child.stdin.take().expect("piped").write_all(input.as_bytes()).expect("read");
+    let output = child.wait_with_output().expect("ends");
+    let (stdout, stderr) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert_eq!(output.status.code(), Some(0), "{stderr}");
+    assert_eq!(stderr.matches("goes on in memory").count(), 1, "told once: {stderr}");
+    assert!(stdout.contains(" user      Reverse the text word0\n"), "nothing said is lost: {stdout}");
+    assert!(stdout.contains("92drow") && stdout.contains("  120 assistant"), "{stdout}");
+    let lines = std::fs::read_to_string(&export).expect("written").lines().count();
+    assert_eq!(lines, 121, "and what is in memory can be written elsewhere");
+    let kept = chat(&data, &["--session", "last"], "/history\n").expect_code(0);
+    assert!(kept.stdout.contains("word0"), "what was stored before stays: {}", kept.stdout);
 }
 
 #[cfg(unix)]

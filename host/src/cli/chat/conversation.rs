@@ -68,7 +68,7 @@ impl Conversation {
             writeln!(io.err, "it was begun with the model {}", show::line(&session.model, 80))?;
         }
         let messages = self.parts.book.messages()?;
-        let from = last_question(&messages).map_or(messages.len(), |place| place);
+        let from = last_question(&messages).unwrap_or(messages.len());
         for StoredMessage { message, .. } in messages.get(from..).unwrap_or_default() {
             match message.role {
                 Role::User => writeln!(io.err, "> {}", show::safe(&message.content))?,
