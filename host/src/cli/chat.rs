@@ -48,9 +48,9 @@ pub struct Args {
     #[arg(long, value_name = "WHEN", value_enum)]
     approve: Option<Approve>,
     #[command(flatten)]
-    sessions: SessionOptions,
-    #[command(flatten)]
     device: DeviceOptions,
+    #[command(flatten)]
+    sessions: SessionOptions,
     #[command(flatten)]
     sampling: SamplingOptions,
     #[command(flatten)]

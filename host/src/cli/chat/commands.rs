@@ -197,7 +197,8 @@ fn statistics(chat: &mut Conversation, what: &str, io: &mut Io) -> Done {
 
 fn set(chat: &mut Conversation, what: &str, io: &mut Io) -> Done {
     if !what.is_empty() {
-        settings::set(&mut chat.parts.sampling, what)?;
+        let changed = settings::set(&mut chat.parts.sampling, what)?;
+        writeln!(io.err, "{changed}")?;
         return Ok(Next::Go);
     }
     for line in settings::lines(&chat.parts.sampling) {
@@ -235,8 +236,8 @@ fn history(chat: &mut Conversation, _: &str, io: &mut Io) -> Done {
     for stored in chat.parts.book.messages()? {
         let pin = if stored.pinned { "*" } else { " " };
         let message = &stored.message;
-        let calls = message.tool_calls.iter().map(show::call).collect::<Vec<_>>().join("; ");
-        let text = format!("{} {calls}", message.content);
+        let calls = message.tool_calls.iter().map(|call| format!(" calls {} {}", call.name, call.arguments_json));
+        let text = format!("{}{}", message.content, calls.collect::<String>());
         writeln!(io.out, "{pin}{:>4} {:<9} {}", stored.seq, message.role.as_str(), show::line(text.trim(), max))?;
     }
     Ok(Next::Go)
@@ -246,8 +247,9 @@ fn number(what: &str) -> Result<u64, CliError> {
     what.parse().map_err(|_| CliError::usage(format!("\"{what}\" is not the number of a message; /history shows them")))
 }
 
-fn pin(chat: &mut Conversation, what: &str, pinned: bool, _: &mut Io) -> Done {
+fn pin(chat: &mut Conversation, what: &str, pinned: bool, io: &mut Io) -> Done {
     chat.parts.book.pin(number(what)?, pinned)?;
+    writeln!(io.err, "message {what} is {}", if pinned { "pinned" } else { "no longer pinned" })?;
     Ok(Next::Go)
 }
 

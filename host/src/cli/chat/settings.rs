@@ -54,8 +54,8 @@ const SETTINGS: &[Setting] = &[
 ];
 
 /// Changes one setting, as `temperature=0.2` says; `temperature=` goes back to the checkpoint's own. All of it is
-/// checked before anything changes.
-pub(super) fn set(all: &mut SamplingOverrides, asked: &str) -> Result<(), CliError> {
+/// checked before anything changes. Returns how the setting is now, for people.
+pub(super) fn set(all: &mut SamplingOverrides, asked: &str) -> Result<String, CliError> {
     let Some((name, value)) = asked.split_once('=') else {
         return Err(CliError::usage(format!("\"{asked}\" is not NAME=VALUE; write /set temperature=0.2")));
     };
@@ -68,16 +68,17 @@ pub(super) fn set(all: &mut SamplingOverrides, asked: &str) -> Result<(), CliErr
     (setting.set)(&mut changed, value.trim()).map_err(|why| CliError::usage(format!("{}: {why}", setting.name)))?;
     changed.resolve(&SamplingOverrides::default(), 0)?;
     *all = changed;
-    Ok(())
+    Ok(line(setting, all))
 }
 
 /// What is set, a line each.
 pub(super) fn lines(all: &SamplingOverrides) -> Vec<String> {
-    let shown = SETTINGS.iter().map(|setting| {
-        let value = (setting.show)(all).unwrap_or_else(|| "the checkpoint's own".to_owned());
-        format!("{:<20} {value}", setting.name)
-    });
-    shown.collect()
+    SETTINGS.iter().map(|setting| line(setting, all)).collect()
+}
+
+fn line(setting: &Setting, all: &SamplingOverrides) -> String {
+    let value = (setting.show)(all).unwrap_or_else(|| "the checkpoint's own".to_owned());
+    format!("{:<20} {value}", setting.name)
 }
 
 #[cfg(test)]
