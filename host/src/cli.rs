@@ -3,6 +3,7 @@
 pub mod chat;
 pub mod devices;
 pub mod embed;
+pub mod mcp;
 pub mod options;
 pub mod run;
 
@@ -45,6 +46,8 @@ verbs! {
     Chat => chat::run(Args),
     /// Embed the lines of a file into a Parquet or JSONL file.
     Embed => embed::run(Args),
+    /// Use the tools of MCP servers, and offer tools to MCP clients.
+    Mcp => mcp::run(Args),
     /// List the devices models can run on, and say which is chosen and why.
     Devices => devices::run(Args),
     /// Test one device in this process; run by the host as a child, since a driver may crash it.

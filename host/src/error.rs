@@ -23,6 +23,9 @@ pub enum CliError {
     /// Standard output or error could not be written.
     #[error("cannot write the output: {0}; check that there is room and that the reader still runs")]
     Output(#[from] io::Error),
+    /// A tool that was called by hand answered with an error.
+    #[error("{0}")]
+    Tool(String),
     /// Ctrl-C.
     #[error("interrupted")]
     Interrupted,
@@ -43,6 +46,7 @@ impl CliError {
             Self::File { source, .. } if source.kind() == io::ErrorKind::StorageFull => ErrorKind::Internal,
             Self::File { .. } => ErrorKind::Usage,
             Self::Output(_) => ErrorKind::Internal,
+            Self::Tool(_) => ErrorKind::PluginFault,
             Self::Interrupted => ErrorKind::Interrupted,
         }
     }

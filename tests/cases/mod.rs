@@ -8,6 +8,7 @@ mod embed;
 mod ember;
 mod generation;
 mod library;
+mod mcp_client;
 mod plugins;
 mod readme;
 mod reference;

@@ -1,1 +1,6 @@
 //! The Model Context Protocol, both ways. The only crate that names rmcp (invariant I2).
+
+pub mod client;
+pub mod error;
+
+pub use error::McpError;

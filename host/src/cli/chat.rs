@@ -11,17 +11,19 @@ mod turn;
 
 use std::io::{IsTerminal, Write};
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::SystemTime;
 
 use clap::Args as ClapArgs;
 use firebox_contract::{Caller, Error};
+use firebox_mcp::client::ClientPool;
 use tokio::runtime::Runtime;
 
 use super::Io;
-use super::options::{DeviceOptions, PluginOptions, SamplingOptions};
-use crate::compose::Host;
+use super::options::{DeviceOptions, McpOptions, PluginOptions, SamplingOptions};
+use crate::compose::{Host, HostBuilder};
 use crate::error::CliError;
-use crate::{ember, plugins, sessions};
+use crate::{ember, mcp_servers, plugins, sessions};
 
 use approval::{Approvals, Approve};
 use book::Book;
@@ -55,6 +57,8 @@ pub struct Args {
     sampling: SamplingOptions,
     #[command(flatten)]
     plugins: PluginOptions,
+    #[command(flatten)]
+    servers: McpOptions,
 }
 
 /// Which conversation it is, and where it is kept.
@@ -97,11 +101,26 @@ pub fn run(args: Args, io: &mut Io) -> Result<(), CliError> {
     let mut keyboard = Keyboard::open(&args.sessions, io)?;
     begin(&args, &mut book)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
-    let mut conversation = compose(&args, &runtime, book, &keyboard, io)?;
+    let pool = mcp_servers::pool(&args.servers.mcp)?;
+    let ended = attend(&args, book, &mut keyboard, &runtime, &pool, io);
+    runtime.block_on(pool.close());
+    ended
+}
+
+/// The chat from the first word to the last.
+fn attend(
+    args: &Args,
+    book: Book,
+    keyboard: &mut Keyboard,
+    runtime: &Runtime,
+    pool: &ClientPool,
+    io: &mut Io,
+) -> Result<(), CliError> {
+    let mut conversation = compose(args, runtime, book, keyboard, pool, io)?;
     if keyboard.is_terminal() {
         conversation.greet(io)?;
     }
-    let ended = converse(&mut conversation, &mut keyboard, &runtime, io);
+    let ended = converse(&mut conversation, keyboard, runtime, io);
     if keyboard.is_terminal() {
         conversation.take_leave(io)?;
     }
@@ -142,57 +161,56 @@ fn begin(args: &Args, book: &mut Book) -> Result<(), CliError> {
     Ok(())
 }
 
-/// Loads model and plugins, and puts the conversation together.
+/// Loads model and plugins, reaches for the servers, and puts the conversation together.
 fn compose(
     args: &Args,
     runtime: &Runtime,
     mut book: Book,
     keyboard: &Keyboard,
+    pool: &ClientPool,
     io: &mut Io,
 ) -> Result<Conversation, CliError> {
     let specs = plugins::resolve(&args.plugins, args.model.is_none())?;
     let described = specs.iter().map(commands::describe).collect();
-    let device = args.device.device.parse().map_err(Error::from)?;
     let (approvals, questions) = Approvals::new(keyboard.is_terminal());
-    let builder = Host::builder().device(device).plugins(specs).context_tokens(args.context);
-    let builder = builder.approver(approvals.clone());
-    let builder = match &args.model {
-        Some(path) if path.as_os_str() != ember::NAME => builder.folder(path),
-        _ => builder,
-    };
-    let (host, mut tools, source_tools) = runtime.block_on(async {
-        let work = async {
-            let host = builder.build().await?;
-            let caller = Caller::local();
-            let plugin_tools = host.plugin_tools(&caller).await?;
-            let source_tools = host.source_tools(&caller).await;
-            Ok::<_, Error>((host, plugin_tools, source_tools))
-        };
+    let builder = builder(args, pool)?.plugins(specs).approver(approvals.clone());
+    let caller = Caller::local();
+    let (host, reports) = runtime.block_on(async {
         tokio::select! {
-            built = work => built.map_err(CliError::from),
+            (host, reports) = async { tokio::join!(builder.build(), pool.connect(&caller)) } => Ok((host?, reports)),
             _ = tokio::signal::ctrl_c() => Err(CliError::Interrupted),
         }
     })?;
-    for note in host.notes() {
+    for note in host.notes().iter().cloned().chain(mcp_servers::complaints(&reports)) {
         writeln!(io.err, "firebox: {note}")?;
     }
     book.set_model(&host.info().name);
-    let sampling = args.sampling.overrides();
-    let policy = approval::policy(args.approve, &tools);
-    tools.extend(source_tools);
-    let (rounds, stats) = (args.plugins.tool_rounds, args.stats);
-    Ok(Conversation::new(Parts {
+    let plugin_tools = runtime.block_on(host.plugin_tools(&caller))?;
+    let policy = approval::policy(args.approve, &plugin_tools);
+    let mut conversation = Conversation::new(Parts {
         host,
         book,
-        sampling,
-        rounds,
+        sampling: args.sampling.overrides(),
+        rounds: args.plugins.tool_rounds,
         policy,
-        tools,
+        plugin_tools,
         plugins: described,
         approvals,
         questions,
-        stats,
-    }))
+        stats: args.stats,
+    });
+    runtime.block_on(conversation.list_tools());
+    Ok(conversation)
+}
+
+fn builder(args: &Args, pool: &ClientPool) -> Result<HostBuilder, CliError> {
+    let device = args.device.device.parse().map_err(Error::from)?;
+    let builder = Host::builder().device(device).context_tokens(args.context);
+    let builder = if args.servers.mcp.is_empty() { builder } else { builder.tools(Arc::new(pool.clone())) };
+    Ok(match &args.model {
+        Some(path) if path.as_os_str() != ember::NAME => builder.folder(path),
+        _ => builder,
+    })
 }
 
 /// Takes turns and commands until somebody has enough.

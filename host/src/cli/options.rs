@@ -96,6 +96,16 @@ pub struct PluginOptions {
     pub tool_rounds: usize,
 }
 
+/// Which MCP servers lend their tools.
+#[derive(Args, Debug, Clone)]
+#[command(next_help_heading = "MCP servers")]
+pub struct McpOptions {
+    /// Take the tools of an MCP server: NAME=COMMAND starts it, with VARIABLE=VALUE (or VARIABLE=env:NAME) before the
+    /// command where it needs some; NAME=URL reaches it over HTTP (repeatable)
+    #[arg(long, value_name = "NAME=COMMAND|URL")]
+    pub mcp: Vec<String>,
+}
+
 fn split_unit(text: &str) -> (&str, &str) {
     let at = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
     (&text[..at], text[at..].trim())

@@ -3,18 +3,20 @@
 use std::io::{IsTerminal, Read, Write};
 use std::path::PathBuf;
 use std::pin::Pin;
+use std::sync::Arc;
 
 use clap::Args as ClapArgs;
 use firebox_contract::{
     Caller, Error, Event, Finish, FinishReason, GenerationRequest, Message, Prompt, Role, ToolOptions, limits,
 };
 use firebox_engine::Generation;
+use firebox_mcp::client::ClientPool;
 
 use super::Io;
-use super::options::{DeviceOptions, PluginOptions, SamplingOptions};
+use super::options::{DeviceOptions, McpOptions, PluginOptions, SamplingOptions};
 use crate::compose::Host;
 use crate::error::CliError;
-use crate::{ember, plugins, stats};
+use crate::{ember, mcp_servers, plugins, stats};
 
 /// Answer a prompt, with tools and plugins.
 #[derive(ClapArgs, Debug)]
@@ -45,6 +47,8 @@ pub struct Args {
     sampling: SamplingOptions,
     #[command(flatten)]
     plugins: PluginOptions,
+    #[command(flatten)]
+    servers: McpOptions,
 }
 
 /// Runs the verb.
@@ -54,7 +58,12 @@ pub struct Args {
 pub fn run(args: Args, io: &mut Io) -> Result<(), CliError> {
     let request = request(&args)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
-    runtime.block_on(answer(&args, request, io))
+    let pool = mcp_servers::pool(&args.servers.mcp)?;
+    runtime.block_on(async {
+        let result = answer(&args, request, &pool, io).await;
+        pool.close().await;
+        result
+    })
 }
 
 fn request(args: &Args) -> Result<GenerationRequest, CliError> {
@@ -103,16 +112,19 @@ fn read_stdin() -> Result<String, CliError> {
 
 type Interrupt<'a> = Pin<&'a mut (dyn Future<Output = std::io::Result<()>> + Send)>;
 
-async fn answer(args: &Args, request: GenerationRequest, io: &mut Io) -> Result<(), CliError> {
+async fn answer(args: &Args, request: GenerationRequest, pool: &ClientPool, io: &mut Io) -> Result<(), CliError> {
     let mut interrupt = std::pin::pin!(tokio::signal::ctrl_c());
-    let host = tokio::select! {
-        host = build(args) => host?,
+    let caller = Caller::local();
+    let (host, servers) = tokio::select! {
+        (host, servers) = async { tokio::join!(build(args, pool), pool.connect(&caller)) } => (host?, servers),
         _ = &mut interrupt => return Err(CliError::Interrupted),
     };
     for note in host.notes() {
         writeln!(io.err, "firebox: {note}")?;
     }
-    let caller = Caller::local();
+    for complaint in mcp_servers::complaints(&servers) {
+        writeln!(io.err, "firebox: {complaint}")?;
+    }
     let generation = tokio::select! {
         generation = host.generate(&caller, request) => generation?,
         _ = &mut interrupt => return Err(CliError::Interrupted),
@@ -123,7 +135,7 @@ async fn answer(args: &Args, request: GenerationRequest, io: &mut Io) -> Result<
     if interrupted { Err(CliError::Interrupted) } else { Ok(()) }
 }
 
-async fn build(args: &Args) -> Result<Host, CliError> {
+async fn build(args: &Args, pool: &ClientPool) -> Result<Host, CliError> {
     let specs = plugins::resolve(&args.plugins, args.model.is_none())?;
     let device = args.device.device.parse().map_err(Error::from)?;
     let builder = Host::builder().device(device).plugins(specs).context_tokens(args.context);
@@ -131,6 +143,7 @@ async fn build(args: &Args) -> Result<Host, CliError> {
         Some(path) if path.as_os_str() != ember::NAME => builder.folder(path),
         _ => builder,
     };
+    let builder = if args.servers.mcp.is_empty() { builder } else { builder.tools(Arc::new(pool.clone())) };
     Ok(builder.build().await?)
 }
 

@@ -126,9 +126,8 @@ fn system(chat: &mut Conversation, what: &str, io: &mut Io) -> Done {
 }
 
 fn tools(chat: &mut Conversation, _: &str, io: &mut Io) -> Done {
-    let parts = &chat.parts;
-    for tool in &parts.tools {
-        let may = match parts.policy.permission(&tool.name) {
+    for tool in &chat.tools {
+        let may = match chat.parts.policy.permission(&tool.name) {
             Permission::Allow => "runs",
             Permission::Ask => "asks",
             Permission::Deny => "never",
@@ -136,7 +135,7 @@ fn tools(chat: &mut Conversation, _: &str, io: &mut Io) -> Done {
         let about = show::line(tool.description.lines().next().unwrap_or_default(), 100);
         writeln!(io.out, "{:<24} {may:<6} {about}", show::line(&tool.name, 60))?;
     }
-    if parts.tools.is_empty() {
+    if chat.tools.is_empty() {
         writeln!(io.out, "there are no tools; --plugin adds some")?;
     }
     Ok(Next::Go)

@@ -27,8 +27,7 @@ pub(super) struct Parts {
     pub(super) sampling: SamplingOverrides,
     pub(super) rounds: usize,
     pub(super) policy: ToolPolicy,
-    /// The plugins' tools and, after them, those of other servers, as the chat began.
-    pub(super) tools: Vec<ToolDefinition>,
+    pub(super) plugin_tools: Vec<ToolDefinition>,
     pub(super) plugins: Vec<String>,
     pub(super) approvals: Arc<Approvals>,
     pub(super) questions: mpsc::Receiver<Question>,
@@ -38,6 +37,8 @@ pub(super) struct Parts {
 /// A chat while it runs.
 pub(super) struct Conversation {
     pub(super) parts: Parts,
+    /// The plugins' tools and, after them, those of other servers, as they were listed last.
+    pub(super) tools: Vec<ToolDefinition>,
     /// The last answer's cost.
     pub(super) last: Option<Finish>,
     /// The last question, for trying it again when it failed.
@@ -49,7 +50,13 @@ pub(super) struct Conversation {
 impl Conversation {
     pub(super) fn new(parts: Parts) -> Self {
         let out_is_terminal = std::io::stdout().is_terminal();
-        Self { parts, last: None, asked: None, told_of_dropping: false, out_is_terminal }
+        Self { parts, tools: Vec::new(), last: None, asked: None, told_of_dropping: false, out_is_terminal }
+    }
+
+    /// Lists the tools again: servers may have changed theirs.
+    pub(super) async fn list_tools(&mut self) {
+        self.tools = self.parts.plugin_tools.clone();
+        self.tools.extend(self.parts.host.source_tools(&Caller::local()).await);
     }
 
     /// What a person sees first.
@@ -104,6 +111,7 @@ impl Conversation {
         let at = at.unwrap_or(length);
         before.retain(|stored| stored.seq <= at);
         let question = Message::text(Role::User, text);
+        self.list_tools().await;
         let request = self.request(&before, &question, io)?;
         let Some(Turn { finish, interrupted }) = self.answer(request, terminal, io).await? else {
             writeln!(io.err, "stopped")?;
@@ -168,10 +176,10 @@ impl Conversation {
     /// Leaves room for an answer, of a quarter of the context at most; where even the last turn alone leaves less,
     /// it gets what there is.
     fn fitting(&self, all: Vec<StoredMessage>) -> Result<Vec<Message>, Error> {
-        let Parts { host, tools, sampling, rounds, .. } = &self.parts;
+        let Parts { host, sampling, rounds, .. } = &self.parts;
         let context = host.info().context_tokens;
         let answer = sampling.max_tokens.unwrap_or(limits::ANSWER_TOKENS_DEFAULT).min(context / 4);
-        let tools = if *rounds > 0 { tools.as_slice() } else { &[] };
+        let tools = if *rounds > 0 { self.tools.as_slice() } else { &[] };
         let fits = |messages: &[Message], room: usize| {
             let bytes: usize = messages.iter().map(|message| message.content.len()).sum();
             if messages.len() > limits::MESSAGES_MAX || bytes > limits::PROMPT_BYTES_MAX {

@@ -1,0 +1,95 @@
+//! Servers over streamable HTTP.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Once};
+use std::time::Duration;
+
+use firebox_contract::limits::{MCP_CLIENT_BACKOFF_MAX, MCP_CLIENT_CALLS_MAX, MCP_CLIENT_LINE_BYTES_MAX};
+use http::{HeaderName, HeaderValue};
+use reqwest::{Client, Url, redirect};
+use rmcp::transport::StreamableHttpClientTransport;
+use rmcp::transport::streamable_http_client::StreamableHttpClientTransportConfig;
+
+use super::spec::{HttpServer, ServerSpec};
+use crate::McpError;
+
+/// Redirects followed, all of them on the server itself.
+const REDIRECTS_MAX: usize = 3;
+
+/// Whether an address and its headers can be meant.
+pub(super) fn check(server: &HttpServer) -> Result<(), String> {
+    let url = Url::parse(&server.url).map_err(|error| format!("\"{}\" is not a URL: {error}", server.url))?;
+    if !matches!(url.scheme(), "http" | "https") || url.host().is_none() {
+        return Err(format!("\"{}\" does not begin with http:// or https:// and a host", server.url));
+    }
+    if !url.username().is_empty() || url.password().is_some() {
+        return Err("its URL holds a user or password; give them as an authorization header".to_owned());
+    }
+    headers(server).map(drop)
+}
+
+fn headers(server: &HttpServer) -> Result<HashMap<HeaderName, HeaderValue>, String> {
+    let mut headers = HashMap::new();
+    for (name, value) in &server.headers {
+        let parsed =
+            HeaderName::from_bytes(name.as_bytes()).map_err(|_| format!("\"{name}\" is not a header's name"))?;
+        let mut value = HeaderValue::from_str(value.expose())
+            .map_err(|_| format!("the value of header \"{name}\" has characters that headers cannot have"))?;
+        value.set_sensitive(true);
+        headers.insert(parsed, value);
+    }
+    Ok(headers)
+}
+
+/// A transport to `server`. Nothing is sent before the handshake.
+pub(super) fn open(spec: &ServerSpec, server: &HttpServer) -> Result<StreamableHttpClientTransport<Client>, McpError> {
+    let failed = |reason: String| McpError::Connect { server: spec.name.clone(), reason: spec.redact(&reason) };
+    let headers = headers(server).map_err(failed)?;
+    let client = client(&server.url, spec.connect_timeout).map_err(|error| failed(chain(&error)))?;
+    let mut config = StreamableHttpClientTransportConfig::with_uri(server.url.as_str())
+        .custom_headers(headers)
+        .max_concurrent_requests(MCP_CLIENT_CALLS_MAX)
+        .max_sse_event_size(MCP_CLIENT_LINE_BYTES_MAX)
+        .max_json_response_size(MCP_CLIENT_LINE_BYTES_MAX);
+    let mut retries = rmcp::transport::common::client_side_sse::ExponentialBackoff::default();
+    retries.max_delay = Some(MCP_CLIENT_BACKOFF_MAX);
+    config.retry_config = Arc::new(retries);
+    Ok(StreamableHttpClientTransport::with_client(client, config))
+}
+
+fn client(url: &str, connect_timeout: Duration) -> Result<Client, reqwest::Error> {
+    static PROVIDER: Once = Once::new();
+    // Somebody else in the process may have chosen before; theirs serves as well.
+    PROVIDER.call_once(|| drop(rustls::crypto::ring::default_provider().install_default()));
+    let same_server = redirect::Policy::custom(|attempt| {
+        let Some(first) = attempt.previous().first() else { return attempt.stop() };
+        let same = first.origin() == attempt.url().origin();
+        // Headers may carry secrets: they go to nobody else.
+        if same && attempt.previous().len() <= REDIRECTS_MAX { attempt.follow() } else { attempt.stop() }
+    });
+    let builder = Client::builder()
+        .connect_timeout(connect_timeout)
+        .redirect(same_server)
+        .user_agent(concat!("firebox/", env!("CARGO_PKG_VERSION")));
+    let local = Url::parse(url).ok().and_then(|url| url.host_str().map(is_local)).unwrap_or(false);
+    if local { builder.no_proxy().build() } else { builder.build() }
+}
+
+fn is_local(host: &str) -> bool {
+    let host = host.trim_matches(['[', ']']);
+    host == "localhost" || host.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback())
+}
+
+/// An error with its causes, which hold what really happened.
+pub(super) fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let more = error.to_string();
+        if !text.contains(&more) {
+            text = format!("{text}: {more}");
+        }
+        cause = error.source();
+    }
+    text
+}

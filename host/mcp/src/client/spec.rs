@@ -1,0 +1,301 @@
+//! What an operator says about a server.
+
+use std::ffi::OsString;
+use std::fmt;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use firebox_contract::TenantId;
+use firebox_contract::limits::{
+    MCP_CLIENT_TIMEOUT_MAX, MCP_CONNECT_TIMEOUT_DEFAULT, MCP_TOTAL_TIMEOUT_DEFAULT, TOOL_CALL_TIMEOUT,
+};
+use sha2::{Digest, Sha256};
+
+use crate::McpError;
+
+/// Variables of the host's own environment that a child process gets without being named: enough to find programs and
+/// files and to print the right characters, nothing that is a secret by custom.
+const ENVIRONMENT: &[&str] = &[
+    "APPDATA",
+    "HOME",
+    "LANG",
+    "LC_ALL",
+    "LOCALAPPDATA",
+    "LOGNAME",
+    "PATH",
+    "PATHEXT",
+    "SHELL",
+    "SYSTEMROOT",
+    "TEMP",
+    "TERM",
+    "TMP",
+    "TMPDIR",
+    "TZ",
+    "USER",
+    "USERPROFILE",
+    "XDG_CACHE_HOME",
+];
+
+/// Shorter values are words that appear everywhere; hiding them would garble every message and hide nothing.
+const SECRET_BYTES_MIN: usize = 4;
+
+/// A value that is used and never printed.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(Arc<str>);
+
+impl Secret {
+    /// Takes a value into custody.
+    #[must_use]
+    pub fn new(value: &str) -> Self {
+        Self(Arc::from(value))
+    }
+
+    pub(super) fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("[secret]")
+    }
+}
+
+/// A server that is a child process, spoken to over its standard input and output.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct StdioServer {
+    /// The program, looked up in `PATH`.
+    pub command: String,
+    /// Its arguments.
+    pub args: Vec<String>,
+    /// Its working folder; without one, the host's.
+    pub cwd: Option<PathBuf>,
+    /// Variables of the host's environment that it gets too, beyond the few every program needs.
+    pub env_allow: Vec<String>,
+    /// Variables set for it alone.
+    pub env: Vec<(String, Secret)>,
+}
+
+impl StdioServer {
+    /// All variables the child will have; those set for it alone win.
+    pub(super) fn environment(&self) -> Vec<(OsString, OsString)> {
+        let passed = ENVIRONMENT.iter().copied().chain(self.env_allow.iter().map(String::as_str));
+        let passed = passed.filter_map(|name| Some((OsString::from(name), std::env::var_os(name)?)));
+        let own = self.env.iter().map(|(name, value)| (OsString::from(name), OsString::from(value.expose())));
+        passed.chain(own).collect()
+    }
+}
+
+/// A server reached over streamable HTTP.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct HttpServer {
+    /// Where it is.
+    pub url: String,
+    /// Headers of every request.
+    pub headers: Vec<(String, Secret)>,
+}
+
+/// How a server is reached.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ServerTransport {
+    /// As a child process.
+    Stdio(StdioServer),
+    /// Over HTTP.
+    Http(HttpServer),
+}
+
+/// One server, as its operator describes it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ServerSpec {
+    /// Its name: letters, digits, `-` and `_`.
+    pub name: String,
+    /// How it is reached.
+    pub transport: ServerTransport,
+    /// Time to start, agree on a revision and list tools.
+    pub connect_timeout: Duration,
+    /// Time of a call without a word from the server; progress starts it anew.
+    pub call_timeout: Duration,
+    /// Time of a call in all, whatever progress it reports.
+    pub total_timeout: Duration,
+    /// What its tools' names begin with, always; without one, only where names collide.
+    pub prefix: Option<String>,
+    /// Whether the host is not ready without it.
+    pub required: bool,
+    /// Whether all tenants use one connection.
+    pub shared: bool,
+}
+
+impl ServerSpec {
+    /// A server called `name`, with everything else as it is when nobody says anything.
+    #[must_use]
+    pub fn new(name: &str, transport: ServerTransport) -> Self {
+        Self {
+            name: name.to_owned(),
+            transport,
+            connect_timeout: MCP_CONNECT_TIMEOUT_DEFAULT,
+            call_timeout: TOOL_CALL_TIMEOUT,
+            total_timeout: MCP_TOTAL_TIMEOUT_DEFAULT,
+            prefix: None,
+            required: false,
+            shared: false,
+        }
+    }
+
+    /// A child process: the program and its arguments.
+    ///
+    /// # Errors
+    /// [`McpError::Spec`] when there is no program.
+    pub fn stdio(name: &str, mut words: Vec<String>) -> Result<Self, McpError> {
+        if words.is_empty() {
+            return Err(McpError::Spec(format!("mcp server \"{name}\" has no command; write name=PROGRAM ARGUMENTS")));
+        }
+        let command = words.remove(0);
+        Ok(Self::new(name, ServerTransport::Stdio(StdioServer { command, args: words, ..StdioServer::default() })))
+    }
+
+    /// A server at `url`.
+    #[must_use]
+    pub fn http(name: &str, url: &str) -> Self {
+        Self::new(name, ServerTransport::Http(HttpServer { url: url.to_owned(), headers: Vec::new() }))
+    }
+
+    /// Whether this can be meant.
+    ///
+    /// # Errors
+    /// [`McpError::Spec`] names the first thing that cannot.
+    pub fn check(&self) -> Result<(), McpError> {
+        let name = &self.name;
+        let wrong = |what: String| Err(McpError::Spec(format!("mcp server \"{name}\": {what}")));
+        let sayable = |text: &str| text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte));
+        if name.is_empty() || name.len() > 32 || !sayable(name) {
+            return wrong("its name is not 1 to 32 letters, digits, \"-\" or \"_\"".to_owned());
+        }
+        if let Some(prefix) = self.prefix.as_deref().filter(|prefix| prefix.len() > 32 || !sayable(prefix)) {
+            return wrong(format!("the prefix \"{prefix}\" is not at most 32 letters, digits, \"-\" or \"_\""));
+        }
+        let times = [("connect", self.connect_timeout), ("call", self.call_timeout), ("total", self.total_timeout)];
+        for (what, time) in times {
+            if time.is_zero() || time > MCP_CLIENT_TIMEOUT_MAX {
+                let (time, max) = (time.as_secs_f32(), MCP_CLIENT_TIMEOUT_MAX.as_secs());
+                return wrong(format!("the {what} timeout \"{time}s\" is not between 1ms and {max}s"));
+            }
+        }
+        match &self.transport {
+            ServerTransport::Stdio(server) if server.command.is_empty() => wrong("its command is empty".to_owned()),
+            ServerTransport::Stdio(_) => Ok(()),
+            ServerTransport::Http(server) => super::http::check(server).or_else(wrong),
+        }
+    }
+
+    /// What tells this connection from every other: server, credentials and, unless shared, tenant.
+    pub(super) fn key(&self, tenant: &TenantId) -> Key {
+        let mut hasher = Sha256::new();
+        let mut add = |part: &[u8]| {
+            hasher.update(part.len().to_le_bytes());
+            hasher.update(part);
+        };
+        add(self.name.as_bytes());
+        match &self.transport {
+            ServerTransport::Stdio(server) => {
+                add(b"stdio");
+                add(server.command.as_bytes());
+                server.args.iter().for_each(|word| add(word.as_bytes()));
+                add(server.cwd.as_ref().map_or(&[][..], |path| path.as_os_str().as_encoded_bytes()));
+                for (name, value) in server.environment() {
+                    add(name.as_encoded_bytes());
+                    add(value.as_encoded_bytes());
+                }
+            }
+            ServerTransport::Http(server) => {
+                add(b"http");
+                add(server.url.as_bytes());
+                for (name, value) in &server.headers {
+                    add(name.as_bytes());
+                    add(value.expose().as_bytes());
+                }
+            }
+        }
+        add(format!("{:?}", (self.connect_timeout, self.call_timeout, self.total_timeout)).as_bytes());
+        add(if self.shared { b"" } else { tenant.as_str().as_bytes() });
+        Key(hasher.finalize().into())
+    }
+
+    /// `text` without any of this server's secrets, for servers print their environment when they fail, and without
+    /// control characters, which would act on a terminal.
+    pub(super) fn redact(&self, text: &str) -> String {
+        let secrets = match &self.transport {
+            ServerTransport::Stdio(server) => &server.env,
+            ServerTransport::Http(server) => &server.headers,
+        };
+        let mut text: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
+        for (_, secret) in secrets {
+            // A header's secret is what follows the scheme: "Bearer …".
+            let token = secret.expose().rsplit(' ').next().unwrap_or_default();
+            for value in [secret.expose(), token].into_iter().filter(|value| value.len() >= SECRET_BYTES_MIN) {
+                text = text.replace(value, "[secret]");
+            }
+        }
+        text
+    }
+}
+
+/// A digest: holds no secret itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) struct Key([u8; 32]);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn server(env: &[(&str, &str)]) -> ServerSpec {
+        let env = env.iter().map(|(name, value)| ((*name).to_owned(), Secret::new(value))).collect();
+        let server = StdioServer { command: "server".to_owned(), env, ..StdioServer::default() };
+        ServerSpec::new("one", ServerTransport::Stdio(server))
+    }
+
+    #[test]
+    fn connections_are_told_apart_by_credentials_and_tenant() {
+        let (a, b) = (TenantId::new("a"), TenantId::new("b"));
+        let plain = server(&[("TOKEN", "first")]);
+        assert_eq!(plain.key(&a), plain.clone().key(&a));
+        assert_ne!(plain.key(&a), plain.key(&b), "tenants");
+        assert_ne!(plain.key(&a), server(&[("TOKEN", "second")]).key(&a), "environment");
+        let shared = ServerSpec { shared: true, ..plain.clone() };
+        assert_eq!(shared.key(&a), shared.key(&b), "shared on purpose");
+        let (url, other) =
+            (ServerSpec::http("one", "http://localhost/a"), ServerSpec::http("one", "http://localhost/b"));
+        assert_ne!(url.key(&a), other.key(&a));
+    }
+
+    #[test]
+    fn secrets_are_never_printed() {
+        let spec = server(&[("TOKEN", "hunter22")]);
+        assert!(!format!("{spec:?}").contains("hunter22"));
+        assert_eq!(spec.redact("TOKEN=hunter22 is wrong"), "TOKEN=[secret] is wrong");
+        assert_eq!(spec.redact("\u{1b}[2Jgone\n"), " [2Jgone ");
+        let mut http = ServerSpec::http("one", "http://localhost/mcp");
+        if let ServerTransport::Http(server) = &mut http.transport {
+            server.headers.push(("authorization".to_owned(), Secret::new("Bearer hunter22")));
+        }
+        assert_eq!(http.redact("token hunter22?"), "token [secret]?");
+        assert!(!format!("{http:?}").contains("hunter22"));
+    }
+
+    #[test]
+    fn what_cannot_be_meant_is_named() {
+        let zero = ServerSpec { call_timeout: Duration::ZERO, ..server(&[]) };
+        let cases = [
+            (ServerSpec { name: "a b".to_owned(), ..server(&[]) }, "\"a b\""),
+            (zero, "the call timeout \"0s\""),
+            (ServerSpec { prefix: Some("a.b".to_owned()), ..server(&[]) }, "the prefix \"a.b\""),
+            (ServerSpec::http("one", "ftp://localhost"), "\"ftp://localhost\""),
+            (ServerSpec::http("one", "http://user:word@localhost"), "password"),
+        ];
+        for (spec, expected) in cases {
+            let error = spec.check().expect_err(expected).to_string();
+            assert!(error.contains(expected), "{error} should contain {expected}");
+        }
+        assert_eq!(server(&[]).check(), Ok(()));
+    }
+}

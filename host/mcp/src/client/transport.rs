@@ -1,0 +1,104 @@
+//! What every transport gets around it: it says at once when nothing can be heard any more, and it ends a connection
+//! whose server asks faster than it lets itself be answered.
+
+use std::future::Future;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
+
+use firebox_contract::limits::MCP_CLIENT_SERVER_REQUESTS_MAX;
+use rmcp::RoleClient;
+use rmcp::model::JsonRpcMessage;
+use rmcp::service::{RxJsonRpcMessage, TxJsonRpcMessage};
+use rmcp::transport::Transport;
+use tokio_util::sync::CancellationToken;
+
+/// What became of a connection, shared by all who wait on it.
+#[derive(Debug, Default)]
+pub(super) struct Fate {
+    gone: CancellationToken,
+    why: OnceLock<String>,
+}
+
+impl Fate {
+    /// Nothing will be heard any more. The first reason is the one that counts.
+    pub(super) fn seal(&self, why: &str) {
+        // A second reason follows from the first.
+        drop(self.why.set(why.to_owned()));
+        self.gone.cancel();
+    }
+
+    /// A reason that is known before the end itself.
+    pub(super) fn explain(&self, why: String) {
+        drop(self.why.set(why));
+    }
+
+    pub(super) async fn gone(&self) {
+        self.gone.cancelled().await;
+    }
+
+    pub(super) fn is_gone(&self) -> bool {
+        self.gone.is_cancelled()
+    }
+
+    pub(super) fn why(&self) -> &str {
+        self.why.get().map_or("it closed the connection", String::as_str)
+    }
+}
+
+/// A transport that is watched.
+pub(super) struct Watched<T> {
+    inner: T,
+    fate: Arc<Fate>,
+    unanswered: Arc<AtomicUsize>,
+}
+
+impl<T> Watched<T> {
+    pub(super) fn new(inner: T, fate: Arc<Fate>) -> Self {
+        Self { inner, fate, unanswered: Arc::default() }
+    }
+}
+
+impl<T: Transport<RoleClient>> Transport<RoleClient> for Watched<T> {
+    type Error = T::Error;
+
+    fn send(
+        &mut self,
+        item: TxJsonRpcMessage<RoleClient>,
+    ) -> impl Future<Output = Result<(), Self::Error>> + Send + 'static {
+        let answers = matches!(item, JsonRpcMessage::Response(_) | JsonRpcMessage::Error(_));
+        let unanswered = Arc::clone(&self.unanswered);
+        let sent = self.inner.send(item);
+        async move {
+            let result = sent.await;
+            if answers {
+                // Saturating: an error may answer a message that was no request.
+                let _below_zero =
+                    unanswered.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |count| count.checked_sub(1));
+            }
+            result
+        }
+    }
+
+    async fn receive(&mut self) -> Option<RxJsonRpcMessage<RoleClient>> {
+        if self.fate.is_gone() {
+            return None;
+        }
+        let message = self.inner.receive().await;
+        match &message {
+            None => self.fate.seal("it closed the connection"),
+            Some(JsonRpcMessage::Request(_)) => {
+                if self.unanswered.fetch_add(1, Ordering::Relaxed) >= MCP_CLIENT_SERVER_REQUESTS_MAX {
+                    self.fate.seal("it sent more requests than it reads answers");
+                    return None;
+                }
+            }
+            Some(_) => {}
+        }
+        message
+    }
+
+    async fn close(&mut self) -> Result<(), Self::Error> {
+        self.fate.seal("the connection was closed");
+        self.inner.close().await
+    }
+}

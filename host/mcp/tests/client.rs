@@ -1,0 +1,12 @@
+//! The client against servers that misbehave, each in its own process or on its own port.
+
+#[path = "client/calls.rs"]
+mod calls;
+#[path = "client/failures.rs"]
+mod failures;
+#[path = "client/harness.rs"]
+mod harness;
+#[path = "client/http.rs"]
+mod http;
+#[path = "client/pooling.rs"]
+mod pooling;

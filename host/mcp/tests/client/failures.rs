@@ -1,0 +1,187 @@
+//! Servers that die, hang, flood and lie.
+
+use std::time::{Duration, Instant};
+
+use firebox_contract::{Caller, ToolSource};
+use firebox_mcp::client::{Secret, ServerSpec, ServerState, ServerTransport};
+
+use crate::harness::{call, fake, fresh_path, names, pool, until};
+
+#[tokio::test]
+async fn a_server_killed_in_the_middle_of_a_call_is_an_error_at_once_and_comes_back() {
+    let pool = pool(vec![fake("one", &[])]);
+    let first = call(&pool, "pid", "").await.content;
+    let started = Instant::now();
+    let outcome = call(&pool, "die", "").await;
+    assert!(outcome.is_error && outcome.content.contains("went away"), "{outcome:?}");
+    assert!(started.elapsed() < Duration::from_secs(3), "{:?}", started.elapsed());
+    let second = call(&pool, "pid", "").await;
+    assert!(!second.is_error && second.content != first, "{second:?}");
+    assert!(pool.status()[0].last_error.is_none(), "what works has no error");
+    assert_eq!(pool.close().await, 0);
+}
+
+#[tokio::test]
+async fn only_what_changes_nothing_is_called_again() {
+    let pool = pool(vec![fake("one", &[])]);
+    for (tool, calls) in [("die_once", 2), ("die_once_writing", 1)] {
+        let (_folder, path) = fresh_path();
+        let outcome = call(&pool, tool, path.to_str().expect("text")).await;
+        assert_eq!(outcome.is_error, calls == 1, "{tool}: {outcome:?}");
+        let made = std::fs::read(path.with_extension("calls")).expect("it was called");
+        assert_eq!(made.len(), calls, "{tool}");
+    }
+}
+
+#[tokio::test]
+async fn f3_a_server_that_fails_first_works_later() {
+    let (_folder, path) = fresh_path();
+    let pool = pool(vec![fake("one", &[&format!("crash_twice={}", path.display())])]);
+    let report = pool.connect(&Caller::local()).await.remove(0);
+    assert!(report.result.is_err(), "both ways of asking met a crash");
+    let status = pool.status().remove(0);
+    assert_eq!(status.state, ServerState::Down);
+    assert!(status.last_error.is_some_and(|error| error.contains("closed the connection")));
+    // Nobody asks: the pool tries again by itself, and tells when tools are there.
+    tokio::time::timeout(Duration::from_secs(20), pool.changed(pool.revision())).await.expect("tried again");
+    assert!(names(&pool).await.contains(&"echo".to_owned()));
+    let status = pool.status().remove(0);
+    assert_eq!((status.state, status.last_error), (ServerState::Ready, None));
+}
+
+#[tokio::test]
+async fn a_broken_server_costs_only_its_own_tools() {
+    let silent = ServerSpec { connect_timeout: Duration::from_secs(1), ..fake("silent", &["silent"]) };
+    let missing = ServerSpec::stdio("missing", vec!["no-such-program-anywhere".to_owned()]).expect("a command");
+    let unreachable = ServerSpec::http("unreachable", "http://127.0.0.1:9/mcp");
+    let pool = pool(vec![silent, fake("crash", &["crash"]), missing, unreachable, fake("good", &[])]);
+    let started = Instant::now();
+    assert!(names(&pool).await.contains(&"echo".to_owned()));
+    assert!(started.elapsed() < Duration::from_secs(8), "{:?}", started.elapsed());
+    let started = Instant::now();
+    assert_eq!(call(&pool, "echo", "fine").await.content, "fine");
+    assert!(names(&pool).await.contains(&"echo".to_owned()));
+    assert!(started.elapsed() < Duration::from_secs(4), "known failures cost little: {:?}", started.elapsed());
+    let words = |name: &str| {
+        let status = pool.status().into_iter().find(|status| status.name == name).expect("listed");
+        status.last_error.unwrap_or_default()
+    };
+    assert!(words("silent").contains("within 1 s"), "{}", words("silent"));
+    assert!(words("crash").contains("cannot find my files"), "{}", words("crash"));
+    assert!(words("missing").contains("there is no program \"no-such-program-anywhere\""), "{}", words("missing"));
+    assert!(words("unreachable").contains("cannot be used"), "{}", words("unreachable"));
+    assert_eq!(words("good"), "");
+    assert_eq!(pool.close().await, 0);
+}
+
+#[tokio::test]
+async fn a_call_to_a_server_that_went_away_is_an_outcome_the_model_reads() {
+    let (_folder, path) = fresh_path();
+    let mut spec = fake("one", &[]);
+    let ServerTransport::Stdio(server) = &mut spec.transport else { panic!("stdio") };
+    // A link that will point nowhere: the server starts once and never again.
+    let script = server.args[0].clone();
+    std::fs::copy(&script, &path).expect("copied");
+    server.args[0] = path.display().to_string();
+    let pool = pool(vec![spec]);
+    assert_eq!(call(&pool, "echo", "once").await.content, "once");
+    std::fs::remove_file(&path).expect("removed");
+    assert!(call(&pool, "die", "").await.is_error);
+    until("it is down", async || pool.status()[0].state == ServerState::Down).await;
+    let started = Instant::now();
+    let outcome = call(&pool, "echo", "again").await;
+    assert!(outcome.is_error && outcome.content.contains("\"one\""), "{outcome:?}");
+    assert!(started.elapsed() < Duration::from_secs(5), "{:?}", started.elapsed());
+    until("its tools left the list", async || names(&pool).await.is_empty()).await;
+}
+
+#[tokio::test]
+async fn a_message_of_17_mib_ends_the_connection_and_nothing_else() {
+    let pool = pool(vec![fake("one", &[]), fake("two", &[])]);
+    let other = call(&pool, "two__pid", "").await.content;
+    let outcome = call(&pool, "one__long_line", "").await;
+    assert!(outcome.is_error && outcome.content.contains("more than 16777216 bytes"), "{outcome:?}");
+    assert_eq!(call(&pool, "one__echo", "again").await.content, "again");
+    assert_eq!(call(&pool, "two__pid", "").await.content, other, "the other server never noticed");
+}
+
+#[tokio::test]
+async fn a_server_that_asks_without_end_and_reads_nothing_loses_its_connection() {
+    let pool = pool(vec![fake("one", &["stuffed"])]);
+    let outcome = call(&pool, "requests", "").await;
+    assert!(outcome.is_error && outcome.content.contains("more requests than it reads answers"), "{outcome:?}");
+    assert!(!call(&pool, "pid", "").await.is_error);
+}
+
+#[tokio::test]
+async fn a_server_that_stops_answering_is_replaced() {
+    let spec = ServerSpec { call_timeout: Duration::from_millis(300), ..fake("one", &["deaf"]) };
+    let pool = pool(vec![spec]);
+    let first = call(&pool, "pid", "").await.content;
+    assert!(call(&pool, "sleep", "60").await.is_error);
+    // It does not answer the ping that follows a timeout either.
+    until("another process answers", async || {
+        let now = call(&pool, "pid", "").await;
+        !now.is_error && now.content != first
+    })
+    .await;
+    assert_eq!(pool.close().await, 0);
+}
+
+#[tokio::test]
+async fn secrets_do_not_come_back_in_what_a_server_says() {
+    let mut spec = fake("one", &["crash"]);
+    let ServerTransport::Stdio(server) = &mut spec.transport else { panic!("stdio") };
+    server.env.push(("TOKEN".to_owned(), Secret::new("hunter22")));
+    let pool = pool(vec![spec]);
+    let report = pool.connect(&Caller::local()).await.remove(0);
+    let error = report.result.expect_err("it crashes").to_string();
+    assert!(error.contains("TOKEN=[secret]") && !error.contains("hunter22"), "{error}");
+}
+
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn no_process_is_left_however_stubborn() {
+    use crate::harness::group_size;
+    for modes in [&[][..], &["stubborn"]] {
+        let pool = pool(vec![fake("one", modes)]);
+        let group = call(&pool, "pid", "").await.content;
+        assert_eq!(call(&pool, "children", "").await.content, "one more");
+        assert_eq!((group_size(&group), pool.children()), (2, 1));
+        let started = Instant::now();
+        assert_eq!(pool.close().await, 0);
+        // What was killed may take a moment to be gone; nothing more is needed for it.
+        until("the group is gone", async || group_size(&group) == 0).await;
+        assert!(started.elapsed() < Duration::from_secs(10), "{:?}", started.elapsed());
+    }
+}
+
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn a_pool_that_is_dropped_leaves_no_process() {
+    use crate::harness::group_size;
+    let pool = pool(vec![fake("one", &["stubborn"])]);
+    let group = call(&pool, "pid", "").await.content;
+    assert_eq!(call(&pool, "children", "").await.content, "one more");
+    drop(pool);
+    until("the group is gone", async || group_size(&group) == 0).await;
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_runtime_that_ends_leaves_no_process() {
+    use crate::harness::group_size;
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("starts");
+    let (pool, group) = runtime.block_on(async {
+        let pool = pool(vec![fake("one", &["stubborn"])]);
+        let group = call(&pool, "pid", "").await.content;
+        (pool, group)
+    });
+    drop(runtime);
+    drop(pool);
+    let started = Instant::now();
+    while group_size(&group) > 0 {
+        assert!(started.elapsed() < crate::harness::PATIENCE, "still there");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}

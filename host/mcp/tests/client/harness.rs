@@ -1,0 +1,91 @@
+//! A pool of fake servers, and bounded waits.
+
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use firebox_contract::{Caller, Progress, TenantId, ToolCall, ToolOutcome, ToolSource};
+use firebox_mcp::client::{ClientPool, ServerSpec};
+
+/// Longer than anything here may take on a slow machine.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
+
+pub(crate) fn fake(name: &str, modes: &[&str]) -> ServerSpec {
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fake.py");
+    let mut words = vec!["python3".to_owned(), script.display().to_string()];
+    words.extend(modes.iter().map(|mode| (*mode).to_owned()));
+    ServerSpec::stdio(name, words).expect("a command")
+}
+
+pub(crate) fn pool(specs: Vec<ServerSpec>) -> ClientPool {
+    ClientPool::check(&specs).expect("sound");
+    ClientPool::new(specs, Arc::new(|_, _| true))
+}
+
+pub(crate) fn tenant(name: &str) -> Caller {
+    Caller::of(TenantId::new(name))
+}
+
+pub(crate) fn wanted(name: &str, arguments: &str) -> ToolCall {
+    ToolCall { id: "1".to_owned(), name: name.to_owned(), arguments_json: arguments.to_owned() }
+}
+
+pub(crate) fn quoted(text: &str) -> String {
+    serde_json::json!({ "text": text }).to_string()
+}
+
+/// Calls a tool with one argument, `text`.
+pub(crate) async fn call(pool: &ClientPool, name: &str, text: &str) -> ToolOutcome {
+    call_as(pool, &Caller::local(), name, text).await
+}
+
+pub(crate) async fn call_as(pool: &ClientPool, caller: &Caller, name: &str, text: &str) -> ToolOutcome {
+    let call = wanted(name, &quoted(text));
+    tokio::time::timeout(PATIENCE, pool.call(caller, &call, &())).await.expect("in time").expect("a known tool")
+}
+
+pub(crate) async fn names(pool: &ClientPool) -> Vec<String> {
+    pool.tools(&Caller::local()).await.into_iter().map(|tool| tool.name).collect()
+}
+
+/// Waits until `holds`, and fails with `what` when it never does.
+pub(crate) async fn until(what: &str, mut holds: impl AsyncFnMut() -> bool) {
+    let started = Instant::now();
+    while !holds().await {
+        assert!(started.elapsed() < PATIENCE, "never came: {what}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+/// A path that does not exist yet, in a folder of its own.
+pub(crate) fn fresh_path() -> (tempfile::TempDir, PathBuf) {
+    let folder = tempfile::tempdir().expect("writable");
+    let path = folder.path().join("mark");
+    (folder, path)
+}
+
+/// Remembers every report.
+#[derive(Default)]
+pub(crate) struct Heard(pub(crate) Mutex<Vec<(f64, Option<f64>, String)>>);
+
+impl Progress for Heard {
+    fn report(&self, done: f64, total: Option<f64>, message: Option<&str>) {
+        let report = (done, total, message.unwrap_or_default().to_owned());
+        self.0.lock().expect("not poisoned").push(report);
+    }
+}
+
+/// Processes whose group is `group`, zombies aside.
+#[cfg(target_os = "linux")]
+pub(crate) fn group_size(group: &str) -> usize {
+    let stats = std::fs::read_dir("/proc")
+        .expect("proc")
+        .filter_map(|entry| std::fs::read_to_string(entry.ok()?.path().join("stat")).ok());
+    stats
+        .filter(|stat| {
+            // After the name in parentheses: state, parent, group.
+            let rest: Vec<&str> = stat.rsplit(')').next().unwrap_or_default().split_whitespace().collect();
+            rest.get(2) == Some(&group) && rest.first() != Some(&"Z")
+        })
+        .count()
+}

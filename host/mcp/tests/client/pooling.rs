@@ -1,0 +1,85 @@
+//! Which connection serves whom, and what names tools have.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use firebox_contract::{Caller, Error, ToolSource};
+use firebox_mcp::client::{ClientPool, PoolOptions, Secret, ServerSpec, ServerTransport};
+
+use crate::harness::{call, call_as, fake, names, pool, tenant, until, wanted};
+
+#[tokio::test]
+async fn tenants_have_connections_of_their_own_unless_the_operator_shares_one() {
+    let shared = ServerSpec { shared: true, ..fake("shared", &[]) };
+    let pool = pool(vec![fake("own", &[]), shared]);
+    let (a, b) = (tenant("a"), tenant("b"));
+    let pid = async |caller: &Caller, tool: &str| call_as(&pool, caller, tool, "").await.content;
+    let own = pid(&a, "own__pid").await;
+    assert_eq!(pid(&a, "own__pid").await, own, "one tenant, one connection");
+    assert_ne!(pid(&b, "own__pid").await, own, "two tenants, two connections");
+    assert_eq!(pid(&a, "shared__pid").await, pid(&b, "shared__pid").await, "shared on purpose");
+    assert_eq!(pool.children(), 3);
+    assert_eq!(pool.close().await, 0);
+}
+
+#[tokio::test]
+async fn a_tenant_sees_and_calls_only_its_servers() {
+    let access = Arc::new(|caller: &Caller, server: &str| caller.tenant.as_str() == "a" || server == "two");
+    let pool = ClientPool::new(vec![fake("one", &[]), fake("two", &["paged"])], access);
+    let (a, b) = (tenant("a"), tenant("b"));
+    let shown: Vec<String> = pool.tools(&a).await.into_iter().map(|tool| tool.name).collect();
+    assert!(shown.contains(&"one__echo".to_owned()) && shown.contains(&"two__echo".to_owned()), "{shown:?}");
+    let shown: Vec<String> = pool.tools(&b).await.into_iter().map(|tool| tool.name).collect();
+    assert!(shown.contains(&"echo".to_owned()) && !shown.iter().any(|name| name.contains("__")), "{shown:?}");
+    let foreign = pool.call(&b, &wanted("one__echo", "{}"), &()).await;
+    assert!(matches!(foreign, Err(Error::NotFound(_))), "{foreign:?}");
+}
+
+#[tokio::test]
+async fn a_prefix_stays_and_names_do_not_change_while_a_server_is_down() {
+    let named = ServerSpec { prefix: Some("files".to_owned()), ..fake("one", &[]) };
+    let pool = pool(vec![named, fake("two", &[]), fake("three", &[])]);
+    let all = names(&pool).await;
+    for name in ["files__echo", "two__echo", "three__echo"] {
+        assert!(all.contains(&name.to_owned()), "{name} in {all:?}");
+    }
+    assert!(call(&pool, "three__die", "").await.is_error);
+    assert_eq!(call(&pool, "two__echo", "same").await.content, "same");
+}
+
+#[tokio::test]
+async fn a_child_gets_the_environment_it_was_given_and_no_more() {
+    let mut spec = fake("one", &[]);
+    let ServerTransport::Stdio(server) = &mut spec.transport else { panic!("stdio") };
+    server.env.push(("TOKEN".to_owned(), Secret::new("hunter22")));
+    server.env_allow.push("CARGO_PKG_NAME".to_owned());
+    assert!(std::env::var_os("CARGO_MANIFEST_DIR").is_some(), "the test runner sets it");
+    let pool = pool(vec![spec]);
+    let variables: serde_json::Value = serde_json::from_str(&call(&pool, "env", "").await.content).expect("json");
+    assert_eq!(variables["TOKEN"], "hunter22");
+    assert_eq!(variables["CARGO_PKG_NAME"], "firebox-mcp");
+    assert!(variables["PATH"].is_string());
+    assert!(variables["CARGO_MANIFEST_DIR"].is_null(), "{variables}");
+}
+
+#[tokio::test]
+async fn a_connection_nobody_uses_is_closed_and_made_again() {
+    let options = PoolOptions { idle_time: Some(Duration::from_millis(300)) };
+    let pool = ClientPool::with_options(vec![fake("one", &[])], Arc::new(|_, _| true), options);
+    let first = call(&pool, "pid", "").await.content;
+    until("the child ends", async || pool.children() == 0).await;
+    assert_ne!(call(&pool, "pid", "").await.content, first);
+}
+
+#[tokio::test]
+async fn other_servers_can_be_taken_while_it_runs() {
+    let (stays, goes) = (fake("stays", &[]), fake("goes", &[]));
+    let pool = pool(vec![stays.clone(), goes]);
+    let (one, other) = (call(&pool, "stays__pid", "").await.content, call(&pool, "goes__pid", "").await.content);
+    assert_ne!(one, other);
+    pool.replace(vec![stays]);
+    assert_eq!(call(&pool, "pid", "").await.content, one, "what stays keeps its connection, and now its short names");
+    until("the other ends", async || pool.children() == 1).await;
+    assert_eq!(pool.close().await, 0);
+    assert!(names(&pool).await.is_empty(), "a pool that is closed stays closed");
+}

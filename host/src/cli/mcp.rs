@@ -1,0 +1,62 @@
+//! `firebox mcp`: the Model Context Protocol from the command line.
+
+pub mod call;
+pub mod check;
+pub mod tools;
+
+use clap::{Args as ClapArgs, Subcommand};
+use firebox_mcp::client::ClientPool;
+
+use super::Io;
+use super::options::McpOptions;
+use crate::error::CliError;
+use crate::mcp_servers;
+
+/// The verb's own verbs.
+#[derive(ClapArgs, Debug)]
+pub struct Args {
+    #[command(subcommand)]
+    action: Action,
+}
+
+#[derive(Subcommand, Debug)]
+enum Action {
+    /// List the tools of MCP servers, under the names a model sees.
+    Tools(tools::Args),
+    /// Call one tool of an MCP server.
+    Call(call::Args),
+    /// Try to reach MCP servers, and say what came of it.
+    Check(check::Args),
+}
+
+/// Runs the verb.
+///
+/// # Errors
+/// As the action.
+pub fn run(args: Args, io: &mut Io) -> Result<(), CliError> {
+    match args.action {
+        Action::Tools(args) => tools::run(args, io),
+        Action::Call(args) => call::run(args, io),
+        Action::Check(args) => check::run(args, io),
+    }
+}
+
+/// Runs `work` with the servers these options name, and ends them whatever comes of it. Ctrl-C ends both.
+fn with_pool<T>(
+    options: &McpOptions,
+    work: impl AsyncFnOnce(&ClientPool) -> Result<T, CliError>,
+) -> Result<T, CliError> {
+    if options.mcp.is_empty() {
+        return Err(CliError::usage("no mcp server is named; write --mcp 'NAME=COMMAND ARGUMENTS' or --mcp NAME=URL"));
+    }
+    let pool = mcp_servers::pool(&options.mcp)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+    runtime.block_on(async {
+        let result = tokio::select! {
+            result = work(&pool) => result,
+            _ = tokio::signal::ctrl_c() => Err(CliError::Interrupted),
+        };
+        pool.close().await;
+        result
+    })
+}

@@ -1,0 +1,89 @@
+//! `firebox mcp call`: one tool, called by hand.
+
+use std::io::{self, IsTerminal as _, Write as _};
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use clap::Args as ClapArgs;
+use firebox_contract::{Caller, Error, Progress, ToolContent, ToolOutcome};
+use serde_json::{Value, json};
+
+use super::super::Io;
+use super::super::options::McpOptions;
+use super::with_pool;
+use crate::error::CliError;
+
+/// Call one tool of an MCP server.
+#[derive(ClapArgs, Debug)]
+pub struct Args {
+    /// The server, by the name it has in --mcp
+    server: String,
+    /// The tool, by the name the server gives it
+    tool: String,
+    /// The arguments: a JSON object
+    #[arg(default_value = "{}", value_name = "JSON")]
+    arguments: String,
+    #[command(flatten)]
+    servers: McpOptions,
+    /// Write one JSON object with everything the tool answered
+    #[arg(long)]
+    json: bool,
+}
+
+/// Runs the verb.
+///
+/// # Errors
+/// Why it did not come to an answer; `CliError::Tool` when the answer is an error.
+pub fn run(args: Args, io: &mut Io) -> Result<(), CliError> {
+    let outcome = with_pool(&args.servers, async |pool| {
+        let caller = Caller::local();
+        let called = pool.call_server(&caller, &args.server, &args.tool, &args.arguments, &Narrator).await;
+        Ok(called.map_err(Error::from)?)
+    })?;
+    if args.json {
+        writeln!(io.out, "{:#}", object(&outcome)?)?;
+    } else {
+        writeln!(io.out, "{}", outcome.content)?;
+    }
+    io.out.flush()?;
+    if outcome.is_error {
+        return Err(CliError::Tool(format!("the tool \"{}\" answered with an error", args.tool)));
+    }
+    Ok(())
+}
+
+fn object(outcome: &ToolOutcome) -> Result<Value, CliError> {
+    let block = |block: &ToolContent| {
+        Ok::<Value, CliError>(match block {
+            ToolContent::Text(text) => json!({ "type": "text", "text": text }),
+            ToolContent::Json(text) => {
+                let value: Value = serde_json::from_str(text).map_err(|error| Error::Internal(error.to_string()))?;
+                json!({ "type": "json", "value": value })
+            }
+            ToolContent::Media { mime, data } => {
+                json!({ "type": "media", "mime": mime, "data": STANDARD.encode(data) })
+            }
+        })
+    };
+    Ok(json!({
+        "content": outcome.content,
+        "blocks": outcome.blocks.iter().map(block).collect::<Result<Vec<_>, _>>()?,
+        "is_error": outcome.is_error,
+        "server": outcome.provider,
+        "elapsed_ms": u64::try_from(outcome.elapsed.as_millis()).unwrap_or(u64::MAX),
+    }))
+}
+
+/// Tells a person at the terminal how far a call has come.
+struct Narrator;
+
+impl Progress for Narrator {
+    fn report(&self, done: f64, total: Option<f64>, message: Option<&str>) {
+        let mut err = io::stderr();
+        if err.is_terminal() {
+            let total = total.map(|total| format!(" of {total}")).unwrap_or_default();
+            // Words that cannot be written are not worth a failed call.
+            drop(writeln!(err, "{done}{total} {}", message.unwrap_or_default()));
+        }
+    }
+}

@@ -1,0 +1,73 @@
+//! `firebox mcp check`: whether servers can be reached, and what they are.
+
+use std::io::Write as _;
+
+use clap::Args as ClapArgs;
+use firebox_contract::{Caller, Error};
+use firebox_mcp::client::ServerReport;
+use serde_json::{Value, json};
+
+use super::super::Io;
+use super::super::options::McpOptions;
+use super::with_pool;
+use crate::error::CliError;
+
+/// Try to reach MCP servers, and say what came of it.
+#[derive(ClapArgs, Debug)]
+pub struct Args {
+    #[command(flatten)]
+    servers: McpOptions,
+    /// Write one JSON object
+    #[arg(long)]
+    json: bool,
+}
+
+/// Runs the verb.
+///
+/// # Errors
+/// `Error::Unavailable` when a server cannot be used; what there is to say about each is written before.
+pub fn run(args: Args, io: &mut Io) -> Result<(), CliError> {
+    let reports = with_pool(&args.servers, async |pool| Ok(pool.connect(&Caller::local()).await))?;
+    if args.json {
+        let servers: Vec<Value> = reports.iter().map(object).collect();
+        writeln!(io.out, "{:#}", json!({ "servers": servers }))?;
+    } else {
+        for report in &reports {
+            writeln!(io.out, "{}", line(report))?;
+        }
+    }
+    io.out.flush()?;
+    let failed = reports.iter().filter(|report| report.result.is_err()).count();
+    if failed == 0 {
+        return Ok(());
+    }
+    Err(Error::Unavailable(format!("{failed} of {} mcp servers cannot be used", reports.len())).into())
+}
+
+fn line(report: &ServerReport) -> String {
+    let time = report.elapsed.as_millis();
+    match &report.result {
+        Ok((about, tools)) => {
+            let software = about.software.as_deref().unwrap_or("(unnamed)");
+            format!("{}: ok, revision {}, {software}, {} tools, {time} ms", report.name, about.revision, tools.len())
+        }
+        Err(error) => format!("{}: failed after {time} ms: {error}", report.name),
+    }
+}
+
+fn object(report: &ServerReport) -> Value {
+    let elapsed = u64::try_from(report.elapsed.as_millis()).unwrap_or(u64::MAX);
+    match &report.result {
+        Ok((about, tools)) => json!({
+            "name": report.name,
+            "reachable": true,
+            "revision": about.revision,
+            "software": about.software,
+            "tools": tools.iter().map(|tool| tool.name.as_str()).collect::<Vec<_>>(),
+            "elapsed_ms": elapsed,
+        }),
+        Err(error) => {
+            json!({ "name": report.name, "reachable": false, "error": error.to_string(), "elapsed_ms": elapsed })
+        }
+    }
+}

@@ -1,0 +1,85 @@
+//! `firebox mcp tools`: what servers offer.
+
+use std::io::Write as _;
+
+use clap::Args as ClapArgs;
+use firebox_contract::{Caller, Error, ToolEffects};
+use firebox_mcp::client::Listed;
+use serde_json::{Value, json};
+
+use super::super::Io;
+use super::super::options::McpOptions;
+use super::with_pool;
+use crate::error::CliError;
+use crate::mcp_servers;
+
+/// List the tools of MCP servers, under the names a model sees.
+#[derive(ClapArgs, Debug)]
+pub struct Args {
+    #[command(flatten)]
+    servers: McpOptions,
+    /// Write one JSON object, with each tool's schema
+    #[arg(long)]
+    json: bool,
+}
+
+/// Runs the verb.
+///
+/// # Errors
+/// `Error::Unavailable` when no server can be used.
+pub fn run(args: Args, io: &mut Io) -> Result<(), CliError> {
+    let caller = Caller::local();
+    let (reports, tools) = with_pool(&args.servers, async |pool| {
+        let reports = pool.connect(&caller).await;
+        Ok((reports, pool.listing(&caller)))
+    })?;
+    for complaint in mcp_servers::complaints(&reports) {
+        writeln!(io.err, "firebox: {complaint}")?;
+    }
+    if reports.iter().all(|report| report.result.is_err()) {
+        return Err(Error::Unavailable("no mcp server can be used".to_owned()).into());
+    }
+    if args.json {
+        let tools = tools.iter().map(object).collect::<Result<Vec<Value>, _>>()?;
+        writeln!(io.out, "{:#}", json!({ "tools": tools }))?;
+        return Ok(());
+    }
+    let width = tools.iter().map(|tool| tool.shown.name.len()).max().unwrap_or(0);
+    for tool in &tools {
+        // Somebody else's words: they shall not act on the terminal.
+        let about = tool.shown.description.lines().next().unwrap_or_default().replace(char::is_control, " ");
+        let effects = effects(tool.shown.effects);
+        writeln!(io.out, "{:width$}  {} ({effects})  {about}", tool.shown.name, tool.server)?;
+    }
+    Ok(())
+}
+
+fn effects(effects: ToolEffects) -> &'static str {
+    match effects {
+        ToolEffects { read_only: true, .. } => "reads",
+        ToolEffects { destructive: true, .. } => "may destroy",
+        _ => "writes",
+    }
+}
+
+fn object(tool: &Listed) -> Result<Value, CliError> {
+    let schema = |text: &str| {
+        serde_json::from_str::<Value>(text).map_err(|error| CliError::Host(Error::Internal(error.to_string())))
+    };
+    let effects = tool.shown.effects;
+    Ok(json!({
+        "name": tool.shown.name,
+        "server": tool.server,
+        "own_name": tool.own_name,
+        "title": tool.shown.title,
+        "description": tool.shown.description,
+        "input_schema": schema(&tool.shown.input_schema_json)?,
+        "output_schema": tool.shown.output_schema_json.as_deref().map(schema).transpose()?,
+        "effects": {
+            "read_only": effects.read_only,
+            "destructive": effects.destructive,
+            "idempotent": effects.idempotent,
+            "open_world": effects.open_world,
+        },
+    }))
+}
