@@ -1,5 +1,6 @@
 //! The command line: a table of verbs, and one place where errors become words and exit codes.
 
+pub mod chat;
 pub mod config;
 pub mod devices;
 pub mod embed;
@@ -44,6 +45,8 @@ macro_rules! verbs {
 verbs! {
     /// Answer a prompt, with tools and plugins.
     Run => run::run(Args),
+    /// Talk with a model; the conversation is kept.
+    Chat => chat::run(Args),
     /// Embed the lines of a file into a Parquet or JSONL file.
     Embed => embed::run(Args),
     /// Serve models, plugins and tools over HTTP, in the shape of the OpenAI API.

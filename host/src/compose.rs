@@ -72,6 +72,35 @@ impl Host {
         &self.notes
     }
 
+    /// How many tokens a conversation has as the model's own template renders it, without tools.
+    ///
+    /// # Errors
+    /// As [`Engine::count_tokens`].
+    pub fn count_tokens(&self, messages: &[Message]) -> Result<usize, Error> {
+        self.engine.count_tokens(messages, &[])
+    }
+
+    /// As [`Host::count_tokens`], with these tools offered.
+    ///
+    /// # Errors
+    /// As [`Engine::count_tokens`].
+    pub fn count_tokens_with(&self, messages: &[Message], tools: &[ToolDefinition]) -> Result<usize, Error> {
+        self.engine.count_tokens(messages, tools)
+    }
+
+    /// The tools that the plugins offer in this caller's requests.
+    ///
+    /// # Errors
+    /// As [`Engine::plugin_tools`].
+    pub async fn plugin_tools(&self, caller: &Caller) -> Result<Vec<ToolDefinition>, Error> {
+        self.engine.plugin_tools(caller).await
+    }
+
+    /// The tools beyond the plugins that this caller's requests are offered.
+    pub async fn source_tools(&self, caller: &Caller) -> Vec<ToolDefinition> {
+        self.engine.source_tools(caller).await
+    }
+
     /// The road of a request; see [`Engine::generate`].
     ///
     /// # Errors
@@ -281,6 +310,17 @@ pub async fn load_plugins(specs: Vec<PluginSpec>, notes: &mut Vec<String>) -> Re
         plugins.push(plugin);
     }
     Ok(PluginChain::new(plugins)?)
+}
+
+/// The folder for what cannot be made again: `FIREBOX_DATA`, else the system's place for a user's data. `None` where
+/// there is none.
+#[must_use]
+pub fn data_dir() -> Option<PathBuf> {
+    let set = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    set("FIREBOX_DATA")
+        .or_else(|| set("XDG_DATA_HOME").map(|path| path.join("firebox")))
+        .or_else(|| set("LOCALAPPDATA").map(|path| path.join("firebox").join("data")))
+        .or_else(|| set("HOME").map(|path| path.join(".local").join("share").join("firebox")))
 }
 
 /// A folder for what can be made again: `FIREBOX_CACHE`, else the system's place for a user's caches. `None` where

@@ -3,6 +3,7 @@
 mod bad_input;
 mod both_devices;
 mod config;
+mod chat;
 mod devices;
 mod embed;
 mod ember;

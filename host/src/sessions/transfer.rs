@@ -64,20 +64,15 @@ impl SessionStore {
         }
         let mut messages = Vec::new();
         let mut next = SYSTEM_SEQ + 1;
-        let mut number = 1;
-        while let Some(text) = {
-            number += 1;
-            read_line(input, number)?
-        } {
+        // One message more than fits: the store says so in its own words.
+        for number in 2..=self.limits().messages_max.saturating_add(3) {
+            let Some(text) = read_line(input, number)? else { break };
             let line: Line =
                 serde_json::from_str(&text).map_err(|error| wrong(number, format!("is not a message: {error}")))?;
             let system = number == 2 && line.role == "system";
             let seq = if system { SYSTEM_SEQ } else { next };
             next += u64::from(!system);
             messages.push(line.stored(seq).map_err(|why| wrong(number, why))?);
-            if messages.len() > self.limits().messages_max.saturating_add(1) {
-                break; // one more than fits: the store says so in its own words
-            }
         }
         let new = NewSession { title: head.title, model: head.model, system: None };
         self.create_with(tenant, &new, &messages)

@@ -372,8 +372,11 @@ impl SessionStore {
         Ok(())
     }
 
-    /// A session made of these messages, in one transaction.
-    pub(super) fn create_with(
+    /// A session made of these messages, whose numbers are decided, in one transaction.
+    ///
+    /// # Errors
+    /// As [`SessionStore::create`].
+    pub fn create_with(
         &self,
         tenant: &TenantId,
         new: &NewSession,
