@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use firebox_contract::{
-    Approver, Caller, Chat, Clock, Error, Gate, GenerationRequest, HookSource, LanguageModel, Message, ModelInfo,
-    OpenGate, TextCodec, ToolDefinition, ToolSource, limits,
+    Approver, Caller, Clock, Error, Gate, GenerationRequest, HookSource, LanguageModel, Message, ModelInfo, OpenGate,
+    TextCodec, ToolDefinition, ToolSource, limits,
 };
 use firebox_engine::{Engine, EngineCounters, EngineOptions, EngineStatus, Generation, ModelFactory};
 use firebox_models::device::{self, DeviceChoice, OpenOptions, Opened, TestChild};
@@ -107,14 +107,6 @@ impl Host {
     /// As [`Engine::generate`].
     pub async fn generate(&self, caller: &Caller, request: GenerationRequest) -> Result<Generation, Error> {
         self.engine.generate(caller, request).await
-    }
-
-    /// Tokens of a conversation with these tools, as the checkpoint's template renders it.
-    ///
-    /// # Errors
-    /// `Error::Model` when the template or the tokenizer fails.
-    pub fn count_chat(&self, messages: &[Message], tools: &[ToolDefinition]) -> Result<usize, Error> {
-        Ok(self.codec.encode_chat(Chat { messages, tools, prefix: "" })?.len())
     }
 
     /// Tokens of bare text.

@@ -24,6 +24,7 @@ use tower::util::BoxCloneSyncService;
 
 pub use server::{Drained, Say, Server};
 
+use crate::audit::Audit;
 use crate::config::{Config, Scope, TenantConfig, ToolsConfig};
 use crate::http::BusySessions;
 use crate::sessions::SessionStore;
@@ -45,6 +46,7 @@ pub const LOCAL_TENANT: &str = "local";
 /// What every request of a server shares.
 pub struct App {
     pub(crate) tenancy: Tenancy,
+    pub(crate) audit: Option<Audit>,
     pub(crate) models: Arc<Models>,
     pub(crate) hooks: TenantHooks,
     pub(crate) tools: Arc<dyn ToolSource>,

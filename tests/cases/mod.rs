@@ -2,8 +2,8 @@
 
 mod bad_input;
 mod both_devices;
-mod config;
 mod chat;
+mod config;
 mod devices;
 mod embed;
 mod ember;

@@ -268,8 +268,8 @@ pub const TOOL_ROUNDS_MAX: usize = 32;
 pub const APPROVAL_TIMEOUT_DEFAULT: Duration = Duration::from_secs(120);
 /// Time somebody has to approve a tool call at most.
 pub const APPROVAL_TIMEOUT_MAX: Duration = Duration::from_secs(3_600);
-/// Time an MCP server has to start and shake hands when nobody says otherwise.
-pub const MCP_CONNECT_TIMEOUT_DEFAULT: Duration = Duration::from_secs(20);
+/// Time an MCP server has to start and shake hands when nobody says otherwise; some fetch themselves at first.
+pub const MCP_CONNECT_TIMEOUT_DEFAULT: Duration = Duration::from_secs(60);
 /// Time of one MCP call in all, progress or not, when nobody says otherwise.
 pub const MCP_TOTAL_TIMEOUT_DEFAULT: Duration = Duration::from_secs(300);
 /// Bytes of keys and values of all sequences of one model together at most.
@@ -338,6 +338,8 @@ pub const CHAT_HISTORY_LINE_BYTES_MAX: usize = 16 * KIB;
 pub const CHAT_QUESTIONS_MAX: usize = 1;
 /// Characters of one tool call or result shown on the terminal.
 pub const CHAT_SHOWN_CHARACTERS_MAX: usize = 400;
+/// Lines read ahead from a pipe.
+pub const CHAT_LINES_BUFFERED_MAX: usize = 1;
 
 // ---- Serving many ---------------------------------------------------------------------------------------------
 
@@ -367,7 +369,6 @@ pub const PREFIX_BUDGET_DIVISOR: u64 = 2;
 pub const MODEL_RELOAD_RETRY: Duration = Duration::from_secs(10);
 /// Time a model's thread has to leave its last step when the engine closes.
 pub const MODEL_STOP_WAIT: Duration = Duration::from_secs(10);
-
 /// Reports of progress that wait for one listener; a tool that reports faster loses some lines and no time.
 pub const PLUGIN_REPORTS_BUFFERED_MAX: usize = 64;
 /// Bytes of one request's body at `/mcp`.
@@ -417,10 +418,6 @@ pub const MCP_DRAIN: Duration = Duration::from_secs(5);
 pub const MCP_CLIENT_SERVERS_MAX: usize = 64;
 /// Connections to MCP servers at a time, all tenants together; the one idle longest makes room. Each holds some memory.
 pub const MCP_CLIENT_CONNECTIONS_MAX: usize = 256;
-/// Time an MCP server has to start and shake hands when nobody says otherwise; some fetch themselves at first.
-pub const MCP_CONNECT_TIMEOUT_DEFAULT: Duration = Duration::from_secs(60);
-/// Time of one MCP call in all, progress or not, when nobody says otherwise.
-pub const MCP_TOTAL_TIMEOUT_DEFAULT: Duration = Duration::from_secs(300);
 /// The longest time that can be set for an MCP server.
 pub const MCP_CLIENT_TIMEOUT_MAX: Duration = Duration::from_secs(3_600);
 /// Bytes of one message of an MCP server; a longer one ends the connection.
@@ -478,48 +475,13 @@ pub const MCP_CLIENT_CLOSE_GRACE: Duration = Duration::from_secs(2);
 
 // ---- MCP server ------------------------------------------------------------------------------------------------
 
-/// Reports of progress that wait for one listener; a tool that reports faster loses some lines and no time.
-pub const PLUGIN_REPORTS_BUFFERED_MAX: usize = 64;
-/// Bytes of one request's body at `/mcp`.
-pub const MCP_BODY_BYTES_MAX: usize = 4 * MIB;
 /// Bytes of one line on standard input of `firebox mcp serve`.
 pub const MCP_SERVER_LINE_BYTES_MAX: usize = 4 * MIB;
-/// Sessions that requests of revisions before 2026-07-28 may have open, all tenants together.
-pub const MCP_SESSIONS_MAX: usize = 1_024;
-/// Sessions that requests of one tenant may have open.
-pub const MCP_SESSIONS_PER_TENANT_MAX: usize = 128;
-/// Time after which a session without requests ends.
-pub const MCP_SESSION_IDLE: Duration = Duration::from_secs(600);
-/// Time a new session has for its first request.
-pub const MCP_SESSION_START: Duration = Duration::from_secs(10);
-/// Time for which the events of an answered request can be read again by a client that lost its connection.
-pub const MCP_REPLAY: Duration = Duration::from_secs(60);
-/// Events that wait in one session for its reader.
-pub const MCP_EVENTS_BUFFERED_MAX: usize = 64;
-/// Open requests that wait for changes of tool lists, all tenants together.
-pub const MCP_LISTENERS_MAX: usize = 1_024;
-/// Open requests of one tenant that wait for changes of its tool list.
-pub const MCP_LISTENERS_PER_TENANT_MAX: usize = 64;
 /// Tool calls of MCP clients that run at a time, all tenants together.
 pub const MCP_SERVER_CALLS_MAX: usize = 256;
-/// Time after which a client that was told to wait should call again.
-pub const MCP_RETRY: Duration = Duration::from_secs(1);
-/// Time that the last answers have to reach their clients when the server stops.
-pub const MCP_LAST_ANSWER: Duration = Duration::from_millis(100);
-/// Callers whose tool lists are kept ready.
-pub const MCP_LISTS_KEPT_MAX: usize = 256;
-/// Time for which a client may reuse a tool list without asking again.
-pub const MCP_LIST_FRESH: Duration = Duration::from_secs(5);
-/// Period of the empty lines that keep a waiting connection open.
-pub const MCP_KEEP_ALIVE: Duration = Duration::from_secs(15);
 /// Connections that requests of `firebox mcp serve --listen` come through at a time.
 pub const MCP_SERVER_CONNECTIONS_MAX: usize = 256;
-/// Time a connection of `firebox mcp serve --listen` has to send a request's headers.
-pub const MCP_HEADER_TIMEOUT: Duration = Duration::from_secs(10);
-/// Time before the next try when the system could not give a connection.
-pub const MCP_ACCEPT_RETRY: Duration = Duration::from_millis(100);
-/// Time that running calls have to end when the server stops.
-pub const MCP_DRAIN: Duration = Duration::from_secs(5);
+
 // ---- Tool loop ------------------------------------------------------------------------------------------------
 
 /// Nesting of one call's arguments.
@@ -546,50 +508,6 @@ pub const SCHEMA_PATTERN_STEPS_MAX: usize = 10_000;
 pub const SCHEMA_PATTERN_BYTES_MAX: usize = MIB;
 /// Bytes of the reason a model is given for arguments that do not fit.
 pub const SCHEMA_REASON_BYTES_MAX: usize = KIB;
-
-// ---- Sessions -------------------------------------------------------------------------------------------------
-
-/// Sessions of one tenant when nobody says otherwise; expired ones do not count.
-pub const SESSIONS_MAX_DEFAULT: usize = 1_000;
-/// Messages of one session when nobody says otherwise.
-pub const SESSION_MESSAGES_MAX_DEFAULT: usize = 10_000;
-/// Bytes of all messages of one session when nobody says otherwise.
-pub const SESSION_BYTES_MAX_DEFAULT: u64 = 2 * PROMPT_BYTES_MAX as u64;
-/// Bytes of the file that holds all sessions when nobody says otherwise.
-pub const SESSIONS_FILE_BYTES_MAX_DEFAULT: u64 = 16 * GIB;
-/// Time without use after which a session of the server expires when nobody says otherwise.
-pub const SESSION_IDLE_DEFAULT: Duration = Duration::from_secs(24 * 3_600);
-/// Period at which the server removes expired sessions.
-pub const SESSIONS_SWEEP_PERIOD: Duration = Duration::from_secs(60);
-/// Expired sessions (a number of table rows) removed in one transaction, so that writers wait no longer than for that.
-pub const SESSIONS_SWEEP_BATCH: usize = 256;
-/// Sessions in one page of a list: table rows read at once.
-pub const SESSIONS_PAGE_MAX: usize = 100;
-/// Connections that read sessions; each is an open file and serves one thread at a time.
-pub const SESSION_READERS: usize = 4;
-/// Time one statement waits for another process that writes to the same file.
-pub const SESSIONS_BUSY_TIMEOUT: Duration = Duration::from_secs(5);
-/// Bytes the write-ahead log keeps on disk once what it holds is in the database.
-pub const SESSIONS_LOG_BYTES: u64 = 4 * MIB as u64;
-/// Bytes of a session's title.
-pub const SESSION_TITLE_BYTES_MAX: usize = 256;
-/// Bytes of one line of an exported session.
-pub const SESSION_LINE_BYTES_MAX: usize = 8 * PROMPT_BYTES_MAX;
-
-// ---- Chat on the terminal -------------------------------------------------------------------------------------
-
-/// Sessions the person at this machine keeps.
-pub const CHAT_SESSIONS_MAX: usize = 10_000;
-/// Lines of the history file that line editing reads.
-pub const CHAT_HISTORY_LINES: usize = 1_000;
-/// Bytes of one line of the history file; longer input is not remembered.
-pub const CHAT_HISTORY_LINE_BYTES_MAX: usize = 16 * KIB;
-/// Tool calls that wait for the person's approval at a time.
-pub const CHAT_QUESTIONS_MAX: usize = 1;
-/// Lines read ahead from a pipe.
-pub const CHAT_LINES_BUFFERED_MAX: usize = 1;
-/// Characters of one tool call or result shown on the terminal.
-pub const CHAT_SHOWN_CHARACTERS_MAX: usize = 400;
 
 const _: () = assert!(PLUGIN_STACK_BYTES < PLUGIN_ASYNC_STACK_BYTES, "host functions need stack too");
 const _: () = assert!(PLUGIN_MEMORY_BYTES_DEFAULT <= PLUGIN_MEMORY_BYTES_MAX);

@@ -115,7 +115,10 @@ fn speaker() -> Say {
 async fn serve(args: &Args, config: Config) -> Result<(), CliError> {
     let say = speaker();
     let mut signals = Signals::listen()?;
-    config.warnings.iter().for_each(|warning| say(&warning.to_string()));
+    // Without tenants the server says itself what that means.
+    if !config.tenants.is_empty() {
+        config.warnings.iter().for_each(|warning| say(&warning.to_string()));
+    }
     let drain_timeout = config.server.drain_timeout;
     let mut server = Server::start(config, Arc::clone(&say)).await?;
     say(&format!("listening on http://{}", server.address()));

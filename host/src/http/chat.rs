@@ -46,6 +46,7 @@ async fn answer(app: Arc<App>, call: Call, shape: Shape, session: Option<String>
     let host = chat_model(&app, &tenant, &name)?;
     prepare(&app, &tenant, &mut ask, &call.id);
     make_fit(&app, &tenant, &host, &mut ask, history).await?;
+    app.tenancy.note_prompt(&tenant.caller, &call.id, &ask.request.prompt);
     let lease = app.approvals.lease(&call.id, turn.as_ref().map(Turn::id));
     let generation = match host.generate(&tenant.caller, ask.request).await {
         Ok(generation) => generation,
@@ -160,7 +161,7 @@ fn fitted(
     context: usize,
     room: usize,
 ) -> Result<(Prompt, usize), Failure> {
-    let count = |messages: &[Message]| host.count_chat(messages, tools);
+    let count = |messages: &[Message]| host.count_tokens_with(messages, tools);
     let prompt = match history {
         Some(history) => Prompt::Chat(fit(history, |messages| Ok(count(messages)? + room <= context))?),
         None => prompt,

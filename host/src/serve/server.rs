@@ -168,6 +168,9 @@ async fn close(app: Arc<App>) {
         if let Err(error) = app.sessions.flush() {
             tracing::error!(%error, "the sessions could not be flushed");
         }
+        if let Some(Err(error)) = app.audit.as_ref().map(Audit::close) {
+            tracing::error!(%error, "the audit log could not be closed");
+        }
         drop(app);
     });
     // What does not end in time ends with the process.
@@ -206,7 +209,7 @@ fn no_port(listen: SocketAddr, error: &std::io::Error) -> Error {
 async fn build(config: &Config, open: bool, cut: watch::Receiver<bool>, say: &Say) -> Result<(App, Parts), Error> {
     let open_log = |path: &std::path::PathBuf| Audit::open(path, config.audit.prompts, "serve");
     let audit = config.audit.path.as_ref().map(open_log).transpose()?;
-    let tenancy = Tenancy::new(config, audit)?;
+    let tenancy = Tenancy::new(config, audit.clone())?;
     let sandbox = Sandbox::new(SandboxOptions { cache_dir: cache_dir("components"), ..SandboxOptions::default() })?;
     let mut notes = Vec::new();
     let hooks = TenantHooks::load(sandbox, config, &mut notes).await?;
@@ -228,6 +231,7 @@ async fn build(config: &Config, open: bool, cut: watch::Receiver<bool>, say: &Sa
     };
     let app = App {
         tenancy,
+        audit,
         models,
         hooks,
         tools: mcp_servers.source(),
