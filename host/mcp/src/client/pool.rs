@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use firebox_contract::limits::{
     MCP_CLIENT_CLOSE_GRACE, MCP_CLIENT_CONNECTIONS_MAX, MCP_CLIENT_IDLE_TIME, MCP_CLIENT_RECONNECT_WAIT,
-    MCP_CLIENT_SERVERS_MAX, TOOL_ARGUMENTS_BYTES_MAX,
+    MCP_CLIENT_SERVERS_MAX, MCP_CLIENT_TIMEOUT_MAX, TOOL_ARGUMENTS_BYTES_MAX,
 };
 use firebox_contract::{
     BoxFuture, Caller, Error, Progress, ToolCall, ToolDefinition, ToolEffects, ToolOutcome, ToolSource,
@@ -394,6 +394,11 @@ impl ToolSource for ClientPool {
                 elapsed: started.elapsed(),
             }))
         })
+    }
+
+    /// Connecting and the call itself both end by their server's own limits; this only stops what those do not.
+    fn timeout(&self, _tool: &str) -> Duration {
+        MCP_CLIENT_TIMEOUT_MAX
     }
 
     fn revision(&self) -> u64 {
