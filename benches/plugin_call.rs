@@ -117,7 +117,7 @@ async fn tool_call(chain: &PluginChain) -> Result<(), Failure> {
         name: "calculator".to_owned(),
         arguments_json: r#"{"expression": "1234 * 87"}"#.to_owned(),
     };
-    let mut hooks = bind(chain).await?;
+    let hooks = bind(chain).await?;
     let row = Row { runs: 10_000, budget: Duration::from_micros(100) };
     row.measure("tool call, 1234 * 87", "calculator", async || {
         let began = Instant::now();

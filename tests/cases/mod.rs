@@ -2,6 +2,7 @@
 
 mod bad_input;
 mod both_devices;
+mod config;
 mod devices;
 mod embed;
 mod ember;
@@ -12,3 +13,4 @@ mod mcp_server;
 mod plugins;
 mod readme;
 mod reference;
+mod tenants;

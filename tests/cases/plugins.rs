@@ -91,7 +91,7 @@ async fn a_tool_that_eats_its_fuel_is_a_typed_fault() {
     let mut hungry = spec(root().join("plugins/prebuilt/calculator.wasm"), None);
     // Enough to start and to answer a small question, not enough for a large one.
     hungry.limits.fuel = 100_000;
-    let mut hooks = bind(vec![hungry]).await.expect("binds");
+    let hooks = bind(vec![hungry]).await.expect("binds");
     let arguments_json = r#"{"expression": "2 ^ 60000 % 7919"}"#.to_owned();
     let call = ToolCall { id: "1".to_owned(), name: "calculator".to_owned(), arguments_json };
     match hooks.call(&call).await {

@@ -111,18 +111,19 @@ pub trait TextHook {
 pub trait ToolHook {
     /// The tools, in chain order; names are unique.
     fn definitions(&self) -> &[ToolDefinition];
-    /// Runs one call. `Err` is a fault or a tool that does not exist; a tool's own error is an outcome.
-    fn call<'a>(&'a mut self, call: &'a ToolCall) -> BoxFuture<'a, Result<ToolOutcome, Error>>;
+    /// Runs one call. `Err` is a fault or a tool that does not exist; a tool's own error is an outcome. Calls of
+    /// different plugins may overlap; calls of one plugin wait for each other.
+    fn call<'a>(&'a self, call: &'a ToolCall) -> BoxFuture<'a, Result<ToolOutcome, Error>>;
 }
 
 /// One request's plugin chain: instances made for it alone, gone when it is dropped.
-pub trait Hooks: PromptHook + TextHook + ToolHook + Send {
+pub trait Hooks: PromptHook + TextHook + ToolHook + Send + Sync {
     /// True when no plugin listens to text, so chunks need not be sent through the chain.
     fn text_is_idle(&self) -> bool;
-    /// What every plugin used so far, by plugin and stage, in chain order.
+    /// What every plugin used so far, by plugin and stage, in chain order; calls that still run are not in it.
     fn usage(&self) -> Vec<PluginUse>;
     /// What plugins logged since the last call.
-    fn take_log(&mut self) -> Vec<LogLine>;
+    fn take_log(&self) -> Vec<LogLine>;
 }
 
 /// Makes a chain for a request.

@@ -1,12 +1,14 @@
 //! Tools beyond the request's own plugins: where they come from, who may call them, and who is asked.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::BoxFuture;
 use crate::caller::Caller;
 use crate::chat::{ToolCall, ToolDefinition};
 use crate::error::Error;
 use crate::hook::ToolOutcome;
+use crate::limits;
 
 /// A piece of a tool's answer, for readers that can take more than text.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -39,6 +41,11 @@ pub trait ToolSource: Send + Sync {
         call: &'a ToolCall,
         progress: &'a dyn Progress,
     ) -> BoxFuture<'a, Result<ToolOutcome, Error>>;
+
+    /// The time after which whoever called gives up on this tool, should the source's own timeout not have ended it.
+    fn timeout(&self, _tool: &str) -> Duration {
+        limits::TOOL_CALL_TIMEOUT
+    }
 
     /// Counts the changes of anybody's list.
     fn revision(&self) -> u64;

@@ -5,74 +5,132 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use firebox_contract::{
-    Caller, Error, Event, Finish, FinishReason, Hooks, Sampling, Timing, TokenId, ToolDefinition, Usage,
+    BoxFuture, Chat, Error, Event, Finish, FinishReason, Hooks, LogLine, Message, Prompt, PromptVerdict, Role,
+    Sampling, Timing, TokenId, ToolDefinition, ToolOptions, Usage, limits,
 };
-use firebox_contract::{Chat, Prompt};
+use futures_util::future::Fuse;
 use tokio::sync::mpsc;
 
 use crate::Road;
 use crate::admission::Ticket;
+use crate::bill::Bill;
 use crate::round::{Round, RoundClock, Steps, Transcript};
 use crate::sampler::Sampler;
 use crate::sequence::Job;
 use crate::stop::StopMatcher;
-use crate::toolcall::format_of;
-use crate::tools;
+use crate::toolcall::{MarkerFilter, ToolCallFormat, ToolCallParser, format_of};
+use crate::tools::{Book, Offer, Offering, Running, Step, Tools, Turn, warning};
 
 /// A request on its way. Read it with [`Generation::next`] until that gives `None`.
 pub struct Generation {
     road: Arc<Road>,
-    hooks: Box<dyn Hooks>,
+    tools: Tools,
+    offer: Offer,
+    options: ToolOptions,
+    book: Book,
     prompt: Prompt,
     sampling: Sampling,
     rounds_left: usize,
-    round: Option<Round>,
+    phase: Phase,
     ready: VecDeque<Event>,
     usage: Usage,
     timing: Timing,
     started: Duration,
-    calls_made: usize,
+    /// When its time is up, on the road's clock.
+    until: Duration,
+    deadline: Deadline,
+    /// What this generation adds to the conversation, as it is kept.
+    history: Vec<Message>,
     /// What ended it badly; told after everything that came before.
     failed: Option<Error>,
+    bill: Bill,
+    /// What the account is told if nothing else ends this.
+    outcome: &'static str,
     _ticket: Ticket,
-    _caller: Caller,
+}
+
+/// Ends when the request's time is up.
+pub(crate) type Deadline = Fuse<BoxFuture<'static, ()>>;
+
+/// Where a generation stands.
+enum Phase {
+    /// A round is to begin.
+    Begin,
+    /// The model speaks.
+    Reading(Box<Round>),
+    /// Tools run.
+    Tools(Box<Running>),
+    /// Nothing more happens.
+    Over,
+}
+
+/// What the road has opened for a request.
+pub(crate) struct Open {
+    pub(crate) tools: Tools,
+    pub(crate) prompt: Prompt,
+    pub(crate) sampling: Sampling,
+    pub(crate) options: ToolOptions,
+    pub(crate) ticket: Ticket,
 }
 
 /// What the road has prepared before the first token.
 pub(crate) struct Start {
-    pub(crate) hooks: Box<dyn Hooks>,
-    pub(crate) prompt: Prompt,
-    pub(crate) sampling: Sampling,
-    pub(crate) tool_rounds: usize,
+    pub(crate) open: Open,
     pub(crate) started: Duration,
-    pub(crate) ticket: Ticket,
-    pub(crate) caller: Caller,
+    /// When its time is up, on the road's clock.
+    pub(crate) until: Duration,
+    pub(crate) deadline: Deadline,
+    pub(crate) bill: Bill,
+}
+
+/// The tools of the source, with what is to be said about them.
+#[derive(Default)]
+pub(crate) struct Listed {
+    tools: Vec<ToolDefinition>,
+    log: Vec<LogLine>,
 }
 
 impl Generation {
     pub(crate) fn new(road: Arc<Road>, start: Start) -> Self {
+        let Open { tools, prompt, sampling, options, ticket } = start.open;
+        let id = format_of_codec(&road).map_or(plain_id as fn(usize) -> String, |format| format.id);
         Self {
             road,
-            hooks: start.hooks,
-            prompt: start.prompt,
-            sampling: start.sampling,
-            rounds_left: start.tool_rounds,
-            round: None,
+            tools,
+            offer: Offer::default(),
+            rounds_left: options.rounds,
+            options,
+            book: Book::new(&prompt, id),
+            prompt,
+            sampling,
+            phase: Phase::Over,
             ready: VecDeque::new(),
             usage: Usage::default(),
             timing: Timing::default(),
             started: start.started,
-            calls_made: 0,
+            until: start.until,
+            deadline: start.deadline,
+            history: Vec::new(),
             failed: None,
-            _ticket: start.ticket,
-            _caller: start.caller,
+            bill: start.bill,
+            outcome: FinishReason::Interrupted.as_str(),
+            _ticket: ticket,
         }
+    }
+
+    /// The request's id, unique in this process.
+    #[must_use]
+    pub fn id(&self) -> &str {
+        &self.tools.request_id
     }
 
     /// The next event; `None` after the last. Nothing follows an error.
     ///
+    /// Dropping the returned future before its end loses nothing while tools run or the model speaks; only a plugin
+    /// of the text stage that is in the middle of a call is cut off by it.
+    ///
     /// # Errors
-    /// A plugin's fault, a failed model, a context that a tool's result overfilled.
+    /// A plugin's fault, a failed model, a budget that is used up.
     pub async fn next(&mut self) -> Result<Option<Event>, Error> {
         loop {
             if let Some(event) = self.ready.pop_front() {
@@ -81,32 +139,74 @@ impl Generation {
             if let Some(error) = self.failed.take() {
                 return Err(error);
             }
-            if self.round.is_none() {
+            if matches!(self.phase, Phase::Over) {
                 return Ok(None);
             }
             if let Err(error) = self.advance().await {
-                self.leave_round();
-                self.queue_log();
-                self.failed = Some(error);
+                self.fail(error);
             }
         }
     }
 
-    /// What there is so far; for a caller who stops reading before the end.
-    #[must_use]
-    pub fn so_far(&self, reason: FinishReason) -> Finish {
-        let mut usage = self.usage;
+    /// What there is so far; for a caller who stops reading before the end. Whoever keeps the account is told `reason`.
+    pub fn so_far(&mut self, reason: FinishReason) -> Finish {
         let mut timing = self.timing;
-        if let Some(round) = &self.round {
-            usage.completion_tokens += round.clock.tokens;
-            add_times(&mut timing, &round.clock, self.started);
+        let mut messages = self.history.clone();
+        match &self.phase {
+            Phase::Reading(round) => {
+                add_times(&mut timing, &round.clock, self.started);
+                extend(&mut messages, said(&round.transcript.emitted));
+            }
+            Phase::Tools(running) => extend(&mut messages, running.history()),
+            Phase::Begin | Phase::Over => {}
         }
         timing.total = self.road.clock.now().saturating_sub(self.started);
-        Finish { reason, usage, timing, plugins: self.hooks.usage(), messages: Vec::new() }
+        self.outcome = reason.as_str();
+        Finish { reason, usage: self.used(), timing, plugins: self.tools.hooks.usage(), messages }
+    }
+
+    /// Tokens so far, those of the round that runs included.
+    fn used(&self) -> Usage {
+        let mut usage = self.usage;
+        if let Phase::Reading(round) = &self.phase {
+            usage.completion_tokens += round.clock.tokens;
+            usage.cached_tokens += round.clock.cached;
+        }
+        usage
+    }
+
+    /// The offer of tools, the prompt stage, and the first round.
+    pub(crate) async fn begin(&mut self, listed: Listed) -> Result<(), Error> {
+        let mut log = listed.log;
+        let offering = Offering {
+            plugins: self.tools.hooks.definitions(),
+            source: listed.tools,
+            options: &self.options,
+            format: format_of_codec(&self.road),
+            chat: matches!(self.prompt, Prompt::Chat(_)),
+        };
+        self.offer = Offer::new(offering, &mut log)?;
+        self.ready.extend(log.into_iter().map(Event::Log));
+        let prompt = std::mem::replace(&mut self.prompt, Prompt::Chat(Vec::new()));
+        let hooks = exclusive(&mut self.tools.hooks)?;
+        let staged = tokio::select! {
+            biased;
+            () = &mut self.deadline => Err(too_late()),
+            staged = prompt_stage(prompt, hooks) => staged,
+        };
+        let (prompt, answer) = staged?;
+        self.prompt = prompt;
+        if let Some(text) = answer {
+            self.respond(text);
+            return Ok(());
+        }
+        self.phase = Phase::Begin;
+        self.begin_round().await
     }
 
     /// Emits an answer that no model made.
-    pub(crate) fn respond(&mut self, text: String) {
+    fn respond(&mut self, text: String) {
+        extend(&mut self.history, said(&text));
         if !text.is_empty() {
             self.ready.push_back(Event::Text(text));
         }
@@ -114,20 +214,30 @@ impl Generation {
     }
 
     /// Encodes the conversation and hands it to the worker.
-    pub(crate) async fn begin_round(&mut self) -> Result<(), Error> {
-        let tokens = self.encode()?;
+    async fn begin_round(&mut self) -> Result<(), Error> {
+        let prefix = self.offer.forced.clone().unwrap_or_default();
+        let tokens = self.encode(&prefix)?;
         let context = self.road.context_tokens();
         if tokens.len() >= context {
+            if !self.history.is_empty() {
+                // The results of the tools are what is too long; what was done until then stays.
+                self.finish(FinishReason::ContextFull);
+                return Ok(());
+            }
             return Err(Error::TooLarge(format!(
                 "the prompt has {} tokens and the context holds {context}, of which one must be left for the answer; shorten the prompt",
                 tokens.len()
             )));
         }
-        self.usage.prompt_tokens += tokens.len();
-        let (sender, events) = mpsc::channel(firebox_contract::limits::EVENTS_BUFFERED_MAX);
         let max_tokens = self.sampling.max_tokens - self.usage.completion_tokens;
+        let prompt_tokens = tokens.len();
+        self.bill.reserve(prompt_tokens + max_tokens.min(context - prompt_tokens))?;
+        let (sender, events) = mpsc::channel(limits::EVENTS_BUFFERED_MAX);
         let submitted = self.road.clock.now();
         let job = Job {
+            tenant: self.tools.caller.tenant.clone(),
+            weight: self.tools.caller.weight,
+            deadline: self.until,
             sampler: Sampler::new(self.sampling.clone(), &tokens),
             tokens,
             max_tokens,
@@ -136,37 +246,37 @@ impl Generation {
             events: sender,
         };
         self.road.worker.submit(job).await?;
-        self.round = Some(Round {
-            steps: Steps { events, worker: self.road.worker.thread() },
+        self.bill.begun();
+        self.offer.forced = None;
+        self.usage.prompt_tokens += prompt_tokens;
+        self.phase = Phase::Reading(Box::new(Round {
+            steps: Steps { events, worker: Some(self.road.worker.thread()) },
             decoder: self.road.codec.decoder(),
             stops: StopMatcher::new(self.sampling.stop.clone()),
-            parser: self.parser(),
+            parser: self.parser(&prefix),
             transcript: Transcript::default(),
             clock: RoundClock { submitted, ..RoundClock::default() },
-        });
+        }));
         Ok(())
     }
 
-    fn parser(&self) -> Option<Box<dyn crate::toolcall::ToolCallParser>> {
-        if self.offered().is_empty() {
-            return None;
+    /// The parser of a turn that begins with `prefix`.
+    fn parser(&self, prefix: &str) -> Option<Box<dyn ToolCallParser>> {
+        let format = format_of_codec(&self.road)?;
+        if self.offer.definitions().is_empty() {
+            let filter = !format.markers.is_empty() && matches!(self.prompt, Prompt::Chat(_));
+            return filter.then(|| Box::new(MarkerFilter::new(format.markers)) as Box<dyn ToolCallParser>);
         }
-        let template = self.road.codec.chat_template()?;
-        format_of(template).map(|format| (format.parser)())
+        let mut parser = (format.parser)();
+        // What is forced opens a call: nothing comes out of it yet.
+        let _opening = parser.push(prefix);
+        Some(parser)
     }
 
-    /// The tools this request offers: none to bare text, none where no rounds are allowed.
-    fn offered(&self) -> &[ToolDefinition] {
-        match self.prompt {
-            Prompt::Chat(_) if self.rounds_left > 0 || self.calls_made > 0 => self.hooks.definitions(),
-            Prompt::Chat(_) | Prompt::Text(_) => &[],
-        }
-    }
-
-    fn encode(&self) -> Result<Vec<TokenId>, Error> {
+    fn encode(&self, prefix: &str) -> Result<Vec<TokenId>, Error> {
         let codec = &self.road.codec;
         let tokens = match &self.prompt {
-            Prompt::Chat(messages) => codec.encode_chat(Chat { messages, tools: self.offered(), prefix: "" })?,
+            Prompt::Chat(messages) => codec.encode_chat(Chat { messages, tools: self.offer.definitions(), prefix })?,
             Prompt::Text(text) => codec.encode_text(text)?,
         };
         if tokens.is_empty() {
@@ -176,60 +286,237 @@ impl Generation {
     }
 
     async fn advance(&mut self) -> Result<(), Error> {
-        let Some(round) = &mut self.round else { return Ok(()) };
-        let read = round.read(self.hooks.as_mut()).await?;
-        self.queue_log();
-        if !read.text.is_empty() {
-            self.ready.push_back(Event::Text(read.text));
+        match &mut self.phase {
+            Phase::Over => {}
+            Phase::Begin => return self.begin_round().await,
+            Phase::Reading(round) => {
+                let hooks = exclusive(&mut self.tools.hooks)?;
+                // What was made in time is read first, however late the reader is; the model itself stops in time.
+                let read = tokio::select! {
+                    biased;
+                    read = round.read(hooks) => Some(read?),
+                    () = &mut self.deadline => None,
+                };
+                self.queue_log();
+                let Some(read) = read else { return self.time_is_up() };
+                if let Phase::Reading(round) = &mut self.phase {
+                    round.transcript.emitted.push_str(&read.text);
+                }
+                if !read.text.is_empty() {
+                    self.ready.push_back(Event::Text(read.text));
+                }
+                if let Some(reason) = read.ended {
+                    self.end_turn(reason);
+                }
+            }
+            Phase::Tools(running) => {
+                let step = tokio::select! {
+                    biased;
+                    () = &mut self.deadline => None,
+                    step = running.step(&mut self.bill) => Some(step?),
+                };
+                self.queue_log();
+                match step {
+                    None => return self.time_is_up(),
+                    Some(Step::Events(events)) => self.ready.extend(events),
+                    Some(Step::Over) => self.tools_over(),
+                }
+            }
         }
-        match read.ended {
-            Some(reason) => self.end_round(reason).await,
-            None => Ok(()),
+        Ok(())
+    }
+
+    /// The model's turn is over: it was the answer, or it calls tools.
+    fn end_turn(&mut self, reason: FinishReason) {
+        let Some(transcript) = self.leave_round() else { return };
+        if transcript.calls.is_empty() || reason == FinishReason::Plugin {
+            // Even an empty answer is one: what comes next in the conversation is not the assistant's.
+            extend(&mut self.history, vec![Message::text(Role::Assistant, transcript.emitted)]);
+            return self.finish(reason);
+        }
+        let mut turn = Turn::new(transcript, &self.offer, &self.options, &mut self.book);
+        if let Some((reason, why)) = self.no_more(reason, turn.looped) {
+            turn.refuse(why);
+            if !turn.has_client() {
+                turn.answer_refused(&mut self.bill);
+                extend(&mut self.history, turn.history());
+                return self.finish(reason);
+            }
+        }
+        self.rounds_left = self.rounds_left.saturating_sub(1);
+        self.phase = Phase::Tools(Box::new(Running::new(turn, self.tools.clone())));
+    }
+
+    /// Why the host runs no more tools, if so: how that ends the generation, and what the model is told.
+    fn no_more(&self, reason: FinishReason, looped: bool) -> Option<(FinishReason, &'static str)> {
+        if looped {
+            Some((FinishReason::ToolLoop, "not run: the same call was made before, with the same arguments"))
+        } else if self.rounds_left == 0 {
+            Some((FinishReason::ToolRounds, "not run: no round of tool calls is left"))
+        } else if reason == FinishReason::ContextFull {
+            Some((reason, "not run: the context is full"))
+        } else if reason == FinishReason::Timeout {
+            Some((reason, "not run: the request's time is up"))
+        } else if self.usage.completion_tokens >= self.sampling.max_tokens {
+            Some((FinishReason::Length, "not run: no tokens are left for an answer"))
+        } else {
+            None
         }
     }
 
-    async fn end_round(&mut self, reason: FinishReason) -> Result<(), Error> {
-        let Some(transcript) = self.leave_round() else { return Ok(()) };
-        if transcript.calls.is_empty() || reason == FinishReason::Plugin {
-            self.finish(reason);
-            return Ok(());
-        }
-        if self.rounds_left == 0 {
-            self.finish(FinishReason::ToolRounds);
-            return Ok(());
-        }
-        self.rounds_left -= 1;
-        let calls = transcript.calls.len();
-        let answered = tools::answer(transcript, self.calls_made, self.hooks.as_mut()).await?;
-        self.calls_made += calls;
-        self.queue_log();
-        self.ready.extend(answered.events);
-        if self.usage.completion_tokens >= self.sampling.max_tokens {
-            self.finish(FinishReason::Length);
-            return Ok(());
+    /// Every call has its answer: the model goes on, or the client does.
+    fn tools_over(&mut self) {
+        let Phase::Tools(running) = std::mem::replace(&mut self.phase, Phase::Begin) else { return };
+        extend(&mut self.history, running.history());
+        if running.has_client() {
+            return self.finish(FinishReason::ToolCalls);
         }
         if let Prompt::Chat(conversation) = &mut self.prompt {
-            conversation.extend(answered.messages);
+            conversation.extend(running.conversation());
         }
-        self.begin_round().await
+    }
+
+    /// What there is when the time is up is the answer.
+    fn time_is_up(&mut self) -> Result<(), Error> {
+        if let Some(transcript) = self.leave_round() {
+            extend(&mut self.history, said(&transcript.emitted));
+        }
+        if let Phase::Tools(running) = &mut self.phase {
+            let events = running.abandon(&mut self.bill);
+            self.ready.extend(events);
+            let history = running.history();
+            extend(&mut self.history, history);
+        }
+        self.finish(FinishReason::Timeout);
+        Ok(())
     }
 
     /// Drops the round (which frees its cache) and counts what it used.
     fn leave_round(&mut self) -> Option<Transcript> {
-        let round = self.round.take()?;
-        self.usage.completion_tokens += round.clock.tokens;
-        add_times(&mut self.timing, &round.clock, self.started);
-        Some(round.transcript)
+        let usage = self.used();
+        match std::mem::replace(&mut self.phase, Phase::Over) {
+            Phase::Reading(round) => {
+                self.usage = usage;
+                add_times(&mut self.timing, &round.clock, self.started);
+                Some(round.transcript)
+            }
+            other => {
+                self.phase = other;
+                None
+            }
+        }
     }
 
     fn finish(&mut self, reason: FinishReason) {
+        self.phase = Phase::Over;
         self.queue_log();
         let finish = self.so_far(reason);
+        self.bill.settle(finish.usage, &finish.plugins, reason.as_str());
         self.ready.push_back(Event::Finished(finish));
     }
 
+    /// Ends it badly, after what is ready was read.
+    pub(crate) fn fail(&mut self, error: Error) {
+        self.leave_round();
+        if let Phase::Tools(running) = &mut self.phase {
+            running.abandon(&mut self.bill);
+        }
+        self.phase = Phase::Over;
+        self.queue_log();
+        self.bill.settle(self.usage, &self.tools.hooks.usage(), error.kind().code());
+        self.failed = Some(error);
+    }
+
     fn queue_log(&mut self) {
-        self.ready.extend(self.hooks.take_log().into_iter().map(Event::Log));
+        self.ready.extend(self.tools.hooks.take_log().into_iter().map(Event::Log));
+    }
+}
+
+impl Drop for Generation {
+    fn drop(&mut self) {
+        let usage = self.used();
+        if let Phase::Tools(running) = &mut self.phase {
+            running.abandon(&mut self.bill);
+        }
+        // Dropped first, so that what cut-off plugins used is counted.
+        self.phase = Phase::Over;
+        self.bill.settle(usage, &self.tools.hooks.usage(), self.outcome);
+    }
+}
+
+/// Runs the prompt stage. The second value is an answer that makes asking the model unnecessary. Bare text goes
+/// through the stage as one user message and comes back as text.
+async fn prompt_stage(prompt: Prompt, hooks: &mut dyn Hooks) -> Result<(Prompt, Option<String>), Error> {
+    let (messages, bare) = match prompt {
+        Prompt::Chat(messages) => (messages, false),
+        Prompt::Text(text) => (vec![Message::text(Role::User, text)], true),
+    };
+    match hooks.process(messages).await? {
+        PromptVerdict::Continue(messages) if bare => {
+            let texts: Vec<String> = messages.into_iter().map(|message| message.content).collect();
+            Ok((Prompt::Text(texts.join("\n")), None))
+        }
+        PromptVerdict::Continue(messages) => Ok((Prompt::Chat(messages), None)),
+        PromptVerdict::Respond(answer) => Ok((Prompt::Chat(Vec::new()), Some(answer))),
+        PromptVerdict::Refuse { plugin, message } => {
+            Err(Error::Refused(format!("plugin \"{plugin}\" refused the prompt: {message}")))
+        }
+    }
+}
+
+/// Asks the source for its tools; it has a bounded time to say.
+pub(crate) async fn list_tools(tools: &Tools) -> Listed {
+    let Some(source) = &tools.source else { return Listed::default() };
+    tokio::select! {
+        biased;
+        tools = source.tools(&tools.caller) => Listed { tools, log: Vec::new() },
+        () = tools.clock.sleep(limits::TOOL_LIST_WAIT) => {
+            let seconds = limits::TOOL_LIST_WAIT.as_secs();
+            let line = warning(format!("the tools of other servers are left out: no list within {seconds} s"));
+            Listed { tools: Vec::new(), log: vec![line] }
+        }
+    }
+}
+
+/// The time of a request was up before anything could be answered.
+pub(crate) fn too_late() -> Error {
+    Error::Timeout("the request's time was up before the model could answer; give it more time".to_owned())
+}
+
+/// The format the checkpoint's own template writes calls in.
+fn format_of_codec(road: &Road) -> Option<&'static ToolCallFormat> {
+    road.codec.chat_template().and_then(format_of)
+}
+
+fn plain_id(number: usize) -> String {
+    format!("call_{number}")
+}
+
+/// The hooks, for the one who drives them; while tools run they are shared.
+fn exclusive(hooks: &mut Arc<dyn Hooks>) -> Result<&mut dyn Hooks, Error> {
+    match Arc::get_mut(hooks) {
+        Some(hooks) => Ok(hooks),
+        None => Err(Error::Internal("a tool call outlived its turn".to_owned())),
+    }
+}
+
+/// What the model said, if it said anything.
+fn said(text: &str) -> Vec<Message> {
+    if text.is_empty() { Vec::new() } else { vec![Message::text(Role::Assistant, text)] }
+}
+
+/// Adds a turn. Two assistant messages in a row are one that was interrupted by a call nobody understood.
+fn extend(history: &mut Vec<Message>, turn: Vec<Message>) {
+    for message in turn {
+        match history.last_mut() {
+            Some(last)
+                if last.role == Role::Assistant && last.tool_calls.is_empty() && message.role == Role::Assistant =>
+            {
+                last.content.push_str(&message.content);
+                last.tool_calls = message.tool_calls;
+            }
+            _ => history.push(message),
+        }
     }
 }
 

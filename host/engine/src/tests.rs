@@ -1,6 +1,12 @@
 //! The road over fakes: no burn, no wasmtime, milliseconds.
 
+mod agent;
 mod fakes;
+mod faults;
+mod prefixes;
+mod queue;
+mod shelf;
+mod turns;
 
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -156,13 +162,15 @@ async fn many_requests_each_get_their_own_answer() {
 }
 
 #[tokio::test]
-async fn a_full_house_refuses_and_a_leaver_makes_room() {
+async fn a_tenant_has_its_number_and_no_more_and_a_leaver_makes_room() {
     let (engine, _) = engine_with(long, Plugins::default(), 1, 16).await;
-    let first = start(&engine, ask("one")).await.expect("admitted");
-    let refused = start(&engine, ask("two")).await.err().expect("refused");
+    let caller = Caller { in_flight_max: 1, ..Caller::local() };
+    let first = engine.generate(&caller, ask("one")).await.expect("admitted");
+    let refused = engine.generate(&caller, ask("two")).await.err().expect("refused");
     assert!(matches!(&refused, Error::Limited { message: text, .. } if text.contains("1 requests")), "{refused}");
     drop(first);
-    assert_eq!(answer(&engine, ask("three")).await.text.len(), 512);
+    let third = engine.generate(&caller, ask("three")).await.expect("admitted");
+    assert_eq!(collect(third).await.expect("answered").text.len(), 512);
 }
 
 #[tokio::test]
@@ -234,8 +242,9 @@ async fn f15_bad_calls_go_back_to_the_model_as_errors() {
 
 #[tokio::test]
 async fn rounds_of_tools_are_counted() {
-    fn always(_: &str) -> String {
-        "<tool_call>{\"name\": \"add\", \"arguments\": {}}</tool_call>".to_owned()
+    fn always(prompt: &str) -> String {
+        let round = prompt.matches("\ntool: ").count();
+        format!("<tool_call>{{\"name\": \"add\", \"arguments\": {{\"round\": {round}}}}}</tool_call>")
     }
     let (engine, _) = engine(always, with_tools()).await;
     let answer = answer(&engine, ask("go")).await;

@@ -168,17 +168,17 @@ struct Bound {
 
 impl PromptHook for Bound {
     fn process(&mut self, messages: Vec<Message>) -> BoxFuture<'_, Result<PromptVerdict, Error>> {
-        Box::pin(prompt::process(&mut self.instances, &self.request, messages))
+        Box::pin(prompt::process(&self.instances, &self.request, messages))
     }
 }
 
 impl TextHook for Bound {
     fn push(&mut self, chunk: String) -> BoxFuture<'_, Result<TextVerdict, Error>> {
-        Box::pin(self.turn.push(&mut self.instances, chunk))
+        Box::pin(self.turn.push(&self.instances, chunk))
     }
 
     fn finish(&mut self) -> BoxFuture<'_, Result<String, Error>> {
-        Box::pin(self.turn.finish(&mut self.instances))
+        Box::pin(self.turn.finish(&self.instances))
     }
 }
 
@@ -187,10 +187,10 @@ impl ToolHook for Bound {
         &self.offer.tools
     }
 
-    fn call<'a>(&'a mut self, call: &'a ToolCall) -> BoxFuture<'a, Result<ToolOutcome, Error>> {
+    fn call<'a>(&'a self, call: &'a ToolCall) -> BoxFuture<'a, Result<ToolOutcome, Error>> {
         Box::pin(async move {
             let owner = self.offer.owner(&call.name);
-            let Some(instance) = owner.and_then(|place| self.instances.get_mut(place)) else {
+            let Some(instance) = owner.and_then(|place| self.instances.get(place)) else {
                 return Err(Error::Usage(format!("no plugin offers a tool \"{}\"", call.name)));
             };
             check_size(call)?;
@@ -205,10 +205,10 @@ impl Hooks for Bound {
     }
 
     fn usage(&self) -> Vec<PluginUse> {
-        self.instances.iter().flat_map(|instance| instance.uses().iter().cloned()).collect()
+        self.instances.iter().flat_map(Instance::uses).collect()
     }
 
-    fn take_log(&mut self) -> Vec<LogLine> {
+    fn take_log(&self) -> Vec<LogLine> {
         self.instances.iter().flat_map(Instance::take_log).collect()
     }
 }

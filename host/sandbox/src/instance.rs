@@ -1,9 +1,11 @@
 //! One plugin's instance in one request: alive until its first fault.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use firebox_contract::BoxFuture;
 use firebox_contract::{Error, Fault, FaultCause, LogLine, PluginUse, Stage};
+use tokio::sync::Mutex as Turnstile;
 use wasmtime::Store;
 
 use crate::guest::GuestData;
@@ -13,14 +15,13 @@ use crate::plugin::{Blueprint, OnFault, PluginLimits};
 use crate::progress::Reports;
 use crate::stages::{Calls, GuestFuture};
 
-/// An instance with what it used so far.
+/// An instance with what it used so far. Calls wait for each other; what it used and logged can be read meanwhile.
 pub(crate) struct Instance {
     blueprint: Arc<Blueprint>,
     limits: PluginLimits,
     log: Log,
-    uses: Vec<PluginUse>,
-    last_spent: Spent,
-    state: State,
+    uses: Mutex<Vec<PluginUse>>,
+    state: Turnstile<State>,
 }
 
 enum State {
@@ -34,13 +35,15 @@ struct Alive {
     calls: Calls,
 }
 
+/// What a skipped call left behind: what it had used until then.
+pub(crate) type Attempt<T> = Result<(T, Spent), Spent>;
+
 impl Instance {
     /// A fresh instance, configured. Where that ends in a fault the instance is there to be asked about it, but gone.
     pub(crate) async fn start(blueprint: Arc<Blueprint>, limits: PluginLimits) -> (Self, Result<(), Fault>) {
         let log = Log::default();
-        let state = State::Gone("it was never started".to_owned());
-        let (uses, last_spent) = (Vec::new(), Spent::default());
-        let mut this = Self { blueprint, limits, log, uses, last_spent, state };
+        let state = Turnstile::new(State::Gone("it was never started".to_owned()));
+        let mut this = Self { blueprint, limits, log, uses: Mutex::new(Vec::new()), state };
         let runtime = Arc::clone(&this.blueprint.runtime);
         let mut store = GuestData::new(limits.memory_bytes, this.log.clone()).into_store(&runtime.engine);
         let (spent, result) =
@@ -51,13 +54,13 @@ impl Instance {
         this.record(Stage::Init, spent);
         let result = match result {
             Ok(Ok(calls)) => {
-                this.state = State::Alive(Box::new(Alive { store, calls }));
+                *this.state.get_mut() = State::Alive(Box::new(Alive { store, calls }));
                 return (this, Ok(()));
             }
             Ok(Err(message)) => this.fault(Stage::Init, FaultCause::Failed { message }, spent),
             Err(cause) => this.fault(Stage::Init, cause, spent),
         };
-        this.state = State::Gone(result.cause.to_string());
+        *this.state.get_mut() = State::Gone(result.cause.to_string());
         (this, Err(result))
     }
 
@@ -77,54 +80,69 @@ impl Instance {
         }
     }
 
-    /// Runs `start` on the guest. A trap or a broken limit ends the instance; the plugin's own error does not.
+    /// Runs `start` on the guest. A trap or a broken limit ends the instance; the plugin's own error does not. Dropping
+    /// the future cuts the guest off, which ends the instance too; what it had used is recorded all the same.
     ///
     /// # Errors
     /// How the call ended; `Refused` where an earlier call already ended the instance.
-    pub(crate) async fn call<T, F>(&mut self, stage: Stage, start: F) -> Result<(T, Spent), Fault>
+    pub(crate) async fn call<T, F>(&self, stage: Stage, start: F) -> Result<(T, Spent), Fault>
     where
         T: Send,
         F: for<'a> FnOnce(&'a Calls, &'a mut Store<GuestData>) -> GuestFuture<'a, T> + Send,
     {
-        let alive = match &mut self.state {
+        let mut state = self.state.lock().await;
+        let alive = match std::mem::replace(&mut *state, State::Gone(CUT_OFF.to_owned())) {
             State::Alive(alive) => alive,
             State::Gone(why) => {
                 let message = format!("its instance was discarded after it {why}; the next request has a new one");
+                *state = State::Gone(why);
                 return Err(self.fault(stage, FaultCause::Refused { message }, Spent::default()));
             }
         };
+        let mut running = Running { instance: self, stage, alive: Some(alive), started: Instant::now() };
         let ticker = &self.blueprint.runtime.ticker;
+        let Some(alive) = running.alive.as_deref_mut() else {
+            return Err(self.fault(stage, FaultCause::Refused { message: CUT_OFF.to_owned() }, Spent::default()));
+        };
         let (spent, result) = meter::call(ticker, &self.limits, &mut alive.store, &alive.calls, start).await;
+        let alive = running.alive.take();
         self.record(stage, spent);
         match result {
-            Ok(Ok(value)) => Ok((value, spent)),
-            Ok(Err(message)) => Err(self.fault(stage, FaultCause::Failed { message }, spent)),
+            Ok(answer) => {
+                if let Some(alive) = alive {
+                    *state = State::Alive(alive);
+                }
+                answer
+                    .map(|value| (value, spent))
+                    .map_err(|message| self.fault(stage, FaultCause::Failed { message }, spent))
+            }
             Err(cause) => {
-                self.state = State::Gone(cause.to_string());
+                *state = State::Gone(cause.to_string());
                 Err(self.fault(stage, cause, spent))
             }
         }
     }
 
-    /// As `call`, under the operator's policy: `None` where the fault is to be skipped, which is logged once.
+    /// As `call`, under the operator's policy: a fault that is to be skipped is logged once and is no error.
     ///
     /// # Errors
     /// As `call`, where faults end the request.
-    pub(crate) async fn attempt<T, F>(&mut self, stage: Stage, start: F) -> Result<Option<(T, Spent)>, Error>
+    pub(crate) async fn attempt<T, F>(&self, stage: Stage, start: F) -> Result<Attempt<T>, Error>
     where
         T: Send,
         F: for<'a> FnOnce(&'a Calls, &'a mut Store<GuestData>) -> GuestFuture<'a, T> + Send,
     {
         let skips = self.blueprint.on_fault == OnFault::Skip;
-        if skips && matches!(self.state, State::Gone(_)) {
-            self.last_spent = Spent::default();
-            return Ok(None);
+        if skips && matches!(*self.state.lock().await, State::Gone(_)) {
+            return Ok(Err(Spent::default()));
         }
+        let begun = Instant::now();
         match self.call(stage, start).await {
-            Ok(answered) => Ok(Some(answered)),
+            Ok(answered) => Ok(Ok(answered)),
             Err(fault) if skips => {
                 self.log_skip(&fault);
-                Ok(None)
+                let Fault { fuel, memory_peak_bytes, .. } = fault;
+                Ok(Err(Spent { fuel, memory_peak_bytes, elapsed: begun.elapsed() }))
             }
             Err(fault) => Err(fault.into()),
         }
@@ -137,19 +155,19 @@ impl Instance {
 
     /// Sends the guest's progress to `reports` from now on.
     pub(crate) fn report_to(&mut self, reports: Reports) {
-        if let State::Alive(alive) = &mut self.state {
+        if let State::Alive(alive) = self.state.get_mut() {
             alive.store.data_mut().reports = Some(reports);
         }
     }
 
-    /// What the last call used.
-    pub(crate) fn last_spent(&self) -> Spent {
-        self.last_spent
+    /// What it used so far, by stage.
+    pub(crate) fn uses(&self) -> Vec<PluginUse> {
+        self.rows().clone()
     }
 
-    /// What it used so far, by stage.
-    pub(crate) fn uses(&self) -> &[PluginUse] {
-        &self.uses
+    fn rows(&self) -> MutexGuard<'_, Vec<PluginUse>> {
+        // A panic while the lock was held leaves whole rows.
+        self.uses.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// What it logged since the last reading.
@@ -167,19 +185,39 @@ impl Instance {
         }
     }
 
-    fn record(&mut self, stage: Stage, spent: Spent) {
-        self.last_spent = spent;
-        let place = self.uses.iter().position(|row| row.stage == stage).unwrap_or_else(|| {
-            let plugin = self.blueprint.name.clone();
-            let elapsed = std::time::Duration::ZERO;
-            self.uses.push(PluginUse { plugin, stage, calls: 0, fuel: 0, memory_peak_bytes: 0, elapsed });
-            self.uses.len() - 1
+    fn record(&self, stage: Stage, spent: Spent) {
+        let mut rows = self.rows();
+        let place = rows.iter().position(|row| row.stage == stage).unwrap_or_else(|| {
+            let (plugin, elapsed) = (self.blueprint.name.clone(), Duration::ZERO);
+            rows.push(PluginUse { plugin, stage, calls: 0, fuel: 0, memory_peak_bytes: 0, elapsed });
+            rows.len() - 1
         });
-        if let Some(row) = self.uses.get_mut(place) {
+        if let Some(row) = rows.get_mut(place) {
             row.calls = row.calls.saturating_add(1);
             row.fuel = row.fuel.saturating_add(spent.fuel);
             row.memory_peak_bytes = row.memory_peak_bytes.max(spent.memory_peak_bytes);
             row.elapsed = row.elapsed.saturating_add(spent.elapsed);
+        }
+    }
+}
+
+/// Why an instance is gone whose caller left in the middle of a call.
+const CUT_OFF: &str = "was cut off in the middle of a call";
+
+/// A call on its way. Dropped before its end, it still records what the guest used: who leaves early pays too.
+struct Running<'a> {
+    instance: &'a Instance,
+    stage: Stage,
+    alive: Option<Box<Alive>>,
+    started: Instant,
+}
+
+impl Drop for Running<'_> {
+    fn drop(&mut self) {
+        if let Some(alive) = self.alive.take() {
+            let fuel = self.instance.limits.fuel.saturating_sub(alive.store.get_fuel().unwrap_or(0));
+            let memory_peak_bytes = alive.store.data().limiter.peak_bytes();
+            self.instance.record(self.stage, Spent { fuel, memory_peak_bytes, elapsed: self.started.elapsed() });
         }
     }
 }

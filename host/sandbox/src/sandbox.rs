@@ -194,7 +194,7 @@ fn slots(plugin: &str, component: &Component) -> Result<u32, SandboxError> {
 /// Runs an instance once, to hear who it is and what it offers.
 async fn introduce(blueprint: &Arc<Blueprint>) -> Result<(Option<PluginInfo>, Vec<ToolDefinition>), SandboxError> {
     let _room = blueprint.runtime.room(blueprint.slots, limits::PLUGIN_POOL_WAIT).await?;
-    let (mut instance, started) = Instance::start(Arc::clone(blueprint), blueprint.limits).await;
+    let (instance, started) = Instance::start(Arc::clone(blueprint), blueprint.limits).await;
     started?;
     let mut info = None;
     if instance.has(Stage::Init) {
@@ -206,7 +206,7 @@ async fn introduce(blueprint: &Arc<Blueprint>) -> Result<(Option<PluginInfo>, Ve
     }
     let mut tools = Vec::new();
     if instance.has(Stage::Tool) {
-        tools = tool::definitions(&mut instance).await?;
+        tools = tool::definitions(&instance).await?;
     }
     Ok((info, tools))
 }

@@ -4,10 +4,10 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use firebox_contract::limits;
-use firebox_contract::{Error, TextVerdict};
-use firebox_sandbox::{Sandbox, SandboxOptions};
+use firebox_contract::{Error, FaultCause, Stage, TextVerdict, ToolCall};
+use firebox_sandbox::{Plugin, PluginLimits, PluginSpec, Sandbox, SandboxOptions};
 
-use crate::support::{bind, chain, load, push_once, sandbox, tag, try_bind};
+use crate::support::{bind, chain, fault, guest_with, load, push_once, sandbox, spec, tag, try_bind};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn sixty_four_requests_share_a_pool_of_sixteen() {
@@ -75,4 +75,49 @@ async fn thousands_of_requests_leave_nothing_behind() {
         let verdict = bind(&hooks).await.push("x".to_owned()).await.expect("no fault");
         assert_eq!(verdict, TextVerdict::Emit("1".to_owned()));
     }
+}
+
+const SHORT: PluginLimits = PluginLimits {
+    fuel: limits::PLUGIN_FUEL_MAX,
+    memory_bytes: limits::PLUGIN_MEMORY_BYTES_DEFAULT,
+    timeout: Duration::from_millis(500),
+};
+
+async fn spinner(sandbox: &Sandbox, name: &str) -> Arc<Plugin> {
+    let component = guest_with("tool-spin", &[("@TOOL@", name)]);
+    sandbox.load(PluginSpec { limits: SHORT, ..spec(name, component) }).await.expect("loaded")
+}
+
+fn call_of(tool: &str) -> ToolCall {
+    ToolCall { id: "c".to_owned(), name: tool.to_owned(), arguments_json: "{}".to_owned() }
+}
+
+#[tokio::test]
+async fn f16_calls_of_different_plugins_overlap_and_those_of_one_wait() {
+    let sandbox = sandbox();
+    let (a, b) = (spinner(&sandbox, "left").await, spinner(&sandbox, "next").await);
+    let hooks = bind(&chain(&[&a, &b])).await;
+    let (first, second, again) = (call_of("left"), call_of("next"), call_of("left"));
+    let started = Instant::now();
+    let (first, second, again) = tokio::join!(hooks.call(&first), hooks.call(&second), hooks.call(&again));
+    assert!(started.elapsed() < 2 * SHORT.timeout, "side by side: {:?}", started.elapsed());
+    assert!(matches!(fault(first).cause, FaultCause::TimedOut { .. }));
+    assert!(matches!(fault(second).cause, FaultCause::TimedOut { .. }));
+    // The second call of `a` had to wait, and found the instance gone.
+    assert!(matches!(fault(again).cause, FaultCause::Refused { .. }));
+}
+
+#[tokio::test]
+async fn who_leaves_in_the_middle_of_a_call_is_charged_for_it() {
+    let sandbox = sandbox();
+    let a = spinner(&sandbox, "left").await;
+    let hooks = bind(&chain(&[&a])).await;
+    let call = call_of("left");
+    let cut_off = tokio::time::timeout(Duration::from_millis(50), hooks.call(&call)).await;
+    assert!(cut_off.is_err());
+    let uses = hooks.usage();
+    let tool = uses.iter().find(|row| row.stage == Stage::Tool).expect("a row");
+    assert!(tool.calls == 1 && tool.fuel > 0 && tool.elapsed >= Duration::from_millis(40), "{tool:?}");
+    let gone = fault(hooks.call(&call).await);
+    assert!(matches!(&gone.cause, FaultCause::Refused { message } if message.contains("cut off")), "{gone}");
 }

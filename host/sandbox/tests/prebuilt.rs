@@ -55,7 +55,7 @@ async fn a_configuration_redact_does_not_understand_is_reported_at_load() {
 #[tokio::test]
 async fn the_calculator_calculates() {
     let calculator = load(&sandbox(), "calculator").await;
-    let mut hooks = bind(&chain(&[&calculator])).await;
+    let hooks = bind(&chain(&[&calculator])).await;
     let outcome = hooks.call(&calculation("25!")).await.expect("no fault");
     assert!(!outcome.is_error && outcome.content.contains("15511210043330985984000000"), "{outcome:?}");
     let outcome = hooks.call(&calculation("1 +")).await.expect("no fault");

@@ -111,7 +111,7 @@ async fn after_a_stop_the_plugins_behind_it_still_end_and_those_before_say_no_mo
 async fn a_tool_is_described_and_called() {
     let sandbox = sandbox();
     let echo = sandbox.load(spec("echo", guest_with("tool-echo", &[("@TOOL@", "echo")]))).await.expect("loaded");
-    let mut hooks = bind(&chain(&[&echo])).await;
+    let hooks = bind(&chain(&[&echo])).await;
     let [tool] = hooks.definitions() else { panic!("one tool") };
     assert_eq!((tool.name.as_str(), tool.description.as_str()), ("echo", "Says it again."));
     assert_eq!(tool.effects, ToolEffects { read_only: true, idempotent: true, ..ToolEffects::default() });
@@ -126,7 +126,7 @@ async fn a_tool_is_described_and_called() {
 async fn a_tools_own_error_is_an_outcome_and_an_unknown_tool_is_not() {
     let sandbox = sandbox();
     let plugin = sandbox.load(spec("err", guest_with("tool-error", &[("@TOOL@", "oops")]))).await.expect("loaded");
-    let mut hooks = bind(&chain(&[&plugin])).await;
+    let hooks = bind(&chain(&[&plugin])).await;
     let mut call = ToolCall { id: "c".to_owned(), name: "oops".to_owned(), arguments_json: "{}".to_owned() };
     let outcome = hooks.call(&call).await.expect("an outcome");
     assert!(outcome.is_error && outcome.content == "{}");
@@ -149,7 +149,7 @@ async fn a_trapping_tool_is_a_fault_or_where_skipped_an_error_for_the_model() {
     assert!(matches!(fault.cause, FaultCause::Trapped { .. }));
     let skip = PluginSpec { on_fault: OnFault::Skip, ..spec("skipped", component()) };
     let plugin = sandbox.load(skip).await.expect("loaded");
-    let mut hooks = bind(&chain(&[&plugin])).await;
+    let hooks = bind(&chain(&[&plugin])).await;
     for _ in 0..2 {
         let outcome = hooks.call(&call).await.expect("skipped");
         assert!(outcome.is_error && outcome.content.contains("\"boom\""), "{outcome:?}");

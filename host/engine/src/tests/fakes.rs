@@ -64,7 +64,7 @@ impl LanguageModel for ScriptedModel {
     }
 }
 
-fn next_byte(text: &[u8], script: Script) -> Logits {
+pub(super) fn next_byte(text: &[u8], script: Script) -> Logits {
     let text = String::from_utf8_lossy(text).into_owned();
     let at = text.rfind(ANSWER).map_or(text.len(), |at| at + ANSWER.len());
     let answer = script(&text[..at]);
@@ -92,6 +92,7 @@ impl TextCodec for ByteCodec {
             text.push('\n');
         }
         text.push_str(ANSWER);
+        text.push_str(chat.prefix);
         self.encode_text(&text)
     }
 
@@ -165,7 +166,7 @@ impl ToolHook for FakeHooks {
         &self.definitions
     }
 
-    fn call<'a>(&'a mut self, call: &'a ToolCall) -> BoxFuture<'a, Result<ToolOutcome, Error>> {
+    fn call<'a>(&'a self, call: &'a ToolCall) -> BoxFuture<'a, Result<ToolOutcome, Error>> {
         let outcome = ToolOutcome {
             content: format!("{} ran with {}", call.name, call.arguments_json),
             blocks: Vec::new(),
@@ -188,7 +189,7 @@ impl Hooks for FakeHooks {
         Vec::new()
     }
 
-    fn take_log(&mut self) -> Vec<LogLine> {
+    fn take_log(&self) -> Vec<LogLine> {
         Vec::new()
     }
 }
@@ -235,6 +236,17 @@ pub(super) async fn engine_with(
     in_flight_max: usize,
     prefill_chunk: usize,
 ) -> (Engine, Arc<Seen>) {
+    engine_changed(script, plugins, in_flight_max, prefill_chunk, |_| {}).await
+}
+
+/// As `engine_with`, with what `change` makes of the options.
+pub(super) async fn engine_changed(
+    script: Script,
+    plugins: Plugins,
+    in_flight_max: usize,
+    prefill_chunk: usize,
+    change: impl FnOnce(&mut EngineOptions),
+) -> (Engine, Arc<Seen>) {
     let seen = Arc::new(Seen::default());
     let shared = Arc::clone(&seen);
     let info = ModelInfo {
@@ -248,9 +260,21 @@ pub(super) async fn engine_with(
         weights_bytes: 0,
     };
     let factory = move || {
-        Ok(Box::new(ScriptedModel { info, script, texts: HashMap::new(), seen: shared }) as Box<dyn LanguageModel>)
+        let (info, seen) = (info.clone(), Arc::clone(&shared));
+        Ok(Box::new(ScriptedModel { info, script, texts: HashMap::new(), seen }) as Box<dyn LanguageModel>)
     };
-    let options = EngineOptions {
+    let mut options = options(plugins, Arc::new(TestClock(Instant::now())), in_flight_max, prefill_chunk);
+    change(&mut options);
+    (Engine::start(Box::new(factory), options).await.expect("starts"), seen)
+}
+
+pub(super) fn options(
+    plugins: Plugins,
+    clock: Arc<dyn Clock>,
+    in_flight_max: usize,
+    prefill_chunk: usize,
+) -> EngineOptions {
+    EngineOptions {
         codec: Arc::new(ByteCodec {
             defaults: SamplingOverrides { temperature: Some(0.0), ..SamplingOverrides::default() },
         }),
@@ -258,9 +282,8 @@ pub(super) async fn engine_with(
         tools: None,
         gate: Arc::new(OpenGate),
         approver: None,
-        clock: Arc::new(TestClock(Instant::now())),
+        clock,
         in_flight_max,
         prefill_chunk,
-    };
-    (Engine::start(Box::new(factory), options).await.expect("starts"), seen)
+    }
 }

@@ -1,19 +1,26 @@
 //! Hermes and Qwen: `<tool_call>{"name": …, "arguments": {…}}</tool_call>`.
 
 use firebox_contract::limits::TOOL_ARGUMENTS_BYTES_MAX;
-use serde_json::Value;
 
-use super::{Piece, ToolCallFormat, ToolCallParser, raw};
+use super::{Piece, ToolCallFormat, ToolCallParser, object, plain_id};
 use crate::stop::overlap;
 
 pub(super) const FORMAT: ToolCallFormat = ToolCallFormat {
     name: "hermes",
     recognise: |template| template.contains(OPEN) && template.contains("\"name\""),
     parser: || Box::new(HermesParser::default()),
+    force: |tool| match tool {
+        Some(name) => format!("{OPEN}\n{{\"name\": {}, \"{ARGUMENTS}\":", object::quoted(name)),
+        None => format!("{OPEN}\n{{\"name\": \""),
+    },
+    id: plain_id,
+    // Its tags are words of the vocabulary like any other, and stay text where no tools are offered.
+    markers: &[],
 };
 
 const OPEN: &str = "<tool_call>";
 const CLOSE: &str = "</tool_call>";
+const ARGUMENTS: &str = "arguments";
 
 #[derive(Default)]
 struct HermesParser {
@@ -34,7 +41,7 @@ impl ToolCallParser for HermesParser {
             let mut before = std::mem::replace(&mut self.buffer, rest);
             before.truncate(at);
             if self.inside {
-                pieces.push(parse(&before));
+                pieces.push(object::call(&before, ARGUMENTS));
                 self.after_call = true;
             } else {
                 // The line break before a call is markup too.
@@ -51,7 +58,7 @@ impl ToolCallParser for HermesParser {
         let mut pieces = Vec::new();
         if std::mem::take(&mut self.inside) {
             // A model that ends its turn inside a call has usually only left out the closing tag.
-            pieces.push(parse(&rest));
+            pieces.push(object::call(&rest, ARGUMENTS));
         } else {
             self.text(&rest, &mut pieces);
         }
@@ -64,7 +71,8 @@ impl HermesParser {
     fn release(&mut self, pieces: &mut Vec<Piece>) {
         if self.inside {
             if self.buffer.len() > TOOL_ARGUMENTS_BYTES_MAX {
-                pieces.push(malformed("", &format!("it is longer than {TOOL_ARGUMENTS_BYTES_MAX} bytes")));
+                let reason = format!("it is longer than {TOOL_ARGUMENTS_BYTES_MAX} bytes");
+                pieces.push(object::malformed("", ARGUMENTS, &reason));
                 self.buffer.clear();
                 self.inside = false;
             }
@@ -93,65 +101,23 @@ fn trailing_line_breaks(text: &str) -> usize {
     text.len() - text.trim_end_matches('\n').len()
 }
 
-fn malformed(written: &str, reason: &str) -> Piece {
-    let reason = format!("the tool call was not understood: {reason}; write {{\"name\": …, \"arguments\": {{…}}}}");
-    Piece::Malformed { written: written.to_owned(), reason }
-}
-
-fn parse(text: &str) -> Piece {
-    let written = text.trim();
-    let value: Value = match serde_json::from_str(written) {
-        Ok(value) => value,
-        Err(error) => return malformed(written, &format!("it is not JSON ({error})")),
-    };
-    let Some(name) = value.get("name").and_then(Value::as_str).filter(|name| !name.is_empty()) else {
-        return malformed(written, "it has no \"name\"");
-    };
-    let arguments_json = match value.get("arguments") {
-        None | Some(Value::Null) => "{}".to_owned(),
-        // The text as written, not as parsed: a number keeps every digit.
-        Some(object @ Value::Object(_)) => {
-            raw::member(written, "arguments").map_or_else(|| object.to_string(), str::to_owned)
-        }
-        // Some checkpoints write the arguments as a string that holds JSON.
-        Some(Value::String(inner)) if inner.trim_start().starts_with('{') => inner.clone(),
-        Some(_) => return malformed(written, "its \"arguments\" are not an object"),
-    };
-    Piece::Call { name: name.to_owned(), arguments_json }
-}
-
 #[cfg(test)]
 mod tests {
+    use super::super::testing::{at_every_split, call, text};
     use super::*;
 
     fn run(pieces: &[&str]) -> Vec<Piece> {
-        let mut parser = (FORMAT.parser)();
-        let mut out: Vec<Piece> = pieces.iter().flat_map(|piece| parser.push(piece)).collect();
-        out.extend(parser.finish());
-        // Neighbouring text is one text, however it was cut.
-        out.into_iter().fold(Vec::new(), |mut merged, piece| {
-            match (merged.last_mut(), piece) {
-                (Some(Piece::Text(last)), Piece::Text(text)) => last.push_str(&text),
-                (_, piece) => merged.push(piece),
-            }
-            merged
-        })
-    }
-
-    fn call(name: &str, arguments: &str) -> Piece {
-        Piece::Call { name: name.to_owned(), arguments_json: arguments.to_owned() }
+        super::super::testing::run(&FORMAT, pieces)
     }
 
     #[test]
     fn f6_call_order_is_kept_at_every_split() {
-        let text = "I'll look.\n<tool_call>\n{\"name\": \"b\", \"arguments\": {\"x\": {\"y\": [1, {}]}}}\n</tool_call>\n\
+        let written = "I'll look.\n<tool_call>\n{\"name\": \"b\", \"arguments\": {\"x\": {\"y\": [1, {}]}}}\n</tool_call>\n\
                     <tool_call>{\"name\": \"a\", \"arguments\": {}}</tool_call>";
-        let expected = [Piece::Text("I'll look.".to_owned()), call("b", "{\"x\": {\"y\": [1, {}]}}"), call("a", "{}")];
-        for cut in (0..=text.len()).filter(|cut| text.is_char_boundary(*cut)) {
-            assert_eq!(run(&[&text[..cut], &text[cut..]]), expected, "cut at {cut}");
-        }
-        let singles: Vec<&str> = text.split_inclusive(|_| true).collect();
-        assert_eq!(run(&singles), expected);
+        let expected = [text("I'll look."), call("b", "{\"x\": {\"y\": [1, {}]}}"), call("a", "{}")];
+        at_every_split(&FORMAT, written, &expected);
+        let unicode = "<tool_call>{\"name\": \"ä\", \"arguments\": {\"ü\": \"🙂 </tool\"}}</tool_call> Gut.";
+        at_every_split(&FORMAT, unicode, &[call("ä", "{\"ü\": \"🙂 </tool\"}"), text("Gut.")]);
     }
 
     #[test]
@@ -159,7 +125,7 @@ mod tests {
         for prose in
             ["call calculator with 1+1", "{\"name\": \"calculator\", \"arguments\": {}}", "a < b <tool", "x\n\n"]
         {
-            assert_eq!(run(&[prose]), [Piece::Text(prose.to_owned())]);
+            at_every_split(&FORMAT, prose, &[text(prose)]);
         }
     }
 

@@ -18,6 +18,57 @@ pub(super) fn member<'a>(object: &'a str, key: &str) -> Option<&'a str> {
     }
 }
 
+/// The texts of the items of a JSON array, which must already be known to be valid.
+pub(super) fn items(array: &str) -> Vec<&str> {
+    let mut scan = Scan { text: array, at: array.find('[').map_or(array.len(), |at| at + 1) };
+    let mut items = Vec::new();
+    while let Some(item) = scan.value() {
+        items.push(item);
+        if !scan.skip(',') {
+            break;
+        }
+    }
+    items
+}
+
+/// Finds where a JSON object or array that comes in pieces ends. Each byte is looked at once.
+#[derive(Default)]
+pub(super) struct Nesting {
+    at: usize,
+    depth: usize,
+    quoted: bool,
+    escaped: bool,
+}
+
+impl Nesting {
+    /// The value begins at this byte of the text.
+    pub(super) fn starting_at(at: usize) -> Self {
+        Self { at, ..Self::default() }
+    }
+
+    /// The byte after the end of the value, if `text`, which is all there is so far, reaches it.
+    pub(super) fn end(&mut self, text: &str) -> Option<usize> {
+        while let Some(byte) = text.as_bytes().get(self.at) {
+            self.at += 1;
+            match byte {
+                _ if self.escaped => self.escaped = false,
+                b'\\' if self.quoted => self.escaped = true,
+                b'"' => self.quoted = !self.quoted,
+                _ if self.quoted => {}
+                b'{' | b'[' => self.depth += 1,
+                b'}' | b']' => {
+                    self.depth = self.depth.saturating_sub(1);
+                    if self.depth == 0 {
+                        return Some(self.at);
+                    }
+                }
+                _ => {}
+            }
+        }
+        None
+    }
+}
+
 struct Scan<'a> {
     text: &'a str,
     at: usize,
@@ -54,7 +105,23 @@ impl<'a> Scan<'a> {
 
 #[cfg(test)]
 mod tests {
-    use super::member;
+    use super::{Nesting, items, member};
+
+    #[test]
+    fn items_are_whole() {
+        assert_eq!(items(r#" [ {"a": [1, "]"]} , 1.10,"x,y" ] "#), [r#"{"a": [1, "]"]}"#, "1.10", r#""x,y""#]);
+        assert!(items("[]").is_empty());
+    }
+
+    #[test]
+    fn the_end_is_found_in_pieces() {
+        let text = r#"{"a": ["}", "\\\"]"], "b": {}} rest"#;
+        for cut in 0..text.len() {
+            let mut nesting = Nesting::default();
+            let end = nesting.end(&text[..cut]).or_else(|| nesting.end(text));
+            assert_eq!(end, Some(text.len() - " rest".len()), "cut at {cut}");
+        }
+    }
 
     #[test]
     fn numbers_and_order_survive() {

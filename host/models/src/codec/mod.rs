@@ -23,7 +23,7 @@ use crate::error::ModelError;
 
 /// Special tokens whose text holds one of these mark parts of an answer that a parser needs to see; all other special
 /// tokens are structure, and are not text.
-const KEPT_MARKERS: &[&str] = &["tool", "TOOL", "python_tag", "think", "THINK"];
+const KEPT_MARKERS: &[&str] = &["tool", "TOOL", "[ARGS]", "[CALL_ID]", "python_tag", "think", "THINK"];
 
 /// The codec of one checkpoint.
 pub(crate) struct Codec {

@@ -40,11 +40,11 @@ impl PluginChain {
             Err(fault) if plugin.on_fault() == OnFault::Fail => Err(fault.into()),
             Err(fault) => {
                 instance.log_skip(&fault);
-                tool::call(&mut instance, call).await
+                tool::call(&instance, call).await
             }
             Ok(()) => listen(&mut instance, call, progress).await,
         };
-        Ok(ToolRun { outcome, uses: instance.uses().to_vec(), log: instance.take_log() })
+        Ok(ToolRun { outcome, uses: instance.uses(), log: instance.take_log() })
     }
 }
 

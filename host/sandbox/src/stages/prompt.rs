@@ -42,26 +42,26 @@ pub(crate) const VERSIONS: &[Version<dyn PromptCalls>] = &[Version { interface: 
 
 /// Runs the stage over the chain. The first plugin that refuses or responds ends it.
 pub(crate) async fn process(
-    chain: &mut [Instance],
+    chain: &[Instance],
     info: &RequestInfo,
     messages: Vec<Message>,
 ) -> Result<PromptVerdict, Error> {
     let mut request = Arc::new(PromptRequest { info: info.clone(), messages });
-    for instance in chain.iter_mut().filter(|instance| instance.has(Stage::Prompt)) {
+    for instance in chain.iter().filter(|instance| instance.has(Stage::Prompt)) {
         let theirs = Arc::clone(&request);
         let processed = instance.attempt(Stage::Prompt, |calls, store| match &calls.prompt {
             Some(prompt) => prompt.process(store, theirs),
             None => absent(),
         });
         match processed.await? {
-            None | Some((Verdict::Unchanged, _)) => {}
-            Some((Verdict::Replace(messages), _)) => {
+            Err(_) | Ok((Verdict::Unchanged, _)) => {}
+            Ok((Verdict::Replace(messages), _)) => {
                 request = Arc::new(PromptRequest { info: info.clone(), messages });
             }
-            Some((Verdict::Refuse(message), _)) => {
+            Ok((Verdict::Refuse(message), _)) => {
                 return Ok(PromptVerdict::Refuse { plugin: instance.name().to_owned(), message });
             }
-            Some((Verdict::Respond(answer), _)) => return Ok(PromptVerdict::Respond(answer)),
+            Ok((Verdict::Respond(answer), _)) => return Ok(PromptVerdict::Respond(answer)),
         }
     }
     Ok(PromptVerdict::Continue(Arc::unwrap_or_clone(request).messages))

@@ -40,7 +40,7 @@ pub(crate) struct Turn {
 
 impl Turn {
     /// Sends a chunk down the chain. Where a plugin stops, those after it still see what it emitted.
-    pub(crate) async fn push(&mut self, chain: &mut [Instance], chunk: String) -> Result<TextVerdict, Error> {
+    pub(crate) async fn push(&mut self, chain: &[Instance], chunk: String) -> Result<TextVerdict, Error> {
         if self.stopped_at.is_some() {
             return Ok(TextVerdict::Stop(String::new()));
         }
@@ -60,7 +60,7 @@ impl Turn {
 
     /// Ends the turn: what a plugin held back goes through those after it before they end in their turn. What was held
     /// back at or before a plugin that ended the answer is no part of the answer.
-    pub(crate) async fn finish(&mut self, chain: &mut [Instance]) -> Result<String, Error> {
+    pub(crate) async fn finish(&mut self, chain: &[Instance]) -> Result<String, Error> {
         let stopped_at = self.stopped_at.take();
         let mut text = String::new();
         for (index, instance) in listeners(chain) {
@@ -79,25 +79,25 @@ impl Turn {
     }
 }
 
-fn listeners(chain: &mut [Instance]) -> impl Iterator<Item = (usize, &mut Instance)> {
-    chain.iter_mut().enumerate().filter(|(_, instance)| instance.has(Stage::Text))
+fn listeners(chain: &[Instance]) -> impl Iterator<Item = (usize, &Instance)> {
+    chain.iter().enumerate().filter(|(_, instance)| instance.has(Stage::Text))
 }
 
 /// What the plugin emits for `text`, and whether it ended the answer.
-async fn push(instance: &mut Instance, text: String) -> Result<(String, bool), Error> {
+async fn push(instance: &Instance, text: String) -> Result<(String, bool), Error> {
     let chunk = text.clone();
     let pushed = instance.attempt(Stage::Text, |calls, store| match &calls.text {
         Some(stage) => stage.push(store, chunk),
         None => absent(),
     });
     Ok(match pushed.await? {
-        None | Some((Verdict::Pass, _)) => (text, false),
-        Some((Verdict::Emit(emitted), _)) => (emitted, false),
-        Some((Verdict::Stop(emitted), _)) => (emitted, true),
+        Err(_) | Ok((Verdict::Pass, _)) => (text, false),
+        Ok((Verdict::Emit(emitted), _)) => (emitted, false),
+        Ok((Verdict::Stop(emitted), _)) => (emitted, true),
     })
 }
 
-async fn finish(instance: &mut Instance) -> Result<String, Error> {
+async fn finish(instance: &Instance) -> Result<String, Error> {
     let finished = instance.attempt(Stage::Text, |calls, store| match &calls.text {
         Some(stage) => stage.finish(store),
         None => absent(),

@@ -35,7 +35,7 @@ pub(crate) const VERSIONS: &[Version<dyn ToolCalls>] = &[Version { interface: v1
 ///
 /// # Errors
 /// The fault, or `SandboxError::Tool` for a definition that cannot be offered to a model.
-pub(crate) async fn definitions(instance: &mut Instance) -> Result<Vec<ToolDefinition>, SandboxError> {
+pub(crate) async fn definitions(instance: &Instance) -> Result<Vec<ToolDefinition>, SandboxError> {
     let asked = instance.call(Stage::Tool, |calls, store| match &calls.tool {
         Some(tool) => tool.definitions(store),
         None => absent(),
@@ -49,17 +49,17 @@ pub(crate) async fn definitions(instance: &mut Instance) -> Result<Vec<ToolDefin
 ///
 /// # Errors
 /// The fault; or none, where the operator lets faults be skipped, and then the model is told.
-pub(crate) async fn call(instance: &mut Instance, call: &ToolCall) -> Result<ToolOutcome, Error> {
+pub(crate) async fn call(instance: &Instance, call: &ToolCall) -> Result<ToolOutcome, Error> {
     let theirs = call.clone();
     let answered = instance.attempt(Stage::Tool, |calls, store| match &calls.tool {
         Some(tool) => tool.call(store, theirs),
         None => absent(),
     });
     let (blocks, is_error, spent) = match answered.await? {
-        Some((outcome, spent)) => (outcome.content, outcome.is_error, spent),
-        None => {
+        Ok((outcome, spent)) => (outcome.content, outcome.is_error, spent),
+        Err(spent) => {
             let text = format!("tool \"{}\" is not available", call.name);
-            (vec![ToolContent::Text(text)], true, instance.last_spent())
+            (vec![ToolContent::Text(text)], true, spent)
         }
     };
     Ok(ToolOutcome {

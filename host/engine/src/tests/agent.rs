@@ -1,0 +1,113 @@
+//! The agent loop over fakes: which tools are offered, how their calls run, what it costs and how it ends.
+
+mod account;
+mod doubles;
+mod ending;
+mod offers;
+mod running;
+
+use std::sync::Arc;
+
+use firebox_contract::{
+    Event, Finish, GenerationRequest, Message, Permission, Prompt, Role, SamplingOverrides, ToolChoice, ToolDefinition,
+    ToolEffects, ToolOptions, ToolPolicy,
+};
+
+use super::fakes::{Plugins, engine_changed};
+use super::{Answer, answer, collect, start};
+use crate::{Engine, EngineOptions};
+use doubles::Source;
+
+/// The model's turns, in order, are written in the user's message.
+const NEXT: &str = " || ";
+
+/// Says the turn whose number is that of the assistant's messages so far.
+fn turns(prompt: &str) -> String {
+    let said = prompt.rfind("user: ").map_or("", |at| &prompt[at + "user: ".len()..]);
+    let script = said.lines().next().unwrap_or_default();
+    let turn = prompt.matches("\nassistant: ").count();
+    script.split(NEXT).nth(turn).unwrap_or("nothing more").to_owned()
+}
+
+/// A request for these turns.
+fn ask(turns: &[&str]) -> GenerationRequest {
+    ask_with(turns, ToolOptions { rounds: 8, ..ToolOptions::default() })
+}
+
+fn ask_with(turns: &[&str], tools: ToolOptions) -> GenerationRequest {
+    let message = Message::text(Role::User, turns.join(NEXT));
+    let sampling = SamplingOverrides { max_tokens: Some(3_000), ..SamplingOverrides::default() };
+    GenerationRequest { tools, sampling, ..GenerationRequest::new(Prompt::Chat(vec![message])) }
+}
+
+/// A call as the fake model writes it.
+fn call(name: &str, arguments: &str) -> String {
+    format!("<tool_call>{{\"name\": \"{name}\", \"arguments\": {arguments}}}</tool_call>")
+}
+
+/// A tool of a client or a source; those whose name begins with `read` declare that they only read.
+fn tool(name: &str, schema: &str) -> ToolDefinition {
+    ToolDefinition {
+        name: name.to_owned(),
+        title: None,
+        output_schema_json: None,
+        description: String::new(),
+        input_schema_json: schema.to_owned(),
+        effects: ToolEffects { read_only: name.starts_with("read"), ..ToolEffects::default() },
+    }
+}
+
+fn rules(rules: &[(&str, Permission)]) -> ToolPolicy {
+    let rules = rules.iter().map(|(glob, permission)| ((*glob).to_owned(), *permission)).collect();
+    ToolPolicy { rules, otherwise: Permission::Allow }
+}
+
+/// An engine with the plugin tools `add` and `mul`, and those of `source`.
+async fn engine(source: &Arc<Source>) -> Engine {
+    engine_with(source, |_| {}).await
+}
+
+async fn engine_with(source: &Arc<Source>, change: impl FnOnce(&mut EngineOptions)) -> Engine {
+    let plugins = Plugins { tools: vec!["add", "mul"], ..Plugins::default() };
+    let source = Arc::clone(source);
+    let (engine, _) = engine_changed(turns, plugins, 8, 64, |options| {
+        options.tools = Some(source);
+        change(options);
+    })
+    .await;
+    engine
+}
+
+/// Calls and results as they were told, one line each.
+fn told(events: &[Event]) -> Vec<String> {
+    let line = |event: &Event| match event {
+        Event::ToolCall(call) => Some(format!("call {} {}", call.id, call.name)),
+        Event::ApprovalNeeded { id } => Some(format!("approve {id}")),
+        Event::ToolProgress { id, done, .. } => Some(format!("progress {id} {done}")),
+        Event::ToolResult { id, outcome } => Some(format!("result {id} {}", outcome.content)),
+        Event::Text(_) | Event::Log(_) | Event::Finished(_) => None,
+    };
+    events.iter().filter_map(line).collect()
+}
+
+fn logged(events: &[Event]) -> Vec<String> {
+    let line = |event: &Event| match event {
+        Event::Log(line) => Some(line.message.clone()),
+        _ => None,
+    };
+    events.iter().filter_map(line).collect()
+}
+
+/// What a generation added, one line a message.
+fn added(finish: &Finish) -> Vec<String> {
+    let line = |message: &Message| {
+        let calls: Vec<String> = message.tool_calls.iter().map(|call| format!("<{} {}>", call.id, call.name)).collect();
+        let of = message.tool_call_id.as_deref().unwrap_or_default();
+        format!("{}{of}: {}{}", message.role.as_str(), message.content, calls.concat())
+    };
+    finish.messages.iter().map(line).collect()
+}
+
+fn named(name: &str) -> ToolChoice {
+    ToolChoice::Named(name.to_owned())
+}

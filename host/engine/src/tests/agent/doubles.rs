@@ -1,0 +1,263 @@
+//! A tool source, an approver and a gate that do as they are told and remember what they saw.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use firebox_contract::{
+    Account, Approval, Approver, BoxFuture, Caller, Decision, Error, Gate, Progress, SamplingOverrides, Spent,
+    TextCodec, TextDecoder, TokenId, ToolCall, ToolDefinition, ToolOutcome, ToolSource,
+};
+use tokio::sync::Notify;
+
+use super::tool;
+
+/// Tools by name; what a name begins or ends with says what the tool does.
+#[derive(Default)]
+pub(super) struct Source {
+    pub(super) tools: Vec<ToolDefinition>,
+    /// `start NAME` and `end NAME`, in the order it happened.
+    pub(super) log: Mutex<Vec<String>>,
+    pub(super) running: AtomicUsize,
+    pub(super) most: AtomicUsize,
+    /// Calls that were dropped before their end.
+    pub(super) cancelled: AtomicUsize,
+    pub(super) go: Notify,
+    /// It never says which tools it has.
+    pub(super) silent: bool,
+}
+
+impl Source {
+    pub(super) fn of(names: &[&str]) -> Arc<Self> {
+        Arc::new(Self { tools: names.iter().map(|name| tool(name, "{}")).collect(), ..Self::default() })
+    }
+
+    pub(super) fn with(tools: Vec<ToolDefinition>) -> Arc<Self> {
+        Arc::new(Self { tools, ..Self::default() })
+    }
+
+    pub(super) fn log(&self) -> Vec<String> {
+        self.log.lock().expect("lock").clone()
+    }
+
+    fn note(&self, what: &str, name: &str) {
+        self.log.lock().expect("lock").push(format!("{what} {name}"));
+    }
+}
+
+/// Counts a call that runs, and notices when it is dropped before its end.
+struct Guard<'a> {
+    source: &'a Source,
+    done: bool,
+}
+
+impl Drop for Guard<'_> {
+    fn drop(&mut self) {
+        self.source.running.fetch_sub(1, Ordering::SeqCst);
+        if !self.done {
+            self.source.cancelled.fetch_add(1, Ordering::SeqCst);
+        }
+    }
+}
+
+pub(super) fn outcome(content: &str, is_error: bool) -> ToolOutcome {
+    ToolOutcome {
+        content: content.to_owned(),
+        blocks: Vec::new(),
+        is_error,
+        provider: "source".to_owned(),
+        fuel: 0,
+        memory_peak_bytes: 0,
+        elapsed: Duration::from_micros(1),
+    }
+}
+
+impl ToolSource for Source {
+    fn tools<'a>(&'a self, _: &'a Caller) -> BoxFuture<'a, Vec<ToolDefinition>> {
+        Box::pin(async move {
+            if self.silent {
+                std::future::pending::<()>().await;
+            }
+            self.tools.clone()
+        })
+    }
+
+    fn call<'a>(
+        &'a self,
+        _: &'a Caller,
+        call: &'a ToolCall,
+        progress: &'a dyn Progress,
+    ) -> BoxFuture<'a, Result<ToolOutcome, Error>> {
+        Box::pin(async move {
+            let running = self.running.fetch_add(1, Ordering::SeqCst) + 1;
+            self.most.fetch_max(running, Ordering::SeqCst);
+            let mut guard = Guard { source: self, done: false };
+            self.note("start", &call.name);
+            match call.name.rsplit('_').next().unwrap_or_default() {
+                "hang" => std::future::pending::<()>().await,
+                // Ends only when another call says so.
+                "waits" => self.go.notified().await,
+                "goes" => self.go.notify_one(),
+                "progress" => {
+                    progress.report(1.0, Some(3.0), Some("one third"));
+                    self.go.notified().await;
+                }
+                "yields" => {
+                    for _ in 0..50 {
+                        tokio::task::yield_now().await;
+                    }
+                }
+                _ => {}
+            }
+            guard.done = true;
+            self.note("end", &call.name);
+            match call.name.as_str() {
+                "read_gone" => Err(Error::NotFound("no such tool".to_owned())),
+                "read_broken" => Err(Error::Internal("the source broke".to_owned())),
+                "read_error" => Ok(outcome("it went wrong", true)),
+                "read_huge" => Ok(outcome(&"ä".repeat(100_000), false)),
+                name => Ok(outcome(&format!("{name} did {}", call.arguments_json), false)),
+            }
+        })
+    }
+
+    fn timeout(&self, _: &str) -> Duration {
+        Duration::from_millis(300)
+    }
+
+    fn revision(&self) -> u64 {
+        0
+    }
+
+    fn changed(&self, _: u64) -> BoxFuture<'_, u64> {
+        Box::pin(std::future::pending())
+    }
+}
+
+/// Approves what it is told to, when it is told to.
+pub(super) struct Person {
+    pub(super) answer: Approval,
+    pub(super) asked: AtomicUsize,
+    pub(super) go: Notify,
+}
+
+impl Person {
+    pub(super) fn who_says(answer: Approval) -> Arc<Self> {
+        Arc::new(Self { answer, asked: AtomicUsize::new(0), go: Notify::new() })
+    }
+}
+
+impl Approver for Person {
+    fn approve<'a>(
+        &'a self,
+        _: &'a Caller,
+        _: &'a str,
+        _: &'a ToolCall,
+        _: &'a ToolDefinition,
+    ) -> BoxFuture<'a, Approval> {
+        Box::pin(async move {
+            self.asked.fetch_add(1, Ordering::SeqCst);
+            self.go.notified().await;
+            self.answer.clone()
+        })
+    }
+}
+
+/// Keeps the books, and refuses what is beyond them.
+#[derive(Default)]
+pub(super) struct Books {
+    pub(super) refuse: bool,
+    pub(super) tokens_max: Option<usize>,
+    pub(super) calls_max: Option<usize>,
+    pub(super) lines: Mutex<Vec<String>>,
+}
+
+impl Books {
+    pub(super) fn lines(&self) -> Vec<String> {
+        self.lines.lock().expect("lock").clone()
+    }
+
+    pub(super) fn settled(&self) -> Vec<String> {
+        self.lines().into_iter().filter(|line| line.starts_with("settle")).collect()
+    }
+}
+
+struct Page {
+    books: Arc<Books>,
+    tokens: usize,
+    calls: usize,
+}
+
+/// The gate of these books.
+pub(super) struct Door(pub(super) Arc<Books>);
+
+fn limited(what: &str) -> Error {
+    Error::Limited { message: format!("no {what} left"), retry_after: Duration::from_secs(1) }
+}
+
+impl Gate for Door {
+    fn admit(&self, caller: &Caller, model: &str, id: &str) -> Result<Box<dyn Account>, Error> {
+        if self.0.refuse {
+            return Err(limited("requests"));
+        }
+        self.0.lines.lock().expect("lock").push(format!("admit {} {model} {id}", caller.tenant));
+        Ok(Box::new(Page { books: Arc::clone(&self.0), tokens: 0, calls: 0 }))
+    }
+}
+
+impl Page {
+    fn write(&self, line: String) {
+        self.books.lines.lock().expect("lock").push(line);
+    }
+}
+
+impl Account for Page {
+    fn reserve(&mut self, tokens: usize) -> Result<(), Error> {
+        self.tokens += tokens;
+        self.write(format!("reserve {tokens}"));
+        if self.books.tokens_max.is_some_and(|max| self.tokens > max) { Err(limited("tokens")) } else { Ok(()) }
+    }
+
+    fn allow_call(&mut self, _: &ToolCall) -> Result<(), Error> {
+        self.calls += 1;
+        if self.books.calls_max.is_some_and(|max| self.calls > max) { Err(limited("tool calls")) } else { Ok(()) }
+    }
+
+    fn called(&mut self, call: &ToolCall, decision: Decision, outcome: &ToolOutcome) {
+        self.write(format!("called {} {} {}", call.id, decision.as_str(), outcome.is_error));
+    }
+
+    fn settle(&mut self, spent: &Spent<'_>) {
+        let (prompt, completion) = (spent.usage.prompt_tokens, spent.usage.completion_tokens);
+        self.write(format!("settle {} {} {}", spent.outcome, prompt > 0, completion > 0));
+    }
+}
+
+/// A codec with another chat template.
+pub(super) struct Templated(pub(super) Arc<dyn TextCodec>, pub(super) &'static str);
+
+impl TextCodec for Templated {
+    fn encode_chat(&self, chat: firebox_contract::Chat<'_>) -> Result<Vec<TokenId>, Error> {
+        self.0.encode_chat(chat)
+    }
+
+    fn encode_text(&self, text: &str) -> Result<Vec<TokenId>, Error> {
+        self.0.encode_text(text)
+    }
+
+    fn decoder(&self) -> Box<dyn TextDecoder> {
+        self.0.decoder()
+    }
+
+    fn is_end(&self, token: TokenId) -> bool {
+        self.0.is_end(token)
+    }
+
+    fn defaults(&self) -> &SamplingOverrides {
+        self.0.defaults()
+    }
+
+    fn chat_template(&self) -> Option<&str> {
+        Some(self.1)
+    }
+}

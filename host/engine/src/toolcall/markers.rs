@@ -1,0 +1,76 @@
+//! Special tokens that mark calls, found in a stream.
+
+use super::{Piece, ToolCallParser};
+use crate::stop::overlap;
+
+/// The first of `markers` in `text`: where it is and which.
+pub(super) fn first<'a>(text: &str, markers: &[&'a str]) -> Option<(usize, &'a str)> {
+    markers.iter().filter_map(|marker| Some((text.find(marker)?, *marker))).min_by_key(|found| found.0)
+}
+
+/// Splits `text` where its end may still turn out to be the beginning of a marker.
+pub(super) fn split_held(text: &str, markers: &[&str]) -> usize {
+    text.len() - markers.iter().map(|marker| overlap(text, marker)).max().unwrap_or(0)
+}
+
+/// The parser of a turn that is offered no tools: everything is text, and markers are not.
+pub(crate) struct MarkerFilter {
+    markers: &'static [&'static str],
+    held: String,
+}
+
+impl MarkerFilter {
+    pub(crate) fn new(markers: &'static [&'static str]) -> Self {
+        Self { markers, held: String::new() }
+    }
+
+    pub(super) fn text(&mut self, text: &str) -> String {
+        self.held.push_str(text);
+        let mut out = String::new();
+        while let Some((at, marker)) = first(&self.held, self.markers) {
+            let rest = self.held.split_off(at + marker.len());
+            out.push_str(&self.held[..at]);
+            self.held = rest;
+        }
+        let rest = self.held.split_off(split_held(&self.held, self.markers));
+        out.push_str(&std::mem::replace(&mut self.held, rest));
+        out
+    }
+
+    pub(super) fn rest(&mut self) -> String {
+        std::mem::take(&mut self.held)
+    }
+}
+
+/// `text` as a piece, if there is any.
+pub(super) fn piece(text: String) -> Option<Piece> {
+    (!text.is_empty()).then_some(Piece::Text(text))
+}
+
+impl ToolCallParser for MarkerFilter {
+    fn push(&mut self, text: &str) -> Vec<Piece> {
+        piece(self.text(text)).into_iter().collect()
+    }
+
+    fn finish(&mut self) -> Vec<Piece> {
+        piece(self.rest()).into_iter().collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn markers_are_dropped_at_every_split_and_nothing_else() {
+        const MARKERS: &[&str] = &["[TOOL_CALLS]", "[ARGS]"];
+        let text = "a [TOOL_CALLS]b[ARGS] [ARG] ö[TOOL_CALLS";
+        for cut in (0..=text.len()).filter(|cut| text.is_char_boundary(*cut)) {
+            let mut filter = MarkerFilter::new(MARKERS);
+            let mut out = filter.text(&text[..cut]);
+            out.push_str(&filter.text(&text[cut..]));
+            out.push_str(&filter.rest());
+            assert_eq!(out, "a b [ARG] ö[TOOL_CALLS", "cut at {cut}");
+        }
+    }
+}
