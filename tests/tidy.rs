@@ -187,6 +187,7 @@ fn i6_every_limit_has_a_unit() {
         "row",
         "weight",
         "sequence",
+        "session",
         "layer",
         "dimension",
         "head",

@@ -1,11 +1,13 @@
 //! The command line: a table of verbs, and one place where errors become words and exit codes.
 
+pub mod chat;
 pub mod config;
 pub mod devices;
 pub mod embed;
 pub mod mcp;
 pub mod options;
 pub mod run;
+pub mod serve;
 pub mod tenants;
 
 use std::io::{self, IsTerminal, Write};
@@ -43,8 +45,12 @@ macro_rules! verbs {
 verbs! {
     /// Answer a prompt, with tools and plugins.
     Run => run::run(Args),
+    /// Talk with a model; the conversation is kept.
+    Chat => chat::run(Args),
     /// Embed the lines of a file into a Parquet or JSONL file.
     Embed => embed::run(Args),
+    /// Serve models, plugins and tools over HTTP, in the shape of the OpenAI API.
+    Serve => serve::run(Args),
     /// Use the tools of MCP servers, and offer tools to MCP clients.
     Mcp => mcp::run(Args),
     /// List the devices models can run on, and say which is chosen and why.

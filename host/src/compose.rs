@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use firebox_contract::{
-    Approver, Caller, Clock, Error, Gate, GenerationRequest, HookSource, LanguageModel, ModelInfo, OpenGate, TextCodec,
-    ToolSource, limits,
+    Approver, Caller, Clock, Error, Gate, GenerationRequest, HookSource, LanguageModel, Message, ModelInfo, OpenGate,
+    TextCodec, ToolDefinition, ToolSource, limits,
 };
 use firebox_engine::{Engine, EngineCounters, EngineOptions, EngineStatus, Generation, ModelFactory};
 use firebox_models::device::{self, DeviceChoice, OpenOptions, Opened, TestChild};
@@ -19,6 +19,7 @@ use crate::ember;
 /// A model with its plugins, ready for requests.
 pub struct Host {
     engine: Engine,
+    codec: Arc<dyn TextCodec>,
     notes: Vec<String>,
 }
 
@@ -71,12 +72,49 @@ impl Host {
         &self.notes
     }
 
+    /// How many tokens a conversation has as the model's own template renders it, without tools.
+    ///
+    /// # Errors
+    /// As [`Engine::count_tokens`].
+    pub fn count_tokens(&self, messages: &[Message]) -> Result<usize, Error> {
+        self.engine.count_tokens(messages, &[])
+    }
+
+    /// As [`Host::count_tokens`], with these tools offered.
+    ///
+    /// # Errors
+    /// As [`Engine::count_tokens`].
+    pub fn count_tokens_with(&self, messages: &[Message], tools: &[ToolDefinition]) -> Result<usize, Error> {
+        self.engine.count_tokens(messages, tools)
+    }
+
+    /// The tools that the plugins offer in this caller's requests.
+    ///
+    /// # Errors
+    /// As [`Engine::plugin_tools`].
+    pub async fn plugin_tools(&self, caller: &Caller) -> Result<Vec<ToolDefinition>, Error> {
+        self.engine.plugin_tools(caller).await
+    }
+
+    /// The tools beyond the plugins that this caller's requests are offered.
+    pub async fn source_tools(&self, caller: &Caller) -> Vec<ToolDefinition> {
+        self.engine.source_tools(caller).await
+    }
+
     /// The road of a request; see [`Engine::generate`].
     ///
     /// # Errors
     /// As [`Engine::generate`].
     pub async fn generate(&self, caller: &Caller, request: GenerationRequest) -> Result<Generation, Error> {
         self.engine.generate(caller, request).await
+    }
+
+    /// Tokens of bare text.
+    ///
+    /// # Errors
+    /// `Error::Model` when the tokenizer fails.
+    pub fn count_text(&self, text: &str) -> Result<usize, Error> {
+        Ok(self.codec.encode_text(text)?.len())
     }
 
     /// Whether the model can answer.
@@ -208,7 +246,7 @@ impl HostBuilder {
             Source::Folder(path) => from_checkpoint(Checkpoint::open(&path)?, self.load, &self.device, &mut notes)?,
         };
         let options = EngineOptions {
-            codec,
+            codec: Arc::clone(&codec),
             hooks,
             tools: self.tools,
             gate: self.gate,
@@ -217,7 +255,7 @@ impl HostBuilder {
             in_flight_max: self.in_flight_max,
             prefill_chunk: limits::PREFILL_CHUNK_TOKENS,
         };
-        Ok(Host { engine: Engine::start(factory, options).await?, notes })
+        Ok(Host { engine: Engine::start(factory, options).await?, codec, notes })
     }
 }
 
@@ -264,6 +302,17 @@ pub async fn load_plugins(specs: Vec<PluginSpec>, notes: &mut Vec<String>) -> Re
         plugins.push(plugin);
     }
     Ok(PluginChain::new(plugins)?)
+}
+
+/// The folder for what cannot be made again: `FIREBOX_DATA`, else the system's place for a user's data. `None` where
+/// there is none.
+#[must_use]
+pub fn data_dir() -> Option<PathBuf> {
+    let set = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    set("FIREBOX_DATA")
+        .or_else(|| set("XDG_DATA_HOME").map(|path| path.join("firebox")))
+        .or_else(|| set("LOCALAPPDATA").map(|path| path.join("firebox").join("data")))
+        .or_else(|| set("HOME").map(|path| path.join(".local").join("share").join("firebox")))
 }
 
 /// A folder for what can be made again: `FIREBOX_CACHE`, else the system's place for a user's caches. `None` where

@@ -3,7 +3,7 @@
 use std::io::Read;
 use std::process::Command;
 
-use crate::harness::{Firebox, firebox, model_copy};
+use crate::harness::{Firebox, endless_model, firebox};
 
 #[test]
 fn the_component_computes_the_answer() {
@@ -83,20 +83,9 @@ fn standard_input_is_a_prompt_too() {
     assert!(run.stdout.contains("107358"), "{}", run.stdout);
 }
 
-/// A run that goes on until its context is full: the copy ends its answers with a token it never learnt to write.
+/// A run that goes on until its context is full.
 fn endless(name: &str) -> Firebox {
-    let dir = model_copy(name);
-    let rows = [
-        ("config.json", "\"eos_token_id\": 258", "\"eos_token_id\": 256"),
-        ("generation_config.json", "\"eos_token_id\": 258", "\"eos_token_id\": 256"),
-        ("tokenizer_config.json", "\"eos_token\": \"<|im_end|>\"", "\"eos_token\": \"<|endoftext|>\""),
-    ];
-    for (file, from, to) in rows {
-        let text = std::fs::read_to_string(dir.join(file)).expect("readable");
-        assert!(text.contains(from), "{file}");
-        std::fs::write(dir.join(file), text.replace(from, to)).expect("writable");
-    }
-    let model = dir.display().to_string();
+    let model = endless_model(name).display().to_string();
     let fixed =
         ["run", "--device", "cpu", "--raw", "--temperature", "2", "--seed", "1", "--max-tokens", "1000", "--stats"];
     Firebox::new(fixed.into_iter().chain(["--model", &model, "a"]))

@@ -2,6 +2,7 @@
 
 mod bad_input;
 mod both_devices;
+mod chat;
 mod config;
 mod devices;
 mod embed;
@@ -13,4 +14,6 @@ mod mcp_server;
 mod plugins;
 mod readme;
 mod reference;
+mod serve;
+mod sessions;
 mod tenants;

@@ -1,5 +1,7 @@
 //! Runs the real binary in a temporary home, with a time limit.
 
+pub(crate) mod server;
+
 use std::ffi::OsStr;
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
@@ -135,6 +137,22 @@ pub(crate) fn model_copy(name: &str) -> PathBuf {
     for entry in std::fs::read_dir(root().join("host/ember/model")).expect("readable") {
         let entry = entry.expect("readable");
         std::fs::copy(entry.path(), dir.join(entry.file_name())).expect("copied");
+    }
+    dir
+}
+
+/// A copy of the built-in model that never ends its answers: it ends them with a token it never learnt to write.
+pub(crate) fn endless_model(name: &str) -> PathBuf {
+    let dir = model_copy(name);
+    let rows = [
+        ("config.json", "\"eos_token_id\": 258", "\"eos_token_id\": 256"),
+        ("generation_config.json", "\"eos_token_id\": 258", "\"eos_token_id\": 256"),
+        ("tokenizer_config.json", "\"eos_token\": \"<|im_end|>\"", "\"eos_token\": \"<|endoftext|>\""),
+    ];
+    for (file, from, to) in rows {
+        let text = std::fs::read_to_string(dir.join(file)).expect("readable");
+        assert!(text.contains(from), "{file}");
+        std::fs::write(dir.join(file), text.replace(from, to)).expect("writable");
     }
     dir
 }

@@ -28,8 +28,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use firebox_contract::{
-    Approver, Caller, Clock, Error, Gate, GenerationRequest, HookSource, ModelInfo, Prompt, RequestInfo, TextCodec,
-    ToolChoice, ToolSource, limits,
+    Approver, Caller, Chat, Clock, Error, Gate, GenerationRequest, HookSource, Message, ModelInfo, Prompt, RequestInfo,
+    TextCodec, ToolChoice, ToolDefinition, ToolSource, limits,
 };
 use futures_util::FutureExt;
 
@@ -145,6 +145,34 @@ impl Engine {
     #[must_use]
     pub fn info(&self) -> &ModelInfo {
         self.road.worker.info()
+    }
+
+    /// How many tokens a conversation has as the model's own template renders it with these tools offered.
+    ///
+    /// # Errors
+    /// `Error::Model` when the template or the tokenizer fails.
+    pub fn count_tokens(&self, messages: &[Message], tools: &[ToolDefinition]) -> Result<usize, Error> {
+        Ok(self.road.codec.encode_chat(Chat { messages, tools, prefix: "" })?.len())
+    }
+
+    /// The tools that the plugins offer in this caller's requests.
+    ///
+    /// # Errors
+    /// As binding the caller's plugins for a request fails.
+    pub async fn plugin_tools(&self, caller: &Caller) -> Result<Vec<ToolDefinition>, Error> {
+        let model = self.road.worker.info().name.clone();
+        let info = RequestInfo { id: "tools".to_owned(), model, plugins: Vec::new() };
+        Ok(self.road.hooks.bind(caller, info).await?.definitions().to_vec())
+    }
+
+    /// The tools beyond the plugins that this caller's requests are offered; none where their list does not come in
+    /// time.
+    pub async fn source_tools(&self, caller: &Caller) -> Vec<ToolDefinition> {
+        let Some(source) = &self.road.agent.tools else { return Vec::new() };
+        tokio::select! {
+            tools = source.tools(caller) => tools,
+            () = self.road.clock.sleep(limits::TOOL_LIST_WAIT) => Vec::new(),
+        }
     }
 
     /// The whole road, in order. Everything before the first token that can refuse does so here; the rest comes

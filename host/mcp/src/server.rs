@@ -69,7 +69,7 @@ impl Shared {
             source,
             config,
             lists: Lists::default(),
-            calls: Places::new(limits::MCP_CALLS_MAX),
+            calls: Places::new(limits::MCP_SERVER_CALLS_MAX),
             listeners: Places::new(limits::MCP_LISTENERS_MAX),
             closing: CancellationToken::new(),
         })

@@ -38,7 +38,7 @@ where
     let shared = Shared::new(source, info);
     let closing = shared.closing.clone();
     let door = Door::new(shared, Some(caller));
-    let transport = AsyncRwTransport::new_server(read, write).with_max_line_length(limits::MCP_LINE_BYTES_MAX);
+    let transport = AsyncRwTransport::new_server(read, write).with_max_line_length(limits::MCP_SERVER_LINE_BYTES_MAX);
     let ended = match serve_server_with_ct(door, transport, closing.child_token()).await {
         Ok(running) => running.waiting().await.map(drop).map_err(|error| error.to_string()),
         // A client that leaves before it said anything wants nothing.

@@ -32,7 +32,7 @@ pub(super) async fn stop_signal() {
 /// Serves `router` until the first signal, then lets calls of `tools` end; a second signal cuts them off at once.
 /// Returns how many were cut off.
 pub(super) async fn serve(listener: TcpListener, router: Router, tools: &HttpTools) -> usize {
-    let places = std::sync::Arc::new(Semaphore::new(limits::MCP_CONNECTIONS_MAX));
+    let places = std::sync::Arc::new(Semaphore::new(limits::MCP_SERVER_CONNECTIONS_MAX));
     let (stop, stopping) = watch::channel(false);
     let accept = async {
         loop {

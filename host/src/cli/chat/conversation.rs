@@ -1,0 +1,228 @@
+//! Model, tools and book of one chat, and how a turn goes through all of them.
+
+use std::io::{IsTerminal, Write};
+use std::sync::Arc;
+
+use firebox_contract::{
+    Caller, Error, Finish, GenerationRequest, Message, Prompt, Role, SamplingOverrides, ToolDefinition, ToolOptions,
+    ToolPolicy, limits,
+};
+use tokio::sync::mpsc;
+
+use super::approval::{Approvals, Question};
+use super::book::{self, Book, Kept};
+use super::input::Terminal;
+use super::show;
+use super::turn::{self, Stage, Turn};
+use crate::cli::Io;
+use crate::compose::Host;
+use crate::error::CliError;
+use crate::sessions::{self, SYSTEM_SEQ, StoredMessage};
+use crate::stats;
+
+/// What a conversation is made of.
+pub(super) struct Parts {
+    pub(super) host: Host,
+    pub(super) book: Book,
+    pub(super) sampling: SamplingOverrides,
+    pub(super) rounds: usize,
+    pub(super) policy: ToolPolicy,
+    pub(super) plugin_tools: Vec<ToolDefinition>,
+    pub(super) plugins: Vec<String>,
+    pub(super) approvals: Arc<Approvals>,
+    pub(super) questions: mpsc::Receiver<Question>,
+    pub(super) stats: bool,
+}
+
+/// A chat while it runs.
+pub(super) struct Conversation {
+    pub(super) parts: Parts,
+    /// The plugins' tools and, after them, those of other servers, as they were listed last.
+    pub(super) tools: Vec<ToolDefinition>,
+    /// The last answer's cost.
+    pub(super) last: Option<Finish>,
+    /// The last question, for trying it again when it failed.
+    pub(super) asked: Option<String>,
+    told_of_dropping: bool,
+    out_is_terminal: bool,
+}
+
+impl Conversation {
+    pub(super) fn new(parts: Parts) -> Self {
+        let out_is_terminal = std::io::stdout().is_terminal();
+        Self { parts, tools: Vec::new(), last: None, asked: None, told_of_dropping: false, out_is_terminal }
+    }
+
+    /// Lists the tools again: servers may have changed theirs.
+    pub(super) async fn list_tools(&mut self) {
+        self.tools = self.parts.plugin_tools.clone();
+        self.tools.extend(self.parts.host.source_tools(&Caller::local()).await);
+    }
+
+    /// What a person sees first.
+    pub(super) fn greet(&self, io: &mut Io) -> Result<(), CliError> {
+        let info = self.parts.host.info();
+        writeln!(io.err, "{} on {}; /help lists the commands, Ctrl-D ends", info.name, info.device)?;
+        self.show_last_turn(io)
+    }
+
+    /// After a session was resumed: where it stands.
+    pub(super) fn show_last_turn(&self, io: &mut Io) -> Result<(), CliError> {
+        let Some(session) = self.parts.book.session() else { return Ok(()) };
+        let title = show::line(session.title.as_deref().unwrap_or("without a title"), 80);
+        writeln!(io.err, "session {} ({title}), {} messages", book::short(&session.id), session.length)?;
+        if session.model != self.parts.host.info().name {
+            writeln!(io.err, "it was begun with the model {}", show::line(&session.model, 80))?;
+        }
+        let messages = self.parts.book.messages()?;
+        let from = last_question(&messages).unwrap_or(messages.len());
+        for StoredMessage { message, .. } in messages.get(from..).unwrap_or_default() {
+            match message.role {
+                Role::User => writeln!(io.err, "> {}", show::safe(&message.content))?,
+                Role::Assistant if !message.content.is_empty() => {
+                    writeln!(io.err, "{}", show::safe(&message.content))?;
+                }
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// What a person sees last.
+    pub(super) fn take_leave(&self, io: &mut Io) -> Result<(), CliError> {
+        if let (Some(id), Some(_)) = (self.parts.book.short_id(), self.parts.book.path()) {
+            writeln!(io.err, "kept; firebox chat --session {id} goes on with it")?;
+        }
+        Ok(())
+    }
+
+    /// One turn: `text` after the first `at` messages (all of them without it), answered and kept. True when Ctrl-C
+    /// ended it.
+    pub(super) async fn say(
+        &mut self,
+        text: String,
+        at: Option<u64>,
+        terminal: Option<&mut Terminal>,
+        io: &mut Io,
+    ) -> Result<bool, CliError> {
+        self.asked = Some(text.clone());
+        let mut before = self.parts.book.messages()?;
+        let length = before.last().map_or(SYSTEM_SEQ, |stored| stored.seq);
+        let at = at.unwrap_or(length);
+        before.retain(|stored| stored.seq <= at);
+        let question = Message::text(Role::User, text);
+        self.list_tools().await;
+        let request = self.request(&before, &question, io)?;
+        let Some(Turn { finish, interrupted }) = self.answer(request, terminal, io).await? else {
+            writeln!(io.err, "stopped")?;
+            return Ok(true);
+        };
+        if let Some(ending) = turn::ending(finish.reason, finish.usage.completion_tokens) {
+            writeln!(io.err, "{ending}")?;
+        }
+        if self.parts.stats {
+            io.err.write_all(stats::lines(self.parts.host.info(), &finish).as_bytes())?;
+        }
+        self.keep(at, &before, question, &finish, io)?;
+        self.last = Some(finish);
+        Ok(interrupted)
+    }
+
+    /// `None` when Ctrl-C came before there was an answer at all.
+    async fn answer(
+        &mut self,
+        request: GenerationRequest,
+        terminal: Option<&mut Terminal>,
+        io: &mut Io,
+    ) -> Result<Option<Turn>, CliError> {
+        let caller = Caller::local();
+        let generation = tokio::select! {
+            generation = self.parts.host.generate(&caller, request) => generation?,
+            _ = tokio::signal::ctrl_c() => return Ok(None),
+        };
+        let mut stage = Stage {
+            io,
+            terminal,
+            approvals: &self.parts.approvals,
+            questions: &mut self.parts.questions,
+            out_is_terminal: self.out_is_terminal,
+        };
+        stage.play(generation).await.map(Some)
+    }
+
+    /// The request for the next answer: as much of the conversation as the model's context has room for.
+    fn request(
+        &mut self,
+        before: &[StoredMessage],
+        question: &Message,
+        io: &mut Io,
+    ) -> Result<GenerationRequest, CliError> {
+        let mut all = before.to_vec();
+        let seq = before.last().map_or(SYSTEM_SEQ, |stored| stored.seq) + 1;
+        let created = std::time::SystemTime::now();
+        all.push(StoredMessage { seq, message: question.clone(), pinned: false, created });
+        let count = all.len();
+        let messages = self.fitting(all)?;
+        if messages.len() < count && !std::mem::replace(&mut self.told_of_dropping, true) {
+            let word =
+                "the model no longer sees the oldest turns, for which its context has no room; /pin keeps a message";
+            writeln!(io.err, "firebox: {word}")?;
+        }
+        let Parts { sampling, rounds, policy, .. } = &self.parts;
+        let tools = ToolOptions { rounds: *rounds, policy: policy.clone(), ..ToolOptions::default() };
+        Ok(GenerationRequest { sampling: sampling.clone(), tools, ..GenerationRequest::new(Prompt::Chat(messages)) })
+    }
+
+    /// Leaves room for an answer, of a quarter of the context at most; where even the last turn alone leaves less,
+    /// it gets what there is.
+    fn fitting(&self, all: Vec<StoredMessage>) -> Result<Vec<Message>, Error> {
+        let Parts { host, sampling, rounds, .. } = &self.parts;
+        let context = host.info().context_tokens;
+        let answer = sampling.max_tokens.unwrap_or(limits::ANSWER_TOKENS_DEFAULT).min(context / 4);
+        let tools = if *rounds > 0 { self.tools.as_slice() } else { &[] };
+        let fits = |messages: &[Message], room: usize| {
+            let bytes: usize = messages.iter().map(|message| message.content.len()).sum();
+            if messages.len() > limits::MESSAGES_MAX || bytes > limits::PROMPT_BYTES_MAX {
+                return Ok(false);
+            }
+            Ok(host.count_tokens_with(messages, tools)?.saturating_add(room) <= context)
+        };
+        match sessions::fit(all.clone(), |messages| fits(messages, answer)) {
+            Err(Error::TooLarge(_)) => sessions::fit(all, |messages| fits(messages, 1)),
+            fitted => fitted,
+        }
+    }
+
+    /// Stores the turn if there is an answer in it, and tells what else became of it.
+    fn keep(
+        &mut self,
+        at: u64,
+        before: &[StoredMessage],
+        question: Message,
+        finish: &Finish,
+        io: &mut Io,
+    ) -> Result<(), CliError> {
+        if !finish.messages.iter().any(|message| message.role == Role::Assistant) {
+            writeln!(io.err, "there is no answer, so the question is not kept; /retry asks it again")?;
+            return Ok(());
+        }
+        let turn: Vec<Message> = std::iter::once(question).chain(finish.messages.iter().cloned()).collect();
+        match self.parts.book.keep(at, before, &turn)? {
+            Kept::Stored => {}
+            Kept::Forked => writeln!(
+                io.err,
+                "the session was continued elsewhere meanwhile; this conversation goes on in a fork of it"
+            )?,
+            Kept::InMemory(error) => writeln!(
+                io.err,
+                "firebox: {error}. The conversation goes on in memory; /save FILE writes it elsewhere"
+            )?,
+        }
+        Ok(())
+    }
+}
+
+/// The place of the last message from the user.
+pub(super) fn last_question(messages: &[StoredMessage]) -> Option<usize> {
+    messages.iter().rposition(|stored| stored.message.role == Role::User)
+}

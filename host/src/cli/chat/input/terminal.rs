@@ -1,0 +1,148 @@
+//! Turns from a person: line editing, history, completion of commands.
+
+use std::cell::Cell;
+use std::io::{self, IsTerminal};
+use std::path::PathBuf;
+
+use firebox_contract::limits;
+use rustyline::completion::Completer;
+use rustyline::error::ReadlineError;
+use rustyline::highlight::Highlighter;
+use rustyline::hint::Hinter;
+use rustyline::history::FileHistory;
+use rustyline::validate::{ValidationContext, ValidationResult, Validator};
+use rustyline::{Behavior, Cmd, Config, Context, Editor, Helper, KeyCode, KeyEvent, Modifiers};
+
+use super::{Typed, is_complete, unfold};
+use crate::error::CliError;
+
+/// What stands before a turn.
+const PROMPT: &str = "> ";
+
+/// The person's terminal.
+pub(in super::super) struct Terminal {
+    editor: Editor<Assistance, FileHistory>,
+    /// `None` where nothing is to be remembered.
+    history: Option<PathBuf>,
+}
+
+impl Terminal {
+    /// Takes the terminal and reads the history; what was wrong with that comes back as a note.
+    pub(in super::super) fn open(
+        history: Option<PathBuf>,
+        words: Vec<String>,
+    ) -> Result<(Self, Option<String>), CliError> {
+        // Answers may go into a file while a person types: then the prompt goes to the terminal itself.
+        let behavior = if io::stdout().is_terminal() { Behavior::Stdio } else { Behavior::PreferTerm };
+        let config = Config::builder()
+            .max_history_size(limits::CHAT_HISTORY_LINES)
+            .and_then(|config| config.history_ignore_dups(true))
+            .map_err(failed)?
+            .history_ignore_space(true)
+            .behavior(behavior)
+            .build();
+        let mut editor = Editor::with_history(config.clone(), FileHistory::with_config(&config)).map_err(failed)?;
+        editor.set_helper(Some(Assistance { words, asking: Cell::new(false), empty: Cell::new(true) }));
+        editor.bind_sequence(KeyEvent(KeyCode::Enter, Modifiers::ALT), Cmd::Newline);
+        let note = history.as_ref().filter(|path| path.exists()).and_then(|path| {
+            let read = editor.load_history(path);
+            let path = path.display();
+            read.err().map(|error| format!("cannot read the history \"{path}\": {error}; remove the file"))
+        });
+        Ok((Self { editor, history }, note))
+    }
+
+    /// The next turn.
+    pub(in super::super) fn read(&mut self) -> Result<Typed, CliError> {
+        let typed = self.line(PROMPT, false)?;
+        if let Typed::Text(text) = &typed {
+            self.remember(text);
+        }
+        Ok(match typed {
+            Typed::Text(text) => Typed::Text(unfold(&text)),
+            other => other,
+        })
+    }
+
+    /// A short answer to a question, which no history remembers.
+    pub(in super::super) fn ask(&mut self, question: &str) -> Result<Typed, CliError> {
+        self.line(question, true)
+    }
+
+    fn line(&mut self, prompt: &str, asking: bool) -> Result<Typed, CliError> {
+        if let Some(helper) = self.editor.helper() {
+            helper.asking.set(asking);
+            helper.empty.set(true);
+        }
+        match self.editor.readline(prompt) {
+            Ok(text) => Ok(Typed::Text(text)),
+            Err(ReadlineError::Eof) => Ok(Typed::End),
+            Err(ReadlineError::Interrupted | ReadlineError::Signal(_)) => {
+                Ok(Typed::Interrupted { empty: self.editor.helper().is_none_or(|helper| helper.empty.get()) })
+            }
+            Err(error) => Err(failed(error)),
+        }
+    }
+
+    fn remember(&mut self, text: &str) {
+        if text.trim().is_empty() || text.len() > limits::CHAT_HISTORY_LINE_BYTES_MAX {
+            return;
+        }
+        // A history that cannot be written is a pity and no reason to stop a conversation.
+        let _unwritten = self.editor.add_history_entry(text);
+        if let Some(path) = &self.history {
+            let _unwritten = self.editor.append_history(path);
+        }
+    }
+}
+
+fn failed(error: ReadlineError) -> CliError {
+    let source = match error {
+        ReadlineError::Io(error) => error,
+        other => io::Error::other(other.to_string()),
+    };
+    CliError::File { action: "read", path: "the terminal".to_owned(), source }
+}
+
+/// What the editor asks while a person types.
+struct Assistance {
+    /// The commands.
+    words: Vec<String>,
+    /// A question is asked: any one line is an answer.
+    asking: Cell<bool>,
+    /// Nothing is typed.
+    empty: Cell<bool>,
+}
+
+impl Helper for Assistance {}
+
+impl Highlighter for Assistance {}
+
+impl Hinter for Assistance {
+    type Hint = String;
+
+    /// Gives no hints; it is how the editor tells what is typed so far.
+    fn hint(&self, line: &str, _pos: usize, _context: &Context<'_>) -> Option<String> {
+        self.empty.set(line.is_empty());
+        None
+    }
+}
+
+impl Validator for Assistance {
+    fn validate(&self, context: &mut ValidationContext<'_>) -> rustyline::Result<ValidationResult> {
+        let complete = self.asking.get() || is_complete(context.input());
+        Ok(if complete { ValidationResult::Valid(None) } else { ValidationResult::Incomplete })
+    }
+}
+
+impl Completer for Assistance {
+    type Candidate = String;
+
+    fn complete(&self, line: &str, pos: usize, _: &Context<'_>) -> rustyline::Result<(usize, Vec<String>)> {
+        let typed = line.get(..pos).unwrap_or(line);
+        if self.asking.get() || !typed.starts_with('/') || typed.contains(char::is_whitespace) {
+            return Ok((pos, Vec::new()));
+        }
+        Ok((0, self.words.iter().filter(|word| word.starts_with(typed)).cloned().collect()))
+    }
+}
