@@ -253,7 +253,7 @@ pub const AUDIT_SYNC_PERIOD: Duration = Duration::from_secs(1);
 pub const AUDIT_RETRY: Duration = Duration::from_millis(500);
 /// Time the audit log has to write what waits when it is closed.
 pub const AUDIT_CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
-// ---- Serving many ---------------------------------------------------------------------------------------------
+
 // ---- Serving --------------------------------------------------------------------------------------------------
 
 /// Bytes of one request's line and headers together.
@@ -299,79 +299,6 @@ pub const PLUGIN_CHAINS_CACHED_MAX: usize = 1_024;
 /// Tenants that metrics name; the requests of all others are counted together.
 pub const METRICS_TENANTS_MAX: usize = 256;
 
-// ---- Configuration and tenants --------------------------------------------------------------------------------
-
-/// Bytes of a configuration file.
-pub const CONFIG_BYTES_MAX: u64 = 64 * MIB as u64;
-/// Bytes of the name of a model, plugin, tenant or MCP server.
-pub const NAME_BYTES_MAX: usize = 64;
-/// Bytes of a secret's file.
-pub const SECRET_BYTES_MAX: u64 = 64 * KIB as u64;
-/// Tenants of one configuration.
-pub const TENANTS_MAX: usize = 100_000;
-/// Keys of one tenant.
-pub const KEYS_PER_TENANT_MAX: usize = 64;
-/// Highest weight of a tenant.
-pub const TENANT_WEIGHT_MAX: u32 = 1_000;
-/// Sessions of one tenant when nobody says otherwise.
-pub const SESSIONS_PER_TENANT_DEFAULT: usize = 1_000;
-/// Sessions of one tenant at most.
-pub const SESSIONS_PER_TENANT_MAX: usize = 1_000_000;
-/// Longest life of an unused session.
-pub const SESSION_IDLE_MAX: Duration = Duration::from_secs(366 * 86_400);
-/// Port on which requests are taken when nobody says otherwise.
-pub const LISTEN_PORT_DEFAULT: u16 = 8_080;
-/// Bytes of a request's body when nobody says otherwise.
-pub const BODY_BYTES_DEFAULT: usize = 16 * MIB;
-/// Bytes of a request's body at most.
-pub const BODY_BYTES_MAX: usize = 256 * MIB;
-/// Connections at a time when nobody says otherwise.
-pub const CONNECTIONS_DEFAULT: usize = 1_024;
-/// Connections at a time at most.
-pub const CONNECTIONS_MAX: usize = 65_536;
-/// Time a client has to send its headers when nobody says otherwise.
-pub const HEADER_TIMEOUT_DEFAULT: Duration = Duration::from_secs(10);
-/// Time a client has to send its headers at most.
-pub const HEADER_TIMEOUT_MAX: Duration = Duration::from_secs(300);
-/// Time running work has to end at shutdown when nobody says otherwise.
-pub const DRAIN_TIMEOUT_DEFAULT: Duration = Duration::from_secs(30);
-/// Time running work has to end at shutdown at most.
-pub const DRAIN_TIMEOUT_MAX: Duration = Duration::from_secs(600);
-/// Rounds of tool calls in one request at most.
-pub const TOOL_ROUNDS_MAX: usize = 32;
-/// Time somebody has to approve a tool call when nobody says otherwise.
-pub const APPROVAL_TIMEOUT_DEFAULT: Duration = Duration::from_secs(120);
-/// Time somebody has to approve a tool call at most.
-pub const APPROVAL_TIMEOUT_MAX: Duration = Duration::from_secs(3_600);
-/// Time an MCP server has to start and shake hands when nobody says otherwise; some fetch themselves at first.
-pub const MCP_CONNECT_TIMEOUT_DEFAULT: Duration = Duration::from_secs(60);
-/// Time of one MCP call in all, progress or not, when nobody says otherwise.
-pub const MCP_TOTAL_TIMEOUT_DEFAULT: Duration = Duration::from_secs(300);
-/// Bytes of keys and values of all sequences of one model together at most.
-pub const MODEL_CACHE_BYTES_MAX: u64 = 1_024 * GIB;
-/// Time over which rates count: what happened longer ago is free again.
-pub const RATE_WINDOW: Duration = Duration::from_secs(60);
-/// Time within which what is counted is forgotten together; a window is at most this much longer.
-pub const RATE_SLOT: Duration = Duration::from_millis(250);
-/// Days of a tenant's usage that are kept apart; older ones are only in the total.
-pub const USAGE_DAYS_MAX: usize = 32;
-/// Time a change of the tenants file waits for another one.
-pub const TENANTS_LOCK_WAIT: Duration = Duration::from_secs(10);
-/// Lines that wait to be written to the audit log before new work is refused.
-pub const AUDIT_LINES_WAITING_MAX: usize = 8_192;
-/// Lines of running work that may wait on top of that; what does not fit is counted as lost.
-pub const AUDIT_LINES_RESERVED: usize = 2_048;
-/// Bytes of lines that wait to be written to the audit log.
-pub const AUDIT_BYTES_WAITING_MAX: usize = 64 * MIB;
-/// Bytes of one prompt or call's arguments in the audit log, where their text is wanted; the rest is cut.
-pub const AUDIT_TEXT_BYTES_MAX: usize = 64 * KIB;
-/// Time after which what was written to the audit log is made to last.
-pub const AUDIT_SYNC_PERIOD: Duration = Duration::from_secs(1);
-/// Time after which a write to the audit log that failed is tried again.
-pub const AUDIT_RETRY: Duration = Duration::from_millis(500);
-/// Time the audit log has to write what waits when it is closed.
-pub const AUDIT_CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
-
 // ---- Sessions -------------------------------------------------------------------------------------------------
 
 /// Sessions of one tenant when nobody says otherwise; expired ones do not count.
@@ -382,8 +309,6 @@ pub const SESSION_MESSAGES_MAX_DEFAULT: usize = 10_000;
 pub const SESSION_BYTES_MAX_DEFAULT: u64 = 2 * PROMPT_BYTES_MAX as u64;
 /// Bytes of the file that holds all sessions when nobody says otherwise.
 pub const SESSIONS_FILE_BYTES_MAX_DEFAULT: u64 = 16 * GIB;
-/// Time without use after which a session of the server expires when nobody says otherwise.
-pub const SESSION_IDLE_DEFAULT: Duration = Duration::from_secs(24 * 3_600);
 /// Period at which the server removes expired sessions.
 pub const SESSIONS_SWEEP_PERIOD: Duration = Duration::from_secs(60);
 /// Expired sessions (a number of table rows) removed in one transaction, so that writers wait no longer than for that.
@@ -583,111 +508,6 @@ pub const SCHEMA_PATTERN_STEPS_MAX: usize = 10_000;
 pub const SCHEMA_PATTERN_BYTES_MAX: usize = MIB;
 /// Bytes of the reason a model is given for arguments that do not fit.
 pub const SCHEMA_REASON_BYTES_MAX: usize = KIB;
-// ---- MCP server ------------------------------------------------------------------------------------------------
-
-/// Reports of progress that wait for one listener; a tool that reports faster loses some lines and no time.
-pub const PLUGIN_REPORTS_BUFFERED_MAX: usize = 64;
-/// Bytes of one request's body at `/mcp`.
-pub const MCP_BODY_BYTES_MAX: usize = 4 * MIB;
-/// Bytes of one line on standard input of `firebox mcp serve`.
-pub const MCP_LINE_BYTES_MAX: usize = 4 * MIB;
-/// Sessions that requests of revisions before 2026-07-28 may have open, all tenants together.
-pub const MCP_SESSIONS_MAX: usize = 1_024;
-/// Sessions that requests of one tenant may have open.
-pub const MCP_SESSIONS_PER_TENANT_MAX: usize = 128;
-/// Time after which a session without requests ends.
-pub const MCP_SESSION_IDLE: Duration = Duration::from_secs(600);
-/// Time a new session has for its first request.
-pub const MCP_SESSION_START: Duration = Duration::from_secs(10);
-/// Time for which the events of an answered request can be read again by a client that lost its connection.
-pub const MCP_REPLAY: Duration = Duration::from_secs(60);
-/// Events that wait in one session for its reader.
-pub const MCP_EVENTS_BUFFERED_MAX: usize = 64;
-/// Open requests that wait for changes of tool lists, all tenants together.
-pub const MCP_LISTENERS_MAX: usize = 1_024;
-/// Open requests of one tenant that wait for changes of its tool list.
-pub const MCP_LISTENERS_PER_TENANT_MAX: usize = 64;
-/// Tool calls of MCP clients that run at a time, all tenants together.
-pub const MCP_CALLS_MAX: usize = 256;
-/// Time after which a client that was told to wait should call again.
-pub const MCP_RETRY: Duration = Duration::from_secs(1);
-/// Time that the last answers have to reach their clients when the server stops.
-pub const MCP_LAST_ANSWER: Duration = Duration::from_millis(100);
-/// Callers whose tool lists are kept ready.
-pub const MCP_LISTS_KEPT_MAX: usize = 256;
-/// Time for which a client may reuse a tool list without asking again.
-pub const MCP_LIST_FRESH: Duration = Duration::from_secs(5);
-/// Period of the empty lines that keep a waiting connection open.
-pub const MCP_KEEP_ALIVE: Duration = Duration::from_secs(15);
-/// Connections that requests of `firebox mcp serve --listen` come through at a time.
-pub const MCP_CONNECTIONS_MAX: usize = 256;
-/// Time a connection of `firebox mcp serve --listen` has to send a request's headers.
-pub const MCP_HEADER_TIMEOUT: Duration = Duration::from_secs(10);
-/// Time before the next try when the system could not give a connection.
-pub const MCP_ACCEPT_RETRY: Duration = Duration::from_millis(100);
-/// Time that running calls have to end when the server stops.
-pub const MCP_DRAIN: Duration = Duration::from_secs(5);
-
-// ---- MCP client -----------------------------------------------------------------------------------------------
-
-/// MCP servers whose tools one host offers.
-pub const MCP_CLIENT_SERVERS_MAX: usize = 64;
-/// Connections that carry calls to MCP servers at a time, all tenants together; the one idle longest makes room.
-pub const MCP_CLIENT_CONNECTIONS_MAX: usize = 256;
-/// The longest time that can be set for an MCP server.
-pub const MCP_CLIENT_TIMEOUT_MAX: Duration = Duration::from_secs(3_600);
-/// Bytes of one message of an MCP server; a longer one ends the connection.
-pub const MCP_CLIENT_LINE_BYTES_MAX: usize = 16 * MIB;
-/// Calls one MCP connection carries at a time; further ones wait.
-pub const MCP_CLIENT_CALLS_MAX: usize = 16;
-/// Requests of an MCP server that wait for their answers; one more ends the connection.
-pub const MCP_CLIENT_SERVER_REQUESTS_MAX: usize = 64;
-/// Progress reports of one call that wait to be heard; later ones are dropped.
-pub const MCP_CLIENT_PROGRESS_BUFFERED_MAX: usize = 16;
-/// Pages read of one MCP server's list of tools.
-pub const MCP_CLIENT_PAGES_MAX: usize = 64;
-/// Tools taken from one MCP server.
-pub const MCP_CLIENT_TOOLS_MAX: usize = 1_024;
-/// Bytes of the name a model sees for an MCP server's tool.
-pub const MCP_CLIENT_TOOL_NAME_BYTES_MAX: usize = 64;
-/// Bytes of the description of one MCP server's tool; the rest is cut.
-pub const MCP_CLIENT_TOOL_TEXT_BYTES_MAX: usize = 16 * KIB;
-/// Bytes of a schema of one MCP server's tool; a tool with a larger one is not offered.
-pub const MCP_CLIENT_SCHEMA_BYTES_MAX: usize = 256 * KIB;
-/// Bytes of all descriptions and schemas of one MCP server together; further tools are not offered.
-pub const MCP_CLIENT_LIST_BYTES_MAX: usize = 8 * MIB;
-/// Bytes of the words of one progress report; the rest is cut.
-pub const MCP_CLIENT_PROGRESS_TEXT_BYTES_MAX: usize = KIB;
-/// Bytes of the words with which an MCP server explains a failure; the rest is cut.
-pub const MCP_CLIENT_REASON_BYTES_MAX: usize = 8 * KIB;
-/// Bytes of one line of an MCP server's standard error.
-pub const MCP_CLIENT_STDERR_LINE_BYTES_MAX: usize = 4 * KIB;
-/// Lines a second of an MCP server's standard error that are logged; the rest is counted.
-pub const MCP_CLIENT_STDERR_LINES_PER_SECOND_MAX: usize = 100;
-/// Last lines of an MCP server's standard error that are kept for the message about its end.
-pub const MCP_CLIENT_STDERR_TAIL_LINES: usize = 5;
-/// Time without use after which a connection to an MCP server is closed.
-pub const MCP_CLIENT_IDLE_TIME: Duration = Duration::from_secs(900);
-/// Time before an MCP server that failed once is tried again; doubled with each failure.
-pub const MCP_CLIENT_BACKOFF_MIN: Duration = Duration::from_millis(500);
-/// Time before an MCP server that failed often is tried again.
-pub const MCP_CLIENT_BACKOFF_MAX: Duration = Duration::from_secs(30);
-/// Failures in a row (times) after which an MCP server is tried only for somebody who asks.
-pub const MCP_CLIENT_BREAKER_FAILURES: u32 = 5;
-/// Time that must pass between two such tries.
-pub const MCP_CLIENT_BREAKER_OPEN: Duration = Duration::from_secs(60);
-/// Time after which a connection without a call counts as one that works.
-pub const MCP_CLIENT_STABLE_TIME: Duration = Duration::from_secs(10);
-/// Time a request waits for an MCP server that is being reached again; without it, it has to do.
-pub const MCP_CLIENT_RECONNECT_WAIT: Duration = Duration::from_secs(2);
-/// Period of asking a quiet MCP server whether it still answers.
-pub const MCP_CLIENT_HEALTH_PERIOD: Duration = Duration::from_secs(30);
-/// Time an MCP server has for that answer.
-pub const MCP_CLIENT_HEALTH_TIMEOUT: Duration = Duration::from_secs(5);
-/// Shortest period between two readings of a list that changes.
-pub const MCP_CLIENT_LIST_REFRESH_PERIOD: Duration = Duration::from_millis(250);
-/// Time of each step of ending an MCP server: end of input, SIGTERM, SIGKILL.
-pub const MCP_CLIENT_CLOSE_GRACE: Duration = Duration::from_secs(2);
 
 const _: () = assert!(PLUGIN_STACK_BYTES < PLUGIN_ASYNC_STACK_BYTES, "host functions need stack too");
 const _: () = assert!(PLUGIN_MEMORY_BYTES_DEFAULT <= PLUGIN_MEMORY_BYTES_MAX);
