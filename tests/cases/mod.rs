@@ -7,6 +7,7 @@ mod embed;
 mod ember;
 mod generation;
 mod library;
+mod many_tenants;
 mod plugins;
 mod readme;
 mod reference;
