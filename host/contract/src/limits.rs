@@ -353,8 +353,15 @@ pub const WAITING_TIME_MAX: Duration = Duration::from_secs(30);
 pub const RETRY_AFTER_MAX: Duration = Duration::from_secs(60);
 /// Prompt tokens of one turn, all sequences together.
 pub const PREFILL_TURN_TOKENS: usize = PREFILL_CHUNK_TOKENS;
-/// Prompt tokens of one turn while another tenant's answer is being written.
+/// Prompt tokens of one turn while another tenant is about, until it is known how many the device does in `TURN_TIME_SHARED`.
 pub const PREFILL_TURN_TOKENS_SHARED: usize = 128;
+/// Prompt tokens of one turn at least, however slow the device.
+pub const PREFILL_TURN_TOKENS_MIN: usize = 32;
+/// Time that the prompts of one turn may take while another tenant is about; also how far ahead of the others in time a
+/// tenant may be before its prompts rest.
+pub const TURN_TIME_SHARED: Duration = Duration::from_millis(10);
+/// Time after its last turn for which a tenant counts as being about.
+pub const TENANT_ABOUT_TIME: Duration = Duration::from_secs(1);
 /// Answers of one tenant, per weight, that advance in one turn while another tenant has fewer.
 pub const TURN_SEQUENCES_SHARED: usize = 8;
 /// Tokens that two prompts must share at their beginning before a kept cache is used again.
@@ -521,5 +528,6 @@ const _: () = assert!(PREFILL_CHUNK_TOKENS <= CONTEXT_TOKENS_DEFAULT);
 const _: () = assert!(TOOL_ROUNDS_DEFAULT <= TOOL_ROUNDS_MAX);
 const _: () = assert!(RATE_SLOT.as_millis() > 0 && RATE_WINDOW.as_millis() % RATE_SLOT.as_millis() == 0);
 const _: () = assert!(SESSION_BYTES_MAX_DEFAULT <= SESSIONS_FILE_BYTES_MAX_DEFAULT);
+const _: () = assert!(PREFILL_TURN_TOKENS_MIN <= PREFILL_TURN_TOKENS_SHARED);
 const _: () = assert!(PREFILL_TURN_TOKENS_SHARED <= PREFILL_TURN_TOKENS);
 const _: () = assert!(PREFIX_TAIL_TOKENS >= PREFIX_TOKENS_MIN, "a cache is cut rather than copied where little goes");
