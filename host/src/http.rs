@@ -37,8 +37,8 @@ use crate::tenancy::Tenant;
 pub enum Access {
     /// Anybody who reaches the port: says nothing but whether the server lives.
     Open,
-    /// A key with this scope.
-    Needs(Scope),
+    /// A key with one of these scopes.
+    Needs(&'static [Scope]),
 }
 
 /// One row of [`ROUTES`].
@@ -88,29 +88,32 @@ macro_rules! route {
     };
 }
 
+/// Who uses models at all may know which there are.
+const ANY_MODEL: &[Scope] = &[Scope::Chat, Scope::Embed, Scope::Sessions];
+
 /// Every endpoint. What is not here does not exist.
 pub static ROUTES: &[Route] = &[
-    route!(POST "/v1/chat/completions" Access::Needs(Scope::Chat) => chat::chat_completions),
-    route!(POST "/v1/completions" Access::Needs(Scope::Chat) => chat::completions),
-    route!(POST "/v1/embeddings" Access::Needs(Scope::Embed) => embeddings::embeddings),
-    route!(GET "/v1/models" Access::Needs(Scope::Chat) => info::models),
-    route!(GET "/v1/models/{*id}" Access::Needs(Scope::Chat) => info::model),
-    route!(POST "/v1/sessions" Access::Needs(Scope::Sessions) => sessions::create),
-    route!(GET "/v1/sessions" Access::Needs(Scope::Sessions) => sessions::list),
-    route!(GET "/v1/sessions/{id}" Access::Needs(Scope::Sessions) => sessions::get),
-    route!(DELETE "/v1/sessions/{id}" Access::Needs(Scope::Sessions) => sessions::delete),
-    route!(POST "/v1/sessions/{id}/messages" Access::Needs(Scope::Sessions) => sessions::append),
-    route!(POST "/v1/sessions/{id}/generate" Access::Needs(Scope::Sessions) => chat::session_generate),
-    route!(POST "/v1/sessions/{id}/fork" Access::Needs(Scope::Sessions) => sessions::fork),
-    route!(GET "/v1/usage" Access::Needs(Scope::Usage) => info::usage),
-    route!(GET "/v1/approvals" Access::Needs(Scope::Chat) => approvals::list),
-    route!(POST "/v1/approvals/{id}" Access::Needs(Scope::Chat) => approvals::answer),
-    route!(GET "/metrics" Access::Needs(Scope::Metrics) => info::metrics),
+    route!(POST "/v1/chat/completions" Access::Needs(&[Scope::Chat]) => chat::chat_completions),
+    route!(POST "/v1/completions" Access::Needs(&[Scope::Chat]) => chat::completions),
+    route!(POST "/v1/embeddings" Access::Needs(&[Scope::Embed]) => embeddings::embeddings),
+    route!(GET "/v1/models" Access::Needs(ANY_MODEL) => info::models),
+    route!(GET "/v1/models/{*id}" Access::Needs(ANY_MODEL) => info::model),
+    route!(POST "/v1/sessions" Access::Needs(&[Scope::Sessions]) => sessions::create),
+    route!(GET "/v1/sessions" Access::Needs(&[Scope::Sessions]) => sessions::list),
+    route!(GET "/v1/sessions/{id}" Access::Needs(&[Scope::Sessions]) => sessions::get),
+    route!(DELETE "/v1/sessions/{id}" Access::Needs(&[Scope::Sessions]) => sessions::delete),
+    route!(POST "/v1/sessions/{id}/messages" Access::Needs(&[Scope::Sessions]) => sessions::append),
+    route!(POST "/v1/sessions/{id}/generate" Access::Needs(&[Scope::Sessions]) => chat::session_generate),
+    route!(POST "/v1/sessions/{id}/fork" Access::Needs(&[Scope::Sessions]) => sessions::fork),
+    route!(GET "/v1/usage" Access::Needs(&[Scope::Usage]) => info::usage),
+    route!(GET "/v1/approvals" Access::Needs(&[Scope::Chat, Scope::Sessions]) => approvals::list),
+    route!(POST "/v1/approvals/{id}" Access::Needs(&[Scope::Chat, Scope::Sessions]) => approvals::answer),
+    route!(GET "/metrics" Access::Needs(&[Scope::Metrics]) => info::metrics),
     route!(GET "/healthz" Access::Open => info::healthz),
     route!(GET "/readyz" Access::Open => info::readyz),
-    route!(POST "/mcp" Access::Needs(Scope::Tools) => mcp::mcp),
-    route!(GET "/mcp" Access::Needs(Scope::Tools) => mcp::mcp),
-    route!(DELETE "/mcp" Access::Needs(Scope::Tools) => mcp::mcp),
+    route!(POST "/mcp" Access::Needs(&[Scope::Tools]) => mcp::mcp),
+    route!(GET "/mcp" Access::Needs(&[Scope::Tools]) => mcp::mcp),
+    route!(DELETE "/mcp" Access::Needs(&[Scope::Tools]) => mcp::mcp),
 ];
 
 /// The service behind the port.
@@ -129,6 +132,12 @@ pub fn router(app: Arc<App>) -> Router {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn no_other_route_is_without_a_scope() {
+        let bare = |row: &&Route| matches!(row.access, Access::Needs([]));
+        assert!(ROUTES.iter().find(bare).is_none());
+    }
 
     #[test]
     fn only_the_probes_are_open() {

@@ -57,6 +57,7 @@ fn load(args: &Args) -> Result<Config, CliError> {
     let mut config = Config::load(args.config.as_deref(), &flags)?;
     if !args.model.is_empty() {
         config.models = args.model.iter().map(|path| model(path)).collect::<Result<_, _>>()?;
+        distinct(&config.models)?;
     }
     if args.device.device != "auto" {
         for model in config.models.iter_mut().filter(|model| model.device == "auto") {
@@ -82,6 +83,17 @@ fn model(path: &Path) -> Result<ModelConfig, CliError> {
     })?;
     let name = full.file_name().map_or_else(|| "model".to_owned(), |name| name.to_string_lossy().into_owned());
     Ok(ModelConfig { name, path: Some(full), ..ember })
+}
+
+fn distinct(models: &[ModelConfig]) -> Result<(), CliError> {
+    for (at, model) in models.iter().enumerate() {
+        if models.iter().take(at).any(|other| other.name == model.name) {
+            let name = &model.name;
+            let message = format!("two models would be called \"{name}\"; give them names in a configuration");
+            return Err(CliError::usage(message));
+        }
+    }
+    Ok(())
 }
 
 fn add_plugins(config: &mut Config, asked: &[String]) -> Result<(), CliError> {

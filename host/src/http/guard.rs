@@ -8,9 +8,9 @@ use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use axum::body::{Body, Bytes, HttpBody};
-use axum::extract::{RawPathParams, Request};
+use axum::extract::{RawPathParams, Request, State};
 use axum::http::header::{AUTHORIZATION, CONNECTION, HOST, HeaderName, HeaderValue, ORIGIN};
-use axum::http::{HeaderMap, Method, Response, Uri};
+use axum::http::{HeaderMap, Method, Response, StatusCode, Uri};
 use firebox_contract::{Error, limits};
 use futures_util::{FutureExt as _, StreamExt as _};
 use serde_json::Value;
@@ -19,7 +19,7 @@ use ulid::Ulid;
 use super::{Access, Call, Failure, Route};
 use crate::serve::App;
 use crate::serve::drain::Running;
-use crate::tenancy::{Rate, Tenant};
+use crate::tenancy::{Rate, Tenancy, Tenant};
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
@@ -34,6 +34,7 @@ pub(super) async fn enter(
     let id = format!("req_{}", Ulid::generate());
     let (parts, body) = request.into_parts();
     let params = params.iter().map(|(key, value)| (key.to_owned(), value.to_owned())).collect();
+    let origin = parts.headers.get(ORIGIN).cloned();
     let mut call = Call { id: id.clone(), parts, params, body, tenant: None };
     let (admitted, running) = match admit(&app, route, &call.parts.headers) {
         Ok((tenant, running)) => (Ok(tenant), running),
@@ -53,16 +54,20 @@ pub(super) async fn enter(
         rates(&app, tenant, response.headers_mut());
     }
     stamp(&app, &id, &mut response);
+    app.doors.admit_page(origin.as_ref(), response.headers_mut());
     app.metrics.answered(route.path, response.status().as_u16());
     let (name, status) = (tenant.as_ref().map_or("", |tenant| tenant.id.as_str()), response.status().as_u16());
     let ms = started.elapsed().as_millis();
-    tracing::info!(request = %id, tenant = name, method = %route.method, path = route.path, status, ms, "answered");
+    // Probes come every few seconds, and say something only when they fail.
+    if route.access != Access::Open || status != 200 {
+        tracing::info!(request = %id, tenant = name, method = %route.method, path = route.path, status, ms, "answered");
+    }
     response.map(|body| Body::new(Counted { body, _running: running }))
 }
 
 /// Lets it in, or says why not. Probes come in always and are not counted as work.
 fn admit(app: &App, route: &Route, headers: &HeaderMap) -> Result<(Option<Tenant>, Option<Running>), Failure> {
-    let Access::Needs(scope) = route.access else { return Ok((None, None)) };
+    let Access::Needs(scopes) = route.access else { return Ok((None, None)) };
     // The MCP door has rules of its own for both, which are the protocol's.
     if route.path != "/mcp" {
         app.doors.check(headers.get(HOST), headers.get(ORIGIN))?;
@@ -74,7 +79,10 @@ fn admit(app: &App, route: &Route, headers: &HeaderMap) -> Result<(Option<Tenant
         return Err(Error::Unavailable("the server is shutting down; ask another one".to_owned()).into());
     }
     let tenant = app.tenant_of(headers.get(AUTHORIZATION))?;
-    crate::tenancy::Tenancy::require(&tenant, scope)?;
+    if !scopes.iter().any(|scope| tenant.scopes.contains(scope)) {
+        // The words for a missing scope are the tenancy's.
+        scopes.iter().try_for_each(|scope| Tenancy::require(&tenant, *scope))?;
+    }
     Ok((Some(tenant), running.filter(|_| counts)))
 }
 
@@ -104,8 +112,18 @@ pub(super) async fn unknown_path(method: Method, uri: Uri) -> Response<Body> {
     bare(&Failure::not_found(format!("there is no endpoint {method} \"{path}\"")))
 }
 
-/// Answers a path that has other methods.
-pub(super) async fn unknown_method(method: Method, uri: Uri) -> Response<Body> {
+/// Answers a path that has other methods; a browser's question whether a page may ask is answered here too.
+pub(super) async fn unknown_method(
+    State(app): State<Arc<App>>,
+    method: Method,
+    headers: HeaderMap,
+    uri: Uri,
+) -> Response<Body> {
+    let mut allowed = Response::new(Body::empty());
+    if method == Method::OPTIONS && app.doors.admit_page(headers.get(ORIGIN), allowed.headers_mut()) {
+        *allowed.status_mut() = StatusCode::NO_CONTENT;
+        return allowed;
+    }
     let path: String = uri.path().chars().take(200).collect();
     bare(&Failure::method(format!("\"{path}\" is there, but not for {method}")))
 }
@@ -168,7 +186,8 @@ fn parse(bytes: &[u8]) -> Result<Value, Failure> {
     serde_json::from_slice(bytes).map_err(|error| Failure::usage(format!("the request's body is not JSON: {error}")))
 }
 
-async fn read(app: &App, body: Body) -> Result<Vec<u8>, Failure> {
+/// The whole body, bounded in bytes and time.
+pub(super) async fn read(app: &App, body: Body) -> Result<Vec<u8>, Failure> {
     let read = tokio::time::timeout(limits::HTTP_BODY_TIMEOUT, collect(body, app.body_bytes_max)).await;
     read.unwrap_or_else(|_| Err(Failure::slow(limits::HTTP_BODY_TIMEOUT)))
 }

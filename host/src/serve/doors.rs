@@ -6,7 +6,10 @@
 
 use std::net::SocketAddr;
 
-use axum::http::HeaderValue;
+use axum::http::header::{
+    ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN, VARY,
+};
+use axum::http::{HeaderMap, HeaderValue};
 use firebox_contract::Error;
 
 use crate::config::ServerConfig;
@@ -47,6 +50,23 @@ impl Doors {
             }
             _ => Ok(()),
         }
+    }
+}
+
+impl Doors {
+    /// Lets a page read the answer, and ask with a key, if it is one that is let in; whether it is.
+    pub fn admit_page(&self, origin: Option<&HeaderValue>, headers: &mut HeaderMap) -> bool {
+        let Some(origin) =
+            origin.filter(|origin| self.origins.iter().any(|known| known.as_bytes() == origin.as_bytes()))
+        else {
+            return false;
+        };
+        headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, origin.clone());
+        headers.insert(VARY, HeaderValue::from_static("origin"));
+        headers.insert(ACCESS_CONTROL_ALLOW_METHODS, HeaderValue::from_static("GET, POST, DELETE"));
+        let asked = "authorization, content-type, accept, mcp-session-id, mcp-protocol-version";
+        headers.insert(ACCESS_CONTROL_ALLOW_HEADERS, HeaderValue::from_static(asked));
+        true
     }
 }
 
@@ -94,6 +114,12 @@ mod tests {
         assert!(passes(&local, "localhost", Some("https://ui.example")));
         assert!(!passes(&local, "localhost", Some("https://evil.example")));
         assert!(!passes(&local, "localhost", Some("null")));
+        let mut headers = HeaderMap::new();
+        assert!(!local.admit_page(Some(&HeaderValue::from_static("https://evil.example")), &mut headers));
+        assert!(
+            headers.is_empty() && local.admit_page(Some(&HeaderValue::from_static("https://ui.example")), &mut headers)
+        );
+        assert_eq!(headers[ACCESS_CONTROL_ALLOW_ORIGIN], "https://ui.example");
     }
 
     #[test]
