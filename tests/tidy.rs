@@ -192,6 +192,12 @@ fn i6_every_limit_has_a_unit() {
         "dimension",
         "head",
         "block",
+        "tenant",
+        "key",
+        "session",
+        "connection",
+        "port",
+        "day",
     ];
     let text = read("host/contract/src/limits.rs");
     let mut doc = String::new();

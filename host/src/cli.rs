@@ -1,11 +1,13 @@
 //! The command line: a table of verbs, and one place where errors become words and exit codes.
 
 pub mod chat;
+pub mod config;
 pub mod devices;
 pub mod embed;
 pub mod mcp;
 pub mod options;
 pub mod run;
+pub mod tenants;
 
 use std::io::{self, IsTerminal, Write};
 use std::process::ExitCode;
@@ -50,6 +52,10 @@ verbs! {
     Mcp => mcp::run(Args),
     /// List the devices models can run on, and say which is chosen and why.
     Devices => devices::run(Args),
+    /// Check, show or begin a configuration.
+    Config => config::run(Args),
+    /// Add tenants, give them keys and take keys back.
+    Tenants => tenants::run(Args),
     /// Test one device in this process; run by the host as a child, since a driver may crash it.
     #[command(hide = true)]
     DeviceTest => devices::run_test(TestArgs),

@@ -2,12 +2,13 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use firebox_contract::{
     Approver, Caller, Clock, Error, Gate, GenerationRequest, HookSource, LanguageModel, Message, ModelInfo, OpenGate,
     TextCodec, ToolDefinition, ToolSource, limits,
 };
-use firebox_engine::{Engine, EngineOptions, Generation, ModelFactory};
+use firebox_engine::{Engine, EngineCounters, EngineOptions, EngineStatus, Generation, ModelFactory};
 use firebox_models::device::{self, DeviceChoice, OpenOptions, Opened, TestChild};
 use firebox_models::{Checkpoint, LoadOptions};
 use firebox_sandbox::{PluginChain, PluginSpec, Sandbox, SandboxOptions};
@@ -106,6 +107,23 @@ impl Host {
     pub async fn generate(&self, caller: &Caller, request: GenerationRequest) -> Result<Generation, Error> {
         self.engine.generate(caller, request).await
     }
+
+    /// Whether the model can answer.
+    #[must_use]
+    pub fn status(&self) -> EngineStatus {
+        self.engine.status()
+    }
+
+    /// What the engine has done and what it does now.
+    #[must_use]
+    pub fn counters(&self) -> EngineCounters {
+        self.engine.counters()
+    }
+
+    /// Ends the engine and says how many requests were cut off; see [`Engine::close`].
+    pub async fn close(&self, time: Duration) -> usize {
+        self.engine.close(time).await
+    }
 }
 
 impl HostBuilder {
@@ -116,12 +134,13 @@ impl HostBuilder {
         self
     }
 
-    /// Takes a model of the caller's own; `factory` runs on the thread that will own the model.
+    /// Takes a model of the caller's own; `factory` runs on the thread that will own the model, and once more
+    /// whenever the model broke.
     #[must_use]
     pub fn model(
         mut self,
         codec: Arc<dyn TextCodec>,
-        factory: impl FnOnce() -> Result<Box<dyn LanguageModel>, Error> + Send + 'static,
+        factory: impl FnMut() -> Result<Box<dyn LanguageModel>, Error> + Send + 'static,
     ) -> Self {
         self.source = Source::Own { codec, factory: Box::new(factory) };
         self
@@ -241,7 +260,7 @@ fn from_checkpoint(
     let opened = open_device(choice)?;
     notes.extend(opened.notes);
     let factory: ModelFactory = Box::new(move || {
-        let options = LoadOptions { device_name: Some(opened.info.to_string()), ..options };
+        let options = LoadOptions { device_name: Some(opened.info.to_string()), ..options.clone() };
         Ok(firebox_models::load_decoder(&checkpoint, &opened.device, options)?)
     });
     Ok((codec, factory))

@@ -3,9 +3,11 @@
 //! Bring a model of your own by implementing [`contract::LanguageModel`] and [`contract::TextCodec`] on it and
 //! giving it to [`HostBuilder`]; every verb's plugins, limits and stages then work around it.
 
+pub mod audit;
 pub mod cli;
 pub mod clock;
 pub mod compose;
+pub mod config;
 pub mod embed;
 pub mod ember;
 pub mod error;
@@ -14,6 +16,9 @@ pub mod memory;
 pub mod plugins;
 pub mod sessions;
 pub mod stats;
+pub mod tenancy;
+pub mod time;
+pub mod units;
 
 pub use compose::{Host, HostBuilder};
 pub use error::CliError;

@@ -10,6 +10,7 @@ use firebox_sandbox::{ComponentSource, PluginLimits, PluginSpec};
 use serde::Deserialize;
 
 use crate::cli::options::PluginOptions;
+use crate::config::PluginConfig;
 use crate::error::CliError;
 
 /// A plugin that comes inside the binary.
@@ -35,6 +36,33 @@ macro_rules! builtin {
 /// Every plugin that comes inside the binary.
 const BUILTINS: &[Builtin] =
     &[builtin!("calculator", true), builtin!("text-tools", true), builtin!("units", true), builtin!("redact", false)];
+
+/// The names of the plugins that come inside the binary.
+pub fn builtins() -> impl Iterator<Item = &'static str> + Clone {
+    BUILTINS.iter().map(|builtin| builtin.name)
+}
+
+/// Whether a plugin of this name comes inside the binary.
+#[must_use]
+pub fn is_builtin(name: &str) -> bool {
+    builtins().any(|builtin| builtin == name)
+}
+
+/// A plugin of a configuration as the sandbox loads it: under its own name, within its own limits and grants.
+///
+/// # Errors
+/// As [`resolve`].
+pub fn configured(plugin: &PluginConfig) -> Result<PluginSpec, CliError> {
+    let spec = find(&plugin.source)?;
+    let set = &plugin.limits;
+    let limits = PluginLimits {
+        fuel: set.fuel.unwrap_or(spec.limits.fuel),
+        memory_bytes: set.memory_bytes.unwrap_or(spec.limits.memory_bytes),
+        timeout: set.timeout.unwrap_or(spec.limits.timeout),
+    };
+    let (name, config_json) = (plugin.name.clone(), plugin.config_json.clone());
+    Ok(PluginSpec { name, config_json, limits, on_fault: plugin.on_fault, ..spec })
+}
 
 /// `plugin.toml`, beside a component.
 #[derive(Debug, Deserialize)]

@@ -34,7 +34,8 @@ async fn host(info: ModelInfo) -> Result<Host, Error> {
     // Tokenizer and chat template of any Hugging Face folder; here those of the built-in model.
     let codec = load_codec(&Checkpoint::embedded(firebox::ember::FILES)?)?;
     let word = codec.encode_text("burn ")?;
-    Host::builder().model(codec, move || Ok(Box::new(Own { info, word }))).build().await
+    let own = move || Ok(Box::new(Own { info: info.clone(), word: word.clone() }) as Box<dyn LanguageModel>);
+    Host::builder().model(codec, own).build().await
 }
 // README example ends
 

@@ -3,6 +3,7 @@
 mod bad_input;
 mod both_devices;
 mod chat;
+mod config;
 mod devices;
 mod embed;
 mod ember;
@@ -13,3 +14,4 @@ mod plugins;
 mod readme;
 mod reference;
 mod sessions;
+mod tenants;

@@ -36,6 +36,8 @@ pub struct Generation {
     usage: Usage,
     timing: Timing,
     started: Duration,
+    /// When its time is up, on the road's clock.
+    until: Duration,
     deadline: Deadline,
     /// What this generation adds to the conversation, as it is kept.
     history: Vec<Message>,
@@ -75,6 +77,8 @@ pub(crate) struct Open {
 pub(crate) struct Start {
     pub(crate) open: Open,
     pub(crate) started: Duration,
+    /// When its time is up, on the road's clock.
+    pub(crate) until: Duration,
     pub(crate) deadline: Deadline,
     pub(crate) bill: Bill,
 }
@@ -104,6 +108,7 @@ impl Generation {
             usage: Usage::default(),
             timing: Timing::default(),
             started: start.started,
+            until: start.until,
             deadline: start.deadline,
             history: Vec::new(),
             failed: None,
@@ -230,6 +235,9 @@ impl Generation {
         let (sender, events) = mpsc::channel(limits::EVENTS_BUFFERED_MAX);
         let submitted = self.road.clock.now();
         let job = Job {
+            tenant: self.tools.caller.tenant.clone(),
+            weight: self.tools.caller.weight,
+            deadline: self.until,
             sampler: Sampler::new(self.sampling.clone(), &tokens),
             tokens,
             max_tokens,
@@ -242,7 +250,7 @@ impl Generation {
         self.offer.forced = None;
         self.usage.prompt_tokens += prompt_tokens;
         self.phase = Phase::Reading(Box::new(Round {
-            steps: Steps { events, worker: self.road.worker.thread() },
+            steps: Steps { events, worker: Some(self.road.worker.thread()) },
             decoder: self.road.codec.decoder(),
             stops: StopMatcher::new(self.sampling.stop.clone()),
             parser: self.parser(&prefix),
@@ -283,10 +291,11 @@ impl Generation {
             Phase::Begin => return self.begin_round().await,
             Phase::Reading(round) => {
                 let hooks = exclusive(&mut self.tools.hooks)?;
+                // What was made in time is read first, however late the reader is; the model itself stops in time.
                 let read = tokio::select! {
                     biased;
-                    () = &mut self.deadline => None,
                     read = round.read(hooks) => Some(read?),
+                    () = &mut self.deadline => None,
                 };
                 self.queue_log();
                 let Some(read) = read else { return self.time_is_up() };
@@ -346,6 +355,8 @@ impl Generation {
             Some((FinishReason::ToolRounds, "not run: no round of tool calls is left"))
         } else if reason == FinishReason::ContextFull {
             Some((reason, "not run: the context is full"))
+        } else if reason == FinishReason::Timeout {
+            Some((reason, "not run: the request's time is up"))
         } else if self.usage.completion_tokens >= self.sampling.max_tokens {
             Some((FinishReason::Length, "not run: no tokens are left for an answer"))
         } else {

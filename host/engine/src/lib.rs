@@ -6,15 +6,21 @@
 mod admission;
 mod bill;
 mod generation;
+mod house;
+mod keeper;
+mod prefix;
 mod round;
 mod sampler;
+mod schedule;
 mod schema;
 mod sequence;
+mod status;
 mod stop;
 #[cfg(test)]
 mod tests;
 pub mod toolcall;
 mod tools;
+mod turns;
 mod worker;
 
 use std::sync::Arc;
@@ -28,14 +34,16 @@ use firebox_contract::{
 use futures_util::FutureExt;
 
 pub use generation::Generation;
-pub use worker::ModelFactory;
+pub use keeper::ModelFactory;
+pub use status::{EngineCounters, EngineStatus};
 
-use admission::Admission;
+use admission::{Admission, Rules};
 use bill::Bill;
 use generation::{Listed, Open, Start, list_tools, too_late};
 use schema::Schemas;
+use status::Meter;
 use tools::Tools;
-use worker::Worker;
+use worker::{Worker, WorkerOptions};
 
 /// What an engine is built from. No default: who starts one decides all of it.
 pub struct EngineOptions {
@@ -51,7 +59,7 @@ pub struct EngineOptions {
     pub approver: Option<Arc<dyn Approver>>,
     /// The clock for deadlines and timings.
     pub clock: Arc<dyn Clock>,
-    /// Requests at a time.
+    /// Requests at a time; a few more run where a tenant would otherwise have none (`limits::IN_FLIGHT_RESERVED`).
     pub in_flight_max: usize,
     /// Tokens of one prefill chunk.
     pub prefill_chunk: usize,
@@ -69,6 +77,7 @@ pub(crate) struct Road {
     hooks: Arc<dyn HookSource>,
     clock: Arc<dyn Clock>,
     admission: Admission,
+    meter: Arc<Meter>,
     requests: AtomicU64,
     agent: Agent,
 }
@@ -95,9 +104,41 @@ impl Engine {
     pub async fn start(factory: ModelFactory, options: EngineOptions) -> Result<Self, Error> {
         let EngineOptions { codec, hooks, tools, gate, approver, clock, in_flight_max, prefill_chunk } = options;
         let agent = Agent { tools, gate, approver, schemas: Arc::default() };
-        let worker = Worker::start(factory, Arc::clone(&clock), in_flight_max, prefill_chunk).await?;
-        let admission = Admission::new(in_flight_max);
-        Ok(Self { road: Arc::new(Road { worker, codec, hooks, clock, admission, requests: AtomicU64::new(0), agent }) })
+        let meter = Arc::new(Meter::new());
+        let rules = Rules {
+            running_max: in_flight_max,
+            reserved: limits::IN_FLIGHT_RESERVED.min(in_flight_max),
+            waiting_max: limits::WAITING_MAX,
+            wait_max: limits::WAITING_TIME_MAX,
+        };
+        let admission = Admission::new(rules, Arc::clone(&clock), Arc::clone(&meter));
+        let capacity = rules.running_max + rules.reserved;
+        let worker_options =
+            WorkerOptions { clock: Arc::clone(&clock), meter: Arc::clone(&meter), capacity, prefill_chunk };
+        let worker = Worker::start(factory, worker_options).await?;
+        let requests = AtomicU64::new(0);
+        Ok(Self { road: Arc::new(Road { worker, codec, hooks, clock, admission, meter, requests, agent }) })
+    }
+
+    /// Whether it can answer.
+    #[must_use]
+    pub fn status(&self) -> EngineStatus {
+        self.road.meter.status()
+    }
+
+    /// What it has done and what it does now.
+    #[must_use]
+    pub fn counters(&self) -> EngineCounters {
+        self.road.meter.counters()
+    }
+
+    /// Ends the engine: refuses new requests and those that wait with `Error::Unavailable`, lets running ones end
+    /// until `time` has passed, cuts off the rest and joins the model's thread. How many were cut off. A second call
+    /// with less time cuts off sooner.
+    pub async fn close(&self, time: Duration) -> usize {
+        let cut = self.road.admission.close(time).await;
+        self.road.worker.stop().await;
+        cut
     }
 
     /// What the model is.
@@ -138,21 +179,23 @@ impl Engine {
     /// out of the returned stream, and dropping that cancels the work.
     ///
     /// # Errors
-    /// `Error::Limited` when there is no room or a quota is used up, `Error::Denied` when the caller may not use this
-    /// model, `Error::TooLarge` when the prompt does not fit, `Error::Usage` for values out of range and tools that
-    /// cannot be meant, `Error::Timeout` when the time was up before the first token, `Error::Fault` for a plugin,
-    /// `Error::Model` for a template, tokenizer or dead model.
+    /// `Error::Limited` when no turn came or a quota is used up, `Error::Denied` when the caller may not use this model,
+    /// `Error::Unavailable` while there is no model or the engine closes, `Error::TooLarge` when the prompt does not
+    /// fit, `Error::Usage` for values out of range and tools that cannot be meant, `Error::Timeout` when the time was up
+    /// before the first token, `Error::Fault` for a plugin, `Error::Model` for a template, tokenizer or dead model.
     pub async fn generate(&self, caller: &Caller, request: GenerationRequest) -> Result<Generation, Error> {
         let road = &self.road;
         let started = road.clock.now();
         let timeout = request.timeout.unwrap_or(limits::REQUEST_TIMEOUT_DEFAULT).min(limits::REQUEST_TIMEOUT_MAX);
+        let until = started + timeout;
         let mut deadline = road.clock.sleep(timeout).fuse();
+        road.meter.check()?;
         let number = road.requests.fetch_add(1, Ordering::Relaxed);
         let id = request.id.clone().unwrap_or_else(|| format!("req_{number}"));
         let mut bill = Bill::open(road.agent.gate.as_ref(), caller, &road.worker.info().name, &id)?;
         let opened = tokio::select! {
             biased;
-            opened = self.open(caller, request, id, number, started) => opened,
+            opened = self.open(caller, request, id, number, (started, until)) => opened,
             () = &mut deadline => Err(too_late()),
         };
         let (open, listed) = match opened {
@@ -162,7 +205,7 @@ impl Engine {
                 return Err(error);
             }
         };
-        let mut generation = Generation::new(Arc::clone(road), Start { open, started, deadline, bill });
+        let mut generation = Generation::new(Arc::clone(road), Start { open, started, until, deadline, bill });
         match generation.begin(listed).await {
             Ok(()) => Ok(generation),
             Err(error) => {
@@ -179,13 +222,13 @@ impl Engine {
         request: GenerationRequest,
         id: String,
         number: u64,
-        started: Duration,
+        (started, until): (Duration, Duration),
     ) -> Result<(Open, Listed), Error> {
         let road = &self.road;
         let fresh_seed = u64::try_from(started.as_nanos()).unwrap_or(u64::MAX) ^ number.rotate_left(32);
         let sampling = request.sampling.resolve(road.codec.defaults(), fresh_seed)?;
         check_size(&request.prompt)?;
-        let ticket = road.admission.admit()?;
+        let ticket = road.admission.admit(caller, until).await?;
         let request_id: Arc<str> = Arc::from(id.as_str());
         let info = RequestInfo { id, model: road.worker.info().name.clone(), plugins: request.plugins };
         let tools = Tools {

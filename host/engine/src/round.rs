@@ -63,7 +63,7 @@ pub(crate) struct RoundClock {
     pub(crate) first: Option<Duration>,
     pub(crate) last: Duration,
     pub(crate) tokens: usize,
-    /// Tokens of the prompt that were still in the cache.
+    /// Tokens of the prompt whose keys and values were still there.
     pub(crate) cached: usize,
 }
 
@@ -79,6 +79,10 @@ impl Round {
     /// Reads one event of the sequence and takes its text through to the end of the text stage.
     pub(crate) async fn read(&mut self, hooks: &mut dyn Hooks) -> Result<Read, Error> {
         match self.steps.next().await {
+            Some(StepEvent::Started { cached_tokens }) => {
+                self.clock.cached = cached_tokens;
+                Ok(Read { text: String::new(), ended: None })
+            }
             Some(StepEvent::Token(token, at)) => {
                 self.clock.first.get_or_insert(at);
                 self.clock.last = at;
@@ -88,7 +92,7 @@ impl Round {
             }
             Some(StepEvent::Finished(reason)) => self.close(reason, hooks).await,
             Some(StepEvent::Failed(error)) => Err(error),
-            None => Err(Error::Model("the model's thread ended in the middle of an answer".to_owned())),
+            None => Err(Error::Unavailable("the model's thread ended in the middle of an answer".to_owned())),
         }
     }
 

@@ -1,4 +1,4 @@
-//! From logits to a token: penalties, temperature, top-k, top-p, min-p, a seeded choice.
+//! From logits to a token: biases, penalties, temperature, top-k, top-p, min-p, a seeded choice.
 
 use std::collections::HashMap;
 
@@ -33,10 +33,20 @@ impl Sampler {
 
     /// Chooses the next token and remembers it. `logits` is `[vocabulary]`, not empty; it is changed in place.
     pub(crate) fn pick(&mut self, logits: &mut [f32]) -> TokenId {
+        self.bias(logits);
         self.penalise(logits);
         let token = if self.sampling.temperature == 0.0 { argmax(logits) } else { self.draw(logits) };
         self.seen.entry(token).or_default().answer_count += 1;
         token
+    }
+
+    /// The request's own biases, before anything else.
+    fn bias(&self, logits: &mut [f32]) {
+        for (token, bias) in &self.sampling.logit_bias {
+            if let Some(logit) = logits.get_mut(*token as usize) {
+                *logit += bias;
+            }
+        }
     }
 
     /// Repetition penalty as in Hugging Face (Keskar et al. 2019, CTRL, section 4.1) over prompt and answer;
@@ -223,6 +233,24 @@ mod tests {
         assert_eq!(presence.pick(&mut [1.0, 1.4]), 0);
         let mut frequency = sampler(SamplingOverrides { frequency_penalty: Some(0.3), ..greedy }, &[]);
         assert_eq!([1, 2, 3].map(|_| frequency.pick(&mut [1.0, 1.5])), [1, 1, 0]);
+    }
+
+    #[test]
+    fn biases_force_forbid_and_come_before_penalties() {
+        let greedy = |logit_bias| {
+            let ask = SamplingOverrides {
+                temperature: Some(0.0),
+                repetition_penalty: Some(2.0),
+                logit_bias,
+                ..Default::default()
+            };
+            sampler(ask, &[1])
+        };
+        assert_eq!(greedy(vec![]).pick(&mut [1.0, 1.5, 0.5]), 0);
+        assert_eq!(greedy(vec![(2, 100.0)]).pick(&mut [1.0, 1.5, 0.5]), 2, "forced");
+        assert_eq!(greedy(vec![(0, -100.0)]).pick(&mut [1.0, 1.5, 0.5]), 1, "forbidden");
+        assert_eq!(greedy(vec![(1, 0.4)]).pick(&mut [1.0, 1.5, 0.5]), 0, "halved after the bias: 0.95, not 1.15");
+        assert_eq!(greedy(vec![(9, 100.0)]).pick(&mut [1.0, 1.5, 0.5]), 0, "a token that does not exist");
     }
 
     #[test]

@@ -3,13 +3,19 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use firebox_contract::{Error, FinishReason, Logits, SequenceId, Span, TextCodec, TokenId};
+use firebox_contract::{Error, FinishReason, Logits, SequenceId, Span, TenantId, TextCodec, TokenId};
 use tokio::sync::mpsc;
 
 use crate::sampler::Sampler;
 
 /// What the road hands to the worker.
 pub(crate) struct Job {
+    /// Whose caches it may go on from, and in whose name it takes its turns.
+    pub(crate) tenant: TenantId,
+    /// The tenant's share.
+    pub(crate) weight: u32,
+    /// When it is stopped, on the worker's clock.
+    pub(crate) deadline: Duration,
     /// The prompt; not empty.
     pub(crate) tokens: Vec<TokenId>,
     pub(crate) sampler: Sampler,
@@ -24,85 +30,189 @@ pub(crate) struct Job {
 /// What the worker tells the reader.
 #[derive(Debug, Clone)]
 pub(crate) enum StepEvent {
+    /// The first event: it has a place in the model.
+    Started {
+        /// Tokens of the prompt that need not be computed.
+        cached_tokens: usize,
+    },
     /// A token of the answer, and when it was made.
     Token(TokenId, Duration),
-    /// The last event: nobody stopped it and nothing failed.
+    /// The last event: nothing failed.
     Finished(FinishReason),
     /// The last event: it failed.
     Failed(Error),
 }
 
-/// One sequence that runs.
+/// One sequence, from the inbox to its last event.
 pub(crate) struct Sequence {
+    /// Its name in the model; a new one for each start.
     id: SequenceId,
+    /// Counts the jobs.
+    arrival: u64,
     job: Job,
-    /// Tokens the model has not seen: the rest of the prompt, then the last token made.
-    pending: Vec<TokenId>,
+    prompt: usize,
+    /// Of the job's tokens (the prompt, then the answer), how many the model has.
     held: usize,
-    made: usize,
+    /// Tokens for which it has a right to cache.
+    reserved: usize,
+    started: bool,
+    /// The turn it was stepped in last.
+    stepped: u64,
     /// The last event, waiting for room.
     ending: Option<StepEvent>,
     over: bool,
+    /// Its cache may hold anything.
+    broken: bool,
 }
 
 impl Sequence {
-    pub(crate) fn new(id: SequenceId, mut job: Job) -> Self {
-        let pending = std::mem::take(&mut job.tokens);
-        Self { id, job, pending, held: 0, made: 0, ending: None, over: false }
+    pub(crate) fn new(arrival: u64, job: Job) -> Self {
+        let prompt = job.tokens.len();
+        let reserved = prompt.saturating_add(job.max_tokens).min(job.context_tokens);
+        let (id, ending) = (SequenceId(0), None);
+        Self {
+            id,
+            arrival,
+            job,
+            prompt,
+            held: 0,
+            reserved,
+            started: false,
+            stepped: 0,
+            ending,
+            over: false,
+            broken: false,
+        }
     }
 
     pub(crate) fn id(&self) -> SequenceId {
         self.id
     }
 
+    pub(crate) fn arrival(&self) -> u64 {
+        self.arrival
+    }
+
+    pub(crate) fn tenant(&self) -> &TenantId {
+        &self.job.tenant
+    }
+
+    pub(crate) fn weight(&self) -> u32 {
+        self.job.weight.max(1)
+    }
+
+    pub(crate) fn deadline(&self) -> Duration {
+        self.job.deadline
+    }
+
+    pub(crate) fn stepped(&self) -> u64 {
+        self.stepped
+    }
+
+    /// Prompt and answer so far.
+    pub(crate) fn tokens(&self) -> &[TokenId] {
+        &self.job.tokens
+    }
+
+    /// Of these, what the model has.
+    pub(crate) fn held(&self) -> &[TokenId] {
+        &self.job.tokens[..self.held]
+    }
+
+    pub(crate) fn pending(&self) -> usize {
+        self.job.tokens.len() - self.held
+    }
+
+    pub(crate) fn reserved(&self) -> usize {
+        self.reserved
+    }
+
+    /// Whether it needs its cache no longer: it ended, or its reader is gone.
+    pub(crate) fn has_ended(&self) -> bool {
+        self.ending.is_some() || self.is_over()
+    }
+
+    /// Whether its last event was taken, or nobody is left to take it.
     pub(crate) fn is_over(&self) -> bool {
         self.over || self.job.events.is_closed()
     }
 
+    /// Whether its cache may hold anything.
+    pub(crate) fn is_broken(&self) -> bool {
+        self.broken
+    }
+
     /// Whether it can be stepped now. A reader without room rests this sequence and no other.
-    pub(crate) fn is_ready(&mut self) -> bool {
-        self.flush_ending();
-        !self.is_over() && self.ending.is_none() && self.job.events.capacity() > 0
+    pub(crate) fn is_ready(&self) -> bool {
+        !self.has_ended() && self.job.events.capacity() > 0
     }
 
-    pub(crate) fn ready(&mut self) -> Option<&mut Self> {
-        self.is_ready().then_some(self)
+    /// It has a place in the model, as `id`, which holds the first `held` of its tokens.
+    pub(crate) fn start(&mut self, id: SequenceId, held: usize) {
+        (self.id, self.held) = (id, held);
+        if !self.started {
+            self.started = true;
+            // Nothing was sent before, so there is room.
+            self.over = self.job.events.try_send(StepEvent::Started { cached_tokens: held }).is_err();
+        }
     }
 
-    pub(crate) fn plan(&self, chunk: usize) -> Span<'_> {
-        let length = self.pending.len().min(chunk);
-        let wants_logits = length == self.pending.len();
-        Span { sequence: self.id, tokens: &self.pending[..length], wants_logits }
+    /// It lost its place and will be computed again. `reserved` is what it asks for then.
+    pub(crate) fn stop(&mut self, reserved: usize) {
+        (self.held, self.reserved) = (0, reserved);
     }
 
-    /// The model has seen `length` pending tokens; with logits, the next token is chosen and sent.
-    pub(crate) fn advance(&mut self, length: usize, logits: Option<Logits>, now: Duration) {
-        self.pending.drain(..length);
+    /// Whether it has been started before.
+    pub(crate) fn was_started(&self) -> bool {
+        self.started
+    }
+
+    /// The next `length` tokens for the model.
+    pub(crate) fn span(&self, length: usize) -> Span<'_> {
+        let end = self.held + length;
+        let wants_logits = end == self.job.tokens.len();
+        Span { sequence: self.id, tokens: &self.job.tokens[self.held..end], wants_logits }
+    }
+
+    /// The model has seen `length` more tokens in turn `turn`; with logits, the next token is chosen and sent. True
+    /// when one was made.
+    pub(crate) fn advance(&mut self, length: usize, logits: Option<Logits>, turn: u64, now: Duration) -> bool {
         self.held += length;
-        let Some(mut logits) = logits else { return };
+        self.stepped = turn;
+        let Some(mut logits) = logits else { return false };
         let token = self.job.sampler.pick(&mut logits);
         if self.job.codec.is_end(token) {
-            return self.end(StepEvent::Finished(FinishReason::Stop));
+            self.end(StepEvent::Finished(FinishReason::Stop));
+            return false;
         }
-        self.made += 1;
         // There is room: a sequence is only stepped when its channel has some, and nobody else sends into it.
         if self.job.events.try_send(StepEvent::Token(token, now)).is_err() {
             self.over = true;
-        } else if self.made >= self.job.max_tokens {
+            return false;
+        }
+        self.job.tokens.push(token);
+        if self.job.tokens.len() - self.prompt >= self.job.max_tokens {
             self.end(StepEvent::Finished(FinishReason::Length));
         } else if self.held >= self.job.context_tokens {
             self.end(StepEvent::Finished(FinishReason::ContextFull));
-        } else {
-            self.pending.push(token);
         }
+        true
     }
 
+    /// Its last event; what the model holds of it is whole.
     pub(crate) fn end(&mut self, event: StepEvent) {
         self.ending = Some(event);
-        self.flush_ending();
+        self.flush();
     }
 
-    fn flush_ending(&mut self) {
+    /// Its last event after a step that failed.
+    pub(crate) fn fail(&mut self, error: Error) {
+        self.broken = true;
+        self.end(StepEvent::Failed(error));
+    }
+
+    /// Hands over the last event, if there is room by now.
+    pub(crate) fn flush(&mut self) {
         if let Some(event) = self.ending.take() {
             match self.job.events.try_send(event) {
                 Ok(()) | Err(mpsc::error::TrySendError::Closed(_)) => self.over = true,

@@ -2,6 +2,11 @@
 
 mod agent;
 mod fakes;
+mod faults;
+mod prefixes;
+mod queue;
+mod shelf;
+mod turns;
 
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -157,13 +162,15 @@ async fn many_requests_each_get_their_own_answer() {
 }
 
 #[tokio::test]
-async fn a_full_house_refuses_and_a_leaver_makes_room() {
+async fn a_tenant_has_its_number_and_no_more_and_a_leaver_makes_room() {
     let (engine, _) = engine_with(long, Plugins::default(), 1, 16).await;
-    let first = start(&engine, ask("one")).await.expect("admitted");
-    let refused = start(&engine, ask("two")).await.err().expect("refused");
+    let caller = Caller { in_flight_max: 1, ..Caller::local() };
+    let first = engine.generate(&caller, ask("one")).await.expect("admitted");
+    let refused = engine.generate(&caller, ask("two")).await.err().expect("refused");
     assert!(matches!(&refused, Error::Limited { message: text, .. } if text.contains("1 requests")), "{refused}");
     drop(first);
-    assert_eq!(answer(&engine, ask("three")).await.text.len(), 512);
+    let third = engine.generate(&caller, ask("three")).await.expect("admitted");
+    assert_eq!(collect(third).await.expect("answered").text.len(), 512);
 }
 
 #[tokio::test]

@@ -1,65 +1,67 @@
-//! The one thread that owns a model. Knows token ids only; text exists before and after it.
+//! The handle of the one thread that owns a model.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle, Thread};
 
-use firebox_contract::{Clock, Error, LanguageModel, ModelInfo, SequenceId, Span};
-use tokio::sync::{mpsc, oneshot};
+use firebox_contract::limits::MODEL_STOP_WAIT;
+use firebox_contract::{Clock, Error, ModelInfo};
+use tokio::sync::{mpsc, oneshot, watch};
 
-use crate::sequence::{Job, Sequence, StepEvent};
-
-/// Makes the model on the thread that will own it.
-pub type ModelFactory = Box<dyn FnOnce() -> Result<Box<dyn LanguageModel>, Error> + Send>;
+use crate::keeper::{Keeper, ModelFactory};
+use crate::sequence::Job;
+use crate::status::{Meter, lock};
+use crate::turns::Turns;
 
 /// The handle of a model's thread. Dropping it lets running sequences end when their readers go, then joins.
 pub(crate) struct Worker {
     inbox: Option<mpsc::Sender<Job>>,
-    thread: Option<JoinHandle<()>>,
+    wake: Thread,
+    handle: Mutex<Option<JoinHandle<()>>>,
+    /// Set when running sequences are to be cut off.
+    stop: Arc<AtomicBool>,
+    /// Closed when the thread has nothing left to do.
+    ended: watch::Receiver<()>,
+    clock: Arc<dyn Clock>,
     info: ModelInfo,
 }
 
-/// What the thread itself holds.
-struct Turns {
-    model: Box<dyn LanguageModel>,
-    inbox: mpsc::Receiver<Job>,
-    sequences: Vec<Sequence>,
-    clock: Arc<dyn Clock>,
-    prefill_chunk: usize,
-    next_id: u64,
+/// How a worker is set up.
+pub(crate) struct WorkerOptions {
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) meter: Arc<Meter>,
+    /// The number of tickets.
+    pub(crate) capacity: usize,
+    /// Tokens of one prefill chunk.
+    pub(crate) prefill_chunk: usize,
 }
 
 impl Worker {
     /// Starts the thread, loads the model on it and waits for that.
-    ///
-    /// `capacity` equals the number of tickets.
-    pub(crate) async fn start(
-        factory: ModelFactory,
-        clock: Arc<dyn Clock>,
-        capacity: usize,
-        prefill_chunk: usize,
-    ) -> Result<Self, Error> {
+    pub(crate) async fn start(factory: ModelFactory, options: WorkerOptions) -> Result<Self, Error> {
+        let WorkerOptions { clock, meter, capacity, prefill_chunk } = options;
         let (inbox, receiver) = mpsc::channel(capacity);
         let (loaded, wait) = oneshot::channel();
+        let (alive, ended) = watch::channel(());
+        let stop = Arc::new(AtomicBool::new(false));
+        let (seen, time) = (Arc::clone(&stop), Arc::clone(&clock));
         let thread = thread::Builder::new().name("firebox-model".to_owned()).spawn(move || {
-            let model = match guarded(factory) {
-                Ok(model) => model,
-                Err(error) => {
-                    // The starter is gone when this fails; there is nobody left to tell.
-                    let _gone = loaded.send(Err(error));
-                    return;
-                }
-            };
-            if loaded.send(Ok(model.info().clone())).is_ok() {
-                Turns { model, inbox: receiver, sequences: Vec::new(), clock, prefill_chunk, next_id: 0 }.run();
+            let _alive = alive;
+            let loading = Keeper::load(factory, Arc::clone(&meter));
+            let about = loading.as_ref().map(|keeper| keeper.model().map(|model| model.info().clone()));
+            // A starter that is gone does not want the model, and has nobody left to tell.
+            let wanted = loaded.send(about.map_err(Clone::clone)).is_ok();
+            if let Ok(keeper) = loading
+                && wanted
+            {
+                Turns::new(keeper, receiver, time, meter, seen, prefill_chunk).run();
             }
         });
-        let thread = thread.map_err(|error| Error::Internal(format!("cannot start the model's thread: {error}")))?;
-        match wait.await {
-            Ok(Ok(info)) => Ok(Self { inbox: Some(inbox), thread: Some(thread), info }),
-            Ok(Err(error)) => Err(error),
-            Err(_) => Err(Error::Internal("the model's thread ended while it loaded".to_owned())),
-        }
+        let handle = thread.map_err(|error| Error::Internal(format!("cannot start the model's thread: {error}")))?;
+        let wake = handle.thread().clone();
+        let lost = || Error::Internal("the model's thread ended while it loaded".to_owned());
+        let info = wait.await.map_err(|_| lost())??.ok_or_else(lost)?;
+        Ok(Self { inbox: Some(inbox), wake, handle: Mutex::new(Some(handle)), stop, ended, clock, info })
     }
 
     pub(crate) fn info(&self) -> &ModelInfo {
@@ -67,105 +69,46 @@ impl Worker {
     }
 
     /// The thread, to be woken when something it waits for has happened.
-    pub(crate) fn thread(&self) -> Option<Thread> {
-        self.thread.as_ref().map(|handle| handle.thread().clone())
+    pub(crate) fn thread(&self) -> Thread {
+        self.wake.clone()
     }
 
     /// Hands a job over. Waits at most for the thread to take in jobs that were cancelled before it saw them: those
     /// that run hold tickets, and there are as many places as tickets.
     pub(crate) async fn submit(&self, job: Job) -> Result<(), Error> {
-        let gone = || Error::Model("the model's thread has ended".to_owned());
+        let gone = || Error::Unavailable("the model's thread has ended; the host is shutting down".to_owned());
         let inbox = self.inbox.as_ref().ok_or_else(gone)?;
         inbox.send(job).await.map_err(|_| gone())?;
-        if let Some(thread) = self.thread() {
-            thread.unpark();
-        }
+        self.wake.unpark();
         Ok(())
+    }
+
+    /// Cuts off what runs and joins the thread. One that does not leave its step in time is left behind.
+    pub(crate) async fn stop(&self) {
+        self.stop.store(true, Ordering::Release);
+        self.wake.unpark();
+        let mut ended = self.ended.clone();
+        let closed = async { while ended.changed().await.is_ok() {} };
+        tokio::select! {
+            biased;
+            () = closed => {
+                if let Some(handle) = lock(&self.handle).take() {
+                    // It only has to return; a panic on it was already answered to each sequence.
+                    let _ended = handle.join();
+                }
+            }
+            () = self.clock.sleep(MODEL_STOP_WAIT) => drop(lock(&self.handle).take()),
+        }
     }
 }
 
 impl Drop for Worker {
     fn drop(&mut self) {
         drop(self.inbox.take());
-        if let Some(handle) = self.thread.take() {
+        if let Some(handle) = lock(&self.handle).take() {
             handle.thread().unpark();
             // A panic on the thread was already answered to each sequence; there is nothing to add here.
             let _ended = handle.join();
         }
     }
-}
-
-impl Turns {
-    fn run(mut self) {
-        loop {
-            let open = self.take_new_jobs();
-            self.release_finished();
-            if self.sequences.iter_mut().any(|sequence| sequence.is_ready()) {
-                self.turn();
-            } else if open || !self.sequences.is_empty() {
-                // Woken by a new job, by a reader who made room or left, and by shutdown.
-                thread::park();
-            } else {
-                return;
-            }
-        }
-    }
-
-    /// False when no more jobs can come.
-    fn take_new_jobs(&mut self) -> bool {
-        loop {
-            match self.inbox.try_recv() {
-                Ok(job) => {
-                    self.next_id += 1;
-                    self.sequences.push(Sequence::new(SequenceId(self.next_id), job));
-                }
-                Err(mpsc::error::TryRecvError::Empty) => return true,
-                Err(mpsc::error::TryRecvError::Disconnected) => return false,
-            }
-        }
-    }
-
-    /// One forward pass for every sequence that is ready, one token or prefill chunk each.
-    fn turn(&mut self) {
-        let chunk = self.prefill_chunk;
-        let mut ready: Vec<&mut Sequence> = self.sequences.iter_mut().filter_map(Sequence::ready).collect();
-        let spans: Vec<Span<'_>> = ready.iter().map(|sequence| sequence.plan(chunk)).collect();
-        let lengths: Vec<usize> = spans.iter().map(|span| span.tokens.len()).collect();
-        let model = &mut self.model;
-        // A panic leaves no results at all; then it is everybody's failure.
-        let rows = guarded(|| Ok(model.forward(&spans)));
-        let rows = rows.unwrap_or_else(|error| spans.iter().map(|_| Err(error.clone())).collect());
-        drop(spans);
-        let now = self.clock.now();
-        for ((sequence, row), length) in ready.iter_mut().zip(rows).zip(lengths) {
-            match row {
-                Ok(logits) => sequence.advance(length, logits, now),
-                Err(error) => sequence.end(StepEvent::Failed(error)),
-            }
-        }
-    }
-
-    /// Also those whose reader is gone: dropping a generation is how it is cancelled.
-    fn release_finished(&mut self) {
-        let model = &mut self.model;
-        self.sequences.retain(|sequence| {
-            let keep = !sequence.is_over();
-            if !keep {
-                model.release(sequence.id());
-            }
-            keep
-        });
-    }
-}
-
-/// Runs model code; a panic in it fails what was running and not the process.
-fn guarded<T>(work: impl FnOnce() -> Result<T, Error>) -> Result<T, Error> {
-    catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|panic| {
-        let message = panic
-            .downcast_ref::<String>()
-            .map(String::as_str)
-            .or_else(|| panic.downcast_ref::<&str>().copied())
-            .unwrap_or("no message");
-        Err(Error::Model(format!("the model failed: {message}")))
-    })
 }

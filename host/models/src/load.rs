@@ -120,7 +120,7 @@ fn guarded<T>(device: &Device, load: impl FnOnce() -> Result<T, ModelError>) -> 
 }
 
 /// Whether tensors of this device are plain memory.
-fn is_cpu(device: &Device) -> bool {
+pub(crate) fn is_cpu(device: &Device) -> bool {
     matches!(device.as_dispatch(), DispatchDevice::Flex(_))
 }
 

@@ -5,6 +5,8 @@ use std::time::Duration;
 use clap::Args;
 use firebox_contract::{SamplingOverrides, limits};
 
+use crate::units;
+
 /// Which device models run on.
 #[derive(Args, Debug, Clone)]
 pub struct DeviceOptions {
@@ -106,35 +108,18 @@ pub struct McpOptions {
     pub mcp: Vec<String>,
 }
 
-fn split_unit(text: &str) -> (&str, &str) {
-    let at = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
-    (&text[..at], text[at..].trim())
-}
-
 /// `64MiB`, `65536KiB`, `1GiB`, `1000000B` or a bare number of MiB.
 fn parse_bytes(text: &str) -> Result<usize, String> {
-    let (digits, unit) = split_unit(text);
-    let scale = match unit {
-        "" | "MiB" => 1 << 20,
-        "B" => 1,
-        "KiB" => 1 << 10,
-        "GiB" => 1 << 30,
-        _ => return Err(format!("\"{unit}\" is not a unit; use B, KiB, MiB or GiB")),
-    };
-    let number: usize = digits.parse().map_err(|_| format!("\"{text}\" is not a size; write 64MiB"))?;
-    let bytes = number.checked_mul(scale).filter(|bytes| (1..=limits::PLUGIN_MEMORY_BYTES_MAX).contains(bytes));
-    bytes.ok_or_else(|| format!("\"{text}\" is not between 1B and {}MiB", limits::PLUGIN_MEMORY_BYTES_MAX >> 20))
+    let bytes = usize::try_from(units::parse_size(text, Some("MiB"))?).unwrap_or(usize::MAX);
+    if (1..=limits::PLUGIN_MEMORY_BYTES_MAX).contains(&bytes) {
+        return Ok(bytes);
+    }
+    Err(format!("\"{text}\" is not between 1B and {}MiB", limits::PLUGIN_MEMORY_BYTES_MAX >> 20))
 }
 
 /// `500ms`, `2s` or a bare number of milliseconds.
 fn parse_duration(text: &str) -> Result<Duration, String> {
-    let (digits, unit) = split_unit(text);
-    let number: u64 = digits.parse().map_err(|_| format!("\"{text}\" is not a time; write 500ms or 2s"))?;
-    let time = match unit {
-        "" | "ms" => Duration::from_millis(number),
-        "s" => Duration::from_secs(number),
-        _ => return Err(format!("\"{unit}\" is not a unit; use ms or s")),
-    };
+    let time = units::parse_time(text, Some("ms"))?;
     if time.is_zero() || time > limits::PLUGIN_TIMEOUT_MAX {
         return Err(format!("\"{text}\" is not between 1ms and {}s", limits::PLUGIN_TIMEOUT_MAX.as_secs()));
     }

@@ -64,7 +64,7 @@ impl LanguageModel for ScriptedModel {
     }
 }
 
-fn next_byte(text: &[u8], script: Script) -> Logits {
+pub(super) fn next_byte(text: &[u8], script: Script) -> Logits {
     let text = String::from_utf8_lossy(text).into_owned();
     let at = text.rfind(ANSWER).map_or(text.len(), |at| at + ANSWER.len());
     let answer = script(&text[..at]);
@@ -260,9 +260,21 @@ pub(super) async fn engine_changed(
         weights_bytes: 0,
     };
     let factory = move || {
-        Ok(Box::new(ScriptedModel { info, script, texts: HashMap::new(), seen: shared }) as Box<dyn LanguageModel>)
+        let (info, seen) = (info.clone(), Arc::clone(&shared));
+        Ok(Box::new(ScriptedModel { info, script, texts: HashMap::new(), seen }) as Box<dyn LanguageModel>)
     };
-    let mut options = EngineOptions {
+    let mut options = options(plugins, Arc::new(TestClock(Instant::now())), in_flight_max, prefill_chunk);
+    change(&mut options);
+    (Engine::start(Box::new(factory), options).await.expect("starts"), seen)
+}
+
+pub(super) fn options(
+    plugins: Plugins,
+    clock: Arc<dyn Clock>,
+    in_flight_max: usize,
+    prefill_chunk: usize,
+) -> EngineOptions {
+    EngineOptions {
         codec: Arc::new(ByteCodec {
             defaults: SamplingOverrides { temperature: Some(0.0), ..SamplingOverrides::default() },
         }),
@@ -270,10 +282,8 @@ pub(super) async fn engine_changed(
         tools: None,
         gate: Arc::new(OpenGate),
         approver: None,
-        clock: Arc::new(TestClock(Instant::now())),
+        clock,
         in_flight_max,
         prefill_chunk,
-    };
-    change(&mut options);
-    (Engine::start(Box::new(factory), options).await.expect("starts"), seen)
+    }
 }

@@ -10,6 +10,7 @@ use memmap2::Mmap;
 pub(crate) enum Blob {
     Mapped(Arc<Mmap>),
     Embedded(&'static [u8]),
+    Owned(Arc<[u8]>),
 }
 
 impl Blob {
@@ -30,6 +31,7 @@ impl Blob {
         match self {
             Self::Mapped(map) => map,
             Self::Embedded(bytes) => bytes,
+            Self::Owned(bytes) => bytes,
         }
     }
 }

@@ -98,6 +98,22 @@ impl StoredTensor {
         self.blob.bytes().get(self.range.clone()).unwrap_or_default()
     }
 
+    /// A tensor of its own memory; `bytes` must be what type and shape ask for.
+    pub(crate) fn owned(bytes: Vec<u8>, dtype: StoredType, shape: Vec<usize>) -> Self {
+        Self { range: 0..bytes.len(), blob: Blob::Owned(bytes.into()), dtype, shape }
+    }
+
+    /// This tensor, or its F32 form in memory of its own where it is F16.
+    pub(crate) fn without_f16(&self) -> Self {
+        if self.dtype != StoredType::F16 {
+            return self.clone();
+        }
+        let mut values = Vec::with_capacity(self.elements());
+        self.append_to(&mut values);
+        let bytes = values.iter().flat_map(|value| value.to_le_bytes()).collect();
+        Self::owned(bytes, StoredType::F32, self.shape.clone())
+    }
+
     pub(crate) fn elements(&self) -> usize {
         self.bytes().len() / self.dtype.size()
     }
@@ -105,6 +121,12 @@ impl StoredTensor {
     /// Appends all elements to `out`, converted.
     pub(crate) fn append_to(&self, out: &mut Vec<f32>) {
         append_f32(self.bytes(), self.dtype, out);
+    }
+
+    /// Appends rows `from..to` (along the first dimension) to `out`; rows that are not there are left out.
+    pub(crate) fn append_rows(&self, from: usize, to: usize, out: &mut Vec<f32>) {
+        let row = self.shape.iter().skip(1).product::<usize>() * self.dtype.size();
+        append_f32(self.bytes().get(from * row..to * row).unwrap_or_default(), self.dtype, out);
     }
 
     /// Appends row `index` (along the first dimension) to `out`; `false` when there is no such row.

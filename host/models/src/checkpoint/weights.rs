@@ -8,7 +8,9 @@ use firebox_contract::limits;
 use crate::checkpoint::Checkpoint;
 use crate::checkpoint::tensors::StoredTensor;
 use crate::error::ModelError;
+use crate::kernel::StoredMatrix;
 use crate::linear::Linear;
+use crate::load::is_cpu;
 
 /// Hands out a checkpoint's weights and counts what it handed out.
 pub(crate) struct Weights<'a> {
@@ -92,6 +94,11 @@ impl<'a> Weights<'a> {
             return Err(ModelError::Exceeds(format!(
                 "a matrix of {outputs} x {input} needs {bytes} bytes on the device, at most {limit} are allowed"
             )));
+        }
+        if is_cpu(self.device) {
+            let matrix = StoredMatrix::new(stored);
+            self.device_bytes.set(self.device_bytes.get() + matrix.bytes() as u64);
+            return Ok(Linear::stored(matrix, bias));
         }
         Ok(Linear::dense(self.upload(&stored, [outputs, input]), bias))
     }

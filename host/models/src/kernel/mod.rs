@@ -1,5 +1,7 @@
 //! Operations of our own, where burn's do not serve on every device.
 
+mod cpu_linear;
 mod matmul;
 
+pub(crate) use cpu_linear::StoredMatrix;
 pub(crate) use matmul::matmul;

@@ -1,0 +1,110 @@
+//! Turns of the thread that owns the model: many sequences in one pass, none that holds up another.
+
+use std::time::Duration;
+
+use firebox_contract::limits::{EVENTS_BUFFERED_MAX, PREFILL_TURN_TOKENS_SHARED, TURN_SEQUENCES_SHARED};
+use firebox_contract::{FinishReason, GenerationRequest, SamplingOverrides};
+
+use super::shelf::{Shelf, answer_as, counted, start_as, tenant};
+use super::{ask_with, collect, long};
+
+#[tokio::test]
+async fn f11_one_thread_computes_for_all_and_nobody_waits_on_it() {
+    let (engine, watch) = Shelf::of(long).engine().await;
+    watch.pause(true);
+    let mut running = Vec::new();
+    for n in 0..6 {
+        // This runtime has one thread: it would be stuck here if the model computed on it.
+        running.push(start_as(&engine, "a", &n.to_string(), 20).await);
+    }
+    tokio::time::timeout(Duration::from_secs(5), tokio::task::yield_now()).await.expect("the runtime is free");
+    watch.pause(false);
+    for generation in running {
+        assert_eq!(collect(generation).await.expect("answered").text.len(), 20);
+    }
+    let state = watch.state();
+    assert_eq!(state.threads.len(), 1);
+    assert!(!state.threads.contains(&std::thread::current().id()));
+    assert!(state.turns.iter().any(|turn| turn.len() == 6), "all in one pass");
+}
+
+#[tokio::test]
+async fn f9_a_reader_that_never_reads_holds_up_nobody() {
+    let (engine, watch) = Shelf::of(long).engine().await;
+    let slow = start_as(&engine, "a", "s", 1_000).await;
+    for _ in 0..3 {
+        assert_eq!(answer_as(&engine, "a", "q", 500).await.text.len(), 500);
+    }
+    let resting = watch.state().turns.iter().flatten().filter(|(letter, _)| *letter == 's').count();
+    assert!(resting <= EVENTS_BUFFERED_MAX, "it rests: {resting} turns");
+    assert_eq!(collect(slow).await.expect("whole").text.len(), 1_000);
+}
+
+#[tokio::test]
+async fn f10_a_request_out_of_time_stops_computing_even_when_nobody_reads() {
+    let (engine, watch) = Shelf { budget: 0, ..Shelf::of(long) }.engine().await;
+    let request = GenerationRequest {
+        timeout: Some(Duration::from_millis(300)),
+        ..ask_with("q", SamplingOverrides { max_tokens: Some(1_000), ..Default::default() })
+    };
+    let generation = engine.generate(&tenant("a"), request).await.expect("admitted");
+    watch.until("it began", |state| state.alive == 1).await;
+    watch.until("its cache is freed", |state| state.alive == 0).await;
+    let turns = watch.state().turns.len();
+    let answer = collect(generation).await.expect("what there was");
+    assert_eq!(answer.finish.reason, FinishReason::Timeout);
+    assert!(answer.text.len() <= EVENTS_BUFFERED_MAX, "{}", answer.text.len());
+    assert_eq!(answer_as(&engine, "a", "n", 1).await.text.len(), 1);
+    let late = watch.state().turns[turns..].iter().flatten().filter(|(letter, _)| *letter == 'q').count();
+    assert_eq!(late, 0, "the model saw no more of it");
+}
+
+#[tokio::test]
+async fn f10_a_request_out_of_time_stops_while_it_is_read() {
+    fn slow(_: &str) -> String {
+        std::thread::sleep(Duration::from_millis(5));
+        "x".repeat(2_000)
+    }
+    let (engine, _) = Shelf::of(slow).engine().await;
+    let request = GenerationRequest {
+        timeout: Some(Duration::from_millis(100)),
+        ..ask_with("q", SamplingOverrides { max_tokens: Some(1_000), ..Default::default() })
+    };
+    let answer = collect(engine.generate(&tenant("a"), request).await.expect("admitted")).await.expect("some");
+    assert_eq!(answer.finish.reason, FinishReason::Timeout);
+    counted(&engine, "its place is given back", |counters| counters.running == 0).await;
+}
+
+#[tokio::test]
+async fn a_flood_of_one_tenant_costs_another_no_turns() {
+    let (engine, watch) = Shelf { budget: 0, in_flight_max: 32, chunk: 512, ..Shelf::of(long) }.engine().await;
+    let lone = {
+        let before = watch.state().turns.len();
+        answer_as(&engine, "b", &"B".repeat(300), 20).await;
+        watch.state().turns.len() - before
+    };
+    watch.pause(true);
+    let mut flood = Vec::new();
+    for _ in 0..20 {
+        flood.push(tokio::spawn(collect(start_as(&engine, "a", &"a".repeat(1_500), 200).await)));
+    }
+    watch.pause(false);
+    watch.until("the flood runs", |state| state.turns.len() > lone + 3).await;
+    let text = answer_as(&engine, "b", &"B".repeat(300), 20).await.text;
+    assert_eq!(text.len(), 20);
+    let state = watch.state();
+    let of_b: Vec<usize> =
+        (lone..state.turns.len()).filter(|turn| state.turns[*turn].iter().any(|row| row.0 == 'B')).collect();
+    let (first, last) = (of_b[0], of_b[of_b.len() - 1]);
+    assert_eq!(last - first + 1, of_b.len(), "it has a part in every turn from its first to its last");
+    assert!(of_b.len() <= lone + 1, "{} turns instead of {lone}", of_b.len());
+    for turn in &state.turns[first..=last] {
+        let of = |letter| turn.iter().filter(|row| row.0 == letter).map(|row| row.1).sum::<usize>();
+        let most = if of('B') == 1 { PREFILL_TURN_TOKENS_SHARED + TURN_SEQUENCES_SHARED } else { 512 };
+        assert!(of('a') <= most, "the flood's part of a turn is bounded: {turn:?}");
+    }
+    drop(state);
+    for generation in flood {
+        assert_eq!(generation.await.expect("no panic").expect("answered").text.len(), 200);
+    }
+}

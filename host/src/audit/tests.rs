@@ -1,0 +1,185 @@
+use std::sync::atomic::AtomicUsize;
+
+use super::*;
+
+/// A sink that fails on demand.
+#[derive(Clone, Default)]
+struct Disk {
+    written: Arc<Mutex<Vec<u8>>>,
+    full: Arc<AtomicBool>,
+    writes: Arc<AtomicUsize>,
+    synced: Arc<AtomicBool>,
+    unsyncable: Arc<AtomicBool>,
+}
+
+impl Sink for Disk {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.writes.fetch_add(1, Ordering::SeqCst);
+        if self.full.load(Ordering::SeqCst) {
+            return Err(io::ErrorKind::StorageFull.into());
+        }
+        self.written.lock().expect("whole").extend_from_slice(bytes);
+        self.synced.store(false, Ordering::SeqCst);
+        Ok(bytes.len())
+    }
+
+    fn sync(&mut self) -> io::Result<()> {
+        if self.unsyncable.load(Ordering::SeqCst) {
+            return Err(io::ErrorKind::Other.into());
+        }
+        self.synced.store(true, Ordering::SeqCst);
+        Ok(())
+    }
+
+    fn reopen(&mut self) -> io::Result<()> {
+        Err(io::ErrorKind::NotFound.into())
+    }
+}
+
+impl Disk {
+    fn lines(&self) -> Vec<serde_json::Value> {
+        let written = self.written.lock().expect("whole").clone();
+        let text = String::from_utf8(written).expect("text");
+        text.lines().map(|line| serde_json::from_str(line).expect("a JSON object a line")).collect()
+    }
+}
+
+fn tool(name: &str) -> Record<'_> {
+    Record { event: "tool", tool: Some(name), ..Record::default() }
+}
+
+/// Waits for `truth`, not longer than any machine needs.
+fn until(what: &str, truth: impl Fn() -> bool) {
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while !truth() {
+        assert!(Instant::now() < deadline, "{what} did not come");
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
+
+#[test]
+fn lines_come_in_order_each_in_one_write_and_last_after_close() {
+    let disk = Disk::default();
+    let audit = Audit::start(Box::new(disk.clone()), false).expect("starts");
+    for number in 0..1_000 {
+        audit.record(&tool(&number.to_string()));
+    }
+    audit.close().expect("nothing is lost");
+    let lines = disk.lines();
+    assert_eq!(lines.len(), 1_000);
+    assert!(lines.iter().enumerate().all(|(number, line)| line["tool"] == number.to_string()));
+    assert_eq!(disk.writes.load(Ordering::SeqCst), 1_000);
+    assert!(disk.synced.load(Ordering::SeqCst));
+    assert!(lines[0]["time"].as_str().is_some_and(|time| time.ends_with('Z')));
+    assert!(lines[0].get("prompt").is_none(), "what does not apply is left out");
+}
+
+#[test]
+fn a_full_disk_refuses_new_work_loses_nothing_that_runs_and_recovers() {
+    let disk = Disk::default();
+    let audit = Audit::start(Box::new(disk.clone()), false).expect("starts");
+    disk.full.store(true, Ordering::SeqCst);
+    audit.record(&tool("running"));
+    until("the refusal", || audit.ready().is_err());
+    let error = audit.ready().expect_err("refused");
+    assert!(matches!(&error, Error::Unavailable(why) if why.contains("audit log")), "{error}");
+    let begun = Instant::now();
+    for _ in 0..1_000 {
+        audit.record(&tool("running"));
+    }
+    assert!(begun.elapsed() < limits::AUDIT_RETRY, "no request waits for the disk");
+    disk.full.store(false, Ordering::SeqCst);
+    until("the recovery", || audit.ready().is_ok());
+    audit.close().expect("nothing is lost");
+    assert_eq!(disk.lines().len(), 1_001);
+}
+
+#[test]
+fn what_cannot_be_made_to_last_refuses_new_work_until_it_can() {
+    let disk = Disk::default();
+    let audit = Audit::start(Box::new(disk.clone()), false).expect("starts");
+    disk.unsyncable.store(true, Ordering::SeqCst);
+    audit.record(&tool("x"));
+    until("the refusal", || audit.ready().is_err());
+    disk.unsyncable.store(false, Ordering::SeqCst);
+    until("the recovery without another line", || audit.ready().is_ok());
+    assert!(disk.synced.load(Ordering::SeqCst));
+    audit.reopen();
+    audit.record(&tool("y"));
+    audit.close().expect("a file that cannot be opened anew stays in use");
+    assert_eq!(disk.lines().len(), 2);
+}
+
+#[test]
+fn what_finds_no_place_is_counted_and_the_gap_is_marked() {
+    let disk = Disk::default();
+    let audit = Audit::start(Box::new(disk.clone()), false).expect("starts");
+    disk.full.store(true, Ordering::SeqCst);
+    let places = limits::AUDIT_LINES_WAITING_MAX + limits::AUDIT_LINES_RESERVED;
+    for _ in 0..places + 100 {
+        audit.record(&tool("x"));
+    }
+    let lost = audit.lost();
+    assert!((99..=100).contains(&lost), "{lost}: one line may be in the writer's hand");
+    disk.full.store(false, Ordering::SeqCst);
+    let error = audit.close().expect_err("some are lost");
+    assert!(error.to_string().contains(&lost.to_string()), "{error}");
+    let lines = disk.lines();
+    let gap: Vec<_> = lines.iter().filter(|line| line["event"] == "gap").collect();
+    assert_eq!(gap.len(), 1);
+    assert_eq!(gap[0]["lost"], lost);
+    assert_eq!(lines.len() as u64, places as u64 + 101 - lost);
+}
+
+#[test]
+fn closing_a_log_on_a_full_disk_ends_and_says_what_is_lost() {
+    let disk = Disk::default();
+    let audit = Audit::start(Box::new(disk.clone()), false).expect("starts");
+    disk.full.store(true, Ordering::SeqCst);
+    for _ in 0..50 {
+        audit.record(&tool("x"));
+    }
+    let begun = Instant::now();
+    assert!(audit.close().expect_err("all are lost").to_string().contains("50"));
+    assert!(begun.elapsed() < limits::AUDIT_CLOSE_TIMEOUT);
+    assert!(audit.ready().is_err(), "a closed log admits nothing");
+}
+
+#[test]
+fn files_are_appended_to_and_a_torn_line_is_ended() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let path = dir.path().join("audit.jsonl");
+    std::fs::write(&path, "{\"event\":\"old\"}\n{\"event\":\"to").expect("written");
+    let audit = Audit::open(&path, false, "start").expect("opens");
+    audit.record(&tool("x"));
+    let moved = dir.path().join("audit.1");
+    until("the line", || std::fs::read_to_string(&path).expect("readable").contains("\"x\""));
+    std::fs::rename(&path, &moved).expect("moved");
+    audit.reopen();
+    until("the new file", || path.is_file());
+    audit.record(&tool("y"));
+    drop(audit);
+    let (old, new) =
+        (std::fs::read_to_string(moved).expect("readable"), std::fs::read_to_string(path).expect("readable"));
+    let old: Vec<&str> = old.lines().collect();
+    assert_eq!(old.len(), 4, "{old:?}");
+    assert_eq!(old[..2], ["{\"event\":\"old\"}", "{\"event\":\"to"]);
+    assert!(old[2].contains("\"admin\"") && old[3].contains("\"x\"") && new.contains("\"y\""));
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_disk_that_is_full_at_the_start_is_an_error() {
+    let error = Audit::open(Path::new("/dev/full"), false, "start").err().expect("it is full");
+    assert!(matches!(&error, Error::Unavailable(why) if why.contains("/dev/full")), "{error}");
+}
+
+#[cfg(unix)]
+#[test]
+fn the_log_is_its_owners_alone() {
+    use std::os::unix::fs::PermissionsExt;
+    let dir = tempfile::tempdir().expect("a folder");
+    let path = dir.path().join("audit.jsonl");
+    drop(Audit::open(&path, false, "start").expect("opens"));
+    assert_eq!(std::fs::metadata(path).expect("there").permissions().mode() & 0o777, 0o600);
+}

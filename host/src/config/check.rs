@@ -1,0 +1,120 @@
+//! What one section says about another.
+
+use std::collections::HashMap;
+use std::time::SystemTime;
+
+use firebox_contract::limits;
+use firebox_contract::tool::matches_glob;
+
+use super::problem::{Origin, Problems, suggestion};
+use super::tenants::TenantConfig;
+use super::{Config, PluginConfig};
+use crate::{plugins, time};
+
+/// Checks the whole, and adds the built-in plugins that tenants name without a section of their own.
+pub(super) fn across(config: &mut Config, problems: &Problems) {
+    let whole =
+        Origin::whole(config.file.as_ref().map_or_else(|| "the configuration".into(), |f| f.display().to_string()));
+    unique(config.models.iter().map(|model| model.name.as_str()), "models", &whole, problems);
+    unique(config.plugins.iter().map(|plugin| plugin.name.as_str()), "plugins", &whole, problems);
+    unique(config.mcp.servers.iter().map(|server| server.name.as_str()), "MCP servers", &whole, problems);
+    add_builtins(config);
+    tenants(&config.tenants, problems);
+    let models: Vec<&str> = config.models.iter().map(|model| model.name.as_str()).collect();
+    let servers: Vec<&str> = config.mcp.servers.iter().map(|server| server.name.as_str()).collect();
+    for tenant in &config.tenants {
+        known_plugins(tenant, &config.plugins, problems);
+        useful(tenant, "models", &tenant.models, &models, problems);
+        useful(tenant, "mcp_servers", &tenant.mcp_servers, &servers, problems);
+    }
+    if config.tenants.is_empty() {
+        problems.warning(&whole, "has no tenants, so nobody can call; firebox tenants add NAME makes one and its key");
+    }
+}
+
+/// Checks tenants among themselves.
+pub(super) fn tenants(tenants: &[TenantConfig], problems: &Problems) {
+    let (mut names, mut ids, mut digests) = (HashMap::new(), HashMap::new(), HashMap::new());
+    if let Some(one_more) = tenants.get(limits::TENANTS_MAX) {
+        problems.error(&one_more.at, format!("there are more than {} tenants", limits::TENANTS_MAX));
+    }
+    for tenant in tenants {
+        if let Some(first) = names.insert(tenant.name.as_str(), &tenant.at) {
+            problems.error(&tenant.at, format!("there are two tenants \"{}\"; the first is at {first}", tenant.name));
+        }
+        if tenant.keys.is_empty() {
+            let name = &tenant.name;
+            let message =
+                format!("tenant \"{name}\" has no key, so it cannot call; firebox tenants rotate {name} makes one");
+            problems.warning(&tenant.at, message);
+        }
+        for key in &tenant.keys {
+            if let Some(first) = ids.insert(key.id.as_str(), &key.at) {
+                problems.error(&key.at, format!("there are two keys \"{}\"; the first is at {first}", key.id));
+            }
+            if let Some(first) = digests.insert(key.digest, &key.at) {
+                problems.error(&key.at, format!("the digest of key \"{}\" is also at {first}", key.id));
+            }
+            if let Some(expired) = key.expires.filter(|expires| *expires <= SystemTime::now()) {
+                let message =
+                    format!("key \"{}\" of tenant \"{}\" expired {}", key.id, tenant.name, time::rfc3339(expired));
+                problems.warning(&key.at, message);
+            }
+        }
+    }
+}
+
+fn unique<'a>(names: impl Iterator<Item = &'a str>, what: &str, at: &Origin, problems: &Problems) {
+    let mut counts: HashMap<&str, usize> = HashMap::new();
+    names.for_each(|name| *counts.entry(name).or_default() += 1);
+    for (name, _) in counts.into_iter().filter(|(name, count)| *count > 1 && !name.is_empty()) {
+        problems.error(at, format!("there are two {what} \"{name}\"; give each a name of its own"));
+    }
+}
+
+fn add_builtins(config: &mut Config) {
+    for tenant in &config.tenants {
+        for name in tenant.plugins.iter().chain(&tenant.request_plugins) {
+            let known = config.plugins.iter().any(|plugin| plugin.name == *name);
+            if !known && plugins::is_builtin(name) {
+                config.plugins.push(PluginConfig::builtin(name));
+            }
+        }
+    }
+}
+
+fn known_plugins(tenant: &TenantConfig, plugins: &[PluginConfig], problems: &Problems) {
+    let chain = tenant.plugins.len() + tenant.request_plugins.len();
+    if chain > limits::PLUGINS_PER_REQUEST_MAX {
+        let message = format!(
+            "tenant \"{}\" could run {chain} plugins in one request where {} are the most",
+            tenant.name,
+            limits::PLUGINS_PER_REQUEST_MAX
+        );
+        problems.error(&tenant.at, message);
+    }
+    let builtins: Vec<&str> = plugins::builtins().collect();
+    for name in tenant.plugins.iter().chain(&tenant.request_plugins) {
+        if !plugins.iter().any(|plugin| plugin.name == *name) {
+            let known = plugins.iter().map(|plugin| plugin.name.as_str()).chain(builtins.iter().copied());
+            let near = suggestion(name, known);
+            problems.error(
+                &tenant.at,
+                format!("tenant \"{}\" names a plugin \"{name}\" that is not here{near}", tenant.name),
+            );
+        }
+    }
+}
+
+/// A glob that matches nothing is probably misspelt; `*` may wait for what comes.
+fn useful(tenant: &TenantConfig, key: &str, globs: &[String], names: &[&str], problems: &Problems) {
+    for glob in globs.iter().filter(|glob| *glob != "*") {
+        if !names.iter().any(|name| matches_glob(glob, name)) {
+            let known =
+                if names.is_empty() { "there are none".to_owned() } else { format!("there are {}", names.join(", ")) };
+            let message =
+                format!("\"{key}\" of tenant \"{}\" holds \"{glob}\", which matches nothing; {known}", tenant.name);
+            problems.warning(&tenant.at, message);
+        }
+    }
+}

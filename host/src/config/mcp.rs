@@ -1,0 +1,139 @@
+//! `[[mcp.server]]`: where tools come from.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use firebox_contract::limits;
+
+use super::document::{Node, Value};
+use super::models::name;
+use super::reader::Section;
+use super::secret::Secret;
+
+/// `[mcp]`.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct McpConfig {
+    /// `[[mcp.server]]`.
+    pub servers: Vec<McpServerConfig>,
+}
+
+/// One server: a program to start, or an address.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct McpServerConfig {
+    /// What it is called.
+    pub name: String,
+    /// The program and its arguments; then `url` is `None`.
+    pub command: Option<Vec<String>>,
+    /// The address of a streamable HTTP server; then `command` is `None`.
+    pub url: Option<String>,
+    /// Variables of this process's environment that the program gets too; it gets no other.
+    pub env_pass: Vec<String>,
+    /// Variables the program gets besides.
+    pub env: Vec<(String, Secret)>,
+    /// Headers of every HTTP request, `authorization` from `bearer` included; names in lower case.
+    pub headers: Vec<(String, Secret)>,
+    /// The program's working folder.
+    pub cwd: Option<PathBuf>,
+    /// Time to start and shake hands.
+    pub connect_timeout: Duration,
+    /// Time of one call without a sign of progress.
+    pub call_timeout: Duration,
+    /// Time of one call in all.
+    pub total_timeout: Duration,
+    /// Stands before the names of its tools; without it a name stays as it is until two servers share it.
+    pub prefix: Option<String>,
+    /// Whether the host is not ready without it.
+    pub required: bool,
+}
+
+/// What reading secrets needs.
+pub(super) struct Sources<'a> {
+    pub(super) folder: &'a Path,
+    pub(super) env: &'a dyn Fn(&str) -> Option<String>,
+}
+
+/// Names whose values are secrets, so that they are taken by reference only.
+const SECRET_NAMES: &[&str] =
+    &["authorization", "cookie", "token", "secret", "password", "passwd", "api-key", "api_key", "apikey"];
+
+impl McpServerConfig {
+    pub(super) fn read(mut section: Section<'_>, sources: &Sources<'_>) -> Option<Self> {
+        let name = name(&mut section);
+        let (command, url) = target(&mut section);
+        let env = pairs(&mut section, "env", sources);
+        let mut headers = pairs(&mut section, "headers", sources);
+        headers.iter_mut().for_each(|header| header.0.make_ascii_lowercase());
+        if let Some(text) = section.text("bearer") {
+            let at = section.at("bearer").clone();
+            match Secret::resolve(&text, sources.folder, sources.env) {
+                Some(Ok(secret)) => headers.push(("authorization".to_owned(), secret.prefixed("Bearer "))),
+                Some(Err(why)) => section.error(&at, why),
+                None => section.error(&at, "\"bearer\" is a secret; write env:NAME or file:PATH"),
+            }
+        }
+        let range = Duration::from_millis(1)..=limits::REQUEST_TIMEOUT_MAX;
+        let mut time = |key, default| section.time(key, range.clone()).unwrap_or(default);
+        let connect_timeout = time("connect_timeout", limits::MCP_CONNECT_TIMEOUT_DEFAULT);
+        let call_timeout = time("call_timeout", limits::TOOL_CALL_TIMEOUT);
+        let total_timeout = time("total_timeout", limits::MCP_TOTAL_TIMEOUT_DEFAULT.max(call_timeout));
+        if total_timeout < call_timeout {
+            section.error(section.at("total_timeout"), "\"total_timeout\" is shorter than \"call_timeout\"");
+        }
+        let read = Self {
+            env_pass: section.texts("env_pass").unwrap_or_default(),
+            cwd: section.text("cwd").map(|cwd| sources.folder.join(cwd)),
+            prefix: section.text("prefix"),
+            required: section.boolean("required").unwrap_or_default(),
+            name: name.clone().unwrap_or_default(),
+            command,
+            url,
+            env,
+            headers,
+            connect_timeout,
+            call_timeout,
+            total_timeout,
+        };
+        section.finish();
+        name.map(|_| read)
+    }
+}
+
+fn target(section: &mut Section<'_>) -> (Option<Vec<String>>, Option<String>) {
+    let (command, url) = (section.texts("command"), section.text("url"));
+    match (&command, &url) {
+        (None, None) if section.take("command").is_none() && section.take("url").is_none() => {
+            section.error(&section.at, "needs \"command\" (a program and its arguments) or \"url\"");
+        }
+        (Some(_), Some(_)) => section.error(section.at("url"), "has both \"command\" and \"url\"; keep one"),
+        (Some(words), None) if words.first().is_none_or(String::is_empty) => {
+            section.error(section.at("command"), "\"command\" is empty; write [\"program\", \"argument\"]");
+        }
+        (None, Some(url)) if !url.starts_with("http://") && !url.starts_with("https://") => {
+            section.error(section.at("url"), format!("\"{url}\" is not an http:// or https:// address"));
+        }
+        _ => {}
+    }
+    (command, url)
+}
+
+/// A table of names and values, each a reference or, where the name does not speak of a secret, plain text.
+fn pairs(section: &mut Section<'_>, key: &'static str, sources: &Sources<'_>) -> Vec<(String, Secret)> {
+    let entries = section.table(key).into_iter().flatten();
+    let read = |(name, node): (&String, &Node)| {
+        let Value::Text(text) = &node.value else {
+            section.error(&node.at, format!("\"{key}.{name}\" is {} where a text is needed", node.value.kind()));
+            return None;
+        };
+        let lower = name.to_lowercase();
+        match Secret::resolve(text, sources.folder, sources.env) {
+            Some(Ok(secret)) => return Some((name.clone(), secret)),
+            Some(Err(why)) => section.error(&node.at, why),
+            None if SECRET_NAMES.iter().any(|word| lower.contains(word)) => {
+                section.error(&node.at, format!("\"{key}.{name}\" is a secret; write env:NAME or file:PATH"));
+            }
+            None => return Some((name.clone(), Secret::literal(text.clone()))),
+        }
+        None
+    };
+    entries.filter_map(read).collect()
+}

@@ -1,0 +1,196 @@
+//! `[[model]]` and `[[plugin]]`: what is loaded.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use firebox_contract::limits;
+use firebox_sandbox::OnFault;
+
+use super::document::{Node, Table, Value};
+use super::reader::Section;
+use super::server::bytes;
+use crate::{ember, plugins};
+
+/// `[[model]]`: a checkpoint under the name requests ask for it by. The checkpoint tells whether it chats or embeds.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ModelConfig {
+    /// The name requests ask for.
+    pub name: String,
+    /// The Hugging Face folder; `None` is the built-in model.
+    pub path: Option<PathBuf>,
+    /// The device, as `--device` takes it.
+    pub device: String,
+    /// Tokens of one conversation, up to the checkpoint's own limit.
+    pub context_tokens: Option<usize>,
+    /// Bytes of keys and values of all sequences together.
+    pub cache_bytes: Option<u64>,
+    /// Requests at a time.
+    pub in_flight_max: Option<usize>,
+}
+
+impl ModelConfig {
+    /// The built-in model on the best device.
+    pub(super) fn ember() -> Self {
+        Self {
+            name: ember::NAME.to_owned(),
+            path: None,
+            device: "auto".to_owned(),
+            context_tokens: None,
+            cache_bytes: None,
+            in_flight_max: None,
+        }
+    }
+
+    pub(super) fn read(mut section: Section<'_>, folder: &Path) -> Option<Self> {
+        let name = name(&mut section);
+        let path = section.text("path").map(|path| folder.join(path));
+        if let Some(path) = path.as_ref().filter(|path| !path.is_dir()) {
+            let message = format!("there is no folder \"{}\"; give the path of a checkpoint's folder", path.display());
+            section.error(section.at("path"), message);
+        }
+        if path.is_none() && name.as_deref().is_some_and(|name| name != ember::NAME) && section.take("path").is_none() {
+            let message = format!("\"path\" is missing; only \"{}\" comes with Firebox", ember::NAME);
+            section.error(&section.at, message);
+        }
+        let read = Self {
+            device: section.text("device").unwrap_or_else(|| "auto".to_owned()),
+            context_tokens: section.count("context_tokens", 1..=limits::CONTEXT_TOKENS_MAX),
+            cache_bytes: section.size("cache_bytes", 1..=limits::MODEL_CACHE_BYTES_MAX),
+            in_flight_max: section.count("in_flight_max", 1..=limits::IN_FLIGHT_MAX),
+            path,
+            name: name.clone().unwrap_or_default(),
+        };
+        if let Err(error) = read.device.parse::<firebox_models::device::DeviceChoice>() {
+            section.error(section.at("device"), error);
+        }
+        section.finish();
+        name.map(|_| read)
+    }
+}
+
+/// What an operator sets about a plugin's limits; what is not set comes from its manifest.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct PluginLimitsConfig {
+    /// Fuel of one call.
+    pub fuel: Option<u64>,
+    /// Bytes of memory of one instance.
+    pub memory_bytes: Option<usize>,
+    /// Wall-clock time of one call.
+    pub timeout: Option<Duration>,
+}
+
+impl PluginLimitsConfig {
+    /// Reads the three of them by the names they have in this table.
+    pub(super) fn read(section: &mut Section<'_>, [fuel, memory, timeout]: [&'static str; 3]) -> Self {
+        Self {
+            fuel: section.integer(fuel, 1..=limits::PLUGIN_FUEL_MAX),
+            memory_bytes: bytes(section, memory, limits::PLUGIN_MEMORY_BYTES_MAX),
+            timeout: section.time(timeout, Duration::from_millis(1)..=limits::PLUGIN_TIMEOUT_MAX),
+        }
+    }
+}
+
+/// `[[plugin]]`: a component under the name that tenants' chains use.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PluginConfig {
+    /// The name chains use.
+    pub name: String,
+    /// The name of a built-in plugin, or the path of a component or of its folder.
+    pub source: String,
+    /// Its configuration: the text of one JSON object.
+    pub config_json: Option<String>,
+    /// What is allowed to each of its calls.
+    pub limits: PluginLimitsConfig,
+    /// The capabilities granted.
+    pub grants: Vec<String>,
+    /// What its fault does to a request.
+    pub on_fault: OnFault,
+}
+
+impl PluginConfig {
+    /// The built-in plugin `name` as it comes.
+    pub(super) fn builtin(name: &str) -> Self {
+        Self {
+            name: name.to_owned(),
+            source: name.to_owned(),
+            config_json: None,
+            limits: PluginLimitsConfig::default(),
+            grants: Vec::new(),
+            on_fault: OnFault::default(),
+        }
+    }
+
+    pub(super) fn read(mut section: Section<'_>, folder: &Path) -> Option<Self> {
+        let name = name(&mut section);
+        let source = section.text("source").or_else(|| name.clone()).unwrap_or_default();
+        let source = if plugins::is_builtin(&source) { source } else { found(&mut section, folder, &source) };
+        let config = section.table("config").map(|table| object(table).to_string());
+        if config.as_ref().is_some_and(|json| json.len() > limits::PLUGIN_CONFIG_BYTES_MAX) {
+            let max = limits::PLUGIN_CONFIG_BYTES_MAX;
+            section.error(section.at("config"), format!("\"config\" is longer than {max} bytes as JSON"));
+        }
+        let read = Self {
+            source,
+            config_json: config,
+            limits: PluginLimitsConfig::read(&mut section, ["fuel", "memory", "timeout"]),
+            grants: section.texts("grants").unwrap_or_default(),
+            on_fault: section
+                .choice("on_fault", &[("fail", OnFault::Fail), ("skip", OnFault::Skip)])
+                .unwrap_or_default(),
+            name: name.clone().unwrap_or_default(),
+        };
+        section.finish();
+        name.map(|_| read)
+    }
+}
+
+/// The path of a component or its folder, which must be there.
+fn found(section: &mut Section<'_>, folder: &Path, source: &str) -> String {
+    let path = folder.join(source);
+    if !source.is_empty() && !path.exists() {
+        let builtins = plugins::builtins().collect::<Vec<_>>().join(", ");
+        let message = format!("\"{source}\" is neither a component, a folder nor one of the built-in {builtins}");
+        section.error(section.at("source"), message);
+    }
+    path.display().to_string()
+}
+
+/// The required `name`: letters, digits, `-`, `_`, `.` and `/`.
+pub(super) fn name(section: &mut Section<'_>) -> Option<String> {
+    let name = section.required("name")?;
+    section.called(&name);
+    if let Err(why) = check_name(&name) {
+        section.error(section.at("name"), why);
+        return None;
+    }
+    Some(name)
+}
+
+/// # Errors
+/// A sentence with the remedy, for a name that would not fit into a header, a file name or a metric.
+pub(crate) fn check_name(name: &str) -> Result<(), String> {
+    let fits = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.' | '/' | ':');
+    if name.is_empty() || name.len() > limits::NAME_BYTES_MAX || !name.chars().all(fits) {
+        let max = limits::NAME_BYTES_MAX;
+        return Err(format!(
+            "\"{}\" is not a name of 1 to {max} letters, digits and the signs - _ . / :",
+            name.escape_debug()
+        ));
+    }
+    Ok(())
+}
+
+fn object(table: &Table) -> serde_json::Value {
+    table.iter().map(|(key, node)| (key.clone(), json(node))).collect()
+}
+
+fn json(node: &Node) -> serde_json::Value {
+    match &node.value {
+        Value::Text(text) | Value::Raw(text) | Value::Moment(text) => text.as_str().into(),
+        Value::Integer(number) => (*number).into(),
+        Value::Float(number) => (*number).into(),
+        Value::Boolean(truth) => (*truth).into(),
+        Value::List(items) => items.iter().map(json).collect(),
+        Value::Table(table) => object(table),
+    }
+}

@@ -1,0 +1,209 @@
+//! The configuration as it is in effect, as TOML without its secrets.
+
+use std::fmt::Write as _;
+use std::time::Duration;
+
+use firebox_contract::Permission;
+use firebox_sandbox::OnFault;
+
+use super::{
+    Config, McpServerConfig, ModelConfig, PluginConfig, PluginLimitsConfig, Scope, TenantConfig, TenantLimits,
+};
+use crate::{time, units};
+
+/// Writes one table after the other.
+struct Page(String);
+
+impl Page {
+    fn header(&mut self, header: &str) -> &mut Self {
+        let gap = if self.0.is_empty() { "" } else { "\n" };
+        self.line(&format!("{gap}{header}"))
+    }
+
+    fn line(&mut self, line: &str) -> &mut Self {
+        self.0.push_str(line);
+        self.0.push('\n');
+        self
+    }
+
+    fn set(&mut self, key: &str, value: impl std::fmt::Display) -> &mut Self {
+        self.line(&format!("{key} = {value}"))
+    }
+
+    fn some(&mut self, key: &str, value: Option<impl std::fmt::Display>) -> &mut Self {
+        if let Some(value) = value {
+            self.set(key, value);
+        }
+        self
+    }
+
+    fn text(&mut self, key: &str, value: &str) -> &mut Self {
+        self.set(key, quoted(value))
+    }
+
+    fn texts<S: AsRef<str>>(&mut self, key: &str, values: &[S]) -> &mut Self {
+        self.set(key, list(values))
+    }
+
+    fn time(&mut self, key: &str, value: Duration) -> &mut Self {
+        self.text(key, &units::time(value))
+    }
+}
+
+/// `text` as a TOML string.
+fn quoted(text: &str) -> String {
+    let mut quoted = String::from("\"");
+    for c in text.chars() {
+        match c {
+            '"' | '\\' => quoted.extend(['\\', c]),
+            c if c.is_control() => {
+                // Writing to a string does not fail.
+                let _infallible = write!(quoted, "\\u{:04X}", u32::from(c));
+            }
+            c => quoted.push(c),
+        }
+    }
+    quoted.push('"');
+    quoted
+}
+
+/// `values` as a TOML array of strings.
+pub(crate) fn list<S: AsRef<str>>(values: &[S]) -> String {
+    format!("[{}]", values.iter().map(|value| quoted(value.as_ref())).collect::<Vec<_>>().join(", "))
+}
+
+impl Config {
+    /// The whole configuration as TOML, with what was not set at its default. Secrets are shown as the reference
+    /// they were read through, digests of keys not at all.
+    #[must_use]
+    pub fn print(&self) -> String {
+        let mut page = Page(String::new());
+        page.text("tenants_file", &self.tenants_file.display().to_string());
+        let (server, sessions) = (&self.server, &self.sessions);
+        page.header("[server]")
+            .text("listen", &server.listen.to_string())
+            .text("body_bytes_max", &units::size(server.body_bytes_max as u64))
+            .set("connections_max", server.connections_max)
+            .time("header_timeout", server.header_timeout)
+            .time("request_timeout", server.request_timeout)
+            .time("drain_timeout", server.drain_timeout)
+            .texts("hosts", &server.hosts)
+            .texts("origins", &server.origins)
+            .set("log_json", server.log_json);
+        page.header("[sessions]")
+            .text("path", &sessions.path.display().to_string())
+            .time("idle_timeout", sessions.idle_timeout)
+            .set("messages_max", sessions.messages_max);
+        page.header("[audit]")
+            .some("path", self.audit.path.as_ref().map(|path| quoted(&path.display().to_string())))
+            .set("prompts", self.audit.prompts);
+        page.header("[tools]")
+            .set("rounds", self.tools.rounds)
+            .set("calls_max", self.tools.calls_max)
+            .time("approval_timeout", self.tools.approval_timeout);
+        self.models.iter().for_each(|model| page.model(model));
+        self.plugins.iter().for_each(|plugin| page.plugin(plugin));
+        self.mcp.servers.iter().for_each(|server| page.mcp(server));
+        self.tenants.iter().for_each(|tenant| page.tenant(tenant));
+        page.0
+    }
+}
+
+impl Page {
+    fn model(&mut self, model: &ModelConfig) {
+        self.header("[[model]]")
+            .text("name", &model.name)
+            .some("path", model.path.as_ref().map(|path| quoted(&path.display().to_string())))
+            .text("device", &model.device)
+            .some("context_tokens", model.context_tokens)
+            .some("cache_bytes", model.cache_bytes.map(|bytes| quoted(&units::size(bytes))))
+            .some("in_flight_max", model.in_flight_max);
+    }
+
+    fn limits(&mut self, limits: &PluginLimitsConfig, [fuel, memory, timeout]: [&str; 3]) -> &mut Self {
+        self.some(fuel, limits.fuel)
+            .some(memory, limits.memory_bytes.map(|bytes| quoted(&units::size(bytes as u64))))
+            .some(timeout, limits.timeout.map(|time| quoted(&units::time(time))))
+    }
+
+    fn plugin(&mut self, plugin: &PluginConfig) {
+        self.header("[[plugin]]")
+            .text("name", &plugin.name)
+            .text("source", &plugin.source)
+            .limits(&plugin.limits, ["fuel", "memory", "timeout"])
+            .texts("grants", &plugin.grants)
+            .text("on_fault", if plugin.on_fault == OnFault::Skip { "skip" } else { "fail" });
+        if plugin.config_json.is_some() {
+            // A plugin's configuration is its own business and may hold what is not for other eyes.
+            self.line("# config = (hidden)");
+        }
+    }
+
+    fn mcp(&mut self, server: &McpServerConfig) {
+        self.header("[[mcp.server]]").text("name", &server.name);
+        if let Some(command) = &server.command {
+            self.texts("command", command);
+        }
+        self.some("url", server.url.as_ref().map(|url| quoted(url)))
+            .some("cwd", server.cwd.as_ref().map(|cwd| quoted(&cwd.display().to_string())))
+            .some("prefix", server.prefix.as_ref().map(|prefix| quoted(prefix)))
+            .set("required", server.required)
+            .time("connect_timeout", server.connect_timeout)
+            .time("call_timeout", server.call_timeout)
+            .time("total_timeout", server.total_timeout)
+            .texts("env_pass", &server.env_pass);
+        for (key, pairs) in [("env", &server.env), ("headers", &server.headers)] {
+            let shown = pairs.iter().map(|(name, secret)| format!("{} = {}", quoted(name), quoted(secret.reference())));
+            if !pairs.is_empty() {
+                self.set(key, format!("{{ {} }}", shown.collect::<Vec<_>>().join(", ")));
+            }
+        }
+    }
+
+    fn tenant(&mut self, tenant: &TenantConfig) {
+        self.header("[[tenant]]")
+            .text("name", &tenant.name)
+            .set("weight", tenant.weight)
+            .texts("models", &tenant.models)
+            .texts("plugins", &tenant.plugins)
+            .texts("request_plugins", &tenant.request_plugins)
+            .texts("mcp_servers", &tenant.mcp_servers);
+        let globs = |wanted: Permission| {
+            let rules = tenant.tools.rules.iter().filter(move |rule| rule.1 == wanted);
+            rules.map(|rule| rule.0.as_str()).collect::<Vec<_>>()
+        };
+        self.header("[tenant.tools]")
+            .texts("deny", &globs(Permission::Deny))
+            .texts("ask", &globs(Permission::Ask))
+            .texts("allow", &globs(Permission::Allow))
+            .text("otherwise", permission(tenant.tools.otherwise));
+        self.tenant_limits(&tenant.limits);
+        for key in &tenant.keys {
+            self.header("[[tenant.key]]")
+                .text("id", &key.id)
+                .line("# digest = (hidden)")
+                .some("expires", key.expires.map(time::rfc3339))
+                .texts("scopes", &key.scopes.iter().map(|scope| Scope::as_str(*scope)).collect::<Vec<_>>());
+        }
+    }
+
+    fn tenant_limits(&mut self, limits: &TenantLimits) {
+        self.header("[tenant.limits]")
+            .some("requests_per_minute", limits.requests_per_minute)
+            .some("tokens_per_minute", limits.tokens_per_minute)
+            .some("tool_calls_per_minute", limits.tool_calls_per_minute)
+            .some("plugin_fuel_per_minute", limits.plugin_fuel_per_minute)
+            .set("in_flight_max", limits.in_flight_max)
+            .some("context_tokens_max", limits.context_tokens_max)
+            .set("sessions_max", limits.sessions_max)
+            .limits(&limits.plugin, ["plugin_fuel", "plugin_memory", "plugin_timeout"]);
+    }
+}
+
+fn permission(permission: Permission) -> &'static str {
+    match permission {
+        Permission::Allow => "allow",
+        Permission::Ask => "ask",
+        Permission::Deny => "deny",
+    }
+}

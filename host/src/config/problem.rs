@@ -1,0 +1,130 @@
+//! What is wrong with a configuration, and where.
+
+use std::cell::RefCell;
+use std::fmt;
+use std::sync::Arc;
+
+use firebox_contract::Error;
+
+use crate::error::CliError;
+
+/// Where a value comes from: a line of a file, a variable of the environment, an option.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Origin {
+    source: Arc<str>,
+    line: usize,
+}
+
+impl Origin {
+    /// `line` of the file `source`, counted from 1.
+    pub(super) fn line(source: &Arc<str>, line: usize) -> Self {
+        Self { source: Arc::clone(source), line }
+    }
+
+    /// No place in particular.
+    pub(crate) fn nowhere() -> Self {
+        Self { source: Arc::from(""), line: 0 }
+    }
+
+    /// The line, counted from 1; 0 where there is none.
+    pub(crate) fn line_number(&self) -> usize {
+        self.line
+    }
+
+    /// A source without lines.
+    pub(super) fn whole(source: impl Into<Arc<str>>) -> Self {
+        Self { source: source.into(), line: 0 }
+    }
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.line {
+            0 => f.write_str(&self.source),
+            line => write!(f, "{}:{line}", self.source),
+        }
+    }
+}
+
+/// One thing that is wrong.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Problem {
+    /// Where.
+    pub at: Origin,
+    /// What, with the remedy.
+    pub message: String,
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.at, self.message)
+    }
+}
+
+/// A configuration that cannot be meant, with every problem there is, in the order of its lines.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub struct ConfigError {
+    /// At least one.
+    pub problems: Vec<Problem>,
+}
+
+impl fmt::Display for ConfigError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.problems.as_slice() {
+            [only] => write!(f, "{only}"),
+            problems => {
+                write!(f, "the configuration has {} problems:", problems.len())?;
+                problems.iter().try_for_each(|problem| write!(f, "\n  {problem}"))
+            }
+        }
+    }
+}
+
+impl From<ConfigError> for Error {
+    fn from(error: ConfigError) -> Self {
+        Self::Usage(error.to_string())
+    }
+}
+
+impl From<ConfigError> for CliError {
+    fn from(error: ConfigError) -> Self {
+        Self::Host(error.into())
+    }
+}
+
+/// Collects problems while a configuration is read, so that all are reported at once.
+#[derive(Debug, Default)]
+pub(super) struct Problems {
+    errors: RefCell<Vec<Problem>>,
+    warnings: RefCell<Vec<Problem>>,
+}
+
+impl Problems {
+    pub(super) fn error(&self, at: &Origin, message: impl Into<String>) {
+        self.errors.borrow_mut().push(Problem { at: at.clone(), message: message.into() });
+    }
+
+    pub(super) fn warning(&self, at: &Origin, message: impl Into<String>) {
+        self.warnings.borrow_mut().push(Problem { at: at.clone(), message: message.into() });
+    }
+
+    /// The warnings, if there is no error.
+    pub(super) fn finish(self) -> Result<Vec<Problem>, ConfigError> {
+        let mut problems = self.errors.into_inner();
+        let mut warnings = self.warnings.into_inner();
+        warnings.sort();
+        problems.sort();
+        problems.dedup();
+        if problems.is_empty() { Ok(warnings) } else { Err(ConfigError { problems }) }
+    }
+}
+
+/// `; did you mean "…"?` where one of `known` is close to `word`, else the list of them.
+pub(super) fn suggestion<'a>(word: &str, known: impl Iterator<Item = &'a str> + Clone) -> String {
+    let near = known.clone().map(|name| (strsim::damerau_levenshtein(word, name), name)).min();
+    match near {
+        Some((distance, name)) if distance <= 1 + name.len() / 4 => format!("; did you mean \"{name}\"?"),
+        Some(_) => format!("; known are {}", known.collect::<Vec<_>>().join(", ")),
+        None => String::new(),
+    }
+}

@@ -1,0 +1,245 @@
+//! `[[tenant]]`: who may use what, and how much of it.
+
+use std::fmt;
+use std::time::SystemTime;
+
+use firebox_contract::{Permission, ToolPolicy, limits};
+
+use super::models::{PluginLimitsConfig, name};
+use super::problem::Origin;
+use super::reader::Section;
+use crate::time;
+
+/// `[[tenant]]`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TenantConfig {
+    /// Its name, which is also its id everywhere.
+    pub name: String,
+    /// `[[tenant.key]]`.
+    pub keys: Vec<KeyConfig>,
+    /// Globs of the models it may use.
+    pub models: Vec<String>,
+    /// The plugins that every one of its requests passes, in order.
+    pub plugins: Vec<String>,
+    /// Plugins that a request may add.
+    pub request_plugins: Vec<String>,
+    /// Which tools its requests may call.
+    pub tools: ToolPolicy,
+    /// Globs of the MCP servers whose tools it sees; none without an entry here.
+    pub mcp_servers: Vec<String>,
+    /// `[tenant.limits]`.
+    pub limits: TenantLimits,
+    /// Its share of a model when several tenants wait.
+    pub weight: u32,
+    /// Where it is written.
+    pub at: Origin,
+}
+
+/// `[[tenant.key]]`: all that is known of a key.
+#[derive(Clone, PartialEq, Eq)]
+pub struct KeyConfig {
+    /// Its public part.
+    pub id: String,
+    /// SHA-256 of the whole key.
+    pub digest: [u8; 32],
+    /// It is good until then.
+    pub expires: Option<SystemTime>,
+    /// What it opens.
+    pub scopes: Vec<Scope>,
+    /// Where it is written.
+    pub at: Origin,
+}
+
+impl fmt::Debug for KeyConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "KeyConfig({})", self.id)
+    }
+}
+
+/// `[tenant.limits]`; `None` does not limit.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TenantLimits {
+    /// Requests in any 60 seconds.
+    pub requests_per_minute: Option<u64>,
+    /// Tokens (prompts and answers together) in any 60 seconds.
+    pub tokens_per_minute: Option<u64>,
+    /// Tool calls in any 60 seconds.
+    pub tool_calls_per_minute: Option<u64>,
+    /// Fuel of plugins in any 60 seconds.
+    pub plugin_fuel_per_minute: Option<u64>,
+    /// Requests at a time at one model, waiting ones included.
+    pub in_flight_max: usize,
+    /// Tokens of one conversation, prompt and answer together.
+    pub context_tokens_max: Option<usize>,
+    /// Sessions kept.
+    pub sessions_max: usize,
+    /// What each plugin call may use, on top of the plugin's own limits: the lesser counts.
+    pub plugin: PluginLimitsConfig,
+}
+
+impl Default for TenantLimits {
+    fn default() -> Self {
+        Self {
+            requests_per_minute: None,
+            tokens_per_minute: None,
+            tool_calls_per_minute: None,
+            plugin_fuel_per_minute: None,
+            in_flight_max: limits::IN_FLIGHT_MAX,
+            context_tokens_max: None,
+            sessions_max: limits::SESSIONS_PER_TENANT_DEFAULT,
+            plugin: PluginLimitsConfig::default(),
+        }
+    }
+}
+
+/// A part of the service that a key opens.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Scope {
+    /// Chat and text completions.
+    Chat,
+    /// Embeddings.
+    Embed,
+    /// Sessions.
+    Sessions,
+    /// Tools over MCP.
+    Tools,
+    /// The tenant's own usage.
+    Usage,
+    /// The metrics of the whole host.
+    Metrics,
+}
+
+impl Scope {
+    /// Every scope with the name configurations use.
+    pub const ALL: &[(&str, Self)] = &[
+        ("chat", Self::Chat),
+        ("embed", Self::Embed),
+        ("sessions", Self::Sessions),
+        ("tools", Self::Tools),
+        ("usage", Self::Usage),
+        ("metrics", Self::Metrics),
+    ];
+
+    /// What a key opens where nothing is said: all of the tenant's own, not what the whole host shows.
+    pub const DEFAULT: &[Self] = &[Self::Chat, Self::Embed, Self::Sessions, Self::Tools, Self::Usage];
+
+    /// The name configurations use.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        Self::ALL.iter().find(|row| row.1 == self).map_or("", |row| row.0)
+    }
+}
+
+impl TenantConfig {
+    pub(super) fn read(mut section: Section<'_>) -> Option<Self> {
+        let name = name(&mut section);
+        let read = Self {
+            models: globs(&mut section, "models").unwrap_or_else(|| vec!["*".to_owned()]),
+            plugins: section.texts("plugins").unwrap_or_default(),
+            request_plugins: section.texts("request_plugins").unwrap_or_default(),
+            tools: policy(section.section("tools")),
+            mcp_servers: globs(&mut section, "mcp_servers").unwrap_or_default(),
+            limits: TenantLimits::read(section.section("limits")),
+            weight: section
+                .integer("weight", 1..=u64::from(limits::TENANT_WEIGHT_MAX))
+                .and_then(|weight| u32::try_from(weight).ok())
+                .unwrap_or(1),
+            keys: section.sections("key", "tenant.key").into_iter().filter_map(KeyConfig::read).collect(),
+            at: section.at("name").clone(),
+            name: name.clone().unwrap_or_default(),
+        };
+        if read.keys.len() > limits::KEYS_PER_TENANT_MAX {
+            let message = format!("has {} keys where {} are the most", read.keys.len(), limits::KEYS_PER_TENANT_MAX);
+            section.error(section.at("key"), message);
+        }
+        for key in ["plugins", "request_plugins"] {
+            repeated(&section, key, if key == "plugins" { &read.plugins } else { &read.request_plugins });
+        }
+        section.finish();
+        name.map(|_| read)
+    }
+}
+
+fn repeated(section: &Section<'_>, key: &str, names: &[String]) {
+    for (index, name) in names.iter().enumerate() {
+        if names[..index].contains(name) {
+            section.error(section.at(key), format!("\"{key}\" names \"{name}\" twice"));
+        }
+    }
+}
+
+fn globs(section: &mut Section<'_>, key: &'static str) -> Option<Vec<String>> {
+    let globs = section.texts(key)?;
+    if globs.iter().any(String::is_empty) {
+        section.error(
+            section.at(key),
+            format!("\"{key}\" holds an empty glob, which matches nothing; write \"*\" for all"),
+        );
+    }
+    Some(globs)
+}
+
+/// `[tenant.tools]`: the strictest list that matches decides.
+fn policy(mut section: Section<'_>) -> ToolPolicy {
+    const LISTS: &[(&str, Permission)] =
+        &[("deny", Permission::Deny), ("ask", Permission::Ask), ("allow", Permission::Allow)];
+    let otherwise = section.choice("otherwise", LISTS).unwrap_or(Permission::Allow);
+    let mut rules = Vec::new();
+    for (key, permission) in LISTS {
+        rules.extend(globs(&mut section, key).into_iter().flatten().map(|glob| (glob, *permission)));
+    }
+    section.finish();
+    ToolPolicy { rules, otherwise }
+}
+
+impl TenantLimits {
+    fn read(mut section: Section<'_>) -> Self {
+        let default = Self::default();
+        let all = 0..=i64::MAX as u64;
+        let read = Self {
+            requests_per_minute: section.integer("requests_per_minute", all.clone()),
+            tokens_per_minute: section.integer("tokens_per_minute", all.clone()),
+            tool_calls_per_minute: section.integer("tool_calls_per_minute", all.clone()),
+            plugin_fuel_per_minute: section.integer("plugin_fuel_per_minute", all),
+            in_flight_max: section.count("in_flight_max", 1..=limits::IN_FLIGHT_MAX).unwrap_or(default.in_flight_max),
+            context_tokens_max: section.count("context_tokens_max", 1..=limits::CONTEXT_TOKENS_MAX),
+            sessions_max: section
+                .count("sessions_max", 0..=limits::SESSIONS_PER_TENANT_MAX)
+                .unwrap_or(default.sessions_max),
+            plugin: PluginLimitsConfig::read(&mut section, ["plugin_fuel", "plugin_memory", "plugin_timeout"]),
+        };
+        section.finish();
+        read
+    }
+}
+
+impl KeyConfig {
+    fn read(mut section: Section<'_>) -> Option<Self> {
+        let id = section.required("id");
+        let digest = section.parsed("digest", parse_digest);
+        if section.take("digest").is_none() {
+            section.error(&section.at, "\"digest\" is missing; firebox tenants rotate NAME makes a new key");
+        }
+        if let Some(id) = id.as_ref().filter(|id| id.len() > limits::NAME_BYTES_MAX || id.contains('_')) {
+            section.error(section.at("id"), format!("\"{id}\" is not a key's id: short, and without \"_\""));
+        }
+        let expires = section.parsed("expires", time::parse);
+        let scopes = section.choices("scopes", Scope::ALL).unwrap_or_else(|| Scope::DEFAULT.to_vec());
+        let at = section.at("id").clone();
+        section.finish();
+        Some(Self { id: id?, digest: digest?, expires, scopes, at })
+    }
+}
+
+fn parse_digest(text: &str) -> Result<[u8; 32], String> {
+    let mut digest = [0; 32];
+    let hex = |at: usize| text.get(2 * at..2 * at + 2).and_then(|pair| u8::from_str_radix(pair, 16).ok());
+    let good = text.len() == 64 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
+    for (at, byte) in digest.iter_mut().enumerate() {
+        *byte = hex(at).filter(|_| good).ok_or_else(|| {
+            "is not the SHA-256 of a key in 64 hexadecimal digits; firebox tenants rotate NAME makes a new key"
+                .to_owned()
+        })?;
+    }
+    Ok(digest)
+}

@@ -1,0 +1,307 @@
+//! Tenants: who a key belongs to, what it opens, and how much of everything is left.
+//!
+//! A [`Tenancy`] is made from a [`Config`] and is the [`Gate`] of every model of the host. It can be given a new
+//! configuration while it works ([`Tenancy::replace`]): counters stay with the tenants that stay, and keys that are no
+//! longer there are dead from that moment on, also for requests that already run. Whatever cannot be known is refused.
+
+mod account;
+pub mod file;
+pub mod keys;
+mod meters;
+#[cfg(test)]
+mod tests;
+mod window;
+
+use std::collections::HashMap;
+use std::sync::{Arc, RwLock};
+use std::time::SystemTime;
+
+use firebox_contract::tool::matches_glob;
+use firebox_contract::{Account, Caller, Clock, Error, Gate, Prompt, TenantId};
+
+use crate::audit::{Audit, Record, cut};
+use crate::clock::MachineClock;
+use crate::config::{Config, KeyConfig, Scope, TenantConfig};
+use account::OpenAccount;
+use meters::Meters;
+pub use meters::{Counts, Rate, RateState, UsageReport};
+
+/// Tells the time of day.
+type Wall = Arc<dyn Fn() -> SystemTime + Send + Sync>;
+
+/// A tenant as one request meets it: authenticated by one of its keys.
+#[derive(Debug, Clone)]
+pub struct Tenant {
+    /// Its id.
+    pub id: TenantId,
+    /// What everything below the door gets.
+    pub caller: Caller,
+    /// What its operator configured.
+    pub config: Arc<TenantConfig>,
+    /// What the key opens.
+    pub scopes: Arc<[Scope]>,
+    /// The public part of the key.
+    pub key_id: Arc<str>,
+}
+
+/// All tenants of a host. Cheap to clone.
+#[derive(Clone)]
+pub struct Tenancy(Arc<Shared>);
+
+struct Shared {
+    table: RwLock<Arc<Table>>,
+    clock: Arc<dyn Clock>,
+    wall: Wall,
+    audit: Option<Audit>,
+}
+
+/// The tenants of one configuration. Never changed, only replaced.
+#[derive(Default)]
+struct Table {
+    tenants: HashMap<TenantId, Arc<Entry>>,
+    /// By digest: what is compared is a hash that nobody can steer, so that the time of a look-up tells nothing about
+    /// the keys there are.
+    keys: HashMap<[u8; 32], Arc<Key>>,
+    key_ids: HashMap<Arc<str>, Arc<Key>>,
+}
+
+struct Entry {
+    id: TenantId,
+    config: Arc<TenantConfig>,
+    meters: Arc<Meters>,
+    since: SystemTime,
+}
+
+struct Key {
+    entry: Arc<Entry>,
+    caller: Caller,
+    expires: Option<SystemTime>,
+    scopes: Arc<[Scope]>,
+}
+
+impl Tenancy {
+    /// The tenants of `config`, with their counters at zero. What they do is written to `audit`.
+    ///
+    /// # Errors
+    /// `Error::Usage` for what [`Config::load`] would have refused.
+    pub fn new(config: &Config, audit: Option<Audit>) -> Result<Self, Error> {
+        Self::with_clocks(config, audit, Arc::new(MachineClock::default()), Arc::new(SystemTime::now))
+    }
+
+    /// [`Tenancy::new`] with the time given from outside.
+    pub(crate) fn with_clocks(
+        config: &Config,
+        audit: Option<Audit>,
+        clock: Arc<dyn Clock>,
+        wall: Wall,
+    ) -> Result<Self, Error> {
+        let table = RwLock::new(Arc::new(Table::new(&config.tenants, &Table::default(), wall())?));
+        Ok(Self(Arc::new(Shared { table, clock, wall, audit })))
+    }
+
+    /// Who sent this value of an `Authorization` header.
+    ///
+    /// # Errors
+    /// `Error::Unauthorized`, in the same words whether the key is unknown, revoked or expired.
+    pub fn authenticate(&self, authorization: Option<&str>) -> Result<Tenant, Error> {
+        let Some(header) = authorization else {
+            let message = "this needs a key; send the header \"Authorization: Bearer fbx_…\"";
+            return Err(Error::Unauthorized(message.to_owned()));
+        };
+        let digest = keys::bearer(header).map(keys::digest).ok_or_else(not_good)?;
+        let table = self.table()?;
+        let key = table.keys.get(&digest).filter(|key| self.is_valid(key)).ok_or_else(not_good)?;
+        Ok(Tenant {
+            id: key.entry.id.clone(),
+            caller: key.caller.clone(),
+            config: Arc::clone(&key.entry.config),
+            scopes: Arc::clone(&key.scopes),
+            key_id: Arc::clone(&key.caller.key),
+        })
+    }
+
+    /// Lets a tenant pass whose key opens `scope`.
+    ///
+    /// # Errors
+    /// `Error::Denied` names the scope that is missing.
+    pub fn require(tenant: &Tenant, scope: Scope) -> Result<(), Error> {
+        if tenant.scopes.contains(&scope) {
+            return Ok(());
+        }
+        let (key, scope) = (&tenant.key_id, scope.as_str());
+        Err(Error::Denied(format!(
+            "key \"{key}\" does not open \"{scope}\"; ask the operator for a key with that scope"
+        )))
+    }
+
+    /// Takes over the tenants of `config`, all or nothing. Tenants that stay keep their counters.
+    ///
+    /// # Errors
+    /// `Error::Usage` for what [`Config::load`] would have refused; nothing has changed then.
+    pub fn replace(&self, config: &Config) -> Result<(), Error> {
+        let old = self.table()?;
+        let new = Arc::new(Table::new(&config.tenants, &old, (self.0.wall)())?);
+        *self.0.table.write().map_err(|_poisoned| broken())? = new;
+        if let Some(audit) = &self.0.audit {
+            audit.reopen();
+            audit.record(&Record { event: "admin", action: Some("reload"), ..Record::default() });
+        }
+        Ok(())
+    }
+
+    /// What a tenant used so far.
+    ///
+    /// # Errors
+    /// `Error::NotFound` for a tenant that is not here, `Error::Unavailable` where its counters are in doubt.
+    pub fn usage(&self, tenant: &TenantId) -> Result<UsageReport, Error> {
+        let entry = self.entry(tenant)?;
+        let report = entry.meters.lock()?.book.report(entry.since);
+        Ok(report)
+    }
+
+    /// How far a tenant's limits are used, for the headers of its answers.
+    ///
+    /// # Errors
+    /// As [`Tenancy::usage`].
+    pub fn rate(&self, tenant: &TenantId) -> Result<RateState, Error> {
+        let entry = self.entry(tenant)?;
+        let limits = &entry.config.limits;
+        let state =
+            entry.meters.lock()?.state(self.0.clock.now(), limits.requests_per_minute, limits.tokens_per_minute);
+        Ok(state)
+    }
+
+    /// Every tenant there is, for reports about the whole host.
+    ///
+    /// # Errors
+    /// `Error::Unavailable` where a fault left the table in doubt.
+    pub fn tenants(&self) -> Result<Vec<TenantId>, Error> {
+        let mut tenants: Vec<TenantId> = self.table()?.tenants.keys().cloned().collect();
+        tenants.sort();
+        Ok(tenants)
+    }
+
+    /// Opens the account of a request that uses no model, such as a tool call over MCP.
+    ///
+    /// # Errors
+    /// As [`Gate::admit`].
+    pub fn admit_tools(&self, caller: &Caller, request_id: &str) -> Result<Box<dyn Account>, Error> {
+        self.open(caller, None, request_id)
+    }
+
+    /// Writes the text of a prompt to the audit log, where its operator wants that.
+    pub fn note_prompt(&self, caller: &Caller, request_id: &str, prompt: &Prompt) {
+        let Some(audit) = self.0.audit.as_ref().filter(|audit| audit.prompts()) else { return };
+        let text = match prompt {
+            Prompt::Text(text) => text.clone(),
+            Prompt::Chat(messages) => {
+                let lines = messages.iter().map(|message| format!("{}: {}", message.role.as_str(), message.content));
+                lines.collect::<Vec<_>>().join("\n")
+            }
+        };
+        audit.record(&Record { event: "prompt", prompt: Some(cut(&text)), ..record_of(caller, request_id) });
+    }
+
+    fn open(&self, caller: &Caller, model: Option<&str>, request_id: &str) -> Result<Box<dyn Account>, Error> {
+        let entry = self.live(caller)?;
+        self.audit_ready()?;
+        OpenAccount::open(self.clone(), entry, caller, model, request_id).map(|account| Box::new(account) as Box<_>)
+    }
+
+    fn audit_ready(&self) -> Result<(), Error> {
+        self.0.audit.as_ref().map_or(Ok(()), Audit::ready)
+    }
+
+    fn record(&self, record: &Record<'_>) {
+        if let Some(audit) = &self.0.audit {
+            audit.record(record);
+        }
+    }
+
+    fn table(&self) -> Result<Arc<Table>, Error> {
+        self.0.table.read().map(|table| Arc::clone(&table)).map_err(|_poisoned| broken())
+    }
+
+    fn entry(&self, tenant: &TenantId) -> Result<Arc<Entry>, Error> {
+        let table = self.table()?;
+        let entry = table.tenants.get(tenant).cloned();
+        entry.ok_or_else(|| Error::NotFound(format!("there is no tenant \"{tenant}\"")))
+    }
+
+    fn is_valid(&self, key: &Key) -> bool {
+        key.expires.is_none_or(|expires| (self.0.wall)() < expires)
+    }
+
+    /// The entry of `caller`, whose key must still be good. A caller without a key is one of this process's own and
+    /// needs only its tenant.
+    fn live(&self, caller: &Caller) -> Result<Arc<Entry>, Error> {
+        let table = self.table()?;
+        if caller.key.is_empty() {
+            return table.tenants.get(&caller.tenant).cloned().ok_or_else(not_good);
+        }
+        let key = table.key_ids.get(&caller.key).filter(|key| key.entry.id == caller.tenant && self.is_valid(key));
+        key.map(|key| Arc::clone(&key.entry)).ok_or_else(not_good)
+    }
+}
+
+impl Gate for Tenancy {
+    fn admit(&self, caller: &Caller, model: &str, request_id: &str) -> Result<Box<dyn Account>, Error> {
+        self.open(caller, Some(model), request_id)
+    }
+}
+
+impl Table {
+    /// The tenants of a configuration, with the counters that `old` has of them.
+    fn new(tenants: &[TenantConfig], old: &Self, now: SystemTime) -> Result<Self, Error> {
+        let mut table = Self::default();
+        for config in tenants {
+            let id = TenantId::new(&config.name);
+            let (meters, since) = match old.tenants.get(&id) {
+                Some(entry) => (Arc::clone(&entry.meters), entry.since),
+                None => (Arc::default(), now),
+            };
+            let entry = Arc::new(Entry { id: id.clone(), config: Arc::new(config.clone()), meters, since });
+            for key in &config.keys {
+                table.add(key, &entry)?;
+            }
+            if table.tenants.insert(id, entry).is_some() {
+                return Err(Error::Usage(format!("there are two tenants \"{}\"", config.name)));
+            }
+        }
+        Ok(table)
+    }
+
+    fn add(&mut self, key: &KeyConfig, entry: &Arc<Entry>) -> Result<(), Error> {
+        let id: Arc<str> = Arc::from(key.id.as_str());
+        let caller = Caller {
+            tenant: entry.id.clone(),
+            key: Arc::clone(&id),
+            weight: entry.config.weight,
+            in_flight_max: entry.config.limits.in_flight_max,
+        };
+        let scopes = Arc::from(key.scopes.as_slice());
+        let made = Arc::new(Key { entry: Arc::clone(entry), caller, expires: key.expires, scopes });
+        let twice =
+            self.keys.insert(key.digest, Arc::clone(&made)).is_some() || self.key_ids.insert(id, made).is_some();
+        if twice { Err(Error::Usage(format!("there are two keys \"{}\"", key.id))) } else { Ok(()) }
+    }
+}
+
+impl Entry {
+    fn may_use(&self, model: &str) -> bool {
+        self.config.models.iter().any(|glob| matches_glob(glob, model))
+    }
+}
+
+fn record_of<'a>(caller: &'a Caller, request_id: &'a str) -> Record<'a> {
+    let key = Some(caller.key.as_ref()).filter(|key| !key.is_empty());
+    Record { tenant: Some(caller.tenant.as_str()), key, request: Some(request_id), ..Record::default() }
+}
+
+fn not_good() -> Error {
+    Error::Unauthorized("this key is not good here; check it, or ask the operator for a new one".to_owned())
+}
+
+fn broken() -> Error {
+    Error::Unavailable("the table of tenants is in doubt after a fault; the operator must restart the host".to_owned())
+}

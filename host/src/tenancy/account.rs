@@ -1,0 +1,255 @@
+//! The account of one request: what it reserves, calls and in the end used.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use firebox_contract::{Account, Caller, Decision, Error, Spent, ToolCall, ToolOutcome, Usage};
+
+use super::meters::Rates;
+use super::window::Full;
+use super::{Entry, Tenancy, keys, record_of};
+use crate::audit::{Record, cut};
+
+pub(super) struct OpenAccount {
+    tenancy: Tenancy,
+    entry: Arc<Entry>,
+    caller: Caller,
+    model: Option<String>,
+    request_id: String,
+    /// What was reserved and not given back, by slot of the window.
+    reserved: Vec<(u64, u64)>,
+    /// Fuel that tool calls used, counted already.
+    fuel_charged: u64,
+    memory_peak_bytes: u64,
+    begun: Duration,
+    settled: bool,
+}
+
+impl OpenAccount {
+    /// Admits one request, or says no and says so in the log where it is about a right.
+    pub(super) fn open(
+        tenancy: Tenancy,
+        entry: Arc<Entry>,
+        caller: &Caller,
+        model: Option<&str>,
+        request_id: &str,
+    ) -> Result<Self, Error> {
+        let now = tenancy.0.clock.now();
+        let wall = (tenancy.0.wall)();
+        {
+            let mut rates = entry.meters.lock()?;
+            let admitted = admit(&entry, &mut rates, now);
+            rates.book.enter(wall, |counts| match admitted {
+                Ok(()) => counts.requests += 1,
+                Err(_) => counts.limited += 1,
+            });
+            admitted?;
+        }
+        // After the rate, so that a key that keeps asking for what it may not have cannot flood the log either.
+        if let Some(model) = model.filter(|model| !entry.may_use(model)) {
+            let (decision, outcome) = (Some("denied"), Some("denied"));
+            let line =
+                Record { event: "request", model: Some(model), decision, outcome, ..record_of(caller, request_id) };
+            tenancy.record(&line);
+            let tenant = &entry.id;
+            return Err(Error::Denied(format!(
+                "tenant \"{tenant}\" may not use model \"{model}\"; see /v1/models for what it may"
+            )));
+        }
+        Ok(Self {
+            tenancy,
+            entry,
+            caller: caller.clone(),
+            model: model.map(str::to_owned),
+            request_id: request_id.to_owned(),
+            reserved: Vec::new(),
+            fuel_charged: 0,
+            memory_peak_bytes: 0,
+            begun: now,
+            settled: false,
+        })
+    }
+
+    /// What must hold whenever a running request goes on: its key is good, it can be logged, there is fuel.
+    fn check(&self, rates: &mut Rates, now: Duration) -> Result<(), Error> {
+        self.tenancy.live(&self.caller)?;
+        self.tenancy.audit_ready()?;
+        fuel_left(&self.entry, rates, now)
+    }
+
+    fn elapsed_ms(&self) -> u64 {
+        millis(self.tenancy.0.clock.now().saturating_sub(self.begun))
+    }
+
+    /// Squares the books of tokens: what was reserved and not used is given back, what was used beyond is charged.
+    fn settle_tokens(&mut self, rates: &mut Rates, usage: Usage) {
+        let used = (usage.prompt_tokens as u64).saturating_add(usage.completion_tokens as u64);
+        let reserved: u64 = self.reserved.iter().map(|(_, amount)| *amount).sum();
+        if used > reserved {
+            rates.tokens.charge(self.tenancy.0.clock.now(), used - reserved);
+        }
+        let mut unused = reserved.saturating_sub(used);
+        for (slot, amount) in self.reserved.drain(..).rev() {
+            let back = unused.min(amount);
+            rates.tokens.give_back(slot, back);
+            unused -= back;
+        }
+    }
+
+    fn record(&self, spent: &Spent<'_>, fuel: u64) {
+        let peak = spent.plugins.iter().map(|plugin| plugin.memory_peak_bytes).max().unwrap_or(0);
+        self.tenancy.record(&Record {
+            event: "request",
+            model: self.model.as_deref(),
+            decision: Some("admitted"),
+            outcome: Some(spent.outcome),
+            prompt_tokens: Some(spent.usage.prompt_tokens as u64),
+            completion_tokens: Some(spent.usage.completion_tokens as u64),
+            fuel: Some(fuel),
+            memory_peak_bytes: Some(peak.max(self.memory_peak_bytes)),
+            ms: Some(self.elapsed_ms()),
+            ..record_of(&self.caller, &self.request_id)
+        });
+    }
+}
+
+fn admit(entry: &Entry, rates: &mut Rates, now: Duration) -> Result<(), Error> {
+    fuel_left(entry, rates, now)?;
+    match entry.config.limits.requests_per_minute {
+        Some(limit) => {
+            let taken = rates.requests.take(now, 1, limit);
+            taken.map(|_slot| ()).map_err(|full| limited(entry, "requests", limit, full))
+        }
+        None => Ok(()),
+    }
+}
+
+/// Fuel is known only after it was used: while the last minute used up the limit, nothing more begins.
+fn fuel_left(entry: &Entry, rates: &mut Rates, now: Duration) -> Result<(), Error> {
+    let Some(limit) = entry.config.limits.plugin_fuel_per_minute else { return Ok(()) };
+    if rates.fuel.used(now) < limit {
+        return Ok(());
+    }
+    let retry_after = rates.fuel.until(now, limit.saturating_sub(1));
+    Err(limited(entry, "units of plugin fuel", limit, Full { retry_after }))
+}
+
+fn limited(entry: &Entry, what: &str, limit: u64, full: Full) -> Error {
+    let (tenant, seconds) = (&entry.id, full.retry_after.as_secs_f64());
+    let message = if limit == 0 {
+        format!("tenant \"{tenant}\" may use no {what}; the operator can change that")
+    } else {
+        format!("tenant \"{tenant}\" may use {limit} {what} a minute, which are used up; try again in {seconds:.1} s")
+    };
+    // Where waiting does not help, a client that waits at least does so for long.
+    let retry_after = if limit == 0 { firebox_contract::limits::RATE_WINDOW } else { full.retry_after };
+    Error::Limited { message, retry_after }
+}
+
+fn millis(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
+}
+
+impl Account for OpenAccount {
+    fn reserve(&mut self, tokens: usize) -> Result<(), Error> {
+        let (entry, now) = (Arc::clone(&self.entry), self.tenancy.0.clock.now());
+        let limits = &entry.config.limits;
+        if let Some(max) = limits.context_tokens_max.filter(|max| tokens > *max) {
+            let tenant = &entry.id;
+            let message = format!(
+                "prompt and longest answer have {tokens} tokens where tenant \"{tenant}\" may have {max} in one conversation; shorten the prompt or ask for a shorter answer"
+            );
+            return Err(Error::TooLarge(message));
+        }
+        let mut rates = entry.meters.lock()?;
+        self.check(&mut rates, now)?;
+        let tokens = tokens as u64;
+        let Some(limit) = limits.tokens_per_minute else { return Ok(()) };
+        if tokens > limit && limit > 0 {
+            let message = format!(
+                "prompt and longest answer have {tokens} tokens where tenant \"{}\" may use {limit} a minute; shorten the prompt or ask for a shorter answer",
+                entry.id
+            );
+            return Err(Error::TooLarge(message));
+        }
+        match rates.tokens.take(now, tokens, limit) {
+            Ok(slot) => {
+                self.reserved.push((slot, tokens));
+                Ok(())
+            }
+            Err(full) => {
+                rates.book.enter((self.tenancy.0.wall)(), |counts| counts.limited += 1);
+                Err(limited(&entry, "tokens", limit, full))
+            }
+        }
+    }
+
+    fn allow_call(&mut self, _call: &ToolCall) -> Result<(), Error> {
+        let (entry, now) = (Arc::clone(&self.entry), self.tenancy.0.clock.now());
+        let mut rates = entry.meters.lock()?;
+        self.check(&mut rates, now)?;
+        let Some(limit) = entry.config.limits.tool_calls_per_minute else { return Ok(()) };
+        let taken = rates.tool_calls.take(now, 1, limit);
+        taken.map(|_slot| ()).map_err(|full| limited(&entry, "tool calls", limit, full))
+    }
+
+    fn called(&mut self, call: &ToolCall, decision: Decision, outcome: &ToolOutcome) {
+        let ran = matches!(decision, Decision::Allowed | Decision::Approved);
+        self.memory_peak_bytes = self.memory_peak_bytes.max(outcome.memory_peak_bytes);
+        // A poisoned lock refuses everything that follows, so that nothing can be gained from what is not counted here.
+        if let Ok(mut rates) = self.entry.meters.lock() {
+            rates.fuel.charge(self.tenancy.0.clock.now(), outcome.fuel);
+            self.fuel_charged = self.fuel_charged.saturating_add(outcome.fuel);
+            rates.book.enter((self.tenancy.0.wall)(), |counts| counts.tool_calls += u64::from(ran));
+        }
+        let texts = self.tenancy.0.audit.as_ref().is_some_and(crate::audit::Audit::prompts);
+        self.tenancy.record(&Record {
+            event: "tool",
+            model: self.model.as_deref(),
+            tool: Some(&call.name),
+            provider: Some(&outcome.provider).map(String::as_str).filter(|provider| !provider.is_empty()),
+            arguments_sha256: Some(keys::hex(&keys::digest(&call.arguments_json))),
+            arguments: texts.then(|| cut(&call.arguments_json)),
+            decision: Some(decision.as_str()),
+            outcome: Some(if outcome.is_error { "error" } else { "ok" }),
+            fuel: Some(outcome.fuel),
+            memory_peak_bytes: Some(outcome.memory_peak_bytes),
+            ms: Some(millis(outcome.elapsed)),
+            ..record_of(&self.caller, &self.request_id)
+        });
+    }
+
+    fn settle(&mut self, spent: &Spent<'_>) {
+        if std::mem::replace(&mut self.settled, true) {
+            return;
+        }
+        let fuel =
+            spent.plugins.iter().fold(0, |sum: u64, plugin| sum.saturating_add(plugin.fuel)).max(self.fuel_charged);
+        let entry = Arc::clone(&self.entry);
+        if let Ok(mut rates) = entry.meters.lock() {
+            rates.fuel.charge(self.tenancy.0.clock.now(), fuel - self.fuel_charged);
+            self.settle_tokens(&mut rates, spent.usage);
+            rates.book.enter((self.tenancy.0.wall)(), |counts| {
+                counts.tokens(spent.usage);
+                counts.plugin_fuel = counts.plugin_fuel.saturating_add(fuel);
+            });
+        }
+        self.record(spent, fuel);
+    }
+}
+
+impl Drop for OpenAccount {
+    fn drop(&mut self) {
+        if self.settled {
+            return;
+        }
+        if let Ok(mut rates) = self.entry.meters.lock() {
+            let fuel = self.fuel_charged;
+            rates.book.enter((self.tenancy.0.wall)(), |counts| {
+                counts.unsettled += 1;
+                counts.plugin_fuel = counts.plugin_fuel.saturating_add(fuel);
+            });
+        }
+        self.record(&Spent { usage: Usage::default(), plugins: &[], outcome: "unsettled" }, self.fuel_charged);
+    }
+}

@@ -1,0 +1,322 @@
+mod file;
+mod limits;
+mod scale;
+
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use firebox_contract::{BoxFuture, Decision, ToolCall, ToolOutcome, Usage};
+
+use super::*;
+use crate::config::{ServerConfig, TenantLimits};
+
+/// A clock that tests turn. Both times begin at a moment far from zero.
+#[derive(Clone)]
+struct Hands(Arc<AtomicU64>);
+
+impl Hands {
+    fn new() -> Self {
+        Self(Arc::new(AtomicU64::new(1_000_000_000)))
+    }
+
+    fn turn(&self, time: Duration) {
+        self.0.fetch_add(u64::try_from(time.as_millis()).expect("short"), Ordering::SeqCst);
+    }
+
+    fn set(&self, millis: u64) {
+        self.0.store(millis, Ordering::SeqCst);
+    }
+}
+
+impl Clock for Hands {
+    fn now(&self) -> Duration {
+        Duration::from_millis(self.0.load(Ordering::SeqCst))
+    }
+
+    fn sleep(&self, _time: Duration) -> BoxFuture<'static, ()> {
+        Box::pin(std::future::ready(()))
+    }
+}
+
+fn config_of(tenants: Vec<TenantConfig>) -> Config {
+    let none = Config::load_with(None, &[], &[]).expect("defaults are good");
+    Config { tenants, server: ServerConfig::default(), ..none }
+}
+
+fn tenant(name: &str, limits: TenantLimits, keys: &[(&str, &NewKeyOf)]) -> TenantConfig {
+    let text = format!("[[tenant]]\nname = \"{name}\"\n");
+    let mut tenants = crate::config::parse_tenants(&text, "test").expect("good");
+    let mut tenant = tenants.remove(0);
+    tenant.limits = limits;
+    let at = tenant.at.clone();
+    let key = |(id, key): &(&str, &NewKeyOf)| KeyConfig {
+        id: (*id).to_owned(),
+        digest: keys::digest(key.0),
+        expires: key.1,
+        scopes: vec![Scope::Chat],
+        at: at.clone(),
+    };
+    tenant.keys = keys.iter().map(key).collect();
+    tenant
+}
+
+/// A key and when it expires.
+struct NewKeyOf(&'static str, Option<SystemTime>);
+
+const ALICE: NewKeyOf = NewKeyOf("fbx_a_secret", None);
+const BOB: NewKeyOf = NewKeyOf("fbx_b_secret", None);
+
+fn tenancy(config: &Config, audit: Option<Audit>) -> (Tenancy, Hands) {
+    let hands = Hands::new();
+    let wall = hands.clone();
+    let wall = Arc::new(move || SystemTime::UNIX_EPOCH + wall.now());
+    let tenancy = Tenancy::with_clocks(config, audit, Arc::new(hands.clone()), wall).expect("good");
+    (tenancy, hands)
+}
+
+/// One tenant, its key and its limits.
+fn alice(limits: TenantLimits) -> (Tenancy, Hands, Tenant) {
+    let (tenancy, hands) = tenancy(&config_of(vec![tenant("alice", limits, &[("a", &ALICE)])]), None);
+    let alice = tenancy.authenticate(Some("Bearer fbx_a_secret")).expect("her key is good");
+    (tenancy, hands, alice)
+}
+
+fn limits_of(change: impl Fn(&mut TenantLimits)) -> TenantLimits {
+    let mut limits = TenantLimits::default();
+    change(&mut limits);
+    limits
+}
+
+fn call(name: &str) -> ToolCall {
+    ToolCall { id: "1".to_owned(), name: name.to_owned(), arguments_json: "{\"x\":\"private\"}".to_owned() }
+}
+
+fn outcome(fuel: u64) -> ToolOutcome {
+    ToolOutcome {
+        content: "ok".to_owned(),
+        blocks: Vec::new(),
+        is_error: false,
+        provider: "calculator".to_owned(),
+        fuel,
+        memory_peak_bytes: 65_536,
+        elapsed: Duration::from_millis(7),
+    }
+}
+
+fn used(prompt_tokens: usize, completion_tokens: usize) -> Usage {
+    Usage { prompt_tokens, completion_tokens, cached_tokens: 0 }
+}
+
+fn settle(account: &mut dyn Account, usage: Usage) {
+    account.settle(&firebox_contract::Spent { usage, plugins: &[], outcome: "stop" });
+}
+
+fn retry_after(error: &Error) -> Duration {
+    match error {
+        Error::Limited { retry_after, .. } => *retry_after,
+        other => panic!("not a limit: {other}"),
+    }
+}
+
+#[test]
+fn a_key_opens_its_tenant_and_every_other_text_fails_alike() {
+    let over = NewKeyOf("fbx_old_secret", Some(SystemTime::UNIX_EPOCH + Duration::from_secs(999_999)));
+    let config = config_of(vec![
+        tenant("alice", TenantLimits::default(), &[("a", &ALICE), ("old", &over)]),
+        tenant("bob", TenantLimits::default(), &[("b", &BOB)]),
+    ]);
+    let (tenancy, _) = tenancy(&config, None);
+    let alice = tenancy.authenticate(Some("Bearer fbx_a_secret")).expect("good");
+    assert_eq!((alice.id.as_str(), alice.key_id.as_ref(), alice.caller.key.as_ref()), ("alice", "a", "a"));
+    assert_eq!(tenancy.authenticate(Some("Bearer fbx_b_secret")).expect("good").id.as_str(), "bob");
+    let wrong = [
+        "",
+        "Bearer",
+        "Bearer fbx_a_secre",
+        "Bearer fbx_a_secrett",
+        "Bearer fbx_old_secret",
+        "Basic fbx_a_secret",
+        "Bearer fbx_b_secret2",
+    ];
+    for header in wrong {
+        assert_eq!(tenancy.authenticate(Some(header)).expect_err("wrong"), not_good(), "{header}");
+    }
+    assert!(matches!(tenancy.authenticate(None), Err(Error::Unauthorized(why)) if why.contains("Bearer")));
+}
+
+#[test]
+fn a_key_expires_at_its_moment_also_for_a_request_that_runs() {
+    let until = NewKeyOf("fbx_a_secret", Some(SystemTime::UNIX_EPOCH + Duration::from_secs(1_000_010)));
+    let config = config_of(vec![tenant("alice", TenantLimits::default(), &[("a", &until)])]);
+    let (tenancy, hands) = tenancy(&config, None);
+    let alice = tenancy.authenticate(Some("Bearer fbx_a_secret")).expect("good until then");
+    let mut account = tenancy.admit(&alice.caller, "ember", "r").expect("good until then");
+    hands.turn(Duration::from_millis(9_999));
+    account.reserve(1).expect("good until then");
+    hands.turn(Duration::from_millis(1));
+    assert_eq!(account.reserve(1), Err(not_good()));
+    assert_eq!(account.allow_call(&call("x")), Err(not_good()));
+    assert!(tenancy.authenticate(Some("Bearer fbx_a_secret")).is_err());
+}
+
+#[test]
+fn a_scope_that_a_key_lacks_is_denied_by_name() {
+    let (_, _, alice) = alice(TenantLimits::default());
+    assert_eq!(Tenancy::require(&alice, Scope::Chat), Ok(()));
+    assert!(matches!(Tenancy::require(&alice, Scope::Metrics), Err(Error::Denied(why)) if why.contains("\"metrics\"")));
+}
+
+#[test]
+fn a_reload_keeps_counters_and_kills_keys_at_once_or_changes_nothing() {
+    let few = limits_of(|limits| limits.requests_per_minute = Some(2));
+    let (tenancy, _) = tenancy(&config_of(vec![tenant("alice", few.clone(), &[("a", &ALICE)])]), None);
+    let before = tenancy.authenticate(Some("Bearer fbx_a_secret")).expect("good");
+    let mut running = tenancy.admit(&before.caller, "ember", "1").expect("the first");
+    let twice = config_of(vec![tenant("alice", few.clone(), &[("a", &ALICE), ("a", &BOB)])]);
+    assert!(tenancy.replace(&twice).is_err());
+    assert!(tenancy.authenticate(Some("Bearer fbx_a_secret")).is_ok(), "nothing has changed");
+    tenancy.replace(&config_of(vec![tenant("alice", few, &[("b", &BOB)])])).expect("good");
+    assert!(tenancy.authenticate(Some("Bearer fbx_a_secret")).is_err());
+    assert_eq!(
+        tenancy.admit(&before.caller, "ember", "2").err(),
+        Some(not_good()),
+        "authenticated before, admitted after"
+    );
+    assert_eq!(running.reserve(10), Err(not_good()), "running before, going on after");
+    let after = tenancy.authenticate(Some("Bearer fbx_b_secret")).expect("the new key");
+    drop(tenancy.admit(&after.caller, "ember", "3").expect("the second"));
+    assert!(tenancy.admit(&after.caller, "ember", "4").is_err(), "the first one still counts");
+    tenancy.replace(&config_of(Vec::new())).expect("good");
+    assert!(matches!(tenancy.usage(&after.id), Err(Error::NotFound(_))));
+    assert!(tenancy.admit(&after.caller, "ember", "5").is_err());
+}
+
+#[test]
+fn one_tenants_counters_are_not_anothers() {
+    let few = limits_of(|limits| limits.requests_per_minute = Some(1));
+    let config = config_of(vec![tenant("alice", few.clone(), &[("a", &ALICE)]), tenant("bob", few, &[("b", &BOB)])]);
+    let (tenancy, _) = tenancy(&config, None);
+    let [alice, bob] =
+        ["a", "b"].map(|key| tenancy.authenticate(Some(&format!("Bearer fbx_{key}_secret"))).expect("good"));
+    drop(tenancy.admit(&alice.caller, "ember", "1").expect("the first"));
+    assert!(tenancy.admit(&alice.caller, "ember", "2").is_err());
+    drop(tenancy.admit(&bob.caller, "ember", "3").expect("bob's first"));
+    let mixed = Caller { tenant: bob.id.clone(), ..alice.caller };
+    assert_eq!(tenancy.admit(&mixed, "ember", "4").err(), Some(not_good()), "a key is good for its tenant only");
+    assert_eq!(tenancy.usage(&bob.id).expect("there").total.requests, 1);
+}
+
+#[test]
+fn what_is_in_doubt_is_refused() {
+    let (tenancy, _, alice) = alice(TenantLimits::default());
+    let mut account = tenancy.admit(&alice.caller, "ember", "1").expect("good");
+    let entry = tenancy.entry(&alice.id).expect("there");
+    let poisoner = std::thread::spawn(move || {
+        let _held = entry.meters.lock().expect("whole");
+        panic!("on purpose");
+    });
+    assert!(poisoner.join().is_err());
+    for refused in
+        [account.reserve(1), account.allow_call(&call("x")), tenancy.admit(&alice.caller, "ember", "2").map(drop)]
+    {
+        assert!(matches!(&refused, Err(Error::Unavailable(why)) if why.contains("in doubt")), "{refused:?}");
+    }
+    assert!(tenancy.rate(&alice.id).is_err() && tenancy.usage(&alice.id).is_err());
+    settle(account.as_mut(), used(1, 1));
+}
+
+/// What the audit log at `path` says, after `audit` was closed.
+fn lines(audit: &Audit, path: &std::path::Path) -> Vec<serde_json::Value> {
+    audit.close().expect("nothing is lost");
+    let text = std::fs::read_to_string(path).expect("readable");
+    text.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect()
+}
+
+/// One request with one tool call, told to an audit log.
+fn audited(prompts: bool) -> (Vec<serde_json::Value>, String) {
+    let dir = tempfile::tempdir().expect("a folder");
+    let path = dir.path().join("audit.jsonl");
+    let audit = Audit::open(&path, prompts, "start").expect("opens");
+    let mut config = config_of(vec![tenant("alice", TenantLimits::default(), &[("a", &ALICE)])]);
+    config.tenants[0].models = vec!["em*".to_owned()];
+    let (tenancy, hands) = tenancy(&config, Some(audit.clone()));
+    let alice = tenancy.authenticate(Some("Bearer fbx_a_secret")).expect("good");
+    tenancy.note_prompt(&alice.caller, "r1", &Prompt::Text("a private question".to_owned()));
+    let mut account = tenancy.admit(&alice.caller, "ember", "r1").expect("allowed");
+    account.reserve(100).expect("no limit");
+    account.allow_call(&call("calculator")).expect("no limit");
+    account.called(&call("calculator"), Decision::Allowed, &outcome(500));
+    hands.turn(Duration::from_millis(42));
+    settle(account.as_mut(), used(30, 12));
+    drop(account);
+    assert!(matches!(tenancy.admit(&alice.caller, "other", "r2"), Err(Error::Denied(_))));
+    drop(tenancy.admit(&alice.caller, "ember", "r3").expect("allowed"));
+    let lines = lines(&audit, &path);
+    (lines, std::fs::read_to_string(path).expect("readable"))
+}
+
+#[test]
+fn the_log_says_who_did_what_and_what_it_cost_without_any_text() {
+    let (lines, text) = audited(false);
+    assert!(!text.contains("private"), "{text}");
+    assert!(!text.contains("secret"), "{text}");
+    let [_start, tool, request, denied, dropped] = lines.as_slice() else { panic!("{text}") };
+    assert_eq!(
+        (&tool["event"], &tool["tool"], &tool["decision"], &tool["outcome"]),
+        (&"tool".into(), &"calculator".into(), &"allowed".into(), &"ok".into())
+    );
+    assert_eq!(tool["arguments_sha256"], keys::hex(&keys::digest("{\"x\":\"private\"}")));
+    assert_eq!((&tool["tenant"], &tool["key"], &tool["request"]), (&"alice".into(), &"a".into(), &"r1".into()));
+    assert_eq!((&tool["fuel"], &tool["memory_peak_bytes"], &tool["ms"]), (&500.into(), &65_536.into(), &7.into()));
+    assert_eq!(
+        (&request["event"], &request["model"], &request["outcome"]),
+        (&"request".into(), &"ember".into(), &"stop".into())
+    );
+    assert_eq!(
+        (&request["prompt_tokens"], &request["completion_tokens"], &request["fuel"], &request["ms"]),
+        (&30.into(), &12.into(), &500.into(), &42.into())
+    );
+    assert_eq!((&denied["decision"], &denied["model"]), (&"denied".into(), &"other".into()));
+    assert_eq!((&dropped["request"], &dropped["outcome"]), (&"r3".into(), &"unsettled".into()));
+}
+
+#[test]
+fn texts_are_in_the_log_where_the_operator_wants_them() {
+    let (lines, text) = audited(true);
+    assert_eq!(lines[1]["prompt"], "a private question", "{text}");
+    assert_eq!(lines[2]["arguments"], "{\"x\":\"private\"}");
+}
+
+#[test]
+fn without_the_log_that_is_required_nothing_begins_and_nothing_goes_on() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let audit = Audit::open(&dir.path().join("audit.jsonl"), false, "start").expect("opens");
+    let config = config_of(vec![tenant("alice", TenantLimits::default(), &[("a", &ALICE)])]);
+    let (tenancy, _) = tenancy(&config, Some(audit.clone()));
+    let alice = tenancy.authenticate(Some("Bearer fbx_a_secret")).expect("good");
+    let mut account = tenancy.admit(&alice.caller, "ember", "1").expect("good");
+    audit.close().expect("nothing is lost");
+    for refused in
+        [account.allow_call(&call("x")), account.reserve(1), tenancy.admit(&alice.caller, "ember", "2").map(drop)]
+    {
+        assert!(matches!(&refused, Err(Error::Unavailable(why)) if why.contains("audit log")), "{refused:?}");
+    }
+}
+
+/// Many threads at once: how many of `attempts` attempts succeed.
+fn storm(attempts: usize, attempt: impl Fn() -> bool + Sync) -> usize {
+    const THREADS: usize = 64;
+    let passed = Mutex::new(0);
+    let barrier = std::sync::Barrier::new(THREADS);
+    std::thread::scope(|scope| {
+        for _ in 0..THREADS {
+            scope.spawn(|| {
+                barrier.wait();
+                let mine = (0..attempts / THREADS).filter(|_| attempt()).count();
+                *passed.lock().expect("whole") += mine;
+            });
+        }
+    });
+    passed.into_inner().expect("whole")
+}

@@ -1,0 +1,171 @@
+//! Every limit: exact under 64 threads, refilled by time, refused with the right moment to come back.
+
+use super::*;
+
+#[test]
+fn requests_pass_exactly_up_to_the_limit_and_again_a_minute_later() {
+    let (tenancy, hands, alice) = alice(limits_of(|limits| limits.requests_per_minute = Some(100)));
+    let admit = || tenancy.admit(&alice.caller, "ember", "r").is_ok();
+    assert_eq!(storm(640, admit), 100);
+    let error = tenancy.admit(&alice.caller, "ember", "r").err().expect("used up");
+    assert!(error.to_string().contains("100 requests a minute"), "{error}");
+    let wait = retry_after(&error);
+    assert!(wait > Duration::from_secs(59) && wait <= Duration::from_millis(60_250), "{wait:?}");
+    hands.turn(wait - Duration::from_millis(1));
+    assert_eq!(storm(640, admit), 0);
+    hands.turn(Duration::from_millis(1));
+    assert_eq!(storm(640, admit), 100);
+    let counts = tenancy.usage(&alice.id).expect("there").total;
+    assert_eq!((counts.requests, counts.limited), (200, 3 * 640 - 200 + 1));
+}
+
+#[test]
+fn a_clock_that_goes_back_refuses() {
+    let (tenancy, hands, alice) = alice(limits_of(|limits| limits.requests_per_minute = Some(1)));
+    drop(tenancy.admit(&alice.caller, "ember", "r").expect("the first"));
+    hands.set(0);
+    assert!(tenancy.admit(&alice.caller, "ember", "r").is_err());
+}
+
+#[test]
+fn a_limit_of_zero_is_none_at_all() {
+    let (tenancy, _, alice) = alice(limits_of(|limits| {
+        limits.tokens_per_minute = Some(0);
+        limits.tool_calls_per_minute = Some(0);
+    }));
+    let mut account = tenancy.admit(&alice.caller, "ember", "r").expect("requests are not limited");
+    assert!(account.reserve(1).expect_err("none").to_string().contains("may use no tokens"));
+    assert!(account.allow_call(&call("x")).expect_err("none").to_string().contains("may use no tool calls"));
+}
+
+#[test]
+fn tokens_are_reserved_exactly_and_the_unused_are_given_back() {
+    let (tenancy, _, alice) = alice(limits_of(|limits| limits.tokens_per_minute = Some(1_000)));
+    let open = || tenancy.admit(&alice.caller, "ember", "r").expect("requests are not limited");
+    let accounts = Mutex::new(Vec::new());
+    let reserve = || {
+        let mut account = open();
+        let fits = account.reserve(7).is_ok();
+        accounts.lock().expect("whole").push((account, fits));
+        fits
+    };
+    assert_eq!(storm(640, reserve), 142, "142 · 7 = 994");
+    let left = || tenancy.rate(&alice.id).expect("there").tokens.expect("limited").remaining;
+    assert_eq!(left(), 6);
+    for (mut account, fits) in accounts.into_inner().expect("whole") {
+        settle(account.as_mut(), if fits { used(2, 1) } else { used(0, 0) });
+    }
+    assert_eq!(left(), 1_000 - 142 * 3);
+    let total = tenancy.usage(&alice.id).expect("there").total;
+    assert_eq!((total.prompt_tokens, total.completion_tokens), (284, 142));
+}
+
+#[test]
+fn what_was_used_beyond_the_reservation_counts_and_what_nobody_settled_stays_spent() {
+    let (tenancy, hands, alice) = alice(limits_of(|limits| limits.tokens_per_minute = Some(1_000)));
+    let left = || tenancy.rate(&alice.id).expect("there").tokens.expect("limited").remaining;
+    let mut account = tenancy.admit(&alice.caller, "ember", "1").expect("good");
+    account.reserve(100).expect("fits");
+    settle(account.as_mut(), used(100, 50));
+    settle(account.as_mut(), used(100, 50));
+    assert_eq!(left(), 850, "settled once");
+    let mut account = tenancy.admit(&alice.caller, "ember", "2").expect("good");
+    account.reserve(200).expect("fits");
+    drop(account);
+    assert_eq!(left(), 650);
+    assert_eq!(tenancy.usage(&alice.id).expect("there").total.unsettled, 1);
+    let mut account = tenancy.admit(&alice.caller, "ember", "3").expect("good");
+    account.reserve(300).expect("the first round");
+    hands.turn(Duration::from_secs(30));
+    account.reserve(300).expect("the second round");
+    let error = account.reserve(51).expect_err("51 of 50");
+    assert_eq!(retry_after(&error), Duration::from_millis(30_250), "when the first ones are forgotten");
+    settle(account.as_mut(), used(250, 0));
+    assert_eq!(left(), 400, "650 - 250");
+}
+
+#[test]
+fn what_can_never_fit_says_so_instead_of_asking_to_wait() {
+    let (tenancy, _, alice) = alice(limits_of(|limits| {
+        limits.tokens_per_minute = Some(1_000);
+        limits.context_tokens_max = Some(500);
+    }));
+    let mut account = tenancy.admit(&alice.caller, "ember", "1").expect("good");
+    assert!(matches!(account.reserve(501), Err(Error::TooLarge(why)) if why.contains("501") && why.contains("500")));
+    let (tenancy, _, alice) = super::alice(limits_of(|limits| limits.tokens_per_minute = Some(1_000)));
+    let mut account = tenancy.admit(&alice.caller, "ember", "1").expect("good");
+    assert!(matches!(account.reserve(1_001), Err(Error::TooLarge(why)) if why.contains("1001")));
+    account.reserve(1_000).expect("just fits");
+}
+
+#[test]
+fn tool_calls_are_exact_over_all_requests() {
+    let (tenancy, hands, alice) = alice(limits_of(|limits| limits.tool_calls_per_minute = Some(50)));
+    let one = || tenancy.admit(&alice.caller, "ember", "r").expect("good").allow_call(&call("x")).is_ok();
+    assert_eq!(storm(640, one), 50);
+    hands.turn(Duration::from_millis(60_250));
+    assert_eq!(storm(640, one), 50);
+}
+
+#[test]
+fn fuel_is_charged_when_it_is_known_and_stops_what_comes_next() {
+    let (tenancy, hands, alice) = alice(limits_of(|limits| limits.plugin_fuel_per_minute = Some(1_000)));
+    let mut account = tenancy.admit(&alice.caller, "ember", "1").expect("good");
+    account.allow_call(&call("x")).expect("nothing used yet");
+    account.called(&call("x"), Decision::Allowed, &outcome(600));
+    account.allow_call(&call("x")).expect("400 are left");
+    account.called(&call("x"), Decision::Allowed, &outcome(600));
+    let error = account.allow_call(&call("x")).expect_err("used up");
+    assert!(error.to_string().contains("1000 units of plugin fuel"), "{error}");
+    assert!(account.reserve(1).is_err() && tenancy.admit(&alice.caller, "ember", "2").is_err());
+    settle(account.as_mut(), used(0, 0));
+    let total = tenancy.usage(&alice.id).expect("there").total;
+    assert_eq!((total.plugin_fuel, total.tool_calls), (1_200, 2));
+    hands.turn(retry_after(&error));
+    drop(tenancy.admit(&alice.caller, "ember", "3").expect("a minute later"));
+}
+
+#[test]
+fn fuel_of_hooks_is_charged_at_the_end_and_that_of_tools_not_twice() {
+    use firebox_contract::{PluginUse, Spent, Stage};
+    let (tenancy, _, alice) = alice(limits_of(|limits| limits.plugin_fuel_per_minute = Some(1_000)));
+    let mut account = tenancy.admit(&alice.caller, "ember", "1").expect("good");
+    account.called(&call("x"), Decision::Allowed, &outcome(300));
+    let plugin = |stage, fuel| PluginUse {
+        plugin: "p".to_owned(),
+        stage,
+        calls: 1,
+        fuel,
+        memory_peak_bytes: 1,
+        elapsed: Duration::ZERO,
+    };
+    let plugins = [plugin(Stage::Tool, 300), plugin(Stage::Prompt, 600)];
+    account.settle(&Spent { usage: used(1, 1), plugins: &plugins, outcome: "stop" });
+    assert_eq!(tenancy.usage(&alice.id).expect("there").total.plugin_fuel, 900);
+    drop(tenancy.admit(&alice.caller, "ember", "2").expect("100 are left"));
+}
+
+#[test]
+fn models_are_allowed_by_glob() {
+    let mut config = config_of(vec![tenant("alice", TenantLimits::default(), &[("a", &ALICE)])]);
+    config.tenants[0].models = vec!["qwen*".to_owned(), "ember".to_owned()];
+    let (tenancy, _) = tenancy(&config, None);
+    let alice = tenancy.authenticate(Some("Bearer fbx_a_secret")).expect("good");
+    for (model, allowed) in [("qwen3-0.6b", true), ("ember", true), ("ember2", false), ("Qwen", false), ("", false)] {
+        assert_eq!(tenancy.admit(&alice.caller, model, "r").is_ok(), allowed, "{model}");
+    }
+    drop(tenancy.admit_tools(&alice.caller, "r").expect("a request without a model"));
+}
+
+#[test]
+fn rates_say_what_is_left_and_when_all_of_it_is_back() {
+    let (tenancy, hands, alice) = alice(limits_of(|limits| limits.requests_per_minute = Some(10)));
+    drop(tenancy.admit(&alice.caller, "ember", "1").expect("good"));
+    hands.turn(Duration::from_secs(20));
+    drop(tenancy.admit(&alice.caller, "ember", "2").expect("good"));
+    let rate = tenancy.rate(&alice.id).expect("there");
+    let requests = rate.requests.expect("limited");
+    assert_eq!((requests.limit, requests.remaining), (10, 8));
+    assert_eq!(requests.reset, Duration::from_millis(60_250));
+    assert_eq!(rate.tokens, None);
+}
