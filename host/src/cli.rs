@@ -7,6 +7,7 @@ pub mod embed;
 pub mod mcp;
 pub mod options;
 pub mod run;
+pub mod serve;
 pub mod tenants;
 
 use std::io::{self, IsTerminal, Write};
@@ -48,6 +49,8 @@ verbs! {
     Chat => chat::run(Args),
     /// Embed the lines of a file into a Parquet or JSONL file.
     Embed => embed::run(Args),
+    /// Serve models, plugins and tools over HTTP, in the shape of the OpenAI API.
+    Serve => serve::run(Args),
     /// Use the tools of MCP servers, and offer tools to MCP clients.
     Mcp => mcp::run(Args),
     /// List the devices models can run on, and say which is chosen and why.

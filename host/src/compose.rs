@@ -19,6 +19,7 @@ use crate::ember;
 /// A model with its plugins, ready for requests.
 pub struct Host {
     engine: Engine,
+    codec: Arc<dyn TextCodec>,
     notes: Vec<String>,
 }
 
@@ -106,6 +107,14 @@ impl Host {
     /// As [`Engine::generate`].
     pub async fn generate(&self, caller: &Caller, request: GenerationRequest) -> Result<Generation, Error> {
         self.engine.generate(caller, request).await
+    }
+
+    /// Tokens of bare text.
+    ///
+    /// # Errors
+    /// `Error::Model` when the tokenizer fails.
+    pub fn count_text(&self, text: &str) -> Result<usize, Error> {
+        Ok(self.codec.encode_text(text)?.len())
     }
 
     /// Whether the model can answer.
@@ -237,7 +246,7 @@ impl HostBuilder {
             Source::Folder(path) => from_checkpoint(Checkpoint::open(&path)?, self.load, &self.device, &mut notes)?,
         };
         let options = EngineOptions {
-            codec,
+            codec: Arc::clone(&codec),
             hooks,
             tools: self.tools,
             gate: self.gate,
@@ -246,7 +255,7 @@ impl HostBuilder {
             in_flight_max: self.in_flight_max,
             prefill_chunk: limits::PREFILL_CHUNK_TOKENS,
         };
-        Ok(Host { engine: Engine::start(factory, options).await?, notes })
+        Ok(Host { engine: Engine::start(factory, options).await?, codec, notes })
     }
 }
 
@@ -280,7 +289,11 @@ pub fn device_options() -> OpenOptions {
     OpenOptions { test_child: TestChild::current_program().ok(), verdict_cache_dir: cache_dir("devices") }
 }
 
-async fn load_plugins(specs: Vec<PluginSpec>, notes: &mut Vec<String>) -> Result<PluginChain, Error> {
+/// The chain of these plugins, in a sandbox that keeps compiled components in the user's cache.
+///
+/// # Errors
+/// Whatever a plugin or the sandbox fails with.
+pub async fn load_plugins(specs: Vec<PluginSpec>, notes: &mut Vec<String>) -> Result<PluginChain, Error> {
     let sandbox = Sandbox::new(SandboxOptions { cache_dir: cache_dir("components"), ..SandboxOptions::default() })?;
     let mut plugins = Vec::new();
     for spec in specs {

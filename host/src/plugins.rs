@@ -48,6 +48,19 @@ pub fn is_builtin(name: &str) -> bool {
     builtins().any(|builtin| builtin == name)
 }
 
+/// The plugins that the built-in model gets without being asked.
+pub fn with_ember() -> impl Iterator<Item = &'static str> {
+    BUILTINS.iter().filter(|builtin| builtin.with_ember).map(|builtin| builtin.name)
+}
+
+/// The name a plugin has that is asked for by `source`: a name or a path.
+///
+/// # Errors
+/// As [`resolve`].
+pub fn name_of(source: &str) -> Result<String, CliError> {
+    Ok(find(source)?.name)
+}
+
 /// A plugin of a configuration as the sandbox loads it: under its own name, within its own limits and grants.
 ///
 /// # Errors

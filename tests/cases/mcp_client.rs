@@ -54,79 +54,49 @@ fn repository(path: &Path) {
 /// Every real server, in folders of `test`'s own.
 fn matrix(test: &str) -> Vec<Row> {
     let files = folder(&format!("{test}-files"));
-    let (note, graph, base) = (files.join("note.txt"), files.join("graph.json"), files.join("base.sqlite"));
-    std::fs::write(&note, "written by a test\n").expect("writable");
     let repo = folder(&format!("{test}-repo"));
     repository(&repo);
-    let (files, repo) = (files.display(), repo.display());
-    let fast = root().join("tests/mcp/fastmcp_server.py");
-    let row = |name, command: String, revision, tools_min, (tool, arguments, answer): (_, String, _)| Row {
-        name,
-        flag: format!("{name}={command}"),
-        revision,
-        tools_min,
-        tool,
-        arguments,
-        answer,
-    };
-    vec![
-        row(
-            "everything",
-            node("everything", "stdio"),
-            "2025-11-25",
-            10,
-            ("echo", r#"{"message": "hello"}"#.to_owned(), "Echo: hello"),
-        ),
+    typescript(&files).into_iter().chain(python_servers(&files, &repo)).collect()
+}
+
+fn row(name: &'static str, command: &str, (tool, arguments, answer): (&'static str, &str, &'static str)) -> Row {
+    let (flag, arguments) = (format!("{name}={command}"), arguments.to_owned());
+    Row { name, flag, revision: "2025-11-25", tools_min: 5, tool, arguments, answer }
+}
+
+fn typescript(files: &Path) -> [Row; 3] {
+    let note = files.join("note.txt");
+    std::fs::write(&note, "written by a test\n").expect("writable");
+    let note = format!(r#"{{"path": "{}"}}"#, note.display());
+    let ada = r#"{"entities": [{"name": "ada", "entityType": "person", "observations": ["writes"]}]}"#;
+    let memory = format!("MEMORY_FILE_PATH='{}' {}", files.join("graph.json").display(), node("memory", ""));
+    [
+        row("everything", &node("everything", "stdio"), ("echo", r#"{"message": "hello"}"#, "Echo: hello")),
         row(
             "filesystem",
-            node("filesystem", &format!("'{files}'")),
-            "2025-11-25",
-            10,
-            ("read_text_file", format!(r#"{{"path": "{}"}}"#, note.display()), "written by a test"),
+            &node("filesystem", &format!("'{}'", files.display())),
+            ("read_text_file", &note, "written by a test"),
         ),
-        row(
-            "memory",
-            format!("MEMORY_FILE_PATH='{}' {}", graph.display(), node("memory", "")),
-            "2025-11-25",
-            5,
-            (
-                "create_entities",
-                r#"{"entities": [{"name": "ada", "entityType": "person", "observations": ["writes"]}]}"#.to_owned(),
-                "ada",
-            ),
-        ),
-        row(
-            "time",
-            python("new", "mcp-server-time", "--local-timezone UTC"),
-            "2026-07-28",
-            2,
-            (
-                "convert_time",
-                r#"{"source_timezone": "UTC", "time": "12:00", "target_timezone": "Asia/Tokyo"}"#.to_owned(),
-                "21:00",
-            ),
-        ),
-        row(
-            "git",
-            python("new", "mcp-server-git", &format!("--repository '{repo}'")),
-            "2026-07-28",
-            10,
-            ("git_status", format!(r#"{{"repo_path": "{repo}"}}"#), "No commits yet"),
-        ),
-        row(
-            "sqlite",
-            python("old", "mcp-server-sqlite", &format!("--db-path '{}'", base.display())),
-            "2025-11-25",
-            5,
-            ("read_query", r#"{"query": "select 6 * 7 as answer"}"#.to_owned(), "42"),
-        ),
-        row(
-            "fast",
-            python("new", "python", &format!("'{}'", fast.display())),
-            "2026-07-28",
-            3,
-            ("add", r#"{"a": 40, "b": 2}"#.to_owned(), "42"),
-        ),
+        row("memory", &memory, ("create_entities", ada, "ada")),
+    ]
+}
+
+fn python_servers(files: &Path, repo: &Path) -> [Row; 4] {
+    let time = python("new", "mcp-server-time", "--local-timezone UTC");
+    let noon = r#"{"source_timezone": "UTC", "time": "12:00", "target_timezone": "Asia/Tokyo"}"#;
+    let git = python("new", "mcp-server-git", &format!("--repository '{}'", repo.display()));
+    let status = format!(r#"{{"repo_path": "{}"}}"#, repo.display());
+    let base = files.join("base.sqlite");
+    let sqlite = python("old", "mcp-server-sqlite", &format!("--db-path '{}'", base.display()));
+    let select = r#"{"query": "select 6 * 7 as answer"}"#;
+    let fast = root().join("tests/mcp/fastmcp_server.py");
+    let fast = python("new", "python", &format!("'{}'", fast.display()));
+    let newest = |row: Row, tools_min| Row { revision: "2026-07-28", tools_min, ..row };
+    [
+        newest(row("time", &time, ("convert_time", noon, "21:00")), 2),
+        newest(row("git", &git, ("git_status", &status, "No commits yet")), 10),
+        row("sqlite", &sqlite, ("read_query", select, "42")),
+        newest(row("fast", &fast, ("add", r#"{"a": 40, "b": 2}"#, "42")), 3),
     ]
 }
 

@@ -1,5 +1,7 @@
 //! Runs the real binary in a temporary home, with a time limit.
 
+pub(crate) mod server;
+
 use std::ffi::OsStr;
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
@@ -53,22 +55,28 @@ impl Firebox {
     }
 
     pub(crate) fn run(mut self) -> Run {
-        let started = Instant::now();
-        let mut child = self.spawn();
-        let mut stdin = child.stdin.take().expect("piped");
         let input = self.input.take().unwrap_or_default();
-        // A run that ends without reading its input is free to; its own exit code is what counts.
-        let writer = std::thread::spawn(move || drop(stdin.write_all(&input)));
-        let stdout = drain(child.stdout.take().expect("piped"));
-        let stderr = drain(child.stderr.take().expect("piped"));
-        let code = wait(&mut child, started);
-        writer.join().expect("the writer ends");
-        Run {
-            code,
-            stdout: stdout.join().expect("the reader ends"),
-            stderr: stderr.join().expect("the reader ends"),
-            elapsed: started.elapsed(),
-        }
+        run(&mut self.command, input)
+    }
+}
+
+/// Runs any command with this on its standard input, and ends it if it takes too long.
+pub(crate) fn run(command: &mut Command, input: Vec<u8>) -> Run {
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let started = Instant::now();
+    let mut child = command.spawn().unwrap_or_else(|error| panic!("{command:?}: {error}"));
+    let mut stdin = child.stdin.take().expect("piped");
+    // A run that ends without reading its input is free to; its own exit code is what counts.
+    let writer = std::thread::spawn(move || drop(stdin.write_all(&input)));
+    let stdout = drain(child.stdout.take().expect("piped"));
+    let stderr = drain(child.stderr.take().expect("piped"));
+    let code = wait(&mut child, started);
+    writer.join().expect("the writer ends");
+    Run {
+        code,
+        stdout: stdout.join().expect("the reader ends"),
+        stderr: stderr.join().expect("the reader ends"),
+        elapsed: started.elapsed(),
     }
 }
 

@@ -179,64 +179,6 @@ pub const EMBED_ROW_GROUP_BYTES: usize = 64 * MIB;
 /// Time an interrupted run has to end by itself before it is cut off.
 pub const EMBED_INTERRUPT_GRACE: Duration = Duration::from_secs(2);
 
-// ---- MCP client -----------------------------------------------------------------------------------------------
-
-/// MCP servers of one host. (Plugins and tools have numbers of their own.)
-pub const MCP_CLIENT_SERVERS_MAX: usize = 64;
-/// Connections to MCP servers at a time, all tenants together; the one idle longest makes room. Each holds some memory.
-pub const MCP_CLIENT_CONNECTIONS_MAX: usize = 256;
-/// Time an MCP server has to start and shake hands when nobody says otherwise; some fetch themselves at first.
-pub const MCP_CONNECT_TIMEOUT_DEFAULT: Duration = Duration::from_secs(60);
-/// Time of one MCP call in all, progress or not, when nobody says otherwise.
-pub const MCP_TOTAL_TIMEOUT_DEFAULT: Duration = Duration::from_secs(300);
-/// The longest time that can be set for an MCP server.
-pub const MCP_CLIENT_TIMEOUT_MAX: Duration = Duration::from_secs(3_600);
-/// Bytes of one message of an MCP server; a longer one ends the connection.
-pub const MCP_CLIENT_LINE_BYTES_MAX: usize = 16 * MIB;
-/// Calls one MCP connection carries at a time; further ones wait.
-pub const MCP_CLIENT_CALLS_MAX: usize = 16;
-/// Requests of an MCP server that wait for their answers; one more ends the connection.
-pub const MCP_CLIENT_SERVER_REQUESTS_MAX: usize = 64;
-/// Progress reports of one call that wait to be heard; later ones are dropped.
-pub const MCP_CLIENT_PROGRESS_BUFFERED_MAX: usize = 16;
-/// Pages read of one MCP server's list of tools.
-pub const MCP_CLIENT_PAGES_MAX: usize = 64;
-/// Tools taken from one MCP server.
-pub const MCP_CLIENT_TOOLS_MAX: usize = 1_024;
-/// Bytes of the name a model sees for an MCP server's tool.
-pub const MCP_CLIENT_TOOL_NAME_BYTES_MAX: usize = 64;
-/// Bytes of the description of one MCP server's tool; the rest is cut.
-pub const MCP_CLIENT_TOOL_TEXT_BYTES_MAX: usize = 16 * KIB;
-/// Bytes of a schema of one MCP server's tool; a tool with a larger one is not offered.
-pub const MCP_CLIENT_SCHEMA_BYTES_MAX: usize = 256 * KIB;
-/// Bytes of one line of an MCP server's standard error.
-pub const MCP_CLIENT_STDERR_LINE_BYTES_MAX: usize = 4 * KIB;
-/// Lines a second of an MCP server's standard error that are logged; the rest is counted.
-pub const MCP_CLIENT_STDERR_LINES_PER_SECOND_MAX: usize = 100;
-/// Last lines of an MCP server's standard error that are kept for the message about its end.
-pub const MCP_CLIENT_STDERR_TAIL_LINES: usize = 5;
-/// Time without use after which a connection to an MCP server is closed.
-pub const MCP_CLIENT_IDLE_TIME: Duration = Duration::from_secs(900);
-/// Time before an MCP server that failed once is tried again; doubled with each failure.
-pub const MCP_CLIENT_BACKOFF_MIN: Duration = Duration::from_millis(500);
-/// Time before an MCP server that failed often is tried again.
-pub const MCP_CLIENT_BACKOFF_MAX: Duration = Duration::from_secs(30);
-/// Failures in a row (times) after which an MCP server is tried only for somebody who asks.
-pub const MCP_CLIENT_BREAKER_FAILURES: u32 = 5;
-/// Time that must pass between two such tries.
-pub const MCP_CLIENT_BREAKER_OPEN: Duration = Duration::from_secs(60);
-/// Time after which a connection without a call counts as one that works.
-pub const MCP_CLIENT_STABLE_TIME: Duration = Duration::from_secs(10);
-/// Time a request waits for an MCP server that is being reached again; without it, it has to do.
-pub const MCP_CLIENT_RECONNECT_WAIT: Duration = Duration::from_secs(2);
-/// Period of asking a quiet MCP server whether it still answers.
-pub const MCP_CLIENT_HEALTH_PERIOD: Duration = Duration::from_secs(30);
-/// Time an MCP server has for that answer.
-pub const MCP_CLIENT_HEALTH_TIMEOUT: Duration = Duration::from_secs(5);
-/// Shortest period between two readings of a list that changes.
-pub const MCP_CLIENT_LIST_REFRESH_PERIOD: Duration = Duration::from_millis(250);
-/// Time of each step of ending an MCP server: end of input, SIGTERM, SIGKILL.
-pub const MCP_CLIENT_CLOSE_GRACE: Duration = Duration::from_secs(2);
 // ---- Configuration and tenants --------------------------------------------------------------------------------
 
 /// Bytes of a configuration file.
@@ -283,6 +225,10 @@ pub const TOOL_ROUNDS_MAX: usize = 32;
 pub const APPROVAL_TIMEOUT_DEFAULT: Duration = Duration::from_secs(120);
 /// Time somebody has to approve a tool call at most.
 pub const APPROVAL_TIMEOUT_MAX: Duration = Duration::from_secs(3_600);
+/// Time an MCP server has to start and shake hands when nobody says otherwise.
+pub const MCP_CONNECT_TIMEOUT_DEFAULT: Duration = Duration::from_secs(60);
+/// Time of one MCP call in all, progress or not, when nobody says otherwise.
+pub const MCP_TOTAL_TIMEOUT_DEFAULT: Duration = Duration::from_secs(300);
 /// Bytes of keys and values of all sequences of one model together at most.
 pub const MODEL_CACHE_BYTES_MAX: u64 = 1_024 * GIB;
 /// Time over which rates count: what happened longer ago is free again.
@@ -307,6 +253,94 @@ pub const AUDIT_SYNC_PERIOD: Duration = Duration::from_secs(1);
 pub const AUDIT_RETRY: Duration = Duration::from_millis(500);
 /// Time the audit log has to write what waits when it is closed.
 pub const AUDIT_CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
+
+// ---- Serving --------------------------------------------------------------------------------------------------
+
+/// Bytes of one request's line and headers together.
+pub const HTTP_HEADER_BYTES_MAX: usize = 32 * KIB;
+/// Header lines of one request.
+pub const HTTP_HEADER_LINES_MAX: usize = 100;
+/// Time a client has to send a request's body.
+pub const HTTP_BODY_TIMEOUT: Duration = Duration::from_secs(30);
+/// Bytes of a body beyond its limit that are read and thrown away, so that the client hears why.
+pub const HTTP_DISCARD_BYTES_MAX: usize = 64 * MIB;
+/// Time a connection may take nothing of what is written to it before it is closed.
+pub const HTTP_WRITE_STALL_TIMEOUT: Duration = Duration::from_secs(30);
+/// Bytes the host buffers of one connection, in either direction.
+pub const HTTP_BUFFER_BYTES_MAX: usize = 64 * KIB;
+/// Period of the comments that keep a quiet stream of events open.
+pub const HTTP_KEEP_ALIVE_PERIOD: Duration = Duration::from_secs(10);
+/// Time a request may take beyond its own timeout until its handler is ended from outside.
+pub const HTTP_TIMEOUT_SLACK: Duration = Duration::from_secs(5);
+/// Connections beyond the limit that are told so at a time; more are closed without a word. Counted in requests.
+pub const HTTP_REFUSALS_MAX: usize = 64;
+/// Time a connection beyond the limit has to take its refusal.
+pub const HTTP_REFUSAL_TIMEOUT: Duration = Duration::from_secs(1);
+/// Time between two tries to accept a connection when the machine has no more files to give.
+pub const HTTP_ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// Time connections have at the end to get their last words out.
+pub const HTTP_CLOSE_GRACE: Duration = Duration::from_secs(2);
+/// Time the parts of a server have to end once nothing runs any more.
+pub const SERVE_CLOSE_TIMEOUT: Duration = Duration::from_secs(10);
+/// Period at which a server asks its MCP servers whether they answer.
+pub const MCP_WATCH_PERIOD: Duration = Duration::from_secs(30);
+/// Requests that wait for one encoder.
+pub const EMBED_QUEUE_REQUESTS_MAX: usize = 64;
+/// Texts of one embedding request.
+pub const EMBED_REQUEST_TEXTS_MAX: usize = 2_048;
+/// Tool calls of one tenant that wait for approval at a time.
+pub const APPROVALS_PENDING_MAX: usize = 64;
+/// Answers remembered for sessions, in tool calls; the oldest go first.
+pub const APPROVALS_REMEMBERED_MAX: usize = 4_096;
+/// Bytes of arguments shown with a call that waits for approval; the rest is cut.
+pub const APPROVAL_ARGUMENTS_BYTES_MAX: usize = 16 * KIB;
+/// Plugin chains kept ready, by tenant and added plugins; the oldest go first.
+pub const PLUGIN_CHAINS_CACHED_MAX: usize = 1_024;
+/// Tenants that metrics name; the requests of all others are counted together.
+pub const METRICS_TENANTS_MAX: usize = 256;
+
+// ---- Sessions -------------------------------------------------------------------------------------------------
+
+/// Sessions of one tenant when nobody says otherwise; expired ones do not count.
+pub const SESSIONS_MAX_DEFAULT: usize = 1_000;
+/// Messages of one session when nobody says otherwise.
+pub const SESSION_MESSAGES_MAX_DEFAULT: usize = 10_000;
+/// Bytes of all messages of one session when nobody says otherwise.
+pub const SESSION_BYTES_MAX_DEFAULT: u64 = 2 * PROMPT_BYTES_MAX as u64;
+/// Bytes of the file that holds all sessions when nobody says otherwise.
+pub const SESSIONS_FILE_BYTES_MAX_DEFAULT: u64 = 16 * GIB;
+/// Period at which the server removes expired sessions.
+pub const SESSIONS_SWEEP_PERIOD: Duration = Duration::from_secs(60);
+/// Expired sessions (a number of table rows) removed in one transaction, so that writers wait no longer than for that.
+pub const SESSIONS_SWEEP_BATCH: usize = 256;
+/// Sessions in one page of a list: table rows read at once.
+pub const SESSIONS_PAGE_MAX: usize = 100;
+/// Connections that read sessions; each is an open file and serves one thread at a time.
+pub const SESSION_READERS: usize = 4;
+/// Time one statement waits for another process that writes to the same file.
+pub const SESSIONS_BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+/// Bytes the write-ahead log keeps on disk once what it holds is in the database.
+pub const SESSIONS_LOG_BYTES: u64 = 4 * MIB as u64;
+/// Bytes of a session's title.
+pub const SESSION_TITLE_BYTES_MAX: usize = 256;
+/// Bytes of one line of an exported session.
+pub const SESSION_LINE_BYTES_MAX: usize = 8 * PROMPT_BYTES_MAX;
+
+// ---- Chat on the terminal -------------------------------------------------------------------------------------
+
+/// Sessions the person at this machine keeps.
+pub const CHAT_SESSIONS_MAX: usize = 10_000;
+/// Lines of the history file that line editing reads.
+pub const CHAT_HISTORY_LINES: usize = 1_000;
+/// Bytes of one line of the history file; longer input is not remembered.
+pub const CHAT_HISTORY_LINE_BYTES_MAX: usize = 16 * KIB;
+/// Tool calls that wait for the person's approval at a time.
+pub const CHAT_QUESTIONS_MAX: usize = 1;
+/// Characters of one tool call or result shown on the terminal.
+pub const CHAT_SHOWN_CHARACTERS_MAX: usize = 400;
+/// Lines read ahead from a pipe.
+pub const CHAT_LINES_BUFFERED_MAX: usize = 1;
+
 // ---- Serving many ---------------------------------------------------------------------------------------------
 
 /// Requests beyond `IN_FLIGHT_MAX`, each for a tenant that has none running, so that one tenant's flood never shuts out another.
@@ -335,24 +369,136 @@ pub const PREFIX_BUDGET_DIVISOR: u64 = 2;
 pub const MODEL_RELOAD_RETRY: Duration = Duration::from_secs(10);
 /// Time a model's thread has to leave its last step when the engine closes.
 pub const MODEL_STOP_WAIT: Duration = Duration::from_secs(10);
+/// Reports of progress that wait for one listener; a tool that reports faster loses some lines and no time.
+pub const PLUGIN_REPORTS_BUFFERED_MAX: usize = 64;
+/// Bytes of one request's body at `/mcp`.
+pub const MCP_BODY_BYTES_MAX: usize = 4 * MIB;
+/// Bytes of one line on standard input of `firebox mcp serve`.
+pub const MCP_LINE_BYTES_MAX: usize = 4 * MIB;
+/// Sessions that requests of revisions before 2026-07-28 may have open, all tenants together.
+pub const MCP_SESSIONS_MAX: usize = 1_024;
+/// Sessions that requests of one tenant may have open.
+pub const MCP_SESSIONS_PER_TENANT_MAX: usize = 128;
+/// Time after which a session without requests ends.
+pub const MCP_SESSION_IDLE: Duration = Duration::from_secs(600);
+/// Time a new session has for its first request.
+pub const MCP_SESSION_START: Duration = Duration::from_secs(10);
+/// Time for which the events of an answered request can be read again by a client that lost its connection.
+pub const MCP_REPLAY: Duration = Duration::from_secs(60);
+/// Events that wait in one session for its reader.
+pub const MCP_EVENTS_BUFFERED_MAX: usize = 64;
+/// Open requests that wait for changes of tool lists, all tenants together.
+pub const MCP_LISTENERS_MAX: usize = 1_024;
+/// Open requests of one tenant that wait for changes of its tool list.
+pub const MCP_LISTENERS_PER_TENANT_MAX: usize = 64;
+/// Tool calls of MCP clients that run at a time, all tenants together.
+pub const MCP_CALLS_MAX: usize = 256;
+/// Time after which a client that was told to wait should call again.
+pub const MCP_RETRY: Duration = Duration::from_secs(1);
+/// Time that the last answers have to reach their clients when the server stops.
+pub const MCP_LAST_ANSWER: Duration = Duration::from_millis(100);
+/// Callers whose tool lists are kept ready.
+pub const MCP_LISTS_KEPT_MAX: usize = 256;
+/// Time for which a client may reuse a tool list without asking again.
+pub const MCP_LIST_FRESH: Duration = Duration::from_secs(5);
+/// Period of the empty lines that keep a waiting connection open.
+pub const MCP_KEEP_ALIVE: Duration = Duration::from_secs(15);
+/// Connections that requests of `firebox mcp serve --listen` come through at a time.
+pub const MCP_CONNECTIONS_MAX: usize = 256;
+/// Time a connection of `firebox mcp serve --listen` has to send a request's headers.
+pub const MCP_HEADER_TIMEOUT: Duration = Duration::from_secs(10);
+/// Time before the next try when the system could not give a connection.
+pub const MCP_ACCEPT_RETRY: Duration = Duration::from_millis(100);
+/// Time that running calls have to end when the server stops.
+pub const MCP_DRAIN: Duration = Duration::from_secs(5);
+
+// ---- MCP client -----------------------------------------------------------------------------------------------
+
+/// MCP servers of one host. (Plugins and tools have numbers of their own.)
+pub const MCP_CLIENT_SERVERS_MAX: usize = 64;
+/// Connections to MCP servers at a time, all tenants together; the one idle longest makes room. Each holds some memory.
+pub const MCP_CLIENT_CONNECTIONS_MAX: usize = 256;
+/// The longest time that can be set for an MCP server.
+pub const MCP_CLIENT_TIMEOUT_MAX: Duration = Duration::from_secs(3_600);
+/// Bytes of one message of an MCP server; a longer one ends the connection.
+pub const MCP_CLIENT_LINE_BYTES_MAX: usize = 16 * MIB;
+/// Calls one MCP connection carries at a time; further ones wait.
+pub const MCP_CLIENT_CALLS_MAX: usize = 16;
+/// Requests of an MCP server that wait for their answers; one more ends the connection.
+pub const MCP_CLIENT_SERVER_REQUESTS_MAX: usize = 64;
+/// Progress reports of one call that wait to be heard; later ones are dropped.
+pub const MCP_CLIENT_PROGRESS_BUFFERED_MAX: usize = 16;
+/// Pages read of one MCP server's list of tools.
+pub const MCP_CLIENT_PAGES_MAX: usize = 64;
+/// Tools taken from one MCP server.
+pub const MCP_CLIENT_TOOLS_MAX: usize = 1_024;
+/// Bytes of the name a model sees for an MCP server's tool.
+pub const MCP_CLIENT_TOOL_NAME_BYTES_MAX: usize = 64;
+/// Bytes of the description of one MCP server's tool; the rest is cut.
+pub const MCP_CLIENT_TOOL_TEXT_BYTES_MAX: usize = 16 * KIB;
+/// Bytes of a schema of one MCP server's tool; a tool with a larger one is not offered.
+pub const MCP_CLIENT_SCHEMA_BYTES_MAX: usize = 256 * KIB;
+/// Bytes of all descriptions and schemas of one MCP server together; further tools are not offered.
+pub const MCP_CLIENT_LIST_BYTES_MAX: usize = 8 * MIB;
+/// Bytes of the words of one progress report; the rest is cut.
+pub const MCP_CLIENT_PROGRESS_TEXT_BYTES_MAX: usize = KIB;
+/// Bytes of the words with which an MCP server explains a failure; the rest is cut.
+pub const MCP_CLIENT_REASON_BYTES_MAX: usize = 8 * KIB;
+/// Bytes of one line of an MCP server's standard error.
+pub const MCP_CLIENT_STDERR_LINE_BYTES_MAX: usize = 4 * KIB;
+/// Lines a second of an MCP server's standard error that are logged; the rest is counted.
+pub const MCP_CLIENT_STDERR_LINES_PER_SECOND_MAX: usize = 100;
+/// Last lines of an MCP server's standard error that are kept for the message about its end.
+pub const MCP_CLIENT_STDERR_TAIL_LINES: usize = 5;
+/// Time without use after which a connection to an MCP server is closed.
+pub const MCP_CLIENT_IDLE_TIME: Duration = Duration::from_secs(900);
+/// Time before an MCP server that failed once is tried again; doubled with each failure.
+pub const MCP_CLIENT_BACKOFF_MIN: Duration = Duration::from_millis(500);
+/// Time before an MCP server that failed often is tried again.
+pub const MCP_CLIENT_BACKOFF_MAX: Duration = Duration::from_secs(30);
+/// Failures in a row (times) after which an MCP server is tried only for somebody who asks.
+pub const MCP_CLIENT_BREAKER_FAILURES: u32 = 5;
+/// Time that must pass between two such tries.
+pub const MCP_CLIENT_BREAKER_OPEN: Duration = Duration::from_secs(60);
+/// Time after which a connection without a call counts as one that works.
+pub const MCP_CLIENT_STABLE_TIME: Duration = Duration::from_secs(10);
+/// Time a request waits for an MCP server that is being reached again; without it, it has to do.
+pub const MCP_CLIENT_RECONNECT_WAIT: Duration = Duration::from_secs(2);
+/// Period of asking a quiet MCP server whether it still answers.
+pub const MCP_CLIENT_HEALTH_PERIOD: Duration = Duration::from_secs(30);
+/// Time an MCP server has for that answer.
+pub const MCP_CLIENT_HEALTH_TIMEOUT: Duration = Duration::from_secs(5);
+/// Shortest period between two readings of a list that changes.
+pub const MCP_CLIENT_LIST_REFRESH_PERIOD: Duration = Duration::from_millis(250);
+/// Time of each step of ending an MCP server: end of input, SIGTERM, SIGKILL.
+pub const MCP_CLIENT_CLOSE_GRACE: Duration = Duration::from_secs(2);
+
+// ---- MCP server ------------------------------------------------------------------------------------------------
+
+/// Bytes of one line on standard input of `firebox mcp serve`.
+pub const MCP_SERVER_LINE_BYTES_MAX: usize = 4 * MIB;
+/// Tool calls of MCP clients that run at a time, all tenants together.
+pub const MCP_SERVER_CALLS_MAX: usize = 256;
+/// Connections that requests of `firebox mcp serve --listen` come through at a time.
+pub const MCP_SERVER_CONNECTIONS_MAX: usize = 256;
 
 // ---- Tool loop ------------------------------------------------------------------------------------------------
 
-/// Nesting of one call's arguments.
+/// Depth of one call's arguments.
 pub const TOOL_ARGUMENTS_DEPTH_MAX: usize = 32;
 /// Time a request waits for the list of tools beyond its plugins; without them it goes on.
 pub const TOOL_LIST_WAIT: Duration = Duration::from_secs(10);
-/// Reports of progress that wait for one reader; later ones are dropped.
+/// Events of progress that wait for one reader; later ones are dropped.
 pub const TOOL_PROGRESS_BUFFERED_MAX: usize = 64;
 /// Bytes of the word that goes with a report of progress.
 pub const TOOL_PROGRESS_BYTES_MAX: usize = KIB;
 /// Bytes of a tool's input schema.
 pub const SCHEMA_BYTES_MAX: usize = 64 * KIB;
-/// Nesting of a schema, references followed.
+/// Depth of a schema, references followed.
 pub const SCHEMA_DEPTH_MAX: usize = 64;
-/// Parts of a schema, references followed: what one check may have to look at.
+/// Steps through a schema, references followed: what one check may have to look at.
 pub const SCHEMA_STEPS_MAX: usize = 50_000;
-/// Compiled schemas kept for one model; the oldest go first.
+/// Compiled schemas of tools kept for one model; the oldest go first.
 pub const SCHEMAS_CACHED_MAX: usize = 256;
 /// Time to compile a schema and check one call's arguments against it.
 pub const SCHEMA_CHECK_TIME: Duration = Duration::from_secs(2);
@@ -412,8 +558,8 @@ const _: () = assert!(
 );
 const _: () = assert!(TOOL_RESULT_BYTES_MAX <= PLUGIN_OUTPUT_BYTES_MAX);
 const _: () = assert!(PREFILL_CHUNK_TOKENS <= CONTEXT_TOKENS_DEFAULT);
-const _: () = assert!(SESSION_BYTES_MAX_DEFAULT <= SESSIONS_FILE_BYTES_MAX_DEFAULT);
 const _: () = assert!(TOOL_ROUNDS_DEFAULT <= TOOL_ROUNDS_MAX);
 const _: () = assert!(RATE_SLOT.as_millis() > 0 && RATE_WINDOW.as_millis() % RATE_SLOT.as_millis() == 0);
+const _: () = assert!(SESSION_BYTES_MAX_DEFAULT <= SESSIONS_FILE_BYTES_MAX_DEFAULT);
 const _: () = assert!(PREFILL_TURN_TOKENS_SHARED <= PREFILL_TURN_TOKENS);
 const _: () = assert!(PREFIX_TAIL_TOKENS >= PREFIX_TOKENS_MIN, "a cache is cut rather than copied where little goes");

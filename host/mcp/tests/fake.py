@@ -115,6 +115,10 @@ def answer(message):
             start = int(params.get("cursor", "0"))
             page = {"tools": TOOLS[start : start + 3]}
             return {**page, "nextCursor": str(start + 3)} if start + 3 < len(TOOLS) else page
+        if "fat" in MODES:
+            one = tool(f"t{time.monotonic_ns()}")
+            one["inputSchema"]["description"] = "x" * 200_000
+            return {"tools": [one], "nextCursor": "more"}
         if "endless" in MODES:
             return {"tools": [tool(f"t{params.get('cursor', '0')}")], "nextCursor": str(time.monotonic_ns())}
         return {"tools": TOOLS}

@@ -26,7 +26,9 @@ mod pooling;
 
 pub use checkpoint::{Checkpoint, EmbeddedFiles};
 pub use error::ModelError;
-pub use load::{LanguageModelParts, LoadOptions, load_codec, load_decoder, load_encoder, load_language_model};
+pub use load::{
+    LanguageModelParts, LoadOptions, is_encoder, load_codec, load_decoder, load_encoder, load_language_model,
+};
 
 /// Architectures of language models, as `config.json` names them.
 #[must_use]

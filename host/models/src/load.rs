@@ -76,6 +76,16 @@ pub fn load_decoder(
     guarded(device, || Decoder::load(&weights, config, options)).map(|model| Box::new(model) as Box<dyn LanguageModel>)
 }
 
+/// Whether the checkpoint's own config names a text encoder, and not a language model.
+///
+/// # Errors
+/// Names what is not right about `config.json`.
+pub fn is_encoder(checkpoint: &Checkpoint) -> Result<bool, ModelError> {
+    let file = checkpoint.config()?;
+    let name = arch::name_of(&file)?;
+    Ok(arch::ENCODERS.contains(&name))
+}
+
 /// Loads a text encoder.
 ///
 /// # Errors

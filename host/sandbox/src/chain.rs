@@ -1,5 +1,7 @@
 //! A chain of plugins, and what a request gets when it binds one.
 
+mod single;
+
 use std::sync::Arc;
 
 use firebox_contract::limits;
@@ -13,6 +15,8 @@ use crate::error::SandboxError;
 use crate::instance::Instance;
 use crate::plugin::{OnFault, Plugin, PluginLimits};
 use crate::stages::{prompt, text, tool};
+
+pub use self::single::ToolRun;
 
 /// Plugins in the order a request meets them.
 #[derive(Debug, Clone)]
@@ -133,6 +137,17 @@ fn offer(plugins: &[Arc<Plugin>]) -> Result<Offer, SandboxError> {
     Ok(offer)
 }
 
+fn check_size(call: &ToolCall) -> Result<(), Error> {
+    let (bytes, limit) = (call.arguments_json.len(), limits::TOOL_ARGUMENTS_BYTES_MAX);
+    if bytes <= limit {
+        return Ok(());
+    }
+    let name = &call.name;
+    Err(Error::TooLarge(format!(
+        "the arguments of tool \"{name}\" have {bytes} bytes where {limit} are allowed; pass less"
+    )))
+}
+
 impl Offer {
     /// The place of the plugin that offers `tool`.
     fn owner(&self, tool: &str) -> Option<usize> {
@@ -178,13 +193,7 @@ impl ToolHook for Bound {
             let Some(instance) = owner.and_then(|place| self.instances.get(place)) else {
                 return Err(Error::Usage(format!("no plugin offers a tool \"{}\"", call.name)));
             };
-            if call.arguments_json.len() > limits::TOOL_ARGUMENTS_BYTES_MAX {
-                let (bytes, limit) = (call.arguments_json.len(), limits::TOOL_ARGUMENTS_BYTES_MAX);
-                return Err(Error::TooLarge(format!(
-                    "the arguments of tool \"{}\" have {bytes} bytes where {limit} are allowed; pass less",
-                    call.name
-                )));
-            }
+            check_size(call)?;
             tool::call(instance, call).await
         })
     }

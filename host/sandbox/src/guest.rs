@@ -10,6 +10,7 @@ use wasmtime_wasi::{WasiCtxView, WasiView};
 use self::bindings::firebox::plugin::log::{Host, Level, add_to_linker};
 use crate::limiter::Limiter;
 use crate::log::Log;
+use crate::progress::{self, Reports};
 use crate::wasi::Wasi;
 
 #[allow(unreachable_pub, missing_docs, reason = "generated code")]
@@ -26,13 +27,15 @@ pub(crate) struct GuestData {
     pub(crate) log: Log,
     /// When the call that runs now must end.
     pub(crate) deadline: Instant,
+    /// Where the guest's progress goes; nowhere if nobody listens.
+    pub(crate) reports: Option<Reports>,
     wasi: Option<Box<Wasi>>,
 }
 
 impl GuestData {
     /// For an instance of at most `memory_bytes`, which logs to `log`.
     pub(crate) fn new(memory_bytes: usize, log: Log) -> Self {
-        Self { limiter: Limiter::new(memory_bytes), log, deadline: Instant::now(), wasi: None }
+        Self { limiter: Limiter::new(memory_bytes), log, deadline: Instant::now(), reports: None, wasi: None }
     }
 
     /// A store around this, limited and interruptible. Only `meter` may run something in it.
@@ -76,6 +79,7 @@ impl Host for GuestData {
 /// Wasmtime's, if a name is given twice.
 pub(crate) fn link(linker: &mut Linker<GuestData>) -> wasmtime::Result<()> {
     add_to_linker::<GuestData, HasSelf<GuestData>>(linker, |data| data)?;
+    progress::link(linker)?;
     wasmtime_wasi::p2::add_to_linker_async(linker)
 }
 
@@ -83,7 +87,8 @@ pub(crate) fn link(linker: &mut Linker<GuestData>) -> wasmtime::Result<()> {
 pub(crate) fn is_known_import(name: &str) -> bool {
     let interface = name.split('@').next().unwrap_or(name);
     let package = interface.split('/').next().unwrap_or(interface);
-    matches!(interface, "firebox:plugin/log" | "firebox:plugin/types") || crate::wasi::PACKAGES.contains(&package)
+    matches!(interface, "firebox:plugin/log" | "firebox:plugin/progress" | "firebox:plugin/types")
+        || crate::wasi::PACKAGES.contains(&package)
 }
 
 #[cfg(test)]
@@ -92,7 +97,12 @@ mod tests {
 
     #[test]
     fn only_our_own_and_the_empty_wasi_are_known() {
-        for name in ["firebox:plugin/log@0.1.0", "firebox:plugin/types@0.1.3", "wasi:io/poll@0.2.3"] {
+        for name in [
+            "firebox:plugin/log@0.1.0",
+            "firebox:plugin/progress@0.1.0",
+            "firebox:plugin/types@0.1.3",
+            "wasi:io/poll@0.2.3",
+        ] {
             assert!(is_known_import(name), "{name}");
         }
         for name in ["wasi:http/outgoing-handler@0.2.0", "firebox:plugin/kv@0.1.0", "evil:log/log", "run", "", "@"] {

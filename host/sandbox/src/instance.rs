@@ -12,6 +12,7 @@ use crate::guest::GuestData;
 use crate::log::Log;
 use crate::meter::{self, Spent};
 use crate::plugin::{Blueprint, OnFault, PluginLimits};
+use crate::progress::Reports;
 use crate::stages::{Calls, GuestFuture};
 
 /// An instance with what it used so far. Calls wait for each other; what it used and logged can be read meanwhile.
@@ -150,6 +151,13 @@ impl Instance {
     /// Says in the log that `fault` was skipped.
     pub(crate) fn log_skip(&self, fault: &Fault) {
         self.log.write("warn", &format!("skipped: {fault}"));
+    }
+
+    /// Sends the guest's progress to `reports` from now on.
+    pub(crate) fn report_to(&mut self, reports: Reports) {
+        if let State::Alive(alive) = self.state.get_mut() {
+            alive.store.data_mut().reports = Some(reports);
+        }
     }
 
     /// What it used so far, by stage.

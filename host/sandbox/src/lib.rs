@@ -21,13 +21,14 @@ mod limiter;
 mod log;
 mod meter;
 mod plugin;
+mod progress;
 mod runtime;
 mod sandbox;
 mod stages;
 mod ticker;
 mod wasi;
 
-pub use chain::PluginChain;
+pub use chain::{PluginChain, ToolRun};
 pub use component::ComponentSource;
 pub use error::SandboxError;
 pub use grants::{Capability, Grants};

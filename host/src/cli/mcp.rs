@@ -2,7 +2,10 @@
 
 pub mod call;
 pub mod check;
+pub mod serve;
 pub mod tools;
+
+mod listen;
 
 use clap::{Args as ClapArgs, Subcommand};
 use firebox_mcp::client::ClientPool;
@@ -27,6 +30,8 @@ enum Action {
     Call(call::Args),
     /// Try to reach MCP servers, and say what came of it.
     Check(check::Args),
+    /// Offer the tools of plugins to an MCP client, over standard input and output or HTTP.
+    Serve(serve::Args),
 }
 
 /// Runs the verb.
@@ -38,6 +43,7 @@ pub fn run(args: Args, io: &mut Io) -> Result<(), CliError> {
         Action::Tools(args) => tools::run(args, io),
         Action::Call(args) => call::run(args, io),
         Action::Check(args) => check::run(args, io),
+        Action::Serve(args) => serve::run(args, io),
     }
 }
 

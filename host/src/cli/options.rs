@@ -109,7 +109,7 @@ pub struct McpOptions {
 }
 
 /// `64MiB`, `65536KiB`, `1GiB`, `1000000B` or a bare number of MiB.
-fn parse_bytes(text: &str) -> Result<usize, String> {
+pub(super) fn parse_bytes(text: &str) -> Result<usize, String> {
     let bytes = usize::try_from(units::parse_size(text, Some("MiB"))?).unwrap_or(usize::MAX);
     if (1..=limits::PLUGIN_MEMORY_BYTES_MAX).contains(&bytes) {
         return Ok(bytes);
@@ -118,7 +118,7 @@ fn parse_bytes(text: &str) -> Result<usize, String> {
 }
 
 /// `500ms`, `2s` or a bare number of milliseconds.
-fn parse_duration(text: &str) -> Result<Duration, String> {
+pub(super) fn parse_duration(text: &str) -> Result<Duration, String> {
     let time = units::parse_time(text, Some("ms"))?;
     if time.is_zero() || time > limits::PLUGIN_TIMEOUT_MAX {
         return Err(format!("\"{text}\" is not between 1ms and {}s", limits::PLUGIN_TIMEOUT_MAX.as_secs()));

@@ -30,7 +30,7 @@ pub struct ModelConfig {
 
 impl ModelConfig {
     /// The built-in model on the best device.
-    pub(super) fn ember() -> Self {
+    pub(crate) fn ember() -> Self {
         Self {
             name: ember::NAME.to_owned(),
             path: None,
@@ -109,7 +109,7 @@ pub struct PluginConfig {
 
 impl PluginConfig {
     /// The built-in plugin `name` as it comes.
-    pub(super) fn builtin(name: &str) -> Self {
+    pub(crate) fn builtin(name: &str) -> Self {
         Self {
             name: name.to_owned(),
             source: name.to_owned(),

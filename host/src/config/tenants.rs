@@ -131,6 +131,23 @@ impl Scope {
 }
 
 impl TenantConfig {
+    /// A tenant that may use everything, with these plugins: the one of a server without tenants.
+    pub(crate) fn local(name: &str, plugins: Vec<String>) -> Self {
+        let all = || vec!["*".to_owned()];
+        Self {
+            name: name.to_owned(),
+            keys: Vec::new(),
+            models: all(),
+            request_plugins: plugins.clone(),
+            plugins,
+            tools: ToolPolicy::ALLOW_ALL,
+            mcp_servers: all(),
+            limits: TenantLimits::default(),
+            weight: 1,
+            at: Origin::whole("the server"),
+        }
+    }
+
     pub(super) fn read(mut section: Section<'_>) -> Option<Self> {
         let name = name(&mut section);
         let read = Self {

@@ -1,7 +1,7 @@
 //! Bindings of `wit/`, one world per stage, so that a plugin exports the stages it names and no others.
 //!
 //! The worlds of `wit/worlds.wit` each include the lifecycle; two of them in one plugin would define it twice. These
-//! four do not overlap, and the componentizer unites the ones a plugin exports.
+//! five do not overlap, and the componentizer unites the ones a plugin exports.
 
 #![allow(missing_docs, reason = "generated; the documentation is in the WIT files")]
 #![allow(unreachable_pub, reason = "generated")]
@@ -19,6 +19,18 @@ pub mod base {
         path: "../../wit",
         generate_all,
         pub_export_macro: true,
+    });
+}
+
+/// Reports of progress: imported by the plugins that make some.
+pub mod progress {
+    wit_bindgen::generate!({
+        inline: "
+            package firebox:sdk-progress;
+            world sdk-progress { import firebox:plugin/progress@0.1.0; }
+        ",
+        path: "../../wit",
+        generate_all,
     });
 }
 

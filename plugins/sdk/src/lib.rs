@@ -33,6 +33,7 @@ pub mod bindings;
 pub mod instance;
 mod json;
 pub mod log;
+pub mod progress;
 mod tool;
 
 pub use arguments::Arguments;

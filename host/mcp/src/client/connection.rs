@@ -6,7 +6,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use firebox_contract::limits::{
-    MCP_CLIENT_CALLS_MAX, MCP_CLIENT_CLOSE_GRACE, MCP_CLIENT_HEALTH_TIMEOUT, MCP_CLIENT_PAGES_MAX, MCP_CLIENT_TOOLS_MAX,
+    MCP_CLIENT_CALLS_MAX, MCP_CLIENT_CLOSE_GRACE, MCP_CLIENT_HEALTH_TIMEOUT, MCP_CLIENT_LIST_BYTES_MAX,
+    MCP_CLIENT_PAGES_MAX, MCP_CLIENT_TOOL_NAME_BYTES_MAX, MCP_CLIENT_TOOLS_MAX,
 };
 use firebox_contract::{Progress, ToolDefinition};
 use rmcp::RoleClient;
@@ -321,7 +322,7 @@ impl Connection {
     async fn list(&self) -> Result<Vec<ToolDefinition>, Failure> {
         let mut tools = Vec::new();
         let mut names = HashSet::new();
-        let mut cursor = None;
+        let (mut cursor, mut bytes) = (None, 0);
         let times = Times { silence: self.spec.connect_timeout, total: self.spec.connect_timeout };
         for _ in 0..MCP_CLIENT_PAGES_MAX {
             let params = PaginatedRequestParams::default().with_cursor(cursor.take());
@@ -336,15 +337,20 @@ impl Connection {
             };
             for tool in page {
                 match content::definition(&tool) {
-                    Some(definition) if names.insert(definition.name.clone()) => tools.push(definition),
-                    _ => tracing::warn!(server = %self.spec.name, tool = %tool.name, "a tool is not offered: no name, \
-                                        a name it shares, or a schema that is too large"),
+                    Some(definition) if names.insert(definition.name.clone()) => {
+                        bytes += content::size(&definition);
+                        tools.push(definition);
+                    }
+                    _ => {
+                        tracing::warn!(server = %self.spec.name, tool = content::cut(&tool.name, MCP_CLIENT_TOOL_NAME_BYTES_MAX), "a tool is not offered: no name, \
+                                        a name it shares, or a schema that is too large")
+                    }
                 }
-            }
-            if tools.len() >= MCP_CLIENT_TOOLS_MAX {
-                tracing::warn!(server = %self.spec.name, max = MCP_CLIENT_TOOLS_MAX, "further tools are not offered");
-                tools.truncate(MCP_CLIENT_TOOLS_MAX);
-                return Ok(tools);
+                if tools.len() > MCP_CLIENT_TOOLS_MAX || bytes > MCP_CLIENT_LIST_BYTES_MAX {
+                    tracing::warn!(server = %self.spec.name, "its list is too long; further tools are not offered");
+                    tools.pop();
+                    return Ok(tools);
+                }
             }
             match next {
                 Some(next) => cursor = Some(next),

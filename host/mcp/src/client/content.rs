@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use firebox_contract::limits::{MCP_CLIENT_SCHEMA_BYTES_MAX, MCP_CLIENT_TOOL_TEXT_BYTES_MAX};
+use firebox_contract::limits::{MCP_CLIENT_SCHEMA_BYTES_MAX, MCP_CLIENT_TOOL_TEXT_BYTES_MAX, TOOL_NAME_BYTES_MAX};
 use firebox_contract::{ToolContent, ToolDefinition, ToolEffects};
 use rmcp::model::{CallToolResult, ContentBlock, ResourceContents, Tool, ToolAnnotations};
 
@@ -12,24 +12,30 @@ use rmcp::model::{CallToolResult, ContentBlock, ResourceContents, Tool, ToolAnno
 pub(super) fn definition(tool: &Tool) -> Option<ToolDefinition> {
     let input_schema_json = serde_json::to_string(tool.input_schema.as_ref()).ok()?;
     let output_schema_json = tool.output_schema.as_ref().and_then(|schema| serde_json::to_string(schema.as_ref()).ok());
-    if tool.name.is_empty() || input_schema_json.len() > MCP_CLIENT_SCHEMA_BYTES_MAX {
+    let nameless = tool.name.is_empty() || tool.name.len() > 2 * TOOL_NAME_BYTES_MAX;
+    if nameless || input_schema_json.len() > MCP_CLIENT_SCHEMA_BYTES_MAX {
         return None;
     }
     let annotated = tool.annotations.as_ref().and_then(|annotations| annotations.title.clone());
     Some(ToolDefinition {
         name: tool.name.to_string(),
-        description: cut(tool.description.as_deref().unwrap_or_default()),
-        title: tool.title.clone().or(annotated).map(|title| cut(&title)),
+        description: cut(tool.description.as_deref().unwrap_or_default(), MCP_CLIENT_TOOL_TEXT_BYTES_MAX).to_owned(),
+        title: tool.title.clone().or(annotated).map(|title| cut(&title, MCP_CLIENT_TOOL_TEXT_BYTES_MAX).to_owned()),
         input_schema_json,
         output_schema_json: output_schema_json.filter(|schema| schema.len() <= MCP_CLIENT_SCHEMA_BYTES_MAX),
         effects: effects(tool.annotations.as_ref()),
     })
 }
 
-fn cut(text: &str) -> String {
-    let end =
-        (0..=MCP_CLIENT_TOOL_TEXT_BYTES_MAX.min(text.len())).rev().find(|at| text.is_char_boundary(*at)).unwrap_or(0);
-    text[..end].to_owned()
+/// `text`, or as many whole characters of it as fit into `bytes`.
+pub(super) fn cut(text: &str, bytes: usize) -> &str {
+    &text[..text.floor_char_boundary(bytes)]
+}
+
+/// Bytes a tool takes.
+pub(super) fn size(tool: &ToolDefinition) -> usize {
+    let texts = [Some(&tool.name), Some(&tool.description), tool.title.as_ref(), Some(&tool.input_schema_json)];
+    texts.into_iter().chain([tool.output_schema_json.as_ref()]).flatten().map(String::len).sum()
 }
 
 /// The hints, with the protocol's own defaults: what says nothing may destroy and reaches the world.

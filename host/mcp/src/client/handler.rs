@@ -4,13 +4,15 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use firebox_contract::limits::MCP_CLIENT_PROGRESS_BUFFERED_MAX;
+use firebox_contract::limits::{MCP_CLIENT_PROGRESS_BUFFERED_MAX, MCP_CLIENT_PROGRESS_TEXT_BYTES_MAX};
 use rmcp::model::{
     ClientCapabilities, ClientConfig, ClientRequest, Implementation, ProgressNotificationParam, ProgressToken,
 };
 use rmcp::service::{NotificationContext, Peer, PeerRequestOptions, RequestHandle, ServiceError};
 use rmcp::{ClientHandler, RoleClient};
 use tokio::sync::{Notify, RwLock, mpsc};
+
+use super::content;
 
 /// One report of progress.
 #[derive(Debug, Clone, PartialEq)]
@@ -50,7 +52,8 @@ impl ProgressTable {
         }
         let sender = self.lock().get(&told.progress_token).cloned();
         if let Some(sender) = sender {
-            let report = Report { done: told.progress, total: told.total, message: told.message };
+            let message = told.message.map(|text| content::cut(&text, MCP_CLIENT_PROGRESS_TEXT_BYTES_MAX).to_owned());
+            let report = Report { done: told.progress, total: told.total, message };
             // Reports nobody has time for are not worth waiting for.
             drop(sender.try_send(report));
         }

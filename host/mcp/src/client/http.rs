@@ -28,6 +28,11 @@ pub(super) fn check(server: &HttpServer) -> Result<(), String> {
     headers(server).map(drop)
 }
 
+/// What follows the `?` of an address.
+pub(super) fn query(url: &str) -> Option<String> {
+    Url::parse(url).ok()?.query().filter(|query| !query.is_empty()).map(str::to_owned)
+}
+
 fn headers(server: &HttpServer) -> Result<HashMap<HeaderName, HeaderValue>, String> {
     let mut headers = HashMap::new();
     for (name, value) in &server.headers {

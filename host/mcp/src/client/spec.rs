@@ -8,10 +8,12 @@ use std::time::Duration;
 
 use firebox_contract::TenantId;
 use firebox_contract::limits::{
-    MCP_CLIENT_TIMEOUT_MAX, MCP_CONNECT_TIMEOUT_DEFAULT, MCP_TOTAL_TIMEOUT_DEFAULT, TOOL_CALL_TIMEOUT,
+    MCP_CLIENT_REASON_BYTES_MAX, MCP_CLIENT_TIMEOUT_MAX, MCP_CONNECT_TIMEOUT_DEFAULT, MCP_TOTAL_TIMEOUT_DEFAULT,
+    TOOL_CALL_TIMEOUT,
 };
 use sha2::{Digest, Sha256};
 
+use super::content;
 use crate::McpError;
 
 /// Variables of the host's own environment that a child process gets without being named: enough to find programs and
@@ -228,7 +230,14 @@ impl ServerSpec {
             ServerTransport::Stdio(server) => &server.env,
             ServerTransport::Http(server) => &server.headers,
         };
+        let text = content::cut(text, MCP_CLIENT_REASON_BYTES_MAX);
         let mut text: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
+        if let ServerTransport::Http(server) = &self.transport {
+            // Keys stand in addresses too.
+            if let Some(query) = super::http::query(&server.url) {
+                text = text.replace(&query, "[secret]");
+            }
+        }
         for (_, secret) in secrets {
             // A header's secret is what follows the scheme: "Bearer …".
             let token = secret.expose().rsplit(' ').next().unwrap_or_default();
@@ -279,6 +288,11 @@ mod tests {
             server.headers.push(("authorization".to_owned(), Secret::new("Bearer hunter22")));
         }
         assert_eq!(http.redact("token hunter22?"), "token [secret]?");
+        let keyed = ServerSpec::http("one", "http://localhost/mcp?key=hunter22");
+        assert_eq!(
+            keyed.redact("for url (http://localhost/mcp?key=hunter22)"),
+            "for url (http://localhost/mcp?[secret])"
+        );
         assert!(!format!("{http:?}").contains("hunter22"));
     }
 

@@ -33,6 +33,9 @@ async fn f2_lists_are_read_to_their_last_page() {
 async fn f2_a_list_without_an_end_is_cut() {
     let pool = pool(vec![fake("one", &["endless"])]);
     assert_eq!(names(&pool).await.len(), firebox_contract::limits::MCP_CLIENT_PAGES_MAX);
+    let pool = crate::harness::pool(vec![fake("fat", &["fat"])]);
+    let most = firebox_contract::limits::MCP_CLIENT_LIST_BYTES_MAX / 200_000;
+    assert!((most - 2..=most).contains(&names(&pool).await.len()), "whatever it sends, this much is kept");
 }
 
 #[tokio::test]

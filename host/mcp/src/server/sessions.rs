@@ -1,0 +1,124 @@
+//! Sessions of the revisions that have them: bounded in number, ended when idle, each its tenant's own.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use firebox_contract::{Error, TenantId, limits};
+use futures_util::Stream;
+use rmcp::model::{ClientJsonRpcMessage, ServerJsonRpcMessage};
+use rmcp::transport::streamable_http_server::session::local::{LocalSessionManager, LocalSessionManagerError};
+use rmcp::transport::streamable_http_server::session::{ServerSseMessage, SessionId, SessionManager};
+
+use super::http;
+use super::places::{Place, Places};
+
+/// rmcp's sessions in memory, with owners.
+pub(super) struct Sessions {
+    inner: LocalSessionManager,
+    places: Arc<Places>,
+    owners: Mutex<HashMap<SessionId, Place>>,
+}
+
+/// Why there is no session.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum SessionsError {
+    /// All places are taken; the request that asked has been told.
+    #[error("no more sessions")]
+    Full,
+    /// What rmcp says.
+    #[error(transparent)]
+    Inner(#[from] LocalSessionManagerError),
+}
+
+impl Sessions {
+    pub(super) fn new() -> Self {
+        let mut inner = LocalSessionManager::default();
+        inner.session_config.channel_capacity = limits::MCP_EVENTS_BUFFERED_MAX;
+        inner.session_config.keep_alive = Some(limits::MCP_SESSION_IDLE);
+        inner.session_config.init_timeout = Some(limits::MCP_SESSION_START);
+        inner.session_config.completed_cache_ttl = limits::MCP_REPLAY;
+        Self { inner, places: Places::new(limits::MCP_SESSIONS_MAX), owners: Mutex::default() }
+    }
+
+    /// Whether `tenant` opened the session `id`. Another tenant's session does not exist.
+    pub(super) fn is_of(&self, id: &str, tenant: &TenantId) -> bool {
+        self.owners().get(id).is_some_and(|place| place.tenant() == tenant)
+    }
+
+    fn owners(&self) -> MutexGuard<'_, HashMap<SessionId, Place>> {
+        // A panic while the lock was held leaves whole entries.
+        self.owners.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A place for the one who asks in this request.
+    fn place(&self) -> Result<Place, SessionsError> {
+        let Some(asked) = http::this_request() else { return Err(SessionsError::Full) };
+        let most = limits::MCP_SESSIONS_PER_TENANT_MAX;
+        let place = self.places.take(&asked.caller.tenant, most);
+        place.ok_or_else(|| {
+            let message = format!(
+                "no more sessions: a tenant may have {most} and {} are open in all; close one with DELETE, or ask \
+                 without sessions (revision 2026-07-28)",
+                self.places.taken()
+            );
+            asked.refuse(Error::Limited { message, retry_after: limits::MCP_SESSION_IDLE });
+            SessionsError::Full
+        })
+    }
+}
+
+impl SessionManager for Sessions {
+    type Error = SessionsError;
+    type Transport = <LocalSessionManager as SessionManager>::Transport;
+
+    async fn create_session(&self) -> Result<(SessionId, Self::Transport), Self::Error> {
+        let place = self.place()?;
+        let (id, transport) = self.inner.create_session().await?;
+        self.owners().insert(Arc::clone(&id), place);
+        Ok((id, transport))
+    }
+
+    async fn initialize_session(
+        &self,
+        id: &SessionId,
+        message: ClientJsonRpcMessage,
+    ) -> Result<ServerJsonRpcMessage, Self::Error> {
+        Ok(self.inner.initialize_session(id, message).await?)
+    }
+
+    async fn has_session(&self, id: &SessionId) -> Result<bool, Self::Error> {
+        Ok(self.inner.has_session(id).await?)
+    }
+
+    async fn close_session(&self, id: &SessionId) -> Result<(), Self::Error> {
+        self.owners().remove(id);
+        Ok(self.inner.close_session(id).await?)
+    }
+
+    async fn create_stream(
+        &self,
+        id: &SessionId,
+        message: ClientJsonRpcMessage,
+    ) -> Result<impl Stream<Item = ServerSseMessage> + Send + Sync + 'static, Self::Error> {
+        Ok(self.inner.create_stream(id, message).await?)
+    }
+
+    async fn accept_message(&self, id: &SessionId, message: ClientJsonRpcMessage) -> Result<(), Self::Error> {
+        Ok(self.inner.accept_message(id, message).await?)
+    }
+
+    async fn create_standalone_stream(
+        &self,
+        id: &SessionId,
+    ) -> Result<impl Stream<Item = ServerSseMessage> + Send + Sync + 'static, Self::Error> {
+        Ok(self.inner.create_standalone_stream(id).await?)
+    }
+
+    async fn resume(
+        &self,
+        id: &SessionId,
+        last_event_id: String,
+    ) -> Result<impl Stream<Item = ServerSseMessage> + Send + Sync + 'static, Self::Error> {
+        Ok(self.inner.resume(id, last_event_id).await?)
+    }
+}

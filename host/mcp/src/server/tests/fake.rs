@@ -1,0 +1,135 @@
+//! A set of tools whose every move can be watched.
+
+use std::sync::Mutex;
+use std::time::Duration;
+
+use firebox_contract::{
+    BoxFuture, Caller, Error, Fault, FaultCause, Progress, Stage, TenantId, ToolCall, ToolDefinition, ToolEffects,
+    ToolOutcome, ToolSource,
+};
+use tokio::sync::{Notify, watch};
+
+/// Longer than anything here takes on a busy machine.
+pub(super) const SOON: Duration = Duration::from_secs(20);
+
+/// Every tenant has `whoami`, `steps`, `wait`, `busy` and `broken`, and what it was given besides.
+#[derive(Default)]
+pub(super) struct Fake {
+    more: Mutex<Vec<(TenantId, String)>>,
+    revision: watch::Sender<u64>,
+    pub(super) started: Notify,
+    pub(super) dropped: Notify,
+    pub(super) go_on: Notify,
+}
+
+impl Fake {
+    pub(super) fn give(&self, tenant: &str, tool: &str) {
+        self.more.lock().expect("no panic").push((TenantId::new(tenant), tool.to_owned()));
+        self.revision.send_modify(|revision| *revision += 1);
+    }
+
+    fn names(&self, caller: &Caller) -> Vec<String> {
+        let more = self.more.lock().expect("no panic");
+        let own = more.iter().filter(|(tenant, _)| *tenant == caller.tenant).map(|(_, tool)| tool.clone());
+        ["whoami", "steps", "wait", "busy", "broken"].map(str::to_owned).into_iter().chain(own).collect()
+    }
+
+    async fn run(&self, caller: &Caller, call: &ToolCall, progress: &dyn Progress) -> Result<ToolOutcome, Error> {
+        match call.name.as_str() {
+            "whoami" => Ok(answer(caller.tenant.as_str())),
+            "steps" => {
+                for done in [1.0, 2.0, 2.0, 3.0] {
+                    progress.report(done, Some(3.0), Some("on it"));
+                }
+                Ok(answer("stepped"))
+            }
+            "wait" => {
+                let _told = Told(&self.dropped);
+                self.started.notify_one();
+                self.go_on.notified().await;
+                Ok(answer("waited"))
+            }
+            "busy" => {
+                Err(Error::Limited { message: "3 of 3 are taken".to_owned(), retry_after: Duration::from_secs(1) })
+            }
+            "broken" => Err(Error::Fault(Fault {
+                plugin: "broken".to_owned(),
+                stage: Stage::Tool,
+                cause: FaultCause::OutOfFuel { limit: 1_234 },
+                fuel: 1_234,
+                memory_peak_bytes: 65_536,
+            })),
+            own if self.names(caller).iter().any(|name| name == own) => Ok(answer(own)),
+            other => Err(Error::NotFound(format!("there is no tool \"{other}\""))),
+        }
+    }
+}
+
+/// Says when it goes.
+struct Told<'a>(&'a Notify);
+
+impl Drop for Told<'_> {
+    fn drop(&mut self) {
+        self.0.notify_one();
+    }
+}
+
+fn answer(text: &str) -> ToolOutcome {
+    ToolOutcome {
+        content: text.to_owned(),
+        blocks: Vec::new(),
+        is_error: false,
+        provider: "fake".to_owned(),
+        fuel: 0,
+        memory_peak_bytes: 0,
+        elapsed: Duration::ZERO,
+    }
+}
+
+impl ToolSource for Fake {
+    fn tools<'a>(&'a self, caller: &'a Caller) -> BoxFuture<'a, Vec<ToolDefinition>> {
+        let definition = |name: String| ToolDefinition {
+            name,
+            description: "does something".to_owned(),
+            title: None,
+            input_schema_json: "{}".to_owned(),
+            output_schema_json: None,
+            effects: ToolEffects::default(),
+        };
+        Box::pin(std::future::ready(self.names(caller).into_iter().map(definition).collect()))
+    }
+
+    fn call<'a>(
+        &'a self,
+        caller: &'a Caller,
+        call: &'a ToolCall,
+        progress: &'a dyn Progress,
+    ) -> BoxFuture<'a, Result<ToolOutcome, Error>> {
+        Box::pin(self.run(caller, call, progress))
+    }
+
+    fn revision(&self) -> u64 {
+        *self.revision.borrow()
+    }
+
+    fn changed(&self, seen: u64) -> BoxFuture<'_, u64> {
+        let mut revision = self.revision.subscribe();
+        Box::pin(async move { *revision.wait_for(|now| *now != seen).await.expect("the sender is there") })
+    }
+}
+
+/// `_meta` of a request of revision 2026-07-28.
+pub(super) fn meta() -> serde_json::Value {
+    serde_json::json!({
+        "io.modelcontextprotocol/protocolVersion": "2026-07-28",
+        "io.modelcontextprotocol/clientInfo": { "name": "test", "version": "0" },
+        "io.modelcontextprotocol/clientCapabilities": {},
+    })
+}
+
+/// An `initialize` request.
+pub(super) fn initialize(revision: &str) -> serde_json::Value {
+    let info = serde_json::json!({ "name": "test", "version": "0" });
+    let params = serde_json::json!({ "protocolVersion": revision, "capabilities": {}, "clientInfo": info });
+    serde_json::json!({ "jsonrpc": "2.0", "id": 0, "method": "initialize", "params": params })
+}

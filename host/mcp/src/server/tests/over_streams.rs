@@ -1,0 +1,197 @@
+//! Over two streams, as over standard input and output.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use firebox_contract::{Caller, Error};
+use serde_json::{Value, json};
+use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, DuplexStream, ReadHalf, WriteHalf};
+use tokio::task::JoinHandle;
+use tokio::time::timeout;
+
+use super::fake::{Fake, SOON, initialize, meta};
+use crate::server::{ServerInfo, serve_streams};
+
+const REVISIONS: [&str; 4] = ["2024-11-05", "2025-03-26", "2025-06-18", "2025-11-25"];
+
+/// A client that writes and reads lines.
+struct Client {
+    write: WriteHalf<DuplexStream>,
+    read: BufReader<ReadHalf<DuplexStream>>,
+    server: JoinHandle<Result<(), Error>>,
+}
+
+impl Client {
+    fn of(source: &Arc<Fake>) -> Self {
+        let (near, far) = tokio::io::duplex(1 << 16);
+        let (far_read, far_write) = tokio::io::split(far);
+        let source = Arc::clone(source) as Arc<dyn firebox_contract::ToolSource>;
+        let served = serve_streams(source, Caller::local(), ServerInfo::firebox(), far_read, far_write);
+        let server = tokio::spawn(served);
+        let (read, write) = tokio::io::split(near);
+        Self { write, read: BufReader::new(read), server }
+    }
+
+    async fn send(&mut self, message: Value) {
+        let line = format!("{message}\n");
+        self.write.write_all(line.as_bytes()).await.expect("the server reads");
+    }
+
+    async fn next(&mut self) -> Value {
+        let mut line = String::new();
+        timeout(SOON, self.read.read_line(&mut line)).await.expect("soon").expect("a line");
+        serde_json::from_str(&line).unwrap_or_else(|error| panic!("{error}: {line:?}"))
+    }
+
+    /// With a handshake of `revision`.
+    async fn session(source: &Arc<Fake>, revision: &str) -> Self {
+        let mut client = Self::of(source);
+        client.send(initialize(revision)).await;
+        assert_eq!(client.next().await["result"]["protocolVersion"], revision);
+        client.send(json!({ "jsonrpc": "2.0", "method": "notifications/initialized" })).await;
+        client
+    }
+
+    async fn call(&mut self, id: u64, tool: &str) {
+        self.send(json!({ "jsonrpc": "2.0", "id": id, "method": "tools/call", "params": { "name": tool } })).await;
+    }
+
+    /// Sends the request and reads the answer, whatever notices come before it.
+    async fn ask(&mut self, id: u64, method: &str, params: Value) -> (Vec<Value>, Value) {
+        self.send(json!({ "jsonrpc": "2.0", "id": id, "method": method, "params": params })).await;
+        let mut notices = Vec::new();
+        loop {
+            let message = self.next().await;
+            if message["id"] == id {
+                return (notices, message);
+            }
+            notices.push(message);
+        }
+    }
+}
+
+fn changes(notices: &[Value]) -> usize {
+    notices.iter().filter(|notice| notice["method"] == "notifications/tools/list_changed").count()
+}
+
+#[tokio::test]
+async fn f4_list_changed_goes_from_the_server_to_the_client() {
+    for revision in REVISIONS {
+        let source = Arc::new(Fake::default());
+        let mut client = Client::session(&source, revision).await;
+        // An answer that follows `initialized` shows that it was handled.
+        let (before, listed) = client.ask(1, "tools/list", json!({})).await;
+        assert_eq!((changes(&before), listed["result"]["tools"].as_array().map(Vec::len)), (0, Some(5)));
+        source.give("somebody else", "theirs");
+        source.give("local", "mine");
+        let notice = client.next().await;
+        assert_eq!(notice, json!({ "jsonrpc": "2.0", "method": "notifications/tools/list_changed" }), "{revision}");
+        let (after, listed) = client.ask(2, "tools/list", json!({})).await;
+        assert_eq!((changes(&after), listed["result"]["tools"].as_array().map(Vec::len)), (0, Some(6)), "{revision}");
+    }
+}
+
+#[tokio::test]
+async fn f4_list_changed_reaches_who_listens() {
+    let source = Arc::new(Fake::default());
+    let mut client = Client::of(&source);
+    let wants = json!({ "_meta": meta(), "notifications": { "toolsListChanged": true, "promptsListChanged": true } });
+    client.send(json!({ "jsonrpc": "2.0", "id": 7, "method": "subscriptions/listen", "params": wants })).await;
+    let acknowledged = client.next().await;
+    assert_eq!(acknowledged["method"], "notifications/subscriptions/acknowledged");
+    assert_eq!(acknowledged["params"]["notifications"], json!({ "toolsListChanged": true }));
+    // What changes are measured by.
+    client.ask(8, "tools/list", json!({ "_meta": meta() })).await;
+    source.give("local", "mine");
+    let notice = client.next().await;
+    assert_eq!(notice["method"], "notifications/tools/list_changed");
+    assert_eq!(notice["params"]["_meta"]["io.modelcontextprotocol/subscriptionId"], 7);
+}
+
+#[tokio::test]
+async fn a_cancelled_call_is_dropped() {
+    let source = Arc::new(Fake::default());
+    let mut client = Client::session(&source, "2025-11-25").await;
+    client.call(3, "wait").await;
+    timeout(SOON, source.started.notified()).await.expect("it starts");
+    client.send(json!({ "jsonrpc": "2.0", "method": "notifications/cancelled", "params": { "requestId": 3 } })).await;
+    timeout(SOON, source.dropped.notified()).await.expect("it is dropped");
+    // And it is not answered: the next answer is another one's.
+    let (notices, _) = client.ask(4, "tools/list", json!({})).await;
+    assert!(notices.is_empty(), "{notices:?}");
+}
+
+#[tokio::test]
+async fn progress_comes_before_the_answer_and_only_if_asked_for() {
+    let source = Arc::new(Fake::default());
+    let mut client = Client::session(&source, "2025-11-25").await;
+    let (notices, _) = client.ask(1, "tools/call", json!({ "name": "steps" })).await;
+    assert!(notices.is_empty(), "{notices:?}");
+    let asks = json!({ "name": "steps", "_meta": { "progressToken": "p" } });
+    let (notices, answer) = client.ask(2, "tools/call", asks).await;
+    let done: Vec<f64> = notices.iter().filter_map(|notice| notice["params"]["progress"].as_f64()).collect();
+    assert_eq!(done, [1.0, 2.0, 3.0], "what does not grow is not told");
+    assert!(notices.iter().all(|notice| notice["params"]["progressToken"] == "p"), "{notices:?}");
+    assert_eq!(answer["result"]["content"][0]["text"], "stepped");
+}
+
+#[tokio::test]
+async fn only_a_tool_that_is_not_there_is_a_protocol_error() {
+    let source = Arc::new(Fake::default());
+    let mut client = Client::session(&source, "2025-11-25").await;
+    let (_, unknown) = client.ask(1, "tools/call", json!({ "name": "nothing" })).await;
+    assert_eq!(unknown["error"]["code"], -32602);
+    assert!(unknown["error"]["message"].as_str().is_some_and(|text| text.contains("\"nothing\"")), "{unknown}");
+    for (id, tool, words) in
+        [(2, "busy", "3 of 3"), (3, "broken", "\"broken\" at stage \"tool\" used all its fuel (1234)")]
+    {
+        let (_, failed) = client.ask(id, "tools/call", json!({ "name": tool })).await;
+        assert_eq!(failed["result"]["isError"], true, "{failed}");
+        let text = failed["result"]["content"][0]["text"].as_str().expect("text");
+        assert!(text.contains(words), "{text}");
+    }
+}
+
+#[tokio::test]
+async fn what_runs_at_the_end_of_the_input_is_still_answered() {
+    let source = Arc::new(Fake::default());
+    let mut client = Client::session(&source, "2025-11-25").await;
+    client.call(1, "wait").await;
+    timeout(SOON, source.started.notified()).await.expect("it starts");
+    client.write.shutdown().await.expect("closed");
+    source.go_on.notify_one();
+    assert_eq!(client.next().await["result"]["content"][0]["text"], "waited");
+    let ended = timeout(SOON, client.server).await.expect("soon").expect("no panic");
+    assert!(ended.is_ok(), "{ended:?}");
+}
+
+#[tokio::test]
+async fn a_client_that_says_nothing_or_nonsense_ends_it() {
+    let source = Arc::new(Fake::default());
+    let mut silent = Client::of(&source);
+    silent.write.shutdown().await.expect("closed");
+    assert!(timeout(SOON, silent.server).await.expect("soon").expect("no panic").is_ok());
+    let mut strange = Client::of(&source);
+    strange.send(json!({ "jsonrpc": "2.0", "method": "notifications/initialized" })).await;
+    let ended = timeout(SOON, strange.server).await.expect("soon").expect("no panic");
+    assert!(matches!(&ended, Err(Error::Usage(text)) if text.contains("does not speak MCP")), "{ended:?}");
+}
+
+#[tokio::test]
+async fn one_caller_cannot_have_more_calls_than_it_may() {
+    let source = Arc::new(Fake::default());
+    let mut client = Client::session(&source, "2025-11-25").await;
+    let most = Caller::local().in_flight_max as u64;
+    for id in 0..most {
+        client.call(100 + id, "wait").await;
+        timeout(SOON, source.started.notified()).await.expect("it starts");
+    }
+    let (_, refused) = client.ask(1, "tools/call", json!({ "name": "whoami" })).await;
+    let text = refused["result"]["content"][0]["text"].as_str().expect("text");
+    assert!(text.contains("too many tool calls") && text.contains(&most.to_string()), "{text}");
+    source.go_on.notify_one();
+    assert_eq!(client.next().await["result"]["content"][0]["text"], "waited");
+    timeout(Duration::from_secs(1), source.dropped.notified()).await.expect("it went");
+    let (_, served) = client.ask(2, "tools/call", json!({ "name": "whoami" })).await;
+    assert_eq!(served["result"]["content"][0]["text"], "local");
+}

@@ -1,0 +1,222 @@
+//! `firebox serve`: models, plugins and tools over HTTP until somebody ends it.
+
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use clap::Args as ClapArgs;
+use firebox_contract::Error;
+
+use super::Io;
+use super::options::DeviceOptions;
+use crate::config::{Config, ModelConfig, PluginConfig};
+use crate::error::CliError;
+use crate::serve::{Say, Server};
+
+/// Serve models, plugins and tools over HTTP, in the shape of OpenAI's API.
+#[derive(ClapArgs, Debug)]
+pub struct Args {
+    /// The configuration; without it the built-in model is served on this machine only
+    #[arg(long, value_name = "FILE", env = "FIREBOX_CONFIG")]
+    config: Option<PathBuf>,
+    /// Where to listen, such as 127.0.0.1:8080; port 0 takes a free one
+    #[arg(long, value_name = "ADDRESS")]
+    listen: Option<String>,
+    /// Serve this Hugging Face folder, under its name, instead of the configured models (repeatable)
+    #[arg(long, value_name = "PATH")]
+    model: Vec<PathBuf>,
+    /// Add a plugin by NAME or PATH to every request; only where no tenants are configured (repeatable, in order)
+    #[arg(long = "plugin", value_name = "NAME|PATH")]
+    plugins: Vec<String>,
+    #[command(flatten)]
+    device: DeviceOptions,
+}
+
+/// Runs the verb.
+///
+/// # Errors
+/// What is wrong with the configuration; the first model's failure when none could be loaded.
+pub fn run(args: Args, _io: &mut Io) -> Result<(), CliError> {
+    let config = load(&args)?;
+    start_log(config.server.log_json);
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let outcome = runtime.block_on(serve(&args, config));
+    // What still blocks after everything was closed is not worth waiting for.
+    runtime.shutdown_timeout(firebox_contract::limits::SERVE_CLOSE_TIMEOUT);
+    outcome
+}
+
+fn load(args: &Args) -> Result<Config, CliError> {
+    let mut flags = Vec::new();
+    flags.extend(args.listen.iter().map(|listen| ("server.listen".to_owned(), listen.clone())));
+    let mut config = Config::load(args.config.as_deref(), &flags)?;
+    if !args.model.is_empty() {
+        config.models = args.model.iter().map(|path| model(path)).collect::<Result<_, _>>()?;
+    }
+    if args.device.device != "auto" {
+        for model in config.models.iter_mut().filter(|model| model.device == "auto") {
+            model.device.clone_from(&args.device.device);
+        }
+    }
+    if !args.plugins.is_empty() {
+        add_plugins(&mut config, &args.plugins)?;
+    }
+    Ok(config)
+}
+
+/// A model under the name of its folder.
+fn model(path: &Path) -> Result<ModelConfig, CliError> {
+    let ember = ModelConfig::ember();
+    if path.as_os_str() == crate::ember::NAME {
+        return Ok(ember);
+    }
+    let full = path.canonicalize().map_err(|source| CliError::File {
+        action: "read",
+        path: path.display().to_string(),
+        source,
+    })?;
+    let name = full.file_name().map_or_else(|| "model".to_owned(), |name| name.to_string_lossy().into_owned());
+    Ok(ModelConfig { name, path: Some(full), ..ember })
+}
+
+fn add_plugins(config: &mut Config, asked: &[String]) -> Result<(), CliError> {
+    if !config.tenants.is_empty() {
+        let message =
+            "--plugin is for a server without tenants; write [[plugin]] and a tenant's plugins into the configuration";
+        return Err(CliError::usage(message));
+    }
+    let has_ember = config.models.iter().any(|model| model.path.is_none());
+    if config.plugins.is_empty() && has_ember {
+        config.plugins = crate::plugins::with_ember().map(PluginConfig::builtin).collect();
+    }
+    for source in asked {
+        let name = crate::plugins::name_of(source)?;
+        config.plugins.retain(|plugin| plugin.name != name);
+        config.plugins.push(PluginConfig { source: source.clone(), ..PluginConfig::builtin(&name) });
+    }
+    Ok(())
+}
+
+fn start_log(json: bool) {
+    let log =
+        tracing_subscriber::fmt().with_writer(std::io::stderr).with_max_level(tracing::Level::INFO).with_ansi(false);
+    // A library's caller may have set one; theirs stays.
+    let _first_wins = if json { log.json().try_init() } else { log.try_init() };
+}
+
+/// Words for the operator, which go where the log goes.
+fn speaker() -> Say {
+    Arc::new(|line: &str| {
+        // Nobody is left to tell when standard error is gone.
+        let _unheard = writeln!(std::io::stderr(), "firebox: {line}");
+    })
+}
+
+async fn serve(args: &Args, config: Config) -> Result<(), CliError> {
+    let say = speaker();
+    let mut signals = Signals::listen()?;
+    // Without tenants the server says itself what that means.
+    if !config.tenants.is_empty() {
+        config.warnings.iter().for_each(|warning| say(&warning.to_string()));
+    }
+    let drain_timeout = config.server.drain_timeout;
+    let mut server = Server::start(config, Arc::clone(&say)).await?;
+    say(&format!("listening on http://{}", server.address()));
+    let mut loading = true;
+    let failed: Option<Error> = loop {
+        tokio::select! {
+            loaded = server.loaded(), if loading => match loaded {
+                Ok(()) => {
+                    loading = false;
+                    say("ready");
+                }
+                Err(error) => break Some(error),
+            },
+            signal = signals.next() => match signal {
+                Signal::End => break None,
+                Signal::Reload => reload(args, &mut server, &say).await,
+            },
+        }
+    };
+    if failed.is_none() {
+        let seconds = drain_timeout.as_secs();
+        say(&format!("ending: running requests have {seconds} s; a second signal ends them now"));
+    }
+    let drained = server.drain(async { signals.end().await }).await;
+    match drained.cut {
+        0 => say("ended; nothing was cut off"),
+        cut => say(&format!("ended; {cut} requests were cut off")),
+    }
+    failed.map_or(Ok(()), |error| Err(error.into()))
+}
+
+async fn reload(args: &Args, server: &mut Server, say: &Say) {
+    let outcome = match load(args) {
+        Ok(config) => server.reload(config).await.map_err(CliError::from),
+        Err(error) => Err(error),
+    };
+    match outcome {
+        Ok(()) => say("the configuration was reloaded"),
+        Err(error) => say(&format!("the configuration was not reloaded, the old one stays: {error}")),
+    }
+}
+
+/// What the system asks of this process.
+enum Signal {
+    End,
+    Reload,
+}
+
+#[cfg(unix)]
+struct Signals {
+    terminate: tokio::signal::unix::Signal,
+    interrupt: tokio::signal::unix::Signal,
+    hangup: tokio::signal::unix::Signal,
+}
+
+#[cfg(unix)]
+impl Signals {
+    /// From here on, none of them ends the process by itself.
+    fn listen() -> Result<Self, CliError> {
+        use tokio::signal::unix::{SignalKind, signal};
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            hangup: signal(SignalKind::hangup())?,
+        })
+    }
+
+    async fn next(&mut self) -> Signal {
+        tokio::select! {
+            _ = self.terminate.recv() => Signal::End,
+            _ = self.interrupt.recv() => Signal::End,
+            _ = self.hangup.recv() => Signal::Reload,
+        }
+    }
+
+    async fn end(&mut self) {
+        while !matches!(self.next().await, Signal::End) {}
+    }
+}
+
+#[cfg(not(unix))]
+struct Signals;
+
+#[cfg(not(unix))]
+impl Signals {
+    fn listen() -> Result<Self, CliError> {
+        Ok(Self)
+    }
+
+    async fn next(&mut self) -> Signal {
+        // An error means that there is no way to hear of an interrupt, so none comes.
+        if tokio::signal::ctrl_c().await.is_err() {
+            std::future::pending::<()>().await;
+        }
+        Signal::End
+    }
+
+    async fn end(&mut self) {
+        self.next().await;
+    }
+}

@@ -1,0 +1,147 @@
+//! The HTTP door: one table of routes, each behind a scope, all in the shape the official OpenAI clients expect.
+
+mod approvals;
+mod ask;
+mod chat;
+mod embeddings;
+mod failure;
+mod fields;
+mod guard;
+mod info;
+mod mcp;
+mod sessions;
+mod stream;
+mod turn;
+pub mod wire;
+mod work;
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::body::Body;
+use axum::extract::{RawPathParams, Request, State};
+use axum::http::request::Parts;
+use axum::http::{Method, Response};
+use axum::routing::{MethodFilter, on};
+use firebox_contract::{BoxFuture, Error};
+
+pub use failure::Failure;
+pub use turn::BusySessions;
+
+use crate::config::Scope;
+use crate::serve::App;
+use crate::tenancy::Tenant;
+
+/// Who may use a route.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Access {
+    /// Anybody who reaches the port: says nothing but whether the server lives.
+    Open,
+    /// A key with this scope.
+    Needs(Scope),
+}
+
+/// One row of [`ROUTES`].
+pub struct Route {
+    /// The method.
+    pub method: Method,
+    /// The path, with `{…}` for what varies.
+    pub path: &'static str,
+    /// Who may use it.
+    pub access: Access,
+    handler: Handler,
+}
+
+/// Answers one request.
+type Handler = fn(Arc<App>, Call) -> BoxFuture<'static, Result<Response<Body>, Failure>>;
+
+/// A request that passed the guard.
+struct Call {
+    id: String,
+    parts: Parts,
+    params: Vec<(String, String)>,
+    body: Body,
+    tenant: Option<Tenant>,
+}
+
+impl Call {
+    /// Whose request it is.
+    fn tenant(&self) -> Result<&Tenant, Failure> {
+        let none = || Failure::from(Error::Internal("a route that needs a tenant is open".to_owned()));
+        self.tenant.as_ref().ok_or_else(none)
+    }
+
+    /// A part of the path.
+    fn param(&self, name: &str) -> &str {
+        self.params.iter().find(|(key, _)| key == name).map_or("", |(_, value)| value)
+    }
+}
+
+macro_rules! route {
+    ($method:ident $path:literal $access:expr => $handler:path) => {
+        Route {
+            method: Method::$method,
+            path: $path,
+            access: $access,
+            handler: |app, call| Box::pin($handler(app, call)),
+        }
+    };
+}
+
+/// Every endpoint. What is not here does not exist.
+pub static ROUTES: &[Route] = &[
+    route!(POST "/v1/chat/completions" Access::Needs(Scope::Chat) => chat::chat_completions),
+    route!(POST "/v1/completions" Access::Needs(Scope::Chat) => chat::completions),
+    route!(POST "/v1/embeddings" Access::Needs(Scope::Embed) => embeddings::embeddings),
+    route!(GET "/v1/models" Access::Needs(Scope::Chat) => info::models),
+    route!(GET "/v1/models/{*id}" Access::Needs(Scope::Chat) => info::model),
+    route!(POST "/v1/sessions" Access::Needs(Scope::Sessions) => sessions::create),
+    route!(GET "/v1/sessions" Access::Needs(Scope::Sessions) => sessions::list),
+    route!(GET "/v1/sessions/{id}" Access::Needs(Scope::Sessions) => sessions::get),
+    route!(DELETE "/v1/sessions/{id}" Access::Needs(Scope::Sessions) => sessions::delete),
+    route!(POST "/v1/sessions/{id}/messages" Access::Needs(Scope::Sessions) => sessions::append),
+    route!(POST "/v1/sessions/{id}/generate" Access::Needs(Scope::Sessions) => chat::session_generate),
+    route!(POST "/v1/sessions/{id}/fork" Access::Needs(Scope::Sessions) => sessions::fork),
+    route!(GET "/v1/usage" Access::Needs(Scope::Usage) => info::usage),
+    route!(GET "/v1/approvals" Access::Needs(Scope::Chat) => approvals::list),
+    route!(POST "/v1/approvals/{id}" Access::Needs(Scope::Chat) => approvals::answer),
+    route!(GET "/metrics" Access::Needs(Scope::Metrics) => info::metrics),
+    route!(GET "/healthz" Access::Open => info::healthz),
+    route!(GET "/readyz" Access::Open => info::readyz),
+    route!(POST "/mcp" Access::Needs(Scope::Tools) => mcp::mcp),
+    route!(GET "/mcp" Access::Needs(Scope::Tools) => mcp::mcp),
+    route!(DELETE "/mcp" Access::Needs(Scope::Tools) => mcp::mcp),
+];
+
+/// The service behind the port.
+pub fn router(app: Arc<App>) -> Router {
+    let mut router = Router::new();
+    for route in ROUTES {
+        let Ok(filter) = MethodFilter::try_from(route.method.clone()) else { continue };
+        let enter = move |State(app): State<Arc<App>>, params: RawPathParams, request: Request| {
+            guard::enter(app, route, params, request)
+        };
+        router = router.route(route.path, on(filter, enter));
+    }
+    router.fallback(guard::unknown_path).method_not_allowed_fallback(guard::unknown_method).with_state(app)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_probes_are_open() {
+        let open: Vec<&str> = ROUTES.iter().filter(|row| row.access == Access::Open).map(|row| row.path).collect();
+        assert_eq!(open, ["/healthz", "/readyz"]);
+    }
+
+    #[test]
+    fn every_route_has_a_method_the_router_knows_and_is_there_once() {
+        for (at, row) in ROUTES.iter().enumerate() {
+            assert!(MethodFilter::try_from(row.method.clone()).is_ok(), "{}", row.path);
+            let twin = ROUTES.iter().skip(at + 1).find(|other| other.path == row.path && other.method == row.method);
+            assert!(twin.is_none(), "{} {}", row.method, row.path);
+        }
+    }
+}

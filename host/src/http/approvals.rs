@@ -1,0 +1,56 @@
+//! `/v1/approvals`: tool calls that wait for somebody's word.
+
+use std::sync::Arc;
+
+use axum::body::Body;
+use axum::http::Response;
+use firebox_contract::Approval;
+use serde_json::{Value, json};
+
+use super::fields::Fields;
+use super::{Call, Failure, guard, stream, wire};
+use crate::serve::App;
+use crate::serve::approvals::Pending;
+
+pub(super) async fn list(app: Arc<App>, call: Call) -> Result<Response<Body>, Failure> {
+    let rows = app.approvals.pending(&call.tenant()?.id).iter().map(row).collect();
+    stream::json(&wire::List::<Value>::of(rows))
+}
+
+fn row(pending: &Pending) -> Value {
+    json!({
+        "id": pending.id, "object": "approval", "request_id": pending.request_id,
+        "created": wire::unix_seconds(pending.since), "description": pending.description,
+        "tool_call": {"id": pending.call.id, "name": pending.call.name, "arguments": pending.call.arguments_json},
+    })
+}
+
+pub(super) async fn answer(app: Arc<App>, call: Call) -> Result<Response<Body>, Failure> {
+    let tenant = call.tenant()?.id.clone();
+    let id = call.param("id").to_owned();
+    let body = guard::json(&app, call.body).await?;
+    let fields = Fields::of(&body, "")?;
+    let word = fields.need("decision", fields.text("decision")?)?;
+    let decision = match word {
+        "approve" => Approval::Approve,
+        "decline" => {
+            let reason = fields.text("reason")?.unwrap_or("the user declined this call");
+            Approval::Decline(reason.to_owned())
+        }
+        other => {
+            let message = format!("decision \"{other}\" is not known; it is approve or decline");
+            return Err(Failure::field("decision", message));
+        }
+    };
+    let remember = match fields.text("remember")? {
+        None | Some("once") => false,
+        Some("session") => true,
+        Some(other) => {
+            let message = format!("\"remember\" is \"{other}\"; it is once or session");
+            return Err(Failure::field("remember", message));
+        }
+    };
+    let answered = app.approvals.answer(&tenant, &id, decision, remember);
+    answered.map_err(|_| Failure::not_found(format!("no call waits for approval under \"{id}\"")))?;
+    stream::json(&json!({"id": id, "object": "approval", "decision": word}))
+}

@@ -1,0 +1,405 @@
+//! What a request for text asks for: from JSON to a `GenerationRequest`, every field checked.
+
+use std::collections::HashSet;
+use std::time::Duration;
+
+use firebox_contract::{
+    GenerationRequest, Message, Permission, Prompt, Role, SamplingOverrides, ToolCall, ToolChoice, ToolDefinition,
+    ToolEffects, ToolOptions, ToolPolicy, limits,
+};
+use serde_json::{Map, Value};
+
+use super::failure::Failure;
+use super::fields::{Fields, wrong};
+
+/// A checked request for text.
+pub(super) struct Ask {
+    /// The model's name; a session has one of its own.
+    pub(super) model: Option<String>,
+    /// What the engine is asked; the tenant's own policy is put in later.
+    pub(super) request: GenerationRequest,
+    /// Names of the tools the client runs itself.
+    pub(super) client_tools: HashSet<String>,
+    pub(super) stream: bool,
+    /// Whether a stream ends with a chunk that holds the usage.
+    pub(super) include_usage: bool,
+    /// The session the messages belong to.
+    pub(super) session: Option<String>,
+}
+
+/// Reads a chat request. `session` comes from the path where the endpoint is a session's; messages may be absent then.
+pub(super) fn chat(body: &Value, session: Option<&str>) -> Result<Ask, Failure> {
+    let fields = Fields::of(body, "")?;
+    refuse_what_is_not_offered(&fields)?;
+    if fields.get("functions").is_some() || fields.get("function_call").is_some() {
+        return Err(Failure::unsupported("functions", "\"functions\" is not offered; use \"tools\" instead"));
+    }
+    let extensions = fields.object("firebox")?;
+    let named = extensions.as_ref().map(|extra| extra.text("session")).transpose()?.flatten();
+    let session = session.or(named).map(str::to_owned);
+    let list = fields.list("messages")?;
+    let list = if session.is_some() { list.unwrap_or_default() } else { fields.need("messages", list)? };
+    let messages = messages(list)?;
+    if messages.is_empty() && session.is_none() {
+        return Err(Failure::field("messages", "\"messages\" is empty; write at least one message"));
+    }
+    let tools = tools(&fields, extensions.as_ref())?;
+    let client_tools = tools.client.iter().map(|tool| tool.name.clone()).collect();
+    let request = GenerationRequest { tools, ..GenerationRequest::new(Prompt::Chat(messages)) };
+    finish(&fields, extensions.as_ref(), request, client_tools, session)
+}
+
+/// Reads a request to go on with bare text.
+pub(super) fn text(body: &Value) -> Result<Ask, Failure> {
+    let fields = Fields::of(body, "")?;
+    refuse_what_is_not_offered(&fields)?;
+    for (field, why) in [("suffix", "text is only continued at its end"), ("echo", "the prompt is not repeated")] {
+        let wanted = fields.get(field).is_some_and(|value| *value != Value::Bool(false) && *value != "");
+        if wanted {
+            return Err(Failure::unsupported(field, format!("\"{field}\" is not offered: {why}")));
+        }
+    }
+    let prompt = match fields.get("prompt") {
+        Some(Value::String(text)) => text.clone(),
+        Some(Value::Array(list)) => match list.as_slice() {
+            [Value::String(text)] => text.clone(),
+            _ => {
+                let message =
+                    "\"prompt\" must be one text; send a request for each of several, and text instead of tokens";
+                return Err(Failure::unsupported("prompt", message));
+            }
+        },
+        Some(other) => return Err(wrong("prompt", "a string", other)),
+        None => return Err(Failure::field("prompt", "\"prompt\" is missing; it is required")),
+    };
+    let extensions = fields.object("firebox")?;
+    let request = GenerationRequest::new(Prompt::Text(prompt));
+    finish(&fields, extensions.as_ref(), request, HashSet::new(), None)
+}
+
+fn finish(
+    fields: &Fields<'_>,
+    extensions: Option<&Fields<'_>>,
+    mut request: GenerationRequest,
+    client_tools: HashSet<String>,
+    session: Option<String>,
+) -> Result<Ask, Failure> {
+    request.sampling = sampling(fields)?;
+    if let Some(extra) = extensions {
+        request.plugins = extra.texts("plugins")?.unwrap_or_default();
+        if request.plugins.len() > limits::PLUGINS_PER_REQUEST_MAX {
+            let (count, max) = (request.plugins.len(), limits::PLUGINS_PER_REQUEST_MAX);
+            return Err(Failure::field("firebox.plugins", format!("{count} plugins named, at most {max} are allowed")));
+        }
+        let time = extra.count("timeout_ms")?;
+        if time == Some(0) {
+            return Err(Failure::field("firebox.timeout_ms", "\"firebox.timeout_ms\" must be more than 0"));
+        }
+        request.timeout = time.map(|ms| Duration::from_millis(ms as u64));
+    }
+    let stream = fields.flag("stream")?.unwrap_or(false);
+    let options = fields.object("stream_options")?;
+    let include_usage = match options {
+        Some(_) if !stream => {
+            let message = "\"stream_options\" is only allowed where \"stream\" is true";
+            return Err(Failure::field("stream_options", message));
+        }
+        Some(options) => options.flag("include_usage")?.unwrap_or(false),
+        None => false,
+    };
+    let model = fields.text("model")?.map(str::to_owned);
+    let model = if session.is_some() { model } else { Some(fields.need("model", model)?) };
+    Ok(Ask { model, request, client_tools, stream, include_usage, session })
+}
+
+/// What OpenAI's API has and this host does not do: a clear refusal, since passing over it would change the answer.
+fn refuse_what_is_not_offered(fields: &Fields<'_>) -> Result<(), Failure> {
+    for field in ["n", "best_of"] {
+        if fields.count(field)?.is_some_and(|count| count != 1) {
+            let message = format!("\"{field}\" must be 1; send a request for each answer");
+            return Err(Failure::unsupported(field, message));
+        }
+    }
+    let logprobs = fields.get("logprobs").filter(|value| **value != Value::Bool(false));
+    if logprobs.is_some() || fields.count("top_logprobs")?.is_some_and(|count| count > 0) {
+        return Err(Failure::unsupported("logprobs", "\"logprobs\" are not offered; leave them out"));
+    }
+    if let Some(format) = fields.object("response_format")? {
+        let kind = format.need("type", format.text("type")?)?;
+        if kind != "text" {
+            let message = format!("response format \"{kind}\" is not offered; only \"text\" is");
+            return Err(Failure::unsupported("response_format", message));
+        }
+    }
+    let modalities = fields.texts("modalities")?.unwrap_or_default();
+    if modalities.iter().any(|modality| modality != "text") || fields.get("audio").is_some() {
+        return Err(Failure::unsupported("modalities", "only the modality \"text\" is offered"));
+    }
+    Ok(())
+}
+
+fn sampling(fields: &Fields<'_>) -> Result<SamplingOverrides, Failure> {
+    let newer = fields.count("max_completion_tokens")?;
+    let max_tokens = newer.or(fields.count("max_tokens")?);
+    let sampling = SamplingOverrides {
+        temperature: fields.number("temperature")?,
+        top_k: fields.count("top_k")?,
+        top_p: fields.number("top_p")?,
+        min_p: fields.number("min_p")?,
+        repetition_penalty: fields.number("repetition_penalty")?,
+        presence_penalty: fields.number("presence_penalty")?,
+        frequency_penalty: fields.number("frequency_penalty")?,
+        logit_bias: logit_bias(fields)?,
+        seed: fields.bits("seed")?,
+        max_tokens,
+        stop: stop(fields)?,
+    };
+    check_ranges(&sampling, newer.is_some())?;
+    Ok(sampling)
+}
+
+/// The ranges that [`SamplingOverrides::resolve`] checks too, here with the name of the field.
+fn check_ranges(sampling: &SamplingOverrides, newer_name: bool) -> Result<(), Failure> {
+    let alone = |overrides: SamplingOverrides, field: &str| {
+        let checked = overrides.resolve(&SamplingOverrides::default(), 0);
+        checked.map(drop).map_err(|error| Failure::from(error).about(field))
+    };
+    let none = SamplingOverrides::default;
+    let length = if newer_name { "max_completion_tokens" } else { "max_tokens" };
+    alone(SamplingOverrides { temperature: sampling.temperature, ..none() }, "temperature")?;
+    alone(SamplingOverrides { top_p: sampling.top_p, ..none() }, "top_p")?;
+    alone(SamplingOverrides { min_p: sampling.min_p, ..none() }, "min_p")?;
+    alone(SamplingOverrides { repetition_penalty: sampling.repetition_penalty, ..none() }, "repetition_penalty")?;
+    alone(SamplingOverrides { presence_penalty: sampling.presence_penalty, ..none() }, "presence_penalty")?;
+    alone(SamplingOverrides { frequency_penalty: sampling.frequency_penalty, ..none() }, "frequency_penalty")?;
+    alone(SamplingOverrides { logit_bias: sampling.logit_bias.clone(), ..none() }, "logit_bias")?;
+    alone(SamplingOverrides { max_tokens: sampling.max_tokens, ..none() }, length)?;
+    alone(SamplingOverrides { stop: sampling.stop.clone(), ..none() }, "stop")
+}
+
+fn logit_bias(fields: &Fields<'_>) -> Result<Vec<(u32, f32)>, Failure> {
+    let Some(biases) = fields.object("logit_bias")? else { return Ok(Vec::new()) };
+    let pairs = biases.entries().map(|(token, bias)| {
+        let name = biases.name(token);
+        let id: u32 = token.parse().map_err(|_| {
+            Failure::field(&name, format!("\"{token}\" is not a token id; logit_bias maps ids to numbers"))
+        })?;
+        let bias = bias.as_f64().ok_or_else(|| wrong(&name, "a number", bias))?;
+        Ok((id, bias as f32))
+    });
+    pairs.collect()
+}
+
+fn stop(fields: &Fields<'_>) -> Result<Vec<String>, Failure> {
+    match fields.get("stop") {
+        None => Ok(Vec::new()),
+        Some(Value::String(text)) => Ok(vec![text.clone()]),
+        Some(Value::Array(_)) => Ok(fields.texts("stop")?.unwrap_or_default()),
+        Some(other) => Err(wrong("stop", "a string or a list of strings", other)),
+    }
+}
+
+/// The messages of a conversation.
+pub(super) fn messages(list: &[Value]) -> Result<Vec<Message>, Failure> {
+    if list.len() > limits::MESSAGES_MAX {
+        let (count, max) = (list.len(), limits::MESSAGES_MAX);
+        return Err(Failure::field("messages", format!("{count} messages given, at most {max} are allowed")));
+    }
+    let mut messages: Vec<Message> = Vec::with_capacity(list.len());
+    for (at, value) in list.iter().enumerate() {
+        let fields = Fields::of(value, &format!("messages[{at}]"))?;
+        let message = message(&fields, &messages)?;
+        messages.push(message);
+    }
+    Ok(messages)
+}
+
+fn message(fields: &Fields<'_>, before: &[Message]) -> Result<Message, Failure> {
+    let role = match fields.need("role", fields.text("role")?)? {
+        "system" | "developer" => Role::System,
+        "user" => Role::User,
+        "assistant" => Role::Assistant,
+        "tool" => Role::Tool,
+        other => {
+            let message =
+                format!("role \"{other}\" is not known; it is one of system, developer, user, assistant, tool");
+            return Err(Failure::field(fields.name("role"), message));
+        }
+    };
+    let content = content(fields)?;
+    let tool_calls = if role == Role::Assistant { calls(fields)? } else { Vec::new() };
+    if content.is_none() && tool_calls.is_empty() {
+        let name = fields.name("content");
+        return Err(Failure::field(&name, format!("\"{name}\" is missing; it is required")));
+    }
+    let mut message = Message { tool_calls, ..Message::text(role, content.unwrap_or_default()) };
+    if role == Role::Tool {
+        let id = fields.need("tool_call_id", fields.text("tool_call_id")?)?;
+        let made = before.iter().rev().flat_map(|message| &message.tool_calls).find(|call| call.id == id);
+        message.name = made.map(|call| call.name.clone()).or(fields.text("name")?.map(str::to_owned));
+        message.tool_call_id = Some(id.to_owned());
+    }
+    Ok(message)
+}
+
+/// Text, or text in parts.
+fn content(fields: &Fields<'_>) -> Result<Option<String>, Failure> {
+    let name = fields.name("content");
+    let parts = match fields.get("content") {
+        None => return Ok(None),
+        Some(Value::String(text)) => return Ok(Some(text.clone())),
+        Some(Value::Array(parts)) => parts,
+        Some(other) => return Err(wrong(&name, "a string or a list of parts", other)),
+    };
+    let mut text = String::new();
+    for (at, part) in parts.iter().enumerate() {
+        let part = Fields::of(part, &format!("{name}[{at}]"))?;
+        match part.need("type", part.text("type")?)? {
+            "text" => text.push_str(part.need("text", part.text("text")?)?),
+            "refusal" => text.push_str(part.need("refusal", part.text("refusal")?)?),
+            other => {
+                let message = format!("a part of type \"{other}\" is not offered; only text is");
+                return Err(Failure::unsupported(part.name("type"), message));
+            }
+        }
+    }
+    Ok(Some(text))
+}
+
+/// Calls the assistant made earlier.
+fn calls(fields: &Fields<'_>) -> Result<Vec<ToolCall>, Failure> {
+    let list = fields.list("tool_calls")?.unwrap_or_default();
+    let mut calls = Vec::with_capacity(list.len());
+    for (at, value) in list.iter().enumerate() {
+        let call = Fields::of(value, &format!("{}[{at}]", fields.name("tool_calls")))?;
+        let function = call.need("function", call.object("function")?)?;
+        let arguments = function.text("arguments")?.unwrap_or("{}");
+        if serde_json::from_str::<Map<String, Value>>(arguments).is_err() {
+            let name = function.name("arguments");
+            return Err(Failure::field(&name, format!("\"{name}\" must be the text of a JSON object")));
+        }
+        calls.push(ToolCall {
+            id: call.need("id", call.text("id")?)?.to_owned(),
+            name: function.need("name", function.text("name")?)?.to_owned(),
+            arguments_json: arguments.to_owned(),
+        });
+    }
+    Ok(calls)
+}
+
+fn tools(fields: &Fields<'_>, extensions: Option<&Fields<'_>>) -> Result<ToolOptions, Failure> {
+    let client = client_tools(fields)?;
+    let choice = tool_choice(fields, &client)?;
+    let parallel = fields.flag("parallel_tool_calls")?.unwrap_or(true);
+    let mut options = ToolOptions { client, choice, parallel, ..ToolOptions::default() };
+    let Some(tools) = extensions.map(|extra| extra.object("tools")).transpose()?.flatten() else { return Ok(options) };
+    if let Some(rounds) = tools.count("rounds")? {
+        options.rounds = rounds.min(limits::TOOL_CALLS_MAX);
+    }
+    if let Some(calls) = tools.count("calls")? {
+        options.calls_max = calls.min(limits::TOOL_CALLS_MAX);
+    }
+    options.tightened = tightened(&tools)?;
+    Ok(options)
+}
+
+/// What the request itself forbids or wants asked about: it can only tighten.
+fn tightened(tools: &Fields<'_>) -> Result<ToolPolicy, Failure> {
+    let mut rules = Vec::new();
+    for (field, permission) in [("deny", Permission::Deny), ("ask", Permission::Ask)] {
+        rules.extend(tools.texts(field)?.unwrap_or_default().into_iter().map(|glob| (glob, permission)));
+    }
+    let only = tools.texts("only")?;
+    let otherwise = if only.is_some() { Permission::Deny } else { Permission::Allow };
+    rules.extend(only.unwrap_or_default().into_iter().map(|glob| (glob, Permission::Allow)));
+    if rules.len() > limits::TOOLS_MAX {
+        let (count, max) = (rules.len(), limits::TOOLS_MAX);
+        return Err(Failure::field("firebox.tools", format!("{count} rules given, at most {max} are allowed")));
+    }
+    Ok(ToolPolicy { rules, otherwise })
+}
+
+fn client_tools(fields: &Fields<'_>) -> Result<Vec<ToolDefinition>, Failure> {
+    let list = fields.list("tools")?.unwrap_or_default();
+    if list.len() > limits::TOOLS_MAX {
+        let (count, max) = (list.len(), limits::TOOLS_MAX);
+        return Err(Failure::field("tools", format!("{count} tools given, at most {max} are allowed")));
+    }
+    let mut tools: Vec<ToolDefinition> = Vec::with_capacity(list.len());
+    for (at, value) in list.iter().enumerate() {
+        let tool = client_tool(&Fields::of(value, &format!("tools[{at}]"))?)?;
+        if tools.iter().any(|other| other.name == tool.name) {
+            let message = format!("tool \"{}\" is given twice; names must differ", tool.name);
+            return Err(Failure::field(format!("tools[{at}].function.name"), message));
+        }
+        tools.push(tool);
+    }
+    Ok(tools)
+}
+
+fn client_tool(tool: &Fields<'_>) -> Result<ToolDefinition, Failure> {
+    let kind = tool.text("type")?.unwrap_or("function");
+    if kind != "function" {
+        let message = format!("a tool of type \"{kind}\" is not offered; only \"function\" is");
+        return Err(Failure::unsupported(tool.name("type"), message));
+    }
+    let function = tool.need("function", tool.object("function")?)?;
+    let name = function.need("name", function.text("name")?)?;
+    let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.');
+    if name.is_empty() || name.len() > limits::TOOL_NAME_BYTES_MAX || !name.chars().all(allowed) {
+        let shown: String = name.chars().take(40).collect();
+        let message = format!(
+            "\"{shown}\" is not a tool's name: 1 to {} letters, digits, \"_\", \"-\" or \".\"",
+            limits::TOOL_NAME_BYTES_MAX
+        );
+        return Err(Failure::field(function.name("name"), message));
+    }
+    let schema = match function.get("parameters") {
+        None => r#"{"type":"object","properties":{}}"#.to_owned(),
+        Some(value @ Value::Object(_)) => value.to_string(),
+        Some(other) => return Err(wrong(&function.name("parameters"), "an object", other)),
+    };
+    Ok(ToolDefinition {
+        name: name.to_owned(),
+        description: function.text("description")?.unwrap_or_default().to_owned(),
+        title: None,
+        input_schema_json: schema,
+        output_schema_json: None,
+        effects: ToolEffects::default(),
+    })
+}
+
+fn tool_choice(fields: &Fields<'_>, client: &[ToolDefinition]) -> Result<ToolChoice, Failure> {
+    match fields.get("tool_choice") {
+        None => Ok(ToolChoice::Auto),
+        Some(Value::String(word)) => match word.as_str() {
+            "auto" => Ok(ToolChoice::Auto),
+            "none" => Ok(ToolChoice::None),
+            "required" => Ok(ToolChoice::Required),
+            other => {
+                let message = format!("tool choice \"{other}\" is not known; it is auto, none, required or a function");
+                Err(Failure::field("tool_choice", message))
+            }
+        },
+        Some(value @ Value::Object(_)) => {
+            let choice = Fields::of(value, "tool_choice")?;
+            let kind = choice.need("type", choice.text("type")?)?;
+            if kind != "function" {
+                let message = format!("a tool choice of type \"{kind}\" is not offered; only \"function\" is");
+                return Err(Failure::unsupported("tool_choice", message));
+            }
+            let function = choice.need("function", choice.object("function")?)?;
+            let name = function.need("name", function.text("name")?)?;
+            if !client.is_empty() && !client.iter().any(|tool| tool.name == name) {
+                let message = format!("tool choice \"{name}\" is none of the tools given");
+                return Err(Failure::field("tool_choice", message));
+            }
+            Ok(ToolChoice::Named(name.to_owned()))
+        }
+        Some(other) => Err(wrong("tool_choice", "a string or an object", other)),
+    }
+}
+
+#[cfg(test)]
+#[path = "ask/tests.rs"]
+mod tests;

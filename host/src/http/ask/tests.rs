@@ -1,0 +1,100 @@
+use serde_json::json;
+
+use super::*;
+
+fn param(body: &Value) -> String {
+    let Err(failure) = chat(body, None) else { panic!("{body} passed") };
+    assert_eq!(failure.status(), 400, "{body}");
+    let error = serde_json::to_value(failure.body_for("r")).expect("JSON");
+    error["error"]["param"].as_str().unwrap_or_default().to_owned()
+}
+
+fn asked(extra: Value) -> Value {
+    let mut body = json!({"model": "m", "messages": [{"role": "user", "content": "hi"}]});
+    for (field, value) in extra.as_object().expect("an object") {
+        body[field] = value.clone();
+    }
+    body
+}
+
+#[test]
+fn the_whole_of_a_request_is_read() {
+    let body = json!({
+        "model": "m", "stream": true, "stream_options": {"include_usage": true}, "seed": -1, "stop": "x",
+        "max_tokens": 9, "max_completion_tokens": 7, "logit_bias": {"5": -100}, "tool_choice": "required",
+        "parallel_tool_calls": false, "user": "u",
+        "tools": [{"type": "function", "function": {"name": "f", "description": "d"}}],
+        "messages": [
+            {"role": "developer", "content": [{"type": "text", "text": "a"}, {"type": "text", "text": "b"}]},
+            {"role": "assistant", "content": null, "tool_calls":
+                [{"id": "c1", "type": "function", "function": {"name": "f", "arguments": "{\"x\": 1}"}}]},
+            {"role": "tool", "tool_call_id": "c1", "content": "1"},
+        ],
+        "firebox": {"plugins": ["redact"], "timeout_ms": 50, "tools": {"rounds": 2, "deny": ["a*"], "only": ["a*", "b"]}},
+    });
+    let ask = chat(&body, None).unwrap_or_else(|failure| panic!("{failure}"));
+    assert!(ask.stream && ask.include_usage && ask.client_tools.contains("f"));
+    let request = &ask.request;
+    assert_eq!((request.sampling.max_tokens, request.sampling.seed), (Some(7), Some(u64::MAX)));
+    assert_eq!((&request.sampling.stop, &request.sampling.logit_bias), (&vec!["x".to_owned()], &vec![(5, -100.0)]));
+    assert_eq!(
+        (&request.tools.choice, request.tools.parallel, request.tools.rounds),
+        (&ToolChoice::Required, false, 2)
+    );
+    assert_eq!((request.plugins.len(), request.timeout), (1, Some(Duration::from_millis(50))));
+    let Prompt::Chat(messages) = &request.prompt else { panic!("a chat") };
+    assert_eq!((messages[0].role, messages[0].content.as_str()), (Role::System, "ab"));
+    assert_eq!(messages[2].name.as_deref(), Some("f"), "a result knows its tool");
+    let rule = |tool: &str| request.tools.tightened.permission(tool);
+    assert_eq!((rule("a1"), rule("b"), rule("c")), (Permission::Deny, Permission::Allow, Permission::Deny));
+}
+
+#[test]
+fn what_cannot_be_meant_names_its_field() {
+    for (extra, expected) in [
+        (json!({"messages": "hi"}), "messages"),
+        (json!({"messages": []}), "messages"),
+        (json!({"messages": [7]}), "messages[0]"),
+        (json!({"messages": [{"role": "user"}]}), "messages[0].content"),
+        (json!({"messages": [{"role": "tool", "content": "x"}]}), "messages[0].tool_call_id"),
+        (json!({"model": null}), "model"),
+        (json!({"temperature": "1"}), "temperature"),
+        (json!({"max_tokens": -1}), "max_tokens"),
+        (json!({"max_completion_tokens": 0}), "max_completion_tokens"),
+        (json!({"stop": [1]}), "stop[0]"),
+        (json!({"logit_bias": {"x": 1}}), "logit_bias.x"),
+        (json!({"tools": [{"type": "web_search"}]}), "tools[0].type"),
+        (json!({"tools": [{"function": {"name": "a b"}}]}), "tools[0].function.name"),
+        (json!({"tools": [{"function": {"name": "a"}}, {"function": {"name": "a"}}]}), "tools[1].function.name"),
+        (json!({"tool_choice": "sometimes"}), "tool_choice"),
+        (json!({"stream_options": {"include_usage": true}}), "stream_options"),
+        (json!({"n": 2}), "n"),
+        (json!({"response_format": {"type": "json_schema"}}), "response_format"),
+        (json!({"functions": []}), "functions"),
+        (json!({"firebox": {"plugins": "redact"}}), "firebox.plugins"),
+        (json!({"firebox": {"timeout_ms": 0}}), "firebox.timeout_ms"),
+    ] {
+        assert_eq!(param(&asked(extra.clone())), expected, "{extra}");
+    }
+}
+
+#[test]
+fn a_session_brings_messages_and_a_model() {
+    let ask = chat(&json!({}), Some("s")).unwrap_or_else(|failure| panic!("{failure}"));
+    assert_eq!((ask.session.as_deref(), ask.model), (Some("s"), None));
+    let ask = chat(&asked(json!({"firebox": {"session": "t"}})), None).unwrap_or_else(|failure| panic!("{failure}"));
+    assert_eq!(ask.session.as_deref(), Some("t"));
+}
+
+#[test]
+fn bare_text_is_one_prompt() {
+    let prompt = |value: Value| text(&json!({"model": "m", "prompt": value}));
+    for good in [json!("x"), json!(["x"])] {
+        assert!(prompt(good.clone()).is_ok_and(|ask| ask.request.prompt == Prompt::Text("x".to_owned())), "{good}");
+    }
+    for bad in [json!(["x", "y"]), json!([1, 2]), json!([]), json!(7), json!(null)] {
+        assert!(prompt(bad.clone()).is_err(), "{bad}");
+    }
+    assert!(text(&json!({"model": "m", "prompt": "x", "suffix": "y"})).is_err());
+    assert!(text(&json!({"model": "m", "prompt": "x", "echo": true})).is_err());
+}

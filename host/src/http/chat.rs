@@ -1,0 +1,180 @@
+//! `/v1/chat/completions`, `/v1/completions` and `/v1/sessions/{id}/generate`: one road with three doors.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use axum::body::Body;
+use axum::http::Response;
+use firebox_contract::{Error, Message, Prompt, ToolDefinition, limits};
+
+use super::ask::{self, Ask};
+use super::stream::{self, Shape};
+use super::turn::Turn;
+use super::work::{About, Work};
+use super::{Call, Failure, guard};
+use crate::compose::Host;
+use crate::config::Scope;
+use crate::serve::App;
+use crate::serve::models::Ready;
+use crate::sessions::{StoredMessage, fit};
+use crate::tenancy::{Tenancy, Tenant};
+
+pub(super) async fn chat_completions(app: Arc<App>, call: Call) -> Result<Response<Body>, Failure> {
+    answer(app, call, Shape::Chat, None).await
+}
+
+pub(super) async fn completions(app: Arc<App>, call: Call) -> Result<Response<Body>, Failure> {
+    answer(app, call, Shape::Text, None).await
+}
+
+pub(super) async fn session_generate(app: Arc<App>, call: Call) -> Result<Response<Body>, Failure> {
+    let session = call.param("id").to_owned();
+    answer(app, call, Shape::Chat, Some(session)).await
+}
+
+async fn answer(app: Arc<App>, call: Call, shape: Shape, session: Option<String>) -> Result<Response<Body>, Failure> {
+    let started = Instant::now();
+    let tenant = call.tenant()?.clone();
+    let body = guard::json(&app, call.body).await?;
+    let mut ask = match shape {
+        Shape::Chat => ask::chat(&body, session.as_deref())?,
+        Shape::Text => ask::text(&body)?,
+    };
+    drop(body);
+    let (turn, history) = begin_turn(&app, &tenant, &mut ask).await?;
+    let name = ask.model.clone().or_else(|| turn.as_ref().map(|turn| turn.model().to_owned())).unwrap_or_default();
+    let host = chat_model(&app, &tenant, &name)?;
+    prepare(&app, &tenant, &mut ask, &call.id);
+    make_fit(&app, &tenant, &host, &mut ask, history).await?;
+    app.tenancy.note_prompt(&tenant.caller, &call.id, &ask.request.prompt);
+    let lease = app.approvals.lease(&call.id, turn.as_ref().map(Turn::id));
+    let generation = match host.generate(&tenant.caller, ask.request).await {
+        Ok(generation) => generation,
+        Err(error) => {
+            app.metrics.ended(&name, &tenant.id, error.kind().code(), started.elapsed(), None);
+            return Err(blamed(error, shape));
+        }
+    };
+    let about = About {
+        model: name.clone(),
+        tenant: tenant.id.clone(),
+        client_tools: ask.client_tools,
+        started,
+        turn,
+        _lease: lease,
+    };
+    let work = Work::new(Arc::clone(&app), generation, about);
+    let head = shape.head(&name, &call.id, ask.stream);
+    if ask.stream {
+        return Ok(stream::events(work, shape, head, ask.include_usage, call.id));
+    }
+    stream::whole(work, shape, head).await
+}
+
+/// What is too large is what the client wrote.
+fn blamed(error: Error, shape: Shape) -> Failure {
+    let field = match shape {
+        Shape::Chat => "messages",
+        Shape::Text => "prompt",
+    };
+    match error {
+        Error::TooLarge(_) => Failure::from(error).about(field),
+        error => error.into(),
+    }
+}
+
+/// Takes hold of the session, where there is one; its messages stand before those of the request.
+async fn begin_turn(
+    app: &Arc<App>,
+    tenant: &Tenant,
+    ask: &mut Ask,
+) -> Result<(Option<Turn>, Option<Vec<StoredMessage>>), Failure> {
+    let Some(id) = ask.session.take() else { return Ok((None, None)) };
+    Tenancy::require(tenant, Scope::Sessions)?;
+    let Prompt::Chat(new) = std::mem::replace(&mut ask.request.prompt, Prompt::Chat(Vec::new())) else {
+        return Ok((None, None));
+    };
+    let (turn, history) = Turn::begin(app, &tenant.id, &id, new).await?;
+    Ok((Some(turn), Some(history)))
+}
+
+/// The model, which must make text and be one this tenant may see.
+pub(super) fn chat_model(app: &App, tenant: &Tenant, name: &str) -> Result<Arc<Host>, Failure> {
+    let model = app.models.find(&tenant.config.models, name);
+    let model = model.map_err(|error| Failure::from(error).about("model").coded("model_not_found"))?;
+    match model.ready()? {
+        Ready::Chat(host) => Ok(host),
+        Ready::Encoder(_) => {
+            let message = format!("model \"{name}\" makes vectors, not text; ask it at /v1/embeddings");
+            Err(Failure::unsupported("model", message))
+        }
+    }
+}
+
+/// What the operator has to say about the request: its tenant's policy, and what loops and times are at most.
+fn prepare(app: &App, tenant: &Tenant, ask: &mut Ask, request_id: &str) {
+    let request = &mut ask.request;
+    let operator = app.tools();
+    request.id = Some(request_id.to_owned());
+    request.timeout = Some(request.timeout.map_or(app.request_timeout, |time| time.min(app.request_timeout)));
+    request.tools.policy = tenant.config.tools.clone();
+    request.tools.rounds = request.tools.rounds.min(operator.rounds);
+    request.tools.calls_max = request.tools.calls_max.min(operator.calls_max);
+}
+
+/// Drops the oldest turns of a session until the rest fits, and holds the tenant's own limit on contexts.
+async fn make_fit(
+    app: &Arc<App>,
+    tenant: &Tenant,
+    host: &Arc<Host>,
+    ask: &mut Ask,
+    history: Option<Vec<StoredMessage>>,
+) -> Result<(), Failure> {
+    let limit = tenant.config.limits.context_tokens_max;
+    if history.is_none() && limit.is_none() {
+        return Ok(());
+    }
+    let context = limit.map_or(host.info().context_tokens, |limit| limit.min(host.info().context_tokens));
+    let mut tools = app.offered(&tenant.caller, &ask.request).await?;
+    tools.retain(|tool| {
+        ask.request.tools.policy.stricter(&ask.request.tools.tightened, &tool.name) < firebox_contract::Permission::Deny
+    });
+    let asked = ask.request.sampling.max_tokens.unwrap_or(limits::ANSWER_TOKENS_DEFAULT);
+    let room = asked.min(context / 2).max(1);
+    let (host, prompt) = (Arc::clone(host), std::mem::replace(&mut ask.request.prompt, Prompt::Chat(Vec::new())));
+    let work = move || fitted(&host, prompt, history, &tools, context, room);
+    let done = tokio::task::spawn_blocking(work).await;
+    let (prompt, tokens) = done.map_err(|error| Error::Internal(format!("counting tokens stopped: {error}")))??;
+    ask.request.prompt = prompt;
+    if limit.is_some() {
+        let left = context.saturating_sub(tokens).max(1);
+        ask.request.sampling.max_tokens = Some(asked.min(left));
+    }
+    Ok(())
+}
+
+fn fitted(
+    host: &Host,
+    prompt: Prompt,
+    history: Option<Vec<StoredMessage>>,
+    tools: &[ToolDefinition],
+    context: usize,
+    room: usize,
+) -> Result<(Prompt, usize), Failure> {
+    let count = |messages: &[Message]| host.count_tokens_with(messages, tools);
+    let prompt = match history {
+        Some(history) => Prompt::Chat(fit(history, |messages| Ok(count(messages)? + room <= context))?),
+        None => prompt,
+    };
+    let tokens = match &prompt {
+        Prompt::Chat(messages) => count(messages)?,
+        Prompt::Text(text) => host.count_text(text)?,
+    };
+    if tokens >= context {
+        return Err(Error::TooLarge(format!(
+            "the prompt has {tokens} tokens and the context holds {context}, of which one must be left for the answer; shorten the prompt"
+        ))
+        .into());
+    }
+    Ok((prompt, tokens))
+}

@@ -1,0 +1,216 @@
+//! What every request passes before its handler: host and origin, shutdown, key, scope, time; and what every response
+//! carries: its id and what is left of the tenant's rates.
+
+use std::panic::AssertUnwindSafe;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+use axum::body::{Body, Bytes, HttpBody};
+use axum::extract::{RawPathParams, Request};
+use axum::http::header::{AUTHORIZATION, CONNECTION, HOST, HeaderName, HeaderValue, ORIGIN};
+use axum::http::{HeaderMap, Method, Response, Uri};
+use firebox_contract::{Error, limits};
+use futures_util::{FutureExt as _, StreamExt as _};
+use serde_json::Value;
+use ulid::Ulid;
+
+use super::{Access, Call, Failure, Route};
+use crate::serve::App;
+use crate::serve::drain::Running;
+use crate::tenancy::{Rate, Tenant};
+
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+/// Answers a request that has a route.
+pub(super) async fn enter(
+    app: Arc<App>,
+    route: &'static Route,
+    params: RawPathParams,
+    request: Request,
+) -> Response<Body> {
+    let started = Instant::now();
+    let id = format!("req_{}", Ulid::generate());
+    let (parts, body) = request.into_parts();
+    let params = params.iter().map(|(key, value)| (key.to_owned(), value.to_owned())).collect();
+    let mut call = Call { id: id.clone(), parts, params, body, tenant: None };
+    let (admitted, running) = match admit(&app, route, &call.parts.headers) {
+        Ok((tenant, running)) => (Ok(tenant), running),
+        Err(failure) => (Err(failure), None),
+    };
+    let mut tenant = None;
+    let outcome = match admitted {
+        Ok(found) => {
+            tenant.clone_from(&found);
+            call.tenant = found;
+            handle(&app, route, call).await
+        }
+        Err(failure) => Err(failure),
+    };
+    let mut response = outcome.unwrap_or_else(|failure| failed(&failure, &id));
+    if let Some(tenant) = &tenant {
+        rates(&app, tenant, response.headers_mut());
+    }
+    stamp(&app, &id, &mut response);
+    app.metrics.answered(route.path, response.status().as_u16());
+    let (name, status) = (tenant.as_ref().map_or("", |tenant| tenant.id.as_str()), response.status().as_u16());
+    let ms = started.elapsed().as_millis();
+    tracing::info!(request = %id, tenant = name, method = %route.method, path = route.path, status, ms, "answered");
+    response.map(|body| Body::new(Counted { body, _running: running }))
+}
+
+/// Lets it in, or says why not. Probes come in always and are not counted as work.
+fn admit(app: &App, route: &Route, headers: &HeaderMap) -> Result<(Option<Tenant>, Option<Running>), Failure> {
+    let Access::Needs(scope) = route.access else { return Ok((None, None)) };
+    // The MCP door has rules of its own for both, which are the protocol's.
+    if route.path != "/mcp" {
+        app.doors.check(headers.get(HOST), headers.get(ORIGIN))?;
+    }
+    // A stream of notices lasts as long as its client; waiting for it to end would be waiting for nothing.
+    let counts = !(route.path == "/mcp" && route.method == Method::GET);
+    let running = app.drain.enter();
+    if running.is_none() {
+        return Err(Error::Unavailable("the server is shutting down; ask another one".to_owned()).into());
+    }
+    let tenant = app.tenant_of(headers.get(AUTHORIZATION))?;
+    crate::tenancy::Tenancy::require(&tenant, scope)?;
+    Ok((Some(tenant), running.filter(|_| counts)))
+}
+
+/// Runs the handler under a time limit; a panic in it is one request's error.
+async fn handle(app: &Arc<App>, route: &Route, call: Call) -> Result<Response<Body>, Failure> {
+    let limit = app.request_timeout + limits::HTTP_TIMEOUT_SLACK;
+    let endless = route.path == "/mcp";
+    let work = AssertUnwindSafe((route.handler)(Arc::clone(app), call)).catch_unwind();
+    let limit = if endless { limits::REQUEST_TIMEOUT_MAX } else { limit };
+    match tokio::time::timeout(limit, work).await {
+        Ok(Ok(outcome)) => outcome,
+        Ok(Err(_)) => Err(Error::Internal("the handler failed".to_owned()).into()),
+        Err(_) => Err(Error::Timeout(format!("no answer within {} s", limit.as_secs())).into()),
+    }
+}
+
+fn failed(failure: &Failure, id: &str) -> Response<Body> {
+    if failure.status().is_server_error() {
+        tracing::error!(request = %id, error = %failure, "failed");
+    }
+    failure.response(id)
+}
+
+/// Answers what has no route.
+pub(super) async fn unknown_path(method: Method, uri: Uri) -> Response<Body> {
+    let path: String = uri.path().chars().take(200).collect();
+    bare(&Failure::not_found(format!("there is no endpoint {method} \"{path}\"")))
+}
+
+/// Answers a path that has other methods.
+pub(super) async fn unknown_method(method: Method, uri: Uri) -> Response<Body> {
+    let path: String = uri.path().chars().take(200).collect();
+    bare(&Failure::method(format!("\"{path}\" is there, but not for {method}")))
+}
+
+fn bare(failure: &Failure) -> Response<Body> {
+    let id = format!("req_{}", Ulid::generate());
+    let mut response = failure.response(&id);
+    put(response.headers_mut(), REQUEST_ID, &id);
+    response
+}
+
+fn put(headers: &mut HeaderMap, name: HeaderName, value: &str) {
+    if let Ok(value) = HeaderValue::from_str(value) {
+        headers.insert(name, value);
+    }
+}
+
+fn stamp(app: &App, id: &str, response: &mut Response<Body>) {
+    put(response.headers_mut(), REQUEST_ID, id);
+    if app.drain.is_closing() {
+        response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+    }
+}
+
+/// `x-ratelimit-*`, for the rates that are limited.
+fn rates(app: &App, tenant: &Tenant, headers: &mut HeaderMap) {
+    let Ok(state) = app.tenancy.rate(&tenant.id) else { return };
+    let rows: [(&str, &str, &str, Option<Rate>); 2] = [
+        ("x-ratelimit-limit-requests", "x-ratelimit-remaining-requests", "x-ratelimit-reset-requests", state.requests),
+        ("x-ratelimit-limit-tokens", "x-ratelimit-remaining-tokens", "x-ratelimit-reset-tokens", state.tokens),
+    ];
+    for (limit, remaining, reset, rate) in rows {
+        let Some(rate) = rate else { continue };
+        put(headers, HeaderName::from_static(limit), &rate.limit.to_string());
+        put(headers, HeaderName::from_static(remaining), &rate.remaining.to_string());
+        put(headers, HeaderName::from_static(reset), &seconds(rate.reset));
+    }
+}
+
+fn seconds(time: Duration) -> String {
+    format!("{:.3}s", time.as_secs_f64())
+}
+
+/// The whole body as JSON, bounded in bytes and time.
+pub(super) async fn json(app: &App, body: Body) -> Result<Value, Failure> {
+    let bytes = read(app, body).await?;
+    if bytes.is_empty() {
+        return Err(Failure::usage("the request has no body; send a JSON object"));
+    }
+    parse(&bytes)
+}
+
+/// As [`json`]; no body is an empty object.
+pub(super) async fn json_or_nothing(app: &App, body: Body) -> Result<Value, Failure> {
+    let bytes = read(app, body).await?;
+    if bytes.is_empty() { Ok(Value::Object(serde_json::Map::new())) } else { parse(&bytes) }
+}
+
+fn parse(bytes: &[u8]) -> Result<Value, Failure> {
+    serde_json::from_slice(bytes).map_err(|error| Failure::usage(format!("the request's body is not JSON: {error}")))
+}
+
+async fn read(app: &App, body: Body) -> Result<Vec<u8>, Failure> {
+    let read = tokio::time::timeout(limits::HTTP_BODY_TIMEOUT, collect(body, app.body_bytes_max)).await;
+    read.unwrap_or_else(|_| Err(Failure::slow(limits::HTTP_BODY_TIMEOUT)))
+}
+
+/// What is too large is read on for a while and thrown away: a client that still writes would not hear the refusal.
+async fn collect(body: Body, max: usize) -> Result<Vec<u8>, Failure> {
+    let mut stream = body.into_data_stream();
+    let (mut bytes, mut length) = (Vec::new(), 0_usize);
+    while let Some(chunk) = stream.next().await {
+        let chunk = chunk.map_err(|error| Failure::usage(format!("the request's body could not be read: {error}")))?;
+        length += chunk.len();
+        if length <= max {
+            bytes.extend_from_slice(&chunk);
+        } else if length > max.saturating_add(limits::HTTP_DISCARD_BYTES_MAX) {
+            break;
+        }
+    }
+    if length > max { Err(Failure::body(max)) } else { Ok(bytes) }
+}
+
+/// A body that counts as running until it has ended or its reader is gone.
+struct Counted {
+    body: Body,
+    _running: Option<Running>,
+}
+
+impl HttpBody for Counted {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<hyper::body::Frame<Bytes>, axum::Error>>> {
+        Pin::new(&mut self.body).poll_frame(context)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> hyper::body::SizeHint {
+        self.body.size_hint()
+    }
+}

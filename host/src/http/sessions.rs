@@ -1,0 +1,104 @@
+//! `/v1/sessions`: conversations kept on the server.
+
+use std::sync::Arc;
+
+use axum::body::Body;
+use axum::http::Response;
+use serde_json::{Value, json};
+
+use super::fields::Fields;
+use super::turn::stored;
+use super::{Call, Failure, ask, guard, stream, wire};
+use crate::serve::App;
+use crate::sessions::{NewSession, Page, Session, StoredMessage};
+
+pub(super) async fn create(app: Arc<App>, call: Call) -> Result<Response<Body>, Failure> {
+    let tenant = call.tenant()?.clone();
+    let body = guard::json(&app, call.body).await?;
+    let fields = Fields::of(&body, "")?;
+    let model = fields.need("model", fields.text("model")?)?.to_owned();
+    let found = app.models.find(&tenant.config.models, &model);
+    found.map_err(|error| Failure::from(error).about("model").coded("model_not_found"))?;
+    let owned = |text: Option<&str>| text.map(str::to_owned);
+    let new = NewSession { title: owned(fields.text("title")?), system: owned(fields.text("system")?), model };
+    let (id, max) = (tenant.id.clone(), tenant.config.limits.sessions_max);
+    let session = stored(&app, move |store| store.create_within(&id, new, max)).await?;
+    stream::json(&row(&session))
+}
+
+pub(super) async fn list(app: Arc<App>, call: Call) -> Result<Response<Body>, Failure> {
+    let tenant = call.tenant()?.id.clone();
+    let mut page = Page::default();
+    for (key, value) in query(call.parts.uri.query().unwrap_or_default()) {
+        match key {
+            "limit" => {
+                let wrong = |_| Failure::field("limit", format!("\"limit\" must be a whole number, not \"{value}\""));
+                page.limit = value.parse().map_err(wrong)?;
+            }
+            "after" => page.after = Some(value.to_owned()),
+            _ => {}
+        }
+    }
+    let found = stored(&app, move |store| store.list(&tenant, &page)).await?;
+    let rows: Vec<Value> = found.sessions.iter().map(row).collect();
+    stream::json(&json!({"object": "list", "data": rows, "has_more": found.next.is_some(), "next": found.next}))
+}
+
+/// The pairs of a query; ids and numbers need no decoding.
+fn query(text: &str) -> impl Iterator<Item = (&str, &str)> {
+    text.split('&').filter_map(|pair| pair.split_once('='))
+}
+
+pub(super) async fn get(app: Arc<App>, call: Call) -> Result<Response<Body>, Failure> {
+    let (tenant, id) = (call.tenant()?.id.clone(), call.param("id").to_owned());
+    let read =
+        move |store: &crate::sessions::SessionStore| Ok((store.get(&tenant, &id)?, store.messages(&tenant, &id)?));
+    let (session, messages) = stored(&app, read).await?;
+    let mut out = row(&session);
+    if let Some(object) = out.as_object_mut() {
+        object.insert("messages".to_owned(), messages.iter().map(message).collect());
+    }
+    stream::json(&out)
+}
+
+pub(super) async fn delete(app: Arc<App>, call: Call) -> Result<Response<Body>, Failure> {
+    let (tenant, id) = (call.tenant()?.id.clone(), call.param("id").to_owned());
+    let name = id.clone();
+    stored(&app, move |store| store.delete(&tenant, &name)).await?;
+    stream::json(&json!({"id": id, "object": "session.deleted", "deleted": true}))
+}
+
+pub(super) async fn append(app: Arc<App>, call: Call) -> Result<Response<Body>, Failure> {
+    let (tenant, id) = (call.tenant()?.id.clone(), call.param("id").to_owned());
+    let body = guard::json(&app, call.body).await?;
+    let fields = Fields::of(&body, "")?;
+    let messages = ask::messages(fields.need("messages", fields.list("messages")?)?)?;
+    let expected = fields.count("expected_length")?.map(|length| length as u64);
+    let length = stored(&app, move |store| store.append(&tenant, &id, expected, &messages)).await?;
+    stream::json(&json!({"object": "session.appended", "length": length}))
+}
+
+pub(super) async fn fork(app: Arc<App>, call: Call) -> Result<Response<Body>, Failure> {
+    let (tenant, id) = (call.tenant()?.clone(), call.param("id").to_owned());
+    let body = guard::json_or_nothing(&app, call.body).await?;
+    let at = Fields::of(&body, "")?.count("at")?.map(|at| at as u64);
+    let max = tenant.config.limits.sessions_max;
+    let session = stored(&app, move |store| store.fork_within(&tenant.id, &id, at, max)).await?;
+    stream::json(&row(&session))
+}
+
+fn row(session: &Session) -> Value {
+    json!({
+        "id": session.id, "object": "session", "title": session.title, "model": session.model,
+        "parent": session.parent, "created": wire::unix_seconds(session.created),
+        "used": wire::unix_seconds(session.used), "length": session.length,
+    })
+}
+
+fn message(stored: &StoredMessage) -> Value {
+    let mut out = wire::message(&stored.message);
+    out.insert("seq".to_owned(), json!(stored.seq));
+    out.insert("pinned".to_owned(), json!(stored.pinned));
+    out.insert("created".to_owned(), json!(wire::unix_seconds(stored.created)));
+    Value::Object(out)
+}

@@ -1,0 +1,180 @@
+//! The tools of plugins for callers who bring no prompt: MCP clients.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use firebox_contract::{
+    Account, BoxFuture, Caller, Decision, Error, Gate, LogLine, OpenGate, Permission, Progress, Spent, ToolCall,
+    ToolDefinition, ToolOutcome, ToolPolicy, ToolSource, Usage,
+};
+use firebox_sandbox::{PluginChain, ToolRun};
+use tokio::sync::watch;
+
+/// What one caller may call.
+#[derive(Clone)]
+pub struct Offer {
+    /// The plugins whose tools they are, with the caller's own limits.
+    pub chain: PluginChain,
+    /// What is not offered, and what needs approval.
+    pub policy: ToolPolicy,
+}
+
+/// What a caller is offered now; `None` is no tool at all.
+pub type OfferOf = Arc<dyn Fn(&Caller) -> Option<Offer> + Send + Sync>;
+
+/// Each call runs in a fresh, metered instance of the one plugin that offers the tool; nothing survives it.
+pub struct PluginTools {
+    offer_of: OfferOf,
+    gate: Arc<dyn Gate>,
+    calls: AtomicU64,
+    revision: watch::Sender<u64>,
+}
+
+impl PluginTools {
+    /// The tools of `chain`, for every caller.
+    #[must_use]
+    pub fn of(chain: PluginChain) -> Self {
+        let offer = Offer { chain, policy: ToolPolicy::ALLOW_ALL };
+        Self::for_each(Arc::new(move |_| Some(offer.clone())))
+    }
+
+    /// To each caller what `offer_of` says.
+    #[must_use]
+    pub fn for_each(offer_of: OfferOf) -> Self {
+        let (gate, calls) = (Arc::new(OpenGate), AtomicU64::new(0));
+        Self { offer_of, gate, calls, revision: watch::Sender::new(0) }
+    }
+
+    /// Asks `gate` before each call, with no model's name, and settles with it after.
+    #[must_use]
+    pub fn gated(mut self, gate: Arc<dyn Gate>) -> Self {
+        self.gate = gate;
+        self
+    }
+
+    /// Says that what callers are offered is not what it was.
+    pub fn announce(&self) {
+        self.revision.send_modify(|revision| *revision += 1);
+    }
+
+    async fn run(&self, caller: &Caller, call: &ToolCall, progress: &dyn Progress) -> Result<ToolOutcome, Error> {
+        let missing = || Error::NotFound(format!("there is no tool \"{}\"", call.name));
+        let offer = (self.offer_of)(caller).ok_or_else(missing)?;
+        let permission = offer.policy.permission(&call.name);
+        if permission == Permission::Deny || !offer.chain.tools().iter().any(|tool| tool.name == call.name) {
+            return Err(missing());
+        }
+        let id = format!("mcp-{}", self.calls.fetch_add(1, Ordering::Relaxed));
+        let mut account = self.gate.admit(caller, "", &id)?;
+        if permission == Permission::Ask {
+            let refused = declined(call);
+            account.called(call, Decision::Declined, &refused);
+            settle(&mut *account, None, Error::Denied(String::new()).kind().code());
+            return Ok(refused);
+        }
+        if let Err(error) = account.allow_call(call) {
+            account.called(call, Decision::Rejected, &failed(&error));
+            settle(&mut *account, None, error.kind().code());
+            return Err(error);
+        }
+        let run = offer.chain.call_tool(call, progress).await;
+        Ok(finish(&mut *account, call, run))
+    }
+}
+
+impl ToolSource for PluginTools {
+    fn tools<'a>(&'a self, caller: &'a Caller) -> BoxFuture<'a, Vec<ToolDefinition>> {
+        let offered = (self.offer_of)(caller).map_or_else(Vec::new, |offer| {
+            let allowed = |tool: &&ToolDefinition| offer.policy.permission(&tool.name) != Permission::Deny;
+            offer.chain.tools().iter().filter(allowed).cloned().collect()
+        });
+        Box::pin(std::future::ready(offered))
+    }
+
+    fn call<'a>(
+        &'a self,
+        caller: &'a Caller,
+        call: &'a ToolCall,
+        progress: &'a dyn Progress,
+    ) -> BoxFuture<'a, Result<ToolOutcome, Error>> {
+        Box::pin(self.run(caller, call, progress))
+    }
+
+    fn revision(&self) -> u64 {
+        *self.revision.borrow()
+    }
+
+    fn changed(&self, seen: u64) -> BoxFuture<'_, u64> {
+        let mut revision = self.revision.subscribe();
+        Box::pin(async move {
+            // The sender lives as long as `self`, so waiting cannot fail.
+            let found = revision.wait_for(|now| *now != seen).await.map(|now| *now);
+            found.unwrap_or(seen)
+        })
+    }
+}
+
+/// Tells the account what came of it, and the caller too.
+fn finish(account: &mut dyn Account, call: &ToolCall, run: Result<ToolRun, Error>) -> ToolOutcome {
+    let (outcome, run) = match run {
+        Ok(ToolRun { outcome, uses, log }) => (outcome, Some((uses, log))),
+        Err(error) => (Err(error), None),
+    };
+    let (outcome, code) = match outcome {
+        Ok(outcome) => (outcome, "stop"),
+        Err(error) => {
+            let elapsed = run.iter().flat_map(|(uses, _)| uses).map(|row| row.elapsed).sum();
+            (ToolOutcome { elapsed, ..failed(&error) }, error.kind().code())
+        }
+    };
+    account.called(call, Decision::Allowed, &outcome);
+    let uses = run.as_ref().map(|(uses, _)| uses.as_slice());
+    settle(account, uses, code);
+    for line in run.iter().flat_map(|(_, log)| log) {
+        note(line);
+    }
+    outcome
+}
+
+fn settle(account: &mut dyn Account, uses: Option<&[firebox_contract::PluginUse]>, outcome: &str) {
+    account.settle(&Spent { usage: Usage::default(), plugins: uses.unwrap_or_default(), outcome });
+}
+
+/// What a plugin logged is for the operator.
+fn note(line: &LogLine) {
+    let LogLine { plugin, level, message } = line;
+    match *level {
+        "error" => tracing::error!(plugin, "{message}"),
+        "warn" => tracing::warn!(plugin, "{message}"),
+        "info" => tracing::info!(plugin, "{message}"),
+        _ => tracing::debug!(plugin, "{message}"),
+    }
+}
+
+/// A fault or a refusal as an answer, so that whoever called can read it.
+fn failed(error: &Error) -> ToolOutcome {
+    let (provider, fuel, memory_peak_bytes) = match error {
+        Error::Fault(fault) => (fault.plugin.clone(), fault.fuel, fault.memory_peak_bytes),
+        _ => (String::new(), 0, 0),
+    };
+    ToolOutcome {
+        content: format!("error: {error}"),
+        blocks: Vec::new(),
+        is_error: true,
+        provider,
+        fuel,
+        memory_peak_bytes,
+        elapsed: Duration::ZERO,
+    }
+}
+
+fn declined(call: &ToolCall) -> ToolOutcome {
+    failed(&Error::Denied(format!(
+        "tool \"{}\" needs approval, and nobody can be asked here; let the operator allow it by policy",
+        call.name
+    )))
+}
+
+#[cfg(test)]
+mod tests;

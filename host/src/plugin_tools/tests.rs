@@ -1,0 +1,167 @@
+use std::borrow::Cow;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use firebox_contract::{
+    Account, Caller, Decision, Error, Gate, Permission, Progress, Spent, TenantId, ToolCall, ToolOutcome, ToolPolicy,
+    ToolSource,
+};
+use firebox_sandbox::{ComponentSource, PluginChain, PluginLimits, PluginSpec, Sandbox, SandboxOptions};
+
+use super::{Offer, PluginTools};
+
+const FIXTURE: &[u8] = include_bytes!("../../../plugins/prebuilt/conformance.wasm");
+const CALCULATOR: &[u8] = include_bytes!("../../../plugins/prebuilt/calculator.wasm");
+
+async fn chain(plugins: &[(&str, &'static [u8])]) -> PluginChain {
+    let sandbox = Sandbox::new(SandboxOptions { pool_instances: 16, ..SandboxOptions::default() }).expect("an engine");
+    let mut loaded = Vec::new();
+    for (name, component) in plugins {
+        let spec = PluginSpec::new(*name, ComponentSource::Bytes(Cow::Borrowed(component)));
+        loaded.push(sandbox.load(spec).await.expect("loaded"));
+    }
+    PluginChain::new(loaded).expect("a chain")
+}
+
+fn call(tool: &str, arguments: &str) -> ToolCall {
+    ToolCall { id: "1".to_owned(), name: tool.to_owned(), arguments_json: arguments.to_owned() }
+}
+
+fn tenant(name: &str) -> Caller {
+    Caller::of(TenantId::new(name))
+}
+
+/// Writes down what it is asked and told; refuses whoever is called "spent".
+#[derive(Clone, Default)]
+struct Book(Arc<Mutex<Vec<String>>>);
+
+impl Book {
+    fn note(&self, line: String) {
+        self.0.lock().expect("no panic").push(line);
+    }
+
+    fn take(&self) -> Vec<String> {
+        std::mem::take(&mut self.0.lock().expect("no panic"))
+    }
+}
+
+impl Gate for Book {
+    fn admit(&self, caller: &Caller, model: &str, _request_id: &str) -> Result<Box<dyn Account>, Error> {
+        self.note(format!("admit {} \"{model}\"", caller.tenant));
+        Ok(Box::new(Page { book: self.clone(), spent: caller.tenant.as_str() == "spent" }))
+    }
+}
+
+struct Page {
+    book: Book,
+    spent: bool,
+}
+
+impl Account for Page {
+    fn reserve(&mut self, _tokens: usize) -> Result<(), Error> {
+        Ok(())
+    }
+
+    fn allow_call(&mut self, _call: &ToolCall) -> Result<(), Error> {
+        let refused = Error::Limited { message: "0 of 9 calls are left".to_owned(), retry_after: Duration::ZERO };
+        if self.spent { Err(refused) } else { Ok(()) }
+    }
+
+    fn called(&mut self, call: &ToolCall, decision: Decision, outcome: &ToolOutcome) {
+        self.book.note(format!("{} {} fuel {}", call.name, decision.as_str(), outcome.fuel > 0));
+    }
+
+    fn settle(&mut self, spent: &Spent<'_>) {
+        let fuel: u64 = spent.plugins.iter().map(|row| row.fuel).sum();
+        self.book.note(format!("settle {} fuel {}", spent.outcome, fuel > 0));
+    }
+}
+
+/// Both plugins for `a`, where one tool needs approval and one is forbidden; the calculator for everybody else.
+async fn tools(book: &Book) -> PluginTools {
+    let all = chain(&[("conformance", FIXTURE), ("calculator", CALCULATOR)]).await;
+    let all = all.limited(PluginLimits { fuel: 10_000_000, ..PluginLimits::MAX }).expect("in range");
+    let few = chain(&[("calculator", CALCULATOR)]).await;
+    let rules = vec![("test_error_*".to_owned(), Permission::Ask), ("test_audio_content".to_owned(), Permission::Deny)];
+    let policy = ToolPolicy { rules, otherwise: Permission::Allow };
+    let offers = move |caller: &Caller| match caller.tenant.as_str() {
+        "a" => Some(Offer { chain: all.clone(), policy: policy.clone() }),
+        "nobody" => None,
+        _ => Some(Offer { chain: few.clone(), policy: ToolPolicy::ALLOW_ALL }),
+    };
+    PluginTools::for_each(Arc::new(offers)).gated(Arc::new(book.clone()))
+}
+
+#[tokio::test]
+async fn each_caller_has_its_own_tools() {
+    let book = Book::default();
+    let tools = tools(&book).await;
+    let names = async |caller: &str| -> Vec<String> {
+        tools.tools(&tenant(caller)).await.into_iter().map(|tool| tool.name).collect()
+    };
+    assert_eq!(names("b").await, ["calculator"]);
+    assert!(names("nobody").await.is_empty());
+    let own = names("a").await;
+    assert!(own.iter().any(|name| name == "test_error_handling"), "what needs approval is offered: {own:?}");
+    assert!(!own.iter().any(|name| name == "test_audio_content"), "what is forbidden is not: {own:?}");
+    for (caller, tool) in [("a", "test_audio_content"), ("b", "test_simple_text"), ("nobody", "calculator"), ("a", "x")]
+    {
+        let refused = tools.call(&tenant(caller), &call(tool, "{}"), &()).await;
+        assert!(matches!(refused, Err(Error::NotFound(_))), "{caller} {tool}: {refused:?}");
+    }
+    assert!(book.take().is_empty(), "a call that leads nowhere opens no account");
+}
+
+#[tokio::test]
+async fn every_call_is_admitted_told_and_settled() {
+    let book = Book::default();
+    let tools = tools(&book).await;
+    let run = async |caller: &str, tool: &str, arguments: &str| {
+        tools.call(&tenant(caller), &call(tool, arguments), &()).await
+    };
+    let answer = run("b", "calculator", "{\"expression\": \"2+2\"}").await.expect("an outcome");
+    assert_eq!((answer.content.as_str(), answer.is_error), ("4", false));
+    assert_eq!(book.take(), ["admit b \"\"", "calculator allowed fuel true", "settle stop fuel true"]);
+
+    let fault = run("a", "fault_endless", "{}").await.expect("a fault is an outcome");
+    assert!(fault.is_error && fault.content.contains("used all its fuel (10000000)"), "{}", fault.content);
+    assert!(!fault.elapsed.is_zero() && fault.provider == "conformance", "{fault:?}");
+    assert_eq!(book.take(), ["admit a \"\"", "fault_endless allowed fuel true", "settle plugin_fault fuel true"]);
+
+    let declined = run("a", "test_error_handling", "{}").await.expect("an outcome");
+    assert!(declined.is_error && declined.content.contains("needs approval"), "{}", declined.content);
+    assert_eq!(book.take(), ["admit a \"\"", "test_error_handling declined fuel false", "settle denied fuel false"]);
+
+    let refused = run("spent", "calculator", "{}").await;
+    assert!(matches!(refused, Err(Error::Limited { .. })), "{refused:?}");
+    assert_eq!(book.take(), ["admit spent \"\"", "calculator rejected fuel false", "settle rate_limited fuel false"]);
+}
+
+/// Keeps what it hears.
+#[derive(Default)]
+struct Heard(Mutex<Vec<(f64, Option<f64>)>>);
+
+impl Progress for Heard {
+    fn report(&self, done: f64, total: Option<f64>, _message: Option<&str>) {
+        self.0.lock().expect("no panic").push((done, total));
+    }
+}
+
+#[tokio::test]
+async fn a_tool_says_how_far_it_has_come() {
+    let tools = PluginTools::of(chain(&[("conformance", FIXTURE)]).await);
+    let heard = Heard::default();
+    tools.call(&Caller::local(), &call("test_tool_with_progress", "{}"), &heard).await.expect("an outcome");
+    let whole = Some(100.0);
+    assert_eq!(*heard.0.lock().expect("no panic"), [(0.0, whole), (50.0, whole), (100.0, whole)]);
+}
+
+#[tokio::test]
+async fn a_change_is_heard_once() {
+    let tools = PluginTools::of(chain(&[("calculator", CALCULATOR)]).await);
+    let seen = tools.revision();
+    let waiting = tools.changed(seen);
+    tools.announce();
+    assert_eq!(waiting.await, tools.revision());
+    assert_ne!(tools.revision(), seen);
+}

@@ -1,0 +1,128 @@
+//! What is not counted but looked at when somebody scrapes: engines, connections, MCP servers.
+
+use std::fmt;
+use std::sync::Arc;
+
+use firebox_engine::{EngineCounters, EngineStatus};
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric as _};
+use prometheus_client::metrics::MetricType;
+use prometheus_client::metrics::counter::ConstCounter;
+use prometheus_client::metrics::gauge::ConstGauge;
+use prometheus_client::registry::Unit;
+
+use crate::serve::drain::Drain;
+use crate::serve::models::{Models, Ready, State};
+
+/// The name and the state of each MCP server: whether it answers.
+pub type McpStates = Arc<dyn Fn() -> Vec<(String, bool)> + Send + Sync>;
+
+/// Where to look.
+#[derive(Clone, Default)]
+pub struct Live {
+    /// The models.
+    pub models: Option<Arc<Models>>,
+    /// Running requests.
+    pub drain: Option<Drain>,
+    /// MCP servers.
+    pub mcp: Option<McpStates>,
+}
+
+impl fmt::Debug for Live {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Live")
+    }
+}
+
+/// `(name, help, unit, what of an engine)`.
+type Row<T> = (&'static str, &'static str, Option<Unit>, fn(&EngineCounters) -> T);
+
+const GAUGES: &[Row<f64>] = &[
+    ("requests_running", "Requests that hold a place at the model", None, |c| c.running as f64),
+    ("requests_waiting", "Requests that wait for a place at the model", None, |c| c.waiting as f64),
+    ("sequences_kept", "Sequences whose cache is kept for a later prompt", None, |c| c.kept as f64),
+    ("kv_cache_used", "Keys and values held", Some(Unit::Bytes), |c| c.cache.used_bytes as f64),
+    ("kv_cache_budget", "Keys and values that may be held", Some(Unit::Bytes), |c| c.cache.budget_bytes as f64),
+];
+
+const COUNTERS: &[Row<f64>] = &[
+    ("requests_admitted", "Requests that got a place", None, |c| c.admitted as f64),
+    ("requests_refused", "Requests that got no place", None, |c| c.refused as f64),
+    ("queue_wait", "Time requests waited for a place", Some(Unit::Seconds), |c| c.queue_wait.as_secs_f64()),
+    ("prefix_cache_queries", "Prompts for which a kept cache was looked for", None, |c| c.prefix_queries as f64),
+    ("prefix_cache_hits", "Prompts for which one was found", None, |c| c.prefix_hits as f64),
+    ("prefix_cache_hit_tokens", "Prompt tokens not computed again", None, |c| c.prefix_hit_tokens as f64),
+    ("engine_steps", "Forward passes", None, |c| c.steps as f64),
+    ("engine_batched_sequences", "Sequences in all forward passes", None, |c| c.batched as f64),
+    ("engine_preemptions", "Sequences that gave up their cache", None, |c| c.preemptions as f64),
+    ("engine_reloads", "Times the model was loaded again", None, |c| c.reloads as f64),
+];
+
+impl Live {
+    /// The counters of each chat model.
+    fn engines(&self) -> Vec<(String, EngineCounters)> {
+        let all = self.models.iter().flat_map(|models| models.all());
+        let engines = all.filter_map(|model| match model.state() {
+            State::Ready(Ready::Chat(host)) => Some((model.name().to_owned(), host.counters())),
+            _ => None,
+        });
+        engines.collect()
+    }
+
+    /// Whether each model can answer.
+    fn up(&self) -> Vec<(String, bool)> {
+        let all = self.models.iter().flat_map(|models| models.all());
+        all.map(|model| (model.name().to_owned(), is_up(&model.state()))).collect()
+    }
+}
+
+/// Whether a model in this state answers.
+pub(crate) fn is_up(state: &State) -> bool {
+    match state {
+        State::Ready(Ready::Chat(host)) => host.status() == EngineStatus::Ready,
+        State::Ready(Ready::Encoder(_)) => true,
+        State::Loading | State::Failed(_) => false,
+    }
+}
+
+impl Collector for Live {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
+        let engines = self.engines();
+        for (name, help, unit, of) in GAUGES {
+            let mut metric = encoder.encode_descriptor(name, help, unit.as_ref(), MetricType::Gauge)?;
+            for (model, counters) in &engines {
+                let labels = [("model", model.as_str())];
+                ConstGauge::new(of(counters)).encode(metric.encode_family(&labels)?)?;
+            }
+        }
+        for (name, help, unit, of) in COUNTERS {
+            let mut metric = encoder.encode_descriptor(name, help, unit.as_ref(), MetricType::Counter)?;
+            for (model, counters) in &engines {
+                let labels = [("model", model.as_str())];
+                ConstCounter::new(of(counters)).encode(metric.encode_family(&labels)?)?;
+            }
+        }
+        flags(&mut encoder, "model_up", "Whether the model can answer", "model", &self.up())?;
+        let servers = self.mcp.as_ref().map(|states| states()).unwrap_or_default();
+        flags(&mut encoder, "mcp_server_up", "Whether the MCP server answers", "server", &servers)?;
+        let running = self.drain.as_ref().map_or(0, Drain::running);
+        let metric =
+            encoder.encode_descriptor("http_requests_running", "Requests being answered", None, MetricType::Gauge)?;
+        ConstGauge::new(running as f64).encode(metric)
+    }
+}
+
+fn flags(
+    encoder: &mut DescriptorEncoder<'_>,
+    name: &str,
+    help: &str,
+    label: &str,
+    rows: &[(String, bool)],
+) -> Result<(), fmt::Error> {
+    let mut metric = encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
+    for (value, up) in rows {
+        let labels = [(label, value.as_str())];
+        ConstGauge::new(i64::from(*up)).encode(metric.encode_family(&labels)?)?;
+    }
+    Ok(())
+}

@@ -1,0 +1,295 @@
+//! Starting, reloading and ending a server.
+
+use std::future::Future;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use firebox_contract::{Approver, Error, Gate, HookSource, limits};
+use firebox_sandbox::{Sandbox, SandboxOptions};
+use tokio::net::TcpListener;
+use tokio::sync::{Semaphore, watch};
+use tokio::task::JoinHandle;
+
+use super::listener::{self, ConnectionLimits};
+use super::mcp::{McpServers, McpTools};
+use super::metrics::{Live, McpStates, Metrics};
+use super::models::{Models, Parts};
+use super::{App, Approvals, Doors, Drain, LOCAL_TENANT, Settings, TenantHooks};
+use crate::audit::Audit;
+use crate::compose::cache_dir;
+use crate::config::{Config, TenantConfig};
+use crate::http::{BusySessions, router};
+use crate::plugins;
+use crate::sessions::{SessionLimits, SessionStore};
+use crate::tenancy::Tenancy;
+
+/// Says a line to the operator.
+pub type Say = Arc<dyn Fn(&str) + Send + Sync>;
+
+/// A running server.
+pub struct Server {
+    app: Arc<App>,
+    address: SocketAddr,
+    config: Config,
+    say: Say,
+    stop: watch::Sender<bool>,
+    cut: watch::Sender<bool>,
+    accepting: JoinHandle<()>,
+    loading: Option<JoinHandle<Result<(), Error>>>,
+    sweeping: JoinHandle<()>,
+    watching: JoinHandle<()>,
+}
+
+/// How a server ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Drained {
+    /// Requests that were cut off.
+    pub cut: usize,
+}
+
+impl Server {
+    /// Opens the port, loads plugins and sessions, and begins to load models; [`Server::loaded`] waits for those.
+    ///
+    /// # Errors
+    /// What is wrong with the configuration, a plugin, the port or the session file.
+    pub async fn start(mut config: Config, say: Say) -> Result<Self, Error> {
+        let open = open_up(&mut config)?;
+        let listener = bind(config.server.listen).await?;
+        let address = listener.local_addr().map_err(|error| no_port(config.server.listen, &error))?;
+        config.server.listen = address;
+        let (stop, stopped) = watch::channel(false);
+        let (cut, cutting) = watch::channel(false);
+        let (app, parts) = build(&config, open, cutting, &say).await?;
+        let app = Arc::new(app);
+        let bounds = ConnectionLimits {
+            connections_max: config.server.connections_max,
+            header_timeout: config.server.header_timeout,
+            write_stall_timeout: limits::HTTP_WRITE_STALL_TIMEOUT,
+        };
+        let places = Arc::new(Semaphore::new(bounds.connections_max));
+        let serving =
+            listener::serve(listener, router(Arc::clone(&app)), bounds, places, stopped, limits::HTTP_CLOSE_GRACE);
+        let accepting = tokio::spawn(serving);
+        let (models, speak) = (Arc::clone(&app.models), Arc::clone(&say));
+        let loading = Some(tokio::spawn(async move { models.load(&parts, &*speak).await }));
+        let sweeping = tokio::spawn(sweep(app.sessions.clone()));
+        let watching = tokio::spawn(app.mcp_servers.clone().watch(Arc::clone(&say)));
+        if open {
+            say(&format!("no tenants are configured: everybody on this machine is \"{LOCAL_TENANT}\", without a key"));
+        }
+        Ok(Self { app, address, config, say, stop, cut, accepting, loading, sweeping, watching })
+    }
+
+    /// Where it listens.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Ends when all models have loaded or failed. Safe to call again, and to drop.
+    ///
+    /// # Errors
+    /// The first failure, when no model could be loaded.
+    pub async fn loaded(&mut self) -> Result<(), Error> {
+        let Some(loading) = &mut self.loading else { return Ok(()) };
+        let outcome = loading.await;
+        self.loading = None;
+        outcome.map_err(|error| Error::Internal(format!("loading the models stopped: {error}")))?
+    }
+
+    /// Takes over tenants, keys, plugins and policies of `config`, all or nothing; says what needs a restart.
+    ///
+    /// # Errors
+    /// What is wrong with it; nothing has changed then.
+    pub async fn reload(&mut self, mut config: Config) -> Result<(), Error> {
+        let open = open_up(&mut config)?;
+        let was_open = self.app.settings_are_open();
+        if open != was_open {
+            let message = "going from no tenants to tenants, or back, needs a restart; nothing was changed";
+            return Err(Error::Usage(message.to_owned()));
+        }
+        let mut notes = Vec::new();
+        let table = self.app.hooks.prepare(&config, &mut notes).await?;
+        McpServers::check(&config)?;
+        self.app.tenancy.replace(&config)?;
+        self.app.hooks.replace(table);
+        self.app.mcp_servers.replace(&config);
+        self.app.mcp_tools.announce();
+        self.app.set(Settings::of(&config, open));
+        notes.iter().for_each(|note| (self.say)(note));
+        for part in needs_restart(&self.config, &config) {
+            (self.say)(&format!("{part} changed in the configuration; that needs a restart"));
+        }
+        Ok(())
+    }
+
+    /// Ends the server: refuses new work, lets running requests end until the deadline of the configuration or until
+    /// `hurry` ends, cuts off the rest, and closes every part.
+    pub async fn drain(self, hurry: impl Future<Output = ()>) -> Drained {
+        let Self { app, config, stop, cut, accepting, loading, sweeping, watching, say, .. } = self;
+        app.drain.close();
+        if let Some(loading) = loading {
+            loading.abort();
+        }
+        sweeping.abort();
+        watching.abort();
+        let deadline = config.server.drain_timeout;
+        tokio::select! {
+            // The MCP door ends its listeners at once and its calls when they are done; calls are counted as running.
+            _ = async { tokio::join!(app.drain.idle(), app.mcp_tools.drain(deadline)) } => {}
+            () = tokio::time::sleep(deadline) => {}
+            () = hurry => {}
+        }
+        let running = app.drain.running();
+        cut.send_replace(true);
+        stop.send_replace(true);
+        // Ends by itself: connections get their last words out within a grace period and are then cut.
+        let _ended = tokio::time::timeout(limits::SERVE_CLOSE_TIMEOUT, accepting).await;
+        let children = app.mcp_servers.close().await;
+        if children > 0 {
+            (say)(&format!("{children} children of MCP servers could not be ended"));
+        }
+        close(app).await;
+        Drained { cut: running }
+    }
+}
+
+impl App {
+    fn settings_are_open(&self) -> bool {
+        self.settings.read().unwrap_or_else(std::sync::PoisonError::into_inner).open.is_some()
+    }
+}
+
+/// Joins the models' threads and brings the sessions to disk, where blocking does no harm.
+async fn close(app: Arc<App>) {
+    let work = tokio::task::spawn_blocking(move || {
+        app.models.close();
+        if let Err(error) = app.sessions.flush() {
+            tracing::error!(%error, "the sessions could not be flushed");
+        }
+        if let Some(Err(error)) = app.audit.as_ref().map(Audit::close) {
+            tracing::error!(%error, "the audit log could not be closed");
+        }
+        drop(app);
+    });
+    // What does not end in time ends with the process.
+    let _in_time = tokio::time::timeout(limits::SERVE_CLOSE_TIMEOUT, work).await;
+}
+
+/// A server without tenants has one, and listens where only this machine can reach it.
+fn open_up(config: &mut Config) -> Result<bool, Error> {
+    if !config.tenants.is_empty() {
+        return Ok(false);
+    }
+    if !config.server.listen.ip().is_loopback() {
+        let listen = config.server.listen;
+        return Err(Error::Usage(format!(
+            "without tenants the server listens on this machine only, and \"{listen}\" is open to others; \
+             add a tenant (firebox tenants add NAME), or listen on 127.0.0.1"
+        )));
+    }
+    let has_ember = config.models.iter().any(|model| model.path.is_none());
+    if config.plugins.is_empty() && has_ember {
+        config.plugins = plugins::with_ember().map(crate::config::PluginConfig::builtin).collect();
+    }
+    let names = config.plugins.iter().map(|plugin| plugin.name.clone()).collect();
+    config.tenants.push(TenantConfig::local(LOCAL_TENANT, names));
+    Ok(true)
+}
+
+async fn bind(listen: SocketAddr) -> Result<TcpListener, Error> {
+    TcpListener::bind(listen).await.map_err(|error| no_port(listen, &error))
+}
+
+fn no_port(listen: SocketAddr, error: &std::io::Error) -> Error {
+    Error::Usage(format!("cannot listen on \"{listen}\": {error}; choose another address with --listen"))
+}
+
+async fn build(config: &Config, open: bool, cut: watch::Receiver<bool>, say: &Say) -> Result<(App, Parts), Error> {
+    let open_log = |path: &std::path::PathBuf| Audit::open(path, config.audit.prompts, "serve");
+    let audit = config.audit.path.as_ref().map(open_log).transpose()?;
+    let tenancy = Tenancy::new(config, audit.clone())?;
+    let sandbox = Sandbox::new(SandboxOptions { cache_dir: cache_dir("components"), ..SandboxOptions::default() })?;
+    let mut notes = Vec::new();
+    let hooks = TenantHooks::load(sandbox, config, &mut notes).await?;
+    notes.iter().for_each(|note| say(note));
+    let sessions = open_sessions(config).await?;
+    let approvals = Approvals::new(config.tools.approval_timeout);
+    let models = Arc::new(Models::new(&config.models));
+    let drain = Drain::default();
+    let mcp_servers = McpServers::new(config)?;
+    let mcp_tools = McpTools::new(&hooks, &tenancy, &config.server);
+    let watched = mcp_servers.clone();
+    let states: McpStates = Arc::new(move || watched.states());
+    let live = Live { models: Some(Arc::clone(&models)), drain: Some(drain.clone()), mcp: Some(states) };
+    let parts = Parts {
+        hooks: Arc::new(hooks.clone()) as Arc<dyn HookSource>,
+        tools: Some(mcp_servers.source()),
+        gate: Arc::new(tenancy.clone()) as Arc<dyn Gate>,
+        approver: Arc::new(approvals.clone()) as Arc<dyn Approver>,
+    };
+    let app = App {
+        tenancy,
+        audit,
+        models,
+        hooks,
+        tools: mcp_servers.source(),
+        sessions,
+        busy: BusySessions::default(),
+        approvals,
+        metrics: Metrics::new(live),
+        drain,
+        doors: Doors::new(&config.server),
+        mcp_servers,
+        mcp_door: mcp_tools.door(),
+        mcp_tools,
+        request_timeout: config.server.request_timeout,
+        body_bytes_max: config.server.body_bytes_max,
+        started: SystemTime::now(),
+        cut,
+        settings: std::sync::RwLock::new(Settings::of(config, open)),
+    };
+    Ok((app, parts))
+}
+
+async fn open_sessions(config: &Config) -> Result<SessionStore, Error> {
+    let (path, idle) = (config.sessions.path.clone(), config.sessions.idle_timeout);
+    let messages_max = config.sessions.messages_max;
+    let bounds = SessionLimits { messages_max, idle: Some(idle), ..SessionLimits::default() };
+    let opened = tokio::task::spawn_blocking(move || SessionStore::open(&path, bounds)).await;
+    let opened = opened.map_err(|error| Error::Internal(format!("opening the sessions stopped: {error}")))?;
+    // Its words name the file, and this is the operator's own screen.
+    opened.map_err(|error| Error::Usage(error.to_string()))
+}
+
+/// Removes expired sessions from time to time.
+async fn sweep(sessions: SessionStore) {
+    loop {
+        tokio::time::sleep(limits::SESSIONS_SWEEP_PERIOD).await;
+        let store = sessions.clone();
+        if let Ok(Err(error)) = tokio::task::spawn_blocking(move || store.sweep()).await {
+            tracing::error!(%error, "expired sessions could not be removed");
+        }
+    }
+}
+
+/// The parts of a configuration that a running server does not take over.
+fn needs_restart(old: &Config, new: &Config) -> Vec<&'static str> {
+    let rows = [
+        ("[server]", old.server.listen.port() != 0 && differs_but_for_port(old, new)),
+        ("[[model]]", old.models != new.models),
+        ("[sessions]", old.sessions != new.sessions),
+        ("[audit]", old.audit != new.audit),
+    ];
+    rows.into_iter().filter(|row| row.1).map(|row| row.0).collect()
+}
+
+/// Port 0 asked for any port, and the server has had one since.
+fn differs_but_for_port(old: &Config, new: &Config) -> bool {
+    let mut new = new.server.clone();
+    if new.listen.port() == 0 {
+        new.listen.set_port(old.server.listen.port());
+    }
+    new != old.server
+}

@@ -1,0 +1,162 @@
+//! Rude clients: too much, too slow, malformed, or gone.
+
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+
+use super::{ANSWER, QUESTION, chat, config, content, with};
+use crate::harness::server::{PLUGINS, Server, finish, key, tenant};
+
+#[test]
+fn headers_are_bounded_in_bytes_and_time() {
+    let server = Server::start(&config("[server]\nheader_timeout = \"1s\"\n"));
+    let long = format!("GET /healthz HTTP/1.1\r\nhost: localhost\r\nx-long: {}\r\n\r\n", "x".repeat(64 << 10));
+    let mut stream = TcpStream::connect(&server.address).expect("accepts");
+    // The refusal may come before all of it is taken.
+    let _refused_early = stream.write_all(long.as_bytes());
+    assert_eq!(finish(stream).status, 431);
+    let mut slow = TcpStream::connect(&server.address).expect("accepts");
+    slow.set_read_timeout(Some(Duration::from_secs(30))).expect("a timeout");
+    slow.write_all(b"GET /healthz HTTP/1.1\r\nhost: local").expect("taken");
+    let started = Instant::now();
+    let mut rest = Vec::new();
+    // Closed in whatever way; that it is closed is what counts.
+    let _closed = slow.read_to_end(&mut rest);
+    assert!(started.elapsed() < Duration::from_secs(10), "{:?}", started.elapsed());
+    assert_eq!(server.ask("GET", "/healthz", None, b"").status, 200);
+}
+
+#[test]
+fn connections_beyond_the_limit_are_told_so() {
+    let server = Server::start(&config("[server]\nconnections_max = 2\n"));
+    let held: Vec<TcpStream> = (0..2).map(|_| TcpStream::connect(&server.address).expect("accepts")).collect();
+    server.eventually("full", |server| {
+        let stream = TcpStream::connect(&server.address).expect("accepts");
+        let refused = finish(stream);
+        refused.status == 503 && refused.code() == "unavailable" && refused.headers.contains("retry-after")
+    });
+    drop(held);
+    server.eventually("free again", |server| server.ask("GET", "/healthz", None, b"").status == 200);
+}
+
+#[test]
+fn f10_a_client_that_leaves_cancels_its_work() {
+    let asking = tenant("asks", &format!("{PLUGINS}\n[tenant.tools]\nask = [\"*\"]"));
+    let server = Server::start(&config(&asking));
+    // It waits for an approval that never comes, so nothing but leaving ends it.
+    let open = server.open("POST", "/v1/chat/completions", Some(&key("asks")), chat(QUESTION).to_string().as_bytes());
+    server.eventually("asked", |server| server.get("/v1/approvals", "asks").json()["data"][0].is_object());
+    assert_eq!(server.metric("alpha", "firebox_requests_running{"), 1.0);
+    drop(open);
+    server.eventually("withdrawn", |server| server.get("/v1/approvals", "asks").json()["data"] == json!([]));
+    let line = "firebox_requests_total{model=\"ember\",tenant=\"asks\",outcome=\"cancelled\"}";
+    server.eventually("counted", |server| server.metric("alpha", line) == 1.0);
+    server.eventually("freed", |server| server.metric("alpha", "firebox_requests_running{") == 0.0);
+}
+
+#[test]
+fn f9_a_reader_that_reads_nothing_stops_nobody_else() {
+    let server = Server::start(&config(""));
+    let bias: Value = (0..8).map(|token| (token.to_string(), json!(-100))).collect();
+    let long = with(
+        with(with(chat("Tell me something."), "max_tokens", json!(900)), "stream", json!(true)),
+        "logit_bias",
+        bias,
+    );
+    let silent: Vec<TcpStream> = (0..4)
+        .map(|_| server.open("POST", "/v1/chat/completions", Some(&key("alpha")), long.to_string().as_bytes()))
+        .collect();
+    let done = server.post("/v1/chat/completions", "alpha", &chat(QUESTION));
+    assert!(content(&done.json()).contains(ANSWER), "{done:?}");
+    for stream in silent {
+        let late = finish(stream);
+        assert!(late.body.trim_end().ends_with("data: [DONE]"), "a slow reader gets it all: {}", late.body);
+    }
+}
+
+/// A generator with a seed, so that what fails can be repeated.
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, limit: usize) -> usize {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        usize::try_from(self.0 % limit as u64).expect("small")
+    }
+}
+
+fn strange() -> Vec<Value> {
+    let deep = (0..100).fold(json!(1), |inner, _| json!([inner]));
+    vec![
+        json!(null),
+        json!(true),
+        json!(-1),
+        json!(0),
+        json!(1e300),
+        json!(u64::MAX),
+        json!(""),
+        json!("\u{0}\u{fffd}"),
+        json!([]),
+        json!([null]),
+        json!({}),
+        json!({"type": "function"}),
+        json!([[1, [2]]]),
+        json!("auto"),
+        deep,
+    ]
+}
+
+#[test]
+fn malformed_bodies_are_refused_and_never_break_the_server() {
+    let server = Server::start(&config(""));
+    let chat = json!({
+        "model": "ember", "messages": [{"role": "user", "content": "hi", "tool_calls": [], "tool_call_id": "x"}],
+        "temperature": 0, "top_p": 1, "max_tokens": 2, "max_completion_tokens": 2, "stop": ["x"], "seed": 1, "n": 1,
+        "tools": [{"type": "function", "function": {"name": "f", "parameters": {}}}], "tool_choice": "auto",
+        "logit_bias": {"1": 1}, "stream_options": {"include_usage": true}, "response_format": {"type": "text"},
+        "firebox": {"plugins": [], "tools": {"rounds": 1, "deny": ["x"]}, "session": null, "timeout_ms": 1000},
+        "frequency_penalty": 0, "presence_penalty": 0, "logprobs": false, "parallel_tool_calls": true, "stream": false,
+    });
+    let endpoints = [
+        ("/v1/chat/completions", chat),
+        ("/v1/completions", json!({"model": "ember", "prompt": "x", "max_tokens": 2, "echo": false, "suffix": null})),
+        ("/v1/embeddings", json!({"model": "ember", "input": "x", "encoding_format": "float", "dimensions": null})),
+        ("/v1/sessions", json!({"model": "ember", "title": "x", "system": "y"})),
+        ("/v1/sessions/none/messages", json!({"messages": [], "expected_length": 1})),
+        ("/v1/sessions/none/fork", json!({"at": 1})),
+        ("/v1/approvals/none", json!({"decision": "approve", "remember": "once", "reason": "x"})),
+    ];
+    let mut random = Random(0x9e37_79b9_7f4a_7c15);
+    let check = |path: &str, body: &[u8]| {
+        let response = server.ask("POST", path, Some(&key("alpha")), body);
+        let shown = String::from_utf8_lossy(body);
+        assert!((200..500).contains(&response.status), "{path} {shown}: {response:?}");
+        if response.status != 200 {
+            let error = &response.json()["error"];
+            assert!(error["message"].is_string() && error["type"].is_string() && error["code"].is_string(), "{error}");
+        }
+    };
+    for (path, body) in &endpoints {
+        for field in body.as_object().expect("an object").keys() {
+            for value in strange() {
+                check(path, with(body.clone(), field, value).to_string().as_bytes());
+            }
+        }
+        let text = body.to_string().into_bytes();
+        for _ in 0..60 {
+            let mut broken = text.clone();
+            let at = random.below(broken.len());
+            match random.below(3) {
+                0 => broken.truncate(at),
+                1 => broken[at] = u8::try_from(random.below(256)).expect("a byte"),
+                _ => broken.insert(at, b"{[\"\\,:}]0-\xff"[random.below(11)]),
+            }
+            check(path, &broken);
+        }
+    }
+    let done = server.post("/v1/chat/completions", "alpha", &super::chat(QUESTION));
+    assert!(content(&done.json()).contains(ANSWER), "{done:?}");
+}

@@ -1,0 +1,77 @@
+//! The end of a server: under load, in time, and at once.
+
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+
+use super::{QUESTION, chat, config, with};
+use crate::harness::server::{PLUGINS, Server, finish, key, tenant};
+
+/// Answers that take a while, on every machine: the tokens that end one are forbidden.
+fn long(tokens: usize) -> Value {
+    let bias: Value = (0..8).map(|token| (token.to_string(), json!(-100))).collect();
+    let body = with(with(chat("Tell me something."), "max_tokens", json!(tokens)), "logit_bias", bias);
+    with(body, "stream", json!(true))
+}
+
+fn asking() -> String {
+    tenant("asks", &format!("{PLUGINS}\n[tenant.tools]\nask = [\"*\"]"))
+}
+
+#[test]
+fn running_answers_are_finished_and_new_work_is_refused() {
+    let mut server = Server::start(&config(&asking()));
+    let body = long(600).to_string();
+    let running: Vec<_> =
+        (0..4).map(|_| server.open("POST", "/v1/chat/completions", Some(&key("alpha")), body.as_bytes())).collect();
+    // This one keeps the server from ending before it is looked at.
+    let held = server.open("POST", "/v1/chat/completions", Some(&key("asks")), chat(QUESTION).to_string().as_bytes());
+    server.eventually("asked", |server| server.get("/v1/approvals", "asks").json()["data"][0].is_object());
+    server.eventually("running", |server| server.metric("alpha", "firebox_http_requests_running") >= 5.0);
+    server.signal("TERM");
+    server.wait_until("ending", |said| said.contains("ending: running requests have"));
+    server.eventually("not ready", |server| server.ask("GET", "/readyz", None, b"").status == 503);
+    let refused = server.post("/v1/chat/completions", "alpha", &chat(QUESTION));
+    assert_eq!((refused.status, refused.code().as_str()), (503, "unavailable"), "{refused:?}");
+    assert!(refused.headers.contains("retry-after"), "{refused:?}");
+    assert_eq!(server.ask("GET", "/healthz", None, b"").status, 200, "the process lives");
+    drop(held);
+    for stream in running {
+        let done = finish(stream);
+        assert!(done.body.trim_end().ends_with("data: [DONE]"), "finished: {}", done.body);
+    }
+    assert_eq!(server.ended(), Some(0), "{}", server.said());
+    assert!(server.said().contains("nothing was cut off"), "{}", server.said());
+}
+
+#[test]
+fn what_is_not_done_in_time_is_cut_off_and_counted() {
+    let mut server = Server::start(&config(&format!("[server]\ndrain_timeout = \"1s\"\n{}", asking())));
+    let stream = with(chat(QUESTION), "stream", json!(true)).to_string();
+    let running: Vec<_> =
+        (0..3).map(|_| server.open("POST", "/v1/chat/completions", Some(&key("asks")), stream.as_bytes())).collect();
+    server.eventually("asked", |server| server.get("/v1/approvals", "asks").json()["data"][2].is_object());
+    let started = Instant::now();
+    server.signal("TERM");
+    assert_eq!(server.ended(), Some(0), "{}", server.said());
+    assert!(started.elapsed() < Duration::from_secs(15), "{:?}", started.elapsed());
+    assert!(server.said().contains("3 requests were cut off"), "{}", server.said());
+    for stream in running {
+        let cut = finish(stream);
+        assert!(cut.body.contains("\"code\":\"unavailable\"") && !cut.body.contains("[DONE]"), "{}", cut.body);
+    }
+}
+
+#[test]
+fn a_second_signal_ends_it_at_once() {
+    let mut server = Server::start(&config(&format!("[server]\ndrain_timeout = \"600s\"\n{}", asking())));
+    let _held = server.open("POST", "/v1/chat/completions", Some(&key("asks")), chat(QUESTION).to_string().as_bytes());
+    server.eventually("asked", |server| server.get("/v1/approvals", "asks").json()["data"][0].is_object());
+    server.signal("INT");
+    server.wait_until("ending", |said| said.contains("ending: running requests have 600 s"));
+    let started = Instant::now();
+    server.signal("INT");
+    assert_eq!(server.ended(), Some(0), "{}", server.said());
+    assert!(started.elapsed() < Duration::from_secs(15), "{:?}", started.elapsed());
+    assert!(server.said().contains("1 requests were cut off"), "{}", server.said());
+}

@@ -1,0 +1,239 @@
+//! Runs `firebox serve` and speaks HTTP to it, by hand where a client library would be too polite.
+
+use std::fmt::Write as _;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpStream;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+use sha2::{Digest, Sha256};
+
+use super::scratch;
+
+/// Longer than anything here may take on a slow machine.
+const WAIT_MAX: Duration = Duration::from_secs(120);
+
+/// A server under test. Killed when it is dropped.
+pub(crate) struct Server {
+    child: Child,
+    said: Arc<Mutex<String>>,
+    pub(crate) address: String,
+    pub(crate) folder: tempfile::TempDir,
+}
+
+/// An answer.
+#[derive(Debug)]
+pub(crate) struct Response {
+    pub(crate) status: u16,
+    pub(crate) headers: String,
+    pub(crate) body: String,
+}
+
+impl Response {
+    pub(crate) fn json(&self) -> Value {
+        serde_json::from_str(&self.body).unwrap_or_else(|error| panic!("{error}: {} {}", self.status, self.body))
+    }
+
+    /// The code of an error.
+    pub(crate) fn code(&self) -> String {
+        self.json()["error"]["code"].as_str().unwrap_or_default().to_owned()
+    }
+}
+
+/// A key of the tenant `name`, as every configuration here gives it.
+pub(crate) fn key(name: &str) -> String {
+    format!("fbx_{name}key_0123456789")
+}
+
+/// The digest of a tenant's key in hex.
+pub(crate) fn digest(name: &str) -> String {
+    Sha256::digest(key(name)).iter().fold(String::new(), |mut text, byte| {
+        write!(text, "{byte:02x}").expect("a string");
+        text
+    })
+}
+
+/// `[[tenant]]` with one key of all scopes; `more` goes between its name and its key.
+pub(crate) fn tenant(name: &str, more: &str) -> String {
+    let digest = digest(name);
+    format!(
+        "[[tenant]]\nname = \"{name}\"\n{more}\n[[tenant.key]]\nid = \"{name}key\"\ndigest = \"{digest}\"\n\
+         scopes = [\"chat\", \"embed\", \"sessions\", \"tools\", \"usage\", \"metrics\"]\n"
+    )
+}
+
+/// The plugins the built-in model was made for.
+pub(crate) const PLUGINS: &str = "plugins = [\"calculator\", \"text-tools\", \"units\"]";
+
+impl Server {
+    /// Starts one with this configuration and waits until it is ready.
+    pub(crate) fn start(config: &str) -> Self {
+        let server = Self::listening(config, &[]);
+        server.wait_until("ready", |said| said.lines().any(|line| line == "firebox: ready"));
+        server
+    }
+
+    /// Starts one and waits until it listens.
+    pub(crate) fn listening(config: &str, args: &[&str]) -> Self {
+        let folder = tempfile::tempdir().expect("temporary directory");
+        Self::listening_in(folder, config, args)
+    }
+
+    pub(crate) fn listening_in(folder: tempfile::TempDir, config: &str, args: &[&str]) -> Self {
+        let file = folder.path().join("firebox.toml");
+        std::fs::write(&file, config).expect("writable");
+        let mut command = command(folder.path());
+        command.args(["serve", "--config"]).arg(&file).args(["--listen", "127.0.0.1:0"]).args(args);
+        let mut child = command.stderr(Stdio::piped()).spawn().expect("the binary starts");
+        let said = Arc::new(Mutex::new(String::new()));
+        let (stderr, words) = (child.stderr.take().expect("piped"), Arc::clone(&said));
+        std::thread::spawn(move || {
+            for line in BufReader::new(stderr).lines().map_while(Result::ok) {
+                let mut words = words.lock().unwrap_or_else(PoisonError::into_inner);
+                words.push_str(&line);
+                words.push('\n');
+            }
+        });
+        let mut server = Self { child, said, address: String::new(), folder };
+        server.wait_until("listening", |said| said.contains("listening on http://"));
+        let said = server.said();
+        let line = said.lines().find_map(|line| line.split("listening on http://").nth(1));
+        line.expect("an address").clone_into(&mut server.address);
+        server
+    }
+
+    /// What it has said on standard error.
+    pub(crate) fn said(&self) -> String {
+        self.said.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    pub(crate) fn wait_until(&self, what: &str, enough: impl Fn(&str) -> bool) {
+        let started = Instant::now();
+        while !enough(&self.said()) {
+            assert!(started.elapsed() < WAIT_MAX, "never {what}: {}", self.said());
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    pub(crate) fn rewrite(&self, config: &str) {
+        std::fs::write(self.folder.path().join("firebox.toml"), config).expect("writable");
+    }
+
+    pub(crate) fn signal(&self, name: &str) {
+        let pid = self.child.id().to_string();
+        let status = Command::new("kill").args([&format!("-{name}"), &pid]).status().expect("kill is there");
+        assert!(status.success(), "kill -{name}");
+    }
+
+    /// The exit code, once it has ended by itself.
+    pub(crate) fn ended(&mut self) -> Option<i32> {
+        let started = Instant::now();
+        loop {
+            if let Some(status) = self.child.try_wait().expect("waitable") {
+                return status.code();
+            }
+            assert!(started.elapsed() < WAIT_MAX, "did not end: {}", self.said());
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    /// A connection with a request on it.
+    pub(crate) fn open(&self, method: &str, path: &str, key: Option<&str>, body: &[u8]) -> TcpStream {
+        let mut stream = TcpStream::connect(&self.address).expect("accepts");
+        stream.set_read_timeout(Some(WAIT_MAX)).expect("a timeout");
+        let key = key.map_or_else(String::new, |key| format!("authorization: Bearer {key}\r\n"));
+        let head = format!(
+            "{method} {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n{key}content-type: application/json\r\n\
+             content-length: {}\r\n\r\n",
+            body.len()
+        );
+        stream.write_all(head.as_bytes()).expect("taken");
+        // A refusal may come before the whole body is taken; the answer is what counts.
+        let _refused_early = stream.write_all(body);
+        stream
+    }
+
+    pub(crate) fn ask(&self, method: &str, path: &str, key: Option<&str>, body: &[u8]) -> Response {
+        finish(self.open(method, path, key, body))
+    }
+
+    pub(crate) fn get(&self, path: &str, tenant: &str) -> Response {
+        self.ask("GET", path, Some(&key(tenant)), b"")
+    }
+
+    pub(crate) fn post(&self, path: &str, tenant: &str, body: &Value) -> Response {
+        self.ask("POST", path, Some(&key(tenant)), body.to_string().as_bytes())
+    }
+
+    /// The value of the line of `/metrics` that begins so, 0 where there is none.
+    pub(crate) fn metric(&self, tenant: &str, begin: &str) -> f64 {
+        let text = self.get("/metrics", tenant).body;
+        let line = text.lines().find(|line| line.starts_with(begin));
+        line.and_then(|line| line.rsplit(' ').next()?.parse().ok()).unwrap_or(0.0)
+    }
+
+    /// Waits until `check` holds, for what a server does by itself.
+    pub(crate) fn eventually(&self, what: &str, check: impl Fn(&Self) -> bool) {
+        let started = Instant::now();
+        while !check(self) {
+            assert!(started.elapsed() < WAIT_MAX, "never {what}: {}", self.said());
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        // It may have ended already, and then there is nothing to kill.
+        let _ended = self.child.kill();
+        let _reaped = self.child.wait();
+    }
+}
+
+/// The binary with the environment every test has.
+pub(crate) fn command(folder: &Path) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_firebox"));
+    command.current_dir(folder).env("FIREBOX_CACHE", scratch("cache")).env("FIREBOX_DEVICE", "cpu");
+    command.env_remove("FIREBOX_CONFIG").stdin(Stdio::null()).stdout(Stdio::null());
+    command
+}
+
+/// Reads the rest of an answer to its end.
+pub(crate) fn finish(mut stream: TcpStream) -> Response {
+    let mut bytes = Vec::new();
+    // A connection that is reset has said what it had to say.
+    let _reset = stream.read_to_end(&mut bytes);
+    let text = String::from_utf8_lossy(&bytes).into_owned();
+    let (headers, body) = text.split_once("\r\n\r\n").unwrap_or((text.as_str(), ""));
+    let status = headers.split(' ').nth(1).and_then(|status| status.parse().ok()).unwrap_or(0);
+    let headers = headers.to_lowercase();
+    let body = if headers.contains("transfer-encoding: chunked") { unchunk(body) } else { body.to_owned() };
+    Response { status, headers, body }
+}
+
+fn unchunk(mut body: &str) -> String {
+    let mut out = String::new();
+    while let Some((size, rest)) = body.split_once("\r\n") {
+        let size = usize::from_str_radix(size.trim(), 16).unwrap_or(0);
+        if size == 0 || size > rest.len() {
+            break;
+        }
+        out.push_str(&rest[..size]);
+        body = rest[size..].trim_start_matches("\r\n");
+    }
+    out
+}
+
+/// The JSON of each event of a stream.
+pub(crate) fn events(body: &str) -> Vec<Value> {
+    let data = body.lines().filter_map(|line| line.strip_prefix("data: "));
+    data.filter(|data| *data != "[DONE]").map(|data| serde_json::from_str(data).expect("JSON")).collect()
+}
+
+/// Text of a chat in events.
+pub(crate) fn text_of(events: &[Value]) -> String {
+    events.iter().filter_map(|event| event["choices"][0]["delta"]["content"].as_str()).collect()
+}
