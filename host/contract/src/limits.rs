@@ -301,8 +301,6 @@ pub const METRICS_TENANTS_MAX: usize = 256;
 
 // ---- Sessions -------------------------------------------------------------------------------------------------
 
-/// Sessions of one tenant when nobody says otherwise; expired ones do not count.
-pub const SESSIONS_MAX_DEFAULT: usize = 1_000;
 /// Messages of one session when nobody says otherwise.
 pub const SESSION_MESSAGES_MAX_DEFAULT: usize = 10_000;
 /// Bytes of all messages of one session when nobody says otherwise.
@@ -508,46 +506,6 @@ pub const SCHEMA_PATTERN_STEPS_MAX: usize = 10_000;
 pub const SCHEMA_PATTERN_BYTES_MAX: usize = MIB;
 /// Bytes of the reason a model is given for arguments that do not fit.
 pub const SCHEMA_REASON_BYTES_MAX: usize = KIB;
-
-// ---- Sessions -------------------------------------------------------------------------------------------------
-
-/// Messages of one session when nobody says otherwise.
-pub const SESSION_MESSAGES_MAX_DEFAULT: usize = 10_000;
-/// Bytes of all messages of one session when nobody says otherwise.
-pub const SESSION_BYTES_MAX_DEFAULT: u64 = 2 * PROMPT_BYTES_MAX as u64;
-/// Bytes of the file that holds all sessions when nobody says otherwise.
-pub const SESSIONS_FILE_BYTES_MAX_DEFAULT: u64 = 16 * GIB;
-/// Period at which the server removes expired sessions.
-pub const SESSIONS_SWEEP_PERIOD: Duration = Duration::from_secs(60);
-/// Expired sessions (a number of table rows) removed in one transaction, so that writers wait no longer than for that.
-pub const SESSIONS_SWEEP_BATCH: usize = 256;
-/// Sessions in one page of a list: table rows read at once.
-pub const SESSIONS_PAGE_MAX: usize = 100;
-/// Connections that read sessions; each is an open file and serves one thread at a time.
-pub const SESSION_READERS: usize = 4;
-/// Time one statement waits for another process that writes to the same file.
-pub const SESSIONS_BUSY_TIMEOUT: Duration = Duration::from_secs(5);
-/// Bytes the write-ahead log keeps on disk once what it holds is in the database.
-pub const SESSIONS_LOG_BYTES: u64 = 4 * MIB as u64;
-/// Bytes of a session's title.
-pub const SESSION_TITLE_BYTES_MAX: usize = 256;
-/// Bytes of one line of an exported session.
-pub const SESSION_LINE_BYTES_MAX: usize = 8 * PROMPT_BYTES_MAX;
-
-// ---- Chat on the terminal -------------------------------------------------------------------------------------
-
-/// Sessions the person at this machine keeps.
-pub const CHAT_SESSIONS_MAX: usize = 10_000;
-/// Lines of the history file that line editing reads.
-pub const CHAT_HISTORY_LINES: usize = 1_000;
-/// Bytes of one line of the history file; longer input is not remembered.
-pub const CHAT_HISTORY_LINE_BYTES_MAX: usize = 16 * KIB;
-/// Tool calls that wait for the person's approval at a time.
-pub const CHAT_QUESTIONS_MAX: usize = 1;
-/// Lines read ahead from a pipe.
-pub const CHAT_LINES_BUFFERED_MAX: usize = 1;
-/// Characters of one tool call or result shown on the terminal.
-pub const CHAT_SHOWN_CHARACTERS_MAX: usize = 400;
 
 const _: () = assert!(PLUGIN_STACK_BYTES < PLUGIN_ASYNC_STACK_BYTES, "host functions need stack too");
 const _: () = assert!(PLUGIN_MEMORY_BYTES_DEFAULT <= PLUGIN_MEMORY_BYTES_MAX);
