@@ -301,8 +301,6 @@ pub const METRICS_TENANTS_MAX: usize = 256;
 
 // ---- Sessions -------------------------------------------------------------------------------------------------
 
-/// Sessions of one tenant when nobody says otherwise; expired ones do not count.
-pub const SESSIONS_MAX_DEFAULT: usize = 1_000;
 /// Messages of one session when nobody says otherwise.
 pub const SESSION_MESSAGES_MAX_DEFAULT: usize = 10_000;
 /// Bytes of all messages of one session when nobody says otherwise.
