@@ -47,7 +47,7 @@ pub struct SessionLimits {
 impl Default for SessionLimits {
     fn default() -> Self {
         Self {
-            sessions_max: limits::SESSIONS_MAX_DEFAULT,
+            sessions_max: limits::SESSIONS_PER_TENANT_DEFAULT,
             messages_max: limits::SESSION_MESSAGES_MAX_DEFAULT,
             bytes_max: limits::SESSION_BYTES_MAX_DEFAULT,
             file_bytes_max: limits::SESSIONS_FILE_BYTES_MAX_DEFAULT,

@@ -106,8 +106,10 @@ fn a_session_travels_as_json_lines() {
     let file = to.join("session.jsonl");
     std::fs::write(&file, &lines).expect("written");
     let path = file.display().to_string();
-    let run = chat(&to, &["--import", &path], "/history\n/save copy.jsonl\n/delete last\n").expect_code(0);
-    drop(std::fs::remove_file("copy.jsonl"));
+    let copy = to.join("copy.jsonl");
+    let script = format!("/history\n/save {}\n/delete last\n", copy.display());
+    let run = chat(&to, &["--import", &path], &script).expect_code(0);
+    assert_eq!(std::fs::read_to_string(&copy).expect("written"), lines, "what went in comes out");
     assert!(run.stdout.contains("107358") && run.stdout.contains("Be kind."), "{}", run.stdout);
     assert!(chat(&to, &["--list"], "").stdout.contains("no sessions"), "deleted for good");
 }
@@ -375,6 +377,43 @@ fn the_person_is_asked_before_tools_run() {
     let screen = on_terminal(&data("asked"), &["--approve", "ask"], &steps);
     assert_eq!(screen.code, Some(0));
     assert_eq!(screen.text.matches("the model wants to call").count(), 5, "{}", screen.text);
+}
+
+#[cfg(unix)]
+#[test]
+fn tools_of_other_servers_ask_and_plugins_do_not() {
+    let data = data("servers");
+    let server = data.join("server.py");
+    std::fs::copy(root().join("tests/mcp/reverse_server.py"), &server).expect("copied");
+    let flag = format!("text=python3 {}", server.display());
+    let steps = [
+        ("expect", "> "),
+        ("send", "/tools\r"),
+        ("expect", "calculator               runs"),
+        ("expect", "reverse_text             asks"),
+        ("expect", "> "),
+        ("send", "What is 1234 * 87?\r"),
+        ("expect", "107358 (calculator"),
+        ("expect", "> "),
+        ("send", "Reverse the text hello\r"),
+        ("expect", "run it?"),
+        ("send", "s\r"),
+        ("expect", "olleh (text"),
+        ("expect", "> "),
+        ("send", "\u{3}"),
+        ("expect", "> "),
+        ("send", "Reverse the text abc\r"),
+        ("expect", "cba (text"),
+        ("expect", "> "),
+        ("send", "\u{4}"),
+        ("end", ""),
+    ];
+    let args = ["--no-tools", "--plugin", "calculator", "--mcp", &flag];
+    let screen = on_terminal(&data, &args, &steps);
+    assert_eq!(screen.code, Some(0));
+    assert_eq!(screen.text.matches("the model wants to call").count(), 1, "{}", screen.text);
+    let left = Command::new("pgrep").arg("-f").arg(&server).output().expect("pgrep is needed").stdout;
+    assert!(left.is_empty(), "the server ended with the chat: {}", String::from_utf8_lossy(&left));
 }
 
 #[test]

@@ -11,6 +11,7 @@ mod generation;
 mod library;
 mod mcp_client;
 mod mcp_server;
+mod many_tenants;
 mod plugins;
 mod readme;
 mod reference;

@@ -51,13 +51,10 @@ fn the_first_command_prints_what_the_readme_shows() {
 fn the_plugin_of_the_readme_is_written_built_and_run() {
     let tree = copy_of_the_guests();
     let script = blocks("Write a plugin in five minutes", "sh").concat();
-    let binary = Path::new(env!("CARGO_BIN_EXE_firebox")).parent().expect("a folder");
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    let paths = std::iter::once(binary.to_owned()).chain(std::env::split_paths(&path));
     let output = Command::new("bash")
         .args(["-e", "-c", &script])
         .current_dir(&tree)
-        .env("PATH", std::env::join_paths(paths).expect("a path"))
+        .env("PATH", path_with_the_binary())
         .env("FIREBOX_DEVICE", "cpu")
         // A test run inside another toolchain's cargo inherits its choice; a person's shell has none.
         .env_remove("CARGO_TARGET_DIR")
@@ -68,6 +65,34 @@ fn the_plugin_of_the_readme_is_written_built_and_run() {
     assert!(output.status.success(), "{stdout}\n{stderr}");
     let shown = blocks("Write a plugin in five minutes", "text").swap_remove(0);
     assert_eq!(stdout.trim(), shown.trim(), "{stderr}");
+}
+
+#[test]
+fn the_server_of_the_readme_answers_its_two_tenants() {
+    const SECTION: &str = "A server for two tenants in five minutes";
+    let folder = scratch("readme-server");
+    drop(std::fs::remove_dir_all(&folder));
+    std::fs::create_dir_all(&folder).expect("writable");
+    let output = Command::new("bash")
+        .args(["-e", "-c", &blocks(SECTION, "sh").concat()])
+        .current_dir(&folder)
+        .env("PATH", path_with_the_binary())
+        .env("FIREBOX_DEVICE", "cpu")
+        .env("FIREBOX_CACHE", scratch("cache"))
+        .output()
+        .expect("bash runs");
+    let log = std::fs::read_to_string(folder.join("serve.log")).unwrap_or_default();
+    let (stdout, stderr) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert_eq!(stdout.trim(), blocks(SECTION, "text").swap_remove(0).trim(), "{stderr}\n{log}");
+    assert!(output.status.success(), "{output:?}");
+    assert!(log.contains("nothing was cut off"), "{log}");
+}
+
+fn path_with_the_binary() -> std::ffi::OsString {
+    let binary = Path::new(env!("CARGO_BIN_EXE_firebox")).parent().expect("a folder");
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let paths = std::iter::once(binary.to_owned()).chain(std::env::split_paths(&path));
+    std::env::join_paths(paths).expect("a path")
 }
 
 /// The folders the section works in, copied so that the tree stays as it is.
@@ -97,7 +122,7 @@ fn the_library_example_is_the_one_that_is_tested() {
 
 #[test]
 fn every_verb_and_option_the_readme_names_exists() {
-    for verb in ["run", "embed", "devices"] {
+    for verb in ["run", "chat", "serve", "embed", "devices"] {
         let help = Firebox::new([verb, "--help"]).run().expect_code(0).stdout;
         let lines: Vec<String> = blocks("What it does", "sh").concat().lines().map(str::to_owned).collect();
         let said = lines.iter().filter(|line| line.contains(&format!("firebox {verb}")));

@@ -179,6 +179,81 @@ pub const EMBED_ROW_GROUP_BYTES: usize = 64 * MIB;
 /// Time an interrupted run has to end by itself before it is cut off.
 pub const EMBED_INTERRUPT_GRACE: Duration = Duration::from_secs(2);
 
+// ---- Configuration and tenants --------------------------------------------------------------------------------
+
+/// Bytes of a configuration file.
+pub const CONFIG_BYTES_MAX: u64 = 64 * MIB as u64;
+/// Bytes of the name of a model, plugin, tenant or MCP server.
+pub const NAME_BYTES_MAX: usize = 64;
+/// Bytes of a secret's file.
+pub const SECRET_BYTES_MAX: u64 = 64 * KIB as u64;
+/// Tenants of one configuration.
+pub const TENANTS_MAX: usize = 100_000;
+/// Keys of one tenant.
+pub const KEYS_PER_TENANT_MAX: usize = 64;
+/// Highest weight of a tenant.
+pub const TENANT_WEIGHT_MAX: u32 = 1_000;
+/// Sessions of one tenant when nobody says otherwise.
+pub const SESSIONS_PER_TENANT_DEFAULT: usize = 1_000;
+/// Sessions of one tenant at most.
+pub const SESSIONS_PER_TENANT_MAX: usize = 1_000_000;
+/// A session that nobody used for so long is deleted, when nobody says otherwise.
+pub const SESSION_IDLE_DEFAULT: Duration = Duration::from_secs(86_400);
+/// Longest life of an unused session.
+pub const SESSION_IDLE_MAX: Duration = Duration::from_secs(366 * 86_400);
+/// Port on which requests are taken when nobody says otherwise.
+pub const LISTEN_PORT_DEFAULT: u16 = 8_080;
+/// Bytes of a request's body when nobody says otherwise.
+pub const BODY_BYTES_DEFAULT: usize = 16 * MIB;
+/// Bytes of a request's body at most.
+pub const BODY_BYTES_MAX: usize = 256 * MIB;
+/// Connections at a time when nobody says otherwise.
+pub const CONNECTIONS_DEFAULT: usize = 1_024;
+/// Connections at a time at most.
+pub const CONNECTIONS_MAX: usize = 65_536;
+/// Time a client has to send its headers when nobody says otherwise.
+pub const HEADER_TIMEOUT_DEFAULT: Duration = Duration::from_secs(10);
+/// Time a client has to send its headers at most.
+pub const HEADER_TIMEOUT_MAX: Duration = Duration::from_secs(300);
+/// Time running work has to end at shutdown when nobody says otherwise.
+pub const DRAIN_TIMEOUT_DEFAULT: Duration = Duration::from_secs(30);
+/// Time running work has to end at shutdown at most.
+pub const DRAIN_TIMEOUT_MAX: Duration = Duration::from_secs(600);
+/// Rounds of tool calls in one request at most.
+pub const TOOL_ROUNDS_MAX: usize = 32;
+/// Time somebody has to approve a tool call when nobody says otherwise.
+pub const APPROVAL_TIMEOUT_DEFAULT: Duration = Duration::from_secs(120);
+/// Time somebody has to approve a tool call at most.
+pub const APPROVAL_TIMEOUT_MAX: Duration = Duration::from_secs(3_600);
+/// Time an MCP server has to start and shake hands when nobody says otherwise.
+pub const MCP_CONNECT_TIMEOUT_DEFAULT: Duration = Duration::from_secs(60);
+/// Time of one MCP call in all, progress or not, when nobody says otherwise.
+pub const MCP_TOTAL_TIMEOUT_DEFAULT: Duration = Duration::from_secs(300);
+/// Bytes of keys and values of all sequences of one model together at most.
+pub const MODEL_CACHE_BYTES_MAX: u64 = 1_024 * GIB;
+/// Time over which rates count: what happened longer ago is free again.
+pub const RATE_WINDOW: Duration = Duration::from_secs(60);
+/// Time within which what is counted is forgotten together; a window is at most this much longer.
+pub const RATE_SLOT: Duration = Duration::from_millis(250);
+/// Days of a tenant's usage that are kept apart; older ones are only in the total.
+pub const USAGE_DAYS_MAX: usize = 32;
+/// Time a change of the tenants file waits for another one.
+pub const TENANTS_LOCK_WAIT: Duration = Duration::from_secs(10);
+/// Lines that wait to be written to the audit log before new work is refused.
+pub const AUDIT_LINES_WAITING_MAX: usize = 8_192;
+/// Lines of running work that may wait on top of that; what does not fit is counted as lost.
+pub const AUDIT_LINES_RESERVED: usize = 2_048;
+/// Bytes of lines that wait to be written to the audit log.
+pub const AUDIT_BYTES_WAITING_MAX: usize = 64 * MIB;
+/// Bytes of one prompt or call's arguments in the audit log, where their text is wanted; the rest is cut.
+pub const AUDIT_TEXT_BYTES_MAX: usize = 64 * KIB;
+/// Time after which what was written to the audit log is made to last.
+pub const AUDIT_SYNC_PERIOD: Duration = Duration::from_secs(1);
+/// Time after which a write to the audit log that failed is tried again.
+pub const AUDIT_RETRY: Duration = Duration::from_millis(500);
+/// Time the audit log has to write what waits when it is closed.
+pub const AUDIT_CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
+
 // ---- Serving --------------------------------------------------------------------------------------------------
 
 /// Bytes of one request's line and headers together.
@@ -224,91 +299,14 @@ pub const PLUGIN_CHAINS_CACHED_MAX: usize = 1_024;
 /// Tenants that metrics name; the requests of all others are counted together.
 pub const METRICS_TENANTS_MAX: usize = 256;
 
-// ---- Configuration and tenants --------------------------------------------------------------------------------
-
-/// Bytes of a configuration file.
-pub const CONFIG_BYTES_MAX: u64 = 64 * MIB as u64;
-/// Bytes of the name of a model, plugin, tenant or MCP server.
-pub const NAME_BYTES_MAX: usize = 64;
-/// Bytes of a secret's file.
-pub const SECRET_BYTES_MAX: u64 = 64 * KIB as u64;
-/// Tenants of one configuration.
-pub const TENANTS_MAX: usize = 100_000;
-/// Keys of one tenant.
-pub const KEYS_PER_TENANT_MAX: usize = 64;
-/// Highest weight of a tenant.
-pub const TENANT_WEIGHT_MAX: u32 = 1_000;
-/// Sessions of one tenant when nobody says otherwise.
-pub const SESSIONS_PER_TENANT_DEFAULT: usize = 1_000;
-/// Sessions of one tenant at most.
-pub const SESSIONS_PER_TENANT_MAX: usize = 1_000_000;
-/// Longest life of an unused session.
-pub const SESSION_IDLE_MAX: Duration = Duration::from_secs(366 * 86_400);
-/// Port on which requests are taken when nobody says otherwise.
-pub const LISTEN_PORT_DEFAULT: u16 = 8_080;
-/// Bytes of a request's body when nobody says otherwise.
-pub const BODY_BYTES_DEFAULT: usize = 16 * MIB;
-/// Bytes of a request's body at most.
-pub const BODY_BYTES_MAX: usize = 256 * MIB;
-/// Connections at a time when nobody says otherwise.
-pub const CONNECTIONS_DEFAULT: usize = 1_024;
-/// Connections at a time at most.
-pub const CONNECTIONS_MAX: usize = 65_536;
-/// Time a client has to send its headers when nobody says otherwise.
-pub const HEADER_TIMEOUT_DEFAULT: Duration = Duration::from_secs(10);
-/// Time a client has to send its headers at most.
-pub const HEADER_TIMEOUT_MAX: Duration = Duration::from_secs(300);
-/// Time running work has to end at shutdown when nobody says otherwise.
-pub const DRAIN_TIMEOUT_DEFAULT: Duration = Duration::from_secs(30);
-/// Time running work has to end at shutdown at most.
-pub const DRAIN_TIMEOUT_MAX: Duration = Duration::from_secs(600);
-/// Rounds of tool calls in one request at most.
-pub const TOOL_ROUNDS_MAX: usize = 32;
-/// Time somebody has to approve a tool call when nobody says otherwise.
-pub const APPROVAL_TIMEOUT_DEFAULT: Duration = Duration::from_secs(120);
-/// Time somebody has to approve a tool call at most.
-pub const APPROVAL_TIMEOUT_MAX: Duration = Duration::from_secs(3_600);
-/// Time an MCP server has to start and shake hands when nobody says otherwise; some fetch themselves at first.
-pub const MCP_CONNECT_TIMEOUT_DEFAULT: Duration = Duration::from_secs(60);
-/// Time of one MCP call in all, progress or not, when nobody says otherwise.
-pub const MCP_TOTAL_TIMEOUT_DEFAULT: Duration = Duration::from_secs(300);
-/// Bytes of keys and values of all sequences of one model together at most.
-pub const MODEL_CACHE_BYTES_MAX: u64 = 1_024 * GIB;
-/// Time over which rates count: what happened longer ago is free again.
-pub const RATE_WINDOW: Duration = Duration::from_secs(60);
-/// Time within which what is counted is forgotten together; a window is at most this much longer.
-pub const RATE_SLOT: Duration = Duration::from_millis(250);
-/// Days of a tenant's usage that are kept apart; older ones are only in the total.
-pub const USAGE_DAYS_MAX: usize = 32;
-/// Time a change of the tenants file waits for another one.
-pub const TENANTS_LOCK_WAIT: Duration = Duration::from_secs(10);
-/// Lines that wait to be written to the audit log before new work is refused.
-pub const AUDIT_LINES_WAITING_MAX: usize = 8_192;
-/// Lines of running work that may wait on top of that; what does not fit is counted as lost.
-pub const AUDIT_LINES_RESERVED: usize = 2_048;
-/// Bytes of lines that wait to be written to the audit log.
-pub const AUDIT_BYTES_WAITING_MAX: usize = 64 * MIB;
-/// Bytes of one prompt or call's arguments in the audit log, where their text is wanted; the rest is cut.
-pub const AUDIT_TEXT_BYTES_MAX: usize = 64 * KIB;
-/// Time after which what was written to the audit log is made to last.
-pub const AUDIT_SYNC_PERIOD: Duration = Duration::from_secs(1);
-/// Time after which a write to the audit log that failed is tried again.
-pub const AUDIT_RETRY: Duration = Duration::from_millis(500);
-/// Time the audit log has to write what waits when it is closed.
-pub const AUDIT_CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
-
 // ---- Sessions -------------------------------------------------------------------------------------------------
 
-/// Sessions of one tenant when nobody says otherwise; expired ones do not count.
-pub const SESSIONS_MAX_DEFAULT: usize = 1_000;
 /// Messages of one session when nobody says otherwise.
 pub const SESSION_MESSAGES_MAX_DEFAULT: usize = 10_000;
 /// Bytes of all messages of one session when nobody says otherwise.
 pub const SESSION_BYTES_MAX_DEFAULT: u64 = 2 * PROMPT_BYTES_MAX as u64;
 /// Bytes of the file that holds all sessions when nobody says otherwise.
 pub const SESSIONS_FILE_BYTES_MAX_DEFAULT: u64 = 16 * GIB;
-/// Time without use after which a session of the server expires when nobody says otherwise.
-pub const SESSION_IDLE_DEFAULT: Duration = Duration::from_secs(24 * 3_600);
 /// Period at which the server removes expired sessions.
 pub const SESSIONS_SWEEP_PERIOD: Duration = Duration::from_secs(60);
 /// Expired sessions (a number of table rows) removed in one transaction, so that writers wait no longer than for that.
@@ -353,8 +351,15 @@ pub const WAITING_TIME_MAX: Duration = Duration::from_secs(30);
 pub const RETRY_AFTER_MAX: Duration = Duration::from_secs(60);
 /// Prompt tokens of one turn, all sequences together.
 pub const PREFILL_TURN_TOKENS: usize = PREFILL_CHUNK_TOKENS;
-/// Prompt tokens of one turn while another tenant's answer is being written.
+/// Prompt tokens of one turn while another tenant is about, until it is known how many the device does in `TURN_TIME_SHARED`.
 pub const PREFILL_TURN_TOKENS_SHARED: usize = 128;
+/// Prompt tokens of one turn at least, however slow the device.
+pub const PREFILL_TURN_TOKENS_MIN: usize = 32;
+/// Time that the prompts of one turn may take while another tenant is about; also how far ahead of the others in time a
+/// tenant may be before its prompts rest.
+pub const TURN_TIME_SHARED: Duration = Duration::from_millis(10);
+/// Time after its last turn for which a tenant counts as being about.
+pub const TENANT_ABOUT_TIME: Duration = Duration::from_secs(1);
 /// Answers of one tenant, per weight, that advance in one turn while another tenant has fewer.
 pub const TURN_SEQUENCES_SHARED: usize = 8;
 /// Tokens that two prompts must share at their beginning before a kept cache is used again.
@@ -484,21 +489,21 @@ pub const MCP_SERVER_CONNECTIONS_MAX: usize = 256;
 
 // ---- Tool loop ------------------------------------------------------------------------------------------------
 
-/// Nesting of one call's arguments.
+/// Depth of one call's arguments.
 pub const TOOL_ARGUMENTS_DEPTH_MAX: usize = 32;
 /// Time a request waits for the list of tools beyond its plugins; without them it goes on.
 pub const TOOL_LIST_WAIT: Duration = Duration::from_secs(10);
-/// Reports of progress that wait for one reader; later ones are dropped.
+/// Events of progress that wait for one reader; later ones are dropped.
 pub const TOOL_PROGRESS_BUFFERED_MAX: usize = 64;
 /// Bytes of the word that goes with a report of progress.
 pub const TOOL_PROGRESS_BYTES_MAX: usize = KIB;
 /// Bytes of a tool's input schema.
 pub const SCHEMA_BYTES_MAX: usize = 64 * KIB;
-/// Nesting of a schema, references followed.
+/// Depth of a schema, references followed.
 pub const SCHEMA_DEPTH_MAX: usize = 64;
-/// Parts of a schema, references followed: what one check may have to look at.
+/// Steps through a schema, references followed: what one check may have to look at.
 pub const SCHEMA_STEPS_MAX: usize = 50_000;
-/// Compiled schemas kept for one model; the oldest go first.
+/// Compiled schemas of tools kept for one model; the oldest go first.
 pub const SCHEMAS_CACHED_MAX: usize = 256;
 /// Time to compile a schema and check one call's arguments against it.
 pub const SCHEMA_CHECK_TIME: Duration = Duration::from_secs(2);
@@ -521,5 +526,6 @@ const _: () = assert!(PREFILL_CHUNK_TOKENS <= CONTEXT_TOKENS_DEFAULT);
 const _: () = assert!(TOOL_ROUNDS_DEFAULT <= TOOL_ROUNDS_MAX);
 const _: () = assert!(RATE_SLOT.as_millis() > 0 && RATE_WINDOW.as_millis() % RATE_SLOT.as_millis() == 0);
 const _: () = assert!(SESSION_BYTES_MAX_DEFAULT <= SESSIONS_FILE_BYTES_MAX_DEFAULT);
+const _: () = assert!(PREFILL_TURN_TOKENS_MIN <= PREFILL_TURN_TOKENS_SHARED);
 const _: () = assert!(PREFILL_TURN_TOKENS_SHARED <= PREFILL_TURN_TOKENS);
 const _: () = assert!(PREFIX_TAIL_TOKENS >= PREFIX_TOKENS_MIN, "a cache is cut rather than copied where little goes");

@@ -11,7 +11,7 @@ use tokio::sync::mpsc;
 
 use crate::house::House;
 use crate::keeper::Keeper;
-use crate::schedule::{self, Candidate};
+use crate::schedule::{Candidate, Shares};
 use crate::sequence::{Job, Sequence, StepEvent};
 use crate::status::{Meter, unavailable};
 
@@ -27,6 +27,7 @@ pub(crate) struct Turns {
     meter: Arc<Meter>,
     stop: Arc<AtomicBool>,
     prefill_chunk: usize,
+    shares: Shares,
     arrivals: u64,
     turn: u64,
 }
@@ -41,7 +42,18 @@ impl Turns {
         prefill_chunk: usize,
     ) -> Self {
         let house = House::new(keeper, Arc::clone(&meter));
-        Self { house, inbox, leaving: Vec::new(), clock, meter, stop, prefill_chunk, arrivals: 0, turn: 0 }
+        Self {
+            house,
+            inbox,
+            leaving: Vec::new(),
+            clock,
+            meter,
+            stop,
+            prefill_chunk,
+            shares: Shares::default(),
+            arrivals: 0,
+            turn: 0,
+        }
     }
 
     pub(crate) fn run(mut self) {
@@ -114,7 +126,8 @@ impl Turns {
     fn step(&mut self) -> bool {
         let ready: Vec<usize> = (0..self.house.running.len()).filter(|at| self.house.running[*at].is_ready()).collect();
         let candidates: Vec<Candidate<'_>> = ready.iter().map(|at| candidate(&self.house.running[*at])).collect();
-        let lengths = schedule::plan(&candidates, self.prefill_chunk);
+        let began = self.clock.now();
+        let lengths = self.shares.plan(&candidates, self.prefill_chunk, began);
         let stepped: Vec<(usize, usize)> = ready.into_iter().zip(lengths).filter(|(_, length)| *length > 0).collect();
         if stepped.is_empty() {
             return false;
@@ -122,6 +135,11 @@ impl Turns {
         self.turn += 1;
         let rows = self.house.forward(&stepped);
         let now = self.clock.now();
+        let paid = stepped.iter().map(|(at, length)| {
+            let sequence = &self.house.running[*at];
+            (sequence.tenant(), sequence.weight(), *length)
+        });
+        self.shares.charge(paid, now.saturating_sub(began), now);
         let mut made = 0;
         let mut crowded = Vec::new();
         for ((at, length), row) in stepped.iter().zip(rows) {

@@ -30,6 +30,6 @@ mod spec;
 mod transport;
 
 pub use connection::ServerAbout;
-pub use pool::{ClientPool, Listed, PoolOptions, ServerReport, ServerStatus};
+pub use pool::{Access, ClientPool, Listed, PoolOptions, ServerReport, ServerStatus};
 pub use slot::ServerState;
 pub use spec::{HttpServer, Secret, ServerSpec, ServerTransport, StdioServer};

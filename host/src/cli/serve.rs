@@ -6,6 +6,11 @@ use std::sync::Arc;
 
 use clap::Args as ClapArgs;
 use firebox_contract::Error;
+use tracing::Level;
+use tracing_subscriber::Layer as _;
+use tracing_subscriber::filter::Targets;
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::util::SubscriberInitExt as _;
 
 use super::Io;
 use super::options::DeviceOptions;
@@ -110,10 +115,15 @@ fn add_plugins(config: &mut Config, asked: &[String]) -> Result<(), CliError> {
 }
 
 fn start_log(json: bool) {
-    let log =
-        tracing_subscriber::fmt().with_writer(std::io::stderr).with_max_level(tracing::Level::INFO).with_ansi(false);
+    // Of the libraries below only what is wrong: they tell every handshake.
+    let levels = Targets::new().with_target("firebox", Level::INFO).with_default(Level::WARN);
+    let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_ansi(false);
+    let registry = tracing_subscriber::registry();
     // A library's caller may have set one; theirs stays.
-    let _first_wins = if json { log.json().try_init() } else { log.try_init() };
+    let _first_wins = match json {
+        true => registry.with(lines.json().with_filter(levels)).try_init(),
+        false => registry.with(lines.with_filter(levels)).try_init(),
+    };
 }
 
 /// Words for the operator, which go where the log goes.

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use firebox_contract::limits::{
     MCP_CLIENT_CLOSE_GRACE, MCP_CLIENT_CONNECTIONS_MAX, MCP_CLIENT_IDLE_TIME, MCP_CLIENT_RECONNECT_WAIT,
-    MCP_CLIENT_SERVERS_MAX, TOOL_ARGUMENTS_BYTES_MAX,
+    MCP_CLIENT_SERVERS_MAX, MCP_CLIENT_TIMEOUT_MAX, TOOL_ARGUMENTS_BYTES_MAX,
 };
 use firebox_contract::{
     BoxFuture, Caller, Error, Progress, ToolCall, ToolDefinition, ToolEffects, ToolOutcome, ToolSource,
@@ -27,8 +27,8 @@ use super::slot::{Common, ServerState, Slot};
 use super::spec::{Key, ServerSpec};
 use crate::McpError;
 
-/// Who may use which server.
-type Access = Arc<dyn Fn(&Caller, &str) -> bool + Send + Sync>;
+/// Who may use which server: asked with the caller and the server's name.
+pub type Access = Arc<dyn Fn(&Caller, &str) -> bool + Send + Sync>;
 
 /// What a pool can be told beyond its servers.
 #[derive(Debug, Clone)]
@@ -165,17 +165,13 @@ impl State {
 impl ClientPool {
     /// A pool of these servers. Nothing is started before somebody asks; `access` says who may use which server.
     #[must_use]
-    pub fn new(specs: Vec<ServerSpec>, access: Arc<dyn Fn(&Caller, &str) -> bool + Send + Sync>) -> Self {
+    pub fn new(specs: Vec<ServerSpec>, access: Access) -> Self {
         Self::with_options(specs, access, PoolOptions::default())
     }
 
     /// As [`ClientPool::new`], and told more.
     #[must_use]
-    pub fn with_options(
-        specs: Vec<ServerSpec>,
-        access: Arc<dyn Fn(&Caller, &str) -> bool + Send + Sync>,
-        options: PoolOptions,
-    ) -> Self {
+    pub fn with_options(specs: Vec<ServerSpec>, access: Access, options: PoolOptions) -> Self {
         let common = Arc::new(Common {
             revision: watch::Sender::new(0),
             alive: Arc::new(AtomicUsize::new(0)),
@@ -400,6 +396,11 @@ impl ToolSource for ClientPool {
         })
     }
 
+    /// Connecting and the call itself both end by their server's own limits; this only stops what those do not.
+    fn timeout(&self, _tool: &str) -> Duration {
+        MCP_CLIENT_TIMEOUT_MAX
+    }
+
     fn revision(&self) -> u64 {
         *self.inner.common.revision.borrow()
     }
@@ -429,10 +430,11 @@ async fn run(
     let arguments = parse(tool, arguments_json)?;
     let connection = slot.ready(slot.spec.connect_timeout).await?;
     let mut result = connection.call(tool, arguments.clone(), progress).await;
-    if matches!(result, Err(Failure::Closed(_))) && (effects.read_only || effects.idempotent) {
-        if let Ok(connection) = slot.ready(slot.spec.connect_timeout).await {
-            result = connection.call(tool, arguments, progress).await;
-        }
+    if matches!(result, Err(Failure::Closed(_)))
+        && (effects.read_only || effects.idempotent)
+        && let Ok(connection) = slot.ready(slot.spec.connect_timeout).await
+    {
+        result = connection.call(tool, arguments, progress).await;
     }
     let result = result.map_err(|failure| told(slot, tool, failure))?;
     let is_error = result.is_error.unwrap_or(false);
