@@ -72,18 +72,23 @@ fn admit(app: &App, route: &Route, headers: &HeaderMap) -> Result<(Option<Tenant
     if route.path != "/mcp" {
         app.doors.check(headers.get(HOST), headers.get(ORIGIN))?;
     }
-    // A stream of notices lasts as long as its client; waiting for it to end would be waiting for nothing.
-    let counts = !(route.path == "/mcp" && route.method == Method::GET);
-    let running = app.drain.enter();
-    if running.is_none() {
-        return Err(Error::Unavailable("the server is shutting down; ask another one".to_owned()).into());
-    }
+    let running = if is_work(route) { Some(app.drain.enter().ok_or_else(shutting_down)?) } else { None };
     let tenant = app.tenant_of(headers.get(AUTHORIZATION))?;
     if !scopes.iter().any(|scope| tenant.scopes.contains(scope)) {
         // The words for a missing scope are the tenancy's.
         scopes.iter().try_for_each(|scope| Tenancy::require(&tenant, *scope))?;
     }
-    Ok((Some(tenant), running.filter(|_| counts)))
+    Ok((Some(tenant), running))
+}
+
+/// Whether a server that ends refuses it, and waits for it where it runs. Looking is no work, and neither is the answer
+/// that running work waits for.
+fn is_work(route: &Route) -> bool {
+    route.method != Method::GET && !route.path.starts_with("/v1/approvals")
+}
+
+fn shutting_down() -> Failure {
+    Error::Unavailable("the server is shutting down; ask another one".to_owned()).into()
 }
 
 /// Runs the handler under a time limit; a panic in it is one request's error.

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use super::{QUESTION, chat, config, with};
+use super::{ANSWER, QUESTION, chat, config, content, with};
 use crate::harness::server::{PLUGINS, Server, finish, key, tenant};
 
 /// Answers that take a while, on every machine: the tokens that end one are forbidden.
@@ -21,13 +21,14 @@ fn asking() -> String {
 #[test]
 fn running_answers_are_finished_and_new_work_is_refused() {
     let mut server = Server::start(&config(&asking()));
-    let body = long(600).to_string();
-    let running: Vec<_> =
-        (0..4).map(|_| server.open("POST", "/v1/chat/completions", Some(&key("alpha")), body.as_bytes())).collect();
-    // This one keeps the server from ending before it is looked at.
+    // This one runs until it is approved, so that the server does not end before it was looked at.
     let held = server.open("POST", "/v1/chat/completions", Some(&key("asks")), chat(QUESTION).to_string().as_bytes());
     server.eventually("asked", |server| server.get("/v1/approvals", "asks").json()["data"][0].is_object());
-    server.eventually("running", |server| server.metric("alpha", "firebox_http_requests_running") >= 5.0);
+    let body = long(900).to_string();
+    let running: Vec<_> = (0..4)
+        .map(|_| server.open("POST", "/v1/chat/completions", Some(&key("alpha")), body.as_bytes()))
+        .inspect(|stream| assert_eq!(stream.peek(&mut [0]).expect("the answer begins"), 1))
+        .collect();
     server.signal("TERM");
     server.wait_until("ending", |said| said.contains("ending: running requests have"));
     server.eventually("not ready", |server| server.ask("GET", "/readyz", None, b"").status == 503);
@@ -35,7 +36,10 @@ fn running_answers_are_finished_and_new_work_is_refused() {
     assert_eq!((refused.status, refused.code().as_str()), (503, "unavailable"), "{refused:?}");
     assert!(refused.headers.contains("retry-after"), "{refused:?}");
     assert_eq!(server.ask("GET", "/healthz", None, b"").status, 200, "the process lives");
-    drop(held);
+    let waiting = server.get("/v1/approvals", "asks").json()["data"][0]["id"].as_str().expect("an id").to_owned();
+    let approved = server.post(&format!("/v1/approvals/{waiting}"), "asks", &json!({"decision": "approve"}));
+    assert_eq!(approved.status, 200, "what running work waits for can be answered");
+    assert!(content(&finish(held).json()).contains(ANSWER));
     for stream in running {
         let done = finish(stream);
         assert!(done.body.trim_end().ends_with("data: [DONE]"), "finished: {}", done.body);
