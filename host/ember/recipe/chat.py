@@ -63,8 +63,8 @@ def answer(tool, a, result):
 ERRORS = ["division by zero", "unknown unit: {w}", "cannot convert {w} to {w}", "cannot read the expression", "the result is too large", "missing argument: {w}",
           "timed out", "out of fuel", "component trapped", "{w} is not allowed", "bad arguments", "letter must be one character", "unknown case: {w}", "invalid input",
           "the tool stopped after {n} ms", "missing )", "exponent too large", "no permission for {w}", "{w} {w} {w}", "square root of a negative number", "text is empty", "number out of range: {n}"]
-MAKERS = ([gen_calc.make] * 16 + [gen_text.letter] * 5 + [gen_text.count_words] * 3 + [gen_text.count_characters] * 3 + [gen_text.reverse] * 4
-          + [gen_text.case] * 6 + [gen_text.slug] * 3 + [gen_units.make] * 8 + [gen_other.refuse] * 7 + [gen_other.chat] * 2)
+MAKERS = ([gen_calc.make] * 17 + [gen_text.letter] * 6 + [gen_text.count_words] * 3 + [gen_text.count_characters] * 4 + [gen_text.reverse] * 5
+          + [gen_text.case] * 8 + [gen_text.slug] * 4 + [gen_units.make] * 7 + [gen_other.refuse] * 7 + [gen_other.chat] * 2)
 
 
 def disturbed(rng, result):

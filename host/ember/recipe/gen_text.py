@@ -7,7 +7,12 @@ POLITE = ("[||||please |can you |could you |would you |i want to |i need you to 
           "kindly |can you please |could you please |you should |will you |just |would you mind to |i need to |go and |"
           "can i ask you to |try to |do me a favor and |may i ask you to ]")
 THE = "[|the |this |my |that |these |the following |this here ]"
-KIND = "[word|word|text|string|phrase|sentence|line|title|name|input|expression|message|term]"
+KIND = "[word|word|text|string|phrase|sentence|line|title|name|input|expression|message|term|heading|quote|value|piece of text|words]"
+# In front of a colon: what the text after it is called.
+THIS = ("[this|that|the following|it|this one|the text|this text|my text|this string|the string|the next line|the text below|what follows|this sentence|these words|this phrase|"
+        "what i write now|the line below|everything after the colon|my title|this title|this name|the words|all of this|the following text|this bit]")
+NOW = "[|||| for me| please| now| quickly|, please| if you can| right away| for my page| asap| once]"
+LEAD = "[here is|here's|i have|this is|take|i've got|i got|consider|given|look at|there is|let's take|we have|let us use|use]"
 WHAT = ("[what is|what's|whats|tell me|give me|find|i need|i want|show me|get me|let me have|what would be|what will be|"
         "can you [tell|give|show] me|could you [tell|give] me|i would like|id like|do you know|let me know|determine|say|"
         "output|print|return|i want to know|compute|the|just|please give me]")
@@ -43,6 +48,15 @@ LETTER = [
     "do you know how many {cs} [are|there are] in {t}", "does {q} contain {c}? how many times", "number of times {c} [is|appears|occurs|shows] in {t}",
     "[check|see|find out] how many {cs} [are|there are] in {t}", "when spelling {q} how many {cs} do i [write|need|use]",
     f"how many times is {{c}} [in|used in|found in|contained in|part of] [{THE}{KIND}|] {{t}}", "give me the {c} count [of|for|in] {t}",
+    "[the letter|letter] {c} [appears|occurs|shows up|is used|is found|comes up] how [often|many times] in {t}", "[how often|how many times] do [i|you|we|they] [type|write|use|see|need|find|read|meet] {c} in {t}",
+    f"for [the {KIND}|] {{q}}, [count|give me|find|tell me] [the number of|all the|] {{cs}}", "[i see|there are|i found|i noticed] [some|several|a few|many] {cs} in {q}, how many [exactly|are there|in total]",
+    "does {q} [have|contain|include|use] [many|any|several|more than two|at least one] {cs}[, how many|? how many|, count|? please count|, give me the number|? i want the number]", "[guess|say|figure out|work out|determine] how many {cs} are in {t}",
+    "are there [many|any|lots of] {cs} in {q}, [count|give me the count|how many]", f"[{KIND}|text|word]: {{q}}, letter: {{c}}", "[text|word]: {q}; count {c}", "{c}, how [often|many times] in {t}", "how many of the letters [in|of] {q} are {cs}", "[what|which] number of {cs} [is|are] in {t}",
+    "[total|all|overall] {cs} in {t}", "i am counting {cs} in {t}, how many", "how many {cs} [should|must|does the word] {q} have", "how many {cs} did i [write|type|put|use] in {t}", "{q} is [written|spelled|typed] with how many {cs}", "how many {cs} [go into|belong in|make it into|sit in|hide in] {q}",
+    "[find|tally|add up|sum up] [all|every|all the|the] {cs} in {t}", "[i'm curious|i was wondering|i'd love to know|not sure|any idea|no clue|i forgot|please check] how many {cs} [are|there are] in {t}", "[i keep forgetting|i never know|nobody knows|we argue about] how many {cs} {q} has",
+    f"{LEAD} [the {KIND}|] {{q}}[.|,|;|. now|. then|:] [how many {{cs}} are there|how many {{cs}} does it have|count the {{cs}}|how often do you see {{c}}|how many times is {{c}} in it|count {{c}}]", "how many {cs} in {t}", "how many {cs}: {t}", "count the {cs}: {t}", "count {c} in this: {t}", f"how many {{cs}} [are|are there|] in {THIS}: {{t}}",
+    f"{POLITE}count [the|all|] {{cs}} [in|of] {THIS}{NOW}: {{t}}", "[one|an] {c} or more in {q}? count", "[spell|read|check|scan] {q} and [count|report|give me] the {cs}", "would you say {q} has [many|more than one] {cs}, how many [are there|then]", "{c} [appears|occurs|is] in {q} how [often|many times]",
+    "if you [spell|write] {q}, how many {cs} [are there|do you use|come up]", "how [frequent|common] is {c} in {t}", "[the|] {c} [total|tally|number|frequency] in {t}", "how [many|much] {cs} can be found in {t}", "{q}. how many {cs}", "{q}? how many {cs} [are in that|does that have]", "among the letters of {q}, how many are {cs}",
 ]
 
 WORDS = [
@@ -58,6 +72,10 @@ WORDS = [
     f"{POLITE}[tell me|find out|determine|check|see|say] how many words {THE}{KIND} {{q}} has", "words in {q}", f"how wordy is {{q}}, count [the|all] words",
     "how many separate words [are in|make up|form] {q}", "number of words used in {q}", "total words in {q}", f"{POLITE}[do|run|make] a word count [on|of|for] {{q}}",
     f"{POLITE}[do|run|make] a word count [on|of|for] {THE}{KIND}: {{t}}", "of how many words [is|does] {q} [made|consist]",
+    f"{POLITE}count [how many words are in|the words in|the words of|words of|words in|every word in|up the words in] {THIS}{NOW}: {{t}}", f"{POLITE}count {THIS}[ in words| by words]{NOW}: {{t}}", "count the words[:|] {t}", "number of words[:| -] {t}", "words[:| in this:| here:| in total:] {t}", "word total: {t}",
+    f"how many words [are|are there|do i have|did i write|can you count|] [here|in {THIS}|in what follows]: {{t}}", f"{LEAD} {{q}}[.|,|;|. now|:] [how many words|how many words is it|count the words|how many words are there|give me the word count|what is its word count]", "how many words [did i use|do i say|do i need] [in|for] {q}",
+    "how many words can you [count|find|see] in {t}", "how many [single|individual|different looking|whole|written] words [are|] in {t}", "[i said|my essay says|the note says|the sign reads|he wrote|the email says|her text is] {q}. [how many words|word count|count the words]", "[the|its] word [number|total|tally] [of|for|in] {q}", "{q} - [word count|how many words|number of words]",
+    "[i'm curious|i was wondering|i'd like to know|not sure|any idea|please check] how many words [are|there are] in {t}", "[by words|in words], how long is {q}", "how long is {q} in words", "length in words of {q}", "is {q} [more than|under|over|exactly] {n} words, how many [is it|are there|words are there]", "[tally|sum up|add up] the words [in|of] {q}", "{q}. how many words [was|is] that",
 ]
 
 CHARS = [
@@ -74,6 +92,11 @@ CHARS = [
     "tell me how [long|many characters] {q} is", f"in {THE}{KIND} {{q}}, how many [characters|chars] [are there|do you count]", "string length of {q}", "text length of {q}", "characters in {q}", "how long is {q}",
     "[including|counting|with] spaces, how many [characters|chars] [are|] in {q}", f"{POLITE}[do|run|make] a character count [on|of|for] {{q}}",
     f"total [characters|chars] in {{q}}", "will {q} fit in a tweet, how many [characters|chars] is it", "how many keystrokes or characters is {q}",
+    f"{POLITE}count [how many characters are in|the characters in|the chars in|chars of|characters of|every character in|each character of] {THIS}{NOW}: {{t}}", f"{POLITE}[tell me|give me|find|measure|check] the [length|size|character count] of {THIS}{NOW}: {{t}}", "[characters|chars|length][:| in this:| of this:] {t}", "number of characters: {t}",
+    f"how many [characters|chars] [are|are there|do i have|did i type|can you count|] [here|in {THIS}]: {{t}}", f"how long is {THIS}: {{t}}", f"{LEAD} {{q}}[.|,|;|. now|:] [how many characters|how long is it|count the characters|how many characters are there|give me its length|what is its length|how many characters does it have]",
+    "how many [characters|chars] [has|have|had] {q}[| got]", "how many [characters|chars] will {q} [take|need|have|use|be]", "[does|is] {q} [have|longer than|under|over|more than] {n} characters, how many [are there|is it|characters is it]", "the [characters|chars] [in|of] {q}, how many [are there|]", "how many characters [there|] are in {t}", "how many [single|individual|total|typed] characters [are|] in {t}",
+    "[my password is|my username is|the key is|the code is|the title is|i typed|the file is called|my handle is] {q}[, how many characters|, how long is it|. how long is that|. count the characters|, what is its length|. how many characters is that]", "[the|its] [length|character total|character number|number of chars] [of|for|in] {q}", "{q} - [length|how long|how many characters|character count]", "{q}[.|,] how long is [it|that]", "{q}, [length|character count]",
+    "[i'm curious|i was wondering|i'd like to know|not sure|any idea|please check] how [many characters|long] {q} is", "[by characters|in characters], how long is {q}", "how long is {q} [in chars|counted in characters|as a string|if you count characters|with spaces]", "how many characters do i [type|write|need] [for|to write|to type] {t}", "[tally|sum up|add up] the [characters|chars] [in|of] {q}", "len of {q}", "len({q})", "size of {q} in characters", "how many characters does it take to [write|type|spell] {t}", "does {q} have how many characters", "how big is {q} in characters", "how many [characters|chars] does the [long |short |whole |odd |full ][word|text|string|name|term|title] {q} [have|contain|use]",
 ]
 
 REVERSE = [
@@ -90,6 +113,10 @@ REVERSE = [
     "[spelling|writing|reading] {q} backwards gives what", "reverse of {q}", "reverse spelling of {q}", "reversed text of {q}", "if i [read|write|spell] {q} backwards, what [do i get|does it say|is it]",
     f"{POLITE}[flip|mirror|invert] [{THE}{KIND}|] {{q}}", f"{POLITE}[flip|invert|mirror] {THE}{KIND}: {{t}}", "last letter first: {t}", "[start|begin] from the last letter [and write|and spell] {q}",
     f"{WHAT} {{q}} [backwards|in reverse|reversed|spelled backwards]", f"{WANT} a [reversed|backwards|mirrored] [version|copy] of {{q}}",
+    f"{POLITE}[reverse|flip|mirror|invert|turn around|spell backwards|write backwards|read backwards|print backwards|say backwards] {THIS}{NOW}: {{t}}", f"{POLITE}[write|put|spell|give me|say|show|print|type|return|output] {THIS} [backwards|in reverse|reversed|back to front|the other way around|from the end|right to left]{NOW}: {{t}}", f"{WANT} {THIS} [backwards|in reverse|reversed]{NOW}: {{t}}",
+    f"{LEAD} {{q}}[.|,|;|. now|:] [reverse it|flip it|write it backwards|what is it backwards|spell it backwards|what does it say backwards|give me the reverse|turn it around]", "{q} [mirrored|flipped|inverted|turned around|from back to front|right to left|back to front|written backwards|spelled in reverse]", f"{POLITE}flip {{q}} [over|round|from end to start]", f"{POLITE}[reverse|flip|invert|mirror] the [word|text|string|letters|characters|order] [in |of |]{{q}}",
+    "[backward|reverse|mirror|flipped|reversed] [version|form|spelling|copy|writing] of {q}", "[the|a] [backward|reverse|mirror|flipped|reversed] [version|form|spelling|copy] of {q}", "how [is|would|do i|does one] [write|spell|say] {q} from [the end|right to left|back to front]", "what [word|text|string] is {q} [backwards|reversed|in reverse]", "which [word|text] do i get [when i read|by reading|if i read] {q} backwards",
+    "read {q} from [right to left|back to front|the end|the last letter]", "{q} in [reverse|the opposite direction|mirror writing|backward order|reverse order]", "what's the [opposite|backward|reversed] [order|spelling|version] of {q}", "[mirror|reverse|reversal|flip|backwards] of {q}", "reverse it: {t}", "i want to [read|see] {q} [backwards|in reverse|reversed]", "reverse {t}", f"{POLITE}reverse the following {KIND} {{q}}", "{q} to be [reversed|flipped|mirrored]", "put the letters of {q} in reverse[| order]", "{q} when [reversed|spelled backwards|mirrored] [is|becomes|gives|reads]", "[last to first|end to start|from the end]: {t}",
 ]
 
 TO = {
@@ -102,19 +129,19 @@ TO = {
 }
 ING = {
     "upper": ["{q} in {to}", f"{POLITE}[capitalize|uppercase|upper-case] [all letters [of|in]|every letter of|the whole of|{THE}{KIND}|all of|] {{q}}", f"{POLITE}uppercase {THE}[{KIND}|]: {{t}}",
-              f"{POLITE}[shout|scream|yell] {THE}{KIND}: {{t}}", f"{POLITE}make all [the |]letters [of|in] {{q}} [big|capital|upper case|uppercase]", "[uppercase|upper|caps|all caps]: {t}", "uppercase {q}", "upper {q}",
+              f"{POLITE}[shout|scream|yell] {THE}{KIND}: {{t}}", f"{POLITE}make all [the |]letters [of|in] {{q}} [big|capital|upper case|uppercase]", "[uppercase|upper|caps|all caps]: {t}", f"{POLITE}[uppercase|capitalize|upper-case|upcase] {THIS}{NOW}: {{t}}", f"{POLITE}make {THIS} [loud|big|all caps|shouted|capitalized|all capitals]{NOW}: {{t}}", "[uppercased|shouted|capitalized|all caps] [version|form] of {q}", "shout {q}", "uppercase {t}", "{q} with [big|capital|upper case|only big|all capital] letters[| only]", "{q} in [big|capital] letters", "uppercase {q}", "upper {q}",
               f"{POLITE}capitalize everything in {{q}}", f"{POLITE}[capitalize|uppercase] {{q}} [completely|entirely|fully]"],
     "lower": ["{q} in {to}", f"{POLITE}lowercase [all letters [of|in]|every letter of|{THE}{KIND}|all of|] {{q}}", f"{POLITE}lowercase {THE}[{KIND}|]: {{t}}",
               f"{POLITE}[remove|drop|get rid of|take away] [the|all] [capitals|capital letters|caps|uppercase] [in|from|of] {{q}}", f"{POLITE}make all [the |]letters [of|in] {{q}} [small|lowercase|lower case]",
-              "[lowercase|lower]: {t}", "lowercase {q}", "lower {q}", f"{POLITE}stop shouting: {{t}}", f"{POLITE}[decapitalize|uncapitalize|downcase] {{q}}", "no caps version of {q}"],
+              "[lowercase|lower]: {t}", f"{POLITE}[lowercase|downcase|lower-case] {THIS}{NOW}: {{t}}", f"{POLITE}make {THIS} [small|quiet|lowercase|all small]{NOW}: {{t}}", "[lowercased|quiet|uncapitalized] [version|form] of {q}", "lowercase {t}", "{q} with [little|lower case|no capital|only small|just small|only lowercase] letters", "{q} without [capitals|capital letters|caps|any capitals]", "{q} in [small|little] letters only", "lowercase {q}", "lower {q}", f"{POLITE}stop shouting: {{t}}", f"{POLITE}[decapitalize|uncapitalize|downcase] {{q}}", "no caps version of {q}"],
     "title": [f"{POLITE}capitalize [the first letter of each word|each word|every word|all words|the first letter of every word|the initial of each word] [in|of] {{q}}", f"{POLITE}capitalize each word[:|] {{t}}",
-              f"{POLITE}[title case|titlecase|title-case] [{THE}{KIND}|] {{q}}", f"{POLITE}make {{q}} look like a title", "title case: {t}", "{q} as a title", f"{POLITE}[format|write|style] {{q}} [as|like] a [title|headline|book title]",
+              f"{POLITE}[title case|titlecase|title-case] [{THE}{KIND}|] {{q}}", f"{POLITE}make {{q}} look like a title", "title case: {t}", f"{POLITE}[title case|titlecase|title-case] {THIS}{NOW}: {{t}}", f"{POLITE}capitalize [each word|every word|the words] [of|in] {THIS}{NOW}: {{t}}", f"{POLITE}make {THIS} [a title|a headline|title case]{NOW}: {{t}}", "title cased [version|form] of {q}", "{q} with [each|every] word capitalized", "{q} as a [headline|book title|heading] in title case", "{q} as a title", f"{POLITE}[format|write|style] {{q}} [as|like] a [title|headline|book title]",
               f"{POLITE}start every word [of|in] {{q}} with a capital[| letter]"],
-    "snake": [f"{POLITE}[snake case|snakecase|snake_case] [{THE}{KIND}|] {{q}}", "snake_case: {t}", "snake case: {t}", f"{POLITE}[join|connect|separate] the words [of|in] {{q}} with underscores",
+    "snake": [f"{POLITE}[snake case|snakecase|snake_case] [{THE}{KIND}|] {{q}}", "snake_case: {t}", f"{POLITE}[snake case|snake_case|snakecase] {THIS}{NOW}: {{t}}", "[snake cased|snake_cased] [version|form] of {q}", "{q} as a snake_case [identifier|variable|name|column|key]", "[python|rust|ruby] style name for {q}", "{q} with underscores [between the words|instead of spaces]", "snake case: {t}", f"{POLITE}[join|connect|separate] the words [of|in] {{q}} with underscores",
               f"{POLITE}replace spaces with underscores in {{q}}", "snake_case {q}", f"{WANT} a [python|] [variable|function] name [in snake case |]for {{q}}", "{q} with underscores"],
-    "kebab": [f"{POLITE}[kebab case|kebabcase|kebab-case] [{THE}{KIND}|] {{q}}", "kebab-case: {t}", "kebab case: {t}", f"{POLITE}[join|connect] the words [of|in] {{q}} with [hyphens|dashes]", "kebab-case {q}",
+    "kebab": [f"{POLITE}[kebab case|kebabcase|kebab-case] [{THE}{KIND}|] {{q}}", "kebab-case: {t}", f"{POLITE}[kebab case|kebab-case|kebabcase] {THIS}{NOW}: {{t}}", "[kebab cased|kebab-cased] [version|form] of {q}", "{q} as a kebab-case [identifier|class|name|key|file name]", "{q} with [dashes|hyphens] [between words|instead of spaces]", "kebab case: {t}", f"{POLITE}[join|connect] the words [of|in] {{q}} with [hyphens|dashes]", "kebab-case {q}",
               "{q} with [dashes|hyphens] between the words", f"{WANT} a css class [name |]for {{q}}"],
-    "camel": [f"{POLITE}[camel case|camelcase|camel-case] [{THE}{KIND}|] {{q}}", "camelCase: {t}", "camel case: {t}", f"{WANT} a [javascript|java|js] [variable|function] name [in camel case |]for {{q}}", "camelCase {q}",
+    "camel": [f"{POLITE}[camel case|camelcase|camel-case] [{THE}{KIND}|] {{q}}", "camelCase: {t}", f"{POLITE}[camel case|camelCase|camel-case] {THIS}{NOW}: {{t}}", "[camel cased|camelCased] [version|form] of {q}", "[javascript|java|js] style name for {q}", "{q} as one word in camel case", "camel case: {t}", f"{WANT} a [javascript|java|js] [variable|function] name [in camel case |]for {{q}}", "camelCase {q}",
               "{q} as a camelCase [identifier|variable|name]"],
 }
 CASE = [
@@ -125,6 +152,10 @@ CASE = [
     "what [is|would be|does] {q} [in|as|be in|look like in] {to}", f"{POLITE}apply {{to}} to [{THE}{KIND}|] {{q}}", "{q}: {to}[| please]", f"{WANT} the {{to}} [version|form|variant] of {{q}}", f"{POLITE}use {{to}} for [{THE}{KIND}|] {{q}}",
     f"{{q}} [should be|must be|needs to be|has to be] in {{to}}", "{q}, but in {to}", f"{THE}{KIND} {{q}} [goes|belongs] in {{to}}", "change the case of {q} to {to}", f"{WANT} this in {{to}}: {{t}}",
     f"{POLITE}change [the |]case to {{to}}: {{t}}",
+    f"{POLITE}[convert|change|turn|put|transform|rewrite|switch|set|format|make|get|bring|write|type|print|have] {THIS} [to|into|in|as|] {{to}}{NOW}: {{t}}", f"{WANT} {THIS} [in|as|to be in|converted to|written in] {{to}}{NOW}: {{t}}", f"{THIS} [in|as|to|should be in|must be in|needs to be in|goes to] {{to}}{NOW}: {{t}}", "[to|in|into|as] {to}[:| please:] {t}",
+    f"{POLITE}[convert|change|turn|put|transform|make|rewrite|switch|set|format|get|bring|render] {{q}} [to|into|in|as] {{to}}", f"{POLITE}[convert|change|transform|rename|rewrite|switch|format|restyle] [the|this|my] [name|identifier|variable|function|field|class|method|column|key|constant|label|heading|symbol] {{q}} [to|into|in|as] {{to}}", "[convert|rename|rewrite|change|restyle] {q} [into|to|as|using] {to}",
+    f"{LEAD} {{q}}[.|,|;|. now|:] [i need it in|make it|convert it to|turn it into|write it in|what is it in|put it in|change it to|i want it as|give it to me in] {{to}}", "{to} of {q}", "{to} [version|form|variant|spelling|style] of {q}", "{to} for {q}", "{to} {q}", "[the|a] {to} [name|version|form|identifier|spelling] [of|for] {q}", "{q} -> {to}", "{q} => {to}", "{q}, {to}", "{q} {to}[| version]", "from {q} to {to}",
+    "i [need|want|have|use|would like|prefer|would love] {q} [as|in|written as|written in|to be|turned to] {to}", "[my|our|the] [variable|function|column|class|file|title|heading|label|key] is [called |named |]{q}, [make it|i need it in|convert it to|what is it in|write it in|how is it in] {to}", "[could|can|may] i [get|have|see] {q} [in|as|written in] {to}", "{q} [with|using|having] {to}[| only]", "[how is|how would you write|how do you write|what about|how about] {q} [in|as|using] {to}", "the {to} [of|for] {q} [is|would be] what", "should {q} be in {to}? [do it|convert it|show me]", f"{POLITE}[use|apply|choose|pick] {{to}}: {{t}}", f"{POLITE}[use|apply|pick] {{to}} on {{q}}", "{q} must [become|turn into|change to|use|follow] {to}",
 ]
 
 SLUG = [
@@ -133,26 +164,57 @@ SLUG = [
     f"{POLITE}[turn|convert|change|transform] {THE}{KIND} [into|to] [a|an] [url |web |blog |seo |page |url friendly |]slug: {{t}}", f"{WHAT} [the|a] [url |web |page |]slug [of|for|from] [{THE}{KIND}|] {{q}}", "slug: {t}", "slug for {q}", "slug of {q}", "{q} as [a|an] [url |]slug", "url slug: {t}",
     "what [would|is|should] [a|the] [url |web |page |] slug [for|of|from] {q} be", f"{POLITE}[make|turn|write] {{q}} [url friendly|url-friendly|url safe|safe for a url|into a url part|fit for a link]", f"{WANT} [a|the] slug for [my|this|a|the] [post|page|article|blog post] [called|titled|named|with the title] {{q}}", "my [post|page|article] is [called|titled|named] {q}, [what is its slug|what's the slug|give me a slug|make a slug]",
     "slug from {q}", "{q} slug", "how [does|would|do i write] {q} [look |]as a [url |]slug", f"{POLITE}[make|create] {{q}} a slug", f"{WANT} [a|the|an] [url |web |seo |page |]slug [from|out of|for] {{q}}",
+    f"{POLITE}[slugify|make a slug of|make a slug from|create a slug from|build a slug out of|turn into a slug|convert to a slug|write a slug for|get me a slug for|generate the slug of] {THIS}{NOW}: {{t}}", f"{POLITE}[make|turn|convert|change|format|rewrite|put] {THIS} [url friendly|url-friendly|into a slug|to a slug|as a slug|into a url slug|safe for a url]{NOW}: {{t}}", f"{WANT} [a|the] slug [of|for|from] {THIS}{NOW}: {{t}}",
+    f"{LEAD} {{q}}[.|,|;|. now|:] [slugify it|make it a slug|what is the slug|give me its slug|turn it into a slug|give me a slug]", "slugify {t}", "slugify [the|this|my] [title|headline|post title|heading|text|article name|string|name] {t}", "slugify [title|headline|text] {t}", "[please|now|then|just] slugify {t}", "{q} slugified", "[a|the] slugified [version|form] of {q}", "slugified [version|form|text] of {q}", "[slugified|as a slug|in slug form|to slug]: {t}",
+    "[what|which] slug [do i use|fits|belongs to|should i use|is right] [for|to|with] {q}", "[blog|page|post|article|web|url|seo] slug[:| for| of| from] {t}", "slug [for|of|from] [the|my] [title|headline|page|post|article] {t}", "{q} as part of [a url|a link|the address]", "how do i [slugify|write as a slug|put into a url] {q}", "i [am writing|wrote|published|will publish] [a post|an article|a page] [called|titled|named] {q}, [what slug|slug|give it a slug|what would its slug be|i need its slug]", "url[ part| path| friendly version|-friendly form] [for|of] {q}", f"{POLITE}slugify {{q}}[ for my blog| for a url| for the website|]",
 ]
 
 
-def quoted(rng, text, share=0.72):
-    """The text in quotes it does not contain, or bare when that is unambiguous."""
+# Text that begins or ends so may be read as a part of the question, and stays in quotes.
+OPENING = set("the this that these those my your our their a an following word words text string phrase sentence line title name input expression message term "
+              "heading quote value is are was were be in on of to into as with from for and or but letter letters count number how what case it me".split())
+CLOSING = set("in into to as is are was were be has have had with from for of and or but on by using the a an do does would should will can must may".split())
+
+
+def plain_enough(text):
+    """Several words that are clear without quotes in the middle of a question."""
+    words = text.lower().split(" ")
+    return words[0] not in OPENING and words[-1] not in CLOSING and not set(text) & set(",.;:!?\n\"“”«»`-&()")
+
+
+def quoted(rng, text, share=0.55, middle=0.4):
+    """The text in quotes it does not contain, or bare when that is unambiguous.
+
+    One word is quoted in `share` of the cases, several words are bare in `middle` of them.
+    """
     pairs = [p for p in QUOTES if p[0] not in text and p[1] not in text]
     if not pairs or (" " not in text and rng.random() > share):
+        return text
+    if " " in text and rng.random() < middle and plain_enough(text):
         return text
     left, right = rng.choice(pairs)
     return left + text + right
 
 
+KINDS = set("the this my that these word words text string phrase sentence line title name input expression message term heading quote value".split())
+
+
 def ended(rng, pattern, text):
     """(slots, pattern, bare): decides whether text at the end stands without quotes."""
-    if pattern.endswith("{q}") and " " in text and rng.random() < 0.2:
+    if pattern.endswith("{q}") and " " in text and rng.random() < 0.4 and text.lower().split(" ")[0] not in KINDS:
         pattern = pattern[:-3] + "{t}"
     bare = None
-    if pattern.endswith("{t}") and rng.random() < 0.6 and (pattern.endswith(": {t}") or text[-1:] not in ".!?"):
+    colon = pattern.endswith(": {t}")
+    if pattern.endswith("{t}") and rng.random() < 0.65 and (colon or text[-1:] != "?"):
         bare = "phrase" if " " in text else "word"
-    slots = {"q": quoted(rng, text), "t": text if bare else quoted(rng, text, 0.6)}
+        if colon or text[-1:] in ".!":
+            bare = "verbatim"
+    if colon and rng.random() < 0.2:
+        pattern = pattern[:-5] + rng.choice((":\n{t}", ":\n\n{t}", " - {t}", ":{t}", "\n{t}", " > {t}", "... {t}"))
+        if bare and text[-1:] == "?" and ":" not in pattern:
+            bare = "verbatim"
+    last = 0 if pattern.endswith("{q}") else 0.4  # words of the question that follow could be a part of it
+    slots = {"q": quoted(rng, text, middle=last), "t": text if bare else quoted(rng, text, 1, 0)}
     return slots, pattern, bare
 
 
@@ -171,7 +233,7 @@ def sprinkle(rng, text):
 
 def letter(src):
     rng = src.rng
-    text = src.word() if rng.random() < 0.7 else src.phrase(2, 4)
+    text = src.word() if rng.random() < 0.62 else src.phrase(2, 4)
     r = rng.random()
     letters = [c for c in text if c.isalpha()] or ["a"]
     c = rng.choice(letters) if r < 0.75 else rng.choice("abcdefghijklmnopqrstuvwxyz")
@@ -184,9 +246,9 @@ def letter(src):
     if "letter" in pattern.split("{c}")[0][-12:]:
         one = rng.choice((c, c, f"'{c}'", f'"{c}"'))
     several = rng.choice((c + "'s", c + "'s", c + "s", c, f"'{c}'s", f"letter {c}", f"letters {c}", f"'{c}'", f'"{c}"', f'"{c}"s', f"letter {c}'s", c.upper() + "s", c.upper() + "'s"))
-    if c.upper() != c and (c.upper() + "s" == several or c.upper() + "'s" == several):
+    if "{cs}" in pattern and c.upper() != c and (c.upper() + "s" == several or c.upper() + "'s" == several):
         c = c.upper()
-    slots, pattern, bare = ended(rng, pattern, text)
+    slots, pattern, bare = ended(rng, expand(rng, pattern), text)
     slots.update(c=one, cs=several)
     return fill(rng, pattern, slots, rng.random() < 0.5, bare), "count_letter", {"text": text, "letter": c}
 
@@ -197,7 +259,8 @@ def simple(tool, patterns, single=0.5):
         pattern = rng.choice(patterns)
         text = src.word() if rng.random() < single else src.phrase()
         text = sprinkle(rng, text)
-        slots, pattern, bare = ended(rng, pattern, text)
+        slots, pattern, bare = ended(rng, expand(rng, pattern), text)
+        slots["n"] = str(rng.randint(2, 20))
         prompt = fill(rng, pattern, slots, rng.random() < 0.5, bare)
         return prompt, tool, {"text": text}
     return make_one
@@ -220,7 +283,7 @@ def case(src):
     to = rng.choice(("upper", "lower", "title", "snake", "kebab", "camel"))
     pattern = rng.choice(ING[to] if rng.random() < 0.35 else CASE).replace("{to}", TO[to])
     r = rng.random()
-    text = identifier(src) if r < 0.25 or (r < 0.5 and to in ("snake", "kebab", "camel")) else src.text()
+    text = identifier(src) if r < 0.25 or (r < 0.6 and to in ("snake", "kebab", "camel")) else src.text()
     if to == "lower" and rng.random() < 0.5:
         text = text.upper()
     text = sprinkle(rng, text)

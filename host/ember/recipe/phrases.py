@@ -57,18 +57,46 @@ def typo(rng, text):
 HEAD = ["", "", "", "", "", "", "", "", "", "", "please ", "pls ", "hey, ", "hi, ", "hello, ", "ok ", "ok so ", "so ",
         "quick question: ", "question: ", "hi! ", "hey ", "um ", "now ", "and ", "also, ", "yo ", "well, ",
         "excuse me, ", "good morning, ", "hello! ", "i have a question. ", "sorry, ", "hmm, ", "dear assistant, ",
-        "one more thing, ", "just curious, ", "alright, ", "help: ", "for my homework: "]
+        "one more thing, ", "just curious, ", "alright, ", "help: ", "for my homework: ", "okay, ", "look, ", "listen, ", "so, ",
+        "next: ", "next, ", "task: ", "ember, ", "buddy, ", "i need help: ", "be quick, ", "one question, ", "a quick one: ", "my question is: ",
+        "oh and ", "hello ember, ", "here is one: ", "let me ask, ", "easy one: ", "for a form, ", "mate, ", "i forgot, ", "and now "]
 TAIL = ["", "", "", "", "", "", "", "", "", " please", " pls", " thanks", " thank you", ", please", ", thanks", " plz",
         " for me", " now", " right now", ", thank you", " if you can", " quickly", " ty", " again", " asap", " then",
-        ", do you know", ", can you tell me", " exactly", ", cheers", " my friend", ", thanks in advance"]
+        ", do you know", ", can you tell me", " exactly", ", cheers", " my friend", ", thanks in advance",
+        " real quick", ", i need it", ", will you", " would you", ", it's for work", ", ember", ", mate", ". thanks", ". thank you", "! thanks", " today",
+        ", please and thank you", ", ok", " here", " precisely", ", if possible", ", be exact"]
+
+
+# Words of a question that may be left out without a change of meaning, and words that may come in anywhere.
+SPARE = {"the", "a", "an", "me", "is", "are", "do", "does", "please", "you", "there", "that", "this", "can", "could", "would", "i", "it", "my", "of"}
+FILLER = ["please", "just", "actually", "quickly", "kindly", "exactly", "really", "maybe", "simply", "right", "then", "basically", "like", "now", "perhaps", "for me"]
+
+
+def reworded(rng, text):
+    """One word left out or one filler put in.
+
+    Only words with another word of the phrasing on both sides are touched, so nothing comes next to a slot.
+    """
+    words = text.split(" ")
+    inner = [i for i in range(1, len(words) - 1) if all(w.isalpha() for w in words[i - 1:i + 2])]
+    if not inner:
+        return text
+    at = rng.choice(inner)
+    if rng.random() < 0.6:
+        spare = [i for i in inner if words[i].lower() in SPARE]
+        if spare:
+            del words[rng.choice(spare)]
+    else:
+        words.insert(at, rng.choice(FILLER))
+    return " ".join(words)
 
 
 def closed(rng, text, bare, wrap):
     """The end of a prompt.  What follows unquoted text must not look like a part of it."""
-    if bare and text.endswith(": {t}"):
+    if bare == "verbatim" or bare and text.endswith(": {t}"):
         return text
     if bare == "phrase":
-        return text + rng.choice(("", "", "?"))
+        return text + rng.choice(("", "", "", "?", "?", " please", ", please", ", thanks", " please?"))
     if wrap:
         text += rng.choice(TAIL)
     return text + rng.choice(("?", "?", "?", "", "", "", " ?", "??"))
@@ -77,15 +105,19 @@ def closed(rng, text, bare, wrap):
 def fill(rng, pattern, slots, wrap=True, bare=None):
     """Expand, add head and tail, add noise, then put the slots in.
 
-    `bare` is "word" or "phrase" when the prompt ends in text without quotes.
+    `bare` is "word", "phrase" or "verbatim" when the prompt ends in text without quotes; after the last nothing
+    may follow, not even a question mark.
     """
     text = expand(rng, pattern)
     if wrap:
         text = rng.choice(HEAD) + text
     text = closed(rng, text, bare, wrap)
     pieces = SLOT.split(text)
-    style = rng.random()
     literals = pieces[0::2]
+    if rng.random() < 0.22:
+        at = rng.randrange(len(literals))
+        literals[at] = reworded(rng, literals[at])
+    style = rng.random()
     if style < 0.35:
         literals = [p.lower() for p in literals]
     elif style < 0.38:

@@ -3,7 +3,12 @@
 The data is an endless stream of chunks; chunk k is a pure function of (seed,
 k), so a stopped run that resumes from its checkpoint sees exactly what an
 unbroken run would have seen.  The learning rate warms up, stays flat, and
-falls linearly to zero over the last `--decay` share of the chunks.
+falls linearly to zero over the last `--decay` share of the run.
+
+`--warm` starts from exported weights instead, with fresh optimisers; `--peak`
+lowers the flat rate for it.  With `--minutes` the run ends after that time at
+the latest: its schedule then follows the clock where that is ahead of the
+chunks, so such a run can't be repeated exactly.
 """
 
 import argparse
@@ -13,6 +18,7 @@ import time
 
 import torch
 import torch.nn.functional as F
+from safetensors.torch import load_file
 
 import chat
 import vocab
@@ -100,10 +106,12 @@ def optimizers(model):
     return {muon: 0.02, adam: 3e-3}
 
 
-def rate(done, args):
-    """Learning-rate factor at `done` chunks (a float)."""
-    left = (args.chunks - done) / (args.chunks * args.decay)
-    return max(0.0, min(1.0, done / 3 + 0.02, left))
+def rate(done, seconds, args):
+    """Learning-rate factor after `done` chunks (a float) and `seconds` of training; 0 at the end."""
+    progress = done / args.chunks
+    if args.minutes:
+        progress = max(progress, seconds / (60 * args.minutes))
+    return args.peak * max(0.0, min(1.0, done / 3 + 0.02, (1 - progress) / args.decay))
 
 
 def step(model, optims, ids, weight, factor):
@@ -125,8 +133,11 @@ def step(model, optims, ids, weight, factor):
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=pathlib.Path, default=pathlib.Path("build"))
-    parser.add_argument("--chunks", type=int, default=196)
-    parser.add_argument("--decay", type=float, default=34 / 196, help="share of the chunks over which the rate falls to zero")
+    parser.add_argument("--chunks", type=int, default=190)
+    parser.add_argument("--decay", type=float, default=45 / 190, help="share of the run over which the rate falls to zero")
+    parser.add_argument("--warm", type=pathlib.Path, help="start from this model.safetensors")
+    parser.add_argument("--peak", type=float, default=1.0, help="the flat learning rate, as a share of the full one")
+    parser.add_argument("--minutes", type=float, help="reach the end of the schedule after this time at the latest")
     parser.add_argument("--tokens", type=int, default=6144, help="tokens per step, padding included")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--threads", type=int, default=2)
@@ -144,17 +155,24 @@ def main():
         for optimizer, values in zip(optims, saved["optimizers"]):
             optimizer.load_state_dict(values)
         start, seen, spent = saved["chunk"], saved["tokens"], saved["seconds"]
+    elif args.warm:
+        model.load_state_dict({name: tensor.float() for name, tensor in load_file(args.warm).items()})
     print(f"{sum(p.numel() for p in model.parameters())} parameters, vocabulary {tokenizer.get_vocab_size()}, from chunk {start}", flush=True)
     for index in range(start, args.chunks):
         began, losses = time.time(), []
         todo = list(batches(tokenizer, args.seed, index, args.tokens))
         for i, (ids, weight) in enumerate(todo):
-            losses.append(step(model, optims, ids, weight, rate(index + i / len(todo), args)))
+            factor = rate(index + i / len(todo), spent + time.time() - began, args)
+            if not factor:
+                break
+            losses.append(step(model, optims, ids, weight, factor))
             seen += ids.numel()
+        if not losses:
+            break
         spent += time.time() - began
         torch.save({"model": model.state_dict(), "optimizers": [o.state_dict() for o in optims], "chunk": index + 1, "tokens": seen, "seconds": spent}, state.with_suffix(".new"))
         state.with_suffix(".new").replace(state)
-        print(f"chunk {index + 1}/{args.chunks} steps {len(todo)} loss {sum(losses) / len(losses):.4f} rate {rate(index + 1, args):.3f} "
+        print(f"chunk {index + 1}/{args.chunks} steps {len(losses)} loss {sum(losses) / len(losses):.4f} rate {rate(index + 1, spent, args):.3f} "
               f"tokens {seen / 1e6:.2f}M seconds {spent:.0f} (+{time.time() - began:.1f})", flush=True)
 
 

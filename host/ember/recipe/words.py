@@ -46,6 +46,18 @@ zigzag buzz jazz quiz fox lazy brown dog red blue green black white pink grey ca
 project status update meeting budget report draft final version notes review invoice order customer
 release launch product feature design backend frontend error value index total count item list table
 user profile settings page title header footer button image upload download search filter sort save
+there here who what why how when where which while because if then than else just very quite too also again
+now still already almost only even both either neither such another other others same different new old young
+best worst better worse more most less least than about against during through across behind beside near far
+he she it we they you me him her us them his its mine yours everyone someone nobody nothing everything anything
+got gets went gone came made said told saw seen took taken gave given left kept held let put set ran sat stood
+am being were having doing going coming getting making taking saying seeing knowing looking working playing
+rain snow wind storm cloud sky star sun moon earth fire stone tree leaf flower grass river lake sea beach
+ready busy tired hungry angry quiet loud soft hard heavy light dark bright warm cold hot cool dry wet clean dirty
+guide review recipe travel health money simple easy complete ultimate modern ancient secret lost hidden final
+max min avg num size width height length start end current default remote local global internal external
+request response handler manager service factory builder parser reader writer buffer cache queue stack thread
+timeout limit offset cursor token session cookie header payload schema field record row column key hash node
 """.split()
 COMMON = sorted(set(COMMON))
 
@@ -64,7 +76,7 @@ def reserved(text, one_in=8):
 
 def pseudo(rng):
     """A pronounceable word that is in no dictionary, so it must be copied."""
-    count = rng.choice((1, 1, 2, 2, 2, 3))
+    count = rng.choice((1, 1, 1, 1, 2, 2, 2, 2, 2, 2, 2, 3, 3, 3, 3, 4, 4, 5))
     return "".join(rng.choice(ONSETS) + rng.choice(VOWELS) + rng.choice(CODAS) for _ in range(count))
 
 
@@ -133,9 +145,10 @@ class Source:
             return self.draw(lambda g: g.choice(COMMON))
         return self.draw(pseudo)
 
-    def phrase(self, low=2, high=4):
+    def phrase(self, low=2, high=0):
         """Several words, sometimes with punctuation."""
         rng = self.rng
+        high = high or rng.choice((2, 3, 3, 4, 4, 5, 6, 7))
         words = [self.word() if rng.random() < 0.35 else self.plain()
                  for _ in range(rng.randint(low, high))]
         style = rng.random()
@@ -146,11 +159,15 @@ class Source:
         elif style < 0.5:
             words[0] = words[0].capitalize()
         text = " ".join(words)
-        if rng.random() < 0.2:
+        if rng.random() < 0.12:
             at = rng.randrange(len(words))
-            words[at] += rng.choice((",", ".", ";", ":", "!", " -", " &"))
+            words[at] = rng.choice((words[at] + "'s", f"{words[at]}-{self.plain()}", self.integer(), f"({words[at]})", words[at] + "n't"))
             text = " ".join(words)
-        if rng.random() < 0.15:
+        while rng.random() < 0.25:
+            at = rng.randrange(len(words))
+            words[at] += rng.choice((",", ",", ",", ".", ";", ":", "!", " -", " &", "?"))
+            text = " ".join(words)
+        if rng.random() < 0.2:
             text += rng.choice(("!", ".", "?", "...", "!!"))
         return text
 
