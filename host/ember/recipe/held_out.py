@@ -1,4 +1,4 @@
-"""Write `eval/held_out.jsonl`: 500 prompts whose operands training never sees.
+"""Write `eval/held_out_wide.jsonl`: 500 prompts whose operands training never sees.
 
 The phrasings are the generator's own; the numbers above 20, the words and the
 random strings come from the reserved side of the hash split in `words.py`.
@@ -37,7 +37,7 @@ def main():
             kind = "call" if tool else ("refuse" if make is gen_other.refuse else "chat")
             lines.append({"id": f"held-{len(lines) + 1:03d}", "prompt": prompt, "tool": tool, "arguments": rest if tool else None,
                           "result": tools.call(tool, rest) if tool else None, "kind": kind})
-    path = pathlib.Path(__file__).resolve().parent.parent / "eval" / "held_out.jsonl"
+    path = pathlib.Path(__file__).resolve().parent.parent / "eval" / "held_out_wide.jsonl"
     path.write_text("".join(tools.dumps(line) + "\n" for line in lines), encoding="utf-8")
     print(len(lines), "prompts ->", path.name)
 
