@@ -2,7 +2,7 @@
 
 use firebox_contract::{Error, GenerationRequest, Message, Prompt, Role};
 
-use super::shelf::{Shelf, answer_as, counted, start_as, tenant};
+use super::shelf::{Shelf, State, answer_as, counted, start_as, tenant};
 use super::{Answer, collect, echo};
 use crate::Engine;
 
@@ -67,9 +67,8 @@ async fn a_prefix_in_use_is_copied_and_one_that_others_want_stays() {
     assert_eq!(collect(slow).await.expect("whole").text, super::long("")[..400]);
     let third = answer_as(&engine, "a", &ask("3"), 5).await;
     assert_eq!(third.finish.usage.cached_tokens, "user: ".len() + system.len());
-    let state = watch.state();
-    assert_eq!((state.forks, state.cuts), (2, 0), "none of the kept ones lost its end");
-    drop(state);
+    let changes = |state: &State| (state.forks, state.cuts);
+    assert_eq!(changes(&watch.state()), (2, 0), "none of the kept ones lost its end");
     counted(&engine, "all three are kept", |counters| counters.kept == 3).await;
 }
 
