@@ -3,6 +3,7 @@
 mod clients;
 mod isolation;
 mod limits;
+mod mcp;
 mod shutdown;
 
 use serde_json::{Value, json};

@@ -378,8 +378,6 @@ pub const MODEL_STOP_WAIT: Duration = Duration::from_secs(10);
 pub const PLUGIN_REPORTS_BUFFERED_MAX: usize = 64;
 /// Bytes of one request's body at `/mcp`.
 pub const MCP_BODY_BYTES_MAX: usize = 4 * MIB;
-/// Bytes of one line on standard input of `firebox mcp serve`.
-pub const MCP_LINE_BYTES_MAX: usize = 4 * MIB;
 /// Sessions that requests of revisions before 2026-07-28 may have open, all tenants together.
 pub const MCP_SESSIONS_MAX: usize = 1_024;
 /// Sessions that requests of one tenant may have open.
@@ -396,8 +394,6 @@ pub const MCP_EVENTS_BUFFERED_MAX: usize = 64;
 pub const MCP_LISTENERS_MAX: usize = 1_024;
 /// Open requests of one tenant that wait for changes of its tool list.
 pub const MCP_LISTENERS_PER_TENANT_MAX: usize = 64;
-/// Tool calls of MCP clients that run at a time, all tenants together.
-pub const MCP_CALLS_MAX: usize = 256;
 /// Time after which a client that was told to wait should call again.
 pub const MCP_RETRY: Duration = Duration::from_secs(1);
 /// Time that the last answers have to reach their clients when the server stops.
@@ -408,8 +404,6 @@ pub const MCP_LISTS_KEPT_MAX: usize = 256;
 pub const MCP_LIST_FRESH: Duration = Duration::from_secs(5);
 /// Period of the empty lines that keep a waiting connection open.
 pub const MCP_KEEP_ALIVE: Duration = Duration::from_secs(15);
-/// Connections that requests of `firebox mcp serve --listen` come through at a time.
-pub const MCP_CONNECTIONS_MAX: usize = 256;
 /// Time a connection of `firebox mcp serve --listen` has to send a request's headers.
 pub const MCP_HEADER_TIMEOUT: Duration = Duration::from_secs(10);
 /// Time before the next try when the system could not give a connection.

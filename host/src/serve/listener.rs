@@ -29,7 +29,7 @@ pub struct ConnectionLimits {
 
 /// What a connection beyond the limit is told.
 const REFUSAL: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\ncontent-type: application/json\r\nretry-after: 1\r\n\
-    connection: close\r\ncontent-length: 132\r\n\r\n{\"error\":{\"message\":\"the server holds all the connections \
+    connection: close\r\ncontent-length: 139\r\n\r\n{\"error\":{\"message\":\"the server holds all the connections \
     it may; try again soon\",\"type\":\"server_error\",\"param\":null,\"code\":\"unavailable\"}}";
 
 /// Accepts until `stop` says so, then lets connections end their request for `grace` and cuts the rest.

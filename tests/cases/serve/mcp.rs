@@ -1,0 +1,93 @@
+//! MCP on both sides of a server: tools that come in from servers, and the tenants' own that go out.
+
+use serde_json::{Value, json};
+
+use super::{ANSWER, QUESTION, chat, config, content, raw};
+use crate::harness::server::{Server, key, tenant};
+
+/// Firebox's own MCP server, over standard input and output, as somebody else's.
+fn own_server(more: &str) -> String {
+    let binary = env!("CARGO_BIN_EXE_firebox");
+    format!(
+        "[[mcp.server]]\nname = \"sums\"\ncommand = [\"{binary}\", \"mcp\", \"serve\", \"--plugin\", \"calculator\"]\n\
+         env_pass = [\"FIREBOX_CACHE\"]\n{more}\n"
+    )
+}
+
+#[test]
+fn a_tool_of_an_mcp_server_answers_for_those_who_see_it_and_its_child_ends_with_the_host() {
+    let sees = tenant("sees", "mcp_servers = [\"sums\"]");
+    let blind = tenant("blind", "");
+    let mut server = Server::start(&config(&format!("{sees}{blind}{}", own_server("required = true"))));
+    server.eventually("ready", |server| server.ask("GET", "/readyz", None, b"").status == 200);
+    let done = server.post("/v1/chat/completions", "sees", &chat(QUESTION)).json();
+    assert!(content(&done).contains(ANSWER), "{done}");
+    assert_eq!(done["firebox"]["tool_calls"][0]["result"], ANSWER, "{done}");
+    assert_eq!(server.metric("alpha", "firebox_mcp_server_up{server=\"sums\"}"), 1.0);
+    let done = server.post("/v1/chat/completions", "blind", &chat(QUESTION)).json();
+    assert_eq!(done["firebox"]["tool_calls"], json!([]), "{done}");
+    server.signal("TERM");
+    assert_eq!(server.ended(), Some(0), "{}", server.said());
+    assert!(!server.said().contains("could not be ended"), "{}", server.said());
+}
+
+#[test]
+fn a_broken_mcp_server_costs_its_own_tools_and_readiness_where_it_is_required() {
+    let broken = "[[mcp.server]]\nname = \"broken\"\ncommand = [\"false\"]\nrequired = true\n";
+    let sees = tenant("sees", "mcp_servers = [\"*\"]\nplugins = [\"calculator\"]");
+    let server = Server::start(&config(&format!("{sees}{broken}")));
+    server.eventually("missed", |server| {
+        let ready = server.ask("GET", "/readyz", None, b"");
+        ready.status == 503 && ready.body.contains("mcp server \\\"broken\\\"")
+    });
+    server.wait_until("said", |said| said.contains("mcp server \"broken\" does not answer"));
+    let done = server.post("/v1/chat/completions", "sees", &chat(QUESTION)).json();
+    assert!(content(&done).contains(ANSWER), "{done}");
+}
+
+/// One request at `/mcp`; the answer's JSON and its session.
+fn rpc(server: &Server, key: &str, session: &str, body: &Value) -> (u16, Value, String) {
+    let text = body.to_string();
+    let session = if session.is_empty() { String::new() } else { format!("mcp-session-id: {session}\r\n") };
+    let response = raw(
+        server,
+        &format!(
+            "POST /mcp HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\nauthorization: Bearer {key}\r\n\
+             accept: application/json, text/event-stream\r\ncontent-type: application/json\r\n{session}\
+             content-length: {}\r\n\r\n{text}",
+            text.len()
+        ),
+    );
+    let header = response.headers.lines().find_map(|line| line.strip_prefix("mcp-session-id: "));
+    // An answer may come as one event.
+    let events = response.body.lines().filter_map(|line| line.strip_prefix("data: ").filter(|data| !data.is_empty()));
+    let data = events.last().unwrap_or(&response.body);
+    (response.status, serde_json::from_str(data).unwrap_or_default(), header.unwrap_or_default().trim().to_owned())
+}
+
+#[test]
+fn mcp_clients_see_the_tools_of_their_own_tenant() {
+    let server = Server::start(&config(&tenant("bare", "")));
+    let begin = json!({"jsonrpc": "2.0", "id": 1, "method": "initialize", "params": {
+        "protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": {"name": "test", "version": "1"}}});
+    assert_eq!(rpc(&server, "fbx_nobody_0", "", &begin).0, 401);
+    for (name, expected) in [("alpha", true), ("bare", false)] {
+        let (status, _, session) = rpc(&server, &key(name), "", &begin);
+        assert_eq!((status, session.is_empty()), (200, false), "{name}");
+        let told =
+            rpc(&server, &key(name), &session, &json!({"jsonrpc": "2.0", "method": "notifications/initialized"}));
+        assert_eq!(told.0, 202, "{name}");
+        let list = json!({"jsonrpc": "2.0", "id": 2, "method": "tools/list"});
+        let (_, tools, _) = rpc(&server, &key(name), &session, &list);
+        let offered =
+            tools["result"]["tools"].as_array().expect("a list").iter().any(|tool| tool["name"] == "calculator");
+        assert_eq!(offered, expected, "{name}: {tools}");
+        let call = json!({"jsonrpc": "2.0", "id": 3, "method": "tools/call", "params": {
+            "name": "calculator", "arguments": {"expression": "1234 * 87"}}});
+        let (_, result, _) = rpc(&server, &key(name), &session, &call);
+        assert_eq!(result["result"]["content"][0]["text"] == ANSWER, expected, "{name}: {result}");
+        let stolen = rpc(&server, &key(if expected { "bare" } else { "alpha" }), &session, &list);
+        assert_eq!(stolen.0, 404, "a session is its tenant's");
+    }
+    assert_eq!(server.get("/v1/usage", "alpha").json()["total"]["tool_calls"], 1);
+}
