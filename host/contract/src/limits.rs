@@ -518,7 +518,7 @@ const _: () = assert!(
 const _: () = assert!(TOOL_RESULT_BYTES_MAX <= PLUGIN_OUTPUT_BYTES_MAX);
 const _: () = assert!(PREFILL_CHUNK_TOKENS <= CONTEXT_TOKENS_DEFAULT);
 const _: () = assert!(TOOL_ROUNDS_DEFAULT <= TOOL_ROUNDS_MAX);
-const _: () = assert!(RATE_SLOT.as_millis() > 0 && RATE_WINDOW.as_millis() % RATE_SLOT.as_millis() == 0);
+const _: () = assert!(RATE_SLOT.as_millis() > 0 && RATE_WINDOW.as_millis().is_multiple_of(RATE_SLOT.as_millis()));
 const _: () = assert!(SESSION_BYTES_MAX_DEFAULT <= SESSIONS_FILE_BYTES_MAX_DEFAULT);
 const _: () = assert!(PREFILL_TURN_TOKENS_MIN <= PREFILL_TURN_TOKENS_SHARED);
 const _: () = assert!(PREFILL_TURN_TOKENS_SHARED <= PREFILL_TURN_TOKENS);

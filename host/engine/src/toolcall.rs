@@ -143,11 +143,13 @@ mod tests {
     fn every_format_reads_what_it_forces() {
         for format in TOOL_CALL_FORMATS {
             let named = (format.force)(Some("a\"b"));
-            let close = if format.name == "mistral" { " {}}]" } else { " {}}" };
-            let close = if format.name == "mistral v11" { " {}" } else { close };
-            let expected = if format.name == "mistral v11" { "a\"b" } else { "a\"b" };
+            let close = match format.name {
+                "mistral" => " {}}]",
+                "mistral v11" => " {}",
+                _ => " {}}",
+            };
             let pieces = testing::run(format, &[&named, close]);
-            assert_eq!(pieces, [testing::call(expected, "{}")], "{}", format.name);
+            assert_eq!(pieces, [testing::call("a\"b", "{}")], "{}", format.name);
             let mut parser = (format.parser)();
             assert!(parser.push(&(format.force)(None)).is_empty(), "{}: the opening itself is not text", format.name);
         }

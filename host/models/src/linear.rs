@@ -19,7 +19,7 @@ pub(crate) struct Linear {
 #[derive(Debug)]
 enum Weight {
     /// On the device, f32.
-    Dense(Tensor<2>),
+    Dense(Box<Tensor<2>>),
     /// In the checkpoint's own memory, in its own type: the CPU reads it there.
     Stored(StoredMatrix),
 }
@@ -27,7 +27,7 @@ enum Weight {
 impl Linear {
     /// `weight` is `[out, in]`, `bias` is `[out]`.
     pub(crate) fn dense(weight: Tensor<2>, bias: Option<Tensor<1>>) -> Self {
-        Self { weight: Weight::Dense(weight), bias: bias.map(|bias| bias.unsqueeze()) }
+        Self { weight: Weight::Dense(Box::new(weight)), bias: bias.map(|bias| bias.unsqueeze()) }
     }
 
     /// For the CPU.
@@ -47,7 +47,7 @@ impl Linear {
     pub(crate) fn forward(&self, x: Tensor<2>) -> Tensor<2> {
         let y = match &self.weight {
             // A transposed view: the products read the stored layout as it is.
-            Weight::Dense(weight) => matmul(x, weight.clone().transpose()),
+            Weight::Dense(weight) => matmul(x, Tensor::clone(weight).transpose()),
             Weight::Stored(matrix) => stored_product(matrix, x),
         };
         match &self.bias {

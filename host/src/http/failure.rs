@@ -13,7 +13,7 @@ use super::wire;
 /// What went wrong, and where in the request.
 #[derive(Debug)]
 pub struct Failure {
-    error: Error,
+    error: Box<Error>,
     param: Option<String>,
     /// Where HTTP has a status of its own that the table of kinds does not know.
     status: Option<StatusCode>,
@@ -22,7 +22,7 @@ pub struct Failure {
 
 impl From<Error> for Failure {
     fn from(error: Error) -> Self {
-        Self { error, param: None, status: None, code: None }
+        Self { error: Box::new(error), param: None, status: None, code: None }
     }
 }
 
@@ -100,7 +100,7 @@ impl Failure {
     /// The stable code that programs compare; for a plugin's fault, the fault's own.
     #[must_use]
     pub fn code(&self) -> &'static str {
-        match (&self.code, &self.error) {
+        match (&self.code, &*self.error) {
             (Some(code), _) => code,
             (None, Error::Fault(fault)) => fault.cause.code(),
             (None, error) => error.kind().code(),
@@ -110,7 +110,7 @@ impl Failure {
     /// What the caller is told. What Firebox itself did wrong is for its log, not for strangers.
     #[must_use]
     pub fn body_for(&self, request_id: &str) -> wire::ErrorBody {
-        let message = match &self.error {
+        let message = match &*self.error {
             Error::Internal(_) => format!("an internal error; the server's log names request \"{request_id}\""),
             error => error.to_string(),
         };
@@ -146,7 +146,7 @@ impl Failure {
     }
 
     fn retry_after(&self) -> Option<Duration> {
-        match (&self.error, self.error.kind()) {
+        match (&*self.error, self.error.kind()) {
             (Error::Limited { retry_after, .. }, _) => Some(*retry_after),
             (_, ErrorKind::Unavailable) => Some(Duration::from_secs(1)),
             _ => None,

@@ -207,7 +207,7 @@ impl Account for OpenAccount {
             event: "tool",
             model: self.model.as_deref(),
             tool: Some(&call.name),
-            provider: Some(&outcome.provider).map(String::as_str).filter(|provider| !provider.is_empty()),
+            provider: Some(outcome.provider.as_str()).filter(|provider| !provider.is_empty()),
             arguments_sha256: Some(keys::hex(&keys::digest(&call.arguments_json))),
             arguments: texts.then(|| cut(&call.arguments_json)),
             decision: Some(decision.as_str()),

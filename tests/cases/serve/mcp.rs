@@ -60,8 +60,9 @@ fn rpc(server: &Server, key: &str, session: &str, body: &Value) -> (u16, Value, 
     );
     let header = response.headers.lines().find_map(|line| line.strip_prefix("mcp-session-id: "));
     // An answer may come as one event.
-    let events = response.body.lines().filter_map(|line| line.strip_prefix("data: ").filter(|data| !data.is_empty()));
-    let data = events.last().unwrap_or(&response.body);
+    let mut events =
+        response.body.lines().filter_map(|line| line.strip_prefix("data: ").filter(|data| !data.is_empty()));
+    let data = events.next_back().unwrap_or(&response.body);
     (response.status, serde_json::from_str(data).unwrap_or_default(), header.unwrap_or_default().trim().to_owned())
 }
 

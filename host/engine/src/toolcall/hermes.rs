@@ -11,7 +11,8 @@ pub(super) const FORMAT: ToolCallFormat = ToolCallFormat {
     parser: || Box::new(HermesParser::default()),
     force: |tool| match tool {
         Some(name) => format!("{OPEN}\n{{\"name\": {}, \"{ARGUMENTS}\":", object::quoted(name)),
-        None => format!("{OPEN}\n{{\"name\": \""),
+        // No further than the tag, which is one token: what follows, the model begins where its own tokens do.
+        None => OPEN.to_owned(),
     },
     id: plain_id,
     // Its tags are words of the vocabulary like any other, and stay text where no tools are offered.

@@ -132,13 +132,13 @@ impl Turn {
         }
         let mut turn = Self { said: transcript.text, emitted: transcript.emitted, calls: Vec::new(), looped: false };
         for (index, piece) in pieces.into_iter().enumerate() {
-            let id = book.fresh_id();
-            turn.take(id, index, piece, offer, options, book);
+            turn.take(index, piece, offer, options, book);
         }
         turn
     }
 
-    fn take(&mut self, id: String, index: usize, piece: Piece, offer: &Offer, options: &ToolOptions, book: &mut Book) {
+    fn take(&mut self, index: usize, piece: Piece, offer: &Offer, options: &ToolOptions, book: &mut Book) {
+        let id = book.fresh_id();
         let (call, written, fate) = match piece {
             Piece::Text(_) => return,
             Piece::Malformed { written, reason } => (None, written, Fate::Refused(Decision::Rejected, reason)),

@@ -28,7 +28,7 @@ pub(super) fn is_complete(text: &str) -> bool {
     if let Some(rest) = trimmed.strip_prefix(BLOCK) {
         return rest.ends_with(BLOCK);
     }
-    text.len().saturating_sub(text.trim_end_matches('\\').len()) % 2 == 0
+    text.len().saturating_sub(text.trim_end_matches('\\').len()).is_multiple_of(2)
 }
 
 /// What was meant by complete input: lines that a backslash joined, or the inside of a `"""` block.
