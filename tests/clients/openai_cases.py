@@ -242,13 +242,16 @@ def no_messages_or_a_strange_role_are_refused():
 
 @case
 def a_conversation_goes_on():
-    first = chat()
-    messages = [
+    question = {"role": "user", "content": "What is 12 + 30?"}
+    earlier = [
         {"role": "user", "content": QUESTION},
-        {"role": "assistant", "content": first.choices[0].message.content},
-        {"role": "user", "content": "What is 12 + 30?"},
+        {"role": "assistant", "content": chat().choices[0].message.content},
     ]
-    assert "42" in chat(messages=messages).choices[0].message.content
+    # A tenant without tools, so that each answer is one round and its prompt can be counted.
+    alone = chat(messages=[question], key="KEY_PLAIN").usage.prompt_tokens
+    whole = chat(messages=[*earlier, question], key="KEY_PLAIN")
+    assert whole.choices[0].message.content
+    assert whole.usage.prompt_tokens > alone + len(earlier[0]["content"])
 
 
 @case
