@@ -83,6 +83,30 @@ fn the_conformance_suite_of_2026_07_28() {
     conformance("2026-07-28");
 }
 
+/// The other way round: the suite is the server, and `firebox mcp` its client.
+#[test]
+fn the_conformance_scenarios_of_clients() {
+    const SCENARIOS: &[(&str, &str)] = &[
+        ("initialize", "2025-11-25"),
+        ("tools_call", "2025-11-25"),
+        ("tools_call", "2026-07-28"),
+        ("sse-retry", "2025-11-25"),
+        ("request-metadata", "2026-07-28"),
+        ("http-standard-headers", "2026-07-28"),
+        ("http-custom-headers", "2026-07-28"),
+        ("http-invalid-tool-headers", "2026-07-28"),
+    ];
+    let client = format!("python3 {}", root().join("tests/mcp/conformance_client.py").display());
+    for (scenario, revision) in SCENARIOS {
+        let mut command = node("FIREBOX_TEST_CONFORMANCE");
+        command.args(["client", "--command", &client, "--scenario", scenario, "--spec-version", revision]);
+        command.env("FIREBOX", env!("CARGO_BIN_EXE_firebox")).env("FIREBOX_CACHE", scratch("cache"));
+        let ended = run(&mut command, Vec::new());
+        assert_eq!(ended.code, Some(0), "{scenario} of {revision}: {}\n{}", ended.stdout, ended.stderr);
+        assert!(ended.stdout.contains("OVERALL: PASSED"), "{scenario} of {revision} ran: {}", ended.stdout);
+    }
+}
+
 #[test]
 fn the_inspector_lists_and_calls_over_standard_input() {
     let ask = |method: &[&str]| {
