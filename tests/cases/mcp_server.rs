@@ -103,7 +103,8 @@ fn the_conformance_scenarios_of_clients() {
         command.env("FIREBOX", env!("CARGO_BIN_EXE_firebox")).env("FIREBOX_CACHE", scratch("cache"));
         let ended = run(&mut command, Vec::new());
         assert_eq!(ended.code, Some(0), "{scenario} of {revision}: {}\n{}", ended.stdout, ended.stderr);
-        assert!(ended.stdout.contains("OVERALL: PASSED"), "{scenario} of {revision} ran: {}", ended.stdout);
+        let said = ended.stdout + &ended.stderr;
+        assert!(said.contains("OVERALL: PASSED"), "{scenario} of {revision} ran: {said}");
     }
 }
 
