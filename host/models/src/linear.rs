@@ -7,7 +7,7 @@ use crate::kernel::{StoredMatrix, matmul};
 /// Rows of input up to which the CPU's own kernel is faster than widening the weights for burn's product.
 const FEW_ROWS: usize = 24;
 /// Rows of weights that are widened at a time for many rows of input.
-const WIDENED_ROWS: usize = 2_048;
+const WIDENED_ROWS: usize = 512;
 
 /// A linear layer on a device.
 #[derive(Debug)]
