@@ -29,11 +29,16 @@ pub(super) async fn stop_signal() {
     }
 }
 
-/// Serves `router` until the first signal, then lets calls of `tools` end; a second signal cuts them off at once.
+/// Serves `router` until `stop`, the first signal, ends; then lets calls of `tools` end; a second signal cuts them off at once.
 /// Returns how many were cut off.
-pub(super) async fn serve(listener: TcpListener, router: Router, tools: &HttpTools) -> usize {
+pub(super) async fn serve(
+    listener: TcpListener,
+    router: Router,
+    tools: &HttpTools,
+    stop: impl Future<Output = ()>,
+) -> usize {
     let places = std::sync::Arc::new(Semaphore::new(limits::MCP_SERVER_CONNECTIONS_MAX));
-    let (stop, stopping) = watch::channel(false);
+    let (ending, stopping) = watch::channel(false);
     let accept = async {
         loop {
             // The semaphore is never closed. Who finds no place waits in the system's own short queue.
@@ -53,11 +58,11 @@ pub(super) async fn serve(listener: TcpListener, router: Router, tools: &HttpToo
     };
     tokio::select! {
         () = accept => {}
-        () = stop_signal() => {}
+        () = stop => {}
     }
     drop(listener);
     // Nobody listens only where there is no connection.
-    let _connections = stop.send(true);
+    let _connections = ending.send(true);
     tokio::select! {
         cut = tools.drain(limits::MCP_DRAIN) => cut,
         () = stop_signal() => tools.drain(Duration::ZERO).await,

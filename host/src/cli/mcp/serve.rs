@@ -103,9 +103,14 @@ async fn over_http(tools: Arc<dyn ToolSource>, address: SocketAddr, io: &mut Io)
     })?;
     let service = server::http_service(tools, ServerHttpOptions::default(), Arc::new(|_| Some(Caller::local())));
     let router = axum::Router::new().nest_service("/mcp", service.clone());
+    let mut stop = std::pin::pin!(listen::stop_signal());
+    // Polled once, it listens: who reads the address below may send a signal at once.
+    if futures_util::poll!(&mut stop).is_ready() {
+        return Ok(());
+    }
     writeln!(io.err, "firebox: {count} tools at http://{}/mcp; Ctrl-C ends it", listener.local_addr()?)?;
     io.err.flush()?;
-    let cut = listen::serve(listener, router, &service).await;
+    let cut = listen::serve(listener, router, &service, stop).await;
     if cut > 0 {
         writeln!(io.err, "firebox: {cut} calls were still running and were cut off")?;
     }
