@@ -406,8 +406,6 @@ pub const MCP_LIST_FRESH: Duration = Duration::from_secs(5);
 pub const MCP_KEEP_ALIVE: Duration = Duration::from_secs(15);
 /// Time a connection of `firebox mcp serve --listen` has to send a request's headers.
 pub const MCP_HEADER_TIMEOUT: Duration = Duration::from_secs(10);
-/// Time before the next try when the system could not give a connection.
-pub const MCP_ACCEPT_RETRY: Duration = Duration::from_millis(100);
 /// Time that running calls have to end when the server stops.
 pub const MCP_DRAIN: Duration = Duration::from_secs(5);
 

@@ -1,15 +1,16 @@
-//! Connections to one router, bounded, until a signal.
+//! The tools of one person over HTTP, until a signal.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
 use firebox_contract::limits;
 use firebox_mcp::server::HttpTools;
-use hyper::server::conn::http1;
-use hyper_util::rt::{TokioIo, TokioTimer};
-use hyper_util::service::TowerToHyperService;
-use tokio::net::{TcpListener, TcpStream};
+use futures_util::future::{Either, select};
+use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, watch};
+
+use crate::serve::listener::{self, ConnectionLimits};
 
 /// The first wish to stop: Ctrl-C, or the system's.
 pub(super) async fn stop_signal() {
@@ -29,59 +30,36 @@ pub(super) async fn stop_signal() {
     }
 }
 
-/// Serves `router` until `stop`, the first signal, ends; then lets calls of `tools` end; a second signal cuts them off at once.
-/// Returns how many were cut off.
+/// Serves `router` until `stop`, the first signal, ends; then lets calls of `tools` end; a second signal cuts them off
+/// at once. Returns how many were cut off.
 pub(super) async fn serve(
     listener: TcpListener,
     router: Router,
     tools: &HttpTools,
     stop: impl Future<Output = ()>,
 ) -> usize {
-    let places = std::sync::Arc::new(Semaphore::new(limits::MCP_SERVER_CONNECTIONS_MAX));
+    let bounds = ConnectionLimits {
+        connections_max: limits::MCP_SERVER_CONNECTIONS_MAX,
+        header_timeout: limits::MCP_HEADER_TIMEOUT,
+        write_stall_timeout: limits::HTTP_WRITE_STALL_TIMEOUT,
+    };
+    let places = Arc::new(Semaphore::new(bounds.connections_max));
     let (ending, stopping) = watch::channel(false);
-    let accept = async {
-        loop {
-            // The semaphore is never closed. Who finds no place waits in the system's own short queue.
-            let Ok(place) = std::sync::Arc::clone(&places).acquire_owned().await else { return };
-            match listener.accept().await {
-                Ok((stream, _)) => {
-                    let (router, stopping) = (router.clone(), stopping.clone());
-                    tokio::spawn(async move {
-                        connection(stream, router, stopping).await;
-                        drop(place);
-                    });
-                }
-                // Out of handles, for one; accepting again at once would only spin.
-                Err(_) => tokio::time::sleep(limits::MCP_ACCEPT_RETRY).await,
-            }
+    let connections = listener::serve(listener, router, bounds, places, stopping, limits::MCP_DRAIN);
+    let calls = async {
+        stop.await;
+        // Nobody listens only where there is no connection.
+        let _connections = ending.send(true);
+        tokio::select! {
+            cut = tools.drain(limits::MCP_DRAIN) => cut,
+            () = stop_signal() => tools.drain(Duration::ZERO).await,
         }
     };
-    tokio::select! {
-        () = accept => {}
-        () = stop => {}
+    let calls = std::pin::pin!(calls);
+    let connections = std::pin::pin!(connections);
+    // Connections that outlive the calls carry nothing any more.
+    match select(calls, connections).await {
+        Either::Left((cut, _)) => cut,
+        Either::Right(((), calls)) => calls.await,
     }
-    drop(listener);
-    // Nobody listens only where there is no connection.
-    let _connections = ending.send(true);
-    tokio::select! {
-        cut = tools.drain(limits::MCP_DRAIN) => cut,
-        () = stop_signal() => tools.drain(Duration::ZERO).await,
-    }
-}
-
-async fn connection(stream: TcpStream, router: Router, mut stopping: watch::Receiver<bool>) {
-    // A failure only means that small answers wait a little for company.
-    let _slower = stream.set_nodelay(true);
-    let served = http1::Builder::new()
-        .timer(TokioTimer::new())
-        .header_read_timeout(limits::MCP_HEADER_TIMEOUT)
-        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
-    let mut served = std::pin::pin!(served);
-    tokio::select! {
-        // What went wrong on one connection is its client's to see.
-        _ended = served.as_mut() => return,
-        _ = stopping.wait_for(|stop| *stop) => {}
-    }
-    served.as_mut().graceful_shutdown();
-    let _ended = served.await;
 }
