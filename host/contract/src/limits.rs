@@ -117,6 +117,14 @@ pub const PLUGIN_HANDLES_MAX: usize = 1_000;
 pub const PLUGIN_RANDOM_BYTES_MAX: u64 = 64 * KIB as u64;
 /// Bytes of a compiled component in the cache.
 pub const PLUGIN_ARTIFACT_BYTES_MAX: u64 = 8 * PLUGIN_COMPONENT_BYTES_MAX;
+/// Time a guest computes in one call before it goes on at low priority.
+pub const PLUGIN_QUICK_TIME: Duration = Duration::from_millis(10);
+/// One core of so many may be used by guests that go on at low priority; a share of the machine's cores, as a divisor.
+pub const PLUGIN_SLOW_CORES_DIVISOR: usize = 2;
+/// How nice (a number as `nice` takes it) they are: about a tenth of a core where others want all of it.
+pub const PLUGIN_SLOW_NICENESS: i32 = 10;
+/// Time after its deadline at which a guest at low priority is cut off from outside, should it not have had a turn.
+pub const PLUGIN_SLOW_GRACE: Duration = Duration::from_millis(20);
 /// Compiled components kept in the cache; the oldest go first.
 pub const PLUGIN_ARTIFACTS_MAX: usize = 256;
 /// Ticks without a running guest after which the clock that interrupts guests sleeps.
@@ -351,15 +359,26 @@ pub const WAITING_TIME_MAX: Duration = Duration::from_secs(30);
 pub const RETRY_AFTER_MAX: Duration = Duration::from_secs(60);
 /// Prompt tokens of one turn, all sequences together.
 pub const PREFILL_TURN_TOKENS: usize = PREFILL_CHUNK_TOKENS;
-/// Prompt tokens of one turn while another tenant is about, until it is known how many the device does in `TURN_TIME_SHARED`.
-pub const PREFILL_TURN_TOKENS_SHARED: usize = 128;
+/// Prompt tokens of one turn while another tenant is about, until it is known how long the device takes.
+pub const PREFILL_TURN_TOKENS_SHARED: usize = 32;
 /// Prompt tokens of one turn at least, however slow the device.
-pub const PREFILL_TURN_TOKENS_MIN: usize = 32;
-/// Time that the prompts of one turn may take while another tenant is about; also how far ahead of the others in time a
-/// tenant may be before its prompts rest.
-pub const TURN_TIME_SHARED: Duration = Duration::from_millis(10);
+pub const PREFILL_TURN_TOKENS_MIN: usize = 16;
+/// Time of one turn with prompts while another tenant is about: what a request may wait for a turn that runs. Where it
+/// is more, `TURN_STEPS_SHARED` counts.
+pub const TURN_TIME_SHARED: Duration = Duration::from_millis(3);
+/// Time of one turn with prompts while another tenant is about, in steps of a single token: on a slow device shorter turns
+/// would only read the weights more often.
+pub const TURN_STEPS_SHARED: u32 = 2;
+/// Time of one turn with prompts beside answers of the same tenant: what these may be held up.
+pub const TURN_TIME_ALONE: Duration = Duration::from_millis(500);
+/// Time after which what a tenant used of the device counts for 1/e of what it was.
+pub const SHARE_MEMORY: Duration = Duration::from_secs(10);
+/// Device time, per weight, that a tenant may have used beyond another that has work before it rests.
+pub const SHARE_SLACK: Duration = Duration::from_secs(1);
+/// Part of a turn's time, in percent, by which tenants that rest may lengthen the turns of others, so that they still move.
+pub const SHARE_REST_PERCENT: u32 = 5;
 /// Time after its last turn for which a tenant counts as being about.
-pub const TENANT_ABOUT_TIME: Duration = Duration::from_secs(1);
+pub const TENANT_ABOUT_TIME: Duration = Duration::from_secs(100);
 /// Answers of one tenant, per weight, that advance in one turn while another tenant has fewer.
 pub const TURN_SEQUENCES_SHARED: usize = 8;
 /// Tokens that two prompts must share at their beginning before a kept cache is used again.

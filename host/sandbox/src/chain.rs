@@ -9,7 +9,6 @@ use firebox_contract::{
     BoxFuture, Caller, Error, HookSource, Hooks, LogLine, Message, PluginUse, PromptHook, PromptVerdict, RequestInfo,
     Stage, TextHook, TextVerdict, ToolCall, ToolDefinition, ToolHook, ToolOutcome,
 };
-use tokio::sync::OwnedSemaphorePermit;
 
 use crate::error::SandboxError;
 use crate::instance::Instance;
@@ -70,24 +69,24 @@ impl PluginChain {
     }
 
     async fn instances(&self, request: RequestInfo) -> Result<Bound, Error> {
-        let room = match self.plugins.first() {
-            Some(plugin) => Some(plugin.blueprint.runtime.room(self.slots, limits::PLUGIN_POOL_WAIT).await?),
-            None => None,
-        };
         let mut instances = Vec::with_capacity(self.plugins.len());
-        for plugin in &self.plugins {
-            let limits = plugin.limits().least(self.caller);
-            let (instance, started) = Instance::start(Arc::clone(&plugin.blueprint), limits).await;
-            if let Err(fault) = started {
-                if plugin.on_fault() == OnFault::Fail {
-                    return Err(fault.into());
+        if let Some(plugin) = self.plugins.first() {
+            let room = plugin.blueprint.runtime.room(self.slots, limits::PLUGIN_POOL_WAIT).await?;
+            for plugin in &self.plugins {
+                let limits = plugin.limits().least(self.caller);
+                let start = Instance::start(Arc::clone(&plugin.blueprint), limits, Arc::clone(&room));
+                let (instance, started) = start.await;
+                if let Err(fault) = started {
+                    if plugin.on_fault() == OnFault::Fail {
+                        return Err(fault.into());
+                    }
+                    instance.log_skip(&fault);
                 }
-                instance.log_skip(&fault);
+                instances.push(instance);
             }
-            instances.push(instance);
         }
         let offer = Arc::clone(&self.offer);
-        Ok(Bound { request, instances, offer, turn: text::Turn::default(), _room: room })
+        Ok(Bound { request, instances, offer, turn: text::Turn::default() })
     }
 }
 
@@ -159,11 +158,9 @@ impl Offer {
 /// The instances of one request.
 struct Bound {
     request: RequestInfo,
-    // Before the room they take, so that it is free when it is given back.
     instances: Vec<Instance>,
     offer: Arc<Offer>,
     turn: text::Turn,
-    _room: Option<OwnedSemaphorePermit>,
 }
 
 impl PromptHook for Bound {

@@ -1,5 +1,6 @@
 //! What the host keeps beside one guest instance, and the one host function every plugin has: `log.write`.
 
+use std::sync::Arc;
 use std::time::Instant;
 
 use wasmtime::Store;
@@ -8,6 +9,7 @@ use wasmtime::component::{HasSelf, Linker};
 use wasmtime_wasi::{WasiCtxView, WasiView};
 
 use self::bindings::firebox::plugin::log::{Host, Level, add_to_linker};
+use crate::lane::Gauge;
 use crate::limiter::Limiter;
 use crate::log::Log;
 use crate::progress::{self, Reports};
@@ -25,6 +27,8 @@ mod bindings {
 pub(crate) struct GuestData {
     pub(crate) limiter: Limiter,
     pub(crate) log: Log,
+    /// Read from outside while a call runs.
+    pub(crate) gauge: Arc<Gauge>,
     /// When the call that runs now must end.
     pub(crate) deadline: Instant,
     /// Where the guest's progress goes; nowhere if nobody listens.
@@ -34,8 +38,9 @@ pub(crate) struct GuestData {
 
 impl GuestData {
     /// For an instance of at most `memory_bytes`, which logs to `log`.
-    pub(crate) fn new(memory_bytes: usize, log: Log) -> Self {
-        Self { limiter: Limiter::new(memory_bytes), log, deadline: Instant::now(), reports: None, wasi: None }
+    pub(crate) fn new(memory_bytes: usize, log: Log, gauge: Arc<Gauge>) -> Self {
+        let (limiter, deadline) = (Limiter::new(memory_bytes), Instant::now());
+        Self { limiter, log, gauge, deadline, reports: None, wasi: None }
     }
 
     /// A store around this, limited and interruptible. Only `meter` may run something in it.
@@ -43,9 +48,12 @@ impl GuestData {
         let mut store = Store::new(engine, self);
         store.limiter(|data| &mut data.limiter);
         store.epoch_deadline_callback(|context| {
-            if Instant::now() >= context.data().deadline {
+            let data = context.data();
+            data.gauge.tick();
+            if Instant::now() >= data.deadline {
                 return Ok(UpdateDeadline::Interrupt);
             }
+            data.gauge.note(context.get_fuel().unwrap_or(0), data.limiter.peak_bytes());
             // Every tick other tasks get their turn.
             Ok(UpdateDeadline::YieldCustom(1, Box::pin(tokio::task::yield_now())))
         });

@@ -9,10 +9,12 @@ use tokio::sync::Mutex as Turnstile;
 use wasmtime::Store;
 
 use crate::guest::GuestData;
+use crate::lane::{Gauge, Late};
 use crate::log::Log;
 use crate::meter::{self, Spent};
 use crate::plugin::{Blueprint, OnFault, PluginLimits};
 use crate::progress::Reports;
+use crate::runtime::Room;
 use crate::stages::{Calls, GuestFuture};
 
 /// An instance with what it used so far. Calls wait for each other; what it used and logged can be read meanwhile.
@@ -22,6 +24,8 @@ pub(crate) struct Instance {
     log: Log,
     uses: Mutex<Vec<PluginUse>>,
     state: Turnstile<State>,
+    // After the store in it, so that the places are free when they are given back.
+    room: Room,
 }
 
 enum State {
@@ -35,26 +39,36 @@ struct Alive {
     calls: Calls,
 }
 
+impl Drop for Alive {
+    fn drop(&mut self) {
+        // For whoever asks what a call used that was cut off.
+        let data = self.store.data();
+        data.gauge.note(self.store.get_fuel().unwrap_or(0), data.limiter.peak_bytes());
+    }
+}
+
+/// How one call ended: with the instance and the guest's answer, or with the fault that ended it.
+type Answered<T> = Result<(Box<Alive>, Result<T, String>), FaultCause>;
+
 /// What a skipped call left behind: what it had used until then.
 pub(crate) type Attempt<T> = Result<(T, Spent), Spent>;
 
 impl Instance {
-    /// A fresh instance, configured. Where that ends in a fault the instance is there to be asked about it, but gone.
-    pub(crate) async fn start(blueprint: Arc<Blueprint>, limits: PluginLimits) -> (Self, Result<(), Fault>) {
+    /// A fresh instance in its part of `room`, configured. Where that ends in a fault the instance is there to be asked
+    /// about it, but gone.
+    pub(crate) async fn start(
+        blueprint: Arc<Blueprint>,
+        limits: PluginLimits,
+        room: Room,
+    ) -> (Self, Result<(), Fault>) {
         let log = Log::default();
         let state = Turnstile::new(State::Gone("it was never started".to_owned()));
-        let mut this = Self { blueprint, limits, log, uses: Mutex::new(Vec::new()), state };
-        let runtime = Arc::clone(&this.blueprint.runtime);
-        let mut store = GuestData::new(limits.memory_bytes, this.log.clone()).into_store(&runtime.engine);
-        let (spent, result) =
-            meter::call(&runtime.ticker, &limits, &mut store, &*this.blueprint, |blueprint, store| {
-                instantiate(blueprint, store)
-            })
-            .await;
+        let mut this = Self { blueprint, limits, room, log, uses: Mutex::new(Vec::new()), state };
+        let (spent, result) = this.first_call().await;
         this.record(Stage::Init, spent);
         let result = match result {
-            Ok(Ok(calls)) => {
-                *this.state.get_mut() = State::Alive(Box::new(Alive { store, calls }));
+            Ok(Ok(alive)) => {
+                *this.state.get_mut() = State::Alive(alive);
                 return (this, Ok(()));
             }
             Ok(Err(message)) => this.fault(Stage::Init, FaultCause::Failed { message }, spent),
@@ -62,6 +76,30 @@ impl Instance {
         };
         *this.state.get_mut() = State::Gone(result.cause.to_string());
         (this, Err(result))
+    }
+
+    async fn first_call(&self) -> (Spent, Result<Result<Box<Alive>, String>, FaultCause>) {
+        let (blueprint, limits, room) = (Arc::clone(&self.blueprint), self.limits, Arc::clone(&self.room));
+        let gauge = Arc::new(Gauge::default());
+        let data = GuestData::new(limits.memory_bytes, self.log.clone(), Arc::clone(&gauge));
+        let begun = Instant::now();
+        let call = async move {
+            let _room = room;
+            let runtime = &blueprint.runtime;
+            let mut store = data.into_store(&runtime.engine);
+            let (spent, result) = meter::call(&runtime.ticker, &limits, &mut store, &*blueprint, |blueprint, store| {
+                instantiate(blueprint, store)
+            })
+            .await;
+            (spent, result.map(|calls| calls.map(|calls| Box::new(Alive { store, calls }))))
+        };
+        match self.blueprint.runtime.lane.drive(&gauge, limits.timeout, Box::pin(call)).await {
+            Ok(ended) => ended,
+            Err(Late) => {
+                let (spent, cause) = meter::cut_off(&limits, &gauge, begun.elapsed());
+                (spent, Err(cause))
+            }
+        }
     }
 
     /// The plugin's name.
@@ -87,8 +125,8 @@ impl Instance {
     /// How the call ended; `Refused` where an earlier call already ended the instance.
     pub(crate) async fn call<T, F>(&self, stage: Stage, start: F) -> Result<(T, Spent), Fault>
     where
-        T: Send,
-        F: for<'a> FnOnce(&'a Calls, &'a mut Store<GuestData>) -> GuestFuture<'a, T> + Send,
+        T: Send + 'static,
+        F: for<'a> FnOnce(&'a Calls, &'a mut Store<GuestData>) -> GuestFuture<'a, T> + Send + 'static,
     {
         let mut state = self.state.lock().await;
         let alive = match std::mem::replace(&mut *state, State::Gone(CUT_OFF.to_owned())) {
@@ -99,19 +137,19 @@ impl Instance {
                 return Err(self.fault(stage, FaultCause::Refused { message }, Spent::default()));
             }
         };
-        let mut running = Running { instance: self, stage, alive: Some(alive), started: Instant::now() };
-        let ticker = &self.blueprint.runtime.ticker;
-        let Some(alive) = running.alive.as_deref_mut() else {
-            return Err(self.fault(stage, FaultCause::Refused { message: CUT_OFF.to_owned() }, Spent::default()));
-        };
-        let (spent, result) = meter::call(ticker, &self.limits, &mut alive.store, &alive.calls, start).await;
-        let alive = running.alive.take();
+        let gauge = Arc::clone(&alive.store.data().gauge);
+        let mut running = Running { instance: self, stage, gauge, over: false, started: Instant::now() };
+        let call = self.call_on(alive, start);
+        let driven = self.blueprint.runtime.lane.drive(&running.gauge, self.limits.timeout, call).await;
+        running.over = true;
+        let (spent, result) = driven.unwrap_or_else(|Late| {
+            let (spent, cause) = meter::cut_off(&self.limits, &running.gauge, running.started.elapsed());
+            (spent, Err(cause))
+        });
         self.record(stage, spent);
         match result {
-            Ok(answer) => {
-                if let Some(alive) = alive {
-                    *state = State::Alive(alive);
-                }
+            Ok((alive, answer)) => {
+                *state = State::Alive(alive);
                 answer
                     .map(|value| (value, spent))
                     .map_err(|message| self.fault(stage, FaultCause::Failed { message }, spent))
@@ -123,14 +161,29 @@ impl Instance {
         }
     }
 
+    /// One metered call that owns all it needs, wherever it is run. The instance comes back unless it is gone.
+    fn call_on<T, F>(&self, mut alive: Box<Alive>, start: F) -> BoxFuture<'static, (Spent, Answered<T>)>
+    where
+        T: Send + 'static,
+        F: for<'a> FnOnce(&'a Calls, &'a mut Store<GuestData>) -> GuestFuture<'a, T> + Send + 'static,
+    {
+        let (runtime, limits, room) = (Arc::clone(&self.blueprint.runtime), self.limits, Arc::clone(&self.room));
+        Box::pin(async move {
+            let _room = room;
+            let Alive { store, calls } = &mut *alive;
+            let (spent, result) = meter::call(&runtime.ticker, &limits, store, &*calls, start).await;
+            (spent, result.map(|answer| (alive, answer)))
+        })
+    }
+
     /// As `call`, under the operator's policy: a fault that is to be skipped is logged once and is no error.
     ///
     /// # Errors
     /// As `call`, where faults end the request.
     pub(crate) async fn attempt<T, F>(&self, stage: Stage, start: F) -> Result<Attempt<T>, Error>
     where
-        T: Send,
-        F: for<'a> FnOnce(&'a Calls, &'a mut Store<GuestData>) -> GuestFuture<'a, T> + Send,
+        T: Send + 'static,
+        F: for<'a> FnOnce(&'a Calls, &'a mut Store<GuestData>) -> GuestFuture<'a, T> + Send + 'static,
     {
         let skips = self.blueprint.on_fault == OnFault::Skip;
         if skips && matches!(*self.state.lock().await, State::Gone(_)) {
@@ -208,16 +261,16 @@ const CUT_OFF: &str = "was cut off in the middle of a call";
 struct Running<'a> {
     instance: &'a Instance,
     stage: Stage,
-    alive: Option<Box<Alive>>,
+    gauge: Arc<Gauge>,
+    over: bool,
     started: Instant,
 }
 
 impl Drop for Running<'_> {
     fn drop(&mut self) {
-        if let Some(alive) = self.alive.take() {
-            let fuel = self.instance.limits.fuel.saturating_sub(alive.store.get_fuel().unwrap_or(0));
-            let memory_peak_bytes = alive.store.data().limiter.peak_bytes();
-            self.instance.record(self.stage, Spent { fuel, memory_peak_bytes, elapsed: self.started.elapsed() });
+        if !self.over {
+            let (spent, _) = meter::cut_off(&self.instance.limits, &self.gauge, self.started.elapsed());
+            self.instance.record(self.stage, spent);
         }
     }
 }

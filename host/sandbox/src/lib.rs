@@ -17,6 +17,7 @@ mod error;
 mod grants;
 mod guest;
 mod instance;
+mod lane;
 mod limiter;
 mod log;
 mod meter;

@@ -8,6 +8,7 @@ use wasmtime::{PoolConcurrencyLimitError, Store, Trap};
 use wasmtime_wasi::I32Exit;
 
 use crate::guest::GuestData;
+use crate::lane::Gauge;
 use crate::plugin::PluginLimits;
 use crate::stages::Mismatch;
 use crate::ticker::Ticker;
@@ -21,6 +22,13 @@ pub(crate) struct Spent {
     pub(crate) memory_peak_bytes: u64,
     /// Wall-clock time of this call.
     pub(crate) elapsed: Duration,
+}
+
+/// A call that was cut off from outside: what it had used as far as is known, and how it ended.
+pub(crate) fn cut_off(limits: &PluginLimits, gauge: &Gauge, took: Duration) -> (Spent, FaultCause) {
+    let fuel = limits.fuel.saturating_sub(gauge.fuel_left());
+    let spent = Spent { fuel, memory_peak_bytes: gauge.memory_peak_bytes(), elapsed: took };
+    (spent, FaultCause::TimedOut { limit: limits.timeout, took })
 }
 
 /// Runs `start` on `store` under `limits`, with `context` for it to read.
@@ -66,6 +74,7 @@ fn arm(store: &mut Store<GuestData>, limits: &PluginLimits, now: Instant) -> was
     store.set_max_component_handles(limits::PLUGIN_HANDLES_MAX);
     store.set_epoch_deadline(1);
     let data = store.data_mut();
+    data.gauge.rearm(limits.fuel);
     data.deadline = now + limits.timeout;
     data.limiter.rearm();
     data.log.rearm();

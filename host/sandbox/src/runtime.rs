@@ -12,6 +12,7 @@ use wasmtime::{Config, Engine, InstanceAllocationStrategy, OptLevel, PoolingAllo
 
 use crate::error::SandboxError;
 use crate::guest::{self, GuestData};
+use crate::lane::Lane;
 use crate::ticker::Ticker;
 
 /// Where instances get their memory.
@@ -24,6 +25,9 @@ pub enum Allocation {
     OnDemand,
 }
 
+/// Places in the pool, given back when the last who holds this is gone.
+pub(crate) type Room = Arc<OwnedSemaphorePermit>;
+
 /// Bytes of address space for one memory: what lets Cranelift leave out bounds checks.
 const SLOT_BYTES: usize = 1 << 32;
 
@@ -31,6 +35,8 @@ const SLOT_BYTES: usize = 1 << 32;
 pub(crate) struct Runtime {
     // First, so that the thread ends while the engine is still there.
     pub(crate) ticker: Ticker,
+    /// Where long calls go on.
+    pub(crate) lane: Lane,
     pub(crate) engine: Engine,
     pub(crate) linker: Linker<GuestData>,
     pub(crate) compilations: AtomicU64,
@@ -64,6 +70,7 @@ impl Runtime {
         let ticker = Ticker::start(engine.weak()).map_err(no_thread)?;
         Ok(Self {
             ticker,
+            lane: Lane::default(),
             engine,
             linker,
             compilations: AtomicU64::new(0),
@@ -86,17 +93,18 @@ impl Runtime {
         hasher.finish()
     }
 
-    /// Room for `slots` memories, all at once so that two requests cannot each hold what the other needs.
+    /// Room for `slots` memories, all at once so that two requests cannot each hold what the other needs. Shared by
+    /// the calls of a request, since one that was cut off may hold its memory for a moment longer.
     ///
     /// # Errors
     /// `SandboxError::NoRoom` if nothing became free within `wait`, or there could never be enough.
-    pub(crate) async fn room(&self, slots: u32, wait: Duration) -> Result<OwnedSemaphorePermit, SandboxError> {
+    pub(crate) async fn room(&self, slots: u32, wait: Duration) -> Result<Room, SandboxError> {
         let no_room = |waited| SandboxError::NoRoom { asked: slots, limit: self.slot_count, waited };
         if slots as usize > self.slot_count {
             return Err(no_room(Duration::ZERO));
         }
         match tokio::time::timeout(wait, Arc::clone(&self.slots).acquire_many_owned(slots)).await {
-            Ok(Ok(permit)) => Ok(permit),
+            Ok(Ok(permit)) => Ok(Arc::new(permit)),
             Ok(Err(_)) | Err(_) => Err(no_room(wait)),
         }
     }

@@ -193,8 +193,8 @@ fn slots(plugin: &str, component: &Component) -> Result<u32, SandboxError> {
 
 /// Runs an instance once, to hear who it is and what it offers.
 async fn introduce(blueprint: &Arc<Blueprint>) -> Result<(Option<PluginInfo>, Vec<ToolDefinition>), SandboxError> {
-    let _room = blueprint.runtime.room(blueprint.slots, limits::PLUGIN_POOL_WAIT).await?;
-    let (instance, started) = Instance::start(Arc::clone(blueprint), blueprint.limits).await;
+    let room = blueprint.runtime.room(blueprint.slots, limits::PLUGIN_POOL_WAIT).await?;
+    let (instance, started) = Instance::start(Arc::clone(blueprint), blueprint.limits, room).await;
     started?;
     let mut info = None;
     if instance.has(Stage::Init) {

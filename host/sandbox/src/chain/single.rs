@@ -33,9 +33,9 @@ impl PluginChain {
         let plugin = owner.ok_or_else(|| Error::NotFound(format!("no plugin offers a tool \"{}\"", call.name)))?;
         check_size(call)?;
         let blueprint = &plugin.blueprint;
-        let _room = blueprint.runtime.room(blueprint.slots, limits::PLUGIN_POOL_WAIT).await?;
+        let room = blueprint.runtime.room(blueprint.slots, limits::PLUGIN_POOL_WAIT).await?;
         let limits = plugin.limits().least(self.caller);
-        let (mut instance, started) = Instance::start(Arc::clone(blueprint), limits).await;
+        let (mut instance, started) = Instance::start(Arc::clone(blueprint), limits, room).await;
         let outcome = match started {
             Err(fault) if plugin.on_fault() == OnFault::Fail => Err(fault.into()),
             Err(fault) => {
