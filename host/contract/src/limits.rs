@@ -359,16 +359,15 @@ pub const WAITING_TIME_MAX: Duration = Duration::from_secs(30);
 pub const RETRY_AFTER_MAX: Duration = Duration::from_secs(60);
 /// Prompt tokens of one turn, all sequences together.
 pub const PREFILL_TURN_TOKENS: usize = PREFILL_CHUNK_TOKENS;
-/// Prompt tokens of one turn while another tenant is about, until it is known how long the device takes.
-pub const PREFILL_TURN_TOKENS_SHARED: usize = 32;
+/// Prompt tokens of one turn that several tenants share, until it is known how long the device takes.
+pub const PREFILL_TURN_TOKENS_SHARED: usize = 128;
 /// Prompt tokens of one turn at least, however slow the device.
-pub const PREFILL_TURN_TOKENS_MIN: usize = 16;
-/// Time of one turn with prompts while another tenant is about: what a request may wait for a turn that runs. Where it
-/// is more, `TURN_STEPS_SHARED` counts.
-pub const TURN_TIME_SHARED: Duration = Duration::from_millis(3);
-/// Time of one turn with prompts while another tenant is about, in steps of a single token: on a slow device shorter turns
-/// would only read the weights more often.
-pub const TURN_STEPS_SHARED: u32 = 2;
+pub const PREFILL_TURN_TOKENS_MIN: usize = 32;
+/// Time of one turn with prompts that several tenants share, or that may not be given up for another. Where it is more,
+/// `TURN_STEPS_SHARED` counts.
+pub const TURN_TIME_SHARED: Duration = Duration::from_millis(10);
+/// The same in steps of a single token (a number): on a slow device shorter turns would only read the weights more often.
+pub const TURN_STEPS_SHARED: u32 = 4;
 /// Time of one turn with prompts beside answers of the same tenant: what these may be held up.
 pub const TURN_TIME_ALONE: Duration = Duration::from_millis(500);
 /// Time after which what a tenant used of the device counts for 1/e of what it was.
@@ -377,8 +376,8 @@ pub const SHARE_MEMORY: Duration = Duration::from_secs(10);
 pub const SHARE_SLACK: Duration = Duration::from_secs(1);
 /// Part of a turn's time, in percent, by which tenants that rest may lengthen the turns of others, so that they still move.
 pub const SHARE_REST_PERCENT: u32 = 5;
-/// Time after its last turn for which a tenant counts as being about.
-pub const TENANT_ABOUT_TIME: Duration = Duration::from_secs(100);
+/// Time after its last turn for which a tenant's use is remembered at all.
+pub const SHARE_KEPT_TIME: Duration = Duration::from_secs(100);
 /// Answers of one tenant, per weight, that advance in one turn while another tenant has fewer.
 pub const TURN_SEQUENCES_SHARED: usize = 8;
 /// Tokens that two prompts must share at their beginning before a kept cache is used again.

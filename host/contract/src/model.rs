@@ -71,6 +71,16 @@ pub trait LanguageModel: Send {
     /// failed. A sequence whose span failed must be released.
     fn forward(&mut self, batch: &[Span<'_>]) -> Vec<Result<Option<Logits>, Error>>;
 
+    /// As `forward`, asking `goes_on` now and then on the way. When that says no, a model that can gives the pass up:
+    /// `None`, and every sequence is as it was before. One that cannot goes on to the end.
+    fn forward_while(
+        &mut self,
+        batch: &[Span<'_>],
+        _goes_on: &mut dyn FnMut() -> bool,
+    ) -> Option<Vec<Result<Option<Logits>, Error>>> {
+        Some(self.forward(batch))
+    }
+
     /// Frees a sequence's cache. Unknown ids are ignored.
     fn release(&mut self, sequence: SequenceId);
 

@@ -40,11 +40,16 @@ impl House {
         self.running.iter_mut().chain(&mut self.queue)
     }
 
-    /// Steps those of `running` whose place is named, each by so many tokens.
-    pub(crate) fn forward(&mut self, stepped: &[(usize, usize)]) -> Vec<Result<Option<Logits>, Error>> {
+    /// Steps those of `running` whose place is named, each by so many tokens. `None` when that was given up because
+    /// `goes_on` said so.
+    pub(crate) fn forward(
+        &mut self,
+        stepped: &[(usize, usize)],
+        goes_on: &mut dyn FnMut() -> bool,
+    ) -> Option<Vec<Result<Option<Logits>, Error>>> {
         self.make_sure(stepped);
         let spans: Vec<Span<'_>> = stepped.iter().map(|(at, length)| self.running[*at].span(*length)).collect();
-        self.keeper.forward(&spans)
+        self.keeper.forward(&spans, goes_on)
     }
 
     /// Gives up kept caches where the step may need their room: caches grow by blocks, and may double when they do, so

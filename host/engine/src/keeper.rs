@@ -84,19 +84,21 @@ impl Keeper {
         error
     }
 
-    /// A forward pass; as many results as spans.
-    pub(crate) fn forward(&mut self, spans: &[Span<'_>]) -> Rows {
-        let rows = self.ask(|model| model.forward(spans)).and_then(|rows| match rows.len() == spans.len() {
-            true => Ok(rows),
-            false => {
+    /// A forward pass; as many results as spans. `None` when it was given up because `goes_on` said so.
+    pub(crate) fn forward(&mut self, spans: &[Span<'_>], goes_on: &mut dyn FnMut() -> bool) -> Option<Rows> {
+        let rows = match self.ask(|model| model.forward_while(spans, goes_on)) {
+            Ok(None) => return None,
+            Ok(Some(rows)) if rows.len() == spans.len() => Ok(rows),
+            Ok(Some(rows)) => {
                 let message = format!("the model gave {} results for {} sequences", rows.len(), spans.len());
                 Err(Error::Model(message))
             }
-        });
+            Err(error) => Err(error),
+        };
         let rows = rows.unwrap_or_else(|error| spans.iter().map(|_| Err(error.clone())).collect());
         self.proven |= rows.iter().any(Result::is_ok);
         self.broken |= rows.iter().all(|row| matches!(row, Err(Error::Model(_))));
-        rows
+        Some(rows)
     }
 
     pub(crate) fn release(&mut self, id: SequenceId) {

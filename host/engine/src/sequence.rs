@@ -58,6 +58,8 @@ pub(crate) struct Sequence {
     started: bool,
     /// The turn it was stepped in last.
     stepped: u64,
+    /// Its last turn was given up.
+    cut: bool,
     /// The last event, waiting for room.
     ending: Option<StepEvent>,
     over: bool,
@@ -79,6 +81,7 @@ impl Sequence {
             reserved,
             started: false,
             stepped: 0,
+            cut: false,
             ending,
             over: false,
             broken: false,
@@ -107,6 +110,16 @@ impl Sequence {
 
     pub(crate) fn stepped(&self) -> u64 {
         self.stepped
+    }
+
+    /// Whether its last turn was given up for somebody else.
+    pub(crate) fn was_cut(&self) -> bool {
+        self.cut
+    }
+
+    /// Its turn was given up: nothing has changed but that.
+    pub(crate) fn cut(&mut self) {
+        self.cut = true;
     }
 
     /// Prompt and answer so far.
@@ -178,7 +191,7 @@ impl Sequence {
     /// when one was made.
     pub(crate) fn advance(&mut self, length: usize, logits: Option<Logits>, turn: u64, now: Duration) -> bool {
         self.held += length;
-        self.stepped = turn;
+        (self.stepped, self.cut) = (turn, false);
         let Some(mut logits) = logits else { return false };
         let token = self.job.sampler.pick(&mut logits);
         if self.job.codec.is_end(token) {

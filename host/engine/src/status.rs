@@ -45,6 +45,8 @@ pub struct EngineCounters {
     pub steps: u64,
     /// Sequences in all forward passes together; divided by `steps`, the mean batch.
     pub batched: u64,
+    /// Forward passes that were given up for a tenant that used less, and computed again.
+    pub given_up: u64,
     /// Sequences that gave up their cache for others and were computed again.
     pub preemptions: u64,
     /// Times the model was loaded again.

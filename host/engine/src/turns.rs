@@ -6,12 +6,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use firebox_contract::{Clock, Error, FinishReason};
+use firebox_contract::{Clock, Error, FinishReason, Logits};
 use tokio::sync::mpsc;
 
 use crate::house::House;
 use crate::keeper::Keeper;
-use crate::schedule::{Candidate, Shares};
+use crate::schedule::{Candidate, Schedule};
 use crate::sequence::{Job, Sequence, StepEvent};
 use crate::status::{Meter, unavailable};
 
@@ -27,7 +27,7 @@ pub(crate) struct Turns {
     meter: Arc<Meter>,
     stop: Arc<AtomicBool>,
     prefill_chunk: usize,
-    shares: Shares,
+    schedule: Schedule,
     arrivals: u64,
     turn: u64,
 }
@@ -50,7 +50,7 @@ impl Turns {
             meter,
             stop,
             prefill_chunk,
-            shares: Shares::default(),
+            schedule: Schedule::default(),
             arrivals: 0,
             turn: 0,
         }
@@ -80,15 +80,17 @@ impl Turns {
     fn take_new_jobs(&mut self) -> bool {
         loop {
             match self.inbox.try_recv() {
-                Ok(job) => {
-                    self.meter.count(|counters| counters.prompt_tokens += job.tokens.len() as u64);
-                    self.arrivals += 1;
-                    self.house.queue.push(Sequence::new(self.arrivals, job));
-                }
+                Ok(job) => self.take_in(job),
                 Err(mpsc::error::TryRecvError::Empty) => return true,
                 Err(mpsc::error::TryRecvError::Disconnected) => return false,
             }
         }
+    }
+
+    fn take_in(&mut self, job: Job) {
+        self.meter.count(|counters| counters.prompt_tokens += job.tokens.len() as u64);
+        self.arrivals += 1;
+        self.house.queue.push(Sequence::new(self.arrivals, job));
     }
 
     /// Ends what is out of time, whether or not anybody reads it.
@@ -127,19 +129,23 @@ impl Turns {
         let ready: Vec<usize> = (0..self.house.running.len()).filter(|at| self.house.running[*at].is_ready()).collect();
         let candidates: Vec<Candidate<'_>> = ready.iter().map(|at| candidate(&self.house.running[*at])).collect();
         let began = self.clock.now();
-        let lengths = self.shares.plan(&candidates, self.prefill_chunk, began);
+        let lengths = self.schedule.plan(&candidates, self.prefill_chunk, began);
         let stepped: Vec<(usize, usize)> = ready.into_iter().zip(lengths).filter(|(_, length)| *length > 0).collect();
         if stepped.is_empty() {
             return false;
         }
+        let Some(rows) = self.forward(&stepped) else {
+            self.meter.count(|counters| counters.given_up += 1);
+            stepped.iter().for_each(|(at, _)| self.house.running[*at].cut());
+            return true;
+        };
         self.turn += 1;
-        let rows = self.house.forward(&stepped);
         let now = self.clock.now();
         let paid = stepped.iter().map(|(at, length)| {
             let sequence = &self.house.running[*at];
             (sequence.tenant(), sequence.weight(), *length)
         });
-        self.shares.charge(paid, now.saturating_sub(began), now);
+        self.schedule.charge(paid, now.saturating_sub(began), now);
         let mut made = 0;
         let mut crowded = Vec::new();
         for ((at, length), row) in stepped.iter().zip(rows) {
@@ -159,6 +165,20 @@ impl Turns {
             counters.cache = cache;
         });
         true
+    }
+
+    /// The pass itself. Who comes meanwhile is taken in, and the pass given up if it is for them.
+    fn forward(&mut self, stepped: &[(usize, usize)]) -> Option<Vec<Result<Option<Logits>, Error>>> {
+        // At most as many as there are tickets.
+        let mut came = Vec::new();
+        let (inbox, schedule, clock) = (&mut self.inbox, &self.schedule, &self.clock);
+        let rows = self.house.forward(stepped, &mut || {
+            let before = came.len();
+            came.extend(std::iter::from_fn(|| inbox.try_recv().ok()));
+            !came[before..].iter().any(|job: &Job| schedule.yields_to(&job.tenant, clock.now()))
+        });
+        came.into_iter().for_each(|job| self.take_in(job));
+        rows
     }
 
     /// Sleeps until a new job, a reader who made room or left, shutdown, or the next deadline.
@@ -187,5 +207,6 @@ fn candidate(sequence: &Sequence) -> Candidate<'_> {
         weight: sequence.weight(),
         pending: sequence.pending(),
         stepped: sequence.stepped(),
+        cut: sequence.was_cut(),
     }
 }

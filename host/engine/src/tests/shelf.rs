@@ -169,9 +169,20 @@ impl LanguageModel for ShelfModel {
     }
 
     fn forward(&mut self, batch: &[Span<'_>]) -> Vec<Result<Option<Logits>, Error>> {
+        self.forward_while(batch, &mut || true).unwrap_or_default()
+    }
+
+    fn forward_while(
+        &mut self,
+        batch: &[Span<'_>],
+        goes_on: &mut dyn FnMut() -> bool,
+    ) -> Option<Vec<Result<Option<Logits>, Error>>> {
         let mut state = self.watch.state();
         while state.paused {
-            state = self.watch.changed.wait(state).expect("lock");
+            if !goes_on() {
+                return None;
+            }
+            state = self.watch.changed.wait_timeout(state, Duration::from_millis(1)).expect("lock").0;
         }
         state.threads.insert(std::thread::current().id());
         drop(state);
@@ -184,7 +195,7 @@ impl LanguageModel for ShelfModel {
         }
         self.watch.state().turns.push(turn);
         self.note();
-        rows
+        Some(rows)
     }
 
     fn release(&mut self, sequence: SequenceId) {

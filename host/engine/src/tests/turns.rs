@@ -104,3 +104,25 @@ async fn a_flood_of_one_tenant_costs_another_no_turns() {
         assert_eq!(generation.await.expect("no panic").expect("answered").text.len(), 200);
     }
 }
+
+#[tokio::test]
+async fn a_pass_of_a_flood_is_given_up_for_another_tenant_and_made_good() {
+    fn slow(_: &str) -> String {
+        std::thread::sleep(Duration::from_millis(2));
+        "x".repeat(60)
+    }
+    // Ten milliseconds of the machine are a second here, so that the flood is soon ahead.
+    let (engine, watch) = Shelf { budget: 0, speed: 100, ..Shelf::of(slow) }.engine().await;
+    let flood = tokio::spawn(collect(start_as(&engine, "a", "a", 60).await));
+    watch.until("the flood used its share", |state| state.turns.len() > 15).await;
+    watch.pause(true);
+    let modest = start_as(&engine, "b", "B", 5).await;
+    counted(&engine, "a pass was given up", |counters| counters.given_up == 1).await;
+    let mine = start_as(&engine, "a", "c", 5).await;
+    tokio::time::sleep(Duration::from_millis(20)).await;
+    assert_eq!(engine.counters().given_up, 1, "not for who floods, and not the turn of the other");
+    watch.pause(false);
+    assert_eq!(collect(modest).await.expect("answered").text.len(), 5);
+    assert_eq!(flood.await.expect("no panic").expect("answered").text.len(), 60, "nothing is lost");
+    assert_eq!(collect(mine).await.expect("answered").text.len(), 5);
+}

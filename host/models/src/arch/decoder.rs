@@ -6,7 +6,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use burn::tensor::{DType, Device, Tensor, TensorData};
 use firebox_contract::{CacheUse, Error, LanguageModel, Logits, ModelInfo, SequenceId, Span, TokenId, limits};
 
-use crate::arch::batch::{Batch, Part};
+use crate::arch::batch::{Batch, Part, Segment};
 use crate::arch::block::{Block, RmsNorm};
 use crate::arch::cache::{BLOCK_TOKENS, CacheShape, SequenceCache};
 use crate::arch::config::DecoderConfig;
@@ -147,8 +147,10 @@ impl Decoder {
         Ok(())
     }
 
-    /// Runs passes until every span of `left` is done, at most a chunk of rows and one span a sequence each.
-    fn run<'a>(&mut self, left: &mut [Left<'a>]) -> Result<(), ModelError> {
+    /// Runs passes until every span of `left` is done, at most a chunk of rows and one span a sequence each. False when
+    /// the first of them was given up because `goes_on` said so; nothing has changed then.
+    fn run<'a>(&mut self, left: &mut [Left<'a>], goes_on: &mut dyn FnMut() -> bool) -> Result<bool, ModelError> {
+        let mut first = true;
         loop {
             let mut parts: Vec<Part<'a>> = Vec::new();
             let mut wanted = Vec::new();
@@ -166,10 +168,12 @@ impl Decoder {
                 }
             }
             if parts.is_empty() {
-                return Ok(());
+                return Ok(true);
             }
             let rows: Vec<usize> = wanted.iter().map(|(part, _)| *part).collect();
-            for ((_, index), logits) in wanted.into_iter().zip(self.step(parts, &rows)?) {
+            let Some(logits) = self.step(parts, &rows, &mut || !first || goes_on())? else { return Ok(false) };
+            first = false;
+            for ((_, index), logits) in wanted.into_iter().zip(logits) {
                 left[index].logits = Some(logits);
             }
         }
@@ -184,22 +188,37 @@ impl Decoder {
         Ok(std::mem::replace(place, broken))
     }
 
-    /// One forward pass; the logits after the last token of the parts in `wanted`.
-    fn step(&mut self, parts: Vec<Part<'_>>, wanted: &[usize]) -> Result<Vec<Logits>, ModelError> {
+    /// One forward pass; the logits after the last token of the parts in `wanted`. `None` when it was given up.
+    fn step(
+        &mut self,
+        parts: Vec<Part<'_>>,
+        wanted: &[usize],
+        goes_on: &mut dyn FnMut() -> bool,
+    ) -> Result<Option<Vec<Logits>>, ModelError> {
         let tokens: Vec<&[TokenId]> = parts.iter().map(|part| part.2).collect();
         let (windows, rotary) = (&self.config.windows, &self.config.rotary);
         let mut batch = Batch::new(parts, windows, rotary, self.pad_shapes, &self.device);
         let mut x = self.embed(&batch, &tokens)?;
         for (layer, (block, window)) in self.blocks.iter().zip(windows).enumerate() {
+            if !goes_on() {
+                // What was written lies behind the length of each cache.
+                self.put_back(batch, |_| 0);
+                return Ok(None);
+            }
             let missing = || ModelError::Usage(format!("a sequence has no cache for layer {layer}"));
             x = block.forward(x, &mut batch, layer, *window).ok_or_else(missing)?;
         }
         let logits = self.logits(x, &batch, wanted)?;
+        self.put_back(batch, |segment| segment.tokens);
+        Ok(Some(logits))
+    }
+
+    /// Takes the caches back after a pass, each longer by what `gained` says.
+    fn put_back(&mut self, batch: Batch, gained: impl Fn(&Segment) -> usize) {
         for mut segment in batch.segments {
-            segment.cache.length += segment.tokens;
+            segment.cache.length += gained(&segment);
             self.sequences.insert(segment.id, segment.cache);
         }
-        Ok(logits)
     }
 
     /// The tokens' embeddings, `[rows, hidden]`, gathered from the stored weights; rows that only pad are zero.
@@ -249,13 +268,24 @@ impl LanguageModel for Decoder {
     }
 
     fn forward(&mut self, batch: &[Span<'_>]) -> Vec<Result<Option<Logits>, Error>> {
+        self.forward_while(batch, &mut || true).unwrap_or_default()
+    }
+
+    fn forward_while(
+        &mut self,
+        batch: &[Span<'_>],
+        goes_on: &mut dyn FnMut() -> bool,
+    ) -> Option<Vec<Result<Option<Logits>, Error>>> {
         let admitted: Vec<Result<(), ModelError>> = batch.iter().map(|span| self.admit(span)).collect();
         let mut left: Vec<Left<'_>> =
             batch.iter().zip(&admitted).filter(|(_, admitted)| admitted.is_ok()).map(|(span, _)| span.into()).collect();
         // burn and the drivers below it may panic (out of memory, lost device). The sequences of that pass stay marked
         // as broken.
-        let ran = catch_unwind(AssertUnwindSafe(|| self.run(&mut left)));
+        let ran = catch_unwind(AssertUnwindSafe(|| self.run(&mut left, goes_on)));
         let ran = ran.unwrap_or_else(|panic| Err(self.failed(panic_text(&*panic)))).map_err(Error::from);
+        if matches!(ran, Ok(false)) {
+            return None;
+        }
         let mut done = left.into_iter();
         let row = |admitted: Result<(), ModelError>| {
             admitted?;
@@ -263,7 +293,7 @@ impl LanguageModel for Decoder {
             ran.clone()?;
             Ok(span.and_then(|span| span.logits))
         };
-        admitted.into_iter().map(row).collect()
+        Some(admitted.into_iter().map(row).collect())
     }
 
     fn release(&mut self, sequence: SequenceId) {

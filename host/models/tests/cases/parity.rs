@@ -200,3 +200,28 @@ fn a_sequence_that_was_cut_back_or_copied_goes_on_as_if_it_had_never_gone_furthe
         }
     }
 }
+
+#[test]
+fn a_pass_that_was_given_up_leaves_everything_as_it_was() {
+    for device in devices() {
+        for name in golden_models() {
+            let golden = Golden::read(&name);
+            let mut model = load(&name, &device);
+            let (head, tail) = golden.prompt.split_at(golden.prompt.len() / 2);
+            prefill(&mut *model, FIRST, head, head.len());
+            let span = Span { sequence: FIRST, tokens: tail, wants_logits: true };
+            let fresh = Span { sequence: SECOND, tokens: &golden.prompt, wants_logits: true };
+            // Before the first layer, and before the second.
+            for layers in [0, 1] {
+                let mut left = layers;
+                let given_up = model.forward_while(&[span, fresh], &mut || std::mem::replace(&mut left, 0) > 0);
+                assert!(given_up.is_none(), "{name} on {}", device.name);
+            }
+            for row in model.forward_while(&[span, fresh], &mut || true).expect("to its end") {
+                let logits = row.expect("forward works").expect("logits were wanted");
+                let difference = max_difference(&logits, &golden.logits[0]) / golden.scale();
+                assert!(difference <= device.tolerance, "{name} on {}: {difference:e}", device.name);
+            }
+        }
+    }
+}

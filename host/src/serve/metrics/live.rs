@@ -54,6 +54,7 @@ const COUNTERS: &[Row<f64>] = &[
     ("prefix_cache_hit_tokens", "Prompt tokens not computed again", None, |c| c.prefix_hit_tokens as f64),
     ("engine_steps", "Forward passes", None, |c| c.steps as f64),
     ("engine_batched_sequences", "Sequences in all forward passes", None, |c| c.batched as f64),
+    ("engine_steps_given_up", "Forward passes given up for another tenant", None, |c| c.given_up as f64),
     ("engine_preemptions", "Sequences that gave up their cache", None, |c| c.preemptions as f64),
     ("engine_reloads", "Times the model was loaded again", None, |c| c.reloads as f64),
 ];

@@ -1,0 +1,140 @@
+#!/usr/bin/env python3
+"""What one tenant notices of another that floods, or whose plugin loops for ever.
+
+A modest tenant asks, waits for its answer, and pauses for three times as long as an answer takes alone, so that it wants
+a quarter of the machine. It is measured with nobody else there, beside a tenant that keeps 16 long requests in the server
+at all times, and beside one that keeps 16 requests in it whose plugin loops until its limits end it; in turns, so that a
+machine that drifts drifts for all.
+
+Needs FIREBOX (the binary) and the Python package `wasmtime`, which assembles the plugin; MODEL (a folder; without it only
+the built-in model is measured). `benches/run isolation` sets all three.
+"""
+import copy
+import os
+import pathlib
+import re
+import tempfile
+import threading
+import time
+
+import wasmtime
+
+from measure import heading, table
+from servers import ROOT, Firebox, config, key, tenant
+
+MODEL = os.environ.get("MODEL")
+REQUESTS = int(os.environ.get("REQUESTS", "100"))
+ROUNDS = int(os.environ.get("ROUNDS", "4"))
+OTHERS = 16
+PROMPT, DECODE = 128, 32
+TEXT = "Measured twice and cut once, the plank fits; " * 20
+MODEST, FLOOD, LOOP = range(3)
+# Who else is there: tenant and tokens of its answers.
+BESIDE = {"alone": None, "beside a flood": (FLOOD, 256), "beside looping plugins": (LOOP, 64)}
+
+
+def looping_plugin(folder):
+    """The guest `spin` of the sandbox's own tests as a component."""
+    guests = ROOT.parent / "host/sandbox/tests/guests"
+    text = (guests / "text.shell.wat").read_text().split("\n", 1)[1]
+    core = (guests / "spin.wat").read_text().split(";;; core\n", 1)[1]
+    core += '(func (export "finish") (result i32) (call $string (i32.const 0) (i32.const 0) (i32.const 0)))'
+    file = pathlib.Path(folder) / "loop.wasm"
+    file.write_bytes(wasmtime.wat2wasm(re.sub("@[a-z-]+@", "", text.replace("@core@", core))))
+    return file
+
+
+def three_tenants(model, plugin):
+    looping = f'[[plugin]]\nname = "loop"\nsource = "{plugin}"\n'
+    return config(model, tenants=2) + looping + tenant(LOOP, plugins=["loop"])
+
+
+def as_tenant(server, number):
+    view = copy.copy(server)
+    view.headers = {"Authorization": f"Bearer {key(number)}"}
+    return view
+
+
+class Others:
+    """So many requests of one tenant at all times, until the end of the block."""
+
+    def __init__(self, server, who):
+        self.over, self.ended, self.threads = threading.Event(), 0, []
+        if who:
+            view = as_tenant(server, who[0])
+            start = lambda at: threading.Thread(target=self.run, args=(view, who[1], at), daemon=True)
+            self.threads = [start(at) for at in range(OTHERS)]
+
+    def run(self, server, tokens, at):
+        connection, count = server.connect(), 0
+        while not self.over.is_set():
+            count += 1
+            try:
+                server.stream(connection, f"{count} {at} {TEXT}"[:512], tokens)
+            except (OSError, SystemExit):
+                # A fault of the plugin ends the answer; what counts is that the next request follows at once.
+                connection.close()
+                connection = server.connect()
+            self.ended += 1
+
+    def __enter__(self):
+        [thread.start() for thread in self.threads]
+        time.sleep(3 if self.threads else 0)
+        return self
+
+    def __exit__(self, *_):
+        self.over.set()
+        [thread.join(120) for thread in self.threads]
+
+
+def ask(server, first, count, pause):
+    """Answers one after the other, each with the time it took in all, in ms."""
+    view, done = as_tenant(server, MODEST), []
+    connection = view.connect()
+    for number in range(first, first + count):
+        begun = time.perf_counter()
+        answer = view.stream(connection, f"{number:06d} {TEXT}"[:PROMPT], DECODE)
+        done.append(answer | {"all": (time.perf_counter() - begun) * 1e3})
+        time.sleep(pause)
+    return done
+
+
+def at(values, part):
+    ordered = sorted(values)
+    return ordered[min(len(ordered) - 1, int(part * len(ordered)))]
+
+
+def measure(model):
+    with tempfile.TemporaryDirectory() as folder, Firebox(three_tenants(model, looping_plugin(folder))) as server:
+        pause = 3 * at([one["all"] for one in ask(server, 0, 10, 0)][2:], 0.5) / 1e3
+        times, ended = {what: [] for what in BESIDE}, dict.fromkeys(BESIDE, 0)
+        first, each = 10, max(REQUESTS // ROUNDS, 1)
+        for _ in range(ROUNDS):
+            for what, who in BESIDE.items():
+                with Others(server, who) as others:
+                    times[what] += ask(server, first, each, pause)
+                    ended[what] += others.ended
+                first += each
+        return times, ended
+
+
+def rows(times, ended):
+    before = None
+    for what, done in times.items():
+        own = [at([one["all"] for one in done], part) for part in (0.5, 0.99)]
+        before = before or own
+        moved = [f"{now:.1f} ({100 * (now / then - 1):+.1f} %)" for now, then in zip(own, before)]
+        first = [at([one["first"] for one in done], part) for part in (0.5, 0.99)]
+        yield [what, *moved, f"{first[0]:.1f} / {first[1]:.1f}", str(ended[what])]
+
+
+def main():
+    for model in [None] + ([MODEL] if MODEL else []):
+        what = pathlib.Path(model).name if model else "ember"
+        heading(f"isolation: {what}, {PROMPT} + {DECODE} tokens, {REQUESTS} answers in {ROUNDS} rounds, {OTHERS} of the other")
+        table(["the modest tenant's answers", "p50, ms", "p99, ms", "first token, ms, p50 / p99", "the other's, ended"],
+              list(rows(*measure(model))))
+
+
+if __name__ == "__main__":
+    main()

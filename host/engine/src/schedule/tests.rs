@@ -1,0 +1,213 @@
+//! Turns as they are planned, and whom a flood costs what.
+
+use firebox_contract::limits::{SHARE_MEMORY, SHARE_SLACK};
+
+use super::*;
+
+const CHUNK: usize = 512;
+/// A device: 2 ms a pass and 1 ms a row.
+const FIXED: Duration = Duration::from_millis(2);
+const ROW: Duration = Duration::from_millis(1);
+
+fn tenants() -> [TenantId; 3] {
+    ["a", "b", "c"].map(TenantId::new)
+}
+
+type Row<'a> = (&'a TenantId, u32, usize, u64);
+
+fn candidates<'a>(rows: &[Row<'a>]) -> Vec<Candidate<'a>> {
+    let row =
+        |&(tenant, weight, pending, stepped): &Row<'a>| Candidate { tenant, weight, pending, stepped, cut: false };
+    rows.iter().map(row).collect()
+}
+
+fn turn(rows: &[Row<'_>]) -> Vec<usize> {
+    Schedule::default().plan(&candidates(rows), CHUNK, Duration::ZERO)
+}
+
+/// A schedule on the device above, with a clock.
+#[derive(Default)]
+struct Device {
+    schedule: Schedule,
+    now: Duration,
+}
+
+impl Device {
+    fn turn(&mut self, rows: &[Row<'_>]) -> Vec<usize> {
+        let tokens = self.schedule.plan(&candidates(rows), CHUNK, self.now);
+        let took = FIXED + ROW * u32::try_from(tokens.iter().sum::<usize>()).expect("few");
+        self.now += took;
+        let paid = rows.iter().zip(&tokens).filter(|(_, tokens)| **tokens > 0);
+        self.schedule.charge(paid.map(|(row, tokens)| (row.0, row.1, *tokens)), took, self.now);
+        tokens
+    }
+
+    /// Tokens of each row over so many turns.
+    fn turns(&mut self, rows: &[Row<'_>], count: usize) -> Vec<usize> {
+        let mut sums = vec![0; rows.len()];
+        for _ in 0..count {
+            self.turn(rows).iter().zip(&mut sums).for_each(|(tokens, sum)| *sum += tokens);
+        }
+        sums
+    }
+}
+
+#[test]
+fn one_tenant_has_the_turn_to_itself() {
+    let [a, ..] = tenants();
+    assert_eq!(turn(&[(&a, 1, 700, 0), (&a, 1, 1, 0), (&a, 1, 90, 0)]), [511, 1, 0]);
+    assert_eq!(turn(&[(&a, 1, 500, 0), (&a, 1, 90, 0)]), [500, 12]);
+    let answers = vec![(&a, 1, 1, 0); 40];
+    assert_eq!(turn(&answers), vec![1; 40]);
+}
+
+#[test]
+fn its_own_answers_are_not_held_up_for_long_by_its_prompts() {
+    let [a, ..] = tenants();
+    let mut device = Device::default();
+    assert_eq!(device.turn(&[(&a, 1, 4_000, 0)]), [512], "alone a prompt has the whole pass");
+    assert_eq!(device.turn(&[(&a, 1, 1, 0)]), [1]);
+    let both = device.turn(&[(&a, 1, 4_000, 0), (&a, 1, 1, 0)]);
+    let most = usize::try_from(TURN_TIME_ALONE.as_millis()).expect("few");
+    assert!((most - 20..=most).contains(&both[0]) && both[1] == 1, "one row a millisecond: {both:?}");
+}
+
+#[test]
+fn twenty_prompts_of_one_tenant_leave_half_to_another() {
+    let [a, b, _] = tenants();
+    let mut rows = vec![(&a, 1, 4_000, 0); 20];
+    rows.push((&b, 1, 4_000, 0));
+    let tokens = turn(&rows);
+    assert_eq!((tokens[..20].iter().sum::<usize>(), tokens[20]), (64, 64));
+    rows[20].2 = 20;
+    let tokens = turn(&rows);
+    assert_eq!((tokens[..20].iter().sum::<usize>(), tokens[20]), (108, 20), "what is left over is used");
+}
+
+#[test]
+fn weights_share_out_the_prompts() {
+    let [a, b, c] = tenants();
+    assert_eq!(turn(&[(&a, 2, 900, 0), (&b, 1, 900, 0), (&c, 1, 900, 0)]), [64, 32, 32]);
+    assert_eq!(turn(&[(&a, 5_000, 900, 0), (&b, 1, 900, 0)]), [127, 1]);
+}
+
+#[test]
+fn who_used_more_lately_rests_until_the_other_has_caught_up() {
+    let [a, b, _] = tenants();
+    let mut device = Device::default();
+    let flood: Vec<Row<'_>> = vec![(&a, 1, 1, 0); 30];
+    device.turns(&flood, 200);
+    let mut both = flood.clone();
+    both.push((&b, 1, 1, 0));
+    let begun = device.now;
+    let mut turns = 0;
+    while device.turn(&both)[..30].iter().sum::<usize>() <= 1 {
+        turns += 1;
+    }
+    let caught_up = device.now - begun;
+    assert!(turns > 100 && caught_up > SHARE_SLACK, "it had the device for {caught_up:?}, {turns} turns");
+    assert!(caught_up < SHARE_MEMORY, "and the flood moves again after {caught_up:?}");
+}
+
+#[test]
+fn who_rests_moves_a_little_and_lengthens_the_turns_of_others_by_little() {
+    let [a, b, _] = tenants();
+    let mut device = Device::default();
+    device.turns(&vec![(&a, 1, 1, 0); 30], 200);
+    device.turn(&[(&b, 1, 1, 0)]);
+    let mut both: Vec<Row<'_>> = vec![(&a, 1, 1, 0); 29];
+    both.extend([(&a, 1, 400, 0), (&b, 1, 1, 0)]);
+    let begun = device.now;
+    let sums = device.turns(&both, 200);
+    let alone = (FIXED + ROW) * 200;
+    let took = device.now - begun;
+    assert_eq!(sums[30], 200, "a token a turn");
+    assert!(took <= alone * 106 / 100, "{took:?} for {alone:?}");
+    let rode: usize = sums[..30].iter().sum();
+    assert!((25..=31).contains(&rode), "5 % of 600 ms: {rode}");
+}
+
+#[test]
+fn who_uses_less_than_its_share_never_rests() {
+    let [a, b, _] = tenants();
+    let mut device = Device::default();
+    let mut least = usize::MAX;
+    for _ in 0..300 {
+        // b asks for a fifth of the time, a for all of it.
+        device.turns(&vec![(&a, 1, 1, 0); 8], 4);
+        let mut both: Vec<Row<'_>> = vec![(&a, 1, 1, 0); 8];
+        both.push((&b, 1, 1, 0));
+        least = least.min(device.turns(&both, 4)[8]);
+    }
+    assert_eq!(least, 4);
+}
+
+#[test]
+fn two_that_flood_alike_move_together() {
+    let [a, b, _] = tenants();
+    let mut device = Device::default();
+    let mut rows: Vec<Row<'_>> = vec![(&a, 1, 1, 0); 6];
+    rows.extend(vec![(&b, 2, 1, 0); 12]);
+    let sums = device.turns(&rows, 2_000);
+    assert!(sums.iter().all(|sum| *sum == 2_000), "weights and numbers agree, so nobody rests: {sums:?}");
+}
+
+#[test]
+fn turns_that_tenants_share_are_short_and_as_short_as_the_device_is_slow() {
+    let [a, b, _] = tenants();
+    let pair = candidates(&[(&a, 1, 900, 0), (&b, 1, 900, 0)]);
+    let shared = |fixed_us: u64, row_us: u64| {
+        let mut schedule = Schedule::default();
+        schedule.plan(&pair, CHUNK, Duration::ZERO);
+        for rows in [1, 32, 128] {
+            let took = Duration::from_micros(fixed_us + row_us * rows);
+            schedule.charge([(&a, 1, usize::try_from(rows).expect("few"))].into_iter(), took, Duration::ZERO);
+        }
+        schedule.plan(&pair, CHUNK, Duration::ZERO).iter().sum::<usize>()
+    };
+    assert!((95..=100).contains(&shared(100, 100)), "10 ms at ten rows a millisecond: {}", shared(100, 100));
+    assert!((38..=40).contains(&shared(70_000, 6_000)), "four steps of 76 ms: {}", shared(70_000, 6_000));
+    assert_eq!(shared(0, 10_000), PREFILL_TURN_TOKENS_MIN);
+    assert_eq!(shared(0, 1), PREFILL_TURN_TOKENS);
+}
+
+#[test]
+fn a_turn_is_given_up_for_who_used_less_and_not_twice() {
+    let [a, b, c] = tenants();
+    let mut device = Device::default();
+    device.turn(&[(&b, 1, 1, 0)]);
+    device.turns(&[(&a, 1, 900, 0)], 4);
+    let now = device.now;
+    let schedule = &mut device.schedule;
+    assert!(schedule.yields_to(&b, now) && schedule.yields_to(&c, now), "known or not");
+    assert!(!schedule.yields_to(&a, now), "not for itself");
+    let mut row = candidates(&[(&a, 1, 900, 0)]);
+    row[0].cut = true;
+    let tokens = schedule.plan(&row, CHUNK, now);
+    assert!(tokens[0] < CHUNK / 4 && !schedule.yields_to(&c, now), "short, and to its end: {tokens:?}");
+    row[0].cut = false;
+    assert_eq!(schedule.plan(&row, CHUNK, now), [CHUNK]);
+    let both = candidates(&[(&a, 1, 900, 0), (&b, 1, 1, 0)]);
+    schedule.plan(&both, CHUNK, now);
+    assert!(!schedule.yields_to(&c, now), "b is no more ahead of it than it should be");
+}
+
+#[test]
+fn many_answers_of_one_tenant_take_turns_beside_another() {
+    let [a, b, _] = tenants();
+    let mut rows: Vec<_> = (0..20).map(|n| (&a, 1, 1, 20 - n)).collect();
+    rows.push((&b, 1, 1, 0));
+    let tokens = turn(&rows);
+    assert_eq!(tokens[..20].iter().sum::<usize>(), TURN_SEQUENCES_SHARED);
+    assert_eq!(tokens[12..], [1; 9], "those that waited longest, and the other tenant");
+    let mut even = vec![(&a, 1, 1, 0); 20];
+    even.extend(vec![(&b, 1, 1, 0); 20]);
+    assert_eq!(turn(&even), vec![1; 40], "tenants with equally many are not held back");
+}
+
+#[test]
+fn more_tenants_than_tokens_still_all_move() {
+    let many: Vec<TenantId> = (0..600).map(|n| TenantId::new(&n.to_string())).collect();
+    let rows: Vec<_> = many.iter().map(|tenant| (tenant, 1, 50, 0)).collect();
+    assert!(turn(&rows).iter().all(|tokens| *tokens == 1));
+}
