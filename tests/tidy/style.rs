@@ -13,7 +13,10 @@ const FILE_BYTES_MAX: u64 = 6 << 20;
 const UNSAFE_FILES: &[&str] = &[
     "benches/peers/candle/src/main.rs",
     "host/models/src/checkpoint/blob.rs",
-    "host/models/src/kernel/cpu_linear.rs",
+    "host/models/src/kernel/cpu_elements.rs",
+    "host/models/src/kernel/cpu_linear/blocks.rs",
+    "host/models/src/kernel/cpu_linear/level.rs",
+    "host/models/src/kernel/cpu_linear/vector.rs",
     "host/sandbox/src/component.rs",
 ];
 

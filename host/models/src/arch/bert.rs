@@ -1,13 +1,13 @@
 //! BERT (Devlin et al. 2019) as a text encoder: layers with norms after their sums, then one vector per text.
 
-use burn::tensor::{DType, Device, Tensor, TensorData, activation, module};
+use burn::tensor::{DType, Device, Tensor, TensorData, module};
 use firebox_contract::limits;
 
 use crate::checkpoint::json::JsonFile;
 use crate::checkpoint::tensors::StoredTensor;
 use crate::checkpoint::weights::Weights;
 use crate::error::ModelError;
-use crate::kernel::matmul;
+use crate::kernel::{gelu, matmul, softmax};
 use crate::linear::Linear;
 use crate::pooling::Pooling;
 
@@ -116,10 +116,10 @@ impl Layer {
         let part = |index: usize| qkv.clone().narrow(1, index * heads, heads);
         let queries = part(0) * (1.0 / (width as f64).sqrt());
         let scores = matmul(queries, part(1).swap_dims(2, 3)) + mask.clone();
-        let mixed = matmul(activation::softmax(scores, 3), part(2));
+        let mixed = matmul(softmax(scores), part(2));
         let mixed = self.attention.forward(mixed.swap_dims(1, 2).reshape([rows, hidden]));
         let x = self.attention_norm.forward(x + mixed);
-        let wide = activation::gelu(self.wide.forward(x.clone()));
+        let wide = gelu(self.wide.forward(x.clone()));
         self.norm.forward(x + self.narrow.forward(wide))
     }
 }

@@ -1,12 +1,12 @@
 //! One layer of a decoder: RMS norm, grouped-query attention over the cache, SwiGLU.
 
-use burn::tensor::{DType, Tensor, activation};
+use burn::tensor::{DType, Tensor};
 
 use crate::arch::batch::{Batch, Segment, View};
 use crate::arch::config::DecoderConfig;
 use crate::checkpoint::weights::Weights;
 use crate::error::ModelError;
-use crate::kernel::matmul;
+use crate::kernel::{matmul, softmax, swiglu};
 use crate::linear::Linear;
 
 /// Root mean square norm (Zhang and Sennrich 2019) with its weight as a row.
@@ -79,10 +79,8 @@ impl Block {
     ) -> Option<Tensor<2>> {
         let attended = self.attend(self.attention_norm.forward(x.clone()), batch, layer, window)?;
         let x = x + attended;
-        let wide = self.gate_up.outputs() / 2;
         let gate_up = self.gate_up.forward(self.mlp_norm.forward(x.clone()));
-        let gate = activation::silu(gate_up.clone().narrow(1, 0, wide));
-        Some(x + self.down.forward(gate * gate_up.narrow(1, wide, wide)))
+        Some(x + self.down.forward(swiglu(gate_up)))
     }
 
     fn attend(&self, x: Tensor<2>, batch: &mut Batch, layer: usize, window: Option<usize>) -> Option<Tensor<2>> {
@@ -138,7 +136,7 @@ impl Block {
         if let Some(mask) = &view.mask {
             scores = (scores.reshape([heads, rows, seen]) + mask.clone()).reshape([self.kv_heads, group * rows, seen]);
         }
-        let mixed = matmul(activation::softmax(scores, 2), values);
+        let mixed = matmul(softmax(scores), values);
         mixed.reshape([heads, rows, width]).swap_dims(0, 1).reshape([rows, heads * width])
     }
 }

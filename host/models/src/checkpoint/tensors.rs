@@ -123,12 +123,6 @@ impl StoredTensor {
         append_f32(self.bytes(), self.dtype, out);
     }
 
-    /// Appends rows `from..to` (along the first dimension) to `out`; rows that are not there are left out.
-    pub(crate) fn append_rows(&self, from: usize, to: usize, out: &mut Vec<f32>) {
-        let row = self.shape.iter().skip(1).product::<usize>() * self.dtype.size();
-        append_f32(self.bytes().get(from * row..to * row).unwrap_or_default(), self.dtype, out);
-    }
-
     /// Appends row `index` (along the first dimension) to `out`; `false` when there is no such row.
     pub(crate) fn append_row(&self, index: usize, out: &mut Vec<f32>) -> bool {
         let row = self.shape.iter().skip(1).product::<usize>() * self.dtype.size();

@@ -1,7 +1,9 @@
 //! Operations of our own, where burn's do not serve on every device.
 
+mod cpu_elements;
 mod cpu_linear;
 mod matmul;
 
+pub(crate) use cpu_elements::{gelu, softmax, swiglu};
 pub(crate) use cpu_linear::StoredMatrix;
 pub(crate) use matmul::matmul;

@@ -1,0 +1,268 @@
+//! A vector register of f32, one type for each set of instructions.
+
+#[cfg(target_arch = "x86_64")]
+use std::arch::x86_64 as x86;
+
+/// A vector register of f32. Only used below functions that enable its instructions (`super::level`).
+pub(super) trait Vector: Copy {
+    const LANES: usize;
+    fn zero() -> Self;
+    /// The same value in every lane.
+    fn splat(value: f32) -> Self;
+    /// Two weights of the same row, each in every lane: two of F32 (`PAIR` is 8) or of BF16 (`PAIR` is 4).
+    fn pair<const PAIR: usize>(bytes: &[u8; PAIR]) -> [Self; 2];
+    /// `LANES` values of `SIZE` bytes each (4: F32, 2: BF16) from the start of `bytes`, which has as many.
+    fn weights<const SIZE: usize>(bytes: &[u8]) -> Self;
+    /// `LANES` values from the start of `values`, which has as many.
+    fn inputs(values: &[f32]) -> Self;
+    /// `a * b + self`.
+    fn plus_product(self, a: Self, b: Self) -> Self;
+    /// Writes the lanes to the start of `out`, which has as many.
+    fn put(self, out: &mut [f32]);
+    /// Writes the lanes as F32 is stored to the start of `out`, which has `4 * LANES`.
+    fn put_stored(self, out: &mut [u8]);
+    /// All lanes together.
+    fn sum(self) -> f32;
+}
+
+/// One stored value of `SIZE` bytes (4: F32, 2: BF16) from the start of `bytes`.
+pub(super) fn widen<const SIZE: usize>(bytes: &[u8]) -> f32 {
+    match (SIZE, bytes) {
+        (2, [a, b, ..]) => f32::from_bits(u32::from(u16::from_le_bytes([*a, *b])) << 16),
+        (4, [a, b, c, d, ..]) => f32::from_le_bytes([*a, *b, *c, *d]),
+        _ => 0.0,
+    }
+}
+
+/// Whatever the compiler makes of it.
+#[derive(Clone, Copy)]
+pub(super) struct Plain([f32; 8]);
+
+impl Vector for Plain {
+    const LANES: usize = 8;
+
+    #[inline(always)]
+    fn zero() -> Self {
+        Self([0.0; 8])
+    }
+
+    #[inline(always)]
+    fn splat(value: f32) -> Self {
+        Self([value; 8])
+    }
+
+    #[inline(always)]
+    fn pair<const PAIR: usize>(bytes: &[u8; PAIR]) -> [Self; 2] {
+        let (one, two) = bytes.split_at(PAIR / 2);
+        match PAIR {
+            4 => [Self::splat(widen::<2>(one)), Self::splat(widen::<2>(two))],
+            _ => [Self::splat(widen::<4>(one)), Self::splat(widen::<4>(two))],
+        }
+    }
+
+    #[inline(always)]
+    fn weights<const SIZE: usize>(bytes: &[u8]) -> Self {
+        Self(std::array::from_fn(|lane| widen::<SIZE>(&bytes[lane * SIZE..])))
+    }
+
+    #[inline(always)]
+    fn inputs(values: &[f32]) -> Self {
+        Self(std::array::from_fn(|lane| values[lane]))
+    }
+
+    #[inline(always)]
+    fn plus_product(self, a: Self, b: Self) -> Self {
+        Self(std::array::from_fn(|lane| match cfg!(target_arch = "aarch64") {
+            // One instruction there; a call of a function on an x86-64 of which nothing is known.
+            true => a.0[lane].mul_add(b.0[lane], self.0[lane]),
+            false => self.0[lane] + a.0[lane] * b.0[lane],
+        }))
+    }
+
+    #[inline(always)]
+    fn put(self, out: &mut [f32]) {
+        out[..8].copy_from_slice(&self.0);
+    }
+
+    #[inline(always)]
+    fn put_stored(self, out: &mut [u8]) {
+        for (out, value) in out.as_chunks_mut::<4>().0.iter_mut().zip(self.0) {
+            *out = value.to_le_bytes();
+        }
+    }
+
+    #[inline(always)]
+    fn sum(self) -> f32 {
+        self.0.iter().sum()
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+#[derive(Clone, Copy)]
+pub(super) struct Avx2(x86::__m256);
+
+#[cfg(target_arch = "x86_64")]
+impl Vector for Avx2 {
+    const LANES: usize = 8;
+
+    #[inline(always)]
+    fn zero() -> Self {
+        // SAFETY: the caller enabled AVX2.
+        Self(unsafe { x86::_mm256_setzero_ps() })
+    }
+
+    #[inline(always)]
+    fn splat(value: f32) -> Self {
+        // SAFETY: the caller enabled AVX2.
+        Self(unsafe { x86::_mm256_set1_ps(value) })
+    }
+
+    #[inline(always)]
+    fn pair<const PAIR: usize>(bytes: &[u8; PAIR]) -> [Self; 2] {
+        let Some((both, _)) = bytes.split_first_chunk::<4>().filter(|_| PAIR == 4) else {
+            return [Self::splat(widen::<4>(bytes)), Self::splat(widen::<4>(&bytes[PAIR / 2..]))];
+        };
+        // SAFETY: the caller enabled AVX2.
+        unsafe {
+            // The later weight is the upper half of each lane, where f32 has what BF16 keeps.
+            let both = x86::_mm256_set1_epi32(i32::from_le_bytes(*both));
+            let later = x86::_mm256_and_si256(both, x86::_mm256_set1_epi32(!0xFFFF));
+            let first = x86::_mm256_slli_epi32::<16>(both);
+            [Self(x86::_mm256_castsi256_ps(first)), Self(x86::_mm256_castsi256_ps(later))]
+        }
+    }
+
+    #[inline(always)]
+    fn weights<const SIZE: usize>(bytes: &[u8]) -> Self {
+        let bytes = &bytes[..8 * SIZE];
+        // SAFETY: the caller enabled AVX2; the slice above has the 32 or 16 bytes that are read, at any alignment.
+        Self(unsafe {
+            match SIZE {
+                4 => x86::_mm256_loadu_ps(bytes.as_ptr().cast()),
+                _ => {
+                    let wide = x86::_mm256_cvtepu16_epi32(x86::_mm_loadu_si128(bytes.as_ptr().cast()));
+                    x86::_mm256_castsi256_ps(x86::_mm256_slli_epi32::<16>(wide))
+                }
+            }
+        })
+    }
+
+    #[inline(always)]
+    fn inputs(values: &[f32]) -> Self {
+        let values = &values[..8];
+        // SAFETY: the caller enabled AVX2; the slice above has the 8 values that are read.
+        Self(unsafe { x86::_mm256_loadu_ps(values.as_ptr()) })
+    }
+
+    #[inline(always)]
+    fn plus_product(self, a: Self, b: Self) -> Self {
+        // SAFETY: the caller enabled FMA.
+        Self(unsafe { x86::_mm256_fmadd_ps(a.0, b.0, self.0) })
+    }
+
+    #[inline(always)]
+    fn put(self, out: &mut [f32]) {
+        let out = &mut out[..8];
+        // SAFETY: the caller enabled AVX2; the slice above has room for the 8 values that are written.
+        unsafe { x86::_mm256_storeu_ps(out.as_mut_ptr(), self.0) };
+    }
+
+    #[inline(always)]
+    fn put_stored(self, out: &mut [u8]) {
+        let out = &mut out[..32];
+        // SAFETY: the caller enabled AVX2; the slice above has room for the 32 bytes that are written, at any alignment.
+        unsafe { x86::_mm256_storeu_ps(out.as_mut_ptr().cast(), self.0) };
+    }
+
+    #[inline(always)]
+    fn sum(self) -> f32 {
+        let mut lanes = [0.0_f32; 8];
+        self.put(&mut lanes);
+        lanes.iter().sum()
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+#[derive(Clone, Copy)]
+pub(super) struct Avx512(x86::__m512);
+
+#[cfg(target_arch = "x86_64")]
+impl Vector for Avx512 {
+    const LANES: usize = 16;
+
+    #[inline(always)]
+    fn zero() -> Self {
+        // SAFETY: the caller enabled AVX-512F.
+        Self(unsafe { x86::_mm512_setzero_ps() })
+    }
+
+    #[inline(always)]
+    fn splat(value: f32) -> Self {
+        // SAFETY: the caller enabled AVX-512F.
+        Self(unsafe { x86::_mm512_set1_ps(value) })
+    }
+
+    #[inline(always)]
+    fn pair<const PAIR: usize>(bytes: &[u8; PAIR]) -> [Self; 2] {
+        let Some((both, _)) = bytes.split_first_chunk::<4>().filter(|_| PAIR == 4) else {
+            return [Self::splat(widen::<4>(bytes)), Self::splat(widen::<4>(&bytes[PAIR / 2..]))];
+        };
+        // SAFETY: the caller enabled AVX-512F.
+        unsafe {
+            // The later weight is the upper half of each lane, where f32 has what BF16 keeps.
+            let both = x86::_mm512_set1_epi32(i32::from_le_bytes(*both));
+            let later = x86::_mm512_and_si512(both, x86::_mm512_set1_epi32(!0xFFFF));
+            let first = x86::_mm512_slli_epi32::<16>(both);
+            [Self(x86::_mm512_castsi512_ps(first)), Self(x86::_mm512_castsi512_ps(later))]
+        }
+    }
+
+    #[inline(always)]
+    fn weights<const SIZE: usize>(bytes: &[u8]) -> Self {
+        let bytes = &bytes[..16 * SIZE];
+        // SAFETY: the caller enabled AVX-512F; the slice above has the 64 or 32 bytes that are read, at any alignment.
+        Self(unsafe {
+            match SIZE {
+                4 => x86::_mm512_loadu_ps(bytes.as_ptr().cast()),
+                _ => {
+                    let wide = x86::_mm512_cvtepu16_epi32(x86::_mm256_loadu_si256(bytes.as_ptr().cast()));
+                    x86::_mm512_castsi512_ps(x86::_mm512_slli_epi32::<16>(wide))
+                }
+            }
+        })
+    }
+
+    #[inline(always)]
+    fn inputs(values: &[f32]) -> Self {
+        let values = &values[..16];
+        // SAFETY: the caller enabled AVX-512F; the slice above has the 16 values that are read.
+        Self(unsafe { x86::_mm512_loadu_ps(values.as_ptr()) })
+    }
+
+    #[inline(always)]
+    fn plus_product(self, a: Self, b: Self) -> Self {
+        // SAFETY: the caller enabled AVX-512F.
+        Self(unsafe { x86::_mm512_fmadd_ps(a.0, b.0, self.0) })
+    }
+
+    #[inline(always)]
+    fn put(self, out: &mut [f32]) {
+        let out = &mut out[..16];
+        // SAFETY: the caller enabled AVX-512F; the slice above has room for the 16 values that are written.
+        unsafe { x86::_mm512_storeu_ps(out.as_mut_ptr(), self.0) };
+    }
+
+    #[inline(always)]
+    fn put_stored(self, out: &mut [u8]) {
+        let out = &mut out[..64];
+        // SAFETY: the caller enabled AVX-512F; the slice above has room for the 64 bytes that are written, at any
+        // alignment.
+        unsafe { x86::_mm512_storeu_ps(out.as_mut_ptr().cast(), self.0) };
+    }
+
+    #[inline(always)]
+    fn sum(self) -> f32 {
+        // SAFETY: the caller enabled AVX-512F.
+        unsafe { x86::_mm512_reduce_add_ps(self.0) }
+    }
+}
