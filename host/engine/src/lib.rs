@@ -6,6 +6,7 @@
 mod admission;
 mod bill;
 mod generation;
+mod healing;
 mod house;
 mod keeper;
 mod prefix;
