@@ -342,6 +342,8 @@ pub const CHAT_QUESTIONS_MAX: usize = 1;
 pub const CHAT_SHOWN_CHARACTERS_MAX: usize = 400;
 /// Lines read ahead from a pipe.
 pub const CHAT_LINES_BUFFERED_MAX: usize = 1;
+/// Period in which a chat on a terminal interrupts itself from SIGTERM on, until it has ended.
+pub const CHAT_TERMINATION_PERIOD: Duration = Duration::from_millis(100);
 
 // ---- Serving many ---------------------------------------------------------------------------------------------
 
