@@ -8,8 +8,11 @@ use firebox_contract::{
     Account, BoxFuture, Caller, Decision, Error, Gate, LogLine, OpenGate, Permission, Progress, Spent, ToolCall,
     ToolDefinition, ToolOutcome, ToolPolicy, ToolSource, Usage,
 };
+use firebox_engine::ArgumentCheck;
+use firebox_mcp::Revision;
 use firebox_sandbox::{PluginChain, ToolRun};
-use tokio::sync::watch;
+
+use crate::clock::MachineClock;
 
 /// What one caller may call.
 #[derive(Clone)]
@@ -23,12 +26,14 @@ pub struct Offer {
 /// What a caller is offered now; `None` is no tool at all.
 pub type OfferOf = Arc<dyn Fn(&Caller) -> Option<Offer> + Send + Sync>;
 
-/// Each call runs in a fresh, metered instance of the one plugin that offers the tool; nothing survives it.
+/// Each call whose arguments fit the tool's schema runs in a fresh, metered instance of the one plugin that offers the
+/// tool; nothing survives it.
 pub struct PluginTools {
     offer_of: OfferOf,
     gate: Arc<dyn Gate>,
+    arguments: ArgumentCheck,
     calls: AtomicU64,
-    revision: watch::Sender<u64>,
+    revision: Revision,
 }
 
 impl PluginTools {
@@ -42,8 +47,9 @@ impl PluginTools {
     /// To each caller what `offer_of` says.
     #[must_use]
     pub fn for_each(offer_of: OfferOf) -> Self {
+        let arguments = ArgumentCheck::new(Arc::new(MachineClock::default()));
         let (gate, calls) = (Arc::new(OpenGate), AtomicU64::new(0));
-        Self { offer_of, gate, calls, revision: watch::Sender::new(0) }
+        Self { offer_of, gate, arguments, calls, revision: Revision::default() }
     }
 
     /// Asks `gate` before each call, with no model's name, and settles with it after.
@@ -55,23 +61,23 @@ impl PluginTools {
 
     /// Says that what callers are offered is not what it was.
     pub fn announce(&self) {
-        self.revision.send_modify(|revision| *revision += 1);
+        self.revision.advance();
     }
 
     async fn run(&self, caller: &Caller, call: &ToolCall, progress: &dyn Progress) -> Result<ToolOutcome, Error> {
         let missing = || Error::NotFound(format!("there is no tool \"{}\"", call.name));
         let offer = (self.offer_of)(caller).ok_or_else(missing)?;
         let permission = offer.policy.permission(&call.name);
-        if permission == Permission::Deny || !offer.chain.tools().iter().any(|tool| tool.name == call.name) {
-            return Err(missing());
-        }
+        let tool = offer.chain.tools().iter().find(|tool| tool.name == call.name);
+        let tool = tool.filter(|_| permission != Permission::Deny).ok_or_else(missing)?;
         let id = format!("mcp-{}", self.calls.fetch_add(1, Ordering::Relaxed));
         let mut account = self.gate.admit(caller, "", &id)?;
         if permission == Permission::Ask {
-            let refused = declined(call);
-            account.called(call, Decision::Declined, &refused);
-            settle(&mut *account, None, Error::Denied(String::new()).kind().code());
-            return Ok(refused);
+            return Ok(turn_away(&mut *account, call, Decision::Declined, &needs_approval(call)));
+        }
+        if let Err(reason) = self.arguments.check(tool, &call.arguments_json).await {
+            // Whoever called can mend it, so it is an answer of the tool and no error of the protocol (SEP-1303).
+            return Ok(turn_away(&mut *account, call, Decision::Rejected, &Error::Usage(reason)));
         }
         if let Err(error) = account.allow_call(call) {
             account.called(call, Decision::Rejected, &failed(&error));
@@ -102,16 +108,11 @@ impl ToolSource for PluginTools {
     }
 
     fn revision(&self) -> u64 {
-        *self.revision.borrow()
+        self.revision.now()
     }
 
     fn changed(&self, seen: u64) -> BoxFuture<'_, u64> {
-        let mut revision = self.revision.subscribe();
-        Box::pin(async move {
-            // The sender lives as long as `self`, so waiting cannot fail.
-            let found = revision.wait_for(|now| *now != seen).await.map(|now| *now);
-            found.unwrap_or(seen)
-        })
+        self.revision.after(seen)
     }
 }
 
@@ -169,11 +170,19 @@ fn failed(error: &Error) -> ToolOutcome {
     }
 }
 
-fn declined(call: &ToolCall) -> ToolOutcome {
-    failed(&Error::Denied(format!(
+/// Answers a call that does not run.
+fn turn_away(account: &mut dyn Account, call: &ToolCall, decision: Decision, error: &Error) -> ToolOutcome {
+    let refused = failed(error);
+    account.called(call, decision, &refused);
+    settle(account, None, error.kind().code());
+    refused
+}
+
+fn needs_approval(call: &ToolCall) -> Error {
+    Error::Denied(format!(
         "tool \"{}\" needs approval, and nobody can be asked here; let the operator allow it by policy",
         call.name
-    )))
+    ))
 }
 
 #[cfg(test)]

@@ -23,6 +23,8 @@ fn chat(data: &Path, args: &[&str], input: &str) -> Run {
 /// What happened on a terminal.
 struct Screen {
     code: Option<i64>,
+    /// The terminal was left as a shell needs it.
+    cooked: bool,
     text: String,
 }
 
@@ -52,7 +54,7 @@ fn on_terminal(data: &Path, args: &[&str], steps: &[(&str, &str)]) -> Screen {
     let text = told["screen"].as_str().expect("a screen").to_owned();
     assert!(told["failed"].is_null(), "{}\n{text}", told["failed"]);
     assert!(!text.contains("panicked"), "{text}");
-    Screen { code: told["code"].as_i64(), text }
+    Screen { code: told["code"].as_i64(), cooked: told["cooked"] == true, text }
 }
 
 #[test]
@@ -322,6 +324,49 @@ fn ctrl_c_stops_the_answer_and_not_the_program() {
     let screen = on_terminal(&data("stopped"), &args, &steps);
     assert_eq!(screen.code, Some(0), "{}", screen.text);
     screen.has("firebox chat --session");
+}
+
+#[cfg(unix)]
+#[test]
+fn sigterm_ends_it_in_order_and_leaves_the_terminal_as_it_was() {
+    let typing = [
+        ("expect", "> "),
+        ("send", "half a li"),
+        ("expect", "half a li"),
+        ("raw", ""),
+        ("signal", "TERM"),
+        ("end", ""),
+    ];
+    let screen = on_terminal(&data("terminated"), &[], &typing);
+    assert_eq!((screen.code, screen.cooked), (Some(0), true), "while a person types: {}", screen.text);
+    let asked = [
+        ("expect", "> "),
+        ("send", "Reverse the text hello\r"),
+        ("expect", "run it?"),
+        ("raw", ""),
+        ("signal", "TERM"),
+        ("end", ""),
+    ];
+    let data_asked = data("terminated_asked");
+    let screen = on_terminal(&data_asked, &["--approve", "ask"], &asked);
+    assert_eq!((screen.code, screen.cooked), (Some(0), true), "while a person is asked: {}", screen.text);
+    assert!(!screen.text.contains("olleh"), "and nothing runs that was not approved: {}", screen.text);
+    let model = endless_model("endless_terminated").display().to_string();
+    let args = ["--model", &model, "--temperature", "2", "--seed", "1", "--max-tokens", "30000"];
+    let answering = [
+        ("expect", "> "),
+        ("send", "go on\r"),
+        ("expect", "go on\r\n"),
+        ("expect", "e"),
+        ("signal", "TERM"),
+        ("expect", "stopped"),
+        ("end", ""),
+    ];
+    let data = data("terminated_answer");
+    let screen = on_terminal(&data, &args, &answering);
+    assert_eq!((screen.code, screen.cooked), (Some(0), true), "in the middle of an answer: {}", screen.text);
+    let kept = chat(&data, &["--session", "last"], "/history\n").expect_code(0);
+    assert!(kept.stdout.contains("2 assistant"), "what there was of it is kept: {}", kept.stdout);
 }
 
 #[cfg(unix)]

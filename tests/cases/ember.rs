@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use firebox::contract::{
-    Caller, Event, GenerationRequest, HookSource, Hooks, Message, Prompt, RequestInfo, Role, ToolCall,
+    Caller, Event, GenerationRequest, HookSource, Hooks, Message, Prompt, RequestInfo, Role, ToolCall, ToolChoice,
+    ToolOptions,
 };
 use firebox::sandbox::{PluginChain, Sandbox, SandboxOptions};
 use firebox::{Host, plugins};
@@ -19,7 +20,13 @@ struct Asked {
 }
 
 async fn ask(host: &Host, prompt: &str) -> Asked {
-    let request = GenerationRequest::new(Prompt::Chat(vec![Message::text(Role::User, prompt)]));
+    ask_with(host, prompt, ToolChoice::Auto).await
+}
+
+async fn ask_with(host: &Host, prompt: &str, choice: ToolChoice) -> Asked {
+    let prompt = Prompt::Chat(vec![Message::text(Role::User, prompt)]);
+    let tools = ToolOptions { choice, ..ToolOptions::default() };
+    let request = GenerationRequest { tools, ..GenerationRequest::new(prompt) };
     let mut generation = host.generate(&Caller::local(), request).await.expect("admitted");
     let mut asked = Asked { answer: String::new(), call: None };
     let mut name = None;
@@ -80,23 +87,35 @@ fn holds_whole(text: &str, part: &str) -> bool {
 
 /// Percent of the rows answered exactly by the built-in model with its own plugins.
 async fn accuracy(file: &str) -> f64 {
-    let options = plugins_of_run();
-    let device = "cpu".parse().expect("a device");
-    let builder = Host::builder().device(device).plugins(plugins::resolve(&options, true).expect("built in"));
-    let host = builder.build().await.expect("builds");
+    let host = host().await;
     accuracy_with(file, async |prompt| ask(&host, prompt).await).await
 }
 
+/// The built-in model with its own plugins.
+async fn host() -> Host {
+    let options = plugins_of_run();
+    let device = "cpu".parse().expect("a device");
+    let builder = Host::builder().device(device).plugins(plugins::resolve(&options, true).expect("built in"));
+    builder.build().await.expect("builds")
+}
+
 /// Percent of the rows answered exactly; the misses are printed.
-#[allow(clippy::print_stdout, reason = "cargo shows it where a test fails, and with --nocapture: it is the evaluation")]
 async fn accuracy_with(file: &str, ask: impl AsyncFn(&str) -> Asked) -> f64 {
+    accuracy_of(file, rows(file), async |row| ask(row["prompt"].as_str().expect("a prompt")).await).await
+}
+
+fn rows(file: &str) -> Vec<Value> {
     let text = std::fs::read_to_string(root().join("host/ember/eval").join(file)).expect("readable");
-    let rows: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).expect("json")).collect();
+    text.lines().map(|line| serde_json::from_str(line).expect("json")).collect()
+}
+
+#[allow(clippy::print_stdout, reason = "cargo shows it where a test fails, and with --nocapture: it is the evaluation")]
+async fn accuracy_of(name: &str, rows: Vec<Value>, ask: impl AsyncFn(&Value) -> Asked) -> f64 {
     let mut exact = 0;
     let mut tools = bind_tools().await;
     for row in &rows {
         let expected = expected(row, tools.as_mut()).await;
-        let asked = ask(row["prompt"].as_str().expect("a prompt")).await;
+        let asked = ask(row).await;
         if is_exact(row, expected.as_deref(), &asked) {
             exact += 1;
         } else {
@@ -104,7 +123,7 @@ async fn accuracy_with(file: &str, ask: impl AsyncFn(&str) -> Asked) -> f64 {
         }
     }
     let percent = 100.0 * f64::from(exact) / rows.len() as f64;
-    println!("{file}: {exact} of {} exact ({percent:.1} %)", rows.len());
+    println!("{name}: {exact} of {} exact ({percent:.1} %)", rows.len());
     percent
 }
 
@@ -155,6 +174,25 @@ async fn held_out_prompts_of_the_wider_set_are_answered_as_before() {
 async fn prompts_written_by_hand_are_answered_exactly() {
     let percent = accuracy("handwritten.jsonl").await;
     assert!(percent >= 90.0, "{percent:.1} % exact");
+}
+
+/// Every fourth row that is a call, with its tool as the one that must be called.
+#[tokio::test(flavor = "multi_thread")]
+async fn held_out_prompts_are_answered_exactly_where_the_tool_is_named() {
+    let calls = rows("held_out.jsonl").into_iter().filter(|row| row["kind"] == "call");
+    let some: Vec<Value> = calls.step_by(4).collect();
+    assert!(some.len() > 80, "{} rows", some.len());
+    let host = host().await;
+    let forced = async |row: &Value| {
+        let tool = row["tool"].as_str().expect("a call has a tool").to_owned();
+        ask_with(&host, row["prompt"].as_str().expect("a prompt"), ToolChoice::Named(tool)).await
+    };
+    let percent = accuracy_of("held_out.jsonl, tool named", some.clone(), forced).await;
+    assert!(percent >= 95.0, "{percent:.1} % exact");
+    let required =
+        async |row: &Value| ask_with(&host, row["prompt"].as_str().expect("a prompt"), ToolChoice::Required).await;
+    let percent = accuracy_of("held_out.jsonl, call required", some, required).await;
+    assert!(percent >= 95.0, "{percent:.1} % exact");
 }
 
 /// The command of an MCP server that offers the same tools from a process of its own.

@@ -210,6 +210,12 @@ fn without_plugins_named_the_built_in_tools_are_offered_and_the_end_of_input_end
     let answer = lines.next();
     assert_eq!(answer["result"]["content"][0]["text"], "107358");
     assert!(answer["result"]["_meta"]["firebox/use"]["fuel"].as_u64().is_some_and(|fuel| fuel > 0), "{answer}");
+    lines.call(3, "calculator", json!({ "expression": "1", "more": true }));
+    let answer = lines.next();
+    assert_eq!(answer["result"]["isError"], true, "an answer, no protocol error: {answer}");
+    let text = answer["result"]["content"][0]["text"].as_str().expect("text");
+    assert!(text.contains("do not fit the tool's schema") && text.contains("'more' was unexpected"), "{text}");
+    assert_eq!(answer["result"]["_meta"]["firebox/use"]["fuel"], 0, "the plugin did not run: {answer}");
     let (rest, code, _) = lines.end();
     assert_eq!((rest.as_str(), code), ("", Some(0)));
 }

@@ -5,9 +5,12 @@ usage: terminal.py '[["expect", "> "], ["send", "hello\\r"], ["end"]]' PROGRAM A
 ["expect", TEXT]  waits until TEXT is on the screen after what was matched before; cursor movements do not count
 ["send", TEXT]    types TEXT
 ["pause"]         waits until nothing was written for a moment
+["raw"]           fails unless the program has the terminal in raw mode
+["signal", NAME]  sends the program a signal, such as TERM
 ["end"]           waits until the program ends
 
-Writes one JSON object: the transcript, the exit code, and the first step that failed, if one did.
+Writes one JSON object: the transcript, the exit code, whether the terminal was left as a shell needs it, and the first
+step that failed, if one did.
 """
 
 import json
@@ -15,7 +18,9 @@ import os
 import pty
 import re
 import select
+import signal
 import sys
+import termios
 import time
 
 STEP_SECONDS = 60
@@ -54,12 +59,23 @@ class Screen:
                 return f"{wanted!r} was not seen"
 
 
-def play(screen, step):
+def cooked(terminal):
+    """Whether lines are edited and shown by the terminal itself, and Ctrl-C is a signal."""
+    wanted = termios.ICANON | termios.ECHO | termios.ISIG
+    return termios.tcgetattr(terminal)[3] & wanted == wanted
+
+
+def play(screen, child, step):
     kind = step[0]
     if kind == "expect":
         return screen.expect(step[1])
     if kind == "send":
         os.write(screen.terminal, step[1].encode())
+    elif kind == "raw":
+        if cooked(screen.terminal):
+            return "the terminal is not in raw mode"
+    elif kind == "signal":
+        os.kill(child, getattr(signal, f"SIG{step[1]}"))
     elif kind == "pause":
         while screen.read(QUIET_SECONDS):
             pass
@@ -79,7 +95,7 @@ def main():
         os.execv(command[0], command)
     screen, failed = Screen(terminal), None
     for number, step in enumerate(steps):
-        problem = play(screen, step)
+        problem = play(screen, child, step)
         if problem:
             failed = f"step {number} {step}: {problem}"
             break
@@ -89,7 +105,7 @@ def main():
     _, status = os.waitpid(child, 0)
     if os.WIFEXITED(status):
         code = os.WEXITSTATUS(status)
-    print(json.dumps({"code": code, "failed": failed, "screen": screen.text()}))
+    print(json.dumps({"code": code, "cooked": cooked(terminal), "failed": failed, "screen": screen.text()}))
 
 
 main()

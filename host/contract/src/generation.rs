@@ -123,11 +123,11 @@ impl FinishReason {
 /// Tokens processed, over all rounds of one request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Usage {
-    /// Tokens of all prompts.
+    /// Tokens of all prompts, forced openings included as the tokenizer cuts them.
     pub prompt_tokens: usize,
     /// Of these, tokens whose keys and values were still there and did not have to be computed.
     pub cached_tokens: usize,
-    /// Tokens the model made.
+    /// Tokens the model made, but for those that only made a forced opening again.
     pub completion_tokens: usize,
 }
 

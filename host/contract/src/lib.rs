@@ -15,6 +15,7 @@ pub mod hook;
 pub mod limits;
 pub mod model;
 pub mod sampling;
+pub mod texts;
 pub mod tool;
 
 use std::future::Future;
@@ -35,6 +36,7 @@ pub use model::{
     CacheUse, Encoder, Encoding, LanguageModel, Logits, ModelInfo, SequenceId, Span, TextCodec, TextDecoder, TokenId,
 };
 pub use sampling::{Sampling, SamplingOverrides};
+pub use texts::{TokenText, TokenTexts};
 pub use tool::{Approval, Approver, Permission, Progress, ToolChoice, ToolContent, ToolPolicy, ToolSource};
 
 /// A boxed future, so that the traits here stay object-safe without an async runtime below them.

@@ -35,6 +35,10 @@ pub const EVENTS_BUFFERED_MAX: usize = 64;
 pub const PREFILL_CHUNK_TOKENS: usize = 512;
 /// Tokens of a sequence's cache when the checkpoint allows more and nobody asks for it.
 pub const CONTEXT_TOKENS_DEFAULT: usize = 8_192;
+/// Bytes at the end of a forced opening that the model may make again as tokens of its own choice.
+pub const HEALING_BYTES_MAX: usize = 256;
+/// Bytes of the texts of a vocabulary's tokens, all together; the forced openings of one with more stay as they are.
+pub const TOKEN_TEXTS_BYTES_MAX: usize = 64 * MIB;
 
 // ---- Tool calls -----------------------------------------------------------------------------------------------
 
@@ -346,6 +350,8 @@ pub const CHAT_QUESTIONS_MAX: usize = 1;
 pub const CHAT_SHOWN_CHARACTERS_MAX: usize = 400;
 /// Lines read ahead from a pipe.
 pub const CHAT_LINES_BUFFERED_MAX: usize = 1;
+/// Period in which a chat on a terminal interrupts itself from SIGTERM on, until it has ended.
+pub const CHAT_TERMINATION_PERIOD: Duration = Duration::from_millis(100);
 
 // ---- Serving many ---------------------------------------------------------------------------------------------
 

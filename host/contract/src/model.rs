@@ -1,8 +1,11 @@
 //! What a model is to the engine: token ids in, logits out. Text exists only on the other side of a codec.
 
+use std::sync::Arc;
+
 use crate::chat::Chat;
 use crate::error::Error;
 use crate::sampling::SamplingOverrides;
+use crate::texts::TokenTexts;
 
 /// A token of a model's vocabulary.
 pub type TokenId = u32;
@@ -127,6 +130,12 @@ pub trait TextCodec: Send + Sync {
 
     /// The source of the chat template, from which the tool-call format is told.
     fn chat_template(&self) -> Option<&str>;
+
+    /// What the tokens are as text; the same for the life of the codec. `None` where that is not known, and then the
+    /// end of a forced opening stays as it was tokenized.
+    fn token_texts(&self) -> Option<Arc<TokenTexts>> {
+        None
+    }
 }
 
 /// Turns tokens into text as they come. Never yields half a character.

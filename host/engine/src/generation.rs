@@ -14,6 +14,7 @@ use tokio::sync::mpsc;
 use crate::Road;
 use crate::admission::Ticket;
 use crate::bill::Bill;
+use crate::healing::Healing;
 use crate::round::{Round, RoundClock, Steps, Transcript};
 use crate::sampler::Sampler;
 use crate::sequence::Job;
@@ -232,13 +233,16 @@ impl Generation {
         let max_tokens = self.sampling.max_tokens - self.usage.completion_tokens;
         let prompt_tokens = tokens.len();
         self.bill.reserve(prompt_tokens + max_tokens.min(context - prompt_tokens))?;
+        let texts = if prefix.is_empty() { None } else { self.road.codec.token_texts() };
+        let healing = texts.and_then(|texts| Healing::new(texts, &prefix, &tokens));
+        let opening = healing.as_ref().map(|healing| healing.text().to_owned()).unwrap_or_default();
         let (sender, events) = mpsc::channel(limits::EVENTS_BUFFERED_MAX);
         let submitted = self.road.clock.now();
         let job = Job {
             tenant: self.tools.caller.tenant.clone(),
             weight: self.tools.caller.weight,
             deadline: self.until,
-            sampler: Sampler::new(self.sampling.clone(), &tokens),
+            sampler: Sampler::healing(self.sampling.clone(), &tokens, healing),
             tokens,
             max_tokens,
             context_tokens: context,
@@ -254,6 +258,7 @@ impl Generation {
             decoder: self.road.codec.decoder(),
             stops: StopMatcher::new(self.sampling.stop.clone()),
             parser: self.parser(&prefix),
+            opening,
             transcript: Transcript::default(),
             clock: RoundClock { submitted, ..RoundClock::default() },
         }));

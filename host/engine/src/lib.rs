@@ -4,8 +4,10 @@
 //! Invariant I3: this crate never touches a file, a socket or a clock that it was not given.
 
 mod admission;
+mod arguments;
 mod bill;
 mod generation;
+mod healing;
 mod house;
 mod keeper;
 mod prefix;
@@ -33,6 +35,7 @@ use firebox_contract::{
 };
 use futures_util::FutureExt;
 
+pub use arguments::ArgumentCheck;
 pub use generation::Generation;
 pub use keeper::ModelFactory;
 pub use status::{EngineCounters, EngineStatus};

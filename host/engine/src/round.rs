@@ -3,7 +3,7 @@
 use std::thread::Thread;
 use std::time::Duration;
 
-use firebox_contract::{Error, FinishReason, Hooks, TextDecoder, TextVerdict};
+use firebox_contract::{Error, FinishReason, Hooks, TextDecoder, TextVerdict, TokenId};
 use tokio::sync::mpsc;
 
 use crate::sequence::StepEvent;
@@ -43,6 +43,8 @@ pub(crate) struct Round {
     pub(crate) decoder: Box<dyn TextDecoder>,
     pub(crate) stops: StopMatcher,
     pub(crate) parser: Option<Box<dyn ToolCallParser>>,
+    /// What the model makes again of a forced opening: the text begins with it, and it is not part of the answer.
+    pub(crate) opening: String,
     pub(crate) transcript: Transcript,
     pub(crate) clock: RoundClock,
 }
@@ -83,17 +85,27 @@ impl Round {
                 self.clock.cached = cached_tokens;
                 Ok(Read { text: String::new(), ended: None })
             }
+            Some(StepEvent::Opening(token)) => {
+                let text = self.decode(token)?;
+                self.pass(&text, hooks).await
+            }
             Some(StepEvent::Token(token, at)) => {
                 self.clock.first.get_or_insert(at);
                 self.clock.last = at;
                 self.clock.tokens += 1;
-                let text = self.decoder.push(token)?;
+                let text = self.decode(token)?;
                 self.pass(&text, hooks).await
             }
             Some(StepEvent::Finished(reason)) => self.close(reason, hooks).await,
             Some(StepEvent::Failed(error)) => Err(error),
             None => Err(Error::Unavailable("the model's thread ended in the middle of an answer".to_owned())),
         }
+    }
+
+    /// The text that `token` adds to the answer.
+    fn decode(&mut self, token: TokenId) -> Result<String, Error> {
+        let text = self.decoder.push(token)?;
+        Ok(without_opening(text, &mut self.opening))
     }
 
     async fn pass(&mut self, text: &str, hooks: &mut dyn Hooks) -> Result<Read, Error> {
@@ -113,7 +125,7 @@ impl Round {
 
     /// The sequence ended by itself: everything held back comes out, in the order it was held.
     async fn close(&mut self, reason: FinishReason, hooks: &mut dyn Hooks) -> Result<Read, Error> {
-        let tail = self.decoder.finish()?;
+        let tail = without_opening(self.decoder.finish()?, &mut self.opening);
         let mut released = self.stops.push(&tail);
         let mut reason = if released.stopped { FinishReason::StopString } else { reason };
         released.text.push_str(&self.stops.finish());
@@ -165,5 +177,43 @@ impl Round {
             }
         }
         Ok((out, false))
+    }
+}
+
+/// What of `text` comes after what is left of `opening`. Some decoders leave out the space that a text begins with.
+fn without_opening(text: String, opening: &mut String) -> String {
+    if opening.is_empty() || text.is_empty() {
+        return text;
+    }
+    if opening.starts_with(' ') && !text.starts_with(' ') {
+        opening.remove(0);
+    }
+    if let Some(rest) = opening.strip_prefix(&text) {
+        *opening = rest.to_owned();
+        return String::new();
+    }
+    let opening = std::mem::take(opening);
+    match text.strip_prefix(&opening) {
+        Some(rest) => rest.to_owned(),
+        None => text,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::without_opening;
+
+    #[test]
+    fn the_opening_is_left_out_in_whatever_pieces_it_comes() {
+        let answer = |opening: &str, pieces: &[&str]| {
+            let mut opening = opening.to_owned();
+            pieces.iter().map(|piece| without_opening((*piece).to_owned(), &mut opening)).collect::<Vec<_>>().join("|")
+        };
+        assert_eq!(answer("", &["a", "b"]), "a|b");
+        assert_eq!(answer("\":", &["\": {", "\":"]), " {|\":", "once");
+        assert_eq!(answer("s\":", &["s", "", "\"", ":", "{"]), "||||{");
+        assert_eq!(answer(" \":", &["\"", ": {"]), "| {", "a decoder leaves out the space that a text begins with");
+        assert_eq!(answer(" ", &["", "{"]), "|{");
+        assert_eq!(answer("ab", &["x"]), "x", "nothing is lost where it does not come");
     }
 }

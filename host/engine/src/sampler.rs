@@ -4,12 +4,16 @@ use std::collections::HashMap;
 
 use firebox_contract::{Sampling, TokenId};
 
+use crate::healing::{Healing, Part};
+
 /// One sequence's sampler. The same seed and logits give the same tokens on every machine.
 pub(crate) struct Sampler {
     sampling: Sampling,
     random: SplitMix64,
     /// Tokens of prompt and answer, for the repetition penalty.
     seen: HashMap<TokenId, Seen>,
+    /// While the end of a forced opening is made again.
+    healing: Option<Healing>,
 }
 
 #[derive(Default, Clone, Copy)]
@@ -28,16 +32,36 @@ impl Sampler {
     pub(crate) fn new(sampling: Sampling, prompt: &[TokenId]) -> Self {
         let random = SplitMix64(sampling.seed);
         let seen = prompt.iter().map(|token| (*token, Seen::default())).collect();
-        Self { sampling, random, seen }
+        Self { sampling, random, seen, healing: None }
+    }
+
+    /// One that first makes the end of a forced opening again, which `prompt` ends with.
+    pub(crate) fn healing(sampling: Sampling, prompt: &[TokenId], healing: Option<Healing>) -> Self {
+        let taken_back = healing.as_ref().map_or(0, Healing::tokens);
+        Self { healing, ..Self::new(sampling, &prompt[..prompt.len() - taken_back]) }
+    }
+
+    /// Tokens at the end of the prompt that it makes again.
+    pub(crate) fn taken_back(&self) -> usize {
+        self.healing.as_ref().map_or(0, Healing::tokens)
     }
 
     /// Chooses the next token and remembers it. `logits` is `[vocabulary]`, not empty; it is changed in place.
-    pub(crate) fn pick(&mut self, logits: &mut [f32]) -> TokenId {
+    pub(crate) fn next(&mut self, logits: &mut [f32]) -> (TokenId, Part) {
+        if let Some(healing) = &self.healing {
+            healing.restrict(logits);
+        }
+        let token = self.choose(logits);
+        let part = self.healing.as_mut().map_or(Part::Answer, |healing| healing.take(token));
+        self.healing.take_if(|healing| healing.is_over());
+        self.seen.entry(token).or_default().answer_count += u32::from(part == Part::Answer);
+        (token, part)
+    }
+
+    fn choose(&mut self, logits: &mut [f32]) -> TokenId {
         self.bias(logits);
         self.penalise(logits);
-        let token = if self.sampling.temperature == 0.0 { argmax(logits) } else { self.draw(logits) };
-        self.seen.entry(token).or_default().answer_count += 1;
-        token
+        if self.sampling.temperature == 0.0 { argmax(logits) } else { self.draw(logits) }
     }
 
     /// The request's own biases, before anything else.
@@ -171,6 +195,12 @@ mod tests {
 
     fn sampler(ask: SamplingOverrides, prompt: &[TokenId]) -> Sampler {
         Sampler::new(ask.resolve(&SamplingOverrides::default(), 1).expect("in range"), prompt)
+    }
+
+    impl Sampler {
+        fn pick(&mut self, logits: &mut [f32]) -> TokenId {
+            self.next(logits).0
+        }
     }
 
     fn histogram(ask: SamplingOverrides, logits: &[f32]) -> Vec<usize> {

@@ -6,6 +6,7 @@ use std::time::Duration;
 use firebox_contract::{Error, FinishReason, Logits, SequenceId, Span, TenantId, TextCodec, TokenId};
 use tokio::sync::mpsc;
 
+use crate::healing::Part;
 use crate::sampler::Sampler;
 
 /// What the road hands to the worker.
@@ -16,7 +17,7 @@ pub(crate) struct Job {
     pub(crate) weight: u32,
     /// When it is stopped, on the worker's clock.
     pub(crate) deadline: Duration,
-    /// The prompt; not empty.
+    /// The prompt; not empty. The sampler makes those at its end again that it has taken back.
     pub(crate) tokens: Vec<TokenId>,
     pub(crate) sampler: Sampler,
     /// Tokens that may still be made.
@@ -35,6 +36,8 @@ pub(crate) enum StepEvent {
         /// Tokens of the prompt that need not be computed.
         cached_tokens: usize,
     },
+    /// A token of the forced opening, made again.
+    Opening(TokenId),
     /// A token of the answer, and when it was made.
     Token(TokenId, Duration),
     /// The last event: nothing failed.
@@ -68,9 +71,11 @@ pub(crate) struct Sequence {
 }
 
 impl Sequence {
-    pub(crate) fn new(arrival: u64, job: Job) -> Self {
-        let prompt = job.tokens.len();
-        let reserved = prompt.saturating_add(job.max_tokens).min(job.context_tokens);
+    pub(crate) fn new(arrival: u64, mut job: Job) -> Self {
+        // What is taken back comes again, and is never more.
+        let reserved = job.tokens.len().saturating_add(job.max_tokens).min(job.context_tokens);
+        let prompt = job.tokens.len() - job.sampler.taken_back();
+        job.tokens.truncate(prompt);
         let (id, ending) = (SequenceId(0), None);
         Self {
             id,
@@ -193,17 +198,25 @@ impl Sequence {
         self.held += length;
         (self.stepped, self.cut) = (turn, false);
         let Some(mut logits) = logits else { return false };
-        let token = self.job.sampler.pick(&mut logits);
+        let (token, part) = self.job.sampler.next(&mut logits);
         if self.job.codec.is_end(token) {
             self.end(StepEvent::Finished(FinishReason::Stop));
             return false;
         }
         // There is room: a sequence is only stepped when its channel has some, and nobody else sends into it.
-        if self.job.events.try_send(StepEvent::Token(token, now)).is_err() {
+        let event = match part {
+            Part::Opening => StepEvent::Opening(token),
+            Part::Answer => StepEvent::Token(token, now),
+        };
+        if self.job.events.try_send(event).is_err() {
             self.over = true;
             return false;
         }
         self.job.tokens.push(token);
+        if part == Part::Opening {
+            self.prompt += 1;
+            return false;
+        }
         if self.job.tokens.len() - self.prompt >= self.job.max_tokens {
             self.end(StepEvent::Finished(FinishReason::Length));
         } else if self.held >= self.job.context_tokens {

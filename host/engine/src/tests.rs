@@ -3,6 +3,7 @@
 mod agent;
 mod fakes;
 mod faults;
+mod healing;
 mod prefixes;
 mod queue;
 mod shelf;

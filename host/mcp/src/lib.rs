@@ -2,6 +2,8 @@
 
 pub mod client;
 pub mod error;
+mod revision;
 pub mod server;
 
 pub use error::McpError;
+pub use revision::Revision;

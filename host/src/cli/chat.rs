@@ -7,6 +7,7 @@ mod conversation;
 mod input;
 mod settings;
 mod show;
+mod termination;
 mod turn;
 
 use std::io::{IsTerminal, Write};
@@ -30,6 +31,7 @@ use book::Book;
 use commands::Next;
 use conversation::{Conversation, Parts};
 use input::{Pipe, Terminal, Typed};
+use termination::Termination;
 
 /// Talk with a model, with tools and plugins; the conversation is kept.
 #[derive(ClapArgs, Debug)]
@@ -101,6 +103,9 @@ pub fn run(args: Args, io: &mut Io) -> Result<(), CliError> {
     let mut keyboard = Keyboard::open(&args.sessions, io)?;
     begin(&args, &mut book)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+    if let Some(terminal) = keyboard.terminal() {
+        terminal.termination().listen(&runtime)?;
+    }
     let pool = mcp_servers::pool(&args.servers.mcp)?;
     let ended = attend(&args, book, &mut keyboard, &runtime, &pool, io);
     runtime.block_on(pool.close());
@@ -283,7 +288,7 @@ impl Keyboard {
             return Ok(Self::Pipe(Pipe::open()?));
         }
         let history = crate::compose::data_dir().filter(|_| !options.no_save).map(|dir| dir.join("chat_history"));
-        let (terminal, note) = Terminal::open(history, commands::words())?;
+        let (terminal, note) = Terminal::open(history, commands::words(), Termination::default())?;
         if let Some(note) = note {
             writeln!(io.err, "firebox: {note}")?;
         }

@@ -132,9 +132,33 @@ async fn every_call_is_admitted_told_and_settled() {
     assert!(declined.is_error && declined.content.contains("needs approval"), "{}", declined.content);
     assert_eq!(book.take(), ["admit a \"\"", "test_error_handling declined fuel false", "settle denied fuel false"]);
 
-    let refused = run("spent", "calculator", "{}").await;
+    let refused = run("spent", "calculator", "{\"expression\": \"1\"}").await;
     assert!(matches!(refused, Err(Error::Limited { .. })), "{refused:?}");
     assert_eq!(book.take(), ["admit spent \"\"", "calculator rejected fuel false", "settle rate_limited fuel false"]);
+}
+
+#[tokio::test]
+async fn arguments_that_do_not_fit_the_schema_never_reach_the_plugin() {
+    let book = Book::default();
+    let tools = tools(&book).await;
+    let deep = format!("{{\"expression\": {}1{}}}", "[".repeat(40), "]".repeat(40));
+    let cases = [
+        ("{}", "\"expression\" is a required property"),
+        ("{\"expression\": 4}", "at \"/expression\": 4 is not of type \"string\""),
+        ("[1]", "not a JSON object"),
+        ("{\"expression\": ", "not a JSON object"),
+        (deep.as_str(), "nested deeper than"),
+    ];
+    for (arguments, reason) in cases {
+        let refused = tools.call(&tenant("b"), &call("calculator", arguments), &()).await.expect("an outcome");
+        assert!(refused.is_error && refused.content.contains(reason), "{arguments}: {}", refused.content);
+        assert_eq!((refused.fuel, refused.memory_peak_bytes), (0, 0), "{arguments}");
+        // No fuel in the account either, and the call is not one of those that are counted as allowed.
+        let told = ["admit b \"\"", "calculator rejected fuel false", "settle invalid_request fuel false"];
+        assert_eq!(book.take(), told, "{arguments}");
+    }
+    let refused = tools.call(&tenant("spent"), &call("calculator", "{}"), &()).await;
+    assert!(refused.is_ok_and(|refused| refused.is_error), "what cannot run takes nothing from a quota");
 }
 
 /// Keeps what it hears.

@@ -90,5 +90,20 @@ fn mcp_clients_see_the_tools_of_their_own_tenant() {
         let stolen = rpc(&server, &key(if expected { "bare" } else { "alpha" }), &session, &list);
         assert_eq!(stolen.0, 404, "a session is its tenant's");
     }
-    assert_eq!(server.get("/v1/usage", "alpha").json()["total"]["tool_calls"], 1);
+    let usage = || server.get("/v1/usage", "alpha").json()["total"].clone();
+    let before = usage();
+    assert!(before["tool_calls"] == 1 && before["plugin_fuel"].as_u64() > Some(0), "{before}");
+    let (_, _, session) = rpc(&server, &key("alpha"), "", &begin);
+    rpc(&server, &key("alpha"), &session, &json!({"jsonrpc": "2.0", "method": "notifications/initialized"}));
+    let call = json!({"jsonrpc": "2.0", "id": 4, "method": "tools/call", "params": {
+        "name": "calculator", "arguments": {"expression": 1234}}});
+    let (_, result, _) = rpc(&server, &key("alpha"), &session, &call);
+    let text = result["result"]["content"][0]["text"].as_str().unwrap_or_default();
+    assert!(result["result"]["isError"] == true && text.contains("1234 is not of type \"string\""), "{result}");
+    let after = usage();
+    assert_eq!(
+        (&after["tool_calls"], &after["plugin_fuel"]),
+        (&before["tool_calls"], &before["plugin_fuel"]),
+        "it did not run"
+    );
 }

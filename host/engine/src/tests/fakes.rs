@@ -14,7 +14,7 @@ use firebox_contract::{
 use crate::{Engine, EngineOptions};
 
 /// Ends an answer; no byte of text is 0.
-const END: TokenId = 0;
+pub(super) const END: TokenId = 0;
 /// Where an answer begins in the rendered prompt.
 const ANSWER: &str = "\nA:";
 
@@ -74,26 +74,31 @@ pub(super) fn next_byte(text: &[u8], script: Script) -> Logits {
     logits
 }
 
+/// The fake chat template.
+pub(super) fn render(chat: Chat<'_>) -> String {
+    let mut text = String::new();
+    for tool in chat.tools {
+        text.push_str(&format!("[{}]", tool.name));
+    }
+    for message in chat.messages {
+        text.push_str(&format!("{}: {}", message.role.as_str(), message.content));
+        for call in &message.tool_calls {
+            text.push_str(&format!("<{} {}>", call.name, call.arguments_json));
+        }
+        text.push('\n');
+    }
+    text.push_str(ANSWER);
+    text.push_str(chat.prefix);
+    text
+}
+
 pub(super) struct ByteCodec {
     defaults: SamplingOverrides,
 }
 
 impl TextCodec for ByteCodec {
     fn encode_chat(&self, chat: Chat<'_>) -> Result<Vec<TokenId>, Error> {
-        let mut text = String::new();
-        for tool in chat.tools {
-            text.push_str(&format!("[{}]", tool.name));
-        }
-        for message in chat.messages {
-            text.push_str(&format!("{}: {}", message.role.as_str(), message.content));
-            for call in &message.tool_calls {
-                text.push_str(&format!("<{} {}>", call.name, call.arguments_json));
-            }
-            text.push('\n');
-        }
-        text.push_str(ANSWER);
-        text.push_str(chat.prefix);
-        self.encode_text(&text)
+        self.encode_text(&render(chat))
     }
 
     fn encode_text(&self, text: &str) -> Result<Vec<TokenId>, Error> {
@@ -225,6 +230,10 @@ impl Clock for TestClock {
     }
 }
 
+pub(super) fn clock() -> Arc<dyn Clock> {
+    Arc::new(TestClock(Instant::now()))
+}
+
 /// An engine over the scripted model, with a context of 4,096 tokens.
 pub(super) async fn engine(script: Script, plugins: Plugins) -> (Engine, Arc<Seen>) {
     engine_with(script, plugins, 4, 16).await
@@ -263,7 +272,7 @@ pub(super) async fn engine_changed(
         let (info, seen) = (info.clone(), Arc::clone(&shared));
         Ok(Box::new(ScriptedModel { info, script, texts: HashMap::new(), seen }) as Box<dyn LanguageModel>)
     };
-    let mut options = options(plugins, Arc::new(TestClock(Instant::now())), in_flight_max, prefill_chunk);
+    let mut options = options(plugins, clock(), in_flight_max, prefill_chunk);
     change(&mut options);
     (Engine::start(Box::new(factory), options).await.expect("starts"), seen)
 }

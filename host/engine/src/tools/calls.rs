@@ -5,18 +5,16 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use firebox_contract::limits::{
-    TOOL_ARGUMENTS_BYTES_MAX, TOOL_ARGUMENTS_DEPTH_MAX, TOOL_CALLS_PER_ROUND_MAX, TOOL_REPEATS_MAX,
-};
+use firebox_contract::limits::{TOOL_CALLS_PER_ROUND_MAX, TOOL_REPEATS_MAX};
 use firebox_contract::{
     Decision, Message, Permission, Prompt, Role, ToolCall, ToolDefinition, ToolOptions, ToolOutcome,
 };
 use serde_json::Value;
 
 use super::{Offer, Origin, error};
+use crate::arguments;
 use crate::bill::Bill;
 use crate::round::Transcript;
-use crate::schema;
 use crate::toolcall::Piece;
 
 /// What a request remembers of its calls over all rounds.
@@ -143,7 +141,7 @@ impl Turn {
             Piece::Text(_) => return,
             Piece::Malformed { written, reason } => (None, written, Fate::Refused(Decision::Rejected, reason)),
             Piece::Call { name, arguments_json } => {
-                let arguments = read_arguments(&arguments_json);
+                let arguments = arguments::read(&arguments_json);
                 let count = book.count(&name, &arguments, &arguments_json);
                 let mut fate = fate(&name, index, arguments, offer, options);
                 if !matches!(fate, Fate::Client) {
@@ -219,7 +217,7 @@ impl Turn {
 /// The call with arguments a template can render, whatever the model wrote.
 fn renderable(made: &Made) -> Option<ToolCall> {
     let mut call = made.call.clone()?;
-    if read_arguments(&call.arguments_json).is_err() {
+    if arguments::read(&call.arguments_json).is_err() {
         "{}".clone_into(&mut call.arguments_json);
     }
     Some(call)
@@ -259,17 +257,4 @@ fn fate(name: &str, index: usize, arguments: Result<Value, String>, offer: &Offe
             Fate::Run(Box::new(Ready { tool: tool.clone(), origin, ask, arguments }))
         }
     }
-}
-
-/// The arguments as one JSON object within bounds.
-fn read_arguments(written: &str) -> Result<Value, String> {
-    if written.len() > TOOL_ARGUMENTS_BYTES_MAX {
-        return Err(format!("the arguments are longer than {TOOL_ARGUMENTS_BYTES_MAX} bytes"));
-    }
-    let object = serde_json::from_str::<serde_json::Map<String, Value>>(written);
-    let value = object.map_err(|problem| format!("the arguments are not a JSON object ({problem})"))?.into();
-    if schema::depth(&value) > TOOL_ARGUMENTS_DEPTH_MAX {
-        return Err(format!("the arguments are nested deeper than {TOOL_ARGUMENTS_DEPTH_MAX}"));
-    }
-    Ok(value)
 }

@@ -15,7 +15,6 @@ use firebox_contract::{
 };
 use futures_util::future::join_all;
 use rmcp::model::JsonObject;
-use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout};
 
@@ -25,7 +24,7 @@ use super::connection::{Connection, Failure, ServerAbout};
 use super::content;
 use super::slot::{Common, ServerState, Slot};
 use super::spec::{Key, ServerSpec};
-use crate::McpError;
+use crate::{McpError, Revision};
 
 /// Who may use which server: asked with the caller and the server's name.
 pub type Access = Arc<dyn Fn(&Caller, &str) -> bool + Send + Sync>;
@@ -173,7 +172,7 @@ impl ClientPool {
     #[must_use]
     pub fn with_options(specs: Vec<ServerSpec>, access: Access, options: PoolOptions) -> Self {
         let common = Arc::new(Common {
-            revision: watch::Sender::new(0),
+            revision: Revision::default(),
             alive: Arc::new(AtomicUsize::new(0)),
             idle_time: options.idle_time,
             pace: Pace::default(),
@@ -214,7 +213,7 @@ impl ClientPool {
         state.sweep();
         state.specs = specs;
         drop(state);
-        self.inner.common.revision.send_modify(|revision| *revision += 1);
+        self.inner.common.revision.advance();
     }
 
     /// How each server is, in the operator's order.
@@ -402,19 +401,11 @@ impl ToolSource for ClientPool {
     }
 
     fn revision(&self) -> u64 {
-        *self.inner.common.revision.borrow()
+        self.inner.common.revision.now()
     }
 
     fn changed(&self, seen: u64) -> BoxFuture<'_, u64> {
-        let mut revision = self.inner.common.revision.subscribe();
-        Box::pin(async move {
-            let now = revision.wait_for(|now| *now != seen).await.map(|now| *now).ok();
-            match now {
-                Some(now) => now,
-                // The sender lives in `self`, so this cannot be; and if it were, nothing would change any more.
-                None => std::future::pending().await,
-            }
-        })
+        self.inner.common.revision.after(seen)
     }
 }
 

@@ -17,7 +17,7 @@ use super::backoff::Pace;
 use super::catalog::Offer;
 use super::connection::{self, Connection, Engine};
 use super::spec::{Key, ServerSpec};
-use crate::McpError;
+use crate::{McpError, Revision};
 
 /// How a server is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -62,7 +62,7 @@ pub(super) enum Phase {
 #[derive(Debug)]
 pub(super) struct Common {
     /// Counts changes of anybody's list.
-    pub(super) revision: watch::Sender<u64>,
+    pub(super) revision: Revision,
     /// Children there are.
     pub(super) alive: Arc<AtomicUsize>,
     /// Time without use after which a connection is closed; `None` for never.
@@ -73,7 +73,7 @@ pub(super) struct Common {
 
 impl Common {
     fn changed(&self) {
-        self.revision.send_modify(|revision| *revision += 1);
+        self.revision.advance();
     }
 }
 
@@ -423,8 +423,7 @@ mod tests {
         let spec = Arc::new(spec);
         let ms = Duration::from_millis;
         let pace = Pace { first: ms(1), longest: ms(4), open: ms(400) };
-        let revision = watch::Sender::new(0);
-        let common = Arc::new(Common { revision, alive: Arc::default(), idle_time: None, pace });
+        let common = Arc::new(Common { revision: Revision::default(), alive: Arc::default(), idle_time: None, pace });
         let (slot, task) = Slot::start(&spec, spec.key(&TenantId::new("a")), &common);
         until_failures(&slot, MCP_CLIENT_BREAKER_FAILURES).await;
         sleep(ms(600)).await;

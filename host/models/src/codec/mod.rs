@@ -5,14 +5,15 @@ mod format;
 mod sanitize;
 mod stream;
 mod template;
+mod texts;
 
 #[cfg(test)]
 mod tests;
 
 use std::collections::HashSet;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
-use firebox_contract::{Chat, Error, SamplingOverrides, TextCodec, TextDecoder, TokenId, limits};
+use firebox_contract::{Chat, Error, SamplingOverrides, TextCodec, TextDecoder, TokenId, TokenTexts, limits};
 use tokenizers::Tokenizer;
 
 use crate::checkpoint::Checkpoint;
@@ -35,6 +36,8 @@ pub(crate) struct Codec {
     ends: HashSet<TokenId>,
     hidden: Arc<HashSet<TokenId>>,
     defaults: SamplingOverrides,
+    /// Read when somebody first asks.
+    texts: OnceLock<Option<Arc<TokenTexts>>>,
 }
 
 /// Reads `tokenizer.json`, without the padding and truncation it may ask for: both are decided per request.
@@ -71,6 +74,7 @@ impl Codec {
             ends,
             hidden: Arc::new(hidden.collect()),
             defaults: defaults::read(checkpoint)?,
+            texts: OnceLock::new(),
             tokenizer: Arc::new(tokenizer),
         })
     }
@@ -116,6 +120,10 @@ impl TextCodec for Codec {
 
     fn chat_template(&self) -> Option<&str> {
         self.template.as_ref().map(ChatTemplate::source)
+    }
+
+    fn token_texts(&self) -> Option<Arc<TokenTexts>> {
+        self.texts.get_or_init(|| texts::read(&self.tokenizer, &self.ends).map(Arc::new)).clone()
     }
 }
 

@@ -7,7 +7,9 @@ use firebox_contract::{
     BoxFuture, Caller, Error, Fault, FaultCause, Progress, Stage, TenantId, ToolCall, ToolDefinition, ToolEffects,
     ToolOutcome, ToolSource,
 };
-use tokio::sync::{Notify, watch};
+use tokio::sync::Notify;
+
+use crate::Revision;
 
 /// Longer than anything here takes on a busy machine.
 pub(super) const SOON: Duration = Duration::from_secs(20);
@@ -16,7 +18,7 @@ pub(super) const SOON: Duration = Duration::from_secs(20);
 #[derive(Default)]
 pub(super) struct Fake {
     more: Mutex<Vec<(TenantId, String)>>,
-    revision: watch::Sender<u64>,
+    revision: Revision,
     pub(super) started: Notify,
     pub(super) dropped: Notify,
     pub(super) go_on: Notify,
@@ -25,7 +27,7 @@ pub(super) struct Fake {
 impl Fake {
     pub(super) fn give(&self, tenant: &str, tool: &str) {
         self.more.lock().expect("no panic").push((TenantId::new(tenant), tool.to_owned()));
-        self.revision.send_modify(|revision| *revision += 1);
+        self.revision.advance();
     }
 
     fn names(&self, caller: &Caller) -> Vec<String> {
@@ -109,12 +111,11 @@ impl ToolSource for Fake {
     }
 
     fn revision(&self) -> u64 {
-        *self.revision.borrow()
+        self.revision.now()
     }
 
     fn changed(&self, seen: u64) -> BoxFuture<'_, u64> {
-        let mut revision = self.revision.subscribe();
-        Box::pin(async move { *revision.wait_for(|now| *now != seen).await.expect("the sender is there") })
+        self.revision.after(seen)
     }
 }
 

@@ -13,6 +13,7 @@ use rustyline::history::FileHistory;
 use rustyline::validate::{ValidationContext, ValidationResult, Validator};
 use rustyline::{Behavior, Cmd, Config, Context, Editor, Helper, KeyCode, KeyEvent, Modifiers};
 
+use super::super::termination::Termination;
 use super::{Typed, is_complete, unfold};
 use crate::error::CliError;
 
@@ -24,6 +25,7 @@ pub(in super::super) struct Terminal {
     editor: Editor<Assistance, FileHistory>,
     /// `None` where nothing is to be remembered.
     history: Option<PathBuf>,
+    termination: Termination,
 }
 
 impl Terminal {
@@ -31,6 +33,7 @@ impl Terminal {
     pub(in super::super) fn open(
         history: Option<PathBuf>,
         words: Vec<String>,
+        termination: Termination,
     ) -> Result<(Self, Option<String>), CliError> {
         // Answers may go into a file while a person types: then the prompt goes to the terminal itself.
         let behavior = if io::stdout().is_terminal() { Behavior::Stdio } else { Behavior::PreferTerm };
@@ -49,7 +52,12 @@ impl Terminal {
             let path = path.display();
             read.err().map(|error| format!("cannot read the history \"{path}\": {error}; remove the file"))
         });
-        Ok((Self { editor, history }, note))
+        Ok((Self { editor, history, termination }, note))
+    }
+
+    /// What ends every line from its signal on.
+    pub(in super::super) fn termination(&self) -> &Termination {
+        &self.termination
     }
 
     /// The next turn.
@@ -74,9 +82,13 @@ impl Terminal {
             helper.asking.set(asking);
             helper.empty.set(true);
         }
+        if self.termination.is_asked() {
+            return Ok(Typed::End);
+        }
         match self.editor.readline(prompt) {
             Ok(text) => Ok(Typed::Text(text)),
             Err(ReadlineError::Eof) => Ok(Typed::End),
+            Err(ReadlineError::Interrupted | ReadlineError::Signal(_)) if self.termination.is_asked() => Ok(Typed::End),
             Err(ReadlineError::Interrupted | ReadlineError::Signal(_)) => {
                 Ok(Typed::Interrupted { empty: self.editor.helper().is_none_or(|helper| helper.empty.get()) })
             }
