@@ -225,6 +225,11 @@ impl Clock for TestClock {
     }
 }
 
+/// The machine's clock.
+pub(super) fn clock() -> Arc<dyn Clock> {
+    Arc::new(TestClock(Instant::now()))
+}
+
 /// An engine over the scripted model, with a context of 4,096 tokens.
 pub(super) async fn engine(script: Script, plugins: Plugins) -> (Engine, Arc<Seen>) {
     engine_with(script, plugins, 4, 16).await
@@ -263,7 +268,7 @@ pub(super) async fn engine_changed(
         let (info, seen) = (info.clone(), Arc::clone(&shared));
         Ok(Box::new(ScriptedModel { info, script, texts: HashMap::new(), seen }) as Box<dyn LanguageModel>)
     };
-    let mut options = options(plugins, Arc::new(TestClock(Instant::now())), in_flight_max, prefill_chunk);
+    let mut options = options(plugins, clock(), in_flight_max, prefill_chunk);
     change(&mut options);
     (Engine::start(Box::new(factory), options).await.expect("starts"), seen)
 }
