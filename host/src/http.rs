@@ -105,6 +105,7 @@ pub static ROUTES: &[Route] = &[
     route!(POST "/v1/sessions/{id}/messages" Access::Needs(&[Scope::Sessions]) => sessions::append),
     route!(POST "/v1/sessions/{id}/generate" Access::Needs(&[Scope::Sessions]) => chat::session_generate),
     route!(POST "/v1/sessions/{id}/fork" Access::Needs(&[Scope::Sessions]) => sessions::fork),
+    route!(POST "/v1/sessions/{id}/pin" Access::Needs(&[Scope::Sessions]) => sessions::pin),
     route!(GET "/v1/usage" Access::Needs(&[Scope::Usage]) => info::usage),
     route!(GET "/v1/approvals" Access::Needs(&[Scope::Chat, Scope::Sessions]) => approvals::list),
     route!(POST "/v1/approvals/{id}" Access::Needs(&[Scope::Chat, Scope::Sessions]) => approvals::answer),

@@ -145,20 +145,24 @@ fn f19_over_http_the_models_defaults_hold_until_a_request_says_otherwise() {
     let model = |name: &str, path: &Path| {
         format!("[[model]]\nname = \"{name}\"\npath = \"{}\"\ndevice = \"cpu\"\n", path.display())
     };
-    let server = Server::start(&format!("{}{}{}", model("hot", &hot), model("cold", &cold), tenant("alpha", "")));
-    let ask = |model: &str, more: Value| {
+    let tenants = format!("{}{}", tenant("alpha", ""), tenant("small", "[tenant.limits]\ncontext_tokens_max = 64"));
+    let server = Server::start(&format!("{}{}{tenants}", model("hot", &hot), model("cold", &cold)));
+    let ask_as = |name: &str, model: &str, more: Value| {
         let mut body = json!({"model": model, "prompt": "The letter", "seed": 1});
         for (field, value) in more.as_object().expect("an object") {
             body[field] = value.clone();
         }
-        let done = server.post("/v1/completions", "alpha", &body).json();
+        let done = server.post("/v1/completions", name, &body).json();
         (done["choices"][0]["text"].as_str().unwrap_or_else(|| panic!("{done}")).to_owned(), done)
     };
-    let (short, done) = ask("cold", json!({}));
-    assert_eq!(
-        (&done["usage"]["completion_tokens"], &done["choices"][0]["finish_reason"]),
-        (&json!(7), &json!("length"))
-    );
+    let ask = |model: &str, more: Value| ask_as("alpha", model, more);
+    let (short, _) = ask("cold", json!({}));
+    // A limit of the tenant's own shortens what the model's defaults would give, and gives no more than they do.
+    for name in ["alpha", "small"] {
+        let (text, done) = ask_as(name, "cold", json!({}));
+        let ended = (&done["usage"]["completion_tokens"], &done["choices"][0]["finish_reason"]);
+        assert_eq!((text, ended), (short.clone(), (&json!(7), &json!("length"))), "{name}");
+    }
     let (greedy, _) = ask("cold", json!({"max_tokens": 40}));
     assert!(greedy.starts_with(&short) && greedy.len() > short.len(), "{greedy}");
     let (drawn, _) = ask("hot", json!({"max_tokens": 40}));

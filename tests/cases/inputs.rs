@@ -134,7 +134,7 @@ fn f14_every_limit_of_a_request_is_a_typed_error_over_http() {
     assert_eq!((refused.status, refused.code().as_str()), (413, "too_large"), "{}", refused.body);
     let title = json!({"model": "ember", "title": "x".repeat(257)});
     let refused = server.post("/v1/sessions", "alpha", &title);
-    assert_eq!((refused.status, refused.code().as_str()), (400, "too_large"), "{}", refused.body);
+    assert_eq!((refused.status, refused.code().as_str()), (400, "invalid_request"), "{}", refused.body);
     assert_eq!(server.post("/v1/chat/completions", "alpha", &chat(json!({}))).status, 200, "and it still answers");
 }
 

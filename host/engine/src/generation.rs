@@ -46,6 +46,8 @@ pub struct Generation {
     bill: Bill,
     /// What the account is told if nothing else ends this.
     outcome: &'static str,
+    /// Times between two tokens of a turn that nobody took yet; an answer has a bounded number of tokens.
+    gaps: Vec<Duration>,
     _ticket: Ticket,
 }
 
@@ -114,6 +116,7 @@ impl Generation {
             failed: None,
             bill: start.bill,
             outcome: FinishReason::Interrupted.as_str(),
+            gaps: Vec::new(),
             _ticket: ticket,
         }
     }
@@ -146,6 +149,11 @@ impl Generation {
                 self.fail(error);
             }
         }
+    }
+
+    /// The times between two tokens of a turn, as the model's thread made them, since this was asked last.
+    pub fn take_gaps(&mut self) -> Vec<Duration> {
+        std::mem::take(&mut self.gaps)
     }
 
     /// What there is so far; for a caller who stops reading before the end. Whoever keeps the account is told `reason`.
@@ -256,6 +264,7 @@ impl Generation {
             parser: self.parser(&prefix),
             transcript: Transcript::default(),
             clock: RoundClock { submitted, ..RoundClock::default() },
+            gap: None,
         }));
         Ok(())
     }
@@ -297,6 +306,7 @@ impl Generation {
                     read = round.read(hooks) => Some(read?),
                     () = &mut self.deadline => None,
                 };
+                self.gaps.extend(round.gap.take());
                 self.queue_log();
                 let Some(read) = read else { return self.time_is_up() };
                 if let Phase::Reading(round) = &mut self.phase {

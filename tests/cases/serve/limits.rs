@@ -127,6 +127,7 @@ fn malformed_bodies_are_refused_and_never_break_the_server() {
         ("/v1/sessions", json!({"model": "ember", "title": "x", "system": "y"})),
         ("/v1/sessions/none/messages", json!({"messages": [], "expected_length": 1})),
         ("/v1/sessions/none/fork", json!({"at": 1})),
+        ("/v1/sessions/none/pin", json!({"seq": 1, "pinned": true})),
         ("/v1/approvals/none", json!({"decision": "approve", "remember": "once", "reason": "x"})),
     ];
     let mut random = Random(0x9e37_79b9_7f4a_7c15);
