@@ -146,6 +146,28 @@ mod tests {
         assert_eq!(open, ["/healthz", "/readyz"]);
     }
 
+    /// What is written for people is what the router does, scopes included.
+    #[test]
+    fn the_page_about_serving_has_every_route_with_its_scopes() {
+        let page = include_str!("../../specifications/http.md");
+        let rows: Vec<Vec<&str>> =
+            page.lines().filter(|line| line.starts_with("| `")).map(|line| line.split('|').collect()).collect();
+        for route in ROUTES {
+            let path = route.path.replace("{*id}", "{id}");
+            let named = |cell: &str| cell.split(['`', ' ']).any(|word| word == path);
+            let row = rows.iter().find(|row| row[1].contains(route.method.as_str()) && named(row[1]));
+            let row = row.unwrap_or_else(|| panic!("{} {path} is not in the table", route.method));
+            match route.access {
+                Access::Open => assert_eq!(row[2].trim(), "none", "{path}"),
+                Access::Needs(scopes) => {
+                    for scope in scopes {
+                        assert!(row[2].contains(scope.as_str()), "{path} needs {}", scope.as_str());
+                    }
+                }
+            }
+        }
+    }
+
     #[test]
     fn every_route_has_a_method_the_router_knows_and_is_there_once() {
         for (at, row) in ROUTES.iter().enumerate() {
