@@ -69,8 +69,10 @@ impl Tenancy {
     pub fn changed_usage(&self) -> Result<Vec<(TenantId, UsageReport)>, Error> {
         let table = self.table()?;
         let mut kept = self.0.kept.lock().map_err(|_poisoned| broken())?;
-        let gone = kept.iter_mut().filter(|(_, kept)| std::mem::take(&mut kept.changed));
-        let mut changed: Vec<_> = gone.map(|(tenant, kept)| (tenant.clone(), kept.report.clone())).collect();
+        let gone = kept.iter_mut().filter_map(|(tenant, kept)| {
+            std::mem::take(&mut kept.changed).then(|| (tenant.clone(), kept.report.clone()))
+        });
+        let mut changed: Vec<_> = gone.collect();
         for entry in table.tenants.values() {
             let Ok(mut rates) = entry.meters.lock() else { continue };
             if rates.book.take_changed() {
@@ -119,7 +121,7 @@ mod tests {
         let report = UsageReport { since: UNIX_EPOCH + Duration::from_millis(1_700_000_000_123), total: counts, days };
         assert_eq!(UsageReport::parse(&report.text()).as_ref(), Some(&report));
         assert_eq!(UsageReport::parse("{\"total\":{\"requests\":2}}").expect("older").total.requests, 2);
-        for bad in ["", "[]", "{\"since\":-1}", "{\"total\":7}"] {
+        for bad in ["", "7", "{\"since\":-1}", "{\"total\":7}"] {
             assert!(UsageReport::parse(bad).is_none(), "{bad}");
         }
     }
