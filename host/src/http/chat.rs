@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use axum::body::Body;
 use axum::http::Response;
-use firebox_contract::{Error, Message, Prompt, ToolDefinition, limits};
+use firebox_contract::{Error, Message, Prompt, ToolDefinition};
 
 use super::ask::{self, Ask};
 use super::stream::{self, Shape};
