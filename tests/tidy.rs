@@ -1,6 +1,8 @@
 //! Holds the invariants of `specifications/` that can be held by reading files. No dependencies, so that it also runs on
 //! its own: `CARGO_MANIFEST_DIR=$PWD rustc --edition 2024 --test tests/tidy.rs -o tidy && ./tidy`.
 
+#[path = "tidy/honest.rs"]
+mod honest;
 #[path = "tidy/source.rs"]
 mod source;
 #[path = "tidy/style.rs"]

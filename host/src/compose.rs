@@ -72,6 +72,12 @@ impl Host {
         &self.notes
     }
 
+    /// Tokens of an answer where its request does not say: the checkpoint's own number, else the host's.
+    #[must_use]
+    pub fn answer_tokens(&self) -> usize {
+        self.codec.defaults().max_tokens.unwrap_or(limits::ANSWER_TOKENS_DEFAULT)
+    }
+
     /// How many tokens a conversation has as the model's own template renders it, without tools.
     ///
     /// # Errors

@@ -105,6 +105,7 @@ pub static ROUTES: &[Route] = &[
     route!(POST "/v1/sessions/{id}/messages" Access::Needs(&[Scope::Sessions]) => sessions::append),
     route!(POST "/v1/sessions/{id}/generate" Access::Needs(&[Scope::Sessions]) => chat::session_generate),
     route!(POST "/v1/sessions/{id}/fork" Access::Needs(&[Scope::Sessions]) => sessions::fork),
+    route!(POST "/v1/sessions/{id}/pin" Access::Needs(&[Scope::Sessions]) => sessions::pin),
     route!(GET "/v1/usage" Access::Needs(&[Scope::Usage]) => info::usage),
     route!(GET "/v1/approvals" Access::Needs(&[Scope::Chat, Scope::Sessions]) => approvals::list),
     route!(POST "/v1/approvals/{id}" Access::Needs(&[Scope::Chat, Scope::Sessions]) => approvals::answer),
@@ -143,6 +144,28 @@ mod tests {
     fn only_the_probes_are_open() {
         let open: Vec<&str> = ROUTES.iter().filter(|row| row.access == Access::Open).map(|row| row.path).collect();
         assert_eq!(open, ["/healthz", "/readyz"]);
+    }
+
+    /// What is written for people is what the router does, scopes included.
+    #[test]
+    fn the_page_about_serving_has_every_route_with_its_scopes() {
+        let page = include_str!("../../specifications/http.md");
+        let rows: Vec<Vec<&str>> =
+            page.lines().filter(|line| line.starts_with("| `")).map(|line| line.split('|').collect()).collect();
+        for route in ROUTES {
+            let path = route.path.replace("{*id}", "{id}");
+            let named = |cell: &str| cell.split(['`', ' ']).any(|word| word == path);
+            let row = rows.iter().find(|row| row[1].contains(route.method.as_str()) && named(row[1]));
+            let row = row.unwrap_or_else(|| panic!("{} {path} is not in the table", route.method));
+            match route.access {
+                Access::Open => assert_eq!(row[2].trim(), "none", "{path}"),
+                Access::Needs(scopes) => {
+                    for scope in scopes {
+                        assert!(row[2].contains(scope.as_str()), "{path} needs {}", scope.as_str());
+                    }
+                }
+            }
+        }
     }
 
     #[test]

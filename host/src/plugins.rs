@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
 use firebox_contract::limits;
@@ -149,17 +149,21 @@ fn find(asked: &str) -> Result<PluginSpec, CliError> {
         );
         return Err(CliError::usage(message));
     }
-    match sibling_manifest(path) {
-        Some(manifest_path) => spec(&read_manifest(&manifest_path)?, ComponentSource::Path(path.to_owned())),
+    match sibling_manifest(path)? {
+        Some(manifest) => spec(&manifest, ComponentSource::Path(path.to_owned())),
         None => Ok(bare(path)),
     }
 }
 
-/// `plugin.toml` beside a component, if its id is the component's name.
-fn sibling_manifest(path: &Path) -> Option<PathBuf> {
+/// `plugin.toml` beside a component, if its id is the component's name. One that cannot be read is an error: it may be
+/// this component's, and hold limits that must not be lost.
+fn sibling_manifest(path: &Path) -> Result<Option<Manifest>, CliError> {
     let manifest = path.with_file_name("plugin.toml");
-    let stem = path.file_stem()?.to_str()?;
-    read_manifest(&manifest).ok().filter(|found| found.id == stem).map(|_| manifest)
+    if !manifest.is_file() {
+        return Ok(None);
+    }
+    let found = read_manifest(&manifest)?;
+    Ok(Some(found).filter(|found| path.file_stem().is_some_and(|stem| *stem == *found.id)))
 }
 
 /// A component alone asks for nothing and gets the default limits; its file name is its name.

@@ -6,6 +6,7 @@
 
 mod account;
 pub mod file;
+mod kept;
 pub mod keys;
 mod meters;
 #[cfg(test)]
@@ -13,7 +14,7 @@ mod tests;
 mod window;
 
 use std::collections::HashMap;
-use std::sync::{Arc, RwLock};
+use std::sync::{Arc, Mutex, RwLock};
 use std::time::SystemTime;
 
 use firebox_contract::tool::matches_glob;
@@ -23,6 +24,7 @@ use crate::audit::{Audit, Record, cut};
 use crate::clock::MachineClock;
 use crate::config::{Config, KeyConfig, Scope, TenantConfig};
 use account::OpenAccount;
+use kept::KeptUsage;
 use meters::Meters;
 pub use meters::{Counts, Rate, RateState, UsageReport};
 
@@ -53,6 +55,8 @@ struct Shared {
     clock: Arc<dyn Clock>,
     wall: Wall,
     audit: Option<Audit>,
+    /// What tenants used that are not here now.
+    kept: Mutex<KeptUsage>,
 }
 
 /// The tenants of one configuration. Never changed, only replaced.
@@ -96,7 +100,7 @@ impl Tenancy {
         wall: Wall,
     ) -> Result<Self, Error> {
         let table = RwLock::new(Arc::new(Table::new(&config.tenants, &Table::default(), wall())?));
-        Ok(Self(Arc::new(Shared { table, clock, wall, audit })))
+        Ok(Self(Arc::new(Shared { table, clock, wall, audit, kept: Mutex::default() })))
     }
 
     /// Who sent this value of an `Authorization` header.
@@ -141,6 +145,7 @@ impl Tenancy {
     pub fn replace(&self, config: &Config) -> Result<(), Error> {
         let old = self.table()?;
         let new = Arc::new(Table::new(&config.tenants, &old, (self.0.wall)())?);
+        self.hand_over(&old, &new)?;
         *self.0.table.write().map_err(|_poisoned| broken())? = new;
         if let Some(audit) = &self.0.audit {
             audit.reopen();

@@ -140,6 +140,25 @@ fn a_bad_line_ends_the_run_with_its_number_and_leaves_nothing() {
     }
 }
 
+/// What was there is replaced whole once the new file is complete, and until then, or after a failure, it is as it was.
+#[test]
+fn f17_an_output_that_is_there_is_replaced_whole_or_stays() {
+    let bench = Bench::new();
+    for name in ["out.jsonl", "out.parquet"] {
+        fs::write(bench.path(name), "of yesterday").expect("writes");
+        bench.embed("fine\n\nfine\n", name, &[]).expect_code(2);
+        assert_eq!(fs::read(bench.path(name)).expect("there"), b"of yesterday", "{name}");
+        bench.embed(TEXTS, name, &[]).expect_code(0);
+        let first = fs::read(bench.path(name)).expect("there");
+        bench.embed(TEXTS, name, &[]).expect_code(0);
+        let again = fs::read(bench.path(name)).expect("there");
+        // The same rows and no others: only the times in them differ.
+        assert!(again.len().abs_diff(first.len()) < 200, "{name}: {} and {} bytes", first.len(), again.len());
+        assert_eq!(bench.left().len(), if name == "out.jsonl" { 1 } else { 2 }, "{:?}", bench.left());
+    }
+    assert_eq!(rows(&bench.path("out.jsonl")).len(), TEXTS.lines().count());
+}
+
 #[test]
 fn what_cannot_work_is_said_before_any_work() {
     let bench = Bench::new();

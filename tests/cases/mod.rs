@@ -3,11 +3,13 @@
 mod bad_input;
 mod both_devices;
 mod chat;
+mod checkpoint;
 mod config;
 mod devices;
 mod embed;
 mod ember;
 mod generation;
+mod inputs;
 mod library;
 mod many_tenants;
 mod mcp_client;

@@ -109,3 +109,26 @@ fn a_component_by_path_is_a_plugin() {
     let json = firebox(&["run", "--json", "--plugin", &path, "Reverse the text ada@example.com"]).expect_code(0).json();
     assert!(json["plugins"].as_array().expect("plugins").iter().any(|row| row["plugin"] == "redact"), "{json}");
 }
+
+/// What a manifest limits must hold, so one that cannot be read is not passed over.
+#[test]
+fn a_manifest_beside_a_component_is_read_or_refused() {
+    let dir = scratch("manifest");
+    let component = dir.join("calculator.wasm");
+    std::fs::copy(root().join("plugins/prebuilt/calculator.wasm"), &component).expect("copied");
+    let head = "version = \"0.1.0\"\ndescription = \"x\"\nstages = [\"tool\"]\n";
+    let rows = [
+        (format!("id = \"calculator\"\n{head}"), 0, ""),
+        (format!("id = \"another\"\n{head}[limits]\nfuel = 10\n"), 0, ""),
+        (format!("id = \"calculator\"\n{head}[limits]\nfuel = 10\n"), 5, "fuel"),
+        (format!("id = \"calculator\"\n{head}capabilities = [\"net\"]\n"), 5, "net"),
+        (format!("id = \"calculator\"\n{head}[limits]\nfuell = 10\n"), 2, "plugin.toml"),
+        ("not toml".to_owned(), 2, "plugin.toml"),
+    ];
+    for (manifest, code, word) in rows {
+        std::fs::write(dir.join("plugin.toml"), &manifest).expect("writable");
+        let path = component.display().to_string();
+        let run = firebox(&["run", "--no-tools", "--plugin", &path, "--max-tokens", "8", "hi"]).expect_code(code);
+        assert!(run.stderr.contains(word), "{manifest}: {}", run.stderr);
+    }
+}

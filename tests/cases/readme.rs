@@ -122,8 +122,8 @@ fn the_library_example_is_the_one_that_is_tested() {
 
 #[test]
 fn every_verb_and_option_the_readme_names_exists() {
-    for verb in ["run", "chat", "serve", "embed", "devices"] {
-        let help = Firebox::new([verb, "--help"]).run().expect_code(0).stdout;
+    for verb in ["run", "chat", "serve", "mcp serve", "embed", "devices"] {
+        let help = Firebox::new(verb.split(' ').chain(["--help"])).run().expect_code(0).stdout;
         let lines: Vec<String> = blocks("What it does", "sh").concat().lines().map(str::to_owned).collect();
         let said = lines.iter().filter(|line| line.contains(&format!("firebox {verb}")));
         for option in said.flat_map(|line| line.split_whitespace()).filter(|word| word.starts_with("--")) {

@@ -5,6 +5,7 @@ mod forced;
 mod isolation;
 mod limits;
 mod mcp;
+mod sessions;
 mod shutdown;
 
 use serde_json::{Value, json};
@@ -55,6 +56,10 @@ fn f13_the_last_word_tells_the_real_reason_and_times() {
         (&json!("stop"), &json!("length"))
     );
     assert!(stop["firebox"]["timing_ms"]["total"].as_f64() > Some(0.0), "{stop}");
+    // Two turns and one that was cut: each token but a turn's first came some time after another.
+    let tokens = |done: &Value| done["usage"]["completion_tokens"].as_f64().expect("a number");
+    let gaps = server.metric("alpha", "firebox_inter_token_latency_seconds_count{");
+    assert_eq!(gaps, tokens(&stop) + tokens(&length) - 3.0);
 }
 
 #[test]
@@ -74,6 +79,23 @@ fn f12_a_session_keeps_tool_messages_over_a_restart() {
     let roles: Vec<&str> =
         kept["messages"].as_array().expect("a list").iter().filter_map(|row| row["role"].as_str()).collect();
     assert_eq!(roles, ["user", "assistant", "tool", "assistant"], "{kept}");
+}
+
+#[test]
+fn usage_goes_on_after_a_restart() {
+    let config = config("[sessions]\npath = \"sessions.db\"\n");
+    let mut first = Server::start(&config);
+    assert!(content(&first.post("/v1/chat/completions", "alpha", &chat(QUESTION)).json()).contains(ANSWER));
+    let before = first.get("/v1/usage", "alpha").json();
+    assert!(before["total"]["completion_tokens"].as_u64() > Some(0), "{before}");
+    first.signal("TERM");
+    assert_eq!(first.ended(), Some(0), "{}", first.said());
+    let folder = std::mem::replace(&mut first.folder, tempfile::tempdir().expect("temporary directory"));
+    let second = Server::listening_in(folder, &config, &[]);
+    let after = second.get("/v1/usage", "alpha").json();
+    for field in ["since", "total", "days"] {
+        assert_eq!(after[field], before[field], "{field}");
+    }
 }
 
 #[test]
@@ -105,6 +127,20 @@ fn without_tenants_no_open_address_is_taken() {
     let said = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(2), "{said}");
     assert!(said.contains("this machine only") && said.contains("firebox tenants add"), "{said}");
+}
+
+#[test]
+fn what_is_not_there_is_told_from_what_has_another_method() {
+    let server = Server::start(&config(""));
+    for (method, path, status, code) in [
+        ("GET", "/v1/chat/completions", 405, "method_not_allowed"),
+        ("DELETE", "/v1/models", 405, "method_not_allowed"),
+        ("POST", "/v1/responses", 404, "not_found"),
+    ] {
+        let refused = server.ask(method, path, Some(&key("alpha")), b"");
+        assert_eq!((refused.status, refused.code().as_str()), (status, code), "{method} {path}");
+        assert!(refused.headers.contains("x-request-id: req_"), "{refused:?}");
+    }
 }
 
 #[test]

@@ -128,6 +128,16 @@ impl Server {
         assert!(status.success(), "kill -{name}");
     }
 
+    /// Files and sockets the process has open, and threads it has.
+    #[cfg(target_os = "linux")]
+    pub(crate) fn holds(&self) -> (usize, usize) {
+        let count = |what: &str| {
+            let folder = format!("/proc/{}/{what}", self.child.id());
+            std::fs::read_dir(folder).expect("it runs").count()
+        };
+        (count("fd"), count("task"))
+    }
+
     /// The exit code, once it has ended by itself.
     pub(crate) fn ended(&mut self) -> Option<i32> {
         let started = Instant::now();

@@ -1,5 +1,7 @@
 //! Just enough of a Rust lexer to tell code from comments and strings, and to find functions and calls.
 
+use std::collections::HashSet;
+
 /// One source file.
 pub(crate) struct Source {
     /// Relative to the repository.
@@ -49,6 +51,17 @@ impl Source {
     fn product(&self) -> String {
         let code: String = self.code.iter().collect();
         before_tests(&code).to_owned()
+    }
+
+    /// The lines, with comments and the contents of literals blanked.
+    pub(crate) fn code_lines(&self) -> Vec<String> {
+        let code: String = self.code.iter().collect();
+        code.lines().map(str::to_owned).collect()
+    }
+
+    /// The words of product code.
+    pub(crate) fn words(&self) -> HashSet<String> {
+        self.product().split(|c| !is_word(c)).map(str::to_owned).collect()
     }
 
     /// `name:line: word` for each line of product code that says `word` as a word of its own.

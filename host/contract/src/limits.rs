@@ -249,6 +249,8 @@ pub const RATE_WINDOW: Duration = Duration::from_secs(60);
 pub const RATE_SLOT: Duration = Duration::from_millis(250);
 /// Days of a tenant's usage that are kept apart; older ones are only in the total.
 pub const USAGE_DAYS_MAX: usize = 32;
+/// Time after which what tenants used is stored; a crash of the host forgets at most so much of it.
+pub const USAGE_SAVE_PERIOD: Duration = Duration::from_secs(10);
 /// Time a change of the tenants file waits for another one.
 pub const TENANTS_LOCK_WAIT: Duration = Duration::from_secs(10);
 /// Lines that wait to be written to the audit log before new work is refused.

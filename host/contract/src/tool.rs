@@ -76,7 +76,9 @@ pub enum Permission {
     Deny,
 }
 
-/// Which tools a caller's model may call: rules in order, the first that matches decides.
+/// Which tools a caller's model may call: rules in order, the first that matches decides. The name of a server's tool may
+/// have the server's before it (`files__read`), always or only while two servers share it; a rule about the tool's own
+/// name then holds as well, where it is the stricter.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ToolPolicy {
     /// `(glob, permission)`; `*` stands for any number of characters, everything else for itself.
@@ -92,8 +94,15 @@ impl ToolPolicy {
     /// What this policy says about `tool`.
     #[must_use]
     pub fn permission(&self, tool: &str) -> Permission {
-        let rule = self.rules.iter().find(|(glob, _)| matches_glob(glob, tool));
-        rule.map_or(self.otherwise, |(_, permission)| *permission)
+        let whole = self.rule(tool).unwrap_or(self.otherwise);
+        let ends = tool.as_bytes().windows(2).enumerate().filter(|(_, pair)| *pair == b"__").map(|(at, _)| at + 2);
+        let own = ends.filter_map(|at| tool.get(at..)).filter(|name| !name.is_empty());
+        own.filter_map(|name| self.rule(name)).fold(whole, Permission::max)
+    }
+
+    /// What the first rule that matches says.
+    fn rule(&self, name: &str) -> Option<Permission> {
+        self.rules.iter().find(|(glob, _)| matches_glob(glob, name)).map(|(_, permission)| *permission)
     }
 
     /// What this policy and `other` say together about `tool`: the stricter of both, so that a request can tighten
@@ -192,6 +201,38 @@ mod tests {
             assert_eq!(matches_glob(glob, text), expected, "{glob} on {text}");
         }
         assert!(!matches_glob(&"*a".repeat(200), &"a".repeat(5_000).replace('a', "b")), "and ends soon");
+    }
+
+    #[test]
+    fn a_rule_about_a_tool_holds_under_its_servers_name_too_and_never_loosens() {
+        let rules = |rules: &[(&str, Permission)]| rules.iter().map(|(glob, p)| ((*glob).to_owned(), *p)).collect();
+        let open = ToolPolicy {
+            rules: rules(&[("write*", Permission::Deny), ("read", Permission::Ask)]),
+            otherwise: Permission::Allow,
+        };
+        for (tool, expected) in [
+            ("write_file", Permission::Deny),
+            ("files__write_file", Permission::Deny),
+            ("a__b__read", Permission::Ask),
+            ("files__reader", Permission::Allow),
+            ("rewrite", Permission::Allow),
+            ("files__", Permission::Allow),
+            ("files___write", Permission::Deny),
+        ] {
+            assert_eq!(open.permission(tool), expected, "{tool}");
+        }
+        let closed = ToolPolicy {
+            rules: rules(&[("read", Permission::Allow), ("web__*", Permission::Allow)]),
+            otherwise: Permission::Deny,
+        };
+        for (tool, expected) in [
+            ("read", Permission::Allow),
+            ("files__read", Permission::Deny),
+            ("web__search", Permission::Allow),
+            ("web__read", Permission::Allow),
+        ] {
+            assert_eq!(closed.permission(tool), expected, "{tool}");
+        }
     }
 
     #[test]

@@ -47,6 +47,8 @@ pub struct Generation {
     bill: Bill,
     /// What the account is told if nothing else ends this.
     outcome: &'static str,
+    /// Times between two tokens of a turn that nobody took yet; an answer has a bounded number of tokens.
+    gaps: Vec<Duration>,
     _ticket: Ticket,
 }
 
@@ -115,6 +117,7 @@ impl Generation {
             failed: None,
             bill: start.bill,
             outcome: FinishReason::Interrupted.as_str(),
+            gaps: Vec::new(),
             _ticket: ticket,
         }
     }
@@ -147,6 +150,11 @@ impl Generation {
                 self.fail(error);
             }
         }
+    }
+
+    /// The times between two tokens of a turn, as the model's thread made them, since this was asked last.
+    pub fn take_gaps(&mut self) -> Vec<Duration> {
+        std::mem::take(&mut self.gaps)
     }
 
     /// What there is so far; for a caller who stops reading before the end. Whoever keeps the account is told `reason`.
@@ -261,6 +269,7 @@ impl Generation {
             opening,
             transcript: Transcript::default(),
             clock: RoundClock { submitted, ..RoundClock::default() },
+            gap: None,
         }));
         Ok(())
     }
@@ -302,6 +311,7 @@ impl Generation {
                     read = round.read(hooks) => Some(read?),
                     () = &mut self.deadline => None,
                 };
+                self.gaps.extend(round.gap.take());
                 self.queue_log();
                 let Some(read) = read else { return self.time_is_up() };
                 if let Phase::Reading(round) = &mut self.phase {

@@ -254,7 +254,7 @@ impl Engine {
 
 fn check_size(prompt: &Prompt) -> Result<(), Error> {
     let (bytes, messages) = match prompt {
-        Prompt::Chat(messages) => (messages.iter().map(|message| message.content.len()).sum(), messages.len()),
+        Prompt::Chat(messages) => (messages.iter().map(size).sum(), messages.len()),
         Prompt::Text(text) => (text.len(), 1),
     };
     if bytes > limits::PROMPT_BYTES_MAX {
@@ -271,4 +271,10 @@ fn check_size(prompt: &Prompt) -> Result<(), Error> {
         return Err(Error::TooLarge(format!("the conversation has {messages} messages, at most {max} are allowed")));
     }
     Ok(())
+}
+
+/// Bytes of what a template may write of a message.
+fn size(message: &Message) -> usize {
+    let calls = message.tool_calls.iter().map(|call| call.name.len() + call.arguments_json.len());
+    message.content.len() + calls.sum::<usize>()
 }

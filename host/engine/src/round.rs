@@ -47,6 +47,8 @@ pub(crate) struct Round {
     pub(crate) opening: String,
     pub(crate) transcript: Transcript,
     pub(crate) clock: RoundClock,
+    /// Time between the token read last and the one before it, until somebody takes it.
+    pub(crate) gap: Option<Duration>,
 }
 
 /// What the model said in this turn, as it goes back into the conversation.
@@ -90,6 +92,7 @@ impl Round {
                 self.pass(&text, hooks).await
             }
             Some(StepEvent::Token(token, at)) => {
+                self.gap = self.clock.first.map(|_| at.saturating_sub(self.clock.last));
                 self.clock.first.get_or_insert(at);
                 self.clock.last = at;
                 self.clock.tokens += 1;

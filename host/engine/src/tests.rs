@@ -4,9 +4,11 @@ mod agent;
 mod fakes;
 mod faults;
 mod healing;
+mod inputs;
 mod prefixes;
 mod queue;
 mod shelf;
+mod stops;
 mod turns;
 
 use std::sync::atomic::Ordering;

@@ -8,7 +8,7 @@ use firebox_contract::tool::matches_glob;
 
 use super::problem::{Origin, Problems, suggestion};
 use super::tenants::TenantConfig;
-use super::{Config, PluginConfig};
+use super::{Config, McpServerConfig, PluginConfig};
 use crate::{plugins, time};
 
 /// Checks the whole, and adds the built-in plugins that tenants name without a section of their own.
@@ -26,6 +26,7 @@ pub(super) fn across(config: &mut Config, problems: &Problems) {
         known_plugins(tenant, &config.plugins, problems);
         useful(tenant, "models", &tenant.models, &models, problems);
         useful(tenant, "mcp_servers", &tenant.mcp_servers, &servers, problems);
+        sayable(tenant, &config.mcp.servers, problems);
     }
     if config.tenants.is_empty() {
         problems.warning(&whole, "has no tenants, so nobody can call; firebox tenants add NAME makes one and its key");
@@ -116,5 +117,27 @@ fn useful(tenant: &TenantConfig, key: &str, globs: &[String], names: &[&str], pr
                 format!("\"{key}\" of tenant \"{}\" holds \"{glob}\", which matches nothing; {known}", tenant.name);
             problems.warning(&tenant.at, message);
         }
+    }
+}
+
+/// Rules about the tools of a server that none of them is called by: such a rule would forbid nothing.
+fn sayable(tenant: &TenantConfig, servers: &[McpServerConfig], problems: &Problems) {
+    for (glob, _) in &tenant.tools.rules {
+        let about = |server: &&McpServerConfig| {
+            let prefix = server.prefix.as_deref().filter(|prefix| !prefix.is_empty());
+            let begins = |name: &str, mark: &str| glob.strip_prefix(name).is_some_and(|rest| rest.starts_with(mark));
+            let dotted = begins(&server.name, ".") || prefix.is_some_and(|prefix| begins(prefix, "."));
+            dotted || (begins(&server.name, "__") && prefix != Some(server.name.as_str()))
+        };
+        let Some(McpServerConfig { name, prefix, .. }) = servers.iter().find(about) else { continue };
+        let remedy = match prefix.as_deref().filter(|prefix| !prefix.is_empty()) {
+            Some(prefix) => format!("they are called {prefix}__TOOL"),
+            None => format!("with prefix = \"{name}\" they are called {name}__TOOL, and TOOL without"),
+        };
+        let tenant_name = &tenant.name;
+        let message = format!(
+            "\"tools\" of tenant \"{tenant_name}\" holds \"{glob}\", and the tools of MCP server \"{name}\" have other names; {remedy}"
+        );
+        problems.warning(&tenant.at, message);
     }
 }

@@ -193,6 +193,32 @@ fn what_is_probably_not_meant_is_a_warning() {
     }
 }
 
+/// A rule that forbids nothing looks like one that forbids.
+#[test]
+fn a_rule_no_tool_of_a_server_is_called_by_is_a_warning() {
+    let config = load(
+        "[[mcp.server]]\nname = \"files\"\ncommand = [\"x\"]\n[[mcp.server]]\nname = \"web\"\ncommand = [\"x\"]\nprefix = \"net\"\n\
+         [[tenant]]\nname = \"a\"\nmcp_servers = [\"*\"]\n[tenant.tools]\n\
+         deny = [\"files.write*\", \"files__delete\", \"write*\"]\nask = [\"web.*\", \"net.get\", \"net__*\", \"calculator\"]\n",
+    );
+    let warnings: Vec<String> = config.expect("good").warnings.iter().map(ToString::to_string).collect();
+    let about = |glob: &str| warnings.iter().filter(|text| text.contains(&format!("holds \"{glob}\""))).count();
+    for (glob, expected) in [
+        ("files.write*", 1),
+        ("files__delete", 1),
+        ("web.*", 1),
+        ("net.get", 1),
+        ("write*", 0),
+        ("net__*", 0),
+        ("calculator", 0),
+    ] {
+        assert_eq!(about(glob), expected, "{glob}: {warnings:?}");
+    }
+    let all = warnings.join("\n");
+    assert!(all.contains("with prefix = \"files\" they are called files__TOOL"), "{all}");
+    assert!(all.contains("they are called net__TOOL"), "{all}");
+}
+
 #[test]
 fn a_tenant_reads_as_it_is_written() {
     let config = load(&format!(

@@ -262,3 +262,41 @@ fn the_input_is_read_a_window_at_a_time() {
     let most = 2 * limits::EMBED_WINDOW_TEXTS as u64 + (1 << 10);
     assert!(*read.lock().expect("not poisoned") <= most);
 }
+
+/// Numbers that do not repeat, so that nothing about them can be compressed.
+fn noise(seed: &mut u64) -> f32 {
+    *seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+    (*seed >> 40) as f32
+}
+
+/// Each row goes to the file once and soon: what is in memory is one row group at most, and a file can only be
+/// written to, never read back.
+#[test]
+fn f17_row_groups_are_appended_as_they_come() {
+    const DIMENSIONS: usize = 4_096;
+    const ROWS: usize = 512;
+    let file = Shared::default();
+    let mut sink = output::Format::Parquet.sink(file.clone(), DIMENSIONS).expect("a sink");
+    let (mut seed, mut given, mut written, mut growths) = (1, 0, Vec::new(), 0);
+    for window in 0..24 {
+        let texts: Vec<Text> =
+            (0..ROWS).map(|row| Text { line: row as u64, text: format!("{window} {row}") }).collect();
+        let embedding = |seed: &mut u64| (0..DIMENSIONS).map(|_| noise(seed)).collect();
+        let rows: Vec<Row> = (0..ROWS)
+            .map(|_| Row { encoding: Encoding { embedding: embedding(&mut seed), tokens: 2 }, milliseconds: 1.0 })
+            .collect();
+        sink.write(&texts, &rows).expect("writes");
+        given += ROWS * DIMENSIONS * size_of::<f32>();
+        let now = file.bytes();
+        assert!(now.starts_with(&written), "what is written stays as it is");
+        let held = given - now.len();
+        assert!(held <= limits::EMBED_ROW_GROUP_BYTES + given / 24, "window {window}: {held} bytes are held back");
+        growths += usize::from(now.len() > written.len());
+        written = now;
+    }
+    sink.finish().expect("finishes");
+    let bytes = file.bytes();
+    assert!(bytes.starts_with(&written) && bytes.len() < given + given / 10, "each byte was written once");
+    let groups = parquet(&bytes).metadata().num_row_groups();
+    assert!(groups >= 3 && growths >= groups - 1, "{groups} row groups, {growths} growths");
+}

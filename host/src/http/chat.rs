@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use axum::body::Body;
 use axum::http::Response;
-use firebox_contract::{Error, Message, Prompt, ToolDefinition, limits};
+use firebox_contract::{Error, Message, Prompt, ToolDefinition};
 
 use super::ask::{self, Ask};
 use super::stream::{self, Shape};
@@ -139,7 +139,7 @@ async fn make_fit(
     tools.retain(|tool| {
         ask.request.tools.policy.stricter(&ask.request.tools.tightened, &tool.name) < firebox_contract::Permission::Deny
     });
-    let asked = ask.request.sampling.max_tokens.unwrap_or(limits::ANSWER_TOKENS_DEFAULT);
+    let asked = ask.request.sampling.max_tokens.unwrap_or_else(|| host.answer_tokens());
     let room = asked.min(context / 2).max(1);
     let (host, prompt) = (Arc::clone(host), std::mem::replace(&mut ask.request.prompt, Prompt::Chat(Vec::new())));
     let work = move || fitted(&host, prompt, history, &tools, context, room);

@@ -87,6 +87,17 @@ pub(super) async fn fork(app: Arc<App>, call: Call) -> Result<Response<Body>, Fa
     stream::json(&row(&session))
 }
 
+/// Keeps a message in what the model sees when older turns are left out, or lets it go.
+pub(super) async fn pin(app: Arc<App>, call: Call) -> Result<Response<Body>, Failure> {
+    let (tenant, id) = (call.tenant()?.id.clone(), call.param("id").to_owned());
+    let body = guard::json(&app, call.body).await?;
+    let fields = Fields::of(&body, "")?;
+    let seq = fields.need("seq", fields.count("seq")?)? as u64;
+    let pinned = fields.flag("pinned")?.unwrap_or(true);
+    stored(&app, move |store| store.pin(&tenant, &id, seq, pinned)).await?;
+    stream::json(&json!({"object": "session.pinned", "seq": seq, "pinned": pinned}))
+}
+
 fn row(session: &Session) -> Value {
     json!({
         "id": session.id, "object": "session", "title": session.title, "model": session.model,

@@ -81,6 +81,7 @@ pub struct Metrics {
     completion_tokens: Family<Tokens, Counter>,
     first_token: Histograms,
     inter_token: Histograms,
+    per_token: Histograms,
     whole: Histograms,
     plugin_calls: Family<OfPlugin, Counter>,
     plugin_fuel: Family<OfPlugin, Counter>,
@@ -103,6 +104,7 @@ impl Metrics {
             completion_tokens: Family::default(),
             first_token: Family::new_with_constructor(|| Histogram::new(FIRST_TOKEN.iter().copied())),
             inter_token: Family::new_with_constructor(|| Histogram::new(INTER_TOKEN.iter().copied())),
+            per_token: Family::new_with_constructor(|| Histogram::new(INTER_TOKEN.iter().copied())),
             whole: Family::new_with_constructor(|| Histogram::new(WHOLE.iter().copied())),
             plugin_calls: Family::default(),
             plugin_fuel: Family::default(),
@@ -126,8 +128,10 @@ impl Metrics {
         let seconds = || Unit::Seconds;
         let help = "From arrival to the first text or tool call";
         to.register_with_unit("time_to_first_token", help, seconds(), self.first_token.clone());
-        let help = "Between two tokens of an answer, on average over the answer";
+        let help = "Between two tokens of an answer, each by itself";
         to.register_with_unit("inter_token_latency", help, seconds(), self.inter_token.clone());
+        let help = "Between two tokens of an answer, on average over the answer";
+        to.register_with_unit("time_per_output_token", help, seconds(), self.per_token.clone());
         to.register_with_unit("e2e_request_latency", "From arrival to the end", seconds(), self.whole.clone());
         to.register("plugin_calls", "Guest calls", self.plugin_calls.clone());
         to.register("plugin_fuel", "Fuel used by guest calls", self.plugin_fuel.clone());
@@ -157,12 +161,21 @@ impl Metrics {
         self.first_token.get_or_create(&OfModel { model: model.to_owned() }).observe(after.as_secs_f64());
     }
 
+    /// So long after the token before it, each of these tokens came.
+    pub fn gaps(&self, model: &str, gaps: &[Duration]) {
+        if gaps.is_empty() {
+            return;
+        }
+        let times = self.inter_token.get_or_create(&OfModel { model: model.to_owned() });
+        gaps.iter().for_each(|gap| times.observe(gap.as_secs_f64()));
+    }
+
     /// A request ended; `per_token` is the mean time between its tokens, where it had several.
     pub fn ended(&self, model: &str, tenant: &TenantId, outcome: &str, took: Duration, per_token: Option<Duration>) {
         let of = OfModel { model: model.to_owned() };
         self.whole.get_or_create(&of).observe(took.as_secs_f64());
         if let Some(time) = per_token {
-            self.inter_token.get_or_create(&of).observe(time.as_secs_f64());
+            self.per_token.get_or_create(&of).observe(time.as_secs_f64());
         }
         let tenant = capped(&self.tenants, tenant.as_str());
         self.requests.get_or_create(&Requests { model: of.model, tenant, outcome: outcome.to_owned() }).inc();
@@ -221,6 +234,7 @@ mod tests {
             metrics.ended("m", &tenant, "stop", Duration::from_millis(5), Some(Duration::from_millis(1)));
         }
         metrics.first_token("m", Duration::from_millis(3));
+        metrics.gaps("m", &[Duration::from_millis(1), Duration::from_secs(9)]);
         metrics.used(
             "m",
             &TenantId::new("t0"),
@@ -232,6 +246,9 @@ mod tests {
         for line in [
             "firebox_requests_total{model=\"m\",tenant=\"other\",outcome=\"stop\"} 5",
             "firebox_time_to_first_token_seconds_bucket{le=\"0.005\",model=\"m\"} 1",
+            "firebox_inter_token_latency_seconds_count{model=\"m\"} 2",
+            "firebox_inter_token_latency_seconds_sum{model=\"m\"} 9.001",
+            "firebox_time_per_output_token_seconds_bucket{le=\"0.01\",model=\"m\"} 261",
             "firebox_prompt_tokens_total{model=\"m\",tenant=\"t0\"} 3",
             "firebox_http_requests_total{route=\"/v1/models\",status=\"200\"} 1",
             "# EOF",

@@ -1,11 +1,12 @@
 //! Starting, reloading and ending a server.
 
+use std::collections::HashMap;
 use std::future::Future;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use firebox_contract::{Approver, Error, Gate, HookSource, limits};
+use firebox_contract::{Approver, Error, Gate, HookSource, TenantId, limits};
 use firebox_sandbox::{Sandbox, SandboxOptions};
 use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, watch};
@@ -22,7 +23,7 @@ use crate::config::{Config, TenantConfig};
 use crate::http::{BusySessions, router};
 use crate::plugins;
 use crate::sessions::{SessionLimits, SessionStore};
-use crate::tenancy::Tenancy;
+use crate::tenancy::{Tenancy, UsageReport};
 
 /// Says a line to the operator.
 pub type Say = Arc<dyn Fn(&str) + Send + Sync>;
@@ -38,6 +39,7 @@ pub struct Server {
     accepting: JoinHandle<()>,
     loading: Option<JoinHandle<Result<(), Error>>>,
     sweeping: JoinHandle<()>,
+    keeping: JoinHandle<()>,
     watching: JoinHandle<()>,
 }
 
@@ -74,11 +76,12 @@ impl Server {
         let (models, speak) = (Arc::clone(&app.models), Arc::clone(&say));
         let loading = Some(tokio::spawn(async move { models.load(&parts, &*speak).await }));
         let sweeping = tokio::spawn(sweep(app.sessions.clone()));
+        let keeping = tokio::spawn(keep_usage(app.tenancy.clone(), app.sessions.clone()));
         let watching = tokio::spawn(app.mcp_servers.clone().watch(Arc::clone(&say)));
         if open {
             say(&format!("no tenants are configured: everybody on this machine is \"{LOCAL_TENANT}\", without a key"));
         }
-        Ok(Self { app, address, config, say, stop, cut, accepting, loading, sweeping, watching })
+        Ok(Self { app, address, config, say, stop, cut, accepting, loading, sweeping, keeping, watching })
     }
 
     /// Where it listens.
@@ -127,12 +130,13 @@ impl Server {
     /// Ends the server: refuses new work, lets running requests end until the deadline of the configuration or until
     /// `hurry` ends, cuts off the rest, and closes every part.
     pub async fn drain(self, hurry: impl Future<Output = ()>) -> Drained {
-        let Self { app, config, stop, cut, accepting, loading, sweeping, watching, say, .. } = self;
+        let Self { app, config, stop, cut, accepting, loading, sweeping, keeping, watching, say, .. } = self;
         app.drain.close();
         if let Some(loading) = loading {
             loading.abort();
         }
         sweeping.abort();
+        keeping.abort();
         watching.abort();
         let deadline = config.server.drain_timeout;
         tokio::select! {
@@ -165,6 +169,7 @@ impl App {
 async fn close(app: Arc<App>) {
     let work = tokio::task::spawn_blocking(move || {
         app.models.close();
+        save_usage(&app.tenancy, &app.sessions, &mut HashMap::new());
         if let Err(error) = app.sessions.flush() {
             tracing::error!(%error, "the sessions could not be flushed");
         }
@@ -215,6 +220,7 @@ async fn build(config: &Config, open: bool, cut: watch::Receiver<bool>, say: &Sa
     let hooks = TenantHooks::load(sandbox, config, &mut notes).await?;
     notes.iter().for_each(|note| say(note));
     let sessions = open_sessions(config).await?;
+    resume_usage(&tenancy, &sessions, say)?;
     let approvals = Approvals::new(config.tools.approval_timeout);
     let models = Arc::new(Models::new(&config.models));
     let drain = Drain::default();
@@ -272,6 +278,50 @@ async fn sweep(sessions: SessionStore) {
             tracing::error!(%error, "expired sessions could not be removed");
         }
     }
+}
+
+/// Stores from time to time what tenants used, so that the next start goes on from there.
+async fn keep_usage(tenancy: Tenancy, sessions: SessionStore) {
+    let mut waiting = HashMap::new();
+    loop {
+        tokio::time::sleep(limits::USAGE_SAVE_PERIOD).await;
+        let (tenancy, store) = (tenancy.clone(), sessions.clone());
+        let save = move || {
+            save_usage(&tenancy, &store, &mut waiting);
+            waiting
+        };
+        // A panic there loses what waited for this one time; the sums themselves are in memory.
+        waiting = tokio::task::spawn_blocking(save).await.unwrap_or_default();
+    }
+}
+
+/// Stores what changed since the last time, and what could not be stored then.
+fn save_usage(tenancy: &Tenancy, sessions: &SessionStore, waiting: &mut HashMap<TenantId, String>) {
+    match tenancy.changed_usage() {
+        Ok(changed) => waiting.extend(changed.into_iter().map(|(tenant, report)| (tenant, report.text()))),
+        Err(error) => tracing::error!(%error, "the usage of tenants is in doubt"),
+    }
+    if waiting.is_empty() {
+        return;
+    }
+    let rows: Vec<(TenantId, String)> = waiting.iter().map(|(tenant, text)| (tenant.clone(), text.clone())).collect();
+    match sessions.keep_usage(&rows) {
+        Ok(()) => waiting.clear(),
+        Err(error) => tracing::error!(%error, "the usage of tenants could not be stored; it is tried again"),
+    }
+}
+
+/// Goes on counting from what the host stored when it ran before.
+fn resume_usage(tenancy: &Tenancy, sessions: &SessionStore, say: &Say) -> Result<(), Error> {
+    let rows = sessions.kept_usage().map_err(|error| Error::Usage(error.to_string()))?;
+    let mut stored = Vec::with_capacity(rows.len());
+    for (tenant, text) in rows {
+        match UsageReport::parse(&text) {
+            Some(report) => stored.push((tenant, report)),
+            None => say(&format!("the stored usage of tenant \"{tenant}\" cannot be read and begins anew")),
+        }
+    }
+    tenancy.resume(stored)
 }
 
 /// The parts of a configuration that a running server does not take over.

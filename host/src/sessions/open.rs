@@ -15,7 +15,8 @@ use super::{SessionLimits, rows};
 const APPLICATION_ID: i64 = 0x4642_5853;
 
 /// Every version of the schema, oldest first: what brings a file from the one before to it.
-const MIGRATIONS: &[&str] = &["
+const MIGRATIONS: &[&str] = &[
+    "
     CREATE TABLE sessions (
         tenant   TEXT NOT NULL,
         id       TEXT NOT NULL,
@@ -45,7 +46,14 @@ const MIGRATIONS: &[&str] = &["
         PRIMARY KEY (tenant, session, seq),
         FOREIGN KEY (tenant, session) REFERENCES sessions (tenant, id) ON DELETE CASCADE
     ) STRICT, WITHOUT ROWID;
-"];
+",
+    "
+    CREATE TABLE usage (
+        tenant TEXT NOT NULL PRIMARY KEY,
+        report TEXT NOT NULL
+    ) STRICT, WITHOUT ROWID;
+",
+];
 
 pub(super) struct Opened {
     pub(super) writer: Connection,

@@ -57,6 +57,23 @@ impl SessionStore {
         found.map_err(|error| self.failed(error))
     }
 
+    /// What [`SessionStore::keep_usage`] keeps, of all tenants.
+    ///
+    /// # Errors
+    /// What the file cannot be read for.
+    pub fn kept_usage(&self) -> Result<Vec<(TenantId, String)>, SessionError> {
+        let reader = self.reader();
+        let read = || -> rusqlite::Result<Vec<(TenantId, String)>> {
+            let mut statement = reader.prepare("SELECT tenant, report FROM usage ORDER BY tenant")?;
+            let rows = statement.query_map([], |row| {
+                let tenant: String = row.get(0)?;
+                Ok((TenantId::new(&tenant), row.get(1)?))
+            })?;
+            rows.collect()
+        };
+        read().map_err(|error| self.failed(error))
+    }
+
     /// How many live sessions this tenant has.
     ///
     /// # Errors

@@ -313,3 +313,36 @@ fn every_writer_syncs_what_it_commits() {
     };
     assert_eq!([asked("journal_mode"), asked("synchronous"), asked("foreign_keys")], ["wal", "2", "1"]);
 }
+
+#[test]
+fn usage_is_kept_beside_the_sessions_and_replaced_as_a_whole() {
+    let folder = tempfile::tempdir().expect("temporary directory");
+    let path = folder.path().join("sessions.db");
+    let text = |text: &str| text.to_owned();
+    let store = SessionStore::open(&path, SessionLimits::default()).expect("opens");
+    assert!(store.kept_usage().expect("read").is_empty());
+    store.keep_usage(&[(tenant("a"), text("1")), (tenant("b"), text("2"))]).expect("kept");
+    store.keep_usage(&[(tenant("b"), text("3"))]).expect("kept");
+    drop(store);
+    let store = SessionStore::open(&path, SessionLimits::default()).expect("opens");
+    assert_eq!(store.kept_usage().expect("read"), [(tenant("a"), text("1")), (tenant("b"), text("3"))]);
+}
+
+#[test]
+fn what_is_deleted_is_overwritten() {
+    const SECRET: &str = "the launch code is 0000-1111-2222";
+    let folder = tempfile::tempdir().expect("temporary directory");
+    let path = folder.path().join("sessions.db");
+    let store = SessionStore::open(&path, SessionLimits::default()).expect("opens");
+    let session = store.create(&tenant("a"), named("m")).expect("made");
+    store.append(&tenant("a"), &session.id, None, &[user(SECRET)]).expect("kept");
+    store.flush().expect("flushed");
+    let holds = || {
+        let bytes = std::fs::read(&path).expect("readable");
+        bytes.windows(SECRET.len()).any(|window| window == SECRET.as_bytes())
+    };
+    assert!(holds(), "the test looks in the right place");
+    store.delete(&tenant("a"), &session.id).expect("deleted");
+    store.flush().expect("flushed");
+    assert!(!holds());
+}

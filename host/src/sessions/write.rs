@@ -226,6 +226,21 @@ impl SessionStore {
         }
     }
 
+    /// Keeps a text about the usage of each of these tenants, in the place of the one before; all of them or none.
+    ///
+    /// # Errors
+    /// What the file cannot be written for.
+    pub fn keep_usage(&self, reports: &[(TenantId, String)]) -> Result<(), SessionError> {
+        self.change(|change| {
+            let mut statement =
+                change.prepare_cached("INSERT OR REPLACE INTO usage (tenant, report) VALUES (?1, ?2)")?;
+            for (tenant, report) in reports {
+                statement.execute(params![tenant.as_str(), report])?;
+            }
+            Ok(())
+        })
+    }
+
     /// Moves what the log holds into the database itself, so that the file alone is the whole store.
     ///
     /// # Errors

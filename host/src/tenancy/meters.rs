@@ -5,7 +5,9 @@ use std::sync::{Mutex, MutexGuard};
 use std::time::{Duration, SystemTime};
 
 use firebox_contract::{Error, Usage, limits};
+use serde::{Deserialize, Serialize};
 
+use super::kept::earlier;
 use super::window::Window;
 use crate::time;
 
@@ -38,7 +40,8 @@ impl Meters {
 }
 
 /// Sums of what was used.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Counts {
     /// Requests admitted.
     pub requests: u64,
@@ -65,6 +68,21 @@ impl Counts {
         self.cached_tokens += usage.cached_tokens as u64;
         self.completion_tokens += usage.completion_tokens as u64;
     }
+
+    /// Adds other sums.
+    fn add(&mut self, other: &Self) {
+        let pairs = [
+            (&mut self.requests, other.requests),
+            (&mut self.limited, other.limited),
+            (&mut self.unsettled, other.unsettled),
+            (&mut self.prompt_tokens, other.prompt_tokens),
+            (&mut self.cached_tokens, other.cached_tokens),
+            (&mut self.completion_tokens, other.completion_tokens),
+            (&mut self.tool_calls, other.tool_calls),
+            (&mut self.plugin_fuel, other.plugin_fuel),
+        ];
+        pairs.into_iter().for_each(|(sum, more)| *sum = sum.saturating_add(more));
+    }
 }
 
 /// Sums by day (UTC) and in all.
@@ -72,11 +90,16 @@ impl Counts {
 pub(super) struct Book {
     total: Counts,
     days: VecDeque<(String, Counts)>,
+    /// When sums from before this process began.
+    since: Option<SystemTime>,
+    /// Something was entered since this was asked last.
+    changed: bool,
 }
 
 impl Book {
     /// Enters something that happened at `moment`.
     pub(super) fn enter(&mut self, moment: SystemTime, entry: impl Fn(&mut Counts)) {
+        self.changed = true;
         entry(&mut self.total);
         let today = time::date(moment);
         if self.days.back().is_none_or(|last| last.0 < today) {
@@ -94,7 +117,7 @@ impl Book {
 /// What a tenant used since its counters began.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct UsageReport {
-    /// When counting began: the start of the host, or the reload that brought the tenant.
+    /// When counting began: the first start of the host that is remembered, or the reload that brought the tenant.
     pub since: SystemTime,
     /// Everything since then.
     pub total: Counts,
@@ -104,7 +127,30 @@ pub struct UsageReport {
 
 impl Book {
     pub(super) fn report(&self, since: SystemTime) -> UsageReport {
+        let since = earlier(self.since, since);
         UsageReport { since, total: self.total, days: self.days.iter().cloned().collect() }
+    }
+
+    /// Puts what was used before in front of what was used since. `changed` says that nobody stored it yet.
+    pub(super) fn resume(&mut self, before: UsageReport, changed: bool) {
+        self.changed |= changed;
+        self.since = Some(earlier(self.since, before.since));
+        self.total.add(&before.total);
+        let now = std::mem::take(&mut self.days);
+        self.days = before.days.into();
+        for (day, counts) in now {
+            match self.days.back_mut().filter(|last| last.0 == day) {
+                Some((_, sums)) => sums.add(&counts),
+                None => self.days.push_back((day, counts)),
+            }
+        }
+        let surplus = self.days.len().saturating_sub(limits::USAGE_DAYS_MAX);
+        drop(self.days.drain(..surplus));
+    }
+
+    /// Whether something was entered since this was asked last.
+    pub(super) fn take_changed(&mut self) -> bool {
+        std::mem::take(&mut self.changed)
     }
 }
 
@@ -159,5 +205,25 @@ mod tests {
         assert_eq!(report.days.len(), limits::USAGE_DAYS_MAX);
         assert_eq!(report.days.last().expect("a day").0, "1970-04-10");
         assert!(report.days.iter().all(|day| day.1.requests == 2 && day.1.limited == 1));
+    }
+
+    #[test]
+    fn a_book_goes_on_from_what_was_before() {
+        let day = |day: u64| SystemTime::UNIX_EPOCH + Duration::from_secs(day * 86_400);
+        let (mut before, mut book) = (Book::default(), Book::default());
+        for number in 0..40 {
+            before.enter(day(number), |counts| counts.requests += 1);
+        }
+        book.enter(day(39), |counts| counts.requests += 10);
+        book.enter(day(40), |counts| counts.prompt_tokens += 5);
+        assert!(book.take_changed() && !book.take_changed());
+        book.resume(before.report(day(0)), false);
+        let report = book.report(day(39));
+        assert_eq!((report.since, report.total.requests, report.total.prompt_tokens), (day(0), 50, 5));
+        assert_eq!(report.days.len(), limits::USAGE_DAYS_MAX);
+        let last: Vec<u64> = report.days.iter().rev().take(3).map(|day| day.1.requests).collect();
+        assert_eq!(last, [0, 11, 1], "the day of the restart is one day");
+        book.enter(day(40), |counts| counts.requests += 1);
+        assert_eq!(book.report(day(39)).days.len(), limits::USAGE_DAYS_MAX, "and so is the day after");
     }
 }

@@ -208,6 +208,37 @@ fn one_tenants_counters_are_not_anothers() {
 }
 
 #[test]
+fn usage_goes_on_after_a_restart_and_after_an_absence() {
+    let config = config_of(vec![tenant("alice", TenantLimits::default(), &[("a", &ALICE)])]);
+    let spend = |tenancy: &Tenancy| {
+        let alice = tenancy.authenticate(Some("Bearer fbx_a_secret")).expect("good");
+        settle(tenancy.admit(&alice.caller, "ember", "1").expect("admitted").as_mut(), used(5, 2));
+        tenancy.usage(&alice.id).expect("there")
+    };
+    let (first, hands) = tenancy(&config, None);
+    let began = spend(&first).since;
+    let stored = first.changed_usage().expect("good");
+    assert_eq!(stored.len(), 1);
+    assert!(first.changed_usage().expect("good").is_empty(), "nothing new");
+    let stored = stored.into_iter().map(|(id, report)| (id, UsageReport::parse(&report.text()).expect("whole")));
+    // The host is started again, a day later, and for a while without her.
+    hands.turn(Duration::from_secs(86_400));
+    let wall = hands.clone();
+    let wall = Arc::new(move || SystemTime::UNIX_EPOCH + wall.now());
+    let second = Tenancy::with_clocks(&config_of(Vec::new()), None, Arc::new(hands), wall).expect("good");
+    second.resume(stored).expect("good");
+    second.replace(&config).expect("good");
+    let report = spend(&second);
+    assert_eq!((report.since, report.total.requests, report.total.prompt_tokens), (began, 2, 10));
+    assert_eq!(report.days.iter().map(|day| day.1.completion_tokens).collect::<Vec<_>>(), [2, 2]);
+    second.replace(&config_of(Vec::new())).expect("good");
+    let gone = second.changed_usage().expect("good");
+    assert_eq!(gone.first().map(|(_, report)| report), Some(&report), "what she used last is stored too");
+    second.replace(&config).expect("good");
+    assert_eq!(spend(&second).total.requests, 3);
+}
+
+#[test]
 fn what_is_in_doubt_is_refused() {
     let (tenancy, _, alice) = alice(TenantLimits::default());
     let mut account = tenancy.admit(&alice.caller, "ember", "1").expect("good");

@@ -42,7 +42,7 @@ fn run(server: &Server, program: &str, script: &Path, cases: usize) {
 fn the_python_client_is_served() {
     let clients = environment("openai-clients");
     let script = root().join("tests/clients/openai_cases.py");
-    run(&server(), &variable(&clients, "FIREBOX_TEST_OPENAI_PYTHON"), &script, 45);
+    run(&server(), &variable(&clients, "FIREBOX_TEST_OPENAI_PYTHON"), &script, 48);
 }
 
 /// Node looks for packages beside the script, so it is run from a folder that has them.
@@ -55,5 +55,5 @@ fn the_npm_client_is_served() {
     std::os::unix::fs::symlink(modules, folder.path().join("node_modules")).expect("a link");
     let script = folder.path().join("openai_cases.mjs");
     std::fs::copy(root().join("tests/clients/openai_cases.mjs"), &script).expect("copied");
-    run(&server(), &variable(&clients, "FIREBOX_TEST_OPENAI_NODE"), &script, 12);
+    run(&server(), &variable(&clients, "FIREBOX_TEST_OPENAI_NODE"), &script, 13);
 }

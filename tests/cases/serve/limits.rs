@@ -76,6 +76,35 @@ fn f9_a_reader_that_reads_nothing_stops_nobody_else() {
     }
 }
 
+#[cfg(target_os = "linux")]
+#[test]
+fn no_file_and_no_thread_is_left_behind_by_clients_polite_or_rude() {
+    let server = Server::start(&config("[sessions]\npath = \"sessions.db\"\n"));
+    let whole = with(chat(QUESTION), "max_tokens", json!(4));
+    let stream = with(whole.clone(), "stream", json!(true)).to_string();
+    let visit = || {
+        assert_eq!(server.post("/v1/chat/completions", "alpha", &whole).status, 200);
+        drop(server.open("POST", "/v1/chat/completions", Some(&key("alpha")), stream.as_bytes()));
+        assert_eq!(server.post("/v1/sessions", "alpha", &json!({"model": "ember"})).status, 200);
+        assert_eq!(server.post("/v1/chat/completions", "alpha", &json!({"model": "none"})).status, 400);
+        // One that says half a sentence, and one that says nothing.
+        let mut half = TcpStream::connect(&server.address).expect("accepts");
+        half.write_all(b"POST /v1/chat/completions HTTP/1.1\r\nhost: localhost\r\ncontent-le").expect("taken");
+        drop(TcpStream::connect(&server.address).expect("accepts"));
+    };
+    let quiet = |server: &Server| server.metric("alpha", "firebox_requests_running{") == 0.0;
+    (0..5).for_each(|_| visit());
+    server.eventually("quiet", quiet);
+    // What was opened once and for all is open now; threads for blocking work end after ten quiet seconds.
+    let (files, threads) = server.holds();
+    (0..60).for_each(|_| visit());
+    server.eventually("quiet", quiet);
+    server.eventually("as before", |server| {
+        let (now, running) = server.holds();
+        now <= files && running <= threads + 2
+    });
+}
+
 /// A generator with a seed, so that what fails can be repeated.
 struct Random(u64);
 
@@ -127,6 +156,7 @@ fn malformed_bodies_are_refused_and_never_break_the_server() {
         ("/v1/sessions", json!({"model": "ember", "title": "x", "system": "y"})),
         ("/v1/sessions/none/messages", json!({"messages": [], "expected_length": 1})),
         ("/v1/sessions/none/fork", json!({"at": 1})),
+        ("/v1/sessions/none/pin", json!({"seq": 1, "pinned": true})),
         ("/v1/approvals/none", json!({"decision": "approve", "remember": "once", "reason": "x"})),
     ];
     let mut random = Random(0x9e37_79b9_7f4a_7c15);

@@ -45,6 +45,23 @@ fn a_broken_mcp_server_costs_its_own_tools_and_readiness_where_it_is_required() 
     assert!(content(&done).contains(ANSWER), "{done}");
 }
 
+/// Two servers that share a tool's name both get another one; what was forbidden stays forbidden (I9).
+#[test]
+fn a_rule_about_a_tool_holds_when_a_second_server_shares_its_name() {
+    let servers = format!("{}{}", own_server(""), own_server("").replace("\"sums\"", "\"twin\""));
+    let denied = tenant("denied", "mcp_servers = [\"*\"]\n[tenant.tools]\ndeny = [\"calculator\"]");
+    let server = Server::start(&config(&format!("{servers}{}{denied}", tenant("free", "mcp_servers = [\"*\"]"))));
+    for tool in ["sums__calculator", "twin__calculator"] {
+        let mut body = chat(QUESTION);
+        body["tool_choice"] = json!({"type": "function", "function": {"name": tool}});
+        body["max_tokens"] = json!(1);
+        server.eventually("offered", |server| server.post("/v1/chat/completions", "free", &body).status == 200);
+        let refused = server.post("/v1/chat/completions", "denied", &body);
+        assert_eq!(refused.status, 400, "{refused:?}");
+        assert!(refused.body.contains("not among the tools offered"), "{refused:?}");
+    }
+}
+
 /// One request at `/mcp`; the answer's JSON and its session.
 fn rpc(server: &Server, key: &str, session: &str, body: &Value) -> (u16, Value, String) {
     let text = body.to_string();

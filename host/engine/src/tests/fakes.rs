@@ -230,6 +230,7 @@ impl Clock for TestClock {
     }
 }
 
+/// The machine's clock.
 pub(super) fn clock() -> Arc<dyn Clock> {
     Arc::new(TestClock(Instant::now()))
 }

@@ -178,7 +178,7 @@ impl Conversation {
     fn fitting(&self, all: Vec<StoredMessage>) -> Result<Vec<Message>, Error> {
         let Parts { host, sampling, rounds, .. } = &self.parts;
         let context = host.info().context_tokens;
-        let answer = sampling.max_tokens.unwrap_or(limits::ANSWER_TOKENS_DEFAULT).min(context / 4);
+        let answer = sampling.max_tokens.unwrap_or_else(|| host.answer_tokens()).min(context / 4);
         let tools = if *rounds > 0 { self.tools.as_slice() } else { &[] };
         let fits = |messages: &[Message], room: usize| {
             let bytes: usize = messages.iter().map(|message| message.content.len()).sum();

@@ -70,6 +70,23 @@ async fn f13_reason_and_times_are_real() {
 }
 
 #[tokio::test]
+async fn f13_every_time_between_two_tokens_is_told_once() {
+    let engine = engine(&Source::of(&["read_x"])).await;
+    let mut generation = start(&engine, ask(&[&call("read_x", "{}"), "done"])).await.expect("admitted");
+    let (mut gaps, mut finish) = (Vec::new(), None);
+    while let Some(event) = generation.next().await.expect("answers") {
+        gaps.extend(generation.take_gaps());
+        if let Event::Finished(last) = event {
+            finish = Some(last);
+        }
+    }
+    let timing = finish.expect("an end").timing;
+    assert_eq!(gaps.len(), timing.decode_steps, "tokens of calls are tokens too");
+    assert_eq!(gaps.iter().sum::<Duration>(), timing.decode);
+    assert!(generation.take_gaps().is_empty());
+}
+
+#[tokio::test]
 async fn the_same_call_over_and_over_ends_it() {
     let source = Source::of(&["read_x"]);
     let engine = engine(&source).await;

@@ -1,0 +1,99 @@
+//! A test that cannot fail holds nothing, and a limit or setting that nobody reads limits and sets nothing.
+
+use std::collections::HashSet;
+
+use super::source::Source;
+use super::{read, report, sources};
+
+/// Why a test may be ignored stands beside it, and everything else is run and looks at something.
+#[test]
+fn f18_no_test_is_ignored_without_a_reason_or_passes_without_looking() {
+    let mut findings = Vec::new();
+    for source in sources("") {
+        let bare = source.text.lines().enumerate().filter(|(_, line)| line.trim() == "#[ignore]");
+        findings.extend(bare.map(|(at, _)| format!("{}:{}: ignored without a reason", source.name, at + 1)));
+        let text: Vec<&str> = source.text.lines().collect();
+        let code = source.code_lines();
+        for function in source.functions() {
+            let attributes = attributes(&text, function.line);
+            if !attributes.iter().any(|line| line.contains("test]") || line.contains("::test(")) {
+                continue;
+            }
+            let ignored = attributes.iter().any(|line| line.contains("#[ignore"));
+            for at in function.line - 1..function.line - 1 + function.lines {
+                if !ignored && leaves_early(&code[at]) {
+                    findings.push(format!("{}:{}: a test that may end before it looked", source.name, at + 1));
+                }
+                if says_it_skips(text[at]) && !source.name.starts_with("tests/tidy") {
+                    findings.push(format!("{}:{}: a test that says it skips and passes", source.name, at + 1));
+                }
+            }
+        }
+    }
+    report("F18: what is tested is looked at, or the test fails", &findings);
+}
+
+/// The attributes right above a line that is counted from 1.
+fn attributes<'a>(text: &[&'a str], line: usize) -> Vec<&'a str> {
+    let above = text[..line - 1].iter().rev().map(|line| line.trim());
+    above.take_while(|line| line.starts_with("#[")).collect()
+}
+
+/// Whether the line returns without a value.
+fn leaves_early(line: &str) -> bool {
+    let after = line.split("return").skip(1).map(str::trim_start);
+    after.into_iter().any(|rest| rest.starts_with([';', '}']) || rest.starts_with("Ok(())"))
+}
+
+fn says_it_skips(line: &str) -> bool {
+    line.contains("print") && line.to_lowercase().contains("skip")
+}
+
+#[test]
+fn what_leaves_early_is_told_from_what_returns_a_value() {
+    for (line, expected) in [
+        ("return;", true),
+        ("let Some(x) = y else { return };", true),
+        ("    return Ok(());", true),
+        ("return value;", false),
+        ("returned += 1;", false),
+    ] {
+        assert_eq!(leaves_early(line), expected, "{line}");
+    }
+}
+
+/// The identifiers of all product code in these files.
+fn words(sources: &[Source]) -> HashSet<String> {
+    let product = sources.iter().filter(|source| !source.is_test());
+    product.flat_map(|source| source.words()).collect()
+}
+
+/// A promise about the host that tests measure, and nothing a program could read.
+const MEASURED: &[&str] = &["PLUGIN_TIMEOUT_SLACK"];
+
+#[test]
+fn f14_every_limit_is_read_by_the_product() {
+    const LIMITS: &str = "host/contract/src/limits.rs";
+    let host: Vec<Source> = sources("host/").into_iter().filter(|source| source.name != LIMITS).collect();
+    let known = words(&host);
+    let text = read(LIMITS);
+    let names = text.lines().filter_map(|line| line.strip_prefix("pub const ")?.split(':').next());
+    let unread = names.filter(|name| !known.contains(*name) && !MEASURED.contains(name));
+    report("F14, F16: every limit is read by product code", &unread.map(str::to_owned).collect::<Vec<_>>());
+}
+
+#[test]
+fn f19_every_setting_is_read_outside_of_the_configuration() {
+    let (config, rest): (Vec<Source>, Vec<Source>) =
+        sources("host/src/").into_iter().partition(|source| source.name.starts_with("host/src/config"));
+    let known = words(&rest);
+    let mut findings = Vec::new();
+    // Mistakes in a configuration are not settings.
+    for source in config.iter().filter(|source| !source.is_test() && !source.name.ends_with("/problem.rs")) {
+        let fields = source.text.lines().filter_map(|line| line.strip_prefix("    pub ")?.split_once(": "));
+        let unread = fields.filter(|(name, _)| name.chars().all(|c| c.is_ascii_lowercase() || c == '_'));
+        let unread = unread.filter(|(name, _)| !known.contains(*name));
+        findings.extend(unread.map(|(name, _)| format!("{}: {name}", source.name)));
+    }
+    report("F16, F19: every setting is read by what it sets", &findings);
+}
