@@ -2,8 +2,8 @@
 """What serving costs: HTTP, queue and tenancy beside the engine alone, throughput by clients beside llama.cpp's server,
 memory of what is idle.
 
-Needs FIREBOX (the binary); MODEL (a folder; without it only the built-in model is measured) and LLAMA_MODEL (the same as
-GGUF; without it there is nothing beside us). `benches/run serve` sets them all.
+Needs FIREBOX (the binary); MODEL (a folder; without it only the built-in model is measured) and LLAMA_MODEL (the same
+as GGUF; without it there is nothing beside us). `benches/run serve` sets them all.
 """
 import json
 import os

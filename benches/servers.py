@@ -65,7 +65,8 @@ class Server:
         body = {"model": self.model, "prompt": prompt, "stream": True, "temperature": 0, "max_tokens": tokens,
                 "stream_options": {"include_usage": True}, **self.body}
         begun = time.perf_counter()
-        connection.request("POST", "/v1/completions", json.dumps(body), {"Content-Type": "application/json", **self.headers})
+        headers = {"Content-Type": "application/json", **self.headers}
+        connection.request("POST", "/v1/completions", json.dumps(body), headers)
         response = connection.getresponse()
         first = last = own = usage = None
         for line in response:

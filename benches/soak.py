@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """Memory, files, threads and children of a server under mixed traffic: are they flat, and back at the end?
 
-Needs FIREBOX (the binary); MINUTES (10); MINILM (an encoder's folder; without it nothing is embedded). `benches/run soak`
-sets them. Exit code 1 when something grew, did not come back, or answered what it should not.
+Needs FIREBOX (the binary); MINUTES (10); MINILM (an encoder's folder; without it nothing is embedded). `benches/run
+soak` sets them. Exit code 1 when something grew, did not come back, or answered what it should not.
 """
 import collections
 import json
@@ -49,10 +49,15 @@ def config():
 
 def children(pid):
     """Processes that `pid` started, theirs included."""
-    direct = []
-    for task in pathlib.Path(f"/proc/{pid}/task").glob("*/children"):
-        direct += [int(child) for child in read(task).split()]
-    return direct + [below for child in direct for below in children(child)]
+    parents = {}
+    for file in pathlib.Path("/proc").glob("[0-9]*/stat"):
+        if text := read(file):
+            # The name before it is in brackets and may hold anything.
+            parents[int(file.parent.name)] = int(text.rsplit(")", 1)[1].split()[1])
+    found = {pid}
+    while below := {child for child, parent in parents.items() if parent in found} - found:
+        found |= below
+    return sorted(found - {pid})
 
 
 def read(path):
@@ -178,7 +183,7 @@ def main():
         left = children(server.process.pid)
         code = server.end()
     found = judge(rows, before, after, traffic.wrong)
-    print("requests: " + ", ".join(f"{name} {count}" for name, count in sorted(traffic.done.items())) + "\n", flush=True)
+    print("tasks: " + ", ".join(f"{name} {count}" for name, count in sorted(traffic.done.items())) + "\n", flush=True)
     found += [f"the server ended with {code}"] if code else []
     found += [f"the child {pid} outlived the server" for pid in left if pathlib.Path(f"/proc/{pid}").exists()]
     if found:

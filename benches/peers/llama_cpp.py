@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
 """llama.cpp on the CPU, out of the Python package xllamacpp, which holds llama.cpp's own server (that of llama-server).
 
-Usage: llama_cpp.py serve FILE.gguf SEQUENCES TOKENS_EACH     prints one JSON object when it listens; ends with its input
-       llama_cpp.py generate FILE.gguf PROMPT DECODE_TOKENS   one prompt, greedy, twice; prints one JSON object
-Settings are llama-server's own but for what could help or hurt it here: no prompt cache, since no prompt comes twice.
+Usage: llama_cpp.py serve FILE.gguf SEQUENCES TOKENS_EACH    prints one JSON object when it listens; ends with its input
+       llama_cpp.py generate FILE.gguf PROMPT DECODE_TOKENS  one prompt, greedy, twice; prints one JSON object
+Settings are llama-server's own, but that nothing is kept of a prompt: none comes twice.
 """
 import json
 import os
