@@ -15,6 +15,9 @@ import threading
 import time
 
 ROOT = pathlib.Path(__file__).resolve().parent
+EMBER = json.loads((ROOT.parent / "host/ember/model/generation_config.json").read_text())
+# The built-in model ends its answers; with the token that does it forbidden they are as long as asked.
+ENDLESS = {"logit_bias": {str(EMBER["eos_token_id"]): -100}}
 SCOPES = ["chat", "embed", "sessions", "tools", "usage", "metrics"]
 
 
@@ -78,11 +81,11 @@ class Server:
                 first = first or last
             own, usage = chunk.get("firebox") or own, chunk.get("usage") or usage
         if first is None or usage is None:
-            raise SystemExit(f"{self.program}: no answer: {response.status}")
+            raise RuntimeError(f"{self.program}: no answer: {response.status}")
         # All servers are asked for the same work and do all of it.
         cached = (usage.get("prompt_tokens_details") or {}).get("cached_tokens", 0)
         if (usage["completion_tokens"], cached) != (tokens, 0):
-            raise SystemExit(f"{self.program} answered other than asked: {usage}")
+            raise RuntimeError(f"{self.program} answered other than asked: {usage}")
         return {"first": (first - begun) * 1e3, "rest": (last - first) * 1e3, "tokens": tokens,
                 "prompt_tokens": usage["prompt_tokens"], "own": own and own["timing_ms"]}
 
@@ -114,8 +117,7 @@ class Firebox(Server):
         self.start_seconds = time.perf_counter() - started
         self.model = "m"
         if 'name = "ember"' in config:
-            # The built-in model ends its answers; with the tokens that do it forbidden they are as long as asked.
-            self.model, self.body = "ember", {"logit_bias": {str(token): -100 for token in range(8)}}
+            self.model, self.body = "ember", ENDLESS
         threading.Thread(target=lambda: all(True for _ in self.process.stderr), daemon=True).start()
 
     def end(self):

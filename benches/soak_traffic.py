@@ -3,10 +3,8 @@ import http.client
 import json
 import socket
 
-from servers import key
+from servers import ENDLESS, key
 
-# The built-in model ends its answers; with these tokens forbidden they go on until they are cut.
-ENDLESS = {"logit_bias": {str(token): -100 for token in range(8)}}
 # By tenant: what its tools can answer.
 SUMS = [("What is 1234 * 87?", "107358"), ("12 km in miles", "7.456454")]
 STREAMABLE = "application/json, text/event-stream"
