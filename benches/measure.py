@@ -59,7 +59,8 @@ def firebox(model):
     report = json.loads(output(command).stdout)
     if report["usage"] != {"prompt_tokens": len(PROMPT), "completion_tokens": DECODE + 1}:
         sys.exit(f"firebox read or wrote other than the peers: {report['usage']}")
-    return {"first": report["timing"], "memory_peak_bytes": report["memory_peak_bytes"], "version": "firebox"}
+    return {"first": report["timing"], "memory_peak_bytes": report["memory_peak_bytes"], "version": "firebox",
+            "text": report["text"]}
 
 
 def peer(*command):
@@ -71,7 +72,20 @@ def peers():
         "firebox": firebox,
         "candle": peer(os.environ["CANDLE"]),
         "PyTorch": peer(sys.executable, ROOT / "peers/pytorch.py"),
+        "llama.cpp": lambda model: peer(sys.executable, ROOT / "peers/llama_cpp.py", "generate")(f"{model}.gguf"),
     }
+
+
+def token_ids(run):
+    """The tokens of an answer; the text of make_model.py's vocabulary says which they are."""
+    return run.get("tokens") or [int(word[2:]) if word[1:] else ord(word)
+                                 for word in re.findall(r" w\d+|[\s\S]", run["text"])]
+
+
+def agreement(run, other):
+    """How many tokens two answers have in common before the first that differs."""
+    pairs = list(zip(token_ids(run), token_ids(other)))
+    return next((at for at, (one, two) in enumerate(pairs) if one != two), len(pairs))
 
 
 def collect(repeats):
@@ -90,8 +104,10 @@ def generate():
     for (dtype, name), runs in reports.items():
         rates = [[run.get(which, {}).get(f"{kind}_tokens_per_second") for run in runs]
                  for which in ("first", "second") for kind in ("prefill", "decode")]
-        rows.append([dtype, name, *map(spread, rates)])
-    table(["weights", "program", "prefill tok/s", "decode tok/s", "prefill, 2nd pass", "decode, 2nd pass"], rows)
+        same = min(agreement(run, reports["f32", "PyTorch"][0]) for run in runs)
+        rows.append([dtype, name, *map(spread, rates), str(same)])
+    table(["weights", "program", "prefill tok/s", "decode tok/s", "prefill, 2nd pass", "decode, 2nd pass",
+           f"first of {DECODE + 1} tokens as PyTorch in f32"], rows)
     print("; ".join(dict.fromkeys(runs[0]["version"] for runs in reports.values())) + "\n")
     memory_table(reports)
 

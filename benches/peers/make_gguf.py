@@ -1,0 +1,96 @@
+#!/usr/bin/env python3
+"""Writes make_model.py's model as GGUF for llama.cpp: the same weights and a tokenizer that reads the same.
+
+Usage: make_gguf.py MODEL OUT.gguf       (needs the Python package gguf)
+Names and keys are those of llama.cpp's architecture "qwen3". Tensors are copied from the mapped file one by one; norms
+become F32, since llama.cpp has no norm in BF16.
+"""
+import json
+import pathlib
+import struct
+import sys
+
+import gguf
+import numpy as np
+
+# One per layer; the others are once in the file. Both sides of a line are the same tensor.
+LAYER_NAMES = {
+    "input_layernorm": "attn_norm", "self_attn.q_proj": "attn_q", "self_attn.k_proj": "attn_k",
+    "self_attn.v_proj": "attn_v", "self_attn.q_norm": "attn_q_norm", "self_attn.k_norm": "attn_k_norm",
+    "self_attn.o_proj": "attn_output", "post_attention_layernorm": "ffn_norm", "mlp.gate_proj": "ffn_gate",
+    "mlp.up_proj": "ffn_up", "mlp.down_proj": "ffn_down",
+}
+NAMES = {"model.embed_tokens.weight": "token_embd.weight", "model.norm.weight": "output_norm.weight"}
+
+
+def gguf_name(name):
+    if name in NAMES:
+        return NAMES[name]
+    layer, rest = name.removeprefix("model.layers.").split(".", 1)
+    return f"blk.{layer}.{LAYER_NAMES[rest.removesuffix('.weight')]}.weight"
+
+
+def tensors(file):
+    """Name and values of each tensor of a safetensors file, mapped; BF16 as its bits."""
+    data = np.memmap(file, dtype=np.uint8, mode="r")
+    length = struct.unpack("<Q", data[:8].tobytes())[0]
+    for name, entry in json.loads(data[8:8 + length].tobytes()).items():
+        if name == "__metadata__":
+            continue
+        first, end = (8 + length + offset for offset in entry["data_offsets"])
+        values = data[first:end].view({"BF16": np.uint16, "F32": np.float32}[entry["dtype"]])
+        yield name, values.reshape(entry["shape"])
+
+
+def add_config(writer, config):
+    writer.add_context_length(config["max_position_embeddings"])
+    writer.add_embedding_length(config["hidden_size"])
+    writer.add_block_count(config["num_hidden_layers"])
+    writer.add_feed_forward_length(config["intermediate_size"])
+    writer.add_head_count(config["num_attention_heads"])
+    writer.add_head_count_kv(config["num_key_value_heads"])
+    writer.add_key_length(config["head_dim"])
+    writer.add_value_length(config["head_dim"])
+    writer.add_rope_freq_base(config["rope_theta"])
+    writer.add_layer_norm_rms_eps(config["rms_norm_eps"])
+    half = config["torch_dtype"] == "bfloat16"
+    writer.add_file_type(gguf.LlamaFileType.MOSTLY_BF16 if half else gguf.LlamaFileType.ALL_F32)
+
+
+def add_tokenizer(writer, tokenizer):
+    ids = dict(tokenizer["model"]["vocab"])
+    special = {token["content"]: token["id"] for token in tokenizer["added_tokens"]}
+    ids.update(special)
+    words = sorted(ids, key=ids.get)
+    kinds = [gguf.TokenType.CONTROL if word in special else gguf.TokenType.NORMAL for word in words]
+    writer.add_tokenizer_model("gpt2")
+    writer.add_tokenizer_pre("qwen2")
+    writer.add_token_list(words)
+    writer.add_token_types(kinds)
+    # The list of merges must be there and must not be empty: two zero bytes, which no prompt has.
+    writer.add_token_merges(["Ā Ā"])
+    writer.add_eos_token_id(words.index("<|im_end|>"))
+    writer.add_add_bos_token(False)
+
+
+def main():
+    model, out = pathlib.Path(sys.argv[1]), sys.argv[2]
+    writer = gguf.GGUFWriter(out, "qwen3")
+    add_config(writer, json.loads((model / "config.json").read_text()))
+    add_tokenizer(writer, json.loads((model / "tokenizer.json").read_text(encoding="utf-8")))
+    writer.add_chat_template((model / "chat_template.jinja").read_text())
+    for name, values in tensors(model / "model.safetensors"):
+        if values.dtype == np.float32:
+            writer.add_tensor(gguf_name(name), values)
+        elif values.ndim == 1:
+            writer.add_tensor(gguf_name(name), (values.astype(np.uint32) << 16).view(np.float32))
+        else:
+            writer.add_tensor(gguf_name(name), values.view(np.uint8), raw_dtype=gguf.GGMLQuantizationType.BF16)
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+
+
+if __name__ == "__main__":
+    main()
