@@ -122,7 +122,7 @@ def main():
     parser.add_argument("--model", type=pathlib.Path, default=HERE.parent / "model")
     parser.add_argument("--order", choices=("canonical", "shuffled"), default="canonical")
     parser.add_argument("--failures", action="store_true", help="print every prompt that is not exact")
-    parser.add_argument("sets", nargs="*", type=pathlib.Path, default=[HERE.parent / "eval" / n for n in ("held_out.jsonl", "held_out_wide.jsonl", "handwritten.jsonl")])
+    parser.add_argument("sets", nargs="*", type=pathlib.Path, default=[HERE.parent / "eval" / n for n in ("held_out.jsonl", "held_out_wide.jsonl", "handwritten.jsonl", "blind.jsonl")])
     args = parser.parse_args()
     host = Host(args.model)
     for path in args.sets:
