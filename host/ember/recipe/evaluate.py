@@ -6,7 +6,7 @@ A prompt is EXACT when
           contains that key as a whole (no letter, digit or decimal point
           that would extend it on either side).  The key is the result itself;
           for `convert_units` it is the number after "= "; for a result with
-          " (exactly " it is the text before that.
+          " (exactly " or " (rounded" it is the text before that.
   refuse  no call, the answer has no digit and contains "can't" or "cannot".
   chat    no call, the answer is not empty and has no digit.
 All eight tools are offered, in the order of `tools.NAMES`, unless
@@ -33,7 +33,7 @@ def key(tool, result):
     """The part of a result that the answer has to contain."""
     if tool == "convert_units" and " = " in result:
         return result.rsplit(" = ", 1)[1].split(" ")[0]
-    return result.split(" (exactly ")[0]
+    return result.split(" (exactly ")[0].split(" (rounded")[0]
 
 
 def contains(answer, wanted):
