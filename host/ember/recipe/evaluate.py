@@ -6,7 +6,7 @@ A prompt is EXACT when
           contains that key as a whole (no letter, digit or decimal point
           that would extend it on either side).  The key is the result itself;
           for `convert_units` it is the number after "= "; for a result with
-          " (exactly " it is the text before that.
+          " (exactly " or " (rounded" it is the text before that.
   refuse  no call, the answer has no digit and contains "can't" or "cannot".
   chat    no call, the answer is not empty and has no digit.
 All eight tools are offered, in the order of `tools.NAMES`, unless
@@ -33,7 +33,7 @@ def key(tool, result):
     """The part of a result that the answer has to contain."""
     if tool == "convert_units" and " = " in result:
         return result.rsplit(" = ", 1)[1].split(" ")[0]
-    return result.split(" (exactly ")[0]
+    return result.split(" (exactly ")[0].split(" (rounded")[0]
 
 
 def contains(answer, wanted):
@@ -122,7 +122,7 @@ def main():
     parser.add_argument("--model", type=pathlib.Path, default=HERE.parent / "model")
     parser.add_argument("--order", choices=("canonical", "shuffled"), default="canonical")
     parser.add_argument("--failures", action="store_true", help="print every prompt that is not exact")
-    parser.add_argument("sets", nargs="*", type=pathlib.Path, default=[HERE.parent / "eval" / n for n in ("held_out.jsonl", "held_out_wide.jsonl", "handwritten.jsonl")])
+    parser.add_argument("sets", nargs="*", type=pathlib.Path, default=[HERE.parent / "eval" / n for n in ("held_out.jsonl", "held_out_wide.jsonl", "handwritten.jsonl", "blind.jsonl")])
     args = parser.parse_args()
     host = Host(args.model)
     for path in args.sets:

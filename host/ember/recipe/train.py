@@ -3,11 +3,12 @@
 The data is an endless stream of chunks; chunk k is a pure function of (seed,
 k), so a stopped run that resumes from its checkpoint sees exactly what an
 unbroken run would have seen.  The learning rate warms up, stays flat, and
-falls linearly to zero over the last `--decay` share of the run.
+falls linearly to zero over the last `--decay` share of the run.  The clock has
+no part in it, however busy the machine is.
 
 `--warm` starts from exported weights instead, with fresh optimisers; `--peak`
-lowers the flat rate for it.  With `--minutes` the run ends after that time at
-the latest: its schedule then follows the clock where that is ahead of the
+lowers the flat rate for it.  Only with `--minutes` the run ends after that time
+at the latest: its schedule then follows the clock where that is ahead of the
 chunks, so such a run can't be repeated exactly.
 """
 
@@ -22,7 +23,7 @@ from safetensors.torch import load_file
 
 import chat
 import vocab
-from model import Ember
+from model import FAST, Ember
 
 SAMPLES = 1024  # conversations per chunk
 USER_WEIGHT = 0.05  # a whisper of language modelling on what the model only reads
@@ -52,7 +53,7 @@ def orthogonal(g):
     """Quintic Newton-Schulz iteration on a batch of matrices."""
     flip = g.shape[1] > g.shape[2]
     x = g.transpose(1, 2) if flip else g
-    x = (x / (x.flatten(1).norm(dim=1)[:, None, None] + 1e-7)).bfloat16()
+    x = (x / (x.flatten(1).norm(dim=1)[:, None, None] + 1e-7)).to(FAST)
     for _ in range(5):
         a = x @ x.transpose(1, 2)
         x = 3.4445 * x + (-4.7750 * a + 2.0315 * a @ a) @ x
@@ -133,8 +134,8 @@ def step(model, optims, ids, weight, factor):
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=pathlib.Path, default=pathlib.Path("build"))
-    parser.add_argument("--chunks", type=int, default=190)
-    parser.add_argument("--decay", type=float, default=45 / 190, help="share of the run over which the rate falls to zero")
+    parser.add_argument("--chunks", type=int, default=256)
+    parser.add_argument("--decay", type=float, default=60 / 256, help="share of the run over which the rate falls to zero")
     parser.add_argument("--warm", type=pathlib.Path, help="start from this model.safetensors")
     parser.add_argument("--peak", type=float, default=1.0, help="the flat learning rate, as a share of the full one")
     parser.add_argument("--minutes", type=float, help="reach the end of the schedule after this time at the latest")
@@ -157,7 +158,7 @@ def main():
         start, seen, spent = saved["chunk"], saved["tokens"], saved["seconds"]
     elif args.warm:
         model.load_state_dict({name: tensor.float() for name, tensor in load_file(args.warm).items()})
-    print(f"{sum(p.numel() for p in model.parameters())} parameters, vocabulary {tokenizer.get_vocab_size()}, from chunk {start}", flush=True)
+    print(f"{sum(p.numel() for p in model.parameters())} parameters, vocabulary {tokenizer.get_vocab_size()}, {FAST} products, from chunk {start}", flush=True)
     for index in range(start, args.chunks):
         began, losses = time.time(), []
         todo = list(batches(tokenizer, args.seed, index, args.tokens))
