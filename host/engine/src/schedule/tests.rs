@@ -154,14 +154,14 @@ fn two_that_flood_alike_move_together() {
 
 #[test]
 fn turns_that_tenants_share_are_short_and_as_short_as_the_device_is_slow() {
-    let [a, b, _] = tenants();
+    let [a, b, c] = tenants();
     let pair = candidates(&[(&a, 1, 900, 0), (&b, 1, 900, 0)]);
     let shared = |fixed_us: u64, row_us: u64| {
         let mut schedule = Schedule::default();
         schedule.plan(&pair, CHUNK, Duration::ZERO);
         for rows in [1, 32, 128] {
             let took = Duration::from_micros(fixed_us + row_us * rows);
-            schedule.charge([(&a, 1, usize::try_from(rows).expect("few"))].into_iter(), took, Duration::ZERO);
+            schedule.charge([(&c, 1, usize::try_from(rows).expect("few"))].into_iter(), took, Duration::ZERO);
         }
         schedule.plan(&pair, CHUNK, Duration::ZERO).iter().sum::<usize>()
     };

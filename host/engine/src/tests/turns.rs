@@ -116,6 +116,8 @@ async fn a_pass_of_a_flood_is_given_up_for_another_tenant_and_made_good() {
     let flood = tokio::spawn(collect(start_as(&engine, "a", "a", 60).await));
     watch.until("the flood used its share", |state| state.turns.len() > 15).await;
     watch.pause(true);
+    // The pass that ran ends, and the next one waits.
+    tokio::time::sleep(Duration::from_millis(50)).await;
     let modest = start_as(&engine, "b", "B", 5).await;
     counted(&engine, "a pass was given up", |counters| counters.given_up == 1).await;
     let mine = start_as(&engine, "a", "c", 5).await;
