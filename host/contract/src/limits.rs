@@ -276,8 +276,10 @@ pub const HTTP_HEADER_BYTES_MAX: usize = 32 * KIB;
 pub const HTTP_HEADER_LINES_MAX: usize = 100;
 /// Time a client has to send a request's body.
 pub const HTTP_BODY_TIMEOUT: Duration = Duration::from_secs(30);
-/// Bytes of a body beyond its limit that are read and thrown away, so that the client hears why.
+/// Bytes of a body beyond its limit, or of a refused request, that are read and thrown away, so that the client hears why.
 pub const HTTP_DISCARD_BYTES_MAX: usize = 64 * MIB;
+/// Time for which the body of a refused request is read and thrown away before its connection is closed.
+pub const HTTP_DISCARD_TIME: Duration = Duration::from_secs(1);
 /// Time a connection may take nothing of what is written to it before it is closed.
 pub const HTTP_WRITE_STALL_TIMEOUT: Duration = Duration::from_secs(30);
 /// Bytes the host buffers of one connection, in either direction.

@@ -40,20 +40,23 @@ pub(super) async fn enter(
         Ok((tenant, running)) => (Ok(tenant), running),
         Err(failure) => (Err(failure), None),
     };
-    let mut tenant = None;
+    let (mut tenant, mut read) = (None, true);
     let outcome = match admitted {
         Ok(found) => {
             tenant.clone_from(&found);
             call.tenant = found;
             handle(&app, route, call).await
         }
-        Err(failure) => Err(failure),
+        Err(failure) => {
+            read = discard(call.body).await;
+            Err(failure)
+        }
     };
     let mut response = outcome.unwrap_or_else(|failure| failed(&failure, &id));
     if let Some(tenant) = &tenant {
         rates(&app, tenant, response.headers_mut());
     }
-    stamp(&app, &id, &mut response);
+    stamp(&app, &id, !read, &mut response);
     app.doors.admit_page(origin.as_ref(), response.headers_mut());
     app.metrics.answered(route.path, response.status().as_u16());
     let (name, status) = (tenant.as_ref().map_or("", |tenant| tenant.id.as_str()), response.status().as_u16());
@@ -112,9 +115,9 @@ fn failed(failure: &Failure, id: &str) -> Response<Body> {
 }
 
 /// Answers what has no route.
-pub(super) async fn unknown_path(method: Method, uri: Uri) -> Response<Body> {
+pub(super) async fn unknown_path(method: Method, uri: Uri, body: Body) -> Response<Body> {
     let path: String = uri.path().chars().take(200).collect();
-    bare(&Failure::not_found(format!("there is no endpoint {method} \"{path}\"")))
+    bare(&Failure::not_found(format!("there is no endpoint {method} \"{path}\"")), body).await
 }
 
 /// Answers a path that has other methods; a browser's question whether a page may ask is answered here too.
@@ -123,6 +126,7 @@ pub(super) async fn unknown_method(
     method: Method,
     headers: HeaderMap,
     uri: Uri,
+    body: Body,
 ) -> Response<Body> {
     let mut allowed = Response::new(Body::empty());
     if method == Method::OPTIONS && app.doors.admit_page(headers.get(ORIGIN), allowed.headers_mut()) {
@@ -130,14 +134,39 @@ pub(super) async fn unknown_method(
         return allowed;
     }
     let path: String = uri.path().chars().take(200).collect();
-    bare(&Failure::method(format!("\"{path}\" is there, but not for {method}")))
+    bare(&Failure::method(format!("\"{path}\" is there, but not for {method}")), body).await
 }
 
-fn bare(failure: &Failure) -> Response<Body> {
+async fn bare(failure: &Failure, body: Body) -> Response<Body> {
+    let read = discard(body).await;
     let id = format!("req_{}", Ulid::generate());
     let mut response = failure.response(&id);
     put(response.headers_mut(), REQUEST_ID, &id);
+    if !read {
+        close(&mut response);
+    }
     response
+}
+
+/// Throws away what a client writes that is refused, for a while, so that its connection can go on. Whether that was all;
+/// if not the connection must be closed, and the client told.
+async fn discard(body: Body) -> bool {
+    let mut stream = body.into_data_stream();
+    let all = async {
+        let mut length = 0_usize;
+        while let Some(Ok(chunk)) = stream.next().await {
+            length += chunk.len();
+            if length > limits::HTTP_DISCARD_BYTES_MAX {
+                return false;
+            }
+        }
+        true
+    };
+    tokio::time::timeout(limits::HTTP_DISCARD_TIME, all).await.unwrap_or(false)
+}
+
+fn close(response: &mut Response<Body>) {
+    response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
 }
 
 fn put(headers: &mut HeaderMap, name: HeaderName, value: &str) {
@@ -146,10 +175,10 @@ fn put(headers: &mut HeaderMap, name: HeaderName, value: &str) {
     }
 }
 
-fn stamp(app: &App, id: &str, response: &mut Response<Body>) {
+fn stamp(app: &App, id: &str, ends: bool, response: &mut Response<Body>) {
     put(response.headers_mut(), REQUEST_ID, id);
-    if app.drain.is_closing() {
-        response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+    if ends || app.drain.is_closing() {
+        close(response);
     }
 }
 

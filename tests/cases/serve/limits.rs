@@ -1,6 +1,6 @@
 //! Rude clients: too much, too slow, malformed, or gone.
 
-use std::io::{Read as _, Write as _};
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
@@ -115,6 +115,44 @@ impl Random {
         self.0 ^= self.0 << 17;
         usize::try_from(self.0 % limit as u64).expect("small")
     }
+}
+
+/// A client that writes its body late, and another request after it on the same connection.
+#[test]
+fn a_connection_whose_request_was_refused_goes_on() {
+    let server = Server::start(&config(""));
+    let mut stream = TcpStream::connect(&server.address).expect("accepts");
+    stream.set_read_timeout(Some(Duration::from_secs(30))).expect("a timeout");
+    let mut answers = BufReader::new(stream.try_clone().expect("a second handle"));
+    for (path, expected) in [("/v1/chat/completions", 401), ("/nowhere", 404), ("/v1/models", 405), ("/mcp", 401)] {
+        let head = format!("POST {path} HTTP/1.1\r\nhost: localhost\r\ncontent-length: 20000\r\n\r\n");
+        stream.write_all(head.as_bytes()).expect("taken");
+        std::thread::sleep(Duration::from_millis(50));
+        stream.write_all(&[b'x'; 20_000]).expect("taken");
+        assert_eq!(status_of(&mut answers), expected, "{path}");
+    }
+    // One that never writes it is told that the connection ends.
+    stream.write_all(b"POST /nowhere HTTP/1.1\r\nhost: localhost\r\ncontent-length: 20000\r\n\r\n").expect("taken");
+    let mut rest = String::new();
+    answers.read_to_string(&mut rest).expect("it ends in order");
+    assert!(rest.starts_with("HTTP/1.1 404") && rest.to_lowercase().contains("connection: close"), "{rest}");
+}
+
+/// Reads one answer of a connection that stays open.
+fn status_of(answers: &mut BufReader<TcpStream>) -> u16 {
+    let (mut status, mut length) = (0, 0);
+    for line in answers.by_ref().lines() {
+        let line = line.expect("readable").to_lowercase();
+        if let Some(rest) = line.strip_prefix("http/1.1 ") {
+            status = rest[..3].parse().expect("a number");
+        } else if let Some(rest) = line.strip_prefix("content-length: ") {
+            length = rest.parse().expect("a number");
+        } else if line.is_empty() {
+            break;
+        }
+    }
+    answers.read_exact(&mut vec![0; length]).expect("the whole body");
+    status
 }
 
 fn strange() -> Vec<Value> {
