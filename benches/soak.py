@@ -167,7 +167,7 @@ def judge(rows, before, after, wrong):
 
 def main():
     if MINUTES < MINUTES_MIN:
-        sys.exit(f"MINUTES is \"{MINUTES:g}\"; less than {MINUTES_MIN} shows nothing, since memory settles for 2 minutes")
+        sys.exit(f"MINUTES is \"{MINUTES:g}\"; say at least {MINUTES_MIN}, since memory settles for 2 minutes")
     heading(f"soak: {MINUTES:g} minutes, {CLIENTS} clients, 2 tenants")
     with Firebox(config()) as server:
         traffic = Traffic(server)
