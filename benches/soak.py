@@ -21,8 +21,9 @@ from soak_traffic import TASKS, Client
 MINUTES = float(os.environ.get("MINUTES", "10"))
 CLIENTS = 6
 PERIOD_SECONDS = 5
-# Caches fill for a while: kept prefixes, pools of instances and connections, the allocator's own. A fifth of the time.
-WARM_UP = 0.2
+# Caches fill for a while: kept prefixes, pools of instances and connections, the allocator's own, pages of the models.
+WARM_UP_SECONDS = 120
+MINUTES_MIN = 4
 # Of resident memory from the first minute after the warm-up to the last one.
 GROWTH_MAX = 0.05
 # Idle connections and the threads of a pool live for some time after the last request.
@@ -141,12 +142,11 @@ def slope(rows):
 
 def judge(rows, before, after, wrong):
     """Prints what was seen; returns what is wrong with it."""
-    end = MINUTES * 60
-    minute = min(60, max(end * WARM_UP, 2 * PERIOD_SECONDS))
-    warm = [row for row in rows if row["at"] >= end * WARM_UP]
+    end, minute = MINUTES * 60, 60
+    warm = [row for row in rows if row["at"] >= WARM_UP_SECONDS]
     spans = {
         "the first minute": [row for row in rows if row["at"] < minute],
-        "the minute after warm-up": [row for row in warm if row["at"] < end * WARM_UP + minute],
+        "the minute after warm-up": [row for row in warm if row["at"] < WARM_UP_SECONDS + minute],
         "the last minute": [row for row in rows if row["at"] >= end - minute],
     }
     names = ["rss_kib", "anonymous_kib", "files", "threads", "children"]
@@ -166,8 +166,8 @@ def judge(rows, before, after, wrong):
 
 
 def main():
-    if MINUTES < 0.5:
-        sys.exit(f"MINUTES is \"{MINUTES:g}\"; less than 0.5 shows nothing")
+    if MINUTES < MINUTES_MIN:
+        sys.exit(f"MINUTES is \"{MINUTES:g}\"; say at least {MINUTES_MIN}, since memory settles for 2 minutes")
     heading(f"soak: {MINUTES:g} minutes, {CLIENTS} clients, 2 tenants")
     with Firebox(config()) as server:
         traffic = Traffic(server)

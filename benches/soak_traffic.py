@@ -28,15 +28,16 @@ class Client:
             except BrokenPipeError:
                 pass  # refused before all of it was taken: the answer is there
             return self.connection.getresponse()
-        except (http.client.HTTPException, OSError):
+        except (http.client.HTTPException, OSError) as error:
             self.close()
-            raise
+            raise ConnectionError(f"{method} {path}: {error!r}") from error
 
     def ask(self, method, path, body=None, expect=200, **more):
         """The answer's JSON; `expect` is the status it must have."""
         response = self.request(method, path, body, **more)
         text = response.read()
-        if response.will_close:
+        # A refusal may come before the body was read, and then the server closes the connection.
+        if response.will_close or response.status >= 400:
             self.close()
         if response.status != expect:
             raise AssertionError(f"{method} {path}: {response.status} instead of {expect}: {text[:300]}")
