@@ -200,6 +200,8 @@ fn i6_every_limit_has_a_unit() {
         "connection",
         "port",
         "day",
+        "core",
+        "nice",
     ];
     let text = read("host/contract/src/limits.rs");
     let mut doc = String::new();

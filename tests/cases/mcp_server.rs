@@ -256,7 +256,10 @@ fn a_cancelled_call_stops_computing() {
     while lines.next()["id"] != 2 {}
     // A call that still ran would be waited for: five seconds.
     let (rest, code, took) = lines.end();
-    assert_eq!((rest.as_str(), code), ("", Some(0)), "no report and no answer follows");
+    assert_eq!(code, Some(0));
+    // A report may have been on its way; it goes on working no more, and there is no answer.
+    let reports = rest.lines().filter(|line| line.contains("notifications/progress")).count();
+    assert!(reports <= 2 && rest.lines().count() == reports, "{rest}");
     assert!(took < Duration::from_secs(4), "it took {took:?} to end");
 }
 

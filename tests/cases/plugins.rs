@@ -121,7 +121,7 @@ fn a_manifest_beside_a_component_is_read_or_refused() {
         (format!("id = \"calculator\"\n{head}"), 0, ""),
         (format!("id = \"another\"\n{head}[limits]\nfuel = 10\n"), 0, ""),
         (format!("id = \"calculator\"\n{head}[limits]\nfuel = 10\n"), 5, "fuel"),
-        (format!("id = \"calculator\"\n{head}capabilities = [\"net\"]\n"), 5, "net"),
+        (format!("id = \"calculator\"\n{head}capabilities = [\"net\"]\n"), 4, "net"),
         (format!("id = \"calculator\"\n{head}[limits]\nfuell = 10\n"), 2, "plugin.toml"),
         ("not toml".to_owned(), 2, "plugin.toml"),
     ];

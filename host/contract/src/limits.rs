@@ -123,7 +123,7 @@ pub const PLUGIN_RANDOM_BYTES_MAX: u64 = 64 * KIB as u64;
 pub const PLUGIN_ARTIFACT_BYTES_MAX: u64 = 8 * PLUGIN_COMPONENT_BYTES_MAX;
 /// Time a guest computes in one call before it goes on at low priority.
 pub const PLUGIN_QUICK_TIME: Duration = Duration::from_millis(10);
-/// One core of so many may be used by guests that go on at low priority; a share of the machine's cores, as a divisor.
+/// Guests that go on at low priority have the threads for one core of so many.
 pub const PLUGIN_SLOW_CORES_DIVISOR: usize = 2;
 /// How nice (a number as `nice` takes it) they are: about a tenth of a core where others want all of it.
 pub const PLUGIN_SLOW_NICENESS: i32 = 10;

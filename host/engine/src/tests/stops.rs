@@ -15,7 +15,7 @@ const VOCABULARY: usize = 32_000;
 const TOKENS: usize = 400;
 /// Tries of each kind at most; the fastest counts, since what else the machine does only adds. Few are needed where
 /// nothing else runs, and no number of them makes up for a matcher that is slow.
-const TRIES: usize = 25;
+const TRIES: usize = 100;
 /// Tries of each kind at least.
 const TRIES_MIN: usize = 5;
 /// What stop strings may cost: a twentieth.

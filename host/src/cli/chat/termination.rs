@@ -36,8 +36,8 @@ impl Termination {
             terminate.recv().await;
             asked.store(true, Ordering::Release);
             loop {
-                // It can only fail for a signal that does not exist.
-                let _known = nix::sys::signal::raise(nix::sys::signal::Signal::SIGINT);
+                // To the process, not to this thread: the system gives it to the main one, which waits for the line.
+                let _known = nix::sys::signal::kill(nix::unistd::Pid::this(), nix::sys::signal::Signal::SIGINT);
                 tokio::time::sleep(firebox_contract::limits::CHAT_TERMINATION_PERIOD).await;
             }
         });
