@@ -165,7 +165,7 @@ fn exp(x: f32) -> f32 {
     let power = shifted - ROUND;
     let rest = near - power * LN_2[0] - power * LN_2[1];
     let mut sum = 1.987_569_1e-4_f32;
-    for coefficient in [1.398_199_9e-3, 8.333_452e-3, 4.166_579_6e-2, 1.666_666_5e-1, 5.000_000_1e-1] {
+    for coefficient in [1.398_199_9e-3, 8.333_452e-3, 4.166_579_6e-2, 1.666_666_5e-1, 0.5] {
         sum = sum * rest + coefficient;
     }
     let sum = sum * rest * rest + rest + 1.0;
