@@ -71,7 +71,7 @@ class Others:
             count += 1
             try:
                 server.stream(connection, f"{count} {at} {TEXT}"[:512], tokens)
-            except (OSError, SystemExit):
+            except (OSError, RuntimeError):
                 # A fault of the plugin ends the answer; what counts is that the next request follows at once.
                 connection.close()
                 connection = server.connect()

@@ -69,9 +69,11 @@ def burst(server, clients, first, each):
     asks, done = prompts(first, clients * each, 64), []
 
     def run(number):
-        connection = server.connect()
         for prompt in asks[number * each:(number + 1) * each]:
+            # A connection of its own: llama.cpp's server drops one that waited for a while.
+            connection = server.connect()
             done.append(server.stream(connection, prompt, DECODE))
+            connection.close()
 
     begun = time.perf_counter()
     threads = [threading.Thread(target=run, args=(number,)) for number in range(clients)]

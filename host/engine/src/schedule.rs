@@ -100,7 +100,7 @@ impl Schedule {
             self.shares.charge(tenant, weight, seconds * tokens as f64 / total.max(1) as f64, now);
         }
         self.cost.learn(total, took);
-        let each = self.cost.each().unwrap_or(0.0);
+        let each = self.cost.step().unwrap_or(0.0);
         self.allowance = match self.riding.take() {
             None => 0.0,
             Some(riding) => {
@@ -113,7 +113,8 @@ impl Schedule {
 
     /// Takes tokens of those that rest into the turn, as many as are allowed: first of the answer that waited longest.
     fn let_ride(&self, candidates: &[Candidate<'_>], mut resting: Vec<usize>, tokens: &mut [usize]) -> usize {
-        let each = self.cost.each().unwrap_or(f64::INFINITY).max(1e-9);
+        // One more sequence costs less than a turn of its own; how much less, rows alone do not tell.
+        let each = self.cost.step().unwrap_or(f64::INFINITY).max(1e-9);
         let allowed = (self.allowance / each) as usize;
         resting.sort_by_key(|index| (candidates[*index].pending > 1, candidates[*index].stepped));
         let mut left = allowed;
