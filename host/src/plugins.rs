@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
 
-use firebox_contract::limits;
+use firebox_contract::{Stage, limits};
 use firebox_sandbox::{ComponentSource, PluginLimits, PluginSpec};
 use serde::Deserialize;
 
@@ -86,8 +86,7 @@ struct Manifest {
     _version: String,
     #[serde(rename = "description", default)]
     _description: String,
-    #[serde(rename = "stages", default)]
-    _stages: Vec<String>,
+    stages: Option<Vec<String>>,
     #[serde(default)]
     capabilities: Vec<String>,
     #[serde(default)]
@@ -200,8 +199,21 @@ fn spec(manifest: &Manifest, source: ComponentSource) -> Result<PluginSpec, CliE
     };
     let memory_bytes = limits.memory_bytes.min(limits::PLUGIN_MEMORY_BYTES_MAX);
     let limits = PluginLimits { memory_bytes, ..limits };
-    let asks = manifest.capabilities.clone();
-    Ok(PluginSpec { limits, asks, ..PluginSpec::new(&manifest.id, source) })
+    let (asks, stages) = (manifest.capabilities.clone(), stages(manifest)?);
+    Ok(PluginSpec { limits, asks, stages, ..PluginSpec::new(&manifest.id, source) })
+}
+
+fn stages(manifest: &Manifest) -> Result<Option<Vec<Stage>>, CliError> {
+    let Some(names) = &manifest.stages else { return Ok(None) };
+    // Every plugin may start, so that says nothing.
+    let stage = |name: &String| Stage::named(name).filter(|stage| *stage != Stage::Init);
+    let unknown = |name: &String| {
+        let id = &manifest.id;
+        CliError::usage(format!(
+            "plugin \"{id}\" names a stage \"{name}\"; there are \"prompt\", \"text\" and \"tool\""
+        ))
+    };
+    names.iter().map(|name| stage(name).ok_or_else(|| unknown(name))).collect::<Result<_, _>>().map(Some)
 }
 
 fn narrowed(limits: PluginLimits, options: &PluginOptions) -> PluginLimits {

@@ -116,13 +116,17 @@ fn a_manifest_beside_a_component_is_read_or_refused() {
     let dir = scratch("manifest");
     let component = dir.join("calculator.wasm");
     std::fs::copy(root().join("plugins/prebuilt/calculator.wasm"), &component).expect("copied");
-    let head = "version = \"0.1.0\"\ndescription = \"x\"\nstages = [\"tool\"]\n";
+    let bare = "version = \"0.1.0\"\ndescription = \"x\"\n";
+    let head = format!("{bare}stages = [\"tool\"]\n");
     let rows = [
         (format!("id = \"calculator\"\n{head}"), 0, ""),
         (format!("id = \"another\"\n{head}[limits]\nfuel = 10\n"), 0, ""),
         (format!("id = \"calculator\"\n{head}[limits]\nfuel = 10\n"), 5, "fuel"),
         (format!("id = \"calculator\"\n{head}capabilities = [\"net\"]\n"), 4, "net"),
         (format!("id = \"calculator\"\n{head}[limits]\nfuell = 10\n"), 2, "plugin.toml"),
+        (format!("id = \"calculator\"\n{bare}"), 0, ""),
+        (format!("id = \"calculator\"\n{bare}stages = [\"text\"]\n"), 2, "correct stages"),
+        (format!("id = \"calculator\"\n{bare}stages = [\"tools\"]\n"), 2, "\"tools\""),
         ("not toml".to_owned(), 2, "plugin.toml"),
     ];
     for (manifest, code, word) in rows {

@@ -97,3 +97,39 @@ fn f19_every_setting_is_read_outside_of_the_configuration() {
     }
     report("F16, F19: every setting is read by what it sets", &findings);
 }
+
+/// The keys that a file of the configuration's reader asks for, by the names of the `functions` that take one.
+fn keys_asked(text: &str, functions: &[&str]) -> Vec<String> {
+    let mut keys = Vec::new();
+    for function in functions {
+        for (at, _) in text.match_indices(&format!("{function}(")) {
+            let arguments = &text[at + function.len() + 1..];
+            let Some((before, rest)) = arguments.split_once('"') else { continue };
+            // Between the parenthesis and the key there is at most the section.
+            let is_first = before.chars().all(|c| c.is_ascii_lowercase() || " \n&,".contains(c));
+            let key = rest.split('"').next().unwrap_or_default();
+            if is_first && !key.is_empty() && key.chars().all(|c| c.is_ascii_lowercase() || c == '_') {
+                keys.push(key.to_owned());
+            }
+        }
+    }
+    keys
+}
+
+/// `firebox config init` promises every key.
+#[test]
+fn every_key_of_the_configuration_is_in_its_example() {
+    let product = |source: &Source| source.name.starts_with("host/src/config/") && !source.is_test();
+    let reader: Vec<Source> = sources("host/src/config").into_iter().filter(product).collect();
+    let signatures =
+        reader.iter().flat_map(|source| source.text.lines()).filter(|line| line.contains("key: &'static str"));
+    let names = signatures.filter_map(|line| line.split("fn ").nth(1)?.split(['<', '(']).next());
+    let functions: Vec<&str> = names.collect();
+    assert!(functions.len() > 10, "{functions:?}");
+    let example = read("host/src/config/example.toml");
+    let words: HashSet<&str> = example.split(|c: char| !c.is_ascii_lowercase() && c != '_').collect();
+    let keys: Vec<String> = reader.iter().flat_map(|source| keys_asked(&source.text, &functions)).collect();
+    assert!(keys.iter().any(|key| key == "header_timeout") && keys.len() > 50, "{keys:?}");
+    let missing: Vec<String> = keys.into_iter().filter(|key| !words.contains(key.as_str())).collect();
+    report("every key is in the example that `config init` writes", &missing);
+}

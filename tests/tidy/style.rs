@@ -18,6 +18,7 @@ const UNSAFE_FILES: &[&str] = &[
     "host/models/src/kernel/cpu_linear/level.rs",
     "host/models/src/kernel/cpu_linear/vector.rs",
     "host/sandbox/src/component.rs",
+    "host/sandbox/src/priority.rs",
 ];
 
 fn rust() -> Vec<Source> {

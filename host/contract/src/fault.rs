@@ -27,6 +27,12 @@ impl Stage {
             Self::Tool => "tool",
         }
     }
+
+    /// The stage of this name.
+    #[must_use]
+    pub fn named(name: &str) -> Option<Self> {
+        [Self::Init, Self::Prompt, Self::Text, Self::Tool].into_iter().find(|stage| stage.as_str() == name)
+    }
 }
 
 impl fmt::Display for Stage {

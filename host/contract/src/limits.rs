@@ -127,6 +127,10 @@ pub const PLUGIN_QUICK_TIME: Duration = Duration::from_millis(10);
 pub const PLUGIN_SLOW_CORES_DIVISOR: usize = 2;
 /// How nice (a number as `nice` takes it) they are: about a tenth of a core where others want all of it.
 pub const PLUGIN_SLOW_NICENESS: i32 = 10;
+/// Time for each second and core that the guests of a tenant have of the processor whatever others want.
+pub const PLUGIN_SHARE_RATE: Duration = Duration::from_millis(10);
+/// Time in which what they had is forgotten to 1/e.
+pub const PLUGIN_SHARE_MEMORY: Duration = Duration::from_secs(10);
 /// Time after its deadline at which a guest at low priority is cut off from outside, should it not have had a turn.
 pub const PLUGIN_SLOW_GRACE: Duration = Duration::from_millis(20);
 /// Compiled components kept in the cache; the oldest go first.

@@ -10,6 +10,7 @@ use firebox_contract::{
     Stage, TextHook, TextVerdict, ToolCall, ToolDefinition, ToolHook, ToolOutcome,
 };
 
+use crate::account::Account;
 use crate::error::SandboxError;
 use crate::instance::Instance;
 use crate::plugin::{OnFault, Plugin, PluginLimits};
@@ -23,6 +24,7 @@ pub struct PluginChain {
     plugins: Vec<Arc<Plugin>>,
     offer: Arc<Offer>,
     caller: PluginLimits,
+    account: Option<Arc<Account>>,
     slots: u32,
 }
 
@@ -43,7 +45,7 @@ impl PluginChain {
         check(&plugins)?;
         let offer = Arc::new(offer(&plugins)?);
         let slots = plugins.iter().fold(0_u32, |sum, plugin| sum.saturating_add(plugin.blueprint.slots));
-        Ok(Self { plugins, offer, caller: PluginLimits::MAX, slots })
+        Ok(Self { plugins, offer, caller: PluginLimits::MAX, account: None, slots })
     }
 
     /// The same chain, where no call may use more than `caller`.
@@ -54,6 +56,14 @@ impl PluginChain {
         caller.check("the caller")?;
         self.caller = self.caller.least(caller);
         Ok(self)
+    }
+
+    /// The same chain, whose guests' time counts on `account`: beyond its share they run where the processor is idle.
+    /// Without one they have nobody to share it with.
+    #[must_use]
+    pub fn charged_to(mut self, account: Arc<Account>) -> Self {
+        self.account = Some(account);
+        self
     }
 
     /// The plugins.
@@ -74,7 +84,8 @@ impl PluginChain {
             let room = plugin.blueprint.runtime.room(self.slots, limits::PLUGIN_POOL_WAIT).await?;
             for plugin in &self.plugins {
                 let limits = plugin.limits().least(self.caller);
-                let start = Instance::start(Arc::clone(&plugin.blueprint), limits, Arc::clone(&room));
+                let (blueprint, account) = (Arc::clone(&plugin.blueprint), self.account.clone());
+                let start = Instance::start(blueprint, limits, account, Arc::clone(&room));
                 let (instance, started) = start.await;
                 if let Err(fault) = started {
                     if plugin.on_fault() == OnFault::Fail {

@@ -47,6 +47,18 @@ pub enum SandboxError {
         /// What to do.
         remedy: &'static str,
     },
+    /// The component does something else than its manifest says.
+    #[error(
+        "plugin \"{plugin}\" takes part in \"{found}\" where its manifest says \"{said}\"; correct stages in plugin.toml"
+    )]
+    Stages {
+        /// The plugin's name.
+        plugin: String,
+        /// The stages of its manifest.
+        said: String,
+        /// The stages it exports.
+        found: String,
+    },
     /// The component is broken, or needs a WebAssembly feature or a size that this host does not have.
     #[error("plugin \"{plugin}\" cannot run on this host: {reason}")]
     Invalid {
@@ -177,6 +189,7 @@ impl SandboxError {
             | Self::Read { .. }
             | Self::NotAComponent { .. }
             | Self::Invalid { .. }
+            | Self::Stages { .. }
             | Self::NoStage { .. }
             | Self::Config { .. }
             | Self::Limit { .. }

@@ -9,7 +9,7 @@ use wasmtime::component::{HasSelf, Linker};
 use wasmtime_wasi::{WasiCtxView, WasiView};
 
 use self::bindings::firebox::plugin::log::{Host, Level, add_to_linker};
-use crate::lane::Gauge;
+use crate::gauge::Gauge;
 use crate::limiter::Limiter;
 use crate::log::Log;
 use crate::progress::{self, Reports};
@@ -49,8 +49,9 @@ impl GuestData {
         store.limiter(|data| &mut data.limiter);
         store.epoch_deadline_callback(|context| {
             let data = context.data();
-            data.gauge.tick();
-            if Instant::now() >= data.deadline {
+            let now = Instant::now();
+            data.gauge.tick(now);
+            if now >= data.deadline {
                 return Ok(UpdateDeadline::Interrupt);
             }
             data.gauge.note(context.get_fuel().unwrap_or(0), data.limiter.peak_bytes());

@@ -8,8 +8,10 @@ use firebox_contract::{Error, Fault, FaultCause, LogLine, PluginUse, Stage};
 use tokio::sync::Mutex as Turnstile;
 use wasmtime::Store;
 
+use crate::account::Account;
+use crate::gauge::Gauge;
 use crate::guest::GuestData;
-use crate::lane::{Gauge, Late};
+use crate::lane::Late;
 use crate::log::Log;
 use crate::meter::{self, Spent};
 use crate::plugin::{Blueprint, OnFault, PluginLimits};
@@ -54,17 +56,18 @@ type Answered<T> = Result<(Box<Alive>, Result<T, String>), FaultCause>;
 pub(crate) type Attempt<T> = Result<(T, Spent), Spent>;
 
 impl Instance {
-    /// A fresh instance in its part of `room`, configured. Where that ends in a fault the instance is there to be asked
-    /// about it, but gone.
+    /// A fresh instance in its part of `room`, configured; `account` pays for its time. Where that ends in a fault the
+    /// instance is there to be asked about it, but gone.
     pub(crate) async fn start(
         blueprint: Arc<Blueprint>,
         limits: PluginLimits,
+        account: Option<Arc<Account>>,
         room: Room,
     ) -> (Self, Result<(), Fault>) {
         let log = Log::default();
         let state = Turnstile::new(State::Gone("it was never started".to_owned()));
         let mut this = Self { blueprint, limits, room, log, uses: Mutex::new(Vec::new()), state };
-        let (spent, result) = this.first_call().await;
+        let (spent, result) = this.first_call(account).await;
         this.record(Stage::Init, spent);
         let result = match result {
             Ok(Ok(alive)) => {
@@ -78,9 +81,12 @@ impl Instance {
         (this, Err(result))
     }
 
-    async fn first_call(&self) -> (Spent, Result<Result<Box<Alive>, String>, FaultCause>) {
+    async fn first_call(
+        &self,
+        account: Option<Arc<Account>>,
+    ) -> (Spent, Result<Result<Box<Alive>, String>, FaultCause>) {
         let (blueprint, limits, room) = (Arc::clone(&self.blueprint), self.limits, Arc::clone(&self.room));
-        let gauge = Arc::new(Gauge::default());
+        let gauge = Arc::new(Gauge::of(account));
         let data = GuestData::new(limits.memory_bytes, self.log.clone(), Arc::clone(&gauge));
         let begun = Instant::now();
         let call = async move {
@@ -93,7 +99,7 @@ impl Instance {
             .await;
             (spent, result.map(|calls| calls.map(|calls| Box::new(Alive { store, calls }))))
         };
-        match self.blueprint.runtime.lane.drive(&gauge, limits.timeout, Box::pin(call)).await {
+        match self.blueprint.runtime.lanes.drive(&gauge, limits.timeout, Box::pin(call)).await {
             Ok(ended) => ended,
             Err(Late) => {
                 let (spent, cause) = meter::cut_off(&limits, &gauge, begun.elapsed());
@@ -140,7 +146,7 @@ impl Instance {
         let gauge = Arc::clone(&alive.store.data().gauge);
         let mut running = Running { instance: self, stage, gauge, over: false, started: Instant::now() };
         let call = self.call_on(alive, start);
-        let driven = self.blueprint.runtime.lane.drive(&running.gauge, self.limits.timeout, call).await;
+        let driven = self.blueprint.runtime.lanes.drive(&running.gauge, self.limits.timeout, call).await;
         running.over = true;
         let (spent, result) = driven.unwrap_or_else(|Late| {
             let (spent, cause) = meter::cut_off(&self.limits, &running.gauge, running.started.elapsed());

@@ -4,8 +4,7 @@
 
 use std::future::poll_fn;
 use std::pin::Pin;
-use std::sync::OnceLock;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
@@ -14,151 +13,170 @@ use firebox_contract::limits;
 use tokio::runtime::{Builder, Runtime as Threads};
 use tokio::task::JoinHandle;
 
-/// What can be read of a call from outside while it runs.
-#[derive(Debug, Default)]
-pub(crate) struct Gauge {
-    /// Ticks of the clock for which the guest computed in the call that runs.
-    ticks: AtomicU32,
-    fuel_left: AtomicU64,
-    memory_peak_bytes: AtomicU64,
-}
-
-impl Gauge {
-    /// A call begins with so much fuel.
-    pub(crate) fn rearm(&self, fuel: u64) {
-        self.ticks.store(0, Ordering::Relaxed);
-        self.fuel_left.store(fuel, Ordering::Relaxed);
-    }
-
-    /// The guest computed for one more tick.
-    pub(crate) fn tick(&self) {
-        self.ticks.fetch_add(1, Ordering::Relaxed);
-    }
-
-    /// What it has left and had, as far as the engine knows.
-    pub(crate) fn note(&self, fuel_left: u64, memory_peak_bytes: u64) {
-        self.fuel_left.store(fuel_left, Ordering::Relaxed);
-        self.memory_peak_bytes.store(memory_peak_bytes, Ordering::Relaxed);
-    }
-
-    pub(crate) fn fuel_left(&self) -> u64 {
-        self.fuel_left.load(Ordering::Relaxed)
-    }
-
-    pub(crate) fn memory_peak_bytes(&self) -> u64 {
-        self.memory_peak_bytes.load(Ordering::Relaxed)
-    }
-
-    fn is_slow(&self) -> bool {
-        limits::EPOCH_TICK.saturating_mul(self.ticks.load(Ordering::Relaxed)) >= limits::PLUGIN_QUICK_TIME
-    }
-}
+use crate::gauge::{Gauge, Rank};
+use crate::priority;
 
 /// The call did not come back in time.
 #[derive(Debug)]
 pub(crate) struct Late;
 
-/// The threads; they start when they are needed first.
+/// The threads of both ranks; they start when they are needed first.
 #[derive(Debug, Default)]
-pub(crate) struct Lane {
-    threads: OnceLock<Option<Threads>>,
-    moved: AtomicU64,
+pub(crate) struct Lanes {
+    slow: Lane,
+    idle: Lane,
 }
 
-impl Lane {
-    /// Sees `call` through to its end: here while it is quick by its `gauge`, then on the threads. Dropping the future
-    /// cuts the call off wherever it is.
+#[derive(Debug, Default)]
+struct Lane(OnceLock<Option<Threads>>);
+
+impl Lanes {
+    /// Sees `call` through to its end: here while it is quick by its `gauge`, then on the threads of its rank. Dropping
+    /// the future cuts the call off wherever it is.
     ///
     /// # Errors
     /// `Late` if it is still on the threads a little after `timeout`, which it keeps by itself unless they are busy.
     pub(crate) async fn drive<T: Send + 'static>(
         &self,
-        gauge: &Gauge,
+        gauge: &Arc<Gauge>,
         timeout: Duration,
-        mut call: BoxFuture<'static, T>,
+        call: BoxFuture<'static, T>,
     ) -> Result<T, Late> {
         let until = Instant::now() + timeout + limits::PLUGIN_SLOW_GRACE;
-        let quick = poll_fn(|context| match Pin::as_mut(&mut call).poll(context) {
-            Poll::Ready(ended) => Poll::Ready(Some(ended)),
-            Poll::Pending if gauge.is_slow() => Poll::Ready(None),
-            Poll::Pending => Poll::Pending,
-        });
-        if let Some(ended) = quick.await {
+        let call = Shared::of(call);
+        gauge.enter(Rank::Quick);
+        if let Some(ended) = call.stay(gauge, Rank::Quick).await {
             return Ok(ended);
         }
-        let Some(threads) = self.threads() else { return Ok(call.await) };
-        self.moved.fetch_add(1, Ordering::Relaxed);
-        let mut moved = Moved(threads.spawn(call));
-        tokio::select! {
-            biased;
-            ended = &mut moved.0 => match ended {
-                Ok(ended) => Ok(ended),
-                Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
-                // The threads are ending with the host.
-                Err(_) => Err(Late),
-            },
-            () = tokio::time::sleep_until(until.into()) => Err(Late),
+        for (rank, lane) in [(Rank::Slow, &self.slow), (Rank::Idle, &self.idle)] {
+            if gauge.rank(Instant::now()) > rank {
+                continue;
+            }
+            // Where the system gives no threads a call goes on where it is.
+            let Some(threads) = lane.threads(rank) else { break };
+            gauge.enter(rank);
+            if let Some(ended) = call.on(threads, gauge, rank, until).await? {
+                return Ok(ended);
+            }
         }
+        Ok(call.end().await)
     }
+}
 
-    /// Calls that went on here.
-    #[cfg(test)]
-    pub(crate) fn moved(&self) -> u64 {
-        self.moved.load(Ordering::Relaxed)
-    }
-
-    /// None where the system gives no threads: then a call goes on where it is.
-    fn threads(&self) -> Option<&Threads> {
+impl Lane {
+    /// None where the system gives no threads.
+    fn threads(&self, rank: Rank) -> Option<&Threads> {
         let start = || {
             let cores = std::thread::available_parallelism().map_or(1, usize::from);
+            let (name, lower): (_, fn()) =
+                if rank == Rank::Idle { ("firebox-idle", priority::idle) } else { ("firebox-guests", priority::lower) };
             let mut builder = Builder::new_multi_thread();
             builder.worker_threads((cores / limits::PLUGIN_SLOW_CORES_DIVISOR).max(1)).max_blocking_threads(1);
-            builder.thread_name("firebox-guests").on_thread_start(lower_priority).enable_all().build().ok()
+            builder.thread_name(name).on_thread_start(lower).enable_all().build().ok()
         };
-        self.threads.get_or_init(start).as_ref()
+        self.0.get_or_init(start).as_ref()
     }
 }
 
 impl Drop for Lane {
     fn drop(&mut self) {
-        if let Some(Some(threads)) = self.threads.take() {
+        if let Some(Some(threads)) = self.0.take() {
             // Nobody waits for what still runs, and this may be one of the threads.
             threads.shutdown_background();
         }
     }
 }
 
-/// A call on the threads; dropping it cuts it off at its next tick.
-struct Moved<T>(JoinHandle<T>);
+/// A call that moves between threads. It stays within reach of whoever waits for it, so that it can be cut off although
+/// the threads that it is on may not have a turn for long.
+struct Shared<T>(Arc<Mutex<Option<BoxFuture<'static, T>>>>);
+
+impl<T: Send + 'static> Shared<T> {
+    fn of(call: BoxFuture<'static, T>) -> Self {
+        Self(Arc::new(Mutex::new(Some(call))))
+    }
+
+    fn share(&self) -> Self {
+        Self(Arc::clone(&self.0))
+    }
+
+    /// Computes here for as long as `gauge` lets it stay at `rank`: None if it has to go on below, or was cut off.
+    async fn stay(&self, gauge: &Gauge, rank: Rank) -> Option<T> {
+        poll_fn(|context| {
+            let mut held = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            let Some(call) = held.as_mut() else { return Poll::Ready(None) };
+            match Pin::as_mut(call).poll(context) {
+                Poll::Ready(ended) => {
+                    *held = None;
+                    Poll::Ready(Some(ended))
+                }
+                Poll::Pending if gauge.rank(Instant::now()) > rank => Poll::Ready(None),
+                Poll::Pending => Poll::Pending,
+            }
+        })
+        .await
+    }
+
+    /// As `stay`, on `threads`, and not much longer than `until`.
+    async fn on(&self, threads: &Threads, gauge: &Arc<Gauge>, rank: Rank, until: Instant) -> Result<Option<T>, Late> {
+        let (theirs, read) = (self.share(), Arc::clone(gauge));
+        let task = threads.spawn(async move { theirs.stay(&read, rank).await });
+        let mut moved = Moved { task, call: self.share(), is_back: false };
+        let ended = tokio::select! {
+            biased;
+            ended = &mut moved.task => ended,
+            () = tokio::time::sleep_until(until.into()) => return Err(Late),
+        };
+        match ended {
+            Ok(ended) => {
+                moved.is_back = true;
+                Ok(ended)
+            }
+            Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
+            // The threads are ending with the host.
+            Err(_) => Err(Late),
+        }
+    }
+
+    /// Computes here to the end.
+    async fn end(&self) -> T {
+        let call = self.0.lock().unwrap_or_else(PoisonError::into_inner).take();
+        match call {
+            Some(call) => call.await,
+            // It was taken by nobody: only `Moved` does that, when it ends.
+            None => std::future::pending().await,
+        }
+    }
+}
+/// A call on the threads. Dropped before it is back, it is cut off: here if it waits for its turn, else at its next tick.
+struct Moved<T> {
+    task: JoinHandle<Option<T>>,
+    call: Shared<T>,
+    is_back: bool,
+}
 
 impl<T> Drop for Moved<T> {
     fn drop(&mut self) {
-        self.0.abort();
+        if !self.is_back {
+            let waiting = self.call.0.try_lock().ok().and_then(|mut held| held.take());
+            drop(waiting);
+            self.task.abort();
+        }
     }
-}
-
-/// Where the system refuses, threads keep the priority they have: slower for others, not wrong.
-fn lower_priority() {
-    #[cfg(target_os = "linux")]
-    // On Linux this is the calling thread's alone.
-    let _refused = rustix::process::setpriority_process(None, limits::PLUGIN_SLOW_NICENESS);
 }
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use super::*;
+    use crate::account::Account;
 
     fn slow() -> Arc<Gauge> {
-        let gauge = Arc::new(Gauge::default());
-        let ticks = limits::PLUGIN_QUICK_TIME.as_nanos() / limits::EPOCH_TICK.as_nanos();
-        (0..ticks).for_each(|_| gauge.tick());
-        gauge
+        Gauge::default().after(limits::PLUGIN_QUICK_TIME, Instant::now())
     }
 
-    fn name() -> Option<String> {
-        std::thread::current().name().map(str::to_owned)
+    /// Of one that is beyond its share.
+    fn over() -> Arc<Gauge> {
+        Gauge::of(Some(Arc::new(Account::default()))).after(Duration::from_secs(10), Instant::now())
     }
 
     async fn yielding() -> Option<String> {
@@ -166,41 +184,51 @@ mod tests {
         name()
     }
 
+    fn name() -> Option<String> {
+        std::thread::current().name().map(str::to_owned)
+    }
+
     const LONG: Duration = Duration::from_secs(60);
 
     #[tokio::test]
-    async fn only_a_slow_call_goes_on_elsewhere_and_at_low_priority() {
-        let lane = Lane::default();
-        let here = lane.drive(&Gauge::default(), LONG, Box::pin(yielding())).await.expect("in time");
-        assert_eq!((here, lane.moved()), (name(), 0));
-        let there = lane.drive(&slow(), LONG, Box::pin(yielding())).await.expect("in time");
-        assert_eq!((there.as_deref(), lane.moved()), (Some("firebox-guests"), 1));
-        #[cfg(target_os = "linux")]
-        {
-            let nice = async {
-                tokio::task::yield_now().await;
-                let stat = std::fs::read_to_string("/proc/thread-self/stat").expect("Linux");
-                // After the name in parentheses, niceness is the 17th field.
-                stat.rsplit(')').next().and_then(|rest| rest.split_whitespace().nth(16)).map(str::to_owned)
-            };
-            let nice = lane.drive(&slow(), LONG, Box::pin(nice)).await.expect("in time");
-            assert_eq!(nice, Some(limits::PLUGIN_SLOW_NICENESS.to_string()));
-        }
+    async fn a_call_goes_on_where_its_rank_is() {
+        let lanes = Lanes::default();
+        let here = lanes.drive(&Arc::default(), LONG, Box::pin(yielding())).await.expect("in time");
+        assert_eq!(here, name());
+        let there = lanes.drive(&slow(), LONG, Box::pin(yielding())).await.expect("in time");
+        assert_eq!(there.as_deref(), Some("firebox-guests"));
+        let last = lanes.drive(&over(), LONG, Box::pin(yielding())).await.expect("in time");
+        assert_eq!(last.as_deref(), Some("firebox-idle"));
+    }
+
+    #[tokio::test]
+    async fn a_call_that_uses_its_share_up_goes_on_below() {
+        let gauge = Gauge::of(Some(Arc::new(Account::default()))).after(limits::PLUGIN_QUICK_TIME, Instant::now());
+        let theirs = Arc::clone(&gauge);
+        let call = async move {
+            tokio::task::yield_now().await;
+            let first = name();
+            (0..10_000).for_each(|_| theirs.tick(Instant::now()));
+            tokio::task::yield_now().await;
+            (first, name())
+        };
+        let places = Lanes::default().drive(&gauge, LONG, Box::pin(call)).await.expect("in time");
+        assert_eq!((places.0.as_deref(), places.1.as_deref()), (Some("firebox-guests"), Some("firebox-idle")));
     }
 
     #[tokio::test]
     async fn a_call_that_the_threads_do_not_bring_back_in_time_is_late() {
-        let lane = Lane::default();
+        let lanes = Lanes::default();
         let stuck = async {
             tokio::task::yield_now().await;
             std::future::pending::<()>().await;
         };
-        assert!(lane.drive(&slow(), Duration::from_millis(5), Box::pin(stuck)).await.is_err());
+        assert!(lanes.drive(&slow(), Duration::from_millis(5), Box::pin(stuck)).await.is_err());
     }
 
     #[tokio::test]
-    async fn dropping_it_drops_the_call() {
-        let lane = Lane::default();
+    async fn dropping_it_drops_the_call_at_once() {
+        let lanes = Lanes::default();
         let held = Arc::new(());
         let theirs = Arc::clone(&held);
         let stuck = async move {
@@ -209,12 +237,33 @@ mod tests {
             drop(theirs);
         };
         let gauge = slow();
-        let cut = tokio::time::timeout(Duration::from_millis(20), lane.drive(&gauge, LONG, Box::pin(stuck))).await;
+        let cut = tokio::time::timeout(Duration::from_millis(20), lanes.drive(&gauge, LONG, Box::pin(stuck))).await;
         assert!(cut.is_err());
-        let mut waits = 0;
-        while Arc::strong_count(&held) > 1 && waits < 1_000 {
+        assert_eq!(Arc::strong_count(&held), 1, "the call is still held");
+    }
+
+    #[tokio::test]
+    async fn dropping_it_cuts_off_a_call_that_has_its_turn() {
+        let lanes = Lanes::default();
+        let held = Arc::new(());
+        let theirs = Arc::clone(&held);
+        let (sender, entered) = tokio::sync::oneshot::channel();
+        let busy = async move {
+            tokio::task::yield_now().await;
+            let _sent = sender.send(());
+            std::thread::sleep(Duration::from_millis(50));
+            tokio::task::yield_now().await;
+            std::future::pending::<()>().await;
+            drop(theirs);
+        };
+        let gauge = slow();
+        tokio::select! {
+            _ended = lanes.drive(&gauge, LONG, Box::pin(busy)) => panic!("it never ends"),
+            entered = entered => entered.expect("it began"),
+        }
+        let begun = Instant::now();
+        while Arc::strong_count(&held) > 1 && begun.elapsed() < Duration::from_secs(10) {
             tokio::time::sleep(Duration::from_millis(1)).await;
-            waits += 1;
         }
         assert_eq!(Arc::strong_count(&held), 1, "the call is still held");
     }

@@ -10,10 +10,12 @@
 //!
 //! Everything that runs guests needs a tokio runtime with its timer enabled.
 
+mod account;
 mod cache;
 mod chain;
 mod component;
 mod error;
+mod gauge;
 mod grants;
 mod guest;
 mod instance;
@@ -22,6 +24,7 @@ mod limiter;
 mod log;
 mod meter;
 mod plugin;
+mod priority;
 mod progress;
 mod runtime;
 mod sandbox;
@@ -29,6 +32,7 @@ mod stages;
 mod ticker;
 mod wasi;
 
+pub use account::Account;
 pub use chain::{PluginChain, ToolRun};
 pub use component::ComponentSource;
 pub use error::SandboxError;

@@ -7,8 +7,8 @@ use firebox_contract::{BoxFuture, FaultCause};
 use wasmtime::{PoolConcurrencyLimitError, Store, Trap};
 use wasmtime_wasi::I32Exit;
 
+use crate::gauge::Gauge;
 use crate::guest::GuestData;
-use crate::lane::Gauge;
 use crate::plugin::PluginLimits;
 use crate::stages::Mismatch;
 use crate::ticker::Ticker;

@@ -97,6 +97,8 @@ pub struct PluginSpec {
     pub on_fault: OnFault,
     /// The capabilities its manifest asks for, by name.
     pub asks: Vec<String>,
+    /// The stages its manifest says it takes part in, if it says: then it takes part in these and no others.
+    pub stages: Option<Vec<Stage>>,
 }
 
 impl PluginSpec {
@@ -110,6 +112,7 @@ impl PluginSpec {
             limits: PluginLimits::default(),
             on_fault: OnFault::default(),
             asks: Vec::new(),
+            stages: None,
         }
     }
 

@@ -12,7 +12,7 @@ use wasmtime::{Config, Engine, InstanceAllocationStrategy, OptLevel, PoolingAllo
 
 use crate::error::SandboxError;
 use crate::guest::{self, GuestData};
-use crate::lane::Lane;
+use crate::lane::Lanes;
 use crate::ticker::Ticker;
 
 /// Where instances get their memory.
@@ -36,7 +36,7 @@ pub(crate) struct Runtime {
     // First, so that the thread ends while the engine is still there.
     pub(crate) ticker: Ticker,
     /// Where long calls go on.
-    pub(crate) lane: Lane,
+    pub(crate) lanes: Lanes,
     pub(crate) engine: Engine,
     pub(crate) linker: Linker<GuestData>,
     pub(crate) compilations: AtomicU64,
@@ -70,7 +70,7 @@ impl Runtime {
         let ticker = Ticker::start(engine.weak()).map_err(no_thread)?;
         Ok(Self {
             ticker,
-            lane: Lane::default(),
+            lanes: Lanes::default(),
             engine,
             linker,
             compilations: AtomicU64::new(0),

@@ -166,12 +166,27 @@ impl Sandbox {
                 supported: supported.map(str::to_owned).collect(),
             });
         }
+        check_stages(spec, exports)?;
         if spec.config_json.is_some() && exports.lifecycle.is_none() {
             let reason = "cannot be given to it, for it does not export firebox:plugin/lifecycle; leave it out";
             return Err(SandboxError::Config { plugin: spec.name.clone(), reason: reason.to_owned() });
         }
         Ok(())
     }
+}
+
+/// What a plugin is said to do is what it does: who reads the manifest must not be surprised.
+fn check_stages(spec: &PluginSpec, exports: &Exports) -> Result<(), SandboxError> {
+    let Some(said) = &spec.stages else { return Ok(()) };
+    let name = |stages: &[Stage]| stages.iter().map(|stage| stage.as_str()).collect::<Vec<_>>().join(", ");
+    let mut said = said.clone();
+    said.sort_unstable();
+    said.dedup();
+    let found = exports.stages();
+    if said == found {
+        return Ok(());
+    }
+    Err(SandboxError::Stages { plugin: spec.name.clone(), said: name(&said), found: name(&found) })
 }
 
 /// What an instance takes of the pool.
@@ -194,7 +209,7 @@ fn slots(plugin: &str, component: &Component) -> Result<u32, SandboxError> {
 /// Runs an instance once, to hear who it is and what it offers.
 async fn introduce(blueprint: &Arc<Blueprint>) -> Result<(Option<PluginInfo>, Vec<ToolDefinition>), SandboxError> {
     let room = blueprint.runtime.room(blueprint.slots, limits::PLUGIN_POOL_WAIT).await?;
-    let (instance, started) = Instance::start(Arc::clone(blueprint), blueprint.limits, room).await;
+    let (instance, started) = Instance::start(Arc::clone(blueprint), blueprint.limits, None, room).await;
     started?;
     let mut info = None;
     if instance.has(Stage::Init) {

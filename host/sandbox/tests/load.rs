@@ -49,6 +49,17 @@ async fn a_component_without_a_stage_is_told_what_to_export() {
 }
 
 #[tokio::test]
+async fn a_plugin_takes_part_where_its_manifest_says_and_nowhere_else() {
+    let sandbox = sandbox();
+    let said = |stages: &[Stage]| PluginSpec { stages: Some(stages.to_vec()), ..spec("pass", guest("pass")) };
+    sandbox.load(said(&[Stage::Text])).await.expect("as it says");
+    for wrong in [&[][..], &[Stage::Tool], &[Stage::Tool, Stage::Text]] {
+        let error = sandbox.load(said(wrong)).await.expect_err("refused");
+        assert!(matches!(&error, SandboxError::Stages { found, .. } if found == "text"), "{error}");
+    }
+}
+
+#[tokio::test]
 async fn an_interface_of_the_wrong_shape_is_refused() {
     let text = "(component
         (core module $m (func (export \"push\") (result i32) (i32.const 1)))

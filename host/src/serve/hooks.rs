@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use firebox_contract::{
     BoxFuture, Caller, Error, HookSource, Hooks, RequestInfo, TenantId, ToolDefinition, ToolPolicy, limits,
 };
-use firebox_sandbox::{Plugin, PluginChain, PluginLimits, Sandbox};
+use firebox_sandbox::{Account, Plugin, PluginChain, PluginLimits, Sandbox};
 
 use crate::config::{Config, PluginConfig, PluginLimitsConfig, TenantConfig};
 use crate::plugin_tools::Offer;
@@ -30,6 +30,7 @@ struct Chain {
     plugins: Vec<String>,
     may_add: Vec<String>,
     limits: PluginLimits,
+    account: Arc<Account>,
     policy: ToolPolicy,
 }
 
@@ -120,7 +121,7 @@ impl Table {
             plugin.ok_or_else(|| Error::Internal(format!("plugin \"{name}\" is configured and was not loaded")))
         });
         let chain = PluginChain::new(plugins.collect::<Result<_, _>>()?)?.limited(own.limits)?;
-        let chain = Arc::new(chain);
+        let chain = Arc::new(chain.charged_to(Arc::clone(&own.account)));
         cache.keep(key, Arc::clone(&chain));
         Ok(chain)
     }
@@ -174,7 +175,7 @@ async fn load(sandbox: &Sandbox, plugin: &PluginConfig) -> Result<Arc<Plugin>, E
 fn chain_of(tenant: &TenantConfig) -> Chain {
     let limits = least(&tenant.limits.plugin);
     let (plugins, may_add) = (tenant.plugins.clone(), tenant.request_plugins.clone());
-    Chain { plugins, may_add, limits, policy: tenant.tools.clone() }
+    Chain { plugins, may_add, limits, account: Arc::default(), policy: tenant.tools.clone() }
 }
 
 fn least(limits: &PluginLimitsConfig) -> PluginLimits {

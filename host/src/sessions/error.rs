@@ -102,10 +102,13 @@ impl From<SessionError> for Error {
             SessionError::Conflict { .. } | SessionError::Invalid(_) => Self::Usage(message),
             SessionError::TooMany { retry_after, .. } => Self::Limited { message, retry_after },
             SessionError::TooLarge(_) => Self::TooLarge(message),
+            // It passes once there is room, and the path is nothing for the clients of a server.
+            SessionError::Full { .. } => Self::Unavailable(
+                "there is no room left for sessions: free space on the disk of their file, or delete some".to_owned(),
+            ),
             SessionError::Damaged { .. }
             | SessionError::Output(_)
             | SessionError::Foreign { .. }
-            | SessionError::Full { .. }
             | SessionError::Storage { .. } => Self::Internal(message),
         }
     }

@@ -292,10 +292,12 @@ fn errors_become_the_shared_kinds() {
         (SessionError::Conflict { expected: 1, found: 2 }, "invalid_request"),
         (SessionError::TooMany { limit: 1, retry_after: Duration::ZERO }, "rate_limited"),
         (SessionError::TooLarge(String::new()), "too_large"),
-        (SessionError::Full { path: PathBuf::new() }, "internal"),
+        (SessionError::Full { path: PathBuf::from("/secret") }, "unavailable"),
     ];
     for (error, code) in kinds {
-        assert_eq!(Error::from(error).kind().code(), code);
+        let error = Error::from(error);
+        assert_eq!(error.kind().code(), code);
+        assert!(!error.to_string().contains("secret"), "{error}");
     }
 }
 

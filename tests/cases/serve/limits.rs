@@ -28,6 +28,31 @@ fn headers_are_bounded_in_bytes_and_time() {
     assert_eq!(server.ask("GET", "/healthz", None, b"").status, 200);
 }
 
+/// What takes half a minute runs at the same time: a body that does not come, and a stream with nothing to say.
+#[test]
+fn a_slow_body_is_refused_and_a_quiet_stream_is_kept_open() {
+    let server = Server::start(&config(&tenant("asks", &format!("{PLUGINS}\n[tenant.tools]\nask = [\"*\"]"))));
+    let body = with(chat(QUESTION), "stream", json!(true)).to_string();
+    let quiet = server.open("POST", "/v1/chat/completions", Some(&key("asks")), body.as_bytes());
+    let mut slow = TcpStream::connect(&server.address).expect("accepts");
+    let head = format!(
+        "POST /v1/chat/completions HTTP/1.1\r\nhost: localhost\r\nauthorization: Bearer {}\r\n\
+         content-type: application/json\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{{",
+        key("asks"),
+        body.len()
+    );
+    slow.write_all(head.as_bytes()).expect("taken");
+    let begun = Instant::now();
+    let refused = finish(slow);
+    assert_eq!((refused.status, refused.code().as_str()), (408, "timeout"), "{refused:?}");
+    let took = begun.elapsed();
+    assert!((Duration::from_secs(29)..Duration::from_secs(60)).contains(&took), "{took:?}");
+    let waiting = server.get("/v1/approvals", "asks").json()["data"][0]["id"].as_str().expect("an id").to_owned();
+    server.post(&format!("/v1/approvals/{waiting}"), "asks", &json!({"decision": "approve"}));
+    let said = finish(quiet).body;
+    assert!(said.matches("still here").count() >= 2 && said.contains(ANSWER), "a comment every 10 s: {said}");
+}
+
 #[test]
 fn connections_beyond_the_limit_are_told_so() {
     let server = Server::start(&config("[server]\nconnections_max = 2\n"));

@@ -35,7 +35,7 @@ impl PluginChain {
         let blueprint = &plugin.blueprint;
         let room = blueprint.runtime.room(blueprint.slots, limits::PLUGIN_POOL_WAIT).await?;
         let limits = plugin.limits().least(self.caller);
-        let (mut instance, started) = Instance::start(Arc::clone(blueprint), limits, room).await;
+        let (mut instance, started) = Instance::start(Arc::clone(blueprint), limits, self.account.clone(), room).await;
         let outcome = match started {
             Err(fault) if plugin.on_fault() == OnFault::Fail => Err(fault.into()),
             Err(fault) => {

@@ -1,0 +1,51 @@
+//! The priority of a thread, as far as the system has one for threads alone. Where it has none or refuses, a thread keeps
+//! what it has: slower for others, not wrong.
+
+/// Lets the calling thread have less than others where they want the processor.
+#[cfg(target_os = "linux")]
+pub(crate) fn lower() {
+    // On Linux this is the calling thread's alone.
+    let _refused = rustix::process::setpriority_process(None, firebox_contract::limits::PLUGIN_SLOW_NICENESS);
+}
+
+/// Lets the calling thread run when nobody else wants the processor, and give way at once. No niceness does that: the
+/// thread of another that wakes waits for the slice of a nice one, milliseconds in which a parallel product stands still.
+#[cfg(target_os = "linux")]
+pub(crate) fn idle() {
+    let parameters = libc::sched_param { sched_priority: 0 };
+    // SAFETY: 0 names the calling thread, and the pointer is to a whole structure that outlives the call.
+    let _refused = unsafe { libc::sched_setscheduler(0, libc::SCHED_IDLE, &raw const parameters) };
+}
+
+#[cfg(not(target_os = "linux"))]
+pub(crate) fn lower() {}
+
+#[cfg(not(target_os = "linux"))]
+pub(crate) fn idle() {}
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    use super::*;
+
+    /// The fields of the calling thread's `stat` after its name, from the third on (proc_pid_stat(5)).
+    fn field(number: usize) -> String {
+        let stat = std::fs::read_to_string("/proc/thread-self/stat").expect("Linux");
+        let rest = stat.rsplit(')').next().expect("a name in parentheses");
+        rest.split_whitespace().nth(number - 3).expect("so many fields").to_owned()
+    }
+
+    #[test]
+    fn a_thread_lowers_itself_alone() {
+        const NICENESS: usize = 19;
+        const POLICY: usize = 41;
+        let before = (field(NICENESS), field(POLICY));
+        let of = |lower: fn()| {
+            std::thread::spawn(move || (lower(), field(NICENESS), field(POLICY))).join().expect("no panic")
+        };
+        let ((), niceness, policy) = of(lower);
+        assert_eq!((niceness, policy), (firebox_contract::limits::PLUGIN_SLOW_NICENESS.to_string(), before.1.clone()));
+        let ((), _, policy) = of(idle);
+        assert_eq!(policy, libc::SCHED_IDLE.to_string());
+        assert_eq!((field(NICENESS), field(POLICY)), before, "others keep theirs");
+    }
+}
