@@ -1,22 +1,29 @@
 //! What the guests of one owner, such as a tenant, lately had of the processor. Use is forgotten exponentially, as the
 //! engine does it for models. Who is beyond its share goes on only where the processor is idle.
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use firebox_contract::limits;
 
 /// The account of one owner, shared by all its chains.
+///
+/// Without a lock: one of its threads may wait for its turn for as long as others want the processor, and what it holds
+/// meanwhile nobody may have to wait for.
 #[derive(Debug)]
 pub struct Account {
-    used: Mutex<Used>,
+    begun: Instant,
+    /// A [`Used`], packed.
+    used: AtomicU64,
     share: Duration,
 }
 
-#[derive(Debug)]
+/// What was used, as of a moment.
+#[derive(Debug, Clone, Copy)]
 struct Used {
-    seconds: f64,
-    at: Instant,
+    microseconds: u32,
+    /// Milliseconds after the account began; they begin anew every seven weeks.
+    at: u32,
 }
 
 impl Default for Account {
@@ -25,28 +32,46 @@ impl Default for Account {
         let rate = limits::PLUGIN_SHARE_RATE.saturating_mul(u32::try_from(cores).unwrap_or(u32::MAX));
         // Who uses that much all the time stays at this level.
         let share = rate.mul_f64(limits::PLUGIN_SHARE_MEMORY.as_secs_f64());
-        Self { used: Mutex::new(Used { seconds: 0.0, at: Instant::now() }), share }
+        Self { begun: Instant::now(), used: AtomicU64::new(0), share }
     }
 }
-
 impl Used {
-    fn level(&self, now: Instant) -> f64 {
-        let past = now.saturating_duration_since(self.at).as_secs_f64();
-        self.seconds * (-past / limits::PLUGIN_SHARE_MEMORY.as_secs_f64()).exp()
+    fn unpack(packed: u64) -> Self {
+        Self { microseconds: packed as u32, at: (packed >> u32::BITS) as u32 }
+    }
+
+    fn pack(self) -> u64 {
+        u64::from(self.at) << u32::BITS | u64::from(self.microseconds)
+    }
+
+    /// What counts of it at `now`. Another thread may have charged for a moment later than that.
+    fn level(self, now: u32) -> f64 {
+        let past = f64::from(now.wrapping_sub(self.at).cast_signed().max(0)) / 1e3;
+        f64::from(self.microseconds) / 1e6 * (-past / limits::PLUGIN_SHARE_MEMORY.as_secs_f64()).exp()
     }
 }
 
 impl Account {
     /// Guests computed for `time` until `now`.
     pub(crate) fn charge(&self, time: Duration, now: Instant) {
-        let mut used = self.used.lock().unwrap_or_else(PoisonError::into_inner);
-        *used = Used { seconds: used.level(now) + time.as_secs_f64(), at: now };
+        let at = self.milliseconds(now);
+        let charged = |packed| {
+            let seconds = Used::unpack(packed).level(at) + time.as_secs_f64();
+            // What is beyond the number counts as the most.
+            Some(Used { microseconds: (seconds * 1e6).round() as u32, at }.pack())
+        };
+        // The closure never refuses.
+        let _before = self.used.fetch_update(Ordering::Relaxed, Ordering::Relaxed, charged);
     }
 
     /// What is left of the share at `now`: all of it is 1, none is 0.
     pub(crate) fn left(&self, now: Instant) -> f64 {
-        let used = self.used.lock().unwrap_or_else(PoisonError::into_inner);
-        (1.0 - used.level(now) / self.share.as_secs_f64()).clamp(0.0, 1.0)
+        let used = Used::unpack(self.used.load(Ordering::Relaxed)).level(self.milliseconds(now));
+        (1.0 - used / self.share.as_secs_f64()).clamp(0.0, 1.0)
+    }
+
+    fn milliseconds(&self, now: Instant) -> u32 {
+        now.saturating_duration_since(self.begun).as_millis() as u32
     }
 }
 
@@ -57,7 +82,7 @@ mod tests {
     #[test]
     fn a_share_is_used_up_and_comes_back() {
         let account = Account { share: Duration::from_millis(100), ..Account::default() };
-        let begun = Instant::now();
+        let begun = account.begun;
         assert_eq!(account.left(begun), 1.0);
         account.charge(Duration::from_millis(50), begun);
         assert!((account.left(begun) - 0.5).abs() < 1e-9);
@@ -66,5 +91,35 @@ mod tests {
         let later = begun + limits::PLUGIN_SHARE_MEMORY.mul_f64(2.0);
         let left = 1.0 - 5.5 * (-2.0_f64).exp();
         assert!((account.left(later) - left).abs() < 1e-3, "{} {left}", account.left(later));
+    }
+
+    #[test]
+    fn moments_out_of_order_and_long_ones_do_no_harm() {
+        let account = Account { share: Duration::from_secs(1), ..Account::default() };
+        let later = account.begun + Duration::from_secs(1);
+        account.charge(Duration::from_millis(500), later);
+        let earlier = account.left(account.begun);
+        assert!((earlier - 0.5).abs() < 1e-9, "nothing is forgotten backwards: {earlier}");
+        for weeks in [1, 6, 8] {
+            let now = account.begun + Duration::from_secs(weeks * 7 * 86_400);
+            account.charge(Duration::from_millis(500), now);
+            assert!((0.0..=0.5).contains(&account.left(now)), "{weeks}: {}", account.left(now));
+            let soon = now + limits::PLUGIN_SHARE_MEMORY.saturating_mul(5);
+            assert!(account.left(soon) > 0.99, "{weeks}: {}", account.left(soon));
+        }
+        account.charge(Duration::MAX, later + Duration::from_secs(9 * 7 * 86_400));
+        assert_eq!(account.left(later + Duration::from_secs(9 * 7 * 86_400)), 0.0);
+    }
+
+    #[test]
+    fn what_threads_charge_at_the_same_time_is_all_counted() {
+        let account = Account { share: Duration::from_secs(100), ..Account::default() };
+        let now = account.begun;
+        std::thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(|| (0..1_000).for_each(|_| account.charge(Duration::from_millis(1), now)));
+            }
+        });
+        assert!((account.left(now) - 0.96).abs() < 1e-9, "{}", account.left(now));
     }
 }

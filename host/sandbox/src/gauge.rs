@@ -2,8 +2,6 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
-#[cfg(test)]
-use std::time::Duration;
 use std::time::Instant;
 
 use firebox_contract::limits;
@@ -91,7 +89,7 @@ impl Gauge {
 
     /// As after this long in one call.
     #[cfg(test)]
-    pub(crate) fn after(self, computed: Duration, now: Instant) -> Arc<Self> {
+    pub(crate) fn after(self, computed: std::time::Duration, now: Instant) -> Arc<Self> {
         (0..computed.as_millis() / limits::EPOCH_TICK.as_millis()).for_each(|_| self.tick(now));
         Arc::new(self)
     }
@@ -99,6 +97,8 @@ impl Gauge {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     #[test]

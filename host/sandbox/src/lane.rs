@@ -110,7 +110,7 @@ impl<T: Send + 'static> Shared<T> {
                     *held = None;
                     Poll::Ready(Some(ended))
                 }
-                Poll::Pending if gauge.rank(Instant::now()) > rank => Poll::Ready(None),
+                Poll::Pending if rank < Rank::Idle && gauge.rank(Instant::now()) > rank => Poll::Ready(None),
                 Poll::Pending => Poll::Pending,
             }
         })
