@@ -167,7 +167,7 @@ async fn held_out_prompts_are_answered_exactly() {
 async fn held_out_prompts_of_the_wider_set_are_answered_as_before() {
     let percent = accuracy("held_out_wide.jsonl").await;
     // What these weights reach is in host/ember/README.md; a change that loses more is a defect.
-    assert!(percent >= 93.0, "{percent:.1} % exact");
+    assert!(percent >= 95.0, "{percent:.1} % exact");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -199,7 +199,7 @@ async fn held_out_prompts_are_answered_exactly_where_the_tool_is_named() {
 async fn prompts_written_blind_are_answered_exactly() {
     let percent = accuracy("blind.jsonl").await;
     // Nothing was trained or chosen by this set: it says what new wording costs.
-    assert!(percent >= 85.0, "{percent:.1} % exact");
+    assert!(percent >= 88.0, "{percent:.1} % exact");
 }
 
 /// The command of an MCP server that offers the same tools from a process of its own.

@@ -63,19 +63,26 @@ def answer(tool, a, result):
 ERRORS = ["division by zero", "unknown unit: {w}", "cannot convert {w} to {w}", "cannot read the expression", "the result is too large", "missing argument: {w}",
           "timed out", "out of fuel", "component trapped", "{w} is not allowed", "bad arguments", "letter must be one character", "unknown case: {w}", "invalid input",
           "the tool stopped after {n} ms", "missing )", "exponent too large", "no permission for {w}", "{w} {w} {w}", "square root of a negative number", "text is empty", "number out of range: {n}"]
+# What the host itself says instead of a result, and whole sentences, so that any message is copied to its end.
+HOST_ERRORS = ["the call was declined: the user declined the call", "the call was declined: the user declined this call", "the user declined the call", "the call was declined: {s}",
+               "the call was declined: it needs somebody's approval, and there is nobody to ask", "the tool did not answer within {n} ms", "the tool \"{w}\" is gone", "the tool cannot run here",
+               "it was cut off before it ended", "the arguments do not fit the tool's schema: at \"/{w}\": {s}",
+               "plugin \"{w}\" at stage \"tool\" used all its fuel ({n}); raise --fuel if the work is legitimate (fuel used {n}, peak memory {n} bytes)", "{s}", "{s}: {s}", "{s}, {s}", "\"{w}\" {s}; {s}", "{s} \"{w}\""]
 MAKERS = ([gen_calc.make] * 17 + [gen_text.letter] * 6 + [gen_text.count_words] * 3 + [gen_text.count_characters] * 4 + [gen_text.reverse] * 5
           + [gen_text.case] * 8 + [gen_text.slug] * 4 + [gen_units.make] * 7 + [gen_other.refuse] * 7 + [gen_other.chat] * 2)
 
 
-def disturbed(rng, result):
+def disturbed(src, result):
     """Sometimes a wrong or an error result, so that results are read, not guessed."""
+    rng = src.rng
     r = rng.random()
-    if r < 0.03:
-        text = rng.choice(ERRORS)
+    if r < 0.06:
+        text = rng.choice(ERRORS if r < 0.03 else HOST_ERRORS)
         while "{" in text:
             text = text.replace("{w}", rng.choice((scramble(rng), "miles", "foo")), 1).replace("{n}", str(rng.randint(1, 9999)), 1)
+            text = text.replace("{s}", src.phrase(2, 6), 1)
         return "error: " + text
-    if r < 0.15 and result.isdigit():
+    if r < 0.18 and result.isdigit():
         return str(rng.randrange(10 ** rng.choice((1, 2, 3, max(1, len(result))))))
     return result
 
@@ -122,7 +129,7 @@ def conversation(rng):
     for prompt, tool, rest in turns:
         messages.append({"role": "user", "content": prompt})
         if tool in names:
-            result = disturbed(rng, tools.call(tool, rest))
+            result = disturbed(src, tools.call(tool, rest))
             messages += [{"role": "assistant", "content": call_text(tool, rest)}, {"role": "tool", "content": result},
                          {"role": "assistant", "content": answer(tool, rest, result)}]
         else:

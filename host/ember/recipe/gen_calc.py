@@ -2,8 +2,10 @@
 
 from fractions import Fraction
 
+import calc_more
 from calc_stories import STORIES
 from phrases import fill
+from spoken import ONES, TENS, joined, negative, ordinal, shown, spell  # ONES and TENS are for skeleton.py
 
 ASK = ("[what is|what's|whats|what is|calculate|compute|tell me|find|give me|work out|how much is|evaluate|solve|"
        "figure out|find out|can you [calculate|compute|find|tell me|work out|do|get|give me|figure out|solve]|could you [calculate|"
@@ -140,46 +142,6 @@ PERCENT = {
                               "the total of {a} plus a {p}{s} tip", "{a} with a {p}{s} tip [added|included|]", "{a} grown by {p}{s}", "{a} with {p}{s} [more|added]", "{a} up {p}{s}", "{a} including {p}{s} [tax|vat]", "the bill of {a} with {p}{s} tip"],
 }
 
-ONES = "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen eighteen nineteen".split()
-TENS = "zero ten twenty thirty forty fifty sixty seventy eighty ninety".split()
-
-
-def spell(rng, n):
-    """A number in English words, up to 999999."""
-    if n >= 1000:
-        rest = spell(rng, n % 1000) if n % 1000 else ""
-        return f"{spell(rng, n // 1000)} thousand {rest}".strip()
-    if n >= 100:
-        link = rng.choice((" ", " and ")) if n % 100 else ""
-        return f"{ONES[n // 100]} hundred{link}{spell(rng, n % 100) if n % 100 else ''}"
-    if n < 20:
-        return ONES[n]
-    return TENS[n // 10] + (rng.choice(("-", " ")) + ONES[n % 10] if n % 10 else "")
-
-
-def shown(rng, text, words=True):
-    """How a person may write the number `text`."""
-    if text.isdigit():
-        value, r = int(text), rng.random()
-        if words and r < 0.15 and value < 100 and not text.startswith("0"):
-            return spell(rng, value)
-        if words and r < 0.03 and (value % 100 == 0 or value < 1000) and 0 < value < 100000:
-            return spell(rng, value)
-        if value >= 1000 and rng.random() < 0.18:
-            return f"{value:,}"
-    return text
-
-
-def ordinal(text):
-    if text[-2:] in ("11", "12", "13"):
-        return "th"
-    return {"1": "st", "2": "nd", "3": "rd"}.get(text[-1], "th")
-
-
-def negative(rng, text, share=0.05):
-    return "-" + text if rng.random() < share and text != "0" else text
-
-
 def ask(rng, noun):
     return f"{ASK} {noun}{AFTER}" if rng.random() < 0.8 else noun
 
@@ -219,12 +181,6 @@ def unary(src):
         a = src.integer(1)
     pattern = ask(rng, rng.choice(UNARY[result]))
     return fill(rng, pattern, {"a": shown(rng, a)}), result.replace("{a}", a)
-
-
-def joined(rng, items, word="and"):
-    if len(items) == 2:
-        return rng.choice((f"{items[0]} {word} {items[1]}", f"{items[0]} {word} {items[1]}", f"{items[0]}, {items[1]}"))
-    return ", ".join(items[:-1]) + rng.choice((f" {word} ", f" {word} ", f", {word} ", ", ")) + items[-1]
 
 
 def many(src):
@@ -357,5 +313,6 @@ KINDS = [binary] * 10 + [unary] * 5 + [many] * 5 + [spelled] * 3 + [percent] * 3
 
 def make(src):
     """One (prompt, tool, arguments)."""
-    prompt, expression = src.rng.choice(KINDS)(src)
+    more = src.rng.random() < 0.5
+    prompt, expression = calc_more.make(src) if more else src.rng.choice(KINDS)(src)
     return prompt, "calculator", {"expression": expression}

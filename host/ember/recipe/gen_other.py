@@ -1,5 +1,6 @@
 """Prompts without a tool call: things the model cannot do, and small talk."""
 
+import other_more
 from gen_text import quoted
 from phrases import fill
 
@@ -22,6 +23,8 @@ CHAT = {
     BYE: ["bye[| bye| now]", "goodbye", "see you[| later| tomorrow| soon]", "good night", "[that's|that is|that will be] all[| for today| for now]", "cya", "farewell", "take care", "i [am done|have to go|must go|am leaving]", "talk to you later", "see ya", "exit", "quit", "have a [nice|good|great] [day|evening|weekend]"],
     FINE: ["how are you[| today| doing]", "how's it going", "how is it going", "how do you [feel|do]", "are you [ok|okay|well|happy|tired|busy|ready]", "what's up", "whats up", "how was your day", "you good", "how have you been", "how are things", "everything [ok|fine]"],
 }
+
+MORE_CHAT = {HELLO: other_more.CHAT["HELLO"], THANKS: other_more.CHAT["THANKS"], WHO: other_more.CHAT["WHO"], BYE: other_more.CHAT["BYE"], FINE: other_more.CHAT["FINE"]}
 
 PLACE = "[france|germany|japan|china|india|brazil|canada|italy|spain|egypt|mexico|norway|kenya|peru|russia|turkey|poland|greece|paris|london|tokyo|rome|madrid|new york|chicago|sydney|moscow|cairo|the united states|america|england|ireland|sweden|finland|texas|california|amsterdam|vienna|dublin|lisbon|athens|vietnam|thailand|argentina|chile|{n}|{n}|{n}|{n}|{n}]"
 PERSON = "[the president|the king|the queen|the prime minister|einstein|shakespeare|mozart|napoleon|the pope|the ceo of apple|my neighbor|a pilot|taylor swift|newton|picasso|beethoven|lincoln|the author of harry potter|the mayor|bill gates|elon musk|cleopatra|{n}|{n} {n2}|{n}|{n} {n2}]"
@@ -59,10 +62,12 @@ def name(src):
 
 def refuse(src):
     rng = src.rng
-    pattern = rng.choice(REFUSE).replace("{time}", TIME)
-    text = src.text()
+    more = rng.random() < 0.5
+    pattern = (rng.choice(rng.choice(other_more.GROUPS)) if more else rng.choice(REFUSE)).replace("{time}", TIME)
+    text = src.plain() if more and rng.random() < 0.4 else src.text()
     slots = {"n": name(src), "n2": name(src), "w": src.plain(), "w2": src.plain(), "w3": src.plain(),
              "y": src.integer(1000, 2100), "h": str(rng.randint(1, 12)), "n1": src.number(), "n2d": src.integer(1, 100),
+             "l": rng.choice("abcdefghijklmnopqrstuvwxyz"), "l2": rng.choice("abcdefghijklmnopqrstuvwxyz"), "d": str(rng.randint(1, 9)),
              "q": quoted(rng, text), "t": quoted(rng, text, 0.3)}
     return fill(rng, pattern, slots, rng.random() < 0.45, "phrase" if pattern.endswith("{t}") else None), None, REFUSAL
 
@@ -70,5 +75,6 @@ def refuse(src):
 def chat(src):
     rng = src.rng
     answer = rng.choice(list(CHAT))
-    prompt = fill(rng, rng.choice(CHAT[answer]), {"n": name(src)}, wrap=rng.random() < 0.1)
+    table = MORE_CHAT if rng.random() < 0.5 else CHAT
+    prompt = fill(rng, rng.choice(table[answer]), {"n": name(src)}, wrap=rng.random() < 0.1)
     return prompt, None, answer

@@ -1,8 +1,12 @@
 """Prompts for the text tools.  `{t}` is text at the end of a prompt or in quotes."""
 
+import text_more
 from phrases import expand, fill
+from texts import identifier as program_name
+from texts import real
 
-QUOTES = [("'", "'"), ("'", "'"), ('"', '"'), ('"', '"'), ('"', '"'), ("“", "”"), ("`", "`"), ("‘", "’"), ("«", "»")]
+QUOTES = [("'", "'"), ("'", "'"), ('"', '"'), ('"', '"'), ('"', '"'), ("“", "”"), ("`", "`"), ("‘", "’"), ("«", "»"),
+          ("(", ")"), ("<", ">"), ("*", "*"), ("„", "“"), ("''", "''")]
 POLITE = ("[||||please |can you |could you |would you |i want to |i need you to |i'd like you to |help me |let's |i want you to |"
           "kindly |can you please |could you please |you should |will you |just |would you mind to |i need to |go and |"
           "can i ask you to |try to |do me a favor and |may i ask you to ]")
@@ -120,12 +124,12 @@ REVERSE = [
 ]
 
 TO = {
-    "upper": "[upper case|uppercase|upper-case|capital letters|capitals|all caps|all uppercase|upper case letters|caps|all capital letters|block letters|big letters|block capitals|UPPERCASE|ALL CAPS]",
-    "lower": "[lower case|lowercase|lower-case|small letters|all lowercase|lower case letters|all lower case|all small letters|little letters|non-capital letters|lowercase letters]",
-    "title": "[title case|titlecase|title-case|Title Case|headline case|title capitalization|the style of a title|title style|a title case format]",
-    "snake": "[snake case|snake_case|snakecase|snake-case|snake case style|snake format|a snake_case name|underscore case|python variable style]",
-    "kebab": "[kebab case|kebab-case|kebabcase|kebab|dash case|kebab style|a kebab-case name|dash-case|hyphen case|css class style]",
-    "camel": "[camel case|camelcase|camelCase|camel-case|camel case style|a camelCase name|camel format|javascript variable style|lower camel case]",
+    "upper": "[upper case|uppercase|upper-case|capital letters|capitals|all caps|all uppercase|upper case letters|caps|all capital letters|block letters|big letters|block capitals|UPPERCASE|ALL CAPS|capital letters only|uppercase letters|CAPITALS|full caps|upper]",
+    "lower": "[lower case|lowercase|lower-case|small letters|all lowercase|lower case letters|all lower case|all small letters|little letters|non-capital letters|lowercase letters|small letters only|LOWERCASE|lower|no caps]",
+    "title": "[title case|titlecase|title-case|Title Case|headline case|title capitalization|the style of a title|title style|a title case format|headline style|capitalized words|first letter of each word capitalized|newspaper headline style]",
+    "snake": "[snake case|snake_case|snakecase|snake-case|snake case style|snake format|a snake_case name|underscore case|python variable style|snake|SNAKE CASE|lower snake case|underscore style]",
+    "kebab": "[kebab case|kebab-case|kebabcase|kebab|dash case|kebab style|a kebab-case name|dash-case|hyphen case|css class style|KEBAB CASE|lower kebab case|hyphenated lower case|dash style]",
+    "camel": "[camel case|camelcase|camelCase|camel-case|camel case style|a camelCase name|camel format|javascript variable style|lower camel case|lowerCamelCase|camel|CamelCase with a small first letter|java method style]",
 }
 ING = {
     "upper": ["{q} in {to}", f"{POLITE}[capitalize|uppercase|upper-case] [all letters [of|in]|every letter of|the whole of|{THE}{KIND}|all of|] {{q}}", f"{POLITE}uppercase {THE}[{KIND}|]: {{t}}",
@@ -196,6 +200,14 @@ def quoted(rng, text, share=0.55, middle=0.4):
     return left + text + right
 
 
+def delimited(rng, text):
+    """In quotes, or bare where its end shows: one plain word, or capitalized words between small ones."""
+    if text.isalpha() and text.lower() not in OPENING | CLOSING:
+        return text if rng.random() < 0.35 else quoted(rng, text, 1)
+    capital = text.replace(" ", "").isalpha() and all(w[0].isupper() for w in text.split(" ")) and not text.isupper()
+    return quoted(rng, text, 1, 0.2 if capital else 0)
+
+
 KINDS = set("the this my that these word words text string phrase sentence line title name input expression message term heading quote value".split())
 
 
@@ -204,18 +216,28 @@ def ended(rng, pattern, text):
     if pattern.endswith("{q}") and " " in text and rng.random() < 0.4 and text.lower().split(" ")[0] not in KINDS:
         pattern = pattern[:-3] + "{t}"
     bare = None
-    colon = pattern.endswith(": {t}")
+    colon = pattern.endswith((": {t}", "\n{t}"))
     if pattern.endswith("{t}") and rng.random() < 0.65 and (colon or text[-1:] != "?"):
         bare = "phrase" if " " in text else "word"
         if colon or text[-1:] in ".!":
             bare = "verbatim"
-    if colon and rng.random() < 0.2:
+    if pattern.endswith(": {t}") and rng.random() < 0.2:
         pattern = pattern[:-5] + rng.choice((":\n{t}", ":\n\n{t}", " - {t}", ":{t}", "\n{t}", " > {t}", "... {t}"))
         if bare and text[-1:] == "?" and ":" not in pattern:
             bare = "verbatim"
     last = 0 if pattern.endswith("{q}") else 0.4  # words of the question that follow could be a part of it
-    slots = {"q": quoted(rng, text, middle=last), "t": text if bare else quoted(rng, text, 1, 0)}
+    slots = {"q": quoted(rng, text, middle=last), "t": text if bare else quoted(rng, text, 1, 0), "k": delimited(rng, text)}
+    slots["n"] = str(rng.randint(2, 20))
+    if not bare and pattern.endswith("}") and slots.get(pattern[-2:-1], text) != text and rng.random() < 0.1:
+        pattern += "."  # clear only after a closing quote
     return slots, pattern, bare
+
+
+def either(rng, old, new):
+    """One phrasing, from both lists with the same chance; and whether it is a new one."""
+    if rng.random() < 0.5:
+        return rng.choice(old), False
+    return rng.choice(new), True
 
 
 def sprinkle(rng, text):
@@ -233,42 +255,58 @@ def sprinkle(rng, text):
 
 def letter(src):
     rng = src.rng
-    text = src.word() if rng.random() < 0.62 else src.phrase(2, 4)
+    pattern, new = either(rng, LETTER, text_more.LETTER)
+    pattern = expand(rng, pattern)
+    text = real(src) if rng.random() < 0.15 else src.word() if rng.random() < 0.62 else src.phrase(2, 4)
     r = rng.random()
     letters = [c for c in text if c.isalpha()] or ["a"]
     c = rng.choice(letters) if r < 0.75 else rng.choice("abcdefghijklmnopqrstuvwxyz")
     if r > 0.97:
         c = rng.choice("0123456789-.")
     if rng.random() < 0.75:
-        c = c.lower()
-    pattern = rng.choice(LETTER)
-    one = rng.choice((c, c, f"'{c}'", f'"{c}"', f"letter {c}", f"the letter {c}", f"the letter '{c}'", f'the letter "{c}"'))
+        c = c.upper() if new and rng.random() < 0.25 and len(c.upper()) == 1 else c.lower()
+    one = rng.choice((c, c, f"'{c}'", f'"{c}"', f"letter {c}", f"the letter {c}", f"the letter '{c}'", f'the letter "{c}"', f"the character {c}", f"({c})", f"`{c}`"))
     if "letter" in pattern.split("{c}")[0][-12:]:
         one = rng.choice((c, c, f"'{c}'", f'"{c}"'))
     several = rng.choice((c + "'s", c + "'s", c + "s", c, f"'{c}'s", f"letter {c}", f"letters {c}", f"'{c}'", f'"{c}"', f'"{c}"s', f"letter {c}'s", c.upper() + "s", c.upper() + "'s"))
     if "{cs}" in pattern and c.upper() != c and (c.upper() + "s" == several or c.upper() + "'s" == several):
         c = c.upper()
-    slots, pattern, bare = ended(rng, expand(rng, pattern), text)
+    slots, pattern, bare = ended(rng, pattern, text)
     slots.update(c=one, cs=several)
     return fill(rng, pattern, slots, rng.random() < 0.5, bare), "count_letter", {"text": text, "letter": c}
 
 
-def simple(tool, patterns, single=0.5):
+def simple(tool, patterns, more, single=0.5, lifelike=0.25):
+    """A maker for a tool whose only argument is the text."""
     def make_one(src):
         rng = src.rng
-        pattern = rng.choice(patterns)
-        text = src.word() if rng.random() < single else src.phrase()
+        pattern, _ = either(rng, patterns, more)
+        text = real(src) if rng.random() < lifelike else src.word() if rng.random() < single else src.phrase()
         text = sprinkle(rng, text)
         slots, pattern, bare = ended(rng, expand(rng, pattern), text)
-        slots["n"] = str(rng.randint(2, 20))
         prompt = fill(rng, pattern, slots, rng.random() < 0.5, bare)
         return prompt, tool, {"text": text}
     return make_one
 
 
+def spelling(src):
+    """Letters of one plain word, which are its characters."""
+    rng = src.rng
+    text = src.plain()
+    text = rng.choice((text, text, text, text.capitalize(), text.upper()))
+    slots, pattern, bare = ended(rng, expand(rng, rng.choice(text_more.SPELLING)), text)
+    return fill(rng, pattern, slots, rng.random() < 0.5, bare), "count_characters", {"text": text}
+
+
+def count_characters(src):
+    return spelling(src) if src.rng.random() < 0.1 else plain_count(src)
+
+
 def identifier(src):
     """Names as programmers write them, so that case changes have something to do."""
     rng = src.rng
+    if rng.random() < 0.3:
+        return program_name(src)
     words = [src.plain() for _ in range(rng.randint(2, 4))]
     style = rng.randrange(5)
     if style == 0:
@@ -281,9 +319,11 @@ def identifier(src):
 def case(src):
     rng = src.rng
     to = rng.choice(("upper", "lower", "title", "snake", "kebab", "camel"))
-    pattern = rng.choice(ING[to] if rng.random() < 0.35 else CASE).replace("{to}", TO[to])
+    special = rng.random() < 0.45
+    pattern, _ = either(rng, ING[to] if special else CASE, text_more.CASE_ONE[to] if special else text_more.CASE)
+    pattern = pattern.replace("{to}", TO[to])
     r = rng.random()
-    text = identifier(src) if r < 0.25 or (r < 0.6 and to in ("snake", "kebab", "camel")) else src.text()
+    text = identifier(src) if r < 0.25 or (r < 0.6 and to in ("snake", "kebab", "camel")) else real(src) if rng.random() < 0.3 else src.text()
     if to == "lower" and rng.random() < 0.5:
         text = text.upper()
     text = sprinkle(rng, text)
@@ -292,7 +332,7 @@ def case(src):
     return prompt, "change_case", {"text": text, "to": to}
 
 
-count_words = simple("count_words", WORDS, 0.08)
-count_characters = simple("count_characters", CHARS, 0.5)
-reverse = simple("reverse_text", REVERSE, 0.65)
-slug = simple("slugify", SLUG, 0.12)
+count_words = simple("count_words", WORDS, text_more.WORDS, 0.08, 0.35)
+plain_count = simple("count_characters", CHARS, text_more.CHARS, 0.5)
+reverse = simple("reverse_text", REVERSE, text_more.REVERSE, 0.65, 0.2)
+slug = simple("slugify", SLUG, text_more.SLUG, 0.12, 0.4)

@@ -1,8 +1,9 @@
 """Prompts for `convert_units`: value and unit names copied as the user wrote them."""
 
 import units
-from gen_calc import shown
+import units_more
 from phrases import fill
+from spoken import ONES, said, shown
 from tools import Raw
 
 DO = ("[||||please |can you |could you |would you |help me |i want to |i need to |i need you to |how do i |let's |can you please |"
@@ -51,8 +52,49 @@ def spelling(rng, family, unit):
     return name, name
 
 
+def indirect(rng, family):
+    """A fact and a wish, in either order, or a plain request."""
+    r = rng.random()
+    if r < 0.5:
+        return rng.choice(units_more.PLAIN)
+    fact = rng.choice(units_more.FACTS[family]) if rng.random() < 0.8 else "{v} {f}"
+    if r < 0.9:
+        wish = rng.choice(units_more.WISHES)
+        joint = rng.choice((", ", ", ", ". ", ". ", " - ", "; ", "\n", "... "))
+        return fact + (" " if wish.startswith(("but ", "and ", "to ")) and rng.random() < 0.5 else joint) + wish
+    return rng.choice(units_more.FIRST) + rng.choice((": ", ": ", ", ", ". ", "\n")) + fact
+
+
+def single(src, family):
+    """One of something, half of it, or some and a half, with no digits in the prompt."""
+    rng = src.rng
+    table = units.FAMILIES[family]
+    a, b = rng.sample(list(table), 2)
+    names = [n for n in units._split(table[a][1]) if len(n) > 3 and not n.endswith("s") and n not in AWKWARD and n != "feet"]
+    if not names:
+        return None
+    name = rng.choice(names)
+    seen_b, name_b = spelling(rng, family, b)
+    article = "an" if name[0] in "aeio" or name == "hour" else "a"
+    r, whole = rng.random(), rng.randint(1, 9)
+    if r < 0.6:
+        value, seen = "1", f"{rng.choice((article, article, 'one'))} {name}"
+    elif r < 0.8:
+        value, seen = "0.5", rng.choice((f"half {article} {name}", f"half {article} {name}", f"a half {name}"))
+    else:
+        value, name = f"{whole}.5", next((p for p in (name + "s", name + "es", name.replace("foot", "feet")) if p in units.INDEX), name)
+        seen = f"{ONES[whole]} and a half {name}"
+    prompt = fill(rng, rng.choice(units_more.SINGLE), {"x": seen, "u": seen_b}, wrap=rng.random() < 0.45)
+    return prompt, "convert_units", {"value": Raw(value), "from": name, "to": name_b}
+
+
 def make(src):
     rng = src.rng
+    if rng.random() < 0.05:
+        made = single(src, rng.choice(("length", "mass", "volume", "time", "area", "data")))
+        if made:
+            return made
+    more = rng.random() < 0.5
     family = rng.choice(FAMILIES + ["length", "mass", "volume", "temperature", "time", "length", "mass", "temperature"])
     table = TEMPERATURE if family == "temperature" else units.FAMILIES[family]
     a, b = rng.sample(list(table), 2)
@@ -63,8 +105,8 @@ def make(src):
         value = src.integer(1, 999)
     if family == "temperature" and rng.random() < 0.12:
         value = "-" + value
-    slots = {"v": shown(rng, value), "f": seen_a, "t": seen_b}
-    pattern = rng.choice(PATTERNS)
+    slots = {"v": said(rng, value) if more else shown(rng, value), "f": seen_a, "t": seen_b}
+    pattern = indirect(rng, family) if more else rng.choice(PATTERNS)
     if slots["v"] == value and rng.random() < 0.10:
         pattern = pattern.replace("{v} {f}", "{v}{f}")
         slots["f"] = name_a if "degrees" in seen_a else seen_a

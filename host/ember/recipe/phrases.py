@@ -59,12 +59,16 @@ HEAD = ["", "", "", "", "", "", "", "", "", "", "please ", "pls ", "hey, ", "hi,
         "excuse me, ", "good morning, ", "hello! ", "i have a question. ", "sorry, ", "hmm, ", "dear assistant, ",
         "one more thing, ", "just curious, ", "alright, ", "help: ", "for my homework: ", "okay, ", "look, ", "listen, ", "so, ",
         "next: ", "next, ", "task: ", "ember, ", "buddy, ", "i need help: ", "be quick, ", "one question, ", "a quick one: ", "my question is: ",
-        "oh and ", "hello ember, ", "here is one: ", "let me ask, ", "easy one: ", "for a form, ", "mate, ", "i forgot, ", "and now "]
+        "oh and ", "hello ember, ", "here is one: ", "let me ask, ", "easy one: ", "for a form, ", "mate, ", "i forgot, ", "and now ",
+        "", "", "", "", "my teacher asks: ", "for school: ", "for a poster: ", "small task: ", "my kid asks: ", "good evening, ", "sry, ", "thx in advance, ", "ok next one: ", "btw, ", "for my blog: ",
+        "for work: ", "umm ", "hey can u help, ", "a customer asks: ", "my boss asks: ", "while you're at it, ", "could you help? ", "last one: ", "real quick, ", "oh, ", "dear ember, ", "sir, ", "hello sir, ", "not urgent, "]
 TAIL = ["", "", "", "", "", "", "", "", "", " please", " pls", " thanks", " thank you", ", please", ", thanks", " plz",
         " for me", " now", " right now", ", thank you", " if you can", " quickly", " ty", " again", " asap", " then",
         ", do you know", ", can you tell me", " exactly", ", cheers", " my friend", ", thanks in advance",
         " real quick", ", i need it", ", will you", " would you", ", it's for work", ", ember", ", mate", ". thanks", ". thank you", "! thanks", " today",
-        ", please and thank you", ", ok", " here", " precisely", ", if possible", ", be exact"]
+        ", please and thank you", ", ok", " here", " precisely", ", if possible", ", be exact",
+        "", "", "", "", ", it's for school", ", it's for a poster", ", thx", ", thanks a lot", ". i need this for work", ". my teacher asks", ", just the answer", ". no explanation", ", i'm in a hurry", ", i'm curious",
+        ", my kid wants to know", ", sir", ", need it fast", ". it's for a form", ", kind regards", ". much appreciated", ", if you don't mind", ". be careful"]
 
 
 # Words of a question that may be left out without a change of meaning, and words that may come in anywhere.
@@ -91,14 +95,29 @@ def reworded(rng, text):
     return " ".join(words)
 
 
+SHORT = {"you": "u", "your": "ur", "please": "plz", "thanks": "thx", "because": "cuz", "people": "ppl", "tomorrow": "tmrw", "want to": "wanna", "going to": "gonna", "give me": "gimme",
+         "let me": "lemme", "what is": "wats", "what's": "wats", "do you know": "dyk", "with": "w/", "number": "nr", "okay": "k", "about": "abt", "tell me": "tell"}
+LONG = re.compile(r"\b(" + "|".join(sorted(SHORT, key=len, reverse=True)) + r")\b(?=\s)", re.I)
+
+
+def chatted(text):
+    """As typed on a phone."""
+    return LONG.sub(lambda m: SHORT[m.group().lower()], text)
+
+
 def closed(rng, text, bare, wrap):
     """The end of a prompt.  What follows unquoted text must not look like a part of it."""
+    if text.endswith("}."):
+        return text
     if bare == "verbatim" or bare and text.endswith(": {t}"):
         return text
     if bare == "phrase":
         return text + rng.choice(("", "", "", "?", "?", " please", ", please", ", thanks", " please?"))
     if wrap:
-        text += rng.choice(TAIL)
+        tail = rng.choice(TAIL)
+        if tail.startswith((".", "!")):
+            return text + tail
+        text += tail
     return text + rng.choice(("?", "?", "?", "", "", "", " ?", "??"))
 
 
@@ -117,6 +136,8 @@ def fill(rng, pattern, slots, wrap=True, bare=None):
     if rng.random() < 0.22:
         at = rng.randrange(len(literals))
         literals[at] = reworded(rng, literals[at])
+    if rng.random() < 0.05:
+        literals = [chatted(p) for p in literals]
     style = rng.random()
     if style < 0.35:
         literals = [p.lower() for p in literals]

@@ -8,6 +8,8 @@ to 20 are shared by both sides (exponents, percentages and counts need them).
 import hashlib
 import string
 
+from everyday import EVERYDAY
+
 COMMON = """
 apple banana cherry orange lemon grape melon peach plum pear mango papaya carrot potato tomato onion
 garlic pepper ginger basil butter cheese bread honey sugar coffee water juice sandwich breakfast dinner
@@ -59,7 +61,7 @@ max min avg num size width height length start end current default remote local 
 request response handler manager service factory builder parser reader writer buffer cache queue stack thread
 timeout limit offset cursor token session cookie header payload schema field record row column key hash node
 """.split()
-COMMON = sorted(set(COMMON))
+COMMON = sorted(set(COMMON + EVERYDAY))
 
 ONSETS = "b bl br c ch cl cr d dr f fl fr g gl gr h j k kl l m n p ph pl pr qu r s sc sh sl sm sn sp st str t th tr v w wh y z".split()
 VOWELS = "a e i o u a e i o u ai ea ee ie oa oo ou y".split()
