@@ -13,6 +13,7 @@ use crate::arch::config::DecoderConfig;
 use crate::checkpoint::tensors::StoredTensor;
 use crate::checkpoint::weights::Weights;
 use crate::error::ModelError;
+use crate::kernel::join_in;
 use crate::linear::Linear;
 
 /// What is decided when a decoder is loaded.
@@ -276,6 +277,10 @@ impl LanguageModel for Decoder {
         batch: &[Span<'_>],
         goes_on: &mut dyn FnMut() -> bool,
     ) -> Option<Vec<Result<Option<Logits>, Error>>> {
+        if !self.pad_shapes {
+            // On the CPU.
+            join_in();
+        }
         let admitted: Vec<Result<(), ModelError>> = batch.iter().map(|span| self.admit(span)).collect();
         let mut left: Vec<Left<'_>> =
             batch.iter().zip(&admitted).filter(|(_, admitted)| admitted.is_ok()).map(|(span, _)| span.into()).collect();

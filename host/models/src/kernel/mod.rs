@@ -3,7 +3,9 @@
 mod cpu_elements;
 mod cpu_linear;
 mod matmul;
+mod threads;
 
 pub(crate) use cpu_elements::{gelu, softmax, swiglu};
 pub(crate) use cpu_linear::StoredMatrix;
 pub(crate) use matmul::matmul;
+pub(crate) use threads::join_in;
