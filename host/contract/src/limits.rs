@@ -527,6 +527,10 @@ pub const SCHEMA_BYTES_MAX: usize = 64 * KIB;
 pub const SCHEMA_DEPTH_MAX: usize = 64;
 /// Steps through a schema, references followed: what one check may have to look at.
 pub const SCHEMA_STEPS_MAX: usize = 50_000;
+/// Steps through a schema up to which arguments are checked where the call is, and not on a thread for blocking work.
+pub const SCHEMA_SMALL_STEPS: usize = 128;
+/// Bytes of arguments up to which they are.
+pub const SCHEMA_SMALL_ARGUMENTS_BYTES: usize = 2 * KIB;
 /// Compiled schemas of tools kept for one model; the oldest go first.
 pub const SCHEMAS_CACHED_MAX: usize = 256;
 /// Time to compile a schema and check one call's arguments against it.

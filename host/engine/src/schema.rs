@@ -28,6 +28,8 @@ struct Compiled {
     /// It refers to itself. Its errors are then not explained: only the plain check is protected against schemas
     /// whose paths multiply with the depth of the arguments.
     recursive: bool,
+    /// It has few parts, references followed, and no pattern: arguments that are small too are checked in no time.
+    small: bool,
 }
 
 type Entry = Result<Arc<Compiled>, String>;
@@ -50,6 +52,9 @@ impl Schemas {
         if schema.trim() == "{}" {
             return Verdict::Fits;
         }
+        if let Some(verdict) = self.check_small(&schema, &arguments) {
+            return verdict;
+        }
         let work = tokio::task::spawn_blocking(move || match self.compiled(&schema) {
             Ok(compiled) => compiled.check(&arguments),
             Err(reason) => Verdict::Unusable(reason),
@@ -63,6 +68,14 @@ impl Schemas {
                 Verdict::Unusable(format!("its schema takes longer than {seconds} s to check"))
             }
         }
+    }
+
+    /// A check that cannot take long, at once: handing it to another thread would take longer than everything else of
+    /// the call. None where it is not known to be one.
+    fn check_small(&self, schema: &str, arguments: &Value) -> Option<Verdict> {
+        let compiled = self.kept().entries.get(schema)?.clone().ok()?;
+        let small = compiled.small && fits(arguments, &mut { limits::SCHEMA_SMALL_ARGUMENTS_BYTES });
+        small.then(|| compiled.check(arguments))
     }
 
     fn kept(&self) -> MutexGuard<'_, Kept> {
@@ -94,6 +107,23 @@ impl Schemas {
     #[cfg(test)]
     fn len(&self) -> usize {
         self.kept().entries.len()
+    }
+}
+
+/// Whether `value` has no more than `left` bytes, about; takes them away.
+fn fits(value: &Value, left: &mut usize) -> bool {
+    let own = match value {
+        Value::String(text) => text.len(),
+        Value::Object(fields) => fields.keys().map(String::len).sum(),
+        _ => 0,
+    };
+    // Nothing is free, so that this ends early however many parts there are.
+    let Some(rest) = left.checked_sub(own + 8) else { return false };
+    *left = rest;
+    match value {
+        Value::Array(parts) => parts.iter().all(|part| fits(part, left)),
+        Value::Object(fields) => fields.values().all(|part| fits(part, left)),
+        _ => true,
     }
 }
 
@@ -150,16 +180,17 @@ pub(crate) fn depth(value: &Value) -> usize {
 fn compile(schema: &str) -> Result<Compiled, String> {
     check_text(schema)?;
     let value: Value = serde_json::from_str(schema).map_err(|error| format!("its schema is not JSON: {error}"))?;
-    let mut walk = Walk { root: &value, steps: 0, following: Vec::new(), recursive: false };
+    let mut walk = Walk { root: &value, steps: 0, following: Vec::new(), recursive: false, patterns: false };
     walk.visit(&value, 0)?;
     let recursive = walk.recursive;
+    let small = !recursive && walk.steps <= limits::SCHEMA_SMALL_STEPS && !walk.patterns;
     let patterns = PatternOptions::fancy_regex()
         .backtrack_limit(limits::SCHEMA_PATTERN_STEPS_MAX)
         .size_limit(limits::SCHEMA_PATTERN_BYTES_MAX)
         .dfa_size_limit(limits::SCHEMA_PATTERN_BYTES_MAX);
     let options = jsonschema::options().offline().with_pattern_options(patterns).should_validate_formats(false);
     let built = options.build(&value).map_err(|error| cut(&format!("its schema is not valid: {error}")));
-    Ok(Compiled { validator: built?, recursive })
+    Ok(Compiled { validator: built?, recursive, small })
 }
 
 /// Walks a schema with every reference followed, which is what compiling and checking do: a few lines of references
@@ -169,6 +200,7 @@ struct Walk<'a> {
     steps: usize,
     following: Vec<&'a str>,
     recursive: bool,
+    patterns: bool,
 }
 
 impl<'a> Walk<'a> {
@@ -185,6 +217,7 @@ impl<'a> Walk<'a> {
             Value::Array(items) => items.iter().try_for_each(|item| self.visit(item, depth + 1)),
             Value::Object(members) => {
                 for (key, member) in members {
+                    self.patterns |= matches!(key.as_str(), "pattern" | "patternProperties");
                     match (key.as_str(), member) {
                         ("$ref", Value::String(target)) => self.follow(target, depth)?,
                         ("$dynamicRef" | "$recursiveRef", Value::String(_)) => {
@@ -268,6 +301,34 @@ mod tests {
             }
         }
         assert_eq!(schemas.len(), 1, "compiled once");
+    }
+
+    #[tokio::test]
+    async fn only_what_is_small_and_known_is_checked_at_once() {
+        let schemas = Arc::new(Schemas::default());
+        let small = json!({ "type": "object", "properties": { "a": { "type": "string" } } });
+        let pattern = json!({ "properties": { "a": { "pattern": "^(x+)+$" } } });
+        let many: serde_json::Map<String, Value> =
+            (0..limits::SCHEMA_SMALL_STEPS).map(|n| (format!("p{n}"), json!({}))).collect();
+        let large = json!({ "properties": many });
+        let loops = json!({ "properties": { "a": { "$ref": "#" } } });
+        let names = json!({ "patternProperties": { "^(x+)+$": {} } });
+        let at_once = |schema: &Value, arguments: &Value| schemas.check_small(&schema.to_string(), arguments);
+        assert_eq!(at_once(&small, &json!({ "a": "x" })), None, "not known yet");
+        for schema in [&small, &pattern, &names, &large, &loops] {
+            assert_eq!(check(&schemas, schema, json!({})).await, Verdict::Fits);
+        }
+        assert_eq!(at_once(&small, &json!({ "a": "x" })), Some(Verdict::Fits));
+        assert!(matches!(at_once(&small, &json!({ "a": 1 })), Some(Verdict::Misfit(_))));
+        for schema in [&pattern, &names, &large, &loops] {
+            assert_eq!(at_once(schema, &json!({})), None, "{schema}");
+        }
+        let size = limits::SCHEMA_SMALL_ARGUMENTS_BYTES;
+        for long in
+            [json!({ "a": "x".repeat(size) }), json!({ "b": vec![0; size / 8] }), json!({ "x".repeat(size): 0 })]
+        {
+            assert_eq!(at_once(&small, &long), None);
+        }
     }
 
     #[tokio::test]
