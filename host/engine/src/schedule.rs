@@ -128,14 +128,17 @@ impl Schedule {
     /// How many prompt tokens a turn may have beside so many answers, and whether it has to be short.
     fn prompt_tokens(&self, answers: usize, short: bool) -> usize {
         let most = PREFILL_TURN_TOKENS.saturating_sub(answers);
-        let time = match (short, self.cost.step()) {
-            (false, _) if answers == 0 => return most,
-            (false, _) => TURN_TIME_ALONE.as_secs_f64(),
-            (true, None) => return PREFILL_TURN_TOKENS_SHARED,
-            (true, Some(step)) => TURN_TIME_SHARED.as_secs_f64().max(step * f64::from(TURN_STEPS_SHARED)),
+        // Whoever was here lately may come while it runs, and waits for the layer that is being computed.
+        let alone = !short && self.shares.known() <= 1;
+        let time = match (alone, self.cost.step()) {
+            (true, _) if answers == 0 => return most,
+            (true, _) => TURN_TIME_ALONE.as_secs_f64(),
+            (false, None) => return PREFILL_TURN_TOKENS_SHARED,
+            (false, Some(step)) => TURN_TIME_SHARED.as_secs_f64().max(step * f64::from(TURN_STEPS_SHARED)),
         };
         let fit = self.cost.rows_in(time).map_or(most, |rows| rows.saturating_sub(answers));
-        fit.min(most).max(PREFILL_TURN_TOKENS_MIN)
+        let least = if alone || short { PREFILL_TURN_TOKENS_MIN } else { PREFILL_TURN_TOKENS_SHARED };
+        fit.min(most).max(least)
     }
 }
 

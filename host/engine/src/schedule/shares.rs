@@ -42,6 +42,11 @@ impl Shares {
         self.tenants.retain(|_, share| share.seen + SHARE_KEPT_TIME > now);
     }
 
+    /// How many tenants had something to do lately.
+    pub(super) fn known(&self) -> usize {
+        self.tenants.len()
+    }
+
     /// Seconds of the device that count as used by `tenant`, for its weight.
     pub(super) fn level(&self, tenant: &TenantId, now: Duration) -> f64 {
         self.tenants.get(tenant).map_or(0.0, |share| share.level(now))
