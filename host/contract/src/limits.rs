@@ -373,7 +373,8 @@ pub const WAITING_TIME_MAX: Duration = Duration::from_secs(30);
 pub const RETRY_AFTER_MAX: Duration = Duration::from_secs(60);
 /// Prompt tokens of one turn, all sequences together.
 pub const PREFILL_TURN_TOKENS: usize = PREFILL_CHUNK_TOKENS;
-/// Prompt tokens of one turn that several tenants share, until it is known how long the device takes.
+/// Prompt tokens of one turn that several tenants share, until it is known how long the device takes; and at least of one
+/// that a tenant has for itself while others were there lately.
 pub const PREFILL_TURN_TOKENS_SHARED: usize = 128;
 /// Prompt tokens of one turn at least, however slow the device.
 pub const PREFILL_TURN_TOKENS_MIN: usize = 32;
