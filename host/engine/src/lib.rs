@@ -11,6 +11,7 @@ mod healing;
 mod house;
 mod keeper;
 mod prefix;
+mod ranking;
 mod round;
 mod sampler;
 mod schedule;

@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use firebox_contract::{Sampling, TokenId};
 
 use crate::healing::{Healing, Part};
+use crate::ranking::Ranking;
 
 /// One sequence's sampler. The same seed and logits give the same tokens on every machine.
 pub(crate) struct Sampler {
@@ -19,13 +20,6 @@ pub(crate) struct Sampler {
 #[derive(Default, Clone, Copy)]
 struct Seen {
     answer_count: u32,
-}
-
-#[derive(Clone, Copy)]
-struct Candidate {
-    token: TokenId,
-    logit: f32,
-    probability: f32,
 }
 
 impl Sampler {
@@ -90,38 +84,18 @@ impl Sampler {
     }
 
     fn draw(&mut self, logits: &[f32]) -> TokenId {
-        let mut candidates = self.shortlist(logits);
-        softmax(&mut candidates, self.sampling.temperature);
-        keep_top_p(&mut candidates, self.sampling.top_p);
-        keep_min_p(&mut candidates, self.sampling.min_p);
-        let total: f32 = candidates.iter().map(|candidate| candidate.probability).sum();
-        let mut left = self.random.unit() * total;
-        for candidate in &candidates {
-            left -= candidate.probability;
+        let mut ranking = Ranking::new(logits, &self.sampling);
+        let kept = ranking.keep(self.sampling.top_p, self.sampling.min_p);
+        let mut left = self.random.unit() * kept.weight;
+        for place in 0..kept.count {
+            let Some((token, weight)) = ranking.at(place) else { break };
+            left -= weight;
             if left < 0.0 {
-                return candidate.token;
+                return token;
             }
         }
         // Rounding can leave a sliver; the most likely token takes it.
-        candidates.first().map_or(0, |candidate| candidate.token)
-    }
-
-    /// The top-k candidates (all where k is 0), most likely first; equal logits in order of token id.
-    fn shortlist(&self, logits: &[f32]) -> Vec<Candidate> {
-        let mut all: Vec<Candidate> = logits
-            .iter()
-            .enumerate()
-            .filter(|(_, logit)| !logit.is_nan())
-            .map(|(token, logit)| Candidate { token: token as TokenId, logit: *logit, probability: 0.0 })
-            .collect();
-        let likelier = |a: &Candidate, b: &Candidate| b.logit.total_cmp(&a.logit).then(a.token.cmp(&b.token));
-        let keep = self.sampling.top_k;
-        if keep > 0 && keep < all.len() {
-            all.select_nth_unstable_by(keep - 1, likelier);
-            all.truncate(keep);
-        }
-        all.sort_unstable_by(likelier);
-        all
+        ranking.at(0).map_or(0, |(token, _)| token)
     }
 }
 
@@ -134,39 +108,6 @@ fn argmax(logits: &[f32]) -> TokenId {
         }
     }
     best.0 as TokenId
-}
-
-fn softmax(candidates: &mut [Candidate], temperature: f32) {
-    let Some(top) = candidates.first().map(|candidate| candidate.logit) else { return };
-    let mut total = 0.0;
-    for candidate in candidates.iter_mut() {
-        candidate.probability = ((candidate.logit - top) / temperature).exp();
-        total += candidate.probability;
-    }
-    for candidate in candidates {
-        candidate.probability /= total;
-    }
-}
-
-/// The smallest set of most likely tokens whose probability reaches `top_p` (Holtzman et al. 2019).
-fn keep_top_p(candidates: &mut Vec<Candidate>, top_p: f32) {
-    if top_p >= 1.0 {
-        return;
-    }
-    let mut reached = 0.0;
-    let kept = candidates.iter().take_while(|candidate| {
-        let wanted = reached < top_p;
-        reached += candidate.probability;
-        wanted
-    });
-    let count = kept.count();
-    candidates.truncate(count.max(1));
-}
-
-/// Drops what is less likely than `min_p` times the most likely (Nguyen et al. 2024).
-fn keep_min_p(candidates: &mut Vec<Candidate>, min_p: f32) {
-    let Some(floor) = candidates.first().map(|candidate| candidate.probability * min_p) else { return };
-    candidates.retain(|candidate| candidate.probability >= floor);
 }
 
 /// SplitMix64 (Steele, Lea, Flood 2014): ten lines that never change, so that a seed means the same text for ever.

@@ -7,6 +7,7 @@ use tokenizers::{PostProcessor, Tokenizer, TruncationDirection};
 
 use crate::arch::{BertEncoder, panic_text};
 use crate::error::ModelError;
+use crate::kernel::join_in;
 use crate::pooling::Head;
 
 /// On devices that compile kernels per shape, texts are padded to multiples of this.
@@ -74,6 +75,10 @@ impl Encoder for TextEncoder {
     fn encode(&mut self, texts: &[&str], max_tokens: Option<usize>, normalize: bool) -> Result<Vec<Encoding>, Error> {
         if texts.is_empty() {
             return Ok(Vec::new());
+        }
+        if !self.pad_shapes {
+            // On the CPU.
+            join_in();
         }
         let limit = max_tokens.unwrap_or(usize::MAX).min(self.info.context_tokens);
         let least = self.special_tokens() + 1;

@@ -37,6 +37,26 @@ impl Pooling {
     }
 }
 
+impl Pooling {
+    /// The same for texts without padding, whose rows stand one after the other: `[rows, hidden]` to `[texts, hidden]`.
+    pub(crate) fn pool_rows(self, x: &[f32], hidden: usize, lengths: &[usize]) -> Vec<f32> {
+        let (mut out, mut rest) = (vec![0.0; lengths.len() * hidden], x);
+        for (out, length) in out.chunks_exact_mut(hidden.max(1)).zip(lengths) {
+            let (own, later) = rest.split_at(length * hidden);
+            rest = later;
+            let (rows, scale) = match self {
+                Self::First => (1, 1.0),
+                Self::Mean => (*length, 1.0 / (*length).max(1) as f32),
+            };
+            for row in own.chunks_exact(hidden).take(rows) {
+                out.iter_mut().zip(row).for_each(|(sum, value)| *sum += value);
+            }
+            out.iter_mut().for_each(|sum| *sum *= scale);
+        }
+        out
+    }
+}
+
 impl Head {
     /// Reads `modules.json` and the pooling's own config; without them, the mean, as sentence-transformers does.
     ///
@@ -89,5 +109,17 @@ fn read_pooling(checkpoint: &Checkpoint, module: &Value) -> Result<Pooling, Mode
             found: "another or more than one".to_owned(),
             supported: "pooling_mode_mean_tokens, pooling_mode_cls_token",
         }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rows_without_padding_pool_to_one_a_text() {
+        let rows = [1.0, 2.0, 3.0, 6.0, 5.0, 4.0];
+        assert_eq!(Pooling::Mean.pool_rows(&rows, 2, &[2, 0, 1]), [2.0, 4.0, 0.0, 0.0, 5.0, 4.0]);
+        assert_eq!(Pooling::First.pool_rows(&rows, 2, &[2, 0, 1]), [1.0, 2.0, 0.0, 0.0, 5.0, 4.0]);
     }
 }

@@ -6,15 +6,16 @@ use std::collections::HashMap;
 use burn::tensor::{DType, Device, Tensor, TensorData};
 use firebox_contract::{SequenceId, TokenId};
 
-use crate::arch::cache::SequenceCache;
+use crate::arch::cache::{LayerCache, SequenceCache};
 use crate::arch::rotary::{Angles, Rotary};
+use crate::kernel::Run;
 
 /// Added to the score of a position a row must not see; `exp` of it is 0 and, unlike infinity, it never makes NaN.
 const MASKED: f32 = -1e30;
-/// On devices that compile kernels per shape, the cache is seen in multiples of this.
+/// The cache is seen in multiples of this, since kernels are compiled per shape.
 const VIEW_BLOCK_TOKENS: usize = 64;
 
-/// Which part of the cache a layer's queries see.
+/// Which part of the cache a layer's queries see, on devices that compile kernels.
 #[derive(Debug, Clone)]
 pub(super) struct View {
     /// First and last-plus-one position.
@@ -68,8 +69,9 @@ impl Batch {
             let rows = padded(tokens.len());
             let start = cache.length;
             let mut segment = Segment { id, first, rows, tokens: tokens.len(), start, cache, views: HashMap::new() };
-            for window in windows {
-                let view = segment.views.get(window).cloned().unwrap_or_else(|| segment.view(*window, pad, device));
+            // The CPU's attention asks each row what it sees.
+            for window in windows.iter().filter(|_| pad) {
+                let view = segment.views.get(window).cloned().unwrap_or_else(|| segment.view(*window, device));
                 segment.views.insert(*window, view);
             }
             first += rows;
@@ -90,20 +92,21 @@ impl Batch {
 }
 
 impl Segment {
+    /// For the CPU; `None` where the cache has no such layer there.
+    pub(super) fn run(&mut self, layer: usize) -> Option<Run<'_>> {
+        let LayerCache::Host(cache) = self.cache.layers.get_mut(layer)? else { return None };
+        Some(Run { first: self.first, tokens: self.tokens, start: self.start, cache })
+    }
+
     pub(super) fn view_of(&self, window: Option<usize>) -> Option<&View> {
         self.views.get(&window)
     }
 
-    fn view(&self, window: Option<usize>, pad: bool, device: &Device) -> View {
+    fn view(&self, window: Option<usize>, device: &Device) -> View {
         let end = self.start + self.tokens;
         let first = window.map_or(0, |window| (self.start + 1).saturating_sub(window));
-        let (from, to) = match pad {
-            true => {
-                let to = end.next_multiple_of(VIEW_BLOCK_TOKENS).min(self.cache.capacity());
-                (first - first % VIEW_BLOCK_TOKENS, to)
-            }
-            false => (first, end),
-        };
+        let from = first - first % VIEW_BLOCK_TOKENS;
+        let to = end.next_multiple_of(VIEW_BLOCK_TOKENS).min(self.cache.capacity());
         let sees = |row: usize, position: usize| {
             let own = (self.start + row).min(end - 1);
             position <= own && window.is_none_or(|window| position + window > own)

@@ -7,8 +7,9 @@ use crate::checkpoint::json::JsonFile;
 use crate::checkpoint::tensors::StoredTensor;
 use crate::checkpoint::weights::Weights;
 use crate::error::ModelError;
-use crate::kernel::{gelu, matmul, softmax};
+use crate::kernel::{Attention, HeadCache, Layout, Run, Sight, gelu, host_row, layer_norm, matmul, softmax};
 use crate::linear::Linear;
+use crate::load::is_cpu;
 use crate::pooling::Pooling;
 
 /// Added to the score of a padding token.
@@ -64,19 +65,23 @@ fn check_choice(file: &JsonFile, key: &'static str, supported: &'static str) -> 
 struct LayerNorm {
     weight: Tensor<1>,
     bias: Tensor<1>,
+    /// Weight and bias where the kernels of the CPU read them.
+    rows: [Vec<f32>; 2],
     epsilon: f64,
 }
 
 impl LayerNorm {
     fn load(weights: &Weights<'_>, name: &str, config: &BertConfig) -> Result<Self, ModelError> {
-        Ok(Self {
-            weight: weights.vector(&format!("{name}.weight"), config.hidden)?,
-            bias: weights.vector(&format!("{name}.bias"), config.hidden)?,
-            epsilon: config.norm_epsilon,
-        })
+        let weight = weights.vector(&format!("{name}.weight"), config.hidden)?;
+        let bias = weights.vector(&format!("{name}.bias"), config.hidden)?;
+        Ok(Self { rows: [host_row(&weight), host_row(&bias)], weight, bias, epsilon: config.norm_epsilon })
     }
 
     fn forward(&self, x: Tensor<2>) -> Tensor<2> {
+        if is_cpu(&x.device()) {
+            let [weight, bias] = &self.rows;
+            return layer_norm(x, weight, bias, self.epsilon as f32);
+        }
         module::layer_norm(x, self.weight.clone(), Some(self.bias.clone()), self.epsilon)
     }
 }
@@ -107,21 +112,53 @@ impl Layer {
         })
     }
 
-    /// `x` is `[texts * tokens, hidden]`, `mask` `[texts, 1, 1, tokens]`.
-    fn forward(&self, x: Tensor<2>, mask: &Tensor<4>, heads: usize) -> Tensor<2> {
-        let [rows, hidden] = x.dims();
-        let [texts, _, _, tokens] = mask.dims();
-        let width = hidden / heads;
-        let qkv = self.qkv.forward(x.clone()).reshape([texts, tokens, 3 * heads, width]).swap_dims(1, 2);
-        let part = |index: usize| qkv.clone().narrow(1, index * heads, heads);
-        let queries = part(0) * (1.0 / (width as f64).sqrt());
-        let scores = matmul(queries, part(1).swap_dims(2, 3)) + mask.clone();
-        let mixed = matmul(softmax(scores), part(2));
-        let mixed = self.attention.forward(mixed.swap_dims(1, 2).reshape([rows, hidden]));
+    /// `x` is `[rows, hidden]`.
+    fn forward(&self, x: Tensor<2>, texts: &mut Texts, heads: usize) -> Tensor<2> {
+        let qkv = self.qkv.forward(x.clone());
+        let mixed = self.attention.forward(texts.mix(qkv, heads));
         let x = self.attention_norm.forward(x + mixed);
         let wide = gelu(self.wide.forward(x.clone()));
         self.norm.forward(x + self.narrow.forward(wide))
     }
+}
+
+/// What the layers of a pass have in common.
+enum Texts {
+    /// On the CPU a text has as many rows as tokens, and its keys and values have a place of their own.
+    Host(Vec<(usize, HeadCache)>),
+    /// Elsewhere all are padded to the same number; this is added to scores, `[texts, 1, 1, tokens]`.
+    Device(Tensor<4>),
+}
+
+impl Texts {
+    /// Attention of each text over itself: `[rows, 3 * hidden]` to `[rows, hidden]`.
+    fn mix(&mut self, qkv: Tensor<2>, heads: usize) -> Tensor<2> {
+        match self {
+            Self::Host(texts) => {
+                let mut first = 0;
+                let mut runs = Vec::with_capacity(texts.len());
+                for (tokens, cache) in texts {
+                    runs.push(Run { first, tokens: *tokens, start: 0, cache });
+                    first += *tokens;
+                }
+                let attention = Attention { heads, norms: None, cos: &[], sin: &[], sight: Sight::All };
+                attention.forward(qkv, &mut runs)
+            }
+            Self::Device(mask) => mix_on_device(qkv, heads, mask.clone()),
+        }
+    }
+}
+
+fn mix_on_device(qkv: Tensor<2>, heads: usize, mask: Tensor<4>) -> Tensor<2> {
+    let [texts, _, _, tokens] = mask.dims();
+    let [rows, columns] = qkv.dims();
+    let width = columns / (3 * heads);
+    let qkv = qkv.reshape([texts, tokens, 3 * heads, width]).swap_dims(1, 2);
+    let part = |index: usize| qkv.clone().narrow(1, index * heads, heads);
+    let queries = part(0) * (1.0 / (width as f64).sqrt());
+    let scores = matmul(queries, part(1).swap_dims(2, 3)) + mask;
+    let mixed = matmul(softmax(scores), part(2));
+    mixed.swap_dims(1, 2).reshape([rows, heads * width])
 }
 
 /// A loaded BERT.
@@ -158,26 +195,40 @@ impl BertEncoder {
         &self.config
     }
 
-    /// One vector per text, `[texts, hidden]`. `ids` are padded here to `tokens` each.
+    /// One vector per text, `[texts, hidden]`. `ids` are padded here to `tokens` each, but not on the CPU.
     ///
     /// # Errors
     /// `Broken` when the tokenizer makes ids the weights do not know.
     pub(crate) fn forward(&self, ids: &[&[u32]], tokens: usize, pooling: Pooling) -> Result<Tensor<2>, ModelError> {
-        let (texts, hidden) = (ids.len(), self.config.hidden);
-        let mut values = Vec::with_capacity(texts * tokens * hidden);
-        let mut real = Vec::with_capacity(texts * tokens);
+        let (host, hidden) = (is_cpu(&self.device), self.config.hidden);
+        let lengths: Vec<usize> = ids.iter().map(|text| text.len()).collect();
+        let mut values = Vec::new();
         for text in ids {
-            self.embed(text, tokens, &mut values)?;
-            real.extend((0..tokens).map(|at| if at < text.len() { 1.0_f32 } else { 0.0 }));
+            self.embed(text, if host { text.len() } else { tokens }, &mut values)?;
         }
-        let hide: Vec<f32> = real.iter().map(|real| (1.0 - real) * MASKED).collect();
-        let x = self.upload(values, [texts * tokens, hidden]);
-        let mask = self.upload(hide, [texts, 1, 1, tokens]);
-        let mut x = self.norm.forward(x);
+        let rows = values.len() / hidden;
+        let mut x = self.norm.forward(self.upload(values, [rows, hidden]));
+        let real = |length: &usize| (0..tokens).map(|at| if at < *length { 1.0_f32 } else { 0.0 }).collect::<Vec<_>>();
+        let real = if host { Vec::new() } else { lengths.iter().flat_map(real).collect() };
+        let mut texts = self.texts(&lengths, &real, tokens);
         for layer in &self.layers {
-            x = layer.forward(x, &mask, self.config.heads);
+            x = layer.forward(x, &mut texts, self.config.heads);
         }
-        Ok(pooling.pool(x.reshape([texts, tokens, hidden]), self.upload(real, [texts, tokens, 1])))
+        if host {
+            let x = x.into_data().convert::<f32>();
+            let pooled = pooling.pool_rows(x.as_slice().unwrap_or_default(), hidden, &lengths);
+            return Ok(self.upload(pooled, [ids.len(), hidden]));
+        }
+        Ok(pooling.pool(x.reshape([ids.len(), tokens, hidden]), self.upload(real, [ids.len(), tokens, 1])))
+    }
+
+    fn texts(&self, lengths: &[usize], real: &[f32], tokens: usize) -> Texts {
+        if is_cpu(&self.device) {
+            let layout = Layout::new(self.config.heads, self.config.hidden / self.config.heads);
+            return Texts::Host(lengths.iter().map(|length| (*length, HeadCache::new(layout, *length))).collect());
+        }
+        let hide = real.iter().map(|real| (1.0 - real) * MASKED).collect();
+        Texts::Device(self.upload(hide, [lengths.len(), 1, 1, tokens]))
     }
 
     /// Appends word, position and type embeddings of one text, summed, then zeros up to `tokens`.

@@ -3,39 +3,74 @@
 use burn::tensor::{DType, Tensor};
 
 use crate::arch::batch::{Batch, Segment, View};
+use crate::arch::cache::LayerCache;
 use crate::arch::config::DecoderConfig;
+use crate::arch::rotary::{Angles, Turns};
 use crate::checkpoint::weights::Weights;
 use crate::error::ModelError;
-use crate::kernel::{matmul, softmax, swiglu};
+use crate::kernel::{Attention, HeadNorms, Sight, host_row, matmul, rms_norm, softmax, swiglu};
 use crate::linear::Linear;
+use crate::load::is_cpu;
 
-/// Root mean square norm (Zhang and Sennrich 2019) with its weight as a row.
+/// Root mean square norm (Zhang and Sennrich 2019).
 #[derive(Debug)]
-pub(super) struct RmsNorm<const D: usize> {
-    weight: Tensor<D>,
+pub(super) struct RmsNorm {
+    weight: Tensor<2>,
+    /// The weight where the kernels of the CPU read it.
+    row: Vec<f32>,
     epsilon: f64,
 }
 
-impl<const D: usize> RmsNorm<D> {
-    /// `weight` broadcasts over what is normed along its last dimension.
-    pub(super) fn new(weight: Tensor<D>, epsilon: f64) -> Self {
-        Self { weight, epsilon }
+impl RmsNorm {
+    pub(super) fn new(weight: Tensor<1>, epsilon: f64) -> Self {
+        Self { row: host_row(&weight), weight: weight.unsqueeze(), epsilon }
     }
 
-    pub(super) fn forward(&self, x: Tensor<D>) -> Tensor<D> {
-        let scale = (x.clone().square().mean_dim(D - 1) + self.epsilon).sqrt().recip();
-        x * scale * self.weight.clone()
+    /// `x` is `[rows, hidden]`.
+    pub(super) fn forward(&self, x: Tensor<2>) -> Tensor<2> {
+        if is_cpu(&x.device()) {
+            return rms_norm(x, &self.row, self.epsilon as f32);
+        }
+        normed(x, self.weight.clone(), self.epsilon)
+    }
+}
+
+/// Along the last dimension; `weight` broadcasts.
+fn normed<const D: usize>(x: Tensor<D>, weight: Tensor<D>, epsilon: f64) -> Tensor<D> {
+    let scale = (x.clone().square().mean_dim(D - 1) + epsilon).sqrt().recip();
+    x * scale * weight
+}
+
+/// The norms over the heads of q and k.
+#[derive(Debug)]
+struct QkNorm {
+    /// Both in one row, `[1, heads + kv_heads, head_dim]`.
+    weight: Tensor<3>,
+    host: HeadNorms,
+    epsilon: f64,
+}
+
+impl QkNorm {
+    fn load(weights: &Weights<'_>, config: &DecoderConfig, layer: usize) -> Result<Self, ModelError> {
+        let load =
+            |part: &str| weights.vector(&format!("model.layers.{layer}.self_attn.{part}.weight"), config.head_dim);
+        let (queries, keys) = (load("q_norm")?, load("k_norm")?);
+        let host =
+            HeadNorms { queries: host_row(&queries), keys: host_row(&keys), epsilon: config.norm_epsilon as f32 };
+        let repeated = |weight: Tensor<1>, heads| weight.unsqueeze::<3>().repeat_dim(1, heads);
+        let weight = Tensor::cat(vec![repeated(queries, config.heads), repeated(keys, config.kv_heads)], 1);
+        Ok(Self { weight, host, epsilon: config.norm_epsilon })
     }
 }
 
 /// A layer's weights.
 #[derive(Debug)]
 pub(super) struct Block {
-    attention_norm: RmsNorm<2>,
+    attention_norm: RmsNorm,
     qkv: Linear,
-    head_norm: Option<RmsNorm<3>>,
+    head_norm: Option<QkNorm>,
     output: Linear,
-    mlp_norm: RmsNorm<2>,
+    mlp_norm: RmsNorm,
     gate_up: Linear,
     down: Linear,
     heads: usize,
@@ -46,9 +81,8 @@ pub(super) struct Block {
 impl Block {
     pub(super) fn load(weights: &Weights<'_>, config: &DecoderConfig, layer: usize) -> Result<Self, ModelError> {
         let name = |part: &str| format!("model.layers.{layer}.{part}");
-        let norm = |part: &str| -> Result<RmsNorm<2>, ModelError> {
-            let weight = weights.vector(&name(part), config.hidden)?;
-            Ok(RmsNorm::new(weight.unsqueeze(), config.norm_epsilon))
+        let norm = |part: &str| -> Result<RmsNorm, ModelError> {
+            Ok(RmsNorm::new(weights.vector(&name(part), config.hidden)?, config.norm_epsilon))
         };
         let (q, kv) = (config.heads * config.head_dim, config.kv_heads * config.head_dim);
         let (wide, hidden) = (config.feed_forward, config.hidden);
@@ -57,7 +91,7 @@ impl Block {
         Ok(Self {
             attention_norm: norm("input_layernorm.weight")?,
             qkv: weights.linear(&qkv, hidden, config.biases.qkv)?,
-            head_norm: config.head_norm.then(|| load_head_norm(weights, config, layer)).transpose()?,
+            head_norm: config.head_norm.then(|| QkNorm::load(weights, config, layer)).transpose()?,
             output: weights.linear(&[(name("self_attn.o_proj"), hidden)], q, config.biases.output)?,
             mlp_norm: norm("post_attention_layernorm.weight")?,
             gate_up: weights.linear(&gate_up, hidden, config.biases.mlp)?,
@@ -84,25 +118,46 @@ impl Block {
     }
 
     fn attend(&self, x: Tensor<2>, batch: &mut Batch, layer: usize, window: Option<usize>) -> Option<Tensor<2>> {
-        let [rows, _] = x.dims();
+        let qkv = self.qkv.forward(x);
+        let padding = batch.padding();
+        let mixed = match &batch.angles {
+            Angles::Host { cos, sin } => {
+                let norms = self.head_norm.as_ref().map(|norm| &norm.host);
+                let attention = Attention { heads: self.heads, norms, cos, sin, sight: Sight::Before(window) };
+                let runs: Option<Vec<_>> = batch.segments.iter_mut().map(|segment| segment.run(layer)).collect();
+                attention.forward(qkv, &mut runs?)
+            }
+            Angles::Device(turns) => {
+                self.attend_on_device(qkv, turns, &mut batch.segments, padding, (layer, window))?
+            }
+        };
+        Some(self.output.forward(mixed))
+    }
+
+    fn attend_on_device(
+        &self,
+        qkv: Tensor<2>,
+        turns: &Turns,
+        segments: &mut [Segment],
+        padding: usize,
+        (layer, window): (usize, Option<usize>),
+    ) -> Option<Tensor<2>> {
+        let [rows, _] = qkv.dims();
         let (rotated, width) = (self.heads + self.kv_heads, self.head_dim);
-        let qkv = self.qkv.forward(x).reshape([rows, rotated + self.kv_heads, width]);
+        let qkv = qkv.reshape([rows, rotated + self.kv_heads, width]);
         let mut qk = qkv.clone().narrow(1, 0, rotated);
         if let Some(norm) = &self.head_norm {
-            qk = norm.forward(qk);
+            qk = normed(qk, norm.weight.clone(), norm.epsilon);
         }
-        let qk = batch.angles.rotate(qk);
-        let padding = batch.padding();
-        let mut mixed = Vec::with_capacity(batch.segments.len() + 1);
-        for segment in &mut batch.segments {
+        let qk = turns.rotate(qk);
+        let mut mixed = Vec::with_capacity(segments.len() + 1);
+        for segment in segments {
             mixed.push(self.attend_segment(&qk, &qkv, segment, layer, window)?);
         }
         if padding > 0 {
-            let width = self.heads * width;
-            mixed.push(Tensor::zeros([padding, width], (&qkv.device(), DType::F32)));
+            mixed.push(Tensor::zeros([padding, self.heads * width], (&qkv.device(), DType::F32)));
         }
-        let mixed = if mixed.len() == 1 { mixed.pop()? } else { Tensor::cat(mixed, 0) };
-        Some(self.output.forward(mixed))
+        if mixed.len() == 1 { mixed.pop() } else { Some(Tensor::cat(mixed, 0)) }
     }
 
     /// The rows of one sequence over its own cache, `[rows, heads * head_dim]`.
@@ -120,10 +175,11 @@ impl Block {
         let values = own(qkv, segment.tokens).narrow(1, rotated, self.kv_heads);
         let queries = own(qk, segment.rows).narrow(1, 0, self.heads) * (1.0 / (self.head_dim as f64).sqrt());
         let start = segment.start;
-        segment.cache.layers.get_mut(layer)?.write(start, keys, values);
-        let view = segment.view_of(window)?;
-        let seen = segment.cache.layers.get(layer)?.read(view.from, view.to)?;
-        Some(self.mix(queries, seen, view))
+        let view = segment.view_of(window)?.clone();
+        let LayerCache::Device(cache) = segment.cache.layers.get_mut(layer)? else { return None };
+        cache.write(start, keys, values);
+        let seen = cache.read(view.from, view.to)?;
+        Some(self.mix(queries, seen, &view))
     }
 
     /// Softmax attention of `queries`, `[rows, heads, head_dim]`, over a view of the cache. The query heads that
@@ -139,14 +195,4 @@ impl Block {
         let mixed = matmul(softmax(scores), values);
         mixed.reshape([heads, rows, width]).swap_dims(0, 1).reshape([rows, heads * width])
     }
-}
-
-/// The norms over the heads of q and k as one over both, `[1, heads + kv_heads, head_dim]`.
-fn load_head_norm(weights: &Weights<'_>, config: &DecoderConfig, layer: usize) -> Result<RmsNorm<3>, ModelError> {
-    let load = |part: &str, heads: usize| -> Result<Tensor<3>, ModelError> {
-        let weight = weights.vector(&format!("model.layers.{layer}.self_attn.{part}.weight"), config.head_dim)?;
-        Ok(weight.unsqueeze::<3>().repeat_dim(1, heads))
-    };
-    let both = Tensor::cat(vec![load("q_norm", config.heads)?, load("k_norm", config.kv_heads)?], 1);
-    Ok(RmsNorm::new(both, config.norm_epsilon))
 }

@@ -2,12 +2,23 @@
 
 use burn::tensor::{DType, Device, Tensor};
 
+use crate::kernel::{HeadCache, Layout};
+
 /// Positions a cache grows by; growth copies it, so it doubles while it is larger than this.
 pub(crate) const BLOCK_TOKENS: usize = 256;
 
-/// Keys and values of one layer, each `[kv_heads, capacity, head_dim]`.
+/// Keys and values of one layer.
 #[derive(Debug)]
-pub(crate) struct LayerCache {
+pub(crate) enum LayerCache {
+    /// In plain memory, for the kernels of the CPU.
+    Host(HeadCache),
+    /// Tensors of a device.
+    Device(DeviceCache),
+}
+
+/// Each `[kv_heads, capacity, head_dim]`.
+#[derive(Debug)]
+pub(crate) struct DeviceCache {
     // `None` only while a write is under way: a live second handle would turn the write in place into a copy.
     keys: Option<Tensor<3>>,
     values: Option<Tensor<3>>,
@@ -31,13 +42,23 @@ pub(crate) struct CacheShape {
     pub(crate) kv_heads: usize,
     pub(crate) head_dim: usize,
     pub(crate) context: usize,
+    /// That of the CPU's kernels; `None` on other devices.
+    pub(crate) layout: Option<Layout>,
 }
 
 impl CacheShape {
     /// Bytes of `capacity` positions over all layers.
     pub(crate) fn bytes(&self, capacity: usize) -> u64 {
-        let per_token = 2 * self.layers * self.kv_heads * self.head_dim * size_of::<f32>();
-        per_token as u64 * capacity as u64
+        let elements = match &self.layout {
+            Some(layout) => layout.elements(capacity),
+            None => 2 * self.kv_heads * self.head_dim * capacity,
+        };
+        (self.layers * size_of::<f32>()) as u64 * elements as u64
+    }
+
+    /// Bytes one position costs in a block.
+    pub(crate) fn token_bytes(&self) -> u64 {
+        self.bytes(BLOCK_TOKENS) / BLOCK_TOKENS as u64
     }
 
     /// The capacity a sequence of `needed` positions gets, coming from `current`.
@@ -48,11 +69,18 @@ impl CacheShape {
         let wanted = needed.max(2 * current).next_multiple_of(BLOCK_TOKENS);
         wanted.min(self.context.next_multiple_of(BLOCK_TOKENS))
     }
+
+    fn empty_layer(&self) -> LayerCache {
+        match self.layout {
+            Some(layout) => LayerCache::Host(HeadCache::new(layout, 0)),
+            None => LayerCache::Device(DeviceCache { keys: None, values: None }),
+        }
+    }
 }
 
 impl SequenceCache {
     pub(crate) fn empty(shape: CacheShape) -> Self {
-        let layers = (0..shape.layers).map(|_| LayerCache { keys: None, values: None }).collect();
+        let layers = (0..shape.layers).map(|_| shape.empty_layer()).collect();
         Self { layers, length: 0, capacity: 0, broken: false }
     }
 
@@ -63,8 +91,12 @@ impl SequenceCache {
     /// A new cache of `capacity` positions that begins with the first `tokens` of this one.
     pub(crate) fn copy(&self, shape: CacheShape, tokens: usize, capacity: usize, device: &Device) -> Self {
         let copy = |tensor: &Option<Tensor<3>>| Some(grow(tensor.clone(), shape, capacity, tokens, device));
-        let layers =
-            self.layers.iter().map(|layer| LayerCache { keys: copy(&layer.keys), values: copy(&layer.values) });
+        let layers = self.layers.iter().map(|layer| match layer {
+            LayerCache::Host(cache) => LayerCache::Host(cache.resized(tokens, capacity)),
+            LayerCache::Device(DeviceCache { keys, values }) => {
+                LayerCache::Device(DeviceCache { keys: copy(keys), values: copy(values) })
+            }
+        });
         Self { layers: layers.collect(), length: tokens, capacity, broken: false }
     }
 
@@ -74,8 +106,13 @@ impl SequenceCache {
             return;
         }
         for layer in &mut self.layers {
-            layer.keys = Some(grow(layer.keys.take(), shape, capacity, self.length, device));
-            layer.values = Some(grow(layer.values.take(), shape, capacity, self.length, device));
+            match layer {
+                LayerCache::Host(cache) => *cache = cache.resized(self.length, capacity),
+                LayerCache::Device(DeviceCache { keys, values }) => {
+                    *keys = Some(grow(keys.take(), shape, capacity, self.length, device));
+                    *values = Some(grow(values.take(), shape, capacity, self.length, device));
+                }
+            }
         }
         self.capacity = capacity;
     }
@@ -90,7 +127,7 @@ fn grow(old: Option<Tensor<3>>, shape: CacheShape, capacity: usize, length: usiz
     }
 }
 
-impl LayerCache {
+impl DeviceCache {
     /// Writes keys and values, each `[rows, kv_heads, head_dim]`, at `start`.
     pub(crate) fn write(&mut self, start: usize, keys: Tensor<3>, values: Tensor<3>) {
         write(&mut self.keys, start, keys);

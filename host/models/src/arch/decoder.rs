@@ -13,8 +13,9 @@ use crate::arch::config::DecoderConfig;
 use crate::checkpoint::tensors::StoredTensor;
 use crate::checkpoint::weights::Weights;
 use crate::error::ModelError;
-use crate::kernel::join_in;
+use crate::kernel::{Layout, join_in};
 use crate::linear::Linear;
+use crate::load::is_cpu;
 
 /// What is decided when a decoder is loaded.
 #[derive(Debug, Clone)]
@@ -36,7 +37,7 @@ pub(crate) struct Decoder {
     config: DecoderConfig,
     embeddings: StoredTensor,
     blocks: Vec<Block>,
-    norm: RmsNorm<2>,
+    norm: RmsNorm,
     head: Linear,
     cache_shape: CacheShape,
     cache_bytes: u64,
@@ -92,13 +93,14 @@ impl Decoder {
             kv_heads: config.kv_heads,
             head_dim: config.head_dim,
             context: options.context_tokens,
+            layout: is_cpu(weights.device()).then(|| Layout::new(config.kv_heads, config.head_dim)),
         };
         Ok(Self {
             info,
             device: weights.device().clone(),
             embeddings,
             blocks,
-            norm: RmsNorm::new(norm.unsqueeze(), config.norm_epsilon),
+            norm: RmsNorm::new(norm, config.norm_epsilon),
             head,
             cache_shape,
             cache_bytes: options.cache_bytes,
@@ -333,7 +335,7 @@ impl LanguageModel for Decoder {
         CacheUse {
             used_bytes: self.used_bytes(),
             budget_bytes: self.cache_bytes,
-            token_bytes: self.cache_shape.bytes(1),
+            token_bytes: self.cache_shape.token_bytes(),
             block_tokens: BLOCK_TOKENS,
         }
     }

@@ -5,6 +5,7 @@ use firebox_contract::limits;
 
 use crate::checkpoint::json::JsonFile;
 use crate::error::ModelError;
+use crate::load::is_cpu;
 
 /// Default base of the frequencies.
 const THETA_DEFAULT: f64 = 10_000.0;
@@ -85,7 +86,7 @@ impl Rotary {
         Ok(())
     }
 
-    /// Cosines and sines of these positions, each `[positions, 1, head_dim / 2]`.
+    /// Cosines and sines of these positions.
     pub(crate) fn angles(&self, positions: &[usize], device: &Device) -> Angles {
         let rows = positions.len();
         let mut cos = Vec::with_capacity(rows * self.frequencies.len());
@@ -97,20 +98,34 @@ impl Rotary {
                 sin.push(s);
             }
         }
+        if is_cpu(device) {
+            return Angles::Host { cos, sin };
+        }
         let shape = [rows, 1, self.frequencies.len()];
         let upload = |values| Tensor::from_data(TensorData::new(values, shape), (device, DType::F32));
-        Angles { cos: upload(cos), sin: upload(sin) }
+        Angles::Device(Turns { cos: upload(cos), sin: upload(sin) })
     }
 }
 
 /// Angles of one forward pass, shared by its layers.
 #[derive(Debug)]
-pub(crate) struct Angles {
+pub(crate) enum Angles {
+    /// Each `[positions, head_dim / 2]`, for the kernels of the CPU.
+    Host {
+        cos: Vec<f32>,
+        sin: Vec<f32>,
+    },
+    Device(Turns),
+}
+
+/// Each `[positions, 1, head_dim / 2]`.
+#[derive(Debug)]
+pub(crate) struct Turns {
     cos: Tensor<3>,
     sin: Tensor<3>,
 }
 
-impl Angles {
+impl Turns {
     /// Turns each head of `x`, `[rows, heads, head_dim]`; element `i` pairs with `i + head_dim / 2`.
     pub(crate) fn rotate(&self, x: Tensor<3>) -> Tensor<3> {
         let half = x.dims()[2] / 2;

@@ -17,11 +17,13 @@ const TASK_ELEMENTS: usize = 1 << 14;
 const LANES: usize = 16;
 
 /// From one row to another.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Step {
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Step<'a> {
     SwiGlu,
     Gelu,
     Softmax,
+    RmsNorm(&'a [f32], f32),
+    LayerNorm(&'a [f32], &'a [f32], f32),
 }
 
 /// `silu(gate) * up` (Shazeer 2020) of `[rows, gate and up]`, to `[rows, half of that]`.
@@ -52,8 +54,28 @@ pub(crate) fn softmax<const D: usize>(x: Tensor<D>) -> Tensor<D> {
     activation::softmax(x, D - 1)
 }
 
+/// Root mean square norm (Zhang and Sennrich 2019) of the rows of `x`, which is on the CPU.
+pub(crate) fn rms_norm(x: Tensor<2>, weight: &[f32], epsilon: f32) -> Tensor<2> {
+    let shape = x.dims();
+    on_cpu(Step::RmsNorm(weight, epsilon), x, shape)
+}
+
+/// Layer norm (Ba et al. 2016) of the rows of `x`, which is on the CPU.
+pub(crate) fn layer_norm(x: Tensor<2>, weight: &[f32], bias: &[f32], epsilon: f32) -> Tensor<2> {
+    let shape = x.dims();
+    on_cpu(Step::LayerNorm(weight, bias, epsilon), x, shape)
+}
+
+/// What the kernels of the CPU read of a vector; nothing where it is on another device.
+pub(crate) fn host_row(vector: &Tensor<1>) -> Vec<f32> {
+    match is_cpu(&vector.device()) {
+        true => vector.to_data().convert::<f32>().try_into_vec().unwrap_or_default(),
+        false => Vec::new(),
+    }
+}
+
 /// `shape` is that of the result; rows are along the last dimension.
-fn on_cpu<const D: usize>(step: Step, x: Tensor<D>, shape: [usize; D]) -> Tensor<D> {
+fn on_cpu<const D: usize>(step: Step<'_>, x: Tensor<D>, shape: [usize; D]) -> Tensor<D> {
     let (device, width) = (x.device(), x.dims()[D - 1]);
     let x = x.into_data().convert::<f32>();
     let out = apply(level(), step, x.as_slice().unwrap_or_default(), width, shape[D - 1]);
@@ -61,7 +83,7 @@ fn on_cpu<const D: usize>(step: Step, x: Tensor<D>, shape: [usize; D]) -> Tensor
 }
 
 /// `x` has rows of `width` elements, the result of `out_width`.
-fn apply(level: Level, step: Step, x: &[f32], width: usize, out_width: usize) -> Vec<f32> {
+fn apply(level: Level, step: Step<'_>, x: &[f32], width: usize, out_width: usize) -> Vec<f32> {
     let rows = x.len() / width.max(1);
     let mut out = vec![0.0; rows * out_width];
     if out.is_empty() {
@@ -77,7 +99,7 @@ fn apply(level: Level, step: Step, x: &[f32], width: usize, out_width: usize) ->
     out
 }
 
-fn run(level: Level, step: Step, x: &[f32], width: usize, out: &mut [f32], out_width: usize) {
+fn run(level: Level, step: Step<'_>, x: &[f32], width: usize, out: &mut [f32], out_width: usize) {
     match level {
         // SAFETY: levels are given out only where the processor has AVX-512F.
         #[cfg(target_arch = "x86_64")]
@@ -91,25 +113,74 @@ fn run(level: Level, step: Step, x: &[f32], width: usize, out: &mut [f32], out_w
 
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx512f")]
-fn rows_avx512(step: Step, x: &[f32], width: usize, out: &mut [f32], out_width: usize) {
+fn rows_avx512(step: Step<'_>, x: &[f32], width: usize, out: &mut [f32], out_width: usize) {
     rows(step, x, width, out, out_width);
 }
 
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx2")]
-fn rows_avx2(step: Step, x: &[f32], width: usize, out: &mut [f32], out_width: usize) {
+fn rows_avx2(step: Step<'_>, x: &[f32], width: usize, out: &mut [f32], out_width: usize) {
     rows(step, x, width, out, out_width);
 }
 
 #[inline(always)]
-fn rows(step: Step, x: &[f32], width: usize, out: &mut [f32], out_width: usize) {
+fn rows(step: Step<'_>, x: &[f32], width: usize, out: &mut [f32], out_width: usize) {
     for (x, out) in x.chunks_exact(width).zip(out.chunks_exact_mut(out_width)) {
         match step {
             Step::SwiGlu => swiglu_row(x, out),
             Step::Gelu => gelu_row(x, out),
             Step::Softmax => softmax_row(x, out),
+            Step::RmsNorm(weight, epsilon) => rms_row(x, weight, epsilon, out),
+            Step::LayerNorm(weight, bias, epsilon) => layer_row(x, weight, bias, epsilon, out),
         }
     }
+}
+
+#[inline(always)]
+pub(super) fn rms_row(x: &[f32], weight: &[f32], epsilon: f32, out: &mut [f32]) {
+    let scale = 1.0 / (squares(x, 0.0) / x.len() as f32 + epsilon).sqrt();
+    for ((out, x), weight) in out.iter_mut().zip(x).zip(weight) {
+        *out = x * scale * weight;
+    }
+}
+
+#[inline(always)]
+fn layer_row(x: &[f32], weight: &[f32], bias: &[f32], epsilon: f32, out: &mut [f32]) {
+    let count = x.len() as f32;
+    let mean = sum(x) / count;
+    let scale = 1.0 / (squares(x, mean) / count + epsilon).sqrt();
+    for (((out, x), weight), bias) in out.iter_mut().zip(x).zip(weight).zip(bias) {
+        *out = (x - mean) * scale * weight + bias;
+    }
+}
+
+#[inline(always)]
+fn sum(x: &[f32]) -> f32 {
+    let mut sums = [0.0_f32; LANES];
+    let (whole, rest) = x.as_chunks::<LANES>();
+    for x in whole {
+        for (sum, x) in sums.iter_mut().zip(x) {
+            *sum += x;
+        }
+    }
+    sums.iter().chain(rest).sum()
+}
+
+/// The sum of `(x - mean)²`.
+#[inline(always)]
+fn squares(x: &[f32], mean: f32) -> f32 {
+    let mut sums = [0.0_f32; LANES];
+    let (whole, rest) = x.as_chunks::<LANES>();
+    for x in whole {
+        for (sum, x) in sums.iter_mut().zip(x) {
+            *sum += (x - mean) * (x - mean);
+        }
+    }
+    let mut all: f32 = sums.iter().sum();
+    for x in rest {
+        all += (x - mean) * (x - mean);
+    }
+    all
 }
 
 #[inline(always)]
@@ -140,14 +211,7 @@ fn softmax_row(x: &[f32], out: &mut [f32]) {
     for (out, x) in out.iter_mut().zip(x) {
         *out = exp(x - most);
     }
-    let mut sums = [0.0_f32; LANES];
-    let (whole, rest) = out.as_chunks::<LANES>();
-    for out in whole {
-        for (sum, out) in sums.iter_mut().zip(out) {
-            *sum += out;
-        }
-    }
-    let scale = 1.0 / sums.iter().chain(rest).sum::<f32>();
+    let scale = 1.0 / sum(out);
     for out in out {
         *out *= scale;
     }
@@ -155,7 +219,7 @@ fn softmax_row(x: &[f32], out: &mut [f32]) {
 
 /// `e^x` to 1e-7 of it; 0 below -87 and `e^88` above 88.
 #[inline(always)]
-fn exp(x: f32) -> f32 {
+pub(super) fn exp(x: f32) -> f32 {
     /// Added to a number below 2^22, this leaves its nearest integer in the lowest bits.
     const ROUND: f32 = 12_582_912.0;
     /// The logarithm of 2 in two parts, so that multiples of the first are exact.
@@ -196,7 +260,7 @@ mod tests {
     }
 
     /// What a step should give, computed in f64.
-    fn expected(step: Step, x: &[f32]) -> Vec<f64> {
+    fn expected(step: Step<'_>, x: &[f32]) -> Vec<f64> {
         let x: Vec<f64> = x.iter().map(|x| f64::from(*x)).collect();
         match step {
             Step::SwiGlu => {
@@ -209,7 +273,18 @@ mod tests {
                 let sum: f64 = x.iter().map(|x| (x - most).exp()).sum();
                 x.iter().map(|x| (x - most).exp() / sum).collect()
             }
+            Step::RmsNorm(weight, epsilon) => normed(&x, 0.0, weight, None, epsilon),
+            Step::LayerNorm(weight, bias, epsilon) => {
+                normed(&x, x.iter().sum::<f64>() / x.len() as f64, weight, Some(bias), epsilon)
+            }
         }
+    }
+
+    fn normed(x: &[f64], mean: f64, weight: &[f32], bias: Option<&[f32]>, epsilon: f32) -> Vec<f64> {
+        let variance = x.iter().map(|x| (x - mean).powi(2)).sum::<f64>() / x.len() as f64;
+        let scale = 1.0 / (variance + f64::from(epsilon)).sqrt();
+        let bias = |at: usize| bias.map_or(0.0, |bias| f64::from(bias[at]));
+        x.iter().zip(weight).enumerate().map(|(at, (x, w))| (x - mean) * scale * f64::from(*w) + bias(at)).collect()
     }
 
     /// Its Taylor series, which f64 can sum up to 4; beyond it is 1 to 2e-8.
@@ -228,7 +303,10 @@ mod tests {
 
     #[test]
     fn steps_are_right_at_every_level_and_width() {
-        for step in [Step::SwiGlu, Step::Gelu, Step::Softmax] {
+        let small = |count| values(count).iter().map(|value| value / 8.0).collect::<Vec<f32>>();
+        let (weight, bias) = (small(515), small(600));
+        let norms = [Step::RmsNorm(&weight, 1e-6), Step::LayerNorm(&weight, &bias[7..], 1e-12)];
+        for step in [Step::SwiGlu, Step::Gelu, Step::Softmax].into_iter().chain(norms) {
             // The last is more than one task.
             for (rows, width) in [(1, 1), (3, 2), (5, 34), (2, 515), (70, 512)] {
                 let width = if step == Step::SwiGlu { 2 * width } else { width };

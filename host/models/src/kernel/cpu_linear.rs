@@ -8,11 +8,11 @@
 //!
 //! Results differ from a plain sum in rounding and are the same on every run, whatever the number of threads.
 
-mod blocks;
+pub(super) mod blocks;
 mod dots;
 mod level;
 mod panels;
-mod vector;
+pub(super) mod vector;
 
 #[cfg(test)]
 mod tests;

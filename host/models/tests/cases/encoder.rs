@@ -60,6 +60,19 @@ fn vectors_agree_with_sentence_transformers_alone_and_in_padded_batches() {
 }
 
 #[test]
+fn on_the_cpu_a_vector_does_not_depend_on_the_texts_beside_it() {
+    let mut encoder = minilm(&devices()[0]);
+    let sentences = sentences();
+    // An empty text alone is two rows, which another kernel multiplies.
+    let texts: Vec<&str> = sentences.iter().map(String::as_str).filter(|text| !text.is_empty()).take(24).collect();
+    let together = encoder.encode(&texts, None, false).expect("the texts are encoded");
+    for (text, together) in texts.iter().zip(&together) {
+        let alone = encoder.encode(&[text], None, false).expect("the text is encoded");
+        assert!(alone[0].embedding == together.embedding, "\"{text}\"");
+    }
+}
+
+#[test]
 fn texts_are_cut_to_the_model_and_to_what_is_asked() {
     let mut encoder = minilm(&devices()[0]);
     let long = "word ".repeat(1_000);

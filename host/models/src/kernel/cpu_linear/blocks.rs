@@ -7,6 +7,7 @@
 //! the order of the columns, whatever the blocks: a row's result does not depend on the rows beside it.
 
 use std::marker::PhantomData;
+use std::ops::Range;
 
 use super::panels::{Panel, Panels};
 use super::vector::{Vector, widen};
@@ -14,7 +15,7 @@ use crate::checkpoint::tensors::StoredType;
 
 /// A matrix `[.., rows]` whose columns are written by several threads.
 #[derive(Debug)]
-pub(super) struct Columns<'a> {
+pub(in crate::kernel) struct Columns<'a> {
     start: *mut f32,
     length: usize,
     rows: usize,
@@ -27,7 +28,7 @@ unsafe impl Send for Columns<'_> {}
 unsafe impl Sync for Columns<'_> {}
 
 impl<'a> Columns<'a> {
-    pub(super) fn new(out: &'a mut [f32], rows: usize) -> Self {
+    pub(in crate::kernel) fn new(out: &'a mut [f32], rows: usize) -> Self {
         Self { start: out.as_mut_ptr(), length: out.len(), rows, borrowed: PhantomData }
     }
 
@@ -37,7 +38,7 @@ impl<'a> Columns<'a> {
     /// No other part that is alive may share a value with this one.
     #[allow(clippy::mut_from_ref, reason = "parts are disjoint, which is the caller's promise")]
     // SAFETY: that promise is what makes two parts two borrows.
-    unsafe fn part(&self, at: usize, column: usize, count: usize) -> &mut [f32] {
+    pub(in crate::kernel) unsafe fn part(&self, at: usize, column: usize, count: usize) -> &mut [f32] {
         let from = at * self.rows + column;
         assert!(column + count <= self.rows && from + count <= self.length, "a part outside of the result");
         // SAFETY: the range lies in the borrowed slice, and the caller vouches for the rest.
@@ -122,9 +123,10 @@ fn panels<'a, V: Vector, const PAIR: usize>(
     }
 }
 
-/// A block of weights, `R` rows at a time, times a panel as wide as `N` vectors.
+/// A block of weights from byte `from` of each row, `R` rows at a time, times a panel as wide as `N` vectors,
+/// `[columns, N * LANES]`, added to `sums`, `[rows, N * LANES]`.
 #[inline(always)]
-fn strips<V: Vector, const PAIR: usize, const N: usize, const R: usize>(
+pub(in crate::kernel) fn strips<V: Vector, const PAIR: usize, const N: usize, const R: usize>(
     weights: &[u8],
     row_bytes: usize,
     from: usize,
@@ -134,18 +136,35 @@ fn strips<V: Vector, const PAIR: usize, const N: usize, const R: usize>(
     let width = N * V::LANES;
     let to = from + x.len() / width * (PAIR / 2);
     let strips = weights.chunks_exact(R * row_bytes);
-    let mut singles = strips.remainder().chunks_exact(row_bytes);
+    let pairs = strips.remainder().chunks_exact(2 * row_bytes);
     let (most, last) = sums.split_at_mut(strips.len() * R * width);
+    let (even, odd) = last.split_at_mut(pairs.len() * 2 * width);
+    let single = pairs.remainder();
     for (weights, sums) in strips.zip(most.chunks_exact_mut(R * width)) {
-        let mut rows: [&[u8]; R] = [&[]; R];
-        for (row, weights) in rows.iter_mut().zip(weights.chunks_exact(row_bytes)) {
-            *row = &weights[from..to];
-        }
-        tile::<V, PAIR, N, R>(rows, x, sums);
+        tile::<V, PAIR, N, R>(rows(weights, row_bytes, from..to), x, sums);
     }
-    for (row, sums) in singles.by_ref().zip(last.chunks_exact_mut(width)) {
-        tile::<V, PAIR, N, 1>([&row[from..to]], x, sums);
+    for (weights, sums) in pairs.zip(even.chunks_exact_mut(2 * width)) {
+        tile::<V, PAIR, N, 2>(rows(weights, row_bytes, from..to), x, sums);
     }
+    for (weights, sums) in single.chunks_exact(row_bytes).zip(odd.chunks_exact_mut(width)) {
+        tile::<V, PAIR, N, 1>(rows(weights, row_bytes, from..to), x, sums);
+    }
+}
+
+/// Some bytes of each of `R` rows.
+#[inline(always)]
+fn rows<const R: usize>(weights: &[u8], row_bytes: usize, bytes: Range<usize>) -> [&[u8]; R] {
+    let mut rows: [&[u8]; R] = [&[]; R];
+    for (row, weights) in rows.iter_mut().zip(weights.chunks_exact(row_bytes)) {
+        *row = &weights[bytes.clone()];
+    }
+    rows
+}
+
+/// Numbers as they are stored, to be multiplied as weights.
+pub(in crate::kernel) fn stored(values: &[f32]) -> &[u8] {
+    // SAFETY: the same memory, every byte of which is initialised; bytes have no alignment.
+    unsafe { std::slice::from_raw_parts(values.as_ptr().cast(), size_of_val(values)) }
 }
 
 /// `R` rows of weights times a panel as wide as `N` vectors, added to `sums`, `[R, width]`.
@@ -203,6 +222,14 @@ fn tile<V: Vector, const PAIR: usize, const N: usize, const R: usize>(rows: [&[u
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn numbers_are_stored_as_weights_are_read() {
+        let values = [1.5_f32, -0.0, f32::MIN_POSITIVE];
+        let read: Vec<f32> = stored(&values).chunks_exact(4).map(widen::<4>).collect();
+        assert_eq!(read.iter().map(|value| value.to_bits()).collect::<Vec<_>>(), values.map(f32::to_bits));
+        assert!(stored(&[]).is_empty());
+    }
 
     #[test]
     #[should_panic(expected = "outside of the result")]

@@ -54,7 +54,7 @@ impl Level {
         }
     }
 
-    pub(super) fn lanes(self) -> usize {
+    pub(in crate::kernel) fn lanes(self) -> usize {
         match self {
             #[cfg(target_arch = "x86_64")]
             Self::Avx512 => Avx512::LANES,

@@ -4,7 +4,7 @@
 use std::arch::x86_64 as x86;
 
 /// A vector register of f32. Only used below functions that enable its instructions (`super::level`).
-pub(super) trait Vector: Copy {
+pub(in crate::kernel) trait Vector: Copy {
     const LANES: usize;
     fn zero() -> Self;
     /// The same value in every lane.
@@ -36,7 +36,7 @@ pub(super) fn widen<const SIZE: usize>(bytes: &[u8]) -> f32 {
 
 /// Whatever the compiler makes of it.
 #[derive(Clone, Copy)]
-pub(super) struct Plain([f32; 8]);
+pub(in crate::kernel) struct Plain([f32; 8]);
 
 impl Vector for Plain {
     const LANES: usize = 8;
@@ -99,7 +99,7 @@ impl Vector for Plain {
 
 #[cfg(target_arch = "x86_64")]
 #[derive(Clone, Copy)]
-pub(super) struct Avx2(x86::__m256);
+pub(in crate::kernel) struct Avx2(x86::__m256);
 
 #[cfg(target_arch = "x86_64")]
 impl Vector for Avx2 {
@@ -184,7 +184,7 @@ impl Vector for Avx2 {
 
 #[cfg(target_arch = "x86_64")]
 #[derive(Clone, Copy)]
-pub(super) struct Avx512(x86::__m512);
+pub(in crate::kernel) struct Avx512(x86::__m512);
 
 #[cfg(target_arch = "x86_64")]
 impl Vector for Avx512 {
