@@ -13,6 +13,8 @@ const FILE_BYTES_MAX: u64 = 6 << 20;
 const UNSAFE_FILES: &[&str] = &[
     "benches/peers/candle/src/main.rs",
     "host/models/src/checkpoint/blob.rs",
+    "host/models/src/kernel/cpu_attention/mix.rs",
+    "host/models/src/kernel/cpu_attention/turn.rs",
     "host/models/src/kernel/cpu_elements.rs",
     "host/models/src/kernel/cpu_linear/blocks.rs",
     "host/models/src/kernel/cpu_linear/level.rs",
