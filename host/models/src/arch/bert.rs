@@ -127,7 +127,7 @@ enum Texts {
     /// On the CPU a text has as many rows as tokens, and its keys and values have a place of their own.
     Host(Vec<(usize, HeadCache)>),
     /// Elsewhere all are padded to the same number; this is added to scores, `[texts, 1, 1, tokens]`.
-    Device(Tensor<4>),
+    Device(Box<Tensor<4>>),
 }
 
 impl Texts {
@@ -144,7 +144,7 @@ impl Texts {
                 let attention = Attention { heads, norms: None, cos: &[], sin: &[], sight: Sight::All };
                 attention.forward(qkv, &mut runs)
             }
-            Self::Device(mask) => mix_on_device(qkv, heads, mask.clone()),
+            Self::Device(mask) => mix_on_device(qkv, heads, Tensor::clone(mask)),
         }
     }
 }
@@ -228,7 +228,7 @@ impl BertEncoder {
             return Texts::Host(lengths.iter().map(|length| (*length, HeadCache::new(layout, *length))).collect());
         }
         let hide = real.iter().map(|real| (1.0 - real) * MASKED).collect();
-        Texts::Device(self.upload(hide, [lengths.len(), 1, 1, tokens]))
+        Texts::Device(Box::new(self.upload(hide, [lengths.len(), 1, 1, tokens])))
     }
 
     /// Appends word, position and type embeddings of one text, summed, then zeros up to `tokens`.

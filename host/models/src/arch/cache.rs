@@ -13,11 +13,11 @@ pub(crate) enum LayerCache {
     /// In plain memory, for the kernels of the CPU.
     Host(HeadCache),
     /// Tensors of a device.
-    Device(DeviceCache),
+    Device(Box<DeviceCache>),
 }
 
 /// Each `[kv_heads, capacity, head_dim]`.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct DeviceCache {
     // `None` only while a write is under way: a live second handle would turn the write in place into a copy.
     keys: Option<Tensor<3>>,
@@ -73,7 +73,7 @@ impl CacheShape {
     fn empty_layer(&self) -> LayerCache {
         match self.layout {
             Some(layout) => LayerCache::Host(HeadCache::new(layout, 0)),
-            None => LayerCache::Device(DeviceCache { keys: None, values: None }),
+            None => LayerCache::Device(Box::default()),
         }
     }
 }
@@ -93,8 +93,8 @@ impl SequenceCache {
         let copy = |tensor: &Option<Tensor<3>>| Some(grow(tensor.clone(), shape, capacity, tokens, device));
         let layers = self.layers.iter().map(|layer| match layer {
             LayerCache::Host(cache) => LayerCache::Host(cache.resized(tokens, capacity)),
-            LayerCache::Device(DeviceCache { keys, values }) => {
-                LayerCache::Device(DeviceCache { keys: copy(keys), values: copy(values) })
+            LayerCache::Device(cache) => {
+                LayerCache::Device(Box::new(DeviceCache { keys: copy(&cache.keys), values: copy(&cache.values) }))
             }
         });
         Self { layers: layers.collect(), length: tokens, capacity, broken: false }
@@ -108,9 +108,9 @@ impl SequenceCache {
         for layer in &mut self.layers {
             match layer {
                 LayerCache::Host(cache) => *cache = cache.resized(self.length, capacity),
-                LayerCache::Device(DeviceCache { keys, values }) => {
-                    *keys = Some(grow(keys.take(), shape, capacity, self.length, device));
-                    *values = Some(grow(values.take(), shape, capacity, self.length, device));
+                LayerCache::Device(cache) => {
+                    cache.keys = Some(grow(cache.keys.take(), shape, capacity, self.length, device));
+                    cache.values = Some(grow(cache.values.take(), shape, capacity, self.length, device));
                 }
             }
         }

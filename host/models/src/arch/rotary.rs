@@ -103,7 +103,7 @@ impl Rotary {
         }
         let shape = [rows, 1, self.frequencies.len()];
         let upload = |values| Tensor::from_data(TensorData::new(values, shape), (device, DType::F32));
-        Angles::Device(Turns { cos: upload(cos), sin: upload(sin) })
+        Angles::Device(Box::new(Turns { cos: upload(cos), sin: upload(sin) }))
     }
 }
 
@@ -115,7 +115,7 @@ pub(crate) enum Angles {
         cos: Vec<f32>,
         sin: Vec<f32>,
     },
-    Device(Turns),
+    Device(Box<Turns>),
 }
 
 /// Each `[positions, 1, head_dim / 2]`.
