@@ -63,10 +63,10 @@ fn vectors_agree_with_sentence_transformers_alone_and_in_padded_batches() {
 fn on_the_cpu_a_vector_does_not_depend_on_the_texts_beside_it() {
     let mut encoder = minilm(&devices()[0]);
     let sentences = sentences();
-    // An empty text alone is two rows, which another kernel multiplies.
-    let texts: Vec<&str> = sentences.iter().map(String::as_str).filter(|text| !text.is_empty()).take(24).collect();
+    let texts: Vec<&str> = sentences.iter().map(String::as_str).collect();
     let together = encoder.encode(&texts, None, false).expect("the texts are encoded");
-    for (text, together) in texts.iter().zip(&together) {
+    // Two rows, of a text without words, alone are multiplied by another kernel.
+    for (text, together) in texts.iter().zip(&together).filter(|(_, together)| together.tokens > 2) {
         let alone = encoder.encode(&[text], None, false).expect("the text is encoded");
         assert!(alone[0].embedding == together.embedding, "\"{text}\"");
     }
