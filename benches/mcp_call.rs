@@ -185,7 +185,13 @@ fn over_http(what: &str, with_session: bool) -> Result<(), Failure> {
     let mut line = String::new();
     // Kept until the end: a server whose standard error is closed could not say anything more.
     let mut words = BufReader::new(server.0.stderr.take().ok_or("no standard error")?);
-    words.read_line(&mut line)?;
+    // There may be a warning before it.
+    while !line.contains("http://") {
+        line.clear();
+        if words.read_line(&mut line)? == 0 {
+            return Err("no address".into());
+        }
+    }
     let address = line.split("http://").nth(1).and_then(|rest| rest.split('/').next()).ok_or("no address")?.to_owned();
     let stream = TcpStream::connect(&address)?;
     stream.set_nodelay(true)?;
