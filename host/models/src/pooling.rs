@@ -35,9 +35,7 @@ impl Pooling {
             }
         }
     }
-}
 
-impl Pooling {
     /// The same for texts without padding, whose rows stand one after the other: `[rows, hidden]` to `[texts, hidden]`.
     pub(crate) fn pool_rows(self, x: &[f32], hidden: usize, lengths: &[usize]) -> Vec<f32> {
         let (mut out, mut rest) = (vec![0.0; lengths.len() * hidden], x);

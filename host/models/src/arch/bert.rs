@@ -1,13 +1,13 @@
 //! BERT (Devlin et al. 2019) as a text encoder: layers with norms after their sums, then one vector per text.
 
-use burn::tensor::{DType, Device, Tensor, TensorData, module};
+use burn::tensor::{DType, Device, Tensor, TensorData, activation, module};
 use firebox_contract::limits;
 
 use crate::checkpoint::json::JsonFile;
 use crate::checkpoint::tensors::StoredTensor;
 use crate::checkpoint::weights::Weights;
 use crate::error::ModelError;
-use crate::kernel::{Attention, HeadCache, Layout, Run, Sight, gelu, host_row, layer_norm, matmul, softmax};
+use crate::kernel::{Attention, HeadCache, Layout, Run, Sight, gelu, host_row, layer_norm, matmul};
 use crate::linear::Linear;
 use crate::load::is_cpu;
 use crate::pooling::Pooling;
@@ -157,7 +157,7 @@ fn mix_on_device(qkv: Tensor<2>, heads: usize, mask: Tensor<4>) -> Tensor<2> {
     let part = |index: usize| qkv.clone().narrow(1, index * heads, heads);
     let queries = part(0) * (1.0 / (width as f64).sqrt());
     let scores = matmul(queries, part(1).swap_dims(2, 3)) + mask;
-    let mixed = matmul(softmax(scores), part(2));
+    let mixed = matmul(activation::softmax(scores, 3), part(2));
     mixed.swap_dims(1, 2).reshape([rows, heads * width])
 }
 

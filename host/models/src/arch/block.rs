@@ -1,6 +1,6 @@
 //! One layer of a decoder: RMS norm, grouped-query attention over the cache, SwiGLU.
 
-use burn::tensor::{DType, Tensor};
+use burn::tensor::{DType, Tensor, activation};
 
 use crate::arch::batch::{Batch, Segment, View};
 use crate::arch::cache::LayerCache;
@@ -8,7 +8,7 @@ use crate::arch::config::DecoderConfig;
 use crate::arch::rotary::{Angles, Turns};
 use crate::checkpoint::weights::Weights;
 use crate::error::ModelError;
-use crate::kernel::{Attention, HeadNorms, Sight, host_row, matmul, rms_norm, softmax, swiglu};
+use crate::kernel::{Attention, HeadNorms, Sight, host_row, matmul, rms_norm, swiglu};
 use crate::linear::Linear;
 use crate::load::is_cpu;
 
@@ -192,7 +192,7 @@ impl Block {
         if let Some(mask) = &view.mask {
             scores = (scores.reshape([heads, rows, seen]) + mask.clone()).reshape([self.kv_heads, group * rows, seen]);
         }
-        let mixed = matmul(softmax(scores), values);
+        let mixed = matmul(activation::softmax(scores, 2), values);
         mixed.reshape([heads, rows, width]).swap_dims(0, 1).reshape([rows, heads * width])
     }
 }

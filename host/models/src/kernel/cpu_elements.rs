@@ -21,7 +21,6 @@ const LANES: usize = 16;
 enum Step<'a> {
     SwiGlu,
     Gelu,
-    Softmax,
     RmsNorm(&'a [f32], f32),
     LayerNorm(&'a [f32], &'a [f32], f32),
 }
@@ -45,15 +44,6 @@ pub(crate) fn gelu(x: Tensor<2>) -> Tensor<2> {
     activation::gelu(x)
 }
 
-/// Along the last dimension.
-pub(crate) fn softmax<const D: usize>(x: Tensor<D>) -> Tensor<D> {
-    if is_cpu(&x.device()) {
-        let shape = x.dims();
-        return on_cpu(Step::Softmax, x, shape);
-    }
-    activation::softmax(x, D - 1)
-}
-
 /// Root mean square norm (Zhang and Sennrich 2019) of the rows of `x`, which is on the CPU.
 pub(crate) fn rms_norm(x: Tensor<2>, weight: &[f32], epsilon: f32) -> Tensor<2> {
     let shape = x.dims();
@@ -74,11 +64,11 @@ pub(crate) fn host_row(vector: &Tensor<1>) -> Vec<f32> {
     }
 }
 
-/// `shape` is that of the result; rows are along the last dimension.
-fn on_cpu<const D: usize>(step: Step<'_>, x: Tensor<D>, shape: [usize; D]) -> Tensor<D> {
-    let (device, width) = (x.device(), x.dims()[D - 1]);
+/// `shape` is that of the result.
+fn on_cpu(step: Step<'_>, x: Tensor<2>, shape: [usize; 2]) -> Tensor<2> {
+    let (device, width) = (x.device(), x.dims()[1]);
     let x = x.into_data().convert::<f32>();
-    let out = apply(level(), step, x.as_slice().unwrap_or_default(), width, shape[D - 1]);
+    let out = apply(level(), step, x.as_slice().unwrap_or_default(), width, shape[1]);
     Tensor::from_data(TensorData::new(out, shape), (&device, DType::F32))
 }
 
@@ -129,7 +119,6 @@ fn rows(step: Step<'_>, x: &[f32], width: usize, out: &mut [f32], out_width: usi
         match step {
             Step::SwiGlu => swiglu_row(x, out),
             Step::Gelu => gelu_row(x, out),
-            Step::Softmax => softmax_row(x, out),
             Step::RmsNorm(weight, epsilon) => rms_row(x, weight, epsilon, out),
             Step::LayerNorm(weight, bias, epsilon) => layer_row(x, weight, bias, epsilon, out),
         }
@@ -198,25 +187,6 @@ fn gelu_row(x: &[f32], out: &mut [f32]) {
     }
 }
 
-#[inline(always)]
-fn softmax_row(x: &[f32], out: &mut [f32]) {
-    let mut most = [f32::NEG_INFINITY; LANES];
-    let (whole, rest) = x.as_chunks::<LANES>();
-    for x in whole {
-        for (most, x) in most.iter_mut().zip(x) {
-            *most = if *x > *most { *x } else { *most };
-        }
-    }
-    let most = most.iter().chain(rest).fold(f32::NEG_INFINITY, |most, x| most.max(*x));
-    for (out, x) in out.iter_mut().zip(x) {
-        *out = exp(x - most);
-    }
-    let scale = 1.0 / sum(out);
-    for out in out {
-        *out *= scale;
-    }
-}
-
 /// `e^x` to 1e-7 of it; 0 below -87 and `e^88` above 88.
 #[inline(always)]
 pub(super) fn exp(x: f32) -> f32 {
@@ -268,11 +238,6 @@ mod tests {
                 gate.iter().zip(up).map(|(gate, up)| gate / (1.0 + (-gate).exp()) * up).collect()
             }
             Step::Gelu => x.iter().map(|x| 0.5 * x * (1.0 + erf_by_series(x / 2.0_f64.sqrt()))).collect(),
-            Step::Softmax => {
-                let most = x.iter().copied().fold(f64::MIN, f64::max);
-                let sum: f64 = x.iter().map(|x| (x - most).exp()).sum();
-                x.iter().map(|x| (x - most).exp() / sum).collect()
-            }
             Step::RmsNorm(weight, epsilon) => normed(&x, 0.0, weight, None, epsilon),
             Step::LayerNorm(weight, bias, epsilon) => {
                 normed(&x, x.iter().sum::<f64>() / x.len() as f64, weight, Some(bias), epsilon)
@@ -306,7 +271,7 @@ mod tests {
         let small = |count| values(count).iter().map(|value| value / 8.0).collect::<Vec<f32>>();
         let (weight, bias) = (small(515), small(600));
         let norms = [Step::RmsNorm(&weight, 1e-6), Step::LayerNorm(&weight, &bias[7..], 1e-12)];
-        for step in [Step::SwiGlu, Step::Gelu, Step::Softmax].into_iter().chain(norms) {
+        for step in [Step::SwiGlu, Step::Gelu].into_iter().chain(norms) {
             // The last is more than one task.
             for (rows, width) in [(1, 1), (3, 2), (5, 34), (2, 515), (70, 512)] {
                 let width = if step == Step::SwiGlu { 2 * width } else { width };
@@ -338,9 +303,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_masked_weighs_nothing() {
-        let row = apply(level(), Step::Softmax, &[0.5, -1e30, 0.5, -1e30], 4, 4);
-        assert_eq!(row, [0.5, 0.0, 0.5, 0.0]);
-        assert!(apply(level(), Step::Softmax, &[], 4, 4).is_empty());
+    fn no_rows_are_no_rows() {
+        assert!(apply(level(), Step::Gelu, &[], 4, 4).is_empty());
     }
 }

@@ -7,7 +7,7 @@ mod matmul;
 mod threads;
 
 pub(crate) use cpu_attention::{Attention, HeadCache, HeadNorms, Layout, Run, Sight};
-pub(crate) use cpu_elements::{gelu, host_row, layer_norm, rms_norm, softmax, swiglu};
+pub(crate) use cpu_elements::{gelu, host_row, layer_norm, rms_norm, swiglu};
 pub(crate) use cpu_linear::StoredMatrix;
 pub(crate) use matmul::matmul;
 pub(crate) use threads::join_in;
