@@ -18,15 +18,15 @@ const STRANGE: &[&str] = &[
 
 /// A copy of the built-in model whose prompt is what was asked and nothing else. Each byte is a token of it, so the
 /// length of a prompt tells whether anything was put in, left out or replaced.
-fn bare_model() -> PathBuf {
-    let dir = model_copy("inputs");
+fn bare_model(name: &str) -> PathBuf {
+    let dir = model_copy(name);
     std::fs::write(dir.join("chat_template.jinja"), "{% for m in messages %}{{ m.content }}{% endfor %}").expect("ok");
     dir
 }
 
 #[test]
 fn f14_text_is_not_suspected_on_the_command_line() {
-    let model = bare_model().display().to_string();
+    let model = bare_model("inputs-run").display().to_string();
     for text in STRANGE {
         for raw in [&[][..], &["--raw"]] {
             let args = ["run", "--json", "--device", "cpu", "--max-tokens", "1", "--model", &model, "-"];
@@ -38,7 +38,7 @@ fn f14_text_is_not_suspected_on_the_command_line() {
 
 #[test]
 fn f14_text_is_not_suspected_over_http() {
-    let path = bare_model();
+    let path = bare_model("inputs-serve");
     let model = format!("[[model]]\nname = \"bare\"\npath = \"{}\"\ndevice = \"cpu\"\n", path.display());
     let server = Server::start(&format!("{model}{}", tenant("alpha", PLUGINS)));
     for text in STRANGE {

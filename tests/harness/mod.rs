@@ -2,10 +2,12 @@
 
 pub(crate) mod server;
 
+use std::collections::BTreeSet;
 use std::ffi::OsStr;
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 /// Longer than any run here may take on a slow machine; a run that hangs is killed and fails.
@@ -128,8 +130,11 @@ pub(crate) fn scratch(name: &str) -> PathBuf {
     path
 }
 
-/// A fresh copy of the built-in model's folder, to be broken or changed.
+/// A fresh copy of the built-in model's folder, to be broken or changed. Tests run side by side: each name is for one.
 pub(crate) fn model_copy(name: &str) -> PathBuf {
+    static TAKEN: Mutex<BTreeSet<String>> = Mutex::new(BTreeSet::new());
+    let fresh = TAKEN.lock().unwrap_or_else(PoisonError::into_inner).insert(name.to_string());
+    assert!(fresh, "another test has the model copy \"{name}\"; give this one a name of its own");
     let dir = scratch("models").join(name);
     // What an earlier run left there is not this run's business.
     drop(std::fs::remove_dir_all(&dir));
