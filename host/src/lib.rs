@@ -20,6 +20,7 @@ pub mod serve;
 pub mod sessions;
 pub mod stats;
 pub mod tenancy;
+mod threads;
 pub mod time;
 pub mod units;
 

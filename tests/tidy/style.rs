@@ -19,8 +19,11 @@ const UNSAFE_FILES: &[&str] = &[
     "host/models/src/kernel/cpu_linear/blocks.rs",
     "host/models/src/kernel/cpu_linear/level.rs",
     "host/models/src/kernel/cpu_linear/vector.rs",
+    "host/models/src/kernel/threads.rs",
+    "host/models/src/kernel/threads/pool.rs",
     "host/sandbox/src/component.rs",
     "host/sandbox/src/priority.rs",
+    "host/src/threads.rs",
 ];
 
 fn rust() -> Vec<Source> {

@@ -371,6 +371,10 @@ pub const WAITING_MAX: usize = 256;
 pub const WAITING_TIME_MAX: Duration = Duration::from_secs(30);
 /// Time after which a refused request is told to try again, at most.
 pub const RETRY_AFTER_MAX: Duration = Duration::from_secs(60);
+/// Slice of a core that the threads which serve requests ask of the system.
+pub const SERVING_SLICE: Duration = Duration::from_micros(100);
+/// Time that a thread which computes waits for work or for another such thread before it sleeps.
+pub const COMPUTE_SPIN_TIME: Duration = Duration::from_micros(50);
 /// Prompt tokens of one turn, all sequences together.
 pub const PREFILL_TURN_TOKENS: usize = PREFILL_CHUNK_TOKENS;
 /// Prompt tokens of one turn that several tenants share, until it is known how long the device takes; and at least of one
@@ -380,7 +384,7 @@ pub const PREFILL_TURN_TOKENS_SHARED: usize = 128;
 pub const PREFILL_TURN_TOKENS_MIN: usize = 32;
 /// Time of one turn with prompts that several tenants share, or that may not be given up for another. Where it is more,
 /// `TURN_STEPS_SHARED` counts.
-pub const TURN_TIME_SHARED: Duration = Duration::from_millis(10);
+pub const TURN_TIME_SHARED: Duration = Duration::from_millis(1);
 /// The same in steps of a single token (a number): on a slow device shorter turns would only read the weights more often.
 pub const TURN_STEPS_SHARED: u32 = 4;
 /// Time of one turn with prompts beside answers of the same tenant: what these may be held up.
@@ -389,6 +393,8 @@ pub const TURN_TIME_ALONE: Duration = Duration::from_millis(500);
 pub const SHARE_MEMORY: Duration = Duration::from_secs(10);
 /// Device time, per weight, that a tenant may have used beyond another that has work before it rests.
 pub const SHARE_SLACK: Duration = Duration::from_secs(1);
+/// Times that somebody else must have asked for more before a job shorter than `SHARE_SLACK` goes first (a number).
+pub const SHORT_JOB_TIMES: u32 = 2;
 /// Part of a turn's time, in percent, by which tenants that rest may lengthen the turns of others, so that they still move.
 pub const SHARE_REST_PERCENT: u32 = 5;
 /// Time after its last turn for which a tenant's use is remembered at all.

@@ -6,6 +6,7 @@
 
 mod cost;
 mod shares;
+mod size;
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -18,12 +19,15 @@ use firebox_contract::limits::{
 
 use self::cost::TurnCost;
 use self::shares::{Shares, is_ahead};
+pub(crate) use self::size::JobSize;
+use self::size::{Sizes, is_short};
 
 /// A sequence that could be stepped.
 #[derive(Clone, Copy)]
 pub(crate) struct Candidate<'a> {
     pub(crate) tenant: &'a TenantId,
     pub(crate) weight: u32,
+    pub(crate) size: JobSize,
     /// Tokens the model has not seen; one means that an answer goes on.
     pub(crate) pending: usize,
     /// The turn it was stepped in last.
@@ -41,13 +45,22 @@ pub(crate) struct Schedule {
     allowance: f64,
     /// Tokens of tenants that rest in the turn that was planned last; `None` when nobody rests.
     riding: Option<usize>,
-    /// The least use of a tenant in that turn; `None` when it is not given up for anybody.
-    yields_below: Option<f64>,
+    /// For whom that turn is given up; `None` when it is for nobody.
+    yields: Option<Yields>,
+}
+
+/// What a turn is up to, against somebody who comes while it runs.
+struct Yields {
+    tenants: Vec<TenantId>,
+    /// The least use of any tenant that has work.
+    least: f64,
+    /// Seconds of the smallest that a tenant in the turn has asked for.
+    smallest: f64,
 }
 
 /// One tenant's candidates, by their index.
-#[derive(Default)]
-struct Group {
+struct Group<'a> {
+    tenant: &'a TenantId,
     weight: usize,
     answers: Vec<usize>,
     prompts: Vec<usize>,
@@ -56,20 +69,30 @@ struct Group {
     granted: usize,
 }
 
+impl<'a> Group<'a> {
+    fn new(of: &Candidate<'a>) -> Self {
+        let (tenant, weight) = (of.tenant, of.weight.max(1) as usize);
+        Self { tenant, weight, answers: Vec::new(), prompts: Vec::new(), wanted: 0, granted: 0 }
+    }
+}
+
 impl Schedule {
     /// The number of tokens of each candidate in this turn; 0 rests it. Candidates come in order of arrival.
     pub(crate) fn plan(&mut self, candidates: &[Candidate<'_>], chunk: usize, now: Duration) -> Vec<usize> {
         self.shares.open(candidates.iter().map(|candidate| candidate.tenant), now);
         let levels: Vec<f64> = candidates.iter().map(|candidate| self.shares.level(candidate.tenant, now)).collect();
         let least = levels.iter().copied().fold(f64::INFINITY, f64::min);
-        let (resting, front): (Vec<usize>, Vec<usize>) =
+        let (mut resting, mut front): (Vec<usize>, Vec<usize>) =
             (0..candidates.len()).partition(|index| is_ahead(levels[*index], least));
+        let sizes = Sizes::of(candidates, &front, &self.cost);
+        resting.extend(front.extract_if(.., |index| sizes.lets_pass(candidates[*index].tenant)));
         let mut tokens = vec![0; candidates.len()];
         let mut groups = group(candidates, &front, chunk);
         step_answers(&mut groups, candidates, &mut tokens);
         let cut = front.iter().any(|index| candidates[*index].cut);
         let limit = self.prompt_tokens(tokens.iter().sum(), cut || groups.len() > 1);
-        self.yields_below = (!cut).then_some(least);
+        let tenants = || groups.iter().map(|group| group.tenant.clone()).collect();
+        self.yields = (!cut).then(|| Yields { tenants: tenants(), least, smallest: sizes.least() });
         share_out(&mut groups, limit);
         for group in &groups {
             let mut left = group.granted;
@@ -82,9 +105,12 @@ impl Schedule {
         tokens
     }
 
-    /// Whether the turn that was planned last is to be given up for a sequence of `tenant` that came at `now`.
-    pub(crate) fn yields_to(&self, tenant: &TenantId, now: Duration) -> bool {
-        self.yields_below.is_some_and(|least| is_ahead(least, self.shares.level(tenant, now)))
+    /// Whether the turn that was planned last is to be given up for a job of `tenant` that came at `now`.
+    pub(crate) fn yields_to(&self, tenant: &TenantId, weight: u32, size: JobSize, now: Duration) -> bool {
+        let Some(turn) = self.yields.as_ref().filter(|turn| !turn.tenants.contains(tenant)) else { return false };
+        let level = self.shares.level(tenant, now);
+        let seconds = self.cost.job(size).map_or(f64::INFINITY, |seconds| seconds / f64::from(weight.max(1)));
+        is_ahead(turn.least, level) || (!is_ahead(level, turn.least) && is_short(seconds, turn.smallest))
     }
 
     /// A turn that was planned has ended at `now` after `took`: each tenant pays for its tokens.
@@ -143,8 +169,8 @@ impl Schedule {
 }
 
 /// One token for each answer; but where tenants share the turn, none brings many more than another.
-fn step_answers(groups: &mut [Group], candidates: &[Candidate<'_>], tokens: &mut [usize]) {
-    let count = |group: &Group| (group.answers.len() + group.prompts.len()).div_ceil(group.weight);
+fn step_answers(groups: &mut [Group<'_>], candidates: &[Candidate<'_>], tokens: &mut [usize]) {
+    let count = |group: &Group<'_>| (group.answers.len() + group.prompts.len()).div_ceil(group.weight);
     let fewest = groups.iter().map(count).min().unwrap_or(0).max(TURN_SEQUENCES_SHARED);
     let shared = groups.len() > 1;
     for group in groups {
@@ -155,14 +181,14 @@ fn step_answers(groups: &mut [Group], candidates: &[Candidate<'_>], tokens: &mut
 }
 
 /// Those of `indices`, by tenant.
-fn group(candidates: &[Candidate<'_>], indices: &[usize], chunk: usize) -> Vec<Group> {
+fn group<'a>(candidates: &[Candidate<'a>], indices: &[usize], chunk: usize) -> Vec<Group<'a>> {
     let mut places = HashMap::new();
-    let mut groups: Vec<Group> = Vec::new();
+    let mut groups: Vec<Group<'a>> = Vec::new();
     for &index in indices {
         let candidate = &candidates[index];
         let place = *places.entry(candidate.tenant).or_insert(groups.len());
         if place == groups.len() {
-            groups.push(Group { weight: candidate.weight.max(1) as usize, ..Group::default() });
+            groups.push(Group::new(candidate));
         }
         match candidate.pending {
             1 => groups[place].answers.push(index),
@@ -176,8 +202,8 @@ fn group(candidates: &[Candidate<'_>], indices: &[usize], chunk: usize) -> Vec<G
 }
 
 /// Max-min fair by weight: who wants less than its share leaves the rest to the others. Everybody gets a token.
-fn share_out(groups: &mut [Group], limit: usize) {
-    let open = |group: &Group| group.wanted > group.granted;
+fn share_out(groups: &mut [Group<'_>], limit: usize) {
+    let open = |group: &Group<'_>| group.wanted > group.granted;
     let mut left = limit;
     loop {
         let weights: usize = groups.iter().filter(|group| open(group)).map(|group| group.weight).sum();

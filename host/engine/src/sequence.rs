@@ -8,6 +8,7 @@ use tokio::sync::mpsc;
 
 use crate::healing::Part;
 use crate::sampler::Sampler;
+use crate::schedule::JobSize;
 
 /// What the road hands to the worker.
 pub(crate) struct Job {
@@ -26,6 +27,17 @@ pub(crate) struct Job {
     pub(crate) context_tokens: usize,
     pub(crate) codec: Arc<dyn TextCodec>,
     pub(crate) events: mpsc::Sender<StepEvent>,
+}
+
+impl Job {
+    /// What it asks for, before any of it is made.
+    pub(crate) fn size(&self) -> JobSize {
+        self.size_after(self.tokens.len())
+    }
+
+    fn size_after(&self, prompt: usize) -> JobSize {
+        JobSize { prompt, answer: self.max_tokens.min(self.context_tokens.saturating_sub(prompt)) }
+    }
 }
 
 /// What the worker tells the reader.
@@ -115,6 +127,10 @@ impl Sequence {
 
     pub(crate) fn stepped(&self) -> u64 {
         self.stepped
+    }
+
+    pub(crate) fn size(&self) -> JobSize {
+        self.job.size_after(self.prompt)
     }
 
     /// Whether its last turn was given up for somebody else.

@@ -175,7 +175,7 @@ impl Turns {
         let rows = self.house.forward(stepped, &mut || {
             let before = came.len();
             came.extend(std::iter::from_fn(|| inbox.try_recv().ok()));
-            !came[before..].iter().any(|job: &Job| schedule.yields_to(&job.tenant, clock.now()))
+            !came[before..].iter().any(|job: &Job| schedule.yields_to(&job.tenant, job.weight, job.size(), clock.now()))
         });
         came.into_iter().for_each(|job| self.take_in(job));
         rows
@@ -205,6 +205,7 @@ fn candidate(sequence: &Sequence) -> Candidate<'_> {
     Candidate {
         tenant: sequence.tenant(),
         weight: sequence.weight(),
+        size: sequence.size(),
         pending: sequence.pending(),
         stepped: sequence.stepped(),
         cut: sequence.was_cut(),

@@ -111,7 +111,15 @@ impl<T: Send + 'static> Shared<T> {
                     Poll::Ready(Some(ended))
                 }
                 Poll::Pending if rank < Rank::Idle && gauge.rank(Instant::now()) > rank => Poll::Ready(None),
-                Poll::Pending => Poll::Pending,
+                Poll::Pending => {
+                    drop(held);
+                    if rank > Rank::Quick {
+                        // Low priority is a matter of turns: once a thread has its turn, the system may let it keep the
+                        // core for milliseconds, though others wait.
+                        std::thread::yield_now();
+                    }
+                    Poll::Pending
+                }
             }
         })
         .await

@@ -24,7 +24,7 @@ use super::Io;
 use super::options::{DeviceOptions, McpOptions, PluginOptions, SamplingOptions};
 use crate::compose::{Host, HostBuilder};
 use crate::error::CliError;
-use crate::{ember, mcp_servers, plugins, sessions};
+use crate::{ember, mcp_servers, plugins, sessions, threads};
 
 use approval::{Approvals, Approve};
 use book::Book;
@@ -102,7 +102,7 @@ pub fn run(args: Args, io: &mut Io) -> Result<(), CliError> {
     }
     let mut keyboard = Keyboard::open(&args.sessions, io)?;
     begin(&args, &mut book)?;
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+    let runtime = threads::runtime(Some(2))?;
     if let Some(terminal) = keyboard.terminal() {
         terminal.termination().listen(&runtime)?;
     }

@@ -13,7 +13,7 @@ use firebox_mcp::client::ClientPool;
 use super::Io;
 use super::options::McpOptions;
 use crate::error::CliError;
-use crate::mcp_servers;
+use crate::{mcp_servers, threads};
 
 /// The verb's own verbs.
 #[derive(ClapArgs, Debug)]
@@ -56,7 +56,7 @@ fn with_pool<T>(
         return Err(CliError::usage("no mcp server is named; write --mcp 'NAME=COMMAND ARGUMENTS' or --mcp NAME=URL"));
     }
     let pool = mcp_servers::pool(&options.mcp)?;
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+    let runtime = threads::runtime(Some(2))?;
     runtime.block_on(async {
         let result = tokio::select! {
             result = work(&pool) => result,

@@ -16,7 +16,7 @@ use super::Io;
 use super::options::{DeviceOptions, McpOptions, PluginOptions, SamplingOptions};
 use crate::compose::Host;
 use crate::error::CliError;
-use crate::{ember, mcp_servers, plugins, stats};
+use crate::{ember, mcp_servers, plugins, stats, threads};
 
 /// Answer a prompt, with tools and plugins.
 #[derive(ClapArgs, Debug)]
@@ -57,7 +57,7 @@ pub struct Args {
 /// Whatever stops the answer; what was already streamed stays.
 pub fn run(args: Args, io: &mut Io) -> Result<(), CliError> {
     let request = request(&args)?;
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+    let runtime = threads::runtime(Some(2))?;
     let pool = mcp_servers::pool(&args.servers.mcp)?;
     runtime.block_on(async {
         let result = answer(&args, request, &pool, io).await;

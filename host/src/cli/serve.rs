@@ -17,6 +17,7 @@ use super::options::DeviceOptions;
 use crate::config::{Config, ModelConfig, PluginConfig};
 use crate::error::CliError;
 use crate::serve::{Say, Server};
+use crate::threads;
 
 /// Serve models, plugins and tools over HTTP, in the shape of OpenAI's API.
 #[derive(ClapArgs, Debug)]
@@ -44,7 +45,7 @@ pub struct Args {
 pub fn run(args: Args, _io: &mut Io) -> Result<(), CliError> {
     let config = load(&args)?;
     start_log(config.server.log_json);
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let runtime = threads::runtime(None)?;
     let outcome = runtime.block_on(serve(&args, config));
     // What still blocks after everything was closed is not worth waiting for.
     runtime.shutdown_timeout(firebox_contract::limits::SERVE_CLOSE_TIMEOUT);

@@ -3,6 +3,8 @@
 
 use std::time::Duration;
 
+use super::size::JobSize;
+
 /// Turns are kept apart by the power of two of their rows, so that a long answer does not wash out what prompts cost.
 const SIZES: usize = 12;
 /// Weight of the newest turn of a size in its average.
@@ -56,6 +58,11 @@ impl TurnCost {
         let (each, step) = (self.each()?.max(1e-9), self.step()?);
         // A float too large saturates.
         Some(((seconds - step) / each + 1.0).max(0.0) as usize)
+    }
+
+    /// Seconds of a job that has each of its turns to itself.
+    pub(super) fn job(&self, size: JobSize) -> Option<f64> {
+        Some(size.prompt as f64 * self.each()? + size.answer as f64 * self.step()?)
     }
 
     fn sum(&self, part: impl Fn(&Seen) -> (f64, f64)) -> Option<(f64, f64, f64)> {

@@ -9,6 +9,9 @@ const CHUNK: usize = 512;
 const FIXED: Duration = Duration::from_millis(2);
 const ROW: Duration = Duration::from_millis(1);
 
+/// What everybody asks for unless a test is about that.
+const LONG: JobSize = JobSize { prompt: 4_000, answer: 4_000 };
+
 fn tenants() -> [TenantId; 3] {
     ["a", "b", "c"].map(TenantId::new)
 }
@@ -16,8 +19,9 @@ fn tenants() -> [TenantId; 3] {
 type Row<'a> = (&'a TenantId, u32, usize, u64);
 
 fn candidates<'a>(rows: &[Row<'a>]) -> Vec<Candidate<'a>> {
-    let row =
-        |&(tenant, weight, pending, stepped): &Row<'a>| Candidate { tenant, weight, pending, stepped, cut: false };
+    let row = |&(tenant, weight, pending, stepped): &Row<'a>| {
+        Candidate { tenant, weight, size: LONG, pending, stepped, cut: false }
+    };
     rows.iter().map(row).collect()
 }
 
@@ -165,7 +169,7 @@ fn turns_that_tenants_share_are_short_and_as_short_as_the_device_is_slow() {
         }
         schedule.plan(&pair, CHUNK, Duration::ZERO).iter().sum::<usize>()
     };
-    assert!((95..=100).contains(&shared(100, 100)), "10 ms at ten rows a millisecond: {}", shared(100, 100));
+    assert!((95..=100).contains(&shared(0, 10)), "1 ms at a hundred rows a millisecond: {}", shared(0, 10));
     assert!((38..=40).contains(&shared(70_000, 6_000)), "four steps of 76 ms: {}", shared(70_000, 6_000));
     assert_eq!(shared(0, 10_000), PREFILL_TURN_TOKENS_MIN);
     assert_eq!(shared(0, 1), PREFILL_TURN_TOKENS);
@@ -179,18 +183,18 @@ fn a_turn_is_given_up_for_who_used_less_and_not_twice() {
     device.turns(&[(&a, 1, 900, 0)], 16);
     let now = device.now;
     let schedule = &mut device.schedule;
-    assert!(schedule.yields_to(&b, now) && schedule.yields_to(&c, now), "known or not");
-    assert!(!schedule.yields_to(&a, now), "not for itself");
+    assert!(schedule.yields_to(&b, 1, LONG, now) && schedule.yields_to(&c, 1, LONG, now), "known or not");
+    assert!(!schedule.yields_to(&a, 1, LONG, now), "not for itself");
     let mut row = candidates(&[(&a, 1, 900, 0)]);
     row[0].cut = true;
     let tokens = schedule.plan(&row, CHUNK, now);
-    assert!(tokens[0] < CHUNK / 4 && !schedule.yields_to(&c, now), "short, and to its end: {tokens:?}");
+    assert!(tokens[0] < CHUNK / 4 && !schedule.yields_to(&c, 1, LONG, now), "short, and to its end: {tokens:?}");
     row[0].cut = false;
     let tokens = schedule.plan(&row, CHUNK, now);
     assert_eq!(tokens, [PREFILL_TURN_TOKENS_SHARED], "b was here lately, and a layer of a long turn keeps it waiting");
     let both = candidates(&[(&a, 1, 900, 0), (&b, 1, 1, 0)]);
     schedule.plan(&both, CHUNK, now);
-    assert!(!schedule.yields_to(&c, now), "b is no more ahead of it than it should be");
+    assert!(!schedule.yields_to(&c, 1, LONG, now), "b is no more ahead of it than it should be");
 }
 
 #[test]
@@ -211,4 +215,72 @@ fn more_tenants_than_tokens_still_all_move() {
     let many: Vec<TenantId> = (0..600).map(|n| TenantId::new(&n.to_string())).collect();
     let rows: Vec<_> = many.iter().map(|tenant| (tenant, 1, 50, 0)).collect();
     assert!(turn(&rows).iter().all(|tokens| *tokens == 1));
+}
+
+/// 32 ms on the device above, once it is known.
+const SHORT: JobSize = JobSize { prompt: 20, answer: 4 };
+
+/// Candidates whose first `short` ask for little.
+fn with_short<'a>(rows: &[Row<'a>], short: usize) -> Vec<Candidate<'a>> {
+    let mut all = candidates(rows);
+    all[..short].iter_mut().for_each(|candidate| candidate.size = SHORT);
+    all
+}
+
+#[test]
+fn a_short_job_does_not_share_its_turns_with_a_long_one_of_somebody_who_used_as_much() {
+    let [a, b, c] = tenants();
+    let mut device = Device::default();
+    device.turns(&[(&a, 1, 1, 0), (&b, 1, 1, 0), (&c, 1, 1, 0)], 10);
+    device.turns(&[(&a, 1, 64, 0), (&b, 1, 64, 0)], 1);
+    let now = device.now;
+    let rows = [(&a, 1, 1, 0), (&b, 1, 1, 0), (&b, 1, 400, 0)];
+    let schedule = &mut device.schedule;
+    assert_eq!(schedule.plan(&candidates(&rows), CHUNK, now)[..2], [1, 1], "alike, they share");
+    assert_eq!(schedule.plan(&with_short(&rows, 1), CHUNK, now), [1, 0, 0]);
+    // Two that are short go together, and one of theirs that is long does not count as short.
+    let rows = [(&a, 1, 1, 0), (&c, 1, 1, 0), (&b, 1, 1, 0)];
+    assert_eq!(schedule.plan(&with_short(&rows, 2), CHUNK, now), [1, 1, 0]);
+    let rows = [(&a, 1, 1, 0), (&a, 1, 1, 0), (&b, 1, 1, 0)];
+    assert_eq!(schedule.plan(&with_short(&rows, 1), CHUNK, now), [1, 1, 1], "a has a long one, too");
+}
+
+#[test]
+fn short_jobs_without_end_are_no_way_around_the_share() {
+    let [a, b, _] = tenants();
+    let mut device = Device::default();
+    let rows = [(&a, 1, 1, 0), (&b, 1, 1, 0)];
+    device.turns(&rows, 10);
+    let begun = device.now;
+    let mut sums = [0, 0];
+    while device.now - begun < 6 * SHARE_MEMORY {
+        let tokens = device.schedule.plan(&with_short(&rows, 1), CHUNK, device.now);
+        let took = FIXED + ROW * u32::try_from(tokens.iter().sum::<usize>()).expect("few");
+        device.now += took;
+        let paid = rows.iter().zip(&tokens).filter(|(_, tokens)| **tokens > 0);
+        device.schedule.charge(paid.map(|(row, tokens)| (row.0, row.1, *tokens)), took, device.now);
+        sums.iter_mut().zip(tokens).for_each(|(sum, tokens)| *sum += tokens);
+    }
+    assert!(sums[0] > sums[1] && sums[1] * 4 > sums[0] * 3, "a second ahead of about five: {sums:?}");
+}
+
+#[test]
+fn a_turn_is_given_up_for_a_short_job() {
+    let [a, b, c] = tenants();
+    let mut device = Device::default();
+    device.turns(&[(&a, 1, 1, 0), (&b, 1, 1, 0)], 4);
+    device.turns(&[(&a, 1, 64, 0)], 1);
+    let now = device.now;
+    let schedule = &mut device.schedule;
+    schedule.plan(&candidates(&[(&a, 1, 400, 0)]), CHUNK, now);
+    assert!(schedule.yields_to(&c, 1, SHORT, now) && !schedule.yields_to(&c, 1, LONG, now));
+    assert!(!schedule.yields_to(&a, 1, SHORT, now), "not for itself");
+    schedule.plan(&with_short(&[(&b, 1, 400, 0)], 1), CHUNK, now);
+    assert!(!schedule.yields_to(&c, 1, SHORT, now), "one as short runs");
+    let level = SHARE_SLACK.as_secs_f64() + 1.0;
+    schedule.charge([(&c, 1, 1)].into_iter(), Duration::ZERO, now);
+    schedule.plan(&candidates(&[(&a, 1, 400, 0), (&c, 1, 1, 0)]), CHUNK, now);
+    schedule.charge([(&c, 1, 1)].into_iter(), Duration::from_secs_f64(level), now);
+    schedule.plan(&candidates(&[(&a, 1, 400, 0)]), CHUNK, now);
+    assert!(!schedule.yields_to(&c, 1, SHORT, now), "who had more than its share lately waits");
 }

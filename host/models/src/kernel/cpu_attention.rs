@@ -15,10 +15,10 @@ mod turn;
 use std::ops::Range;
 
 use burn::tensor::{DType, Tensor, TensorData};
-use rayon::iter::{IntoParallelRefIterator, IntoParallelRefMutIterator, ParallelIterator};
 
 use super::cpu_linear::blocks::Columns;
 use super::cpu_linear::level;
+use super::threads::{share, share_chunks};
 pub(crate) use heads::{HeadCache, Layout};
 use mix::Task;
 pub(crate) use turn::HeadNorms;
@@ -95,7 +95,7 @@ impl Attention<'_> {
             .collect();
         match serial {
             true => turns.iter_mut().for_each(|turn| turn.run(layout.level)),
-            false => turns.par_iter_mut().for_each(|turn| turn.run(layout.level)),
+            false => share_chunks(&mut turns, 1, |_, turns| turns.iter_mut().for_each(|turn| turn.run(layout.level))),
         }
         drop(turns);
         let mut out = vec![0.0; rows * width];
@@ -104,7 +104,7 @@ impl Attention<'_> {
             runs.iter().zip(&queries).flat_map(|(run, queries)| self.tasks(run, queries)).collect();
         match serial {
             true => tasks.iter().for_each(|task| task.run(&columns)),
-            false => tasks.par_iter().for_each(|task| task.run(&columns)),
+            false => share(tasks.len(), |index| tasks[index].run(&columns)),
         }
         out
     }

@@ -5,10 +5,9 @@
 //! the result), which compilers turn into vector instructions. It rounds alike at every level.
 
 use burn::tensor::{DType, Tensor, TensorData, activation};
-use rayon::iter::{IndexedParallelIterator, ParallelIterator};
-use rayon::slice::{ParallelSlice, ParallelSliceMut};
 
 use super::cpu_linear::{Level, level};
+use super::threads::share_chunks;
 use crate::load::is_cpu;
 
 /// Elements of input one task takes; smaller steps run on the calling thread.
@@ -83,8 +82,10 @@ fn apply(level: Level, step: Step<'_>, x: &[f32], width: usize, out_width: usize
     if rows <= task_rows {
         run(level, step, x, width, &mut out, out_width);
     } else {
-        let tasks = out.par_chunks_mut(task_rows * out_width).zip(x.par_chunks(task_rows * width));
-        tasks.for_each(|(out, x)| run(level, step, x, width, out, out_width));
+        share_chunks(&mut out, task_rows * out_width, |index, out| {
+            let from = index * task_rows * width;
+            run(level, step, &x[from..from + out.len() / out_width * width], width, out, out_width);
+        });
     }
     out
 }

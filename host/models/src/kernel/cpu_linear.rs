@@ -17,9 +17,7 @@ pub(super) mod vector;
 #[cfg(test)]
 mod tests;
 
-use rayon::iter::{IndexedParallelIterator, IntoParallelRefIterator, ParallelIterator};
-use rayon::slice::ParallelSliceMut;
-
+use super::threads::{share, share_chunks};
 use crate::checkpoint::tensors::{StoredTensor, StoredType};
 use blocks::Columns;
 #[cfg(test)]
@@ -112,8 +110,7 @@ impl StoredMatrix {
             let run = |block: &Block<'_>| level.block(block.dtype, block.weights, &x, &out, block.column);
             match m * self.rows * self.columns <= SERIAL_PRODUCTS {
                 true => blocks.iter().for_each(run),
-                // One at a time: a block is much work, and the last ones should end together.
-                false => blocks.par_iter().with_max_len(1).for_each(run),
+                false => share(blocks.len(), |index| run(&blocks[index])),
             }
         }
         out
@@ -158,6 +155,6 @@ fn part_dots(level: Level, part: &StoredTensor, x: &[&[f32]], out: &mut [f32]) {
     if bytes.len() <= 2 * TASK_BYTES {
         out.chunks_mut(task_rows * m).enumerate().for_each(|(index, out)| task(index, out));
     } else {
-        out.par_chunks_mut(task_rows * m).enumerate().for_each(|(index, out)| task(index, out));
+        share_chunks(out, task_rows * m, task);
     }
 }

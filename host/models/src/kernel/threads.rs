@@ -1,55 +1,117 @@
-//! The threads that compute on the CPU.
+//! The threads that compute on the CPU: which a thread has, and how it shares work out to them.
+
+mod place;
+mod pool;
 
 use std::cell::OnceCell;
+use std::marker::PhantomData;
 
-use rayon::{ThreadPool, ThreadPoolBuilder};
+use pool::Pool;
 
 thread_local! {
-    /// Ends with its thread. None where the system gives no threads: then those of the whole process compute.
-    static POOL: OnceCell<Option<ThreadPool>> = const { OnceCell::new() };
+    /// Ends with its thread.
+    static POOL: OnceCell<Pool> = const { OnceCell::new() };
 }
 
-/// Makes the calling thread one of a pool of its own, as many threads as cores with it; it stays that.
-///
-/// A thread outside of any pool hands each product over, sleeps, and is woken when it is done: two hundred times for one
-/// token. One that is in the pool takes its part of it, and hands over the rest. The pool is not shared, since who waits
-/// in a shared one is given the work of others to do, and that may be the whole pass of another model.
+/// Gives the calling thread a pool of its own, as many threads as cores with it. The pool is not shared, since who waits in
+/// a shared one waits for the work of others too, and that may be the whole pass of another model.
 pub(crate) fn join_in() {
-    let build = || match rayon::current_thread_index() {
-        Some(_) => None,
-        None => {
-            ThreadPoolBuilder::new().use_current_thread().thread_name(|_| "firebox-compute".to_owned()).build().ok()
-        }
-    };
     POOL.with(|pool| {
-        let _kept = pool.get_or_init(build);
+        let _kept = pool.get_or_init(|| Pool::new(threads()));
     });
+}
+
+/// As many as `RAYON_NUM_THREADS` says, which bounds the threads of libraries as well, or as there are cores.
+fn threads() -> usize {
+    let set = std::env::var("RAYON_NUM_THREADS").ok().and_then(|value| value.parse().ok()).filter(|count| *count > 0);
+    set.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from))
+}
+
+/// Runs `task` for each of `0..count`, each once and in no order, on the threads that the calling one has joined; alone
+/// where it has none.
+///
+/// # Panics
+/// When a task does.
+pub(super) fn share(count: usize, task: impl Fn(usize) + Sync) {
+    let shared = POOL.try_with(|pool| match pool.get() {
+        Some(pool) => pool.run(count, &task),
+        None => false,
+    });
+    if !shared.unwrap_or(false) {
+        (0..count).for_each(task);
+    }
+}
+
+/// As `share`, for each `size` elements of `items`, with the number of the chunk.
+pub(super) fn share_chunks<T: Send>(items: &mut [T], size: usize, task: impl Fn(usize, &mut [T]) + Sync) {
+    let chunks = Chunks { first: items.as_mut_ptr(), count: items.len(), size: size.max(1), items: PhantomData };
+    share(items.len().div_ceil(chunks.size), |index| {
+        // SAFETY: `share` gives each index to one thread once, and `items` is borrowed for all that time.
+        let chunk = unsafe { chunks.get(index) };
+        task(index, chunk);
+    });
+}
+
+/// A slice whose chunks go to different threads.
+struct Chunks<'a, T> {
+    first: *mut T,
+    count: usize,
+    size: usize,
+    items: PhantomData<&'a mut [T]>,
+}
+
+// SAFETY: what threads get through it are chunks that do not overlap, and `T` may go to another thread.
+unsafe impl<T: Send> Sync for Chunks<'_, T> {}
+
+impl<'a, T> Chunks<'a, T> {
+    /// # Safety
+    /// No two live results are of one index.
+    unsafe fn get(&self, index: usize) -> &'a mut [T] {
+        let start = (index * self.size).min(self.count);
+        let length = self.size.min(self.count - start);
+        // SAFETY: `start + length` is within the slice, and chunks of different indices do not overlap.
+        unsafe { std::slice::from_raw_parts_mut(self.first.add(start), length) }
+    }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
     use super::*;
 
     #[test]
-    fn a_thread_joins_once_and_others_have_their_own() {
-        let index = || {
-            join_in();
-            join_in();
-            rayon::current_thread_index()
-        };
-        for _ in 0..2 {
-            assert_eq!(std::thread::spawn(index).join().expect("no panic"), Some(0));
+    fn chunks_are_whole_and_each_is_given_out_once() {
+        join_in();
+        for (length, size) in [(0, 4), (1, 4), (4, 4), (1_000, 7), (1_000, 2_000), (5, 0)] {
+            let mut items: Vec<usize> = vec![0; length];
+            share_chunks(&mut items, size, |index, chunk| {
+                chunk.iter_mut().enumerate().for_each(|(at, item)| *item += 1 + index * size.max(1) + at);
+            });
+            assert_eq!(items, (1..=length).collect::<Vec<_>>(), "{length} by {size}");
         }
-        assert_eq!(std::thread::spawn(rayon::current_thread_index).join().expect("no panic"), None);
     }
 
     #[test]
-    fn a_thread_of_a_pool_stays_in_it() {
-        let pool = ThreadPoolBuilder::new().num_threads(1).build().expect("a thread");
-        let threads = pool.install(|| {
-            join_in();
-            rayon::current_num_threads()
+    fn what_a_task_shares_out_is_done_too() {
+        join_in();
+        let done = AtomicUsize::new(0);
+        share(8, |_| {
+            share(4, |_| {
+                done.fetch_add(1, Ordering::Relaxed);
+            });
         });
-        assert_eq!(threads, 1);
+        assert_eq!(done.into_inner(), 32);
+    }
+
+    #[test]
+    fn a_thread_that_has_joined_nobody_computes_alone() {
+        let mine = std::thread::spawn(|| {
+            let me = std::thread::current().id();
+            let mut of = vec![None; 100];
+            share_chunks(&mut of, 1, |_, of| of[0] = Some(std::thread::current().id()));
+            of.iter().all(|id| *id == Some(me))
+        });
+        assert!(mine.join().expect("no panic"));
     }
 }

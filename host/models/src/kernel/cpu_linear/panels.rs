@@ -1,7 +1,6 @@
 //! Rows of `x` laid out for the blocked product: a panel has the rows of two vector registers, column after column.
 
-use rayon::iter::{IndexedParallelIterator, ParallelIterator};
-use rayon::slice::{ParallelSlice, ParallelSliceMut};
+use crate::kernel::threads::share_chunks;
 
 /// Bytes all panels may have for their columns to be taken in one pass: so few come from the second or third-level cache
 /// in time, and weights are read as they stand in memory, one row to its end after the other.
@@ -52,7 +51,8 @@ impl Panels {
         if x.len() <= SERIAL_ELEMENTS {
             out.chunks_mut(most).zip(x.chunks(most)).for_each(|(out, x)| pack(x, columns, out));
         } else {
-            out.par_chunks_mut(most).zip(x.par_chunks(most)).for_each(|(out, x)| pack(x, columns, out));
+            // As long as `most` of `x`, but for the last, which is filled up.
+            share_chunks(out, most, |index, out| pack(&x[index * most..x.len().min((index + 1) * most)], columns, out));
         }
         Self { values, skipped, lanes, rows, columns }
     }

@@ -1,0 +1,303 @@
+//! Fork and join for work of a few microseconds: threads that spin for a moment between two jobs, and then sleep.
+//!
+//! Nobody yields. A thread that yields while another finishes its part gives up its whole slice on some systems (Linux from
+//! 6.18), and a thread of far lower priority then has the core for milliseconds. And nobody waits for a thread that has not
+//! begun: whoever has no turn on a core when a job comes is left out of it.
+
+use std::any::Any;
+use std::cell::{Cell, UnsafeCell};
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::{self, JoinHandle, Thread};
+use std::time::Instant;
+
+use firebox_contract::limits::COMPUTE_SPIN_TIME;
+
+use super::place;
+
+/// Of `Shared::state`: members that are in the job; whether more may come in; above them the number of the job.
+const INSIDE: u64 = OPEN - 1;
+const OPEN: u64 = 1 << 31;
+const JOB: u64 = OPEN << 1;
+/// Pauses between two looks at the clock.
+const PAUSES: u32 = 32;
+
+/// Threads that compute with the one that made them. Dropping it ends and joins them.
+pub(super) struct Pool {
+    shared: Arc<Shared>,
+    members: Vec<JoinHandle<()>>,
+    /// A job runs: what its tasks share out they do alone.
+    busy: Cell<bool>,
+}
+
+struct Shared {
+    state: AtomicU64,
+    /// Written by the owner while nobody is inside and the job is not open.
+    job: UnsafeCell<Option<Job>>,
+    /// The next task.
+    next: Line<AtomicUsize>,
+    /// Of each member, whether it sleeps or is about to.
+    asleep: Vec<AtomicBool>,
+    stop: AtomicBool,
+    owner: Thread,
+    /// The core of the owner when the last job came.
+    core: AtomicUsize,
+    /// The first panic of a member in this job.
+    panic: Mutex<Option<Box<dyn Any + Send>>>,
+}
+
+/// Cache lines of its own: threads that look at something else do not slow it down.
+#[repr(align(128))]
+struct Line<T>(T);
+
+#[derive(Clone, Copy)]
+struct Job {
+    task: *const (dyn Fn(usize) + Sync),
+    count: usize,
+}
+
+// SAFETY: `job` is all that is not `Sync` by itself. The owner writes it while nobody is inside; members read it inside.
+unsafe impl Sync for Shared {}
+// SAFETY: as above; a task may be called from any thread.
+unsafe impl Send for Shared {}
+
+impl Pool {
+    /// `threads` with the calling one, or as many as the system gives.
+    pub(super) fn new(threads: usize) -> Self {
+        let asleep = (1..threads).map(|_| AtomicBool::new(false)).collect();
+        let shared = Arc::new(Shared {
+            state: AtomicU64::new(0),
+            job: UnsafeCell::new(None),
+            next: Line(AtomicUsize::new(0)),
+            asleep,
+            stop: AtomicBool::new(false),
+            owner: thread::current(),
+            core: AtomicUsize::new(place::NOWHERE),
+            panic: Mutex::new(None),
+        });
+        let start = |member| {
+            let shared = Arc::clone(&shared);
+            thread::Builder::new().name("firebox-compute".to_owned()).spawn(move || shared.attend(member)).ok()
+        };
+        let members = (1..threads).map_while(|thread| start(thread - 1)).collect();
+        Self { shared, members, busy: Cell::new(false) }
+    }
+
+    /// Runs `task` for each of `0..count` and waits for all; false when it did not, since a job runs or nobody could help.
+    ///
+    /// # Panics
+    /// When a task does.
+    pub(super) fn run(&self, count: usize, task: &(dyn Fn(usize) + Sync)) -> bool {
+        if self.members.is_empty() || count <= 1 || self.busy.replace(true) {
+            return false;
+        }
+        let open = Open(self);
+        self.publish(Job { task: erased(task), count });
+        self.shared.work(task, count);
+        drop(open);
+        let panic = self.shared.panic.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(panic) = panic {
+            resume_unwind(panic);
+        }
+        true
+    }
+
+    fn publish(&self, job: Job) {
+        let shared = &*self.shared;
+        // SAFETY: the last job was closed and left by all before `run` returned, and there is one owner.
+        unsafe { *shared.job.get() = Some(job) };
+        shared.next.0.store(0, Ordering::Relaxed);
+        shared.core.store(place::core(), Ordering::Relaxed);
+        let number = (shared.state.load(Ordering::Relaxed) & !(OPEN | INSIDE)).wrapping_add(JOB);
+        shared.state.store(number | OPEN, Ordering::SeqCst);
+        // Either this sees a member asleep, or the member, which looks again after it said so, sees the job.
+        for (asleep, member) in shared.asleep.iter().zip(&self.members).take(job.count - 1) {
+            if asleep.load(Ordering::SeqCst) && asleep.swap(false, Ordering::SeqCst) {
+                member.thread().unpark();
+            }
+        }
+    }
+}
+
+/// The task without its lifetime, which `Open` sees to.
+fn erased<'a>(task: &'a (dyn Fn(usize) + Sync + 'a)) -> *const (dyn Fn(usize) + Sync) {
+    let task: *const (dyn Fn(usize) + Sync + 'a) = task;
+    // SAFETY: only the lifetime changes; members call it inside a job, and the job is left by all before the task ends.
+    unsafe { std::mem::transmute(task) }
+}
+
+/// A job is open, or may be. However the owner leaves it, nobody else is inside afterwards.
+struct Open<'a>(&'a Pool);
+
+impl Drop for Open<'_> {
+    fn drop(&mut self) {
+        let shared = &*self.0.shared;
+        if thread::panicking() {
+            shared.next.0.store(usize::MAX / 2, Ordering::Relaxed);
+        }
+        shared.state.fetch_and(!OPEN, Ordering::AcqRel);
+        let left = || shared.state.load(Ordering::Acquire) & INSIDE == 0;
+        while !left() && !spin(left) {
+            thread::park();
+        }
+        self.0.busy.set(false);
+    }
+}
+
+impl Shared {
+    /// Takes tasks until none is left.
+    fn work(&self, task: &(dyn Fn(usize) + Sync), count: usize) {
+        loop {
+            let index = self.next.0.fetch_add(1, Ordering::Relaxed);
+            if index >= count {
+                return;
+            }
+            task(index);
+        }
+    }
+
+    /// What member `member` does all its life.
+    fn attend(&self, member: usize) {
+        let mut seen = 0;
+        while !self.stop.load(Ordering::SeqCst) {
+            if let Some(number) = self.enter(seen) {
+                seen = number;
+                self.help();
+            } else if !spin(|| self.has_new(seen)) {
+                self.sleep(member, seen);
+                place::leave(self.core.load(Ordering::Relaxed));
+            }
+        }
+    }
+
+    fn has_new(&self, seen: u64) -> bool {
+        let state = self.state.load(Ordering::SeqCst);
+        (state & OPEN != 0 && state / JOB != seen) || self.stop.load(Ordering::SeqCst)
+    }
+
+    /// Goes into a job with another number than `seen` if one is open; its number.
+    fn enter(&self, seen: u64) -> Option<u64> {
+        let mut state = self.state.load(Ordering::Acquire);
+        while state & OPEN != 0 && state / JOB != seen {
+            match self.state.compare_exchange_weak(state, state + 1, Ordering::AcqRel, Ordering::Acquire) {
+                Ok(_) => return Some(state / JOB),
+                Err(now) => state = now,
+            }
+        }
+        None
+    }
+
+    /// Inside a job: helps, and leaves it.
+    fn help(&self) {
+        // SAFETY: the owner does not write while somebody is inside.
+        if let Some(job) = unsafe { *self.job.get() } {
+            // SAFETY: the owner keeps the task until everybody has left.
+            let task = unsafe { &*job.task };
+            if let Err(panic) = catch_unwind(AssertUnwindSafe(|| self.work(task, job.count))) {
+                self.panic.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(panic);
+            }
+        }
+        let before = self.state.fetch_sub(1, Ordering::AcqRel);
+        if before & (OPEN | INSIDE) == 1 {
+            self.owner.unpark();
+        }
+    }
+
+    fn sleep(&self, member: usize, seen: u64) {
+        let Some(asleep) = self.asleep.get(member) else { return };
+        asleep.store(true, Ordering::SeqCst);
+        while !self.has_new(seen) && asleep.load(Ordering::SeqCst) {
+            thread::park();
+        }
+        asleep.store(false, Ordering::SeqCst);
+    }
+}
+
+/// Waits a moment for `done`; whether it came.
+fn spin(done: impl Fn() -> bool) -> bool {
+    let begun = Instant::now();
+    while begun.elapsed() < COMPUTE_SPIN_TIME {
+        for _ in 0..PAUSES {
+            if done() {
+                return true;
+            }
+            std::hint::spin_loop();
+        }
+    }
+    false
+}
+
+impl Drop for Pool {
+    fn drop(&mut self) {
+        self.shared.stop.store(true, Ordering::SeqCst);
+        for member in self.members.drain(..) {
+            member.thread().unpark();
+            // Members do not panic: tasks that do are caught.
+            let _ended = member.join();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    fn sums(pool: &Pool, count: usize) -> bool {
+        let counts: Vec<AtomicUsize> = (0..count).map(|_| AtomicUsize::new(0)).collect();
+        let ran = pool.run(count, &|index| {
+            counts[index].fetch_add(1, Ordering::Relaxed);
+        });
+        assert!(!ran || counts.iter().all(|count| count.load(Ordering::Relaxed) == 1), "each task once");
+        ran
+    }
+
+    #[test]
+    fn each_task_runs_once_whoever_is_awake() {
+        let pool = Pool::new(4);
+        for round in 0..20_000 {
+            assert!(sums(&pool, 2 + round % 9));
+            if round % 4_000 == 0 {
+                thread::sleep(2 * COMPUTE_SPIN_TIME + Duration::from_millis(1));
+            }
+        }
+    }
+
+    #[test]
+    fn long_tasks_are_taken_by_different_threads_and_waited_for() {
+        let pool = Pool::new(3);
+        let threads = Mutex::new(std::collections::HashSet::new());
+        for _ in 0..3 {
+            let begun = Instant::now();
+            assert!(pool.run(3, &|_| {
+                threads.lock().expect("no panic").insert(thread::current().id());
+                thread::sleep(Duration::from_millis(30));
+            }));
+            assert!(begun.elapsed() >= Duration::from_millis(30));
+            // Members sleep by now.
+            thread::sleep(Duration::from_millis(5));
+        }
+        assert_eq!(threads.lock().expect("no panic").len(), 3);
+    }
+
+    #[test]
+    fn one_task_or_one_thread_is_left_to_the_caller() {
+        let pool = Pool::new(2);
+        assert!(!sums(&pool, 1) && !sums(&pool, 0) && !sums(&Pool::new(1), 10));
+    }
+
+    #[test]
+    fn a_panic_reaches_the_caller_from_whichever_thread_and_the_pool_goes_on() {
+        let pool = Pool::new(3);
+        for bad in 0..64 {
+            let failed = catch_unwind(AssertUnwindSafe(|| {
+                pool.run(64, &|index| assert_ne!(index, bad, "task {bad}"));
+            }));
+            let message = failed.expect_err("it panics").downcast::<String>().expect("text");
+            assert!(message.contains(&format!("task {bad}")), "{message}");
+            assert!(sums(&pool, 64));
+        }
+    }
+}

@@ -1,0 +1,78 @@
+//! The threads that take in requests and hand out answers. They compute little and are waited for, so they ask the system for
+//! short slices of a core: who asks for less at a time goes first among equals (EEVDF, Stoica and Abdel-Wahab 1995; Linux
+//! from 6.12), and threads that compute a model on every core do not hold up each token on its way out.
+
+use std::io;
+
+use tokio::runtime::{Builder, Runtime};
+
+/// A runtime of so many threads; of one for each core where `None`.
+///
+/// # Errors
+/// The system's, where it gives no threads.
+pub(crate) fn runtime(workers: Option<usize>) -> io::Result<Runtime> {
+    let mut builder = Builder::new_multi_thread();
+    if let Some(workers) = workers {
+        builder.worker_threads(workers);
+    }
+    builder.enable_all().on_thread_start(shorten_slice).build()
+}
+
+/// Where the system refuses, or knows no such thing, the thread keeps what it has.
+#[cfg(target_os = "linux")]
+fn shorten_slice() {
+    let nanoseconds = firebox_contract::limits::SERVING_SLICE.as_nanos();
+    let _refused = slice::set(nanoseconds.try_into().unwrap_or(u64::MAX));
+}
+
+#[cfg(not(target_os = "linux"))]
+fn shorten_slice() {}
+
+#[cfg(target_os = "linux")]
+mod slice {
+    use std::io;
+
+    /// The calling thread's policy and priority as they are, for `change` to change.
+    fn attributes() -> io::Result<libc::sched_attr> {
+        let size = u32::try_from(size_of::<libc::sched_attr>()).unwrap_or(0);
+        let mut attributes = libc::sched_attr {
+            size,
+            sched_policy: 0,
+            sched_flags: 0,
+            sched_nice: 0,
+            sched_priority: 0,
+            sched_runtime: 0,
+            sched_deadline: 0,
+            sched_period: 0,
+        };
+        // SAFETY: 0 names the calling thread, and the pointer is to a whole structure of the size that is given.
+        let refused = unsafe { libc::syscall(libc::SYS_sched_getattr, 0, &raw mut attributes, size, 0) };
+        if refused == 0 { Ok(attributes) } else { Err(io::Error::last_os_error()) }
+    }
+
+    /// Asks for slices of so many nanoseconds for the calling thread.
+    pub(super) fn set(nanoseconds: u64) -> io::Result<()> {
+        let mut attributes = attributes()?;
+        attributes.sched_runtime = nanoseconds;
+        // SAFETY: 0 names the calling thread, and the pointer is to a whole structure that says its size.
+        let refused = unsafe { libc::syscall(libc::SYS_sched_setattr, 0, &raw const attributes, 0) };
+        if refused == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+    }
+
+    #[cfg(test)]
+    mod tests {
+        #[test]
+        fn a_thread_asks_for_itself_alone() {
+            let before = super::attributes().expect("Linux");
+            let check = || {
+                super::set(200_000).expect("allowed to everybody");
+                super::attributes().expect("Linux")
+            };
+            let there = std::thread::spawn(check).join().expect("no panic");
+            assert_eq!((there.sched_policy, there.sched_nice), (before.sched_policy, before.sched_nice));
+            // Linux before 6.12 has one slice for all and says 0.
+            assert!([200_000, 0].contains(&there.sched_runtime), "{}", there.sched_runtime);
+            assert_eq!(super::attributes().expect("Linux").sched_runtime, before.sched_runtime);
+        }
+    }
+}
