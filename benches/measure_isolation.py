@@ -6,16 +6,16 @@ a quarter of the machine. It is measured with nobody else there, beside a tenant
 at all times, and beside one that keeps 16 requests in it whose plugin loops until its limits end it; in turns, so that a
 machine that drifts drifts for all.
 
-Needs FIREBOX (the binary) and the Python package `wasmtime`, which assembles the plugin; MODEL (a folder; without it only
-the built-in model is measured). `benches/run isolation` sets all three.
+Needs FIREBOX (the binary), CLIENT (that of `benches/client.rs`) and the Python package `wasmtime`, which assembles the
+plugin; MODEL (a folder; without it only the built-in model is measured). `benches/run isolation` sets all.
 """
-import copy
-import multiprocessing
+import json
 import os
 import pathlib
 import re
+import subprocess
+import sys
 import tempfile
-import threading
 import time
 
 import wasmtime
@@ -50,68 +50,48 @@ def three_tenants(model, plugin):
     return config(model, tenants=2) + looping + tenant(LOOP, plugins=["loop"])
 
 
-def as_tenant(server, number):
-    view = copy.copy(server)
-    view.headers = {"Authorization": f"Bearer {key(number)}"}
-    return view
+def client(server, who, prompt, tokens, *what):
+    """The light client's command line, as tenant `who`."""
+    body = {"model": server.model, "prompt": f"000000 {TEXT}"[:prompt], "stream": True, "temperature": 0,
+            "max_tokens": tokens, "stream_options": {"include_usage": True}, **server.body}
+    host, port = server.address
+    return [os.environ["CLIENT"], f"{host}:{port}", f"Bearer {key(who)}", json.dumps(body), *map(str, what)]
 
 
 class Others:
-    """So many requests of one tenant at all times, until the end of the block. In a process of its own: threads of one
-    Python wait for each other, and the modest tenant's clock would count that."""
-
-    fork = multiprocessing.get_context("fork")
+    """So many requests of one tenant at all times, until the end of the block."""
 
     def __init__(self, server, who):
-        self.over, self.count = self.fork.Event(), self.fork.Value("i", 0)
-        self.process = self.fork.Process(target=self.crowd, args=(as_tenant(server, who[0]), who[1])) if who else None
-
-    @property
-    def ended(self):
-        return self.count.value
-
-    def crowd(self, server, tokens):
-        # These clients would be on other machines: what they compute is not the server's to hold off.
-        os.nice(19)
-        threads = [threading.Thread(target=self.run, args=(server, tokens, at)) for at in range(OTHERS)]
-        [thread.start() for thread in threads]
-        [thread.join() for thread in threads]
-
-    def run(self, server, tokens, at):
-        connection, count = server.connect(), 0
-        while not self.over.is_set():
-            count += 1
-            try:
-                server.stream(connection, f"{count} {at} {TEXT}"[:512], tokens)
-            except (OSError, RuntimeError):
-                # A fault of the plugin ends the answer; what counts is that the next request follows at once.
-                connection.close()
-                connection = server.connect()
-            with self.count.get_lock():
-                self.count.value += 1
+        self.process, self.ended = None, 0
+        if who:
+            # These clients would be on other machines: what they compute is not the server's to hold off.
+            command = ["nice", "-n", "0"] + client(server, who[0], 512, who[1], "crowd", OTHERS)
+            self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
     def __enter__(self):
         if self.process:
-            self.process.start()
             time.sleep(3)
         return self
 
     def __exit__(self, *_):
-        self.over.set()
         if self.process:
-            self.process.join(120)
+            said, _ = self.process.communicate(timeout=120)
+            self.ended = int(said)
+
+
+def elsewhere():
+    """This client would be on another machine: it has a core when it is to read, and its clock counts no wait for one."""
+    try:
+        os.sched_setscheduler(0, os.SCHED_RR, os.sched_param(1))
+    except PermissionError:
+        print("without the right to real-time priority the client waits for the server's threads, too", file=sys.stderr)
 
 
 def ask(server, first, count, pause):
-    """Answers one after the other, each with the time it took in all, in ms."""
-    view, done = as_tenant(server, MODEST), []
-    connection = view.connect()
-    for number in range(first, first + count):
-        begun = time.perf_counter()
-        answer = view.stream(connection, f"{number:06d} {TEXT}"[:PROMPT], DECODE)
-        done.append(answer | {"all": (time.perf_counter() - begun) * 1e3})
-        time.sleep(pause)
-    return done
+    """Answers one after the other, each with the time it took in all and to its first token, in ms."""
+    command = client(server, MODEST, PROMPT, DECODE, "ask", first, count, pause * 1e3)
+    said = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, preexec_fn=elsewhere).stdout
+    return [dict(zip(("all", "first"), map(float, line.split()))) for line in said.splitlines()]
 
 
 def at(values, part):
@@ -128,7 +108,7 @@ def measure(model):
             for what, who in BESIDE.items():
                 with Others(server, who) as others:
                     times[what] += ask(server, first, each, pause)
-                    ended[what] += others.ended
+                ended[what] += others.ended
                 first += each
         return times, ended
 

@@ -374,7 +374,7 @@ pub const RETRY_AFTER_MAX: Duration = Duration::from_secs(60);
 /// Slice of a core that the threads which serve requests ask of the system.
 pub const SERVING_SLICE: Duration = Duration::from_micros(100);
 /// Time that a thread which computes waits for work or for another such thread before it sleeps.
-pub const COMPUTE_SPIN_TIME: Duration = Duration::from_micros(50);
+pub const COMPUTE_SPIN_TIME: Duration = Duration::from_micros(200);
 /// Prompt tokens of one turn, all sequences together.
 pub const PREFILL_TURN_TOKENS: usize = PREFILL_CHUNK_TOKENS;
 /// Prompt tokens of one turn that several tenants share, until it is known how long the device takes; and at least of one

@@ -1,7 +1,7 @@
 //! What the guests of one owner, such as a tenant, lately had of the processor. Use is forgotten exponentially, as the
 //! engine does it for models. Who is beyond its share goes on only where the processor is idle.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use firebox_contract::limits;
@@ -15,6 +15,8 @@ pub struct Account {
     begun: Instant,
     /// A [`Used`], packed.
     used: AtomicU64,
+    /// When a call last computed for long: milliseconds after the account began, and one; 0 if none did.
+    long: AtomicU32,
     share: Duration,
 }
 
@@ -32,7 +34,7 @@ impl Default for Account {
         let rate = limits::PLUGIN_SHARE_RATE.saturating_mul(u32::try_from(cores).unwrap_or(u32::MAX));
         // Who uses that much all the time stays at this level.
         let share = rate.mul_f64(limits::PLUGIN_SHARE_MEMORY.as_secs_f64());
-        Self { begun: Instant::now(), used: AtomicU64::new(0), share }
+        Self { begun: Instant::now(), used: AtomicU64::new(0), long: AtomicU32::new(0), share }
     }
 }
 impl Used {
@@ -68,6 +70,18 @@ impl Account {
     pub(crate) fn left(&self, now: Instant) -> f64 {
         let used = Used::unpack(self.used.load(Ordering::Relaxed)).level(self.milliseconds(now));
         (1.0 - used / self.share.as_secs_f64()).clamp(0.0, 1.0)
+    }
+
+    /// A call has computed for longer than a quick one does.
+    pub(crate) fn note_long(&self, now: Instant) {
+        self.long.store(self.milliseconds(now).wrapping_add(1).max(1), Ordering::Relaxed);
+    }
+
+    /// Whether one did lately.
+    pub(crate) fn was_long(&self, now: Instant) -> bool {
+        let long = self.long.load(Ordering::Relaxed);
+        let past = self.milliseconds(now).wrapping_add(1).wrapping_sub(long).cast_signed();
+        long > 0 && u128::from(past.max(0).cast_unsigned()) < limits::PLUGIN_SHARE_MEMORY.as_millis()
     }
 
     fn milliseconds(&self, now: Instant) -> u32 {
@@ -109,6 +123,19 @@ mod tests {
         }
         account.charge(Duration::MAX, later + Duration::from_secs(9 * 7 * 86_400));
         assert_eq!(account.left(later + Duration::from_secs(9 * 7 * 86_400)), 0.0);
+    }
+
+    #[test]
+    fn a_long_call_is_remembered_for_a_while() {
+        let account = Account::default();
+        let begun = account.begun;
+        assert!(!account.was_long(begun));
+        account.note_long(begun);
+        assert!(account.was_long(begun) && account.was_long(begun + Duration::from_secs(9)));
+        let later = begun + limits::PLUGIN_SHARE_MEMORY;
+        assert!(!account.was_long(later));
+        account.note_long(later);
+        assert!(account.was_long(later) && account.was_long(begun), "for a thread that is late, too");
     }
 
     #[test]

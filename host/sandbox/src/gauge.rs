@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use firebox_contract::limits;
 
@@ -53,24 +53,35 @@ impl Gauge {
     /// The guest computed for one more tick. What nobody else wanted costs nothing.
     pub(crate) fn tick(&self, now: Instant) {
         self.ticks.fetch_add(1, Ordering::Relaxed);
-        if let Some(account) = &self.account
-            && self.rank.load(Ordering::Relaxed) != Rank::Idle as u8
-        {
+        let Some(account) = &self.account else { return };
+        if self.rank.load(Ordering::Relaxed) != Rank::Idle as u8 {
             account.charge(limits::EPOCH_TICK, now);
+        }
+        if self.computed() >= limits::PLUGIN_QUICK_TIME {
+            account.note_long(now);
         }
     }
 
     /// The least rank at which the call may go on at `now`.
     pub(crate) fn rank(&self, now: Instant) -> Rank {
-        let computed = limits::EPOCH_TICK.saturating_mul(self.ticks.load(Ordering::Relaxed));
-        let left = self.account.as_ref().map_or(1.0, |account| account.left(now));
-        // Each call has one tick, so that quick calls are quick for everybody.
-        let quick = limits::PLUGIN_QUICK_TIME.mul_f64(left).max(limits::EPOCH_TICK);
-        match (computed < quick, left > 0.0) {
+        let computed = self.computed();
+        let account = self.account.as_ref();
+        let left = account.map_or(1.0, |account| account.left(now));
+        // Where calls were long, the next may be, and what it computes here others wait for. Else each call has one tick,
+        // so that quick calls are quick for everybody.
+        let quick = match account.is_some_and(|account| account.was_long(now)) {
+            true => Duration::ZERO,
+            false => limits::PLUGIN_QUICK_TIME.mul_f64(left).max(limits::EPOCH_TICK),
+        };
+        match (computed < quick, left > 0.0 || computed < limits::EPOCH_TICK) {
             (true, _) => Rank::Quick,
             (false, true) => Rank::Slow,
             (false, false) => Rank::Idle,
         }
+    }
+
+    fn computed(&self) -> Duration {
+        limits::EPOCH_TICK.saturating_mul(self.ticks.load(Ordering::Relaxed))
     }
 
     /// What it has left and had, as far as the engine knows.
@@ -97,8 +108,6 @@ impl Gauge {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
 
     #[test]
@@ -119,11 +128,21 @@ mod tests {
         assert_eq!(fresh().rank(now), Rank::Quick);
         assert_eq!(fresh().after(Duration::from_secs(10), now).rank(now), Rank::Idle);
         let next = fresh();
-        assert_eq!(next.rank(now), Rank::Quick, "the next call begins as any other");
+        assert_eq!(next.rank(now), Rank::Slow, "the next call may be as long, and still has a tick");
         next.tick(now);
         assert_eq!(next.rank(now), Rank::Idle);
         let later = now + limits::PLUGIN_SHARE_MEMORY.saturating_mul(10);
         assert_eq!(next.rank(later), Rank::Quick, "it is forgotten");
+    }
+
+    #[test]
+    fn many_quick_calls_use_the_share_up_and_stay_quick() {
+        let now = Instant::now();
+        let account = Arc::new(Account::default());
+        let fresh = || Gauge::of(Some(Arc::clone(&account)));
+        (0..1_000).for_each(|_| fresh().tick(now));
+        assert_eq!(account.left(now), 0.0);
+        assert_eq!(fresh().rank(now), Rank::Quick);
     }
 
     #[test]

@@ -31,7 +31,7 @@ pub(crate) struct Lanes {
 struct Lane(OnceLock<Option<Threads>>);
 
 impl Lanes {
-    /// Sees `call` through to its end: here while it is quick by its `gauge`, then on the threads of its rank. Dropping
+    /// Sees `call` through to its end: here while it is quick by its `gauge`, else on the threads of its rank. Dropping
     /// the future cuts the call off wherever it is.
     ///
     /// # Errors
@@ -44,9 +44,11 @@ impl Lanes {
     ) -> Result<T, Late> {
         let until = Instant::now() + timeout + limits::PLUGIN_SLOW_GRACE;
         let call = Shared::of(call);
-        gauge.enter(Rank::Quick);
-        if let Some(ended) = call.stay(gauge, Rank::Quick).await {
-            return Ok(ended);
+        if gauge.rank(Instant::now()) == Rank::Quick {
+            gauge.enter(Rank::Quick);
+            if let Some(ended) = call.stay(gauge, Rank::Quick).await {
+                return Ok(ended);
+            }
         }
         for (rank, lane) in [(Rank::Slow, &self.slow), (Rank::Idle, &self.idle)] {
             if gauge.rank(Instant::now()) > rank {

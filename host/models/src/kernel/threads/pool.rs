@@ -14,7 +14,7 @@ use std::time::Instant;
 
 use firebox_contract::limits::COMPUTE_SPIN_TIME;
 
-use super::place;
+use super::place::{Helper, Place};
 
 /// Of `Shared::state`: members that are in the job; whether more may come in; above them the number of the job.
 const INSIDE: u64 = OPEN - 1;
@@ -27,6 +27,7 @@ const PAUSES: u32 = 32;
 pub(super) struct Pool {
     shared: Arc<Shared>,
     members: Vec<JoinHandle<()>>,
+    place: Place,
     /// A job runs: what its tasks share out they do alone.
     busy: Cell<bool>,
 }
@@ -41,8 +42,8 @@ struct Shared {
     asleep: Vec<AtomicBool>,
     stop: AtomicBool,
     owner: Thread,
-    /// The core of the owner when the last job came.
-    core: AtomicUsize,
+    /// The members, for the system.
+    helpers: Vec<Helper>,
     /// The first panic of a member in this job.
     panic: Mutex<Option<Box<dyn Any + Send>>>,
 }
@@ -73,7 +74,7 @@ impl Pool {
             asleep,
             stop: AtomicBool::new(false),
             owner: thread::current(),
-            core: AtomicUsize::new(place::NOWHERE),
+            helpers: (1..threads).map(|_| Helper::default()).collect(),
             panic: Mutex::new(None),
         });
         let start = |member| {
@@ -81,7 +82,7 @@ impl Pool {
             thread::Builder::new().name("firebox-compute".to_owned()).spawn(move || shared.attend(member)).ok()
         };
         let members = (1..threads).map_while(|thread| start(thread - 1)).collect();
-        Self { shared, members, busy: Cell::new(false) }
+        Self { shared, members, place: Place::new(), busy: Cell::new(false) }
     }
 
     /// Runs `task` for each of `0..count` and waits for all; false when it did not, since a job runs or nobody could help.
@@ -105,10 +106,10 @@ impl Pool {
 
     fn publish(&self, job: Job) {
         let shared = &*self.shared;
+        self.place.clear(&shared.helpers);
         // SAFETY: the last job was closed and left by all before `run` returned, and there is one owner.
         unsafe { *shared.job.get() = Some(job) };
         shared.next.0.store(0, Ordering::Relaxed);
-        shared.core.store(place::core(), Ordering::Relaxed);
         let number = (shared.state.load(Ordering::Relaxed) & !(OPEN | INSIDE)).wrapping_add(JOB);
         shared.state.store(number | OPEN, Ordering::SeqCst);
         // Either this sees a member asleep, or the member, which looks again after it said so, sees the job.
@@ -159,6 +160,9 @@ impl Shared {
 
     /// What member `member` does all its life.
     fn attend(&self, member: usize) {
+        if let Some(helper) = self.helpers.get(member) {
+            helper.is_here();
+        }
         let mut seen = 0;
         while !self.stop.load(Ordering::SeqCst) {
             if let Some(number) = self.enter(seen) {
@@ -166,7 +170,6 @@ impl Shared {
                 self.help();
             } else if !spin(|| self.has_new(seen)) {
                 self.sleep(member, seen);
-                place::leave(self.core.load(Ordering::Relaxed));
             }
         }
     }
