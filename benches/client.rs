@@ -2,7 +2,7 @@
 //! of what it measures. Streams answers and says when the first token and the last came.
 //!
 //! ```text
-//! client ADDRESS AUTHORIZATION BODY ask FIRST COUNT PAUSE_MS   one after the other; a line each: ms in all, ms to the first
+//! client ADDRESS AUTHORIZATION BODY ask FIRST COUNT PAUSE_MS   one after the other; a line each: ms in all, to the first, in the model
 //! client ADDRESS AUTHORIZATION BODY crowd THREADS              each in a loop until standard input ends; how many ended
 //! ```
 //!
@@ -50,6 +50,8 @@ struct Target<'a> {
 struct Times {
     first: Duration,
     all: Duration,
+    /// Of that in the model, in ms, as the server says.
+    model: f64,
 }
 
 impl<'a> Target<'a> {
@@ -81,7 +83,7 @@ impl<'a> Target<'a> {
         if !head.starts_with("HTTP/1.1 200 ") || !head.to_ascii_lowercase().contains("transfer-encoding: chunked") {
             return Err(format!("no stream: {head}").into());
         }
-        let (mut first, mut all, mut usage) = (None, None, Value::Null);
+        let (mut first, mut all, mut usage, mut timing) = (None, None, Value::Null, Value::Null);
         while let Some(chunk) = chunk(connection)? {
             for line in chunk.lines().filter(|line| line.starts_with("data: {")) {
                 if line.contains("\"text\":\"") && !line.contains("\"text\":\"\"") {
@@ -90,12 +92,18 @@ impl<'a> Target<'a> {
                 } else if line.contains("\"usage\":{") {
                     usage = serde_json::from_str::<Value>(&line[6..])?["usage"].take();
                 }
+                if line.contains("\"timing_ms\":{") {
+                    timing = serde_json::from_str::<Value>(&line[6..])?["firebox"]["timing_ms"].take();
+                }
             }
         }
+        let model = timing["prefill"].as_f64().zip(timing["decode"].as_f64()).map(|(prefill, decode)| prefill + decode);
         let cached = usage["prompt_tokens_details"]["cached_tokens"].as_u64().unwrap_or(0);
-        match (first, all, usage["completion_tokens"].as_u64()) {
-            (Some(first), Some(all), Some(made)) if made == self.tokens && cached == 0 => Ok(Times { first, all }),
-            _ => Err(format!("answered other than asked: {usage}").into()),
+        match (first, all, model, usage["completion_tokens"].as_u64()) {
+            (Some(first), Some(all), Some(model), Some(made)) if made == self.tokens && cached == 0 => {
+                Ok(Times { first, all, model })
+            }
+            _ => Err(format!("answered other than asked: {usage}, {timing}").into()),
         }
     }
 }
@@ -105,7 +113,8 @@ fn ask(target: &Target<'_>, first: usize, count: usize, pause: Duration) -> Resu
     let mut out = std::io::stdout();
     for number in first..first + count {
         let times = target.stream(&mut connection, number)?;
-        writeln!(out, "{} {}", times.all.as_secs_f64() * 1e3, times.first.as_secs_f64() * 1e3)?;
+        let [all, first] = [times.all, times.first].map(|time| time.as_secs_f64() * 1e3);
+        writeln!(out, "{all} {first} {}", times.model)?;
         std::thread::sleep(pause);
     }
     Ok(())

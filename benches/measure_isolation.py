@@ -65,7 +65,7 @@ class Others:
         self.process, self.ended = None, 0
         if who:
             # These clients would be on other machines: what they compute is not the server's to hold off.
-            command = ["nice", "-n", "0"] + client(server, who[0], 512, who[1], "crowd", OTHERS)
+            command = ["nice", "-n", "19"] + client(server, who[0], 512, who[1], "crowd", OTHERS)
             self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
     def __enter__(self):
@@ -88,10 +88,10 @@ def elsewhere():
 
 
 def ask(server, first, count, pause):
-    """Answers one after the other, each with the time it took in all and to its first token, in ms."""
+    """Answers one after the other, each with the time it took in all, to its first token and in the model, in ms."""
     command = client(server, MODEST, PROMPT, DECODE, "ask", first, count, pause * 1e3)
     said = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, preexec_fn=elsewhere).stdout
-    return [dict(zip(("all", "first"), map(float, line.split()))) for line in said.splitlines()]
+    return [dict(zip(("all", "first", "model"), map(float, line.split()))) for line in said.splitlines()]
 
 
 def at(values, part):
@@ -116,7 +116,7 @@ def measure(model):
 def rows(times, ended):
     before = None
     for what, done in times.items():
-        own = [at([one["all"] for one in done], part) for part in (0.5, 0.99)]
+        own = [at([one[kind] for one in done], part) for kind in ("all", "model") for part in (0.5, 0.99)]
         before = before or own
         moved = [f"{now:.1f} ({100 * (now / then - 1):+.1f} %)" for now, then in zip(own, before)]
         first = [at([one["first"] for one in done], part) for part in (0.5, 0.99)]
@@ -127,7 +127,7 @@ def main():
     for model in [None] + ([MODEL] if MODEL else []):
         what = pathlib.Path(model).name if model else "ember"
         heading(f"isolation: {what}, {PROMPT} + {DECODE} tokens, {REQUESTS} answers in {ROUNDS} rounds, {OTHERS} of the other")
-        table(["the modest tenant's answers", "p50, ms", "p99, ms", "first token, ms, p50 / p99", "the other's, ended"],
+        table(["the modest tenant's answers", "p50, ms", "p99, ms", "of it in the model, p50", "p99", "first token, ms, p50 / p99", "the other's, ended"],
               list(rows(*measure(model))))
 
 

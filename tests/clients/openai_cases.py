@@ -455,18 +455,23 @@ def embeddings_refuse_what_they_cannot_do():
 def leaving_a_stream_cancels_the_work():
     line = 'firebox_requests_total{model="ember",tenant="alpha",outcome="cancelled"}'
     before = metric(line)
-    stream = chat("Tell me something.", stream=True, temperature=1.5, max_tokens=900, logit_bias=NEVER_END)
-    next(iter(stream))
-    stream.close()
-    deadline = time.time() + 30
-    while metric(line) <= before:
-        assert time.time() < deadline, "the work was not cancelled"
-        time.sleep(0.05)
+
+    def leave():
+        stream = chat("Tell me something.", stream=True, temperature=1.5, max_tokens=900, logit_bias=NEVER_END)
+        next(iter(stream))
+        stream.close()
+        deadline = time.time() + 5
+        while metric(line) <= before and time.time() < deadline:
+            time.sleep(0.05)
+        return metric(line) > before
+
+    # 900 tokens take the built-in model a fifth of a second, and a busy machine may not let this client leave in that.
+    assert any(leave() for _ in range(6)), "the work was not cancelled"
     assert metric('firebox_requests_running{model="ember"}') == 0
 
 
-# The built-in model's tokens that end an answer; forbidding them keeps it writing.
-NEVER_END = {str(token): -100 for token in range(8)}
+# The built-in model's tokens that end an answer or begin a tool call; forbidding them keeps it writing.
+NEVER_END = {"258": -100, "262": -100}
 
 
 @case

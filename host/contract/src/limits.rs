@@ -125,7 +125,7 @@ pub const PLUGIN_ARTIFACT_BYTES_MAX: u64 = 8 * PLUGIN_COMPONENT_BYTES_MAX;
 pub const PLUGIN_QUICK_TIME: Duration = Duration::from_millis(10);
 /// Guests that go on at low priority have the threads for one core of so many.
 pub const PLUGIN_SLOW_CORES_DIVISOR: usize = 2;
-/// How nice (a number as `nice` takes it) they are: about a tenth of a core where others want all of it.
+/// How nice (a number as `nice` takes it) they are: less than a tenth of a core where others want all of it.
 pub const PLUGIN_SLOW_NICENESS: i32 = 10;
 /// Time for each second and core that the guests of a tenant have of the processor whatever others want.
 pub const PLUGIN_SHARE_RATE: Duration = Duration::from_millis(10);
@@ -372,7 +372,7 @@ pub const WAITING_TIME_MAX: Duration = Duration::from_secs(30);
 /// Time after which a refused request is told to try again, at most.
 pub const RETRY_AFTER_MAX: Duration = Duration::from_secs(60);
 /// Slice of a core that the threads which serve requests ask of the system.
-pub const SERVING_SLICE: Duration = Duration::from_micros(100);
+pub const SERVING_SLICE: Duration = Duration::from_micros(500);
 /// Time that a thread which computes waits for work or for another such thread before it sleeps.
 pub const COMPUTE_SPIN_TIME: Duration = Duration::from_micros(200);
 /// Prompt tokens of one turn, all sequences together.
@@ -393,7 +393,9 @@ pub const TURN_TIME_ALONE: Duration = Duration::from_millis(500);
 pub const SHARE_MEMORY: Duration = Duration::from_secs(10);
 /// Device time, per weight, that a tenant may have used beyond another that has work before it rests.
 pub const SHARE_SLACK: Duration = Duration::from_secs(1);
-/// Times that somebody else must have asked for more before a job shorter than `SHARE_SLACK` goes first (a number).
+/// Device time, per weight, of what a tenant has asked for, up to which it may go before what others asked for.
+pub const SHORT_JOB_TIME: Duration = Duration::from_secs(2);
+/// Times that the others must have asked for more than that (a number).
 pub const SHORT_JOB_TIMES: u32 = 2;
 /// Part of a turn's time, in percent, by which tenants that rest may lengthen the turns of others, so that they still move.
 pub const SHARE_REST_PERCENT: u32 = 5;

@@ -1,11 +1,11 @@
 //! Short jobs first, between tenants: who asked for little has it computed before those who asked for much, so that it does
 //! not share its turns with them. (Shortest job first has the least mean waiting time; what keeps it fair here is that it
-//! holds only between tenants that used about the same lately, and for jobs shorter than what "about" is.)
+//! holds only between tenants that used about the same lately, and for jobs not much longer than what "about" is.)
 
 use std::collections::HashMap;
 
 use firebox_contract::TenantId;
-use firebox_contract::limits::{SHARE_SLACK, SHORT_JOB_TIMES};
+use firebox_contract::limits::{SHORT_JOB_TIME, SHORT_JOB_TIMES};
 
 use super::Candidate;
 use super::cost::TurnCost;
@@ -47,5 +47,5 @@ impl<'a> Sizes<'a> {
 
 /// Whether a job of `size` seconds goes before those of somebody with `other` seconds.
 pub(super) fn is_short(size: f64, other: f64) -> bool {
-    size <= SHARE_SLACK.as_secs_f64() && other > size * f64::from(SHORT_JOB_TIMES)
+    size <= SHORT_JOB_TIME.as_secs_f64() && other > size * f64::from(SHORT_JOB_TIMES)
 }

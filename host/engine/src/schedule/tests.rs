@@ -19,8 +19,13 @@ fn tenants() -> [TenantId; 3] {
 type Row<'a> = (&'a TenantId, u32, usize, u64);
 
 fn candidates<'a>(rows: &[Row<'a>]) -> Vec<Candidate<'a>> {
-    let row = |&(tenant, weight, pending, stepped): &Row<'a>| {
-        Candidate { tenant, weight, size: LONG, pending, stepped, cut: false }
+    let row = |&(tenant, weight, pending, stepped): &Row<'a>| Candidate {
+        tenant,
+        weight,
+        size: LONG,
+        pending,
+        stepped,
+        cut: false,
     };
     rows.iter().map(row).collect()
 }

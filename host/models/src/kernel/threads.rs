@@ -66,6 +66,7 @@ unsafe impl<T: Send> Sync for Chunks<'_, T> {}
 impl<'a, T> Chunks<'a, T> {
     /// # Safety
     /// No two live results are of one index.
+    // SAFETY: what the caller promises is all it needs.
     unsafe fn get(&self, index: usize) -> &'a mut [T] {
         let start = (index * self.size).min(self.count);
         let length = self.size.min(self.count - start);
