@@ -17,7 +17,7 @@ pub(super) mod vector;
 #[cfg(test)]
 mod tests;
 
-use super::threads::{share, share_chunks};
+use super::threads::{share, share_chunks, width};
 use crate::checkpoint::tensors::{StoredTensor, StoredType};
 use blocks::Columns;
 #[cfg(test)]
@@ -25,8 +25,11 @@ pub(super) use level::levels;
 pub(super) use level::{Level, level};
 use panels::Panels;
 
-/// Bytes of weights one task of `dots` reads; smaller products run on the calling thread.
+/// Bytes of weights one task of `dots` reads at least; smaller products run on the calling thread.
 const TASK_BYTES: usize = 1 << 16;
+/// Tasks of a larger product for each thread: few, since a task is one stream of memory and the processor has to find it
+/// first, and more than one, since a thread may be held up.
+const TASKS_PER_THREAD: usize = 4;
 /// Rows of `x` up to which `dots` is faster than `blocks`.
 const FEW_ROWS: usize = 2;
 /// Rows of `x` that are packed at a time, which bounds what a product needs beside its result.
@@ -146,7 +149,8 @@ fn part_dots(level: Level, part: &StoredTensor, x: &[&[f32]], out: &mut [f32]) {
         return;
     }
     let bytes = part.bytes();
-    let task_rows = (TASK_BYTES / row_bytes).clamp(4, 4_096);
+    let task_bytes = (bytes.len() / (TASKS_PER_THREAD * width())).max(TASK_BYTES);
+    let task_rows = (task_bytes / row_bytes).max(4);
     let task = |index: usize, out: &mut [f32]| {
         let from = index * task_rows * row_bytes;
         let weights = bytes.get(from..from + out.len() / m * row_bytes).unwrap_or_default();

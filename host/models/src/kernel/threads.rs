@@ -27,6 +27,11 @@ fn threads() -> usize {
     set.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from))
 }
 
+/// How many threads `share` has, with the calling one.
+pub(super) fn width() -> usize {
+    POOL.try_with(|pool| pool.get().map_or(1, Pool::width)).unwrap_or(1)
+}
+
 /// Runs `task` for each of `0..count`, each once and in no order, on the threads that the calling one has joined; alone
 /// where it has none.
 ///

@@ -85,6 +85,11 @@ impl Pool {
         Self { shared, members, place: Place::new(), busy: Cell::new(false) }
     }
 
+    /// Its threads, the owner among them.
+    pub(super) fn width(&self) -> usize {
+        self.members.len() + 1
+    }
+
     /// Runs `task` for each of `0..count` and waits for all; false when it did not, since a job runs or nobody could help.
     ///
     /// # Panics
