@@ -14,14 +14,13 @@ import os
 import pathlib
 import re
 import subprocess
-import sys
 import tempfile
 import time
 
 import wasmtime
 
 from measure import heading, table
-from servers import ROOT, Firebox, config, key, tenant
+from servers import ROOT, Firebox, config, elsewhere, key, tenant
 
 MODEL = os.environ.get("MODEL")
 REQUESTS = int(os.environ.get("REQUESTS", "100"))
@@ -77,14 +76,6 @@ class Others:
         if self.process:
             said, _ = self.process.communicate(timeout=120)
             self.ended = int(said)
-
-
-def elsewhere():
-    """This client would be on another machine: it has a core when it is to read, and its clock counts no wait for one."""
-    try:
-        os.sched_setscheduler(0, os.SCHED_RR, os.sched_param(1))
-    except PermissionError:
-        print("without the right to real-time priority the client waits for the server's threads, too", file=sys.stderr)
 
 
 def ask(server, first, count, pause):

@@ -13,9 +13,10 @@ import statistics
 import subprocess
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 from measure import REPEATS, heading, spread, table
-from servers import Firebox, Llama, config
+from servers import Firebox, Llama, config, elsewhere
 
 FIREBOX = os.environ["FIREBOX"]
 MODEL = os.environ.get("MODEL")
@@ -39,9 +40,10 @@ def prompts(first, count, length=128):
 
 
 def overhead(model):
-    with Firebox(config(model)) as server:
+    with Firebox(config(model)) as server, ThreadPoolExecutor(1, initializer=elsewhere) as client:
         connection = server.connect()
-        done = [server.stream(connection, prompt, DECODE) for prompt in prompts(0, REQUESTS + 5)][5:]
+        ask = lambda prompt: server.stream(connection, prompt, DECODE)
+        done = list(client.map(ask, prompts(0, REQUESTS + 5)))[5:]
     added = [one["first"] - one["own"]["first_token"] for one in done]
     steps = [(one["rest"] - one["own"]["decode"]) / (DECODE - 1) for one in done]
     return [

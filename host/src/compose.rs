@@ -10,7 +10,7 @@ use firebox_contract::{
 };
 use firebox_engine::{Engine, EngineCounters, EngineOptions, EngineStatus, Generation, ModelFactory};
 use firebox_models::device::{self, DeviceChoice, OpenOptions, Opened, TestChild};
-use firebox_models::{Checkpoint, LoadOptions};
+use firebox_models::{Checkpoint, LoadOptions, ModelError};
 use firebox_sandbox::{PluginChain, PluginSpec, Sandbox, SandboxOptions};
 
 use crate::clock::MachineClock;
@@ -40,6 +40,7 @@ pub struct HostBuilder {
     gate: Arc<dyn Gate>,
     approver: Option<Arc<dyn Approver>>,
     in_flight_max: usize,
+    private: bool,
     load: LoadOptions,
 }
 
@@ -56,6 +57,7 @@ impl Host {
             gate: Arc::new(OpenGate),
             approver: None,
             in_flight_max: limits::IN_FLIGHT_MAX,
+            private: false,
             load: LoadOptions::default(),
         }
     }
@@ -210,6 +212,13 @@ impl HostBuilder {
         self
     }
 
+    /// Serves many who do not trust each other: nothing of a text stays in memory for speed's sake once it is tokenized.
+    #[must_use]
+    pub fn private(mut self) -> Self {
+        self.private = true;
+        self
+    }
+
     /// Bytes of keys and values of all sequences together.
     #[must_use]
     pub fn cache_bytes(mut self, bytes: u64) -> Self {
@@ -242,14 +251,17 @@ impl HostBuilder {
             Some(hooks) => hooks,
             None => Arc::new(load_plugins(self.plugins, &mut notes).await?),
         };
+        let load_codec = if self.private { firebox_models::load_private_codec } else { firebox_models::load_codec };
         let (codec, factory) = match self.source {
             Source::Own { codec, factory } => (codec, factory),
             Source::Ember => {
                 let options =
                     LoadOptions { name: self.load.name.or_else(|| Some(ember::NAME.to_owned())), ..self.load };
-                from_checkpoint(Checkpoint::embedded(ember::FILES)?, options, &self.device, &mut notes)?
+                from_checkpoint(Checkpoint::embedded(ember::FILES)?, load_codec, options, &self.device, &mut notes)?
             }
-            Source::Folder(path) => from_checkpoint(Checkpoint::open(&path)?, self.load, &self.device, &mut notes)?,
+            Source::Folder(path) => {
+                from_checkpoint(Checkpoint::open(&path)?, load_codec, self.load, &self.device, &mut notes)?
+            }
         };
         let options = EngineOptions {
             codec: Arc::clone(&codec),
@@ -267,11 +279,12 @@ impl HostBuilder {
 
 fn from_checkpoint(
     checkpoint: Checkpoint,
+    load_codec: fn(&Checkpoint) -> Result<Arc<dyn TextCodec>, ModelError>,
     options: LoadOptions,
     choice: &DeviceChoice,
     notes: &mut Vec<String>,
 ) -> Result<(Arc<dyn TextCodec>, ModelFactory), Error> {
-    let codec = firebox_models::load_codec(&checkpoint)?;
+    let codec = load_codec(&checkpoint)?;
     let opened = open_device(choice)?;
     notes.extend(opened.notes);
     let factory: ModelFactory = Box::new(move || {

@@ -28,6 +28,7 @@ pub use checkpoint::{Checkpoint, EmbeddedFiles};
 pub use error::ModelError;
 pub use load::{
     LanguageModelParts, LoadOptions, is_encoder, load_codec, load_decoder, load_encoder, load_language_model,
+    load_private_codec,
 };
 
 /// Architectures of language models, as `config.json` names them.

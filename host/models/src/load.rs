@@ -51,6 +51,14 @@ pub fn load_codec(checkpoint: &Checkpoint) -> Result<Arc<dyn TextCodec>, ModelEr
     Ok(Arc::new(Codec::load(checkpoint)?))
 }
 
+/// Loads a codec for a server of many: as [`load_codec`], and keeps nothing of the texts that it saw. Loads more slowly.
+///
+/// # Errors
+/// As [`load_codec`].
+pub fn load_private_codec(checkpoint: &Checkpoint) -> Result<Arc<dyn TextCodec>, ModelError> {
+    Ok(Arc::new(Codec::load_private(checkpoint)?))
+}
+
 /// Loads a decoder alone: token ids in, logits out.
 ///
 /// # Errors

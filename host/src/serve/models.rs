@@ -199,6 +199,7 @@ async fn open(config: ModelConfig, parts: Parts) -> Result<(Ready, Vec<String>),
         }
     }
     let mut builder = Host::builder()
+        .private()
         .device(device)
         .hooks(parts.hooks)
         .gate(parts.gate)

@@ -102,8 +102,7 @@ impl Pool {
         self.publish(Job { task: erased(task), count });
         self.shared.work(task, count);
         drop(open);
-        let panic = self.shared.panic.lock().unwrap_or_else(PoisonError::into_inner).take();
-        if let Some(panic) = panic {
+        if let Some(panic) = self.shared.take_panic() {
             resume_unwind(panic);
         }
         true
@@ -139,13 +138,18 @@ struct Open<'a>(&'a Pool);
 impl Drop for Open<'_> {
     fn drop(&mut self) {
         let shared = &*self.0.shared;
-        if thread::panicking() {
+        let panics = thread::panicking();
+        if panics {
             shared.next.0.store(usize::MAX / 2, Ordering::Relaxed);
         }
         shared.state.fetch_and(!OPEN, Ordering::AcqRel);
         let left = || shared.state.load(Ordering::Acquire) & INSIDE == 0;
         while !left() && !spin(left) {
             thread::park();
+        }
+        if panics {
+            // One is enough, and the next job has nothing to do with it.
+            drop(shared.take_panic());
         }
         self.0.busy.set(false);
     }
@@ -161,6 +165,10 @@ impl Shared {
             }
             task(index);
         }
+    }
+
+    fn take_panic(&self) -> Option<Box<dyn Any + Send>> {
+        self.panic.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
     /// What member `member` does all its life.
@@ -294,6 +302,16 @@ mod tests {
     fn one_task_or_one_thread_is_left_to_the_caller() {
         let pool = Pool::new(2);
         assert!(!sums(&pool, 1) && !sums(&pool, 0) && !sums(&Pool::new(1), 10));
+    }
+
+    #[test]
+    fn panics_on_all_threads_at_once_are_one_panic() {
+        let pool = Pool::new(4);
+        for _ in 0..200 {
+            let failed = catch_unwind(AssertUnwindSafe(|| pool.run(64, &|_| panic!("each"))));
+            assert!(failed.is_err());
+            assert!(sums(&pool, 64), "nothing is left of it");
+        }
     }
 
     #[test]
