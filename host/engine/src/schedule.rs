@@ -2,7 +2,8 @@
 //! turn allows. Between tenants the device's time is shared out by weight: a tenant that used more of it lately than
 //! another that has work rests until the other has caught up, but for a small part of each turn. So a tenant that floods
 //! waits for itself, and one that uses less than its share hardly notices: even the turn that runs when it comes is given
-//! up for it. What was given up once is computed in short turns that are not, so that it moves however many come.
+//! up for it. What was given up once is computed in short turns that are not, so that it moves however many come. Between
+//! tenants that used about as much, short jobs go first, for their turns would else be as long as those of the others.
 
 mod cost;
 mod shares;

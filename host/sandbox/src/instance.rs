@@ -144,6 +144,8 @@ impl Instance {
             }
         };
         let gauge = Arc::clone(&alive.store.data().gauge);
+        // What the last call computed says nothing of where this one begins.
+        gauge.rearm(self.limits.fuel);
         let mut running = Running { instance: self, stage, gauge, over: false, started: Instant::now() };
         let call = self.call_on(alive, start);
         let driven = self.blueprint.runtime.lanes.drive(&running.gauge, self.limits.timeout, call).await;
