@@ -60,14 +60,16 @@ def must_hold(answer, part):
 
 def streamed(response):
     """The chunks of a stream that must come to its end."""
+    if response.status != 200:
+        raise AssertionError(f"{response.status} instead of a stream: {response.read()[:300]}")
     chunks, ended = [], False
     for line in response:
         if line.startswith(b"data: [DONE]"):
             ended = True
         elif line.startswith(b"data: "):
             chunks.append(json.loads(line[6:]))
-    if response.status != 200 or not ended:
-        raise AssertionError(f"a stream broke off with {response.status}: {chunks[-1:]}")
+    if not ended:
+        raise AssertionError(f"a stream broke off: {chunks[-1:]}")
     return chunks
 
 

@@ -131,6 +131,8 @@ pub const PLUGIN_SLOW_NICENESS: i32 = 10;
 pub const PLUGIN_SHARE_RATE: Duration = Duration::from_millis(10);
 /// Time in which what they had is forgotten to 1/e.
 pub const PLUGIN_SHARE_MEMORY: Duration = Duration::from_secs(10);
+/// How often a guest that waits for an idle processor is looked after: once its owner has a share again it goes on above.
+pub const PLUGIN_RECALL_PERIOD: Duration = Duration::from_millis(20);
 /// Time after its deadline at which a guest at low priority is cut off from outside, should it not have had a turn.
 pub const PLUGIN_SLOW_GRACE: Duration = Duration::from_millis(20);
 /// Compiled components kept in the cache; the oldest go first.

@@ -84,6 +84,11 @@ impl Account {
         long > 0 && u128::from(past.max(0).cast_unsigned()) < limits::PLUGIN_SHARE_MEMORY.as_millis()
     }
 
+    #[cfg(test)]
+    pub(crate) fn share(&self) -> Duration {
+        self.share
+    }
+
     fn milliseconds(&self, now: Instant) -> u32 {
         now.saturating_duration_since(self.begun).as_millis() as u32
     }

@@ -25,9 +25,12 @@ pub(crate) enum Rank {
 pub(crate) struct Gauge {
     /// Whose the guest is, if anybody has to share the processor with it.
     account: Option<Arc<Account>>,
-    /// Ticks of the clock for which the guest computed in the call that runs.
+    /// Ticks of the clock in the call that runs while it was quick. They count the time that the thread waited for its
+    /// core, too.
     ticks: AtomicU32,
-    /// The rank at which it does.
+    /// Time of the processor that the call had since: microseconds, measured, since the system lets it wait for long.
+    slow_us: AtomicU32,
+    /// The rank at which it computes.
     rank: AtomicU8,
     fuel_left: AtomicU64,
     memory_peak_bytes: AtomicU64,
@@ -42,6 +45,7 @@ impl Gauge {
     /// A call begins with so much fuel.
     pub(crate) fn rearm(&self, fuel: u64) {
         self.ticks.store(0, Ordering::Relaxed);
+        self.slow_us.store(0, Ordering::Relaxed);
         self.fuel_left.store(fuel, Ordering::Relaxed);
     }
 
@@ -50,38 +54,50 @@ impl Gauge {
         self.rank.store(rank as u8, Ordering::Relaxed);
     }
 
-    /// The guest computed for one more tick. What nobody else wanted costs nothing.
+    /// The clock ticked while the guest computed, or waited to.
     pub(crate) fn tick(&self, now: Instant) {
+        if self.rank.load(Ordering::Relaxed) != Rank::Quick as u8 {
+            return;
+        }
         self.ticks.fetch_add(1, Ordering::Relaxed);
-        let Some(account) = &self.account else { return };
-        if self.rank.load(Ordering::Relaxed) != Rank::Idle as u8 {
+        if let Some(account) = &self.account {
             account.charge(limits::EPOCH_TICK, now);
         }
-        if self.computed() >= limits::PLUGIN_QUICK_TIME {
+    }
+
+    /// At low priority it had the processor for `time`. What nobody else wanted costs nothing.
+    pub(crate) fn had(&self, time: Duration, now: Instant) {
+        let us = u32::try_from(time.as_micros()).unwrap_or(u32::MAX);
+        let slow = self.slow_us.load(Ordering::Relaxed).saturating_add(us);
+        self.slow_us.store(slow, Ordering::Relaxed);
+        let Some(account) = &self.account else { return };
+        if self.rank.load(Ordering::Relaxed) != Rank::Idle as u8 {
+            account.charge(time, now);
+        }
+        if !is_short(slow) {
             account.note_long(now);
         }
     }
 
     /// The least rank at which the call may go on at `now`.
     pub(crate) fn rank(&self, now: Instant) -> Rank {
-        let computed = self.computed();
-        let account = self.account.as_ref();
-        let left = account.map_or(1.0, |account| account.left(now));
+        let ticked = limits::EPOCH_TICK.saturating_mul(self.ticks.load(Ordering::Relaxed));
+        let slow = self.slow_us.load(Ordering::Relaxed);
+        let left = self.account.as_ref().map_or(1.0, |account| account.left(now));
         // Where calls were long, the next may be, and what it computes here others wait for. Else each call has one tick,
         // so that quick calls are quick for everybody.
-        let quick = match account.is_some_and(|account| account.was_long(now)) {
+        let long = self.account.as_ref().is_some_and(|account| account.was_long(now));
+        let quick = match long {
             true => Duration::ZERO,
             false => limits::PLUGIN_QUICK_TIME.mul_f64(left).max(limits::EPOCH_TICK),
         };
-        match (computed < quick, left > 0.0 || computed < limits::EPOCH_TICK) {
+        // Below, the system may let a call wait for as long as others compute. Whose calls are all short never comes there.
+        let kept = if long { slow == 0 } else { is_short(slow) };
+        match (slow == 0 && ticked < quick, left > 0.0 || kept) {
             (true, _) => Rank::Quick,
             (false, true) => Rank::Slow,
             (false, false) => Rank::Idle,
         }
-    }
-
-    fn computed(&self) -> Duration {
-        limits::EPOCH_TICK.saturating_mul(self.ticks.load(Ordering::Relaxed))
     }
 
     /// What it has left and had, as far as the engine knows.
@@ -100,10 +116,20 @@ impl Gauge {
 
     /// As after this long in one call.
     #[cfg(test)]
-    pub(crate) fn after(self, computed: std::time::Duration, now: Instant) -> Arc<Self> {
-        (0..computed.as_millis() / limits::EPOCH_TICK.as_millis()).for_each(|_| self.tick(now));
+    pub(crate) fn after(self, computed: Duration, now: Instant) -> Arc<Self> {
+        let quick = computed.min(limits::PLUGIN_QUICK_TIME);
+        (0..quick.as_millis() / limits::EPOCH_TICK.as_millis()).for_each(|_| self.tick(now));
+        if computed > quick {
+            self.enter(Rank::Slow);
+            self.had(computed - quick, now);
+        }
         Arc::new(self)
     }
+}
+
+/// Whether a call that had so many microseconds at low priority is short for one that came there.
+fn is_short(slow_us: u32) -> bool {
+    Duration::from_micros(slow_us.into()) < limits::PLUGIN_QUICK_TIME
 }
 
 #[cfg(test)]
@@ -121,18 +147,25 @@ mod tests {
     }
 
     #[test]
-    fn who_used_its_share_has_a_tick_and_then_what_nobody_wants() {
+    fn who_used_its_share_on_long_calls_has_what_nobody_wants() {
         let now = Instant::now();
         let account = Arc::new(Account::default());
         let fresh = || Gauge::of(Some(Arc::clone(&account)));
         assert_eq!(fresh().rank(now), Rank::Quick);
         assert_eq!(fresh().after(Duration::from_secs(10), now).rank(now), Rank::Idle);
         let next = fresh();
-        assert_eq!(next.rank(now), Rank::Slow, "the next call may be as long, and still has a tick");
-        next.tick(now);
+        assert_eq!(next.rank(now), Rank::Slow, "the next call may be as long, and still has a turn");
+        next.enter(Rank::Slow);
+        next.had(limits::EPOCH_TICK, now);
         assert_eq!(next.rank(now), Rank::Idle);
+        let soon = now + Duration::from_secs(60);
+        assert_eq!(
+            next.rank(soon),
+            Rank::Slow,
+            "it has a share again, though the call waits where nobody let it compute"
+        );
         let later = now + limits::PLUGIN_SHARE_MEMORY.saturating_mul(10);
-        assert_eq!(next.rank(later), Rank::Quick, "it is forgotten");
+        assert_eq!(fresh().rank(later), Rank::Quick, "it is forgotten");
     }
 
     #[test]
@@ -146,15 +179,34 @@ mod tests {
     }
 
     #[test]
+    fn short_calls_never_wait_for_an_idle_processor() {
+        let now = Instant::now();
+        let account = Arc::new(Account::default());
+        account.charge(Duration::from_secs(10), now);
+        let call = Gauge::of(Some(Arc::clone(&account)));
+        call.tick(now);
+        assert_eq!(call.rank(now), Rank::Slow, "a tick, and it stays above");
+        call.enter(Rank::Slow);
+        call.had(limits::PLUGIN_QUICK_TIME - limits::EPOCH_TICK, now);
+        assert_eq!(call.rank(now), Rank::Slow);
+        // However long it waits for its core.
+        (0..1_000).for_each(|_| call.tick(now));
+        assert_eq!(call.rank(now), Rank::Slow);
+        assert!(!account.was_long(now));
+        call.had(limits::EPOCH_TICK, now);
+        assert_eq!(call.rank(now), Rank::Idle, "it was not short");
+    }
+
+    #[test]
     fn what_nobody_wanted_is_not_charged() {
         let now = Instant::now();
         let account = Arc::new(Account::default());
         let gauge = Gauge::of(Some(Arc::clone(&account)));
         gauge.enter(Rank::Idle);
-        gauge.tick(now);
+        gauge.had(limits::EPOCH_TICK, now);
         assert_eq!(account.left(now), 1.0);
         gauge.enter(Rank::Slow);
-        gauge.tick(now);
+        gauge.had(limits::EPOCH_TICK, now);
         assert!(account.left(now) < 1.0);
     }
 }

@@ -43,26 +43,29 @@ impl Lanes {
         call: BoxFuture<'static, T>,
     ) -> Result<T, Late> {
         let until = Instant::now() + timeout + limits::PLUGIN_SLOW_GRACE;
-        let call = Shared::of(call);
+        let mut call = Shared::of(call);
         if gauge.rank(Instant::now()) == Rank::Quick {
             gauge.enter(Rank::Quick);
             if let Some(ended) = call.stay(gauge, Rank::Quick).await {
                 return Ok(ended);
             }
         }
-        for (rank, lane) in [(Rank::Slow, &self.slow), (Rank::Idle, &self.idle)] {
-            if gauge.rank(Instant::now()) > rank {
-                continue;
-            }
+        loop {
+            let rank = from(Rank::Slow, gauge);
+            let lane = if rank == Rank::Idle { &self.idle } else { &self.slow };
             // Where the system gives no threads a call goes on where it is.
-            let Some(threads) = lane.threads(rank) else { break };
+            let Some(threads) = lane.threads(rank) else { return Ok(call.end().await) };
             gauge.enter(rank);
             if let Some(ended) = call.on(threads, gauge, rank, until).await? {
                 return Ok(ended);
             }
         }
-        Ok(call.end().await)
     }
+}
+
+/// Where a call at `rank` goes on; who is no longer quick does not become so again.
+fn from(rank: Rank, gauge: &Gauge) -> Rank {
+    gauge.rank(Instant::now()).max(rank.min(Rank::Slow))
 }
 
 impl Lane {
@@ -102,17 +105,21 @@ impl<T: Send + 'static> Shared<T> {
         Self(Arc::clone(&self.0))
     }
 
-    /// Computes here for as long as `gauge` lets it stay at `rank`: None if it has to go on below, or was cut off.
+    /// Computes here for as long as `gauge` lets it stay at `rank`: None if it has to go on elsewhere, or was taken away.
     async fn stay(&self, gauge: &Gauge, rank: Rank) -> Option<T> {
         poll_fn(|context| {
             let mut held = self.0.lock().unwrap_or_else(PoisonError::into_inner);
             let Some(call) = held.as_mut() else { return Poll::Ready(None) };
-            match Pin::as_mut(call).poll(context) {
+            let polled = match rank {
+                Rank::Quick => Pin::as_mut(call).poll(context),
+                Rank::Slow | Rank::Idle => metered(gauge, || Pin::as_mut(call).poll(context)),
+            };
+            match polled {
                 Poll::Ready(ended) => {
                     *held = None;
                     Poll::Ready(Some(ended))
                 }
-                Poll::Pending if rank < Rank::Idle && gauge.rank(Instant::now()) > rank => Poll::Ready(None),
+                Poll::Pending if from(rank, gauge) != rank => Poll::Ready(None),
                 Poll::Pending => {
                     drop(held);
                     if rank > Rank::Quick {
@@ -128,13 +135,24 @@ impl<T: Send + 'static> Shared<T> {
     }
 
     /// As `stay`, on `threads`, and not much longer than `until`.
-    async fn on(&self, threads: &Threads, gauge: &Arc<Gauge>, rank: Rank, until: Instant) -> Result<Option<T>, Late> {
+    async fn on(
+        &mut self,
+        threads: &Threads,
+        gauge: &Arc<Gauge>,
+        rank: Rank,
+        until: Instant,
+    ) -> Result<Option<T>, Late> {
         let (theirs, read) = (self.share(), Arc::clone(gauge));
         let task = threads.spawn(async move { theirs.stay(&read, rank).await });
         let mut moved = Moved { task, call: self.share(), is_back: false };
         let ended = tokio::select! {
             biased;
             ended = &mut moved.task => ended,
+            back = self.recalled(gauge, rank) => {
+                moved.is_back = true;
+                *self = back;
+                return Ok(None);
+            }
             () = tokio::time::sleep_until(until.into()) => return Err(Late),
         };
         match ended {
@@ -148,6 +166,20 @@ impl<T: Send + 'static> Shared<T> {
         }
     }
 
+    /// The call, taken from threads that have not let it compute, once it may go on above them.
+    async fn recalled(&self, gauge: &Gauge, rank: Rank) -> Self {
+        loop {
+            tokio::time::sleep(limits::PLUGIN_RECALL_PERIOD).await;
+            if from(rank, gauge) < rank {
+                // Whoever computes it has the lock.
+                let call = self.0.try_lock().ok().and_then(|mut held| held.take());
+                if let Some(call) = call {
+                    return Self::of(call);
+                }
+            }
+        }
+    }
+
     /// Computes here to the end.
     async fn end(&self) -> T {
         let call = self.0.lock().unwrap_or_else(PoisonError::into_inner).take();
@@ -158,6 +190,15 @@ impl<T: Send + 'static> Shared<T> {
         }
     }
 }
+
+/// Tells `gauge` what `poll` had of the processor.
+fn metered<T>(gauge: &Gauge, poll: impl FnOnce() -> T) -> T {
+    let before = priority::used();
+    let polled = poll();
+    gauge.had(priority::used().saturating_sub(before), Instant::now());
+    polled
+}
+
 /// A call on the threads. Dropped before it is back, it is cut off: here if it waits for its turn, else at its next tick.
 struct Moved<T> {
     task: JoinHandle<Option<T>>,
@@ -218,12 +259,32 @@ mod tests {
         let call = async move {
             tokio::task::yield_now().await;
             let first = name();
-            (0..10_000).for_each(|_| theirs.tick(Instant::now()));
+            theirs.had(Duration::from_secs(10), Instant::now());
             tokio::task::yield_now().await;
             (first, name())
         };
         let places = Lanes::default().drive(&gauge, LONG, Box::pin(call)).await.expect("in time");
         assert_eq!((places.0.as_deref(), places.1.as_deref()), (Some("firebox-guests"), Some("firebox-idle")));
+    }
+
+    #[tokio::test]
+    async fn a_call_that_waits_for_an_idle_processor_goes_on_above_when_it_may() {
+        let lanes = Lanes::default();
+        let account = Arc::new(Account::default());
+        account.note_long(Instant::now());
+        account.charge(Duration::from_millis(1) + account.share(), Instant::now());
+        let gauge = Arc::new(Gauge::of(Some(account)));
+        gauge.had(limits::EPOCH_TICK, Instant::now());
+        assert_eq!(gauge.rank(Instant::now()), Rank::Idle);
+        // Others have their turn there, on each thread, and keep it.
+        let threads = lanes.idle.threads(Rank::Idle).expect("threads");
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        let others: Vec<_> = (0..cores).map(|_| std::sync::mpsc::channel::<()>()).collect();
+        let kept: Vec<_> =
+            others.into_iter().map(|(sender, ends)| (sender, threads.spawn(async move { ends.recv() }))).collect();
+        let there = lanes.drive(&gauge, LONG, Box::pin(yielding())).await.expect("in time");
+        assert_eq!(there.as_deref(), Some("firebox-guests"));
+        drop(kept);
     }
 
     #[tokio::test]

@@ -1,5 +1,7 @@
-//! The priority of a thread, as far as the system has one for threads alone. Where it has none or refuses, a thread keeps
-//! what it has: slower for others, not wrong.
+//! The priority of a thread, as far as the system has one for threads alone, and its time. Where it has none or refuses, a
+//! thread keeps what it has: slower for others, not wrong.
+
+use std::time::Duration;
 
 /// Lets the calling thread have less than others where they want the processor.
 #[cfg(target_os = "linux")]
@@ -15,6 +17,27 @@ pub(crate) fn idle() {
     let parameters = libc::sched_param { sched_priority: 0 };
     // SAFETY: 0 names the calling thread, and the pointer is to a whole structure that outlives the call.
     let _refused = unsafe { libc::sched_setscheduler(0, libc::SCHED_IDLE, &raw const parameters) };
+}
+
+/// Time of the processor that the calling thread had up to now; its zero is the same for this thread's calls alone.
+#[cfg(target_os = "linux")]
+pub(crate) fn used() -> Duration {
+    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: the pointer is to a whole structure that outlives the call, which writes to nothing else.
+    let refused = unsafe { libc::clock_gettime(libc::CLOCK_THREAD_CPUTIME_ID, &raw mut time) } != 0;
+    // No kernel refuses it; zero would only mean that nothing is charged.
+    if refused {
+        Duration::ZERO
+    } else {
+        Duration::new(time.tv_sec.cast_unsigned(), time.tv_nsec.cast_unsigned() as u32)
+    }
+}
+
+/// The time that passed, where the system has no clock for one thread: what it waited counts, too.
+#[cfg(not(target_os = "linux"))]
+pub(crate) fn used() -> Duration {
+    static BEGUN: std::sync::OnceLock<std::time::Instant> = std::sync::OnceLock::new();
+    BEGUN.get_or_init(std::time::Instant::now).elapsed()
 }
 
 #[cfg(not(target_os = "linux"))]
@@ -47,5 +70,17 @@ mod tests {
         let ((), _, policy) = of(idle);
         assert_eq!(policy, libc::SCHED_IDLE.to_string());
         assert_eq!((field(NICENESS), field(POLICY)), before, "others keep theirs");
+    }
+
+    #[test]
+    fn a_thread_that_sleeps_uses_no_time() {
+        let before = used();
+        std::thread::sleep(Duration::from_millis(50));
+        let slept = used() - before;
+        assert!(slept < Duration::from_millis(10), "{slept:?}");
+        let begun = std::time::Instant::now();
+        while used() - before < Duration::from_millis(20) {
+            assert!(begun.elapsed() < Duration::from_secs(10), "it computes and is not charged");
+        }
     }
 }
