@@ -74,7 +74,7 @@ class Others:
 
     def __exit__(self, *_):
         if self.process:
-            said, _ = self.process.communicate(timeout=120)
+            said, _ = self.process.communicate(timeout=600)
             self.ended = int(said)
 
 
