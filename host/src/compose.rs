@@ -212,7 +212,8 @@ impl HostBuilder {
         self
     }
 
-    /// Serves many who do not trust each other: nothing of a text stays in memory for speed's sake once it is tokenized.
+    /// Serves many who do not trust each other: nothing of a text stays in memory for speed's sake once it is tokenized, and
+    /// the model runs once before the first of them asks.
     #[must_use]
     pub fn private(mut self) -> Self {
         self.private = true;
@@ -272,6 +273,7 @@ impl HostBuilder {
             clock,
             in_flight_max: self.in_flight_max,
             prefill_chunk: limits::PREFILL_CHUNK_TOKENS,
+            warm_up: self.private,
         };
         Ok(Host { engine: Engine::start(factory, options).await?, codec, notes })
     }

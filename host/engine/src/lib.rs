@@ -24,6 +24,7 @@ mod tests;
 pub mod toolcall;
 mod tools;
 mod turns;
+mod warmup;
 mod worker;
 
 use std::sync::Arc;
@@ -67,6 +68,8 @@ pub struct EngineOptions {
     pub in_flight_max: usize,
     /// Tokens of one prefill chunk.
     pub prefill_chunk: usize,
+    /// Whether the model runs before the first request, so that nobody waits for what only its first passes do.
+    pub warm_up: bool,
 }
 
 /// One model and the road to it. Cheap to share by reference; dropping it joins the model's thread.
@@ -106,7 +109,8 @@ impl Engine {
     /// # Errors
     /// Whatever `factory` fails with, and `Error::Internal` when the thread cannot start.
     pub async fn start(factory: ModelFactory, options: EngineOptions) -> Result<Self, Error> {
-        let EngineOptions { codec, hooks, tools, gate, approver, clock, in_flight_max, prefill_chunk } = options;
+        let EngineOptions { codec, hooks, tools, gate, approver, clock, in_flight_max, prefill_chunk, warm_up } =
+            options;
         let agent = Agent { tools, gate, approver, schemas: Arc::default() };
         let meter = Arc::new(Meter::new());
         let rules = Rules {
@@ -118,7 +122,7 @@ impl Engine {
         let admission = Admission::new(rules, Arc::clone(&clock), Arc::clone(&meter));
         let capacity = rules.running_max + rules.reserved;
         let worker_options =
-            WorkerOptions { clock: Arc::clone(&clock), meter: Arc::clone(&meter), capacity, prefill_chunk };
+            WorkerOptions { clock: Arc::clone(&clock), meter: Arc::clone(&meter), capacity, prefill_chunk, warm_up };
         let worker = Worker::start(factory, worker_options).await?;
         let requests = AtomicU64::new(0);
         Ok(Self { road: Arc::new(Road { worker, codec, hooks, clock, admission, meter, requests, agent }) })

@@ -114,6 +114,11 @@ impl Schedule {
         is_ahead(turn.least, level) || (!is_ahead(level, turn.least) && is_short(seconds, turn.smallest))
     }
 
+    /// A pass of so many tokens that was nobody's took so long.
+    pub(crate) fn learn(&mut self, tokens: usize, took: Duration) {
+        self.cost.learn(tokens, took);
+    }
+
     /// A turn that was planned has ended at `now` after `took`: each tenant pays for its tokens.
     pub(crate) fn charge<'a>(
         &mut self,

@@ -10,6 +10,7 @@ mod queue;
 mod shelf;
 mod stops;
 mod turns;
+mod warmups;
 
 use std::sync::atomic::Ordering;
 use std::time::Duration;

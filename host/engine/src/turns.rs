@@ -14,6 +14,7 @@ use crate::keeper::Keeper;
 use crate::schedule::{Candidate, Schedule};
 use crate::sequence::{Job, Sequence, StepEvent};
 use crate::status::{Meter, unavailable};
+use crate::warmup::Measured;
 
 const PARK_MIN: Duration = Duration::from_millis(1);
 const PARK_MAX: Duration = Duration::from_secs(1);
@@ -54,6 +55,12 @@ impl Turns {
             arrivals: 0,
             turn: 0,
         }
+    }
+
+    /// With what passes of the model were measured to take.
+    pub(crate) fn knowing(mut self, measured: &[Measured]) -> Self {
+        measured.iter().for_each(|(tokens, took)| self.schedule.learn(*tokens, *took));
+        self
     }
 
     pub(crate) fn run(mut self) {

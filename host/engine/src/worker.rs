@@ -12,6 +12,7 @@ use crate::keeper::{Keeper, ModelFactory};
 use crate::sequence::Job;
 use crate::status::{Meter, lock};
 use crate::turns::Turns;
+use crate::warmup;
 
 /// The handle of a model's thread. Dropping it lets running sequences end when their readers go, then joins.
 pub(crate) struct Worker {
@@ -34,12 +35,14 @@ pub(crate) struct WorkerOptions {
     pub(crate) capacity: usize,
     /// Tokens of one prefill chunk.
     pub(crate) prefill_chunk: usize,
+    /// Whether the model runs before it is given out.
+    pub(crate) warm_up: bool,
 }
 
 impl Worker {
     /// Starts the thread, loads the model on it and waits for that.
     pub(crate) async fn start(factory: ModelFactory, options: WorkerOptions) -> Result<Self, Error> {
-        let WorkerOptions { clock, meter, capacity, prefill_chunk } = options;
+        let WorkerOptions { clock, meter, capacity, prefill_chunk, warm_up } = options;
         let (inbox, receiver) = mpsc::channel(capacity);
         let (loaded, wait) = oneshot::channel();
         let (alive, ended) = watch::channel(());
@@ -47,14 +50,18 @@ impl Worker {
         let (seen, time) = (Arc::clone(&stop), Arc::clone(&clock));
         let thread = thread::Builder::new().name("firebox-model".to_owned()).spawn(move || {
             let _alive = alive;
-            let loading = Keeper::load(factory, Arc::clone(&meter));
+            let mut loading = Keeper::load(factory, Arc::clone(&meter));
+            let measured = match loading.as_mut() {
+                Ok(keeper) if warm_up => warmup::warm_up(keeper, &*time),
+                _ => Vec::new(),
+            };
             let about = loading.as_ref().map(|keeper| keeper.model().map(|model| model.info().clone()));
             // A starter that is gone does not want the model, and has nobody left to tell.
             let wanted = loaded.send(about.map_err(Clone::clone)).is_ok();
             if let Ok(keeper) = loading
                 && wanted
             {
-                Turns::new(keeper, receiver, time, meter, seen, prefill_chunk).run();
+                Turns::new(keeper, receiver, time, meter, seen, prefill_chunk).knowing(&measured).run();
             }
         });
         let handle = thread.map_err(|error| Error::Internal(format!("cannot start the model's thread: {error}")))?;

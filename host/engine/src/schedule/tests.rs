@@ -251,6 +251,27 @@ fn a_short_job_does_not_share_its_turns_with_a_long_one_of_somebody_who_used_as_
 }
 
 #[test]
+fn a_slow_first_turn_counts_for_little_beside_what_was_measured_before() {
+    let [a, b, _] = tenants();
+    for measured in [false, true] {
+        let mut schedule = Schedule::default();
+        if measured {
+            [1, 32].into_iter().for_each(|rows| schedule.learn(rows, FIXED + ROW * rows as u32));
+        }
+        let mut now = Duration::ZERO;
+        for (prompt, took) in [(150, 2 * ROW * 150), (400, FIXED + ROW * 400)] {
+            schedule.plan(&candidates(&[(&b, 1, prompt, 0)]), CHUNK, now);
+            now += took;
+            schedule.charge([(&b, 1, prompt)].into_iter(), took, now);
+        }
+        let mut both = candidates(&[(&a, 1, 1, 0), (&b, 1, 400, 0)]);
+        both[0].size = JobSize { prompt: 20, answer: 32 };
+        let tokens = schedule.plan(&both, CHUNK, now);
+        assert_eq!(tokens[1] == 0, measured, "a tenth of a second is a short job: {tokens:?}");
+    }
+}
+
+#[test]
 fn short_jobs_without_end_are_no_way_around_the_share() {
     let [a, b, _] = tenants();
     let mut device = Device::default();

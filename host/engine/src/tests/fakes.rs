@@ -295,5 +295,6 @@ pub(super) fn options(
         clock,
         in_flight_max,
         prefill_chunk,
+        warm_up: false,
     }
 }

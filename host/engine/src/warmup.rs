@@ -1,0 +1,35 @@
+//! Passes before the first request. A model's first pass is not like those after it: weights come into memory, a device
+//! compiles its kernels, threads start. Somebody would wait for that; and turns are planned by what they take, so that one
+//! slow pass among the first would count for what a token takes, and who asks for little would share the turns of a flood.
+
+use std::time::Duration;
+
+use firebox_contract::limits::PREFILL_TURN_TOKENS_MIN;
+use firebox_contract::{Clock, SequenceId, Span};
+
+use crate::keeper::Keeper;
+
+/// Tokens of a pass: a step of an answer, and a piece of a prompt.
+const SIZES: [usize; 2] = [1, PREFILL_TURN_TOKENS_MIN];
+/// No request's: those begin with one.
+const NOBODY: SequenceId = SequenceId(0);
+
+/// What a pass of so many tokens took.
+pub(crate) type Measured = (usize, Duration);
+
+/// Runs each of `SIZES` twice and says what the second took. A pass that fails says nothing: whoever asks hears why.
+pub(crate) fn warm_up(keeper: &mut Keeper, clock: &dyn Clock) -> Vec<Measured> {
+    let context = keeper.model().map_or(0, |model| model.info().context_tokens);
+    let sizes = SIZES.into_iter().filter(|size| *size <= context);
+    sizes.filter_map(|size| pass(keeper, size, clock).and_then(|_cold| pass(keeper, size, clock))).collect()
+}
+
+fn pass(keeper: &mut Keeper, size: usize, clock: &dyn Clock) -> Option<Measured> {
+    let tokens = vec![0; size];
+    let began = clock.now();
+    let span = Span { sequence: NOBODY, tokens: &tokens, wants_logits: true };
+    let done = keeper.forward(&[span], &mut || true).is_some_and(|rows| rows.iter().all(Result::is_ok));
+    let took = clock.now().saturating_sub(began);
+    keeper.release(NOBODY);
+    done.then_some((size, took))
+}
