@@ -18,34 +18,6 @@ pub(crate) fn runtime(workers: Option<usize>) -> io::Result<Runtime> {
     builder.enable_all().on_thread_start(shorten_slice).build()
 }
 
-/// Has large buffers kept apart from small ones. The C library else raises what it calls large to whatever was freed last,
-/// and caches of sequences, which come and go in all sizes, leave holes between what stays: a server of ten minutes had
-/// grown by a fifth. Other systems' allocators do so by themselves.
-pub(crate) fn keep_large_buffers_apart() {
-    #[cfg(all(target_os = "linux", target_env = "gnu"))]
-    apart::set();
-}
-
-#[cfg(all(target_os = "linux", target_env = "gnu"))]
-mod apart {
-    use firebox_contract::limits::SERVING_BUFFER_APART_BYTES;
-
-    const _: () = assert!(SERVING_BUFFER_APART_BYTES < i32::MAX as usize, "the C library takes an int");
-
-    pub(super) fn set() -> bool {
-        // SAFETY: it takes two numbers, and may be called whenever and by whichever thread.
-        (unsafe { libc::mallopt(libc::M_MMAP_THRESHOLD, SERVING_BUFFER_APART_BYTES as i32) }) == 1
-    }
-
-    #[cfg(test)]
-    mod tests {
-        #[test]
-        fn the_c_library_takes_it() {
-            assert!(super::set());
-        }
-    }
-}
-
 /// Where the system refuses, or knows no such thing, the thread keeps what it has.
 #[cfg(target_os = "linux")]
 fn shorten_slice() {

@@ -375,8 +375,8 @@ pub const WAITING_TIME_MAX: Duration = Duration::from_secs(30);
 pub const RETRY_AFTER_MAX: Duration = Duration::from_secs(60);
 /// Slice of a core that the threads which serve requests ask of the system.
 pub const SERVING_SLICE: Duration = Duration::from_micros(500);
-/// Bytes from which on a server has a buffer from the system and gives it back at once, instead of keeping it among others.
-pub const SERVING_BUFFER_APART_BYTES: usize = 256 * KIB;
+/// Bytes from which on the keys or values of a layer have pages of their own on the CPU.
+pub const CACHE_PAGES_BYTES: usize = 32 * KIB;
 /// Time that a thread which computes waits for work or for another such thread before it sleeps.
 pub const COMPUTE_SPIN_TIME: Duration = Duration::from_micros(200);
 /// Prompt tokens of one turn, all sequences together.

@@ -45,7 +45,6 @@ pub struct Args {
 pub fn run(args: Args, _io: &mut Io) -> Result<(), CliError> {
     let config = load(&args)?;
     start_log(config.server.log_json);
-    threads::keep_large_buffers_apart();
     let runtime = threads::runtime(None)?;
     let outcome = runtime.block_on(serve(&args, config));
     // What still blocks after everything was closed is not worth waiting for.

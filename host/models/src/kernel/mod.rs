@@ -4,6 +4,7 @@ mod cpu_attention;
 mod cpu_elements;
 mod cpu_linear;
 mod matmul;
+mod memory;
 mod threads;
 
 pub(crate) use cpu_attention::{Attention, HeadCache, HeadNorms, Layout, Run, Sight};

@@ -10,6 +10,7 @@
 use std::ops::Range;
 
 use super::super::cpu_linear::Level;
+use super::super::memory::Floats;
 
 /// Where an element of a head stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -76,21 +77,26 @@ pub(crate) struct HeadCache {
     pub(super) layout: Layout,
     /// There is room for so many, whole panels.
     positions: usize,
-    keys: Vec<f32>,
-    values: Vec<f32>,
+    keys: Floats,
+    values: Floats,
 }
 
 impl HeadCache {
+    /// For a pass, or with room for nothing.
     pub(crate) fn new(layout: Layout, positions: usize) -> Self {
+        Self::of(layout, positions, Floats::zeros)
+    }
+
+    fn of(layout: Layout, positions: usize, zeros: fn(usize) -> Floats) -> Self {
         let positions = positions.next_multiple_of(layout.panel());
-        let keys = vec![0.0; layout.kv_heads * layout.key_elements(positions)];
-        let values = vec![0.0; layout.kv_heads * layout.value_elements(positions)];
+        let keys = zeros(layout.kv_heads * layout.key_elements(positions));
+        let values = zeros(layout.kv_heads * layout.value_elements(positions));
         Self { layout, positions, keys, values }
     }
 
-    /// A new one with room for `positions` that begins with the first `kept` of this one.
+    /// A new one with room for `positions` that begins with the first `kept` of this one, to be kept.
     pub(crate) fn resized(&self, kept: usize, positions: usize) -> Self {
-        let mut new = Self::new(self.layout, positions);
+        let mut new = Self::of(self.layout, positions, Floats::apart);
         let (old, room, width) = (self.positions, new.positions, self.layout.head_dim);
         // Whole panels, since a position of a key is a column of one.
         let whole = kept.next_multiple_of(self.layout.panel()).min(old).min(room);
