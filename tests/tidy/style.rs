@@ -23,6 +23,7 @@ const UNSAFE_FILES: &[&str] = &[
     "host/models/src/kernel/threads/pool.rs",
     "host/sandbox/src/component.rs",
     "host/sandbox/src/priority.rs",
+    "host/src/memory.rs",
     "host/src/threads.rs",
 ];
 

@@ -257,6 +257,8 @@ pub const RATE_SLOT: Duration = Duration::from_millis(250);
 pub const USAGE_DAYS_MAX: usize = 32;
 /// Time after which what tenants used is stored; a crash of the host forgets at most so much of it.
 pub const USAGE_SAVE_PERIOD: Duration = Duration::from_secs(10);
+/// Time after which a server gives back memory that its allocator holds for nobody.
+pub const MEMORY_TRIM_PERIOD: Duration = Duration::from_secs(60);
 /// Time a change of the tenants file waits for another one.
 pub const TENANTS_LOCK_WAIT: Duration = Duration::from_secs(10);
 /// Lines that wait to be written to the audit log before new work is refused.

@@ -21,6 +21,7 @@ use crate::audit::Audit;
 use crate::compose::cache_dir;
 use crate::config::{Config, TenantConfig};
 use crate::http::{BusySessions, router};
+use crate::memory;
 use crate::plugins;
 use crate::sessions::{SessionLimits, SessionStore};
 use crate::tenancy::{Tenancy, UsageReport};
@@ -41,6 +42,7 @@ pub struct Server {
     sweeping: JoinHandle<()>,
     keeping: JoinHandle<()>,
     watching: JoinHandle<()>,
+    trimming: JoinHandle<()>,
 }
 
 /// How a server ended.
@@ -78,10 +80,11 @@ impl Server {
         let sweeping = tokio::spawn(sweep(app.sessions.clone()));
         let keeping = tokio::spawn(keep_usage(app.tenancy.clone(), app.sessions.clone()));
         let watching = tokio::spawn(app.mcp_servers.clone().watch(Arc::clone(&say)));
+        let trimming = tokio::spawn(memory::keep_trimmed());
         if open {
             say(&format!("no tenants are configured: everybody on this machine is \"{LOCAL_TENANT}\", without a key"));
         }
-        Ok(Self { app, address, config, say, stop, cut, accepting, loading, sweeping, keeping, watching })
+        Ok(Self { app, address, config, say, stop, cut, accepting, loading, sweeping, keeping, watching, trimming })
     }
 
     /// Where it listens.
@@ -130,7 +133,7 @@ impl Server {
     /// Ends the server: refuses new work, lets running requests end until the deadline of the configuration or until
     /// `hurry` ends, cuts off the rest, and closes every part.
     pub async fn drain(self, hurry: impl Future<Output = ()>) -> Drained {
-        let Self { app, config, stop, cut, accepting, loading, sweeping, keeping, watching, say, .. } = self;
+        let Self { app, config, stop, cut, accepting, loading, sweeping, keeping, watching, trimming, say, .. } = self;
         app.drain.close();
         if let Some(loading) = loading {
             loading.abort();
@@ -138,6 +141,7 @@ impl Server {
         sweeping.abort();
         keeping.abort();
         watching.abort();
+        trimming.abort();
         let deadline = config.server.drain_timeout;
         tokio::select! {
             // The MCP door ends its listeners at once and its calls when they are done; calls are counted as running.
