@@ -44,13 +44,16 @@ mod tests {
         // Between two that stay, one that goes; each smaller than what the library has from the system.
         const SIZE: usize = 64 << 10;
         const COUNT: usize = 1_024;
-        let mut buffers: Vec<Option<Vec<u8>>> = (0..COUNT).map(|_| Some(vec![1; SIZE])).collect();
-        buffers.iter_mut().step_by(2).for_each(|buffer| *buffer = None);
-        let before = resident();
-        assert!(super::trim());
-        let (after, half) = (resident(), SIZE * COUNT / 2 / 1_024);
-        assert!(after < before - half / 2, "{before} {after}");
-        assert_eq!(buffers.iter().flatten().count(), COUNT / 2);
+        let seen = || {
+            let mut buffers: Vec<Option<Vec<u8>>> = (0..COUNT).map(|_| Some(vec![1; SIZE])).collect();
+            buffers.iter_mut().step_by(2).for_each(|buffer| *buffer = None);
+            let before = resident();
+            let (trimmed, half) = (super::trim(), SIZE * COUNT / 2 / 1_024);
+            assert!(buffers.iter().flatten().all(|buffer| *buffer == [1; SIZE]));
+            trimmed && resident() < before - half / 2
+        };
+        // Other tests come and go beside this one, with memory of their own.
+        assert!((0..10).any(|_| seen()));
     }
 
     #[test]

@@ -78,14 +78,16 @@ mod tests {
             let line = status.lines().find(|line| line.starts_with("VmRSS:")).expect("its resident memory");
             line.split_whitespace().nth(1).and_then(|kib| kib.parse().ok()).expect("a number of KiB")
         };
-        let before = resident();
-        let mut floats = Floats::apart(COUNT);
-        floats.fill(1.0);
-        let there = resident();
-        drop(floats);
-        let after = resident();
         let kib = COUNT * size_of::<f32>() / 1_024;
-        // Other tests come and go beside this one.
-        assert!(there > before + kib * 3 / 4 && after < there - kib / 2, "{before} {there} {after}");
+        let seen = || {
+            let before = resident();
+            let mut floats = Floats::apart(COUNT);
+            floats.fill(1.0);
+            let there = resident();
+            drop(floats);
+            there > before + kib * 3 / 4 && resident() < there - kib / 2
+        };
+        // Other tests come and go beside this one, with memory of their own.
+        assert!((0..10).any(|_| seen()));
     }
 }
