@@ -5,8 +5,13 @@ use firebox_contract::limits;
 /// Peak resident memory of this process in bytes; `None` where the system does not tell through `/proc`.
 #[must_use]
 pub fn peak_bytes() -> Option<u64> {
+    status_bytes("VmHWM:")
+}
+
+/// What `/proc` says of this process under `name`.
+fn status_bytes(name: &str) -> Option<u64> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
-    let line = status.lines().find(|line| line.starts_with("VmHWM:"))?;
+    let line = status.lines().find(|line| line.starts_with(name))?;
     let kib: u64 = line.split_whitespace().nth(1)?.parse().ok()?;
     Some(kib * 1024)
 }
@@ -36,11 +41,7 @@ mod tests {
     #[test]
     #[cfg(target_env = "gnu")]
     fn holes_are_given_back() {
-        let resident = || -> usize {
-            let status = std::fs::read_to_string("/proc/self/status").expect("Linux");
-            let line = status.lines().find(|line| line.starts_with("VmRSS:")).expect("its resident memory");
-            line.split_whitespace().nth(1).and_then(|kib| kib.parse().ok()).expect("a number of KiB")
-        };
+        let resident = || super::status_bytes("VmRSS:").expect("Linux tells");
         // Between two that stay, one that goes; each smaller than what the library has from the system.
         const SIZE: usize = 64 << 10;
         const COUNT: usize = 1_024;
@@ -48,7 +49,7 @@ mod tests {
             let mut buffers: Vec<Option<Vec<u8>>> = (0..COUNT).map(|_| Some(vec![1; SIZE])).collect();
             buffers.iter_mut().step_by(2).for_each(|buffer| *buffer = None);
             let before = resident();
-            let (trimmed, half) = (super::trim(), SIZE * COUNT / 2 / 1_024);
+            let (trimmed, half) = (super::trim(), (SIZE * COUNT / 2) as u64);
             assert!(buffers.iter().flatten().all(|buffer| *buffer == [1; SIZE]));
             trimmed && resident() < before - half / 2
         };
