@@ -42,17 +42,7 @@ async fn host(info: ModelInfo) -> Result<Host, Error> {
 #[tokio::test]
 async fn a_model_of_ones_own_runs_on_the_same_road() {
     use firebox::contract::{Caller, Event, GenerationRequest, Message, Prompt, Role, SamplingOverrides};
-    let info = ModelInfo {
-        name: "own".to_owned(),
-        architecture: "Own".to_owned(),
-        parameters: 0,
-        context_tokens: 256,
-        vocabulary: 512,
-        device: "none".to_owned(),
-        dtype: "f32",
-        weights_bytes: 0,
-    };
-    let host = host(info).await.expect("builds");
+    let host = host(info()).await.expect("builds");
     let request = GenerationRequest {
         sampling: SamplingOverrides { max_tokens: Some(9), temperature: Some(0.0), ..Default::default() },
         ..GenerationRequest::new(Prompt::Chat(vec![Message::text(Role::User, "hi")]))
@@ -65,4 +55,50 @@ async fn a_model_of_ones_own_runs_on_the_same_road() {
         }
     }
     assert_eq!(text, "burn burn");
+}
+
+fn info() -> ModelInfo {
+    ModelInfo {
+        name: "own".to_owned(),
+        architecture: "Own".to_owned(),
+        parameters: 0,
+        context_tokens: 256,
+        vocabulary: 512,
+        device: "none".to_owned(),
+        dtype: "f32",
+        weights_bytes: 0,
+    }
+}
+
+/// Counts its passes.
+struct Counting(Own, std::sync::Arc<std::sync::atomic::AtomicUsize>);
+
+impl LanguageModel for Counting {
+    fn info(&self) -> &ModelInfo {
+        self.0.info()
+    }
+
+    fn forward(&mut self, batch: &[Span<'_>]) -> Vec<Result<Option<Logits>, Error>> {
+        self.1.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+        self.0.forward(batch)
+    }
+
+    fn release(&mut self, _: SequenceId) {}
+}
+
+#[tokio::test]
+async fn a_server_of_many_runs_its_model_before_anybody_asks_and_others_do_not() {
+    for (private, expected) in [(true, 4), (false, 0)] {
+        let passes = std::sync::Arc::<std::sync::atomic::AtomicUsize>::default();
+        let codec = load_codec(&Checkpoint::embedded(firebox::ember::FILES).expect("embedded")).expect("loads");
+        let counted = std::sync::Arc::clone(&passes);
+        let own = move || {
+            let own = Own { info: info(), word: vec![1] };
+            Ok(Box::new(Counting(own, counted.clone())) as Box<dyn LanguageModel>)
+        };
+        let builder = Host::builder().model(codec, own);
+        let builder = if private { builder.private() } else { builder };
+        let _host = builder.build().await.expect("builds");
+        assert_eq!(passes.load(std::sync::atomic::Ordering::SeqCst), expected);
+    }
 }
