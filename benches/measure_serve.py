@@ -2,7 +2,7 @@
 """What serving costs: HTTP, queue and tenancy beside the engine alone, throughput by clients beside llama.cpp's server,
 memory of what is idle.
 
-Needs FIREBOX (the binary); MODEL (a folder; without it only the built-in model is measured) and LLAMA_MODEL (the same
+Needs FIREBOX (the binary); DEVICE (what its models run on, by default the CPU); MODEL (a folder; without it only the built-in model is measured) and LLAMA_MODEL (the same
 as GGUF; without it there is nothing beside us). `benches/run serve` sets them all.
 """
 import json
@@ -16,7 +16,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 
 from measure import REPEATS, heading, spread, table
-from servers import Firebox, Llama, config, elsewhere
+from servers import DEVICE, Firebox, Llama, config, elsewhere
 
 FIREBOX = os.environ["FIREBOX"]
 MODEL = os.environ.get("MODEL")
@@ -59,7 +59,7 @@ def alone(model):
     """The same through `firebox run`: the engine without a server around it."""
     first = []
     for prompt in prompts(0, 10):
-        command = [FIREBOX, "run", "--raw", "--json", "--no-tools", "--device", "cpu", "--temperature", "0",
+        command = [FIREBOX, "run", "--raw", "--json", "--no-tools", "--device", DEVICE, "--temperature", "0",
                    "--max-tokens", str(DECODE)] + (["--model", model] if model else []) + [prompt]
         report = json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
         first.append(report["timing"]["first_token_ms"])

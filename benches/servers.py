@@ -18,6 +18,8 @@ ROOT = pathlib.Path(__file__).resolve().parent
 EMBER = json.loads((ROOT.parent / "host/ember/model/generation_config.json").read_text())
 # The built-in model ends its answers; with the token that does it forbidden they are as long as asked.
 ENDLESS = {"logit_bias": {str(EMBER["eos_token_id"]): -100}}
+# What the models of firebox run on.
+DEVICE = os.environ.get("DEVICE", "cpu")
 SCOPES = ["chat", "embed", "sessions", "tools", "usage", "metrics"]
 
 
@@ -34,9 +36,9 @@ def tenant(number, plugins=(), more=""):
 
 
 def config(folder=None, tenants=1):
-    """One model on the CPU, the built-in one without a folder, and tenants without plugins."""
+    """One model on DEVICE, the built-in one without a folder, and tenants without plugins."""
     named = f'name = "m"\npath = "{folder}"' if folder else 'name = "ember"'
-    tables = [f'[server]\nconnections_max = 4096\n[[model]]\n{named}\ndevice = "cpu"\n']
+    tables = [f'[server]\nconnections_max = 4096\n[[model]]\n{named}\ndevice = "{DEVICE}"\n']
     return "".join(tables + [tenant(number) for number in range(tenants)])
 
 

@@ -99,6 +99,12 @@ pub trait LanguageModel: Send {
         false
     }
 
+    /// Tokens of passes that use kernels of their own, which a device compiles at their first use: a server runs one of
+    /// each before anybody asks.
+    fn kernel_sizes(&self) -> &'static [usize] {
+        &[]
+    }
+
     /// What the caches of all sequences use now.
     fn cache_use(&self) -> CacheUse {
         CacheUse::default()

@@ -17,9 +17,14 @@ const NOBODY: SequenceId = SequenceId(0);
 /// What a pass of so many tokens took.
 pub(crate) type Measured = (usize, Duration);
 
-/// Runs each of `SIZES` twice and says what the second took. A pass that fails says nothing: whoever asks hears why.
+/// Runs a pass for each kind of kernel, then each of `SIZES` twice, and says what the second took. A pass that fails says
+/// nothing: whoever asks hears why.
 pub(crate) fn warm_up(keeper: &mut Keeper, clock: &dyn Clock) -> Vec<Measured> {
-    let context = keeper.model().map_or(0, |model| model.info().context_tokens);
+    let (context, kernels) =
+        keeper.model().map_or((0, &[][..]), |model| (model.info().context_tokens, model.kernel_sizes()));
+    for size in kernels.iter().filter(|size| **size <= context) {
+        pass(keeper, *size, clock);
+    }
     let sizes = SIZES.into_iter().filter(|size| *size <= context);
     sizes.filter_map(|size| pass(keeper, size, clock).and_then(|_cold| pass(keeper, size, clock))).collect()
 }

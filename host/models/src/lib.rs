@@ -22,6 +22,7 @@ mod format;
 mod kernel;
 mod linear;
 mod load;
+mod norm;
 mod pooling;
 
 pub use checkpoint::{Checkpoint, EmbeddedFiles};

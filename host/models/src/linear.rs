@@ -2,7 +2,8 @@
 
 use burn::tensor::{DType, Tensor, TensorData};
 
-use crate::kernel::{StoredMatrix, matmul};
+use crate::kernel::{Around, DeviceMatrix, StoredMatrix, swiglu};
+use crate::norm::RmsNorm;
 
 /// A linear layer on a device.
 #[derive(Debug)]
@@ -13,16 +14,16 @@ pub(crate) struct Linear {
 
 #[derive(Debug)]
 enum Weight {
-    /// On the device, f32.
-    Dense(Box<Tensor<2>>),
+    /// On a GPU.
+    Device(Box<DeviceMatrix>),
     /// In the checkpoint's own memory, in its own type: the CPU reads it there.
     Stored(StoredMatrix),
 }
 
 impl Linear {
-    /// `weight` is `[out, in]`, `bias` is `[out]`.
-    pub(crate) fn dense(weight: Tensor<2>, bias: Option<Tensor<1>>) -> Self {
-        Self { weight: Weight::Dense(Box::new(weight)), bias: bias.map(|bias| bias.unsqueeze()) }
+    /// For a GPU; `weight` is `[out, in]`, `bias` is `[out]`.
+    pub(crate) fn on_device(weight: DeviceMatrix, bias: Option<Tensor<1>>) -> Self {
+        Self { weight: Weight::Device(Box::new(weight)), bias: bias.map(|bias| bias.unsqueeze()) }
     }
 
     /// For the CPU.
@@ -32,11 +33,42 @@ impl Linear {
 
     /// `[rows, in]` to `[rows, out]`.
     pub(crate) fn forward(&self, x: Tensor<2>) -> Tensor<2> {
-        let y = match &self.weight {
-            // A transposed view: the products read the stored layout as it is.
-            Weight::Dense(weight) => matmul(x, Tensor::clone(weight).transpose()),
-            Weight::Stored(matrix) => stored_product(matrix, x),
-        };
+        match &self.weight {
+            Weight::Device(matrix) => matrix.product(x, self.around()),
+            Weight::Stored(matrix) => self.biased(stored_product(matrix, x)),
+        }
+    }
+
+    /// The same, added to `base`, `[rows, out]`.
+    pub(crate) fn forward_onto(&self, x: Tensor<2>, base: Tensor<2>) -> Tensor<2> {
+        match &self.weight {
+            Weight::Device(matrix) => matrix.product(x, Around { base: Some(base), ..self.around() }),
+            Weight::Stored(matrix) => base + self.biased(stored_product(matrix, x)),
+        }
+    }
+
+    /// The same of the normed `x`.
+    pub(crate) fn forward_normed(&self, x: Tensor<2>, norm: &RmsNorm) -> Tensor<2> {
+        match &self.weight {
+            Weight::Device(matrix) => matrix.product(x, Around { norm: Some(norm.on_device()), ..self.around() }),
+            Weight::Stored(_) => self.forward(norm.forward(x)),
+        }
+    }
+
+    /// SwiGLU of that: `[rows, in]` to `[rows, out / 2]`.
+    pub(crate) fn gate_normed(&self, x: Tensor<2>, norm: &RmsNorm) -> Tensor<2> {
+        let norm_on_device = Some(norm.on_device());
+        match &self.weight {
+            Weight::Device(matrix) => matrix.product(x, Around { norm: norm_on_device, gated: true, ..self.around() }),
+            Weight::Stored(_) => swiglu(self.forward(norm.forward(x))),
+        }
+    }
+
+    fn around(&self) -> Around<'_> {
+        Around { bias: self.bias.as_ref(), ..Around::default() }
+    }
+
+    fn biased(&self, y: Tensor<2>) -> Tensor<2> {
         match &self.bias {
             Some(bias) => y + bias.clone(),
             None => y,

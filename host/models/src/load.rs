@@ -78,7 +78,6 @@ pub fn load_decoder(
         device_name: options.device_name.unwrap_or_else(|| device_name(device)),
         context_tokens: context,
         cache_bytes: options.cache_bytes.unwrap_or(limits::KV_CACHE_BYTES_DEFAULT),
-        pad_shapes: !is_cpu(device),
     };
     let weights = Weights::new(checkpoint, device);
     guarded(device, || Decoder::load(&weights, config, options)).map(|model| Box::new(model) as Box<dyn LanguageModel>)

@@ -7,15 +7,16 @@ use burn::tensor::{DType, Device, Tensor, TensorData};
 use firebox_contract::{CacheUse, Error, LanguageModel, Logits, ModelInfo, SequenceId, Span, TokenId, limits};
 
 use crate::arch::batch::{Batch, Part, Segment};
-use crate::arch::block::{Block, RmsNorm};
-use crate::arch::cache::{BLOCK_TOKENS, CacheShape, SequenceCache};
+use crate::arch::block::Block;
+use crate::arch::cache::{CacheShape, SequenceCache};
 use crate::arch::config::DecoderConfig;
 use crate::checkpoint::tensors::StoredTensor;
 use crate::checkpoint::weights::Weights;
 use crate::error::ModelError;
-use crate::kernel::{Layout, join_in};
+use crate::kernel::{GPU_KERNEL_SIZES, Gpu, Layout, PageShape, PageStore, join_in};
 use crate::linear::Linear;
 use crate::load::is_cpu;
+use crate::norm::RmsNorm;
 
 /// What is decided when a decoder is loaded.
 #[derive(Debug, Clone)]
@@ -25,8 +26,6 @@ pub(crate) struct DecoderOptions {
     pub(crate) device_name: String,
     pub(crate) context_tokens: usize,
     pub(crate) cache_bytes: u64,
-    /// Few shapes for devices that compile kernels; exact shapes for the CPU.
-    pub(crate) pad_shapes: bool,
 }
 
 /// A loaded decoder.
@@ -41,7 +40,8 @@ pub(crate) struct Decoder {
     head: Linear,
     cache_shape: CacheShape,
     cache_bytes: u64,
-    pad_shapes: bool,
+    /// Keys and values of all sequences, on a GPU.
+    store: Option<PageStore>,
     sequences: HashMap<SequenceId, SequenceCache>,
 }
 
@@ -95,6 +95,9 @@ impl Decoder {
             context: options.context_tokens,
             layout: is_cpu(weights.device()).then(|| Layout::new(config.kv_heads, config.head_dim)),
         };
+        let pages = PageShape { layers: config.layers, kv_heads: config.kv_heads, head_dim: config.head_dim };
+        let tokens_max = usize::try_from(options.cache_bytes / cache_shape.token_bytes().max(1)).unwrap_or(usize::MAX);
+        let store = (!is_cpu(weights.device())).then(|| PageStore::new(Gpu::new(weights.device()), pages, tokens_max));
         Ok(Self {
             info,
             device: weights.device().clone(),
@@ -104,7 +107,7 @@ impl Decoder {
             head,
             cache_shape,
             cache_bytes: options.cache_bytes,
-            pad_shapes: options.pad_shapes,
+            store,
             sequences: HashMap::new(),
             config,
         })
@@ -146,7 +149,7 @@ impl Decoder {
             let text = format!("sequence \"{}\" failed before and must be released first", span.sequence.0);
             return Err(ModelError::Usage(text));
         }
-        cache.reserve(shape, capacity, &self.device);
+        cache.reserve(capacity, self.store.as_mut());
         Ok(())
     }
 
@@ -199,17 +202,16 @@ impl Decoder {
         goes_on: &mut dyn FnMut() -> bool,
     ) -> Result<Option<Vec<Logits>>, ModelError> {
         let tokens: Vec<&[TokenId]> = parts.iter().map(|part| part.2).collect();
-        let (windows, rotary) = (&self.config.windows, &self.config.rotary);
-        let mut batch = Batch::new(parts, windows, rotary, self.pad_shapes, &self.device);
+        let mut batch = Batch::new(parts, &self.config.rotary, self.store.as_ref());
         let mut x = self.embed(&batch, &tokens)?;
-        for (layer, (block, window)) in self.blocks.iter().zip(windows).enumerate() {
+        for (layer, (block, window)) in self.blocks.iter().zip(&self.config.windows).enumerate() {
             if !goes_on() {
                 // What was written lies behind the length of each cache.
                 self.put_back(batch, |_| 0);
                 return Ok(None);
             }
             let missing = || ModelError::Usage(format!("a sequence has no cache for layer {layer}"));
-            x = block.forward(x, &mut batch, layer, *window).ok_or_else(missing)?;
+            x = block.forward(x, &mut batch, layer, *window, self.store.as_ref()).ok_or_else(missing)?;
         }
         let logits = self.logits(x, &batch, wanted)?;
         self.put_back(batch, |segment| segment.tokens);
@@ -224,35 +226,30 @@ impl Decoder {
         }
     }
 
-    /// The tokens' embeddings, `[rows, hidden]`, gathered from the stored weights; rows that only pad are zero.
+    /// The tokens' embeddings, `[rows, hidden]`, gathered from the stored weights.
     fn embed(&self, batch: &Batch, tokens: &[&[TokenId]]) -> Result<Tensor<2>, ModelError> {
         let width = self.config.hidden;
         let mut values = Vec::with_capacity(batch.rows * width);
-        for (segment, tokens) in batch.segments.iter().zip(tokens) {
-            for token in *tokens {
-                if !self.embeddings.append_row(*token as usize, &mut values) {
-                    return Err(ModelError::Usage(format!("token \"{token}\" has no embedding")));
-                }
+        for token in tokens.iter().copied().flatten() {
+            if !self.embeddings.append_row(*token as usize, &mut values) {
+                return Err(ModelError::Usage(format!("token \"{token}\" has no embedding")));
             }
-            values.resize((segment.first + segment.rows) * width, 0.0);
         }
-        values.resize(batch.rows * width, 0.0);
         Ok(Tensor::from_data(TensorData::new(values, [batch.rows, width]), (&self.device, DType::F32)))
     }
 
     /// One row of logits for each of `wanted`, read from the device in one transfer.
     fn logits(&self, x: Tensor<2>, batch: &Batch, wanted: &[usize]) -> Result<Vec<Logits>, ModelError> {
         let last = |part: &usize| batch.segments.get(*part).map(|segment| segment.first + segment.tokens - 1);
-        let mut rows: Vec<Tensor<2>> = wanted.iter().filter_map(last).map(|row| x.clone().narrow(0, row, 1)).collect();
-        if rows.is_empty() {
-            return Ok(Vec::new());
-        }
-        if self.pad_shapes {
-            let padded = rows.len().next_power_of_two();
-            rows.resize_with(padded, || x.clone().narrow(0, 0, 1));
-        }
-        let rows = if rows.len() == 1 { rows.swap_remove(0) } else { Tensor::cat(rows, 0) };
-        let flat = self.read(self.head.forward(self.norm.forward(rows)))?;
+        let last: Vec<usize> = wanted.iter().filter_map(last).collect();
+        let rows = match last.as_slice() {
+            [] => return Ok(Vec::new()),
+            [row] => x.narrow(0, *row, 1),
+            // A step of decode.
+            all if all.iter().copied().eq(0..batch.rows) => x,
+            some => Tensor::cat(some.iter().map(|row| x.clone().narrow(0, *row, 1)).collect(), 0),
+        };
+        let flat = self.read(self.head.forward_normed(rows, &self.norm))?;
         Ok(flat.chunks_exact(self.config.vocabulary).take(wanted.len()).map(<[f32]>::to_vec).collect())
     }
 
@@ -279,7 +276,7 @@ impl LanguageModel for Decoder {
         batch: &[Span<'_>],
         goes_on: &mut dyn FnMut() -> bool,
     ) -> Option<Vec<Result<Option<Logits>, Error>>> {
-        if !self.pad_shapes {
+        if self.store.is_none() {
             // On the CPU.
             join_in();
         }
@@ -326,9 +323,15 @@ impl LanguageModel for Decoder {
         if source.broken || tokens > source.length || !free {
             return false;
         }
-        let (shape, device) = (self.cache_shape, &self.device);
-        let copy = catch_unwind(AssertUnwindSafe(|| source.copy(shape, tokens, capacity, device)));
-        copy.map(|copy| self.sequences.insert(to, copy)).is_ok()
+        let store = self.store.as_mut();
+        match catch_unwind(AssertUnwindSafe(|| source.copy(tokens, capacity, store))) {
+            Ok(Some(copy)) => self.sequences.insert(to, copy).is_none(),
+            _ => false,
+        }
+    }
+
+    fn kernel_sizes(&self) -> &'static [usize] {
+        if self.store.is_some() { GPU_KERNEL_SIZES } else { &[] }
     }
 
     fn cache_use(&self) -> CacheUse {
@@ -336,7 +339,7 @@ impl LanguageModel for Decoder {
             used_bytes: self.used_bytes(),
             budget_bytes: self.cache_bytes,
             token_bytes: self.cache_shape.token_bytes(),
-            block_tokens: BLOCK_TOKENS,
+            block_tokens: self.cache_shape.block_tokens(),
         }
     }
 }

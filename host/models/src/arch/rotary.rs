@@ -1,11 +1,9 @@
 //! Rotary position embedding (Su et al. 2021) in the rotate-half layout of Hugging Face checkpoints.
 
-use burn::tensor::{DType, Device, Tensor, TensorData};
 use firebox_contract::limits;
 
 use crate::checkpoint::json::JsonFile;
 use crate::error::ModelError;
-use crate::load::is_cpu;
 
 /// Default base of the frequencies.
 const THETA_DEFAULT: f64 = 10_000.0;
@@ -86,54 +84,17 @@ impl Rotary {
         Ok(())
     }
 
-    /// Cosines and sines of these positions.
-    pub(crate) fn angles(&self, positions: &[usize], device: &Device) -> Angles {
-        let rows = positions.len();
-        let mut cos = Vec::with_capacity(rows * self.frequencies.len());
-        let mut sin = Vec::with_capacity(rows * self.frequencies.len());
-        for position in positions {
-            for frequency in &self.frequencies {
-                let (s, c) = (*position as f32 * frequency).sin_cos();
-                cos.push(c);
-                sin.push(s);
-            }
-        }
-        if is_cpu(device) {
-            return Angles::Host { cos, sin };
-        }
-        let shape = [rows, 1, self.frequencies.len()];
-        let upload = |values| Tensor::from_data(TensorData::new(values, shape), (device, DType::F32));
-        Angles::Device(Box::new(Turns { cos: upload(cos), sin: upload(sin) }))
+    /// Cosines and sines of these positions, each `[positions, head_dim / 2]`.
+    pub(crate) fn angles(&self, positions: &[usize]) -> (Vec<f32>, Vec<f32>) {
+        let turn = |position: usize| self.frequencies.iter().map(move |frequency| position as f32 * frequency);
+        positions.iter().copied().flat_map(turn).map(|angle| (angle.cos(), angle.sin())).unzip()
     }
-}
 
-/// Angles of one forward pass, shared by its layers.
-#[derive(Debug)]
-pub(crate) enum Angles {
-    /// Each `[positions, head_dim / 2]`, for the kernels of the CPU.
-    Host {
-        cos: Vec<f32>,
-        sin: Vec<f32>,
-    },
-    Device(Box<Turns>),
-}
-
-/// Each `[positions, 1, head_dim / 2]`.
-#[derive(Debug)]
-pub(crate) struct Turns {
-    cos: Tensor<3>,
-    sin: Tensor<3>,
-}
-
-impl Turns {
-    /// Turns each head of `x`, `[rows, heads, head_dim]`; element `i` pairs with `i + head_dim / 2`.
-    pub(crate) fn rotate(&self, x: Tensor<3>) -> Tensor<3> {
-        let half = x.dims()[2] / 2;
-        let (first, second) = (x.clone().narrow(2, 0, half), x.narrow(2, half, half));
-        let (cos, sin) = (&self.cos, &self.sin);
-        let low = first.clone() * cos.clone() - second.clone() * sin.clone();
-        let high = second * cos.clone() + first * sin.clone();
-        Tensor::cat(vec![low, high], 2)
+    /// The same in rows, `[positions, head_dim]`: cosines, then sines.
+    pub(crate) fn joined_angles(&self, positions: &[usize]) -> Vec<f32> {
+        let (cos, sin) = self.angles(positions);
+        let half = self.frequencies.len().max(1);
+        cos.chunks(half).zip(sin.chunks(half)).flat_map(|(cos, sin)| cos.iter().chain(sin)).copied().collect()
     }
 }
 

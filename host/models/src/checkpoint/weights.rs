@@ -8,7 +8,7 @@ use firebox_contract::limits;
 use crate::checkpoint::Checkpoint;
 use crate::checkpoint::tensors::StoredTensor;
 use crate::error::ModelError;
-use crate::kernel::StoredMatrix;
+use crate::kernel::{DeviceMatrix, StoredMatrix};
 use crate::linear::Linear;
 use crate::load::is_cpu;
 
@@ -100,7 +100,9 @@ impl<'a> Weights<'a> {
             self.device_bytes.set(self.device_bytes.get() + matrix.bytes() as u64);
             return Ok(Linear::stored(matrix, bias));
         }
-        Ok(Linear::dense(self.upload(&stored, [outputs, input]), bias))
+        let matrix = DeviceMatrix::new(&stored, self.device);
+        self.device_bytes.set(self.device_bytes.get() + matrix.bytes() as u64);
+        Ok(Linear::on_device(matrix, bias))
     }
 
     fn upload<const D: usize>(&self, parts: &[StoredTensor], shape: [usize; D]) -> Tensor<D> {

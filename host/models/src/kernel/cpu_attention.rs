@@ -9,7 +9,7 @@
 mod heads;
 mod mix;
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;
 mod turn;
 
 use std::ops::Range;

@@ -7,6 +7,7 @@
 use burn::tensor::{DType, Tensor, TensorData, activation};
 
 use super::cpu_linear::{Level, level};
+use super::gpu_elements::gpu_swiglu;
 use super::threads::share_chunks;
 use crate::load::is_cpu;
 
@@ -31,7 +32,7 @@ pub(crate) fn swiglu(gate_up: Tensor<2>) -> Tensor<2> {
     if is_cpu(&gate_up.device()) {
         return on_cpu(Step::SwiGlu, gate_up, [rows, wide]);
     }
-    activation::silu(gate_up.clone().narrow(1, 0, wide)) * gate_up.narrow(1, wide, wide)
+    gpu_swiglu(gate_up)
 }
 
 /// GELU (Hendrycks and Gimpel 2016) with the error function, not the tangent.

@@ -15,7 +15,7 @@ mod panels;
 pub(super) mod vector;
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;
 
 use super::threads::{share, share_chunks, width};
 use crate::checkpoint::tensors::{StoredTensor, StoredType};

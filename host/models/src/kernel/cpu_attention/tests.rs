@@ -4,16 +4,16 @@ use super::super::cpu_linear::{Level, levels};
 use super::*;
 
 /// A sequence's attention, and what it is given.
-struct Case {
-    heads: usize,
-    kv_heads: usize,
-    head_dim: usize,
-    tokens: usize,
-    sight: Sight,
-    norms: Option<HeadNorms>,
-    cos: Vec<f32>,
-    sin: Vec<f32>,
-    qkv: Vec<f32>,
+pub(in crate::kernel) struct Case {
+    pub(in crate::kernel) heads: usize,
+    pub(in crate::kernel) kv_heads: usize,
+    pub(in crate::kernel) head_dim: usize,
+    pub(in crate::kernel) tokens: usize,
+    pub(in crate::kernel) sight: Sight,
+    pub(in crate::kernel) norms: Option<HeadNorms>,
+    pub(in crate::kernel) cos: Vec<f32>,
+    pub(in crate::kernel) sin: Vec<f32>,
+    pub(in crate::kernel) qkv: Vec<f32>,
 }
 
 fn values(count: usize, step: usize) -> Vec<f32> {
@@ -22,7 +22,12 @@ fn values(count: usize, step: usize) -> Vec<f32> {
 
 impl Case {
     /// As Qwen3 has it, where `decoder`; as BERT has it otherwise.
-    fn new([heads, kv_heads, head_dim]: [usize; 3], tokens: usize, window: Option<usize>, decoder: bool) -> Self {
+    pub(in crate::kernel) fn new(
+        [heads, kv_heads, head_dim]: [usize; 3],
+        tokens: usize,
+        window: Option<usize>,
+        decoder: bool,
+    ) -> Self {
         let positive = |step| values(head_dim, step).iter().map(|value| value + 1.5).collect();
         let norms = HeadNorms { queries: positive(31), keys: positive(57), epsilon: 1e-6 };
         let angles = |of: fn(f32) -> f32| (0..tokens * head_dim / 2).map(|at| of(at as f32 * 0.37)).collect();
@@ -39,7 +44,7 @@ impl Case {
         }
     }
 
-    fn columns(&self) -> usize {
+    pub(in crate::kernel) fn columns(&self) -> usize {
         (self.heads + 2 * self.kv_heads) * self.head_dim
     }
 
@@ -92,7 +97,7 @@ impl Case {
     }
 
     /// One head after the other, one position after the other, as it is defined (Vaswani et al. 2017).
-    fn expected(&self) -> Vec<f64> {
+    pub(in crate::kernel) fn expected(&self) -> Vec<f64> {
         let mut out = Vec::new();
         for token in 0..self.tokens {
             let seen = match self.sight {
@@ -121,7 +126,7 @@ impl Case {
 }
 
 /// Heads that share keys and that do not, narrow and odd widths, windows, and more rows than one task has.
-fn cases() -> Vec<Case> {
+pub(in crate::kernel) fn cases() -> Vec<Case> {
     vec![
         Case::new([1, 1, 2], 1, None, true),
         Case::new([4, 2, 32], 40, None, true),

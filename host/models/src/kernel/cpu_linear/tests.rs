@@ -1,11 +1,11 @@
 use super::*;
 
-fn values(count: usize, step: usize) -> Vec<f32> {
+pub(in crate::kernel) fn values(count: usize, step: usize) -> Vec<f32> {
     // Short mantissas, so that BF16 holds them exactly.
     (0..count).map(|at| ((at * step) % 61) as f32 / 32.0 - 0.9375).collect()
 }
 
-fn stored(values: &[f32], dtype: StoredType, shape: [usize; 2]) -> StoredTensor {
+pub(in crate::kernel) fn stored(values: &[f32], dtype: StoredType, shape: [usize; 2]) -> StoredTensor {
     let bytes = match dtype {
         StoredType::F32 => values.iter().flat_map(|value| value.to_le_bytes()).collect(),
         StoredType::F16 => values.iter().flat_map(|value| half::f16::from_f32(*value).to_le_bytes()).collect(),
@@ -50,7 +50,7 @@ fn products_are_right_at_every_level_type_and_size() {
     }
 }
 
-fn dot(x: &[f32], w: &[f32]) -> f64 {
+pub(in crate::kernel) fn dot(x: &[f32], w: &[f32]) -> f64 {
     x.iter().zip(w).map(|(x, w)| f64::from(*x) * f64::from(*w)).sum()
 }
 

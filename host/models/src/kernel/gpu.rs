@@ -1,0 +1,139 @@
+//! What the kernels of GPUs share: how burn's tensors become buffers, and sums over the units of a cube.
+//!
+//! The kernels are CubeCL's (`#[cube]`), compiled at run time to SPIR-V, MSL or WGSL. They ask nothing of a device but
+//! shared memory and barriers: no subgroups, no f16, at most 256 units in a cube. So the software drivers of the tests run
+//! what a real GPU runs. All sizes that change from pass to pass are arguments, so that nothing is compiled anew for them.
+
+#[cfg(test)]
+pub(super) mod tests;
+
+use std::fmt;
+
+use burn::tensor::{Device, Int, Tensor as BurnTensor, TensorData};
+use burn_cubecl::CubeBackend;
+use burn_cubecl::cubecl;
+use burn_cubecl::cubecl::prelude::*;
+use burn_cubecl::cubecl::server::Handle;
+use burn_cubecl::kernel::into_contiguous;
+use burn_cubecl::ops::numeric::empty_device_contiguous_dtype;
+use burn_cubecl::tensor::CubeTensor;
+
+/// A float tensor as CubeCL has it, row-major.
+///
+/// # Panics
+/// When it is on the CPU, which no caller's is.
+pub(super) fn primitive<const D: usize>(tensor: BurnTensor<D>) -> CubeTensor {
+    match tensor.try_into_primitive::<CubeBackend>() {
+        Ok(tensor) => into_contiguous(tensor),
+        Err(error) => panic!("a kernel of GPUs was given a tensor of another device: {error:?}"),
+    }
+}
+
+/// The way back.
+pub(super) fn tensor<const D: usize>(primitive: CubeTensor) -> BurnTensor<D> {
+    BurnTensor::from_primitive::<CubeBackend>(primitive)
+}
+
+/// An uninitialised tensor beside `like`; the caller's kernel writes every element.
+pub(super) fn empty_like<const D: usize>(like: &CubeTensor, shape: [usize; D]) -> CubeTensor {
+    empty_device_contiguous_dtype(like.client.clone(), like.device.clone(), shape.into(), like.dtype)
+}
+
+/// A device, for buffers that are no tensors.
+#[derive(Clone)]
+pub(crate) struct Gpu {
+    pub(super) client: Client,
+}
+
+impl fmt::Debug for Gpu {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Gpu")
+    }
+}
+
+impl Gpu {
+    /// # Panics
+    /// When it is the CPU.
+    pub(crate) fn new(device: &Device) -> Self {
+        Self { client: primitive(BurnTensor::<1>::from_data(TensorData::from([0.0_f32]), device)).client }
+    }
+
+    pub(super) fn upload_words(&self, words: &[u32]) -> Words {
+        Words { handle: self.client.create_from_slice(bytemuck::cast_slice(words)), count: words.len() }
+    }
+
+    pub(super) fn upload_floats(&self, floats: &[f32]) -> Words {
+        Words { handle: self.client.create_from_slice(bytemuck::cast_slice(floats)), count: floats.len() }
+    }
+
+    /// Room for `count` of 4 bytes each, with whatever is there.
+    pub(super) fn room(&self, count: usize) -> Words {
+        Words { handle: self.client.empty(count * size_of::<u32>()), count }
+    }
+}
+
+/// A buffer of 4-byte elements.
+#[derive(Debug, Clone)]
+pub(super) struct Words {
+    handle: Handle,
+    pub(super) count: usize,
+}
+
+impl Words {
+    /// As an argument whose elements are vectors of `lanes`.
+    pub(super) fn argument(&self, lanes: usize) -> BufferArg {
+        // SAFETY: the buffer was made with this many elements, and a vector is `lanes` of them.
+        unsafe { BufferArg::from_raw_parts(self.handle.clone(), self.count / lanes) }
+    }
+}
+
+/// A tensor of 4-byte elements as an argument whose elements are vectors of `lanes`.
+pub(super) fn argument(tensor: &CubeTensor, lanes: usize) -> BufferArg {
+    let count: usize = tensor.meta.shape().iter().product();
+    // SAFETY: a row-major tensor has this many elements, and a vector is `lanes` of them.
+    unsafe { BufferArg::from_raw_parts(tensor.handle.clone(), count / lanes) }
+}
+
+/// Bits on a device: `[words]`, u32.
+pub(super) fn upload_bits(bytes: Vec<u8>, device: &Device) -> CubeTensor {
+    let words = bytes.len() / size_of::<u32>();
+    let data = TensorData::from_bytes_vec(bytes, [words], burn::tensor::DType::U32);
+    let tensor = BurnTensor::<1, Int>::from_data(data, (device, burn::tensor::DType::U32));
+    match tensor.try_into_primitive::<CubeBackend>() {
+        Ok(tensor) => tensor,
+        Err(error) => panic!("a kernel of GPUs was given a tensor of another device: {error:?}"),
+    }
+}
+
+/// The widest vectors that rows of this many elements can be read in.
+pub(super) fn lanes_of(elements: usize) -> usize {
+    [4, 2].into_iter().find(|lanes| elements.is_multiple_of(*lanes)).unwrap_or(1)
+}
+
+/// The sum of `value` over the `units` of a cube, a power of two; every unit has it. `shared` has room for one value of
+/// each.
+#[cube]
+pub(super) fn cube_sum(value: f32, shared: &mut Shared<[f32]>, unit: usize, #[comptime] units: usize) -> f32 {
+    shared[unit] = value;
+    sync_cube();
+    let mut half = comptime!(units / 2).runtime();
+    while half > 0 {
+        if unit < half {
+            shared[unit] = shared[unit] + shared[unit + half];
+        }
+        sync_cube();
+        half = half / 2;
+    }
+    shared[0]
+}
+
+/// The sum of a vector's lanes.
+#[cube]
+pub(super) fn lanes_sum<N: Size>(vector: Vector<f32, N>) -> f32 {
+    let mut sum = 0.0f32;
+    #[unroll]
+    for lane in 0..N::value() {
+        sum += vector.extract(lane);
+    }
+    sum
+}

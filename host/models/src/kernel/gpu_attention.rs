@@ -1,0 +1,95 @@
+//! Attention of several sequences on a GPU, each over its own pages, in two launches a layer whatever their number.
+//!
+//! ```text
+//! pages   where keys and values are: pages of one store, which a sequence owns some of
+//! place   norms and rotary embedding of heads; queries go on, keys and values into their pages
+//! attend  softmax attention of a few queries over the pages of their sequence, a tile of positions at a time
+//! ```
+//!
+//! Keys of a page lie so that units, which are positions, read beside each other; values so that units, which are elements
+//! of the result, do (paged attention, Kwon et al. 2023; online softmax, Milakov and Gimelshein 2018).
+
+mod attend;
+mod pages;
+mod place;
+#[cfg(test)]
+mod tests;
+
+use burn::tensor::Tensor as BurnTensor;
+
+use super::gpu::{Gpu, Words, empty_like, primitive, tensor};
+pub(crate) use pages::{PAGE_TOKENS, PageShape, PageStore, Pages};
+
+/// Rows of one sequence in a pass.
+pub(crate) struct PagedRun<'a> {
+    /// How many.
+    pub(crate) tokens: usize,
+    /// Position of the first of them.
+    pub(crate) start: usize,
+    /// Where its keys and values go and are; has room for all.
+    pub(crate) pages: &'a Pages,
+}
+
+/// What kernels need to know about the rows of a pass, on the device.
+#[derive(Debug)]
+pub(crate) struct PagedRows {
+    /// The page and the place in it of each row's keys and values, as one number.
+    slots: Words,
+    /// Cosines, then sines, of each row: `[rows, head_dim]`.
+    angles: Words,
+    /// Four words each: first row, rows, first of its pages in `tables`, position of the first row.
+    tasks: Words,
+    /// The pages of all sequences, one sequence after the other.
+    tables: Words,
+    /// Rows a task has at most: one in a step of decode.
+    rows_of_task: usize,
+}
+
+/// Rows of a task where there are more than one: what they read of keys and values they read once.
+const ROWS_OF_TASK: usize = 8;
+
+impl PagedRows {
+    /// The rows of `runs` stand one after another. `angles` are cosines, then sines, of each.
+    pub(crate) fn new(runs: &[PagedRun<'_>], angles: &[f32], gpu: &Gpu) -> Self {
+        let rows_of_task = if runs.iter().all(|run| run.tokens == 1) { 1 } else { ROWS_OF_TASK };
+        let (mut slots, mut tasks, mut tables) = (Vec::new(), Vec::new(), Vec::new());
+        let mut first = 0;
+        for run in runs {
+            for at in (0..run.tokens).step_by(rows_of_task) {
+                let rows = rows_of_task.min(run.tokens - at);
+                tasks.extend([first + at, rows, tables.len(), run.start + at].map(|number| number as u32));
+            }
+            slots.extend((run.start..run.start + run.tokens).map(|position| run.pages.slot(position)));
+            tables.extend_from_slice(run.pages.ids());
+            first += run.tokens;
+        }
+        let [slots, tasks, tables] = [slots, tasks, tables].map(|words| gpu.upload_words(&words));
+        Self { slots, angles: gpu.upload_floats(angles), tasks, tables, rows_of_task }
+    }
+}
+
+/// One layer's attention.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct PagedAttention<'a> {
+    pub(crate) heads: usize,
+    pub(crate) layer: usize,
+    /// Weights of the norms over heads of queries, then of keys, `[2 * head_dim]`, and what they add to the mean square.
+    pub(crate) norms: Option<(&'a BurnTensor<1>, f32)>,
+    /// Positions a row sees, itself included.
+    pub(crate) window: Option<usize>,
+}
+
+impl PagedAttention<'_> {
+    /// `qkv` is `[rows, (heads + 2 * kv_heads) * head_dim]`; keys and values are added to the pages. The result is
+    /// `[rows, heads * head_dim]`.
+    pub(crate) fn forward(&self, qkv: BurnTensor<2>, rows: &PagedRows, store: &PageStore) -> BurnTensor<2> {
+        let count = qkv.dims()[0];
+        let qkv = primitive(qkv);
+        let shape = [count, self.heads * store.shape().head_dim];
+        let queries = empty_like(&qkv, shape);
+        place::launch(self, &qkv, rows, store, &queries);
+        let out = empty_like(&qkv, shape);
+        attend::launch(self, &queries, rows, store, &out);
+        tensor(out)
+    }
+}

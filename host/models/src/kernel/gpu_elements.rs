@@ -1,0 +1,99 @@
+//! Steps between the products of a decoder's layer, on a GPU, each in one launch.
+
+use burn::tensor::Tensor as BurnTensor;
+use burn_cubecl::cubecl;
+use burn_cubecl::cubecl::prelude::*;
+
+use super::gpu::{argument, cube_sum, empty_like, lanes_of, lanes_sum, primitive, tensor};
+
+/// Units of a cube.
+const UNITS: u32 = 128;
+
+/// Root mean square norm (Zhang and Sennrich 2019) of the rows of `x`, `[rows, width]`; `weight` is `[1, width]`.
+pub(crate) fn gpu_rms_norm(x: BurnTensor<2>, weight: &BurnTensor<2>, epsilon: f32) -> BurnTensor<2> {
+    let [rows, width] = x.dims();
+    let (x, weight) = (primitive(x), primitive(weight.clone()));
+    let out = empty_like(&x, [rows, width]);
+    let lanes = lanes_of(width);
+    // SAFETY: a cube takes one of the rows and no index passes its width, which x, weight and out have.
+    unsafe {
+        rms_norm_rows::launch_unchecked(
+            &x.client,
+            CubeCount::Static(rows as u32, 1, 1),
+            CubeDim::new_1d(UNITS),
+            lanes,
+            argument(&x, lanes),
+            argument(&weight, lanes),
+            argument(&out, lanes),
+            epsilon,
+            width / lanes,
+        );
+    }
+    tensor(out)
+}
+
+/// `silu(gate) * up` (Shazeer 2020) of `[rows, gate and up]`, to `[rows, half of that]`.
+pub(crate) fn gpu_swiglu(gate_up: BurnTensor<2>) -> BurnTensor<2> {
+    let [rows, both] = gate_up.dims();
+    let width = both / 2;
+    let gate_up = primitive(gate_up);
+    let out = empty_like(&gate_up, [rows, width]);
+    let lanes = lanes_of(width);
+    let vectors = width / lanes;
+    // SAFETY: the grid covers the vectors of a row and units beyond them return; rows are the grid's second dimension.
+    unsafe {
+        swiglu_rows::launch_unchecked(
+            &gate_up.client,
+            CubeCount::Static((vectors as u32).div_ceil(UNITS), rows as u32, 1),
+            CubeDim::new_1d(UNITS),
+            lanes,
+            argument(&gate_up, lanes),
+            argument(&out, lanes),
+            vectors as u32,
+        );
+    }
+    tensor(out)
+}
+
+#[cube(launch_unchecked)]
+fn rms_norm_rows<N: Size>(
+    x: &[Vector<f32, N>],
+    weight: &[Vector<f32, N>],
+    out: &mut [Vector<f32, N>],
+    epsilon: f32,
+    #[comptime] vectors: usize,
+) {
+    let unit = UNIT_POS as usize;
+    let units = comptime!(UNITS as usize);
+    let first = CUBE_POS_X as usize * vectors;
+    let mut squares = Vector::<f32, N>::new(0.0f32);
+    let mut at = unit;
+    while at < vectors {
+        let value = x[first + at];
+        squares += value * value;
+        at += units;
+    }
+    let mut shared = Shared::<[f32]>::new_slice(units);
+    let sum = cube_sum(lanes_sum::<N>(squares), &mut shared, unit, units);
+    let lanes = N::value();
+    let width = comptime!((vectors * lanes) as f32);
+    let scale = 1.0f32 / (sum / width + epsilon).sqrt();
+    let mut at = unit;
+    while at < vectors {
+        out[first + at] = x[first + at] * Vector::<f32, N>::new(scale) * weight[at];
+        at += units;
+    }
+}
+
+#[cube(launch_unchecked)]
+fn swiglu_rows<N: Size>(gate_up: &[Vector<f32, N>], out: &mut [Vector<f32, N>], vectors: u32) {
+    let at = ABSOLUTE_POS_X as usize;
+    let vectors = vectors as usize;
+    if at < vectors {
+        let row = CUBE_POS_Y as usize;
+        let gate = gate_up[row * 2 * vectors + at];
+        let up = gate_up[row * 2 * vectors + vectors + at];
+        let one = Vector::<f32, N>::new(1.0f32);
+        out[row * vectors + at] = gate / (one + (-gate).exp()) * up;
+    }
+}

@@ -1,0 +1,182 @@
+//! `y = x Wᵀ + b` on a GPU, from weights in the type the checkpoint stores them in.
+//!
+//! ```text
+//! dots    few rows of x: a step of decode reads each weight once, at the speed of memory
+//! tiles   more rows: a prefill, a batch of texts; tiles of x and of weights are shared by a cube
+//! ```
+//!
+//! BF16 stays BF16 in the device's memory and is widened in registers, two to a word; F16 is widened when it is loaded.
+//! What a layer does before a product and after it is part of it ([`Around`]): a step of decode is hundreds of launches, each
+//! of which costs more than what it computes.
+
+mod dots;
+#[cfg(test)]
+mod tests;
+mod tiles;
+
+use burn::tensor::{Device, Tensor as BurnTensor};
+use burn_cubecl::cubecl::prelude::BufferArg;
+use burn_cubecl::tensor::CubeTensor;
+
+use super::gpu::{argument, empty_like, lanes_of, primitive, tensor, upload_bits};
+use super::gpu_elements::{gpu_rms_norm, gpu_swiglu};
+use crate::checkpoint::tensors::{StoredTensor, StoredType};
+
+/// Rows of `x` up to which `dots` is faster than `tiles`.
+const FEW_ROWS: usize = 32;
+/// Rows up to which a norm is cheaper in each cube of a product than in a launch before it.
+const NORM_ROWS: usize = 4;
+
+/// Rows of passes that between them use every kernel of a decoder: each of [`dots`], and [`tiles`].
+pub(crate) const GPU_KERNEL_SIZES: &[usize] = &[1, 4, 16, 64];
+
+/// A matrix `[rows, columns]` on a GPU.
+#[derive(Debug)]
+pub(crate) struct DeviceMatrix {
+    words: CubeTensor,
+    rows: usize,
+    columns: usize,
+    form: Form,
+}
+
+/// How weights lie in words of 4 bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+struct Form {
+    /// Two BF16 a word, or one F32.
+    halves: bool,
+    /// Words read at once.
+    lanes: usize,
+    /// Vectors of so many words in a row of weights.
+    vectors: usize,
+}
+
+impl Form {
+    /// Elements in a word, and vectors of `x` that go with one of weights.
+    fn parts(self) -> usize {
+        if self.halves { 2 } else { 1 }
+    }
+
+    /// Elements of a row.
+    fn width(self) -> usize {
+        self.vectors * self.lanes * self.parts()
+    }
+}
+
+/// What is done with a product.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Around<'a> {
+    /// `x` is normed by its root mean square first (Zhang and Sennrich 2019): the weights, `[1, columns]`, and what is
+    /// added to the mean square.
+    pub(crate) norm: Option<(&'a BurnTensor<2>, f32)>,
+    /// `[1, rows]`, added to each row of the product.
+    pub(crate) bias: Option<&'a BurnTensor<2>>,
+    /// The first half of the product's columns are gates of the second, which is what remains: SwiGLU (Shazeer 2020).
+    pub(crate) gated: bool,
+    /// Added to the result, of its shape.
+    pub(crate) base: Option<BurnTensor<2>>,
+}
+
+/// A product on its way to a kernel.
+struct Product<'a> {
+    x: &'a CubeTensor,
+    norm: Option<(CubeTensor, f32)>,
+    bias: Option<CubeTensor>,
+    base: Option<CubeTensor>,
+    gated: bool,
+    out: &'a CubeTensor,
+    matrix: &'a DeviceMatrix,
+    m: usize,
+}
+
+impl Product<'_> {
+    /// Of the result.
+    fn columns(&self) -> usize {
+        if self.gated { self.matrix.rows / 2 } else { self.matrix.rows }
+    }
+
+    /// An argument that is not there is `x`, which the kernel does not read as that then.
+    fn norm(&self, lanes: usize) -> BufferArg {
+        argument(self.norm.as_ref().map_or(self.x, |(weight, _)| weight), lanes)
+    }
+
+    fn bias(&self) -> BufferArg {
+        argument(self.bias.as_ref().unwrap_or(self.x), 1)
+    }
+
+    fn base(&self) -> BufferArg {
+        argument(self.base.as_ref().unwrap_or(self.x), 1)
+    }
+
+    fn epsilon(&self) -> f32 {
+        self.norm.as_ref().map_or(0.0, |(_, epsilon)| *epsilon)
+    }
+}
+
+impl DeviceMatrix {
+    /// `parts` are matrices with the same number of columns, stacked along their rows.
+    pub(crate) fn new(parts: &[StoredTensor], device: &Device) -> Self {
+        let rows = parts.iter().filter_map(|part| part.shape.first()).sum();
+        let columns = parts.first().and_then(|part| part.shape.get(1)).copied().unwrap_or(0);
+        let halves = columns.is_multiple_of(2) && parts.iter().all(|part| part.dtype == StoredType::Bf16);
+        let mut bytes = Vec::with_capacity(rows * columns * if halves { 2 } else { 4 });
+        for part in parts {
+            match halves || part.dtype == StoredType::F32 {
+                true => bytes.extend_from_slice(part.bytes()),
+                false => append_widened(part, &mut bytes),
+            }
+        }
+        let words = if halves { columns / 2 } else { columns };
+        let lanes = lanes_of(words);
+        let form = Form { halves, lanes, vectors: words / lanes };
+        Self { words: upload_bits(bytes, device), rows, columns, form }
+    }
+
+    /// Bytes on the device.
+    pub(crate) fn bytes(&self) -> usize {
+        self.rows * self.form.vectors * self.form.lanes * size_of::<u32>()
+    }
+
+    /// `x` is `[m, columns]`, the result `[m, rows]`, or half as wide where it is gated.
+    ///
+    /// # Panics
+    /// When `x` has another width, as burn's products do.
+    pub(crate) fn product(&self, x: BurnTensor<2>, around: Around<'_>) -> BurnTensor<2> {
+        let [m, width] = x.dims();
+        assert_eq!(width, self.columns, "the input of a product has rows of {width}, not of {}", self.columns);
+        let normed = m <= NORM_ROWS;
+        let x = primitive(match around.norm {
+            Some((weight, epsilon)) if !normed => gpu_rms_norm(x, weight, epsilon),
+            _ => x,
+        });
+        let shared = x.client.properties().hardware.max_shared_memory_size;
+        let few = m <= FEW_ROWS || shared < tiles::SHARED_BYTES;
+        let gated = around.gated && few;
+        let columns = if gated { self.rows / 2 } else { self.rows };
+        let out = empty_like(&x, [m, columns]);
+        let norm = around.norm.filter(|_| normed);
+        let product = Product {
+            x: &x,
+            norm: norm.map(|(weight, epsilon)| (primitive(weight.clone()), epsilon)),
+            bias: around.bias.map(|bias| primitive(bias.clone())),
+            base: around.base.map(primitive),
+            gated,
+            out: &out,
+            matrix: self,
+            m,
+        };
+        match few {
+            true => dots::launch(&product),
+            false => tiles::launch(&product),
+        }
+        match around.gated && !gated {
+            true => gpu_swiglu(tensor(out)),
+            false => tensor(out),
+        }
+    }
+}
+
+fn append_widened(part: &StoredTensor, bytes: &mut Vec<u8>) {
+    let mut values = Vec::with_capacity(part.elements());
+    part.append_to(&mut values);
+    bytes.extend(values.iter().flat_map(|value| value.to_le_bytes()));
+}
