@@ -287,8 +287,12 @@ fn from_checkpoint(
     notes: &mut Vec<String>,
 ) -> Result<(Arc<dyn TextCodec>, ModelFactory), Error> {
     let codec = load_codec(&checkpoint)?;
-    let opened = open_device(choice)?;
-    notes.extend(opened.notes);
+    let mut opened = open_device(choice)?;
+    notes.append(&mut opened.notes);
+    if let Some(note) = choice.rather_cpu(&opened.info, checkpoint.stored_bytes()) {
+        notes.push(note);
+        opened = open_device(&DeviceChoice::cpu())?;
+    }
     let factory: ModelFactory = Box::new(move || {
         let options = LoadOptions { device_name: Some(opened.info.to_string()), ..options.clone() };
         Ok(firebox_models::load_decoder(&checkpoint, &opened.device, options)?)

@@ -22,6 +22,7 @@ use burn::backend::WgpuDeviceKind;
 use burn::tensor::Device;
 use burn_wgpu::graphics::AutoGraphicsApi;
 use burn_wgpu::{RuntimeOptions, WgpuBackend, WgpuDevice, try_init_setup};
+use firebox_contract::limits;
 
 use crate::error::ModelError;
 
@@ -84,6 +85,18 @@ pub struct DeviceChoice {
 impl DeviceChoice {
     /// The best GPU that works, or else the CPU.
     pub const AUTO: Self = Self { api: None, index: None };
+
+    /// Why a model with so many bytes of weights had better stay on the CPU than on the adapter that was opened; `None`
+    /// where it had not, or where this names a device.
+    #[must_use]
+    pub fn rather_cpu(&self, opened: &AdapterReport, weights_bytes: u64) -> Option<String> {
+        let small = self.api.is_none() && !opened.is_cpu() && weights_bytes <= limits::CPU_WEIGHTS_BYTES_MAX;
+        small.then(|| {
+            let size = weights_bytes as f64 / f64::from(1 << 20);
+            let choice = opened.choice();
+            format!("running on the CPU: a model of {size:.1} MiB is faster there than on {opened} (--device {choice} takes it)")
+        })
+    }
 
     /// The CPU.
     #[must_use]

@@ -1,8 +1,10 @@
 //! `y = x Wᵀ + b` with the weight as checkpoints store it, `[out, in]`.
 
-use burn::tensor::{DType, Tensor, TensorData};
+use burn::tensor::{DType, Device, Tensor, TensorData};
 
+use crate::checkpoint::tensors::StoredTensor;
 use crate::kernel::{Around, DeviceMatrix, StoredMatrix, swiglu};
+use crate::load::is_cpu;
 use crate::norm::RmsNorm;
 
 /// A linear layer on a device.
@@ -21,14 +23,21 @@ enum Weight {
 }
 
 impl Linear {
-    /// For a GPU; `weight` is `[out, in]`, `bias` is `[out]`.
-    pub(crate) fn on_device(weight: DeviceMatrix, bias: Option<Tensor<1>>) -> Self {
-        Self { weight: Weight::Device(Box::new(weight)), bias: bias.map(|bias| bias.unsqueeze()) }
+    /// `parts` are matrices `[.., in]`, stacked along their rows to `[out, in]`; `bias` is `[out]`.
+    pub(crate) fn new(parts: Vec<StoredTensor>, bias: Option<Tensor<1>>, device: &Device) -> Self {
+        let weight = match is_cpu(device) {
+            true => Weight::Stored(StoredMatrix::new(parts)),
+            false => Weight::Device(Box::new(DeviceMatrix::new(&parts, device))),
+        };
+        Self { weight, bias: bias.map(|bias| bias.unsqueeze()) }
     }
 
-    /// For the CPU.
-    pub(crate) fn stored(weight: StoredMatrix, bias: Option<Tensor<1>>) -> Self {
-        Self { weight: Weight::Stored(weight), bias: bias.map(|bias| bias.unsqueeze()) }
+    /// Bytes of the matrix where it is.
+    pub(crate) fn bytes(&self) -> usize {
+        match &self.weight {
+            Weight::Device(matrix) => matrix.bytes(),
+            Weight::Stored(matrix) => matrix.bytes(),
+        }
     }
 
     /// `[rows, in]` to `[rows, out]`.

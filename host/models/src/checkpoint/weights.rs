@@ -8,9 +8,7 @@ use firebox_contract::limits;
 use crate::checkpoint::Checkpoint;
 use crate::checkpoint::tensors::StoredTensor;
 use crate::error::ModelError;
-use crate::kernel::{DeviceMatrix, StoredMatrix};
 use crate::linear::Linear;
-use crate::load::is_cpu;
 
 /// Hands out a checkpoint's weights and counts what it handed out.
 pub(crate) struct Weights<'a> {
@@ -95,14 +93,9 @@ impl<'a> Weights<'a> {
                 "a matrix of {outputs} x {input} needs {bytes} bytes on the device, at most {limit} are allowed"
             )));
         }
-        if is_cpu(self.device) {
-            let matrix = StoredMatrix::new(stored);
-            self.device_bytes.set(self.device_bytes.get() + matrix.bytes() as u64);
-            return Ok(Linear::stored(matrix, bias));
-        }
-        let matrix = DeviceMatrix::new(&stored, self.device);
-        self.device_bytes.set(self.device_bytes.get() + matrix.bytes() as u64);
-        Ok(Linear::on_device(matrix, bias))
+        let linear = Linear::new(stored, bias, self.device);
+        self.device_bytes.set(self.device_bytes.get() + linear.bytes() as u64);
+        Ok(linear)
     }
 
     fn upload<const D: usize>(&self, parts: &[StoredTensor], shape: [usize; D]) -> Tensor<D> {

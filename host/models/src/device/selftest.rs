@@ -4,11 +4,14 @@ use std::time::{Duration, Instant};
 
 use burn::tensor::activation::softmax;
 use burn::tensor::{Device, Int, Tensor, TensorData};
+use half::bf16;
 use serde::{Deserialize, Serialize};
 
 use super::{DeviceChoice, open_untested};
+use crate::checkpoint::tensors::{StoredTensor, StoredType};
 use crate::error::ModelError;
 use crate::kernel;
+use crate::linear::Linear;
 
 /// Largest error, as a share of the largest expected value. A GPU that multiplies in TF32 (10 bits of mantissa) stays
 /// below it; a broken driver does not.
@@ -79,8 +82,14 @@ type Outcome = Result<(Vec<f32>, Vec<f32>), String>;
 /// Runs a kernel and says what it should give.
 type Kernel = fn(&Device) -> Outcome;
 
-const KERNELS: &[(&str, Kernel)] =
-    &[("matmul", matmul), ("softmax", row_softmax), ("reduce", reduce), ("gather", gather)];
+const KERNELS: &[(&str, Kernel)] = &[
+    ("matmul", matmul),
+    ("product of few rows", |device| product(3, device)),
+    ("product of many rows", |device| product(ROWS, device)),
+    ("softmax", row_softmax),
+    ("reduce", reduce),
+    ("gather", gather),
+];
 
 fn matmul(device: &Device) -> Outcome {
     let (left, right) = (noise(ROWS * INNER, 1), noise(INNER * COLUMNS, 2));
@@ -92,6 +101,20 @@ fn matmul(device: &Device) -> Outcome {
         }
     }
     Ok((download(product)?, expected))
+}
+
+/// As the layers of a model have it: weights in BF16, `[COLUMNS, WIDTH]`, and shared memory.
+fn product(rows: usize, device: &Device) -> Outcome {
+    /// Read in vectors.
+    const WIDTH: usize = 128;
+    let left = noise(rows * WIDTH, 7);
+    let weights: Vec<bf16> = noise(COLUMNS * WIDTH, 8).into_iter().map(bf16::from_f32).collect();
+    let bytes = weights.iter().flat_map(|value| value.to_le_bytes()).collect();
+    let stored = StoredTensor::owned(bytes, StoredType::Bf16, vec![COLUMNS, WIDTH]);
+    let computed = Linear::new(vec![stored], None, device).forward(upload(&left, [rows, WIDTH], device));
+    let dot = |row: &[f32], line: &[bf16]| row.iter().zip(line).map(|(x, w)| x * w.to_f32()).sum::<f32>();
+    let row = |row| weights.chunks_exact(WIDTH).map(move |line| dot(row, line));
+    Ok((download(computed)?, left.chunks_exact(WIDTH).flat_map(row).collect()))
 }
 
 fn row_softmax(device: &Device) -> Outcome {

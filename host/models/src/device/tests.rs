@@ -153,6 +153,17 @@ fn auto_ends_on_the_cpu_with_one_line_that_says_why() {
 }
 
 #[test]
+fn auto_keeps_a_small_model_off_the_gpu_and_a_name_does_not() {
+    let gpu = adapter("A GPU");
+    let why = DeviceChoice::AUTO.rather_cpu(&gpu, limits::CPU_WEIGHTS_BYTES_MAX).expect("small");
+    assert!(why.contains("64.0 MiB") && why.contains("A GPU") && why.contains("--device vulkan:0"), "{why}");
+    assert_eq!(DeviceChoice::AUTO.rather_cpu(&gpu, limits::CPU_WEIGHTS_BYTES_MAX + 1), None);
+    assert_eq!(DeviceChoice::AUTO.rather_cpu(&AdapterReport::cpu(), 1), None, "it is there already");
+    let named: DeviceChoice = "vulkan".parse().expect("a name");
+    assert_eq!(named.rather_cpu(&gpu, 1), None);
+}
+
+#[test]
 fn probe_ends_with_the_cpu() {
     assert!(probe().last().is_some_and(AdapterReport::is_cpu));
 }
