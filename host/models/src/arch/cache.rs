@@ -81,28 +81,32 @@ impl SequenceCache {
         self.capacity
     }
 
-    /// A new cache of `capacity` positions that begins with the first `tokens` of this one; `None` where it is on a
-    /// device without a store.
+    /// A new cache of `capacity` positions that begins with the first `tokens` of this one; `None` where the device has no
+    /// store or no memory for it.
     pub(crate) fn copy(&self, tokens: usize, capacity: usize, store: Option<&mut PageStore>) -> Option<Self> {
         let kept = match &self.kept {
             Kept::Host(layers) => Kept::Host(layers.iter().map(|cache| cache.resized(tokens, capacity)).collect()),
-            Kept::Device(pages) => Kept::Device(store?.copy(pages, tokens, capacity)),
+            Kept::Device(pages) => Kept::Device(store?.copy(pages, tokens, capacity).ok()?),
         };
         Some(Self { kept, length: tokens, capacity, broken: false })
     }
 
     /// Makes room for `capacity` positions; what is there stays.
-    pub(crate) fn reserve(&mut self, capacity: usize, store: Option<&mut PageStore>) {
+    ///
+    /// # Errors
+    /// What the device said when it had no memory for that; the cache is as it was.
+    pub(crate) fn reserve(&mut self, capacity: usize, store: Option<&mut PageStore>) -> Result<(), String> {
         if capacity <= self.capacity {
-            return;
+            return Ok(());
         }
         match (&mut self.kept, store) {
             (Kept::Host(layers), _) => {
                 layers.iter_mut().for_each(|cache| *cache = cache.resized(self.length, capacity));
             }
-            (Kept::Device(pages), Some(store)) => store.reserve(pages, capacity),
-            (Kept::Device(_), None) => return,
+            (Kept::Device(pages), Some(store)) => store.reserve(pages, capacity)?,
+            (Kept::Device(_), None) => return Err("there is no store of pages".to_owned()),
         }
         self.capacity = capacity;
+        Ok(())
     }
 }

@@ -149,8 +149,9 @@ impl Decoder {
             let text = format!("sequence \"{}\" failed before and must be released first", span.sequence.0);
             return Err(ModelError::Usage(text));
         }
-        cache.reserve(capacity, self.store.as_mut());
-        Ok(())
+        let reserved = cache.reserve(capacity, self.store.as_mut());
+        reserved
+            .map_err(|reason| ModelError::Busy(format!("the device has no memory for this: {reason}; try again later")))
     }
 
     /// Runs passes until every span of `left` is done, at most a chunk of rows and one span a sequence each. False when

@@ -66,6 +66,14 @@ impl Gpu {
         Words { handle: self.client.create_from_slice(bytemuck::cast_slice(floats)), count: floats.len() }
     }
 
+    /// Whether the device gave these what they need, as far as it was asked.
+    ///
+    /// # Errors
+    /// What it said.
+    pub(super) fn check<'a>(&self, buffers: impl IntoIterator<Item = &'a Words>) -> Result<(), String> {
+        self.client.check(buffers.into_iter().map(|words| &words.handle)).map_err(|error| error.to_string())
+    }
+
     /// Room for `count` of 4 bytes each, with whatever is there.
     pub(super) fn room(&self, count: usize) -> Words {
         Words { handle: self.client.empty(count * size_of::<u32>()), count }

@@ -98,22 +98,32 @@ impl PageStore {
     }
 
     /// Gives `pages` room for `tokens` positions.
-    pub(crate) fn reserve(&mut self, pages: &mut Pages, tokens: usize) {
+    ///
+    /// # Errors
+    /// What the device said when it had no memory for that; nothing has changed then.
+    pub(crate) fn reserve(&mut self, pages: &mut Pages, tokens: usize) -> Result<(), String> {
         let missing = tokens.div_ceil(PAGE_TOKENS).saturating_sub(pages.ids.len());
         let free = self.free.lock().unwrap_or_else(PoisonError::into_inner).len();
         if free < missing {
-            self.grow(self.pages + missing - free);
+            let needed = self.pages + missing - free;
+            let wanted = PAGES_FIRST.max(2 * self.pages).min(self.pages_max).max(needed);
+            // A device that cannot have twice as much may have what is needed.
+            self.grow(wanted).or_else(|error| if wanted > needed { self.grow(needed) } else { Err(error) })?;
         }
         let mut free = self.free.lock().unwrap_or_else(PoisonError::into_inner);
         let rest = free.len() - missing;
         pages.ids.extend(free.drain(rest..).rev());
         pages.free.get_or_insert_with(|| self.free.clone());
+        Ok(())
     }
 
     /// New pages that begin with the first `tokens` positions of `from`, and have room for `room`.
-    pub(crate) fn copy(&mut self, from: &Pages, tokens: usize, room: usize) -> Pages {
+    ///
+    /// # Errors
+    /// As [`reserve`](Self::reserve).
+    pub(crate) fn copy(&mut self, from: &Pages, tokens: usize, room: usize) -> Result<Pages, String> {
         let mut to = Pages::default();
-        self.reserve(&mut to, room.max(tokens));
+        self.reserve(&mut to, room.max(tokens))?;
         let used = tokens.div_ceil(PAGE_TOKENS);
         let moves: Vec<u32> = from.ids.iter().zip(&to.ids).take(used).flat_map(|(from, to)| [*from, *to]).collect();
         if !moves.is_empty() {
@@ -122,12 +132,11 @@ impl PageStore {
                 self.copy_pages(buffer, buffer, &moves);
             }
         }
-        to
+        Ok(to)
     }
 
-    /// Makes the store larger: twice as large, or as large as it takes. What is there stays.
-    fn grow(&mut self, needed: usize) {
-        let pages = PAGES_FIRST.max(2 * self.pages).min(self.pages_max).max(needed);
+    /// Makes the store so many pages large. What is there stays.
+    fn grow(&mut self, pages: usize) -> Result<(), String> {
         let room = || self.gpu.room(pages * self.shape.elements());
         let fresh: Vec<[Words; 2]> = (0..self.shape.layers).map(|_| [room(), room()]).collect();
         let moves: Vec<u32> = (0..self.pages as u32).flat_map(|page| [page, page]).collect();
@@ -137,11 +146,13 @@ impl PageStore {
                 self.copy_pages(old, new, &moves);
             }
         }
+        self.gpu.check(fresh.iter().flatten())?;
         self.layers = fresh;
         // The lowest is taken first.
         let mut free = self.free.lock().unwrap_or_else(PoisonError::into_inner);
         free.splice(0..0, (self.pages as u32..pages as u32).rev());
         self.pages = pages;
+        Ok(())
     }
 
     fn copy_pages(&self, from: &Words, to: &Words, moves: &Words) {

@@ -34,7 +34,7 @@ impl<'a> Running<'a> {
         let (case, mut qkv, mut angles) = (self.case, Vec::new(), Vec::new());
         let half = case.head_dim / 2;
         for (pages, start, end) in sequences.iter_mut() {
-            self.store.reserve(pages, *end);
+            self.store.reserve(pages, *end).expect("there is memory");
             qkv.extend_from_slice(&case.qkv[*start * case.columns()..*end * case.columns()]);
             for token in *start..*end {
                 angles.extend_from_slice(&case.cos[token * half..(token + 1) * half]);
@@ -102,7 +102,7 @@ fn sequences_of_one_pass_do_not_see_each_other_and_copies_go_on_by_themselves() 
         assert_close(&got[..150 * row], &expected[..150 * row], "the first");
         assert_close(&got[150 * row..], &expected[..3 * row], "the second");
         // More pages than the store began with, so that it grows with what is there.
-        let mut three = running.store.copy(&one, 130, 64 * 40);
+        let mut three = running.store.copy(&one, 130, 64 * 40).expect("there is memory");
         let got = running.pass(&mut [(&mut three, 130, 131), (&mut one, 150, 151), (&mut two, 3, 4)]);
         let rows = [130, 150, 3].map(|at| &expected[at * row..(at + 1) * row]).concat();
         assert_close(&got, &rows, "a copy and both");
@@ -115,16 +115,34 @@ fn pages_come_back_and_are_taken_again() {
         let case = Case::new([1, 1, 2], 1, None, true);
         let mut store = Running::new(&case, &device).store;
         let mut one = Pages::default();
-        store.reserve(&mut one, PAGE_TOKENS * 3 + 1);
+        store.reserve(&mut one, PAGE_TOKENS * 3 + 1).expect("there is memory");
         assert_eq!(one.ids(), [0, 1, 2, 3]);
-        let mut two = store.copy(&one, PAGE_TOKENS + 1, PAGE_TOKENS * 2);
+        let mut two = store.copy(&one, PAGE_TOKENS + 1, PAGE_TOKENS * 2).expect("there is memory");
         assert_eq!(two.ids(), [4, 5]);
         drop(one);
-        store.reserve(&mut two, PAGE_TOKENS * 200);
+        store.reserve(&mut two, PAGE_TOKENS * 200).expect("there is memory");
         let mut all = two.ids().to_vec();
         all.sort_unstable();
         all.dedup();
         assert_eq!(all.len(), 200, "no page is given twice");
+    }
+}
+
+#[test]
+fn a_device_without_memory_refuses_one_sequence_and_the_others_go_on() {
+    for device in test_gpus() {
+        let case = Case::new([4, 2, 32], 70, None, true);
+        let (expected, row) = (case.expected(), case.heads * case.head_dim);
+        let mut running = Running::new(&case, &device);
+        let mut one = Pages::default();
+        let got = running.pass(&mut [(&mut one, 0, 69)]);
+        assert_close(&got, &expected[..69 * row], "before");
+        // A terabyte, which no device has.
+        let mut greedy = Pages::default();
+        let refused = running.store.reserve(&mut greedy, 1 << 30).expect_err("more than there is");
+        assert!(!refused.is_empty() && greedy.ids().is_empty(), "{refused}");
+        let got = running.pass(&mut [(&mut one, 69, 70)]);
+        assert_close(&got, &expected[69 * row..], "after");
     }
 }
 
@@ -140,7 +158,7 @@ fn rates() {
     {
         let mut running = Running::new(&case, &device);
         let mut all: Vec<Pages> = (0..sequences).map(|_| Pages::default()).collect();
-        all.iter_mut().for_each(|pages| running.store.reserve(pages, context + rows));
+        all.iter_mut().for_each(|pages| running.store.reserve(pages, context + rows).expect("there is memory"));
         let runs: Vec<PagedRun<'_>> =
             all.iter().map(|pages| PagedRun { tokens: rows, start: context, pages }).collect();
         let count = rows * sequences;
