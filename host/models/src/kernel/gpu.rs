@@ -127,10 +127,10 @@ pub(super) fn cube_sum(value: f32, shared: &mut Shared<[f32]>, unit: usize, #[co
     let mut half = comptime!(units / 2).runtime();
     while half > 0 {
         if unit < half {
-            shared[unit] = shared[unit] + shared[unit + half];
+            shared[unit] += shared[unit + half];
         }
         sync_cube();
-        half = half / 2;
+        half /= 2;
     }
     shared[0]
 }

@@ -114,6 +114,7 @@ struct State<N: Size> {
 
 #[cube(launch_unchecked)]
 #[allow(clippy::too_many_arguments, reason = "a kernel's buffers and sizes are its arguments")]
+#[allow(clippy::collapsible_if, reason = "the outer condition is looked at when the kernel is compiled")]
 fn attend<N: Size>(
     queries: &[Vector<f32, N>],
     keys: &[Vector<f32, N>],
@@ -244,7 +245,7 @@ fn score<N: Size>(
             for v in 0..step {
                 #[unroll]
                 for q in 0..comptime!(plan.queries) {
-                    scores[q] = scores[q] + query[q * vectors + some * step + v] * key[v];
+                    scores[q] += query[q * vectors + some * step + v] * key[v];
                 }
             }
         }
@@ -297,11 +298,11 @@ fn weigh<N: Size>(weights: &mut Shared<[f32]>, greatest: &Shared<[f32]>, state: 
         weights[comptime!(q * UNITS) + UNIT_POS as usize] = weight;
         let less = (state.highest[q] - most).exp();
         state.highest[q] = most;
-        state.totals[q] = state.totals[q] * less;
+        state.totals[q] *= less;
         #[unroll]
         for own in 0..comptime!(plan.own(lanes)) {
             let at = comptime!(q * plan.own(lanes) + own);
-            state.sums[at] = state.sums[at] * Vector::<f32, N>::new(less);
+            state.sums[at] *= Vector::<f32, N>::new(less);
         }
     }
 }
@@ -345,12 +346,12 @@ fn add_values<N: Size>(
             #[unroll]
             for q in 0..comptime!(plan.queries) {
                 let weight = weights[comptime!(q * UNITS + step * sides) + at];
-                state.totals[q] = state.totals[q] + weight;
+                state.totals[q] += weight;
                 #[unroll]
                 for own in 0..owned {
                     let sum = comptime!(q * owned + own);
                     let value = value[comptime!(step * owned + own)];
-                    state.sums[sum] = state.sums[sum] + Vector::<f32, N>::new(weight) * value;
+                    state.sums[sum] += Vector::<f32, N>::new(weight) * value;
                 }
             }
         }

@@ -65,7 +65,7 @@ impl Pages {
     pub(super) fn slot(&self, position: usize) -> u32 {
         let page = self.ids.get(position / PAGE_TOKENS).copied();
         // Its owner reserved it before the pass.
-        page.map_or_else(|| panic!("a sequence has no page for position {position}"), |page| page) * PAGE_TOKENS as u32
+        page.unwrap_or_else(|| panic!("a sequence has no page for position {position}")) * PAGE_TOKENS as u32
             + (position % PAGE_TOKENS) as u32
     }
 }

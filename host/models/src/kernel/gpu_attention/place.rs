@@ -97,8 +97,8 @@ fn place_heads(
             let mut first = qkv[from + pair] * scale;
             let mut second = qkv[from + half + pair] * scale;
             if comptime!(plan.norms) {
-                first = first * norms[weights + pair];
-                second = second * norms[weights + half + pair];
+                first *= norms[weights + pair];
+                second *= norms[weights + half + pair];
             }
             let cos = angles[row * width + pair];
             let sin = angles[row * width + half + pair];

@@ -177,7 +177,7 @@ fn products<N: Size>(
                 let value = x[(row * vectors + at) * parts + part];
                 if comptime!(plan.norm) {
                     let squares = comptime!(plan.w_rows * plan.x_rows + r);
-                    sums[squares] = sums[squares] + lanes_sum::<N>(value * value);
+                    sums[squares] += lanes_sum::<N>(value * value);
                     own[part] = value * norm[at * parts + part];
                 } else {
                     own[part] = value;
@@ -187,9 +187,9 @@ fn products<N: Size>(
             for w in 0..comptime!(plan.w_rows) {
                 let sum = comptime!(w * plan.x_rows + r);
                 if comptime!(plan.form.halves) {
-                    sums[sum] = sums[sum] + halves_dot::<N>(words[w], own[0], own[1]);
+                    sums[sum] += halves_dot::<N>(words[w], own[0], own[1]);
                 } else {
-                    sums[sum] = sums[sum] + floats_dot::<N>(words[w], own[0]);
+                    sums[sum] += floats_dot::<N>(words[w], own[0]);
                 }
             }
         }

@@ -170,7 +170,7 @@ fn multiply<N: Size>(
             #[unroll]
             for w in 0..comptime!(OWN) {
                 let sum = comptime!(r * OWN + w);
-                sums[sum] = sums[sum] + of_x * of_w[w];
+                sums[sum] += of_x * of_w[w];
             }
         }
     }
