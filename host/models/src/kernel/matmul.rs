@@ -1,8 +1,8 @@
-//! Matrix products that are right on every device.
+//! Matrix products of tensors that are right on every device: those of an encoder's attention.
 //!
-//! burn's tiled GPU products keep pointers to tiles, which not every driver can compile: SwiftShader says so on its
-//! standard error and computes something else. So a device is asked once, with small products whose result is known,
-//! and one that gives wrong answers gets a kernel that any driver can compile. It is slower: one unit sums one element.
+//! burn's tiled GPU products were wrong on one driver of the tests for as long as shared memory was declared wrongly
+//! (`third_party/README.md`), without an error. So a device is asked once, with small products whose result is known, and one
+//! that gives wrong answers gets a kernel that asks for nothing but memory. It is slower: one unit sums one element.
 
 use std::sync::{Mutex, PoisonError};
 
@@ -139,6 +139,27 @@ fn dot_products(lhs: &Tensor<f32>, rhs: &Tensor<f32>, out: &mut Tensor<f32>) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::kernel::gpu::tests::test_gpus;
+
+    #[test]
+    fn the_portable_product_is_burns_on_a_gpu_and_on_the_cpu() {
+        let devices = test_gpus().into_iter().chain([Device::flex()]);
+        for device in devices {
+            for (m, k, n) in PROBES.iter().copied().chain([(3, 17, 5)]) {
+                let operand = |rows, columns, step| {
+                    let values = pattern(2 * rows * columns, step);
+                    BurnTensor::<3>::from_data(TensorData::new(values, [2, rows, columns]), &device)
+                };
+                // The right operand through a transposed view, as scores have it.
+                let (lhs, rhs) = (operand(m, k, 7), operand(n, k, 11).swap_dims(1, 2));
+                let values = |product: BurnTensor<3>| product.try_into_vec_as::<f32>().expect("the device answers");
+                let (got, expected) = (values(portable(lhs.clone(), rhs.clone())), values(lhs.matmul(rhs)));
+                assert_eq!(got.len(), 2 * m * n);
+                let close = |(a, b): (&f32, &f32)| (a - b).abs() <= 1e-4 * (k as f32);
+                assert!(got.iter().zip(&expected).all(close), "{m} {k} {n} on {device:?}");
+            }
+        }
+    }
 
     #[test]
     fn the_probe_accepts_what_is_right() {
