@@ -287,12 +287,9 @@ fn from_checkpoint(
     notes: &mut Vec<String>,
 ) -> Result<(Arc<dyn TextCodec>, ModelFactory), Error> {
     let codec = load_codec(&checkpoint)?;
-    let mut opened = open_device(choice)?;
-    notes.append(&mut opened.notes);
-    if let Some(note) = choice.rather_cpu(&opened.info, checkpoint.stored_bytes()) {
-        notes.push(note);
-        opened = open_device(&DeviceChoice::cpu())?;
-    }
+    let opened =
+        device::open(choice, &OpenOptions { weights_bytes: Some(checkpoint.stored_bytes()), ..device_options() })?;
+    notes.extend(opened.notes);
     let factory: ModelFactory = Box::new(move || {
         let options = LoadOptions { device_name: Some(opened.info.to_string()), ..options.clone() };
         Ok(firebox_models::load_decoder(&checkpoint, &opened.device, options)?)
@@ -311,7 +308,11 @@ pub fn open_device(choice: &DeviceChoice) -> Result<Opened, Error> {
 /// How devices are opened and tested.
 #[must_use]
 pub fn device_options() -> OpenOptions {
-    OpenOptions { test_child: TestChild::current_program().ok(), verdict_cache_dir: cache_dir("devices") }
+    OpenOptions {
+        test_child: TestChild::current_program().ok(),
+        verdict_cache_dir: cache_dir("devices"),
+        weights_bytes: None,
+    }
 }
 
 /// The chain of these plugins, in a sandbox that keeps compiled components in the user's cache.

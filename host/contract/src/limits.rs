@@ -175,7 +175,7 @@ pub const TENSOR_BYTES_MAX: u64 = 4 * GIB;
 
 // ---- Devices --------------------------------------------------------------------------------------------------
 
-/// Bytes of weights up to which `auto` leaves a model on the CPU: it reads so much in the time that a GPU needs for the
+/// Bytes of weights up to which `auto` leaves a language model on the CPU: it reads so much in the time that a GPU needs for the
 /// launches of a step, and has nothing to compile.
 pub const CPU_WEIGHTS_BYTES_MAX: u64 = 64 * MIB as u64;
 /// Time a child process has to prove that an adapter works.

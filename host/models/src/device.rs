@@ -86,18 +86,6 @@ impl DeviceChoice {
     /// The best GPU that works, or else the CPU.
     pub const AUTO: Self = Self { api: None, index: None };
 
-    /// Why a model with so many bytes of weights had better stay on the CPU than on the adapter that was opened; `None`
-    /// where it had not, or where this names a device.
-    #[must_use]
-    pub fn rather_cpu(&self, opened: &AdapterReport, weights_bytes: u64) -> Option<String> {
-        let small = self.api.is_none() && !opened.is_cpu() && weights_bytes <= limits::CPU_WEIGHTS_BYTES_MAX;
-        small.then(|| {
-            let size = weights_bytes as f64 / f64::from(1 << 20);
-            let choice = opened.choice();
-            format!("running on the CPU: a model of {size:.1} MiB is faster there than on {opened} (--device {choice} takes it)")
-        })
-    }
-
     /// The CPU.
     #[must_use]
     pub fn cpu() -> Self {
@@ -147,6 +135,21 @@ pub struct OpenOptions {
     pub test_child: Option<TestChild>,
     /// Where verdicts of such tests are kept; without it, or when it cannot be written, every process tests again.
     pub verdict_cache_dir: Option<PathBuf>,
+    /// Bytes of weights of the language model that is to run, where one is: `auto` keeps a small one on the CPU.
+    pub weights_bytes: Option<u64>,
+}
+
+impl OpenOptions {
+    /// Refuses a GPU that would only be slower.
+    fn worth_a_gpu(&self, adapter: &AdapterReport) -> Result<(), String> {
+        match self.weights_bytes {
+            Some(bytes) if bytes <= limits::CPU_WEIGHTS_BYTES_MAX => {
+                let (size, choice) = (bytes as f64 / f64::from(1 << 20), adapter.choice());
+                Err(format!("slower than the CPU for a model of {size:.1} MiB (--device {choice} takes it)"))
+            }
+            _ => Ok(()),
+        }
+    }
 }
 
 /// An open device, ready for tensors.
@@ -173,7 +176,7 @@ pub fn open(choice: &DeviceChoice, options: &OpenOptions) -> Result<Opened, Mode
         instantiate(adapter)
     };
     match choice.api {
-        None => Ok(choose(hardware(), tested)),
+        None => Ok(choose(hardware(), |adapter| options.worth_a_gpu(adapter).and_then(|()| tested(adapter)))),
         Some(api) if api.graphics.is_none() => open_cpu(choice),
         Some(_) => open_named(choice, tested),
     }

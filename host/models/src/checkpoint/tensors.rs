@@ -105,7 +105,12 @@ impl StoredTensor {
 
     /// This tensor, or its F32 form in memory of its own where it is F16.
     pub(crate) fn without_f16(&self) -> Self {
-        if self.dtype != StoredType::F16 {
+        if self.dtype == StoredType::F16 { self.widened() } else { self.clone() }
+    }
+
+    /// Its F32 form, in memory of its own where it has another.
+    pub(crate) fn widened(&self) -> Self {
+        if self.dtype == StoredType::F32 {
             return self.clone();
         }
         let mut values = Vec::with_capacity(self.elements());

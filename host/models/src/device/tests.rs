@@ -19,7 +19,11 @@ fn adapter(name: &str) -> AdapterReport {
 }
 
 fn options(script: &str, cache: &tempfile::TempDir) -> OpenOptions {
-    OpenOptions { test_child: Some(sh(script)), verdict_cache_dir: Some(cache.path().join("firebox")) }
+    OpenOptions {
+        test_child: Some(sh(script)),
+        verdict_cache_dir: Some(cache.path().join("firebox")),
+        weights_bytes: None,
+    }
 }
 
 const WORKS: &str = r#"echo '{"ok":true,"max_difference":1e-6,"worst":"matmul","seconds":0.1,"gflops":1.0}'"#;
@@ -109,7 +113,11 @@ fn a_test_without_end_report_or_success_is_a_fault() {
 fn a_test_that_cannot_start_accuses_nobody() {
     let cache = tempfile::tempdir().expect("temporary directory");
     let nowhere = TestChild { program: "/nowhere/firebox".into(), ..sh("") };
-    let options = OpenOptions { test_child: Some(nowhere), verdict_cache_dir: Some(cache.path().to_owned()) };
+    let options = OpenOptions {
+        test_child: Some(nowhere),
+        verdict_cache_dir: Some(cache.path().to_owned()),
+        weights_bytes: None,
+    };
     verdict::check(&adapter("GPU"), &options).expect_err("cannot start");
     assert_eq!(verdict::load(cache.path(), &adapter("GPU").key()), None);
 }
@@ -119,7 +127,7 @@ fn a_test_that_cannot_start_accuses_nobody() {
 fn a_cache_that_cannot_be_written_only_means_testing_again() {
     let cache = tempfile::NamedTempFile::new().expect("temporary file");
     let unwritable = Some(cache.path().join("below-a-file"));
-    let options = OpenOptions { test_child: Some(sh(WORKS)), verdict_cache_dir: unwritable };
+    let options = OpenOptions { test_child: Some(sh(WORKS)), verdict_cache_dir: unwritable, weights_bytes: None };
     verdict::check(&adapter("GPU"), &options).expect("works");
     verdict::check(&adapter("GPU"), &options).expect("works again");
 }
@@ -153,14 +161,18 @@ fn auto_ends_on_the_cpu_with_one_line_that_says_why() {
 }
 
 #[test]
-fn auto_keeps_a_small_model_off_the_gpu_and_a_name_does_not() {
-    let gpu = adapter("A GPU");
-    let why = DeviceChoice::AUTO.rather_cpu(&gpu, limits::CPU_WEIGHTS_BYTES_MAX).expect("small");
-    assert!(why.contains("64.0 MiB") && why.contains("A GPU") && why.contains("--device vulkan:0"), "{why}");
-    assert_eq!(DeviceChoice::AUTO.rather_cpu(&gpu, limits::CPU_WEIGHTS_BYTES_MAX + 1), None);
-    assert_eq!(DeviceChoice::AUTO.rather_cpu(&AdapterReport::cpu(), 1), None, "it is there already");
-    let named: DeviceChoice = "vulkan".parse().expect("a name");
-    assert_eq!(named.rather_cpu(&gpu, 1), None);
+fn auto_keeps_a_small_model_off_the_gpu() {
+    let chosen = |weights_bytes| {
+        let options = OpenOptions { weights_bytes, ..OpenOptions::default() };
+        let open = |adapter: &AdapterReport| options.worth_a_gpu(adapter).map(|()| Device::flex());
+        choose((vec![adapter("A GPU")], Vec::new()), open)
+    };
+    let small = chosen(Some(limits::CPU_WEIGHTS_BYTES_MAX));
+    assert!(small.info.is_cpu());
+    let note = small.notes.concat();
+    assert!(note.contains("64.0 MiB") && note.contains("A GPU") && note.contains("--device vulkan:0"), "{note}");
+    assert!(!chosen(Some(limits::CPU_WEIGHTS_BYTES_MAX + 1)).info.is_cpu());
+    assert!(!chosen(None).info.is_cpu());
 }
 
 #[test]

@@ -58,12 +58,10 @@ impl Gpu {
         Self { client: primitive(BurnTensor::<1>::from_data(TensorData::from([0.0_f32]), device)).client }
     }
 
-    pub(super) fn upload_words(&self, words: &[u32]) -> Words {
-        Words { handle: self.client.create_from_slice(bytemuck::cast_slice(words)), count: words.len() }
-    }
-
-    pub(super) fn upload_floats(&self, floats: &[f32]) -> Words {
-        Words { handle: self.client.create_from_slice(bytemuck::cast_slice(floats)), count: floats.len() }
+    /// `T` is an element of 4 bytes.
+    pub(super) fn upload<T: bytemuck::NoUninit>(&self, elements: &[T]) -> Words {
+        let bytes: &[u8] = bytemuck::cast_slice(elements);
+        Words { handle: self.client.create_from_slice(bytes), count: bytes.len() / size_of::<u32>() }
     }
 
     /// Whether the device gave these what they need, as far as it was asked.

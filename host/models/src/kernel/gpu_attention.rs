@@ -63,8 +63,8 @@ impl PagedRows {
             tables.extend_from_slice(run.pages.ids());
             first += run.tokens;
         }
-        let [slots, tasks, tables] = [slots, tasks, tables].map(|words| gpu.upload_words(&words));
-        Self { slots, angles: gpu.upload_floats(angles), tasks, tables, rows_of_task }
+        let [slots, tasks, tables] = [slots, tasks, tables].map(|words| gpu.upload(&words));
+        Self { slots, angles: gpu.upload(angles), tasks, tables, rows_of_task }
     }
 }
 
@@ -83,7 +83,12 @@ impl PagedAttention<'_> {
     /// `qkv` is `[rows, (heads + 2 * kv_heads) * head_dim]`; keys and values are added to the pages. The result is
     /// `[rows, heads * head_dim]`.
     pub(crate) fn forward(&self, qkv: BurnTensor<2>, rows: &PagedRows, store: &PageStore) -> BurnTensor<2> {
-        let count = qkv.dims()[0];
+        let [count, columns] = qkv.dims();
+        let PageShape { kv_heads, head_dim, .. } = store.shape();
+        // The kernels do not look.
+        assert_eq!((count, columns), (rows.slots.count, (self.heads + 2 * kv_heads) * head_dim), "rows of other heads");
+        assert_eq!(rows.angles.count, count * head_dim, "rows have other angles");
+        assert!(self.norms.is_none_or(|(weights, _)| weights.dims() == [2 * head_dim]), "heads have other norms");
         let qkv = primitive(qkv);
         let shape = [count, self.heads * store.shape().head_dim];
         let queries = empty_like(&qkv, shape);

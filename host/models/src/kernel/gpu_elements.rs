@@ -12,6 +12,7 @@ const UNITS: u32 = 128;
 /// Root mean square norm (Zhang and Sennrich 2019) of the rows of `x`, `[rows, width]`; `weight` is `[1, width]`.
 pub(crate) fn gpu_rms_norm(x: BurnTensor<2>, weight: &BurnTensor<2>, epsilon: f32) -> BurnTensor<2> {
     let [rows, width] = x.dims();
+    assert_eq!(weight.dims(), [1, width], "a norm has another width than its rows");
     let (x, weight) = (primitive(x), primitive(weight.clone()));
     let out = empty_like(&x, [rows, width]);
     let lanes = lanes_of(width);

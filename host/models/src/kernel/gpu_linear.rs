@@ -28,7 +28,7 @@ const FEW_ROWS: usize = 32;
 const NORM_ROWS: usize = 4;
 
 /// Rows of passes that between them use every kernel of a decoder: each of [`dots`], and [`tiles`].
-pub(crate) const GPU_KERNEL_SIZES: &[usize] = &[1, 4, 16, 64];
+pub(crate) const GPU_KERNEL_SIZES: &[usize] = &[dots::X_ROWS[0], dots::X_ROWS[1], dots::X_ROWS[2], FEW_ROWS + 1];
 
 /// A matrix `[rows, columns]` on a GPU.
 #[derive(Debug)]
@@ -120,9 +120,9 @@ impl DeviceMatrix {
         let halves = columns.is_multiple_of(2) && parts.iter().all(|part| part.dtype == StoredType::Bf16);
         let mut bytes = Vec::with_capacity(rows * columns * if halves { 2 } else { 4 });
         for part in parts {
-            match halves || part.dtype == StoredType::F32 {
+            match halves {
                 true => bytes.extend_from_slice(part.bytes()),
-                false => append_widened(part, &mut bytes),
+                false => bytes.extend_from_slice(part.widened().bytes()),
             }
         }
         let words = if halves { columns / 2 } else { columns };
@@ -154,11 +154,26 @@ impl DeviceMatrix {
         let columns = if gated { self.rows / 2 } else { self.rows };
         let out = empty_like(&x, [m, columns]);
         let norm = around.norm.filter(|_| normed);
+        // Of the gated result, which is not what comes out of a product that is gated after it.
+        let (base, base_later) = if around.gated && !gated { (None, around.base) } else { (around.base, None) };
+        // The kernels do not look.
+        assert!(
+            around.norm.is_none_or(|(weight, _)| weight.dims() == [1, width]),
+            "the norm of a product has another width"
+        );
+        assert!(
+            around.bias.is_none_or(|bias| bias.dims() == [1, self.rows]),
+            "the bias of a product has another width"
+        );
+        assert!(
+            base.as_ref().is_none_or(|base| base.dims() == [m, columns]),
+            "the base of a product has another shape"
+        );
         let product = Product {
             x: &x,
             norm: norm.map(|(weight, epsilon)| (primitive(weight.clone()), epsilon)),
             bias: around.bias.map(|bias| primitive(bias.clone())),
-            base: around.base.map(primitive),
+            base: base.map(primitive),
             gated,
             out: &out,
             matrix: self,
@@ -168,15 +183,10 @@ impl DeviceMatrix {
             true => dots::launch(&product),
             false => tiles::launch(&product),
         }
-        match around.gated && !gated {
-            true => gpu_swiglu(tensor(out)),
-            false => tensor(out),
+        let out = if around.gated && !gated { gpu_swiglu(tensor(out)) } else { tensor(out) };
+        match base_later {
+            Some(base) => out + base,
+            None => out,
         }
     }
-}
-
-fn append_widened(part: &StoredTensor, bytes: &mut Vec<u8>) {
-    let mut values = Vec::with_capacity(part.elements());
-    part.append_to(&mut values);
-    bytes.extend(values.iter().flat_map(|value| value.to_le_bytes()));
 }

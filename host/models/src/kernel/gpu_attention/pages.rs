@@ -127,7 +127,7 @@ impl PageStore {
         let used = tokens.div_ceil(PAGE_TOKENS);
         let moves: Vec<u32> = from.ids.iter().zip(&to.ids).take(used).flat_map(|(from, to)| [*from, *to]).collect();
         if !moves.is_empty() {
-            let moves = self.gpu.upload_words(&moves);
+            let moves = self.gpu.upload(&moves);
             for buffer in self.layers.iter().flatten() {
                 self.copy_pages(buffer, buffer, &moves);
             }
@@ -141,7 +141,7 @@ impl PageStore {
         let fresh: Vec<[Words; 2]> = (0..self.shape.layers).map(|_| [room(), room()]).collect();
         let moves: Vec<u32> = (0..self.pages as u32).flat_map(|page| [page, page]).collect();
         if !moves.is_empty() {
-            let moves = self.gpu.upload_words(&moves);
+            let moves = self.gpu.upload(&moves);
             for (old, new) in self.layers.iter().flatten().zip(fresh.iter().flatten()) {
                 self.copy_pages(old, new, &moves);
             }

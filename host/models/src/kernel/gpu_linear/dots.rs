@@ -12,7 +12,7 @@ const LANES: usize = 32;
 /// Groups of them in a cube.
 const GROUPS: usize = 4;
 /// Rows of `x` that one pass over the weights serves: one of these.
-const X_ROWS: [usize; 3] = [1, 4, 16];
+pub(super) const X_ROWS: [usize; 3] = [1, 4, 16];
 
 /// What the kernel is compiled for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -43,7 +43,7 @@ impl Plan {
 
 pub(super) fn launch(product: &Product<'_>) {
     let matrix = product.matrix;
-    let x_rows = X_ROWS.into_iter().find(|rows| *rows >= product.m).unwrap_or(16);
+    let x_rows = X_ROWS.into_iter().find(|rows| *rows >= product.m).unwrap_or(X_ROWS[2]);
     // What `x` costs is shared by the rows of weights; a group's lanes add up at most one sum each.
     let w_rows = if x_rows == 4 { 4 } else { 2 };
     let plan = Plan {
