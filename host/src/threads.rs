@@ -1,8 +1,10 @@
 //! The threads that take in requests and hand out answers. They compute little and are waited for, so they ask the system for
 //! short slices of a core: who asks for less at a time goes first among equals (EEVDF, Stoica and Abdel-Wahab 1995; Linux
-//! from 6.12), and threads that compute a model on every core do not hold up each token on its way out.
+//! from 6.12). Where the system grants it they have priority as well, so that threads that compute a model on every core do
+//! not hold up a token on its way out.
 
 use std::io;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use tokio::runtime::{Builder, Runtime};
 
@@ -11,25 +13,34 @@ use tokio::runtime::{Builder, Runtime};
 /// # Errors
 /// The system's, where it gives no threads.
 pub(crate) fn runtime(workers: Option<usize>) -> io::Result<Runtime> {
+    let workers = workers.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from));
+    // The first to start are those that serve. Those that come later are lent out for work that blocks, such as compiling a
+    // plugin, and have no claim to go first.
+    let started = AtomicUsize::new(0);
     let mut builder = Builder::new_multi_thread();
-    if let Some(workers) = workers {
-        builder.worker_threads(workers);
-    }
-    builder.enable_all().on_thread_start(shorten_slice).build()
+    builder.worker_threads(workers).enable_all().on_thread_start(move || {
+        if started.fetch_add(1, Ordering::Relaxed) < workers {
+            go_first();
+        }
+    });
+    builder.build()
 }
 
 /// Where the system refuses, or knows no such thing, the thread keeps what it has.
 #[cfg(target_os = "linux")]
-fn shorten_slice() {
-    let nanoseconds = firebox_contract::limits::SERVING_SLICE.as_nanos();
-    let _refused = slice::set(nanoseconds.try_into().unwrap_or(u64::MAX));
+fn go_first() {
+    use firebox_contract::limits::{SERVING_NICENESS, SERVING_SLICE};
+    let nanoseconds = SERVING_SLICE.as_nanos().try_into().unwrap_or(u64::MAX);
+    if priority::set(nanoseconds, Some(SERVING_NICENESS)).is_err() {
+        let _refused = priority::set(nanoseconds, None);
+    }
 }
 
 #[cfg(not(target_os = "linux"))]
-fn shorten_slice() {}
+fn go_first() {}
 
 #[cfg(target_os = "linux")]
-mod slice {
+mod priority {
     use std::io;
 
     /// The calling thread's policy and priority as they are, for `change` to change.
@@ -50,10 +61,14 @@ mod slice {
         if refused == 0 { Ok(attributes) } else { Err(io::Error::last_os_error()) }
     }
 
-    /// Asks for slices of so many nanoseconds for the calling thread.
-    pub(super) fn set(nanoseconds: u64) -> io::Result<()> {
+    /// Asks for slices of so many nanoseconds for the calling thread, and that it be as nice as that (a number as `nice` takes
+    /// it), which not everybody may. Threads and processes that it starts have what is usual.
+    pub(super) fn set(nanoseconds: u64, niceness: Option<i32>) -> io::Result<()> {
         let mut attributes = attributes()?;
         attributes.sched_runtime = nanoseconds;
+        attributes.sched_flags |= libc::SCHED_FLAG_RESET_ON_FORK as u64;
+        // Who is preferred already stays so.
+        attributes.sched_nice = niceness.map_or(attributes.sched_nice, |niceness| niceness.min(attributes.sched_nice));
         // SAFETY: 0 names the calling thread, and the pointer is to a whole structure that says its size.
         let refused = unsafe { libc::syscall(libc::SYS_sched_setattr, 0, &raw const attributes, 0) };
         if refused == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
@@ -61,18 +76,38 @@ mod slice {
 
     #[cfg(test)]
     mod tests {
+        use firebox_contract::limits::{SERVING_NICENESS, SERVING_SLICE};
+
+        use super::*;
+
         #[test]
-        fn a_thread_asks_for_itself_alone() {
-            let before = super::attributes().expect("Linux");
-            let check = || {
-                super::set(200_000).expect("allowed to everybody");
-                super::attributes().expect("Linux")
-            };
-            let there = std::thread::spawn(check).join().expect("no panic");
+        fn a_thread_asks_for_itself_alone_and_not_for_those_it_starts() {
+            let before = attributes().expect("Linux");
+            let (there, theirs) = std::thread::spawn(|| {
+                set(200_000, None).expect("allowed to everybody");
+                let theirs = std::thread::spawn(|| attributes().expect("Linux")).join().expect("no panic");
+                (attributes().expect("Linux"), theirs)
+            })
+            .join()
+            .expect("no panic");
             assert_eq!((there.sched_policy, there.sched_nice), (before.sched_policy, before.sched_nice));
             // Linux before 6.12 has one slice for all and says 0.
             assert!([200_000, 0].contains(&there.sched_runtime), "{}", there.sched_runtime);
-            assert_eq!(super::attributes().expect("Linux").sched_runtime, before.sched_runtime);
+            assert_ne!(theirs.sched_runtime, 200_000);
+            assert_eq!(attributes().expect("Linux").sched_runtime, before.sched_runtime);
+        }
+
+        #[test]
+        fn threads_that_serve_go_first_where_the_system_lets_them_and_no_others() {
+            let usual = attributes().expect("Linux");
+            let granted = std::thread::spawn(|| set(100_000, Some(SERVING_NICENESS)).is_ok()).join().expect("no panic");
+            let runtime = super::super::runtime(Some(2)).expect("threads");
+            let serving = runtime.block_on(runtime.spawn(async { attributes().expect("Linux") })).expect("no panic");
+            let niceness = if granted { SERVING_NICENESS.min(usual.sched_nice) } else { usual.sched_nice };
+            assert_eq!(serving.sched_nice, niceness, "granted: {granted}");
+            assert!([SERVING_SLICE.as_nanos() as u64, 0].contains(&serving.sched_runtime), "{}", serving.sched_runtime);
+            let lent = runtime.block_on(runtime.spawn_blocking(|| attributes().expect("Linux"))).expect("no panic");
+            assert_eq!((lent.sched_nice, lent.sched_runtime), (usual.sched_nice, usual.sched_runtime));
         }
     }
 }

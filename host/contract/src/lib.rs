@@ -7,6 +7,7 @@
 pub mod caller;
 pub mod chat;
 pub mod clock;
+pub mod cores;
 pub mod error;
 pub mod fault;
 pub mod gate;

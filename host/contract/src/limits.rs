@@ -131,6 +131,11 @@ pub const PLUGIN_SLOW_NICENESS: i32 = 10;
 pub const PLUGIN_SHARE_RATE: Duration = Duration::from_millis(10);
 /// Time in which what they had is forgotten to 1/e.
 pub const PLUGIN_SHARE_MEMORY: Duration = Duration::from_secs(10);
+/// Time that a guest at low priority holds back at most while models want every core; one that waits for an idle processor
+/// does so until it may go on above. With it a thread of theirs has `PLUGIN_SHARE_RATE` of both its cores.
+pub const PLUGIN_HELD_BACK_MAX: Duration = Duration::from_millis(50);
+/// How often one that holds back looks whether they still do.
+pub const PLUGIN_HELD_BACK_PERIOD: Duration = Duration::from_millis(1);
 /// How often a guest that waits for an idle processor is looked after: once its owner has a share again it goes on above.
 pub const PLUGIN_RECALL_PERIOD: Duration = Duration::from_millis(20);
 /// Time after its deadline at which a guest at low priority is cut off from outside, should it not have had a turn.
@@ -380,10 +385,14 @@ pub const WAITING_TIME_MAX: Duration = Duration::from_secs(30);
 pub const RETRY_AFTER_MAX: Duration = Duration::from_secs(60);
 /// Slice of a core that the threads which serve requests ask of the system.
 pub const SERVING_SLICE: Duration = Duration::from_micros(500);
+/// How nice (a number as `nice` takes it) they are where the system lets them.
+pub const SERVING_NICENESS: i32 = -10;
 /// Bytes from which on the keys or values of a layer have pages of their own on the CPU.
 pub const CACHE_PAGES_BYTES: usize = 32 * KIB;
 /// Time that a thread which computes waits for work or for another such thread before it sleeps.
 pub const COMPUTE_SPIN_TIME: Duration = Duration::from_micros(200);
+/// Time after a pass on the CPU for which its cores still count as wanted: most are followed by the next.
+pub const CORES_CLAIM_LINGER: Duration = Duration::from_millis(1);
 /// Prompt tokens of one turn, all sequences together.
 pub const PREFILL_TURN_TOKENS: usize = PREFILL_CHUNK_TOKENS;
 /// Prompt tokens of one turn that several tenants share, until it is known how long the device takes; and at least of one
@@ -408,8 +417,12 @@ pub const SHORT_JOB_TIME: Duration = Duration::from_secs(2);
 pub const SHORT_JOB_TIMES: u32 = 2;
 /// Part of a turn's time, in percent, by which tenants that rest may lengthen the turns of others, so that they still move.
 pub const SHARE_REST_PERCENT: u32 = 5;
+/// Time that a tenant rests before it does that: nobody notices a short pause, and short answers of others are not made longer.
+pub const SHARE_REST_TIME: Duration = Duration::from_secs(1);
 /// Time after its last turn for which a tenant's use is remembered at all.
 pub const SHARE_KEPT_TIME: Duration = Duration::from_secs(100);
+/// Turns of a sequence, one after the other, that are given up for others (a number); the next is not.
+pub const TURN_CUTS_MAX: u32 = 4;
 /// Answers of one tenant, per weight, that advance in one turn while another tenant has fewer.
 pub const TURN_SEQUENCES_SHARED: usize = 8;
 /// Tokens that two prompts must share at their beginning before a kept cache is used again.

@@ -1,9 +1,10 @@
 //! What one turn computes. Answers that go on get their token in the same forward pass, and prompts fill up what the
 //! turn allows. Between tenants the device's time is shared out by weight: a tenant that used more of it lately than
-//! another that has work rests until the other has caught up, but for a small part of each turn. So a tenant that floods
-//! waits for itself, and one that uses less than its share hardly notices: even the turn that runs when it comes is given
-//! up for it. What was given up once is computed in short turns that are not, so that it moves however many come. Between
-//! tenants that used about as much, short jobs go first, for their turns would else be as long as those of the others.
+//! another that has work rests until the other has caught up; where that takes long, but for a small part of each turn. So
+//! a tenant that floods waits for itself, and one that uses less than its share hardly notices: even the turn that runs
+//! when it comes is given up for it. What was given up is computed in short turns, and soon in one that is not, so that it
+//! moves however many come. Between tenants that used about as much, short jobs go first, for their turns would else be as
+//! long as those of the others.
 
 mod cost;
 mod shares;
@@ -14,7 +15,7 @@ use std::time::Duration;
 
 use firebox_contract::TenantId;
 use firebox_contract::limits::{
-    PREFILL_TURN_TOKENS, PREFILL_TURN_TOKENS_MIN, PREFILL_TURN_TOKENS_SHARED, SHARE_REST_PERCENT,
+    PREFILL_TURN_TOKENS, PREFILL_TURN_TOKENS_MIN, PREFILL_TURN_TOKENS_SHARED, SHARE_REST_PERCENT, TURN_CUTS_MAX,
     TURN_SEQUENCES_SHARED, TURN_STEPS_SHARED, TURN_TIME_ALONE, TURN_TIME_SHARED,
 };
 
@@ -33,8 +34,8 @@ pub(crate) struct Candidate<'a> {
     pub(crate) pending: usize,
     /// The turn it was stepped in last.
     pub(crate) stepped: u64,
-    /// Whether its last turn was given up for somebody else.
-    pub(crate) cut: bool,
+    /// How many of its last turns were given up for somebody else.
+    pub(crate) cuts: u32,
 }
 
 /// Decides each turn, and keeps account of them.
@@ -87,13 +88,15 @@ impl Schedule {
             (0..candidates.len()).partition(|index| is_ahead(levels[*index], least));
         let sizes = Sizes::of(candidates, &front, &self.cost);
         resting.extend(front.extract_if(.., |index| sizes.lets_pass(candidates[*index].tenant)));
+        front.iter().for_each(|index| self.shares.has_turn(candidates[*index].tenant));
+        resting.retain(|index| self.shares.rests_long(candidates[*index].tenant, now));
         let mut tokens = vec![0; candidates.len()];
         let mut groups = group(candidates, &front, chunk);
         step_answers(&mut groups, candidates, &mut tokens);
-        let cut = front.iter().any(|index| candidates[*index].cut);
-        let limit = self.prompt_tokens(tokens.iter().sum(), cut || groups.len() > 1);
+        let cuts = front.iter().map(|index| candidates[*index].cuts).max().unwrap_or(0);
+        let limit = self.prompt_tokens(tokens.iter().sum(), cuts > 0 || groups.len() > 1);
         let tenants = || groups.iter().map(|group| group.tenant.clone()).collect();
-        self.yields = (!cut).then(|| Yields { tenants: tenants(), least, smallest: sizes.least() });
+        self.yields = (cuts < TURN_CUTS_MAX).then(|| Yields { tenants: tenants(), least, smallest: sizes.least() });
         share_out(&mut groups, limit);
         for group in &groups {
             let mut left = group.granted;

@@ -73,8 +73,8 @@ pub(crate) struct Sequence {
     started: bool,
     /// The turn it was stepped in last.
     stepped: u64,
-    /// Its last turn was given up.
-    cut: bool,
+    /// Turns that were given up since the last that was not.
+    cuts: u32,
     /// The last event, waiting for room.
     ending: Option<StepEvent>,
     over: bool,
@@ -98,7 +98,7 @@ impl Sequence {
             reserved,
             started: false,
             stepped: 0,
-            cut: false,
+            cuts: 0,
             ending,
             over: false,
             broken: false,
@@ -133,14 +133,14 @@ impl Sequence {
         self.job.size_after(self.prompt)
     }
 
-    /// Whether its last turn was given up for somebody else.
-    pub(crate) fn was_cut(&self) -> bool {
-        self.cut
+    /// How many of its last turns were given up for somebody else.
+    pub(crate) fn cuts(&self) -> u32 {
+        self.cuts
     }
 
     /// Its turn was given up: nothing has changed but that.
     pub(crate) fn cut(&mut self) {
-        self.cut = true;
+        self.cuts += 1;
     }
 
     /// Prompt and answer so far.
@@ -212,7 +212,7 @@ impl Sequence {
     /// when one was made.
     pub(crate) fn advance(&mut self, length: usize, logits: Option<Logits>, turn: u64, now: Duration) -> bool {
         self.held += length;
-        (self.stepped, self.cut) = (turn, false);
+        (self.stepped, self.cuts) = (turn, 0);
         let Some(mut logits) = logits else { return false };
         let (token, part) = self.job.sampler.next(&mut logits);
         if self.job.codec.is_end(token) {

@@ -215,6 +215,6 @@ fn candidate(sequence: &Sequence) -> Candidate<'_> {
         size: sequence.size(),
         pending: sequence.pending(),
         stepped: sequence.stepped(),
-        cut: sequence.was_cut(),
+        cuts: sequence.cuts(),
     }
 }

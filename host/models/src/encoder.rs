@@ -76,10 +76,8 @@ impl Encoder for TextEncoder {
         if texts.is_empty() {
             return Ok(Vec::new());
         }
-        if !self.pad_shapes {
-            // On the CPU.
-            join_in();
-        }
+        // On the CPU.
+        let _claim = (!self.pad_shapes).then(join_in);
         let limit = max_tokens.unwrap_or(usize::MAX).min(self.info.context_tokens);
         let least = self.special_tokens() + 1;
         if limit < least {

@@ -5,11 +5,10 @@
 use std::future::poll_fn;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
-use std::task::Poll;
+use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
-use firebox_contract::BoxFuture;
-use firebox_contract::limits;
+use firebox_contract::{BoxFuture, cores, limits};
 use tokio::runtime::{Builder, Runtime as Threads};
 use tokio::task::JoinHandle;
 
@@ -72,11 +71,10 @@ impl Lane {
     /// None where the system gives no threads.
     fn threads(&self, rank: Rank) -> Option<&Threads> {
         let start = || {
-            let cores = std::thread::available_parallelism().map_or(1, usize::from);
             let (name, lower): (_, fn()) =
                 if rank == Rank::Idle { ("firebox-idle", priority::idle) } else { ("firebox-guests", priority::lower) };
             let mut builder = Builder::new_multi_thread();
-            builder.worker_threads((cores / limits::PLUGIN_SLOW_CORES_DIVISOR).max(1)).max_blocking_threads(1);
+            builder.worker_threads(workers()).max_blocking_threads(1);
             builder.thread_name(name).on_thread_start(lower).enable_all().build().ok()
         };
         self.0.get_or_init(start).as_ref()
@@ -107,7 +105,11 @@ impl<T: Send + 'static> Shared<T> {
 
     /// Computes here for as long as `gauge` lets it stay at `rank`: None if it has to go on elsewhere, or was taken away.
     async fn stay(&self, gauge: &Gauge, rank: Rank) -> Option<T> {
+        let mut courtesy = Courtesy::default();
         poll_fn(|context| {
+            if rank > Rank::Quick {
+                ready!(courtesy.poll(rank, context));
+            }
             let mut held = self.0.lock().unwrap_or_else(PoisonError::into_inner);
             let Some(call) = held.as_mut() else { return Poll::Ready(None) };
             let polled = match rank {
@@ -189,6 +191,39 @@ impl<T: Send + 'static> Shared<T> {
             None => std::future::pending().await,
         }
     }
+}
+
+/// How a call at low priority keeps out of the way of models: between two of its turns it holds back while they want every
+/// core. The system's priorities do not do that: a turn that has begun, a model waits for.
+#[derive(Default)]
+struct Courtesy {
+    since: Option<Instant>,
+    pause: Option<Pin<Box<tokio::time::Sleep>>>,
+}
+
+impl Courtesy {
+    /// Ready when the call may have a turn.
+    fn poll(&mut self, rank: Rank, context: &mut Context<'_>) -> Poll<()> {
+        loop {
+            if let Some(pause) = &mut self.pause {
+                ready!(pause.as_mut().poll(context));
+                self.pause = None;
+            }
+            let now = Instant::now();
+            let since = *self.since.get_or_insert(now);
+            let patient = rank == Rank::Idle || now.saturating_duration_since(since) < limits::PLUGIN_HELD_BACK_MAX;
+            if !patient || !cores::are_wanted(workers(), now) {
+                self.since = None;
+                return Poll::Ready(());
+            }
+            self.pause = Some(Box::pin(tokio::time::sleep(limits::PLUGIN_HELD_BACK_PERIOD)));
+        }
+    }
+}
+
+/// Threads of each rank.
+fn workers() -> usize {
+    (cores::count() / limits::PLUGIN_SLOW_CORES_DIVISOR).max(1)
 }
 
 /// Tells `gauge` what `poll` had of the processor.
@@ -285,6 +320,23 @@ mod tests {
         let there = lanes.drive(&gauge, LONG, Box::pin(yielding())).await.expect("in time");
         assert_eq!(there.as_deref(), Some("firebox-guests"));
         drop(kept);
+    }
+
+    #[tokio::test]
+    async fn calls_at_low_priority_hold_back_while_models_want_every_core() {
+        let lanes = Lanes::default();
+        let claim = cores::claim(cores::count());
+        let begun = Instant::now();
+        let there = lanes.drive(&slow(), LONG, Box::pin(yielding())).await.expect("in time");
+        assert_eq!(there.as_deref(), Some("firebox-guests"));
+        assert!(begun.elapsed() >= limits::PLUGIN_HELD_BACK_MAX, "{:?}", begun.elapsed());
+        let gauge = over();
+        let waiting = lanes.drive(&gauge, LONG, Box::pin(yielding()));
+        let cut = tokio::time::timeout(limits::PLUGIN_HELD_BACK_MAX.saturating_mul(3), waiting).await;
+        assert!(cut.is_err(), "who waits for an idle processor waits");
+        drop(claim);
+        let last = lanes.drive(&gauge, LONG, Box::pin(yielding())).await.expect("in time");
+        assert_eq!(last.as_deref(), Some("firebox-idle"));
     }
 
     #[tokio::test]

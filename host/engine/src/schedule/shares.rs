@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use firebox_contract::TenantId;
-use firebox_contract::limits::{SHARE_KEPT_TIME, SHARE_MEMORY, SHARE_SLACK};
+use firebox_contract::limits::{SHARE_KEPT_TIME, SHARE_MEMORY, SHARE_REST_TIME, SHARE_SLACK};
 
 /// The accounts of all who had something to do lately.
 #[derive(Debug, Default)]
@@ -20,6 +20,8 @@ struct Share {
     at: Duration,
     /// When it last had something to do.
     seen: Duration,
+    /// Since when it rests, if it does.
+    rests: Option<Duration>,
 }
 
 impl Share {
@@ -36,7 +38,7 @@ impl Shares {
         for tenant in tenants {
             match self.tenants.get_mut(tenant) {
                 Some(share) => share.seen = now,
-                None => drop(self.tenants.insert(tenant.clone(), Share { used: 0.0, at: now, seen: now })),
+                None => drop(self.tenants.insert(tenant.clone(), Share { used: 0.0, at: now, seen: now, rests: None })),
             }
         }
         self.tenants.retain(|_, share| share.seen + SHARE_KEPT_TIME > now);
@@ -50,6 +52,19 @@ impl Shares {
     /// Seconds of the device that count as used by `tenant`, for its weight.
     pub(super) fn level(&self, tenant: &TenantId, now: Duration) -> f64 {
         self.tenants.get(tenant).map_or(0.0, |share| share.level(now))
+    }
+
+    /// `tenant` has a turn.
+    pub(super) fn has_turn(&mut self, tenant: &TenantId) {
+        if let Some(share) = self.tenants.get_mut(tenant) {
+            share.rests = None;
+        }
+    }
+
+    /// `tenant` rests at `now`. Whether it has done so for long enough to have a little of the turns of others.
+    pub(super) fn rests_long(&mut self, tenant: &TenantId, now: Duration) -> bool {
+        let since = self.tenants.get_mut(tenant).map(|share| *share.rests.get_or_insert(now));
+        since.is_some_and(|since| now.saturating_sub(since) >= SHARE_REST_TIME)
     }
 
     /// Charges `tenant` for `seconds` of the device.

@@ -1,6 +1,6 @@
 //! Turns as they are planned, and whom a flood costs what.
 
-use firebox_contract::limits::{SHARE_MEMORY, SHARE_SLACK};
+use firebox_contract::limits::{SHARE_MEMORY, SHARE_REST_TIME, SHARE_SLACK};
 
 use super::*;
 
@@ -25,7 +25,7 @@ fn candidates<'a>(rows: &[Row<'a>]) -> Vec<Candidate<'a>> {
         size: LONG,
         pending,
         stepped,
-        cut: false,
+        cuts: 0,
     };
     rows.iter().map(row).collect()
 }
@@ -119,13 +119,19 @@ fn who_used_more_lately_rests_until_the_other_has_caught_up() {
 }
 
 #[test]
-fn who_rests_moves_a_little_and_lengthens_the_turns_of_others_by_little() {
+fn who_rests_for_long_moves_a_little_and_lengthens_the_turns_of_others_by_little() {
     let [a, b, _] = tenants();
     let mut device = Device::default();
     device.turns(&vec![(&a, 1, 1, 0); 30], 200);
     device.turn(&[(&b, 1, 1, 0)]);
     let mut both: Vec<Row<'_>> = vec![(&a, 1, 1, 0); 29];
     both.extend([(&a, 1, 400, 0), (&b, 1, 1, 0)]);
+    let (begun, mut sums) = (device.now, vec![0; 31]);
+    while device.now - begun < SHARE_REST_TIME {
+        sums = device.turns(&both, 1);
+        assert_eq!(sums[..30], [0; 30], "at first it waits");
+    }
+    assert_eq!(sums[30], 1);
     let begun = device.now;
     let sums = device.turns(&both, 200);
     let alone = (FIXED + ROW) * 200;
@@ -134,6 +140,21 @@ fn who_rests_moves_a_little_and_lengthens_the_turns_of_others_by_little() {
     assert!(took <= alone * 106 / 100, "{took:?} for {alone:?}");
     let rode: usize = sums[..30].iter().sum();
     assert!((8..=11).contains(&rode), "5 % of 600 ms, at 3 ms each: {rode}");
+}
+
+#[test]
+fn a_turn_between_two_rests_begins_the_second_anew() {
+    let [a, b, _] = tenants();
+    let mut device = Device::default();
+    device.turns(&vec![(&a, 1, 1, 0); 30], 200);
+    let (flood, both) = ([(&a, 1, 1, 0); 2], [(&a, 1, 1, 0), (&a, 1, 1, 0), (&b, 1, 1, 0)]);
+    for _ in 0..40 {
+        let begun = device.now;
+        while device.now - begun < SHARE_REST_TIME / 20 {
+            assert_eq!(device.turn(&both), [0, 0, 1]);
+        }
+        device.turn(&flood);
+    }
 }
 
 #[test]
@@ -181,7 +202,7 @@ fn turns_that_tenants_share_are_short_and_as_short_as_the_device_is_slow() {
 }
 
 #[test]
-fn a_turn_is_given_up_for_who_used_less_and_not_twice() {
+fn a_turn_is_given_up_for_who_used_less_and_not_for_ever() {
     let [a, b, c] = tenants();
     let mut device = Device::default();
     device.turn(&[(&b, 1, 1, 0)]);
@@ -191,10 +212,13 @@ fn a_turn_is_given_up_for_who_used_less_and_not_twice() {
     assert!(schedule.yields_to(&b, 1, LONG, now) && schedule.yields_to(&c, 1, LONG, now), "known or not");
     assert!(!schedule.yields_to(&a, 1, LONG, now), "not for itself");
     let mut row = candidates(&[(&a, 1, 900, 0)]);
-    row[0].cut = true;
-    let tokens = schedule.plan(&row, CHUNK, now);
-    assert!(tokens[0] < CHUNK / 4 && !schedule.yields_to(&c, 1, LONG, now), "short, and to its end: {tokens:?}");
-    row[0].cut = false;
+    for cuts in 1..=TURN_CUTS_MAX {
+        row[0].cuts = cuts;
+        let tokens = schedule.plan(&row, CHUNK, now);
+        assert!(tokens[0] < CHUNK / 4, "short: {tokens:?}");
+        assert_eq!(schedule.yields_to(&c, 1, LONG, now), cuts < TURN_CUTS_MAX, "at last to its end");
+    }
+    row[0].cuts = 0;
     let tokens = schedule.plan(&row, CHUNK, now);
     assert_eq!(tokens, [PREFILL_TURN_TOKENS_SHARED], "b was here lately, and a layer of a long turn keeps it waiting");
     let both = candidates(&[(&a, 1, 900, 0), (&b, 1, 1, 0)]);

@@ -64,9 +64,9 @@ impl Block {
         })
     }
 
-    /// `x` is `[rows, hidden]`; keys and values of its tokens are added to the caches' layer `layer`, whose attention
-    /// has this window. `None` where a cache lacks the layer.
-    pub(super) fn forward(
+    /// Attention onto `x`, `[rows, hidden]`; keys and values of its tokens are added to the caches' layer `layer`, whose
+    /// attention has this window. `None` where a cache lacks the layer.
+    pub(super) fn attend(
         &self,
         x: Tensor<2>,
         batch: &mut Batch,
@@ -88,8 +88,12 @@ impl Block {
             }
             (Places::Device(_), None) => return None,
         };
-        let x = self.output.forward_onto(mixed, x);
+        Some(self.output.forward_onto(mixed, x))
+    }
+
+    /// The feed-forward part onto `x`, `[rows, hidden]`.
+    pub(super) fn feed_forward(&self, x: Tensor<2>) -> Tensor<2> {
         let wide = self.gate_up.gate_normed(x.clone(), &self.mlp_norm);
-        Some(self.down.forward_onto(wide, x))
+        self.down.forward_onto(wide, x)
     }
 }

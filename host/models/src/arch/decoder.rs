@@ -204,19 +204,36 @@ impl Decoder {
     ) -> Result<Option<Vec<Logits>>, ModelError> {
         let tokens: Vec<&[TokenId]> = parts.iter().map(|part| part.2).collect();
         let mut batch = Batch::new(parts, &self.config.rotary, self.store.as_ref());
-        let mut x = self.embed(&batch, &tokens)?;
-        for (layer, (block, window)) in self.blocks.iter().zip(&self.config.windows).enumerate() {
-            if !goes_on() {
-                // What was written lies behind the length of each cache.
-                self.put_back(batch, |_| 0);
-                return Ok(None);
-            }
-            let missing = || ModelError::Usage(format!("a sequence has no cache for layer {layer}"));
-            x = block.forward(x, &mut batch, layer, *window, self.store.as_ref()).ok_or_else(missing)?;
-        }
+        let x = self.embed(&batch, &tokens)?;
+        let Some(x) = self.layers(x, &mut batch, goes_on)? else {
+            // What was written lies behind the length of each cache.
+            self.put_back(batch, |_| 0);
+            return Ok(None);
+        };
         let logits = self.logits(x, &batch, wanted)?;
         self.put_back(batch, |segment| segment.tokens);
         Ok(Some(logits))
+    }
+
+    /// `x`, `[rows, hidden]`, after the last layer; `None` as soon as `goes_on` says so, which is asked before each half of one.
+    fn layers(
+        &self,
+        mut x: Tensor<2>,
+        batch: &mut Batch,
+        goes_on: &mut dyn FnMut() -> bool,
+    ) -> Result<Option<Tensor<2>>, ModelError> {
+        for (layer, (block, window)) in self.blocks.iter().zip(&self.config.windows).enumerate() {
+            if !goes_on() {
+                return Ok(None);
+            }
+            let missing = || ModelError::Usage(format!("a sequence has no cache for layer {layer}"));
+            x = block.attend(x, batch, layer, *window, self.store.as_ref()).ok_or_else(missing)?;
+            if !goes_on() {
+                return Ok(None);
+            }
+            x = block.feed_forward(x);
+        }
+        Ok(goes_on().then_some(x))
     }
 
     /// Takes the caches back after a pass, each longer by what `gained` says.
@@ -280,10 +297,8 @@ impl LanguageModel for Decoder {
         batch: &[Span<'_>],
         goes_on: &mut dyn FnMut() -> bool,
     ) -> Option<Vec<Result<Option<Logits>, Error>>> {
-        if self.store.is_none() {
-            // On the CPU.
-            join_in();
-        }
+        // On the CPU.
+        let _claim = self.store.is_none().then(join_in);
         let admitted: Vec<Result<(), ModelError>> = batch.iter().map(|span| self.admit(span)).collect();
         let mut left: Vec<Left<'_>> =
             batch.iter().zip(&admitted).filter(|(_, admitted)| admitted.is_ok()).map(|(span, _)| span.into()).collect();
