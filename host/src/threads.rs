@@ -1,7 +1,7 @@
 //! The threads that take in requests and hand out answers. They compute little and are waited for, so they ask the system for
 //! short slices of a core: who asks for less at a time goes first among equals (EEVDF, Stoica and Abdel-Wahab 1995; Linux
-//! from 6.12). Where the system grants it they have priority as well, so that threads that compute a model on every core do
-//! not hold up a token on its way out.
+//! from 6.12), so that threads that compute a model on every core do not hold up a token on its way out. No more than that:
+//! with priority, a flood of requests would hold up everybody's model.
 
 use std::io;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -20,7 +20,7 @@ pub(crate) fn runtime(workers: Option<usize>) -> io::Result<Runtime> {
     let mut builder = Builder::new_multi_thread();
     builder.worker_threads(workers).enable_all().on_thread_start(move || {
         if started.fetch_add(1, Ordering::Relaxed) < workers {
-            go_first();
+            shorten_slice();
         }
     });
     builder.build()
@@ -28,19 +28,16 @@ pub(crate) fn runtime(workers: Option<usize>) -> io::Result<Runtime> {
 
 /// Where the system refuses, or knows no such thing, the thread keeps what it has.
 #[cfg(target_os = "linux")]
-fn go_first() {
-    use firebox_contract::limits::{SERVING_NICENESS, SERVING_SLICE};
-    let nanoseconds = SERVING_SLICE.as_nanos().try_into().unwrap_or(u64::MAX);
-    if priority::set(nanoseconds, Some(SERVING_NICENESS)).is_err() {
-        let _refused = priority::set(nanoseconds, None);
-    }
+fn shorten_slice() {
+    let nanoseconds = firebox_contract::limits::SERVING_SLICE.as_nanos();
+    let _refused = slice::set(nanoseconds.try_into().unwrap_or(u64::MAX));
 }
 
 #[cfg(not(target_os = "linux"))]
-fn go_first() {}
+fn shorten_slice() {}
 
 #[cfg(target_os = "linux")]
-mod priority {
+mod slice {
     use std::io;
 
     /// The calling thread's policy and priority as they are, for `change` to change.
@@ -61,14 +58,11 @@ mod priority {
         if refused == 0 { Ok(attributes) } else { Err(io::Error::last_os_error()) }
     }
 
-    /// Asks for slices of so many nanoseconds for the calling thread, and that it be as nice as that (a number as `nice` takes
-    /// it), which not everybody may. Threads and processes that it starts have what is usual.
-    pub(super) fn set(nanoseconds: u64, niceness: Option<i32>) -> io::Result<()> {
+    /// Asks for slices of so many nanoseconds for the calling thread; threads and processes that it starts have what is usual.
+    pub(super) fn set(nanoseconds: u64) -> io::Result<()> {
         let mut attributes = attributes()?;
         attributes.sched_runtime = nanoseconds;
         attributes.sched_flags |= libc::SCHED_FLAG_RESET_ON_FORK as u64;
-        // Who is preferred already stays so.
-        attributes.sched_nice = niceness.map_or(attributes.sched_nice, |niceness| niceness.min(attributes.sched_nice));
         // SAFETY: 0 names the calling thread, and the pointer is to a whole structure that says its size.
         let refused = unsafe { libc::syscall(libc::SYS_sched_setattr, 0, &raw const attributes, 0) };
         if refused == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
@@ -76,7 +70,7 @@ mod priority {
 
     #[cfg(test)]
     mod tests {
-        use firebox_contract::limits::{SERVING_NICENESS, SERVING_SLICE};
+        use firebox_contract::limits::SERVING_SLICE;
 
         use super::*;
 
@@ -84,7 +78,7 @@ mod priority {
         fn a_thread_asks_for_itself_alone_and_not_for_those_it_starts() {
             let before = attributes().expect("Linux");
             let (there, theirs) = std::thread::spawn(|| {
-                set(200_000, None).expect("allowed to everybody");
+                set(200_000).expect("allowed to everybody");
                 let theirs = std::thread::spawn(|| attributes().expect("Linux")).join().expect("no panic");
                 (attributes().expect("Linux"), theirs)
             })
@@ -98,13 +92,10 @@ mod priority {
         }
 
         #[test]
-        fn threads_that_serve_go_first_where_the_system_lets_them_and_no_others() {
+        fn threads_that_serve_have_short_slices_and_no_others() {
             let usual = attributes().expect("Linux");
-            let granted = std::thread::spawn(|| set(100_000, Some(SERVING_NICENESS)).is_ok()).join().expect("no panic");
             let runtime = super::super::runtime(Some(2)).expect("threads");
             let serving = runtime.block_on(runtime.spawn(async { attributes().expect("Linux") })).expect("no panic");
-            let niceness = if granted { SERVING_NICENESS.min(usual.sched_nice) } else { usual.sched_nice };
-            assert_eq!(serving.sched_nice, niceness, "granted: {granted}");
             assert!([SERVING_SLICE.as_nanos() as u64, 0].contains(&serving.sched_runtime), "{}", serving.sched_runtime);
             let lent = runtime.block_on(runtime.spawn_blocking(|| attributes().expect("Linux"))).expect("no panic");
             assert_eq!((lent.sched_nice, lent.sched_runtime), (usual.sched_nice, usual.sched_runtime));

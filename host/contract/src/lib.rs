@@ -8,6 +8,7 @@ pub mod caller;
 pub mod chat;
 pub mod clock;
 pub mod cores;
+pub mod delivery;
 pub mod error;
 pub mod fault;
 pub mod gate;

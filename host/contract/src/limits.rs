@@ -384,9 +384,9 @@ pub const WAITING_TIME_MAX: Duration = Duration::from_secs(30);
 /// Time after which a refused request is told to try again, at most.
 pub const RETRY_AFTER_MAX: Duration = Duration::from_secs(60);
 /// Slice of a core that the threads which serve requests ask of the system.
-pub const SERVING_SLICE: Duration = Duration::from_micros(500);
-/// How nice (a number as `nice` takes it) they are where the system lets them.
-pub const SERVING_NICENESS: i32 = -10;
+pub const SERVING_SLICE: Duration = Duration::from_micros(100);
+/// Time that a token may be on its way before threads that compute offer their cores to those that serve.
+pub const DELIVERY_PATIENCE: Duration = Duration::from_micros(100);
 /// Bytes from which on the keys or values of a layer have pages of their own on the CPU.
 pub const CACHE_PAGES_BYTES: usize = 32 * KIB;
 /// Time that a thread which computes waits for work or for another such thread before it sleeps.

@@ -262,7 +262,7 @@ impl Generation {
         self.offer.forced = None;
         self.usage.prompt_tokens += prompt_tokens;
         self.phase = Phase::Reading(Box::new(Round {
-            steps: Steps { events, worker: Some(self.road.worker.thread()) },
+            steps: Steps::new(events, Some(self.road.worker.thread())),
             decoder: self.road.codec.decoder(),
             stops: StopMatcher::new(self.sampling.stop.clone()),
             parser: self.parser(&prefix),

@@ -3,6 +3,7 @@
 use std::thread::Thread;
 use std::time::Duration;
 
+use firebox_contract::delivery::OnItsWay;
 use firebox_contract::{Error, FinishReason, Hooks, TextDecoder, TextVerdict, TokenId};
 use tokio::sync::mpsc;
 
@@ -12,12 +13,19 @@ use crate::toolcall::{Piece, ToolCallParser};
 
 /// The reading end of a sequence. Dropping it cancels the sequence and frees its cache.
 pub(crate) struct Steps {
-    pub(crate) events: mpsc::Receiver<StepEvent>,
-    pub(crate) worker: Option<Thread>,
+    events: mpsc::Receiver<StepEvent>,
+    worker: Option<Thread>,
+    /// The token that was read last, until the next is asked for: by then it is with whoever waits for it.
+    delivering: Option<OnItsWay>,
 }
 
 impl Steps {
+    pub(crate) fn new(events: mpsc::Receiver<StepEvent>, worker: Option<Thread>) -> Self {
+        Self { events, worker, delivering: None }
+    }
+
     async fn next(&mut self) -> Option<StepEvent> {
+        self.delivering = None;
         let event = self.events.recv().await;
         self.wake();
         event
@@ -91,7 +99,8 @@ impl Round {
                 let text = self.decode(token)?;
                 self.pass(&text, hooks).await
             }
-            Some(StepEvent::Token(token, at)) => {
+            Some(StepEvent::Token(token, at, on_its_way)) => {
+                self.steps.delivering = Some(on_its_way);
                 self.gap = self.clock.first.map(|_| at.saturating_sub(self.clock.last));
                 self.clock.first.get_or_insert(at);
                 self.clock.last = at;

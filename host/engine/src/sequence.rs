@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use firebox_contract::delivery::{self, OnItsWay};
 use firebox_contract::{Error, FinishReason, Logits, SequenceId, Span, TenantId, TextCodec, TokenId};
 use tokio::sync::mpsc;
 
@@ -51,7 +52,7 @@ pub(crate) enum StepEvent {
     /// A token of the forced opening, made again.
     Opening(TokenId),
     /// A token of the answer, and when it was made.
-    Token(TokenId, Duration),
+    Token(TokenId, Duration, OnItsWay),
     /// The last event: nothing failed.
     Finished(FinishReason),
     /// The last event: it failed.
@@ -222,7 +223,7 @@ impl Sequence {
         // There is room: a sequence is only stepped when its channel has some, and nobody else sends into it.
         let event = match part {
             Part::Opening => StepEvent::Opening(token),
-            Part::Answer => StepEvent::Token(token, now),
+            Part::Answer => StepEvent::Token(token, now, delivery::send()),
         };
         if self.job.events.try_send(event).is_err() {
             self.over = true;

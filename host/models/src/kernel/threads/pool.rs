@@ -1,7 +1,8 @@
 //! Fork and join for work of a few microseconds: threads that spin for a moment between two jobs, and then sleep.
 //!
-//! Nobody yields. A thread that yields while another finishes its part gives up its whole slice on some systems (Linux from
-//! 6.18), and a thread of far lower priority then has the core for milliseconds. And nobody waits for a thread that has not
+//! Nobody yields within a job. A thread that yields while another finishes its part gives up its whole slice on some systems
+//! (Linux from 6.18), and a thread of far lower priority then has the core for milliseconds. Between two jobs each offers its
+//! core to threads that serve, where a token has been on its way for long. And nobody waits for a thread that has not
 //! begun: whoever has no turn on a core when a job comes is left out of it.
 
 use std::any::Any;
@@ -12,6 +13,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle, Thread};
 use std::time::Instant;
 
+use firebox_contract::delivery::{self, Noted};
 use firebox_contract::limits::COMPUTE_SPIN_TIME;
 
 use super::place::{Helper, Place};
@@ -30,6 +32,8 @@ pub(super) struct Pool {
     place: Place,
     /// A job runs: what its tasks share out they do alone.
     busy: Cell<bool>,
+    /// What the owner offered its core for.
+    noted: Noted,
 }
 
 struct Shared {
@@ -82,7 +86,7 @@ impl Pool {
             thread::Builder::new().name("firebox-compute".to_owned()).spawn(move || shared.attend(member)).ok()
         };
         let members = (1..threads).map_while(|thread| start(thread - 1)).collect();
-        Self { shared, members, place: Place::new(), busy: Cell::new(false) }
+        Self { shared, members, place: Place::new(), busy: Cell::new(false), noted: Noted::default() }
     }
 
     /// Its threads, the owner among them.
@@ -98,6 +102,7 @@ impl Pool {
         if self.members.is_empty() || count <= 1 || self.busy.replace(true) {
             return false;
         }
+        offer_core(&self.noted);
         let open = Open(self);
         self.publish(Job { task: erased(task), count });
         self.shared.work(task, count);
@@ -176,11 +181,12 @@ impl Shared {
         if let Some(helper) = self.helpers.get(member) {
             helper.is_here();
         }
-        let mut seen = 0;
+        let (mut seen, noted) = (0, Noted::default());
         while !self.stop.load(Ordering::SeqCst) {
             if let Some(number) = self.enter(seen) {
                 seen = number;
                 self.help();
+                offer_core(&noted);
             } else if !spin(|| self.has_new(seen)) {
                 self.sleep(member, seen);
             }
@@ -227,6 +233,13 @@ impl Shared {
             thread::park();
         }
         asleep.store(false, Ordering::SeqCst);
+    }
+}
+
+/// Between two jobs: lets a thread that delivers a token have the core, if one has waited for long.
+fn offer_core(noted: &Noted) {
+    if delivery::is_late(noted) {
+        thread::yield_now();
     }
 }
 
