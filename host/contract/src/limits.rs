@@ -393,6 +393,11 @@ pub const CACHE_PAGES_BYTES: usize = 32 * KIB;
 pub const COMPUTE_SPIN_TIME: Duration = Duration::from_micros(200);
 /// Time after a pass on the CPU for which its cores still count as wanted: most are followed by the next.
 pub const CORES_CLAIM_LINGER: Duration = Duration::from_millis(1);
+/// Sequences of a step of decode up to which a GPU runs it as a whole, recorded (a number): with more, kernels take longer than
+/// it takes to launch them.
+pub const REPLAYED_ROWS_MAX: usize = 8;
+/// Steps of so many sequences, one of which is recorded the last (a number).
+pub const REPLAYED_STEPS_MIN: u32 = 2;
 /// Prompt tokens of one turn, all sequences together.
 pub const PREFILL_TURN_TOKENS: usize = PREFILL_CHUNK_TOKENS;
 /// Prompt tokens of one turn that several tenants share, until it is known how long the device takes; and at least of one

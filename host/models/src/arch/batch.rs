@@ -5,7 +5,7 @@ use firebox_contract::{SequenceId, TokenId};
 
 use crate::arch::cache::{Kept, SequenceCache};
 use crate::arch::rotary::Rotary;
-use crate::kernel::{PageStore, PagedRows, PagedRun, Run};
+use crate::kernel::{PagedRun, RowPlan, Run};
 
 /// One sequence's rows in a pass.
 #[derive(Debug)]
@@ -26,8 +26,8 @@ pub(super) struct Segment {
 pub(super) enum Places {
     /// Cosines and sines, each `[rows, head_dim / 2]`, for the kernels of the CPU.
     Host { cos: Vec<f32>, sin: Vec<f32> },
-    /// On a GPU.
-    Device(Box<PagedRows>),
+    /// On a GPU, from a plan.
+    Device,
 }
 
 /// One forward pass.
@@ -37,14 +37,16 @@ pub(super) struct Batch {
     /// Rows in all.
     pub(super) rows: usize,
     pub(super) places: Places,
+    /// For a GPU.
+    pub(super) plan: Option<RowPlan>,
 }
 
 /// What a batch is made of: a sequence, its cache and the tokens it gains.
 pub(super) type Part<'a> = (SequenceId, SequenceCache, &'a [TokenId]);
 
 impl Batch {
-    /// Lays the parts out. `store` is where a GPU has their keys and values.
-    pub(super) fn new(parts: Vec<Part<'_>>, rotary: &Rotary, store: Option<&PageStore>) -> Self {
+    /// Lays the parts out, for a GPU or for the CPU.
+    pub(super) fn new(parts: Vec<Part<'_>>, rotary: &Rotary, on_gpu: bool) -> Self {
         let (mut segments, mut rows) = (Vec::with_capacity(parts.len()), 0);
         for (id, cache, tokens) in parts {
             segments.push(Segment { id, first: rows, tokens: tokens.len(), start: cache.length, cache });
@@ -52,17 +54,17 @@ impl Batch {
         }
         let positions: Vec<usize> =
             segments.iter().flat_map(|segment| segment.start..segment.start + segment.tokens).collect();
-        let places = match store {
-            None => {
+        let (places, plan) = match on_gpu {
+            false => {
                 let (cos, sin) = rotary.angles(&positions);
-                Places::Host { cos, sin }
+                (Places::Host { cos, sin }, None)
             }
-            Some(store) => {
+            true => {
                 let runs: Vec<PagedRun<'_>> = segments.iter().filter_map(Segment::paged).collect();
-                Places::Device(Box::new(PagedRows::new(&runs, &rotary.joined_angles(&positions), store.gpu())))
+                (Places::Device, Some(RowPlan::new(&runs, rotary.joined_angles(&positions))))
             }
         };
-        Self { segments, rows, places }
+        Self { segments, rows, places, plan }
     }
 }
 

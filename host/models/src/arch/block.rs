@@ -6,7 +6,7 @@ use crate::arch::batch::{Batch, Places};
 use crate::arch::config::DecoderConfig;
 use crate::checkpoint::weights::Weights;
 use crate::error::ModelError;
-use crate::kernel::{Attention, HeadNorms, PageStore, PagedAttention, Sight, host_row};
+use crate::kernel::{Attention, HeadNorms, PageStore, PagedAttention, PagedRows, Sight, host_row};
 use crate::linear::Linear;
 use crate::norm::RmsNorm;
 
@@ -65,28 +65,29 @@ impl Block {
     }
 
     /// Attention onto `x`, `[rows, hidden]`; keys and values of its tokens are added to the caches' layer `layer`, whose
-    /// attention has this window. `None` where a cache lacks the layer.
+    /// attention has this window. `device` is the batch's rows where they are on a GPU, and its pages. `None` where a cache
+    /// lacks the layer.
     pub(super) fn attend(
         &self,
         x: Tensor<2>,
         batch: &mut Batch,
         layer: usize,
         window: Option<usize>,
-        store: Option<&PageStore>,
+        device: Option<(&PagedRows, &PageStore)>,
     ) -> Option<Tensor<2>> {
         let qkv = self.qkv.forward_normed(x.clone(), &self.attention_norm);
-        let mixed = match (&batch.places, store) {
+        let mixed = match (&batch.places, device) {
             (Places::Host { cos, sin }, _) => {
                 let norms = self.head_norm.as_ref().map(|norm| &norm.host);
                 let attention = Attention { heads: self.heads, norms, cos, sin, sight: Sight::Before(window) };
                 let runs: Option<Vec<_>> = batch.segments.iter_mut().map(|segment| segment.run(layer)).collect();
                 attention.forward(qkv, &mut runs?)
             }
-            (Places::Device(rows), Some(store)) => {
+            (Places::Device, Some((rows, store))) => {
                 let norms = self.head_norm.as_ref().map(|norm| (&norm.weights, norm.host.epsilon));
                 PagedAttention { heads: self.heads, layer, norms, window }.forward(qkv, rows, store)
             }
-            (Places::Device(_), None) => return None,
+            (Places::Device, None) => return None,
         };
         Some(self.output.forward_onto(mixed, x))
     }

@@ -10,10 +10,11 @@ use crate::arch::batch::{Batch, Part, Segment};
 use crate::arch::block::Block;
 use crate::arch::cache::{CacheShape, SequenceCache};
 use crate::arch::config::DecoderConfig;
+use crate::arch::steps::{Pass, Steps};
 use crate::checkpoint::tensors::StoredTensor;
 use crate::checkpoint::weights::Weights;
 use crate::error::ModelError;
-use crate::kernel::{GPU_KERNEL_SIZES, Gpu, Layout, PageShape, PageStore, join_in};
+use crate::kernel::{GPU_KERNEL_SIZES, Gpu, Layout, PageShape, PageStore, PagedRows, join_in};
 use crate::linear::Linear;
 use crate::load::is_cpu;
 use crate::norm::RmsNorm;
@@ -42,6 +43,8 @@ pub(crate) struct Decoder {
     cache_bytes: u64,
     /// Keys and values of all sequences, on a GPU.
     store: Option<PageStore>,
+    /// What of a GPU's work is launched as a whole.
+    steps: Steps,
     sequences: HashMap<SequenceId, SequenceCache>,
 }
 
@@ -108,6 +111,7 @@ impl Decoder {
             cache_shape,
             cache_bytes: options.cache_bytes,
             store,
+            steps: Steps::default(),
             sequences: HashMap::new(),
             config,
         })
@@ -203,16 +207,56 @@ impl Decoder {
         goes_on: &mut dyn FnMut() -> bool,
     ) -> Result<Option<Vec<Logits>>, ModelError> {
         let tokens: Vec<&[TokenId]> = parts.iter().map(|part| part.2).collect();
-        let mut batch = Batch::new(parts, &self.config.rotary, self.store.as_ref());
-        let x = self.embed(&batch, &tokens)?;
-        let Some(x) = self.layers(x, &mut batch, goes_on)? else {
+        let mut batch = Batch::new(parts, &self.config.rotary, self.store.is_some());
+        let values = self.embed(batch.rows, &tokens)?;
+        // Where a driver panics they are gone.
+        let mut steps = std::mem::take(&mut self.steps);
+        let logits = self.pass(&mut steps, &values, &mut batch, wanted, goes_on);
+        self.steps = steps;
+        let Some(logits) = logits? else {
             // What was written lies behind the length of each cache.
             self.put_back(batch, |_| 0);
             return Ok(None);
         };
-        let logits = self.logits(x, &batch, wanted)?;
         self.put_back(batch, |segment| segment.tokens);
         Ok(Some(logits))
+    }
+
+    /// From embeddings, `[rows, hidden]`, to logits.
+    fn pass(
+        &self,
+        steps: &mut Steps,
+        values: &[f32],
+        batch: &mut Batch,
+        wanted: &[usize],
+        goes_on: &mut dyn FnMut() -> bool,
+    ) -> Result<Option<Vec<Logits>>, ModelError> {
+        let rows = batch.rows;
+        let x = || {
+            Tensor::from_data(TensorData::new(values.to_vec(), [rows, self.config.hidden]), (&self.device, DType::F32))
+        };
+        let (Some(store), Some(plan)) = (&self.store, batch.plan.take()) else {
+            let Some(x) = self.layers(x(), batch, None, goes_on)? else { return Ok(None) };
+            return self.logits(x, batch, wanted).map(Some);
+        };
+        if !goes_on() {
+            return Ok(None);
+        }
+        if wanted.iter().copied().eq(0..rows) {
+            let pass = Pass { values, plan: &plan, rows, device: &self.device, device_name: &self.info.device };
+            let computed = steps.run(&pass, store, |x, rows| {
+                let whole = self.layers(x.tensor.clone(), batch, Some((rows, store)), &mut || true)?;
+                whole
+                    .map(|x| self.head.forward_normed(x, &self.norm))
+                    .ok_or_else(|| self.failed("a step was given up".to_owned()))
+            })?;
+            if let Some(logits) = computed {
+                return self.read(logits, rows).map(Some);
+            }
+        }
+        let placed = plan.upload(store.gpu());
+        let Some(x) = self.layers(x(), batch, Some((&placed, store)), goes_on)? else { return Ok(None) };
+        self.logits(x, batch, wanted).map(Some)
     }
 
     /// `x`, `[rows, hidden]`, after the last layer; `None` as soon as `goes_on` says so, which is asked before each half of one.
@@ -220,6 +264,7 @@ impl Decoder {
         &self,
         mut x: Tensor<2>,
         batch: &mut Batch,
+        device: Option<(&PagedRows, &PageStore)>,
         goes_on: &mut dyn FnMut() -> bool,
     ) -> Result<Option<Tensor<2>>, ModelError> {
         for (layer, (block, window)) in self.blocks.iter().zip(&self.config.windows).enumerate() {
@@ -227,7 +272,7 @@ impl Decoder {
                 return Ok(None);
             }
             let missing = || ModelError::Usage(format!("a sequence has no cache for layer {layer}"));
-            x = block.attend(x, batch, layer, *window, self.store.as_ref()).ok_or_else(missing)?;
+            x = block.attend(x, batch, layer, *window, device).ok_or_else(missing)?;
             if !goes_on() {
                 return Ok(None);
             }
@@ -245,37 +290,37 @@ impl Decoder {
     }
 
     /// The tokens' embeddings, `[rows, hidden]`, gathered from the stored weights.
-    fn embed(&self, batch: &Batch, tokens: &[&[TokenId]]) -> Result<Tensor<2>, ModelError> {
-        let width = self.config.hidden;
-        let mut values = Vec::with_capacity(batch.rows * width);
+    fn embed(&self, rows: usize, tokens: &[&[TokenId]]) -> Result<Vec<f32>, ModelError> {
+        let mut values = Vec::with_capacity(rows * self.config.hidden);
         for token in tokens.iter().copied().flatten() {
             if !self.embeddings.append_row(*token as usize, &mut values) {
                 return Err(ModelError::Usage(format!("token \"{token}\" has no embedding")));
             }
         }
-        Ok(Tensor::from_data(TensorData::new(values, [batch.rows, width]), (&self.device, DType::F32)))
+        Ok(values)
     }
 
-    /// One row of logits for each of `wanted`, read from the device in one transfer.
+    /// One row of logits for each of `wanted`.
     fn logits(&self, x: Tensor<2>, batch: &Batch, wanted: &[usize]) -> Result<Vec<Logits>, ModelError> {
         let last = |part: &usize| batch.segments.get(*part).map(|segment| segment.first + segment.tokens - 1);
         let last: Vec<usize> = wanted.iter().filter_map(last).collect();
         let rows = match last.as_slice() {
             [] => return Ok(Vec::new()),
-            [row] => x.narrow(0, *row, 1),
             // A step of decode.
             all if all.iter().copied().eq(0..batch.rows) => x,
+            [row] => x.narrow(0, *row, 1),
             some => Tensor::cat(some.iter().map(|row| x.clone().narrow(0, *row, 1)).collect(), 0),
         };
-        let flat = self.read(self.head.forward_normed(rows, &self.norm))?;
-        if wanted.len() == 1 {
-            return Ok(vec![flat]);
-        }
-        Ok(flat.chunks_exact(self.config.vocabulary).take(wanted.len()).map(<[f32]>::to_vec).collect())
+        self.read(self.head.forward_normed(rows, &self.norm), wanted.len())
     }
 
-    fn read(&self, logits: Tensor<2>) -> Result<Logits, ModelError> {
-        logits.try_into_vec_as::<f32>().map_err(|error| self.failed(error.to_string()))
+    /// So many rows of logits from the device in one transfer.
+    fn read(&self, logits: Tensor<2>, rows: usize) -> Result<Vec<Logits>, ModelError> {
+        let flat = logits.try_into_vec_as::<f32>().map_err(|error| self.failed(error.to_string()))?;
+        if rows == 1 {
+            return Ok(vec![flat]);
+        }
+        Ok(flat.chunks_exact(self.config.vocabulary).take(rows).map(<[f32]>::to_vec).collect())
     }
 
     fn failed(&self, reason: String) -> ModelError {

@@ -11,6 +11,7 @@ mod mistral;
 mod qwen2;
 mod qwen3;
 mod rotary;
+mod steps;
 
 use crate::checkpoint::json::JsonFile;
 use crate::error::ModelError;

@@ -12,6 +12,7 @@ use std::fmt;
 use burn::tensor::{Device, Int, Tensor as BurnTensor, TensorData};
 use burn_cubecl::CubeBackend;
 use burn_cubecl::cubecl;
+use burn_cubecl::cubecl::bytes::Bytes;
 use burn_cubecl::cubecl::prelude::*;
 use burn_cubecl::cubecl::server::Handle;
 use burn_cubecl::kernel::into_contiguous;
@@ -64,6 +65,13 @@ impl Gpu {
         Words { handle: self.client.create_from_slice(bytes), count: bytes.len() / size_of::<u32>() }
     }
 
+    /// Writes over what is there; `elements` are as many as there were.
+    pub(super) fn overwrite<T: bytemuck::NoUninit>(&self, words: &Words, elements: &[T]) {
+        let bytes: &[u8] = bytemuck::cast_slice(elements);
+        assert_eq!(bytes.len(), words.count * size_of::<u32>(), "a buffer is written over with less or more");
+        self.client.write(&words.handle, Bytes::from_bytes_vec(bytes.to_vec()));
+    }
+
     /// Whether the device gave these what they need, as far as it was asked.
     ///
     /// # Errors
@@ -90,6 +98,32 @@ impl Words {
     pub(super) fn argument(&self, lanes: usize) -> BufferArg {
         // SAFETY: the buffer was made with this many elements, and a vector is `lanes` of them.
         unsafe { BufferArg::from_raw_parts(self.handle.clone(), self.count / lanes) }
+    }
+}
+
+/// What a pass begins with: `[rows, columns]` of f32, in a buffer that later passes can write over.
+#[derive(Debug)]
+pub(crate) struct Input {
+    pub(crate) tensor: BurnTensor<2>,
+    words: Words,
+}
+
+impl Input {
+    /// # Panics
+    /// When the device is the CPU.
+    pub(crate) fn new(values: &[f32], rows: usize, gpu: &Gpu, device: &Device) -> Self {
+        let like = primitive(BurnTensor::<1>::from_data(TensorData::from([0.0_f32]), device));
+        let words = gpu.upload(values);
+        let (shape, handle) = ([rows, values.len() / rows.max(1)], words.handle.clone());
+        Self {
+            tensor: tensor(CubeTensor::new_contiguous(like.client, like.device, shape.into(), handle, like.dtype)),
+            words,
+        }
+    }
+
+    /// `values` are as many as there were.
+    pub(crate) fn overwrite(&self, values: &[f32], gpu: &Gpu) {
+        gpu.overwrite(&self.words, values);
     }
 }
 

@@ -30,7 +30,17 @@ pub(crate) struct PagedRun<'a> {
     pub(crate) pages: &'a Pages,
 }
 
-/// What kernels need to know about the rows of a pass, on the device.
+/// What kernels need to know about the rows of a pass.
+#[derive(Debug)]
+pub(crate) struct RowPlan {
+    slots: Vec<u32>,
+    angles: Vec<f32>,
+    tasks: Vec<u32>,
+    tables: Vec<u32>,
+    rows_of_task: usize,
+}
+
+/// The same on the device.
 #[derive(Debug)]
 pub(crate) struct PagedRows {
     /// The page and the place in it of each row's keys and values, as one number.
@@ -48,9 +58,9 @@ pub(crate) struct PagedRows {
 /// Rows of a task where there are more than one: what they read of keys and values they read once.
 const ROWS_OF_TASK: usize = 8;
 
-impl PagedRows {
+impl RowPlan {
     /// The rows of `runs` stand one after another. `angles` are cosines, then sines, of each.
-    pub(crate) fn new(runs: &[PagedRun<'_>], angles: &[f32], gpu: &Gpu) -> Self {
+    pub(crate) fn new(runs: &[PagedRun<'_>], angles: Vec<f32>) -> Self {
         let rows_of_task = if runs.iter().all(|run| run.tokens == 1) { 1 } else { ROWS_OF_TASK };
         let (mut slots, mut tasks, mut tables) = (Vec::new(), Vec::new(), Vec::new());
         let mut first = 0;
@@ -63,8 +73,51 @@ impl PagedRows {
             tables.extend_from_slice(run.pages.ids());
             first += run.tokens;
         }
-        let [slots, tasks, tables] = [slots, tasks, tables].map(|words| gpu.upload(&words));
-        Self { slots, angles: gpu.upload(angles), tasks, tables, rows_of_task }
+        Self { slots, angles, tasks, tables, rows_of_task }
+    }
+
+    /// Whether it is a step of decode: each sequence has one row.
+    pub(crate) fn is_step(&self) -> bool {
+        self.rows_of_task == 1
+    }
+
+    pub(crate) fn upload(&self, gpu: &Gpu) -> PagedRows {
+        self.upload_with(&self.tables, gpu)
+    }
+
+    /// With room for the tables of later steps.
+    pub(crate) fn upload_roomy(&self, gpu: &Gpu) -> PagedRows {
+        self.upload_with(&self.tables_of((2 * self.tables.len()).next_power_of_two()), gpu)
+    }
+
+    fn upload_with(&self, tables: &[u32], gpu: &Gpu) -> PagedRows {
+        PagedRows {
+            slots: gpu.upload(&self.slots),
+            angles: gpu.upload(&self.angles),
+            tasks: gpu.upload(&self.tasks),
+            tables: gpu.upload(tables),
+            rows_of_task: self.rows_of_task,
+        }
+    }
+
+    /// The tables, and zeros up to `count`.
+    fn tables_of(&self, count: usize) -> Vec<u32> {
+        self.tables.iter().copied().chain(std::iter::repeat(0)).take(count).collect()
+    }
+}
+
+impl PagedRows {
+    /// Takes the place of another step's rows. False, and nothing has changed, where they do not fit.
+    pub(crate) fn overwrite(&self, plan: &RowPlan, gpu: &Gpu) -> bool {
+        let fits = (plan.rows_of_task, plan.slots.len()) == (self.rows_of_task, self.slots.count)
+            && plan.tables.len() <= self.tables.count;
+        if fits {
+            gpu.overwrite(&self.slots, &plan.slots);
+            gpu.overwrite(&self.angles, &plan.angles);
+            gpu.overwrite(&self.tasks, &plan.tasks);
+            gpu.overwrite(&self.tables, &plan.tables_of(self.tables.count));
+        }
+        fits
     }
 }
 

@@ -158,6 +158,43 @@ fn a_batch_is_as_if_each_were_alone() {
     }
 }
 
+/// Each step has one token of each. They come in one after the other and go again, so that a device that has recorded a step
+/// of so many finds others in it, at other places.
+#[test]
+fn steps_of_sequences_that_come_and_go_are_as_on_the_cpu() {
+    let devices = devices();
+    for device in &devices[1..] {
+        let golden = Golden::read("qwen3-bf16");
+        let (mut here, mut there) = (load("qwen3-bf16", &devices[0]), load("qwen3-bf16", device));
+        let mut running: Vec<u64> = Vec::new();
+        let mut worst: f32 = 0.0;
+        for round in 0..12_u64 {
+            if round < 6 {
+                // The store of pages grows meanwhile.
+                let prompt: Vec<TokenId> =
+                    golden.prompt.iter().cycle().skip(round as usize).take(200).copied().collect();
+                for model in [&mut here, &mut there] {
+                    prefill(&mut **model, SequenceId(round), &prompt, 200);
+                }
+                running.push(round);
+            } else if round > 8 {
+                let gone = running.remove(0);
+                [&mut here, &mut there].into_iter().for_each(|model| model.release(SequenceId(gone)));
+            }
+            for step in 0..4 {
+                let tokens: Vec<TokenId> =
+                    running.iter().map(|id| golden.prompt[(*id as usize + 7 * step) % golden.prompt.len()]).collect();
+                let spans: Vec<(u64, &[TokenId])> = running.iter().copied().zip(tokens.chunks(1)).collect();
+                let [expected, got] = [&mut here, &mut there].map(|model| together(&mut **model, &spans));
+                let apart = expected.iter().zip(&got).map(|(a, b)| max_difference(a, b));
+                worst = apart.fold(worst, f32::max);
+            }
+        }
+        let worst = worst / golden.scale();
+        assert!(worst <= device.tolerance, "on {}: {worst:e}", device.name);
+    }
+}
+
 #[test]
 fn one_bad_span_leaves_its_batch_alone() {
     let device = &devices()[0];

@@ -46,6 +46,8 @@ pub(crate) struct PageStore {
     pages: usize,
     /// It doubles up to here.
     pages_max: usize,
+    /// How often the buffers were others.
+    version: u64,
     free: Arc<Mutex<Vec<u32>>>,
 }
 
@@ -81,7 +83,15 @@ impl Drop for Pages {
 impl PageStore {
     /// A store that has no memory yet, for at most `tokens_max` positions of all sequences.
     pub(crate) fn new(gpu: Gpu, shape: PageShape, tokens_max: usize) -> Self {
-        Self { gpu, shape, layers: Vec::new(), pages: 0, pages_max: tokens_max / PAGE_TOKENS, free: Arc::default() }
+        Self {
+            gpu,
+            shape,
+            layers: Vec::new(),
+            pages: 0,
+            pages_max: tokens_max / PAGE_TOKENS,
+            version: 0,
+            free: Arc::default(),
+        }
     }
 
     pub(crate) fn gpu(&self) -> &Gpu {
@@ -90,6 +100,11 @@ impl PageStore {
 
     pub(crate) fn shape(&self) -> PageShape {
         self.shape
+    }
+
+    /// Another number when the buffers are others.
+    pub(crate) fn version(&self) -> u64 {
+        self.version
     }
 
     /// Keys and values of a layer.
@@ -148,6 +163,7 @@ impl PageStore {
         }
         self.gpu.check(fresh.iter().flatten())?;
         self.layers = fresh;
+        self.version += 1;
         // The lowest is taken first.
         let mut free = self.free.lock().unwrap_or_else(PoisonError::into_inner);
         free.splice(0..0, (self.pages as u32..pages as u32).rev());

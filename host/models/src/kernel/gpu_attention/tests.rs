@@ -45,7 +45,7 @@ impl<'a> Running<'a> {
             .iter()
             .map(|(pages, start, end)| PagedRun { tokens: end - start, start: *start, pages })
             .collect();
-        let rows = PagedRows::new(&runs, &angles, self.store.gpu());
+        let rows = RowPlan::new(&runs, angles).upload(self.store.gpu());
         let Sight::Before(window) = case.sight else { panic!("a decoder's case") };
         let norms = self.norms.as_ref().map(|(weights, epsilon)| (weights, *epsilon));
         let attention = PagedAttention { heads: case.heads, layer: 1, norms, window };
@@ -162,7 +162,7 @@ fn rates() {
         let runs: Vec<PagedRun<'_>> =
             all.iter().map(|pages| PagedRun { tokens: rows, start: context, pages }).collect();
         let count = rows * sequences;
-        let paged = PagedRows::new(&runs, &vec![0.5; count * 128], running.store.gpu());
+        let paged = RowPlan::new(&runs, vec![0.5; count * 128]).upload(running.store.gpu());
         let norms = running.norms.as_ref().map(|(weights, epsilon)| (weights, *epsilon));
         let attention = PagedAttention { heads: 16, layer: 1, norms, window: None };
         let shape = [count, case.columns()];

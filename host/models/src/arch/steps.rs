@@ -1,0 +1,97 @@
+//! Steps of decode that a GPU runs as a whole: recorded once for each number of sequences, then launched with other rows.
+
+use burn::tensor::{Device, Tensor};
+use firebox_contract::limits::{REPLAYED_ROWS_MAX, REPLAYED_STEPS_MIN};
+
+use crate::error::ModelError;
+use crate::kernel::{Gpu, Input, PageStore, PagedRows, Recording, RowPlan};
+
+/// The recorded steps of a model.
+#[derive(Debug)]
+pub(super) struct Steps {
+    /// By their rows, from one on.
+    sizes: [Size; REPLAYED_ROWS_MAX],
+    /// That of the store when they were recorded.
+    version: u64,
+    /// The device cannot record, or failed to.
+    refused: bool,
+}
+
+#[derive(Debug, Default)]
+struct Size {
+    /// Steps of this size so far.
+    seen: u32,
+    recorded: Option<Recorded>,
+}
+
+#[derive(Debug)]
+struct Recorded {
+    x: Input,
+    rows: PagedRows,
+    step: Recording<Tensor<2>>,
+}
+
+/// A pass: its input, `[rows, width]`, and where its rows are.
+pub(super) struct Pass<'a> {
+    pub(super) values: &'a [f32],
+    pub(super) plan: &'a RowPlan,
+    pub(super) rows: usize,
+    pub(super) device: &'a Device,
+    /// For people.
+    pub(super) device_name: &'a str,
+}
+
+impl Default for Steps {
+    fn default() -> Self {
+        Self { sizes: std::array::from_fn(|_| Size::default()), version: 0, refused: false }
+    }
+}
+
+impl Steps {
+    /// What `compute` gives for a step of decode, `[rows, vocabulary]`: from a recorded one, or by `compute`, which may be
+    /// recorded. `None` where the pass is no step, or the step of none that is worth it.
+    pub(super) fn run(
+        &mut self,
+        pass: &Pass<'_>,
+        store: &PageStore,
+        compute: impl FnMut(&Input, &PagedRows) -> Result<Tensor<2>, ModelError>,
+    ) -> Result<Option<Tensor<2>>, ModelError> {
+        if !pass.plan.is_step() || self.refused {
+            return Ok(None);
+        }
+        if self.version != store.version() {
+            // They write to buffers that are gone.
+            *self = Self { version: store.version(), ..Self::default() };
+        }
+        let Some(size) = pass.rows.checked_sub(1).and_then(|at| self.sizes.get_mut(at)) else { return Ok(None) };
+        let gpu = store.gpu();
+        if let Some(recorded) = &size.recorded
+            && recorded.step.is_here()
+            && recorded.rows.overwrite(pass.plan, gpu)
+        {
+            recorded.x.overwrite(pass.values, gpu);
+            let failed = |reason| ModelError::Device { device: pass.device_name.to_owned(), reason };
+            return recorded.step.replay().map(Some).map_err(failed);
+        }
+        size.recorded = None;
+        size.seen += 1;
+        if size.seen < REPLAYED_STEPS_MIN {
+            return Ok(None);
+        }
+        let (logits, recorded) = record(pass, gpu, compute)?;
+        self.refused = recorded.is_none();
+        size.recorded = recorded;
+        Ok(Some(logits))
+    }
+}
+
+fn record(
+    pass: &Pass<'_>,
+    gpu: &Gpu,
+    mut compute: impl FnMut(&Input, &PagedRows) -> Result<Tensor<2>, ModelError>,
+) -> Result<(Tensor<2>, Option<Recorded>), ModelError> {
+    let x = Input::new(pass.values, pass.rows, gpu, pass.device);
+    let rows = pass.plan.upload_roomy(gpu);
+    let (logits, step) = gpu.record(|| compute(&x, &rows))?;
+    Ok((logits, step.map(|step| Recorded { x, rows, step })))
+}
