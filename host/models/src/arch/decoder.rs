@@ -14,7 +14,7 @@ use crate::arch::steps::{Pass, Steps};
 use crate::checkpoint::tensors::StoredTensor;
 use crate::checkpoint::weights::Weights;
 use crate::error::ModelError;
-use crate::kernel::{GPU_KERNEL_SIZES, Gpu, Layout, PageShape, PageStore, PagedRows, join_in};
+use crate::kernel::{GPU_KERNEL_SIZES, Gpu, Input, Layout, PageShape, PageStore, PagedRows, join_in};
 use crate::linear::Linear;
 use crate::load::is_cpu;
 use crate::norm::RmsNorm;
@@ -244,14 +244,13 @@ impl Decoder {
         }
         if wanted.iter().copied().eq(0..rows) {
             let pass = Pass { values, plan: &plan, rows, device: &self.device, device_name: &self.info.device };
-            let computed = steps.run(&pass, store, |x, rows| {
-                let whole = self.layers(x.tensor.clone(), batch, Some((rows, store)), &mut || true)?;
-                whole
-                    .map(|x| self.head.forward_normed(x, &self.norm))
-                    .ok_or_else(|| self.failed("a step was given up".to_owned()))
-            })?;
-            if let Some(logits) = computed {
-                return self.read(logits, rows).map(Some);
+            let compute = |x: &Input, placed: &PagedRows| {
+                let whole = self.layers(x.tensor.clone(), batch, Some((placed, store)), &mut || true)?;
+                let given_up = || self.failed("a step that nobody waits for was given up".to_owned());
+                whole.map(|x| self.head.forward_normed(x, &self.norm)).ok_or_else(given_up)
+            };
+            if let Some(logits) = steps.run(&pass, store, compute, |logits| self.read(logits, rows))? {
+                return Ok(Some(logits));
             }
         }
         let placed = plan.upload(store.gpu());

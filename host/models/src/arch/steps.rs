@@ -1,6 +1,7 @@
 //! Steps of decode that a GPU runs as a whole: recorded once for each number of sequences, then launched with other rows.
 
 use burn::tensor::{Device, Tensor};
+use firebox_contract::Logits;
 use firebox_contract::limits::{REPLAYED_ROWS_MAX, REPLAYED_STEPS_MIN};
 
 use crate::error::ModelError;
@@ -9,8 +10,8 @@ use crate::kernel::{Gpu, Input, PageStore, PagedRows, Recording, RowPlan};
 /// The recorded steps of a model.
 #[derive(Debug)]
 pub(super) struct Steps {
-    /// By their rows, from one on.
-    sizes: [Size; REPLAYED_ROWS_MAX],
+    /// By their rows, from one on, of short and of long sequences.
+    sizes: [[Size; 2]; REPLAYED_ROWS_MAX],
     /// That of the store when they were recorded.
     version: u64,
     /// The device cannot record, or failed to.
@@ -43,19 +44,24 @@ pub(super) struct Pass<'a> {
 
 impl Default for Steps {
     fn default() -> Self {
-        Self { sizes: std::array::from_fn(|_| Size::default()), version: 0, refused: false }
+        Self { sizes: std::array::from_fn(|_| Default::default()), version: 0, refused: false }
     }
 }
 
 impl Steps {
-    /// What `compute` gives for a step of decode, `[rows, vocabulary]`: from a recorded one, or by `compute`, which may be
-    /// recorded. `None` where the pass is no step, or the step of none that is worth it.
-    pub(super) fn run(
+    /// The logits of a step of decode: what `read` makes of `[rows, vocabulary]`, from a recorded step or from `compute`, which
+    /// is recorded meanwhile. `None` where the pass is no step, or of none that is recorded.
+    pub(super) fn run<C, R>(
         &mut self,
         pass: &Pass<'_>,
         store: &PageStore,
-        compute: impl FnMut(&Input, &PagedRows) -> Result<Tensor<2>, ModelError>,
-    ) -> Result<Option<Tensor<2>>, ModelError> {
+        compute: C,
+        read: R,
+    ) -> Result<Option<Vec<Logits>>, ModelError>
+    where
+        C: FnMut(&Input, &PagedRows) -> Result<Tensor<2>, ModelError> + Send,
+        R: FnOnce(Tensor<2>) -> Result<Vec<Logits>, ModelError> + Send,
+    {
         if !pass.plan.is_step() || self.refused {
             return Ok(None);
         }
@@ -63,7 +69,10 @@ impl Steps {
             // They write to buffers that are gone.
             *self = Self { version: store.version(), ..Self::default() };
         }
-        let Some(size) = pass.rows.checked_sub(1).and_then(|at| self.sizes.get_mut(at)) else { return Ok(None) };
+        let Some([short, long]) = pass.rows.checked_sub(1).and_then(|at| self.sizes.get_mut(at)) else {
+            return Ok(None);
+        };
+        let size = if pass.plan.is_long() { long } else { short };
         let gpu = store.gpu();
         if let Some(recorded) = &size.recorded
             && recorded.step.is_here()
@@ -71,14 +80,14 @@ impl Steps {
         {
             recorded.x.overwrite(pass.values, gpu);
             let failed = |reason| ModelError::Device { device: pass.device_name.to_owned(), reason };
-            return recorded.step.replay().map(Some).map_err(failed);
+            return read(recorded.step.replay().map_err(failed)?).map(Some);
         }
         size.recorded = None;
         size.seen += 1;
         if size.seen < REPLAYED_STEPS_MIN {
             return Ok(None);
         }
-        let (logits, recorded) = record(pass, gpu, compute)?;
+        let (logits, recorded) = gpu.exactly(|| record(pass, gpu, compute, read))?;
         self.refused = recorded.is_none();
         size.recorded = recorded;
         Ok(Some(logits))
@@ -89,9 +98,10 @@ fn record(
     pass: &Pass<'_>,
     gpu: &Gpu,
     mut compute: impl FnMut(&Input, &PagedRows) -> Result<Tensor<2>, ModelError>,
-) -> Result<(Tensor<2>, Option<Recorded>), ModelError> {
+    read: impl FnOnce(Tensor<2>) -> Result<Vec<Logits>, ModelError>,
+) -> Result<(Vec<Logits>, Option<Recorded>), ModelError> {
     let x = Input::new(pass.values, pass.rows, gpu, pass.device);
     let rows = pass.plan.upload_roomy(gpu);
-    let (logits, step) = gpu.record(|| compute(&x, &rows))?;
+    let (logits, step) = gpu.record(|| compute(&x, &rows), read)?;
     Ok((logits, step.map(|step| Recorded { x, rows, step })))
 }

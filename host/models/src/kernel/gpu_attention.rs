@@ -4,12 +4,14 @@
 //! pages   where keys and values are: pages of one store, which a sequence owns some of
 //! place   norms and rotary embedding of heads; queries go on, keys and values into their pages
 //! attend  softmax attention of a few queries over the pages of their sequence, a tile of positions at a time
+//! combine one result from the parts of several cubes, where a step's sequences are long
 //! ```
 //!
 //! Keys of a page lie so that units, which are positions, read beside each other; values so that units, which are elements
 //! of the result, do (paged attention, Kwon et al. 2023; online softmax, Milakov and Gimelshein 2018).
 
 mod attend;
+mod combine;
 mod pages;
 mod place;
 #[cfg(test)]
@@ -38,6 +40,7 @@ pub(crate) struct RowPlan {
     tasks: Vec<u32>,
     tables: Vec<u32>,
     rows_of_task: usize,
+    splits: usize,
 }
 
 /// The same on the device.
@@ -53,10 +56,16 @@ pub(crate) struct PagedRows {
     tables: Words,
     /// Rows a task has at most: one in a step of decode.
     rows_of_task: usize,
+    /// Cubes that share the positions of a sequence.
+    splits: usize,
 }
 
 /// Rows of a task where there are more than one: what they read of keys and values they read once.
 const ROWS_OF_TASK: usize = 8;
+/// Positions of the longest sequence of a step from which on cubes share those of each.
+const LONG_TOKENS: usize = 257;
+/// Cubes that do then: a number for all lengths, so that a step can be launched again when it is longer.
+const SPLITS: usize = 16;
 
 impl RowPlan {
     /// The rows of `runs` stand one after another. `angles` are cosines, then sines, of each.
@@ -73,12 +82,19 @@ impl RowPlan {
             tables.extend_from_slice(run.pages.ids());
             first += run.tokens;
         }
-        Self { slots, angles, tasks, tables, rows_of_task }
+        let longest = runs.iter().map(|run| run.start + run.tokens).max().unwrap_or(0);
+        let splits = if rows_of_task == 1 && longest >= LONG_TOKENS { SPLITS } else { 1 };
+        Self { slots, angles, tasks, tables, rows_of_task, splits }
     }
 
     /// Whether it is a step of decode: each sequence has one row.
     pub(crate) fn is_step(&self) -> bool {
         self.rows_of_task == 1
+    }
+
+    /// Whether that is computed as one of long sequences.
+    pub(crate) fn is_long(&self) -> bool {
+        self.splits > 1
     }
 
     pub(crate) fn upload(&self, gpu: &Gpu) -> PagedRows {
@@ -97,6 +113,7 @@ impl RowPlan {
             tasks: gpu.upload(&self.tasks),
             tables: gpu.upload(tables),
             rows_of_task: self.rows_of_task,
+            splits: self.splits,
         }
     }
 
@@ -109,7 +126,8 @@ impl RowPlan {
 impl PagedRows {
     /// Takes the place of another step's rows. False, and nothing has changed, where they do not fit.
     pub(crate) fn overwrite(&self, plan: &RowPlan, gpu: &Gpu) -> bool {
-        let fits = (plan.rows_of_task, plan.slots.len()) == (self.rows_of_task, self.slots.count)
+        let fits = (plan.rows_of_task, plan.splits, plan.slots.len())
+            == (self.rows_of_task, self.splits, self.slots.count)
             && plan.tables.len() <= self.tables.count;
         if fits {
             gpu.overwrite(&self.slots, &plan.slots);

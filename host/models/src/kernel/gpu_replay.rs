@@ -3,12 +3,18 @@
 //! settled once, when the step is recorded (CubeCL's graphs, which on wgpu are dispatches that are encoded again).
 
 use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, ThreadId};
 
 use burn_cubecl::cubecl::client::Graph;
 use burn_cubecl::cubecl::prelude::Client;
 
 use super::gpu::Gpu;
+
+/// A recording failed though the work did not. What the device then thinks of the work's buffers is lost with the model that
+/// they are of; whoever loads it again has to get on without.
+static FAILED: AtomicBool = AtomicBool::new(false);
 
 /// Recorded work, and what it gives.
 pub(crate) struct Recording<T> {
@@ -43,23 +49,42 @@ impl Drop for Window<'_> {
 }
 
 impl Gpu {
-    /// Runs `work`, then calls it again to record what it launches, which happens in replays only. What it gave when it ran,
-    /// and the recording, if the device could make one: then `work` has to launch the same again, and may not read or write
-    /// what is on the device.
+    /// Runs `task`; buffers that it makes are as large as they need to be, and the next of that size is made of one that is
+    /// free again. Others are parts of pages as large as the largest buffer of all, and a recording keeps whole pages.
+    ///
+    /// # Panics
+    /// When `task` does.
+    pub(crate) fn exactly<R: Send>(&self, task: impl FnOnce() -> R + Send) -> R {
+        // The window ends though the task panics.
+        let done = self.client.memory_persistent_allocation((), |()| catch_unwind(AssertUnwindSafe(task)));
+        done.unwrap_or_else(|panic| resume_unwind(panic))
+    }
+
+    /// Runs `work` and reads what it gave, then calls it again to record what it launches, which happens in replays only. What
+    /// was read, and the recording, if the device could make one: for that `work` has to launch the same again, into buffers
+    /// that are free again by then, and may not read or write what is on the device.
     ///
     /// # Errors
-    /// Those of `work`.
-    pub(crate) fn record<T, E>(&self, mut work: impl FnMut() -> Result<T, E>) -> Result<(T, Option<Recording<T>>), E> {
-        if self.client.graph_prepare().is_err() {
-            return Ok((work()?, None));
+    /// Those of `work` and `read`.
+    pub(crate) fn record<T, R, E>(
+        &self,
+        mut work: impl FnMut() -> Result<T, E>,
+        read: impl FnOnce(T) -> Result<R, E>,
+    ) -> Result<(R, Option<Recording<T>>), E> {
+        if FAILED.load(Ordering::Relaxed) || self.client.graph_prepare().is_err() {
+            return Ok((read(work()?)?, None));
         }
         let window = Window(Some(&self.client));
-        let ran = work()?;
+        let ran = read(work()?)?;
         if self.client.start_capture().is_err() {
             return Ok((ran, None));
         }
         let given = work()?;
-        Ok((ran, window.close().map(|graph| Recording { graph, thread: thread::current().id(), given })))
+        let (graph, thread) = (window.close(), thread::current().id());
+        if graph.is_none() {
+            FAILED.store(true, Ordering::Relaxed);
+        }
+        Ok((ran, graph.map(|graph| Recording { graph, thread, given })))
     }
 }
 
@@ -107,8 +132,10 @@ mod tests {
             let input = Input::new(&first, 2, &gpu, &device);
             let compute = |x: &Tensor<2>| Ok::<_, String>(gpu_swiglu(Tensor::cat(vec![gpu_swiglu(x.clone()); 2], 1)));
             let fresh = |of: &[f32]| values(compute(&Input::new(of, 2, &gpu, &device).tensor).expect("it never fails"));
-            let (ran, recording) = gpu.record(|| compute(&input.tensor)).expect("it never fails");
-            assert_eq!(values(ran), fresh(&first));
+            let read = |tensor| Ok(values(tensor));
+            let recorded = gpu.exactly(|| gpu.record(|| compute(&input.tensor), read));
+            let (ran, recording) = recorded.expect("it never fails");
+            assert_eq!(ran, fresh(&first));
             let recording = recording.expect("the device records");
             for of in [second, first] {
                 input.overwrite(&of, &gpu);
@@ -127,19 +154,22 @@ mod tests {
             let input = Input::new(&[0.5, 1.0], 1, &gpu, &device);
             for fails_at in [1, 2] {
                 let mut calls = 0;
-                let failed = gpu.record(|| {
+                let work = || {
                     calls += 1;
                     let done = gpu_swiglu(input.tensor.clone());
                     if calls == fails_at { Err("on purpose".to_owned()) } else { Ok(done) }
-                });
+                };
+                let failed = gpu.exactly(|| gpu.record(work, |tensor| Ok(values(tensor))));
                 assert_eq!(failed.err().as_deref(), Some("on purpose"));
                 let panicked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-                    gpu.record(|| -> Result<Tensor<2>, String> { panic!("on purpose") }).map(|_| ())
+                    let panics = || -> Result<Tensor<2>, String> { panic!("on purpose") };
+                    gpu.exactly(|| gpu.record(panics, |tensor| Ok(values(tensor)))).map(|_| ())
                 }));
                 assert!(panicked.is_err());
-                let (ran, recording) =
-                    gpu.record(|| Ok::<_, String>(gpu_swiglu(input.tensor.clone()))).expect("it works");
-                assert_eq!(values(ran).len(), 1);
+                let work = || Ok::<_, String>(gpu_swiglu(input.tensor.clone()));
+                let recorded = gpu.exactly(|| gpu.record(work, |tensor| Ok(values(tensor))));
+                let (ran, recording) = recorded.expect("it works");
+                assert_eq!(ran.len(), 1);
                 assert!(recording.is_some(), "it records again");
             }
         }

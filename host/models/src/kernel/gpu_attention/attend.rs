@@ -1,15 +1,17 @@
 //! Softmax attention of a few queries over the pages of their sequence.
 //!
 //! A cube takes the rows of a task and some heads that share keys and values: its queries. For a tile of positions its
-//! units are first positions (a score of each with every query), then elements of the result (a sum over the tile).
+//! units are first positions (a score of each with every query), then elements of the result (a sum over the tile). In a step
+//! of long sequences several cubes share the tiles of one, and [`combine`] puts together what they have.
 
 use burn_cubecl::cubecl;
 use burn_cubecl::cubecl::prelude::*;
 use burn_cubecl::tensor::CubeTensor;
 
+use super::combine::{self, PART_EXTRA};
 use super::pages::{PAGE_TOKENS, PageStore};
 use super::{PagedAttention, PagedRows};
-use crate::kernel::gpu::{argument, lanes_sum};
+use crate::kernel::gpu::{argument, empty_like, lanes_sum};
 
 /// Units of a cube, and positions of a tile.
 const UNITS: usize = 128;
@@ -33,6 +35,8 @@ struct Plan {
     /// Queries of a cube: its heads for each row of a task.
     queries: usize,
     window: bool,
+    /// Cubes that share the tiles of a sequence.
+    splits: usize,
 }
 
 impl Plan {
@@ -66,16 +70,26 @@ pub(super) fn launch(
     let most = QUERIES_MAX / rows.rows_of_task;
     let cube_heads = (1..=most.max(1)).rev().find(|heads| group.is_multiple_of(*heads)).unwrap_or(1);
     let window = attention.window.is_some();
-    let plan = Plan { heads, kv_heads, width, cube_heads, queries: cube_heads * rows.rows_of_task, window };
+    let plan = Plan {
+        heads,
+        kv_heads,
+        width,
+        cube_heads,
+        queries: cube_heads * rows.rows_of_task,
+        window,
+        splits: rows.splits,
+    };
     let lanes = shape.key_lanes();
     let [keys, values] = store.layer(attention.layer);
     let tasks = (rows.tasks.count / 4) as u32;
+    let all = rows.slots.count * heads;
+    let parts = (rows.splits > 1).then(|| empty_like(queries, [all * rows.splits, width + PART_EXTRA * lanes]));
     // SAFETY: tasks are of rows that queries and out have, and positions before the end of a task's rows are on pages that
     // its sequence was given, which the layer's store has.
     unsafe {
         attend::launch_unchecked(
             &queries.client,
-            CubeCount::Static(tasks, (heads / cube_heads) as u32, 1),
+            CubeCount::Static(tasks, (heads / cube_heads) as u32, rows.splits as u32),
             CubeDim::new_1d(UNITS as u32),
             lanes,
             argument(queries, lanes),
@@ -83,10 +97,13 @@ pub(super) fn launch(
             values.argument(lanes),
             rows.tasks.argument(1),
             rows.tables.argument(1),
-            argument(out, lanes),
+            argument(parts.as_ref().unwrap_or(out), lanes),
             attention.window.unwrap_or(0) as u32,
             plan,
         );
+    }
+    if let Some(parts) = parts {
+        combine::launch(&parts, out, all, rows.splits, lanes, width);
     }
 }
 
@@ -150,6 +167,7 @@ fn attend<N: Size>(
             tile = (task.start + 1 - window) / comptime!(UNITS) * comptime!(UNITS);
         }
     }
+    tile += CUBE_POS_Z as usize * comptime!(UNITS);
     while tile < end {
         score::<N>(keys, tables, &query, &mut weights, &task, tile, window, plan);
         sync_cube();
@@ -159,7 +177,7 @@ fn attend<N: Size>(
         sync_cube();
         add_values::<N>(values, tables, &weights, &mut state, &task, tile, plan);
         sync_cube();
-        tile += comptime!(UNITS);
+        tile += comptime!(UNITS * plan.splits);
     }
     write::<N>(out, &state, &task, plan);
 }
@@ -359,7 +377,7 @@ fn add_values<N: Size>(
     }
 }
 
-/// Sums over the sides, and the results of rows that are there.
+/// Sums over the sides, and the results of rows that are there, or this cube's part of them.
 #[cube]
 fn write<N: Size>(out: &mut [Vector<f32, N>], state: &State<N>, task: &Task, #[comptime] plan: Plan) {
     let lanes = N::value();
@@ -383,8 +401,18 @@ fn write<N: Size>(out: &mut [Vector<f32, N>], state: &State<N>, task: &Task, #[c
             let vector = element + comptime!(own * UNITS);
             if (UNIT_POS as usize) < vectors && row < task.rows && vector < vectors {
                 let head = task.first_head + comptime!(q % plan.cube_heads);
-                let to = ((task.first_row + row) * comptime!(plan.heads) + head) * vectors + vector;
-                out[to] = sum / total;
+                let query = (task.first_row + row) * comptime!(plan.heads) + head;
+                if comptime!(plan.splits > 1) {
+                    let part = query * comptime!(plan.splits) + CUBE_POS_Z as usize;
+                    let to = part * comptime!(vectors + PART_EXTRA);
+                    out[to + vector] = sum;
+                    if vector == 0 {
+                        out[to + vectors] = total;
+                        out[to + comptime!(vectors + 1)] = Vector::<f32, N>::new(state.highest[q]);
+                    }
+                } else {
+                    out[query * vectors + vector] = sum / total;
+                }
             }
         }
     }

@@ -92,6 +92,25 @@ fn attention_is_right_at_once_and_in_parts() {
 }
 
 #[test]
+fn a_step_of_a_sequence_with_more_tiles_than_cubes_share_is_right() {
+    for device in test_gpus() {
+        for window in [None, Some(700)] {
+            let case = Case::new([4, 2, 32], 2_200, window, true);
+            let (expected, row) = (case.expected(), case.heads * case.head_dim);
+            let mut running = Running::new(&case, &device);
+            let (mut long, mut short) = (Pages::default(), Pages::default());
+            running.pass(&mut [(&mut long, 0, 2_190), (&mut short, 0, 5)]);
+            for step in 0..10 {
+                let (at, other) = (2_190 + step, 5 + step);
+                let got = running.pass(&mut [(&mut long, at, at + 1), (&mut short, other, other + 1)]);
+                assert_close(&got[..row], &expected[at * row..(at + 1) * row], &format!("{window:?} {at}"));
+                assert_close(&got[row..], &expected[other * row..(other + 1) * row], &format!("{window:?} {other}"));
+            }
+        }
+    }
+}
+
+#[test]
 fn sequences_of_one_pass_do_not_see_each_other_and_copies_go_on_by_themselves() {
     for device in test_gpus() {
         let case = Case::new([4, 2, 32], 200, None, true);
