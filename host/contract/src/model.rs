@@ -99,8 +99,8 @@ pub trait LanguageModel: Send {
         false
     }
 
-    /// Tokens of passes that use kernels of their own, which a device compiles at their first use: a server runs one of
-    /// each before anybody asks.
+    /// Tokens of passes that use kernels of their own, or after which steps do, which a device compiles at their first use: a
+    /// server runs one of each, and two steps after it, before anybody asks.
     fn kernel_sizes(&self) -> &'static [usize] {
         &[]
     }

@@ -211,7 +211,7 @@ impl Decoder {
         let values = self.embed(batch.rows, &tokens)?;
         // Where a driver panics they are gone.
         let mut steps = std::mem::take(&mut self.steps);
-        let logits = self.pass(&mut steps, &values, &mut batch, wanted, goes_on);
+        let logits = self.pass(&mut steps, values, &mut batch, wanted, goes_on);
         self.steps = steps;
         let Some(logits) = logits? else {
             // What was written lies behind the length of each cache.
@@ -226,24 +226,24 @@ impl Decoder {
     fn pass(
         &self,
         steps: &mut Steps,
-        values: &[f32],
+        values: Vec<f32>,
         batch: &mut Batch,
         wanted: &[usize],
         goes_on: &mut dyn FnMut() -> bool,
     ) -> Result<Option<Vec<Logits>>, ModelError> {
         let rows = batch.rows;
-        let x = || {
-            Tensor::from_data(TensorData::new(values.to_vec(), [rows, self.config.hidden]), (&self.device, DType::F32))
-        };
+        let x =
+            |values| Tensor::from_data(TensorData::new(values, [rows, self.config.hidden]), (&self.device, DType::F32));
         let (Some(store), Some(plan)) = (&self.store, batch.plan.take()) else {
-            let Some(x) = self.layers(x(), batch, None, goes_on)? else { return Ok(None) };
+            let Some(x) = self.layers(x(values), batch, None, goes_on)? else { return Ok(None) };
             return self.logits(x, batch, wanted).map(Some);
         };
         if !goes_on() {
             return Ok(None);
         }
         if wanted.iter().copied().eq(0..rows) {
-            let pass = Pass { values, plan: &plan, rows, device: &self.device, device_name: &self.info.device };
+            let pass =
+                Pass { values: &values, plan: &plan, rows, device: &self.device, device_name: &self.info.device };
             let compute = |x: &Input, placed: &PagedRows| {
                 let whole = self.layers(x.tensor.clone(), batch, Some((placed, store)), &mut || true)?;
                 let given_up = || self.failed("a step that nobody waits for was given up".to_owned());
@@ -254,7 +254,7 @@ impl Decoder {
             }
         }
         let placed = plan.upload(store.gpu());
-        let Some(x) = self.layers(x(), batch, Some((&placed, store)), goes_on)? else { return Ok(None) };
+        let Some(x) = self.layers(x(values), batch, Some((&placed, store)), goes_on)? else { return Ok(None) };
         self.logits(x, batch, wanted).map(Some)
     }
 

@@ -63,7 +63,7 @@ pub(crate) struct PagedRows {
 /// Rows of a task where there are more than one: what they read of keys and values they read once.
 const ROWS_OF_TASK: usize = 8;
 /// Positions of the longest sequence of a step from which on cubes share those of each.
-const LONG_TOKENS: usize = 257;
+pub(super) const LONG_TOKENS: usize = 257;
 /// Cubes that do then: a number for all lengths, so that a step can be launched again when it is longer.
 const SPLITS: usize = 16;
 

@@ -19,6 +19,7 @@ use burn_cubecl::cubecl::prelude::BufferArg;
 use burn_cubecl::tensor::CubeTensor;
 
 use super::gpu::{argument, empty_like, lanes_of, primitive, tensor, upload_bits};
+use super::gpu_attention::LONG_TOKENS;
 use super::gpu_elements::{gpu_rms_norm, gpu_swiglu};
 use crate::checkpoint::tensors::{StoredTensor, StoredType};
 
@@ -27,8 +28,10 @@ const FEW_ROWS: usize = 32;
 /// Rows up to which a norm is cheaper in each cube of a product than in a launch before it.
 const NORM_ROWS: usize = 4;
 
-/// Rows of passes that between them use every kernel of a decoder: each of [`dots`], and [`tiles`].
-pub(crate) const GPU_KERNEL_SIZES: &[usize] = &[dots::X_ROWS[0], dots::X_ROWS[1], dots::X_ROWS[2], FEW_ROWS + 1];
+/// Rows of passes that, with the steps after them, use every kernel of a decoder: each of [`dots`], [`tiles`], and the
+/// attention of long sequences.
+pub(crate) const GPU_KERNEL_SIZES: &[usize] =
+    &[dots::X_ROWS[0], dots::X_ROWS[1], dots::X_ROWS[2], FEW_ROWS + 1, LONG_TOKENS];
 
 /// A matrix `[rows, columns]` on a GPU.
 #[derive(Debug)]
