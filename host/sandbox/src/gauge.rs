@@ -79,11 +79,16 @@ impl Gauge {
         }
     }
 
+    /// What is left of its owner's share at `now`: all of it is 1, none is 0.
+    pub(crate) fn left(&self, now: Instant) -> f64 {
+        self.account.as_ref().map_or(1.0, |account| account.left(now))
+    }
+
     /// The least rank at which the call may go on at `now`.
     pub(crate) fn rank(&self, now: Instant) -> Rank {
         let ticked = limits::EPOCH_TICK.saturating_mul(self.ticks.load(Ordering::Relaxed));
         let slow = self.slow_us.load(Ordering::Relaxed);
-        let left = self.account.as_ref().map_or(1.0, |account| account.left(now));
+        let left = self.left(now);
         // Where calls were long, the next may be, and what it computes here others wait for. Else each call has one tick,
         // so that quick calls are quick for everybody.
         let long = self.account.as_ref().is_some_and(|account| account.was_long(now));

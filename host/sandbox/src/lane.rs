@@ -108,7 +108,7 @@ impl<T: Send + 'static> Shared<T> {
         let mut courtesy = Courtesy::default();
         poll_fn(|context| {
             if rank > Rank::Quick {
-                ready!(courtesy.poll(rank, context));
+                ready!(courtesy.poll(rank, gauge, context));
             }
             let mut held = self.0.lock().unwrap_or_else(PoisonError::into_inner);
             let Some(call) = held.as_mut() else { return Poll::Ready(None) };
@@ -193,17 +193,19 @@ impl<T: Send + 'static> Shared<T> {
     }
 }
 
-/// How a call at low priority keeps out of the way of models: between two of its turns it holds back while they want every
-/// core. The system's priorities do not do that: a turn that has begun, a model waits for.
+/// How a call at low priority keeps out of the way of models: it holds back while they want every core, for a moment when it
+/// comes there, or, where its owner's share is low, before each of its turns. The system's priorities do not do that: a model
+/// waits for a turn that has begun.
 #[derive(Default)]
 struct Courtesy {
+    /// Since when it is patient.
     since: Option<Instant>,
     pause: Option<Pin<Box<tokio::time::Sleep>>>,
 }
 
 impl Courtesy {
     /// Ready when the call may have a turn.
-    fn poll(&mut self, rank: Rank, context: &mut Context<'_>) -> Poll<()> {
+    fn poll(&mut self, rank: Rank, gauge: &Gauge, context: &mut Context<'_>) -> Poll<()> {
         loop {
             if let Some(pause) = &mut self.pause {
                 ready!(pause.as_mut().poll(context));
@@ -213,7 +215,10 @@ impl Courtesy {
             let since = *self.since.get_or_insert(now);
             let patient = rank == Rank::Idle || now.saturating_duration_since(since) < limits::PLUGIN_HELD_BACK_MAX;
             if !patient || !cores::are_wanted(workers(), now) {
-                self.since = None;
+                if gauge.left(now) < limits::PLUGIN_HELD_BACK_SHARE {
+                    // So it does before each of its turns.
+                    self.since = None;
+                }
                 return Poll::Ready(());
             }
             self.pause = Some(Box::pin(tokio::time::sleep(limits::PLUGIN_HELD_BACK_PERIOD)));
@@ -330,6 +335,29 @@ mod tests {
         let there = lanes.drive(&slow(), LONG, Box::pin(yielding())).await.expect("in time");
         assert_eq!(there.as_deref(), Some("firebox-guests"));
         assert!(begun.elapsed() >= limits::PLUGIN_HELD_BACK_MAX, "{:?}", begun.elapsed());
+        let begun = Instant::now();
+        let turns = |count: usize| async move {
+            for _ in 0..count {
+                tokio::task::yield_now().await;
+            }
+        };
+        lanes.drive(&slow(), LONG, Box::pin(turns(40))).await.expect("in time");
+        assert!(
+            begun.elapsed() < 4 * limits::PLUGIN_HELD_BACK_MAX,
+            "once, where there is a share: {:?}",
+            begun.elapsed()
+        );
+        let account = Arc::new(Account::default());
+        account.charge(account.share().mul_f64(0.9), begun);
+        let low = Arc::new(Gauge::of(Some(account)));
+        low.had(limits::EPOCH_TICK, begun);
+        let begun = Instant::now();
+        lanes.drive(&low, LONG, Box::pin(turns(3))).await.expect("in time");
+        assert!(
+            begun.elapsed() >= 3 * limits::PLUGIN_HELD_BACK_MAX,
+            "each time, where there is little: {:?}",
+            begun.elapsed()
+        );
         let gauge = over();
         let waiting = lanes.drive(&gauge, LONG, Box::pin(yielding()));
         let cut = tokio::time::timeout(limits::PLUGIN_HELD_BACK_MAX.saturating_mul(3), waiting).await;
