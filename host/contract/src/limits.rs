@@ -135,8 +135,8 @@ pub const PLUGIN_SHARE_MEMORY: Duration = Duration::from_secs(10);
 /// of its turns where its owner's share is low. One that waits for an idle processor does so until it may go on above. A turn
 /// of one `EPOCH_TICK` in that time is the `PLUGIN_SHARE_RATE` of two cores, which have one such thread.
 pub const PLUGIN_HELD_BACK_MAX: Duration = Duration::from_millis(50);
-/// Part of a share that is low (a number, of 1).
-pub const PLUGIN_HELD_BACK_SHARE: f64 = 0.5;
+/// Part of a share, in percent, below which it is low.
+pub const PLUGIN_HELD_BACK_PERCENT: u32 = 50;
 /// How often one that holds back looks whether they still do.
 pub const PLUGIN_HELD_BACK_PERIOD: Duration = Duration::from_millis(1);
 /// How often a guest that waits for an idle processor is looked after: once its owner has a share again it goes on above.

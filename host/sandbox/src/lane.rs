@@ -215,7 +215,7 @@ impl Courtesy {
             let since = *self.since.get_or_insert(now);
             let patient = rank == Rank::Idle || now.saturating_duration_since(since) < limits::PLUGIN_HELD_BACK_MAX;
             if !patient || !cores::are_wanted(workers(), now) {
-                if gauge.left(now) < limits::PLUGIN_HELD_BACK_SHARE {
+                if gauge.left(now) * 100.0 < f64::from(limits::PLUGIN_HELD_BACK_PERCENT) {
                     // So it does before each of its turns.
                     self.since = None;
                 }
