@@ -135,7 +135,7 @@ pub const PLUGIN_SHARE_MEMORY: Duration = Duration::from_secs(10);
 /// of its turns where its owner's share is low. One that waits for an idle processor does so until it may go on above. A turn
 /// of one `EPOCH_TICK` in that time is the `PLUGIN_SHARE_RATE` of two cores, which have one such thread.
 pub const PLUGIN_HELD_BACK_MAX: Duration = Duration::from_millis(50);
-/// Part of a share, in percent, below which it is low.
+/// Part of a share of processor time, in percent, below which it is low.
 pub const PLUGIN_HELD_BACK_PERCENT: u32 = 50;
 /// How often one that holds back looks whether they still do.
 pub const PLUGIN_HELD_BACK_PERIOD: Duration = Duration::from_millis(1);
