@@ -1,6 +1,6 @@
 //! The threads that take in requests and hand out answers. They compute little and are waited for, so they ask the system for
 //! short slices of a core: who asks for less at a time goes first among equals (EEVDF, Stoica and Abdel-Wahab 1995; Linux
-//! from 6.12), so that threads that compute a model on every core do not hold up a token on its way out. No more than that:
+//! from 6.12), and threads that compute a model on every core do not hold up a token on its way out. No more than that:
 //! with priority, a flood of requests would hold up everybody's model.
 
 use std::io;
@@ -13,7 +13,7 @@ use tokio::runtime::{Builder, Runtime};
 /// # Errors
 /// The system's, where it gives no threads.
 pub(crate) fn runtime(workers: Option<usize>) -> io::Result<Runtime> {
-    let workers = workers.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from));
+    let workers = workers.unwrap_or_else(firebox_contract::cores::count);
     // The first to start are those that serve. Those that come later are lent out for work that blocks, such as compiling a
     // plugin, and have no claim to go first.
     let started = AtomicUsize::new(0);

@@ -4,7 +4,7 @@
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use firebox_contract::limits;
+use firebox_contract::{cores, limits};
 
 /// The account of one owner, shared by all its chains.
 ///
@@ -30,8 +30,7 @@ struct Used {
 
 impl Default for Account {
     fn default() -> Self {
-        let cores = std::thread::available_parallelism().map_or(1, usize::from);
-        let rate = limits::PLUGIN_SHARE_RATE.saturating_mul(u32::try_from(cores).unwrap_or(u32::MAX));
+        let rate = limits::PLUGIN_SHARE_RATE.saturating_mul(u32::try_from(cores::count()).unwrap_or(u32::MAX));
         // Who uses that much all the time stays at this level.
         let share = rate.mul_f64(limits::PLUGIN_SHARE_MEMORY.as_secs_f64());
         Self { begun: Instant::now(), used: AtomicU64::new(0), long: AtomicU32::new(0), share }
