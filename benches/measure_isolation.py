@@ -3,8 +3,8 @@
 
 A modest tenant asks, waits for its answer, and pauses for three times as long as an answer takes alone, so that it wants
 a quarter of the machine. It is measured with nobody else there, beside a tenant that keeps 16 long requests in the server
-at all times, and beside one that keeps 16 requests in it whose plugin loops until its limits end it; in turns, so that a
-machine that drifts drifts for all.
+at all times, and beside one that keeps 16 requests in it whose plugin loops until its limits end it, from the moment these
+come; in turns, so that a machine that drifts drifts for all, and alone in between.
 
 Needs FIREBOX (the binary), CLIENT (that of `benches/client.rs`) and the Python package `wasmtime`, which assembles the
 plugin; MODEL (a folder; without it only the built-in model is measured). `benches/run isolation` sets all.
@@ -31,6 +31,10 @@ TEXT = "Measured twice and cut once, the plank fits; " * 20
 MODEST, FLOOD, LOOP = range(3)
 # Who else is there: tenant and tokens of its answers.
 BESIDE = {"alone": None, "beside a flood": (FLOOD, 256), "beside looping plugins": (LOOP, 64)}
+# The parts of a round.
+PARTS = ["alone", "beside a flood", "alone", "beside looping plugins"]
+# Seconds for those who left to be gone.
+LEAVING = 3
 
 
 def looping_plugin(folder):
@@ -74,13 +78,14 @@ class Others:
 
     def __enter__(self):
         if self.process:
-            time.sleep(3)
+            time.sleep(0.5)
         return self
 
     def __exit__(self, *_):
         if self.process:
-            said, _ = self.process.communicate(timeout=600)
+            said, _ = self.process.communicate(timeout=60)
             self.ended = int(said)
+            time.sleep(LEAVING)
 
 
 def ask(server, first, count, pause):
@@ -99,13 +104,14 @@ def measure(model):
     with tempfile.TemporaryDirectory() as folder, Firebox(three_tenants(model, looping_plugin(folder))) as server:
         pause = 3 * at([one["all"] for one in ask(server, 0, 10, 0)][2:], 0.5) / 1e3
         times, ended = {what: [] for what in BESIDE}, dict.fromkeys(BESIDE, 0)
-        first, each = 10, max(REQUESTS // ROUNDS, 1)
+        first = 10
         for _ in range(ROUNDS):
-            for what, who in BESIDE.items():
-                with Others(server, who) as others:
-                    times[what] += ask(server, first, each, pause)
+            for what in PARTS:
+                count = max(REQUESTS // ROUNDS // PARTS.count(what), 1)
+                with Others(server, BESIDE[what]) as others:
+                    times[what] += ask(server, first, count, pause)
                 ended[what] += others.ended
-                first += each
+                first += count
         return times, ended
 
 

@@ -1,6 +1,7 @@
 //! The reference pages in `specifications/` say what the source says. `UPDATE=1` rewrites them.
 
 use std::fmt::Write as _;
+use std::path::PathBuf;
 
 use firebox::contract::error::ERROR_KINDS;
 use firebox::contract::fault::FAULT_CODES;
@@ -34,8 +35,12 @@ fn the_page_of_errors_is_the_table_of_errors() {
 
 #[test]
 fn the_page_of_limits_is_the_table_of_limits() {
-    let source = std::fs::read_to_string(root().join("host/contract/src/limits.rs")).expect("readable");
-    let mut page = "# Limits\n\nGenerated from `host/contract/src/limits.rs`.\n".to_owned();
+    let limits = root().join("host/contract/src/limits");
+    let entries = std::fs::read_dir(&limits).expect("a folder").map(|entry| entry.expect("readable").path());
+    let mut files: Vec<PathBuf> = entries.chain([limits.with_extension("rs")]).collect();
+    files.sort_by_key(|file| (file.parent() == Some(&limits), file.clone()));
+    let source: String = files.iter().map(|file| std::fs::read_to_string(file).expect("readable")).collect();
+    let mut page = "# Limits\n\nGenerated from `host/contract/src/limits.rs` and its folder.\n".to_owned();
     let mut meaning = String::new();
     for line in source.lines() {
         if let Some(title) = line.strip_prefix("// ---- ") {

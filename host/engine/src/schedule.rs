@@ -1,10 +1,10 @@
 //! What one turn computes. Answers that go on get their token in the same forward pass, and prompts fill up what the
-//! turn allows. Between tenants the device's time is shared out by weight: a tenant that used more of it lately than
-//! another that has work rests until the other has caught up; where that takes long, but for a small part of each turn. So
-//! a tenant that floods waits for itself, and one that uses less than its share hardly notices: even the turn that runs
-//! when it comes is given up for it. What was given up is computed in short turns, and soon in one that is not, so that it
-//! moves however many come. Between tenants that used about as much, short jobs go first, for their turns would else be as
-//! long as those of the others.
+//! turn allows. Between tenants the device's time is shared out by weight: a tenant that had more than its share of it
+//! lately, and more than another that has work, rests until the other has caught up; where that takes long, but for a small
+//! part of each turn. So a tenant that floods waits for itself, and one that uses less than its share hardly notices: even
+//! the turn that runs when it comes is given up for it. What was given up is computed in short turns, and soon in one that
+//! is not, so that it moves however many come. And short jobs go before long ones of others, whose turns would hold them
+//! up.
 
 mod cost;
 mod shares;
@@ -22,7 +22,7 @@ use firebox_contract::limits::{
 use self::cost::TurnCost;
 use self::shares::{Shares, is_ahead};
 pub(crate) use self::size::JobSize;
-use self::size::{Sizes, is_short};
+use self::size::{Standing, standings};
 
 /// A sequence that could be stepped.
 #[derive(Clone, Copy)]
@@ -47,17 +47,27 @@ pub(crate) struct Schedule {
     allowance: f64,
     /// Tokens of tenants that rest in the turn that was planned last; `None` when nobody rests.
     riding: Option<usize>,
+    /// Who lets short jobs of others go first in that turn.
+    passed: Vec<TenantId>,
     /// For whom that turn is given up; `None` when it is for nobody.
     yields: Option<Yields>,
 }
 
+/// Candidates by their index, and how the tenants stand that do not rest for what they used.
+struct Order<'a> {
+    front: Vec<usize>,
+    resting: Vec<usize>,
+    passed: Vec<TenantId>,
+    standings: HashMap<&'a TenantId, Standing>,
+    /// The least use of any.
+    least: f64,
+}
+
 /// What a turn is up to, against somebody who comes while it runs.
 struct Yields {
-    tenants: Vec<TenantId>,
+    tenants: Vec<(TenantId, Standing)>,
     /// The least use of any tenant that has work.
     least: f64,
-    /// Seconds of the smallest that a tenant in the turn has asked for.
-    smallest: f64,
 }
 
 /// One tenant's candidates, by their index.
@@ -81,13 +91,9 @@ impl<'a> Group<'a> {
 impl Schedule {
     /// The number of tokens of each candidate in this turn; 0 rests it. Candidates come in order of arrival.
     pub(crate) fn plan(&mut self, candidates: &[Candidate<'_>], chunk: usize, now: Duration) -> Vec<usize> {
-        self.shares.open(candidates.iter().map(|candidate| candidate.tenant), now);
-        let levels: Vec<f64> = candidates.iter().map(|candidate| self.shares.level(candidate.tenant, now)).collect();
-        let least = levels.iter().copied().fold(f64::INFINITY, f64::min);
-        let (mut resting, mut front): (Vec<usize>, Vec<usize>) =
-            (0..candidates.len()).partition(|index| is_ahead(levels[*index], least));
-        let sizes = Sizes::of(candidates, &front, &self.cost);
-        resting.extend(front.extract_if(.., |index| sizes.lets_pass(candidates[*index].tenant)));
+        self.shares.open(candidates.iter().map(|candidate| (candidate.tenant, candidate.weight)), now);
+        let Order { front, mut resting, passed, standings, least } = self.order(candidates, now);
+        self.passed = passed;
         front.iter().for_each(|index| self.shares.has_turn(candidates[*index].tenant));
         resting.retain(|index| self.shares.rests_long(candidates[*index].tenant, now));
         let mut tokens = vec![0; candidates.len()];
@@ -95,8 +101,8 @@ impl Schedule {
         step_answers(&mut groups, candidates, &mut tokens);
         let cuts = front.iter().map(|index| candidates[*index].cuts).max().unwrap_or(0);
         let limit = self.prompt_tokens(tokens.iter().sum(), cuts > 0 || groups.len() > 1);
-        let tenants = || groups.iter().map(|group| group.tenant.clone()).collect();
-        self.yields = (cuts < TURN_CUTS_MAX).then(|| Yields { tenants: tenants(), least, smallest: sizes.least() });
+        let tenants = || groups.iter().map(|group| (group.tenant.clone(), standings[group.tenant])).collect();
+        self.yields = (cuts < TURN_CUTS_MAX).then(|| Yields { tenants: tenants(), least });
         share_out(&mut groups, limit);
         for group in &groups {
             let mut left = group.granted;
@@ -109,12 +115,33 @@ impl Schedule {
         tokens
     }
 
+    /// Whose turn it is, and who rests: those who used more lately than others, and those whose work can wait for theirs.
+    fn order<'a>(&self, candidates: &[Candidate<'a>], now: Duration) -> Order<'a> {
+        let levels: Vec<f64> = candidates.iter().map(|candidate| self.shares.level(candidate.tenant, now)).collect();
+        let least = levels.iter().copied().fold(f64::INFINITY, f64::min);
+        let fair = self.shares.fair(None);
+        let (mut resting, mut front): (Vec<usize>, Vec<usize>) =
+            (0..candidates.len()).partition(|index| is_ahead(levels[*index], least, fair));
+        let standings = standings(candidates, &front, &self.cost, |tenant| self.shares.waited(tenant, now));
+        let can_wait = |own: &Standing| standings.values().any(|other| other.is_before(own));
+        let passed: Vec<&TenantId> =
+            standings.iter().filter(|(_, own)| can_wait(own)).map(|(tenant, _)| *tenant).collect();
+        resting.extend(front.extract_if(.., |index| passed.contains(&candidates[*index].tenant)));
+        let passed = passed.into_iter().cloned().collect();
+        Order { front, resting, passed, standings, least }
+    }
+
     /// Whether the turn that was planned last is to be given up for a job of `tenant` that came at `now`.
     pub(crate) fn yields_to(&self, tenant: &TenantId, weight: u32, size: JobSize, now: Duration) -> bool {
-        let Some(turn) = self.yields.as_ref().filter(|turn| !turn.tenants.contains(tenant)) else { return false };
+        let Some(turn) = &self.yields else { return false };
+        let fair = self.shares.fair((!self.shares.is_recent(tenant, now)).then_some(weight));
         let level = self.shares.level(tenant, now);
-        let seconds = self.cost.job(size).map_or(f64::INFINITY, |seconds| seconds / f64::from(weight.max(1)));
-        is_ahead(turn.least, level) || (!is_ahead(level, turn.least) && is_short(seconds, turn.smallest))
+        let size = self.cost.job(size).map_or(f64::INFINITY, |seconds| seconds / f64::from(weight.max(1)));
+        let came = Standing { size, waited: 0.0 };
+        let steps_aside = |(other, standing): &(TenantId, Standing)| {
+            other != tenant && (is_ahead(self.shares.level(other, now), level, fair) || came.is_before(standing))
+        };
+        !is_ahead(level, turn.least, fair) && turn.tenants.iter().all(steps_aside)
     }
 
     /// A pass of so many tokens that was nobody's took so long.
@@ -134,6 +161,7 @@ impl Schedule {
         for (tenant, weight, tokens) in tokens {
             self.shares.charge(tenant, weight, seconds * tokens as f64 / total.max(1) as f64, now);
         }
+        self.passed.drain(..).for_each(|tenant| self.shares.add_wait(&tenant, seconds, now));
         self.cost.learn(total, took);
         let each = self.cost.step().unwrap_or(0.0);
         self.allowance = match self.riding.take() {

@@ -11,13 +11,36 @@ use firebox_contract::limits::{SHARE_KEPT_TIME, SHARE_MEMORY, SHARE_REST_TIME, S
 #[derive(Debug, Default)]
 pub(super) struct Shares {
     tenants: HashMap<TenantId, Share>,
+    /// Of those who had something to do within `SHARE_MEMORY`.
+    weights: u64,
 }
 
-#[derive(Debug)]
-struct Share {
-    /// Seconds of the device, for its weight, as of `at`.
-    used: f64,
+/// Seconds, of which those that are past count for less and less.
+#[derive(Debug, Default)]
+struct Faded {
+    seconds: f64,
     at: Duration,
+}
+
+impl Faded {
+    /// What counts of them at `now`.
+    fn level(&self, now: Duration) -> f64 {
+        let past = now.saturating_sub(self.at).as_secs_f64();
+        self.seconds * (-past / SHARE_MEMORY.as_secs_f64()).exp()
+    }
+
+    fn add(&mut self, seconds: f64, now: Duration) {
+        (self.seconds, self.at) = (self.level(now) + seconds, now);
+    }
+}
+
+#[derive(Debug, Default)]
+struct Share {
+    /// What it used of the device, for its weight.
+    used: Faded,
+    /// How long it waited for short jobs of others.
+    waited: Faded,
+    weight: u32,
     /// When it last had something to do.
     seen: Duration,
     /// Since when it rests, if it does.
@@ -25,23 +48,24 @@ struct Share {
 }
 
 impl Share {
-    /// What counts of its use at `now`.
-    fn level(&self, now: Duration) -> f64 {
-        let past = now.saturating_sub(self.at).as_secs_f64();
-        self.used * (-past / SHARE_MEMORY.as_secs_f64()).exp()
+    fn is_recent(&self, now: Duration) -> bool {
+        self.seen + SHARE_MEMORY > now
     }
 }
 
 impl Shares {
     /// Takes in who has something to do at `now` and forgets who had nothing for long.
-    pub(super) fn open<'a>(&mut self, tenants: impl Iterator<Item = &'a TenantId>, now: Duration) {
-        for tenant in tenants {
-            match self.tenants.get_mut(tenant) {
-                Some(share) => share.seen = now,
-                None => drop(self.tenants.insert(tenant.clone(), Share { used: 0.0, at: now, seen: now, rests: None })),
-            }
+    pub(super) fn open<'a>(&mut self, tenants: impl Iterator<Item = (&'a TenantId, u32)>, now: Duration) {
+        for (tenant, weight) in tenants {
+            let share = match self.tenants.get_mut(tenant) {
+                Some(share) => share,
+                None => self.tenants.entry(tenant.clone()).or_default(),
+            };
+            (share.seen, share.weight) = (now, weight);
         }
         self.tenants.retain(|_, share| share.seen + SHARE_KEPT_TIME > now);
+        let recent = self.tenants.values().filter(|share| share.is_recent(now));
+        self.weights = recent.map(|share| u64::from(share.weight.max(1))).sum();
     }
 
     /// How many tenants had something to do lately.
@@ -51,7 +75,31 @@ impl Shares {
 
     /// Seconds of the device that count as used by `tenant`, for its weight.
     pub(super) fn level(&self, tenant: &TenantId, now: Duration) -> f64 {
-        self.tenants.get(tenant).map_or(0.0, |share| share.level(now))
+        self.tenants.get(tenant).map_or(0.0, |share| share.used.level(now))
+    }
+
+    /// Seconds for which `tenant` waited lately for short jobs of others.
+    pub(super) fn waited(&self, tenant: &TenantId, now: Duration) -> f64 {
+        self.tenants.get(tenant).map_or(0.0, |share| share.waited.level(now))
+    }
+
+    /// `tenant` waited for such for `seconds`.
+    pub(super) fn add_wait(&mut self, tenant: &TenantId, seconds: f64, now: Duration) {
+        if let Some(share) = self.tenants.get_mut(tenant) {
+            share.waited.add(seconds, now);
+        }
+    }
+
+    /// Whether `tenant` had something to do within `SHARE_MEMORY`.
+    pub(super) fn is_recent(&self, tenant: &TenantId, now: Duration) -> bool {
+        self.tenants.get(tenant).is_some_and(|share| share.is_recent(now))
+    }
+
+    /// What the level of each comes to where all who were there lately, and one more with a weight of `more`, want as much
+    /// as they can have.
+    pub(super) fn fair(&self, more: Option<u32>) -> f64 {
+        let more = more.map_or(0, |weight| u64::from(weight.max(1)));
+        SHARE_MEMORY.as_secs_f64() / (self.weights + more).max(1) as f64
     }
 
     /// `tenant` has a turn.
@@ -70,15 +118,15 @@ impl Shares {
     /// Charges `tenant` for `seconds` of the device.
     pub(super) fn charge(&mut self, tenant: &TenantId, weight: u32, seconds: f64, now: Duration) {
         if let Some(share) = self.tenants.get_mut(tenant) {
-            share.used = share.level(now) + seconds / f64::from(weight.max(1));
-            (share.at, share.seen) = (now, now);
+            share.used.add(seconds / f64::from(weight.max(1)), now);
+            share.seen = now;
         }
     }
 }
 
-/// Whether one at `level` is so far ahead of the one with least that it rests.
-pub(super) fn is_ahead(level: f64, least: f64) -> bool {
-    level > least + SHARE_SLACK.as_secs_f64()
+/// Whether one at `level` rests for one at `least`: it is well ahead, and had more than its `fair` share lately.
+pub(super) fn is_ahead(level: f64, least: f64, fair: f64) -> bool {
+    level > fair.max(least + SHARE_SLACK.as_secs_f64())
 }
 
 #[cfg(test)]
@@ -91,7 +139,7 @@ mod tests {
     fn use_is_forgotten_and_so_are_those_who_left() {
         let [a, b] = ["a", "b"].map(TenantId::new);
         let mut shares = Shares::default();
-        shares.open([&a, &b].into_iter(), Duration::ZERO);
+        shares.open([(&a, 1), (&b, 2)].into_iter(), Duration::ZERO);
         shares.charge(&a, 1, 4.0, Duration::ZERO);
         shares.charge(&b, 2, 4.0, Duration::ZERO);
         let level = |shares: &Shares, tenant, at| (shares.level(tenant, at) * 1_000.0).round();
@@ -100,9 +148,9 @@ mod tests {
         assert_eq!(level(&shares, &a, SHARE_MEMORY), (4_000.0 / std::f64::consts::E).round());
         shares.charge(&a, 1, 1.0, SHARE_MEMORY);
         assert_eq!(level(&shares, &a, SHARE_MEMORY), (4_000.0 / std::f64::consts::E).round() + 1_000.0);
-        shares.open([&a].into_iter(), SHARE_KEPT_TIME - SECOND);
+        shares.open([(&a, 1)].into_iter(), SHARE_KEPT_TIME - SECOND);
         assert_eq!(shares.tenants.len(), 2, "still known");
-        shares.open([&a].into_iter(), SHARE_KEPT_TIME + SECOND);
+        shares.open([(&a, 1)].into_iter(), SHARE_KEPT_TIME + SECOND);
         assert_eq!(shares.tenants.len(), 1);
         assert_eq!(shares.level(&b, SHARE_KEPT_TIME), 0.0);
     }

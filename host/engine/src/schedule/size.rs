@@ -1,11 +1,11 @@
 //! Short jobs first, between tenants: who asked for little has it computed before those who asked for much, so that it does
-//! not share its turns with them. (Shortest job first has the least mean waiting time; what keeps it fair here is that it
-//! holds only between tenants that used about the same lately, and for jobs not much longer than what "about" is.)
+//! not share its turns with them. (Shortest job first has the least mean waiting time; what keeps it fair here is that
+//! nobody waits for others for more than a part of what it asked for itself, nor for one that had more than its share.)
 
 use std::collections::HashMap;
 
 use firebox_contract::TenantId;
-use firebox_contract::limits::{SHORT_JOB_TIME, SHORT_JOB_TIMES};
+use firebox_contract::limits::{SHORT_JOB_PERCENT, SHORT_JOB_TIME, SHORT_JOB_TIME_MAX, SHORT_JOB_TIMES};
 
 use super::Candidate;
 use super::cost::TurnCost;
@@ -19,33 +19,37 @@ pub(crate) struct JobSize {
     pub(crate) answer: usize,
 }
 
-/// Device seconds, per weight, of what each tenant has asked for.
-#[derive(Debug, Default)]
-pub(super) struct Sizes<'a>(HashMap<&'a TenantId, f64>);
+/// A tenant with work, in seconds of the device.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Standing {
+    /// What it has asked for, for its weight.
+    pub(super) size: f64,
+    /// How long it waited lately for short jobs of others.
+    pub(super) waited: f64,
+}
 
-impl<'a> Sizes<'a> {
-    /// Of those of `candidates` with these indices. Nobody's is known before the cost of a turn is.
-    pub(super) fn of(candidates: &[Candidate<'a>], indices: &[usize], cost: &TurnCost) -> Self {
-        let mut sizes = HashMap::new();
-        for candidate in indices.iter().map(|index| &candidates[*index]) {
-            let seconds = cost.job(candidate.size).unwrap_or(0.0) / f64::from(candidate.weight.max(1));
-            *sizes.entry(candidate.tenant).or_insert(0.0) += seconds;
-        }
-        Self(sizes)
-    }
-
-    /// The smallest, in seconds.
-    pub(super) fn least(&self) -> f64 {
-        self.0.values().copied().fold(f64::INFINITY, f64::min)
-    }
-
-    /// Whether `tenant` lets the one with least go first.
-    pub(super) fn lets_pass(&self, tenant: &TenantId) -> bool {
-        self.0.get(tenant).is_some_and(|size| is_short(self.least(), *size))
+impl Standing {
+    /// Whether this one's work goes before the other's.
+    pub(super) fn is_before(&self, other: &Self) -> bool {
+        let (least, most) = (SHORT_JOB_TIME.as_secs_f64(), SHORT_JOB_TIME_MAX.as_secs_f64());
+        let patience = (other.size * f64::from(SHORT_JOB_PERCENT) / 100.0).clamp(least, most);
+        let is_short = self.size <= patience && other.size > self.size * f64::from(SHORT_JOB_TIMES);
+        is_short && other.waited <= patience
     }
 }
 
-/// Whether a job of `size` seconds goes before those of somebody with `other` seconds.
-pub(super) fn is_short(size: f64, other: f64) -> bool {
-    size <= SHORT_JOB_TIME.as_secs_f64() && other > size * f64::from(SHORT_JOB_TIMES)
+/// How those with these indices stand. Nobody's size is known before the cost of a turn is.
+pub(super) fn standings<'a>(
+    candidates: &[Candidate<'a>],
+    indices: &[usize],
+    cost: &TurnCost,
+    waited: impl Fn(&TenantId) -> f64,
+) -> HashMap<&'a TenantId, Standing> {
+    let mut standings = HashMap::new();
+    for candidate in indices.iter().map(|index| &candidates[*index]) {
+        let seconds = cost.job(candidate.size).unwrap_or(0.0) / f64::from(candidate.weight.max(1));
+        let new = || Standing { size: 0.0, waited: waited(candidate.tenant) };
+        standings.entry(candidate.tenant).or_insert_with(new).size += seconds;
+    }
+    standings
 }

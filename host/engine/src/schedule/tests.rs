@@ -1,6 +1,6 @@
 //! Turns as they are planned, and whom a flood costs what.
 
-use firebox_contract::limits::{SHARE_MEMORY, SHARE_REST_TIME, SHARE_SLACK};
+use firebox_contract::limits::{SHARE_MEMORY, SHARE_REST_TIME, SHARE_SLACK, SHORT_JOB_TIME};
 
 use super::*;
 
@@ -34,20 +34,31 @@ fn turn(rows: &[Row<'_>]) -> Vec<usize> {
     Schedule::default().plan(&candidates(rows), CHUNK, Duration::ZERO)
 }
 
-/// A schedule on the device above, with a clock.
-#[derive(Default)]
+/// A schedule on a device, with a clock.
 struct Device {
     schedule: Schedule,
     now: Duration,
+    fixed: Duration,
+    row: Duration,
+}
+
+impl Default for Device {
+    fn default() -> Self {
+        Self { schedule: Schedule::default(), now: Duration::ZERO, fixed: FIXED, row: ROW }
+    }
 }
 
 impl Device {
     fn turn(&mut self, rows: &[Row<'_>]) -> Vec<usize> {
-        let tokens = self.schedule.plan(&candidates(rows), CHUNK, self.now);
-        let took = FIXED + ROW * u32::try_from(tokens.iter().sum::<usize>()).expect("few");
+        self.turn_of(&candidates(rows))
+    }
+
+    fn turn_of(&mut self, candidates: &[Candidate<'_>]) -> Vec<usize> {
+        let tokens = self.schedule.plan(candidates, CHUNK, self.now);
+        let took = self.fixed + self.row * u32::try_from(tokens.iter().sum::<usize>()).expect("few");
         self.now += took;
-        let paid = rows.iter().zip(&tokens).filter(|(_, tokens)| **tokens > 0);
-        self.schedule.charge(paid.map(|(row, tokens)| (row.0, row.1, *tokens)), took, self.now);
+        let paid = candidates.iter().zip(&tokens).filter(|(_, tokens)| **tokens > 0);
+        self.schedule.charge(paid.map(|(one, tokens)| (one.tenant, one.weight, *tokens)), took, self.now);
         tokens
     }
 
@@ -105,7 +116,7 @@ fn who_used_more_lately_rests_until_the_other_has_caught_up() {
     let [a, b, _] = tenants();
     let mut device = Device::default();
     let flood: Vec<Row<'_>> = vec![(&a, 1, 1, 0); 30];
-    device.turns(&flood, 200);
+    device.turns(&flood, 400);
     let mut both = flood.clone();
     both.push((&b, 1, 1, 0));
     let begun = device.now;
@@ -122,7 +133,7 @@ fn who_used_more_lately_rests_until_the_other_has_caught_up() {
 fn who_rests_for_long_moves_a_little_and_lengthens_the_turns_of_others_by_little() {
     let [a, b, _] = tenants();
     let mut device = Device::default();
-    device.turns(&vec![(&a, 1, 1, 0); 30], 200);
+    device.turns(&vec![(&a, 1, 1, 0); 30], 600);
     device.turn(&[(&b, 1, 1, 0)]);
     let mut both: Vec<Row<'_>> = vec![(&a, 1, 1, 0); 29];
     both.extend([(&a, 1, 400, 0), (&b, 1, 1, 0)]);
@@ -146,7 +157,7 @@ fn who_rests_for_long_moves_a_little_and_lengthens_the_turns_of_others_by_little
 fn a_turn_between_two_rests_begins_the_second_anew() {
     let [a, b, _] = tenants();
     let mut device = Device::default();
-    device.turns(&vec![(&a, 1, 1, 0); 30], 200);
+    device.turns(&vec![(&a, 1, 1, 0); 30], 600);
     let (flood, both) = ([(&a, 1, 1, 0); 2], [(&a, 1, 1, 0), (&a, 1, 1, 0), (&b, 1, 1, 0)]);
     for _ in 0..40 {
         let begun = device.now;
@@ -206,7 +217,7 @@ fn a_turn_is_given_up_for_who_used_less_and_not_for_ever() {
     let [a, b, c] = tenants();
     let mut device = Device::default();
     device.turn(&[(&b, 1, 1, 0)]);
-    device.turns(&[(&a, 1, 900, 0)], 16);
+    device.turns(&[(&a, 1, 900, 0)], 80);
     let now = device.now;
     let schedule = &mut device.schedule;
     assert!(schedule.yields_to(&b, 1, LONG, now) && schedule.yields_to(&c, 1, LONG, now), "known or not");
@@ -290,6 +301,7 @@ fn a_slow_first_turn_counts_for_little_beside_what_was_measured_before() {
         }
         let mut both = candidates(&[(&a, 1, 1, 0), (&b, 1, 400, 0)]);
         both[0].size = JobSize { prompt: 20, answer: 32 };
+        both[1].size = JobSize { prompt: 400, answer: 200 };
         let tokens = schedule.plan(&both, CHUNK, now);
         assert_eq!(tokens[1] == 0, measured, "a tenth of a second is a short job: {tokens:?}");
     }
@@ -304,14 +316,73 @@ fn short_jobs_without_end_are_no_way_around_the_share() {
     let begun = device.now;
     let mut sums = [0, 0];
     while device.now - begun < 6 * SHARE_MEMORY {
-        let tokens = device.schedule.plan(&with_short(&rows, 1), CHUNK, device.now);
-        let took = FIXED + ROW * u32::try_from(tokens.iter().sum::<usize>()).expect("few");
-        device.now += took;
-        let paid = rows.iter().zip(&tokens).filter(|(_, tokens)| **tokens > 0);
-        device.schedule.charge(paid.map(|(row, tokens)| (row.0, row.1, *tokens)), took, device.now);
+        let tokens = device.turn_of(&with_short(&rows, 1));
         sums.iter_mut().zip(tokens).for_each(|(sum, tokens)| *sum += tokens);
     }
     assert!(sums[0] > sums[1] && sums[1] * 4 > sums[0] * 3, "a second ahead of about five: {sums:?}");
+}
+
+#[test]
+fn a_long_answer_is_held_up_by_little_however_many_short_jobs_of_whomever_come() {
+    let (long, one) = (TenantId::new("long"), TenantId::new("one"));
+    let many: Vec<TenantId> = (0..24).map(|n| TenantId::new(&n.to_string())).collect();
+    for others in [vec![&one; 3], many.iter().collect()] {
+        let mut device = Device::default();
+        [1, 32].into_iter().for_each(|rows| device.schedule.learn(rows, FIXED + ROW * rows as u32));
+        let mut rows: Vec<Row<'_>> = others.iter().map(|tenant| (*tenant, 1, 1, 0)).collect();
+        rows.push((&long, 1, 1, 0));
+        let all = with_short(&rows, others.len());
+        while device.turn_of(&all)[others.len()] == 0 {}
+        assert!(device.now > SHARE_REST_TIME && device.now < SHORT_JOB_TIME, "{:?}: it rests, then rides", device.now);
+        let (begun, mut turns, mut moved) = (device.now, 0, 0);
+        while device.now - begun < SHARE_MEMORY {
+            moved += device.turn_of(&all)[others.len()];
+            turns += 1;
+        }
+        assert!(moved * 2 > turns, "{moved} steps of {turns}");
+    }
+}
+
+/// How long each of so many answers of `a` takes that come every eight seconds or so, `flooded` from when on of `b`.
+fn answers_beside(flooded: Option<Duration>, count: u32) -> Vec<Duration> {
+    let [a, b, _] = tenants();
+    let mut device = Device { fixed: Duration::from_millis(40), row: Duration::from_millis(5), ..Device::default() };
+    [1, 32, 128].into_iter().for_each(|rows| device.schedule.learn(rows, device.fixed + device.row * rows as u32));
+    let flood: Vec<Candidate<'_>> = candidates(&[(&b, 1, 1, 0); 16])
+        .into_iter()
+        .map(|one| Candidate { size: JobSize { prompt: 128, answer: 256 }, ..one })
+        .collect();
+    let (mut took, every) = (Vec::new(), Duration::from_millis(8_400));
+    for number in 0..count {
+        while device.now < every * number {
+            match flooded.is_some_and(|from| device.now >= from) {
+                true => drop(device.turn_of(&flood)),
+                false => device.now += device.row,
+            }
+        }
+        let (begun, mut pending, mut left) = (device.now, 128, 33);
+        while left > 0 {
+            let mut all = candidates(&[(&a, 1, pending, 0)]);
+            all[0].size = JobSize { prompt: 128, answer: 32 };
+            all.extend(flooded.filter(|from| device.now >= *from).iter().flat_map(|_| &flood));
+            match device.turn_of(&all)[0] {
+                0 => {}
+                tokens => (pending, left) = ((pending - tokens).max(1), left - usize::from(tokens == pending)),
+            }
+        }
+        took.push(device.now - begun);
+    }
+    took
+}
+
+#[test]
+fn answers_that_take_seconds_do_not_notice_a_flood_from_its_first_moment_on() {
+    let alone = answers_beside(None, 12)[0];
+    assert!(alone > Duration::from_secs(2), "more than used to count as short: {alone:?}");
+    for from in [0, 8_300, 11_000, 17_500] {
+        let beside = answers_beside(Some(Duration::from_millis(from)), 12);
+        assert!(beside.iter().all(|took| *took < alone * 106 / 100), "from {from} ms: {beside:?} for {alone:?}");
+    }
 }
 
 #[test]
@@ -327,7 +398,7 @@ fn a_turn_is_given_up_for_a_short_job() {
     assert!(!schedule.yields_to(&a, 1, SHORT, now), "not for itself");
     schedule.plan(&with_short(&[(&b, 1, 400, 0)], 1), CHUNK, now);
     assert!(!schedule.yields_to(&c, 1, SHORT, now), "one as short runs");
-    let level = SHARE_SLACK.as_secs_f64() + 1.0;
+    let level = SHARE_MEMORY.as_secs_f64() / 2.0;
     schedule.charge([(&c, 1, 1)].into_iter(), Duration::ZERO, now);
     schedule.plan(&candidates(&[(&a, 1, 400, 0), (&c, 1, 1, 0)]), CHUNK, now);
     schedule.charge([(&c, 1, 1)].into_iter(), Duration::from_secs_f64(level), now);

@@ -1,0 +1,75 @@
+//! Of MCP, both ways.
+
+use std::time::Duration;
+
+use super::{KIB, MIB};
+
+// ---- MCP client -----------------------------------------------------------------------------------------------
+
+/// MCP servers of one host. (Plugins and tools have numbers of their own.)
+pub const MCP_CLIENT_SERVERS_MAX: usize = 64;
+/// Connections to MCP servers at a time, all tenants together; the one idle longest makes room. Each holds some memory.
+pub const MCP_CLIENT_CONNECTIONS_MAX: usize = 256;
+/// The longest time that can be set for an MCP server.
+pub const MCP_CLIENT_TIMEOUT_MAX: Duration = Duration::from_secs(3_600);
+/// Bytes of one message of an MCP server; a longer one ends the connection.
+pub const MCP_CLIENT_LINE_BYTES_MAX: usize = 16 * MIB;
+/// Calls one MCP connection carries at a time; further ones wait.
+pub const MCP_CLIENT_CALLS_MAX: usize = 16;
+/// Requests of an MCP server that wait for their answers; one more ends the connection.
+pub const MCP_CLIENT_SERVER_REQUESTS_MAX: usize = 64;
+/// Progress reports of one call that wait to be heard; later ones are dropped.
+pub const MCP_CLIENT_PROGRESS_BUFFERED_MAX: usize = 16;
+/// Pages read of one MCP server's list of tools.
+pub const MCP_CLIENT_PAGES_MAX: usize = 64;
+/// Tools taken from one MCP server.
+pub const MCP_CLIENT_TOOLS_MAX: usize = 1_024;
+/// Bytes of the name a model sees for an MCP server's tool.
+pub const MCP_CLIENT_TOOL_NAME_BYTES_MAX: usize = 64;
+/// Bytes of the description of one MCP server's tool; the rest is cut.
+pub const MCP_CLIENT_TOOL_TEXT_BYTES_MAX: usize = 16 * KIB;
+/// Bytes of a schema of one MCP server's tool; a tool with a larger one is not offered.
+pub const MCP_CLIENT_SCHEMA_BYTES_MAX: usize = 256 * KIB;
+/// Bytes of all descriptions and schemas of one MCP server together; further tools are not offered.
+pub const MCP_CLIENT_LIST_BYTES_MAX: usize = 8 * MIB;
+/// Bytes of the words of one progress report; the rest is cut.
+pub const MCP_CLIENT_PROGRESS_TEXT_BYTES_MAX: usize = KIB;
+/// Bytes of the words with which an MCP server explains a failure; the rest is cut.
+pub const MCP_CLIENT_REASON_BYTES_MAX: usize = 8 * KIB;
+/// Bytes of one line of an MCP server's standard error.
+pub const MCP_CLIENT_STDERR_LINE_BYTES_MAX: usize = 4 * KIB;
+/// Lines a second of an MCP server's standard error that are logged; the rest is counted.
+pub const MCP_CLIENT_STDERR_LINES_PER_SECOND_MAX: usize = 100;
+/// Last lines of an MCP server's standard error that are kept for the message about its end.
+pub const MCP_CLIENT_STDERR_TAIL_LINES: usize = 5;
+/// Time without use after which a connection to an MCP server is closed.
+pub const MCP_CLIENT_IDLE_TIME: Duration = Duration::from_secs(900);
+/// Time before an MCP server that failed once is tried again; doubled with each failure.
+pub const MCP_CLIENT_BACKOFF_MIN: Duration = Duration::from_millis(500);
+/// Time before an MCP server that failed often is tried again.
+pub const MCP_CLIENT_BACKOFF_MAX: Duration = Duration::from_secs(30);
+/// Failures in a row (times) after which an MCP server is tried only for somebody who asks.
+pub const MCP_CLIENT_BREAKER_FAILURES: u32 = 5;
+/// Time that must pass between two such tries.
+pub const MCP_CLIENT_BREAKER_OPEN: Duration = Duration::from_secs(60);
+/// Time after which a connection without a call counts as one that works.
+pub const MCP_CLIENT_STABLE_TIME: Duration = Duration::from_secs(10);
+/// Time a request waits for an MCP server that is being reached again; without it, it has to do.
+pub const MCP_CLIENT_RECONNECT_WAIT: Duration = Duration::from_secs(2);
+/// Period of asking a quiet MCP server whether it still answers.
+pub const MCP_CLIENT_HEALTH_PERIOD: Duration = Duration::from_secs(30);
+/// Time an MCP server has for that answer.
+pub const MCP_CLIENT_HEALTH_TIMEOUT: Duration = Duration::from_secs(5);
+/// Shortest period between two readings of a list that changes.
+pub const MCP_CLIENT_LIST_REFRESH_PERIOD: Duration = Duration::from_millis(250);
+/// Time of each step of ending an MCP server: end of input, SIGTERM, SIGKILL.
+pub const MCP_CLIENT_CLOSE_GRACE: Duration = Duration::from_secs(2);
+
+// ---- MCP server ------------------------------------------------------------------------------------------------
+
+/// Bytes of one line on standard input of `firebox mcp serve`.
+pub const MCP_SERVER_LINE_BYTES_MAX: usize = 4 * MIB;
+/// Tool calls of MCP clients that run at a time, all tenants together.
+pub const MCP_SERVER_CALLS_MAX: usize = 256;
+/// Connections that requests of `firebox mcp serve --listen` come through at a time.
+pub const MCP_SERVER_CONNECTIONS_MAX: usize = 256;

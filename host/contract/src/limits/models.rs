@@ -1,0 +1,65 @@
+//! Of checkpoints, devices and embedding.
+
+use std::time::Duration;
+
+use super::{GIB, KIB, MIB, PROMPT_BYTES_MAX};
+
+// ---- Checkpoints ----------------------------------------------------------------------------------------------
+
+/// Bytes of a safetensors header (the format's own limit).
+pub const SAFETENSORS_HEADER_BYTES_MAX: usize = 100 * 1_000 * 1_000;
+/// Bytes of `config.json`, `generation_config.json` or an index.
+pub const CONFIG_JSON_BYTES_MAX: u64 = 16 * MIB as u64;
+/// Bytes of `tokenizer.json`.
+pub const TOKENIZER_JSON_BYTES_MAX: u64 = 256 * MIB as u64;
+/// Bytes of a chat template.
+pub const CHAT_TEMPLATE_BYTES_MAX: usize = MIB;
+/// Steps a chat template may take per rendering.
+pub const CHAT_TEMPLATE_FUEL: u64 = 4_000_000;
+/// Bytes a chat template may render.
+pub const CHAT_TEMPLATE_OUTPUT_BYTES_MAX: usize = 4 * PROMPT_BYTES_MAX;
+/// Files of a sharded checkpoint.
+pub const SHARDS_MAX: usize = 1_024;
+/// Layers of a model.
+pub const MODEL_LAYERS_MAX: usize = 1_024;
+/// Width of a layer: hidden or intermediate size of a model.
+pub const MODEL_HIDDEN_MAX: usize = 1 << 18;
+/// Attention heads of one layer.
+pub const MODEL_HEADS_MAX: usize = 1_024;
+/// Elements of one attention head.
+pub const MODEL_HEAD_DIM_MAX: usize = 1_024;
+/// Token ids of a vocabulary.
+pub const MODEL_VOCABULARY_MAX: usize = 1 << 22;
+/// Tokens of a context, whatever a config claims.
+pub const CONTEXT_TOKENS_MAX: usize = 1 << 24;
+/// Bytes of keys and values of all sequences of one model together, when nobody says otherwise.
+pub const KV_CACHE_BYTES_DEFAULT: u64 = 4 * GIB;
+/// Bytes of one tensor on a device.
+pub const TENSOR_BYTES_MAX: u64 = 4 * GIB;
+
+// ---- Devices --------------------------------------------------------------------------------------------------
+
+/// Bytes of weights up to which `auto` leaves a language model on the CPU: it reads so much in the time that a GPU needs for the
+/// launches of a step, and has nothing to compile.
+pub const CPU_WEIGHTS_BYTES_MAX: u64 = 64 * MIB as u64;
+/// Time a child process has to prove that an adapter works.
+pub const DEVICE_TEST_TIMEOUT: Duration = Duration::from_secs(60);
+/// Bytes kept of what that process prints, per stream.
+pub const DEVICE_TEST_OUTPUT_BYTES_MAX: u64 = 64 * KIB as u64;
+
+// ---- Embedding ------------------------------------------------------------------------------------------------
+
+/// Texts sorted by length together; bounds the memory of `embed` whatever the size of the input.
+pub const EMBED_WINDOW_TEXTS: usize = 2_048;
+/// Texts of one forward pass when nobody says otherwise.
+pub const EMBED_BATCH_DEFAULT: usize = 32;
+/// Bytes of one line of input.
+pub const EMBED_LINE_BYTES_MAX: usize = 8 * MIB;
+/// Bytes of text after which a window is full, however few its texts are.
+pub const EMBED_WINDOW_BYTES_MAX: usize = 64 * MIB;
+/// Texts of one forward pass at most.
+pub const EMBED_BATCH_MAX: usize = 1_024;
+/// Bytes of one Parquet row group, which is held in memory until it is full.
+pub const EMBED_ROW_GROUP_BYTES: usize = 64 * MIB;
+/// Time an interrupted run has to end by itself before it is cut off.
+pub const EMBED_INTERRUPT_GRACE: Duration = Duration::from_secs(2);
