@@ -52,8 +52,8 @@ impl Keeper {
         self.retry_at
     }
 
-    /// Makes the model again. Every sequence in it is gone.
-    pub(crate) fn reload(&mut self, now: impl Fn() -> Duration) -> Result<(), Error> {
+    /// Makes the model again, and has `first` run it before it counts as ready. Every sequence in it is gone.
+    pub(crate) fn reload(&mut self, now: impl Fn() -> Duration, first: impl FnOnce(&mut Self)) -> Result<(), Error> {
         if !self.proven {
             self.proven = true;
             let error = Error::Model("it broke again as soon as it had been loaded".to_owned());
@@ -69,7 +69,10 @@ impl Keeper {
         match guarded(&mut self.factory) {
             Ok(model) => {
                 self.model = Some(model);
-                (self.broken, self.proven) = (false, false);
+                self.broken = false;
+                first(self);
+                // What it did for nobody does not prove that it does what it broke at.
+                self.proven = false;
                 self.meter.count(|counters| counters.reloads += 1);
                 self.meter.set_status(EngineStatus::Ready);
                 Ok(())

@@ -14,7 +14,7 @@ use crate::keeper::Keeper;
 use crate::schedule::{Candidate, Schedule};
 use crate::sequence::{Job, Sequence, StepEvent};
 use crate::status::{Meter, unavailable};
-use crate::warmup::Measured;
+use crate::warmup::{Measured, warm_up};
 
 const PARK_MIN: Duration = Duration::from_millis(1);
 const PARK_MAX: Duration = Duration::from_secs(1);
@@ -29,6 +29,8 @@ pub(crate) struct Turns {
     stop: Arc<AtomicBool>,
     prefill_chunk: usize,
     schedule: Schedule,
+    /// Whether a model that is made again runs before the next request.
+    runs_first: bool,
     arrivals: u64,
     turn: u64,
 }
@@ -52,13 +54,15 @@ impl Turns {
             stop,
             prefill_chunk,
             schedule: Schedule::default(),
+            runs_first: false,
             arrivals: 0,
             turn: 0,
         }
     }
 
-    /// With what passes of the model were measured to take.
+    /// With what passes of the model were measured to take. One that was measured is measured again when it is made again.
     pub(crate) fn knowing(mut self, measured: &[Measured]) -> Self {
+        self.runs_first = !measured.is_empty();
         measured.iter().for_each(|(tokens, took)| self.schedule.learn(*tokens, *took));
         self
     }
@@ -122,13 +126,22 @@ impl Turns {
         }
         self.house.abandon();
         let failed = match self.clock.now() >= self.house.keeper.retry_at() {
-            true => self.house.keeper.reload(|| self.clock.now()).map_err(|error| unavailable(&error.to_string())),
+            true => self.reload().map_err(|error| unavailable(&error.to_string())),
             false => self.meter.check(),
         };
         if let Err(error) = failed {
             self.house.queue.iter_mut().for_each(|sequence| sequence.end(StepEvent::Failed(error.clone())));
             self.part();
         }
+    }
+
+    fn reload(&mut self) -> Result<(), Error> {
+        let (clock, schedule, runs_first) = (&self.clock, &mut self.schedule, self.runs_first);
+        let first = |keeper: &mut Keeper| {
+            let measured = if runs_first { warm_up(keeper, &**clock) } else { Vec::new() };
+            measured.iter().for_each(|(tokens, took)| schedule.learn(*tokens, *took));
+        };
+        self.house.keeper.reload(|| clock.now(), first)
     }
 
     /// One forward pass for every sequence whose turn it is. False when nobody can go on.

@@ -2,11 +2,12 @@
 
 use std::sync::atomic::Ordering;
 
+use firebox_contract::Error;
 use firebox_contract::limits::PREFILL_TURN_TOKENS_MIN;
 
 use super::fakes::{Plugins, engine_changed};
-use super::{answer, ask, echo};
-use crate::EngineStatus;
+use super::{answer, ask, collect, echo, start};
+use crate::{Engine, EngineStatus};
 
 #[tokio::test]
 async fn a_model_runs_before_anybody_asks_and_nothing_of_it_stays() {
@@ -28,6 +29,41 @@ async fn a_model_that_breaks_before_anybody_asks_is_made_again() {
         echo(prompt)
     }
     let (engine, _) = engine_changed(breaks, Plugins::default(), 4, 16, |options| options.warm_up = true).await;
+    // It is not tried once more: a model that cannot do what nobody asks for may do what somebody does.
     assert!(answer(&engine, ask("hi")).await.text.starts_with("echo of"));
     assert_eq!((engine.status(), engine.counters().reloads), (EngineStatus::Ready, 1));
+}
+
+#[tokio::test]
+async fn a_model_that_is_made_again_runs_before_the_next_request() {
+    fn brittle(prompt: &str) -> String {
+        assert!(!prompt.contains("boom"), "scripted failure");
+        echo(prompt)
+    }
+    let (engine, seen) = engine_changed(brittle, Plugins::default(), 4, 16, |options| options.warm_up = true).await;
+    let spans = || seen.spans.lock().expect("lock").iter().map(|(tokens, _)| *tokens).collect::<Vec<_>>();
+    let first = spans();
+    for times in 1..=2 {
+        let failed = refused(&engine).await;
+        assert!(failed.to_string().contains("scripted failure"), "{failed}");
+        assert!(answer(&engine, ask("hi")).await.text.starts_with("echo of"));
+        let ran = spans().windows(first.len()).filter(|window| **window == first).count();
+        assert_eq!((ran, engine.counters().reloads), (times + 1, times as u64));
+    }
+    // That it runs by itself is no proof: what breaks it again at once counts against it.
+    let mut said = String::new();
+    for _ in 0..5 {
+        said = refused(&engine).await.to_string();
+        if said.contains("broke again") {
+            break;
+        }
+    }
+    assert!(said.contains("broke again") && engine.counters().reloads == 3, "{said}");
+}
+
+async fn refused(engine: &Engine) -> Error {
+    match start(engine, ask("boom")).await {
+        Ok(generation) => collect(generation).await.err().expect("fails"),
+        Err(error) => error,
+    }
 }
