@@ -4,7 +4,8 @@
 A modest tenant asks, waits for its answer, and pauses for three times as long as an answer takes alone, so that it wants
 a quarter of the machine. It is measured with nobody else there, beside a tenant that keeps 16 long requests in the server
 at all times, and beside one that keeps 16 requests in it whose plugin loops until its limits end it, from the moment these
-come; in turns, so that a machine that drifts drifts for all, and alone in between.
+come; in turns, so that a machine that drifts drifts for all, and alone in between. And the first answer of a new server,
+likewise.
 
 Needs FIREBOX (the binary), CLIENT (that of `benches/client.rs`) and the Python package `wasmtime`, which assembles the
 plugin; MODEL (a folder; without it only the built-in model is measured). `benches/run isolation` sets all.
@@ -25,6 +26,7 @@ from servers import ROOT, Firebox, config, elsewhere, key, tenant
 MODEL = os.environ.get("MODEL")
 REQUESTS = int(os.environ.get("REQUESTS", "100"))
 ROUNDS = int(os.environ.get("ROUNDS", "4"))
+SERVERS = int(os.environ.get("SERVERS", "5"))
 OTHERS = 16
 PROMPT, DECODE = 128, 32
 TEXT = "Measured twice and cut once, the plank fits; " * 20
@@ -115,6 +117,18 @@ def measure(model):
         return times, ended
 
 
+def first_answers(model):
+    """The first answer that anybody but the other gets of a new server, in ms: SERVERS of each kind, in turns."""
+    times = {what: [] for what in BESIDE}
+    with tempfile.TemporaryDirectory() as folder:
+        plugin = looping_plugin(folder)
+        for _ in range(SERVERS):
+            for what, who in BESIDE.items():
+                with Firebox(three_tenants(model, plugin)) as server, Others(server, who):
+                    times[what] += [one["all"] for one in ask(server, 0, 1, 0)]
+    return times
+
+
 def rows(times, ended):
     before = None
     for what, done in times.items():
@@ -131,6 +145,9 @@ def main():
         heading(f"isolation: {what}, {PROMPT} + {DECODE} tokens, {REQUESTS} answers in {ROUNDS} rounds, {OTHERS} of the other")
         table(["the modest tenant's answers", "p50, ms", "p99, ms", "of it in the model, p50", "p99", "first token, ms, p50 / p99", "the other's, ended"],
               list(rows(*measure(model))))
+        heading(f"isolation: {what}, the first answer of a new server, {SERVERS} servers of each kind")
+        table(["its first answer, ms", "median", "slowest"],
+              [[what, f"{at(done, 0.5):.1f}", f"{max(done):.1f}"] for what, done in first_answers(model).items()])
 
 
 if __name__ == "__main__":
