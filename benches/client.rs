@@ -12,6 +12,7 @@
 use std::error::Error;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
@@ -19,20 +20,23 @@ use serde_json::Value;
 
 type Failure = Box<dyn Error>;
 
+/// Time for which a connection is sure to be kept.
+const KEPT: Duration = Duration::from_secs(1);
 /// Requests of one thread of a crowd, at most.
 const NUMBERS: usize = 50_000;
 
 fn main() -> Result<(), Failure> {
     // `cargo bench` adds a flag of its own.
     let args: Vec<String> = std::env::args().skip(1).filter(|arg| arg != "--bench").collect();
-    let args: Vec<&str> = args.iter().map(String::as_str).collect();
+    // For as long as the program runs, since the threads of a crowd are never waited for.
+    let args: Vec<&'static str> = args.leak().iter().map(String::as_str).collect();
     match args.as_slice() {
         [address, authorization, body, "ask", first, count, pause] => {
             let target = Target::new(address, authorization, body)?;
             ask(&target, first.parse()?, count.parse()?, Duration::from_secs_f64(pause.parse::<f64>()? / 1e3))
         }
         [address, authorization, body, "crowd", threads] => {
-            crowd(&Target::new(address, authorization, body)?, threads.parse()?)
+            crowd(Arc::new(Target::new(address, authorization, body)?), threads.parse()?)
         }
         _ => Err("client ADDRESS AUTHORIZATION BODY ask FIRST COUNT PAUSE_MS | crowd THREADS".into()),
     }
@@ -112,6 +116,9 @@ fn ask(target: &Target<'_>, first: usize, count: usize, pause: Duration) -> Resu
     let mut connection = target.connect()?;
     let mut out = std::io::stdout();
     for number in first..first + count {
+        if pause > KEPT {
+            connection = target.connect()?;
+        }
         let times = target.stream(&mut connection, number)?;
         let [all, first] = [times.all, times.first].map(|time| time.as_secs_f64() * 1e3);
         writeln!(out, "{all} {first} {}", times.model)?;
@@ -120,26 +127,23 @@ fn ask(target: &Target<'_>, first: usize, count: usize, pause: Duration) -> Resu
     Ok(())
 }
 
-fn crowd(target: &Target<'_>, threads: usize) -> Result<(), Failure> {
-    let ended = AtomicUsize::new(0);
-    std::thread::scope(|scope| {
-        for thread in 0..threads {
-            let ended = &ended;
-            scope.spawn(move || {
-                let mut connection = None;
-                for number in thread * NUMBERS..(thread + 1) * NUMBERS {
-                    let open = connection.take().map_or_else(|| target.connect(), Ok);
-                    // A fault of a plugin ends the answer; what counts is that the next request follows at once.
-                    connection = open.and_then(|mut open| target.stream(&mut open, number).map(|_| open)).ok();
-                    ended.fetch_add(1, Ordering::Relaxed);
-                }
-            });
-        }
-        std::io::stdin().read_to_end(&mut Vec::new())?;
-        writeln!(std::io::stdout(), "{}", ended.load(Ordering::Relaxed))?;
-        // In the middle of what they asked for: their answers are cancelled.
-        std::process::exit(0)
-    })
+/// Leaves in the middle of what was asked for, so that its answers are cancelled.
+fn crowd(target: Arc<Target<'static>>, threads: usize) -> Result<(), Failure> {
+    let ended = Arc::new(AtomicUsize::new(0));
+    for thread in 0..threads {
+        let (target, ended) = (Arc::clone(&target), Arc::clone(&ended));
+        std::thread::spawn(move || {
+            let mut connection = None;
+            for number in thread * NUMBERS..(thread + 1) * NUMBERS {
+                let open = connection.take().map_or_else(|| target.connect(), Ok);
+                // A fault of a plugin ends the answer; what counts is that the next request follows at once.
+                connection = open.and_then(|mut open| target.stream(&mut open, number).map(|_| open)).ok();
+                ended.fetch_add(1, Ordering::Relaxed);
+            }
+        });
+    }
+    std::io::stdin().read_to_end(&mut Vec::new())?;
+    Ok(writeln!(std::io::stdout(), "{}", ended.load(Ordering::Relaxed))?)
 }
 
 fn lines_until_empty(connection: &mut impl BufRead) -> Result<String, Failure> {

@@ -21,18 +21,16 @@ use firebox_contract::limits::{
 
 use self::cost::TurnCost;
 use self::shares::{Shares, is_ahead};
-pub(crate) use self::size::JobSize;
-use self::size::{Standing, standings};
+pub(crate) use self::size::{Demand, JobSize};
+use self::size::{Standing, asked, is_soon_over};
 
 /// A sequence that could be stepped.
 #[derive(Clone, Copy)]
 pub(crate) struct Candidate<'a> {
-    pub(crate) tenant: &'a TenantId,
-    pub(crate) weight: u32,
-    pub(crate) size: JobSize,
+    pub(crate) demand: Demand<'a>,
     /// Tokens the model has not seen; one means that an answer goes on.
     pub(crate) pending: usize,
-    /// The turn it was stepped in last.
+    /// The turn it was stepped in last; 0 for none.
     pub(crate) stepped: u64,
     /// How many of its last turns were given up for somebody else.
     pub(crate) cuts: u32,
@@ -83,7 +81,7 @@ struct Group<'a> {
 
 impl<'a> Group<'a> {
     fn new(of: &Candidate<'a>) -> Self {
-        let (tenant, weight) = (of.tenant, of.weight.max(1) as usize);
+        let (tenant, weight) = (of.demand.tenant, of.demand.weight.max(1) as usize);
         Self { tenant, weight, answers: Vec::new(), prompts: Vec::new(), wanted: 0, granted: 0 }
     }
 }
@@ -91,11 +89,11 @@ impl<'a> Group<'a> {
 impl Schedule {
     /// The number of tokens of each candidate in this turn; 0 rests it. Candidates come in order of arrival.
     pub(crate) fn plan(&mut self, candidates: &[Candidate<'_>], chunk: usize, now: Duration) -> Vec<usize> {
-        self.shares.open(candidates.iter().map(|candidate| (candidate.tenant, candidate.weight)), now);
+        self.shares.open(candidates.iter().map(|candidate| (candidate.demand.tenant, candidate.demand.weight)), now);
         let Order { front, mut resting, passed, standings, least } = self.order(candidates, now);
         self.passed = passed;
-        front.iter().for_each(|index| self.shares.has_turn(candidates[*index].tenant));
-        resting.retain(|index| self.shares.rests_long(candidates[*index].tenant, now));
+        front.iter().for_each(|index| self.shares.has_turn(candidates[*index].demand.tenant));
+        resting.retain(|index| self.shares.rests_long(candidates[*index].demand.tenant, now));
         let mut tokens = vec![0; candidates.len()];
         let mut groups = group(candidates, &front, chunk);
         step_answers(&mut groups, candidates, &mut tokens);
@@ -115,33 +113,53 @@ impl Schedule {
         tokens
     }
 
-    /// Whose turn it is, and who rests: those who used more lately than others, and those whose work can wait for theirs.
+    /// Whose turn it is, and who rests: those who used more lately than others, but for what is begun and soon over, and those
+    /// whose work can wait for theirs.
     fn order<'a>(&self, candidates: &[Candidate<'a>], now: Duration) -> Order<'a> {
-        let levels: Vec<f64> = candidates.iter().map(|candidate| self.shares.level(candidate.tenant, now)).collect();
+        let levels: Vec<f64> =
+            candidates.iter().map(|candidate| self.shares.level(candidate.demand.tenant, now)).collect();
         let least = levels.iter().copied().fold(f64::INFINITY, f64::min);
         let fair = self.shares.fair(None);
-        let (mut resting, mut front): (Vec<usize>, Vec<usize>) =
-            (0..candidates.len()).partition(|index| is_ahead(levels[*index], least, fair));
-        let standings = standings(candidates, &front, &self.cost, |tenant| self.shares.waited(tenant, now));
+        let begun = asked(
+            candidates.iter().filter(|candidate| candidate.stepped > 0).map(|candidate| candidate.demand),
+            &self.cost,
+        );
+        let goes_on = |tenant: &TenantId| begun.get(tenant).is_some_and(|seconds| is_soon_over(*seconds));
+        let rests = |index: &usize| {
+            let own = &candidates[*index];
+            is_ahead(levels[*index], least, fair) && !(own.stepped > 0 && goes_on(own.demand.tenant))
+        };
+        let (mut resting, mut front): (Vec<usize>, Vec<usize>) = (0..candidates.len()).partition(rests);
+        let standing = |(tenant, size)| {
+            (tenant, Standing { size, goes_on: goes_on(tenant), waited: self.shares.waited(tenant, now) })
+        };
+        let standings: HashMap<&TenantId, Standing> =
+            asked(front.iter().map(|index| candidates[*index].demand), &self.cost).into_iter().map(standing).collect();
         let can_wait = |own: &Standing| standings.values().any(|other| other.is_before(own));
         let passed: Vec<&TenantId> =
             standings.iter().filter(|(_, own)| can_wait(own)).map(|(tenant, _)| *tenant).collect();
-        resting.extend(front.extract_if(.., |index| passed.contains(&candidates[*index].tenant)));
+        resting.extend(front.extract_if(.., |index| passed.contains(&candidates[*index].demand.tenant)));
         let passed = passed.into_iter().cloned().collect();
         Order { front, resting, passed, standings, least }
     }
 
-    /// Whether the turn that was planned last is to be given up for a job of `tenant` that came at `now`.
-    pub(crate) fn yields_to(&self, tenant: &TenantId, weight: u32, size: JobSize, now: Duration) -> bool {
+    /// Whether the turn that was planned last is to be given up for any of those that `came` since.
+    pub(crate) fn yields_to<'a>(&self, mut came: impl Iterator<Item = Demand<'a>> + Clone, now: Duration) -> bool {
         let Some(turn) = &self.yields else { return false };
-        let fair = self.shares.fair((!self.shares.is_recent(tenant, now)).then_some(weight));
-        let level = self.shares.level(tenant, now);
-        let size = self.cost.job(size).map_or(f64::INFINITY, |seconds| seconds / f64::from(weight.max(1)));
-        let came = Standing { size, waited: 0.0 };
-        let steps_aside = |(other, standing): &(TenantId, Standing)| {
-            other != tenant && (is_ahead(self.shares.level(other, now), level, fair) || came.is_before(standing))
-        };
-        !is_ahead(level, turn.least, fair) && turn.tenants.iter().all(steps_aside)
+        // What tenants in the turn ask for besides makes what they ask for larger.
+        let asked = asked(came.clone(), &self.cost);
+        let more = |tenant: &TenantId| asked.get(tenant).copied().unwrap_or(0.0);
+        came.any(|Demand { tenant, weight, .. }| {
+            let fair = self.shares.fair((!self.shares.is_recent(tenant, now)).then_some(weight));
+            let level = self.shares.level(tenant, now);
+            let own = Standing { size: more(tenant), goes_on: false, waited: 0.0 };
+            let steps_aside = |(other, standing): &(TenantId, Standing)| {
+                let rests = !standing.goes_on && is_ahead(self.shares.level(other, now), level, fair);
+                let larger = Standing { size: standing.size + more(other), ..*standing };
+                other != tenant && (rests || own.is_before(&larger))
+            };
+            !is_ahead(level, turn.least, fair) && turn.tenants.iter().all(steps_aside)
+        })
     }
 
     /// A pass of so many tokens that was nobody's took so long.
@@ -223,7 +241,7 @@ fn group<'a>(candidates: &[Candidate<'a>], indices: &[usize], chunk: usize) -> V
     let mut groups: Vec<Group<'a>> = Vec::new();
     for &index in indices {
         let candidate = &candidates[index];
-        let place = *places.entry(candidate.tenant).or_insert(groups.len());
+        let place = *places.entry(candidate.demand.tenant).or_insert(groups.len());
         if place == groups.len() {
             groups.push(Group::new(candidate));
         }

@@ -9,7 +9,7 @@ use tokio::sync::mpsc;
 
 use crate::healing::Part;
 use crate::sampler::Sampler;
-use crate::schedule::JobSize;
+use crate::schedule::{Demand, JobSize};
 
 /// What the road hands to the worker.
 pub(crate) struct Job {
@@ -32,12 +32,13 @@ pub(crate) struct Job {
 
 impl Job {
     /// What it asks for, before any of it is made.
-    pub(crate) fn size(&self) -> JobSize {
-        self.size_after(self.tokens.len())
+    pub(crate) fn demand(&self) -> Demand<'_> {
+        self.demand_after(self.tokens.len())
     }
 
-    fn size_after(&self, prompt: usize) -> JobSize {
-        JobSize { prompt, answer: self.max_tokens.min(self.context_tokens.saturating_sub(prompt)) }
+    fn demand_after(&self, prompt: usize) -> Demand<'_> {
+        let answer = self.max_tokens.min(self.context_tokens.saturating_sub(prompt));
+        Demand { tenant: &self.tenant, weight: self.weight, size: JobSize { prompt, answer } }
     }
 }
 
@@ -130,8 +131,9 @@ impl Sequence {
         self.stepped
     }
 
-    pub(crate) fn size(&self) -> JobSize {
-        self.job.size_after(self.prompt)
+    /// What it asks for in all.
+    pub(crate) fn demand(&self) -> Demand<'_> {
+        self.job.demand_after(self.prompt)
     }
 
     /// How many of its last turns were given up for somebody else.

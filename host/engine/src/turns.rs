@@ -195,7 +195,7 @@ impl Turns {
         let rows = self.house.forward(stepped, &mut || {
             let before = came.len();
             came.extend(std::iter::from_fn(|| inbox.try_recv().ok()));
-            !came[before..].iter().any(|job: &Job| schedule.yields_to(&job.tenant, job.weight, job.size(), clock.now()))
+            came.len() == before || !schedule.yields_to(came.iter().map(Job::demand), clock.now())
         });
         came.into_iter().for_each(|job| self.take_in(job));
         rows
@@ -223,9 +223,7 @@ impl Turns {
 
 fn candidate(sequence: &Sequence) -> Candidate<'_> {
     Candidate {
-        tenant: sequence.tenant(),
-        weight: sequence.weight(),
-        size: sequence.size(),
+        demand: sequence.demand(),
         pending: sequence.pending(),
         stepped: sequence.stepped(),
         cuts: sequence.cuts(),

@@ -7,7 +7,6 @@ use std::collections::HashMap;
 use firebox_contract::TenantId;
 use firebox_contract::limits::{SHORT_JOB_PERCENT, SHORT_JOB_TIME, SHORT_JOB_TIME_MAX, SHORT_JOB_TIMES};
 
-use super::Candidate;
 use super::cost::TurnCost;
 
 /// What a sequence asks for in all, whatever it had of it: so the order of two does not turn round on their way.
@@ -19,12 +18,22 @@ pub(crate) struct JobSize {
     pub(crate) answer: usize,
 }
 
-/// A tenant with work, in seconds of the device.
+/// What a sequence is to a tenant's account.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Demand<'a> {
+    pub(crate) tenant: &'a TenantId,
+    pub(crate) weight: u32,
+    pub(crate) size: JobSize,
+}
+
+/// A tenant with work.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Standing {
-    /// What it has asked for, for its weight.
+    /// Seconds of the device that it has asked for, for its weight.
     pub(super) size: f64,
-    /// How long it waited lately for short jobs of others.
+    /// Whether what of it is begun is finished whatever the tenant used meanwhile.
+    pub(super) goes_on: bool,
+    /// Seconds for which it waited lately for short jobs of others.
     pub(super) waited: f64,
 }
 
@@ -38,18 +47,17 @@ impl Standing {
     }
 }
 
-/// How those with these indices stand. Nobody's size is known before the cost of a turn is.
-pub(super) fn standings<'a>(
-    candidates: &[Candidate<'a>],
-    indices: &[usize],
-    cost: &TurnCost,
-    waited: impl Fn(&TenantId) -> f64,
-) -> HashMap<&'a TenantId, Standing> {
-    let mut standings = HashMap::new();
-    for candidate in indices.iter().map(|index| &candidates[*index]) {
-        let seconds = cost.job(candidate.size).unwrap_or(0.0) / f64::from(candidate.weight.max(1));
-        let new = || Standing { size: 0.0, waited: waited(candidate.tenant) };
-        standings.entry(candidate.tenant).or_insert_with(new).size += seconds;
+/// Seconds of the device, per weight, that each tenant has asked for. Nobody's are known before the cost of a turn is.
+pub(super) fn asked<'a>(demands: impl Iterator<Item = Demand<'a>>, cost: &TurnCost) -> HashMap<&'a TenantId, f64> {
+    let mut asked = HashMap::new();
+    for demand in demands {
+        let seconds = cost.job(demand.size).unwrap_or(0.0) / f64::from(demand.weight.max(1));
+        *asked.entry(demand.tenant).or_insert(0.0) += seconds;
     }
-    standings
+    asked
+}
+
+/// Whether work of so many seconds that a tenant began when its turn came is finished though it is ahead meanwhile.
+pub(super) fn is_soon_over(seconds: f64) -> bool {
+    seconds > 0.0 && seconds <= SHORT_JOB_TIME_MAX.as_secs_f64()
 }

@@ -20,14 +20,17 @@ type Row<'a> = (&'a TenantId, u32, usize, u64);
 
 fn candidates<'a>(rows: &[Row<'a>]) -> Vec<Candidate<'a>> {
     let row = |&(tenant, weight, pending, stepped): &Row<'a>| Candidate {
-        tenant,
-        weight,
-        size: LONG,
+        demand: Demand { tenant, weight, size: LONG },
         pending,
         stepped,
         cuts: 0,
     };
     rows.iter().map(row).collect()
+}
+
+/// Whether a turn is given up for a job of that size.
+fn yields(schedule: &Schedule, tenant: &TenantId, size: JobSize, now: Duration) -> bool {
+    schedule.yields_to(std::iter::once(Demand { tenant, weight: 1, size }), now)
 }
 
 fn turn(rows: &[Row<'_>]) -> Vec<usize> {
@@ -58,7 +61,7 @@ impl Device {
         let took = self.fixed + self.row * u32::try_from(tokens.iter().sum::<usize>()).expect("few");
         self.now += took;
         let paid = candidates.iter().zip(&tokens).filter(|(_, tokens)| **tokens > 0);
-        self.schedule.charge(paid.map(|(one, tokens)| (one.tenant, one.weight, *tokens)), took, self.now);
+        self.schedule.charge(paid.map(|(one, tokens)| (one.demand.tenant, one.demand.weight, *tokens)), took, self.now);
         tokens
     }
 
@@ -220,21 +223,21 @@ fn a_turn_is_given_up_for_who_used_less_and_not_for_ever() {
     device.turns(&[(&a, 1, 900, 0)], 80);
     let now = device.now;
     let schedule = &mut device.schedule;
-    assert!(schedule.yields_to(&b, 1, LONG, now) && schedule.yields_to(&c, 1, LONG, now), "known or not");
-    assert!(!schedule.yields_to(&a, 1, LONG, now), "not for itself");
+    assert!(yields(schedule, &b, LONG, now) && yields(schedule, &c, LONG, now), "known or not");
+    assert!(!yields(schedule, &a, LONG, now), "not for itself");
     let mut row = candidates(&[(&a, 1, 900, 0)]);
     for cuts in 1..=TURN_CUTS_MAX {
         row[0].cuts = cuts;
         let tokens = schedule.plan(&row, CHUNK, now);
         assert!(tokens[0] < CHUNK / 4, "short: {tokens:?}");
-        assert_eq!(schedule.yields_to(&c, 1, LONG, now), cuts < TURN_CUTS_MAX, "at last to its end");
+        assert_eq!(yields(schedule, &c, LONG, now), cuts < TURN_CUTS_MAX, "at last to its end");
     }
     row[0].cuts = 0;
     let tokens = schedule.plan(&row, CHUNK, now);
     assert_eq!(tokens, [PREFILL_TURN_TOKENS_SHARED], "b was here lately, and a layer of a long turn keeps it waiting");
     let both = candidates(&[(&a, 1, 900, 0), (&b, 1, 1, 0)]);
     schedule.plan(&both, CHUNK, now);
-    assert!(!schedule.yields_to(&c, 1, LONG, now), "b is no more ahead of it than it should be");
+    assert!(!yields(schedule, &c, LONG, now), "b is no more ahead of it than it should be");
 }
 
 #[test]
@@ -263,7 +266,7 @@ const SHORT: JobSize = JobSize { prompt: 20, answer: 4 };
 /// Candidates whose first `short` ask for little.
 fn with_short<'a>(rows: &[Row<'a>], short: usize) -> Vec<Candidate<'a>> {
     let mut all = candidates(rows);
-    all[..short].iter_mut().for_each(|candidate| candidate.size = SHORT);
+    all[..short].iter_mut().for_each(|candidate| candidate.demand.size = SHORT);
     all
 }
 
@@ -300,8 +303,8 @@ fn a_slow_first_turn_counts_for_little_beside_what_was_measured_before() {
             schedule.charge([(&b, 1, prompt)].into_iter(), took, now);
         }
         let mut both = candidates(&[(&a, 1, 1, 0), (&b, 1, 400, 0)]);
-        both[0].size = JobSize { prompt: 20, answer: 32 };
-        both[1].size = JobSize { prompt: 400, answer: 200 };
+        both[0].demand.size = JobSize { prompt: 20, answer: 32 };
+        both[1].demand.size = JobSize { prompt: 400, answer: 200 };
         let tokens = schedule.plan(&both, CHUNK, now);
         assert_eq!(tokens[1] == 0, measured, "a tenth of a second is a short job: {tokens:?}");
     }
@@ -343,46 +346,88 @@ fn a_long_answer_is_held_up_by_little_however_many_short_jobs_of_whomever_come()
     }
 }
 
-/// How long each of so many answers of `a` takes that come every eight seconds or so, `flooded` from when on of `b`.
-fn answers_beside(flooded: Option<Duration>, count: u32) -> Vec<Duration> {
-    let [a, b, _] = tenants();
-    let mut device = Device { fixed: Duration::from_millis(40), row: Duration::from_millis(5), ..Device::default() };
-    [1, 32, 128].into_iter().for_each(|rows| device.schedule.learn(rows, device.fixed + device.row * rows as u32));
-    let flood: Vec<Candidate<'_>> = candidates(&[(&b, 1, 1, 0); 16])
-        .into_iter()
-        .map(|one| Candidate { size: JobSize { prompt: 128, answer: 256 }, ..one })
-        .collect();
-    let (mut took, every) = (Vec::new(), Duration::from_millis(8_400));
-    for number in 0..count {
+/// A device, and what of its time in milliseconds a pass and a row take.
+#[derive(Clone, Copy)]
+struct Slow(u64, u64);
+
+/// How long each of twelve answers of `a` takes that want a quarter of the device, beside floods of `b` (1) or `c` (2) when
+/// `flooded` says so.
+fn answers_beside(Slow(fixed, row): Slow, flooded: impl Fn(u128) -> usize) -> Vec<Duration> {
+    let [a, b, c] = tenants();
+    let [fixed, row] = [fixed, row].map(Duration::from_millis);
+    let mut device = Device { fixed, row, ..Device::default() };
+    [1, 32, 128].into_iter().for_each(|rows| device.schedule.learn(rows, fixed + row * rows as u32));
+    let of = |tenant, pending, stepped, answer| {
+        let size = JobSize { prompt: 128, answer };
+        Candidate { demand: Demand { tenant, weight: 1, size }, ..candidates(&[(tenant, 1, pending, stepped)])[0] }
+    };
+    let floods = [vec![], vec![of(&b, 1, 1, 256); 16], vec![of(&c, 1, 1, 256); 16]];
+    let flood = |now: Duration| &floods[flooded(now.as_millis())];
+    let every = (fixed * 33 + row * (128 + 32)) * 4;
+    let answer = |number| {
         while device.now < every * number {
-            match flooded.is_some_and(|from| device.now >= from) {
-                true => drop(device.turn_of(&flood)),
-                false => device.now += device.row,
+            match flood(device.now).as_slice() {
+                [] => device.now += row,
+                flood => drop(device.turn_of(flood)),
             }
         }
         let (begun, mut pending, mut left) = (device.now, 128, 33);
         while left > 0 {
-            let mut all = candidates(&[(&a, 1, pending, 0)]);
-            all[0].size = JobSize { prompt: 128, answer: 32 };
-            all.extend(flooded.filter(|from| device.now >= *from).iter().flat_map(|_| &flood));
+            let mut all = vec![of(&a, pending, u64::from(pending < 128), 32)];
+            all.extend(flood(device.now));
             match device.turn_of(&all)[0] {
                 0 => {}
                 tokens => (pending, left) = ((pending - tokens).max(1), left - usize::from(tokens == pending)),
             }
         }
-        took.push(device.now - begun);
-    }
-    took
+        device.now - begun
+    };
+    (0..12).map(answer).collect()
 }
 
 #[test]
 fn answers_that_take_seconds_do_not_notice_a_flood_from_its_first_moment_on() {
-    let alone = answers_beside(None, 12)[0];
-    assert!(alone > Duration::from_secs(2), "more than used to count as short: {alone:?}");
-    for from in [0, 8_300, 11_000, 17_500] {
-        let beside = answers_beside(Some(Duration::from_millis(from)), 12);
-        assert!(beside.iter().all(|took| *took < alone * 106 / 100), "from {from} ms: {beside:?} for {alone:?}");
+    for device in [Slow(40, 5), Slow(80, 9)] {
+        let alone = answers_beside(device, |_| 0)[0];
+        assert!(alone > Duration::from_secs(2), "a flood needs as long to have used as much: {alone:?}");
+        for from in [0, 8_300, 11_000, 17_500, 30_000] {
+            let one = answers_beside(device, |now| usize::from(now >= from));
+            // Eight seconds of each, so seldom that what they used is forgotten.
+            let two = answers_beside(device, |now| {
+                (now % (from + 40_000)).saturating_sub(from + 24_000).div_ceil(8_000) as usize
+            });
+            let slowest = one.iter().chain(&two).max().expect("24");
+            assert!(*slowest < alone * 106 / 100, "{alone:?} alone; from {from} ms on {one:?}, two by turns {two:?}");
+        }
     }
+}
+
+#[test]
+fn short_jobs_that_are_begun_while_others_end_are_no_way_around_the_share_either() {
+    let [a, b, _] = tenants();
+    let mut device = Device::default();
+    [1, 32].into_iter().for_each(|rows| device.schedule.learn(rows, FIXED + ROW * rows as u32));
+    let size = JobSize { prompt: 20, answer: 100 };
+    let mut new = candidates(&[(&a, 1, size.prompt, 0)])[0];
+    new.demand.size = size;
+    // Eight of 0.3 s: all that is begun counts as soon over.
+    let mut short = vec![(new, size.answer); 8];
+    let long = Candidate { stepped: 1, ..candidates(&[(&b, 1, 1, 0)])[0] };
+    let mut used = [Duration::ZERO; 2];
+    while device.now < 6 * SHARE_MEMORY {
+        let all: Vec<Candidate<'_>> = short.iter().map(|(job, _)| *job).chain([long]).collect();
+        let begun = device.now;
+        let tokens = device.turn_of(&all);
+        let each = (device.now - begun) / u32::try_from(tokens.iter().sum::<usize>()).expect("few");
+        for ((job, left), tokens) in short.iter_mut().zip(&tokens).filter(|(_, tokens)| **tokens > 0) {
+            used[0] += each * *tokens as u32;
+            *left -= usize::from(*tokens == job.pending);
+            (job.pending, job.stepped) = ((job.pending - tokens).max(1), 1);
+        }
+        used[1] += each * tokens[8] as u32;
+        short.iter_mut().filter(|(_, left)| *left == 0).for_each(|job| *job = (new, size.answer));
+    }
+    assert!(used[1] * 3 > used[0] * 2, "at least two fifths: {used:?}");
 }
 
 #[test]
@@ -394,14 +439,43 @@ fn a_turn_is_given_up_for_a_short_job() {
     let now = device.now;
     let schedule = &mut device.schedule;
     schedule.plan(&candidates(&[(&a, 1, 400, 0)]), CHUNK, now);
-    assert!(schedule.yields_to(&c, 1, SHORT, now) && !schedule.yields_to(&c, 1, LONG, now));
-    assert!(!schedule.yields_to(&a, 1, SHORT, now), "not for itself");
+    assert!(yields(schedule, &c, SHORT, now) && !yields(schedule, &c, LONG, now));
+    assert!(!yields(schedule, &a, SHORT, now), "not for itself");
     schedule.plan(&with_short(&[(&b, 1, 400, 0)], 1), CHUNK, now);
-    assert!(!schedule.yields_to(&c, 1, SHORT, now), "one as short runs");
+    assert!(!yields(schedule, &c, SHORT, now), "one as short runs");
     let level = SHARE_MEMORY.as_secs_f64() / 2.0;
     schedule.charge([(&c, 1, 1)].into_iter(), Duration::ZERO, now);
     schedule.plan(&candidates(&[(&a, 1, 400, 0), (&c, 1, 1, 0)]), CHUNK, now);
     schedule.charge([(&c, 1, 1)].into_iter(), Duration::from_secs_f64(level), now);
     schedule.plan(&candidates(&[(&a, 1, 400, 0)]), CHUNK, now);
-    assert!(!schedule.yields_to(&c, 1, SHORT, now), "who had more than its share lately waits");
+    assert!(!yields(schedule, &c, SHORT, now), "who had more than its share lately waits");
+}
+
+#[test]
+fn what_a_tenant_asks_for_while_its_turn_runs_counts_against_a_short_job_that_comes_then() {
+    let [a, b, _] = tenants();
+    let mut schedule = Schedule::default();
+    [1, 32].into_iter().for_each(|rows| schedule.learn(rows, FIXED + ROW * rows as u32));
+    schedule.plan(&candidates(&[(&a, 1, 400, 0)]), CHUNK, Duration::ZERO);
+    // Four seconds: short beside four times sixteen, and not beside sixteen.
+    let short = Demand { tenant: &b, weight: 1, size: JobSize { prompt: 1_000, answer: 1_000 } };
+    let more = Demand { tenant: &a, weight: 1, size: LONG };
+    assert!(!schedule.yields_to([short].into_iter(), Duration::ZERO));
+    assert!(!schedule.yields_to([more; 4].into_iter(), Duration::ZERO));
+    assert!(schedule.yields_to([short, more, more, more].into_iter(), Duration::ZERO));
+    assert!(schedule.yields_to([more, more, more, short].into_iter(), Duration::ZERO));
+}
+
+#[test]
+fn what_goes_on_is_not_given_up_for_who_used_less() {
+    let [a, b, _] = tenants();
+    let mut device = Device::default();
+    [1, 32].into_iter().for_each(|rows| device.schedule.learn(rows, FIXED + ROW * rows as u32));
+    device.turns(&[(&a, 1, 400, 0)], 20);
+    for (stepped, given_up) in [(0, true), (1, false)] {
+        let mut row = candidates(&[(&a, 1, 1, stepped)]);
+        row[0].demand.size = SHORT;
+        device.schedule.plan(&row, CHUNK, device.now);
+        assert_eq!(yields(&device.schedule, &b, LONG, device.now), given_up);
+    }
 }
