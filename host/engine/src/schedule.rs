@@ -22,7 +22,7 @@ use firebox_contract::limits::{
 use self::cost::TurnCost;
 use self::shares::{Shares, is_ahead};
 pub(crate) use self::size::{Demand, JobSize};
-use self::size::{Standing, asked, is_soon_over};
+use self::size::{Standing, asked};
 
 /// A sequence that could be stepped.
 #[derive(Clone, Copy)]
@@ -30,7 +30,7 @@ pub(crate) struct Candidate<'a> {
     pub(crate) demand: Demand<'a>,
     /// Tokens the model has not seen; one means that an answer goes on.
     pub(crate) pending: usize,
-    /// The turn it was stepped in last; 0 for none.
+    /// The turn it was stepped in last.
     pub(crate) stepped: u64,
     /// How many of its last turns were given up for somebody else.
     pub(crate) cuts: u32,
@@ -113,25 +113,20 @@ impl Schedule {
         tokens
     }
 
-    /// Whose turn it is, and who rests: those who used more lately than others, but for what is begun and soon over, and those
-    /// whose work can wait for theirs.
+    /// Whose turn it is, and who rests: those who used more lately than others, unless they began when they had not and are
+    /// soon done, and those whose work can wait for theirs.
     fn order<'a>(&self, candidates: &[Candidate<'a>], now: Duration) -> Order<'a> {
         let levels: Vec<f64> =
             candidates.iter().map(|candidate| self.shares.level(candidate.demand.tenant, now)).collect();
         let least = levels.iter().copied().fold(f64::INFINITY, f64::min);
         let fair = self.shares.fair(None);
-        let begun = asked(
-            candidates.iter().filter(|candidate| candidate.stepped > 0).map(|candidate| candidate.demand),
-            &self.cost,
-        );
-        let goes_on = |tenant: &TenantId| begun.get(tenant).is_some_and(|seconds| is_soon_over(*seconds));
         let rests = |index: &usize| {
-            let own = &candidates[*index];
-            is_ahead(levels[*index], least, fair) && !(own.stepped > 0 && goes_on(own.demand.tenant))
+            is_ahead(levels[*index], least, fair) && !self.shares.goes_on(candidates[*index].demand.tenant)
         };
         let (mut resting, mut front): (Vec<usize>, Vec<usize>) = (0..candidates.len()).partition(rests);
         let standing = |(tenant, size)| {
-            (tenant, Standing { size, goes_on: goes_on(tenant), waited: self.shares.waited(tenant, now) })
+            let (goes_on, waited) = (self.shares.goes_on(tenant), self.shares.waited(tenant, now));
+            (tenant, Standing { size, goes_on, waited })
         };
         let standings: HashMap<&TenantId, Standing> =
             asked(front.iter().map(|index| candidates[*index].demand), &self.cost).into_iter().map(standing).collect();

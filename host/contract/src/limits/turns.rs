@@ -53,8 +53,8 @@ pub const SHARE_SLACK: Duration = Duration::from_secs(1);
 pub const SHORT_JOB_TIME: Duration = Duration::from_secs(2);
 /// The same device time in percent of what they asked for, where that is more.
 pub const SHORT_JOB_PERCENT: u32 = 10;
-/// The same time at most, however much they asked for. What a tenant begins when its turn comes is finished, if all of it takes
-/// no more than this, though it is ahead of others meanwhile.
+/// The same time at most, however much they asked for. And what a tenant that had nothing to do before may use before it rests
+/// for others that used less.
 pub const SHORT_JOB_TIME_MAX: Duration = Duration::from_secs(8);
 /// Times that the others must have asked for more than that (a number).
 pub const SHORT_JOB_TIMES: u32 = 2;

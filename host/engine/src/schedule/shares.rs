@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use firebox_contract::TenantId;
-use firebox_contract::limits::{SHARE_KEPT_TIME, SHARE_MEMORY, SHARE_REST_TIME, SHARE_SLACK};
+use firebox_contract::limits::{SHARE_KEPT_TIME, SHARE_MEMORY, SHARE_REST_TIME, SHARE_SLACK, SHORT_JOB_TIME_MAX};
 
 /// The accounts of all who had something to do lately.
 #[derive(Debug, Default)]
@@ -40,6 +40,8 @@ struct Share {
     used: Faded,
     /// How long it waited for short jobs of others.
     waited: Faded,
+    /// What it used, for its weight, since it had its turn after it had nothing to do; `None` before that.
+    stint: Option<f64>,
     weight: u32,
     /// When it last had something to do.
     seen: Duration,
@@ -64,6 +66,7 @@ impl Shares {
             (share.seen, share.weight) = (now, weight);
         }
         self.tenants.retain(|_, share| share.seen + SHARE_KEPT_TIME > now);
+        self.tenants.values_mut().filter(|share| share.seen < now).for_each(|share| share.stint = None);
         let recent = self.tenants.values().filter(|share| share.is_recent(now));
         self.weights = recent.map(|share| u64::from(share.weight.max(1))).sum();
     }
@@ -102,10 +105,18 @@ impl Shares {
         SHARE_MEMORY.as_secs_f64() / (self.weights + more).max(1) as f64
     }
 
+    /// Whether `tenant` had its turn since it had nothing to do, and has used little since: it is soon done, and does not rest
+    /// in the middle of that.
+    pub(super) fn goes_on(&self, tenant: &TenantId) -> bool {
+        let stint = self.tenants.get(tenant).and_then(|share| share.stint);
+        stint.is_some_and(|used| used < SHORT_JOB_TIME_MAX.as_secs_f64())
+    }
+
     /// `tenant` has a turn.
     pub(super) fn has_turn(&mut self, tenant: &TenantId) {
         if let Some(share) = self.tenants.get_mut(tenant) {
             share.rests = None;
+            share.stint.get_or_insert(0.0);
         }
     }
 
@@ -118,8 +129,9 @@ impl Shares {
     /// Charges `tenant` for `seconds` of the device.
     pub(super) fn charge(&mut self, tenant: &TenantId, weight: u32, seconds: f64, now: Duration) {
         if let Some(share) = self.tenants.get_mut(tenant) {
-            share.used.add(seconds / f64::from(weight.max(1)), now);
-            share.seen = now;
+            let seconds = seconds / f64::from(weight.max(1));
+            share.used.add(seconds, now);
+            share.stint = share.stint.map(|used| used + seconds);
         }
     }
 }

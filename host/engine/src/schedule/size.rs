@@ -31,7 +31,7 @@ pub(crate) struct Demand<'a> {
 pub(super) struct Standing {
     /// Seconds of the device that it has asked for, for its weight.
     pub(super) size: f64,
-    /// Whether what of it is begun is finished whatever the tenant used meanwhile.
+    /// Whether it does not rest for what it used.
     pub(super) goes_on: bool,
     /// Seconds for which it waited lately for short jobs of others.
     pub(super) waited: f64,
@@ -55,9 +55,4 @@ pub(super) fn asked<'a>(demands: impl Iterator<Item = Demand<'a>>, cost: &TurnCo
         *asked.entry(demand.tenant).or_insert(0.0) += seconds;
     }
     asked
-}
-
-/// Whether work of so many seconds that a tenant began when its turn came is finished though it is ahead meanwhile.
-pub(super) fn is_soon_over(seconds: f64) -> bool {
-    seconds > 0.0 && seconds <= SHORT_JOB_TIME_MAX.as_secs_f64()
 }

@@ -357,23 +357,26 @@ fn answers_beside(Slow(fixed, row): Slow, flooded: impl Fn(u128) -> usize) -> Ve
     let [fixed, row] = [fixed, row].map(Duration::from_millis);
     let mut device = Device { fixed, row, ..Device::default() };
     [1, 32, 128].into_iter().for_each(|rows| device.schedule.learn(rows, fixed + row * rows as u32));
-    let of = |tenant, pending, stepped, answer| {
+    let of = |tenant, pending, answer| {
         let size = JobSize { prompt: 128, answer };
-        Candidate { demand: Demand { tenant, weight: 1, size }, ..candidates(&[(tenant, 1, pending, stepped)])[0] }
+        Candidate { demand: Demand { tenant, weight: 1, size }, ..candidates(&[(tenant, 1, pending, 0)])[0] }
     };
-    let floods = [vec![], vec![of(&b, 1, 1, 256); 16], vec![of(&c, 1, 1, 256); 16]];
+    let floods = [vec![], vec![of(&b, 1, 256); 16], vec![of(&c, 1, 256); 16]];
     let flood = |now: Duration| &floods[flooded(now.as_millis())];
     let every = (fixed * 33 + row * (128 + 32)) * 4;
     let answer = |number| {
         while device.now < every * number {
             match flood(device.now).as_slice() {
-                [] => device.now += row,
+                [] => {
+                    device.schedule.plan(&[], CHUNK, device.now);
+                    device.now += row;
+                }
                 flood => drop(device.turn_of(flood)),
             }
         }
         let (begun, mut pending, mut left) = (device.now, 128, 33);
         while left > 0 {
-            let mut all = vec![of(&a, pending, u64::from(pending < 128), 32)];
+            let mut all = vec![of(&a, pending, 32)];
             all.extend(flood(device.now));
             match device.turn_of(&all)[0] {
                 0 => {}
@@ -403,16 +406,16 @@ fn answers_that_take_seconds_do_not_notice_a_flood_from_its_first_moment_on() {
 }
 
 #[test]
-fn short_jobs_that_are_begun_while_others_end_are_no_way_around_the_share_either() {
+fn short_jobs_that_begin_while_others_end_are_no_way_around_the_share_either() {
     let [a, b, _] = tenants();
     let mut device = Device::default();
     [1, 32].into_iter().for_each(|rows| device.schedule.learn(rows, FIXED + ROW * rows as u32));
     let size = JobSize { prompt: 20, answer: 100 };
     let mut new = candidates(&[(&a, 1, size.prompt, 0)])[0];
     new.demand.size = size;
-    // Eight of 0.3 s: all that is begun counts as soon over.
+    // Eight of 0.3 s.
     let mut short = vec![(new, size.answer); 8];
-    let long = Candidate { stepped: 1, ..candidates(&[(&b, 1, 1, 0)])[0] };
+    let long = candidates(&[(&b, 1, 1, 0)])[0];
     let mut used = [Duration::ZERO; 2];
     while device.now < 6 * SHARE_MEMORY {
         let all: Vec<Candidate<'_>> = short.iter().map(|(job, _)| *job).chain([long]).collect();
@@ -422,7 +425,7 @@ fn short_jobs_that_are_begun_while_others_end_are_no_way_around_the_share_either
         for ((job, left), tokens) in short.iter_mut().zip(&tokens).filter(|(_, tokens)| **tokens > 0) {
             used[0] += each * *tokens as u32;
             *left -= usize::from(*tokens == job.pending);
-            (job.pending, job.stepped) = ((job.pending - tokens).max(1), 1);
+            job.pending = (job.pending - tokens).max(1);
         }
         used[1] += each * tokens[8] as u32;
         short.iter_mut().filter(|(_, left)| *left == 0).for_each(|job| *job = (new, size.answer));
@@ -467,15 +470,18 @@ fn what_a_tenant_asks_for_while_its_turn_runs_counts_against_a_short_job_that_co
 }
 
 #[test]
-fn what_goes_on_is_not_given_up_for_who_used_less() {
+fn who_had_nothing_to_do_before_is_not_interrupted_at_once_when_it_is_ahead() {
     let [a, b, _] = tenants();
     let mut device = Device::default();
     [1, 32].into_iter().for_each(|rows| device.schedule.learn(rows, FIXED + ROW * rows as u32));
-    device.turns(&[(&a, 1, 400, 0)], 20);
-    for (stepped, given_up) in [(0, true), (1, false)] {
-        let mut row = candidates(&[(&a, 1, 1, stepped)]);
-        row[0].demand.size = SHORT;
-        device.schedule.plan(&row, CHUNK, device.now);
-        assert_eq!(yields(&device.schedule, &b, LONG, device.now), given_up);
+    let both = [(&a, 1, 400, 0), (&b, 1, 1, 0)];
+    for (turns, rests) in [(17, false), (16, true)] {
+        device.turns(&[(&a, 1, 400, 0)], turns);
+        assert_eq!(yields(&device.schedule, &b, LONG, device.now), rests);
+        let tokens = device.schedule.plan(&candidates(&both), CHUNK, device.now);
+        assert_eq!(tokens[0] == 0, rests, "after {:?}", device.now);
     }
+    // It had its turn eight seconds ago, and has none now: what it begins next has to wait.
+    device.turn(&[(&b, 1, 1, 0)]);
+    assert_eq!(device.turn(&both), [0, 1]);
 }
