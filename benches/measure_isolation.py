@@ -102,14 +102,14 @@ def at(values, part):
     return ordered[min(len(ordered) - 1, int(part * len(ordered)))]
 
 
-def measure(model):
+def measure(model, requests, rounds):
     with tempfile.TemporaryDirectory() as folder, Firebox(three_tenants(model, looping_plugin(folder))) as server:
         pause = 3 * at([one["all"] for one in ask(server, 0, 10, 0)][2:], 0.5) / 1e3
         times, ended = {what: [] for what in BESIDE}, dict.fromkeys(BESIDE, 0)
         first = 10
-        for _ in range(ROUNDS):
+        for _ in range(rounds):
             for what in PARTS:
-                count = max(REQUESTS // ROUNDS // PARTS.count(what), 1)
+                count = max(requests // rounds // PARTS.count(what), 1)
                 with Others(server, BESIDE[what]) as others:
                     times[what] += ask(server, first, count, pause)
                 ended[what] += others.ended
@@ -140,11 +140,13 @@ def rows(times, ended):
 
 
 def main():
-    for model in [None] + ([MODEL] if MODEL else []):
+    # Answers of the larger one take seconds.
+    larger = [(MODEL, max(REQUESTS // 20, 1), max(ROUNDS // 8, 1))] if MODEL else []
+    for model, requests, rounds in [(None, REQUESTS, ROUNDS)] + larger:
         what = pathlib.Path(model).name if model else "ember"
-        heading(f"isolation: {what}, {PROMPT} + {DECODE} tokens, {REQUESTS} answers in {ROUNDS} rounds, {OTHERS} of the other")
+        heading(f"isolation: {what}, {PROMPT} + {DECODE} tokens, {requests} answers in {rounds} rounds, {OTHERS} of the other")
         table(["the modest tenant's answers", "p50, ms", "p99, ms", "of it in the model, p50", "p99", "first token, ms, p50 / p99", "the other's, ended"],
-              list(rows(*measure(model))))
+              list(rows(*measure(model, requests, rounds))))
         heading(f"isolation: {what}, the first answer of a new server, {SERVERS} servers of each kind")
         table(["its first answer, ms", "median", "slowest"],
               [[what, f"{at(done, 0.5):.1f}", f"{max(done):.1f}"] for what, done in first_answers(model).items()])
