@@ -92,7 +92,7 @@ impl Schedule {
         self.shares.open(candidates.iter().map(|candidate| (candidate.demand.tenant, candidate.demand.weight)), now);
         let Order { front, mut resting, passed, standings, least } = self.order(candidates, now);
         self.passed = passed;
-        front.iter().for_each(|index| self.shares.has_turn(candidates[*index].demand.tenant));
+        front.iter().for_each(|index| self.shares.has_turn(candidates[*index].demand.tenant, now));
         resting.retain(|index| self.shares.rests_long(candidates[*index].demand.tenant, now));
         let mut tokens = vec![0; candidates.len()];
         let mut groups = group(candidates, &front, chunk);
@@ -113,8 +113,8 @@ impl Schedule {
         tokens
     }
 
-    /// Whose turn it is, and who rests: those who used more lately than others, unless they began when they had not and are
-    /// soon done, and those whose work can wait for theirs.
+    /// Whose turn it is, and who rests: those who used more lately than others, unless they had been modest when they began
+    /// and are soon done, and those whose work can wait for theirs.
     fn order<'a>(&self, candidates: &[Candidate<'a>], now: Duration) -> Order<'a> {
         let levels: Vec<f64> =
             candidates.iter().map(|candidate| self.shares.level(candidate.demand.tenant, now)).collect();

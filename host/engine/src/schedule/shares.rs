@@ -40,7 +40,7 @@ struct Share {
     used: Faded,
     /// How long it waited for short jobs of others.
     waited: Faded,
-    /// What it used, for its weight, since it had its turn after it had nothing to do; `None` before that.
+    /// What it used, for its weight, since it began after it had nothing to do and had been modest; else `None`.
     stint: Option<f64>,
     weight: u32,
     /// When it last had something to do.
@@ -105,18 +105,23 @@ impl Shares {
         SHARE_MEMORY.as_secs_f64() / (self.weights + more).max(1) as f64
     }
 
-    /// Whether `tenant` had its turn since it had nothing to do, and has used little since: it is soon done, and does not rest
-    /// in the middle of that.
+    /// Whether `tenant` had been modest when it began, and has used little since: it is soon done, and does not rest in the
+    /// middle of that.
     pub(super) fn goes_on(&self, tenant: &TenantId) -> bool {
         let stint = self.tenants.get(tenant).and_then(|share| share.stint);
         stint.is_some_and(|used| used < SHORT_JOB_TIME_MAX.as_secs_f64())
     }
 
-    /// `tenant` has a turn.
-    pub(super) fn has_turn(&mut self, tenant: &TenantId) {
+    /// `tenant` has a turn at `now`.
+    pub(super) fn has_turn(&mut self, tenant: &TenantId, now: Duration) {
+        let weights = self.weights;
         if let Some(share) = self.tenants.get_mut(tenant) {
             share.rests = None;
-            share.stint.get_or_insert(0.0);
+            // As if somebody else came: alone nobody has more than its share.
+            let fair = SHARE_MEMORY.as_secs_f64() / (weights + u64::from(share.weight.max(1))) as f64;
+            if share.stint.is_none() && share.used.level(now) <= fair {
+                share.stint = Some(0.0);
+            }
         }
     }
 

@@ -481,7 +481,9 @@ fn who_had_nothing_to_do_before_is_not_interrupted_at_once_when_it_is_ahead() {
         let tokens = device.schedule.plan(&candidates(&both), CHUNK, device.now);
         assert_eq!(tokens[0] == 0, rests, "after {:?}", device.now);
     }
-    // It had its turn eight seconds ago, and has none now: what it begins next has to wait.
-    device.turn(&[(&b, 1, 1, 0)]);
+    // It had nothing to do and begins anew, and nobody was there: but it was not modest.
+    device.now += ROW;
+    device.schedule.plan(&[], CHUNK, device.now);
+    assert_eq!(device.turns(&[(&a, 1, 400, 0)], 1), [128]);
     assert_eq!(device.turn(&both), [0, 1]);
 }
