@@ -114,11 +114,10 @@ impl Shares {
 
     /// `tenant` has a turn at `now`.
     pub(super) fn has_turn(&mut self, tenant: &TenantId, now: Duration) {
-        let weights = self.weights;
+        // As if somebody else came: alone nobody has more than its share.
+        let fair = self.fair(self.tenants.get(tenant).map(|share| share.weight));
         if let Some(share) = self.tenants.get_mut(tenant) {
             share.rests = None;
-            // As if somebody else came: alone nobody has more than its share.
-            let fair = SHARE_MEMORY.as_secs_f64() / (weights + u64::from(share.weight.max(1))) as f64;
             if share.stint.is_none() && share.used.level(now) <= fair {
                 share.stint = Some(0.0);
             }
