@@ -20,8 +20,11 @@ pub const SERVING_SLICE: Duration = Duration::from_micros(100);
 pub const DELIVERY_PATIENCE: Duration = Duration::from_micros(100);
 /// Bytes from which on the keys or values of a layer have pages of their own on the CPU.
 pub const CACHE_PAGES_BYTES: usize = 32 * KIB;
-/// Time that a thread which computes waits for work or for another such thread before it sleeps.
+/// Time that a thread which computes waits for another such thread before it sleeps.
 pub const COMPUTE_SPIN_TIME: Duration = Duration::from_micros(200);
+/// Time that one which helps waits for work before it sleeps: longer than it takes to choose a token and send it on its way,
+/// since to be woken takes as long as half a pass of a small model.
+pub const COMPUTE_LINGER: Duration = Duration::from_millis(1);
 /// Time after a pass on the CPU for which its cores still count as wanted: most are followed by the next.
 pub const CORES_CLAIM_LINGER: Duration = Duration::from_millis(1);
 /// Sequences of a step of decode up to which a GPU runs it as a whole, recorded (a number): with more, kernels take longer than

@@ -11,10 +11,10 @@ use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle, Thread};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use firebox_contract::delivery::{self, Noted};
-use firebox_contract::limits::COMPUTE_SPIN_TIME;
+use firebox_contract::limits::{COMPUTE_LINGER, COMPUTE_SPIN_TIME};
 
 use super::place::{Helper, Place};
 
@@ -149,7 +149,7 @@ impl Drop for Open<'_> {
         }
         shared.state.fetch_and(!OPEN, Ordering::AcqRel);
         let left = || shared.state.load(Ordering::Acquire) & INSIDE == 0;
-        while !left() && !spin(left) {
+        while !left() && !spin(COMPUTE_SPIN_TIME, left) {
             thread::park();
         }
         if panics {
@@ -187,7 +187,7 @@ impl Shared {
                 seen = number;
                 self.help();
                 offer_core(&noted);
-            } else if !spin(|| self.has_new(seen)) {
+            } else if !spin(COMPUTE_LINGER, || self.has_new(seen)) {
                 self.sleep(member, seen);
             }
         }
@@ -243,10 +243,10 @@ fn offer_core(noted: &Noted) {
     }
 }
 
-/// Waits a moment for `done`; whether it came.
-fn spin(done: impl Fn() -> bool) -> bool {
+/// Waits so long for `done`; whether it came.
+fn spin(time: Duration, done: impl Fn() -> bool) -> bool {
     let begun = Instant::now();
-    while begun.elapsed() < COMPUTE_SPIN_TIME {
+    while begun.elapsed() < time {
         for _ in 0..PAUSES {
             if done() {
                 return true;
@@ -270,8 +270,6 @@ impl Drop for Pool {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
 
     fn sums(pool: &Pool, count: usize) -> bool {
@@ -289,7 +287,7 @@ mod tests {
         for round in 0..20_000 {
             assert!(sums(&pool, 2 + round % 9));
             if round % 4_000 == 0 {
-                thread::sleep(2 * COMPUTE_SPIN_TIME + Duration::from_millis(1));
+                thread::sleep(2 * COMPUTE_LINGER);
             }
         }
     }
