@@ -115,6 +115,9 @@ pub const PLUGIN_LOG_LINE_BYTES_MAX: usize = 4 * KIB;
 pub const PLUGIN_LOG_LINES_MAX: usize = 256;
 /// Plugins in one chain.
 pub const PLUGINS_PER_REQUEST_MAX: usize = 32;
+/// Fuel, in wasm instructions, after which a guest yields: a quarter to half of what it computes in an `EPOCH_TICK`. The clock is
+/// a thread, and may wait for its core behind the guest that it is to interrupt.
+pub const PLUGIN_TURN_FUEL: u64 = 250_000;
 /// Period of the clock that interrupts guests.
 pub const EPOCH_TICK: Duration = Duration::from_millis(1);
 /// Bytes of a plugin's configuration.
@@ -148,9 +151,9 @@ pub const PLUGIN_HELD_BACK_MAX: Duration = Duration::from_millis(50);
 /// Part of a share of processor time, in percent, below which it is low.
 pub const PLUGIN_HELD_BACK_PERCENT: u32 = 50;
 /// How often one that holds back looks whether they still do.
-pub const PLUGIN_HELD_BACK_PERIOD: Duration = Duration::from_millis(1);
+pub const PLUGIN_HELD_BACK_PERIOD: Duration = Duration::from_millis(5);
 /// How often a guest that waits for an idle processor is looked after: once its owner has a share again it goes on above.
-pub const PLUGIN_RECALL_PERIOD: Duration = Duration::from_millis(20);
+pub const PLUGIN_RECALL_PERIOD: Duration = Duration::from_millis(100);
 /// Time after its deadline at which a guest at low priority is cut off from outside, should it not have had a turn.
 pub const PLUGIN_SLOW_GRACE: Duration = Duration::from_millis(20);
 /// Compiled components kept in the cache; the oldest go first.

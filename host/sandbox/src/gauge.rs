@@ -54,6 +54,12 @@ impl Gauge {
         self.rank.store(rank as u8, Ordering::Relaxed);
     }
 
+    /// Ticks for which the clock goes on after the call had a turn.
+    pub(crate) fn linger(&self) -> u32 {
+        // Quick calls follow one another, and waking the clock would cost each of them. The others wait for their turns.
+        if self.rank.load(Ordering::Relaxed) == Rank::Quick as u8 { limits::EPOCH_IDLE_TICKS } else { 0 }
+    }
+
     /// The clock ticked while the guest computed, or waited to.
     pub(crate) fn tick(&self, now: Instant) {
         if self.rank.load(Ordering::Relaxed) != Rank::Quick as u8 {
@@ -149,6 +155,8 @@ mod tests {
         assert_eq!(rank(limits::PLUGIN_QUICK_TIME - limits::EPOCH_TICK), Rank::Quick);
         assert_eq!(rank(limits::PLUGIN_QUICK_TIME), Rank::Slow);
         assert_eq!(rank(Duration::from_secs(10)), Rank::Slow);
+        assert_eq!(Gauge::default().linger(), limits::EPOCH_IDLE_TICKS, "the next quick call is soon");
+        assert_eq!(Gauge::default().after(Duration::from_secs(10), now).linger(), 0);
     }
 
     #[test]

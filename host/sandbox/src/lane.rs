@@ -4,7 +4,7 @@
 
 use std::future::poll_fn;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, LazyLock, Mutex, OnceLock, PoisonError};
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
@@ -109,6 +109,10 @@ impl<T: Send + 'static> Shared<T> {
         poll_fn(|context| {
             if rank > Rank::Quick {
                 ready!(courtesy.poll(rank, gauge, context));
+                // While it held back others of its owner may have used up what there was.
+                if from(rank, gauge) != rank {
+                    return Poll::Ready(None);
+                }
             }
             let mut held = self.0.lock().unwrap_or_else(PoisonError::into_inner);
             let Some(call) = held.as_mut() else { return Poll::Ready(None) };
@@ -170,6 +174,9 @@ impl<T: Send + 'static> Shared<T> {
 
     /// The call, taken from threads that have not let it compute, once it may go on above them.
     async fn recalled(&self, gauge: &Gauge, rank: Rank) -> Self {
+        if rank <= Rank::Slow {
+            return std::future::pending().await;
+        }
         loop {
             tokio::time::sleep(limits::PLUGIN_RECALL_PERIOD).await;
             if from(rank, gauge) < rank {
@@ -221,9 +228,16 @@ impl Courtesy {
                 }
                 return Poll::Ready(());
             }
-            self.pause = Some(Box::pin(tokio::time::sleep(limits::PLUGIN_HELD_BACK_PERIOD)));
+            self.pause = Some(Box::pin(tokio::time::sleep_until(next_look(now).into())));
         }
     }
+}
+
+/// When those that hold back look again: all at the same time, since each time a thread wakes costs who has the core.
+fn next_look(now: Instant) -> Instant {
+    static BEGUN: LazyLock<Instant> = LazyLock::new(Instant::now);
+    let past = now.saturating_duration_since(*BEGUN).as_nanos() % limits::PLUGIN_HELD_BACK_PERIOD.as_nanos();
+    now + limits::PLUGIN_HELD_BACK_PERIOD.saturating_sub(Duration::from_nanos(past as u64))
 }
 
 /// Threads of each rank.
@@ -365,6 +379,33 @@ mod tests {
         drop(claim);
         let last = lanes.drive(&gauge, LONG, Box::pin(yielding())).await.expect("in time");
         assert_eq!(last.as_deref(), Some("firebox-idle"));
+    }
+
+    #[tokio::test]
+    async fn a_call_whose_share_others_use_up_while_it_holds_back_goes_below_without_a_turn() {
+        let lanes = Lanes::default();
+        let (account, claim) = (Arc::new(Account::default()), cores::claim(cores::count()));
+        let computed = limits::PLUGIN_QUICK_TIME.mul_f64(2.5);
+        let gauge = Gauge::of(Some(Arc::clone(&account))).after(computed, Instant::now());
+        assert_eq!(gauge.rank(Instant::now()), Rank::Slow);
+        let others = async {
+            tokio::time::sleep(limits::PLUGIN_HELD_BACK_MAX / 5).await;
+            account.charge(Duration::from_secs(10), Instant::now());
+            tokio::time::sleep(2 * limits::PLUGIN_HELD_BACK_MAX).await;
+            drop(claim);
+        };
+        let (there, ()) = tokio::join!(lanes.drive(&gauge, LONG, Box::pin(async { name() })), others);
+        assert_eq!(there.expect("in time").as_deref(), Some("firebox-idle"));
+    }
+
+    #[test]
+    fn those_that_hold_back_look_at_the_same_time() {
+        let _begun = next_look(Instant::now());
+        let now = Instant::now();
+        let next = next_look(now);
+        assert!(next > now && next <= now + limits::PLUGIN_HELD_BACK_PERIOD);
+        assert_eq!(next_look(next - Duration::from_nanos(1)), next);
+        assert_eq!(next_look(next), next + limits::PLUGIN_HELD_BACK_PERIOD);
     }
 
     #[tokio::test]

@@ -1,5 +1,7 @@
 //! Every call into a guest goes through [`call`]: it arms the meters, waits, and says what was used and how it ended.
 
+use std::future::poll_fn;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use firebox_contract::limits;
@@ -52,10 +54,15 @@ where
         let message = format!("the meter could not be set: {error}");
         return (Spent::default(), Err(FaultCause::Refused { message }));
     }
-    let ended = {
-        let _running = ticker.enter();
-        tokio::time::timeout(limits.timeout, start(context, store)).await
-    };
+    let gauge = Arc::clone(&store.data().gauge);
+    let mut called = start(context, store);
+    // Ticks are for guests that compute, not for those that wait for somebody or for their turn.
+    let ticked = poll_fn(|context| {
+        let _running = ticker.enter(gauge.linger());
+        called.as_mut().poll(context)
+    });
+    let ended = tokio::time::timeout(limits.timeout, ticked).await;
+    drop(called);
     let elapsed = started.elapsed();
     // Reading fuel cannot fail: `arm` has set it.
     let fuel = limits.fuel.saturating_sub(store.get_fuel().unwrap_or(0));
@@ -69,6 +76,7 @@ where
 }
 
 fn arm(store: &mut Store<GuestData>, limits: &PluginLimits, now: Instant) -> wasmtime::Result<()> {
+    store.fuel_async_yield_interval(Some(limits::PLUGIN_TURN_FUEL))?;
     store.set_fuel(limits.fuel)?;
     store.set_hostcall_fuel(limits::PLUGIN_OUTPUT_BYTES_MAX);
     store.set_max_component_handles(limits::PLUGIN_HANDLES_MAX);
@@ -110,4 +118,46 @@ fn cause(error: &wasmtime::Error, data: &GuestData, limits: &PluginLimits, took:
         return FaultCause::Trapped { message: format!("it called exit with status {status}") };
     }
     FaultCause::Trapped { message: data.log.last_error().unwrap_or(words) }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::task::Poll;
+
+    use wasmtime::{Instance, Module};
+
+    use super::*;
+    use crate::log::Log;
+    use crate::runtime::{Allocation, Runtime};
+
+    #[tokio::test]
+    async fn a_guest_yields_although_the_clock_stands_still() {
+        const TURNS: u64 = 10;
+        let runtime = Runtime::new(Allocation::OnDemand, 1).expect("an engine");
+        // The clock of another.
+        let ticker = Ticker::start(wasmtime::Engine::default().weak()).expect("a thread");
+        let spin = wat::parse_str(r#"(module (func (export "spin") (loop $again (br $again))))"#).expect("valid");
+        let module = Module::new(&runtime.engine, spin).expect("compiled");
+        let mut store = GuestData::new(1 << 20, Log::default(), Arc::default()).into_store(&runtime.engine);
+        let fuel = TURNS * limits::PLUGIN_TURN_FUEL;
+        let limits = PluginLimits { fuel, memory_bytes: 1 << 20, timeout: Duration::from_secs(60) };
+        let called = call(&ticker, &limits, &mut store, &module, |module, store| {
+            Box::pin(async move {
+                let instance = Instance::new_async(&mut *store, module, &[]).await?;
+                instance.get_typed_func::<(), ()>(&mut *store, "spin")?.call_async(&mut *store, ()).await
+            })
+        });
+        let (mut called, mut turns) = (Box::pin(called), 0);
+        let (spent, ended) = poll_fn(|context| match called.as_mut().poll(context) {
+            Poll::Ready(ended) => Poll::Ready(ended),
+            Poll::Pending => {
+                turns += 1;
+                Poll::Pending
+            }
+        })
+        .await;
+        assert!(matches!(ended, Err(FaultCause::OutOfFuel { .. })), "{ended:?}");
+        assert_eq!(spent.fuel, fuel);
+        assert!((TURNS - 1..=TURNS).contains(&turns), "{turns}");
+    }
 }

@@ -1,13 +1,14 @@
 //! The thread that advances the engine's epoch while guests run, so that none keeps a thread to itself.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
 use std::thread::{self, JoinHandle};
 
 use firebox_contract::limits;
 use wasmtime::EngineWeak;
 
-/// Ticks every `limits::EPOCH_TICK` while a guest runs, and sleeps when none did for `limits::EPOCH_IDLE_TICKS`.
+/// Ticks every `limits::EPOCH_TICK` while a guest computes, and sleeps when none has done so for as many ticks as the last
+/// asked for.
 /// Dropping it ends and joins the thread.
 #[derive(Debug)]
 pub(crate) struct Ticker {
@@ -18,11 +19,13 @@ pub(crate) struct Ticker {
 #[derive(Debug, Default)]
 struct Shared {
     running: AtomicUsize,
+    /// Ticks without a guest after which the thread sleeps.
+    linger: AtomicU32,
     asleep: AtomicBool,
     stop: AtomicBool,
 }
 
-/// A guest is running as long as this lives.
+/// A guest computes as long as this lives.
 #[derive(Debug)]
 pub(crate) struct Running<'a>(&'a Shared);
 
@@ -44,8 +47,10 @@ impl Ticker {
         Ok(Self { shared, thread: Some(thread) })
     }
 
-    /// Says that a guest runs from now on.
-    pub(crate) fn enter(&self) -> Running<'_> {
+    /// Says that a guest computes from now on. After it the thread goes on for `linger` ticks, so that the next need not wake
+    /// it.
+    pub(crate) fn enter(&self, linger: u32) -> Running<'_> {
+        self.shared.linger.fetch_max(linger, Ordering::SeqCst);
         self.shared.running.fetch_add(1, Ordering::SeqCst);
         // Either this sees the thread asleep, or the thread, which looks again after it said so, sees the guest.
         if self.shared.asleep.load(Ordering::SeqCst) {
@@ -73,16 +78,16 @@ impl Drop for Ticker {
 }
 
 fn tick(engine: &EngineWeak, shared: &Shared) {
-    let mut idle = 0;
     while !shared.stop.load(Ordering::SeqCst) {
-        idle = if shared.running.load(Ordering::SeqCst) == 0 { idle + 1 } else { 0 };
-        if idle > limits::EPOCH_IDLE_TICKS {
+        let is_idle = || shared.running.load(Ordering::SeqCst) == 0;
+        let one_less = |left: u32| left.checked_sub(1);
+        let is_done = || shared.linger.fetch_update(Ordering::SeqCst, Ordering::SeqCst, one_less).is_err();
+        if is_idle() && is_done() {
             shared.asleep.store(true, Ordering::SeqCst);
-            if shared.running.load(Ordering::SeqCst) == 0 && !shared.stop.load(Ordering::SeqCst) {
+            if is_idle() && !shared.stop.load(Ordering::SeqCst) {
                 thread::park();
             }
             shared.asleep.store(false, Ordering::SeqCst);
-            idle = 0;
         }
         thread::sleep(limits::EPOCH_TICK);
         let Some(engine) = engine.upgrade() else { return };
@@ -113,10 +118,30 @@ mod tests {
         let ticker = Ticker::start(engine.weak()).expect("a thread");
         let asleep = || ticker.shared.asleep.load(Ordering::SeqCst);
         assert!(within(Duration::from_secs(10), asleep), "it should fall asleep");
-        let running = ticker.enter();
+        let running = ticker.enter(1);
         assert!(within(Duration::from_secs(10), || !asleep()), "it should wake");
         drop(running);
         assert_eq!(ticker.shared.running.load(Ordering::SeqCst), 0);
+    }
+
+    #[test]
+    fn it_goes_on_for_as_long_as_the_last_guest_asked() {
+        let engine = wasmtime::Engine::default();
+        let ticker = Ticker::start(engine.weak()).expect("a thread");
+        let asleep = || ticker.shared.asleep.load(Ordering::SeqCst);
+        let lingers = |linger| {
+            assert!(within(Duration::from_secs(10), asleep), "it should fall asleep");
+            let running = ticker.enter(linger);
+            assert!(within(Duration::from_secs(10), || !asleep()), "it should wake");
+            drop(running);
+            let begun = Instant::now();
+            assert!(within(Duration::from_secs(10), asleep), "it should fall asleep");
+            begun.elapsed()
+        };
+        // A busy machine may make it later, and not each time.
+        let most = limits::EPOCH_TICK.saturating_mul(25);
+        assert!((0..50).any(|_| lingers(0) < most));
+        assert!(lingers(50) > most);
     }
 
     #[test]
