@@ -115,8 +115,8 @@ pub const PLUGIN_LOG_LINE_BYTES_MAX: usize = 4 * KIB;
 pub const PLUGIN_LOG_LINES_MAX: usize = 256;
 /// Plugins in one chain.
 pub const PLUGINS_PER_REQUEST_MAX: usize = 32;
-/// Fuel, in wasm instructions, after which a guest yields: a quarter to half of what it computes in an `EPOCH_TICK`. The clock is
-/// a thread, and may wait for its core behind the guest that it is to interrupt.
+/// Fuel, in wasm instructions, after which a guest yields: less than it computes in an `EPOCH_TICK`. The clock is a thread, and may
+/// wait for its core behind the guest that it is to interrupt.
 pub const PLUGIN_TURN_FUEL: u64 = 250_000;
 /// Period of the clock that interrupts guests.
 pub const EPOCH_TICK: Duration = Duration::from_millis(1);
