@@ -81,14 +81,23 @@ fn beside(server: &Server, other: Other) -> Vec<Duration> {
                 }
             });
         }
+        // Also where an answer is wrong: the others would be waited for without end.
+        let _leave = Leave(&stop);
         thread::sleep(SETTLE);
-        let times = answers(server);
-        stop.store(true, Ordering::Relaxed);
-        times
+        answers(server)
     });
     assert!(ended.into_inner() > 0, "the other had no answer at all");
     thread::sleep(SETTLE);
     times
+}
+
+/// Dropped, it tells the others to leave.
+struct Leave<'a>(&'a AtomicBool);
+
+impl Drop for Leave<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
 }
 
 /// Whether an answer came to its end before `stop`; else its connection is closed in the middle.

@@ -7,8 +7,7 @@ use std::thread::{self, JoinHandle};
 use firebox_contract::limits;
 use wasmtime::EngineWeak;
 
-/// Ticks every `limits::EPOCH_TICK` while a guest computes, and sleeps when none has done so for as many ticks as the last
-/// asked for.
+/// Ticks every `limits::EPOCH_TICK` while a guest computes, and after it for as long as any asked for; then it sleeps.
 /// Dropping it ends and joins the thread.
 #[derive(Debug)]
 pub(crate) struct Ticker {
