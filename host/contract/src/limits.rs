@@ -134,8 +134,11 @@ pub const PLUGIN_HANDLES_MAX: usize = 1_000;
 pub const PLUGIN_RANDOM_BYTES_MAX: u64 = 64 * KIB as u64;
 /// Bytes of a compiled component in the cache.
 pub const PLUGIN_ARTIFACT_BYTES_MAX: u64 = 8 * PLUGIN_COMPONENT_BYTES_MAX;
-/// Time a guest computes in one call before it goes on at low priority.
+/// Time a guest computes in one call before it goes on at low priority; where its owner's calls come in quick succession, or
+/// together, that is for all of them, but for one `EPOCH_TICK` each.
 pub const PLUGIN_QUICK_TIME: Duration = Duration::from_millis(10);
+/// Time in which what these had is forgotten to 1/e.
+pub const PLUGIN_QUICK_MEMORY: Duration = Duration::from_millis(100);
 /// Guests that go on at low priority have the threads for one core of so many.
 pub const PLUGIN_SLOW_CORES_DIVISOR: usize = 2;
 /// How nice (a number as `nice` takes it) they are: less than a tenth of a core where others want all of it.
@@ -145,13 +148,14 @@ pub const PLUGIN_SHARE_RATE: Duration = Duration::from_millis(10);
 /// Time in which what they had is forgotten to 1/e.
 pub const PLUGIN_SHARE_MEMORY: Duration = Duration::from_secs(10);
 /// Time that a guest at low priority holds back at most while models want every core: once when it comes there, or before each
-/// of its turns where its owner's share is low. One that waits for an idle processor does so until it may go on above. A turn
-/// of one `EPOCH_TICK` in that time is the `PLUGIN_SHARE_RATE` of two cores, which have one such thread.
+/// of its turns where its owner's share is low or its owner's calls are long. Where they are, those of one owner do so one
+/// after the other. One that waits for an idle processor does so until it may go on above. A turn of one `EPOCH_TICK` in
+/// that time is the `PLUGIN_SHARE_RATE` of two cores, which have one such thread.
 pub const PLUGIN_HELD_BACK_MAX: Duration = Duration::from_millis(50);
 /// Part of a share of processor time, in percent, below which it is low.
 pub const PLUGIN_HELD_BACK_PERCENT: u32 = 50;
 /// How often one that holds back looks whether they still do.
-pub const PLUGIN_HELD_BACK_PERIOD: Duration = Duration::from_millis(5);
+pub const PLUGIN_HELD_BACK_PERIOD: Duration = Duration::from_millis(10);
 /// How often a guest that waits for an idle processor is looked after: once its owner has a share again it goes on above.
 pub const PLUGIN_RECALL_PERIOD: Duration = Duration::from_millis(100);
 /// Time after its deadline at which a guest at low priority is cut off from outside, should it not have had a turn.
@@ -159,7 +163,7 @@ pub const PLUGIN_SLOW_GRACE: Duration = Duration::from_millis(20);
 /// Compiled components kept in the cache; the oldest go first.
 pub const PLUGIN_ARTIFACTS_MAX: usize = 256;
 /// Ticks without a running guest after which the clock that interrupts guests sleeps.
-pub const EPOCH_IDLE_TICKS: u32 = 100;
+pub const EPOCH_IDLE_TICKS: u32 = 10;
 
 // ---- Serving --------------------------------------------------------------------------------------------------
 

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use firebox_contract::{cores, limits};
+use tokio::sync::Semaphore;
 
 /// The account of one owner, shared by all its chains.
 ///
@@ -13,11 +14,23 @@ use firebox_contract::{cores, limits};
 #[derive(Debug)]
 pub struct Account {
     begun: Instant,
-    /// A [`Used`], packed.
-    used: AtomicU64,
+    /// What counts against the share.
+    used: Level,
+    /// What quick calls had a moment ago.
+    quick: Level,
+    /// Where calls at low priority wait for each other while models want every core, and those below.
+    queues: [Semaphore; 2],
     /// When a call last computed for long: milliseconds after the account began, and one; 0 if none did.
     long: AtomicU32,
     share: Duration,
+}
+
+/// What was used, forgotten to 1/e in `memory`.
+#[derive(Debug)]
+struct Level {
+    /// A [`Used`], packed.
+    used: AtomicU64,
+    memory: Duration,
 }
 
 /// What was used, as of a moment.
@@ -33,9 +46,39 @@ impl Default for Account {
         let rate = limits::PLUGIN_SHARE_RATE.saturating_mul(u32::try_from(cores::count()).unwrap_or(u32::MAX));
         // Who uses that much all the time stays at this level.
         let share = rate.mul_f64(limits::PLUGIN_SHARE_MEMORY.as_secs_f64());
-        Self { begun: Instant::now(), used: AtomicU64::new(0), long: AtomicU32::new(0), share }
+        Self {
+            begun: Instant::now(),
+            used: Level::of(limits::PLUGIN_SHARE_MEMORY),
+            quick: Level::of(limits::PLUGIN_QUICK_MEMORY),
+            queues: [Semaphore::new(1), Semaphore::new(1)],
+            long: AtomicU32::new(0),
+            share,
+        }
     }
 }
+
+impl Level {
+    fn of(memory: Duration) -> Self {
+        Self { used: AtomicU64::new(0), memory }
+    }
+
+    /// Adds `time`, used until `at`.
+    fn add(&self, time: Duration, at: u32) {
+        let added = |packed| {
+            let seconds = Used::unpack(packed).level(at, self.memory) + time.as_secs_f64();
+            // What is beyond the number counts as the most.
+            Some(Used { microseconds: (seconds * 1e6).round() as u32, at }.pack())
+        };
+        // The closure never refuses.
+        let _before = self.used.fetch_update(Ordering::Relaxed, Ordering::Relaxed, added);
+    }
+
+    /// Seconds that count at `now`.
+    fn at(&self, now: u32) -> f64 {
+        Used::unpack(self.used.load(Ordering::Relaxed)).level(now, self.memory)
+    }
+}
+
 impl Used {
     fn unpack(packed: u64) -> Self {
         Self { microseconds: packed as u32, at: (packed >> u32::BITS) as u32 }
@@ -46,29 +89,37 @@ impl Used {
     }
 
     /// What counts of it at `now`. Another thread may have charged for a moment later than that.
-    fn level(self, now: u32) -> f64 {
+    fn level(self, now: u32, memory: Duration) -> f64 {
         let past = f64::from(now.wrapping_sub(self.at).cast_signed().max(0)) / 1e3;
-        f64::from(self.microseconds) / 1e6 * (-past / limits::PLUGIN_SHARE_MEMORY.as_secs_f64()).exp()
+        f64::from(self.microseconds) / 1e6 * (-past / memory.as_secs_f64()).exp()
     }
 }
 
 impl Account {
     /// Guests computed for `time` until `now`.
     pub(crate) fn charge(&self, time: Duration, now: Instant) {
-        let at = self.milliseconds(now);
-        let charged = |packed| {
-            let seconds = Used::unpack(packed).level(at) + time.as_secs_f64();
-            // What is beyond the number counts as the most.
-            Some(Used { microseconds: (seconds * 1e6).round() as u32, at }.pack())
-        };
-        // The closure never refuses.
-        let _before = self.used.fetch_update(Ordering::Relaxed, Ordering::Relaxed, charged);
+        self.used.add(time, self.milliseconds(now));
+    }
+
+    /// As `charge`, in quick calls.
+    pub(crate) fn charge_quick(&self, time: Duration, now: Instant) {
+        self.charge(time, now);
+        self.quick.add(time, self.milliseconds(now));
     }
 
     /// What is left of the share at `now`: all of it is 1, none is 0.
     pub(crate) fn left(&self, now: Instant) -> f64 {
-        let used = Used::unpack(self.used.load(Ordering::Relaxed)).level(self.milliseconds(now));
-        (1.0 - used / self.share.as_secs_f64()).clamp(0.0, 1.0)
+        (1.0 - self.used.at(self.milliseconds(now)) / self.share.as_secs_f64()).clamp(0.0, 1.0)
+    }
+
+    /// What its quick calls together had a moment before `now`.
+    pub(crate) fn quick(&self, now: Instant) -> Duration {
+        Duration::from_secs_f64(self.quick.at(self.milliseconds(now)))
+    }
+
+    /// Where its calls wait for each other: those that have a share, and the others.
+    pub(crate) fn queue(&self, has_share: bool) -> &Semaphore {
+        &self.queues[usize::from(!has_share)]
     }
 
     /// A call has computed for longer than a quick one does.

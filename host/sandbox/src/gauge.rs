@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use firebox_contract::limits;
+use tokio::sync::Semaphore;
 
 use crate::account::Account;
 
@@ -67,7 +68,7 @@ impl Gauge {
         }
         self.ticks.fetch_add(1, Ordering::Relaxed);
         if let Some(account) = &self.account {
-            account.charge(limits::EPOCH_TICK, now);
+            account.charge_quick(limits::EPOCH_TICK, now);
         }
     }
 
@@ -90,25 +91,41 @@ impl Gauge {
         self.account.as_ref().map_or(1.0, |account| account.left(now))
     }
 
+    /// Whether its owner's calls were long lately.
+    pub(crate) fn was_long(&self, now: Instant) -> bool {
+        self.account.as_ref().is_some_and(|account| account.was_long(now))
+    }
+
+    /// Whether it had a turn at low priority.
+    pub(crate) fn was_slow(&self) -> bool {
+        self.slow_us.load(Ordering::Relaxed) > 0
+    }
+
+    /// Where the calls of its owner at `rank` wait for each other, if it has one.
+    pub(crate) fn queue(&self, rank: Rank) -> Option<&Semaphore> {
+        self.account.as_ref().map(|account| account.queue(rank < Rank::Idle))
+    }
+
     /// The least rank at which the call may go on at `now`.
     pub(crate) fn rank(&self, now: Instant) -> Rank {
-        let ticked = limits::EPOCH_TICK.saturating_mul(self.ticks.load(Ordering::Relaxed));
-        let slow = self.slow_us.load(Ordering::Relaxed);
-        let left = self.left(now);
-        // Where calls were long, the next may be, and what it computes here others wait for. Else each call has one tick,
-        // so that quick calls are quick for everybody.
-        let long = self.account.as_ref().is_some_and(|account| account.was_long(now));
-        let quick = match long {
-            true => Duration::ZERO,
-            false => limits::PLUGIN_QUICK_TIME.mul_f64(left).max(limits::EPOCH_TICK),
-        };
-        // Below, the system may let a call wait for as long as others compute. Whose calls are all short never comes there.
-        let kept = if long { slow == 0 } else { is_short(slow) };
-        match (slow == 0 && ticked < quick, left > 0.0 || kept) {
-            (true, _) => Rank::Quick,
-            (false, true) => Rank::Slow,
-            (false, false) => Rank::Idle,
+        let (left, long) = (self.left(now), self.was_long(now));
+        if !self.was_slow() && self.is_quick(left, long, now) {
+            return Rank::Quick;
         }
+        // Below, the system may let a call wait for as long as others compute. Whose calls are all short never comes there.
+        let kept = if long { !self.was_slow() } else { is_short(self.slow_us.load(Ordering::Relaxed)) };
+        if left > 0.0 || kept { Rank::Slow } else { Rank::Idle }
+    }
+
+    /// Whether it may compute where others wait for it. Each call has one tick, so that quick calls are quick for everybody,
+    /// and more of it what its owner's calls have together. Where calls were long, the next may be, and has nothing.
+    fn is_quick(&self, left: f64, long: bool, now: Instant) -> bool {
+        let ticks = self.ticks.load(Ordering::Relaxed);
+        let had = match &self.account {
+            Some(account) => account.quick(now),
+            None => limits::EPOCH_TICK.saturating_mul(ticks),
+        };
+        !long && (ticks == 0 || had < limits::PLUGIN_QUICK_TIME.mul_f64(left))
     }
 
     /// What it has left and had, as far as the engine knows.
@@ -189,6 +206,21 @@ mod tests {
         (0..1_000).for_each(|_| fresh().tick(now));
         assert_eq!(account.left(now), 0.0);
         assert_eq!(fresh().rank(now), Rank::Quick);
+    }
+
+    #[test]
+    fn calls_of_one_owner_at_the_same_time_have_the_quick_time_of_one_together() {
+        let now = Instant::now();
+        let account = Arc::new(Account::default());
+        let fresh = || Gauge::of(Some(Arc::clone(&account)));
+        let calls: Vec<_> = (0..16).map(|_| fresh()).collect();
+        calls.iter().for_each(|call| call.tick(now));
+        assert!(calls.iter().all(|call| call.rank(now) == Rank::Slow));
+        assert_eq!(fresh().rank(now), Rank::Quick, "each has one tick");
+        let soon = now + limits::PLUGIN_QUICK_MEMORY;
+        let next = fresh();
+        next.tick(soon);
+        assert_eq!(next.rank(soon), Rank::Quick, "they came long ago");
     }
 
     #[test]

@@ -4,14 +4,15 @@
 
 use std::future::poll_fn;
 use std::pin::Pin;
-use std::sync::{Arc, LazyLock, Mutex, OnceLock, PoisonError};
-use std::task::{Context, Poll, ready};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use firebox_contract::{BoxFuture, cores, limits};
 use tokio::runtime::{Builder, Runtime as Threads};
 use tokio::task::JoinHandle;
 
+use crate::courtesy::{Courtesy, next};
 use crate::gauge::{Gauge, Rank};
 use crate::priority;
 
@@ -105,39 +106,45 @@ impl<T: Send + 'static> Shared<T> {
 
     /// Computes here for as long as `gauge` lets it stay at `rank`: None if it has to go on elsewhere, or was taken away.
     async fn stay(&self, gauge: &Gauge, rank: Rank) -> Option<T> {
-        let mut courtesy = Courtesy::default();
-        poll_fn(|context| {
+        let mut courtesy = Courtesy::of(rank, gauge);
+        loop {
             if rank > Rank::Quick {
-                ready!(courtesy.poll(rank, gauge, context));
-                // While it held back others of its owner may have used up what there was.
+                courtesy.hold_back().await;
+                // Meanwhile others of its owner may have used up what there was.
                 if from(rank, gauge) != rank {
-                    return Poll::Ready(None);
+                    return None;
                 }
             }
-            let mut held = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-            let Some(call) = held.as_mut() else { return Poll::Ready(None) };
-            let polled = match rank {
-                Rank::Quick => Pin::as_mut(call).poll(context),
-                Rank::Slow | Rank::Idle => metered(gauge, || Pin::as_mut(call).poll(context)),
-            };
-            match polled {
-                Poll::Ready(ended) => {
-                    *held = None;
-                    Poll::Ready(Some(ended))
+            match poll_fn(|context| Poll::Ready(self.turn(gauge, rank, context))).await {
+                Turn::Ended(ended) => return Some(ended),
+                Turn::Gone => return None,
+                Turn::Pauses if from(rank, gauge) != rank => return None,
+                Turn::Pauses if rank > Rank::Quick => {
+                    // Low priority is a matter of turns: once a thread has its turn, the system may let it keep the
+                    // core for milliseconds, though others wait.
+                    std::thread::yield_now();
                 }
-                Poll::Pending if from(rank, gauge) != rank => Poll::Ready(None),
-                Poll::Pending => {
-                    drop(held);
-                    if rank > Rank::Quick {
-                        // Low priority is a matter of turns: once a thread has its turn, the system may let it keep the
-                        // core for milliseconds, though others wait.
-                        std::thread::yield_now();
-                    }
-                    Poll::Pending
-                }
+                Turn::Pauses => {}
             }
-        })
-        .await
+            woken().await;
+        }
+    }
+
+    /// Lets the call compute until it ends, yields or waits.
+    fn turn(&self, gauge: &Gauge, rank: Rank, context: &mut Context<'_>) -> Turn<T> {
+        let mut held = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(call) = held.as_mut() else { return Turn::Gone };
+        let polled = match rank {
+            Rank::Quick => Pin::as_mut(call).poll(context),
+            Rank::Slow | Rank::Idle => metered(gauge, || Pin::as_mut(call).poll(context)),
+        };
+        match polled {
+            Poll::Ready(ended) => {
+                *held = None;
+                Turn::Ended(ended)
+            }
+            Poll::Pending => Turn::Pauses,
+        }
     }
 
     /// As `stay`, on `threads`, and not much longer than `until`.
@@ -178,7 +185,7 @@ impl<T: Send + 'static> Shared<T> {
             return std::future::pending().await;
         }
         loop {
-            tokio::time::sleep(limits::PLUGIN_RECALL_PERIOD).await;
+            tokio::time::sleep_until(next(Instant::now(), limits::PLUGIN_RECALL_PERIOD).into()).await;
             if from(rank, gauge) < rank {
                 // Whoever computes it has the lock.
                 let call = self.0.try_lock().ok().and_then(|mut held| held.take());
@@ -200,48 +207,23 @@ impl<T: Send + 'static> Shared<T> {
     }
 }
 
-/// How a call at low priority keeps out of the way of models: it holds back while they want every core, for a moment when it
-/// comes there, or, where its owner's share is low, before each of its turns. The system's priorities do not do that: a model
-/// waits for a turn that has begun.
-#[derive(Default)]
-struct Courtesy {
-    /// Since when it is patient.
-    since: Option<Instant>,
-    pause: Option<Pin<Box<tokio::time::Sleep>>>,
+/// What became of a call's turn.
+enum Turn<T> {
+    Ended(T),
+    /// It yielded, or waits for something; either wakes the task that had the turn.
+    Pauses,
+    /// Somebody took it away.
+    Gone,
 }
 
-impl Courtesy {
-    /// Ready when the call may have a turn.
-    fn poll(&mut self, rank: Rank, gauge: &Gauge, context: &mut Context<'_>) -> Poll<()> {
-        loop {
-            if let Some(pause) = &mut self.pause {
-                ready!(pause.as_mut().poll(context));
-                self.pause = None;
-            }
-            let now = Instant::now();
-            let since = *self.since.get_or_insert(now);
-            let patient = rank == Rank::Idle || now.saturating_duration_since(since) < limits::PLUGIN_HELD_BACK_MAX;
-            if !patient || !cores::are_wanted(workers(), now) {
-                if gauge.left(now) * 100.0 < f64::from(limits::PLUGIN_HELD_BACK_PERCENT) {
-                    // So it does before each of its turns.
-                    self.since = None;
-                }
-                return Poll::Ready(());
-            }
-            self.pause = Some(Box::pin(tokio::time::sleep_until(next_look(now).into())));
-        }
-    }
-}
-
-/// When those that hold back look again: all at the same time, since each time a thread wakes costs who has the core.
-fn next_look(now: Instant) -> Instant {
-    static BEGUN: LazyLock<Instant> = LazyLock::new(Instant::now);
-    let past = now.saturating_duration_since(*BEGUN).as_nanos() % limits::PLUGIN_HELD_BACK_PERIOD.as_nanos();
-    now + limits::PLUGIN_HELD_BACK_PERIOD.saturating_sub(Duration::from_nanos(past as u64))
+/// Ready when the task is polled again.
+async fn woken() {
+    let mut was_polled = false;
+    poll_fn(|_| if std::mem::replace(&mut was_polled, true) { Poll::Ready(()) } else { Poll::Pending }).await;
 }
 
 /// Threads of each rank.
-fn workers() -> usize {
+pub(crate) fn workers() -> usize {
     (cores::count() / limits::PLUGIN_SLOW_CORES_DIVISOR).max(1)
 }
 
@@ -396,16 +378,6 @@ mod tests {
         };
         let (there, ()) = tokio::join!(lanes.drive(&gauge, LONG, Box::pin(async { name() })), others);
         assert_eq!(there.expect("in time").as_deref(), Some("firebox-idle"));
-    }
-
-    #[test]
-    fn those_that_hold_back_look_at_the_same_time() {
-        let _begun = next_look(Instant::now());
-        let now = Instant::now();
-        let next = next_look(now);
-        assert!(next > now && next <= now + limits::PLUGIN_HELD_BACK_PERIOD);
-        assert_eq!(next_look(next - Duration::from_nanos(1)), next);
-        assert_eq!(next_look(next), next + limits::PLUGIN_HELD_BACK_PERIOD);
     }
 
     #[tokio::test]

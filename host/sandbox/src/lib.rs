@@ -14,6 +14,7 @@ mod account;
 mod cache;
 mod chain;
 mod component;
+mod courtesy;
 mod error;
 mod gauge;
 mod grants;
