@@ -8,7 +8,8 @@ come; in turns, so that a machine that drifts drifts for all, and alone in betwe
 likewise.
 
 Needs FIREBOX (the binary), CLIENT (that of `benches/client.rs`) and the Python package `wasmtime`, which assembles the
-plugin; MODEL (a folder; without it only the built-in model is measured). `benches/run isolation` sets all.
+plugin; MODEL (a folder; without it only the built-in model is measured). `benches/run isolation` sets all. With RAW, a
+file, every answer is kept there, a line of JSON for each model.
 """
 import json
 import os
@@ -25,8 +26,10 @@ from measure import heading, table
 from servers import ROOT, Firebox, config, elsewhere, key, tenant
 
 MODEL = os.environ.get("MODEL")
-REQUESTS = int(os.environ.get("REQUESTS", "100"))
-ROUNDS = int(os.environ.get("ROUNDS", "4"))
+REQUESTS = int(os.environ.get("REQUESTS", "400"))
+ROUNDS = int(os.environ.get("ROUNDS", "20"))
+# Answers of the larger model, which take seconds.
+LARGER = int(os.environ.get("LARGER", "16"))
 SERVERS = int(os.environ.get("SERVERS", "5"))
 OTHERS = 16
 RESAMPLES = 1000
@@ -150,14 +153,20 @@ def rows(times, ended):
         yield [what, *moved, f"{first[0]:.1f} / {first[1]:.1f}", str(ended[what])]
 
 
+def kept(what, times, ended):
+    if "RAW" in os.environ:
+        with open(os.environ["RAW"], "a", encoding="utf-8") as file:
+            print(json.dumps({"model": what, "times": times, "ended": ended}), file=file)
+    return times, ended
+
+
 def main():
-    # Answers of the larger one take seconds.
-    larger = [(MODEL, max(REQUESTS // 20, 1), max(ROUNDS // 8, 1))] if MODEL else []
+    larger = [(MODEL, LARGER, max(LARGER // 8, 1))] if MODEL else []
     for model, requests, rounds in [(None, REQUESTS, ROUNDS)] + larger:
         what = pathlib.Path(model).name if model else "ember"
         heading(f"isolation: {what}, {PROMPT} + {DECODE} tokens, {requests} answers in {rounds} rounds, {OTHERS} of the other")
         table(["the modest tenant's answers", "p50, ms", "p99, ms", "in 90 of 100 resamples", "of it in the model, p50", "p99", "first token, ms, p50 / p99", "the other's, ended"],
-              list(rows(*measure(model, requests, rounds))))
+              list(rows(*kept(what, *measure(model, requests, rounds)))))
         heading(f"isolation: {what}, the first answer of a new server, {SERVERS} servers of each kind")
         table(["its first answer, ms", "median", "slowest"],
               [[what, f"{at(done, 0.5):.1f}", f"{max(done):.1f}"] for what, done in first_answers(model).items()])

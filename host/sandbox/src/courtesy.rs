@@ -50,7 +50,7 @@ impl<'a> Courtesy<'a> {
             let since = *self.since.get_or_insert(now);
             order = self.order(now);
             if order == Order::Alone {
-                self.first = None;
+                self.let_others();
             } else if self.first.is_none() && self.became_first().await {
                 if order == Order::Turns {
                     self.since = None;
@@ -68,6 +68,11 @@ impl<'a> Courtesy<'a> {
             // So it does before each of its turns.
             *self = Self::of(self.rank, self.gauge);
         }
+    }
+
+    /// Its owner's other calls need not wait for it while it waits for something itself.
+    pub(crate) fn let_others(&mut self) {
+        self.first = None;
     }
 
     /// False if it has nobody to wait for.

@@ -4,8 +4,9 @@
 
 use std::future::poll_fn;
 use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Wake, Waker};
 use std::time::{Duration, Instant};
 
 use firebox_contract::{BoxFuture, cores, limits};
@@ -118,32 +119,33 @@ impl<T: Send + 'static> Shared<T> {
             match poll_fn(|context| Poll::Ready(self.turn(gauge, rank, context))).await {
                 Turn::Ended(ended) => return Some(ended),
                 Turn::Gone => return None,
-                Turn::Pauses if from(rank, gauge) != rank => return None,
-                Turn::Pauses if rank > Rank::Quick => {
+                Turn::Pauses { .. } if from(rank, gauge) != rank => return None,
+                Turn::Pauses { waits: true } => courtesy.let_others(),
+                Turn::Pauses { waits: false } if rank > Rank::Quick => {
                     // Low priority is a matter of turns: once a thread has its turn, the system may let it keep the
                     // core for milliseconds, though others wait.
                     std::thread::yield_now();
                 }
-                Turn::Pauses => {}
+                Turn::Pauses { .. } => {}
             }
             woken().await;
         }
     }
 
     /// Lets the call compute until it ends, yields or waits.
-    fn turn(&self, gauge: &Gauge, rank: Rank, context: &mut Context<'_>) -> Turn<T> {
+    fn turn(&self, gauge: &Gauge, rank: Rank, context: &Context<'_>) -> Turn<T> {
         let mut held = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(call) = held.as_mut() else { return Turn::Gone };
-        let polled = match rank {
-            Rank::Quick => Pin::as_mut(call).poll(context),
-            Rank::Slow | Rank::Idle => metered(gauge, || Pin::as_mut(call).poll(context)),
-        };
+        let woken = Arc::new(Woken { is: AtomicBool::new(false), task: context.waker().clone() });
+        let waker = Waker::from(Arc::clone(&woken));
+        let mut poll = || Pin::as_mut(call).poll(&mut Context::from_waker(&waker));
+        let polled = if rank == Rank::Quick { poll() } else { metered(gauge, poll) };
         match polled {
             Poll::Ready(ended) => {
                 *held = None;
                 Turn::Ended(ended)
             }
-            Poll::Pending => Turn::Pauses,
+            Poll::Pending => Turn::Pauses { waits: !woken.is.load(Ordering::Acquire) },
         }
     }
 
@@ -210,10 +212,25 @@ impl<T: Send + 'static> Shared<T> {
 /// What became of a call's turn.
 enum Turn<T> {
     Ended(T),
-    /// It yielded, or waits for something; either wakes the task that had the turn.
-    Pauses,
+    /// It yielded, and goes on at once, or `waits` for something.
+    Pauses {
+        waits: bool,
+    },
     /// Somebody took it away.
     Gone,
+}
+
+/// Wakes the task that a call is in, and says so.
+struct Woken {
+    is: AtomicBool,
+    task: Waker,
+}
+
+impl Wake for Woken {
+    fn wake(self: Arc<Self>) {
+        self.is.store(true, Ordering::Release);
+        self.task.wake_by_ref();
+    }
 }
 
 /// Ready when the task is polled again.
@@ -378,6 +395,33 @@ mod tests {
         };
         let (there, ()) = tokio::join!(lanes.drive(&gauge, LONG, Box::pin(async { name() })), others);
         assert_eq!(there.expect("in time").as_deref(), Some("firebox-idle"));
+    }
+
+    #[tokio::test]
+    async fn a_call_that_waits_lets_the_next_of_its_owner_go_on() {
+        let _claim = cores::claim(cores::count());
+        let (lanes, account) = (Lanes::default(), Arc::new(Account::default()));
+        let slow = || {
+            let gauge = Gauge::of(Some(Arc::clone(&account)));
+            gauge.had(Duration::from_micros(1), Instant::now());
+            Arc::new(gauge)
+        };
+        let (began, begins) = tokio::sync::oneshot::channel();
+        let waits = async move {
+            let _sent = began.send(());
+            std::future::pending::<()>().await;
+        };
+        let gauge = slow();
+        let first = lanes.drive(&gauge, LONG, Box::pin(waits));
+        let next = async {
+            begins.await.expect("it began");
+            lanes.drive(&slow(), LONG, Box::pin(async { name() })).await
+        };
+        tokio::select! {
+            _ended = first => panic!("it never ends"),
+            there = next => assert_eq!(there.expect("in time").as_deref(), Some("firebox-guests")),
+            () = tokio::time::sleep(Duration::from_secs(5)) => panic!("it waits behind it"),
+        }
     }
 
     #[tokio::test]
