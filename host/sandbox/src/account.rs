@@ -7,6 +7,8 @@ use std::time::{Duration, Instant};
 use firebox_contract::{cores, limits};
 use tokio::sync::Semaphore;
 
+use crate::lane::workers;
+
 /// The account of one owner, shared by all its chains.
 ///
 /// Without a lock: one of its threads may wait for its turn for as long as others want the processor, and what it holds
@@ -50,7 +52,8 @@ impl Default for Account {
             begun: Instant::now(),
             used: Level::of(limits::PLUGIN_SHARE_MEMORY),
             quick: Level::of(limits::PLUGIN_QUICK_MEMORY),
-            queues: [Semaphore::new(1), Semaphore::new(1)],
+            // A turn at a time on each thread of low priority is the share; below, one that looks is enough.
+            queues: [Semaphore::new(workers()), Semaphore::new(1)],
             long: AtomicU32::new(0),
             share,
         }

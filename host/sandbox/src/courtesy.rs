@@ -11,14 +11,15 @@ use crate::gauge::{Gauge, Rank};
 use crate::lane::workers;
 
 /// How a call holds back while models want every core: for a moment when it comes there, or, where its owner's share is
-/// low or its calls are long, before each of its turns. The calls of one owner have their turns one after the other then,
-/// so that many together take no more than one, and only the first of them looks whether the cores are free.
+/// low or its calls are long, before each of its turns. The calls of one owner have their turns one after the other then, as
+/// many at a time as there are threads for them, so that many together take no more than these, and only the first look
+/// whether the cores are free.
 pub(crate) struct Courtesy<'a> {
     rank: Rank,
     gauge: &'a Gauge,
     /// Since when it is patient.
     since: Option<Instant>,
-    /// It is the first of its owner's.
+    /// It is among the first of its owner's.
     first: Option<SemaphorePermit<'a>>,
 }
 
@@ -113,7 +114,10 @@ pub(crate) fn next(now: Instant, period: Duration) -> Instant {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::HashSet;
     use std::sync::{Arc, Mutex};
+
+    use tokio::task::JoinSet;
 
     use super::*;
     use crate::account::Account;
@@ -134,21 +138,30 @@ mod tests {
         account
     }
 
-    /// Who had its turns, in their order, after `count` of each of four calls of `account`.
+    /// Who had its turns, in their order, after `count` of each of as many calls of `account` as have four times the threads.
     async fn turns(account: &Arc<Account>, was_slow: bool, count: usize, time: Duration) -> Vec<usize> {
-        let had = Mutex::new(Vec::new());
-        let one = async |number| {
-            let gauge = call(account, was_slow);
-            let mut courtesy = Courtesy::of(Rank::Slow, &gauge);
-            for _ in 0..count {
-                courtesy.hold_back().await;
-                had.lock().expect("not poisoned").push(number);
-                tokio::task::yield_now().await;
-            }
-        };
-        let all = async { tokio::join!(one(0), one(1), one(2), one(3)) };
-        let _late = tokio::time::timeout(time, all).await;
-        had.into_inner().expect("not poisoned")
+        let had = Arc::new(Mutex::new(Vec::new()));
+        let mut calls = JoinSet::new();
+        for number in 0..4 * workers() {
+            let (had, gauge) = (Arc::clone(&had), call(account, was_slow));
+            calls.spawn(async move {
+                let mut courtesy = Courtesy::of(Rank::Slow, &gauge);
+                for _ in 0..count {
+                    courtesy.hold_back().await;
+                    had.lock().expect("not poisoned").push(number);
+                    tokio::task::yield_now().await;
+                }
+            });
+        }
+        let _late = tokio::time::timeout(time, calls.join_all()).await;
+        had.lock().expect("not poisoned").clone()
+    }
+
+    /// Whether each of the calls is among `had`, once.
+    fn is_everybody(had: &[usize]) -> bool {
+        let mut had = had.to_vec();
+        had.sort_unstable();
+        had == (0..4 * workers()).collect::<Vec<_>>()
     }
 
     const PATIENCE: Duration = limits::PLUGIN_HELD_BACK_MAX;
@@ -156,28 +169,30 @@ mod tests {
     const NOT_TWO: Duration = Duration::from_millis(75);
 
     #[tokio::test]
-    async fn long_calls_of_one_owner_have_one_turn_in_the_time_of_one() {
+    async fn long_calls_of_one_owner_have_a_turn_for_each_thread_in_the_time_of_one() {
         let _claim = cores::claim(cores::count());
         let had = turns(&long(), true, 10, PATIENCE * 9 / 2).await;
-        assert!(had.len() <= 4, "{had:?}");
-        assert_eq!(had, (0..had.len()).collect::<Vec<_>>(), "each its first, before any its second");
+        assert!(had.len() <= 4 * workers(), "{had:?}");
         let begun = Instant::now();
-        assert_eq!(turns(&long(), true, 1, PATIENCE * 100).await, [0, 1, 2, 3]);
-        assert!(begun.elapsed() >= PATIENCE * 4, "{:?}", begun.elapsed());
+        let had = turns(&long(), true, 2, PATIENCE * 100).await;
+        let (first, second) = had.split_at(4 * workers());
+        assert!(is_everybody(first) && is_everybody(second), "each its first before any its second: {had:?}");
+        assert!(begun.elapsed() >= PATIENCE * 8, "{:?}", begun.elapsed());
     }
 
     #[tokio::test]
     async fn the_next_calls_of_an_owner_with_long_ones_do_not_wait_for_them() {
         let _claim = cores::claim(cores::count());
         let account = long();
-        let busy = call(&account, true);
-        let mut courtesy = Courtesy::of(Rank::Slow, &busy);
-        // It is the first of those with turns, and has none yet.
-        let _waits = tokio::time::timeout(PATIENCE / 5, courtesy.hold_back()).await;
-        assert!(courtesy.first.is_some());
-        let mut had = turns(&account, false, 1, NOT_TWO).await;
-        had.sort_unstable();
-        assert_eq!(had, [0, 1, 2, 3]);
+        let busy: Vec<_> = (0..workers()).map(|_| call(&account, true)).collect();
+        let mut waits: Vec<_> = busy.iter().map(|gauge| Courtesy::of(Rank::Slow, gauge)).collect();
+        for courtesy in &mut waits {
+            // They are the first of those with turns, and have none yet.
+            let _waits = tokio::time::timeout(PATIENCE / 50, courtesy.hold_back()).await;
+            assert!(courtesy.first.is_some());
+        }
+        let had = turns(&account, false, 1, NOT_TWO).await;
+        assert!(is_everybody(&had), "{had:?}");
     }
 
     #[tokio::test]
@@ -186,7 +201,9 @@ mod tests {
         let account = Arc::default();
         let begun = Instant::now();
         let had = turns(&account, false, 3, PATIENCE * 100).await;
-        assert_eq!(had, [0, 0, 0, 1, 1, 1, 2, 2, 2, 3, 3, 3]);
+        let goes_on = |at: usize| had[..at].iter().filter(|&number| had[at..].contains(number)).collect::<HashSet<_>>();
+        assert!((0..had.len()).all(|at| goes_on(at).len() <= workers()), "{had:?}");
+        assert_eq!(had.len(), 3 * 4 * workers());
         assert!(begun.elapsed() >= PATIENCE, "{:?}", begun.elapsed());
         assert!(begun.elapsed() < PATIENCE * 3, "once, and all at once: {:?}", begun.elapsed());
     }
@@ -198,8 +215,8 @@ mod tests {
         account.charge(account.share().mul_f64(0.9), Instant::now());
         let begun = Instant::now();
         let had = turns(&account, false, 2, PATIENCE * 100).await;
-        assert_eq!(had.len(), 8);
-        assert!(had[..4].iter().all(|number| had[4..].contains(number)), "none waits for another: {had:?}");
+        let (first, second) = had.split_at(4 * workers());
+        assert!(is_everybody(first) && is_everybody(second), "none waits for another: {had:?}");
         assert!(begun.elapsed() >= PATIENCE * 2, "{:?}", begun.elapsed());
     }
 

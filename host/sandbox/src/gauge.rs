@@ -121,11 +121,11 @@ impl Gauge {
     /// and more of it what its owner's calls have together. Where calls were long, the next may be, and has nothing.
     fn is_quick(&self, left: f64, long: bool, now: Instant) -> bool {
         let ticks = self.ticks.load(Ordering::Relaxed);
-        let had = match &self.account {
+        let had = || match &self.account {
             Some(account) => account.quick(now),
             None => limits::EPOCH_TICK.saturating_mul(ticks),
         };
-        !long && (ticks == 0 || had < limits::PLUGIN_QUICK_TIME.mul_f64(left))
+        !long && (ticks == 0 || had() < limits::PLUGIN_QUICK_TIME.mul_f64(left))
     }
 
     /// What it has left and had, as far as the engine knows.

@@ -165,6 +165,8 @@ impl<T: Send + 'static> Shared<T> {
             ended = &mut moved.task => ended,
             back = self.recalled(gauge, rank) => {
                 moved.is_back = true;
+                // It waits for a turn of what it does not have any more.
+                moved.task.abort();
                 *self = back;
                 return Ok(None);
             }

@@ -120,13 +120,18 @@ fn no_file_and_no_thread_is_left_behind_by_clients_polite_or_rude() {
     let quiet = |server: &Server| server.metric("alpha", "firebox_requests_running{") == 0.0;
     (0..5).for_each(|_| visit());
     server.eventually("quiet", quiet);
-    // What was opened once and for all is open now; threads for blocking work end after ten quiet seconds.
+    // Most of what is opened once and for all is open now, but for the threads for guests at low priority, which start when
+    // one computes for long, as a busy machine lets it seem. Those for blocking work end after ten quiet seconds.
+    const ONCE: usize = 20;
+    const VISITS: usize = 60;
     let (files, threads) = server.holds();
-    (0..60).for_each(|_| visit());
+    (0..VISITS).for_each(|_| visit());
     server.eventually("quiet", quiet);
+    // A visit that left one thing behind would leave many.
+    const { assert!(ONCE < VISITS / 2) };
     server.eventually("as before", |server| {
         let (now, running) = server.holds();
-        now <= files && running <= threads + 2
+        now <= files + ONCE && running <= threads + ONCE
     });
 }
 
