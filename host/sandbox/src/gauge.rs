@@ -128,6 +128,14 @@ impl Gauge {
         !long && (ticks == 0 || had() < limits::PLUGIN_QUICK_TIME.mul_f64(left))
     }
 
+    /// It was stopped before its end. At low priority it may not have had the turns that would have shown how long it is.
+    pub(crate) fn note_stopped(&self, now: Instant) {
+        if let Some(account) = self.account.as_ref().filter(|_| self.rank.load(Ordering::Relaxed) != Rank::Quick as u8)
+        {
+            account.note_long(now);
+        }
+    }
+
     /// What it has left and had, as far as the engine knows.
     pub(crate) fn note(&self, fuel_left: u64, memory_peak_bytes: u64) {
         self.fuel_left.store(fuel_left, Ordering::Relaxed);
@@ -240,6 +248,19 @@ mod tests {
         assert!(!account.was_long(now));
         call.had(limits::EPOCH_TICK, now);
         assert_eq!(call.rank(now), Rank::Idle, "it was not short");
+    }
+
+    #[test]
+    fn a_call_that_is_stopped_at_low_priority_was_long() {
+        let now = Instant::now();
+        let account = Arc::new(Account::default());
+        let gauge = Gauge::of(Some(Arc::clone(&account)));
+        gauge.note_stopped(now);
+        assert!(!account.was_long(now), "it may have waited for somebody");
+        gauge.enter(Rank::Slow);
+        gauge.note_stopped(now);
+        assert!(account.was_long(now));
+        Gauge::default().note_stopped(now);
     }
 
     #[test]

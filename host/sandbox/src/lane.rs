@@ -119,16 +119,19 @@ impl<T: Send + 'static> Shared<T> {
             match poll_fn(|context| Poll::Ready(self.turn(gauge, rank, context))).await {
                 Turn::Ended(ended) => return Some(ended),
                 Turn::Gone => return None,
-                Turn::Pauses { .. } if from(rank, gauge) != rank => return None,
-                Turn::Pauses { waits: true } => courtesy.let_others(),
-                Turn::Pauses { waits: false } if rank > Rank::Quick => {
+                Turn::Pauses(_) if from(rank, gauge) != rank => return None,
+                Turn::Pauses(woken) if rank == Rank::Quick => woken.wait().await,
+                Turn::Pauses(woken) => {
                     // Low priority is a matter of turns: once a thread has its turn, the system may let it keep the
                     // core for milliseconds, though others wait.
                     std::thread::yield_now();
+                    // Who yields goes on at once. Who waits, for whatever, may do so for long.
+                    if tokio::time::timeout(limits::EPOCH_TICK, woken.wait()).await.is_err() {
+                        courtesy.let_others();
+                        woken.wait().await;
+                    }
                 }
-                Turn::Pauses { .. } => {}
             }
-            woken().await;
         }
     }
 
@@ -145,7 +148,7 @@ impl<T: Send + 'static> Shared<T> {
                 *held = None;
                 Turn::Ended(ended)
             }
-            Poll::Pending => Turn::Pauses { waits: !woken.is.load(Ordering::Acquire) },
+            Poll::Pending => Turn::Pauses(woken),
         }
     }
 
@@ -214,10 +217,8 @@ impl<T: Send + 'static> Shared<T> {
 /// What became of a call's turn.
 enum Turn<T> {
     Ended(T),
-    /// It yielded, and goes on at once, or `waits` for something.
-    Pauses {
-        waits: bool,
-    },
+    /// It yielded, or waits for something.
+    Pauses(Arc<Woken>),
     /// Somebody took it away.
     Gone,
 }
@@ -235,10 +236,11 @@ impl Wake for Woken {
     }
 }
 
-/// Ready when the task is polled again.
-async fn woken() {
-    let mut was_polled = false;
-    poll_fn(|_| if std::mem::replace(&mut was_polled, true) { Poll::Ready(()) } else { Poll::Pending }).await;
+impl Woken {
+    /// Ready once the call can go on; `task` is who waits.
+    async fn wait(&self) {
+        poll_fn(|_| if self.is.load(Ordering::Acquire) { Poll::Ready(()) } else { Poll::Pending }).await;
+    }
 }
 
 /// Threads of each rank.

@@ -28,6 +28,7 @@ pub(crate) struct Spent {
 
 /// A call that was cut off from outside: what it had used as far as is known, and how it ended.
 pub(crate) fn cut_off(limits: &PluginLimits, gauge: &Gauge, took: Duration) -> (Spent, FaultCause) {
+    gauge.note_stopped(Instant::now());
     let fuel = limits.fuel.saturating_sub(gauge.fuel_left());
     let spent = Spent { fuel, memory_peak_bytes: gauge.memory_peak_bytes(), elapsed: took };
     (spent, FaultCause::TimedOut { limit: limits.timeout, took })
@@ -72,6 +73,9 @@ where
         Ok(Err(error)) => Err(cause(&error, store.data(), limits, elapsed)),
         Err(_) => Err(FaultCause::TimedOut { limit: limits.timeout, took: elapsed }),
     };
+    if let Err(FaultCause::TimedOut { .. }) = result {
+        gauge.note_stopped(Instant::now());
+    }
     (spent, result)
 }
 
@@ -127,8 +131,35 @@ mod tests {
     use wasmtime::{Instance, Module};
 
     use super::*;
+    use crate::account::Account;
+    use crate::gauge::Rank;
     use crate::log::Log;
     use crate::runtime::{Allocation, Runtime};
+
+    #[tokio::test]
+    async fn a_call_that_ends_at_its_deadline_at_low_priority_was_long() {
+        let runtime = Runtime::new(Allocation::OnDemand, 1).expect("an engine");
+        let limits = PluginLimits { timeout: Duration::from_millis(5), ..PluginLimits::default() };
+        for (rank, was_long) in [(Rank::Quick, false), (Rank::Slow, true)] {
+            for is_cut_off in [false, true] {
+                let account = Arc::new(Account::default());
+                let gauge = Arc::new(Gauge::of(Some(Arc::clone(&account))));
+                gauge.enter(rank);
+                if is_cut_off {
+                    let _spent = cut_off(&limits, &gauge, limits.timeout);
+                } else {
+                    let data = GuestData::new(1 << 20, Log::default(), gauge);
+                    let mut store = data.into_store(&runtime.engine);
+                    let called = call(&runtime.ticker, &limits, &mut store, &(), |(), _| {
+                        Box::pin(std::future::pending::<wasmtime::Result<()>>())
+                    });
+                    let (_, ended) = called.await;
+                    assert!(matches!(ended, Err(FaultCause::TimedOut { .. })), "{ended:?}");
+                }
+                assert_eq!(account.was_long(Instant::now()), was_long, "{rank:?} {is_cut_off}");
+            }
+        }
+    }
 
     #[tokio::test]
     async fn a_guest_yields_although_the_clock_stands_still() {
