@@ -126,7 +126,7 @@ impl Schedule {
         let (mut resting, mut front): (Vec<usize>, Vec<usize>) = (0..candidates.len()).partition(rests);
         let standing = |(tenant, size)| {
             let (goes_on, waited) = (self.shares.goes_on(tenant), self.shares.waited(tenant, now));
-            (tenant, Standing { size, goes_on, waited })
+            (tenant, Standing { size, goes_on, used: self.shares.level(tenant, now), waited })
         };
         let standings: HashMap<&TenantId, Standing> =
             asked(front.iter().map(|index| candidates[*index].demand), &self.cost).into_iter().map(standing).collect();
@@ -147,7 +147,7 @@ impl Schedule {
         came.any(|Demand { tenant, weight, .. }| {
             let fair = self.shares.fair((!self.shares.is_recent(tenant, now)).then_some(weight));
             let level = self.shares.level(tenant, now);
-            let own = Standing { size: more(tenant), goes_on: false, waited: 0.0 };
+            let own = Standing { size: more(tenant), goes_on: false, used: level, waited: 0.0 };
             let steps_aside = |(other, standing): &(TenantId, Standing)| {
                 let rests = !standing.goes_on && is_ahead(self.shares.level(other, now), level, fair);
                 let larger = Standing { size: standing.size + more(other), ..*standing };

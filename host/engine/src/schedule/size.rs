@@ -1,6 +1,7 @@
 //! Short jobs first, between tenants: who asked for little has it computed before those who asked for much, so that it does
 //! not share its turns with them. (Shortest job first has the least mean waiting time; what keeps it fair here is that
-//! nobody waits for others for more than a part of what it asked for itself, nor for one that had more than its share.)
+//! nobody waits for others for more than a part of what it asked for itself, or for longer than it had the device, nor for
+//! one that had more than its share.)
 
 use std::collections::HashMap;
 
@@ -33,6 +34,8 @@ pub(super) struct Standing {
     pub(super) size: f64,
     /// Whether it does not rest for what it used.
     pub(super) goes_on: bool,
+    /// Seconds that it used lately, for its weight.
+    pub(super) used: f64,
     /// Seconds for which it waited lately for short jobs of others.
     pub(super) waited: f64,
 }
@@ -43,7 +46,7 @@ impl Standing {
         let (least, most) = (SHORT_JOB_TIME.as_secs_f64(), SHORT_JOB_TIME_MAX.as_secs_f64());
         let patience = (other.size * f64::from(SHORT_JOB_PERCENT) / 100.0).clamp(least, most);
         let is_short = self.size <= patience && other.size > self.size * f64::from(SHORT_JOB_TIMES);
-        is_short && other.waited <= patience
+        is_short && other.waited <= patience.max(other.used)
     }
 }
 

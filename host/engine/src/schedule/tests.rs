@@ -346,6 +346,26 @@ fn a_long_answer_is_held_up_by_little_however_many_short_jobs_of_whomever_come()
     }
 }
 
+/// However long that goes on: it waits for less than it computes, and has what they leave.
+#[test]
+fn short_jobs_with_pauses_go_before_one_that_leaves_some_of_its_share() {
+    let [a, b, _] = tenants();
+    let mut device = Device::default();
+    [1, 32].into_iter().for_each(|rows| device.schedule.learn(rows, FIXED + ROW * rows as u32));
+    // `b` wants up to 45 % of the time, and `a` a third of it, in between and at the same time.
+    let (both, own) = ([(&a, 1, 1, 0), (&b, 1, 512, 0)], [(&b, 1, 512, 0)]);
+    let mut together = 0;
+    while device.now < 6 * SHARE_MEMORY {
+        let second = device.now.as_millis() % 1_000;
+        match second {
+            0..333 => together += usize::from(device.turn_of(&with_short(&both, 1))[1] > 0),
+            333..783 => _ = device.turn_of(&with_short(&own, 0)),
+            _ => device.now += Duration::from_millis(1_000 - second as u64),
+        }
+    }
+    assert_eq!(together, 0, "turns of `b` while `a` has an answer to make");
+}
+
 /// A device, and what of its time in milliseconds a pass and a row take.
 #[derive(Clone, Copy)]
 struct Slow(u64, u64);
