@@ -107,48 +107,59 @@ impl<T: Send + 'static> Shared<T> {
 
     /// Computes here for as long as `gauge` lets it stay at `rank`: None if it has to go on elsewhere, or was taken away.
     async fn stay(&self, gauge: &Gauge, rank: Rank) -> Option<T> {
+        if rank > Rank::Quick {
+            return self.stay_low(gauge, rank).await;
+        }
+        // Whoever waits for it may be another task each time.
+        poll_fn(|context| match self.turn(gauge, rank, context) {
+            Turn::Ended(ended) => Poll::Ready(Some(ended)),
+            Turn::Pauses if from(rank, gauge) == rank => Poll::Pending,
+            Turn::Pauses | Turn::Gone => Poll::Ready(None),
+        })
+        .await
+    }
+
+    /// As `stay`, at low priority, where it is in a task of its own.
+    async fn stay_low(&self, gauge: &Gauge, rank: Rank) -> Option<T> {
         let mut courtesy = Courtesy::of(rank, gauge);
+        let task = poll_fn(|context| Poll::Ready(context.waker().clone())).await;
         loop {
-            if rank > Rank::Quick {
-                courtesy.hold_back().await;
-                // Meanwhile others of its owner may have used up what there was.
-                if from(rank, gauge) != rank {
-                    return None;
-                }
+            courtesy.hold_back().await;
+            // Meanwhile others of its owner may have used up what there was.
+            if from(rank, gauge) != rank {
+                return None;
             }
-            match poll_fn(|context| Poll::Ready(self.turn(gauge, rank, context))).await {
+            let woken = Arc::new(Woken { is: AtomicBool::new(false), task: task.clone() });
+            let waker = Waker::from(Arc::clone(&woken));
+            match self.turn(gauge, rank, &mut Context::from_waker(&waker)) {
                 Turn::Ended(ended) => return Some(ended),
                 Turn::Gone => return None,
-                Turn::Pauses(_) if from(rank, gauge) != rank => return None,
-                Turn::Pauses(woken) if rank == Rank::Quick => woken.wait().await,
-                Turn::Pauses(woken) => {
-                    // Low priority is a matter of turns: once a thread has its turn, the system may let it keep the
-                    // core for milliseconds, though others wait.
-                    std::thread::yield_now();
-                    // Who yields goes on at once. Who waits, for whatever, may do so for long.
-                    if tokio::time::timeout(limits::EPOCH_TICK, woken.wait()).await.is_err() {
-                        courtesy.let_others();
-                        woken.wait().await;
-                    }
-                }
+                Turn::Pauses if from(rank, gauge) != rank => return None,
+                Turn::Pauses => {}
+            }
+            // Low priority is a matter of turns: once a thread has its turn, the system may let it keep the core for
+            // milliseconds, though others wait.
+            std::thread::yield_now();
+            // Who yields goes on at once. Who waits, for whatever, may do so for long.
+            if tokio::time::timeout(limits::EPOCH_TICK, woken.wait()).await.is_err() {
+                courtesy.let_others();
+                woken.wait().await;
             }
         }
     }
 
     /// Lets the call compute until it ends, yields or waits.
-    fn turn(&self, gauge: &Gauge, rank: Rank, context: &Context<'_>) -> Turn<T> {
+    fn turn(&self, gauge: &Gauge, rank: Rank, context: &mut Context<'_>) -> Turn<T> {
         let mut held = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(call) = held.as_mut() else { return Turn::Gone };
-        let woken = Arc::new(Woken { is: AtomicBool::new(false), task: context.waker().clone() });
-        let waker = Waker::from(Arc::clone(&woken));
-        let mut poll = || Pin::as_mut(call).poll(&mut Context::from_waker(&waker));
+        let mut poll = || Pin::as_mut(call).poll(context);
         let polled = if rank == Rank::Quick { poll() } else { metered(gauge, poll) };
         match polled {
             Poll::Ready(ended) => {
                 *held = None;
                 Turn::Ended(ended)
             }
-            Poll::Pending => Turn::Pauses(woken),
+            Poll::Pending => Turn::Pauses,
         }
     }
 
@@ -218,7 +229,7 @@ impl<T: Send + 'static> Shared<T> {
 enum Turn<T> {
     Ended(T),
     /// It yielded, or waits for something.
-    Pauses(Arc<Woken>),
+    Pauses,
     /// Somebody took it away.
     Gone,
 }
