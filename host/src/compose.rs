@@ -11,10 +11,10 @@ use firebox_contract::{
 use firebox_engine::{Engine, EngineCounters, EngineOptions, EngineStatus, Generation, ModelFactory};
 use firebox_models::device::{self, DeviceChoice, OpenOptions, Opened, TestChild};
 use firebox_models::{Checkpoint, LoadOptions, ModelError};
-use firebox_sandbox::{PluginChain, PluginSpec, Sandbox, SandboxOptions};
+use firebox_sandbox::{PluginChain, PluginSpec};
 
 use crate::clock::MachineClock;
-use crate::ember;
+use crate::{ember, plugin_memory};
 
 /// A model with its plugins, ready for requests.
 pub struct Host {
@@ -320,7 +320,11 @@ pub fn device_options() -> OpenOptions {
 /// # Errors
 /// Whatever a plugin or the sandbox fails with.
 pub async fn load_plugins(specs: Vec<PluginSpec>, notes: &mut Vec<String>) -> Result<PluginChain, Error> {
-    let sandbox = Sandbox::new(SandboxOptions { cache_dir: cache_dir("components"), ..SandboxOptions::default() })?;
+    if specs.is_empty() {
+        return Ok(PluginChain::new(Vec::new())?);
+    }
+    // There is nobody to share with: as much as one plugin may have at most, for several of them.
+    let sandbox = plugin_memory::sandbox(2 * limits::PLUGIN_MEMORY_BYTES_MAX, notes)?;
     let mut plugins = Vec::new();
     for spec in specs {
         let plugin = sandbox.load(spec).await?;

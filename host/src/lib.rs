@@ -14,6 +14,8 @@ pub mod error;
 pub mod http;
 pub mod mcp_servers;
 pub mod memory;
+pub mod memory_limit;
+pub mod plugin_memory;
 pub mod plugin_tools;
 pub mod plugins;
 pub mod serve;

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use firebox_contract::{Stage, limits};
-use firebox_sandbox::{ComponentSource, PluginLimits, PluginSpec};
+use firebox_sandbox::{Capability, ComponentSource, Grants, PluginLimits, PluginSpec};
 use serde::Deserialize;
 
 use crate::cli::options::PluginOptions;
@@ -74,7 +74,21 @@ pub fn configured(plugin: &PluginConfig) -> Result<PluginSpec, CliError> {
         timeout: set.timeout.unwrap_or(spec.limits.timeout),
     };
     let (name, config_json) = (plugin.name.clone(), plugin.config_json.clone());
-    Ok(PluginSpec { name, config_json, limits, on_fault: plugin.on_fault, ..spec })
+    let grants = grants(plugin.grants.iter().map(String::as_str))?;
+    Ok(PluginSpec { name, config_json, limits, grants, on_fault: plugin.on_fault, ..spec })
+}
+
+/// The capabilities with these `names`, and what every plugin has.
+///
+/// # Errors
+/// `CliError::Usage`-kind for a name that is none.
+fn grants<'a>(names: impl Iterator<Item = &'a str>) -> Result<Grants, CliError> {
+    let known = |name: &'a str| {
+        let all: Vec<&str> = Capability::names().collect();
+        let message = format!("there is no capability \"{name}\" to grant; there are {}", all.join(", "));
+        Capability::from_name(name).ok_or_else(|| CliError::usage(message))
+    };
+    names.chain(["log"]).map(known).collect()
 }
 
 /// `plugin.toml`, beside a component.
@@ -120,6 +134,7 @@ pub fn resolve(options: &PluginOptions, with_ember: bool) -> Result<Vec<PluginSp
     for spec in &mut specs {
         spec.config_json = configs.remove(&spec.name);
         spec.limits = narrowed(spec.limits, options);
+        spec.grants = grants(options.grants.iter().map(String::as_str))?;
     }
     if let Some(name) = configs.keys().next() {
         let names: Vec<&str> = specs.iter().map(|spec| spec.name.as_str()).collect();

@@ -152,6 +152,7 @@ fn plugins_of_run() -> firebox::cli::options::PluginOptions {
         fuel: None,
         plugin_memory: None,
         plugin_timeout: None,
+        grants: Vec::new(),
         no_tools: false,
         tool_rounds: 3,
     }

@@ -1,5 +1,7 @@
 //! A module per topic.
 
+#[cfg(target_os = "linux")]
+mod address_space;
 mod bad_input;
 mod both_devices;
 mod chat;

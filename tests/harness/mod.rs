@@ -45,6 +45,12 @@ impl Firebox {
         self
     }
 
+    /// As it is, with so many KiB of address space.
+    #[cfg(target_os = "linux")]
+    pub(crate) fn within(self, kib: u64) -> Self {
+        Self { command: within(&self.command, kib), input: self.input }
+    }
+
     /// What the run reads on standard input; without it standard input is empty.
     pub(crate) fn input(mut self, bytes: impl Into<Vec<u8>>) -> Self {
         self.input = Some(bytes.into());
@@ -60,6 +66,24 @@ impl Firebox {
         let input = self.input.take().unwrap_or_default();
         run(&mut self.command, input)
     }
+}
+
+/// The same program with the same arguments and environment, and so many KiB of address space.
+#[cfg(target_os = "linux")]
+fn within(command: &Command, kib: u64) -> Command {
+    let mut limited = Command::new("sh");
+    limited.args(["-c", "ulimit -v \"$0\" && exec \"$@\"", &kib.to_string()]);
+    limited.arg(command.get_program()).args(command.get_args());
+    for (name, value) in command.get_envs() {
+        match value {
+            Some(value) => limited.env(name, value),
+            None => limited.env_remove(name),
+        };
+    }
+    if let Some(folder) = command.get_current_dir() {
+        limited.current_dir(folder);
+    }
+    limited
 }
 
 /// Runs any command with this on its standard input, and ends it if it takes too long.

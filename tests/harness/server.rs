@@ -76,6 +76,16 @@ impl Server {
         server
     }
 
+    /// As `start`, with so many KiB of address space.
+    #[cfg(target_os = "linux")]
+    pub(crate) fn start_within(config: &str, kib: u64) -> Self {
+        let folder = tempfile::tempdir().expect("temporary directory");
+        let command = super::within(&command(folder.path()), kib);
+        let server = Self::listening_by(command, folder, config, &[]);
+        server.wait_until("ready", |said| said.lines().any(|line| line == "firebox: ready"));
+        server
+    }
+
     /// Starts one and waits until it listens.
     pub(crate) fn listening(config: &str, args: &[&str]) -> Self {
         let folder = tempfile::tempdir().expect("temporary directory");
@@ -83,9 +93,12 @@ impl Server {
     }
 
     pub(crate) fn listening_in(folder: tempfile::TempDir, config: &str, args: &[&str]) -> Self {
+        Self::listening_by(command(folder.path()), folder, config, args)
+    }
+
+    fn listening_by(mut command: Command, folder: tempfile::TempDir, config: &str, args: &[&str]) -> Self {
         let file = folder.path().join("firebox.toml");
         std::fs::write(&file, config).expect("writable");
-        let mut command = command(folder.path());
         command.args(["serve", "--config"]).arg(&file).args(["--listen", "127.0.0.1:0"]).args(args);
         let mut child = command.stderr(Stdio::piped()).spawn().expect("the binary starts");
         let said = Arc::new(Mutex::new(String::new()));

@@ -1,5 +1,6 @@
 //! Every number that bounds something, with its unit (invariant I6). Relations between them are proved below.
 
+mod instances;
 mod mcp;
 mod models;
 mod tenants;
@@ -7,6 +8,7 @@ mod turns;
 
 use std::time::Duration;
 
+pub use self::instances::*;
 pub use self::mcp::*;
 pub use self::models::*;
 pub use self::tenants::*;
@@ -95,8 +97,6 @@ pub const PLUGIN_TIMEOUT_SLACK: Duration = Duration::from_millis(100);
 pub const PLUGIN_STACK_BYTES: usize = 512 * KIB;
 /// Native stack of a guest call, in bytes; what exceeds the wasm stack is for host functions.
 pub const PLUGIN_ASYNC_STACK_BYTES: usize = MIB;
-/// Bytes copied between host and guest in one call, results included.
-pub const PLUGIN_OUTPUT_BYTES_MAX: usize = 8 * MIB;
 /// Core instances in one component.
 pub const PLUGIN_INSTANCES_MAX: usize = 32;
 /// Linear memories in one component.
@@ -105,13 +105,11 @@ pub const PLUGIN_MEMORIES_MAX: usize = 8;
 pub const PLUGIN_TABLES_MAX: usize = 32;
 /// Elements of one table.
 pub const PLUGIN_TABLE_ELEMENTS_MAX: usize = 20_000;
-/// Component instances alive at once, all requests together.
-pub const PLUGIN_POOL_INSTANCES: usize = 256;
 /// Bytes of a component file.
 pub const PLUGIN_COMPONENT_BYTES_MAX: u64 = 64 * MIB as u64;
 /// Bytes of one logged line.
 pub const PLUGIN_LOG_LINE_BYTES_MAX: usize = 4 * KIB;
-/// Logged lines kept per request between two readings; later ones are counted, not kept.
+/// Logged lines of one plugin kept between two readings; later ones are counted, not kept.
 pub const PLUGIN_LOG_LINES_MAX: usize = 256;
 /// Plugins in one chain.
 pub const PLUGINS_PER_REQUEST_MAX: usize = 32;
@@ -126,8 +124,6 @@ pub const PLUGIN_CONFIG_BYTES_MAX: usize = 64 * KIB;
 pub const PLUGIN_NAME_BYTES_MAX: usize = 64;
 /// Bytes of a tool's name.
 pub const TOOL_NAME_BYTES_MAX: usize = 128;
-/// Time a request waits for free instances before it is refused.
-pub const PLUGIN_POOL_WAIT: Duration = Duration::from_secs(5);
 /// Resource handles of one instance.
 pub const PLUGIN_HANDLES_MAX: usize = 1_000;
 /// Random bytes a guest gets from one call.
@@ -209,6 +205,8 @@ pub const APPROVALS_REMEMBERED_MAX: usize = 4_096;
 pub const APPROVAL_ARGUMENTS_BYTES_MAX: usize = 16 * KIB;
 /// Plugin chains kept ready, by tenant and added plugins; the oldest go first.
 pub const PLUGIN_CHAINS_CACHED_MAX: usize = 1_024;
+/// Plugin chains of one tenant among them; beyond that its own oldest goes first.
+pub const PLUGIN_CHAINS_PER_TENANT_MAX: usize = 16;
 /// Tenants that metrics name; the requests of all others are counted together.
 pub const METRICS_TENANTS_MAX: usize = 256;
 
@@ -264,10 +262,10 @@ const _: () = assert!(PLUGIN_STACK_BYTES < PLUGIN_ASYNC_STACK_BYTES, "host funct
 const _: () = assert!(PLUGIN_MEMORY_BYTES_DEFAULT <= PLUGIN_MEMORY_BYTES_MAX);
 const _: () = assert!(PLUGIN_FUEL_DEFAULT <= PLUGIN_FUEL_MAX);
 const _: () = assert!(
-    PLUGINS_PER_REQUEST_MAX * PLUGIN_MEMORIES_MAX <= PLUGIN_POOL_INSTANCES,
-    "the longest chain must fit into an empty pool"
+    2 * PLUGINS_PER_REQUEST_MAX * PLUGIN_MEMORIES_MAX <= PLUGIN_POOL_MEMORIES,
+    "the longest chain leaves as much as it takes of an empty pool"
 );
-const _: () = assert!(TOOL_RESULT_BYTES_MAX <= PLUGIN_OUTPUT_BYTES_MAX);
+const _: () = assert!(TOOL_RESULT_BYTES_MAX <= PLUGIN_REQUEST_BYTES_MAX);
 const _: () = assert!(PREFILL_CHUNK_TOKENS <= CONTEXT_TOKENS_DEFAULT);
 const _: () = assert!(TOOL_ROUNDS_DEFAULT <= TOOL_ROUNDS_MAX);
 const _: () = assert!(RATE_SLOT.as_millis() > 0 && RATE_WINDOW.as_millis().is_multiple_of(RATE_SLOT.as_millis()));

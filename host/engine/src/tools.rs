@@ -49,8 +49,10 @@ pub(crate) fn warning(message: String) -> LogLine {
     LogLine { plugin: ENGINE.to_owned(), level: "warn", message }
 }
 
-/// Cuts a result that is too long for a prompt, and says so where the model reads it.
+/// Cuts a result that is too long for a prompt, and says so where the model reads it. Whatever is no text goes: no reader
+/// of a generation takes it, and it could be long.
 pub(crate) fn cut(mut outcome: ToolOutcome) -> ToolOutcome {
+    outcome.blocks = Vec::new();
     let length = outcome.content.len();
     if length > TOOL_RESULT_BYTES_MAX {
         let end = (0..=TOOL_RESULT_BYTES_MAX).rev().find(|at| outcome.content.is_char_boundary(*at)).unwrap_or(0);
@@ -58,4 +60,20 @@ pub(crate) fn cut(mut outcome: ToolOutcome) -> ToolOutcome {
         outcome.content.push_str(&format!("\n[cut: {length} bytes in all]"));
     }
     outcome
+}
+
+#[cfg(test)]
+mod tests {
+    use firebox_contract::ToolContent;
+
+    use super::*;
+
+    #[test]
+    fn of_a_long_result_a_request_keeps_the_text_that_the_model_reads_and_no_more() {
+        let media = ToolContent::Media { mime: "image/png".to_owned(), data: vec![0; 1 << 20].into() };
+        let content = "é".repeat(TOOL_RESULT_BYTES_MAX);
+        let kept = cut(ToolOutcome { content, blocks: vec![media], ..error("") });
+        assert!(kept.blocks.is_empty());
+        assert!(kept.content.len() < TOOL_RESULT_BYTES_MAX + 64 && kept.content.ends_with("bytes in all]"));
+    }
 }

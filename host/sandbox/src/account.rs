@@ -15,6 +15,8 @@ use crate::lane::workers;
 /// meanwhile nobody may have to wait for.
 #[derive(Debug)]
 pub struct Account {
+    /// Tells it from every other account of this process.
+    id: u64,
     begun: Instant,
     /// What counts against the share.
     used: Level,
@@ -26,6 +28,9 @@ pub struct Account {
     long: AtomicU32,
     share: Duration,
 }
+
+/// The id of the next account.
+static NEXT: AtomicU64 = AtomicU64::new(0);
 
 /// What was used, forgotten to 1/e in `memory`.
 #[derive(Debug)]
@@ -49,6 +54,7 @@ impl Default for Account {
         // Who uses that much all the time stays at this level.
         let share = rate.mul_f64(limits::PLUGIN_SHARE_MEMORY.as_secs_f64());
         Self {
+            id: NEXT.fetch_add(1, Ordering::Relaxed),
             begun: Instant::now(),
             used: Level::of(limits::PLUGIN_SHARE_MEMORY),
             quick: Level::of(limits::PLUGIN_QUICK_MEMORY),
@@ -99,6 +105,11 @@ impl Used {
 }
 
 impl Account {
+    /// Whose instances they are in the pool.
+    pub(crate) fn id(&self) -> u64 {
+        self.id
+    }
+
     /// Guests computed for `time` until `now`.
     pub(crate) fn charge(&self, time: Duration, now: Instant) {
         self.used.add(time, self.milliseconds(now));

@@ -1,5 +1,6 @@
 //! A chain of plugins, and what a request gets when it binds one.
 
+mod at_call;
 mod single;
 
 use std::sync::Arc;
@@ -12,10 +13,12 @@ use firebox_contract::{
 
 use crate::account::Account;
 use crate::error::SandboxError;
-use crate::instance::Instance;
+use crate::instance::{Instance, Terms};
 use crate::plugin::{OnFault, Plugin, PluginLimits};
+use crate::records::Records;
 use crate::stages::{prompt, text, tool};
 
+use self::at_call::AtCall;
 pub use self::single::ToolRun;
 
 /// Plugins in the order a request meets them.
@@ -25,7 +28,6 @@ pub struct PluginChain {
     offer: Arc<Offer>,
     caller: PluginLimits,
     account: Option<Arc<Account>>,
-    slots: u32,
 }
 
 /// The tools of a chain, each with the place of its plugin.
@@ -40,12 +42,12 @@ impl PluginChain {
     ///
     /// # Errors
     /// `SandboxError` if two of them have the same name or offer the same tool, if there are too many plugins or
-    /// tools, or if they come from different sandboxes.
+    /// tools, if they need more memory than there is, or if they come from different sandboxes.
     pub fn new(plugins: Vec<Arc<Plugin>>) -> Result<Self, SandboxError> {
         check(&plugins)?;
+        check_need(&plugins)?;
         let offer = Arc::new(offer(&plugins)?);
-        let slots = plugins.iter().fold(0_u32, |sum, plugin| sum.saturating_add(plugin.blueprint.slots));
-        Ok(Self { plugins, offer, caller: PluginLimits::MAX, account: None, slots })
+        Ok(Self { plugins, offer, caller: PluginLimits::MAX, account: None })
     }
 
     /// The same chain, where no call may use more than `caller`.
@@ -78,26 +80,51 @@ impl PluginChain {
         &self.offer.tools
     }
 
-    async fn instances(&self, request: RequestInfo) -> Result<Bound, Error> {
-        let mut instances = Vec::with_capacity(self.plugins.len());
-        if let Some(plugin) = self.plugins.first() {
-            let room = plugin.blueprint.runtime.room(self.slots, limits::PLUGIN_POOL_WAIT).await?;
-            for plugin in &self.plugins {
-                let limits = plugin.limits().least(self.caller);
-                let (blueprint, account) = (Arc::clone(&plugin.blueprint), self.account.clone());
-                let start = Instance::start(blueprint, limits, account, Arc::clone(&room));
-                let (instance, started) = start.await;
-                if let Err(fault) = started {
-                    if plugin.on_fault() == OnFault::Fail {
-                        return Err(fault.into());
-                    }
-                    instance.log_skip(&fault);
-                }
-                instances.push(instance);
+    /// What a request begins with: an instance of each plugin that sees its prompt or its text. The others have one for
+    /// the time of a call, so that a request that waits does not hold it.
+    async fn instances(&self, info: RequestInfo) -> Result<Bound, Error> {
+        let request: Arc<str> = Arc::from(info.id.as_str());
+        let bound: Vec<&Arc<Plugin>> = self.plugins.iter().filter(|plugin| plugin.is_bound()).collect();
+        let mut rooms = Vec::new();
+        if let Some(first) = bound.first() {
+            let (owner, needs) = (self.owner(), bound.iter().map(|plugin| plugin.blueprint.need()).collect());
+            rooms = first.blueprint.runtime.pool.take(owner, needs, limits::PLUGIN_POOL_WAIT).await?;
+        }
+        let (mut instances, mut members) = (Vec::with_capacity(bound.len()), Vec::with_capacity(self.plugins.len()));
+        let mut rooms = rooms.into_iter();
+        for plugin in &self.plugins {
+            let room = if plugin.is_bound() { rooms.next() } else { None };
+            let Some(room) = room else {
+                members.push(Member::AtCall(self.at_call(plugin, Arc::clone(&request))));
+                continue;
+            };
+            let (limits, account, records) = (self.limits(plugin), self.account.clone(), Records::default());
+            let terms = Terms { limits, account, room, records: records.clone(), request: Arc::clone(&request) };
+            let (instance, started) = Instance::start(Arc::clone(&plugin.blueprint), terms).await;
+            match started {
+                Ok(()) => {}
+                Err(SandboxError::Fault(fault)) if plugin.on_fault() == OnFault::Skip => records.log_skip(&fault),
+                Err(error) => return Err(error.into()),
             }
+            members.push(Member::Bound(instances.len()));
+            instances.push(instance);
         }
         let offer = Arc::clone(&self.offer);
-        Ok(Bound { request, instances, offer, turn: text::Turn::default() })
+        Ok(Bound { request: info, instances, members, offer, turn: text::Turn::default() })
+    }
+
+    /// Whose instances they are.
+    fn owner(&self) -> Option<u64> {
+        self.account.as_ref().map(|account| account.id())
+    }
+
+    fn limits(&self, plugin: &Plugin) -> PluginLimits {
+        plugin.limits().least(self.caller)
+    }
+
+    /// `plugin` in the request `request`, without an instance.
+    fn at_call(&self, plugin: &Arc<Plugin>, request: Arc<str>) -> AtCall {
+        AtCall::new(Arc::clone(plugin), self.limits(plugin), self.account.clone(), request)
     }
 }
 
@@ -123,6 +150,14 @@ fn check(plugins: &[Arc<Plugin>]) -> Result<(), SandboxError> {
         }
     }
     Ok(())
+}
+
+/// What can never run is refused before a request asks for it.
+fn check_need(plugins: &[Arc<Plugin>]) -> Result<(), SandboxError> {
+    let Some(first) = plugins.first() else { return Ok(()) };
+    let pool = &first.blueprint.runtime.pool;
+    pool.check(plugins.iter().filter(|plugin| plugin.is_bound()).map(|plugin| plugin.blueprint.need()))?;
+    plugins.iter().try_for_each(|plugin| pool.check(std::iter::once(plugin.blueprint.need())))
 }
 
 fn offer(plugins: &[Arc<Plugin>]) -> Result<Offer, SandboxError> {
@@ -166,10 +201,21 @@ impl Offer {
     }
 }
 
-/// The instances of one request.
+/// A plugin in one request.
+enum Member {
+    /// It has the instance at this place.
+    Bound(usize),
+    /// Each call has an instance of its own.
+    AtCall(AtCall),
+}
+
+/// The plugins of one request.
 struct Bound {
     request: RequestInfo,
+    /// Of those that see the prompt or the text, in chain order.
     instances: Vec<Instance>,
+    /// All of them, in chain order.
+    members: Vec<Member>,
     offer: Arc<Offer>,
     turn: text::Turn,
 }
@@ -198,11 +244,29 @@ impl ToolHook for Bound {
     fn call<'a>(&'a self, call: &'a ToolCall) -> BoxFuture<'a, Result<ToolOutcome, Error>> {
         Box::pin(async move {
             let owner = self.offer.owner(&call.name);
-            let Some(instance) = owner.and_then(|place| self.instances.get(place)) else {
+            let Some(member) = owner.and_then(|place| self.members.get(place)) else {
                 return Err(Error::Usage(format!("no plugin offers a tool \"{}\"", call.name)));
             };
             check_size(call)?;
-            tool::call(instance, call).await
+            match (member, self.instance(member)) {
+                (Member::AtCall(plugin), _) => plugin.call(call, None).await,
+                (Member::Bound(_), Some(instance)) => tool::call(instance, call).await,
+                (Member::Bound(_), None) => Err(Error::Internal("a plugin of the chain has no instance".to_owned())),
+            }
+        })
+    }
+}
+
+impl Bound {
+    fn instance(&self, member: &Member) -> Option<&Instance> {
+        if let Member::Bound(place) = member { self.instances.get(*place) } else { None }
+    }
+
+    /// What is kept of each plugin, in chain order.
+    fn records(&self) -> impl Iterator<Item = (&str, &Records)> {
+        self.members.iter().filter_map(|member| match member {
+            Member::Bound(_) => self.instance(member).map(|instance| (instance.name(), instance.records())),
+            Member::AtCall(plugin) => Some((plugin.name(), plugin.records())),
         })
     }
 }
@@ -213,10 +277,10 @@ impl Hooks for Bound {
     }
 
     fn usage(&self) -> Vec<PluginUse> {
-        self.instances.iter().flat_map(Instance::uses).collect()
+        self.records().flat_map(|(_, records)| records.uses()).collect()
     }
 
     fn take_log(&self) -> Vec<LogLine> {
-        self.instances.iter().flat_map(Instance::take_log).collect()
+        self.records().flat_map(|(name, records)| records.take_log(name)).collect()
     }
 }

@@ -159,18 +159,45 @@ pub enum SandboxError {
     /// A chain is too long, or of plugins that cannot be together.
     #[error("{0}")]
     Chain(String),
-    /// No instance became free in time.
+    /// The instances of this owner's other requests leave no room for more of it.
     #[error(
-        "no room for {asked} more plugin instances: all {limit} are in use, also after {} ms; try again later",
-        waited.as_millis()
+        "the plugins of this tenant's requests hold {held}, and {asked} more would be more than they leave to others, of \
+         {limit} in all; try again when one of them has ended"
     )]
-    NoRoom {
-        /// Slots asked for.
-        asked: u32,
-        /// Slots there are.
-        limit: usize,
-        /// Time waited.
-        waited: Duration,
+    ShareUsed {
+        /// What was asked for.
+        asked: String,
+        /// What the owner holds.
+        held: String,
+        /// What there is in all.
+        limit: String,
+    },
+    /// The instances of all requests leave no room.
+    #[error("the host has no room for {asked} more of its plugins, of {limit} in all; try again soon")]
+    Full {
+        /// What was asked for.
+        asked: String,
+        /// What there is in all.
+        limit: String,
+    },
+    /// More than there will ever be.
+    #[error("the plugins of this request need {asked} and the host has {limit} in all; use fewer plugins")]
+    TooMuch {
+        /// What was asked for.
+        asked: String,
+        /// What there is in all.
+        limit: String,
+    },
+    /// The process may not have as much address space as plugins need.
+    #[error(
+        "plugins need {needed} MiB of address space and the limit leaves {left} MiB; raise it (ulimit -v) or run \
+         without plugins"
+    )]
+    AddressSpace {
+        /// What the limit leaves, in MiB.
+        left: u64,
+        /// What plugins need at least, in MiB.
+        needed: u64,
     },
     /// The plugin ran while it was loaded or bound, and that ended badly.
     #[error(transparent)]
@@ -197,9 +224,10 @@ impl SandboxError {
             | Self::DuplicateTool { .. }
             | Self::DuplicatePlugin { .. }
             | Self::Chain(_) => ErrorKind::Usage,
-            Self::TooLarge { .. } => ErrorKind::TooLarge,
+            Self::TooLarge { .. } | Self::TooMuch { .. } => ErrorKind::TooLarge,
             Self::NotGranted { .. } => ErrorKind::Denied,
-            Self::NoRoom { .. } => ErrorKind::Limited,
+            Self::ShareUsed { .. } => ErrorKind::Limited,
+            Self::Full { .. } | Self::AddressSpace { .. } => ErrorKind::Unavailable,
             Self::UnknownImport { .. } | Self::Fault(_) => ErrorKind::PluginFault,
             Self::Host(_) => ErrorKind::Internal,
         }
@@ -224,6 +252,7 @@ impl From<SandboxError> for Error {
             other if kind == ErrorKind::Limited => {
                 Self::Limited { message: other.to_string(), retry_after: Duration::from_secs(1) }
             }
+            other if kind == ErrorKind::Unavailable => Self::Unavailable(other.to_string()),
             other => Self::Internal(other.to_string()),
         }
     }
@@ -259,7 +288,10 @@ mod tests {
     fn a_kind_is_kept_across_the_seam() {
         let errors = [
             SandboxError::Chain("too long".to_owned()),
-            SandboxError::NoRoom { asked: 1, limit: 1, waited: Duration::ZERO },
+            SandboxError::ShareUsed { asked: String::new(), held: String::new(), limit: String::new() },
+            SandboxError::Full { asked: String::new(), limit: String::new() },
+            SandboxError::TooMuch { asked: String::new(), limit: String::new() },
+            SandboxError::AddressSpace { left: 1, needed: 2 },
             SandboxError::Host("gone".to_owned()),
         ];
         for error in errors {

@@ -10,12 +10,25 @@ use crate::error::SandboxError;
 pub enum Capability {
     /// Writing lines to the host's log.
     Log,
+    /// Reading the machine's clocks, and sleeping.
+    Clock,
+    /// Random numbers that nobody can foresee.
+    Random,
 }
 
 /// Every capability with the name manifests use.
-const CAPABILITIES: &[(Capability, &str)] = &[(Capability::Log, "log")];
+const CAPABILITIES: &[(Capability, &str)] =
+    &[(Capability::Log, "log"), (Capability::Clock, "clock"), (Capability::Random, "random")];
+
+/// What every plugin has without asking.
+const FREE: Capability = Capability::Log;
 
 impl Capability {
+    /// The names of all that can be granted.
+    pub fn names() -> impl Iterator<Item = &'static str> {
+        CAPABILITIES.iter().map(|row| row.1)
+    }
+
     /// The capability called `name`.
     #[must_use]
     pub fn from_name(name: &str) -> Option<Self> {
@@ -29,7 +42,7 @@ pub struct Grants(BTreeSet<Capability>);
 
 impl Default for Grants {
     fn default() -> Self {
-        Self(BTreeSet::from([Capability::Log]))
+        Self(BTreeSet::from([FREE]))
     }
 }
 
@@ -44,6 +57,12 @@ impl Grants {
     #[must_use]
     pub fn has(&self, capability: Capability) -> bool {
         self.0.contains(&capability)
+    }
+
+    /// These and those of `other`.
+    #[must_use]
+    pub(crate) fn with(&self, other: &Self) -> Self {
+        Self(self.0.union(&other.0).copied().collect())
     }
 
     /// What `plugin` may do: everything it `asked` for, if all of that is granted here.

@@ -13,7 +13,7 @@ use crate::gauge::Gauge;
 use crate::limiter::Limiter;
 use crate::log::Log;
 use crate::progress::{self, Reports};
-use crate::wasi::Wasi;
+use crate::wasi::{Wasi, World};
 
 #[allow(unreachable_pub, missing_docs, reason = "generated code")]
 mod bindings {
@@ -33,14 +33,20 @@ pub(crate) struct GuestData {
     pub(crate) deadline: Instant,
     /// Where the guest's progress goes; nowhere if nobody listens.
     pub(crate) reports: Option<Reports>,
+    world: World,
     wasi: Option<Box<Wasi>>,
 }
 
 impl GuestData {
-    /// For an instance of at most `memory_bytes`, which logs to `log`.
-    pub(crate) fn new(memory_bytes: usize, log: Log, gauge: Arc<Gauge>) -> Self {
-        let (limiter, deadline) = (Limiter::new(memory_bytes), Instant::now());
-        Self { limiter, log, gauge, deadline, reports: None, wasi: None }
+    /// For an instance within `limiter`, which logs to `log` and sees `world`.
+    pub(crate) fn new(limiter: Limiter, log: Log, gauge: Arc<Gauge>, world: World) -> Self {
+        Self { limiter, log, gauge, deadline: Instant::now(), reports: None, world, wasi: None }
+    }
+
+    /// What it sees of the world, made when it first looks.
+    pub(crate) fn wasi(&mut self) -> &mut Wasi {
+        let (log, world) = (&self.log, &self.world);
+        self.wasi.get_or_insert_with(|| Box::new(Wasi::new(log, world)))
     }
 
     /// A store around this, limited and interruptible. Only `meter` may run something in it.
@@ -64,8 +70,7 @@ impl GuestData {
 
 impl WasiView for GuestData {
     fn ctx(&mut self) -> WasiCtxView<'_> {
-        let log = &self.log;
-        self.wasi.get_or_insert_with(|| Box::new(Wasi::new(log))).view()
+        self.wasi().view()
     }
 }
 
@@ -89,7 +94,7 @@ impl Host for GuestData {
 pub(crate) fn link(linker: &mut Linker<GuestData>) -> wasmtime::Result<()> {
     add_to_linker::<GuestData, HasSelf<GuestData>>(linker, |data| data)?;
     progress::link(linker)?;
-    wasmtime_wasi::p2::add_to_linker_async(linker)
+    crate::wasi::link(linker)
 }
 
 /// Whether an import called `name` is one that `link` answers, going by its package.

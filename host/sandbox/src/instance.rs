@@ -1,30 +1,46 @@
 //! One plugin's instance in one request: alive until its first fault.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::sync::Arc;
+use std::time::Instant;
 
-use firebox_contract::BoxFuture;
-use firebox_contract::{Error, Fault, FaultCause, LogLine, PluginUse, Stage};
+use firebox_contract::{BoxFuture, limits};
+use firebox_contract::{Error, Fault, FaultCause, Stage};
 use tokio::sync::Mutex as Turnstile;
 use wasmtime::Store;
 
 use crate::account::Account;
+use crate::error::SandboxError;
 use crate::gauge::Gauge;
 use crate::guest::GuestData;
 use crate::lane::Late;
-use crate::log::Log;
-use crate::meter::{self, Spent};
+use crate::limiter::Limiter;
+use crate::log::cut;
+use crate::meter::{self, Ending, Spent};
 use crate::plugin::{Blueprint, OnFault, PluginLimits};
+use crate::pool::Room;
 use crate::progress::Reports;
-use crate::runtime::Room;
-use crate::stages::{Calls, GuestFuture};
+use crate::records::Records;
+use crate::stages::{Calls, GuestFuture, Returned};
+use crate::wasi::World;
+
+/// What an instance is started with.
+pub(crate) struct Terms {
+    pub(crate) limits: PluginLimits,
+    /// Who pays for its time.
+    pub(crate) account: Option<Arc<Account>>,
+    /// Where its memory is.
+    pub(crate) room: Room,
+    /// Where its request keeps what it does.
+    pub(crate) records: Records,
+    /// The id of its request.
+    pub(crate) request: Arc<str>,
+}
 
 /// An instance with what it used so far. Calls wait for each other; what it used and logged can be read meanwhile.
 pub(crate) struct Instance {
     blueprint: Arc<Blueprint>,
     limits: PluginLimits,
-    log: Log,
-    uses: Mutex<Vec<PluginUse>>,
+    records: Records,
     state: Turnstile<State>,
     // After the store in it, so that the places are free when they are given back.
     room: Room,
@@ -49,63 +65,67 @@ impl Drop for Alive {
     }
 }
 
-/// How one call ended: with the instance and the guest's answer, or with the fault that ended it.
-type Answered<T> = Result<(Box<Alive>, Result<T, String>), FaultCause>;
+/// How one call ended: with the instance and the guest's answer, or with what ended it.
+type Answered<T> = Result<(Box<Alive>, Result<T, String>), Ending>;
 
 /// What a skipped call left behind: what it had used until then.
 pub(crate) type Attempt<T> = Result<(T, Spent), Spent>;
 
 impl Instance {
-    /// A fresh instance in its part of `room`, configured; `account` pays for its time. Where that ends in a fault the
-    /// instance is there to be asked about it, but gone.
-    pub(crate) async fn start(
-        blueprint: Arc<Blueprint>,
-        limits: PluginLimits,
-        account: Option<Arc<Account>>,
-        room: Room,
-    ) -> (Self, Result<(), Fault>) {
-        let log = Log::default();
+    /// A fresh instance, configured. Where that ends badly the instance is there to be asked about it, but gone.
+    pub(crate) async fn start(blueprint: Arc<Blueprint>, terms: Terms) -> (Self, Result<(), SandboxError>) {
+        let Terms { limits, account, room, records, request } = terms;
         let state = Turnstile::new(State::Gone("it was never started".to_owned()));
-        let mut this = Self { blueprint, limits, room, log, uses: Mutex::new(Vec::new()), state };
-        let (spent, result) = this.first_call(account).await;
-        this.record(Stage::Init, spent);
-        let result = match result {
+        let mut this = Self { blueprint, limits, records, state, room };
+        let (spent, result) = this.first_call(account, request).await;
+        let ending = match result {
             Ok(Ok(alive)) => {
                 *this.state.get_mut() = State::Alive(alive);
                 return (this, Ok(()));
             }
-            Ok(Err(message)) => this.fault(Stage::Init, FaultCause::Failed { message }, spent),
-            Err(cause) => this.fault(Stage::Init, cause, spent),
+            Ok(Err(message)) => failed(&message).into(),
+            Err(ending) => ending,
         };
-        *this.state.get_mut() = State::Gone(result.cause.to_string());
-        (this, Err(result))
+        *this.state.get_mut() = State::Gone(ending.to_string());
+        let error = this.error(Stage::Init, ending, spent);
+        (this, Err(error))
     }
 
     async fn first_call(
         &self,
         account: Option<Arc<Account>>,
-    ) -> (Spent, Result<Result<Box<Alive>, String>, FaultCause>) {
+        request: Arc<str>,
+    ) -> (Spent, Result<Result<Box<Alive>, String>, Ending>) {
         let (blueprint, limits, room) = (Arc::clone(&self.blueprint), self.limits, Arc::clone(&self.room));
         let gauge = Arc::new(Gauge::of(account));
-        let data = GuestData::new(limits.memory_bytes, self.log.clone(), Arc::clone(&gauge));
-        let begun = Instant::now();
+        gauge.rearm(limits.fuel);
+        let limiter = Limiter::new(limits.memory_bytes, Some(Arc::clone(&room)));
+        let world = World { grants: blueprint.grants.clone(), plugin: blueprint.name.clone(), request };
+        let data = GuestData::new(limiter, self.records.log.clone(), Arc::clone(&gauge), world);
+        let mut running = self.running(Stage::Init, Arc::clone(&gauge));
         let call = async move {
             let _room = room;
             let runtime = &blueprint.runtime;
             let mut store = data.into_store(&runtime.engine);
-            let (spent, result) = meter::call(&runtime.ticker, &limits, &mut store, &*blueprint, |blueprint, store| {
-                instantiate(blueprint, store)
-            })
-            .await;
+            let (spent, result) =
+                meter::call(&runtime.ticker, &limits, Stage::Init, &mut store, &*blueprint, |blueprint, store| {
+                    instantiate(blueprint, store)
+                })
+                .await;
             (spent, result.map(|calls| calls.map(|calls| Box::new(Alive { store, calls }))))
         };
-        match self.blueprint.runtime.lanes.drive(&gauge, limits.timeout, Box::pin(call)).await {
-            Ok(ended) => ended,
-            Err(Late) => {
-                let (spent, cause) = meter::cut_off(&limits, &gauge, begun.elapsed());
-                (spent, Err(cause))
-            }
-        }
+        let driven = self.blueprint.runtime.lanes.drive(&gauge, limits.timeout, Box::pin(call)).await;
+        running.over = true;
+        let (spent, result) = driven.unwrap_or_else(|Late| {
+            let (spent, cause) = meter::cut_off(&limits, &gauge, running.started.elapsed());
+            (spent, Err(cause.into()))
+        });
+        self.record(Stage::Init, spent);
+        (spent, result)
+    }
+
+    fn running(&self, stage: Stage, gauge: Arc<Gauge>) -> Running<'_> {
+        Running { instance: self, stage, gauge, over: false, started: Instant::now() }
     }
 
     /// The plugin's name.
@@ -129,9 +149,9 @@ impl Instance {
     ///
     /// # Errors
     /// How the call ended; `Refused` where an earlier call already ended the instance.
-    pub(crate) async fn call<T, F>(&self, stage: Stage, start: F) -> Result<(T, Spent), Fault>
+    pub(crate) async fn call<T, F>(&self, stage: Stage, start: F) -> Result<(T, Spent), SandboxError>
     where
-        T: Send + 'static,
+        T: Returned + Send + 'static,
         F: for<'a> FnOnce(&'a Calls, &'a mut Store<GuestData>) -> GuestFuture<'a, T> + Send + 'static,
     {
         let mut state = self.state.lock().await;
@@ -140,37 +160,48 @@ impl Instance {
             State::Gone(why) => {
                 let message = format!("its instance was discarded after it {why}; the next request has a new one");
                 *state = State::Gone(why);
-                return Err(self.fault(stage, FaultCause::Refused { message }, Spent::default()));
+                return Err(self.error(stage, FaultCause::Refused { message }.into(), Spent::default()));
             }
         };
         let gauge = Arc::clone(&alive.store.data().gauge);
         // What the last call computed says nothing of where this one begins.
         gauge.rearm(self.limits.fuel);
-        let mut running = Running { instance: self, stage, gauge, over: false, started: Instant::now() };
-        let call = self.call_on(alive, start);
+        let mut running = self.running(stage, gauge);
+        let call = self.call_on(stage, alive, start);
         let driven = self.blueprint.runtime.lanes.drive(&running.gauge, self.limits.timeout, call).await;
         running.over = true;
         let (spent, result) = driven.unwrap_or_else(|Late| {
             let (spent, cause) = meter::cut_off(&self.limits, &running.gauge, running.started.elapsed());
-            (spent, Err(cause))
+            (spent, Err(cause.into()))
         });
         self.record(stage, spent);
-        match result {
-            Ok((alive, answer)) => {
+        let ending = match result {
+            Ok((alive, Ok(value))) => match self.too_much(stage, &value) {
+                None => {
+                    *state = State::Alive(alive);
+                    return Ok((value, spent));
+                }
+                Some(cause) => cause.into(),
+            },
+            Ok((alive, Err(message))) => {
                 *state = State::Alive(alive);
-                answer
-                    .map(|value| (value, spent))
-                    .map_err(|message| self.fault(stage, FaultCause::Failed { message }, spent))
+                return Err(self.error(stage, failed(&message).into(), spent));
             }
-            Err(cause) => {
-                *state = State::Gone(cause.to_string());
-                Err(self.fault(stage, cause, spent))
-            }
-        }
+            Err(ending) => ending,
+        };
+        *state = State::Gone(ending.to_string());
+        Err(self.error(stage, ending, spent))
+    }
+
+    /// What is wrong with `value` where it makes all that its plugin returned in this request too much.
+    fn too_much<T: Returned>(&self, stage: Stage, value: &T) -> Option<FaultCause> {
+        let limit = value.limit(stage);
+        let allowed = self.records.allows(self.name(), stage, value.bytes(), limit);
+        (!allowed).then_some(FaultCause::OutputTooLarge { limit_bytes: limit as u64 })
     }
 
     /// One metered call that owns all it needs, wherever it is run. The instance comes back unless it is gone.
-    fn call_on<T, F>(&self, mut alive: Box<Alive>, start: F) -> BoxFuture<'static, (Spent, Answered<T>)>
+    fn call_on<T, F>(&self, stage: Stage, mut alive: Box<Alive>, start: F) -> BoxFuture<'static, (Spent, Answered<T>)>
     where
         T: Send + 'static,
         F: for<'a> FnOnce(&'a Calls, &'a mut Store<GuestData>) -> GuestFuture<'a, T> + Send + 'static,
@@ -179,7 +210,7 @@ impl Instance {
         Box::pin(async move {
             let _room = room;
             let Alive { store, calls } = &mut *alive;
-            let (spent, result) = meter::call(&runtime.ticker, &limits, store, &*calls, start).await;
+            let (spent, result) = meter::call(&runtime.ticker, &limits, stage, store, &*calls, start).await;
             (spent, result.map(|answer| (alive, answer)))
         })
     }
@@ -190,7 +221,7 @@ impl Instance {
     /// As `call`, where faults end the request.
     pub(crate) async fn attempt<T, F>(&self, stage: Stage, start: F) -> Result<Attempt<T>, Error>
     where
-        T: Send + 'static,
+        T: Returned + Send + 'static,
         F: for<'a> FnOnce(&'a Calls, &'a mut Store<GuestData>) -> GuestFuture<'a, T> + Send + 'static,
     {
         let skips = self.blueprint.on_fault == OnFault::Skip;
@@ -200,18 +231,13 @@ impl Instance {
         let begun = Instant::now();
         match self.call(stage, start).await {
             Ok(answered) => Ok(Ok(answered)),
-            Err(fault) if skips => {
-                self.log_skip(&fault);
+            Err(SandboxError::Fault(fault)) if skips => {
+                self.records.log_skip(&fault);
                 let Fault { fuel, memory_peak_bytes, .. } = fault;
                 Ok(Err(Spent { fuel, memory_peak_bytes, elapsed: begun.elapsed() }))
             }
-            Err(fault) => Err(fault.into()),
+            Err(error) => Err(error.into()),
         }
-    }
-
-    /// Says in the log that `fault` was skipped.
-    pub(crate) fn log_skip(&self, fault: &Fault) {
-        self.log.write("warn", &format!("skipped: {fault}"));
     }
 
     /// Sends the guest's progress to `reports` from now on.
@@ -221,45 +247,33 @@ impl Instance {
         }
     }
 
-    /// What it used so far, by stage.
-    pub(crate) fn uses(&self) -> Vec<PluginUse> {
-        self.rows().clone()
+    /// What its request keeps of it.
+    pub(crate) fn records(&self) -> &Records {
+        &self.records
     }
 
-    fn rows(&self) -> MutexGuard<'_, Vec<PluginUse>> {
-        // A panic while the lock was held leaves whole rows.
-        self.uses.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// What it logged since the last reading.
-    pub(crate) fn take_log(&self) -> Vec<LogLine> {
-        self.log.take(self.name())
-    }
-
-    fn fault(&self, stage: Stage, cause: FaultCause, spent: Spent) -> Fault {
-        Fault {
-            plugin: self.name().to_owned(),
-            stage,
-            cause,
-            fuel: spent.fuel,
-            memory_peak_bytes: spent.memory_peak_bytes,
+    fn error(&self, stage: Stage, ending: Ending, spent: Spent) -> SandboxError {
+        match ending {
+            Ending::NoRoom(error) => error,
+            Ending::Fault(cause) => Fault {
+                plugin: self.name().to_owned(),
+                stage,
+                cause,
+                fuel: spent.fuel,
+                memory_peak_bytes: spent.memory_peak_bytes,
+            }
+            .into(),
         }
     }
 
     fn record(&self, stage: Stage, spent: Spent) {
-        let mut rows = self.rows();
-        let place = rows.iter().position(|row| row.stage == stage).unwrap_or_else(|| {
-            let (plugin, elapsed) = (self.blueprint.name.clone(), Duration::ZERO);
-            rows.push(PluginUse { plugin, stage, calls: 0, fuel: 0, memory_peak_bytes: 0, elapsed });
-            rows.len() - 1
-        });
-        if let Some(row) = rows.get_mut(place) {
-            row.calls = row.calls.saturating_add(1);
-            row.fuel = row.fuel.saturating_add(spent.fuel);
-            row.memory_peak_bytes = row.memory_peak_bytes.max(spent.memory_peak_bytes);
-            row.elapsed = row.elapsed.saturating_add(spent.elapsed);
-        }
+        self.records.record(self.name(), stage, spent);
     }
+}
+
+/// The plugin's own words, short enough for a message.
+fn failed(message: &str) -> FaultCause {
+    FaultCause::Failed { message: cut(message, limits::PLUGIN_WORDS_BYTES_MAX).to_owned() }
 }
 
 /// Why an instance is gone whose caller left in the middle of a call.

@@ -11,6 +11,7 @@
 //! Everything that runs guests needs a tokio runtime with its timer enabled.
 
 mod account;
+mod address_space;
 mod cache;
 mod chain;
 mod component;
@@ -25,8 +26,10 @@ mod limiter;
 mod log;
 mod meter;
 mod plugin;
+mod pool;
 mod priority;
 mod progress;
+mod records;
 mod runtime;
 mod sandbox;
 mod stages;

@@ -3,13 +3,21 @@
 use firebox_contract::limits;
 use wasmtime::ResourceLimiter;
 
+use crate::error::SandboxError;
+use crate::pool::Room;
+
 /// A growth that was denied.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Denied {
-    /// What the guest may have, in bytes.
-    pub(crate) limit_bytes: u64,
-    /// What it would have had, in bytes.
-    pub(crate) asked_bytes: u64,
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum Denied {
+    /// By the guest's own limit.
+    Limit {
+        /// What the guest may have, in bytes.
+        limit_bytes: u64,
+        /// What it would have had, in bytes.
+        asked_bytes: u64,
+    },
+    /// By what others, or other instances of its owner, hold.
+    Room(SandboxError),
 }
 
 /// Counts the linear memory of one store over all its memories, in bytes.
@@ -21,12 +29,14 @@ pub(crate) struct Limiter {
     /// The growth the runtime is carrying out: taken back if it fails.
     growing_by: usize,
     denied: Option<Denied>,
+    /// What the store holds of the pool.
+    room: Option<Room>,
 }
 
 impl Limiter {
-    /// Allows `memory_limit` bytes in all.
-    pub(crate) fn new(memory_limit: usize) -> Self {
-        Self { memory_limit, memory_now: 0, memory_peak: 0, growing_by: 0, denied: None }
+    /// Allows `memory_limit` bytes in all, as far as there is room.
+    pub(crate) fn new(memory_limit: usize, room: Option<Room>) -> Self {
+        Self { memory_limit, memory_now: 0, memory_peak: 0, growing_by: 0, denied: None, room }
     }
 
     /// Forgets a denial: a new call begins.
@@ -35,8 +45,8 @@ impl Limiter {
     }
 
     /// The first growth denied since `rearm`.
-    pub(crate) fn denied(&self) -> Option<Denied> {
-        self.denied
+    pub(crate) fn denied(&self) -> Option<&Denied> {
+        self.denied.as_ref()
     }
 
     /// The most linear memory the store had, in bytes.
@@ -45,7 +55,7 @@ impl Limiter {
     }
 
     fn deny(&mut self, limit_bytes: usize, asked_bytes: usize) {
-        let denied = Denied { limit_bytes: limit_bytes as u64, asked_bytes: asked_bytes as u64 };
+        let denied = Denied::Limit { limit_bytes: limit_bytes as u64, asked_bytes: asked_bytes as u64 };
         self.denied.get_or_insert(denied);
     }
 }
@@ -61,6 +71,11 @@ impl ResourceLimiter for Limiter {
         }
         if asked > self.memory_limit {
             self.deny(self.memory_limit, asked);
+            self.growing_by = 0;
+            return Ok(false);
+        }
+        if let Some(Err(error)) = self.room.as_ref().map(|room| room.cover(asked)) {
+            self.denied.get_or_insert(Denied::Room(error));
             self.growing_by = 0;
             return Ok(false);
         }
@@ -107,17 +122,20 @@ mod tests {
 
     #[test]
     fn memories_are_summed() {
-        let mut limiter = Limiter::new(3 * PAGE);
+        let mut limiter = Limiter::new(3 * PAGE, None);
         assert!(limiter.memory_growing(0, PAGE, None).expect("no error"));
         assert!(limiter.memory_growing(0, 2 * PAGE, None).expect("no error"));
         assert!(!limiter.memory_growing(PAGE, 2 * PAGE, None).expect("no error"));
         assert_eq!(limiter.peak_bytes(), 3 * PAGE as u64);
-        assert_eq!(limiter.denied(), Some(Denied { limit_bytes: 3 * PAGE as u64, asked_bytes: 4 * PAGE as u64 }));
+        assert_eq!(
+            limiter.denied(),
+            Some(&Denied::Limit { limit_bytes: 3 * PAGE as u64, asked_bytes: 4 * PAGE as u64 })
+        );
     }
 
     #[test]
     fn a_growth_the_system_failed_is_taken_back() {
-        let mut limiter = Limiter::new(4 * PAGE);
+        let mut limiter = Limiter::new(4 * PAGE, None);
         assert!(limiter.memory_growing(0, 3 * PAGE, None).expect("no error"));
         limiter.memory_grow_failed(wasmtime::format_err!("no memory")).expect("no error");
         assert!(limiter.memory_growing(0, 4 * PAGE, None).expect("no error"));
@@ -125,7 +143,7 @@ mod tests {
 
     #[test]
     fn a_denial_is_forgotten_by_the_next_call() {
-        let mut limiter = Limiter::new(0);
+        let mut limiter = Limiter::new(0, None);
         assert!(!limiter.memory_growing(0, PAGE, None).expect("no error"));
         limiter.rearm();
         assert_eq!(limiter.denied(), None);

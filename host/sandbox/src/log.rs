@@ -14,6 +14,10 @@ pub(crate) struct Log(Arc<Mutex<Buffer>>);
 struct Buffer {
     lines: Vec<(&'static str, String)>,
     dropped: u64,
+    /// Bytes of the lines kept so far, those that were read included.
+    bytes: usize,
+    /// No line is kept any more, and that was said.
+    is_full: bool,
     last_error: Option<String>,
 }
 
@@ -23,17 +27,22 @@ impl Log {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Keeps one line, cut at `limits::PLUGIN_LOG_LINE_BYTES_MAX`; past `limits::PLUGIN_LOG_LINES_MAX` only counts it.
+    /// Keeps one line, cut at `limits::PLUGIN_LOG_LINE_BYTES_MAX`; past `limits::PLUGIN_LOG_LINES_MAX` only counts it, and
+    /// past `limits::PLUGIN_LOG_BYTES_MAX` drops it.
     pub(crate) fn write(&self, level: &'static str, message: &str) {
         let message = cut(message, limits::PLUGIN_LOG_LINE_BYTES_MAX);
         let mut buffer = self.buffer();
         if level == "error" {
             buffer.last_error = Some(message.to_owned());
         }
-        if buffer.lines.len() < limits::PLUGIN_LOG_LINES_MAX {
-            buffer.lines.push((level, message.to_owned()));
-        } else {
+        if buffer.lines.len() >= limits::PLUGIN_LOG_LINES_MAX {
             buffer.dropped = buffer.dropped.saturating_add(1);
+        } else if buffer.bytes.saturating_add(message.len()) <= limits::PLUGIN_LOG_BYTES_MAX {
+            buffer.bytes += message.len();
+            buffer.lines.push((level, message.to_owned()));
+        } else if !std::mem::replace(&mut buffer.is_full, true) {
+            let limit = limits::PLUGIN_LOG_BYTES_MAX;
+            buffer.lines.push(("warn", format!("it logged {limit} bytes, which is all that is kept of a request")));
         }
     }
 
@@ -90,6 +99,21 @@ mod tests {
         assert_eq!(taken.len(), limits::PLUGIN_LOG_LINES_MAX + 1);
         assert!(taken.last().is_some_and(|line| line.message.starts_with("7 more")));
         assert!(log.take("p").is_empty());
+    }
+
+    #[test]
+    fn what_a_request_logs_is_bounded_however_often_it_is_read() {
+        let log = Log::default();
+        let line = "x".repeat(limits::PLUGIN_LOG_LINE_BYTES_MAX);
+        let mut kept = Vec::new();
+        for _ in 0..10 * limits::PLUGIN_LOG_BYTES_MAX / line.len() {
+            log.write("info", &line);
+            kept.extend(log.take("p"));
+        }
+        assert_eq!(kept.len(), limits::PLUGIN_LOG_BYTES_MAX / line.len() + 1, "and a word about it, once");
+        assert!(kept.last().is_some_and(|line| line.level == "warn" && line.message.contains("all that is kept")));
+        log.write("error", "last words");
+        assert_eq!(log.last_error().as_deref(), Some("last words"), "a fault still says why");
     }
 
     #[test]

@@ -1,18 +1,21 @@
 //! Every call into a guest goes through [`call`]: it arms the meters, waits, and says what was used and how it ended.
 
+use std::fmt;
 use std::future::poll_fn;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use firebox_contract::limits;
-use firebox_contract::{BoxFuture, FaultCause};
+use firebox_contract::{BoxFuture, FaultCause, Stage};
 use wasmtime::{PoolConcurrencyLimitError, Store, Trap};
 use wasmtime_wasi::I32Exit;
 
+use crate::error::SandboxError;
 use crate::gauge::Gauge;
 use crate::guest::GuestData;
+use crate::limiter::Denied;
 use crate::plugin::PluginLimits;
-use crate::stages::Mismatch;
+use crate::stages::{Mismatch, limit_of};
 use crate::ticker::Ticker;
 
 /// What one call used.
@@ -24,6 +27,30 @@ pub(crate) struct Spent {
     pub(crate) memory_peak_bytes: u64,
     /// Wall-clock time of this call.
     pub(crate) elapsed: Duration,
+}
+
+/// Why a call did not end well.
+#[derive(Debug)]
+pub(crate) enum Ending {
+    /// The guest's own fault.
+    Fault(FaultCause),
+    /// What other instances hold left it no room to grow.
+    NoRoom(SandboxError),
+}
+
+impl From<FaultCause> for Ending {
+    fn from(cause: FaultCause) -> Self {
+        Self::Fault(cause)
+    }
+}
+
+impl fmt::Display for Ending {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Fault(cause) => cause.fmt(f),
+            Self::NoRoom(error) => write!(f, "had no room to grow: {error}"),
+        }
+    }
 }
 
 /// A call that was cut off from outside: what it had used as far as is known, and how it ended.
@@ -42,18 +69,19 @@ pub(crate) fn cut_off(limits: &PluginLimits, gauge: &Gauge, took: Duration) -> (
 pub(crate) async fn call<C, T, F>(
     ticker: &Ticker,
     limits: &PluginLimits,
+    stage: Stage,
     store: &mut Store<GuestData>,
     context: &C,
     start: F,
-) -> (Spent, Result<T, FaultCause>)
+) -> (Spent, Result<T, Ending>)
 where
     C: Sync,
     F: for<'a> FnOnce(&'a C, &'a mut Store<GuestData>) -> BoxFuture<'a, wasmtime::Result<T>> + Send,
 {
     let started = Instant::now();
-    if let Err(error) = arm(store, limits, started) {
+    if let Err(error) = arm(store, limits, stage, started) {
         let message = format!("the meter could not be set: {error}");
-        return (Spent::default(), Err(FaultCause::Refused { message }));
+        return (Spent::default(), Err(FaultCause::Refused { message }.into()));
     }
     let gauge = Arc::clone(&store.data().gauge);
     let mut called = start(context, store);
@@ -70,19 +98,19 @@ where
     let spent = Spent { fuel, memory_peak_bytes: store.data().limiter.peak_bytes(), elapsed };
     let result = match ended {
         Ok(Ok(value)) => Ok(value),
-        Ok(Err(error)) => Err(cause(&error, store.data(), limits, elapsed)),
-        Err(_) => Err(FaultCause::TimedOut { limit: limits.timeout, took: elapsed }),
+        Ok(Err(error)) => Err(ending(&error, store, limits, elapsed)),
+        Err(_) => Err(FaultCause::TimedOut { limit: limits.timeout, took: elapsed }.into()),
     };
-    if let Err(FaultCause::TimedOut { .. }) = result {
+    if let Err(Ending::Fault(FaultCause::TimedOut { .. })) = result {
         gauge.note_stopped(Instant::now());
     }
     (spent, result)
 }
 
-fn arm(store: &mut Store<GuestData>, limits: &PluginLimits, now: Instant) -> wasmtime::Result<()> {
+fn arm(store: &mut Store<GuestData>, limits: &PluginLimits, stage: Stage, now: Instant) -> wasmtime::Result<()> {
     store.fuel_async_yield_interval(Some(limits::PLUGIN_TURN_FUEL))?;
     store.set_fuel(limits.fuel)?;
-    store.set_hostcall_fuel(limits::PLUGIN_OUTPUT_BYTES_MAX);
+    store.set_hostcall_fuel(limit_of(stage));
     store.set_max_component_handles(limits::PLUGIN_HANDLES_MAX);
     store.set_epoch_deadline(1);
     let data = store.data_mut();
@@ -98,30 +126,42 @@ const TOO_MUCH_DATA: &str = "too much data is being copied";
 /// Likewise for too many instances, tables or memories.
 const TOO_MANY: &str = "resource limit exceeded";
 
-fn cause(error: &wasmtime::Error, data: &GuestData, limits: &PluginLimits, took: Duration) -> FaultCause {
+fn ending(error: &wasmtime::Error, store: &Store<GuestData>, limits: &PluginLimits, took: Duration) -> Ending {
+    let data = store.data();
+    if let Some(cause) = stopped(error, store.hostcall_fuel(), limits, took) {
+        return cause.into();
+    }
+    // A guest whose growth was denied ends in `unreachable`, or returns a null pointer, or something else still.
+    match data.limiter.denied() {
+        Some(Denied::Room(error)) => return Ending::NoRoom(error.clone()),
+        Some(&Denied::Limit { limit_bytes, asked_bytes }) => {
+            return FaultCause::OutOfMemory { limit_bytes, asked_bytes }.into();
+        }
+        None => {}
+    }
+    if let Some(I32Exit(status)) = error.downcast_ref::<I32Exit>() {
+        return FaultCause::Trapped { message: format!("it called exit with status {status}") }.into();
+    }
+    let words = || error.root_cause().to_string();
+    FaultCause::Trapped { message: data.log.last_error().unwrap_or_else(words) }.into()
+}
+
+/// What stopped the guest, if it did not stop by itself.
+fn stopped(error: &wasmtime::Error, output_bytes: usize, limits: &PluginLimits, took: Duration) -> Option<FaultCause> {
     match error.downcast_ref::<Trap>() {
-        Some(Trap::OutOfFuel) => return FaultCause::OutOfFuel { limit: limits.fuel },
-        Some(Trap::Interrupt) => return FaultCause::TimedOut { limit: limits.timeout, took },
+        Some(Trap::OutOfFuel) => return Some(FaultCause::OutOfFuel { limit: limits.fuel }),
+        Some(Trap::Interrupt) => return Some(FaultCause::TimedOut { limit: limits.timeout, took }),
         Some(Trap::StackOverflow) => {
-            return FaultCause::StackOverflow { limit_bytes: limits::PLUGIN_STACK_BYTES as u64 };
+            return Some(FaultCause::StackOverflow { limit_bytes: limits::PLUGIN_STACK_BYTES as u64 });
         }
         _ => {}
     }
     let words = error.root_cause().to_string();
     if words.starts_with(TOO_MUCH_DATA) {
-        return FaultCause::OutputTooLarge { limit_bytes: limits::PLUGIN_OUTPUT_BYTES_MAX as u64 };
+        return Some(FaultCause::OutputTooLarge { limit_bytes: output_bytes as u64 });
     }
-    if words.starts_with(TOO_MANY) || error.is::<PoolConcurrencyLimitError>() || error.is::<Mismatch>() {
-        return FaultCause::Refused { message: words };
-    }
-    // A guest whose growth was denied ends in `unreachable`, or returns a null pointer, or something else still.
-    if let Some(denied) = data.limiter.denied() {
-        return FaultCause::OutOfMemory { limit_bytes: denied.limit_bytes, asked_bytes: denied.asked_bytes };
-    }
-    if let Some(I32Exit(status)) = error.downcast_ref::<I32Exit>() {
-        return FaultCause::Trapped { message: format!("it called exit with status {status}") };
-    }
-    FaultCause::Trapped { message: data.log.last_error().unwrap_or(words) }
+    let refused = words.starts_with(TOO_MANY) || error.is::<PoolConcurrencyLimitError>() || error.is::<Mismatch>();
+    refused.then_some(FaultCause::Refused { message: words })
 }
 
 #[cfg(test)]
@@ -133,8 +173,16 @@ mod tests {
     use super::*;
     use crate::account::Account;
     use crate::gauge::Rank;
+    use crate::grants::Grants;
+    use crate::limiter::Limiter;
     use crate::log::Log;
     use crate::runtime::{Allocation, Runtime};
+    use crate::wasi::World;
+
+    fn guest(gauge: Arc<Gauge>) -> GuestData {
+        let world = World { grants: Grants::default(), plugin: "p".to_owned(), request: Arc::from("r") };
+        GuestData::new(Limiter::new(1 << 20, None), Log::default(), gauge, world)
+    }
 
     #[tokio::test]
     async fn a_call_that_ends_at_its_deadline_at_low_priority_was_long() {
@@ -148,13 +196,13 @@ mod tests {
                 if is_cut_off {
                     let _spent = cut_off(&limits, &gauge, limits.timeout);
                 } else {
-                    let data = GuestData::new(1 << 20, Log::default(), gauge);
+                    let data = guest(gauge);
                     let mut store = data.into_store(&runtime.engine);
-                    let called = call(&runtime.ticker, &limits, &mut store, &(), |(), _| {
+                    let called = call(&runtime.ticker, &limits, Stage::Text, &mut store, &(), |(), _| {
                         Box::pin(std::future::pending::<wasmtime::Result<()>>())
                     });
                     let (_, ended) = called.await;
-                    assert!(matches!(ended, Err(FaultCause::TimedOut { .. })), "{ended:?}");
+                    assert!(matches!(ended, Err(Ending::Fault(FaultCause::TimedOut { .. }))), "{ended:?}");
                 }
                 assert_eq!(account.was_long(Instant::now()), was_long, "{rank:?} {is_cut_off}");
             }
@@ -169,10 +217,10 @@ mod tests {
         let ticker = Ticker::start(wasmtime::Engine::default().weak()).expect("a thread");
         let spin = wat::parse_str(r#"(module (func (export "spin") (loop $again (br $again))))"#).expect("valid");
         let module = Module::new(&runtime.engine, spin).expect("compiled");
-        let mut store = GuestData::new(1 << 20, Log::default(), Arc::default()).into_store(&runtime.engine);
+        let mut store = guest(Arc::default()).into_store(&runtime.engine);
         let fuel = TURNS * limits::PLUGIN_TURN_FUEL;
         let limits = PluginLimits { fuel, memory_bytes: 1 << 20, timeout: Duration::from_secs(60) };
-        let called = call(&ticker, &limits, &mut store, &module, |module, store| {
+        let called = call(&ticker, &limits, Stage::Text, &mut store, &module, |module, store| {
             Box::pin(async move {
                 let instance = Instance::new_async(&mut *store, module, &[]).await?;
                 instance.get_typed_func::<(), ()>(&mut *store, "spin")?.call_async(&mut *store, ()).await
@@ -187,7 +235,7 @@ mod tests {
             }
         })
         .await;
-        assert!(matches!(ended, Err(FaultCause::OutOfFuel { .. })), "{ended:?}");
+        assert!(matches!(ended, Err(Ending::Fault(FaultCause::OutOfFuel { .. }))), "{ended:?}");
         assert_eq!(spent.fuel, fuel);
         assert!((TURNS - 1..=TURNS).contains(&turns), "{turns}");
     }

@@ -1,6 +1,6 @@
 //! What a plugin is asked to be, and a loaded one.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use firebox_contract::limits;
@@ -11,6 +11,7 @@ use crate::component::ComponentSource;
 use crate::error::SandboxError;
 use crate::grants::Grants;
 use crate::guest::GuestData;
+use crate::pool::Amount;
 use crate::runtime::Runtime;
 use crate::stages::Exports;
 
@@ -97,6 +98,9 @@ pub struct PluginSpec {
     pub on_fault: OnFault,
     /// The capabilities its manifest asks for, by name.
     pub asks: Vec<String>,
+    /// The capabilities that its operator grants to it, beside those that the sandbox grants to every plugin. It has those
+    /// of them that it asks for.
+    pub grants: Grants,
     /// The stages its manifest says it takes part in, if it says: then it takes part in these and no others.
     pub stages: Option<Vec<Stage>>,
 }
@@ -112,6 +116,7 @@ impl PluginSpec {
             limits: PluginLimits::default(),
             on_fault: OnFault::default(),
             asks: Vec::new(),
+            grants: Grants::default(),
             stages: None,
         }
     }
@@ -158,8 +163,18 @@ pub(crate) struct Blueprint {
     pub(crate) limits: PluginLimits,
     pub(crate) on_fault: OnFault,
     pub(crate) config_json: Option<String>,
+    pub(crate) grants: Grants,
     /// What an instance takes of the pool: its memories, and at least one.
-    pub(crate) slots: u32,
+    pub(crate) memories: usize,
+    /// Bytes of memory that its first instance had.
+    pub(crate) usual_bytes: OnceLock<usize>,
+}
+
+impl Blueprint {
+    /// What an instance takes of the pool when it starts.
+    pub(crate) fn need(&self) -> Amount {
+        Amount { memories: self.memories, bytes: self.usual_bytes.get().copied().unwrap_or_default() }
+    }
 }
 
 /// A component that was compiled, checked and asked who it is. Cheap to share; holds no running instance.
@@ -168,7 +183,6 @@ pub struct Plugin {
     pub(crate) tools: Vec<ToolDefinition>,
     pub(crate) info: Option<PluginInfo>,
     pub(crate) imports: Vec<String>,
-    pub(crate) grants: Grants,
     pub(crate) digest: String,
     pub(crate) component_bytes: usize,
     pub(crate) from_cache: bool,
@@ -186,6 +200,11 @@ impl Plugin {
     #[must_use]
     pub fn stages(&self) -> Vec<Stage> {
         self.blueprint.exports.stages()
+    }
+
+    /// Whether its instance lives as long as a request: it sees the prompt or the text. Others have one for each call.
+    pub(crate) fn is_bound(&self) -> bool {
+        self.blueprint.exports.prompt.is_some() || self.blueprint.exports.text.is_some()
     }
 
     /// The tools it offers.
@@ -209,7 +228,7 @@ impl Plugin {
     /// What it asked for and was granted.
     #[must_use]
     pub fn grants(&self) -> &Grants {
-        &self.grants
+        &self.blueprint.grants
     }
 
     /// What each of its calls may use, before a caller's own limits.

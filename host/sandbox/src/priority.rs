@@ -1,11 +1,22 @@
 //! The priority of a thread, as far as the system has one for threads alone, and its time. Where it has none or refuses, a
 //! thread keeps what it has: slower for others, not wrong.
 
+use std::cell::Cell;
 use std::time::Duration;
+
+thread_local! {
+    static IS_LOW: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Whether the calling thread may have to wait for others: nobody may wait for what it holds.
+pub(crate) fn is_low() -> bool {
+    IS_LOW.get()
+}
 
 /// Lets the calling thread have less than others where they want the processor.
 #[cfg(target_os = "linux")]
 pub(crate) fn lower() {
+    IS_LOW.set(true);
     // On Linux this is the calling thread's alone.
     let _refused = rustix::process::setpriority_process(None, firebox_contract::limits::PLUGIN_SLOW_NICENESS);
 }
@@ -14,6 +25,7 @@ pub(crate) fn lower() {
 /// thread of another that wakes waits for the slice of a nice one, milliseconds in which a parallel product stands still.
 #[cfg(target_os = "linux")]
 pub(crate) fn idle() {
+    IS_LOW.set(true);
     let parameters = libc::sched_param { sched_priority: 0 };
     // SAFETY: 0 names the calling thread, and the pointer is to a whole structure that outlives the call.
     let _refused = unsafe { libc::sched_setscheduler(0, libc::SCHED_IDLE, &raw const parameters) };

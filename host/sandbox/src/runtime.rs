@@ -3,16 +3,16 @@
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
-use std::time::Duration;
 
 use firebox_contract::limits;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use wasmtime::component::Linker;
 use wasmtime::{Config, Engine, InstanceAllocationStrategy, OptLevel, PoolingAllocationConfig};
 
+use crate::address_space::{self, Plan};
 use crate::error::SandboxError;
 use crate::guest::{self, GuestData};
 use crate::lane::Lanes;
+use crate::pool::{Amount, Pool};
 use crate::ticker::Ticker;
 
 /// Where instances get their memory.
@@ -25,11 +25,12 @@ pub enum Allocation {
     OnDemand,
 }
 
-/// Places in the pool, given back when the last who holds this is gone.
-pub(crate) type Room = Arc<OwnedSemaphorePermit>;
-
-/// Bytes of address space for one memory: what lets Cranelift leave out bounds checks.
-const SLOT_BYTES: usize = 1 << 32;
+/// Bytes of address space for one memory in a pool: what lets Cranelift leave out bounds checks.
+pub(crate) const SLOT_BYTES: usize = 1 << 32;
+/// Bytes of address space behind a memory from the system, where compiled code checks bounds.
+const GUARD_BYTES: u64 = 64 << 10;
+/// Bytes of address space for which such a memory may grow before it is moved.
+const GROWTH_BYTES: u64 = 1 << 20;
 
 /// The engine with what belongs to it.
 pub(crate) struct Runtime {
@@ -43,27 +44,28 @@ pub(crate) struct Runtime {
     /// Why there is no pool although one was asked for.
     pub(crate) unpooled: Option<String>,
     allocation: Allocation,
-    slots: Arc<Semaphore>,
-    slot_count: usize,
+    /// What instances hold, and who waits for some.
+    pub(crate) pool: Arc<Pool>,
 }
 
 impl Runtime {
-    /// An engine for `slot_count` memories at once.
+    /// An engine for instances that hold at most `wanted` together; for fewer where the address space is limited.
     ///
     /// # Errors
-    /// `SandboxError::Host` if the machine cannot have one.
-    pub(crate) fn new(asked: Allocation, slot_count: usize) -> Result<Self, SandboxError> {
+    /// `SandboxError::AddressSpace` if not even a few fit, `SandboxError::Host` if the machine cannot have one.
+    pub(crate) fn start(asked: Allocation, wanted: Amount) -> Result<Self, SandboxError> {
         let host = |error: wasmtime::Error| SandboxError::Host(format!("{error:#}"));
-        let (engine, allocation, unpooled) = match asked {
-            Allocation::OnDemand => (Engine::new(&config(asked, slot_count)).map_err(host)?, asked, None),
-            Allocation::Pooled => match Engine::new(&config(asked, slot_count)) {
-                Ok(engine) => (engine, asked, None),
-                Err(reason) => {
-                    let engine = Engine::new(&config(Allocation::OnDemand, slot_count)).map_err(host)?;
-                    (engine, Allocation::OnDemand, Some(format!("{reason:#}")))
-                }
-            },
+        let Plan { mut allocation, capacity, because: mut unpooled } =
+            address_space::plan(asked, wanted, address_space::left())?;
+        let made = match Engine::new(&config(allocation, capacity.memories)) {
+            Err(reason) if allocation == Allocation::Pooled => {
+                allocation = Allocation::OnDemand;
+                unpooled = Some(format!("plugins have no pool: {reason:#}"));
+                Engine::new(&config(allocation, capacity.memories))
+            }
+            made => made,
         };
+        let engine = made.map_err(host)?;
         let mut linker = Linker::new(&engine);
         guest::link(&mut linker).map_err(host)?;
         let no_thread = |error| SandboxError::Host(format!("its clock thread cannot start: {error}"));
@@ -76,9 +78,14 @@ impl Runtime {
             compilations: AtomicU64::new(0),
             unpooled,
             allocation,
-            slots: Arc::new(Semaphore::new(slot_count)),
-            slot_count,
+            pool: Pool::new(capacity),
         })
+    }
+
+    /// As `start`, for so many memories of any size.
+    #[cfg(test)]
+    pub(crate) fn new(asked: Allocation, memories: usize) -> Result<Self, SandboxError> {
+        Self::start(asked, Amount { memories, bytes: usize::MAX })
     }
 
     /// What is really used.
@@ -91,22 +98,6 @@ impl Runtime {
         let mut hasher = DefaultHasher::new();
         self.engine.precompile_compatibility_hash().hash(&mut hasher);
         hasher.finish()
-    }
-
-    /// Room for `slots` memories, all at once so that two requests cannot each hold what the other needs. Shared by
-    /// the calls of a request, since one that was cut off may hold its memory for a moment longer.
-    ///
-    /// # Errors
-    /// `SandboxError::NoRoom` if nothing became free within `wait`, or there could never be enough.
-    pub(crate) async fn room(&self, slots: u32, wait: Duration) -> Result<Room, SandboxError> {
-        let no_room = |waited| SandboxError::NoRoom { asked: slots, limit: self.slot_count, waited };
-        if slots as usize > self.slot_count {
-            return Err(no_room(Duration::ZERO));
-        }
-        match tokio::time::timeout(wait, Arc::clone(&self.slots).acquire_many_owned(slots)).await {
-            Ok(Ok(permit)) => Ok(Arc::new(permit)),
-            Ok(Err(_)) | Err(_) => Err(no_room(wait)),
-        }
     }
 }
 
@@ -121,11 +112,16 @@ fn config(allocation: Allocation, slot_count: usize) -> Config {
         .max_wasm_stack(limits::PLUGIN_STACK_BYTES)
         .async_stack_size(limits::PLUGIN_ASYNC_STACK_BYTES)
         // Faults carry the plugin's own words; a backtrace without names is worth nothing and costs at every trap.
-        .wasm_backtrace_max_frames(None)
-        .memory_reservation(SLOT_BYTES as u64);
-    if allocation == Allocation::Pooled {
-        config.allocation_strategy(InstanceAllocationStrategy::Pooling(pool(slot_count)));
-    }
+        .wasm_backtrace_max_frames(None);
+    match allocation {
+        Allocation::Pooled => config
+            .memory_reservation(SLOT_BYTES as u64)
+            .allocation_strategy(InstanceAllocationStrategy::Pooling(pool(slot_count))),
+        // Whoever has no pool may have little address space: a memory takes as much as it has bytes.
+        Allocation::OnDemand => {
+            config.memory_reservation(0).memory_guard_size(GUARD_BYTES).memory_reservation_for_growth(GROWTH_BYTES)
+        }
+    };
     config
 }
 
@@ -134,7 +130,7 @@ fn pool(slot_count: usize) -> PoolingAllocationConfig {
     let (instances, memories, tables) =
         (limits::PLUGIN_INSTANCES_MAX as u32, limits::PLUGIN_MEMORIES_MAX as u32, limits::PLUGIN_TABLES_MAX as u32);
     let mut pool = PoolingAllocationConfig::new();
-    // The semaphore counts memories, so of everything else there is as much as that many components can have.
+    // Memories are counted, so of everything else there is as much as that many components can have.
     pool.total_component_instances(slots)
         .total_memories(slots)
         .total_stacks(slots)
@@ -154,23 +150,6 @@ fn pool(slot_count: usize) -> PoolingAllocationConfig {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[tokio::test]
-    async fn room_is_refused_when_it_stays_taken() {
-        let runtime = Runtime::new(Allocation::OnDemand, 2).expect("an engine");
-        let held = runtime.room(2, Duration::from_millis(1)).await.expect("all is free");
-        let error = runtime.room(1, Duration::from_millis(5)).await.expect_err("nothing is free");
-        assert!(matches!(error, SandboxError::NoRoom { asked: 1, limit: 2, .. }), "{error}");
-        drop(held);
-        assert!(runtime.room(1, Duration::from_millis(5)).await.is_ok());
-    }
-
-    #[tokio::test]
-    async fn more_than_there_will_ever_be_is_refused_at_once() {
-        let runtime = Runtime::new(Allocation::OnDemand, 2).expect("an engine");
-        let error = runtime.room(3, Duration::from_secs(3_600)).await.expect_err("too many");
-        assert!(matches!(error, SandboxError::NoRoom { asked: 3, .. }), "{error}");
-    }
 
     #[test]
     fn a_pool_beyond_the_address_space_falls_back_and_says_so() {

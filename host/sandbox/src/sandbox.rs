@@ -1,8 +1,8 @@
 //! The sandbox: one engine, and the way from a component to a plugin.
 
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, OnceLock};
 
 use firebox_contract::limits;
 use firebox_contract::{Stage, ToolDefinition};
@@ -12,8 +12,10 @@ use crate::component::{self, Compiled};
 use crate::error::SandboxError;
 use crate::grants::Grants;
 use crate::guest::{self, GuestData};
-use crate::instance::Instance;
+use crate::instance::{Instance, Terms};
 use crate::plugin::{Blueprint, Plugin, PluginInfo, PluginLimits, PluginSpec};
+use crate::pool::Amount;
+use crate::records::Records;
 use crate::runtime::{Allocation, Runtime};
 use crate::stages::{Exports, STAGES, absent, tool};
 
@@ -27,8 +29,10 @@ pub struct SandboxOptions {
     pub ceiling: PluginLimits,
     /// The capabilities the operator grants to plugins that ask for them.
     pub grants: Grants,
-    /// Instances alive at once; one with several memories counts as several.
-    pub pool_instances: usize,
+    /// Linear memories of instances alive at once; an instance has as many as its component, and counts as one at least.
+    pub pool_memories: usize,
+    /// Bytes in these memories together. No plugin may have more than that.
+    pub pool_bytes: usize,
     /// Where instances get their memory.
     pub allocation: Allocation,
 }
@@ -39,7 +43,8 @@ impl Default for SandboxOptions {
             cache_dir: None,
             ceiling: PluginLimits::MAX,
             grants: Grants::default(),
-            pool_instances: limits::PLUGIN_POOL_INSTANCES,
+            pool_memories: limits::PLUGIN_POOL_MEMORIES,
+            pool_bytes: limits::PLUGIN_POOL_BYTES_DEFAULT,
             allocation: Allocation::default(),
         }
     }
@@ -56,20 +61,16 @@ impl Sandbox {
     /// A sandbox with an engine of its own.
     ///
     /// # Errors
-    /// `SandboxError::Limit` for options out of range, `SandboxError::Host` if the machine cannot have an engine.
-    pub fn new(options: SandboxOptions) -> Result<Self, SandboxError> {
+    /// `SandboxError::Limit` for options out of range, `SandboxError::AddressSpace` where the process may not have enough
+    /// of it, `SandboxError::Host` if the machine cannot have an engine.
+    pub fn new(mut options: SandboxOptions) -> Result<Self, SandboxError> {
         options.ceiling.check("the operator's ceiling")?;
-        let pool = options.pool_instances;
-        if !(1..=limits::PLUGIN_POOL_INSTANCES).contains(&pool) {
-            return Err(SandboxError::Limit {
-                owner: "the sandbox".to_owned(),
-                what: "number of instances",
-                value: pool.to_string(),
-                low: "1".to_owned(),
-                high: limits::PLUGIN_POOL_INSTANCES.to_string(),
-            });
-        }
-        let runtime = Arc::new(Runtime::new(options.allocation, pool)?);
+        in_range("number of memories", options.pool_memories, 1, limits::PLUGIN_POOL_MEMORIES)?;
+        in_range("bytes of memory", options.pool_bytes, limits::PLUGIN_POOL_BYTES_MIN, usize::MAX)?;
+        let wanted = Amount { memories: options.pool_memories, bytes: options.pool_bytes };
+        let runtime = Arc::new(Runtime::start(options.allocation, wanted)?);
+        let bytes = runtime.pool.capacity().bytes;
+        options.ceiling.memory_bytes = options.ceiling.memory_bytes.min(bytes);
         Ok(Self { runtime, options: Arc::new(options) })
     }
 
@@ -79,7 +80,8 @@ impl Sandbox {
         self.runtime.allocation()
     }
 
-    /// Why there is no pool although one was asked for: instances then cost tens of microseconds instead of a few.
+    /// Why there is no pool although one was asked for, or less of it: instances then cost tens of microseconds instead of
+    /// a few.
     #[must_use]
     pub fn unpooled_because(&self) -> Option<&str> {
         self.runtime.unpooled.as_deref()
@@ -98,7 +100,7 @@ impl Sandbox {
     /// `SandboxError`: what is wrong with the plugin, or how its first run ended.
     pub async fn load(&self, spec: PluginSpec) -> Result<Arc<Plugin>, SandboxError> {
         spec.check()?;
-        let grants = self.options.grants.settle(&spec.name, &spec.asks)?;
+        let grants = self.options.grants.with(&spec.grants).settle(&spec.name, &spec.asks)?;
         let spec = Arc::new(spec);
         let compiled = self.compile(&spec).await?;
         let imports = self.imports(&spec.name, &compiled.component)?;
@@ -107,7 +109,7 @@ impl Sandbox {
         let pre = self.runtime.linker.instantiate_pre(&compiled.component).map_err(invalid)?;
         let exports = Exports::find(&pre).map_err(invalid)?;
         self.check_exports(&spec, &exports, &pre)?;
-        let slots = slots(&spec.name, &compiled.component)?;
+        let memories = memories(&spec.name, &compiled.component)?;
         let blueprint = Arc::new(Blueprint {
             runtime: Arc::clone(&self.runtime),
             name: spec.name.clone(),
@@ -116,7 +118,9 @@ impl Sandbox {
             limits: spec.limits.least(self.options.ceiling),
             on_fault: spec.on_fault,
             config_json: spec.config_json.clone(),
-            slots,
+            grants,
+            memories,
+            usual_bytes: OnceLock::new(),
         });
         let (info, tools) = introduce(&blueprint).await?;
         Ok(Arc::new(Plugin {
@@ -124,7 +128,6 @@ impl Sandbox {
             tools,
             info,
             imports,
-            grants,
             digest: compiled.digest,
             component_bytes: compiled.bytes,
             from_cache: compiled.from_cache,
@@ -175,6 +178,16 @@ impl Sandbox {
     }
 }
 
+/// # Errors
+/// `SandboxError::Limit` for a `value` below `low` or above `high`.
+fn in_range(what: &'static str, value: usize, low: usize, high: usize) -> Result<(), SandboxError> {
+    if (low..=high).contains(&value) {
+        return Ok(());
+    }
+    let (value, low, high) = (value.to_string(), low.to_string(), high.to_string());
+    Err(SandboxError::Limit { owner: "the sandbox".to_owned(), what, value, low, high })
+}
+
 /// What a plugin is said to do is what it does: who reads the manifest must not be surprised.
 fn check_stages(spec: &PluginSpec, exports: &Exports) -> Result<(), SandboxError> {
     let Some(said) = &spec.stages else { return Ok(()) };
@@ -189,8 +202,8 @@ fn check_stages(spec: &PluginSpec, exports: &Exports) -> Result<(), SandboxError
     Err(SandboxError::Stages { plugin: spec.name.clone(), said: name(&said), found: name(&found) })
 }
 
-/// What an instance takes of the pool.
-fn slots(plugin: &str, component: &Component) -> Result<u32, SandboxError> {
+/// The memories that an instance takes of the pool.
+fn memories(plugin: &str, component: &Component) -> Result<usize, SandboxError> {
     let invalid = |reason: String| SandboxError::Invalid { plugin: plugin.to_owned(), reason };
     let required = component
         .resources_required()
@@ -203,13 +216,16 @@ fn slots(plugin: &str, component: &Component) -> Result<u32, SandboxError> {
             limits::PLUGIN_TABLES_MAX
         )));
     }
-    Ok(required.num_memories.max(1))
+    Ok(memories.max(1))
 }
 
 /// Runs an instance once, to hear who it is and what it offers.
 async fn introduce(blueprint: &Arc<Blueprint>) -> Result<(Option<PluginInfo>, Vec<ToolDefinition>), SandboxError> {
-    let room = blueprint.runtime.room(blueprint.slots, limits::PLUGIN_POOL_WAIT).await?;
-    let (instance, started) = Instance::start(Arc::clone(blueprint), blueprint.limits, None, room).await;
+    let records = Records::default();
+    let room = blueprint.runtime.pool.take_one(None, blueprint.need(), limits::PLUGIN_POOL_WAIT).await?;
+    let terms =
+        Terms { limits: blueprint.limits, account: None, room, records: records.clone(), request: Arc::from("load") };
+    let (instance, started) = Instance::start(Arc::clone(blueprint), terms).await;
     started?;
     let mut info = None;
     if instance.has(Stage::Init) {
@@ -223,5 +239,7 @@ async fn introduce(blueprint: &Arc<Blueprint>) -> Result<(Option<PluginInfo>, Ve
     if instance.has(Stage::Tool) {
         tools = tool::definitions(&instance).await?;
     }
+    let peak = records.uses().iter().map(|row| row.memory_peak_bytes).max().unwrap_or_default();
+    let _set_once = blueprint.usual_bytes.set(usize::try_from(peak).unwrap_or(usize::MAX));
     Ok((info, tools))
 }

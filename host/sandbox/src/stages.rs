@@ -8,7 +8,7 @@ pub(crate) mod prompt;
 pub(crate) mod text;
 pub(crate) mod tool;
 
-use firebox_contract::{BoxFuture, Stage};
+use firebox_contract::{BoxFuture, Stage, limits};
 use wasmtime::Store;
 use wasmtime::component::{Instance, InstancePre};
 
@@ -20,6 +20,28 @@ use crate::guest::GuestData;
 
 /// What a guest call gives: `Err` outside is a trap, inside it is the plugin's own error.
 pub(crate) type GuestFuture<'a, T> = BoxFuture<'a, wasmtime::Result<Result<T, String>>>;
+
+/// Something that a guest returned.
+pub(crate) trait Returned {
+    /// Bytes of what the guest chose.
+    fn bytes(&self) -> usize;
+
+    /// Bytes that a plugin may return in one request at `stage`.
+    fn limit(&self, stage: Stage) -> usize {
+        limit_of(stage)
+    }
+}
+
+/// Bytes that a plugin may return in one request at `stage`.
+pub(crate) fn limit_of(stage: Stage) -> usize {
+    if stage == Stage::Text { limits::PLUGIN_TEXT_BYTES_MAX } else { limits::PLUGIN_REQUEST_BYTES_MAX }
+}
+
+impl Returned for String {
+    fn bytes(&self) -> usize {
+        self.len()
+    }
+}
 
 /// Finds the functions of a stage in an instance.
 pub(crate) type Binder<C> = Box<dyn Fn(&mut Store<GuestData>, &Instance) -> wasmtime::Result<Box<C>> + Send + Sync>;

@@ -1,17 +1,29 @@
 //! WASI 0.2 with nothing behind it, for components built for wasip2: no environment, arguments, files or sockets;
-//! standard output and error are lines of the plugin's log. Clocks and random numbers are the real ones.
+//! standard output and error are lines of the plugin's log. The start-up of some languages cannot do without a clock and
+//! random numbers, so there are some that say nothing of this machine: the clock stands still, and random numbers follow
+//! from the request and the plugin's name. The machine's own are there by grant.
+
+mod clock;
 
 use std::pin::Pin;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use firebox_contract::limits;
+use rand::SeedableRng;
+use rand::rngs::StdRng;
+use sha2::{Digest, Sha256};
 use tokio::io::AsyncWrite;
-use wasmtime::component::ResourceTable;
+use wasmtime::component::{Linker, ResourceTable};
 use wasmtime_wasi::cli::{IsTerminal, StdoutStream};
 use wasmtime_wasi::p2::{OutputStream, Pollable, StreamResult};
 use wasmtime_wasi::{WasiCtx, WasiCtxView};
 
+use crate::grants::{Capability, Grants};
+use crate::guest::GuestData;
 use crate::log::Log;
+
+use self::clock::{Counted, Still};
 
 /// The packages of WASI 0.2 that components may import.
 pub(crate) const PACKAGES: &[&str] =
@@ -20,33 +32,78 @@ pub(crate) const PACKAGES: &[&str] =
 /// Bytes a guest may write to a stream at once.
 const STREAM_PERMIT_BYTES: usize = 4_096;
 
+/// What an instance may see of the world, and what it is told instead.
+#[derive(Debug, Clone)]
+pub(crate) struct World {
+    pub(crate) grants: Grants,
+    pub(crate) plugin: String,
+    /// The id of the request it runs in.
+    pub(crate) request: Arc<str>,
+}
+
+impl World {
+    /// The same for every instance of the plugin in one request.
+    fn seed(&self, purpose: &str) -> [u8; 32] {
+        let mut hash = Sha256::new();
+        for part in ["firebox", purpose, &self.plugin, &self.request] {
+            hash.update((part.len() as u64).to_le_bytes());
+            hash.update(part);
+        }
+        hash.finalize().into()
+    }
+}
+
 /// The WASI side of one instance. Made when the guest first calls WASI, which most never do.
 pub(crate) struct Wasi {
     context: WasiCtx,
     table: ResourceTable,
+    /// What stands in for the machine's monotonic clock where that is not granted.
+    clock: Option<Counted>,
 }
 
 impl Wasi {
-    /// A world without anything in it, but for `log`.
-    pub(crate) fn new(log: &Log) -> Self {
+    /// Nothing but `log` and what `world` grants.
+    pub(crate) fn new(log: &Log, world: &World) -> Self {
         let mut table = ResourceTable::new();
         table.set_max_capacity(limits::PLUGIN_HANDLES_MAX);
-        let context = WasiCtx::builder()
+        let mut context = WasiCtx::builder();
+        context
             .stdout(LogStream { log: log.clone(), level: "info" })
             // A guest's panic arrives here; as an error it becomes the message of the trap that follows.
             .stderr(LogStream { log: log.clone(), level: "error" })
             .allow_tcp(false)
             .allow_udp(false)
             .allow_ip_name_lookup(false)
-            .max_random_size(limits::PLUGIN_RANDOM_BYTES_MAX)
-            .build();
-        Self { context, table }
+            .max_random_size(limits::PLUGIN_RANDOM_BYTES_MAX);
+        let clock = (!world.grants.has(Capability::Clock)).then(Counted::default);
+        if let Some(clock) = clock.clone() {
+            context.monotonic_clock(clock).wall_clock(Still);
+        }
+        if !world.grants.has(Capability::Random) {
+            let number = |purpose| StdRng::from_seed(world.seed(purpose));
+            let mut seed = [0; 16];
+            seed.copy_from_slice(&world.seed("insecure seed")[..16]);
+            context
+                .secure_random(number("random"))
+                .insecure_random(number("insecure random"))
+                .insecure_random_seed(u128::from_le_bytes(seed));
+        }
+        Self { context: context.build(), table, clock }
     }
 
     /// What the host functions of WASI work on.
     pub(crate) fn view(&mut self) -> WasiCtxView<'_> {
         WasiCtxView { ctx: &mut self.context, table: &mut self.table }
     }
+}
+
+/// Everything of WASI that a guest can import.
+///
+/// # Errors
+/// Wasmtime's, if a name is given twice.
+pub(crate) fn link(linker: &mut Linker<GuestData>) -> wasmtime::Result<()> {
+    wasmtime_wasi::p2::add_to_linker_async(linker)?;
+    clock::link(linker)
 }
 
 /// A stream whose lines are lines of the log.

@@ -8,7 +8,7 @@ use firebox_sandbox::{Sandbox, SandboxOptions};
 use crate::support::{guest, push_once, spec};
 
 fn sandbox(dir: &Path) -> Sandbox {
-    let options = SandboxOptions { cache_dir: Some(dir.to_owned()), pool_instances: 4, ..SandboxOptions::default() };
+    let options = SandboxOptions { cache_dir: Some(dir.to_owned()), pool_memories: 4, ..SandboxOptions::default() };
     Sandbox::new(options).expect("an engine")
 }
 

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use firebox_contract::limits;
 use firebox_contract::{Error, FaultCause, Stage, TextVerdict, ToolCall};
-use firebox_sandbox::{Plugin, PluginLimits, PluginSpec, Sandbox, SandboxOptions};
+use firebox_sandbox::{Plugin, PluginChain, PluginLimits, PluginSpec, Sandbox, SandboxError, SandboxOptions};
 
 use crate::support::{bind, chain, fault, guest_with, load, push_once, sandbox, spec, tag, try_bind};
 
@@ -34,13 +34,13 @@ async fn sixty_four_requests_share_a_pool_of_sixteen() {
 
 #[tokio::test]
 async fn a_full_pool_refuses_in_words_and_recovers() {
-    let sandbox = Sandbox::new(SandboxOptions { pool_instances: 2, ..SandboxOptions::default() }).expect("an engine");
+    let sandbox = Sandbox::new(SandboxOptions { pool_memories: 2, ..SandboxOptions::default() }).expect("an engine");
     let pass = load(&sandbox, "pass").await;
     let hooks = chain(&[&pass]);
     let held = (bind(&hooks).await, bind(&hooks).await);
     let started = Instant::now();
     let error = try_bind(&hooks).await.err().expect("the pool is full");
-    assert!(matches!(&error, Error::Limited { message, .. } if message.contains("all 2 are in use")), "{error}");
+    assert!(matches!(&error, Error::Unavailable(message) if message.contains("of 2 memories")), "{error}");
     assert!(started.elapsed() >= limits::PLUGIN_POOL_WAIT);
     drop(held);
     push_once(&pass, "x").await.expect("there is room again");
@@ -48,7 +48,7 @@ async fn a_full_pool_refuses_in_words_and_recovers() {
 
 #[tokio::test]
 async fn a_waiting_request_gets_the_room_another_leaves() {
-    let sandbox = Sandbox::new(SandboxOptions { pool_instances: 1, ..SandboxOptions::default() }).expect("an engine");
+    let sandbox = Sandbox::new(SandboxOptions { pool_memories: 1, ..SandboxOptions::default() }).expect("an engine");
     let pass = load(&sandbox, "pass").await;
     let held = bind(&chain(&[&pass])).await;
     let waiting = tokio::spawn(async move { push_once(&pass, "x").await });
@@ -59,12 +59,14 @@ async fn a_waiting_request_gets_the_room_another_leaves() {
 }
 
 #[tokio::test]
-async fn a_chain_longer_than_the_pool_is_refused_at_once() {
-    let sandbox = Sandbox::new(SandboxOptions { pool_instances: 1, ..SandboxOptions::default() }).expect("an engine");
+async fn a_chain_longer_than_the_pool_is_refused_before_a_request_asks() {
+    let sandbox = Sandbox::new(SandboxOptions { pool_memories: 1, ..SandboxOptions::default() }).expect("an engine");
     let (a, b) = (tag(&sandbox, "a", 'a').await, tag(&sandbox, "b", 'b').await);
-    let started = Instant::now();
-    assert!(matches!(try_bind(&chain(&[&a, &b])).await, Err(Error::Limited { .. })));
-    assert!(started.elapsed() < limits::PLUGIN_POOL_WAIT);
+    let refused = PluginChain::new(vec![a, b]).expect_err("there is one memory");
+    assert!(
+        matches!(&refused, SandboxError::TooMuch { .. }) && refused.to_string().contains("2 memories"),
+        "{refused}"
+    );
 }
 
 #[tokio::test]
@@ -93,18 +95,23 @@ fn call_of(tool: &str) -> ToolCall {
 }
 
 #[tokio::test]
-async fn f16_calls_of_different_plugins_overlap_and_those_of_one_wait() {
+async fn calls_of_different_plugins_overlap_and_those_of_one_wait() {
     let sandbox = sandbox();
     let (a, b) = (spinner(&sandbox, "left").await, spinner(&sandbox, "next").await);
     let hooks = bind(&chain(&[&a, &b])).await;
     let (first, second, again) = (call_of("left"), call_of("next"), call_of("left"));
     let started = Instant::now();
-    let (first, second, again) = tokio::join!(hooks.call(&first), hooks.call(&second), hooks.call(&again));
-    assert!(started.elapsed() < 2 * SHORT.timeout, "side by side: {:?}", started.elapsed());
-    assert!(matches!(fault(first).cause, FaultCause::TimedOut { .. }));
-    assert!(matches!(fault(second).cause, FaultCause::TimedOut { .. }));
-    // The second call of `a` had to wait, and found the instance gone.
-    assert!(matches!(fault(again).cause, FaultCause::Refused { .. }));
+    let both = async { tokio::join!(hooks.call(&first), hooks.call(&second)) };
+    let timed = async {
+        let ended = both.await;
+        (ended, started.elapsed())
+    };
+    let (((first, second), took), again) = tokio::join!(timed, hooks.call(&again));
+    assert!(took < 2 * SHORT.timeout, "side by side: {took:?}");
+    assert!(started.elapsed() >= 2 * SHORT.timeout, "one after the other: {:?}", started.elapsed());
+    for ended in [first, second, again] {
+        assert!(matches!(fault(ended).cause, FaultCause::TimedOut { .. }), "each has an instance of its own");
+    }
 }
 
 #[tokio::test]
@@ -118,6 +125,4 @@ async fn who_leaves_in_the_middle_of_a_call_is_charged_for_it() {
     let uses = hooks.usage();
     let tool = uses.iter().find(|row| row.stage == Stage::Tool).expect("a row");
     assert!(tool.calls == 1 && tool.fuel > 0 && tool.elapsed >= Duration::from_millis(40), "{tool:?}");
-    let gone = fault(hooks.call(&call).await);
-    assert!(matches!(&gone.cause, FaultCause::Refused { message } if message.contains("cut off")), "{gone}");
 }

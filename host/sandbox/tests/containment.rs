@@ -4,9 +4,9 @@ use std::time::{Duration, Instant};
 
 use firebox_contract::limits;
 use firebox_contract::{Fault, FaultCause, Stage, TextVerdict};
-use firebox_sandbox::{Allocation, PluginLimits, PluginSpec, Sandbox};
+use firebox_sandbox::{Allocation, Capability, PluginLimits, PluginSpec, Sandbox};
 
-use crate::support::{bind, chain, fault, guest, load, load_fault, push_once, sandbox_with, spec};
+use crate::support::{bind, chain, fault, guest, load, load_fault, push_once, sandbox_with, sleeper, spec};
 
 const TIMEOUT: Duration = Duration::from_millis(200);
 
@@ -56,7 +56,7 @@ const ROWS: &[Row] = &[
         |cause| matches!(cause, FaultCause::StackOverflow { limit_bytes } if *limit_bytes == limits::PLUGIN_STACK_BYTES as u64),
     ),
     row("large-output", Stage::Text, |cause| {
-        let limit = limits::PLUGIN_OUTPUT_BYTES_MAX as u64;
+        let limit = limits::PLUGIN_TEXT_BYTES_MAX as u64;
         matches!(cause, FaultCause::OutputTooLarge { limit_bytes } if *limit_bytes == limit)
     }),
     row("huge-output", Stage::Text, |cause| trapped(cause, "out of bounds")),
@@ -82,7 +82,8 @@ fn ended_in_time(cause: &FaultCause) -> bool {
 }
 
 async fn provoke(sandbox: &Sandbox, row: &Row) -> Fault {
-    let spec = PluginSpec { limits: row.limits, ..spec(row.guest, guest(row.guest)) };
+    let (asks, grants) = (vec!["clock".to_owned()], [Capability::Clock].into_iter().collect());
+    let spec = PluginSpec { limits: row.limits, asks, grants, ..spec(row.guest, guest(row.guest)) };
     let loaded = sandbox.load(spec).await;
     if row.at == Stage::Init {
         return load_fault(loaded);
@@ -140,7 +141,7 @@ async fn a_guest_in_a_loop_leaves_others_their_turn() {
 #[tokio::test]
 async fn a_cancelled_call_harms_nobody() {
     let sandbox = sandbox_with(Allocation::Pooled);
-    let sleep = load(&sandbox, "sleep").await;
+    let sleep = sleeper(&sandbox, PluginLimits::default()).await;
     for _ in 0..40 {
         let waiting = tokio::time::timeout(Duration::from_millis(1), push_once(&sleep, "x"));
         assert!(waiting.await.is_err(), "it sleeps for a minute");
@@ -151,7 +152,7 @@ async fn a_cancelled_call_harms_nobody() {
 
 #[tokio::test]
 async fn an_instance_whose_call_was_cancelled_only_faults() {
-    let sleep = load(&sandbox_with(Allocation::Pooled), "sleep").await;
+    let sleep = sleeper(&sandbox_with(Allocation::Pooled), PluginLimits::default()).await;
     let mut hooks = bind(&chain(&[&sleep])).await;
     let waiting = tokio::time::timeout(Duration::from_millis(1), hooks.push("x".to_owned()));
     assert!(waiting.await.is_err(), "it sleeps for a minute");

@@ -136,7 +136,7 @@ async fn what_was_asked_and_not_granted_is_listed() {
 #[tokio::test]
 async fn the_operators_ceiling_holds_whatever_a_plugin_asks() {
     let ceiling = PluginLimits { fuel: 1_000_000, ..PluginLimits::MAX };
-    let sandbox = Sandbox::new(SandboxOptions { ceiling, pool_instances: 4, ..SandboxOptions::default() });
+    let sandbox = Sandbox::new(SandboxOptions { ceiling, pool_memories: 4, ..SandboxOptions::default() });
     let spin = load(&sandbox.expect("an engine"), "spin").await;
     let fault = crate::support::fault(push_once(&spin, "x").await);
     assert_eq!(fault.cause, FaultCause::OutOfFuel { limit: 1_000_000 });

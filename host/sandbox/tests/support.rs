@@ -7,7 +7,8 @@ use std::sync::Arc;
 
 use firebox_contract::{Caller, Error, Fault, HookSource, Hooks, RequestInfo, TextVerdict};
 use firebox_sandbox::{
-    Allocation, ComponentSource, Plugin, PluginChain, PluginSpec, Sandbox, SandboxError, SandboxOptions,
+    Allocation, Capability, ComponentSource, Plugin, PluginChain, PluginLimits, PluginSpec, Sandbox, SandboxError,
+    SandboxOptions,
 };
 
 /// The component around `guests/NAME.wat`; `prompt-` and `tool-` in its name choose the stage, text otherwise.
@@ -52,7 +53,7 @@ pub(crate) fn sandbox() -> Sandbox {
 }
 
 pub(crate) fn sandbox_with(allocation: Allocation) -> Sandbox {
-    let sandbox = Sandbox::new(SandboxOptions { pool_instances: 16, allocation, ..SandboxOptions::default() });
+    let sandbox = Sandbox::new(SandboxOptions { pool_memories: 16, allocation, ..SandboxOptions::default() });
     let sandbox = sandbox.expect("an engine");
     assert_eq!(sandbox.allocation(), allocation, "{:?}", sandbox.unpooled_because());
     sandbox
@@ -66,6 +67,13 @@ pub(crate) fn spec(name: &str, component: Vec<u8>) -> PluginSpec {
 /// The guest `name` loaded under its own name.
 pub(crate) async fn load(sandbox: &Sandbox, name: &str) -> Arc<Plugin> {
     sandbox.load(spec(name, guest(name))).await.unwrap_or_else(|error| panic!("{error}"))
+}
+
+/// The guest `sleep`, which waits a minute by the machine's clock.
+pub(crate) async fn sleeper(sandbox: &Sandbox, limits: PluginLimits) -> Arc<Plugin> {
+    let (asks, grants) = (vec!["clock".to_owned()], [Capability::Clock].into_iter().collect());
+    let spec = PluginSpec { asks, grants, limits, ..spec("sleep", guest("sleep")) };
+    sandbox.load(spec).await.unwrap_or_else(|error| panic!("{error}"))
 }
 
 /// A `tag` guest that appends `letter`.

@@ -90,6 +90,9 @@ pub struct PluginOptions {
     /// Wall-clock time of each plugin call, such as 500ms or 2s (a bare number is milliseconds)
     #[arg(long, value_name = "TIME", value_parser = parse_duration)]
     pub plugin_timeout: Option<Duration>,
+    /// Grant a capability to the plugins that ask for it: clock or random (repeatable)
+    #[arg(long = "grant", value_name = "CAPABILITY")]
+    pub grants: Vec<String>,
     /// Do without the tools that come with the built-in model
     #[arg(long)]
     pub no_tools: bool,

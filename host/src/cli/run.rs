@@ -147,7 +147,8 @@ async fn build(args: &Args, pool: &ClientPool) -> Result<Host, CliError> {
     Ok(builder.build().await?)
 }
 
-/// Writes events as they come and remembers them for `--json`.
+/// Writes events as they come and remembers what is needed later: calls until their result is there, and for `--json` all
+/// that its object shows.
 struct Printer<'a> {
     io: &'a mut Io,
     json: bool,
@@ -190,11 +191,19 @@ impl Printer<'_> {
                 let line = stats::tool_line(stats::call_of(&self.events, id), outcome);
                 self.end_line()?;
                 writeln!(self.io.err, "{line}")?;
+                self.events.retain(|event| !matches!(event, Event::ToolCall(call) if call.id == *id));
             }
             Event::Log(line) => writeln!(self.io.err, "plugin {} {}: {}", line.plugin, line.level, line.message)?,
             _ => {}
         }
-        self.events.push(event);
+        let is_needed = match event {
+            Event::ToolCall(_) => true,
+            Event::Text(_) | Event::ToolResult { .. } => self.json,
+            _ => false,
+        };
+        if is_needed {
+            self.events.push(event);
+        }
         Ok(())
     }
 

@@ -87,6 +87,7 @@ impl Config {
             .time("header_timeout", server.header_timeout)
             .time("request_timeout", server.request_timeout)
             .time("drain_timeout", server.drain_timeout)
+            .text("plugin_memory_total", &units::size(server.plugin_memory_total as u64))
             .texts("hosts", &server.hosts)
             .texts("origins", &server.origins)
             .set("log_json", server.log_json);

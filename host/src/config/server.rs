@@ -1,6 +1,7 @@
 //! `[server]`, `[sessions]`, `[audit]` and `[tools]`.
 
 use std::net::{Ipv4Addr, SocketAddr};
+use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -23,6 +24,8 @@ pub struct ServerConfig {
     pub request_timeout: Duration,
     /// Time running work has to end at shutdown.
     pub drain_timeout: Duration,
+    /// Bytes of memory that the plugins of all requests have together.
+    pub plugin_memory_total: usize,
     /// Values of `Host` that are answered at `/mcp`, beside those of this machine itself.
     pub hosts: Vec<String>,
     /// Values of `Origin` (web pages) that are answered; none without an entry here.
@@ -30,6 +33,9 @@ pub struct ServerConfig {
     /// Whether the log is JSON, one object a line.
     pub log_json: bool,
 }
+
+/// What `plugin_memory_total` may be.
+const PLUGIN_MEMORY_TOTAL: RangeInclusive<u64> = limits::PLUGIN_POOL_BYTES_MIN as u64..=limits::PLUGIN_POOL_BYTES_MAX;
 
 impl Default for ServerConfig {
     fn default() -> Self {
@@ -40,6 +46,7 @@ impl Default for ServerConfig {
             header_timeout: limits::HEADER_TIMEOUT_DEFAULT,
             request_timeout: limits::REQUEST_TIMEOUT_DEFAULT,
             drain_timeout: limits::DRAIN_TIMEOUT_DEFAULT,
+            plugin_memory_total: limits::PLUGIN_POOL_BYTES_DEFAULT,
             hosts: Vec::new(),
             origins: Vec::new(),
             log_json: false,
@@ -70,6 +77,10 @@ impl ServerConfig {
             drain_timeout: section
                 .time("drain_timeout", Duration::ZERO..=limits::DRAIN_TIMEOUT_MAX)
                 .unwrap_or(default.drain_timeout),
+            plugin_memory_total: section
+                .size("plugin_memory_total", PLUGIN_MEMORY_TOTAL)
+                .and_then(|bytes| usize::try_from(bytes).ok())
+                .unwrap_or(default.plugin_memory_total),
             hosts: section.texts("hosts").unwrap_or_default(),
             origins: section.texts("origins").unwrap_or_default(),
             log_json: section.boolean("log_json").unwrap_or(default.log_json),

@@ -14,7 +14,7 @@ const FIXTURE: &[u8] = include_bytes!("../../../plugins/prebuilt/conformance.was
 const CALCULATOR: &[u8] = include_bytes!("../../../plugins/prebuilt/calculator.wasm");
 
 async fn chain(plugins: &[(&str, &'static [u8])]) -> PluginChain {
-    let sandbox = Sandbox::new(SandboxOptions { pool_instances: 16, ..SandboxOptions::default() }).expect("an engine");
+    let sandbox = Sandbox::new(SandboxOptions { pool_memories: 16, ..SandboxOptions::default() }).expect("an engine");
     let mut loaded = Vec::new();
     for (name, component) in plugins {
         let spec = PluginSpec::new(*name, ComponentSource::Bytes(Cow::Borrowed(component)));

@@ -26,6 +26,9 @@ pub struct Table {
     cache: Mutex<Cache>,
 }
 
+/// What of one table stays when the next takes its place: what tenants used and hold.
+type Accounts = HashMap<TenantId, Arc<Account>>;
+
 struct Chain {
     plugins: Vec<String>,
     may_add: Vec<String>,
@@ -49,7 +52,7 @@ impl TenantHooks {
     /// # Errors
     /// What is wrong with the first plugin or chain that cannot be.
     pub async fn load(sandbox: Sandbox, config: &Config, notes: &mut Vec<String>) -> Result<Self, Error> {
-        let table = table(&sandbox, config, notes).await?;
+        let table = table(&sandbox, config, &Accounts::new(), notes).await?;
         Ok(Self { sandbox, table: Arc::new(RwLock::new(Arc::new(table))) })
     }
 
@@ -58,7 +61,7 @@ impl TenantHooks {
     /// # Errors
     /// As [`TenantHooks::load`].
     pub async fn prepare(&self, config: &Config, notes: &mut Vec<String>) -> Result<Table, Error> {
-        table(&self.sandbox, config, notes).await
+        table(&self.sandbox, config, &self.now().accounts(), notes).await
     }
 
     /// Puts `table` in place: requests that are bound keep what they have, later ones get the new.
@@ -71,17 +74,20 @@ impl TenantHooks {
     /// # Errors
     /// `Error::Denied` for a plugin the caller may not add.
     pub fn chain(&self, caller: &Caller, added: &[String]) -> Result<Arc<PluginChain>, Error> {
-        let table = Arc::clone(&self.table.read().unwrap_or_else(PoisonError::into_inner));
-        table.chain(&caller.tenant, added)
+        self.now().chain(&caller.tenant, added)
     }
 
     /// What a caller without a prompt is offered: the tools of its own chain under its policy.
     #[must_use]
     pub fn offer(&self, caller: &Caller) -> Option<Offer> {
-        let table = Arc::clone(&self.table.read().unwrap_or_else(PoisonError::into_inner));
+        let table = self.now();
         let policy = table.tenants.get(&caller.tenant)?.policy.clone();
         let chain = table.chain(&caller.tenant, &[]).ok()?;
         Some(Offer { chain: (*chain).clone(), policy })
+    }
+
+    fn now(&self) -> Arc<Table> {
+        Arc::clone(&self.table.read().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// The tools of that chain.
@@ -103,6 +109,10 @@ impl HookSource for TenantHooks {
 }
 
 impl Table {
+    fn accounts(&self) -> Accounts {
+        self.tenants.iter().map(|(tenant, chain)| (tenant.clone(), Arc::clone(&chain.account))).collect()
+    }
+
     fn chain(&self, tenant: &TenantId, added: &[String]) -> Result<Arc<PluginChain>, Error> {
         let own = self.tenants.get(tenant);
         let own = own.ok_or_else(|| Error::Denied(format!("there is no tenant \"{tenant}\" any more")))?;
@@ -128,10 +138,15 @@ impl Table {
 }
 
 impl Cache {
+    /// A tenant that asks for ever new chains loses its own; what it can take from the others is a part.
     fn keep(&mut self, key: Key, chain: Arc<PluginChain>) {
-        if self.order.len() >= limits::PLUGIN_CHAINS_CACHED_MAX
-            && let Some(oldest) = self.order.pop_front()
-        {
+        let own = self.order.iter().filter(|kept| kept.0 == key.0).count();
+        let oldest = if own >= limits::PLUGIN_CHAINS_PER_TENANT_MAX {
+            self.order.iter().position(|kept| kept.0 == key.0)
+        } else {
+            (self.order.len() >= limits::PLUGIN_CHAINS_CACHED_MAX).then_some(0)
+        };
+        if let Some(oldest) = oldest.and_then(|place| self.order.remove(place)) {
             self.chains.remove(&oldest);
         }
         self.order.push_back(key.clone());
@@ -139,14 +154,24 @@ impl Cache {
     }
 }
 
-async fn table(sandbox: &Sandbox, config: &Config, notes: &mut Vec<String>) -> Result<Table, Error> {
+async fn table(
+    sandbox: &Sandbox,
+    config: &Config,
+    accounts: &Accounts,
+    notes: &mut Vec<String>,
+) -> Result<Table, Error> {
     let mut plugins = HashMap::new();
     for plugin in &config.plugins {
         let loaded = load(sandbox, plugin).await?;
         notes.extend(loaded.warnings().iter().cloned());
         plugins.insert(plugin.name.clone(), loaded);
     }
-    let tenants = config.tenants.iter().map(|tenant| (TenantId::new(&tenant.name), chain_of(tenant))).collect();
+    let tenants = config.tenants.iter().map(|tenant| {
+        let name = TenantId::new(&tenant.name);
+        let account = accounts.get(&name).map(Arc::clone).unwrap_or_default();
+        (name, chain_of(tenant, account))
+    });
+    let tenants = tenants.collect();
     let table = Table { plugins, tenants, cache: Mutex::default() };
     // A chain that cannot be, such as two plugins with the same tool, is a fault of the configuration and said now.
     // Tenants by the hundred share a few chains, and one of each is enough.
@@ -172,10 +197,10 @@ async fn load(sandbox: &Sandbox, plugin: &PluginConfig) -> Result<Arc<Plugin>, E
     Ok(sandbox.load(spec).await?)
 }
 
-fn chain_of(tenant: &TenantConfig) -> Chain {
+fn chain_of(tenant: &TenantConfig, account: Arc<Account>) -> Chain {
     let limits = least(&tenant.limits.plugin);
     let (plugins, may_add) = (tenant.plugins.clone(), tenant.request_plugins.clone());
-    Chain { plugins, may_add, limits, account: Arc::default(), policy: tenant.tools.clone() }
+    Chain { plugins, may_add, limits, account, policy: tenant.tools.clone() }
 }
 
 fn least(limits: &PluginLimitsConfig) -> PluginLimits {
@@ -184,5 +209,27 @@ fn least(limits: &PluginLimitsConfig) -> PluginLimits {
         fuel: limits.fuel.unwrap_or(max.fuel),
         memory_bytes: limits.memory_bytes.unwrap_or(max.memory_bytes),
         timeout: limits.timeout.unwrap_or(max.timeout),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_tenant_that_asks_for_ever_new_chains_takes_none_of_anothers() {
+        let empty = || Arc::new(PluginChain::new(Vec::new()).expect("none is a chain too"));
+        let key = |tenant: &str, number: usize| (TenantId::new(tenant), vec![number.to_string()]);
+        let mut cache = Cache::default();
+        cache.keep(key("quiet", 0), empty());
+        for number in 0..2 * limits::PLUGIN_CHAINS_CACHED_MAX {
+            cache.keep(key("loud", number), empty());
+        }
+        assert!(cache.chains.contains_key(&key("quiet", 0)));
+        assert_eq!(cache.chains.len(), 1 + limits::PLUGIN_CHAINS_PER_TENANT_MAX);
+        for number in 0..2 * limits::PLUGIN_CHAINS_CACHED_MAX {
+            cache.keep(key(&number.to_string(), 0), empty());
+        }
+        assert_eq!((cache.chains.len(), cache.order.len()), (limits::PLUGIN_CHAINS_CACHED_MAX, cache.chains.len()));
     }
 }

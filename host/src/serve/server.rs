@@ -7,7 +7,6 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use firebox_contract::{Approver, Error, Gate, HookSource, TenantId, limits};
-use firebox_sandbox::{Sandbox, SandboxOptions};
 use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinHandle;
@@ -18,13 +17,12 @@ use super::metrics::{Live, McpStates, Metrics};
 use super::models::{Models, Parts};
 use super::{App, Approvals, Doors, Drain, LOCAL_TENANT, Settings, TenantHooks};
 use crate::audit::Audit;
-use crate::compose::cache_dir;
 use crate::config::{Config, TenantConfig};
 use crate::http::{BusySessions, router};
 use crate::memory;
-use crate::plugins;
 use crate::sessions::{SessionLimits, SessionStore};
 use crate::tenancy::{Tenancy, UsageReport};
+use crate::{plugin_memory, plugins};
 
 /// Says a line to the operator.
 pub type Say = Arc<dyn Fn(&str) + Send + Sync>;
@@ -219,8 +217,8 @@ async fn build(config: &Config, open: bool, cut: watch::Receiver<bool>, say: &Sa
     let open_log = |path: &std::path::PathBuf| Audit::open(path, config.audit.prompts, "serve");
     let audit = config.audit.path.as_ref().map(open_log).transpose()?;
     let tenancy = Tenancy::new(config, audit.clone())?;
-    let sandbox = Sandbox::new(SandboxOptions { cache_dir: cache_dir("components"), ..SandboxOptions::default() })?;
     let mut notes = Vec::new();
+    let sandbox = plugin_memory::sandbox(config.server.plugin_memory_total, &mut notes)?;
     let hooks = TenantHooks::load(sandbox, config, &mut notes).await?;
     notes.iter().for_each(|note| say(note));
     let sessions = open_sessions(config).await?;

@@ -4,7 +4,7 @@ mod v1;
 
 use wasmtime::Store;
 
-use super::{GuestFuture, Version};
+use super::{GuestFuture, Returned, Version};
 use crate::guest::GuestData;
 use crate::plugin::PluginInfo;
 
@@ -18,3 +18,9 @@ pub(crate) trait LifecycleCalls: Send + Sync {
 
 /// Newest first.
 pub(crate) const VERSIONS: &[Version<dyn LifecycleCalls>] = &[Version { interface: v1::INTERFACE, find: v1::find }];
+
+impl Returned for PluginInfo {
+    fn bytes(&self) -> usize {
+        self.name.len() + self.version.len() + self.description.len()
+    }
+}

@@ -4,12 +4,13 @@ mod v1;
 
 use std::sync::Arc;
 
-use firebox_contract::{Error, Message, PromptVerdict, RequestInfo, Stage};
+use firebox_contract::{Error, Message, PromptVerdict, RequestInfo, Stage, limits};
 use wasmtime::Store;
 
-use super::{GuestFuture, Version, absent};
+use super::{GuestFuture, Returned, Version, absent, limit_of};
 use crate::guest::GuestData;
 use crate::instance::Instance;
+use crate::log::cut;
 
 /// What a plugin of this stage sees.
 #[derive(Debug, Clone)]
@@ -29,6 +30,30 @@ pub(crate) enum Verdict {
     Refuse(String),
     /// Do not ask the model; this is the answer.
     Respond(String),
+}
+
+impl Returned for Verdict {
+    fn bytes(&self) -> usize {
+        match self {
+            Self::Unchanged => 0,
+            Self::Replace(messages) => messages.iter().map(size).sum(),
+            Self::Refuse(text) | Self::Respond(text) => text.len(),
+        }
+    }
+
+    fn limit(&self, stage: Stage) -> usize {
+        // An answer in the model's place is bounded as one of the text stage.
+        limit_of(if matches!(self, Self::Respond(_)) { Stage::Text } else { stage })
+    }
+}
+
+/// Bytes of a message, with as much for its parts as they take beside their text.
+fn size(message: &Message) -> usize {
+    let optional = |text: &Option<String>| text.as_ref().map_or(0, String::len);
+    let calls = message.tool_calls.iter();
+    let calls: usize =
+        calls.map(|call| size_of_val(call) + call.id.len() + call.name.len() + call.arguments_json.len()).sum();
+    size_of_val(message) + message.content.len() + optional(&message.tool_call_id) + optional(&message.name) + calls
 }
 
 /// The functions of `prompt`, whatever its version.
@@ -59,6 +84,7 @@ pub(crate) async fn process(
                 request = Arc::new(PromptRequest { info: info.clone(), messages });
             }
             Ok((Verdict::Refuse(message), _)) => {
+                let message = cut(&message, limits::PLUGIN_WORDS_BYTES_MAX).to_owned();
                 return Ok(PromptVerdict::Refuse { plugin: instance.name().to_owned(), message });
             }
             Ok((Verdict::Respond(answer), _)) => return Ok(PromptVerdict::Respond(answer)),

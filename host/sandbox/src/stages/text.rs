@@ -5,7 +5,7 @@ mod v1;
 use firebox_contract::{Error, Stage, TextVerdict};
 use wasmtime::Store;
 
-use super::{GuestFuture, Version, absent};
+use super::{GuestFuture, Returned, Version, absent};
 use crate::guest::GuestData;
 use crate::instance::Instance;
 
@@ -18,6 +18,15 @@ pub(crate) enum Verdict {
     Emit(String),
     /// Emit this and end the answer.
     Stop(String),
+}
+
+impl Returned for Verdict {
+    fn bytes(&self) -> usize {
+        match self {
+            Self::Pass => 0,
+            Self::Emit(text) | Self::Stop(text) => text.len(),
+        }
+    }
 }
 
 /// The functions of `text`, whatever its version.

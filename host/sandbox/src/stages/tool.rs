@@ -8,7 +8,7 @@ use firebox_contract::limits;
 use firebox_contract::{Error, Stage, ToolCall, ToolContent, ToolDefinition, ToolOutcome};
 use wasmtime::Store;
 
-use super::{GuestFuture, Version, absent};
+use super::{GuestFuture, Returned, Version, absent};
 use crate::error::SandboxError;
 use crate::guest::GuestData;
 use crate::instance::Instance;
@@ -18,6 +18,30 @@ use crate::instance::Instance;
 pub(crate) struct Outcome {
     pub(crate) content: Vec<ToolContent>,
     pub(crate) is_error: bool,
+}
+
+impl Returned for Outcome {
+    fn bytes(&self) -> usize {
+        let bytes = |content: &ToolContent| match content {
+            ToolContent::Text(text) | ToolContent::Json(text) => text.len(),
+            ToolContent::Media { mime, data } => mime.len() + data.len(),
+        };
+        self.content.iter().map(|content| size_of_val(content) + bytes(content)).sum()
+    }
+}
+
+impl Returned for Vec<ToolDefinition> {
+    fn bytes(&self) -> usize {
+        let optional = |text: &Option<String>| text.as_ref().map_or(0, String::len);
+        let bytes = |tool: &ToolDefinition| {
+            tool.name.len()
+                + tool.description.len()
+                + tool.input_schema_json.len()
+                + optional(&tool.title)
+                + optional(&tool.output_schema_json)
+        };
+        self.iter().map(|tool| size_of_val(tool) + bytes(tool)).sum()
+    }
 }
 
 /// The functions of `tool`, whatever its version.

@@ -1,5 +1,5 @@
 ;; Looks for an environment, arguments, directories and sockets. Emits how much of each there is (none: `000`), then
-;; whether making a socket failed (`1`) and with which error (`1`, access denied).
+;; of a TCP and a UDP socket whether making it failed (`1`) and with which error (`1`, access denied).
 ;;; imports
 (import "wasi:cli/environment@0.2.0" (instance $environment
   (export "get-environment" (func (result (list (tuple string string)))))
@@ -31,20 +31,33 @@
   (export "tcp-socket" (type $socket (eq $socket_)))
   (export "create-tcp-socket"
     (func (param "address-family" $family) (result (result (own $socket) (error $error)))))))
+(import "wasi:sockets/udp@0.2.0" (instance $udp (export "udp-socket" (type $socket (sub resource)))))
+(alias export $udp "udp-socket" (type $udp_socket))
+(import "wasi:sockets/udp-create-socket@0.2.0" (instance $create_udp
+  (alias outer 1 $error (type $error_))
+  (export "error-code" (type $error (eq $error_)))
+  (alias outer 1 $family (type $family_))
+  (export "ip-address-family" (type $family (eq $family_)))
+  (alias outer 1 $udp_socket (type $socket_))
+  (export "udp-socket" (type $socket (eq $socket_)))
+  (export "create-udp-socket"
+    (func (param "address-family" $family) (result (result (own $socket) (error $error)))))))
 (core func $variables
   (canon lower (func $environment "get-environment") (memory (core memory $memory)) (realloc (core func $realloc))))
 (core func $arguments (canon lower (func $environment "get-arguments") (memory (core memory $memory)) (realloc (core func $realloc))))
 (core func $directories (canon lower (func $preopens "get-directories") (memory (core memory $memory)) (realloc (core func $realloc))))
 (core func $socket (canon lower (func $create "create-tcp-socket") (memory (core memory $memory))))
+(core func $udp_socket (canon lower (func $create_udp "create-udp-socket") (memory (core memory $memory))))
 ;;; with
 (with "wasi" (instance
   (export "variables" (func $variables)) (export "arguments" (func $arguments))
-  (export "directories" (func $directories)) (export "socket" (func $socket))))
+  (export "directories" (func $directories)) (export "socket" (func $socket)) (export "udp-socket" (func $udp_socket))))
 ;;; core-imports
 (import "wasi" "variables" (func $variables (param i32)))
 (import "wasi" "arguments" (func $arguments (param i32)))
 (import "wasi" "directories" (func $directories (param i32)))
 (import "wasi" "socket" (func $socket (param i32 i32)))
+(import "wasi" "udp-socket" (func $udp_socket (param i32 i32)))
 ;;; core
 (func $digit (param $place i32) (param $value i32)
   (i32.store8 (i32.add (i32.const 2048) (local.get $place)) (i32.add (i32.const 48) (local.get $value))))
@@ -58,4 +71,7 @@
   (call $socket (i32.const 0) (i32.const 3000))
   (call $digit (i32.const 3) (i32.load8_u (i32.const 3000)))
   (call $digit (i32.const 4) (i32.load8_u (i32.const 3004)))
-  (call $emit (i32.const 2048) (i32.const 5)))
+  (call $udp_socket (i32.const 0) (i32.const 3000))
+  (call $digit (i32.const 5) (i32.load8_u (i32.const 3000)))
+  (call $digit (i32.const 6) (i32.load8_u (i32.const 3004)))
+  (call $emit (i32.const 2048) (i32.const 7)))

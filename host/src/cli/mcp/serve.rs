@@ -36,6 +36,9 @@ pub struct Args {
     /// Wall-clock time of each call, such as 500ms or 2s (a bare number is milliseconds)
     #[arg(long, value_name = "TIME", value_parser = parse_duration)]
     plugin_timeout: Option<Duration>,
+    /// Grant a capability to the plugins that ask for it: clock or random (repeatable)
+    #[arg(long = "grant", value_name = "CAPABILITY")]
+    grants: Vec<String>,
     /// Serve http://ADDR/mcp, to this machine alone, instead of standard input and output
     #[arg(long, value_name = "ADDR")]
     listen: Option<SocketAddr>,
@@ -80,6 +83,7 @@ async fn tools(args: Args, io: &mut Io) -> Result<Arc<dyn ToolSource>, CliError>
         fuel: args.fuel,
         plugin_memory: args.plugin_memory,
         plugin_timeout: args.plugin_timeout,
+        grants: args.grants,
         no_tools: false,
         tool_rounds: limits::TOOL_ROUNDS_DEFAULT,
     };

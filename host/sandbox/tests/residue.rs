@@ -1,0 +1,68 @@
+//! An instance finds nothing in its place of those that had it before, whoever they were and however they ended.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use firebox_contract::{FaultCause, TextVerdict};
+use firebox_sandbox::{Account, Allocation, PluginChain, PluginLimits, PluginSpec, Sandbox, SandboxOptions};
+
+use crate::support::{bind, chain, fault, guest, spec};
+
+/// Requests of two tenants in turn.
+const REQUESTS: usize = 600;
+
+async fn residue(sandbox: &Sandbox, name: &str, limits: PluginLimits, account: &Arc<Account>) -> PluginChain {
+    let spec = PluginSpec { limits, ..spec(name, guest("residue")) };
+    let plugin = sandbox.load(spec).await.unwrap_or_else(|error| panic!("{error}"));
+    chain(&[&plugin]).charged_to(Arc::clone(account))
+}
+
+async fn nothing_is_left(allocation: Allocation) {
+    // As few places as there can be, so that each is used again and again.
+    let options = SandboxOptions { pool_memories: 4, allocation, ..SandboxOptions::default() };
+    let sandbox = Sandbox::new(options).expect("an engine");
+    let accounts: [Arc<Account>; 2] = Default::default();
+    let patient = PluginLimits { fuel: 20_000_000, timeout: Duration::from_secs(60), ..PluginLimits::default() };
+    let hasty = PluginLimits { timeout: Duration::from_millis(40), fuel: 1_000_000_000_000, ..PluginLimits::default() };
+    let tenants = [
+        residue(&sandbox, "first", patient, &accounts[0]).await,
+        residue(&sandbox, "second", patient, &accounts[1]).await,
+    ];
+    let late = residue(&sandbox, "late", hasty, &accounts[1]).await;
+    for number in 0..REQUESTS {
+        let tenant = &tenants[number % 2];
+        match number % 20 {
+            7 => {
+                let trapped = fault(bind(tenant).await.push("trap".to_owned()).await);
+                assert!(matches!(trapped.cause, FaultCause::Trapped { .. }), "{trapped}");
+            }
+            12 => {
+                let spent = fault(bind(tenant).await.push("spin".to_owned()).await);
+                assert!(matches!(spent.cause, FaultCause::OutOfFuel { .. }), "{spent}");
+            }
+            16 if number % 100 == 16 => {
+                let ended = fault(bind(&late).await.push("spin".to_owned()).await);
+                assert!(matches!(ended.cause, FaultCause::TimedOut { .. }), "{ended}");
+            }
+            18 => {
+                let mut hooks = bind(tenant).await;
+                let cut_off = tokio::time::timeout(Duration::from_millis(2), hooks.push("spin".to_owned()));
+                assert!(cut_off.await.is_err(), "it loops");
+            }
+            _ => {
+                let found = bind(tenant).await.push("ok".to_owned()).await.unwrap_or_else(|error| panic!("{error}"));
+                assert_eq!(found, TextVerdict::Emit("0".to_owned()), "request {number} of {allocation:?}");
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn nothing_is_left_in_a_pool() {
+    nothing_is_left(Allocation::Pooled).await;
+}
+
+#[tokio::test]
+async fn nothing_is_left_where_memory_comes_from_the_system() {
+    nothing_is_left(Allocation::OnDemand).await;
+}
