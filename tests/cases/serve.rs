@@ -7,6 +7,7 @@ mod limits;
 mod mcp;
 mod sessions;
 mod shutdown;
+mod waiting;
 
 use serde_json::{Value, json};
 

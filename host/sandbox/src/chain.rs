@@ -157,7 +157,7 @@ fn check_need(plugins: &[Arc<Plugin>]) -> Result<(), SandboxError> {
     let Some(first) = plugins.first() else { return Ok(()) };
     let pool = &first.blueprint.runtime.pool;
     pool.check(plugins.iter().filter(|plugin| plugin.is_bound()).map(|plugin| plugin.blueprint.need()))?;
-    plugins.iter().try_for_each(|plugin| pool.check(std::iter::once(plugin.blueprint.need())))
+    plugins.iter().try_for_each(|plugin| pool.check(std::iter::once(plugin.blueprint.need())).map(drop))
 }
 
 fn offer(plugins: &[Arc<Plugin>]) -> Result<Offer, SandboxError> {

@@ -288,7 +288,8 @@ impl Held {
             return Ok(());
         }
         if !self.pool.add(self.owner, &self.held, more, Some(now)) {
-            return Err(self.pool.refusal(self.owner, self.held.now(), more));
+            // What it holds itself is no reason: only its owner's other rooms could be given back for it.
+            return Err(self.pool.refusal(self.owner, self.held.now().minus(now), more));
         }
         self.bytes.fetch_add(more.bytes, Relaxed);
         Ok(())
