@@ -11,7 +11,7 @@ use firebox_contract::{
 use firebox_engine::{Engine, EngineCounters, EngineOptions, EngineStatus, Generation, ModelFactory};
 use firebox_models::device::{self, DeviceChoice, OpenOptions, Opened, TestChild};
 use firebox_models::{Checkpoint, LoadOptions, ModelError};
-use firebox_sandbox::{PluginChain, PluginSpec};
+use firebox_sandbox::{Plugin, PluginChain, PluginSpec};
 
 use crate::clock::MachineClock;
 use crate::{ember, plugin_memory};
@@ -21,6 +21,7 @@ pub struct Host {
     engine: Engine,
     codec: Arc<dyn TextCodec>,
     notes: Vec<String>,
+    stand_ins: Vec<String>,
 }
 
 /// Where the model comes from.
@@ -72,6 +73,12 @@ impl Host {
     #[must_use]
     pub fn notes(&self) -> &[String] {
         &self.notes
+    }
+
+    /// A line for each plugin that imports a clock or random numbers and was not granted them.
+    #[must_use]
+    pub fn stand_ins(&self) -> &[String] {
+        &self.stand_ins
     }
 
     /// Tokens of an answer where its request does not say: the checkpoint's own number, else the host's.
@@ -247,10 +254,14 @@ impl HostBuilder {
     /// Whatever device, checkpoint or plugins fail with.
     pub async fn build(self) -> Result<Host, Error> {
         let clock: Arc<dyn Clock> = Arc::new(MachineClock::default());
-        let mut notes = Vec::new();
+        let (mut notes, mut stand_ins) = (Vec::new(), Vec::new());
         let hooks: Arc<dyn HookSource> = match self.hooks {
             Some(hooks) => hooks,
-            None => Arc::new(load_plugins(self.plugins, &mut notes).await?),
+            None => {
+                let chain = load_plugins(self.plugins, &mut notes).await?;
+                stand_ins.extend(chain.plugins().iter().filter_map(|plugin| stand_in(plugin)));
+                Arc::new(chain)
+            }
         };
         let load_codec = if self.private { firebox_models::load_private_codec } else { firebox_models::load_codec };
         let (codec, factory) = match self.source {
@@ -275,7 +286,7 @@ impl HostBuilder {
             prefill_chunk: limits::PREFILL_CHUNK_TOKENS,
             warm_up: self.private,
         };
-        Ok(Host { engine: Engine::start(factory, options).await?, codec, notes })
+        Ok(Host { engine: Engine::start(factory, options).await?, codec, notes, stand_ins })
     }
 }
 
@@ -332,6 +343,15 @@ pub async fn load_plugins(specs: Vec<PluginSpec>, notes: &mut Vec<String>) -> Re
         plugins.push(plugin);
     }
     Ok(PluginChain::new(plugins)?)
+}
+
+/// What a plugin finds in place of what it was not granted.
+fn stand_in(plugin: &Plugin) -> Option<String> {
+    let names = plugin.stand_ins();
+    let name = plugin.name();
+    (!names.is_empty()).then(|| {
+        format!("{name} was not granted {}: what it finds there is the same in every run", names.join(" and "))
+    })
 }
 
 /// The folder for what cannot be made again: `FIREBOX_DATA`, else the system's place for a user's data. `None` where

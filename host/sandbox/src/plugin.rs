@@ -9,7 +9,7 @@ use wasmtime::component::InstancePre;
 
 use crate::component::ComponentSource;
 use crate::error::SandboxError;
-use crate::grants::Grants;
+use crate::grants::{Capability, Grants};
 use crate::guest::GuestData;
 use crate::pool::Amount;
 use crate::runtime::Runtime;
@@ -229,6 +229,16 @@ impl Plugin {
     #[must_use]
     pub fn grants(&self) -> &Grants {
         &self.blueprint.grants
+    }
+
+    /// The names of capabilities whose interfaces it imports and that it was not granted: what it finds there says nothing
+    /// of this machine.
+    #[must_use]
+    pub fn stand_ins(&self) -> Vec<&'static str> {
+        let rows = [("clock", Capability::Clock, "wasi:clocks/"), ("random", Capability::Random, "wasi:random/")];
+        let is_imported = |interface: &str| self.imports.iter().any(|import| import.starts_with(interface));
+        let stands_in = rows.iter().filter(|row| !self.grants().has(row.1) && is_imported(row.2));
+        stands_in.map(|row| row.0).collect()
     }
 
     /// What each of its calls may use, before a caller's own limits.

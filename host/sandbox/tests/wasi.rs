@@ -110,6 +110,7 @@ async fn a_grant_is_for_those_who_ask_and_asking_is_no_grant() {
     let grants = [Capability::Clock, Capability::Random].into_iter().collect();
     let silent = sandbox.load(PluginSpec { grants, ..spec("silent", component()) }).await.expect("loaded");
     assert!(!silent.grants().has(Capability::Clock));
+    assert_eq!(silent.stand_ins(), ["clock", "random"], "whoever lists its imports can say so");
     assert_eq!(look(&silent, "r-1").await.wall, 0);
     for name in ["clock", "random"] {
         let asking = PluginSpec { asks: vec![name.to_owned()], ..spec("asking", component()) };

@@ -223,6 +223,9 @@ impl Printer<'_> {
         self.io.out.flush()?;
         if wants_stats {
             self.io.err.write_all(stats::lines(host.info(), finish).as_bytes())?;
+            for line in host.stand_ins() {
+                writeln!(self.io.err, "plugin   {line}")?;
+            }
         }
         Ok(())
     }
