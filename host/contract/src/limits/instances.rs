@@ -24,7 +24,7 @@ pub const PLUGIN_POOL_WAIT: Duration = Duration::from_secs(5);
 pub const PLUGIN_POOL_WAITING_MAX: usize = 64;
 /// How often a request that waits for room looks for it, beside the moments when it hears of some.
 pub const PLUGIN_POOL_PERIOD: Duration = Duration::from_millis(50);
-/// Owners whose count is kept although they hold nothing, before those are looked through.
+/// Tenants that may hold nothing and are remembered all the same, before those are forgotten.
 pub const PLUGIN_POOL_OWNERS_KEPT: usize = 1_024;
 /// Bytes that a plugin of the text stage emits in one request, or that a plugin answers in the model's place; also what one
 /// call of it, or one call of the host by it, copies.
