@@ -174,9 +174,8 @@ impl Pool {
             loop {
                 self.serve();
                 // Threads of low priority give rooms back without a word.
-                match tokio::time::timeout(limits::PLUGIN_POOL_PERIOD, &mut rooms).await {
-                    Ok(rooms) => return rooms.ok(),
-                    Err(_) => {}
+                if let Ok(rooms) = tokio::time::timeout(limits::PLUGIN_POOL_PERIOD, &mut rooms).await {
+                    return rooms.ok();
                 }
             }
         };
