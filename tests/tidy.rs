@@ -31,12 +31,9 @@ fn read(name: &str) -> String {
     std::fs::read_to_string(Path::new(ROOT).join(name)).unwrap_or_else(|error| panic!("{name}: {error}"))
 }
 
-/// Other people's, as they published it but for what its README says.
-const FOREIGN: &str = "third_party/";
-
 /// The Rust sources below `folder`, read.
 fn sources(folder: &str) -> Vec<Source> {
-    let ours = |name: &String| name.starts_with(folder) && name.ends_with(".rs") && !name.starts_with(FOREIGN);
+    let ours = |name: &String| name.starts_with(folder) && name.ends_with(".rs");
     let names = files().into_iter().filter(ours);
     names.map(|name| Source::new(&name, &read(&name))).collect()
 }
@@ -74,7 +71,10 @@ const I2: &str = "I2: only host/models names burn, cubecl or wgpu; only host/san
 
 /// `(crate names, folders that may name them)`.
 const OWNERS: &[(&[&str], &[&str])] = &[
-    (&["burn", "burn_wgpu", "burn_cubecl", "cubecl", "cubek", "wgpu"], &["host/models/"]),
+    (
+        &["burn", "burn_wgpu", "burn_cubecl", "cubecl", "cubecl_common", "cubecl_server", "cubek", "wgpu"],
+        &["host/models/"],
+    ),
     (&["wasmtime", "wasmtime_wasi", "wasmtime_wasi_http"], &["host/sandbox/"]),
     (&["rmcp"], &["host/mcp/"]),
     (&["axum", "clap"], &["host/src/", "tests/", "benches/", "Cargo.toml"]),

@@ -77,7 +77,7 @@ fn a_software_adapter_is_passed_over_unless_named() {
     passed_over_and_right("swiftshader", "SwiftShader");
 }
 
-/// It crashed at kernels with shared memory while these were declared wrongly (`third_party/README.md`).
+/// It crashes where shared memory is declared with a wrong type.
 #[test]
 fn another_driver_computes_rightly_too() {
     passed_over_and_right("lavapipe", "llvmpipe");
@@ -91,6 +91,9 @@ fn passed_over_and_right(tool: &str, name: &str) {
     assert!(reasons(&automatic).len() == 1 && reasons(&automatic)[0].contains(name), "{}", automatic.stderr);
     let named = run(&["devices", "--json", "--test", "--device", "vulkan"], &driver, cache.path()).expect_code(0);
     assert_eq!(chosen(&named), ["vulkan:0"]);
+    // A driver that gains the extension which cubecl's own SPIR-V needs gets SPIR-V.
+    let languages = ["spirv", "wgsl"].map(|name| format!("\"shaders\":\"{name}\""));
+    assert!(languages.iter().any(|language| named.stdout.contains(language)), "{}", named.stdout);
     for line in named.stdout.lines().filter(|line| line.contains("\"vulkan\"") || line.contains("\"api\":\"cpu\"")) {
         let row: serde_json::Value = serde_json::from_str(line).expect("JSON");
         assert_eq!(row["test"]["ok"], true, "{line}");

@@ -9,6 +9,7 @@ mod child;
 mod report;
 mod selftest;
 mod verdict;
+mod wgsl;
 
 #[cfg(test)]
 mod tests;
@@ -20,6 +21,8 @@ use std::sync::{Mutex, PoisonError};
 
 use burn::backend::WgpuDeviceKind;
 use burn::tensor::Device;
+use burn_cubecl::cubecl::WgpuCompilationOptions;
+use burn_cubecl::cubecl::wgpu::vulkan::register_vulkan_features;
 use burn_wgpu::graphics::AutoGraphicsApi;
 use burn_wgpu::{RuntimeOptions, WgpuBackend, WgpuDevice, try_init_setup};
 use firebox_contract::limits;
@@ -28,7 +31,7 @@ use crate::error::ModelError;
 
 pub use adapters::probe;
 pub use child::TestChild;
-pub use report::{AdapterKind, AdapterLimits, AdapterReport};
+pub use report::{AdapterKind, AdapterLimits, AdapterReport, ShaderLanguage};
 pub use selftest::{TestReport, run_self_test};
 
 /// A kind of device that can be asked for by name.
@@ -36,8 +39,9 @@ pub use selftest::{TestReport, run_self_test};
 pub struct DeviceApi {
     /// The name on the command line.
     pub name: &'static str,
-    /// How burn and wgpu call it; none for the CPU.
-    graphics: Option<(WgpuBackend, wgpu::Backend)>,
+    /// How burn and wgpu call it, and what cubecl compiles kernels to for a driver that has all that takes; none for the
+    /// CPU.
+    graphics: Option<(WgpuBackend, wgpu::Backend, ShaderLanguage)>,
     /// Whether `auto` may choose it.
     auto: bool,
     /// What a machine needs to have it, for people.
@@ -46,26 +50,31 @@ pub struct DeviceApi {
 
 /// Every kind of device, in the order `auto` prefers them.
 ///
-/// `webgpu` is WGSL compiled by wgpu, which natively means OpenGL: burn cannot be told to use WGSL on a Vulkan or Metal
-/// adapter that qualifies for its own compilers, and on DirectX 12 `dx12` is that path already. It is slow to compile
-/// and lacks f16 and subgroups, so `auto` prefers the CPU to it.
+/// `webgpu` is WGSL compiled by wgpu, which natively means OpenGL: Vulkan and Metal have compilers of their own, and on
+/// DirectX 12 `dx12` is that path already. It is slow to compile and lacks f16 and subgroups, so `auto` prefers the CPU
+/// to it.
 pub const DEVICES: &[DeviceApi] = &[
     DeviceApi {
         name: "vulkan",
-        graphics: Some((WgpuBackend::Vulkan, wgpu::Backend::Vulkan)),
+        graphics: Some((WgpuBackend::Vulkan, wgpu::Backend::Vulkan, ShaderLanguage::SpirV)),
         auto: true,
         needs: "the Vulkan loader (libvulkan.so.1 or vulkan-1.dll) and a driver for your GPU",
     },
-    DeviceApi { name: "metal", graphics: Some((WgpuBackend::Metal, wgpu::Backend::Metal)), auto: true, needs: "macOS" },
+    DeviceApi {
+        name: "metal",
+        graphics: Some((WgpuBackend::Metal, wgpu::Backend::Metal, ShaderLanguage::Msl)),
+        auto: true,
+        needs: "macOS",
+    },
     DeviceApi {
         name: "dx12",
-        graphics: Some((WgpuBackend::Dx12, wgpu::Backend::Dx12)),
+        graphics: Some((WgpuBackend::Dx12, wgpu::Backend::Dx12, ShaderLanguage::Wgsl)),
         auto: true,
         needs: "Windows with a DirectX 12 driver",
     },
     DeviceApi {
         name: "webgpu",
-        graphics: Some((WgpuBackend::Gl, wgpu::Backend::Gl)),
+        graphics: Some((WgpuBackend::Gl, wgpu::Backend::Gl, ShaderLanguage::Wgsl)),
         auto: false,
         needs: "an OpenGL ES 3.1 driver, through which wgpu runs WGSL outside a browser",
     },
@@ -271,28 +280,49 @@ fn instantiate(adapter: &AdapterReport) -> Result<Device, String> {
     if let Some((_, device)) = open.iter().find(|(opened, _)| *opened == name) {
         return Ok(device.clone());
     }
-    let device = wgpu_device(adapter)?;
+    let api = DEVICES.iter().find(|api| api.name == adapter.api);
+    let (backend, _, native) = api.and_then(|api| api.graphics).ok_or("is not a GPU")?;
+    let device = WgpuDevice::new(wgpu_kind(adapter)?).on(backend);
     let options = RuntimeOptions::try_default().map_err(|error| error.to_string())?;
-    try_init_setup::<AutoGraphicsApi>(&device, options).map_err(|error| error.to_string())?;
+    if adapter.shaders == Some(native) {
+        try_init_setup::<AutoGraphicsApi>(&device, options).map_err(|error| error.to_string())?;
+    } else {
+        wgsl::open(adapter, &device, options)?;
+    }
     let device = Device::new(device);
     open.push((name, device.clone()));
     Ok(device)
 }
 
-fn wgpu_device(adapter: &AdapterReport) -> Result<WgpuDevice, String> {
-    let api = DEVICES.iter().find(|api| api.name == adapter.api);
-    let (backend, _) = api.and_then(|api| api.graphics).ok_or("is not a GPU")?;
-    let kind = match adapter.kind {
-        AdapterKind::Discrete => WgpuDeviceKind::DiscreteGpu(adapter.ordinal),
-        AdapterKind::Integrated => WgpuDeviceKind::IntegratedGpu(adapter.ordinal),
-        AdapterKind::Virtual => WgpuDeviceKind::VirtualGpu(adapter.ordinal),
-        AdapterKind::Other => WgpuDeviceKind::Other(adapter.ordinal),
-        AdapterKind::Software if adapter.ordinal == 0 => WgpuDeviceKind::Cpu,
+fn wgpu_kind(adapter: &AdapterReport) -> Result<WgpuDeviceKind, String> {
+    match adapter.kind {
+        AdapterKind::Discrete => Ok(WgpuDeviceKind::DiscreteGpu(adapter.ordinal)),
+        AdapterKind::Integrated => Ok(WgpuDeviceKind::IntegratedGpu(adapter.ordinal)),
+        AdapterKind::Virtual => Ok(WgpuDeviceKind::VirtualGpu(adapter.ordinal)),
+        AdapterKind::Other => Ok(WgpuDeviceKind::Other(adapter.ordinal)),
+        AdapterKind::Software if adapter.ordinal == 0 => Ok(WgpuDeviceKind::Cpu),
         AdapterKind::Software => {
-            return Err("burn reaches only the first software adapter; hide the others (VK_DRIVER_FILES)".to_owned());
+            Err("burn reaches only the first software adapter; hide the others (VK_DRIVER_FILES)".to_owned())
         }
-    };
-    Ok(WgpuDevice::new(kind).on(backend))
+    }
+}
+
+/// What kernels are compiled to for an adapter, where `native` is what its API has a compiler of its own for.
+///
+/// cubecl takes SPIR-V for every Vulkan driver that reads it. Without `VK_KHR_workgroup_memory_explicit_layout` its SPIR-V
+/// declares shared memory with the type of a pointer to it (`lower_shared_implicit` of cubecl-spirv 0.11.3). No driver
+/// refuses that, and kernels with shared memory compute wrong results or crash. So such an adapter gets WGSL, which wgpu
+/// makes SPIR-V of by itself.
+fn shader_language(native: ShaderLanguage, compiler: &WgpuCompilationOptions) -> ShaderLanguage {
+    let sound = compiler.supports_vulkan_compiler && compiler.vulkan.supports_explicit_smem;
+    if native == ShaderLanguage::SpirV && !sound { ShaderLanguage::Wgsl } else { native }
+}
+
+/// What cubecl asks of an adapter before it chooses a compiler: the very values that its SPIR-V compiler goes by.
+fn compiler_options(adapter: &wgpu::Adapter) -> WgpuCompilationOptions {
+    let mut options = WgpuCompilationOptions::default();
+    register_vulkan_features(adapter, &mut wgsl::properties(adapter), &mut options);
+    options
 }
 
 /// Tests one device in a process of its own, whatever was recorded about it, and records the outcome.

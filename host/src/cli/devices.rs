@@ -4,7 +4,7 @@ mod table;
 
 use firebox_contract::Error;
 use firebox_models::ModelError;
-use firebox_models::device::{self, AdapterKind, AdapterReport, DeviceChoice, TestReport};
+use firebox_models::device::{self, AdapterKind, AdapterReport, DeviceChoice, ShaderLanguage, TestReport};
 
 use super::Io;
 use super::options::DeviceOptions;
@@ -62,7 +62,8 @@ pub fn run(args: Args, io: &mut Io) -> Result<(), CliError> {
             writeln!(io.out, "{}", line.json())?;
         }
     } else {
-        let mut table = Table::new(&["", "DEVICE", "NAME", "TYPE", "DRIVER", "LARGEST TENSOR", "F16", "SUBGROUPS", ""]);
+        let mut table =
+            Table::new(&["", "DEVICE", "NAME", "TYPE", "DRIVER", "LARGEST TENSOR", "SHADERS", "F16", "SUBGROUPS", ""]);
         lines.iter().for_each(|line| table.row(line.cells()));
         write!(io.out, "{table}")?;
     }
@@ -91,7 +92,7 @@ fn failed(error: ModelError) -> CliError {
 
 impl Line {
     fn cells(&self) -> Vec<String> {
-        let AdapterReport { name, kind, driver, driver_info, limits, f16, subgroups, .. } = &self.adapter;
+        let AdapterReport { name, kind, driver, driver_info, limits, shaders, f16, subgroups, .. } = &self.adapter;
         vec![
             if self.chosen { "*" } else { "" }.to_owned(),
             self.adapter.choice(),
@@ -99,6 +100,7 @@ impl Line {
             kind.as_str().to_owned(),
             format!("{driver} {driver_info}").trim().to_owned(),
             limits.map_or("memory".to_owned(), |limits| mebibytes(limits.binding_bytes)),
+            shaders.map_or("none", ShaderLanguage::as_str).to_owned(),
             if *f16 { "yes" } else { "no" }.to_owned(),
             match subgroups {
                 Some((least, most)) if least == most => least.to_string(),
@@ -126,10 +128,10 @@ impl Line {
     }
 
     fn json(&self) -> serde_json::Value {
-        let AdapterReport { api, name, kind, driver, driver_info, limits, f16, subgroups, .. } = &self.adapter;
+        let AdapterReport { api, name, kind, driver, driver_info, limits, shaders, f16, subgroups, .. } = &self.adapter;
         let mut value = serde_json::json!({
             "device": self.adapter.choice(), "chosen": self.chosen, "api": api, "name": name, "type": kind.as_str(),
-            "driver": driver, "driver_info": driver_info, "f16": f16,
+            "driver": driver, "driver_info": driver_info, "shaders": shaders.map(ShaderLanguage::as_str), "f16": f16,
             "subgroups": subgroups.map(|(least, most)| [least, most]),
             "buffer_bytes_max": limits.map(|limits| limits.buffer_bytes),
             "binding_bytes_max": limits.map(|limits| limits.binding_bytes),

@@ -5,8 +5,8 @@ use std::pin::pin;
 use std::sync::{Mutex, PoisonError};
 use std::task::{Context, Poll, Waker};
 
-use super::report::{AdapterKind, AdapterLimits, AdapterReport};
-use super::{DEVICES, DeviceApi};
+use super::report::{AdapterKind, AdapterLimits, AdapterReport, ShaderLanguage};
+use super::{DEVICES, DeviceApi, compiler_options, shader_language};
 
 /// Every device of this machine; the CPU is always there, and last.
 #[must_use]
@@ -21,23 +21,42 @@ static PROBING: Mutex<()> = Mutex::new(());
 
 /// The adapters one API offers, in its own order; none where the API or its driver is missing.
 pub(super) fn adapters_of(api: &DeviceApi) -> Vec<AdapterReport> {
-    let Some((_, backend)) = api.graphics else { return Vec::new() };
+    let Some((_, backend, native)) = api.graphics else { return Vec::new() };
     let _probing = PROBING.lock().unwrap_or_else(PoisonError::into_inner);
-    let instance = wgpu::Instance::new(wgpu::InstanceDescriptor {
-        backends: backend.into(),
-        ..wgpu::InstanceDescriptor::new_without_display_handle()
-    });
-    let adapters = ready(instance.enumerate_adapters(backend.into())).unwrap_or_default();
-    let mut reports: Vec<AdapterReport> = Vec::with_capacity(adapters.len());
-    for (index, adapter) in adapters.iter().enumerate() {
-        let mut report = describe(api.name, index, adapter);
+    let mut reports: Vec<AdapterReport> = Vec::new();
+    for (index, adapter) in enumerate(backend).iter().enumerate() {
+        let mut report = describe(api.name, index, adapter, native);
         report.ordinal = reports.iter().filter(|other| other.kind == report.kind).count();
         reports.push(report);
     }
     reports
 }
 
-fn describe(api: &'static str, index: usize, adapter: &wgpu::Adapter) -> AdapterReport {
+/// Calls `task` with an adapter that was found before.
+///
+/// # Errors
+/// Those of `task`, and one where the adapter has gone.
+pub(super) fn with_adapter<R>(
+    found: &AdapterReport,
+    task: impl FnOnce(&wgpu::Adapter) -> Result<R, String>,
+) -> Result<R, String> {
+    let api = DEVICES.iter().find(|api| api.name == found.api);
+    let (_, backend, _) = api.and_then(|api| api.graphics).ok_or("is not a GPU")?;
+    let _probing = PROBING.lock().unwrap_or_else(PoisonError::into_inner);
+    let adapters = enumerate(backend);
+    let adapter = adapters.get(found.index).filter(|adapter| adapter.get_info().name == found.name);
+    task(adapter.ok_or("is not there any more")?)
+}
+
+fn enumerate(backend: wgpu::Backend) -> Vec<wgpu::Adapter> {
+    let instance = wgpu::Instance::new(wgpu::InstanceDescriptor {
+        backends: backend.into(),
+        ..wgpu::InstanceDescriptor::new_without_display_handle()
+    });
+    ready(instance.enumerate_adapters(backend.into())).unwrap_or_default()
+}
+
+fn describe(api: &'static str, index: usize, adapter: &wgpu::Adapter, native: ShaderLanguage) -> AdapterReport {
     let info = adapter.get_info();
     let limits = adapter.limits();
     let features = adapter.features();
@@ -62,6 +81,7 @@ fn describe(api: &'static str, index: usize, adapter: &wgpu::Adapter) -> Adapter
             workgroup_bytes: limits.max_compute_workgroup_storage_size,
             invocations: limits.max_compute_invocations_per_workgroup,
         }),
+        shaders: Some(shader_language(native, &compiler_options(adapter))),
         f16: features.contains(wgpu::Features::SHADER_F16),
         subgroups: features
             .contains(wgpu::Features::SUBGROUP)
@@ -70,7 +90,7 @@ fn describe(api: &'static str, index: usize, adapter: &wgpu::Adapter) -> Adapter
 }
 
 /// The value of a future that never waits, as wgpu's are outside a browser.
-fn ready<F: Future>(future: F) -> Option<F::Output> {
+pub(super) fn ready<F: Future>(future: F) -> Option<F::Output> {
     match pin!(future).poll(&mut Context::from_waker(Waker::noop())) {
         Poll::Ready(value) => Some(value),
         Poll::Pending => None,

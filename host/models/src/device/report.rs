@@ -33,6 +33,29 @@ impl AdapterKind {
     }
 }
 
+/// What kernels are compiled to for an adapter.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ShaderLanguage {
+    /// SPIR-V of cubecl's, which the driver gets as it is.
+    SpirV,
+    /// The Metal Shading Language, which the driver gets as it is.
+    Msl,
+    /// WGSL, of which wgpu makes what the driver reads.
+    Wgsl,
+}
+
+impl ShaderLanguage {
+    /// The name for people.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::SpirV => "spirv",
+            Self::Msl => "msl",
+            Self::Wgsl => "wgsl",
+        }
+    }
+}
+
 /// Limits of an adapter that kernels have to respect.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct AdapterLimits {
@@ -67,6 +90,8 @@ pub struct AdapterReport {
     pub driver_info: String,
     /// None for the CPU.
     pub limits: Option<AdapterLimits>,
+    /// What kernels are compiled to; none for the CPU.
+    pub shaders: Option<ShaderLanguage>,
     /// Whether kernels can compute in 16-bit floats.
     pub f16: bool,
     /// Smallest and largest subgroup, where it has them.
@@ -87,6 +112,7 @@ impl AdapterReport {
             driver: "burn-flex".to_owned(),
             driver_info: String::new(),
             limits: None,
+            shaders: None,
             f16: true,
             subgroups: None,
         }
@@ -104,12 +130,14 @@ impl AdapterReport {
         if self.is_cpu() { self.api.to_owned() } else { format!("{}:{}", self.api, self.index) }
     }
 
-    /// What identifies adapter and driver: another driver version deserves another test.
+    /// What identifies adapter, driver and compiler: another driver version deserves another test, and so do kernels in
+    /// another language.
     pub(super) fn key(&self) -> String {
         let (vendor, device) = self.ids;
         let version = env!("CARGO_PKG_VERSION");
+        let shaders = self.shaders.map_or("none", ShaderLanguage::as_str);
         let Self { api, name, driver, driver_info, .. } = self;
-        format!("{api} | {name} | {vendor:x}:{device:x} | {driver} | {driver_info} | firebox {version}")
+        format!("{api} | {name} | {vendor:x}:{device:x} | {driver} | {driver_info} | {shaders} | firebox {version}")
     }
 }
 

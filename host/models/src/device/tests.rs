@@ -176,6 +176,49 @@ fn auto_keeps_a_small_model_off_the_gpu() {
 }
 
 #[test]
+fn kernels_are_spirv_only_where_shared_memory_has_an_explicit_layout() {
+    let compiler = |reads_spirv: bool, explicit: bool| {
+        let mut options = WgpuCompilationOptions { supports_vulkan_compiler: reads_spirv, ..Default::default() };
+        options.vulkan.supports_explicit_smem = explicit;
+        options
+    };
+    let native = |name: &str| {
+        let api = DEVICES.iter().find(|api| api.name == name).expect(name);
+        api.graphics.expect("a GPU").2
+    };
+    let cases = [
+        ("vulkan", compiler(true, true), ShaderLanguage::SpirV),
+        ("vulkan", compiler(true, false), ShaderLanguage::Wgsl),
+        ("vulkan", compiler(false, true), ShaderLanguage::Wgsl),
+        ("vulkan", compiler(false, false), ShaderLanguage::Wgsl),
+        // These ask nothing of Vulkan.
+        ("metal", compiler(false, false), ShaderLanguage::Msl),
+        ("dx12", compiler(false, false), ShaderLanguage::Wgsl),
+        ("webgpu", compiler(false, false), ShaderLanguage::Wgsl),
+    ];
+    for (api, options, expected) in cases {
+        assert_eq!(shader_language(native(api), &options), expected, "{api} {options:?}");
+    }
+}
+
+/// What the report says is what burn really compiles to, on the driver of the tests where there is one.
+#[test]
+fn an_open_device_compiles_to_the_language_it_reports() {
+    let promised = env::var_os("FIREBOX_TEST_VULKAN").map(|_| "vulkan");
+    for name in promised {
+        let opened = open(&name.parse().expect(name), &OpenOptions::default()).expect("it is promised");
+        let language = opened.info.shaders.expect("a GPU has a compiler").as_str();
+        assert_eq!(crate::kernel::Gpu::new(&opened.device).compiler(), format!("wgpu<{language}>"));
+    }
+}
+
+#[test]
+fn a_verdict_belongs_to_one_language() {
+    let of = |shaders| AdapterReport { shaders: Some(shaders), ..adapter("GPU") }.key();
+    assert_ne!(of(ShaderLanguage::SpirV), of(ShaderLanguage::Wgsl));
+}
+
+#[test]
 fn probe_ends_with_the_cpu() {
     assert!(probe().last().is_some_and(AdapterReport::is_cpu));
 }

@@ -59,6 +59,12 @@ impl Gpu {
         Self { client: primitive(BurnTensor::<1>::from_data(TensorData::from([0.0_f32]), device)).client }
     }
 
+    /// cubecl's name for what compiles its kernels.
+    #[cfg(test)]
+    pub(crate) fn compiler(&self) -> &'static str {
+        self.client.name()
+    }
+
     /// `T` is an element of 4 bytes.
     pub(super) fn upload<T: bytemuck::NoUninit>(&self, elements: &[T]) -> Words {
         let bytes: &[u8] = bytemuck::cast_slice(elements);

@@ -1,8 +1,8 @@
 //! Matrix products of tensors that are right on every device: those of an encoder's attention.
 //!
-//! burn's tiled GPU products were wrong on one driver of the tests for as long as shared memory was declared wrongly
-//! (`third_party/README.md`), without an error. So a device is asked once, with small products whose result is known, and one
-//! that gives wrong answers gets a kernel that asks for nothing but memory. It is slower: one unit sums one element.
+//! burn's tiled GPU products can be wrong on a driver without an error. So a device is asked once, with small products whose
+//! result is known, and one that gives wrong answers gets a kernel that asks for nothing but memory. It is slower: one unit
+//! sums one element.
 
 use std::sync::{Mutex, PoisonError};
 

@@ -1,0 +1,153 @@
+//! An adapter whose kernels are compiled to WGSL where cubecl by itself would take SPIR-V.
+//!
+//! cubecl chooses the compiler by what an adapter can do and takes no wish, so its server is made here, of its own parts and
+//! as it makes one for an adapter without a compiler of its own (`try_create_server` of cubecl-wgpu 0.11.3). The server is
+//! told of nothing that kernels can do without: no subgroups, no matrix units, no extension of the driver's.
+
+use std::sync::Arc;
+
+use burn_cubecl::cubecl::WgpuCompilationOptions;
+use burn_cubecl::cubecl::client::Client;
+use burn_cubecl::cubecl::features::{AtomicUsage, TypeUsage};
+use burn_cubecl::cubecl::ir::{
+    AddressType, DeviceIdentity, DeviceProperties, ElemType, FloatKind, HardwareProperties, IntKind,
+    MemoryDeviceProperties, TargetProperties, Type, UIntKind,
+};
+use burn_cubecl::cubecl::logging::ServerLogger;
+use burn_cubecl::cubecl::profile::TimingMethod;
+use burn_cubecl::cubecl::server::ServerUtilities;
+use burn_cubecl::cubecl::wgpu::WgpuServer;
+use burn_wgpu::{AutoCompiler, RuntimeOptions, WgpuDevice};
+use cubecl_common::device::{Device as _, ServiceId};
+use cubecl_server::allocator::ContiguousMemoryLayoutPolicy;
+
+use super::adapters::{ready, with_adapter};
+use super::report::AdapterReport;
+
+/// What cubecl calls such a device in its logs.
+const NAME: &str = "wgpu<wgsl>";
+/// Lanes of a vector at most, which is WGSL's own limit.
+const LANES_MAX: usize = 4;
+/// Bits of the widest load.
+const LOAD_BITS: u32 = 128;
+/// The subgroup sizes there are, for a driver that names none; nothing here uses subgroups, but cubecl divides by them.
+const SUBGROUP_SIZES: (u32, u32) = (8, 128);
+/// Types that WGSL has where the adapter has the feature.
+const OPTIONAL_TYPES: &[(wgpu::Features, ElemType)] = &[
+    (wgpu::Features::SHADER_F16, ElemType::Float(FloatKind::F16)),
+    (wgpu::Features::SHADER_INT64, ElemType::Int(IntKind::I64)),
+    (wgpu::Features::SHADER_INT64, ElemType::UInt(UIntKind::U64)),
+];
+
+/// Opens `adapter` as `device`, so that burn finds it open.
+///
+/// # Errors
+/// What the driver or cubecl said, for people.
+pub(super) fn open(adapter: &AdapterReport, device: &WgpuDevice, options: RuntimeOptions) -> Result<(), String> {
+    with_adapter(adapter, |adapter| register(adapter, device, options))
+}
+
+fn register(adapter: &wgpu::Adapter, device: &WgpuDevice, options: RuntimeOptions) -> Result<(), String> {
+    let requested = ready(adapter.request_device(&wgpu::DeviceDescriptor {
+        label: None,
+        required_features: optional_features() & adapter.features(),
+        required_limits: adapter.limits(),
+        experimental_features: wgpu::ExperimentalFeatures::disabled(),
+        memory_hints: wgpu::MemoryHints::MemoryUsage,
+        trace: wgpu::Trace::Off,
+    }));
+    let (opened, queue) = requested.ok_or("gives no device")?.map_err(|error| error.to_string())?;
+    let properties = properties(adapter);
+    let supports_u64 = properties.supports_type(ElemType::UInt(UIntKind::U64));
+    let compilation = WgpuCompilationOptions { supports_u64, ..WgpuCompilationOptions::default() };
+    let memory = properties.memory.clone();
+    let alignment = usize::try_from(memory.alignment).map_err(|error| error.to_string())?;
+    let id = device.to_id();
+    let (utilities, captures) = ServerUtilities::init(
+        ServiceId::of::<WgpuServer<AutoCompiler>>(id),
+        NAME,
+        properties,
+        TargetProperties { mma: Default::default() },
+        Arc::new(ServerLogger::default()),
+        ContiguousMemoryLayoutPolicy::new(alignment),
+    );
+    let server = WgpuServer::<AutoCompiler>::new(
+        memory,
+        options.memory_config,
+        compilation,
+        opened,
+        queue,
+        options.tasks_max,
+        adapter.get_info().backend,
+        TimingMethod::System,
+        utilities,
+        captures,
+    );
+    Client::try_init(id, server).map_err(|error| format!("{error:?}"))?;
+    Ok(())
+}
+
+fn optional_features() -> wgpu::Features {
+    OPTIONAL_TYPES.iter().fold(wgpu::Features::empty(), |all, (feature, _)| all | *feature)
+}
+
+/// What kernels in WGSL may ask of an adapter.
+pub(super) fn properties(adapter: &wgpu::Adapter) -> DeviceProperties {
+    let (info, limits) = (adapter.get_info(), adapter.limits());
+    let memory = MemoryDeviceProperties::new(
+        limits.max_storage_buffer_binding_size.min(limits.max_buffer_size),
+        limits.min_uniform_buffer_offset_alignment.max(limits.min_storage_buffer_offset_alignment).into(),
+    );
+    let identity = DeviceIdentity {
+        fingerprint: format!("wgsl_{}_{}", info.vendor, info.device),
+        name: info.name.clone(),
+        physical: None,
+    };
+    let hardware = hardware(&info, &limits);
+    let mut properties = DeviceProperties::new(Default::default(), memory, hardware, TimingMethod::System, identity);
+    properties.register_address_type(AddressType::U32);
+    let (signed, unsigned) = (ElemType::Int(IntKind::I32), ElemType::UInt(UIntKind::U32));
+    for element in [ElemType::Index, unsigned, signed, ElemType::Float(FloatKind::F32), ElemType::Bool] {
+        properties.register_type_usage(element, TypeUsage::all());
+    }
+    for element in [signed, unsigned] {
+        let usage = AtomicUsage::LoadStore | AtomicUsage::Exchange | AtomicUsage::Add;
+        properties.register_atomic_type_usage(Type::atomic(element), usage);
+    }
+    for (feature, element) in OPTIONAL_TYPES {
+        if adapter.features().contains(*feature) {
+            properties.register_type_usage(*element, TypeUsage::all());
+        }
+    }
+    properties
+}
+
+fn hardware(info: &wgpu::AdapterInfo, limits: &wgpu::Limits) -> HardwareProperties {
+    let cubes = limits.max_compute_workgroups_per_dimension;
+    let named = info.subgroup_min_size > 0 && info.subgroup_max_size > 0;
+    let (plane_size_min, plane_size_max) =
+        if named { (info.subgroup_min_size, info.subgroup_max_size) } else { SUBGROUP_SIZES };
+    HardwareProperties {
+        load_width: LOAD_BITS,
+        vector_register_count: None,
+        plane_size_min,
+        plane_size_max,
+        // One more holds a launch's sizes.
+        max_bindings: limits.max_storage_buffers_per_shader_stage.saturating_sub(1),
+        max_shared_memory_size: limits.max_compute_workgroup_storage_size as usize,
+        max_cube_count: (cubes, cubes, cubes),
+        max_units_per_cube: limits.max_compute_invocations_per_workgroup,
+        max_cube_dim: (
+            limits.max_compute_workgroup_size_x,
+            limits.max_compute_workgroup_size_y,
+            limits.max_compute_workgroup_size_z,
+        ),
+        num_streaming_multiprocessors: None,
+        num_cpu_cores: None,
+        last_level_cache_size: None,
+        num_tensor_cores: None,
+        min_tensor_cores_dim: None,
+        max_vector_size: LANES_MAX,
+        cube_mma_reserved_shared_memory: 0,
+    }
+}
