@@ -204,9 +204,9 @@ fn kernels_are_spirv_only_where_shared_memory_has_an_explicit_layout() {
 /// What the report says is what burn really compiles to, on the driver of the tests where there is one.
 #[test]
 fn an_open_device_compiles_to_the_language_it_reports() {
-    let promised = env::var_os("FIREBOX_TEST_VULKAN").map(|_| "vulkan");
-    for name in promised {
-        let opened = open(&name.parse().expect(name), &OpenOptions::default()).expect("it is promised");
+    if env::var_os("FIREBOX_TEST_VULKAN").is_some() {
+        let choice = "vulkan".parse().expect("a name");
+        let opened = open(&choice, &OpenOptions::default()).expect("it is promised");
         let language = opened.info.shaders.expect("a GPU has a compiler").as_str();
         assert_eq!(crate::kernel::Gpu::new(&opened.device).compiler(), format!("wgpu<{language}>"));
     }
