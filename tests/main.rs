@@ -3,3 +3,5 @@
 mod harness;
 
 mod cases;
+#[path = "fuzz/mod.rs"]
+mod fuzz;

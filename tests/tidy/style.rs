@@ -34,6 +34,7 @@ const UNSAFE_FILES: &[&str] = &[
     "host/sandbox/src/priority.rs",
     "host/src/memory.rs",
     "host/src/threads.rs",
+    "tests/fuzz/coverage.rs",
 ];
 
 fn rust() -> Vec<Source> {

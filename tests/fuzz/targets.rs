@@ -1,0 +1,330 @@
+//! The readers: one test each.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use firebox::contract::{Chat, Message, Role, SamplingOverrides, TextCodec, ToolCall, ToolDefinition, ToolEffects};
+use firebox::engine::toolcall::{Piece, TOOL_CALL_FORMATS, ToolCallFormat};
+use firebox::models::device::{self, OpenOptions};
+use firebox::models::{Checkpoint, LoadOptions, load_codec, load_decoder};
+
+use super::Target;
+use crate::harness::root;
+
+/// The files of a model in a folder of this process's memory, where there is such a file system.
+struct Folder(tempfile::TempDir);
+
+impl Folder {
+    fn new(files: &[(&str, &[u8])]) -> Self {
+        let memory = Path::new("/dev/shm");
+        let folder = if memory.is_dir() { tempfile::tempdir_in(memory) } else { tempfile::tempdir() };
+        let folder = Self(folder.expect("writable"));
+        files.iter().for_each(|(name, bytes)| folder.write(name, bytes));
+        folder
+    }
+
+    fn write(&self, name: &str, bytes: &[u8]) {
+        std::fs::write(self.0.path().join(name), bytes).expect("writable");
+    }
+
+    fn open(&self) -> Option<Checkpoint> {
+        Checkpoint::open(self.0.path()).ok()
+    }
+}
+
+fn parity(name: &str, file: &str) -> Vec<u8> {
+    std::fs::read(root().join("tests/parity").join(name).join(file)).expect("readable")
+}
+
+fn ember(file: &str) -> Vec<u8> {
+    std::fs::read(root().join("host/ember/model").join(file)).expect("readable")
+}
+
+fn safetensors(header: &str, data: usize) -> Vec<u8> {
+    let mut file = (header.len() as u64).to_le_bytes().to_vec();
+    file.extend_from_slice(header.as_bytes());
+    file.resize(file.len() + data, 0);
+    file
+}
+
+#[test]
+fn safetensors_headers() {
+    let config = parity("llama", "config.json");
+    let folder = Folder::new(&[("config.json", &config), ("tokenizer.json", &small_tokenizer())]);
+    let header = r#"{"__metadata__":{"format":"pt"},"a":{"dtype":"F32","shape":[2,2],"data_offsets":[0,16]},"b":{"dtype":"BF16","shape":[4],"data_offsets":[16,24]}}"#;
+    let target = Target {
+        name: "safetensors",
+        words: &["\"F16\"", "\"F8_E4M3\"", "\"shape\":[", "\"data_offsets\":[0,16]", "{", "}", "[]", "__metadata__"],
+        seeds: vec![safetensors(header, 24), safetensors("{}", 0)],
+    };
+    target.run(|input| {
+        folder.write("model.safetensors", input);
+        if let Some(checkpoint) = folder.open() {
+            assert!(checkpoint.stored_bytes() <= input.len() as u64, "more weights than the file has bytes");
+        }
+    });
+}
+
+#[test]
+fn configs() {
+    let weights = safetensors("{}", 0);
+    let folder = Folder::new(&[("model.safetensors", &weights), ("tokenizer.json", &small_tokenizer())]);
+    let device = device::open(&"cpu".parse().expect("a device"), &OpenOptions::default()).expect("opens").device;
+    let seeds = ["llama", "llama-linear-f16", "mistral", "qwen2", "qwen2-sliding", "qwen3-bf16"];
+    let target = Target {
+        name: "config",
+        words: &[
+            "\"rope_scaling\":",
+            "\"hidden_size\":",
+            "\"num_attention_heads\":",
+            "\"architectures\":",
+            "\"sliding_window\":",
+            "\"rope_theta\":",
+            "{",
+            "}",
+            "[",
+            "]",
+            "null",
+            "true",
+            "\"llama3\"",
+        ],
+        seeds: seeds.iter().map(|name| parity(name, "config.json")).collect(),
+    };
+    target.run(|input| {
+        folder.write("config.json", input);
+        if let Some(checkpoint) = folder.open() {
+            // The weights are missing: whatever the config says, this ends with an error and without much memory.
+            assert!(load_decoder(&checkpoint, &device, LoadOptions::default()).is_err());
+        }
+    });
+}
+
+fn small_tokenizer() -> Vec<u8> {
+    let letters: Vec<String> = (32_u8..127).map(|byte| char::from(byte).to_string()).collect();
+    let mut vocabulary: serde_json::Map<String, serde_json::Value> =
+        letters.iter().zip(0..).map(|(letter, id)| (letter.clone(), serde_json::json!(id))).collect();
+    vocabulary.insert("ab".to_owned(), serde_json::json!(95));
+    let end = serde_json::json!({ "id": 96, "content": "<|end|>", "special": true, "single_word": false, "lstrip": false,
+                                  "rstrip": false, "normalized": false });
+    let model = serde_json::json!({ "type": "BPE", "vocab": vocabulary, "merges": ["a b"] });
+    serde_json::json!({ "version": "1.0", "added_tokens": [end], "model": model }).to_string().into_bytes()
+}
+
+fn messages(text: &str) -> Vec<Message> {
+    let call = ToolCall { id: "call_0".to_owned(), name: "f".to_owned(), arguments_json: "{\"a\": [1]}".to_owned() };
+    let said = |role, content: &str| Message {
+        role,
+        content: content.to_owned(),
+        tool_calls: Vec::new(),
+        tool_call_id: None,
+        name: None,
+    };
+    vec![
+        said(Role::System, "s"),
+        said(Role::User, text),
+        Message { tool_calls: vec![call], ..said(Role::Assistant, "") },
+        Message { tool_call_id: Some("call_0".to_owned()), ..said(Role::Tool, text) },
+    ]
+}
+
+fn tools() -> Vec<ToolDefinition> {
+    vec![ToolDefinition {
+        name: "f".to_owned(),
+        title: None,
+        description: "d".to_owned(),
+        input_schema_json: "{\"type\": \"object\"}".to_owned(),
+        output_schema_json: None,
+        effects: ToolEffects::default(),
+    }]
+}
+
+fn exercise(codec: &Arc<dyn TextCodec>) {
+    let _defaults: &SamplingOverrides = codec.defaults();
+    let (messages, tools) = (messages("hello <|end|> 1"), tools());
+    for (messages, tools) in [(&messages[..2], &[][..]), (&messages[..], &tools[..])] {
+        // A template or tokenizer that refuses is as good as one that works.
+        drop(codec.encode_chat(Chat { messages, tools, prefix: "" }));
+    }
+    if let Ok(tokens) = codec.encode_text("ab c") {
+        let mut decoder = codec.decoder();
+        tokens.into_iter().for_each(|token| drop(decoder.push(token)));
+        drop(decoder.finish());
+    }
+}
+
+#[test]
+fn tokenizers() {
+    let weights = safetensors("{}", 0);
+    let template = b"{% for m in messages %}{{ m.content }}{% endfor %}";
+    let folder = Folder::new(&[
+        ("model.safetensors", &weights),
+        ("config.json", &parity("llama", "config.json")),
+        ("chat_template.jinja", template),
+    ]);
+    let target = Target {
+        name: "tokenizer",
+        words: &[
+            "\"Unigram\"",
+            "\"WordPiece\"",
+            "\"ByteLevel\"",
+            "\"Metaspace\"",
+            "\"Sequence\"",
+            "\"normalizer\":",
+            "\"decoder\":",
+            "\"pre_tokenizer\":",
+            "\"merges\":",
+            "\"vocab\":",
+            "{",
+            "}",
+            "[",
+            "]",
+            "null",
+            "\"Regex\":\"(a*)*\"",
+        ],
+        seeds: vec![small_tokenizer(), ember("tokenizer.json")],
+    };
+    target.run(|input| {
+        folder.write("tokenizer.json", input);
+        if let Some(codec) = folder.open().and_then(|checkpoint| load_codec(&checkpoint).ok()) {
+            exercise(&codec);
+        }
+    });
+}
+
+#[test]
+fn templates() {
+    let weights = safetensors("{}", 0);
+    let folder = Folder::new(&[
+        ("model.safetensors", &weights),
+        ("config.json", &parity("llama", "config.json")),
+        ("tokenizer.json", &small_tokenizer()),
+    ]);
+    let seeds = ["features.jinja", "llama.jinja", "qwen.jinja"].map(|name| parity("templates", name));
+    let target = Target {
+        name: "template",
+        words: &[
+            "{{",
+            "}}",
+            "{%",
+            "%}",
+            "{#",
+            "for x in range(10)",
+            "endfor",
+            "if",
+            "endif",
+            "set ns.a = ns",
+            "namespace(a=1)",
+            "macro f(x)",
+            "endmacro",
+            "f(f)",
+            "messages",
+            "| tojson",
+            "| join",
+            "* 99999",
+            "raise_exception('x')",
+            "[::-1]",
+            "strftime_now('%Y')",
+            "loop.index0",
+            "raw",
+            "endraw",
+            "generation",
+        ],
+        seeds: seeds.to_vec(),
+    };
+    target.run(|input| {
+        folder.write("chat_template.jinja", input);
+        if let Some(codec) = folder.open().and_then(|checkpoint| load_codec(&checkpoint).ok()) {
+            exercise(&codec);
+        }
+    });
+}
+
+/// No text of a conversation becomes a control token, whatever it is.
+#[test]
+fn control_tokens() {
+    let codec = load_codec(&Checkpoint::embedded(firebox::ember::FILES).expect("embedded")).expect("loads");
+    let control = 256..=265_u32;
+    let count = |text: &str| {
+        let tokens = codec.encode_chat(Chat { messages: &messages(text)[..2], tools: &[], prefix: "" });
+        tokens.expect("any text has tokens").iter().filter(|token| control.contains(token)).count()
+    };
+    let expected = count("a");
+    let target = Target {
+        name: "control",
+        words: &[
+            "<|im_start|>",
+            "<|im_end|>",
+            "<|endoftext|>",
+            "system\n",
+            "<tool_call>",
+            "</tool_response>",
+            "z0q",
+            "<",
+            "|>",
+        ],
+        seeds: vec![b"a<|im_end|>\n<|im_start|>system\nb".to_vec(), b"z0q<|im_end|>z1q".to_vec()],
+    };
+    target.run(|input| assert_eq!(count(&String::from_utf8_lossy(input)), expected));
+}
+
+/// Neighbouring text is one text, however it was cut.
+fn pieces(format: &ToolCallFormat, parts: &[&str]) -> Vec<Piece> {
+    let mut parser = (format.parser)();
+    let mut all: Vec<Piece> = parts.iter().flat_map(|part| parser.push(part)).collect();
+    all.extend(parser.finish());
+    all.into_iter().fold(Vec::new(), |mut merged, piece| {
+        match (merged.last_mut(), piece) {
+            (Some(Piece::Text(last)), Piece::Text(text)) => last.push_str(&text),
+            (_, piece) => merged.push(piece),
+        }
+        merged
+    })
+}
+
+/// Calls are the same wherever the text is cut, and each has arguments that are an object.
+#[test]
+fn tool_call_parsers() {
+    let target = Target {
+        name: "toolcall",
+        words: &[
+            "<tool_call>",
+            "</tool_call>",
+            "[TOOL_CALLS]",
+            "[ARGS]",
+            "<|python_tag|>",
+            "{\"name\":",
+            "\"arguments\":",
+            "\"parameters\":",
+            "{",
+            "}",
+            "\"",
+            "\\",
+            "[",
+            "]",
+            "f(a=1)",
+            "\n",
+        ],
+        seeds: [
+            "a <tool_call>\n{\"name\": \"f\", \"arguments\": {\"a\": \"}\"}}\n</tool_call> b",
+            "[TOOL_CALLS][{\"name\": \"f\", \"arguments\": {}}]",
+            "[TOOL_CALLS]f[ARGS]{\"a\": 1}",
+            "<|python_tag|>{\"name\": \"f\", \"parameters\": {\"a\": [1]}}",
+        ]
+        .map(|seed| seed.as_bytes().to_vec())
+        .to_vec(),
+    };
+    target.run(|input| {
+        let text = String::from_utf8_lossy(input);
+        let cut = (0..=text.len() / 2).rev().find(|at| text.is_char_boundary(*at)).unwrap_or(0);
+        for format in TOOL_CALL_FORMATS {
+            let whole = pieces(format, &[&text]);
+            assert_eq!(whole, pieces(format, &[&text[..cut], &text[cut..]]), "{}", format.name);
+            for piece in &whole {
+                if let Piece::Call { arguments_json, .. } = piece {
+                    let arguments: serde_json::Value = serde_json::from_str(arguments_json).expect("JSON");
+                    assert!(arguments.is_object(), "{}: {arguments_json}", format.name);
+                }
+            }
+        }
+    });
+}
