@@ -76,6 +76,8 @@ pub const REQUEST_TIMEOUT_DEFAULT: Duration = Duration::from_secs(600);
 pub const REQUEST_TIMEOUT_MAX: Duration = Duration::from_secs(3_600);
 /// Tools offered to a model at once.
 pub const TOOLS_MAX: usize = 256;
+/// Bytes of descriptions and schemas that are tokenized to say how many tokens the tools of one giver take.
+pub const TOOL_SIZE_SAMPLE_BYTES: usize = 16 << 10;
 
 // ---- Plugins --------------------------------------------------------------------------------------------------
 

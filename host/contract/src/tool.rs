@@ -1,5 +1,6 @@
 //! Tools beyond the request's own plugins: where they come from, who may call them, and who is asked.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -41,6 +42,11 @@ pub trait ToolSource: Send + Sync {
         call: &'a ToolCall,
         progress: &'a dyn Progress,
     ) -> BoxFuture<'a, Result<ToolOutcome, Error>>;
+
+    /// Who gives each of this caller's tools, as a message names them, by the tool's name. Waits for nobody.
+    fn providers(&self, _caller: &Caller) -> HashMap<String, String> {
+        HashMap::new()
+    }
 
     /// The time after which whoever called gives up on this tool, should the source's own timeout not have ended it.
     fn timeout(&self, _tool: &str) -> Duration {

@@ -233,9 +233,11 @@ impl Generation {
                 self.finish(FinishReason::ContextFull);
                 return Ok(());
             }
+            let tools = self.road.explain_tools(&self.tools.caller, self.offer.definitions());
             return Err(Error::TooLarge(format!(
-                "the prompt has {} tokens and the context holds {context}, of which one must be left for the answer; shorten the prompt",
-                tokens.len()
+                "the prompt has {} tokens and the context holds {context}, of which one must be left for the answer{}; shorten the prompt",
+                tokens.len(),
+                tools.unwrap_or_default()
             )));
         }
         let max_tokens = self.sampling.max_tokens - self.usage.completion_tokens;

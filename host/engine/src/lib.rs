@@ -101,6 +101,12 @@ impl Road {
     fn context_tokens(&self) -> usize {
         self.worker.info().context_tokens
     }
+
+    /// Whose tools take much of the context, for the message about a prompt that is too long.
+    fn explain_tools(&self, caller: &Caller, offered: &[ToolDefinition]) -> Option<String> {
+        let providers = self.agent.tools.as_ref().map(|source| source.providers(caller)).unwrap_or_default();
+        tools::explain_size(&*self.codec, offered, &providers, self.context_tokens())
+    }
 }
 
 impl Engine {

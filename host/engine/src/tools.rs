@@ -3,6 +3,7 @@
 mod calls;
 mod offer;
 mod running;
+mod size;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,6 +14,7 @@ use firebox_contract::{Approver, Caller, Clock, Hooks, LogLine, ToolOutcome, Too
 pub(crate) use calls::{Book, Turn};
 pub(crate) use offer::{Offer, Offering, Origin};
 pub(crate) use running::{Running, Step};
+pub(crate) use size::explain as explain_size;
 
 use crate::schema::Schemas;
 

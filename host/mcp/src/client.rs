@@ -24,6 +24,7 @@ mod connection;
 mod content;
 mod handler;
 mod http;
+mod inbound;
 mod pool;
 mod slot;
 mod spec;

@@ -41,7 +41,7 @@ def once(path):
 
 TOOLS = [tool("echo", readOnlyHint=True), tool("write"), tool("fail"), tool("sleep"), tool("steps"), tool("die")]
 TOOLS += [tool("die_once", readOnlyHint=True), tool("die_once_writing"), tool("long_line"), tool("grow"), tool("pid")]
-TOOLS += [tool("env"), tool("ask"), tool("cancelled"), tool("children"), tool("bare"), tool("requests")]
+TOOLS += [tool("env"), tool("ask"), tool("cancelled"), tool("children"), tool("bare"), tool("requests"), tool("flood")]
 CANCELLED = []
 
 
@@ -93,6 +93,9 @@ def call(identity, name, arguments, token):
         return text("one more")
     if name == "bare":
         return {}
+    if name == "flood":
+        while True:
+            send({"method": "notifications/message", "params": {"level": "info", "data": "again"}})
     if name == "requests":
         for number in range(100_000):
             send({"id": f"r{number}", "method": "ping"})
@@ -153,6 +156,14 @@ def main():
         time.sleep(600)
     if "stubborn" in MODES:
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    if "flood_junk" in MODES:
+        while True:
+            sys.stdout.write("a line of a server that never listens\n" * 100)
+    if "flood_notices" in MODES:
+        while True:
+            send({"method": "notifications/message", "params": {"level": "info", "data": "again"}})
+    if "flood_stderr" in MODES:
+        threading.Thread(target=lambda: [sys.stderr.write("again and again\n" * 100) for _ in iter(int, 1)]).start()
     if "flood" in MODES:
         for number in range(200_000):
             print(f"line {number} of a server that talks too much", file=sys.stderr)

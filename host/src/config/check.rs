@@ -28,6 +28,17 @@ pub(super) fn across(config: &mut Config, problems: &Problems) {
         useful(tenant, "mcp_servers", &tenant.mcp_servers, &servers, problems);
         sayable(tenant, &config.mcp.servers, problems);
     }
+    for server in config.mcp.servers.iter().filter(|server| server.required) {
+        let sees = |tenant: &TenantConfig| tenant.mcp_servers.iter().any(|glob| matches_glob(glob, &server.name));
+        if !config.tenants.is_empty() && !config.tenants.iter().any(sees) {
+            let name = &server.name;
+            let message = format!(
+                "mcp server \"{name}\" is required and no tenant sees it, so the host will never be ready; \
+                 add it to a tenant's mcp_servers, or leave \"required\" out"
+            );
+            problems.warning(&whole, message);
+        }
+    }
     if config.tenants.is_empty() {
         problems.warning(&whole, "has no tenants, so nobody can call; firebox tenants add NAME makes one and its key");
     }

@@ -9,6 +9,7 @@ use super::document::{Node, Value};
 use super::models::name;
 use super::reader::Section;
 use super::secret::Secret;
+use super::tenants::globs;
 
 /// `[mcp]`.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -42,6 +43,8 @@ pub struct McpServerConfig {
     pub total_timeout: Duration,
     /// Stands before the names of its tools; without it a name stays as it is until two servers share it.
     pub prefix: Option<String>,
+    /// Globs of the tools that are taken from it, by their own names.
+    pub tools: Vec<String>,
     /// Whether the host is not ready without it.
     pub required: bool,
 }
@@ -83,6 +86,7 @@ impl McpServerConfig {
             env_pass: section.texts("env_pass").unwrap_or_default(),
             cwd: section.text("cwd").map(|cwd| sources.folder.join(cwd)),
             prefix: section.text("prefix"),
+            tools: globs(&mut section, "tools").unwrap_or_else(|| vec!["*".to_owned()]),
             required: section.boolean("required").unwrap_or_default(),
             name: name.clone().unwrap_or_default(),
             command,

@@ -148,6 +148,7 @@ impl Page {
         self.some("url", server.url.as_ref().map(|url| quoted(url)))
             .some("cwd", server.cwd.as_ref().map(|cwd| quoted(&cwd.display().to_string())))
             .some("prefix", server.prefix.as_ref().map(|prefix| quoted(prefix)))
+            .texts("tools", &server.tools)
             .set("required", server.required)
             .time("connect_timeout", server.connect_timeout)
             .time("call_timeout", server.call_timeout)

@@ -185,7 +185,7 @@ fn repeated(section: &Section<'_>, key: &str, names: &[String]) {
     }
 }
 
-fn globs(section: &mut Section<'_>, key: &'static str) -> Option<Vec<String>> {
+pub(super) fn globs(section: &mut Section<'_>, key: &'static str) -> Option<Vec<String>> {
     let globs = section.texts(key)?;
     if globs.iter().any(String::is_empty) {
         section.error(

@@ -209,7 +209,12 @@ fn millis(time: Duration) -> f64 {
 }
 
 /// The `firebox` object of a finished answer.
-pub(super) fn finished(finish: &Finish, tool_calls: &[Value], session: Option<&str>) -> Value {
+pub(super) fn finished(
+    finish: &Finish,
+    tool_calls: &[Value],
+    session: Option<&str>,
+    absent_servers: &[String],
+) -> Value {
     let plugins: Vec<Value> = finish.plugins.iter().map(plugin_use).collect();
     let timing = &finish.timing;
     let mut out = json!({
@@ -223,6 +228,9 @@ pub(super) fn finished(finish: &Finish, tool_calls: &[Value], session: Option<&s
     });
     if let (Some(id), Some(object)) = (session, out.as_object_mut()) {
         object.insert("session".to_owned(), json!(id));
+    }
+    if let Some(object) = out.as_object_mut().filter(|_| !absent_servers.is_empty()) {
+        object.insert("mcp_servers_missing".to_owned(), json!(absent_servers));
     }
     out
 }

@@ -39,6 +39,8 @@ pub(super) struct Work {
     calls: Vec<ToolCall>,
     client_calls: usize,
     tool_rows: Vec<Value>,
+    /// MCP servers whose tools the model was not offered, since they do not answer.
+    absent_servers: Vec<String>,
     first_seen: bool,
     ended: bool,
     cut: watch::Receiver<bool>,
@@ -57,6 +59,7 @@ pub(super) struct About {
 impl Work {
     pub(super) fn new(app: Arc<App>, generation: Generation, about: About) -> Self {
         let cut = app.cut.clone();
+        let absent_servers = app.mcp_servers.absent(&about.tenant);
         Self {
             app,
             generation,
@@ -64,6 +67,7 @@ impl Work {
             calls: Vec::new(),
             client_calls: 0,
             tool_rows: Vec::new(),
+            absent_servers,
             first_seen: false,
             ended: false,
             cut,
@@ -155,7 +159,7 @@ impl Work {
             turn.store(&finish.messages).await?;
         }
         let session = self.about.turn.as_ref().map(Turn::id);
-        let firebox = wire::finished(&finish, &self.tool_rows, session);
+        let firebox = wire::finished(&finish, &self.tool_rows, session, &self.absent_servers);
         Ok(Piece::End(End { reason: finish.reason, usage: finish.usage.into(), firebox }))
     }
 

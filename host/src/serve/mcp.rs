@@ -9,6 +9,7 @@ use firebox_contract::tool::matches_glob;
 use firebox_contract::{Account, Caller, Error, Gate, TenantId, ToolSource, limits};
 use firebox_mcp::client::{ClientPool, HttpServer, Secret, ServerReport, ServerSpec, ServerTransport, StdioServer};
 use firebox_mcp::server::{HttpTools, ServerHttpOptions, ServerInfo, http_service};
+use futures_util::future::join_all;
 use tower::ServiceExt;
 use tower::util::BoxCloneSyncService;
 
@@ -21,7 +22,6 @@ use crate::tenancy::Tenancy;
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Seen {
     up: bool,
-    required: bool,
 }
 
 /// The MCP servers of a host. Cheap to clone: clones share them.
@@ -32,9 +32,10 @@ pub struct McpServers {
     seen: Arc<RwLock<BTreeMap<String, Seen>>>,
 }
 
-/// Globs of the servers each tenant sees, in the order of the configuration.
+/// Globs of the servers each tenant sees, in the order of the configuration, and the servers that are required.
 #[derive(Default)]
 struct Access {
+    required: Vec<String>,
     order: Vec<TenantId>,
     globs: HashMap<TenantId, Vec<String>>,
 }
@@ -43,7 +44,9 @@ impl Access {
     fn of(config: &Config) -> Self {
         let row = |tenant: &crate::config::TenantConfig| (TenantId::new(&tenant.name), tenant.mcp_servers.clone());
         let order = config.tenants.iter().map(|tenant| TenantId::new(&tenant.name)).collect();
-        Self { order, globs: config.tenants.iter().map(row).collect() }
+        let required = config.mcp.servers.iter().filter(|server| server.required);
+        let required = required.map(|server| server.name.clone()).collect();
+        Self { required, order, globs: config.tenants.iter().map(row).collect() }
     }
 
     fn may(&self, tenant: &TenantId, server: &str) -> bool {
@@ -89,11 +92,18 @@ impl McpServers {
         specs(config).map(drop)
     }
 
-    /// Required servers that did not answer.
+    /// Required servers that have not answered yet, or do not answer any more.
     #[must_use]
     pub fn missing(&self) -> Vec<String> {
+        let required = self.tenants.read().unwrap_or_else(PoisonError::into_inner).required.clone();
         let seen = self.seen.read().unwrap_or_else(PoisonError::into_inner);
-        seen.iter().filter(|(_, seen)| seen.required && !seen.up).map(|(name, _)| name.clone()).collect()
+        required.into_iter().filter(|name| !seen.get(name).is_some_and(|seen| seen.up)).collect()
+    }
+
+    /// The servers of a tenant whose tools are not there now.
+    #[must_use]
+    pub fn absent(&self, tenant: &TenantId) -> Vec<String> {
+        self.pool.absent(&Caller::of(tenant.clone()))
     }
 
     /// Each server that was asked, and whether it answered.
@@ -111,30 +121,26 @@ impl McpServers {
         }
     }
 
-    /// Asks each server once, as the first tenant that sees it, whose connection it then is.
+    /// Asks each server once, as the first tenant that sees it, whose connection it then is. One that hangs holds up no other.
     async fn ask(&self, say: &Say) {
         let servers: Vec<String> = self.pool.status().into_iter().map(|status| status.name).collect();
-        let mut asks: Vec<(TenantId, Vec<String>)> = Vec::new();
-        {
+        let asks: Vec<(TenantId, &String)> = {
             let access = self.tenants.read().unwrap_or_else(PoisonError::into_inner);
-            for server in &servers {
-                let Some(tenant) = access.order.iter().find(|tenant| access.may(tenant, server)) else { continue };
-                match asks.iter_mut().find(|(other, _)| other == tenant) {
-                    Some((_, names)) => names.push(server.clone()),
-                    None => asks.push((tenant.clone(), vec![server.clone()])),
-                }
+            let first = |server| access.order.iter().find(|tenant| access.may(tenant, server)).cloned();
+            servers.iter().filter_map(|server| Some((first(server)?, server))).collect()
+        };
+        join_all(asks.into_iter().map(|(tenant, server)| async move {
+            if let Some(report) = self.pool.connect_to(&Caller::of(tenant), server).await {
+                self.note(&report, say);
             }
-        }
-        for (tenant, names) in asks {
-            let reports = self.pool.connect(&Caller::of(tenant)).await;
-            reports.iter().filter(|report| names.contains(&report.name)).for_each(|report| self.note(report, say));
-        }
+        }))
+        .await;
         let mut seen = self.seen.write().unwrap_or_else(PoisonError::into_inner);
         seen.retain(|name, _| servers.contains(name));
     }
 
     fn note(&self, report: &ServerReport, say: &Say) {
-        let now = Seen { up: report.result.is_ok(), required: report.required };
+        let now = Seen { up: report.result.is_ok() };
         let before = self.seen.write().unwrap_or_else(PoisonError::into_inner).insert(report.name.clone(), now.clone());
         match (&report.result, before) {
             (Err(error), before) if before.as_ref() != Some(&now) => {
@@ -177,6 +183,7 @@ fn spec(server: &McpServerConfig) -> ServerSpec {
         call_timeout: server.call_timeout,
         total_timeout: server.total_timeout,
         prefix: server.prefix.clone(),
+        tools: server.tools.clone(),
         required: server.required,
         ..ServerSpec::new(&server.name, transport)
     }

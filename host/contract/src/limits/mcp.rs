@@ -18,6 +18,16 @@ pub const MCP_CLIENT_LINE_BYTES_MAX: usize = 16 * MIB;
 pub const MCP_CLIENT_CALLS_MAX: usize = 16;
 /// Requests of an MCP server that wait for their answers; one more ends the connection.
 pub const MCP_CLIENT_SERVER_REQUESTS_MAX: usize = 64;
+/// Messages an MCP server may send before it has finished the handshake; one more ends the connection.
+pub const MCP_CLIENT_HANDSHAKE_MESSAGES_MAX: usize = 256;
+/// Messages a second that an MCP server may send for long; a connection that goes on beyond the burst is ended.
+pub const MCP_CLIENT_INBOUND_MESSAGES_PER_SECOND: usize = 1_000;
+/// Messages an MCP server may send at once.
+pub const MCP_CLIENT_INBOUND_MESSAGES_BURST: usize = 10_000;
+/// Bytes a second that an MCP server may send for long; a connection that goes on beyond the burst is ended.
+pub const MCP_CLIENT_INBOUND_BYTES_PER_SECOND: usize = 16 * MIB;
+/// Bytes an MCP server may send at once.
+pub const MCP_CLIENT_INBOUND_BYTES_BURST: usize = 128 * MIB;
 /// Progress reports of one call that wait to be heard; later ones are dropped.
 pub const MCP_CLIENT_PROGRESS_BUFFERED_MAX: usize = 16;
 /// Pages read of one MCP server's list of tools.
@@ -40,6 +50,8 @@ pub const MCP_CLIENT_REASON_BYTES_MAX: usize = 8 * KIB;
 pub const MCP_CLIENT_STDERR_LINE_BYTES_MAX: usize = 4 * KIB;
 /// Lines a second of an MCP server's standard error that are logged; the rest is counted.
 pub const MCP_CLIENT_STDERR_LINES_PER_SECOND_MAX: usize = 100;
+/// Bytes of an MCP server's standard error that are read in a second; the server waits to write more.
+pub const MCP_CLIENT_STDERR_BYTES_PER_SECOND_MAX: usize = MIB;
 /// Last lines of an MCP server's standard error that are kept for the message about its end.
 pub const MCP_CLIENT_STDERR_TAIL_LINES: usize = 5;
 /// Time without use after which a connection to an MCP server is closed.
@@ -54,7 +66,8 @@ pub const MCP_CLIENT_BREAKER_FAILURES: u32 = 5;
 pub const MCP_CLIENT_BREAKER_OPEN: Duration = Duration::from_secs(60);
 /// Time after which a connection without a call counts as one that works.
 pub const MCP_CLIENT_STABLE_TIME: Duration = Duration::from_secs(10);
-/// Time a request waits for an MCP server that is being reached again; without it, it has to do.
+/// Time from when an MCP server is first reached for, or was lost, in which requests wait for its tools; after it they go on
+/// without them.
 pub const MCP_CLIENT_RECONNECT_WAIT: Duration = Duration::from_secs(2);
 /// Period of asking a quiet MCP server whether it still answers.
 pub const MCP_CLIENT_HEALTH_PERIOD: Duration = Duration::from_secs(30);

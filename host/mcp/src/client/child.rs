@@ -10,8 +10,8 @@ use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
 use firebox_contract::limits::{
-    MCP_CLIENT_CLOSE_GRACE, MCP_CLIENT_LINE_BYTES_MAX, MCP_CLIENT_STDERR_LINE_BYTES_MAX,
-    MCP_CLIENT_STDERR_LINES_PER_SECOND_MAX, MCP_CLIENT_STDERR_TAIL_LINES,
+    MCP_CLIENT_CLOSE_GRACE, MCP_CLIENT_LINE_BYTES_MAX, MCP_CLIENT_STDERR_BYTES_PER_SECOND_MAX,
+    MCP_CLIENT_STDERR_LINE_BYTES_MAX, MCP_CLIENT_STDERR_LINES_PER_SECOND_MAX, MCP_CLIENT_STDERR_TAIL_LINES,
 };
 use process_wrap::tokio::{ChildWrapper, CommandWrap};
 use rmcp::RoleClient;
@@ -23,6 +23,7 @@ use tokio::process::{ChildStderr, ChildStdin, ChildStdout};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
+use super::inbound::InboundRate;
 use super::spec::{ServerSpec, StdioServer};
 use super::transport::Fate;
 use crate::McpError;
@@ -81,7 +82,7 @@ pub(super) fn spawn(
     };
     let tail = Arc::default();
     let reader = Some(tokio::spawn(drain(stderr, Arc::clone(spec), Arc::clone(&tail))));
-    let stdout = LineLimit { inner: stdout, line: 0, fate: Arc::clone(fate) };
+    let stdout = LineLimit { inner: stdout, line: 0, inbound: InboundRate::default(), fate: Arc::clone(fate) };
     Ok((ChildTransport { io: AsyncRwTransport::new(stdout, stdin), group }, Stderr { tail, reader }))
 }
 
@@ -165,10 +166,12 @@ impl Drop for Group {
     }
 }
 
-/// Standard output that ends with an error where a line has no end: what is never complete must not be kept.
+/// Standard output that ends with an error where a line has no end, since what is never complete must not be kept, and where
+/// there is too much of it.
 struct LineLimit<R> {
     inner: R,
     line: usize,
+    inbound: InboundRate,
     fate: Arc<Fate>,
 }
 
@@ -196,6 +199,13 @@ impl<R: AsyncRead + Unpin> AsyncRead for LineLimit<R> {
             self.fate.explain(format!("it sent a message of more than {MCP_CLIENT_LINE_BYTES_MAX} bytes"));
             return Poll::Ready(Err(io::Error::new(io::ErrorKind::InvalidData, "line too long")));
         }
+        let fresh = &buffer.filled()[before..];
+        let lines = fresh.iter().filter(|byte| **byte == b'\n').count();
+        let (count, settled) = (fresh.len(), self.fate.is_settled());
+        if let Err(why) = self.inbound.note(Instant::now(), lines, count, settled) {
+            self.fate.flood(why);
+            return Poll::Ready(Err(io::Error::new(io::ErrorKind::InvalidData, "too many lines")));
+        }
         Poll::Ready(Ok(()))
     }
 }
@@ -205,7 +215,13 @@ async fn drain(stderr: ChildStderr, spec: Arc<ServerSpec>, tail: Arc<Mutex<VecDe
     let mut reader = BufReader::new(stderr);
     let mut line = Vec::new();
     let mut rate = Rate::default();
+    let (mut second, mut read) = (Instant::now(), 0);
     loop {
+        // A server that never stops would cost a core; this way it waits for its own words to be read.
+        if read > MCP_CLIENT_STDERR_BYTES_PER_SECOND_MAX {
+            tokio::time::sleep(Duration::from_secs(1).saturating_sub(second.elapsed())).await;
+            (second, read) = (Instant::now(), 0);
+        }
         let (taken, complete) = match reader.fill_buf().await {
             Ok([]) | Err(_) => break,
             Ok(bytes) => {
@@ -217,6 +233,10 @@ async fn drain(stderr: ChildStderr, spec: Arc<ServerSpec>, tail: Arc<Mutex<VecDe
             }
         };
         reader.consume(taken);
+        read += taken;
+        if second.elapsed() >= Duration::from_secs(1) {
+            (second, read) = (Instant::now(), 0);
+        }
         if complete {
             say(&line, &spec, &tail, &mut rate);
             line.clear();
@@ -273,7 +293,7 @@ mod tests {
 
     #[test]
     fn lines_are_counted_across_reads() {
-        let mut limit = LineLimit { inner: (), line: 0, fate: Arc::default() };
+        let mut limit = LineLimit { inner: (), line: 0, inbound: InboundRate::default(), fate: Arc::default() };
         let half = vec![b'x'; MCP_CLIENT_LINE_BYTES_MAX / 2];
         assert!(!limit.exceeds(&half));
         assert!(!limit.exceeds(b"\n"));

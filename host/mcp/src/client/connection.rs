@@ -190,6 +190,7 @@ async fn handshake<T: Transport<RoleClient> + 'static>(
     };
     let connection = Connection::new(spec, &service, progress, fate, list_changed);
     let mut engine = Engine { service, stderr };
+    connection.fate.settle();
     if let Err(failure) = connection.refresh().await {
         let mut reason = format!("it did not list its tools: {}", failure.words());
         if let Some(words) = engine.last_words().await {
@@ -256,6 +257,11 @@ impl Connection {
     /// Why it ended.
     pub(super) fn why(&self) -> &str {
         self.fate.why()
+    }
+
+    /// Whether it ended because it said too much.
+    pub(super) fn is_flooded(&self) -> bool {
+        self.fate.is_flooded()
     }
 
     /// Ends when nothing can be heard any more.
@@ -335,7 +341,7 @@ impl Connection {
                 }
                 Err(failure) => return Err(failure),
             };
-            for tool in page {
+            for tool in page.into_iter().filter(|tool| self.spec.offers(&tool.name)) {
                 match content::definition(&tool) {
                     Some(definition) if names.insert(definition.name.clone()) => {
                         bytes += content::size(&definition);

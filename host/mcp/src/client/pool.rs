@@ -7,8 +7,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use firebox_contract::limits::{
-    MCP_CLIENT_CLOSE_GRACE, MCP_CLIENT_CONNECTIONS_MAX, MCP_CLIENT_IDLE_TIME, MCP_CLIENT_RECONNECT_WAIT,
-    MCP_CLIENT_SERVERS_MAX, MCP_CLIENT_TIMEOUT_MAX, TOOL_ARGUMENTS_BYTES_MAX,
+    MCP_CLIENT_CLOSE_GRACE, MCP_CLIENT_CONNECTIONS_MAX, MCP_CLIENT_IDLE_TIME, MCP_CLIENT_SERVERS_MAX,
+    MCP_CLIENT_TIMEOUT_MAX, TOOL_ARGUMENTS_BYTES_MAX,
 };
 use firebox_contract::{
     BoxFuture, Caller, Error, Progress, ToolCall, ToolDefinition, ToolEffects, ToolOutcome, ToolSource,
@@ -243,19 +243,38 @@ impl ClientPool {
 
     /// Connects to every server of `caller`, at once, and says what came of it, in the operator's order.
     pub async fn connect(&self, caller: &Caller) -> Vec<ServerReport> {
-        let reports = self.specs(caller).into_iter().map(|spec| async move {
-            let started = Instant::now();
-            let result = match self.slot(caller, &spec) {
-                // Why it failed says more here than that it did.
-                Ok(slot) => match slot.ready(spec.connect_timeout).await {
-                    Ok(connection) => Ok((connection.about.clone(), slot.known().as_ref().clone())),
-                    Err(error) => Err(slot.last_error().unwrap_or(error)),
-                },
-                Err(error) => Err(error),
-            };
-            ServerReport { name: spec.name.clone(), required: spec.required, result, elapsed: started.elapsed() }
-        });
-        join_all(reports).await
+        join_all(self.specs(caller).into_iter().map(|spec| self.report(caller, spec))).await
+    }
+
+    /// Connects to the server called `name`, if `caller` may use it, and says what came of it.
+    pub async fn connect_to(&self, caller: &Caller, name: &str) -> Option<ServerReport> {
+        let spec = self.specs(caller).into_iter().find(|spec| spec.name == name)?;
+        Some(self.report(caller, spec).await)
+    }
+
+    /// The servers of `caller` whose tools are not there now. Waits for nobody.
+    #[must_use]
+    pub fn absent(&self, caller: &Caller) -> Vec<String> {
+        let state = self.inner.lock();
+        let specs = state.specs.iter().filter(|spec| (self.inner.access)(caller, &spec.name));
+        let ready = |spec: &&Arc<ServerSpec>| {
+            let slot = state.slots.get(&spec.key(&caller.tenant));
+            slot.is_some_and(|(slot, _)| slot.state() == ServerState::Ready)
+        };
+        specs.filter(|spec| !ready(spec)).map(|spec| spec.name.clone()).collect()
+    }
+
+    async fn report(&self, caller: &Caller, spec: Arc<ServerSpec>) -> ServerReport {
+        let started = Instant::now();
+        let result = match self.slot(caller, &spec) {
+            // Why it failed says more here than that it did.
+            Ok(slot) => match slot.ready(spec.connect_timeout).await {
+                Ok(connection) => Ok((connection.about.clone(), slot.known().as_ref().clone())),
+                Err(error) => Err(slot.last_error().unwrap_or(error)),
+            },
+            Err(error) => Err(error),
+        };
+        ServerReport { name: spec.name.clone(), required: spec.required, result, elapsed: started.elapsed() }
     }
 
     /// The tools `caller` can call now, and whose they are. Waits for nobody.
@@ -351,9 +370,9 @@ impl ClientPool {
     }
 
     async fn settle(&self, caller: &Caller) {
-        let specs = self.specs(caller);
+        let slots: Vec<Arc<Slot>> = self.specs(caller).iter().filter_map(|spec| self.slot(caller, spec).ok()).collect();
         // A server that fails is told of in its status; here it only has no tools.
-        drop(join_all(specs.iter().map(|spec| self.connection(caller, spec, MCP_CLIENT_RECONNECT_WAIT))).await);
+        join_all(slots.iter().map(|slot| slot.settled())).await;
     }
 }
 
@@ -393,6 +412,11 @@ impl ToolSource for ClientPool {
                 elapsed: started.elapsed(),
             }))
         })
+    }
+
+    fn providers(&self, caller: &Caller) -> HashMap<String, String> {
+        let named = |tool: Listed| (tool.shown.name, format!("mcp server \"{}\"", tool.server));
+        self.listing(caller).into_iter().map(named).collect()
     }
 
     /// Connecting and the call itself both end by their server's own limits; this only stops what those do not.

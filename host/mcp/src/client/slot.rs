@@ -6,11 +6,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use firebox_contract::limits::{
-    MCP_CLIENT_BREAKER_FAILURES, MCP_CLIENT_HEALTH_PERIOD, MCP_CLIENT_LIST_REFRESH_PERIOD, MCP_CLIENT_STABLE_TIME,
+    MCP_CLIENT_BREAKER_FAILURES, MCP_CLIENT_HEALTH_PERIOD, MCP_CLIENT_LIST_REFRESH_PERIOD, MCP_CLIENT_RECONNECT_WAIT,
+    MCP_CLIENT_STABLE_TIME,
 };
 use rmcp::service::Subscription;
 use tokio::sync::{Notify, watch};
-use tokio::time::{Instant, sleep, sleep_until, timeout};
+use tokio::time::{Instant, sleep, sleep_until, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
 
 use super::backoff::Pace;
@@ -86,6 +87,8 @@ pub(super) struct Slot {
     /// What it offered last, so that names stay what they are while it is down.
     known: Mutex<Offer>,
     used: Mutex<Instant>,
+    /// When it was first reached for, or was lost last.
+    unsettled: Mutex<Instant>,
     wanted: Notify,
     legacy: AtomicBool,
     failures: AtomicU32,
@@ -121,6 +124,7 @@ impl Slot {
             phase: watch::Sender::new(Phase::Connecting { again: false }),
             known: Mutex::default(),
             used: Mutex::new(Instant::now()),
+            unsettled: Mutex::new(Instant::now()),
             wanted: Notify::new(),
             legacy: AtomicBool::new(false),
             failures: AtomicU32::new(0),
@@ -204,6 +208,18 @@ impl Slot {
             },
             _ => Err(McpError::Connect { server: server(), reason: "it is still being reached".to_owned() }),
         }
+    }
+
+    /// Waits until it is known whether its tools are there, for a short time after it was first reached for or was lost: a
+    /// server that hangs does not hold up every request.
+    pub(super) async fn settled(&self) {
+        *self.used.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
+        self.wanted.notify_one();
+        let deadline = *self.unsettled.lock().unwrap_or_else(PoisonError::into_inner) + MCP_CLIENT_RECONNECT_WAIT;
+        let mut phase = self.phase.subscribe();
+        let settled = phase.wait_for(|phase| !matches!(phase, Phase::Connecting { .. }));
+        // What is not there by then is missing from this request.
+        drop(timeout_at(deadline, settled).await);
     }
 
     fn set(&self, phase: Phase) {
@@ -320,12 +336,14 @@ async fn live(slot: &Slot, connection: Arc<Connection>, engine: Engine) -> End {
     let end = match lost {
         None => End::Stopped,
         Some(mut reason) => {
+            *slot.unsettled.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
             slot.set(Phase::Connecting { again: true });
             if let Some(words) = engine.last_words().await {
                 reason = format!("{reason}; it said last: {words}");
             }
             let error = McpError::Connect { server: slot.spec.name.clone(), reason: slot.spec.redact(&reason) };
-            End::Lost { error, proven: connection.is_proven() || since.elapsed() >= MCP_CLIENT_STABLE_TIME }
+            let worked = connection.is_proven() || since.elapsed() >= MCP_CLIENT_STABLE_TIME;
+            End::Lost { error, proven: worked && !connection.is_flooded() }
         }
     };
     if matches!(end, End::Stopped) {

@@ -11,6 +11,7 @@ use firebox_contract::limits::{
     MCP_CLIENT_REASON_BYTES_MAX, MCP_CLIENT_TIMEOUT_MAX, MCP_CONNECT_TIMEOUT_DEFAULT, MCP_TOTAL_TIMEOUT_DEFAULT,
     TOOL_CALL_TIMEOUT,
 };
+use firebox_contract::tool::matches_glob;
 use sha2::{Digest, Sha256};
 
 use super::content;
@@ -122,6 +123,8 @@ pub struct ServerSpec {
     pub total_timeout: Duration,
     /// What its tools' names begin with, always; without one, only where names collide.
     pub prefix: Option<String>,
+    /// Globs of the tools that are taken from it, by their own names.
+    pub tools: Vec<String>,
     /// Whether the host is not ready without it.
     pub required: bool,
     /// Whether all tenants use one connection.
@@ -139,6 +142,7 @@ impl ServerSpec {
             call_timeout: TOOL_CALL_TIMEOUT,
             total_timeout: MCP_TOTAL_TIMEOUT_DEFAULT,
             prefix: None,
+            tools: vec!["*".to_owned()],
             required: false,
             shared: false,
         }
@@ -190,6 +194,11 @@ impl ServerSpec {
         }
     }
 
+    /// Whether its tool of this name is taken.
+    pub(super) fn offers(&self, tool: &str) -> bool {
+        self.tools.iter().any(|glob| matches_glob(glob, tool))
+    }
+
     /// What tells this connection from every other: server, credentials and, unless shared, tenant.
     pub(super) fn key(&self, tenant: &TenantId) -> Key {
         let mut hasher = Sha256::new();
@@ -218,6 +227,7 @@ impl ServerSpec {
                 }
             }
         }
+        self.tools.iter().for_each(|glob| add(glob.as_bytes()));
         add(format!("{:?}", (self.connect_timeout, self.call_timeout, self.total_timeout)).as_bytes());
         add(if self.shared { b"" } else { tenant.as_str().as_bytes() });
         Key(hasher.finalize().into())

@@ -2,8 +2,9 @@
 //! whose server asks faster than it lets itself be answered.
 
 use std::future::Future;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
+use std::time::Instant;
 
 use firebox_contract::limits::MCP_CLIENT_SERVER_REQUESTS_MAX;
 use rmcp::RoleClient;
@@ -12,11 +13,15 @@ use rmcp::service::{RxJsonRpcMessage, TxJsonRpcMessage};
 use rmcp::transport::Transport;
 use tokio_util::sync::CancellationToken;
 
+use super::inbound::InboundRate;
+
 /// What became of a connection, shared by all who wait on it.
 #[derive(Debug, Default)]
 pub(super) struct Fate {
     gone: CancellationToken,
     why: OnceLock<String>,
+    settled: AtomicBool,
+    flooded: AtomicBool,
 }
 
 impl Fate {
@@ -25,6 +30,27 @@ impl Fate {
         // A second reason follows from the first.
         drop(self.why.set(why.to_owned()));
         self.gone.cancel();
+    }
+
+    /// The handshake is over.
+    pub(super) fn settle(&self) {
+        self.settled.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether the handshake is over.
+    pub(super) fn is_settled(&self) -> bool {
+        self.settled.load(Ordering::Relaxed)
+    }
+
+    /// It says more than a host can be asked to hear; known before the end itself.
+    pub(super) fn flood(&self, why: String) {
+        self.flooded.store(true, Ordering::Relaxed);
+        self.explain(why);
+    }
+
+    /// Whether that is why it ended.
+    pub(super) fn is_flooded(&self) -> bool {
+        self.flooded.load(Ordering::Relaxed)
     }
 
     /// A reason that is known before the end itself.
@@ -50,11 +76,12 @@ pub(super) struct Watched<T> {
     inner: T,
     fate: Arc<Fate>,
     unanswered: Arc<AtomicUsize>,
+    inbound: InboundRate,
 }
 
 impl<T> Watched<T> {
     pub(super) fn new(inner: T, fate: Arc<Fate>) -> Self {
-        Self { inner, fate, unanswered: Arc::default() }
+        Self { inner, fate, unanswered: Arc::default(), inbound: InboundRate::default() }
     }
 }
 
@@ -84,6 +111,12 @@ impl<T: Transport<RoleClient>> Transport<RoleClient> for Watched<T> {
             return None;
         }
         let message = self.inner.receive().await;
+        // Bytes are counted where they are read, before they are parsed.
+        if let Err(why) = self.inbound.note(Instant::now(), 1, 0, self.fate.is_settled()) {
+            self.fate.flood(why);
+            self.fate.seal("it floods");
+            return None;
+        }
         match &message {
             None => self.fate.seal("it closed the connection"),
             Some(JsonRpcMessage::Request(_)) => {

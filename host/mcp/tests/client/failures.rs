@@ -185,3 +185,52 @@ fn a_runtime_that_ends_leaves_no_process() {
         std::thread::sleep(Duration::from_millis(20));
     }
 }
+
+/// A server that hangs costs the first request its short wait, and no later one anything.
+#[tokio::test]
+async fn a_server_that_hangs_holds_up_no_request() {
+    let silent = ServerSpec { connect_timeout: Duration::from_secs(60), ..fake("silent", &["silent"]) };
+    let pool = pool(vec![silent, fake("good", &[])]);
+    let started = Instant::now();
+    assert!(names(&pool).await.contains(&"echo".to_owned()));
+    assert!(started.elapsed() < Duration::from_secs(6), "{:?}", started.elapsed());
+    let started = Instant::now();
+    for _ in 0..20 {
+        assert!(names(&pool).await.contains(&"echo".to_owned()));
+    }
+    assert!(started.elapsed() < Duration::from_secs(1), "{:?}", started.elapsed());
+    assert_eq!(pool.absent(&Caller::local()), ["silent"]);
+    assert_eq!(pool.close().await, 0);
+}
+
+/// What a server says before or after the handshake without end is not listened to for ever.
+#[tokio::test]
+async fn a_server_that_floods_is_ended_and_says_why() {
+    for (mode, expected) in [("flood_junk", "before it finished the handshake"), ("flood_notices", "the handshake")] {
+        let pool = pool(vec![fake("one", &[mode])]);
+        let report = pool.connect(&Caller::local()).await.remove(0);
+        let error = report.result.expect_err("it never answers").to_string();
+        assert!(error.contains(expected), "{mode}: {error}");
+        assert!(report.elapsed < Duration::from_secs(15), "{mode}: {:?}", report.elapsed);
+        assert_eq!(pool.close().await, 0);
+    }
+    let pool = pool(vec![fake("one", &[])]);
+    let outcome = call(&pool, "flood", "").await;
+    assert!(outcome.is_error && outcome.content.contains("messages a second"), "{outcome:?}");
+    assert_eq!(pool.close().await, 0);
+}
+
+#[tokio::test]
+async fn a_flood_on_standard_error_is_read_slowly_and_the_server_works() {
+    let pool = pool(vec![fake("one", &["flood_stderr"])]);
+    assert_eq!(call(&pool, "echo", "fine").await.content, "fine");
+    assert_eq!(pool.close().await, 0);
+}
+
+#[tokio::test]
+async fn only_the_tools_that_an_operator_names_are_taken() {
+    let spec = ServerSpec { tools: vec!["e*".to_owned(), "write".to_owned()], ..fake("one", &[]) };
+    let pool = pool(vec![spec]);
+    assert_eq!(names(&pool).await, ["echo", "write", "env"]);
+    assert_eq!(pool.close().await, 0);
+}
