@@ -1,5 +1,7 @@
 //! MCP on both sides of a server: tools that come in from servers, and the tenants' own that go out.
 
+use std::time::{Duration, Instant};
+
 use serde_json::{Value, json};
 
 use super::{ANSWER, QUESTION, chat, config, content, raw};
@@ -43,6 +45,36 @@ fn a_broken_mcp_server_costs_its_own_tools_and_readiness_where_it_is_required() 
     server.wait_until("said", |said| said.contains("mcp server \"broken\" does not answer"));
     let done = server.post("/v1/chat/completions", "sees", &chat(QUESTION)).json();
     assert!(content(&done).contains(ANSWER), "{done}");
+}
+
+/// A required server that never answers keeps readiness away; no chat of its tenants waits for it but the first, shortly, and
+/// each says whose tools it was not offered.
+#[test]
+fn a_hung_mcp_server_holds_up_no_chat_and_readiness_where_it_is_required() {
+    let hung =
+        "[[mcp.server]]\nname = \"hung\"\ncommand = [\"sleep\", \"600\"]\nrequired = true\nconnect_timeout = \"60s\"\n";
+    let sees = tenant("sees", "mcp_servers = [\"*\"]\nplugins = [\"calculator\"]");
+    let server = Server::start(&config(&format!("{sees}{hung}")));
+    let ready = server.ask("GET", "/readyz", None, b"");
+    assert!(ready.status == 503 && ready.body.contains("mcp server \\\"hung\\\""), "{ready:?}");
+    let mut times = Vec::new();
+    for _ in 0..4 {
+        let started = Instant::now();
+        let done = server.post("/v1/chat/completions", "sees", &chat(QUESTION)).json();
+        times.push(started.elapsed());
+        assert!(content(&done).contains(ANSWER), "{done}");
+        assert_eq!(done["firebox"]["mcp_servers_missing"], json!(["hung"]), "{done}");
+    }
+    assert!(times[0] < Duration::from_secs(10), "{times:?}");
+    assert!(times[1..].iter().all(|time| *time < Duration::from_secs(2)), "{times:?}");
+}
+
+#[test]
+fn a_required_mcp_server_that_no_tenant_sees_keeps_readiness_away_and_is_said() {
+    let server = Server::start(&config(&own_server("required = true")));
+    let ready = server.ask("GET", "/readyz", None, b"");
+    assert!(ready.status == 503 && ready.body.contains("mcp server \\\"sums\\\""), "{ready:?}");
+    assert!(server.said().contains("\"sums\" is required and no tenant sees it"), "{}", server.said());
 }
 
 /// Two servers that share a tool's name both get another one; what was forbidden stays forbidden (I9).
