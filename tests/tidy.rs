@@ -144,6 +144,18 @@ fn i5_contract_knows_no_wire_format() {
     report(I5, &occurrences(&sources("host/contract/src/"), &["serde", "Serialize", "Deserialize", "serde_json"]));
 }
 
+const I12: &str = "I12: text reaches a terminal through host/src/cli/output.rs, which takes the commands out of it";
+
+#[test]
+fn i12_one_file_writes_to_the_terminal() {
+    let mut others = sources("host/src/");
+    others.extend(sources("host/mcp/src/"));
+    others.extend(sources("host/sandbox/src/"));
+    others.extend(sources("host/models/src/"));
+    others.retain(|source| source.name != "host/src/cli/output.rs");
+    report(I12, &occurrences(&others, &["io::stdout", "io::stderr", "println!", "eprintln!", "print!", "eprint!"]));
+}
+
 /// Where numbers that bound something are: a file and a folder.
 const LIMITS: &str = "host/contract/src/limits";
 

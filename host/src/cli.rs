@@ -6,16 +6,18 @@ pub mod devices;
 pub mod embed;
 pub mod mcp;
 pub mod options;
+pub mod output;
 pub mod run;
 pub mod serve;
 pub mod tenants;
 
-use std::io::{self, IsTerminal, Write};
+use std::io::Write as _;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
 use crate::error::CliError;
+pub use output::Io;
 
 /// Runs language models and sandboxed WebAssembly plugins in one binary.
 #[derive(Parser)]
@@ -64,23 +66,6 @@ verbs! {
     DeviceTest => devices::run_test(TestArgs),
 }
 
-/// What a verb writes to.
-pub struct Io {
-    /// Answers and data.
-    pub out: Box<dyn Write>,
-    /// Words about the work: progress, statistics, warnings.
-    pub err: Box<dyn Write>,
-    /// Whether a person watches standard error.
-    pub err_is_terminal: bool,
-}
-
-impl Io {
-    fn of_process() -> Self {
-        let err_is_terminal = io::stderr().is_terminal();
-        Self { out: Box::new(io::stdout()), err: Box::new(io::stderr()), err_is_terminal }
-    }
-}
-
 /// Parses the process arguments, runs the verb and reports how it ended.
 #[must_use]
 pub fn main() -> ExitCode {
@@ -91,7 +76,7 @@ pub fn main() -> ExitCode {
         Err(error) if error.is_closed_pipe() => ExitCode::SUCCESS,
         Err(error) => {
             // Nobody is left to tell when standard error itself is gone; the exit code still does.
-            let _unheard = writeln!(io.err, "firebox: {error}");
+            let _unheard = writeln!(io.err, "firebox: {}", output::bounded(&error.to_string()));
             ExitCode::from(error.kind().exit_code())
         }
     }

@@ -3,9 +3,10 @@
 use std::fmt::Write as _;
 use std::time::Duration;
 
-use firebox_contract::{Event, Finish, ModelInfo, PluginUse, ToolCall, ToolOutcome};
+use firebox_contract::{Event, Finish, ModelInfo, PluginUse, ToolCall, ToolOutcome, limits};
 use serde_json::{Value, json};
 
+use crate::cli::output::line;
 use crate::memory;
 
 /// Tokens per second; `None` where nothing was measured.
@@ -75,27 +76,24 @@ fn plugin_line(plugin: &PluginUse) -> String {
     )
 }
 
+/// Characters of a result in the line of its call.
+const RESULT_CHARACTERS: usize = 100;
+
 /// One line a tool call, with what it cost.
 #[must_use]
 pub fn tool_line(call: Option<&ToolCall>, outcome: &ToolOutcome) -> String {
     let (name, arguments) = call.map_or(("?", ""), |call| (call.name.as_str(), call.arguments_json.as_str()));
+    let max = limits::CHAT_SHOWN_CHARACTERS_MAX;
     format!(
-        "tool     {name} {arguments} -> {} ({}, {} fuel, {:.2} MiB, {:.2} ms)",
-        short(&outcome.content),
-        outcome.provider,
+        "tool     {} {} -> {} ({}, {} fuel, {:.2} MiB, {:.2} ms)",
+        line(name, max),
+        line(arguments, max),
+        line(&outcome.content, RESULT_CHARACTERS),
+        line(&outcome.provider, max),
         outcome.fuel,
         mib(outcome.memory_peak_bytes),
         millis(outcome.elapsed)
     )
-}
-
-/// One line, at most 100 characters.
-fn short(text: &str) -> String {
-    let flat = text.replace('\n', " ");
-    match flat.char_indices().nth(100) {
-        Some((at, _)) => format!("{}…", &flat[..at]),
-        None => flat,
-    }
 }
 
 /// The object `--json` writes.

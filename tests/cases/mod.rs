@@ -22,3 +22,4 @@ mod reference;
 mod serve;
 mod sessions;
 mod tenants;
+mod terminal;

@@ -105,7 +105,8 @@ def main():
     _, status = os.waitpid(child, 0)
     if os.WIFEXITED(status):
         code = os.WEXITSTATUS(status)
-    print(json.dumps({"code": code, "cooked": cooked(terminal), "failed": failed, "screen": screen.text()}))
+    print(json.dumps({"code": code, "cooked": cooked(terminal), "failed": failed, "screen": screen.text(),
+                      "raw": screen.raw.decode("utf-8", "replace")}))
 
 
 main()

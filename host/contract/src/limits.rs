@@ -224,6 +224,8 @@ pub const CHAT_HISTORY_LINE_BYTES_MAX: usize = 16 * KIB;
 pub const CHAT_QUESTIONS_MAX: usize = 1;
 /// Characters of one tool call or result shown on the terminal.
 pub const CHAT_SHOWN_CHARACTERS_MAX: usize = 400;
+/// Bytes of an error message on the command line; what is longer is cut and says how long it was.
+pub const CLI_MESSAGE_BYTES_MAX: usize = 16 << 10;
 /// Lines read ahead from a pipe.
 pub const CHAT_LINES_BUFFERED_MAX: usize = 1;
 /// Period in which a chat on a terminal interrupts itself from SIGTERM on, until it has ended.

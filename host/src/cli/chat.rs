@@ -20,8 +20,8 @@ use firebox_contract::{Caller, Error};
 use firebox_mcp::client::ClientPool;
 use tokio::runtime::Runtime;
 
-use super::Io;
 use super::options::{DeviceOptions, McpOptions, PluginOptions, SamplingOptions};
+use super::{Io, output};
 use crate::compose::{Host, HostBuilder};
 use crate::error::CliError;
 use crate::{ember, mcp_servers, plugins, sessions, threads};
@@ -248,7 +248,7 @@ fn converse(
             Ok(Next::Quit) => return Ok(()),
             Ok(_) => {}
             Err(error) if error.is_closed_pipe() || !keyboard.is_terminal() => return Err(error),
-            Err(error) => writeln!(io.err, "firebox: {error}")?,
+            Err(error) => writeln!(io.err, "firebox: {}", output::bounded(&error.to_string()))?,
         }
     }
 }

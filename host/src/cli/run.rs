@@ -12,8 +12,8 @@ use firebox_contract::{
 use firebox_engine::Generation;
 use firebox_mcp::client::ClientPool;
 
-use super::Io;
 use super::options::{DeviceOptions, McpOptions, PluginOptions, SamplingOptions};
+use super::{Io, output};
 use crate::compose::Host;
 use crate::error::CliError;
 use crate::{ember, mcp_servers, plugins, stats, threads};
@@ -193,7 +193,10 @@ impl Printer<'_> {
                 writeln!(self.io.err, "{line}")?;
                 self.events.retain(|event| !matches!(event, Event::ToolCall(call) if call.id == *id));
             }
-            Event::Log(line) => writeln!(self.io.err, "plugin {} {}: {}", line.plugin, line.level, line.message)?,
+            Event::Log(line) => {
+                let message = output::line(&line.message, limits::CHAT_SHOWN_CHARACTERS_MAX);
+                writeln!(self.io.err, "plugin {} {}: {message}", line.plugin, line.level)?;
+            }
             _ => {}
         }
         let is_needed = match event {

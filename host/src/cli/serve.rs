@@ -5,15 +5,15 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use clap::Args as ClapArgs;
-use firebox_contract::Error;
+use firebox_contract::{Error, limits};
 use tracing::Level;
 use tracing_subscriber::Layer as _;
 use tracing_subscriber::filter::Targets;
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 
-use super::Io;
 use super::options::DeviceOptions;
+use super::{Io, output};
 use crate::config::{Config, ModelConfig, PluginConfig};
 use crate::error::CliError;
 use crate::serve::{Say, Server};
@@ -48,7 +48,7 @@ pub fn run(args: Args, _io: &mut Io) -> Result<(), CliError> {
     let runtime = threads::runtime(None)?;
     let outcome = runtime.block_on(serve(&args, config));
     // What still blocks after everything was closed is not worth waiting for.
-    runtime.shutdown_timeout(firebox_contract::limits::SERVE_CLOSE_TIMEOUT);
+    runtime.shutdown_timeout(limits::SERVE_CLOSE_TIMEOUT);
     outcome
 }
 
@@ -118,7 +118,7 @@ fn add_plugins(config: &mut Config, asked: &[String]) -> Result<(), CliError> {
 fn start_log(json: bool) {
     // Of the libraries below only what is wrong: they tell every handshake.
     let levels = Targets::new().with_target("firebox", Level::INFO).with_default(Level::WARN);
-    let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_ansi(false);
+    let lines = tracing_subscriber::fmt::layer().with_writer(output::stderr).with_ansi(false);
     let registry = tracing_subscriber::registry();
     // A library's caller may have set one; theirs stays.
     let _first_wins = match json {
@@ -131,7 +131,8 @@ fn start_log(json: bool) {
 fn speaker() -> Say {
     Arc::new(|line: &str| {
         // Nobody is left to tell when standard error is gone.
-        let _unheard = writeln!(std::io::stderr(), "firebox: {line}");
+        let line = output::line(line, limits::CLI_MESSAGE_BYTES_MAX);
+        let _unheard = writeln!(output::stderr(), "firebox: {line}");
     })
 }
 

@@ -302,7 +302,7 @@ pub(super) fn default_path() -> Option<PathBuf> {
 /// The beginning of the first question.
 fn title_of(text: &str) -> String {
     // Sixty characters of at most four bytes are within the limit.
-    super::show::line(super::show::safe(text).trim(), 60)
+    super::show::line(crate::cli::output::safe(text).trim(), 60)
 }
 
 impl From<SessionError> for CliError {

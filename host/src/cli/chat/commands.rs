@@ -117,7 +117,7 @@ fn system(chat: &mut Conversation, what: &str, io: &mut Io) -> Done {
     match what {
         "" => {
             let system = chat.parts.book.system_message()?;
-            writeln!(io.out, "{}", show::safe(system.as_deref().unwrap_or("there is no system message")))?;
+            writeln!(io.out, "{}", system.as_deref().unwrap_or("there is no system message"))?;
         }
         "none" => chat.parts.book.set_system(None)?,
         text => chat.parts.book.set_system(Some(text))?,

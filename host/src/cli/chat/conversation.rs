@@ -1,6 +1,6 @@
 //! Model, tools and book of one chat, and how a turn goes through all of them.
 
-use std::io::{IsTerminal, Write};
+use std::io::Write;
 use std::sync::Arc;
 
 use firebox_contract::{
@@ -44,13 +44,11 @@ pub(super) struct Conversation {
     /// The last question, for trying it again when it failed.
     pub(super) asked: Option<String>,
     told_of_dropping: bool,
-    out_is_terminal: bool,
 }
 
 impl Conversation {
     pub(super) fn new(parts: Parts) -> Self {
-        let out_is_terminal = std::io::stdout().is_terminal();
-        Self { parts, tools: Vec::new(), last: None, asked: None, told_of_dropping: false, out_is_terminal }
+        Self { parts, tools: Vec::new(), last: None, asked: None, told_of_dropping: false }
     }
 
     /// Lists the tools again: servers may have changed theirs.
@@ -78,10 +76,8 @@ impl Conversation {
         let from = last_question(&messages).unwrap_or(messages.len());
         for StoredMessage { message, .. } in messages.get(from..).unwrap_or_default() {
             match message.role {
-                Role::User => writeln!(io.err, "> {}", show::safe(&message.content))?,
-                Role::Assistant if !message.content.is_empty() => {
-                    writeln!(io.err, "{}", show::safe(&message.content))?;
-                }
+                Role::User => writeln!(io.err, "> {}", message.content)?,
+                Role::Assistant if !message.content.is_empty() => writeln!(io.err, "{}", message.content)?,
                 _ => {}
             }
         }
@@ -140,13 +136,7 @@ impl Conversation {
             generation = self.parts.host.generate(&caller, request) => generation?,
             _ = tokio::signal::ctrl_c() => return Ok(None),
         };
-        let mut stage = Stage {
-            io,
-            terminal,
-            approvals: &self.parts.approvals,
-            questions: &mut self.parts.questions,
-            out_is_terminal: self.out_is_terminal,
-        };
+        let mut stage = Stage { io, terminal, approvals: &self.parts.approvals, questions: &mut self.parts.questions };
         stage.play(generation).await.map(Some)
     }
 

@@ -4,33 +4,7 @@ use std::time::{Duration, SystemTime};
 
 use firebox_contract::{ToolCall, ToolOutcome, limits};
 
-/// Whether a character would move the cursor, colour the screen or reorder what was written: text from a model or a
-/// tool may not do that to a terminal.
-fn is_control(c: char) -> bool {
-    c.is_control() || matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
-}
-
-/// `text` for a terminal: lines and tabs stay, all other control characters go.
-pub(super) fn safe(text: &str) -> String {
-    text.chars().filter(|c| matches!(c, '\n' | '\t') || !is_control(*c)).collect()
-}
-
-/// `text` in one line of at most `max` characters; control characters are shown as what they are.
-pub(super) fn line(text: &str, max: usize) -> String {
-    let mut out = String::new();
-    for (shown, c) in text.chars().enumerate() {
-        if shown == max {
-            out.push('…');
-            break;
-        }
-        match c {
-            '\n' | '\r' | '\t' => out.push(' '),
-            c if is_control(c) => out.extend(c.escape_unicode()),
-            c => out.push(c),
-        }
-    }
-    out
-}
+pub(super) use crate::cli::output::line;
 
 /// One line for a call that begins.
 pub(super) fn call(call: &ToolCall) -> String {
@@ -66,13 +40,6 @@ pub(super) fn age(then: SystemTime, now: SystemTime) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn no_text_reaches_the_terminal_as_a_command() {
-        assert_eq!(safe("a\u{1b}[2Jb\n\tc\u{9b}1m\u{202e}d\r\u{7}"), "a[2Jb\n\tc1md");
-        assert_eq!(line("a\u{1b}[2J\nb", 100), "a\\u{1b}[2J b");
-        assert_eq!(line(&"é".repeat(9), 3), "ééé…");
-    }
 
     #[test]
     fn ages_are_told_in_one_unit() {

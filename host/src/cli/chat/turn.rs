@@ -19,8 +19,6 @@ pub(super) struct Stage<'a> {
     pub(super) terminal: Option<&'a mut Terminal>,
     pub(super) approvals: &'a Approvals,
     pub(super) questions: &'a mut mpsc::Receiver<Question>,
-    /// Whether the answer is read on a terminal, which must not be told what to do by it.
-    pub(super) out_is_terminal: bool,
 }
 
 /// How a turn ended well enough to be kept.
@@ -81,7 +79,6 @@ impl Stage<'_> {
     fn show(&mut self, event: Event, screen: &mut Screen) -> Result<(), CliError> {
         match event {
             Event::Text(text) => {
-                let text = if self.out_is_terminal { show::safe(&text) } else { text };
                 self.io.out.write_all(text.as_bytes())?;
                 self.io.out.flush()?;
                 screen.line_open = if text.is_empty() { screen.line_open } else { !text.ends_with('\n') };

@@ -1,15 +1,15 @@
 //! `firebox mcp call`: one tool, called by hand.
 
-use std::io::{self, IsTerminal as _, Write as _};
+use std::io::Write as _;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use clap::Args as ClapArgs;
-use firebox_contract::{Caller, Error, Progress, ToolContent, ToolOutcome};
+use firebox_contract::{Caller, Error, Progress, ToolContent, ToolOutcome, limits};
 use serde_json::{Value, json};
 
-use super::super::Io;
 use super::super::options::McpOptions;
+use super::super::{Io, output};
 use super::with_pool;
 use crate::error::CliError;
 
@@ -79,11 +79,11 @@ struct Narrator;
 
 impl Progress for Narrator {
     fn report(&self, done: f64, total: Option<f64>, message: Option<&str>) {
-        let mut err = io::stderr();
-        if err.is_terminal() {
+        if output::stderr_is_terminal() {
             let total = total.map(|total| format!(" of {total}")).unwrap_or_default();
             // Words that cannot be written are not worth a failed call.
-            drop(writeln!(err, "{done}{total} {}", message.unwrap_or_default()));
+            let message = output::line(message.unwrap_or_default(), limits::CHAT_SHOWN_CHARACTERS_MAX);
+            drop(writeln!(output::stderr(), "{done}{total} {message}"));
         }
     }
 }

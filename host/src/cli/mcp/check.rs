@@ -3,12 +3,12 @@
 use std::io::Write as _;
 
 use clap::Args as ClapArgs;
-use firebox_contract::{Caller, Error};
+use firebox_contract::{Caller, Error, limits};
 use firebox_mcp::client::ServerReport;
 use serde_json::{Value, json};
 
-use super::super::Io;
 use super::super::options::McpOptions;
+use super::super::{Io, output};
 use super::with_pool;
 use crate::error::CliError;
 
@@ -49,9 +49,13 @@ fn line(report: &ServerReport) -> String {
     match &report.result {
         Ok((about, tools)) => {
             let software = about.software.as_deref().unwrap_or("(unnamed)");
+            let software = output::line(software, limits::CHAT_SHOWN_CHARACTERS_MAX);
             format!("{}: ok, revision {}, {software}, {} tools, {time} ms", report.name, about.revision, tools.len())
         }
-        Err(error) => format!("{}: failed after {time} ms: {error}", report.name),
+        Err(error) => {
+            let error = output::line(&error.to_string(), limits::CHAT_SHOWN_CHARACTERS_MAX);
+            format!("{}: failed after {time} ms: {error}", report.name)
+        }
     }
 }
 

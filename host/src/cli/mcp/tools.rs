@@ -3,12 +3,12 @@
 use std::io::Write as _;
 
 use clap::Args as ClapArgs;
-use firebox_contract::{Caller, Error, ToolEffects};
+use firebox_contract::{Caller, Error, ToolEffects, limits};
 use firebox_mcp::client::Listed;
 use serde_json::{Value, json};
 
-use super::super::Io;
 use super::super::options::McpOptions;
+use super::super::{Io, output};
 use super::with_pool;
 use crate::error::CliError;
 use crate::mcp_servers;
@@ -46,8 +46,8 @@ pub fn run(args: Args, io: &mut Io) -> Result<(), CliError> {
     }
     let width = tools.iter().map(|tool| tool.shown.name.len()).max().unwrap_or(0);
     for tool in &tools {
-        // Somebody else's words: they shall not act on the terminal.
-        let about = tool.shown.description.lines().next().unwrap_or_default().replace(char::is_control, " ");
+        let about = tool.shown.description.lines().next().unwrap_or_default();
+        let about = output::line(about, limits::CHAT_SHOWN_CHARACTERS_MAX);
         let effects = effects(tool.shown.effects);
         writeln!(io.out, "{:width$}  {} ({effects})  {about}", tool.shown.name, tool.server)?;
     }

@@ -1,7 +1,7 @@
 //! Turns from a person: line editing, history, completion of commands.
 
 use std::cell::Cell;
-use std::io::{self, IsTerminal};
+use std::io;
 use std::path::PathBuf;
 
 use firebox_contract::limits;
@@ -15,6 +15,7 @@ use rustyline::{Behavior, Cmd, Config, Context, Editor, Helper, KeyCode, KeyEven
 
 use super::super::termination::Termination;
 use super::{Typed, is_complete, unfold};
+use crate::cli::output;
 use crate::error::CliError;
 
 /// What stands before a turn.
@@ -36,7 +37,7 @@ impl Terminal {
         termination: Termination,
     ) -> Result<(Self, Option<String>), CliError> {
         // Answers may go into a file while a person types: then the prompt goes to the terminal itself.
-        let behavior = if io::stdout().is_terminal() { Behavior::Stdio } else { Behavior::PreferTerm };
+        let behavior = if output::stdout_is_terminal() { Behavior::Stdio } else { Behavior::PreferTerm };
         let config = Config::builder()
             .max_history_size(limits::CHAT_HISTORY_LINES)
             .and_then(|config| config.history_ignore_dups(true))
