@@ -10,7 +10,7 @@ use firebox_contract::{
 };
 use firebox_engine::{Engine, EngineCounters, EngineOptions, EngineStatus, Generation, ModelFactory};
 use firebox_models::device::{self, DeviceChoice, OpenOptions, Opened, TestChild};
-use firebox_models::{Checkpoint, LoadOptions, ModelError};
+use firebox_models::{Checkpoint, CodecOptions, LoadOptions};
 use firebox_sandbox::{Plugin, PluginChain, PluginSpec};
 
 use crate::clock::MachineClock;
@@ -42,6 +42,7 @@ pub struct HostBuilder {
     approver: Option<Arc<dyn Approver>>,
     in_flight_max: usize,
     private: bool,
+    text_control_tokens: bool,
     load: LoadOptions,
 }
 
@@ -59,6 +60,7 @@ impl Host {
             approver: None,
             in_flight_max: limits::IN_FLIGHT_MAX,
             private: false,
+            text_control_tokens: false,
             load: LoadOptions::default(),
         }
     }
@@ -227,6 +229,14 @@ impl HostBuilder {
         self
     }
 
+    /// Makes control tokens of their text in messages, tool results and tool descriptions, as transformers does. Without
+    /// this such text is plain text, and nobody but the chat template writes a control token.
+    #[must_use]
+    pub fn text_control_tokens(mut self, allowed: bool) -> Self {
+        self.text_control_tokens = allowed;
+        self
+    }
+
     /// Bytes of keys and values of all sequences together.
     #[must_use]
     pub fn cache_bytes(mut self, bytes: u64) -> Self {
@@ -263,16 +273,16 @@ impl HostBuilder {
                 Arc::new(chain)
             }
         };
-        let load_codec = if self.private { firebox_models::load_private_codec } else { firebox_models::load_codec };
+        let codec_options = CodecOptions { private: self.private, text_control_tokens: self.text_control_tokens };
         let (codec, factory) = match self.source {
             Source::Own { codec, factory } => (codec, factory),
             Source::Ember => {
                 let options =
                     LoadOptions { name: self.load.name.or_else(|| Some(ember::NAME.to_owned())), ..self.load };
-                from_checkpoint(Checkpoint::embedded(ember::FILES)?, load_codec, options, &self.device, &mut notes)?
+                from_checkpoint(Checkpoint::embedded(ember::FILES)?, codec_options, options, &self.device, &mut notes)?
             }
             Source::Folder(path) => {
-                from_checkpoint(Checkpoint::open(&path)?, load_codec, self.load, &self.device, &mut notes)?
+                from_checkpoint(Checkpoint::open(&path)?, codec_options, self.load, &self.device, &mut notes)?
             }
         };
         let options = EngineOptions {
@@ -292,12 +302,12 @@ impl HostBuilder {
 
 fn from_checkpoint(
     checkpoint: Checkpoint,
-    load_codec: fn(&Checkpoint) -> Result<Arc<dyn TextCodec>, ModelError>,
+    codec_options: CodecOptions,
     options: LoadOptions,
     choice: &DeviceChoice,
     notes: &mut Vec<String>,
 ) -> Result<(Arc<dyn TextCodec>, ModelFactory), Error> {
-    let codec = load_codec(&checkpoint)?;
+    let codec = firebox_models::load_codec_with(&checkpoint, codec_options)?;
     let opened =
         device::open(choice, &OpenOptions { weights_bytes: Some(checkpoint.stored_bytes()), ..device_options() })?;
     notes.extend(opened.notes);

@@ -26,10 +26,11 @@ mod norm;
 mod pooling;
 
 pub use checkpoint::{Checkpoint, EmbeddedFiles};
+pub use codec::CodecOptions;
 pub use error::ModelError;
 pub use load::{
-    LanguageModelParts, LoadOptions, is_encoder, load_codec, load_decoder, load_encoder, load_language_model,
-    load_private_codec,
+    LanguageModelParts, LoadOptions, is_encoder, load_codec, load_codec_with, load_decoder, load_encoder,
+    load_language_model,
 };
 
 /// Architectures of language models, as `config.json` names them.

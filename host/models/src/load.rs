@@ -9,7 +9,7 @@ use firebox_contract::{Encoder, LanguageModel, ModelInfo, TextCodec, limits};
 use crate::arch::{self, BertConfig, BertEncoder, Decoder, DecoderOptions};
 use crate::checkpoint::Checkpoint;
 use crate::checkpoint::weights::Weights;
-use crate::codec::{self, Codec};
+use crate::codec::{self, Codec, CodecOptions};
 use crate::encoder::TextEncoder;
 use crate::error::ModelError;
 use crate::pooling::Head;
@@ -39,7 +39,7 @@ pub fn load_language_model(
     device: &Device,
     options: LoadOptions,
 ) -> Result<LanguageModelParts, ModelError> {
-    let codec = Codec::load(checkpoint)?;
+    let codec = Codec::load(checkpoint, CodecOptions::default())?;
     Ok((load_decoder(checkpoint, device, options)?, Arc::new(codec)))
 }
 
@@ -48,15 +48,15 @@ pub fn load_language_model(
 /// # Errors
 /// Names the tokenizer or template file that is not right.
 pub fn load_codec(checkpoint: &Checkpoint) -> Result<Arc<dyn TextCodec>, ModelError> {
-    Ok(Arc::new(Codec::load(checkpoint)?))
+    load_codec_with(checkpoint, CodecOptions::default())
 }
 
-/// Loads a codec for a server of many: as [`load_codec`], and keeps nothing of the texts that it saw. Loads more slowly.
+/// As [`load_codec`], with options.
 ///
 /// # Errors
 /// As [`load_codec`].
-pub fn load_private_codec(checkpoint: &Checkpoint) -> Result<Arc<dyn TextCodec>, ModelError> {
-    Ok(Arc::new(Codec::load_private(checkpoint)?))
+pub fn load_codec_with(checkpoint: &Checkpoint, options: CodecOptions) -> Result<Arc<dyn TextCodec>, ModelError> {
+    Ok(Arc::new(Codec::load(checkpoint, options)?))
 }
 
 /// Loads a decoder alone: token ids in, logits out.

@@ -45,6 +45,9 @@ pub struct Args {
     /// Tokens the model sees of the conversation, up to its own limit
     #[arg(long, value_name = "N")]
     context: Option<usize>,
+    /// Make control tokens of their text in messages and tool results, as transformers does
+    #[arg(long)]
+    text_control_tokens: bool,
     /// Say after each answer what it cost: tokens/s, memory, each plugin's calls and fuel
     #[arg(long)]
     stats: bool,
@@ -211,6 +214,7 @@ fn compose(
 fn builder(args: &Args, pool: &ClientPool) -> Result<HostBuilder, CliError> {
     let device = args.device.device.parse().map_err(Error::from)?;
     let builder = Host::builder().device(device).context_tokens(args.context);
+    let builder = builder.text_control_tokens(args.text_control_tokens);
     let builder = if args.servers.mcp.is_empty() { builder } else { builder.tools(Arc::new(pool.clone())) };
     Ok(match &args.model {
         Some(path) if path.as_os_str() != ember::NAME => builder.folder(path),

@@ -35,6 +35,9 @@ pub struct Args {
     /// Tokens prompt and answer may have together, up to the model's own limit
     #[arg(long, value_name = "N")]
     context: Option<usize>,
+    /// Make control tokens of their text in messages and tool results, as transformers does
+    #[arg(long)]
+    text_control_tokens: bool,
     /// Say on standard error what it cost: tokens/s, memory, each plugin's calls and fuel
     #[arg(long)]
     stats: bool,
@@ -139,6 +142,7 @@ async fn build(args: &Args, pool: &ClientPool) -> Result<Host, CliError> {
     let specs = plugins::resolve(&args.plugins, args.model.is_none())?;
     let device = args.device.device.parse().map_err(Error::from)?;
     let builder = Host::builder().device(device).plugins(specs).context_tokens(args.context);
+    let builder = builder.text_control_tokens(args.text_control_tokens);
     let builder = match &args.model {
         Some(path) if path.as_os_str() != ember::NAME => builder.folder(path),
         _ => builder,

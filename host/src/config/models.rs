@@ -26,6 +26,8 @@ pub struct ModelConfig {
     pub cache_bytes: Option<u64>,
     /// Requests at a time.
     pub in_flight_max: Option<usize>,
+    /// Whether the text of a control token in a message is that token.
+    pub text_control_tokens: bool,
 }
 
 impl ModelConfig {
@@ -38,6 +40,7 @@ impl ModelConfig {
             context_tokens: None,
             cache_bytes: None,
             in_flight_max: None,
+            text_control_tokens: false,
         }
     }
 
@@ -57,6 +60,7 @@ impl ModelConfig {
             context_tokens: section.count("context_tokens", 1..=limits::CONTEXT_TOKENS_MAX),
             cache_bytes: section.size("cache_bytes", 1..=limits::MODEL_CACHE_BYTES_MAX),
             in_flight_max: section.count("in_flight_max", 1..=limits::IN_FLIGHT_MAX),
+            text_control_tokens: section.boolean("text_control_tokens").unwrap_or(false),
             path,
             name: name.clone().unwrap_or_default(),
         };

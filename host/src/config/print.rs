@@ -118,7 +118,8 @@ impl Page {
             .text("device", &model.device)
             .some("context_tokens", model.context_tokens)
             .some("cache_bytes", model.cache_bytes.map(|bytes| quoted(&units::size(bytes))))
-            .some("in_flight_max", model.in_flight_max);
+            .some("in_flight_max", model.in_flight_max)
+            .set("text_control_tokens", model.text_control_tokens);
     }
 
     fn limits(&mut self, limits: &PluginLimitsConfig, [fuel, memory, timeout]: [&str; 3]) -> &mut Self {

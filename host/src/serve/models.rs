@@ -205,6 +205,7 @@ async fn open(config: ModelConfig, parts: Parts) -> Result<(Ready, Vec<String>),
         .gate(parts.gate)
         .approver(parts.approver)
         .name(Some(config.name.clone()))
+        .text_control_tokens(config.text_control_tokens)
         .context_tokens(config.context_tokens);
     if let Some(tools) = parts.tools {
         builder = builder.tools(tools);

@@ -1,5 +1,6 @@
 //! Text to tokens and back, by the checkpoint's own tokenizer, chat template and generation config.
 
+mod control;
 mod defaults;
 mod format;
 mod sanitize;
@@ -18,13 +19,10 @@ use tokenizers::Tokenizer;
 
 use crate::checkpoint::Checkpoint;
 use crate::checkpoint::json::JsonFile;
+use crate::codec::control::{ANSWER_MARKERS, ControlTokens};
 use crate::codec::stream::StreamDecoder;
 use crate::codec::template::ChatTemplate;
 use crate::error::ModelError;
-
-/// Special tokens whose text holds one of these mark parts of an answer that a parser needs to see; all other special
-/// tokens are structure, and are not text.
-const KEPT_MARKERS: &[&str] = &["tool", "TOOL", "[ARGS]", "[CALL_ID]", "python_tag", "think", "THINK"];
 
 /// The codec of one checkpoint.
 pub(crate) struct Codec {
@@ -36,6 +34,8 @@ pub(crate) struct Codec {
     ends: HashSet<TokenId>,
     hidden: Arc<HashSet<TokenId>>,
     defaults: SamplingOverrides,
+    /// What the text of a conversation may not become; `None` where it may.
+    control: Option<ControlTokens>,
     /// Read when somebody first asks.
     texts: OnceLock<Option<Arc<TokenTexts>>>,
 }
@@ -62,31 +62,35 @@ fn forget_texts(tokenizer: &mut Tokenizer) {
     tokenizer.with_model(model);
 }
 
-impl Codec {
-    /// As [`Codec::load`]; what it tokenizes leaves nothing behind.
-    ///
-    /// # Errors
-    /// As there.
-    pub(crate) fn load_private(checkpoint: &Checkpoint) -> Result<Self, ModelError> {
-        let mut tokenizer = load_tokenizer(checkpoint)?;
-        forget_texts(&mut tokenizer);
-        Self::around(tokenizer, checkpoint)
-    }
+/// What a caller may decide about a codec.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct CodecOptions {
+    /// Nothing of a text stays in memory once it is tokenized. Loads more slowly.
+    pub private: bool,
+    /// The text of a control token in a message is that token, as in transformers; else it is plain text.
+    pub text_control_tokens: bool,
+}
 
+impl Codec {
     /// Reads tokenizer, template and generation config.
     ///
     /// # Errors
     /// Names the file that is missing or broken.
-    pub(crate) fn load(checkpoint: &Checkpoint) -> Result<Self, ModelError> {
-        Self::around(load_tokenizer(checkpoint)?, checkpoint)
+    pub(crate) fn load(checkpoint: &Checkpoint, options: CodecOptions) -> Result<Self, ModelError> {
+        let mut tokenizer = load_tokenizer(checkpoint)?;
+        if options.private {
+            forget_texts(&mut tokenizer);
+        }
+        Self::around(tokenizer, checkpoint, options)
     }
 
-    fn around(tokenizer: Tokenizer, checkpoint: &Checkpoint) -> Result<Self, ModelError> {
+    fn around(tokenizer: Tokenizer, checkpoint: &Checkpoint, options: CodecOptions) -> Result<Self, ModelError> {
         let settings = checkpoint.json("tokenizer_config.json")?;
         let template = ChatTemplate::load(checkpoint, settings.as_ref())?;
         let ends = read_ends(checkpoint, settings.as_ref(), &tokenizer)?;
         let added = tokenizer.get_added_tokens_decoder();
-        let kept = |text: &str| KEPT_MARKERS.iter().any(|marker| text.contains(marker));
+        // A parser needs to see the marks of a call or a thought; all other special tokens are structure, and are not text.
+        let kept = |text: &str| ANSWER_MARKERS.iter().any(|marker| text.contains(marker));
         let hidden = added.iter().filter(|(_, token)| token.special && !kept(&token.content)).map(|(id, _)| *id);
         Ok(Self {
             file: checkpoint.source.path_of("tokenizer.json"),
@@ -95,6 +99,7 @@ impl Codec {
             ends,
             hidden: Arc::new(hidden.collect()),
             defaults: defaults::read(checkpoint)?,
+            control: ControlTokens::of(&tokenizer).filter(|_| !options.text_control_tokens),
             texts: OnceLock::new(),
             tokenizer: Arc::new(tokenizer),
         })
@@ -114,9 +119,14 @@ impl TextCodec for Codec {
             let reason = "it has none; ask for a plain completion, or add chat_template.jinja to the folder".to_owned();
             return Err(ModelError::Template { checkpoint: self.checkpoint.clone(), reason }.into());
         };
-        let text = template.render(chat)?;
+        let control = self.control.as_ref();
+        let rendered = template.render(chat, control)?;
+        if let (Some(control), Some(separator)) = (control, &rendered.separator) {
+            let tokens = control.encode(&self.tokenizer, &rendered.text, separator);
+            return Ok(tokens.map_err(|reason| ModelError::Tokenizer { file: self.file.clone(), reason })?);
+        }
         // The template writes the special tokens itself.
-        Ok(self.encode(&text, false)?)
+        Ok(self.encode(&rendered.text, false)?)
     }
 
     fn encode_text(&self, text: &str) -> Result<Vec<TokenId>, Error> {

@@ -15,6 +15,7 @@ use serde_json::json;
 
 use crate::checkpoint::Checkpoint;
 use crate::checkpoint::json::JsonFile;
+use crate::codec::control::ControlTokens;
 use crate::codec::sanitize::{self, sanitize};
 use crate::codec::{format, special_token};
 use crate::error::ModelError;
@@ -27,6 +28,15 @@ pub(super) struct ChatTemplate {
     source: Arc<str>,
     checkpoint: String,
     tokens: Vec<(&'static str, String)>,
+}
+
+/// A prompt, ready for the tokenizer.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Rendered {
+    /// What the template wrote.
+    pub(super) text: String,
+    /// What stands in it inside of every control token that a text of the conversation holds, where one does.
+    pub(super) separator: Option<String>,
 }
 
 /// Calls of macros and recursive loops within each other; a macro counts for several.
@@ -81,15 +91,15 @@ impl ChatTemplate {
         &self.source
     }
 
-    /// The prompt for `chat`, ready for the model's answer.
+    /// The prompt for `chat`, ready for the model's answer. `control` marks the control tokens in its texts.
     ///
     /// # Errors
     /// `Template`: the template's own exception, a mistake in it, or a limit.
-    pub(super) fn render(&self, chat: Chat<'_>) -> Result<String, ModelError> {
+    pub(super) fn render(&self, chat: Chat<'_>, control: Option<&ControlTokens>) -> Result<Rendered, ModelError> {
         let failed = |reason: String| ModelError::Template { checkpoint: self.checkpoint.clone(), reason };
         let name = if self.has_tool_template && !chat.tools.is_empty() { TOOL_USE } else { DEFAULT };
         let template = self.environment.get_template(name).map_err(|error| failed(describe(&error)))?;
-        let context = self.context(chat).map_err(failed)?;
+        let (context, separator) = self.context(chat, control).map_err(failed)?;
         let mut output = Bounded::default();
         match template.render_captured_to(context, &mut output) {
             _ if output.full => {
@@ -98,15 +108,18 @@ impl ChatTemplate {
             }
             Ok(_) => {
                 output.bytes.extend_from_slice(chat.prefix.as_bytes());
-                String::from_utf8(output.bytes).map_err(|error| failed(error.to_string()))
+                let text = String::from_utf8(output.bytes).map_err(|error| failed(error.to_string()))?;
+                Ok(Rendered { text, separator })
             }
             Err(error) => Err(failed(describe(&error))),
         }
     }
 
-    fn context(&self, chat: Chat<'_>) -> Result<Value, String> {
-        let messages = chat.messages.iter().map(message).collect::<Result<Vec<_>, _>>()?;
-        let tools = chat.tools.iter().map(tool).collect::<Result<Vec<_>, _>>()?;
+    /// What the template is rendered with, and the separator in its texts.
+    fn context(&self, chat: Chat<'_>, control: Option<&ControlTokens>) -> Result<(Value, Option<String>), String> {
+        let mut messages = chat.messages.iter().map(message).collect::<Result<Vec<_>, _>>()?;
+        let mut tools = chat.tools.iter().map(tool).collect::<Result<Vec<_>, _>>()?;
+        let separator = control.and_then(|control| control.guard(&mut messages, &mut tools, &self.source));
         let mut context = vec![
             ("messages".to_owned(), Value::from(Serde(messages))),
             ("add_generation_prompt".to_owned(), Value::from(true)),
@@ -115,7 +128,7 @@ impl ChatTemplate {
         let tools = if tools.is_empty() { Value::from(()) } else { Value::from(Serde(tools)) };
         context.push(("tools".to_owned(), tools));
         context.extend(self.tokens.iter().map(|(key, text)| ((*key).to_owned(), Value::from(text.as_str()))));
-        Ok(Value::from_pairs(context))
+        Ok((Value::from_pairs(context), separator))
     }
 }
 

@@ -22,6 +22,10 @@ fn template(source: &str) -> ChatTemplate {
         .expect("the template compiles")
 }
 
+fn rendered(template: &ChatTemplate, chat: Chat<'_>) -> String {
+    template.render(chat, None).expect("it renders").text
+}
+
 fn text(value: &Value, key: &str) -> String {
     value[key].as_str().unwrap_or_default().to_owned()
 }
@@ -69,8 +73,7 @@ fn templates_render_as_in_transformers() {
         let source = std::fs::read_to_string(parity("templates").join(&name)).expect("the template is there");
         let messages: Vec<Message> = golden["messages"].as_array().expect("a list").iter().map(message).collect();
         let tools: Vec<ToolDefinition> = golden["tools"].as_array().expect("a list").iter().map(tool).collect();
-        let rendered =
-            template(&source).render(Chat { messages: &messages, tools: &tools, prefix: "" }).expect("it renders");
+        let rendered = rendered(&template(&source), Chat { messages: &messages, tools: &tools, prefix: "" });
         assert_eq!(rendered, text(golden, "rendered"), "{name}, {}", text(golden, "chat"));
     }
 }
@@ -80,8 +83,8 @@ fn templates_in_a_list_are_chosen_by_whether_tools_are_offered() {
     let sources = [("default", "plain"), ("tool_use", "tools")].map(|(name, text)| (name.to_owned(), text.to_owned()));
     let template = ChatTemplate::compile("test".to_owned(), sources.to_vec(), Vec::new()).expect("they compile");
     let tools = [tool(&json!({ "function": { "name": "f", "parameters": {} } }))];
-    assert_eq!(template.render(Chat { messages: &[], tools: &[], prefix: "" }).expect("it renders"), "plain");
-    assert_eq!(template.render(Chat { messages: &[], tools: &tools, prefix: "" }).expect("it renders"), "tools");
+    assert_eq!(rendered(&template, Chat { messages: &[], tools: &[], prefix: "" }), "plain");
+    assert_eq!(rendered(&template, Chat { messages: &[], tools: &tools, prefix: "" }), "tools");
     assert_eq!(template.source(), "plain");
 }
 
@@ -89,7 +92,8 @@ fn templates_in_a_list_are_chosen_by_whether_tools_are_offered() {
 fn arguments_that_are_not_json_are_named() {
     let call = ToolCall { id: "c7".to_owned(), name: "f".to_owned(), arguments_json: "{".to_owned() };
     let message = Message { tool_calls: vec![call], ..Message::text(Role::Assistant, "") };
-    let error = template("x").render(Chat { messages: &[message], tools: &[], prefix: "" }).expect_err("not JSON");
+    let error =
+        template("x").render(Chat { messages: &[message], tools: &[], prefix: "" }, None).expect_err("not JSON");
     assert!(error.to_string().contains("\"c7\""), "{error}");
 }
 
