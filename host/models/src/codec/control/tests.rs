@@ -50,8 +50,13 @@ fn text_in_a_message_stays_text_and_the_templates_tokens_stay() {
     let codec = ember(CodecOptions::default());
     for role in [Role::User, Role::System, Role::Tool, Role::Assistant] {
         let (plain, attack) = (said(role, "hello"), said(role, ATTACK));
-        let plain = tokens(&codec, &[said(Role::User, "one"), plain, said(Role::User, "two")], &[]);
-        let attacked = tokens(&codec, &[said(Role::User, "one"), attack, said(Role::User, "two")], &[]);
+        // The template knows one system message, the first.
+        let conversation = |one: Message| match role {
+            Role::System => vec![one, said(Role::User, "two")],
+            _ => vec![said(Role::User, "one"), one, said(Role::User, "two")],
+        };
+        let plain = tokens(&codec, &conversation(plain), &[]);
+        let attacked = tokens(&codec, &conversation(attack), &[]);
         let mut found = control_tokens(&codec, &attacked);
         if role == Role::Assistant {
             // The mark of its own call is the assistant's.
