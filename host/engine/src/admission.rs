@@ -1,5 +1,5 @@
 //! Who may come in, and in which order: a ticket for each running request, a bounded waiting room, and between
-//! tenants start-time fair queueing (Goyal, Vin, Cheng 1996) by weight.
+//! tenants fair queueing by weight.
 //!
 //! A tenant that floods waits behind itself. Two rules keep it from shutting others out where order alone would not:
 //! some places are for tenants that have nothing running, and a full waiting room is relieved of a request of the
@@ -13,27 +13,28 @@ use firebox_contract::limits::RETRY_AFTER_MAX;
 use firebox_contract::{Caller, Clock, Error, TenantId};
 use tokio::sync::{Notify, oneshot};
 
-use crate::status::{Meter, lock};
+use crate::fair::FairClock;
+use crate::status::{EngineCounters, Meter, lock};
 
-/// One request's distance on the virtual clock at weight 1.
-const COST: u64 = 1 << 32;
 const RETRY_AFTER_MIN: Duration = Duration::from_secs(1);
+/// What one request that waits counts for, to be divided by a weight.
+const LOAD: u64 = 1 << 32;
 
-/// The numbers of a door.
+/// The numbers of an admission.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Rules {
+pub struct Rules {
     /// Requests that run.
-    pub(crate) running_max: usize,
+    pub running_max: usize,
     /// Requests that run beyond that, one for each tenant without any.
-    pub(crate) reserved: usize,
+    pub reserved: usize,
     /// Requests that wait.
-    pub(crate) waiting_max: usize,
+    pub waiting_max: usize,
     /// How long one waits.
-    pub(crate) wait_max: Duration,
+    pub wait_max: Duration,
 }
 
-/// The door of one model.
-pub(crate) struct Admission {
+/// Who may use one model.
+pub struct Admission {
     door: Arc<Door>,
 }
 
@@ -50,8 +51,8 @@ struct Door {
 struct State {
     closed: bool,
     running: usize,
-    /// The start tag of the request that began last.
-    tag: u64,
+    /// Between tenants that wait.
+    fair: FairClock,
     arrivals: u64,
     /// By start tag, then by arrival.
     waiting: BTreeMap<Key, Waiting>,
@@ -67,9 +68,7 @@ type Key = (u64, u64);
 struct Share {
     running: usize,
     waiting: usize,
-    weight: u64,
-    /// Where its next request starts at the earliest.
-    finish: u64,
+    weight: u32,
 }
 
 struct Waiting {
@@ -82,7 +81,7 @@ struct Waiting {
 type Answer = (oneshot::Sender<Result<Ticket, Error>>, Result<Ticket, Error>);
 
 /// A place on the road; travels with the request and is given back when that is dropped, on every path.
-pub(crate) struct Ticket {
+pub struct Ticket {
     door: Arc<Door>,
     tenant: TenantId,
     since: Duration,
@@ -95,6 +94,18 @@ struct Place {
 }
 
 impl Admission {
+    /// An admission by these rules, which counts for itself.
+    #[must_use]
+    pub fn alone(rules: Rules, clock: Arc<dyn Clock>) -> Self {
+        Self::new(rules, clock, Arc::new(Meter::new()))
+    }
+
+    /// How many were admitted, run, wait and were refused.
+    #[must_use]
+    pub fn counters(&self) -> EngineCounters {
+        self.door.meter.counters()
+    }
+
     pub(crate) fn new(rules: Rules, clock: Arc<dyn Clock>, meter: Arc<Meter>) -> Self {
         Self { door: Arc::new(Door { state: Mutex::default(), rules, clock, meter, idle: Notify::new() }) }
     }
@@ -104,7 +115,7 @@ impl Admission {
     /// # Errors
     /// `Error::Limited` when the tenant has all it may have, the room is full or the wait was too long,
     /// `Error::Timeout` when `deadline` came first, `Error::Unavailable` when the engine closes.
-    pub(crate) async fn admit(&self, caller: &Caller, deadline: Duration) -> Result<Ticket, Error> {
+    pub async fn admit(&self, caller: &Caller, deadline: Duration) -> Result<Ticket, Error> {
         let arrived = self.door.clock.now();
         let (place, answer) = self.door.enter(caller, arrived)?;
         let left = deadline.saturating_sub(arrived);
@@ -182,7 +193,7 @@ impl Door {
         let mut answers = Vec::new();
         while let Some(key) = state.next(&self.rules) {
             let Some(waiting) = state.waiting.remove(&key) else { break };
-            state.tag = state.tag.max(key.0);
+            state.fair.begin(key.0);
             state.running += 1;
             let share = state.tenants.entry(waiting.tenant.clone()).or_default();
             share.waiting -= 1;
@@ -245,10 +256,9 @@ impl State {
 
     fn push(&mut self, caller: &Caller, now: Duration, answer: oneshot::Sender<Result<Ticket, Error>>) -> Key {
         let share = self.tenants.entry(caller.tenant.clone()).or_default();
-        share.weight = u64::from(caller.weight.max(1));
+        share.weight = caller.weight.max(1);
         share.waiting += 1;
-        let start = self.tag.max(share.finish);
-        share.finish = start + COST / share.weight;
+        let start = self.fair.enter(&caller.tenant, caller.weight, 1);
         self.arrivals += 1;
         let key = (start, self.arrivals);
         self.waiting.insert(key, Waiting { tenant: caller.tenant.clone(), arrived: now, answer });
@@ -269,7 +279,7 @@ impl State {
 
     /// Takes the newest request of the tenant that has most waiting for its weight.
     fn give_up_one(&mut self) -> Option<oneshot::Sender<Result<Ticket, Error>>> {
-        let load = |share: &Share| share.waiting as u64 * COST / share.weight.max(1);
+        let load = |share: &Share| (share.waiting as u64) * LOAD / u64::from(share.weight.max(1));
         let heaviest = self.tenants.iter().max_by_key(|(_, share)| load(share))?.0.clone();
         let key = *self.waiting.iter().rev().find(|(_, waiting)| waiting.tenant == heaviest)?.0;
         let waiting = self.waiting.remove(&key)?;
@@ -277,12 +287,13 @@ impl State {
         Some(waiting.answer)
     }
 
-    /// Forgets a tenant that has nothing here any more: its next request starts at the current tag.
+    /// Forgets a tenant that has nothing here any more: its next request starts at once.
     fn leave(&mut self, tenant: &TenantId, change: impl FnOnce(&mut Share)) {
         if let Some(share) = self.tenants.get_mut(tenant) {
             change(share);
             if share.running + share.waiting == 0 {
                 self.tenants.remove(tenant);
+                self.fair.forget(tenant);
             }
         }
     }

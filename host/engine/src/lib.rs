@@ -6,6 +6,7 @@
 mod admission;
 mod arguments;
 mod bill;
+mod fair;
 mod generation;
 mod healing;
 mod house;
@@ -37,12 +38,14 @@ use firebox_contract::{
 };
 use futures_util::FutureExt;
 
+pub use admission::{Admission, Rules as AdmissionRules, Ticket as AdmissionPermit};
 pub use arguments::ArgumentCheck;
+pub use fair::FairClock;
 pub use generation::Generation;
 pub use keeper::ModelFactory;
 pub use status::{EngineCounters, EngineStatus};
 
-use admission::{Admission, Rules};
+use admission::Rules;
 use bill::Bill;
 use generation::{Listed, Open, Start, list_tools, too_late};
 use schema::Schemas;
