@@ -29,6 +29,13 @@ pub trait Account: Send {
     /// `Error::Limited` when there are no calls left.
     fn allow_call(&mut self, call: &ToolCall) -> Result<(), Error>;
 
+    /// Tells what plugins used since this was called last, and asks whether the request may go on: between guest calls
+    /// where a request makes many, and before each of its steps. `fuel` is in units of fuel, and may be 0.
+    ///
+    /// # Errors
+    /// `Error::Limited` when the fuel is used up, `Error::Unauthorized` when the key is no longer good.
+    fn go_on(&mut self, fuel: u64) -> Result<(), Error>;
+
     /// Told after each tool call, and for each that was not allowed to run.
     fn called(&mut self, call: &ToolCall, decision: Decision, outcome: &ToolOutcome);
 
@@ -92,6 +99,10 @@ impl Account for OpenGate {
     }
 
     fn allow_call(&mut self, _call: &ToolCall) -> Result<(), Error> {
+        Ok(())
+    }
+
+    fn go_on(&mut self, _fuel: u64) -> Result<(), Error> {
         Ok(())
     }
 

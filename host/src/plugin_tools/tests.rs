@@ -67,6 +67,10 @@ impl Account for Page {
         if self.spent { Err(refused) } else { Ok(()) }
     }
 
+    fn go_on(&mut self, _: u64) -> Result<(), Error> {
+        Ok(())
+    }
+
     fn called(&mut self, call: &ToolCall, decision: Decision, outcome: &ToolOutcome) {
         self.book.note(format!("{} {} fuel {}", call.name, decision.as_str(), outcome.fuel > 0));
     }

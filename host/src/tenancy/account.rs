@@ -18,7 +18,7 @@ pub(super) struct OpenAccount {
     request_id: String,
     /// What was reserved and not given back, by slot of the window.
     reserved: Vec<(u64, u64)>,
-    /// Fuel that tool calls used, counted already.
+    /// Fuel that guest calls used, counted already.
     fuel_charged: u64,
     memory_peak_bytes: u64,
     begun: Duration,
@@ -191,6 +191,14 @@ impl Account for OpenAccount {
         let Some(limit) = entry.config.limits.tool_calls_per_minute else { return Ok(()) };
         let taken = rates.tool_calls.take(now, 1, limit);
         taken.map(|_slot| ()).map_err(|full| limited(&entry, "tool calls", limit, full))
+    }
+
+    fn go_on(&mut self, fuel: u64) -> Result<(), Error> {
+        let (entry, now) = (Arc::clone(&self.entry), self.tenancy.0.clock.now());
+        let mut rates = entry.meters.lock()?;
+        rates.fuel.charge(now, fuel);
+        self.fuel_charged = self.fuel_charged.saturating_add(fuel);
+        self.check(&mut rates, now)
     }
 
     fn called(&mut self, call: &ToolCall, decision: Decision, outcome: &ToolOutcome) {

@@ -146,6 +146,23 @@ fn fuel_of_hooks_is_charged_at_the_end_and_that_of_tools_not_twice() {
 }
 
 #[test]
+fn fuel_told_on_the_way_counts_at_once_and_not_again_at_the_end() {
+    use firebox_contract::{PluginUse, Spent, Stage};
+    let (tenancy, _, alice) = alice(limits_of(|limits| limits.plugin_fuel_per_minute = Some(1_000)));
+    let mut account = tenancy.admit(&alice.caller, "ember", "1").expect("good");
+    account.go_on(0).expect("nothing used yet");
+    account.go_on(600).expect("400 are left");
+    assert!(tenancy.admit(&alice.caller, "ember", "2").is_ok());
+    let error = account.go_on(600).expect_err("used up");
+    assert!(error.to_string().contains("1000 units of plugin fuel"), "{error}");
+    assert!(tenancy.admit(&alice.caller, "ember", "3").is_err(), "for other requests, too");
+    let (plugin, stage, elapsed) = ("p".to_owned(), Stage::Prompt, Duration::ZERO);
+    let plugins = [PluginUse { plugin, stage, calls: 3, fuel: 1_300, memory_peak_bytes: 1, elapsed }];
+    account.settle(&Spent { usage: used(1, 0), plugins: &plugins, outcome: "stop" });
+    assert_eq!(tenancy.usage(&alice.id).expect("there").total.plugin_fuel, 1_300);
+}
+
+#[test]
 fn models_are_allowed_by_glob() {
     let mut config = config_of(vec![tenant("alice", TenantLimits::default(), &[("a", &ALICE)])]);
     config.tenants[0].models = vec!["qwen*".to_owned(), "ember".to_owned()];

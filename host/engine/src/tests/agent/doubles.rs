@@ -223,6 +223,10 @@ impl Account for Page {
         if self.books.calls_max.is_some_and(|max| self.calls > max) { Err(limited("tool calls")) } else { Ok(()) }
     }
 
+    fn go_on(&mut self, _: u64) -> Result<(), Error> {
+        Ok(())
+    }
+
     fn called(&mut self, call: &ToolCall, decision: Decision, outcome: &ToolOutcome) {
         self.write(format!("called {} {} {}", call.id, decision.as_str(), outcome.is_error));
     }
