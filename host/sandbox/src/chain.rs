@@ -80,6 +80,15 @@ impl PluginChain {
         &self.offer.tools
     }
 
+    /// The same chain without the plugins that take no part in the prompt stage; `None` where none does. It offers no
+    /// tools.
+    #[must_use]
+    pub fn prompt_stage(&self) -> Option<Self> {
+        let takes_part = |plugin: &&Arc<Plugin>| plugin.blueprint.exports.prompt.is_some();
+        let plugins: Vec<Arc<Plugin>> = self.plugins.iter().filter(takes_part).cloned().collect();
+        (!plugins.is_empty()).then(|| Self { plugins, offer: Arc::default(), ..self.clone() })
+    }
+
     /// What a request begins with: an instance of each plugin that sees its prompt or its text. The others have one for
     /// the time of a call, so that a request that waits does not hold it.
     async fn instances(&self, info: RequestInfo) -> Result<Bound, Error> {

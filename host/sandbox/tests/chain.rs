@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use firebox_contract::PromptVerdict;
 use firebox_contract::limits;
+use firebox_contract::{Message, PromptVerdict, Role};
 use firebox_sandbox::{PluginChain, SandboxError};
 
 use crate::support::{bind, chain, guest_with, load, sandbox, spec, tag};
@@ -56,4 +56,18 @@ async fn a_plugin_outlives_its_sandbox() {
     let hooks = chain(&[&plugin]);
     drop(Arc::clone(&plugin));
     assert_eq!(crate::support::all_text(&mut *bind(&hooks).await, &["x"]).await, "x");
+}
+
+#[tokio::test]
+async fn the_prompt_stage_of_a_chain_is_made_of_those_who_see_prompts() {
+    let sandbox = sandbox();
+    let tool = sandbox.load(spec("tool", guest_with("tool-echo", &[("@TOOL@", "echo")]))).await.expect("loaded");
+    let (prompt, text) = (load(&sandbox, "prompt-unchanged").await, load(&sandbox, "pass").await);
+    assert!(chain(&[&tool, &text]).prompt_stage().is_none() && chain(&[]).prompt_stage().is_none());
+    let stage = chain(&[&tool, &prompt, &text]).prompt_stage().expect("one sees prompts");
+    assert_eq!(stage.plugins().iter().map(|plugin| plugin.name()).collect::<Vec<_>>(), ["prompt-unchanged"]);
+    let mut hooks = bind(&stage).await;
+    assert!(hooks.definitions().is_empty());
+    let messages = vec![Message::text(Role::User, "hi")];
+    assert_eq!(hooks.process(messages.clone()).await.expect("passes"), PromptVerdict::Continue(messages));
 }
