@@ -195,8 +195,6 @@ pub const HTTP_CLOSE_GRACE: Duration = Duration::from_secs(2);
 pub const SERVE_CLOSE_TIMEOUT: Duration = Duration::from_secs(10);
 /// Period at which a server asks its MCP servers whether they answer.
 pub const MCP_WATCH_PERIOD: Duration = Duration::from_secs(30);
-/// Requests that wait for one encoder.
-pub const EMBED_QUEUE_REQUESTS_MAX: usize = 64;
 /// Texts of one embedding request.
 pub const EMBED_REQUEST_TEXTS_MAX: usize = 2_048;
 /// Tool calls of one tenant that wait for approval at a time.

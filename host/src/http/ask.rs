@@ -86,16 +86,8 @@ fn finish(
 ) -> Result<Ask, Failure> {
     request.sampling = sampling(fields)?;
     if let Some(extra) = extensions {
-        request.plugins = extra.texts("plugins")?.unwrap_or_default();
-        if request.plugins.len() > limits::PLUGINS_PER_REQUEST_MAX {
-            let (count, max) = (request.plugins.len(), limits::PLUGINS_PER_REQUEST_MAX);
-            return Err(Failure::field("firebox.plugins", format!("{count} plugins named, at most {max} are allowed")));
-        }
-        let time = extra.count("timeout_ms")?;
-        if time == Some(0) {
-            return Err(Failure::field("firebox.timeout_ms", "\"firebox.timeout_ms\" must be more than 0"));
-        }
-        request.timeout = time.map(|ms| Duration::from_millis(ms as u64));
+        request.plugins = plugins(extra)?;
+        request.timeout = timeout(extra)?;
     }
     let stream = fields.flag("stream")?.unwrap_or(false);
     let options = fields.object("stream_options")?;
@@ -110,6 +102,25 @@ fn finish(
     let model = fields.text("model")?.map(str::to_owned);
     let model = if session.is_some() { model } else { Some(fields.need("model", model)?) };
     Ok(Ask { model, request, client_tools, stream, include_usage, session })
+}
+
+/// The plugins that a request adds to its tenant's.
+pub(super) fn plugins(extra: &Fields<'_>) -> Result<Vec<String>, Failure> {
+    let plugins = extra.texts("plugins")?.unwrap_or_default();
+    let (count, max) = (plugins.len(), limits::PLUGINS_PER_REQUEST_MAX);
+    if count > max {
+        return Err(Failure::field("firebox.plugins", format!("{count} plugins named, at most {max} are allowed")));
+    }
+    Ok(plugins)
+}
+
+/// The time a request gives itself.
+pub(super) fn timeout(extra: &Fields<'_>) -> Result<Option<Duration>, Failure> {
+    let time = extra.count("timeout_ms")?;
+    if time == Some(0) {
+        return Err(Failure::field("firebox.timeout_ms", "\"firebox.timeout_ms\" must be more than 0"));
+    }
+    Ok(time.map(|ms| Duration::from_millis(ms as u64)))
 }
 
 /// What OpenAI's API has and this host does not do: a clear refusal, since passing over it would change the answer.

@@ -1,19 +1,21 @@
 //! `/v1/embeddings`.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use axum::body::Body;
 use axum::http::Response;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use firebox_contract::{Gate as _, Usage, limits};
+use firebox_contract::{
+    Account, Decision, Error, Gate as _, HookSource, Prompt, Spent, TenantId, ToolCall, ToolOutcome, limits,
+};
 use serde_json::{Value, json};
 
 use super::fields::{Fields, wrong};
-use super::{Call, Failure, guard, stream, wire};
+use super::{Call, Failure, ask, guard, stream, wire};
 use crate::serve::App;
-use crate::serve::encoder::EncoderThread;
+use crate::serve::encoder::{EmbedRequest, EncoderThread, Vectors};
 use crate::serve::models::Ready;
 use crate::tenancy::Tenant;
 
@@ -23,6 +25,8 @@ struct Ask {
     texts: Vec<String>,
     base64: bool,
     truncate: bool,
+    plugins: Vec<String>,
+    timeout: Option<Duration>,
 }
 
 pub(super) async fn embeddings(app: Arc<App>, call: Call) -> Result<Response<Body>, Failure> {
@@ -31,19 +35,106 @@ pub(super) async fn embeddings(app: Arc<App>, call: Call) -> Result<Response<Bod
     let ask = read(&guard::json(&app, call.body).await?)?;
     let encoder = encoder(&app, &tenant, &ask.model)?;
     let account = app.tenancy.admit(&tenant.caller, &ask.model, &call.id)?;
-    let outcome = encoder.embed(ask.texts, ask.truncate, account).await;
-    let word = outcome.as_ref().map_or_else(|error| error.kind().code(), |_| "stop");
-    app.metrics.ended(&ask.model, &tenant.id, word, started.elapsed(), None);
-    let vectors = outcome.map_err(|error| Failure::from(error).about("input"))?;
-    let used = Usage { prompt_tokens: vectors.tokens, ..Usage::default() };
-    app.metrics.used(&ask.model, &tenant.id, used, &[]);
-    let rows = vectors.vectors.into_iter().enumerate().map(|(index, vector)| {
-        let embedding = if ask.base64 { base64(&vector) } else { wire::VectorOut::Numbers(vector) };
-        wire::EmbeddingOut { object: "embedding", index, embedding }
-    });
-    let list = wire::List::of(rows.collect());
+    let (model, tenant_id) = (ask.model.clone(), tenant.id.clone());
+    let account = Counted { account, app: Arc::clone(&app), model: model.clone(), tenant: tenant_id, started };
+    let base64 = ask.base64;
+    let outcome = embed(&app, &tenant, &encoder, ask, call.id, Box::new(account)).await;
+    let vectors = outcome.map_err(blamed)?;
+    answer(model, vectors, base64, started.elapsed()).await
+}
+
+/// The way of the texts: admission, the tenant's plugins, the encoder.
+async fn embed(
+    app: &App,
+    tenant: &Tenant,
+    encoder: &EncoderThread,
+    ask: Ask,
+    id: String,
+    account: Box<dyn Account>,
+) -> Result<Vectors, Error> {
+    let caller = &tenant.caller;
+    let timeout = ask.timeout.map_or(app.request_timeout, |time| time.min(app.request_timeout));
+    let request = EmbedRequest { id: id.clone(), texts: ask.texts, truncate: ask.truncate, timeout };
+    let admitted = encoder.admit(caller, request, account).await?;
+    app.tenancy.note_prompt(caller, &id, &Prompt::Text(beginning(admitted.texts())));
+    let chain = match app.hooks.prompt_stage(caller, &ask.plugins) {
+        Ok(chain) => chain,
+        Err(error) => return Err(admitted.refuse(error)),
+    };
+    encoder.embed(admitted, chain.as_ref().map(|chain| chain as &dyn HookSource), ask.plugins).await
+}
+
+/// As much of the texts as an audit log has of one prompt.
+fn beginning(texts: &[String]) -> String {
+    let mut beginning = String::new();
+    for text in texts {
+        if beginning.len() > limits::AUDIT_TEXT_BYTES_MAX {
+            break;
+        }
+        let room = text.floor_char_boundary(limits::AUDIT_TEXT_BYTES_MAX + 1);
+        beginning.push_str(text.get(..room).unwrap_or_default());
+        beginning.push('\n');
+    }
+    beginning
+}
+
+/// What is too large is what the client wrote.
+fn blamed(error: Error) -> Failure {
+    match error {
+        Error::TooLarge(_) => Failure::from(error).about("input"),
+        error => error.into(),
+    }
+}
+
+async fn answer(model: String, vectors: Vectors, base64: bool, took: Duration) -> Result<Response<Body>, Failure> {
     let usage = json!({"prompt_tokens": vectors.tokens, "total_tokens": vectors.tokens});
-    stream::json(&wire::EmbeddingsOut { list, model: ask.model, usage })
+    let firebox = wire::embedded(&vectors.plugins, took);
+    let write = move || {
+        let rows = vectors.vectors.into_iter().enumerate().map(|(index, vector)| {
+            let embedding = if base64 { self::base64(&vector) } else { wire::VectorOut::Numbers(vector) };
+            wire::EmbeddingOut { object: "embedding", index, embedding }
+        });
+        let list = wire::List::of(rows.collect());
+        stream::json(&wire::EmbeddingsOut { list, model, usage, firebox })
+    };
+    // A thousand vectors are megabytes of numbers, and take a serving thread's time from everybody.
+    let written = tokio::task::spawn_blocking(write).await;
+    written.map_err(|error| Error::Internal(format!("writing the answer stopped: {error}")))?
+}
+
+/// An account that counts in the metrics what it is told at its end: so that is done once, whoever ends the request.
+struct Counted {
+    account: Box<dyn Account>,
+    app: Arc<App>,
+    model: String,
+    tenant: TenantId,
+    started: Instant,
+}
+
+impl Account for Counted {
+    fn reserve(&mut self, tokens: usize) -> Result<(), Error> {
+        self.account.reserve(tokens)
+    }
+
+    fn allow_call(&mut self, call: &ToolCall) -> Result<(), Error> {
+        self.account.allow_call(call)
+    }
+
+    fn go_on(&mut self, fuel: u64) -> Result<(), Error> {
+        self.account.go_on(fuel)
+    }
+
+    fn called(&mut self, call: &ToolCall, decision: Decision, outcome: &ToolOutcome) {
+        self.account.called(call, decision, outcome);
+    }
+
+    fn settle(&mut self, spent: &Spent<'_>) {
+        self.account.settle(spent);
+        let cancelled = spent.outcome == Error::Interrupted.kind().code();
+        let word = if cancelled { "cancelled" } else { spent.outcome };
+        self.app.metrics.ended(&self.model, &self.tenant, word, self.started.elapsed(), None);
+        self.app.metrics.used(&self.model, &self.tenant, spent.usage, spent.plugins);
+    }
 }
 
 fn base64(vector: &[f32]) -> wire::VectorOut {
@@ -78,9 +169,14 @@ fn read(body: &Value) -> Result<Ask, Failure> {
         }
     };
     let extensions = fields.object("firebox")?;
-    let truncate = extensions.map(|extra| extra.flag("truncate")).transpose()?.flatten().unwrap_or(false);
+    let (mut truncate, mut plugins, mut timeout) = (false, Vec::new(), None);
+    if let Some(extra) = &extensions {
+        truncate = extra.flag("truncate")?.unwrap_or(false);
+        plugins = ask::plugins(extra)?;
+        timeout = ask::timeout(extra)?;
+    }
     let model = fields.need("model", fields.text("model")?)?.to_owned();
-    Ok(Ask { model, texts: texts(&fields)?, base64, truncate })
+    Ok(Ask { model, texts: texts(&fields)?, base64, truncate, plugins, timeout })
 }
 
 fn texts(fields: &Fields<'_>) -> Result<Vec<String>, Failure> {

@@ -182,6 +182,13 @@ pub(super) struct EmbeddingsOut {
     pub(super) list: List<EmbeddingOut>,
     pub(super) model: String,
     pub(super) usage: Value,
+    pub(super) firebox: Value,
+}
+
+/// The `firebox` object of an answer of vectors.
+pub(super) fn embedded(plugins: &[PluginUse], took: Duration) -> Value {
+    let plugins: Vec<Value> = plugins.iter().map(plugin_use).collect();
+    json!({"plugins": plugins, "timing_ms": {"total": millis(took)}})
 }
 
 /// Seconds since 1970.

@@ -77,6 +77,14 @@ impl TenantHooks {
         self.now().chain(&caller.tenant, added)
     }
 
+    /// What of that chain sees prompts; `None` where no plugin does.
+    ///
+    /// # Errors
+    /// As [`TenantHooks::chain`].
+    pub fn prompt_stage(&self, caller: &Caller, added: &[String]) -> Result<Option<PluginChain>, Error> {
+        Ok(self.chain(caller, added)?.prompt_stage())
+    }
+
     /// What a caller without a prompt is offered: the tools of its own chain under its policy.
     #[must_use]
     pub fn offer(&self, caller: &Caller) -> Option<Offer> {

@@ -3,10 +3,11 @@
 use std::sync::{Arc, PoisonError, RwLock};
 
 use firebox_contract::tool::matches_glob;
-use firebox_contract::{Approver, Error, Gate, HookSource, ModelInfo, ToolSource};
+use firebox_contract::{Approver, Error, Gate, HookSource, ModelInfo, ToolSource, limits};
 use firebox_models::{Checkpoint, LoadOptions};
 
 use super::encoder::EncoderThread;
+use crate::clock::MachineClock;
 use crate::compose::{Host, open_device};
 use crate::config::ModelConfig;
 use crate::ember;
@@ -195,7 +196,9 @@ async fn open(config: ModelConfig, parts: Parts) -> Result<(Ready, Vec<String>),
             };
             let notes = opened.notes.clone();
             let factory = Box::new(move || Ok(firebox_models::load_encoder(&checkpoint, &opened.device, options)?));
-            return Ok((Ready::Encoder(Arc::new(EncoderThread::start(factory).await?)), notes));
+            let in_flight_max = config.in_flight_max.unwrap_or(limits::IN_FLIGHT_MAX);
+            let encoder = EncoderThread::start(factory, in_flight_max, Arc::new(MachineClock::default())).await?;
+            return Ok((Ready::Encoder(Arc::new(encoder)), notes));
         }
     }
     let mut builder = Host::builder()

@@ -53,6 +53,26 @@ pub const DEVICE_TEST_OUTPUT_BYTES_MAX: u64 = 64 * KIB as u64;
 pub const EMBED_WINDOW_TEXTS: usize = 2_048;
 /// Texts of one forward pass when nobody says otherwise.
 pub const EMBED_BATCH_DEFAULT: usize = 32;
+/// Bytes of text that one token of an encoder's context may stand for: a longer text does not fit, and is not tokenized.
+pub const EMBED_TOKEN_BYTES_MAX: usize = 64;
+/// Time of one step of an encoder that serves: whoever comes while it runs waits for its end.
+pub const EMBED_STEP_TIME: Duration = Duration::from_millis(100);
+/// Tokens of such a step, padding included, until it is known how long the device takes.
+pub const EMBED_STEP_TOKENS_FIRST: usize = 512;
+/// Tokens of such a step at least, however slow the device; a single longer text is a step of its own.
+pub const EMBED_STEP_TOKENS_MIN: usize = 128;
+/// Tokens of such a step at most, however fast the device.
+pub const EMBED_STEP_TOKENS_MAX: usize = EMBED_BATCH_DEFAULT * 512;
+/// Length in tokens up to which texts count as equally long: in one step no text is more than twice as long as another.
+pub const EMBED_STEP_PAD_TOKENS: usize = 16;
+/// Bytes of text whose tokens are counted between two steps.
+pub const EMBED_COUNTED_BYTES_MAX: usize = 64 * KIB;
+/// Bytes that the count of one text costs beside its own.
+pub const EMBED_COUNTED_BYTES_EXTRA: usize = 256;
+/// Fuel of all guest calls of one embedding request, which calls its plugins once for each text.
+pub const EMBED_PLUGIN_FUEL_MAX: u64 = 100_000_000_000;
+/// Bytes by which plugins may lengthen the texts of one embedding request, all together.
+pub const EMBED_PLUGIN_GROWTH_BYTES_MAX: usize = MIB;
 /// Bytes of one line of input.
 pub const EMBED_LINE_BYTES_MAX: usize = 8 * MIB;
 /// Bytes of text after which a window is full, however few its texts are.

@@ -60,12 +60,13 @@ const COUNTERS: &[Row<f64>] = &[
 ];
 
 impl Live {
-    /// The counters of each chat model.
+    /// The counters of each model that is loaded.
     fn engines(&self) -> Vec<(String, EngineCounters)> {
         let all = self.models.iter().flat_map(|models| models.all());
         let engines = all.filter_map(|model| match model.state() {
             State::Ready(Ready::Chat(host)) => Some((model.name().to_owned(), host.counters())),
-            _ => None,
+            State::Ready(Ready::Encoder(encoder)) => Some((model.name().to_owned(), encoder.counters())),
+            State::Loading | State::Failed(_) => None,
         });
         engines.collect()
     }

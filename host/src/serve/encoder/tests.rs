@@ -1,0 +1,238 @@
+//! An encoder's thread with an encoder that a test holds and lets go, and accounts and plugins that say what they met.
+
+mod accounts;
+mod chain;
+mod shares;
+
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use firebox_contract::{
+    BoxFuture, Caller, Clock, Decision, Encoding, OpenGate, Spent, TenantId, ToolCall, ToolOutcome,
+};
+use tokio::task::JoinHandle;
+
+use super::*;
+
+/// Longer than anything here takes on a slow machine.
+const WAIT_MAX: Duration = Duration::from_secs(60);
+const CONTEXT: usize = 512;
+/// A step with a text that begins so is held until the test lets it go.
+const HOLD: &str = "hold";
+
+/// A clock on which only the encoder's work takes time.
+#[derive(Default)]
+struct WorkClock(Mutex<Duration>);
+
+impl Clock for WorkClock {
+    fn now(&self) -> Duration {
+        *self.0.lock().expect("lock")
+    }
+
+    fn sleep(&self, _: Duration) -> BoxFuture<'static, ()> {
+        Box::pin(std::future::pending())
+    }
+}
+
+/// What the encoder was given.
+#[derive(Debug, Clone, PartialEq)]
+enum Seen {
+    Count(String),
+    Step(Vec<String>),
+}
+
+/// A token a byte; a token of a step, padding included, takes a hundredth of a millisecond.
+struct Fake {
+    info: ModelInfo,
+    seen: Arc<Mutex<Vec<Seen>>>,
+    clock: Arc<WorkClock>,
+    let_go: Receiver<()>,
+}
+
+impl Fake {
+    fn see(&self, seen: Seen, is_held: bool) {
+        self.seen.lock().expect("lock").push(seen);
+        if is_held {
+            // A test that is over lets everything go.
+            let _over = self.let_go.recv_timeout(WAIT_MAX);
+        }
+    }
+}
+
+impl Encoder for Fake {
+    fn info(&self) -> &ModelInfo {
+        &self.info
+    }
+
+    fn dimensions(&self) -> usize {
+        1
+    }
+
+    fn count_tokens(&self, text: &str) -> Result<usize, Error> {
+        self.see(Seen::Count(text.to_owned()), text.starts_with("hold count"));
+        Ok(text.len())
+    }
+
+    fn encode(&mut self, texts: &[&str], _: Option<usize>, _: bool) -> Result<Vec<Encoding>, Error> {
+        let owned = texts.iter().map(|text| (*text).to_owned()).collect();
+        self.see(Seen::Step(owned), texts.iter().any(|text| text.starts_with(HOLD)));
+        assert!(!texts.contains(&"panic"), "asked for");
+        let tokens = |text: &&str| text.len().min(CONTEXT);
+        let padded = texts.iter().map(tokens).max().unwrap_or(0) * texts.len();
+        *self.clock.0.lock().expect("lock") += Duration::from_micros(10) * padded as u32;
+        let encoding = |text: &&str| Encoding { embedding: vec![text.len() as f32], tokens: tokens(text) };
+        Ok(texts.iter().map(encoding).collect())
+    }
+}
+
+struct Bench {
+    thread: Arc<EncoderThread>,
+    seen: Arc<Mutex<Vec<Seen>>>,
+    clock: Arc<WorkClock>,
+    /// Lets go what is held.
+    let_go: Sender<()>,
+}
+
+impl Bench {
+    async fn new() -> Self {
+        let (seen, clock) = (Arc::<Mutex<Vec<Seen>>>::default(), Arc::<WorkClock>::default());
+        let (let_go, wait) = channel();
+        let info = ModelInfo {
+            name: "fake".to_owned(),
+            architecture: "Fake".to_owned(),
+            parameters: 0,
+            context_tokens: CONTEXT,
+            vocabulary: 1,
+            device: "none".to_owned(),
+            dtype: "f32",
+            weights_bytes: 0,
+        };
+        let fake = Fake { info, seen: Arc::clone(&seen), clock: Arc::clone(&clock), let_go: wait };
+        let factory: EncoderFactory = Box::new(move || Ok(Box::new(fake)));
+        let thread = EncoderThread::start(factory, 64, Arc::clone(&clock) as Arc<dyn Clock>).await.expect("starts");
+        Self { thread: Arc::new(thread), seen, clock, let_go }
+    }
+
+    /// Embeds `texts` on a task of its own, which has got as far as the encoder's queue when this returns.
+    async fn send(&self, caller: &Caller, texts: Vec<String>, account: Box<dyn Account>) -> Sent {
+        let (thread, caller) = (Arc::clone(&self.thread), caller.clone());
+        let task = tokio::spawn(async move {
+            let request = EmbedRequest { id: "r".to_owned(), texts, truncate: true, timeout: WAIT_MAX };
+            let admitted = thread.admit(&caller, request, account).await?;
+            thread.embed(admitted, None, Vec::new()).await
+        });
+        for _ in 0..3 {
+            tokio::task::yield_now().await;
+        }
+        task
+    }
+
+    /// Waits until the encoder has seen what `done` wants.
+    async fn until(&self, done: impl Fn(&[Seen]) -> bool) {
+        let begun = Instant::now();
+        while !done(&self.seen()) {
+            assert!(begun.elapsed() < WAIT_MAX, "{:?}", self.seen());
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    }
+
+    /// Holds the encoder in the middle of a step that is nobody's.
+    async fn hold(&self) -> Sent {
+        let task = self.send(&caller("holder"), vec![HOLD.to_owned()], open()).await;
+        self.until(|seen| !steps(seen).is_empty()).await;
+        task
+    }
+
+    fn seen(&self) -> Vec<Seen> {
+        self.seen.lock().expect("lock").clone()
+    }
+}
+
+type Sent = JoinHandle<Result<Vectors, Error>>;
+
+fn steps(seen: &[Seen]) -> Vec<&Vec<String>> {
+    let mut steps = Vec::new();
+    for seen in seen {
+        if let Seen::Step(texts) = seen {
+            steps.push(texts);
+        }
+    }
+    steps
+}
+
+fn caller(tenant: &str) -> Caller {
+    Caller::of(TenantId::new(tenant))
+}
+
+fn open() -> Box<dyn Account> {
+    Box::new(OpenGate)
+}
+
+/// So many texts of so many bytes, which begin with a letter that tells whose they are.
+fn texts(whose: char, count: usize, bytes: usize) -> Vec<String> {
+    let text = |number| format!("{whose}{number}").chars().chain(std::iter::repeat('.')).take(bytes).collect();
+    (0..count).map(text).collect()
+}
+
+/// What an account was told.
+#[derive(Clone, Default)]
+struct Told {
+    lines: Arc<Mutex<Vec<String>>>,
+    /// Tokens that may be reserved.
+    tokens_max: Option<usize>,
+    /// How often the request may go on.
+    goes_on_max: Option<usize>,
+}
+
+impl Told {
+    fn account(&self) -> Box<dyn Account> {
+        Box::new(self.clone())
+    }
+
+    fn write(&self, line: String) {
+        self.lines.lock().expect("lock").push(line);
+    }
+
+    fn lines(&self) -> Vec<String> {
+        self.lines.lock().expect("lock").clone()
+    }
+
+    /// The one line about its end.
+    fn settled(&self) -> String {
+        let mut lines = self.lines();
+        lines.retain(|line| line.starts_with("settle"));
+        assert_eq!(lines.len(), 1, "{lines:?}");
+        lines.remove(0)
+    }
+}
+
+impl Account for Told {
+    fn reserve(&mut self, tokens: usize) -> Result<(), Error> {
+        self.write(format!("reserve {tokens}"));
+        match self.tokens_max.is_some_and(|max| tokens > max) {
+            true => Err(Error::Limited { message: "too many tokens".to_owned(), retry_after: Duration::ZERO }),
+            false => Ok(()),
+        }
+    }
+
+    fn allow_call(&mut self, _: &ToolCall) -> Result<(), Error> {
+        Ok(())
+    }
+
+    fn go_on(&mut self, fuel: u64) -> Result<(), Error> {
+        let before = self.lines().iter().filter(|line| line.starts_with("go on")).count();
+        self.write(format!("go on {fuel}"));
+        match self.goes_on_max.is_some_and(|max| before >= max) {
+            true => Err(Error::Unauthorized("the key is gone".to_owned())),
+            false => Ok(()),
+        }
+    }
+
+    fn called(&mut self, _: &ToolCall, _: Decision, _: &ToolOutcome) {}
+
+    fn settle(&mut self, spent: &Spent<'_>) {
+        let fuel: u64 = spent.plugins.iter().map(|plugin| plugin.fuel).sum();
+        self.write(format!("settle {} {} {fuel}", spent.outcome, spent.usage.prompt_tokens));
+    }
+}
