@@ -8,6 +8,7 @@ mod account;
 pub mod file;
 mod kept;
 pub mod keys;
+mod liveness;
 mod meters;
 #[cfg(test)]
 mod tests;
@@ -18,13 +19,14 @@ use std::sync::{Arc, Mutex, RwLock};
 use std::time::SystemTime;
 
 use firebox_contract::tool::matches_glob;
-use firebox_contract::{Account, Caller, Clock, Error, Gate, Prompt, TenantId};
+use firebox_contract::{Account, Caller, Clock, Error, Gate, LivenessHandle, Prompt, TenantId};
 
 use crate::audit::{Audit, Record, cut};
 use crate::clock::MachineClock;
 use crate::config::{Config, KeyConfig, Scope, TenantConfig};
 use account::OpenAccount;
 use kept::KeptUsage;
+use tokio::sync::watch;
 use meters::Meters;
 pub use meters::{Counts, Rate, RateState, UsageReport};
 
@@ -57,6 +59,8 @@ struct Shared {
     audit: Option<Audit>,
     /// What tenants used that are not here now.
     kept: Mutex<KeptUsage>,
+    /// Told each time that the table is another one.
+    changed: watch::Sender<()>,
 }
 
 /// The tenants of one configuration. Never changed, only replaced.
@@ -79,6 +83,7 @@ struct Entry {
 struct Key {
     entry: Arc<Entry>,
     caller: Caller,
+    digest: [u8; 32],
     expires: Option<SystemTime>,
     scopes: Arc<[Scope]>,
 }
@@ -100,7 +105,8 @@ impl Tenancy {
         wall: Wall,
     ) -> Result<Self, Error> {
         let table = RwLock::new(Arc::new(Table::new(&config.tenants, &Table::default(), wall())?));
-        Ok(Self(Arc::new(Shared { table, clock, wall, audit, kept: Mutex::default() })))
+        let (kept, changed) = (Mutex::default(), watch::Sender::new(()));
+        Ok(Self(Arc::new(Shared { table, clock, wall, audit, kept, changed })))
     }
 
     /// Who sent this value of an `Authorization` header.
@@ -117,7 +123,7 @@ impl Tenancy {
         let key = table.keys.get(&digest).filter(|key| self.is_valid(key)).ok_or_else(not_good)?;
         Ok(Tenant {
             id: key.entry.id.clone(),
-            caller: key.caller.clone(),
+            caller: Caller { liveness: self.liveness_of(key, &[]), ..key.caller.clone() },
             config: Arc::clone(&key.entry.config),
             scopes: Arc::clone(&key.scopes),
             key_id: Arc::clone(&key.caller.key),
@@ -132,13 +138,11 @@ impl Tenancy {
         if tenant.scopes.contains(&scope) {
             return Ok(());
         }
-        let (key, scope) = (&tenant.key_id, scope.as_str());
-        Err(Error::Denied(format!(
-            "key \"{key}\" does not open \"{scope}\"; ask the operator for a key with that scope"
-        )))
+        Err(liveness::missing_scope(&tenant.key_id, scope))
     }
 
-    /// Takes over the tenants of `config`, all or nothing. Tenants that stay keep their counters.
+    /// Takes over the tenants of `config`, all or nothing. Tenants that stay keep their counters; callers whose key is
+    /// gone are told.
     ///
     /// # Errors
     /// `Error::Usage` for what [`Config::load`] would have refused; nothing has changed then.
@@ -147,6 +151,7 @@ impl Tenancy {
         let new = Arc::new(Table::new(&config.tenants, &old, (self.0.wall)())?);
         self.hand_over(&old, &new)?;
         *self.0.table.write().map_err(|_poisoned| broken())? = new;
+        self.0.changed.send_replace(());
         if let Some(audit) = &self.0.audit {
             audit.reopen();
             audit.record(&Record { event: "admin", action: Some("reload"), ..Record::default() });
@@ -240,6 +245,7 @@ impl Tenancy {
     /// The entry of `caller`, whose key must still be good. A caller without a key is one of this process's own and
     /// needs only its tenant.
     fn live(&self, caller: &Caller) -> Result<Arc<Entry>, Error> {
+        caller.liveness.check()?;
         let table = self.table()?;
         if caller.key.is_empty() {
             return table.tenants.get(&caller.tenant).cloned().ok_or_else(not_good);
@@ -283,9 +289,12 @@ impl Table {
             key: Arc::clone(&id),
             weight: entry.config.weight,
             in_flight_max: entry.config.limits.in_flight_max,
+            // Each request gets its own when it is authenticated.
+            liveness: LivenessHandle::default(),
         };
         let scopes = Arc::from(key.scopes.as_slice());
-        let made = Arc::new(Key { entry: Arc::clone(entry), caller, expires: key.expires, scopes });
+        let made =
+            Arc::new(Key { entry: Arc::clone(entry), caller, digest: key.digest, expires: key.expires, scopes });
         let twice =
             self.keys.insert(key.digest, Arc::clone(&made)).is_some() || self.key_ids.insert(id, made).is_some();
         if twice { Err(Error::Usage(format!("there are two keys \"{}\"", key.id))) } else { Ok(()) }

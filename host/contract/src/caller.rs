@@ -4,6 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use crate::limits;
+use crate::liveness::LivenessHandle;
 
 /// Names a tenant. Cheap to clone.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -40,13 +41,16 @@ pub struct Caller {
     pub weight: u32,
     /// Requests this tenant may have at one model at a time, waiting ones included.
     pub in_flight_max: usize,
+    /// Whether it may still go on.
+    pub liveness: LivenessHandle,
 }
 
 impl Caller {
     /// `tenant` with an even share and no limit but the model's own.
     #[must_use]
     pub fn of(tenant: TenantId) -> Self {
-        Self { tenant, key: Arc::from(""), weight: 1, in_flight_max: limits::IN_FLIGHT_MAX }
+        let liveness = LivenessHandle::default();
+        Self { tenant, key: Arc::from(""), weight: 1, in_flight_max: limits::IN_FLIGHT_MAX, liveness }
     }
 
     /// The person at this machine's command line: a caller like any other, with limits of its own.

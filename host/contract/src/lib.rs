@@ -15,6 +15,7 @@ pub mod gate;
 pub mod generation;
 pub mod hook;
 pub mod limits;
+pub mod liveness;
 pub mod model;
 pub mod sampling;
 pub mod texts;
@@ -34,6 +35,7 @@ pub use hook::{
     HookSource, Hooks, LogLine, PluginUse, PromptHook, PromptVerdict, RequestInfo, TextHook, TextVerdict, ToolHook,
     ToolOutcome,
 };
+pub use liveness::{Liveness, LivenessHandle};
 pub use model::{
     CacheUse, Encoder, Encoding, LanguageModel, Logits, ModelInfo, SequenceId, Span, TextCodec, TextDecoder, TokenId,
 };

@@ -51,10 +51,7 @@ impl OpenAccount {
             let line =
                 Record { event: "request", model: Some(model), decision, outcome, ..record_of(caller, request_id) };
             tenancy.record(&line);
-            let tenant = &entry.id;
-            return Err(Error::Denied(format!(
-                "tenant \"{tenant}\" may not use model \"{model}\"; see /v1/models for what it may"
-            )));
+            return Err(not_its_model(&entry, model));
         }
         Ok(Self {
             tenancy,
@@ -70,11 +67,15 @@ impl OpenAccount {
         })
     }
 
-    /// What must hold whenever a running request goes on: its key is good, it can be logged, there is fuel.
-    fn check(&self, rates: &mut Rates, now: Duration) -> Result<(), Error> {
-        self.tenancy.live(&self.caller)?;
+    /// What must hold whenever a running request goes on: its key is good, its tenant may use the model, it can be
+    /// logged. Gives the tenant as it is configured now.
+    fn goes_on(&self) -> Result<Arc<Entry>, Error> {
+        let entry = self.tenancy.live(&self.caller)?;
+        if let Some(model) = self.model.as_deref().filter(|model| !entry.may_use(model)) {
+            return Err(not_its_model(&entry, model));
+        }
         self.tenancy.audit_ready()?;
-        fuel_left(&self.entry, rates, now)
+        Ok(entry)
     }
 
     fn elapsed_ms(&self) -> u64 {
@@ -134,6 +135,11 @@ fn fuel_left(entry: &Entry, rates: &mut Rates, now: Duration) -> Result<(), Erro
     Err(limited(entry, "units of plugin fuel", limit, Full { retry_after }))
 }
 
+fn not_its_model(entry: &Entry, model: &str) -> Error {
+    let tenant = &entry.id;
+    Error::Denied(format!("tenant \"{tenant}\" may not use model \"{model}\"; see /v1/models for what it may"))
+}
+
 fn limited(entry: &Entry, what: &str, limit: u64, full: Full) -> Error {
     let (tenant, seconds) = (&entry.id, full.retry_after.as_secs_f64());
     let message = if limit == 0 {
@@ -152,7 +158,7 @@ fn millis(time: Duration) -> u64 {
 
 impl Account for OpenAccount {
     fn reserve(&mut self, tokens: usize) -> Result<(), Error> {
-        let (entry, now) = (Arc::clone(&self.entry), self.tenancy.0.clock.now());
+        let (entry, now) = (self.goes_on()?, self.tenancy.0.clock.now());
         let limits = &entry.config.limits;
         if let Some(max) = limits.context_tokens_max.filter(|max| tokens > *max) {
             let tenant = &entry.id;
@@ -161,8 +167,8 @@ impl Account for OpenAccount {
             );
             return Err(Error::TooLarge(message));
         }
-        let mut rates = entry.meters.lock()?;
-        self.check(&mut rates, now)?;
+        let mut rates = self.entry.meters.lock()?;
+        fuel_left(&entry, &mut rates, now)?;
         let tokens = tokens as u64;
         let Some(limit) = limits.tokens_per_minute else { return Ok(()) };
         if tokens > limit && limit > 0 {
@@ -185,9 +191,9 @@ impl Account for OpenAccount {
     }
 
     fn allow_call(&mut self, _call: &ToolCall) -> Result<(), Error> {
-        let (entry, now) = (Arc::clone(&self.entry), self.tenancy.0.clock.now());
-        let mut rates = entry.meters.lock()?;
-        self.check(&mut rates, now)?;
+        let (entry, now) = (self.goes_on()?, self.tenancy.0.clock.now());
+        let mut rates = self.entry.meters.lock()?;
+        fuel_left(&entry, &mut rates, now)?;
         let Some(limit) = entry.config.limits.tool_calls_per_minute else { return Ok(()) };
         let taken = rates.tool_calls.take(now, 1, limit);
         taken.map(|_slot| ()).map_err(|full| limited(&entry, "tool calls", limit, full))

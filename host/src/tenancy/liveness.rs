@@ -1,0 +1,98 @@
+//! Keys as live things: what lasts is told when its key is revoked, expires, or loses the scope it was let in by.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use firebox_contract::{BoxFuture, Caller, Error, Liveness, LivenessHandle, Permission, TenantId, limits};
+
+use super::{Key, Tenancy, Tenant, not_good};
+use crate::config::Scope;
+
+/// One key, as one request uses it.
+#[derive(Clone)]
+struct KeyLiveness {
+    tenancy: Tenancy,
+    tenant: TenantId,
+    key: Arc<str>,
+    digest: [u8; 32],
+    /// One of these must stay open; empty where any key of the tenant will do.
+    scopes: &'static [Scope],
+}
+
+impl KeyLiveness {
+    /// The key, which must still be good and open what it opened.
+    fn key(&self) -> Result<Arc<Key>, Error> {
+        let table = self.tenancy.table()?;
+        let same = |key: &&Arc<Key>| key.entry.id == self.tenant && key.digest == self.digest;
+        let key = table.key_ids.get(&self.key).filter(same).filter(|key| self.tenancy.is_valid(key));
+        let key = key.cloned().ok_or_else(not_good)?;
+        match self.scopes.first() {
+            Some(scope) if !self.scopes.iter().any(|scope| key.scopes.contains(scope)) => {
+                Err(missing_scope(&self.key, *scope))
+            }
+            _ => Ok(key),
+        }
+    }
+}
+
+impl Liveness for KeyLiveness {
+    fn check(&self) -> Result<(), Error> {
+        self.key().map(drop)
+    }
+
+    fn permission(&self, tool: &str) -> Permission {
+        self.key().map_or(Permission::Deny, |key| key.entry.config.tools.permission(tool))
+    }
+
+    fn ended(&self) -> BoxFuture<'static, Error> {
+        let this = self.clone();
+        Box::pin(async move {
+            // Before the first look, so that no change falls between.
+            let mut changed = this.tenancy.0.changed.subscribe();
+            loop {
+                let expires = match this.key() {
+                    Ok(key) => key.expires,
+                    Err(error) => return error,
+                };
+                let left = expires.map(|expires| expires.duration_since((this.tenancy.0.wall)()).unwrap_or_default());
+                tokio::select! {
+                    // `this` holds the sender, so that this only ends by a change.
+                    _ = changed.changed() => {}
+                    () = pause(left) => {}
+                }
+            }
+        })
+    }
+}
+
+/// Until a key may have expired. The wall clock can be set, so it is looked at again soon.
+async fn pause(left: Option<Duration>) {
+    match left {
+        Some(left) => tokio::time::sleep(left.clamp(limits::KEY_EXPIRY_LOOK_MIN, limits::KEY_EXPIRY_LOOK)).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// The words for a key that does not open `scope`.
+pub(super) fn missing_scope(key: &str, scope: Scope) -> Error {
+    let scope = scope.as_str();
+    Error::Denied(format!("key \"{key}\" does not open \"{scope}\"; ask the operator for a key with that scope"))
+}
+
+impl Tenancy {
+    /// `tenant` for a request that is let in by one of `scopes`: the request ends when the key opens none of them any
+    /// more. A tenant without a key stays as it is.
+    #[must_use]
+    pub fn let_in_by(&self, tenant: Tenant, scopes: &'static [Scope]) -> Tenant {
+        let key = self.table().ok().and_then(|table| table.key_ids.get(&tenant.key_id).cloned());
+        let Some(key) = key.filter(|_| tenant.caller.liveness.can_end()) else { return tenant };
+        let liveness = self.liveness_of(&key, scopes);
+        Tenant { caller: Caller { liveness, ..tenant.caller }, ..tenant }
+    }
+
+    pub(super) fn liveness_of(&self, key: &Key, scopes: &'static [Scope]) -> LivenessHandle {
+        let (tenant, id) = (key.caller.tenant.clone(), Arc::clone(&key.caller.key));
+        let liveness = KeyLiveness { tenancy: self.clone(), tenant, key: id, digest: key.digest, scopes };
+        LivenessHandle::new(Arc::new(liveness))
+    }
+}
