@@ -457,7 +457,9 @@ impl Drop for Generation {
         }
         // Dropped first, so that what cut-off plugins used is counted.
         self.phase = Phase::Over;
-        self.bill.settle(usage, &self.tools.hooks.usage(), self.outcome);
+        let alive = self.tools.caller.liveness.check();
+        let outcome = alive.map_or_else(|error| error.kind().code(), |()| self.outcome);
+        self.bill.settle(usage, &self.tools.hooks.usage(), outcome);
     }
 }
 

@@ -4,6 +4,7 @@ mod account;
 mod doubles;
 mod ending;
 mod offers;
+mod rights;
 mod running;
 
 use std::sync::Arc;

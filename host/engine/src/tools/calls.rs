@@ -2,8 +2,7 @@
 
 use std::collections::{BTreeSet, HashMap};
 use std::hash::{DefaultHasher, Hash, Hasher};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use firebox_contract::limits::{TOOL_CALLS_PER_ROUND_MAX, TOOL_REPEATS_MAX};
 use firebox_contract::{
@@ -89,7 +88,8 @@ pub(crate) struct Made {
     written: String,
     pub(crate) fate: Fate,
     pub(crate) started: bool,
-    pub(crate) approved: Arc<AtomicBool>,
+    /// What was decided just before it ran.
+    pub(crate) ruled: Arc<OnceLock<Decision>>,
     pub(crate) outcome: Option<ToolOutcome>,
 }
 
@@ -98,9 +98,10 @@ impl Made {
     pub(crate) fn decision(&self) -> Decision {
         match &self.fate {
             Fate::Refused(decision, _) => *decision,
-            Fate::Run(ready) if !ready.ask => Decision::Allowed,
-            Fate::Run(_) if self.approved.load(Ordering::Relaxed) => Decision::Approved,
-            Fate::Run(_) => Decision::Declined,
+            Fate::Run(ready) => {
+                let unasked = if ready.ask { Decision::Declined } else { Decision::Allowed };
+                self.ruled.get().copied().unwrap_or(unasked)
+            }
             Fate::Client => Decision::Allowed,
         }
     }
@@ -159,8 +160,7 @@ impl Turn {
                 (Some(ToolCall { id: id.clone(), name, arguments_json }), String::new(), fate)
             }
         };
-        let approved = Arc::new(AtomicBool::new(false));
-        self.calls.push(Made { id, call, written, fate, started: false, approved, outcome: None });
+        self.calls.push(Made { id, call, written, fate, started: false, ruled: Arc::default(), outcome: None });
     }
 
     /// Whether the client has to run some of the calls.

@@ -4,12 +4,11 @@
 //!
 //! Dropping it cancels every call that runs.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use firebox_contract::limits::{TOOL_CALLS_PARALLEL_MAX, TOOL_PROGRESS_BUFFERED_MAX, TOOL_PROGRESS_BYTES_MAX};
 use firebox_contract::{
-    Approval, BoxFuture, Decision, Error, Event, Message, Progress, ToolCall, ToolDefinition, ToolOutcome,
+    Approval, BoxFuture, Decision, Error, Event, Message, Permission, Progress, ToolCall, ToolDefinition, ToolOutcome,
 };
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
@@ -135,7 +134,7 @@ impl Running {
                             call: call.clone(),
                             origin: ready.origin,
                             ask: ready.ask.then(|| ready.tool.clone()),
-                            approved: Arc::clone(&made.approved),
+                            ruled: Arc::clone(&made.ruled),
                             sink: Sink { id: made.id.clone(), events: self.progress.clone() },
                         };
                         let (at, tools) = (self.next, self.tools.clone());
@@ -218,7 +217,8 @@ struct Job {
     origin: Origin,
     /// Somebody is asked about this tool first.
     ask: Option<ToolDefinition>,
-    approved: Arc<AtomicBool>,
+    /// Set when it is decided whether it runs.
+    ruled: Arc<OnceLock<Decision>>,
     sink: Sink,
 }
 
@@ -232,7 +232,9 @@ impl Job {
             if let Approval::Decline(reason) = approval {
                 return Ok(error(&format!("the call was declined: {reason}")));
             }
-            self.approved.store(true, Ordering::Relaxed);
+        }
+        if let Some(refused) = self.still_may(&tools)? {
+            return Ok(refused);
         }
         match (self.origin, &tools.source) {
             (Origin::Plugin, _) => tools.hooks.call(&self.call).await,
@@ -254,6 +256,31 @@ impl Job {
             }
             (Origin::Source | Origin::Client, _) => Ok(error("the tool cannot run here")),
         }
+    }
+}
+
+impl Job {
+    /// Asks again, just before the call runs, whether it may: much can have changed while somebody was asked. The answer
+    /// in the tool's place, where it may not.
+    ///
+    /// # Errors
+    /// What the caller's end is.
+    fn still_may(&self, tools: &Tools) -> Result<Option<ToolOutcome>, Error> {
+        let name = &self.call.name;
+        let alive = tools.caller.liveness.check();
+        let (decision, refused) = match (&alive, tools.caller.liveness.permission(name), &self.ask) {
+            (Err(_), ..) => (Decision::Denied, None),
+            (Ok(()), Permission::Deny, _) => (Decision::Denied, Some("may not be called here any more")),
+            (Ok(()), Permission::Ask, None) => {
+                (Decision::Denied, Some("needs approval now, which this request did not ask for"))
+            }
+            (Ok(()), _, Some(_)) => (Decision::Approved, None),
+            (Ok(()), _, None) => (Decision::Allowed, None),
+        };
+        // Nobody else sets it.
+        let _first = self.ruled.set(decision);
+        alive?;
+        Ok(refused.map(|why| error(&format!("the tool \"{name}\" {why}"))))
     }
 }
 
