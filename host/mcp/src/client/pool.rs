@@ -135,8 +135,9 @@ impl State {
         }
     }
 
-    /// The slot for `spec` and this key; starts it where there is none.
-    fn slot(&mut self, spec: &Arc<ServerSpec>, key: Key, common: &Arc<Common>) -> Result<Arc<Slot>, McpError> {
+    /// The slot for `spec` and the tenant of `caller`; starts it where there is none.
+    fn slot(&mut self, spec: &Arc<ServerSpec>, caller: &Caller, common: &Arc<Common>) -> Result<Arc<Slot>, McpError> {
+        let key = spec.key(&caller.tenant);
         self.sweep();
         if let Some((slot, _)) = self.slots.get(&key) {
             return Ok(Arc::clone(slot));
@@ -155,7 +156,7 @@ impl State {
                 self.ending.push(task);
             }
         }
-        let (slot, task) = Slot::start(spec, key, common);
+        let (slot, task) = Slot::start(spec, Caller::of(caller.tenant.clone()), common);
         self.slots.insert(key, (Arc::clone(&slot), task));
         Ok(slot)
     }
@@ -202,11 +203,15 @@ impl ClientPool {
         Ok(())
     }
 
-    /// Takes other servers instead. Connections whose server and credentials are the same as before stay.
+    /// Takes other servers instead. Connections stay whose server and credentials are the same as before and whose
+    /// tenant may still use the server; the others end now, and with them their calls.
     pub fn replace(&self, specs: Vec<ServerSpec>) {
         let specs: Vec<Arc<ServerSpec>> = specs.into_iter().map(Arc::new).collect();
         let mut state = self.inner.lock();
-        let stale = |slot: &Slot| !specs.iter().any(|spec| **spec == *slot.spec);
+        let known = |slot: &Slot| specs.iter().any(|spec| **spec == *slot.spec);
+        // A connection that tenants share is nobody's own.
+        let may = |slot: &Slot| slot.spec.shared || (self.inner.access)(&slot.caller, &slot.spec.name);
+        let stale = |slot: &Slot| !known(slot) || !may(slot);
         for (slot, _) in state.slots.values().filter(|(slot, _)| stale(slot)) {
             slot.stop();
         }
@@ -348,8 +353,12 @@ impl ClientPool {
     }
 
     fn slot(&self, caller: &Caller, spec: &Arc<ServerSpec>) -> Result<Arc<Slot>, McpError> {
-        let key = spec.key(&caller.tenant);
-        self.inner.lock().slot(spec, key, &self.inner.common)
+        let mut state = self.inner.lock();
+        // Under the lock, so that nothing begins that a change of rights has just ended.
+        if !(self.inner.access)(caller, &spec.name) {
+            return Err(McpError::NotFound(format!("there is no mcp server \"{}\"", spec.name)));
+        }
+        state.slot(spec, caller, &self.inner.common)
     }
 
     async fn connection(

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use firebox_contract::Caller;
 use firebox_contract::limits::{
     MCP_CLIENT_BREAKER_FAILURES, MCP_CLIENT_HEALTH_PERIOD, MCP_CLIENT_LIST_REFRESH_PERIOD, MCP_CLIENT_RECONNECT_WAIT,
     MCP_CLIENT_STABLE_TIME,
@@ -82,6 +83,8 @@ impl Common {
 pub(super) struct Slot {
     pub(super) spec: Arc<ServerSpec>,
     pub(super) key: Key,
+    /// Whose it is; of a shared one, who began it.
+    pub(super) caller: Caller,
     common: Arc<Common>,
     phase: watch::Sender<Phase>,
     /// What it offered last, so that names stay what they are while it is down.
@@ -114,12 +117,13 @@ impl Slot {
     /// A slot that connects now and goes on until [`Slot::stop`]. The handle ends with its child.
     pub(super) fn start(
         spec: &Arc<ServerSpec>,
-        key: Key,
+        caller: Caller,
         common: &Arc<Common>,
     ) -> (Arc<Self>, tokio::task::JoinHandle<()>) {
         let slot = Arc::new(Self {
             spec: Arc::clone(spec),
-            key,
+            key: spec.key(&caller.tenant),
+            caller,
             common: Arc::clone(common),
             phase: watch::Sender::new(Phase::Connecting { again: false }),
             known: Mutex::default(),
@@ -332,7 +336,12 @@ async fn live(slot: &Slot, connection: Arc<Connection>, engine: Engine) -> End {
     slot.set(Phase::Ready(Arc::clone(&connection)));
     slot.common.changed();
     let mut engine = engine;
-    let lost = watch_over(slot, &connection).await;
+    let lost = tokio::select! {
+        biased;
+        // Also where it is being asked something, which may take a while.
+        () = slot.stop.cancelled() => None,
+        lost = watch_over(slot, &connection) => lost,
+    };
     let end = match lost {
         None => End::Stopped,
         Some(mut reason) => {
@@ -361,7 +370,6 @@ async fn watch_over(slot: &Slot, connection: &Connection) -> Option<String> {
         let expiry = slot.expiry();
         let check = connection.heard() + MCP_CLIENT_HEALTH_PERIOD;
         let ill = tokio::select! {
-            () = slot.stop.cancelled() => return None,
             () = connection.gone() => return Some(connection.why().to_owned()),
             () = connection.suspect.notified() => connection.health().await.err(),
             () = connection.list_changed.notified() => refresh(slot, connection).await,
@@ -442,7 +450,7 @@ mod tests {
         let ms = Duration::from_millis;
         let pace = Pace { first: ms(1), longest: ms(4), open: ms(400) };
         let common = Arc::new(Common { revision: Revision::default(), alive: Arc::default(), idle_time: None, pace });
-        let (slot, task) = Slot::start(&spec, spec.key(&TenantId::new("a")), &common);
+        let (slot, task) = Slot::start(&spec, Caller::of(TenantId::new("a")), &common);
         until_failures(&slot, MCP_CLIENT_BREAKER_FAILURES).await;
         sleep(ms(600)).await;
         assert_eq!(slot.failures(), MCP_CLIENT_BREAKER_FAILURES, "the circuit is open and nobody asked");

@@ -11,7 +11,7 @@ use super::{Shared, content};
 /// A report on its way to the client.
 type Report = (f64, Option<f64>, Option<String>);
 
-/// Runs what `request` asks for. Dropping the future, like a client's cancellation, drops the call.
+/// Runs what `request` asks for. Dropping the future, like a client's cancellation or the end of the caller, drops the call.
 ///
 /// # Errors
 /// Only for a tool that this caller does not have, and for a call that was cancelled, whose answer nobody reads.
@@ -31,6 +31,8 @@ pub(super) async fn run(
         return Ok(content::failure(&busy(shared, caller)));
     };
     let outcome = tokio::select! {
+        biased;
+        error = caller.liveness.ended() => Err(error),
         outcome = with_progress(shared, caller, &call, context) => outcome,
         () = context.ct.cancelled() => return Err(ErrorData::internal_error("the call was cancelled", None)),
     };

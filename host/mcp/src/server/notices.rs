@@ -26,9 +26,18 @@ impl Listener {
     }
 }
 
-/// Tells `listener` each time that the list of `caller` differs from what it saw last, until it does not hear any more or
-/// the server closes. A change of somebody else's list is none of its business.
+/// Tells `listener` each time that the list of `caller` differs from what it saw last, until it does not hear any more,
+/// the caller ends or the server closes. A change of somebody else's list is none of its business.
 pub(super) async fn watch(shared: &Shared, caller: &Caller, listener: &Listener) {
+    let ended = caller.liveness.ended();
+    tokio::select! {
+        biased;
+        _ = ended => {}
+        () = watch_lists(shared, caller, listener) => {}
+    }
+}
+
+async fn watch_lists(shared: &Shared, caller: &Caller, listener: &Listener) {
     let (mut seen, mut known) = shared.lists.seen(&*shared.source, caller).await;
     loop {
         tokio::select! {
@@ -38,7 +47,8 @@ pub(super) async fn watch(shared: &Shared, caller: &Caller, listener: &Listener)
         let list = shared.lists.of(&*shared.source, caller).await;
         let changed = !Arc::ptr_eq(&list, &known) && list != known;
         known = list;
-        if changed && !listener.tell().await {
+        // A reload changes lists and ends callers; whoever ended hears of neither.
+        if caller.liveness.check().is_err() || (changed && !listener.tell().await) {
             return;
         }
     }

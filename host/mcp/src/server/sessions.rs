@@ -1,22 +1,39 @@
-//! Sessions of the revisions that have them: bounded in number, ended when idle, each its tenant's own.
+//! Sessions of the revisions that have them: bounded in number, ended when idle and with the caller that began them, each
+//! its tenant's own.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use firebox_contract::{Error, TenantId, limits};
+use firebox_contract::{Error, LivenessHandle, TenantId, limits};
 use futures_util::Stream;
 use rmcp::model::{ClientJsonRpcMessage, ServerJsonRpcMessage};
 use rmcp::transport::streamable_http_server::session::local::{LocalSessionManager, LocalSessionManagerError};
 use rmcp::transport::streamable_http_server::session::{ServerSseMessage, SessionId, SessionManager};
+use tokio::task::JoinHandle;
 
 use super::http;
 use super::places::{Place, Places};
 
 /// rmcp's sessions in memory, with owners.
 pub(super) struct Sessions {
-    inner: LocalSessionManager,
+    inner: Arc<LocalSessionManager>,
     places: Arc<Places>,
-    owners: Mutex<HashMap<SessionId, Place>>,
+    owners: Arc<Mutex<HashMap<SessionId, Owned>>>,
+}
+
+/// Whose a session is.
+struct Owned {
+    place: Place,
+    /// Ends the session when its caller ends.
+    watching: Option<JoinHandle<()>>,
+}
+
+impl Drop for Owned {
+    fn drop(&mut self) {
+        if let Some(watching) = &self.watching {
+            watching.abort();
+        }
+    }
 }
 
 /// Why there is no session.
@@ -37,25 +54,40 @@ impl Sessions {
         inner.session_config.keep_alive = Some(limits::MCP_SESSION_IDLE);
         inner.session_config.init_timeout = Some(limits::MCP_SESSION_START);
         inner.session_config.completed_cache_ttl = limits::MCP_REPLAY;
-        Self { inner, places: Places::new(limits::MCP_SESSIONS_MAX), owners: Mutex::default() }
+        Self { inner: Arc::new(inner), places: Places::new(limits::MCP_SESSIONS_MAX), owners: Arc::default() }
     }
 
     /// Whether `tenant` opened the session `id`. Another tenant's session does not exist.
     pub(super) fn is_of(&self, id: &str, tenant: &TenantId) -> bool {
-        self.owners().get(id).is_some_and(|place| place.tenant() == tenant)
+        self.owners().get(id).is_some_and(|owned| owned.place.tenant() == tenant)
     }
 
-    fn owners(&self) -> MutexGuard<'_, HashMap<SessionId, Place>> {
-        // A panic while the lock was held leaves whole entries.
-        self.owners.lock().unwrap_or_else(PoisonError::into_inner)
+    fn owners(&self) -> MutexGuard<'_, HashMap<SessionId, Owned>> {
+        lock(&self.owners)
+    }
+
+    /// Ends the session `id` when its caller ends.
+    fn watch(&self, id: &SessionId, liveness: &LivenessHandle) -> Option<JoinHandle<()>> {
+        if !liveness.can_end() {
+            return None;
+        }
+        let (inner, owners, id, ended) =
+            (Arc::clone(&self.inner), Arc::clone(&self.owners), Arc::clone(id), liveness.ended());
+        Some(tokio::spawn(async move {
+            ended.await;
+            // This ends its streams and calls; a session that is gone by now needs no end.
+            let _gone = inner.close_session(&id).await;
+            // Last, for this ends the task too.
+            lock(&owners).remove(&id);
+        }))
     }
 
     /// A place for the one who asks in this request.
-    fn place(&self) -> Result<Place, SessionsError> {
+    fn place(&self) -> Result<(Place, LivenessHandle), SessionsError> {
         let Some(asked) = http::this_request() else { return Err(SessionsError::Full) };
         let most = limits::MCP_SESSIONS_PER_TENANT_MAX;
         let place = self.places.take(&asked.caller.tenant, most);
-        place.ok_or_else(|| {
+        place.map(|place| (place, asked.caller.liveness.clone())).ok_or_else(|| {
             let message = format!(
                 "no more sessions: a tenant may have {most} and {} are open in all; close one with DELETE, or ask \
                  without sessions (revision 2026-07-28)",
@@ -67,14 +99,23 @@ impl Sessions {
     }
 }
 
+fn lock(owners: &Mutex<HashMap<SessionId, Owned>>) -> MutexGuard<'_, HashMap<SessionId, Owned>> {
+    // A panic while the lock was held leaves whole entries.
+    owners.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 impl SessionManager for Sessions {
     type Error = SessionsError;
     type Transport = <LocalSessionManager as SessionManager>::Transport;
 
     async fn create_session(&self) -> Result<(SessionId, Self::Transport), Self::Error> {
-        let place = self.place()?;
+        let (place, liveness) = self.place()?;
         let (id, transport) = self.inner.create_session().await?;
-        self.owners().insert(Arc::clone(&id), place);
+        let mut owners = self.owners();
+        // Under the lock, so that a caller that ends now finds the session.
+        let watching = self.watch(&id, &liveness);
+        owners.insert(Arc::clone(&id), Owned { place, watching });
+        drop(owners);
         Ok((id, transport))
     }
 

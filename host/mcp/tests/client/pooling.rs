@@ -1,12 +1,13 @@
 //! Which connection serves whom, and what names tools have.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use firebox_contract::{Caller, Error, ToolSource};
 use firebox_mcp::client::{ClientPool, PoolOptions, Secret, ServerSpec, ServerTransport};
 
-use crate::harness::{call, call_as, fake, names, pool, tenant, until, wanted};
+use crate::harness::{PATIENCE, call, call_as, fake, names, pool, tenant, until, wanted};
 
 #[tokio::test]
 async fn tenants_have_connections_of_their_own_unless_the_operator_shares_one() {
@@ -82,4 +83,31 @@ async fn other_servers_can_be_taken_while_it_runs() {
     until("the other ends", async || pool.children() == 1).await;
     assert_eq!(pool.close().await, 0);
     assert!(names(&pool).await.is_empty(), "a pool that is closed stays closed");
+}
+
+#[tokio::test]
+async fn a_tenant_that_may_no_longer_use_a_server_loses_its_connection_and_its_calls() {
+    let gone = Arc::new(AtomicBool::new(false));
+    let told = Arc::clone(&gone);
+    let access =
+        Arc::new(move |caller: &Caller, _: &str| caller.tenant.as_str() == "a" || !told.load(Ordering::SeqCst));
+    let pool = ClientPool::new(vec![fake("one", &[])], access);
+    let (a, b) = (tenant("a"), tenant("b"));
+    let stays = call_as(&pool, &a, "pid", "").await.content;
+    call_as(&pool, &b, "pid", "").await;
+    assert_eq!(pool.children(), 2);
+    let running = tokio::spawn({
+        let (pool, b) = (pool.clone(), b.clone());
+        async move { call_as(&pool, &b, "sleep", "600").await }
+    });
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    gone.store(true, Ordering::SeqCst);
+    pool.replace(vec![fake("one", &[])]);
+    let ended = tokio::time::timeout(PATIENCE, running).await.expect("in time").expect("no panic");
+    assert!(ended.is_error, "{ended:?}");
+    until("the child ends", async || pool.children() == 1).await;
+    assert_eq!(call_as(&pool, &a, "pid", "").await.content, stays, "another tenant's goes on");
+    assert!(matches!(pool.call(&b, &wanted("pid", "{}"), &()).await, Err(Error::NotFound(_))));
+    assert_eq!(pool.children(), 1, "and nothing was begun for it again");
+    assert_eq!(pool.close().await, 0);
 }
