@@ -30,7 +30,7 @@ use writer::{LogFile, Message, Sink, Writer};
 pub struct Record<'a> {
     /// RFC 3339, UTC; set when it is recorded.
     pub time: String,
-    /// `request`, `tool`, `prompt`, `admin` or `gap`.
+    /// `request`, `tool`, `approval`, `prompt`, `admin` or `gap`.
     pub event: &'a str,
     /// The tenant.
     #[serde(skip_serializing_if = "Option::is_none")]

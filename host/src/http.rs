@@ -2,12 +2,14 @@
 
 mod approvals;
 mod ask;
+mod busy;
 mod chat;
 mod embeddings;
 mod failure;
 mod fields;
 mod guard;
 mod info;
+mod live;
 mod mcp;
 mod sessions;
 mod stream;
@@ -25,8 +27,8 @@ use axum::http::{Method, Response};
 use axum::routing::{MethodFilter, on};
 use firebox_contract::{BoxFuture, Error};
 
+pub use busy::BusySessions;
 pub use failure::Failure;
-pub use turn::BusySessions;
 
 use crate::config::Scope;
 use crate::serve::App;
@@ -107,8 +109,8 @@ pub static ROUTES: &[Route] = &[
     route!(POST "/v1/sessions/{id}/fork" Access::Needs(&[Scope::Sessions]) => sessions::fork),
     route!(POST "/v1/sessions/{id}/pin" Access::Needs(&[Scope::Sessions]) => sessions::pin),
     route!(GET "/v1/usage" Access::Needs(&[Scope::Usage]) => info::usage),
-    route!(GET "/v1/approvals" Access::Needs(&[Scope::Chat, Scope::Sessions]) => approvals::list),
-    route!(POST "/v1/approvals/{id}" Access::Needs(&[Scope::Chat, Scope::Sessions]) => approvals::answer),
+    route!(GET "/v1/approvals" Access::Needs(&[Scope::Approve, Scope::Chat, Scope::Sessions]) => approvals::list),
+    route!(POST "/v1/approvals/{id}" Access::Needs(&[Scope::Approve]) => approvals::answer),
     route!(GET "/metrics" Access::Needs(&[Scope::Metrics]) => info::metrics),
     route!(GET "/healthz" Access::Open => info::healthz),
     route!(GET "/readyz" Access::Open => info::readyz),

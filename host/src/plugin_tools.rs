@@ -79,6 +79,12 @@ impl PluginTools {
             // Whoever called can mend it, so it is an answer of the tool and no error of the protocol (SEP-1303).
             return Ok(turn_away(&mut *account, call, Decision::Rejected, &Error::Usage(reason)));
         }
+        // Asked again, for checking arguments may take a while.
+        let offer = (self.offer_of)(caller).filter(|offer| offer.policy.permission(&call.name) == Permission::Allow);
+        let offer = offer.filter(|offer| offer.chain.tools().iter().any(|tool| tool.name == call.name));
+        let Some(offer) = offer else {
+            return Ok(turn_away(&mut *account, call, Decision::Denied, &missing()));
+        };
         if let Err(error) = account.allow_call(call) {
             account.called(call, Decision::Rejected, &failed(&error));
             settle(&mut *account, None, error.kind().code());

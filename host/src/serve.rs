@@ -6,6 +6,7 @@ pub mod drain;
 pub mod encoder;
 pub mod hooks;
 pub mod listener;
+mod live_hooks;
 pub mod mcp;
 pub mod metrics;
 pub mod models;

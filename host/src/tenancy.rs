@@ -20,13 +20,13 @@ use std::time::SystemTime;
 
 use firebox_contract::tool::matches_glob;
 use firebox_contract::{Account, Caller, Clock, Error, Gate, LivenessHandle, Prompt, TenantId};
+use tokio::sync::watch;
 
 use crate::audit::{Audit, Record, cut};
 use crate::clock::MachineClock;
 use crate::config::{Config, KeyConfig, Scope, TenantConfig};
 use account::OpenAccount;
 use kept::KeptUsage;
-use tokio::sync::watch;
 use meters::Meters;
 pub use meters::{Counts, Rate, RateState, UsageReport};
 
@@ -212,13 +212,25 @@ impl Tenancy {
         audit.record(&Record { event: "prompt", prompt: Some(cut(&text)), ..record_of(caller, request_id) });
     }
 
+    /// Writes to the audit log who approved or declined a tool call: the key of `by`. The request is the one that asked.
+    pub fn note_approval(&self, by: &Caller, request_id: &str, tool: &str, decision: &str) {
+        self.record(&Record {
+            event: "approval",
+            tool: Some(tool),
+            decision: Some(decision),
+            ..record_of(by, request_id)
+        });
+    }
+
     fn open(&self, caller: &Caller, model: Option<&str>, request_id: &str) -> Result<Box<dyn Account>, Error> {
         let entry = self.live(caller)?;
         self.audit_ready()?;
         OpenAccount::open(self.clone(), entry, caller, model, request_id).map(|account| Box::new(account) as Box<_>)
     }
 
-    fn audit_ready(&self) -> Result<(), Error> {
+    /// # Errors
+    /// `Error::Unavailable` where a log is required and cannot be written.
+    pub(crate) fn audit_ready(&self) -> Result<(), Error> {
         self.0.audit.as_ref().map_or(Ok(()), Audit::ready)
     }
 
@@ -293,8 +305,7 @@ impl Table {
             liveness: LivenessHandle::default(),
         };
         let scopes = Arc::from(key.scopes.as_slice());
-        let made =
-            Arc::new(Key { entry: Arc::clone(entry), caller, digest: key.digest, expires: key.expires, scopes });
+        let made = Arc::new(Key { entry: Arc::clone(entry), caller, digest: key.digest, expires: key.expires, scopes });
         let twice =
             self.keys.insert(key.digest, Arc::clone(&made)).is_some() || self.key_ids.insert(id, made).is_some();
         if twice { Err(Error::Usage(format!("there are two keys \"{}\"", key.id))) } else { Ok(()) }

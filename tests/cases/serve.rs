@@ -6,6 +6,7 @@ mod forced;
 mod isolation;
 mod limits;
 mod mcp;
+mod revocation;
 mod sessions;
 mod shutdown;
 mod waiting;

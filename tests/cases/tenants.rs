@@ -48,7 +48,8 @@ fn a_tenants_life_from_its_first_key_to_its_last() {
     assert_eq!(ids, [&first[4..20], &second[4..20]]);
     assert!(acme["keys"][0]["expires"].is_string() && acme["keys"][1]["expires"].is_null());
     assert_eq!(acme["keys"][1]["scopes"], serde_json::json!(["metrics"]));
-    tenants(&dir, &["revoke", ids[0]]).expect_code(0);
+    let revoked = tenants(&dir, &["revoke", ids[0]]).expect_code(0);
+    assert!(revoked.stderr.contains("until it reloads: send it SIGHUP"), "{}", revoked.stderr);
     assert!(!file(&dir).contains(ids[0]) && file(&dir).contains(ids[1]));
     let third = key(&tenants(&dir, &["rotate", "acme"]).expect_code(0));
     assert!(!file(&dir).contains(ids[1]) && file(&dir).contains(&third[4..20]));

@@ -61,7 +61,7 @@ pub(crate) fn tenant(name: &str, more: &str) -> String {
     let digest = digest(name);
     format!(
         "[[tenant]]\nname = \"{name}\"\n{more}\n[[tenant.key]]\nid = \"{name}key\"\ndigest = \"{digest}\"\n\
-         scopes = [\"chat\", \"embed\", \"sessions\", \"tools\", \"usage\", \"metrics\"]\n"
+         scopes = [\"chat\", \"embed\", \"sessions\", \"tools\", \"approve\", \"usage\", \"metrics\"]\n"
     )
 }
 

@@ -66,7 +66,8 @@ struct NewKeyOptions {
     /// The key is good for so long, such as 90d, or until a moment such as 2027-12-31; without it until it is revoked
     #[arg(long, value_name = "TIME", value_parser = parse_expiry)]
     expires: Option<SystemTime>,
-    /// What the key opens: chat, embed, sessions, tools, usage, metrics (repeatable); without it all but metrics
+    /// What the key opens: chat, embed, sessions, tools, approve, usage, metrics (repeatable); without it all but approve
+    /// and metrics
     #[arg(long = "scope", value_name = "SCOPE", value_parser = parse_scope)]
     scopes: Vec<Scope>,
 }
@@ -146,6 +147,10 @@ impl Settings {
     }
 }
 
+/// Nothing watches the file, so that a change of it is never taken over half.
+const UNTIL_RELOAD: &str = "a host that runs takes keys until it reloads: send it SIGHUP (kill -HUP PID), which also ends \
+                            within a second what runs for them";
+
 /// Runs the verb.
 ///
 /// # Errors
@@ -176,7 +181,7 @@ pub fn run(args: Args, io: &mut Io) -> Result<(), CliError> {
             }
             let ids = gone.join(", ");
             let what = if gone.is_empty() { "there was no key to revoke".to_owned() } else { format!("revoked {ids}") };
-            Ok(writeln!(io.err, "firebox: {what}; a host that runs takes it over when it reloads")?)
+            Ok(writeln!(io.err, "firebox: {what}; {UNTIL_RELOAD}")?)
         }
         Verb::List => list(&[place.tenants, file.tenants()?].concat(), args.json, io),
     }
@@ -201,7 +206,7 @@ fn show(name: &str, key: &NewKey, as_json: bool, io: &mut Io) -> Result<(), CliE
         writeln!(io.out, "{}", key.key)?;
     }
     io.out.flush()?;
-    let words = "it is shown this once; a host that runs takes it over when it reloads";
+    let words = "it is shown this once; a host that runs takes the change over when it gets SIGHUP";
     Ok(writeln!(io.err, "firebox: the key of \"{name}\" has the id {}; {words}", key.id)?)
 }
 

@@ -3,11 +3,11 @@
 use std::collections::HashMap;
 use std::time::SystemTime;
 
-use firebox_contract::limits;
 use firebox_contract::tool::matches_glob;
+use firebox_contract::{Permission, limits};
 
 use super::problem::{Origin, Problems, suggestion};
-use super::tenants::TenantConfig;
+use super::tenants::{Scope, TenantConfig};
 use super::{Config, McpServerConfig, PluginConfig};
 use crate::{plugins, time};
 
@@ -60,6 +60,7 @@ pub(super) fn tenants(tenants: &[TenantConfig], problems: &Problems) {
                 format!("tenant \"{name}\" has no key, so it cannot call; firebox tenants rotate {name} makes one");
             problems.warning(&tenant.at, message);
         }
+        approvable(tenant, problems);
         for key in &tenant.keys {
             if let Some(first) = ids.insert(key.id.as_str(), &key.at) {
                 problems.error(&key.at, format!("there are two keys \"{}\"; the first is at {first}", key.id));
@@ -73,6 +74,20 @@ pub(super) fn tenants(tenants: &[TenantConfig], problems: &Problems) {
                 problems.warning(&key.at, message);
             }
         }
+    }
+}
+
+/// A policy that asks where no key can answer declines every such call.
+fn approvable(tenant: &TenantConfig, problems: &Problems) {
+    let rules = tenant.tools.rules.iter().map(|(_, permission)| *permission);
+    let asks = rules.chain([tenant.tools.otherwise]).any(|permission| permission == Permission::Ask);
+    if asks && !tenant.keys.is_empty() && !tenant.keys.iter().any(|key| key.scopes.contains(&Scope::Approve)) {
+        let name = &tenant.name;
+        let message = format!(
+            "tenant \"{name}\" asks about tool calls and has no key of the scope \"approve\", so that all of them are \
+             declined; firebox tenants rotate {name} --keep --scope approve makes one"
+        );
+        problems.warning(&tenant.at, message);
     }
 }
 

@@ -103,6 +103,8 @@ pub enum Scope {
     Sessions,
     /// Tools over MCP.
     Tools,
+    /// Answers to tool calls that wait for somebody's word.
+    Approve,
     /// The tenant's own usage.
     Usage,
     /// The metrics of the whole host.
@@ -116,11 +118,13 @@ impl Scope {
         ("embed", Self::Embed),
         ("sessions", Self::Sessions),
         ("tools", Self::Tools),
+        ("approve", Self::Approve),
         ("usage", Self::Usage),
         ("metrics", Self::Metrics),
     ];
 
-    /// What a key opens where nothing is said: all of the tenant's own, not what the whole host shows.
+    /// What a key opens where nothing is said: all of the tenant's own but its approvals, so that no key answers what it
+    /// asks, and not what the whole host shows.
     pub const DEFAULT: &[Self] = &[Self::Chat, Self::Embed, Self::Sessions, Self::Tools, Self::Usage];
 
     /// The name configurations use.

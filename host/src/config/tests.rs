@@ -179,6 +179,7 @@ fn sections_are_checked_against_each_other() {
 fn what_is_probably_not_meant_is_a_warning() {
     let config = load(&format!(
         "[[tenant]]\nname = \"a\"\nmodels = [\"qwen*\"]\nmcp_servers = [\"files\"]\n[[tenant]]\nname = \"b\"\n\
+         [tenant.tools]\nask = [\"*\"]\n\
          [[tenant.key]]\nid = \"k\"\ndigest = \"{DIGEST}\"\nexpires = 2020-01-01\n"
     ));
     let warnings: Vec<String> = config.expect("good").warnings.iter().map(ToString::to_string).collect();
@@ -188,6 +189,7 @@ fn what_is_probably_not_meant_is_a_warning() {
         "\"files\", which matches nothing; there are none",
         "tenant \"a\" has no key",
         "key \"k\" of tenant \"b\" expired 2020-01-01",
+        "tenant \"b\" asks about tool calls and has no key of the scope \"approve\"",
     ] {
         assert!(all.contains(word), "{word} is not in\n{all}");
     }

@@ -19,14 +19,14 @@ pub(super) async fn list(app: Arc<App>, call: Call) -> Result<Response<Body>, Fa
 
 fn row(pending: &Pending) -> Value {
     json!({
-        "id": pending.id, "object": "approval", "request_id": pending.request_id,
+        "id": pending.id, "object": "approval", "request_id": pending.request_id, "asked_by": key(&pending.asked_by),
         "created": wire::unix_seconds(pending.since), "description": pending.description,
         "tool_call": {"id": pending.call.id, "name": pending.call.name, "arguments": pending.call.arguments_json},
     })
 }
 
 pub(super) async fn answer(app: Arc<App>, call: Call) -> Result<Response<Body>, Failure> {
-    let tenant = call.tenant()?.id.clone();
+    let caller = call.tenant()?.caller.clone();
     let id = call.param("id").to_owned();
     let body = guard::json(&app, call.body).await?;
     let fields = Fields::of(&body, "")?;
@@ -50,7 +50,16 @@ pub(super) async fn answer(app: Arc<App>, call: Call) -> Result<Response<Body>, 
             return Err(Failure::field("remember", message));
         }
     };
-    let answered = app.approvals.answer(&tenant, &id, decision, remember);
-    answered.map_err(|_| Failure::not_found(format!("no call waits for approval under \"{id}\"")))?;
-    stream::json(&json!({"id": id, "object": "approval", "decision": word}))
+    // Its key may have been revoked while the body came.
+    caller.liveness.check()?;
+    app.tenancy.audit_ready()?;
+    let answered = app.approvals.answer(&caller, &id, decision, remember);
+    let asked = answered.map_err(|_| Failure::not_found(format!("no call waits for approval under \"{id}\"")))?;
+    app.tenancy.note_approval(&caller, &asked.request_id, &asked.call.name, word);
+    stream::json(&json!({"id": id, "object": "approval", "decision": word, "by": key(&caller.key)}))
+}
+
+/// The public part of a key; null where there are no keys.
+fn key(id: &str) -> Value {
+    if id.is_empty() { Value::Null } else { Value::from(id) }
 }

@@ -57,7 +57,7 @@ async fn answer(app: Arc<App>, call: Call, shape: Shape, session: Option<String>
     };
     let about = About {
         model: name.clone(),
-        tenant: tenant.id.clone(),
+        caller: tenant.caller.clone(),
         client_tools: ask.client_tools,
         started,
         turn,
@@ -94,7 +94,9 @@ async fn begin_turn(
     let Prompt::Chat(new) = std::mem::replace(&mut ask.request.prompt, Prompt::Chat(Vec::new())) else {
         return Ok((None, None));
     };
-    let (turn, history) = Turn::begin(app, &tenant.id, &id, new).await?;
+    // The turn is written under this scope, whatever else let the request in.
+    let caller = app.tenancy.let_in_by(tenant.clone(), &[Scope::Sessions]).caller;
+    let (turn, history) = Turn::begin(app, &caller, &id, new).await?;
     Ok((Some(turn), Some(history)))
 }
 

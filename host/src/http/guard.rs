@@ -16,6 +16,7 @@ use futures_util::{FutureExt as _, StreamExt as _};
 use serde_json::Value;
 use ulid::Ulid;
 
+use super::live::{cut_with, while_alive};
 use super::{Access, Call, Failure, Route};
 use crate::serve::App;
 use crate::serve::drain::Running;
@@ -43,9 +44,10 @@ pub(super) async fn enter(
     let (mut tenant, mut read) = (None, true);
     let outcome = match admitted {
         Ok(found) => {
+            let liveness = found.as_ref().map(|found| found.caller.liveness.clone()).unwrap_or_default();
             tenant.clone_from(&found);
             call.tenant = found;
-            handle(&app, route, call).await
+            while_alive(&liveness, handle(&app, route, call)).await
         }
         Err(failure) => {
             read = discard(call.body).await;
@@ -65,6 +67,9 @@ pub(super) async fn enter(
     if route.access != Access::Open || status != 200 {
         tracing::info!(request = %id, tenant = name, method = %route.method, path = route.path, status, ms, "answered");
     }
+    if let Some(tenant) = &tenant {
+        response = cut_with(&tenant.caller.liveness, route.path, &id, response);
+    }
     response.map(|body| Body::new(Counted { body, _running: running }))
 }
 
@@ -81,7 +86,7 @@ fn admit(app: &App, route: &Route, headers: &HeaderMap) -> Result<(Option<Tenant
         // The words for a missing scope are the tenancy's.
         scopes.iter().try_for_each(|scope| Tenancy::require(&tenant, *scope))?;
     }
-    Ok((Some(tenant), running))
+    Ok((Some(app.tenancy.let_in_by(tenant, scopes)), running))
 }
 
 /// Whether a server that ends refuses it, and waits for it where it runs. Looking is no work, and neither is the answer

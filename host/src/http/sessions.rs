@@ -4,13 +4,14 @@ use std::sync::Arc;
 
 use axum::body::Body;
 use axum::http::Response;
+use firebox_contract::Caller;
 use serde_json::{Value, json};
 
 use super::fields::Fields;
 use super::turn::stored;
 use super::{Call, Failure, ask, guard, stream, wire};
 use crate::serve::App;
-use crate::sessions::{NewSession, Page, Session, StoredMessage};
+use crate::sessions::{NewSession, Page, Session, SessionStore, StoredMessage};
 
 pub(super) async fn create(app: Arc<App>, call: Call) -> Result<Response<Body>, Failure> {
     let tenant = call.tenant()?.clone();
@@ -22,12 +23,12 @@ pub(super) async fn create(app: Arc<App>, call: Call) -> Result<Response<Body>, 
     let owned = |text: Option<&str>| text.map(str::to_owned);
     let new = NewSession { title: owned(fields.text("title")?), system: owned(fields.text("system")?), model };
     let (id, max) = (tenant.id.clone(), tenant.config.limits.sessions_max);
-    let session = stored(&app, move |store| store.create_within(&id, new, max)).await?;
+    let session = stored(&app, &tenant.caller, move |store| store.create_within(&id, new, max)).await?;
     stream::json(&row(&session))
 }
 
 pub(super) async fn list(app: Arc<App>, call: Call) -> Result<Response<Body>, Failure> {
-    let tenant = call.tenant()?.id.clone();
+    let caller = call.tenant()?.caller.clone();
     let mut page = Page::default();
     for (key, value) in query(call.parts.uri.query().unwrap_or_default()) {
         match key {
@@ -39,7 +40,8 @@ pub(super) async fn list(app: Arc<App>, call: Call) -> Result<Response<Body>, Fa
             _ => {}
         }
     }
-    let found = stored(&app, move |store| store.list(&tenant, &page)).await?;
+    let tenant = caller.tenant.clone();
+    let found = stored(&app, &caller, move |store| store.list(&tenant, &page)).await?;
     let rows: Vec<Value> = found.sessions.iter().map(row).collect();
     stream::json(&json!({"object": "list", "data": rows, "has_more": found.next.is_some(), "next": found.next}))
 }
@@ -50,10 +52,10 @@ fn query(text: &str) -> impl Iterator<Item = (&str, &str)> {
 }
 
 pub(super) async fn get(app: Arc<App>, call: Call) -> Result<Response<Body>, Failure> {
-    let (tenant, id) = (call.tenant()?.id.clone(), call.param("id").to_owned());
-    let read =
-        move |store: &crate::sessions::SessionStore| Ok((store.get(&tenant, &id)?, store.messages(&tenant, &id)?));
-    let (session, messages) = stored(&app, read).await?;
+    let (caller, id) = whose(&call)?;
+    let tenant = caller.tenant.clone();
+    let read = move |store: &SessionStore| Ok((store.get(&tenant, &id)?, store.messages(&tenant, &id)?));
+    let (session, messages) = stored(&app, &caller, read).await?;
     let mut out = row(&session);
     if let Some(object) = out.as_object_mut() {
         object.insert("messages".to_owned(), messages.iter().map(message).collect());
@@ -62,19 +64,28 @@ pub(super) async fn get(app: Arc<App>, call: Call) -> Result<Response<Body>, Fai
 }
 
 pub(super) async fn delete(app: Arc<App>, call: Call) -> Result<Response<Body>, Failure> {
-    let (tenant, id) = (call.tenant()?.id.clone(), call.param("id").to_owned());
-    let name = id.clone();
-    stored(&app, move |store| store.delete(&tenant, &name)).await?;
+    let (caller, id) = whose(&call)?;
+    let (tenant, name, hold) = (caller.tenant.clone(), id.clone(), app.busy.change(&caller.tenant, &id)?);
+    let delete = move |store: &SessionStore| {
+        let _hold = hold;
+        store.delete(&tenant, &name)
+    };
+    stored(&app, &caller, delete).await?;
     stream::json(&json!({"id": id, "object": "session.deleted", "deleted": true}))
 }
 
 pub(super) async fn append(app: Arc<App>, call: Call) -> Result<Response<Body>, Failure> {
-    let (tenant, id) = (call.tenant()?.id.clone(), call.param("id").to_owned());
+    let (caller, id) = whose(&call)?;
     let body = guard::json(&app, call.body).await?;
     let fields = Fields::of(&body, "")?;
     let messages = ask::messages(fields.need("messages", fields.list("messages")?)?)?;
     let expected = fields.count("expected_length")?.map(|length| length as u64);
-    let length = stored(&app, move |store| store.append(&tenant, &id, expected, &messages)).await?;
+    let (tenant, hold) = (caller.tenant.clone(), app.busy.change(&caller.tenant, &id)?);
+    let append = move |store: &SessionStore| {
+        let _hold = hold;
+        store.append(&tenant, &id, expected, &messages)
+    };
+    let length = stored(&app, &caller, append).await?;
     stream::json(&json!({"object": "session.appended", "length": length}))
 }
 
@@ -82,20 +93,26 @@ pub(super) async fn fork(app: Arc<App>, call: Call) -> Result<Response<Body>, Fa
     let (tenant, id) = (call.tenant()?.clone(), call.param("id").to_owned());
     let body = guard::json_or_nothing(&app, call.body).await?;
     let at = Fields::of(&body, "")?.count("at")?.map(|at| at as u64);
-    let max = tenant.config.limits.sessions_max;
-    let session = stored(&app, move |store| store.fork_within(&tenant.id, &id, at, max)).await?;
+    let (owner, max) = (tenant.id.clone(), tenant.config.limits.sessions_max);
+    let session = stored(&app, &tenant.caller, move |store| store.fork_within(&owner, &id, at, max)).await?;
     stream::json(&row(&session))
 }
 
 /// Keeps a message in what the model sees when older turns are left out, or lets it go.
 pub(super) async fn pin(app: Arc<App>, call: Call) -> Result<Response<Body>, Failure> {
-    let (tenant, id) = (call.tenant()?.id.clone(), call.param("id").to_owned());
+    let (caller, id) = whose(&call)?;
+    let tenant = caller.tenant.clone();
     let body = guard::json(&app, call.body).await?;
     let fields = Fields::of(&body, "")?;
     let seq = fields.need("seq", fields.count("seq")?)? as u64;
     let pinned = fields.flag("pinned")?.unwrap_or(true);
-    stored(&app, move |store| store.pin(&tenant, &id, seq, pinned)).await?;
+    stored(&app, &caller, move |store| store.pin(&tenant, &id, seq, pinned)).await?;
     stream::json(&json!({"object": "session.pinned", "seq": seq, "pinned": pinned}))
+}
+
+/// Who asks, and about which session.
+fn whose(call: &Call) -> Result<(Caller, String), Failure> {
+    Ok((call.tenant()?.caller.clone(), call.param("id").to_owned()))
 }
 
 fn row(session: &Session) -> Value {

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use firebox_contract::{Error, Event, Finish, FinishReason, TenantId, ToolCall, ToolOutcome};
+use firebox_contract::{Caller, Error, Event, Finish, FinishReason, ToolCall, ToolOutcome};
 use firebox_engine::Generation;
 use serde_json::Value;
 use tokio::sync::watch;
@@ -49,7 +49,7 @@ pub(super) struct Work {
 /// Whose answer it is and what belongs to it.
 pub(super) struct About {
     pub(super) model: String,
-    pub(super) tenant: TenantId,
+    pub(super) caller: Caller,
     pub(super) client_tools: HashSet<String>,
     pub(super) started: Instant,
     pub(super) turn: Option<Turn>,
@@ -118,7 +118,7 @@ impl Work {
             }
             Event::ToolResult { id, outcome } => Some(self.answered(&id, &outcome)),
             Event::Log(line) => {
-                let (plugin, level, tenant) = (&line.plugin, line.level, self.about.tenant.as_str());
+                let (plugin, level, tenant) = (&line.plugin, line.level, self.about.caller.tenant.as_str());
                 tracing::info!(plugin, level, tenant, message = %line.message, "plugin");
                 None
             }
@@ -146,7 +146,7 @@ impl Work {
     fn answered(&mut self, id: &str, outcome: &ToolOutcome) -> Piece {
         let call = self.calls.iter().find(|call| call.id == id);
         let name = call.map_or("", |call| call.name.as_str());
-        self.app.metrics.tool_answered(&self.about.tenant, name, outcome);
+        self.app.metrics.tool_answered(&self.about.caller.tenant, name, outcome);
         let row = wire::tool_result(call, id, outcome);
         self.tool_rows.push(row.clone());
         Piece::Note(wire::tool_result_event(row))
@@ -170,8 +170,8 @@ impl Work {
         let steps = u32::try_from(finish.timing.decode_steps).unwrap_or(u32::MAX);
         let per_token: Option<Duration> = finish.timing.decode.checked_div(steps);
         let (metrics, about) = (&self.app.metrics, &self.about);
-        metrics.ended(&about.model, &about.tenant, outcome, about.started.elapsed(), per_token);
-        metrics.used(&about.model, &about.tenant, finish.usage, &finish.plugins);
+        metrics.ended(&about.model, &about.caller.tenant, outcome, about.started.elapsed(), per_token);
+        metrics.used(&about.model, &about.caller.tenant, finish.usage, &finish.plugins);
     }
 }
 
@@ -179,7 +179,8 @@ impl Drop for Work {
     fn drop(&mut self) {
         if !self.ended {
             let so_far = self.generation.so_far(FinishReason::Interrupted);
-            self.count_end("cancelled", &so_far);
+            let word = self.about.caller.liveness.check().map_or_else(|error| error.kind().code(), |()| "cancelled");
+            self.count_end(word, &so_far);
         }
     }
 }

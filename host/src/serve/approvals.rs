@@ -1,4 +1,6 @@
 //! Approval of tool calls over the API: calls wait, bounded in number and time, until a key of their tenant answers.
+//!
+//! A wait ends with the caller that asked. An answer that is remembered counts for as long as the key that gave it.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -15,6 +17,8 @@ pub struct Pending {
     pub id: String,
     /// The request that waits.
     pub request_id: String,
+    /// The public part of the key that asked; empty where there is none.
+    pub asked_by: Arc<str>,
     /// The call, its arguments cut at `limits::APPROVAL_ARGUMENTS_BYTES_MAX`.
     pub call: ToolCall,
     /// What the tool does, in its own words.
@@ -38,19 +42,25 @@ struct Waiting {
 /// For which conversation an answer is remembered: tenant, session (or request, where there is none), tool.
 type Memory = (TenantId, String, String);
 
-#[derive(Default)]
+/// An answer for a whole conversation, and who gave it.
+struct Remembered {
+    memory: Memory,
+    by: Caller,
+}
+
 struct State {
     waiting: BTreeMap<String, Waiting>,
     /// Sessions of running requests.
     sessions: HashMap<String, String>,
-    remembered: VecDeque<Memory>,
+    remembered: VecDeque<Remembered>,
+    /// How long a call waits that is asked about from now on.
+    timeout: Duration,
 }
 
 /// All calls that wait. Cheap to clone: clones share them.
 #[derive(Clone)]
 pub struct Approvals {
     state: Arc<Mutex<State>>,
-    timeout: Duration,
 }
 
 /// A request that may have calls to approve; dropping it forgets what was remembered for it alone.
@@ -63,7 +73,13 @@ impl Approvals {
     /// Nothing waits yet; what will, waits at most `timeout`.
     #[must_use]
     pub fn new(timeout: Duration) -> Self {
-        Self { state: Arc::default(), timeout }
+        let (waiting, sessions, remembered) = (BTreeMap::new(), HashMap::new(), VecDeque::new());
+        Self { state: Arc::new(Mutex::new(State { waiting, sessions, remembered, timeout })) }
+    }
+
+    /// Lets calls that are asked about from now on wait at most `timeout`.
+    pub fn set_timeout(&self, timeout: Duration) {
+        self.state().timeout = timeout;
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -87,13 +103,14 @@ impl Approvals {
         state.waiting.values().filter(|wait| wait.tenant == *tenant).map(|wait| wait.shown.clone()).collect()
     }
 
-    /// Answers a call of this tenant's. `remember` says it of all later calls of the tool in the same session.
+    /// Answers, as `by`, a call of its tenant's; gives what was asked. `remember` says it of all later calls of the tool
+    /// in the same session, for as long as `by` is alive.
     ///
     /// # Errors
     /// [`NotPending`] where no call of this tenant waits under this id.
-    pub fn answer(&self, tenant: &TenantId, id: &str, answer: Approval, remember: bool) -> Result<(), NotPending> {
+    pub fn answer(&self, by: &Caller, id: &str, answer: Approval, remember: bool) -> Result<Pending, NotPending> {
         let mut state = self.state();
-        if state.waiting.get(id).is_none_or(|wait| wait.tenant != *tenant) {
+        if state.waiting.get(id).is_none_or(|wait| wait.tenant != by.tenant) {
             return Err(NotPending);
         }
         let wait = state.waiting.remove(id).ok_or(NotPending)?;
@@ -101,11 +118,12 @@ impl Approvals {
             if state.remembered.len() >= limits::APPROVALS_REMEMBERED_MAX {
                 state.remembered.pop_front();
             }
-            state.remembered.push_back(wait.memory);
+            state.remembered.push_back(Remembered { memory: wait.memory, by: by.clone() });
         }
         drop(state);
         // The request is gone when this fails, and then there is nothing to approve.
-        wait.answer.send(answer).map_err(|_| NotPending)
+        wait.answer.send(answer).map_err(|_| NotPending)?;
+        Ok(wait.shown)
     }
 
     /// Registers the call, or says at once what becomes of it.
@@ -119,7 +137,8 @@ impl Approvals {
         let mut state = self.state();
         let scope = state.sessions.get(request_id).map_or(request_id, String::as_str).to_owned();
         let memory = (caller.tenant.clone(), scope, tool.name.clone());
-        if state.remembered.contains(&memory) {
+        state.remembered.retain(|kept| kept.by.liveness.check().is_ok());
+        if state.remembered.iter().any(|kept| kept.memory == memory) {
             return Err(Approval::Approve);
         }
         let waiting = state.waiting.values().filter(|wait| wait.tenant == caller.tenant).count();
@@ -134,13 +153,15 @@ impl Approvals {
         let shown = Pending {
             id: id.clone(),
             request_id: request_id.to_owned(),
+            asked_by: Arc::clone(&caller.key),
             call: shown_call,
             description: tool.description.clone(),
             since: SystemTime::now(),
         };
         state.waiting.insert(id.clone(), Waiting { tenant: caller.tenant.clone(), shown, memory, answer });
+        let timeout = state.timeout;
         drop(state);
-        Ok(Question { approvals: self.clone(), id, wait })
+        Ok(Question { approvals: self.clone(), id, timeout, wait })
     }
 }
 
@@ -156,6 +177,7 @@ fn cut(text: &mut String, max: usize) {
 struct Question {
     approvals: Approvals,
     id: String,
+    timeout: Duration,
     wait: oneshot::Receiver<Approval>,
 }
 
@@ -169,7 +191,7 @@ impl Drop for Lease {
     fn drop(&mut self) {
         let mut state = self.approvals.state();
         state.sessions.remove(&self.request_id);
-        state.remembered.retain(|(_, scope, _)| *scope != self.request_id);
+        state.remembered.retain(|kept| kept.memory.1 != self.request_id);
     }
 }
 
@@ -186,10 +208,16 @@ impl Approver for Approvals {
                 Ok(question) => question,
                 Err(answer) => return answer,
             };
-            match tokio::time::timeout(self.timeout, &mut question.wait).await {
+            let timeout = question.timeout;
+            let answered = tokio::select! {
+                biased;
+                error = caller.liveness.ended() => return Approval::Decline(error.to_string()),
+                answered = tokio::time::timeout(timeout, &mut question.wait) => answered,
+            };
+            match answered {
                 Ok(Ok(answer)) => answer,
                 Ok(Err(_)) => Approval::Decline("nobody can be asked any more".to_owned()),
-                Err(_) => Approval::Decline(format!("nobody answered within {} s", self.timeout.as_secs())),
+                Err(_) => Approval::Decline(format!("nobody answered within {} s", timeout.as_secs())),
             }
         })
     }
@@ -234,14 +262,14 @@ mod tests {
     #[tokio::test]
     async fn only_the_own_tenant_sees_and_answers_a_call() {
         let approvals = Approvals::new(Duration::from_secs(60));
-        let (mine, other) = (Caller::of(TenantId::new("mine")), TenantId::new("other"));
+        let (mine, other) = (Caller::of(TenantId::new("mine")), Caller::of(TenantId::new("other")));
         let asking = asked(&approvals, &mine, "req_1");
         let id = pending(&approvals, &mine.tenant).await.id;
-        assert!(approvals.pending(&other).is_empty());
-        assert_eq!(approvals.answer(&other, &id, Approval::Approve, false), Err(NotPending));
-        assert_eq!(approvals.answer(&mine.tenant, &id, Approval::Approve, false), Ok(()));
+        assert!(approvals.pending(&other.tenant).is_empty());
+        assert_eq!(approvals.answer(&other, &id, Approval::Approve, false).err(), Some(NotPending));
+        assert!(approvals.answer(&mine, &id, Approval::Approve, false).is_ok());
         assert_eq!(asking.await.expect("ends"), Approval::Approve);
-        assert_eq!(approvals.answer(&mine.tenant, &id, Approval::Approve, false), Err(NotPending));
+        assert_eq!(approvals.answer(&mine, &id, Approval::Approve, false).err(), Some(NotPending));
     }
 
     #[tokio::test]
@@ -253,7 +281,7 @@ mod tests {
         let _third = approvals.lease("req_3", Some("s2"));
         let asking = asked(&approvals, &mine, "req_1");
         let id = pending(&approvals, &mine.tenant).await.id;
-        approvals.answer(&mine.tenant, &id, Approval::Approve, true).expect("waits");
+        approvals.answer(&mine, &id, Approval::Approve, true).expect("waits");
         assert_eq!(asking.await.expect("ends"), Approval::Approve);
         assert_eq!(approvals.approve(&mine, "req_2", &call(), &tool()).await, Approval::Approve);
         let other_session = asked(&approvals, &mine, "req_3");
@@ -278,5 +306,70 @@ mod tests {
             drop(task.await);
         }
         assert!(patient.pending(&mine.tenant).is_empty());
+    }
+
+    /// Alive until it is told.
+    struct Told(tokio::sync::watch::Receiver<bool>);
+
+    impl firebox_contract::Liveness for Told {
+        fn check(&self) -> Result<(), firebox_contract::Error> {
+            let gone = || firebox_contract::Error::Unauthorized("revoked".to_owned());
+            if *self.0.borrow() { Err(gone()) } else { Ok(()) }
+        }
+
+        fn permission(&self, _tool: &str) -> firebox_contract::Permission {
+            firebox_contract::Permission::Allow
+        }
+
+        fn ended(&self) -> BoxFuture<'static, firebox_contract::Error> {
+            let mut told = self.0.clone();
+            Box::pin(async move {
+                told.wait_for(|told| *told).await.expect("the sender lives");
+                firebox_contract::Error::Unauthorized("revoked".to_owned())
+            })
+        }
+    }
+
+    fn mortal() -> (tokio::sync::watch::Sender<bool>, Caller) {
+        let (tell, told) = tokio::sync::watch::channel(false);
+        let liveness = firebox_contract::LivenessHandle::new(Arc::new(Told(told)));
+        (tell, Caller { liveness, ..Caller::of(TenantId::new("mine")) })
+    }
+
+    #[tokio::test]
+    async fn a_wait_ends_with_the_caller_that_asked() {
+        let approvals = Approvals::new(Duration::from_secs(600));
+        let (tell, mine) = mortal();
+        let asking = asked(&approvals, &mine, "req_1");
+        pending(&approvals, &mine.tenant).await;
+        tell.send_replace(true);
+        let answer = asking.await.expect("ends");
+        assert!(matches!(&answer, Approval::Decline(why) if why.contains("revoked")), "{answer:?}");
+        assert!(approvals.pending(&mine.tenant).is_empty());
+    }
+
+    #[tokio::test]
+    async fn what_a_key_approved_for_a_session_is_forgotten_with_the_key() {
+        let approvals = Approvals::new(Duration::from_secs(600));
+        let mine = Caller::of(TenantId::new("mine"));
+        let (tell, approver) = mortal();
+        let _lease = approvals.lease("req_1", Some("s1"));
+        let asking = asked(&approvals, &mine, "req_1");
+        let id = pending(&approvals, &mine.tenant).await.id;
+        approvals.answer(&approver, &id, Approval::Approve, true).expect("waits");
+        assert_eq!(asking.await.expect("ends"), Approval::Approve);
+        assert_eq!(approvals.approve(&mine, "req_1", &call(), &tool()).await, Approval::Approve, "remembered");
+        tell.send_replace(true);
+        let again = asked(&approvals, &mine, "req_1");
+        pending(&approvals, &mine.tenant).await;
+        again.abort();
+    }
+
+    #[tokio::test]
+    async fn the_time_to_answer_can_be_changed() {
+        let approvals = Approvals::new(Duration::from_secs(600));
+        approvals.set_timeout(Duration::from_millis(5));
+        let mine = Caller::of(TenantId::new("mine"));
+        assert!(matches!(approvals.approve(&mine, "req_1", &call(), &tool()).await, Approval::Decline(_)));
     }
 }

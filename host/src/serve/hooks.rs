@@ -8,6 +8,7 @@ use firebox_contract::{
 };
 use firebox_sandbox::{Account, Plugin, PluginChain, PluginLimits, Sandbox};
 
+use super::live_hooks::LiveHooks;
 use crate::config::{Config, PluginConfig, PluginLimitsConfig, TenantConfig};
 use crate::plugin_tools::Offer;
 use crate::plugins;
@@ -64,7 +65,8 @@ impl TenantHooks {
         table(&self.sandbox, config, &self.now().accounts(), notes).await
     }
 
-    /// Puts `table` in place: requests that are bound keep what they have, later ones get the new.
+    /// Puts `table` in place: requests that are bound keep the plugins they have, but for calls of tools that are gone; later
+    /// ones get the new.
     pub fn replace(&self, table: Table) {
         *self.table.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(table);
     }
@@ -111,7 +113,9 @@ impl HookSource for TenantHooks {
     fn bind<'a>(&'a self, caller: &'a Caller, request: RequestInfo) -> BoxFuture<'a, Result<Box<dyn Hooks>, Error>> {
         Box::pin(async move {
             let chain = self.chain(caller, &request.plugins)?;
-            chain.bind(caller, request).await
+            let (source, tenant, added) = (self.clone(), caller.clone(), request.plugins.clone());
+            let inner = chain.bind(caller, request).await?;
+            Ok(Box::new(LiveHooks { inner, source, caller: tenant, added }) as Box<dyn Hooks>)
         })
     }
 }

@@ -120,6 +120,7 @@ impl Server {
         self.app.hooks.replace(table);
         self.app.mcp_servers.replace(&config);
         self.app.mcp_tools.announce();
+        self.app.approvals.set_timeout(config.tools.approval_timeout);
         self.app.set(Settings::of(&config, open));
         notes.iter().for_each(|note| (self.say)(note));
         for part in needs_restart(&self.config, &config) {

@@ -1,5 +1,6 @@
 mod file;
 mod limits;
+mod liveness;
 mod scale;
 
 use std::sync::Mutex;

@@ -95,7 +95,7 @@ fn a_rule_about_a_tool_holds_when_a_second_server_shares_its_name() {
 }
 
 /// One request at `/mcp`; the answer's JSON and its session.
-fn rpc(server: &Server, key: &str, session: &str, body: &Value) -> (u16, Value, String) {
+pub(super) fn rpc(server: &Server, key: &str, session: &str, body: &Value) -> (u16, Value, String) {
     let text = body.to_string();
     let session = if session.is_empty() { String::new() } else { format!("mcp-session-id: {session}\r\n") };
     let response = raw(

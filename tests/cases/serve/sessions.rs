@@ -26,6 +26,15 @@ fn a_session_takes_one_turn_at_a_time_and_keeps_none_that_was_left() {
     server.eventually("asked", |server| server.get("/v1/approvals", "asks").json()["data"][0].is_object());
     let second = server.post(&format!("{path}/generate"), "asks", &turn);
     assert_eq!((second.status, second.code().as_str()), (409, "conflict"), "{second:?}");
+    // What would make the answer impossible to store is refused while it is made; looking, pinning and forking are not.
+    let note = json!({"messages": [{"role": "user", "content": "note"}]});
+    let changes =
+        [server.post(&format!("{path}/messages"), "asks", &note), server.ask("DELETE", &path, Some(&key("asks")), b"")];
+    for refused in changes {
+        assert_eq!((refused.status, refused.code().as_str()), (409, "conflict"), "{refused:?}");
+        assert!(refused.body.contains("wait for it or end it, or fork"), "{refused:?}");
+    }
+    assert_eq!(server.post(&format!("{path}/fork"), "asks", &json!({})).status, 200);
     assert!(messages(&server, &path, "asks").is_empty(), "nothing is there before the answer is");
     drop(open);
     server.eventually("withdrawn", |server| server.get("/v1/approvals", "asks").json()["data"] == json!([]));
@@ -34,6 +43,8 @@ fn a_session_takes_one_turn_at_a_time_and_keeps_none_that_was_left() {
     let hello = json!({"temperature": 0, "messages": [{"role": "user", "content": "Hello!"}]});
     server.eventually("free", |server| server.post(&format!("{path}/generate"), "asks", &hello).status == 200);
     assert_eq!(messages(&server, &path, "asks").len(), 2);
+    assert_eq!(server.post(&format!("{path}/messages"), "asks", &note).json()["length"], 3);
+    assert_eq!(server.ask("DELETE", &path, Some(&key("asks")), b"").status, 200);
 }
 
 #[test]

@@ -8,7 +8,7 @@ use super::{ANSWER, QUESTION, chat, config, content, with};
 use crate::harness::server::{PLUGINS, Server, finish, key, tenant};
 
 /// Answers that take a while, on every machine: the tokens that end one are forbidden.
-fn long(tokens: usize) -> Value {
+pub(super) fn long(tokens: usize) -> Value {
     let bias: Value = (0..8).map(|token| (token.to_string(), json!(-100))).collect();
     let body = with(with(chat("Tell me something."), "max_tokens", json!(tokens)), "logit_bias", bias);
     with(body, "stream", json!(true))
