@@ -4,33 +4,47 @@
 //! required: while it cannot be written, or more waits than its thread keeps up with, [`Audit::ready`] fails and no new
 //! work begins. Lines of work that already runs have room reserved; should even that be full they are counted, and a
 //! line of event `gap` says how many are missing as soon as the log can be written again.
+//!
+//! Each line has a number and the hash of the line before it, across rotations, starts and processes; [`verify`] finds
+//! what was changed, moved or taken out.
 
+mod chain;
+mod file;
+mod origins;
+mod queue;
+mod refusals;
 #[cfg(test)]
 mod tests;
+pub mod verify;
 mod writer;
 
 use std::io;
+use std::net::IpAddr;
 use std::path::Path;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant, SystemTime};
-
-use std::sync::Mutex;
 
 use firebox_contract::{Error, limits};
 use serde::Serialize;
 
 use crate::time::rfc3339;
-use writer::{LogFile, Message, Sink, Writer};
+use chain::Head;
+use file::LogFile;
+use origins::Origins;
+pub use origins::{Origin, OriginGuard};
+use queue::Waiting;
+use refusals::Refusals;
+use writer::{Line, Message, Sink, Writer};
 
 /// One line. What does not apply is left out.
 #[derive(Debug, Clone, Default, Serialize)]
 pub struct Record<'a> {
     /// RFC 3339, UTC; set when it is recorded.
     pub time: String,
-    /// `request`, `tool`, `approval`, `prompt`, `admin` or `gap`.
+    /// `request`, `tool`, `prompt`, `refusal`, `session`, `approval`, `admin` or `gap`.
     pub event: &'a str,
     /// The tenant.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -41,6 +55,24 @@ pub struct Record<'a> {
     /// The request's id.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub request: Option<&'a str>,
+    /// The client's own id of the request; a word of the client's, and no key to anything.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub client_request: Option<&'a str>,
+    /// Where the request came from.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub address: Option<IpAddr>,
+    /// The method of the request.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub method: Option<&'a str>,
+    /// The path of the request.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub path: Option<&'a str>,
+    /// The status of the answer.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub status: Option<u16>,
+    /// The session.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub session: Option<&'a str>,
     /// The model asked for.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub model: Option<&'a str>,
@@ -83,6 +115,9 @@ pub struct Record<'a> {
     /// Milliseconds it took.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ms: Option<u64>,
+    /// How many like this there were since the line before of its kind, this one not counted.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub count: Option<u64>,
     /// Lines that are missing here.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub lost: Option<u64>,
@@ -107,12 +142,23 @@ pub(crate) fn cut(text: &str) -> &str {
 /// What the threads share.
 #[derive(Default)]
 struct State {
-    waiting_lines: AtomicUsize,
-    waiting_bytes: AtomicUsize,
+    waiting: Mutex<Waiting>,
+    refusals: Mutex<Refusals>,
     lost: AtomicU64,
     failing: AtomicBool,
     closing: AtomicBool,
     ended: AtomicBool,
+}
+
+impl State {
+    /// Every change under this lock is complete before anything could panic; so with the next.
+    fn waiting(&self) -> MutexGuard<'_, Waiting> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn refusals(&self) -> MutexGuard<'_, Refusals> {
+        self.refusals.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 /// A handle to the log; cheap to clone. The last one that is dropped closes it.
@@ -123,53 +169,78 @@ struct Inner {
     lines: SyncSender<Message>,
     state: Arc<State>,
     thread: Mutex<Option<JoinHandle<()>>>,
+    origins: Origins,
     prompts: bool,
 }
 
 impl Audit {
     /// Opens the log at `path`, readable by its owner alone, and writes its first line: that `action` was done.
-    /// With `prompts` the text of prompts and arguments is logged too.
+    /// With `prompts` the text of prompts and arguments is logged too. Several processes may have it open.
     ///
     /// # Errors
     /// `Error::Unavailable` when it cannot be opened or written.
     pub fn open(path: &Path, prompts: bool, action: &str) -> Result<Self, Error> {
-        let cannot = |error: io::Error| {
-            let path = path.display();
-            Error::Unavailable(format!(
-                "cannot write the audit log \"{path}\": {error}; make room, or change audit.path"
-            ))
-        };
-        let mut file = LogFile::open(path).map_err(cannot)?;
-        let first = Record { event: "admin", action: Some(action), ..Record::default() }.line();
-        file.write_line(&first).map_err(cannot)?;
-        Self::start(Box::new(file), prompts)
+        Self::open_as(path, prompts, action, false)
     }
 
+    /// As [`Audit::open`], for a server: no other server can open it meanwhile.
+    ///
+    /// # Errors
+    /// As [`Audit::open`]; the error names the other server's process.
+    pub fn open_alone(path: &Path, prompts: bool, action: &str) -> Result<Self, Error> {
+        Self::open_as(path, prompts, action, true)
+    }
+
+    fn open_as(path: &Path, prompts: bool, action: &str, alone: bool) -> Result<Self, Error> {
+        let cannot = |error: io::Error| {
+            let path = path.display();
+            let remedy = match error.kind() {
+                io::ErrorKind::ResourceBusy => "end it, or give each a log of its own",
+                _ => "make room, or change audit.path",
+            };
+            Error::Unavailable(format!("cannot write the audit log \"{path}\": {error}; {remedy}"))
+        };
+        let (file, head) = LogFile::open(path, alone).map_err(cannot)?;
+        let (sender, mut writer, state) = Self::writer(Box::new(file), head);
+        let first = Record { event: "admin", action: Some(action), ..Record::default() }.line();
+        writer.first(&first).map_err(cannot)?;
+        Self::spawn(sender, writer, state, prompts)
+    }
+
+    #[cfg(test)]
     fn start(sink: Box<dyn Sink>, prompts: bool) -> Result<Self, Error> {
+        let (sender, writer, state) = Self::writer(sink, Head::default());
+        Self::spawn(sender, writer, state, prompts)
+    }
+
+    fn writer(sink: Box<dyn Sink>, head: Head) -> (SyncSender<Message>, Writer, Arc<State>) {
         let state = Arc::new(State::default());
         let places = limits::AUDIT_LINES_WAITING_MAX + limits::AUDIT_LINES_RESERVED;
         let (sender, receiver) = sync_channel(places);
-        let writer = Writer::new(sink, receiver, Arc::clone(&state));
+        let writer = Writer::new(sink, head, receiver, Arc::clone(&state));
+        (sender, writer, state)
+    }
+
+    fn spawn(lines: SyncSender<Message>, writer: Writer, state: Arc<State>, prompts: bool) -> Result<Self, Error> {
         let thread = std::thread::Builder::new()
             .name("firebox-audit".to_owned())
             .spawn(move || writer.run())
             .map_err(|error| Error::Internal(format!("cannot start the thread of the audit log: {error}")))?;
-        Ok(Self(Arc::new(Inner { lines: sender, state, thread: Mutex::new(Some(thread)), prompts })))
+        let (thread, origins) = (Mutex::new(Some(thread)), Origins::default());
+        Ok(Self(Arc::new(Inner { lines, state, thread, origins, prompts })))
     }
 
-    /// Whether new work may begin.
+    /// Whether new work of anybody may begin.
     ///
     /// # Errors
     /// `Error::Unavailable` while the log cannot be written, or does not keep up.
     pub fn ready(&self) -> Result<(), Error> {
         let state = &self.0.state;
-        let waiting = state.waiting_lines.load(Ordering::Relaxed) >= limits::AUDIT_LINES_WAITING_MAX
-            || state.waiting_bytes.load(Ordering::Relaxed) >= limits::AUDIT_BYTES_WAITING_MAX / 2;
         let why = if state.closing.load(Ordering::Acquire) {
             "is closed"
         } else if state.failing.load(Ordering::Acquire) {
             "cannot be written"
-        } else if waiting {
+        } else if !state.waiting().has_room() {
             "does not keep up"
         } else {
             return Ok(());
@@ -179,25 +250,64 @@ impl Audit {
         )))
     }
 
+    /// Whether new work of `tenant` may begin: of what waits to be written it has no more than its share.
+    ///
+    /// # Errors
+    /// As [`Audit::ready`].
+    pub fn ready_for(&self, tenant: &str) -> Result<(), Error> {
+        self.ready()?;
+        if self.0.state.waiting().has_room_for(tenant) {
+            return Ok(());
+        }
+        let message = "no new work of this tenant begins while the audit log is behind with its lines; try again soon";
+        Err(Error::Unavailable(message.to_owned()))
+    }
+
     /// Whether the text of prompts and arguments is logged.
     #[must_use]
     pub fn prompts(&self) -> bool {
         self.0.prompts
     }
 
-    /// Hands a line over; never waits.
+    /// Hands a line over; never waits. What is known of its request's origin is added.
     pub fn record(&self, record: &Record<'_>) {
+        let origin = record.request.and_then(|request| self.0.origins.of(request)).unwrap_or_default();
+        let client_request = record.client_request.or(origin.client_request.as_deref());
+        let record = Record { address: record.address.or(origin.address), client_request, ..record.clone() };
         let state = &self.0.state;
-        let line = record.line();
-        let bytes = line.len();
-        let fits = state.waiting_bytes.fetch_add(bytes, Ordering::Relaxed) + bytes <= limits::AUDIT_BYTES_WAITING_MAX;
-        state.waiting_lines.fetch_add(1, Ordering::Relaxed);
-        let sent = fits && !state.closing.load(Ordering::Acquire) && self.0.lines.try_send(Message::Line(line)).is_ok();
+        let bytes = record.line();
+        let length = bytes.len();
+        let Some(tenant) = state.waiting().enter(record.tenant.unwrap_or_default(), length) else {
+            state.lost.fetch_add(1, Ordering::Relaxed);
+            return;
+        };
+        let line = Line { bytes, tenant: Arc::clone(&tenant) };
+        let sent = !state.closing.load(Ordering::Acquire) && self.0.lines.try_send(Message::Line(line)).is_ok();
         if !sent {
-            state.waiting_bytes.fetch_sub(bytes, Ordering::Relaxed);
-            state.waiting_lines.fetch_sub(1, Ordering::Relaxed);
+            state.waiting().leave(&tenant, length);
             state.lost.fetch_add(1, Ordering::Relaxed);
         }
+    }
+
+    /// As [`Audit::record`], for a refusal: those of one kind (tenant, key, event, decision and outcome; the address
+    /// where no tenant is known) are written once in `limits::REFUSALS_PERIOD`, with their count.
+    pub fn refused(&self, record: &Record<'_>) {
+        let told = self.0.state.refusals().happened(record, Instant::now());
+        if let Some(more) = told {
+            self.record(&Record { count: Some(more).filter(|more| *more > 0), ..record.clone() });
+        }
+    }
+
+    /// Remembers where a request comes from, for the lines about it, until the guard is dropped.
+    #[must_use]
+    pub fn enter(&self, request: &str, origin: Origin) -> OriginGuard {
+        self.0.origins.enter(request, origin)
+    }
+
+    /// Has the log tried, so that [`Audit::ready`] knows of a full disk before somebody needs it.
+    pub fn probe(&self) {
+        // A full queue means that the log is being tried already.
+        let _busy = self.0.lines.try_send(Message::Probe);
     }
 
     /// Lines that could not be kept, since the start.
@@ -241,7 +351,7 @@ impl Inner {
             // The thread has nothing left to panic about; what it lost is counted.
             let _counted = thread.join();
         } else {
-            let stuck = self.state.waiting_lines.load(Ordering::Relaxed) as u64;
+            let stuck = self.state.waiting().lines as u64;
             self.state.lost.fetch_add(stuck, Ordering::Relaxed);
         }
     }

@@ -1,9 +1,11 @@
 //! The command line: a table of verbs, and one place where errors become words and exit codes.
 
+pub mod audit;
 pub mod chat;
 pub mod config;
 pub mod devices;
 pub mod embed;
+mod log_lines;
 pub mod mcp;
 pub mod options;
 pub mod output;
@@ -61,6 +63,8 @@ verbs! {
     Config => config::run(Args),
     /// Add tenants, give them keys and take keys back.
     Tenants => tenants::run(Args),
+    /// Check the audit log.
+    Audit => audit::run(Args),
     /// Test one device in this process; run by the host as a child, since a driver may crash it.
     #[command(hide = true)]
     DeviceTest => devices::run_test(TestArgs),

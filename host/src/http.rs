@@ -11,7 +11,9 @@ mod guard;
 mod info;
 mod live;
 mod mcp;
+mod record;
 mod sessions;
+mod store_share;
 mod stream;
 mod turn;
 pub mod wire;
@@ -29,6 +31,8 @@ use firebox_contract::{BoxFuture, Error};
 
 pub use busy::BusySessions;
 pub use failure::Failure;
+pub use record::RefusalLog;
+pub use store_share::StoreShares;
 
 use crate::config::Scope;
 use crate::serve::App;

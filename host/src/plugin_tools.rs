@@ -64,13 +64,21 @@ impl PluginTools {
         self.revision.advance();
     }
 
-    async fn run(&self, caller: &Caller, call: &ToolCall, progress: &dyn Progress) -> Result<ToolOutcome, Error> {
+    async fn run(
+        &self,
+        caller: &Caller,
+        request_id: Option<&str>,
+        call: &ToolCall,
+        progress: &dyn Progress,
+    ) -> Result<ToolOutcome, Error> {
         let missing = || Error::NotFound(format!("there is no tool \"{}\"", call.name));
         let offer = (self.offer_of)(caller).ok_or_else(missing)?;
         let permission = offer.policy.permission(&call.name);
         let tool = offer.chain.tools().iter().find(|tool| tool.name == call.name);
         let tool = tool.filter(|_| permission != Permission::Deny).ok_or_else(missing)?;
-        let id = format!("mcp-{}", self.calls.fetch_add(1, Ordering::Relaxed));
+        // Without a request of somebody's the call is one by itself.
+        let own = || format!("mcp-{}", self.calls.fetch_add(1, Ordering::Relaxed));
+        let id = request_id.map_or_else(own, str::to_owned);
         let mut account = self.gate.admit(caller, "", &id)?;
         if permission == Permission::Ask {
             return Ok(turn_away(&mut *account, call, Decision::Declined, &needs_approval(call)));
@@ -110,7 +118,17 @@ impl ToolSource for PluginTools {
         call: &'a ToolCall,
         progress: &'a dyn Progress,
     ) -> BoxFuture<'a, Result<ToolOutcome, Error>> {
-        Box::pin(self.run(caller, call, progress))
+        Box::pin(self.run(caller, None, call, progress))
+    }
+
+    fn call_within<'a>(
+        &'a self,
+        caller: &'a Caller,
+        request_id: Option<&'a str>,
+        call: &'a ToolCall,
+        progress: &'a dyn Progress,
+    ) -> BoxFuture<'a, Result<ToolOutcome, Error>> {
+        Box::pin(self.run(caller, request_id, call, progress))
     }
 
     fn revision(&self) -> u64 {

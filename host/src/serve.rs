@@ -27,7 +27,7 @@ pub use server::{Drained, Say, Server};
 
 use crate::audit::Audit;
 use crate::config::{Config, Scope, TenantConfig, ToolsConfig};
-use crate::http::BusySessions;
+use crate::http::{BusySessions, RefusalLog, StoreShares};
 use crate::sessions::SessionStore;
 use crate::tenancy::{Tenancy, Tenant};
 use approvals::Approvals;
@@ -53,6 +53,8 @@ pub struct App {
     pub(crate) tools: Arc<dyn ToolSource>,
     pub(crate) sessions: SessionStore,
     pub(crate) busy: BusySessions,
+    pub(crate) refusal_log: RefusalLog,
+    pub(crate) store_shares: StoreShares,
     pub(crate) approvals: Approvals,
     pub(crate) metrics: Metrics,
     pub(crate) drain: Drain,
@@ -129,6 +131,12 @@ impl App {
         }
         let models = self.models.all().iter().filter(|model| !metrics::is_up(&model.state()));
         missing.extend(models.map(|model| format!("model \"{}\"", model.name())));
+        if self.audit.as_ref().is_some_and(|audit| audit.ready().is_err()) {
+            missing.push("the audit log".to_owned());
+        }
+        if self.sessions.trouble().is_some() {
+            missing.push("the session store".to_owned());
+        }
         missing.extend(self.mcp_servers.missing().into_iter().map(|name| format!("mcp server \"{name}\"")));
         missing
     }

@@ -3,28 +3,36 @@
 //! What a method returned `Ok` for is on disk: the write-ahead log is synced at every commit, so that neither a
 //! killed process nor a lost machine takes it back. All methods block; async callers put them on a blocking thread.
 
+mod clock;
 mod error;
 mod fit;
 mod open;
 mod read;
 mod rows;
+mod share;
 mod transfer;
+mod watch;
 mod write;
 
 #[cfg(test)]
 mod tests;
 
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::{Duration, SystemTime};
 
 use firebox_contract::{Message, TenantId, limits};
 use rusqlite::Connection;
+use rusqlite::config::DbConfig;
 
+use clock::Running;
+pub use clock::{Clocks, RunningClock, WallClock};
 pub use error::SessionError;
 pub use fit::fit;
 pub use open::set_aside;
+use watch::Watch;
 
 /// The number of a session's system message. It is not counted: the first message has number 1.
 pub const SYSTEM_SEQ: u64 = 0;
@@ -40,7 +48,9 @@ pub struct SessionLimits {
     pub bytes_max: u64,
     /// Bytes of the database file.
     pub file_bytes_max: u64,
-    /// Time without use after which a session is gone; `None` keeps it.
+    /// Bytes of all sessions of one tenant for which [`SessionStore::share`] says nothing else.
+    pub tenant_bytes_max: u64,
+    /// Time without use after which a session is gone, counted while a store is open; `None` keeps it.
     pub idle: Option<Duration>,
 }
 
@@ -51,6 +61,7 @@ impl Default for SessionLimits {
             messages_max: limits::SESSION_MESSAGES_MAX_DEFAULT,
             bytes_max: limits::SESSION_BYTES_MAX_DEFAULT,
             file_bytes_max: limits::SESSIONS_FILE_BYTES_MAX_DEFAULT,
+            tenant_bytes_max: limits::SESSIONS_FILE_BYTES_MAX_DEFAULT,
             idle: Some(limits::SESSION_IDLE_DEFAULT),
         }
     }
@@ -125,9 +136,6 @@ pub struct SessionPage {
     pub next: Option<String>,
 }
 
-/// The time of day as a store is given it, so that tests can let a day pass.
-pub type WallClock = Arc<dyn Fn() -> SystemTime + Send + Sync>;
-
 /// All sessions of all tenants. Cheap to clone; the clones share one writing and a few reading connections.
 #[derive(Clone)]
 pub struct SessionStore {
@@ -137,39 +145,83 @@ pub struct SessionStore {
 struct Shared {
     path: PathBuf,
     limits: SessionLimits,
-    now: WallClock,
+    clocks: Clocks,
+    running: Running,
+    /// Bytes of all sessions of a tenant, where its operator said so.
+    shares: RwLock<HashMap<TenantId, u64>>,
     writer: Mutex<Connection>,
     /// Empty for a store in memory, which only its writer can see.
     readers: Vec<Mutex<Connection>>,
     turn: AtomicUsize,
+    /// Dropped after the connections, since it holds a handle of their file.
+    watch: Watch,
 }
 
 impl SessionStore {
     /// Opens the file at `path`, and makes it, for its owner alone, where there is none. `:memory:` keeps nothing.
+    /// Other stores may be open on it, but no server's.
     ///
     /// # Errors
     /// `SessionError::Damaged` for a file that is not a whole database, which is left as it is;
-    /// `SessionError::Foreign` for one that another program or a newer Firebox wrote; `SessionError::Full` and
-    /// `SessionError::Storage` when the system does not let it be opened or written.
+    /// `SessionError::Foreign` for one that another program or a newer Firebox wrote; `SessionError::InUse` where a
+    /// server has it; `SessionError::Full` and `SessionError::Storage` when the system does not let it be opened or
+    /// written.
     pub fn open(path: &Path, limits: SessionLimits) -> Result<Self, SessionError> {
-        Self::open_with_clock(path, limits, Arc::new(SystemTime::now))
+        Self::open_with_clocks(path, limits, Clocks::default())
     }
 
     /// As [`SessionStore::open`], with another idea of the time.
     ///
     /// # Errors
     /// As [`SessionStore::open`].
-    pub fn open_with_clock(path: &Path, limits: SessionLimits, now: WallClock) -> Result<Self, SessionError> {
-        let opened = open::open(path, &limits, now())?;
+    pub fn open_with_clocks(path: &Path, limits: SessionLimits, clocks: Clocks) -> Result<Self, SessionError> {
+        Self::open_as(path, limits, clocks, false)
+    }
+
+    /// As [`SessionStore::open`], for a server: nobody else can open the file meanwhile, and room is kept on its disk
+    /// for deleting.
+    ///
+    /// # Errors
+    /// As [`SessionStore::open`]; `SessionError::InUse` names the process that has it.
+    pub fn open_alone(path: &Path, limits: SessionLimits) -> Result<Self, SessionError> {
+        Self::open_as(path, limits, Clocks::default(), true)
+    }
+
+    fn open_as(path: &Path, limits: SessionLimits, clocks: Clocks, alone: bool) -> Result<Self, SessionError> {
+        let opened = open::open(path, &limits, (clocks.wall)(), alone)?;
         let shared = Shared {
             path: path.to_owned(),
             limits,
-            now,
+            running: Running::new(opened.running, Arc::clone(&clocks.running)),
+            clocks,
+            shares: RwLock::default(),
             writer: Mutex::new(opened.writer),
             readers: opened.readers.into_iter().map(Mutex::new).collect(),
             turn: AtomicUsize::new(0),
+            watch: opened.watch,
         };
         Ok(Self { shared: Arc::new(shared) })
+    }
+
+    /// What keeps the store from being read and written, if anything: the file is not what it was, or the last change
+    /// failed.
+    #[must_use]
+    pub fn trouble(&self) -> Option<SessionError> {
+        self.shared.watch.trouble()
+    }
+
+    /// Looks whether the file is what it was and can be written, so that [`SessionStore::trouble`] knows before
+    /// somebody needs it.
+    ///
+    /// # Errors
+    /// What it found.
+    pub fn probe(&self) -> Result<(), SessionError> {
+        let failing = self.trouble().is_some();
+        let found = self.shared.watch.probe().and_then(|()| self.check_room());
+        self.shared.watch.ended(found.as_ref().map(|_| ()));
+        found?;
+        // What failed last is tried; what did not is no reason to write every few seconds.
+        if failing { self.note_running() } else { Ok(()) }
     }
 
     /// Where it is kept.
@@ -198,18 +250,49 @@ impl SessionStore {
         readers[turn].lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn now_millis(&self) -> i64 {
-        rows::millis((self.shared.now)())
+    /// A connection to read with, once it is clear that the file is what it was.
+    fn checked_reader(&self) -> Result<MutexGuard<'_, Connection>, SessionError> {
+        self.shared.watch.check()?;
+        Ok(self.reader())
     }
 
-    /// Sessions last used before this moment are gone, in milliseconds since 1970.
+    fn now(&self) -> SystemTime {
+        (self.shared.clocks.wall)()
+    }
+
+    fn now_millis(&self) -> i64 {
+        rows::millis(self.now())
+    }
+
+    /// Sessions last used before this moment are gone, in milliseconds of running time.
     fn horizon(&self) -> i64 {
         let idle = self.shared.limits.idle.map(|idle| i64::try_from(idle.as_millis()).unwrap_or(i64::MAX));
-        idle.map_or(i64::MIN, |idle| self.now_millis().saturating_sub(idle))
+        idle.map_or(i64::MIN, |idle| self.shared.running.millis().saturating_sub(idle))
     }
 
+    /// What a failed statement means. Damage that is met ends all use of the file.
     fn failed(&self, error: rusqlite::Error) -> SessionError {
-        SessionError::of(error, &self.shared.path)
+        let error = SessionError::of(error, &self.shared.path);
+        match error {
+            SessionError::Damaged { .. } => self.shared.watch.lost(error),
+            error => error,
+        }
+    }
+}
+
+impl Drop for Shared {
+    fn drop(&mut self) {
+        if self.watch.check().is_ok() {
+            return;
+        }
+        // Closing would move the log into a file that is not what it was, and remove the log.
+        let connections = std::iter::once(&mut self.writer).chain(&mut self.readers);
+        for connection in connections {
+            let connection = connection.get_mut().unwrap_or_else(PoisonError::into_inner);
+            if let Err(error) = connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true) {
+                tracing::error!(%error, "the session file may be written to once more as it is closed");
+            }
+        }
     }
 }
 

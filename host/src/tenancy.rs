@@ -199,17 +199,44 @@ impl Tenancy {
         self.open(caller, None, request_id)
     }
 
-    /// Writes the text of a prompt to the audit log, where its operator wants that.
-    pub fn note_prompt(&self, caller: &Caller, request_id: &str, prompt: &Prompt) {
-        let Some(audit) = self.0.audit.as_ref().filter(|audit| audit.prompts()) else { return };
-        let text = match prompt {
-            Prompt::Text(text) => text.clone(),
+    /// The text of a prompt as the audit log has it, where its operator wants that. It is taken before the prompt goes
+    /// on its way, and given to [`Tenancy::note_prompt`] once the request is admitted.
+    #[must_use]
+    pub fn prompt_text(&self, prompt: &Prompt) -> Option<String> {
+        self.0.audit.as_ref().filter(|audit| audit.prompts())?;
+        let mut text = String::new();
+        match prompt {
+            Prompt::Text(whole) => text.push_str(cut(whole)),
             Prompt::Chat(messages) => {
-                let lines = messages.iter().map(|message| format!("{}: {}", message.role.as_str(), message.content));
-                lines.collect::<Vec<_>>().join("\n")
+                for message in messages {
+                    if text.len() >= firebox_contract::limits::AUDIT_TEXT_BYTES_MAX {
+                        break;
+                    }
+                    let gap = if text.is_empty() { "" } else { "\n" };
+                    text.push_str(&format!("{gap}{}: {}", message.role.as_str(), cut(&message.content)));
+                }
             }
-        };
-        audit.record(&Record { event: "prompt", prompt: Some(cut(&text)), ..record_of(caller, request_id) });
+        }
+        Some(text)
+    }
+
+    /// Writes the text of an admitted request's prompt to the audit log.
+    pub fn note_prompt(&self, caller: &Caller, request_id: &str, text: &str) {
+        self.record(&Record { event: "prompt", prompt: Some(cut(text)), ..record_of(caller, request_id) });
+    }
+
+    /// Counts a request that has no account, such as one that reads sessions.
+    ///
+    /// # Errors
+    /// As [`Gate::admit`].
+    pub fn count_request(&self, caller: &Caller, request_id: &str) -> Result<(), Error> {
+        account::take_request(self, &*self.live(caller)?, caller, None, request_id)
+    }
+
+    /// Writes to the audit log what was done to a session.
+    pub fn note_session(&self, caller: &Caller, request_id: &str, action: &str, session: &str) {
+        let (action, session, outcome) = (Some(action), Some(session), Some("ok"));
+        self.record(&Record { event: "session", action, session, outcome, ..record_of(caller, request_id) });
     }
 
     /// Writes to the audit log who approved or declined a tool call: the key of `by`. The request is the one that asked.
@@ -224,7 +251,7 @@ impl Tenancy {
 
     fn open(&self, caller: &Caller, model: Option<&str>, request_id: &str) -> Result<Box<dyn Account>, Error> {
         let entry = self.live(caller)?;
-        self.audit_ready()?;
+        self.audit_ready_for(caller)?;
         OpenAccount::open(self.clone(), entry, caller, model, request_id).map(|account| Box::new(account) as Box<_>)
     }
 
@@ -232,6 +259,16 @@ impl Tenancy {
     /// `Error::Unavailable` where a log is required and cannot be written.
     pub(crate) fn audit_ready(&self) -> Result<(), Error> {
         self.0.audit.as_ref().map_or(Ok(()), Audit::ready)
+    }
+
+    fn audit_ready_for(&self, caller: &Caller) -> Result<(), Error> {
+        self.0.audit.as_ref().map_or(Ok(()), |audit| audit.ready_for(caller.tenant.as_str()))
+    }
+
+    fn refused(&self, record: &Record<'_>) {
+        if let Some(audit) = &self.0.audit {
+            audit.refused(record);
+        }
     }
 
     fn record(&self, record: &Record<'_>) {

@@ -18,6 +18,7 @@ mod mcp_client;
 mod mcp_server;
 mod plugins;
 mod readme;
+mod records;
 mod reference;
 mod serve;
 mod sessions;

@@ -96,6 +96,14 @@ impl Server {
         Self::listening_by(command(folder.path()), folder, config, args)
     }
 
+    /// Starts one from a shell that does `prelude` before.
+    #[cfg(unix)]
+    pub(crate) fn listening_under(folder: tempfile::TempDir, prelude: &str, config: &str) -> Self {
+        let mut command = command_of("sh", folder.path());
+        command.args(["-c", &format!("{prelude} exec \"$0\" \"$@\""), env!("CARGO_BIN_EXE_firebox")]);
+        Self::listening_by(command, folder, config, &[])
+    }
+
     fn listening_by(mut command: Command, folder: tempfile::TempDir, config: &str, args: &[&str]) -> Self {
         let file = folder.path().join("firebox.toml");
         std::fs::write(&file, config).expect("writable");
@@ -218,7 +226,11 @@ impl Drop for Server {
 
 /// The binary with the environment every test has.
 pub(crate) fn command(folder: &Path) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_firebox"));
+    command_of(env!("CARGO_BIN_EXE_firebox"), folder)
+}
+
+fn command_of(program: &str, folder: &Path) -> Command {
+    let mut command = Command::new(program);
     command.current_dir(folder).env("FIREBOX_CACHE", scratch("cache")).env("FIREBOX_DEVICE", "cpu");
     command.env_remove("FIREBOX_CONFIG").stdin(Stdio::null()).stdout(Stdio::null());
     command

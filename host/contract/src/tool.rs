@@ -48,6 +48,17 @@ pub trait ToolSource: Send + Sync {
         HashMap::new()
     }
 
+    /// As [`ToolSource::call`], as part of a request that is known elsewhere by `request_id`.
+    fn call_within<'a>(
+        &'a self,
+        caller: &'a Caller,
+        _request_id: Option<&'a str>,
+        call: &'a ToolCall,
+        progress: &'a dyn Progress,
+    ) -> BoxFuture<'a, Result<ToolOutcome, Error>> {
+        self.call(caller, call, progress)
+    }
+
     /// The time after which whoever called gives up on this tool, should the source's own timeout not have ended it.
     fn timeout(&self, _tool: &str) -> Duration {
         limits::TOOL_CALL_TIMEOUT

@@ -22,7 +22,7 @@ use firebox_contract::{ToolSource, limits};
 use rmcp::model::{Implementation, ServerCapabilities, ServerConfig};
 use tokio_util::sync::CancellationToken;
 
-pub use self::http::{CallerOf, HttpTools, ServerHttpOptions, http_service};
+pub use self::http::{CallerOf, HttpTools, RequestId, ServerHttpOptions, http_service};
 pub use self::stdio::{serve_stdio, serve_streams};
 
 use self::lists::Lists;

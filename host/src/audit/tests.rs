@@ -34,6 +34,10 @@ impl Sink for Disk {
     fn reopen(&mut self) -> io::Result<()> {
         Err(io::ErrorKind::NotFound.into())
     }
+
+    fn probe(&mut self) -> io::Result<()> {
+        if self.full.load(Ordering::SeqCst) { Err(io::ErrorKind::StorageFull.into()) } else { Ok(()) }
+    }
 }
 
 impl Disk {
@@ -187,4 +191,101 @@ fn the_log_is_its_owners_alone() {
     let path = dir.path().join("audit.jsonl");
     drop(Audit::open(&path, false, "start").expect("opens"));
     assert_eq!(std::fs::metadata(path).expect("there").permissions().mode() & 0o777, 0o600);
+}
+
+#[test]
+fn a_full_disk_is_known_before_anybody_writes_and_so_is_its_end() {
+    let disk = Disk::default();
+    let audit = Audit::start(Box::new(disk.clone()), false).expect("starts");
+    disk.full.store(true, Ordering::SeqCst);
+    audit.probe();
+    until("the refusal", || audit.ready().is_err());
+    disk.full.store(false, Ordering::SeqCst);
+    audit.probe();
+    until("the recovery", || audit.ready().is_ok());
+    assert!(disk.lines().is_empty(), "nothing was written for it");
+}
+
+#[test]
+fn refusals_are_told_with_their_count_while_nothing_else_is_written() {
+    let disk = Disk::default();
+    let audit = Audit::start(Box::new(disk.clone()), false).expect("starts");
+    let refusal = Record { event: "refusal", outcome: Some("unauthorized"), ..Record::default() };
+    for _ in 0..1_000 {
+        audit.refused(&refusal);
+    }
+    until("the count", || disk.lines().len() >= 2);
+    let lines = disk.lines();
+    let sum: u64 = lines.iter().filter_map(|line| line["count"].as_u64()).sum();
+    assert_eq!((lines.len(), sum), (2, 999), "{lines:?}");
+    assert_eq!((&lines[1]["action"], &lines[1]["outcome"]), (&"repeated".into(), &"unauthorized".into()));
+    audit.close().expect("nothing is lost");
+    assert_eq!(disk.lines().len(), 2);
+}
+
+#[test]
+fn a_backlog_of_one_tenant_refuses_only_that_tenant() {
+    let disk = Disk::default();
+    let audit = Audit::start(Box::new(disk.clone()), false).expect("starts");
+    // The log can be written, and its thread has a lot to do.
+    for _ in 0..limits::AUDIT_LINES_WAITING_MAX / 3 {
+        audit.0.state.waiting().enter("greedy", 100).expect("few bytes");
+    }
+    assert!(audit.ready_for("greedy").is_err());
+    audit.ready_for("other").expect("has room");
+    audit.ready().expect("and the host is ready");
+}
+
+#[test]
+fn lines_of_several_processes_are_one_chain_over_a_rotation() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let (path, moved) = (dir.path().join("audit.jsonl"), dir.path().join("audit.1"));
+    let text = |path: &Path| std::fs::read_to_string(path).unwrap_or_default();
+    let server = Audit::open_alone(&path, false, "serve").expect("opens");
+    let error = Audit::open_alone(&path, false, "serve").err().expect("one at a time").to_string();
+    assert!(error.contains(&format!("process {}", std::process::id())), "{error}");
+    for number in 0..20 {
+        server.record(&tool(&format!("server {number}")));
+        drop(Audit::open(&path, false, &format!("other {number}")).expect("beside it"));
+    }
+    until("the lines", || text(&path).contains("server 19"));
+    std::fs::rename(&path, &moved).expect("moved");
+    drop(Audit::open(&path, false, "after the rotation").expect("begins a file"));
+    server.record(&tool("follows it"));
+    until("the line", || text(&path).contains("follows it"));
+    drop(server);
+    let whole = verify::verify(&[moved, path]).expect("whole");
+    assert_eq!((whole.lines, whole.last), (43, 43));
+}
+
+#[cfg(unix)]
+#[test]
+fn a_log_that_is_deleted_is_begun_anew_and_what_went_with_it_is_known() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let path = dir.path().join("audit.jsonl");
+    let audit = Audit::open_alone(&path, false, "serve").expect("opens");
+    std::fs::remove_file(&path).expect("removed");
+    audit.probe();
+    until("the new file", || path.is_file());
+    audit.record(&tool("x"));
+    audit.close().expect("nothing is lost");
+    let whole = verify::verify(&[path]).expect("whole from there on");
+    assert_eq!((whole.first, whole.lines), (2, 1), "the first line was in the other file");
+}
+
+#[test]
+fn lines_about_a_request_say_where_it_comes_from_while_it_runs() {
+    let disk = Disk::default();
+    let audit = Audit::start(Box::new(disk.clone()), false).expect("starts");
+    let origin = Origin { address: Some([192, 0, 2, 7].into()), client_request: Some(Arc::from("trace-1")) };
+    let guard = audit.enter("req_1", origin);
+    let line = |request: &'static str| Record { request: Some(request), ..tool("x") };
+    audit.record(&line("req_1"));
+    audit.record(&line("req_2"));
+    drop(guard);
+    audit.record(&line("req_1"));
+    audit.close().expect("nothing is lost");
+    let lines = disk.lines();
+    assert_eq!((&lines[0]["address"], &lines[0]["client_request"]), (&"192.0.2.7".into(), &"trace-1".into()));
+    assert!(lines[1..].iter().all(|line| line.get("address").is_none()), "{lines:?}");
 }

@@ -1,8 +1,6 @@
 //! The thread that writes the audit log.
 
-use std::fs::{File, OpenOptions};
-use std::io::{self, Read, Seek, SeekFrom, Write};
-use std::path::{Path, PathBuf};
+use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
@@ -10,13 +8,23 @@ use std::time::Instant;
 
 use firebox_contract::limits;
 
+use super::chain::Head;
+use super::refusals::Kind;
 use super::{Record, State};
 
 /// What the thread is asked for.
 pub(super) enum Message {
-    Line(Vec<u8>),
+    Line(Line),
     Reopen,
+    /// Try whether the log can be written.
+    Probe,
     Close,
+}
+
+/// A line that waits, and whose it is.
+pub(super) struct Line {
+    pub(super) bytes: Vec<u8>,
+    pub(super) tenant: Arc<str>,
 }
 
 /// Where lines go.
@@ -27,60 +35,19 @@ pub(super) trait Sink: Send {
     fn sync(&mut self) -> io::Result<()>;
     /// Begins anew under the same name.
     fn reopen(&mut self) -> io::Result<()>;
-}
 
-/// A file that is only appended to.
-pub(super) struct LogFile {
-    path: PathBuf,
-    file: File,
-}
-
-impl LogFile {
-    pub(super) fn open(path: &Path) -> io::Result<Self> {
-        Ok(Self { path: path.to_owned(), file: append(path)? })
+    /// Keeps other processes from writing until [`Sink::release`]; `head` is where the chain ends, with what they wrote.
+    fn hold(&mut self, _head: &mut Head) -> io::Result<()> {
+        Ok(())
     }
 
-    pub(super) fn write_line(&mut self, line: &[u8]) -> io::Result<()> {
-        self.file.write_all(line)
-    }
-}
-
-fn append(path: &Path) -> io::Result<File> {
-    let mut options = OpenOptions::new();
-    options.append(true).create(true);
-    #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    let mut file = options.open(path)?;
-    // A line that a crash or a full disk tore must not swallow the next one.
-    if ends_inside_a_line(path).unwrap_or(false) {
-        file.write_all(b"\n")?;
-    }
-    Ok(file)
-}
-
-fn ends_inside_a_line(path: &Path) -> io::Result<bool> {
-    let mut file = File::open(path)?;
-    if !file.metadata()?.is_file() || file.metadata()?.len() == 0 {
-        return Ok(false);
-    }
-    file.seek(SeekFrom::End(-1))?;
-    let mut last = [0];
-    file.read_exact(&mut last)?;
-    Ok(last != *b"\n")
-}
-
-impl Sink for LogFile {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.file.write(bytes)
+    /// Lets others write; the chain ends at `head` now.
+    fn release(&mut self, _head: &Head) -> io::Result<()> {
+        Ok(())
     }
 
-    fn sync(&mut self) -> io::Result<()> {
-        self.file.sync_data()
-    }
-
-    fn reopen(&mut self) -> io::Result<()> {
-        self.file.sync_data()?;
-        self.file = append(&self.path)?;
+    /// Whether a line could be written, as far as that can be known without one.
+    fn probe(&mut self) -> io::Result<()> {
         Ok(())
     }
 }
@@ -91,13 +58,34 @@ pub(super) struct Writer {
     sink: Box<dyn Sink>,
     messages: Receiver<Message>,
     state: Arc<State>,
+    head: Head,
     dirty_since: Option<Instant>,
     reported: u64,
 }
 
 impl Writer {
-    pub(super) fn new(sink: Box<dyn Sink>, messages: Receiver<Message>, state: Arc<State>) -> Self {
-        Self { sink, messages, state, dirty_since: None, reported: 0 }
+    pub(super) fn new(sink: Box<dyn Sink>, head: Head, messages: Receiver<Message>, state: Arc<State>) -> Self {
+        Self { sink, messages, state, head, dirty_since: None, reported: 0 }
+    }
+
+    /// Writes the first line, or says at once why it cannot.
+    pub(super) fn first(&mut self, line: &[u8]) -> io::Result<()> {
+        self.sink.hold(&mut self.head)?;
+        let linked = self.head.link(line);
+        let mut rest = linked.as_slice();
+        let mut written = Ok(());
+        while !rest.is_empty() && written.is_ok() {
+            match self.sink.write(rest) {
+                Ok(0) => written = Err(io::ErrorKind::WriteZero.into()),
+                Ok(count) => rest = rest.get(count..).unwrap_or_default(),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => written = Err(error),
+            }
+        }
+        if written.is_ok() {
+            self.head = self.head.after(&linked);
+        }
+        written.and(self.sink.release(&self.head))
     }
 
     pub(super) fn run(mut self) {
@@ -105,16 +93,40 @@ impl Writer {
             match self.next() {
                 Ok(Message::Line(line)) => self.line(&line),
                 Ok(Message::Reopen) => self.reopen(),
+                Ok(Message::Probe) => self.probe(),
                 Err(RecvTimeoutError::Timeout) => self.sync(),
                 Ok(Message::Close) | Err(RecvTimeoutError::Disconnected) => break,
             }
+            let due = self.state.refusals().due(Instant::now());
+            self.tell(&due);
             if self.dirty_since.is_some_and(|since| since.elapsed() >= limits::AUDIT_SYNC_PERIOD) {
                 self.sync();
             }
         }
+        let rest = self.state.refusals().rest();
+        self.tell(&rest);
         self.mark_gap();
         self.sync();
         self.state.ended.store(true, Ordering::Release);
+    }
+
+    /// Writes how often each of these kinds of refusals happened since it was written last.
+    fn tell(&mut self, kinds: &[(Kind, u64)]) {
+        for (kind, count) in kinds {
+            let line = kind.record(*count).line();
+            if !self.write(&line) {
+                self.state.lost.fetch_add(1, Ordering::Relaxed);
+            }
+        }
+    }
+
+    fn probe(&mut self) {
+        match self.sink.probe() {
+            // A line that could not be written or made to last is what counts, and it is tried again by itself.
+            Ok(()) if self.dirty_since.is_none() => self.state.failing.store(false, Ordering::Release),
+            Ok(()) => {}
+            Err(error) => self.failed(error),
+        }
     }
 
     /// A file that cannot be opened anew is no reason to stop writing to the one that is open.
@@ -125,18 +137,20 @@ impl Writer {
     }
 
     /// The next message; while something is not synchronised, no later than when it has to be.
+    /// While refusals are counted, no later than when they are to be written.
     fn next(&self) -> Result<Message, RecvTimeoutError> {
+        let counting = self.state.refusals().kinds() > 0;
         match self.dirty_since {
             Some(since) => self.messages.recv_timeout(limits::AUDIT_SYNC_PERIOD.saturating_sub(since.elapsed())),
+            None if counting => self.messages.recv_timeout(limits::REFUSALS_PERIOD),
             None => self.messages.recv().map_err(|_| RecvTimeoutError::Disconnected),
         }
     }
 
-    fn line(&mut self, line: &[u8]) {
+    fn line(&mut self, line: &Line) {
         self.mark_gap();
-        let written = self.write(line);
-        self.state.waiting_lines.fetch_sub(1, Ordering::Relaxed);
-        self.state.waiting_bytes.fetch_sub(line.len(), Ordering::Relaxed);
+        let written = self.write(&line.bytes);
+        self.state.waiting().leave(&line.tenant, line.bytes.len());
         if !written {
             self.state.lost.fetch_add(1, Ordering::Relaxed);
         }
@@ -155,25 +169,56 @@ impl Writer {
 
     /// Whether all of `line` was written; only a log that is being closed gives up.
     fn write(&mut self, line: &[u8]) -> bool {
+        while let Err(error) = self.sink.hold(&mut self.head) {
+            if !self.again(error) {
+                return false;
+            }
+        }
+        let linked = self.head.link(line);
+        let written = self.write_all(&linked);
+        if written {
+            self.head = self.head.after(&linked);
+        }
+        match self.sink.release(&self.head) {
+            Ok(()) if written => self.state.failing.store(false, Ordering::Release),
+            Ok(()) => {}
+            Err(error) => self.failed(error),
+        }
+        written
+    }
+
+    fn write_all(&mut self, line: &[u8]) -> bool {
         let mut rest = line;
         while !rest.is_empty() {
-            let last_try = self.state.closing.load(Ordering::Acquire);
             match self.sink.write(rest) {
-                Ok(0) => self.failed(io::ErrorKind::WriteZero.into()),
+                Ok(0) => {
+                    if !self.again(io::ErrorKind::WriteZero.into()) {
+                        return false;
+                    }
+                }
                 Ok(count) => {
                     rest = rest.get(count..).unwrap_or_default();
                     self.dirty_since.get_or_insert_with(Instant::now);
-                    continue;
                 }
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-                Err(error) => self.failed(error),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => {
+                    if !self.again(error) {
+                        return false;
+                    }
+                }
             }
-            if last_try {
-                return false;
-            }
-            std::thread::park_timeout(limits::AUDIT_RETRY);
         }
-        self.state.failing.store(false, Ordering::Release);
+        true
+    }
+
+    /// Whether what failed is tried again, after a while.
+    fn again(&self, error: io::Error) -> bool {
+        let last_try = self.state.closing.load(Ordering::Acquire);
+        self.failed(error);
+        if last_try {
+            return false;
+        }
+        std::thread::park_timeout(limits::AUDIT_RETRY);
         true
     }
 

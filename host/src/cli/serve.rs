@@ -12,6 +12,7 @@ use tracing_subscriber::filter::Targets;
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 
+use super::log_lines::LogLines;
 use super::options::DeviceOptions;
 use super::{Io, output};
 use crate::config::{Config, ModelConfig, PluginConfig};
@@ -118,7 +119,7 @@ fn add_plugins(config: &mut Config, asked: &[String]) -> Result<(), CliError> {
 fn start_log(json: bool) {
     // Of the libraries below only what is wrong: they tell every handshake.
     let levels = Targets::new().with_target("firebox", Level::INFO).with_default(Level::WARN);
-    let lines = tracing_subscriber::fmt::layer().with_writer(output::stderr).with_ansi(false);
+    let lines = tracing_subscriber::fmt::layer().with_writer(|| LogLines(output::stderr())).with_ansi(false);
     let registry = tracing_subscriber::registry();
     // A library's caller may have set one; theirs stays.
     let _first_wins = match json {

@@ -94,7 +94,9 @@ impl Config {
         page.header("[sessions]")
             .text("path", &sessions.path.display().to_string())
             .time("idle_timeout", sessions.idle_timeout)
-            .set("messages_max", sessions.messages_max);
+            .set("messages_max", sessions.messages_max)
+            .text("bytes_max", &units::size(sessions.bytes_max))
+            .text("file_bytes_max", &units::size(sessions.file_bytes_max));
         page.header("[audit]")
             .some("path", self.audit.path.as_ref().map(|path| quoted(&path.display().to_string())))
             .set("prompts", self.audit.prompts);
@@ -199,6 +201,7 @@ impl Page {
             .set("in_flight_max", limits.in_flight_max)
             .some("context_tokens_max", limits.context_tokens_max)
             .set("sessions_max", limits.sessions_max)
+            .some("sessions_bytes_max", limits.sessions_bytes_max.map(|bytes| quoted(&units::size(bytes))))
             .limits(&limits.plugin, ["plugin_fuel", "plugin_memory", "plugin_timeout"]);
     }
 }

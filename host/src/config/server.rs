@@ -104,6 +104,10 @@ pub struct SessionsConfig {
     pub idle_timeout: Duration,
     /// Messages of one session.
     pub messages_max: usize,
+    /// Bytes of all messages of one session.
+    pub bytes_max: u64,
+    /// Bytes of the database.
+    pub file_bytes_max: u64,
 }
 
 impl Default for SessionsConfig {
@@ -112,6 +116,8 @@ impl Default for SessionsConfig {
             path: PathBuf::from(":memory:"),
             idle_timeout: limits::SESSION_IDLE_DEFAULT,
             messages_max: limits::MESSAGES_MAX,
+            bytes_max: limits::SESSION_BYTES_MAX_DEFAULT,
+            file_bytes_max: limits::SESSIONS_FILE_BYTES_MAX_DEFAULT,
         }
     }
 }
@@ -126,6 +132,10 @@ impl SessionsConfig {
                 .time("idle_timeout", Duration::from_secs(1)..=limits::SESSION_IDLE_MAX)
                 .unwrap_or(default.idle_timeout),
             messages_max: section.count("messages_max", 2..=limits::MESSAGES_MAX).unwrap_or(default.messages_max),
+            bytes_max: section.size("bytes_max", 1..=limits::SESSION_BYTES_MAX).unwrap_or(default.bytes_max),
+            file_bytes_max: section
+                .size("file_bytes_max", limits::SESSIONS_FILE_BYTES_MIN..=limits::SESSIONS_FILE_BYTES_MAX)
+                .unwrap_or(default.file_bytes_max),
         };
         section.finish();
         read

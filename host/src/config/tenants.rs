@@ -73,6 +73,8 @@ pub struct TenantLimits {
     pub context_tokens_max: Option<usize>,
     /// Sessions kept.
     pub sessions_max: usize,
+    /// Bytes of all its sessions; `None` is an even part of the file.
+    pub sessions_bytes_max: Option<u64>,
     /// What each plugin call may use, on top of the plugin's own limits: the lesser counts.
     pub plugin: PluginLimitsConfig,
 }
@@ -87,6 +89,7 @@ impl Default for TenantLimits {
             in_flight_max: limits::IN_FLIGHT_MAX,
             context_tokens_max: None,
             sessions_max: limits::SESSIONS_PER_TENANT_DEFAULT,
+            sessions_bytes_max: None,
             plugin: PluginLimitsConfig::default(),
         }
     }
@@ -227,6 +230,7 @@ impl TenantLimits {
             sessions_max: section
                 .count("sessions_max", 0..=limits::SESSIONS_PER_TENANT_MAX)
                 .unwrap_or(default.sessions_max),
+            sessions_bytes_max: section.size("sessions_bytes_max", 0..=limits::SESSIONS_FILE_BYTES_MAX),
             plugin: PluginLimitsConfig::read(&mut section, ["plugin_fuel", "plugin_memory", "plugin_timeout"]),
         };
         section.finish();

@@ -46,7 +46,7 @@ async fn answer(app: Arc<App>, call: Call, shape: Shape, session: Option<String>
     let host = chat_model(&app, &tenant, &name)?;
     prepare(&app, &tenant, &mut ask, &call.id);
     make_fit(&app, &tenant, &host, &mut ask, history).await?;
-    app.tenancy.note_prompt(&tenant.caller, &call.id, &ask.request.prompt);
+    let prompt = app.tenancy.prompt_text(&ask.request.prompt);
     let lease = app.approvals.lease(&call.id, turn.as_ref().map(Turn::id));
     let generation = match host.generate(&tenant.caller, ask.request).await {
         Ok(generation) => generation,
@@ -55,6 +55,10 @@ async fn answer(app: Arc<App>, call: Call, shape: Shape, session: Option<String>
             return Err(blamed(error, shape));
         }
     };
+    // Only what was admitted is written: a refused tenant fills no log.
+    if let Some(prompt) = prompt {
+        app.tenancy.note_prompt(&tenant.caller, &call.id, &prompt);
+    }
     let about = About {
         model: name.clone(),
         caller: tenant.caller.clone(),

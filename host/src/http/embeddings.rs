@@ -56,7 +56,9 @@ async fn embed(
     let timeout = ask.timeout.map_or(app.request_timeout, |time| time.min(app.request_timeout));
     let request = EmbedRequest { id: id.clone(), texts: ask.texts, truncate: ask.truncate, timeout };
     let admitted = encoder.admit(caller, request, account).await?;
-    app.tenancy.note_prompt(caller, &id, &Prompt::Text(beginning(admitted.texts())));
+    if let Some(text) = app.tenancy.prompt_text(&Prompt::Text(beginning(admitted.texts()))) {
+        app.tenancy.note_prompt(caller, &id, &text);
+    }
     let chain = match app.hooks.prompt_stage(caller, &ask.plugins) {
         Ok(chain) => chain,
         Err(error) => return Err(admitted.refuse(error)),

@@ -5,24 +5,23 @@ use std::panic::AssertUnwindSafe;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use axum::body::{Body, Bytes, HttpBody};
 use axum::extract::{RawPathParams, Request, State};
 use axum::http::header::{AUTHORIZATION, CONNECTION, HOST, HeaderName, HeaderValue, ORIGIN};
-use axum::http::{HeaderMap, Method, Response, StatusCode, Uri};
+use axum::http::{HeaderMap, Method, Response, StatusCode};
 use firebox_contract::{Error, limits};
 use futures_util::{FutureExt as _, StreamExt as _};
 use serde_json::Value;
-use ulid::Ulid;
 
 use super::live::{cut_with, while_alive};
+use super::record::Recorded;
 use super::{Access, Call, Failure, Route};
+use crate::audit::OriginGuard;
 use crate::serve::App;
 use crate::serve::drain::Running;
 use crate::tenancy::{Rate, Tenancy, Tenant};
-
-const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 /// Answers a request that has a route.
 pub(super) async fn enter(
@@ -31,9 +30,9 @@ pub(super) async fn enter(
     params: RawPathParams,
     request: Request,
 ) -> Response<Body> {
-    let started = Instant::now();
-    let id = format!("req_{}", Ulid::generate());
     let (parts, body) = request.into_parts();
+    let mut recorded = Recorded::begin(&app, &parts, route.path);
+    let id = recorded.id.clone();
     let params = params.iter().map(|(key, value)| (key.to_owned(), value.to_owned())).collect();
     let origin = parts.headers.get(ORIGIN).cloned();
     let mut call = Call { id: id.clone(), parts, params, body, tenant: None };
@@ -54,23 +53,20 @@ pub(super) async fn enter(
             Err(failure)
         }
     };
-    let mut response = outcome.unwrap_or_else(|failure| failed(&failure, &id));
+    let mut response = outcome.unwrap_or_else(|failure| recorded.failed(&app, tenant.as_ref(), &failure));
     if let Some(tenant) = &tenant {
         rates(&app, tenant, response.headers_mut());
     }
-    stamp(&app, &id, !read, &mut response);
+    end(&app, !read, &mut response);
     app.doors.admit_page(origin.as_ref(), response.headers_mut());
     app.metrics.answered(route.path, response.status().as_u16());
-    let (name, status) = (tenant.as_ref().map_or("", |tenant| tenant.id.as_str()), response.status().as_u16());
-    let ms = started.elapsed().as_millis();
     // Probes come every few seconds, and say something only when they fail.
-    if route.access != Access::Open || status != 200 {
-        tracing::info!(request = %id, tenant = name, method = %route.method, path = route.path, status, ms, "answered");
-    }
+    recorded.answered(&app, tenant.as_ref(), route.access == Access::Open, &mut response);
     if let Some(tenant) = &tenant {
         response = cut_with(&tenant.caller.liveness, route.path, &id, response);
     }
-    response.map(|body| Body::new(Counted { body, _running: running }))
+    let _origin = recorded.guard.take();
+    response.map(|body| Body::new(Counted { body, _running: running, _origin }))
 }
 
 /// Lets it in, or says why not. Probes come in always and are not counted as work.
@@ -112,44 +108,33 @@ async fn handle(app: &Arc<App>, route: &Route, call: Call) -> Result<Response<Bo
     }
 }
 
-fn failed(failure: &Failure, id: &str) -> Response<Body> {
-    if failure.status().is_server_error() {
-        tracing::error!(request = %id, error = %failure, "failed");
-    }
-    failure.response(id)
-}
-
 /// Answers what has no route.
-pub(super) async fn unknown_path(method: Method, uri: Uri, body: Body) -> Response<Body> {
-    let path: String = uri.path().chars().take(200).collect();
-    bare(&Failure::not_found(format!("there is no endpoint {method} \"{path}\"")), body).await
+pub(super) async fn unknown_path(State(app): State<Arc<App>>, request: Request) -> Response<Body> {
+    let path: String = request.uri().path().chars().take(200).collect();
+    let failure = Failure::not_found(format!("there is no endpoint {} \"{path}\"", request.method()));
+    bare(&app, &failure, request).await
 }
 
 /// Answers a path that has other methods; a browser's question whether a page may ask is answered here too.
-pub(super) async fn unknown_method(
-    State(app): State<Arc<App>>,
-    method: Method,
-    headers: HeaderMap,
-    uri: Uri,
-    body: Body,
-) -> Response<Body> {
+pub(super) async fn unknown_method(State(app): State<Arc<App>>, request: Request) -> Response<Body> {
     let mut allowed = Response::new(Body::empty());
+    let (method, headers) = (request.method(), request.headers());
     if method == Method::OPTIONS && app.doors.admit_page(headers.get(ORIGIN), allowed.headers_mut()) {
         *allowed.status_mut() = StatusCode::NO_CONTENT;
         return allowed;
     }
-    let path: String = uri.path().chars().take(200).collect();
-    bare(&Failure::method(format!("\"{path}\" is there, but not for {method}")), body).await
+    let path: String = request.uri().path().chars().take(200).collect();
+    let failure = Failure::method(format!("\"{path}\" is there, but not for {method}"));
+    bare(&app, &failure, request).await
 }
 
-async fn bare(failure: &Failure, body: Body) -> Response<Body> {
+async fn bare(app: &App, failure: &Failure, request: Request) -> Response<Body> {
+    let (parts, body) = request.into_parts();
+    let recorded = Recorded::begin(app, &parts, parts.uri.path());
     let read = discard(body).await;
-    let id = format!("req_{}", Ulid::generate());
-    let mut response = failure.response(&id);
-    put(response.headers_mut(), REQUEST_ID, &id);
-    if !read {
-        close(&mut response);
-    }
+    let mut response = failure.response(&recorded.id);
+    recorded.answered(app, None, false, &mut response);
+    end(app, !read, &mut response);
     response
 }
 
@@ -180,8 +165,8 @@ fn put(headers: &mut HeaderMap, name: HeaderName, value: &str) {
     }
 }
 
-fn stamp(app: &App, id: &str, ends: bool, response: &mut Response<Body>) {
-    put(response.headers_mut(), REQUEST_ID, id);
+/// Says that the connection ends after this answer, where it does.
+fn end(app: &App, ends: bool, response: &mut Response<Body>) {
     if ends || app.drain.is_closing() {
         close(response);
     }
@@ -251,6 +236,7 @@ async fn collect(body: Body, max: usize) -> Result<Vec<u8>, Failure> {
 struct Counted {
     body: Body,
     _running: Option<Running>,
+    _origin: Option<OriginGuard>,
 }
 
 impl HttpBody for Counted {

@@ -4,18 +4,20 @@ use std::sync::Arc;
 
 use axum::body::Body;
 use axum::http::{Method, Request, Response};
+use firebox_mcp::server::RequestId;
 use tower::ServiceExt as _;
 
 use super::{Call, Failure, guard};
 use crate::serve::App;
 
 pub(super) async fn mcp(app: Arc<App>, call: Call) -> Result<Response<Body>, Failure> {
-    let caller = call.tenant()?.caller.clone();
+    let (caller, id) = (call.tenant()?.caller.clone(), call.id.clone());
     // Read here, so that a body that never ends is bounded in time too.
     let body =
         if call.parts.method == Method::POST { Body::from(guard::read(&app, call.body).await?) } else { call.body };
     let mut request = Request::from_parts(call.parts, body);
     request.extensions_mut().insert(caller);
+    request.extensions_mut().insert(RequestId(Arc::from(id)));
     match app.mcp_door.clone().oneshot(request).await {
         Ok(response) => Ok(response),
         Err(never) => match never {},

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use axum::body::Body;
 use axum::http::Response;
-use firebox_contract::Caller;
+use firebox_contract::{Caller, limits};
 use serde_json::{Value, json};
 
 use super::fields::Fields;
@@ -24,18 +24,17 @@ pub(super) async fn create(app: Arc<App>, call: Call) -> Result<Response<Body>, 
     let new = NewSession { title: owned(fields.text("title")?), system: owned(fields.text("system")?), model };
     let (id, max) = (tenant.id.clone(), tenant.config.limits.sessions_max);
     let session = stored(&app, &tenant.caller, move |store| store.create_within(&id, new, max)).await?;
+    app.tenancy.note_session(&tenant.caller, &call.id, "create", &session.id);
     stream::json(&row(&session))
 }
 
 pub(super) async fn list(app: Arc<App>, call: Call) -> Result<Response<Body>, Failure> {
     let caller = call.tenant()?.caller.clone();
+    app.tenancy.count_request(&caller, &call.id)?;
     let mut page = Page::default();
     for (key, value) in query(call.parts.uri.query().unwrap_or_default()) {
         match key {
-            "limit" => {
-                let wrong = |_| Failure::field("limit", format!("\"limit\" must be a whole number, not \"{value}\""));
-                page.limit = value.parse().map_err(wrong)?;
-            }
+            "limit" => page.limit = whole(key, value)?,
             "after" => page.after = Some(value.to_owned()),
             _ => {}
         }
@@ -53,24 +52,43 @@ fn query(text: &str) -> impl Iterator<Item = (&str, &str)> {
 
 pub(super) async fn get(app: Arc<App>, call: Call) -> Result<Response<Body>, Failure> {
     let (caller, id) = whose(&call)?;
+    app.tenancy.count_request(&caller, &call.id)?;
+    let (mut after, mut limit) = (None, limits::SESSION_PAGE_MESSAGES_MAX);
+    for (key, value) in query(call.parts.uri.query().unwrap_or_default()) {
+        match key {
+            "limit" => limit = whole(key, value)?,
+            "after" => after = Some(whole(key, value)? as u64),
+            _ => {}
+        }
+    }
     let tenant = caller.tenant.clone();
-    let read = move |store: &SessionStore| Ok((store.get(&tenant, &id)?, store.messages(&tenant, &id)?));
-    let (session, messages) = stored(&app, &caller, read).await?;
+    let read = move |store: &SessionStore| store.page(&tenant, &id, after, limit);
+    let (session, messages, more) = stored(&app, &caller, read).await?;
     let mut out = row(&session);
     if let Some(object) = out.as_object_mut() {
+        let next = messages.last().filter(|_| more).map(|message| message.seq);
         object.insert("messages".to_owned(), messages.iter().map(message).collect());
+        object.insert("has_more".to_owned(), json!(more));
+        object.insert("next".to_owned(), json!(next));
     }
     stream::json(&out)
 }
 
+/// A number in a query.
+fn whole(key: &str, value: &str) -> Result<usize, Failure> {
+    value.parse().map_err(|_| Failure::field(key, format!("\"{key}\" must be a whole number, not \"{value}\"")))
+}
+
 pub(super) async fn delete(app: Arc<App>, call: Call) -> Result<Response<Body>, Failure> {
     let (caller, id) = whose(&call)?;
+    app.tenancy.count_request(&caller, &call.id)?;
     let (tenant, name, hold) = (caller.tenant.clone(), id.clone(), app.busy.change(&caller.tenant, &id)?);
     let delete = move |store: &SessionStore| {
         let _hold = hold;
         store.delete(&tenant, &name)
     };
     stored(&app, &caller, delete).await?;
+    app.tenancy.note_session(&caller, &call.id, "delete", &id);
     stream::json(&json!({"id": id, "object": "session.deleted", "deleted": true}))
 }
 
@@ -95,6 +113,7 @@ pub(super) async fn fork(app: Arc<App>, call: Call) -> Result<Response<Body>, Fa
     let at = Fields::of(&body, "")?.count("at")?.map(|at| at as u64);
     let (owner, max) = (tenant.id.clone(), tenant.config.limits.sessions_max);
     let session = stored(&app, &tenant.caller, move |store| store.fork_within(&owner, &id, at, max)).await?;
+    app.tenancy.note_session(&tenant.caller, &call.id, "fork", &session.id);
     stream::json(&row(&session))
 }
 

@@ -9,22 +9,35 @@ use super::busy::Hold;
 use crate::serve::App;
 use crate::sessions::{Session, SessionError, SessionStore, StoredMessage};
 
-/// Runs `work` on the store for `caller`, who must still be alive then, where blocking does no harm.
+/// Runs `work` on the store for `caller`, who must still be alive then, where blocking does no harm, once one of the
+/// tenant's places is free.
 pub(super) async fn stored<T: Send + 'static>(
     app: &App,
     caller: &Caller,
     work: impl FnOnce(&SessionStore) -> Result<T, SessionError> + Send + 'static,
 ) -> Result<T, Failure> {
+    let permit = app.store_shares.take(&caller.tenant).await;
     let (store, liveness) = (app.sessions.clone(), caller.liveness.clone());
     let done = tokio::task::spawn_blocking(move || {
+        // Held by the work and not by who waits for it, who may be gone.
+        let _permit = permit;
         // Asked here, where no wait for a thread comes between.
         liveness.check()?;
-        work(&store).map_err(|error| match error {
-            SessionError::Conflict { .. } => Failure::conflict(error.to_string()),
-            error => Error::from(error).into(),
-        })
+        work(&store).map_err(failure)
     });
     done.await.map_err(|error| Error::Internal(format!("the session store stopped: {error}")))?
+}
+
+/// How an error of the store is told to a client. What is wrong with the file is in the log, and readiness shows it.
+fn failure(error: SessionError) -> Failure {
+    if error.is_of_the_store() {
+        let message = "sessions cannot be read or written now; the operator must look at their file";
+        return Failure::from(Error::Unavailable(message.to_owned())).coded("sessions_unavailable");
+    }
+    match error {
+        SessionError::Conflict { .. } => Failure::conflict(error.to_string()),
+        error => Error::from(error).into(),
+    }
 }
 
 /// One turn of one session.

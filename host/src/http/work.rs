@@ -59,7 +59,7 @@ pub(super) struct About {
 impl Work {
     pub(super) fn new(app: Arc<App>, generation: Generation, about: About) -> Self {
         let cut = app.cut.clone();
-        let absent_servers = app.mcp_servers.absent(&about.tenant);
+        let absent_servers = app.mcp_servers.absent(&about.caller.tenant);
         Self {
             app,
             generation,

@@ -18,7 +18,7 @@ use super::models::{Models, Parts};
 use super::{App, Approvals, Doors, Drain, LOCAL_TENANT, Settings, TenantHooks};
 use crate::audit::Audit;
 use crate::config::{Config, TenantConfig};
-use crate::http::{BusySessions, router};
+use crate::http::{BusySessions, RefusalLog, StoreShares, router};
 use crate::memory;
 use crate::sessions::{SessionLimits, SessionStore};
 use crate::tenancy::{Tenancy, UsageReport};
@@ -38,6 +38,7 @@ pub struct Server {
     accepting: JoinHandle<()>,
     loading: Option<JoinHandle<Result<(), Error>>>,
     sweeping: JoinHandle<()>,
+    probing: JoinHandle<()>,
     keeping: JoinHandle<()>,
     watching: JoinHandle<()>,
     trimming: JoinHandle<()>,
@@ -76,13 +77,28 @@ impl Server {
         let (models, speak) = (Arc::clone(&app.models), Arc::clone(&say));
         let loading = Some(tokio::spawn(async move { models.load(&parts, &*speak).await }));
         let sweeping = tokio::spawn(sweep(app.sessions.clone()));
+        let probing = tokio::spawn(probe(app.audit.clone(), app.sessions.clone()));
         let keeping = tokio::spawn(keep_usage(app.tenancy.clone(), app.sessions.clone()));
         let watching = tokio::spawn(app.mcp_servers.clone().watch(Arc::clone(&say)));
         let trimming = tokio::spawn(memory::keep_trimmed());
         if open {
             say(&format!("no tenants are configured: everybody on this machine is \"{LOCAL_TENANT}\", without a key"));
         }
-        Ok(Self { app, address, config, say, stop, cut, accepting, loading, sweeping, keeping, watching, trimming })
+        Ok(Self {
+            app,
+            address,
+            config,
+            say,
+            stop,
+            cut,
+            accepting,
+            loading,
+            sweeping,
+            probing,
+            keeping,
+            watching,
+            trimming,
+        })
     }
 
     /// Where it listens.
@@ -121,6 +137,7 @@ impl Server {
         self.app.mcp_servers.replace(&config);
         self.app.mcp_tools.announce();
         self.app.approvals.set_timeout(config.tools.approval_timeout);
+        self.app.sessions.share(shares(&config));
         self.app.set(Settings::of(&config, open));
         notes.iter().for_each(|note| (self.say)(note));
         for part in needs_restart(&self.config, &config) {
@@ -132,12 +149,27 @@ impl Server {
     /// Ends the server: refuses new work, lets running requests end until the deadline of the configuration or until
     /// `hurry` ends, cuts off the rest, and closes every part.
     pub async fn drain(self, hurry: impl Future<Output = ()>) -> Drained {
-        let Self { app, config, stop, cut, accepting, loading, sweeping, keeping, watching, trimming, say, .. } = self;
+        let Self {
+            app,
+            config,
+            stop,
+            cut,
+            accepting,
+            loading,
+            sweeping,
+            probing,
+            keeping,
+            watching,
+            trimming,
+            say,
+            ..
+        } = self;
         app.drain.close();
         if let Some(loading) = loading {
             loading.abort();
         }
         sweeping.abort();
+        probing.abort();
         keeping.abort();
         watching.abort();
         trimming.abort();
@@ -215,7 +247,7 @@ fn no_port(listen: SocketAddr, error: &std::io::Error) -> Error {
 }
 
 async fn build(config: &Config, open: bool, cut: watch::Receiver<bool>, say: &Say) -> Result<(App, Parts), Error> {
-    let open_log = |path: &std::path::PathBuf| Audit::open(path, config.audit.prompts, "serve");
+    let open_log = |path: &std::path::PathBuf| Audit::open_alone(path, config.audit.prompts, "serve");
     let audit = config.audit.path.as_ref().map(open_log).transpose()?;
     let tenancy = Tenancy::new(config, audit.clone())?;
     let mut notes = Vec::new();
@@ -246,6 +278,8 @@ async fn build(config: &Config, open: bool, cut: watch::Receiver<bool>, say: &Sa
         tools: mcp_servers.source(),
         sessions,
         busy: BusySessions::default(),
+        refusal_log: RefusalLog::default(),
+        store_shares: StoreShares::default(),
         approvals,
         metrics: Metrics::new(live),
         drain,
@@ -264,12 +298,46 @@ async fn build(config: &Config, open: bool, cut: watch::Receiver<bool>, say: &Sa
 
 async fn open_sessions(config: &Config) -> Result<SessionStore, Error> {
     let (path, idle) = (config.sessions.path.clone(), config.sessions.idle_timeout);
-    let messages_max = config.sessions.messages_max;
-    let bounds = SessionLimits { messages_max, idle: Some(idle), ..SessionLimits::default() };
-    let opened = tokio::task::spawn_blocking(move || SessionStore::open(&path, bounds)).await;
+    let sessions = &config.sessions;
+    let bounds = SessionLimits {
+        messages_max: sessions.messages_max,
+        bytes_max: sessions.bytes_max,
+        file_bytes_max: sessions.file_bytes_max,
+        tenant_bytes_max: sessions.file_bytes_max / limits::SESSIONS_TENANT_SHARE,
+        idle: Some(idle),
+        ..SessionLimits::default()
+    };
+    let opened = tokio::task::spawn_blocking(move || SessionStore::open_alone(&path, bounds)).await;
     let opened = opened.map_err(|error| Error::Internal(format!("opening the sessions stopped: {error}")))?;
     // Its words name the file, and this is the operator's own screen.
-    opened.map_err(|error| Error::Usage(error.to_string()))
+    let store = opened.map_err(|error| Error::Usage(error.to_string()))?;
+    store.share(shares(config));
+    Ok(store)
+}
+
+/// What each tenant may have of the session file, where that is not an even part. Who is alone may have all of it.
+fn shares(config: &Config) -> HashMap<TenantId, u64> {
+    let alone = Some(config.sessions.file_bytes_max).filter(|_| config.tenants.len() == 1);
+    let share =
+        |tenant: &TenantConfig| Some((TenantId::new(&tenant.name), tenant.limits.sessions_bytes_max.or(alone)?));
+    config.tenants.iter().filter_map(share).collect()
+}
+
+/// Tries from time to time whether audit log and session file can be written, so that readiness says so before somebody
+/// needs them.
+async fn probe(audit: Option<Audit>, sessions: SessionStore) {
+    loop {
+        tokio::time::sleep(limits::RECORDS_PROBE_PERIOD).await;
+        if let Some(audit) = &audit {
+            audit.probe();
+        }
+        let (store, before) = (sessions.clone(), sessions.trouble());
+        // What it finds is in the log and in `trouble`.
+        let found = tokio::task::spawn_blocking(move || store.probe()).await;
+        if matches!(found, Ok(Ok(()))) && before.is_some() {
+            tracing::info!("the session file can be used again");
+        }
+    }
 }
 
 /// Removes expired sessions from time to time.

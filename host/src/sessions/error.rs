@@ -47,6 +47,30 @@ pub enum SessionError {
         /// What SQLite said.
         reason: String,
     },
+    /// Another process uses the file.
+    #[error("the session file \"{}\" is in use by {who}; end it, or give each server a file of its own", path.display())]
+    InUse {
+        /// The file.
+        path: PathBuf,
+        /// The process.
+        who: String,
+    },
+    /// The file was taken away or replaced while it was open. Nothing is written any more.
+    #[error("the session file \"{}\" was deleted or replaced while it was used; put it back and start again", path.display())]
+    Gone {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The tenant's sessions would have more bytes than its share of the file.
+    #[error("all sessions together would have {bytes} bytes where {limit} are allowed; delete one")]
+    ShareFull {
+        /// Bytes they would have.
+        bytes: u64,
+        /// Bytes they may have.
+        limit: u64,
+        /// When the first of them expires; long where none does.
+        retry_after: Duration,
+    },
     /// The file belongs to another program or a newer Firebox. It was left as it is.
     #[error("the session file \"{}\" {reason}", path.display())]
     Foreign {
@@ -84,6 +108,15 @@ impl SessionError {
         }
     }
 
+    /// Whether the store as a whole cannot be used, which is the operator's to mend and no client's fault.
+    #[must_use]
+    pub fn is_of_the_store(&self) -> bool {
+        matches!(
+            self,
+            Self::Damaged { .. } | Self::Gone { .. } | Self::InUse { .. } | Self::Foreign { .. } | Self::Storage { .. }
+        )
+    }
+
     /// As [`SessionError::of`], for a failure of the system.
     pub(super) fn io(error: &std::io::Error, path: &Path) -> Self {
         let path = path.to_owned();
@@ -100,13 +133,17 @@ impl From<SessionError> for Error {
         match error {
             SessionError::NotFound(_) => Self::NotFound(message),
             SessionError::Conflict { .. } | SessionError::Invalid(_) => Self::Usage(message),
-            SessionError::TooMany { retry_after, .. } => Self::Limited { message, retry_after },
+            SessionError::TooMany { retry_after, .. } | SessionError::ShareFull { retry_after, .. } => {
+                Self::Limited { message, retry_after }
+            }
             SessionError::TooLarge(_) => Self::TooLarge(message),
             // It passes once there is room, and the path is nothing for the clients of a server.
             SessionError::Full { .. } => Self::Unavailable(
                 "there is no room left for sessions: free space on the disk of their file, or delete some".to_owned(),
             ),
             SessionError::Damaged { .. }
+            | SessionError::InUse { .. }
+            | SessionError::Gone { .. }
             | SessionError::Output(_)
             | SessionError::Foreign { .. }
             | SessionError::Storage { .. } => Self::Internal(message),

@@ -9,6 +9,7 @@ use firebox_contract::limits;
 use rusqlite::{Connection, OpenFlags, TransactionBehavior, params};
 
 use super::error::SessionError;
+use super::watch::Watch;
 use super::{SessionLimits, rows};
 
 /// Marks a SQLite file as a session store ("FBXS"), in its `application_id`.
@@ -53,21 +54,55 @@ const MIGRATIONS: &[&str] = &[
         report TEXT NOT NULL
     ) STRICT, WITHOUT ROWID;
 ",
+    // Idle time is counted in running time; every session begins anew. What a session takes of the file is its bytes, 128
+    // for each message and 512 for itself.
+    "
+    ALTER TABLE sessions ADD COLUMN active INTEGER NOT NULL DEFAULT 0;
+    DROP INDEX sessions_by_age;
+    CREATE INDEX sessions_by_activity ON sessions (active);
+    CREATE INDEX sessions_of_tenant_by_activity ON sessions (tenant, active);
+    CREATE TABLE running (
+        id     INTEGER NOT NULL PRIMARY KEY CHECK (id = 1),
+        millis INTEGER NOT NULL
+    ) STRICT;
+    INSERT INTO running VALUES (1, 0);
+    CREATE TABLE totals (
+        tenant TEXT NOT NULL PRIMARY KEY,
+        bytes  INTEGER NOT NULL
+    ) STRICT, WITHOUT ROWID;
+    INSERT INTO totals SELECT tenant, sum(bytes + 128 * length + 512) FROM sessions GROUP BY tenant;
+    CREATE TRIGGER session_added AFTER INSERT ON sessions BEGIN
+        INSERT INTO totals VALUES (NEW.tenant, NEW.bytes + 128 * NEW.length + 512)
+            ON CONFLICT (tenant) DO UPDATE SET bytes = bytes + excluded.bytes;
+    END;
+    CREATE TRIGGER session_changed AFTER UPDATE OF bytes, length ON sessions BEGIN
+        UPDATE totals SET bytes = bytes + (NEW.bytes + 128 * NEW.length) - (OLD.bytes + 128 * OLD.length)
+            WHERE tenant = NEW.tenant;
+    END;
+    CREATE TRIGGER session_removed AFTER DELETE ON sessions BEGIN
+        UPDATE totals SET bytes = bytes - (OLD.bytes + 128 * OLD.length + 512) WHERE tenant = OLD.tenant;
+        DELETE FROM totals WHERE tenant = OLD.tenant AND bytes <= 0;
+    END;
+",
 ];
 
 pub(super) struct Opened {
     pub(super) writer: Connection,
     pub(super) readers: Vec<Connection>,
+    pub(super) watch: Watch,
+    /// Milliseconds that stores of the file were open before.
+    pub(super) running: i64,
 }
 
-pub(super) fn open(path: &Path, limits: &SessionLimits, now: SystemTime) -> Result<Opened, SessionError> {
+pub(super) fn open(path: &Path, limits: &SessionLimits, now: SystemTime, alone: bool) -> Result<Opened, SessionError> {
     let failed = |error| SessionError::of(error, path);
     if path == Path::new(":memory:") {
         let mut writer = Connection::open_in_memory().map_err(failed)?;
         prepare(&mut writer, path, limits, now)?;
-        return Ok(Opened { writer, readers: Vec::new() });
+        return Ok(Opened { writer, readers: Vec::new(), watch: Watch::of_memory(), running: 0 });
     }
     make_private(path).map_err(|error| SessionError::io(&error, path))?;
+    let mut watch = Watch::lock(path, alone)?;
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let mut writer = Connection::open_with_flags(path, flags).map_err(failed)?;
     prepare(&mut writer, path, limits, now)?;
@@ -79,7 +114,16 @@ pub(super) fn open(path: &Path, limits: &SessionLimits, now: SystemTime) -> Resu
         Ok(reader)
     };
     let readers = (0..limits::SESSION_READERS).map(|_| reader()).collect::<Result<_, _>>().map_err(failed)?;
-    Ok(Opened { writer, readers })
+    let running = running(&writer).map_err(failed)?;
+    watch.begin();
+    Ok(Opened { writer, readers, watch, running })
+}
+
+/// The running time the file knows of: what was noted last, or the last use of a session, which a crash leaves later.
+fn running(connection: &Connection) -> rusqlite::Result<i64> {
+    let query =
+        "SELECT max(coalesce((SELECT millis FROM running), 0), coalesce((SELECT max(active) FROM sessions), 0))";
+    connection.query_row(query, [], |row| row.get(0))
 }
 
 /// Makes file and folder where they are missing, readable by their owner alone, and narrows a file that is not.

@@ -11,7 +11,7 @@ impl SessionStore {
     /// # Errors
     /// `SessionError::NotFound` where the tenant has none.
     pub fn get(&self, tenant: &TenantId, id: &str) -> Result<Session, SessionError> {
-        let reader = self.reader();
+        let reader = self.checked_reader()?;
         let found = find(&reader, tenant, id, self.horizon()).map_err(|error| self.failed(error))?;
         found.ok_or_else(|| absent(tenant, id))
     }
@@ -25,11 +25,11 @@ impl SessionStore {
         // One more than asked for tells whether there is a next page. Ids sort by the time they were made at, and
         // "~" sorts after all of them.
         let query = format!(
-            "SELECT {} FROM sessions WHERE tenant = ?1 AND id < ?2 AND used >= ?3 ORDER BY id DESC LIMIT ?4",
+            "SELECT {} FROM sessions WHERE tenant = ?1 AND id < ?2 AND active >= ?3 ORDER BY id DESC LIMIT ?4",
             rows::SESSION
         );
         let after = page.after.as_deref().unwrap_or("~");
-        let reader = self.reader();
+        let reader = self.checked_reader()?;
         let read = || -> rusqlite::Result<Vec<Session>> {
             let asked = i64::try_from(limit).unwrap_or(i64::MAX).saturating_add(1);
             let mut statement = reader.prepare_cached(&query)?;
@@ -49,10 +49,10 @@ impl SessionStore {
     /// What the file cannot be read for.
     pub fn latest(&self, tenant: &TenantId) -> Result<Option<Session>, SessionError> {
         let query = format!(
-            "SELECT {} FROM sessions WHERE tenant = ?1 AND used >= ?2 ORDER BY used DESC, id DESC LIMIT 1",
+            "SELECT {} FROM sessions WHERE tenant = ?1 AND active >= ?2 ORDER BY used DESC, id DESC LIMIT 1",
             rows::SESSION
         );
-        let reader = self.reader();
+        let reader = self.checked_reader()?;
         let found = reader.query_row(&query, params![tenant.as_str(), self.horizon()], rows::session).optional();
         found.map_err(|error| self.failed(error))
     }
@@ -62,7 +62,7 @@ impl SessionStore {
     /// # Errors
     /// What the file cannot be read for.
     pub fn kept_usage(&self) -> Result<Vec<(TenantId, String)>, SessionError> {
-        let reader = self.reader();
+        let reader = self.checked_reader()?;
         let read = || -> rusqlite::Result<Vec<(TenantId, String)>> {
             let mut statement = reader.prepare("SELECT tenant, report FROM usage ORDER BY tenant")?;
             let rows = statement.query_map([], |row| {
@@ -79,7 +79,8 @@ impl SessionStore {
     /// # Errors
     /// What the file cannot be read for.
     pub fn count(&self, tenant: &TenantId) -> Result<usize, SessionError> {
-        count(&self.reader(), tenant, self.horizon()).map_err(|error| self.failed(error))
+        let reader = self.checked_reader()?;
+        count(&reader, tenant, self.horizon()).map_err(|error| self.failed(error))
     }
 
     /// All messages of a session in order, the system message first where it has one.
@@ -87,7 +88,7 @@ impl SessionStore {
     /// # Errors
     /// `SessionError::NotFound` where the tenant has no such session.
     pub fn messages(&self, tenant: &TenantId, id: &str) -> Result<Vec<StoredMessage>, SessionError> {
-        let mut reader = self.reader();
+        let mut reader = self.checked_reader()?;
         // One transaction: session and messages are of one moment.
         let read = |reader: &mut Connection| -> rusqlite::Result<Option<Vec<StoredMessage>>> {
             let moment = reader.transaction()?;
@@ -100,12 +101,36 @@ impl SessionStore {
         found.ok_or_else(|| absent(tenant, id))
     }
 
+    /// A session and the messages after number `after` (from its system message on without it), in order: `limit` at
+    /// most, and `limits::SESSION_PAGE_BYTES_MAX` bytes, but one in any case; and whether more follow.
+    ///
+    /// # Errors
+    /// `SessionError::NotFound` where the tenant has no such session.
+    pub fn page(
+        &self,
+        tenant: &TenantId,
+        id: &str,
+        after: Option<u64>,
+        limit: usize,
+    ) -> Result<(Session, Vec<StoredMessage>, bool), SessionError> {
+        let mut reader = self.checked_reader()?;
+        let limit = limit.clamp(1, limits::SESSION_PAGE_MESSAGES_MAX);
+        let read = |reader: &mut Connection| -> rusqlite::Result<Option<(Session, Vec<StoredMessage>, bool)>> {
+            let moment = reader.transaction()?;
+            let Some(session) = find(&moment, tenant, id, self.horizon())? else { return Ok(None) };
+            let (messages, more) = page(&moment, tenant, id, after, limit)?;
+            Ok(Some((session, messages, more)))
+        };
+        let found = read(&mut reader).map_err(|error| self.failed(error))?;
+        found.ok_or_else(|| absent(tenant, id))
+    }
+
     /// Reads the whole file and says whether it is sound. Takes as long as reading it does.
     ///
     /// # Errors
     /// `SessionError::Damaged` with what is wrong.
     pub fn check(&self) -> Result<(), SessionError> {
-        let reader = self.reader();
+        let reader = self.checked_reader()?;
         let said: String =
             reader.query_row("PRAGMA integrity_check(1)", [], |row| row.get(0)).map_err(|error| self.failed(error))?;
         if said == "ok" {
@@ -121,16 +146,41 @@ pub(super) fn find(
     id: &str,
     horizon: i64,
 ) -> rusqlite::Result<Option<Session>> {
-    let query = format!("SELECT {} FROM sessions WHERE tenant = ?1 AND id = ?2 AND used >= ?3", rows::SESSION);
+    let query = format!("SELECT {} FROM sessions WHERE tenant = ?1 AND id = ?2 AND active >= ?3", rows::SESSION);
     let mut statement = connection.prepare_cached(&query)?;
     statement.query_row(params![tenant.as_str(), id, horizon], rows::session).optional()
 }
 
 pub(super) fn count(connection: &Connection, tenant: &TenantId, horizon: i64) -> rusqlite::Result<usize> {
-    let query = "SELECT count(*) FROM sessions WHERE tenant = ?1 AND used >= ?2";
+    let query = "SELECT count(*) FROM sessions WHERE tenant = ?1 AND active >= ?2";
     let mut statement = connection.prepare_cached(query)?;
     let found: i64 = statement.query_row(params![tenant.as_str(), horizon], |row| row.get(0))?;
     Ok(usize::try_from(found).unwrap_or(usize::MAX))
+}
+
+fn page(
+    connection: &Connection,
+    tenant: &TenantId,
+    id: &str,
+    after: Option<u64>,
+    limit: usize,
+) -> rusqlite::Result<(Vec<StoredMessage>, bool)> {
+    let query = format!(
+        "SELECT {}, bytes FROM messages WHERE tenant = ?1 AND session = ?2 AND seq > ?3 ORDER BY seq",
+        rows::MESSAGE
+    );
+    let mut statement = connection.prepare_cached(&query)?;
+    let mut rows = statement.query(params![tenant.as_str(), id, after.map_or(-1, rows::column)])?;
+    let (mut messages, mut bytes) = (Vec::new(), 0_u64);
+    while let Some(row) = rows.next()? {
+        bytes = bytes.saturating_add(rows::count(row.get(rows::MESSAGE_COLUMNS)?));
+        let full = messages.len() >= limit || bytes > limits::SESSION_PAGE_BYTES_MAX;
+        if full && !messages.is_empty() {
+            return Ok((messages, true));
+        }
+        messages.push(rows::message(row)?);
+    }
+    Ok((messages, false))
 }
 
 pub(super) fn messages(connection: &Connection, tenant: &TenantId, id: &str) -> rusqlite::Result<Vec<StoredMessage>> {

@@ -15,6 +15,9 @@ pub(super) const SESSION: &str = "id, title, model, parent, created, used, lengt
 /// The columns of [`message`], in its order.
 pub(super) const MESSAGE: &str = "seq, role, content, tool_calls, tool_call_id, name, pinned, created";
 
+/// How many those are.
+pub(super) const MESSAGE_COLUMNS: usize = 8;
+
 /// A tool call as it is written to a column or a file.
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

@@ -1,6 +1,7 @@
 //! The store by itself: tenants, limits, expiry, order, cuts. Crashes and full disks are in `tests/cases/sessions.rs`.
 
 mod fitting;
+mod keeping;
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -50,9 +51,10 @@ fn texts(store: &SessionStore, tenant: &TenantId, id: &str) -> Vec<(u64, String)
 struct Hand(Arc<AtomicU64>);
 
 impl Hand {
-    fn clock(&self) -> WallClock {
-        let seconds = Arc::clone(&self.0);
-        Arc::new(move || SystemTime::UNIX_EPOCH + Duration::from_secs(1_000_000 + seconds.load(Ordering::SeqCst)))
+    fn clocks(&self) -> Clocks {
+        let (wall, running) = (Arc::clone(&self.0), Arc::clone(&self.0));
+        let at = |seconds: &AtomicU64| Duration::from_secs(1_000_000 + seconds.load(Ordering::SeqCst));
+        Clocks { wall: Arc::new(move || SystemTime::UNIX_EPOCH + at(&wall)), running: Arc::new(move || at(&running)) }
     }
 
     fn pass(&self, seconds: u64) {
@@ -93,7 +95,7 @@ fn f12_tool_calls_and_results_are_kept_with_their_ids_and_order() {
 fn f12_expired_sessions_are_gone_and_do_not_count_to_the_limit() {
     let hand = Hand::default();
     let limits = SessionLimits { sessions_max: 2, idle: Some(Duration::from_secs(60)), ..SessionLimits::default() };
-    let store = SessionStore::open_with_clock(Path::new(":memory:"), limits, hand.clock()).expect("opens");
+    let store = SessionStore::open_with_clocks(Path::new(":memory:"), limits, hand.clocks()).expect("opens");
     let (a, b) = (tenant("a"), tenant("b"));
     let first = store.create(&a, named("m")).expect("room for one");
     hand.pass(30);
@@ -118,7 +120,7 @@ fn f12_expired_sessions_are_gone_and_do_not_count_to_the_limit() {
 fn a_sweep_takes_any_number() {
     let hand = Hand::default();
     let limits = SessionLimits { idle: Some(Duration::from_secs(1)), ..SessionLimits::default() };
-    let store = SessionStore::open_with_clock(Path::new(":memory:"), limits, hand.clock()).expect("opens");
+    let store = SessionStore::open_with_clocks(Path::new(":memory:"), limits, hand.clocks()).expect("opens");
     for number in 0..limits::SESSIONS_SWEEP_BATCH + 3 {
         store.create(&tenant(&format!("t{number}")), named("m")).expect("made");
     }
@@ -187,7 +189,7 @@ fn what_does_not_fit_leaves_nothing_behind() {
 #[test]
 fn a_list_comes_in_pages_newest_first() {
     let hand = Hand::default();
-    let store = SessionStore::open_with_clock(Path::new(":memory:"), SessionLimits::default(), hand.clock());
+    let store = SessionStore::open_with_clocks(Path::new(":memory:"), SessionLimits::default(), hand.clocks());
     let store = store.expect("opens");
     let tenant = tenant("a");
     let mut made: Vec<String> = Vec::new();

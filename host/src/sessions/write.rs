@@ -12,7 +12,7 @@ use super::{NewSession, SYSTEM_SEQ, Session, SessionError, SessionStore, StoredM
 const NEVER: Duration = Duration::from_secs(24 * 3_600);
 
 /// What a failed step inside a transaction is: the statement's failure, or our own word.
-enum Step {
+pub(super) enum Step {
     Sql(rusqlite::Error),
     Word(SessionError),
 }
@@ -77,7 +77,7 @@ impl SessionStore {
             if let Some(expected) = expected_len.filter(|expected| *expected != session.length) {
                 return Err(SessionError::Conflict { expected, found: session.length }.into());
             }
-            let now = (self.shared.now)();
+            let now = self.now();
             let numbered = messages.iter().zip(session.length + 1..);
             let stored: Vec<StoredMessage> = numbered
                 .map(|(message, seq)| StoredMessage { seq, message: message.clone(), pinned: false, created: now })
@@ -154,6 +154,7 @@ impl SessionStore {
                 params![tenant.as_str(), id, fork.id, rows::column(at)],
             )?;
             self.measure(change, tenant, &fork.id, at)?;
+            self.check_share(change, tenant)?;
             self.found(change, tenant, &fork.id)
         })
     }
@@ -196,11 +197,28 @@ impl SessionStore {
     /// # Errors
     /// `SessionError::NotFound` where the tenant has none.
     pub fn delete(&self, tenant: &TenantId, id: &str) -> Result<(), SessionError> {
-        self.change(|change| {
+        let delete = |change: &Transaction<'_>| -> Result<(), Step> {
             self.found(change, tenant, id)?;
             change.execute("DELETE FROM sessions WHERE tenant = ?1 AND id = ?2", params![tenant.as_str(), id])?;
             Ok(())
-        })
+        };
+        match self.change_freeing(delete) {
+            Err(SessionError::Full { .. }) => {
+                self.shared.watch.use_room();
+                self.unzeroed(|| self.change_freeing(delete))
+            }
+            done => done,
+        }
+    }
+
+    /// Runs `work` while what is deleted is freed and not overwritten, which needs next to no room in the log. The text
+    /// is overwritten when its pages are used again.
+    pub(super) fn unzeroed<T>(&self, work: impl FnOnce() -> Result<T, SessionError>) -> Result<T, SessionError> {
+        let set = |on: bool| self.writer().pragma_update(None, "secure_delete", on).map_err(|error| self.failed(error));
+        set(false)?;
+        let done = work();
+        set(true)?;
+        done
     }
 
     /// Removes expired sessions of all tenants and says how many there were. The server calls it every
@@ -212,13 +230,14 @@ impl SessionStore {
         if self.shared.limits.idle.is_none() {
             return Ok(0);
         }
+        self.note_running()?;
         let batch = i64::try_from(limits::SESSIONS_SWEEP_BATCH).unwrap_or(i64::MAX);
         let mut removed = 0;
         loop {
             // The one statement that is not about one tenant: time passes for all.
             let query = "DELETE FROM sessions WHERE (tenant, id) IN \
-                         (SELECT tenant, id FROM sessions WHERE used < ?1 ORDER BY used LIMIT ?2)";
-            let gone = self.change(|change| Ok(change.execute(query, params![self.horizon(), batch])?))?;
+                         (SELECT tenant, id FROM sessions WHERE active < ?1 ORDER BY active LIMIT ?2)";
+            let gone = self.change_freeing(|change| Ok(change.execute(query, params![self.horizon(), batch])?))?;
             removed += gone;
             if gone < limits::SESSIONS_SWEEP_BATCH {
                 return Ok(removed);
@@ -226,12 +245,21 @@ impl SessionStore {
         }
     }
 
+    /// Notes how long stores of this file were open.
+    pub(super) fn note_running(&self) -> Result<(), SessionError> {
+        self.change_freeing(|change| {
+            let query = "UPDATE running SET millis = max(millis, ?1)";
+            change.execute(query, params![self.shared.running.millis()])?;
+            Ok(())
+        })
+    }
+
     /// Keeps a text about the usage of each of these tenants, in the place of the one before; all of them or none.
     ///
     /// # Errors
     /// What the file cannot be written for.
     pub fn keep_usage(&self, reports: &[(TenantId, String)]) -> Result<(), SessionError> {
-        self.change(|change| {
+        self.change_freeing(|change| {
             let mut statement =
                 change.prepare_cached("INSERT OR REPLACE INTO usage (tenant, report) VALUES (?1, ?2)")?;
             for (tenant, report) in reports {
@@ -246,6 +274,10 @@ impl SessionStore {
     /// # Errors
     /// What the file cannot be written for.
     pub fn flush(&self) -> Result<(), SessionError> {
+        self.shared.watch.check()?;
+        if self.shared.limits.idle.is_some() {
+            self.note_running()?;
+        }
         let writer = self.writer();
         let done = writer.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()));
         done.map_err(|error| self.failed(error))
@@ -253,6 +285,28 @@ impl SessionStore {
 
     /// Runs `work` in one transaction and commits it; any error undoes all of it.
     fn change<T>(&self, work: impl FnOnce(&Transaction<'_>) -> Result<T, Step>) -> Result<T, SessionError> {
+        self.shared.watch.check()?;
+        self.check_room()?;
+        self.change_freeing(work)
+    }
+
+    /// Whether there is room for more: on the disk, or in pages of the file that deleted sessions left.
+    pub(super) fn check_room(&self) -> Result<(), SessionError> {
+        self.shared.watch.check_room(|| {
+            let writer = self.writer();
+            let count = |name: &str| writer.pragma_query_value(None, name, |row| row.get::<_, i64>(0));
+            let bytes = count("freelist_count").and_then(|pages| Ok(pages.saturating_mul(count("page_size")?)));
+            // What cannot be known is no room.
+            bytes.map_or(0, rows::count)
+        })
+    }
+
+    /// As [`SessionStore::change`], for what takes no room to speak of: a full disk does not keep it from being tried.
+    pub(super) fn change_freeing<T>(
+        &self,
+        work: impl FnOnce(&Transaction<'_>) -> Result<T, Step>,
+    ) -> Result<T, SessionError> {
+        self.shared.watch.check()?;
         let mut writer = self.writer();
         let run = || -> Result<T, Step> {
             let change = writer.transaction_with_behavior(TransactionBehavior::Immediate)?;
@@ -260,10 +314,12 @@ impl SessionStore {
             change.commit()?;
             Ok(done)
         };
-        run().map_err(|step| match step {
+        let done = run().map_err(|step| match step {
             Step::Sql(error) => self.failed(error),
             Step::Word(error) => error,
-        })
+        });
+        self.shared.watch.ended(done.as_ref().map(|_| ()));
+        done
     }
 
     fn found(&self, change: &Transaction<'_>, tenant: &TenantId, id: &str) -> Result<Session, Step> {
@@ -280,26 +336,28 @@ impl SessionStore {
         sessions_max: usize,
     ) -> Result<Session, Step> {
         let horizon = self.horizon();
-        change.execute("DELETE FROM sessions WHERE tenant = ?1 AND used < ?2", params![tenant.as_str(), horizon])?;
+        change.execute("DELETE FROM sessions WHERE tenant = ?1 AND active < ?2", params![tenant.as_str(), horizon])?;
         if read::count(change, tenant, horizon)? >= sessions_max {
             let retry_after = self.first_expiry(change, tenant)?;
             return Err(SessionError::TooMany { limit: sessions_max, retry_after }.into());
         }
-        let now = (self.shared.now)();
+        let now = self.now();
         let id = Ulid::from_datetime(now).to_string();
         change.execute(
-            "INSERT INTO sessions (tenant, id, title, model, parent, created, used) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?6)",
-            params![tenant.as_str(), id, new.title, new.model, parent, rows::millis(now)],
+            "INSERT INTO sessions (tenant, id, title, model, parent, created, used, active) \
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?6, ?7)",
+            params![tenant.as_str(), id, new.title, new.model, parent, rows::millis(now), self.shared.running.millis()],
         )?;
+        self.check_share(change, tenant)?;
         self.found(change, tenant, &id)
     }
 
     /// How long until this tenant's least used session expires.
-    fn first_expiry(&self, change: &Transaction<'_>, tenant: &TenantId) -> Result<Duration, Step> {
+    pub(super) fn first_expiry(&self, change: &Transaction<'_>, tenant: &TenantId) -> Result<Duration, Step> {
         let Some(idle) = self.shared.limits.idle else { return Ok(NEVER) };
-        let query = "SELECT min(used) FROM sessions WHERE tenant = ?1";
+        let query = "SELECT min(active) FROM sessions WHERE tenant = ?1";
         let oldest: Option<i64> = change.query_row(query, params![tenant.as_str()], |row| row.get(0))?;
-        let since = self.now_millis().saturating_sub(oldest.unwrap_or(0));
+        let since = self.shared.running.millis().saturating_sub(oldest.unwrap_or(0));
         let since = Duration::from_millis(rows::count(since));
         Ok(idle.saturating_sub(since).max(Duration::from_secs(1)))
     }
@@ -312,7 +370,7 @@ impl SessionStore {
         system: &str,
     ) -> Result<(), Step> {
         let message = Message::text(Role::System, system);
-        let stored = StoredMessage { seq: SYSTEM_SEQ, message, pinned: true, created: (self.shared.now)() };
+        let stored = StoredMessage { seq: SYSTEM_SEQ, message, pinned: true, created: self.now() };
         self.add(change, tenant, session, &[stored]).map(drop)
     }
 
@@ -324,7 +382,7 @@ impl SessionStore {
         session: &Session,
         messages: &[StoredMessage],
     ) -> Result<u64, Step> {
-        let mut after = Session { used: (self.shared.now)(), ..session.clone() };
+        let mut after = Session { used: self.now(), ..session.clone() };
         let mut statement = change.prepare_cached(
             "INSERT INTO messages (tenant, session, seq, role, content, tool_calls, tool_call_id, name, pinned, \
              bytes, created) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)",
@@ -353,6 +411,7 @@ impl SessionStore {
             ])?;
         }
         self.set_size(change, tenant, &after)?;
+        self.check_share(change, tenant)?;
         Ok(after.length)
     }
 
@@ -373,17 +432,21 @@ impl SessionStore {
 
     /// Writes the session's length and bytes, and that it was used.
     fn set_size(&self, change: &Transaction<'_>, tenant: &TenantId, session: &Session) -> Result<(), Step> {
-        let query = "UPDATE sessions SET length = ?3, bytes = ?4, used = max(used, ?5) WHERE tenant = ?1 AND id = ?2";
+        let query = "UPDATE sessions SET length = ?3, bytes = ?4, used = max(used, ?5), active = max(active, ?6) \
+                     WHERE tenant = ?1 AND id = ?2";
         let (length, bytes) = (rows::column(session.length), rows::column(session.bytes));
-        change.execute(query, params![tenant.as_str(), session.id, length, bytes, self.now_millis()])?;
+        let (now, running) = (self.now_millis(), self.shared.running.millis());
+        change.execute(query, params![tenant.as_str(), session.id, length, bytes, now, running])?;
         Ok(())
     }
 
     /// Sets the length to what it is now and sums the bytes up again.
     fn measure(&self, change: &Transaction<'_>, tenant: &TenantId, id: &str, length: u64) -> Result<(), Step> {
-        let query = "UPDATE sessions SET length = ?3, used = max(used, ?4), bytes = (SELECT coalesce(sum(bytes), 0) \
-                     FROM messages WHERE tenant = ?1 AND session = ?2) WHERE tenant = ?1 AND id = ?2";
-        change.execute(query, params![tenant.as_str(), id, rows::column(length), self.now_millis()])?;
+        let query = "UPDATE sessions SET length = ?3, used = max(used, ?4), active = max(active, ?5), \
+                     bytes = (SELECT coalesce(sum(bytes), 0) FROM messages WHERE tenant = ?1 AND session = ?2) \
+                     WHERE tenant = ?1 AND id = ?2";
+        let (now, running) = (self.now_millis(), self.shared.running.millis());
+        change.execute(query, params![tenant.as_str(), id, rows::column(length), now, running])?;
         Ok(())
     }
 

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use firebox_contract::{Account, Caller, Decision, Error, Spent, ToolCall, ToolOutcome, Usage};
+use firebox_contract::{Account, Caller, Decision, Error, ErrorKind, Spent, ToolCall, ToolOutcome, Usage};
 
 use super::meters::Rates;
 use super::window::Full;
@@ -22,6 +22,8 @@ pub(super) struct OpenAccount {
     fuel_charged: u64,
     memory_peak_bytes: u64,
     begun: Duration,
+    /// The last call was refused by a limit.
+    out_of_calls: bool,
     settled: bool,
 }
 
@@ -35,23 +37,12 @@ impl OpenAccount {
         request_id: &str,
     ) -> Result<Self, Error> {
         let now = tenancy.0.clock.now();
-        let wall = (tenancy.0.wall)();
-        {
-            let mut rates = entry.meters.lock()?;
-            let admitted = admit(&entry, &mut rates, now);
-            rates.book.enter(wall, |counts| match admitted {
-                Ok(()) => counts.requests += 1,
-                Err(_) => counts.limited += 1,
-            });
-            admitted?;
-        }
+        take_request(&tenancy, &entry, caller, model, request_id)?;
         // After the rate, so that a key that keeps asking for what it may not have cannot flood the log either.
         if let Some(model) = model.filter(|model| !entry.may_use(model)) {
-            let (decision, outcome) = (Some("denied"), Some("denied"));
-            let line =
-                Record { event: "request", model: Some(model), decision, outcome, ..record_of(caller, request_id) };
-            tenancy.record(&line);
-            return Err(not_its_model(&entry, model));
+            let error = not_its_model(&entry, model);
+            tenancy.refused(&Record { model: Some(model), ..refusal(&error, caller, request_id) });
+            return Err(error);
         }
         Ok(Self {
             tenancy,
@@ -63,6 +54,7 @@ impl OpenAccount {
             fuel_charged: 0,
             memory_peak_bytes: 0,
             begun: now,
+            out_of_calls: false,
             settled: false,
         })
     }
@@ -74,7 +66,7 @@ impl OpenAccount {
         if let Some(model) = self.model.as_deref().filter(|model| !entry.may_use(model)) {
             return Err(not_its_model(&entry, model));
         }
-        self.tenancy.audit_ready()?;
+        self.tenancy.audit_ready_for(&self.caller)?;
         Ok(entry)
     }
 
@@ -99,10 +91,11 @@ impl OpenAccount {
 
     fn record(&self, spent: &Spent<'_>, fuel: u64) {
         let peak = spent.plugins.iter().map(|plugin| plugin.memory_peak_bytes).max().unwrap_or(0);
-        self.tenancy.record(&Record {
+        let refused = decision_of(spent.outcome).filter(|_| spent.usage == Usage::default() && fuel == 0);
+        let record = Record {
             event: "request",
             model: self.model.as_deref(),
-            decision: Some("admitted"),
+            decision: Some(refused.unwrap_or("admitted")),
             outcome: Some(spent.outcome),
             prompt_tokens: Some(spent.usage.prompt_tokens as u64),
             completion_tokens: Some(spent.usage.completion_tokens as u64),
@@ -110,8 +103,52 @@ impl OpenAccount {
             memory_peak_bytes: Some(peak.max(self.memory_peak_bytes)),
             ms: Some(self.elapsed_ms()),
             ..record_of(&self.caller, &self.request_id)
-        });
+        };
+        match refused {
+            Some(_) => self.tenancy.refused(&record),
+            None => self.tenancy.record(&record),
+        }
     }
+}
+
+/// What was decided about a request that ended so before anything was used for it, where it was refused.
+fn decision_of(outcome: &str) -> Option<&'static str> {
+    let rows = [
+        (ErrorKind::Limited, "limited"),
+        (ErrorKind::Unauthorized, "unauthorized"),
+        (ErrorKind::Denied, "denied"),
+        (ErrorKind::NotFound, "refused"),
+        (ErrorKind::Usage, "refused"),
+        (ErrorKind::TooLarge, "refused"),
+        (ErrorKind::Unavailable, "refused"),
+    ];
+    rows.into_iter().find(|row| row.0.code() == outcome).map(|row| row.1)
+}
+
+/// The line of a request that was refused before it had an account.
+fn refusal<'a>(error: &Error, caller: &'a Caller, request_id: &'a str) -> Record<'a> {
+    let outcome = error.kind().code();
+    let decision = decision_of(outcome);
+    Record { event: "request", decision, outcome: Some(outcome), ..record_of(caller, request_id) }
+}
+
+/// Takes a request of the tenant's rate, or says no.
+pub(super) fn take_request(
+    tenancy: &Tenancy,
+    entry: &Entry,
+    caller: &Caller,
+    model: Option<&str>,
+    request_id: &str,
+) -> Result<(), Error> {
+    let (now, wall) = (tenancy.0.clock.now(), (tenancy.0.wall)());
+    let mut rates = entry.meters.lock()?;
+    let admitted = admit(entry, &mut rates, now);
+    rates.book.enter(wall, |counts| match admitted {
+        Ok(()) => counts.requests += 1,
+        Err(_) => counts.limited += 1,
+    });
+    drop(rates);
+    admitted.inspect_err(|error| tenancy.refused(&Record { model, ..refusal(error, caller, request_id) }))
 }
 
 fn admit(entry: &Entry, rates: &mut Rates, now: Duration) -> Result<(), Error> {
@@ -191,20 +228,28 @@ impl Account for OpenAccount {
     }
 
     fn allow_call(&mut self, _call: &ToolCall) -> Result<(), Error> {
+        // Until it is allowed.
+        self.out_of_calls = true;
         let (entry, now) = (self.goes_on()?, self.tenancy.0.clock.now());
         let mut rates = self.entry.meters.lock()?;
         fuel_left(&entry, &mut rates, now)?;
-        let Some(limit) = entry.config.limits.tool_calls_per_minute else { return Ok(()) };
-        let taken = rates.tool_calls.take(now, 1, limit);
-        taken.map(|_slot| ()).map_err(|full| limited(&entry, "tool calls", limit, full))
+        if let Some(limit) = entry.config.limits.tool_calls_per_minute {
+            let taken = rates.tool_calls.take(now, 1, limit);
+            taken.map(|_slot| ()).map_err(|full| limited(&entry, "tool calls", limit, full))?;
+        }
+        drop(rates);
+        self.out_of_calls = false;
+        Ok(())
     }
 
     fn go_on(&mut self, fuel: u64) -> Result<(), Error> {
-        let (entry, now) = (Arc::clone(&self.entry), self.tenancy.0.clock.now());
-        let mut rates = entry.meters.lock()?;
+        let now = self.tenancy.0.clock.now();
+        let own = Arc::clone(&self.entry);
+        let mut rates = own.meters.lock()?;
         rates.fuel.charge(now, fuel);
         self.fuel_charged = self.fuel_charged.saturating_add(fuel);
-        self.check(&mut rates, now)
+        let entry = self.goes_on()?;
+        fuel_left(&entry, &mut rates, now)
     }
 
     fn called(&mut self, call: &ToolCall, decision: Decision, outcome: &ToolOutcome) {
@@ -217,7 +262,7 @@ impl Account for OpenAccount {
             rates.book.enter((self.tenancy.0.wall)(), |counts| counts.tool_calls += u64::from(ran));
         }
         let texts = self.tenancy.0.audit.as_ref().is_some_and(crate::audit::Audit::prompts);
-        self.tenancy.record(&Record {
+        let record = Record {
             event: "tool",
             model: self.model.as_deref(),
             tool: Some(&call.name),
@@ -230,7 +275,13 @@ impl Account for OpenAccount {
             memory_peak_bytes: Some(outcome.memory_peak_bytes),
             ms: Some(millis(outcome.elapsed)),
             ..record_of(&self.caller, &self.request_id)
-        });
+        };
+        // What no model said first, a client can say as fast as it likes.
+        if !ran && (self.out_of_calls || self.model.is_none()) {
+            self.tenancy.refused(&record);
+        } else {
+            self.tenancy.record(&record);
+        }
     }
 
     fn settle(&mut self, spent: &Spent<'_>) {

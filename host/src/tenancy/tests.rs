@@ -113,6 +113,10 @@ fn settle(account: &mut dyn Account, usage: Usage) {
     account.settle(&firebox_contract::Spent { usage, plugins: &[], outcome: "stop" });
 }
 
+fn settle_as(account: &mut dyn Account, outcome: &str) {
+    account.settle(&firebox_contract::Spent { usage: Usage::default(), plugins: &[], outcome });
+}
+
 fn retry_after(error: &Error) -> Duration {
     match error {
         Error::Limited { retry_after, .. } => *retry_after,
@@ -274,8 +278,12 @@ fn audited(prompts: bool) -> (Vec<serde_json::Value>, String) {
     config.tenants[0].models = vec!["em*".to_owned()];
     let (tenancy, hands) = tenancy(&config, Some(audit.clone()));
     let alice = tenancy.authenticate(Some("Bearer fbx_a_secret")).expect("good");
-    tenancy.note_prompt(&alice.caller, "r1", &Prompt::Text("a private question".to_owned()));
+    let prompt = tenancy.prompt_text(&Prompt::Text("a private question".to_owned()));
+    assert_eq!(prompt.is_some(), prompts);
     let mut account = tenancy.admit(&alice.caller, "ember", "r1").expect("allowed");
+    if let Some(prompt) = prompt {
+        tenancy.note_prompt(&alice.caller, "r1", &prompt);
+    }
     account.reserve(100).expect("no limit");
     account.allow_call(&call("calculator")).expect("no limit");
     account.called(&call("calculator"), Decision::Allowed, &outcome(500));
@@ -334,6 +342,40 @@ fn without_the_log_that_is_required_nothing_begins_and_nothing_goes_on() {
     {
         assert!(matches!(&refused, Err(Error::Unavailable(why)) if why.contains("audit log")), "{refused:?}");
     }
+}
+
+/// A tenant without any right left asks as fast as it can.
+#[test]
+fn floods_of_refusals_are_a_line_a_second_with_their_count_and_the_right_word() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let path = dir.path().join("audit.jsonl");
+    let audit = Audit::open(&path, true, "start").expect("opens");
+    let limits = limits_of(|limits| limits.tool_calls_per_minute = Some(0));
+    let spent = limits_of(|limits| limits.requests_per_minute = Some(0));
+    let config = config_of(vec![tenant("alice", limits, &[("a", &ALICE)]), tenant("bob", spent, &[("b", &BOB)])]);
+    let (tenancy, _) = tenancy(&config, Some(audit.clone()));
+    let alice = tenancy.authenticate(Some("Bearer fbx_a_secret")).expect("good");
+    let bob = tenancy.authenticate(Some("Bearer fbx_b_secret")).expect("good");
+    const FLOOD: u64 = 5_000;
+    for number in 0..FLOOD {
+        let id = format!("r{number}");
+        let mut full = tenancy.admit(&alice.caller, "ember", &id).expect("admitted");
+        settle_as(full.as_mut(), "rate_limited");
+        let mut tools = tenancy.admit_tools(&alice.caller, &id).expect("admitted");
+        assert!(tools.allow_call(&call("x")).is_err());
+        tools.called(&call("x"), Decision::Rejected, &outcome(0));
+        settle_as(tools.as_mut(), "rate_limited");
+        assert!(tenancy.admit(&bob.caller, "ember", &id).is_err());
+    }
+    let lines = lines(&audit, &path);
+    assert!(lines.len() < 100, "{} lines", lines.len());
+    let sum = |tenant: &str, event: &str| -> u64 {
+        let such = lines.iter().filter(|line| line["tenant"] == tenant && line["event"] == event);
+        let such = such.inspect(|line| assert_ne!(line["decision"], "admitted", "{line}"));
+        such.map(|line| line["count"].as_u64().unwrap_or(0) + u64::from(line["action"] != "repeated")).sum()
+    };
+    assert_eq!((sum("alice", "request"), sum("alice", "tool"), sum("bob", "request")), (2 * FLOOD, FLOOD, FLOOD));
+    assert!(lines.iter().filter(|line| line["event"] == "request").all(|line| line["decision"] == "limited"));
 }
 
 /// Many threads at once: how many of `attempts` attempts succeed.

@@ -86,6 +86,27 @@ pub const AUDIT_SYNC_PERIOD: Duration = Duration::from_secs(1);
 pub const AUDIT_RETRY: Duration = Duration::from_millis(500);
 /// Time the audit log has to write what waits when it is closed.
 pub const AUDIT_CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
+/// A tenant begins no new work while more of its lines wait for the audit log than this part of the free places: one
+/// divided by this number.
+pub const AUDIT_TENANT_SHARE: usize = 4;
+/// Refusals of one kind are written to the log and the audit log once in this time, with their count.
+pub const REFUSALS_PERIOD: Duration = Duration::from_secs(1);
+/// Kinds of refusals (tenant, key, address and reason) that are counted apart; what is beyond is counted together.
+pub const REFUSAL_KINDS_MAX: usize = 1_024;
+/// Kinds of refusals of peers without a good key that are counted apart.
+pub const REFUSAL_KINDS_UNKNOWN_MAX: usize = 256;
+/// Requests whose client address and own id the audit log knows while they run.
+pub const AUDIT_ORIGINS_MAX: usize = CONNECTIONS_MAX;
+/// Bytes of an id that a client gives its request.
+pub const CLIENT_REQUEST_ID_BYTES_MAX: usize = 128;
+/// Bytes of one line of the audit log that a check reads, and of the end of the log that a start reads.
+pub const AUDIT_LINE_BYTES_MAX: usize = 2 * MIB;
+/// Time a line of the audit log waits for another process that writes one.
+pub const AUDIT_LOCK_WAIT: Duration = Duration::from_secs(2);
+/// Period at which a server tries whether its audit log and its session file can be written.
+pub const RECORDS_PROBE_PERIOD: Duration = Duration::from_secs(2);
+/// Bytes that must find room on the disk of the audit log and the session file for a server to be ready.
+pub const RECORDS_PROBE_BYTES: usize = 64 * KIB;
 
 // ---- Sessions -------------------------------------------------------------------------------------------------
 
@@ -95,6 +116,23 @@ pub const SESSION_MESSAGES_MAX_DEFAULT: usize = 10_000;
 pub const SESSION_BYTES_MAX_DEFAULT: u64 = 2 * PROMPT_BYTES_MAX as u64;
 /// Bytes of the file that holds all sessions when nobody says otherwise.
 pub const SESSIONS_FILE_BYTES_MAX_DEFAULT: u64 = 16 * GIB;
+/// Bytes of the file that holds all sessions at least.
+pub const SESSIONS_FILE_BYTES_MIN: u64 = MIB as u64;
+/// Bytes of the file that holds all sessions at most.
+pub const SESSIONS_FILE_BYTES_MAX: u64 = 1 << 44;
+/// Bytes of one session at most.
+pub const SESSION_BYTES_MAX: u64 = GIB;
+/// Messages in one page of a session that is read over HTTP.
+pub const SESSION_PAGE_MESSAGES_MAX: usize = 1_000;
+/// Bytes of messages in one page of a session that is read over HTTP; a page has one message at least.
+pub const SESSION_PAGE_BYTES_MAX: u64 = 4 * MIB as u64;
+/// Bytes that a server keeps free on the disk of the session file, at most a sixteenth of it, so that a full disk still
+/// lets sessions be deleted.
+pub const SESSIONS_DISK_RESERVE_BYTES: u64 = 16 * MIB as u64;
+/// One tenant's part of the session file when nobody says otherwise: the file's bytes divided by this number.
+pub const SESSIONS_TENANT_SHARE: u64 = 8;
+/// Session requests of one tenant that read or write the file at a time; more wait.
+pub const SESSION_WORK_PER_TENANT_MAX: usize = 4;
 /// Period at which the server removes expired sessions.
 pub const SESSIONS_SWEEP_PERIOD: Duration = Duration::from_secs(60);
 /// Expired sessions (a number of table rows) removed in one transaction, so that writers wait no longer than for that.

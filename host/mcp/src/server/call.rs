@@ -6,7 +6,7 @@ use rmcp::service::{Peer, RequestContext};
 use rmcp::{ErrorData, RoleServer};
 use tokio::sync::mpsc;
 
-use super::{Shared, content};
+use super::{RequestId, Shared, content};
 
 /// A report on its way to the client.
 type Report = (f64, Option<f64>, Option<String>);
@@ -60,13 +60,15 @@ async fn with_progress(
     call: &ToolCall,
     context: &RequestContext<RoleServer>,
 ) -> Result<ToolOutcome, Error> {
+    let request = context.extensions.get::<::http::request::Parts>();
+    let request = request.and_then(|parts| parts.extensions.get::<RequestId>()).map(|id| &*id.0);
     let Some(token) = context.meta.get_progress_token() else {
-        return shared.source.call(caller, call, &()).await;
+        return shared.source.call_within(caller, request, call, &()).await;
     };
     let (sender, reports) = mpsc::channel(limits::PLUGIN_REPORTS_BUFFERED_MAX);
     let running = async move {
         let reporter = Reporter(sender);
-        shared.source.call(caller, call, &reporter).await
+        shared.source.call_within(caller, request, call, &reporter).await
         // The reporter ends here, and with it the telling, once all is told: progress never follows the result.
     };
     let (outcome, ()) = tokio::join!(running, tell(&context.peer, token, reports));

@@ -23,6 +23,10 @@ use super::{ServerInfo, Shared};
 /// Who asks, from what the request's head and its router know; nobody is refused with 401.
 pub type CallerOf = Arc<dyn Fn(&Parts) -> Option<Caller> + Send + Sync>;
 
+/// How the router calls a request; an extension of it. Calls are accounted for under this id.
+#[derive(Debug, Clone)]
+pub struct RequestId(pub Arc<str>);
+
 type Reply = Response<BoxBody<Bytes, Infallible>>;
 
 /// Web pages of this machine may ask; those of other places need naming.

@@ -45,6 +45,8 @@ impl Book {
 
     fn within(path: Option<&Path>, limits: SessionLimits) -> Result<Self, SessionError> {
         let limits = SessionLimits { sessions_max: limits::CHAT_SESSIONS_MAX, idle: None, ..limits };
+        // The person at this machine shares the file with nobody.
+        let limits = SessionLimits { tenant_bytes_max: limits.file_bytes_max, ..limits };
         let store = SessionStore::open(path.unwrap_or(Path::new(":memory:")), limits)?;
         let tenant = Caller::local().tenant;
         Ok(Self { store, tenant, model: String::new(), session: None, system: None, lasts: path.is_some() })

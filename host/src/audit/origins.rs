@@ -1,0 +1,54 @@
+//! Where running requests come from, so that every line about one says it.
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use firebox_contract::limits;
+
+/// Where a request comes from.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Origin {
+    /// The client's address.
+    pub address: Option<IpAddr>,
+    /// The id that the client gave its request, checked and bounded.
+    pub client_request: Option<Arc<str>>,
+}
+
+/// The origins of running requests, by request id.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Origins(Arc<Mutex<HashMap<Arc<str>, Origin>>>);
+
+/// A running request; its origin is forgotten when this is dropped.
+#[derive(Debug)]
+pub struct OriginGuard {
+    origins: Origins,
+    request: Arc<str>,
+}
+
+impl Origins {
+    fn table(&self) -> MutexGuard<'_, HashMap<Arc<str>, Origin>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn enter(&self, request: &str, origin: Origin) -> OriginGuard {
+        let request: Arc<str> = Arc::from(request);
+        let mut table = self.table();
+        // There are no more requests than connections; should there be, lines go without.
+        if table.len() < limits::AUDIT_ORIGINS_MAX && origin != Origin::default() {
+            table.insert(Arc::clone(&request), origin);
+        }
+        drop(table);
+        OriginGuard { origins: self.clone(), request }
+    }
+
+    pub(super) fn of(&self, request: &str) -> Option<Origin> {
+        self.table().get(request).cloned()
+    }
+}
+
+impl Drop for OriginGuard {
+    fn drop(&mut self) {
+        self.origins.table().remove(&self.request);
+    }
+}

@@ -1,0 +1,210 @@
+//! Checks the chain of lines of an audit log: nothing changed, moved or taken out.
+//!
+//! What the chain cannot show: a log that somebody wrote anew from some line on, chain, companion file and all. Who must
+//! be held against that too sends the log to another machine.
+
+use std::fmt;
+use std::fs::File;
+use std::io::{self, BufRead, BufReader, Read as _};
+use std::path::{Path, PathBuf};
+
+use firebox_contract::limits;
+use serde::Deserialize;
+
+use super::chain::{Head, Link, hash, unhex};
+use super::file::HEAD_END;
+use crate::lock::companion;
+
+/// What a log shows that is whole.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Verified {
+    /// Lines with a place in the chain.
+    pub lines: u64,
+    /// The number of the first of them.
+    pub first: u64,
+    /// The number of the last of them.
+    pub last: u64,
+    /// Lines before the chain begins, which an older Firebox wrote.
+    pub unchained: u64,
+    /// Pieces of lines that a crash or a full disk left.
+    pub torn: u64,
+    /// Lines that the log itself says could not be written.
+    pub lost: u64,
+    /// The last file ends inside a line, which is being written or was torn.
+    pub unfinished: bool,
+}
+
+/// The first place at which a log is not whole.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Broken {
+    /// The file.
+    pub path: PathBuf,
+    /// The line, counted from 1; 0 where it is about the file's end.
+    pub line: u64,
+    /// What is wrong.
+    pub what: String,
+}
+
+/// Why a log could not be checked.
+#[derive(Debug)]
+pub enum Unverified {
+    /// It is not whole.
+    Broken(Broken),
+    /// A file cannot be read.
+    Io(PathBuf, io::Error),
+}
+
+impl fmt::Display for Broken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { path, line, what } = self;
+        match line {
+            0 => write!(f, "\"{}\": {what}", path.display()),
+            line => write!(f, "\"{}\", line {line}: {what}", path.display()),
+        }
+    }
+}
+
+/// Checks the files of one log, the oldest first.
+///
+/// # Errors
+/// [`Unverified::Broken`] with the first broken line; [`Unverified::Io`] for a file that cannot be read.
+pub fn verify(paths: &[PathBuf]) -> Result<Verified, Unverified> {
+    // What was noted is read first: lines that come meanwhile are not missing then.
+    let noted = paths.last().map(|path| noted(path)).transpose()?.flatten();
+    let mut walk = Walk::default();
+    for path in paths {
+        walk.file(path)?;
+    }
+    if let (Some(noted), Some(path)) = (noted, paths.last()) {
+        walk.end(&noted, path)?;
+    }
+    Ok(walk.found)
+}
+
+/// What the file beside the log at `path` says of its end.
+fn noted(path: &Path) -> Result<Option<Head>, Unverified> {
+    let beside = companion(path, HEAD_END);
+    let mut text = String::new();
+    match File::open(&beside).and_then(|file| file.take(1_024).read_to_string(&mut text)) {
+        Ok(_) => Ok(Head::parse(&text)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(Unverified::Io(beside, error)),
+    }
+}
+
+/// What a gap's line says.
+#[derive(Deserialize)]
+struct Lost {
+    event: String,
+    #[serde(default)]
+    lost: u64,
+}
+
+#[derive(Default)]
+struct Walk {
+    found: Verified,
+    /// The hash of the line before, whatever it is.
+    before: Option<[u8; 32]>,
+    /// The hash of the last line with a place in the chain.
+    last: [u8; 32],
+    /// Torn lines that nothing vouches for yet.
+    unsure: u64,
+}
+
+impl Walk {
+    fn file(&mut self, path: &Path) -> Result<(), Unverified> {
+        let io = |error| Unverified::Io(path.to_owned(), error);
+        let mut reader = BufReader::new(File::open(path).map_err(io)?);
+        let mut number = 0;
+        loop {
+            let mut line = Vec::new();
+            let most = limits::AUDIT_LINE_BYTES_MAX as u64;
+            let read = (&mut reader).take(most).read_until(b'\n', &mut line).map_err(io)?;
+            if read == 0 {
+                return Ok(());
+            }
+            number += 1;
+            let broken = |what: String| Unverified::Broken(Broken { path: path.to_owned(), line: number, what });
+            let Some(whole) = line.strip_suffix(b"\n") else {
+                if read as u64 == most {
+                    return Err(broken(format!("has more than {most} bytes, and no line of a log has")));
+                }
+                self.found.unfinished = true;
+                self.torn(&line);
+                continue;
+            };
+            self.line(whole).map_err(broken)?;
+        }
+    }
+
+    fn line(&mut self, line: &[u8]) -> Result<(), String> {
+        self.found.unfinished = false;
+        let Some(link) = Link::of(line) else {
+            self.torn(line);
+            return Ok(());
+        };
+        let prev = unhex(&link.prev).ok_or("its \"prev\" is not a hash")?;
+        self.follows(&link, prev)?;
+        self.found.torn += std::mem::take(&mut self.unsure);
+        if self.found.lines == 0 {
+            self.found.first = link.seq;
+            // What came before the chain is not torn: it is older than the chain.
+            self.found.unchained += std::mem::take(&mut self.found.torn);
+        }
+        self.found.lines += 1;
+        self.found.last = link.seq;
+        self.last = hash(line);
+        self.before = Some(self.last);
+        if let Ok(Lost { event, lost }) = serde_json::from_slice(line)
+            && event == "gap"
+        {
+            self.found.lost += lost;
+        }
+        Ok(())
+    }
+
+    fn torn(&mut self, line: &[u8]) {
+        self.unsure += 1;
+        self.before = Some(hash(line));
+    }
+
+    /// Whether a line with this place comes after what was read.
+    fn follows(&self, link: &Link, prev: [u8; 32]) -> Result<(), String> {
+        let (seq, last) = (link.seq, self.found.last);
+        if self.found.lines == 0 {
+            let whole = seq != 1 || self.before.map_or(prev == [0; 32], |before| before == prev);
+            return if whole {
+                Ok(())
+            } else {
+                Err("the lines before it are not those that it was written after".to_owned())
+            };
+        }
+        if seq <= last {
+            return Err(format!("has number {seq} after number {last}: lines were moved, repeated or put in"));
+        }
+        if seq > last + 1 {
+            let (first, last) = (last + 1, seq - 1);
+            return Err(format!("lines {first} to {last} of the log are missing before it"));
+        }
+        if self.before != Some(prev) {
+            return Err(format!("line {last} of the log, or what stands after it, is not what was written"));
+        }
+        Ok(())
+    }
+
+    /// Whether the log goes as far as what was noted beside it.
+    fn end(&self, noted: &Head, path: &Path) -> Result<(), Unverified> {
+        let broken = |what| Err(Unverified::Broken(Broken { path: path.to_owned(), line: 0, what }));
+        let last = self.found.last;
+        if noted.seq > last {
+            return broken(format!("its end is cut off: lines {} to {} of the log are missing", last + 1, noted.seq));
+        }
+        if noted.seq == last && self.found.lines > 0 && noted.hash != self.last && self.before != Some(noted.hash) {
+            return broken(format!("line {last} of the log, its last, is not what was written"));
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests;
