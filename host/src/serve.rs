@@ -1,6 +1,7 @@
 //! A server: models, plugins, tenants, sessions and tools behind one port, started, reloaded and ended in order.
 
 pub mod approvals;
+pub mod connections;
 pub mod doors;
 pub mod drain;
 pub mod encoder;
@@ -23,6 +24,7 @@ use firebox_contract::{Caller, Error, GenerationRequest, ToolChoice, ToolDefinit
 use tokio::sync::watch;
 use tower::util::BoxCloneSyncService;
 
+pub use connections::address::ClientAddress;
 pub use server::{Drained, Say, Server};
 
 use crate::audit::Audit;

@@ -90,6 +90,7 @@ impl Config {
             .text("plugin_memory_total", &units::size(server.plugin_memory_total as u64))
             .texts("hosts", &server.hosts)
             .texts("origins", &server.origins)
+            .texts("trusted_proxies", &server.trusted_proxies.iter().map(ToString::to_string).collect::<Vec<_>>())
             .set("log_json", server.log_json);
         page.header("[sessions]")
             .text("path", &sessions.path.display().to_string())

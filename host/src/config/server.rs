@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use firebox_contract::limits;
 
+use super::network::Network;
 use super::reader::Section;
 
 /// `[server]`: the door.
@@ -30,6 +31,8 @@ pub struct ServerConfig {
     pub hosts: Vec<String>,
     /// Values of `Origin` (web pages) that are answered; none without an entry here.
     pub origins: Vec<String>,
+    /// Proxies whose `X-Forwarded-For` names the client.
+    pub trusted_proxies: Vec<Network>,
     /// Whether the log is JSON, one object a line.
     pub log_json: bool,
 }
@@ -49,6 +52,7 @@ impl Default for ServerConfig {
             plugin_memory_total: limits::PLUGIN_POOL_BYTES_DEFAULT,
             hosts: Vec::new(),
             origins: Vec::new(),
+            trusted_proxies: Vec::new(),
             log_json: false,
         }
     }
@@ -83,11 +87,21 @@ impl ServerConfig {
                 .unwrap_or(default.plugin_memory_total),
             hosts: section.texts("hosts").unwrap_or_default(),
             origins: section.texts("origins").unwrap_or_default(),
+            trusted_proxies: networks(&mut section, "trusted_proxies"),
             log_json: section.boolean("log_json").unwrap_or(default.log_json),
         };
         section.finish();
         read
     }
+}
+
+/// A list of networks.
+fn networks(section: &mut Section<'_>, key: &'static str) -> Vec<Network> {
+    let texts = section.texts(key).unwrap_or_default();
+    let network = |text: &String| {
+        text.parse().map_err(|why: String| section.error(section.at(key), format!("\"{key}\": {why}"))).ok()
+    };
+    texts.iter().filter_map(network).collect()
 }
 
 /// A size from one byte to `max`, as memory counts it.

@@ -68,6 +68,7 @@ fn the_example_is_good_and_its_comments_are_too() {
         ServerConfig {
             hosts: config.server.hosts.clone(),
             origins: config.server.origins.clone(),
+            trusted_proxies: config.server.trusted_proxies.clone(),
             ..ServerConfig::default()
         }
     );

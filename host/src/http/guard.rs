@@ -1,6 +1,7 @@
 //! What every request passes before its handler: host and origin, shutdown, key, scope, time; and what every response
 //! carries: its id and what is left of the tenant's rates.
 
+use std::net::{IpAddr, Ipv4Addr};
 use std::panic::AssertUnwindSafe;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -10,6 +11,7 @@ use std::time::Duration;
 use axum::body::{Body, Bytes, HttpBody};
 use axum::extract::{RawPathParams, Request, State};
 use axum::http::header::{AUTHORIZATION, CONNECTION, HOST, HeaderName, HeaderValue, ORIGIN};
+use axum::http::request::Parts;
 use axum::http::{HeaderMap, Method, Response, StatusCode};
 use firebox_contract::{Error, limits};
 use futures_util::{FutureExt as _, StreamExt as _};
@@ -19,8 +21,8 @@ use super::live::{cut_with, while_alive};
 use super::record::Recorded;
 use super::{Access, Call, Failure, Route};
 use crate::audit::OriginGuard;
-use crate::serve::App;
 use crate::serve::drain::Running;
+use crate::serve::{App, ClientAddress};
 use crate::tenancy::{Rate, Tenancy, Tenant};
 
 /// Answers a request that has a route.
@@ -35,7 +37,8 @@ pub(super) async fn enter(
     let id = recorded.id.clone();
     let params = params.iter().map(|(key, value)| (key.to_owned(), value.to_owned())).collect();
     let origin = parts.headers.get(ORIGIN).cloned();
-    let mut call = Call { id: id.clone(), parts, params, body, tenant: None };
+    let client = client(&parts);
+    let mut call = Call { id: id.clone(), client, parts, params, body, tenant: None };
     let (admitted, running) = match admit(&app, route, &call.parts.headers) {
         Ok((tenant, running)) => (Ok(tenant), running),
         Err(failure) => (Err(failure), None),
@@ -67,6 +70,11 @@ pub(super) async fn enter(
     }
     let _origin = recorded.guard.take();
     response.map(|body| Body::new(Counted { body, _running: running, _origin }))
+}
+
+/// The client's address, which the listener found out.
+fn client(parts: &Parts) -> IpAddr {
+    parts.extensions.get::<ClientAddress>().map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |client| client.0)
 }
 
 /// Lets it in, or says why not. Probes come in always and are not counted as work.

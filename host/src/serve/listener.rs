@@ -1,23 +1,28 @@
 //! Connections: accepted up to a limit, each under header, write and size limits, ended in order.
 
 use std::io;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
+use axum::http::Request;
 use firebox_contract::limits;
+use hyper::body::Incoming;
 use hyper::server::conn::http1;
+use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use hyper_util::service::TowerToHyperService;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::JoinSet;
+use tower::ServiceExt as _;
 
+use super::connections::address::TrustedProxies;
 use super::stall::Stalling;
 
 /// What bounds connections.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct ConnectionLimits {
     /// Connections at a time.
     pub connections_max: usize,
@@ -25,6 +30,8 @@ pub struct ConnectionLimits {
     pub header_timeout: Duration,
     /// Time a connection may take nothing of what is written to it.
     pub write_stall_timeout: Duration,
+    /// Whose `X-Forwarded-For` is believed.
+    pub trusted_proxies: Arc<TrustedProxies>,
 }
 
 /// What a connection beyond the limit is told.
@@ -49,8 +56,8 @@ pub async fn serve(
             () = told(&mut stop) => break,
             Some(_) = connections.join_next() => continue,
         };
-        let stream = match accepted {
-            Ok((stream, _)) => stream,
+        let (stream, peer) = match accepted {
+            Ok((stream, peer)) => (stream, peer.ip()),
             Err(error) => {
                 pause_after(&error).await;
                 continue;
@@ -58,7 +65,7 @@ pub async fn serve(
         };
         match Arc::clone(&open).try_acquire_owned() {
             Ok(permit) => {
-                connections.spawn(connection(stream, router.clone(), bounds, stop.clone(), permit));
+                connections.spawn(connection(stream, peer, router.clone(), bounds.clone(), stop.clone(), permit));
             }
             Err(_) => {
                 if let Ok(permit) = Arc::clone(&refusals).try_acquire_owned() {
@@ -89,6 +96,7 @@ async fn pause_after(error: &io::Error) {
 
 async fn connection(
     stream: TcpStream,
+    peer: IpAddr,
     router: Router,
     bounds: ConnectionLimits,
     mut stop: watch::Receiver<bool>,
@@ -104,7 +112,12 @@ async fn connection(
         .max_headers(limits::HTTP_HEADER_LINES_MAX)
         .max_header_size(limits::HTTP_HEADER_BYTES_MAX)
         .max_buf_size(limits::HTTP_BUFFER_BYTES_MAX);
-    let mut served = std::pin::pin!(builder.serve_connection(io, TowerToHyperService::new(router)));
+    let service = service_fn(move |mut request: Request<Incoming>| {
+        let client = bounds.trusted_proxies.client(peer, request.headers());
+        request.extensions_mut().insert(client);
+        router.clone().oneshot(request)
+    });
+    let mut served = std::pin::pin!(builder.serve_connection(io, service));
     let outcome = tokio::select! {
         outcome = served.as_mut() => outcome,
         () = told(&mut stop) => {

@@ -11,6 +11,7 @@ use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinHandle;
 
+use super::connections::address::TrustedProxies;
 use super::listener::{self, ConnectionLimits};
 use super::mcp::{McpServers, McpTools};
 use super::metrics::{Live, McpStates, Metrics};
@@ -69,6 +70,7 @@ impl Server {
             connections_max: config.server.connections_max,
             header_timeout: config.server.header_timeout,
             write_stall_timeout: limits::HTTP_WRITE_STALL_TIMEOUT,
+            trusted_proxies: Arc::new(TrustedProxies::new(config.server.trusted_proxies.clone())),
         };
         let places = Arc::new(Semaphore::new(bounds.connections_max));
         let serving =

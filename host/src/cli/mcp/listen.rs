@@ -42,6 +42,7 @@ pub(super) async fn serve(
         connections_max: limits::MCP_SERVER_CONNECTIONS_MAX,
         header_timeout: limits::MCP_HEADER_TIMEOUT,
         write_stall_timeout: limits::HTTP_WRITE_STALL_TIMEOUT,
+        trusted_proxies: Arc::default(),
     };
     let places = Arc::new(Semaphore::new(bounds.connections_max));
     let (ending, stopping) = watch::channel(false);

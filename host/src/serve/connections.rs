@@ -1,0 +1,3 @@
+//! What is known of connections and shared among them.
+
+pub mod address;
