@@ -2,6 +2,7 @@
 
 mod approvals;
 mod ask;
+mod body;
 mod busy;
 mod chat;
 mod embeddings;
@@ -32,11 +33,13 @@ use firebox_contract::{BoxFuture, Error};
 
 pub use busy::BusySessions;
 pub use failure::Failure;
+pub(crate) use guard::discard;
 pub use record::RefusalLog;
 pub use store_share::StoreShares;
 
 use crate::config::Scope;
 use crate::serve::App;
+use crate::serve::connections::tenants::TenantRequest;
 use crate::tenancy::Tenant;
 
 /// Who may use a route.
@@ -71,6 +74,21 @@ struct Call {
     params: Vec<(String, String)>,
     body: Body,
     tenant: Option<Tenant>,
+    open: OpenRequest,
+}
+
+/// The tenant's share that a request takes, where it has a tenant.
+#[derive(Debug, Clone, Default)]
+struct OpenRequest(Option<Arc<TenantRequest>>);
+
+impl OpenRequest {
+    /// Counts the answer as a stream.
+    ///
+    /// # Errors
+    /// `Error::Limited` where the tenant has as many as it may.
+    fn begin_stream(&self) -> Result<(), Error> {
+        self.0.as_ref().map_or(Ok(()), |open| open.begin_stream())
+    }
 }
 
 impl Call {
@@ -126,17 +144,41 @@ pub static ROUTES: &[Route] = &[
     route!(DELETE "/mcp" Access::Needs(&[Scope::Tools]) => mcp::mcp),
 ];
 
-/// The service behind the port.
-pub fn router(app: Arc<App>) -> Router {
+/// What is answered where the server has no room for a connection, and at its address for operators.
+pub const PROBES: &[&str] = &["/healthz", "/readyz", "/metrics"];
+
+/// Which routes a port has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Port {
+    /// All.
+    Whole,
+    /// All but metrics, which another port has.
+    WithoutAdmin,
+    /// Probes and metrics.
+    Admin,
+}
+
+impl Port {
+    fn has(self, path: &str) -> bool {
+        match self {
+            Self::Whole => true,
+            Self::WithoutAdmin => path != "/metrics",
+            Self::Admin => PROBES.contains(&path),
+        }
+    }
+}
+
+/// The service behind a port.
+pub fn router(app: &Arc<App>, port: Port) -> Router {
     let mut router = Router::new();
-    for route in ROUTES {
+    for route in ROUTES.iter().filter(|route| port.has(route.path)) {
         let Ok(filter) = MethodFilter::try_from(route.method.clone()) else { continue };
         let enter = move |State(app): State<Arc<App>>, params: RawPathParams, request: Request| {
             guard::enter(app, route, params, request)
         };
         router = router.route(route.path, on(filter, enter));
     }
-    router.fallback(guard::unknown_path).method_not_allowed_fallback(guard::unknown_method).with_state(app)
+    router.fallback(guard::unknown_path).method_not_allowed_fallback(guard::unknown_method).with_state(Arc::clone(app))
 }
 
 #[cfg(test)]

@@ -12,7 +12,6 @@ pub mod mcp;
 pub mod metrics;
 pub mod models;
 mod server;
-pub mod stall;
 
 use std::convert::Infallible;
 use std::sync::{Arc, PoisonError, RwLock};
@@ -33,6 +32,7 @@ use crate::http::{BusySessions, RefusalLog, StoreShares};
 use crate::sessions::SessionStore;
 use crate::tenancy::{Tenancy, Tenant};
 use approvals::Approvals;
+use connections::tenants::TenantShares;
 use doors::Doors;
 use drain::Drain;
 use hooks::TenantHooks;
@@ -61,6 +61,7 @@ pub struct App {
     pub(crate) metrics: Metrics,
     pub(crate) drain: Drain,
     pub(crate) doors: Doors,
+    pub(crate) shares: TenantShares,
     pub(crate) mcp_servers: McpServers,
     pub(crate) mcp_tools: McpTools,
     pub(crate) mcp_door: McpDoor,

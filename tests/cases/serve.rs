@@ -1,6 +1,7 @@
 //! `firebox serve` as its users meet it: real clients, and rude ones.
 
 mod clients;
+mod connections;
 mod embeddings;
 mod forced;
 mod isolation;

@@ -175,18 +175,36 @@ pub const HTTP_BODY_TIMEOUT: Duration = Duration::from_secs(30);
 pub const HTTP_DISCARD_BYTES_MAX: usize = 64 * MIB;
 /// Time for which the body of a refused request is read and thrown away before its connection is closed.
 pub const HTTP_DISCARD_TIME: Duration = Duration::from_secs(1);
-/// Time a connection may take nothing of what is written to it before it is closed.
-pub const HTTP_WRITE_STALL_TIMEOUT: Duration = Duration::from_secs(30);
+/// Time a client may be behind the minimum rate in sending a request's body.
+pub const HTTP_BODY_STALL_TIMEOUT: Duration = Duration::from_secs(10);
+/// Bytes a second of a request's body that a client has to send.
+pub const HTTP_BODY_BYTES_PER_SECOND_MIN: u64 = 4_096;
+/// Bytes a second that a client has to take while something waits to be sent to it.
+pub const HTTP_READER_BYTES_PER_SECOND_MIN: u64 = 8_192;
+/// Bytes the system is asked to buffer of one connection, in each direction. It takes twice as much for its own needs.
+pub const HTTP_SOCKET_BUFFER_BYTES: u32 = 65_536;
+/// Open files left for models, databases, logs, children and probes beside those of connections.
+pub const FILES_BESIDE_CONNECTIONS: usize = 256;
+/// Connections that wait to be accepted.
+pub const HTTP_ACCEPT_QUEUE: u32 = 1_024;
 /// Bytes the host buffers of one connection, in either direction.
 pub const HTTP_BUFFER_BYTES_MAX: usize = 64 * KIB;
 /// Period of the comments that keep a quiet stream of events open.
 pub const HTTP_KEEP_ALIVE_PERIOD: Duration = Duration::from_secs(10);
 /// Time a request may take beyond its own timeout until its handler is ended from outside.
 pub const HTTP_TIMEOUT_SLACK: Duration = Duration::from_secs(5);
-/// Connections beyond the limit that are told so at a time; more are closed without a word. Counted in requests.
-pub const HTTP_REFUSALS_MAX: usize = 64;
-/// Time a connection beyond the limit has to take its refusal.
-pub const HTTP_REFUSAL_TIMEOUT: Duration = Duration::from_secs(1);
+/// Connections beyond the limit that have their probe answered, or are told no, at a time.
+pub const HTTP_RESERVE_MAX: usize = 64;
+/// Time a connection beyond the limit has in all.
+pub const HTTP_RESERVE_TIME: Duration = Duration::from_secs(5);
+/// Connections at a time at the address of probes and metrics.
+pub const HTTP_ADMIN_CONNECTIONS_MAX: usize = 32;
+/// Time between two lines of the log about refused connections.
+pub const HTTP_REFUSAL_LOG_PERIOD: Duration = Duration::from_secs(1);
+/// An address may have this fraction (one nth) of the connections when nobody says otherwise.
+pub const ADDRESS_CONNECTIONS_DIVISOR: usize = 2;
+/// A tenant may have requests open on this fraction (one nth) of the connections when nobody says otherwise.
+pub const TENANT_CONNECTIONS_DIVISOR: usize = 4;
 /// Time between two tries to accept a connection when the machine has no more files to give.
 pub const HTTP_ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// Time connections have at the end to get their last words out.

@@ -82,9 +82,12 @@ impl Config {
         let (server, sessions) = (&self.server, &self.sessions);
         page.header("[server]")
             .text("listen", &server.listen.to_string())
+            .some("admin_listen", server.admin_listen.map(|address| quoted(&address.to_string())))
             .text("body_bytes_max", &units::size(server.body_bytes_max as u64))
             .set("connections_max", server.connections_max)
+            .some("connections_per_address_max", server.connections_per_address_max)
             .time("header_timeout", server.header_timeout)
+            .time("reader_timeout", server.reader_timeout)
             .time("request_timeout", server.request_timeout)
             .time("drain_timeout", server.drain_timeout)
             .text("plugin_memory_total", &units::size(server.plugin_memory_total as u64))
@@ -203,6 +206,8 @@ impl Page {
             .some("context_tokens_max", limits.context_tokens_max)
             .set("sessions_max", limits.sessions_max)
             .some("sessions_bytes_max", limits.sessions_bytes_max.map(|bytes| quoted(&units::size(bytes))))
+            .some("connections_max", limits.connections_max)
+            .set("streams_max", limits.streams_max)
             .limits(&limits.plugin, ["plugin_fuel", "plugin_memory", "plugin_timeout"]);
     }
 }

@@ -17,10 +17,16 @@ pub struct ServerConfig {
     pub listen: SocketAddr,
     /// Bytes of one request's body.
     pub body_bytes_max: usize,
+    /// Where probes and metrics are answered beside the main address; metrics then only there.
+    pub admin_listen: Option<SocketAddr>,
     /// Connections at a time.
     pub connections_max: usize,
+    /// Connections at a time of one address, without a good key.
+    pub connections_per_address_max: Option<usize>,
     /// Time a client has to send its headers.
     pub header_timeout: Duration,
+    /// Time a client may be behind in taking what is sent to it.
+    pub reader_timeout: Duration,
     /// Time of one request in all.
     pub request_timeout: Duration,
     /// Time running work has to end at shutdown.
@@ -45,8 +51,11 @@ impl Default for ServerConfig {
         Self {
             listen: SocketAddr::from((Ipv4Addr::LOCALHOST, limits::LISTEN_PORT_DEFAULT)),
             body_bytes_max: limits::BODY_BYTES_DEFAULT,
+            admin_listen: None,
             connections_max: limits::CONNECTIONS_DEFAULT,
+            connections_per_address_max: None,
             header_timeout: limits::HEADER_TIMEOUT_DEFAULT,
+            reader_timeout: limits::READER_TIMEOUT_DEFAULT,
             request_timeout: limits::REQUEST_TIMEOUT_DEFAULT,
             drain_timeout: limits::DRAIN_TIMEOUT_DEFAULT,
             plugin_memory_total: limits::PLUGIN_POOL_BYTES_DEFAULT,
@@ -69,12 +78,17 @@ impl ServerConfig {
             listen: section.parsed("listen", address).unwrap_or(default.listen),
             body_bytes_max: bytes(&mut section, "body_bytes_max", limits::BODY_BYTES_MAX)
                 .unwrap_or(default.body_bytes_max),
+            admin_listen: section.parsed("admin_listen", address),
             connections_max: section
                 .count("connections_max", 1..=limits::CONNECTIONS_MAX)
                 .unwrap_or(default.connections_max),
+            connections_per_address_max: section.count("connections_per_address_max", 1..=limits::CONNECTIONS_MAX),
             header_timeout: section
                 .time("header_timeout", second..=limits::HEADER_TIMEOUT_MAX)
                 .unwrap_or(default.header_timeout),
+            reader_timeout: section
+                .time("reader_timeout", second..=limits::READER_TIMEOUT_MAX)
+                .unwrap_or(default.reader_timeout),
             request_timeout: section
                 .time("request_timeout", second..=limits::REQUEST_TIMEOUT_MAX)
                 .unwrap_or(default.request_timeout),

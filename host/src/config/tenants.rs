@@ -75,6 +75,10 @@ pub struct TenantLimits {
     pub sessions_max: usize,
     /// Bytes of all its sessions; `None` is an even part of the file.
     pub sessions_bytes_max: Option<u64>,
+    /// Requests open at a time, whatever they ask for; a quarter of the server's connections where nothing is said.
+    pub connections_max: Option<usize>,
+    /// Answers at a time that are streams.
+    pub streams_max: usize,
     /// What each plugin call may use, on top of the plugin's own limits: the lesser counts.
     pub plugin: PluginLimitsConfig,
 }
@@ -90,6 +94,8 @@ impl Default for TenantLimits {
             context_tokens_max: None,
             sessions_max: limits::SESSIONS_PER_TENANT_DEFAULT,
             sessions_bytes_max: None,
+            connections_max: None,
+            streams_max: limits::STREAMS_PER_TENANT_DEFAULT,
             plugin: PluginLimitsConfig::default(),
         }
     }
@@ -231,6 +237,8 @@ impl TenantLimits {
                 .count("sessions_max", 0..=limits::SESSIONS_PER_TENANT_MAX)
                 .unwrap_or(default.sessions_max),
             sessions_bytes_max: section.size("sessions_bytes_max", 0..=limits::SESSIONS_FILE_BYTES_MAX),
+            connections_max: section.count("connections_max", 1..=limits::CONNECTIONS_MAX),
+            streams_max: section.count("streams_max", 0..=limits::CONNECTIONS_MAX).unwrap_or(default.streams_max),
             plugin: PluginLimitsConfig::read(&mut section, ["plugin_fuel", "plugin_memory", "plugin_timeout"]),
         };
         section.finish();

@@ -69,6 +69,8 @@ fn the_example_is_good_and_its_comments_are_too() {
             hosts: config.server.hosts.clone(),
             origins: config.server.origins.clone(),
             trusted_proxies: config.server.trusted_proxies.clone(),
+            admin_listen: config.server.admin_listen,
+            connections_per_address_max: config.server.connections_per_address_max,
             ..ServerConfig::default()
         }
     );

@@ -41,6 +41,9 @@ async fn answer(app: Arc<App>, call: Call, shape: Shape, session: Option<String>
         Shape::Text => ask::text(&body)?,
     };
     drop(body);
+    if ask.stream {
+        call.open.begin_stream()?;
+    }
     let (turn, history) = begin_turn(&app, &tenant, &mut ask).await?;
     let name = ask.model.clone().or_else(|| turn.as_ref().map(|turn| turn.model().to_owned())).unwrap_or_default();
     let host = chat_model(&app, &tenant, &name)?;

@@ -6,9 +6,9 @@ use std::time::Duration;
 use axum::body::Body;
 use axum::http::header::{CONTENT_TYPE, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
 use axum::http::{Response, StatusCode};
-use firebox_contract::{Error, ErrorKind};
+use firebox_contract::{Error, ErrorKind, limits};
 
-use super::wire;
+use super::{body, wire};
 
 /// What went wrong, and where in the request.
 #[derive(Debug)]
@@ -71,10 +71,20 @@ impl Failure {
         Self { status: Some(StatusCode::PAYLOAD_TOO_LARGE), ..Error::TooLarge(message).into() }
     }
 
+    /// The body could not be read.
+    #[must_use]
+    pub(super) fn unread(error: &axum::Error) -> Self {
+        if body::is_slow(error) {
+            return Self::slow(limits::HTTP_BODY_STALL_TIMEOUT);
+        }
+        Self::usage(format!("the request's body could not be read: {error}"))
+    }
+
     /// The body did not come in time.
     #[must_use]
     pub fn slow(limit: Duration) -> Self {
-        let message = format!("the request's body did not arrive within {} s; send it faster", limit.as_secs());
+        let message =
+            format!("the request's body did not come fast enough within {} s; send it faster", limit.as_secs());
         Self { status: Some(StatusCode::REQUEST_TIMEOUT), ..Error::Timeout(message).into() }
     }
 

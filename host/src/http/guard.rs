@@ -17,10 +17,13 @@ use firebox_contract::{Error, limits};
 use futures_util::{FutureExt as _, StreamExt as _};
 use serde_json::Value;
 
+use super::body::PacedBody;
 use super::live::{cut_with, while_alive};
 use super::record::Recorded;
-use super::{Access, Call, Failure, Route};
+use super::{Access, Call, Failure, OpenRequest, Route};
 use crate::audit::OriginGuard;
+use crate::serve::connections::counters::Refusal;
+use crate::serve::connections::table::RequestHandle;
 use crate::serve::drain::Running;
 use crate::serve::{App, ClientAddress};
 use crate::tenancy::{Rate, Tenancy, Tenant};
@@ -38,17 +41,20 @@ pub(super) async fn enter(
     let params = params.iter().map(|(key, value)| (key.to_owned(), value.to_owned())).collect();
     let origin = parts.headers.get(ORIGIN).cloned();
     let client = client(&parts);
-    let mut call = Call { id: id.clone(), client, parts, params, body, tenant: None };
+    let body = Body::new(PacedBody::new(body));
+    let mut call = Call { id: id.clone(), client, parts, params, body, tenant: None, open: OpenRequest::default() };
     let (admitted, running) = match admit(&app, route, &call.parts.headers) {
         Ok((tenant, running)) => (Ok(tenant), running),
         Err(failure) => (Err(failure), None),
     };
+    let admitted = admitted.and_then(|tenant| Ok((share(&app, tenant.as_ref(), &call.parts)?, tenant)));
+    let mut open = OpenRequest::default();
     let (mut tenant, mut read) = (None, true);
     let outcome = match admitted {
-        Ok(found) => {
+        Ok((share, found)) => {
             let liveness = found.as_ref().map(|found| found.caller.liveness.clone()).unwrap_or_default();
-            tenant.clone_from(&found);
-            call.tenant = found;
+            (open, tenant) = (share.clone(), found.clone());
+            (call.open, call.tenant) = (share, found);
             while_alive(&liveness, handle(&app, route, call)).await
         }
         Err(failure) => {
@@ -63,13 +69,16 @@ pub(super) async fn enter(
     end(&app, !read, &mut response);
     app.doors.admit_page(origin.as_ref(), response.headers_mut());
     app.metrics.answered(route.path, response.status().as_u16());
+    if response.status() == StatusCode::REQUEST_TIMEOUT {
+        app.metrics.connections.refused(Refusal::SlowBody);
+    }
     // Probes come every few seconds, and say something only when they fail.
     recorded.answered(&app, tenant.as_ref(), route.access == Access::Open, &mut response);
     if let Some(tenant) = &tenant {
         response = cut_with(&tenant.caller.liveness, route.path, &id, response);
     }
     let _origin = recorded.guard.take();
-    response.map(|body| Body::new(Counted { body, _running: running, _origin }))
+    response.map(|body| Body::new(Counted { body, _running: running, _origin, _open: open }))
 }
 
 /// The client's address, which the listener found out.
@@ -91,6 +100,16 @@ fn admit(app: &App, route: &Route, headers: &HeaderMap) -> Result<(Option<Tenant
         scopes.iter().try_for_each(|scope| Tenancy::require(&tenant, *scope))?;
     }
     Ok((Some(app.tenancy.let_in_by(tenant, scopes)), running))
+}
+
+/// The share of `tenant` that a request with a good key takes; its connection no longer counts for its address.
+fn share(app: &App, tenant: Option<&Tenant>, parts: &Parts) -> Result<OpenRequest, Failure> {
+    let Some(tenant) = tenant else { return Ok(OpenRequest::default()) };
+    let open = app.shares.open(tenant)?;
+    if let Some(handle) = parts.extensions.get::<RequestHandle>() {
+        handle.known();
+    }
+    Ok(OpenRequest(Some(Arc::new(open))))
 }
 
 /// Whether a server that ends refuses it, and waits for it where it runs. Looking is no work, and neither is the answer
@@ -148,7 +167,7 @@ async fn bare(app: &App, failure: &Failure, request: Request) -> Response<Body> 
 
 /// Throws away what a client writes that is refused, for a while, so that its connection can go on. Whether that was all;
 /// if not the connection must be closed, and the client told.
-async fn discard(body: Body) -> bool {
+pub(crate) async fn discard(body: Body) -> bool {
     let mut stream = body.into_data_stream();
     let all = async {
         let mut length = 0_usize;
@@ -229,7 +248,7 @@ async fn collect(body: Body, max: usize) -> Result<Vec<u8>, Failure> {
     let mut stream = body.into_data_stream();
     let (mut bytes, mut length) = (Vec::new(), 0_usize);
     while let Some(chunk) = stream.next().await {
-        let chunk = chunk.map_err(|error| Failure::usage(format!("the request's body could not be read: {error}")))?;
+        let chunk = chunk.map_err(|error| Failure::unread(&error))?;
         length += chunk.len();
         if length <= max {
             bytes.extend_from_slice(&chunk);
@@ -245,6 +264,7 @@ struct Counted {
     body: Body,
     _running: Option<Running>,
     _origin: Option<OriginGuard>,
+    _open: OpenRequest,
 }
 
 impl HttpBody for Counted {

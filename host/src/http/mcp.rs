@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use axum::body::Body;
+use axum::http::header::CONTENT_TYPE;
 use axum::http::{Method, Request, Response};
 use firebox_mcp::server::RequestId;
 use tower::ServiceExt as _;
@@ -10,16 +11,27 @@ use tower::ServiceExt as _;
 use super::{Call, Failure, guard};
 use crate::serve::App;
 
+/// The type of an answer that is a stream.
+const EVENTS: &[u8] = b"text/event-stream";
+
 pub(super) async fn mcp(app: Arc<App>, call: Call) -> Result<Response<Body>, Failure> {
     let (caller, id) = (call.tenant()?.caller.clone(), call.id.clone());
     // Read here, so that a body that never ends is bounded in time too.
     let body =
         if call.parts.method == Method::POST { Body::from(guard::read(&app, call.body).await?) } else { call.body };
+    if call.parts.method == Method::GET {
+        call.open.begin_stream()?;
+    }
     let mut request = Request::from_parts(call.parts, body);
     request.extensions_mut().insert(caller);
     request.extensions_mut().insert(RequestId(Arc::from(id)));
     match app.mcp_door.clone().oneshot(request).await {
-        Ok(response) => Ok(response),
+        Ok(response) => {
+            if response.headers().get(CONTENT_TYPE).is_some_and(|kind| kind.as_bytes().starts_with(EVENTS)) {
+                call.open.begin_stream()?;
+            }
+            Ok(response)
+        }
         Err(never) => match never {},
     }
 }

@@ -4,7 +4,7 @@
 //! (DNS rebinding). Where the server listens on this machine only, and where `server.hosts` says so, it answers to its
 //! own names alone; a page is answered only where `server.origins` names it.
 
-use std::net::SocketAddr;
+use std::net::IpAddr;
 
 use axum::http::header::{
     ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN, VARY,
@@ -27,7 +27,7 @@ impl Doors {
     #[must_use]
     pub fn new(config: &ServerConfig) -> Self {
         let local = config.listen.ip().is_loopback();
-        let hosts = (local || !config.hosts.is_empty()).then(|| own_names(config.listen, &config.hosts));
+        let hosts = (local || !config.hosts.is_empty()).then(|| own_names(config));
         Self { hosts, origins: config.origins.clone() }
     }
 
@@ -70,13 +70,15 @@ impl Doors {
     }
 }
 
-fn own_names(listen: SocketAddr, named: &[String]) -> Vec<String> {
+fn own_names(config: &ServerConfig) -> Vec<String> {
     let own = ["localhost".to_owned(), "127.0.0.1".to_owned(), "[::1]".to_owned()];
-    let address = match listen.ip() {
-        std::net::IpAddr::V4(ip) => ip.to_string(),
-        std::net::IpAddr::V6(ip) => format!("[{ip}]"),
-    };
-    own.into_iter().chain([address]).chain(named.iter().map(|name| name.to_ascii_lowercase())).collect()
+    let addresses =
+        [Some(config.listen), config.admin_listen].into_iter().flatten().map(|address| match address.ip() {
+            IpAddr::V4(ip) => ip.to_string(),
+            IpAddr::V6(ip) => format!("[{ip}]"),
+        });
+    let named = config.hosts.iter().map(|name| name.to_ascii_lowercase());
+    own.into_iter().chain(addresses).chain(named).collect()
 }
 
 fn without_port(host: &str) -> &str {

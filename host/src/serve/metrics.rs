@@ -17,6 +17,7 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Registry, Unit};
 
+use super::connections::counters::ConnectionCounters;
 pub(crate) use live::is_up;
 pub use live::{Live, McpStates};
 
@@ -88,6 +89,7 @@ pub struct Metrics {
     plugin_seconds: Family<OfPlugin, Counter<f64, std::sync::atomic::AtomicU64>>,
     tool_calls: Family<OfTool, Counter>,
     http: Family<OfRoute, Counter>,
+    pub(crate) connections: ConnectionCounters,
     tenants: Mutex<HashSet<String>>,
     tools: Mutex<HashSet<String>>,
 }
@@ -95,7 +97,7 @@ pub struct Metrics {
 impl Metrics {
     /// Counters at zero, beside what `live` reads at each scrape.
     #[must_use]
-    pub fn new(live: Live) -> Self {
+    pub fn new(live: Live, connections: ConnectionCounters) -> Self {
         let mut metrics = Self {
             registry: Registry::with_prefix("firebox"),
             requests: Family::default(),
@@ -111,6 +113,7 @@ impl Metrics {
             plugin_seconds: Family::default(),
             tool_calls: Family::default(),
             http: Family::default(),
+            connections,
             tenants: Mutex::default(),
             tools: Mutex::default(),
         };
@@ -138,6 +141,7 @@ impl Metrics {
         to.register_with_unit("plugin_time", "Time in guest calls", seconds(), self.plugin_seconds.clone());
         to.register("tool_calls", "Tool calls the host ran, by how they ended", self.tool_calls.clone());
         to.register("http_requests", "HTTP requests, by route and status", self.http.clone());
+        self.connections.register(to);
     }
 
     /// The text of a scrape.
@@ -228,7 +232,7 @@ mod tests {
 
     #[test]
     fn names_carry_units_and_tenants_beyond_the_limit_are_other() {
-        let metrics = Metrics::new(Live::default());
+        let metrics = Metrics::new(Live::default(), ConnectionCounters::default());
         for number in 0..limits::METRICS_TENANTS_MAX + 5 {
             let tenant = TenantId::new(&format!("t{number}"));
             metrics.ended("m", &tenant, "stop", Duration::from_millis(5), Some(Duration::from_millis(1)));

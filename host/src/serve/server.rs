@@ -7,19 +7,24 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use firebox_contract::{Approver, Error, Gate, HookSource, TenantId, limits};
+use futures_util::future::join_all;
 use tokio::net::TcpListener;
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use super::connections::address::TrustedProxies;
+use super::connections::counters::ConnectionCounters;
+use super::connections::files;
+use super::connections::table::ConnectionsMax;
+use super::connections::tenants::TenantShares;
 use super::listener::{self, ConnectionLimits};
 use super::mcp::{McpServers, McpTools};
 use super::metrics::{Live, McpStates, Metrics};
 use super::models::{Models, Parts};
 use super::{App, Approvals, Doors, Drain, LOCAL_TENANT, Settings, TenantHooks};
 use crate::audit::Audit;
-use crate::config::{Config, TenantConfig};
-use crate::http::{BusySessions, RefusalLog, StoreShares, router};
+use crate::config::{Config, ServerConfig, TenantConfig};
+use crate::http::{BusySessions, PROBES, Port, RefusalLog, StoreShares, router};
 use crate::memory;
 use crate::sessions::{SessionLimits, SessionStore};
 use crate::tenancy::{Tenancy, UsageReport};
@@ -36,7 +41,8 @@ pub struct Server {
     say: Say,
     stop: watch::Sender<bool>,
     cut: watch::Sender<bool>,
-    accepting: JoinHandle<()>,
+    admin_address: Option<SocketAddr>,
+    accepting: Vec<JoinHandle<()>>,
     loading: Option<JoinHandle<Result<(), Error>>>,
     sweeping: JoinHandle<()>,
     probing: JoinHandle<()>,
@@ -59,23 +65,35 @@ impl Server {
     /// What is wrong with the configuration, a plugin, the port or the session file.
     pub async fn start(mut config: Config, say: Say) -> Result<Self, Error> {
         let open = open_up(&mut config)?;
-        let listener = bind(config.server.listen).await?;
-        let address = listener.local_addr().map_err(|error| no_port(config.server.listen, &error))?;
+        bound_by_files(&mut config, &say);
+        let (listener, address) = bind(config.server.listen)?;
         config.server.listen = address;
+        let admin = config.server.admin_listen.map(bind).transpose()?;
+        let admin_address = admin.as_ref().map(|(_, address)| *address);
+        config.server.admin_listen = admin_address;
         let (stop, stopped) = watch::channel(false);
         let (cut, cutting) = watch::channel(false);
         let (app, parts) = build(&config, open, cutting, &say).await?;
         let app = Arc::new(app);
-        let bounds = ConnectionLimits {
-            connections_max: config.server.connections_max,
-            header_timeout: config.server.header_timeout,
-            write_stall_timeout: limits::HTTP_WRITE_STALL_TIMEOUT,
-            trusted_proxies: Arc::new(TrustedProxies::new(config.server.trusted_proxies.clone())),
-        };
-        let places = Arc::new(Semaphore::new(bounds.connections_max));
-        let serving =
-            listener::serve(listener, router(Arc::clone(&app)), bounds, places, stopped, limits::HTTP_CLOSE_GRACE);
-        let accepting = tokio::spawn(serving);
+        let mut accepting = vec![tokio::spawn(listener::serve(
+            listener,
+            router(&app, if admin.is_some() { Port::WithoutAdmin } else { Port::Whole }),
+            connection_limits(&config.server),
+            app.metrics.connections.clone(),
+            stopped.clone(),
+            limits::HTTP_CLOSE_GRACE,
+        ))];
+        if let Some((listener, address)) = admin {
+            accepting.push(tokio::spawn(listener::serve(
+                listener,
+                router(&app, Port::Admin),
+                admin_limits(&config.server),
+                ConnectionCounters::default(),
+                stopped,
+                limits::HTTP_CLOSE_GRACE,
+            )));
+            say(&format!("probes and metrics on http://{address}"));
+        }
         let (models, speak) = (Arc::clone(&app.models), Arc::clone(&say));
         let loading = Some(tokio::spawn(async move { models.load(&parts, &*speak).await }));
         let sweeping = tokio::spawn(sweep(app.sessions.clone()));
@@ -89,6 +107,7 @@ impl Server {
         Ok(Self {
             app,
             address,
+            admin_address,
             config,
             say,
             stop,
@@ -107,6 +126,12 @@ impl Server {
     #[must_use]
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// Where it answers probes and metrics beside that.
+    #[must_use]
+    pub fn admin_address(&self) -> Option<SocketAddr> {
+        self.admin_address
     }
 
     /// Ends when all models have loaded or failed. Safe to call again, and to drop.
@@ -186,7 +211,7 @@ impl Server {
         cut.send_replace(true);
         stop.send_replace(true);
         // Ends by itself: connections get their last words out within a grace period and are then cut.
-        let _ended = tokio::time::timeout(limits::SERVE_CLOSE_TIMEOUT, accepting).await;
+        let _ended = tokio::time::timeout(limits::SERVE_CLOSE_TIMEOUT, join_all(accepting)).await;
         let children = app.mcp_servers.close().await;
         if children > 0 {
             (say)(&format!("{children} children of MCP servers could not be ended"));
@@ -240,8 +265,41 @@ fn open_up(config: &mut Config) -> Result<bool, Error> {
     Ok(true)
 }
 
-async fn bind(listen: SocketAddr) -> Result<TcpListener, Error> {
-    TcpListener::bind(listen).await.map_err(|error| no_port(listen, &error))
+/// Lowers the connections to what the system has files for.
+fn bound_by_files(config: &mut Config, say: &Say) {
+    let wanted = config.server.connections_max;
+    let room = files::room_for(wanted);
+    if room < wanted {
+        say(&format!(
+            "the system lets this process open too few files for {wanted} connections; it takes {room} (raise ulimit -n)"
+        ));
+        config.server.connections_max = room;
+    }
+}
+
+/// A listener and where it listens.
+fn bind(listen: SocketAddr) -> Result<(TcpListener, SocketAddr), Error> {
+    let listener = listener::bind(listen);
+    let bound = listener.and_then(|listener| listener.local_addr().map(|address| (listener, address)));
+    bound.map_err(|error| no_port(listen, &error))
+}
+
+fn connection_limits(server: &ServerConfig) -> ConnectionLimits {
+    let total = server.connections_max;
+    let half = total.div_ceil(limits::ADDRESS_CONNECTIONS_DIVISOR);
+    ConnectionLimits {
+        max: ConnectionsMax { total, per_address: server.connections_per_address_max.unwrap_or(half) },
+        header_timeout: server.header_timeout,
+        reader_timeout: server.reader_timeout,
+        trusted_proxies: TrustedProxies::new(server.trusted_proxies.clone()),
+        probes: PROBES,
+    }
+}
+
+/// Those of the address of probes and metrics, which is the operator's own.
+fn admin_limits(server: &ServerConfig) -> ConnectionLimits {
+    let total = limits::HTTP_ADMIN_CONNECTIONS_MAX;
+    ConnectionLimits { max: ConnectionsMax { total, per_address: total }, ..connection_limits(server) }
 }
 
 fn no_port(listen: SocketAddr, error: &std::io::Error) -> Error {
@@ -272,6 +330,7 @@ async fn build(config: &Config, open: bool, cut: watch::Receiver<bool>, say: &Sa
         gate: Arc::new(tenancy.clone()) as Arc<dyn Gate>,
         approver: Arc::new(approvals.clone()) as Arc<dyn Approver>,
     };
+    let connections = ConnectionCounters::default();
     let app = App {
         tenancy,
         audit,
@@ -283,7 +342,8 @@ async fn build(config: &Config, open: bool, cut: watch::Receiver<bool>, say: &Sa
         refusal_log: RefusalLog::default(),
         store_shares: StoreShares::default(),
         approvals,
-        metrics: Metrics::new(live),
+        shares: TenantShares::new(config.server.connections_max, connections.clone()),
+        metrics: Metrics::new(live, connections),
         drain,
         doors: Doors::new(&config.server),
         mcp_servers,
@@ -408,11 +468,17 @@ fn needs_restart(old: &Config, new: &Config) -> Vec<&'static str> {
     rows.into_iter().filter(|row| row.1).map(|row| row.0).collect()
 }
 
-/// Port 0 asked for any port, and the server has had one since.
+/// Port 0 asked for any port, and the server has had one since; of connections it has those that the system has files for.
 fn differs_but_for_port(old: &Config, new: &Config) -> bool {
     let mut new = new.server.clone();
+    new.connections_max = files::room_for(new.connections_max);
     if new.listen.port() == 0 {
         new.listen.set_port(old.server.listen.port());
+    }
+    if let (Some(new), Some(old)) = (&mut new.admin_listen, old.server.admin_listen)
+        && new.port() == 0
+    {
+        new.set_port(old.port());
     }
     new != old.server
 }

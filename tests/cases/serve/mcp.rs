@@ -115,11 +115,16 @@ pub(super) fn rpc(server: &Server, key: &str, session: &str, body: &Value) -> (u
     (response.status, serde_json::from_str(data).unwrap_or_default(), header.unwrap_or_default().trim().to_owned())
 }
 
+/// The first request of a session.
+pub(super) fn begin() -> Value {
+    json!({"jsonrpc": "2.0", "id": 1, "method": "initialize", "params": {
+        "protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": {"name": "test", "version": "1"}}})
+}
+
 #[test]
 fn mcp_clients_see_the_tools_of_their_own_tenant() {
     let server = Server::start(&config(&tenant("bare", "")));
-    let begin = json!({"jsonrpc": "2.0", "id": 1, "method": "initialize", "params": {
-        "protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": {"name": "test", "version": "1"}}});
+    let begin = begin();
     assert_eq!(rpc(&server, "fbx_nobody_0", "", &begin).0, 401);
     for (name, expected) in [("alpha", true), ("bare", false)] {
         let (status, _, session) = rpc(&server, &key(name), "", &begin);

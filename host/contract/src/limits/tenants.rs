@@ -36,6 +36,12 @@ pub const BODY_BYTES_MAX: usize = 256 * MIB;
 pub const CONNECTIONS_DEFAULT: usize = 1_024;
 /// Connections at a time at most.
 pub const CONNECTIONS_MAX: usize = 65_536;
+/// Streams of one tenant at a time when nobody says otherwise.
+pub const STREAMS_PER_TENANT_DEFAULT: usize = 128;
+/// Time a client may be behind in taking what is sent to it when nobody says otherwise.
+pub const READER_TIMEOUT_DEFAULT: Duration = Duration::from_secs(20);
+/// Time a client may be behind in taking what is sent to it at most.
+pub const READER_TIMEOUT_MAX: Duration = Duration::from_secs(600);
 /// Time a client has to send its headers when nobody says otherwise.
 pub const HEADER_TIMEOUT_DEFAULT: Duration = Duration::from_secs(10);
 /// Time a client has to send its headers at most.

@@ -98,8 +98,7 @@ impl ServerHandler for Door {
         let caller = self.caller(&context.request_context().extensions)?;
         let most = limits::MCP_LISTENERS_PER_TENANT_MAX;
         let Some(_place) = self.shared.listeners.take(&caller.tenant, most) else {
-            let message = format!("too many requests listen already: a tenant may have {most}; end one of them");
-            return Err(ErrorData::internal_error(message, None));
+            return Err(ErrorData::internal_error(http::too_many_listen().to_string(), None));
         };
         let listener = Listener::Subscription(context.sink().clone());
         tokio::select! {

@@ -35,6 +35,8 @@ const LOCAL_ORIGINS: [&str; 2] = ["http://localhost:*", "http://127.0.0.1:*"];
 const LOCAL_HOSTS: [&str; 3] = ["localhost", "127.0.0.1", "::1"];
 const SESSION_ID: &str = "mcp-session-id";
 const METHOD: &str = "mcp-method";
+const LISTEN: &str = "subscriptions/listen";
+const MOST: usize = limits::MCP_LISTENERS_PER_TENANT_MAX;
 
 /// How the HTTP door is set up.
 #[derive(Debug, Clone)]
@@ -70,7 +72,7 @@ pub struct HttpTools {
 #[must_use]
 pub fn http_service(source: Arc<dyn ToolSource>, options: ServerHttpOptions, caller_of: CallerOf) -> HttpTools {
     let shared = Shared::new(source, options.info);
-    let sessions = Arc::new(Sessions::new());
+    let sessions = Arc::new(Sessions::new(Arc::clone(&shared.listeners)));
     let named = |local: &[&str], more: Vec<String>| -> Vec<String> {
         local.iter().map(|name| (*name).to_owned()).chain(more).collect()
     };
@@ -117,6 +119,9 @@ impl HttpTools {
         };
         if let Some(id) = text(&parts.headers, SESSION_ID).filter(|id| !self.sessions.is_of(id, &caller.tenant)) {
             return refusal(&Error::NotFound(format!("there is no session \"{id}\"; initialize a new one")));
+        }
+        if text(&parts.headers, METHOD) == Some(LISTEN) && !self.shared.listeners.has_room(&caller.tenant, MOST) {
+            return refusal(&too_many_listen());
         }
         // Only then are parameters mirrored in headers, which are compared by the tool's schema.
         let tools = match text(&parts.headers, METHOD) {
@@ -181,6 +186,12 @@ pub(super) fn this_request() -> Option<Arc<Asked>> {
 
 pub(super) fn tools_of_this_request() -> Option<List> {
     this_request()?.tools.clone()
+}
+
+/// What is said where a tenant has as many streams as it may.
+pub(super) fn too_many_listen() -> Error {
+    let message = format!("too many requests listen already: a tenant may have {MOST}; end one of them");
+    Error::Limited { message, retry_after: limits::MCP_RETRY }
 }
 
 fn text<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {

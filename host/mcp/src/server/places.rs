@@ -38,6 +38,12 @@ impl Places {
         Some(Place { places: Arc::clone(self), tenant: tenant.clone() })
     }
 
+    /// Whether [`Places::take`] has one for `tenant` now.
+    pub(super) fn has_room(&self, tenant: &TenantId, tenant_max: usize) -> bool {
+        let taken = self.lock();
+        taken.get(tenant).is_none_or(|own| *own < tenant_max) && *self.total.borrow() < self.max
+    }
+
     /// How many are taken.
     pub(super) fn taken(&self) -> usize {
         *self.total.borrow()

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use firebox_contract::{Error, LivenessHandle, TenantId, limits};
-use futures_util::Stream;
+use futures_util::{Stream, StreamExt as _};
 use rmcp::model::{ClientJsonRpcMessage, ServerJsonRpcMessage};
 use rmcp::transport::streamable_http_server::session::local::{LocalSessionManager, LocalSessionManagerError};
 use rmcp::transport::streamable_http_server::session::{ServerSseMessage, SessionId, SessionManager};
@@ -19,6 +19,8 @@ pub(super) struct Sessions {
     inner: Arc<LocalSessionManager>,
     places: Arc<Places>,
     owners: Arc<Mutex<HashMap<SessionId, Owned>>>,
+    /// Streams that wait for what a session has to say.
+    listeners: Arc<Places>,
 }
 
 /// Whose a session is.
@@ -39,8 +41,8 @@ impl Drop for Owned {
 /// Why there is no session.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum SessionsError {
-    /// All places are taken; the request that asked has been told.
-    #[error("no more sessions")]
+    /// All sessions or streams are taken; the request that asked has been told.
+    #[error("no more sessions or streams")]
     Full,
     /// What rmcp says.
     #[error(transparent)]
@@ -48,13 +50,14 @@ pub(super) enum SessionsError {
 }
 
 impl Sessions {
-    pub(super) fn new() -> Self {
+    pub(super) fn new(listeners: Arc<Places>) -> Self {
         let mut inner = LocalSessionManager::default();
         inner.session_config.channel_capacity = limits::MCP_EVENTS_BUFFERED_MAX;
         inner.session_config.keep_alive = Some(limits::MCP_SESSION_IDLE);
         inner.session_config.init_timeout = Some(limits::MCP_SESSION_START);
         inner.session_config.completed_cache_ttl = limits::MCP_REPLAY;
-        Self { inner: Arc::new(inner), places: Places::new(limits::MCP_SESSIONS_MAX), owners: Arc::default() }
+        let (inner, places) = (Arc::new(inner), Places::new(limits::MCP_SESSIONS_MAX));
+        Self { inner, places, owners: Arc::default(), listeners }
     }
 
     /// Whether `tenant` opened the session `id`. Another tenant's session does not exist.
@@ -97,6 +100,27 @@ impl Sessions {
             SessionsError::Full
         })
     }
+
+    /// Counts a stream of the one who asks in this request.
+    fn listens(&self) -> Result<Place, SessionsError> {
+        let Some(asked) = http::this_request() else { return Err(SessionsError::Full) };
+        let place = self.listeners.take(&asked.caller.tenant, limits::MCP_LISTENERS_PER_TENANT_MAX);
+        place.ok_or_else(|| {
+            asked.refuse(http::too_many_listen());
+            SessionsError::Full
+        })
+    }
+}
+
+/// `stream`, which counts until it is dropped.
+fn holding(
+    stream: impl Stream<Item = ServerSseMessage> + Send + Sync + 'static,
+    listens: Place,
+) -> impl Stream<Item = ServerSseMessage> + Send + Sync + 'static {
+    stream.map(move |message| {
+        let _counts = &listens;
+        message
+    })
 }
 
 fn lock(owners: &Mutex<HashMap<SessionId, Owned>>) -> MutexGuard<'_, HashMap<SessionId, Owned>> {
@@ -152,7 +176,8 @@ impl SessionManager for Sessions {
         &self,
         id: &SessionId,
     ) -> Result<impl Stream<Item = ServerSseMessage> + Send + Sync + 'static, Self::Error> {
-        Ok(self.inner.create_standalone_stream(id).await?)
+        let listens = self.listens()?;
+        Ok(holding(self.inner.create_standalone_stream(id).await?, listens))
     }
 
     async fn resume(
@@ -160,6 +185,7 @@ impl SessionManager for Sessions {
         id: &SessionId,
         last_event_id: String,
     ) -> Result<impl Stream<Item = ServerSseMessage> + Send + Sync + 'static, Self::Error> {
-        Ok(self.inner.resume(id, last_event_id).await?)
+        let listens = self.listens()?;
+        Ok(holding(self.inner.resume(id, last_event_id).await?, listens))
     }
 }

@@ -1,6 +1,5 @@
 //! The tools of one person over HTTP, until a signal.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
@@ -8,8 +7,11 @@ use firebox_contract::limits;
 use firebox_mcp::server::HttpTools;
 use futures_util::future::{Either, select};
 use tokio::net::TcpListener;
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::watch;
 
+use crate::serve::connections::address::TrustedProxies;
+use crate::serve::connections::counters::ConnectionCounters;
+use crate::serve::connections::table::ConnectionsMax;
 use crate::serve::listener::{self, ConnectionLimits};
 
 /// The first wish to stop: Ctrl-C, or the system's.
@@ -38,15 +40,17 @@ pub(super) async fn serve(
     tools: &HttpTools,
     stop: impl Future<Output = ()>,
 ) -> usize {
+    let total = limits::MCP_SERVER_CONNECTIONS_MAX;
     let bounds = ConnectionLimits {
-        connections_max: limits::MCP_SERVER_CONNECTIONS_MAX,
+        max: ConnectionsMax { total, per_address: total },
         header_timeout: limits::MCP_HEADER_TIMEOUT,
-        write_stall_timeout: limits::HTTP_WRITE_STALL_TIMEOUT,
-        trusted_proxies: Arc::default(),
+        reader_timeout: limits::READER_TIMEOUT_DEFAULT,
+        trusted_proxies: TrustedProxies::default(),
+        probes: &[],
     };
-    let places = Arc::new(Semaphore::new(bounds.connections_max));
+    let counters = ConnectionCounters::default();
     let (ending, stopping) = watch::channel(false);
-    let connections = listener::serve(listener, router, bounds, places, stopping, limits::MCP_DRAIN);
+    let connections = listener::serve(listener, router, bounds, counters, stopping, limits::MCP_DRAIN);
     let calls = async {
         stop.await;
         // Nobody listens only where there is no connection.

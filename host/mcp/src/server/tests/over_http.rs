@@ -135,6 +135,47 @@ async fn a_tenant_with_all_its_sessions_open_is_told_to_wait() {
     session(&tools, "quiet").await.expect("another tenant is not concerned");
 }
 
+/// Opens the stream of a session.
+async fn listen(tools: &HttpTools, tenant: &str, session: &str, from: Option<&str>) -> Reply {
+    let mut request = Request::get("http://localhost/")
+        .header("host", "localhost")
+        .header("accept", "text/event-stream")
+        .header("x-tenant", tenant)
+        .header("mcp-session-id", session);
+    if let Some(from) = from {
+        request = request.header("last-event-id", from);
+    }
+    tools.clone().oneshot(request.body(Full::new(Bytes::new())).expect("a request")).await.expect("infallible")
+}
+
+#[tokio::test]
+async fn a_tenant_with_all_its_streams_open_is_told_so_whatever_they_are() {
+    let tools = service(&Arc::new(Fake::default()));
+    let id = session(&tools, "flood").await.expect("a session");
+    let mut open = Vec::new();
+    for _ in 0..limits::MCP_LISTENERS_PER_TENANT_MAX {
+        let reply = listen(&tools, "flood", &id, None).await;
+        assert_eq!(reply.status(), StatusCode::OK);
+        open.push(reply);
+    }
+    let headers =
+        [("x-tenant", "flood"), ("mcp-protocol-version", "2026-07-28"), ("mcp-method", "subscriptions/listen")];
+    let wants = json!({ "_meta": meta(), "notifications": { "toolsListChanged": true } });
+    let subscription = post(&tools, &headers, &request(1, "subscriptions/listen", wants)).await;
+    for refused in
+        [listen(&tools, "flood", &id, None).await, listen(&tools, "flood", &id, Some("0")).await, subscription]
+    {
+        assert_eq!(refused.status(), StatusCode::TOO_MANY_REQUESTS);
+        assert!(refused.headers().contains_key("retry-after"));
+        let text = json_of(refused).await["error"]["message"].to_string();
+        assert!(text.contains("end one of them"), "{text}");
+    }
+    let other = session(&tools, "quiet").await.expect("a session");
+    assert_eq!(listen(&tools, "quiet", &other, None).await.status(), StatusCode::OK, "another tenant is not concerned");
+    open.pop();
+    assert_eq!(listen(&tools, "flood", &id, None).await.status(), StatusCode::OK, "given back");
+}
+
 #[tokio::test]
 async fn foreign_hosts_foreign_pages_and_nobody_are_refused() {
     let tools = service(&Arc::new(Fake::default()));

@@ -1,0 +1,278 @@
+//! Clients that take connections, streams and time from others: each has its share, and a way is left for everybody else.
+
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+
+use super::mcp::{begin, rpc};
+use super::{ANSWER, QUESTION, chat, config, content, with};
+use crate::harness::server::{Response, Server, finish, key, tenant};
+
+/// What the rest of the world sees while somebody attacks.
+fn others_are_served(server: &Server) {
+    let begun = Instant::now();
+    assert_eq!(server.ask("GET", "/healthz", None, b"").status, 200);
+    assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
+    let done = server.post("/v1/chat/completions", "alpha", &chat(QUESTION));
+    assert!(content(&done.json()).contains(ANSWER), "{done:?}");
+}
+
+fn refused(server: &Server, reason: &str) -> f64 {
+    server.metric("alpha", &format!("firebox_connections_refused_total{{reason=\"{reason}\"}}"))
+}
+
+/// The status of the answer that begins on `stream`.
+fn status(stream: &mut TcpStream) -> u16 {
+    stream.set_read_timeout(Some(Duration::from_secs(60))).expect("a timeout");
+    let mut head = [0; 12];
+    stream.read_exact(&mut head).expect("an answer begins");
+    String::from_utf8_lossy(&head[9..]).parse().expect("a status")
+}
+
+/// Whether the server has closed it.
+fn is_closed(stream: &mut TcpStream) -> bool {
+    stream.set_nonblocking(true).expect("a socket");
+    let closed = match stream.read(&mut [0; 4_096]) {
+        Ok(read) => read == 0,
+        Err(error) => error.kind() != std::io::ErrorKind::WouldBlock,
+    };
+    stream.set_nonblocking(false).expect("a socket");
+    closed
+}
+
+#[test]
+fn one_key_has_its_share_of_streams_however_many_it_asks_for() {
+    let server = Server::start(&config(&tenant("greedy", "")));
+    let (_, _, session) = rpc(&server, &key("greedy"), "", &begin());
+    rpc(&server, &key("greedy"), &session, &json!({"jsonrpc": "2.0", "method": "notifications/initialized"}));
+    let request = format!(
+        "GET /mcp HTTP/1.1\r\nhost: localhost\r\nauthorization: Bearer {}\r\naccept: text/event-stream\r\n\
+         mcp-session-id: {session}\r\n\r\n",
+        key("greedy")
+    );
+    let mut open = Vec::new();
+    for _ in 0..1_024 {
+        let mut stream = TcpStream::connect(&server.address).expect("accepts");
+        stream.write_all(request.as_bytes()).expect("taken");
+        match status(&mut stream) {
+            200 => open.push(stream),
+            429 => {
+                let mut rest = [0; 2_048];
+                let length = stream.read(&mut rest).expect("words");
+                let words = String::from_utf8_lossy(&rest[..length]).into_owned();
+                assert!(words.contains("end one of them"), "{words}");
+            }
+            other => panic!("{other}"),
+        }
+    }
+    assert!((1..=64).contains(&open.len()), "{} streams are open", open.len());
+    others_are_served(&server);
+    drop(open);
+    server.eventually("given back", |server| {
+        let mut stream = TcpStream::connect(&server.address).expect("accepts");
+        stream.write_all(request.as_bytes()).expect("taken");
+        status(&mut stream) == 200
+    });
+}
+
+#[test]
+fn a_tenant_has_as_many_streams_and_requests_as_its_limits_say() {
+    let limits = "[tenant.tools]\nask = [\"*\"]\n[tenant.limits]\nconnections_max = 3\nstreams_max = 2";
+    let server = Server::start(&config(&tenant("greedy", &format!("plugins = [\"calculator\"]\n{limits}"))));
+    let body = with(chat(QUESTION), "stream", json!(true)).to_string();
+    let open = || server.open("POST", "/v1/chat/completions", Some(&key("greedy")), body.as_bytes());
+    let mut streams: Vec<TcpStream> = (0..2).map(|_| open()).collect();
+    assert!(streams.iter_mut().all(|stream| status(stream) == 200));
+    let third = finish(open());
+    assert_eq!(third.status, 429, "{third:?}");
+    assert!(third.body.contains("2 streams open") && third.headers.contains("retry-after"), "{third:?}");
+    assert_eq!(server.get("/v1/models", "greedy").status, 200, "its third request");
+    let mut whole =
+        server.open("POST", "/v1/chat/completions", Some(&key("greedy")), chat(QUESTION).to_string().as_bytes());
+    server.eventually("three are open", |server| server.get("/v1/models", "greedy").status == 429);
+    others_are_served(&server);
+    assert!(refused(&server, "streams") >= 1.0 && refused(&server, "tenant") >= 1.0);
+    assert!(!is_closed(&mut whole));
+    drop((streams, whole));
+    server.eventually("given back", |server| server.get("/v1/models", "greedy").status == 200);
+}
+
+#[test]
+fn connections_without_a_request_make_room() {
+    let server = Server::start(&config("[server]\nconnections_max = 16\nheader_timeout = \"5m\"\n"));
+    let begins: [&[u8]; 4] =
+        [b"", b"GET / HTTP/1.1\r\nx-drip: ", b"\r\n\r\n", b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03"];
+    let mut held = Vec::new();
+    for begin in begins {
+        for _ in 0..32 {
+            let mut stream = TcpStream::connect(&server.address).expect("accepts");
+            // It may be closed before it has said anything.
+            let _closed_already = stream.write_all(begin);
+            held.push(stream);
+        }
+        others_are_served(&server);
+    }
+    assert!(refused(&server, "made_room") >= 32.0);
+    let closed = held.iter_mut().filter(|stream| is_closed(stream)).count();
+    assert!(closed >= held.len() - 16, "{closed} of {} are closed", held.len());
+}
+
+#[test]
+fn bodies_that_drip_hold_their_tenants_share_and_end() {
+    let server = Server::start(&config(&format!("[server]\nconnections_max = 16\n{}", tenant("greedy", ""))));
+    let drip = |key: &str| {
+        let mut stream = TcpStream::connect(&server.address).expect("accepts");
+        let head = format!(
+            "POST /v1/chat/completions HTTP/1.1\r\nhost: localhost\r\nauthorization: Bearer {key}\r\n\
+             content-type: application/json\r\ncontent-length: 100000\r\n\r\n{{"
+        );
+        stream.write_all(head.as_bytes()).expect("taken");
+        stream
+    };
+    let begun = Instant::now();
+    let mut known: Vec<TcpStream> = (0..32).map(|_| drip(&key("greedy"))).collect();
+    let _unknown: Vec<TcpStream> = (0..32).map(|_| drip("fbx_nobody_0")).collect();
+    others_are_served(&server);
+    assert!(refused(&server, "tenant") >= 1.0, "four of sixteen are a tenant's");
+    let ends = |stream: &mut TcpStream| {
+        // A byte a second does not help.
+        while begun.elapsed() < Duration::from_secs(60) {
+            if is_closed(stream) || stream.write_all(b" ").is_err() {
+                return true;
+            }
+            std::thread::sleep(Duration::from_millis(100));
+        }
+        false
+    };
+    assert!(known.iter_mut().all(ends), "all end within a minute");
+    assert!(refused(&server, "slow_body") >= 1.0);
+}
+
+#[test]
+fn probes_are_answered_where_all_connections_are_taken() {
+    let asks = "plugins = [\"calculator\"]\n[tenant.tools]\nask = [\"*\"]\n[tenant.limits]\nconnections_max = 4";
+    let server = Server::start(&config(&format!("[server]\nconnections_max = 4\n{}", tenant("greedy", asks))));
+    let body = chat(QUESTION).to_string();
+    let open = || server.open("POST", "/v1/chat/completions", Some(&key("greedy")), body.as_bytes());
+    let held: Vec<TcpStream> = (0..4).map(|_| open()).collect();
+    server.eventually("full", |server| {
+        let refused = server.get("/v1/models", "alpha");
+        refused.status == 503 && refused.code() == "unavailable" && refused.headers.contains("retry-after")
+    });
+    for path in ["/healthz", "/readyz"] {
+        assert_eq!(server.ask("GET", path, None, b"").status, 200, "{path}");
+    }
+    assert!(refused(&server, "full") >= 1.0, "metrics are a probe too");
+    // Those who hold the way of probes without asking anything make room as well.
+    let _silent: Vec<TcpStream> = (0..100).map(|_| TcpStream::connect(&server.address).expect("accepts")).collect();
+    assert_eq!(server.ask("GET", "/healthz", None, b"").status, 200);
+    drop(held);
+    server.eventually("free again", |server| server.get("/v1/models", "alpha").status == 200);
+    server.wait_until("logged", |said| said.contains("refused or closed"));
+}
+
+#[test]
+fn operators_have_an_address_of_their_own() {
+    let server = Server::start(&config("[server]\nadmin_listen = \"127.0.0.1:0\"\n"));
+    let said = server.said();
+    let admin = said.lines().find_map(|line| line.split("probes and metrics on http://").nth(1)).expect("an address");
+    let ask = |path: &str, key: &str| -> Response {
+        let mut stream = TcpStream::connect(admin).expect("accepts");
+        let request = format!(
+            "GET {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\nauthorization: Bearer {key}\r\n\r\n"
+        );
+        stream.write_all(request.as_bytes()).expect("taken");
+        finish(stream)
+    };
+    for (path, key, expected) in [
+        ("/healthz", "", 200),
+        ("/readyz", "", 200),
+        ("/metrics", "", 401),
+        ("/metrics", key("alpha").as_str(), 200),
+        ("/v1/models", key("alpha").as_str(), 404),
+    ] {
+        assert_eq!(ask(path, key).status, expected, "{path}");
+    }
+    assert_eq!(server.get("/metrics", "alpha").status, 404, "not at the address of everybody");
+    assert_eq!(server.ask("GET", "/healthz", None, b"").status, 200);
+}
+
+#[test]
+fn a_proxy_that_is_trusted_names_the_client() {
+    let ask = |server: &Server| {
+        super::raw(
+            server,
+            &format!(
+                "GET /v1/models HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\nauthorization: Bearer {}\r\n\
+                 x-forwarded-for: 192.0.2.1, 198.51.100.7\r\n\r\n",
+                key("alpha")
+            ),
+        )
+    };
+    for (more, expected) in [("", "client=127.0.0.1"), ("trusted_proxies = [\"127.0.0.0/8\"]\n", "client=198.51.100.7")]
+    {
+        let server = Server::start(&config(&format!("[server]\n{more}")));
+        assert_eq!(ask(&server).status, 200);
+        server.wait_until("logged", |said| {
+            said.lines().any(|line| line.contains("/v1/models") && line.contains(expected))
+        });
+    }
+}
+
+/// A connection whose system takes few bytes before its program does.
+fn with_small_buffers(address: &str) -> TcpStream {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build().expect("a runtime");
+    let stream = runtime.block_on(async {
+        let socket = tokio::net::TcpSocket::new_v4().expect("a socket");
+        socket.set_recv_buffer_size(4_096).expect("small buffers");
+        socket.connect(address.parse().expect("an address")).await.expect("accepts").into_std().expect("a socket")
+    });
+    stream.set_nonblocking(false).expect("a socket");
+    stream
+}
+
+#[test]
+fn a_reader_that_rests_or_trickles_gives_back_what_it_holds() {
+    let limits = "plugins = []\n[tenant.limits]\nin_flight_max = 2";
+    let server = Server::start(
+        &config(&format!("[server]\nreader_timeout = \"2s\"\n{}", tenant("slow", limits)))
+            .replace("\"ember\"", &format!("\"{NAME}\"")),
+    );
+    let bias: Value = (0..8).map(|token| (token.to_string(), json!(-100))).collect();
+    let long = with(
+        with(with(chat("Tell me something."), "max_tokens", json!(900)), "stream", json!(true)),
+        "logit_bias",
+        bias,
+    );
+    let long = with(with(long, "model", json!(NAME)), "stream_options", json!({"include_usage": true})).to_string();
+    let mut readers: Vec<TcpStream> = (0..2).map(|_| with_small_buffers(&server.address)).collect();
+    for stream in &mut readers {
+        let head = format!(
+            "POST /v1/chat/completions HTTP/1.1\r\nhost: localhost\r\nauthorization: Bearer {}\r\n\
+             content-type: application/json\r\ncontent-length: {}\r\n\r\n{long}",
+            key("slow"),
+            long.len()
+        );
+        stream.write_all(head.as_bytes()).expect("taken");
+        assert_eq!(status(stream), 200);
+    }
+    let short = with(with(chat("Hi."), "max_tokens", json!(1)), "model", json!(NAME));
+    assert_eq!(server.post("/v1/chat/completions", "slow", &short).status, 429, "both of its requests run");
+    // One rests, and the other takes 16 bytes now and then.
+    let begun = Instant::now();
+    while refused(&server, "slow_reader") < 2.0 {
+        assert!(begun.elapsed() < Duration::from_secs(100), "{}", server.said());
+        // What is left of an answer that was cut may still come.
+        let _cut = readers[1].read(&mut [0; 16]);
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    server.eventually("freed", |server| server.metric("alpha", "firebox_requests_running{") == 0.0);
+    assert_eq!(server.post("/v1/chat/completions", "slow", &short).status, 200);
+    let line = format!("firebox_requests_total{{model=\"{NAME}\",tenant=\"slow\",outcome=\"cancelled\"}}");
+    assert_eq!(server.metric("alpha", &line), 2.0, "cancelled, and not done");
+}
+
+/// A long name makes long events.
+const NAME: &str = "ember-with-a-name-that-makes-every-event-of-its-answers-longer";
