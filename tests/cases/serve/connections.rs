@@ -221,6 +221,37 @@ fn a_proxy_that_is_trusted_names_the_client() {
     }
 }
 
+#[test]
+fn odd_ways_to_ask_are_answered_or_ended_and_do_no_harm() {
+    let server = Server::start(&config(""));
+    let probe = "GET /healthz HTTP/1.1\r\nhost: localhost\r\n";
+    let raw = |bytes: &str| super::raw(&server, bytes);
+    assert_eq!(raw("GET /healthz HTTP/1.0\r\n\r\n").status, 200, "an old client, whose connection ends by itself");
+    let three = raw(&format!("{probe}\r\n{probe}\r\n{probe}connection: close\r\n\r\n"));
+    let all = format!("{}\r\n\r\n{}", three.headers, three.body).to_lowercase();
+    assert_eq!(all.matches("http/1.1 200").count(), 3, "one after the other: {all}");
+    assert!([0, 400].contains(&raw("\x16\x03\x01\x02\x00\x01\x00\x01").status), "TLS where there is none");
+    let mut half = TcpStream::connect(&server.address).expect("accepts");
+    half.write_all(format!("{probe}\r\n").as_bytes()).expect("taken");
+    half.shutdown(std::net::Shutdown::Write).expect("a socket");
+    assert!([0, 200].contains(&finish(half).status), "a client that will say nothing more");
+    let body = chat(QUESTION).to_string();
+    let mut polite = TcpStream::connect(&server.address).expect("accepts");
+    let head = format!(
+        "POST /v1/chat/completions HTTP/1.1\r\nhost: localhost\r\nauthorization: Bearer {}\r\nconnection: close\r\n\
+         expect: 100-continue\r\ncontent-length: {}\r\n\r\n",
+        key("alpha"),
+        body.len()
+    );
+    polite.write_all(head.as_bytes()).expect("taken");
+    assert_eq!(status(&mut polite), 100);
+    polite.write_all(body.as_bytes()).expect("taken");
+    let mut rest = String::new();
+    polite.read_to_string(&mut rest).expect("an answer");
+    assert!(rest.contains("HTTP/1.1 200") && rest.contains(ANSWER), "{rest}");
+    others_are_served(&server);
+}
+
 /// A connection whose system takes few bytes before its program does.
 fn with_small_buffers(address: &str) -> TcpStream {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build().expect("a runtime");
