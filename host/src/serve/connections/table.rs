@@ -376,10 +376,10 @@ mod tests {
 
     #[test]
     fn a_request_with_a_good_key_does_not_count_for_its_address() {
-        let all = table(10, 2, &[]);
+        let all = table(10, 4, &[]);
         let held: Vec<Connection> = (0..2).map(|_| all.admit(ip("10.0.0.1")).expect("room")).collect();
         let busy: Vec<RunningRequest> = held.iter().map(|connection| ask(connection, true)).collect();
-        let mut strangers: Vec<Connection> = (0..2).map(|_| all.admit(ip("10.0.0.1")).expect("room")).collect();
+        let mut strangers: Vec<Connection> = (0..4).map(|_| all.admit(ip("10.0.0.1")).expect("room")).collect();
         drop(busy);
         let mut held = held;
         let _more = all.admit(ip("10.0.0.1")).expect("a stranger makes room");
