@@ -26,7 +26,10 @@ pub(super) struct SlowBody;
 impl PacedBody {
     /// `body` under the limits of bodies.
     pub(super) fn new(body: Body) -> Self {
-        let pace = Pace::new(limits::HTTP_BODY_STALL_TIMEOUT, limits::HTTP_BODY_BYTES_PER_SECOND_MIN);
+        Self::within(body, Pace::new(limits::HTTP_BODY_STALL_TIMEOUT, limits::HTTP_BODY_BYTES_PER_SECOND_MIN))
+    }
+
+    fn within(body: Body, pace: Pace) -> Self {
         Self { body, pace, deadline: None }
     }
 }
@@ -83,15 +86,17 @@ mod tests {
 
     use super::*;
 
-    /// Reads `count` chunks of `bytes`, of which one comes every `every`: how many bytes, or that it was too slow.
+    /// Reads `count` chunks of `bytes`, of which one comes every `every`, where the client may be half a second behind a KiB
+    /// a second: how many bytes, or that it was too slow.
     async fn read(count: usize, bytes: usize, every: Duration) -> Result<usize, ()> {
-        let chunks = unfold(count, |left| async move {
+        let chunks = unfold(count, move |left| async move {
             let left = left.checked_sub(1)?;
             tokio::time::sleep(every).await;
             Some((Ok::<_, Infallible>(Bytes::from(vec![b'x'; bytes])), left))
         });
-        let mut chunks = Body::new(PacedBody::new(Body::from_stream(chunks.boxed()))).into_data_stream();
-        let mut length = 0;
+        let pace = Pace::new(Duration::from_millis(500), 1_024);
+        let paced = PacedBody::within(Body::from_stream(chunks.boxed()), pace);
+        let (mut chunks, mut length) = (Body::new(paced).into_data_stream(), 0);
         while let Some(chunk) = chunks.next().await {
             match chunk {
                 Ok(chunk) => length += chunk.len(),
@@ -104,11 +109,10 @@ mod tests {
         Ok(length)
     }
 
-    #[tokio::test(start_paused = true)]
+    #[tokio::test]
     async fn a_body_that_drips_is_given_up_and_a_slow_one_is_read() {
-        assert_eq!(read(1_000, 1, Duration::from_millis(100)).await, Err(()));
-        assert_eq!(read(2, 1, Duration::from_secs(11)).await, Err(()));
-        assert_eq!(read(60, 4_096, Duration::from_secs(1)).await, Ok(60 * 4_096));
-        assert_eq!(read(3, 40_000, Duration::from_secs(9)).await, Ok(120_000));
+        assert_eq!(read(1_000, 1, Duration::from_millis(50)).await, Err(()));
+        assert_eq!(read(2, 1, Duration::from_secs(60)).await, Err(()));
+        assert_eq!(read(10, 4_096, Duration::from_millis(100)).await, Ok(40_960));
     }
 }

@@ -40,9 +40,10 @@ pub(super) async fn enter(
     let id = recorded.id.clone();
     let params = params.iter().map(|(key, value)| (key.to_owned(), value.to_owned())).collect();
     let origin = parts.headers.get(ORIGIN).cloned();
-    let client = client(&parts);
-    let body = Body::new(PacedBody::new(body));
-    let mut call = Call { id: id.clone(), client, parts, params, body, tenant: None, open: OpenRequest::default() };
+    let (from, body) = (client(&parts), Body::new(PacedBody::new(body)));
+    let mut call =
+        Call { id: id.clone(), client: from, parts, params, body, tenant: None, open: OpenRequest::default() };
+    let client = call.client;
     let (admitted, running) = match admit(&app, route, &call.parts.headers) {
         Ok((tenant, running)) => (Ok(tenant), running),
         Err(failure) => (Err(failure), None),

@@ -87,10 +87,11 @@ mod tests {
 
     use super::*;
 
-    /// What becomes of 4 KiB for a reader that takes `bytes` every `every`, where a second is behind for a KiB not taken.
+    /// What becomes of 2 KiB for a reader that takes `bytes` every `every`, where it may be half a second behind a KiB a
+    /// second.
     async fn write_to(bytes: usize, every: Duration) -> io::Result<()> {
         let (near, mut far) = duplex(16);
-        let mut stalling = Stalling::new(near, Duration::from_secs(20), 1_024);
+        let mut stalling = Stalling::new(near, Duration::from_millis(500), 1_024);
         let reads = tokio::spawn(async move {
             let mut taken = vec![0; bytes];
             loop {
@@ -98,39 +99,40 @@ mod tests {
                 far.read_exact(&mut taken).await.expect("bytes come");
             }
         });
-        let outcome = stalling.write_all(&[7; 4_096]).await;
+        let outcome = stalling.write_all(&[7; 2_048]).await;
         reads.abort();
         outcome
     }
 
-    #[tokio::test(start_paused = true)]
+    #[tokio::test]
     async fn a_reader_that_takes_too_little_is_given_up_and_a_slow_one_is_not() {
-        write_to(16, Duration::from_millis(15)).await.expect("slow enough to wait for, and fast enough");
-        write_to(1_024, Duration::from_secs(3)).await.expect("behind, and not for long");
+        write_to(16, Duration::from_millis(1)).await.expect("slow, and fast enough");
         for (bytes, every) in
-            [(1, Duration::from_secs(1)), (16, Duration::from_millis(300)), (1, Duration::from_secs(60))]
+            [(1, Duration::from_millis(50)), (16, Duration::from_millis(200)), (1, Duration::from_secs(60))]
         {
             let begun = Instant::now();
             let error = write_to(bytes, every).await.expect_err("too slow");
             assert_eq!(error.kind(), io::ErrorKind::TimedOut);
-            assert!(begun.elapsed() < Duration::from_secs(25), "{bytes} bytes every {every:?}: {:?}", begun.elapsed());
+            let took = begun.elapsed();
+            assert!(took >= Duration::from_millis(500), "{bytes} bytes every {every:?}: {took:?}");
+            assert!(took < Duration::from_secs(10), "{bytes} bytes every {every:?}: {took:?}");
         }
     }
 
-    #[tokio::test(start_paused = true)]
+    #[tokio::test]
     async fn a_writer_with_nothing_to_say_does_not_count_against_its_reader() {
         let (near, mut far) = duplex(16);
-        let mut stalling = Stalling::new(near, Duration::from_secs(2), 1_024);
+        let mut stalling = Stalling::new(near, Duration::from_millis(500), 1_024);
         let reads = tokio::spawn(async move {
             let mut all = Vec::new();
             far.read_to_end(&mut all).await.expect("bytes come");
             all.len()
         });
-        for _ in 0..20 {
+        for _ in 0..3 {
             stalling.write_all(&[7; 40]).await.expect("it reads at once");
-            tokio::time::sleep(Duration::from_secs(60)).await;
+            tokio::time::sleep(Duration::from_millis(600)).await;
         }
         drop(stalling);
-        assert_eq!(reads.await.expect("reads"), 800);
+        assert_eq!(reads.await.expect("reads"), 120);
     }
 }
