@@ -15,7 +15,7 @@ use ulid::Ulid;
 use super::Failure;
 use crate::audit::{Origin, OriginGuard, Record};
 use crate::repeats::Repeats;
-use crate::serve::App;
+use crate::serve::{App, ClientAddress};
 use crate::tenancy::Tenant;
 
 /// The request's own id, which this host gives it.
@@ -165,8 +165,8 @@ fn outcome(status: StatusCode) -> &'static str {
 }
 
 /// The client's address.
-fn address(_parts: &Parts) -> Option<IpAddr> {
-    None
+fn address(parts: &Parts) -> Option<IpAddr> {
+    parts.extensions.get::<ClientAddress>().map(|client| client.0)
 }
 
 /// The client's own id of its request, where it is one that may stand in a log.
