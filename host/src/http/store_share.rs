@@ -25,16 +25,16 @@ impl StoreShares {
 
     /// Waits for one of the tenant's places; dropping the future ends the wait.
     pub(super) async fn take(&self, tenant: &TenantId) -> StorePermit {
-        let places = {
+        let permits = {
             let mut table = self.table();
             let made = || Arc::new(Semaphore::new(limits::SESSION_WORK_PER_TENANT_MAX));
             Arc::clone(table.entry(tenant.clone()).or_insert_with(made))
         };
         // Made first, so that the entry goes away when the wait is given up.
-        let mut place = StorePermit { shares: self.clone(), tenant: tenant.clone(), permit: None };
+        let mut taken = StorePermit { shares: self.clone(), tenant: tenant.clone(), permit: None };
         // Nobody closes it.
-        place.permit = places.acquire_owned().await.ok();
-        place
+        taken.permit = permits.acquire_owned().await.ok();
+        taken
     }
 }
 
@@ -42,7 +42,7 @@ impl Drop for StorePermit {
     fn drop(&mut self) {
         drop(self.permit.take());
         let mut table = self.shares.table();
-        if table.get(&self.tenant).is_some_and(|places| Arc::strong_count(places) == 1) {
+        if table.get(&self.tenant).is_some_and(|permits| Arc::strong_count(permits) == 1) {
             table.remove(&self.tenant);
         }
     }
