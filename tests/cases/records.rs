@@ -45,8 +45,10 @@ fn missing(server: &Server, what: &str) -> bool {
 
 #[test]
 fn every_refusal_and_session_is_in_the_log_with_its_address_and_floods_are_counted() {
-    let mut server = Server::start(&config(&alpha()));
+    let narrow = tenant("narrow", "").replace("\"chat\", ", "");
+    let mut server = Server::start(&config(&format!("{}{narrow}", alpha())));
     let path = session(&server);
+    assert_eq!(server.post("/v1/chat/completions", "narrow", &json!({})).status, 403);
     for _ in 0..200 {
         assert_eq!(server.ask("GET", "/v1/models", Some("fbx_nobody_0123456789"), b"").status, 401);
     }
@@ -67,6 +69,9 @@ fn every_refusal_and_session_is_in_the_log_with_its_address_and_floods_are_count
         .sum();
     assert_eq!(sum, 200, "{strangers:?}");
     assert!(strangers.len() < 60, "{} lines", strangers.len());
+    assert!(strangers.iter().all(|line| line["address"] == "127.0.0.1"), "{strangers:?}");
+    let denied = of("refusal", "denied");
+    assert!(denied.len() == 1 && denied[0]["tenant"] == "narrow" && denied[0]["key"] == "narrowkey", "{denied:?}");
     assert!(of("refusal", "not_found").iter().any(|line| line["tenant"] == "alpha"), "{lines:?}");
     let sessions: Vec<&Value> = lines.iter().filter(|line| line["event"] == "session").collect();
     let actions: Vec<&str> = sessions.iter().filter_map(|line| line["action"].as_str()).collect();

@@ -43,14 +43,14 @@ pub(super) async fn enter(
     let (from, body) = (client(&parts), Body::new(PacedBody::new(body)));
     let mut call =
         Call { id: id.clone(), client: from, parts, params, body, tenant: None, open: OpenRequest::default() };
-    let client = call.client;
     let (admitted, running) = match admit(&app, route, &call.parts.headers) {
         Ok((tenant, running)) => (Ok(tenant), running),
         Err(failure) => (Err(failure), None),
     };
     let admitted = admitted.and_then(|tenant| Ok((share(&app, tenant.as_ref(), &call.parts)?, tenant)));
     let mut open = OpenRequest::default();
-    let (mut tenant, mut read) = (None, true);
+    let tenant: Option<Tenant>;
+    let mut read = true;
     let outcome = match admitted {
         Ok((share, found)) => {
             let liveness = found.as_ref().map(|found| found.caller.liveness.clone()).unwrap_or_default();
@@ -59,6 +59,8 @@ pub(super) async fn enter(
             while_alive(&liveness, handle(&app, route, call)).await
         }
         Err(failure) => {
+            // Whose key it is that opens too little is recorded; it lets nobody in.
+            tenant = app.tenant_of(call.parts.headers.get(AUTHORIZATION)).ok();
             read = discard(call.body).await;
             Err(failure)
         }
