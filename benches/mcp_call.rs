@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use firebox::compose;
 use firebox::contract::{Caller, ToolCall, ToolSource};
 use firebox::plugin_tools::PluginTools;
-use firebox::sandbox::{ComponentSource, PluginSpec};
+use firebox::sandbox::{ComponentSource, Notice, PluginSpec};
 use serde_json::{Value, json};
 
 type Failure = Box<dyn Error>;
@@ -50,7 +50,8 @@ fn measure(what: &str, mut work: impl FnMut() -> Result<(), Failure>) -> Result<
 fn in_the_host() -> Result<(), Failure> {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
     let spec = PluginSpec::new("calculator", ComponentSource::Path(CALCULATOR.into()));
-    let tools = PluginTools::of(runtime.block_on(compose::load_plugins(vec![spec], &mut Vec::new()))?);
+    let tools =
+        PluginTools::of(runtime.block_on(compose::load_plugins(vec![spec], Notice::default(), &mut Vec::new()))?);
     let call = ToolCall {
         id: "1".to_owned(),
         name: "calculator".to_owned(),

@@ -17,6 +17,7 @@ use std::io::Write as _;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use firebox_sandbox::Notice;
 
 use crate::error::CliError;
 pub use output::Io;
@@ -70,9 +71,21 @@ verbs! {
     DeviceTest => devices::run_test(TestArgs),
 }
 
+/// Says on standard error what takes long.
+pub(crate) fn notice() -> Notice {
+    // Nobody is left to tell when standard error itself is gone.
+    Notice::new(|line| {
+        let line = output::line(line, firebox_contract::limits::CHAT_SHOWN_CHARACTERS_MAX);
+        let _unheard = writeln!(output::stderr(), "firebox: {line}");
+    })
+}
+
 /// Parses the process arguments, runs the verb and reports how it ended.
 #[must_use]
 pub fn main() -> ExitCode {
+    if let Some(code) = crate::compiler::init() {
+        return code;
+    }
     let cli = Cli::parse();
     let mut io = Io::of_process();
     match dispatch(cli.verb, &mut io).and_then(|()| io.out.flush().map_err(CliError::from)) {

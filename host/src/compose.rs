@@ -11,10 +11,10 @@ use firebox_contract::{
 use firebox_engine::{Engine, EngineCounters, EngineOptions, EngineStatus, Generation, ModelFactory};
 use firebox_models::device::{self, DeviceChoice, OpenOptions, Opened, TestChild};
 use firebox_models::{Checkpoint, CodecOptions, LoadOptions};
-use firebox_sandbox::{Plugin, PluginChain, PluginSpec};
+use firebox_sandbox::{Notice, Plugin, PluginChain, PluginSpec, SandboxOptions};
 
 use crate::clock::MachineClock;
-use crate::{ember, plugin_memory};
+use crate::{compiler, ember, plugin_memory};
 
 /// A model with its plugins, ready for requests.
 pub struct Host {
@@ -44,6 +44,7 @@ pub struct HostBuilder {
     private: bool,
     text_control_tokens: bool,
     load: LoadOptions,
+    notice: Notice,
 }
 
 impl Host {
@@ -62,6 +63,7 @@ impl Host {
             private: false,
             text_control_tokens: false,
             load: LoadOptions::default(),
+            notice: Notice::default(),
         }
     }
 
@@ -258,6 +260,13 @@ impl HostBuilder {
         self
     }
 
+    /// Says here what takes long while the host is put together; otherwise nobody hears it.
+    #[must_use]
+    pub fn notice(mut self, notice: Notice) -> Self {
+        self.notice = notice;
+        self
+    }
+
     /// Opens the device, loads model and plugins, starts the model's thread.
     ///
     /// # Errors
@@ -268,7 +277,7 @@ impl HostBuilder {
         let hooks: Arc<dyn HookSource> = match self.hooks {
             Some(hooks) => hooks,
             None => {
-                let chain = load_plugins(self.plugins, &mut notes).await?;
+                let chain = load_plugins(self.plugins, self.notice, &mut notes).await?;
                 stand_ins.extend(chain.plugins().iter().filter_map(|plugin| stand_in(plugin)));
                 Arc::new(chain)
             }
@@ -336,16 +345,33 @@ pub fn device_options() -> OpenOptions {
     }
 }
 
-/// The chain of these plugins, in a sandbox that keeps compiled components in the user's cache.
+/// How every verb sets up its sandbox: compiled components are kept in the user's cache, what is not there is compiled in a
+/// process of its own where this program can do that, and tools are held to what calls will be checked against.
+#[must_use]
+pub fn sandbox_options(notice: Notice) -> SandboxOptions {
+    SandboxOptions {
+        cache_dir: cache_dir("components"),
+        compiler: compiler::command(),
+        check_tool: firebox_engine::check_schema,
+        notice,
+        ..SandboxOptions::default()
+    }
+}
+
+/// The chain of these plugins, in a sandbox of its own; `notice` hears what takes long.
 ///
 /// # Errors
 /// Whatever a plugin or the sandbox fails with.
-pub async fn load_plugins(specs: Vec<PluginSpec>, notes: &mut Vec<String>) -> Result<PluginChain, Error> {
+pub async fn load_plugins(
+    specs: Vec<PluginSpec>,
+    notice: Notice,
+    notes: &mut Vec<String>,
+) -> Result<PluginChain, Error> {
     if specs.is_empty() {
         return Ok(PluginChain::new(Vec::new())?);
     }
     // There is nobody to share with: as much as one plugin may have at most, for several of them.
-    let sandbox = plugin_memory::sandbox(2 * limits::PLUGIN_MEMORY_BYTES_MAX, notes)?;
+    let sandbox = plugin_memory::sandbox(2 * limits::PLUGIN_MEMORY_BYTES_MAX, notice, notes)?;
     let mut plugins = Vec::new();
     for spec in specs {
         let plugin = sandbox.load(spec).await?;

@@ -6,6 +6,7 @@
 pub mod audit;
 pub mod cli;
 pub mod clock;
+pub mod compiler;
 pub mod compose;
 pub mod config;
 pub mod embed;

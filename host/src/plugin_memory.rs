@@ -1,24 +1,22 @@
 //! The sandbox of this process, and how much memory the plugins of all requests have in it together.
 
 use firebox_contract::{Error, limits};
-use firebox_sandbox::{Sandbox, SandboxOptions};
+use firebox_sandbox::{Notice, Sandbox, SandboxOptions};
 
-use crate::compose::cache_dir;
+use crate::compose::sandbox_options;
 use crate::memory_limit::memory_limit;
 
-/// A sandbox that keeps compiled components in the user's cache. Its plugins have `bytes` of memory together, and at most
+/// A sandbox set up as every verb has it; `notice` hears what takes long. Its plugins have `bytes` of memory together, and at most
 /// half of what the process may use. `notes` hears where that, or the address space, is less than was asked for.
 ///
 /// # Errors
 /// `Error::Unavailable` where the process may not have enough address space.
-pub fn sandbox(bytes: usize, notes: &mut Vec<String>) -> Result<Sandbox, Error> {
+pub fn sandbox(bytes: usize, notice: Notice, notes: &mut Vec<String>) -> Result<Sandbox, Error> {
     let allowed = allowed(bytes, memory_limit());
     if allowed < bytes {
         notes.push(format!("plugins have {} MiB of memory together, half of what may be used", allowed >> 20));
     }
-    let options =
-        SandboxOptions { cache_dir: cache_dir("components"), pool_bytes: allowed, ..SandboxOptions::default() };
-    let sandbox = Sandbox::new(options)?;
+    let sandbox = Sandbox::new(SandboxOptions { pool_bytes: allowed, ..sandbox_options(notice) })?;
     notes.extend(sandbox.unpooled_because().map(str::to_owned));
     Ok(sandbox)
 }

@@ -1,14 +1,14 @@
 //! From what the user typed after `--plugin` to what the sandbox loads.
 
-use std::borrow::Cow;
+mod manifest;
+
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::time::Duration;
 
-use firebox_contract::{Stage, limits};
+use firebox_contract::limits;
 use firebox_sandbox::{Capability, ComponentSource, Grants, PluginLimits, PluginSpec};
-use serde::Deserialize;
 
+use self::manifest::Manifest;
 use crate::cli::options::PluginOptions;
 use crate::config::PluginConfig;
 use crate::error::CliError;
@@ -91,30 +91,6 @@ fn grants<'a>(names: impl Iterator<Item = &'a str>) -> Result<Grants, CliError> 
     names.chain(["log"]).map(known).collect()
 }
 
-/// `plugin.toml`, beside a component.
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Manifest {
-    id: String,
-    #[serde(rename = "version")]
-    _version: String,
-    #[serde(rename = "description", default)]
-    _description: String,
-    stages: Option<Vec<String>>,
-    #[serde(default)]
-    capabilities: Vec<String>,
-    #[serde(default)]
-    limits: ManifestLimits,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct ManifestLimits {
-    fuel: Option<u64>,
-    memory_mib: Option<usize>,
-    timeout_ms: Option<u64>,
-}
-
 /// The plugins of one command line, in chain order: the built-in model's tools first, then those asked for.
 ///
 /// # Errors
@@ -150,10 +126,9 @@ fn find(asked: &str) -> Result<PluginSpec, CliError> {
     }
     let path = Path::new(asked);
     if path.is_dir() {
-        let manifest_path = path.join("plugin.toml");
-        let manifest = read_manifest(&manifest_path)?;
-        let component = path.join(format!("{}.wasm", manifest.id));
-        return spec(&manifest, ComponentSource::Path(component));
+        let manifest = Manifest::read(&path.join(manifest::FILE))?;
+        let component = path.join(format!("{}.wasm", manifest.id()));
+        return manifest.spec(ComponentSource::Path(component));
     }
     if !path.is_file() {
         let names: Vec<&str> = BUILTINS.iter().map(|builtin| builtin.name).collect();
@@ -163,21 +138,10 @@ fn find(asked: &str) -> Result<PluginSpec, CliError> {
         );
         return Err(CliError::usage(message));
     }
-    match sibling_manifest(path)? {
-        Some(manifest) => spec(&manifest, ComponentSource::Path(path.to_owned())),
+    match Manifest::beside(path)? {
+        Some(manifest) => manifest.spec(ComponentSource::Path(path.to_owned())),
         None => Ok(bare(path)),
     }
-}
-
-/// `plugin.toml` beside a component, if its id is the component's name. One that cannot be read is an error: it may be
-/// this component's, and hold limits that must not be lost.
-fn sibling_manifest(path: &Path) -> Result<Option<Manifest>, CliError> {
-    let manifest = path.with_file_name("plugin.toml");
-    if !manifest.is_file() {
-        return Ok(None);
-    }
-    let found = read_manifest(&manifest)?;
-    Ok(Some(found).filter(|found| path.file_stem().is_some_and(|stem| *stem == *found.id)))
 }
 
 /// A component alone asks for nothing and gets the default limits; its file name is its name.
@@ -186,49 +150,8 @@ fn bare(path: &Path) -> PluginSpec {
     PluginSpec::new(name, ComponentSource::Path(path.to_owned()))
 }
 
-fn read_manifest(path: &Path) -> Result<Manifest, CliError> {
-    let text = std::fs::read_to_string(path).map_err(|source| CliError::File {
-        action: "read",
-        path: path.display().to_string(),
-        source,
-    })?;
-    parse_manifest(&text, &path.display().to_string())
-}
-
-fn parse_manifest(text: &str, whose: &str) -> Result<Manifest, CliError> {
-    toml::from_str(text).map_err(|error| CliError::usage(format!("\"{whose}\" is not a plugin manifest: {error}")))
-}
-
 fn builtin_spec(builtin: &Builtin) -> Result<PluginSpec, CliError> {
-    let manifest = parse_manifest(builtin.manifest, builtin.name)?;
-    spec(&manifest, ComponentSource::Bytes(Cow::Borrowed(builtin.component)))
-}
-
-fn spec(manifest: &Manifest, source: ComponentSource) -> Result<PluginSpec, CliError> {
-    let ask = &manifest.limits;
-    let default = PluginLimits::default();
-    let limits = PluginLimits {
-        fuel: ask.fuel.unwrap_or(default.fuel).min(limits::PLUGIN_FUEL_MAX),
-        memory_bytes: ask.memory_mib.map_or(default.memory_bytes, |mib| mib.saturating_mul(1 << 20)),
-        timeout: ask.timeout_ms.map_or(default.timeout, Duration::from_millis).min(limits::PLUGIN_TIMEOUT_MAX),
-    };
-    let memory_bytes = limits.memory_bytes.min(limits::PLUGIN_MEMORY_BYTES_MAX);
-    let limits = PluginLimits { memory_bytes, ..limits };
-    let (asks, stages) = (manifest.capabilities.clone(), stages(manifest)?);
-    Ok(PluginSpec { limits, asks, stages, ..PluginSpec::new(&manifest.id, source) })
-}
-
-fn stages(manifest: &Manifest) -> Result<Option<Vec<Stage>>, CliError> {
-    let Some(names) = &manifest.stages else { return Ok(None) };
-    // Every plugin may start, so that says nothing.
-    let stage = |name: &String| Stage::named(name).filter(|stage| *stage != Stage::Init);
-    let unknown = |name: &String| {
-        let id = &manifest.id;
-        CliError::usage(format!(
-            "plugin \"{id}\" names a stage \"{name}\"; there are \"prompt\", \"text\" and \"tool\""
-        ))
-    };
-    names.iter().map(|name| stage(name).ok_or_else(|| unknown(name))).collect::<Result<_, _>>().map(Some)
+    Manifest::parse(builtin.manifest, builtin.name)?.spec(ComponentSource::Own(builtin.component))
 }
 
 fn narrowed(limits: PluginLimits, options: &PluginOptions) -> PluginLimits {
@@ -244,7 +167,8 @@ fn configs(asked: &[String]) -> Result<BTreeMap<String, String>, CliError> {
     for pair in asked {
         let Some((name, json)) = pair.split_once('=') else {
             return Err(CliError::usage(format!(
-                "--plugin-config \"{pair}\" is not NAME=JSON; write redact={{\"restore\": true}}"
+                "--plugin-config \"{}\" is not NAME=JSON; write redact={{\"restore\": true}}",
+                manifest::shown(pair)
             )));
         };
         if json.len() > limits::PLUGIN_CONFIG_BYTES_MAX {

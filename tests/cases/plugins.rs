@@ -7,7 +7,7 @@ use firebox::contract::{
 };
 use firebox::sandbox::{ComponentSource, PluginChain, PluginSpec, Sandbox, SandboxOptions};
 
-use crate::harness::{firebox, root, scratch};
+use crate::harness::{Firebox, firebox, root, scratch};
 
 /// The folders that hold components: what is committed, and what the test runner rebuilt.
 fn folders() -> Vec<PathBuf> {
@@ -123,11 +123,12 @@ fn a_manifest_beside_a_component_is_read_or_refused() {
         (format!("id = \"another\"\n{head}[limits]\nfuel = 10\n"), 0, ""),
         (format!("id = \"calculator\"\n{head}[limits]\nfuel = 10\n"), 5, "fuel"),
         (format!("id = \"calculator\"\n{head}capabilities = [\"net\"]\n"), 4, "net"),
-        (format!("id = \"calculator\"\n{head}[limits]\nfuell = 10\n"), 2, "plugin.toml"),
+        (format!("id = \"calculator\"\n{head}[limits]\nfuell = 10\n"), 5, "plugin.toml"),
         (format!("id = \"calculator\"\n{bare}"), 0, ""),
-        (format!("id = \"calculator\"\n{bare}stages = [\"text\"]\n"), 2, "correct stages"),
-        (format!("id = \"calculator\"\n{bare}stages = [\"tools\"]\n"), 2, "\"tools\""),
-        ("not toml".to_owned(), 2, "plugin.toml"),
+        (format!("id = \"calculator\"\n{bare}stages = [\"text\"]\n"), 5, "correct stages"),
+        (format!("id = \"calculator\"\n{bare}stages = [\"tools\"]\n"), 5, "\"tools\""),
+        ("not toml".to_owned(), 5, "plugin.toml"),
+        (format!("id = \"../calculator\"\n{head}"), 5, "its id"),
     ];
     for (manifest, code, word) in rows {
         std::fs::write(dir.join("plugin.toml"), &manifest).expect("writable");
@@ -135,4 +136,78 @@ fn a_manifest_beside_a_component_is_read_or_refused() {
         let run = firebox(&["run", "--no-tools", "--plugin", &path, "--max-tokens", "8", "hi"]).expect_code(code);
         assert!(run.stderr.contains(word), "{manifest}: {}", run.stderr);
     }
+}
+
+/// An empty folder for one test.
+fn fresh(name: &str) -> PathBuf {
+    let path = scratch(name);
+    std::fs::remove_dir_all(&path).expect("removable");
+    std::fs::create_dir_all(&path).expect("made");
+    path
+}
+
+/// A program that is asked to compile, and not given what, is not the command line.
+#[test]
+fn a_compiler_without_a_component_ends() {
+    let run = Firebox::new(["compile-plugin"]).input("not a component").run().expect_code(1);
+    assert!(run.stdout.is_empty(), "{}", run.stdout);
+}
+
+/// What has no end is not read, and what is not there is not waited for.
+#[cfg(unix)]
+#[test]
+fn a_plugin_of_devices_pipes_and_circles_is_refused_at_once() {
+    use std::os::unix::fs::symlink;
+    let dir = fresh("endless");
+    let pipe = dir.join("pipe");
+    let made = std::process::Command::new("mkfifo").arg(&pipe).status().expect("mkfifo runs");
+    assert!(made.success());
+    let circle = dir.join("circle");
+    symlink(&circle, &circle).expect("linked");
+    let endless = ["/dev/zero".into(), pipe, circle];
+    let manifest = "id = \"p\"\nversion = \"1\"\n";
+    for (place, target) in endless.iter().enumerate() {
+        let [folder, component] = ["folder", "component"].map(|name| dir.join(format!("{name}{place}")));
+        std::fs::create_dir_all(&folder).expect("made");
+        symlink(target, folder.join("plugin.toml")).expect("linked");
+        std::fs::create_dir_all(&component).expect("made");
+        std::fs::write(component.join("plugin.toml"), manifest).expect("written");
+        symlink(target, component.join("p.wasm")).expect("linked");
+        for asked in [&folder, &component] {
+            let asked = asked.display().to_string();
+            let run = firebox(&["run", "--no-tools", "--plugin", &asked, "hi"]);
+            assert!(matches!(run.code, Some(2 | 5)), "{asked}: {:?} {}", run.code, run.stderr);
+        }
+    }
+}
+
+#[test]
+fn a_component_that_is_dear_to_compile_is_refused_as_the_plugins_fault() {
+    let dir = scratch("dear");
+    let component = dir.join("dear.wasm");
+    // One type in another, 10,000 times: reading it would take a stack frame each.
+    let nested = [[0x42, 0x01, 0x01].repeat(10_000), vec![0x42, 0x00]].concat();
+    let section = [vec![1], nested].concat();
+    let (length, mut size) = (section.len(), Vec::new());
+    for shift in [0, 7, 14, 21] {
+        size.push(((length >> shift) & 0x7f) as u8 | if shift == 21 { 0 } else { 0x80 });
+    }
+    std::fs::write(&component, [b"\0asm\x0d\0\x01\0\x07".to_vec(), size, section].concat()).expect("written");
+    let asked = component.display().to_string();
+    let run = firebox(&["run", "--no-tools", "--plugin", &asked, "hi"]).expect_code(5);
+    assert!(run.stderr.contains("Firebox allows 100"), "{}", run.stderr);
+}
+
+#[test]
+fn a_component_that_was_compiled_once_is_kept() {
+    let cache = fresh("compiled");
+    let path = root().join("plugins/prebuilt/redact.wasm").display().to_string();
+    let arguments = ["run", "--no-tools", "--plugin", &path, "--max-tokens", "1", "hi"];
+    for _ in 0..2 {
+        let run =
+            Firebox::new(arguments).env("FIREBOX_CACHE", cache.display().to_string()).env("FIREBOX_DEVICE", "cpu");
+        run.run().expect_code(0);
+    }
+    let kept = std::fs::read_dir(cache.join("components")).expect("made").count();
+    assert_eq!(kept, 1);
 }

@@ -32,6 +32,7 @@ const UNSAFE_FILES: &[&str] = &[
     "host/models/src/kernel/threads/pool.rs",
     "host/sandbox/src/component.rs",
     "host/sandbox/src/priority.rs",
+    "host/sandbox/tests/hostile/usage.rs",
     "host/src/memory.rs",
     "host/src/threads.rs",
     "tests/fuzz/coverage.rs",

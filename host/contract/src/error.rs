@@ -27,7 +27,7 @@ pub enum ErrorKind {
     Timeout,
     /// The host, or a part the request needs, cannot work now.
     Unavailable,
-    /// A plugin broke its limits or trapped.
+    /// A plugin broke its limits or trapped, or cannot be loaded.
     PluginFault,
     /// The caller stopped it.
     Interrupted,
@@ -115,6 +115,9 @@ pub enum Error {
     /// A part the request needs cannot work now.
     #[error("{0}")]
     Unavailable(String),
+    /// A plugin cannot be loaded, or asked for what it must not have.
+    #[error("{0}")]
+    Plugin(String),
     /// A plugin's call ended badly.
     #[error(transparent)]
     Fault(#[from] Fault),
@@ -141,7 +144,7 @@ impl Error {
             Self::Limited { .. } => ErrorKind::Limited,
             Self::Timeout(_) => ErrorKind::Timeout,
             Self::Unavailable(_) => ErrorKind::Unavailable,
-            Self::Fault(_) => ErrorKind::PluginFault,
+            Self::Plugin(_) | Self::Fault(_) => ErrorKind::PluginFault,
             Self::Interrupted => ErrorKind::Interrupted,
             Self::Internal(_) => ErrorKind::Internal,
         }

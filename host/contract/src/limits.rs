@@ -1,5 +1,6 @@
 //! Every number that bounds something, with its unit (invariant I6). Relations between them are proved below.
 
+mod components;
 mod instances;
 mod mcp;
 mod models;
@@ -8,6 +9,7 @@ mod turns;
 
 use std::time::Duration;
 
+pub use self::components::*;
 pub use self::instances::*;
 pub use self::mcp::*;
 pub use self::models::*;
@@ -99,8 +101,6 @@ pub const PLUGIN_TIMEOUT_SLACK: Duration = Duration::from_millis(100);
 pub const PLUGIN_STACK_BYTES: usize = 512 * KIB;
 /// Native stack of a guest call, in bytes; what exceeds the wasm stack is for host functions.
 pub const PLUGIN_ASYNC_STACK_BYTES: usize = MIB;
-/// Core instances in one component.
-pub const PLUGIN_INSTANCES_MAX: usize = 32;
 /// Linear memories in one component.
 pub const PLUGIN_MEMORIES_MAX: usize = 8;
 /// Tables in one component.

@@ -37,6 +37,14 @@ impl ArgumentCheck {
     }
 }
 
+/// Whether `tool` has an input schema that calls can be held to.
+///
+/// # Errors
+/// What is wrong with it, as the end of a sentence about the tool.
+pub fn check_schema(tool: &ToolDefinition) -> Result<(), String> {
+    schema::check(&tool.input_schema_json).map_err(|reason| format!("cannot be called: {reason}"))
+}
+
 /// The arguments as one JSON object within bounds.
 pub(crate) fn read(written: &str) -> Result<Value, String> {
     if written.len() > TOOL_ARGUMENTS_BYTES_MAX {

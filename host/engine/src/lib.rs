@@ -39,7 +39,7 @@ use firebox_contract::{
 use futures_util::FutureExt;
 
 pub use admission::{Admission, Rules as AdmissionRules, Ticket as AdmissionPermit};
-pub use arguments::ArgumentCheck;
+pub use arguments::{ArgumentCheck, check_schema};
 pub use fair::FairClock;
 pub use generation::Generation;
 pub use keeper::ModelFactory;

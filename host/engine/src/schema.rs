@@ -177,6 +177,14 @@ pub(crate) fn depth(value: &Value) -> usize {
     }
 }
 
+/// Whether the schema with this text passes, and can be compiled.
+///
+/// # Errors
+/// Why not.
+pub(crate) fn check(schema: &str) -> Result<(), String> {
+    compile(schema).map(|_| ())
+}
+
 fn compile(schema: &str) -> Result<Compiled, String> {
     check_text(schema)?;
     let value: Value = serde_json::from_str(schema).map_err(|error| format!("its schema is not JSON: {error}"))?;

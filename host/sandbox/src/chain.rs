@@ -3,6 +3,7 @@
 mod at_call;
 mod single;
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use firebox_contract::limits;
@@ -34,7 +35,8 @@ pub struct PluginChain {
 #[derive(Debug, Default)]
 struct Offer {
     tools: Vec<ToolDefinition>,
-    owners: Vec<usize>,
+    /// By the tool's name.
+    owners: HashMap<String, usize>,
 }
 
 impl PluginChain {
@@ -170,6 +172,11 @@ fn check_need(plugins: &[Arc<Plugin>]) -> Result<(), SandboxError> {
 }
 
 fn offer(plugins: &[Arc<Plugin>]) -> Result<Offer, SandboxError> {
+    let count: usize = plugins.iter().map(|plugin| plugin.tools().len()).sum();
+    if count > limits::TOOLS_MAX {
+        let limit = limits::TOOLS_MAX;
+        return Err(SandboxError::Chain(format!("the chain offers {count} tools; {limit} are allowed")));
+    }
     let mut offer = Offer::default();
     for (owner, plugin) in plugins.iter().enumerate() {
         for tool in plugin.tools() {
@@ -181,12 +188,8 @@ fn offer(plugins: &[Arc<Plugin>]) -> Result<Offer, SandboxError> {
                 });
             }
             offer.tools.push(tool.clone());
-            offer.owners.push(owner);
+            offer.owners.insert(tool.name.clone(), owner);
         }
-    }
-    if offer.tools.len() > limits::TOOLS_MAX {
-        let (count, limit) = (offer.tools.len(), limits::TOOLS_MAX);
-        return Err(SandboxError::Chain(format!("the chain offers {count} tools; {limit} are allowed")));
     }
     Ok(offer)
 }
@@ -205,8 +208,7 @@ fn check_size(call: &ToolCall) -> Result<(), Error> {
 impl Offer {
     /// The place of the plugin that offers `tool`.
     fn owner(&self, tool: &str) -> Option<usize> {
-        let rows = self.tools.iter().zip(&self.owners);
-        rows.filter(|(definition, _)| definition.name == tool).map(|(_, owner)| *owner).next()
+        self.owners.get(tool).copied()
     }
 }
 

@@ -1,8 +1,6 @@
 //! From bytes to a compiled component: read, digested, checked, compiled or taken from the cache.
 
 use std::borrow::Cow;
-use std::fs::{self, File};
-use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
 
@@ -11,16 +9,34 @@ use sha2::{Digest, Sha256};
 use wasmtime::component::Component;
 
 use crate::cache::{Cache, Key};
+use crate::compiler::{self, Abandoned, CompilerCommand, Job};
 use crate::error::SandboxError;
+use crate::file::{self, Unread};
 use crate::runtime::Runtime;
+use crate::shape::{Bounds, Over, Refusal, Shape};
 
 /// Where a component comes from.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ComponentSource {
     /// A file.
     Path(PathBuf),
-    /// Its bytes, such as those built into a binary.
+    /// Its bytes.
     Bytes(Cow<'static, [u8]>),
+    /// Bytes that are a part of this program, and trusted as it is: they are compiled in this process.
+    Own(&'static [u8]),
+}
+
+/// How components are loaded, whichever they are.
+pub(crate) struct Loader<'a> {
+    pub(crate) runtime: &'a Runtime,
+    /// Where compiled components are kept.
+    pub(crate) cache_dir: Option<&'a Path>,
+    /// Where they are compiled; in this process if there is none.
+    pub(crate) compiler: Option<&'a CompilerCommand>,
+    /// Whether nobody waits any more.
+    pub(crate) abandoned: &'a Abandoned,
+    /// What must hold before it is worth while to compile a component.
+    pub(crate) admit: &'a dyn Fn(&Shape) -> Result<(), SandboxError>,
 }
 
 /// A component ready to be instantiated.
@@ -35,36 +51,48 @@ pub(crate) struct Compiled {
     pub(crate) warnings: Vec<String>,
 }
 
-/// Reads and compiles `source` for `plugin`. Takes seconds for a large component: not for an async thread.
-///
-/// # Errors
-/// `SandboxError` if it cannot be read, is too large, or is not a component that can run here.
-pub(crate) fn load(
-    runtime: &Runtime,
-    cache_dir: Option<&Path>,
-    plugin: &str,
-    source: &ComponentSource,
-) -> Result<Compiled, SandboxError> {
-    let bytes = read(plugin, source)?;
-    check_kind(plugin, &bytes)?;
-    let digest = hex(&Sha256::digest(&bytes));
-    let key = Key::new(&digest, runtime.compatibility());
-    let mut warnings = Vec::new();
-    let cache = cache_dir.and_then(|dir| noted(Cache::open(dir), &mut warnings));
-    let artifact = cache.as_ref().and_then(|cache| noted(cache.read(&key), &mut warnings)).flatten();
-    let cached = artifact.and_then(|artifact| noted(deserialize(runtime, &artifact), &mut warnings));
-    let from_cache = cached.is_some();
-    let component = match cached {
-        Some(component) => component,
-        None => {
-            let component = compile(runtime, plugin, &bytes)?;
-            if let Some(cache) = &cache {
-                noted(keep(cache, &key, &component), &mut warnings);
+impl Loader<'_> {
+    /// Reads and compiles `source` for `plugin`. Takes seconds for a large component: not for an async thread.
+    ///
+    /// # Errors
+    /// `SandboxError` if it cannot be read, is too large, or is not a component that can run here.
+    pub(crate) fn load(&self, plugin: &str, source: &ComponentSource) -> Result<Compiled, SandboxError> {
+        let bytes = read(plugin, source)?;
+        check_kind(plugin, &bytes)?;
+        let digest = hex(&Sha256::digest(&bytes));
+        let key = Key::new(&digest, self.runtime.compatibility());
+        let mut warnings = Vec::new();
+        let cache = self.cache_dir.and_then(|dir| noted(Cache::open(dir), &mut warnings));
+        let artifact = cache.as_ref().and_then(|cache| noted(cache.read(&key), &mut warnings)).flatten();
+        let cached = artifact.and_then(|artifact| noted(deserialize(self.runtime, &artifact), &mut warnings));
+        let from_cache = cached.is_some();
+        let component = match cached {
+            Some(component) => component,
+            None => {
+                let artifact = self.compile(plugin, &bytes, matches!(source, ComponentSource::Own(_)))?;
+                if let Some(cache) = &cache {
+                    noted(cache.write(&key, &artifact), &mut warnings);
+                }
+                deserialize(self.runtime, &artifact).map_err(|reason| invalid(plugin, reason))?
             }
-            component
-        }
-    };
-    Ok(Compiled { component, digest, bytes: bytes.len(), from_cache, warnings })
+        };
+        Ok(Compiled { component, digest, bytes: bytes.len(), from_cache, warnings })
+    }
+
+    /// The compiled component in its serialized form: counted, and then compiled where it can do no harm.
+    fn compile(&self, plugin: &str, bytes: &[u8], own: bool) -> Result<Vec<u8>, SandboxError> {
+        let compiler = self.compiler.filter(|_| !own);
+        let bounds = if own || compiler.is_some() { Bounds::GUARDED } else { Bounds::UNGUARDED };
+        let shape = Shape::of(bytes, bounds).map_err(|refusal| refused(plugin, refusal))?;
+        (self.admit)(&shape)?;
+        self.runtime.compilations.fetch_add(1, Ordering::Relaxed);
+        let Some(compiler) = compiler else {
+            let compiled = self.runtime.engine.precompile_component(bytes);
+            return compiled.map_err(|error| invalid(plugin, format!("{error:#}")));
+        };
+        let (compatibility, code_bytes) = (self.runtime.compatibility(), shape.code_bytes);
+        compiler::compile(compiler, &Job { plugin, bytes, code_bytes, compatibility, abandoned: self.abandoned })
+    }
 }
 
 /// The value, or its absence with the reason in `warnings`.
@@ -72,49 +100,45 @@ fn noted<T>(result: Result<T, String>, warnings: &mut Vec<String>) -> Option<T> 
     result.map_err(|warning| warnings.push(warning)).ok()
 }
 
-fn compile(runtime: &Runtime, plugin: &str, bytes: &[u8]) -> Result<Component, SandboxError> {
-    runtime.compilations.fetch_add(1, Ordering::Relaxed);
-    Component::from_binary(&runtime.engine, bytes)
-        .map_err(|error| SandboxError::Invalid { plugin: plugin.to_owned(), reason: format!("{error:#}") })
+fn invalid(plugin: &str, reason: String) -> SandboxError {
+    let reason = crate::log::cut(&reason, limits::PLUGIN_COMPILE_WORDS_BYTES_MAX as usize).to_owned();
+    SandboxError::Invalid { plugin: plugin.to_owned(), reason }
 }
 
-fn keep(cache: &Cache, key: &Key, component: &Component) -> Result<(), String> {
-    let artifact = component.serialize().map_err(|error| format!("a component cannot be cached: {error:#}"))?;
-    cache.write(key, &artifact)
+fn refused(plugin: &str, refusal: Refusal) -> SandboxError {
+    match refusal {
+        Refusal::Malformed(reason) => invalid(plugin, reason),
+        Refusal::Over(Over { what, found, limit, remedy }) => {
+            SandboxError::TooComplex { plugin: plugin.to_owned(), what, found, limit, remedy }
+        }
+    }
 }
 
 fn deserialize(runtime: &Runtime, artifact: &[u8]) -> Result<Component, String> {
-    // SAFETY: `artifact` was produced by `Component::serialize` in a process of this user: `Cache` only hands out
-    // bytes whose digest it has checked, from a directory that this user owns and nobody else can write to.
-    // Wasmtime itself refuses artifacts of another version or configuration.
+    // SAFETY: `artifact` was produced by `Engine::precompile_component`, in this process, in one that it started from its own
+    // program and whose pipe it read, or in an earlier one of this user: `Cache` only hands out bytes whose digest it has
+    // checked, from a directory that this user owns and nobody else can write to. Wasmtime itself refuses artifacts of another
+    // version or configuration.
     let component = unsafe { Component::deserialize(&runtime.engine, artifact) };
-    component.map_err(|error| format!("a cached component cannot be loaded ({error:#}), so it is compiled again"))
+    component.map_err(|error| format!("a compiled component cannot be loaded ({error:#})"))
 }
 
 fn read(plugin: &str, source: &ComponentSource) -> Result<Cow<'static, [u8]>, SandboxError> {
     let limit = limits::PLUGIN_COMPONENT_BYTES_MAX;
     let too_large = |bytes| SandboxError::TooLarge { plugin: plugin.to_owned(), bytes, limit };
-    let path = match source {
-        ComponentSource::Bytes(bytes) if bytes.len() as u64 > limit => return Err(too_large(bytes.len() as u64)),
-        ComponentSource::Bytes(bytes) => return Ok(bytes.clone()),
-        ComponentSource::Path(path) => path,
-    };
-    let unread =
-        |reason: String| SandboxError::Read { plugin: plugin.to_owned(), path: path.display().to_string(), reason };
-    let found = fs::metadata(path).map_err(|error| unread(error.to_string()))?;
-    if !found.is_file() {
-        return Err(unread("it is not a file".to_owned()));
+    match source {
+        ComponentSource::Own(bytes) => Ok(Cow::Borrowed(bytes)),
+        ComponentSource::Bytes(bytes) if bytes.len() as u64 > limit => Err(too_large(bytes.len() as u64)),
+        ComponentSource::Bytes(bytes) => Ok(bytes.clone()),
+        ComponentSource::Path(path) => file::read(path, limit).map(Cow::Owned).map_err(|unread| match unread {
+            Unread::TooLarge { bytes, .. } => too_large(bytes),
+            other => SandboxError::Read {
+                plugin: plugin.to_owned(),
+                path: path.display().to_string(),
+                reason: other.to_string(),
+            },
+        }),
     }
-    if found.len() > limit {
-        return Err(too_large(found.len()));
-    }
-    let mut bytes = Vec::new();
-    let read = File::open(path).and_then(|file| file.take(limit + 1).read_to_end(&mut bytes));
-    read.map_err(|error| unread(error.to_string()))?;
-    if bytes.len() as u64 > limit {
-        return Err(too_large(bytes.len() as u64));
-    }
-    Ok(Cow::Owned(bytes))
 }
 
 const WASM_MAGIC: &[u8] = b"\0asm";
@@ -151,8 +175,21 @@ fn hex(bytes: &[u8]) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
     use crate::runtime::Allocation;
+
+    fn load(
+        runtime: &Runtime,
+        cache_dir: Option<&Path>,
+        plugin: &str,
+        source: &ComponentSource,
+    ) -> Result<Compiled, SandboxError> {
+        let abandoned = Abandoned::default();
+        let loader = Loader { runtime, cache_dir, compiler: None, abandoned: &abandoned, admit: &|_| Ok(()) };
+        loader.load(plugin, source)
+    }
 
     fn bytes(text: &[u8]) -> ComponentSource {
         ComponentSource::Bytes(Cow::Owned(text.to_vec()))

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use firebox_contract::limits;
-use firebox_contract::{Error, ErrorKind, Fault, FaultCause, Stage};
+use firebox_contract::{Error, ErrorKind, Fault};
 
 /// Why a plugin cannot be loaded, or a chain not be built or bound.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
@@ -66,6 +66,28 @@ pub enum SandboxError {
         plugin: String,
         /// The validator's words.
         reason: String,
+    },
+    /// The component has more of something than compiling it may cost.
+    #[error("plugin \"{plugin}\" has {found} {what} where Firebox allows {limit}; {remedy}")]
+    TooComplex {
+        /// The plugin's name.
+        plugin: String,
+        /// What there is too much of.
+        what: &'static str,
+        /// How much of it was found when counting stopped.
+        found: u64,
+        /// How much is allowed.
+        limit: u64,
+        /// What to do.
+        remedy: &'static str,
+    },
+    /// Compiling the component took more than Firebox gives it.
+    #[error("compiling plugin \"{plugin}\" takes more than {limit}; build it smaller, or with optimisation")]
+    Compiling {
+        /// The plugin's name.
+        plugin: String,
+        /// The limit, with its unit.
+        limit: String,
     },
     /// The component imports what no plugin gets here.
     #[error(
@@ -213,22 +235,27 @@ impl SandboxError {
     pub fn kind(&self) -> ErrorKind {
         match self {
             Self::Name { .. }
-            | Self::Read { .. }
-            | Self::NotAComponent { .. }
-            | Self::Invalid { .. }
-            | Self::Stages { .. }
-            | Self::NoStage { .. }
             | Self::Config { .. }
             | Self::Limit { .. }
-            | Self::Tool { .. }
             | Self::DuplicateTool { .. }
             | Self::DuplicatePlugin { .. }
             | Self::Chain(_) => ErrorKind::Usage,
-            Self::TooLarge { .. } | Self::TooMuch { .. } => ErrorKind::TooLarge,
+            Self::TooMuch { .. } => ErrorKind::TooLarge,
             Self::NotGranted { .. } => ErrorKind::Denied,
             Self::ShareUsed { .. } => ErrorKind::Limited,
             Self::Full { .. } | Self::AddressSpace { .. } => ErrorKind::Unavailable,
-            Self::UnknownImport { .. } | Self::Fault(_) => ErrorKind::PluginFault,
+            // Whoever wrote the plugin can mend it, and nobody else.
+            Self::Read { .. }
+            | Self::TooLarge { .. }
+            | Self::NotAComponent { .. }
+            | Self::Invalid { .. }
+            | Self::TooComplex { .. }
+            | Self::Compiling { .. }
+            | Self::UnknownImport { .. }
+            | Self::Stages { .. }
+            | Self::NoStage { .. }
+            | Self::Tool { .. }
+            | Self::Fault(_) => ErrorKind::PluginFault,
             Self::Host(_) => ErrorKind::Internal,
         }
     }
@@ -239,15 +266,8 @@ impl From<SandboxError> for Error {
         let kind = error.kind();
         match error {
             SandboxError::Fault(fault) => Self::Fault(fault),
-            SandboxError::UnknownImport { ref plugin, .. } => Self::Fault(Fault {
-                plugin: plugin.clone(),
-                stage: Stage::Init,
-                cause: FaultCause::Refused { message: error.to_string() },
-                fuel: 0,
-                memory_peak_bytes: 0,
-            }),
+            other if kind == ErrorKind::PluginFault => Self::Plugin(other.to_string()),
             other if kind == ErrorKind::Usage => Self::Usage(other.to_string()),
-            other if kind == ErrorKind::TooLarge => Self::TooLarge(other.to_string()),
             other if kind == ErrorKind::Denied => Self::Denied(other.to_string()),
             other if kind == ErrorKind::Limited => {
                 Self::Limited { message: other.to_string(), retry_after: Duration::from_secs(1) }
@@ -258,12 +278,26 @@ impl From<SandboxError> for Error {
     }
 }
 
+/// Names of a component that a message shows, and characters of each.
+const SHOWN_NAMES: usize = 8;
+const SHOWN_CHARACTERS: usize = 64;
+
 /// `"a", "b"`, or `nothing`.
 fn quoted(names: &[String]) -> String {
     if names.is_empty() {
         return "nothing".to_owned();
     }
-    names.iter().map(|name| format!("\"{name}\"")).collect::<Vec<_>>().join(", ")
+    let shown = names.iter().take(SHOWN_NAMES).map(|name| format!("\"{}\"", shown(name)));
+    let mut text = shown.collect::<Vec<_>>().join(", ");
+    if names.len() > SHOWN_NAMES {
+        text.push_str(&format!(" and {} more", names.len() - SHOWN_NAMES));
+    }
+    text
+}
+
+/// A name that a component chose: short, and without what a terminal would obey.
+fn shown(name: &str) -> String {
+    name.chars().take(SHOWN_CHARACTERS).map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
 }
 
 #[cfg(test)]

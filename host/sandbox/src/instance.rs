@@ -240,6 +240,20 @@ impl Instance {
         }
     }
 
+    /// Holds against the plugin that what it answered at `stage` cannot be used.
+    ///
+    /// # Errors
+    /// That as its fault, unless faults are to be skipped.
+    pub(crate) fn reject(&self, stage: Stage, message: String, spent: Spent) -> Result<(), Error> {
+        match self.error(stage, FaultCause::Refused { message }.into(), spent) {
+            SandboxError::Fault(fault) if self.blueprint.on_fault == OnFault::Skip => {
+                self.records.log_skip(&fault);
+                Ok(())
+            }
+            error => Err(error.into()),
+        }
+    }
+
     /// Sends the guest's progress to `reports` from now on.
     pub(crate) fn report_to(&mut self, reports: Reports) {
         if let State::Alive(alive) = self.state.get_mut() {

@@ -95,10 +95,30 @@ impl Runtime {
 
     /// Names the engine's version and settings: an artifact of another cannot be loaded.
     pub(crate) fn compatibility(&self) -> u64 {
-        let mut hasher = DefaultHasher::new();
-        self.engine.precompile_compatibility_hash().hash(&mut hasher);
-        hasher.finish()
+        compatibility(&self.engine)
     }
+}
+
+/// An engine that only compiles, for another that is named `wanted`; none if that is of another version.
+///
+/// # Errors
+/// Wasmtime's, if the machine cannot have one.
+pub(crate) fn compiler(wanted: u64) -> wasmtime::Result<Option<Engine>> {
+    // How memory lies decides which checks are compiled, so there are two kinds of code.
+    for allocation in [Allocation::OnDemand, Allocation::Pooled] {
+        let engine = Engine::new(&config(allocation, 1))?;
+        if compatibility(&engine) == wanted {
+            return Ok(Some(engine));
+        }
+    }
+    Ok(None)
+}
+
+/// Names an engine's version and settings.
+pub(crate) fn compatibility(engine: &Engine) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    engine.precompile_compatibility_hash().hash(&mut hasher);
+    hasher.finish()
 }
 
 fn config(allocation: Allocation, slot_count: usize) -> Config {

@@ -8,19 +8,25 @@ use firebox_contract::limits;
 use firebox_contract::{Stage, ToolDefinition};
 use wasmtime::component::{Component, InstancePre};
 
-use crate::component::{self, Compiled};
+use crate::compiler::{Abandoned, CompilerCommand, Waiting};
+use crate::component::{Compiled, Loader};
 use crate::error::SandboxError;
 use crate::grants::Grants;
 use crate::guest::{self, GuestData};
 use crate::instance::{Instance, Terms};
+use crate::notice::Notice;
 use crate::plugin::{Blueprint, Plugin, PluginInfo, PluginLimits, PluginSpec};
 use crate::pool::Amount;
 use crate::records::Records;
 use crate::runtime::{Allocation, Runtime};
+use crate::shape::Shape;
 use crate::stages::{Exports, STAGES, absent, tool};
 
+/// Says what is wrong with a tool's definition, if anything: for what only whoever checks calls can know.
+pub type ToolCheck = fn(&ToolDefinition) -> Result<(), String>;
+
 /// How a sandbox is set up.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct SandboxOptions {
     /// Where compiled components are kept; nowhere if absent. Made with mode 700 where it is missing, and not used
     /// where another user could write to it.
@@ -35,6 +41,12 @@ pub struct SandboxOptions {
     pub pool_bytes: usize,
     /// Where instances get their memory.
     pub allocation: Allocation,
+    /// What compiles components in a process of its own. Without one they are compiled in this process, and may hold much less.
+    pub compiler: Option<CompilerCommand>,
+    /// What the definition of a tool is held to when it is loaded.
+    pub check_tool: ToolCheck,
+    /// Hears what takes long.
+    pub notice: Notice,
 }
 
 impl Default for SandboxOptions {
@@ -46,6 +58,9 @@ impl Default for SandboxOptions {
             pool_memories: limits::PLUGIN_POOL_MEMORIES,
             pool_bytes: limits::PLUGIN_POOL_BYTES_DEFAULT,
             allocation: Allocation::default(),
+            compiler: None,
+            check_tool: |_| Ok(()),
+            notice: Notice::default(),
         }
     }
 }
@@ -122,7 +137,7 @@ impl Sandbox {
             memories,
             usual_bytes: OnceLock::new(),
         });
-        let (info, tools) = introduce(&blueprint).await?;
+        let (info, tools) = introduce(&blueprint, self.options.check_tool).await?;
         Ok(Arc::new(Plugin {
             blueprint,
             tools,
@@ -135,11 +150,23 @@ impl Sandbox {
         }))
     }
 
-    /// Compiles on a thread that may block.
+    /// Compiles on a thread that may block, and says so where that takes long. Dropping the future ends a compiler's process.
     async fn compile(&self, spec: &Arc<PluginSpec>) -> Result<Compiled, SandboxError> {
-        let (runtime, options, spec) = (Arc::clone(&self.runtime), Arc::clone(&self.options), Arc::clone(spec));
-        let work = move || component::load(&runtime, options.cache_dir.as_deref(), &spec.name, &spec.source);
-        let done = tokio::task::spawn_blocking(work).await;
+        let (runtime, options, name) = (Arc::clone(&self.runtime), Arc::clone(&self.options), spec.name.clone());
+        let (spec, abandoned) = (Arc::clone(spec), Abandoned::default());
+        let _waiting = Waiting(abandoned.clone());
+        let mut work = tokio::task::spawn_blocking(move || {
+            let (cache_dir, compiler) = (options.cache_dir.as_deref(), options.compiler.as_ref());
+            let (runtime, abandoned, admit) = (&*runtime, &abandoned, |shape: &Shape| admit(&spec.name, shape));
+            Loader { runtime, cache_dir, compiler, abandoned, admit: &admit }.load(&spec.name, &spec.source)
+        });
+        let done = match tokio::time::timeout(limits::PLUGIN_COMPILE_QUIET, &mut work).await {
+            Ok(done) => done,
+            Err(_) => {
+                self.options.notice.say(&format!("compiling plugin \"{name}\" …"));
+                work.await
+            }
+        };
         done.unwrap_or_else(|error| Err(SandboxError::Host(format!("compiling stopped: {error}"))))
     }
 
@@ -147,11 +174,8 @@ impl Sandbox {
     fn imports(&self, plugin: &str, component: &Component) -> Result<Vec<String>, SandboxError> {
         let ty = component.component_type();
         let imports: Vec<String> = ty.imports(&self.runtime.engine).map(|(name, _)| name.to_owned()).collect();
-        let unknown: Vec<String> = imports.iter().filter(|name| !guest::is_known_import(name)).cloned().collect();
-        if unknown.is_empty() {
-            return Ok(imports);
-        }
-        Err(SandboxError::UnknownImport { plugin: plugin.to_owned(), imports: unknown })
+        check_imports(plugin, &imports)?;
+        Ok(imports)
     }
 
     fn check_exports(
@@ -162,12 +186,8 @@ impl Sandbox {
     ) -> Result<(), SandboxError> {
         if exports.stages().is_empty() {
             let ty = pre.component().component_type();
-            let supported = STAGES.iter().filter(|row| row.stage != Stage::Init).flat_map(|row| (row.interfaces)());
-            return Err(SandboxError::NoStage {
-                plugin: spec.name.clone(),
-                exports: ty.exports(&self.runtime.engine).map(|(name, _)| name.to_owned()).collect(),
-                supported: supported.map(str::to_owned).collect(),
-            });
+            let exports = ty.exports(&self.runtime.engine).map(|(name, _)| name.to_owned()).collect();
+            return Err(no_stage(&spec.name, exports));
         }
         check_stages(spec, exports)?;
         if spec.config_json.is_some() && exports.lifecycle.is_none() {
@@ -186,6 +206,36 @@ fn in_range(what: &'static str, value: usize, low: usize, high: usize) -> Result
     }
     let (value, low, high) = (value.to_string(), low.to_string(), high.to_string());
     Err(SandboxError::Limit { owner: "the sandbox".to_owned(), what, value, low, high })
+}
+
+/// What can be said of a component before it is compiled: it imports what there is, and exports a stage.
+fn admit(plugin: &str, shape: &Shape) -> Result<(), SandboxError> {
+    check_imports(plugin, &shape.imports)?;
+    // Which version it is of, and whether it is one of this host's, only wasmtime knows.
+    let interface = |name: &str| name.split('@').next().unwrap_or(name).to_owned();
+    let known: Vec<String> = stage_interfaces().map(interface).collect();
+    if shape.exports.iter().any(|name| known.contains(&interface(name))) {
+        return Ok(());
+    }
+    Err(no_stage(plugin, shape.exports.clone()))
+}
+
+fn check_imports(plugin: &str, imports: &[String]) -> Result<(), SandboxError> {
+    let unknown: Vec<String> = imports.iter().filter(|name| !guest::is_known_import(name)).cloned().collect();
+    if unknown.is_empty() {
+        return Ok(());
+    }
+    Err(SandboxError::UnknownImport { plugin: plugin.to_owned(), imports: unknown })
+}
+
+/// The interfaces that make a component a plugin.
+fn stage_interfaces() -> impl Iterator<Item = &'static str> {
+    STAGES.iter().filter(|row| row.stage != Stage::Init).flat_map(|row| (row.interfaces)())
+}
+
+fn no_stage(plugin: &str, exports: Vec<String>) -> SandboxError {
+    let supported = stage_interfaces().map(str::to_owned).collect();
+    SandboxError::NoStage { plugin: plugin.to_owned(), exports, supported }
 }
 
 /// What a plugin is said to do is what it does: who reads the manifest must not be surprised.
@@ -220,7 +270,10 @@ fn memories(plugin: &str, component: &Component) -> Result<usize, SandboxError> 
 }
 
 /// Runs an instance once, to hear who it is and what it offers.
-async fn introduce(blueprint: &Arc<Blueprint>) -> Result<(Option<PluginInfo>, Vec<ToolDefinition>), SandboxError> {
+async fn introduce(
+    blueprint: &Arc<Blueprint>,
+    check: ToolCheck,
+) -> Result<(Option<PluginInfo>, Vec<ToolDefinition>), SandboxError> {
     let records = Records::default();
     let room = blueprint.runtime.pool.take_one(None, blueprint.need(), limits::PLUGIN_POOL_WAIT).await?;
     let terms =
@@ -237,7 +290,7 @@ async fn introduce(blueprint: &Arc<Blueprint>) -> Result<(Option<PluginInfo>, Ve
     }
     let mut tools = Vec::new();
     if instance.has(Stage::Tool) {
-        tools = tool::definitions(&instance).await?;
+        tools = tool::definitions(&instance, check).await?;
     }
     let peak = records.uses().iter().map(|row| row.memory_peak_bytes).max().unwrap_or_default();
     let _set_once = blueprint.usual_bytes.set(usize::try_from(peak).unwrap_or(usize::MAX));

@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use firebox_contract::{ErrorKind, FaultCause, Stage};
+use firebox_contract::{ErrorKind, FaultCause, Stage, limits};
 use firebox_sandbox::{Capability, ComponentSource, PluginLimits, PluginSpec, Sandbox, SandboxError, SandboxOptions};
 
 use crate::support::{bind, chain, guest, load, load_fault, push_once, sandbox, sandbox_with, spec};
@@ -18,12 +18,13 @@ async fn a_forbidden_import_is_refused_by_name() {
 #[tokio::test]
 async fn too_many_instances_are_refused() {
     let mut text = "(component (core module $m)".to_owned();
-    for _ in 0..33 {
+    for _ in 0..=limits::PLUGIN_INSTANCES_MAX {
         write!(text, "(core instance (instantiate $m))").expect("written");
     }
     let component = wat::parse_str(text + ")").expect("valid");
     let error = sandbox().load(spec("crowd", component)).await.expect_err("refused");
-    assert!(matches!(error, SandboxError::Invalid { .. }) && error.to_string().contains("33"), "{error}");
+    assert!(matches!(error, SandboxError::TooComplex { found: 129, limit: 128, .. }), "{error}");
+    assert!(error.to_string().contains("where Firebox allows 128"), "{error}");
 }
 
 #[tokio::test]
@@ -36,7 +37,8 @@ async fn too_many_memories_are_refused_in_either_allocation() {
     let component = wat::parse_str(text + ") (core instance (instantiate $m)))").expect("valid");
     for allocation in [Allocation::Pooled, Allocation::OnDemand] {
         let error = sandbox_with(allocation).load(spec("elephant", component.clone())).await.expect_err("refused");
-        assert!(matches!(error.kind(), ErrorKind::Usage), "{error}");
+        assert!(matches!(error, SandboxError::TooComplex { what: "memories", found: 9, .. }), "{error}");
+        assert_eq!(error.kind(), ErrorKind::PluginFault);
     }
 }
 
@@ -90,7 +92,7 @@ async fn a_component_cut_anywhere_is_refused() {
     let whole = guest("pass");
     for length in (0..whole.len()).step_by(whole.len() / 40) {
         let error = sandbox.load(spec("cut", whole[..length].to_vec())).await.expect_err("refused");
-        assert!(matches!(error.kind(), ErrorKind::Usage), "{length}: {error}");
+        assert!(matches!(error.kind(), ErrorKind::PluginFault), "{length}: {error}");
     }
 }
 

@@ -1,9 +1,11 @@
 //! What goes into a plugin and what comes out of it, stage by stage, and how a chain passes it on.
 
-use firebox_contract::{Error, FaultCause, Message, PromptVerdict, Role, Stage, TextVerdict, ToolCall, ToolEffects};
+use firebox_contract::{
+    Error, FaultCause, Message, PromptVerdict, Role, Stage, TextVerdict, ToolCall, ToolEffects, limits,
+};
 use firebox_sandbox::{OnFault, PluginSpec};
 
-use crate::support::{all_text, bind, chain, fault, guest, guest_with, load, sandbox, spec, tag};
+use crate::support::{all_text, bind, chain, fault, guest, guest_with, load, push_once, sandbox, spec, tag};
 
 fn conversation() -> Vec<Message> {
     let call = ToolCall { id: "c1".to_owned(), name: "add".to_owned(), arguments_json: "{\"a\":1}".to_owned() };
@@ -43,6 +45,42 @@ async fn the_first_plugin_that_refuses_or_responds_ends_the_stage() {
     let mut hooks = bind(&chain(&[&echo, &respond, &refuse])).await;
     let answer = hooks.process(conversation()).await.expect("no fault");
     assert_eq!(answer, PromptVerdict::Respond("r-1".to_owned()));
+}
+
+#[tokio::test]
+async fn what_is_no_conversation_is_the_fault_of_the_plugin_that_made_it() {
+    let sandbox = sandbox();
+    let asked = || vec![Message::text(Role::User, "hi")];
+    for (name, expected) in [
+        ("prompt-empty", "left nothing of the messages"),
+        ("prompt-many", "1000 messages of 1"),
+        ("prompt-tool-first", "message 0 is a tool's"),
+        ("prompt-bad-call", "arguments that are not one JSON object"),
+    ] {
+        let plugin = load(&sandbox, name).await;
+        let fault = fault(bind(&chain(&[&plugin])).await.process(asked()).await);
+        assert_eq!((fault.plugin.as_str(), fault.stage), (name, Stage::Prompt));
+        assert!(matches!(&fault.cause, FaultCause::Refused { message } if message.contains(expected)), "{fault}");
+        let skip = PluginSpec { on_fault: OnFault::Skip, ..spec("skipped", guest(name)) };
+        let mut hooks = bind(&chain(&[&sandbox.load(skip).await.expect("loaded")])).await;
+        assert_eq!(hooks.process(asked()).await.expect("skipped"), PromptVerdict::Continue(asked()));
+        assert!(hooks.take_log().iter().any(|line| line.message.contains(expected)), "{name}");
+    }
+}
+
+#[tokio::test]
+async fn a_plugins_own_words_are_cut() {
+    let sandbox = sandbox();
+    let fault = fault(push_once(&load(&sandbox, "long-error").await, "x").await);
+    let words = limits::PLUGIN_WORDS_BYTES_MAX;
+    assert!(
+        matches!(&fault.cause, FaultCause::Failed { message } if message.len() == words),
+        "{:.300}",
+        fault.to_string()
+    );
+    let refuses = load(&sandbox, "prompt-long-refuse").await;
+    let verdict = bind(&chain(&[&refuses])).await.process(vec![Message::text(Role::User, "hi")]).await;
+    assert!(matches!(&verdict, Ok(PromptVerdict::Refuse { message, .. }) if message.len() == words));
 }
 
 #[tokio::test]

@@ -213,7 +213,7 @@ fn compose(
 
 fn builder(args: &Args, pool: &ClientPool) -> Result<HostBuilder, CliError> {
     let device = args.device.device.parse().map_err(Error::from)?;
-    let builder = Host::builder().device(device).context_tokens(args.context);
+    let builder = Host::builder().device(device).notice(super::notice()).context_tokens(args.context);
     let builder = builder.text_control_tokens(args.text_control_tokens);
     let builder = if args.servers.mcp.is_empty() { builder } else { builder.tools(Arc::new(pool.clone())) };
     Ok(match &args.model {

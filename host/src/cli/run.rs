@@ -141,7 +141,7 @@ async fn answer(args: &Args, request: GenerationRequest, pool: &ClientPool, io: 
 async fn build(args: &Args, pool: &ClientPool) -> Result<Host, CliError> {
     let specs = plugins::resolve(&args.plugins, args.model.is_none())?;
     let device = args.device.device.parse().map_err(Error::from)?;
-    let builder = Host::builder().device(device).plugins(specs).context_tokens(args.context);
+    let builder = Host::builder().device(device).plugins(specs).notice(super::notice()).context_tokens(args.context);
     let builder = builder.text_control_tokens(args.text_control_tokens);
     let builder = match &args.model {
         Some(path) if path.as_os_str() != ember::NAME => builder.folder(path),

@@ -10,6 +10,7 @@ use firebox_sandbox::{Account, Plugin, PluginChain, PluginLimits, Sandbox};
 
 use super::live_hooks::LiveHooks;
 use crate::config::{Config, PluginConfig, PluginLimitsConfig, TenantConfig};
+use crate::error::CliError;
 use crate::plugin_tools::Offer;
 use crate::plugins;
 
@@ -199,7 +200,10 @@ async fn table(
 }
 
 async fn load(sandbox: &Sandbox, plugin: &PluginConfig) -> Result<Arc<Plugin>, Error> {
-    let spec = plugins::configured(plugin).map_err(|error| Error::Usage(error.to_string()))?;
+    let spec = plugins::configured(plugin).map_err(|error| match error {
+        CliError::Host(error) => error,
+        other => Error::Usage(other.to_string()),
+    })?;
     if let Some(asked) = spec.asks.iter().find(|asked| *asked != "log" && !plugin.grants.contains(asked)) {
         let name = &plugin.name;
         return Err(Error::Usage(format!(

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use firebox_contract::{Approver, Error, Gate, HookSource, TenantId, limits};
+use firebox_sandbox::Notice;
 use futures_util::future::join_all;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
@@ -310,8 +311,10 @@ async fn build(config: &Config, open: bool, cut: watch::Receiver<bool>, say: &Sa
     let open_log = |path: &std::path::PathBuf| Audit::open_alone(path, config.audit.prompts, "serve");
     let audit = config.audit.path.as_ref().map(open_log).transpose()?;
     let tenancy = Tenancy::new(config, audit.clone())?;
+    let heard = Arc::clone(say);
     let mut notes = Vec::new();
-    let sandbox = plugin_memory::sandbox(config.server.plugin_memory_total, &mut notes)?;
+    let notice = Notice::new(move |line| heard(line));
+    let sandbox = plugin_memory::sandbox(config.server.plugin_memory_total, notice, &mut notes)?;
     let hooks = TenantHooks::load(sandbox, config, &mut notes).await?;
     notes.iter().for_each(|note| say(note));
     let sessions = open_sessions(config).await?;

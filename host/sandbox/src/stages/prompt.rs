@@ -1,5 +1,6 @@
 //! The prompt stage: each plugin in turn may rewrite the messages, refuse them, or answer in the model's place.
 
+mod conversation;
 mod v1;
 
 use std::sync::Arc;
@@ -80,9 +81,10 @@ pub(crate) async fn process(
         });
         match processed.await? {
             Err(_) | Ok((Verdict::Unchanged, _)) => {}
-            Ok((Verdict::Replace(messages), _)) => {
-                request = Arc::new(PromptRequest { info: info.clone(), messages });
-            }
+            Ok((Verdict::Replace(messages), spent)) => match conversation::check(&request.messages, &messages) {
+                Ok(()) => request = Arc::new(PromptRequest { info: info.clone(), messages }),
+                Err(reason) => instance.reject(Stage::Prompt, reason, spent)?,
+            },
             Ok((Verdict::Refuse(message), _)) => {
                 let message = cut(&message, limits::PLUGIN_WORDS_BYTES_MAX).to_owned();
                 return Ok(PromptVerdict::Refuse { plugin: instance.name().to_owned(), message });

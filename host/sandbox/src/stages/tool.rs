@@ -1,17 +1,17 @@
 //! The tool stage: functions that plugins offer to the model.
 
+mod definition;
 mod v1;
 
-use std::collections::HashSet;
-
-use firebox_contract::limits;
 use firebox_contract::{Error, Stage, ToolCall, ToolContent, ToolDefinition, ToolOutcome};
 use wasmtime::Store;
 
+use self::definition::check;
 use super::{GuestFuture, Returned, Version, absent};
 use crate::error::SandboxError;
 use crate::guest::GuestData;
 use crate::instance::Instance;
+use crate::sandbox::ToolCheck;
 
 /// What a plugin of this stage answers.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -59,13 +59,13 @@ pub(crate) const VERSIONS: &[Version<dyn ToolCalls>] = &[Version { interface: v1
 ///
 /// # Errors
 /// The fault, or `SandboxError::Tool` for a definition that cannot be offered to a model.
-pub(crate) async fn definitions(instance: &Instance) -> Result<Vec<ToolDefinition>, SandboxError> {
+pub(crate) async fn definitions(instance: &Instance, suits: ToolCheck) -> Result<Vec<ToolDefinition>, SandboxError> {
     let asked = instance.call(Stage::Tool, |calls, store| match &calls.tool {
         Some(tool) => tool.definitions(store),
         None => absent(),
     });
     let (definitions, _) = asked.await?;
-    check(instance.name(), &definitions)?;
+    check(instance.name(), &definitions, suits)?;
     Ok(definitions)
 }
 
@@ -105,64 +105,9 @@ fn as_text(content: &[ToolContent]) -> String {
     content.iter().map(piece).collect::<Vec<_>>().join("\n")
 }
 
-fn check(plugin: &str, definitions: &[ToolDefinition]) -> Result<(), SandboxError> {
-    let mut seen = HashSet::new();
-    for definition in definitions {
-        let name = definition.name.as_str();
-        let wrong = |reason: &str| SandboxError::Tool {
-            plugin: plugin.to_owned(),
-            tool: crate::log::cut(name, limits::TOOL_NAME_BYTES_MAX).to_owned(),
-            reason: reason.to_owned(),
-        };
-        if name.is_empty() || name.len() > limits::TOOL_NAME_BYTES_MAX {
-            return Err(wrong(&format!("has no name of 1 to {} bytes", limits::TOOL_NAME_BYTES_MAX)));
-        }
-        if !name.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.')) {
-            return Err(wrong("has a name with other than letters, digits, '_', '-' and '.'"));
-        }
-        if !seen.insert(name) {
-            return Err(wrong("is defined twice"));
-        }
-        let schema = serde_json::from_str::<serde_json::Map<String, serde_json::Value>>(&definition.input_schema_json);
-        if let Err(error) = schema {
-            return Err(wrong(&format!("has an input schema that is not one JSON object: {error}")));
-        }
-    }
-    Ok(())
-}
-
 #[cfg(test)]
 mod tests {
-    use firebox_contract::ToolEffects;
-
     use super::*;
-
-    fn tool(name: &str, schema: &str) -> ToolDefinition {
-        ToolDefinition {
-            name: name.to_owned(),
-            title: None,
-            output_schema_json: None,
-            description: String::new(),
-            input_schema_json: schema.to_owned(),
-            effects: ToolEffects::default(),
-        }
-    }
-
-    #[test]
-    fn a_definition_that_no_model_could_use_is_named() {
-        assert!(check("p", &[tool("add", "{\"type\": \"object\"}"), tool("sub", "{}")]).is_ok());
-        let bad: [(&[ToolDefinition], &str); 5] = [
-            (&[tool("", "{}")], "no name"),
-            (&[tool(&"x".repeat(200), "{}")], "no name"),
-            (&[tool("rm -rf", "{}")], "other than letters"),
-            (&[tool("add", "{}"), tool("add", "{}")], "\"add\" that is defined twice"),
-            (&[tool("add", "[]")], "input schema"),
-        ];
-        for (definitions, expected) in bad {
-            let error = check("p", definitions).expect_err(expected).to_string();
-            assert!(error.contains(expected), "{error} should contain {expected}");
-        }
-    }
 
     #[test]
     fn media_becomes_a_placeholder() {

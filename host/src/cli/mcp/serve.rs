@@ -88,7 +88,7 @@ async fn tools(args: Args, io: &mut Io) -> Result<Arc<dyn ToolSource>, CliError>
         tool_rounds: limits::TOOL_ROUNDS_DEFAULT,
     };
     let mut notes = Vec::new();
-    let chain = compose::load_plugins(plugins::resolve(&options, builtin)?, &mut notes).await?;
+    let chain = compose::load_plugins(plugins::resolve(&options, builtin)?, crate::cli::notice(), &mut notes).await?;
     for note in notes {
         writeln!(io.err, "firebox: {note}")?;
     }

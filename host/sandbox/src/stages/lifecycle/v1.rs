@@ -1,11 +1,13 @@
 //! `firebox:plugin/lifecycle@0.1`.
 
+use firebox_contract::limits;
 use wasmtime::Store;
 use wasmtime::component::InstancePre;
 
 use self::bindings::exports::firebox::plugin::lifecycle::{Guest, GuestIndices};
 use super::LifecycleCalls;
 use crate::guest::GuestData;
+use crate::log::cut;
 use crate::plugin::PluginInfo;
 use crate::stages::{Binder, GuestFuture};
 
@@ -29,7 +31,9 @@ impl LifecycleCalls for Guest {
     fn describe<'a>(&'a self, store: &'a mut Store<GuestData>) -> GuestFuture<'a, PluginInfo> {
         Box::pin(async move {
             let info = self.call_describe(store).await?;
-            Ok(Ok(PluginInfo { name: info.name, version: info.version, description: info.description }))
+            let short = |text: &str| cut(text, limits::PLUGIN_NAME_BYTES_MAX).to_owned();
+            let description = cut(&info.description, limits::PLUGIN_WORDS_BYTES_MAX).to_owned();
+            Ok(Ok(PluginInfo { name: short(&info.name), version: short(&info.version), description }))
         })
     }
 

@@ -62,6 +62,9 @@ fn lift_content(content: tool::Content) -> contract::ToolContent {
     match content {
         tool::Content::Text(text) => contract::ToolContent::Text(text),
         tool::Content::Json(text) => contract::ToolContent::Json(text),
-        tool::Content::Media(blob) => contract::ToolContent::Media { mime: blob.mime, data: blob.data.into() },
+        tool::Content::Media(blob) => {
+            let mime = crate::log::cut(&blob.mime, contract::limits::PLUGIN_MIME_BYTES_MAX).to_owned();
+            contract::ToolContent::Media { mime, data: blob.data.into() }
+        }
     }
 }
