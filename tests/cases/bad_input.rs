@@ -131,10 +131,10 @@ fn a_cache_that_cannot_be_written_changes_nothing_but_speed() {
 fn a_component_that_is_none_is_refused_by_name() {
     let dir = scratch("components");
     let rows: [(&str, &[u8], i32, &str); 4] = [
-        ("empty.wasm", b"", 2, "empty"),
-        ("text.wasm", b"hello, world", 2, "text"),
-        ("core.wasm", b"\0asm\x01\0\0\0", 2, "component"),
-        ("torn.wasm", b"\0asm\x0d\0\x01\0\xff\xff", 2, "torn"),
+        ("empty.wasm", b"", 5, "empty"),
+        ("text.wasm", b"hello, world", 5, "text"),
+        ("core.wasm", b"\0asm\x01\0\0\0", 5, "component"),
+        ("torn.wasm", b"\0asm\x0d\0\x01\0\xff\xff", 5, "torn"),
     ];
     for (name, bytes, code, word) in rows {
         let path = dir.join(name);
