@@ -268,6 +268,7 @@ impl From<SandboxError> for Error {
             SandboxError::Fault(fault) => Self::Fault(fault),
             other if kind == ErrorKind::PluginFault => Self::Plugin(other.to_string()),
             other if kind == ErrorKind::Usage => Self::Usage(other.to_string()),
+            other if kind == ErrorKind::TooLarge => Self::TooLarge(other.to_string()),
             other if kind == ErrorKind::Denied => Self::Denied(other.to_string()),
             other if kind == ErrorKind::Limited => {
                 Self::Limited { message: other.to_string(), retry_after: Duration::from_secs(1) }
