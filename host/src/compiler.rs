@@ -19,8 +19,9 @@ static COMMAND: OnceLock<Option<CompilerCommand>> = OnceLock::new();
 pub fn init() -> Option<ExitCode> {
     let mut arguments = std::env::args_os().skip(1);
     if arguments.next().is_some_and(|verb| verb == VERB) && arguments.next().is_none() {
-        let compiled = firebox_sandbox::compile_component(io::stdin().lock(), io::stdout().lock());
-        return Some(if compiled.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE });
+        let output = crate::cli::output::binary_stdout();
+        let compiled = output.map(|output| firebox_sandbox::compile_component(io::stdin().lock(), output.lock()));
+        return Some(if matches!(compiled, Some(Ok(()))) { ExitCode::SUCCESS } else { ExitCode::FAILURE });
     }
     COMMAND.get_or_init(this_program);
     None

@@ -28,6 +28,12 @@ pub(crate) fn stdout_is_terminal() -> bool {
     io::stdout().is_terminal()
 }
 
+/// Standard output for bytes that are no text; none where a person watches it.
+pub(crate) fn binary_stdout() -> Option<io::Stdout> {
+    let out = io::stdout();
+    (!out.is_terminal()).then_some(out)
+}
+
 /// Whether a person watches standard error.
 pub(crate) fn stderr_is_terminal() -> bool {
     io::stderr().is_terminal()
