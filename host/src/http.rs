@@ -20,7 +20,6 @@ mod turn;
 pub mod wire;
 mod work;
 
-use std::net::IpAddr;
 use std::sync::Arc;
 
 use axum::Router;
@@ -68,8 +67,6 @@ type Handler = fn(Arc<App>, Call) -> BoxFuture<'static, Result<Response<Body>, F
 /// A request that passed the guard.
 struct Call {
     id: String,
-    /// The client's address, which no other client can choose.
-    client: IpAddr,
     parts: Parts,
     params: Vec<(String, String)>,
     body: Body,

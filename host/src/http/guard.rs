@@ -1,7 +1,6 @@
 //! What every request passes before its handler: host and origin, shutdown, key, scope, time; and what every response
 //! carries: its id and what is left of the tenant's rates.
 
-use std::net::{IpAddr, Ipv4Addr};
 use std::panic::AssertUnwindSafe;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -22,10 +21,10 @@ use super::live::{cut_with, while_alive};
 use super::record::Recorded;
 use super::{Access, Call, Failure, OpenRequest, Route};
 use crate::audit::OriginGuard;
+use crate::serve::App;
 use crate::serve::connections::counters::Refusal;
 use crate::serve::connections::table::RequestHandle;
 use crate::serve::drain::Running;
-use crate::serve::{App, ClientAddress};
 use crate::tenancy::{Rate, Tenancy, Tenant};
 
 /// Answers a request that has a route.
@@ -40,9 +39,8 @@ pub(super) async fn enter(
     let id = recorded.id.clone();
     let params = params.iter().map(|(key, value)| (key.to_owned(), value.to_owned())).collect();
     let origin = parts.headers.get(ORIGIN).cloned();
-    let (from, body) = (client(&parts), Body::new(PacedBody::new(body)));
-    let mut call =
-        Call { id: id.clone(), client: from, parts, params, body, tenant: None, open: OpenRequest::default() };
+    let body = Body::new(PacedBody::new(body));
+    let mut call = Call { id: id.clone(), parts, params, body, tenant: None, open: OpenRequest::default() };
     let (admitted, running) = match admit(&app, route, &call.parts.headers) {
         Ok((tenant, running)) => (Ok(tenant), running),
         Err(failure) => (Err(failure), None),
@@ -82,11 +80,6 @@ pub(super) async fn enter(
     }
     let _origin = recorded.guard.take();
     response.map(|body| Body::new(Counted { body, _running: running, _origin, _open: open }))
-}
-
-/// The client's address, which the listener found out.
-fn client(parts: &Parts) -> IpAddr {
-    parts.extensions.get::<ClientAddress>().map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |client| client.0)
 }
 
 /// Lets it in, or says why not. Probes come in always and are not counted as work.
