@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use firebox_contract::{
-    Approver, Caller, Clock, Error, Gate, GenerationRequest, HookSource, LanguageModel, Message, ModelInfo, OpenGate,
-    TextCodec, ToolDefinition, ToolSource, limits,
+    Account, Approver, Caller, Clock, Error, Gate, GenerationRequest, HookSource, LanguageModel, Message, ModelInfo,
+    OpenGate, Prompt, TextCodec, TokenCount, ToolDefinition, ToolSource, limits,
 };
 use firebox_engine::{Engine, EngineCounters, EngineOptions, EngineStatus, Generation, ModelFactory};
 use firebox_models::device::{self, DeviceChoice, OpenOptions, Opened, TestChild};
@@ -96,15 +96,32 @@ impl Host {
     /// # Errors
     /// As [`Engine::count_tokens`].
     pub fn count_tokens(&self, messages: &[Message]) -> Result<usize, Error> {
-        self.engine.count_tokens(messages, &[])
+        Ok(self.engine.count_tokens(messages, &[], usize::MAX)?.tokens)
     }
 
-    /// As [`Host::count_tokens`], with these tools offered.
+    /// As [`Host::count_tokens`], with these tools offered, and ending early where there are far more than `max`.
     ///
     /// # Errors
     /// As [`Engine::count_tokens`].
-    pub fn count_tokens_with(&self, messages: &[Message], tools: &[ToolDefinition]) -> Result<usize, Error> {
-        self.engine.count_tokens(messages, tools)
+    pub fn count_tokens_within(
+        &self,
+        messages: &[Message],
+        tools: &[ToolDefinition],
+        max: usize,
+    ) -> Result<TokenCount, Error> {
+        self.engine.count_tokens(messages, tools, max)
+    }
+
+    /// Runs `work` on a caller's texts off the threads that serve; see [`Engine::run_blocking`].
+    ///
+    /// # Errors
+    /// As there.
+    pub(crate) async fn run_blocking<T: Send + 'static>(
+        &self,
+        caller: &Caller,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, Error> {
+        self.engine.run_blocking(caller, work).await
     }
 
     /// The tools that the plugins offer in this caller's requests.
@@ -128,12 +145,37 @@ impl Host {
         self.engine.generate(caller, request).await
     }
 
-    /// Tokens of bare text.
+    /// As [`Host::generate`], on an account that was opened for the request; see [`Engine::generate_on`].
+    ///
+    /// # Errors
+    /// As [`Engine::generate`].
+    pub async fn generate_on(
+        &self,
+        caller: &Caller,
+        request: GenerationRequest,
+        account: Box<dyn Account>,
+    ) -> Result<Generation, Error> {
+        self.engine.generate_on(caller, request, account).await
+    }
+
+    /// Tokens of bare text; where it has far more than `max`, that it has at least some number above it.
     ///
     /// # Errors
     /// `Error::Model` when the tokenizer fails.
-    pub fn count_text(&self, text: &str) -> Result<usize, Error> {
-        Ok(self.codec.encode_text(text)?.len())
+    pub fn count_text_within(&self, text: &str, max: usize) -> Result<TokenCount, Error> {
+        Ok(self.codec.encode_text_within(text, max)?.count())
+    }
+
+    /// Tokens that a prompt has at least, told from its bytes; 0 where they tell nothing.
+    #[must_use]
+    pub fn least_tokens(&self, prompt: &Prompt) -> usize {
+        firebox_engine::least_tokens(&*self.codec, prompt)
+    }
+
+    /// Tokens of a conversation in which users say so many bytes, at least; 0 where that tells nothing.
+    #[must_use]
+    pub(crate) fn least_tokens_asked(&self, bytes: usize) -> usize {
+        if self.codec.keeps_questions() { self.codec.least_tokens(bytes) } else { 0 }
     }
 
     /// Whether the model can answer.

@@ -13,6 +13,7 @@ mod info;
 mod live;
 mod mcp;
 mod record;
+mod request_body;
 mod sessions;
 mod store_share;
 mod stream;
@@ -32,14 +33,14 @@ use firebox_contract::{BoxFuture, Error};
 
 pub use busy::BusySessions;
 pub use failure::Failure;
-pub(crate) use guard::discard;
 pub use record::RefusalLog;
+pub(crate) use request_body::discard;
 pub use store_share::StoreShares;
 
 use crate::config::Scope;
 use crate::serve::App;
 use crate::serve::connections::tenants::TenantRequest;
-use crate::tenancy::Tenant;
+use crate::tenancy::{Admitted, Tenant};
 
 /// Who may use a route.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -72,6 +73,8 @@ struct Call {
     body: Body,
     tenant: Option<Tenant>,
     open: OpenRequest,
+    /// What was taken of the tenant, where the route does work.
+    admitted: Option<Admitted>,
 }
 
 /// The tenant's share that a request takes, where it has a tenant.
@@ -93,6 +96,12 @@ impl Call {
     fn tenant(&self) -> Result<&Tenant, Failure> {
         let none = || Failure::from(Error::Internal("a route that needs a tenant is open".to_owned()));
         self.tenant.as_ref().ok_or_else(none)
+    }
+
+    /// What was taken of its tenant for it.
+    fn admitted(&mut self) -> Result<Admitted, Failure> {
+        let none = || Failure::from(Error::Internal("a route that does work was not admitted".to_owned()));
+        self.admitted.take().ok_or_else(none)
     }
 
     /// A part of the path.

@@ -11,6 +11,7 @@ mod live_hooks;
 pub mod mcp;
 pub mod metrics;
 pub mod models;
+pub mod request_bytes;
 mod server;
 
 use std::convert::Infallible;
@@ -20,6 +21,7 @@ use std::time::{Duration, SystemTime};
 use axum::body::Body;
 use axum::http::{HeaderValue, Request, Response};
 use firebox_contract::{Caller, Error, GenerationRequest, ToolChoice, ToolDefinition, ToolSource};
+use firebox_engine::TenantPermits;
 use tokio::sync::watch;
 use tower::util::BoxCloneSyncService;
 
@@ -39,6 +41,7 @@ use hooks::TenantHooks;
 use mcp::{McpServers, McpTools};
 use metrics::Metrics;
 use models::Models;
+use request_bytes::RequestBytes;
 
 /// The MCP door as the router calls it.
 pub type McpDoor = BoxCloneSyncService<Request<Body>, Response<Body>, Infallible>;
@@ -67,6 +70,9 @@ pub struct App {
     pub(crate) mcp_door: McpDoor,
     pub(crate) request_timeout: Duration,
     pub(crate) body_bytes_max: usize,
+    pub(crate) request_bytes: RequestBytes,
+    /// For bodies that are read on threads for blocking work.
+    pub(crate) readings: TenantPermits,
     pub(crate) started: SystemTime,
     /// Becomes true when running answers are to end now.
     pub(crate) cut: watch::Receiver<bool>,

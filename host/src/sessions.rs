@@ -31,6 +31,7 @@ use clock::Running;
 pub use clock::{Clocks, RunningClock, WallClock};
 pub use error::SessionError;
 pub use fit::fit;
+pub(crate) use fit::fit_quickly;
 pub use open::set_aside;
 use watch::Watch;
 

@@ -5,6 +5,7 @@
 //! longer there are dead from that moment on, also for requests that already run. Whatever cannot be known is refused.
 
 mod account;
+mod admission;
 pub mod file;
 mod kept;
 pub mod keys;
@@ -26,6 +27,7 @@ use crate::audit::{Audit, Record, cut};
 use crate::clock::MachineClock;
 use crate::config::{Config, KeyConfig, Scope, TenantConfig};
 use account::OpenAccount;
+pub use admission::{Admitted, InFlight, WorkKind};
 use kept::KeptUsage;
 use meters::Meters;
 pub use meters::{Counts, Rate, RateState, UsageReport};

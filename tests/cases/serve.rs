@@ -1,5 +1,6 @@
 //! `firebox serve` as its users meet it: real clients, and rude ones.
 
+mod admission;
 mod clients;
 mod connections;
 mod embeddings;

@@ -159,6 +159,14 @@ impl Server {
         (count("fd"), count("task"))
     }
 
+    /// Bytes of memory of the process, as `/proc` calls them.
+    #[cfg(target_os = "linux")]
+    pub(crate) fn memory_bytes(&self, name: &str) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).expect("it runs");
+        let line = status.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':')).expect("Linux tells");
+        line.split_whitespace().next().and_then(|kib| kib.parse::<u64>().ok()).expect("a number") * 1_024
+    }
+
     /// The exit code, once it has ended by itself.
     pub(crate) fn ended(&mut self) -> Option<i32> {
         let started = Instant::now();

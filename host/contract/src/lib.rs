@@ -14,6 +14,7 @@ pub mod fault;
 pub mod gate;
 pub mod generation;
 pub mod hook;
+pub mod json;
 pub mod limits;
 pub mod liveness;
 pub mod model;
@@ -35,9 +36,11 @@ pub use hook::{
     HookSource, Hooks, LogLine, PluginUse, PromptHook, PromptVerdict, RequestInfo, TextHook, TextVerdict, ToolHook,
     ToolOutcome,
 };
+pub use json::json_values;
 pub use liveness::{Liveness, LivenessHandle};
 pub use model::{
-    CacheUse, Encoder, Encoding, LanguageModel, Logits, ModelInfo, SequenceId, Span, TextCodec, TextDecoder, TokenId,
+    CacheUse, Encoded, Encoder, Encoding, LanguageModel, Logits, ModelInfo, SequenceId, Span, TextCodec, TextDecoder,
+    TokenCount, TokenId,
 };
 pub use sampling::{Sampling, SamplingOverrides};
 pub use texts::{TokenText, TokenTexts};

@@ -1,5 +1,6 @@
 //! Every number that bounds something, with its unit (invariant I6). Relations between them are proved below.
 
+mod admission;
 mod components;
 mod instances;
 mod mcp;
@@ -9,6 +10,7 @@ mod turns;
 
 use std::time::Duration;
 
+pub use self::admission::*;
 pub use self::components::*;
 pub use self::instances::*;
 pub use self::mcp::*;

@@ -1,5 +1,6 @@
 //! What a model is to the engine: token ids in, logits out. Text exists only on the other side of a codec.
 
+use std::fmt;
 use std::sync::Arc;
 
 use crate::chat::Chat;
@@ -111,6 +112,42 @@ pub trait LanguageModel: Send {
     }
 }
 
+/// The tokens of a text, unless there are far more than was asked for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Encoded {
+    /// All of them.
+    Whole(Vec<TokenId>),
+    /// The text has at least so many tokens, which is more than was asked for; its end was not looked at.
+    AtLeast(usize),
+}
+
+impl Encoded {
+    /// How many there are.
+    #[must_use]
+    pub fn count(&self) -> TokenCount {
+        match self {
+            Self::Whole(tokens) => TokenCount { tokens: tokens.len(), exact: true },
+            Self::AtLeast(tokens) => TokenCount { tokens: *tokens, exact: false },
+        }
+    }
+}
+
+/// How many tokens a text has, for decisions and for people.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TokenCount {
+    /// Tokens it has, or has at least.
+    pub tokens: usize,
+    /// Whether all of it was counted.
+    pub exact: bool,
+}
+
+impl fmt::Display for TokenCount {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let least = if self.exact { "" } else { "at least " };
+        write!(f, "{least}{} tokens", self.tokens)
+    }
+}
+
 /// Text to tokens and back, by the checkpoint's own tokenizer, template and generation config.
 pub trait TextCodec: Send + Sync {
     /// Renders the checkpoint's chat template with the generation prompt and tokenizes the result.
@@ -124,6 +161,32 @@ pub trait TextCodec: Send + Sync {
     /// # Errors
     /// `Error::Model` when the tokenizer fails.
     fn encode_text(&self, text: &str) -> Result<Vec<TokenId>, Error>;
+
+    /// As [`TextCodec::encode_chat`], ending early where the conversation has far more than `max` tokens.
+    ///
+    /// # Errors
+    /// As there.
+    fn encode_chat_within(&self, chat: Chat<'_>, _max: usize) -> Result<Encoded, Error> {
+        self.encode_chat(chat).map(Encoded::Whole)
+    }
+
+    /// As [`TextCodec::encode_text`], ending early where the text has far more than `max` tokens.
+    ///
+    /// # Errors
+    /// As there.
+    fn encode_text_within(&self, text: &str, _max: usize) -> Result<Encoded, Error> {
+        self.encode_text(text).map(Encoded::Whole)
+    }
+
+    /// Tokens that a text of so many bytes has at least; 0 where the bytes tell nothing.
+    fn least_tokens(&self, _bytes: usize) -> usize {
+        0
+    }
+
+    /// Whether the chat template writes all that users say, but for spaces around it.
+    fn keeps_questions(&self) -> bool {
+        false
+    }
 
     /// A fresh incremental decoder.
     fn decoder(&self) -> Box<dyn TextDecoder>;
@@ -176,7 +239,8 @@ pub trait Encoder: Send {
     /// Length of each embedding.
     fn dimensions(&self) -> usize;
 
-    /// Number of tokens of `text`, special tokens included, before truncation; used to sort batches by length.
+    /// Number of tokens of `text`, special tokens included, before truncation; used to sort batches by length. Of a text
+    /// that is far longer than the model takes, some number above its limit that it has at least.
     ///
     /// # Errors
     /// `Error::Model` when the tokenizer fails.

@@ -1,6 +1,6 @@
 //! The account of one request, settled exactly once on every path.
 
-use firebox_contract::{Account, Caller, Decision, Error, Gate, PluginUse, Spent, ToolCall, ToolOutcome, Usage};
+use firebox_contract::{Account, Decision, Error, PluginUse, Spent, ToolCall, ToolOutcome, Usage};
 
 /// An open account. Dropping it settles what nobody has settled.
 pub(crate) struct Bill {
@@ -10,9 +10,9 @@ pub(crate) struct Bill {
 }
 
 impl Bill {
-    /// Asks the gate.
-    pub(crate) fn open(gate: &dyn Gate, caller: &Caller, model: &str, request_id: &str) -> Result<Self, Error> {
-        Ok(Self { account: Some(gate.admit(caller, model, request_id)?), reserved: false })
+    /// Around an account that was opened for the request.
+    pub(crate) fn new(account: Box<dyn Account>) -> Self {
+        Self { account: Some(account), reserved: false }
     }
 
     /// Reserves a round's tokens, once for each round however often its beginning is tried.

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use firebox_contract::{
-    BoxFuture, Chat, Error, Event, Finish, FinishReason, Hooks, LogLine, Message, Prompt, PromptVerdict, Role,
-    Sampling, Timing, TokenId, ToolDefinition, ToolOptions, Usage, limits,
+    BoxFuture, Encoded, Error, Event, Finish, FinishReason, Hooks, LogLine, Message, Prompt, PromptVerdict, Role,
+    Sampling, Timing, ToolDefinition, ToolOptions, Usage, limits,
 };
 use futures_util::future::Fuse;
 use tokio::sync::mpsc;
@@ -14,6 +14,7 @@ use tokio::sync::mpsc;
 use crate::Road;
 use crate::admission::Ticket;
 use crate::bill::Bill;
+use crate::encoding::{self, Text, check_size};
 use crate::healing::Healing;
 use crate::round::{Round, RoundClock, Steps, Transcript};
 use crate::sampler::Sampler;
@@ -29,7 +30,8 @@ pub struct Generation {
     offer: Offer,
     options: ToolOptions,
     book: Book,
-    prompt: Prompt,
+    /// Shared with whoever tokenizes it.
+    prompt: Arc<Prompt>,
     sampling: Sampling,
     rounds_left: usize,
     phase: Phase,
@@ -104,7 +106,7 @@ impl Generation {
             rounds_left: options.rounds,
             options,
             book: Book::new(&prompt, id),
-            prompt,
+            prompt: Arc::new(prompt),
             sampling,
             phase: Phase::Over,
             ready: VecDeque::new(),
@@ -192,11 +194,12 @@ impl Generation {
             source: listed.tools,
             options: &self.options,
             format: format_of_codec(&self.road),
-            chat: matches!(self.prompt, Prompt::Chat(_)),
+            chat: matches!(*self.prompt, Prompt::Chat(_)),
         };
         self.offer = Offer::new(offering, &mut log)?;
         self.ready.extend(log.into_iter().map(Event::Log));
-        let prompt = std::mem::replace(&mut self.prompt, Prompt::Chat(Vec::new()));
+        let prompt = std::mem::replace(&mut self.prompt, Arc::new(Prompt::Chat(Vec::new())));
+        let prompt = Arc::unwrap_or_clone(prompt);
         let hooks = exclusive(&mut self.tools.hooks)?;
         let staged = tokio::select! {
             biased;
@@ -204,11 +207,13 @@ impl Generation {
             staged = prompt_stage(prompt, hooks) => staged,
         };
         let (prompt, answer) = staged?;
-        self.prompt = prompt;
         if let Some(text) = answer {
             self.respond(text);
             return Ok(());
         }
+        // The plugins may have made it longer.
+        check_size(&prompt, &*self.road.codec, self.road.context_tokens())?;
+        self.prompt = Arc::new(prompt);
         self.phase = Phase::Begin;
         self.begin_round().await
     }
@@ -225,21 +230,20 @@ impl Generation {
     /// Encodes the conversation and hands it to the worker.
     async fn begin_round(&mut self) -> Result<(), Error> {
         let prefix = self.offer.forced.clone().unwrap_or_default();
-        let tokens = self.encode(&prefix)?;
         let context = self.road.context_tokens();
-        if tokens.len() >= context {
-            if !self.history.is_empty() {
+        let Some(encoded) = self.encode(&prefix, context.saturating_sub(1)).await? else { return self.time_is_up() };
+        let tokens = match encoded {
+            Encoded::Whole(tokens) if tokens.len() < context => tokens,
+            _ if !self.history.is_empty() => {
                 // The results of the tools are what is too long; what was done until then stays.
                 self.finish(FinishReason::ContextFull);
                 return Ok(());
             }
-            let tools = self.road.explain_tools(&self.tools.caller, self.offer.definitions());
-            return Err(Error::TooLarge(format!(
-                "the prompt has {} tokens and the context holds {context}, of which one must be left for the answer{}; shorten the prompt",
-                tokens.len(),
-                tools.unwrap_or_default()
-            )));
-        }
+            encoded => {
+                let tools = self.road.explain_tools(&self.tools.caller, self.offer.definitions());
+                return Err(encoding::too_long(encoded.count(), context, &tools.unwrap_or_default()));
+            }
+        };
         let max_tokens = self.sampling.max_tokens - self.usage.completion_tokens;
         let prompt_tokens = tokens.len();
         self.bill.reserve(prompt_tokens + max_tokens.min(context - prompt_tokens))?;
@@ -280,7 +284,7 @@ impl Generation {
     fn parser(&self, prefix: &str) -> Option<Box<dyn ToolCallParser>> {
         let format = format_of_codec(&self.road)?;
         if self.offer.definitions().is_empty() {
-            let filter = !format.markers.is_empty() && matches!(self.prompt, Prompt::Chat(_));
+            let filter = !format.markers.is_empty() && matches!(*self.prompt, Prompt::Chat(_));
             return filter.then(|| Box::new(MarkerFilter::new(format.markers)) as Box<dyn ToolCallParser>);
         }
         let mut parser = (format.parser)();
@@ -289,16 +293,20 @@ impl Generation {
         Some(parser)
     }
 
-    fn encode(&self, prefix: &str) -> Result<Vec<TokenId>, Error> {
-        let codec = &self.road.codec;
-        let tokens = match &self.prompt {
-            Prompt::Chat(messages) => codec.encode_chat(Chat { messages, tools: self.offer.definitions(), prefix })?,
-            Prompt::Text(text) => codec.encode_text(text)?,
+    /// The tokens of the conversation where it may have `max` of them or fewer; `None` when the time was up after a round.
+    async fn encode(&mut self, prefix: &str, max: usize) -> Result<Option<Encoded>, Error> {
+        let text = Text {
+            codec: Arc::clone(&self.road.codec),
+            prompt: Arc::clone(&self.prompt),
+            tools: Arc::clone(self.offer.definitions()),
+            prefix: prefix.to_owned(),
         };
-        if tokens.is_empty() {
-            return Err(Error::Usage("the prompt is empty; give the model something to go on with".to_owned()));
+        let encoded = text.encode(&self.road.encodings, &self.tools.caller.tenant, max);
+        tokio::select! {
+            biased;
+            encoded = encoded => encoded.map(Some),
+            () = &mut self.deadline => if self.history.is_empty() { Err(too_late()) } else { Ok(None) },
         }
-        Ok(tokens)
     }
 
     async fn advance(&mut self) -> Result<(), Error> {
@@ -388,7 +396,7 @@ impl Generation {
         if running.has_client() {
             return self.finish(FinishReason::ToolCalls);
         }
-        if let Prompt::Chat(conversation) = &mut self.prompt {
+        if let Prompt::Chat(conversation) = Arc::make_mut(&mut self.prompt) {
             conversation.extend(running.conversation());
         }
     }

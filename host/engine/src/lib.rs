@@ -6,11 +6,13 @@
 mod admission;
 mod arguments;
 mod bill;
+mod encoding;
 mod fair;
 mod generation;
 mod healing;
 mod house;
 mod keeper;
+mod permits;
 mod prefix;
 mod ranking;
 mod round;
@@ -33,20 +35,23 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use firebox_contract::{
-    Approver, Caller, Chat, Clock, Error, Gate, GenerationRequest, HookSource, Message, ModelInfo, Prompt, RequestInfo,
-    TextCodec, ToolChoice, ToolDefinition, ToolSource, limits,
+    Account, Approver, Caller, Chat, Clock, Error, Gate, GenerationRequest, HookSource, Message, ModelInfo, Prompt,
+    RequestInfo, TextCodec, TokenCount, ToolChoice, ToolDefinition, ToolSource, limits,
 };
 use futures_util::FutureExt;
 
 pub use admission::{Admission, Rules as AdmissionRules, Ticket as AdmissionPermit};
 pub use arguments::{ArgumentCheck, check_schema};
+pub use encoding::{least_tokens, prompt_bytes, question_bytes};
 pub use fair::FairClock;
 pub use generation::Generation;
 pub use keeper::ModelFactory;
+pub use permits::{TenantPermit, TenantPermits};
 pub use status::{EngineCounters, EngineStatus};
 
 use admission::Rules;
 use bill::Bill;
+use encoding::check_size;
 use generation::{Listed, Open, Start, list_tools, too_late};
 use schema::Schemas;
 use status::Meter;
@@ -90,6 +95,8 @@ pub(crate) struct Road {
     meter: Arc<Meter>,
     requests: AtomicU64,
     agent: Agent,
+    /// For prompts that are tokenized on threads for blocking work.
+    encodings: TenantPermits,
 }
 
 /// What the tool loop of every request shares.
@@ -109,6 +116,10 @@ impl Road {
     fn explain_tools(&self, caller: &Caller, offered: &[ToolDefinition]) -> Option<String> {
         let providers = self.agent.tools.as_ref().map(|source| source.providers(caller)).unwrap_or_default();
         tools::explain_size(&*self.codec, offered, &providers, self.context_tokens())
+    }
+
+    fn fresh_id(&self) -> String {
+        format!("req_{}", self.requests.fetch_add(1, Ordering::Relaxed))
     }
 }
 
@@ -134,7 +145,8 @@ impl Engine {
             WorkerOptions { clock: Arc::clone(&clock), meter: Arc::clone(&meter), capacity, prefill_chunk, warm_up };
         let worker = Worker::start(factory, worker_options).await?;
         let requests = AtomicU64::new(0);
-        Ok(Self { road: Arc::new(Road { worker, codec, hooks, clock, admission, meter, requests, agent }) })
+        let encodings = TenantPermits::new(limits::ENCODED_AT_A_TIME);
+        Ok(Self { road: Arc::new(Road { worker, codec, hooks, clock, admission, meter, requests, agent, encodings }) })
     }
 
     /// Whether it can answer.
@@ -164,12 +176,31 @@ impl Engine {
         self.road.worker.info()
     }
 
-    /// How many tokens a conversation has as the model's own template renders it with these tools offered.
+    /// How many tokens a conversation has as the model's own template renders it with these tools offered. Where it has far
+    /// more than `max`, that it has at least some number above it.
     ///
     /// # Errors
     /// `Error::Model` when the template or the tokenizer fails.
-    pub fn count_tokens(&self, messages: &[Message], tools: &[ToolDefinition]) -> Result<usize, Error> {
-        Ok(self.road.codec.encode_chat(Chat { messages, tools, prefix: "" })?.len())
+    pub fn count_tokens(
+        &self,
+        messages: &[Message],
+        tools: &[ToolDefinition],
+        max: usize,
+    ) -> Result<TokenCount, Error> {
+        Ok(self.road.codec.encode_chat_within(Chat { messages, tools, prefix: "" }, max)?.count())
+    }
+
+    /// Runs `work` on texts of a tenant, such as counting their tokens, on a thread for blocking work under the same permits
+    /// as tokenizing prompts.
+    ///
+    /// # Errors
+    /// `Error::Internal` when it panics.
+    pub async fn run_blocking<T: Send + 'static>(
+        &self,
+        caller: &Caller,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, Error> {
+        self.road.encodings.run(&caller.tenant, work).await
     }
 
     /// The tools that the plugins offer in this caller's requests.
@@ -202,17 +233,31 @@ impl Engine {
     /// before the first token, `Error::Fault` for a plugin, `Error::Model` for a template, tokenizer or dead model.
     pub async fn generate(&self, caller: &Caller, request: GenerationRequest) -> Result<Generation, Error> {
         let road = &self.road;
+        road.meter.check()?;
+        let id = request.id.clone().unwrap_or_else(|| road.fresh_id());
+        let account = road.agent.gate.admit(caller, &road.worker.info().name, &id)?;
+        self.generate_on(caller, GenerationRequest { id: Some(id), ..request }, account).await
+    }
+
+    /// As [`Engine::generate`], on an account that was opened for this request; it is settled on every path.
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn generate_on(
+        &self,
+        caller: &Caller,
+        request: GenerationRequest,
+        account: Box<dyn Account>,
+    ) -> Result<Generation, Error> {
+        let road = &self.road;
         let started = road.clock.now();
         let timeout = request.timeout.unwrap_or(limits::REQUEST_TIMEOUT_DEFAULT).min(limits::REQUEST_TIMEOUT_MAX);
         let until = started + timeout;
         let mut deadline = road.clock.sleep(timeout).fuse();
-        road.meter.check()?;
-        let number = road.requests.fetch_add(1, Ordering::Relaxed);
-        let id = request.id.clone().unwrap_or_else(|| format!("req_{number}"));
-        let mut bill = Bill::open(road.agent.gate.as_ref(), caller, &road.worker.info().name, &id)?;
+        let mut bill = Bill::new(account);
         let opened = tokio::select! {
             biased;
-            opened = self.open(caller, request, id, number, (started, until)) => opened,
+            opened = self.open(caller, request, (started, until)) => opened,
             () = &mut deadline => Err(too_late()),
         };
         let (open, listed) = match opened {
@@ -237,14 +282,15 @@ impl Engine {
         &self,
         caller: &Caller,
         request: GenerationRequest,
-        id: String,
-        number: u64,
         (started, until): (Duration, Duration),
     ) -> Result<(Open, Listed), Error> {
         let road = &self.road;
+        road.meter.check()?;
+        let number = road.requests.fetch_add(1, Ordering::Relaxed);
+        let id = request.id.unwrap_or_else(|| format!("req_{number}"));
         let fresh_seed = u64::try_from(started.as_nanos()).unwrap_or(u64::MAX) ^ number.rotate_left(32);
         let sampling = request.sampling.resolve(road.codec.defaults(), fresh_seed)?;
-        check_size(&request.prompt)?;
+        check_size(&request.prompt, &*road.codec, road.context_tokens())?;
         let ticket = road.admission.admit(caller, until).await?;
         let request_id: Arc<str> = Arc::from(id.as_str());
         let info = RequestInfo { id, model: road.worker.info().name.clone(), plugins: request.plugins };
@@ -264,31 +310,4 @@ impl Engine {
         };
         Ok((Open { tools, prompt: request.prompt, sampling, options: request.tools, ticket }, listed))
     }
-}
-
-fn check_size(prompt: &Prompt) -> Result<(), Error> {
-    let (bytes, messages) = match prompt {
-        Prompt::Chat(messages) => (messages.iter().map(size).sum(), messages.len()),
-        Prompt::Text(text) => (text.len(), 1),
-    };
-    if bytes > limits::PROMPT_BYTES_MAX {
-        return Err(Error::TooLarge(format!(
-            "the prompt has {bytes} bytes, at most {} are allowed",
-            limits::PROMPT_BYTES_MAX
-        )));
-    }
-    if messages == 0 || bytes == 0 {
-        return Err(Error::Usage("the prompt is empty; write a question".to_owned()));
-    }
-    if messages > limits::MESSAGES_MAX {
-        let max = limits::MESSAGES_MAX;
-        return Err(Error::TooLarge(format!("the conversation has {messages} messages, at most {max} are allowed")));
-    }
-    Ok(())
-}
-
-/// Bytes of what a template may write of a message.
-fn size(message: &Message) -> usize {
-    let calls = message.tool_calls.iter().map(|call| call.name.len() + call.arguments_json.len());
-    message.content.len() + calls.sum::<usize>()
 }

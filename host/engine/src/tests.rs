@@ -5,6 +5,7 @@ mod fakes;
 mod faults;
 mod healing;
 mod inputs;
+mod lengths;
 mod prefixes;
 mod queue;
 mod shelf;

@@ -6,6 +6,7 @@ use firebox_contract::{Encoder, Encoding, Error, ModelInfo};
 use tokenizers::{PostProcessor, Tokenizer, TruncationDirection};
 
 use crate::arch::{BertEncoder, panic_text};
+use crate::codec::bounded;
 use crate::error::ModelError;
 use crate::kernel::join_in;
 use crate::pooling::Head;
@@ -33,7 +34,8 @@ impl TextEncoder {
     fn tokenize(&self, text: &str, limit: usize) -> Result<Vec<u32>, ModelError> {
         let failed = |error: tokenizers::Error| self.tokenizer_failed(&*error);
         let special = self.special_tokens();
-        let mut encoding = self.tokenizer.encode_fast(text, false).map_err(failed)?;
+        let text = bounded::beginning(&self.tokenizer, text, limit).map_err(failed)?;
+        let mut encoding = bounded::encode_all(&self.tokenizer, text, false).map_err(failed)?;
         encoding.truncate(limit.saturating_sub(special).max(1), 0, TruncationDirection::Right);
         let encoding = self.tokenizer.post_process(encoding, None, true).map_err(failed)?;
         Ok(encoding.get_ids().to_vec())
@@ -68,7 +70,12 @@ impl Encoder for TextEncoder {
     }
 
     fn count_tokens(&self, text: &str) -> Result<usize, Error> {
-        let encoding = self.tokenizer.encode_fast(text, true).map_err(|error| self.tokenizer_failed(&*error))?;
+        let far_more = bounded::far_more(&self.tokenizer, text, self.info.context_tokens);
+        if let Some(least) = far_more.map_err(|error| self.tokenizer_failed(&*error))? {
+            return Ok(least);
+        }
+        let encoding =
+            bounded::encode_all(&self.tokenizer, text, true).map_err(|error| self.tokenizer_failed(&*error))?;
         Ok(encoding.len())
     }
 

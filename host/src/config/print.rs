@@ -84,6 +84,11 @@ impl Config {
             .text("listen", &server.listen.to_string())
             .some("admin_listen", server.admin_listen.map(|address| quoted(&address.to_string())))
             .text("body_bytes_max", &units::size(server.body_bytes_max as u64))
+            .some("request_bytes_max", server.request_bytes_max.map(|bytes| quoted(&units::size(bytes as u64))))
+            .some(
+                "tenant_request_bytes_max",
+                server.tenant_request_bytes_max.map(|bytes| quoted(&units::size(bytes as u64))),
+            )
             .set("connections_max", server.connections_max)
             .some("connections_per_address_max", server.connections_per_address_max)
             .time("header_timeout", server.header_timeout)

@@ -19,6 +19,10 @@ pub struct ServerConfig {
     pub body_bytes_max: usize,
     /// Where probes and metrics are answered beside the main address; metrics then only there.
     pub admin_listen: Option<SocketAddr>,
+    /// Bytes of bodies of all requests at a time, as they came and as they were read; by the memory there is where absent.
+    pub request_bytes_max: Option<usize>,
+    /// Of these, bytes of one tenant's requests; a half where absent.
+    pub tenant_request_bytes_max: Option<usize>,
     /// Connections at a time.
     pub connections_max: usize,
     /// Connections at a time of one address, without a good key.
@@ -52,6 +56,8 @@ impl Default for ServerConfig {
             listen: SocketAddr::from((Ipv4Addr::LOCALHOST, limits::LISTEN_PORT_DEFAULT)),
             body_bytes_max: limits::BODY_BYTES_DEFAULT,
             admin_listen: None,
+            request_bytes_max: None,
+            tenant_request_bytes_max: None,
             connections_max: limits::CONNECTIONS_DEFAULT,
             connections_per_address_max: None,
             header_timeout: limits::HEADER_TIMEOUT_DEFAULT,
@@ -79,6 +85,8 @@ impl ServerConfig {
             body_bytes_max: bytes(&mut section, "body_bytes_max", limits::BODY_BYTES_MAX)
                 .unwrap_or(default.body_bytes_max),
             admin_listen: section.parsed("admin_listen", address),
+            request_bytes_max: bytes(&mut section, "request_bytes_max", limits::REQUEST_BYTES_MAX),
+            tenant_request_bytes_max: bytes(&mut section, "tenant_request_bytes_max", limits::REQUEST_BYTES_MAX),
             connections_max: section
                 .count("connections_max", 1..=limits::CONNECTIONS_MAX)
                 .unwrap_or(default.connections_max),

@@ -67,7 +67,7 @@ pub struct TenantLimits {
     pub tool_calls_per_minute: Option<u64>,
     /// Fuel of plugins in any 60 seconds.
     pub plugin_fuel_per_minute: Option<u64>,
-    /// Requests at a time at one model, waiting ones included.
+    /// Requests for answers and embeddings at a time, waiting ones and those whose body still arrives included.
     pub in_flight_max: usize,
     /// Tokens of one conversation, prompt and answer together.
     pub context_tokens_max: Option<usize>,

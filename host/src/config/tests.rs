@@ -1,6 +1,6 @@
 use std::time::Duration;
 
-use firebox_contract::Permission;
+use firebox_contract::{Permission, limits};
 use firebox_sandbox::OnFault;
 
 use super::*;
@@ -71,6 +71,9 @@ fn the_example_is_good_and_its_comments_are_too() {
             trusted_proxies: config.server.trusted_proxies.clone(),
             admin_listen: config.server.admin_listen,
             connections_per_address_max: config.server.connections_per_address_max,
+            // What they are on a machine with memory enough.
+            request_bytes_max: Some(limits::REQUEST_BYTES_DEFAULT),
+            tenant_request_bytes_max: Some(limits::REQUEST_BYTES_DEFAULT / limits::TENANT_REQUEST_BYTES_DIVISOR),
             ..ServerConfig::default()
         }
     );

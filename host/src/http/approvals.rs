@@ -4,11 +4,11 @@ use std::sync::Arc;
 
 use axum::body::Body;
 use axum::http::Response;
-use firebox_contract::Approval;
+use firebox_contract::{Approval, limits};
 use serde_json::{Value, json};
 
 use super::fields::Fields;
-use super::{Call, Failure, guard, stream, wire};
+use super::{Call, Failure, request_body, stream, wire};
 use crate::serve::App;
 use crate::serve::approvals::Pending;
 
@@ -25,13 +25,30 @@ fn row(pending: &Pending) -> Value {
     })
 }
 
-pub(super) async fn answer(app: Arc<App>, call: Call) -> Result<Response<Body>, Failure> {
+/// What somebody decided.
+struct Word {
+    decision: Approval,
+    remember: bool,
+}
+
+pub(super) async fn answer(app: Arc<App>, mut call: Call) -> Result<Response<Body>, Failure> {
     let caller = call.tenant()?.caller.clone();
     let id = call.param("id").to_owned();
-    let body = guard::json(&app, call.body).await?;
-    let fields = Fields::of(&body, "")?;
-    let word = fields.need("decision", fields.text("decision")?)?;
-    let decision = match word {
+    let said = request_body::short_json(&app, &mut call, limits::APPROVAL_BODY_BYTES_MAX, read).await?;
+    let Word { decision, remember } = said.what;
+    let word = if matches!(decision, Approval::Approve) { "approve" } else { "decline" };
+    // Its key may have been revoked while the body came.
+    caller.liveness.check()?;
+    app.tenancy.audit_ready()?;
+    let answered = app.approvals.answer(&caller, &id, decision, remember);
+    let asked = answered.map_err(|_| Failure::not_found(format!("no call waits for approval under \"{id}\"")))?;
+    app.tenancy.note_approval(&caller, &asked.request_id, &asked.call.name, word);
+    stream::json(&json!({"id": id, "object": "approval", "decision": word, "by": key(&caller.key)}))
+}
+
+fn read(body: &Value) -> Result<Word, Failure> {
+    let fields = Fields::of(body, "")?;
+    let decision = match fields.need("decision", fields.text("decision")?)? {
         "approve" => Approval::Approve,
         "decline" => {
             let reason = fields.text("reason")?.unwrap_or("the user declined this call");
@@ -50,13 +67,7 @@ pub(super) async fn answer(app: Arc<App>, call: Call) -> Result<Response<Body>, 
             return Err(Failure::field("remember", message));
         }
     };
-    // Its key may have been revoked while the body came.
-    caller.liveness.check()?;
-    app.tenancy.audit_ready()?;
-    let answered = app.approvals.answer(&caller, &id, decision, remember);
-    let asked = answered.map_err(|_| Failure::not_found(format!("no call waits for approval under \"{id}\"")))?;
-    app.tenancy.note_approval(&caller, &asked.request_id, &asked.call.name, word);
-    stream::json(&json!({"id": id, "object": "approval", "decision": word, "by": key(&caller.key)}))
+    Ok(Word { decision, remember })
 }
 
 /// The public part of a key; null where there are no keys.

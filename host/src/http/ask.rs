@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use firebox_contract::{
     GenerationRequest, Message, Permission, Prompt, Role, SamplingOverrides, ToolCall, ToolChoice, ToolDefinition,
-    ToolEffects, ToolOptions, ToolPolicy, limits,
+    ToolEffects, ToolOptions, ToolPolicy, json_values, limits,
 };
 use serde_json::{Map, Value};
 
@@ -285,6 +285,14 @@ fn calls(fields: &Fields<'_>) -> Result<Vec<ToolCall>, Failure> {
         let call = Fields::of(value, &format!("{}[{at}]", fields.name("tool_calls")))?;
         let function = call.need("function", call.object("function")?)?;
         let arguments = function.text("arguments")?.unwrap_or("{}");
+        let max = limits::JSON_VALUES_MAX;
+        if json_values(arguments.as_bytes(), max) > max {
+            let name = function.name("arguments");
+            return Err(Failure::field(
+                &name,
+                format!("\"{name}\" has more than {max} JSON values; leave out the call"),
+            ));
+        }
         if serde_json::from_str::<Map<String, Value>>(arguments).is_err() {
             let name = function.name("arguments");
             return Err(Failure::field(&name, format!("\"{name}\" must be the text of a JSON object")));

@@ -5,18 +5,22 @@ use std::time::Instant;
 
 use axum::body::Body;
 use axum::http::Response;
-use firebox_contract::{Error, Message, Prompt, ToolDefinition};
+use firebox_contract::{Error, GenerationRequest, Message, Prompt, TokenCount, ToolDefinition};
+use firebox_engine::prompt_bytes;
+use serde_json::Value;
 
 use super::ask::{self, Ask};
+use super::request_body::{self, Said};
 use super::stream::{self, Shape};
 use super::turn::Turn;
 use super::work::{About, Work};
-use super::{Call, Failure, guard};
+use super::{Call, Failure};
 use crate::compose::Host;
 use crate::config::Scope;
 use crate::serve::App;
 use crate::serve::models::Ready;
-use crate::sessions::{StoredMessage, fit};
+use crate::serve::request_bytes::HeldBytes;
+use crate::sessions::{StoredMessage, fit_quickly};
 use crate::tenancy::{Tenancy, Tenant};
 
 pub(super) async fn chat_completions(app: Arc<App>, call: Call) -> Result<Response<Body>, Failure> {
@@ -32,26 +36,33 @@ pub(super) async fn session_generate(app: Arc<App>, call: Call) -> Result<Respon
     answer(app, call, Shape::Chat, Some(session)).await
 }
 
-async fn answer(app: Arc<App>, call: Call, shape: Shape, session: Option<String>) -> Result<Response<Body>, Failure> {
+async fn answer(
+    app: Arc<App>,
+    mut call: Call,
+    shape: Shape,
+    session: Option<String>,
+) -> Result<Response<Body>, Failure> {
     let started = Instant::now();
     let tenant = call.tenant()?.clone();
-    let body = guard::json(&app, call.body).await?;
-    let mut ask = match shape {
-        Shape::Chat => ask::chat(&body, session.as_deref())?,
-        Shape::Text => ask::text(&body)?,
+    let mut admitted = call.admitted()?;
+    let read = move |body: &Value| match shape {
+        Shape::Chat => ask::chat(body, session.as_deref()),
+        Shape::Text => ask::text(body),
     };
-    drop(body);
+    let Said { what: mut ask, mut held } = request_body::json(&app, &mut call, read).await?;
     if ask.stream {
         call.open.begin_stream()?;
     }
-    let (turn, history) = begin_turn(&app, &tenant, &mut ask).await?;
+    let (turn, history) = begin_turn(&app, &tenant, &mut ask, &mut held).await?;
     let name = ask.model.clone().or_else(|| turn.as_ref().map(|turn| turn.model().to_owned())).unwrap_or_default();
     let host = chat_model(&app, &tenant, &name)?;
     prepare(&app, &tenant, &mut ask, &call.id);
     make_fit(&app, &tenant, &host, &mut ask, history).await?;
     let prompt = app.tenancy.prompt_text(&ask.request.prompt);
     let lease = app.approvals.lease(&call.id, turn.as_ref().map(Turn::id));
-    let generation = match host.generate(&tenant.caller, ask.request).await {
+    held.shrink_to(request_bytes(&ask.request));
+    let account = admitted.open_model(&name)?;
+    let generation = match host.generate_on(&tenant.caller, ask.request, account).await {
         Ok(generation) => generation,
         Err(error) => {
             app.metrics.ended(&name, &tenant.id, error.kind().code(), started.elapsed(), None);
@@ -69,6 +80,8 @@ async fn answer(app: Arc<App>, call: Call, shape: Shape, session: Option<String>
         started,
         turn,
         _lease: lease,
+        _in_flight: admitted.into_in_flight(),
+        _held: held,
     };
     let work = Work::new(Arc::clone(&app), generation, about);
     let head = shape.head(&name, &call.id, ask.stream);
@@ -76,6 +89,13 @@ async fn answer(app: Arc<App>, call: Call, shape: Shape, session: Option<String>
         return Ok(stream::events(work, shape, head, ask.include_usage, call.id));
     }
     stream::whole(work, shape, head).await
+}
+
+/// Bytes that a request goes on holding while it is answered.
+fn request_bytes(request: &GenerationRequest) -> usize {
+    let tools = request.tools.client.iter();
+    let tools = tools.map(|tool| tool.description.len() + tool.input_schema_json.len()).sum::<usize>();
+    prompt_bytes(&request.prompt).saturating_add(tools)
 }
 
 /// What is too large is what the client wrote.
@@ -95,6 +115,7 @@ async fn begin_turn(
     app: &Arc<App>,
     tenant: &Tenant,
     ask: &mut Ask,
+    held: &mut HeldBytes,
 ) -> Result<(Option<Turn>, Option<Vec<StoredMessage>>), Failure> {
     let Some(id) = ask.session.take() else { return Ok((None, None)) };
     Tenancy::require(tenant, Scope::Sessions)?;
@@ -103,7 +124,7 @@ async fn begin_turn(
     };
     // The turn is written under this scope, whatever else let the request in.
     let caller = app.tenancy.let_in_by(tenant.clone(), &[Scope::Sessions]).caller;
-    let (turn, history) = Turn::begin(app, &caller, &id, new).await?;
+    let (turn, history) = Turn::begin(app, &caller, &id, new, held).await?;
     Ok((Some(turn), Some(history)))
 }
 
@@ -150,10 +171,10 @@ async fn make_fit(
     });
     let asked = ask.request.sampling.max_tokens.unwrap_or_else(|| host.answer_tokens());
     let room = asked.min(context / 2).max(1);
+    let counting = Arc::clone(host);
     let (host, prompt) = (Arc::clone(host), std::mem::replace(&mut ask.request.prompt, Prompt::Chat(Vec::new())));
     let work = move || fitted(&host, prompt, history, &tools, context, room);
-    let done = tokio::task::spawn_blocking(work).await;
-    let (prompt, tokens) = done.map_err(|error| Error::Internal(format!("counting tokens stopped: {error}")))??;
+    let (prompt, tokens) = counting.run_blocking(&tenant.caller, work).await??;
     ask.request.prompt = prompt;
     if limit.is_some() {
         let left = context.saturating_sub(tokens).max(1);
@@ -170,20 +191,28 @@ fn fitted(
     context: usize,
     room: usize,
 ) -> Result<(Prompt, usize), Failure> {
-    let count = |messages: &[Message]| host.count_tokens_with(messages, tools);
+    let count = |messages: &[Message], max: usize| host.count_tokens_within(messages, tools, max);
+    let most = context.saturating_sub(room);
     let prompt = match history {
-        Some(history) => Prompt::Chat(fit(history, |messages| Ok(count(messages)? + room <= context))?),
+        Some(history) => Prompt::Chat(fit_quickly(
+            history,
+            |bytes| host.least_tokens_asked(bytes) > most,
+            |messages| Ok(count(messages, most)?.tokens <= most),
+        )?),
         None => prompt,
     };
+    let most = context.saturating_sub(1);
+    let least = TokenCount { tokens: host.least_tokens(&prompt), exact: false };
     let tokens = match &prompt {
-        Prompt::Chat(messages) => count(messages)?,
-        Prompt::Text(text) => host.count_text(text)?,
+        _ if least.tokens > most => least,
+        Prompt::Chat(messages) => count(messages, most)?,
+        Prompt::Text(text) => host.count_text_within(text, most)?,
     };
-    if tokens >= context {
+    if tokens.tokens > most {
         return Err(Error::TooLarge(format!(
-            "the prompt has {tokens} tokens and the context holds {context}, of which one must be left for the answer; shorten the prompt"
+            "the prompt has {tokens} and the context holds {context}, of which one must be left for the answer; shorten the prompt"
         ))
         .into());
     }
-    Ok((prompt, tokens))
+    Ok((prompt, tokens.tokens))
 }

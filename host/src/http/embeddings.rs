@@ -7,13 +7,12 @@ use axum::body::Body;
 use axum::http::Response;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use firebox_contract::{
-    Account, Decision, Error, Gate as _, HookSource, Prompt, Spent, TenantId, ToolCall, ToolOutcome, limits,
-};
+use firebox_contract::{Account, Decision, Error, HookSource, Prompt, Spent, TenantId, ToolCall, ToolOutcome, limits};
 use serde_json::{Value, json};
 
 use super::fields::{Fields, wrong};
-use super::{Call, Failure, ask, guard, stream, wire};
+use super::request_body::{self, Said};
+use super::{Call, Failure, ask, stream, wire};
 use crate::serve::App;
 use crate::serve::encoder::{EmbedRequest, EncoderThread, Vectors};
 use crate::serve::models::Ready;
@@ -29,12 +28,13 @@ struct Ask {
     timeout: Option<Duration>,
 }
 
-pub(super) async fn embeddings(app: Arc<App>, call: Call) -> Result<Response<Body>, Failure> {
+pub(super) async fn embeddings(app: Arc<App>, mut call: Call) -> Result<Response<Body>, Failure> {
     let started = Instant::now();
     let tenant = call.tenant()?.clone();
-    let ask = read(&guard::json(&app, call.body).await?)?;
+    let mut admitted = call.admitted()?;
+    let Said { what: ask, held: _held } = request_body::json(&app, &mut call, read).await?;
     let encoder = encoder(&app, &tenant, &ask.model)?;
-    let account = app.tenancy.admit(&tenant.caller, &ask.model, &call.id)?;
+    let account = admitted.open_model(&ask.model)?;
     let (model, tenant_id) = (ask.model.clone(), tenant.id.clone());
     let account = Counted { account, app: Arc::clone(&app), model: model.clone(), tenant: tenant_id, started };
     let base64 = ask.base64;

@@ -2,30 +2,26 @@
 //! carries: its id and what is left of the tenant's rates.
 
 use std::panic::AssertUnwindSafe;
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
 use std::time::Duration;
 
-use axum::body::{Body, Bytes, HttpBody};
+use axum::body::Body;
 use axum::extract::{RawPathParams, Request, State};
 use axum::http::header::{AUTHORIZATION, CONNECTION, HOST, HeaderName, HeaderValue, ORIGIN};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, Method, Response, StatusCode};
 use firebox_contract::{Error, limits};
-use futures_util::{FutureExt as _, StreamExt as _};
-use serde_json::Value;
+use futures_util::FutureExt as _;
 
 use super::body::PacedBody;
 use super::live::{cut_with, while_alive};
 use super::record::Recorded;
-use super::{Access, Call, Failure, OpenRequest, Route};
-use crate::audit::OriginGuard;
+use super::{Access, Call, Failure, OpenRequest, Route, request_body};
 use crate::serve::App;
 use crate::serve::connections::counters::Refusal;
 use crate::serve::connections::table::RequestHandle;
 use crate::serve::drain::Running;
-use crate::tenancy::{Rate, Tenancy, Tenant};
+use crate::tenancy::{Rate, Tenancy, Tenant, WorkKind};
 
 /// Answers a request that has a route.
 pub(super) async fn enter(
@@ -40,26 +36,23 @@ pub(super) async fn enter(
     let params = params.iter().map(|(key, value)| (key.to_owned(), value.to_owned())).collect();
     let origin = parts.headers.get(ORIGIN).cloned();
     let body = Body::new(PacedBody::new(body));
-    let mut call = Call { id: id.clone(), parts, params, body, tenant: None, open: OpenRequest::default() };
+    let (tenant, admitted, open) = (None, None, OpenRequest::default());
+    let mut call = Call { id: id.clone(), parts, params, body, tenant, open, admitted };
     let (admitted, running) = match admit(&app, route, &call.parts.headers) {
         Ok((tenant, running)) => (Ok(tenant), running),
         Err(failure) => (Err(failure), None),
     };
-    let admitted = admitted.and_then(|tenant| Ok((share(&app, tenant.as_ref(), &call.parts)?, tenant)));
-    let mut open = OpenRequest::default();
-    let tenant: Option<Tenant>;
-    let mut read = true;
+    let admitted = admitted.and_then(|tenant| take(&app, route, tenant, &mut call));
+    let (open, mut tenant, mut read) = (call.open.clone(), call.tenant.clone(), true);
     let outcome = match admitted {
-        Ok((share, found)) => {
-            let liveness = found.as_ref().map(|found| found.caller.liveness.clone()).unwrap_or_default();
-            (open, tenant) = (share.clone(), found.clone());
-            (call.open, call.tenant) = (share, found);
+        Ok(()) => {
+            let liveness = tenant.as_ref().map(|tenant| tenant.caller.liveness.clone()).unwrap_or_default();
             while_alive(&liveness, handle(&app, route, call)).await
         }
         Err(failure) => {
             // Whose key it is that opens too little is recorded; it lets nobody in.
-            tenant = app.tenant_of(call.parts.headers.get(AUTHORIZATION)).ok();
-            read = discard(call.body).await;
+            tenant = tenant.or_else(|| app.tenant_of(call.parts.headers.get(AUTHORIZATION)).ok());
+            read = request_body::discard(call.body).await;
             Err(failure)
         }
     };
@@ -78,8 +71,9 @@ pub(super) async fn enter(
     if let Some(tenant) = &tenant {
         response = cut_with(&tenant.caller.liveness, route.path, &id, response);
     }
-    let _origin = recorded.guard.take();
-    response.map(|body| Body::new(Counted { body, _running: running, _origin, _open: open }))
+    let records = recorded.guard.take();
+    // It counts as running until its body has ended or its reader is gone.
+    response.map(|body| request_body::with(body, (running, records, open)))
 }
 
 /// Lets it in, or says why not. Probes come in always and are not counted as work.
@@ -98,9 +92,32 @@ fn admit(app: &App, route: &Route, headers: &HeaderMap) -> Result<(Option<Tenant
     Ok((Some(app.tenancy.let_in_by(tenant, scopes)), running))
 }
 
+/// What the request takes of its tenant, before anything of its body is read.
+fn take(app: &App, route: &Route, tenant: Option<Tenant>, call: &mut Call) -> Result<(), Failure> {
+    call.tenant = tenant;
+    let Some(tenant) = &call.tenant else { return Ok(()) };
+    call.open = share(app, tenant, &call.parts)?;
+    if let Some(kind) = kind_of_work(route) {
+        call.admitted = Some(app.tenancy.begin(&tenant.caller, kind, &call.id)?);
+    }
+    Ok(())
+}
+
+/// What a request takes of its tenant's requests at a time; nothing where it has no body that is worked on.
+fn kind_of_work(route: &Route) -> Option<WorkKind> {
+    match (&route.method, route.path) {
+        (&Method::POST, "/mcp") => Some(WorkKind::Mcp),
+        (&Method::POST, path) if path.starts_with("/v1/approvals") => Some(WorkKind::Approval),
+        (&Method::POST, path) if path.starts_with("/v1/sessions") && !path.ends_with("/generate") => {
+            Some(WorkKind::Session)
+        }
+        (&Method::POST, _) => Some(WorkKind::Generation),
+        _ => None,
+    }
+}
+
 /// The share of `tenant` that a request with a good key takes; its connection no longer counts for its address.
-fn share(app: &App, tenant: Option<&Tenant>, parts: &Parts) -> Result<OpenRequest, Failure> {
-    let Some(tenant) = tenant else { return Ok(OpenRequest::default()) };
+fn share(app: &App, tenant: &Tenant, parts: &Parts) -> Result<OpenRequest, Failure> {
     let open = app.shares.open(tenant)?;
     if let Some(handle) = parts.extensions.get::<RequestHandle>() {
         handle.known();
@@ -154,28 +171,11 @@ pub(super) async fn unknown_method(State(app): State<Arc<App>>, request: Request
 async fn bare(app: &App, failure: &Failure, request: Request) -> Response<Body> {
     let (parts, body) = request.into_parts();
     let recorded = Recorded::begin(app, &parts, parts.uri.path());
-    let read = discard(body).await;
+    let read = request_body::discard(body).await;
     let mut response = failure.response(&recorded.id);
     recorded.answered(app, None, false, &mut response);
     end(app, !read, &mut response);
     response
-}
-
-/// Throws away what a client writes that is refused, for a while, so that its connection can go on. Whether that was all;
-/// if not the connection must be closed, and the client told.
-pub(crate) async fn discard(body: Body) -> bool {
-    let mut stream = body.into_data_stream();
-    let all = async {
-        let mut length = 0_usize;
-        while let Some(Ok(chunk)) = stream.next().await {
-            length += chunk.len();
-            if length > limits::HTTP_DISCARD_BYTES_MAX {
-                return false;
-            }
-        }
-        true
-    };
-    tokio::time::timeout(limits::HTTP_DISCARD_TIME, all).await.unwrap_or(false)
 }
 
 fn close(response: &mut Response<Body>) {
@@ -212,73 +212,4 @@ fn rates(app: &App, tenant: &Tenant, headers: &mut HeaderMap) {
 
 fn seconds(time: Duration) -> String {
     format!("{:.3}s", time.as_secs_f64())
-}
-
-/// The whole body as JSON, bounded in bytes and time.
-pub(super) async fn json(app: &App, body: Body) -> Result<Value, Failure> {
-    let bytes = read(app, body).await?;
-    if bytes.is_empty() {
-        return Err(Failure::usage("the request has no body; send a JSON object"));
-    }
-    parse(&bytes)
-}
-
-/// As [`json`]; no body is an empty object.
-pub(super) async fn json_or_nothing(app: &App, body: Body) -> Result<Value, Failure> {
-    let bytes = read(app, body).await?;
-    if bytes.is_empty() { Ok(Value::Object(serde_json::Map::new())) } else { parse(&bytes) }
-}
-
-fn parse(bytes: &[u8]) -> Result<Value, Failure> {
-    serde_json::from_slice(bytes).map_err(|error| Failure::usage(format!("the request's body is not JSON: {error}")))
-}
-
-/// The whole body, bounded in bytes and time.
-pub(super) async fn read(app: &App, body: Body) -> Result<Vec<u8>, Failure> {
-    let read = tokio::time::timeout(limits::HTTP_BODY_TIMEOUT, collect(body, app.body_bytes_max)).await;
-    read.unwrap_or_else(|_| Err(Failure::slow(limits::HTTP_BODY_TIMEOUT)))
-}
-
-/// What is too large is read on for a while and thrown away: a client that still writes would not hear the refusal.
-async fn collect(body: Body, max: usize) -> Result<Vec<u8>, Failure> {
-    let mut stream = body.into_data_stream();
-    let (mut bytes, mut length) = (Vec::new(), 0_usize);
-    while let Some(chunk) = stream.next().await {
-        let chunk = chunk.map_err(|error| Failure::unread(&error))?;
-        length += chunk.len();
-        if length <= max {
-            bytes.extend_from_slice(&chunk);
-        } else if length > max.saturating_add(limits::HTTP_DISCARD_BYTES_MAX) {
-            break;
-        }
-    }
-    if length > max { Err(Failure::body(max)) } else { Ok(bytes) }
-}
-
-/// A body that counts as running until it has ended or its reader is gone.
-struct Counted {
-    body: Body,
-    _running: Option<Running>,
-    _origin: Option<OriginGuard>,
-    _open: OpenRequest,
-}
-
-impl HttpBody for Counted {
-    type Data = Bytes;
-    type Error = axum::Error;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-    ) -> Poll<Option<Result<hyper::body::Frame<Bytes>, axum::Error>>> {
-        Pin::new(&mut self.body).poll_frame(context)
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> hyper::body::SizeHint {
-        self.body.size_hint()
-    }
 }

@@ -5,20 +5,29 @@ use std::sync::Arc;
 use axum::body::Body;
 use axum::http::header::CONTENT_TYPE;
 use axum::http::{Method, Request, Response};
+use firebox_contract::limits;
 use firebox_mcp::server::RequestId;
 use tower::ServiceExt as _;
 
-use super::{Call, Failure, guard};
+use super::{Call, Failure, request_body};
 use crate::serve::App;
 
 /// The type of an answer that is a stream.
 const EVENTS: &[u8] = b"text/event-stream";
 
-pub(super) async fn mcp(app: Arc<App>, call: Call) -> Result<Response<Body>, Failure> {
+pub(super) async fn mcp(app: Arc<App>, mut call: Call) -> Result<Response<Body>, Failure> {
     let (caller, id) = (call.tenant()?.caller.clone(), call.id.clone());
+    // Until the message is answered, or its stream of events has begun.
+    let mut _held = None;
+    let mut body = Body::empty();
     // Read here, so that a body that never ends is bounded in time too.
-    let body =
-        if call.parts.method == Method::POST { Body::from(guard::read(&app, call.body).await?) } else { call.body };
+    if call.parts.method == Method::POST {
+        let max = app.body_bytes_max.min(limits::MCP_BODY_BYTES_MAX);
+        let said = request_body::bytes(&app, &mut call, max).await?;
+        request_body::check_values(&said.what)?;
+        body = Body::from(said.what);
+        _held = Some(said.held);
+    }
     if call.parts.method == Method::GET {
         call.open.begin_stream()?;
     }

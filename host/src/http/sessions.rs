@@ -8,20 +8,23 @@ use firebox_contract::{Caller, limits};
 use serde_json::{Value, json};
 
 use super::fields::Fields;
+use super::request_body::{self, Said};
 use super::turn::stored;
-use super::{Call, Failure, ask, guard, stream, wire};
+use super::{Call, Failure, ask, stream, wire};
 use crate::serve::App;
 use crate::sessions::{NewSession, Page, Session, SessionStore, StoredMessage};
 
-pub(super) async fn create(app: Arc<App>, call: Call) -> Result<Response<Body>, Failure> {
+pub(super) async fn create(app: Arc<App>, mut call: Call) -> Result<Response<Body>, Failure> {
     let tenant = call.tenant()?.clone();
-    let body = guard::json(&app, call.body).await?;
-    let fields = Fields::of(&body, "")?;
-    let model = fields.need("model", fields.text("model")?)?.to_owned();
-    let found = app.models.find(&tenant.config.models, &model);
+    let read = |body: &Value| {
+        let fields = Fields::of(body, "")?;
+        let model = fields.need("model", fields.text("model")?)?.to_owned();
+        let owned = |text: Option<&str>| text.map(str::to_owned);
+        Ok(NewSession { title: owned(fields.text("title")?), system: owned(fields.text("system")?), model })
+    };
+    let Said { what: new, held: _held } = request_body::json(&app, &mut call, read).await?;
+    let found = app.models.find(&tenant.config.models, &new.model);
     found.map_err(|error| Failure::from(error).about("model").coded("model_not_found"))?;
-    let owned = |text: Option<&str>| text.map(str::to_owned);
-    let new = NewSession { title: owned(fields.text("title")?), system: owned(fields.text("system")?), model };
     let (id, max) = (tenant.id.clone(), tenant.config.limits.sessions_max);
     let session = stored(&app, &tenant.caller, move |store| store.create_within(&id, new, max)).await?;
     app.tenancy.note_session(&tenant.caller, &call.id, "create", &session.id);
@@ -71,7 +74,7 @@ pub(super) async fn get(app: Arc<App>, call: Call) -> Result<Response<Body>, Fai
         object.insert("has_more".to_owned(), json!(more));
         object.insert("next".to_owned(), json!(next));
     }
-    stream::json(&out)
+    request_body::held_while_read(&app, &call, stream::json(&out)?)
 }
 
 /// A number in a query.
@@ -92,12 +95,14 @@ pub(super) async fn delete(app: Arc<App>, call: Call) -> Result<Response<Body>, 
     stream::json(&json!({"id": id, "object": "session.deleted", "deleted": true}))
 }
 
-pub(super) async fn append(app: Arc<App>, call: Call) -> Result<Response<Body>, Failure> {
+pub(super) async fn append(app: Arc<App>, mut call: Call) -> Result<Response<Body>, Failure> {
     let (caller, id) = whose(&call)?;
-    let body = guard::json(&app, call.body).await?;
-    let fields = Fields::of(&body, "")?;
-    let messages = ask::messages(fields.need("messages", fields.list("messages")?)?)?;
-    let expected = fields.count("expected_length")?.map(|length| length as u64);
+    let read = |body: &Value| {
+        let fields = Fields::of(body, "")?;
+        let messages = ask::messages(fields.need("messages", fields.list("messages")?)?)?;
+        Ok((messages, fields.count("expected_length")?.map(|length| length as u64)))
+    };
+    let Said { what: (messages, expected), held: _held } = request_body::json(&app, &mut call, read).await?;
     let (tenant, hold) = (caller.tenant.clone(), app.busy.change(&caller.tenant, &id)?);
     let append = move |store: &SessionStore| {
         let _hold = hold;
@@ -107,10 +112,10 @@ pub(super) async fn append(app: Arc<App>, call: Call) -> Result<Response<Body>, 
     stream::json(&json!({"object": "session.appended", "length": length}))
 }
 
-pub(super) async fn fork(app: Arc<App>, call: Call) -> Result<Response<Body>, Failure> {
+pub(super) async fn fork(app: Arc<App>, mut call: Call) -> Result<Response<Body>, Failure> {
     let (tenant, id) = (call.tenant()?.clone(), call.param("id").to_owned());
-    let body = guard::json_or_nothing(&app, call.body).await?;
-    let at = Fields::of(&body, "")?.count("at")?.map(|at| at as u64);
+    let read = |body: &Value| Ok(Fields::of(body, "")?.count("at")?.map(|at| at as u64));
+    let at = request_body::json_or_nothing(&app, &mut call, read).await?.what;
     let (owner, max) = (tenant.id.clone(), tenant.config.limits.sessions_max);
     let session = stored(&app, &tenant.caller, move |store| store.fork_within(&owner, &id, at, max)).await?;
     app.tenancy.note_session(&tenant.caller, &call.id, "fork", &session.id);
@@ -118,13 +123,15 @@ pub(super) async fn fork(app: Arc<App>, call: Call) -> Result<Response<Body>, Fa
 }
 
 /// Keeps a message in what the model sees when older turns are left out, or lets it go.
-pub(super) async fn pin(app: Arc<App>, call: Call) -> Result<Response<Body>, Failure> {
+pub(super) async fn pin(app: Arc<App>, mut call: Call) -> Result<Response<Body>, Failure> {
     let (caller, id) = whose(&call)?;
     let tenant = caller.tenant.clone();
-    let body = guard::json(&app, call.body).await?;
-    let fields = Fields::of(&body, "")?;
-    let seq = fields.need("seq", fields.count("seq")?)? as u64;
-    let pinned = fields.flag("pinned")?.unwrap_or(true);
+    let read = |body: &Value| {
+        let fields = Fields::of(body, "")?;
+        let seq = fields.need("seq", fields.count("seq")?)? as u64;
+        Ok((seq, fields.flag("pinned")?.unwrap_or(true)))
+    };
+    let (seq, pinned) = request_body::json(&app, &mut call, read).await?.what;
     stored(&app, &caller, move |store| store.pin(&tenant, &id, seq, pinned)).await?;
     stream::json(&json!({"object": "session.pinned", "seq": seq, "pinned": pinned}))
 }

@@ -7,6 +7,7 @@ use firebox_contract::{Caller, Error, Message, Role};
 use super::Failure;
 use super::busy::Hold;
 use crate::serve::App;
+use crate::serve::request_bytes::HeldBytes;
 use crate::sessions::{Session, SessionError, SessionStore, StoredMessage};
 
 /// Runs `work` on the store for `caller`, who must still be alive then, where blocking does no harm, once one of the
@@ -40,6 +41,22 @@ fn failure(error: SessionError) -> Failure {
     }
 }
 
+/// A session with its messages, charged to `held` before they are read.
+async fn read(
+    app: &App,
+    caller: &Caller,
+    id: &str,
+    held: &mut HeldBytes,
+) -> Result<(Session, Vec<StoredMessage>), Failure> {
+    let (owner, name) = (caller.tenant.clone(), id.to_owned());
+    let session = stored(app, caller, move |store| store.get(&owner, &name)).await?;
+    let bytes = session.bytes.saturating_add(session.length.saturating_mul(size_of::<StoredMessage>() as u64));
+    held.grow(usize::try_from(bytes).unwrap_or(usize::MAX))?;
+    let (owner, name) = (caller.tenant.clone(), id.to_owned());
+    let messages = stored(app, caller, move |store| store.messages(&owner, &name)).await?;
+    Ok((session, messages))
+}
+
 /// One turn of one session.
 pub(super) struct Turn {
     app: Arc<App>,
@@ -50,21 +67,20 @@ pub(super) struct Turn {
 }
 
 impl Turn {
-    /// Takes hold of the session and reads it; `new` is what the request adds to it.
+    /// Takes hold of the session and reads it; `new` is what the request adds to it. What is read is charged to `held`.
     pub(super) async fn begin(
         app: &Arc<App>,
         caller: &Caller,
         id: &str,
         new: Vec<Message>,
+        held: &mut HeldBytes,
     ) -> Result<(Self, Vec<StoredMessage>), Failure> {
         if new.iter().any(|message| message.role == Role::System) {
             let message = "a session has its system message from when it was created; send only what follows";
             return Err(Failure::field("messages", message));
         }
         let hold = Arc::new(app.busy.turn(&caller.tenant, id)?);
-        let (owner, name) = (caller.tenant.clone(), id.to_owned());
-        let read = move |store: &SessionStore| Ok((store.get(&owner, &name)?, store.messages(&owner, &name)?));
-        let (session, mut messages) = stored(app, caller, read).await?;
+        let (session, mut messages) = read(app, caller, id, held).await?;
         let mut last = messages.last().map_or(0, |message| message.seq);
         messages.extend(new.iter().map(|message| {
             last += 1;

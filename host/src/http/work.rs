@@ -13,6 +13,8 @@ use super::turn::Turn;
 use super::{Failure, wire};
 use crate::serve::App;
 use crate::serve::approvals::Lease;
+use crate::serve::request_bytes::HeldBytes;
+use crate::tenancy::InFlight;
 
 /// What a client gets next.
 pub(super) enum Piece {
@@ -54,6 +56,10 @@ pub(super) struct About {
     pub(super) started: Instant,
     pub(super) turn: Option<Turn>,
     pub(super) _lease: Lease,
+    /// Its place among the tenant's requests at a time.
+    pub(super) _in_flight: InFlight,
+    /// The bytes its prompt holds.
+    pub(super) _held: HeldBytes,
 }
 
 impl Work {

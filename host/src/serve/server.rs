@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use firebox_contract::{Approver, Error, Gate, HookSource, TenantId, limits};
+use firebox_engine::TenantPermits;
 use firebox_sandbox::Notice;
 use futures_util::future::join_all;
 use tokio::net::TcpListener;
@@ -22,6 +23,7 @@ use super::listener::{self, ConnectionLimits};
 use super::mcp::{McpServers, McpTools};
 use super::metrics::{Live, McpStates, Metrics};
 use super::models::{Models, Parts};
+use super::request_bytes::RequestBytes;
 use super::{App, Approvals, Doors, Drain, LOCAL_TENANT, Settings, TenantHooks};
 use crate::audit::Audit;
 use crate::config::{Config, ServerConfig, TenantConfig};
@@ -334,6 +336,14 @@ async fn build(config: &Config, open: bool, cut: watch::Receiver<bool>, say: &Sa
         approver: Arc::new(approvals.clone()) as Arc<dyn Approver>,
     };
     let connections = ConnectionCounters::default();
+    let request_bytes = RequestBytes::of(&config.server);
+    let body_bytes_max = config.server.body_bytes_max.min(request_bytes.longest_body());
+    if body_bytes_max < config.server.body_bytes_max {
+        say(&format!(
+            "a request's body may have {body_bytes_max} bytes at most: there is no room for longer ones in \
+             server.request_bytes_max, which follows the memory this process may have unless it is set"
+        ));
+    }
     let app = App {
         tenancy,
         audit,
@@ -353,7 +363,9 @@ async fn build(config: &Config, open: bool, cut: watch::Receiver<bool>, say: &Sa
         mcp_door: mcp_tools.door(),
         mcp_tools,
         request_timeout: config.server.request_timeout,
-        body_bytes_max: config.server.body_bytes_max,
+        body_bytes_max,
+        request_bytes,
+        readings: TenantPermits::new(limits::BODIES_READ_AT_A_TIME),
         started: SystemTime::now(),
         cut,
         settings: std::sync::RwLock::new(Settings::of(config, open)),

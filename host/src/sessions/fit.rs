@@ -1,6 +1,7 @@
 //! The context budget: which messages of a long session the model still sees.
 
 use firebox_contract::{Error, Message, Role};
+use firebox_engine::question_bytes;
 
 use super::StoredMessage;
 
@@ -23,35 +24,54 @@ pub fn fit(
     messages: Vec<StoredMessage>,
     fits: impl Fn(&[Message]) -> Result<bool, Error>,
 ) -> Result<Vec<Message>, Error> {
+    fit_quickly(messages, |_| false, fits)
+}
+
+/// As [`fit`]; what `hopeless` says of the bytes of the users' words alone is neither copied nor counted.
+///
+/// # Errors
+/// As there.
+pub(crate) fn fit_quickly(
+    messages: Vec<StoredMessage>,
+    hopeless: impl Fn(usize) -> bool,
+    fits: impl Fn(&[Message]) -> Result<bool, Error>,
+) -> Result<Vec<Message>, Error> {
     let units = units(messages);
     let last = units.last().map_or(0, |unit| unit.turn);
-    let whole = from_turn(&units, 0);
-    if fits(&whole)? {
+    let kept_from = |first: usize| -> Result<Option<Vec<Message>>, Error> {
+        if hopeless(question_bytes(kept(&units, first).flat_map(|unit| &unit.messages))) {
+            return Ok(None);
+        }
+        let messages = from_turn(&units, first);
+        Ok(fits(&messages)?.then_some(messages))
+    };
+    if let Some(whole) = kept_from(0)? {
         return Ok(whole);
     }
     // The fewest turns to drop, by halving: each try renders and counts the whole conversation.
     let (mut too_few, mut enough) = (0, last);
-    let mut best = from_turn(&units, last);
-    if last == 0 || !fits(&best)? {
+    let least = if last == 0 { None } else { kept_from(last)? };
+    let Some(mut best) = least else {
         let message = "the last turn does not fit into the model's context even without the older ones; \
                        shorten it, unpin messages, or begin a new session";
         return Err(Error::TooLarge(message.to_owned()));
-    }
+    };
     while enough - too_few > 1 {
         let middle = too_few + (enough - too_few) / 2;
-        let kept = from_turn(&units, middle);
-        if fits(&kept)? {
-            (enough, best) = (middle, kept);
-        } else {
-            too_few = middle;
+        match kept_from(middle)? {
+            Some(kept) => (enough, best) = (middle, kept),
+            None => too_few = middle,
         }
     }
     Ok(best)
 }
 
+fn kept(units: &[Unit], first: usize) -> impl Iterator<Item = &Unit> {
+    units.iter().filter(move |unit| unit.stays || unit.turn >= first)
+}
+
 fn from_turn(units: &[Unit], first: usize) -> Vec<Message> {
-    let kept = units.iter().filter(|unit| unit.stays || unit.turn >= first);
-    kept.flat_map(|unit| unit.messages.iter().cloned()).collect()
+    kept(units, first).flat_map(|unit| unit.messages.iter().cloned()).collect()
 }
 
 fn units(messages: Vec<StoredMessage>) -> Vec<Unit> {

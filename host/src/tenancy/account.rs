@@ -38,17 +38,11 @@ impl OpenAccount {
     ) -> Result<Self, Error> {
         let now = tenancy.0.clock.now();
         take_request(&tenancy, &entry, caller, model, request_id)?;
-        // After the rate, so that a key that keeps asking for what it may not have cannot flood the log either.
-        if let Some(model) = model.filter(|model| !entry.may_use(model)) {
-            let error = not_its_model(&entry, model);
-            tenancy.refused(&Record { model: Some(model), ..refusal(&error, caller, request_id) });
-            return Err(error);
-        }
-        Ok(Self {
+        let account = Self {
             tenancy,
             entry,
             caller: caller.clone(),
-            model: model.map(str::to_owned),
+            model: None,
             request_id: request_id.to_owned(),
             reserved: Vec::new(),
             fuel_charged: 0,
@@ -56,7 +50,32 @@ impl OpenAccount {
             begun: now,
             out_of_calls: false,
             settled: false,
-        })
+        };
+        // After the rate, so that a key that keeps asking for what it may not have cannot flood the log either.
+        match model {
+            Some(model) => account.with_model(model),
+            None => Ok(account),
+        }
+    }
+
+    /// Of a request that has used nothing yet and is not in the log: where it ends before its model is known, there is
+    /// nothing to settle but the rate it took.
+    pub(super) fn without_model(mut self) -> Self {
+        self.settled = true;
+        self
+    }
+
+    /// Opens it for work on this model, or says no and says so in the log.
+    pub(super) fn with_model(mut self, model: &str) -> Result<Self, Error> {
+        if self.entry.may_use(model) {
+            self.model = Some(model.to_owned());
+            self.settled = false;
+            return Ok(self);
+        }
+        let error = not_its_model(&self.entry, model);
+        self.tenancy.refused(&Record { model: Some(model), ..refusal(&error, &self.caller, &self.request_id) });
+        self.settled = true;
+        Err(error)
     }
 
     /// What must hold whenever a running request goes on: its key is good, its tenant may use the model, it can be
@@ -149,6 +168,30 @@ pub(super) fn take_request(
     });
     drop(rates);
     admitted.inspect_err(|error| tenancy.refused(&Record { model, ..refusal(error, caller, request_id) }))
+}
+
+/// Looks whether a request would be admitted now, and takes nothing.
+pub(super) fn check_rate(tenancy: &Tenancy, entry: &Entry, caller: &Caller, request_id: &str) -> Result<(), Error> {
+    let now = tenancy.0.clock.now();
+    let mut rates = entry.meters.lock()?;
+    let room = fuel_left(entry, &mut rates, now).and_then(|()| match entry.config.limits.requests_per_minute {
+        Some(limit) if rates.requests.used(now) >= limit => {
+            let retry_after = rates.requests.until(now, limit.saturating_sub(1));
+            Err(limited(entry, "requests", limit, Full { retry_after }))
+        }
+        _ => Ok(()),
+    });
+    drop(rates);
+    room.inspect_err(|error| note_limited(tenancy, entry, caller, request_id, error))
+}
+
+/// Counts a request that was refused before anything of it was read, and says so in the log.
+pub(super) fn note_limited(tenancy: &Tenancy, entry: &Entry, caller: &Caller, request_id: &str, error: &Error) {
+    // Counters in doubt refuse everything by themselves.
+    if let Ok(mut rates) = entry.meters.lock() {
+        rates.book.enter((tenancy.0.wall)(), |counts| counts.limited += 1);
+    }
+    tenancy.refused(&refusal(error, caller, request_id));
 }
 
 fn admit(entry: &Entry, rates: &mut Rates, now: Duration) -> Result<(), Error> {

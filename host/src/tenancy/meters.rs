@@ -1,12 +1,14 @@
 //! What a tenant has used: the rates that limit it and the sums that are reported.
 
 use std::collections::VecDeque;
+use std::sync::atomic::AtomicUsize;
 use std::sync::{Mutex, MutexGuard};
 use std::time::{Duration, SystemTime};
 
 use firebox_contract::{Error, Usage, limits};
 use serde::{Deserialize, Serialize};
 
+use super::admission::KINDS;
 use super::kept::earlier;
 use super::window::Window;
 use crate::time;
@@ -15,6 +17,8 @@ use crate::time;
 #[derive(Debug, Default)]
 pub(super) struct Meters {
     rates: Mutex<Rates>,
+    /// Requests under way, by kind.
+    pub(super) in_flight: [AtomicUsize; KINDS],
 }
 
 /// One lock for all of a tenant's counters: they are touched a few times a request, and never across tenants.

@@ -1,6 +1,7 @@
 //! Which tools a request's model is shown: the plugins', the sources', the client's own.
 
 use std::collections::HashSet;
+use std::sync::Arc;
 
 use firebox_contract::{Error, LogLine, Permission, ToolChoice, ToolDefinition, ToolOptions, limits};
 
@@ -33,7 +34,8 @@ pub(crate) struct Offering<'a> {
 /// The tools of one request.
 #[derive(Debug, Default)]
 pub(crate) struct Offer {
-    definitions: Vec<ToolDefinition>,
+    /// Shared with whoever renders them.
+    definitions: Arc<Vec<ToolDefinition>>,
     rows: Vec<(Origin, Permission)>,
     /// Tools that exist and that policy forbids.
     denied: HashSet<String>,
@@ -107,7 +109,7 @@ impl Offer {
     }
 
     fn add(&mut self, tool: ToolDefinition, origin: Origin, permission: Permission) {
-        self.definitions.push(tool);
+        Arc::make_mut(&mut self.definitions).push(tool);
         self.rows.push((origin, permission));
     }
 
@@ -140,7 +142,7 @@ impl Offer {
     }
 
     /// What the template renders.
-    pub(crate) fn definitions(&self) -> &[ToolDefinition] {
+    pub(crate) fn definitions(&self) -> &Arc<Vec<ToolDefinition>> {
         &self.definitions
     }
 

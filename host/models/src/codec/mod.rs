@@ -1,5 +1,6 @@
 //! Text to tokens and back, by the checkpoint's own tokenizer, chat template and generation config.
 
+pub(crate) mod bounded;
 mod control;
 mod defaults;
 mod format;
@@ -14,11 +15,12 @@ mod tests;
 use std::collections::HashSet;
 use std::sync::{Arc, OnceLock};
 
-use firebox_contract::{Chat, Error, SamplingOverrides, TextCodec, TextDecoder, TokenId, TokenTexts, limits};
+use firebox_contract::{Chat, Encoded, Error, SamplingOverrides, TextCodec, TextDecoder, TokenId, TokenTexts, limits};
 use tokenizers::Tokenizer;
 
 use crate::checkpoint::Checkpoint;
 use crate::checkpoint::json::JsonFile;
+use crate::codec::bounded::Bounds;
 use crate::codec::control::{ANSWER_MARKERS, ControlTokens};
 use crate::codec::stream::StreamDecoder;
 use crate::codec::template::ChatTemplate;
@@ -38,6 +40,7 @@ pub(crate) struct Codec {
     control: Option<ControlTokens>,
     /// Read when somebody first asks.
     texts: OnceLock<Option<Arc<TokenTexts>>>,
+    bounds: Bounds,
 }
 
 /// Reads `tokenizer.json`, without the padding and truncation it may ask for: both are decided per request.
@@ -101,40 +104,79 @@ impl Codec {
             defaults: defaults::read(checkpoint)?,
             control: ControlTokens::of(&tokenizer).filter(|_| !options.text_control_tokens),
             texts: OnceLock::new(),
+            bounds: Bounds::of(&tokenizer),
             tokenizer: Arc::new(tokenizer),
         })
     }
 
-    fn encode(&self, text: &str, add_special_tokens: bool) -> Result<Vec<TokenId>, ModelError> {
-        let encoding = self.tokenizer.encode_fast(text, add_special_tokens);
-        let failed =
-            |error: tokenizers::Error| ModelError::Tokenizer { file: self.file.clone(), reason: error.to_string() };
-        Ok(encoding.map_err(failed)?.get_ids().to_vec())
+    fn encode(&self, text: &str, add_special_tokens: bool, max: usize) -> Result<Encoded, ModelError> {
+        let encoded = bounded::encode(&self.tokenizer, &self.bounds, text, add_special_tokens, max);
+        encoded.map_err(|error| self.failed(&*error))
+    }
+
+    fn failed(&self, error: &(dyn std::error::Error + Send + Sync)) -> ModelError {
+        ModelError::Tokenizer { file: self.file.clone(), reason: error.to_string() }
+    }
+
+    /// Tokens that a long conversation has at least, where it surely has more than `max`. It is rendered as it stands:
+    /// control tokens in its texts are looked for only where it may fit.
+    fn far_more(&self, template: &ChatTemplate, chat: Chat<'_>, max: usize) -> Result<Option<usize>, ModelError> {
+        let said = said(chat);
+        if said <= bounded::whole_bytes(max) {
+            return Ok(None);
+        }
+        // Of a short conversation only a template at fault makes more.
+        let bytes = self.bounds.bytes(max).filter(|bytes| said > bytes / 2).unwrap_or(usize::MAX);
+        let Some(rendered) = template.render(chat, None, bytes)? else { return Ok(Some(max.saturating_add(1))) };
+        let least = bounded::least(&self.tokenizer, &self.bounds, &rendered.text, max);
+        least.map_err(|error| self.failed(&*error))
     }
 }
 
 impl TextCodec for Codec {
     fn encode_chat(&self, chat: Chat<'_>) -> Result<Vec<TokenId>, Error> {
+        whole(self.encode_chat_within(chat, usize::MAX)?)
+    }
+
+    fn encode_text(&self, text: &str) -> Result<Vec<TokenId>, Error> {
+        whole(self.encode_text_within(text, usize::MAX)?)
+    }
+
+    fn encode_chat_within(&self, chat: Chat<'_>, max: usize) -> Result<Encoded, Error> {
         let Some(template) = &self.template else {
             let reason = "it has none; ask for a plain completion, or add chat_template.jinja to the folder".to_owned();
             return Err(ModelError::Template { checkpoint: self.checkpoint.clone(), reason }.into());
         };
+        if let Some(least) = self.far_more(template, chat, max)? {
+            return Ok(Encoded::AtLeast(least));
+        }
         let control = self.control.as_ref();
-        let rendered = template.render(chat, control)?;
+        let Some(rendered) = template.render(chat, control, usize::MAX)? else {
+            return Ok(Encoded::AtLeast(max.saturating_add(1)));
+        };
         if let (Some(control), Some(separator)) = (control, &rendered.separator) {
             let tokens = control.encode(&self.tokenizer, &rendered.text, separator);
-            return Ok(tokens.map_err(|reason| ModelError::Tokenizer { file: self.file.clone(), reason })?);
+            let failed = |reason| ModelError::Tokenizer { file: self.file.clone(), reason };
+            return Ok(Encoded::Whole(tokens.map_err(failed)?));
         }
         // The template writes the special tokens itself.
-        Ok(self.encode(&rendered.text, false)?)
+        Ok(self.encode(&rendered.text, false, max)?)
     }
 
-    fn encode_text(&self, text: &str) -> Result<Vec<TokenId>, Error> {
+    fn encode_text_within(&self, text: &str, max: usize) -> Result<Encoded, Error> {
         if text.len() > limits::CHAT_TEMPLATE_OUTPUT_BYTES_MAX {
             let limit = limits::CHAT_TEMPLATE_OUTPUT_BYTES_MAX;
             return Err(Error::TooLarge(format!("a text of {} bytes is longer than {limit} bytes", text.len())));
         }
-        Ok(self.encode(text, true)?)
+        Ok(self.encode(text, true, max)?)
+    }
+
+    fn least_tokens(&self, bytes: usize) -> usize {
+        self.bounds.tokens(bytes)
+    }
+
+    fn keeps_questions(&self) -> bool {
+        self.template.as_ref().is_some_and(ChatTemplate::keeps_questions)
     }
 
     fn decoder(&self) -> Box<dyn TextDecoder> {
@@ -155,6 +197,24 @@ impl TextCodec for Codec {
 
     fn token_texts(&self) -> Option<Arc<TokenTexts>> {
         self.texts.get_or_init(|| texts::read(&self.tokenizer, &self.ends).map(Arc::new)).clone()
+    }
+}
+
+/// Bytes of what a template may write of a conversation.
+fn said(chat: Chat<'_>) -> usize {
+    let calls = chat.messages.iter().flat_map(|message| &message.tool_calls);
+    let calls = calls.map(|call| call.id.len() + call.name.len() + call.arguments_json.len());
+    let tools = chat.tools.iter();
+    let tools = tools.map(|tool| tool.name.len() + tool.description.len() + tool.input_schema_json.len());
+    let messages = chat.messages.iter().map(|message| message.content.len());
+    messages.chain(calls).chain(tools).sum::<usize>() + chat.prefix.len()
+}
+
+/// All tokens, where they were asked for without a limit.
+fn whole(encoded: Encoded) -> Result<Vec<TokenId>, Error> {
+    match encoded {
+        Encoded::Whole(tokens) => Ok(tokens),
+        Encoded::AtLeast(tokens) => Err(Error::TooLarge(format!("a text of at least {tokens} tokens is too long"))),
     }
 }
 

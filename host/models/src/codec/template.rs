@@ -7,7 +7,7 @@ use std::io::{self, Write};
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use firebox_contract::{Chat, Message, ToolCall, ToolDefinition, limits};
+use firebox_contract::{Chat, Message, Role, ToolCall, ToolDefinition, limits};
 use minijinja::syntax::SyntaxConfig;
 use minijinja::value::{Kwargs, Serde, Value};
 use minijinja::{Environment, ErrorKind, UndefinedBehavior};
@@ -28,6 +28,7 @@ pub(super) struct ChatTemplate {
     source: Arc<str>,
     checkpoint: String,
     tokens: Vec<(&'static str, String)>,
+    keeps_questions: bool,
 }
 
 /// A prompt, ready for the tokenizer.
@@ -84,24 +85,49 @@ impl ChatTemplate {
             let added = environment.add_template_owned(name, sanitize(text));
             added.map_err(|error| failed(describe(&error)))?;
         }
-        Ok(Self { environment, has_tool_template, source, checkpoint, tokens })
+        let mut template = Self { environment, has_tool_template, source, checkpoint, tokens, keeps_questions: false };
+        template.keeps_questions = template.tries_questions();
+        Ok(template)
     }
 
     pub(super) fn source(&self) -> &str {
         &self.source
     }
 
-    /// The prompt for `chat`, ready for the model's answer. `control` marks the control tokens in its texts.
+    /// Whether it writes what users say, as it stands, in a conversation of several turns.
+    pub(super) fn keeps_questions(&self) -> bool {
+        self.keeps_questions
+    }
+
+    fn tries_questions(&self) -> bool {
+        let roles = [Role::User, Role::Assistant, Role::User];
+        let texts = ["firebox asks first", "firebox answers", "firebox asks again"];
+        let messages: Vec<Message> =
+            roles.into_iter().zip(texts).map(|(role, text)| Message::text(role, text)).collect();
+        let rendered = self.render(Chat { messages: &messages, tools: &[], prefix: "" }, None, usize::MAX);
+        let text = rendered.ok().flatten().map(|rendered| rendered.text).unwrap_or_default();
+        text.contains(texts[0]) && text.contains(texts[2])
+    }
+
+    /// The prompt for `chat`, ready for the model's answer; `None` where it has more than `bytes` bytes. `control` marks the
+    /// control tokens in its texts.
     ///
     /// # Errors
     /// `Template`: the template's own exception, a mistake in it, or a limit.
-    pub(super) fn render(&self, chat: Chat<'_>, control: Option<&ControlTokens>) -> Result<Rendered, ModelError> {
+    pub(super) fn render(
+        &self,
+        chat: Chat<'_>,
+        control: Option<&ControlTokens>,
+        bytes: usize,
+    ) -> Result<Option<Rendered>, ModelError> {
         let failed = |reason: String| ModelError::Template { checkpoint: self.checkpoint.clone(), reason };
         let name = if self.has_tool_template && !chat.tools.is_empty() { TOOL_USE } else { DEFAULT };
         let template = self.environment.get_template(name).map_err(|error| failed(describe(&error)))?;
         let (context, separator) = self.context(chat, control).map_err(failed)?;
-        let mut output = Bounded::default();
+        let limit = bytes.min(limits::CHAT_TEMPLATE_OUTPUT_BYTES_MAX);
+        let mut output = Bounded { bytes: Vec::new(), limit, full: false };
         match template.render_captured_to(context, &mut output) {
+            _ if output.full && limit == bytes => Ok(None),
             _ if output.full => {
                 let limit = limits::CHAT_TEMPLATE_OUTPUT_BYTES_MAX;
                 Err(failed(format!("it writes more than {limit} bytes")))
@@ -109,7 +135,7 @@ impl ChatTemplate {
             Ok(_) => {
                 output.bytes.extend_from_slice(chat.prefix.as_bytes());
                 let text = String::from_utf8(output.bytes).map_err(|error| failed(error.to_string()))?;
-                Ok(Rendered { text, separator })
+                Ok(Some(Rendered { text, separator }))
             }
             Err(error) => Err(failed(describe(&error))),
         }
@@ -211,15 +237,15 @@ fn describe(error: &minijinja::Error) -> String {
 }
 
 /// Output that ends at its limit.
-#[derive(Default)]
 struct Bounded {
     bytes: Vec<u8>,
+    limit: usize,
     full: bool,
 }
 
 impl Write for Bounded {
     fn write(&mut self, data: &[u8]) -> io::Result<usize> {
-        if self.bytes.len() + data.len() > limits::CHAT_TEMPLATE_OUTPUT_BYTES_MAX {
+        if self.bytes.len() + data.len() > self.limit {
             self.full = true;
             return Err(io::Error::new(io::ErrorKind::StorageFull, "output limit"));
         }

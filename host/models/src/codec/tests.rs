@@ -23,7 +23,7 @@ fn template(source: &str) -> ChatTemplate {
 }
 
 fn rendered(template: &ChatTemplate, chat: Chat<'_>) -> String {
-    template.render(chat, None).expect("it renders").text
+    template.render(chat, None, usize::MAX).expect("it renders").expect("it is short").text
 }
 
 fn text(value: &Value, key: &str) -> String {
@@ -92,8 +92,9 @@ fn templates_in_a_list_are_chosen_by_whether_tools_are_offered() {
 fn arguments_that_are_not_json_are_named() {
     let call = ToolCall { id: "c7".to_owned(), name: "f".to_owned(), arguments_json: "{".to_owned() };
     let message = Message { tool_calls: vec![call], ..Message::text(Role::Assistant, "") };
-    let error =
-        template("x").render(Chat { messages: &[message], tools: &[], prefix: "" }, None).expect_err("not JSON");
+    let error = template("x")
+        .render(Chat { messages: &[message], tools: &[], prefix: "" }, None, usize::MAX)
+        .expect_err("not JSON");
     assert!(error.to_string().contains("\"c7\""), "{error}");
 }
 

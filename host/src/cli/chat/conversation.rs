@@ -175,7 +175,8 @@ impl Conversation {
             if messages.len() > limits::MESSAGES_MAX || bytes > limits::PROMPT_BYTES_MAX {
                 return Ok(false);
             }
-            Ok(host.count_tokens_with(messages, tools)?.saturating_add(room) <= context)
+            let max = context.saturating_sub(room);
+            Ok(host.count_tokens_within(messages, tools, max)?.tokens <= max)
         };
         match sessions::fit(all.clone(), |messages| fits(messages, answer)) {
             Err(Error::TooLarge(_)) => sessions::fit(all, |messages| fits(messages, 1)),

@@ -20,6 +20,42 @@ fn requests_pass_exactly_up_to_the_limit_and_again_a_minute_later() {
 }
 
 #[test]
+fn a_request_is_admitted_once_and_its_place_is_given_back() {
+    let (tenancy, _, alice) = alice(limits_of(|limits| {
+        limits.requests_per_minute = Some(3);
+        limits.in_flight_max = 2;
+    }));
+    let begin = |kind| tenancy.begin(&alice.caller, kind, "r");
+    let mut first = begin(WorkKind::Generation).expect("room");
+    let second = begin(WorkKind::Generation).expect("room");
+    let full = begin(WorkKind::Generation).err().expect("no place").to_string();
+    assert!(full.contains("already has 2 requests under way"), "{full}");
+    assert!(begin(WorkKind::Approval).is_ok() && begin(WorkKind::Mcp).is_ok(), "they have places of their own");
+    let mut account = first.open_model("ember").expect("allowed");
+    assert!(first.open_model("ember").is_err(), "there is one account");
+    settle(account.as_mut(), used(5, 2));
+    drop((first, second));
+    drop(begin(WorkKind::Session).expect("the third of the rate"));
+    assert!(begin(WorkKind::Generation).is_err() && begin(WorkKind::Mcp).is_err(), "the rate is used up");
+    assert!(begin(WorkKind::Approval).is_ok(), "who approves goes on");
+    let counts = tenancy.usage(&alice.id).expect("there").total;
+    assert_eq!((counts.requests, counts.limited, counts.unsettled, counts.prompt_tokens), (3, 3, 0, 5));
+}
+
+#[test]
+fn places_are_exact_under_many_threads() {
+    let (tenancy, _, alice) = alice(limits_of(|limits| limits.in_flight_max = 5));
+    let held = Mutex::new(Vec::new());
+    let admitted = storm(640, || {
+        let place = tenancy.begin(&alice.caller, WorkKind::Generation, "r");
+        place.map(|place| held.lock().expect("lock").push(place)).is_ok()
+    });
+    assert_eq!(admitted, 5);
+    held.lock().expect("lock").clear();
+    assert!(tenancy.begin(&alice.caller, WorkKind::Generation, "r").is_ok());
+}
+
+#[test]
 fn a_clock_that_goes_back_refuses() {
     let (tenancy, hands, alice) = alice(limits_of(|limits| limits.requests_per_minute = Some(1)));
     drop(tenancy.admit(&alice.caller, "ember", "r").expect("the first"));
