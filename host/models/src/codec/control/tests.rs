@@ -77,7 +77,8 @@ fn the_option_gives_the_tokens_of_transformers() {
     let (with, without) = (tokens(&codec, &attack, &[]), tokens(&guarded, &attack, &[]));
     assert!(with.len() < without.len());
     let template = codec.template.as_ref().expect("it has a template");
-    let rendered = template.render(Chat { messages: &attack, tools: &[], prefix: "" }, None).expect("it renders").text;
+    let rendered = template.render(Chat { messages: &attack, tools: &[], prefix: "" }, None, usize::MAX);
+    let rendered = rendered.expect("it renders").expect("it is short").text;
     assert_eq!(with, encode(&codec.tokenizer, &rendered).expect("it encodes"));
 }
 
