@@ -123,7 +123,16 @@ pub struct Record<'a> {
     pub lost: Option<u64>,
 }
 
-impl Record<'_> {
+impl<'a> Record<'a> {
+    /// The same, with where its request comes from.
+    fn from<'b>(&self, origin: &'b Origin) -> Record<'b>
+    where
+        'a: 'b,
+    {
+        let client_request = self.client_request.or(origin.client_request.as_deref());
+        Record { address: self.address.or(origin.address), client_request, ..self.clone() }
+    }
+
     /// As a line, at this moment.
     fn line(&self) -> Vec<u8> {
         let timed = Record { time: rfc3339(SystemTime::now()), ..self.clone() };
@@ -271,9 +280,8 @@ impl Audit {
 
     /// Hands a line over; never waits. What is known of its request's origin is added.
     pub fn record(&self, record: &Record<'_>) {
-        let origin = record.request.and_then(|request| self.0.origins.of(request)).unwrap_or_default();
-        let client_request = record.client_request.or(origin.client_request.as_deref());
-        let record = Record { address: record.address.or(origin.address), client_request, ..record.clone() };
+        let origin = self.origin_of(record);
+        let record = record.from(&origin);
         let state = &self.0.state;
         let bytes = record.line();
         let length = bytes.len();
@@ -292,10 +300,18 @@ impl Audit {
     /// As [`Audit::record`], for a refusal: those of one kind (tenant, key, event, decision and outcome; the address
     /// where no tenant is known) are written once in `limits::REFUSALS_PERIOD`, with their count.
     pub fn refused(&self, record: &Record<'_>) {
-        let told = self.0.state.refusals().happened(record, Instant::now());
+        // The address is a part of the kind, where no tenant is known.
+        let origin = self.origin_of(record);
+        let record = record.from(&origin);
+        let told = self.0.state.refusals().happened(&record, Instant::now());
         if let Some(more) = told {
-            self.record(&Record { count: Some(more).filter(|more| *more > 0), ..record.clone() });
+            self.record(&Record { count: Some(more).filter(|more| *more > 0), ..record });
         }
+    }
+
+    /// Where the request of a line comes from, as far as it is known.
+    fn origin_of(&self, record: &Record<'_>) -> Origin {
+        record.request.and_then(|request| self.0.origins.of(request)).unwrap_or_default()
     }
 
     /// Remembers where a request comes from, for the lines about it, until the guard is dropped.

@@ -289,3 +289,23 @@ fn lines_about_a_request_say_where_it_comes_from_while_it_runs() {
     assert_eq!((&lines[0]["address"], &lines[0]["client_request"]), (&"192.0.2.7".into(), &"trace-1".into()));
     assert!(lines[1..].iter().all(|line| line.get("address").is_none()), "{lines:?}");
 }
+
+#[test]
+fn refusals_of_strangers_are_counted_by_their_address() {
+    let disk = Disk::default();
+    let audit = Audit::start(Box::new(disk.clone()), false).expect("starts");
+    for number in 0..100_u8 {
+        let request = format!("req_{number}");
+        let address = Some([192, 0, 2, number % 2].into());
+        let _guard = audit.enter(&request, Origin { address, client_request: None });
+        audit.refused(&Record { event: "refusal", request: Some(&request), ..Record::default() });
+    }
+    audit.close().expect("nothing is lost");
+    for address in ["192.0.2.0", "192.0.2.1"] {
+        let lines = disk.lines();
+        let own: Vec<_> = lines.iter().filter(|line| line["address"] == address).collect();
+        let repeated: u64 = own.iter().filter_map(|line| line["count"].as_u64()).sum();
+        let firsts = own.iter().filter(|line| line["action"] != "repeated").count() as u64;
+        assert_eq!(repeated + firsts, 50, "{lines:?}");
+    }
+}
