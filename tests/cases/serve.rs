@@ -34,6 +34,11 @@ fn with(mut body: Value, field: &str, value: Value) -> Value {
     body
 }
 
+/// A bias that keeps the built-in model from ending its answer: all of its tokens that are not bytes are out.
+fn never_ends() -> Value {
+    (256..307).map(|token| (token.to_string(), json!(-100))).collect()
+}
+
 fn content(body: &Value) -> &str {
     body["choices"][0]["message"]["content"].as_str().unwrap_or_default()
 }

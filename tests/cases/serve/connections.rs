@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 
 use super::mcp::{begin, rpc};
-use super::{ANSWER, QUESTION, chat, config, content, with};
+use super::{ANSWER, QUESTION, chat, config, content, never_ends, with};
 use crate::harness::server::{Response, Server, finish, key, tenant};
 
 /// What the rest of the world sees while somebody attacks.
@@ -289,11 +289,10 @@ fn a_reader_that_rests_or_trickles_gives_back_what_it_holds() {
         &config(&format!("[server]\nreader_timeout = \"2s\"\n{}", tenant("slow", limits)))
             .replace("\"ember\"", &format!("\"{NAME}\"\npath = {:?}", crate::harness::root().join("host/ember/model"))),
     );
-    let bias: Value = (0..8).map(|token| (token.to_string(), json!(-100))).collect();
     let long = with(
         with(with(chat("Tell me something."), "max_tokens", json!(900)), "stream", json!(true)),
         "logit_bias",
-        bias,
+        never_ends(),
     );
     let long = with(with(long, "model", json!(NAME)), "stream_options", json!({"include_usage": true})).to_string();
     let mut readers: Vec<TcpStream> = (0..2).map(|_| with_small_buffers(&server.address)).collect();
