@@ -71,7 +71,7 @@ fn f10_a_client_that_leaves_cancels_its_work() {
 
 #[test]
 fn f9_a_reader_that_reads_nothing_stops_nobody_else() {
-    let server = Server::start(&config(""));
+    let server = Server::start(&config("[server]\nreader_timeout = \"5m\"\n"));
     let long = with(
         with(with(chat("Tell me something."), "max_tokens", json!(900)), "stream", json!(true)),
         "logit_bias",
