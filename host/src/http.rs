@@ -174,6 +174,16 @@ impl Port {
     }
 }
 
+/// Reads the body of a request for text as its endpoint does, and forgets it: the way in for tests that send anything.
+///
+/// # Errors
+/// What the client would be told.
+#[doc(hidden)]
+pub fn read_text_request(bytes: &[u8], chat: bool) -> Result<(), Failure> {
+    let body = request_body::parse(bytes)?;
+    if chat { ask::chat(&body, None).map(drop) } else { ask::text(&body).map(drop) }
+}
+
 /// The service behind a port.
 pub fn router(app: &Arc<App>, port: Port) -> Router {
     let mut router = Router::new();

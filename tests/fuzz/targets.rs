@@ -3,10 +3,15 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use axum::body::Bytes;
+use firebox::cli::options::PluginOptions;
 use firebox::contract::{Chat, Message, Role, SamplingOverrides, TextCodec, ToolCall, ToolDefinition, ToolEffects};
 use firebox::engine::toolcall::{Piece, TOOL_CALL_FORMATS, ToolCallFormat};
 use firebox::models::device::{self, OpenOptions};
 use firebox::models::{Checkpoint, LoadOptions, load_codec, load_decoder};
+use firebox::sandbox::{ComponentSource, PluginSpec, Sandbox, SandboxOptions};
+use futures_util::StreamExt as _;
+use sse_stream::SseStream;
 
 use super::Target;
 use crate::harness::root;
@@ -325,6 +330,140 @@ fn tool_call_parsers() {
                     assert!(arguments.is_object(), "{}: {arguments_json}", format.name);
                 }
             }
+        }
+    });
+}
+
+#[test]
+fn chat_requests() {
+    let seeds = [
+        r#"{"model":"m","messages":[{"role":"user","content":"hi"}],"stream":true,"stop":["a"],"max_tokens":9}"#,
+        r#"{"model":"m","messages":[{"role":"user","content":[{"type":"text","text":"hi"}]},{"role":"assistant","content":null,
+            "tool_calls":[{"id":"c","type":"function","function":{"name":"f","arguments":"{}"}}]},{"role":"tool",
+            "tool_call_id":"c","content":"done"}],"tools":[{"type":"function","function":{"name":"f","description":"d",
+            "parameters":{"type":"object"}}}],"tool_choice":"auto","logit_bias":{"1":-100},"firebox":{"plugins":["redact"]}}"#,
+        r#"{"model":"m","prompt":["text"],"temperature":0.5,"seed":1}"#,
+    ];
+    let target = Target {
+        name: "chat",
+        words: &[
+            "{",
+            "}",
+            "[",
+            "]",
+            "\"messages\":",
+            "\"role\":\"system\"",
+            "\"content\":",
+            "\"tools\":",
+            "\"stop\":",
+            "\"logit_bias\":",
+            "null",
+            "true",
+            "\"\\ud800\"",
+            "\"response_format\":{\"type\":\"json_object\"}",
+            "\"firebox\":",
+        ],
+        seeds: seeds.map(|seed| seed.as_bytes().to_vec()).to_vec(),
+    };
+    target.run(|input| {
+        for chat in [true, false] {
+            if let Err(failure) = firebox::http::read_text_request(input, chat) {
+                assert!(failure.status().is_client_error(), "a client's mistake is the client's: {failure}");
+            }
+        }
+    });
+}
+
+/// The events of a stream are the same wherever it is cut.
+#[test]
+fn event_streams() {
+    let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
+    let events = |parts: Vec<Vec<u8>>| {
+        let parts = parts.into_iter().map(|part| Ok::<_, std::io::Error>(Bytes::from(part)));
+        let mut events = SseStream::from_bytes_stream(futures_util::stream::iter(parts));
+        runtime.block_on(async move {
+            let mut all = Vec::new();
+            // The first error ends the connection.
+            while let Some(Ok(event)) = events.next().await {
+                all.push(event);
+            }
+            all
+        })
+    };
+    let target = Target {
+        name: "sse",
+        words: &["data:", "data: {", "event: message", "id: 1", "retry: 10", "\n", "\r\n", "\n\n", ":", "\u{feff}"],
+        seeds: vec![b": hello\nid: 1\nevent: message\ndata: {\"a\":\ndata: 1}\n\ndata\n\nretry: 5\n\n".to_vec()],
+    };
+    target.run(|input| {
+        let whole = events(vec![input.to_vec()]);
+        let (one, two) = input.split_at(input.len() / 2);
+        assert_eq!(whole, events(vec![one.to_vec(), two.to_vec()]));
+    });
+}
+
+#[test]
+fn plugin_manifests() {
+    let component = std::fs::read(root().join("plugins/prebuilt/redact.wasm")).expect("readable");
+    let folder = Folder::new(&[("redact.wasm", &component)]);
+    let manifest = |name: &str| std::fs::read(root().join("plugins").join(name).join("plugin.toml")).expect("readable");
+    let options = PluginOptions {
+        plugins: vec![folder.0.path().display().to_string()],
+        configs: Vec::new(),
+        fuel: None,
+        plugin_memory: None,
+        plugin_timeout: None,
+        grants: Vec::new(),
+        no_tools: false,
+        tool_rounds: 1,
+    };
+    let target = Target {
+        name: "manifest",
+        words: &[
+            "id = ",
+            "version = ",
+            "stages = [",
+            "capabilities = [",
+            "[limits]",
+            "fuel = ",
+            "\"",
+            "\"\"\"",
+            "'",
+            "\u{1b}",
+        ],
+        seeds: ["redact", "calculator", "units"].map(manifest).to_vec(),
+    };
+    target.run(|input| {
+        folder.write("plugin.toml", input);
+        for spec in firebox::plugins::resolve(&options, false).unwrap_or_default() {
+            assert!(!spec.name.chars().any(char::is_control), "{:?}", spec.name);
+        }
+    });
+}
+
+#[test]
+fn components() {
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().expect("a runtime");
+    let sandbox = runtime.block_on(async { Sandbox::new(SandboxOptions::default()) }).expect("a sandbox");
+    let component = |name: &str| std::fs::read(root().join("plugins/prebuilt").join(name)).expect("readable");
+    let target = Target {
+        name: "component",
+        words: &[
+            "\0asm\r\0\u{1}\0",
+            "\0asm\u{1}\0\0\0",
+            "firebox:plugin/text@0.1.0",
+            "wasi:io/poll@0.2.0",
+            "\u{1b}]0;x\u{7}",
+        ],
+        seeds: ["redact.wasm", "text-tools.wasm"].map(component).to_vec(),
+    };
+    target.run(|input| {
+        let spec = PluginSpec::new("fuzzed", ComponentSource::Bytes(input.to_vec().into()));
+        if let Err(error) = runtime.block_on(sandbox.load(spec)) {
+            let words = error.to_string();
+            let escapes = words.chars().any(|c| c.is_control() && c != '\n');
+            assert!(words.len() < 16 << 10 && !escapes, "{words:?}");
         }
     });
 }

@@ -80,7 +80,7 @@ async fn said<T: Send + 'static>(
 }
 
 /// JSON of a bounded number of values: each takes many times the byte or two it may be written as.
-fn parse(bytes: &[u8]) -> Result<Value, Failure> {
+pub(super) fn parse(bytes: &[u8]) -> Result<Value, Failure> {
     check_values(bytes)?;
     serde_json::from_slice(bytes).map_err(|error| Failure::usage(format!("the request's body is not JSON: {error}")))
 }
