@@ -398,7 +398,7 @@ mod tests {
         };
         let (client, _, first) = held[0].begin(&from("198.51.100.1")).expect("its first");
         assert_eq!(client.0, ip("198.51.100.1"));
-        assert_eq!(held[1].begin(&from("198.51.100.1")).err().expect("its second"), Refusal::Address);
+        assert_eq!(held[1].begin(&from("198.51.100.1")).map(drop).expect_err("its second"), Refusal::Address);
         let (_, handle, _second) = held[1].begin(&from("198.51.100.2")).expect("another client");
         handle.known();
         let _third = held[2].begin(&from("198.51.100.2")).expect("the other request showed a good key");
