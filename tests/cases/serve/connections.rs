@@ -4,7 +4,7 @@ use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::mcp::{begin, rpc};
 use super::{ANSWER, QUESTION, chat, config, content, never_ends, with};
