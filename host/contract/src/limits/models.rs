@@ -56,7 +56,7 @@ pub const EMBED_BATCH_DEFAULT: usize = 32;
 /// Bytes of text that one token of an encoder's context may stand for: a longer text does not fit, and is not tokenized.
 pub const EMBED_TOKEN_BYTES_MAX: usize = 64;
 /// Time of one step of an encoder that serves: whoever comes while it runs waits for its end.
-pub const EMBED_STEP_TIME: Duration = Duration::from_millis(100);
+pub const EMBED_STEP_TIME: Duration = Duration::from_millis(25);
 /// Tokens of such a step, padding included, until it is known how long the device takes.
 pub const EMBED_STEP_TOKENS_FIRST: usize = 512;
 /// Tokens of such a step at least, however slow the device; a single longer text is a step of its own.

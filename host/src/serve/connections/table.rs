@@ -2,7 +2,7 @@
 //!
 //! A connection counts for the address of its peer until its request shows a good key; while that request runs it counts
 //! for the tenant (see `tenants`), and only then it is safe. Where an address or the server has too many connections, the one
-//! that is without such a request for longest is closed, first among those that never had one.
+//! that is without such a request for longest is closed. One that was just accepted is never the first, whatever keys others have.
 
 use std::collections::{BTreeSet, HashMap};
 use std::net::{IpAddr, Ipv6Addr};
@@ -83,16 +83,14 @@ struct Entry {
     peer: Option<AddressBlock>,
     /// The block it counts for now.
     counts_for: Option<AddressBlock>,
-    /// Whether a request on it showed a good key.
-    proven: bool,
     /// Its position among the waiting, where it has no request that showed a good key.
     waits: Option<Waiting>,
     /// Tells the connection to close when it is dropped.
     _open: oneshot::Sender<()>,
 }
 
-/// Whether it is proven, since when it waits, and its id: the order in which connections are closed.
-type Waiting = (bool, u64, u64);
+/// Since when it waits, and its id: the order in which connections are closed.
+type Waiting = (u64, u64);
 
 #[derive(Debug, Default)]
 struct Share {
@@ -137,7 +135,7 @@ impl Connections {
             Some(block) => table.addresses.get(&block).and_then(|share| share.waiting.first()),
             None => table.waiting.first(),
         };
-        let Some(&(_, _, id)) = waiting else { return false };
+        let Some(&(_, id)) = waiting else { return false };
         table.remove(id);
         self.0.counters.closed();
         self.0.counters.refused(Refusal::MadeRoom);
@@ -202,9 +200,6 @@ impl RequestHandle {
         let mut table = self.connections.lock();
         table.discount(self.id);
         table.work(self.id);
-        if let Some(entry) = table.entries.get_mut(&self.id) {
-            entry.proven = true;
-        }
     }
 }
 
@@ -222,7 +217,7 @@ impl Table {
     fn insert(&mut self, peer: Option<AddressBlock>, open: oneshot::Sender<()>) -> u64 {
         self.next += 1;
         let id = self.next;
-        self.entries.insert(id, Entry { peer, counts_for: None, proven: false, waits: None, _open: open });
+        self.entries.insert(id, Entry { peer, counts_for: None, waits: None, _open: open });
         self.wait(id);
         id
     }
@@ -256,7 +251,7 @@ impl Table {
         self.next += 1;
         let since = self.next;
         let Some(entry) = self.entries.get_mut(&id) else { return };
-        let waiting = (entry.proven, since, id);
+        let waiting = (since, id);
         entry.waits = Some(waiting);
         self.waiting.insert(waiting);
         if let Some(block) = entry.peer {
@@ -383,8 +378,19 @@ mod tests {
         drop(busy);
         let mut held = held;
         let _more = all.admit(ip("10.0.0.1")).expect("a stranger makes room");
-        assert!(is_closed(&mut strangers[0]), "before one that showed a good key");
+        assert!(is_closed(&mut strangers[0]), "the one that waits for longest");
         assert!(!held.iter_mut().any(is_closed));
+    }
+
+    /// A key opens no way to hold all connections idle, and to close every new one of others with the next.
+    #[test]
+    fn a_connection_that_was_just_accepted_stays_whatever_keys_others_showed() {
+        let all = table(4, 4, &[]);
+        let held: Vec<Connection> = (0..4).map(|_| all.admit(ip("10.0.0.1")).expect("room")).collect();
+        held.iter().for_each(|connection| drop(ask(connection, true)));
+        let mut fresh = all.admit(ip("10.0.0.2")).expect("an idle one makes room");
+        let _more: Vec<Connection> = (0..3).map(|_| all.admit(ip("10.0.0.1")).expect("idle ones make room")).collect();
+        assert!(!is_closed(&mut fresh));
     }
 
     #[test]

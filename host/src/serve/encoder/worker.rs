@@ -122,7 +122,7 @@ mod tests {
 
     #[test]
     fn a_step_becomes_as_large_as_its_time_allows() {
-        for (microseconds, expected) in [(1, limits::EMBED_STEP_TOKENS_MAX), (50, 2_048), (2_000, 128)] {
+        for (microseconds, expected) in [(1, limits::EMBED_STEP_TOKENS_MAX), (50, 512), (2_000, 128)] {
             let mut budget = limits::EMBED_STEP_TOKENS_FIRST;
             for _ in 0..20 {
                 budget = next_budget(budget, budget, Duration::from_micros(microseconds) * budget as u32);
