@@ -138,9 +138,10 @@ fn a_tenants_bodies_hold_its_share_of_the_bytes_and_no_more() {
         "[server]\nbody_bytes_max = \"1MiB\"\nrequest_bytes_max = \"6MiB\"\n{}",
         tenant("drips", "")
     )));
+    // Two fill the share, and one more is refused.
     let held: Vec<TcpStream> =
-        (0..2).map(|_| unfinished(&server, "/v1/completions", "drips", MIB, MIB - 1_000)).collect();
-    let body = json!({"model": "ember", "prompt": "x".repeat(200_000)}).to_string();
+        (0..3).map(|_| unfinished(&server, "/v1/completions", "drips", MIB, MIB - 64 * 1_024)).collect();
+    let body = json!({"model": "ember", "prompt": "x".repeat(400_000)}).to_string();
     server.eventually("full", |server| {
         let refused = server.ask("POST", "/v1/completions", Some(&key("drips")), body.as_bytes());
         refused.status == 429 && refused.body.contains("hold") && refused.headers.contains("retry-after")
