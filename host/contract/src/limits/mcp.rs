@@ -50,8 +50,10 @@ pub const MCP_CLIENT_REASON_BYTES_MAX: usize = 8 * KIB;
 pub const MCP_CLIENT_STDERR_LINE_BYTES_MAX: usize = 4 * KIB;
 /// Lines a second of an MCP server's standard error that are logged; the rest is counted.
 pub const MCP_CLIENT_STDERR_LINES_PER_SECOND_MAX: usize = 100;
-/// Bytes of an MCP server's standard error that are read in a second; the server waits to write more.
+/// Bytes of an MCP server's standard error that are read in a second for long; the server waits to write more.
 pub const MCP_CLIENT_STDERR_BYTES_PER_SECOND_MAX: usize = MIB;
+/// Bytes of an MCP server's standard error that are read at once.
+pub const MCP_CLIENT_STDERR_BYTES_BURST: usize = 32 * MIB;
 /// Last lines of an MCP server's standard error that are kept for the message about its end.
 pub const MCP_CLIENT_STDERR_TAIL_LINES: usize = 5;
 /// Time without use after which a connection to an MCP server is closed.
