@@ -10,8 +10,9 @@ use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
 use firebox_contract::limits::{
-    MCP_CLIENT_CLOSE_GRACE, MCP_CLIENT_LINE_BYTES_MAX, MCP_CLIENT_STDERR_BYTES_PER_SECOND_MAX,
-    MCP_CLIENT_STDERR_LINE_BYTES_MAX, MCP_CLIENT_STDERR_LINES_PER_SECOND_MAX, MCP_CLIENT_STDERR_TAIL_LINES,
+    MCP_CLIENT_CLOSE_GRACE, MCP_CLIENT_LINE_BYTES_MAX, MCP_CLIENT_STDERR_BYTES_BURST,
+    MCP_CLIENT_STDERR_BYTES_PER_SECOND_MAX, MCP_CLIENT_STDERR_LINE_BYTES_MAX, MCP_CLIENT_STDERR_LINES_PER_SECOND_MAX,
+    MCP_CLIENT_STDERR_TAIL_LINES,
 };
 use process_wrap::tokio::{ChildWrapper, CommandWrap};
 use rmcp::RoleClient;
@@ -215,12 +216,13 @@ async fn drain(stderr: ChildStderr, spec: Arc<ServerSpec>, tail: Arc<Mutex<VecDe
     let mut reader = BufReader::new(stderr);
     let mut line = Vec::new();
     let mut rate = Rate::default();
-    let (mut second, mut read) = (Instant::now(), 0);
+    let (mut budget, mut filled) = (MCP_CLIENT_STDERR_BYTES_BURST, Instant::now());
     loop {
         // A server that never stops would cost a core; this way it waits for its own words to be read.
-        if read > MCP_CLIENT_STDERR_BYTES_PER_SECOND_MAX {
-            tokio::time::sleep(Duration::from_secs(1).saturating_sub(second.elapsed())).await;
-            (second, read) = (Instant::now(), 0);
+        while budget == 0 {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+            let earned = filled.elapsed().as_secs_f64() * MCP_CLIENT_STDERR_BYTES_PER_SECOND_MAX as f64;
+            (budget, filled) = ((earned as usize).min(MCP_CLIENT_STDERR_BYTES_PER_SECOND_MAX), Instant::now());
         }
         let (taken, complete) = match reader.fill_buf().await {
             Ok([]) | Err(_) => break,
@@ -233,10 +235,7 @@ async fn drain(stderr: ChildStderr, spec: Arc<ServerSpec>, tail: Arc<Mutex<VecDe
             }
         };
         reader.consume(taken);
-        read += taken;
-        if second.elapsed() >= Duration::from_secs(1) {
-            (second, read) = (Instant::now(), 0);
-        }
+        budget = budget.saturating_sub(taken);
         if complete {
             say(&line, &spec, &tail, &mut rate);
             line.clear();

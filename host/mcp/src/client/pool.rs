@@ -403,7 +403,9 @@ impl ToolSource for ClientPool {
             let started = Instant::now();
             let mut catalog = self.catalog(caller);
             if catalog.find(&call.name).is_none() {
-                self.settle(caller).await;
+                // It was offered once: where its server is being reached, the call waits for that.
+                let specs = self.specs(caller);
+                drop(join_all(specs.iter().map(|spec| self.connection(caller, spec, spec.connect_timeout))).await);
                 catalog = self.catalog(caller);
             }
             let Some(entry) = catalog.find(&call.name) else {
