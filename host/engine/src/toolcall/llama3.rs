@@ -138,9 +138,13 @@ impl LlamaParser {
     }
 
     fn step_between(&mut self, tagged: bool) -> bool {
-        let rest = self.buffer.trim_start_matches(|c: char| c.is_whitespace() || c == ';');
-        let rest = rest.strip_prefix(TAG).unwrap_or(rest).to_owned();
-        self.buffer = rest;
+        let between = |c: char| c.is_whitespace() || c == ';';
+        let mut rest = self.buffer.trim_start_matches(between);
+        // However many stand there, and however they were cut.
+        while let Some(after) = rest.strip_prefix(TAG) {
+            rest = after.trim_start_matches(between);
+        }
+        self.buffer = rest.to_owned();
         let may_be_tag = !self.buffer.is_empty() && TAG.starts_with(self.buffer.as_str());
         self.state = match self.buffer.chars().next() {
             None => return false,
