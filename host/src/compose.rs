@@ -14,7 +14,7 @@ use firebox_models::{Checkpoint, CodecOptions, LoadOptions};
 use firebox_sandbox::{Notice, Plugin, PluginChain, PluginSpec, SandboxOptions};
 
 use crate::clock::MachineClock;
-use crate::{compiler, ember, plugin_memory};
+use crate::{compiler, ember, plugin_memory, threads};
 
 /// A model with its plugins, ready for requests.
 pub struct Host {
@@ -343,6 +343,7 @@ impl HostBuilder {
             gate: self.gate,
             approver: self.approver,
             clock,
+            threads: threads::background()?,
             in_flight_max: self.in_flight_max,
             prefill_chunk: limits::PREFILL_CHUNK_TOKENS,
             warm_up: self.private,

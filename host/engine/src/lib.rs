@@ -39,6 +39,7 @@ use firebox_contract::{
     RequestInfo, TextCodec, TokenCount, ToolChoice, ToolDefinition, ToolSource, limits,
 };
 use futures_util::FutureExt;
+use tokio::runtime::Handle;
 
 pub use admission::{Admission, Rules as AdmissionRules, Ticket as AdmissionPermit};
 pub use arguments::{ArgumentCheck, check_schema};
@@ -72,6 +73,8 @@ pub struct EngineOptions {
     pub approver: Option<Arc<dyn Approver>>,
     /// The clock for deadlines and timings.
     pub clock: Arc<dyn Clock>,
+    /// Runs what takes a thread for a while, such as tokenizing a long prompt, on its threads for blocking work.
+    pub threads: Handle,
     /// Requests at a time; a few more run where a tenant would otherwise have none (`limits::IN_FLIGHT_RESERVED`).
     pub in_flight_max: usize,
     /// Tokens of one prefill chunk.
@@ -129,8 +132,18 @@ impl Engine {
     /// # Errors
     /// Whatever `factory` fails with, and `Error::Internal` when the thread cannot start.
     pub async fn start(factory: ModelFactory, options: EngineOptions) -> Result<Self, Error> {
-        let EngineOptions { codec, hooks, tools, gate, approver, clock, in_flight_max, prefill_chunk, warm_up } =
-            options;
+        let EngineOptions {
+            codec,
+            hooks,
+            tools,
+            gate,
+            approver,
+            clock,
+            threads,
+            in_flight_max,
+            prefill_chunk,
+            warm_up,
+        } = options;
         let agent = Agent { tools, gate, approver, schemas: Arc::default() };
         let meter = Arc::new(Meter::new());
         let rules = Rules {
@@ -145,7 +158,7 @@ impl Engine {
             WorkerOptions { clock: Arc::clone(&clock), meter: Arc::clone(&meter), capacity, prefill_chunk, warm_up };
         let worker = Worker::start(factory, worker_options).await?;
         let requests = AtomicU64::new(0);
-        let encodings = TenantPermits::new(limits::ENCODED_AT_A_TIME);
+        let encodings = TenantPermits::new(limits::ENCODED_AT_A_TIME, threads);
         Ok(Self { road: Arc::new(Road { worker, codec, hooks, clock, admission, meter, requests, agent, encodings }) })
     }
 

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 
 use firebox_contract::{Error, TenantId};
+use tokio::runtime::Handle;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::status::lock;
@@ -12,6 +13,7 @@ use crate::status::lock;
 pub struct TenantPermits {
     all: Arc<Semaphore>,
     tenants: Arc<Mutex<HashMap<TenantId, Arc<Semaphore>>>>,
+    threads: Handle,
 }
 
 /// Held while the work runs.
@@ -28,10 +30,10 @@ struct Turn {
 }
 
 impl TenantPermits {
-    /// As many permits as may be held at a time.
+    /// As many permits as may be held at a time, for work on the threads for blocking work of `threads`.
     #[must_use]
-    pub fn new(permits: usize) -> Self {
-        Self { all: Arc::new(Semaphore::new(permits.max(1))), tenants: Arc::default() }
+    pub fn new(permits: usize, threads: Handle) -> Self {
+        Self { all: Arc::new(Semaphore::new(permits.max(1))), tenants: Arc::default(), threads }
     }
 
     /// Waits for a permit; dropping the future leaves the queue.
@@ -63,7 +65,7 @@ impl TenantPermits {
             drop(permit);
             done
         };
-        let done = tokio::task::spawn_blocking(work).await;
+        let done = self.threads.spawn_blocking(work).await;
         done.map_err(|error| Error::Internal(format!("work on a request stopped: {error}")))
     }
 }
@@ -87,7 +89,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_flood_waits_behind_itself() {
-        let permits = Arc::new(TenantPermits::new(2));
+        let permits = Arc::new(TenantPermits::new(2, Handle::current()));
         let (flood, other) = (TenantId::new("flood"), TenantId::new("other"));
         let held = permits.acquire(&flood).await.expect("open");
         let waiting: Vec<_> = (0..50)
@@ -109,7 +111,7 @@ mod tests {
 
     #[tokio::test]
     async fn who_leaves_the_queue_is_forgotten_and_a_panic_gives_the_permit_back() {
-        let permits = TenantPermits::new(1);
+        let permits = TenantPermits::new(1, Handle::current());
         let tenant = TenantId::new("a");
         let held = permits.acquire(&tenant).await.expect("open");
         let left = tokio::time::timeout(Duration::from_millis(5), permits.acquire(&tenant)).await;

@@ -31,7 +31,7 @@ use crate::http::{BusySessions, PROBES, Port, RefusalLog, StoreShares, router};
 use crate::memory;
 use crate::sessions::{SessionLimits, SessionStore};
 use crate::tenancy::{Tenancy, UsageReport};
-use crate::{plugin_memory, plugins};
+use crate::{plugin_memory, plugins, threads};
 
 /// Says a line to the operator.
 pub type Say = Arc<dyn Fn(&str) + Send + Sync>;
@@ -365,7 +365,7 @@ async fn build(config: &Config, open: bool, cut: watch::Receiver<bool>, say: &Sa
         request_timeout: config.server.request_timeout,
         body_bytes_max,
         request_bytes,
-        readings: TenantPermits::new(limits::BODIES_READ_AT_A_TIME),
+        readings: TenantPermits::new(limits::BODIES_READ_AT_A_TIME, threads::background()?),
         started: SystemTime::now(),
         cut,
         settings: std::sync::RwLock::new(Settings::of(config, open)),

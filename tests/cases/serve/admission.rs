@@ -1,5 +1,6 @@
 //! What a request takes before it is admitted: nothing that others would miss.
 
+use std::cell::RefCell;
 use std::io::Write as _;
 use std::net::TcpStream;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -158,8 +159,10 @@ fn a_tenants_bodies_hold_its_share_of_the_bytes_and_no_more() {
 #[test]
 fn a_request_has_its_place_while_its_body_arrives() {
     let server = Server::start(&config(&tenant("one", &format!("{PLUGINS}\n[tenant.limits]\nin_flight_max = 1"))));
-    let open = unfinished(&server, "/v1/chat/completions", "one", 1_000, 10);
+    let open = RefCell::new(Vec::new());
     server.eventually("taken", |server| {
+        // The request below may come first and take the only place; then this one is refused, and the next try opens another.
+        open.borrow_mut().push(unfinished(server, "/v1/chat/completions", "one", 1_000, 10));
         // Where there is a place, it is refused for what it says, at once.
         let refused = server.post("/v1/chat/completions", "one", &json!({"model": 7}));
         refused.status == 429 && refused.body.contains("already has 1 requests under way")

@@ -22,6 +22,10 @@ pub const JSON_VALUES_MAX: usize = 65_536;
 pub const BODY_INLINE_BYTES: usize = 64 * KIB;
 /// Bodies of one server that are read at a time on threads for blocking work (a number).
 pub const BODIES_READ_AT_A_TIME: usize = 2;
+/// Threads that read large bodies and tokenize long prompts, for all models of a process together (a number).
+pub const BACKGROUND_THREADS_MAX: usize = 16;
+/// How nice (a number as `nice` takes it) these threads are: a third of what others have of a core that all want.
+pub const BACKGROUND_NICENESS: i32 = 5;
 /// Bytes of a body that decides about a tool call.
 pub const APPROVAL_BODY_BYTES_MAX: usize = 64 * KIB;
 /// Requests about sessions that one tenant has under way at a time.

@@ -297,6 +297,7 @@ pub(super) fn options(
         gate: Arc::new(OpenGate),
         approver: None,
         clock,
+        threads: tokio::runtime::Handle::current(),
         in_flight_max,
         prefill_chunk,
         warm_up: false,
