@@ -40,10 +40,12 @@ pub const ENCODE_INLINE_BYTES: usize = 4 * KIB;
 pub const ENCODED_AT_A_TIME: usize = 2;
 /// Bytes of the pieces in which a long text is tokenized until it is known whether it fits.
 pub const ENCODE_PIECE_BYTES: usize = 16 * KIB;
+/// Bytes of such a piece at least, where a context holds few tokens.
+pub const ENCODE_PIECE_BYTES_MIN: usize = KIB;
 /// Bytes for each token of a context up to which a text is tokenized as a whole.
 pub const ENCODE_WHOLE_BYTES_PER_TOKEN: usize = 8;
 /// Bytes of a text that is tokenized at once at most; a longer one that fits all the same is tokenized in pieces.
 pub const ENCODE_AT_ONCE_BYTES_MAX: usize = MIB;
-/// Tokens beyond twice the context after which the pieces of a text are enough to refuse it: where a text is cut, the tokens
-/// of its pieces may be a few more than its own.
+/// Tokens beyond twice the context after which the pieces of a text are enough to refuse it; a context that holds fewer adds
+/// as many as it holds. Where a text is cut, the tokens of its pieces may be a few more than its own.
 pub const ENCODE_SLACK_TOKENS: usize = 1_024;

@@ -74,7 +74,7 @@ pub(crate) fn encode_all(tokenizer: &Tokenizer, text: &str, special: bool) -> to
     if text.len() <= limits::ENCODE_AT_ONCE_BYTES_MAX {
         return tokenizer.encode_fast(text, special);
     }
-    let parts = pieces(text).map(|piece| tokenizer.encode_fast(piece, false));
+    let parts = pieces(text, limits::ENCODE_PIECE_BYTES).map(|piece| tokenizer.encode_fast(piece, false));
     let parts = parts.collect::<tokenizers::Result<Vec<Encoding>>>()?;
     tokenizer.post_process(Encoding::merge(parts, false), None, special)
 }
@@ -87,9 +87,9 @@ pub(crate) fn far_more(tokenizer: &Tokenizer, text: &str, max: usize) -> tokeniz
     if text.len() <= whole_bytes(max) {
         return Ok(None);
     }
-    let enough = max.saturating_mul(2).saturating_add(limits::ENCODE_SLACK_TOKENS);
+    let enough = enough_tokens(max);
     let mut counted = 0;
-    for piece in pieces(text) {
+    for piece in pieces(text, piece_bytes(max)) {
         counted += tokenizer.encode_fast(piece, false)?.len();
         if counted > enough {
             // Half of it: cutting a text never doubles its tokens.
@@ -107,9 +107,9 @@ pub(crate) fn beginning<'a>(tokenizer: &Tokenizer, text: &'a str, max: usize) ->
     if text.len() <= whole_bytes(max) {
         return Ok(text);
     }
-    let enough = max.saturating_mul(2).saturating_add(limits::ENCODE_SLACK_TOKENS);
+    let enough = enough_tokens(max);
     let (mut counted, mut bytes) = (0, 0);
-    for piece in pieces(text) {
+    for piece in pieces(text, piece_bytes(max)) {
         counted += tokenizer.encode_fast(piece, false)?.len();
         bytes += piece.len();
         if counted > enough {
@@ -121,13 +121,24 @@ pub(crate) fn beginning<'a>(tokenizer: &Tokenizer, text: &'a str, max: usize) ->
 
 /// Bytes up to which a text is tokenized as a whole where `max` tokens are asked for.
 pub(crate) fn whole_bytes(max: usize) -> usize {
-    max.saturating_mul(limits::ENCODE_WHOLE_BYTES_PER_TOKEN).saturating_add(limits::ENCODE_PIECE_BYTES)
+    max.saturating_mul(limits::ENCODE_WHOLE_BYTES_PER_TOKEN).saturating_add(piece_bytes(max))
 }
 
-fn pieces(text: &str) -> impl Iterator<Item = &str> {
+/// Bytes of the pieces in which a text is counted: few where few tokens are asked for.
+fn piece_bytes(max: usize) -> usize {
+    max.saturating_mul(limits::ENCODE_WHOLE_BYTES_PER_TOKEN)
+        .clamp(limits::ENCODE_PIECE_BYTES_MIN, limits::ENCODE_PIECE_BYTES)
+}
+
+/// Tokens of pieces after which their text surely has more than `max`: cutting a text never doubles its tokens.
+fn enough_tokens(max: usize) -> usize {
+    max.saturating_mul(2).saturating_add(max.min(limits::ENCODE_SLACK_TOKENS))
+}
+
+fn pieces(text: &str, bytes: usize) -> impl Iterator<Item = &str> {
     let mut rest = text;
     std::iter::from_fn(move || {
-        let (piece, after) = rest.split_at(rest.floor_char_boundary(limits::ENCODE_PIECE_BYTES));
+        let (piece, after) = rest.split_at(rest.floor_char_boundary(bytes));
         rest = after;
         (!piece.is_empty()).then_some(piece)
     })
