@@ -10,7 +10,7 @@ use firebox_contract::{
 };
 use firebox_engine::{Engine, EngineCounters, EngineOptions, EngineStatus, Generation, ModelFactory};
 use firebox_models::device::{self, DeviceChoice, OpenOptions, Opened, TestChild};
-use firebox_models::{Checkpoint, CodecOptions, LoadOptions};
+use firebox_models::{Checkpoint, CodecOptions, LoadOptions, Warnings};
 use firebox_sandbox::{Notice, Plugin, PluginChain, PluginSpec, SandboxOptions};
 
 use crate::clock::MachineClock;
@@ -325,8 +325,8 @@ impl HostBuilder {
             }
         };
         let codec_options = CodecOptions { private: self.private, text_control_tokens: self.text_control_tokens };
-        let (codec, factory) = match self.source {
-            Source::Own { codec, factory } => (codec, factory),
+        let (codec, factory, warnings) = match self.source {
+            Source::Own { codec, factory } => (codec, factory, Warnings::default()),
             Source::Ember => {
                 let options =
                     LoadOptions { name: self.load.name.or_else(|| Some(ember::NAME.to_owned())), ..self.load };
@@ -348,7 +348,9 @@ impl HostBuilder {
             prefill_chunk: limits::PREFILL_CHUNK_TOKENS,
             warm_up: self.private,
         };
-        Ok(Host { engine: Engine::start(factory, options).await?, codec, notes, stand_ins })
+        let engine = Engine::start(factory, options).await?;
+        notes.extend(warnings.list());
+        Ok(Host { engine, codec, notes, stand_ins })
     }
 }
 
@@ -358,7 +360,8 @@ fn from_checkpoint(
     options: LoadOptions,
     choice: &DeviceChoice,
     notes: &mut Vec<String>,
-) -> Result<(Arc<dyn TextCodec>, ModelFactory), Error> {
+) -> Result<(Arc<dyn TextCodec>, ModelFactory, Warnings), Error> {
+    let warnings = checkpoint.warnings().clone();
     let codec = firebox_models::load_codec_with(&checkpoint, codec_options)?;
     let opened =
         device::open(choice, &OpenOptions { weights_bytes: Some(checkpoint.stored_bytes()), ..device_options() })?;
@@ -367,7 +370,7 @@ fn from_checkpoint(
         let options = LoadOptions { device_name: Some(opened.info.to_string()), ..options.clone() };
         Ok(firebox_models::load_decoder(&checkpoint, &opened.device, options)?)
     });
-    Ok((codec, factory))
+    Ok((codec, factory, warnings))
 }
 
 /// Opens a device as every verb does: unknown adapters tested in a child process, verdicts kept in the user's cache.

@@ -4,6 +4,7 @@
 //! checkpoint  files of a model, bounded and indexed      format   how weights are stored
 //! codec       tokenizer, chat template, streams of text  arch     what the weights mean
 //! load        checkpoint + device = model                device   what there is to run on
+//! metadata    which keys of which file are read
 //! ```
 //!
 //! Nothing in a checkpoint is trusted: not its header, its index, its config, its tokenizer or its template. Nothing
@@ -22,6 +23,7 @@ mod format;
 mod kernel;
 mod linear;
 mod load;
+mod metadata;
 mod norm;
 mod pooling;
 
@@ -32,6 +34,7 @@ pub use load::{
     LanguageModelParts, LoadOptions, is_encoder, load_codec, load_codec_with, load_decoder, load_encoder,
     load_language_model,
 };
+pub use metadata::Warnings;
 
 /// Architectures of language models, as `config.json` names them.
 #[must_use]

@@ -71,6 +71,7 @@ pub fn load_decoder(
     let file = checkpoint.config()?;
     let architecture = arch::decoder(arch::name_of(&file)?)?;
     let config = (architecture.config)(&file)?;
+    file.warn_unknown(Some(architecture.name), checkpoint.warnings());
     let context = options.context_tokens.unwrap_or(limits::CONTEXT_TOKENS_DEFAULT).min(config.positions).max(1);
     let options = DecoderOptions {
         name: options.name.unwrap_or_else(|| checkpoint.name()),
@@ -106,6 +107,7 @@ pub fn load_encoder(
     let name = arch::name_of(&file)?;
     let name = arch::ENCODERS.iter().find(|known| **known == name).ok_or_else(|| arch::unknown(name))?;
     let config = BertConfig::read(&file)?;
+    file.warn_unknown(Some(name), checkpoint.warnings());
     let asked = checkpoint.json("sentence_bert_config.json")?;
     let asked = asked.map(|file| file.optional_number("max_seq_length", 1..=limits::CONTEXT_TOKENS_MAX)).transpose()?;
     let positions = asked.flatten().unwrap_or(config.positions).min(config.positions);

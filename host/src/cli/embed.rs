@@ -79,8 +79,10 @@ pub fn run(args: Args, io: &mut Io) -> Result<(), CliError> {
     // Before there is a file that an interrupt would leave behind.
     let interrupts = runtime.block_on(async { Interrupts::listen() })?;
     let (file, partial) = create_partial(&args.output)?;
+    let checkpoint = Checkpoint::open(&args.model).map_err(Error::from)?;
+    let warnings = checkpoint.warnings().clone();
     let job = Job {
-        model: args.model.clone(),
+        checkpoint,
         device,
         texts,
         file,
@@ -89,7 +91,11 @@ pub fn run(args: Args, io: &mut Io) -> Result<(), CliError> {
         progress: progress_bar(bytes, io.err_is_terminal),
         stop: Arc::new(AtomicBool::new(false)),
     };
-    let summary = runtime.block_on(work(job, interrupts))?;
+    let summary = runtime.block_on(work(job, interrupts));
+    for warning in warnings.list() {
+        writeln!(io.err, "firebox: {warning}")?;
+    }
+    let summary = summary?;
     let failed = |error: tempfile::PathPersistError| file_error("write", &args.output, error.error);
     partial.persist(&args.output).map_err(failed)?;
     writeln!(io.err, "firebox: {}", describe(&summary))?;
@@ -158,7 +164,7 @@ fn file_error(action: &'static str, path: &Path, source: io::Error) -> CliError 
 
 /// Everything the working thread needs.
 struct Job {
-    model: PathBuf,
+    checkpoint: Checkpoint,
     device: Opened,
     texts: Texts<'static>,
     file: File,
@@ -192,7 +198,7 @@ async fn work(job: Job, mut interrupts: Interrupts) -> Result<Summary, CliError>
 
 impl Job {
     fn perform(self) -> Result<Summary, EmbedError> {
-        let mut encoder = load(&self.model, &self.device)?;
+        let mut encoder = load(&self.checkpoint, &self.device)?;
         let mut sink = self.format.sink(BufWriter::new(self.file), encoder.dimensions())?;
         let bar = self.progress;
         let mut show = |summary: &Summary| {
@@ -206,9 +212,9 @@ impl Job {
     }
 }
 
-fn load(model: &Path, device: &Opened) -> Result<Box<dyn Encoder>, Error> {
+fn load(checkpoint: &Checkpoint, device: &Opened) -> Result<Box<dyn Encoder>, Error> {
     let options = LoadOptions { device_name: Some(device.info.to_string()), ..LoadOptions::default() };
-    Ok(firebox_models::load_encoder(&Checkpoint::open(model)?, &device.device, options)?)
+    Ok(firebox_models::load_encoder(checkpoint, &device.device, options)?)
 }
 
 /// What asks this process to end: the user's Ctrl-C, the system's SIGTERM.

@@ -194,10 +194,11 @@ async fn open(config: ModelConfig, parts: Parts) -> Result<(Ready, Vec<String>),
                 device_name: Some(opened.info.to_string()),
                 ..LoadOptions::default()
             };
-            let notes = opened.notes.clone();
+            let (mut notes, warnings) = (opened.notes.clone(), checkpoint.warnings().clone());
             let factory = Box::new(move || Ok(firebox_models::load_encoder(&checkpoint, &opened.device, options)?));
             let in_flight_max = config.in_flight_max.unwrap_or(limits::IN_FLIGHT_MAX);
             let encoder = EncoderThread::start(factory, in_flight_max, Arc::new(MachineClock::default())).await?;
+            notes.extend(warnings.list());
             return Ok((Ready::Encoder(Arc::new(encoder)), notes));
         }
     }

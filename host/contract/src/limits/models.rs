@@ -10,6 +10,12 @@ use super::{GIB, KIB, MIB, PROMPT_BYTES_MAX};
 pub const SAFETENSORS_HEADER_BYTES_MAX: usize = 100 * 1_000 * 1_000;
 /// Bytes of `config.json`, `generation_config.json` or an index.
 pub const CONFIG_JSON_BYTES_MAX: u64 = 16 * MIB as u64;
+/// Warnings about one checkpoint, each about one file or matter (a number of warnings).
+pub const CHECKPOINT_WARNINGS_MAX: usize = 16;
+/// Keys or tensors that one warning about a checkpoint names (a number of names).
+pub const CHECKPOINT_WARNING_NAMES_MAX: usize = 8;
+/// Length of a key or tensor in a warning about a checkpoint, in characters.
+pub const CHECKPOINT_WARNING_NAME_CHARS_MAX: usize = 80;
 /// Bytes of `tokenizer.json`.
 pub const TOKENIZER_JSON_BYTES_MAX: u64 = 256 * MIB as u64;
 /// Bytes of a chat template.

@@ -5,14 +5,17 @@ use std::ops::RangeInclusive;
 use firebox_contract::limits;
 use serde_json::{Map, Value};
 
+use crate::checkpoint::python;
 use crate::checkpoint::source::Source;
 use crate::error::ModelError;
+use crate::metadata::{self, Table, Warnings};
 
-/// One parsed file, or an object inside one. Remembers its path for messages.
+/// One parsed file, or an object inside one. Remembers its path for messages, and what is known of its keys.
 #[derive(Debug, Clone)]
 pub(crate) struct JsonFile {
     pub(crate) file: String,
-    pub(crate) map: Map<String, Value>,
+    map: Map<String, Value>,
+    table: Option<&'static Table>,
 }
 
 impl JsonFile {
@@ -20,7 +23,7 @@ impl JsonFile {
     pub(crate) fn read(source: &Source, name: &str) -> Result<Option<Self>, ModelError> {
         let Some(value) = Self::read_value(source, name)? else { return Ok(None) };
         match value {
-            Value::Object(map) => Ok(Some(Self { file: source.path_of(name), map })),
+            Value::Object(map) => Ok(Some(Self { file: source.path_of(name), map, table: metadata::table_of(name) })),
             other => Err(ModelError::Broken {
                 file: source.path_of(name),
                 reason: format!("expected a JSON object, found {}", kind_of(&other)),
@@ -31,7 +34,7 @@ impl JsonFile {
     /// Reads `name` if it is there, whatever JSON it holds.
     pub(crate) fn read_value(source: &Source, name: &str) -> Result<Option<Value>, ModelError> {
         let Some(bytes) = source.read(name, limits::CONFIG_JSON_BYTES_MAX)? else { return Ok(None) };
-        serde_json::from_slice(&bytes)
+        python::parse(&bytes)
             .map(Some)
             .map_err(|error| ModelError::Broken { file: source.path_of(name), reason: format!("not JSON: {error}") })
     }
@@ -40,9 +43,25 @@ impl JsonFile {
         ModelError::Config { file: self.file.clone(), key: key.to_owned(), reason: reason.into() }
     }
 
+    /// Warns about the keys that its table does not know. `class` is the class of the model, where the file is its config.
+    pub(crate) fn warn_unknown(&self, class: Option<&str>, warnings: &Warnings) {
+        let unknown = self.table.map(|table| table.unknown(&self.map, class)).unwrap_or_default();
+        warnings.add_names(&format!("\"{}\": unknown keys are not used", self.file), &unknown);
+    }
+
+    /// The value as it stands, null included. Every key that is read is read here.
+    pub(crate) fn given(&self, key: &str) -> Option<&Value> {
+        if let Some(table) = self.table {
+            debug_assert!(table.honours(key), "\"{key}\" of \"{}\" is read, but its row does not say so", table.name);
+            #[cfg(test)]
+            metadata::note_read(table, key);
+        }
+        self.map.get(key)
+    }
+
     /// The value, unless it is absent or null.
     pub(crate) fn get(&self, key: &str) -> Option<&Value> {
-        self.map.get(key).filter(|value| !value.is_null())
+        self.given(key).filter(|value| !value.is_null())
     }
 
     /// A whole number in `range`.
@@ -103,7 +122,10 @@ impl JsonFile {
     pub(crate) fn optional_object(&self, key: &str) -> Result<Option<Self>, ModelError> {
         match self.get(key) {
             None => Ok(None),
-            Some(Value::Object(map)) => Ok(Some(Self { file: self.file.clone(), map: map.clone() })),
+            Some(Value::Object(map)) => {
+                let table = self.table.and_then(|table| table.object(key));
+                Ok(Some(Self { file: self.file.clone(), map: map.clone(), table }))
+            }
             Some(other) => Err(self.wrong(key, format!("is {}, expected an object", shorten(other)))),
         }
     }

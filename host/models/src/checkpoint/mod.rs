@@ -2,6 +2,7 @@
 
 pub(crate) mod blob;
 pub(crate) mod json;
+mod python;
 pub(crate) mod source;
 pub(crate) mod tensors;
 pub(crate) mod weights;
@@ -17,12 +18,14 @@ use crate::checkpoint::source::Source;
 use crate::checkpoint::tensors::TensorIndex;
 use crate::error::ModelError;
 use crate::format;
+use crate::metadata::Warnings;
 
 /// The files of one model. Weights stay on disk (memory-mapped) until they are asked for.
 #[derive(Debug)]
 pub struct Checkpoint {
     pub(crate) source: Source,
     pub(crate) tensors: TensorIndex,
+    warnings: Warnings,
 }
 
 impl Checkpoint {
@@ -50,7 +53,7 @@ impl Checkpoint {
 
     fn index(source: Source) -> Result<Self, ModelError> {
         let tensors = format::open(&source)?;
-        Ok(Self { source, tensors })
+        Ok(Self { source, tensors, warnings: Warnings::default() })
     }
 
     /// The folder's last name, or `embedded`.
@@ -72,14 +75,24 @@ impl Checkpoint {
         self.tensors.entries.values().map(|entry| entry.range.len() as u64).sum()
     }
 
-    /// A JSON file that may be missing.
-    pub(crate) fn json(&self, name: &str) -> Result<Option<JsonFile>, ModelError> {
-        JsonFile::read(&self.source, name)
+    /// What loading has to say about files that are used all the same: keys and tensors that nobody reads, odd values.
+    #[must_use]
+    pub fn warnings(&self) -> &Warnings {
+        &self.warnings
     }
 
-    /// `config.json`.
+    /// A JSON file that may be missing. Its unknown keys are named in a warning.
+    pub(crate) fn json(&self, name: &str) -> Result<Option<JsonFile>, ModelError> {
+        let file = JsonFile::read(&self.source, name)?;
+        if let Some(file) = &file {
+            file.warn_unknown(None, &self.warnings);
+        }
+        Ok(file)
+    }
+
+    /// `config.json`. Its keys depend on the class of the model, so whoever knows that warns about them.
     pub(crate) fn config(&self) -> Result<JsonFile, ModelError> {
-        self.json("config.json")?.ok_or_else(|| ModelError::MissingFile {
+        JsonFile::read(&self.source, "config.json")?.ok_or_else(|| ModelError::MissingFile {
             file: self.source.path_of("config.json"),
             remedy: "it says which architecture the weights belong to",
         })

@@ -1,0 +1,73 @@
+//! JSON as Python's `json` module writes it: with `NaN`, `Infinity` and `-Infinity`, which the format does not have.
+
+use std::borrow::Cow;
+
+use serde_json::Value;
+
+/// The names, the longer of two with the same end first.
+const NAMES: [&str; 3] = ["-Infinity", "Infinity", "NaN"];
+
+/// Parses `bytes`. Python's names of numbers become text, so that a key which nobody reads may have one, and whoever reads
+/// it as a number refuses it.
+pub(super) fn parse(bytes: &[u8]) -> Result<Value, serde_json::Error> {
+    serde_json::from_slice(bytes).or_else(|error| match quote_names(bytes) {
+        Cow::Borrowed(_) => Err(error),
+        Cow::Owned(quoted) => serde_json::from_slice(&quoted),
+    })
+}
+
+/// Puts quotes around the names that stand outside of text.
+fn quote_names(bytes: &[u8]) -> Cow<'_, [u8]> {
+    let mut out: Vec<u8> = Vec::new();
+    // What is not copied yet begins here.
+    let (mut copied, mut at, mut in_text) = (0, 0, false);
+    while let Some(byte) = bytes.get(at) {
+        let name =
+            NAMES.iter().find(|name| !in_text && bytes.get(at..).is_some_and(|rest| rest.starts_with(name.as_bytes())));
+        if let Some(name) = name {
+            out.extend_from_slice(bytes.get(copied..at).unwrap_or_default());
+            out.push(b'"');
+            out.extend_from_slice(name.as_bytes());
+            out.push(b'"');
+            at += name.len();
+            copied = at;
+            continue;
+        }
+        match byte {
+            b'"' => in_text = !in_text,
+            // Whatever follows is part of the text.
+            b'\\' if in_text => at += 1,
+            _ => {}
+        }
+        at += 1;
+    }
+    if out.is_empty() {
+        return Cow::Borrowed(bytes);
+    }
+    out.extend_from_slice(bytes.get(copied..).unwrap_or_default());
+    Cow::Owned(out)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn pythons_names_of_numbers_are_text() {
+        let text = r#"{"a": [0.0, Infinity], "b": NaN, "c": -Infinity, "d": "NaN \" Infinity", "e\\": NaN}"#;
+        let expected =
+            json!({"a": [0.0, "Infinity"], "b": "NaN", "c": "-Infinity", "d": "NaN \" Infinity", "e\\": "NaN"});
+        assert_eq!(parse(text.as_bytes()).expect("it is parsed"), expected);
+    }
+
+    #[test]
+    fn other_mistakes_stay_mistakes() {
+        for text in ["{\"a\": nan}", "{\"a\": NaNs}", "{NaN: 1}x", "{\"a\": inf}", "{\"NaN", "Infinity\\", ""] {
+            assert!(parse(text.as_bytes()).is_err(), "{text}");
+        }
+        // The first error is about what stands in the file.
+        assert!(parse(b"{").expect_err("it is cut").to_string().contains("line 1 column 1"));
+    }
+}
