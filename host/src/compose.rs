@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use firebox_contract::{
-    Account, Approver, Caller, Clock, Error, Gate, GenerationRequest, HookSource, LanguageModel, Message, ModelInfo,
-    OpenGate, Prompt, TextCodec, TokenCount, ToolDefinition, ToolSource, limits,
+    Account, Approver, Caller, Chat, Clock, Error, Gate, GenerationRequest, HookSource, LanguageModel, Message,
+    ModelInfo, OpenGate, Prompt, TextCodec, TokenCount, ToolDefinition, ToolSource, limits,
 };
 use firebox_engine::{Engine, EngineCounters, EngineOptions, EngineStatus, Generation, ModelFactory};
 use firebox_models::device::{self, DeviceChoice, OpenOptions, Opened, TestChild};
@@ -96,20 +96,15 @@ impl Host {
     /// # Errors
     /// As [`Engine::count_tokens`].
     pub fn count_tokens(&self, messages: &[Message]) -> Result<usize, Error> {
-        Ok(self.engine.count_tokens(messages, &[], usize::MAX)?.tokens)
+        Ok(self.engine.count_tokens(Chat::new(messages, &[]), usize::MAX)?.tokens)
     }
 
-    /// As [`Host::count_tokens`], with these tools offered, and ending early where there are far more than `max`.
+    /// As [`Engine::count_tokens`].
     ///
     /// # Errors
-    /// As [`Engine::count_tokens`].
-    pub fn count_tokens_within(
-        &self,
-        messages: &[Message],
-        tools: &[ToolDefinition],
-        max: usize,
-    ) -> Result<TokenCount, Error> {
-        self.engine.count_tokens(messages, tools, max)
+    /// As there.
+    pub fn count_tokens_within(&self, chat: Chat<'_>, max: usize) -> Result<TokenCount, Error> {
+        self.engine.count_tokens(chat, max)
     }
 
     /// Runs `work` on a caller's texts off the threads that serve; see [`Engine::run_blocking`].

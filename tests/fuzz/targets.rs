@@ -117,13 +117,7 @@ fn small_tokenizer() -> Vec<u8> {
 
 fn messages(text: &str) -> Vec<Message> {
     let call = ToolCall { id: "call_0".to_owned(), name: "f".to_owned(), arguments_json: "{\"a\": [1]}".to_owned() };
-    let said = |role, content: &str| Message {
-        role,
-        content: content.to_owned(),
-        tool_calls: Vec::new(),
-        tool_call_id: None,
-        name: None,
-    };
+    let said = |role, content: &str| Message::text(role, content);
     vec![
         said(Role::System, "s"),
         said(Role::User, text),
@@ -139,6 +133,7 @@ fn tools() -> Vec<ToolDefinition> {
         description: "d".to_owned(),
         input_schema_json: "{\"type\": \"object\"}".to_owned(),
         output_schema_json: None,
+        as_sent_json: None,
         effects: ToolEffects::default(),
     }]
 }
@@ -148,7 +143,7 @@ fn exercise(codec: &Arc<dyn TextCodec>) {
     let (messages, tools) = (messages("hello <|end|> 1"), tools());
     for (messages, tools) in [(&messages[..2], &[][..]), (&messages[..], &tools[..])] {
         // A template or tokenizer that refuses is as good as one that works.
-        drop(codec.encode_chat(Chat { messages, tools, prefix: "" }));
+        drop(codec.encode_chat(Chat::new(messages, tools)));
     }
     if let Ok(tokens) = codec.encode_text("ab c") {
         let mut decoder = codec.decoder();
@@ -250,7 +245,7 @@ fn control_tokens() {
     let codec = load_codec(&Checkpoint::embedded(firebox::ember::FILES).expect("embedded")).expect("loads");
     let control = 256..=265_u32;
     let count = |text: &str| {
-        let tokens = codec.encode_chat(Chat { messages: &messages(text)[..2], tools: &[], prefix: "" });
+        let tokens = codec.encode_chat(Chat::new(&messages(text)[..2], &[]));
         tokens.expect("any text has tokens").iter().filter(|token| control.contains(token)).count()
     };
     let expected = count("a");

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::chat::{Message, ToolCall, ToolDefinition};
+use crate::chat::{ChatOptions, Message, ToolCall, ToolDefinition};
 use crate::hook::{LogLine, PluginUse, ToolOutcome};
 use crate::limits;
 use crate::sampling::SamplingOverrides;
@@ -22,6 +22,8 @@ pub enum Prompt {
 pub struct GenerationRequest {
     /// What to go on with.
     pub prompt: Prompt,
+    /// What it says to the chat template; bare text has none.
+    pub chat: ChatOptions,
     /// What the caller set about sampling.
     pub sampling: SamplingOverrides,
     /// Which tools, and within what.
@@ -39,7 +41,7 @@ impl GenerationRequest {
     #[must_use]
     pub fn new(prompt: Prompt) -> Self {
         let (sampling, tools) = (SamplingOverrides::default(), ToolOptions::default());
-        Self { prompt, sampling, tools, timeout: None, plugins: Vec::new(), id: None }
+        Self { prompt, chat: ChatOptions::DEFAULT, sampling, tools, timeout: None, plugins: Vec::new(), id: None }
     }
 }
 

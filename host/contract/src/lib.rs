@@ -26,7 +26,7 @@ use std::future::Future;
 use std::pin::Pin;
 
 pub use caller::{Caller, TenantId};
-pub use chat::{Chat, Message, Role, ToolCall, ToolDefinition, ToolEffects};
+pub use chat::{Chat, ChatOptions, Message, PromptEnd, Role, ToolCall, ToolDefinition, ToolEffects};
 pub use clock::Clock;
 pub use error::{Error, ErrorKind};
 pub use fault::{Fault, FaultCause, Stage};

@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use firebox_contract::{
-    Chat, Encoded, Error, Message, Prompt, Role, TenantId, TextCodec, TokenCount, ToolDefinition, json_values, limits,
+    Chat, ChatOptions, Encoded, Error, Message, Prompt, Role, TenantId, TextCodec, TokenCount, ToolDefinition,
+    json_values, limits,
 };
 
 use crate::permits::TenantPermits;
@@ -12,6 +13,7 @@ use crate::permits::TenantPermits;
 pub(crate) struct Text {
     pub(crate) codec: Arc<dyn TextCodec>,
     pub(crate) prompt: Arc<Prompt>,
+    pub(crate) options: Arc<ChatOptions>,
     pub(crate) tools: Arc<Vec<ToolDefinition>>,
     pub(crate) prefix: String,
 }
@@ -35,16 +37,17 @@ impl Text {
     }
 
     fn encode_here(&self, max: usize) -> Result<Encoded, Error> {
-        let (tools, prefix) = (self.tools.as_slice(), self.prefix.as_str());
+        let (tools, prefix, options) = (self.tools.as_slice(), self.prefix.as_str(), &*self.options);
         match &*self.prompt {
-            Prompt::Chat(messages) => self.codec.encode_chat_within(Chat { messages, tools, prefix }, max),
+            Prompt::Chat(messages) => self.codec.encode_chat_within(Chat { messages, tools, prefix, options }, max),
             Prompt::Text(text) => self.codec.encode_text_within(text, max),
         }
     }
 
     fn bytes(&self) -> usize {
-        let tools = self.tools.iter().map(|tool| tool.description.len() + tool.input_schema_json.len());
-        prompt_bytes(&self.prompt) + tools.sum::<usize>()
+        let sent = |tool: &ToolDefinition| tool.as_sent_json.as_ref().map_or(0, String::len);
+        let tools = self.tools.iter().map(|tool| sent(tool).max(tool.description.len() + tool.input_schema_json.len()));
+        prompt_bytes(&self.prompt) + self.options.bytes() + tools.sum::<usize>()
     }
 }
 
@@ -59,7 +62,12 @@ pub(crate) fn too_long(count: TokenCount, context: usize, tools: &str) -> Error 
 ///
 /// # Errors
 /// `Error::TooLarge` for that, `Error::Usage` for a prompt without anything.
-pub(crate) fn check_size(prompt: &Prompt, codec: &dyn TextCodec, context: usize) -> Result<(), Error> {
+pub(crate) fn check_size(
+    prompt: &Prompt,
+    options: &ChatOptions,
+    codec: &dyn TextCodec,
+    context: usize,
+) -> Result<(), Error> {
     let (bytes, messages) = (
         prompt_bytes(prompt),
         match prompt {
@@ -67,7 +75,8 @@ pub(crate) fn check_size(prompt: &Prompt, codec: &dyn TextCodec, context: usize)
             Prompt::Text(_) => &[],
         },
     );
-    if bytes > limits::PROMPT_BYTES_MAX {
+    if bytes + options.bytes() > limits::PROMPT_BYTES_MAX {
+        let bytes = bytes + options.bytes();
         return Err(Error::TooLarge(format!(
             "the prompt has {bytes} bytes, at most {} are allowed",
             limits::PROMPT_BYTES_MAX
@@ -80,20 +89,23 @@ pub(crate) fn check_size(prompt: &Prompt, codec: &dyn TextCodec, context: usize)
         let (count, max) = (messages.len(), limits::MESSAGES_MAX);
         return Err(Error::TooLarge(format!("the conversation has {count} messages, at most {max} are allowed")));
     }
-    check_arguments(messages)?;
+    check_values(messages, options)?;
     let tokens = least_tokens(codec, prompt);
     if tokens >= context { Err(too_long(TokenCount { tokens, exact: false }, context, "")) } else { Ok(()) }
 }
 
-/// The template gets the arguments of all calls as values, each of which takes many times its text.
-fn check_arguments(messages: &[Message]) -> Result<(), Error> {
+/// The template gets arguments of calls, messages as clients wrote them, variables and documents as values, each of which
+/// takes many times its text.
+fn check_values(messages: &[Message], options: &ChatOptions) -> Result<(), Error> {
+    let calls = messages.iter().flat_map(|message| &message.tool_calls).map(|call| call.arguments_json.as_str());
+    let sent = messages.iter().filter_map(|message| message.as_sent_json.as_deref());
     let mut left = limits::JSON_VALUES_MAX;
-    for call in messages.iter().flat_map(|message| &message.tool_calls) {
-        let values = json_values(call.arguments_json.as_bytes(), left);
+    for text in calls.chain(sent).chain(options.texts()) {
+        let values = json_values(text.as_bytes(), left);
         left = left.checked_sub(values).ok_or_else(|| {
             let max = limits::JSON_VALUES_MAX;
             Error::TooLarge(format!(
-                "the arguments of the conversation's tool calls have more than {max} values; leave out calls"
+                "tool calls, variables and documents of the conversation have more than {max} values; leave some out"
             ))
         })?;
     }
@@ -128,5 +140,6 @@ pub fn prompt_bytes(prompt: &Prompt) -> usize {
 
 fn message_bytes(message: &Message) -> usize {
     let calls = message.tool_calls.iter().map(|call| call.name.len() + call.arguments_json.len());
-    message.content.len() + calls.sum::<usize>()
+    let sent = message.as_sent_json.as_ref().map_or(0, String::len);
+    message.content.len().max(sent) + calls.sum::<usize>()
 }

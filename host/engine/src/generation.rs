@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use firebox_contract::{
-    BoxFuture, Encoded, Error, Event, Finish, FinishReason, Hooks, LogLine, Message, Prompt, PromptVerdict, Role,
-    Sampling, Timing, ToolDefinition, ToolOptions, Usage, limits,
+    BoxFuture, ChatOptions, Encoded, Error, Event, Finish, FinishReason, Hooks, LogLine, Message, Prompt, PromptEnd,
+    PromptVerdict, Role, Sampling, Timing, ToolDefinition, ToolOptions, Usage, limits,
 };
 use futures_util::future::Fuse;
 use tokio::sync::mpsc;
@@ -32,6 +32,8 @@ pub struct Generation {
     book: Book,
     /// Shared with whoever tokenizes it.
     prompt: Arc<Prompt>,
+    /// What the request says to the chat template, shared likewise.
+    chat: Arc<ChatOptions>,
     sampling: Sampling,
     rounds_left: usize,
     phase: Phase,
@@ -73,6 +75,7 @@ enum Phase {
 pub(crate) struct Open {
     pub(crate) tools: Tools,
     pub(crate) prompt: Prompt,
+    pub(crate) chat: ChatOptions,
     pub(crate) sampling: Sampling,
     pub(crate) options: ToolOptions,
     pub(crate) ticket: Ticket,
@@ -97,7 +100,7 @@ pub(crate) struct Listed {
 
 impl Generation {
     pub(crate) fn new(road: Arc<Road>, start: Start) -> Self {
-        let Open { tools, prompt, sampling, options, ticket } = start.open;
+        let Open { tools, prompt, chat, sampling, options, ticket } = start.open;
         let id = format_of_codec(&road).map_or(plain_id as fn(usize) -> String, |format| format.id);
         Self {
             road,
@@ -107,6 +110,7 @@ impl Generation {
             options,
             book: Book::new(&prompt, id),
             prompt: Arc::new(prompt),
+            chat: Arc::new(chat),
             sampling,
             phase: Phase::Over,
             ready: VecDeque::new(),
@@ -212,7 +216,7 @@ impl Generation {
             return Ok(());
         }
         // The plugins may have made it longer.
-        check_size(&prompt, &*self.road.codec, self.road.context_tokens())?;
+        check_size(&prompt, &self.chat, &*self.road.codec, self.road.context_tokens())?;
         self.prompt = Arc::new(prompt);
         self.phase = Phase::Begin;
         self.begin_round().await
@@ -298,6 +302,7 @@ impl Generation {
         let text = Text {
             codec: Arc::clone(&self.road.codec),
             prompt: Arc::clone(&self.prompt),
+            options: Arc::clone(&self.chat),
             tools: Arc::clone(self.offer.definitions()),
             prefix: prefix.to_owned(),
         };
@@ -397,8 +402,14 @@ impl Generation {
             return self.finish(FinishReason::ToolCalls);
         }
         if let Prompt::Chat(conversation) = Arc::make_mut(&mut self.prompt) {
-            conversation.extend(running.conversation());
+            match self.chat.end {
+                // What the model said so far belongs to the message it continued.
+                PromptEnd::FinalMessage => extend(conversation, running.conversation()),
+                _ => conversation.extend(running.conversation()),
+            }
         }
+        // The next answer is a turn of its own.
+        Arc::make_mut(&mut self.chat).end = PromptEnd::GenerationPrompt;
     }
 
     /// What there is when the time is up is the answer.

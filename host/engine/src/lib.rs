@@ -35,8 +35,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use firebox_contract::{
-    Account, Approver, Caller, Chat, Clock, Error, Gate, GenerationRequest, HookSource, Message, ModelInfo, Prompt,
-    RequestInfo, TextCodec, TokenCount, ToolChoice, ToolDefinition, ToolSource, limits,
+    Account, Approver, Caller, Chat, Clock, Error, Gate, GenerationRequest, HookSource, ModelInfo, Prompt, RequestInfo,
+    TextCodec, TokenCount, ToolChoice, ToolDefinition, ToolSource, limits,
 };
 use futures_util::FutureExt;
 use tokio::runtime::Handle;
@@ -189,18 +189,13 @@ impl Engine {
         self.road.worker.info()
     }
 
-    /// How many tokens a conversation has as the model's own template renders it with these tools offered. Where it has far
+    /// How many tokens a conversation has as the model's own template renders it. Where it has far
     /// more than `max`, that it has at least some number above it.
     ///
     /// # Errors
     /// `Error::Model` when the template or the tokenizer fails.
-    pub fn count_tokens(
-        &self,
-        messages: &[Message],
-        tools: &[ToolDefinition],
-        max: usize,
-    ) -> Result<TokenCount, Error> {
-        Ok(self.road.codec.encode_chat_within(Chat { messages, tools, prefix: "" }, max)?.count())
+    pub fn count_tokens(&self, chat: Chat<'_>, max: usize) -> Result<TokenCount, Error> {
+        Ok(self.road.codec.encode_chat_within(chat, max)?.count())
     }
 
     /// Runs `work` on texts of a tenant, such as counting their tokens, on a thread for blocking work under the same permits
@@ -303,7 +298,7 @@ impl Engine {
         let id = request.id.unwrap_or_else(|| format!("req_{number}"));
         let fresh_seed = u64::try_from(started.as_nanos()).unwrap_or(u64::MAX) ^ number.rotate_left(32);
         let sampling = request.sampling.resolve(road.codec.defaults(), fresh_seed)?;
-        check_size(&request.prompt, &*road.codec, road.context_tokens())?;
+        check_size(&request.prompt, &request.chat, &*road.codec, road.context_tokens())?;
         let ticket = road.admission.admit(caller, until).await?;
         let request_id: Arc<str> = Arc::from(id.as_str());
         let info = RequestInfo { id, model: road.worker.info().name.clone(), plugins: request.plugins };
@@ -321,6 +316,9 @@ impl Engine {
             Prompt::Chat(_) if wanted => list_tools(&tools).await,
             Prompt::Chat(_) | Prompt::Text(_) => Listed::default(),
         };
-        Ok((Open { tools, prompt: request.prompt, sampling, options: request.tools, ticket }, listed))
+        Ok((
+            Open { tools, prompt: request.prompt, chat: request.chat, sampling, options: request.tools, ticket },
+            listed,
+        ))
     }
 }

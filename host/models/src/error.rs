@@ -111,6 +111,9 @@ pub enum ModelError {
         /// What happened and where.
         reason: String,
     },
+    /// The chat template does not take this conversation; without the path of the checkpoint, for whoever wrote it.
+    #[error("{0}")]
+    Conversation(String),
     /// A kernel, a driver or the memory of a device failed.
     #[error("device \"{device}\" failed: {reason}")]
     Device {
@@ -164,7 +167,7 @@ impl From<ModelError> for Error {
         match error {
             ModelError::Exceeds(text) => Self::TooLarge(text),
             ModelError::Busy(message) => Self::Limited { message, retry_after: BUSY_RETRY },
-            ModelError::Usage(text) => Self::Usage(text),
+            ModelError::Usage(text) | ModelError::Conversation(text) => Self::Usage(text),
             name @ ModelError::DeviceName { .. } => Self::Usage(name.to_string()),
             other => Self::Model(other.to_string()),
         }

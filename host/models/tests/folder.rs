@@ -107,7 +107,7 @@ impl Folder {
             Err(error) => return error.to_string(),
         };
         let messages = [Message::text(Role::User, "hello")];
-        let chat = Chat { messages: &messages, tools: &[], prefix: "" };
+        let chat = Chat::new(&messages, &[]);
         codec.encode_chat(chat).expect_err("the template is hostile").to_string()
     }
 }

@@ -1,5 +1,7 @@
 //! What a request for text asks for: from JSON to a `GenerationRequest`, every field checked.
 
+mod sent;
+
 use std::collections::HashSet;
 use std::time::Duration;
 
@@ -220,7 +222,7 @@ pub(super) fn messages(list: &[Value]) -> Result<Vec<Message>, Failure> {
     for (at, value) in list.iter().enumerate() {
         let fields = Fields::of(value, &format!("messages[{at}]"))?;
         let message = message(&fields, &messages)?;
-        messages.push(message);
+        messages.push(Message { as_sent_json: sent::message(value), ..message });
     }
     Ok(messages)
 }
@@ -237,8 +239,11 @@ fn message(fields: &Fields<'_>, before: &[Message]) -> Result<Message, Failure> 
             return Err(Failure::field(fields.name("role"), message));
         }
     };
-    let content = content(fields)?;
+    let mut content = content(fields)?;
     let tool_calls = if role == Role::Assistant { calls(fields)? } else { Vec::new() };
+    if role == Role::Assistant && content.is_none() {
+        content = sent::instead_of_content(fields)?;
+    }
     if content.is_none() && tool_calls.is_empty() {
         let name = fields.name("content");
         return Err(Failure::field(&name, format!("\"{name}\" is missing; it is required")));
@@ -347,6 +352,7 @@ fn client_tools(fields: &Fields<'_>) -> Result<Vec<ToolDefinition>, Failure> {
     let mut tools: Vec<ToolDefinition> = Vec::with_capacity(list.len());
     for (at, value) in list.iter().enumerate() {
         let tool = client_tool(&Fields::of(value, &format!("tools[{at}]"))?)?;
+        let tool = ToolDefinition { as_sent_json: Some(value.to_string()), ..tool };
         if tools.iter().any(|other| other.name == tool.name) {
             let message = format!("tool \"{}\" is given twice; names must differ", tool.name);
             return Err(Failure::field(format!("tools[{at}].function.name"), message));
@@ -384,6 +390,7 @@ fn client_tool(tool: &Fields<'_>) -> Result<ToolDefinition, Failure> {
         title: None,
         input_schema_json: schema,
         output_schema_json: None,
+        as_sent_json: None,
         effects: ToolEffects::default(),
     })
 }

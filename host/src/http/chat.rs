@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use axum::body::Body;
 use axum::http::Response;
-use firebox_contract::{Error, GenerationRequest, Message, Prompt, TokenCount, ToolDefinition};
+use firebox_contract::{Chat, ChatOptions, Error, GenerationRequest, Message, Prompt, TokenCount, ToolDefinition};
 use firebox_engine::prompt_bytes;
 use serde_json::Value;
 
@@ -94,8 +94,12 @@ async fn answer(
 /// Bytes that a request goes on holding while it is answered.
 fn request_bytes(request: &GenerationRequest) -> usize {
     let tools = request.tools.client.iter();
-    let tools = tools.map(|tool| tool.description.len() + tool.input_schema_json.len()).sum::<usize>();
-    prompt_bytes(&request.prompt).saturating_add(tools)
+    let tools = tools.map(|tool| {
+        let sent = tool.as_sent_json.as_ref().map_or(0, String::len);
+        tool.description.len() + tool.input_schema_json.len() + sent
+    });
+    let tools = tools.sum::<usize>();
+    prompt_bytes(&request.prompt).saturating_add(request.chat.bytes()).saturating_add(tools)
 }
 
 /// What is too large is what the client wrote.
@@ -173,7 +177,8 @@ async fn make_fit(
     let room = asked.min(context / 2).max(1);
     let counting = Arc::clone(host);
     let (host, prompt) = (Arc::clone(host), std::mem::replace(&mut ask.request.prompt, Prompt::Chat(Vec::new())));
-    let work = move || fitted(&host, prompt, history, &tools, context, room);
+    let options = ask.request.chat.clone();
+    let work = move || fitted(&host, prompt, history, (&tools, &options), (context, room));
     let (prompt, tokens) = counting.run_blocking(&tenant.caller, work).await??;
     ask.request.prompt = prompt;
     if limit.is_some() {
@@ -187,11 +192,11 @@ fn fitted(
     host: &Host,
     prompt: Prompt,
     history: Option<Vec<StoredMessage>>,
-    tools: &[ToolDefinition],
-    context: usize,
-    room: usize,
+    (tools, options): (&[ToolDefinition], &ChatOptions),
+    (context, room): (usize, usize),
 ) -> Result<(Prompt, usize), Failure> {
-    let count = |messages: &[Message], max: usize| host.count_tokens_within(messages, tools, max);
+    let count =
+        |messages: &[Message], max: usize| host.count_tokens_within(Chat { messages, tools, prefix: "", options }, max);
     let most = context.saturating_sub(room);
     let prompt = match history {
         Some(history) => Prompt::Chat(fit_quickly(

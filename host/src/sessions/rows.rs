@@ -85,6 +85,7 @@ pub(super) fn message(row: &Row<'_>) -> rusqlite::Result<StoredMessage> {
             tool_calls: calls,
             tool_call_id: row.get(4)?,
             name: row.get(5)?,
+            as_sent_json: None,
         },
         pinned: row.get(6)?,
         created: time(row.get(7)?),

@@ -102,6 +102,7 @@ impl Line {
             tool_calls: self.tool_calls.into_iter().map(ToolCall::from).collect(),
             tool_call_id: self.tool_call_id,
             name: self.name,
+            as_sent_json: None,
         };
         Ok(StoredMessage { seq, message, pinned: self.pinned, created: rows::time(self.created) })
     }

@@ -24,6 +24,8 @@ pub const CHAT_TEMPLATE_BYTES_MAX: usize = MIB;
 pub const CHAT_TEMPLATE_FUEL: u64 = 4_000_000;
 /// Bytes a chat template may render.
 pub const CHAT_TEMPLATE_OUTPUT_BYTES_MAX: usize = 4 * PROMPT_BYTES_MAX;
+/// Files of a folder inside a checkpoint, such as that of named chat templates, that are looked at.
+pub const CHECKPOINT_FOLDER_FILES_MAX: usize = 64;
 /// Files of a sharded checkpoint.
 pub const SHARDS_MAX: usize = 1_024;
 /// Layers of a model.

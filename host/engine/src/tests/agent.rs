@@ -54,6 +54,7 @@ fn tool(name: &str, schema: &str) -> ToolDefinition {
         output_schema_json: None,
         description: String::new(),
         input_schema_json: schema.to_owned(),
+        as_sent_json: None,
         effects: ToolEffects { read_only: name.starts_with("read"), ..ToolEffects::default() },
     }
 }

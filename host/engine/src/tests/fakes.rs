@@ -218,6 +218,7 @@ fn tool(name: &str) -> ToolDefinition {
         output_schema_json: None,
         description: String::new(),
         input_schema_json: "{}".to_owned(),
+        as_sent_json: None,
         effects: ToolEffects::default(),
     }
 }

@@ -135,7 +135,7 @@ async fn a_prompt_is_counted_up_to_what_is_asked_for() {
     let (engine, _) = measured(Plugins::default(), false).await;
     let count = |length: usize| {
         let messages = [Message::text(Role::User, "x".repeat(length))];
-        engine.count_tokens(&messages, &[], 100).expect("it is counted")
+        engine.count_tokens(Chat::new(&messages, &[]), 100).expect("it is counted")
     };
     assert_eq!((count(90).to_string(), count(90).exact), ("100 tokens".to_owned(), true));
     assert!(!count(1_000).exact && count(1_000).tokens > 100);

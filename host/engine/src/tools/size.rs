@@ -97,6 +97,7 @@ mod tests {
             description: "d".repeat(bytes),
             input_schema_json: "{}".to_owned(),
             output_schema_json: None,
+            as_sent_json: None,
             effects: ToolEffects::default(),
         }
     }

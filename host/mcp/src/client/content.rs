@@ -23,6 +23,7 @@ pub(super) fn definition(tool: &Tool) -> Option<ToolDefinition> {
         title: tool.title.clone().or(annotated).map(|title| cut(&title, MCP_CLIENT_TOOL_TEXT_BYTES_MAX).to_owned()),
         input_schema_json,
         output_schema_json: output_schema_json.filter(|schema| schema.len() <= MCP_CLIENT_SCHEMA_BYTES_MAX),
+        as_sent_json: None,
         effects: effects(tool.annotations.as_ref()),
     })
 }

@@ -5,6 +5,8 @@ use std::fs::File;
 use std::io::{ErrorKind, Read};
 use std::path::{Path, PathBuf};
 
+use firebox_contract::limits;
+
 use crate::checkpoint::blob::Blob;
 use crate::error::ModelError;
 
@@ -59,6 +61,35 @@ impl Source {
             Ok(text) => Ok(Some(text)),
             Err(error) => Err(ModelError::Broken { file: self.path_of(name), reason: error.to_string() }),
         }
+    }
+
+    /// Names of the files in `folder`, sorted; none where there is no such folder. Of very many, some are left out.
+    ///
+    /// # Errors
+    /// `Read`.
+    pub(crate) fn names_in(&self, folder: &str) -> Result<Vec<String>, ModelError> {
+        let mut names = Vec::new();
+        match self {
+            Self::Embedded(files) => {
+                let inside = files.iter().filter_map(|file| file.0.strip_prefix(folder)?.strip_prefix('/'));
+                names.extend(inside.map(str::to_owned));
+            }
+            Self::Folder(path) => {
+                let entries = match std::fs::read_dir(path.join(folder)) {
+                    Ok(entries) => entries,
+                    Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {
+                        return Ok(names);
+                    }
+                    Err(error) => return Err(self.read_error(folder, &error)),
+                };
+                for entry in entries.take(limits::CHECKPOINT_FOLDER_FILES_MAX) {
+                    let entry = entry.map_err(|error| self.read_error(folder, &error))?;
+                    names.extend(entry.file_name().into_string());
+                }
+            }
+        }
+        names.sort_unstable();
+        Ok(names)
     }
 
     /// The file as memory that is read when it is touched.

@@ -98,18 +98,19 @@ impl ControlTokens {
         })
     }
 
-    /// Puts a separator into every control token that the texts of a conversation hold. `None` where there is no such text,
+    /// Puts a separator into every control token that the texts of a conversation, its tools and what else its template is
+    /// given hold. `None` where there is no such text,
     /// and then nothing has changed; else the separator, which no text and not the `template` contains.
-    pub(super) fn guard(&self, messages: &mut [Value], tools: &mut [Value], template: &str) -> Option<String> {
+    pub(super) fn guard(&self, messages: &mut [Value], others: &mut [Value], template: &str) -> Option<String> {
         let mut suspicious = false;
-        each_text(messages, tools, &mut |text, author| suspicious |= self.is_suspicious(text, author));
+        each_text(messages, others, &mut |text, author| suspicious |= self.is_suspicious(text, author));
         if !suspicious {
             return None;
         }
-        let separator = separator(messages, tools, template);
+        let separator = separator(messages, others, template);
         let mark = &|text: &str, author| self.marked(text, author, &separator);
         messages.iter_mut().for_each(|message| mark_message(message, mark));
-        tools.iter_mut().for_each(|tool| mark_strings(tool, Author::Anyone, mark));
+        others.iter_mut().for_each(|other| mark_strings(other, Author::Anyone, mark));
         Some(separator)
     }
 
@@ -327,10 +328,10 @@ fn after_letter(text: &str, start: usize) -> usize {
 
 /// Text that no text of the conversation and no template contains: `z`, a number, `q`. Templates leave letters and digits
 /// alone, and no end of it is its beginning, so that what stands around it cannot make another of it.
-fn separator(messages: &[Value], tools: &[Value], template: &str) -> String {
+fn separator(messages: &[Value], others: &[Value], template: &str) -> String {
     let mut taken = HashSet::new();
     numbers(template, &mut taken);
-    each_text(messages, tools, &mut |text, _| numbers(text, &mut taken));
+    each_text(messages, others, &mut |text, _| numbers(text, &mut taken));
     let free = (0..=taken.len()).find(|number| !taken.contains(number)).unwrap_or_default();
     format!("z{free}q")
 }
@@ -366,16 +367,18 @@ fn is_answer(message: &Value) -> bool {
 
 /// Who wrote the value of a message's field.
 fn author(is_answer: bool, field: &str) -> Author {
-    if is_answer && field == "content" { Author::Assistant } else { Author::Anyone }
+    let said = matches!(field, "content" | "reasoning_content" | "reasoning" | "thinking");
+    if is_answer && said { Author::Assistant } else { Author::Anyone }
 }
 
-fn each_text(messages: &[Value], tools: &[Value], see: &mut impl FnMut(&str, Author)) {
+fn each_text(messages: &[Value], others: &[Value], see: &mut impl FnMut(&str, Author)) {
     for message in messages {
         for (field, value) in message.as_object().into_iter().flatten() {
+            see(field, Author::Anyone);
             each_string(value, author(is_answer(message), field), see);
         }
     }
-    tools.iter().for_each(|tool| each_string(tool, Author::Anyone, see));
+    others.iter().for_each(|other| each_string(other, Author::Anyone, see));
 }
 
 fn each_string(value: &Value, author: Author, see: &mut impl FnMut(&str, Author)) {
@@ -394,8 +397,10 @@ type Mark<'a> = &'a dyn Fn(&str, Author) -> Option<String>;
 
 fn mark_message(message: &mut Value, mark: Mark<'_>) {
     let is_answer = is_answer(message);
-    for (field, value) in message.as_object_mut().into_iter().flatten() {
-        mark_strings(value, author(is_answer, field), mark);
+    let Some(map) = message.as_object_mut() else { return };
+    for (field, mut value) in std::mem::take(map) {
+        mark_strings(&mut value, author(is_answer, &field), mark);
+        map.insert(mark(&field, Author::Anyone).unwrap_or(field), value);
     }
 }
 

@@ -31,7 +31,6 @@ pub(crate) struct Codec {
     tokenizer: Arc<Tokenizer>,
     /// Path of the tokenizer, for messages.
     file: String,
-    checkpoint: String,
     template: Option<ChatTemplate>,
     ends: HashSet<TokenId>,
     hidden: Arc<HashSet<TokenId>>,
@@ -97,7 +96,6 @@ impl Codec {
         let hidden = added.iter().filter(|(_, token)| token.special && !kept(&token.content)).map(|(id, _)| *id);
         Ok(Self {
             file: checkpoint.source.path_of("tokenizer.json"),
-            checkpoint: checkpoint.source.label(),
             template,
             ends,
             hidden: Arc::new(hidden.collect()),
@@ -144,8 +142,9 @@ impl TextCodec for Codec {
 
     fn encode_chat_within(&self, chat: Chat<'_>, max: usize) -> Result<Encoded, Error> {
         let Some(template) = &self.template else {
-            let reason = "it has none; ask for a plain completion, or add chat_template.jinja to the folder".to_owned();
-            return Err(ModelError::Template { checkpoint: self.checkpoint.clone(), reason }.into());
+            let reason = "the model has no chat template; ask for a plain completion instead of a chat, or add \
+                          chat_template.jinja to the model's folder";
+            return Err(ModelError::Conversation(reason.to_owned()).into());
         };
         if let Some(least) = self.far_more(template, chat, max)? {
             return Ok(Encoded::AtLeast(least));
@@ -205,9 +204,13 @@ fn said(chat: Chat<'_>) -> usize {
     let calls = chat.messages.iter().flat_map(|message| &message.tool_calls);
     let calls = calls.map(|call| call.id.len() + call.name.len() + call.arguments_json.len());
     let tools = chat.tools.iter();
-    let tools = tools.map(|tool| tool.name.len() + tool.description.len() + tool.input_schema_json.len());
-    let messages = chat.messages.iter().map(|message| message.content.len());
-    messages.chain(calls).chain(tools).sum::<usize>() + chat.prefix.len()
+    let sent = |text: &Option<String>| text.as_ref().map_or(0, String::len);
+    let tools = tools.map(|tool| {
+        let defined = tool.name.len() + tool.description.len() + tool.input_schema_json.len();
+        defined.max(sent(&tool.as_sent_json))
+    });
+    let messages = chat.messages.iter().map(|message| message.content.len().max(sent(&message.as_sent_json)));
+    messages.chain(calls).chain(tools).sum::<usize>() + chat.prefix.len() + chat.options.bytes()
 }
 
 /// All tokens, where they were asked for without a limit.

@@ -3,31 +3,38 @@
 //! The environment is that of transformers' `_compile_jinja_template`: `trim_blocks`, `lstrip_blocks`, loop controls,
 //! `tojson`, `raise_exception`, `strftime_now`, `{% generation %}`, and Python's methods on strings and mappings.
 
+mod content;
+mod continued;
+mod inputs;
+mod sources;
+
 use std::io::{self, Write};
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use firebox_contract::{Chat, Message, Role, ToolCall, ToolDefinition, limits};
+use firebox_contract::{Chat, Message, PromptEnd, Role, limits};
 use minijinja::syntax::SyntaxConfig;
-use minijinja::value::{Kwargs, Serde, Value};
+use minijinja::value::{Kwargs, Value};
 use minijinja::{Environment, ErrorKind, UndefinedBehavior};
-use serde_json::json;
 
 use crate::checkpoint::Checkpoint;
 use crate::checkpoint::json::JsonFile;
 use crate::codec::control::ControlTokens;
 use crate::codec::sanitize::{self, sanitize};
+use crate::codec::template::content::{ContentForm, ContentForms};
+use crate::codec::template::inputs::Inputs;
 use crate::codec::{format, special_token};
 use crate::error::ModelError;
 
-/// A compiled template with what it is rendered with.
+/// The compiled templates of a checkpoint with what they are rendered with.
 pub(super) struct ChatTemplate {
     environment: Environment<'static>,
-    /// The template used when tools are offered, if the checkpoint has one of its own for that.
-    has_tool_template: bool,
-    source: Arc<str>,
-    checkpoint: String,
+    /// Names and sources, the default one first where there is one.
+    sources: Vec<(String, Arc<str>)>,
+    /// Names and reasons of those that do not compile.
+    broken: Vec<(String, String)>,
     tokens: Vec<(&'static str, String)>,
+    forms: ContentForms,
     keeps_questions: bool,
 }
 
@@ -42,22 +49,20 @@ pub(super) struct Rendered {
 
 /// Calls of macros and recursive loops within each other; a macro counts for several.
 const RECURSION_MAX: usize = 100;
-/// Names of the two templates a checkpoint may have.
+/// Names of the two templates that are chosen without being named.
 const DEFAULT: &str = "default";
 const TOOL_USE: &str = "tool_use";
-/// Special tokens that templates may write.
-const TOKEN_KEYS: [&str; 5] = ["bos_token", "eos_token", "pad_token", "unk_token", "sep_token"];
+/// Special tokens that templates may write: transformers' `SPECIAL_TOKENS_ATTRIBUTES`.
+const TOKEN_KEYS: [&str; 7] =
+    ["bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token"];
 
 impl ChatTemplate {
-    /// The checkpoint's template: `chat_template.jinja`, else `chat_template` of `tokenizer_config.json`.
+    /// The checkpoint's templates.
     ///
     /// # Errors
-    /// `Template` when it is too long or does not compile.
+    /// `Template` when the one that is always used is too long or does not compile.
     pub(super) fn load(checkpoint: &Checkpoint, settings: Option<&JsonFile>) -> Result<Option<Self>, ModelError> {
-        let sources = match checkpoint.text("chat_template.jinja", limits::CHAT_TEMPLATE_BYTES_MAX)? {
-            Some(text) => vec![(DEFAULT.to_owned(), text)],
-            None => settings.map(named_sources).transpose()?.unwrap_or_default(),
-        };
+        let sources = sources::read(checkpoint, settings)?;
         if sources.is_empty() {
             return Ok(None);
         }
@@ -65,7 +70,7 @@ impl ChatTemplate {
         Self::compile(checkpoint.source.label(), sources, tokens).map(Some)
     }
 
-    /// Compiles `(name, source)` pairs; the first is used where none is called `default`.
+    /// Compiles `(name, source)` pairs. Of several, one that is not the default may be broken.
     pub(super) fn compile(
         checkpoint: String,
         sources: Vec<(String, String)>,
@@ -73,25 +78,27 @@ impl ChatTemplate {
     ) -> Result<Self, ModelError> {
         let failed = |reason: String| ModelError::Template { checkpoint: checkpoint.clone(), reason };
         let mut environment = environment().map_err(|error| failed(describe(&error)))?;
-        let has_tool_template = sources.iter().any(|source| source.0 == TOOL_USE);
-        let default = sources.iter().find(|source| source.0 == DEFAULT).or(sources.first());
-        let source: Arc<str> = Arc::from(default.map_or("", |source| source.1.as_str()));
+        let mut broken = Vec::new();
         for (name, text) in &sources {
-            if text.len() > limits::CHAT_TEMPLATE_BYTES_MAX {
-                let limit = limits::CHAT_TEMPLATE_BYTES_MAX;
-                return Err(failed(format!("it has {} bytes, at most {limit} are allowed", text.len())));
+            match add(&mut environment, name, text) {
+                Err(reason) if name == DEFAULT || sources.len() == 1 => return Err(failed(reason)),
+                Err(reason) => broken.push((name.clone(), reason)),
+                Ok(()) => {}
             }
-            let name = if Some(name) == default.map(|source| &source.0) { DEFAULT.to_owned() } else { name.clone() };
-            let added = environment.add_template_owned(name, sanitize(text));
-            added.map_err(|error| failed(describe(&error)))?;
         }
-        let mut template = Self { environment, has_tool_template, source, checkpoint, tokens, keeps_questions: false };
+        let mut sources: Vec<(String, Arc<str>)> =
+            sources.into_iter().map(|(name, text)| (name, Arc::from(text))).collect();
+        sources.sort_by_key(|(name, _)| name != DEFAULT);
+        let forms = ContentForms::default();
+        let mut template = Self { environment, sources, broken, tokens, forms, keeps_questions: false };
+        template.forms = template.tries_forms();
         template.keeps_questions = template.tries_questions();
         Ok(template)
     }
 
+    /// The source of the template used without tools.
     pub(super) fn source(&self) -> &str {
-        &self.source
+        self.sources.first().map_or("", |source| &*source.1)
     }
 
     /// Whether it writes what users say, as it stands, in a conversation of several turns.
@@ -99,12 +106,34 @@ impl ChatTemplate {
         self.keeps_questions
     }
 
+    /// What a message of each role is written from, told by rendering small conversations.
+    fn tries_forms(&mut self) -> ContentForms {
+        const TEXT: &str = "firebox tries a text";
+        let conversations: [&[Role]; 4] = [
+            &[Role::User],
+            &[Role::System, Role::User],
+            &[Role::User, Role::Assistant, Role::User],
+            &[Role::User, Role::Assistant, Role::Tool],
+        ];
+        for (roles, tried) in conversations.into_iter().zip([Role::User, Role::System, Role::Assistant, Role::Tool]) {
+            let said = |role: &Role| Message::text(*role, if *role == tried { TEXT } else { "firebox" });
+            let messages: Vec<Message> = roles.iter().map(said).collect();
+            let mut written = [ContentForm::Text, ContentForm::Parts].map(|form| {
+                *self.forms.of_mut(tried) = form;
+                self.render(Chat::new(&messages, &[]), None, usize::MAX).ok().flatten().map(|rendered| rendered.text)
+            });
+            let of_parts = written[1].take();
+            *self.forms.of_mut(tried) = ContentForm::told(TEXT, written[0].as_deref(), of_parts.as_deref());
+        }
+        self.forms
+    }
+
     fn tries_questions(&self) -> bool {
         let roles = [Role::User, Role::Assistant, Role::User];
         let texts = ["firebox asks first", "firebox answers", "firebox asks again"];
         let messages: Vec<Message> =
             roles.into_iter().zip(texts).map(|(role, text)| Message::text(role, text)).collect();
-        let rendered = self.render(Chat { messages: &messages, tools: &[], prefix: "" }, None, usize::MAX);
+        let rendered = self.render(Chat::new(&messages, &[]), None, usize::MAX);
         let text = rendered.ok().flatten().map(|rendered| rendered.text).unwrap_or_default();
         text.contains(texts[0]) && text.contains(texts[2])
     }
@@ -113,64 +142,79 @@ impl ChatTemplate {
     /// control tokens in its texts.
     ///
     /// # Errors
-    /// `Template`: the template's own exception, a mistake in it, or a limit.
+    /// `Conversation`: the template's own exception, its failure on this conversation, or a limit.
     pub(super) fn render(
         &self,
         chat: Chat<'_>,
         control: Option<&ControlTokens>,
         bytes: usize,
     ) -> Result<Option<Rendered>, ModelError> {
-        let failed = |reason: String| ModelError::Template { checkpoint: self.checkpoint.clone(), reason };
-        let name = if self.has_tool_template && !chat.tools.is_empty() { TOOL_USE } else { DEFAULT };
-        let template = self.environment.get_template(name).map_err(|error| failed(describe(&error)))?;
-        let (context, separator) = self.context(chat, control).map_err(failed)?;
+        let (name, source) = self.choose(!chat.tools.is_empty())?;
+        let mut inputs = Inputs::of(chat, self.forms).map_err(ModelError::Conversation)?;
+        let separator = control.and_then(|control| inputs.guard(control, source));
+        let continued = (chat.options.end == PromptEnd::FinalMessage)
+            .then(|| continued::tag(inputs.messages_mut(), source))
+            .transpose()
+            .map_err(ModelError::Conversation)?;
+        // A template that cannot do without a content may do with an empty one.
+        let filled = inputs.with_contents();
+        let written = match (self.write(name, inputs, bytes), filled) {
+            (Err(_), Some(filled)) => self.write(name, filled, bytes)?,
+            (written, _) => written?,
+        };
+        let Some(mut text) = written else { return Ok(None) };
+        if let Some(last) = &continued {
+            text = continued::cut(text, last).map_err(ModelError::Conversation)?;
+        }
+        text.push_str(chat.prefix);
+        Ok(Some(Rendered { text, separator }))
+    }
+
+    /// Name and source of the template to use, as transformers chooses it.
+    fn choose(&self, tools: bool) -> Result<(&str, &str), ModelError> {
+        let find = |name: &str| self.sources.iter().find(|source| source.0 == name);
+        let found = Some(TOOL_USE).filter(|_| tools).and_then(find).or_else(|| find(DEFAULT));
+        let Some((name, source)) = found else {
+            let names = self.sources.iter().map(|source| format!("\"{}\"", source.0)).collect::<Vec<_>>().join(", ");
+            return Err(ModelError::Conversation(format!(
+                "the model has chat templates of the names {names} and none is called \"default\""
+            )));
+        };
+        match self.broken.iter().find(|broken| broken.0 == *name) {
+            Some((name, reason)) => Err(ModelError::Conversation(format!(
+                "the model's chat template \"{name}\", which is used with tools, does not compile: {reason}; leave the tools out"
+            ))),
+            None => Ok((name, source)),
+        }
+    }
+
+    /// What the template writes; `None` for more than `bytes` bytes.
+    fn write(&self, name: &str, inputs: Inputs, bytes: usize) -> Result<Option<String>, ModelError> {
+        let template = self.environment.get_template(name).map_err(|error| refusal(&error))?;
         let limit = bytes.min(limits::CHAT_TEMPLATE_OUTPUT_BYTES_MAX);
         let mut output = Bounded { bytes: Vec::new(), limit, full: false };
-        match template.render_captured_to(context, &mut output) {
+        match template.render_captured_to(inputs.into_context(&self.tokens), &mut output) {
             _ if output.full && limit == bytes => Ok(None),
             _ if output.full => {
                 let limit = limits::CHAT_TEMPLATE_OUTPUT_BYTES_MAX;
-                Err(failed(format!("it writes more than {limit} bytes")))
+                Err(ModelError::Exceeds(format!("the chat template writes more than {limit} bytes")))
             }
             Ok(_) => {
-                output.bytes.extend_from_slice(chat.prefix.as_bytes());
-                let text = String::from_utf8(output.bytes).map_err(|error| failed(error.to_string()))?;
-                Ok(Some(Rendered { text, separator }))
+                let failed = |error: std::string::FromUtf8Error| ModelError::Conversation(error.to_string());
+                String::from_utf8(output.bytes).map(Some).map_err(failed)
             }
-            Err(error) => Err(failed(describe(&error))),
+            Err(error) => Err(refusal(&error)),
         }
-    }
-
-    /// What the template is rendered with, and the separator in its texts.
-    fn context(&self, chat: Chat<'_>, control: Option<&ControlTokens>) -> Result<(Value, Option<String>), String> {
-        let mut messages = chat.messages.iter().map(message).collect::<Result<Vec<_>, _>>()?;
-        let mut tools = chat.tools.iter().map(tool).collect::<Result<Vec<_>, _>>()?;
-        let separator = control.and_then(|control| control.guard(&mut messages, &mut tools, &self.source));
-        let mut context = vec![
-            ("messages".to_owned(), Value::from(Serde(messages))),
-            ("add_generation_prompt".to_owned(), Value::from(true)),
-            ("documents".to_owned(), Value::from(())),
-        ];
-        let tools = if tools.is_empty() { Value::from(()) } else { Value::from(Serde(tools)) };
-        context.push(("tools".to_owned(), tools));
-        context.extend(self.tokens.iter().map(|(key, text)| ((*key).to_owned(), Value::from(text.as_str()))));
-        Ok((Value::from_pairs(context), separator))
     }
 }
 
-/// `chat_template` of `tokenizer_config.json`: text, or a list of named ones.
-fn named_sources(settings: &JsonFile) -> Result<Vec<(String, String)>, ModelError> {
-    let wrong = || settings.wrong("chat_template", "is neither text nor a list of templates with name and template");
-    match settings.get("chat_template") {
-        None => Ok(Vec::new()),
-        Some(serde_json::Value::String(text)) => Ok(vec![(DEFAULT.to_owned(), text.clone())]),
-        Some(serde_json::Value::Array(list)) => {
-            let text = |entry: &serde_json::Value, key: &str| entry.get(key)?.as_str().map(str::to_owned);
-            let pair = |entry| Some((text(entry, "name")?, text(entry, "template")?));
-            list.iter().map(|entry| pair(entry).ok_or_else(wrong)).collect()
-        }
-        Some(_) => Err(wrong()),
+/// Compiles one template; the reason where it does not work.
+fn add(environment: &mut Environment<'static>, name: &str, text: &str) -> Result<(), String> {
+    if text.len() > limits::CHAT_TEMPLATE_BYTES_MAX {
+        let limit = limits::CHAT_TEMPLATE_BYTES_MAX;
+        return Err(format!("it has {} bytes, at most {limit} are allowed", text.len()));
     }
+    environment.add_template_owned(name.to_owned(), sanitize(text)).map_err(|error| describe(&error))
 }
 
 fn environment() -> Result<Environment<'static>, minijinja::Error> {
@@ -183,7 +227,7 @@ fn environment() -> Result<Environment<'static>, minijinja::Error> {
     environment.set_unknown_method_callback(minijinja_contrib::pycompat::unknown_method_callback);
     environment.set_formatter(format::python);
     environment.add_function("raise_exception", |message: String| -> Result<Value, minijinja::Error> {
-        Err(minijinja::Error::new(ErrorKind::InvalidOperation, message))
+        Err(minijinja::Error::new(ErrorKind::InvalidOperation, message).with_source(Raised))
     });
     environment.add_function("strftime_now", |format: String| format::strftime(&format, seconds_now()));
     environment.add_function("namespace", sanitize::namespace);
@@ -197,34 +241,31 @@ fn seconds_now() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
 }
 
-/// A message as templates know it. Arguments of calls are mappings, as transformers asks for.
-fn message(message: &Message) -> Result<serde_json::Value, String> {
-    let mut value = json!({ "role": message.role.as_str(), "content": message.content });
-    let Some(map) = value.as_object_mut() else { return Ok(value) };
-    if !message.tool_calls.is_empty() {
-        let calls = message.tool_calls.iter().map(tool_call).collect::<Result<Vec<_>, _>>()?;
-        map.insert("tool_calls".to_owned(), calls.into());
-    }
-    if let Some(id) = &message.tool_call_id {
-        map.insert("tool_call_id".to_owned(), id.as_str().into());
-    }
-    if let Some(name) = &message.name {
-        map.insert("name".to_owned(), name.as_str().into());
-    }
-    Ok(value)
-}
+/// Marks what the template raised itself.
+#[derive(Debug, thiserror::Error)]
+#[error("raised by the chat template")]
+struct Raised;
 
-fn tool_call(call: &ToolCall) -> Result<serde_json::Value, String> {
-    let arguments: serde_json::Value = serde_json::from_str(&call.arguments_json)
-        .map_err(|error| format!("the arguments of call \"{}\" of \"{}\" are not JSON: {error}", call.id, call.name))?;
-    Ok(json!({ "id": call.id, "type": "function", "function": { "name": call.name, "arguments": arguments } }))
-}
-
-fn tool(tool: &ToolDefinition) -> Result<serde_json::Value, String> {
-    let parameters: serde_json::Value = serde_json::from_str(&tool.input_schema_json)
-        .map_err(|error| format!("the schema of tool \"{}\" is not JSON: {error}", tool.name))?;
-    let function = json!({ "name": tool.name, "description": tool.description, "parameters": parameters });
-    Ok(json!({ "type": "function", "function": function }))
+/// Why the template did not render a conversation, in words for whoever wrote that.
+fn refusal(error: &minijinja::Error) -> ModelError {
+    let mut cause: Option<&dyn std::error::Error> = Some(error);
+    while let Some(current) = cause {
+        let source = current.source();
+        if source.is_some_and(|source| source.is::<Raised>()) {
+            let words = current.downcast_ref::<minijinja::Error>().and_then(minijinja::Error::detail);
+            return ModelError::Conversation(format!(
+                "the chat template refuses the conversation: {}",
+                words.unwrap_or_default()
+            ));
+        }
+        cause = source;
+    }
+    match error.kind() {
+        ErrorKind::OutOfFuel => {
+            ModelError::Exceeds(format!("the conversation is too long for the chat template: {}", describe(error)))
+        }
+        _ => ModelError::Conversation(format!("the chat template fails on this conversation: {}", describe(error))),
+    }
 }
 
 /// The error with its place, without the template's whole source.

@@ -48,6 +48,7 @@ fn message(value: &Value) -> Message {
         tool_calls: value["tool_calls"].as_array().into_iter().flatten().map(call).collect(),
         tool_call_id: value["tool_call_id"].as_str().map(str::to_owned),
         name: value["name"].as_str().map(str::to_owned),
+        as_sent_json: None,
     }
 }
 
@@ -57,6 +58,7 @@ fn tool(value: &Value) -> ToolDefinition {
         name: text(function, "name"),
         title: None,
         output_schema_json: None,
+        as_sent_json: None,
         description: text(function, "description"),
         input_schema_json: function["parameters"].to_string(),
         effects: ToolEffects::default(),
@@ -73,7 +75,7 @@ fn templates_render_as_in_transformers() {
         let source = std::fs::read_to_string(parity("templates").join(&name)).expect("the template is there");
         let messages: Vec<Message> = golden["messages"].as_array().expect("a list").iter().map(message).collect();
         let tools: Vec<ToolDefinition> = golden["tools"].as_array().expect("a list").iter().map(tool).collect();
-        let rendered = rendered(&template(&source), Chat { messages: &messages, tools: &tools, prefix: "" });
+        let rendered = rendered(&template(&source), Chat::new(&messages, &tools));
         assert_eq!(rendered, text(golden, "rendered"), "{name}, {}", text(golden, "chat"));
     }
 }
@@ -83,8 +85,8 @@ fn templates_in_a_list_are_chosen_by_whether_tools_are_offered() {
     let sources = [("default", "plain"), ("tool_use", "tools")].map(|(name, text)| (name.to_owned(), text.to_owned()));
     let template = ChatTemplate::compile("test".to_owned(), sources.to_vec(), Vec::new()).expect("they compile");
     let tools = [tool(&json!({ "function": { "name": "f", "parameters": {} } }))];
-    assert_eq!(rendered(&template, Chat { messages: &[], tools: &[], prefix: "" }), "plain");
-    assert_eq!(rendered(&template, Chat { messages: &[], tools: &tools, prefix: "" }), "tools");
+    assert_eq!(rendered(&template, Chat::new(&[], &[])), "plain");
+    assert_eq!(rendered(&template, Chat::new(&[], &tools)), "tools");
     assert_eq!(template.source(), "plain");
 }
 
@@ -92,9 +94,7 @@ fn templates_in_a_list_are_chosen_by_whether_tools_are_offered() {
 fn arguments_that_are_not_json_are_named() {
     let call = ToolCall { id: "c7".to_owned(), name: "f".to_owned(), arguments_json: "{".to_owned() };
     let message = Message { tool_calls: vec![call], ..Message::text(Role::Assistant, "") };
-    let error = template("x")
-        .render(Chat { messages: &[message], tools: &[], prefix: "" }, None, usize::MAX)
-        .expect_err("not JSON");
+    let error = template("x").render(Chat::new(&[message], &[]), None, usize::MAX).expect_err("not JSON");
     assert!(error.to_string().contains("\"c7\""), "{error}");
 }
 

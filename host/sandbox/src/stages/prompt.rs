@@ -70,8 +70,12 @@ pub(crate) const VERSIONS: &[Version<dyn PromptCalls>] = &[Version { interface: 
 pub(crate) async fn process(
     chain: &[Instance],
     info: &RequestInfo,
-    messages: Vec<Message>,
+    mut messages: Vec<Message>,
 ) -> Result<PromptVerdict, Error> {
+    if chain.iter().any(|instance| instance.has(Stage::Prompt)) {
+        // What a plugin does not see does not get past it.
+        messages.iter_mut().for_each(|message| message.as_sent_json = None);
+    }
     let mut request = Arc::new(PromptRequest { info: info.clone(), messages });
     for instance in chain.iter().filter(|instance| instance.has(Stage::Prompt)) {
         let theirs = Arc::clone(&request);

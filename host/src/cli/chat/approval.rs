@@ -154,6 +154,7 @@ mod tests {
             title: None,
             input_schema_json: "{}".to_owned(),
             output_schema_json: None,
+            as_sent_json: None,
             effects: ToolEffects::default(),
         }
     }

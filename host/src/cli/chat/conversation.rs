@@ -4,8 +4,8 @@ use std::io::Write;
 use std::sync::Arc;
 
 use firebox_contract::{
-    Caller, Error, Finish, GenerationRequest, Message, Prompt, Role, SamplingOverrides, ToolDefinition, ToolOptions,
-    ToolPolicy, limits,
+    Caller, Chat, Error, Finish, GenerationRequest, Message, Prompt, Role, SamplingOverrides, ToolDefinition,
+    ToolOptions, ToolPolicy, limits,
 };
 use tokio::sync::mpsc;
 
@@ -176,7 +176,7 @@ impl Conversation {
                 return Ok(false);
             }
             let max = context.saturating_sub(room);
-            Ok(host.count_tokens_within(messages, tools, max)?.tokens <= max)
+            Ok(host.count_tokens_within(Chat::new(messages, tools), max)?.tokens <= max)
         };
         match sessions::fit(all.clone(), |messages| fits(messages, answer)) {
             Err(Error::TooLarge(_)) => sessions::fit(all, |messages| fits(messages, 1)),

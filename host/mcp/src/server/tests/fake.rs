@@ -96,6 +96,7 @@ impl ToolSource for Fake {
             title: None,
             input_schema_json: "{}".to_owned(),
             output_schema_json: None,
+            as_sent_json: None,
             effects: ToolEffects::default(),
         };
         Box::pin(std::future::ready(self.names(caller).into_iter().map(definition).collect()))

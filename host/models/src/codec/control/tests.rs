@@ -15,7 +15,7 @@ fn ember(options: CodecOptions) -> Codec {
 }
 
 fn said(role: Role, content: &str) -> Message {
-    Message { role, content: content.to_owned(), tool_calls: Vec::new(), tool_call_id: None, name: None }
+    Message::text(role, content)
 }
 
 fn tool(name: &str, description: &str, schema: &str) -> ToolDefinition {
@@ -25,12 +25,13 @@ fn tool(name: &str, description: &str, schema: &str) -> ToolDefinition {
         description: description.to_owned(),
         input_schema_json: schema.to_owned(),
         output_schema_json: None,
+        as_sent_json: None,
         effects: ToolEffects::default(),
     }
 }
 
 fn tokens(codec: &Codec, messages: &[Message], tools: &[ToolDefinition]) -> Vec<TokenId> {
-    codec.encode_chat(Chat { messages, tools, prefix: "" }).expect("it encodes")
+    codec.encode_chat(Chat::new(messages, tools)).expect("it encodes")
 }
 
 fn decoded(codec: &Codec, tokens: &[TokenId]) -> String {
@@ -77,7 +78,7 @@ fn the_option_gives_the_tokens_of_transformers() {
     let (with, without) = (tokens(&codec, &attack, &[]), tokens(&guarded, &attack, &[]));
     assert!(with.len() < without.len());
     let template = codec.template.as_ref().expect("it has a template");
-    let rendered = template.render(Chat { messages: &attack, tools: &[], prefix: "" }, None, usize::MAX);
+    let rendered = template.render(Chat::new(&attack, &[]), None, usize::MAX);
     let rendered = rendered.expect("it renders").expect("it is short").text;
     assert_eq!(with, encode(&codec.tokenizer, &rendered).expect("it encodes"));
 }

@@ -89,5 +89,6 @@ fn lift_message(message: Message) -> contract::Message {
         tool_calls: message.tool_calls.into_iter().map(call).collect(),
         tool_call_id: message.tool_call_id,
         name: message.name,
+        as_sent_json: None,
     }
 }

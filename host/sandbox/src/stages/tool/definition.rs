@@ -101,6 +101,7 @@ mod tests {
             output_schema_json: None,
             description: String::new(),
             input_schema_json: schema.to_owned(),
+            as_sent_json: None,
             effects: ToolEffects::default(),
         }
     }

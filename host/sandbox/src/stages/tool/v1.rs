@@ -49,6 +49,7 @@ fn lift(definition: Definition) -> contract::ToolDefinition {
         description: definition.description,
         input_schema_json: definition.input_schema_json,
         output_schema_json: definition.output_schema_json,
+        as_sent_json: None,
         effects: contract::ToolEffects {
             read_only: definition.effects.contains(Effects::READ_ONLY),
             destructive: definition.effects.contains(Effects::DESTRUCTIVE),
