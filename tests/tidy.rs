@@ -7,6 +7,8 @@ mod honest;
 mod source;
 #[path = "tidy/style.rs"]
 mod style;
+#[path = "tidy/vacuous.rs"]
+mod vacuous;
 
 use std::path::Path;
 use std::process::Command;

@@ -55,6 +55,18 @@ fn f9_the_tool_loop_streams_with_events() {
     assert!(server.metric("alpha", "firebox_completion_tokens_total{") > 0.0, "streamed tokens are counted");
 }
 
+/// The rest of the answer is not made yet when its beginning is read.
+#[test]
+fn f9_an_answer_is_sent_while_it_is_made() {
+    let server = Server::start(&config(""));
+    let body = with(with(chat("Tell me something."), "max_tokens", json!(900)), "logit_bias", never_ends());
+    let body = with(body, "stream", json!(true)).to_string();
+    let mut stream = server.open("POST", "/v1/chat/completions", Some(&key("alpha")), body.as_bytes());
+    let beginning = limits::read_until(&mut stream, "\"content\":\"");
+    assert_eq!(server.metric("alpha", "firebox_requests_running{"), 1.0, "{beginning}");
+    assert!(limits::read_until(&mut stream, "[DONE]").contains("\"length\""), "and the whole of it comes");
+}
+
 #[test]
 fn f13_the_last_word_tells_the_real_reason_and_times() {
     let server = Server::start(&config(""));

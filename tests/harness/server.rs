@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 use sha2::{Digest, Sha256};
+use socket2::{Domain, Socket, Type};
 
 use super::scratch;
 
@@ -181,7 +182,21 @@ impl Server {
 
     /// A connection with a request on it.
     pub(crate) fn open(&self, method: &str, path: &str, key: Option<&str>, body: &[u8]) -> TcpStream {
-        let mut stream = TcpStream::connect(&self.address).expect("accepts");
+        let stream = TcpStream::connect(&self.address).expect("accepts");
+        Self::send(stream, method, path, key, body)
+    }
+
+    /// As [`Self::open`] with POST, on a connection that holds a few KB which were not read yet.
+    pub(crate) fn open_narrow(&self, path: &str, key: &str, body: &[u8]) -> TcpStream {
+        let socket = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
+        // Before it connects: the window is agreed on then.
+        socket.set_recv_buffer_size(2_048).expect("a size");
+        let address: std::net::SocketAddr = self.address.parse().expect("an address");
+        socket.connect(&address.into()).expect("accepts");
+        Self::send(socket.into(), "POST", path, Some(key), body)
+    }
+
+    fn send(mut stream: TcpStream, method: &str, path: &str, key: Option<&str>, body: &[u8]) -> TcpStream {
         stream.set_read_timeout(Some(WAIT_MAX)).expect("a timeout");
         let key = key.map_or_else(String::new, |key| format!("authorization: Bearer {key}\r\n"));
         let head = format!(

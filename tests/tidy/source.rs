@@ -19,6 +19,8 @@ pub(crate) struct Function {
     pub(crate) line: usize,
     /// From `fn` to its closing brace.
     pub(crate) lines: usize,
+    /// The code between its braces, with comments and the contents of literals blanked.
+    pub(crate) body: String,
 }
 
 /// A call, macro-free.
@@ -64,6 +66,18 @@ impl Source {
         self.product().split(|c| !is_word(c)).map(str::to_owned).collect()
     }
 
+    /// The names of fields that product code reads from a value: `value.name`, and no call.
+    pub(crate) fn fields_read(&self) -> HashSet<String> {
+        let product = self.product();
+        let after_dots = product.split('.').skip(1).map(str::trim_start);
+        let names = after_dots.filter_map(|rest| {
+            let end = rest.find(|c| !is_word(c)).unwrap_or(rest.len());
+            let is_call = rest[end..].trim_start().starts_with('(');
+            (end > 0 && !is_call).then(|| rest[..end].to_owned())
+        });
+        names.collect()
+    }
+
     /// `name:line: word` for each line of product code that says `word` as a word of its own.
     pub(crate) fn lines_with_word(&self, word: &str) -> Vec<String> {
         let product = self.product();
@@ -106,7 +120,8 @@ impl Source {
             }
             let end = self.matching(open);
             let line = self.line_of(start);
-            found.push(Function { name, line, lines: self.line_of(end) - line + 1 });
+            let body = self.code[open + 1..end].iter().collect();
+            found.push(Function { name, line, lines: self.line_of(end) - line + 1, body });
         }
         found
     }

@@ -198,6 +198,7 @@ mod tests {
         let logits = [0.0f32, 1.0, 2.0];
         let total: f32 = logits.iter().map(|logit| logit.exp()).sum();
         let counts = histogram(SamplingOverrides::default(), &logits);
+        assert_eq!(counts.len(), logits.len());
         for (count, logit) in counts.iter().zip(logits) {
             let expected = logit.exp() / total;
             let got = *count as f32 / 20_000.0;

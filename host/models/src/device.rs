@@ -12,7 +12,7 @@ mod verdict;
 mod wgsl;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 use std::fmt;
 use std::path::PathBuf;

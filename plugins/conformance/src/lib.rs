@@ -141,7 +141,9 @@ mod tests {
     #[test]
     fn every_tool_that_ends_answers() {
         let mut plugin = Conformance::init("{}").unwrap();
-        for tool in plugin.definitions().iter().filter(|tool| !tool.name.starts_with("fault_")) {
+        let tools = plugin.definitions();
+        assert!(tools.iter().any(|tool| tool.name == "test_error_handling"));
+        for tool in tools.iter().filter(|tool| !tool.name.starts_with("fault_")) {
             let outcome = plugin.call(&tool.name, r#"{"steps": 1, "region": "north"}"#);
             assert!(!outcome.content.is_empty(), "{}", tool.name);
             assert_eq!(outcome.is_error, tool.name == "test_error_handling", "{}", tool.name);

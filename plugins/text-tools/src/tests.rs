@@ -47,7 +47,9 @@ fn slug_is_ascii_with_single_hyphens() {
 
 #[test]
 fn every_tool_describes_its_arguments_in_json() {
-    for definition in TextTools.definitions() {
+    let definitions = TextTools.definitions();
+    assert!(!definitions.is_empty());
+    for definition in definitions {
         let schema = Arguments::parse(&definition.input_schema_json).unwrap();
         assert!(!schema.texts("required").unwrap().unwrap_or_default().is_empty(), "{}", definition.name);
     }

@@ -1,5 +1,8 @@
 //! Sessions as clients meet them: one turn at a time, whole or not at all.
 
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
 use serde_json::{Value, json};
 
 use super::{QUESTION, config};
@@ -100,4 +103,57 @@ fn a_message_is_pinned_and_let_go_over_the_api() {
     assert_eq!(pinned(), true);
     assert_eq!(pin("alpha", json!({"seq": 1, "pinned": false})).status, 200);
     assert_eq!(pinned(), false);
+}
+
+/// Appends numbered messages one after the other until the server is gone. How many it acknowledged.
+fn append_until_killed(server: &Server, path: &str, already: usize, began: &AtomicBool) -> usize {
+    for number in already.. {
+        let message = json!({"messages": [{"role": "user", "content": format!("message {number}")}]});
+        let answer = server.post(&format!("{path}/messages"), "alpha", &message);
+        if answer.status != 200 {
+            assert_eq!(answer.status, 0, "{answer:?}");
+            return number;
+        }
+        began.store(true, Ordering::Relaxed);
+    }
+    0
+}
+
+/// The real server under SIGKILL, and one that goes on where it was.
+#[test]
+fn f12_no_acknowledged_message_is_lost_when_the_server_is_killed() {
+    const KILLS: u64 = 8;
+    let folder = tempfile::tempdir().expect("temporary directory");
+    let config = config(&format!("[sessions]\npath = \"{}\"\n", folder.path().join("sessions.db").display()));
+    let (mut path, mut acknowledged) = (String::new(), 0);
+    for kill in 0..=KILLS {
+        let server = Server::start(&config);
+        if path.is_empty() {
+            path = begin(&server, "alpha");
+        }
+        let kept = messages(&server, &path, "alpha");
+        let texts: Vec<String> = (0..kept.len()).map(|number| format!("message {number}")).collect();
+        assert_eq!(
+            kept.iter().map(|message| &message["content"]).collect::<Vec<_>>(),
+            texts.iter().collect::<Vec<_>>()
+        );
+        // The last one may have been written before it was acknowledged.
+        assert!(
+            (acknowledged..=acknowledged + 1).contains(&kept.len()),
+            "{acknowledged} acknowledged, {} kept",
+            kept.len()
+        );
+        if kill == KILLS {
+            break;
+        }
+        let began = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            let writer = scope.spawn(|| append_until_killed(&server, &path, kept.len(), &began));
+            server.eventually("written", |_| began.load(Ordering::Relaxed));
+            std::thread::sleep(Duration::from_millis(kill * 7));
+            server.signal("KILL");
+            acknowledged = writer.join().expect("no other answer");
+        });
+    }
+    assert!(acknowledged as u64 >= KILLS, "each server acknowledged one at least: {acknowledged}");
 }

@@ -162,13 +162,16 @@ fn a_turn_between_two_rests_begins_the_second_anew() {
     let mut device = Device::default();
     device.turns(&vec![(&a, 1, 1, 0); 30], 600);
     let (flood, both) = ([(&a, 1, 1, 0); 2], [(&a, 1, 1, 0), (&a, 1, 1, 0), (&b, 1, 1, 0)]);
+    let mut steps = 0;
     for _ in 0..40 {
         let begun = device.now;
         while device.now - begun < SHARE_REST_TIME / 20 {
             assert_eq!(device.turn(&both), [0, 0, 1]);
+            steps += 1;
         }
         device.turn(&flood);
     }
+    assert!(steps >= 40, "{steps}");
 }
 
 #[test]

@@ -116,7 +116,7 @@ mod tests {
 
     use super::*;
     use crate::kernel::gpu::Input;
-    use crate::kernel::gpu::tests::test_gpus;
+    use crate::kernel::gpu::tests::test_gpu;
     use crate::kernel::gpu_elements::gpu_swiglu;
 
     fn values(tensor: Tensor<2>) -> Vec<f32> {
@@ -125,53 +125,49 @@ mod tests {
 
     #[test]
     fn a_replay_computes_from_what_is_there_by_then() {
-        for device in test_gpus() {
-            let gpu = Gpu::new(&device);
-            let (first, second) =
-                ([0.5, 1.0, -2.0, 3.0, 0.1, 0.2, 0.3, 0.4], [1.0, -1.0, 4.0, 2.0, 0.9, 0.8, 0.7, 0.6]);
-            let input = Input::new(&first, 2, &gpu, &device);
-            let compute = |x: &Tensor<2>| Ok::<_, String>(gpu_swiglu(Tensor::cat(vec![gpu_swiglu(x.clone()); 2], 1)));
-            let fresh = |of: &[f32]| values(compute(&Input::new(of, 2, &gpu, &device).tensor).expect("it never fails"));
-            let read = |tensor| Ok(values(tensor));
-            let recorded = gpu.exactly(|| gpu.record(|| compute(&input.tensor), read));
-            let (ran, recording) = recorded.expect("it never fails");
-            assert_eq!(ran, fresh(&first));
-            let recording = recording.expect("the device records");
-            for of in [second, first] {
-                input.overwrite(&of, &gpu);
-                assert_eq!(values(recording.replay().expect("it replays")), fresh(&of));
-            }
-            let elsewhere =
-                std::thread::scope(|scope| scope.spawn(|| recording.replay().err()).join().expect("no panic"));
-            assert!(elsewhere.is_some_and(|error| error.contains("another thread")));
+        let device = test_gpu();
+        let gpu = Gpu::new(&device);
+        let (first, second) = ([0.5, 1.0, -2.0, 3.0, 0.1, 0.2, 0.3, 0.4], [1.0, -1.0, 4.0, 2.0, 0.9, 0.8, 0.7, 0.6]);
+        let input = Input::new(&first, 2, &gpu, &device);
+        let compute = |x: &Tensor<2>| Ok::<_, String>(gpu_swiglu(Tensor::cat(vec![gpu_swiglu(x.clone()); 2], 1)));
+        let fresh = |of: &[f32]| values(compute(&Input::new(of, 2, &gpu, &device).tensor).expect("it never fails"));
+        let read = |tensor| Ok(values(tensor));
+        let recorded = gpu.exactly(|| gpu.record(|| compute(&input.tensor), read));
+        let (ran, recording) = recorded.expect("it never fails");
+        assert_eq!(ran, fresh(&first));
+        let recording = recording.expect("the device records");
+        for of in [second, first] {
+            input.overwrite(&of, &gpu);
+            assert_eq!(values(recording.replay().expect("it replays")), fresh(&of));
         }
+        let elsewhere = std::thread::scope(|scope| scope.spawn(|| recording.replay().err()).join().expect("no panic"));
+        assert!(elsewhere.is_some_and(|error| error.contains("another thread")));
     }
 
     #[test]
     fn work_that_fails_or_panics_while_it_is_recorded_leaves_the_device_as_it_was() {
-        for device in test_gpus() {
-            let gpu = Gpu::new(&device);
-            let input = Input::new(&[0.5, 1.0], 1, &gpu, &device);
-            for fails_at in [1, 2] {
-                let mut calls = 0;
-                let work = || {
-                    calls += 1;
-                    let done = gpu_swiglu(input.tensor.clone());
-                    if calls == fails_at { Err("on purpose".to_owned()) } else { Ok(done) }
-                };
-                let failed = gpu.exactly(|| gpu.record(work, |tensor| Ok(values(tensor))));
-                assert_eq!(failed.err().as_deref(), Some("on purpose"));
-                let panicked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-                    let panics = || -> Result<Tensor<2>, String> { panic!("on purpose") };
-                    gpu.exactly(|| gpu.record(panics, |tensor| Ok(values(tensor)))).map(|_| ())
-                }));
-                assert!(panicked.is_err());
-                let work = || Ok::<_, String>(gpu_swiglu(input.tensor.clone()));
-                let recorded = gpu.exactly(|| gpu.record(work, |tensor| Ok(values(tensor))));
-                let (ran, recording) = recorded.expect("it works");
-                assert_eq!(ran.len(), 1);
-                assert!(recording.is_some(), "it records again");
-            }
+        let device = test_gpu();
+        let gpu = Gpu::new(&device);
+        let input = Input::new(&[0.5, 1.0], 1, &gpu, &device);
+        for fails_at in [1, 2] {
+            let mut calls = 0;
+            let work = || {
+                calls += 1;
+                let done = gpu_swiglu(input.tensor.clone());
+                if calls == fails_at { Err("on purpose".to_owned()) } else { Ok(done) }
+            };
+            let failed = gpu.exactly(|| gpu.record(work, |tensor| Ok(values(tensor))));
+            assert_eq!(failed.err().as_deref(), Some("on purpose"));
+            let panicked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+                let panics = || -> Result<Tensor<2>, String> { panic!("on purpose") };
+                gpu.exactly(|| gpu.record(panics, |tensor| Ok(values(tensor)))).map(|_| ())
+            }));
+            assert!(panicked.is_err());
+            let work = || Ok::<_, String>(gpu_swiglu(input.tensor.clone()));
+            let recorded = gpu.exactly(|| gpu.record(work, |tensor| Ok(values(tensor))));
+            let (ran, recording) = recorded.expect("it works");
+            assert_eq!(ran.len(), 1);
+            assert!(recording.is_some(), "it records again");
         }
     }
 }

@@ -5,7 +5,7 @@ use burn::tensor::{DType, Device, Tensor, TensorData};
 use super::*;
 use crate::kernel::cpu_attention::Sight;
 use crate::kernel::cpu_attention::tests::{Case, cases};
-use crate::kernel::gpu::tests::test_gpus;
+use crate::kernel::gpu::tests::test_gpu;
 
 /// Sequences of a case on a GPU. Two layers, of which the second is used.
 struct Running<'a> {
@@ -75,94 +75,89 @@ fn decoder_cases() -> Vec<Case> {
 
 #[test]
 fn attention_is_right_at_once_and_in_parts() {
-    for device in test_gpus() {
-        for case in decoder_cases() {
-            let expected = case.expected();
-            for size in [case.tokens, 1, 37] {
-                let mut running = Running::new(&case, &device);
-                let mut pages = Pages::default();
-                let starts = (0..case.tokens).step_by(size);
-                let got = starts
-                    .flat_map(|start| running.pass(&mut [(&mut pages, start, case.tokens.min(start + size))]))
-                    .collect::<Vec<_>>();
-                assert_close(&got, &expected, &format!("{} {} {size}", case.heads, case.head_dim));
-            }
+    let device = test_gpu();
+    for case in decoder_cases() {
+        let expected = case.expected();
+        for size in [case.tokens, 1, 37] {
+            let mut running = Running::new(&case, &device);
+            let mut pages = Pages::default();
+            let starts = (0..case.tokens).step_by(size);
+            let got = starts
+                .flat_map(|start| running.pass(&mut [(&mut pages, start, case.tokens.min(start + size))]))
+                .collect::<Vec<_>>();
+            assert_close(&got, &expected, &format!("{} {} {size}", case.heads, case.head_dim));
         }
     }
 }
 
 #[test]
 fn a_step_of_a_sequence_with_more_tiles_than_cubes_share_is_right() {
-    for device in test_gpus() {
-        for window in [None, Some(700)] {
-            let case = Case::new([4, 2, 32], 2_200, window, true);
-            let (expected, row) = (case.expected(), case.heads * case.head_dim);
-            let mut running = Running::new(&case, &device);
-            let (mut long, mut short) = (Pages::default(), Pages::default());
-            running.pass(&mut [(&mut long, 0, 2_190), (&mut short, 0, 5)]);
-            for step in 0..10 {
-                let (at, other) = (2_190 + step, 5 + step);
-                let got = running.pass(&mut [(&mut long, at, at + 1), (&mut short, other, other + 1)]);
-                assert_close(&got[..row], &expected[at * row..(at + 1) * row], &format!("{window:?} {at}"));
-                assert_close(&got[row..], &expected[other * row..(other + 1) * row], &format!("{window:?} {other}"));
-            }
+    let device = test_gpu();
+    for window in [None, Some(700)] {
+        let case = Case::new([4, 2, 32], 2_200, window, true);
+        let (expected, row) = (case.expected(), case.heads * case.head_dim);
+        let mut running = Running::new(&case, &device);
+        let (mut long, mut short) = (Pages::default(), Pages::default());
+        running.pass(&mut [(&mut long, 0, 2_190), (&mut short, 0, 5)]);
+        for step in 0..10 {
+            let (at, other) = (2_190 + step, 5 + step);
+            let got = running.pass(&mut [(&mut long, at, at + 1), (&mut short, other, other + 1)]);
+            assert_close(&got[..row], &expected[at * row..(at + 1) * row], &format!("{window:?} {at}"));
+            assert_close(&got[row..], &expected[other * row..(other + 1) * row], &format!("{window:?} {other}"));
         }
     }
 }
 
 #[test]
 fn sequences_of_one_pass_do_not_see_each_other_and_copies_go_on_by_themselves() {
-    for device in test_gpus() {
-        let case = Case::new([4, 2, 32], 200, None, true);
-        let (expected, row) = (case.expected(), case.heads * case.head_dim);
-        let mut running = Running::new(&case, &device);
-        let (mut one, mut two) = (Pages::default(), Pages::default());
-        let got = running.pass(&mut [(&mut one, 0, 150), (&mut two, 0, 3)]);
-        assert_close(&got[..150 * row], &expected[..150 * row], "the first");
-        assert_close(&got[150 * row..], &expected[..3 * row], "the second");
-        // More pages than the store began with, so that it grows with what is there.
-        let mut three = running.store.copy(&one, 130, 64 * 40).expect("there is memory");
-        let got = running.pass(&mut [(&mut three, 130, 131), (&mut one, 150, 151), (&mut two, 3, 4)]);
-        let rows = [130, 150, 3].map(|at| &expected[at * row..(at + 1) * row]).concat();
-        assert_close(&got, &rows, "a copy and both");
-    }
+    let device = test_gpu();
+    let case = Case::new([4, 2, 32], 200, None, true);
+    let (expected, row) = (case.expected(), case.heads * case.head_dim);
+    let mut running = Running::new(&case, &device);
+    let (mut one, mut two) = (Pages::default(), Pages::default());
+    let got = running.pass(&mut [(&mut one, 0, 150), (&mut two, 0, 3)]);
+    assert_close(&got[..150 * row], &expected[..150 * row], "the first");
+    assert_close(&got[150 * row..], &expected[..3 * row], "the second");
+    // More pages than the store began with, so that it grows with what is there.
+    let mut three = running.store.copy(&one, 130, 64 * 40).expect("there is memory");
+    let got = running.pass(&mut [(&mut three, 130, 131), (&mut one, 150, 151), (&mut two, 3, 4)]);
+    let rows = [130, 150, 3].map(|at| &expected[at * row..(at + 1) * row]).concat();
+    assert_close(&got, &rows, "a copy and both");
 }
 
 #[test]
 fn pages_come_back_and_are_taken_again() {
-    for device in test_gpus() {
-        let case = Case::new([1, 1, 2], 1, None, true);
-        let mut store = Running::new(&case, &device).store;
-        let mut one = Pages::default();
-        store.reserve(&mut one, PAGE_TOKENS * 3 + 1).expect("there is memory");
-        assert_eq!(one.ids(), [0, 1, 2, 3]);
-        let mut two = store.copy(&one, PAGE_TOKENS + 1, PAGE_TOKENS * 2).expect("there is memory");
-        assert_eq!(two.ids(), [4, 5]);
-        drop(one);
-        store.reserve(&mut two, PAGE_TOKENS * 200).expect("there is memory");
-        let mut all = two.ids().to_vec();
-        all.sort_unstable();
-        all.dedup();
-        assert_eq!(all.len(), 200, "no page is given twice");
-    }
+    let device = test_gpu();
+    let case = Case::new([1, 1, 2], 1, None, true);
+    let mut store = Running::new(&case, &device).store;
+    let mut one = Pages::default();
+    store.reserve(&mut one, PAGE_TOKENS * 3 + 1).expect("there is memory");
+    assert_eq!(one.ids(), [0, 1, 2, 3]);
+    let mut two = store.copy(&one, PAGE_TOKENS + 1, PAGE_TOKENS * 2).expect("there is memory");
+    assert_eq!(two.ids(), [4, 5]);
+    drop(one);
+    store.reserve(&mut two, PAGE_TOKENS * 200).expect("there is memory");
+    let mut all = two.ids().to_vec();
+    all.sort_unstable();
+    all.dedup();
+    assert_eq!(all.len(), 200, "no page is given twice");
 }
 
 #[test]
 fn a_device_without_memory_refuses_one_sequence_and_the_others_go_on() {
-    for device in test_gpus() {
-        let case = Case::new([4, 2, 32], 70, None, true);
-        let (expected, row) = (case.expected(), case.heads * case.head_dim);
-        let mut running = Running::new(&case, &device);
-        let mut one = Pages::default();
-        let got = running.pass(&mut [(&mut one, 0, 69)]);
-        assert_close(&got, &expected[..69 * row], "before");
-        // A terabyte, which no device has.
-        let mut greedy = Pages::default();
-        let refused = running.store.reserve(&mut greedy, 1 << 30).expect_err("more than there is");
-        assert!(!refused.is_empty() && greedy.ids().is_empty(), "{refused}");
-        let got = running.pass(&mut [(&mut one, 69, 70)]);
-        assert_close(&got, &expected[69 * row..], "after");
-    }
+    let device = test_gpu();
+    let case = Case::new([4, 2, 32], 70, None, true);
+    let (expected, row) = (case.expected(), case.heads * case.head_dim);
+    let mut running = Running::new(&case, &device);
+    let mut one = Pages::default();
+    let got = running.pass(&mut [(&mut one, 0, 69)]);
+    assert_close(&got, &expected[..69 * row], "before");
+    // A terabyte, which no device has.
+    let mut greedy = Pages::default();
+    let refused = running.store.reserve(&mut greedy, 1 << 30).expect_err("more than there is");
+    assert!(!refused.is_empty() && greedy.ids().is_empty(), "{refused}");
+    let got = running.pass(&mut [(&mut one, 69, 70)]);
+    assert_close(&got, &expected[69 * row..], "after");
 }
 
 /// Not a test: what attention of the shape of Qwen3-0.6B takes. `FIREBOX_TEST_VULKAN=1 cargo test -p firebox-models --lib --
@@ -170,7 +165,7 @@ fn a_device_without_memory_refuses_one_sequence_and_the_others_go_on() {
 #[test]
 #[ignore = "prints figures"]
 fn rates() {
-    let device = test_gpus().pop().expect("FIREBOX_TEST_VULKAN=1");
+    let device = test_gpu();
     let case = Case::new([16, 8, 128], 1, None, true);
     for (context, rows, sequences) in
         [(64, 1, 1), (512, 1, 1), (2_048, 1, 1), (512, 1, 16), (0, 512, 1), (1_536, 512, 1)]

@@ -4,7 +4,7 @@ use burn::tensor::{DType, Tensor, TensorData};
 
 use super::*;
 use crate::kernel::cpu_linear::tests::{dot, stored, values};
-use crate::kernel::gpu::tests::test_gpus;
+use crate::kernel::gpu::tests::test_gpu;
 
 fn upload(values: &[f32], shape: [usize; 2], device: &Device) -> Tensor<2> {
     Tensor::from_data(TensorData::new(values.to_vec(), shape), (device, DType::F32))
@@ -81,32 +81,29 @@ fn assert_close(got: &[f32], expected: &[f64], what: &str) {
 /// Odd widths, which are read one word at a time, and rows that fill no cube; m on both sides of every choice.
 #[test]
 fn products_are_right_at_every_type_and_size() {
-    for device in test_gpus() {
-        for (rows, columns) in [(6, 33), (70, 30), (66, 64), (130, 200)] {
-            for dtype in [StoredType::F32, StoredType::F16, StoredType::Bf16] {
-                for m in [1, 2, 4, 7, 16, 21, 32, 33, 70] {
-                    let case = Case::new(rows, columns, m);
-                    let matrix = matrix(&case.weights, dtype, columns, &device);
-                    let x = || upload(&case.x, [m, columns], &device);
-                    let (bias, norm) =
-                        (upload(&case.bias, [1, rows], &device), upload(&case.norm, [1, columns], &device));
-                    let what = format!("{dtype:?} {rows}x{columns} m={m}");
-                    let plain = matrix.product(x(), Around::default());
-                    assert_close(&download(plain), &case.sums(&case.x), &what);
-                    let base = Some(upload(&case.base, [m, rows], &device));
-                    let onto = matrix.product(x(), Around { bias: Some(&bias), base, ..Around::default() });
-                    let sums = case.biased(case.sums(&case.x));
-                    let sums: Vec<f64> =
-                        sums.iter().zip(&case.base).map(|(sum, base)| sum + f64::from(*base)).collect();
-                    assert_close(&download(onto), &sums, &format!("{what}, onto"));
-                    let norm = Some((&norm, EPSILON));
-                    let half = &case.base[..m * rows / 2];
-                    let base = Some(upload(half, [m, rows / 2], &device));
-                    let gated = matrix.product(x(), Around { norm, bias: Some(&bias), gated: true, base });
-                    let sums = case.gated(&case.biased(case.sums(&case.normed())));
-                    let sums: Vec<f64> = sums.iter().zip(half).map(|(sum, base)| sum + f64::from(*base)).collect();
-                    assert_close(&download(gated), &sums, &format!("{what}, normed and gated"));
-                }
+    let device = test_gpu();
+    for (rows, columns) in [(6, 33), (70, 30), (66, 64), (130, 200)] {
+        for dtype in [StoredType::F32, StoredType::F16, StoredType::Bf16] {
+            for m in [1, 2, 4, 7, 16, 21, 32, 33, 70] {
+                let case = Case::new(rows, columns, m);
+                let matrix = matrix(&case.weights, dtype, columns, &device);
+                let x = || upload(&case.x, [m, columns], &device);
+                let (bias, norm) = (upload(&case.bias, [1, rows], &device), upload(&case.norm, [1, columns], &device));
+                let what = format!("{dtype:?} {rows}x{columns} m={m}");
+                let plain = matrix.product(x(), Around::default());
+                assert_close(&download(plain), &case.sums(&case.x), &what);
+                let base = Some(upload(&case.base, [m, rows], &device));
+                let onto = matrix.product(x(), Around { bias: Some(&bias), base, ..Around::default() });
+                let sums = case.biased(case.sums(&case.x));
+                let sums: Vec<f64> = sums.iter().zip(&case.base).map(|(sum, base)| sum + f64::from(*base)).collect();
+                assert_close(&download(onto), &sums, &format!("{what}, onto"));
+                let norm = Some((&norm, EPSILON));
+                let half = &case.base[..m * rows / 2];
+                let base = Some(upload(half, [m, rows / 2], &device));
+                let gated = matrix.product(x(), Around { norm, bias: Some(&bias), gated: true, base });
+                let sums = case.gated(&case.biased(case.sums(&case.normed())));
+                let sums: Vec<f64> = sums.iter().zip(half).map(|(sum, base)| sum + f64::from(*base)).collect();
+                assert_close(&download(gated), &sums, &format!("{what}, normed and gated"));
             }
         }
     }
@@ -114,18 +111,17 @@ fn products_are_right_at_every_type_and_size() {
 
 #[test]
 fn bf16_takes_two_bytes_on_the_device_and_others_four() {
-    for device in test_gpus() {
-        let bytes = |dtype, columns| matrix(&values(12 * columns, 17), dtype, columns, &device).bytes();
-        assert_eq!([StoredType::Bf16, StoredType::F16, StoredType::F32].map(|dtype| bytes(dtype, 20)), [480, 960, 960]);
-        assert_eq!(bytes(StoredType::Bf16, 21), 1_008, "rows of odd width are widened");
-    }
+    let device = test_gpu();
+    let bytes = |dtype, columns| matrix(&values(12 * columns, 17), dtype, columns, &device).bytes();
+    assert_eq!([StoredType::Bf16, StoredType::F16, StoredType::F32].map(|dtype| bytes(dtype, 20)), [480, 960, 960]);
+    assert_eq!(bytes(StoredType::Bf16, 21), 1_008, "rows of odd width are widened");
 }
 
 /// Not a test: what products of the shapes of Qwen3-0.6B take. `cargo test -p firebox-models -- --ignored --nocapture rates`
 #[test]
 #[ignore = "prints figures"]
 fn rates() {
-    let device = test_gpus().pop().expect("FIREBOX_TEST_VULKAN=1");
+    let device = test_gpu();
     for (rows, columns) in [(4_096, 1_024), (1_024, 2_048), (6_144, 1_024), (1_024, 3_072), (151_936, 1_024)] {
         let matrix = matrix(&values(rows * columns, 17), StoredType::Bf16, columns, &device);
         let mut line = format!("{rows:>6} x {columns}:");
