@@ -151,7 +151,7 @@ impl Server {
     /// Takes over tenants, keys, plugins and policies of `config`, all or nothing; says what needs a restart.
     ///
     /// # Errors
-    /// What is wrong with it; nothing has changed then.
+    /// What is wrong with it; nothing has changed then but that keys which it does not have are revoked.
     pub async fn reload(&mut self, mut config: Config) -> Result<(), Error> {
         let open = open_up(&mut config)?;
         let was_open = self.app.settings_are_open();
@@ -159,6 +159,7 @@ impl Server {
             let message = "going from no tenants to tenants, or back, needs a restart; nothing was changed";
             return Err(Error::Usage(message.to_owned()));
         }
+        self.app.tenancy.revoke_missing(&config)?;
         let mut notes = Vec::new();
         let table = self.app.hooks.prepare(&config, &mut notes).await?;
         McpServers::check(&config)?;

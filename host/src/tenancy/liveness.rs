@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use firebox_contract::{BoxFuture, Caller, Error, Liveness, LivenessHandle, Permission, TenantId, limits};
 
-use super::{Key, Tenancy, Tenant, not_good};
-use crate::config::Scope;
+use super::{Key, Table, Tenancy, Tenant, broken, not_good};
+use crate::config::{Config, Scope};
 
 /// One key, as one request uses it.
 #[derive(Clone)]
@@ -32,6 +32,30 @@ impl KeyLiveness {
             }
             _ => Ok(key),
         }
+    }
+}
+
+impl Tenancy {
+    /// Revokes the keys that are not in `config`, or not good there, at once: loading its plugins may take a while, or fail.
+    ///
+    /// # Errors
+    /// `Error::Usage` for what [`Config::load`] would have refused.
+    pub fn revoke_missing(&self, config: &Config) -> Result<(), Error> {
+        let old = self.table()?;
+        let new = Table::new(&config.tenants, &old, (self.0.wall)())?;
+        let stays = |key: &Arc<Key>| {
+            let same = new.keys.get(&key.digest).filter(|same| same.entry.id == key.entry.id);
+            same.is_some_and(|same| self.is_valid(same))
+        };
+        if old.keys.values().all(stays) {
+            return Ok(());
+        }
+        let keys = old.keys.iter().filter(|(_, key)| stays(key)).map(|(digest, key)| (*digest, Arc::clone(key)));
+        let ids = old.key_ids.iter().filter(|(_, key)| stays(key)).map(|(id, key)| (Arc::clone(id), Arc::clone(key)));
+        let narrowed = Table { tenants: old.tenants.clone(), keys: keys.collect(), key_ids: ids.collect() };
+        *self.0.table.write().map_err(|_poisoned| broken())? = Arc::new(narrowed);
+        self.0.changed.send_replace(());
+        Ok(())
     }
 }
 

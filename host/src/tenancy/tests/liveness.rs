@@ -50,6 +50,19 @@ async fn a_caller_ends_when_its_key_or_tenant_is_gone_or_its_scope() {
 }
 
 #[tokio::test]
+async fn keys_that_a_configuration_lacks_are_revoked_before_the_rest_of_it_holds() {
+    let (tenancy, _, alice, bob) = start();
+    let mut narrow = changed(|alice| alice.keys.clear());
+    narrow.tenants[1].limits.tool_calls_per_minute = Some(0);
+    tenancy.revoke_missing(&narrow).expect("good");
+    assert_eq!(alice.caller.liveness.check(), Err(not_good()));
+    assert!(bob.caller.liveness.check().is_ok());
+    let mut account = tenancy.admit(&bob.caller, "ember", "r").expect("allowed");
+    account.allow_call(&call("units")).expect("the limits that were");
+    assert!(tenancy.usage(&alice.id).is_ok(), "the tenant is still there, with what it used");
+}
+
+#[tokio::test]
 async fn a_caller_whose_key_stays_goes_on_after_a_reload() {
     let (tenancy, _, alice, _) = start();
     let ended = tokio::spawn(alice.caller.liveness.ended());
