@@ -23,10 +23,15 @@ let browser;
 let words = "";
 const profile = mkdtempSync(path.join(tmpdir(), "browser-"));
 
+/** Ends the browser with all its processes, which write to its profile until then. */
 function end(code) {
-  browser?.kill("SIGKILL");
-  rmSync(profile, { recursive: true, force: true, maxRetries: 5 });
-  process.exit(code);
+  const gone = () => {
+    rmSync(profile, { recursive: true, force: true, maxRetries: 20, retryDelay: 50 });
+    process.exit(code);
+  };
+  if (!browser) return gone();
+  browser.removeAllListeners("exit").on("exit", gone);
+  process.kill(-browser.pid, "SIGKILL");
 }
 
 function file(name) {
@@ -67,8 +72,13 @@ input.once("line", (line) => {
   browser = spawn(BROWSER, [...flags, `--user-data-dir=${profile}`, url], {
     env: { ...process.env, LD_LIBRARY_PATH: BROWSER_LIBRARIES, DBUS_SESSION_BUS_ADDRESS: "disabled:", HOME: profile },
     stdio: ["ignore", "ignore", "pipe"],
+    detached: true,
   });
   browser.stderr.on("data", (piece) => (words = (words + piece).slice(-20_000)));
-  browser.on("exit", (code) => (console.log(`FAILED page: the browser ended with ${code}\n${words}`), end(1)));
+  browser.on("exit", (code) => {
+    console.log(`FAILED page: the browser ended with ${code}\n${words}`);
+    browser = undefined;
+    end(1);
+  });
   setTimeout(() => (console.log(`FAILED page: nothing more was reported\n${words}`), end(1)), TIME_MAX);
 });
