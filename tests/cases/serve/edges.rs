@@ -81,6 +81,7 @@ fn pages_server(more: &str) -> Server {
 #[test]
 fn a_page_that_may_ask_reads_every_answer_and_another_reads_none() {
     let server = pages_server("");
+    assert_eq!(refusals().len(), 11);
     for (request, mut headers, body, status) in refusals() {
         headers.push(origin(PAGE));
         let response = send(&server, request, &headers, &body);
