@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use firebox_contract::{
     Account, Approver, Caller, Chat, Clock, Error, Gate, GenerationRequest, HookSource, LanguageModel, Message,
-    ModelInfo, OpenGate, Prompt, TextCodec, TokenCount, ToolDefinition, ToolSource, limits,
+    ModelInfo, OpenGate, TextCodec, TokenCount, ToolDefinition, ToolSource, limits,
 };
 use firebox_engine::{Engine, EngineCounters, EngineOptions, EngineStatus, Generation, ModelFactory};
 use firebox_models::device::{self, DeviceChoice, OpenOptions, Opened, TestChild};
@@ -85,10 +85,17 @@ impl Host {
         &self.stand_ins
     }
 
-    /// Tokens of an answer where its request does not say: the checkpoint's own number, else the host's.
+    /// Tokens of an answer that are reckoned with where its request does not say: the checkpoint's own number, else the
+    /// host's.
     #[must_use]
     pub fn answer_tokens(&self) -> usize {
-        self.codec.defaults().max_tokens.unwrap_or(limits::ANSWER_TOKENS_DEFAULT)
+        self.codec.defaults().max_tokens.unwrap_or(limits::ANSWER_TOKENS_EXPECTED)
+    }
+
+    /// Whether the chat template has this word in it, such as the name of a variable.
+    #[must_use]
+    pub fn template_names(&self, word: &str) -> bool {
+        self.codec.chat_template().is_some_and(|template| template.contains(word))
     }
 
     /// How many tokens a conversation has as the model's own template renders it, without tools.
@@ -151,20 +158,6 @@ impl Host {
         account: Box<dyn Account>,
     ) -> Result<Generation, Error> {
         self.engine.generate_on(caller, request, account).await
-    }
-
-    /// Tokens of bare text; where it has far more than `max`, that it has at least some number above it.
-    ///
-    /// # Errors
-    /// `Error::Model` when the tokenizer fails.
-    pub fn count_text_within(&self, text: &str, max: usize) -> Result<TokenCount, Error> {
-        Ok(self.codec.encode_text_within(text, max)?.count())
-    }
-
-    /// Tokens that a prompt has at least, told from its bytes; 0 where they tell nothing.
-    #[must_use]
-    pub fn least_tokens(&self, prompt: &Prompt) -> usize {
-        firebox_engine::least_tokens(&*self.codec, prompt)
     }
 
     /// Tokens of a conversation in which users say so many bytes, at least; 0 where that tells nothing.

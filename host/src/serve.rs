@@ -2,7 +2,6 @@
 
 pub mod approvals;
 pub mod connections;
-pub mod cors;
 pub mod doors;
 pub mod drain;
 pub mod encoder;

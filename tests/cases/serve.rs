@@ -3,8 +3,8 @@
 mod admission;
 mod clients;
 mod connections;
-mod edges;
 mod embeddings;
+mod fields;
 mod forced;
 mod isolation;
 mod limits;

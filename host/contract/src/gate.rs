@@ -17,7 +17,8 @@ pub trait Gate: Send + Sync {
 
 /// The account of one request. Dropping it unsettled leaves what was reserved as spent: quotas fail closed.
 pub trait Account: Send {
-    /// Reserves tokens (prompt and longest answer together) before they are computed; called once a round.
+    /// Reserves tokens (prompt and longest answer together) before they are computed; called once a round, and again where
+    /// an answer whose request says no number grows beyond what was reserved.
     ///
     /// # Errors
     /// `Error::Limited` when they exceed what is left.

@@ -26,6 +26,8 @@ pub struct GenerationRequest {
     pub chat: ChatOptions,
     /// What the caller set about sampling.
     pub sampling: SamplingOverrides,
+    /// Tokens that prompt and answer may have together, where that is less than the model's context.
+    pub context_tokens_max: Option<usize>,
     /// Which tools, and within what.
     pub tools: ToolOptions,
     /// Wall-clock time for everything, from admission to the last event; `None` leaves it to the engine's limit.
@@ -41,7 +43,16 @@ impl GenerationRequest {
     #[must_use]
     pub fn new(prompt: Prompt) -> Self {
         let (sampling, tools) = (SamplingOverrides::default(), ToolOptions::default());
-        Self { prompt, chat: ChatOptions::DEFAULT, sampling, tools, timeout: None, plugins: Vec::new(), id: None }
+        Self {
+            prompt,
+            chat: ChatOptions::DEFAULT,
+            sampling,
+            context_tokens_max: None,
+            tools,
+            timeout: None,
+            plugins: Vec::new(),
+            id: None,
+        }
     }
 }
 

@@ -28,10 +28,11 @@ const GIB: u64 = 1024 * MIB as u64;
 pub const PROMPT_BYTES_MAX: usize = 8 * MIB;
 /// Messages of one conversation.
 pub const MESSAGES_MAX: usize = 1_024;
-/// Tokens of an answer when nobody says otherwise.
-pub const ANSWER_TOKENS_DEFAULT: usize = 512;
-/// Tokens of an answer at most.
-pub const ANSWER_TOKENS_MAX: usize = 32_768;
+/// Tokens of an answer for which memory and a tenant's rates are reserved ahead where its request says no number; the same
+/// again each time the answer has grown so far.
+pub const ANSWER_TOKENS_EXPECTED: usize = 512;
+/// Token ids that end an answer, of one request (a number).
+pub const STOP_TOKENS_MAX: usize = 256;
 /// Stop strings of one request.
 pub const STOP_STRINGS_MAX: usize = 20;
 /// Bytes of one stop string.
@@ -209,12 +210,6 @@ pub const ADDRESS_CONNECTIONS_DIVISOR: usize = 2;
 pub const TENANT_CONNECTIONS_DIVISOR: usize = 4;
 /// Time between two tries to accept a connection when the machine has no more files to give.
 pub const HTTP_ACCEPT_PAUSE: Duration = Duration::from_millis(100);
-/// Time a browser may remember what a page was allowed to send.
-pub const CORS_MAX_AGE: Duration = Duration::from_secs(600);
-/// Names of headers that a page may ask for at a time (a number).
-pub const CORS_HEADER_NAMES_MAX: usize = 64;
-/// Bytes of each of them.
-pub const CORS_HEADER_NAME_BYTES_MAX: usize = 128;
 /// Time connections have at the end to get their last words out.
 pub const HTTP_CLOSE_GRACE: Duration = Duration::from_secs(2);
 /// Time the parts of a server have to end once nothing runs any more.

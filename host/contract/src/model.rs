@@ -191,6 +191,11 @@ pub trait TextCodec: Send + Sync {
     /// A fresh incremental decoder.
     fn decoder(&self) -> Box<dyn TextDecoder>;
 
+    /// As [`TextCodec::decoder`], with the special tokens as text too, where the codec can do that.
+    fn decoder_with_specials(&self) -> Box<dyn TextDecoder> {
+        self.decoder()
+    }
+
     /// Whether this token ends an answer, by tokenizer and generation config.
     fn is_end(&self, token: TokenId) -> bool;
 

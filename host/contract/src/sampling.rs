@@ -11,7 +11,7 @@ pub struct Sampling {
     pub temperature: f32,
     /// Keep the k most likely tokens; 0 keeps all.
     pub top_k: usize,
-    /// Keep the smallest set whose probability reaches this; 1 keeps all.
+    /// Keep the smallest set whose probability reaches this; 1 keeps all, 0 the most likely token alone.
     pub top_p: f32,
     /// Drop tokens less likely than this times the most likely one; 0 drops none.
     pub min_p: f32,
@@ -25,10 +25,20 @@ pub struct Sampling {
     pub logit_bias: Vec<(TokenId, f32)>,
     /// Seed of the random choice; the same seed, prompt, model and device give the same text.
     pub seed: u64,
-    /// Most tokens of the answer; the prompt does not count.
-    pub max_tokens: usize,
-    /// The answer ends before any of these.
+    /// Most tokens of the answer, the prompt not counted; `None` is up to the end of the context.
+    pub max_tokens: Option<usize>,
+    /// Tokens that an answer has before its end, a stop token or a stop string may come.
+    pub min_tokens: usize,
+    /// The answer ends before any of these; none is empty.
     pub stop: Vec<String>,
+    /// Tokens that end the answer beside the checkpoint's own.
+    pub stop_tokens: Vec<TokenId>,
+    /// The checkpoint's own end does not end the answer.
+    pub ignore_end: bool,
+    /// The stop string or token that ends the answer belongs to it.
+    pub keep_stop: bool,
+    /// Special tokens are text of the answer.
+    pub show_special: bool,
 }
 
 /// Parameters someone set: the checkpoint's defaults, then the request's own, which win.
@@ -45,7 +55,12 @@ pub struct SamplingOverrides {
     pub logit_bias: Vec<(TokenId, f32)>,
     pub seed: Option<u64>,
     pub max_tokens: Option<usize>,
+    pub min_tokens: Option<usize>,
     pub stop: Vec<String>,
+    pub stop_tokens: Vec<TokenId>,
+    pub ignore_end: bool,
+    pub keep_stop: bool,
+    pub show_special: bool,
 }
 
 impl SamplingOverrides {
@@ -56,6 +71,8 @@ impl SamplingOverrides {
     pub fn resolve(&self, defaults: &Self, fresh_seed: u64) -> Result<Sampling, Error> {
         let mut stop = self.stop.clone();
         stop.extend(defaults.stop.iter().filter(|text| !self.stop.contains(text)).cloned());
+        // What forms and clients send where nobody wrote one.
+        stop.retain(|text| !text.is_empty());
         let sampling = Sampling {
             temperature: self.temperature.or(defaults.temperature).unwrap_or(1.0),
             top_k: self.top_k.or(defaults.top_k).unwrap_or(0),
@@ -66,8 +83,13 @@ impl SamplingOverrides {
             frequency_penalty: self.frequency_penalty.or(defaults.frequency_penalty).unwrap_or(0.0),
             logit_bias: if self.logit_bias.is_empty() { defaults.logit_bias.clone() } else { self.logit_bias.clone() },
             seed: self.seed.or(defaults.seed).unwrap_or(fresh_seed),
-            max_tokens: self.max_tokens.or(defaults.max_tokens).unwrap_or(limits::ANSWER_TOKENS_DEFAULT),
+            max_tokens: self.max_tokens.or(defaults.max_tokens),
+            min_tokens: self.min_tokens.or(defaults.min_tokens).unwrap_or(0),
             stop,
+            stop_tokens: self.stop_tokens.clone(),
+            ignore_end: self.ignore_end,
+            keep_stop: self.keep_stop,
+            show_special: self.show_special,
         };
         sampling.check()?;
         Ok(sampling)
@@ -87,15 +109,17 @@ impl Sampling {
                 "repetition penalty \"{value}\" is not a positive number; 1 turns it off"
             )));
         }
-        if self.top_p == 0.0 {
-            return Err(Error::Usage("top-p \"0\" keeps no token; use temperature 0 for greedy choice".to_owned()));
+        if self.max_tokens == Some(0) {
+            let message = "max tokens \"0\" leaves no answer; ask for 1 or more, or leave it out for as many as fit";
+            return Err(Error::Usage(message.to_owned()));
         }
-        if self.max_tokens == 0 || self.max_tokens > limits::ANSWER_TOKENS_MAX {
-            return Err(Error::Usage(format!(
-                "max tokens \"{}\" is not between 1 and {}",
-                self.max_tokens,
-                limits::ANSWER_TOKENS_MAX
-            )));
+        if let Some(max) = self.max_tokens.filter(|max| self.min_tokens > *max) {
+            let min = self.min_tokens;
+            return Err(Error::Usage(format!("min tokens \"{min}\" are more than max tokens \"{max}\"")));
+        }
+        if self.stop_tokens.len() > limits::STOP_TOKENS_MAX {
+            let (count, max) = (self.stop_tokens.len(), limits::STOP_TOKENS_MAX);
+            return Err(Error::Usage(format!("{count} stop token ids given, at most {max} are allowed")));
         }
         if self.logit_bias.len() > limits::LOGIT_BIAS_MAX {
             let (count, max) = (self.logit_bias.len(), limits::LOGIT_BIAS_MAX);
@@ -116,9 +140,9 @@ impl Sampling {
             )));
         }
         for text in &self.stop {
-            if text.is_empty() || text.len() > limits::STOP_STRING_BYTES_MAX {
+            if text.len() > limits::STOP_STRING_BYTES_MAX {
                 return Err(Error::Usage(format!(
-                    "stop string \"{}\" is not between 1 and {} bytes long",
+                    "stop string \"{}\" is longer than {} bytes",
                     text.chars().take(40).collect::<String>(),
                     limits::STOP_STRING_BYTES_MAX
                 )));
@@ -148,15 +172,31 @@ mod tests {
     }
 
     #[test]
+    fn what_clients_send_for_nothing_is_nothing() {
+        let ask = SamplingOverrides {
+            top_p: Some(0.0),
+            max_tokens: Some(usize::MAX),
+            stop: vec![String::new(), "x".to_owned()],
+            ..Default::default()
+        };
+        let sampling = ask.resolve(&SamplingOverrides::default(), 7).expect("in range");
+        assert_eq!((sampling.stop, sampling.max_tokens), (vec!["x".to_owned()], Some(usize::MAX)));
+        let unsaid = SamplingOverrides::default().resolve(&SamplingOverrides::default(), 7).expect("in range");
+        assert_eq!(unsaid.max_tokens, None);
+    }
+
+    #[test]
     fn values_out_of_range_are_named() {
-        let bad: [(SamplingOverrides, &str); 7] = [
+        let bad: [(SamplingOverrides, &str); 6] = [
             (SamplingOverrides { temperature: Some(-1.0), ..Default::default() }, "temperature \"-1\""),
             (SamplingOverrides { temperature: Some(f32::NAN), ..Default::default() }, "temperature \"NaN\""),
             (SamplingOverrides { top_p: Some(1.5), ..Default::default() }, "top-p \"1.5\""),
-            (SamplingOverrides { top_p: Some(0.0), ..Default::default() }, "top-p \"0\""),
             (SamplingOverrides { repetition_penalty: Some(0.0), ..Default::default() }, "repetition penalty \"0\""),
             (SamplingOverrides { max_tokens: Some(0), ..Default::default() }, "max tokens \"0\""),
-            (SamplingOverrides { stop: vec![String::new()], ..Default::default() }, "stop string \"\""),
+            (
+                SamplingOverrides { max_tokens: Some(3), min_tokens: Some(4), ..Default::default() },
+                "min tokens \"4\" are more than max tokens \"3\"",
+            ),
         ];
         for (ask, expected) in bad {
             let error = ask.resolve(&SamplingOverrides::default(), 0).expect_err(expected);

@@ -27,6 +27,11 @@ impl Bill {
         Ok(())
     }
 
+    /// Reserves more tokens for the round that runs.
+    pub(crate) fn reserve_more(&mut self, tokens: usize) -> Result<(), Error> {
+        self.account.as_mut().map_or(Ok(()), |account| account.reserve(tokens))
+    }
+
     /// The round has begun; the next one reserves anew.
     pub(crate) fn begun(&mut self) {
         self.reserved = false;

@@ -114,8 +114,7 @@ fn check_values(messages: &[Message], options: &ChatOptions) -> Result<(), Error
 
 /// Tokens that a prompt has at least, told from its bytes; 0 where they tell nothing. Of what others than users say a template
 /// may leave something out.
-#[must_use]
-pub fn least_tokens(codec: &dyn TextCodec, prompt: &Prompt) -> usize {
+fn least_tokens(codec: &dyn TextCodec, prompt: &Prompt) -> usize {
     match prompt {
         Prompt::Text(text) => codec.least_tokens(text.len()),
         Prompt::Chat(messages) if codec.keeps_questions() => codec.least_tokens(question_bytes(messages)),

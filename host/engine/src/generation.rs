@@ -1,5 +1,7 @@
 //! The stream of one request's events. Dropping it cancels the work and gives everything back.
 
+mod length;
+
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,8 +18,7 @@ use crate::admission::Ticket;
 use crate::bill::Bill;
 use crate::encoding::{self, Text, check_size};
 use crate::healing::Healing;
-use crate::round::{Round, RoundClock, Steps, Transcript};
-use crate::sampler::Sampler;
+use crate::round::{Read, Round, RoundClock, Steps, Transcript};
 use crate::sequence::Job;
 use crate::stop::StopMatcher;
 use crate::toolcall::{MarkerFilter, ToolCallFormat, ToolCallParser, format_of};
@@ -34,6 +35,8 @@ pub struct Generation {
     prompt: Arc<Prompt>,
     /// What the request says to the chat template, shared likewise.
     chat: Arc<ChatOptions>,
+    /// Tokens that prompt and answer may have together.
+    context: usize,
     sampling: Sampling,
     rounds_left: usize,
     phase: Phase,
@@ -76,6 +79,8 @@ pub(crate) struct Open {
     pub(crate) tools: Tools,
     pub(crate) prompt: Prompt,
     pub(crate) chat: ChatOptions,
+    /// Tokens that prompt and answer may have together.
+    pub(crate) context: usize,
     pub(crate) sampling: Sampling,
     pub(crate) options: ToolOptions,
     pub(crate) ticket: Ticket,
@@ -100,7 +105,7 @@ pub(crate) struct Listed {
 
 impl Generation {
     pub(crate) fn new(road: Arc<Road>, start: Start) -> Self {
-        let Open { tools, prompt, chat, sampling, options, ticket } = start.open;
+        let Open { tools, prompt, chat, context, sampling, options, ticket } = start.open;
         let id = format_of_codec(&road).map_or(plain_id as fn(usize) -> String, |format| format.id);
         Self {
             road,
@@ -111,6 +116,7 @@ impl Generation {
             book: Book::new(&prompt, id),
             prompt: Arc::new(prompt),
             chat: Arc::new(chat),
+            context,
             sampling,
             phase: Phase::Over,
             ready: VecDeque::new(),
@@ -216,7 +222,7 @@ impl Generation {
             return Ok(());
         }
         // The plugins may have made it longer.
-        check_size(&prompt, &self.chat, &*self.road.codec, self.road.context_tokens())?;
+        check_size(&prompt, &self.chat, &*self.road.codec, self.context)?;
         self.prompt = Arc::new(prompt);
         self.phase = Phase::Begin;
         self.begin_round().await
@@ -234,7 +240,7 @@ impl Generation {
     /// Encodes the conversation and hands it to the worker.
     async fn begin_round(&mut self) -> Result<(), Error> {
         let prefix = self.offer.forced.clone().unwrap_or_default();
-        let context = self.road.context_tokens();
+        let context = self.context;
         let Some(encoded) = self.encode(&prefix, context.saturating_sub(1)).await? else { return self.time_is_up() };
         let tokens = match encoded {
             Encoded::Whole(tokens) if tokens.len() < context => tokens,
@@ -248,9 +254,9 @@ impl Generation {
                 return Err(encoding::too_long(encoded.count(), context, &tools.unwrap_or_default()));
             }
         };
-        let max_tokens = self.sampling.max_tokens - self.usage.completion_tokens;
         let prompt_tokens = tokens.len();
-        self.bill.reserve(prompt_tokens + max_tokens.min(context - prompt_tokens))?;
+        let length = self.length(context - prompt_tokens);
+        self.bill.reserve(prompt_tokens + length.expected)?;
         let texts = if prefix.is_empty() { None } else { self.road.codec.token_texts() };
         let healing = texts.and_then(|texts| Healing::new(texts, &prefix, &tokens));
         let opening = healing.as_ref().map(|healing| healing.text().to_owned()).unwrap_or_default();
@@ -260,10 +266,11 @@ impl Generation {
             tenant: self.tools.caller.tenant.clone(),
             weight: self.tools.caller.weight,
             deadline: self.until,
-            sampler: Sampler::healing(self.sampling.clone(), &tokens, healing),
+            sampler: self.sampler(&tokens, healing),
             tokens,
-            max_tokens,
-            context_tokens: context,
+            max_tokens: length.max,
+            expected_tokens: length.expected,
+            context_tokens: self.road.context_tokens(),
             codec: Arc::clone(&self.road.codec),
             events: sender,
         };
@@ -273,8 +280,13 @@ impl Generation {
         self.usage.prompt_tokens += prompt_tokens;
         self.phase = Phase::Reading(Box::new(Round {
             steps: Steps::new(events, Some(self.road.worker.thread())),
-            decoder: self.road.codec.decoder(),
-            stops: StopMatcher::new(self.sampling.stop.clone()),
+            decoder: match self.sampling.show_special {
+                true => self.road.codec.decoder_with_specials(),
+                false => self.road.codec.decoder(),
+            },
+            stops: StopMatcher::new(self.sampling.stop.clone(), self.sampling.keep_stop),
+            min_tokens: self.min_tokens(),
+            length,
             parser: self.parser(&prefix),
             opening,
             transcript: Transcript::default(),
@@ -329,14 +341,11 @@ impl Generation {
                 self.gaps.extend(round.gap.take());
                 self.queue_log();
                 let Some(read) = read else { return self.time_is_up() };
-                if let Phase::Reading(round) = &mut self.phase {
-                    round.transcript.emitted.push_str(&read.text);
-                }
-                if !read.text.is_empty() {
-                    self.ready.push_back(Event::Text(read.text));
-                }
-                if let Some(reason) = read.ended {
-                    self.end_turn(reason);
+                let goes_on = read.ended.is_none();
+                self.take(read);
+                if let Some(read) = if goes_on { self.go_on_longer().await? } else { None } {
+                    self.queue_log();
+                    self.take(read);
                 }
             }
             Phase::Tools(running) => {
@@ -354,6 +363,19 @@ impl Generation {
             }
         }
         Ok(())
+    }
+
+    /// What was read goes to the reader.
+    fn take(&mut self, read: Read) {
+        if let Phase::Reading(round) = &mut self.phase {
+            round.transcript.emitted.push_str(&read.text);
+        }
+        if !read.text.is_empty() {
+            self.ready.push_back(Event::Text(read.text));
+        }
+        if let Some(reason) = read.ended {
+            self.end_turn(reason);
+        }
     }
 
     /// The model's turn is over: it was the answer, or it calls tools.
@@ -387,7 +409,7 @@ impl Generation {
             Some((reason, "not run: the context is full"))
         } else if reason == FinishReason::Timeout {
             Some((reason, "not run: the request's time is up"))
-        } else if self.usage.completion_tokens >= self.sampling.max_tokens {
+        } else if self.sampling.max_tokens.is_some_and(|max| self.usage.completion_tokens >= max) {
             Some((FinishReason::Length, "not run: no tokens are left for an answer"))
         } else {
             None

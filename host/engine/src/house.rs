@@ -1,6 +1,9 @@
 //! Who has a place in the model's memory: the sequences that run, those that wait for room, and the caches kept for
 //! later. A sequence begins when prompt and longest answer together fit into the budget beside the others; kept
 //! caches give way first, then sequences of a tenant that holds more than its share beside one that waits.
+//!
+//! Where a request does not say how long its answer gets, some tokens are reckoned with, and more as it grows. So what
+//! runs may come to need more than there is: then a sequence is stopped, waits, and is computed again.
 
 use std::sync::Arc;
 
@@ -136,7 +139,7 @@ impl House {
         let alone = self.running.len() == 1 && self.kept.count() == 0;
         for (at, error) in crowded.into_iter().rev() {
             if alone {
-                self.running[at].fail(error);
+                self.running[at].run_out(error);
                 continue;
             }
             let asked = self.running[at].reserved();

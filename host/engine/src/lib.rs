@@ -43,7 +43,7 @@ use tokio::runtime::Handle;
 
 pub use admission::{Admission, Rules as AdmissionRules, Ticket as AdmissionPermit};
 pub use arguments::{ArgumentCheck, check_schema};
-pub use encoding::{least_tokens, prompt_bytes, question_bytes};
+pub use encoding::{prompt_bytes, question_bytes};
 pub use fair::FairClock;
 pub use generation::Generation;
 pub use keeper::ModelFactory;
@@ -298,7 +298,8 @@ impl Engine {
         let id = request.id.unwrap_or_else(|| format!("req_{number}"));
         let fresh_seed = u64::try_from(started.as_nanos()).unwrap_or(u64::MAX) ^ number.rotate_left(32);
         let sampling = request.sampling.resolve(road.codec.defaults(), fresh_seed)?;
-        check_size(&request.prompt, &request.chat, &*road.codec, road.context_tokens())?;
+        let context = request.context_tokens_max.unwrap_or(usize::MAX).min(road.context_tokens());
+        check_size(&request.prompt, &request.chat, &*road.codec, context)?;
         let ticket = road.admission.admit(caller, until).await?;
         let request_id: Arc<str> = Arc::from(id.as_str());
         let info = RequestInfo { id, model: road.worker.info().name.clone(), plugins: request.plugins };
@@ -316,9 +317,7 @@ impl Engine {
             Prompt::Chat(_) if wanted => list_tools(&tools).await,
             Prompt::Chat(_) | Prompt::Text(_) => Listed::default(),
         };
-        Ok((
-            Open { tools, prompt: request.prompt, chat: request.chat, sampling, options: request.tools, ticket },
-            listed,
-        ))
+        let (prompt, chat, options) = (request.prompt, request.chat, request.tools);
+        Ok((Open { tools, prompt, chat, context, sampling, options, ticket }, listed))
     }
 }

@@ -4,11 +4,12 @@ use std::thread::Thread;
 use std::time::Duration;
 
 use firebox_contract::delivery::OnItsWay;
+use firebox_contract::limits::ANSWER_TOKENS_EXPECTED;
 use firebox_contract::{Error, FinishReason, Hooks, TextDecoder, TextVerdict, TokenId};
 use tokio::sync::mpsc;
 
 use crate::sequence::StepEvent;
-use crate::stop::StopMatcher;
+use crate::stop::{Released, StopMatcher};
 use crate::toolcall::{Piece, ToolCallParser};
 
 /// The reading end of a sequence. Dropping it cancels the sequence and frees its cache.
@@ -50,6 +51,9 @@ pub(crate) struct Round {
     pub(crate) steps: Steps,
     pub(crate) decoder: Box<dyn TextDecoder>,
     pub(crate) stops: StopMatcher,
+    /// Tokens at the beginning whose text holds no stop string.
+    pub(crate) min_tokens: usize,
+    pub(crate) length: Length,
     pub(crate) parser: Option<Box<dyn ToolCallParser>>,
     /// What the model makes again of a forced opening: the text begins with it, and it is not part of the answer.
     pub(crate) opening: String,
@@ -57,6 +61,17 @@ pub(crate) struct Round {
     pub(crate) clock: RoundClock,
     /// Time between the token read last and the one before it, until somebody takes it.
     pub(crate) gap: Option<Duration>,
+}
+
+/// Tokens of this turn.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Length {
+    /// At most.
+    pub(crate) max: usize,
+    /// That are reserved.
+    pub(crate) expected: usize,
+    /// For which the context has room.
+    pub(crate) room: usize,
 }
 
 /// What the model said in this turn, as it goes back into the conversation.
@@ -114,6 +129,13 @@ impl Round {
         }
     }
 
+    /// Tokens to reserve before the next; `None` while there are some left.
+    pub(crate) fn more_tokens(&self) -> Option<usize> {
+        let Length { max, expected, room } = self.length;
+        let more = room.min(max).saturating_sub(expected).min(ANSWER_TOKENS_EXPECTED);
+        (self.clock.tokens >= expected && more > 0).then_some(more)
+    }
+
     /// The text that `token` adds to the answer.
     fn decode(&mut self, token: TokenId) -> Result<String, Error> {
         let text = self.decoder.push(token)?;
@@ -121,7 +143,10 @@ impl Round {
     }
 
     async fn pass(&mut self, text: &str, hooks: &mut dyn Hooks) -> Result<Read, Error> {
-        let released = self.stops.push(text);
+        let released = match self.clock.tokens <= self.min_tokens && self.min_tokens > 0 {
+            true => Released { text: text.to_owned(), stopped: false },
+            false => self.stops.push(text),
+        };
         let (mut out, stopped) = self.pieces(&released.text, hooks).await?;
         let reason = match (stopped, released.stopped) {
             (true, _) => FinishReason::Plugin,
@@ -136,7 +161,7 @@ impl Round {
     }
 
     /// The sequence ended by itself: everything held back comes out, in the order it was held.
-    async fn close(&mut self, reason: FinishReason, hooks: &mut dyn Hooks) -> Result<Read, Error> {
+    pub(crate) async fn close(&mut self, reason: FinishReason, hooks: &mut dyn Hooks) -> Result<Read, Error> {
         let tail = without_opening(self.decoder.finish()?, &mut self.opening);
         let mut released = self.stops.push(&tail);
         let mut reason = if released.stopped { FinishReason::StopString } else { reason };

@@ -15,6 +15,10 @@ pub(crate) struct Sampler {
     seen: HashMap<TokenId, Seen>,
     /// While the end of a forced opening is made again.
     healing: Option<Healing>,
+    /// Tokens that end an answer, where one must have some tokens first.
+    ends: Vec<TokenId>,
+    /// Tokens of the answer so far.
+    made: usize,
 }
 
 #[derive(Default, Clone, Copy)]
@@ -26,13 +30,23 @@ impl Sampler {
     pub(crate) fn new(sampling: Sampling, prompt: &[TokenId]) -> Self {
         let random = SplitMix64(sampling.seed);
         let seen = prompt.iter().map(|token| (*token, Seen::default())).collect();
-        Self { sampling, random, seen, healing: None }
+        Self { sampling, random, seen, healing: None, ends: Vec::new(), made: 0 }
     }
 
     /// One that first makes the end of a forced opening again, which `prompt` ends with.
     pub(crate) fn healing(sampling: Sampling, prompt: &[TokenId], healing: Option<Healing>) -> Self {
         let taken_back = healing.as_ref().map_or(0, Healing::tokens);
         Self { healing, ..Self::new(sampling, &prompt[..prompt.len() - taken_back]) }
+    }
+
+    /// One that takes none of `ends` before the answer has its least number of tokens.
+    pub(crate) fn with_ends(self, ends: Vec<TokenId>) -> Self {
+        Self { ends, ..self }
+    }
+
+    /// What it goes by.
+    pub(crate) fn sampling(&self) -> &Sampling {
+        &self.sampling
     }
 
     /// Tokens at the end of the prompt that it makes again.
@@ -45,9 +59,15 @@ impl Sampler {
         if let Some(healing) = &self.healing {
             healing.restrict(logits);
         }
+        if self.made < self.sampling.min_tokens {
+            for end in &self.ends {
+                logits.get_mut(*end as usize).into_iter().for_each(|logit| *logit = f32::NEG_INFINITY);
+            }
+        }
         let token = self.choose(logits);
         let part = self.healing.as_mut().map_or(Part::Answer, |healing| healing.take(token));
         self.healing.take_if(|healing| healing.is_over());
+        self.made += usize::from(part == Part::Answer);
         self.seen.entry(token).or_default().answer_count += u32::from(part == Part::Answer);
         (token, part)
     }
@@ -257,6 +277,25 @@ mod tests {
         assert_eq!(greedy(vec![(0, -100.0)]).pick(&mut [1.0, 1.5, 0.5]), 1, "forbidden");
         assert_eq!(greedy(vec![(1, 0.4)]).pick(&mut [1.0, 1.5, 0.5]), 0, "halved after the bias: 0.95, not 1.15");
         assert_eq!(greedy(vec![(9, 100.0)]).pick(&mut [1.0, 1.5, 0.5]), 0, "a token that does not exist");
+    }
+
+    #[test]
+    fn no_end_is_taken_before_an_answer_has_its_least_number_of_tokens() {
+        for temperature in [0.0, 1.0] {
+            let ask = SamplingOverrides {
+                temperature: Some(temperature),
+                min_tokens: Some(2),
+                ..SamplingOverrides::default()
+            };
+            let mut sampler = sampler(ask, &[]).with_ends(vec![0, 2, 9]);
+            assert_eq!([0; 3].map(|_| sampler.pick(&mut [90.0, 1.0, 80.0])), [1, 1, 0]);
+        }
+    }
+
+    #[test]
+    fn top_p_of_0_takes_the_most_likely() {
+        let mut sampler = sampler(SamplingOverrides { top_p: Some(0.0), ..SamplingOverrides::default() }, &[]);
+        assert_eq!([0; 50].map(|_| sampler.pick(&mut [1.0, 1.1, 1.0])), [1; 50]);
     }
 
     #[test]

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use firebox_contract::delivery::{self, OnItsWay};
+use firebox_contract::limits::ANSWER_TOKENS_EXPECTED;
 use firebox_contract::{Error, FinishReason, Logits, SequenceId, Span, TenantId, TextCodec, TokenId};
 use tokio::sync::mpsc;
 
@@ -24,6 +25,8 @@ pub(crate) struct Job {
     pub(crate) sampler: Sampler,
     /// Tokens that may still be made.
     pub(crate) max_tokens: usize,
+    /// Tokens that are reckoned with: all that may be made where the request says how many.
+    pub(crate) expected_tokens: usize,
     /// Tokens prompt and answer may have together.
     pub(crate) context_tokens: usize,
     pub(crate) codec: Arc<dyn TextCodec>,
@@ -36,8 +39,11 @@ impl Job {
         self.demand_after(self.tokens.len())
     }
 
+    /// Where nobody said how long the answer gets, it counts as the next multiple of what is reckoned with.
     fn demand_after(&self, prompt: usize) -> Demand<'_> {
-        let answer = self.max_tokens.min(self.context_tokens.saturating_sub(prompt));
+        let made = self.tokens.len().saturating_sub(prompt);
+        let answer = self.expected_tokens.max(made.next_multiple_of(ANSWER_TOKENS_EXPECTED));
+        let answer = answer.min(self.max_tokens).min(self.context_tokens.saturating_sub(prompt));
         Demand { tenant: &self.tenant, weight: self.weight, size: JobSize { prompt, answer } }
     }
 }
@@ -87,7 +93,7 @@ pub(crate) struct Sequence {
 impl Sequence {
     pub(crate) fn new(arrival: u64, mut job: Job) -> Self {
         // What is taken back comes again, and is never more.
-        let reserved = job.tokens.len().saturating_add(job.max_tokens).min(job.context_tokens);
+        let reserved = job.tokens.len().saturating_add(job.expected_tokens).min(job.context_tokens);
         let prompt = job.tokens.len() - job.sampler.taken_back();
         job.tokens.truncate(prompt);
         let (id, ending) = (SequenceId(0), None);
@@ -196,7 +202,7 @@ impl Sequence {
 
     /// It lost its place and will be computed again. `reserved` is what it asks for then.
     pub(crate) fn stop(&mut self, reserved: usize) {
-        (self.held, self.reserved) = (0, reserved);
+        (self.held, self.reserved) = (0, reserved.min(self.job.context_tokens));
     }
 
     /// Whether it has been started before.
@@ -218,7 +224,10 @@ impl Sequence {
         (self.stepped, self.cuts) = (turn, 0);
         let Some(mut logits) = logits else { return false };
         let (token, part) = self.job.sampler.next(&mut logits);
-        if self.job.codec.is_end(token) {
+        let sampling = self.job.sampler.sampling();
+        let stops = part == Part::Answer && sampling.stop_tokens.contains(&token);
+        let ends = self.job.codec.is_end(token) && !sampling.ignore_end;
+        if ends || (stops && !sampling.keep_stop) {
             self.end(StepEvent::Finished(FinishReason::Stop));
             return false;
         }
@@ -236,7 +245,12 @@ impl Sequence {
             self.prompt += 1;
             return false;
         }
-        if self.job.tokens.len() - self.prompt >= self.job.max_tokens {
+        if self.job.tokens.len() > self.reserved {
+            self.reserved = (self.reserved + ANSWER_TOKENS_EXPECTED).min(self.job.context_tokens);
+        }
+        if stops {
+            self.end(StepEvent::Finished(FinishReason::Stop));
+        } else if self.job.tokens.len() - self.prompt >= self.job.max_tokens {
             self.end(StepEvent::Finished(FinishReason::Length));
         } else if self.held >= self.job.context_tokens {
             self.end(StepEvent::Finished(FinishReason::ContextFull));
@@ -248,6 +262,15 @@ impl Sequence {
     pub(crate) fn end(&mut self, event: StepEvent) {
         self.ending = Some(event);
         self.flush();
+    }
+
+    /// There is no more room for its cache: an answer that has begun ends here.
+    pub(crate) fn run_out(&mut self, error: Error) {
+        if self.job.tokens.len() == self.prompt {
+            return self.fail(error);
+        }
+        self.broken = true;
+        self.end(StepEvent::Finished(FinishReason::ContextFull));
     }
 
     /// Its last event after a step that failed.

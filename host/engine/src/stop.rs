@@ -5,6 +5,8 @@ use memchr::memmem;
 /// Finds the first of several strings in text that comes in pieces.
 pub(crate) struct StopMatcher {
     stops: Vec<String>,
+    /// The string that was found is part of the text.
+    keep: bool,
     /// Text that may still turn out to be the beginning of a stop string.
     held: String,
 }
@@ -19,15 +21,19 @@ pub(crate) struct Released {
 }
 
 impl StopMatcher {
-    pub(crate) fn new(stops: Vec<String>) -> Self {
-        Self { stops, held: String::new() }
+    pub(crate) fn new(stops: Vec<String>, keep: bool) -> Self {
+        Self { stops, keep, held: String::new() }
     }
 
     pub(crate) fn push(&mut self, piece: &str) -> Released {
         self.held.push_str(piece);
-        let found = self.stops.iter().filter_map(|stop| memmem::find(self.held.as_bytes(), stop.as_bytes())).min();
-        if let Some(at) = found {
-            let text = self.held[..at].to_owned();
+        let place = |stop: &String| {
+            let at = memmem::find(self.held.as_bytes(), stop.as_bytes())?;
+            Some((at + stop.len(), at))
+        };
+        // The first to be complete, as if the text came character by character.
+        if let Some((end, at)) = self.stops.iter().filter_map(place).min() {
+            let text = self.held[..if self.keep { end } else { at }].to_owned();
             self.held.clear();
             return Released { text, stopped: true };
         }
@@ -58,7 +64,11 @@ mod tests {
     use super::*;
 
     fn run(stops: &[&str], pieces: &[&str]) -> (String, bool) {
-        let mut matcher = StopMatcher::new(stops.iter().map(|stop| (*stop).to_owned()).collect());
+        run_with(stops, false, pieces)
+    }
+
+    fn run_with(stops: &[&str], keep: bool, pieces: &[&str]) -> (String, bool) {
+        let mut matcher = StopMatcher::new(stops.iter().map(|stop| (*stop).to_owned()).collect(), keep);
         let mut out = String::new();
         for piece in pieces {
             let released = matcher.push(piece);
@@ -85,8 +95,19 @@ mod tests {
     }
 
     #[test]
-    fn the_earliest_stop_string_wins() {
-        assert_eq!(run(&["c", "b"], &["abc"]), ("a".to_owned(), true));
+    fn the_stop_string_that_is_complete_first_wins_at_every_split() {
+        for (stops, text, without, with) in [
+            (&["c", "b"][..], "abc", "a", "ab"),
+            (&["bcd", "c"], "abcd", "ab", "abc"),
+            (&["bcd", "d"], "abcd", "a", "abcd"),
+            (&["ab", "a"], "xab", "x", "xa"),
+        ] {
+            for cut in 0..=text.len() {
+                let pieces = [&text[..cut], &text[cut..]];
+                assert_eq!(run(stops, &pieces), (without.to_owned(), true), "{stops:?} in {pieces:?}");
+                assert_eq!(run_with(stops, true, &pieces), (with.to_owned(), true), "{stops:?} in {pieces:?}");
+            }
+        }
     }
 
     #[test]
@@ -97,7 +118,7 @@ mod tests {
 
     #[test]
     fn only_what_may_still_match_is_held() {
-        let mut matcher = StopMatcher::new(vec!["\n\n".to_owned()]);
+        let mut matcher = StopMatcher::new(vec!["\n\n".to_owned()], false);
         assert_eq!(matcher.push("line\n").text, "line");
         assert_eq!(matcher.push("next").text, "\nnext");
     }

@@ -22,8 +22,8 @@ pub struct SamplingOptions {
     /// 0 always takes the most likely token
     #[arg(long, value_name = "N", allow_negative_numbers = true)]
     pub temperature: Option<f32>,
-    /// Keep the N most likely tokens (0 keeps all)
-    #[arg(long, value_name = "N")]
+    /// Keep the N most likely tokens (0 and -1 keep all)
+    #[arg(long, value_name = "N", value_parser = parse_top_k, allow_negative_numbers = true)]
     pub top_k: Option<usize>,
     /// Keep the smallest set of tokens whose probability reaches P
     #[arg(long, value_name = "P", allow_negative_numbers = true)]
@@ -43,7 +43,7 @@ pub struct SamplingOptions {
     /// The same seed gives the same answer
     #[arg(long, value_name = "N")]
     pub seed: Option<u64>,
-    /// Most tokens of the answer
+    /// Most tokens of the answer [default: as many as the context has room for]
     #[arg(long, value_name = "N")]
     pub max_tokens: Option<usize>,
     /// End the answer before TEXT (repeatable)
@@ -67,6 +67,7 @@ impl SamplingOptions {
             seed: self.seed,
             max_tokens: self.max_tokens,
             stop: self.stop.clone(),
+            ..SamplingOverrides::default()
         }
     }
 }
@@ -118,6 +119,14 @@ pub(super) fn parse_bytes(text: &str) -> Result<usize, String> {
         return Ok(bytes);
     }
     Err(format!("\"{text}\" is not between 1B and {}MiB", limits::PLUGIN_MEMORY_BYTES_MAX >> 20))
+}
+
+/// A number of tokens, where -1 is no limit, as other programs have it.
+pub(super) fn parse_top_k(text: &str) -> Result<usize, String> {
+    if text == "-1" {
+        return Ok(0);
+    }
+    text.parse().map_err(|_| format!("\"{text}\" is not a whole number; 0 and -1 keep all tokens"))
 }
 
 /// `500ms`, `2s` or a bare number of milliseconds.

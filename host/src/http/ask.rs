@@ -1,16 +1,22 @@
 //! What a request for text asks for: from JSON to a `GenerationRequest`, every field checked.
 
+mod choice;
+pub(super) mod known;
+mod sampling;
 mod sent;
+mod template;
 
+use std::borrow::Cow;
 use std::collections::HashSet;
 use std::time::Duration;
 
 use firebox_contract::{
-    GenerationRequest, Message, Permission, Prompt, Role, SamplingOverrides, ToolCall, ToolChoice, ToolDefinition,
-    ToolEffects, ToolOptions, ToolPolicy, json_values, limits,
+    GenerationRequest, Message, Permission, Prompt, Role, ToolCall, ToolDefinition, ToolEffects, ToolOptions,
+    ToolPolicy, json_values, limits,
 };
 use serde_json::{Map, Value};
 
+use self::known::Endpoint;
 use super::failure::Failure;
 use super::fields::{Fields, wrong};
 
@@ -27,40 +33,37 @@ pub(super) struct Ask {
     pub(super) include_usage: bool,
     /// The session the messages belong to.
     pub(super) session: Option<String>,
+    /// Fields nobody knows; the answer names them.
+    pub(super) passed_over: Vec<String>,
 }
 
 /// Reads a chat request. `session` comes from the path where the endpoint is a session's; messages may be absent then.
 pub(super) fn chat(body: &Value, session: Option<&str>) -> Result<Ask, Failure> {
     let fields = Fields::of(body, "")?;
-    refuse_what_is_not_offered(&fields)?;
-    if fields.get("functions").is_some() || fields.get("function_call").is_some() {
-        return Err(Failure::unsupported("functions", "\"functions\" is not offered; use \"tools\" instead"));
-    }
+    let passed_over = known::check(&fields, Endpoint::Chat)?;
     let extensions = fields.object("firebox")?;
     let named = extensions.as_ref().map(|extra| extra.text("session")).transpose()?.flatten();
     let session = session.or(named).map(str::to_owned);
     let list = fields.list("messages")?;
     let list = if session.is_some() { list.unwrap_or_default() } else { fields.need("messages", list)? };
+    let chat = template::read(&fields, list)?;
     let messages = messages(list)?;
     if messages.is_empty() && session.is_none() {
         return Err(Failure::field("messages", "\"messages\" is empty; write at least one message"));
     }
     let tools = tools(&fields, extensions.as_ref())?;
-    let client_tools = tools.client.iter().map(|tool| tool.name.clone()).collect();
-    let request = GenerationRequest { tools, ..GenerationRequest::new(Prompt::Chat(messages)) };
-    finish(&fields, extensions.as_ref(), request, client_tools, session)
+    let request = GenerationRequest { chat, tools, ..GenerationRequest::new(Prompt::Chat(messages)) };
+    Ok(Ask {
+        session: session.clone(),
+        passed_over,
+        ..finish(&fields, extensions.as_ref(), request, session.is_some())?
+    })
 }
 
 /// Reads a request to go on with bare text.
 pub(super) fn text(body: &Value) -> Result<Ask, Failure> {
     let fields = Fields::of(body, "")?;
-    refuse_what_is_not_offered(&fields)?;
-    for (field, why) in [("suffix", "text is only continued at its end"), ("echo", "the prompt is not repeated")] {
-        let wanted = fields.get(field).is_some_and(|value| *value != Value::Bool(false) && *value != "");
-        if wanted {
-            return Err(Failure::unsupported(field, format!("\"{field}\" is not offered: {why}")));
-        }
-    }
+    let passed_over = known::check(&fields, Endpoint::Text)?;
     let prompt = match fields.get("prompt") {
         Some(Value::String(text)) => text.clone(),
         Some(Value::Array(list)) => match list.as_slice() {
@@ -76,17 +79,16 @@ pub(super) fn text(body: &Value) -> Result<Ask, Failure> {
     };
     let extensions = fields.object("firebox")?;
     let request = GenerationRequest::new(Prompt::Text(prompt));
-    finish(&fields, extensions.as_ref(), request, HashSet::new(), None)
+    Ok(Ask { passed_over, ..finish(&fields, extensions.as_ref(), request, false)? })
 }
 
 fn finish(
     fields: &Fields<'_>,
     extensions: Option<&Fields<'_>>,
     mut request: GenerationRequest,
-    client_tools: HashSet<String>,
-    session: Option<String>,
+    has_session: bool,
 ) -> Result<Ask, Failure> {
-    request.sampling = sampling(fields)?;
+    request.sampling = sampling::read(fields)?;
     if let Some(extra) = extensions {
         request.plugins = plugins(extra)?;
         request.timeout = timeout(extra)?;
@@ -98,12 +100,17 @@ fn finish(
             let message = "\"stream_options\" is only allowed where \"stream\" is true";
             return Err(Failure::field("stream_options", message));
         }
+        Some(options) if options.flag("continuous_usage_stats")? == Some(true) => {
+            let message = "\"continuous_usage_stats\" is not offered; the usage comes at the end";
+            return Err(Failure::unsupported("stream_options.continuous_usage_stats", message));
+        }
         Some(options) => options.flag("include_usage")?.unwrap_or(false),
         None => false,
     };
     let model = fields.text("model")?.map(str::to_owned);
-    let model = if session.is_some() { model } else { Some(fields.need("model", model)?) };
-    Ok(Ask { model, request, client_tools, stream, include_usage, session })
+    let model = if has_session { model } else { Some(fields.need("model", model)?) };
+    let client_tools = request.tools.client.iter().map(|tool| tool.name.clone()).collect();
+    Ok(Ask { model, request, client_tools, stream, include_usage, session: None, passed_over: Vec::new() })
 }
 
 /// The plugins that a request adds to its tenant's.
@@ -123,93 +130,6 @@ pub(super) fn timeout(extra: &Fields<'_>) -> Result<Option<Duration>, Failure> {
         return Err(Failure::field("firebox.timeout_ms", "\"firebox.timeout_ms\" must be more than 0"));
     }
     Ok(time.map(|ms| Duration::from_millis(ms as u64)))
-}
-
-/// What OpenAI's API has and this host does not do: a clear refusal, since passing over it would change the answer.
-fn refuse_what_is_not_offered(fields: &Fields<'_>) -> Result<(), Failure> {
-    for field in ["n", "best_of"] {
-        if fields.count(field)?.is_some_and(|count| count != 1) {
-            let message = format!("\"{field}\" must be 1; send a request for each answer");
-            return Err(Failure::unsupported(field, message));
-        }
-    }
-    let logprobs = fields.get("logprobs").filter(|value| **value != Value::Bool(false));
-    if logprobs.is_some() || fields.count("top_logprobs")?.is_some_and(|count| count > 0) {
-        return Err(Failure::unsupported("logprobs", "\"logprobs\" are not offered; leave them out"));
-    }
-    if let Some(format) = fields.object("response_format")? {
-        let kind = format.need("type", format.text("type")?)?;
-        if kind != "text" {
-            let message = format!("response format \"{kind}\" is not offered; only \"text\" is");
-            return Err(Failure::unsupported("response_format", message));
-        }
-    }
-    let modalities = fields.texts("modalities")?.unwrap_or_default();
-    if modalities.iter().any(|modality| modality != "text") || fields.get("audio").is_some() {
-        return Err(Failure::unsupported("modalities", "only the modality \"text\" is offered"));
-    }
-    Ok(())
-}
-
-fn sampling(fields: &Fields<'_>) -> Result<SamplingOverrides, Failure> {
-    let newer = fields.count("max_completion_tokens")?;
-    let max_tokens = newer.or(fields.count("max_tokens")?);
-    let sampling = SamplingOverrides {
-        temperature: fields.number("temperature")?,
-        top_k: fields.count("top_k")?,
-        top_p: fields.number("top_p")?,
-        min_p: fields.number("min_p")?,
-        repetition_penalty: fields.number("repetition_penalty")?,
-        presence_penalty: fields.number("presence_penalty")?,
-        frequency_penalty: fields.number("frequency_penalty")?,
-        logit_bias: logit_bias(fields)?,
-        seed: fields.bits("seed")?,
-        max_tokens,
-        stop: stop(fields)?,
-    };
-    check_ranges(&sampling, newer.is_some())?;
-    Ok(sampling)
-}
-
-/// The ranges that [`SamplingOverrides::resolve`] checks too, here with the name of the field.
-fn check_ranges(sampling: &SamplingOverrides, newer_name: bool) -> Result<(), Failure> {
-    let alone = |overrides: SamplingOverrides, field: &str| {
-        let checked = overrides.resolve(&SamplingOverrides::default(), 0);
-        checked.map(drop).map_err(|error| Failure::from(error).about(field))
-    };
-    let none = SamplingOverrides::default;
-    let length = if newer_name { "max_completion_tokens" } else { "max_tokens" };
-    alone(SamplingOverrides { temperature: sampling.temperature, ..none() }, "temperature")?;
-    alone(SamplingOverrides { top_p: sampling.top_p, ..none() }, "top_p")?;
-    alone(SamplingOverrides { min_p: sampling.min_p, ..none() }, "min_p")?;
-    alone(SamplingOverrides { repetition_penalty: sampling.repetition_penalty, ..none() }, "repetition_penalty")?;
-    alone(SamplingOverrides { presence_penalty: sampling.presence_penalty, ..none() }, "presence_penalty")?;
-    alone(SamplingOverrides { frequency_penalty: sampling.frequency_penalty, ..none() }, "frequency_penalty")?;
-    alone(SamplingOverrides { logit_bias: sampling.logit_bias.clone(), ..none() }, "logit_bias")?;
-    alone(SamplingOverrides { max_tokens: sampling.max_tokens, ..none() }, length)?;
-    alone(SamplingOverrides { stop: sampling.stop.clone(), ..none() }, "stop")
-}
-
-fn logit_bias(fields: &Fields<'_>) -> Result<Vec<(u32, f32)>, Failure> {
-    let Some(biases) = fields.object("logit_bias")? else { return Ok(Vec::new()) };
-    let pairs = biases.entries().map(|(token, bias)| {
-        let name = biases.name(token);
-        let id: u32 = token.parse().map_err(|_| {
-            Failure::field(&name, format!("\"{token}\" is not a token id; logit_bias maps ids to numbers"))
-        })?;
-        let bias = bias.as_f64().ok_or_else(|| wrong(&name, "a number", bias))?;
-        Ok((id, bias as f32))
-    });
-    pairs.collect()
-}
-
-fn stop(fields: &Fields<'_>) -> Result<Vec<String>, Failure> {
-    match fields.get("stop") {
-        None => Ok(Vec::new()),
-        Some(Value::String(text)) => Ok(vec![text.clone()]),
-        Some(Value::Array(_)) => Ok(fields.texts("stop")?.unwrap_or_default()),
-        Some(other) => Err(wrong("stop", "a string or a list of strings", other)),
-    }
 }
 
 /// The messages of a conversation.
@@ -289,7 +209,7 @@ fn calls(fields: &Fields<'_>) -> Result<Vec<ToolCall>, Failure> {
     for (at, value) in list.iter().enumerate() {
         let call = Fields::of(value, &format!("{}[{at}]", fields.name("tool_calls")))?;
         let function = call.need("function", call.object("function")?)?;
-        let arguments = function.text("arguments")?.unwrap_or("{}");
+        let arguments = arguments(&function)?;
         let max = limits::JSON_VALUES_MAX;
         if json_values(arguments.as_bytes(), max) > max {
             let name = function.name("arguments");
@@ -298,24 +218,38 @@ fn calls(fields: &Fields<'_>) -> Result<Vec<ToolCall>, Failure> {
                 format!("\"{name}\" has more than {max} JSON values; leave out the call"),
             ));
         }
-        if serde_json::from_str::<Map<String, Value>>(arguments).is_err() {
+        if serde_json::from_str::<Map<String, Value>>(&arguments).is_err() {
             let name = function.name("arguments");
             return Err(Failure::field(&name, format!("\"{name}\" must be the text of a JSON object")));
         }
         calls.push(ToolCall {
             id: call.need("id", call.text("id")?)?.to_owned(),
             name: function.need("name", function.text("name")?)?.to_owned(),
-            arguments_json: arguments.to_owned(),
+            arguments_json: arguments.into_owned(),
         });
     }
     Ok(calls)
 }
 
+/// The arguments of a call: text as OpenAI has it, where a blank one is no arguments; some clients send the object itself.
+fn arguments<'a>(function: &Fields<'a>) -> Result<Cow<'a, str>, Failure> {
+    match function.get("arguments") {
+        None => Ok(Cow::Borrowed("{}")),
+        Some(Value::String(text)) if text.trim().is_empty() || text.trim() == "null" => Ok(Cow::Borrowed("{}")),
+        Some(Value::String(text)) => Ok(Cow::Borrowed(text)),
+        Some(object @ Value::Object(_)) => Ok(Cow::Owned(object.to_string())),
+        Some(other) => Err(wrong(&function.name("arguments"), "the text of a JSON object", other)),
+    }
+}
+
 fn tools(fields: &Fields<'_>, extensions: Option<&Fields<'_>>) -> Result<ToolOptions, Failure> {
     let client = client_tools(fields)?;
-    let choice = tool_choice(fields, &client)?;
+    let chosen = choice::read(fields, client)?;
     let parallel = fields.flag("parallel_tool_calls")?.unwrap_or(true);
-    let mut options = ToolOptions { client, choice, parallel, ..ToolOptions::default() };
+    let mut options = ToolOptions { client: chosen.client, choice: chosen.choice, parallel, ..ToolOptions::default() };
+    if let Some(only) = chosen.only {
+        options.tightened = only_these(only);
+    }
     let Some(tools) = extensions.map(|extra| extra.object("tools")).transpose()?.flatten() else { return Ok(options) };
     if let Some(rounds) = tools.count("rounds")? {
         options.rounds = rounds.min(limits::TOOL_CALLS_MAX);
@@ -323,8 +257,21 @@ fn tools(fields: &Fields<'_>, extensions: Option<&Fields<'_>>) -> Result<ToolOpt
     if let Some(calls) = tools.count("calls")? {
         options.calls_max = calls.min(limits::TOOL_CALLS_MAX);
     }
-    options.tightened = tightened(&tools)?;
+    let tightened = tightened(&tools)?;
+    if tightened != ToolPolicy::ALLOW_ALL && options.tightened != ToolPolicy::ALLOW_ALL {
+        let message = "\"allowed_tools\" and rules in \"firebox.tools\" do not go together; write one of them";
+        return Err(Failure::field("tool_choice", message));
+    }
+    if options.tightened == ToolPolicy::ALLOW_ALL {
+        options.tightened = tightened;
+    }
     Ok(options)
+}
+
+/// Allows the tools with these names and no others.
+fn only_these(names: Vec<String>) -> ToolPolicy {
+    let rules = names.into_iter().map(|name| (name, Permission::Allow)).collect();
+    ToolPolicy { rules, otherwise: Permission::Deny }
 }
 
 /// What the request itself forbids or wants asked about: it can only tighten.
@@ -393,37 +340,6 @@ fn client_tool(tool: &Fields<'_>) -> Result<ToolDefinition, Failure> {
         as_sent_json: None,
         effects: ToolEffects::default(),
     })
-}
-
-fn tool_choice(fields: &Fields<'_>, client: &[ToolDefinition]) -> Result<ToolChoice, Failure> {
-    match fields.get("tool_choice") {
-        None => Ok(ToolChoice::Auto),
-        Some(Value::String(word)) => match word.as_str() {
-            "auto" => Ok(ToolChoice::Auto),
-            "none" => Ok(ToolChoice::None),
-            "required" => Ok(ToolChoice::Required),
-            other => {
-                let message = format!("tool choice \"{other}\" is not known; it is auto, none, required or a function");
-                Err(Failure::field("tool_choice", message))
-            }
-        },
-        Some(value @ Value::Object(_)) => {
-            let choice = Fields::of(value, "tool_choice")?;
-            let kind = choice.need("type", choice.text("type")?)?;
-            if kind != "function" {
-                let message = format!("a tool choice of type \"{kind}\" is not offered; only \"function\" is");
-                return Err(Failure::unsupported("tool_choice", message));
-            }
-            let function = choice.need("function", choice.object("function")?)?;
-            let name = function.need("name", function.text("name")?)?;
-            if !client.is_empty() && !client.iter().any(|tool| tool.name == name) {
-                let message = format!("tool choice \"{name}\" is none of the tools given");
-                return Err(Failure::field("tool_choice", message));
-            }
-            Ok(ToolChoice::Named(name.to_owned()))
-        }
-        Some(other) => Err(wrong("tool_choice", "a string or an object", other)),
-    }
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use axum::body::Body;
 use axum::http::Response;
-use firebox_contract::{Chat, ChatOptions, Error, GenerationRequest, Message, Prompt, TokenCount, ToolDefinition};
+use firebox_contract::{Chat, ChatOptions, Error, GenerationRequest, Message, Prompt, ToolDefinition};
 use firebox_engine::prompt_bytes;
 use serde_json::Value;
 
@@ -56,6 +56,7 @@ async fn answer(
     let (turn, history) = begin_turn(&app, &tenant, &mut ask, &mut held).await?;
     let name = ask.model.clone().or_else(|| turn.as_ref().map(|turn| turn.model().to_owned())).unwrap_or_default();
     let host = chat_model(&app, &tenant, &name)?;
+    ask.meet_template(&host)?;
     prepare(&app, &tenant, &mut ask, &call.id);
     make_fit(&app, &tenant, &host, &mut ask, history).await?;
     let prompt = app.tenancy.prompt_text(&ask.request.prompt);
@@ -77,6 +78,7 @@ async fn answer(
         model: name.clone(),
         caller: tenant.caller.clone(),
         client_tools: ask.client_tools,
+        passed_over: ask.passed_over,
         started,
         turn,
         _lease: lease,
@@ -156,7 +158,7 @@ fn prepare(app: &App, tenant: &Tenant, ask: &mut Ask, request_id: &str) {
     request.tools.calls_max = request.tools.calls_max.min(operator.calls_max);
 }
 
-/// Drops the oldest turns of a session until the rest fits, and holds the tenant's own limit on contexts.
+/// Drops the oldest turns of a session until the rest fits, and leaves room for an answer.
 async fn make_fit(
     app: &Arc<App>,
     tenant: &Tenant,
@@ -165,9 +167,8 @@ async fn make_fit(
     history: Option<Vec<StoredMessage>>,
 ) -> Result<(), Failure> {
     let limit = tenant.config.limits.context_tokens_max;
-    if history.is_none() && limit.is_none() {
-        return Ok(());
-    }
+    ask.request.context_tokens_max = limit;
+    let Some(history) = history else { return Ok(()) };
     let context = limit.map_or(host.info().context_tokens, |limit| limit.min(host.info().context_tokens));
     let mut tools = app.offered(&tenant.caller, &ask.request).await?;
     tools.retain(|tool| {
@@ -176,48 +177,19 @@ async fn make_fit(
     let asked = ask.request.sampling.max_tokens.unwrap_or_else(|| host.answer_tokens());
     let room = asked.min(context / 2).max(1);
     let counting = Arc::clone(host);
-    let (host, prompt) = (Arc::clone(host), std::mem::replace(&mut ask.request.prompt, Prompt::Chat(Vec::new())));
-    let options = ask.request.chat.clone();
-    let work = move || fitted(&host, prompt, history, (&tools, &options), (context, room));
-    let (prompt, tokens) = counting.run_blocking(&tenant.caller, work).await??;
-    ask.request.prompt = prompt;
-    if limit.is_some() {
-        let left = context.saturating_sub(tokens).max(1);
-        ask.request.sampling.max_tokens = Some(asked.min(left));
-    }
+    let (host, options) = (Arc::clone(host), ask.request.chat.clone());
+    let work = move || fitted(&host, history, (&tools, &options), context.saturating_sub(room));
+    ask.request.prompt = counting.run_blocking(&tenant.caller, work).await??;
     Ok(())
 }
 
 fn fitted(
     host: &Host,
-    prompt: Prompt,
-    history: Option<Vec<StoredMessage>>,
+    history: Vec<StoredMessage>,
     (tools, options): (&[ToolDefinition], &ChatOptions),
-    (context, room): (usize, usize),
-) -> Result<(Prompt, usize), Failure> {
-    let count =
-        |messages: &[Message], max: usize| host.count_tokens_within(Chat { messages, tools, prefix: "", options }, max);
-    let most = context.saturating_sub(room);
-    let prompt = match history {
-        Some(history) => Prompt::Chat(fit_quickly(
-            history,
-            |bytes| host.least_tokens_asked(bytes) > most,
-            |messages| Ok(count(messages, most)?.tokens <= most),
-        )?),
-        None => prompt,
-    };
-    let most = context.saturating_sub(1);
-    let least = TokenCount { tokens: host.least_tokens(&prompt), exact: false };
-    let tokens = match &prompt {
-        _ if least.tokens > most => least,
-        Prompt::Chat(messages) => count(messages, most)?,
-        Prompt::Text(text) => host.count_text_within(text, most)?,
-    };
-    if tokens.tokens > most {
-        return Err(Error::TooLarge(format!(
-            "the prompt has {tokens} and the context holds {context}, of which one must be left for the answer; shorten the prompt"
-        ))
-        .into());
-    }
-    Ok((prompt, tokens.tokens))
+    most: usize,
+) -> Result<Prompt, Failure> {
+    let count = |messages: &[Message]| host.count_tokens_within(Chat { messages, tools, prefix: "", options }, most);
+    let fits = |messages: &[Message]| Ok(count(messages)?.tokens <= most);
+    Ok(Prompt::Chat(fit_quickly(history, |bytes| host.least_tokens_asked(bytes) > most, fits)?))
 }

@@ -28,6 +28,13 @@ pub(super) fn wrong(param: &str, expected: &str, found: &Value) -> Failure {
     Failure::field(param, format!("\"{param}\" must be {expected}, not {}", kind(found)))
 }
 
+/// A number such as 5.0, or one that is too large for a machine word, which is as good as the largest of these.
+fn whole(value: &Value) -> Option<usize> {
+    let number = value.as_f64().filter(|number| number.fract() == 0.0 && *number >= 0.0)?;
+    // A float that is too large saturates.
+    Some(number as usize)
+}
+
 impl<'a> Fields<'a> {
     /// `value`, which must be an object; `path` is empty for the request itself.
     pub(super) fn of(value: &'a Value, path: &str) -> Result<Self, Failure> {
@@ -72,13 +79,15 @@ impl<'a> Fields<'a> {
     }
 
     pub(super) fn count(&self, field: &str) -> Result<Option<usize>, Failure> {
-        let read = |value: &Value| value.as_u64().and_then(|number| usize::try_from(number).ok());
+        let read = |value: &Value| value.as_u64().map_or_else(|| whole(value), |number| usize::try_from(number).ok());
         self.typed(field, "a whole number that is not negative", read)
     }
 
-    /// A whole number of either sign, as the 64 bits it is made of.
+    /// A whole number of either sign, as the 64 bits it is made of; of a larger one, those of its nearest float.
     pub(super) fn bits(&self, field: &str) -> Result<Option<u64>, Failure> {
-        let read = |value: &Value| value.as_u64().or_else(|| value.as_i64().map(i64::cast_unsigned));
+        let large = |value: &Value| value.as_f64().filter(|number| number.fract() == 0.0).map(f64::to_bits);
+        let read =
+            |value: &Value| value.as_u64().or_else(|| value.as_i64().map(i64::cast_unsigned)).or_else(|| large(value));
         self.typed(field, "a whole number", read)
     }
 
@@ -119,6 +128,16 @@ mod tests {
     use super::*;
 
     #[test]
+    fn whole_numbers_may_be_written_as_floats_and_be_huge() {
+        let value = json!({"a": 5.0, "b": 1e30, "c": 1e300, "d": -7, "e": u64::MAX});
+        let fields = Fields::of(&value, "").expect("an object");
+        let counts = ["a", "b", "c", "e"].map(|field| fields.count(field).expect("a number"));
+        assert_eq!(counts, [Some(5), Some(usize::MAX), Some(usize::MAX), Some(usize::MAX)]);
+        assert!(["a", "b", "c", "d", "e"].iter().all(|field| fields.bits(field).is_ok_and(|bits| bits.is_some())));
+        assert_eq!(fields.bits("d").expect("a number"), Some((-7_i64).cast_unsigned()));
+    }
+
+    #[test]
     fn a_wrong_type_names_its_field_and_null_is_absence() {
         let value = json!({"a": {"b": "text", "c": null, "d": [1], "e": -1, "f": 1.5}});
         let fields = Fields::of(&value, "").and_then(|all| all.object("a")).expect("an object").expect("is there");
@@ -129,6 +148,7 @@ mod tests {
             fields.texts("d").expect_err("a number inside"),
             fields.count("e").expect_err("negative"),
             fields.count("f").expect_err("no whole number"),
+            fields.bits("f").expect_err("no whole number"),
         ] {
             let body = serde_json::to_value(failure.body_for("r")).expect("JSON");
             assert!(body["error"]["param"].as_str().expect("named").starts_with("a."), "{body}");

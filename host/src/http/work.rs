@@ -53,6 +53,8 @@ pub(super) struct About {
     pub(super) model: String,
     pub(super) caller: Caller,
     pub(super) client_tools: HashSet<String>,
+    /// Fields of the request that nobody knows.
+    pub(super) passed_over: Vec<String>,
     pub(super) started: Instant,
     pub(super) turn: Option<Turn>,
     pub(super) _lease: Lease,
@@ -165,7 +167,10 @@ impl Work {
             turn.store(&finish.messages).await?;
         }
         let session = self.about.turn.as_ref().map(Turn::id);
-        let firebox = wire::finished(&finish, &self.tool_rows, session, &self.absent_servers);
+        let mut firebox = wire::finished(&finish, &self.tool_rows, session, &self.absent_servers);
+        if let Some(object) = firebox.as_object_mut().filter(|_| !self.about.passed_over.is_empty()) {
+            object.insert("passed_over".to_owned(), self.about.passed_over.clone().into());
+        }
         Ok(Piece::End(End { reason: finish.reason, usage: finish.usage.into(), firebox }))
     }
 

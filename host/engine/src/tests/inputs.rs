@@ -1,7 +1,7 @@
 //! What comes in: every limit is a typed error, and no text below a limit is held against its writer.
 
 use firebox_contract::limits::{
-    ANSWER_TOKENS_MAX, LOGIT_BIAS_MAX, MESSAGES_MAX, PROMPT_BYTES_MAX, STOP_STRING_BYTES_MAX, STOP_STRINGS_MAX,
+    LOGIT_BIAS_MAX, MESSAGES_MAX, PROMPT_BYTES_MAX, STOP_STRING_BYTES_MAX, STOP_STRINGS_MAX, STOP_TOKENS_MAX,
     TEMPERATURE_MAX,
 };
 use firebox_contract::{Error, GenerationRequest, Message, Prompt, Role, SamplingOverrides, ToolCall};
@@ -60,7 +60,8 @@ async fn f14_every_limit_of_a_request_is_checked_and_typed() {
     ];
     let out_of_range = [
         ("temperature", sampled(SamplingOverrides { temperature: Some(TEMPERATURE_MAX + 0.1), ..none() })),
-        ("max tokens", sampled(SamplingOverrides { max_tokens: Some(ANSWER_TOKENS_MAX + 1), ..none() })),
+        ("max tokens", sampled(SamplingOverrides { max_tokens: Some(0), ..none() })),
+        ("stop token ids", sampled(SamplingOverrides { stop_tokens: vec![1; STOP_TOKENS_MAX + 1], ..none() })),
         ("stop strings", sampled(SamplingOverrides { stop: many(STOP_STRINGS_MAX + 1), ..none() })),
         ("stop string", sampled(SamplingOverrides { stop: vec!["x".repeat(STOP_STRING_BYTES_MAX + 1)], ..none() })),
         ("logit bias", sampled(SamplingOverrides { logit_bias: biases, ..none() })),
@@ -77,6 +78,6 @@ async fn f14_every_limit_of_a_request_is_checked_and_typed() {
     assert_eq!(seen.forwards.load(std::sync::atomic::Ordering::SeqCst), 0, "nothing was computed for any of them");
     // At its limit a value is good.
     let stop = vec!["y".repeat(STOP_STRING_BYTES_MAX)];
-    let most = SamplingOverrides { stop, max_tokens: Some(ANSWER_TOKENS_MAX), ..none() };
+    let most = SamplingOverrides { stop, max_tokens: Some(usize::MAX), ..none() };
     assert_eq!(answer(&engine, sampled(most)).await.text, "hi");
 }

@@ -28,7 +28,7 @@ const TAG: &str = "<|python_tag|>";
 const MARKERS: &[&str] = &[TAG];
 const PARAMETERS: &str = "parameters";
 /// What the first member of a call that has no tag may be.
-const FIRST_MEMBERS: [&str; 2] = ["\"name\"", "\"type\""];
+const FIRST_MEMBERS: [&str; 5] = ["\"name\"", "\"type\"", "\"function\"", "\"parameters\"", "\"arguments\""];
 
 enum State {
     /// So far nothing but white space or a part of the tag.
@@ -77,7 +77,7 @@ impl ToolCallParser for LlamaParser {
                 pieces.push(object::malformed("", PARAMETERS, "it is empty"));
             }
             State::Between { .. } => {}
-            State::Object { tagged: false, .. } if self.calls == 0 && !rest.contains("\"parameters\"") => {
+            State::Object { tagged: false, .. } if self.calls == 0 && !has_both(&rest) => {
                 pieces.extend(markers::piece(rest));
             }
             State::Object { .. } => pieces.push(object::malformed(&rest, PARAMETERS, "it is cut off")),
@@ -138,7 +138,8 @@ impl LlamaParser {
     }
 
     fn step_between(&mut self, tagged: bool) -> bool {
-        let between = |c: char| c.is_whitespace() || c == ';';
+        // After the tag, calls may stand in a list.
+        let between = |c: char| c.is_whitespace() || c == ';' || (tagged && matches!(c, '[' | ',' | ']'));
         let mut rest = self.buffer.trim_start_matches(between);
         // However many stand there, and however they were cut.
         while let Some(after) = rest.strip_prefix(TAG) {
@@ -198,12 +199,16 @@ fn may_be_call(text: &str) -> bool {
 
 /// Whether an object without the tag is a call and nothing else.
 fn is_call(text: &str) -> bool {
-    let Ok(object) = serde_json::from_str::<Map<String, Value>>(text.trim()) else {
+    match serde_json::from_str::<Map<String, Value>>(text.trim()) {
+        Ok(object) => object::is_call(&object),
         // Not JSON, and yet with both members: the model is told rather than the reader.
-        return text.contains("\"name\"") && text.contains("\"parameters\"");
-    };
-    let known = object.keys().all(|key| matches!(key.as_str(), "name" | "parameters" | "type"));
-    known && object.get("name").is_some_and(Value::is_string) && object.contains_key(PARAMETERS)
+        Err(_) => has_both(text),
+    }
+}
+
+/// Whether `text` has the two members of a call.
+fn has_both(text: &str) -> bool {
+    text.contains("\"name\"") && ["\"parameters\"", "\"arguments\""].iter().any(|key| text.contains(key))
 }
 
 #[cfg(test)]
@@ -223,6 +228,25 @@ mod tests {
     }
 
     #[test]
+    fn calls_are_taken_in_the_words_of_other_families() {
+        for written in [
+            "{\"name\": \"a\", \"arguments\": {\"x\": 1}}",
+            "{\"arguments\": {\"x\": 1}, \"name\": \"a\"}",
+            "{\"parameters\": {\"x\": 1}, \"name\": \"a\", \"type\": \"function\"}",
+            "{\"type\": \"function\", \"function\": {\"name\": \"a\", \"parameters\": {\"x\": 1}}}",
+            "{\"function\": {\"name\": \"a\", \"arguments\": \"{\\\"x\\\": 1}\"}}",
+        ] {
+            let expected = [call("a", "{\"x\": 1}")];
+            at_every_split(&FORMAT, written, &expected);
+            at_every_split(&FORMAT, &format!("<|python_tag|>{written}"), &expected);
+        }
+        let both = [call("a", "{}"), call("b", "{}")];
+        let listed = "<|python_tag|>[{\"name\": \"a\", \"parameters\": {}}, {\"name\": \"b\", \"parameters\": \"\"}]";
+        at_every_split(&FORMAT, listed, &both);
+        at_every_split(&FORMAT, "{\"type\": \"function\", \"name\": \"a\"}", &[call("a", "{}")]);
+    }
+
+    #[test]
     fn f6_prose_is_not_a_call() {
         let prose = [
             "call b with {\"x\": 1}",
@@ -232,6 +256,8 @@ mod tests {
             "{\"name\": \"Bob\", \"parameters\": {}, \"age\": 7}",
             "{\"name\": \"Bob\"",
             "{\"na",
+            "{\"type\": \"report\", \"function\": \"sum\", \"text\": \"x\"}",
+            "{\"arguments\": [1, 2]}",
             "{ not JSON }",
             " {}",
             "<|python",

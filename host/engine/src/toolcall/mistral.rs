@@ -4,7 +4,7 @@
 use firebox_contract::limits::TOOL_ARGUMENTS_BYTES_MAX;
 
 use super::raw::Nesting;
-use super::{Piece, ToolCallFormat, ToolCallParser, markers, object, raw};
+use super::{Piece, ToolCallFormat, ToolCallParser, markers, object};
 
 /// The newer way: a marker between name and arguments.
 pub(super) const NAMED: ToolCallFormat = ToolCallFormat {
@@ -34,6 +34,7 @@ const ARGS: &str = "[ARGS]";
 const CALL_ID: &str = "[CALL_ID]";
 const MARKERS: &[&str] = &[OPEN, ARGS, CALL_ID];
 const ARGUMENTS: &str = "arguments";
+const NO_LIST: &str = "it is not a list of calls";
 
 /// Its templates insist on nine letters and digits.
 fn id(number: usize) -> String {
@@ -47,8 +48,12 @@ enum State {
     Text,
     /// After the opening marker, before it is clear which way the call is written.
     Head,
-    /// In a list, or in one object.
-    Json(Nesting),
+    /// Before a call's object or after one; `listed` says that a list was opened, `found` that a call was there.
+    Items { listed: bool, found: bool },
+    /// In a call's object.
+    Object { listed: bool, nesting: Nesting },
+    /// In a list of something else.
+    Junk,
     /// In a name.
     Name,
     /// After a name.
@@ -85,7 +90,12 @@ impl ToolCallParser for MistralParser {
         match std::mem::take(&mut self.state) {
             State::Text => self.text(&rest, &mut pieces),
             State::Head if rest.trim().is_empty() => pieces.push(object::malformed("", ARGUMENTS, "it is empty")),
-            State::Head | State::Json(_) => pieces.push(object::malformed(rest.trim(), ARGUMENTS, "it is cut off")),
+            // A model that ends its turn after a call has only left out the end of the list.
+            State::Items { found: true, .. } => {}
+            State::Head | State::Items { .. } | State::Object { .. } => {
+                pieces.push(object::malformed(rest.trim(), ARGUMENTS, "it is cut off"));
+            }
+            State::Junk => pieces.push(object::malformed(rest.trim(), ARGUMENTS, NO_LIST)),
             State::Name => {
                 let reason = format!("the name is not followed by {ARGS} and the arguments");
                 pieces.push(object::malformed(rest.trim(), ARGUMENTS, &reason));
@@ -105,25 +115,26 @@ impl MistralParser {
         match &mut self.state {
             State::Text => self.step_text(pieces),
             State::Head => self.step_head(),
-            State::Json(nesting) => match nesting.end(&self.buffer) {
-                Some(end) => {
-                    let written = self.take(end);
-                    list(&written, pieces);
+            State::Items { listed, found } => {
+                let (listed, found) = (*listed, *found);
+                self.step_items(listed, found, pieces)
+            }
+            State::Object { listed, nesting } => {
+                let (listed, Some(end)) = (*listed, nesting.end(&self.buffer)) else { return false };
+                let written = self.take(end);
+                pieces.push(object::call(&written, ARGUMENTS));
+                self.state = State::Items { listed, found: true };
+                true
+            }
+            State::Junk => match self.buffer.find(OPEN) {
+                Some(at) => {
+                    let written = self.take(at);
+                    pieces.push(object::malformed(written.trim(), ARGUMENTS, NO_LIST));
                     self.close()
                 }
                 None => false,
             },
-            State::Name => match self.buffer.find(ARGS) {
-                Some(at) => {
-                    let mut name = self.take(at + ARGS.len());
-                    name.truncate(at);
-                    // Some versions put an id of their own between name and arguments.
-                    let name = name.split(CALL_ID).next().unwrap_or_default().trim().to_owned();
-                    self.state = State::Arguments(name, Nesting::default());
-                    true
-                }
-                None => false,
-            },
+            State::Name => self.step_name(),
             State::Arguments(..) => self.step_arguments(pieces),
         }
     }
@@ -152,9 +163,49 @@ impl MistralParser {
             // A name may be missing, and then a marker follows at once.
             Some('[') if MARKERS.iter().any(|marker| begun.starts_with(marker)) => State::Name,
             Some('[') if MARKERS.iter().any(|marker| marker.starts_with(begun)) => return false,
-            Some('[' | '{') => State::Json(Nesting::default()),
+            Some('[') => {
+                self.take(1);
+                State::Items { listed: true, found: false }
+            }
+            Some('{') => State::Items { listed: false, found: false },
             Some(_) => State::Name,
         };
+        true
+    }
+
+    /// To the next object of a list or of a row of objects, or to its end, which some models leave out.
+    fn step_items(&mut self, listed: bool, found: bool, pieces: &mut Vec<Piece>) -> bool {
+        let apart = |c: char| c.is_whitespace() || (listed && c == ',');
+        let next = self.buffer.trim_start_matches(apart);
+        let skipped = self.buffer.len() - next.len();
+        match next.chars().next() {
+            None => return false,
+            Some('{') => {
+                self.take(skipped);
+                self.state = State::Object { listed, nesting: Nesting::default() };
+            }
+            Some(']') if listed => {
+                self.take(skipped + 1);
+                if !found {
+                    pieces.push(object::malformed("[]", ARGUMENTS, "the list is empty"));
+                }
+                return self.close();
+            }
+            Some(_) if found => return self.close(),
+            Some(_) => self.state = State::Junk,
+        }
+        true
+    }
+
+    /// A name ends at the marker, or where its arguments begin: some models leave the marker out.
+    fn step_name(&mut self) -> bool {
+        let ends = [(ARGS, ARGS.len()), ("{", 0)].map(|(end, length)| Some((self.buffer.find(end)?, length)));
+        let Some((at, length)) = ends.into_iter().flatten().min() else { return false };
+        let mut name = self.take(at + length);
+        name.truncate(at);
+        // Some versions put an id of their own between name and arguments.
+        let name = name.split(CALL_ID).next().unwrap_or_default().trim().to_owned();
+        self.state = State::Arguments(name, Nesting::default());
         true
     }
 
@@ -201,18 +252,6 @@ impl MistralParser {
             self.after_call = false;
             pieces.push(Piece::Text(text.to_owned()));
         }
-    }
-}
-
-/// The calls of a list, or the one call of an object.
-fn list(written: &str, pieces: &mut Vec<Piece>) {
-    if written.starts_with('{') {
-        return pieces.push(object::call(written, ARGUMENTS));
-    }
-    match serde_json::from_str::<Vec<serde_json::Value>>(written) {
-        Ok(values) if values.is_empty() => pieces.push(object::malformed(written, ARGUMENTS, "the list is empty")),
-        Ok(_) => pieces.extend(raw::items(written).into_iter().map(|item| object::call(item, ARGUMENTS))),
-        Err(error) => pieces.push(object::malformed(written, ARGUMENTS, &format!("it is not JSON ({error})"))),
     }
 }
 
@@ -281,6 +320,34 @@ mod tests {
         }
         let pieces = run(&NAMED, &["[TOOL_CALLS]a[ARGS]7"]);
         assert!(matches!(&pieces[0], Piece::Malformed { reason, .. } if reason.contains("JSON object")), "{pieces:?}");
+    }
+
+    #[test]
+    fn the_end_of_a_list_and_the_marker_of_arguments_may_be_missing() {
+        let (a, b) = ("{\"name\": \"a\", \"arguments\": {\"x\": \"]\"}}", "{\"name\": \"b\", \"parameters\": {}}");
+        let both = [call("a", "{\"x\": \"]\"}"), call("b", "{}")];
+        for format in [&LIST, &NAMED] {
+            for written in [
+                format!("[TOOL_CALLS][{a}, {b}"),
+                format!("[TOOL_CALLS] [{a}, {b},"),
+                format!("[TOOL_CALLS]{a}\n{b}"),
+                format!("[TOOL_CALLS][{a}\n[TOOL_CALLS][{b}]"),
+                "[TOOL_CALLS]a{\"x\": \"]\"}[TOOL_CALLS]b {}".to_owned(),
+                "[TOOL_CALLS]a[ARGS]{\"x\": \"]\"}[TOOL_CALLS] b[CALL_ID]123456789{}".to_owned(),
+            ] {
+                at_every_split(format, &written, &both);
+            }
+            let said = format!("So:[TOOL_CALLS][{a}, {b}\nThat is all, [1].");
+            let expected = [text("So:"), both[0].clone(), both[1].clone(), text("That is all, [1].")];
+            at_every_split(format, &said, &expected);
+        }
+    }
+
+    #[test]
+    fn a_list_of_something_else_is_told_to_the_model() {
+        let pieces = run(&LIST, &["[TOOL_CALLS][1, {\"a\": 2}][TOOL_CALLS][{\"name\": \"a\"}]"]);
+        assert!(matches!(&pieces[..], [Piece::Malformed { .. }, Piece::Call { .. }]), "{pieces:?}");
+        assert!(malformed(&pieces[..1]).contains("not a list of calls"), "{pieces:?}");
     }
 
     #[test]

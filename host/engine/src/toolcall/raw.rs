@@ -18,19 +18,6 @@ pub(super) fn member<'a>(object: &'a str, key: &str) -> Option<&'a str> {
     }
 }
 
-/// The texts of the items of a JSON array, which must already be known to be valid.
-pub(super) fn items(array: &str) -> Vec<&str> {
-    let mut scan = Scan { text: array, at: array.find('[').map_or(array.len(), |at| at + 1) };
-    let mut items = Vec::new();
-    while let Some(item) = scan.value() {
-        items.push(item);
-        if !scan.skip(',') {
-            break;
-        }
-    }
-    items
-}
-
 /// Finds where a JSON object or array that comes in pieces ends. Each byte is looked at once.
 #[derive(Default)]
 pub(super) struct Nesting {
@@ -40,16 +27,36 @@ pub(super) struct Nesting {
     escaped: bool,
 }
 
+/// Where a value ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum End {
+    /// The byte after its last.
+    Whole(usize),
+    /// The byte at which a mark stands that no JSON has outside of its strings: the value is not whole.
+    Mark(usize),
+}
+
 impl Nesting {
     /// The value begins at this byte of the text.
     pub(super) fn starting_at(at: usize) -> Self {
         Self { at, ..Self::default() }
     }
 
+    /// Whether it stands inside a string.
+    pub(super) fn is_quoted(&self) -> bool {
+        self.quoted
+    }
+
     /// The byte after the end of the value, if `text`, which is all there is so far, reaches it.
     pub(super) fn end(&mut self, text: &str) -> Option<usize> {
+        match self.end_or_mark(text, &[])? {
+            End::Whole(at) | End::Mark(at) => Some(at),
+        }
+    }
+
+    /// As [`Nesting::end`], or the first of `marks` outside of strings. A mark begins with no byte that JSON has there.
+    pub(super) fn end_or_mark(&mut self, text: &str, marks: &[&str]) -> Option<End> {
         while let Some(byte) = text.as_bytes().get(self.at) {
-            self.at += 1;
             match byte {
                 _ if self.escaped => self.escaped = false,
                 b'\\' if self.quoted => self.escaped = true,
@@ -59,11 +66,22 @@ impl Nesting {
                 b'}' | b']' => {
                     self.depth = self.depth.saturating_sub(1);
                     if self.depth == 0 {
-                        return Some(self.at);
+                        self.at += 1;
+                        return Some(End::Whole(self.at));
+                    }
+                }
+                _ if marks.iter().any(|mark| mark.as_bytes().first() == Some(byte)) => {
+                    let rest = &text.as_bytes()[self.at..];
+                    if marks.iter().any(|mark| rest.starts_with(mark.as_bytes())) {
+                        return Some(End::Mark(self.at));
+                    }
+                    if marks.iter().any(|mark| mark.as_bytes().starts_with(rest)) {
+                        return None;
                     }
                 }
                 _ => {}
             }
+            self.at += 1;
         }
         None
     }
@@ -105,13 +123,7 @@ impl<'a> Scan<'a> {
 
 #[cfg(test)]
 mod tests {
-    use super::{Nesting, items, member};
-
-    #[test]
-    fn items_are_whole() {
-        assert_eq!(items(r#" [ {"a": [1, "]"]} , 1.10,"x,y" ] "#), [r#"{"a": [1, "]"]}"#, "1.10", r#""x,y""#]);
-        assert!(items("[]").is_empty());
-    }
+    use super::{End, Nesting, member};
 
     #[test]
     fn the_end_is_found_in_pieces() {
@@ -120,6 +132,17 @@ mod tests {
             let mut nesting = Nesting::default();
             let end = nesting.end(&text[..cut]).or_else(|| nesting.end(text));
             assert_eq!(end, Some(text.len() - " rest".len()), "cut at {cut}");
+        }
+    }
+
+    #[test]
+    fn a_mark_ends_a_value_but_not_inside_of_a_string() {
+        let text = r#"{"a": "</x> \" </x>", "b": {"c": 1</x>"#;
+        for cut in 0..=text.len() {
+            let mut nesting = Nesting::default();
+            let first = nesting.end_or_mark(&text[..cut], &["</x>"]);
+            let end = first.or_else(|| nesting.end_or_mark(text, &["</x>"]));
+            assert_eq!(end, Some(End::Mark(text.len() - "</x>".len())), "cut at {cut}");
         }
     }
 

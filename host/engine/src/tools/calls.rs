@@ -4,7 +4,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::{Arc, OnceLock};
 
-use firebox_contract::limits::{TOOL_CALLS_PER_ROUND_MAX, TOOL_REPEATS_MAX};
+use firebox_contract::limits::{SCHEMA_REASON_BYTES_MAX, TOOL_CALLS_PER_ROUND_MAX, TOOL_REPEATS_MAX};
 use firebox_contract::{
     Decision, Message, Permission, Prompt, Role, ToolCall, ToolDefinition, ToolOptions, ToolOutcome,
 };
@@ -235,6 +235,19 @@ fn result(made: &Made) -> Option<Message> {
     })
 }
 
+/// What is wrong with a call without arguments of a tool that needs some: models that write their arguments in a way nobody
+/// understands seem to have none. A client's tool that is called with nothing would run with nothing.
+fn missing(tool: &ToolDefinition, arguments: &Value) -> Option<String> {
+    if arguments.as_object().is_none_or(|arguments| !arguments.is_empty()) {
+        return None;
+    }
+    let schema: Value = serde_json::from_str(&tool.input_schema_json).ok()?;
+    let required = schema.get("required")?.as_array()?;
+    let names: Vec<String> = required.iter().map(Value::to_string).collect();
+    let reason = format!("the call has no arguments, and the tool needs {}", names.join(", "));
+    (!names.is_empty()).then(|| reason.chars().take(SCHEMA_REASON_BYTES_MAX).collect())
+}
+
 fn fate(name: &str, index: usize, arguments: Result<Value, String>, offer: &Offer, options: &ToolOptions) -> Fate {
     let rejected = |reason: String| Fate::Refused(Decision::Rejected, reason);
     if index >= TOOL_CALLS_PER_ROUND_MAX {
@@ -251,7 +264,10 @@ fn fate(name: &str, index: usize, arguments: Result<Value, String>, offer: &Offe
     };
     match arguments {
         Err(reason) => rejected(reason),
-        Ok(_) if origin == Origin::Client => Fate::Client,
+        Ok(arguments) if origin == Origin::Client => match missing(tool, &arguments) {
+            Some(reason) => rejected(reason),
+            None => Fate::Client,
+        },
         Ok(arguments) => {
             let ask = permission == Permission::Ask;
             Fate::Run(Box::new(Ready { tool: tool.clone(), origin, ask, arguments }))

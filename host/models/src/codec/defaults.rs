@@ -24,7 +24,7 @@ pub(super) fn read(checkpoint: &Checkpoint) -> Result<SamplingOverrides, ModelEr
     };
     let mut defaults = SamplingOverrides {
         repetition_penalty: float("repetition_penalty", 1e-3, 1e3)?,
-        max_tokens: file.optional_number("max_new_tokens", 1..=usize::MAX)?.map(|n| n.min(limits::ANSWER_TOKENS_MAX)),
+        max_tokens: file.optional_number("max_new_tokens", 1..=usize::MAX)?,
         ..SamplingOverrides::default()
     };
     if !file.flag("do_sample", false)? {

@@ -182,6 +182,10 @@ impl TextCodec for Codec {
         Box::new(StreamDecoder::new(Arc::clone(&self.tokenizer), Arc::clone(&self.hidden), self.file.clone()))
     }
 
+    fn decoder_with_specials(&self) -> Box<dyn TextDecoder> {
+        Box::new(StreamDecoder::new(Arc::clone(&self.tokenizer), Arc::default(), self.file.clone()))
+    }
+
     fn is_end(&self, token: TokenId) -> bool {
         self.ends.contains(&token)
     }

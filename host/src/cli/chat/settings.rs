@@ -35,7 +35,11 @@ macro_rules! setting {
 /// Everything that can be set.
 const SETTINGS: &[Setting] = &[
     setting!("temperature", temperature),
-    setting!("top_k", top_k),
+    Setting {
+        name: "top_k",
+        set: |all, text| read(&mut all.top_k, if text == "-1" { "0" } else { text }),
+        show: |all| all.top_k.map(|value| value.to_string()),
+    },
     setting!("top_p", top_p),
     setting!("min_p", min_p),
     setting!("repetition_penalty", repetition_penalty),

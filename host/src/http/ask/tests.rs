@@ -1,3 +1,4 @@
+use firebox_contract::ToolChoice;
 use serde_json::json;
 
 use super::*;
@@ -20,7 +21,7 @@ fn asked(extra: Value) -> Value {
 #[test]
 fn the_whole_of_a_request_is_read() {
     let body = json!({
-        "model": "m", "stream": true, "stream_options": {"include_usage": true}, "seed": -1, "stop": "x",
+        "model": "m", "stream": true, "stream_options": {"include_usage": true}, "seed": -2, "stop": "x",
         "max_tokens": 9, "max_completion_tokens": 7, "logit_bias": {"5": -100}, "tool_choice": "required",
         "parallel_tool_calls": false, "user": "u",
         "tools": [{"type": "function", "function": {"name": "f", "description": "d"}}],
@@ -35,7 +36,7 @@ fn the_whole_of_a_request_is_read() {
     let ask = chat(&body, None).unwrap_or_else(|failure| panic!("{failure}"));
     assert!(ask.stream && ask.include_usage && ask.client_tools.contains("f"));
     let request = &ask.request;
-    assert_eq!((request.sampling.max_tokens, request.sampling.seed), (Some(7), Some(u64::MAX)));
+    assert_eq!((request.sampling.max_tokens, request.sampling.seed), (Some(7), Some(u64::MAX - 1)));
     assert_eq!((&request.sampling.stop, &request.sampling.logit_bias), (&vec!["x".to_owned()], &vec![(5, -100.0)]));
     assert_eq!(
         (&request.tools.choice, request.tools.parallel, request.tools.rounds),
@@ -70,7 +71,15 @@ fn what_cannot_be_meant_names_its_field() {
         (json!({"stream_options": {"include_usage": true}}), "stream_options"),
         (json!({"n": 2}), "n"),
         (json!({"response_format": {"type": "json_schema"}}), "response_format"),
-        (json!({"functions": []}), "functions"),
+        (json!({"functions": [{}]}), "functions"),
+        (
+            json!({"stream": true, "stream_options": {"continuous_usage_stats": true}}),
+            "stream_options.continuous_usage_stats",
+        ),
+        (json!({"tool_choice": {"type": "custom"}}), "tool_choice"),
+        (json!({"tool_choice": {"type": "function"}}), "tool_choice.function"),
+        (json!({"stop_token_ids": [-1]}), "stop_token_ids[0]"),
+        (json!({"max_tokens": 2, "min_tokens": 3}), "min_tokens"),
         (json!({"firebox": {"plugins": "redact"}}), "firebox.plugins"),
         (json!({"firebox": {"timeout_ms": 0}}), "firebox.timeout_ms"),
     ] {
@@ -97,4 +106,53 @@ fn bare_text_is_one_prompt() {
     }
     assert!(text(&json!({"model": "m", "prompt": "x", "suffix": "y"})).is_err());
     assert!(text(&json!({"model": "m", "prompt": "x", "echo": true})).is_err());
+}
+
+#[test]
+fn calls_of_earlier_turns_may_have_no_arguments() {
+    let arguments = |value: Value| {
+        let call = json!({"id": "c", "type": "function", "function": {"name": "f", "arguments": value}});
+        let body = asked(json!({"messages": [{"role": "assistant", "content": null, "tool_calls": [call]}]}));
+        let ask = chat(&body, None).map_err(|failure| failure.to_string())?;
+        let Prompt::Chat(messages) = ask.request.prompt else { panic!("a chat") };
+        Ok::<_, String>(messages[0].tool_calls[0].arguments_json.clone())
+    };
+    for none in [json!(""), json!(" "), json!("null"), json!("{}"), json!(null), json!({})] {
+        assert_eq!(arguments(none.clone()).as_deref(), Ok("{}"), "{none}");
+    }
+    assert_eq!(arguments(json!({"a": 1})).as_deref(), Ok("{\"a\":1}"));
+    for bad in [json!("[]"), json!("{"), json!(7), json!([])] {
+        assert!(arguments(bad.clone()).is_err_and(|why| why.contains("JSON object")), "{bad}");
+    }
+}
+
+#[test]
+fn a_tool_is_chosen_in_every_form() {
+    let tools = |extra: Value| {
+        let functions = ["f", "g"].map(|name| json!({"type": "function", "function": {"name": name}}));
+        let mut body = asked(json!({"tools": functions}));
+        body["tool_choice"] = extra;
+        chat(&body, None).unwrap_or_else(|failure| panic!("{failure}")).request.tools
+    };
+    let named = ToolChoice::Named("f".to_owned());
+    for (form, expected) in [
+        (json!(null), ToolChoice::Auto),
+        (json!("auto"), ToolChoice::Auto),
+        (json!("none"), ToolChoice::None),
+        (json!("required"), ToolChoice::Required),
+        (json!("any"), ToolChoice::Required),
+        (json!({"type": "auto"}), ToolChoice::Auto),
+        (json!({"type": "any"}), ToolChoice::Required),
+        (json!({"type": "function", "function": {"name": "f"}}), named.clone()),
+        (json!({"type": "function", "name": "f"}), named.clone()),
+        (json!({"type": "tool", "name": "f"}), named),
+    ] {
+        let chosen = tools(form.clone());
+        assert_eq!((chosen.choice, chosen.client.len()), (expected, 2), "{form}");
+    }
+    let list = json!([{"type": "function", "function": {"name": "g"}}]);
+    let allowed = tools(json!({"type": "allowed_tools", "allowed_tools": {"mode": "required", "tools": list}}));
+    assert_eq!((&allowed.choice, allowed.client[0].name.as_str()), (&ToolChoice::Required, "g"));
+    let rule = |tool: &str| allowed.tightened.permission(tool);
+    assert_eq!((allowed.client.len(), rule("g"), rule("calculator")), (1, Permission::Allow, Permission::Deny));
 }

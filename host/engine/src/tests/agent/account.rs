@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use firebox_contract::limits::ANSWER_TOKENS_EXPECTED;
 use firebox_contract::{Error, Event, FinishReason, PromptVerdict, SamplingOverrides};
 
 use super::doubles::{Books, Door, Source};
@@ -123,4 +124,27 @@ async fn the_account_is_settled_once_however_it_ends() {
     let (engine, books, _) = engine_with_books(Books::default(), plugins).await;
     assert!(start(&engine, ask(&["hi"])).await.is_err());
     assert_eq!(books.settled(), ["settle refused false false"]);
+}
+
+#[tokio::test]
+async fn a_tenants_tokens_are_asked_for_as_the_answer_grows() {
+    let prompt = "user: q\n\nA:".len();
+    for (tokens_max, expected) in [
+        (usize::MAX, 4_096 - prompt + 1),
+        // What was reserved beyond the first and second time is refused.
+        (prompt + 2 * ANSWER_TOKENS_EXPECTED, 2 * ANSWER_TOKENS_EXPECTED),
+    ] {
+        let books = Arc::new(Books { tokens_max: Some(tokens_max), ..Books::default() });
+        let gate = Door(Arc::clone(&books));
+        let (engine, _) =
+            engine_changed(|_| "w".repeat(10_000), Plugins::default(), 2, 64, |options| options.gate = Arc::new(gate))
+                .await;
+        let answer = answer(&engine, GenerationRequest::new(Prompt::Chat(vec![Message::text(Role::User, "q")]))).await;
+        assert_eq!(answer.text.len(), expected, "{:?}", answer.finish.reason);
+        let reserved: Vec<String> = books.lines().into_iter().filter(|line| line.starts_with("reserve")).collect();
+        assert_eq!(reserved[0], format!("reserve {}", prompt + ANSWER_TOKENS_EXPECTED));
+        assert_eq!(reserved[1], format!("reserve {ANSWER_TOKENS_EXPECTED}"));
+        let limited = tokens_max < usize::MAX;
+        assert_eq!(answer.finish.reason == FinishReason::Length, limited);
+    }
 }
