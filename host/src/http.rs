@@ -5,6 +5,7 @@ mod ask;
 mod body;
 mod busy;
 mod chat;
+mod content_encoding;
 mod embeddings;
 mod failure;
 mod fields;
@@ -12,6 +13,7 @@ mod guard;
 mod info;
 mod live;
 mod mcp;
+mod paths;
 mod record;
 mod request_body;
 mod sessions;
@@ -25,6 +27,7 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::body::Body;
+use axum::extract::rejection::RawPathParamsRejection;
 use axum::extract::{RawPathParams, Request, State};
 use axum::http::request::Parts;
 use axum::http::{Method, Response};
@@ -33,6 +36,7 @@ use firebox_contract::{BoxFuture, Error};
 
 pub use busy::BusySessions;
 pub use failure::Failure;
+pub(crate) use paths::as_meant;
 pub use record::RefusalLog;
 pub(crate) use request_body::discard;
 pub use store_share::StoreShares;
@@ -45,7 +49,7 @@ use crate::tenancy::{Admitted, Tenant};
 /// Who may use a route.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Access {
-    /// Anybody who reaches the port: says nothing but whether the server lives.
+    /// Anybody who reaches the port: says nothing but which program it is and whether it lives.
     Open,
     /// A key with one of these scopes.
     Needs(&'static [Scope]),
@@ -110,6 +114,9 @@ impl Call {
     }
 }
 
+/// What varies in the path, if it is text once it is decoded.
+type PathParams = Result<RawPathParams, RawPathParamsRejection>;
+
 macro_rules! route {
     ($method:ident $path:literal $access:expr => $handler:path) => {
         Route {
@@ -143,6 +150,8 @@ pub static ROUTES: &[Route] = &[
     route!(GET "/v1/approvals" Access::Needs(&[Scope::Approve, Scope::Chat, Scope::Sessions]) => approvals::list),
     route!(POST "/v1/approvals/{id}" Access::Needs(&[Scope::Approve]) => approvals::answer),
     route!(GET "/metrics" Access::Needs(&[Scope::Metrics]) => info::metrics),
+    route!(GET "/" Access::Open => info::about),
+    route!(GET "/v1" Access::Open => info::about),
     route!(GET "/healthz" Access::Open => info::healthz),
     route!(GET "/readyz" Access::Open => info::readyz),
     route!(POST "/mcp" Access::Needs(&[Scope::Tools]) => mcp::mcp),
@@ -189,7 +198,7 @@ pub fn router(app: &Arc<App>, port: Port) -> Router {
     let mut router = Router::new();
     for route in ROUTES.iter().filter(|route| port.has(route.path)) {
         let Ok(filter) = MethodFilter::try_from(route.method.clone()) else { continue };
-        let enter = move |State(app): State<Arc<App>>, params: RawPathParams, request: Request| {
+        let enter = move |State(app): State<Arc<App>>, params: PathParams, request: Request| {
             guard::enter(app, route, params, request)
         };
         router = router.route(route.path, on(filter, enter));
@@ -208,9 +217,9 @@ mod tests {
     }
 
     #[test]
-    fn only_the_probes_are_open() {
+    fn only_the_probes_and_the_list_of_routes_are_open() {
         let open: Vec<&str> = ROUTES.iter().filter(|row| row.access == Access::Open).map(|row| row.path).collect();
-        assert_eq!(open, ["/healthz", "/readyz"]);
+        assert_eq!(open, ["/", "/v1", "/healthz", "/readyz"]);
     }
 
     /// What is written for people is what the router does, scopes included.

@@ -2,6 +2,7 @@
 
 pub mod approvals;
 pub mod connections;
+pub mod cors;
 pub mod doors;
 pub mod drain;
 pub mod encoder;

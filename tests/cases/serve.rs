@@ -3,6 +3,7 @@
 mod admission;
 mod clients;
 mod connections;
+mod edges;
 mod embeddings;
 mod fields;
 mod forced;

@@ -1,5 +1,5 @@
 // The official npm client against a running server: chunk shapes that Python forgives, helpers, abort, errors.
-// Reads the same environment as openai_cases.py.
+// Reads the same environment as openai_shared.py says.
 import assert from "node:assert/strict";
 import OpenAI from "openai";
 
@@ -17,6 +17,23 @@ const CALCULATOR = {
     parameters: { type: "object", properties: { expression: { type: "string" } }, required: ["expression"] },
   },
 };
+
+const CANCELLED = 'firebox_requests_total{model="ember",tenant="one",outcome="cancelled"}';
+
+async function metric(line) {
+  const headers = { authorization: `Bearer ${process.env.KEY}` };
+  const text = await (await fetch(`${BASE}/metrics`, { headers })).text();
+  const found = text.split("\n").find((row) => row.startsWith(line));
+  return found ? Number(found.split(" ").at(-1)) : 0;
+}
+
+async function eventually(check) {
+  const deadline = Date.now() + 60_000;
+  while (!(await check())) {
+    assert.ok(Date.now() < deadline, "never");
+    await new Promise((resolve) => setTimeout(resolve, 20));
+  }
+}
 
 async function refused(kind, work, check = () => {}) {
   try {
@@ -120,18 +137,125 @@ const cases = {
     assert.ok(text.length > 0);
   },
   async an_aborted_stream_ends_here_and_there() {
-    const controller = new AbortController();
-    // The built-in model's tokens that end an answer or begin a tool call; forbidding them keeps it writing.
-    const bias = { 258: -100, 262: -100 };
-    const long = { ...ask, stream: true, temperature: 1.5, max_tokens: 900, logit_bias: bias };
-    const stream = await client().chat.completions.create(long, { signal: controller.signal });
-    let chunks = 0;
-    try {
-      for await (const _ of stream) if (++chunks === 3) controller.abort();
-    } catch (error) {
-      assert.ok(error instanceof OpenAI.APIUserAbortError, `${error}`);
-    }
-    assert.ok(chunks >= 3 && chunks < 900, `${chunks}`);
+    const before = await metric(CANCELLED);
+    // Its tools wait for a word that never comes, so nothing but leaving ends it.
+    const stream = await client("KEY_ONE").chat.completions.create({ ...ask, stream: true });
+    for await (const _ of stream) stream.controller.abort();
+    await eventually(async () => (await metric(CANCELLED)) > before);
+  },
+  async leaving_the_loop_of_a_stream_cancels_the_work() {
+    const before = await metric(CANCELLED);
+    for await (const _ of await client("KEY_ONE").chat.completions.create({ ...ask, stream: true })) break;
+    await eventually(async () => (await metric(CANCELLED)) > before);
+  },
+  async a_client_that_waits_no_longer_cancels_the_work() {
+    const before = await metric(CANCELLED);
+    const work = () => client("KEY_ONE").chat.completions.create(ask, { timeout: 500 });
+    await refused(OpenAI.APIConnectionTimeoutError, work);
+    await eventually(async () => (await metric(CANCELLED)) > before);
+  },
+  async a_client_with_nothing_but_its_environment_is_served() {
+    Object.assign(process.env, { OPENAI_BASE_URL: `${BASE}/v1/`, OPENAI_API_KEY: process.env.KEY });
+    const asking = new OpenAI();
+    delete process.env.OPENAI_BASE_URL;
+    delete process.env.OPENAI_API_KEY;
+    assert.equal(asking.maxRetries, 2);
+    const done = await asking.chat.completions.create(ask);
+    assert.ok(done.choices[0].message.content.includes(ANSWER));
+  },
+  async a_client_asks_again_when_it_is_told() {
+    const held = await client("KEY_ONE").chat.completions.create({ ...ask, stream: true });
+    await held[Symbol.asyncIterator]().next();
+    const statuses = [];
+    const watched = async (...request) => {
+      const response = await fetch(...request);
+      statuses.push(response.status);
+      if (response.status === 429) held.controller.abort();
+      return response;
+    };
+    const asking = new OpenAI({ baseURL: `${BASE}/v1`, apiKey: process.env.KEY_ONE, fetch: watched });
+    const begun = performance.now();
+    const second = await asking.chat.completions.create({ ...ask, stream: true });
+    second.controller.abort();
+    assert.ok(statuses[0] === 429 && statuses.at(-1) === 200 && statuses.length <= 3, `${statuses}`);
+    assert.ok(performance.now() - begun > 900, "it did not wait");
+  },
+  async a_tool_call_streams_in_pieces_of_one_shape() {
+    const pieces = [];
+    const options = { ...ask, tools: [CALCULATOR], stream: true };
+    for await (const chunk of await client("KEY_PLAIN").chat.completions.create(options))
+      pieces.push(...(chunk.choices[0].delta.tool_calls ?? []));
+    assert.ok(pieces[0].id && pieces[0].type === "function" && pieces.every((piece) => piece.index === 0));
+    const text = pieces.map((piece) => piece.function?.arguments ?? "").join("");
+    assert.ok(JSON.parse(text).expression.includes("1234"), text);
+  },
+  async the_tool_runner_streams() {
+    const tool = {
+      type: "function",
+      function: { ...CALCULATOR.function, parse: JSON.parse, function: () => ANSWER },
+    };
+    const runner = client("KEY_PLAIN").chat.completions.runTools({ ...ask, tools: [tool], stream: true });
+    const deltas = [];
+    runner.on("content", (delta) => deltas.push(delta));
+    assert.ok((await runner.finalContent()).includes(ANSWER) && deltas.length > 1, `${deltas}`);
+  },
+  async a_stream_is_split_in_two_and_passed_on() {
+    const read = async (stream) => {
+      let text = "";
+      for await (const chunk of stream) text += chunk.choices[0]?.delta.content ?? "";
+      return text;
+    };
+    const [left, right] = (await client().chat.completions.create({ ...ask, stream: true })).tee();
+    const lines = new Response(right.toReadableStream()).text();
+    const text = await read(left);
+    const passed = (await lines).trim().split("\n").map((line) => JSON.parse(line));
+    assert.ok(text.includes(ANSWER) && passed.map((chunk) => chunk.choices[0].delta.content ?? "").join("") === text);
+  },
+  async a_raw_answer_is_read_by_hand() {
+    const response = await client().chat.completions.create(ask).asResponse();
+    assert.equal(response.headers.get("content-type"), "application/json");
+    assert.ok((await response.json()).choices[0].message.content.includes(ANSWER));
+  },
+  async other_endpoints_of_openai_are_not_found_in_words() {
+    const asking = client();
+    for (const work of [
+      () => asking.responses.create({ model: "ember", input: "hi" }),
+      () => asking.moderations.create({ input: "hi" }),
+      () => asking.images.generate({ prompt: "hi" }),
+      () => asking.files.list(),
+      () => asking.batches.list(),
+    ])
+      await refused(OpenAI.NotFoundError, work, (error) => assert.match(error.message, /no endpoint/));
+  },
+  async structured_answers_and_functions_are_refused_by_name() {
+    const schema = { name: "sum", schema: { type: "object", properties: {} } };
+    const structured = { ...ask, response_format: { type: "json_schema", json_schema: schema } };
+    const old = { ...ask, functions: [{ name: "f", parameters: {} }] };
+    for (const [body, param] of [[structured, "response_format"], [old, "functions"]])
+      await refused(OpenAI.BadRequestError, () => client().chat.completions.create(body), (error) => {
+        assert.equal(error.code, "unsupported");
+        assert.ok(error.param.startsWith(param), error.param);
+      });
+  },
+  async each_status_is_the_error_it_should_be() {
+    const asking = client();
+    for (const [status, work] of [
+      [400, () => asking.post("/chat/completions", { body: [1] })],
+      [404, () => asking.models.retrieve("org/no such/n\u00e4me")],
+      [405, () => asking.delete("/models")],
+      [413, () => asking.chat.completions.create({ ...ask, messages: [{ role: "user", content: "x".repeat(17 << 20) }] })],
+      [415, () => asking.chat.completions.create(ask, { headers: { "content-encoding": "br" } })],
+    ])
+      await refused(OpenAI.APIError, work, (error) => {
+        assert.equal(error.status, status);
+        assert.ok(error.requestID.startsWith("req_") && error.type && error.code, `${error}`);
+      });
+  },
+  async models_are_paged_through() {
+    const page = await client().models.list();
+    assert.equal(page.hasNextPage(), false);
+    assert.ok(page.getPaginatedItems().length >= 2);
+    assert.equal((await client().models.retrieve("ember")).id, "ember");
   },
   async an_answer_comes_with_its_response() {
     const { data, response } = await client().chat.completions.create(ask).withResponse();

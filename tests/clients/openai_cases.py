@@ -1,78 +1,22 @@
-"""The official Python client against a running server. Each case prints a line; the last line counts them.
+"""The official Python client against a running server: what a request may say and what its answer says.
 
-Reads BASE_URL, KEY (may do everything), KEY_CHAT (scope chat only), KEY_LIMITED (two requests a minute),
-KEY_PLAIN (a tenant without plugins) and EMBED_MODEL from the environment.
+Each case prints a line; the last line counts them. See openai_shared.py for the environment.
 """
 
 import asyncio
+import base64
 import json
 import os
 import struct
-import base64
-import sys
 import time
-import traceback
 import urllib.error
 import urllib.request
 
 import openai
+from openai_shared import ANSWER, BASE, CALCULATOR, QUESTION, case, chat, client, main, refused
 
-BASE = os.environ["BASE_URL"]
-QUESTION = "What is 1234 * 87?"
-ANSWER = "107358"
-CASES = []
-
-
-def client(key="KEY", **options):
-    return openai.OpenAI(base_url=f"{BASE}/v1", api_key=os.environ.get(key, key), max_retries=0, timeout=120, **options)
-
-
-def case(function):
-    CASES.append(function)
-    return function
-
-
-def chat(text=QUESTION, key="KEY", **options):
-    options.setdefault("temperature", 0)
-    messages = options.pop("messages", [{"role": "user", "content": text}])
-    return client(key).chat.completions.create(model="ember", messages=messages, **options)
-
-
-def refused(kind, param=None, code=None, **options):
-    """Runs a chat that must be refused, and returns the error."""
-    try:
-        chat(**options)
-    except kind as error:
-        body = error.body or {}
-        assert param is None or body.get("param") == param, body
-        assert code is None or body.get("code") == code, body
-        assert body.get("message") and body.get("type"), body
-        return error
-    raise AssertionError("was not refused")
-
-
-def metric(line):
-    """The value of a line of /metrics, 0 where it is not there."""
-    request = urllib.request.Request(f"{BASE}/metrics", headers={"Authorization": f"Bearer {os.environ['KEY']}"})
-    with urllib.request.urlopen(request, timeout=30) as response:
-        text = response.read().decode()
-    found = [row for row in text.splitlines() if row.startswith(line)]
-    return float(found[0].rsplit(" ", 1)[1]) if found else 0.0
-
-
-CALCULATOR = {
-    "type": "function",
-    "function": {
-        "name": "calculator",
-        "description": "Evaluates an arithmetic expression exactly.",
-        "parameters": {
-            "type": "object",
-            "properties": {"expression": {"type": "string"}},
-            "required": ["expression"],
-        },
-    },
-}
-
+# Registers the cases about the client itself.
+import openai_client_cases  # noqa: F401
 
 @case
 def models_are_listed():
@@ -452,29 +396,6 @@ def embeddings_refuse_what_they_cannot_do():
 
 
 @case
-def leaving_a_stream_cancels_the_work():
-    line = 'firebox_requests_total{model="ember",tenant="alpha",outcome="cancelled"}'
-    before = metric(line)
-
-    def leave():
-        stream = chat("Tell me something.", stream=True, temperature=1.5, max_tokens=900, logit_bias=NEVER_END)
-        next(iter(stream))
-        stream.close()
-        deadline = time.time() + 5
-        while metric(line) <= before and time.time() < deadline:
-            time.sleep(0.05)
-        return metric(line) > before
-
-    # 900 tokens take the built-in model a fifth of a second, and a busy machine may not let this client leave in that.
-    assert any(leave() for _ in range(6)), "the work was not cancelled"
-    assert metric('firebox_requests_running{model="ember"}') == 0
-
-
-# The built-in model's tokens that end an answer or begin a tool call; forbidding them keeps it writing.
-NEVER_END = {"258": -100, "262": -100}
-
-
-@case
 def many_at_once_are_all_answered():
     async def all_of_them():
         asking = openai.AsyncOpenAI(base_url=f"{BASE}/v1", api_key=os.environ["KEY"], max_retries=0, timeout=120)
@@ -528,19 +449,6 @@ def a_session_remembers():
 def usage_is_shown_to_its_tenant():
     shown = client().get("/usage", cast_to=object)
     assert shown["tenant"] == "alpha" and shown["total"]["completion_tokens"] > 0, shown
-
-
-def main():
-    failed = 0
-    for run in CASES:
-        try:
-            run()
-            print(f"ok {run.__name__}", flush=True)
-        except Exception:
-            failed += 1
-            print(f"FAILED {run.__name__}\n{traceback.format_exc()}", flush=True)
-    print(f"{len(CASES) - failed} of {len(CASES)} passed")
-    sys.exit(1 if failed else 0)
 
 
 if __name__ == "__main__":

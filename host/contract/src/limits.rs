@@ -210,6 +210,12 @@ pub const ADDRESS_CONNECTIONS_DIVISOR: usize = 2;
 pub const TENANT_CONNECTIONS_DIVISOR: usize = 4;
 /// Time between two tries to accept a connection when the machine has no more files to give.
 pub const HTTP_ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// Time a browser may remember what a page was allowed to send.
+pub const CORS_MAX_AGE: Duration = Duration::from_secs(600);
+/// Names of headers that a page may ask for at a time (a number).
+pub const CORS_HEADER_NAMES_MAX: usize = 64;
+/// Bytes of each of them.
+pub const CORS_HEADER_NAME_BYTES_MAX: usize = 128;
 /// Time connections have at the end to get their last words out.
 pub const HTTP_CLOSE_GRACE: Duration = Duration::from_secs(2);
 /// Time the parts of a server have to end once nothing runs any more.

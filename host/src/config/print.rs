@@ -97,7 +97,7 @@ impl Config {
             .time("drain_timeout", server.drain_timeout)
             .text("plugin_memory_total", &units::size(server.plugin_memory_total as u64))
             .texts("hosts", &server.hosts)
-            .texts("origins", &server.origins)
+            .texts("origins", &server.origins.iter().map(ToString::to_string).collect::<Vec<_>>())
             .texts("trusted_proxies", &server.trusted_proxies.iter().map(ToString::to_string).collect::<Vec<_>>())
             .set("log_json", server.log_json);
         page.header("[sessions]")

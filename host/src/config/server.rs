@@ -3,11 +3,13 @@
 use std::net::{Ipv4Addr, SocketAddr};
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
+use std::str::FromStr;
 use std::time::Duration;
 
 use firebox_contract::limits;
 
 use super::network::Network;
+use super::origin::WebOrigin;
 use super::reader::Section;
 
 /// `[server]`: the door.
@@ -40,7 +42,7 @@ pub struct ServerConfig {
     /// Values of `Host` that are answered at `/mcp`, beside those of this machine itself.
     pub hosts: Vec<String>,
     /// Values of `Origin` (web pages) that are answered; none without an entry here.
-    pub origins: Vec<String>,
+    pub origins: Vec<WebOrigin>,
     /// Proxies whose `X-Forwarded-For` names the client.
     pub trusted_proxies: Vec<Network>,
     /// Whether the log is JSON, one object a line.
@@ -108,8 +110,8 @@ impl ServerConfig {
                 .and_then(|bytes| usize::try_from(bytes).ok())
                 .unwrap_or(default.plugin_memory_total),
             hosts: section.texts("hosts").unwrap_or_default(),
-            origins: section.texts("origins").unwrap_or_default(),
-            trusted_proxies: networks(&mut section, "trusted_proxies"),
+            origins: parsed_list(&mut section, "origins"),
+            trusted_proxies: parsed_list(&mut section, "trusted_proxies"),
             log_json: section.boolean("log_json").unwrap_or(default.log_json),
         };
         section.finish();
@@ -117,13 +119,12 @@ impl ServerConfig {
     }
 }
 
-/// A list of networks.
-fn networks(section: &mut Section<'_>, key: &'static str) -> Vec<Network> {
+/// A list of texts, each of which has to be read.
+fn parsed_list<T: FromStr<Err = String>>(section: &mut Section<'_>, key: &'static str) -> Vec<T> {
     let texts = section.texts(key).unwrap_or_default();
-    let network = |text: &String| {
-        text.parse().map_err(|why: String| section.error(section.at(key), format!("\"{key}\": {why}"))).ok()
-    };
-    texts.iter().filter_map(network).collect()
+    let parsed =
+        |text: &String| text.parse().map_err(|why| section.error(section.at(key), format!("\"{key}\": {why}"))).ok();
+    texts.iter().filter_map(parsed).collect()
 }
 
 /// A size from one byte to `max`, as memory counts it.

@@ -4,11 +4,14 @@ use std::fmt::Display;
 use std::time::Duration;
 
 use axum::body::Body;
-use axum::http::header::{CONTENT_TYPE, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
+use axum::http::header::{ACCEPT_ENCODING, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
 use axum::http::{Response, StatusCode};
 use firebox_contract::{Error, ErrorKind, limits};
 
-use super::{body, wire};
+use super::{body, content_encoding, wire};
+
+/// As `retry-after`, in milliseconds: the official OpenAI clients read it first.
+const RETRY_AFTER_MS: HeaderName = HeaderName::from_static("retry-after-ms");
 
 /// What went wrong, and where in the request.
 #[derive(Debug)]
@@ -71,6 +74,13 @@ impl Failure {
         Self { status: Some(StatusCode::PAYLOAD_TOO_LARGE), ..Error::TooLarge(message).into() }
     }
 
+    /// The body is encoded in a way that is not taken.
+    #[must_use]
+    pub fn media_type(message: impl Into<String>) -> Self {
+        let code = Some("unsupported_media_type");
+        Self { status: Some(StatusCode::UNSUPPORTED_MEDIA_TYPE), code, ..Self::usage(message) }
+    }
+
     /// The body could not be read.
     #[must_use]
     pub(super) fn unread(error: &axum::Error) -> Self {
@@ -122,6 +132,8 @@ impl Failure {
     pub fn body_for(&self, request_id: &str) -> wire::ErrorBody {
         let message = match &*self.error {
             Error::Internal(_) => format!("an internal error; the server's log names request \"{request_id}\""),
+            // Its words name files of the server.
+            Error::Model(_) => format!("the model failed; the server's log names request \"{request_id}\""),
             error => error.to_string(),
         };
         wire::ErrorBody::new(message, self.kind_name(), self.param.clone(), self.code())
@@ -148,9 +160,15 @@ impl Failure {
         if self.status() == StatusCode::UNAUTHORIZED {
             response.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
         }
+        if self.status() == StatusCode::UNSUPPORTED_MEDIA_TYPE {
+            let accepted = HeaderValue::from_static(content_encoding::ACCEPTED);
+            response.headers_mut().insert(ACCEPT_ENCODING, accepted);
+        }
         if let Some(wait) = self.retry_after() {
             let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
             response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(seconds.max(1)));
+            let milliseconds = u64::try_from(wait.as_micros().div_ceil(1_000)).unwrap_or(u64::MAX);
+            response.headers_mut().insert(RETRY_AFTER_MS, HeaderValue::from(milliseconds.max(1)));
         }
         response
     }
@@ -163,6 +181,8 @@ impl Failure {
         }
     }
 }
+
+impl std::error::Error for Failure {}
 
 impl Display for Failure {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -180,6 +200,9 @@ mod tests {
         let text = serde_json::to_string(&failure.body_for("req_1")).expect("JSON");
         assert!(text.contains("req_1") && !text.contains("secret"), "{text}");
         assert_eq!(failure.response("req_1").status(), 500);
+        let failure = Failure::from(Error::Model("\"/srv/model/template.jinja\" has no end".to_owned()));
+        let text = serde_json::to_string(&failure.body_for("req_1")).expect("JSON");
+        assert!(text.contains("req_1") && !text.contains("srv"), "{text}");
     }
 
     #[test]
@@ -188,5 +211,6 @@ mod tests {
         let failure = Failure::from(Error::Limited { message: "busy".to_owned(), retry_after });
         let response = failure.response("req_1");
         assert_eq!((response.status().as_u16(), &response.headers()[RETRY_AFTER]), (429, &HeaderValue::from(2_u64)));
+        assert_eq!(response.headers()[RETRY_AFTER_MS], "1200");
     }
 }

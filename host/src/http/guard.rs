@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::Body;
-use axum::extract::{RawPathParams, Request, State};
+use axum::extract::{Request, State};
 use axum::http::header::{AUTHORIZATION, CONNECTION, HOST, HeaderName, HeaderValue, ORIGIN};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, Method, Response, StatusCode};
@@ -15,11 +15,13 @@ use futures_util::FutureExt as _;
 
 use super::body::PacedBody;
 use super::live::{cut_with, while_alive};
+use super::paths::hint;
 use super::record::Recorded;
-use super::{Access, Call, Failure, OpenRequest, Route, request_body};
+use super::{Access, Call, Failure, OpenRequest, PathParams, Route, request_body};
 use crate::serve::App;
 use crate::serve::connections::counters::Refusal;
 use crate::serve::connections::table::RequestHandle;
+use crate::serve::cors::{is_preflight, preflight_answer};
 use crate::serve::drain::Running;
 use crate::tenancy::{Rate, Tenancy, Tenant, WorkKind};
 
@@ -27,14 +29,16 @@ use crate::tenancy::{Rate, Tenancy, Tenant, WorkKind};
 pub(super) async fn enter(
     app: Arc<App>,
     route: &'static Route,
-    params: RawPathParams,
+    params: PathParams,
     request: Request,
 ) -> Response<Body> {
     let (parts, body) = request.into_parts();
     let mut recorded = Recorded::begin(&app, &parts, route.path);
     let id = recorded.id.clone();
-    let params = params.iter().map(|(key, value)| (key.to_owned(), value.to_owned())).collect();
-    let origin = parts.headers.get(ORIGIN).cloned();
+    let (params, path_read) = match &params {
+        Ok(params) => (params.iter().map(|(key, value)| (key.to_owned(), value.to_owned())).collect(), Ok(())),
+        Err(_) => (Vec::new(), Err(Failure::usage("the path is not UTF-8 once its percent signs are decoded"))),
+    };
     let body = Body::new(PacedBody::new(body));
     let (tenant, admitted, open) = (None, None, OpenRequest::default());
     let mut call = Call { id: id.clone(), parts, params, body, tenant, open, admitted };
@@ -42,7 +46,7 @@ pub(super) async fn enter(
         Ok((tenant, running)) => (Ok(tenant), running),
         Err(failure) => (Err(failure), None),
     };
-    let admitted = admitted.and_then(|tenant| take(&app, route, tenant, &mut call));
+    let admitted = admitted.and_then(|tenant| path_read.and_then(|()| take(&app, route, tenant, &mut call)));
     let (open, mut tenant, mut read) = (call.open.clone(), call.tenant.clone(), true);
     let outcome = match admitted {
         Ok(()) => {
@@ -61,7 +65,6 @@ pub(super) async fn enter(
         rates(&app, tenant, response.headers_mut());
     }
     end(&app, !read, &mut response);
-    app.doors.admit_page(origin.as_ref(), response.headers_mut());
     app.metrics.answered(route.path, response.status().as_u16());
     if response.status() == StatusCode::REQUEST_TIMEOUT {
         app.metrics.connections.refused(Refusal::SlowBody);
@@ -150,22 +153,46 @@ async fn handle(app: &Arc<App>, route: &Route, call: Call) -> Result<Response<Bo
 
 /// Answers what has no route.
 pub(super) async fn unknown_path(State(app): State<Arc<App>>, request: Request) -> Response<Body> {
+    // A page is to read that there is no such endpoint.
+    if is_preflight(request.method(), request.headers()) {
+        return options(&app, request).await;
+    }
     let path: String = request.uri().path().chars().take(200).collect();
-    let failure = Failure::not_found(format!("there is no endpoint {} \"{path}\"", request.method()));
+    let failure = Failure::not_found(format!("there is no endpoint {} \"{path}\"{}", request.method(), hint(&path)));
     bare(&app, &failure, request).await
 }
 
-/// Answers a path that has other methods; a browser's question whether a page may ask is answered here too.
+/// Answers a path that has other methods; the router says which.
 pub(super) async fn unknown_method(State(app): State<Arc<App>>, request: Request) -> Response<Body> {
-    let mut allowed = Response::new(Body::empty());
-    let (method, headers) = (request.method(), request.headers());
-    if method == Method::OPTIONS && app.doors.admit_page(headers.get(ORIGIN), allowed.headers_mut()) {
-        *allowed.status_mut() = StatusCode::NO_CONTENT;
-        return allowed;
+    let method = request.method();
+    if method == Method::OPTIONS {
+        return options(&app, request).await;
     }
     let path: String = request.uri().path().chars().take(200).collect();
-    let failure = Failure::method(format!("\"{path}\" is there, but not for {method}"));
+    let failure = Failure::method(format!("\"{path}\" is there, but not for {method}; the header allow says for what"));
     bare(&app, &failure, request).await
+}
+
+/// Answers what one may do here, and a browser's question whether a page may ask.
+async fn options(app: &App, request: Request) -> Response<Body> {
+    let (parts, body) = request.into_parts();
+    let recorded = Recorded::begin(app, &parts, parts.uri.path());
+    let read = request_body::discard(body).await;
+    let headers = &parts.headers;
+    let mut response = match app.doors.check(headers.get(HOST), headers.get(ORIGIN)) {
+        Ok(()) if is_preflight(&parts.method, headers) => preflight_answer(headers),
+        Ok(()) => no_content(),
+        Err(error) => recorded.failed(app, None, &error.into()),
+    };
+    recorded.answered(app, None, true, &mut response);
+    end(app, !read, &mut response);
+    response
+}
+
+fn no_content() -> Response<Body> {
+    let mut response = Response::new(Body::empty());
+    *response.status_mut() = StatusCode::NO_CONTENT;
+    response
 }
 
 async fn bare(app: &App, failure: &Failure, request: Request) -> Response<Body> {

@@ -8,7 +8,7 @@ use axum::http::header::{CONTENT_TYPE, HeaderValue};
 use axum::http::{Response, StatusCode};
 use serde_json::{Value, json};
 
-use super::{Call, Failure, stream, wire};
+use super::{Call, Failure, ROUTES, stream, wire};
 use crate::serve::App;
 use crate::serve::models::{Model, Ready, State};
 use crate::tenancy::{Counts, Rate};
@@ -77,6 +77,16 @@ pub(super) async fn metrics(app: Arc<App>, _call: Call) -> Result<Response<Body>
     let kind = HeaderValue::from_static("application/openmetrics-text; version=1.0.0; charset=utf-8");
     response.headers_mut().insert(CONTENT_TYPE, kind);
     Ok(response)
+}
+
+/// What there is, for people who look at the address with a browser and for clients that only ask whether it answers.
+pub(super) async fn about(_app: Arc<App>, _call: Call) -> Result<Response<Body>, Failure> {
+    let endpoints: Vec<String> = ROUTES.iter().map(|route| format!("{} {}", route.method, route.path)).collect();
+    stream::json(&json!({
+        "object": "server", "name": "firebox",
+        "message": "This is Firebox, an inference server with OpenAI's API. The base URL of a client is this address with /v1.",
+        "endpoints": endpoints,
+    }))
 }
 
 pub(super) async fn healthz(_app: Arc<App>, _call: Call) -> Result<Response<Body>, Failure> {

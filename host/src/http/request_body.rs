@@ -5,12 +5,13 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use axum::body::{Body, Bytes, HttpBody};
-use axum::http::Response;
-use axum::http::header::CONTENT_LENGTH;
+use axum::http::header::{CONTENT_ENCODING, CONTENT_LENGTH};
+use axum::http::{HeaderMap, Response};
 use firebox_contract::{json_values, limits};
 use futures_util::{Stream, StreamExt as _};
 use serde_json::Value;
 
+use super::content_encoding::{BodyBytes, BodyDecoder, ContentEncoding};
 use super::{Call, Failure};
 use crate::serve::App;
 use crate::serve::request_bytes::HeldBytes;
@@ -81,8 +82,22 @@ async fn said<T: Send + 'static>(
 
 /// JSON of a bounded number of values: each takes many times the byte or two it may be written as.
 pub(super) fn parse(bytes: &[u8]) -> Result<Value, Failure> {
-    check_values(bytes)?;
-    serde_json::from_slice(bytes).map_err(|error| Failure::usage(format!("the request's body is not JSON: {error}")))
+    let text = text_of(bytes)?;
+    check_values(text.as_bytes())?;
+    serde_json::from_str(text).map_err(|error| Failure::usage(format!("the request's body is not JSON: {error}")))
+}
+
+/// The text of a body, without the mark of its encoding with which some clients begin.
+fn text_of(bytes: &[u8]) -> Result<&str, Failure> {
+    let text = std::str::from_utf8(bytes).map_err(|error| {
+        let why = match bytes {
+            [0x1f, 0x8b, ..] => "; it looks like gzip, which the header content-encoding has to say",
+            [0xff, 0xfe, ..] | [0xfe, 0xff, ..] => "; it looks like UTF-16",
+            _ => "",
+        };
+        Failure::usage(format!("the request's body is not UTF-8 from byte {} on{why}", error.valid_up_to()))
+    })?;
+    Ok(text.strip_prefix('\u{feff}').unwrap_or(text))
 }
 
 /// Refuses JSON of too many values.
@@ -95,36 +110,43 @@ pub(super) fn check_values(bytes: &[u8]) -> Result<(), Failure> {
     Ok(())
 }
 
-/// The whole body, of `max` bytes at most, and held in the budget.
+/// The whole body, decoded, of `max` bytes at most, and held in the budget.
 pub(super) async fn bytes(app: &App, call: &mut Call, max: usize) -> Result<Said<Vec<u8>>, Failure> {
     let body = std::mem::replace(&mut call.body, Body::empty());
     let held = app.request_bytes.begin(&call.tenant()?.id);
-    let length = call.parts.headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
-    let read = tokio::time::timeout(limits::HTTP_BODY_TIMEOUT, collect(body, held, length, max)).await;
-    read.unwrap_or_else(|_| Err(Failure::slow(limits::HTTP_BODY_TIMEOUT)))
+    let read = tokio::time::timeout(limits::HTTP_BODY_TIMEOUT, collect(body, held, &call.parts.headers, max)).await;
+    let said = read.unwrap_or_else(|_| Err(Failure::slow(limits::HTTP_BODY_TIMEOUT)))?;
+    // They are about the body as it came.
+    if call.parts.headers.remove(CONTENT_ENCODING).is_some() {
+        call.parts.headers.remove(CONTENT_LENGTH);
+    }
+    Ok(said)
 }
 
 /// What cannot be taken is read on for a while and thrown away: a client that still writes would not hear the refusal.
-async fn collect(body: Body, mut held: HeldBytes, length: Option<usize>, max: usize) -> Result<Said<Vec<u8>>, Failure> {
+async fn collect(body: Body, held: HeldBytes, headers: &HeaderMap, max: usize) -> Result<Said<Vec<u8>>, Failure> {
     let mut stream = body.into_data_stream();
-    if length.is_some_and(|length| length > max) {
-        throw_away(&mut stream).await;
-        return Err(Failure::body(max));
-    }
-    let mut bytes = Vec::new();
-    while let Some(chunk) = stream.next().await {
-        let chunk = chunk.map_err(|error| Failure::unread(&error))?;
-        let refused = match bytes.len().saturating_add(chunk.len()) > max {
-            true => Some(Failure::body(max)),
-            false => held.grow(chunk.len()).err().map(Failure::from),
-        };
-        if let Some(failure) = refused {
-            drop((bytes, held));
+    let length: Option<usize> = headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
+    let encoding = match length {
+        Some(length) if length > max => Err(Failure::body(max)),
+        _ => ContentEncoding::of(headers),
+    };
+    let mut decoder = match encoding {
+        Ok(encoding) => BodyDecoder::new(encoding, held, max),
+        Err(failure) => {
             throw_away(&mut stream).await;
             return Err(failure);
         }
-        bytes.extend_from_slice(&chunk);
+    };
+    while let Some(chunk) = stream.next().await {
+        let chunk = chunk.map_err(|error| Failure::unread(&error))?;
+        if let Err(failure) = decoder.take(&chunk).await {
+            drop(decoder);
+            throw_away(&mut stream).await;
+            return Err(failure);
+        }
     }
+    let BodyBytes { bytes, held, .. } = decoder.finish()?;
     Ok(Said { what: bytes, held })
 }
 
@@ -188,6 +210,16 @@ impl<T: Unpin> HttpBody for With<T> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_body_is_utf_8_with_a_mark_or_without() {
+        assert_eq!(parse(b"\xef\xbb\xbf{\"a\": 1}").ok(), Some(serde_json::json!({"a": 1})));
+        let words = |bytes: &[u8]| parse(bytes).expect_err("not JSON").to_string();
+        assert!(words(b"{\"a\": \"caf\xe9\"}").contains("not UTF-8 from byte 10 on"));
+        assert!(words(b"\x1f\x8b\x08\x00").contains("content-encoding"));
+        assert!(words(b"\xff\xfe{\x00").contains("UTF-16"));
+        assert!(words(b"a=1").contains("not JSON"));
+    }
 
     #[test]
     fn a_body_of_many_values_is_refused_before_it_is_read() {

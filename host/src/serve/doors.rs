@@ -6,12 +6,10 @@
 
 use std::net::IpAddr;
 
-use axum::http::header::{
-    ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN, VARY,
-};
-use axum::http::{HeaderMap, HeaderValue};
+use axum::http::HeaderValue;
 use firebox_contract::Error;
 
+use super::cors::Cors;
 use crate::config::ServerConfig;
 
 /// The names and pages that are let in.
@@ -19,7 +17,7 @@ use crate::config::ServerConfig;
 pub struct Doors {
     /// `None` answers to every name.
     hosts: Option<Vec<String>>,
-    origins: Vec<String>,
+    cors: Cors,
 }
 
 impl Doors {
@@ -28,7 +26,7 @@ impl Doors {
     pub fn new(config: &ServerConfig) -> Self {
         let local = config.listen.ip().is_loopback();
         let hosts = (local || !config.hosts.is_empty()).then(|| own_names(config));
-        Self { hosts, origins: config.origins.clone() }
+        Self { hosts, cors: Cors::new(config) }
     }
 
     /// # Errors
@@ -43,30 +41,12 @@ impl Doors {
             let message = format!("this server does not answer to the name \"{host}\"; add it to server.hosts");
             return Err(Error::Denied(message));
         }
-        match text(origin) {
-            Some(origin) if !self.origins.contains(&origin) => {
-                let message = format!("pages of \"{origin}\" may not ask this server; add it to server.origins");
-                Err(Error::Denied(message))
-            }
-            _ => Ok(()),
+        if origin.is_some_and(|origin| !self.cors.allows(origin)) {
+            let origin = text(origin).unwrap_or_default();
+            let message = format!("pages of \"{origin}\" may not ask this server; add it to server.origins");
+            return Err(Error::Denied(message));
         }
-    }
-}
-
-impl Doors {
-    /// Lets a page read the answer, and ask with a key, if it is one that is let in; whether it is.
-    pub fn admit_page(&self, origin: Option<&HeaderValue>, headers: &mut HeaderMap) -> bool {
-        let Some(origin) =
-            origin.filter(|origin| self.origins.iter().any(|known| known.as_bytes() == origin.as_bytes()))
-        else {
-            return false;
-        };
-        headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, origin.clone());
-        headers.insert(VARY, HeaderValue::from_static("origin"));
-        headers.insert(ACCESS_CONTROL_ALLOW_METHODS, HeaderValue::from_static("GET, POST, DELETE"));
-        let asked = "authorization, content-type, accept, mcp-session-id, mcp-protocol-version";
-        headers.insert(ACCESS_CONTROL_ALLOW_HEADERS, HeaderValue::from_static(asked));
-        true
+        Ok(())
     }
 }
 
@@ -95,7 +75,7 @@ mod tests {
     fn doors(listen: &str, hosts: &[&str]) -> Doors {
         let listen = listen.parse().expect("an address");
         let hosts = hosts.iter().map(|host| (*host).to_owned()).collect();
-        let origins = vec!["https://ui.example".to_owned()];
+        let origins = vec!["https://ui.example".parse().expect("an origin")];
         Doors::new(&ServerConfig { listen, hosts, origins, ..ServerConfig::default() })
     }
 
@@ -116,12 +96,6 @@ mod tests {
         assert!(passes(&local, "localhost", Some("https://ui.example")));
         assert!(!passes(&local, "localhost", Some("https://evil.example")));
         assert!(!passes(&local, "localhost", Some("null")));
-        let mut headers = HeaderMap::new();
-        assert!(!local.admit_page(Some(&HeaderValue::from_static("https://evil.example")), &mut headers));
-        assert!(
-            headers.is_empty() && local.admit_page(Some(&HeaderValue::from_static("https://ui.example")), &mut headers)
-        );
-        assert_eq!(headers[ACCESS_CONTROL_ALLOW_ORIGIN], "https://ui.example");
     }
 
     #[test]

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
-use axum::http::header::{CONNECTION, HeaderValue};
+use axum::http::header::{CONNECTION, HeaderValue, ORIGIN};
 use axum::http::{Request, Response};
 use firebox_contract::limits;
 use hyper::body::Incoming;
@@ -25,7 +25,8 @@ use super::connections::counters::{ConnectionCounters, Refusal};
 use super::connections::guarded::Guarded;
 use super::connections::stall::Stalling;
 use super::connections::table::{Connection, Connections, ConnectionsMax};
-use crate::http::{Failure, discard};
+use super::cors::{Cors, is_preflight};
+use crate::http::{Failure, as_meant, discard};
 
 /// What bounds connections.
 #[derive(Debug, Clone)]
@@ -40,6 +41,8 @@ pub struct ConnectionLimits {
     pub trusted_proxies: TrustedProxies,
     /// Paths that are answered on connections beyond the limit.
     pub probes: &'static [&'static str],
+    /// The web pages that may read the answers, refusals of connections included.
+    pub cors: Cors,
 }
 
 /// Listens on `address`, with buffers that show soon that a client reads slowly, and hold little of what is not read.
@@ -178,16 +181,34 @@ fn is_slow_reader(error: &hyper::Error) -> bool {
     source.is_some_and(|source| source.kind() == io::ErrorKind::TimedOut)
 }
 
-/// Answers one request, which occupies its connection until the last byte of its answer has been made.
+/// Answers one request, in a form that web pages can read which may.
 async fn answer(
     shared: &Shared,
     admitted: &Connection,
     refused: Option<Refusal>,
     mut request: Request<Incoming>,
 ) -> Result<Response<Body>, Infallible> {
-    let is_probe = shared.bounds.probes.contains(&request.uri().path());
+    let origin = request.headers().get(ORIGIN).cloned();
+    if let Some(meant) = as_meant(request.uri()) {
+        *request.uri_mut() = meant;
+    }
+    let mut response = routed(shared, admitted, refused, request).await?;
+    shared.bounds.cors.show_to(origin.as_ref(), response.headers_mut());
+    Ok(response)
+}
+
+/// Answers one request, which occupies its connection until the last byte of its answer has been made.
+async fn routed(
+    shared: &Shared,
+    admitted: &Connection,
+    refused: Option<Refusal>,
+    mut request: Request<Incoming>,
+) -> Result<Response<Body>, Infallible> {
+    // A page that was not let to ask could not read the refusal.
+    let is_small =
+        shared.bounds.probes.contains(&request.uri().path()) || is_preflight(request.method(), request.headers());
     let begun = match refused {
-        Some(refusal) if !is_probe => Err(refusal),
+        Some(refusal) if !is_small => Err(refusal),
         _ => admitted.begin(request.headers()).inspect_err(|refusal| shared.counters.refused(*refusal)),
     };
     let (client, handle, running) = match begun {

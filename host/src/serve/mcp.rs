@@ -14,7 +14,7 @@ use tower::ServiceExt;
 use tower::util::BoxCloneSyncService;
 
 use super::{McpDoor, Say, TenantHooks};
-use crate::config::{Config, McpServerConfig, ServerConfig};
+use crate::config::{Config, McpServerConfig, ServerConfig, WebOrigin};
 use crate::plugin_tools::{Offer, PluginTools};
 use crate::tenancy::Tenancy;
 
@@ -214,7 +214,7 @@ impl McpTools {
         let tools = Arc::new(tools);
         let options = ServerHttpOptions {
             hosts: server.hosts.clone(),
-            origins: server.origins.clone(),
+            origins: server.origins.iter().map(WebOrigin::with_port).collect(),
             body_bytes_max: server.body_bytes_max.min(limits::MCP_BODY_BYTES_MAX),
             info: ServerInfo::firebox(),
         };

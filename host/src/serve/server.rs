@@ -19,6 +19,7 @@ use super::connections::counters::ConnectionCounters;
 use super::connections::files;
 use super::connections::table::ConnectionsMax;
 use super::connections::tenants::TenantShares;
+use super::cors::Cors;
 use super::listener::{self, ConnectionLimits};
 use super::mcp::{McpServers, McpTools};
 use super::metrics::{Live, McpStates, Metrics};
@@ -297,6 +298,7 @@ fn connection_limits(server: &ServerConfig) -> ConnectionLimits {
         reader_timeout: server.reader_timeout,
         trusted_proxies: TrustedProxies::new(server.trusted_proxies.clone()),
         probes: PROBES,
+        cors: Cors::new(server),
     }
 }
 

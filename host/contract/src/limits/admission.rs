@@ -20,6 +20,10 @@ pub const TENANT_REQUEST_BYTES_DIVISOR: usize = BODY_SHARES;
 pub const JSON_VALUES_MAX: usize = 65_536;
 /// Bytes of a body up to which it is read where it arrives, and not on a thread for blocking work.
 pub const BODY_INLINE_BYTES: usize = 64 * KIB;
+/// Bytes of a compressed body that are decoded at a time, before others may work; they may become a thousand times as many.
+pub const ENCODED_PIECE_BYTES: usize = 256;
+/// Bytes that a decoder of compressed bodies makes before they are counted.
+pub const DECODED_PIECE_BYTES: usize = 16 * KIB;
 /// Bodies of one server that are read at a time on threads for blocking work (a number).
 pub const BODIES_READ_AT_A_TIME: usize = 2;
 /// Threads that read large bodies and tokenize long prompts, for all models of a process together (a number).

@@ -12,6 +12,7 @@ use tokio::sync::watch;
 use crate::serve::connections::address::TrustedProxies;
 use crate::serve::connections::counters::ConnectionCounters;
 use crate::serve::connections::table::ConnectionsMax;
+use crate::serve::cors::Cors;
 use crate::serve::listener::{self, ConnectionLimits};
 
 /// The first wish to stop: Ctrl-C, or the system's.
@@ -47,6 +48,8 @@ pub(super) async fn serve(
         reader_timeout: limits::READER_TIMEOUT_DEFAULT,
         trusted_proxies: TrustedProxies::default(),
         probes: &[],
+        // Pages of this machine may ask, and no page may read.
+        cors: Cors::default(),
     };
     let counters = ConnectionCounters::default();
     let (ending, stopping) = watch::channel(false);

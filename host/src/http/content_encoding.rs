@@ -1,0 +1,363 @@
+//! Bodies that come compressed: decoded piece by piece, so that each piece is counted before it is held.
+
+use std::io::{self, Write};
+
+use axum::http::HeaderMap;
+use axum::http::header::CONTENT_ENCODING;
+use firebox_contract::limits;
+use flate2::write::MultiGzDecoder;
+use flate2::{Decompress, FlushDecompress, Status};
+
+use super::Failure;
+use crate::serve::request_bytes::HeldBytes;
+
+/// What is taken, as `accept-encoding` says it.
+pub(super) const ACCEPTED: &str = "gzip, deflate";
+
+/// How a body is encoded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum ContentEncoding {
+    Identity,
+    Gzip,
+    /// With the header of zlib, as the standard says, or without, as some clients send it.
+    Deflate,
+}
+
+impl ContentEncoding {
+    /// What the headers say.
+    ///
+    /// # Errors
+    /// 415 for an encoding that is not taken, and for several at once.
+    pub(super) fn of(headers: &HeaderMap) -> Result<Self, Failure> {
+        let lines = headers.get_all(CONTENT_ENCODING).iter().map(|line| String::from_utf8_lossy(line.as_bytes()));
+        let text = lines.collect::<Vec<_>>().join(",").to_ascii_lowercase();
+        let mut names = text.split(',').map(str::trim).filter(|name| !name.is_empty() && *name != "identity");
+        match (names.next(), names.next()) {
+            (None, _) => Ok(Self::Identity),
+            (Some("gzip" | "x-gzip"), None) => Ok(Self::Gzip),
+            (Some("deflate"), None) => Ok(Self::Deflate),
+            _ => {
+                let shown: String = text.chars().take(80).collect();
+                Err(Failure::media_type(format!(
+                    "a body with the content-encoding \"{shown}\" is not taken; send it as gzip, as deflate or as it is"
+                )))
+            }
+        }
+    }
+}
+
+/// The bytes of a body, bounded in number and held in the budget.
+#[derive(Debug)]
+pub(super) struct BodyBytes {
+    pub(super) bytes: Vec<u8>,
+    pub(super) held: HeldBytes,
+    /// The most bytes there may be.
+    max: usize,
+}
+
+impl BodyBytes {
+    fn push(&mut self, piece: &[u8]) -> Result<(), Failure> {
+        if self.bytes.len().saturating_add(piece.len()) > self.max {
+            return Err(Failure::body(self.max));
+        }
+        self.held.grow(piece.len())?;
+        self.bytes.extend_from_slice(piece);
+        Ok(())
+    }
+}
+
+impl Write for BodyBytes {
+    fn write(&mut self, piece: &[u8]) -> io::Result<usize> {
+        self.push(piece).map(|()| piece.len()).map_err(io::Error::other)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Reads a body as it comes.
+pub(super) struct BodyDecoder {
+    stream: Stream,
+    encoding: ContentEncoding,
+    /// Bytes that came.
+    came: usize,
+    max: usize,
+}
+
+enum Stream {
+    Identity(BodyBytes),
+    Gzip(Box<MultiGzDecoder<BodyBytes>>),
+    Deflate(Inflater),
+}
+
+impl BodyDecoder {
+    /// For a body of `max` bytes, encoded as well as decoded.
+    pub(super) fn new(encoding: ContentEncoding, held: HeldBytes, max: usize) -> Self {
+        let bytes = BodyBytes { bytes: Vec::new(), held, max };
+        let stream = match encoding {
+            ContentEncoding::Identity => Stream::Identity(bytes),
+            ContentEncoding::Gzip => Stream::Gzip(Box::new(MultiGzDecoder::new(bytes))),
+            ContentEncoding::Deflate => Stream::Deflate(Inflater { state: None, ended: false, bytes }),
+        };
+        Self { stream, encoding, came: 0, max }
+    }
+
+    /// Takes what came. Lets others work in between: little that came may become much.
+    ///
+    /// # Errors
+    /// 413 beyond the limit, 429 and 503 beyond the budget, 400 for what is not encoded so.
+    pub(super) async fn take(&mut self, chunk: &[u8]) -> Result<(), Failure> {
+        self.came = self.came.saturating_add(chunk.len());
+        if self.came > self.max {
+            return Err(Failure::body(self.max));
+        }
+        if let Stream::Identity(bytes) = &mut self.stream {
+            return bytes.push(chunk);
+        }
+        let mut yielded = self.decoded();
+        for piece in chunk.chunks(limits::ENCODED_PIECE_BYTES) {
+            self.decode(piece).map_err(|error| failure_of(error, self.encoding))?;
+            if self.decoded() - yielded > limits::BODY_INLINE_BYTES {
+                yielded = self.decoded();
+                tokio::task::yield_now().await;
+            }
+        }
+        Ok(())
+    }
+
+    fn decode(&mut self, piece: &[u8]) -> io::Result<()> {
+        match &mut self.stream {
+            Stream::Identity(bytes) => bytes.write_all(piece),
+            Stream::Gzip(decoder) => decoder.write_all(piece),
+            Stream::Deflate(inflater) => inflater.take(piece),
+        }
+    }
+
+    /// Bytes that there are so far.
+    fn decoded(&self) -> usize {
+        match &self.stream {
+            Stream::Identity(bytes) => bytes.bytes.len(),
+            Stream::Gzip(decoder) => decoder.get_ref().bytes.len(),
+            Stream::Deflate(inflater) => inflater.bytes.bytes.len(),
+        }
+    }
+
+    /// The whole body.
+    ///
+    /// # Errors
+    /// 400 for one that is cut off.
+    pub(super) fn finish(self) -> Result<BodyBytes, Failure> {
+        let whole = match self.stream {
+            Stream::Identity(bytes) => Ok(bytes),
+            Stream::Gzip(decoder) => decoder.finish(),
+            Stream::Deflate(inflater) if inflater.ended => Ok(inflater.bytes),
+            Stream::Deflate(_) => Err(io::ErrorKind::UnexpectedEof.into()),
+        };
+        whole.map_err(|error| failure_of(error, self.encoding))
+    }
+}
+
+/// What the decoder said, or what the place for its bytes did.
+fn failure_of(error: io::Error, encoding: ContentEncoding) -> Failure {
+    let damaged = |_| {
+        let name = if encoding == ContentEncoding::Gzip { "gzip" } else { "deflate" };
+        Failure::usage(format!("the request's body is not {name}, as its content-encoding says, or is cut off"))
+    };
+    error.downcast().unwrap_or_else(damaged)
+}
+
+/// A decoder of deflate.
+struct Inflater {
+    /// From the first byte on, which tells whether there is a header of zlib.
+    state: Option<Decompress>,
+    ended: bool,
+    bytes: BodyBytes,
+}
+
+impl Inflater {
+    fn take(&mut self, mut piece: &[u8]) -> io::Result<()> {
+        let mut out = [0; limits::DECODED_PIECE_BYTES];
+        while let Some(first) = piece.first() {
+            if self.ended {
+                return Err(io::ErrorKind::InvalidData.into());
+            }
+            let state = self.state.get_or_insert_with(|| Decompress::new(begins_zlib(*first)));
+            let (taken, made) = (state.total_in(), state.total_out());
+            let status = state.decompress(piece, &mut out, FlushDecompress::None)?;
+            let taken = usize::try_from(state.total_in() - taken).unwrap_or(piece.len());
+            let made = usize::try_from(state.total_out() - made).unwrap_or(out.len());
+            if taken == 0 && made == 0 {
+                return Err(io::ErrorKind::InvalidData.into());
+            }
+            self.bytes.write_all(&out[..made])?;
+            piece = &piece[taken..];
+            self.ended = status == Status::StreamEnd;
+            self.drain(made == out.len(), &mut out)?;
+        }
+        Ok(())
+    }
+
+    /// What the decoder has left to say of bytes it took already.
+    fn drain(&mut self, mut more: bool, out: &mut [u8]) -> io::Result<()> {
+        while let (true, false, Some(state)) = (more, self.ended, &mut self.state) {
+            let made = state.total_out();
+            let status = state.decompress(&[], out, FlushDecompress::None)?;
+            let made = usize::try_from(state.total_out() - made).unwrap_or(out.len());
+            self.bytes.write_all(&out[..made])?;
+            self.ended = status == Status::StreamEnd;
+            more = made == out.len();
+        }
+        Ok(())
+    }
+}
+
+/// Whether a stream that begins with this byte has the header of zlib. Without one the byte would be the begin of a stored
+/// block whose padding is not zero, which no encoder writes.
+fn begins_zlib(first: u8) -> bool {
+    first & 0x0f == 8 && first >> 4 <= 7
+}
+
+#[cfg(test)]
+mod tests {
+    use firebox_contract::TenantId;
+    use flate2::Compression;
+    use flate2::write::{DeflateEncoder, GzEncoder, ZlibEncoder};
+
+    use super::*;
+    use crate::config::ServerConfig;
+    use crate::serve::request_bytes::RequestBytes;
+
+    fn budget(bytes: usize) -> RequestBytes {
+        let share = Some(bytes);
+        let config = ServerConfig {
+            request_bytes_max: Some(10 * bytes),
+            tenant_request_bytes_max: share,
+            ..ServerConfig::default()
+        };
+        RequestBytes::of(&config)
+    }
+
+    fn gzip(text: &[u8]) -> Vec<u8> {
+        let mut encoder = GzEncoder::new(Vec::new(), Compression::best());
+        encoder.write_all(text).expect("a vector");
+        encoder.finish().expect("a vector")
+    }
+
+    fn zlib(text: &[u8]) -> Vec<u8> {
+        let mut encoder = ZlibEncoder::new(Vec::new(), Compression::best());
+        encoder.write_all(text).expect("a vector");
+        encoder.finish().expect("a vector")
+    }
+
+    fn raw(text: &[u8]) -> Vec<u8> {
+        let mut encoder = DeflateEncoder::new(Vec::new(), Compression::best());
+        encoder.write_all(text).expect("a vector");
+        encoder.finish().expect("a vector")
+    }
+
+    /// Decodes a body that comes in chunks of `chunk` bytes.
+    async fn decoded(
+        encoding: ContentEncoding,
+        body: &[u8],
+        chunk: usize,
+        max: usize,
+        budget: &RequestBytes,
+    ) -> Result<Vec<u8>, Failure> {
+        let mut decoder = BodyDecoder::new(encoding, budget.begin(&TenantId::new("one")), max);
+        for chunk in body.chunks(chunk) {
+            let taken = decoder.take(chunk).await;
+            assert!(decoder.decoded() <= max, "never more than the limit");
+            taken?;
+        }
+        decoder.finish().map(|whole| whole.bytes)
+    }
+
+    fn text() -> Vec<u8> {
+        (0..60_000_u32).flat_map(|n| n.wrapping_mul(2_654_435_761).to_string().into_bytes()).collect()
+    }
+
+    #[tokio::test]
+    async fn a_body_is_the_same_however_it_is_encoded_and_cut_into_chunks() {
+        let (budget, text) = (budget(1 << 22), text());
+        let twice: Vec<u8> = [gzip(&text[..1_000]), gzip(&text[1_000..])].concat();
+        let rows = [
+            (ContentEncoding::Identity, text.clone()),
+            (ContentEncoding::Gzip, gzip(&text)),
+            (ContentEncoding::Gzip, twice),
+            (ContentEncoding::Deflate, zlib(&text)),
+            (ContentEncoding::Deflate, raw(&text)),
+        ];
+        for (encoding, body) in rows {
+            for chunk in [1, 7, 4_096, usize::MAX] {
+                let whole = decoded(encoding, &body, chunk, 1 << 20, &budget).await;
+                assert!(whole.is_ok_and(|whole| whole == text), "{encoding:?} {chunk}");
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn a_body_that_becomes_too_much_is_cut_at_the_limit_and_at_the_budget() {
+        let zeros = vec![0; 8 << 20];
+        for (encoding, body) in [
+            (ContentEncoding::Gzip, gzip(&zeros)),
+            (ContentEncoding::Deflate, zlib(&zeros)),
+            (ContentEncoding::Deflate, raw(&zeros)),
+        ] {
+            assert!(body.len() < 64 << 10, "it comes small");
+            let large = decoded(encoding, &body, 4_096, 1 << 20, &budget(1 << 22)).await;
+            assert_eq!(large.expect_err("too large").status(), 413);
+            let full = decoded(encoding, &body, 4_096, 16 << 20, &budget(1 << 20)).await;
+            assert_eq!(full.expect_err("over its share").status(), 429);
+        }
+        // Members of nothing come to no bytes, and are bounded all the same.
+        let empty = gzip(b"").repeat(1_000);
+        let many = decoded(ContentEncoding::Gzip, &empty, 4_096, 10_000, &budget(1 << 20)).await;
+        assert_eq!(many.expect_err("too many").status(), 413);
+    }
+
+    #[tokio::test]
+    async fn what_is_damaged_cut_off_or_followed_by_more_is_refused() {
+        let (budget, text) = (budget(1 << 22), text());
+        for (encoding, body) in [
+            (ContentEncoding::Gzip, gzip(&text)),
+            (ContentEncoding::Deflate, zlib(&text)),
+            (ContentEncoding::Deflate, raw(&text)),
+        ] {
+            let mut damaged = body.clone();
+            damaged[body.len() / 2] ^= 0x55;
+            let wrong =
+                [body[..body.len() - 1].to_vec(), [&body[..], b"more"].concat(), b"{\"model\":1}".to_vec(), Vec::new()];
+            for wrong in wrong {
+                let failure = decoded(encoding, &wrong, 4_096, 1 << 20, &budget).await.expect_err("not whole");
+                assert!(failure.status() == 400 && failure.to_string().contains("content-encoding"), "{failure}");
+            }
+            let read = decoded(encoding, &damaged, 4_096, 1 << 20, &budget).await;
+            assert!(read.is_err_and(|failure| failure.status() == 400) || encoding == ContentEncoding::Deflate);
+        }
+    }
+
+    #[test]
+    fn an_encoding_is_taken_by_its_names_and_another_is_named() {
+        let of = |lines: &[&str]| {
+            let mut headers = HeaderMap::new();
+            for line in lines {
+                headers.append(CONTENT_ENCODING, axum::http::HeaderValue::from_str(line).expect("a value"));
+            }
+            ContentEncoding::of(&headers)
+        };
+        assert!(
+            matches!(of(&[]), Ok(ContentEncoding::Identity))
+                && matches!(of(&["identity"]), Ok(ContentEncoding::Identity))
+        );
+        assert!(
+            matches!(of(&["GZip"]), Ok(ContentEncoding::Gzip)) && matches!(of(&["x-gzip"]), Ok(ContentEncoding::Gzip))
+        );
+        assert!(matches!(of(&["deflate, identity"]), Ok(ContentEncoding::Deflate)));
+        for lines in [&["br"][..], &["zstd"], &["gzip, gzip"], &["gzip", "deflate"], &["utf-8"]] {
+            let failure = of(lines).expect_err("not taken");
+            assert!(failure.status() == 415 && failure.to_string().contains(lines[0]), "{failure}");
+            assert_eq!(failure.response("").headers()["accept-encoding"], ACCEPTED);
+        }
+    }
+}
