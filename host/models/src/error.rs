@@ -23,6 +23,14 @@ pub enum ModelError {
         /// What would help.
         remedy: &'static str,
     },
+    /// Git's stand-in for a large file was downloaded in its place.
+    #[error(
+        "\"{file}\" is a git-lfs pointer and not the file itself; run \"git lfs pull\" in its folder or download it again"
+    )]
+    Pointer {
+        /// Path of the file.
+        file: String,
+    },
     /// A file is larger than its limit.
     #[error("\"{file}\" has {found} bytes, at most {limit} are allowed")]
     TooLarge {
@@ -94,6 +102,16 @@ pub enum ModelError {
         found: String,
         /// The values that are.
         supported: &'static str,
+    },
+    /// The weights are quantized.
+    #[error(
+        "\"{file}\" says that the weights are quantized ({how}), which is not supported; use the checkpoint in BF16, F16 or F32"
+    )]
+    Quantized {
+        /// Path of the file.
+        file: String,
+        /// The method, as far as the file names it.
+        how: String,
     },
     /// The tokenizer failed.
     #[error("tokenizer \"{file}\" failed: {reason}")]

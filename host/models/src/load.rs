@@ -71,7 +71,7 @@ pub fn load_decoder(
     let file = checkpoint.config()?;
     let architecture = arch::decoder(arch::name_of(&file)?)?;
     let config = (architecture.config)(&file)?;
-    file.warn_unknown(Some(architecture.name), checkpoint.warnings());
+    file.warn_unknown(Some(architecture.name));
     let context = options.context_tokens.unwrap_or(limits::CONTEXT_TOKENS_DEFAULT).min(config.positions).max(1);
     let options = DecoderOptions {
         name: options.name.unwrap_or_else(|| checkpoint.name()),
@@ -80,8 +80,10 @@ pub fn load_decoder(
         context_tokens: context,
         cache_bytes: options.cache_bytes.unwrap_or(limits::KV_CACHE_BYTES_DEFAULT),
     };
-    let weights = Weights::new(checkpoint, device);
-    guarded(device, || Decoder::load(&weights, config, options)).map(|model| Box::new(model) as Box<dyn LanguageModel>)
+    let weights = Weights::new(checkpoint, device, "model.");
+    let model = guarded(device, || Decoder::load(&weights, config, options))?;
+    weights.warn_unused();
+    Ok(Box::new(model))
 }
 
 /// Whether the checkpoint's own config names a text encoder, and not a language model.
@@ -107,14 +109,15 @@ pub fn load_encoder(
     let name = arch::name_of(&file)?;
     let name = arch::ENCODERS.iter().find(|known| **known == name).ok_or_else(|| arch::unknown(name))?;
     let config = BertConfig::read(&file)?;
-    file.warn_unknown(Some(name), checkpoint.warnings());
+    file.warn_unknown(Some(name));
     let asked = checkpoint.json("sentence_bert_config.json")?;
     let asked = asked.map(|file| file.optional_number("max_seq_length", 1..=limits::CONTEXT_TOKENS_MAX)).transpose()?;
     let positions = asked.flatten().unwrap_or(config.positions).min(config.positions);
     let head = Head::read(checkpoint)?;
     let tokenizer = codec::load_tokenizer(checkpoint)?;
-    let weights = Weights::new(checkpoint, device).with_optional_prefix("bert.", "embeddings.word_embeddings.weight");
+    let weights = Weights::new(checkpoint, device, "bert.");
     let model = guarded(device, || BertEncoder::load(&weights, config))?;
+    weights.warn_unused();
     let info = ModelInfo {
         name: options.name.unwrap_or_else(|| checkpoint.name()),
         architecture: (*name).to_owned(),

@@ -13,12 +13,20 @@ pub(crate) struct Folder {
 }
 
 impl Folder {
-    pub(crate) fn good() -> Self {
-        let good = Self { folder: tempfile::tempdir().expect("a temporary folder") };
-        let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/parity/qwen2");
-        for name in ["config.json", "model.safetensors"] {
-            good.write(name, &std::fs::read(source.join(name)).expect("the reference model is there"));
+    /// The reference model `name` as it is, without a tokenizer.
+    pub(crate) fn of(name: &str) -> Self {
+        let copy = Self { folder: tempfile::tempdir().expect("a temporary folder") };
+        let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/parity").join(name);
+        for entry in std::fs::read_dir(source).expect("the reference model is there") {
+            let path = entry.expect("the folder can be read").path();
+            let file = path.file_name().expect("a file has a name").to_string_lossy();
+            copy.write(&file, &std::fs::read(&path).expect("the file can be read"));
         }
+        copy
+    }
+
+    pub(crate) fn good() -> Self {
+        let good = Self::of("qwen2");
         good.write("tokenizer.json", byte_tokenizer().to_string().as_bytes());
         good.write("chat_template.jinja", b"{% for m in messages %}{{ m.role }}: {{ m.content }}\n{% endfor %}");
         good
@@ -56,6 +64,12 @@ impl Folder {
         self.write("config.json", config.to_string().as_bytes());
     }
 
+    pub(crate) fn remove_config(&self, key: &str) {
+        let mut config: Value = serde_json::from_slice(&self.read("config.json")).expect("the config is JSON");
+        config.as_object_mut().expect("an object").remove(key);
+        self.write("config.json", config.to_string().as_bytes());
+    }
+
     /// Writes an index in the place of the weights.
     pub(crate) fn index(&self, map: Value) {
         std::fs::rename(self.path().join("model.safetensors"), self.path().join("hidden")).expect("it can be renamed");
@@ -75,6 +89,25 @@ impl Folder {
         });
     }
 
+    /// Gives all tensors whose names begin with `from` names that begin with `to`.
+    pub(crate) fn rename_tensors(&self, from: &str, to: &str) {
+        self.edit_header(|header| {
+            let old = std::mem::take(header.as_object_mut().expect("an object"));
+            let new = |name: String| name.strip_prefix(from).map(|end| format!("{to}{end}")).unwrap_or(name);
+            *header = old.into_iter().map(|(name, entry)| (new(name), entry)).collect();
+        });
+    }
+
+    /// Overwrites the first bytes of a tensor.
+    pub(crate) fn overwrite_tensor(&self, name: &str, with: &[u8]) {
+        let mut bytes = self.read("model.safetensors");
+        let length = u64::from_le_bytes(bytes[..8].try_into().expect("eight bytes")) as usize;
+        let value: Value = serde_json::from_slice(&bytes[8..8 + length]).expect("the header is JSON");
+        let start = 8 + length + value[name]["data_offsets"][0].as_u64().expect("a number") as usize;
+        bytes[start..start + with.len()].copy_from_slice(with);
+        self.write("model.safetensors", &bytes);
+    }
+
     /// Declares a tensor's bytes to be of another type of the same size.
     pub(crate) fn retype_tensor(&self, name: &str, dtype: &str) {
         self.edit_header(|header| header[name]["dtype"] = json!(dtype));
@@ -90,6 +123,13 @@ impl Folder {
             "model.safetensors",
             &[header(text.len() as u64, text.as_bytes()), bytes[8 + length..].to_vec()].concat(),
         );
+    }
+
+    /// What loading everything warns about.
+    pub(crate) fn warnings(&self) -> Vec<String> {
+        let checkpoint = Checkpoint::open(self.path()).expect("the checkpoint opens");
+        load_language_model(&checkpoint, &Device::flex(), LoadOptions::default()).expect("the model loads");
+        checkpoint.warnings().list()
     }
 
     /// Opens and loads everything.

@@ -6,6 +6,8 @@ mod folder;
 /// A module per topic.
 mod cases {
     mod bad_input;
+    mod config;
     mod encoder;
     mod parity;
+    mod warnings;
 }

@@ -29,23 +29,29 @@ pub(crate) struct BertConfig {
 }
 
 impl BertConfig {
+    /// Reads the file; what it leaves out is as in transformers' `BertConfig`.
     pub(crate) fn read(file: &JsonFile) -> Result<Self, ModelError> {
         check_choice(file, "hidden_act", "gelu")?;
         check_choice(file, "position_embedding_type", "absolute")?;
-        let hidden = file.number("hidden_size", 1..=limits::MODEL_HIDDEN_MAX)?;
-        let heads = file.number("num_attention_heads", 1..=limits::MODEL_HEADS_MAX)?;
+        if file.flag("is_decoder", false)? {
+            return Err(
+                file.wrong("is_decoder", "is true; a BERT that sees only what came before is no text encoder here")
+            );
+        }
+        let hidden = file.number_or("hidden_size", 768, 1..=limits::MODEL_HIDDEN_MAX)?;
+        let heads = file.number_or("num_attention_heads", 12, 1..=limits::MODEL_HEADS_MAX)?;
         if !hidden.is_multiple_of(heads) {
             return Err(file.wrong("num_attention_heads", format!("is {heads}, which does not divide {hidden}")));
         }
         Ok(Self {
             hidden,
             heads,
-            layers: file.number("num_hidden_layers", 1..=limits::MODEL_LAYERS_MAX)?,
-            feed_forward: file.number("intermediate_size", 1..=limits::MODEL_HIDDEN_MAX)?,
-            vocabulary: file.number("vocab_size", 1..=limits::MODEL_VOCABULARY_MAX)?,
-            positions: file.number("max_position_embeddings", 1..=limits::CONTEXT_TOKENS_MAX)?,
-            token_types: file.optional_number("type_vocab_size", 1..=limits::MODEL_HEADS_MAX)?.unwrap_or(2),
-            norm_epsilon: file.optional_float("layer_norm_eps", 0.0..=1.0)?.unwrap_or(1e-12),
+            layers: file.number_or("num_hidden_layers", 12, 1..=limits::MODEL_LAYERS_MAX)?,
+            feed_forward: file.number_or("intermediate_size", 3_072, 1..=limits::MODEL_HIDDEN_MAX)?,
+            vocabulary: file.number_or("vocab_size", 30_522, 1..=limits::MODEL_VOCABULARY_MAX)?,
+            positions: file.number_or("max_position_embeddings", 512, 1..=limits::CONTEXT_TOKENS_MAX)?,
+            token_types: file.number_or("type_vocab_size", 2, 1..=limits::MODEL_HEADS_MAX)?,
+            norm_epsilon: file.float_or("layer_norm_eps", 1e-12, 0.0..=1.0)?,
         })
     }
 }

@@ -39,43 +39,66 @@ pub(crate) struct DecoderConfig {
     pub(crate) windows: Vec<Option<usize>>,
 }
 
-impl DecoderConfig {
-    /// The keys the family shares; heads are `hidden / heads` wide unless the file says otherwise.
-    pub(crate) fn read(file: &JsonFile) -> Result<Self, ModelError> {
-        Self::read_with_head_dim(file, None)
-    }
+/// What the config class of an architecture has where the file has no key, as in transformers.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Defaults {
+    pub(crate) feed_forward: usize,
+    pub(crate) vocabulary: usize,
+    pub(crate) positions: usize,
+    /// `None` is as many as heads.
+    pub(crate) kv_heads: Option<usize>,
+    /// `None` is `hidden / heads`.
+    pub(crate) head_dim: Option<usize>,
+}
 
-    /// As [`DecoderConfig::read`] with the architecture's own default for `head_dim`.
-    pub(crate) fn read_with_head_dim(file: &JsonFile, head_dim: Option<usize>) -> Result<Self, ModelError> {
+/// The same for all of them.
+const HIDDEN_DEFAULT: usize = 4_096;
+const LAYERS_DEFAULT: usize = 32;
+const HEADS_DEFAULT: usize = 32;
+const NORM_EPSILON_DEFAULT: f64 = 1e-6;
+const WINDOW_DEFAULT: usize = 4_096;
+
+impl DecoderConfig {
+    /// The keys the family shares, with the defaults of the architecture.
+    pub(crate) fn read(file: &JsonFile, defaults: Defaults) -> Result<Self, ModelError> {
         check_activation(file)?;
-        let hidden = file.number("hidden_size", 1..=limits::MODEL_HIDDEN_MAX)?;
-        let layers = file.number("num_hidden_layers", 1..=limits::MODEL_LAYERS_MAX)?;
-        let heads = file.number("num_attention_heads", 1..=limits::MODEL_HEADS_MAX)?;
-        let kv_heads = file.optional_number("num_key_value_heads", 1..=limits::MODEL_HEADS_MAX)?.unwrap_or(heads);
-        if heads % kv_heads != 0 {
-            return Err(
-                file.wrong("num_key_value_heads", format!("is {kv_heads}, which does not divide {heads} heads"))
-            );
-        }
-        let head_dim = read_head_dim(file, hidden, heads, head_dim)?;
-        let positions = file.number("max_position_embeddings", 1..=limits::CONTEXT_TOKENS_MAX)?;
+        let hidden = file.number_or("hidden_size", HIDDEN_DEFAULT, 1..=limits::MODEL_HIDDEN_MAX)?;
+        let layers = file.number_or("num_hidden_layers", LAYERS_DEFAULT, 1..=limits::MODEL_LAYERS_MAX)?;
+        let heads = file.number_or("num_attention_heads", HEADS_DEFAULT, 1..=limits::MODEL_HEADS_MAX)?;
+        let kv_heads = read_kv_heads(file, heads, defaults.kv_heads)?;
+        let head_dim = read_head_dim(file, hidden, heads, defaults.head_dim)?;
+        let positions =
+            file.number_or("max_position_embeddings", defaults.positions, 1..=limits::CONTEXT_TOKENS_MAX)?;
+        let wide = file.number_or("intermediate_size", defaults.feed_forward, 1..=limits::MODEL_HIDDEN_MAX)?;
         Ok(Self {
             hidden,
             layers,
             heads,
             kv_heads,
             head_dim,
-            feed_forward: file.number("intermediate_size", 1..=limits::MODEL_HIDDEN_MAX)?,
-            vocabulary: file.number("vocab_size", 1..=limits::MODEL_VOCABULARY_MAX)?,
+            feed_forward: wide,
+            vocabulary: file.number_or("vocab_size", defaults.vocabulary, 1..=limits::MODEL_VOCABULARY_MAX)?,
             positions,
-            norm_epsilon: file.optional_float("rms_norm_eps", 0.0..=1.0)?.unwrap_or(1e-6),
-            rotary: Rotary::read(file, head_dim)?,
+            norm_epsilon: file.float_or("rms_norm_eps", NORM_EPSILON_DEFAULT, 0.0..=1.0)?,
+            rotary: Rotary::read(file, head_dim, positions)?,
             tied_embeddings: file.flag("tie_word_embeddings", false)?,
             biases: Biases::default(),
             head_norm: false,
             windows: vec![None; layers],
         })
     }
+}
+
+/// Null is as many as heads for every architecture; where the key is absent, the architecture has its own default.
+fn read_kv_heads(file: &JsonFile, heads: usize, default: Option<usize>) -> Result<usize, ModelError> {
+    let default = if file.given("num_key_value_heads").is_some() { None } else { default };
+    let read = file.optional_number("num_key_value_heads", 1..=limits::MODEL_HEADS_MAX)?;
+    let kv_heads = read.or(default).unwrap_or(heads);
+    if !heads.is_multiple_of(kv_heads) {
+        let key = "num_key_value_heads";
+        return Err(file.wrong(key, format!("is {kv_heads}, which does not divide {heads} heads")));
+    }
+    Ok(kv_heads)
 }
 
 fn read_head_dim(file: &JsonFile, hidden: usize, heads: usize, default: Option<usize>) -> Result<usize, ModelError> {
@@ -91,6 +114,15 @@ fn read_head_dim(file: &JsonFile, hidden: usize, heads: usize, default: Option<u
     Ok(head_dim)
 }
 
+/// `sliding_window` of those classes that have one: null is none, and an absent key is their default.
+pub(crate) fn read_window(file: &JsonFile) -> Result<Option<usize>, ModelError> {
+    if file.given("sliding_window").is_none() {
+        return Ok(Some(WINDOW_DEFAULT));
+    }
+    let window = file.optional_number("sliding_window", 1..=usize::MAX)?;
+    Ok(window.map(|window| window.min(limits::CONTEXT_TOKENS_MAX)))
+}
+
 fn check_activation(file: &JsonFile) -> Result<(), ModelError> {
     match file.optional_text("hidden_act")? {
         None | Some("silu" | "swish") => Ok(()),
@@ -100,5 +132,72 @@ fn check_activation(file: &JsonFile) -> Result<(), ModelError> {
             found: other.to_owned(),
             supported: "silu",
         }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::arch::{ARCHITECTURES, BertConfig};
+
+    fn defaults() -> Value {
+        let text = include_str!("../../../../tests/parity/configs/defaults.json");
+        serde_json::from_str(text).expect("the file is JSON")
+    }
+
+    #[test]
+    fn an_empty_config_is_that_of_the_class_in_transformers() {
+        let (empty, all) = (JsonFile::of("config.json", json!({})), defaults());
+        for architecture in ARCHITECTURES {
+            let (class, config) = (&all[architecture.name], (architecture.config)(&empty).expect("it is read"));
+            let read = json!({
+                "hidden_size": config.hidden, "intermediate_size": config.feed_forward,
+                "num_hidden_layers": config.layers, "num_attention_heads": config.heads,
+                "num_key_value_heads": config.kv_heads, "head_dim": config.head_dim,
+                "vocab_size": config.vocabulary, "max_position_embeddings": config.positions,
+                "rms_norm_eps": config.norm_epsilon, "tie_word_embeddings": config.tied_embeddings,
+                "eos_token_id": architecture.end, "sliding_window": config.windows.first(),
+            });
+            for (key, value) in read.as_object().expect("an object") {
+                assert_eq!(value, &class[key], "{key} of {}", architecture.name);
+            }
+            let theta = class["rope_theta"].as_f64().expect("a number");
+            assert_eq!(config.rotary, Rotary::unscaled(theta, config.head_dim), "{}", architecture.name);
+            let on = |key: &str| class[key].as_bool().unwrap_or(false);
+            assert_eq!((config.biases.output, config.biases.mlp), (on("attention_bias"), on("mlp_bias")));
+        }
+    }
+
+    #[test]
+    fn windows_that_are_on_are_those_of_the_class() {
+        let (on, all) = (JsonFile::of("config.json", json!({ "use_sliding_window": true })), defaults());
+        for architecture in ARCHITECTURES {
+            let (class, config) = (&all[architecture.name], (architecture.config)(&on).expect("it is read"));
+            let class = &class["with_windows"];
+            let window = class["sliding_window"].as_u64();
+            let slides = |kind: &Value| kind.as_str() == Some("sliding_attention");
+            let expected: Vec<Option<u64>> = match class["layer_types"].as_array() {
+                Some(types) => types.iter().map(|kind| window.filter(|_| slides(kind))).collect(),
+                None => vec![window; config.layers],
+            };
+            let windows: Vec<Option<u64>> =
+                config.windows.iter().map(|window| window.map(|window| window as u64)).collect();
+            assert_eq!(windows, expected, "{}", architecture.name);
+        }
+    }
+
+    #[test]
+    fn an_empty_config_of_bert_is_that_of_its_class() {
+        let (config, class) = (BertConfig::read(&JsonFile::of("config.json", json!({}))), &defaults()["BertModel"]);
+        let config = config.expect("it is read");
+        let read = json!({
+            "hidden_size": config.hidden, "intermediate_size": config.feed_forward, "num_hidden_layers": config.layers,
+            "num_attention_heads": config.heads, "vocab_size": config.vocabulary,
+            "max_position_embeddings": config.positions, "type_vocab_size": config.token_types,
+            "layer_norm_eps": config.norm_epsilon,
+        });
+        assert_eq!(&read, class);
     }
 }

@@ -73,14 +73,11 @@ impl Decoder {
         config: DecoderConfig,
         options: DecoderOptions,
     ) -> Result<Self, ModelError> {
-        let embeddings = weights.stored("model.embed_tokens.weight", &[config.vocabulary, config.hidden])?;
+        let (embeddings, head) = load_ends(weights, &config)?;
         let blocks =
             (0..config.layers).map(|layer| Block::load(weights, &config, layer)).collect::<Result<Vec<_>, _>>()?;
         let norm = weights.vector("model.norm.weight", config.hidden)?;
-        let head = match config.tied_embeddings {
-            true => weights.linear_from(vec![embeddings.clone()], None)?,
-            false => weights.linear(&[("lm_head".to_owned(), config.vocabulary)], config.hidden, false)?,
-        };
+        let head = weights.linear_from(vec![head], None)?;
         let info = ModelInfo {
             name: options.name,
             architecture: options.architecture.to_owned(),
@@ -405,6 +402,31 @@ impl LanguageModel for Decoder {
             block_tokens: self.cache_shape.block_tokens(),
         }
     }
+}
+
+/// Embeddings and output weights, each `[vocabulary, hidden]`. Where the config ties them and the checkpoint has both, they are
+/// tied only if they are equal, as in transformers; where it has one, that one is both.
+fn load_ends(weights: &Weights<'_>, config: &DecoderConfig) -> Result<(StoredTensor, StoredTensor), ModelError> {
+    let shape = [config.vocabulary, config.hidden];
+    let (embeddings, head) = ("model.embed_tokens.weight", "lm_head.weight");
+    if !config.tied_embeddings {
+        return Ok((weights.stored(embeddings, &shape)?, weights.stored(head, &shape)?));
+    }
+    if !weights.has(head) {
+        let both = weights.stored(embeddings, &shape)?;
+        return Ok((both.clone(), both));
+    }
+    if !weights.has(embeddings) {
+        let both = weights.stored(head, &shape)?;
+        return Ok((both.clone(), both));
+    }
+    let first = weights.stored(embeddings, &shape)?;
+    if weights.has_same(embeddings, head) {
+        weights.note_used(head);
+        return Ok((first.clone(), first));
+    }
+    weights.warn("its \"tie_word_embeddings\" is true, but \"lm_head.weight\" is not the embeddings; both are used");
+    Ok((first, weights.stored(head, &shape)?))
 }
 
 /// The message of a panic.

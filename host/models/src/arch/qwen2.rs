@@ -1,14 +1,18 @@
 //! Qwen 2 and 2.5 (Yang et al. 2024): Llama with biases on q, k and v, and windows on the upper layers if asked for.
 
-use firebox_contract::limits;
 use serde_json::Value;
 
-use crate::arch::config::{Biases, DecoderConfig};
+use crate::arch::config::{Biases, DecoderConfig, Defaults, read_window};
 use crate::checkpoint::json::{JsonFile, shorten};
 use crate::error::ModelError;
 
+/// Those of `Qwen2Config` and, but for the size of heads, of `Qwen3Config`.
+pub(super) const DEFAULTS: Defaults =
+    Defaults { feed_forward: 22_016, vocabulary: 151_936, positions: 32_768, kv_heads: Some(32), head_dim: None };
+const FULL_LAYERS_DEFAULT: usize = 28;
+
 pub(super) fn config(file: &JsonFile) -> Result<DecoderConfig, ModelError> {
-    let mut config = DecoderConfig::read(file)?;
+    let mut config = DecoderConfig::read(file, DEFAULTS)?;
     config.biases = Biases { qkv: true, output: false, mlp: false };
     config.windows = windows(file, config.layers)?;
     Ok(config)
@@ -17,13 +21,9 @@ pub(super) fn config(file: &JsonFile) -> Result<DecoderConfig, ModelError> {
 /// The window of each layer: by `layer_types` where the config has them, else by `max_window_layers`, as
 /// transformers fills `layer_types` in.
 pub(super) fn windows(file: &JsonFile, layers: usize) -> Result<Vec<Option<usize>>, ModelError> {
-    if !file.flag("use_sliding_window", false)? {
-        return Ok(vec![None; layers]);
-    }
-    let window = file.optional_number("sliding_window", 1..=limits::CONTEXT_TOKENS_MAX)?;
+    let window = if file.flag("use_sliding_window", false)? { read_window(file)? } else { None };
     let Some(types) = file.get("layer_types") else {
-        // 28 is the default of Hugging Face's Qwen2Config and Qwen3Config.
-        let full = file.optional_number("max_window_layers", 0..=limits::MODEL_LAYERS_MAX)?.unwrap_or(28);
+        let full = file.number_or("max_window_layers", FULL_LAYERS_DEFAULT, 0..=usize::MAX)?;
         return Ok((0..layers).map(|layer| window.filter(|_| layer >= full)).collect());
     };
     let types = types.as_array().filter(|list| list.len() == layers);
@@ -33,8 +33,12 @@ pub(super) fn windows(file: &JsonFile, layers: usize) -> Result<Vec<Option<usize
 
 fn window_of(file: &JsonFile, kind: &Value, window: Option<usize>) -> Result<Option<usize>, ModelError> {
     match kind.as_str() {
-        Some("full_attention") => Ok(None),
-        Some("sliding_attention") => Ok(window),
+        // "attention" is an older name.
+        Some("full_attention" | "attention") => Ok(None),
+        Some("sliding_attention") if window.is_some() => Ok(window),
+        Some("sliding_attention") => {
+            Err(file.wrong("layer_types", "asks for \"sliding_attention\", but the config has no window in use"))
+        }
         _ => Err(ModelError::Unsupported {
             file: file.file.clone(),
             key: "layer_types",

@@ -16,19 +16,30 @@ pub(crate) struct JsonFile {
     pub(crate) file: String,
     map: Map<String, Value>,
     table: Option<&'static Table>,
+    warnings: Warnings,
 }
 
 impl JsonFile {
-    /// Reads `name` if it is there.
-    pub(crate) fn read(source: &Source, name: &str) -> Result<Option<Self>, ModelError> {
+    /// Reads `name` if it is there. What is odd about it is said to `warnings`.
+    pub(crate) fn read(source: &Source, name: &str, warnings: &Warnings) -> Result<Option<Self>, ModelError> {
         let Some(value) = Self::read_value(source, name)? else { return Ok(None) };
         match value {
-            Value::Object(map) => Ok(Some(Self { file: source.path_of(name), map, table: metadata::table_of(name) })),
+            Value::Object(map) => {
+                let (file, table) = (source.path_of(name), metadata::table_of(name));
+                Ok(Some(Self { file, map, table, warnings: warnings.clone() }))
+            }
             other => Err(ModelError::Broken {
                 file: source.path_of(name),
                 reason: format!("expected a JSON object, found {}", kind_of(&other)),
             }),
         }
+    }
+
+    /// A file of this name with these keys.
+    #[cfg(test)]
+    pub(crate) fn of(name: &str, keys: Value) -> Self {
+        let map = keys.as_object().cloned().unwrap_or_default();
+        Self { file: name.to_owned(), map, table: metadata::table_of(name), warnings: Warnings::default() }
     }
 
     /// Reads `name` if it is there, whatever JSON it holds.
@@ -44,17 +55,25 @@ impl JsonFile {
     }
 
     /// Warns about the keys that its table does not know. `class` is the class of the model, where the file is its config.
-    pub(crate) fn warn_unknown(&self, class: Option<&str>, warnings: &Warnings) {
+    pub(crate) fn warn_unknown(&self, class: Option<&str>) {
         let unknown = self.table.map(|table| table.unknown(&self.map, class)).unwrap_or_default();
-        warnings.add_names(&format!("\"{}\": unknown keys are not used", self.file), &unknown);
+        self.warnings.add_names(&format!("\"{}\": unknown keys are not used", self.file), &unknown);
     }
 
-    /// The value as it stands, null included. Every key that is read is read here.
+    /// Warns about a value that is read otherwise than it stands. `reason` goes on after the key.
+    pub(crate) fn warn(&self, key: &str, reason: &str) {
+        self.warnings.add(format!("\"{}\": \"{key}\" {reason}", self.file));
+    }
+
+    /// The value as it stands, null included. Every key that is read is read here, and one that the file's table does not
+    /// call honoured is not there: the table cannot say less than what is read. Unit tests panic.
     pub(crate) fn given(&self, key: &str) -> Option<&Value> {
         if let Some(table) = self.table {
-            debug_assert!(table.honours(key), "\"{key}\" of \"{}\" is read, but its row does not say so", table.name);
             #[cfg(test)]
             metadata::note_read(table, key);
+            if !table.honours(key) {
+                return None;
+            }
         }
         self.map.get(key)
     }
@@ -67,8 +86,24 @@ impl JsonFile {
     /// A whole number in `range`.
     pub(crate) fn number(&self, key: &str, range: RangeInclusive<usize>) -> Result<usize, ModelError> {
         self.optional_number(key, range.clone())?.ok_or_else(|| {
-            self.wrong(key, format!("is missing, expected a whole number from {} to {}", range.start(), range.end()))
+            let missing = if self.given(key).is_some() { "is null" } else { "is missing" };
+            self.wrong(key, format!("{missing}, expected a whole number from {} to {}", range.start(), range.end()))
         })
+    }
+
+    /// A whole number in `range`; `default` where the key is absent. Null is a mistake.
+    pub(crate) fn number_or(
+        &self,
+        key: &str,
+        default: usize,
+        range: RangeInclusive<usize>,
+    ) -> Result<usize, ModelError> {
+        if self.given(key).is_none() { Ok(default) } else { self.number(key, range) }
+    }
+
+    /// A finite number in `range`; `default` where the key is absent. Null is a mistake.
+    pub(crate) fn float_or(&self, key: &str, default: f64, range: RangeInclusive<f64>) -> Result<f64, ModelError> {
+        if self.given(key).is_none() { Ok(default) } else { self.float(key, range) }
     }
 
     /// A whole number in `range`, or `None` where it is absent or null.
@@ -124,21 +159,24 @@ impl JsonFile {
             None => Ok(None),
             Some(Value::Object(map)) => {
                 let table = self.table.and_then(|table| table.object(key));
-                Ok(Some(Self { file: self.file.clone(), map: map.clone(), table }))
+                Ok(Some(Self { map: map.clone(), table, ..self.clone() }))
             }
             Some(other) => Err(self.wrong(key, format!("is {}, expected an object", shorten(other)))),
         }
     }
 
-    /// Token ids: one number or a list of them.
-    pub(crate) fn token_ids(&self, key: &str) -> Result<Vec<u32>, ModelError> {
-        let wrong = |value: &Value| self.wrong(key, format!("is {}, expected token ids", shorten(value)));
-        let id = |value: &Value| value.as_u64().and_then(|id| u32::try_from(id).ok());
-        match self.get(key) {
-            None => Ok(Vec::new()),
-            Some(Value::Array(list)) => list.iter().map(|value| id(value).ok_or_else(|| wrong(value))).collect(),
-            Some(value) => Ok(vec![id(value).ok_or_else(|| wrong(value))?]),
-        }
+    pub(crate) fn is_empty(&self) -> bool {
+        self.map.is_empty()
+    }
+
+    pub(crate) fn has_same(&self, other: &Self) -> bool {
+        self.map == other.map
+    }
+
+    /// The first key that holds an object.
+    pub(crate) fn first_object(&self) -> Option<String> {
+        let object = |(key, value): (&String, &Value)| value.is_object().then(|| key.chars().take(40).collect());
+        self.map.iter().find_map(object)
     }
 }
 

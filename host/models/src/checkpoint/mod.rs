@@ -18,7 +18,7 @@ use crate::checkpoint::source::Source;
 use crate::checkpoint::tensors::TensorIndex;
 use crate::error::ModelError;
 use crate::format;
-use crate::metadata::Warnings;
+use crate::metadata::{Warnings, files};
 
 /// The files of one model. Weights stay on disk (memory-mapped) until they are asked for.
 #[derive(Debug)]
@@ -52,8 +52,10 @@ impl Checkpoint {
     }
 
     fn index(source: Source) -> Result<Self, ModelError> {
-        let tensors = format::open(&source)?;
-        Ok(Self { source, tensors, warnings: Warnings::default() })
+        let warnings = Warnings::default();
+        files::check(&source, &warnings)?;
+        let tensors = format::open(&source, &warnings)?;
+        Ok(Self { source, tensors, warnings })
     }
 
     /// The folder's last name, or `embedded`.
@@ -83,16 +85,16 @@ impl Checkpoint {
 
     /// A JSON file that may be missing. Its unknown keys are named in a warning.
     pub(crate) fn json(&self, name: &str) -> Result<Option<JsonFile>, ModelError> {
-        let file = JsonFile::read(&self.source, name)?;
+        let file = JsonFile::read(&self.source, name, &self.warnings)?;
         if let Some(file) = &file {
-            file.warn_unknown(None, &self.warnings);
+            file.warn_unknown(None);
         }
         Ok(file)
     }
 
     /// `config.json`. Its keys depend on the class of the model, so whoever knows that warns about them.
     pub(crate) fn config(&self) -> Result<JsonFile, ModelError> {
-        JsonFile::read(&self.source, "config.json")?.ok_or_else(|| ModelError::MissingFile {
+        JsonFile::read(&self.source, "config.json", &self.warnings)?.ok_or_else(|| ModelError::MissingFile {
             file: self.source.path_of("config.json"),
             remedy: "it says which architecture the weights belong to",
         })

@@ -49,6 +49,7 @@ impl Source {
             }
         };
         match content {
+            Some(bytes) if is_pointer(&bytes) => Err(self.pointer(name)),
             Some(bytes) if bytes.len() as u64 > limit => Err(too_large(self.size(name).unwrap_or(bytes.len() as u64))),
             content => Ok(content),
         }
@@ -92,8 +93,23 @@ impl Source {
         Ok(names)
     }
 
+    /// Whether there is a file or folder of this name.
+    pub(crate) fn has(&self, name: &str) -> bool {
+        match self {
+            Self::Embedded(files) => files.iter().any(|file| file.0 == name),
+            Self::Folder(folder) => folder.join(name).exists(),
+        }
+    }
+
     /// The file as memory that is read when it is touched.
     pub(crate) fn map(&self, name: &str) -> Result<Option<Blob>, ModelError> {
+        match self.map_any(name)? {
+            Some(blob) if is_pointer(blob.bytes()) => Err(self.pointer(name)),
+            blob => Ok(blob),
+        }
+    }
+
+    fn map_any(&self, name: &str) -> Result<Option<Blob>, ModelError> {
         match self {
             Self::Embedded(files) => Ok(files.iter().find(|file| file.0 == name).map(|file| Blob::embedded(file.1))),
             Self::Folder(folder) => match File::open(folder.join(name)) {
@@ -111,9 +127,20 @@ impl Source {
         }
     }
 
+    fn pointer(&self, name: &str) -> ModelError {
+        ModelError::Pointer { file: self.path_of(name) }
+    }
+
     fn read_error(&self, name: &str, error: &std::io::Error) -> ModelError {
         ModelError::Read { file: self.path_of(name), reason: error.to_string() }
     }
+}
+
+/// How the pointers begin that Git keeps in the place of files that git-lfs (or its ancestor) has.
+const POINTERS: [&[u8]; 2] = [b"version https://git-lfs.github.com/spec/", b"version https://hawser.github.com/spec/"];
+
+fn is_pointer(bytes: &[u8]) -> bool {
+    POINTERS.iter().any(|pointer| bytes.starts_with(pointer))
 }
 
 /// The file's first `limit + 1` bytes, or `None` where there is no such file.

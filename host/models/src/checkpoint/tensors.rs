@@ -51,6 +51,12 @@ impl TensorIndex {
         self.entries.contains_key(name)
     }
 
+    /// Whether two entries hold the same: type, shape and bytes.
+    pub(crate) fn same(&self, a: &Entry, b: &Entry) -> bool {
+        let bytes = |entry: &Entry| self.files.get(entry.file)?.1.bytes().get(entry.range.clone());
+        a.dtype == b.dtype && a.shape == b.shape && bytes(a) == bytes(b)
+    }
+
     /// The tensor called `name`, which must have exactly this shape.
     ///
     /// # Errors
@@ -79,7 +85,11 @@ impl TensorIndex {
         if size.is_none() || stored != size {
             return Err(wrong("size", format!("{stored:?} bytes"), format!("{size:?} bytes")));
         }
-        Ok(StoredTensor { blob: blob.clone(), range: entry.range.clone(), dtype, shape: shape.to_vec() })
+        let tensor = StoredTensor { blob: blob.clone(), range: entry.range.clone(), dtype, shape: shape.to_vec() };
+        match tensor.first_odd_value() {
+            Some(odd) => Err(wrong("the value", odd.to_string(), "finite numbers; the weights are broken".to_owned())),
+            None => Ok(tensor),
+        }
     }
 }
 
@@ -119,6 +129,16 @@ impl StoredTensor {
         Self::owned(bytes, StoredType::F32, self.shape.clone())
     }
 
+    /// The first value that is not a number or infinite, where there is one.
+    fn first_odd_value(&self) -> Option<f32> {
+        let size = self.dtype.size();
+        let odd =
+            self.bytes().par_chunks(CONVERTED_AT_ONCE * size).find_first(|bytes| has_odd_value(bytes, self.dtype))?;
+        let mut values = vec![0.0; odd.len() / size];
+        convert(odd, self.dtype, &mut values);
+        values.into_iter().find(|value| !value.is_finite())
+    }
+
     pub(crate) fn elements(&self) -> usize {
         self.bytes().len() / self.dtype.size()
     }
@@ -150,6 +170,16 @@ fn append_f32(bytes: &[u8], dtype: StoredType, out: &mut Vec<f32>) {
     let Some(fresh) = out.get_mut(start..) else { return };
     let parts = fresh.par_chunks_mut(CONVERTED_AT_ONCE).zip(bytes.par_chunks(CONVERTED_AT_ONCE * size));
     parts.for_each(|(out, bytes)| convert(bytes, dtype, out));
+}
+
+/// Whether any exponent is all ones. No branch in a block, so that it is as fast as memory.
+fn has_odd_value(bytes: &[u8], dtype: StoredType) -> bool {
+    let any = |odd: bool, next: bool| odd | next;
+    match dtype {
+        StoredType::F32 => bytes.chunks_exact(4).map(|b| b[3] & 0x7F == 0x7F && b[2] & 0x80 == 0x80).fold(false, any),
+        StoredType::F16 => bytes.chunks_exact(2).map(|b| b[1] & 0x7C == 0x7C).fold(false, any),
+        StoredType::Bf16 => bytes.chunks_exact(2).map(|b| b[1] & 0x7F == 0x7F && b[0] & 0x80 == 0x80).fold(false, any),
+    }
 }
 
 fn convert(bytes: &[u8], dtype: StoredType, out: &mut [f32]) {

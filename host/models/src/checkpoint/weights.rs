@@ -1,6 +1,7 @@
 //! From stored tensors to weights on a device, one tensor at a time: a load needs the weights once, plus one tensor.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
+use std::collections::HashSet;
 
 use burn::tensor::{DType, Device, Tensor, TensorData};
 use firebox_contract::limits;
@@ -10,26 +11,65 @@ use crate::checkpoint::tensors::StoredTensor;
 use crate::error::ModelError;
 use crate::linear::Linear;
 
-/// Hands out a checkpoint's weights and counts what it handed out.
+/// Hands out a checkpoint's weights and notes what it handed out.
 pub(crate) struct Weights<'a> {
     checkpoint: &'a Checkpoint,
     device: &'a Device,
-    prefix: &'static str,
+    base: &'static str,
     parameters: Cell<u64>,
     device_bytes: Cell<u64>,
+    used: RefCell<HashSet<String>>,
 }
 
 impl<'a> Weights<'a> {
-    pub(crate) fn new(checkpoint: &'a Checkpoint, device: &'a Device) -> Self {
-        Self { checkpoint, device, prefix: "", parameters: Cell::new(0), device_bytes: Cell::new(0) }
+    /// `base` is what transformers puts before the names of the model without its head (`model.`, `bert.`). Checkpoints of
+    /// that part alone leave it out, and each name is found either way.
+    pub(crate) fn new(checkpoint: &'a Checkpoint, device: &'a Device, base: &'static str) -> Self {
+        let (parameters, device_bytes) = (Cell::new(0), Cell::new(0));
+        Self { checkpoint, device, base, parameters, device_bytes, used: RefCell::default() }
     }
 
-    /// Looks every name up behind `prefix`, if the checkpoint's names have it (`bert.embeddings…`).
-    pub(crate) fn with_optional_prefix(mut self, prefix: &'static str, probe: &str) -> Self {
-        if self.checkpoint.tensors.contains(&format!("{prefix}{probe}")) {
-            self.prefix = prefix;
-        }
-        self
+    /// The name under which the checkpoint has the tensor `name`; `name` itself where it has none.
+    fn name_of(&self, name: &str) -> String {
+        let has = |name: &String| self.checkpoint.tensors.contains(name);
+        let bare = name.strip_prefix(self.base).unwrap_or(name);
+        // BERT files made from TensorFlow's.
+        let older = bare.replace("LayerNorm.weight", "LayerNorm.gamma").replace("LayerNorm.bias", "LayerNorm.beta");
+        let names = [name, bare, older.as_str()];
+        let mut names = names.into_iter().flat_map(|name| [name.to_owned(), format!("{}{name}", self.base)]);
+        names.find(has).unwrap_or_else(|| name.to_owned())
+    }
+
+    /// Whether the checkpoint has the tensor `name`.
+    pub(crate) fn has(&self, name: &str) -> bool {
+        self.checkpoint.tensors.contains(&self.name_of(name))
+    }
+
+    /// Whether two tensors are there and hold the same.
+    pub(crate) fn has_same(&self, a: &str, b: &str) -> bool {
+        let tensors = &self.checkpoint.tensors;
+        let entry = |name: &str| tensors.entries.get(&self.name_of(name));
+        entry(a).zip(entry(b)).is_some_and(|(a, b)| tensors.same(a, b))
+    }
+
+    /// Says that the tensor `name` is read by nobody for a reason.
+    pub(crate) fn note_used(&self, name: &str) {
+        self.used.borrow_mut().insert(self.name_of(name));
+    }
+
+    /// Warns about what the checkpoint has and nobody asked for.
+    pub(crate) fn warn_unused(&self) {
+        let used = self.used.borrow();
+        let names = self.checkpoint.tensors.entries.keys();
+        let mut unused: Vec<String> =
+            names.filter(|name| !used.contains(*name) && !is_known_unused(name)).cloned().collect();
+        unused.sort();
+        let text = format!("\"{}\": {} tensors are not used", self.checkpoint.source.label(), unused.len());
+        self.checkpoint.warnings().add_names(&text, &unused);
+    }
+
+    pub(crate) fn warn(&self, warning: &str) {
+        self.checkpoint.warnings().add(format!("\"{}\": {warning}", self.checkpoint.source.label()));
     }
 
     pub(crate) fn device(&self) -> &Device {
@@ -48,9 +88,10 @@ impl<'a> Weights<'a> {
 
     /// The tensor as stored, of exactly this shape.
     pub(crate) fn stored(&self, name: &str, shape: &[usize]) -> Result<StoredTensor, ModelError> {
-        let name = format!("{}{name}", self.prefix);
+        let name = self.name_of(name);
         let tensor = self.checkpoint.tensors.get(&name, shape, &self.checkpoint.source.label())?;
         self.parameters.set(self.parameters.get() + tensor.elements() as u64);
+        self.used.borrow_mut().insert(name);
         Ok(tensor)
     }
 
@@ -106,4 +147,11 @@ impl<'a> Weights<'a> {
         self.device_bytes.set(self.device_bytes.get() + (values.len() * size_of::<f32>()) as u64);
         Tensor::from_data(TensorData::new(values, shape), (self.device, DType::F32))
     }
+}
+
+/// Tensors that older versions of transformers saved although they can be computed, and heads that sentence vectors do without.
+fn is_known_unused(name: &str) -> bool {
+    let ends = ["rotary_emb.inv_freq", "embeddings.position_ids", "attn.masked_bias"];
+    let heads = ["pooler.", "bert.pooler.", "cls.predictions.", "cls.seq_relationship."];
+    ends.iter().any(|end| name.ends_with(end)) || heads.iter().any(|head| name.starts_with(head))
 }

@@ -3,6 +3,7 @@
 pub(crate) mod bounded;
 mod control;
 mod defaults;
+mod ends;
 mod format;
 mod sanitize;
 mod stream;
@@ -89,7 +90,7 @@ impl Codec {
     fn around(tokenizer: Tokenizer, checkpoint: &Checkpoint, options: CodecOptions) -> Result<Self, ModelError> {
         let settings = checkpoint.json("tokenizer_config.json")?;
         let template = ChatTemplate::load(checkpoint, settings.as_ref())?;
-        let ends = read_ends(checkpoint, settings.as_ref(), &tokenizer)?;
+        let ends = ends::read(checkpoint, settings.as_ref(), &tokenizer)?;
         let added = tokenizer.get_added_tokens_decoder();
         // A parser needs to see the marks of a call or a thought; all other special tokens are structure, and are not text.
         let kept = |text: &str| ANSWER_MARKERS.iter().any(|marker| text.contains(marker));
@@ -223,22 +224,6 @@ fn whole(encoded: Encoded) -> Result<Vec<TokenId>, Error> {
         Encoded::Whole(tokens) => Ok(tokens),
         Encoded::AtLeast(tokens) => Err(Error::TooLarge(format!("a text of at least {tokens} tokens is too long"))),
     }
-}
-
-/// Token ids that end an answer: of generation config, config and tokenizer config together.
-fn read_ends(
-    checkpoint: &Checkpoint,
-    settings: Option<&JsonFile>,
-    tokenizer: &Tokenizer,
-) -> Result<HashSet<TokenId>, ModelError> {
-    let mut ends = HashSet::new();
-    if let Some(generation) = checkpoint.json("generation_config.json")? {
-        ends.extend(generation.token_ids("eos_token_id")?);
-    }
-    ends.extend(checkpoint.config()?.token_ids("eos_token_id")?);
-    let text = settings.and_then(|settings| special_token(settings, "eos_token"));
-    ends.extend(text.and_then(|text| tokenizer.token_to_id(&text)));
-    Ok(ends)
 }
 
 /// A special token of `tokenizer_config.json`: text, or an object with the text as `content`.

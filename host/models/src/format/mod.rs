@@ -5,13 +5,14 @@ mod safetensors;
 use crate::checkpoint::source::Source;
 use crate::checkpoint::tensors::TensorIndex;
 use crate::error::ModelError;
+use crate::metadata::Warnings;
 
 /// A way weights are stored.
 pub(crate) struct Format {
     /// The file that shows it, for messages.
     pub(crate) file: &'static str,
     /// Indexes the checkpoint's tensors, or `None` when its files are not of this format.
-    pub(crate) open: fn(&Source) -> Result<Option<TensorIndex>, ModelError>,
+    pub(crate) open: fn(&Source, &Warnings) -> Result<Option<TensorIndex>, ModelError>,
 }
 
 /// Every format, in the order they are tried.
@@ -24,9 +25,9 @@ pub(crate) const FORMATS: &[Format] = &[
 ///
 /// # Errors
 /// The format's own, or `MissingFile` when there are no weights.
-pub(crate) fn open(source: &Source) -> Result<TensorIndex, ModelError> {
+pub(crate) fn open(source: &Source, warnings: &Warnings) -> Result<TensorIndex, ModelError> {
     for format in FORMATS {
-        if let Some(index) = (format.open)(source)? {
+        if let Some(index) = (format.open)(source, warnings)? {
             return Ok(index);
         }
     }

@@ -11,36 +11,51 @@ use crate::checkpoint::json::JsonFile;
 use crate::checkpoint::source::Source;
 use crate::checkpoint::tensors::{Entry, StoredType, TensorIndex};
 use crate::error::ModelError;
+use crate::metadata::Warnings;
 
 /// Bytes before the header: its length.
 const PREFIX_BYTES: usize = 8;
 
 /// `model.safetensors`.
-pub(super) fn open_single(source: &Source) -> Result<Option<TensorIndex>, ModelError> {
+pub(super) fn open_single(source: &Source, _warnings: &Warnings) -> Result<Option<TensorIndex>, ModelError> {
     let name = "model.safetensors";
     let Some(blob) = source.map(name)? else { return Ok(None) };
     let mut index = TensorIndex::default();
-    add_file(&mut index, source.path_of(name), blob)?;
+    for (tensor, entry) in add_file(&mut index, source.path_of(name), blob)? {
+        index.entries.insert(tensor, entry);
+    }
     Ok(Some(index))
 }
 
-/// `model.safetensors.index.json` and the shards it names.
-pub(super) fn open_sharded(source: &Source) -> Result<Option<TensorIndex>, ModelError> {
+/// `model.safetensors.index.json` and the shards it names. Of a tensor in several shards that counts which the index names.
+pub(super) fn open_sharded(source: &Source, warnings: &Warnings) -> Result<Option<TensorIndex>, ModelError> {
     let name = "model.safetensors.index.json";
-    let Some(file) = JsonFile::read(source, name)? else { return Ok(None) };
+    let Some(file) = JsonFile::read(source, name, warnings)? else { return Ok(None) };
     let map = weight_map(&file)?;
     let shards: BTreeSet<&str> = map.values().copied().collect();
     if shards.len() > limits::SHARDS_MAX {
         return Err(file.wrong("weight_map", format!("names {} files, at most {}", shards.len(), limits::SHARDS_MAX)));
     }
-    let mut index = TensorIndex::default();
+    let (mut index, mut contradicted) = (TensorIndex::default(), Vec::new());
     for shard in shards {
         let blob = source.map(shard)?.ok_or_else(|| ModelError::MissingFile {
             file: source.path_of(shard),
             remedy: "model.safetensors.index.json names it; download the checkpoint again",
         })?;
-        add_file(&mut index, source.path_of(shard), blob)?;
+        for (tensor, entry) in add_file(&mut index, source.path_of(shard), blob)? {
+            let named = map.get(tensor.as_str()).is_none_or(|named| *named == shard);
+            match index.entries.get(&tensor) {
+                Some(other) if !index.same(other, &entry) => contradicted.push(tensor.clone()),
+                _ => {}
+            }
+            if named || !index.contains(&tensor) {
+                index.entries.insert(tensor, entry);
+            }
+        }
     }
+    let text =
+        format!("\"{}\": several shards hold different values of a tensor, those of \"weight_map\" count", file.file);
+    warnings.add_names(&text, &contradicted);
     match map.keys().find(|tensor| !index.contains(tensor)) {
         Some(tensor) => Err(file.wrong("weight_map", format!("names tensor \"{tensor}\", which no shard holds"))),
         None => Ok(Some(index)),
@@ -67,23 +82,22 @@ fn is_plain_file_name(name: &str) -> bool {
     !name.is_empty() && name != "." && name != ".." && !name.contains(['/', '\\', ':', '\0'])
 }
 
-/// Checks the header of one file and adds its tensors.
-fn add_file(index: &mut TensorIndex, path: String, blob: Blob) -> Result<(), ModelError> {
+/// Checks the header of one file, adds the file, and gives its tensors.
+fn add_file(index: &mut TensorIndex, path: String, blob: Blob) -> Result<Vec<(String, Entry)>, ModelError> {
     let broken = |reason: String| ModelError::Broken { file: path.clone(), reason };
     let bytes = blob.bytes();
     check_header_length(bytes).map_err(broken)?;
     let (header, metadata) = SafeTensors::read_metadata(bytes).map_err(|error| broken(error.to_string()))?;
     let data = PREFIX_BYTES + header;
+    let mut tensors = Vec::new();
     for (name, info) in metadata.tensors() {
         let offset = |at: usize| data.checked_add(at).ok_or_else(|| broken(format!("tensor \"{name}\" lies outside")));
         let range = offset(info.data_offsets.0)?..offset(info.data_offsets.1)?;
         let entry = Entry { file: index.files.len(), range, dtype: stored_type(info.dtype), shape: info.shape.clone() };
-        if index.entries.insert(name.clone(), entry).is_some() {
-            return Err(broken(format!("tensor \"{name}\" is in another shard too")));
-        }
+        tensors.push((name, entry));
     }
     index.files.push((path, blob));
-    Ok(())
+    Ok(tensors)
 }
 
 /// The library checks this as well, but says less about it.

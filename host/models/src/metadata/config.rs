@@ -27,6 +27,7 @@ const ROWS: &[Row] = &[
     honoured("model_type", "arch: refused where it contradicts the architecture"),
     honoured("quantization_config", "arch: refused"),
     honoured("compression_config", "arch: refused, the older name of a quantization by compressed-tensors"),
+    honoured("quantization", "arch: refused, a quantization by MLX"),
     // The shape.
     honoured("hidden_size", "arch::config, arch::bert"),
     honoured("intermediate_size", "arch::config, arch::bert"),
@@ -66,7 +67,7 @@ const ROWS: &[Row] = &[
     harmless("pooler_type", "BERT's pooler is no part of sentence vectors"),
     harmless("directionality", "a note of the first BERT files"),
     // Tokens.
-    honoured("eos_token_id", "codec"),
+    honoured("eos_token_id", "codec::ends"),
     harmless("bos_token_id", TOKENIZER),
     harmless("pad_token_id", "padding is never computed with"),
     harmless("sep_token_id", TOKENIZER),

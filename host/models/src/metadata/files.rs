@@ -1,0 +1,33 @@
+//! Files beside the ones that are read: those that mean the weights are not what `config.json` says, and those that would
+//! change them.
+
+use crate::checkpoint::source::Source;
+use crate::error::ModelError;
+use crate::metadata::Warnings;
+
+/// Files that say how weights were quantized, by the tools that write them.
+const QUANTIZED: [(&str, &str); 3] = [
+    ("hf_quant_config.json", "NVIDIA ModelOpt"),
+    ("quantize_config.json", "AutoGPTQ"),
+    ("quant_config.json", "AutoAWQ"),
+];
+
+/// Files that would change the model, and are not read.
+const PASSED_OVER: [(&str, &str); 2] = [
+    ("adapter_config.json", "the adapter (LoRA) beside the model is not applied; merge it into the weights first"),
+    ("custom_generate", "the checkpoint's own code for generation is not run"),
+];
+
+/// Looks for them.
+///
+/// # Errors
+/// `Quantized` where the weights are.
+pub(crate) fn check(source: &Source, warnings: &Warnings) -> Result<(), ModelError> {
+    if let Some((file, tool)) = QUANTIZED.iter().find(|(file, _)| source.has(file)) {
+        return Err(ModelError::Quantized { file: source.path_of(file), how: (*tool).to_owned() });
+    }
+    for (file, about) in PASSED_OVER.iter().filter(|(file, _)| source.has(file)) {
+        warnings.add(format!("\"{}\": {about}", source.path_of(file)));
+    }
+    Ok(())
+}
