@@ -21,7 +21,8 @@ const CHECKPOINTS: &[(&str, Break, i32, &[&str])] = &[
         &["MambaForCausalLM", "Qwen3ForCausalLM"],
     ),
     ("wrong_shape", |dir| set(dir, "intermediate_size", 96), 3, &["tensor", "shape", "96"]),
-    ("missing_tensor", |dir| add(dir, "num_hidden_layers", 1), 3, &["tensor", "missing", "model.layers."]),
+    ("missing_tensor", one_layer_more, 3, &["tensor", "missing", "model.layers."]),
+    ("layer_types_too_few", |dir| add(dir, "num_hidden_layers", 1), 3, &["layer_types", "7 names"]),
     ("absurd_size", |dir| set(dir, "hidden_size", 1 << 60), 3, &["hidden_size"]),
     ("no_heads", |dir| set(dir, "num_attention_heads", 0), 3, &["num_attention_heads"]),
     ("truncated_weights", |dir| truncate(dir, "model.safetensors", 2), 3, &["model.safetensors"]),
@@ -194,6 +195,11 @@ fn change(dir: &Path, key: &str, change: impl Fn(u64) -> u64) {
     let old = config[key].as_u64().expect("a number");
     config[key] = change(old).into();
     std::fs::write(&path, config.to_string()).expect("writable");
+}
+
+fn one_layer_more(dir: &Path) {
+    add(dir, "num_hidden_layers", 1);
+    replace(dir, "\"layer_types\"", "\"layer_kinds\"");
 }
 
 fn set(dir: &Path, key: &str, value: u64) {

@@ -5,6 +5,8 @@ use std::collections::BTreeSet;
 use serde_json::{Map, Value, json};
 
 use super::*;
+use crate::checkpoint::Checkpoint;
+use crate::checkpoint::json::JsonFile;
 
 fn map(value: Value) -> Map<String, Value> {
     value.as_object().expect("an object").clone()
@@ -54,4 +56,88 @@ fn a_warning_says_so_much_and_no_more() {
     assert!(list[1].ends_with("and 92 more") && list[1].len() < 1_000, "{}", list[1]);
     (0..100).for_each(|index| warnings.add(index.to_string()));
     assert_eq!(warnings.list().len(), firebox_contract::limits::CHECKPOINT_WARNINGS_MAX);
+}
+
+/// A file as somebody saved it: its keys with values, and those that a warning names.
+#[derive(serde::Deserialize)]
+struct Shape {
+    name: String,
+    /// The class of the model, of a `config.json`.
+    #[serde(default)]
+    class: Option<String>,
+    warned: Vec<String>,
+    keys: Map<String, Value>,
+}
+
+/// Keys as real checkpoints have them, and as the config classes of transformers 5.24 write them. A key is honoured, known to
+/// be without effect, or among those that a warning names: nothing else is left.
+fn check_shapes(table: &Table, least: usize) {
+    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/metadata").join(table.name);
+    let text = std::fs::read(path).expect("the shapes are there");
+    let shapes: Vec<Shape> = serde_json::from_slice(&text).expect("the shapes are JSON");
+    assert!(shapes.len() >= least, "{} of {}", shapes.len(), table.name);
+    let mut wrong = Vec::new();
+    for shape in &shapes {
+        let named: BTreeSet<String> = table.unknown(&shape.keys, shape.class.as_deref()).into_iter().collect();
+        if named != shape.warned.iter().cloned().collect() {
+            wrong.push(format!("{}: {named:?}", shape.name));
+        }
+    }
+    assert!(wrong.is_empty(), "{}: other keys are named than those expected:\n{}", table.name, wrong.join("\n"));
+}
+
+#[test]
+fn the_keys_of_real_configs_are_honoured_harmless_or_named() {
+    check_shapes(&CONFIG, 40);
+}
+
+#[test]
+fn the_keys_of_real_generation_configs_are_honoured_harmless_or_named() {
+    check_shapes(&GENERATION, 10);
+}
+
+#[test]
+fn the_keys_of_real_tokenizer_configs_are_honoured_harmless_or_named() {
+    check_shapes(&tokenizer_config::TOKENIZER_CONFIG, 20);
+}
+
+/// The folder of the built-in model with a generation config that samples.
+fn ember() -> tempfile::TempDir {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let source = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../ember/model");
+    for entry in std::fs::read_dir(source).expect("the model is there") {
+        let path = entry.expect("the folder can be read").path();
+        std::fs::copy(&path, folder.path().join(path.file_name().expect("a name"))).expect("it can be copied");
+    }
+    std::fs::write(folder.path().join("generation_config.json"), r#"{"do_sample": true}"#).expect("writable");
+    folder
+}
+
+#[test]
+fn what_a_table_calls_honoured_is_read() {
+    for architecture in crate::arch::ARCHITECTURES {
+        let settings = [json!({"rope_type": "llama3"}), json!({"type": "linear", "factor": 2.0}), json!({})];
+        for settings in settings {
+            let keys =
+                json!({"architectures": [architecture.name], "use_sliding_window": true, "rope_scaling": settings});
+            let file = JsonFile::of("config.json", keys);
+            crate::arch::name_of(&file).expect("it is known");
+            // Without its factors llama3 is refused.
+            let _refused = (architecture.config)(&file);
+        }
+    }
+    let settings = json!({"factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0, "rope_type": "llama3"});
+    (crate::arch::ARCHITECTURES[0].config)(&JsonFile::of("config.json", json!({"rope_scaling": settings})))
+        .expect("it is read");
+    crate::arch::BertConfig::read(&JsonFile::of("config.json", json!({}))).expect("it is read");
+    let folder = ember();
+    let checkpoint = Checkpoint::open(folder.path()).expect("it opens");
+    crate::load_codec(&checkpoint).expect("it loads");
+    let read = READ.lock().expect("nobody panics with it").clone();
+    for table in [&CONFIG, &rope::ROPE, &GENERATION, &tokenizer_config::TOKENIZER_CONFIG] {
+        let unread = table.rows.iter().filter(|row| table.honours(row.key));
+        let unread: Vec<&str> =
+            unread.map(|row| row.key).filter(|key| !read.contains(&(table.name, (*key).to_owned()))).collect();
+        assert!(unread.is_empty(), "{} calls these honoured, and nobody reads them: {unread:?}", table.name);
+    }
 }
