@@ -39,7 +39,7 @@ const ROWS: &[Row] = &[
     honoured_by(DECODERS, "num_key_value_heads", "arch::config"),
     honoured_by(DECODERS, "head_dim", "arch::config"),
     honoured_by(DECODERS, "rms_norm_eps", "arch::config"),
-    honoured_by(DECODERS, "tie_word_embeddings", "arch::config"),
+    honoured("tie_word_embeddings", "arch::config; a BERT has no head here that could be tied"),
     honoured_by(&[LLAMA, QWEN3], "attention_bias", "arch::llama, arch::qwen3"),
     honoured_by(&[LLAMA], "mlp_bias", "arch::llama"),
     // Positions.

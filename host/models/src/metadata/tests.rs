@@ -133,6 +133,9 @@ fn what_a_table_calls_honoured_is_read() {
     let folder = ember();
     let checkpoint = Checkpoint::open(folder.path()).expect("it opens");
     crate::load_codec(&checkpoint).expect("it loads");
+    // Where there is no such file, the template is looked for in the other.
+    std::fs::remove_file(folder.path().join("chat_template.jinja")).expect("it can be removed");
+    crate::load_codec(&checkpoint).expect("it loads");
     let read = READ.lock().expect("nobody panics with it").clone();
     for table in [&CONFIG, &rope::ROPE, &GENERATION, &tokenizer_config::TOKENIZER_CONFIG] {
         let unread = table.rows.iter().filter(|row| table.honours(row.key));
