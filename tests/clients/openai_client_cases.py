@@ -368,3 +368,23 @@ def what_is_wrong_with_a_stream_is_told_before_it_begins():
                           ({"messages": [{"role": "user", "content": "word " * 3000}]}, openai.BadRequestError)]:
         error = fails(kind, lambda: client().chat.completions.create(**{**ASK, "stream": True, **options}))
         assert error.response.headers["content-type"] == "application/json" and error.code, error
+
+
+@case
+def odd_values_that_official_clients_send_are_taken():
+    for options in ({"max_tokens": 1_000_000}, {"max_completion_tokens": 65_536}, {"top_p": 0}, {"stop": ""}, {"stop": []},
+                    {"stop": None, "max_tokens": None, "temperature": None, "tools": None, "seed": None, "user": None},
+                    {"tools": [], "tool_choice": None, "response_format": None, "stream_options": None, "logit_bias": {}}):
+        done = client().chat.completions.create(**{**ASK, **options})
+        assert ANSWER in done.choices[0].message.content and done.choices[0].finish_reason == "stop", (options, done)
+
+
+@case
+def messages_without_text_are_taken():
+    call = {"id": "call_1", "type": "function", "function": {"name": "calculator", "arguments": ""}}
+    for message in ({"role": "assistant", "content": None, "tool_calls": [call]}, {"role": "assistant", "content": ""},
+                    {"role": "assistant", "content": [], "name": "helper"}, {"role": "assistant", "content": "hi", "refusal": None}):
+        after = [{"role": "tool", "tool_call_id": "call_1", "content": "4"}] if "tool_calls" in message else []
+        messages = [{"role": "user", "content": "hi"}, message, *after, {"role": "user", "content": QUESTION}]
+        done = chat(messages=messages, key="KEY_PLAIN", max_tokens=4)
+        assert done.usage.completion_tokens > 0, message

@@ -40,7 +40,7 @@ pub(super) fn hint(path: &str) -> String {
     }
     match path {
         "/v1/responses" => "; this server has no Responses API: use \"/v1/chat/completions\"".to_owned(),
-        _ => "; GET / lists the endpoints".to_owned(),
+        _ => String::new(),
     }
 }
 
@@ -74,6 +74,6 @@ mod tests {
         assert!(hint("/v1/v1/models").contains("\"/v1/models\""));
         assert!(hint("/chat/completions").contains("\"/v1/chat/completions\""));
         assert!(hint("/v1/responses").contains("Responses API"));
-        assert_eq!(hint("/nowhere"), "; GET / lists the endpoints");
+        assert_eq!(hint("/nowhere"), "");
     }
 }

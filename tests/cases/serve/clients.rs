@@ -65,7 +65,7 @@ fn run(program: &str, script: &Path, cases: usize) {
 fn the_python_client_is_served() {
     let clients = environment("openai-clients");
     let script = root().join("tests/clients/openai_cases.py");
-    run(&variable(&clients, "FIREBOX_TEST_OPENAI_PYTHON"), &script, 80);
+    run(&variable(&clients, "FIREBOX_TEST_OPENAI_PYTHON"), &script, 82);
 }
 
 /// Node looks for packages beside the script, so it is run from a folder that has them.

@@ -133,6 +133,16 @@ fn a_page_is_asked_for_nothing_before_it_may_send_what_its_client_sends() {
         assert!(response.status == 403 && !response.headers.contains("access-control-"), "{path}: {response:?}");
         assert!(response.body.contains("server.origins"), "{response:?}");
     }
+    // A port that is not named is the scheme's own, at the door of tools too.
+    let call = json!({"jsonrpc": "2.0", "id": 1, "method": "ping"}).to_string();
+    let knock = |page: &str| {
+        let kinds =
+            ["content-type: application/json", "accept: application/json, text/event-stream"].map(str::to_owned);
+        let headers: Vec<String> = kinds.into_iter().chain([with_key("alpha"), origin(page)]).collect();
+        send(&server, "POST /mcp", &headers, call.as_bytes()).status
+    };
+    assert_ne!(knock(PAGE), 403);
+    assert_eq!((knock("https://app.example:8443"), knock("http://app.example")), (403, 403));
     let plain = send(&server, "OPTIONS /v1/models", &[], b"");
     assert_eq!((plain.status, header(&plain, "allow")), (204, Some("get,head")), "{plain:?}");
 }
