@@ -220,6 +220,69 @@ fn without_plugins_named_the_built_in_tools_are_offered_and_the_end_of_input_end
     assert_eq!((rest.as_str(), code), ("", Some(0)));
 }
 
+/// Sends `lines` at once, closes standard input, and reads all that is answered.
+fn at_once(args: &[&str], messages: &[Value]) -> (Vec<Value>, Option<i32>) {
+    let text: String = messages.iter().map(|message| format!("{message}\n")).collect();
+    let ended = Firebox::new(["mcp", "serve"].iter().chain(args)).input(text.trim_end()).run();
+    let lines = ended.stdout.lines().map(|line| serde_json::from_str(line).expect("a message"));
+    (lines.collect(), ended.code)
+}
+
+fn handshake() -> [Value; 2] {
+    let params =
+        json!({ "protocolVersion": "2025-06-18", "capabilities": {}, "clientInfo": { "name": "t", "version": "0" } });
+    [
+        json!({ "jsonrpc": "2.0", "id": 0, "method": "initialize", "params": params }),
+        json!({ "jsonrpc": "2.0", "method": "notifications/initialized" }),
+    ]
+}
+
+#[test]
+fn every_call_that_came_before_the_end_of_input_is_answered() {
+    let call = |id: u64| {
+        let meta = json!({ "progressToken": id });
+        let params = json!({ "name": "test_work", "arguments": { "steps": 30 }, "_meta": meta });
+        json!({ "jsonrpc": "2.0", "id": id, "method": "tools/call", "params": params })
+    };
+    let plugin = fixture();
+    let args = ["--plugin", plugin.to_str().expect("UTF-8"), "--fuel", "100000000000", "--plugin-timeout", "60s"];
+    let messages: Vec<Value> = handshake().into_iter().chain((1..=5).map(call)).collect();
+    let (said, code) = at_once(&args, &messages);
+    let mut answered: Vec<u64> = said.iter().filter_map(|message| message["id"].as_u64()).collect();
+    answered.sort_unstable();
+    assert_eq!(answered, [0, 1, 2, 3, 4, 5], "{said:?}");
+    assert!(said.iter().any(|message| message["method"] == "notifications/progress"), "{said:?}");
+    assert_eq!(code, Some(0));
+}
+
+#[test]
+fn a_client_that_sends_nonsense_is_told_and_served() {
+    let [begin, begun] = handshake();
+    let list = |id: Value| json!({ "jsonrpc": "2.0", "id": id, "method": "tools/list" });
+    let messages =
+        [begun.clone(), list(json!(1)), begin, begun, json!([list(json!(2))]), list(json!(2.5)), list(json!("last"))];
+    let (said, code) = at_once(&[], &messages);
+    let errors: Vec<(&Value, &Value)> =
+        said.iter().filter(|message| message.get("error").is_some()).map(|m| (&m["id"], &m["error"]["code"])).collect();
+    let code_of_request = json!(-32_600);
+    assert_eq!(
+        errors,
+        [(&json!(1), &code_of_request), (&Value::Null, &code_of_request), (&json!(2.5), &code_of_request)],
+        "{said:?}"
+    );
+    assert!(said.iter().any(|message| message["id"] == "last" && message["result"]["tools"].is_array()), "{said:?}");
+    assert_eq!(code, Some(0));
+}
+
+#[test]
+fn who_started_the_server_is_told_of_its_options() {
+    let plugin = fixture();
+    let mut lines = Lines::start(&["--plugin", plugin.to_str().expect("UTF-8"), "--fuel", "50000000"]);
+    lines.call(1, "fault_endless", json!({}));
+    let answer = lines.next().to_string();
+    assert!(answer.contains("raise --fuel if the work is legitimate"), "{answer}");
+}
+
 #[test]
 fn a_broken_tool_is_an_answer_and_the_next_call_works() {
     let plugin = fixture();

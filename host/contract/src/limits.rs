@@ -255,6 +255,10 @@ pub const CLI_MESSAGE_BYTES_MAX: usize = 16 << 10;
 pub const CHAT_LINES_BUFFERED_MAX: usize = 1;
 /// Period in which a chat on a terminal interrupts itself from SIGTERM on, until it has ended.
 pub const CHAT_TERMINATION_PERIOD: Duration = Duration::from_millis(100);
+/// Time that `run`, `chat` and `mcp` have to end in order after SIGTERM or SIGHUP.
+pub const CLI_TERMINATION_MAX: Duration = Duration::from_secs(15);
+/// Time that a pipe beside a prompt of `firebox run` has to say something.
+pub const RUN_PIPE_WAIT: Duration = Duration::from_secs(3);
 
 // ---- Tool loop ------------------------------------------------------------------------------------------------
 

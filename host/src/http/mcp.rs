@@ -24,7 +24,6 @@ pub(super) async fn mcp(app: Arc<App>, mut call: Call) -> Result<Response<Body>,
     if call.parts.method == Method::POST {
         let max = app.body_bytes_max.min(limits::MCP_BODY_BYTES_MAX);
         let said = request_body::bytes(&app, &mut call, max).await?;
-        request_body::check_values(&said.what)?;
         body = Body::from(said.what);
         _held = Some(said.held);
     }

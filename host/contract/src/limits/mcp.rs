@@ -84,6 +84,16 @@ pub const MCP_CLIENT_CLOSE_GRACE: Duration = Duration::from_secs(2);
 
 /// Bytes of one line on standard input of `firebox mcp serve`.
 pub const MCP_SERVER_LINE_BYTES_MAX: usize = 4 * MIB;
+/// Messages of standard input that are read and wait to be served.
+pub const MCP_LINES_BUFFERED_MAX: usize = 16;
+/// Bytes of the id of one request.
+pub const MCP_REQUEST_ID_BYTES_MAX: usize = 1_024;
+/// Messages of one batch, which revisions before 2025-06-18 have.
+pub const MCP_BATCH_MAX: usize = 64;
+/// Requests of one connection or session that wait for their answer.
+pub const MCP_SERVER_REQUESTS_MAX: usize = 1_024;
+/// Time that requests have to be answered after the end of standard input.
+pub const MCP_LAST_CALLS: Duration = Duration::from_secs(30);
 /// Tool calls of MCP clients that run at a time, all tenants together.
 pub const MCP_SERVER_CALLS_MAX: usize = 256;
 /// Connections that requests of `firebox mcp serve --listen` come through at a time.

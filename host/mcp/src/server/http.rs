@@ -1,5 +1,9 @@
 //! The streamable HTTP transport as a tower service, for one path of somebody's router.
 
+mod accept;
+mod post;
+mod refusal;
+
 use std::convert::Infallible;
 use std::fmt::Display;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -9,12 +13,13 @@ use std::time::Duration;
 use bytes::Bytes;
 use firebox_contract::{BoxFuture, Caller, Error, ToolSource, limits};
 use http::request::Parts;
-use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, header};
+use http::{HeaderMap, Method, Request, Response};
+use http_body_util::Full;
 use http_body_util::combinators::BoxBody;
-use http_body_util::{BodyExt, Full};
 use rmcp::transport::streamable_http_server::{StreamableHttpServerConfig, StreamableHttpService};
-use serde_json::json;
+use serde_json::Value;
 
+use self::accept::Accepts;
 use super::door::Door;
 use super::lists::List;
 use super::sessions::Sessions;
@@ -109,31 +114,39 @@ impl HttpTools {
         B::Error: Display,
     {
         if self.shared.closing.is_cancelled() {
-            return refusal(&Error::Unavailable("the server is stopping; try again soon".to_owned()));
+            let error = Error::Unavailable("the server is stopping; try again soon".to_owned());
+            return refusal::of(&error, Value::Null);
         }
         let (mut parts, body) = request.into_parts();
         let Some(caller) = (self.caller_of)(&parts) else {
-            return refusal(&Error::Unauthorized(
-                "no key that is known here; send Authorization: Bearer KEY".to_owned(),
-            ));
+            let error = Error::Unauthorized("no key that is known here; send Authorization: Bearer KEY".to_owned());
+            return refusal::of(&error, Value::Null);
         };
+        if parts.method == Method::POST {
+            return self.post(parts, body, caller).await;
+        }
         if let Some(id) = text(&parts.headers, SESSION_ID).filter(|id| !self.sessions.is_of(id, &caller.tenant)) {
-            return refusal(&Error::NotFound(format!("there is no session \"{id}\"; initialize a new one")));
+            return refusal::of(&post::no_session(id), Value::Null);
         }
-        if text(&parts.headers, METHOD) == Some(LISTEN) && !self.shared.listeners.has_room(&caller.tenant, MOST) {
-            return refusal(&too_many_listen());
+        if parts.method == Method::GET && Accepts::of(&parts.headers).events {
+            accept::events(&mut parts.headers);
         }
+        self.forward(Request::from_parts(parts, Full::new(Bytes::new())), caller, &Value::Null).await
+    }
+
+    /// What rmcp answers, or what its parts refused meanwhile, to the message with `id`.
+    async fn forward(&self, mut request: Request<Full<Bytes>>, caller: Caller, id: &Value) -> Reply {
         // Only then are parameters mirrored in headers, which are compared by the tool's schema.
-        let tools = match text(&parts.headers, METHOD) {
+        let tools = match text(request.headers(), METHOD) {
             Some("tools/call") => Some(self.shared.lists.of(&*self.shared.source, &caller).await),
             _ => None,
         };
-        parts.extensions.insert(caller.clone());
+        request.extensions_mut().insert(caller.clone());
         let asked = Arc::new(Asked { caller, tools, refused: Mutex::default() });
-        let reply = ASKED.scope(Arc::clone(&asked), self.inner.handle(Request::from_parts(parts, body))).await;
+        let reply = ASKED.scope(Arc::clone(&asked), self.inner.handle(request)).await;
         match asked.take_refusal() {
-            Some(error) => refusal(&error),
-            None => reply,
+            Some(error) => refusal::of(&error, id.clone()),
+            None => refusal::in_json(reply, id).await,
         }
     }
 }
@@ -196,27 +209,4 @@ pub(super) fn too_many_listen() -> Error {
 
 fn text<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
     headers.get(name)?.to_str().ok()
-}
-
-fn refusal(error: &Error) -> Reply {
-    // -32600: the request as such is refused. No id: its body was not read.
-    let body = json!({
-        "jsonrpc": "2.0",
-        "id": null,
-        "error": { "code": -32600, "message": error.to_string(), "data": { "code": error.kind().code() } },
-    });
-    let mut reply = Response::new(Full::new(Bytes::from(body.to_string())).boxed());
-    *reply.status_mut() = StatusCode::from_u16(error.kind().http_status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-    let headers = reply.headers_mut();
-    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    match error {
-        Error::Unauthorized(_) => {
-            headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
-        }
-        Error::Limited { retry_after, .. } => {
-            headers.insert(header::RETRY_AFTER, HeaderValue::from(retry_after.as_secs().max(1)));
-        }
-        _ => {}
-    }
-    reply
 }

@@ -6,13 +6,15 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use firebox_contract::{Error, LivenessHandle, TenantId, limits};
 use futures_util::{Stream, StreamExt as _};
-use rmcp::model::{ClientJsonRpcMessage, ServerJsonRpcMessage};
+use rmcp::model::{ClientJsonRpcMessage, JsonRpcMessage, ServerJsonRpcMessage, ServerResult};
 use rmcp::transport::streamable_http_server::session::local::{LocalSessionManager, LocalSessionManagerError};
 use rmcp::transport::streamable_http_server::session::{ServerSseMessage, SessionId, SessionManager};
 use tokio::task::JoinHandle;
 
 use super::http;
+use super::in_flight::{InFlight, Tracked};
 use super::places::{Place, Places};
+use super::stdio::lines::has_batches;
 
 /// rmcp's sessions in memory, with owners.
 pub(super) struct Sessions {
@@ -28,6 +30,9 @@ struct Owned {
     place: Place,
     /// Ends the session when its caller ends.
     watching: Option<JoinHandle<()>>,
+    in_flight: Arc<InFlight>,
+    /// Its revision has batches.
+    has_batches: bool,
 }
 
 impl Drop for Owned {
@@ -41,9 +46,9 @@ impl Drop for Owned {
 /// Why there is no session.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum SessionsError {
-    /// All sessions or streams are taken; the request that asked has been told.
-    #[error("no more sessions or streams")]
-    Full,
+    /// The request that asked has been told why.
+    #[error("the request is refused")]
+    Refused,
     /// What rmcp says.
     #[error(transparent)]
     Inner(#[from] LocalSessionManagerError),
@@ -63,6 +68,23 @@ impl Sessions {
     /// Whether `tenant` opened the session `id`. Another tenant's session does not exist.
     pub(super) fn is_of(&self, id: &str, tenant: &TenantId) -> bool {
         self.owners().get(id).is_some_and(|owned| owned.place.tenant() == tenant)
+    }
+
+    /// Whether the session `id` takes several messages at a time.
+    pub(super) fn has_batches(&self, id: &str) -> bool {
+        self.owners().get(id).is_some_and(|owned| owned.has_batches)
+    }
+
+    /// Takes the id of `message` in the session `id`, where it is a request.
+    fn begin(&self, id: &SessionId, message: &ClientJsonRpcMessage) -> Result<(), SessionsError> {
+        let JsonRpcMessage::Request(request) = message else { return Ok(()) };
+        let Some(in_flight) = self.owners().get(id).map(|owned| Arc::clone(&owned.in_flight)) else { return Ok(()) };
+        in_flight.begin(&request.id, &request.request).map_err(|why| {
+            if let Some(asked) = http::this_request() {
+                asked.refuse(Error::Usage(why));
+            }
+            SessionsError::Refused
+        })
     }
 
     fn owners(&self) -> MutexGuard<'_, HashMap<SessionId, Owned>> {
@@ -87,7 +109,7 @@ impl Sessions {
 
     /// A place for the one who asks in this request.
     fn place(&self) -> Result<(Place, LivenessHandle), SessionsError> {
-        let Some(asked) = http::this_request() else { return Err(SessionsError::Full) };
+        let Some(asked) = http::this_request() else { return Err(SessionsError::Refused) };
         let most = limits::MCP_SESSIONS_PER_TENANT_MAX;
         let place = self.places.take(&asked.caller.tenant, most);
         place.map(|place| (place, asked.caller.liveness.clone())).ok_or_else(|| {
@@ -97,17 +119,17 @@ impl Sessions {
                 self.places.taken()
             );
             asked.refuse(Error::Limited { message, retry_after: limits::MCP_SESSION_IDLE });
-            SessionsError::Full
+            SessionsError::Refused
         })
     }
 
     /// Counts a stream of the one who asks in this request.
     fn listens(&self) -> Result<Place, SessionsError> {
-        let Some(asked) = http::this_request() else { return Err(SessionsError::Full) };
+        let Some(asked) = http::this_request() else { return Err(SessionsError::Refused) };
         let place = self.listeners.take(&asked.caller.tenant, limits::MCP_LISTENERS_PER_TENANT_MAX);
         place.ok_or_else(|| {
             asked.refuse(http::too_many_listen());
-            SessionsError::Full
+            SessionsError::Refused
         })
     }
 }
@@ -130,7 +152,7 @@ fn lock(owners: &Mutex<HashMap<SessionId, Owned>>) -> MutexGuard<'_, HashMap<Ses
 
 impl SessionManager for Sessions {
     type Error = SessionsError;
-    type Transport = <LocalSessionManager as SessionManager>::Transport;
+    type Transport = Tracked<<LocalSessionManager as SessionManager>::Transport>;
 
     async fn create_session(&self) -> Result<(SessionId, Self::Transport), Self::Error> {
         let (place, liveness) = self.place()?;
@@ -138,7 +160,9 @@ impl SessionManager for Sessions {
         let mut owners = self.owners();
         // Under the lock, so that a caller that ends now finds the session.
         let watching = self.watch(&id, &liveness);
-        owners.insert(Arc::clone(&id), Owned { place, watching });
+        let in_flight = InFlight::new();
+        let transport = Tracked::new(transport, Arc::clone(&in_flight));
+        owners.insert(Arc::clone(&id), Owned { place, watching, in_flight, has_batches: false });
         drop(owners);
         Ok((id, transport))
     }
@@ -148,7 +172,14 @@ impl SessionManager for Sessions {
         id: &SessionId,
         message: ClientJsonRpcMessage,
     ) -> Result<ServerJsonRpcMessage, Self::Error> {
-        Ok(self.inner.initialize_session(id, message).await?)
+        let answer = self.inner.initialize_session(id, message).await?;
+        if let JsonRpcMessage::Response(response) = &answer
+            && let ServerResult::InitializeResult(begun) = &response.result
+            && let Some(owned) = self.owners().get_mut(id)
+        {
+            owned.has_batches = has_batches(&begun.protocol_version);
+        }
+        Ok(answer)
     }
 
     async fn has_session(&self, id: &SessionId) -> Result<bool, Self::Error> {
@@ -165,6 +196,7 @@ impl SessionManager for Sessions {
         id: &SessionId,
         message: ClientJsonRpcMessage,
     ) -> Result<impl Stream<Item = ServerSseMessage> + Send + Sync + 'static, Self::Error> {
+        self.begin(id, &message)?;
         Ok(self.inner.create_stream(id, message).await?)
     }
 

@@ -255,3 +255,136 @@ async fn stopping_lets_calls_end_and_counts_those_it_cuts() {
     assert_eq!(tools.drain(std::time::Duration::ZERO).await, 1);
     assert_ne!(timeout(SOON, cut).await.expect("soon").expect("no panic"), StatusCode::OK);
 }
+
+/// Sends `bytes` with exactly these headers and that of the host.
+async fn send(tools: &HttpTools, method: &str, headers: &[(&str, &str)], bytes: &[u8]) -> Reply {
+    let mut request = Request::builder().method(method).uri("http://localhost/").header("host", "localhost");
+    for (name, value) in [("x-tenant", "a")].iter().chain(headers) {
+        request = request.header(*name, *value);
+    }
+    let request = request.body(Full::new(Bytes::copy_from_slice(bytes))).expect("a request");
+    tools.clone().oneshot(request).await.expect("infallible")
+}
+
+const JSON: (&str, &str) = ("content-type", "application/json");
+
+#[tokio::test]
+async fn a_client_gets_what_it_reads() {
+    let tools = service(&Arc::new(Fake::default()));
+    let id = session(&tools, "a").await.expect("a session");
+    let list = request(1, "tools/list", json!({})).to_string();
+    for (accept, kind) in [
+        (None, "text/event-stream"),
+        (Some("*/*"), "text/event-stream"),
+        (Some("application/*, text/*"), "text/event-stream"),
+        (Some("text/event-stream"), "text/event-stream"),
+        (Some("application/json"), "application/json"),
+        (Some("text/html"), ""),
+    ] {
+        let mut headers = vec![JSON, ("mcp-session-id", id.as_str())];
+        headers.extend(accept.map(|accept| ("accept", accept)));
+        let reply = send(&tools, "POST", &headers, list.as_bytes()).await;
+        if kind.is_empty() {
+            assert_eq!(reply.status(), StatusCode::NOT_ACCEPTABLE);
+            assert_eq!(json_of(reply).await["error"]["code"], -32_600);
+            continue;
+        }
+        assert_eq!((reply.status(), reply.headers()["content-type"].to_str().ok()), (StatusCode::OK, Some(kind)));
+        assert_eq!(names(&json_of(reply).await).len(), 5, "{accept:?}");
+    }
+    // Alone, as revision 2026-07-28 has it, the answer is JSON where both are read.
+    let body = request(1, "tools/list", json!({ "_meta": meta() })).to_string();
+    for (accept, kind) in [("*/*", "application/json"), ("text/event-stream", "text/event-stream")] {
+        let headers = [JSON, ("accept", accept), ("mcp-protocol-version", "2026-07-28"), ("mcp-method", "tools/list")];
+        let reply = send(&tools, "POST", &headers, body.as_bytes()).await;
+        assert_eq!(reply.headers()["content-type"], kind);
+        assert_eq!(names(&json_of(reply).await).len(), 5);
+    }
+    // Progress is only told where there is a stream to tell it on.
+    let call = request(2, "tools/call", json!({ "name": "steps", "_meta": { "progressToken": 1 } })).to_string();
+    let headers = [JSON, ("accept", "application/json"), ("mcp-session-id", id.as_str())];
+    let answer = json_of(send(&tools, "POST", &headers, call.as_bytes()).await).await;
+    assert_eq!((&answer["id"], &answer["result"]["content"][0]["text"]), (&json!(2), &json!("stepped")));
+}
+
+#[tokio::test]
+async fn every_refusal_is_an_error_of_json_rpc_with_the_id_where_there_is_one() {
+    let tools = service(&Arc::new(Fake::default()));
+    let open = session(&tools, "a").await.expect("a session");
+    let list = request(7, "tools/list", json!({})).to_string();
+    let list = list.as_bytes();
+    let call = |params: Value| request(7, "tools/call", params).to_string();
+    let (no_name, bad_arguments) = (call(json!({})), call(json!({ "name": "whoami", "arguments": [] })));
+    let inside = [JSON, ("mcp-session-id", open.as_str())];
+    type Case<'a> = (&'a str, &'a [(&'a str, &'a str)], &'a [u8], u16, Value, i64, &'a str);
+    let cases: [Case; 16] = [
+        ("POST", &[JSON], b"{bad", 400, Value::Null, -32_700, "not JSON"),
+        ("POST", &[JSON], b"", 400, Value::Null, -32_700, "not JSON"),
+        ("POST", &[JSON], b"{\"id\":\"\xe9\"}", 400, Value::Null, -32_700, "not UTF-8"),
+        ("POST", &[JSON], b"[]", 400, Value::Null, -32_600, "one message at a time"),
+        ("POST", &[JSON], b"\"x\"", 400, Value::Null, -32_600, "a message is a JSON object"),
+        ("POST", &[("content-type", "text/plain")], list, 415, Value::Null, -32_600, "content-type"),
+        ("POST", &[], list, 415, Value::Null, -32_600, "content-type"),
+        ("POST", &[JSON], list, 400, json!(7), -32_600, "needs a session"),
+        ("POST", &[JSON, ("mcp-session-id", "nope")], list, 404, json!(7), -32_600, "no session \"nope\""),
+        ("POST", &[JSON, ("mcp-protocol-version", "1.0")], list, 400, json!(7), -32_600, "MCP-Protocol-Version: 1.0"),
+        ("POST", &inside, no_name.as_bytes(), 200, json!(7), -32_602, "no \"name\""),
+        ("POST", &inside, bad_arguments.as_bytes(), 200, json!(7), -32_602, "must be an object"),
+        ("GET", &[("accept", "text/html")], b"", 406, Value::Null, -32_600, "text/event-stream"),
+        ("GET", &[], b"", 400, Value::Null, -32_600, "needs a session"),
+        ("PUT", &[JSON], list, 405, Value::Null, -32_600, "Method Not Allowed"),
+        ("DELETE", &[("mcp-session-id", "nope")], b"", 404, Value::Null, -32_600, "no session"),
+    ];
+    for (method, headers, body, status, id, code, words) in cases {
+        let what = format!("{method} {headers:?} {}", String::from_utf8_lossy(body));
+        let reply = send(&tools, method, headers, body).await;
+        assert_eq!(
+            (reply.status().as_u16(), &reply.headers()["content-type"]),
+            (status, &"application/json".parse().expect("a value")),
+            "{what}"
+        );
+        let said = json_of(reply).await;
+        assert_eq!((&said["id"], &said["error"]["code"]), (&id, &json!(code)), "{what}: {said}");
+        assert!(said["error"]["message"].as_str().is_some_and(|text| text.contains(words)), "{what}: {said}");
+    }
+    let ended = send(&tools, "DELETE", &[("mcp-session-id", &open)], b"").await;
+    assert!(ended.status().is_success());
+    assert_eq!(send(&tools, "DELETE", &[("mcp-session-id", &open)], b"").await.status(), StatusCode::NOT_FOUND);
+}
+
+#[tokio::test]
+async fn two_calls_of_one_id_at_a_time_do_not_wait_for_each_other() {
+    let source = Arc::new(Fake::default());
+    let tools = service(&source);
+    let id = session(&tools, "a").await.expect("a session");
+    let headers = [("x-tenant", "a"), ("mcp-session-id", id.as_str())];
+    let call = |tool: &str| request(5, "tools/call", json!({ "name": tool }));
+    let first = post(&tools, &headers, &call("wait")).await;
+    timeout(SOON, source.started.notified()).await.expect("it starts");
+    let second = post(&tools, &headers, &call("whoami")).await;
+    assert_eq!(second.status(), StatusCode::BAD_REQUEST);
+    let said = json_of(second).await;
+    assert_eq!((&said["id"], &said["error"]["code"]), (&json!(5), &json!(-32_600)), "{said}");
+    source.go_on.notify_one();
+    assert_eq!(json_of(first).await["result"]["content"][0]["text"], "waited");
+    assert_eq!(json_of(post(&tools, &headers, &call("whoami")).await).await["result"]["content"][0]["text"], "a");
+}
+
+#[tokio::test]
+async fn a_batch_of_an_old_session_is_answered_together() {
+    let tools = service(&Arc::new(Fake::default()));
+    let begun = post(&tools, &[("x-tenant", "a")], &initialize("2025-03-26")).await;
+    let id = begun.headers()["mcp-session-id"].to_str().expect("text").to_owned();
+    drop(json_of(begun).await);
+    let headers = [("x-tenant", "a"), ("mcp-session-id", id.as_str())];
+    let told = json!({ "jsonrpc": "2.0", "method": "notifications/initialized" });
+    let call = request(2, "tools/call", json!({ "name": "whoami" }));
+    let bad = json!({ "jsonrpc": "2.0", "id": 3, "method": "tools/call", "params": [] });
+    let answers =
+        json_of(post(&tools, &headers, &json!([told, request(1, "tools/list", json!({})), call, bad])).await).await;
+    let ids: Vec<u64> = answers.as_array().expect("a list").iter().filter_map(|answer| answer["id"].as_u64()).collect();
+    assert_eq!(ids, [1, 2, 3], "{answers}");
+    assert_eq!(answers[1]["result"]["content"][0]["text"], "a");
+    assert_eq!(answers[2]["error"]["code"], -32_602);
+    assert_eq!(post(&tools, &headers, &json!([told])).await.status(), StatusCode::ACCEPTED);
+}

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use firebox_contract::{Caller, Error};
+use firebox_contract::{Caller, Error, limits};
 use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, DuplexStream, ReadHalf, WriteHalf};
 use tokio::task::JoinHandle;
@@ -166,15 +166,110 @@ async fn what_runs_at_the_end_of_the_input_is_still_answered() {
 }
 
 #[tokio::test]
-async fn a_client_that_says_nothing_or_nonsense_ends_it() {
+async fn a_client_that_says_nothing_ends_it() {
     let source = Arc::new(Fake::default());
     let mut silent = Client::of(&source);
     silent.write.shutdown().await.expect("closed");
     assert!(timeout(SOON, silent.server).await.expect("soon").expect("no panic").is_ok());
-    let mut strange = Client::of(&source);
-    strange.send(json!({ "jsonrpc": "2.0", "method": "notifications/initialized" })).await;
-    let ended = timeout(SOON, strange.server).await.expect("soon").expect("no panic");
-    assert!(matches!(&ended, Err(Error::Usage(text)) if text.contains("does not speak MCP")), "{ended:?}");
+}
+
+#[tokio::test]
+async fn whatever_is_no_request_is_answered_in_words_and_the_next_one_is_served() {
+    let source = Arc::new(Fake::default());
+    let mut client = Client::of(&source);
+    let cases: [(&[u8], Value, i64, &str); 8] = [
+        (b"hello", Value::Null, -32_700, "not JSON"),
+        (b"\xff\xfe", Value::Null, -32_700, "not UTF-8"),
+        (b"42", Value::Null, -32_600, "a message is a JSON object"),
+        (b"[{\"jsonrpc\":\"2.0\",\"id\":2,\"method\":\"ping\"}]", Value::Null, -32_600, "one message at a time"),
+        (b"{\"jsonrpc\":\"2.0\",\"id\":null,\"method\":\"ping\"}", Value::Null, -32_600, "a string or an integer"),
+        (b"{\"jsonrpc\":\"2.0\",\"id\":2.5,\"method\":\"ping\"}", json!(2.5), -32_600, "no integer"),
+        (b"{\"jsonrpc\":\"2.0\",\"id\":7,\"method\":\"tools/list\"}", json!(7), -32_600, "send \"initialize\" first"),
+        (b"{\"jsonrpc\":\"2.0\",\"id\":8,\"method\":\"initialize\"}", json!(8), -32_602, "\"protocolVersion\""),
+    ];
+    // What comes before the handshake and needs no answer is passed over.
+    client.send(json!({ "jsonrpc": "2.0", "method": "notifications/initialized" })).await;
+    for (line, id, code, words) in cases {
+        client.write.write_all(&[line, b"\r\n"].concat()).await.expect("the server reads");
+        let refused = client.next().await;
+        assert_eq!((&refused["id"], &refused["error"]["code"]), (&id, &json!(code)), "{refused}");
+        assert!(refused["error"]["message"].as_str().is_some_and(|text| text.contains(words)), "{refused}");
+    }
+    let long = "x".repeat(limits::MCP_SERVER_LINE_BYTES_MAX + 10);
+    client.write.write_all(format!("{long}\n").as_bytes()).await.expect("the server reads");
+    assert_eq!(client.next().await["error"]["code"], -32_600, "a line that is too long");
+    client.send(initialize("2025-11-25")).await;
+    assert_eq!(client.next().await["result"]["protocolVersion"], "2025-11-25");
+    client.send(json!({ "jsonrpc": "2.0", "method": "notifications/initialized" })).await;
+    for (id, method, params, code) in [
+        (1, "no/such", json!({}), -32_601),
+        (2, "tools/call", json!({ "arguments": {} }), -32_602),
+        (3, "tools/call", json!({ "name": "nothing" }), -32_602),
+        (4, "tools/call", json!({ "name": "whoami", "arguments": "{}" }), -32_602),
+        (5, "tools/list", json!({ "cursor": "nowhere" }), -32_602),
+    ] {
+        let (_, refused) = client.ask(id, method, params).await;
+        assert_eq!(refused["error"]["code"], code, "{refused}");
+    }
+    let (_, served) = client.ask(6, "tools/call", json!({ "name": "whoami", "arguments": null, "_meta": null })).await;
+    assert_eq!(served["result"]["content"][0]["text"], "local");
+}
+
+#[tokio::test]
+async fn batches_are_of_the_revisions_that_have_them() {
+    let source = Arc::new(Fake::default());
+    let list = |id: u64| json!({ "jsonrpc": "2.0", "id": id, "method": "tools/list" });
+    for revision in REVISIONS {
+        let mut client = Client::session(&source, revision).await;
+        client.send(json!([list(1), { "jsonrpc": "2.0", "id": 2, "method": 5 }, list(3)])).await;
+        if revision >= "2025-06-18" {
+            assert_eq!(client.next().await["error"]["code"], -32_600, "{revision}");
+            continue;
+        }
+        let mut answers = [client.next().await, client.next().await, client.next().await];
+        answers.sort_by_key(|answer| answer["id"].as_u64());
+        assert!(answers[0]["result"]["tools"].is_array() && answers[2]["result"]["tools"].is_array(), "{answers:?}");
+        assert_eq!(answers[1]["error"]["code"], -32_600, "{answers:?}");
+        client.send(json!([])).await;
+        assert_eq!(client.next().await["error"]["message"], "the batch is empty");
+    }
+}
+
+#[tokio::test]
+async fn an_id_that_is_in_use_is_refused_and_free_again_when_it_is_answered() {
+    let source = Arc::new(Fake::default());
+    let mut client = Client::session(&source, "2025-11-25").await;
+    client.call(5, "wait").await;
+    timeout(SOON, source.started.notified()).await.expect("it starts");
+    client.call(5, "whoami").await;
+    let refused = client.next().await;
+    assert_eq!((&refused["id"], &refused["error"]["code"]), (&json!(5), &json!(-32_600)), "{refused}");
+    source.go_on.notify_one();
+    assert_eq!(client.next().await["result"]["content"][0]["text"], "waited");
+    client.call(5, "whoami").await;
+    assert_eq!(client.next().await["result"]["content"][0]["text"], "local");
+}
+
+#[tokio::test]
+async fn the_end_of_input_loses_no_answer_also_where_progress_is_told() {
+    let source = Arc::new(Fake::default());
+    let mut client = Client::session(&source, "2025-11-25").await;
+    for id in 1..=9 {
+        let params = json!({ "name": "steps", "_meta": { "progressToken": id } });
+        client.send(json!({ "jsonrpc": "2.0", "id": id, "method": "tools/call", "params": params })).await;
+    }
+    // The last line may have no end.
+    client.write.write_all(br#"{"jsonrpc":"2.0","id":10,"method":"tools/list"}"#).await.expect("the server reads");
+    client.write.shutdown().await.expect("closed");
+    let mut answered = Vec::new();
+    while answered.len() < 10 {
+        let message = client.next().await;
+        answered.extend(message["id"].as_u64());
+    }
+    answered.sort_unstable();
+    assert_eq!(answered, (1..=10).collect::<Vec<u64>>());
+    let ended = timeout(SOON, client.server).await.expect("soon").expect("no panic");
+    assert!(ended.is_ok(), "{ended:?}");
 }
 
 #[tokio::test]
