@@ -5,14 +5,16 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use firebox_contract::{
-    Account, BoxFuture, Caller, Decision, Error, Gate, LogLine, OpenGate, Permission, Progress, Spent, ToolCall,
-    ToolDefinition, ToolOutcome, ToolPolicy, ToolSource, Usage,
+    Account, BoxFuture, Caller, Decision, Error, Gate, OpenGate, Permission, Progress, Spent, ToolCall, ToolDefinition,
+    ToolOutcome, ToolPolicy, ToolSource, Usage,
 };
 use firebox_engine::ArgumentCheck;
 use firebox_mcp::Revision;
 use firebox_sandbox::{PluginChain, ToolRun};
 
 use crate::clock::MachineClock;
+use crate::plugin_log;
+use crate::remedy::{self, Means};
 
 /// What one caller may call.
 #[derive(Clone)]
@@ -34,6 +36,8 @@ pub struct PluginTools {
     arguments: ArgumentCheck,
     calls: AtomicU64,
     revision: Revision,
+    /// What raises the plugins' limits.
+    means: Means,
 }
 
 impl PluginTools {
@@ -41,7 +45,7 @@ impl PluginTools {
     #[must_use]
     pub fn of(chain: PluginChain) -> Self {
         let offer = Offer { chain, policy: ToolPolicy::ALLOW_ALL };
-        Self::for_each(Arc::new(move |_| Some(offer.clone())))
+        Self { means: Means::Options, ..Self::for_each(Arc::new(move |_| Some(offer.clone()))) }
     }
 
     /// To each caller what `offer_of` says.
@@ -49,7 +53,7 @@ impl PluginTools {
     pub fn for_each(offer_of: OfferOf) -> Self {
         let arguments = ArgumentCheck::new(Arc::new(MachineClock::default()));
         let (gate, calls) = (Arc::new(OpenGate), AtomicU64::new(0));
-        Self { offer_of, gate, arguments, calls, revision: Revision::default() }
+        Self { offer_of, gate, arguments, calls, revision: Revision::default(), means: Means::Configuration }
     }
 
     /// Asks `gate` before each call, with no model's name, and settles with it after.
@@ -99,7 +103,10 @@ impl PluginTools {
             return Err(error);
         }
         let run = offer.chain.call_tool(call, progress).await;
-        Ok(finish(&mut *account, call, run))
+        for line in run.iter().flat_map(|run| &run.log) {
+            plugin_log::write(line, caller.tenant.as_str(), &id);
+        }
+        Ok(finish(&mut *account, call, run, self.means))
     }
 }
 
@@ -141,40 +148,26 @@ impl ToolSource for PluginTools {
 }
 
 /// Tells the account what came of it, and the caller too.
-fn finish(account: &mut dyn Account, call: &ToolCall, run: Result<ToolRun, Error>) -> ToolOutcome {
-    let (outcome, run) = match run {
-        Ok(ToolRun { outcome, uses, log }) => (outcome, Some((uses, log))),
+fn finish(account: &mut dyn Account, call: &ToolCall, run: Result<ToolRun, Error>, means: Means) -> ToolOutcome {
+    let (outcome, uses) = match run {
+        Ok(ToolRun { outcome, uses, log: _ }) => (outcome, Some(uses)),
         Err(error) => (Err(error), None),
     };
     let (outcome, code) = match outcome {
         Ok(outcome) => (outcome, "stop"),
         Err(error) => {
-            let elapsed = run.iter().flat_map(|(uses, _)| uses).map(|row| row.elapsed).sum();
-            (ToolOutcome { elapsed, ..failed(&error) }, error.kind().code())
+            let elapsed = uses.iter().flatten().map(|row| row.elapsed).sum();
+            let content = format!("error: {}", remedy::sentence(&error, means));
+            (ToolOutcome { elapsed, content, ..failed(&error) }, error.kind().code())
         }
     };
     account.called(call, Decision::Allowed, &outcome);
-    let uses = run.as_ref().map(|(uses, _)| uses.as_slice());
-    settle(account, uses, code);
-    for line in run.iter().flat_map(|(_, log)| log) {
-        note(line);
-    }
+    settle(account, uses.as_deref(), code);
     outcome
 }
 
 fn settle(account: &mut dyn Account, uses: Option<&[firebox_contract::PluginUse]>, outcome: &str) {
     account.settle(&Spent { usage: Usage::default(), plugins: uses.unwrap_or_default(), outcome });
-}
-
-/// What a plugin logged is for the operator.
-fn note(line: &LogLine) {
-    let LogLine { plugin, level, message } = line;
-    match *level {
-        "error" => tracing::error!(plugin, "{message}"),
-        "warn" => tracing::warn!(plugin, "{message}"),
-        "info" => tracing::info!(plugin, "{message}"),
-        _ => tracing::debug!(plugin, "{message}"),
-    }
 }
 
 /// A fault or a refusal as an answer, so that whoever called can read it.

@@ -123,18 +123,14 @@ impl fmt::Display for FaultCause {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::OutOfFuel { limit } => {
-                write!(f, "used all its fuel ({limit}); raise --fuel if the work is legitimate")
+                write!(f, "used all its fuel ({limit})")
             }
-            Self::OutOfMemory { limit_bytes, asked_bytes } => write!(
-                f,
-                "asked for {asked_bytes} bytes of memory where {limit_bytes} are allowed; raise --plugin-memory if the work is legitimate"
-            ),
-            Self::TimedOut { limit, took } => write!(
-                f,
-                "ran {} ms where {} ms are allowed; raise --plugin-timeout if the work is legitimate",
-                took.as_millis(),
-                limit.as_millis()
-            ),
+            Self::OutOfMemory { limit_bytes, asked_bytes } => {
+                write!(f, "asked for {asked_bytes} bytes of memory where {limit_bytes} are allowed")
+            }
+            Self::TimedOut { limit, took } => {
+                write!(f, "ran {} ms where {} ms are allowed", took.as_millis(), limit.as_millis())
+            }
             Self::StackOverflow { limit_bytes } => write!(f, "recursed past its stack of {limit_bytes} bytes"),
             Self::OutputTooLarge { limit_bytes } => write!(f, "returned more than the {limit_bytes} bytes allowed"),
             Self::Trapped { message } => write!(f, "trapped: {message}"),

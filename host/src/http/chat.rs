@@ -75,6 +75,7 @@ async fn answer(
         app.tenancy.note_prompt(&tenant.caller, &call.id, &prompt);
     }
     let about = About {
+        request: call.id.clone(),
         model: name.clone(),
         caller: tenant.caller.clone(),
         client_tools: ask.client_tools,

@@ -11,6 +11,7 @@ use tokio::sync::watch;
 
 use super::turn::Turn;
 use super::{Failure, wire};
+use crate::plugin_log;
 use crate::serve::App;
 use crate::serve::approvals::Lease;
 use crate::serve::request_bytes::HeldBytes;
@@ -50,6 +51,8 @@ pub(super) struct Work {
 
 /// Whose answer it is and what belongs to it.
 pub(super) struct About {
+    /// The request's id, by which the log calls it.
+    pub(super) request: String,
     pub(super) model: String,
     pub(super) caller: Caller,
     pub(super) client_tools: HashSet<String>,
@@ -126,8 +129,7 @@ impl Work {
             }
             Event::ToolResult { id, outcome } => Some(self.answered(&id, &outcome)),
             Event::Log(line) => {
-                let (plugin, level, tenant) = (&line.plugin, line.level, self.about.caller.tenant.as_str());
-                tracing::info!(plugin, level, tenant, message = %line.message, "plugin");
+                plugin_log::write(&line, self.about.caller.tenant.as_str(), &self.about.request);
                 None
             }
             Event::Finished(_) => None,

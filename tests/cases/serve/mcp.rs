@@ -161,3 +161,42 @@ fn mcp_clients_see_the_tools_of_their_own_tenant() {
         "it did not run"
     );
 }
+
+/// What a plugin says and reaches is the operator's: its lines are in the log under the request's id, and a client is told
+/// of keys of the configuration and not of options that it does not have.
+#[test]
+fn the_log_has_a_plugins_lines_and_the_client_the_operators_keys() {
+    let plugin = crate::harness::root().join("plugins/prebuilt/conformance.wasm");
+    let plugins =
+        format!("[[plugin]]\nname = \"conformance\"\nsource = \"{}\"\ngrants = [\"log\"]\n", plugin.display());
+    let server = Server::start(&config(&format!("{plugins}{}", tenant("tools", "plugins = [\"conformance\"]"))));
+    let (_, _, session) = rpc(&server, &key("tools"), "", &begin());
+    rpc(&server, &key("tools"), &session, &json!({"jsonrpc": "2.0", "method": "notifications/initialized"}));
+    let call = |id: u64, tool: &str| json!({"jsonrpc": "2.0", "id": id, "method": "tools/call", "params": {"name": tool, "arguments": {}}});
+    let (_, result, _) = rpc(&server, &key("tools"), &session, &call(2, "test_logging_tool"));
+    assert_eq!(result["result"]["isError"], false, "{result}");
+    server.wait_until("logged", |said| said.contains("Tool execution completed"));
+    let said = server.said();
+    let line = said.lines().find(|line| line.contains("Tool execution started")).expect("the line");
+    for word in ["INFO", "request=\"req_", "tenant=\"tools\"", "plugin=\"conformance\"", "level=\"info\""] {
+        assert!(line.contains(word), "{word} is not in: {line}");
+    }
+    let (_, result, _) = rpc(&server, &key("tools"), &session, &call(3, "fault_endless"));
+    let text = result["result"]["content"][0]["text"].as_str().expect("text");
+    assert!(text.contains("the operator can raise \"fuel\"") && text.contains("\"plugin_fuel\""), "{text}");
+    assert!(!text.contains("--fuel"), "{text}");
+}
+
+/// Whatever is wrong with a message, its client reads an error of JSON-RPC.
+#[test]
+fn messages_that_cannot_be_served_are_refused_in_json_rpc() {
+    let server = Server::start(&config(""));
+    let (status, answer, _) = rpc(&server, &key("alpha"), "", &json!([]));
+    assert_eq!((status, &answer["error"]["code"]), (400, &json!(-32_600)), "{answer}");
+    let many = json!({"jsonrpc": "2.0", "id": 1, "method": "ping", "params": {"x": vec![1; 70_000]}});
+    let (status, answer, _) = rpc(&server, &key("alpha"), "", &many);
+    assert_eq!((status, &answer["error"]["code"]), (400, &json!(-32_600)), "{answer}");
+    let list = json!({"jsonrpc": "2.0", "id": 9, "method": "tools/list"});
+    let (status, answer, _) = rpc(&server, &key("alpha"), "nope", &list);
+    assert_eq!((status, &answer["id"]), (404, &json!(9)), "{answer}");
+}

@@ -43,7 +43,7 @@ impl Passage<'_> {
         for (place, text) in texts.iter_mut().enumerate() {
             ledger.check_fuel()?;
             let log = self.one(place, text, ledger).await?;
-            write_log(&log, self.caller, &mut log_lines);
+            write_log(&log, self.caller, &self.info.id, &mut log_lines);
             check_fuel(place, count, ledger)?;
             bytes_left = bytes_left.checked_sub(text.len()).ok_or_else(|| {
                 let max = limits::EMBED_PLUGIN_GROWTH_BYTES_MAX;
@@ -111,11 +111,9 @@ fn check_fuel(place: usize, count: usize, ledger: &Ledger) -> Result<(), Error> 
 }
 
 /// Lines beyond what one request may log are dropped.
-fn write_log(log: &[LogLine], caller: &Caller, written: &mut usize) {
-    let tenant = caller.tenant.as_str();
+fn write_log(log: &[LogLine], caller: &Caller, request: &str, written: &mut usize) {
     for line in log.iter().take(limits::PLUGIN_LOG_LINES_MAX.saturating_sub(*written)) {
-        let (plugin, level) = (&line.plugin, line.level);
-        tracing::info!(plugin, level, tenant, message = %line.message, "plugin");
+        crate::plugin_log::write(line, caller.tenant.as_str(), request);
         *written += 1;
     }
 }
