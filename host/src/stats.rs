@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 use std::time::Duration;
 
-use firebox_contract::{Event, Finish, ModelInfo, PluginUse, ToolCall, ToolOutcome, limits};
+use firebox_contract::{Event, Finish, ModelInfo, PluginUse, ToolCall, ToolOutcome, Usage, limits};
 use serde_json::{Value, json};
 
 use crate::cli::output::line;
@@ -41,9 +41,10 @@ pub fn lines(info: &ModelInfo, finish: &Finish) -> String {
     );
     let _infallible = writeln!(
         out,
-        "prefill  {} tokens, {} tokens/s; first token after {:.1} ms",
+        "prefill  {} tokens{}, {} tokens/s; first token after {:.1} ms",
         usage.prompt_tokens,
-        rate_text(usage.prompt_tokens, timing.prefill),
+        cached(usage),
+        rate_text(computed(usage), timing.prefill),
         millis(timing.first_token)
     );
     let _infallible = writeln!(
@@ -62,6 +63,18 @@ pub fn lines(info: &ModelInfo, finish: &Finish) -> String {
         out.push_str(&plugin_line(plugin));
     }
     out
+}
+
+/// Prompt tokens that were computed; what is cached takes no time of prefill.
+fn computed(usage: &Usage) -> usize {
+    usage.prompt_tokens.saturating_sub(usage.cached_tokens)
+}
+
+fn cached(usage: &Usage) -> String {
+    match usage.cached_tokens {
+        0 => String::new(),
+        cached => format!(" ({cached} of them cached)"),
+    }
 }
 
 fn plugin_line(plugin: &PluginUse) -> String {
@@ -104,13 +117,16 @@ pub fn json(info: &ModelInfo, finish: &Finish, events: &[Event], notes: &[String
         "text": text_of(events),
         "finish_reason": finish.reason.as_str(),
         "tool_calls": tool_calls(events),
-        "usage": { "prompt_tokens": usage.prompt_tokens, "completion_tokens": usage.completion_tokens },
+        "usage": {
+            "prompt_tokens": usage.prompt_tokens, "cached_tokens": usage.cached_tokens,
+            "completion_tokens": usage.completion_tokens,
+        },
         "timing": {
             "first_token_ms": millis(timing.first_token),
             "prefill_ms": millis(timing.prefill),
             "decode_ms": millis(timing.decode),
             "total_ms": millis(timing.total),
-            "prefill_tokens_per_second": rate(usage.prompt_tokens, timing.prefill),
+            "prefill_tokens_per_second": rate(computed(usage), timing.prefill),
             "decode_tokens_per_second": rate(timing.decode_steps, timing.decode),
         },
         "model": {
@@ -163,4 +179,17 @@ pub fn call_of<'a>(events: &'a [Event], id: &str) -> Option<&'a ToolCall> {
         Event::ToolCall(call) if call.id == id => Some(call),
         _ => None,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_cached_is_not_counted_as_computed() {
+        let usage = |cached_tokens| Usage { prompt_tokens: 200, cached_tokens, completion_tokens: 5 };
+        assert_eq!((computed(&usage(150)), cached(&usage(150))), (50, " (150 of them cached)".to_owned()));
+        assert_eq!((computed(&usage(0)), cached(&usage(0))), (200, String::new()));
+        assert_eq!(rate(computed(&usage(200)), Duration::from_millis(10)), None, "nothing was measured");
+    }
 }
