@@ -78,7 +78,7 @@ impl Config {
     /// # Errors
     /// Every problem there is, with its file and line.
     pub fn load(path: Option<&Path>, flags: &[(String, String)]) -> Result<Self, ConfigError> {
-        Self::load_with(path, flags, &vars())
+        Self::load_with(path, flags, &vars()?)
     }
 
     /// [`Config::load`] in the environment `vars`.
@@ -121,7 +121,7 @@ impl Place {
         let problems = Problems::default();
         let file = file(path, std::env::var(FILE_ENV).ok());
         let mut tree = file.as_deref().map(|file| read_file(file, &problems)).unwrap_or_default();
-        document::overlay_env(&mut tree, vars().into_iter(), &problems);
+        document::overlay_env(&mut tree, vars()?.into_iter(), &problems);
         let folder = folder(file.as_deref());
         let mut root = Section::new(String::new(), Some(&tree), Origin::whole(FILE), &problems);
         let place = Self {
@@ -134,9 +134,25 @@ impl Place {
 }
 
 /// The environment, as far as it is text.
-fn vars() -> Vec<(String, String)> {
-    let text = |(name, value): (OsString, OsString)| Some((name.into_string().ok()?, value.into_string().ok()?));
-    std::env::vars_os().filter_map(text).collect()
+///
+/// # Errors
+/// For each variable that is meant for the configuration and is no text.
+fn vars() -> Result<Vec<(String, String)>, ConfigError> {
+    texts(std::env::vars_os())
+}
+
+fn texts(vars: impl Iterator<Item = (OsString, OsString)>) -> Result<Vec<(String, String)>, ConfigError> {
+    let problems = Problems::default();
+    let text = |(name, value): (OsString, OsString)| match (name.into_string(), value.into_string()) {
+        (Ok(name), Ok(value)) => Some((name, value)),
+        (Ok(name), Err(_)) if document::is_setting(&name) => {
+            problems.error(&Origin::whole(name.as_str()), "is not UTF-8 text; set it anew");
+            None
+        }
+        _ => None,
+    };
+    let vars = vars.filter_map(text).collect();
+    problems.finish().map(|_warnings| vars)
 }
 
 /// The folder that relative paths in `file` begin at; empty for the current one.

@@ -50,9 +50,13 @@ fn parse(flag: &str) -> Result<ServerSpec, CliError> {
 /// A value, or `env:NAME` for one that must not stand in the list of processes.
 fn secret(server: &str, variable: &str, value: &str) -> Result<Secret, CliError> {
     let Some(source) = value.strip_prefix("env:") else { return Ok(Secret::new(value)) };
-    let found = std::env::var(source).map_err(|_| {
+    let found = std::env::var(source).map_err(|error| {
+        let what = match error {
+            std::env::VarError::NotPresent => "is not set; set it",
+            std::env::VarError::NotUnicode(_) => "is not UTF-8 text; set it anew",
+        };
         CliError::usage(format!(
-            "\"{variable}\" of mcp server \"{server}\" comes from the variable \"{source}\", which is not set; set it"
+            "\"{variable}\" of mcp server \"{server}\" comes from the variable \"{source}\", which {what}"
         ))
     })?;
     Ok(Secret::new(&found))

@@ -107,12 +107,22 @@ fn a_file_that_is_not_there_is_an_error_and_none_at_all_is_not() {
 }
 
 #[test]
-fn variables_that_are_not_text_do_not_stop_it() {
+fn variables_that_are_not_text_stop_it_only_where_they_are_settings() {
     #[cfg(unix)]
     {
         use std::os::unix::ffi::OsStrExt;
         let dir = folder("bytes", "");
         let odd = std::ffi::OsStr::from_bytes(b"\xff\xfe");
-        Firebox::new(["config", "check"]).current_dir(&dir).env("FIREBOX_ODD__VALUE", odd).run().expect_code(0);
+        Firebox::new(["config", "check"]).current_dir(&dir).env("SOME_ODD_VALUE", odd).run().expect_code(0);
+        let run = Firebox::new(["config", "check"]).current_dir(&dir).env("FIREBOX_SERVER__LISTEN", odd).run();
+        let said = run.expect_code(2).stderr;
+        assert!(said.contains("FIREBOX_SERVER__LISTEN: is not UTF-8 text"), "{said}");
     }
+}
+
+#[test]
+fn the_check_says_whom_serve_serves_without_tenants() {
+    let dir = folder("nobody", "");
+    let said = run(&dir, &["config", "check"]).expect_code(0).stderr;
+    assert!(said.contains("everybody on this machine as the tenant \"local\", without a key"), "{said}");
 }

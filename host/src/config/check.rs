@@ -9,6 +9,7 @@ use firebox_contract::{Permission, limits};
 use super::problem::{Origin, Problems, suggestion};
 use super::tenants::{Scope, TenantConfig};
 use super::{Config, McpServerConfig, PluginConfig};
+use crate::serve::LOCAL_TENANT;
 use crate::{plugins, time};
 
 /// Checks the whole, and adds the built-in plugins that tenants name without a section of their own.
@@ -40,8 +41,18 @@ pub(super) fn across(config: &mut Config, problems: &Problems) {
         }
     }
     if config.tenants.is_empty() {
-        problems.warning(&whole, "has no tenants, so nobody can call; firebox tenants add NAME makes one and its key");
+        problems.warning(&whole, without_tenants(config));
     }
+}
+
+/// What `firebox serve` does without tenants.
+fn without_tenants(config: &Config) -> String {
+    let listen = config.server.listen;
+    let served = match listen.ip().is_loopback() {
+        true => format!("serves everybody on this machine as the tenant \"{LOCAL_TENANT}\", without a key"),
+        false => format!("does not start, for \"{listen}\" is open to other machines"),
+    };
+    format!("has no tenants, so that firebox serve {served}; firebox tenants add NAME makes one and its key")
 }
 
 /// Checks tenants among themselves.

@@ -109,10 +109,15 @@ impl Lines {
 /// Lays what the environment sets over `tree`: `FIREBOX_SERVER__LISTEN` is `listen` of `[server]`.
 pub(super) fn overlay_env(tree: &mut Table, env: impl Iterator<Item = (String, String)>, problems: &Problems) {
     for (name, value) in env {
-        let Some(path) = name.strip_prefix(ENV_PREFIX).filter(|path| path.contains("__")) else { continue };
+        let Some(path) = name.strip_prefix(ENV_PREFIX).filter(|_| is_setting(&name)) else { continue };
         let path = path.to_lowercase();
         set(tree, &path.split("__").collect::<Vec<_>>(), value, &Origin::whole(name.as_str()), problems);
     }
+}
+
+/// Whether the variable `name` is a value of the configuration.
+pub(super) fn is_setting(name: &str) -> bool {
+    name.strip_prefix(ENV_PREFIX).is_some_and(|path| path.contains("__"))
 }
 
 /// Lays options over `tree`: `("server.listen", …)` is `listen` of `[server]`.

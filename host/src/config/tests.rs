@@ -339,3 +339,26 @@ fn no_text_makes_it_panic_or_dig_without_end() {
         drop(load(&EXAMPLE[..end]));
     }
 }
+
+#[test]
+fn without_tenants_it_says_whom_serve_serves() {
+    let warned = |text: &str| {
+        let warnings = load(text).expect("good").warnings;
+        warnings.iter().find(|warning| warning.message.contains("has no tenants")).expect("a warning").message.clone()
+    };
+    let here = warned("");
+    assert!(here.contains("everybody on this machine as the tenant \"local\""), "{here}");
+    let open = warned("[server]\nlisten = \"0.0.0.0:8080\"");
+    assert!(open.contains("does not start") && open.contains("0.0.0.0:8080"), "{open}");
+}
+
+#[cfg(unix)]
+#[test]
+fn a_variable_that_is_no_text_is_a_problem_where_it_is_a_setting() {
+    use std::os::unix::ffi::OsStringExt as _;
+    let bad = || OsString::from_vec(vec![b'a', 0xff]);
+    let vars = |name: &str| texts([(OsString::from(name), bad())].into_iter());
+    assert_eq!(vars("PATH").expect("passed over"), []);
+    let error = vars("FIREBOX_SERVER__LISTEN").expect_err("refused").to_string();
+    assert!(error.contains("FIREBOX_SERVER__LISTEN") && error.contains("not UTF-8"), "{error}");
+}
