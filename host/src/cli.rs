@@ -5,13 +5,16 @@ pub mod chat;
 pub mod config;
 pub mod devices;
 pub mod embed;
+mod ending;
 mod log_lines;
 pub mod mcp;
 pub mod options;
 pub mod output;
+mod piped;
 pub mod run;
 pub mod serve;
 pub mod tenants;
+mod termination;
 
 use std::io::Write as _;
 use std::process::ExitCode;

@@ -1,9 +1,9 @@
 //! `firebox run` as a person meets it: streaming, limits, statistics, Ctrl-C, a closed pipe.
 
 use std::io::Read;
-use std::process::Command;
+use std::process::{Command, Stdio};
 
-use crate::harness::{Firebox, endless_model, firebox};
+use crate::harness::{Firebox, endless_model, firebox, run};
 
 #[test]
 fn the_component_computes_the_answer() {
@@ -81,6 +81,82 @@ fn f1_the_same_seed_gives_the_same_text_and_another_one_another() {
 fn standard_input_is_a_prompt_too() {
     let run = Firebox::new(["run", "--device", "cpu"]).input("What is 1234 * 87?\n").run().expect_code(0);
     assert!(run.stdout.contains("107358"), "{}", run.stdout);
+}
+
+/// The prompt's tokens and the answer, of a run with this on standard input.
+fn asked(prompt: &str, input: &str) -> (u64, String) {
+    let args = ["run", "--device", "cpu", "--json", "--no-tools", prompt];
+    let json = Firebox::new(args).input(input).run().expect_code(0).json();
+    (json["usage"]["prompt_tokens"].as_u64().expect("a number"), json["text"].as_str().expect("text").to_owned())
+}
+
+#[test]
+fn a_pipe_beside_a_prompt_comes_after_it_and_an_empty_one_is_nothing() {
+    let whole = asked("Say this back\n\nhello there", "");
+    assert_eq!(asked("Say this back", "hello there"), whole);
+    assert_ne!(asked("Say this back", ""), whole);
+    assert_eq!(asked("Say this back\n\nhello there", " \n"), whole);
+    let bad = Firebox::new(["run", "--device", "cpu", "hi"]).input(b"ab\xff".to_vec()).run().expect_code(2);
+    assert!(bad.stderr.contains("byte 2"), "{}", bad.stderr);
+}
+
+#[test]
+fn standard_input_that_nobody_closes_is_not_waited_for_long() {
+    let mut child = Firebox::new(["run", "--device", "cpu", "What is 1234 * 87?"]).spawn();
+    let held = child.stdin.take();
+    let output = child.wait_with_output().expect("it ends");
+    drop(held);
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert!(stderr.contains("nothing came from standard input"), "{stderr}");
+    assert!(String::from_utf8_lossy(&output.stdout).contains("107358"), "{output:?}");
+}
+
+#[cfg(unix)]
+#[test]
+fn a_device_or_a_closed_standard_input_adds_nothing() {
+    for redirect in ["</dev/null", "<&-", "<."] {
+        let script = format!("exec \"$0\" run --device cpu 'What is 1234 * 87?' {redirect}");
+        let mut command = Command::new("sh");
+        command.args(["-c", &script, env!("CARGO_BIN_EXE_firebox")]);
+        let ended = run(command.env("FIREBOX_CACHE", crate::harness::scratch("cache")), Vec::new()).expect_code(0);
+        assert!(ended.stdout.contains("107358") && !ended.stderr.contains("standard input"), "{ended:?}");
+    }
+    let file = crate::harness::scratch("piped").join("question");
+    std::fs::write(&file, "1234 * 87?").expect("writable");
+    let mut command = Command::new(env!("CARGO_BIN_EXE_firebox"));
+    command
+        .args(["run", "--device", "cpu", "--json", "What is"])
+        .env("FIREBOX_CACHE", crate::harness::scratch("cache"));
+    command.stdin(Stdio::from(std::fs::File::open(&file).expect("readable")));
+    let output = command.output().expect("it runs");
+    let json: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    let alone = Firebox::new(["run", "--device", "cpu", "--json", "What is\n\n1234 * 87?"]).run().expect_code(0).json();
+    assert_eq!(json["usage"], alone["usage"]);
+}
+
+#[test]
+fn an_answer_that_was_cut_is_said_to_be() {
+    // In the middle of a call, of which nothing is shown.
+    let cut = firebox(&["run", "--max-tokens", "6", "What is 1234 * 87?"]).expect_code(0);
+    assert!(cut.stderr.contains("the answer was cut at 6 tokens; --max-tokens N allows more"), "{}", cut.stderr);
+    let whole = firebox(&["run", "What is 1234 * 87?"]).expect_code(0);
+    assert!(!whole.stderr.contains("cut"), "{}", whole.stderr);
+    let full = endless("full").run().expect_code(0);
+    assert!(full.stderr.contains("ended by context_full"), "{}", full.stderr);
+    assert!(full.stderr.contains("the answer was cut: the context is full"), "{}", full.stderr);
+}
+
+#[test]
+fn the_speed_of_prefill_is_of_what_was_computed() {
+    let json = firebox(&["run", "--json", "What is 1234 * 87?"]).expect_code(0).json();
+    let number =
+        |path: &str| json.pointer(path).and_then(serde_json::Value::as_f64).unwrap_or_else(|| panic!("{path}: {json}"));
+    let (prompt, cached) = (number("/usage/prompt_tokens"), number("/usage/cached_tokens"));
+    assert!(cached > 0.0, "the second round finds the first one's: {json}");
+    let computed = number("/timing/prefill_tokens_per_second") * number("/timing/prefill_ms") / 1_000.0;
+    assert!((computed - (prompt - cached)).abs() < 1.0, "{computed}: {json}");
+    let stats = firebox(&["run", "--stats", "What is 1234 * 87?"]).expect_code(0).stderr;
+    assert!(stats.contains(" of them cached)"), "{stats}");
 }
 
 /// A run that goes on until its context is full.

@@ -22,5 +22,7 @@ mod records;
 mod reference;
 mod serve;
 mod sessions;
+#[cfg(unix)]
+mod signals;
 mod tenants;
 mod terminal;

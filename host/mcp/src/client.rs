@@ -25,6 +25,7 @@ mod content;
 mod handler;
 mod http;
 mod inbound;
+mod orphan;
 mod pool;
 mod slot;
 mod spec;

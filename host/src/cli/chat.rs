@@ -7,7 +7,6 @@ mod conversation;
 mod input;
 mod settings;
 mod show;
-mod termination;
 mod turn;
 
 use std::io::{IsTerminal, Write};
@@ -21,6 +20,7 @@ use firebox_mcp::client::ClientPool;
 use tokio::runtime::Runtime;
 
 use super::options::{DeviceOptions, McpOptions, PluginOptions, SamplingOptions};
+use super::termination::Termination;
 use super::{Io, output};
 use crate::compose::{Host, HostBuilder};
 use crate::error::CliError;
@@ -31,7 +31,6 @@ use book::Book;
 use commands::Next;
 use conversation::{Conversation, Parts};
 use input::{Pipe, Terminal, Typed};
-use termination::Termination;
 
 /// Talk with a model, with tools and plugins; the conversation is kept.
 #[derive(ClapArgs, Debug)]
@@ -106,8 +105,9 @@ pub fn run(args: Args, io: &mut Io) -> Result<(), CliError> {
     let mut keyboard = Keyboard::open(&args.sessions, io)?;
     begin(&args, &mut book)?;
     let runtime = threads::runtime(Some(2))?;
-    if let Some(terminal) = keyboard.terminal() {
-        terminal.termination().listen(&runtime)?;
+    match keyboard.terminal() {
+        Some(terminal) => terminal.termination().listen(&runtime)?,
+        None => Termination::default().listen(&runtime)?,
     }
     let pool = mcp_servers::pool(&args.servers.mcp)?;
     let ended = attend(&args, book, &mut keyboard, &runtime, &pool, io);

@@ -12,6 +12,7 @@ use firebox_mcp::client::ClientPool;
 
 use super::Io;
 use super::options::McpOptions;
+use super::termination::Termination;
 use crate::error::CliError;
 use crate::{mcp_servers, threads};
 
@@ -57,6 +58,7 @@ fn with_pool<T>(
     }
     let pool = mcp_servers::pool(&options.mcp)?;
     let runtime = threads::runtime(Some(2))?;
+    Termination::default().listen(&runtime)?;
     runtime.block_on(async {
         let result = tokio::select! {
             result = work(&pool) => result,

@@ -1,6 +1,6 @@
 //! `firebox run`: one prompt, one answer, streamed.
 
-use std::io::{IsTerminal, Read, Write};
+use std::io::{IsTerminal, Write};
 use std::path::PathBuf;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -12,7 +12,10 @@ use firebox_contract::{
 use firebox_engine::Generation;
 use firebox_mcp::client::ClientPool;
 
+use super::ending::{self, Remedies};
 use super::options::{DeviceOptions, McpOptions, PluginOptions, SamplingOptions};
+use super::piped::{self, Beside};
+use super::termination::Termination;
 use super::{Io, output};
 use crate::compose::Host;
 use crate::error::CliError;
@@ -21,7 +24,8 @@ use crate::{ember, mcp_servers, plugins, stats, threads};
 /// Answer a prompt, with tools and plugins.
 #[derive(ClapArgs, Debug)]
 pub struct Args {
-    /// The question; `-`, or nothing with a pipe, reads standard input
+    /// The question, and after it what a pipe or a file on standard input holds; `-`, or no question, is standard input
+    /// alone
     prompt: Option<String>,
     /// A Hugging Face folder; without it the small built-in model answers
     #[arg(long, value_name = "PATH")]
@@ -59,8 +63,9 @@ pub struct Args {
 /// # Errors
 /// Whatever stops the answer; what was already streamed stays.
 pub fn run(args: Args, io: &mut Io) -> Result<(), CliError> {
-    let request = request(&args)?;
+    let request = request(&args, io)?;
     let runtime = threads::runtime(Some(2))?;
+    Termination::default().listen(&runtime)?;
     let pool = mcp_servers::pool(&args.servers.mcp)?;
     runtime.block_on(async {
         let result = answer(&args, request, &pool, io).await;
@@ -69,8 +74,8 @@ pub fn run(args: Args, io: &mut Io) -> Result<(), CliError> {
     })
 }
 
-fn request(args: &Args) -> Result<GenerationRequest, CliError> {
-    let text = prompt_text(args.prompt.as_deref())?;
+fn request(args: &Args, io: &mut Io) -> Result<GenerationRequest, CliError> {
+    let text = prompt_text(args.prompt.as_deref(), io)?;
     if text.trim().is_empty() {
         return Err(CliError::usage("the prompt is empty; write a question: firebox run \"What is 1234 * 87?\""));
     }
@@ -84,34 +89,30 @@ fn request(args: &Args) -> Result<GenerationRequest, CliError> {
     Ok(GenerationRequest { sampling: args.sampling.overrides(), tools, ..GenerationRequest::new(prompt) })
 }
 
-fn prompt_text(given: Option<&str>) -> Result<String, CliError> {
-    match given {
-        Some("-") => read_stdin(),
-        None if !std::io::stdin().is_terminal() => read_stdin(),
-        Some(text) => Ok(text.to_owned()),
-        None => Ok(String::new()),
+/// The prompt, and after it, a blank line between, what comes through a pipe or from a file.
+fn prompt_text(given: Option<&str>, io: &mut Io) -> Result<String, CliError> {
+    let prompt = match given {
+        Some("-") => return piped::whole(),
+        None if !std::io::stdin().is_terminal() => return piped::whole(),
+        None => return Ok(String::new()),
+        Some(prompt) => prompt,
+    };
+    match piped::beside_a_prompt()? {
+        Beside::Text(text) if prompt.trim().is_empty() => Ok(text),
+        Beside::Text(text) => Ok(format!("{prompt}\n\n{text}")),
+        Beside::Nothing => Ok(prompt.to_owned()),
+        Beside::Unread(why) => {
+            writeln!(io.err, "firebox: {why}, so the prompt stands alone; </dev/null gives it none at once")?;
+            Ok(prompt.to_owned())
+        }
     }
 }
 
-fn read_stdin() -> Result<String, CliError> {
-    let mut bytes = Vec::new();
-    let limit = limits::PROMPT_BYTES_MAX as u64 + 1;
-    std::io::stdin().lock().take(limit).read_to_end(&mut bytes).map_err(|source| CliError::File {
-        action: "read",
-        path: "standard input".to_owned(),
-        source,
-    })?;
-    if bytes.len() > limits::PROMPT_BYTES_MAX {
-        let message = format!("standard input has more than the {} bytes allowed", limits::PROMPT_BYTES_MAX);
-        return Err(CliError::Host(Error::TooLarge(message)));
-    }
-    String::from_utf8(bytes).map_err(|error| {
-        let at = error.utf8_error().valid_up_to();
-        CliError::usage(format!(
-            "standard input is not UTF-8 text: byte {at} is the first that is not; convert it first"
-        ))
-    })
-}
+/// What this verb has against an answer that was cut.
+const REMEDIES: Remedies = Remedies {
+    tokens: "--max-tokens N allows more",
+    room: "ask less at a time, or use a model with more of it (--context N, where it was given, allows more)",
+};
 
 type Interrupt<'a> = Pin<&'a mut (dyn Future<Output = std::io::Result<()>> + Send)>;
 
@@ -228,6 +229,12 @@ impl Printer<'_> {
             writeln!(self.io.out, "{:#}", stats::json(host.info(), finish, &self.events, host.notes()))?;
         }
         self.io.out.flush()?;
+        let is_known = finish.reason == FinishReason::Interrupted;
+        if let Some(ending) =
+            ending::line(finish.reason, finish.usage.completion_tokens, &REMEDIES).filter(|_| !is_known)
+        {
+            writeln!(self.io.err, "firebox: {ending}")?;
+        }
         if wants_stats {
             self.io.err.write_all(stats::lines(host.info(), finish).as_bytes())?;
             for line in host.stand_ins() {

@@ -25,6 +25,7 @@ use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
 use super::inbound::InboundRate;
+use super::orphan;
 use super::spec::{ServerSpec, StdioServer};
 use super::transport::Fate;
 use crate::McpError;
@@ -72,6 +73,7 @@ pub(super) fn spawn(
         if let Some(cwd) = &server.cwd {
             command.current_dir(cwd);
         }
+        orphan::end_with_this_process(command);
     });
     #[cfg(unix)]
     command.wrap(process_wrap::tokio::ProcessGroup::leader());

@@ -18,6 +18,7 @@ const WORDS: u8 = 0;
 /// # Errors
 /// The system's, for a pipe that breaks or a limit that it refuses.
 pub fn compile_component(mut input: impl Read, mut output: impl Write) -> io::Result<()> {
+    end_with_the_host();
     let [cpu_seconds, memory_bytes, compatibility] = CompileLimits::read_header(&mut input)?;
     hold_to(cpu_seconds, memory_bytes)?;
     let mut bytes = Vec::new();
@@ -32,6 +33,16 @@ pub fn compile_component(mut input: impl Read, mut output: impl Write) -> io::Re
     output.write_all(answer)?;
     output.flush()
 }
+
+/// Has the system kill this process when the one that waits for it ends, however that happens.
+#[cfg(target_os = "linux")]
+fn end_with_the_host() {
+    // Where the system refuses, the limits of time end it.
+    let _tied = rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL));
+}
+
+#[cfg(not(target_os = "linux"))]
+fn end_with_the_host() {}
 
 fn compile(bytes: &[u8], compatibility: u64) -> Result<Vec<u8>, String> {
     let engine =

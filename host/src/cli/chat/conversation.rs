@@ -13,8 +13,9 @@ use super::approval::{Approvals, Question};
 use super::book::{self, Book, Kept};
 use super::input::Terminal;
 use super::show;
-use super::turn::{self, Stage, Turn};
+use super::turn::{Stage, Turn};
 use crate::cli::Io;
+use crate::cli::ending::{self, Remedies};
 use crate::compose::Host;
 use crate::error::CliError;
 use crate::sessions::{self, SYSTEM_SEQ, StoredMessage};
@@ -113,7 +114,8 @@ impl Conversation {
             writeln!(io.err, "stopped")?;
             return Ok(true);
         };
-        if let Some(ending) = turn::ending(finish.reason, finish.usage.completion_tokens) {
+        let remedies = Remedies { tokens: "/set max_tokens=N allows more", room: "/clear begins anew" };
+        if let Some(ending) = ending::line(finish.reason, finish.usage.completion_tokens, &remedies) {
             writeln!(io.err, "{ending}")?;
         }
         if self.parts.stats {

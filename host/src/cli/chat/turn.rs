@@ -169,22 +169,3 @@ impl Screen {
         Ok(())
     }
 }
-
-/// What a person should know about how an answer ended; `None` where it simply ended.
-pub(super) fn ending(reason: FinishReason, completion_tokens: usize) -> Option<String> {
-    let told = match reason {
-        FinishReason::Stop | FinishReason::StopString | FinishReason::Plugin => return None,
-        FinishReason::Length => {
-            format!("the answer was cut at {completion_tokens} tokens; /set max_tokens=N allows more")
-        }
-        FinishReason::ContextFull => "the answer was cut: the context is full; /clear begins anew".to_owned(),
-        FinishReason::ToolCalls => "the model called a tool that nobody here runs".to_owned(),
-        FinishReason::ToolRounds => {
-            "the model still called tools after the last round; --tool-rounds N allows more".to_owned()
-        }
-        FinishReason::ToolLoop => "the model made the same call over and over and was stopped".to_owned(),
-        FinishReason::Timeout => "the answer was cut: its time was up".to_owned(),
-        FinishReason::Interrupted => "stopped".to_owned(),
-    };
-    Some(told)
-}

@@ -13,9 +13,9 @@ use rustyline::history::FileHistory;
 use rustyline::validate::{ValidationContext, ValidationResult, Validator};
 use rustyline::{Behavior, Cmd, Config, Context, Editor, Helper, KeyCode, KeyEvent, Modifiers};
 
-use super::super::termination::Termination;
 use super::{Typed, is_complete, unfold};
 use crate::cli::output;
+use crate::cli::termination::Termination;
 use crate::error::CliError;
 
 /// What stands before a turn.
