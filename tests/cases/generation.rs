@@ -141,7 +141,10 @@ fn an_answer_that_was_cut_is_said_to_be() {
     assert!(cut.stderr.contains("the answer was cut at 6 tokens; --max-tokens N allows more"), "{}", cut.stderr);
     let whole = firebox(&["run", "What is 1234 * 87?"]).expect_code(0);
     assert!(!whole.stderr.contains("cut"), "{}", whole.stderr);
-    let full = endless("full").run().expect_code(0);
+    let model = endless_model("full").display().to_string();
+    let args =
+        ["run", "--raw", "--temperature", "2", "--seed", "1", "--context", "48", "--stats", "--model", &model, "a"];
+    let full = firebox(&args).expect_code(0);
     assert!(full.stderr.contains("ended by context_full"), "{}", full.stderr);
     assert!(full.stderr.contains("the answer was cut: the context is full"), "{}", full.stderr);
 }

@@ -167,8 +167,10 @@ fn mcp_clients_see_the_tools_of_their_own_tenant() {
 #[test]
 fn the_log_has_a_plugins_lines_and_the_client_the_operators_keys() {
     let plugin = crate::harness::root().join("plugins/prebuilt/conformance.wasm");
-    let plugins =
-        format!("[[plugin]]\nname = \"conformance\"\nsource = \"{}\"\ngrants = [\"log\"]\n", plugin.display());
+    let plugins = format!(
+        "[[plugin]]\nname = \"conformance\"\nsource = \"{}\"\ngrants = [\"log\"]\nfuel = 5_000_000\ntimeout = \"9s\"\n",
+        plugin.display()
+    );
     let server = Server::start(&config(&format!("{plugins}{}", tenant("tools", "plugins = [\"conformance\"]"))));
     let (_, _, session) = rpc(&server, &key("tools"), "", &begin());
     rpc(&server, &key("tools"), &session, &json!({"jsonrpc": "2.0", "method": "notifications/initialized"}));
