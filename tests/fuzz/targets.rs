@@ -146,7 +146,7 @@ fn exercise(codec: &Arc<dyn TextCodec>) {
         drop(codec.encode_chat(Chat::new(messages, tools)));
     }
     if let Ok(tokens) = codec.encode_text("ab c") {
-        let mut decoder = codec.decoder();
+        let mut decoder = codec.decoder(&tokens);
         tokens.into_iter().for_each(|token| drop(decoder.push(token)));
         drop(decoder.finish());
     }

@@ -188,12 +188,13 @@ pub trait TextCodec: Send + Sync {
         false
     }
 
-    /// A fresh incremental decoder.
-    fn decoder(&self) -> Box<dyn TextDecoder>;
+    /// A fresh incremental decoder for what comes after `prompt`: all its texts together are the text of prompt and answer
+    /// without that of the prompt.
+    fn decoder(&self, prompt: &[TokenId]) -> Box<dyn TextDecoder>;
 
     /// As [`TextCodec::decoder`], with the special tokens as text too, where the codec can do that.
-    fn decoder_with_specials(&self) -> Box<dyn TextDecoder> {
-        self.decoder()
+    fn decoder_with_specials(&self, prompt: &[TokenId]) -> Box<dyn TextDecoder> {
+        self.decoder(prompt)
     }
 
     /// Whether this token ends an answer, by tokenizer and generation config.
@@ -220,7 +221,7 @@ pub trait TextDecoder: Send {
     /// `Error::Model` when the tokenizer fails.
     fn push(&mut self, token: TokenId) -> Result<String, Error>;
 
-    /// What was held back; bytes that never became a character appear as U+FFFD.
+    /// What was held back, but for the beginning of a character that nothing completed.
     ///
     /// # Errors
     /// `Error::Model` when the tokenizer fails.

@@ -260,6 +260,12 @@ impl Generation {
         let texts = if prefix.is_empty() { None } else { self.road.codec.token_texts() };
         let healing = texts.and_then(|texts| Healing::new(texts, &prefix, &tokens));
         let opening = healing.as_ref().map(|healing| healing.text().to_owned()).unwrap_or_default();
+        let made_again = healing.as_ref().map_or(0, Healing::tokens);
+        let before = &tokens[..tokens.len() - made_again];
+        let decoder = match self.sampling.show_special {
+            true => self.road.codec.decoder_with_specials(before),
+            false => self.road.codec.decoder(before),
+        };
         let (sender, events) = mpsc::channel(limits::EVENTS_BUFFERED_MAX);
         let submitted = self.road.clock.now();
         let job = Job {
@@ -280,10 +286,7 @@ impl Generation {
         self.usage.prompt_tokens += prompt_tokens;
         self.phase = Phase::Reading(Box::new(Round {
             steps: Steps::new(events, Some(self.road.worker.thread())),
-            decoder: match self.sampling.show_special {
-                true => self.road.codec.decoder_with_specials(),
-                false => self.road.codec.decoder(),
-            },
+            decoder,
             stops: StopMatcher::new(self.sampling.stop.clone(), self.sampling.keep_stop),
             min_tokens: self.min_tokens(),
             length,

@@ -109,7 +109,7 @@ impl TextCodec for ByteCodec {
         Ok(text.bytes().map(TokenId::from).collect())
     }
 
-    fn decoder(&self) -> Box<dyn TextDecoder> {
+    fn decoder(&self, _: &[TokenId]) -> Box<dyn TextDecoder> {
         Box::new(ByteDecoder)
     }
 

@@ -52,7 +52,7 @@ impl TextCodec for Words {
         Ok(encode(text))
     }
 
-    fn decoder(&self) -> Box<dyn TextDecoder> {
+    fn decoder(&self, _: &[TokenId]) -> Box<dyn TextDecoder> {
         Box::new(WordDecoder)
     }
 

@@ -46,8 +46,8 @@ impl TextCodec for Measured {
         self.keeps_questions
     }
 
-    fn decoder(&self) -> Box<dyn TextDecoder> {
-        self.codec.decoder()
+    fn decoder(&self, prompt: &[TokenId]) -> Box<dyn TextDecoder> {
+        self.codec.decoder(prompt)
     }
 
     fn is_end(&self, token: TokenId) -> bool {

@@ -73,7 +73,7 @@ mod tests {
             Ok(text.bytes().map(u32::from).collect())
         }
 
-        fn decoder(&self) -> Box<dyn TextDecoder> {
+        fn decoder(&self, _: &[TokenId]) -> Box<dyn TextDecoder> {
             unreachable!("nothing is decoded")
         }
 

@@ -23,7 +23,7 @@ use crate::checkpoint::Checkpoint;
 use crate::checkpoint::json::JsonFile;
 use crate::codec::bounded::Bounds;
 use crate::codec::control::{ANSWER_MARKERS, ControlTokens};
-use crate::codec::stream::StreamDecoder;
+use crate::codec::stream::{Detokenizer, StreamDecoder};
 use crate::codec::template::ChatTemplate;
 use crate::error::ModelError;
 
@@ -34,7 +34,7 @@ pub(crate) struct Codec {
     file: String,
     template: Option<ChatTemplate>,
     ends: HashSet<TokenId>,
-    hidden: Arc<HashSet<TokenId>>,
+    detokenizer: Arc<Detokenizer>,
     defaults: SamplingOverrides,
     /// What the text of a conversation may not become; `None` where it may.
     control: Option<ControlTokens>,
@@ -95,16 +95,19 @@ impl Codec {
         // A parser needs to see the marks of a call or a thought; all other special tokens are structure, and are not text.
         let kept = |text: &str| ANSWER_MARKERS.iter().any(|marker| text.contains(marker));
         let hidden = added.iter().filter(|(_, token)| token.special && !kept(&token.content)).map(|(id, _)| *id);
+        let hidden = hidden.collect();
+        let file = checkpoint.source.path_of("tokenizer.json");
+        let tokenizer = Arc::new(tokenizer);
         Ok(Self {
-            file: checkpoint.source.path_of("tokenizer.json"),
             template,
             ends,
-            hidden: Arc::new(hidden.collect()),
+            detokenizer: Arc::new(Detokenizer::new(Arc::clone(&tokenizer), hidden, file.clone())),
             defaults: defaults::read(checkpoint)?,
             control: ControlTokens::of(&tokenizer).filter(|_| !options.text_control_tokens),
             texts: OnceLock::new(),
             bounds: Bounds::of(&tokenizer),
-            tokenizer: Arc::new(tokenizer),
+            tokenizer,
+            file,
         })
     }
 
@@ -179,12 +182,12 @@ impl TextCodec for Codec {
         self.template.as_ref().is_some_and(ChatTemplate::keeps_questions)
     }
 
-    fn decoder(&self) -> Box<dyn TextDecoder> {
-        Box::new(StreamDecoder::new(Arc::clone(&self.tokenizer), Arc::clone(&self.hidden), self.file.clone()))
+    fn decoder(&self, prompt: &[TokenId]) -> Box<dyn TextDecoder> {
+        Box::new(StreamDecoder::after(Arc::clone(&self.detokenizer), prompt, false))
     }
 
-    fn decoder_with_specials(&self) -> Box<dyn TextDecoder> {
-        Box::new(StreamDecoder::new(Arc::clone(&self.tokenizer), Arc::default(), self.file.clone()))
+    fn decoder_with_specials(&self, prompt: &[TokenId]) -> Box<dyn TextDecoder> {
+        Box::new(StreamDecoder::after(Arc::clone(&self.detokenizer), prompt, true))
     }
 
     fn is_end(&self, token: TokenId) -> bool {

@@ -2,7 +2,8 @@
 //!
 //! The window of Hugging Face's text-generation-inference and vLLM (`detokenize_incrementally`): the tokens since the
 //! last text that was complete are decoded together with those before them, because what a token reads as depends on
-//! its neighbours (byte fallback, leading spaces), and only what is new is given out.
+//! its neighbours (byte fallback, leading spaces), and only what is new is given out. The window begins with the end of
+//! the prompt, so that an answer is the text of prompt and answer without that of the prompt.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -10,27 +11,31 @@ use std::sync::Arc;
 use firebox_contract::{Error, TextDecoder, TokenId};
 use tokenizers::Tokenizer;
 
+use crate::codec::texts::Spelling;
 use crate::error::ModelError;
 
 /// What decoders put in the place of bytes that are not yet, or never, a character.
 const REPLACEMENT: char = '\u{FFFD}';
-/// Tokens held back at most: a character has four bytes, so a longer run is no character in the making.
+/// Bytes of the longest character.
+const CHARACTER_BYTES_MAX: usize = 4;
+/// Tokens held back at most where it is not known which bytes they are: a longer run is no character in the making.
 const HELD_TOKENS_MAX: usize = 16;
+/// Tokens of the prompt that the window begins with: enough that no decoder takes the answer's first for the first of all.
+const PROMPT_TOKENS: usize = 8;
 
-/// The state of one answer's decoding.
-pub(super) struct StreamDecoder {
+/// What is the same for all answers of one tokenizer.
+pub(super) struct Detokenizer {
     tokenizer: Arc<Tokenizer>,
     /// Special tokens that are not text.
-    hidden: Arc<HashSet<TokenId>>,
+    hidden: HashSet<TokenId>,
+    spelling: Option<Spelling>,
+    /// Path of the tokenizer, for messages.
     file: String,
-    /// The window: context whose text was given out, then tokens whose text was not.
-    tokens: Vec<TokenId>,
-    given: usize,
 }
 
-impl StreamDecoder {
-    pub(super) fn new(tokenizer: Arc<Tokenizer>, hidden: Arc<HashSet<TokenId>>, file: String) -> Self {
-        Self { tokenizer, hidden, file, tokens: Vec::new(), given: 0 }
+impl Detokenizer {
+    pub(super) fn new(tokenizer: Arc<Tokenizer>, hidden: HashSet<TokenId>, file: String) -> Self {
+        Self { spelling: Spelling::of_tokenizer(&tokenizer), tokenizer, hidden, file }
     }
 
     fn decode(&self, tokens: &[TokenId]) -> Result<String, ModelError> {
@@ -39,23 +44,97 @@ impl StreamDecoder {
         self.tokenizer.decode(tokens, false).map_err(failed)
     }
 
-    /// The text of the tokens not given out yet, or nothing while it ends in half a character and `force` is not set.
-    fn take(&mut self, force: bool) -> Result<String, ModelError> {
-        let (context, fresh) = self.tokens.split_at(self.given);
-        if fresh.is_empty() {
-            return Ok(String::new());
-        }
-        let before = self.decode(context)?;
-        let all = self.decode(&self.tokens)?;
-        if all.ends_with(REPLACEMENT) && !force && fresh.len() < HELD_TOKENS_MAX {
-            return Ok(String::new());
-        }
-        // A byte that turns out invalid can make the decoder read the context anew; then the fresh tokens stand alone.
-        let text = match all.strip_prefix(&before) {
-            Some(text) => text.to_owned(),
-            None => self.decode(fresh)?,
+    /// The last tokens of `prompt` that are text, from the beginning of a character on.
+    fn end_of(&self, prompt: &[TokenId], shows_specials: bool) -> Vec<TokenId> {
+        let text = prompt.iter().rev().filter(|token| shows_specials || !self.hidden.contains(token));
+        let mut end: Vec<TokenId> = text.take(PROMPT_TOKENS).copied().collect();
+        end.reverse();
+        let is_whole = |from: &usize| {
+            end.get(*from..).is_some_and(|tokens| self.decode(tokens).is_ok_and(|text| !text.starts_with(REPLACEMENT)))
         };
-        if text.is_empty() && !force {
+        let from = (0..CHARACTER_BYTES_MAX).find(is_whole).unwrap_or_default();
+        end.split_off(from)
+    }
+
+    /// Characters at the end of `text`, which is that of `tokens`, that stand for a character that is not complete.
+    fn unfinished(&self, tokens: &[TokenId], text: &str) -> usize {
+        let replaced = text.chars().rev().take_while(|letter| *letter == REPLACEMENT).count();
+        match &self.spelling {
+            _ if replaced == 0 => 0,
+            None => replaced,
+            Some(spelling) => spelling.replacements(unfinished_bytes(&self.last_bytes(spelling, tokens))).min(replaced),
+        }
+    }
+
+    /// As many bytes at the end of `tokens` as a character has at most, and more.
+    fn last_bytes(&self, spelling: &Spelling, tokens: &[TokenId]) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        for token in tokens.iter().rev() {
+            if bytes.len() >= CHARACTER_BYTES_MAX {
+                break;
+            }
+            let own = self.tokenizer.id_to_token(*token).map(|written| spelling.bytes(&written)).unwrap_or_default();
+            bytes.splice(..0, own);
+        }
+        bytes
+    }
+
+    /// Whether bytes that are no character, at the end of `context`, stand together with the byte that `token` is.
+    fn spoils(&self, context: &[TokenId], token: TokenId) -> bool {
+        let Some(spelling) = &self.spelling else { return false };
+        let is_byte = self.tokenizer.id_to_token(token).is_some_and(|written| spelling.is_fallback_byte(&written));
+        is_byte && !self.last_bytes(spelling, context).ends_with(REPLACEMENT.encode_utf8(&mut [0; 4]).as_bytes())
+    }
+}
+
+/// Bytes at the end of `bytes` that are the beginning of a character in UTF-8.
+fn unfinished_bytes(bytes: &[u8]) -> usize {
+    let is_beginning = |count: &usize| {
+        let end = bytes.len().checked_sub(*count).and_then(|from| bytes.get(from..)).map(std::str::from_utf8);
+        matches!(end, Some(Err(error)) if error.valid_up_to() == 0 && error.error_len().is_none())
+    };
+    (1..CHARACTER_BYTES_MAX).find(is_beginning).unwrap_or_default()
+}
+
+/// The state of one answer's decoding.
+pub(super) struct StreamDecoder {
+    about: Arc<Detokenizer>,
+    /// Whether special tokens are text too.
+    shows_specials: bool,
+    /// The window: context whose text was given out or is the prompt's, then tokens whose text was not.
+    tokens: Vec<TokenId>,
+    given: usize,
+}
+
+impl StreamDecoder {
+    /// A decoder for what comes after `prompt`, with special tokens as text or without.
+    pub(super) fn after(about: Arc<Detokenizer>, prompt: &[TokenId], shows_specials: bool) -> Self {
+        let tokens = about.end_of(prompt, shows_specials);
+        Self { given: tokens.len(), about, shows_specials, tokens }
+    }
+
+    /// The text of the tokens not given out yet, or nothing while it ends in half a character and the answer goes on.
+    fn take(&mut self, is_over: bool) -> Result<String, ModelError> {
+        let (context, fresh) = self.tokens.split_at(self.given);
+        let Some(first) = fresh.first() else { return Ok(String::new()) };
+        let before = self.about.decode(context)?;
+        let all = self.about.decode(&self.tokens)?;
+        let unfinished = self.about.unfinished(&self.tokens, &all);
+        let waits = self.about.spelling.is_some() || fresh.len() < HELD_TOKENS_MAX;
+        if unfinished > 0 && !is_over && waits {
+            return Ok(String::new());
+        }
+        // A decoder reads bytes that stand together as one: one that is invalid spoils those before and after it. Then the
+        // fresh tokens stand alone.
+        let spoiled = before.ends_with(REPLACEMENT) && self.about.spoils(context, *first);
+        let mut text = match all.strip_prefix(&before) {
+            Some(text) if !spoiled => text.to_owned(),
+            _ => self.about.decode(fresh)?,
+        };
+        if is_over {
+            let end = text.char_indices().rev().nth(unfinished.saturating_sub(1)).map_or(0, |(end, _)| end);
+            text.truncate(if unfinished > 0 { end } else { text.len() });
+        } else if text.is_empty() {
             return Ok(text);
         }
         self.tokens.drain(..self.given);
@@ -66,7 +145,7 @@ impl StreamDecoder {
 
 impl TextDecoder for StreamDecoder {
     fn push(&mut self, token: TokenId) -> Result<String, Error> {
-        if self.hidden.contains(&token) {
+        if !self.shows_specials && self.about.hidden.contains(&token) {
             return Ok(String::new());
         }
         self.tokens.push(token);

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use tokenizers::Tokenizer;
 
 use crate::codec::format::strftime;
-use crate::codec::stream::StreamDecoder;
+use crate::codec::stream::{Detokenizer, StreamDecoder};
 use crate::codec::template::ChatTemplate;
 
 fn parity(name: &str) -> PathBuf {
@@ -109,14 +109,15 @@ fn dates_are_pythons() {
     assert_eq!(strftime("%F %T%", 4_102_444_799), "2099-12-31 23:59:59%");
 }
 
-/// A decoder over a tokenizer given as JSON.
+/// A decoder over a tokenizer given as JSON, at the beginning of everything.
 fn stream(tokenizer: &Value, hidden: &[u32]) -> StreamDecoder {
+    stream_after(tokenizer, hidden, &[])
+}
+
+fn stream_after(tokenizer: &Value, hidden: &[u32], prompt: &[u32]) -> StreamDecoder {
     let tokenizer = Tokenizer::from_bytes(tokenizer.to_string()).expect("the tokenizer loads");
-    StreamDecoder::new(
-        Arc::new(tokenizer),
-        Arc::new(hidden.iter().copied().collect::<HashSet<u32>>()),
-        "test".to_owned(),
-    )
+    let hidden: HashSet<u32> = hidden.iter().copied().collect();
+    StreamDecoder::after(Arc::new(Detokenizer::new(Arc::new(tokenizer), hidden, "test".to_owned())), prompt, false)
 }
 
 /// A tokenizer of the SentencePiece family: words with a mark for the space before them, bytes as a fallback.
@@ -157,11 +158,52 @@ fn bytes_that_are_no_character_appear_as_replacements() {
     let mut decoder = stream(&fallback_tokenizer(), &[]);
     let broken = pieces(&mut decoder, &[256, 0xE4, 0xBD, 257]);
     assert_eq!(broken.concat(), "Hello\u{FFFD}\u{FFFD} world");
-    let cut_off = pieces(&mut decoder, &[256, 0xE4, 0xBD]);
-    assert_eq!(cut_off.concat(), "Hello\u{FFFD}\u{FFFD}");
+    let between = pieces(&mut decoder, &[256, 0xE4, 0xBD, 0xA0, 0x80, 0xE4, 0xBD, 0xA0, 257]);
+    assert_eq!(between.concat(), "Hello你\u{FFFD}你 world", "what stands beside it is whole");
     let endless = vec![0x80; 1_000];
     let given: usize = pieces(&mut decoder, &endless).iter().map(|piece| piece.chars().count()).sum();
     assert_eq!(given, 1_000, "a run without a character is neither lost nor held back for ever");
+}
+
+#[test]
+fn the_beginning_of_a_character_is_no_text() {
+    let cut = |tokenizer: &Value, tokens: &[u32]| pieces(&mut stream(tokenizer, &[]), tokens).concat();
+    let fallback = fallback_tokenizer();
+    assert_eq!(cut(&fallback, &[256, 0xE4, 0xBD]), "Hello");
+    assert_eq!(cut(&fallback, &[256, 0xE4, 0xBD, 0xA0, 0xF0, 0x9F, 0x98]), "Hello你");
+    assert_eq!(cut(&fallback, &[256, 0x80]), "Hello\u{FFFD}", "a byte that begins nothing was wrong, not cut off");
+    assert_eq!(cut(&fallback, &[256, 0x80, 0xE4]), "Hello\u{FFFD}");
+    assert_eq!(cut(&fallback, &[256, 0xEF, 0xBF, 0xBD]), "Hello\u{FFFD}", "the model may say it");
+    let letters = ["a", "ä", "½", "ł", "Ń", "aä", "ï", "¿"];
+    let vocabulary: serde_json::Map<String, Value> =
+        (0..).zip(letters).map(|(id, letter)| (letter.to_owned(), json!(id))).collect();
+    let bytes = json!({
+        "version": "1.0", "decoder": { "type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true },
+        "model": { "type": "BPE", "unk_token": null, "vocab": vocabulary, "merges": [] },
+    });
+    assert_eq!(cut(&bytes, &[0, 1, 2, 3]), "a你");
+    assert_eq!(cut(&bytes, &[0, 1, 2]), "a");
+    assert_eq!(cut(&bytes, &[0, 5, 2]), "aa", "the first letter of a token stays");
+    assert_eq!(cut(&bytes, &[1, 2, 0]), "\u{FFFD}a", "as Python decodes bytes");
+    assert_eq!(cut(&bytes, &[0, 2]), "a\u{FFFD}");
+    assert_eq!(cut(&bytes, &[0, 6, 7, 2]), "a\u{FFFD}");
+}
+
+#[test]
+fn an_answer_goes_on_from_its_prompt() {
+    let answer = |prompt: &[u32], tokens: &[u32]| {
+        pieces(&mut stream_after(&fallback_tokenizer(), &[260], prompt), tokens).concat()
+    };
+    assert_eq!(answer(&[], &[257, 258]), "world!", "the first of all has no space");
+    assert_eq!(answer(&[260], &[257]), "world", "nor behind what is no text");
+    assert_eq!(answer(&[256], &[257, 258]), " world!");
+    assert_eq!(answer(&[256, 260, 260], &[257]), " world");
+    assert_eq!(answer(&[256, 258], &[0xE4, 0xBD, 0xA0]), "你");
+    // A prompt of many bytes is looked at from the beginning of a character on.
+    for prompt in ["你你你🙂", "🙂🙂🙂", "你你你", "a你你é", "你你你é"] {
+        let prompt: Vec<u32> = prompt.bytes().map(u32::from).collect();
+        assert_eq!(answer(&prompt, &[0xE4, 0xBD, 0xA0, 257]), "你 world");
+    }
 }
 
 #[test]

@@ -7,7 +7,7 @@ use serde_json::Value;
 use tokenizers::Tokenizer;
 
 /// How tokens are written in `tokenizer.json`.
-enum Spelling {
+pub(super) enum Spelling {
     /// Each character stands for one byte (byte-level BPE), which is in its place.
     ByteLevel(Vec<Option<u8>>),
     /// Characters are themselves, but for marks of a space and, with `bytes`, tokens such as `<0x0A>` (SentencePiece).
@@ -17,8 +17,7 @@ enum Spelling {
 /// The texts of all tokens that are text: special tokens and those that end an answer are not. `None` for a tokenizer
 /// whose tokens do not have a text each, such as WordPiece, or whose way of writing them is not known.
 pub(super) fn read(tokenizer: &Tokenizer, ends: &HashSet<TokenId>) -> Option<TokenTexts> {
-    let decoder = serde_json::to_value(tokenizer.get_decoder()?).ok()?;
-    let spelling = Spelling::of(&decoder)?;
+    let spelling = Spelling::of_tokenizer(tokenizer)?;
     let added = tokenizer.get_added_tokens_decoder();
     let learnt = tokenizer.get_vocab(false).into_iter().filter(|(_, token)| !added.contains_key(token));
     let learnt = learnt.map(|(written, token)| (token, written, false));
@@ -32,6 +31,11 @@ pub(super) fn read(tokenizer: &Tokenizer, ends: &HashSet<TokenId>) -> Option<Tok
 }
 
 impl Spelling {
+    /// How `tokenizer` writes tokens; `None` where that is not known.
+    pub(super) fn of_tokenizer(tokenizer: &Tokenizer) -> Option<Self> {
+        Self::of(&serde_json::to_value(tokenizer.get_decoder()?).ok()?)
+    }
+
     /// Read from the decoder's own description.
     fn of(decoder: &Value) -> Option<Self> {
         let steps = match decoder["type"].as_str()? {
@@ -60,7 +64,7 @@ impl Spelling {
     }
 
     /// The text of a token that is written so.
-    fn bytes(&self, written: &str) -> Vec<u8> {
+    pub(super) fn bytes(&self, written: &str) -> Vec<u8> {
         match self {
             // As the decoder does: what is not in the alphabet throughout stands for itself.
             Self::ByteLevel(alphabet) => {
@@ -76,6 +80,21 @@ impl Spelling {
                 marks.iter().fold(written.to_owned(), replace).into_bytes()
             }
         }
+    }
+}
+
+impl Spelling {
+    /// Characters that stand for `bytes` bytes which are the beginning of a character.
+    pub(super) fn replacements(&self, bytes: usize) -> usize {
+        match self {
+            Self::ByteLevel(_) => bytes.min(1),
+            Self::Pieces { .. } => bytes,
+        }
+    }
+
+    /// Whether a token that is written so is a byte of its own.
+    pub(super) fn is_fallback_byte(&self, written: &str) -> bool {
+        matches!(self, Self::Pieces { bytes: true, .. }) && fallback_byte(written).is_some()
     }
 }
 

@@ -249,8 +249,8 @@ impl TextCodec for Templated {
         self.0.encode_text(text)
     }
 
-    fn decoder(&self) -> Box<dyn TextDecoder> {
-        self.0.decoder()
+    fn decoder(&self, prompt: &[TokenId]) -> Box<dyn TextDecoder> {
+        self.0.decoder(prompt)
     }
 
     fn is_end(&self, token: TokenId) -> bool {
