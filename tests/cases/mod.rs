@@ -2,6 +2,7 @@
 
 #[cfg(target_os = "linux")]
 mod address_space;
+mod answer_text;
 mod bad_input;
 mod both_devices;
 mod chat;

@@ -114,7 +114,7 @@ pub fn load_encoder(
     let asked = asked.map(|file| file.optional_number("max_seq_length", 1..=limits::CONTEXT_TOKENS_MAX)).transpose()?;
     let positions = asked.flatten().unwrap_or(config.positions).min(config.positions);
     let head = Head::read(checkpoint)?;
-    let tokenizer = codec::load_tokenizer(checkpoint)?;
+    let tokenizer = codec::tokenizer::load(checkpoint)?.tokenizer;
     let weights = Weights::new(checkpoint, device, "bert.");
     let model = guarded(device, || BertEncoder::load(&weights, config))?;
     weights.warn_unused();

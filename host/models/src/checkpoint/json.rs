@@ -65,6 +65,11 @@ impl JsonFile {
         self.warnings.add(format!("\"{}\": \"{key}\" {reason}", self.file));
     }
 
+    /// All keys, in the file's order.
+    pub(crate) fn keys(&self) -> impl Iterator<Item = &str> {
+        self.map.keys().map(String::as_str)
+    }
+
     /// The value as it stands, null included. Every key that is read is read here, and one that the file's table does not
     /// call honoured is not there: the table cannot say less than what is read. Unit tests panic.
     pub(crate) fn given(&self, key: &str) -> Option<&Value> {

@@ -106,9 +106,20 @@ impl Checkpoint {
 
     pub(crate) fn tokenizer_bytes(&self) -> Result<Vec<u8>, ModelError> {
         let bytes = self.source.read("tokenizer.json", limits::TOKENIZER_JSON_BYTES_MAX)?;
+        let has = |names: &[&str]| names.iter().any(|name| self.source.has(name));
         bytes.map(std::borrow::Cow::into_owned).ok_or_else(|| ModelError::MissingFile {
             file: self.source.path_of("tokenizer.json"),
-            remedy: "save the tokenizer in the fast format (tokenizer.json) beside the weights",
+            remedy: match () {
+                () if has(&["tokenizer.model", "spiece.model", "sentencepiece.bpe.model"]) => {
+                    "the folder has a model of SentencePiece, which is not read: save tokenizer.json beside it with \
+                     transformers' AutoTokenizer.from_pretrained(FOLDER).save_pretrained(FOLDER)"
+                }
+                () if has(&["vocab.json", "vocab.txt", "tiktoken.model", "tekken.json"]) => {
+                    "the folder has only a vocabulary, which is not read: save tokenizer.json beside it with \
+                     transformers' AutoTokenizer.from_pretrained(FOLDER).save_pretrained(FOLDER)"
+                }
+                () => "save the tokenizer in the fast format (tokenizer.json) beside the weights",
+            },
         })
     }
 }

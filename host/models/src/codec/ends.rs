@@ -9,17 +9,16 @@ use tokenizers::Tokenizer;
 use crate::arch;
 use crate::checkpoint::Checkpoint;
 use crate::checkpoint::json::{JsonFile, shorten};
-use crate::codec::special_token;
 use crate::error::ModelError;
 
-/// Token ids that end an answer: of generation config, config and tokenizer config together. Where a checkpoint says
+/// Token ids that end an answer: of generation config and config, and `eos` of the tokenizer. Where a checkpoint says
 /// nothing in the first two, the default of its config class, as in transformers.
 ///
 /// # Errors
 /// `Config` for an `eos_token_id` that is no number.
 pub(super) fn read(
     checkpoint: &Checkpoint,
-    settings: Option<&JsonFile>,
+    eos: Option<&str>,
     tokenizer: &Tokenizer,
 ) -> Result<HashSet<TokenId>, ModelError> {
     let (generation, config) = (checkpoint.json("generation_config.json")?, checkpoint.config()?);
@@ -31,8 +30,7 @@ pub(super) fn read(
     if generation.is_none() && config.given("eos_token_id").is_none() {
         ends.extend(arch::name_of(&config).ok().and_then(arch::end_of));
     }
-    let text = settings.and_then(|settings| special_token(settings, "eos_token"));
-    ends.extend(text.and_then(|text| tokenizer.token_to_id(&text)));
+    ends.extend(eos.and_then(|text| tokenizer.token_to_id(text)));
     Ok(ends)
 }
 

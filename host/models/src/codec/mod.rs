@@ -9,22 +9,23 @@ mod sanitize;
 mod stream;
 mod template;
 mod texts;
+pub(crate) mod tokenizer;
 
 #[cfg(test)]
 mod tests;
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, OnceLock};
 
 use firebox_contract::{Chat, Encoded, Error, SamplingOverrides, TextCodec, TextDecoder, TokenId, TokenTexts, limits};
 use tokenizers::Tokenizer;
 
 use crate::checkpoint::Checkpoint;
-use crate::checkpoint::json::JsonFile;
 use crate::codec::bounded::Bounds;
 use crate::codec::control::{ANSWER_MARKERS, ControlTokens};
 use crate::codec::stream::{Detokenizer, StreamDecoder};
 use crate::codec::template::ChatTemplate;
+use crate::codec::tokenizer::Loaded;
 use crate::error::ModelError;
 
 /// The codec of one checkpoint.
@@ -41,20 +42,8 @@ pub(crate) struct Codec {
     /// Read when somebody first asks.
     texts: OnceLock<Option<Arc<TokenTexts>>>,
     bounds: Bounds,
-}
-
-/// Reads `tokenizer.json`, without the padding and truncation it may ask for: both are decided per request.
-pub(crate) fn load_tokenizer(checkpoint: &Checkpoint) -> Result<Tokenizer, ModelError> {
-    let file = checkpoint.source.path_of("tokenizer.json");
-    let failed = |reason: String| ModelError::Tokenizer { file: file.clone(), reason };
-    let bytes = checkpoint.tokenizer_bytes()?;
-    let parse = || Tokenizer::from_bytes(&bytes).map_err(|error| error.to_string());
-    // The library unwraps here and there on strange input; a panic is one more way of not being a tokenizer.
-    let parsed = std::panic::catch_unwind(parse).unwrap_or_else(|panic| Err(crate::arch::panic_text(&*panic)));
-    let mut tokenizer = parsed.map_err(&failed)?;
-    tokenizer.with_padding(None);
-    tokenizer.with_truncation(None).map_err(|error| failed(error.to_string()))?;
-    Ok(tokenizer)
+    /// Tokens that the model has no row for, and their texts.
+    beyond: HashMap<TokenId, String>,
 }
 
 /// Takes the library's cache of words away: each thread that ever tokenizes has one of 10,000 entries, with texts of
@@ -80,17 +69,19 @@ impl Codec {
     /// # Errors
     /// Names the file that is missing or broken.
     pub(crate) fn load(checkpoint: &Checkpoint, options: CodecOptions) -> Result<Self, ModelError> {
-        let mut tokenizer = load_tokenizer(checkpoint)?;
+        let mut loaded = tokenizer::load(checkpoint)?;
         if options.private {
-            forget_texts(&mut tokenizer);
+            forget_texts(&mut loaded.tokenizer);
         }
-        Self::around(tokenizer, checkpoint, options)
+        Self::around(loaded, checkpoint, options)
     }
 
-    fn around(tokenizer: Tokenizer, checkpoint: &Checkpoint, options: CodecOptions) -> Result<Self, ModelError> {
+    fn around(loaded: Loaded, checkpoint: &Checkpoint, options: CodecOptions) -> Result<Self, ModelError> {
         let settings = checkpoint.json("tokenizer_config.json")?;
-        let template = ChatTemplate::load(checkpoint, settings.as_ref())?;
-        let ends = ends::read(checkpoint, settings.as_ref(), &tokenizer)?;
+        let Loaded { tokenizer, named, beyond } = loaded;
+        let eos = named.iter().find(|(name, _)| name == "eos_token").map(|(_, text)| text.as_str());
+        let ends = ends::read(checkpoint, eos, &tokenizer)?;
+        let template = ChatTemplate::load(checkpoint, settings.as_ref(), named)?;
         let added = tokenizer.get_added_tokens_decoder();
         // A parser needs to see the marks of a call or a thought; all other special tokens are structure, and are not text.
         let kept = |text: &str| ANSWER_MARKERS.iter().any(|marker| text.contains(marker));
@@ -106,6 +97,7 @@ impl Codec {
             control: ControlTokens::of(&tokenizer).filter(|_| !options.text_control_tokens),
             texts: OnceLock::new(),
             bounds: Bounds::of(&tokenizer),
+            beyond,
             tokenizer,
             file,
         })
@@ -114,6 +106,20 @@ impl Codec {
     fn encode(&self, text: &str, add_special_tokens: bool, max: usize) -> Result<Encoded, ModelError> {
         let encoded = bounded::encode(&self.tokenizer, &self.bounds, text, add_special_tokens, max);
         encoded.map_err(|error| self.failed(&*error))
+    }
+
+    /// The tokens, if the model has a row for each.
+    fn checked(&self, encoded: Encoded) -> Result<Encoded, ModelError> {
+        let Encoded::Whole(tokens) = &encoded else { return Ok(encoded) };
+        match tokens.iter().find_map(|token| self.beyond.get_key_value(token)) {
+            None => Ok(encoded),
+            Some((token, text)) => {
+                let remedy = "its tokenizer has tokens that were added without the model; leave the text out";
+                Err(ModelError::Usage(format!(
+                    "the text has the token \"{text}\" ({token}), which the model does not have: {remedy}"
+                )))
+            }
+        }
     }
 
     fn failed(&self, error: &(dyn std::error::Error + Send + Sync)) -> ModelError {
@@ -160,10 +166,10 @@ impl TextCodec for Codec {
         if let (Some(control), Some(separator)) = (control, &rendered.separator) {
             let tokens = control.encode(&self.tokenizer, &rendered.text, separator);
             let failed = |reason| ModelError::Tokenizer { file: self.file.clone(), reason };
-            return Ok(Encoded::Whole(tokens.map_err(failed)?));
+            return Ok(self.checked(Encoded::Whole(tokens.map_err(failed)?))?);
         }
         // The template writes the special tokens itself.
-        Ok(self.encode(&rendered.text, false, max)?)
+        Ok(self.checked(self.encode(&rendered.text, false, max)?)?)
     }
 
     fn encode_text_within(&self, text: &str, max: usize) -> Result<Encoded, Error> {
@@ -171,7 +177,7 @@ impl TextCodec for Codec {
             let limit = limits::CHAT_TEMPLATE_OUTPUT_BYTES_MAX;
             return Err(Error::TooLarge(format!("a text of {} bytes is longer than {limit} bytes", text.len())));
         }
-        Ok(self.encode(text, true, max)?)
+        Ok(self.checked(self.encode(text, true, max)?)?)
     }
 
     fn least_tokens(&self, bytes: usize) -> usize {
@@ -227,11 +233,4 @@ fn whole(encoded: Encoded) -> Result<Vec<TokenId>, Error> {
         Encoded::Whole(tokens) => Ok(tokens),
         Encoded::AtLeast(tokens) => Err(Error::TooLarge(format!("a text of at least {tokens} tokens is too long"))),
     }
-}
-
-/// A special token of `tokenizer_config.json`: text, or an object with the text as `content`.
-fn special_token(settings: &JsonFile, key: &str) -> Option<String> {
-    let value = settings.get(key)?;
-    let text = value.as_str().or_else(|| value.get("content")?.as_str())?;
-    Some(text.to_owned())
 }

@@ -20,10 +20,10 @@ use minijinja::{Environment, ErrorKind, UndefinedBehavior};
 use crate::checkpoint::Checkpoint;
 use crate::checkpoint::json::JsonFile;
 use crate::codec::control::ControlTokens;
+use crate::codec::format;
 use crate::codec::sanitize::{self, sanitize};
 use crate::codec::template::content::{ContentForm, ContentForms};
 use crate::codec::template::inputs::Inputs;
-use crate::codec::{format, special_token};
 use crate::error::ModelError;
 
 /// The compiled templates of a checkpoint with what they are rendered with.
@@ -33,7 +33,7 @@ pub(super) struct ChatTemplate {
     sources: Vec<(String, Arc<str>)>,
     /// Names and reasons of those that do not compile.
     broken: Vec<(String, String)>,
-    tokens: Vec<(&'static str, String)>,
+    tokens: Vec<(String, String)>,
     forms: ContentForms,
     keeps_questions: bool,
 }
@@ -52,21 +52,21 @@ const RECURSION_MAX: usize = 100;
 /// Names of the two templates that are chosen without being named.
 const DEFAULT: &str = "default";
 const TOOL_USE: &str = "tool_use";
-/// Special tokens that templates may write: transformers' `SPECIAL_TOKENS_ATTRIBUTES`.
-const TOKEN_KEYS: [&str; 7] =
-    ["bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token"];
 
 impl ChatTemplate {
-    /// The checkpoint's templates.
+    /// The checkpoint's templates. `tokens` are the special tokens that they may write, by name.
     ///
     /// # Errors
     /// `Template` when the one that is always used is too long or does not compile.
-    pub(super) fn load(checkpoint: &Checkpoint, settings: Option<&JsonFile>) -> Result<Option<Self>, ModelError> {
+    pub(super) fn load(
+        checkpoint: &Checkpoint,
+        settings: Option<&JsonFile>,
+        tokens: Vec<(String, String)>,
+    ) -> Result<Option<Self>, ModelError> {
         let sources = sources::read(checkpoint, settings)?;
         if sources.is_empty() {
             return Ok(None);
         }
-        let tokens = TOKEN_KEYS.iter().filter_map(|key| Some((*key, special_token(settings?, key)?))).collect();
         Self::compile(checkpoint.source.label(), sources, tokens).map(Some)
     }
 
@@ -74,7 +74,7 @@ impl ChatTemplate {
     pub(super) fn compile(
         checkpoint: String,
         sources: Vec<(String, String)>,
-        tokens: Vec<(&'static str, String)>,
+        tokens: Vec<(String, String)>,
     ) -> Result<Self, ModelError> {
         let failed = |reason: String| ModelError::Template { checkpoint: checkpoint.clone(), reason };
         let mut environment = environment().map_err(|error| failed(describe(&error)))?;

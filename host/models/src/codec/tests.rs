@@ -17,8 +17,8 @@ fn parity(name: &str) -> PathBuf {
 }
 
 fn template(source: &str) -> ChatTemplate {
-    let tokens = vec![("bos_token", "<s>".to_owned()), ("eos_token", "</s>".to_owned())];
-    ChatTemplate::compile("test".to_owned(), vec![("default".to_owned(), source.to_owned())], tokens)
+    let tokens = [("bos_token", "<s>"), ("eos_token", "</s>")].map(|(name, text)| (name.to_owned(), text.to_owned()));
+    ChatTemplate::compile("test".to_owned(), vec![("default".to_owned(), source.to_owned())], tokens.to_vec())
         .expect("the template compiles")
 }
 

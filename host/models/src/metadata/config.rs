@@ -75,7 +75,7 @@ const ROWS: &[Row] = &[
     harmless("mask_token_id", TOKENIZER),
     harmless("unk_token_id", TOKENIZER),
     harmless("decoder_start_token_id", "a model of two halves"),
-    harmless("tokenizer_class", TOKENIZER),
+    honoured("tokenizer_class", "codec::tokenizer: where tokenizer_config.json names none"),
     // Training.
     harmless("attention_dropout", TRAINING),
     harmless("attention_probs_dropout_prob", TRAINING),
@@ -123,7 +123,7 @@ const ROWS: &[Row] = &[
     harmless("prefix", "text before a prompt that only old pipelines of transformers read"),
     harmless("task_specific_params", "settings of old pipelines of transformers"),
     // Records.
-    harmless("transformers_version", RECORD),
+    honoured("transformers_version", "codec::tokenizer: which of Mistral's files have wrong words"),
     harmless("_name_or_path", RECORD),
     harmless("name_or_path", RECORD),
     harmless("_commit_hash", RECORD),

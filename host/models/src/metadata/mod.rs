@@ -104,7 +104,14 @@ pub(crate) fn table_of(name: &str) -> Option<&'static Table> {
 
 impl Table {
     fn row(&self, key: &str) -> Option<&'static Row> {
-        self.rows.iter().find(|row| row.key == key)
+        // A row `*_token` is for all keys that end so and have none of their own.
+        let ends_so = |row: &&Row| row.key.strip_prefix('*').is_some_and(|end| key.ends_with(end));
+        self.rows.iter().find(|row| row.key == key).or_else(|| self.rows.iter().find(ends_so))
+    }
+
+    /// Whether the table has a row for `key`.
+    pub(crate) fn knows(&self, key: &str) -> bool {
+        self.row(key).is_some()
     }
 
     /// Whether the table says that somebody reads `key`.
@@ -166,5 +173,5 @@ static READ: std::sync::Mutex<std::collections::BTreeSet<(&str, String)>> =
 pub(crate) fn note_read(table: &Table, key: &str) {
     assert!(table.honours(key), "\"{key}\" of \"{}\" is read: give it a row that says so", table.name);
     let mut read = READ.lock().expect("nobody panics with it");
-    read.insert((table.name, key.to_owned()));
+    read.insert((table.name, table.row(key).map_or(key, |row| row.key).to_owned()));
 }

@@ -1,10 +1,12 @@
-//! `special_tokens_map.json`.
+//! `special_tokens_map.json`, which is read where `tokenizer_config.json` has no `added_tokens_decoder`.
 
-use crate::metadata::{Row, Table, harmless};
-
-const SLOW: &str = "settings of the tokenizer in Python; tokenizer.json says how text is cut";
+use crate::metadata::{Row, Table, honoured};
 
 /// The keys of the file.
 pub(crate) const SPECIAL_TOKENS_MAP: Table = Table { name: "special_tokens_map.json", rows: ROWS };
 
-const ROWS: &[Row] = &[harmless("cls_token", SLOW), harmless("mask_token", SLOW)];
+const ROWS: &[Row] = &[
+    honoured("*_token", "codec::tokenizer::special"),
+    honoured("extra_special_tokens", "codec::tokenizer::special"),
+    honoured("additional_special_tokens", "codec::tokenizer::special"),
+];

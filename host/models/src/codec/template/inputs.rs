@@ -67,10 +67,10 @@ impl Inputs {
     }
 
     /// The template's variables, with the tokenizer's special `tokens`.
-    pub(super) fn into_context(self, tokens: &[(&'static str, String)]) -> Item {
+    pub(super) fn into_context(self, tokens: &[(String, String)]) -> Item {
         let item = |value: Value| Item::from(Serde(value));
         let [tools, documents, variables] = self.others;
-        let tokens = tokens.iter().map(|(key, text)| ((*key).to_owned(), Item::from(text.as_str())));
+        let tokens = tokens.iter().map(|(key, text)| (key.clone(), Item::from(text.as_str())));
         let variables = match variables {
             Value::Object(map) => map,
             _ => Map::new(),

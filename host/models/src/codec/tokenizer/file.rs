@@ -1,0 +1,50 @@
+//! What `tokenizer.json` says beside what the library reads of it.
+
+use serde::Deserialize;
+
+/// Its added tokens with their numbers, and what decides how it is read.
+#[derive(Default)]
+pub(super) struct TokenizerFile {
+    /// Whether any part of it is byte-level.
+    pub(super) is_byte_level: bool,
+    /// What it pads with, which is a special token then.
+    pub(super) pad_token: Option<String>,
+    added: Vec<Numbered>,
+}
+
+#[derive(Deserialize)]
+struct Numbered {
+    id: u32,
+    content: String,
+}
+
+#[derive(Deserialize)]
+struct Padding {
+    pad_token: String,
+}
+
+#[derive(Deserialize)]
+struct Parts {
+    #[serde(default)]
+    added_tokens: Vec<Numbered>,
+    #[serde(default)]
+    padding: Option<Padding>,
+}
+
+impl TokenizerFile {
+    /// Reads a file that the library could read.
+    pub(super) fn read(bytes: &[u8]) -> Self {
+        let Ok(parts) = serde_json::from_slice::<Parts>(bytes) else { return Self::default() };
+        let byte_level = b"\"ByteLevel\"";
+        Self {
+            is_byte_level: bytes.windows(byte_level.len()).any(|window| window == byte_level),
+            pad_token: parts.padding.map(|padding| padding.pad_token),
+            added: parts.added_tokens,
+        }
+    }
+
+    /// Texts of added tokens, with their numbers.
+    pub(super) fn numbers(&self) -> impl Iterator<Item = (u32, &str)> {
+        self.added.iter().map(|token| (token.id, token.content.as_str()))
+    }
+}
