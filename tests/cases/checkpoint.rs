@@ -54,7 +54,6 @@ fn f5_nothing_is_guessed_from_names_arguments_or_folders() {
     let named = model_copy("Meta-Llama-3.1-8B-Instruct-GGUF");
     edit(&named.join("config.json"), |config| {
         config["_name_or_path"] = json!("mistralai/Mistral-7B-Instruct-v0.3");
-        config["model_type"] = json!("llama");
     });
     edit(&named.join("tokenizer_config.json"), |config| config["name_or_path"] = json!("google/gemma-2-9b-it"));
     let folder = tempfile::Builder::new().prefix("Qwen2-7B-Instruct").tempdir().expect("temporary directory");
