@@ -159,10 +159,17 @@ fn message(fields: &Fields<'_>, before: &[Message]) -> Result<Message, Failure> 
             return Err(Failure::field(fields.name("role"), message));
         }
     };
+    for (field, remedy) in [("function_call", "write \"tool_calls\""), ("audio", "only text is taken")] {
+        if fields.get(field).is_some() {
+            let name = fields.name(field);
+            return Err(Failure::unsupported(&name, format!("\"{name}\" is not offered: {remedy}")));
+        }
+    }
     let mut content = content(fields)?;
     let tool_calls = if role == Role::Assistant { calls(fields)? } else { Vec::new() };
     if role == Role::Assistant && content.is_none() {
-        content = sent::instead_of_content(fields)?;
+        // An answer that was empty comes back from some clients as null.
+        content = sent::instead_of_content(fields)?.or(fields.is_null("content").then(String::new));
     }
     if content.is_none() && tool_calls.is_empty() {
         let name = fields.name("content");

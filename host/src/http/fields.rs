@@ -56,6 +56,11 @@ impl<'a> Fields<'a> {
         self.map.get(field).filter(|value| !value.is_null())
     }
 
+    /// Whether the field is there and says nothing.
+    pub(super) fn is_null(&self, field: &str) -> bool {
+        self.map.get(field).is_some_and(Value::is_null)
+    }
+
     fn typed<T>(
         &self,
         field: &str,

@@ -145,19 +145,19 @@ const REFUSED: &[Row] = &[
     ("do_sample", Refused(is_true, "write \"temperature\": 0 for the most likely token")),
     ("dry_multiplier", Refused(is_off, SAMPLER)),
     ("dynatemp_range", Refused(is_off, SAMPLER)),
-    ("ebnf", Refused(is_off, FORMAT)),
+    ("ebnf", Refused(is_blank, FORMAT)),
     ("ec_transfer_params", Refused(is_off, ELSEWHERE)),
     ("echo", Refused(is_off, "the prompt is not repeated")),
     ("extra_body", Refused(is_off, "it is a word of client libraries; its fields belong into the request itself")),
-    ("format", Refused(is_off, FORMAT)),
+    ("format", Refused(is_blank, FORMAT)),
     ("function_call", Refused(is_auto, TOOLS)),
     ("functions", Refused(is_off, TOOLS)),
-    ("grammar", Refused(is_off, FORMAT)),
+    ("grammar", Refused(is_blank, FORMAT)),
     ("guided_choice", Refused(is_off, FORMAT)),
-    ("guided_grammar", Refused(is_off, FORMAT)),
-    ("guided_json", Refused(is_off, FORMAT)),
+    ("guided_grammar", Refused(is_blank, FORMAT)),
+    ("guided_json", Refused(is_blank, FORMAT)),
     ("guided_json_object", Refused(is_off, FORMAT)),
-    ("guided_regex", Refused(is_off, FORMAT)),
+    ("guided_regex", Refused(is_blank, FORMAT)),
     ("guideline", Refused(is_off, PROMPT)),
     ("image_data", Refused(is_off, MEDIA)),
     ("include_reasoning", Refused(is_true, THOUGHTS)),
@@ -168,7 +168,7 @@ const REFUSED: &[Row] = &[
     ("input_suffix", Refused(is_off, ELSEWHERE)),
     ("inputs", Refused(is_off, ELSEWHERE)),
     ("instructions", Refused(is_off, ELSEWHERE)),
-    ("json_schema", Refused(is_off, FORMAT)),
+    ("json_schema", Refused(is_blank, FORMAT)),
     ("kv_transfer_params", Refused(is_off, ELSEWHERE)),
     ("logits_processors", Refused(is_off, SAMPLER)),
     ("logprob_token_ids", Refused(is_off, PROBABILITIES)),
@@ -196,7 +196,7 @@ const REFUSED: &[Row] = &[
     ("reasoning", Refused(is_off, BUDGET)),
     ("reasoning_budget", Refused(is_negative, BUDGET)),
     ("reasoning_format", Refused(is_none_word, THOUGHTS)),
-    ("regex", Refused(is_off, FORMAT)),
+    ("regex", Refused(is_blank, FORMAT)),
     ("repeat_penalty", Refused(is_one, "write \"repetition_penalty\"")),
     ("repetition_detection", Refused(is_off, SAMPLER)),
     ("response_fields", Refused(is_off, "an answer has all of its fields")),
@@ -212,8 +212,8 @@ const REFUSED: &[Row] = &[
     ("session_params", Refused(is_off, ELSEWHERE)),
     ("stop_regex", Refused(is_off, "write \"stop\"")),
     ("stop_sequences", Refused(is_off, "write \"stop\"")),
-    ("structural_tag", Refused(is_off, FORMAT)),
-    ("structured_outputs", Refused(is_off, FORMAT)),
+    ("structural_tag", Refused(is_blank, FORMAT)),
+    ("structured_outputs", Refused(is_blank, FORMAT)),
     ("suffix", Refused(is_off, "text is only continued at its end")),
     ("system", Refused(is_off, "write a message of the role system")),
     ("system_prompt", Refused(is_off, "write a message of the role system")),
@@ -329,6 +329,11 @@ fn is_off(value: &Value) -> bool {
         Value::Array(list) => list.is_empty(),
         Value::Object(fields) => fields.is_empty(),
     }
+}
+
+/// A grammar that nobody wrote. An empty schema is one: it wants any JSON.
+fn is_blank(value: &Value) -> bool {
+    *value == ""
 }
 
 fn is_false(value: &Value) -> bool {

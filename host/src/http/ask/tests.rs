@@ -57,6 +57,11 @@ fn what_cannot_be_meant_names_its_field() {
         (json!({"messages": []}), "messages"),
         (json!({"messages": [7]}), "messages[0]"),
         (json!({"messages": [{"role": "user"}]}), "messages[0].content"),
+        (json!({"messages": [{"role": "user", "content": null}]}), "messages[0].content"),
+        (json!({"messages": [{"role": "assistant"}]}), "messages[0].content"),
+        (json!({"messages": [{"role": "assistant", "function_call": {"name": "f"}}]}), "messages[0].function_call"),
+        (json!({"messages": [{"role": "assistant", "audio": {"id": "a"}}]}), "messages[0].audio"),
+        (json!({"messages": [{"role": "user", "content": [{"type": "image_url"}]}]}), "messages[0].content[0].type"),
         (json!({"messages": [{"role": "tool", "content": "x"}]}), "messages[0].tool_call_id"),
         (json!({"model": null}), "model"),
         (json!({"temperature": "1"}), "temperature"),
@@ -155,4 +160,17 @@ fn a_tool_is_chosen_in_every_form() {
     assert_eq!((&allowed.choice, allowed.client[0].name.as_str()), (&ToolChoice::Required, "g"));
     let rule = |tool: &str| allowed.tightened.permission(tool);
     assert_eq!((allowed.client.len(), rule("g"), rule("calculator")), (1, Permission::Allow, Permission::Deny));
+}
+
+#[test]
+fn an_assistants_message_may_have_null_for_its_content() {
+    for message in [
+        json!({"role": "assistant", "content": null}),
+        json!({"role": "assistant", "content": null, "refusal": "no"}),
+        json!({"role": "assistant", "content": null, "refusal": null, "tool_calls": null, "function_call": null}),
+        json!({"role": "assistant", "content": "", "tool_calls": []}),
+    ] {
+        let body = asked(json!({"messages": [message, {"role": "user", "content": "hi"}]}));
+        assert!(chat(&body, None).is_ok(), "{body}");
+    }
 }

@@ -370,6 +370,8 @@ fn what_cannot_be_said_is_refused_by_its_name() {
         ("logprobs", json!(0)),
         ("n", json!(0)),
         ("think", json!(false)),
+        ("guided_json", json!({})),
+        ("json_schema", json!({})),
         ("reasoning_budget", json!(0)),
         ("extra_body", json!({"guided_json": {}})),
     ] {
