@@ -25,13 +25,18 @@ mod content;
 mod handler;
 mod http;
 mod inbound;
+mod listing;
+mod opening;
 mod orphan;
 mod pool;
+mod result;
 mod slot;
 mod spec;
 mod transport;
+mod wire;
 
 pub use connection::ServerAbout;
+pub use listing::LeftOut;
 pub use pool::{Access, ClientPool, Listed, PoolOptions, ServerReport, ServerStatus};
 pub use slot::ServerState;
 pub use spec::{HttpServer, Secret, ServerSpec, ServerTransport, StdioServer};

@@ -39,7 +39,7 @@ pub enum McpError {
         reason: String,
     },
     /// It did not answer in time.
-    #[error("mcp server \"{server}\" did not answer the call of \"{tool}\" within {} s", after.as_secs_f32())]
+    #[error("mcp server \"{server}\" did not answer the call of \"{tool}\" within {} s{meanwhile}", after.as_secs_f32())]
     Timeout {
         /// The server's name.
         server: String,
@@ -47,6 +47,18 @@ pub enum McpError {
         tool: String,
         /// The time it had.
         after: Duration,
+        /// What it did in that time, after a semicolon, where it did anything.
+        meanwhile: String,
+    },
+    /// What it answered cannot be used.
+    #[error("mcp server \"{server}\" gave no usable answer to the call of \"{tool}\": {reason}")]
+    Unusable {
+        /// The server's name.
+        server: String,
+        /// The tool's own name.
+        tool: String,
+        /// What it answered.
+        reason: String,
     },
     /// It answered with a protocol error.
     #[error("mcp server \"{server}\" refused the call of \"{tool}\": {reason}")]
@@ -76,7 +88,9 @@ impl From<McpError> for Error {
         let text = error.to_string();
         match error {
             McpError::Spec(_) | McpError::Arguments { .. } => Self::Usage(text),
-            McpError::Connect { .. } | McpError::Down { .. } | McpError::Lost { .. } => Self::Unavailable(text),
+            McpError::Connect { .. } | McpError::Down { .. } | McpError::Lost { .. } | McpError::Unusable { .. } => {
+                Self::Unavailable(text)
+            }
             McpError::Timeout { .. } => Self::Timeout(text),
             McpError::Rejected { .. } => Self::Refused(text),
             McpError::NotFound(_) => Self::NotFound(text),

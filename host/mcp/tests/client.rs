@@ -8,5 +8,7 @@ mod failures;
 mod harness;
 #[path = "client/http.rs"]
 mod http;
+#[path = "client/matrix.rs"]
+mod matrix;
 #[path = "client/pooling.rs"]
 mod pooling;

@@ -46,6 +46,26 @@ pub const MCP_CLIENT_LIST_BYTES_MAX: usize = 8 * MIB;
 pub const MCP_CLIENT_PROGRESS_TEXT_BYTES_MAX: usize = KIB;
 /// Bytes of the words with which an MCP server explains a failure; the rest is cut.
 pub const MCP_CLIENT_REASON_BYTES_MAX: usize = 8 * KIB;
+/// Requests to one MCP server whose answers are remembered to be missing.
+pub const MCP_CLIENT_UNANSWERED_MAX: usize = 256;
+/// Time in which an MCP server over standard input or HTTP must say whether it knows the newest revision; a quarter of its
+/// connect timeout where that is less. After that an older one is tried on the same connection.
+pub const MCP_CLIENT_PROBE_TIME: Duration = Duration::from_secs(10);
+/// Time in which an MCP server of the first HTTP transport must name the address for messages.
+pub const MCP_CLIENT_ENDPOINT_WAIT: Duration = Duration::from_secs(10);
+/// Tools of an MCP server that are left out and named with the reason; further ones are counted.
+pub const MCP_CLIENT_LEFT_OUT_MAX: usize = 64;
+/// Warnings about what an MCP server says that cannot be read, in one [`MCP_CLIENT_REMARKS_PERIOD`].
+pub const MCP_CLIENT_REMARKS_LOGGED_MAX: usize = 10;
+/// The time after which such warnings are counted anew.
+pub const MCP_CLIENT_REMARKS_PERIOD: Duration = Duration::from_secs(60);
+/// Bytes read of the body of an HTTP answer that says that a request failed.
+pub const MCP_CLIENT_ERROR_BODY_BYTES_MAX: usize = 64 * KIB;
+/// Time between two looks at whether an MCP server's process is over, and the longest wait for its exit code.
+pub const MCP_CLIENT_EXIT_WAIT: Duration = Duration::from_millis(400);
+/// Silence after the end of an MCP server's process, while something it started holds its output, that ends the
+/// connection.
+pub const MCP_CLIENT_ORPHAN_SILENCE: Duration = Duration::from_secs(1);
 /// Bytes of one line of an MCP server's standard error.
 pub const MCP_CLIENT_STDERR_LINE_BYTES_MAX: usize = 4 * KIB;
 /// Lines a second of an MCP server's standard error that are logged; the rest is counted.

@@ -3,24 +3,24 @@
 use std::collections::VecDeque;
 use std::io;
 use std::pin::Pin;
-use std::process::Stdio;
+use std::process::{ExitStatus, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
 use firebox_contract::limits::{
-    MCP_CLIENT_CLOSE_GRACE, MCP_CLIENT_LINE_BYTES_MAX, MCP_CLIENT_STDERR_BYTES_BURST,
-    MCP_CLIENT_STDERR_BYTES_PER_SECOND_MAX, MCP_CLIENT_STDERR_LINE_BYTES_MAX, MCP_CLIENT_STDERR_LINES_PER_SECOND_MAX,
-    MCP_CLIENT_STDERR_TAIL_LINES,
+    MCP_CLIENT_CLOSE_GRACE, MCP_CLIENT_EXIT_WAIT, MCP_CLIENT_LINE_BYTES_MAX, MCP_CLIENT_ORPHAN_SILENCE,
+    MCP_CLIENT_STDERR_BYTES_BURST, MCP_CLIENT_STDERR_BYTES_PER_SECOND_MAX, MCP_CLIENT_STDERR_LINE_BYTES_MAX,
+    MCP_CLIENT_STDERR_LINES_PER_SECOND_MAX, MCP_CLIENT_STDERR_TAIL_LINES,
 };
 use process_wrap::tokio::{ChildWrapper, CommandWrap};
 use rmcp::RoleClient;
 use rmcp::service::{RxJsonRpcMessage, TxJsonRpcMessage};
 use rmcp::transport::Transport;
-use rmcp::transport::async_rw::AsyncRwTransport;
-use tokio::io::{AsyncBufReadExt, AsyncRead, BufReader, ReadBuf};
+use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncWriteExt, BufReader, ReadBuf};
 use tokio::process::{ChildStderr, ChildStdin, ChildStdout};
+use tokio::sync::Mutex as AsyncMutex;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
@@ -28,7 +28,11 @@ use super::inbound::InboundRate;
 use super::orphan;
 use super::spec::{ServerSpec, StdioServer};
 use super::transport::Fate;
+use super::wire::{Exchange, Reader, SAID, fault};
 use crate::McpError;
+
+/// Bytes read from a server at a time.
+const OUTPUT_BUFFER_BYTES: usize = 64 * 1024;
 
 /// The signal that asks a process to end; the same number on every Unix.
 #[cfg(unix)]
@@ -55,7 +59,19 @@ impl Stderr {
 
 /// The transport to a child process. Dropping it kills the whole process group.
 pub(super) struct ChildTransport {
-    io: AsyncRwTransport<RoleClient, LineLimit<ChildStdout>, ChildStdin>,
+    output: BufReader<LineLimit<ChildStdout>>,
+    /// The line that is being read.
+    line: Vec<u8>,
+    /// What was read and not yet taken.
+    messages: VecDeque<RxJsonRpcMessage<RoleClient>>,
+    input: Arc<AsyncMutex<Option<ChildStdin>>>,
+    /// Since when the server's own process is over although something still holds its output.
+    orphaned: Option<Instant>,
+    /// Since when its output is closed.
+    closed: Option<Instant>,
+    over: bool,
+    fate: Arc<Fate>,
+    exchange: Arc<Exchange>,
     group: Group,
 }
 
@@ -64,6 +80,7 @@ pub(super) fn spawn(
     spec: &Arc<ServerSpec>,
     server: &StdioServer,
     fate: &Arc<Fate>,
+    exchange: &Arc<Exchange>,
     alive: &Arc<AtomicUsize>,
 ) -> Result<(ChildTransport, Stderr), McpError> {
     let failed = |reason: String| McpError::Connect { server: spec.name.clone(), reason: spec.redact(&reason) };
@@ -86,7 +103,19 @@ pub(super) fn spawn(
     let tail = Arc::default();
     let reader = Some(tokio::spawn(drain(stderr, Arc::clone(spec), Arc::clone(&tail))));
     let stdout = LineLimit { inner: stdout, line: 0, inbound: InboundRate::default(), fate: Arc::clone(fate) };
-    Ok((ChildTransport { io: AsyncRwTransport::new(stdout, stdin), group }, Stderr { tail, reader }))
+    let transport = ChildTransport {
+        output: BufReader::with_capacity(OUTPUT_BUFFER_BYTES, stdout),
+        line: Vec::new(),
+        messages: VecDeque::new(),
+        input: Arc::new(AsyncMutex::new(Some(stdin))),
+        orphaned: None,
+        closed: None,
+        over: false,
+        fate: Arc::clone(fate),
+        exchange: Arc::clone(exchange),
+        group,
+    };
+    Ok((transport, Stderr { tail, reader }))
 }
 
 fn cannot_start(server: &StdioServer, error: &io::Error) -> String {
@@ -99,6 +128,73 @@ fn cannot_start(server: &StdioServer, error: &io::Error) -> String {
     }
 }
 
+impl ChildTransport {
+    /// Reads the rest of a line; true when there is one, false at the end. May be dropped and begun again.
+    async fn read_line(output: &mut BufReader<LineLimit<ChildStdout>>, line: &mut Vec<u8>) -> bool {
+        loop {
+            let Ok(bytes) = output.fill_buf().await else {
+                // An error of a pipe is its end; why, `LineLimit` has said. What it cut off is no line.
+                line.clear();
+                return false;
+            };
+            if bytes.is_empty() {
+                return false;
+            }
+            // The first search is the quicker one; most reads of a long line have no end.
+            let end = bytes.contains(&b'\n').then(|| bytes.iter().position(|byte| *byte == b'\n')).flatten();
+            let taken = end.map_or(bytes.len(), |end| end + 1);
+            line.extend_from_slice(&bytes[..taken]);
+            output.consume(taken);
+            if end.is_some() {
+                return true;
+            }
+        }
+    }
+
+    fn take_line(&mut self) {
+        let line = std::mem::take(&mut self.line);
+        self.messages.extend(Reader { exchange: &self.exchange, own: None }.typed(&line));
+    }
+
+    /// The output has ended: says how the server did, once that is known.
+    fn conclude(&mut self, since: Instant) {
+        let status = self.group.exit();
+        if status.is_some() || since.elapsed() >= MCP_CLIENT_EXIT_WAIT {
+            let how = status.map_or_else(|| "is still running".to_owned(), |status| how_it_ended(&status));
+            self.fate.explain(format!("it closed the connection and {how}"));
+            self.over = true;
+        }
+    }
+
+    /// Whether the server's own process is over and what holds its output has been silent since.
+    fn is_orphaned(&mut self) -> bool {
+        let Some(status) = self.group.exit() else { return false };
+        let since = *self.orphaned.get_or_insert_with(Instant::now);
+        if since.elapsed() < MCP_CLIENT_ORPHAN_SILENCE {
+            return false;
+        }
+        let how = how_it_ended(&status);
+        self.fate.explain(format!("it {how}; a process that it started still holds its output and says nothing"));
+        true
+    }
+
+    fn end_probe(&mut self) {
+        if let Some(id) = self.exchange.end_probe() {
+            let words = "it did not answer \"server/discover\"";
+            self.messages.extend(serde_json::from_value(fault(&id, SAID, words)).ok());
+        }
+    }
+}
+
+/// `ended with exit code 3`, `was ended by signal 9`.
+fn how_it_ended(status: &ExitStatus) -> String {
+    #[cfg(unix)]
+    if let Some(signal) = std::os::unix::process::ExitStatusExt::signal(status) {
+        return format!("was ended by signal {signal}");
+    }
+    status.code().map_or_else(|| "ended".to_owned(), |code| format!("ended with exit code {code}"))
+}
+
 impl Transport<RoleClient> for ChildTransport {
     type Error = io::Error;
 
@@ -106,19 +202,60 @@ impl Transport<RoleClient> for ChildTransport {
         &mut self,
         item: TxJsonRpcMessage<RoleClient>,
     ) -> impl Future<Output = Result<(), Self::Error>> + Send + 'static {
-        self.io.send(item)
+        let input = Arc::clone(&self.input);
+        async move {
+            let mut line = serde_json::to_vec(&item)?;
+            line.push(b'\n');
+            let mut input = input.lock().await;
+            let Some(input) = input.as_mut() else { return Err(io::ErrorKind::NotConnected.into()) };
+            input.write_all(&line).await?;
+            input.flush().await
+        }
     }
 
-    fn receive(&mut self) -> impl Future<Output = Option<RxJsonRpcMessage<RoleClient>>> + Send {
-        self.io.receive()
+    async fn receive(&mut self) -> Option<RxJsonRpcMessage<RoleClient>> {
+        loop {
+            if let Some(message) = self.messages.pop_front() {
+                return Some(message);
+            }
+            if self.over {
+                return None;
+            }
+            if let Some(since) = self.closed {
+                self.conclude(since);
+                if !self.over {
+                    tokio::time::sleep(MCP_CLIENT_EXIT_WAIT / 20).await;
+                }
+                continue;
+            }
+            let probe = self.exchange.probe_ends();
+            tokio::select! {
+                biased;
+                complete = Self::read_line(&mut self.output, &mut self.line) => {
+                    self.orphaned = None;
+                    // A last line without its end counts too.
+                    self.take_line();
+                    self.closed = (!complete).then(Instant::now);
+                }
+                () = until(probe) => self.end_probe(),
+                () = tokio::time::sleep(MCP_CLIENT_EXIT_WAIT) => self.over = self.is_orphaned(),
+            }
+        }
     }
 
     /// End of input, then a request to end, then the end: each with its time.
     async fn close(&mut self) -> Result<(), Self::Error> {
         // A server that does not read blocks a writer that holds the lock this needs; then the kill frees both.
-        drop(timeout(MCP_CLIENT_CLOSE_GRACE, self.io.close()).await);
+        drop(timeout(MCP_CLIENT_CLOSE_GRACE, async { drop(self.input.lock().await.take()) }).await);
         self.group.end().await;
         Ok(())
+    }
+}
+
+async fn until(moment: Option<tokio::time::Instant>) {
+    match moment {
+        Some(moment) => tokio::time::sleep_until(moment).await,
+        None => std::future::pending().await,
     }
 }
 
@@ -126,13 +263,23 @@ impl Transport<RoleClient> for ChildTransport {
 struct Group {
     child: Box<dyn ChildWrapper>,
     alive: Arc<AtomicUsize>,
+    status: Option<ExitStatus>,
     ended: bool,
 }
 
 impl Group {
     fn new(child: Box<dyn ChildWrapper>, alive: &Arc<AtomicUsize>) -> Self {
         alive.fetch_add(1, Ordering::SeqCst);
-        Self { child, alive: Arc::clone(alive), ended: false }
+        Self { child, alive: Arc::clone(alive), status: None, ended: false }
+    }
+
+    /// How the server's own process ended, where it has.
+    fn exit(&mut self) -> Option<ExitStatus> {
+        if self.status.is_none() {
+            // A child that cannot be asked counts as running.
+            self.status = self.child.try_wait().ok().flatten();
+        }
+        self.status
     }
 
     async fn end(&mut self) {
@@ -181,6 +328,10 @@ struct LineLimit<R> {
 impl<R> LineLimit<R> {
     /// Counts fresh bytes; true when a line is longer than allowed.
     fn exceeds(&mut self, fresh: &[u8]) -> bool {
+        if !fresh.contains(&b'\n') {
+            self.line += fresh.len();
+            return self.line > MCP_CLIENT_LINE_BYTES_MAX;
+        }
         for part in fresh.split_inclusive(|byte| *byte == b'\n') {
             self.line += part.len();
             if self.line > MCP_CLIENT_LINE_BYTES_MAX {
@@ -203,7 +354,7 @@ impl<R: AsyncRead + Unpin> AsyncRead for LineLimit<R> {
             return Poll::Ready(Err(io::Error::new(io::ErrorKind::InvalidData, "line too long")));
         }
         let fresh = &buffer.filled()[before..];
-        let lines = fresh.iter().filter(|byte| **byte == b'\n').count();
+        let lines = if fresh.contains(&b'\n') { fresh.iter().filter(|byte| **byte == b'\n').count() } else { 0 };
         let (count, settled) = (fresh.len(), self.fate.is_settled());
         if let Err(why) = self.inbound.note(Instant::now(), lines, count, settled) {
             self.fate.flood(why);

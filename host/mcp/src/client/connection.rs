@@ -1,37 +1,31 @@
-//! One live connection: the handshake, the list of tools, calls within their times, and whether it still answers.
+//! One live connection: the list of tools, calls within their times, and whether it still answers.
 
-use std::collections::HashSet;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use firebox_contract::limits::{
-    MCP_CLIENT_CALLS_MAX, MCP_CLIENT_CLOSE_GRACE, MCP_CLIENT_HEALTH_TIMEOUT, MCP_CLIENT_LIST_BYTES_MAX,
-    MCP_CLIENT_PAGES_MAX, MCP_CLIENT_TOOL_NAME_BYTES_MAX, MCP_CLIENT_TOOLS_MAX,
-};
+use firebox_contract::limits::{MCP_CLIENT_CALLS_MAX, MCP_CLIENT_CLOSE_GRACE, MCP_CLIENT_HEALTH_TIMEOUT};
 use firebox_contract::{Progress, ToolDefinition};
 use rmcp::RoleClient;
 use rmcp::model::{
-    CallToolRequest, CallToolRequestParams, CallToolResult, ClientRequest, DiscoverRequest, DiscoverRequestParams,
-    ErrorData, JsonObject, ListToolsRequest, PaginatedRequestParams, PingRequest, ProtocolVersion, ServerResult,
-    SubscriptionFilter, Tool,
+    CallToolRequest, CallToolRequestParams, ClientRequest, DiscoverRequest, DiscoverRequestParams, ErrorData,
+    JsonObject, ListToolsRequest, PaginatedRequestParams, PingRequest, ServerResult, SubscriptionFilter,
 };
-use rmcp::service::{
-    ClientInitializeError, ClientLifecycleMode, Peer, RequestHandle, RunningService, ServiceError, Subscription,
-    serve_client_with_lifecycle_and_ct,
-};
-use rmcp::transport::Transport;
+use rmcp::service::{Peer, RequestHandle, RunningService, ServiceError, Subscription};
+use serde_json::Value;
 use tokio::sync::{Notify, Semaphore};
 use tokio::time::{Instant, sleep_until, timeout};
-use tokio_util::sync::CancellationToken;
 
 use super::catalog::Offer;
-use super::child::{self, Stderr};
+use super::child::Stderr;
 use super::handler::{Handler, ProgressTable, Report};
-use super::spec::{ServerSpec, ServerTransport};
-use super::transport::{Fate, Watched};
-use super::{content, http};
-use crate::McpError;
+use super::http;
+use super::listing::{LeftOut, Listing};
+use super::opening::Dialect;
+use super::result::{self, Reading};
+use super::spec::ServerSpec;
+use super::transport::Fate;
+use super::wire::{CALL_RESULT, Exchange, LOST, SAID};
 
 /// What a server says about itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -45,13 +39,13 @@ pub struct ServerAbout {
 /// How a request ended without its answer.
 #[derive(Debug)]
 pub(super) enum Failure {
-    /// Nothing came for this long.
-    Timeout(Duration),
+    /// Nothing came for this long; what the server did meanwhile.
+    Timeout(Duration, Option<String>),
     /// The connection ended.
     Closed(String),
     /// The server said no.
     Rejected(ErrorData),
-    /// The answer is no answer to this.
+    /// What came is no answer to this.
     Unexpected(String),
 }
 
@@ -62,8 +56,10 @@ pub(super) struct Connection {
     peer: Peer<RoleClient>,
     progress: Arc<ProgressTable>,
     fate: Arc<Fate>,
+    exchange: Arc<Exchange>,
     calls: Semaphore,
     offer: Mutex<Offer>,
+    left_out: Mutex<Vec<LeftOut>>,
     heard: Mutex<Instant>,
     proven: AtomicBool,
     /// Something went wrong; whether the server still answers is to be found out.
@@ -73,6 +69,14 @@ pub(super) struct Connection {
     /// What the server says about itself.
     pub(super) about: ServerAbout,
     legacy: bool,
+    dialect: Dialect,
+}
+
+/// What a connection begins with.
+pub(super) struct Parts {
+    pub(super) progress: Arc<ProgressTable>,
+    pub(super) list_changed: Arc<Notify>,
+    pub(super) dialect: Dialect,
 }
 
 /// What runs a connection; whoever holds it ends the connection by dropping it.
@@ -82,6 +86,10 @@ pub(super) struct Engine {
 }
 
 impl Engine {
+    pub(super) fn new(service: RunningService<RoleClient, Handler>, stderr: Stderr) -> Self {
+        Self { service, stderr }
+    }
+
     /// Ends the connection and waits for its child, within bounds.
     pub(super) async fn close(mut self) {
         // The grace of the protocol's own drain, and of each step of ending a child.
@@ -96,142 +104,55 @@ impl Engine {
     }
 }
 
-/// Starts or reaches the server, agrees on a revision and lists its tools, all within its connect timeout. The newest
-/// revision is offered first; `legacy` says that this server is known to want an old one.
-pub(super) async fn open(
-    spec: &Arc<ServerSpec>,
-    alive: &Arc<AtomicUsize>,
-    legacy: bool,
-) -> Result<(Connection, Engine), McpError> {
-    let failed = |reason: &str| McpError::Connect { server: spec.name.clone(), reason: spec.redact(reason) };
-    let newest = ClientLifecycleMode::Auto {
-        preferred_versions: vec![ProtocolVersion::V_2026_07_28],
-        legacy_version: Some(ProtocolVersion::LATEST_WITH_INITIALIZE),
-    };
-    let all = async {
-        let first = if legacy { ClientLifecycleMode::Initialize } else { newest.clone() };
-        let refused = match attempt(spec, alive, first).await {
-            Ok(opened) => return Ok(opened),
-            Err(refused) => refused,
-        };
-        let second = match refused.late {
-            // So slow to start that it was taken for an old one: it is not.
-            true => ClientLifecycleMode::Discover { preferred_versions: vec![ProtocolVersion::V_2026_07_28] },
-            false if legacy => newest,
-            // Some old servers end, or close the connection, at a first message they do not know.
-            false => ClientLifecycleMode::Initialize,
-        };
-        // The first failure is the one that tells.
-        attempt(spec, alive, second).await.map_err(|_| refused.error)
-    };
-    match timeout(spec.connect_timeout, all).await {
-        Ok(result) => result,
-        Err(_) => Err(failed(&format!(
-            "it did not finish the handshake within {} s; raise its connect timeout if it is slow to start",
-            spec.connect_timeout.as_secs_f32()
-        ))),
-    }
-}
-
-/// An attempt that failed.
-struct Refused {
-    error: McpError,
-    /// It answered the newest revision's question, after an older one's was asked.
-    late: bool,
-}
-
-impl From<McpError> for Refused {
-    fn from(error: McpError) -> Self {
-        Self { error, late: false }
-    }
-}
-
-async fn attempt(
-    spec: &Arc<ServerSpec>,
-    alive: &Arc<AtomicUsize>,
-    mode: ClientLifecycleMode,
-) -> Result<(Connection, Engine), Refused> {
-    let fate = Arc::new(Fate::default());
-    match &spec.transport {
-        ServerTransport::Stdio(server) => {
-            let (transport, stderr) = child::spawn(spec, server, &fate, alive)?;
-            handshake(spec, Watched::new(transport, Arc::clone(&fate)), stderr, fate, mode).await
-        }
-        ServerTransport::Http(server) => {
-            let transport = Watched::new(http::open(spec, server)?, Arc::clone(&fate));
-            handshake(spec, transport, Stderr::default(), fate, mode).await
-        }
-    }
-}
-
-async fn handshake<T: Transport<RoleClient> + 'static>(
-    spec: &Arc<ServerSpec>,
-    transport: T,
-    mut stderr: Stderr,
-    fate: Arc<Fate>,
-    mode: ClientLifecycleMode,
-) -> Result<(Connection, Engine), Refused> {
-    let progress = Arc::new(ProgressTable::default());
-    let list_changed = Arc::new(Notify::new());
-    let handler =
-        Handler { server: spec.name.clone(), progress: Arc::clone(&progress), list_changed: Arc::clone(&list_changed) };
-    let served = serve_client_with_lifecycle_and_ct(handler, transport, mode, CancellationToken::new()).await;
-    let service = match served {
-        Ok(service) => service,
-        Err(error) => {
-            let late = matches!(error, ClientInitializeError::ConflictInitResponseId(..));
-            let mut reason = if fate.is_gone() { fate.why().to_owned() } else { http::chain(&error) };
-            if let Some(words) = stderr.last_words().await {
-                reason = format!("{reason}; it said: {words}");
-            }
-            let error = McpError::Connect { server: spec.name.clone(), reason: spec.redact(&reason) };
-            return Err(Refused { error, late });
-        }
-    };
-    let connection = Connection::new(spec, &service, progress, fate, list_changed);
-    let mut engine = Engine { service, stderr };
-    connection.fate.settle();
-    if let Err(failure) = connection.refresh().await {
-        let mut reason = format!("it did not list its tools: {}", failure.words());
-        if let Some(words) = engine.last_words().await {
-            reason = format!("{reason}; it said: {words}");
-        }
-        return Err(McpError::Connect { server: spec.name.clone(), reason: spec.redact(&reason) }.into());
-    }
-    Ok((connection, engine))
-}
-
 impl Connection {
-    fn new(
+    pub(super) fn new(
         spec: &Arc<ServerSpec>,
         service: &RunningService<RoleClient, Handler>,
-        progress: Arc<ProgressTable>,
+        parts: Parts,
         fate: Arc<Fate>,
-        list_changed: Arc<Notify>,
+        exchange: Arc<Exchange>,
     ) -> Self {
         let info = service.peer().peer_info();
         let version = info.as_ref().map(|info| info.protocol_version.clone()).unwrap_or_default();
         let software = info.as_ref().and_then(|info| info.server_info.as_ref());
-        let software = software.map(|about| format!("{} {}", about.name, about.version));
+        let software = software.map(|about| format!("{} {}", about.name, about.version).trim_end().to_owned());
+        let revision = match exchange.unknown_revision() {
+            Some(said) => format!("{said} (not known here, spoken as {version})"),
+            None => version.to_string(),
+        };
+        let legacy = version.has_initialize();
+        let dialect = match parts.dialect {
+            Dialect::FirstHttp => Dialect::FirstHttp,
+            _ if legacy => Dialect::Older,
+            _ => Dialect::Newest,
+        };
         Self {
             spec: Arc::clone(spec),
             peer: service.peer().clone(),
-            progress,
+            progress: parts.progress,
             fate,
+            exchange,
             calls: Semaphore::new(MCP_CLIENT_CALLS_MAX),
             offer: Mutex::default(),
+            left_out: Mutex::default(),
             heard: Mutex::new(Instant::now()),
             proven: AtomicBool::new(false),
             suspect: Notify::new(),
-            list_changed,
-            about: ServerAbout { revision: version.to_string(), software },
-            legacy: version.has_initialize(),
+            list_changed: parts.list_changed,
+            about: ServerAbout { revision, software },
+            legacy,
+            dialect,
         }
     }
 
-    /// Whether an old revision was agreed on.
-    pub(super) fn is_legacy(&self) -> bool {
-        self.legacy
+    /// How it is spoken to.
+    pub(super) fn dialect(&self) -> Dialect {
+        self.dialect
+    }
+
+    /// The tools that are not offered, and why.
+    pub(super) fn left_out(&self) -> Vec<LeftOut> {
+        self.left_out.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Whether a call has ended well here.
@@ -280,9 +201,9 @@ impl Connection {
         tool: &str,
         arguments: JsonObject,
         progress: &dyn Progress,
-    ) -> Result<CallToolResult, Failure> {
+    ) -> Result<Reading, Failure> {
         let Ok(permit) = timeout(self.spec.call_timeout, self.calls.acquire()).await else {
-            return Err(Failure::Timeout(self.spec.call_timeout));
+            return Err(Failure::Timeout(self.spec.call_timeout, None));
         };
         let _permit = permit.map_err(|_| Failure::Closed("the connection was closed".to_owned()))?;
         let request = CallToolRequest::new(CallToolRequestParams::new(tool.to_owned()).with_arguments(arguments));
@@ -318,53 +239,33 @@ impl Connection {
 
     /// Lists the tools again. True when they are others than before.
     pub(super) async fn refresh(&self) -> Result<bool, Failure> {
-        let fresh = Arc::new(self.list().await?);
+        let (fresh, left_out) = self.list().await?;
+        let fresh = Arc::new(fresh);
+        *self.left_out.lock().unwrap_or_else(PoisonError::into_inner) = left_out;
         let mut offer = self.offer.lock().unwrap_or_else(PoisonError::into_inner);
         let changed = *offer != fresh;
         *offer = fresh;
         Ok(changed)
     }
 
-    async fn list(&self) -> Result<Vec<ToolDefinition>, Failure> {
-        let mut tools = Vec::new();
-        let mut names = HashSet::new();
-        let (mut cursor, mut bytes) = (None, 0);
+    async fn list(&self) -> Result<(Vec<ToolDefinition>, Vec<LeftOut>), Failure> {
+        let mut listing = Listing::default();
+        let mut cursor = None;
         let times = Times { silence: self.spec.connect_timeout, total: self.spec.connect_timeout };
-        for _ in 0..MCP_CLIENT_PAGES_MAX {
-            let params = PaginatedRequestParams::default().with_cursor(cursor.take());
+        loop {
+            let params = PaginatedRequestParams::default().with_cursor(cursor);
             let request = ClientRequest::ListToolsRequest(ListToolsRequest::with_param(params));
-            let (page, next) = match self.request(request, times, &()).await {
-                Ok(answer) => page(answer)?,
+            let next = match self.request(request, times, &()).await {
+                Ok(answer) => listing.page(&self.spec, answer)?,
                 // A server without tools need not know the method.
-                Err(Failure::Rejected(error)) if error.code == rmcp::model::ErrorCode::METHOD_NOT_FOUND => {
-                    return Ok(tools);
-                }
+                Err(Failure::Rejected(error)) if error.code == rmcp::model::ErrorCode::METHOD_NOT_FOUND => None,
                 Err(failure) => return Err(failure),
             };
-            for tool in page.into_iter().filter(|tool| self.spec.offers(&tool.name)) {
-                match content::definition(&tool) {
-                    Some(definition) if names.insert(definition.name.clone()) => {
-                        bytes += content::size(&definition);
-                        tools.push(definition);
-                    }
-                    _ => {
-                        tracing::warn!(server = %self.spec.name, tool = content::cut(&tool.name, MCP_CLIENT_TOOL_NAME_BYTES_MAX), "a tool is not offered: no name, \
-                                        a name it shares, or a schema that is too large")
-                    }
-                }
-                if tools.len() > MCP_CLIENT_TOOLS_MAX || bytes > MCP_CLIENT_LIST_BYTES_MAX {
-                    tracing::warn!(server = %self.spec.name, "its list is too long; further tools are not offered");
-                    tools.pop();
-                    return Ok(tools);
-                }
+            if next.is_none() {
+                return Ok(listing.finish(&self.spec));
             }
-            match next {
-                Some(next) => cursor = Some(next),
-                None => return Ok(tools),
-            }
+            cursor = next;
         }
-        tracing::warn!(server = %self.spec.name, max = MCP_CLIENT_PAGES_MAX, "further pages of tools are not read");
-        Ok(tools)
     }
 
     /// Listens for changes of the list where the revision wants that to be asked for.
@@ -391,10 +292,11 @@ impl Connection {
         times: Times,
         progress: &dyn Progress,
     ) -> Result<ServerResult, Failure> {
-        let end = Instant::now() + times.total;
+        let started = Instant::now();
+        let end = started + times.total;
+        let late = |after| Failure::Timeout(after, self.exchange.remarks().since(started));
         let sent = timeout(times.silence, self.progress.send(&self.peer, request)).await;
-        let (handle, mut listener) =
-            sent.map_err(|_| Failure::Timeout(times.silence))?.map_err(|error| self.failure(error))?;
+        let (handle, mut listener) = sent.map_err(|_| late(times.silence))?.map_err(|error| self.failure(error))?;
         let mut pending = Pending(Some(handle));
         let mut silence = Instant::now() + times.silence;
         let mut heard = Heard { done: f64::NEG_INFINITY, progress };
@@ -422,7 +324,7 @@ impl Connection {
                     heard.tell(report);
                 }
                 () = sleep_until(silence.min(end)) => {
-                    return Err(Failure::Timeout(if end <= silence { times.total } else { times.silence }));
+                    return Err(late(if end <= silence { times.total } else { times.silence }));
                 }
             }
         }
@@ -430,10 +332,16 @@ impl Connection {
 
     fn failure(&self, error: ServiceError) -> Failure {
         match error {
+            ServiceError::McpError(error) if is_marked(&error, SAID) => Failure::Unexpected(error.message.to_string()),
+            ServiceError::McpError(error) if is_marked(&error, LOST) => Failure::Closed(error.message.to_string()),
             ServiceError::McpError(error) => Failure::Rejected(error),
             ServiceError::TransportClosed => Failure::Closed(self.why().to_owned()),
-            ServiceError::TransportSend(error) => Failure::Closed(http::chain(&error)),
-            ServiceError::Timeout { timeout } => Failure::Timeout(timeout),
+            ServiceError::TransportSend(error) => match http::told(error.error.as_ref()) {
+                Some((words, true)) => Failure::Unexpected(words),
+                Some((words, false)) => Failure::Closed(words),
+                None => Failure::Closed(http::chain(error.error.as_ref())),
+            },
+            ServiceError::Timeout { timeout } => Failure::Timeout(timeout, None),
             other => Failure::Unexpected(other.to_string()),
         }
     }
@@ -443,9 +351,12 @@ impl Failure {
     /// As people read it.
     pub(super) fn words(&self) -> String {
         match self {
-            Self::Timeout(after) => format!("no answer within {} s", after.as_secs_f32()),
+            Self::Timeout(after, said) => {
+                let said = said.as_ref().map(|said| format!(" (meanwhile {said})")).unwrap_or_default();
+                format!("no answer within {} s{said}", after.as_secs_f32())
+            }
             Self::Closed(why) | Self::Unexpected(why) => why.clone(),
-            Self::Rejected(error) => format!("{} (code {})", error.message, error.code.0),
+            Self::Rejected(error) => rejection(error),
         }
     }
 }
@@ -488,33 +399,27 @@ impl Drop for Pending {
     }
 }
 
-fn call_result(answer: ServerResult) -> Result<CallToolResult, Failure> {
-    match answer {
-        ServerResult::CallToolResult(result) => Ok(result),
-        // A result without content says that it is done.
-        ServerResult::EmptyResult(_) | ServerResult::TaskAckResult(_) => Ok(CallToolResult::success(Vec::new())),
-        ServerResult::InputRequiredResult(_) => {
-            Err(Failure::Unexpected("it asks for more input, which this host does not give".to_owned()))
-        }
-        ServerResult::CreateTaskResult(_) => {
-            Err(Failure::Unexpected("it made a task of the call, which this host did not ask for".to_owned()))
-        }
-        _ => Err(Failure::Unexpected("its answer is not the result of a call".to_owned())),
+fn call_result(answer: ServerResult) -> Result<Reading, Failure> {
+    let value = match answer {
+        ServerResult::CustomResult(custom) => custom.0,
+        other => serde_json::to_value(other).map_err(|error| Failure::Unexpected(error.to_string()))?,
+    };
+    let value = match value {
+        Value::Object(mut envelope) => envelope.remove(CALL_RESULT).unwrap_or(Value::Object(envelope)),
+        value => value,
+    };
+    result::read(value).map_err(Failure::Unexpected)
+}
+
+/// A protocol error as people read it.
+pub(super) fn rejection(error: &ErrorData) -> String {
+    if is_marked(error, SAID) {
+        error.message.to_string()
+    } else {
+        format!("{} (code {})", error.message, error.code.0)
     }
 }
 
-/// One page of tools. A tool that is not well formed is left out and does not cost the others their place.
-fn page(answer: ServerResult) -> Result<(Vec<Tool>, Option<String>), Failure> {
-    match answer {
-        ServerResult::ListToolsResult(list) => Ok((list.tools, list.next_cursor)),
-        ServerResult::CustomResult(custom) => {
-            let Some(tools) = custom.0.get("tools").and_then(|tools| tools.as_array()) else {
-                return Err(Failure::Unexpected("its answer is not a list of tools".to_owned()));
-            };
-            let good = tools.iter().filter_map(|tool| serde_json::from_value(tool.clone()).ok()).collect();
-            let next = custom.0.get("nextCursor").and_then(|next| next.as_str()).map(str::to_owned);
-            Ok((good, next))
-        }
-        _ => Err(Failure::Unexpected("its answer is not a list of tools".to_owned())),
-    }
+fn is_marked(error: &ErrorData, mark: &str) -> bool {
+    error.data.as_ref().is_some_and(|data| data.get(mark).is_some())
 }

@@ -1,6 +1,13 @@
-//! Servers over streamable HTTP.
+//! Servers over HTTP: streamable HTTP, and the transport with an event stream and an address for messages before it.
+
+mod answers;
+mod backend;
+mod events;
+mod first;
+mod words;
 
 use std::collections::HashMap;
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Once};
 use std::time::Duration;
 
@@ -8,13 +15,30 @@ use firebox_contract::limits::{MCP_CLIENT_BACKOFF_MAX, MCP_CLIENT_CALLS_MAX, MCP
 use http::{HeaderName, HeaderValue};
 use reqwest::{Client, Url, redirect};
 use rmcp::transport::StreamableHttpClientTransport;
-use rmcp::transport::streamable_http_client::StreamableHttpClientTransportConfig;
+use rmcp::transport::streamable_http_client::{StreamableHttpClientTransportConfig, StreamableHttpError};
 
+pub(super) use self::backend::{Backend, HttpFailure};
+pub(super) use self::first::open as open_first;
 use super::spec::{HttpServer, ServerSpec};
+use super::transport::Fate;
+use super::wire::Exchange;
 use crate::McpError;
 
 /// Redirects followed, all of them on the server itself.
 const REDIRECTS_MAX: usize = 3;
+
+/// Headers that the protocol sets itself.
+const OWN_HEADERS: &[&str] = &[
+    "accept",
+    "connection",
+    "content-length",
+    "content-type",
+    "host",
+    "last-event-id",
+    "mcp-protocol-version",
+    "mcp-session-id",
+    "transfer-encoding",
+];
 
 /// Whether an address and its headers can be meant.
 pub(super) fn check(server: &HttpServer) -> Result<(), String> {
@@ -38,6 +62,9 @@ fn headers(server: &HttpServer) -> Result<HashMap<HeaderName, HeaderValue>, Stri
     for (name, value) in &server.headers {
         let parsed =
             HeaderName::from_bytes(name.as_bytes()).map_err(|_| format!("\"{name}\" is not a header's name"))?;
+        if OWN_HEADERS.contains(&parsed.as_str()) {
+            return Err(format!("the header \"{name}\" is the protocol's own and cannot be set"));
+        }
         let mut value = HeaderValue::from_str(value.expose())
             .map_err(|_| format!("the value of header \"{name}\" has characters that headers cannot have"))?;
         value.set_sensitive(true);
@@ -47,10 +74,18 @@ fn headers(server: &HttpServer) -> Result<HashMap<HeaderName, HeaderValue>, Stri
 }
 
 /// A transport to `server`. Nothing is sent before the handshake.
-pub(super) fn open(spec: &ServerSpec, server: &HttpServer) -> Result<StreamableHttpClientTransport<Client>, McpError> {
+pub(super) fn open(
+    spec: &ServerSpec,
+    server: &HttpServer,
+    fate: &Arc<Fate>,
+    exchange: &Arc<Exchange>,
+    probe: Duration,
+) -> Result<StreamableHttpClientTransport<Backend>, McpError> {
     let failed = |reason: String| McpError::Connect { server: spec.name.clone(), reason: spec.redact(&reason) };
     let headers = headers(server).map_err(failed)?;
     let client = client(&server.url, spec.connect_timeout).map_err(|error| failed(chain(&error)))?;
+    let (exchange, fate) = (Arc::clone(exchange), Arc::clone(fate));
+    let backend = Backend { client, exchange, fate, probe, deaf: Arc::new(AtomicBool::new(false)) };
     let mut config = StreamableHttpClientTransportConfig::with_uri(server.url.as_str())
         .custom_headers(headers)
         .max_concurrent_requests(MCP_CLIENT_CALLS_MAX)
@@ -59,25 +94,38 @@ pub(super) fn open(spec: &ServerSpec, server: &HttpServer) -> Result<StreamableH
     let mut retries = rmcp::transport::common::client_side_sse::ExponentialBackoff::default();
     retries.max_delay = Some(MCP_CLIENT_BACKOFF_MAX);
     config.retry_config = Arc::new(retries);
-    Ok(StreamableHttpClientTransport::with_client(client, config))
+    Ok(StreamableHttpClientTransport::with_client(backend, config))
 }
 
 fn client(url: &str, connect_timeout: Duration) -> Result<Client, reqwest::Error> {
     static PROVIDER: Once = Once::new();
     // Somebody else in the process may have chosen before; theirs serves as well.
     PROVIDER.call_once(|| drop(rustls::crypto::ring::default_provider().install_default()));
-    let same_server = redirect::Policy::custom(|attempt| {
-        let Some(first) = attempt.previous().first() else { return attempt.stop() };
-        let same = first.origin() == attempt.url().origin();
-        // Headers may carry secrets: they go to nobody else.
-        if same && attempt.previous().len() <= REDIRECTS_MAX { attempt.follow() } else { attempt.stop() }
-    });
     let builder = Client::builder()
         .connect_timeout(connect_timeout)
-        .redirect(same_server)
+        // Those on the same server are followed by hand: a library would turn what is posted into a question.
+        .redirect(redirect::Policy::none())
         .user_agent(concat!("firebox/", env!("CARGO_PKG_VERSION")));
     let local = Url::parse(url).ok().and_then(|url| url.host_str().map(is_local)).unwrap_or(false);
     if local { builder.no_proxy().build() } else { builder.build() }
+}
+
+/// What an error of a transport says, and whether the server answered at all. Nothing for what only a library can mean.
+pub(super) fn told(error: &(dyn std::error::Error + 'static)) -> Option<(String, bool)> {
+    let failure = match error.downcast_ref::<StreamableHttpError<HttpFailure>>() {
+        Some(StreamableHttpError::Client(failure)) => failure,
+        Some(StreamableHttpError::SessionExpired) => {
+            return Some(("it has forgotten the session, also the new one".to_owned(), true));
+        }
+        Some(StreamableHttpError::ReinitializationFailed(error)) => {
+            return Some((format!("it has forgotten the session and refuses a new one: {}", error.message), true));
+        }
+        Some(StreamableHttpError::TransportChannelClosed) => {
+            return Some(("it closed the connection".to_owned(), false));
+        }
+        _ => error.downcast_ref::<HttpFailure>()?,
+    };
+    Some((failure.words.clone(), failure.answered))
 }
 
 fn is_local(host: &str) -> bool {

@@ -21,7 +21,8 @@ use tokio::time::{Instant, timeout};
 use super::backoff::Pace;
 use super::catalog::Catalog;
 use super::connection::{Connection, Failure, ServerAbout};
-use super::content;
+use super::listing::LeftOut;
+use super::result::Reading;
 use super::slot::{Common, ServerState, Slot};
 use super::spec::{Key, ServerSpec};
 use crate::{McpError, Revision};
@@ -68,6 +69,8 @@ pub struct ServerReport {
     pub required: bool,
     /// What it says about itself and the tools it offers under their own names, or why not.
     pub result: Result<(ServerAbout, Vec<ToolDefinition>), McpError>,
+    /// Tools that it lists and that are not offered, with the reasons.
+    pub left_out: Vec<LeftOut>,
     /// Time until the list was there.
     pub elapsed: Duration,
 }
@@ -271,15 +274,20 @@ impl ClientPool {
 
     async fn report(&self, caller: &Caller, spec: Arc<ServerSpec>) -> ServerReport {
         let started = Instant::now();
+        let mut left_out = Vec::new();
         let result = match self.slot(caller, &spec) {
             // Why it failed says more here than that it did.
             Ok(slot) => match slot.ready(spec.connect_timeout).await {
-                Ok(connection) => Ok((connection.about.clone(), slot.known().as_ref().clone())),
+                Ok(connection) => {
+                    left_out = connection.left_out();
+                    Ok((connection.about.clone(), slot.known().as_ref().clone()))
+                }
                 Err(error) => Err(slot.last_error().unwrap_or(error)),
             },
             Err(error) => Err(error),
         };
-        ServerReport { name: spec.name.clone(), required: spec.required, result, elapsed: started.elapsed() }
+        let (name, elapsed) = (spec.name.clone(), started.elapsed());
+        ServerReport { name, required: spec.required, result, left_out, elapsed }
     }
 
     /// The tools `caller` can call now, and whose they are. Waits for nobody.
@@ -462,9 +470,7 @@ async fn run(
     {
         result = connection.call(tool, arguments, progress).await;
     }
-    let result = result.map_err(|failure| told(slot, tool, failure))?;
-    let is_error = result.is_error.unwrap_or(false);
-    let (content, blocks) = content::result(result);
+    let Reading { content, blocks, is_error } = result.map_err(|failure| told(slot, tool, failure))?;
     Ok(ToolOutcome {
         content,
         blocks,
@@ -490,10 +496,12 @@ fn parse(tool: &str, arguments_json: &str) -> Result<JsonObject, McpError> {
 fn told(slot: &Slot, tool: &str, failure: Failure) -> McpError {
     let (server, tool) = (slot.spec.name.clone(), tool.to_owned());
     match failure {
-        Failure::Timeout(after) => McpError::Timeout { server, tool, after },
-        Failure::Closed(reason) => McpError::Lost { server, tool, reason: slot.spec.redact(&reason) },
-        Failure::Rejected(_) | Failure::Unexpected(_) => {
-            McpError::Rejected { server, tool, reason: slot.spec.redact(&failure.words()) }
+        Failure::Timeout(after, said) => {
+            let meanwhile = said.map(|said| slot.spec.redact(&format!("; meanwhile {said}"))).unwrap_or_default();
+            McpError::Timeout { server, tool, after, meanwhile }
         }
+        Failure::Closed(reason) => McpError::Lost { server, tool, reason: slot.spec.redact(&reason) },
+        Failure::Unexpected(reason) => McpError::Unusable { server, tool, reason: slot.spec.redact(&reason) },
+        Failure::Rejected(_) => McpError::Rejected { server, tool, reason: slot.spec.redact(&failure.words()) },
     }
 }

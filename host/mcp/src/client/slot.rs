@@ -1,7 +1,7 @@
 //! A place for one connection: connects, watches, tries again, gives up for a while, ends when nobody asks any more.
 
 use std::fmt;
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -18,6 +18,7 @@ use tokio_util::sync::CancellationToken;
 use super::backoff::Pace;
 use super::catalog::Offer;
 use super::connection::{self, Connection, Engine};
+use super::opening::{self, Dialect};
 use super::spec::{Key, ServerSpec};
 use crate::{McpError, Revision};
 
@@ -93,7 +94,8 @@ pub(super) struct Slot {
     /// When it was first reached for, or was lost last.
     unsettled: Mutex<Instant>,
     wanted: Notify,
-    legacy: AtomicBool,
+    /// How it was spoken to last.
+    dialect: Mutex<Dialect>,
     failures: AtomicU32,
     stop: CancellationToken,
     last_error: Mutex<Option<McpError>>,
@@ -130,7 +132,7 @@ impl Slot {
             used: Mutex::new(Instant::now()),
             unsettled: Mutex::new(Instant::now()),
             wanted: Notify::new(),
-            legacy: AtomicBool::new(false),
+            dialect: Mutex::default(),
             failures: AtomicU32::new(0),
             stop: CancellationToken::new(),
             last_error: Mutex::new(None),
@@ -261,9 +263,9 @@ async fn drive(slot: Arc<Slot>) {
     let mut again = false;
     loop {
         slot.set(Phase::Connecting { again });
-        let legacy = slot.legacy.load(Ordering::Relaxed);
+        let dialect = *slot.dialect.lock().unwrap_or_else(PoisonError::into_inner);
         let opened = tokio::select! {
-            opened = connection::open(&slot.spec, &slot.common.alive, legacy) => opened,
+            opened = opening::open(&slot.spec, &slot.common.alive, dialect) => opened,
             () = slot.stop.cancelled() => break,
         };
         let error = match opened {
@@ -329,7 +331,7 @@ async fn pause(slot: &Slot, error: McpError, failures: u32) -> bool {
 /// A connection's life, from its first call to its end.
 async fn live(slot: &Slot, connection: Arc<Connection>, engine: Engine) -> End {
     let since = Instant::now();
-    slot.legacy.store(connection.is_legacy(), Ordering::Relaxed);
+    *slot.dialect.lock().unwrap_or_else(PoisonError::into_inner) = connection.dialect();
     slot.learn(&connection);
     slot.remember(None);
     slot.failures.store(0, Ordering::Relaxed);

@@ -4,7 +4,7 @@
 use std::future::Future;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use firebox_contract::limits::MCP_CLIENT_SERVER_REQUESTS_MAX;
 use rmcp::RoleClient;
@@ -14,6 +14,7 @@ use rmcp::transport::Transport;
 use tokio_util::sync::CancellationToken;
 
 use super::inbound::InboundRate;
+use super::wire::Exchange;
 
 /// What became of a connection, shared by all who wait on it.
 #[derive(Debug, Default)]
@@ -75,13 +76,16 @@ impl Fate {
 pub(super) struct Watched<T> {
     inner: T,
     fate: Arc<Fate>,
+    exchange: Arc<Exchange>,
+    /// Time to say whether the newest revision is known.
+    probe: Duration,
     unanswered: Arc<AtomicUsize>,
     inbound: InboundRate,
 }
 
 impl<T> Watched<T> {
-    pub(super) fn new(inner: T, fate: Arc<Fate>) -> Self {
-        Self { inner, fate, unanswered: Arc::default(), inbound: InboundRate::default() }
+    pub(super) fn new(inner: T, fate: Arc<Fate>, exchange: Arc<Exchange>, probe: Duration) -> Self {
+        Self { inner, fate, exchange, probe, unanswered: Arc::default(), inbound: InboundRate::default() }
     }
 }
 
@@ -94,6 +98,7 @@ impl<T: Transport<RoleClient>> Transport<RoleClient> for Watched<T> {
     ) -> impl Future<Output = Result<(), Self::Error>> + Send + 'static {
         let answers = matches!(item, JsonRpcMessage::Response(_) | JsonRpcMessage::Error(_));
         let unanswered = Arc::clone(&self.unanswered);
+        self.exchange.sent(&item, self.probe);
         let sent = self.inner.send(item);
         async move {
             let result = sent.await;

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use firebox_contract::{Caller, Error, ToolSource};
 use firebox_mcp::client::ServerSpec;
 
-use crate::harness::{Heard, PATIENCE, call, fake, names, pool, until, wanted};
+use crate::harness::{Heard, PATIENCE, call, fake, names, names_in_the_end, pool, until, wanted};
 
 #[tokio::test]
 async fn f2_what_comes_before_the_reply_is_not_taken_for_it() {
@@ -24,18 +24,18 @@ async fn f2_a_server_that_floods_its_standard_error_still_answers() {
 #[tokio::test]
 async fn f2_lists_are_read_to_their_last_page() {
     let (whole, paged) = (pool(vec![fake("one", &[])]), pool(vec![fake("one", &["paged"])]));
-    let names = names(&whole).await;
+    let names = names_in_the_end(&whole).await;
     assert!(names.len() > 10, "{names:?}");
-    assert_eq!(crate::harness::names(&paged).await, names);
+    assert_eq!(names_in_the_end(&paged).await, names);
 }
 
 #[tokio::test]
 async fn f2_a_list_without_an_end_is_cut() {
     let pool = pool(vec![fake("one", &["endless"])]);
-    assert_eq!(names(&pool).await.len(), firebox_contract::limits::MCP_CLIENT_PAGES_MAX);
+    assert_eq!(names_in_the_end(&pool).await.len(), firebox_contract::limits::MCP_CLIENT_PAGES_MAX);
     let pool = crate::harness::pool(vec![fake("fat", &["fat"])]);
     let most = firebox_contract::limits::MCP_CLIENT_LIST_BYTES_MAX / 200_000;
-    assert!((most - 2..=most).contains(&names(&pool).await.len()), "whatever it sends, this much is kept");
+    assert!((most - 2..=most).contains(&names_in_the_end(&pool).await.len()), "whatever it sends, this much is kept");
 }
 
 #[tokio::test]
@@ -117,7 +117,7 @@ async fn what_is_no_call_is_told_from_what_is_no_tool() {
 #[tokio::test]
 async fn f4_a_changed_list_is_read_again_and_told() {
     let pool = pool(vec![fake("one", &[])]);
-    assert!(!names(&pool).await.contains(&"extra".to_owned()));
+    assert!(!names_in_the_end(&pool).await.contains(&"extra".to_owned()));
     let seen = pool.revision();
     assert_eq!(call(&pool, "grow", "extra").await.content, "grown");
     let now = tokio::time::timeout(PATIENCE, pool.changed(seen)).await.expect("told");

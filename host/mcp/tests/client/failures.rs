@@ -66,6 +66,7 @@ async fn a_broken_server_costs_only_its_own_tools() {
         let status = pool.status().into_iter().find(|status| status.name == name).expect("listed");
         status.last_error.unwrap_or_default()
     };
+    until("the one that crashes was tried twice", async || !words("crash").is_empty()).await;
     assert!(words("silent").contains("within 1 s"), "{}", words("silent"));
     assert!(words("crash").contains("cannot find my files"), "{}", words("crash"));
     assert!(words("missing").contains("there is no program \"no-such-program-anywhere\""), "{}", words("missing"));

@@ -48,6 +48,12 @@ pub(crate) async fn names(pool: &ClientPool) -> Vec<String> {
     pool.tools(&Caller::local()).await.into_iter().map(|tool| tool.name).collect()
 }
 
+/// As [`names`], once every server was reached, however busy the machine is.
+pub(crate) async fn names_in_the_end(pool: &ClientPool) -> Vec<String> {
+    drop(pool.connect(&Caller::local()).await);
+    names(pool).await
+}
+
 /// Waits until `holds`, and fails with `what` when it never does.
 pub(crate) async fn until(what: &str, mut holds: impl AsyncFnMut() -> bool) {
     let started = Instant::now();

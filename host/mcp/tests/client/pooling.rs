@@ -7,7 +7,7 @@ use std::time::Duration;
 use firebox_contract::{Caller, Error, ToolSource};
 use firebox_mcp::client::{ClientPool, PoolOptions, Secret, ServerSpec, ServerTransport};
 
-use crate::harness::{PATIENCE, call, call_as, fake, names, pool, tenant, until, wanted};
+use crate::harness::{PATIENCE, call, call_as, fake, names, names_in_the_end, pool, tenant, until, wanted};
 
 #[tokio::test]
 async fn tenants_have_connections_of_their_own_unless_the_operator_shares_one() {
@@ -28,6 +28,7 @@ async fn a_tenant_sees_and_calls_only_its_servers() {
     let access = Arc::new(|caller: &Caller, server: &str| caller.tenant.as_str() == "a" || server == "two");
     let pool = ClientPool::new(vec![fake("one", &[]), fake("two", &["paged"])], access);
     let (a, b) = (tenant("a"), tenant("b"));
+    drop((pool.connect(&a).await, pool.connect(&b).await));
     let shown: Vec<String> = pool.tools(&a).await.into_iter().map(|tool| tool.name).collect();
     assert!(shown.contains(&"one__echo".to_owned()) && shown.contains(&"two__echo".to_owned()), "{shown:?}");
     let shown: Vec<String> = pool.tools(&b).await.into_iter().map(|tool| tool.name).collect();
@@ -40,7 +41,7 @@ async fn a_tenant_sees_and_calls_only_its_servers() {
 async fn a_prefix_stays_and_names_do_not_change_while_a_server_is_down() {
     let named = ServerSpec { prefix: Some("files".to_owned()), ..fake("one", &[]) };
     let pool = pool(vec![named, fake("two", &[]), fake("three", &[])]);
-    let all = names(&pool).await;
+    let all = names_in_the_end(&pool).await;
     for name in ["files__echo", "two__echo", "three__echo"] {
         assert!(all.contains(&name.to_owned()), "{name} in {all:?}");
     }
