@@ -2,26 +2,79 @@
 
 use std::sync::Arc;
 
-use firebox_contract::Caller;
-use firebox_mcp::client::{ClientPool, PoolOptions, Secret, ServerReport, ServerSpec, ServerTransport};
+use firebox_contract::{Caller, limits};
+use firebox_mcp::client::{ClientPool, LeftOut, PoolOptions, Secret, ServerReport, ServerSpec, ServerTransport};
 
+use crate::cli::output;
 use crate::error::CliError;
 
-/// A pool of the servers named by these flags, for one person. Nothing is started yet.
+/// A pool of the servers named by these flags, with the headers that other flags give to them, for one person. Nothing is
+/// started yet.
 ///
 /// # Errors
 /// `CliError` of usage names the first flag that cannot be meant.
-pub fn pool(flags: &[String]) -> Result<ClientPool, CliError> {
-    let specs = flags.iter().map(|flag| parse(flag)).collect::<Result<Vec<_>, _>>()?;
+pub fn pool(flags: &[String], headers: &[String]) -> Result<ClientPool, CliError> {
+    let mut specs = flags.iter().map(|flag| parse(flag)).collect::<Result<Vec<_>, _>>()?;
+    headers.iter().try_for_each(|flag| add_header(&mut specs, flag))?;
     ClientPool::check(&specs).map_err(firebox_contract::Error::from)?;
     // A session at the terminal may be quiet for an hour, and a server's memory is part of it.
     Ok(ClientPool::with_options(specs, Arc::new(|_: &Caller, _: &str| true), PoolOptions { idle_time: None }))
+}
+
+/// `NAME=HEADER: VALUE`, the value with `env:NAME` or `file:PATH` in the place of its last word where that is a secret. No
+/// message shows a value.
+fn add_header(specs: &mut [ServerSpec], flag: &str) -> Result<(), CliError> {
+    let usage = "write --mcp-header 'NAME=HEADER: VALUE', with NAME as in --mcp";
+    let parts = flag.split_once('=').and_then(|(name, rest)| Some((name.trim(), rest.split_once([':', '='])?)));
+    let Some((name, (header, value))) = parts else {
+        return Err(CliError::usage(format!("an --mcp-header is not one; {usage}")));
+    };
+    let (header, value) = (header.trim(), value.trim());
+    let Some(spec) = specs.iter_mut().find(|spec| spec.name == name) else {
+        let name = output::line(name, limits::CHAT_SHOWN_CHARACTERS_MAX);
+        return Err(CliError::usage(format!("no --mcp names the server \"{name}\" of an --mcp-header; {usage}")));
+    };
+    let ServerTransport::Http(server) = &mut spec.transport else {
+        let why = "is a program, which gets variables: --mcp 'NAME=VARIABLE=env:OTHER COMMAND'";
+        return Err(CliError::usage(format!("the server \"{name}\" of an --mcp-header {why}")));
+    };
+    // "Bearer env:TOKEN": the scheme stays, the secret is looked up.
+    let (scheme, last) = value.rsplit_once(' ').map_or(("", value), |(scheme, last)| (&value[..=scheme.len()], last));
+    let secret = match last.strip_prefix("file:") {
+        Some(path) => file(name, header, path)?,
+        None => text(name, header, last)?,
+    };
+    server.headers.push((header.to_ascii_lowercase(), Secret::new(&format!("{scheme}{secret}"))));
+    Ok(())
+}
+
+fn file(server: &str, header: &str, path: &str) -> Result<String, CliError> {
+    let failed = |why: String| {
+        CliError::usage(format!("\"{header}\" of mcp server \"{server}\" comes from the file \"{path}\", which {why}"))
+    };
+    let about = std::fs::metadata(path).map_err(|error| failed(format!("cannot be read: {error}")))?;
+    if !about.is_file() || about.len() > limits::SECRET_BYTES_MAX {
+        return Err(failed(format!("is not a file of at most {} bytes", limits::SECRET_BYTES_MAX)));
+    }
+    let text = std::fs::read_to_string(path).map_err(|error| failed(format!("cannot be read: {error}")))?;
+    let text = text.trim_end_matches(['\r', '\n']);
+    if text.is_empty() { Err(failed("is empty".to_owned())) } else { Ok(text.to_owned()) }
 }
 
 /// One line about each server that cannot be used.
 pub fn complaints(reports: &[ServerReport]) -> impl Iterator<Item = String> {
     let failed = reports.iter().filter_map(|report| report.result.as_ref().err());
     failed.map(|error| format!("{error}; its tools are missing"))
+}
+
+/// One line about each tool that a server lists and that is not offered.
+pub fn left_out(report: &ServerReport) -> impl Iterator<Item = String> {
+    let shown = |tool: &LeftOut| {
+        let name = output::line(&tool.name, limits::CHAT_SHOWN_CHARACTERS_MAX);
+        let why = output::line(&tool.why, limits::CHAT_SHOWN_CHARACTERS_MAX);
+        format!("left out \"{name}\": {why}")
+    };
+    report.left_out.iter().map(shown)
 }
 
 /// `NAME=COMMAND ARGUMENT…`, the command with `VARIABLE=VALUE` before it where it needs some, or `NAME=URL`.
@@ -41,16 +94,16 @@ fn parse(flag: &str) -> Result<ServerSpec, CliError> {
     if let ServerTransport::Stdio(server) = &mut spec.transport {
         for word in &words[..variables] {
             let (variable, value) = word.split_once('=').unwrap_or((word, ""));
-            server.env.push((variable.to_owned(), secret(name, variable, value)?));
+            server.env.push((variable.to_owned(), Secret::new(&text(name, variable, value)?)));
         }
     }
     Ok(spec)
 }
 
 /// A value, or `env:NAME` for one that must not stand in the list of processes.
-fn secret(server: &str, variable: &str, value: &str) -> Result<Secret, CliError> {
-    let Some(source) = value.strip_prefix("env:") else { return Ok(Secret::new(value)) };
-    let found = std::env::var(source).map_err(|error| {
+fn text(server: &str, variable: &str, value: &str) -> Result<String, CliError> {
+    let Some(source) = value.strip_prefix("env:") else { return Ok(value.to_owned()) };
+    std::env::var(source).map_err(|error| {
         let what = match error {
             std::env::VarError::NotPresent => "is not set; set it",
             std::env::VarError::NotUnicode(_) => "is not UTF-8 text; set it anew",
@@ -58,8 +111,7 @@ fn secret(server: &str, variable: &str, value: &str) -> Result<Secret, CliError>
         CliError::usage(format!(
             "\"{variable}\" of mcp server \"{server}\" comes from the variable \"{source}\", which {what}"
         ))
-    })?;
-    Ok(Secret::new(&found))
+    })
 }
 
 fn is_assignment(word: &str) -> bool {
@@ -136,15 +188,52 @@ mod tests {
         assert!(matches!(&spec.transport, ServerTransport::Http(server) if server.url == "https://localhost/mcp?a=b"));
         let same = ["a=x".to_owned(), "a=y".to_owned()];
         for (bad, words) in [
-            (pool(&["server".to_owned()]), "write --mcp NAME=COMMAND"),
-            (pool(&["name=".to_owned()]), "has no command"),
-            (pool(&["a b=x".to_owned()]), "\"a b\""),
-            (pool(&["a='x".to_owned()]), "without its other"),
-            (pool(&["a=T=env:NO_SUCH_VARIABLE_1 x".to_owned()]), "NO_SUCH_VARIABLE_1"),
-            (pool(&same), "two mcp servers are called \"a\""),
+            (pool(&["server".to_owned()], &[]), "write --mcp NAME=COMMAND"),
+            (pool(&["name=".to_owned()], &[]), "has no command"),
+            (pool(&["a b=x".to_owned()], &[]), "\"a b\""),
+            (pool(&["a='x".to_owned()], &[]), "without its other"),
+            (pool(&["a=T=env:NO_SUCH_VARIABLE_1 x".to_owned()], &[]), "NO_SUCH_VARIABLE_1"),
+            (pool(&same, &[]), "two mcp servers are called \"a\""),
         ] {
             let error = bad.expect_err(words).to_string();
             assert!(error.contains(words), "{error} should contain {words}");
         }
+    }
+
+    #[test]
+    fn headers_belong_to_the_server_they_name_and_are_not_shown() {
+        let folder = tempfile::tempdir().expect("writable");
+        let path = folder.path().join("key");
+        std::fs::write(&path, "hunter22\n").expect("written");
+        let value = |flag: &str| {
+            let mut specs =
+                [ServerSpec::http("other", "http://localhost/b"), ServerSpec::http("web", "http://localhost/a")];
+            add_header(&mut specs, flag)?;
+            assert!(!format!("{specs:?}").contains("hunter22"));
+            let [other, web] = specs;
+            assert!(matches!(&other.transport, ServerTransport::Http(server) if server.headers.is_empty()));
+            let ServerTransport::Http(server) = web.transport else { panic!("http") };
+            Ok::<_, CliError>(server.headers[0].clone())
+        };
+        let expected = |name: &str, value: &str| (name.to_owned(), Secret::new(value));
+        let from_file = format!("web=Authorization: Bearer file:{}", path.display());
+        assert_eq!(value(&from_file).expect("sound"), expected("authorization", "Bearer hunter22"));
+        assert_eq!(value("web=X-Key:hunter22").expect("sound"), expected("x-key", "hunter22"));
+        assert_eq!(value("web=X-Words: a b c").expect("sound"), expected("x-words", "a b c"));
+        for (bad, words) in [
+            ("web", "write --mcp-header"),
+            ("web=Authorization hunter22", "write --mcp-header"),
+            ("nobody=A: hunter22", "no --mcp names the server \"nobody\""),
+            ("web=A: env:NO_SUCH_VARIABLE_1", "NO_SUCH_VARIABLE_1"),
+            ("web=A: file:/no/such/file", "cannot be read"),
+        ] {
+            let error = value(bad).expect_err(words).to_string();
+            assert!(error.contains(words) && !error.contains("hunter22"), "{error} should contain {words}");
+        }
+        let both = (["web=http://localhost/".to_owned()], ["web=Accept: hunter22".to_owned()]);
+        let error = pool(&both.0, &both.1).expect_err("the protocol's own").to_string();
+        assert!(error.contains("\"accept\"") && !error.contains("hunter22"), "{error}");
+        let program = pool(&["a=x".to_owned()], &["a=A: b".to_owned()]).expect_err("a program").to_string();
+        assert!(program.contains("is a program"), "{program}");
     }
 }

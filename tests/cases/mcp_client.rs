@@ -215,3 +215,28 @@ fn a_broken_server_costs_one_line_and_its_own_tools() {
     assert!(run.stdout.contains("144"), "{}", run.stdout);
     assert!(run.stderr.contains("mcp server \"bad\" cannot be used"), "{}", run.stderr);
 }
+
+#[test]
+fn tools_that_are_left_out_are_named() {
+    let odd = format!("odd=python3 '{}' stdio tools_mixed", root().join("host/mcp/tests/odd.py").display());
+    let run = mcp(&["check"], std::slice::from_ref(&odd)).expect_code(0);
+    assert!(run.stdout.contains("odd: left out \"text\": its input schema"), "{}", run.stdout);
+    let run = mcp(&["check", "--json"], std::slice::from_ref(&odd)).expect_code(0).json();
+    assert_eq!(run["servers"][0]["left_out"].as_array().map(Vec::len), Some(5), "{run}");
+    let run = mcp(&["tools"], &[odd]).expect_code(0);
+    assert!(run.stderr.contains("left out \"entry 4\": it has no name"), "{}", run.stderr);
+}
+
+#[test]
+fn headers_are_given_to_the_server_they_name_and_never_shown() {
+    let web = "web=http://127.0.0.1:9/mcp".to_owned();
+    for (header, code, words) in [
+        ("nobody=X-Key: hunter22", 2, "no --mcp names the server \"nobody\""),
+        ("web=X Key: hunter22", 2, "\"x key\" is not a header's name"),
+        ("web=X-Key: hunter22", 3, "1 of 1 mcp servers cannot be used"),
+    ] {
+        let run = mcp(&["check", "--mcp-header", header], std::slice::from_ref(&web)).expect_code(code);
+        assert!(run.stderr.contains(words), "{}", run.stderr);
+        assert!(!run.stderr.contains("hunter22") && !run.stdout.contains("hunter22"), "{} {}", run.stdout, run.stderr);
+    }
+}

@@ -109,7 +109,7 @@ pub fn run(args: Args, io: &mut Io) -> Result<(), CliError> {
         Some(terminal) => terminal.termination().listen(&runtime)?,
         None => Termination::default().listen(&runtime)?,
     }
-    let pool = mcp_servers::pool(&args.servers.mcp)?;
+    let pool = mcp_servers::pool(&args.servers.mcp, &args.servers.mcp_header)?;
     let ended = attend(&args, book, &mut keyboard, &runtime, &pool, io);
     runtime.block_on(pool.close());
     ended

@@ -56,7 +56,7 @@ fn with_pool<T>(
     if options.mcp.is_empty() {
         return Err(CliError::usage("no mcp server is named; write --mcp 'NAME=COMMAND ARGUMENTS' or --mcp NAME=URL"));
     }
-    let pool = mcp_servers::pool(&options.mcp)?;
+    let pool = mcp_servers::pool(&options.mcp, &options.mcp_header)?;
     let runtime = threads::runtime(Some(2))?;
     Termination::default().listen(&runtime)?;
     runtime.block_on(async {

@@ -110,6 +110,10 @@ pub struct McpOptions {
     /// command where it needs some; NAME=URL reaches it over HTTP (repeatable)
     #[arg(long, value_name = "NAME=COMMAND|URL")]
     pub mcp: Vec<String>,
+    /// Send a header to the server NAME that is reached over HTTP, as in 'web=Authorization: Bearer env:TOKEN'; env:NAME
+    /// and file:PATH stand for what they hold, and no value is ever shown (repeatable)
+    #[arg(long, value_name = "NAME=HEADER: VALUE")]
+    pub mcp_header: Vec<String>,
 }
 
 /// `64MiB`, `65536KiB`, `1GiB`, `1000000B` or a bare number of MiB.

@@ -66,7 +66,7 @@ pub fn run(args: Args, io: &mut Io) -> Result<(), CliError> {
     let request = request(&args, io)?;
     let runtime = threads::runtime(Some(2))?;
     Termination::default().listen(&runtime)?;
-    let pool = mcp_servers::pool(&args.servers.mcp)?;
+    let pool = mcp_servers::pool(&args.servers.mcp, &args.servers.mcp_header)?;
     runtime.block_on(async {
         let result = answer(&args, request, &pool, io).await;
         pool.close().await;

@@ -11,6 +11,7 @@ use super::super::options::McpOptions;
 use super::super::{Io, output};
 use super::with_pool;
 use crate::error::CliError;
+use crate::mcp_servers;
 
 /// Try to reach MCP servers, and say what came of it.
 #[derive(ClapArgs, Debug)]
@@ -34,6 +35,9 @@ pub fn run(args: Args, io: &mut Io) -> Result<(), CliError> {
     } else {
         for report in &reports {
             writeln!(io.out, "{}", line(report))?;
+            for left_out in mcp_servers::left_out(report) {
+                writeln!(io.out, "{}: {left_out}", report.name)?;
+            }
         }
     }
     io.out.flush()?;
@@ -68,6 +72,7 @@ fn object(report: &ServerReport) -> Value {
             "revision": about.revision,
             "software": about.software,
             "tools": tools.iter().map(|tool| tool.name.as_str()).collect::<Vec<_>>(),
+            "left_out": report.left_out.iter().map(|tool| json!({ "name": tool.name, "why": tool.why })).collect::<Vec<_>>(),
             "elapsed_ms": elapsed,
         }),
         Err(error) => {

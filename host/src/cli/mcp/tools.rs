@@ -36,6 +36,11 @@ pub fn run(args: Args, io: &mut Io) -> Result<(), CliError> {
     for complaint in mcp_servers::complaints(&reports) {
         writeln!(io.err, "firebox: {complaint}")?;
     }
+    for report in &reports {
+        for left_out in mcp_servers::left_out(report) {
+            writeln!(io.err, "firebox: mcp server \"{}\": {left_out}", report.name)?;
+        }
+    }
     if reports.iter().all(|report| report.result.is_err()) {
         return Err(Error::Unavailable("no mcp server can be used".to_owned()).into());
     }
