@@ -1,113 +1,13 @@
-//! Templates as transformers renders them, and text that comes out token by token.
+//! Text that comes out token by token.
 
 use std::collections::HashSet;
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use firebox_contract::{Chat, Message, Role, TextDecoder, ToolCall, ToolDefinition, ToolEffects};
+use firebox_contract::TextDecoder;
 use serde_json::{Value, json};
 use tokenizers::Tokenizer;
 
-use crate::codec::format::strftime;
 use crate::codec::stream::{Detokenizer, StreamDecoder};
-use crate::codec::template::ChatTemplate;
-
-fn parity(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/parity").join(name)
-}
-
-fn template(source: &str) -> ChatTemplate {
-    let tokens = [("bos_token", "<s>"), ("eos_token", "</s>")].map(|(name, text)| (name.to_owned(), text.to_owned()));
-    ChatTemplate::compile("test".to_owned(), vec![("default".to_owned(), source.to_owned())], tokens.to_vec())
-        .expect("the template compiles")
-}
-
-fn rendered(template: &ChatTemplate, chat: Chat<'_>) -> String {
-    template.render(chat, None, usize::MAX).expect("it renders").expect("it is short").text
-}
-
-fn text(value: &Value, key: &str) -> String {
-    value[key].as_str().unwrap_or_default().to_owned()
-}
-
-fn message(value: &Value) -> Message {
-    let role = match value["role"].as_str() {
-        Some("system") => Role::System,
-        Some("assistant") => Role::Assistant,
-        Some("tool") => Role::Tool,
-        _ => Role::User,
-    };
-    let call = |call: &Value| ToolCall {
-        id: text(call, "id"),
-        name: text(&call["function"], "name"),
-        arguments_json: call["function"]["arguments"].to_string(),
-    };
-    Message {
-        role,
-        content: text(value, "content"),
-        tool_calls: value["tool_calls"].as_array().into_iter().flatten().map(call).collect(),
-        tool_call_id: value["tool_call_id"].as_str().map(str::to_owned),
-        name: value["name"].as_str().map(str::to_owned),
-        as_sent_json: None,
-    }
-}
-
-fn tool(value: &Value) -> ToolDefinition {
-    let function = &value["function"];
-    ToolDefinition {
-        name: text(function, "name"),
-        title: None,
-        output_schema_json: None,
-        as_sent_json: None,
-        description: text(function, "description"),
-        input_schema_json: function["parameters"].to_string(),
-        effects: ToolEffects::default(),
-    }
-}
-
-#[test]
-fn templates_render_as_in_transformers() {
-    let goldens = std::fs::read(parity("templates/golden.json")).expect("the goldens are there");
-    let goldens: Vec<Value> = serde_json::from_slice(&goldens).expect("the goldens are JSON");
-    assert!(goldens.len() >= 18);
-    for golden in &goldens {
-        let name = text(golden, "template");
-        let source = std::fs::read_to_string(parity("templates").join(&name)).expect("the template is there");
-        let messages: Vec<Message> = golden["messages"].as_array().expect("a list").iter().map(message).collect();
-        let tools: Vec<ToolDefinition> = golden["tools"].as_array().expect("a list").iter().map(tool).collect();
-        let rendered = rendered(&template(&source), Chat::new(&messages, &tools));
-        assert_eq!(rendered, text(golden, "rendered"), "{name}, {}", text(golden, "chat"));
-    }
-}
-
-#[test]
-fn templates_in_a_list_are_chosen_by_whether_tools_are_offered() {
-    let sources = [("default", "plain"), ("tool_use", "tools")].map(|(name, text)| (name.to_owned(), text.to_owned()));
-    let template = ChatTemplate::compile("test".to_owned(), sources.to_vec(), Vec::new()).expect("they compile");
-    let tools = [tool(&json!({ "function": { "name": "f", "parameters": {} } }))];
-    assert_eq!(rendered(&template, Chat::new(&[], &[])), "plain");
-    assert_eq!(rendered(&template, Chat::new(&[], &tools)), "tools");
-    assert_eq!(template.source(), "plain");
-}
-
-#[test]
-fn arguments_that_are_not_json_are_named() {
-    let call = ToolCall { id: "c7".to_owned(), name: "f".to_owned(), arguments_json: "{".to_owned() };
-    let message = Message { tool_calls: vec![call], ..Message::text(Role::Assistant, "") };
-    let error = template("x").render(Chat::new(&[message], &[]), None, usize::MAX).expect_err("not JSON");
-    assert!(error.to_string().contains("\"c7\""), "{error}");
-}
-
-#[test]
-fn dates_are_pythons() {
-    // date -u -d @1709210096
-    assert_eq!(
-        strftime("%d %B %Y, %A %H:%M:%S %b %a %y %j%%", 1_709_210_096),
-        "29 February 2024, Thursday 12:34:56 Feb Thu 24 %j%"
-    );
-    assert_eq!(strftime("%F", 0), "1970-01-01");
-    assert_eq!(strftime("%F %T%", 4_102_444_799), "2099-12-31 23:59:59%");
-}
 
 /// A decoder over a tokenizer given as JSON, at the beginning of everything.
 fn stream(tokenizer: &Value, hidden: &[u32]) -> StreamDecoder {

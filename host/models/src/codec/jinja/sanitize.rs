@@ -5,8 +5,11 @@
 //! drop, the printing or the comparison of that value. All three need assignments, so every `{% set x = expr %}` is
 //! compiled as `{% set x = plain((expr)) %}`, and `plain` copies plain data within bounds and refuses the rest.
 
-use minijinja::value::{Value, ValueKind, ValueOrKwargs};
+use minijinja::value::{Kwargs, Tuple, Value, ValueKind, from_args};
 use minijinja::{Error, ErrorKind, State};
+
+use super::code;
+use super::objects::{View, pairs};
 
 /// Deepest nesting of a value that is assigned.
 const DEPTH_MAX: usize = 100;
@@ -15,11 +18,18 @@ pub(super) const VARIABLE: &str = "__firebox_variable";
 /// The function around what is assigned to an attribute of a namespace.
 pub(super) const ATTRIBUTE: &str = "__firebox_attribute";
 
-/// The template with its assignments bounded and its `{% generation %}` tags, which mark the assistant's part for
-/// training masks, as conditions that always hold. Lines stay where they are.
-pub(super) fn sanitize(text: &str) -> String {
+/// The function around what a loop goes through.
+pub(super) const ITEMS: &str = "__firebox_items";
+/// The filter that stands for the operator `%` behind a text.
+pub(super) const PERCENT: &str = "__firebox_percent";
+
+/// The template with its assignments bounded, and with what Jinja2 has and minijinja lacks: all ends of lines are one, a `%`
+/// behind a text fills it in, and `{% generation %}`, which marks the assistant's part for training masks, is a scope. Lines
+/// stay where they are.
+pub(in crate::codec) fn sanitize(text: &str) -> String {
+    let text = text.replace("\r\n", "\n").replace('\r', "\n");
     let mut out = String::with_capacity(text.len() + text.len() / 8);
-    let mut rest = text;
+    let mut rest = text.as_str();
     while let Some(start) = rest.find('{') {
         let (before, tag) = rest.split_at(start);
         out.push_str(before);
@@ -28,7 +38,10 @@ pub(super) fn sanitize(text: &str) -> String {
         rest = after;
         match tag.strip_prefix("{%").and_then(|tag| tag.strip_suffix("%}")) {
             Some(inner) => out.push_str(&format!("{{%{}%}}", statement(inner))),
-            None => out.push_str(tag),
+            None => match tag.strip_prefix("{{").and_then(|tag| tag.strip_suffix("}}")) {
+                Some(inner) => out.push_str(&format!("{{{{{}}}}}", code::rewritten(inner))),
+                None => out.push_str(tag),
+            },
         }
         if words(tag) == Some("raw") {
             let end = rest.find("endraw").unwrap_or(rest.len());
@@ -77,17 +90,20 @@ fn statement(inner: &str) -> String {
     let body = rest.trim_end_matches(['-', '+']);
     let close = rest.get(body.len()..).unwrap_or_default();
     match body.trim() {
-        "generation" => return format!("{open} if true {close}"),
-        "endgeneration" => return format!("{open} endif {close}"),
+        "generation" => return format!("{open} with {close}"),
+        "endgeneration" => return format!("{open} endwith {close}"),
         _ => {}
+    }
+    if let Some(looped) = code::wrapped_loop(body) {
+        return format!("{open} {looped} {close}");
     }
     let assignment = body.trim_start().strip_prefix("set").filter(|rest| rest.starts_with(char::is_whitespace));
     match assignment.and_then(split_assignment) {
         Some((target, value)) => {
             let function = if target.contains('.') { ATTRIBUTE } else { VARIABLE };
-            format!("{open} set {target}= {function}(({value})) {close}")
+            format!("{open} set {target}= {function}(({})) {close}", code::rewritten(value))
         }
-        None => inner.to_owned(),
+        None => format!("{open}{}{close}", code::rewritten(body)),
     }
 }
 
@@ -110,15 +126,40 @@ pub(super) fn attribute(state: &State, value: Value) -> Result<Value, Error> {
     plain(state, &value, 0)
 }
 
-/// A new namespace, of values that may be assigned to it.
-pub(super) fn namespace(state: &State, defaults: Option<ValueOrKwargs>) -> Result<Value, Error> {
-    if let Some(defaults) = &defaults {
-        plain(state, defaults, 0)?;
+/// A new namespace, of values that may be assigned to it, under names that transformers allows.
+pub(super) fn namespace(state: &State, given: Option<Value>, named: Kwargs) -> Result<Value, Error> {
+    let mut entries = given.as_ref().map(pairs).transpose()?.unwrap_or_default();
+    for name in named.args() {
+        entries.push((Value::from(name), named.peek::<Value>(name)?));
     }
-    minijinja::functions::namespace(defaults)
+    if let Some((name, _)) = entries.iter().find(|(name, _)| name.as_str().is_some_and(|name| name.starts_with('_'))) {
+        let detail =
+            format!("chat templates cannot store underscore-prefixed attributes on a namespace, but got {name}");
+        return Err(Error::new(ErrorKind::InvalidOperation, detail));
+    }
+    let entries: Value = Value::from_pairs(entries);
+    plain(state, &entries, 0)?;
+    let (entries,) = from_args(std::slice::from_ref(&entries))?;
+    minijinja::functions::namespace(entries)
 }
 
-fn is_namespace(value: &Value) -> bool {
+/// What a loop goes through: the letters of a text, and never `None`.
+pub(super) fn items(state: &State, value: Value) -> Result<Value, Error> {
+    match value.kind() {
+        ValueKind::String => {
+            let text = value.as_str().unwrap_or_default();
+            state.consume_fuel(text.len() as u64)?;
+            let mut letter = [0; 4];
+            Ok(text.chars().map(|next| Value::from(&*next.encode_utf8(&mut letter))).collect())
+        }
+        kind @ (ValueKind::None | ValueKind::Bool | ValueKind::Number) => {
+            Err(Error::new(ErrorKind::InvalidOperation, format!("{kind} is not iterable")))
+        }
+        _ => Ok(value),
+    }
+}
+
+pub(super) fn is_namespace(value: &Value) -> bool {
     value.as_object().is_some_and(|object| object.type_name().ends_with("Namespace"))
 }
 
@@ -134,7 +175,12 @@ fn plain(state: &State, value: &Value, depth: usize) -> Result<Value, Error> {
     state.consume_fuel(1)?;
     match value.kind() {
         ValueKind::Seq | ValueKind::Iterable => {
-            value.try_iter()?.map(|item| plain(state, &item, depth + 1)).collect::<Result<Vec<_>, _>>().map(Value::from)
+            let items = value.try_iter()?.map(|item| plain(state, &item, depth + 1)).collect::<Result<Vec<_>, _>>()?;
+            match value.downcast_object_ref::<View>() {
+                Some(view) => Ok(Value::from_object(View { name: view.name, values: items })),
+                None if value.is_tuple() => Ok(Value::from(Tuple::new(items))),
+                None => Ok(Value::from(items)),
+            }
         }
         ValueKind::Map => {
             let pair = |key: Value| Ok((key.clone(), plain(state, &value.get_item(&key)?, depth + 1)?));

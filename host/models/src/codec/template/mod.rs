@@ -3,25 +3,24 @@
 //! The environment is that of transformers' `_compile_jinja_template`: `trim_blocks`, `lstrip_blocks`, loop controls,
 //! `tojson`, `raise_exception`, `strftime_now`, `{% generation %}`, and Python's methods on strings and mappings.
 
+mod clock;
 mod content;
 mod continued;
 mod inputs;
 mod sources;
+#[cfg(test)]
+mod tests;
 
 use std::io::{self, Write};
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use firebox_contract::{Chat, Message, PromptEnd, Role, limits};
-use minijinja::syntax::SyntaxConfig;
-use minijinja::value::{Kwargs, Value};
-use minijinja::{Environment, ErrorKind, UndefinedBehavior};
+use minijinja::{Environment, ErrorKind};
 
 use crate::checkpoint::Checkpoint;
 use crate::checkpoint::json::JsonFile;
 use crate::codec::control::ControlTokens;
-use crate::codec::format;
-use crate::codec::sanitize::{self, sanitize};
+use crate::codec::jinja::{self, Now, Raised};
 use crate::codec::template::content::{ContentForm, ContentForms};
 use crate::codec::template::inputs::Inputs;
 use crate::error::ModelError;
@@ -47,8 +46,6 @@ pub(super) struct Rendered {
     pub(super) separator: Option<String>,
 }
 
-/// Calls of macros and recursive loops within each other; a macro counts for several.
-const RECURSION_MAX: usize = 100;
 /// Names of the two templates that are chosen without being named.
 const DEFAULT: &str = "default";
 const TOOL_USE: &str = "tool_use";
@@ -67,7 +64,14 @@ impl ChatTemplate {
         if sources.is_empty() {
             return Ok(None);
         }
-        Self::compile(checkpoint.source.label(), sources, tokens).map(Some)
+        let template = Self::compile(checkpoint.source.label(), sources, tokens, clock::local_time)?;
+        for (name, reason) in &template.broken {
+            let label = checkpoint.source.label();
+            checkpoint
+                .warnings()
+                .add(format!("\"{label}\": chat template {name:?} is not used, it does not compile: {reason}"));
+        }
+        Ok(Some(template))
     }
 
     /// Compiles `(name, source)` pairs. Of several, one that is not the default may be broken.
@@ -75,9 +79,10 @@ impl ChatTemplate {
         checkpoint: String,
         sources: Vec<(String, String)>,
         tokens: Vec<(String, String)>,
+        now: Now,
     ) -> Result<Self, ModelError> {
         let failed = |reason: String| ModelError::Template { checkpoint: checkpoint.clone(), reason };
-        let mut environment = environment().map_err(|error| failed(describe(&error)))?;
+        let mut environment = jinja::environment(now).map_err(|error| failed(describe(&error)))?;
         let mut broken = Vec::new();
         for (name, text) in &sources {
             match add(&mut environment, name, text) {
@@ -118,12 +123,16 @@ impl ChatTemplate {
         for (roles, tried) in conversations.into_iter().zip([Role::User, Role::System, Role::Assistant, Role::Tool]) {
             let said = |role: &Role| Message::text(*role, if *role == tried { TEXT } else { "firebox" });
             let messages: Vec<Message> = roles.iter().map(said).collect();
-            let mut written = [ContentForm::Text, ContentForm::Parts].map(|form| {
+            let mut written = [None, None];
+            for (form, written) in [ContentForm::Text, ContentForm::Parts].into_iter().zip(&mut written) {
                 *self.forms.of_mut(tried) = form;
-                self.render(Chat::new(&messages, &[]), None, usize::MAX).ok().flatten().map(|rendered| rendered.text)
-            });
-            let of_parts = written[1].take();
-            *self.forms.of_mut(tried) = ContentForm::told(TEXT, written[0].as_deref(), of_parts.as_deref());
+                match self.render(Chat::new(&messages, &[]), None, usize::MAX) {
+                    // It does so with every conversation.
+                    Err(ModelError::Exceeds(_)) => return ContentForms::default(),
+                    rendered => *written = rendered.ok().flatten().map(|rendered| rendered.text),
+                }
+            }
+            *self.forms.of_mut(tried) = ContentForm::told(TEXT, written[0].as_deref(), written[1].as_deref());
         }
         self.forms
     }
@@ -214,37 +223,8 @@ fn add(environment: &mut Environment<'static>, name: &str, text: &str) -> Result
         let limit = limits::CHAT_TEMPLATE_BYTES_MAX;
         return Err(format!("it has {} bytes, at most {limit} are allowed", text.len()));
     }
-    environment.add_template_owned(name.to_owned(), sanitize(text)).map_err(|error| describe(&error))
+    environment.add_template_owned(name.to_owned(), jinja::sanitize(text)).map_err(|error| describe(&error))
 }
-
-fn environment() -> Result<Environment<'static>, minijinja::Error> {
-    let mut environment = Environment::new();
-    environment.set_syntax(SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build()?);
-    environment.set_undefined_behavior(UndefinedBehavior::Lenient);
-    environment.set_auto_escape_callback(|_| minijinja::AutoEscape::None);
-    environment.set_recursion_limit(RECURSION_MAX);
-    environment.set_fuel(Some(limits::CHAT_TEMPLATE_FUEL));
-    environment.set_unknown_method_callback(minijinja_contrib::pycompat::unknown_method_callback);
-    environment.set_formatter(format::python);
-    environment.add_function("raise_exception", |message: String| -> Result<Value, minijinja::Error> {
-        Err(minijinja::Error::new(ErrorKind::InvalidOperation, message).with_source(Raised))
-    });
-    environment.add_function("strftime_now", |format: String| format::strftime(&format, seconds_now()));
-    environment.add_function("namespace", sanitize::namespace);
-    environment.add_function(sanitize::VARIABLE, sanitize::variable);
-    environment.add_function(sanitize::ATTRIBUTE, sanitize::attribute);
-    environment.add_filter("tojson", |value: Value, options: Kwargs| format::to_json(&value, &options));
-    Ok(environment)
-}
-
-fn seconds_now() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
-}
-
-/// Marks what the template raised itself.
-#[derive(Debug, thiserror::Error)]
-#[error("raised by the chat template")]
-struct Raised;
 
 /// Why the template did not render a conversation, in words for whoever wrote that.
 fn refusal(error: &minijinja::Error) -> ModelError {

@@ -1,0 +1,83 @@
+//! Arguments of a call as Python binds them: by place or by name.
+
+use minijinja::value::{Kwargs, Value, ValueKind};
+use minijinja::{Error, ErrorKind, State};
+
+/// The arguments of one call.
+pub(super) struct Arguments<'a> {
+    placed: &'a [Value],
+    named: Option<Kwargs>,
+}
+
+impl<'a> Arguments<'a> {
+    /// Arguments for these parameters, in their order.
+    ///
+    /// # Errors
+    /// More than there are parameters, or one of another name.
+    pub(super) fn of(arguments: &'a [Value], parameters: &[&str]) -> Result<Self, Error> {
+        let (placed, named) = match arguments.split_last() {
+            Some((last, placed)) if last.is_kwargs() => (placed, Some(Kwargs::try_from(last.clone())?)),
+            _ => (arguments, None),
+        };
+        if placed.len() > parameters.len() {
+            return Err(Error::from(ErrorKind::TooManyArguments));
+        }
+        if let Some(other) = named.as_ref().and_then(|named| named.args().find(|name| !parameters.contains(name))) {
+            let detail = format!("\"{other}\" is not one of the arguments");
+            return Err(Error::new(ErrorKind::TooManyArguments, detail));
+        }
+        Ok(Self { placed, named })
+    }
+
+    /// The argument at `place` or of this name.
+    pub(super) fn get(&self, place: usize, name: &str) -> Option<Value> {
+        let named = || self.named.as_ref()?.peek::<Option<Value>>(name).ok()?;
+        self.placed.get(place).cloned().or_else(named)
+    }
+
+    /// As [`Arguments::get`], where `None` counts as absent.
+    pub(super) fn some(&self, place: usize, name: &str) -> Option<Value> {
+        self.get(place, name).filter(|value| !matches!(value.kind(), ValueKind::None | ValueKind::Undefined))
+    }
+
+    pub(super) fn need(&self, place: usize, name: &str) -> Result<Value, Error> {
+        self.get(place, name).ok_or_else(|| Error::new(ErrorKind::MissingArgument, format!("\"{name}\" is missing")))
+    }
+
+    pub(super) fn text(&self, place: usize, name: &str) -> Result<String, Error> {
+        text_of(&self.need(place, name)?)
+    }
+
+    pub(super) fn optional_text(&self, place: usize, name: &str) -> Result<Option<String>, Error> {
+        self.some(place, name).as_ref().map(text_of).transpose()
+    }
+
+    pub(super) fn number(&self, place: usize, name: &str) -> Result<Option<i64>, Error> {
+        self.some(place, name).map(i64::try_from).transpose()
+    }
+
+    pub(super) fn flag(&self, place: usize, name: &str) -> bool {
+        self.get(place, name).is_some_and(|value| value.is_true())
+    }
+}
+
+fn text_of(value: &Value) -> Result<String, Error> {
+    let text = value.as_str().map(str::to_owned);
+    text.ok_or_else(|| wrong(format!("a text is needed, not {}", value.kind())))
+}
+
+pub(super) fn wrong(detail: impl Into<std::borrow::Cow<'static, str>>) -> Error {
+    Error::new(ErrorKind::InvalidOperation, detail)
+}
+
+/// Pays for `bytes` that are about to be made, as the engine does afterwards for what it is given.
+pub(super) fn pay(state: &State<'_, '_>, bytes: usize) -> Result<(), Error> {
+    state.consume_fuel(bytes as u64 / 64)
+}
+
+/// A width that is paid for.
+pub(super) fn width(state: &State<'_, '_>, width: i64) -> Result<usize, Error> {
+    let width = usize::try_from(width).unwrap_or_default();
+    pay(state, width)?;
+    Ok(width)
+}

@@ -1,0 +1,13 @@
+//! The machine's local time, which templates print.
+
+use chrono::{Local, Timelike as _};
+
+use crate::codec::jinja::LocalTime;
+
+/// Now, where the machine is.
+pub(super) fn local_time() -> LocalTime {
+    let now = Local::now();
+    // A leap second counts beyond the million.
+    let micros = (now.nanosecond() / 1_000).min(999_999);
+    LocalTime { epoch: now.timestamp(), offset: i64::from(now.offset().local_minus_utc()), micros }
+}
