@@ -12,7 +12,7 @@ mod tests;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use firebox_contract::{Encoder, Encoding, ErrorKind, limits};
+use firebox_contract::{Encoder, EncoderText, Encoding, ErrorKind, VectorForm, limits};
 
 use input::{BadLine, Text, Texts};
 use output::{Row, Sink};
@@ -24,8 +24,10 @@ pub struct Options {
     pub batch: usize,
     /// Tokens after which a text is cut; the model's own limit applies in any case.
     pub max_tokens: Option<usize>,
-    /// Whether vectors are scaled to unit length.
-    pub normalize: bool,
+    /// Stands before each text; empty for none.
+    pub prompt: String,
+    /// What becomes of each vector.
+    pub form: VectorForm,
     /// Whether a bad line is counted and passed over, or ends the run.
     pub skip_bad_lines: bool,
 }
@@ -63,6 +65,12 @@ pub enum EmbedError {
     /// Someone stopped it.
     #[error("interrupted; nothing was written")]
     Interrupted,
+}
+
+impl Options {
+    fn of<'a>(&'a self, text: &'a Text) -> EncoderText<'a> {
+        EncoderText { prompt: &self.prompt, text: &text.text, max_tokens: self.max_tokens }
+    }
 }
 
 impl EmbedError {
@@ -154,14 +162,14 @@ fn embed_window(
 ) -> Result<Vec<Row>, EmbedError> {
     let mut lengths = Vec::with_capacity(window.len());
     for (place, text) in window.iter().enumerate() {
-        lengths.push((encoder.count_tokens(&text.text)?, place));
+        lengths.push((encoder.count_tokens(&options.of(text))?, place));
     }
     // Longest first: what does not fit into memory fails at once, not after an hour.
     lengths.sort_unstable_by_key(|&(tokens, place)| (std::cmp::Reverse(tokens), place));
     let mut rows: Vec<(usize, Row)> = Vec::with_capacity(window.len());
     for batch in lengths.chunks(options.batch.max(1)) {
         let places = batch.iter().map(|&(_, place)| place);
-        let texts: Vec<&str> = places.clone().filter_map(|place| window.get(place)).map(|t| t.text.as_str()).collect();
+        let texts: Vec<_> = places.clone().filter_map(|place| window.get(place)).map(|text| options.of(text)).collect();
         let done = embed_batch(encoder, &texts, options)?;
         after_batch(&done)?;
         rows.extend(places.zip(done));
@@ -170,11 +178,16 @@ fn embed_window(
     Ok(rows.into_iter().map(|(_, row)| row).collect())
 }
 
-fn embed_batch(encoder: &mut dyn Encoder, texts: &[&str], options: &Options) -> Result<Vec<Row>, EmbedError> {
+fn embed_batch(
+    encoder: &mut dyn Encoder,
+    texts: &[EncoderText<'_>],
+    options: &Options,
+) -> Result<Vec<Row>, EmbedError> {
     let started = Instant::now();
-    let encodings = encoder.encode(texts, options.max_tokens, options.normalize)?;
+    let mut encodings = encoder.encode(texts)?;
     let milliseconds = started.elapsed().as_secs_f64() * 1e3 / texts.len().max(1) as f64;
-    check(&encodings, texts.len(), encoder.dimensions())?;
+    check(&encodings, texts.len(), encoder.profile().width)?;
+    encodings.iter_mut().for_each(|encoding| options.form.apply(&mut encoding.embedding));
     Ok(encodings.into_iter().map(|encoding| Row { encoding, milliseconds }).collect())
 }
 

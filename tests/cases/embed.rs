@@ -109,6 +109,38 @@ fn parquet_holds_the_same_rows_as_json_lines() {
     }
 }
 
+/// The model as it is, with a file that says what goes before texts and how long vectors are.
+#[cfg(unix)]
+#[test]
+fn prompts_and_dimensions_are_those_of_the_model_or_those_asked_for() {
+    let bench = Bench::new();
+    let model = bench.path("model");
+    fs::create_dir(&model).expect("made");
+    for entry in fs::read_dir(&bench.model).expect("lists") {
+        let path = entry.expect("an entry").path();
+        std::os::unix::fs::symlink(&path, model.join(path.file_name().expect("a name"))).expect("linked");
+    }
+    let settings = model.join("config_sentence_transformers.json");
+    fs::remove_file(&settings).expect("linked");
+    let says = r#"{"prompts": {"query": "query: ", "title": "a title: "}, "default_prompt_name": "query", "truncate_dim": 100}"#;
+    fs::write(&settings, says).expect("written");
+    let bench = Bench { model: model.display().to_string(), ..bench };
+    let embed = |text: &str, more: &[&str]| {
+        let run = bench.embed(text, "out.jsonl", more).expect_code(0);
+        (vector(&rows(&bench.path("out.jsonl"))[0]), run.stderr)
+    };
+    let (default, said) = embed("cats", &[]);
+    assert!(default.len() == 100 && said.contains("default prompt \"query\""), "{said}");
+    let (none, _) = embed("query: cats", &["--prompt", ""]);
+    assert_eq!(default, none, "the prompt is part of the text");
+    let (title, _) = embed("cats", &["--prompt-name", "title", "--dimensions", "7"]);
+    let (written, _) = embed("cats", &["--prompt", "a title: ", "--dimensions", "7"]);
+    assert!(title == written && title.len() == 7 && title[..] != default[..7], "{title:?}");
+    let (unit, _) = embed("cats", &["--normalize"]);
+    assert!((unit.iter().map(|x| x * x).sum::<f64>() - 1.0).abs() < 1e-5, "what is kept has unit length");
+    assert!((default.iter().map(|x| x * x).sum::<f64>() - 1.0).abs() > 1e-3, "what is cut has not");
+}
+
 #[test]
 fn json_fields_and_standard_input_are_read() {
     let bench = Bench::new();
@@ -162,12 +194,15 @@ fn f17_an_output_that_is_there_is_replaced_whole_or_stays() {
 #[test]
 fn what_cannot_work_is_said_before_any_work() {
     let bench = Bench::new();
-    let cases: [(&str, &str, &[&str], i32, &str); 5] = [
+    let cases: [(&str, &str, &[&str], i32, &str); 8] = [
         ("in.txt", "out.csv", &[], 2, "\"out.csv\" is neither"),
         ("none.txt", "out.jsonl", &[], 2, "none.txt"),
         ("in.txt", "nowhere/out.jsonl", &[], 2, "nowhere/out.jsonl"),
         ("in.txt", "out.jsonl", &["--batch", "0"], 2, "--batch"),
         ("in.txt", "out.jsonl", &["--max-length", "0"], 2, "--max-length"),
+        ("in.txt", "out.jsonl", &["--dimensions", "385"], 2, "1 to the 384"),
+        ("in.txt", "out.jsonl", &["--prompt-name", "nothing"], 2, "it has \"document\", \"query\""),
+        ("in.txt", "out.jsonl", &["--prompt-name", "query", "--prompt", "x"], 2, "--prompt"),
     ];
     fs::write(bench.path("in.txt"), "text\n").expect("writes");
     for (input, output, more, code, expected) in cases {

@@ -376,7 +376,7 @@ def vectors_keep_the_order_of_many_texts():
 @case
 def embeddings_refuse_what_they_cannot_do():
     for options, param in [
-        ({"input": "text", "dimensions": 12}, "dimensions"),
+        ({"input": "text", "dimensions": 385}, "dimensions"),
         ({"input": [1, 2, 3]}, "input"),
         ({"input": ""}, "input"),
         ({"input": "word " * 2000}, "input"),

@@ -9,6 +9,7 @@ pub mod chat;
 pub mod clock;
 pub mod cores;
 pub mod delivery;
+pub mod encoder;
 pub mod error;
 pub mod fault;
 pub mod gate;
@@ -28,6 +29,7 @@ use std::pin::Pin;
 pub use caller::{Caller, TenantId};
 pub use chat::{Chat, ChatOptions, Message, PromptEnd, Role, ToolCall, ToolDefinition, ToolEffects};
 pub use clock::Clock;
+pub use encoder::{Encoder, EncoderProfile, EncoderText, Encoding, VectorForm};
 pub use error::{Error, ErrorKind};
 pub use fault::{Fault, FaultCause, Stage};
 pub use gate::{Account, Decision, Gate, OpenGate, Spent};
@@ -39,8 +41,7 @@ pub use hook::{
 pub use json::json_values;
 pub use liveness::{Liveness, LivenessHandle};
 pub use model::{
-    CacheUse, Encoded, Encoder, Encoding, LanguageModel, Logits, ModelInfo, SequenceId, Span, TextCodec, TextDecoder,
-    TokenCount, TokenId,
+    CacheUse, Encoded, LanguageModel, Logits, ModelInfo, SequenceId, Span, TextCodec, TextDecoder, TokenCount, TokenId,
 };
 pub use sampling::{Sampling, SamplingOverrides};
 pub use texts::{TokenText, TokenTexts};

@@ -227,34 +227,3 @@ pub trait TextDecoder: Send {
     /// `Error::Model` when the tokenizer fails.
     fn finish(&mut self) -> Result<String, Error>;
 }
-
-/// One text's embedding.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Encoding {
-    /// The vector, `[dimensions]`.
-    pub embedding: Vec<f32>,
-    /// Tokens of the text after truncation, special tokens included.
-    pub tokens: usize,
-}
-
-/// A loaded text encoder.
-pub trait Encoder: Send {
-    /// What it is.
-    fn info(&self) -> &ModelInfo;
-
-    /// Length of each embedding.
-    fn dimensions(&self) -> usize;
-
-    /// Number of tokens of `text`, special tokens included, before truncation; used to sort batches by length. Of a text
-    /// that is far longer than the model takes, some number above its limit that it has at least.
-    ///
-    /// # Errors
-    /// `Error::Model` when the tokenizer fails.
-    fn count_tokens(&self, text: &str) -> Result<usize, Error>;
-
-    /// Embeds a padded batch. Texts longer than `max_tokens` (or the model's own limit, if less) are truncated.
-    ///
-    /// # Errors
-    /// `Error::Model` when the tokenizer or the device failed.
-    fn encode(&mut self, texts: &[&str], max_tokens: Option<usize>, normalize: bool) -> Result<Vec<Encoding>, Error>;
-}

@@ -13,6 +13,7 @@
 //! This is the only crate that names burn, cubecl or wgpu (invariant I2); what it gives out are the object-safe traits
 //! of the contract.
 
+mod activation;
 mod arch;
 mod checkpoint;
 mod codec;
@@ -25,7 +26,7 @@ mod linear;
 mod load;
 mod metadata;
 mod norm;
-mod pooling;
+mod sentence;
 
 pub use checkpoint::{Checkpoint, EmbeddedFiles};
 pub use codec::CodecOptions;

@@ -9,10 +9,10 @@ use firebox_contract::{Encoder, LanguageModel, ModelInfo, TextCodec, limits};
 use crate::arch::{self, BertConfig, BertEncoder, Decoder, DecoderOptions};
 use crate::checkpoint::Checkpoint;
 use crate::checkpoint::weights::Weights;
-use crate::codec::{self, Codec, CodecOptions};
+use crate::codec::{Codec, CodecOptions};
 use crate::encoder::TextEncoder;
 use crate::error::ModelError;
-use crate::pooling::Head;
+use crate::sentence::{Head, Intake, Modules, Settings};
 
 /// What a caller may decide about a model.
 #[derive(Debug, Clone, Default)]
@@ -110,11 +110,12 @@ pub fn load_encoder(
     let name = arch::ENCODERS.iter().find(|known| **known == name).ok_or_else(|| arch::unknown(name))?;
     let config = BertConfig::read(&file)?;
     file.warn_unknown(Some(name));
-    let asked = checkpoint.json("sentence_bert_config.json")?;
-    let asked = asked.map(|file| file.optional_number("max_seq_length", 1..=limits::CONTEXT_TOKENS_MAX)).transpose()?;
-    let positions = asked.flatten().unwrap_or(config.positions).min(config.positions);
-    let head = Head::read(checkpoint)?;
-    let tokenizer = codec::tokenizer::load(checkpoint)?.tokenizer;
+    let modules = Modules::read(checkpoint)?;
+    let modules = modules.as_ref();
+    let intake = Intake::read(checkpoint, modules, config.positions)?;
+    let settings = Settings::read(checkpoint, modules)?;
+    let tokenizer = intake.tokenizer(checkpoint)?;
+    let head = guarded(device, || Head::read(checkpoint, modules, config.hidden, device))?;
     let weights = Weights::new(checkpoint, device, "bert.");
     let model = guarded(device, || BertEncoder::load(&weights, config))?;
     weights.warn_unused();
@@ -122,15 +123,21 @@ pub fn load_encoder(
         name: options.name.unwrap_or_else(|| checkpoint.name()),
         architecture: (*name).to_owned(),
         parameters: weights.parameters(),
-        context_tokens: options.context_tokens.unwrap_or(positions).min(positions),
+        context_tokens: options.context_tokens.unwrap_or(intake.max_tokens).min(intake.max_tokens),
         vocabulary: model.config().vocabulary,
         device: options.device_name.unwrap_or_else(|| device_name(device)),
         dtype: "f32",
         weights_bytes: weights.bytes(),
     };
+    if let Some(name) = settings.default_prompt() {
+        checkpoint
+            .warnings()
+            .add(format!("the model's default prompt {name:?} goes before each text that names no other"));
+    }
+    let profile = settings.profile(head.width, intake.cuts_beginning);
     let tokenizer_file = checkpoint.source.path_of("tokenizer.json");
     let pad_shapes = !is_cpu(device);
-    Ok(Box::new(TextEncoder { info, model, head, tokenizer, tokenizer_file, pad_shapes }))
+    Ok(Box::new(TextEncoder { info, profile, model, head, tokenizer, tokenizer_file, pad_shapes }))
 }
 
 /// Uploads run kernels and allocate, and burn panics when a device refuses.

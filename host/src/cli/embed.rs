@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use firebox_contract::{Encoder, Error, ErrorKind, limits};
+use firebox_contract::{Encoder, EncoderProfile, Error, ErrorKind, VectorForm, limits};
 use firebox_models::device::Opened;
 use firebox_models::{Checkpoint, LoadOptions};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
@@ -47,6 +47,15 @@ pub struct Args {
     /// Cut texts after N tokens; the model's own limit applies in any case
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     max_length: Option<u32>,
+    /// Put the model's prompt NAME before each text, in place of its default one
+    #[arg(long, value_name = "NAME", conflicts_with = "prompt")]
+    prompt_name: Option<String>,
+    /// Put TEXT before each text; "" for nothing, not even the model's default prompt
+    #[arg(long, value_name = "TEXT")]
+    prompt: Option<String>,
+    /// Keep the first N numbers of each vector
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    dimensions: Option<u32>,
     /// What to do about a line that holds no text
     #[arg(long, value_enum, value_name = "WHAT", default_value_t = OnError::Stop)]
     on_error: OnError,
@@ -87,7 +96,7 @@ pub fn run(args: Args, io: &mut Io) -> Result<(), CliError> {
         texts,
         file,
         format,
-        options: options(&args),
+        wish: Wish::of(&args),
         progress: progress_bar(bytes, io.err_is_terminal),
         stop: Arc::new(AtomicBool::new(false)),
     };
@@ -102,12 +111,38 @@ pub fn run(args: Args, io: &mut Io) -> Result<(), CliError> {
     Ok(())
 }
 
-fn options(args: &Args) -> Options {
-    Options {
-        batch: usize::try_from(args.batch).unwrap_or(limits::EMBED_BATCH_MAX),
-        max_tokens: args.max_length.map(|tokens| tokens as usize),
-        normalize: args.normalize,
-        skip_bad_lines: args.on_error == OnError::Skip,
+/// What the arguments ask for; whether the model has it is known once it is loaded.
+struct Wish {
+    batch: usize,
+    max_tokens: Option<usize>,
+    prompt_name: Option<String>,
+    prompt: Option<String>,
+    dimensions: Option<usize>,
+    normalize: bool,
+    skip_bad_lines: bool,
+}
+
+impl Wish {
+    fn of(args: &Args) -> Self {
+        Self {
+            batch: usize::try_from(args.batch).unwrap_or(limits::EMBED_BATCH_MAX),
+            max_tokens: args.max_length.map(|tokens| tokens as usize),
+            prompt_name: args.prompt_name.clone(),
+            prompt: args.prompt.clone(),
+            dimensions: args.dimensions.map(|numbers| numbers as usize),
+            normalize: args.normalize,
+            skip_bad_lines: args.on_error == OnError::Skip,
+        }
+    }
+
+    fn options(self, profile: &EncoderProfile) -> Result<Options, Error> {
+        let prompt = match self.prompt {
+            Some(prompt) => prompt,
+            None => profile.prompt(self.prompt_name.as_deref())?.to_owned(),
+        };
+        let form = VectorForm { dimensions: profile.length(self.dimensions)?, normalize: self.normalize };
+        let Self { batch, max_tokens, skip_bad_lines, .. } = self;
+        Ok(Options { batch, max_tokens, prompt, form, skip_bad_lines })
     }
 }
 
@@ -169,7 +204,7 @@ struct Job {
     texts: Texts<'static>,
     file: File,
     format: output::Format,
-    options: Options,
+    wish: Wish,
     progress: ProgressBar,
     stop: Arc<AtomicBool>,
 }
@@ -199,14 +234,15 @@ async fn work(job: Job, mut interrupts: Interrupts) -> Result<Summary, CliError>
 impl Job {
     fn perform(self) -> Result<Summary, EmbedError> {
         let mut encoder = load(&self.checkpoint, &self.device)?;
-        let mut sink = self.format.sink(BufWriter::new(self.file), encoder.dimensions())?;
+        let options = self.wish.options(encoder.profile())?;
+        let mut sink = self.format.sink(BufWriter::new(self.file), options.form.dimensions)?;
         let bar = self.progress;
         let mut show = |summary: &Summary| {
             bar.set_position(summary.bytes_read);
             bar.set_message(format!("{} texts, {:.1}/s", summary.texts, rate(summary.texts, summary.took)));
         };
         let mut watch = Watch { stop: &self.stop, progress: &mut show };
-        let outcome = embed(&mut *encoder, self.texts, &mut *sink, &self.options, &mut watch);
+        let outcome = embed(&mut *encoder, self.texts, &mut *sink, &options, &mut watch);
         bar.finish_and_clear();
         outcome
     }

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 
 use arrow_array::cast::AsArray as _;
 use arrow_array::types::{Float32Type, Float64Type, UInt32Type};
-use firebox_contract::{Error, ModelInfo};
+use firebox_contract::{EncoderProfile, Error, ModelInfo};
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 
 use super::*;
@@ -14,6 +14,7 @@ use super::*;
 /// Counts words; the vector is `[bytes, words]`.
 struct FakeEncoder {
     info: ModelInfo,
+    profile: EncoderProfile,
     batches: Vec<Vec<usize>>,
     fails_at: Option<&'static str>,
 }
@@ -30,7 +31,7 @@ impl FakeEncoder {
             dtype: "f32",
             weights_bytes: 0,
         };
-        Self { info, batches: Vec::new(), fails_at: None }
+        Self { info, profile: EncoderProfile::plain(2), batches: Vec::new(), fails_at: None }
     }
 }
 
@@ -39,25 +40,28 @@ impl Encoder for FakeEncoder {
         &self.info
     }
 
-    fn dimensions(&self) -> usize {
-        2
+    fn profile(&self) -> &EncoderProfile {
+        &self.profile
     }
 
-    fn count_tokens(&self, text: &str) -> Result<usize, Error> {
-        Ok(text.split_whitespace().count())
+    fn count_tokens(&self, text: &EncoderText<'_>) -> Result<usize, Error> {
+        Ok(words(text))
     }
 
-    fn encode(&mut self, texts: &[&str], max_tokens: Option<usize>, _: bool) -> Result<Vec<Encoding>, Error> {
-        if texts.iter().any(|&text| Some(text) == self.fails_at) {
+    fn encode(&mut self, texts: &[EncoderText<'_>]) -> Result<Vec<Encoding>, Error> {
+        if texts.iter().any(|text| Some(text.text) == self.fails_at) {
             return Err(Error::Model("device lost".to_owned()));
         }
-        let words = |text: &&str| text.split_whitespace().count().min(max_tokens.unwrap_or(usize::MAX));
-        self.batches.push(texts.iter().map(words).collect());
-        Ok(texts
-            .iter()
-            .map(|text| Encoding { embedding: vec![text.len() as f32, words(text) as f32], tokens: words(text) })
-            .collect())
+        let cut = |text: &EncoderText<'_>| words(text).min(text.max_tokens.unwrap_or(usize::MAX));
+        self.batches.push(texts.iter().map(cut).collect());
+        let bytes = |text: &EncoderText<'_>| (text.prompt.len() + text.text.len()) as f32;
+        let encoding = |text| Encoding { embedding: vec![bytes(text), cut(text) as f32], tokens: cut(text) };
+        Ok(texts.iter().map(encoding).collect())
     }
+}
+
+fn words(text: &EncoderText<'_>) -> usize {
+    [text.prompt, text.text].concat().split_whitespace().count()
 }
 
 /// A file that can be looked at after the sink that owns it.
@@ -81,7 +85,13 @@ impl Shared {
     }
 }
 
-const OPTIONS: Options = Options { batch: 2, max_tokens: None, normalize: false, skip_bad_lines: false };
+const OPTIONS: Options = Options {
+    batch: 2,
+    max_tokens: None,
+    prompt: String::new(),
+    form: VectorForm { dimensions: 2, normalize: false },
+    skip_bad_lines: false,
+};
 
 fn texts(input: impl Into<Vec<u8>>) -> Texts<'static> {
     Texts::new(Box::new(Cursor::new(input.into())), input::Format::Lines)
@@ -168,6 +178,17 @@ fn max_length_and_json_fields_reach_the_encoder() {
     assert_eq!(outcome.expect("embeds").tokens, 3);
     let rows = json_rows(&bytes);
     assert_eq!((rows[0]["sequence_length"].as_u64(), rows[1]["text"].as_str()), (Some(2), Some("é")));
+}
+
+#[test]
+fn prompts_reach_the_encoder_and_vectors_get_their_form() {
+    let form = VectorForm { dimensions: 1, normalize: true };
+    let options = Options { prompt: "query: the ".to_owned(), form, ..OPTIONS };
+    let mut encoder = FakeEncoder::new();
+    let (outcome, bytes) = run(&mut encoder, texts("a\na b\n"), output::Format::JsonLines, &options);
+    assert_eq!((outcome.expect("embeds").tokens, encoder.batches), (7, vec![vec![4, 3]]));
+    let rows = json_rows(&bytes);
+    assert_eq!((&rows[0]["embedding"], &rows[0]["text"]), (&serde_json::json!([1.0]), &serde_json::json!("a")));
 }
 
 #[test]

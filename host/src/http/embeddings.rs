@@ -7,14 +7,17 @@ use axum::body::Body;
 use axum::http::Response;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use firebox_contract::{Account, Decision, Error, HookSource, Prompt, Spent, TenantId, ToolCall, ToolOutcome, limits};
+use firebox_contract::{
+    Account, Decision, EncoderProfile, Error, HookSource, Prompt, Spent, TenantId, ToolCall, ToolOutcome, VectorForm,
+    limits,
+};
 use serde_json::{Value, json};
 
 use super::fields::{Fields, wrong};
 use super::request_body::{self, Said};
 use super::{Call, Failure, ask, stream, wire};
 use crate::serve::App;
-use crate::serve::encoder::{EmbedRequest, EncoderThread, Vectors};
+use crate::serve::encoder::{EmbedRequest, EncoderThread, TextForm, Vectors};
 use crate::serve::models::Ready;
 use crate::tenancy::Tenant;
 
@@ -23,9 +26,30 @@ struct Ask {
     model: String,
     texts: Vec<String>,
     base64: bool,
-    truncate: bool,
+    wish: Wish,
     plugins: Vec<String>,
     timeout: Option<Duration>,
+}
+
+/// What a request wants of its texts and vectors, before the model has been asked whether it can.
+#[derive(Debug, Default)]
+struct Wish {
+    truncate: bool,
+    max_tokens: Option<usize>,
+    prompt_name: Option<String>,
+    dimensions: Option<usize>,
+    normalize: Option<bool>,
+}
+
+impl Wish {
+    fn form(&self, profile: &EncoderProfile) -> Result<TextForm, Failure> {
+        let name = self.prompt_name.as_deref();
+        let prompt = profile.prompt(name).map_err(|error| Failure::from(error).about("prompt_name"))?.to_owned();
+        let dimensions = profile.length(self.dimensions);
+        let dimensions = dimensions.map_err(|error| Failure::from(error).about("dimensions"))?;
+        let vector = VectorForm { dimensions, normalize: self.normalize.unwrap_or(profile.by_angle) };
+        Ok(TextForm { prompt, truncate: self.truncate, max_tokens: self.max_tokens, vector })
+    }
 }
 
 pub(super) async fn embeddings(app: Arc<App>, mut call: Call) -> Result<Response<Body>, Failure> {
@@ -34,11 +58,12 @@ pub(super) async fn embeddings(app: Arc<App>, mut call: Call) -> Result<Response
     let mut admitted = call.admitted()?;
     let Said { what: ask, held: _held } = request_body::json(&app, &mut call, read).await?;
     let encoder = encoder(&app, &tenant, &ask.model)?;
+    let form = ask.wish.form(encoder.profile())?;
     let account = admitted.open_model(&ask.model)?;
     let (model, tenant_id) = (ask.model.clone(), tenant.id.clone());
     let account = Counted { account, app: Arc::clone(&app), model: model.clone(), tenant: tenant_id, started };
     let base64 = ask.base64;
-    let outcome = embed(&app, &tenant, &encoder, ask, call.id, Box::new(account)).await;
+    let outcome = embed(&app, &tenant, &encoder, (ask, form), call.id, Box::new(account)).await;
     let vectors = outcome.map_err(blamed)?;
     answer(model, vectors, base64, started.elapsed()).await
 }
@@ -48,13 +73,13 @@ async fn embed(
     app: &App,
     tenant: &Tenant,
     encoder: &EncoderThread,
-    ask: Ask,
+    (ask, form): (Ask, TextForm),
     id: String,
     account: Box<dyn Account>,
 ) -> Result<Vectors, Error> {
     let caller = &tenant.caller;
     let timeout = ask.timeout.map_or(app.request_timeout, |time| time.min(app.request_timeout));
-    let request = EmbedRequest { id: id.clone(), texts: ask.texts, truncate: ask.truncate, timeout };
+    let request = EmbedRequest { id: id.clone(), texts: ask.texts, form, timeout };
     let admitted = encoder.admit(caller, request, account).await?;
     if let Some(text) = app.tenancy.prompt_text(&Prompt::Text(beginning(admitted.texts()))) {
         app.tenancy.note_prompt(caller, &id, &text);
@@ -158,10 +183,6 @@ fn encoder(app: &App, tenant: &Tenant, name: &str) -> Result<Arc<EncoderThread>,
 
 fn read(body: &Value) -> Result<Ask, Failure> {
     let fields = Fields::of(body, "")?;
-    if fields.get("dimensions").is_some() {
-        let message = "\"dimensions\" is not offered; vectors have the length the model gives them";
-        return Err(Failure::unsupported("dimensions", message));
-    }
     let base64 = match fields.text("encoding_format")? {
         None | Some("float") => false,
         Some("base64") => true,
@@ -171,14 +192,49 @@ fn read(body: &Value) -> Result<Ask, Failure> {
         }
     };
     let extensions = fields.object("firebox")?;
-    let (mut truncate, mut plugins, mut timeout) = (false, Vec::new(), None);
+    let mut wish = wish(&fields)?;
+    let (mut plugins, mut timeout) = (Vec::new(), None);
     if let Some(extra) = &extensions {
-        truncate = extra.flag("truncate")?.unwrap_or(false);
+        wish.truncate |= extra.flag("truncate")?.unwrap_or(false);
         plugins = ask::plugins(extra)?;
         timeout = ask::timeout(extra)?;
     }
     let model = fields.need("model", fields.text("model")?)?.to_owned();
-    Ok(Ask { model, texts: texts(&fields)?, base64, truncate, plugins, timeout })
+    Ok(Ask { model, texts: texts(&fields)?, base64, wish, plugins, timeout })
+}
+
+/// The fields of other servers that change a vector: `prompt_name`, `truncate` and `normalize` are those of Text Embeddings
+/// Inference, `truncate_prompt_tokens` that of vLLM. Those that are not offered are refused.
+fn wish(fields: &Fields<'_>) -> Result<Wish, Failure> {
+    let refused = [
+        ("prompt", "write it before each text, or name one of the model's prompts in \"prompt_name\""),
+        ("input_type", "name one of the model's prompts in \"prompt_name\""),
+        ("task", "name one of the model's prompts in \"prompt_name\""),
+    ];
+    if let Some((field, remedy)) = refused.into_iter().find(|(field, _)| fields.get(field).is_some()) {
+        return Err(Failure::unsupported(field, format!("\"{field}\" is not offered; {remedy}")));
+    }
+    for field in ["truncation_direction", "truncation_side"] {
+        if let Some(side) = fields.text(field)?.filter(|side| !side.eq_ignore_ascii_case("right")) {
+            let message = format!("{field} \"{side}\" is not offered; texts are cut where the model says");
+            return Err(Failure::unsupported(field, message));
+        }
+    }
+    if fields.flag("add_special_tokens")? == Some(false) {
+        let message = "texts are embedded with the model's special tokens; leave \"add_special_tokens\" out";
+        return Err(Failure::unsupported("add_special_tokens", message));
+    }
+    let (all, max_tokens) = match fields.get("truncate_prompt_tokens") {
+        Some(Value::Number(number)) if number.as_i64() == Some(-1) => (true, None),
+        _ => (false, fields.count("truncate_prompt_tokens")?),
+    };
+    Ok(Wish {
+        truncate: all || fields.flag("truncate")?.unwrap_or(false),
+        max_tokens,
+        prompt_name: fields.text("prompt_name")?.map(str::to_owned),
+        dimensions: fields.count("dimensions")?,
+        normalize: fields.flag("normalize")?,
+    })
 }
 
 fn texts(fields: &Fields<'_>) -> Result<Vec<String>, Failure> {
@@ -220,7 +276,12 @@ mod tests {
             (json!({"model": "m", "input": ["a", ""]}), "input"),
             (json!({"model": "m", "input": [1, 2]}), "input"),
             (json!({"model": "m", "input": ["a", 7]}), "input[1]"),
-            (json!({"model": "m", "input": "a", "dimensions": 12}), "dimensions"),
+            (json!({"model": "m", "input": "a", "dimensions": -1}), "dimensions"),
+            (json!({"model": "m", "input": "a", "truncate_prompt_tokens": -2}), "truncate_prompt_tokens"),
+            (json!({"model": "m", "input": "a", "truncation_side": "left"}), "truncation_side"),
+            (json!({"model": "m", "input": "a", "add_special_tokens": false}), "add_special_tokens"),
+            (json!({"model": "m", "input": "a", "prompt": "query: "}), "prompt"),
+            (json!({"model": "m", "input": "a", "input_type": "query"}), "input_type"),
             (json!({"model": "m", "input": "a", "encoding_format": "int8"}), "encoding_format"),
             (json!({"input": "a"}), "model"),
         ];
@@ -229,5 +290,26 @@ mod tests {
             let text = serde_json::to_value(failure.body_for("r")).expect("JSON");
             assert_eq!(text["error"]["param"], param, "{body}");
         }
+    }
+
+    #[test]
+    fn what_a_model_cannot_do_names_its_field_and_what_it_can() {
+        let mut profile = EncoderProfile { dimensions: 3, ..EncoderProfile::plain(4) };
+        profile.prompts.insert("query".to_owned(), "query: ".to_owned());
+        let form = |body: Value| read(&body).and_then(|ask| ask.wish.form(&profile));
+        let bad = [("prompt_name", json!("nothing"), "\"query\""), ("dimensions", json!(5), "1 to the 4")];
+        for (field, value, expected) in bad {
+            let Err(failure) = form(json!({"model": "m", "input": "a", field: value})) else {
+                panic!("{field} passed")
+            };
+            let error = serde_json::to_value(failure.body_for("r")).expect("JSON")["error"].clone();
+            assert_eq!(error["param"], field, "{error}");
+            assert!(error["message"].as_str().is_some_and(|text| text.contains(expected)), "{error}");
+        }
+        let given = json!({"model": "m", "input": "a", "prompt_name": "query", "dimensions": 2,
+                           "truncate_prompt_tokens": 7, "normalize": false});
+        let Ok(form) = form(given) else { panic!("refused") };
+        let vector = VectorForm { dimensions: 2, normalize: false };
+        assert_eq!(form, TextForm { prompt: "query: ".to_owned(), truncate: false, max_tokens: Some(7), vector });
     }
 }

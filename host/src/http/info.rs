@@ -36,7 +36,10 @@ fn model_row(app: &App, model: &Model) -> Value {
                 "parameters": info.parameters, "context_tokens": info.context_tokens, "device": info.device,
             });
             if let (Ready::Encoder(encoder), Some(object)) = (&ready, about.as_object_mut()) {
-                object.insert("dimensions".to_owned(), json!(encoder.dimensions()));
+                let profile = encoder.profile();
+                object.insert("dimensions".to_owned(), json!(profile.dimensions));
+                object.insert("prompts".to_owned(), json!(profile.prompts.keys().collect::<Vec<_>>()));
+                object.insert("default_prompt".to_owned(), json!(profile.default_prompt));
             }
             about
         }

@@ -16,7 +16,10 @@ use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use firebox_contract::{Account, Caller, Clock, Encoder, Error, HookSource, ModelInfo, PluginUse, RequestInfo, limits};
+use firebox_contract::{
+    Account, Caller, Clock, Encoder, EncoderProfile, EncoderText, Error, HookSource, ModelInfo, PluginUse, RequestInfo,
+    VectorForm, limits,
+};
 use firebox_engine::{Admission, AdmissionPermit, AdmissionRules, EngineCounters};
 use tokio::sync::oneshot;
 
@@ -36,7 +39,7 @@ pub struct EncoderThread {
     clock: Arc<dyn Clock>,
     counts: Arc<Counts>,
     info: ModelInfo,
-    dimensions: usize,
+    profile: EncoderProfile,
 }
 
 /// What a request asks of an encoder.
@@ -45,10 +48,33 @@ pub struct EmbedRequest {
     pub id: String,
     /// At least one text, none of them empty.
     pub texts: Vec<String>,
-    /// Whether texts that are too long are cut instead of refused.
-    pub truncate: bool,
+    /// What becomes of each text and each vector.
+    pub form: TextForm,
     /// Its time in all, the wait for its turn included.
     pub timeout: Duration,
+}
+
+/// What is done to each text of a request, and to its vector.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TextForm {
+    /// Stands before each text; empty for none.
+    pub prompt: String,
+    /// Whether texts that are too long are cut instead of refused.
+    pub truncate: bool,
+    /// Tokens after which texts are cut in any case.
+    pub max_tokens: Option<usize>,
+    /// What becomes of a vector.
+    pub vector: VectorForm,
+}
+
+impl TextForm {
+    fn of<'a>(&'a self, text: &'a str) -> EncoderText<'a> {
+        EncoderText { prompt: &self.prompt, text, max_tokens: self.max_tokens }
+    }
+
+    fn truncates(&self) -> bool {
+        self.truncate || self.max_tokens.is_some()
+    }
 }
 
 /// A request that may begin: its account and its permit, both given back on every path.
@@ -107,7 +133,7 @@ impl EncoderThread {
         let (counted, time) = (Arc::clone(&counts), Arc::clone(&clock));
         let work = move || match guarded(factory) {
             Ok(encoder) => {
-                if loaded.send(Ok((encoder.info().clone(), encoder.dimensions()))).is_ok() {
+                if loaded.send(Ok((encoder.info().clone(), encoder.profile().clone()))).is_ok() {
                     Worker::new(encoder, jobs, time, counted).run();
                 }
             }
@@ -117,9 +143,9 @@ impl EncoderThread {
         let thread = thread::Builder::new().name("firebox-encoder".to_owned()).spawn(work);
         let thread = thread.map_err(|error| Error::Internal(format!("cannot start the encoder's thread: {error}")))?;
         let lost = || Error::Internal("the encoder's thread ended while it loaded".to_owned());
-        let (info, dimensions) = wait.await.map_err(|_| lost())??;
+        let (info, profile) = wait.await.map_err(|_| lost())??;
         let admission = Admission::alone(rules, Arc::clone(&clock));
-        Ok(Self { queue: Some(queue), thread: Some(thread), admission, clock, counts, info, dimensions })
+        Ok(Self { queue: Some(queue), thread: Some(thread), admission, clock, counts, info, profile })
     }
 
     /// What the encoder is.
@@ -128,10 +154,10 @@ impl EncoderThread {
         &self.info
     }
 
-    /// Length of each vector.
+    /// What its files say about texts and vectors.
     #[must_use]
-    pub fn dimensions(&self) -> usize {
-        self.dimensions
+    pub fn profile(&self) -> &EncoderProfile {
+        &self.profile
     }
 
     /// What it has done and what it does now.
@@ -158,7 +184,7 @@ impl EncoderThread {
     ) -> Result<Admitted, Error> {
         let mut ledger = Ledger::new(account);
         let until = self.clock.now() + request.timeout;
-        let checked = if request.truncate { Ok(()) } else { self.check(&request.texts) };
+        let checked = if request.form.truncates() { Ok(()) } else { self.check(&request.texts) };
         let admitted = match checked {
             Ok(()) => self.admission.admit(caller, until).await,
             Err(error) => Err(error),
@@ -172,7 +198,7 @@ impl EncoderThread {
         }
     }
 
-    /// Embeds the texts, scaled to unit length, after each has passed the prompt stage of `chain`. Dropping the future
+    /// Embeds the texts after each has passed the prompt stage of `chain`. Dropping the future
     /// cancels what has not been computed yet.
     ///
     /// # Errors
@@ -214,8 +240,8 @@ impl EncoderThread {
             let info = RequestInfo { id: request.id.clone(), model: self.info.name.clone(), plugins };
             Passage { source, caller, info }.pass(&mut request.texts, ledger).await?;
         }
-        if request.truncate {
-            texts::cut(&mut request.texts, self.info.context_tokens);
+        if request.form.truncates() {
+            texts::cut(&mut request.texts, self.info.context_tokens, self.profile.cuts_beginning);
         }
         self.check(&request.texts)
     }
@@ -229,9 +255,9 @@ impl EncoderThread {
 
     fn submit(&self, admitted: Admitted, answer: oneshot::Sender<Result<Vectors, Error>>) -> Result<(), Error> {
         let Admitted { caller, request, ledger, permit, until } = admitted;
-        let EmbedRequest { texts, truncate, .. } = request;
+        let EmbedRequest { texts, form, .. } = request;
         let Caller { tenant, weight, .. } = caller;
-        let job = Job { texts, truncate, tenant, weight, until, ledger, answer, permit };
+        let job = Job { texts, form, tenant, weight, until, ledger, answer, permit };
         let queue = self.queue.as_ref().ok_or_else(gone)?;
         match queue.try_send(job) {
             Ok(()) => Ok(()),

@@ -59,7 +59,9 @@ fn the_model_sees_what_the_tenants_plugins_leave_of_a_text() {
     // Usage, metrics and the audit log know of it.
     assert!(server.get("/v1/usage", "masked").json()["total"]["plugin_fuel"].as_u64() > Some(0));
     assert!(server.metric("masked", "firebox_plugin_calls_total{plugin=\"redact\",stage=\"prompt\"") > 0.0);
-    let log = std::fs::read_to_string(server.folder.path().join("audit.jsonl")).expect("an audit log");
+    let log = || std::fs::read_to_string(server.folder.path().join("audit.jsonl")).expect("an audit log");
+    server.eventually("written", |_| log().contains("denied"));
+    let log = log();
     let lines: Vec<Value> = log.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
     let of = |tenant: &str| lines.iter().filter(|line| line["tenant"] == tenant).cloned().collect::<Vec<_>>();
     assert_eq!(of("masked").len(), 4, "one line a request: {log}");
@@ -117,4 +119,46 @@ fn what_is_far_too_long_is_refused_unread_and_cut_where_that_is_wanted() {
     let cut = embed(&server, "alpha", json!({"input": long, "firebox": {"truncate": true}}));
     let start = embed(&server, "alpha", json!({"input": "word ".repeat(254)}));
     assert_eq!(vectors(&cut), vectors(&start));
+}
+
+#[test]
+fn fields_of_other_servers_change_vectors_as_there_or_are_refused() {
+    let server = server(&tenant("alpha", ""));
+    let numbers = |body: Value| -> Vec<f64> {
+        let vector = vectors(&embed(&server, "alpha", body)).remove(0);
+        vector.as_array().expect("a vector").iter().map(|x| x.as_f64().expect("a number")).collect()
+    };
+    let whole = numbers(json!({"input": "a short text"}));
+    let short = numbers(json!({"input": "a short text", "dimensions": 64}));
+    let length = whole[..64].iter().map(|x| x * x).sum::<f64>().sqrt();
+    assert!(whole.len() == 384 && short.len() == 64);
+    assert!(short.iter().zip(&whole).all(|(short, whole)| (short - whole / length).abs() < 1e-5), "unit length again");
+    assert_eq!(
+        whole,
+        numbers(json!({"input": "a short text", "prompt_name": "query"})),
+        "this model's prompts are empty"
+    );
+    let long = "word ".repeat(1_000);
+    let cut = numbers(json!({"input": long, "truncate_prompt_tokens": 5}));
+    assert_eq!(cut, numbers(json!({"input": "word word word"})));
+    let all = numbers(json!({"input": long, "truncate": true}));
+    assert_eq!(all, numbers(json!({"input": long, "truncate_prompt_tokens": -1})));
+    let refused = [
+        (json!({"dimensions": 385}), "dimensions", "384"),
+        (json!({"dimensions": 0}), "dimensions", "384"),
+        (json!({"prompt_name": "nothing"}), "prompt_name", "\"document\", \"query\""),
+        (json!({"input_type": "query"}), "input_type", "prompt_name"),
+        (json!({"truncate_prompt_tokens": 2}), "", "less than 3"),
+    ];
+    for (body, param, expected) in refused {
+        let mut all = json!({"input": "a"});
+        all.as_object_mut().expect("an object").extend(body.as_object().expect("an object").clone());
+        let refused = embed(&server, "alpha", all);
+        let error = refused.json()["error"].clone();
+        let message = error["message"].as_str().unwrap_or_default().to_owned();
+        assert!(refused.status == 400 && message.contains(expected), "{body}: {refused:?}");
+        assert!(param.is_empty() || error["param"] == param, "{body}: {refused:?}");
+    }
+    let row = server.get("/v1/models/minilm", "alpha").json()["firebox"].clone();
+    assert_eq!((&row["dimensions"], &row["prompts"]), (&json!(384), &json!(["document", "query"])));
 }

@@ -61,6 +61,8 @@ pub const DEVICE_TEST_OUTPUT_BYTES_MAX: u64 = 64 * KIB as u64;
 pub const EMBED_WINDOW_TEXTS: usize = 2_048;
 /// Texts of one forward pass when nobody says otherwise.
 pub const EMBED_BATCH_DEFAULT: usize = 32;
+/// Prompts that an encoder's files may name.
+pub const EMBED_PROMPTS_MAX: usize = 256;
 /// Bytes of text that one token of an encoder's context may stand for: a longer text does not fit, and is not tokenized.
 pub const EMBED_TOKEN_BYTES_MAX: usize = 64;
 /// Time of one step of an encoder that serves: whoever comes while it runs waits for its end.

@@ -3,14 +3,15 @@
 use burn::tensor::{DType, Device, Tensor, TensorData, activation, module};
 use firebox_contract::limits;
 
+use crate::activation::{self as functions, Activation};
 use crate::checkpoint::json::JsonFile;
 use crate::checkpoint::tensors::StoredTensor;
 use crate::checkpoint::weights::Weights;
 use crate::error::ModelError;
-use crate::kernel::{Attention, HeadCache, Layout, Run, Sight, gelu, host_row, layer_norm, matmul};
+use crate::kernel::{Attention, HeadCache, Layout, Run, Sight, host_row, layer_norm, matmul};
 use crate::linear::Linear;
 use crate::load::is_cpu;
-use crate::pooling::Pooling;
+use crate::sentence::{Pooling, Rows};
 
 /// Added to the score of a padding token.
 const MASKED: f32 = -1e30;
@@ -26,13 +27,13 @@ pub(crate) struct BertConfig {
     pub(crate) positions: usize,
     pub(crate) token_types: usize,
     pub(crate) norm_epsilon: f64,
+    pub(crate) activation: Activation,
 }
 
 impl BertConfig {
     /// Reads the file; what it leaves out is as in transformers' `BertConfig`.
     pub(crate) fn read(file: &JsonFile) -> Result<Self, ModelError> {
-        check_choice(file, "hidden_act", "gelu")?;
-        check_choice(file, "position_embedding_type", "absolute")?;
+        file.only("position_embedding_type", "absolute")?;
         if file.flag("is_decoder", false)? {
             return Err(
                 file.wrong("is_decoder", "is true; a BERT that sees only what came before is no text encoder here")
@@ -52,18 +53,19 @@ impl BertConfig {
             positions: file.number_or("max_position_embeddings", 512, 1..=limits::CONTEXT_TOKENS_MAX)?,
             token_types: file.number_or("type_vocab_size", 2, 1..=limits::MODEL_HEADS_MAX)?,
             norm_epsilon: file.float_or("layer_norm_eps", 1e-12, 0.0..=1.0)?,
+            activation: read_activation(file)?,
         })
     }
 }
 
-fn check_choice(file: &JsonFile, key: &'static str, supported: &'static str) -> Result<(), ModelError> {
-    match file.optional_text(key)? {
-        Some(other) if other != supported => {
-            let found = other.chars().take(40).collect();
-            Err(ModelError::Unsupported { file: file.file.clone(), key, found, supported })
-        }
-        _ => Ok(()),
-    }
+fn read_activation(file: &JsonFile) -> Result<Activation, ModelError> {
+    let name = file.optional_text("hidden_act")?.unwrap_or("gelu");
+    Activation::in_config(name).ok_or_else(|| ModelError::Unsupported {
+        file: file.file.clone(),
+        key: "hidden_act",
+        found: name.chars().take(40).collect(),
+        supported: functions::IN_CONFIG,
+    })
 }
 
 /// Layer norm (Ba et al. 2016).
@@ -119,11 +121,11 @@ impl Layer {
     }
 
     /// `x` is `[rows, hidden]`.
-    fn forward(&self, x: Tensor<2>, texts: &mut Texts, heads: usize) -> Tensor<2> {
+    fn forward(&self, x: Tensor<2>, texts: &mut Texts, config: &BertConfig) -> Tensor<2> {
         let qkv = self.qkv.forward(x.clone());
-        let mixed = self.attention.forward(texts.mix(qkv, heads));
+        let mixed = self.attention.forward(texts.mix(qkv, config.heads));
         let x = self.attention_norm.forward(x + mixed);
-        let wide = gelu(self.wide.forward(x.clone()));
+        let wide = config.activation.apply(self.wide.forward(x.clone()));
         self.norm.forward(x + self.narrow.forward(wide))
     }
 }
@@ -201,39 +203,51 @@ impl BertEncoder {
         &self.config
     }
 
-    /// One vector per text, `[texts, hidden]`. `ids` are padded here to `tokens` each, but not on the CPU.
+    pub(crate) fn device(&self) -> &Device {
+        &self.device
+    }
+
+    /// One vector per text, `[texts, pooling's width]`. `ids` are padded here to `tokens` each, but not on the CPU. The
+    /// first `left_out` tokens of each are no part of its pooling.
     ///
     /// # Errors
     /// `Broken` when the tokenizer makes ids the weights do not know.
-    pub(crate) fn forward(&self, ids: &[&[u32]], tokens: usize, pooling: Pooling) -> Result<Tensor<2>, ModelError> {
+    pub(crate) fn forward(
+        &self,
+        ids: &[&[u32]],
+        left_out: &[usize],
+        tokens: usize,
+        pooling: &Pooling,
+    ) -> Result<Tensor<2>, ModelError> {
         let (host, hidden) = (is_cpu(&self.device), self.config.hidden);
         let lengths: Vec<usize> = ids.iter().map(|text| text.len()).collect();
+        let rows: Vec<Rows> =
+            lengths.iter().zip(left_out).map(|(&tokens, &left_out)| Rows { tokens, left_out }).collect();
         let mut values = Vec::new();
         for text in ids {
             self.embed(text, if host { text.len() } else { tokens }, &mut values)?;
         }
-        let rows = values.len() / hidden;
-        let mut x = self.norm.forward(self.upload(values, [rows, hidden]));
-        let real = |length: &usize| (0..tokens).map(|at| if at < *length { 1.0_f32 } else { 0.0 }).collect::<Vec<_>>();
-        let real = if host { Vec::new() } else { lengths.iter().flat_map(real).collect() };
-        let mut texts = self.texts(&lengths, &real, tokens);
+        let count = values.len() / hidden;
+        let mut x = self.norm.forward(self.upload(values, [count, hidden]));
+        let mut texts = self.texts(&lengths, tokens);
         for layer in &self.layers {
-            x = layer.forward(x, &mut texts, self.config.heads);
+            x = layer.forward(x, &mut texts, &self.config);
         }
         if host {
             let x = x.into_data().convert::<f32>();
-            let pooled = pooling.pool_rows(x.as_slice().unwrap_or_default(), hidden, &lengths);
-            return Ok(self.upload(pooled, [ids.len(), hidden]));
+            let pooled = pooling.pool_rows(x.as_slice().unwrap_or_default(), hidden, &rows);
+            return Ok(self.upload(pooled, [ids.len(), pooling.width(hidden)]));
         }
-        Ok(pooling.pool(x.reshape([ids.len(), tokens, hidden]), self.upload(real, [ids.len(), tokens, 1])))
+        Ok(pooling.pool(&x.reshape([ids.len(), tokens, hidden]), &rows))
     }
 
-    fn texts(&self, lengths: &[usize], real: &[f32], tokens: usize) -> Texts {
+    fn texts(&self, lengths: &[usize], tokens: usize) -> Texts {
         if is_cpu(&self.device) {
             let layout = Layout::new(self.config.heads, self.config.hidden / self.config.heads);
             return Texts::Host(lengths.iter().map(|length| (*length, HeadCache::new(layout, *length))).collect());
         }
-        let hide = real.iter().map(|real| (1.0 - real) * MASKED).collect();
+        let hide = |length: &usize| (0..tokens).map(|at| if at < *length { 0.0 } else { MASKED }).collect::<Vec<f32>>();
+        let hide = lengths.iter().flat_map(hide).collect();
         Texts::Device(Box::new(self.upload(hide, [lengths.len(), 1, 1, tokens])))
     }
 

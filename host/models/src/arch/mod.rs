@@ -40,11 +40,11 @@ pub(crate) const ARCHITECTURES: &[Architecture] = &[
     Architecture { name: "Qwen3ForCausalLM", model_type: "qwen3", end: None, config: qwen3::config },
 ];
 
-/// Every text encoder that can run.
-pub(crate) const ENCODERS: &[&str] = &["BertModel"];
+/// Every text encoder that can run. Those after the first have weights for their training beside it.
+pub(crate) const ENCODERS: &[&str] = &["BertModel", "BertForMaskedLM", "BertForPreTraining"];
 
 /// `model_type` of each of them.
-const ENCODER_TYPES: &[&str] = &["bert"];
+const ENCODER_TYPES: &[&str] = &["bert", "bert", "bert"];
 
 /// The class of the model: `architectures[0]`, else what its `model_type` stands for.
 ///

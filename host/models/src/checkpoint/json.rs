@@ -22,12 +22,19 @@ pub(crate) struct JsonFile {
 impl JsonFile {
     /// Reads `name` if it is there. What is odd about it is said to `warnings`.
     pub(crate) fn read(source: &Source, name: &str, warnings: &Warnings) -> Result<Option<Self>, ModelError> {
+        Self::read_as(source, name, metadata::table_of(name), warnings)
+    }
+
+    /// As [`JsonFile::read`], for a file whose name does not say what is in it.
+    pub(crate) fn read_as(
+        source: &Source,
+        name: &str,
+        table: Option<&'static Table>,
+        warnings: &Warnings,
+    ) -> Result<Option<Self>, ModelError> {
         let Some(value) = Self::read_value(source, name)? else { return Ok(None) };
         match value {
-            Value::Object(map) => {
-                let (file, table) = (source.path_of(name), metadata::table_of(name));
-                Ok(Some(Self { file, map, table, warnings: warnings.clone() }))
-            }
+            Value::Object(map) => Ok(Some(Self { file: source.path_of(name), map, table, warnings: warnings.clone() })),
             other => Err(ModelError::Broken {
                 file: source.path_of(name),
                 reason: format!("expected a JSON object, found {}", kind_of(&other)),
@@ -86,6 +93,25 @@ impl JsonFile {
     /// The value, unless it is absent or null.
     pub(crate) fn get(&self, key: &str) -> Option<&Value> {
         self.given(key).filter(|value| !value.is_null())
+    }
+
+    /// Whether the key is there and not null.
+    pub(crate) fn has(&self, key: &str) -> bool {
+        self.map.get(key).is_some_and(|value| !value.is_null())
+    }
+
+    /// Refuses every value but this text; absent or null is it.
+    ///
+    /// # Errors
+    /// `Unsupported`, and `Config` where it is no text.
+    pub(crate) fn only(&self, key: &'static str, supported: &'static str) -> Result<(), ModelError> {
+        match self.optional_text(key)? {
+            Some(other) if other != supported => {
+                let found = other.chars().take(80).collect();
+                Err(ModelError::Unsupported { file: self.file.clone(), key, found, supported })
+            }
+            _ => Ok(()),
+        }
     }
 
     /// A whole number in `range`.

@@ -18,7 +18,7 @@ use crate::checkpoint::source::Source;
 use crate::checkpoint::tensors::TensorIndex;
 use crate::error::ModelError;
 use crate::format;
-use crate::metadata::{Warnings, files};
+use crate::metadata::{self, Table, Warnings, files};
 
 /// The files of one model. Weights stay on disk (memory-mapped) until they are asked for.
 #[derive(Debug)]
@@ -58,6 +58,24 @@ impl Checkpoint {
         Ok(Self { source, tensors, warnings })
     }
 
+    /// A folder inside of this one, with weights of its own.
+    ///
+    /// # Errors
+    /// As [`Checkpoint::open`].
+    pub(crate) fn subfolder(&self, name: &str) -> Result<Self, ModelError> {
+        match &self.source {
+            Source::Folder(path) => {
+                let inner = Self::index(Source::Folder(path.join(name)))?;
+                inner.warnings.list().into_iter().for_each(|warning| self.warnings.add(warning));
+                Ok(Self { warnings: self.warnings.clone(), ..inner })
+            }
+            Source::Embedded(_) => Err(ModelError::MissingFile {
+                file: self.source.path_of(name),
+                remedy: "files that are part of the program have no folders",
+            }),
+        }
+    }
+
     /// The folder's last name, or `embedded`.
     #[must_use]
     pub fn name(&self) -> String {
@@ -85,7 +103,12 @@ impl Checkpoint {
 
     /// A JSON file that may be missing. Its unknown keys are named in a warning.
     pub(crate) fn json(&self, name: &str) -> Result<Option<JsonFile>, ModelError> {
-        let file = JsonFile::read(&self.source, name, &self.warnings)?;
+        self.json_as(name, metadata::table_of(name))
+    }
+
+    /// As [`Checkpoint::json`], for a file whose name does not say what is in it.
+    pub(crate) fn json_as(&self, name: &str, table: Option<&'static Table>) -> Result<Option<JsonFile>, ModelError> {
+        let file = JsonFile::read_as(&self.source, name, table, &self.warnings)?;
         if let Some(file) = &file {
             file.warn_unknown(None);
         }

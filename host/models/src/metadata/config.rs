@@ -8,7 +8,7 @@ const QWEN2: &str = "Qwen2ForCausalLM";
 const QWEN3: &str = "Qwen3ForCausalLM";
 const DECODERS: &[&str] = &[LLAMA, MISTRAL, QWEN2, QWEN3];
 const QWEN: &[&str] = &[QWEN2, QWEN3];
-const BERT: &[&str] = &["BertModel"];
+const BERT: &[&str] = crate::arch::ENCODERS;
 
 const TRAINING: &str = "only training reads it";
 const OUTPUTS: &str = "which outputs a call of the library returns";

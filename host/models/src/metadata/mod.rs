@@ -20,6 +20,7 @@ use serde_json::{Map, Value};
 
 pub(crate) use config::CONFIG;
 pub(crate) use generation::GENERATION;
+pub(crate) use sentence_transformers::{DENSE, MODULE, NORMALIZE, POOLING, SENTENCE_BERT_CONFIG};
 pub use warnings::Warnings;
 
 /// What becomes of a key.
@@ -92,13 +93,14 @@ const TABLES: &[&Table] = &[
     &tokenizer::TOKENIZER,
     &sentence_transformers::CONFIG_SENTENCE_TRANSFORMERS,
     &sentence_transformers::SENTENCE_BERT_CONFIG,
-    &sentence_transformers::POOLING,
+    &MODULE,
+    &POOLING,
+    &DENSE,
+    &NORMALIZE,
 ];
 
 /// The table of the file `name`, a path inside of the checkpoint's folder.
 pub(crate) fn table_of(name: &str) -> Option<&'static Table> {
-    // A pooling's folder is named by modules.json.
-    let name = if name.ends_with("/config.json") { sentence_transformers::POOLING.name } else { name };
     TABLES.iter().copied().find(|table| table.name == name)
 }
 

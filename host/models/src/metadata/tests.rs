@@ -113,8 +113,56 @@ fn ember() -> tempfile::TempDir {
     folder
 }
 
+/// Loads the tiny encoder of the goldens with every file that sentence-transformers writes.
+fn load_encoder() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let shared =
+        std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/parity/sentence-transformers/shared");
+    for inner in ["1_Pooling", "2_Dense", "3_Normalize"] {
+        std::fs::create_dir(folder.path().join(inner)).expect("made");
+    }
+    for (from, to) in [
+        ("config.json", "config.json"),
+        ("model.safetensors", "model.safetensors"),
+        ("tokenizer.json", "tokenizer.json"),
+        ("dense.safetensors", "2_Dense/model.safetensors"),
+    ] {
+        std::fs::copy(shared.join(from), folder.path().join(to)).expect("copied");
+    }
+    let module =
+        |kind: &str, folder: &str| json!({"type": format!("sentence_transformers.models.{kind}"), "path": folder});
+    let modules = json!([
+        module("Transformer", ""),
+        module("Pooling", "1_Pooling"),
+        module("Dense", "2_Dense"),
+        module("Normalize", "3_Normalize")
+    ]);
+    for (name, content) in [
+        ("modules.json", modules),
+        ("1_Pooling/config.json", json!({})),
+        ("2_Dense/config.json", json!({"in_features": 16, "out_features": 8})),
+        ("3_Normalize/config.json", json!({})),
+        ("config_sentence_transformers.json", json!({})),
+        ("sentence_bert_config.json", json!({"processor_kwargs": {"truncation_side": "right"}})),
+        ("tokenizer_config.json", json!({})),
+    ] {
+        std::fs::write(folder.path().join(name), content.to_string()).expect("written");
+    }
+    let load = || {
+        let checkpoint = Checkpoint::open(folder.path()).expect("it opens");
+        let device = burn::tensor::Device::flex();
+        crate::load_encoder(&checkpoint, &device, crate::LoadOptions::default()).expect("it loads");
+    };
+    load();
+    // The first file that says where to cut is the one that is read.
+    std::fs::write(folder.path().join("sentence_bert_config.json"), "{}").expect("written");
+    std::fs::write(folder.path().join("tokenizer_config.json"), r#"{"truncation_side": "left"}"#).expect("written");
+    load();
+}
+
 #[test]
 fn what_a_table_calls_honoured_is_read() {
+    load_encoder();
     for architecture in crate::arch::ARCHITECTURES {
         let settings = [json!({"rope_type": "llama3"}), json!({"type": "linear", "factor": 2.0}), json!({})];
         for settings in settings {
@@ -137,7 +185,18 @@ fn what_a_table_calls_honoured_is_read() {
     std::fs::remove_file(folder.path().join("chat_template.jinja")).expect("it can be removed");
     crate::load_codec(&checkpoint).expect("it loads");
     let read = READ.lock().expect("nobody panics with it").clone();
-    for table in [&CONFIG, &rope::ROPE, &GENERATION, &tokenizer_config::TOKENIZER_CONFIG] {
+    for table in [
+        &CONFIG,
+        &rope::ROPE,
+        &GENERATION,
+        &tokenizer_config::TOKENIZER_CONFIG,
+        &sentence_transformers::CONFIG_SENTENCE_TRANSFORMERS,
+        &SENTENCE_BERT_CONFIG,
+        &sentence_transformers::ARGUMENTS,
+        &POOLING,
+        &DENSE,
+        &NORMALIZE,
+    ] {
         let unread = table.rows.iter().filter(|row| table.honours(row.key));
         let unread: Vec<&str> =
             unread.map(|row| row.key).filter(|key| !read.contains(&(table.name, (*key).to_owned()))).collect();

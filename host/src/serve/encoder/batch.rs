@@ -3,17 +3,17 @@
 
 use std::time::Duration;
 
-use firebox_contract::{Encoder, Error, TenantId, limits};
+use firebox_contract::{Encoder, EncoderText, Error, TenantId, limits};
 use firebox_engine::{AdmissionPermit, FairClock};
 use tokio::sync::oneshot;
 
-use super::Vectors;
 use super::ledger::Ledger;
+use super::{TextForm, Vectors};
 
 /// One request's texts on their way. Cancelled by dropping the receiver of its answer.
 pub(super) struct Job {
     pub(super) texts: Vec<String>,
-    pub(super) truncate: bool,
+    pub(super) form: TextForm,
     pub(super) tenant: TenantId,
     pub(super) weight: u32,
     /// When its time is up, on the encoder's clock.
@@ -123,15 +123,19 @@ impl Batcher {
     }
 
     /// The texts of `picks`, in their order.
-    pub(super) fn texts(&self, picks: &[Pick]) -> Vec<&str> {
-        let text = |pick: &Pick| self.active.get(pick.at)?.job.texts.get(pick.place).map(String::as_str);
+    pub(super) fn texts(&self, picks: &[Pick]) -> Vec<EncoderText<'_>> {
+        let text = |pick: &Pick| {
+            let job = &self.active.get(pick.at)?.job;
+            job.texts.get(pick.place).map(|text| job.form.of(text))
+        };
         picks.iter().filter_map(text).collect()
     }
 
     /// Takes in the vectors of `picks`.
     pub(super) fn embedded(&mut self, picks: &[Pick], vectors: Vec<Vec<f32>>) {
-        for (pick, vector) in picks.iter().zip(vectors) {
+        for (pick, mut vector) in picks.iter().zip(vectors) {
             let Some(active) = self.active.get_mut(pick.at) else { continue };
+            active.job.form.vector.apply(&mut vector);
             active.job.ledger.embedded(pick.tokens);
             if let Some(slot) = active.done.get_mut(pick.place) {
                 *slot = Some(vector);
@@ -203,9 +207,10 @@ impl Active {
     /// Counts one text, and after the last reserves the tokens of all.
     fn count_one(&mut self, encoder: &dyn Encoder) {
         let Some((place, text)) = self.uncounted() else { return };
-        let max = encoder.info().context_tokens;
-        match super::guarded(|| encoder.count_tokens(text)) {
-            Ok(tokens) if tokens > max && !self.job.truncate => {
+        let form = &self.job.form;
+        let max = encoder.info().context_tokens.min(form.max_tokens.unwrap_or(usize::MAX));
+        match super::guarded(|| encoder.count_tokens(&form.of(text))) {
+            Ok(tokens) if tokens > max && !form.truncates() => {
                 self.failed = Some(Error::TooLarge(format!(
                     "input[{place}] has {tokens} tokens and the model takes {max}; shorten it, or set firebox.truncate to true"
                 )));

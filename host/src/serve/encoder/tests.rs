@@ -45,6 +45,7 @@ enum Seen {
 /// A token a byte; a token of a step, padding included, takes a hundredth of a millisecond.
 struct Fake {
     info: ModelInfo,
+    profile: EncoderProfile,
     seen: Arc<Mutex<Vec<Seen>>>,
     clock: Arc<WorkClock>,
     let_go: Receiver<()>,
@@ -65,25 +66,38 @@ impl Encoder for Fake {
         &self.info
     }
 
-    fn dimensions(&self) -> usize {
-        1
+    fn profile(&self) -> &EncoderProfile {
+        &self.profile
     }
 
-    fn count_tokens(&self, text: &str) -> Result<usize, Error> {
-        self.see(Seen::Count(text.to_owned()), text.starts_with("hold count"));
-        Ok(text.len())
+    fn count_tokens(&self, text: &EncoderText<'_>) -> Result<usize, Error> {
+        let text = joined(text);
+        let count = text.len();
+        self.see(Seen::Count(text.clone()), text.starts_with("hold count"));
+        Ok(count)
     }
 
-    fn encode(&mut self, texts: &[&str], _: Option<usize>, _: bool) -> Result<Vec<Encoding>, Error> {
-        let owned = texts.iter().map(|text| (*text).to_owned()).collect();
-        self.see(Seen::Step(owned), texts.iter().any(|text| text.starts_with(HOLD)));
-        assert!(!texts.contains(&"panic"), "asked for");
-        let tokens = |text: &&str| text.len().min(CONTEXT);
+    fn encode(&mut self, texts: &[EncoderText<'_>]) -> Result<Vec<Encoding>, Error> {
+        let tokens = |text: &EncoderText<'_>| joined(text).len().min(text.max_tokens.unwrap_or(CONTEXT)).min(CONTEXT);
+        let owned: Vec<String> = texts.iter().map(joined).collect();
+        self.see(Seen::Step(owned.clone()), owned.iter().any(|text| text.starts_with(HOLD)));
+        assert!(!owned.iter().any(|text| text == "panic"), "asked for");
         let padded = texts.iter().map(tokens).max().unwrap_or(0) * texts.len();
         *self.clock.0.lock().expect("lock") += Duration::from_micros(10) * padded as u32;
-        let encoding = |text: &&str| Encoding { embedding: vec![text.len() as f32], tokens: tokens(text) };
+        let encoding =
+            |text: &EncoderText<'_>| Encoding { embedding: vec![joined(text).len() as f32, 7.0], tokens: tokens(text) };
         Ok(texts.iter().map(encoding).collect())
     }
+}
+
+fn joined(text: &EncoderText<'_>) -> String {
+    [text.prompt, text.text].concat()
+}
+
+/// What leaves texts and vectors as they are, but for the first number of each.
+fn form(truncate: bool) -> TextForm {
+    let vector = VectorForm { dimensions: 1, normalize: false };
+    TextForm { prompt: String::new(), truncate, max_tokens: None, vector }
 }
 
 struct Bench {
@@ -108,7 +122,8 @@ impl Bench {
             dtype: "f32",
             weights_bytes: 0,
         };
-        let fake = Fake { info, seen: Arc::clone(&seen), clock: Arc::clone(&clock), let_go: wait };
+        let profile = EncoderProfile::plain(2);
+        let fake = Fake { info, profile, seen: Arc::clone(&seen), clock: Arc::clone(&clock), let_go: wait };
         let factory: EncoderFactory = Box::new(move || Ok(Box::new(fake)));
         let thread = EncoderThread::start(factory, 64, Arc::clone(&clock) as Arc<dyn Clock>).await.expect("starts");
         Self { thread: Arc::new(thread), seen, clock, let_go }
@@ -118,7 +133,7 @@ impl Bench {
     async fn send(&self, caller: &Caller, texts: Vec<String>, account: Box<dyn Account>) -> Sent {
         let (thread, caller) = (Arc::clone(&self.thread), caller.clone());
         let task = tokio::spawn(async move {
-            let request = EmbedRequest { id: "r".to_owned(), texts, truncate: true, timeout: WAIT_MAX };
+            let request = EmbedRequest { id: "r".to_owned(), texts, form: form(true), timeout: WAIT_MAX };
             let admitted = thread.admit(&caller, request, account).await?;
             thread.embed(admitted, None, Vec::new()).await
         });

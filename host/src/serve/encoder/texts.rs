@@ -20,11 +20,15 @@ pub(super) fn check(texts: &[String], context_tokens: usize) -> Result<(), Error
     )))
 }
 
-/// Cuts what cannot fit.
-pub(super) fn cut(texts: &mut [String], context_tokens: usize) {
+/// Cuts what cannot fit: the end of each text, or its beginning where the model keeps the end.
+pub(super) fn cut(texts: &mut [String], context_tokens: usize, beginning: bool) {
     let max = bytes_max(context_tokens);
     for text in texts.iter_mut().filter(|text| text.len() > max) {
-        text.truncate(text.floor_char_boundary(max));
+        if beginning {
+            text.drain(..text.ceil_char_boundary(text.len() - max));
+        } else {
+            text.truncate(text.floor_char_boundary(max));
+        }
         text.shrink_to_fit();
     }
 }
@@ -39,8 +43,11 @@ mod tests {
         let mut texts = vec!["é".repeat(max), "short".to_owned(), format!("a{}", "é".repeat(max))];
         let error = check(&texts, 2).expect_err("too long").to_string();
         assert!(error.contains("input[0] has 256 bytes") && error.contains("128 at most"), "{error}");
-        cut(&mut texts, 2);
+        cut(&mut texts, 2, false);
         assert_eq!(texts.iter().map(String::len).collect::<Vec<_>>(), [max, 5, max - 1]);
         assert!(check(&texts, 2).is_ok());
+        let mut texts = vec![format!("a{}b", "é".repeat(max))];
+        cut(&mut texts, 2, true);
+        assert!(texts[0].len() == max - 1 && texts[0].ends_with("éb"), "{}", texts[0]);
     }
 }

@@ -89,7 +89,7 @@ impl Worker {
         let texts = self.batcher.texts(picks);
         let begun = self.clock.now();
         let encoder = &mut self.encoder;
-        let encoded = guarded(|| encoder.encode(&texts, None, true))?;
+        let encoded = guarded(|| encoder.encode(&texts))?;
         if encoded.len() != picks.len() {
             return Err(Error::Model("the encoder left texts out".to_owned()));
         }

@@ -86,7 +86,7 @@ async fn time_that_is_up_ends_a_request() {
     let bench = Bench::new().await;
     let told = Told::default();
     let timeout = Duration::from_millis(20);
-    let request = EmbedRequest { id: "r".to_owned(), texts: texts('a', 100, 500), truncate: false, timeout };
+    let request = EmbedRequest { id: "r".to_owned(), texts: texts('a', 100, 500), form: form(false), timeout };
     let admitted = bench.thread.admit(&caller("a"), request, told.account()).await.expect("room");
     let error = bench.thread.embed(admitted, None, Vec::new()).await.expect_err("too slow");
     assert!(matches!(error, Error::Timeout(_)), "{error}");
@@ -100,7 +100,7 @@ async fn what_is_too_long_is_refused_by_its_bytes_or_cut() {
     let told = Told::default();
     let ask = |bytes: usize, truncate| {
         let texts = vec!["short".to_owned(), "x".repeat(bytes)];
-        EmbedRequest { id: "r".to_owned(), texts, truncate, timeout: WAIT_MAX }
+        EmbedRequest { id: "r".to_owned(), texts, form: form(truncate), timeout: WAIT_MAX }
     };
     let refused = bench.thread.admit(&caller("a"), ask(1 << 20, false), told.account()).await;
     let error = refused.err().expect("too long");
@@ -124,4 +124,25 @@ async fn what_is_too_long_is_refused_by_its_bytes_or_cut() {
         })
         .max();
     assert_eq!(longest, Some(CONTEXT * limits::EMBED_TOKEN_BYTES_MAX));
+}
+
+#[tokio::test]
+async fn each_request_has_its_own_prompt_limit_and_form_though_steps_are_shared() {
+    let bench = Bench::new().await;
+    let ask =
+        |form: TextForm| EmbedRequest { id: "r".to_owned(), texts: vec!["ab".to_owned()], form, timeout: WAIT_MAX };
+    let prompted = TextForm { prompt: "query: ".to_owned(), max_tokens: Some(4), ..form(false) };
+    let unit = TextForm { vector: VectorForm { dimensions: 2, normalize: true }, ..form(false) };
+    let mut answers = Vec::new();
+    for form in [prompted, unit] {
+        let admitted = bench.thread.admit(&caller("a"), ask(form), open()).await.expect("room");
+        answers.push(bench.thread.embed(admitted, None, Vec::new()));
+    }
+    let second = answers.pop().expect("two");
+    let first = answers.pop().expect("two");
+    let (first, second) = tokio::join!(first, second);
+    let (first, second) = (first.expect("embeds"), second.expect("embeds"));
+    assert_eq!((first.vectors, first.tokens), (vec![vec![9.0]], 4), "prompt and text are read as one, and cut");
+    let [x, y] = second.vectors[0][..] else { panic!("two numbers") };
+    assert!((x * x + y * y - 1.0).abs() < 1e-6 && second.tokens == 2, "{x} {y}");
 }

@@ -107,7 +107,7 @@ impl Hooks for FakeHooks {
 }
 
 async fn embed(bench: &Bench, plugins: &Plugins, told: &Told, texts: Vec<String>) -> Result<Vectors, Error> {
-    let request = EmbedRequest { id: "r".to_owned(), texts, truncate: true, timeout: WAIT_MAX };
+    let request = EmbedRequest { id: "r".to_owned(), texts, form: form(true), timeout: WAIT_MAX };
     let admitted = bench.thread.admit(&caller("a"), request, told.account()).await?;
     bench.thread.embed(admitted, Some(plugins), Vec::new()).await
 }
@@ -197,7 +197,7 @@ async fn who_leaves_in_the_middle_of_a_guest_call_pays_for_it() {
     let (bench, told) = (Bench::new().await, Told::default());
     let (thread, account) = (Arc::clone(&bench.thread), told.account());
     let task = tokio::spawn(async move {
-        let request = EmbedRequest { id: "r".to_owned(), texts: texts('a', 3, 8), truncate: true, timeout: WAIT_MAX };
+        let request = EmbedRequest { id: "r".to_owned(), texts: texts('a', 3, 8), form: form(true), timeout: WAIT_MAX };
         let admitted = thread.admit(&caller("a"), request, account).await?;
         let plugins = Plugins { waits: true, ..Plugins::new(masked) };
         thread.embed(admitted, Some(&plugins), Vec::new()).await

@@ -1,0 +1,120 @@
+//! What a folder's modules do after the transformer.
+
+use burn::tensor::{DType, Device, Tensor, TensorData};
+use firebox_contract::encoder::to_unit_length;
+
+use crate::checkpoint::Checkpoint;
+use crate::checkpoint::json::JsonFile;
+use crate::error::ModelError;
+use crate::metadata::{DENSE, NORMALIZE, POOLING, Table};
+use crate::sentence::dense::Dense;
+use crate::sentence::{Modules, Pooling};
+
+/// From the vectors of tokens to the vector of a text.
+#[derive(Debug)]
+pub(crate) struct Head {
+    pub(crate) pooling: Pooling,
+    steps: Vec<Step>,
+    /// Numbers of a vector at the end.
+    pub(crate) width: usize,
+}
+
+#[derive(Debug)]
+enum Step {
+    Normalize,
+    Dense(Dense),
+}
+
+impl Head {
+    /// Reads the modules and their weights. Without `modules.json` it is the mean, as in sentence-transformers. A token's
+    /// vector has `hidden` numbers.
+    ///
+    /// # Errors
+    /// Names the module, key or tensor that is not right.
+    pub(crate) fn read(
+        checkpoint: &Checkpoint,
+        modules: Option<&Modules>,
+        hidden: usize,
+        device: &Device,
+    ) -> Result<Self, ModelError> {
+        let Some(modules) = modules else {
+            return Ok(Self { pooling: Pooling::default(), steps: Vec::new(), width: hidden });
+        };
+        let mut head: Option<Self> = None;
+        for (kind, folder) in modules.after_transformer() {
+            match (kind, &mut head) {
+                // A later pooling begins again with the vectors of the tokens.
+                ("Pooling", head) => {
+                    let pooling = Pooling::read(&needed(checkpoint, folder, &POOLING)?)?;
+                    *head = Some(Self { width: pooling.width(hidden), pooling, steps: Vec::new() });
+                }
+                ("Normalize", Some(head)) => {
+                    check_names(config(checkpoint, folder, &NORMALIZE)?.as_ref())?;
+                    head.steps.push(Step::Normalize);
+                }
+                ("Dense", Some(head)) => {
+                    let config = needed(checkpoint, folder, &DENSE)?;
+                    check_names(Some(&config))?;
+                    let dense = Dense::read(&checkpoint.subfolder(folder)?, &config, head.width, device)?;
+                    head.width = dense.width;
+                    head.steps.push(Step::Dense(dense));
+                }
+                // Nothing is dropped outside of training.
+                ("Dropout", Some(_)) => {}
+                (kind, _) => {
+                    let reason = format!("has the module \"{kind}\" at a place where it cannot stand");
+                    return Err(ModelError::Config { file: modules.file.clone(), key: "type".to_owned(), reason });
+                }
+            }
+        }
+        head.ok_or_else(|| ModelError::Config {
+            file: modules.file.clone(),
+            key: "type".to_owned(),
+            reason: "names no Pooling, so that there is no vector of a text".to_owned(),
+        })
+    }
+
+    /// The modules after the pooling: `[texts, pooling's width]` to `[texts, width]`.
+    ///
+    /// # Errors
+    /// `Device` when the device fails.
+    pub(crate) fn finish(&self, pooled: Vec<f32>, hidden: usize, device: &Device) -> Result<Vec<f32>, ModelError> {
+        let (mut vectors, mut width) = (pooled, self.pooling.width(hidden));
+        for step in &self.steps {
+            match step {
+                Step::Normalize => vectors.chunks_exact_mut(width.max(1)).for_each(to_unit_length),
+                Step::Dense(dense) => {
+                    let shape = [vectors.len() / width.max(1), width];
+                    let x = Tensor::from_data(TensorData::new(vectors, shape), (device, DType::F32));
+                    let y = dense.forward(x).try_into_vec_as::<f32>();
+                    vectors = y.map_err(|error| ModelError::Device {
+                        device: format!("{device:?}"),
+                        reason: error.to_string(),
+                    })?;
+                    width = dense.width;
+                }
+            }
+        }
+        Ok(vectors)
+    }
+}
+
+fn config(checkpoint: &Checkpoint, folder: &str, table: &'static Table) -> Result<Option<JsonFile>, ModelError> {
+    if folder.is_empty() { Ok(None) } else { checkpoint.json_as(&format!("{folder}/config.json"), Some(table)) }
+}
+
+fn needed(checkpoint: &Checkpoint, folder: &str, table: &'static Table) -> Result<JsonFile, ModelError> {
+    let remedy = "modules.json names it; download the checkpoint again";
+    let missing =
+        || ModelError::MissingFile { file: checkpoint.source.path_of(&format!("{folder}/config.json")), remedy };
+    config(checkpoint, folder, table)?.ok_or_else(missing)
+}
+
+/// A module may take and give other vectors than the text's, such as each token's.
+fn check_names(config: Option<&JsonFile>) -> Result<(), ModelError> {
+    let Some(config) = config else { return Ok(()) };
+    for key in ["module_input_name", "module_output_name"] {
+        config.only(key, "sentence_embedding")?;
+    }
+    Ok(())
+}

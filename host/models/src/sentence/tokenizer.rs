@@ -1,0 +1,37 @@
+//! The tokenizer as sentence-transformers sets it up: that of transformers, with lower case before it where that is asked
+//! for.
+
+use tokenizers::Tokenizer;
+use tokenizers::normalizers::{Lowercase, NormalizerWrapper, Sequence};
+
+use crate::checkpoint::Checkpoint;
+use crate::codec;
+use crate::error::ModelError;
+
+/// Reads the tokenizer.
+///
+/// # Errors
+/// Names the file that is not right.
+pub(super) fn load(checkpoint: &Checkpoint, lower_case: bool) -> Result<Tokenizer, ModelError> {
+    let mut tokenizer = codec::tokenizer::load(checkpoint)?.tokenizer;
+    if lower_case && !tokenizer.get_normalizer().is_some_and(lowers) {
+        let mut steps: Vec<NormalizerWrapper> = vec![Lowercase.into()];
+        steps.extend(tokenizer.get_normalizer().cloned());
+        tokenizer.with_normalizer(Some(Sequence::new(steps))).map_err(|error| ModelError::Tokenizer {
+            file: checkpoint.source.path_of("tokenizer.json"),
+            reason: error.to_string(),
+        })?;
+    }
+    Ok(tokenizer)
+}
+
+/// As sentence-transformers looks for it: BERT's own normalizer does not count.
+fn lowers(normalizer: &NormalizerWrapper) -> bool {
+    match normalizer {
+        NormalizerWrapper::Lowercase(_) => true,
+        NormalizerWrapper::Sequence(steps) => {
+            steps.as_ref().iter().any(|step| matches!(step, NormalizerWrapper::Lowercase(_)))
+        }
+        _ => false,
+    }
+}
