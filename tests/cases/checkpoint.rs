@@ -74,7 +74,7 @@ fn f5_a_checkpoint_without_a_template_has_none_and_says_so() {
     let model = model_copy("Qwen3-0.6B");
     std::fs::remove_file(model.join("chat_template.jinja")).expect("was there");
     let path = model.display().to_string();
-    let refused = firebox(&["run", "--model", &path, "hi"]).expect_code(3);
+    let refused = firebox(&["run", "--model", &path, "hi"]).expect_code(2);
     assert!(refused.stderr.contains("chat template") && refused.stderr.contains("chat_template.jinja"), "{refused:?}");
     let bare = run(&model, &["--raw", "--max-tokens", "1", "hi"]);
     assert_eq!(bare["usage"]["prompt_tokens"], 2, "bare text needs none");

@@ -210,7 +210,7 @@ fn mcp_server() -> String {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn held_out_prompts_are_answered_with_tools_of_an_mcp_server() {
-    let pool = firebox::mcp_servers::pool(&[mcp_server()]).expect("a command");
+    let pool = firebox::mcp_servers::pool(&[mcp_server()], &[]).expect("a command");
     let builder = Host::builder().device("cpu".parse().expect("a device")).tools(Arc::new(pool.clone()));
     let host = builder.build().await.expect("builds");
     let percent = accuracy_with("held_out.jsonl", async |prompt| ask(&host, prompt).await).await;

@@ -113,7 +113,7 @@ fn f14_every_limit_of_a_request_is_a_typed_error_over_http() {
         (json!({"messages": [user("word ".repeat(2_000))]}), "too_large", None),
         (json!({"stop": stops}), "invalid_request", Some("stop")),
         (json!({"stop": ["x".repeat(401)]}), "invalid_request", Some("stop")),
-        (json!({"max_tokens": 32_769}), "invalid_request", Some("max_tokens")),
+        (json!({"max_tokens": 0}), "invalid_request", Some("max_tokens")),
         (json!({"temperature": 5.5}), "invalid_request", Some("temperature")),
         (json!({"logit_bias": biases}), "invalid_request", Some("logit_bias")),
         (json!({"tools": tools}), "invalid_request", Some("tools")),
@@ -145,7 +145,7 @@ fn f14_every_limit_of_a_request_is_a_typed_error_on_the_command_line() {
         (Vec::new(), &"x".repeat((8 << 20) + 1), 4, "8388608 bytes"),
         (many, "hi", 2, "21 stop strings"),
         (vec!["--stop".to_owned(), "x".repeat(401)], "hi", 2, "400 bytes"),
-        (vec!["--max-tokens".to_owned(), "32769".to_owned()], "hi", 2, "32768"),
+        (vec!["--max-tokens".to_owned(), "0".to_owned()], "hi", 2, "max tokens"),
         (vec!["--temperature".to_owned(), "5.5".to_owned()], "hi", 2, "between 0 and 5"),
     ];
     for (args, input, code, words) in rows {

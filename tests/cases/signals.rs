@@ -52,11 +52,12 @@ fn signal(child: &Child, name: &str) {
 }
 
 /// Starts `verb` with the deaf server.
+#[cfg(target_os = "linux")]
 fn start(verb: &[&str], file: &Path) -> Child {
     let script = root().join("tests/mcp/deaf_server.py");
     let server = format!("deaf=python3 {} {}", script.display(), file.display());
     let args = verb.iter().map(|arg| (*arg).to_owned()).chain(["--mcp".to_owned(), server]);
-    Firebox::new(args).env("FIREBOX_DEVICE", "cpu").spawn()
+    Firebox::new(args).env("FIREBOX_DEVICE", "cpu").hearing_sighup().spawn()
 }
 
 #[cfg(target_os = "linux")]

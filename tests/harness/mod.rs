@@ -51,6 +51,14 @@ impl Firebox {
         Self { command: within(&self.command, kib), input: self.input }
     }
 
+    /// As it is, where the tests themselves run under `nohup`, too.
+    #[cfg(target_os = "linux")]
+    pub(crate) fn hearing_sighup(self) -> Self {
+        let mut first = Command::new("env");
+        first.arg("--default-signal=HUP");
+        Self { command: becoming(first, &self.command), input: self.input }
+    }
+
     /// What the run reads on standard input; without it standard input is empty.
     pub(crate) fn input(mut self, bytes: impl Into<Vec<u8>>) -> Self {
         self.input = Some(bytes.into());
@@ -73,17 +81,23 @@ impl Firebox {
 fn within(command: &Command, kib: u64) -> Command {
     let mut limited = Command::new("sh");
     limited.args(["-c", "ulimit -v \"$0\" && exec \"$@\"", &kib.to_string()]);
-    limited.arg(command.get_program()).args(command.get_args());
+    becoming(limited, command)
+}
+
+/// `first`, which becomes `command` with its arguments and environment.
+#[cfg(target_os = "linux")]
+fn becoming(mut first: Command, command: &Command) -> Command {
+    first.arg(command.get_program()).args(command.get_args());
     for (name, value) in command.get_envs() {
         match value {
-            Some(value) => limited.env(name, value),
-            None => limited.env_remove(name),
+            Some(value) => first.env(name, value),
+            None => first.env_remove(name),
         };
     }
     if let Some(folder) = command.get_current_dir() {
-        limited.current_dir(folder);
+        first.current_dir(folder);
     }
-    limited
+    first
 }
 
 /// Runs any command with this on its standard input, and ends it if it takes too long.

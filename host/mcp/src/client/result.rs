@@ -272,7 +272,7 @@ mod tests {
                 "hello\n[video video/mp4, 1 bytes]",
             ),
             (
-                json!({"content": [hello, {"type": "json", "json": {"a": 1}}]}),
+                json!({"content": [hello, {"json": {"a": 1}, "type": "json"}]}),
                 "hello\n[content of the unknown type \"json\"] {\"json\":{\"a\":1},\"type\":\"json\"}",
             ),
             (json!({"content": [hello, {"type": "resource_link", "uri": "ui://v"}]}), "hello\n[resource ui://v]"),
