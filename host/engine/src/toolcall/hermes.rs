@@ -118,7 +118,8 @@ impl HermesParser {
                 let mut inside = self.take(at + tag.len());
                 inside.truncate(at);
                 let blank = inside.trim().is_empty();
-                if !found && !(blank && tag == OPEN) {
+                let only_opens = blank && tag == OPEN;
+                if !found && !only_opens {
                     pieces.push(object::call(&inside, ARGUMENTS));
                 }
                 self.after_call = true;

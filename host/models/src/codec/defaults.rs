@@ -112,7 +112,7 @@ fn stop_strings(file: &JsonFile) -> Vec<String> {
     let Some(value) = file.get(key) else { return Vec::new() };
     let list = value.as_array().map_or(std::slice::from_ref(value), Vec::as_slice);
     let good = |text: &&str| !text.is_empty() && text.len() <= limits::STOP_STRING_BYTES_MAX;
-    let texts = list.iter().filter_map(|text| text.as_str().filter(|text| good(&text)));
+    let texts = list.iter().filter_map(|text| text.as_str().filter(good));
     let texts: Vec<String> = texts.take(STOP_STRINGS_MAX).map(str::to_owned).collect();
     if texts.len() < list.len() {
         file.warn(key, &format!("has entries that cannot be used; {} of {} are", texts.len(), list.len()));

@@ -24,7 +24,7 @@ pub(crate) struct Dense {
 enum Residual {
     None,
     Input,
-    Linear(Linear),
+    Linear(Box<Linear>),
 }
 
 impl Dense {
@@ -48,7 +48,7 @@ impl Dense {
         let residual = match config.flag("use_residual", false)? {
             false => Residual::None,
             true if inputs == width => Residual::Input,
-            true => Residual::Linear(matrix("residual", false)?),
+            true => Residual::Linear(Box::new(matrix("residual", false)?)),
         };
         let linear = matrix("linear", config.flag("bias", true)?)?;
         weights.warn_unused();

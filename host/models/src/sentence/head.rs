@@ -22,7 +22,7 @@ pub(crate) struct Head {
 #[derive(Debug)]
 enum Step {
     Normalize,
-    Dense(Dense),
+    Dense(Box<Dense>),
 }
 
 impl Head {
@@ -57,7 +57,7 @@ impl Head {
                     check_names(Some(&config))?;
                     let dense = Dense::read(&checkpoint.subfolder(folder)?, &config, head.width, device)?;
                     head.width = dense.width;
-                    head.steps.push(Step::Dense(dense));
+                    head.steps.push(Step::Dense(Box::new(dense)));
                 }
                 // Nothing is dropped outside of training.
                 ("Dropout", Some(_)) => {}

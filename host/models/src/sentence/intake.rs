@@ -64,7 +64,7 @@ impl Intake {
         module.map(check_module).transpose()?;
         let own = module.map(tokenizer_arguments).transpose()?.flatten();
         let asked = [
-            module.map(|file| processing_limit(file)).transpose()?.flatten(),
+            module.map(processing_limit).transpose()?.flatten(),
             own.as_ref().map(|file| tokens(file, "model_max_length")).transpose()?.flatten(),
             module.map(|file| tokens(file, "max_seq_length")).transpose()?.flatten(),
         ];

@@ -78,7 +78,8 @@ fn what_is_passed_over_is_named() {
 
 #[test]
 fn what_needs_no_word_gets_none() {
-    let silent: &[(&str, fn(&Folder))] = &[
+    type Row = (&'static str, fn(&Folder));
+    let silent: &[Row] = &[
         ("numbers of Python", |f| {
             let text = String::from_utf8(f.read("config.json")).expect("it is text");
             f.write("config.json", text.replacen('{', "{\"initializer_range\": NaN, ", 1).as_bytes());

@@ -184,7 +184,7 @@ fn dict_sort(value: Value, given: Given) -> Result<Value, Error> {
     };
     let mut pairs = pairs(&value)?;
     match arguments.flag(2, "reverse") {
-        true => pairs.sort_by(|one, other| rank(other).cmp(&rank(one))),
+        true => pairs.sort_by_key(|pair| std::cmp::Reverse(rank(pair))),
         false => pairs.sort_by_key(rank),
     }
     Ok(pairs.into_iter().map(|(key, value)| Value::from(Tuple::from([key, value]))).collect())

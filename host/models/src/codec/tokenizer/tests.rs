@@ -44,6 +44,9 @@ fn ids(value: &Value) -> Vec<u32> {
     value.as_array().expect("a list").iter().map(|id| id.as_u64().expect("an id") as u32).collect()
 }
 
+/// What a case changes in a file.
+type Change = fn(&mut Value);
+
 #[test]
 fn every_file_is_read_as_transformers_reads_it() {
     let golden = golden();
@@ -173,13 +176,13 @@ fn mistral_words_are_put_right_where_the_config_asks() {
 #[test]
 fn what_cannot_be_read_is_named() {
     let config = json!({ "model_type": "llama" });
-    let refused = |change: fn(&mut Value)| {
+    let refused = |change: Change| {
         let mut tokenizer = byte_level();
         change(&mut tokenizer);
         let folder = folder([("config.json", config.clone()), ("tokenizer.json", tokenizer)]);
         load(&open(&folder)).err().expect("it is refused").to_string()
     };
-    let cases: [(fn(&mut Value), &[&str]); 8] = [
+    let cases: [(Change, &[&str]); 8] = [
         (|file| file["lexicon"] = json!({}), &["\"lexicon\""]),
         (|file| file["version"] = json!("2.0"), &["version", "2.0"]),
         (|file| file["normalizer"] = json!({ "type": "Sphinx" }), &["\"normalizer\"", "\"Sphinx\""]),
