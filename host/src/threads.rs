@@ -4,8 +4,8 @@
 //! with priority, a flood of requests would hold up everybody's model.
 
 use std::io;
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
 
 use firebox_contract::Error;
 use tokio::runtime::{Builder, Handle, Runtime};
@@ -34,15 +34,16 @@ pub(crate) fn runtime(workers: Option<usize>) -> io::Result<Runtime> {
 /// # Errors
 /// `Error::Internal` where the system gives no runtime.
 pub(crate) fn background() -> Result<Handle, Error> {
-    static RUNTIME: OnceLock<Runtime> = OnceLock::new();
-    if let Some(runtime) = RUNTIME.get() {
+    // Locked while it is made: a second one could not be thrown away, since a runtime may not be dropped in another.
+    static RUNTIME: Mutex<Option<Runtime>> = Mutex::new(None);
+    let mut runtime = RUNTIME.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(runtime) = &*runtime {
         return Ok(runtime.handle().clone());
     }
     let mut builder = Builder::new_current_thread();
     builder.max_blocking_threads(firebox_contract::limits::BACKGROUND_THREADS_MAX).on_thread_start(lower_priority);
     let made = builder.build().map_err(|error| Error::Internal(format!("the system gives no threads: {error}")))?;
-    // Another thread may have made one meanwhile; this one is thrown away then, and has no thread yet.
-    Ok(RUNTIME.get_or_init(|| made).handle().clone())
+    Ok(runtime.insert(made).handle().clone())
 }
 
 /// Where the system refuses, the thread is slower for others, not wrong.
@@ -119,6 +120,16 @@ mod slice {
             assert!([200_000, 0].contains(&there.sched_runtime), "{}", there.sched_runtime);
             assert_ne!(theirs.sched_runtime, 200_000);
             assert_eq!(attributes().expect("Linux").sched_runtime, before.sched_runtime);
+        }
+
+        #[test]
+        fn background_threads_may_be_asked_for_by_many_at_once() {
+            let runtime = super::super::runtime(Some(2)).expect("threads");
+            let ask = || runtime.spawn(async { super::super::background().map(drop) });
+            let asked: Vec<_> = (0..64).map(|_| ask()).collect();
+            for asked in asked {
+                runtime.block_on(asked).expect("no panic").expect("a runtime");
+            }
         }
 
         #[test]
