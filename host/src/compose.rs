@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use firebox_contract::{
-    Account, Approver, Caller, Chat, Clock, Error, Gate, GenerationRequest, HookSource, LanguageModel, Message,
-    ModelInfo, OpenGate, TextCodec, TokenCount, ToolDefinition, ToolSource, limits,
+    Approver, Caller, Chat, Clock, Error, Gate, GenerationRequest, HookSource, LanguageModel, Message, ModelInfo,
+    OpenGate, Reservation, TextCodec, TokenCount, ToolDefinition, ToolSource, limits,
 };
 use firebox_engine::{Engine, EngineCounters, EngineOptions, EngineStatus, Generation, ModelFactory};
 use firebox_models::device::{self, DeviceChoice, OpenOptions, Opened, TestChild};
@@ -155,7 +155,7 @@ impl Host {
         &self,
         caller: &Caller,
         request: GenerationRequest,
-        account: Box<dyn Account>,
+        account: Box<dyn Reservation>,
     ) -> Result<Generation, Error> {
         self.engine.generate_on(caller, request, account).await
     }

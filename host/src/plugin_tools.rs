@@ -5,8 +5,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use firebox_contract::{
-    Account, BoxFuture, Caller, Decision, Error, Gate, OpenGate, Permission, Progress, Spent, ToolCall, ToolDefinition,
-    ToolOutcome, ToolPolicy, ToolSource, Usage,
+    BoxFuture, Caller, Decision, Error, Gate, OpenGate, Permission, Progress, RequestUsage, Reservation, ToolCall,
+    ToolDefinition, ToolOutcome, ToolPolicy, ToolSource, Usage,
 };
 use firebox_engine::ArgumentCheck;
 use firebox_mcp::Revision;
@@ -98,7 +98,7 @@ impl PluginTools {
             return Ok(turn_away(&mut *account, call, Decision::Denied, &missing()));
         };
         if let Err(error) = account.allow_call(call) {
-            account.called(call, Decision::Rejected, &failed(&error));
+            account.record_call(call, Decision::Rejected, &failed(&error));
             settle(&mut *account, None, error.kind().code());
             return Err(error);
         }
@@ -148,7 +148,7 @@ impl ToolSource for PluginTools {
 }
 
 /// Tells the account what came of it, and the caller too.
-fn finish(account: &mut dyn Account, call: &ToolCall, run: Result<ToolRun, Error>, means: Means) -> ToolOutcome {
+fn finish(account: &mut dyn Reservation, call: &ToolCall, run: Result<ToolRun, Error>, means: Means) -> ToolOutcome {
     let (outcome, uses) = match run {
         Ok(ToolRun { outcome, uses, log: _ }) => (outcome, Some(uses)),
         Err(error) => (Err(error), None),
@@ -161,13 +161,13 @@ fn finish(account: &mut dyn Account, call: &ToolCall, run: Result<ToolRun, Error
             (ToolOutcome { elapsed, content, ..failed(&error) }, error.kind().code())
         }
     };
-    account.called(call, Decision::Allowed, &outcome);
+    account.record_call(call, Decision::Allowed, &outcome);
     settle(account, uses.as_deref(), code);
     outcome
 }
 
-fn settle(account: &mut dyn Account, uses: Option<&[firebox_contract::PluginUse]>, outcome: &str) {
-    account.settle(&Spent { usage: Usage::default(), plugins: uses.unwrap_or_default(), outcome });
+fn settle(account: &mut dyn Reservation, uses: Option<&[firebox_contract::PluginUse]>, outcome: &str) {
+    account.settle(&RequestUsage { usage: Usage::default(), plugins: uses.unwrap_or_default(), outcome });
 }
 
 /// A fault or a refusal as an answer, so that whoever called can read it.
@@ -188,9 +188,9 @@ fn failed(error: &Error) -> ToolOutcome {
 }
 
 /// Answers a call that does not run.
-fn turn_away(account: &mut dyn Account, call: &ToolCall, decision: Decision, error: &Error) -> ToolOutcome {
+fn turn_away(account: &mut dyn Reservation, call: &ToolCall, decision: Decision, error: &Error) -> ToolOutcome {
     let refused = failed(error);
-    account.called(call, decision, &refused);
+    account.record_call(call, decision, &refused);
     settle(account, None, error.kind().code());
     refused
 }

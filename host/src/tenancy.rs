@@ -20,7 +20,7 @@ use std::sync::{Arc, Mutex, RwLock};
 use std::time::SystemTime;
 
 use firebox_contract::tool::matches_glob;
-use firebox_contract::{Account, Caller, Clock, Error, Gate, LivenessHandle, Prompt, TenantId};
+use firebox_contract::{Caller, Clock, Error, Gate, LivenessHandle, Prompt, Reservation, TenantId};
 use tokio::sync::watch;
 
 use crate::audit::{Audit, Record, cut};
@@ -197,7 +197,7 @@ impl Tenancy {
     ///
     /// # Errors
     /// As [`Gate::admit`].
-    pub fn admit_tools(&self, caller: &Caller, request_id: &str) -> Result<Box<dyn Account>, Error> {
+    pub fn admit_tools(&self, caller: &Caller, request_id: &str) -> Result<Box<dyn Reservation>, Error> {
         self.open(caller, None, request_id)
     }
 
@@ -251,7 +251,7 @@ impl Tenancy {
         });
     }
 
-    fn open(&self, caller: &Caller, model: Option<&str>, request_id: &str) -> Result<Box<dyn Account>, Error> {
+    fn open(&self, caller: &Caller, model: Option<&str>, request_id: &str) -> Result<Box<dyn Reservation>, Error> {
         let entry = self.live(caller)?;
         self.audit_ready_for(caller)?;
         OpenAccount::open(self.clone(), entry, caller, model, request_id).map(|account| Box::new(account) as Box<_>)
@@ -307,7 +307,7 @@ impl Tenancy {
 }
 
 impl Gate for Tenancy {
-    fn admit(&self, caller: &Caller, model: &str, request_id: &str) -> Result<Box<dyn Account>, Error> {
+    fn admit(&self, caller: &Caller, model: &str, request_id: &str) -> Result<Box<dyn Reservation>, Error> {
         self.open(caller, Some(model), request_id)
     }
 }

@@ -6,7 +6,7 @@ use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use crate::limits::CORES_CLAIM_LINGER;
+use crate::limits::CORES_BUSY_HOLD;
 
 /// Those of this process: there is one set of them.
 static CORES: LazyLock<Cores> = LazyLock::new(Cores::default);
@@ -46,7 +46,7 @@ impl Cores {
             return claimed;
         }
         let ended = Duration::from_nanos(self.ended.load(Ordering::Relaxed));
-        let lingers = now.saturating_duration_since(self.begun).saturating_sub(ended) < CORES_CLAIM_LINGER;
+        let lingers = now.saturating_duration_since(self.begun).saturating_sub(ended) < CORES_BUSY_HOLD;
         if lingers { self.last.load(Ordering::Relaxed) } else { 0 }
     }
 }
@@ -104,7 +104,7 @@ mod tests {
         let ended = Instant::now();
         assert!([0, 2].contains(&cores.wanted(ended)), "this thread may have waited for its core");
         assert_eq!(cores.wanted(cores.begun), 2, "for who looked at the clock before");
-        assert_eq!(cores.wanted(ended + CORES_CLAIM_LINGER), 0);
+        assert_eq!(cores.wanted(ended + CORES_BUSY_HOLD), 0);
     }
 
     #[test]

@@ -7,7 +7,7 @@ use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
-use crate::limits::DELIVERY_PATIENCE;
+use crate::limits::DELIVERY_LATE_AFTER;
 
 /// All of this process.
 static DELIVERIES: LazyLock<Deliveries> = LazyLock::new(Deliveries::default);
@@ -44,7 +44,7 @@ impl Deliveries {
             return false;
         }
         let waited = self.now().saturating_sub(self.since.load(Ordering::Relaxed));
-        let late = u128::from(waited) >= DELIVERY_PATIENCE.as_micros();
+        let late = u128::from(waited) >= DELIVERY_LATE_AFTER.as_micros();
         if late {
             noted.0.set(sent);
         }
@@ -100,7 +100,7 @@ mod tests {
         let [first, second] = [Noted::default(), Noted::default()];
         assert!(!deliveries.is_late(&first), "nothing was sent");
         let slow = deliveries.send();
-        sleep(DELIVERY_PATIENCE);
+        sleep(DELIVERY_LATE_AFTER);
         assert!(deliveries.is_late(&first) && !deliveries.is_late(&first));
         assert!(deliveries.is_late(&second));
         let more = deliveries.send();
@@ -109,7 +109,7 @@ mod tests {
         assert!(!deliveries.is_late(&second), "all is delivered");
         let now = deliveries.send();
         let waited = deliveries.now() - deliveries.since.load(Ordering::Relaxed);
-        assert!(u128::from(waited) < 1_000 * DELIVERY_PATIENCE.as_micros(), "its time begins anew");
+        assert!(u128::from(waited) < 1_000 * DELIVERY_LATE_AFTER.as_micros(), "its time begins anew");
         drop(now);
     }
 }

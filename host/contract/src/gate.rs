@@ -12,11 +12,11 @@ pub trait Gate: Send + Sync {
     ///
     /// # Errors
     /// `Error::Limited` when a rate or quota is used up, `Error::Denied` when the caller may not use the model.
-    fn admit(&self, caller: &Caller, model: &str, request_id: &str) -> Result<Box<dyn Account>, Error>;
+    fn admit(&self, caller: &Caller, model: &str, request_id: &str) -> Result<Box<dyn Reservation>, Error>;
 }
 
 /// The account of one request. Dropping it unsettled leaves what was reserved as spent: quotas fail closed.
-pub trait Account: Send {
+pub trait Reservation: Send {
     /// Reserves tokens (prompt and longest answer together) before they are computed; called once a round, and again where
     /// an answer whose request says no number grows beyond what was reserved.
     ///
@@ -35,13 +35,13 @@ pub trait Account: Send {
     ///
     /// # Errors
     /// `Error::Limited` when the fuel is used up, `Error::Unauthorized` when the key is no longer good.
-    fn go_on(&mut self, fuel: u64) -> Result<(), Error>;
+    fn may_continue(&mut self, fuel: u64) -> Result<(), Error>;
 
     /// Told after each tool call, and for each that was not allowed to run.
-    fn called(&mut self, call: &ToolCall, decision: Decision, outcome: &ToolOutcome);
+    fn record_call(&mut self, call: &ToolCall, decision: Decision, outcome: &ToolOutcome);
 
     /// What was really used, told once at the end; the rest of the reservation is given back.
-    fn settle(&mut self, spent: &Spent<'_>);
+    fn settle(&mut self, spent: &RequestUsage<'_>);
 }
 
 /// What became of a wish to call a tool.
@@ -75,7 +75,7 @@ impl Decision {
 
 /// What one request used.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Spent<'a> {
+pub struct RequestUsage<'a> {
     /// Tokens.
     pub usage: Usage,
     /// Plugins, by plugin and stage.
@@ -89,12 +89,12 @@ pub struct Spent<'a> {
 pub struct OpenGate;
 
 impl Gate for OpenGate {
-    fn admit(&self, _caller: &Caller, _model: &str, _request_id: &str) -> Result<Box<dyn Account>, Error> {
+    fn admit(&self, _caller: &Caller, _model: &str, _request_id: &str) -> Result<Box<dyn Reservation>, Error> {
         Ok(Box::new(Self))
     }
 }
 
-impl Account for OpenGate {
+impl Reservation for OpenGate {
     fn reserve(&mut self, _tokens: usize) -> Result<(), Error> {
         Ok(())
     }
@@ -103,11 +103,11 @@ impl Account for OpenGate {
         Ok(())
     }
 
-    fn go_on(&mut self, _fuel: u64) -> Result<(), Error> {
+    fn may_continue(&mut self, _fuel: u64) -> Result<(), Error> {
         Ok(())
     }
 
-    fn called(&mut self, _call: &ToolCall, _decision: Decision, _outcome: &ToolOutcome) {}
+    fn record_call(&mut self, _call: &ToolCall, _decision: Decision, _outcome: &ToolOutcome) {}
 
-    fn settle(&mut self, _spent: &Spent<'_>) {}
+    fn settle(&mut self, _spent: &RequestUsage<'_>) {}
 }

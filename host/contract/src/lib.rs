@@ -32,7 +32,7 @@ pub use clock::Clock;
 pub use encoder::{Encoder, EncoderProfile, EncoderText, Encoding, VectorForm};
 pub use error::{Error, ErrorKind};
 pub use fault::{Fault, FaultCause, Stage};
-pub use gate::{Account, Decision, Gate, OpenGate, Spent};
+pub use gate::{Decision, Gate, OpenGate, RequestUsage, Reservation};
 pub use generation::{Event, Finish, FinishReason, GenerationRequest, Prompt, Timing, ToolOptions, Usage};
 pub use hook::{
     HookSource, Hooks, LogLine, PluginUse, PromptHook, PromptVerdict, RequestInfo, TextHook, TextVerdict, ToolHook,

@@ -5,8 +5,8 @@ mod components;
 mod instances;
 mod mcp;
 mod models;
+mod sharing;
 mod tenants;
-mod turns;
 
 use std::time::Duration;
 
@@ -15,8 +15,8 @@ pub use self::components::*;
 pub use self::instances::*;
 pub use self::mcp::*;
 pub use self::models::*;
+pub use self::sharing::*;
 pub use self::tenants::*;
-pub use self::turns::*;
 
 const KIB: usize = 1024;
 const MIB: usize = 1024 * KIB;
@@ -53,7 +53,7 @@ pub const PREFILL_CHUNK_TOKENS: usize = 512;
 /// Tokens of a sequence's cache when the checkpoint allows more and nobody asks for it.
 pub const CONTEXT_TOKENS_DEFAULT: usize = 8_192;
 /// Bytes at the end of a forced opening that the model may make again as tokens of its own choice.
-pub const HEALING_BYTES_MAX: usize = 256;
+pub const TOKEN_HEALING_BYTES_MAX: usize = 256;
 /// Bytes of the texts of a vocabulary's tokens, all together; the forced openings of one with more stay as they are.
 pub const TOKEN_TEXTS_BYTES_MAX: usize = 64 * MIB;
 
@@ -187,7 +187,7 @@ pub const HTTP_READER_BYTES_PER_SECOND_MIN: u64 = 8_192;
 /// Bytes the system is asked to buffer of one connection, in each direction. It takes twice as much for its own needs.
 pub const HTTP_SOCKET_BUFFER_BYTES: u32 = 65_536;
 /// Open files left for models, databases, logs, children and probes beside those of connections.
-pub const FILES_BESIDE_CONNECTIONS: usize = 256;
+pub const FILES_RESERVED: usize = 256;
 /// Connections that wait to be accepted.
 pub const HTTP_ACCEPT_QUEUE: u32 = 1_024;
 /// Bytes the host buffers of one connection, in either direction.
@@ -303,7 +303,7 @@ const _: () = assert!(PREFILL_CHUNK_TOKENS <= CONTEXT_TOKENS_DEFAULT);
 const _: () = assert!(TOOL_ROUNDS_DEFAULT <= TOOL_ROUNDS_MAX);
 const _: () = assert!(RATE_SLOT.as_millis() > 0 && RATE_WINDOW.as_millis().is_multiple_of(RATE_SLOT.as_millis()));
 const _: () = assert!(SESSION_BYTES_MAX_DEFAULT <= SESSIONS_FILE_BYTES_MAX_DEFAULT);
-const _: () = assert!(PREFILL_TURN_TOKENS_MIN <= PREFILL_TURN_TOKENS_SHARED);
+const _: () = assert!(STEP_PREFILL_TOKENS_MIN <= STEP_PREFILL_TOKENS_SHARED);
 const _: () = assert!(SHORT_JOB_TIME.as_millis() <= SHORT_JOB_TIME_MAX.as_millis());
-const _: () = assert!(PREFILL_TURN_TOKENS_SHARED <= PREFILL_TURN_TOKENS);
+const _: () = assert!(STEP_PREFILL_TOKENS_SHARED <= STEP_PREFILL_TOKENS);
 const _: () = assert!(PREFIX_TAIL_TOKENS >= PREFIX_TOKENS_MIN, "a cache is cut rather than copied where little goes");

@@ -1,17 +1,17 @@
 //! The account of one request, settled exactly once on every path.
 
-use firebox_contract::{Account, Decision, Error, PluginUse, Spent, ToolCall, ToolOutcome, Usage};
+use firebox_contract::{Decision, Error, PluginUse, RequestUsage, Reservation, ToolCall, ToolOutcome, Usage};
 
 /// An open account. Dropping it settles what nobody has settled.
 pub(crate) struct Bill {
-    account: Option<Box<dyn Account>>,
+    account: Option<Box<dyn Reservation>>,
     /// Whether the round that is about to begin has its tokens reserved.
     reserved: bool,
 }
 
 impl Bill {
     /// Around an account that was opened for the request.
-    pub(crate) fn new(account: Box<dyn Account>) -> Self {
+    pub(crate) fn new(account: Box<dyn Reservation>) -> Self {
         Self { account: Some(account), reserved: false }
     }
 
@@ -41,16 +41,16 @@ impl Bill {
         self.account.as_mut().map_or(Ok(()), |account| account.allow_call(call))
     }
 
-    pub(crate) fn called(&mut self, call: &ToolCall, decision: Decision, outcome: &ToolOutcome) {
+    pub(crate) fn record_call(&mut self, call: &ToolCall, decision: Decision, outcome: &ToolOutcome) {
         if let Some(account) = &mut self.account {
-            account.called(call, decision, outcome);
+            account.record_call(call, decision, outcome);
         }
     }
 
     /// Closes the account; what is told later changes nothing.
     pub(crate) fn settle(&mut self, usage: Usage, plugins: &[PluginUse], outcome: &str) {
         if let Some(mut account) = self.account.take() {
-            account.settle(&Spent { usage, plugins, outcome });
+            account.settle(&RequestUsage { usage, plugins, outcome });
         }
     }
 

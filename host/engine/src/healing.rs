@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use firebox_contract::limits::HEALING_BYTES_MAX;
+use firebox_contract::limits::TOKEN_HEALING_BYTES_MAX;
 use firebox_contract::{TokenId, TokenTexts};
 
 /// What a token is a part of.
@@ -117,7 +117,7 @@ impl Healing {
 /// that passes the end.
 fn taken_back(texts: &TokenTexts, opening: &str, prompt: &[TokenId]) -> Option<(usize, usize)> {
     let opening = opening.as_bytes();
-    let first = opening.len().saturating_sub(HEALING_BYTES_MAX);
+    let first = opening.len().saturating_sub(TOKEN_HEALING_BYTES_MAX);
     let (mut start, mut passes, mut found) = (opening.len(), false, None);
     // The first token of a prompt stays, so that there is something to go on from.
     let tokens = prompt.get(1..).unwrap_or_default();

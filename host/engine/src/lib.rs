@@ -35,8 +35,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use firebox_contract::{
-    Account, Approver, Caller, Chat, Clock, Error, Gate, GenerationRequest, HookSource, ModelInfo, Prompt, RequestInfo,
-    TextCodec, TokenCount, ToolChoice, ToolDefinition, ToolSource, limits,
+    Approver, Caller, Chat, Clock, Error, Gate, GenerationRequest, HookSource, ModelInfo, Prompt, RequestInfo,
+    Reservation, TextCodec, TokenCount, ToolChoice, ToolDefinition, ToolSource, limits,
 };
 use futures_util::FutureExt;
 use tokio::runtime::Handle;
@@ -158,7 +158,7 @@ impl Engine {
             WorkerOptions { clock: Arc::clone(&clock), meter: Arc::clone(&meter), capacity, prefill_chunk, warm_up };
         let worker = Worker::start(factory, worker_options).await?;
         let requests = AtomicU64::new(0);
-        let encodings = TenantPermits::new(limits::ENCODED_AT_A_TIME, threads);
+        let encodings = TenantPermits::new(limits::ENCODED_PARALLEL, threads);
         Ok(Self { road: Arc::new(Road { worker, codec, hooks, clock, admission, meter, requests, agent, encodings }) })
     }
 
@@ -255,7 +255,7 @@ impl Engine {
         &self,
         caller: &Caller,
         request: GenerationRequest,
-        account: Box<dyn Account>,
+        account: Box<dyn Reservation>,
     ) -> Result<Generation, Error> {
         let road = &self.road;
         let started = road.clock.now();

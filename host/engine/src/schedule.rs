@@ -15,8 +15,8 @@ use std::time::Duration;
 
 use firebox_contract::TenantId;
 use firebox_contract::limits::{
-    PREFILL_TURN_TOKENS, PREFILL_TURN_TOKENS_MIN, PREFILL_TURN_TOKENS_SHARED, SHARE_REST_PERCENT, TURN_CUTS_MAX,
-    TURN_SEQUENCES_SHARED, TURN_STEPS_SHARED, TURN_TIME_ALONE, TURN_TIME_SHARED,
+    STEP_DECODES_SHARED, STEP_PREEMPTIONS_MAX, STEP_PREFILL_TOKENS, STEP_PREFILL_TOKENS_MIN,
+    STEP_PREFILL_TOKENS_SHARED, STEP_SEQUENCES_SHARED, STEP_TIME_ALONE, STEP_TIME_SHARED, THROTTLE_PERCENT,
 };
 
 use self::cost::TurnCost;
@@ -100,7 +100,7 @@ impl Schedule {
         let cuts = front.iter().map(|index| candidates[*index].cuts).max().unwrap_or(0);
         let limit = self.prompt_tokens(tokens.iter().sum(), cuts > 0 || groups.len() > 1);
         let tenants = || groups.iter().map(|group| (group.tenant.clone(), standings[group.tenant])).collect();
-        self.yields = (cuts < TURN_CUTS_MAX).then(|| Yields { tenants: tenants(), least });
+        self.yields = (cuts < STEP_PREEMPTIONS_MAX).then(|| Yields { tenants: tenants(), least });
         share_out(&mut groups, limit);
         for group in &groups {
             let mut left = group.granted;
@@ -180,7 +180,7 @@ impl Schedule {
         self.allowance = match self.riding.take() {
             None => 0.0,
             Some(riding) => {
-                let more = seconds * f64::from(SHARE_REST_PERCENT) / 100.0;
+                let more = seconds * f64::from(THROTTLE_PERCENT) / 100.0;
                 // What it saves up is never more than one token, or than this turn allows.
                 (self.allowance - riding as f64 * each + more).clamp(0.0, each.max(more))
             }
@@ -203,17 +203,17 @@ impl Schedule {
 
     /// How many prompt tokens a turn may have beside so many answers, and whether it has to be short.
     fn prompt_tokens(&self, answers: usize, short: bool) -> usize {
-        let most = PREFILL_TURN_TOKENS.saturating_sub(answers);
+        let most = STEP_PREFILL_TOKENS.saturating_sub(answers);
         // Whoever was here lately may come while it runs, and waits for the layer that is being computed.
         let alone = !short && self.shares.known() <= 1;
         let time = match (alone, self.cost.step()) {
             (true, _) if answers == 0 => return most,
-            (true, _) => TURN_TIME_ALONE.as_secs_f64(),
-            (false, None) => return PREFILL_TURN_TOKENS_SHARED,
-            (false, Some(step)) => TURN_TIME_SHARED.as_secs_f64().max(step * f64::from(TURN_STEPS_SHARED)),
+            (true, _) => STEP_TIME_ALONE.as_secs_f64(),
+            (false, None) => return STEP_PREFILL_TOKENS_SHARED,
+            (false, Some(step)) => STEP_TIME_SHARED.as_secs_f64().max(step * f64::from(STEP_DECODES_SHARED)),
         };
         let fit = self.cost.rows_in(time).map_or(most, |rows| rows.saturating_sub(answers));
-        let least = if alone || short { PREFILL_TURN_TOKENS_MIN } else { PREFILL_TURN_TOKENS_SHARED };
+        let least = if alone || short { STEP_PREFILL_TOKENS_MIN } else { STEP_PREFILL_TOKENS_SHARED };
         fit.min(most).max(least)
     }
 }
@@ -221,7 +221,7 @@ impl Schedule {
 /// One token for each answer; but where tenants share the turn, none brings many more than another.
 fn step_answers(groups: &mut [Group<'_>], candidates: &[Candidate<'_>], tokens: &mut [usize]) {
     let count = |group: &Group<'_>| (group.answers.len() + group.prompts.len()).div_ceil(group.weight);
-    let fewest = groups.iter().map(count).min().unwrap_or(0).max(TURN_SEQUENCES_SHARED);
+    let fewest = groups.iter().map(count).min().unwrap_or(0).max(STEP_SEQUENCES_SHARED);
     let shared = groups.len() > 1;
     for group in groups {
         group.answers.sort_by_key(|index| candidates[*index].stepped);

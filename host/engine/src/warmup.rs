@@ -4,13 +4,13 @@
 
 use std::time::Duration;
 
-use firebox_contract::limits::PREFILL_TURN_TOKENS_MIN;
+use firebox_contract::limits::STEP_PREFILL_TOKENS_MIN;
 use firebox_contract::{Clock, SequenceId, Span};
 
 use crate::keeper::Keeper;
 
 /// Tokens of a pass: a step of an answer, and a piece of a prompt.
-const SIZES: [usize; 2] = [1, PREFILL_TURN_TOKENS_MIN];
+const SIZES: [usize; 2] = [1, STEP_PREFILL_TOKENS_MIN];
 /// No request's: those begin with one.
 const NOBODY: SequenceId = SequenceId(0);
 

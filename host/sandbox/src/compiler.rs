@@ -72,7 +72,7 @@ pub(crate) fn compile(command: &CompilerCommand, job: &Job<'_>) -> Result<Vec<u8
     let mut child = start(command)?;
     let writer = feed(&mut child, allowed.header(job.compatibility), job.bytes.to_vec());
     let output = collect(child.stdout.take(), allowed.output_bytes);
-    let words = collect(child.stderr.take(), max::PLUGIN_COMPILE_WORDS_BYTES_MAX);
+    let words = collect(child.stderr.take(), max::PLUGIN_COMPILE_OUTPUT_BYTES_MAX);
     let ended = wait(&mut child, allowed.wall, job.abandoned);
     let (output, words) = (joined(output), joined(words));
     // It ends with the process that reads.

@@ -101,7 +101,7 @@ fn noted<T>(result: Result<T, String>, warnings: &mut Vec<String>) -> Option<T> 
 }
 
 fn invalid(plugin: &str, reason: String) -> SandboxError {
-    let reason = crate::log::cut(&reason, limits::PLUGIN_COMPILE_WORDS_BYTES_MAX as usize).to_owned();
+    let reason = crate::log::cut(&reason, limits::PLUGIN_COMPILE_OUTPUT_BYTES_MAX as usize).to_owned();
     SandboxError::Invalid { plugin: plugin.to_owned(), reason }
 }
 

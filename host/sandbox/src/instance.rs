@@ -287,7 +287,7 @@ impl Instance {
 
 /// The plugin's own words, short enough for a message.
 fn failed(message: &str) -> FaultCause {
-    FaultCause::Failed { message: cut(message, limits::PLUGIN_WORDS_BYTES_MAX).to_owned() }
+    FaultCause::Failed { message: cut(message, limits::PLUGIN_ERROR_BYTES_MAX).to_owned() }
 }
 
 /// Why an instance is gone whose caller left in the middle of a call.

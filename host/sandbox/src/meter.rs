@@ -156,7 +156,7 @@ fn stopped(error: &wasmtime::Error, output_bytes: usize, limits: &PluginLimits, 
         }
         _ => {}
     }
-    let words = crate::log::cut(&error.root_cause().to_string(), limits::PLUGIN_WORDS_BYTES_MAX).to_owned();
+    let words = crate::log::cut(&error.root_cause().to_string(), limits::PLUGIN_ERROR_BYTES_MAX).to_owned();
     if words.starts_with(TOO_MUCH_DATA) {
         return Some(FaultCause::OutputTooLarge { limit_bytes: output_bytes as u64 });
     }

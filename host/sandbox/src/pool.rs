@@ -268,7 +268,7 @@ impl State {
     fn tidy(&mut self) {
         self.waiting.retain(|waiter| !waiter.granted.is_closed());
         // Whoever holds something, or waits, has the count too.
-        if self.owners.len() > limits::PLUGIN_POOL_OWNERS_KEPT {
+        if self.owners.len() > limits::PLUGIN_POOL_TENANTS_CACHED {
             self.owners.retain(|_, held| Arc::strong_count(held) > 1);
         }
     }

@@ -72,7 +72,7 @@ async fn what_is_no_conversation_is_the_fault_of_the_plugin_that_made_it() {
 async fn a_plugins_own_words_are_cut() {
     let sandbox = sandbox();
     let fault = fault(push_once(&load(&sandbox, "long-error").await, "x").await);
-    let words = limits::PLUGIN_WORDS_BYTES_MAX;
+    let words = limits::PLUGIN_ERROR_BYTES_MAX;
     assert!(
         matches!(&fault.cause, FaultCause::Failed { message } if message.len() == words),
         "{:.300}",

@@ -8,8 +8,8 @@ use axum::http::Response;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use firebox_contract::{
-    Account, Decision, EncoderProfile, Error, HookSource, Prompt, Spent, TenantId, ToolCall, ToolOutcome, VectorForm,
-    limits,
+    Decision, EncoderProfile, Error, HookSource, Prompt, RequestUsage, Reservation, TenantId, ToolCall, ToolOutcome,
+    VectorForm, limits,
 };
 use serde_json::{Value, json};
 
@@ -75,7 +75,7 @@ async fn embed(
     encoder: &EncoderThread,
     (ask, form): (Ask, TextForm),
     id: String,
-    account: Box<dyn Account>,
+    account: Box<dyn Reservation>,
 ) -> Result<Vectors, Error> {
     let caller = &tenant.caller;
     let timeout = ask.timeout.map_or(app.request_timeout, |time| time.min(app.request_timeout));
@@ -131,14 +131,14 @@ async fn answer(model: String, vectors: Vectors, base64: bool, took: Duration) -
 
 /// An account that counts in the metrics what it is told at its end: so that is done once, whoever ends the request.
 struct Counted {
-    account: Box<dyn Account>,
+    account: Box<dyn Reservation>,
     app: Arc<App>,
     model: String,
     tenant: TenantId,
     started: Instant,
 }
 
-impl Account for Counted {
+impl Reservation for Counted {
     fn reserve(&mut self, tokens: usize) -> Result<(), Error> {
         self.account.reserve(tokens)
     }
@@ -147,15 +147,15 @@ impl Account for Counted {
         self.account.allow_call(call)
     }
 
-    fn go_on(&mut self, fuel: u64) -> Result<(), Error> {
-        self.account.go_on(fuel)
+    fn may_continue(&mut self, fuel: u64) -> Result<(), Error> {
+        self.account.may_continue(fuel)
     }
 
-    fn called(&mut self, call: &ToolCall, decision: Decision, outcome: &ToolOutcome) {
-        self.account.called(call, decision, outcome);
+    fn record_call(&mut self, call: &ToolCall, decision: Decision, outcome: &ToolOutcome) {
+        self.account.record_call(call, decision, outcome);
     }
 
-    fn settle(&mut self, spent: &Spent<'_>) {
+    fn settle(&mut self, spent: &RequestUsage<'_>) {
         self.account.settle(spent);
         let cancelled = spent.outcome == Error::Interrupted.kind().code();
         let word = if cancelled { "cancelled" } else { spent.outcome };

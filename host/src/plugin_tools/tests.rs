@@ -3,8 +3,8 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use firebox_contract::{
-    Account, Caller, Decision, Error, Gate, Permission, Progress, Spent, TenantId, ToolCall, ToolOutcome, ToolPolicy,
-    ToolSource,
+    Caller, Decision, Error, Gate, Permission, Progress, RequestUsage, Reservation, TenantId, ToolCall, ToolOutcome,
+    ToolPolicy, ToolSource,
 };
 use firebox_sandbox::{ComponentSource, PluginChain, PluginLimits, PluginSpec, Sandbox, SandboxOptions};
 
@@ -46,7 +46,7 @@ impl Book {
 }
 
 impl Gate for Book {
-    fn admit(&self, caller: &Caller, model: &str, _request_id: &str) -> Result<Box<dyn Account>, Error> {
+    fn admit(&self, caller: &Caller, model: &str, _request_id: &str) -> Result<Box<dyn Reservation>, Error> {
         self.note(format!("admit {} \"{model}\"", caller.tenant));
         Ok(Box::new(Page { book: self.clone(), spent: caller.tenant.as_str() == "spent" }))
     }
@@ -57,7 +57,7 @@ struct Page {
     spent: bool,
 }
 
-impl Account for Page {
+impl Reservation for Page {
     fn reserve(&mut self, _tokens: usize) -> Result<(), Error> {
         Ok(())
     }
@@ -67,15 +67,15 @@ impl Account for Page {
         if self.spent { Err(refused) } else { Ok(()) }
     }
 
-    fn go_on(&mut self, _: u64) -> Result<(), Error> {
+    fn may_continue(&mut self, _: u64) -> Result<(), Error> {
         Ok(())
     }
 
-    fn called(&mut self, call: &ToolCall, decision: Decision, outcome: &ToolOutcome) {
+    fn record_call(&mut self, call: &ToolCall, decision: Decision, outcome: &ToolOutcome) {
         self.book.note(format!("{} {} fuel {}", call.name, decision.as_str(), outcome.fuel > 0));
     }
 
-    fn settle(&mut self, spent: &Spent<'_>) {
+    fn settle(&mut self, spent: &RequestUsage<'_>) {
         let fuel: u64 = spent.plugins.iter().map(|row| row.fuel).sum();
         self.book.note(format!("settle {} fuel {}", spent.outcome, fuel > 0));
     }

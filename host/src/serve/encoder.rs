@@ -17,8 +17,8 @@ use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use firebox_contract::{
-    Account, Caller, Clock, Encoder, EncoderProfile, EncoderText, Error, HookSource, ModelInfo, PluginUse, RequestInfo,
-    VectorForm, limits,
+    Caller, Clock, Encoder, EncoderProfile, EncoderText, Error, HookSource, ModelInfo, PluginUse, RequestInfo,
+    Reservation, VectorForm, limits,
 };
 use firebox_engine::{Admission, AdmissionPermit, AdmissionRules, EngineCounters};
 use tokio::sync::oneshot;
@@ -180,7 +180,7 @@ impl EncoderThread {
         &self,
         caller: &Caller,
         request: EmbedRequest,
-        account: Box<dyn Account>,
+        account: Box<dyn Reservation>,
     ) -> Result<Admitted, Error> {
         let mut ledger = Ledger::new(account);
         let until = self.clock.now() + request.timeout;

@@ -6,7 +6,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use axum::body::Body;
 use axum::http::Request;
 use firebox_contract::tool::matches_glob;
-use firebox_contract::{Account, Caller, Error, Gate, TenantId, ToolSource, limits};
+use firebox_contract::{Caller, Error, Gate, Reservation, TenantId, ToolSource, limits};
 use firebox_mcp::client::{ClientPool, HttpServer, Secret, ServerReport, ServerSpec, ServerTransport, StdioServer};
 use firebox_mcp::server::{HttpTools, ServerHttpOptions, ServerInfo, http_service};
 use futures_util::future::join_all;
@@ -193,7 +193,7 @@ fn spec(server: &McpServerConfig) -> ServerSpec {
 struct ToolGate(Tenancy);
 
 impl Gate for ToolGate {
-    fn admit(&self, caller: &Caller, _model: &str, request_id: &str) -> Result<Box<dyn Account>, Error> {
+    fn admit(&self, caller: &Caller, _model: &str, request_id: &str) -> Result<Box<dyn Reservation>, Error> {
         self.0.admit_tools(caller, request_id)
     }
 }

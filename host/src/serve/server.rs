@@ -368,7 +368,7 @@ async fn build(config: &Config, open: bool, cut: watch::Receiver<bool>, say: &Sa
         request_timeout: config.server.request_timeout,
         body_bytes_max,
         request_bytes,
-        readings: TenantPermits::new(limits::BODIES_READ_AT_A_TIME, threads::background()?),
+        readings: TenantPermits::new(limits::BODIES_READ_PARALLEL, threads::background()?),
         started: SystemTime::now(),
         cut,
         settings: std::sync::RwLock::new(Settings::of(config, open)),

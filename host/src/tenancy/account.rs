@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use firebox_contract::{Account, Caller, Decision, Error, ErrorKind, Spent, ToolCall, ToolOutcome, Usage};
+use firebox_contract::{Caller, Decision, Error, ErrorKind, RequestUsage, Reservation, ToolCall, ToolOutcome, Usage};
 
 use super::meters::Rates;
 use super::window::Full;
@@ -108,7 +108,7 @@ impl OpenAccount {
         }
     }
 
-    fn record(&self, spent: &Spent<'_>, fuel: u64) {
+    fn record(&self, spent: &RequestUsage<'_>, fuel: u64) {
         let peak = spent.plugins.iter().map(|plugin| plugin.memory_peak_bytes).max().unwrap_or(0);
         let refused = decision_of(spent.outcome).filter(|_| spent.usage == Usage::default() && fuel == 0);
         let record = Record {
@@ -236,7 +236,7 @@ fn millis(time: Duration) -> u64 {
     u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }
 
-impl Account for OpenAccount {
+impl Reservation for OpenAccount {
     fn reserve(&mut self, tokens: usize) -> Result<(), Error> {
         let (entry, now) = (self.goes_on()?, self.tenancy.0.clock.now());
         let limits = &entry.config.limits;
@@ -285,7 +285,7 @@ impl Account for OpenAccount {
         Ok(())
     }
 
-    fn go_on(&mut self, fuel: u64) -> Result<(), Error> {
+    fn may_continue(&mut self, fuel: u64) -> Result<(), Error> {
         let now = self.tenancy.0.clock.now();
         let own = Arc::clone(&self.entry);
         let mut rates = own.meters.lock()?;
@@ -295,7 +295,7 @@ impl Account for OpenAccount {
         fuel_left(&entry, &mut rates, now)
     }
 
-    fn called(&mut self, call: &ToolCall, decision: Decision, outcome: &ToolOutcome) {
+    fn record_call(&mut self, call: &ToolCall, decision: Decision, outcome: &ToolOutcome) {
         let ran = matches!(decision, Decision::Allowed | Decision::Approved);
         self.memory_peak_bytes = self.memory_peak_bytes.max(outcome.memory_peak_bytes);
         // A poisoned lock refuses everything that follows, so that nothing can be gained from what is not counted here.
@@ -327,7 +327,7 @@ impl Account for OpenAccount {
         }
     }
 
-    fn settle(&mut self, spent: &Spent<'_>) {
+    fn settle(&mut self, spent: &RequestUsage<'_>) {
         if std::mem::replace(&mut self.settled, true) {
             return;
         }
@@ -358,6 +358,6 @@ impl Drop for OpenAccount {
                 counts.plugin_fuel = counts.plugin_fuel.saturating_add(fuel);
             });
         }
-        self.record(&Spent { usage: Usage::default(), plugins: &[], outcome: "unsettled" }, self.fuel_charged);
+        self.record(&RequestUsage { usage: Usage::default(), plugins: &[], outcome: "unsettled" }, self.fuel_charged);
     }
 }

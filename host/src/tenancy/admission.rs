@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use firebox_contract::{Account, Caller, Error, limits};
+use firebox_contract::{Caller, Error, Reservation, limits};
 
 use super::account::{OpenAccount, check_rate, note_limited};
 use super::meters::Meters;
@@ -72,7 +72,7 @@ impl Admitted {
     ///
     /// # Errors
     /// `Error::Denied` for a model that the tenant may not use, `Error::Internal` when it was taken already.
-    pub fn open_model(&mut self, model: &str) -> Result<Box<dyn Account>, Error> {
+    pub fn open_model(&mut self, model: &str) -> Result<Box<dyn Reservation>, Error> {
         let taken = || Error::Internal("the account of a request was taken twice".to_owned());
         let account = self.account.take().ok_or_else(taken)?.with_model(model)?;
         Ok(Box::new(account))

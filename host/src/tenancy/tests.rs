@@ -109,12 +109,12 @@ fn used(prompt_tokens: usize, completion_tokens: usize) -> Usage {
     Usage { prompt_tokens, completion_tokens, cached_tokens: 0 }
 }
 
-fn settle(account: &mut dyn Account, usage: Usage) {
-    account.settle(&firebox_contract::Spent { usage, plugins: &[], outcome: "stop" });
+fn settle(account: &mut dyn Reservation, usage: Usage) {
+    account.settle(&firebox_contract::RequestUsage { usage, plugins: &[], outcome: "stop" });
 }
 
-fn settle_as(account: &mut dyn Account, outcome: &str) {
-    account.settle(&firebox_contract::Spent { usage: Usage::default(), plugins: &[], outcome });
+fn settle_as(account: &mut dyn Reservation, outcome: &str) {
+    account.settle(&firebox_contract::RequestUsage { usage: Usage::default(), plugins: &[], outcome });
 }
 
 fn retry_after(error: &Error) -> Duration {
@@ -286,7 +286,7 @@ fn audited(prompts: bool) -> (Vec<serde_json::Value>, String) {
     }
     account.reserve(100).expect("no limit");
     account.allow_call(&call("calculator")).expect("no limit");
-    account.called(&call("calculator"), Decision::Allowed, &outcome(500));
+    account.record_call(&call("calculator"), Decision::Allowed, &outcome(500));
     hands.turn(Duration::from_millis(42));
     settle(account.as_mut(), used(30, 12));
     drop(account);
@@ -363,7 +363,7 @@ fn floods_of_refusals_are_a_line_a_second_with_their_count_and_the_right_word() 
         settle_as(full.as_mut(), "rate_limited");
         let mut tools = tenancy.admit_tools(&alice.caller, &id).expect("admitted");
         assert!(tools.allow_call(&call("x")).is_err());
-        tools.called(&call("x"), Decision::Rejected, &outcome(0));
+        tools.record_call(&call("x"), Decision::Rejected, &outcome(0));
         settle_as(tools.as_mut(), "rate_limited");
         assert!(tenancy.admit(&bob.caller, "ember", &id).is_err());
     }

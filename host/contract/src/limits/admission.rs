@@ -25,7 +25,7 @@ pub const ENCODED_PIECE_BYTES: usize = 256;
 /// Bytes that a decoder of compressed bodies makes before they are counted.
 pub const DECODED_PIECE_BYTES: usize = 16 * KIB;
 /// Bodies of one server that are read at a time on threads for blocking work (a number).
-pub const BODIES_READ_AT_A_TIME: usize = 2;
+pub const BODIES_READ_PARALLEL: usize = 2;
 /// Threads that read large bodies and tokenize long prompts, for all models of a process together (a number).
 pub const BACKGROUND_THREADS_MAX: usize = 16;
 /// How nice (a number as `nice` takes it) these threads are: a third of what others have of a core that all want.
@@ -41,7 +41,7 @@ pub const APPROVAL_REQUESTS_IN_FLIGHT_MAX: usize = 8;
 /// Bytes of a prompt up to which it is tokenized where it is, and not on a thread for blocking work.
 pub const ENCODE_INLINE_BYTES: usize = 4 * KIB;
 /// Prompts of one model that are tokenized at a time on threads for blocking work (a number); one of each tenant.
-pub const ENCODED_AT_A_TIME: usize = 2;
+pub const ENCODED_PARALLEL: usize = 2;
 /// Bytes of the pieces in which a long text is tokenized until it is known whether it fits.
 pub const ENCODE_PIECE_BYTES: usize = 16 * KIB;
 /// Bytes of such a piece at least, where a context holds few tokens.
@@ -49,7 +49,7 @@ pub const ENCODE_PIECE_BYTES_MIN: usize = KIB;
 /// Bytes for each token of a context up to which a text is tokenized as a whole.
 pub const ENCODE_WHOLE_BYTES_PER_TOKEN: usize = 8;
 /// Bytes of a text that is tokenized at once at most; a longer one that fits all the same is tokenized in pieces.
-pub const ENCODE_AT_ONCE_BYTES_MAX: usize = MIB;
+pub const ENCODE_WHOLE_BYTES_MAX: usize = MIB;
 /// Tokens beyond twice the context after which the pieces of a text are enough to refuse it; a context that holds fewer adds
 /// as many as it holds. Where a text is cut, the tokens of its pieces may be a few more than its own.
 pub const ENCODE_SLACK_TOKENS: usize = 1_024;

@@ -115,6 +115,6 @@ pub const PLUGIN_COMPILE_QUIET: Duration = Duration::from_secs(1);
 /// How often a compiler's process is looked at.
 pub const PLUGIN_COMPILE_POLL: Duration = Duration::from_millis(2);
 /// Bytes of the words with which a compiler says what is wrong.
-pub const PLUGIN_COMPILE_WORDS_BYTES_MAX: u64 = 4 * KIB as u64;
+pub const PLUGIN_COMPILE_OUTPUT_BYTES_MAX: u64 = 4 * KIB as u64;
 
 const _: () = assert!(PLUGIN_TYPE_NESTING_MAX < 1_000, "reading a type in a type takes a stack frame");

@@ -25,7 +25,7 @@ pub const PLUGIN_POOL_WAITING_MAX: usize = 64;
 /// How often a request that waits for room looks for it, beside the moments when it hears of some.
 pub const PLUGIN_POOL_PERIOD: Duration = Duration::from_millis(50);
 /// Tenants that may hold nothing and are remembered all the same, before those are forgotten.
-pub const PLUGIN_POOL_OWNERS_KEPT: usize = 1_024;
+pub const PLUGIN_POOL_TENANTS_CACHED: usize = 1_024;
 /// Bytes that a plugin of the text stage emits in one request, or that a plugin answers in the model's place; also what one
 /// call of it, or one call of the host by it, copies.
 pub const PLUGIN_TEXT_BYTES_MAX: usize = MIB;
@@ -35,4 +35,4 @@ pub const PLUGIN_REQUEST_BYTES_MAX: usize = 8 * MIB;
 /// Bytes of a plugin's log kept in one request; what comes after is dropped.
 pub const PLUGIN_LOG_BYTES_MAX: usize = MIB;
 /// Bytes of a plugin's own words in an error or a refusal; the rest is cut.
-pub const PLUGIN_WORDS_BYTES_MAX: usize = 4 * KIB;
+pub const PLUGIN_ERROR_BYTES_MAX: usize = 4 * KIB;

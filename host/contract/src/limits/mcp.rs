@@ -113,8 +113,40 @@ pub const MCP_BATCH_MAX: usize = 64;
 /// Requests of one connection or session that wait for their answer.
 pub const MCP_SERVER_REQUESTS_MAX: usize = 1_024;
 /// Time that requests have to be answered after the end of standard input.
-pub const MCP_LAST_CALLS: Duration = Duration::from_secs(30);
+pub const MCP_STDIO_DRAIN: Duration = Duration::from_secs(30);
 /// Tool calls of MCP clients that run at a time, all tenants together.
 pub const MCP_SERVER_CALLS_MAX: usize = 256;
 /// Connections that requests of `firebox mcp serve --listen` come through at a time.
 pub const MCP_SERVER_CONNECTIONS_MAX: usize = 256;
+/// Bytes of one request's body at `/mcp`.
+pub const MCP_BODY_BYTES_MAX: usize = 4 * MIB;
+/// Sessions that requests of revisions before 2026-07-28 may have open, all tenants together.
+pub const MCP_SESSIONS_MAX: usize = 1_024;
+/// Sessions that requests of one tenant may have open.
+pub const MCP_SESSIONS_PER_TENANT_MAX: usize = 128;
+/// Time after which a session without requests ends.
+pub const MCP_SESSION_IDLE: Duration = Duration::from_secs(600);
+/// Time a new session has for its first request.
+pub const MCP_SESSION_START: Duration = Duration::from_secs(10);
+/// Time for which the events of an answered request can be read again by a client that lost its connection.
+pub const MCP_REPLAY: Duration = Duration::from_secs(60);
+/// Events that wait in one session for its reader.
+pub const MCP_EVENTS_BUFFERED_MAX: usize = 64;
+/// Open requests that wait for changes of tool lists, all tenants together.
+pub const MCP_LISTENERS_MAX: usize = 1_024;
+/// Open requests of one tenant that wait for changes of its tool list.
+pub const MCP_LISTENERS_PER_TENANT_MAX: usize = 64;
+/// Time after which a client that was told to wait should call again.
+pub const MCP_RETRY: Duration = Duration::from_secs(1);
+/// Time that the last answers have to reach their clients when the server stops.
+pub const MCP_FLUSH_TIME: Duration = Duration::from_millis(100);
+/// Callers whose tool lists are kept ready.
+pub const MCP_LISTS_CACHED_MAX: usize = 256;
+/// Time for which a client may reuse a tool list without asking again.
+pub const MCP_LIST_TTL: Duration = Duration::from_secs(5);
+/// Period of the empty lines that keep a waiting connection open.
+pub const MCP_KEEP_ALIVE: Duration = Duration::from_secs(15);
+/// Time a connection of `firebox mcp serve --listen` has to send a request's headers.
+pub const MCP_HEADER_TIMEOUT: Duration = Duration::from_secs(10);
+/// Time that running calls have to end when the server stops.
+pub const MCP_DRAIN: Duration = Duration::from_secs(5);

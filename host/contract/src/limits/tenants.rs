@@ -73,9 +73,9 @@ pub const USAGE_SAVE_PERIOD: Duration = Duration::from_secs(10);
 /// Time after which a server gives back memory that its allocator holds for nobody.
 pub const MEMORY_TRIM_PERIOD: Duration = Duration::from_secs(60);
 /// Time after which a running request looks again whether its key, which has an expiry, has expired.
-pub const KEY_EXPIRY_LOOK: Duration = Duration::from_millis(500);
+pub const KEY_EXPIRY_PERIOD: Duration = Duration::from_millis(500);
 /// Shortest time between two such looks.
-pub const KEY_EXPIRY_LOOK_MIN: Duration = Duration::from_millis(5);
+pub const KEY_EXPIRY_PERIOD_MIN: Duration = Duration::from_millis(5);
 /// Time a change of the tenants file waits for another one.
 pub const TENANTS_LOCK_WAIT: Duration = Duration::from_secs(10);
 /// Lines that wait to be written to the audit log before new work is refused.

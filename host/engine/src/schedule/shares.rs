@@ -5,13 +5,13 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use firebox_contract::TenantId;
-use firebox_contract::limits::{SHARE_KEPT_TIME, SHARE_MEMORY, SHARE_REST_TIME, SHARE_SLACK, SHORT_JOB_TIME_MAX};
+use firebox_contract::limits::{SHARE_DECAY, SHARE_FORGET_TIME, SHARE_LEAD_MAX, SHORT_JOB_TIME_MAX, THROTTLE_TIME};
 
 /// The accounts of all who had something to do lately.
 #[derive(Debug, Default)]
 pub(super) struct Shares {
     tenants: HashMap<TenantId, Share>,
-    /// Of those who had something to do within `SHARE_MEMORY`.
+    /// Of those who had something to do within `SHARE_DECAY`.
     weights: u64,
 }
 
@@ -26,7 +26,7 @@ impl Faded {
     /// What counts of them at `now`.
     fn level(&self, now: Duration) -> f64 {
         let past = now.saturating_sub(self.at).as_secs_f64();
-        self.seconds * (-past / SHARE_MEMORY.as_secs_f64()).exp()
+        self.seconds * (-past / SHARE_DECAY.as_secs_f64()).exp()
     }
 
     fn add(&mut self, seconds: f64, now: Duration) {
@@ -51,7 +51,7 @@ struct Share {
 
 impl Share {
     fn is_recent(&self, now: Duration) -> bool {
-        self.seen + SHARE_MEMORY > now
+        self.seen + SHARE_DECAY > now
     }
 }
 
@@ -65,7 +65,7 @@ impl Shares {
             };
             (share.seen, share.weight) = (now, weight);
         }
-        self.tenants.retain(|_, share| share.seen + SHARE_KEPT_TIME > now);
+        self.tenants.retain(|_, share| share.seen + SHARE_FORGET_TIME > now);
         self.tenants.values_mut().filter(|share| share.seen < now).for_each(|share| share.stint = None);
         let recent = self.tenants.values().filter(|share| share.is_recent(now));
         self.weights = recent.map(|share| u64::from(share.weight.max(1))).sum();
@@ -93,7 +93,7 @@ impl Shares {
         }
     }
 
-    /// Whether `tenant` had something to do within `SHARE_MEMORY`.
+    /// Whether `tenant` had something to do within `SHARE_DECAY`.
     pub(super) fn is_recent(&self, tenant: &TenantId, now: Duration) -> bool {
         self.tenants.get(tenant).is_some_and(|share| share.is_recent(now))
     }
@@ -102,7 +102,7 @@ impl Shares {
     /// as they can have.
     pub(super) fn fair(&self, more: Option<u32>) -> f64 {
         let more = more.map_or(0, |weight| u64::from(weight.max(1)));
-        SHARE_MEMORY.as_secs_f64() / (self.weights + more).max(1) as f64
+        SHARE_DECAY.as_secs_f64() / (self.weights + more).max(1) as f64
     }
 
     /// Whether `tenant` had been modest when it began, and has used little since: it is soon done, and does not rest in the
@@ -127,7 +127,7 @@ impl Shares {
     /// `tenant` rests at `now`. Whether it has done so for long enough to have a little of the turns of others.
     pub(super) fn rests_long(&mut self, tenant: &TenantId, now: Duration) -> bool {
         let since = self.tenants.get_mut(tenant).map(|share| *share.rests.get_or_insert(now));
-        since.is_some_and(|since| now.saturating_sub(since) >= SHARE_REST_TIME)
+        since.is_some_and(|since| now.saturating_sub(since) >= THROTTLE_TIME)
     }
 
     /// Charges `tenant` for `seconds` of the device.
@@ -142,7 +142,7 @@ impl Shares {
 
 /// Whether one at `level` rests for one at `least`: it is well ahead, and had more than its `fair` share lately.
 pub(super) fn is_ahead(level: f64, least: f64, fair: f64) -> bool {
-    level > fair.max(least + SHARE_SLACK.as_secs_f64())
+    level > fair.max(least + SHARE_LEAD_MAX.as_secs_f64())
 }
 
 #[cfg(test)]
@@ -161,13 +161,13 @@ mod tests {
         let level = |shares: &Shares, tenant, at| (shares.level(tenant, at) * 1_000.0).round();
         assert_eq!(level(&shares, &a, Duration::ZERO), 4_000.0);
         assert_eq!(level(&shares, &b, Duration::ZERO), 2_000.0, "for its weight");
-        assert_eq!(level(&shares, &a, SHARE_MEMORY), (4_000.0 / std::f64::consts::E).round());
-        shares.charge(&a, 1, 1.0, SHARE_MEMORY);
-        assert_eq!(level(&shares, &a, SHARE_MEMORY), (4_000.0 / std::f64::consts::E).round() + 1_000.0);
-        shares.open([(&a, 1)].into_iter(), SHARE_KEPT_TIME - SECOND);
+        assert_eq!(level(&shares, &a, SHARE_DECAY), (4_000.0 / std::f64::consts::E).round());
+        shares.charge(&a, 1, 1.0, SHARE_DECAY);
+        assert_eq!(level(&shares, &a, SHARE_DECAY), (4_000.0 / std::f64::consts::E).round() + 1_000.0);
+        shares.open([(&a, 1)].into_iter(), SHARE_FORGET_TIME - SECOND);
         assert_eq!(shares.tenants.len(), 2, "still known");
-        shares.open([(&a, 1)].into_iter(), SHARE_KEPT_TIME + SECOND);
+        shares.open([(&a, 1)].into_iter(), SHARE_FORGET_TIME + SECOND);
         assert_eq!(shares.tenants.len(), 1);
-        assert_eq!(shares.level(&b, SHARE_KEPT_TIME), 0.0);
+        assert_eq!(shares.level(&b, SHARE_FORGET_TIME), 0.0);
     }
 }

@@ -1,6 +1,6 @@
 //! Turns as they are planned, and whom a flood costs what.
 
-use firebox_contract::limits::{SHARE_MEMORY, SHARE_REST_TIME, SHARE_SLACK, SHORT_JOB_TIME};
+use firebox_contract::limits::{SHARE_DECAY, SHARE_LEAD_MAX, SHORT_JOB_TIME, THROTTLE_TIME};
 
 use super::*;
 
@@ -91,7 +91,7 @@ fn its_own_answers_are_not_held_up_for_long_by_its_prompts() {
     assert_eq!(device.turn(&[(&a, 1, 4_000, 0)]), [512], "alone a prompt has the whole pass");
     assert_eq!(device.turn(&[(&a, 1, 1, 0)]), [1]);
     let both = device.turn(&[(&a, 1, 4_000, 0), (&a, 1, 1, 0)]);
-    let most = usize::try_from(TURN_TIME_ALONE.as_millis()).expect("few");
+    let most = usize::try_from(STEP_TIME_ALONE.as_millis()).expect("few");
     assert!((most - 20..=most).contains(&both[0]) && both[1] == 1, "one row a millisecond: {both:?}");
 }
 
@@ -128,8 +128,8 @@ fn who_used_more_lately_rests_until_the_other_has_caught_up() {
         turns += 1;
     }
     let caught_up = device.now - begun;
-    assert!(turns > 100 && caught_up > SHARE_SLACK, "it had the device for {caught_up:?}, {turns} turns");
-    assert!(caught_up < SHARE_MEMORY, "and the flood moves again after {caught_up:?}");
+    assert!(turns > 100 && caught_up > SHARE_LEAD_MAX, "it had the device for {caught_up:?}, {turns} turns");
+    assert!(caught_up < SHARE_DECAY, "and the flood moves again after {caught_up:?}");
 }
 
 #[test]
@@ -141,7 +141,7 @@ fn who_rests_for_long_moves_a_little_and_lengthens_the_turns_of_others_by_little
     let mut both: Vec<Row<'_>> = vec![(&a, 1, 1, 0); 29];
     both.extend([(&a, 1, 400, 0), (&b, 1, 1, 0)]);
     let (begun, mut sums) = (device.now, vec![0; 31]);
-    while device.now - begun < SHARE_REST_TIME {
+    while device.now - begun < THROTTLE_TIME {
         sums = device.turns(&both, 1);
         assert_eq!(sums[..30], [0; 30], "at first it waits");
     }
@@ -165,7 +165,7 @@ fn a_turn_between_two_rests_begins_the_second_anew() {
     let mut steps = 0;
     for _ in 0..40 {
         let begun = device.now;
-        while device.now - begun < SHARE_REST_TIME / 20 {
+        while device.now - begun < THROTTLE_TIME / 20 {
             assert_eq!(device.turn(&both), [0, 0, 1]);
             steps += 1;
         }
@@ -214,8 +214,8 @@ fn turns_that_tenants_share_are_short_and_as_short_as_the_device_is_slow() {
     };
     assert!((95..=100).contains(&shared(0, 10)), "1 ms at a hundred rows a millisecond: {}", shared(0, 10));
     assert!((38..=40).contains(&shared(70_000, 6_000)), "four steps of 76 ms: {}", shared(70_000, 6_000));
-    assert_eq!(shared(0, 10_000), PREFILL_TURN_TOKENS_MIN);
-    assert_eq!(shared(0, 1), PREFILL_TURN_TOKENS);
+    assert_eq!(shared(0, 10_000), STEP_PREFILL_TOKENS_MIN);
+    assert_eq!(shared(0, 1), STEP_PREFILL_TOKENS);
 }
 
 #[test]
@@ -229,15 +229,15 @@ fn a_turn_is_given_up_for_who_used_less_and_not_for_ever() {
     assert!(yields(schedule, &b, LONG, now) && yields(schedule, &c, LONG, now), "known or not");
     assert!(!yields(schedule, &a, LONG, now), "not for itself");
     let mut row = candidates(&[(&a, 1, 900, 0)]);
-    for cuts in 1..=TURN_CUTS_MAX {
+    for cuts in 1..=STEP_PREEMPTIONS_MAX {
         row[0].cuts = cuts;
         let tokens = schedule.plan(&row, CHUNK, now);
         assert!(tokens[0] < CHUNK / 4, "short: {tokens:?}");
-        assert_eq!(yields(schedule, &c, LONG, now), cuts < TURN_CUTS_MAX, "at last to its end");
+        assert_eq!(yields(schedule, &c, LONG, now), cuts < STEP_PREEMPTIONS_MAX, "at last to its end");
     }
     row[0].cuts = 0;
     let tokens = schedule.plan(&row, CHUNK, now);
-    assert_eq!(tokens, [PREFILL_TURN_TOKENS_SHARED], "b was here lately, and a layer of a long turn keeps it waiting");
+    assert_eq!(tokens, [STEP_PREFILL_TOKENS_SHARED], "b was here lately, and a layer of a long turn keeps it waiting");
     let both = candidates(&[(&a, 1, 900, 0), (&b, 1, 1, 0)]);
     schedule.plan(&both, CHUNK, now);
     assert!(!yields(schedule, &c, LONG, now), "b is no more ahead of it than it should be");
@@ -249,7 +249,7 @@ fn many_answers_of_one_tenant_take_turns_beside_another() {
     let mut rows: Vec<_> = (0..20).map(|n| (&a, 1, 1, 20 - n)).collect();
     rows.push((&b, 1, 1, 0));
     let tokens = turn(&rows);
-    assert_eq!(tokens[..20].iter().sum::<usize>(), TURN_SEQUENCES_SHARED);
+    assert_eq!(tokens[..20].iter().sum::<usize>(), STEP_SEQUENCES_SHARED);
     assert_eq!(tokens[12..], [1; 9], "those that waited longest, and the other tenant");
     let mut even = vec![(&a, 1, 1, 0); 20];
     even.extend(vec![(&b, 1, 1, 0); 20]);
@@ -321,7 +321,7 @@ fn short_jobs_without_end_are_no_way_around_the_share() {
     device.turns(&rows, 10);
     let begun = device.now;
     let mut sums = [0, 0];
-    while device.now - begun < 6 * SHARE_MEMORY {
+    while device.now - begun < 6 * SHARE_DECAY {
         let tokens = device.turn_of(&with_short(&rows, 1));
         sums.iter_mut().zip(tokens).for_each(|(sum, tokens)| *sum += tokens);
     }
@@ -339,9 +339,9 @@ fn a_long_answer_is_held_up_by_little_however_many_short_jobs_of_whomever_come()
         rows.push((&long, 1, 1, 0));
         let all = with_short(&rows, others.len());
         while device.turn_of(&all)[others.len()] == 0 {}
-        assert!(device.now > SHARE_REST_TIME && device.now < SHORT_JOB_TIME, "{:?}: it rests, then rides", device.now);
+        assert!(device.now > THROTTLE_TIME && device.now < SHORT_JOB_TIME, "{:?}: it rests, then rides", device.now);
         let (begun, mut turns, mut moved) = (device.now, 0, 0);
-        while device.now - begun < SHARE_MEMORY {
+        while device.now - begun < SHARE_DECAY {
             moved += device.turn_of(&all)[others.len()];
             turns += 1;
         }
@@ -358,7 +358,7 @@ fn short_jobs_with_pauses_go_before_one_that_leaves_some_of_its_share() {
     // `b` wants up to 45 % of the time, and `a` a third of it, in between and at the same time.
     let (both, own) = ([(&a, 1, 1, 0), (&b, 1, 512, 0)], [(&b, 1, 512, 0)]);
     let mut together = 0;
-    while device.now < 6 * SHARE_MEMORY {
+    while device.now < 6 * SHARE_DECAY {
         let second = device.now.as_millis() % 1_000;
         match second {
             0..333 => together += usize::from(device.turn_of(&with_short(&both, 1))[1] > 0),
@@ -440,7 +440,7 @@ fn short_jobs_that_begin_while_others_end_are_no_way_around_the_share_either() {
     let mut short = vec![(new, size.answer); 8];
     let long = candidates(&[(&b, 1, 1, 0)])[0];
     let mut used = [Duration::ZERO; 2];
-    while device.now < 6 * SHARE_MEMORY {
+    while device.now < 6 * SHARE_DECAY {
         let all: Vec<Candidate<'_>> = short.iter().map(|(job, _)| *job).chain([long]).collect();
         let begun = device.now;
         let tokens = device.turn_of(&all);
@@ -469,7 +469,7 @@ fn a_turn_is_given_up_for_a_short_job() {
     assert!(!yields(schedule, &a, SHORT, now), "not for itself");
     schedule.plan(&with_short(&[(&b, 1, 400, 0)], 1), CHUNK, now);
     assert!(!yields(schedule, &c, SHORT, now), "one as short runs");
-    let level = SHARE_MEMORY.as_secs_f64() / 2.0;
+    let level = SHARE_DECAY.as_secs_f64() / 2.0;
     schedule.charge([(&c, 1, 1)].into_iter(), Duration::ZERO, now);
     schedule.plan(&candidates(&[(&a, 1, 400, 0), (&c, 1, 1, 0)]), CHUNK, now);
     schedule.charge([(&c, 1, 1)].into_iter(), Duration::from_secs_f64(level), now);

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use firebox_contract::limits::{EVENTS_BUFFERED_MAX, PREFILL_TURN_TOKENS};
+use firebox_contract::limits::{EVENTS_BUFFERED_MAX, STEP_PREFILL_TOKENS};
 use firebox_contract::{FinishReason, GenerationRequest, SamplingOverrides};
 
 use super::shelf::{Shelf, answer_as, counted, start_as, tenant};
@@ -99,7 +99,7 @@ async fn a_flood_of_one_tenant_costs_another_no_turns() {
     // Its prompt may take up to three turns where the device is so slow that turns are as short as they get.
     assert!(of_b.len() <= lone + 2, "{} turns instead of {lone}", of_b.len());
     let rows = |turn: &Vec<(char, usize)>| turn.iter().map(|row| row.1).sum::<usize>();
-    assert!(turns.iter().all(|turn| rows(turn) <= PREFILL_TURN_TOKENS), "a turn is one bounded pass");
+    assert!(turns.iter().all(|turn| rows(turn) <= STEP_PREFILL_TOKENS), "a turn is one bounded pass");
     for generation in flood {
         assert_eq!(generation.await.expect("no panic").expect("answered").text.len(), 200);
     }

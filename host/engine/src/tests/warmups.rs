@@ -3,7 +3,7 @@
 use std::sync::atomic::Ordering;
 
 use firebox_contract::Error;
-use firebox_contract::limits::PREFILL_TURN_TOKENS_MIN;
+use firebox_contract::limits::STEP_PREFILL_TOKENS_MIN;
 
 use super::fakes::{Plugins, engine_changed};
 use super::{answer, ask, collect, echo, start};
@@ -14,7 +14,7 @@ async fn a_model_runs_before_anybody_asks_and_nothing_of_it_stays() {
     let (engine, seen) = engine_changed(echo, Plugins::default(), 4, 16, |options| options.warm_up = true).await;
     let spans: Vec<usize> = seen.spans.lock().expect("lock").iter().map(|(tokens, _)| *tokens).collect();
     // The model's own kind of pass first, with steps; one that its context has no room for is not tried.
-    assert_eq!(spans, [4, 1, 1, 1, 1, PREFILL_TURN_TOKENS_MIN, PREFILL_TURN_TOKENS_MIN]);
+    assert_eq!(spans, [4, 1, 1, 1, 1, STEP_PREFILL_TOKENS_MIN, STEP_PREFILL_TOKENS_MIN]);
     assert!(seen.alive.lock().expect("lock").is_empty());
     assert_eq!((engine.counters().steps, engine.counters().prompt_tokens), (0, 0), "nobody's work");
     let (cold, unseen) = engine_changed(echo, Plugins::default(), 4, 16, |_| {}).await;

@@ -183,7 +183,7 @@ impl Turn {
             if let (Fate::Refused(decision, reason), None) = (&made.fate, &made.outcome) {
                 let outcome = error(reason);
                 if let Some(call) = &made.call {
-                    bill.called(call, *decision, &outcome);
+                    bill.record_call(call, *decision, &outcome);
                 }
                 made.outcome = Some(outcome);
             }

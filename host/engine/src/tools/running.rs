@@ -146,7 +146,7 @@ impl Running {
                 let outcome = error(reason);
                 if let Some(call) = &made.call {
                     self.waiting.push(Event::ToolCall(call.clone()));
-                    bill.called(call, *decision, &outcome);
+                    bill.record_call(call, *decision, &outcome);
                 }
                 self.waiting.push(Event::ToolResult { id: made.id.clone(), outcome: outcome.clone() });
                 made.outcome = Some(outcome);
@@ -169,7 +169,7 @@ impl Running {
         let outcome = cut(ended.outcome?);
         if let Some(made) = self.turn.calls.get_mut(ended.at) {
             if let Some(call) = &made.call {
-                bill.called(call, made.decision(), &outcome);
+                bill.record_call(call, made.decision(), &outcome);
             }
             events.push(Event::ToolResult { id: made.id.clone(), outcome: outcome.clone() });
             made.outcome = Some(outcome);
@@ -187,7 +187,7 @@ impl Running {
             if made.started && made.outcome.is_none() {
                 let (outcome, decision) = (error("it was cut off before it ended"), made.decision());
                 if let Some(call) = &made.call {
-                    bill.called(call, decision, &outcome);
+                    bill.record_call(call, decision, &outcome);
                 }
                 events.push(Event::ToolResult { id: made.id.clone(), outcome: outcome.clone() });
                 made.outcome = Some(outcome);

@@ -59,7 +59,7 @@ impl ServerHandler for Door {
         }
         let caller = self.caller(&context.extensions)?;
         let list = self.shared.lists.of(&*self.shared.source, &caller).await;
-        let fresh = u64::try_from(limits::MCP_LIST_FRESH.as_millis()).unwrap_or(u64::MAX);
+        let fresh = u64::try_from(limits::MCP_LIST_TTL.as_millis()).unwrap_or(u64::MAX);
         // Another caller's list may be another one, so nobody between may keep it.
         Ok(ListToolsResult::with_all_items(list.to_vec()).with_ttl_ms(fresh).with_cache_scope(CacheScope::Private))
     }

@@ -101,7 +101,7 @@ impl HttpTools {
         self.shared.closing.cancel();
         if tokio::time::timeout(time, self.shared.calls.free()).await.is_ok() {
             // The last answer is made; this is for its way out.
-            tokio::time::sleep(limits::MCP_LAST_ANSWER.min(time)).await;
+            tokio::time::sleep(limits::MCP_FLUSH_TIME.min(time)).await;
         }
         let cut = self.shared.calls.taken();
         self.inner.config.cancellation_token.cancel();

@@ -24,7 +24,7 @@ impl Lists {
         }
         let list: List = source.tools(caller).await.iter().map(tool).collect();
         let mut lists = self.lock();
-        if lists.len() >= limits::MCP_LISTS_KEPT_MAX {
+        if lists.len() >= limits::MCP_LISTS_CACHED_MAX {
             lists.clear();
         }
         lists.insert(caller.clone(), (revision, Arc::clone(&list)));

@@ -71,7 +71,7 @@ pub(crate) fn least(
 /// # Errors
 /// What the tokenizer fails with.
 pub(crate) fn encode_all(tokenizer: &Tokenizer, text: &str, special: bool) -> tokenizers::Result<Encoding> {
-    if text.len() <= limits::ENCODE_AT_ONCE_BYTES_MAX {
+    if text.len() <= limits::ENCODE_WHOLE_BYTES_MAX {
         return tokenizer.encode_fast(text, special);
     }
     let parts = pieces(text, limits::ENCODE_PIECE_BYTES).map(|piece| tokenizer.encode_fast(piece, false));

@@ -26,7 +26,7 @@ pub fn compile_component(mut input: impl Read, mut output: impl Write) -> io::Re
     let compiled = compile(&bytes, compatibility);
     let (kind, answer) = match &compiled {
         Ok(component) => (COMPONENT, component.as_slice()),
-        Err(words) => (WORDS, crate::log::cut(words, max::PLUGIN_COMPILE_WORDS_BYTES_MAX as usize).as_bytes()),
+        Err(words) => (WORDS, crate::log::cut(words, max::PLUGIN_COMPILE_OUTPUT_BYTES_MAX as usize).as_bytes()),
     };
     output.write_all(&[kind])?;
     output.write_all(&(answer.len() as u64).to_le_bytes())?;

@@ -46,10 +46,10 @@ async fn who_takes_all_it_can_leaves_room_for_the_next() {
 async fn owners_that_hold_nothing_are_forgotten() {
     let pool = pool(8, 1);
     let _held = take(&pool, 0, 1).await.expect("free");
-    for owner in 1..=2 * limits::PLUGIN_POOL_OWNERS_KEPT as u64 {
+    for owner in 1..=2 * limits::PLUGIN_POOL_TENANTS_CACHED as u64 {
         assert!(take(&pool, owner, 1).await.is_ok());
     }
-    assert!(pool.state().owners.len() <= limits::PLUGIN_POOL_OWNERS_KEPT + 1);
+    assert!(pool.state().owners.len() <= limits::PLUGIN_POOL_TENANTS_CACHED + 1);
     assert_eq!(pool.used.now().memories, 1);
     assert!(flood(&pool, 0).await.0.len() == 3, "who holds something is not forgotten");
 }

@@ -90,7 +90,7 @@ pub(crate) async fn process(
                 Err(reason) => instance.reject(Stage::Prompt, reason, spent)?,
             },
             Ok((Verdict::Refuse(message), _)) => {
-                let message = cut(&message, limits::PLUGIN_WORDS_BYTES_MAX).to_owned();
+                let message = cut(&message, limits::PLUGIN_ERROR_BYTES_MAX).to_owned();
                 return Ok(PromptVerdict::Refuse { plugin: instance.name().to_owned(), message });
             }
             Ok((Verdict::Respond(answer), _)) => return Ok(PromptVerdict::Respond(answer)),

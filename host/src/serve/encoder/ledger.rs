@@ -1,10 +1,10 @@
 //! The account of one embedding request with what the request used so far, settled exactly once on every path.
 
-use firebox_contract::{Account, Error, PluginUse, Spent, Usage};
+use firebox_contract::{Error, PluginUse, RequestUsage, Reservation, Usage};
 
 /// An open account. Dropping it settles what nobody has settled.
 pub(super) struct Ledger {
-    account: Option<Box<dyn Account>>,
+    account: Option<Box<dyn Reservation>>,
     /// Tokens of the texts that were embedded.
     tokens: usize,
     plugins: Vec<PluginUse>,
@@ -13,7 +13,7 @@ pub(super) struct Ledger {
 }
 
 impl Ledger {
-    pub(super) fn new(account: Box<dyn Account>) -> Self {
+    pub(super) fn new(account: Box<dyn Reservation>) -> Self {
         Self { account: Some(account), tokens: 0, plugins: Vec::new(), fuel_untold: 0 }
     }
 
@@ -24,13 +24,13 @@ impl Ledger {
 
     /// Asks whether the request may go on.
     pub(super) fn check(&mut self) -> Result<(), Error> {
-        self.account.as_mut().map_or(Ok(()), |account| account.go_on(0))
+        self.account.as_mut().map_or(Ok(()), |account| account.may_continue(0))
     }
 
     /// The same before guest calls: what those before used counts now.
     pub(super) fn check_fuel(&mut self) -> Result<(), Error> {
         let fuel = std::mem::take(&mut self.fuel_untold);
-        self.account.as_mut().map_or(Ok(()), |account| account.go_on(fuel))
+        self.account.as_mut().map_or(Ok(()), |account| account.may_continue(fuel))
     }
 
     /// So many tokens were embedded.
@@ -69,7 +69,7 @@ impl Ledger {
     pub(super) fn settle(&mut self, outcome: &str) {
         if let Some(mut account) = self.account.take() {
             let usage = Usage { prompt_tokens: self.tokens, ..Usage::default() };
-            account.settle(&Spent { usage, plugins: &self.plugins, outcome });
+            account.settle(&RequestUsage { usage, plugins: &self.plugins, outcome });
         }
     }
 }

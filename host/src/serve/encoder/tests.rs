@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use firebox_contract::{
-    BoxFuture, Caller, Clock, Decision, Encoding, OpenGate, Spent, TenantId, ToolCall, ToolOutcome,
+    BoxFuture, Caller, Clock, Decision, Encoding, OpenGate, RequestUsage, TenantId, ToolCall, ToolOutcome,
 };
 use tokio::task::JoinHandle;
 
@@ -130,7 +130,7 @@ impl Bench {
     }
 
     /// Embeds `texts` on a task of its own, which has got as far as the encoder's queue when this returns.
-    async fn send(&self, caller: &Caller, texts: Vec<String>, account: Box<dyn Account>) -> Sent {
+    async fn send(&self, caller: &Caller, texts: Vec<String>, account: Box<dyn Reservation>) -> Sent {
         let (thread, caller) = (Arc::clone(&self.thread), caller.clone());
         let task = tokio::spawn(async move {
             let request = EmbedRequest { id: "r".to_owned(), texts, form: form(true), timeout: WAIT_MAX };
@@ -180,7 +180,7 @@ fn caller(tenant: &str) -> Caller {
     Caller::of(TenantId::new(tenant))
 }
 
-fn open() -> Box<dyn Account> {
+fn open() -> Box<dyn Reservation> {
     Box::new(OpenGate)
 }
 
@@ -201,7 +201,7 @@ struct Told {
 }
 
 impl Told {
-    fn account(&self) -> Box<dyn Account> {
+    fn account(&self) -> Box<dyn Reservation> {
         Box::new(self.clone())
     }
 
@@ -222,7 +222,7 @@ impl Told {
     }
 }
 
-impl Account for Told {
+impl Reservation for Told {
     fn reserve(&mut self, tokens: usize) -> Result<(), Error> {
         self.write(format!("reserve {tokens}"));
         match self.tokens_max.is_some_and(|max| tokens > max) {
@@ -235,7 +235,7 @@ impl Account for Told {
         Ok(())
     }
 
-    fn go_on(&mut self, fuel: u64) -> Result<(), Error> {
+    fn may_continue(&mut self, fuel: u64) -> Result<(), Error> {
         let before = self.lines().iter().filter(|line| line.starts_with("go on")).count();
         self.write(format!("go on {fuel}"));
         match self.goes_on_max.is_some_and(|max| before >= max) {
@@ -244,9 +244,9 @@ impl Account for Told {
         }
     }
 
-    fn called(&mut self, _: &ToolCall, _: Decision, _: &ToolOutcome) {}
+    fn record_call(&mut self, _: &ToolCall, _: Decision, _: &ToolOutcome) {}
 
-    fn settle(&mut self, spent: &Spent<'_>) {
+    fn settle(&mut self, spent: &RequestUsage<'_>) {
         let fuel: u64 = spent.plugins.iter().map(|plugin| plugin.fuel).sum();
         self.write(format!("settle {} {} {fuel}", spent.outcome, spent.usage.prompt_tokens));
     }

@@ -148,9 +148,9 @@ fn fuel_is_charged_when_it_is_known_and_stops_what_comes_next() {
     let (tenancy, hands, alice) = alice(limits_of(|limits| limits.plugin_fuel_per_minute = Some(1_000)));
     let mut account = tenancy.admit(&alice.caller, "ember", "1").expect("good");
     account.allow_call(&call("x")).expect("nothing used yet");
-    account.called(&call("x"), Decision::Allowed, &outcome(600));
+    account.record_call(&call("x"), Decision::Allowed, &outcome(600));
     account.allow_call(&call("x")).expect("400 are left");
-    account.called(&call("x"), Decision::Allowed, &outcome(600));
+    account.record_call(&call("x"), Decision::Allowed, &outcome(600));
     let error = account.allow_call(&call("x")).expect_err("used up");
     assert!(error.to_string().contains("1000 units of plugin fuel"), "{error}");
     assert!(account.reserve(1).is_err() && tenancy.admit(&alice.caller, "ember", "2").is_err());
@@ -163,10 +163,10 @@ fn fuel_is_charged_when_it_is_known_and_stops_what_comes_next() {
 
 #[test]
 fn fuel_of_hooks_is_charged_at_the_end_and_that_of_tools_not_twice() {
-    use firebox_contract::{PluginUse, Spent, Stage};
+    use firebox_contract::{PluginUse, RequestUsage, Stage};
     let (tenancy, _, alice) = alice(limits_of(|limits| limits.plugin_fuel_per_minute = Some(1_000)));
     let mut account = tenancy.admit(&alice.caller, "ember", "1").expect("good");
-    account.called(&call("x"), Decision::Allowed, &outcome(300));
+    account.record_call(&call("x"), Decision::Allowed, &outcome(300));
     let plugin = |stage, fuel| PluginUse {
         plugin: "p".to_owned(),
         stage,
@@ -176,25 +176,25 @@ fn fuel_of_hooks_is_charged_at_the_end_and_that_of_tools_not_twice() {
         elapsed: Duration::ZERO,
     };
     let plugins = [plugin(Stage::Tool, 300), plugin(Stage::Prompt, 600)];
-    account.settle(&Spent { usage: used(1, 1), plugins: &plugins, outcome: "stop" });
+    account.settle(&RequestUsage { usage: used(1, 1), plugins: &plugins, outcome: "stop" });
     assert_eq!(tenancy.usage(&alice.id).expect("there").total.plugin_fuel, 900);
     drop(tenancy.admit(&alice.caller, "ember", "2").expect("100 are left"));
 }
 
 #[test]
 fn fuel_told_on_the_way_counts_at_once_and_not_again_at_the_end() {
-    use firebox_contract::{PluginUse, Spent, Stage};
+    use firebox_contract::{PluginUse, RequestUsage, Stage};
     let (tenancy, _, alice) = alice(limits_of(|limits| limits.plugin_fuel_per_minute = Some(1_000)));
     let mut account = tenancy.admit(&alice.caller, "ember", "1").expect("good");
-    account.go_on(0).expect("nothing used yet");
-    account.go_on(600).expect("400 are left");
+    account.may_continue(0).expect("nothing used yet");
+    account.may_continue(600).expect("400 are left");
     assert!(tenancy.admit(&alice.caller, "ember", "2").is_ok());
-    let error = account.go_on(600).expect_err("used up");
+    let error = account.may_continue(600).expect_err("used up");
     assert!(error.to_string().contains("1000 units of plugin fuel"), "{error}");
     assert!(tenancy.admit(&alice.caller, "ember", "3").is_err(), "for other requests, too");
     let (plugin, stage, elapsed) = ("p".to_owned(), Stage::Prompt, Duration::ZERO);
     let plugins = [PluginUse { plugin, stage, calls: 3, fuel: 1_300, memory_peak_bytes: 1, elapsed }];
-    account.settle(&Spent { usage: used(1, 0), plugins: &plugins, outcome: "stop" });
+    account.settle(&RequestUsage { usage: used(1, 0), plugins: &plugins, outcome: "stop" });
     assert_eq!(tenancy.usage(&alice.id).expect("there").total.plugin_fuel, 1_300);
 }
 

@@ -5,8 +5,8 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use firebox_contract::{
-    Account, Approval, Approver, BoxFuture, Caller, Decision, Error, Gate, Progress, SamplingOverrides, Spent,
-    TextCodec, TextDecoder, TokenId, ToolCall, ToolDefinition, ToolOutcome, ToolSource,
+    Approval, Approver, BoxFuture, Caller, Decision, Error, Gate, Progress, RequestUsage, Reservation,
+    SamplingOverrides, TextCodec, TextDecoder, TokenId, ToolCall, ToolDefinition, ToolOutcome, ToolSource,
 };
 use tokio::sync::Notify;
 
@@ -196,7 +196,7 @@ fn limited(what: &str) -> Error {
 }
 
 impl Gate for Door {
-    fn admit(&self, caller: &Caller, model: &str, id: &str) -> Result<Box<dyn Account>, Error> {
+    fn admit(&self, caller: &Caller, model: &str, id: &str) -> Result<Box<dyn Reservation>, Error> {
         if self.0.refuse {
             return Err(limited("requests"));
         }
@@ -211,7 +211,7 @@ impl Page {
     }
 }
 
-impl Account for Page {
+impl Reservation for Page {
     fn reserve(&mut self, tokens: usize) -> Result<(), Error> {
         self.tokens += tokens;
         self.write(format!("reserve {tokens}"));
@@ -223,15 +223,15 @@ impl Account for Page {
         if self.books.calls_max.is_some_and(|max| self.calls > max) { Err(limited("tool calls")) } else { Ok(()) }
     }
 
-    fn go_on(&mut self, _: u64) -> Result<(), Error> {
+    fn may_continue(&mut self, _: u64) -> Result<(), Error> {
         Ok(())
     }
 
-    fn called(&mut self, call: &ToolCall, decision: Decision, outcome: &ToolOutcome) {
+    fn record_call(&mut self, call: &ToolCall, decision: Decision, outcome: &ToolOutcome) {
         self.write(format!("called {} {} {}", call.id, decision.as_str(), outcome.is_error));
     }
 
-    fn settle(&mut self, spent: &Spent<'_>) {
+    fn settle(&mut self, spent: &RequestUsage<'_>) {
         let (prompt, completion) = (spent.usage.prompt_tokens, spent.usage.completion_tokens);
         self.write(format!("settle {} {} {}", spent.outcome, prompt > 0, completion > 0));
     }

@@ -14,7 +14,7 @@ use std::thread::{self, JoinHandle, Thread};
 use std::time::{Duration, Instant};
 
 use firebox_contract::delivery::{self, Noted};
-use firebox_contract::limits::{COMPUTE_LINGER, COMPUTE_SPIN_TIME};
+use firebox_contract::limits::{COMPUTE_IDLE_SPIN, COMPUTE_SPIN_TIME};
 
 use super::place::{Helper, Place};
 
@@ -187,7 +187,7 @@ impl Shared {
                 seen = number;
                 self.help();
                 offer_core(&noted);
-            } else if !spin(COMPUTE_LINGER, || self.has_new(seen)) {
+            } else if !spin(COMPUTE_IDLE_SPIN, || self.has_new(seen)) {
                 self.sleep(member, seen);
             }
         }
@@ -287,7 +287,7 @@ mod tests {
         for round in 0..20_000 {
             assert!(sums(&pool, 2 + round % 9));
             if round % 4_000 == 0 {
-                thread::sleep(2 * COMPUTE_LINGER);
+                thread::sleep(2 * COMPUTE_IDLE_SPIN);
             }
         }
     }

@@ -32,7 +32,7 @@ impl LifecycleCalls for Guest {
         Box::pin(async move {
             let info = self.call_describe(store).await?;
             let short = |text: &str| cut(text, limits::PLUGIN_NAME_BYTES_MAX).to_owned();
-            let description = cut(&info.description, limits::PLUGIN_WORDS_BYTES_MAX).to_owned();
+            let description = cut(&info.description, limits::PLUGIN_ERROR_BYTES_MAX).to_owned();
             Ok(Ok(PluginInfo { name: short(&info.name), version: short(&info.version), description }))
         })
     }

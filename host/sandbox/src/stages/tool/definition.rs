@@ -40,7 +40,7 @@ fn wrong(plugin: &str, definition: &ToolDefinition, reason: String) -> SandboxEr
     SandboxError::Tool {
         plugin: plugin.to_owned(),
         tool: crate::log::cut(&shown, limits::TOOL_NAME_BYTES_MAX).to_owned(),
-        reason: crate::log::cut(&reason, limits::PLUGIN_WORDS_BYTES_MAX).to_owned(),
+        reason: crate::log::cut(&reason, limits::PLUGIN_ERROR_BYTES_MAX).to_owned(),
     }
 }
 

@@ -1,8 +1,8 @@
-//! Of many that use one model.
+//! Limits of what many requests share: a model, its KV caches and the cores of the machine.
 
 use std::time::Duration;
 
-use super::{KIB, MIB, PREFILL_CHUNK_TOKENS};
+use super::{KIB, PREFILL_CHUNK_TOKENS};
 
 // ---- Serving many ---------------------------------------------------------------------------------------------
 
@@ -17,42 +17,42 @@ pub const RETRY_AFTER_MAX: Duration = Duration::from_secs(60);
 /// Slice of a core that the threads which serve requests ask of the system.
 pub const SERVING_SLICE: Duration = Duration::from_micros(100);
 /// Time that a token may be on its way before threads that compute offer their cores to those that serve.
-pub const DELIVERY_PATIENCE: Duration = Duration::from_micros(100);
+pub const DELIVERY_LATE_AFTER: Duration = Duration::from_micros(100);
 /// Bytes from which on the keys or values of a layer have pages of their own on the CPU.
 pub const CACHE_PAGES_BYTES: usize = 32 * KIB;
 /// Time that a thread which computes waits for another such thread before it sleeps.
 pub const COMPUTE_SPIN_TIME: Duration = Duration::from_micros(200);
 /// Time that one which helps waits for work before it sleeps: longer than it takes to choose a token and send it on its way,
 /// since to be woken takes as long as half a pass of a small model.
-pub const COMPUTE_LINGER: Duration = Duration::from_millis(1);
+pub const COMPUTE_IDLE_SPIN: Duration = Duration::from_millis(1);
 /// Time after a pass on the CPU for which its cores still count as wanted: most are followed by the next.
-pub const CORES_CLAIM_LINGER: Duration = Duration::from_millis(1);
+pub const CORES_BUSY_HOLD: Duration = Duration::from_millis(1);
 /// Sequences of a step of decode up to which a GPU runs it as a whole, recorded (a number): with more, kernels take longer than
 /// it takes to launch them.
 pub const REPLAYED_ROWS_MAX: usize = 8;
 /// Steps of so many sequences, one of which is recorded the last (a number).
 pub const REPLAYED_STEPS_MIN: u32 = 2;
 /// Prompt tokens of one turn, all sequences together.
-pub const PREFILL_TURN_TOKENS: usize = PREFILL_CHUNK_TOKENS;
+pub const STEP_PREFILL_TOKENS: usize = PREFILL_CHUNK_TOKENS;
 /// Prompt tokens of one turn that several tenants share, until it is known how long the device takes; and at least of one
 /// that a tenant has for itself while others were there lately.
-pub const PREFILL_TURN_TOKENS_SHARED: usize = 128;
+pub const STEP_PREFILL_TOKENS_SHARED: usize = 128;
 /// Prompt tokens of one turn at least, however slow the device.
-pub const PREFILL_TURN_TOKENS_MIN: usize = 32;
+pub const STEP_PREFILL_TOKENS_MIN: usize = 32;
 /// Time of one turn with prompts that several tenants share, or that may not be given up for another. Where it is more,
-/// `TURN_STEPS_SHARED` counts.
-pub const TURN_TIME_SHARED: Duration = Duration::from_millis(1);
+/// `STEP_DECODES_SHARED` counts.
+pub const STEP_TIME_SHARED: Duration = Duration::from_millis(1);
 /// The same in steps of a single token (a number): on a slow device shorter turns would only read the weights more often.
-pub const TURN_STEPS_SHARED: u32 = 4;
+pub const STEP_DECODES_SHARED: u32 = 4;
 /// Time of one turn with prompts beside answers of the same tenant: what these may be held up.
-pub const TURN_TIME_ALONE: Duration = Duration::from_millis(500);
+pub const STEP_TIME_ALONE: Duration = Duration::from_millis(500);
 /// Time after which what a tenant used of the device counts for 1/e of what it was.
-pub const SHARE_MEMORY: Duration = Duration::from_secs(10);
+pub const SHARE_DECAY: Duration = Duration::from_secs(10);
 /// Device time, per weight, that a tenant may have used beyond another that has work before it rests. What it used up to its
-/// fair share of the last `SHARE_MEMORY` is never held against it.
-pub const SHARE_SLACK: Duration = Duration::from_secs(1);
+/// fair share of the last `SHARE_DECAY` is never held against it.
+pub const SHARE_LEAD_MAX: Duration = Duration::from_secs(1);
 /// Device time, per weight, of what a tenant has asked for, up to which it may go before what others asked for; and time, of
-/// the last `SHARE_MEMORY`, that these wait for such at most.
+/// the last `SHARE_DECAY`, that these wait for such at most.
 pub const SHORT_JOB_TIME: Duration = Duration::from_secs(2);
 /// The same device time in percent of what they asked for, where that is more.
 pub const SHORT_JOB_PERCENT: u32 = 10;
@@ -62,15 +62,15 @@ pub const SHORT_JOB_TIME_MAX: Duration = Duration::from_secs(8);
 /// Times that the others must have asked for more than that (a number).
 pub const SHORT_JOB_TIMES: u32 = 2;
 /// Part of a turn's time, in percent, by which tenants that rest may lengthen the turns of others, so that they still move.
-pub const SHARE_REST_PERCENT: u32 = 5;
+pub const THROTTLE_PERCENT: u32 = 5;
 /// Time that a tenant rests before it does that: nobody notices a short pause, and short answers of others are not made longer.
-pub const SHARE_REST_TIME: Duration = Duration::from_secs(1);
+pub const THROTTLE_TIME: Duration = Duration::from_secs(1);
 /// Time after its last turn for which a tenant's use is remembered at all.
-pub const SHARE_KEPT_TIME: Duration = Duration::from_secs(100);
+pub const SHARE_FORGET_TIME: Duration = Duration::from_secs(100);
 /// Turns of a sequence, one after the other, that are given up for others (a number); the next is not.
-pub const TURN_CUTS_MAX: u32 = 4;
+pub const STEP_PREEMPTIONS_MAX: u32 = 4;
 /// Answers of one tenant, per weight, that advance in one turn while another tenant has fewer.
-pub const TURN_SEQUENCES_SHARED: usize = 8;
+pub const STEP_SEQUENCES_SHARED: usize = 8;
 /// Tokens that two prompts must share at their beginning before a kept cache is used again.
 pub const PREFIX_TOKENS_MIN: usize = 16;
 /// Tokens of a kept cache that may be cut off to go on from it; when more would go, it is copied and stays.
@@ -85,35 +85,3 @@ pub const MODEL_RELOAD_RETRY: Duration = Duration::from_secs(10);
 pub const MODEL_STOP_WAIT: Duration = Duration::from_secs(10);
 /// Reports of progress that wait for one listener; a tool that reports faster loses some lines and no time.
 pub const PLUGIN_REPORTS_BUFFERED_MAX: usize = 64;
-/// Bytes of one request's body at `/mcp`.
-pub const MCP_BODY_BYTES_MAX: usize = 4 * MIB;
-/// Sessions that requests of revisions before 2026-07-28 may have open, all tenants together.
-pub const MCP_SESSIONS_MAX: usize = 1_024;
-/// Sessions that requests of one tenant may have open.
-pub const MCP_SESSIONS_PER_TENANT_MAX: usize = 128;
-/// Time after which a session without requests ends.
-pub const MCP_SESSION_IDLE: Duration = Duration::from_secs(600);
-/// Time a new session has for its first request.
-pub const MCP_SESSION_START: Duration = Duration::from_secs(10);
-/// Time for which the events of an answered request can be read again by a client that lost its connection.
-pub const MCP_REPLAY: Duration = Duration::from_secs(60);
-/// Events that wait in one session for its reader.
-pub const MCP_EVENTS_BUFFERED_MAX: usize = 64;
-/// Open requests that wait for changes of tool lists, all tenants together.
-pub const MCP_LISTENERS_MAX: usize = 1_024;
-/// Open requests of one tenant that wait for changes of its tool list.
-pub const MCP_LISTENERS_PER_TENANT_MAX: usize = 64;
-/// Time after which a client that was told to wait should call again.
-pub const MCP_RETRY: Duration = Duration::from_secs(1);
-/// Time that the last answers have to reach their clients when the server stops.
-pub const MCP_LAST_ANSWER: Duration = Duration::from_millis(100);
-/// Callers whose tool lists are kept ready.
-pub const MCP_LISTS_KEPT_MAX: usize = 256;
-/// Time for which a client may reuse a tool list without asking again.
-pub const MCP_LIST_FRESH: Duration = Duration::from_secs(5);
-/// Period of the empty lines that keep a waiting connection open.
-pub const MCP_KEEP_ALIVE: Duration = Duration::from_secs(15);
-/// Time a connection of `firebox mcp serve --listen` has to send a request's headers.
-pub const MCP_HEADER_TIMEOUT: Duration = Duration::from_secs(10);
-/// Time that running calls have to end when the server stops.
-pub const MCP_DRAIN: Duration = Duration::from_secs(5);
