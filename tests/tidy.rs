@@ -3,6 +3,8 @@
 
 #[path = "tidy/honest.rs"]
 mod honest;
+#[path = "tidy/pages.rs"]
+mod pages;
 #[path = "tidy/source.rs"]
 mod source;
 #[path = "tidy/style.rs"]

@@ -225,7 +225,7 @@ mod tests {
     /// What is written for people is what the router does, scopes included.
     #[test]
     fn the_page_about_serving_has_every_route_with_its_scopes() {
-        let page = include_str!("../../specifications/http.md");
+        let page = include_str!("../../specifications/reference/http.md");
         let rows: Vec<Vec<&str>> =
             page.lines().filter(|line| line.starts_with("| `")).map(|line| line.split('|').collect()).collect();
         for route in ROUTES {

@@ -93,7 +93,7 @@ fn tool(name: &str, schema: Value) -> Value {
     json!({"type": "function", "function": {"name": name, "parameters": schema}})
 }
 
-/// The numbers are those of `specifications/limits.md`.
+/// The numbers are those of `specifications/reference/limits.md`.
 #[test]
 fn f14_every_limit_of_a_request_is_a_typed_error_over_http() {
     let server = "[server]\nbody_bytes_max = \"20MiB\"\n[[model]]\nname = \"ember\"\ndevice = \"cpu\"\n";

@@ -30,7 +30,7 @@ fn the_page_of_errors_is_the_table_of_errors() {
     for (code, meaning) in FAULT_CODES {
         writeln!(page, "| `{code}` | {meaning} |").expect("a string");
     }
-    check("errors.md", &page);
+    check("reference/errors.md", &page);
 }
 
 #[test]
@@ -56,5 +56,5 @@ fn the_page_of_limits_is_the_table_of_limits() {
         }
     }
     assert!(page.matches("| `").count() > 40, "the source was read");
-    check("limits.md", &page);
+    check("reference/limits.md", &page);
 }

@@ -53,7 +53,7 @@ fn resident_bytes() -> f64 {
     pages.and_then(|pages| pages.split(' ').nth(1)?.parse::<f64>().ok()).unwrap_or_default() * 4_096.0
 }
 
-/// Not a test of right or wrong: prints the figures of `specifications/tenancy.md`.
+/// Not a test of right or wrong: prints the figures of `specifications/reference/tenancy.md`.
 #[test]
 #[ignore = "prints figures, which only mean something on a quiet machine"]
 fn figures() {
