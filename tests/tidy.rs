@@ -70,6 +70,20 @@ fn i1_contract_depends_on_thiserror_only() {
     assert_eq!(dependencies("host/contract/Cargo.toml"), ["thiserror"], "{I1}");
 }
 
+/// `host/engine` may not depend on the crate that has the clocks of deliveries and cores.
+#[test]
+fn i3_engine_depends_on_no_crate_with_a_clock_of_its_own() {
+    let found: Vec<String> =
+        dependencies("host/engine/Cargo.toml").into_iter().filter(|name| name == "firebox-cpu").collect();
+    report(I3, &found);
+}
+
+#[test]
+fn i3_contract_has_no_clock_and_no_state_of_the_process() {
+    const FORBIDDEN: &[&str] = &["Instant::now", "SystemTime", "LazyLock", "OnceLock", "thread_local!"];
+    report(I3, &occurrences(&sources("host/contract/src/"), FORBIDDEN));
+}
+
 const I2: &str = "I2: only host/models names burn, cubecl or wgpu; only host/sandbox names wasmtime; only host/mcp names \
                   rmcp; only the root package names axum and clap";
 
@@ -109,7 +123,8 @@ fn i2_each_engine_has_one_owner() {
     report(I2, &findings);
 }
 
-const I3: &str = "I3: host/engine never touches a file, a socket or a clock that it was not given";
+const I3: &str = "I3: host/engine touches no file, no socket and no clock that it was not given; host/contract, which it uses, \
+                  has neither a clock nor state of the process";
 
 #[test]
 fn i3_engine_touches_nothing_it_was_not_given() {

@@ -331,6 +331,7 @@ impl HostBuilder {
             gate: self.gate,
             approver: self.approver,
             clock,
+            deliveries: firebox_cpu::delivery::tracker(),
             threads: threads::background()?,
             in_flight_max: self.in_flight_max,
             prefill_chunk: limits::PREFILL_CHUNK_TOKENS,

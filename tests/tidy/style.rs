@@ -12,6 +12,7 @@ const FILE_BYTES_MAX: u64 = 6 << 20;
 /// Files that may hold `unsafe` code: kernels, and calls whose contract the compiler cannot check.
 const UNSAFE_FILES: &[&str] = &[
     "benches/peers/candle/src/main.rs",
+    "host/cpu/src/priority.rs",
     "host/mcp/src/client/orphan.rs",
     "host/models/src/checkpoint/blob.rs",
     "host/models/src/kernel/cpu_attention/mix.rs",
@@ -35,7 +36,6 @@ const UNSAFE_FILES: &[&str] = &[
     "host/sandbox/src/priority.rs",
     "host/sandbox/tests/hostile/usage.rs",
     "host/src/memory.rs",
-    "host/src/threads.rs",
     "tests/fuzz/coverage.rs",
 ];
 

@@ -7,8 +7,7 @@
 pub mod caller;
 pub mod chat;
 pub mod clock;
-pub mod cores;
-pub mod delivery;
+pub mod decaying_sum;
 pub mod encoder;
 pub mod error;
 pub mod fault;
@@ -28,7 +27,8 @@ use std::pin::Pin;
 
 pub use caller::{Caller, TenantId};
 pub use chat::{Chat, ChatOptions, Message, PromptEnd, Role, ToolCall, ToolDefinition, ToolEffects};
-pub use clock::Clock;
+pub use clock::{Clock, DeliveryTracker, PendingDelivery};
+pub use decaying_sum::DecayingSum;
 pub use encoder::{Encoder, EncoderProfile, EncoderText, Encoding, VectorForm};
 pub use error::{Error, ErrorKind};
 pub use fault::{Fault, FaultCause, Stage};

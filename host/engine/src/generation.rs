@@ -278,6 +278,7 @@ impl Generation {
             expected_tokens: length.expected,
             context_tokens: self.road.context_tokens(),
             codec: Arc::clone(&self.road.codec),
+            deliveries: Arc::clone(&self.road.deliveries),
             events: sender,
         };
         self.road.worker.submit(job).await?;

@@ -35,8 +35,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use firebox_contract::{
-    Approver, Caller, Chat, Clock, Error, Gate, GenerationRequest, HookSource, ModelInfo, Prompt, RequestInfo,
-    Reservation, TextCodec, TokenCount, ToolChoice, ToolDefinition, ToolSource, limits,
+    Approver, Caller, Chat, Clock, DeliveryTracker, Error, Gate, GenerationRequest, HookSource, ModelInfo, Prompt,
+    RequestInfo, Reservation, TextCodec, TokenCount, ToolChoice, ToolDefinition, ToolSource, limits,
 };
 use futures_util::FutureExt;
 use tokio::runtime::Handle;
@@ -73,6 +73,8 @@ pub struct EngineOptions {
     pub approver: Option<Arc<dyn Approver>>,
     /// The clock for deadlines and timings.
     pub clock: Arc<dyn Clock>,
+    /// Counts tokens on their way to a client, so that threads which compute yield when one is late.
+    pub deliveries: Arc<dyn DeliveryTracker>,
     /// Runs what takes a thread for a while, such as tokenizing a long prompt, on its threads for blocking work.
     pub threads: Handle,
     /// Requests at a time; a few more run where a tenant would otherwise have none (`limits::IN_FLIGHT_RESERVED`).
@@ -94,6 +96,7 @@ pub(crate) struct Road {
     codec: Arc<dyn TextCodec>,
     hooks: Arc<dyn HookSource>,
     clock: Arc<dyn Clock>,
+    deliveries: Arc<dyn DeliveryTracker>,
     admission: Admission,
     meter: Arc<Meter>,
     requests: AtomicU64,
@@ -139,6 +142,7 @@ impl Engine {
             gate,
             approver,
             clock,
+            deliveries,
             threads,
             in_flight_max,
             prefill_chunk,
@@ -159,7 +163,20 @@ impl Engine {
         let worker = Worker::start(factory, worker_options).await?;
         let requests = AtomicU64::new(0);
         let encodings = TenantPermits::new(limits::ENCODED_PARALLEL, threads);
-        Ok(Self { road: Arc::new(Road { worker, codec, hooks, clock, admission, meter, requests, agent, encodings }) })
+        Ok(Self {
+            road: Arc::new(Road {
+                worker,
+                codec,
+                hooks,
+                clock,
+                deliveries,
+                admission,
+                meter,
+                requests,
+                agent,
+                encodings,
+            }),
+        })
     }
 
     /// Whether it can answer.

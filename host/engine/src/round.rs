@@ -3,9 +3,8 @@
 use std::thread::Thread;
 use std::time::Duration;
 
-use firebox_contract::delivery::OnItsWay;
 use firebox_contract::limits::ANSWER_TOKENS_EXPECTED;
-use firebox_contract::{Error, FinishReason, Hooks, TextDecoder, TextVerdict, TokenId};
+use firebox_contract::{Error, FinishReason, Hooks, PendingDelivery, TextDecoder, TextVerdict, TokenId};
 use tokio::sync::mpsc;
 
 use crate::sequence::StepEvent;
@@ -16,8 +15,8 @@ use crate::toolcall::{Piece, ToolCallParser};
 pub(crate) struct Steps {
     events: mpsc::Receiver<StepEvent>,
     worker: Option<Thread>,
-    /// The token that was read last, until the next is asked for: by then it is with whoever waits for it.
-    delivering: Option<OnItsWay>,
+    /// The token that was read last. It counts as delivered when the reader asks for the next one.
+    delivering: Option<PendingDelivery>,
 }
 
 impl Steps {
@@ -114,8 +113,8 @@ impl Round {
                 let text = self.decode(token)?;
                 self.pass(&text, hooks).await
             }
-            Some(StepEvent::Token(token, at, on_its_way)) => {
-                self.steps.delivering = Some(on_its_way);
+            Some(StepEvent::Token(token, at, pending)) => {
+                self.steps.delivering = Some(pending);
                 self.gap = self.clock.first.map(|_| at.saturating_sub(self.clock.last));
                 self.clock.first.get_or_insert(at);
                 self.clock.last = at;

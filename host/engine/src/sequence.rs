@@ -3,9 +3,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use firebox_contract::delivery::{self, OnItsWay};
 use firebox_contract::limits::ANSWER_TOKENS_EXPECTED;
-use firebox_contract::{Error, FinishReason, Logits, SequenceId, Span, TenantId, TextCodec, TokenId};
+use firebox_contract::{
+    DeliveryTracker, Error, FinishReason, Logits, PendingDelivery, SequenceId, Span, TenantId, TextCodec, TokenId,
+};
 use tokio::sync::mpsc;
 
 use crate::healing::Part;
@@ -30,6 +31,8 @@ pub(crate) struct Job {
     /// Tokens prompt and answer may have together.
     pub(crate) context_tokens: usize,
     pub(crate) codec: Arc<dyn TextCodec>,
+    /// Counts tokens on their way to the reader.
+    pub(crate) deliveries: Arc<dyn DeliveryTracker>,
     pub(crate) events: mpsc::Sender<StepEvent>,
 }
 
@@ -59,7 +62,7 @@ pub(crate) enum StepEvent {
     /// A token of the forced opening, made again.
     Opening(TokenId),
     /// A token of the answer, and when it was made.
-    Token(TokenId, Duration, OnItsWay),
+    Token(TokenId, Duration, PendingDelivery),
     /// The last event: nothing failed.
     Finished(FinishReason),
     /// The last event: it failed.
@@ -234,7 +237,7 @@ impl Sequence {
         // There is room: a sequence is only stepped when its channel has some, and nobody else sends into it.
         let event = match part {
             Part::Opening => StepEvent::Opening(token),
-            Part::Answer => StepEvent::Token(token, now, delivery::send()),
+            Part::Answer => StepEvent::Token(token, now, PendingDelivery::new(&self.job.deliveries)),
         };
         if self.job.events.try_send(event).is_err() {
             self.over = true;

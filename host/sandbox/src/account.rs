@@ -4,7 +4,8 @@
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use firebox_contract::{cores, limits};
+use firebox_contract::limits;
+use firebox_cpu::cores;
 use tokio::sync::Semaphore;
 
 use crate::lane::workers;

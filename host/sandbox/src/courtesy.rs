@@ -4,7 +4,8 @@
 use std::sync::LazyLock;
 use std::time::{Duration, Instant};
 
-use firebox_contract::{cores, limits};
+use firebox_contract::limits;
+use firebox_cpu::cores;
 use tokio::sync::SemaphorePermit;
 
 use crate::gauge::{Gauge, Rank};
@@ -45,7 +46,7 @@ impl<'a> Courtesy<'a> {
         let mut order = self.order(Instant::now());
         loop {
             let now = Instant::now();
-            if !cores::are_wanted(workers(), now) {
+            if !cores::all_busy(workers()) {
                 break;
             }
             let since = *self.since.get_or_insert(now);
@@ -170,7 +171,7 @@ mod tests {
 
     #[tokio::test]
     async fn long_calls_of_one_owner_have_a_turn_for_each_thread_in_the_time_of_one() {
-        let _claim = cores::claim(cores::count());
+        let _claim = cores::compute(cores::count());
         let had = turns(&long(), true, 10, PATIENCE * 9 / 2).await;
         assert!(had.len() <= 4 * workers(), "{had:?}");
         let begun = Instant::now();
@@ -182,7 +183,7 @@ mod tests {
 
     #[tokio::test]
     async fn the_next_calls_of_an_owner_with_long_ones_do_not_wait_for_them() {
-        let _claim = cores::claim(cores::count());
+        let _claim = cores::compute(cores::count());
         let account = long();
         let busy: Vec<_> = (0..workers()).map(|_| call(&account, true)).collect();
         let mut waits: Vec<_> = busy.iter().map(|gauge| Courtesy::of(Rank::Slow, gauge)).collect();
@@ -197,7 +198,7 @@ mod tests {
 
     #[tokio::test]
     async fn calls_that_are_not_long_are_ended_one_after_the_other() {
-        let _claim = cores::claim(cores::count());
+        let _claim = cores::compute(cores::count());
         let account = Arc::default();
         let begun = Instant::now();
         let had = turns(&account, false, 3, PATIENCE * 100).await;
@@ -210,7 +211,7 @@ mod tests {
 
     #[tokio::test]
     async fn calls_that_are_not_long_are_patient_before_each_turn_where_the_share_is_low() {
-        let _claim = cores::claim(cores::count());
+        let _claim = cores::compute(cores::count());
         let account = Arc::new(Account::default());
         account.charge(account.share().mul_f64(0.9), Instant::now());
         let begun = Instant::now();
@@ -222,7 +223,7 @@ mod tests {
 
     #[tokio::test]
     async fn who_waits_for_an_idle_processor_has_no_turn_before() {
-        let claim = cores::claim(cores::count());
+        let claim = cores::compute(cores::count());
         let account = long();
         let (first, second) = (call(&account, true), call(&account, true));
         let mut first = Courtesy::of(Rank::Idle, &first);

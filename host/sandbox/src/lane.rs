@@ -9,7 +9,8 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::task::{Context, Poll, Wake, Waker};
 use std::time::{Duration, Instant};
 
-use firebox_contract::{BoxFuture, cores, limits};
+use firebox_contract::{BoxFuture, limits};
+use firebox_cpu::cores;
 use tokio::runtime::{Builder, Runtime as Threads};
 use tokio::task::JoinHandle;
 
@@ -358,7 +359,7 @@ mod tests {
     #[tokio::test]
     async fn calls_at_low_priority_hold_back_while_models_want_every_core() {
         let lanes = Lanes::default();
-        let claim = cores::claim(cores::count());
+        let claim = cores::compute(cores::count());
         let begun = Instant::now();
         let there = lanes.drive(&slow(), LONG, Box::pin(yielding())).await.expect("in time");
         assert_eq!(there.as_deref(), Some("firebox-guests"));
@@ -398,7 +399,7 @@ mod tests {
     #[tokio::test]
     async fn a_call_whose_share_others_use_up_while_it_holds_back_goes_below_without_a_turn() {
         let lanes = Lanes::default();
-        let (account, claim) = (Arc::new(Account::default()), cores::claim(cores::count()));
+        let (account, claim) = (Arc::new(Account::default()), cores::compute(cores::count()));
         let computed = limits::PLUGIN_QUICK_TIME.mul_f64(2.5);
         let gauge = Gauge::of(Some(Arc::clone(&account))).after(computed, Instant::now());
         assert_eq!(gauge.rank(Instant::now()), Rank::Slow);
@@ -414,7 +415,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_call_that_waits_lets_the_next_of_its_owner_go_on() {
-        let _claim = cores::claim(cores::count());
+        let _claim = cores::compute(cores::count());
         let (lanes, account) = (Lanes::default(), Arc::new(Account::default()));
         let slow = || {
             let gauge = Gauge::of(Some(Arc::clone(&account)));

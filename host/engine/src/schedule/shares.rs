@@ -4,8 +4,8 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use firebox_contract::TenantId;
 use firebox_contract::limits::{SHARE_DECAY, SHARE_FORGET_TIME, SHARE_LEAD_MAX, SHORT_JOB_TIME_MAX, THROTTLE_TIME};
+use firebox_contract::{DecayingSum, TenantId};
 
 /// The accounts of all who had something to do lately.
 #[derive(Debug, Default)]
@@ -15,31 +15,12 @@ pub(super) struct Shares {
     weights: u64,
 }
 
-/// Seconds, of which those that are past count for less and less.
-#[derive(Debug, Default)]
-struct Faded {
-    seconds: f64,
-    at: Duration,
-}
-
-impl Faded {
-    /// What counts of them at `now`.
-    fn level(&self, now: Duration) -> f64 {
-        let past = now.saturating_sub(self.at).as_secs_f64();
-        self.seconds * (-past / SHARE_DECAY.as_secs_f64()).exp()
-    }
-
-    fn add(&mut self, seconds: f64, now: Duration) {
-        (self.seconds, self.at) = (self.level(now) + seconds, now);
-    }
-}
-
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Share {
     /// What it used of the device, for its weight.
-    used: Faded,
+    used: DecayingSum,
     /// How long it waited for short jobs of others.
-    waited: Faded,
+    waited: DecayingSum,
     /// What it used, for its weight, since it began after it had nothing to do and had been modest; else `None`.
     stint: Option<f64>,
     weight: u32,
@@ -47,6 +28,13 @@ struct Share {
     seen: Duration,
     /// Since when it rests, if it does.
     rests: Option<Duration>,
+}
+
+impl Default for Share {
+    fn default() -> Self {
+        let sum = DecayingSum::new(SHARE_DECAY);
+        Self { used: sum, waited: sum, stint: None, weight: 0, seen: Duration::ZERO, rests: None }
+    }
 }
 
 impl Share {
@@ -78,12 +66,12 @@ impl Shares {
 
     /// Seconds of the device that count as used by `tenant`, for its weight.
     pub(super) fn level(&self, tenant: &TenantId, now: Duration) -> f64 {
-        self.tenants.get(tenant).map_or(0.0, |share| share.used.level(now))
+        self.tenants.get(tenant).map_or(0.0, |share| share.used.at(now))
     }
 
     /// Seconds for which `tenant` waited lately for short jobs of others.
     pub(super) fn waited(&self, tenant: &TenantId, now: Duration) -> f64 {
-        self.tenants.get(tenant).map_or(0.0, |share| share.waited.level(now))
+        self.tenants.get(tenant).map_or(0.0, |share| share.waited.at(now))
     }
 
     /// `tenant` waited for such for `seconds`.
@@ -118,7 +106,7 @@ impl Shares {
         let fair = self.fair(self.tenants.get(tenant).map(|share| share.weight));
         if let Some(share) = self.tenants.get_mut(tenant) {
             share.rests = None;
-            if share.stint.is_none() && share.used.level(now) <= fair {
+            if share.stint.is_none() && share.used.at(now) <= fair {
                 share.stint = Some(0.0);
             }
         }

@@ -6,9 +6,10 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use firebox_contract::{
-    BoxFuture, Caller, Chat, Clock, Error, HookSource, Hooks, LanguageModel, LogLine, Logits, Message, ModelInfo,
-    OpenGate, PluginUse, PromptHook, PromptVerdict, RequestInfo, SamplingOverrides, SequenceId, Span, TextCodec,
-    TextDecoder, TextHook, TextVerdict, TokenId, ToolCall, ToolDefinition, ToolEffects, ToolHook, ToolOutcome,
+    BoxFuture, Caller, Chat, Clock, DeliveryTracker, Error, HookSource, Hooks, LanguageModel, LogLine, Logits, Message,
+    ModelInfo, OpenGate, PluginUse, PromptHook, PromptVerdict, RequestInfo, SamplingOverrides, SequenceId, Span,
+    TextCodec, TextDecoder, TextHook, TextVerdict, TokenId, ToolCall, ToolDefinition, ToolEffects, ToolHook,
+    ToolOutcome,
 };
 
 use crate::{Engine, EngineOptions};
@@ -283,6 +284,15 @@ pub(super) async fn engine_changed(
     (Engine::start(Box::new(factory), options).await.expect("starts"), seen)
 }
 
+/// Counts no deliveries.
+struct UncountedDeliveries;
+
+impl DeliveryTracker for UncountedDeliveries {
+    fn sent(&self) {}
+
+    fn delivered(&self) {}
+}
+
 pub(super) fn options(
     plugins: Plugins,
     clock: Arc<dyn Clock>,
@@ -298,6 +308,7 @@ pub(super) fn options(
         gate: Arc::new(OpenGate),
         approver: None,
         clock,
+        deliveries: Arc::new(UncountedDeliveries),
         threads: tokio::runtime::Handle::current(),
         in_flight_max,
         prefill_chunk,

@@ -6,7 +6,7 @@ mod pool;
 use std::cell::OnceCell;
 use std::marker::PhantomData;
 
-use firebox_contract::cores::{self, Claim};
+use firebox_cpu::cores::{self, ComputeGuard};
 use pool::Pool;
 
 thread_local! {
@@ -15,10 +15,10 @@ thread_local! {
 }
 
 /// Gives the calling thread a pool of its own, as many threads as cores with it. The pool is not shared, since who waits in
-/// a shared one waits for the work of others too, and that may be the whole pass of another model. Who may wait lets them
-/// have their cores for as long as the claim is held.
-pub(crate) fn join_in() -> Claim<'static> {
-    cores::claim(POOL.with(|pool| pool.get_or_init(|| Pool::new(threads())).width()))
+/// a shared one waits for the work of others too, and that may be the whole pass of another model. Its threads count as
+/// computing until the guard is dropped.
+pub(crate) fn join_in() -> ComputeGuard<'static> {
+    cores::compute(POOL.with(|pool| pool.get_or_init(|| Pool::new(threads())).width()))
 }
 
 /// As many as `RAYON_NUM_THREADS` says, which bounds the threads of libraries as well, or as there are cores.

@@ -13,8 +13,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle, Thread};
 use std::time::{Duration, Instant};
 
-use firebox_contract::delivery::{self, Noted};
 use firebox_contract::limits::{COMPUTE_IDLE_SPIN, COMPUTE_SPIN_TIME};
+use firebox_cpu::delivery::{self, LateMarker};
 
 use super::place::{Helper, Place};
 
@@ -32,8 +32,8 @@ pub(super) struct Pool {
     place: Place,
     /// A job runs: what its tasks share out they do alone.
     busy: Cell<bool>,
-    /// What the owner offered its core for.
-    noted: Noted,
+    /// The tokens for which the owner has yielded.
+    late_marker: LateMarker,
 }
 
 struct Shared {
@@ -86,7 +86,7 @@ impl Pool {
             thread::Builder::new().name("firebox-compute".to_owned()).spawn(move || shared.attend(member)).ok()
         };
         let members = (1..threads).map_while(|thread| start(thread - 1)).collect();
-        Self { shared, members, place: Place::new(), busy: Cell::new(false), noted: Noted::default() }
+        Self { shared, members, place: Place::new(), busy: Cell::new(false), late_marker: LateMarker::default() }
     }
 
     /// Its threads, the owner among them.
@@ -102,7 +102,7 @@ impl Pool {
         if self.members.is_empty() || count <= 1 || self.busy.replace(true) {
             return false;
         }
-        offer_core(&self.noted);
+        offer_core(&self.late_marker);
         let open = Open(self);
         self.publish(Job { task: erased(task), count });
         self.shared.work(task, count);
@@ -181,12 +181,12 @@ impl Shared {
         if let Some(helper) = self.helpers.get(member) {
             helper.is_here();
         }
-        let (mut seen, noted) = (0, Noted::default());
+        let (mut seen, late_marker) = (0, LateMarker::default());
         while !self.stop.load(Ordering::SeqCst) {
             if let Some(number) = self.enter(seen) {
                 seen = number;
                 self.help();
-                offer_core(&noted);
+                offer_core(&late_marker);
             } else if !spin(COMPUTE_IDLE_SPIN, || self.has_new(seen)) {
                 self.sleep(member, seen);
             }
@@ -236,9 +236,9 @@ impl Shared {
     }
 }
 
-/// Between two jobs: lets a thread that delivers a token have the core, if one has waited for long.
-fn offer_core(noted: &Noted) {
-    if delivery::is_late(noted) {
+/// Between two jobs: yields the core to the thread that delivers a token, if the token is late.
+fn offer_core(late_marker: &LateMarker) {
+    if delivery::is_late(late_marker) {
         thread::yield_now();
     }
 }
