@@ -52,7 +52,7 @@ impl CompanionLock {
     pub(crate) fn has_room(&self) -> io::Result<()> {
         let mut file = &self.0;
         file.seek(SeekFrom::Start(HEAD_BYTES))?;
-        let written = file.write_all(&[1; limits::RECORDS_PROBE_BYTES]);
+        let written = file.write_all(&[1; limits::STORAGE_PROBE_BYTES]);
         // Shorter always works; what it frees is for others.
         file.set_len(HEAD_BYTES)?;
         written

@@ -24,7 +24,7 @@ pub fn sandbox(bytes: usize, notice: Notice, notes: &mut Vec<String>) -> Result<
 /// What of `bytes` plugins may have where the process may use `limit`.
 fn allowed(bytes: usize, limit: Option<u64>) -> usize {
     let part =
-        limit.map_or(usize::MAX, |limit| usize::try_from(limit / limits::PLUGIN_POOL_PARTS).unwrap_or(usize::MAX));
+        limit.map_or(usize::MAX, |limit| usize::try_from(limit / limits::PLUGIN_POOL_DIVISOR).unwrap_or(usize::MAX));
     bytes.min(part).max(limits::PLUGIN_POOL_BYTES_MIN)
 }
 

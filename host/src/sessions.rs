@@ -59,7 +59,7 @@ impl Default for SessionLimits {
     fn default() -> Self {
         Self {
             sessions_max: limits::SESSIONS_PER_TENANT_DEFAULT,
-            messages_max: limits::SESSION_MESSAGES_MAX_DEFAULT,
+            messages_max: limits::CHAT_SESSION_MESSAGES_MAX,
             bytes_max: limits::SESSION_BYTES_MAX_DEFAULT,
             file_bytes_max: limits::SESSIONS_FILE_BYTES_MAX_DEFAULT,
             tenant_bytes_max: limits::SESSIONS_FILE_BYTES_MAX_DEFAULT,

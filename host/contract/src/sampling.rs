@@ -121,8 +121,8 @@ impl Sampling {
             let (count, max) = (self.stop_tokens.len(), limits::STOP_TOKENS_MAX);
             return Err(Error::Usage(format!("{count} stop token ids given, at most {max} are allowed")));
         }
-        if self.logit_bias.len() > limits::LOGIT_BIAS_MAX {
-            let (count, max) = (self.logit_bias.len(), limits::LOGIT_BIAS_MAX);
+        if self.logit_bias.len() > limits::LOGIT_BIAS_TOKENS_MAX {
+            let (count, max) = (self.logit_bias.len(), limits::LOGIT_BIAS_TOKENS_MAX);
             return Err(Error::Usage(format!("{count} logit biases given, at most {max} are allowed")));
         }
         for (token, bias) in &self.logit_bias {

@@ -1,6 +1,6 @@
 //! What the tokens of a vocabulary are as text, in order, so that the tokens that go on from a text are found by halving.
 
-use crate::limits::{MODEL_VOCABULARY_MAX, TOKEN_TEXTS_BYTES_MAX};
+use crate::limits::{MODEL_VOCABULARY_TOKENS_MAX, TOKEN_TEXTS_BYTES_MAX};
 use crate::model::TokenId;
 
 /// The text of one token.
@@ -33,13 +33,13 @@ struct Entry {
 }
 
 impl TokenTexts {
-    /// Sorts the texts; empty ones are left out. `None` for more than [`MODEL_VOCABULARY_MAX`] tokens or
+    /// Sorts the texts; empty ones are left out. `None` for more than [`MODEL_VOCABULARY_TOKENS_MAX`] tokens or
     /// [`TOKEN_TEXTS_BYTES_MAX`] bytes.
     #[must_use]
     pub fn new(mut texts: Vec<TokenText>) -> Option<Self> {
         texts.retain(|text| !text.bytes.is_empty());
         let size: usize = texts.iter().map(|text| text.bytes.len()).sum();
-        if texts.len() > MODEL_VOCABULARY_MAX || size > TOKEN_TEXTS_BYTES_MAX {
+        if texts.len() > MODEL_VOCABULARY_TOKENS_MAX || size > TOKEN_TEXTS_BYTES_MAX {
             return None;
         }
         texts.sort_unstable_by(|a, b| a.bytes.cmp(&b.bytes).then(a.token.cmp(&b.token)));

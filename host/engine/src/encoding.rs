@@ -24,7 +24,7 @@ impl Text {
     /// # Errors
     /// `Error::Usage` for an empty prompt, `Error::Model` for a template or tokenizer that fails.
     pub(crate) async fn encode(self, permits: &TenantPermits, tenant: &TenantId, max: usize) -> Result<Encoded, Error> {
-        let encoded = match self.bytes() <= limits::ENCODE_INLINE_BYTES {
+        let encoded = match self.bytes() <= limits::TOKENIZE_INLINE_BYTES {
             true => self.encode_here(max)?,
             false => permits.run(tenant, move || self.encode_here(max)).await??,
         };

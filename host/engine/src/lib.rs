@@ -162,7 +162,7 @@ impl Engine {
             WorkerOptions { clock: Arc::clone(&clock), meter: Arc::clone(&meter), capacity, prefill_chunk, warm_up };
         let worker = Worker::start(factory, worker_options).await?;
         let requests = AtomicU64::new(0);
-        let encodings = TenantPermits::new(limits::ENCODED_PARALLEL, threads);
+        let encodings = TenantPermits::new(limits::TOKENIZE_PARALLEL, threads);
         Ok(Self {
             road: Arc::new(Road {
                 worker,

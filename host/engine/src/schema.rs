@@ -74,7 +74,7 @@ impl Schemas {
     /// the call. None where it is not known to be one.
     fn check_small(&self, schema: &str, arguments: &Value) -> Option<Verdict> {
         let compiled = self.kept().entries.get(schema)?.clone().ok()?;
-        let small = compiled.small && fits(arguments, &mut { limits::SCHEMA_SMALL_ARGUMENTS_BYTES });
+        let small = compiled.small && fits(arguments, &mut { limits::SCHEMA_INLINE_ARGUMENTS_BYTES });
         small.then(|| compiled.check(arguments))
     }
 
@@ -191,7 +191,7 @@ fn compile(schema: &str) -> Result<Compiled, String> {
     let mut walk = Walk { root: &value, steps: 0, following: Vec::new(), recursive: false, patterns: false };
     walk.visit(&value, 0)?;
     let recursive = walk.recursive;
-    let small = !recursive && walk.steps <= limits::SCHEMA_SMALL_STEPS && !walk.patterns;
+    let small = !recursive && walk.steps <= limits::SCHEMA_INLINE_PARTS && !walk.patterns;
     let patterns = PatternOptions::fancy_regex()
         .backtrack_limit(limits::SCHEMA_PATTERN_STEPS_MAX)
         .size_limit(limits::SCHEMA_PATTERN_BYTES_MAX)
@@ -214,8 +214,8 @@ struct Walk<'a> {
 impl<'a> Walk<'a> {
     fn visit(&mut self, value: &'a Value, depth: usize) -> Result<(), String> {
         self.steps += 1;
-        if self.steps > limits::SCHEMA_STEPS_MAX {
-            return Err(format!("its schema has more than {} parts, references followed", limits::SCHEMA_STEPS_MAX));
+        if self.steps > limits::SCHEMA_PARTS_MAX {
+            return Err(format!("its schema has more than {} parts, references followed", limits::SCHEMA_PARTS_MAX));
         }
         if depth > limits::SCHEMA_DEPTH_MAX {
             let limit = limits::SCHEMA_DEPTH_MAX;
@@ -317,7 +317,7 @@ mod tests {
         let small = json!({ "type": "object", "properties": { "a": { "type": "string" } } });
         let pattern = json!({ "properties": { "a": { "pattern": "^(x+)+$" } } });
         let many: serde_json::Map<String, Value> =
-            (0..limits::SCHEMA_SMALL_STEPS).map(|n| (format!("p{n}"), json!({}))).collect();
+            (0..limits::SCHEMA_INLINE_PARTS).map(|n| (format!("p{n}"), json!({}))).collect();
         let large = json!({ "properties": many });
         let loops = json!({ "properties": { "a": { "$ref": "#" } } });
         let names = json!({ "patternProperties": { "^(x+)+$": {} } });
@@ -331,7 +331,7 @@ mod tests {
         for schema in [&pattern, &names, &large, &loops] {
             assert_eq!(at_once(schema, &json!({})), None, "{schema}");
         }
-        let size = limits::SCHEMA_SMALL_ARGUMENTS_BYTES;
+        let size = limits::SCHEMA_INLINE_ARGUMENTS_BYTES;
         for long in
             [json!({ "a": "x".repeat(size) }), json!({ "b": vec![0; size / 8] }), json!({ "x".repeat(size): 0 })]
         {

@@ -72,7 +72,7 @@ impl Shared {
             config,
             lists: Lists::default(),
             calls: Places::new(limits::MCP_SERVER_CALLS_MAX),
-            listeners: Places::new(limits::MCP_LISTENERS_MAX),
+            listeners: Places::new(limits::MCP_SUBSCRIPTIONS_MAX),
             closing: CancellationToken::new(),
         })
     }

@@ -152,7 +152,7 @@ impl OpenOptions {
     /// Refuses a GPU that would only be slower.
     fn worth_a_gpu(&self, adapter: &AdapterReport) -> Result<(), String> {
         match self.weights_bytes {
-            Some(bytes) if bytes <= limits::CPU_WEIGHTS_BYTES_MAX => {
+            Some(bytes) if bytes <= limits::AUTO_CPU_WEIGHTS_BYTES_MAX => {
                 let (size, choice) = (bytes as f64 / f64::from(1 << 20), adapter.choice());
                 Err(format!("slower than the CPU for a model of {size:.1} MiB (--device {choice} takes it)"))
             }

@@ -24,7 +24,7 @@ pub(crate) struct Plan {
 /// `SandboxError::AddressSpace` if not even the least fits.
 pub(crate) fn plan(asked: Allocation, wanted: Amount, left: Option<u64>) -> Result<Plan, SandboxError> {
     let Some(left) = left else { return Ok(Plan { allocation: asked, capacity: wanted, because: None }) };
-    let part = left / limits::PLUGIN_POOL_PARTS;
+    let part = left / limits::PLUGIN_POOL_DIVISOR;
     if asked == Allocation::Pooled && reserved(wanted.memories) <= part {
         return Ok(Plan { allocation: asked, capacity: wanted, because: None });
     }
@@ -32,7 +32,7 @@ pub(crate) fn plan(asked: Allocation, wanted: Amount, left: Option<u64>) -> Resu
     let half = usize::try_from(part / 2).unwrap_or(usize::MAX);
     let bytes = wanted.bytes.min(half / 2);
     if half / 2 < limits::PLUGIN_POOL_BYTES_MIN {
-        let needed = limits::PLUGIN_POOL_BYTES_MIN as u64 * 4 * limits::PLUGIN_POOL_PARTS;
+        let needed = limits::PLUGIN_POOL_BYTES_MIN as u64 * 4 * limits::PLUGIN_POOL_DIVISOR;
         return Err(SandboxError::AddressSpace { left: left >> 20, needed: needed >> 20 });
     }
     let capacity = Amount { memories: wanted.memories.min(half / limits::PLUGIN_INSTANCE_SPACE_BYTES), bytes };
@@ -90,7 +90,7 @@ mod tests {
             assert!(plan.because.is_some_and(|because| because.contains(&format!("{} MiB", left >> 20))));
             assert!(memories >= before.memories.max(1) && bytes >= before.bytes.max(limits::PLUGIN_POOL_BYTES_MIN));
             let space = 2 * bytes + memories * limits::PLUGIN_INSTANCE_SPACE_BYTES;
-            assert!(space as u64 <= left / limits::PLUGIN_POOL_PARTS, "{left}: {space}");
+            assert!(space as u64 <= left / limits::PLUGIN_POOL_DIVISOR, "{left}: {space}");
             before = plan.capacity;
         }
         assert_eq!(before, WANTED);

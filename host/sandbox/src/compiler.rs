@@ -142,7 +142,7 @@ fn wait(child: &mut Child, wall: Duration, abandoned: &Abandoned) -> Ended {
             Ok(Some(status)) => return Ended::Exited(status),
             Ok(None) if abandoned.is_set() => return killed(child, Ended::Abandoned),
             Ok(None) if Instant::now() >= deadline => return killed(child, Ended::Late),
-            Ok(None) => thread::sleep(max::PLUGIN_COMPILE_POLL),
+            Ok(None) => thread::sleep(max::PLUGIN_COMPILE_POLL_PERIOD),
             Err(error) => return killed(child, Ended::Lost(error)),
         }
     }

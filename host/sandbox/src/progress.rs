@@ -36,7 +36,7 @@ pub(crate) type Reports = mpsc::Sender<Report>;
 
 /// A bounded way from a guest to its listener.
 pub(crate) fn channel() -> (Reports, mpsc::Receiver<Report>) {
-    mpsc::channel(limits::PLUGIN_REPORTS_BUFFERED_MAX)
+    mpsc::channel(limits::PLUGIN_PROGRESS_BUFFERED_MAX)
 }
 
 impl Host for GuestData {

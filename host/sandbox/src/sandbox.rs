@@ -160,7 +160,7 @@ impl Sandbox {
             let (runtime, abandoned, admit) = (&*runtime, &abandoned, |shape: &Shape| admit(&spec.name, shape));
             Loader { runtime, cache_dir, compiler, abandoned, admit: &admit }.load(&spec.name, &spec.source)
         });
-        let done = match tokio::time::timeout(limits::PLUGIN_COMPILE_QUIET, &mut work).await {
+        let done = match tokio::time::timeout(limits::PLUGIN_COMPILE_NOTICE_AFTER, &mut work).await {
             Ok(done) => done,
             Err(_) => {
                 self.options.notice.say(&format!("compiling plugin \"{name}\" …"));

@@ -52,8 +52,8 @@ impl Waiting {
         let free_lines = limits::AUDIT_LINES_WAITING_MAX.saturating_sub(self.lines);
         let free_bytes = (limits::AUDIT_BYTES_WAITING_MAX / 2).saturating_sub(self.bytes);
         self.has_room()
-            && lines <= free_lines / limits::AUDIT_TENANT_SHARE
-            && bytes <= free_bytes / limits::AUDIT_TENANT_SHARE
+            && lines <= free_lines / limits::AUDIT_TENANT_DIVISOR
+            && bytes <= free_bytes / limits::AUDIT_TENANT_DIVISOR
     }
 }
 

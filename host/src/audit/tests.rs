@@ -96,7 +96,7 @@ fn a_full_disk_refuses_new_work_loses_nothing_that_runs_and_recovers() {
     for _ in 0..1_000 {
         audit.record(&tool("running"));
     }
-    assert!(begun.elapsed() < limits::AUDIT_RETRY, "no request waits for the disk");
+    assert!(begun.elapsed() < limits::AUDIT_RETRY_PERIOD, "no request waits for the disk");
     disk.full.store(false, Ordering::SeqCst);
     until("the recovery", || audit.ready().is_ok());
     audit.close().expect("nothing is lost");

@@ -218,7 +218,7 @@ impl Writer {
         if last_try {
             return false;
         }
-        std::thread::park_timeout(limits::AUDIT_RETRY);
+        std::thread::park_timeout(limits::AUDIT_RETRY_PERIOD);
         true
     }
 

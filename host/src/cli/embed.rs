@@ -38,8 +38,8 @@ pub struct Args {
     #[arg(long, value_name = "NAME")]
     field: Option<String>,
     /// Texts of one forward pass
-    #[arg(long, value_name = "N", default_value_t = limits::EMBED_BATCH_DEFAULT as u64,
-          value_parser = clap::value_parser!(u64).range(1..=limits::EMBED_BATCH_MAX as u64))]
+    #[arg(long, value_name = "N", default_value_t = limits::EMBED_BATCH_TEXTS_DEFAULT as u64,
+          value_parser = clap::value_parser!(u64).range(1..=limits::EMBED_BATCH_TEXTS_MAX as u64))]
     batch: u64,
     /// Scale each vector to unit length
     #[arg(long)]
@@ -125,7 +125,7 @@ struct Wish {
 impl Wish {
     fn of(args: &Args) -> Self {
         Self {
-            batch: usize::try_from(args.batch).unwrap_or(limits::EMBED_BATCH_MAX),
+            batch: usize::try_from(args.batch).unwrap_or(limits::EMBED_BATCH_TEXTS_MAX),
             max_tokens: args.max_length.map(|tokens| tokens as usize),
             prompt_name: args.prompt_name.clone(),
             prompt: args.prompt.clone(),

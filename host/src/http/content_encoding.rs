@@ -116,7 +116,7 @@ impl BodyDecoder {
             return bytes.push(chunk);
         }
         let mut yielded = self.decoded();
-        for piece in chunk.chunks(limits::ENCODED_PIECE_BYTES) {
+        for piece in chunk.chunks(limits::COMPRESSED_CHUNK_BYTES) {
             self.decode(piece).map_err(|error| failure_of(error, self.encoding))?;
             if self.decoded() - yielded > limits::BODY_INLINE_BYTES {
                 yielded = self.decoded();
@@ -177,7 +177,7 @@ struct Inflater {
 
 impl Inflater {
     fn take(&mut self, mut piece: &[u8]) -> io::Result<()> {
-        let mut out = [0; limits::DECODED_PIECE_BYTES];
+        let mut out = [0; limits::DECOMPRESSED_CHUNK_BYTES];
         while let Some(first) = piece.first() {
             if self.ended {
                 return Err(io::ErrorKind::InvalidData.into());

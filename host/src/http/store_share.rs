@@ -27,7 +27,7 @@ impl StoreShares {
     pub(super) async fn take(&self, tenant: &TenantId) -> StorePermit {
         let permits = {
             let mut table = self.table();
-            let made = || Arc::new(Semaphore::new(limits::SESSION_WORK_PER_TENANT_MAX));
+            let made = || Arc::new(Semaphore::new(limits::SESSION_OPERATIONS_PER_TENANT_MAX));
             Arc::clone(table.entry(tenant.clone()).or_insert_with(made))
         };
         // Made first, so that the entry goes away when the wait is given up.
@@ -57,7 +57,7 @@ mod tests {
         let shares = StoreShares::default();
         let (a, b) = (TenantId::new("a"), TenantId::new("b"));
         let mut taken = Vec::new();
-        for _ in 0..limits::SESSION_WORK_PER_TENANT_MAX {
+        for _ in 0..limits::SESSION_OPERATIONS_PER_TENANT_MAX {
             taken.push(shares.take(&a).await);
         }
         let more = tokio::spawn({

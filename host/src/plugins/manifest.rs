@@ -127,9 +127,9 @@ impl Manifest {
 
 /// What a manifest gets at most; more takes the word of whoever runs it.
 const CEILING: PluginLimits = PluginLimits {
-    fuel: limits::PLUGIN_ASKED_FUEL_MAX,
-    memory_bytes: limits::PLUGIN_ASKED_MEMORY_BYTES_MAX,
-    timeout: limits::PLUGIN_ASKED_TIMEOUT_MAX,
+    fuel: limits::PLUGIN_MANIFEST_FUEL_MAX,
+    memory_bytes: limits::PLUGIN_MANIFEST_MEMORY_BYTES_MAX,
+    timeout: limits::PLUGIN_MANIFEST_TIMEOUT_MAX,
 };
 
 fn broken(whose: &str, reason: &str) -> CliError {

@@ -79,7 +79,10 @@ pub async fn serve(
     grace: Duration,
 ) {
     let all = Connections::new(bounds.max, bounds.trusted_proxies.clone(), counters.clone());
-    let reserve = ConnectionsMax { total: limits::HTTP_RESERVE_MAX, per_address: limits::HTTP_RESERVE_MAX };
+    let reserve = ConnectionsMax {
+        total: limits::HTTP_OVERFLOW_CONNECTIONS_MAX,
+        per_address: limits::HTTP_OVERFLOW_CONNECTIONS_MAX,
+    };
     let reserve = Connections::new(reserve, bounds.trusted_proxies.clone(), ConnectionCounters::default());
     let shared = Arc::new(Shared { router, bounds, counters, stop: stop.clone() });
     let mut connections = JoinSet::new();
@@ -125,7 +128,7 @@ fn refuse(
     let answer = connection(Arc::clone(shared), stream, admitted, Some(refusal));
     connections.spawn(async move {
         // Told or not, the connection ends here.
-        let _told = tokio::time::timeout(limits::HTTP_RESERVE_TIME, answer).await;
+        let _told = tokio::time::timeout(limits::HTTP_OVERFLOW_TIME, answer).await;
     });
 }
 

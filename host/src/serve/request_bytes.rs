@@ -106,7 +106,7 @@ impl RequestBytes {
 fn default_bytes(memory: Option<u64>, body: usize) -> usize {
     let part = memory.map_or(u64::MAX, |memory| memory / limits::REQUEST_BYTES_MEMORY_DIVISOR);
     let part = usize::try_from(part).unwrap_or(usize::MAX);
-    part.clamp(limits::REQUEST_BYTES_MIN, limits::REQUEST_BYTES_DEFAULT.max(2 * limits::BODY_SHARES * body))
+    part.clamp(limits::REQUEST_BYTES_MIN, limits::REQUEST_BYTES_DEFAULT.max(2 * limits::FULL_BODIES_DEFAULT * body))
 }
 
 impl HeldBytes {
@@ -181,8 +181,10 @@ mod tests {
         assert_eq!(default_bytes(Some(1), body), limits::REQUEST_BYTES_MIN);
         let config = ServerConfig { request_bytes_max: Some(12 << 20), ..ServerConfig::default() };
         assert_eq!(RequestBytes::of(&config).longest_body(), 2 << 20);
-        let whole =
-            RequestBytes::new(limits::REQUEST_BYTES_DEFAULT, limits::REQUEST_BYTES_DEFAULT / limits::BODY_SHARES);
+        let whole = RequestBytes::new(
+            limits::REQUEST_BYTES_DEFAULT,
+            limits::REQUEST_BYTES_DEFAULT / limits::FULL_BODIES_DEFAULT,
+        );
         assert_eq!(whole.longest_body(), body);
     }
 }

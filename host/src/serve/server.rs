@@ -368,7 +368,7 @@ async fn build(config: &Config, open: bool, cut: watch::Receiver<bool>, say: &Sa
         request_timeout: config.server.request_timeout,
         body_bytes_max,
         request_bytes,
-        readings: TenantPermits::new(limits::BODIES_READ_PARALLEL, threads::background()?),
+        readings: TenantPermits::new(limits::BODIES_PARSED_PARALLEL, threads::background()?),
         started: SystemTime::now(),
         cut,
         settings: std::sync::RwLock::new(Settings::of(config, open)),
@@ -383,7 +383,7 @@ async fn open_sessions(config: &Config) -> Result<SessionStore, Error> {
         messages_max: sessions.messages_max,
         bytes_max: sessions.bytes_max,
         file_bytes_max: sessions.file_bytes_max,
-        tenant_bytes_max: sessions.file_bytes_max / limits::SESSIONS_TENANT_SHARE,
+        tenant_bytes_max: sessions.file_bytes_max / limits::SESSIONS_TENANT_DIVISOR,
         idle: Some(idle),
         ..SessionLimits::default()
     };
@@ -407,7 +407,7 @@ fn shares(config: &Config) -> HashMap<TenantId, u64> {
 /// needs them.
 async fn probe(audit: Option<Audit>, sessions: SessionStore) {
     loop {
-        tokio::time::sleep(limits::RECORDS_PROBE_PERIOD).await;
+        tokio::time::sleep(limits::STORAGE_PROBE_PERIOD).await;
         if let Some(audit) = &audit {
             audit.probe();
         }

@@ -113,7 +113,7 @@ pub(super) fn open(path: &Path, limits: &SessionLimits, now: SystemTime, alone: 
         reader.pragma_update(None, "trusted_schema", false)?;
         Ok(reader)
     };
-    let readers = (0..limits::SESSION_READERS).map(|_| reader()).collect::<Result<_, _>>().map_err(failed)?;
+    let readers = (0..limits::SESSION_READERS_MAX).map(|_| reader()).collect::<Result<_, _>>().map_err(failed)?;
     let running = running(&writer).map_err(failed)?;
     watch.begin();
     Ok(Opened { writer, readers, watch, running })

@@ -121,11 +121,11 @@ fn a_sweep_takes_any_number() {
     let hand = Hand::default();
     let limits = SessionLimits { idle: Some(Duration::from_secs(1)), ..SessionLimits::default() };
     let store = SessionStore::open_with_clocks(Path::new(":memory:"), limits, hand.clocks()).expect("opens");
-    for number in 0..limits::SESSIONS_SWEEP_BATCH + 3 {
+    for number in 0..limits::SESSIONS_SWEEP_ROWS + 3 {
         store.create(&tenant(&format!("t{number}")), named("m")).expect("made");
     }
     hand.pass(5);
-    assert_eq!(store.sweep(), Ok(limits::SESSIONS_SWEEP_BATCH + 3));
+    assert_eq!(store.sweep(), Ok(limits::SESSIONS_SWEEP_ROWS + 3));
 }
 
 #[test]

@@ -231,7 +231,7 @@ impl SessionStore {
             return Ok(0);
         }
         self.note_running()?;
-        let batch = i64::try_from(limits::SESSIONS_SWEEP_BATCH).unwrap_or(i64::MAX);
+        let batch = i64::try_from(limits::SESSIONS_SWEEP_ROWS).unwrap_or(i64::MAX);
         let mut removed = 0;
         loop {
             // The one statement that is not about one tenant: time passes for all.
@@ -239,7 +239,7 @@ impl SessionStore {
                          (SELECT tenant, id FROM sessions WHERE active < ?1 ORDER BY active LIMIT ?2)";
             let gone = self.change_freeing(|change| Ok(change.execute(query, params![self.horizon(), batch])?))?;
             removed += gone;
-            if gone < limits::SESSIONS_SWEEP_BATCH {
+            if gone < limits::SESSIONS_SWEEP_ROWS {
                 return Ok(removed);
             }
         }

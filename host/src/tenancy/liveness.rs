@@ -92,7 +92,9 @@ impl Liveness for KeyLiveness {
 /// Until a key may have expired. The wall clock can be set, so it is looked at again soon.
 async fn pause(left: Option<Duration>) {
     match left {
-        Some(left) => tokio::time::sleep(left.clamp(limits::KEY_EXPIRY_PERIOD_MIN, limits::KEY_EXPIRY_PERIOD)).await,
+        Some(left) => {
+            tokio::time::sleep(left.clamp(limits::KEY_EXPIRY_CHECK_PERIOD_MIN, limits::KEY_EXPIRY_CHECK_PERIOD)).await
+        }
         None => std::future::pending().await,
     }
 }

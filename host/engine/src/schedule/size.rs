@@ -6,7 +6,7 @@
 use std::collections::HashMap;
 
 use firebox_contract::TenantId;
-use firebox_contract::limits::{SHORT_JOB_PERCENT, SHORT_JOB_TIME, SHORT_JOB_TIME_MAX, SHORT_JOB_TIMES};
+use firebox_contract::limits::{SHORT_JOB_PERCENT, SHORT_JOB_RATIO, SHORT_JOB_TIME, SHORT_JOB_TIME_MAX};
 
 use super::cost::TurnCost;
 
@@ -45,7 +45,7 @@ impl Standing {
     pub(super) fn is_before(&self, other: &Self) -> bool {
         let (least, most) = (SHORT_JOB_TIME.as_secs_f64(), SHORT_JOB_TIME_MAX.as_secs_f64());
         let patience = (other.size * f64::from(SHORT_JOB_PERCENT) / 100.0).clamp(least, most);
-        let is_short = self.size <= patience && other.size > self.size * f64::from(SHORT_JOB_TIMES);
+        let is_short = self.size <= patience && other.size > self.size * f64::from(SHORT_JOB_RATIO);
         is_short && other.waited <= patience.max(other.used)
     }
 }

@@ -1,7 +1,7 @@
 //! What comes in: every limit is a typed error, and no text below a limit is held against its writer.
 
 use firebox_contract::limits::{
-    LOGIT_BIAS_MAX, MESSAGES_MAX, PROMPT_BYTES_MAX, STOP_STRING_BYTES_MAX, STOP_STRINGS_MAX, STOP_TOKENS_MAX,
+    LOGIT_BIAS_TOKENS_MAX, MESSAGES_MAX, PROMPT_BYTES_MAX, STOP_STRING_BYTES_MAX, STOP_STRINGS_MAX, STOP_TOKENS_MAX,
     TEMPERATURE_MAX,
 };
 use firebox_contract::{Error, GenerationRequest, Message, Prompt, Role, SamplingOverrides, ToolCall};
@@ -51,7 +51,7 @@ async fn f14_every_limit_of_a_request_is_checked_and_typed() {
     let call = ToolCall { id: "c".to_owned(), name: "f".to_owned(), arguments_json: "1".repeat(PROMPT_BYTES_MAX) };
     let called = Message { tool_calls: vec![call], ..Message::text(Role::Assistant, "x") };
     let many = |count: usize| (0..count).map(|n| format!("stop {n}")).collect();
-    let biases = (0..=LOGIT_BIAS_MAX).map(|token| (token as u32, 1.0)).collect();
+    let biases = (0..=LOGIT_BIAS_TOKENS_MAX).map(|token| (token as u32, 1.0)).collect();
     let too_large = [
         ("bytes", chat(said(PROMPT_BYTES_MAX + 1))),
         ("bytes", chat(vec![Message::text(Role::User, "x"), called])),

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use firebox_contract::ToolDefinition;
 use firebox_contract::limits::{
-    MCP_CLIENT_LEFT_OUT_MAX, MCP_CLIENT_LIST_BYTES_MAX, MCP_CLIENT_PAGES_MAX, MCP_CLIENT_SCHEMA_BYTES_MAX,
+    MCP_CLIENT_LIST_BYTES_MAX, MCP_CLIENT_PAGES_MAX, MCP_CLIENT_REJECTED_TOOLS_LISTED_MAX, MCP_CLIENT_SCHEMA_BYTES_MAX,
     MCP_CLIENT_TOOLS_MAX,
 };
 use rmcp::model::{ListToolsResult, ServerResult};
@@ -110,7 +110,7 @@ impl Listing {
     }
 
     fn leave_out(&mut self, name: &str, why: &str) {
-        if self.left_out.len() < MCP_CLIENT_LEFT_OUT_MAX {
+        if self.left_out.len() < MCP_CLIENT_REJECTED_TOOLS_LISTED_MAX {
             self.left_out.push(LeftOut { name: excerpt(name, 64), why: why.to_owned() });
         } else {
             self.uncounted += 1;

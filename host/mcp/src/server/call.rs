@@ -50,7 +50,7 @@ fn busy(shared: &Shared, caller: &Caller) -> Error {
         caller.in_flight_max,
         shared.calls.taken()
     );
-    Error::Limited { message, retry_after: limits::MCP_RETRY }
+    Error::Limited { message, retry_after: limits::MCP_RETRY_AFTER }
 }
 
 /// The call, and beside it the notices that its reports become where the client asked for them.
@@ -65,7 +65,7 @@ async fn with_progress(
     let Some(token) = context.meta.get_progress_token() else {
         return shared.source.call_within(caller, request, call, &()).await;
     };
-    let (sender, reports) = mpsc::channel(limits::PLUGIN_REPORTS_BUFFERED_MAX);
+    let (sender, reports) = mpsc::channel(limits::PLUGIN_PROGRESS_BUFFERED_MAX);
     let running = async move {
         let reporter = Reporter(sender);
         shared.source.call_within(caller, request, call, &reporter).await

@@ -96,7 +96,7 @@ impl ServerHandler for Door {
     /// Revision 2026-07-28: notices go to whoever listens, until the request is cancelled.
     async fn listen(&self, context: SubscriptionContext) -> Result<(), ErrorData> {
         let caller = self.caller(&context.request_context().extensions)?;
-        let most = limits::MCP_LISTENERS_PER_TENANT_MAX;
+        let most = limits::MCP_SUBSCRIPTIONS_PER_TENANT_MAX;
         let Some(_place) = self.shared.listeners.take(&caller.tenant, most) else {
             return Err(ErrorData::internal_error(http::too_many_listen().to_string(), None));
         };

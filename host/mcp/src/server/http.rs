@@ -41,7 +41,7 @@ const LOCAL_HOSTS: [&str; 3] = ["localhost", "127.0.0.1", "::1"];
 const SESSION_ID: &str = "mcp-session-id";
 const METHOD: &str = "mcp-method";
 const LISTEN: &str = "subscriptions/listen";
-const MOST: usize = limits::MCP_LISTENERS_PER_TENANT_MAX;
+const MOST: usize = limits::MCP_SUBSCRIPTIONS_PER_TENANT_MAX;
 
 /// How the HTTP door is set up.
 #[derive(Debug, Clone)]
@@ -85,7 +85,7 @@ pub fn http_service(source: Arc<dyn ToolSource>, options: ServerHttpOptions, cal
         .with_allowed_hosts(named(&LOCAL_HOSTS, options.hosts))
         .with_allowed_origins(named(&LOCAL_ORIGINS, options.origins))
         .enforce_origin_validation()
-        .with_sse_keep_alive(Some(limits::MCP_KEEP_ALIVE))
+        .with_sse_keep_alive(Some(limits::MCP_KEEP_ALIVE_PERIOD))
         .with_json_response(true)
         .with_max_request_body_bytes(options.body_bytes_max);
     let ours = Arc::clone(&shared);
@@ -204,7 +204,7 @@ pub(super) fn tools_of_this_request() -> Option<List> {
 /// What is said where a tenant has as many streams as it may.
 pub(super) fn too_many_listen() -> Error {
     let message = format!("too many requests listen already: a tenant may have {MOST}; end one of them");
-    Error::Limited { message, retry_after: limits::MCP_RETRY }
+    Error::Limited { message, retry_after: limits::MCP_RETRY_AFTER }
 }
 
 fn text<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {

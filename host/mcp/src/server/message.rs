@@ -116,7 +116,7 @@ fn is_served(method: &str, message: &Map<String, Value>) -> bool {
 /// # Errors
 /// In words, where it may not.
 pub(super) fn batch(batch: &[Value], is_allowed: bool) -> Result<(), String> {
-    let most = limits::MCP_BATCH_MAX;
+    let most = limits::MCP_BATCH_MESSAGES_MAX;
     let is_handshake = |value: &Value| value.get("method").and_then(Value::as_str) == Some("initialize");
     if !is_allowed {
         return Err(

@@ -58,9 +58,9 @@ impl Sessions {
     pub(super) fn new(listeners: Arc<Places>) -> Self {
         let mut inner = LocalSessionManager::default();
         inner.session_config.channel_capacity = limits::MCP_EVENTS_BUFFERED_MAX;
-        inner.session_config.keep_alive = Some(limits::MCP_SESSION_IDLE);
-        inner.session_config.init_timeout = Some(limits::MCP_SESSION_START);
-        inner.session_config.completed_cache_ttl = limits::MCP_REPLAY;
+        inner.session_config.keep_alive = Some(limits::MCP_SESSION_IDLE_TIMEOUT);
+        inner.session_config.init_timeout = Some(limits::MCP_SESSION_START_TIMEOUT);
+        inner.session_config.completed_cache_ttl = limits::MCP_REPLAY_TIME;
         let (inner, places) = (Arc::new(inner), Places::new(limits::MCP_SESSIONS_MAX));
         Self { inner, places, owners: Arc::default(), listeners }
     }
@@ -118,7 +118,7 @@ impl Sessions {
                  without sessions (revision 2026-07-28)",
                 self.places.taken()
             );
-            asked.refuse(Error::Limited { message, retry_after: limits::MCP_SESSION_IDLE });
+            asked.refuse(Error::Limited { message, retry_after: limits::MCP_SESSION_IDLE_TIMEOUT });
             SessionsError::Refused
         })
     }
@@ -126,7 +126,7 @@ impl Sessions {
     /// Counts a stream of the one who asks in this request.
     fn listens(&self) -> Result<Place, SessionsError> {
         let Some(asked) = http::this_request() else { return Err(SessionsError::Refused) };
-        let place = self.listeners.take(&asked.caller.tenant, limits::MCP_LISTENERS_PER_TENANT_MAX);
+        let place = self.listeners.take(&asked.caller.tenant, limits::MCP_SUBSCRIPTIONS_PER_TENANT_MAX);
         place.ok_or_else(|| {
             asked.refuse(http::too_many_listen());
             SessionsError::Refused

@@ -62,6 +62,6 @@ where
 }
 
 fn cut_off(calls: usize) -> Error {
-    let time = limits::MCP_STDIO_DRAIN.as_secs();
+    let time = limits::MCP_STDIO_DRAIN_TIMEOUT.as_secs();
     Error::Timeout(format!("{calls} calls still ran {time} s after the end of the input and were cut off"))
 }

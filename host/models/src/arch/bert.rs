@@ -49,7 +49,7 @@ impl BertConfig {
             heads,
             layers: file.number_or("num_hidden_layers", 12, 1..=limits::MODEL_LAYERS_MAX)?,
             feed_forward: file.number_or("intermediate_size", 3_072, 1..=limits::MODEL_HIDDEN_MAX)?,
-            vocabulary: file.number_or("vocab_size", 30_522, 1..=limits::MODEL_VOCABULARY_MAX)?,
+            vocabulary: file.number_or("vocab_size", 30_522, 1..=limits::MODEL_VOCABULARY_TOKENS_MAX)?,
             positions: file.number_or("max_position_embeddings", 512, 1..=limits::CONTEXT_TOKENS_MAX)?,
             token_types: file.number_or("type_vocab_size", 2, 1..=limits::MODEL_HEADS_MAX)?,
             norm_epsilon: file.float_or("layer_norm_eps", 1e-12, 0.0..=1.0)?,

@@ -77,7 +77,7 @@ impl DecoderConfig {
             kv_heads,
             head_dim,
             feed_forward: wide,
-            vocabulary: file.number_or("vocab_size", defaults.vocabulary, 1..=limits::MODEL_VOCABULARY_MAX)?,
+            vocabulary: file.number_or("vocab_size", defaults.vocabulary, 1..=limits::MODEL_VOCABULARY_TOKENS_MAX)?,
             positions,
             norm_epsilon: file.float_or("rms_norm_eps", NORM_EPSILON_DEFAULT, 0.0..=1.0)?,
             rotary: Rotary::read(file, head_dim, positions)?,

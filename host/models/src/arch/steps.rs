@@ -2,7 +2,7 @@
 
 use burn::tensor::{Device, Tensor};
 use firebox_contract::Logits;
-use firebox_contract::limits::{REPLAYED_ROWS_MAX, REPLAYED_STEPS_MIN};
+use firebox_contract::limits::{GPU_REPLAY_SEQUENCES_MAX, GPU_REPLAY_STEPS_MIN};
 
 use crate::error::ModelError;
 use crate::kernel::{Gpu, Input, PageStore, PagedRows, Recording, RowPlan};
@@ -11,7 +11,7 @@ use crate::kernel::{Gpu, Input, PageStore, PagedRows, Recording, RowPlan};
 #[derive(Debug)]
 pub(super) struct Steps {
     /// By their rows, from one on, of short and of long sequences.
-    sizes: [[Size; 2]; REPLAYED_ROWS_MAX],
+    sizes: [[Size; 2]; GPU_REPLAY_SEQUENCES_MAX],
     /// That of the store when they were recorded.
     version: u64,
     /// The device cannot record, or failed to.
@@ -84,7 +84,7 @@ impl Steps {
         }
         size.recorded = None;
         size.seen += 1;
-        if size.seen < REPLAYED_STEPS_MIN {
+        if size.seen < GPU_REPLAY_STEPS_MIN {
             return Ok(None);
         }
         let (logits, recorded) = gpu.exactly(|| record(pass, gpu, compute, read))?;

@@ -71,10 +71,10 @@ pub(crate) fn least(
 /// # Errors
 /// What the tokenizer fails with.
 pub(crate) fn encode_all(tokenizer: &Tokenizer, text: &str, special: bool) -> tokenizers::Result<Encoding> {
-    if text.len() <= limits::ENCODE_WHOLE_BYTES_MAX {
+    if text.len() <= limits::TOKENIZE_WHOLE_BYTES_MAX {
         return tokenizer.encode_fast(text, special);
     }
-    let parts = pieces(text, limits::ENCODE_PIECE_BYTES).map(|piece| tokenizer.encode_fast(piece, false));
+    let parts = pieces(text, limits::TOKENIZE_CHUNK_BYTES).map(|piece| tokenizer.encode_fast(piece, false));
     let parts = parts.collect::<tokenizers::Result<Vec<Encoding>>>()?;
     tokenizer.post_process(Encoding::merge(parts, false), None, special)
 }
@@ -121,18 +121,18 @@ pub(crate) fn beginning<'a>(tokenizer: &Tokenizer, text: &'a str, max: usize) ->
 
 /// Bytes up to which a text is tokenized as a whole where `max` tokens are asked for.
 pub(crate) fn whole_bytes(max: usize) -> usize {
-    max.saturating_mul(limits::ENCODE_WHOLE_BYTES_PER_TOKEN).saturating_add(piece_bytes(max))
+    max.saturating_mul(limits::TOKENIZE_WHOLE_BYTES_PER_TOKEN).saturating_add(piece_bytes(max))
 }
 
 /// Bytes of the pieces in which a text is counted: few where few tokens are asked for.
 fn piece_bytes(max: usize) -> usize {
-    max.saturating_mul(limits::ENCODE_WHOLE_BYTES_PER_TOKEN)
-        .clamp(limits::ENCODE_PIECE_BYTES_MIN, limits::ENCODE_PIECE_BYTES)
+    max.saturating_mul(limits::TOKENIZE_WHOLE_BYTES_PER_TOKEN)
+        .clamp(limits::TOKENIZE_CHUNK_BYTES_MIN, limits::TOKENIZE_CHUNK_BYTES)
 }
 
 /// Tokens of pieces after which their text surely has more than `max`: cutting a text never doubles its tokens.
 fn enough_tokens(max: usize) -> usize {
-    max.saturating_mul(2).saturating_add(max.min(limits::ENCODE_SLACK_TOKENS))
+    max.saturating_mul(2).saturating_add(max.min(limits::TOKENIZE_SLACK_TOKENS))
 }
 
 fn pieces(text: &str, bytes: usize) -> impl Iterator<Item = &str> {

@@ -78,7 +78,7 @@ fn temperature(file: &JsonFile) -> Option<f32> {
 fn top_k(file: &JsonFile) -> Option<usize> {
     match file.get("top_k")?.as_f64() {
         Some(value) if value <= 0.0 => Some(0),
-        _ => whole(file, "top_k", 1.0).map(|top_k| top_k.min(limits::MODEL_VOCABULARY_MAX)),
+        _ => whole(file, "top_k", 1.0).map(|top_k| top_k.min(limits::MODEL_VOCABULARY_TOKENS_MAX)),
     }
 }
 

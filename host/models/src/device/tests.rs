@@ -173,11 +173,11 @@ fn auto_keeps_a_small_model_off_the_gpu() {
         let open = |adapter: &AdapterReport| options.worth_a_gpu(adapter).map(|()| Device::flex());
         choose((vec![adapter("A GPU")], Vec::new()), open)
     };
-    let small = chosen(Some(limits::CPU_WEIGHTS_BYTES_MAX));
+    let small = chosen(Some(limits::AUTO_CPU_WEIGHTS_BYTES_MAX));
     assert!(small.info.is_cpu());
     let note = small.notes.concat();
     assert!(note.contains("64.0 MiB") && note.contains("A GPU") && note.contains("--device vulkan:0"), "{note}");
-    assert!(!chosen(Some(limits::CPU_WEIGHTS_BYTES_MAX + 1)).info.is_cpu());
+    assert!(!chosen(Some(limits::AUTO_CPU_WEIGHTS_BYTES_MAX + 1)).info.is_cpu());
     assert!(!chosen(None).info.is_cpu());
 }
 

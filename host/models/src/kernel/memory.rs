@@ -5,7 +5,7 @@
 
 use std::ops::{Deref, DerefMut};
 
-use firebox_contract::limits::CACHE_PAGES_BYTES;
+use firebox_contract::limits::KV_CACHE_OWN_PAGES_BYTES;
 use memmap2::MmapMut;
 
 /// A slice of f32 that it owns.
@@ -24,7 +24,7 @@ impl Floats {
     /// Zeros in pages of their own, if they are many and the system gives pages.
     pub(super) fn apart(count: usize) -> Self {
         let bytes = count.saturating_mul(size_of::<f32>());
-        let many = bytes >= CACHE_PAGES_BYTES;
+        let many = bytes >= KV_CACHE_OWN_PAGES_BYTES;
         many.then(|| MmapMut::map_anon(bytes).ok()).flatten().map_or_else(|| Self::zeros(count), Self::Pages)
     }
 }
@@ -56,7 +56,7 @@ mod tests {
 
     #[test]
     fn numbers_are_zero_and_stay_wherever_they_are() {
-        let many = CACHE_PAGES_BYTES / size_of::<f32>();
+        let many = KV_CACHE_OWN_PAGES_BYTES / size_of::<f32>();
         for count in [0, 1, many - 1, many, many + 1, 3 * many + 7] {
             for mut floats in [Floats::zeros(count), Floats::apart(count)] {
                 assert_eq!(floats.len(), count);

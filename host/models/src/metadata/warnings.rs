@@ -35,7 +35,7 @@ impl Warnings {
 /// Names out of a file as a list for people: quoted and escaped, each cut, the first few of them.
 fn listed(names: &[String]) -> String {
     let quoted = |name: &String| {
-        let cut: String = name.chars().take(limits::CHECKPOINT_WARNING_NAME_CHARS_MAX).collect();
+        let cut: String = name.chars().take(limits::CHECKPOINT_WARNING_NAME_CHARACTERS_MAX).collect();
         format!("{cut:?}")
     };
     let shown: Vec<String> = names.iter().take(limits::CHECKPOINT_WARNING_NAMES_MAX).map(quoted).collect();

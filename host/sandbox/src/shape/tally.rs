@@ -30,7 +30,7 @@ impl Bounds {
     /// For a compiler that is itself under limits.
     pub(crate) const GUARDED: Self = Self { divisor: 1 };
     /// For a compiler that nothing stops but these counts.
-    pub(crate) const UNGUARDED: Self = Self { divisor: limits::PLUGIN_UNGUARDED_DIVISOR };
+    pub(crate) const UNGUARDED: Self = Self { divisor: limits::PLUGIN_UNLIMITED_COMPILER_DIVISOR };
 
     /// A bound on what is cheap to compile however much of it the limit allows.
     fn fixed(what: &'static str, limit: u64, remedy: &'static str) -> Tally {
@@ -39,7 +39,7 @@ impl Bounds {
 
     /// A bound on what costs the compiler time or memory.
     fn cost(self, what: &'static str, limit: u64, remedy: &'static str) -> Tally {
-        let small = limit * limits::PLUGIN_SMALL_PERCENT / 100;
+        let small = limit * limits::PLUGIN_SMALL_COMPONENT_PERCENT / 100;
         Tally { small, ..Self::fixed(what, limit / self.divisor, remedy) }
     }
 }
@@ -80,7 +80,8 @@ impl Tally {
     /// # Errors
     /// `Over` if there is more.
     fn hold_to(&self, code_bytes: u64) -> Result<(), Over> {
-        let explained = u128::from(self.limit) * u128::from(code_bytes) / u128::from(limits::PLUGIN_DENSITY_CODE_BYTES);
+        let explained =
+            u128::from(self.limit) * u128::from(code_bytes) / u128::from(limits::PLUGIN_FULL_LIMITS_CODE_BYTES);
         let limit = u64::try_from(explained).unwrap_or(u64::MAX).max(self.small).min(self.limit);
         Self { limit, ..self.clone() }.check(self.found)
     }
@@ -139,15 +140,15 @@ impl Tallies {
         Self {
             modules: fixed("core modules", max::PLUGIN_MODULES_MAX, REPORT),
             components: fixed("nested components", max::PLUGIN_NESTED_COMPONENTS_MAX, REPORT),
-            nesting: fixed("components in one another", max::PLUGIN_NESTING_MAX, REPORT),
+            nesting: fixed("components in one another", max::PLUGIN_NESTING_DEPTH_MAX, REPORT),
             core_instances: fixed("core instances", max::PLUGIN_INSTANCES_MAX as u64, REPORT),
             component_instances: fixed("component instances", max::PLUGIN_COMPONENT_INSTANCES_MAX, REPORT),
             items: cost("imports, exports, aliases and conversions", max::PLUGIN_ITEMS_MAX, REPORT),
             core_types: cost("core types", max::PLUGIN_CORE_TYPES_MAX, REPORT),
             type_bytes: cost("bytes of component types", max::PLUGIN_TYPE_BYTES_MAX, REPORT),
-            type_nesting: fixed("component types in one another", max::PLUGIN_TYPE_NESTING_MAX, REPORT),
-            type_size: fixed("parts in one component type", max::PLUGIN_TYPE_SIZE_MAX, REPORT),
-            type_work: cost("parts in all uses of component types", max::PLUGIN_TYPE_WORK_MAX, REPORT),
+            type_nesting: fixed("component types in one another", max::PLUGIN_TYPE_NESTING_DEPTH_MAX, REPORT),
+            type_size: fixed("parts in one component type", max::PLUGIN_TYPE_PARTS_MAX, REPORT),
+            type_work: cost("parts in all uses of component types", max::PLUGIN_TYPE_USED_PARTS_MAX, REPORT),
             functions: cost("functions", max::PLUGIN_FUNCTIONS_MAX, REPORT),
             core_imports: cost("core imports", max::PLUGIN_CORE_IMPORTS_MAX, REPORT),
             core_exports: cost("core exports", max::PLUGIN_CORE_EXPORTS_MAX, REPORT),
@@ -166,7 +167,7 @@ impl Tallies {
             function_depth: fixed("blocks in one another", max::PLUGIN_FUNCTION_DEPTH_MAX, OPTIMISE),
             blocks: cost("blocks in all functions", max::PLUGIN_BLOCKS_MAX, OPTIMISE),
             branch_targets: cost("targets of branches", max::PLUGIN_BRANCH_TARGETS_MAX, OPTIMISE),
-            calls: cost("calls with their arguments", max::PLUGIN_CALLS_MAX, OPTIMISE),
+            calls: cost("calls with their arguments", max::PLUGIN_CALL_OPERANDS_MAX, OPTIMISE),
             function_liveness: cost(
                 "locals times blocks and calls in one function",
                 max::PLUGIN_FUNCTION_LIVENESS_MAX,

@@ -63,7 +63,7 @@ pub(super) struct Approvals {
 impl Approvals {
     /// With `can_ask`, questions come out of the second value; without, calls that need approval are declined.
     pub(super) fn new(can_ask: bool) -> (Arc<Self>, mpsc::Receiver<Question>) {
-        let (sender, receiver) = mpsc::channel(limits::CHAT_QUESTIONS_MAX);
+        let (sender, receiver) = mpsc::channel(limits::CHAT_APPROVALS_PENDING_MAX);
         let questions = can_ask.then_some(sender);
         (Arc::new(Self { remembered: Mutex::new(BTreeMap::new()), questions }), receiver)
     }

@@ -53,13 +53,13 @@ pub(super) async fn serve(
     };
     let counters = ConnectionCounters::default();
     let (ending, stopping) = watch::channel(false);
-    let connections = listener::serve(listener, router, bounds, counters, stopping, limits::MCP_DRAIN);
+    let connections = listener::serve(listener, router, bounds, counters, stopping, limits::MCP_DRAIN_TIMEOUT);
     let calls = async {
         stop.await;
         // Nobody listens only where there is no connection.
         let _connections = ending.send(true);
         tokio::select! {
-            cut = tools.drain(limits::MCP_DRAIN) => cut,
+            cut = tools.drain(limits::MCP_DRAIN_TIMEOUT) => cut,
             () = stop_signal() => tools.drain(Duration::ZERO).await,
         }
     };

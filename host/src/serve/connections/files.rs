@@ -9,7 +9,7 @@ pub fn room_for(wanted: usize) -> usize {
     use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
     let Ok((soft, hard)) = getrlimit(Resource::RLIMIT_NOFILE) else { return wanted };
-    let needed = wanted.saturating_add(limits::FILES_RESERVED) as u64;
+    let needed = wanted.saturating_add(limits::OPEN_FILES_RESERVED) as u64;
     let asked = needed.min(hard).max(soft);
     let files = if asked > soft && setrlimit(Resource::RLIMIT_NOFILE, asked, hard).is_ok() { asked } else { soft };
     within(wanted, files)
@@ -26,7 +26,7 @@ pub fn room_for(wanted: usize) -> usize {
 fn within(wanted: usize, files: u64) -> usize {
     let files = usize::try_from(files).unwrap_or(usize::MAX);
     // A process with very few files gives connections half of them.
-    let left = files.saturating_sub(limits::FILES_RESERVED).max(files / 2);
+    let left = files.saturating_sub(limits::OPEN_FILES_RESERVED).max(files / 2);
     wanted.min(left).max(1)
 }
 
@@ -37,7 +37,7 @@ mod tests {
     #[test]
     fn files_are_left_for_all_else() {
         assert_eq!(within(1_024, 1 << 20), 1_024);
-        assert_eq!(within(1_024, 1_024), 1_024 - limits::FILES_RESERVED);
+        assert_eq!(within(1_024, 1_024), 1_024 - limits::OPEN_FILES_RESERVED);
         assert_eq!(within(1_024, 64), 32);
         assert_eq!(within(8, 0), 1);
         assert!((1..=4).contains(&room_for(4)));

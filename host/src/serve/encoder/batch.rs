@@ -76,12 +76,12 @@ impl Batcher {
 
     /// Counts the tokens of a bounded number of bytes of text, as tenants come by turns.
     pub(super) fn count(&mut self, encoder: &dyn Encoder) {
-        let mut left = limits::EMBED_COUNTED_BYTES_MAX;
+        let mut left = limits::EMBED_TOKENIZE_BYTES_MAX;
         while left > 0
             && let Some(at) = self.first(|active| active.uncounted().map(drop))
         {
             let Some(active) = self.active.get_mut(at) else { return };
-            let bytes = active.uncounted().map_or(0, |(_, text)| text.len()) + limits::EMBED_COUNTED_BYTES_EXTRA;
+            let bytes = active.uncounted().map_or(0, |(_, text)| text.len()) + limits::EMBED_TOKENIZE_OVERHEAD_BYTES;
             active.count_one(encoder);
             // Long text costs here what it would as tokens, whether it becomes many or not.
             let cost = (bytes / limits::EMBED_TOKEN_BYTES_MAX) as u64;
@@ -95,7 +95,7 @@ impl Batcher {
     pub(super) fn plan(&mut self, budget: usize) -> Vec<Pick> {
         let mut picks: Vec<Pick> = Vec::new();
         let (mut longest, mut shortest) = (0, usize::MAX);
-        while picks.len() < limits::EMBED_BATCH_DEFAULT {
+        while picks.len() < limits::EMBED_BATCH_TEXTS_DEFAULT {
             let rows = picks.len() + 1;
             let fits = |tokens: usize| {
                 let (longest, shortest) = (tokens.max(longest), tokens.min(shortest));

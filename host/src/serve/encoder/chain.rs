@@ -38,7 +38,7 @@ impl Passage<'_> {
     /// request may, `Error::Limited` when the caller's fuel is used up.
     pub(super) async fn pass(&self, texts: &mut [String], ledger: &mut Ledger) -> Result<(), Error> {
         let mut log_lines = 0;
-        let mut bytes_left = texts.iter().map(String::len).sum::<usize>() + limits::EMBED_PLUGIN_GROWTH_BYTES_MAX;
+        let mut bytes_left = texts.iter().map(String::len).sum::<usize>() + limits::EMBED_PLUGIN_BYTES_ADDED_MAX;
         let count = texts.len();
         for (place, text) in texts.iter_mut().enumerate() {
             ledger.check_fuel()?;
@@ -46,7 +46,7 @@ impl Passage<'_> {
             write_log(&log, self.caller, &self.info.id, &mut log_lines);
             check_fuel(place, count, ledger)?;
             bytes_left = bytes_left.checked_sub(text.len()).ok_or_else(|| {
-                let max = limits::EMBED_PLUGIN_GROWTH_BYTES_MAX;
+                let max = limits::EMBED_PLUGIN_BYTES_ADDED_MAX;
                 Error::TooLarge(format!("plugins made the texts more than {max} bytes longer; send fewer at a time"))
             })?;
             // Guest calls that need not wait would hold this thread for all texts together.

@@ -36,7 +36,7 @@ impl Worker {
         clock: Arc<dyn Clock>,
         counts: Arc<Counts>,
     ) -> Self {
-        let budget = limits::EMBED_STEP_TOKENS_FIRST;
+        let budget = limits::EMBED_STEP_TOKENS_INITIAL;
         Self { encoder, jobs, clock, counts, batcher: Batcher::default(), budget }
     }
 
@@ -123,7 +123,7 @@ mod tests {
     #[test]
     fn a_step_becomes_as_large_as_its_time_allows() {
         for (microseconds, expected) in [(1, limits::EMBED_STEP_TOKENS_MAX), (50, 512), (2_000, 128)] {
-            let mut budget = limits::EMBED_STEP_TOKENS_FIRST;
+            let mut budget = limits::EMBED_STEP_TOKENS_INITIAL;
             for _ in 0..20 {
                 budget = next_budget(budget, budget, Duration::from_micros(microseconds) * budget as u32);
             }

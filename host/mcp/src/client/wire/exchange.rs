@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicU16, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use firebox_contract::limits::{MCP_CLIENT_REMARKS_LOGGED_MAX, MCP_CLIENT_REMARKS_PERIOD, MCP_CLIENT_UNANSWERED_MAX};
+use firebox_contract::limits::{MCP_CLIENT_UNANSWERED_MAX, MCP_CLIENT_WARNINGS_LOGGED_MAX, MCP_CLIENT_WARNINGS_PERIOD};
 use rmcp::RoleClient;
 use rmcp::model::{ClientNotification, ClientRequest, JsonRpcMessage, RequestId};
 use rmcp::service::TxJsonRpcMessage;
@@ -63,11 +63,11 @@ impl Remarks {
         let what = self.spec.redact(what);
         let mut said = self.said.lock().unwrap_or_else(PoisonError::into_inner);
         let now = Instant::now();
-        if said.since.is_none_or(|since| now.duration_since(since) >= MCP_CLIENT_REMARKS_PERIOD) {
+        if said.since.is_none_or(|since| now.duration_since(since) >= MCP_CLIENT_WARNINGS_PERIOD) {
             (said.since, said.logged) = (Some(now), 0);
         }
         said.logged += 1;
-        if said.logged <= MCP_CLIENT_REMARKS_LOGGED_MAX {
+        if said.logged <= MCP_CLIENT_WARNINGS_LOGGED_MAX {
             tracing::warn!(server = %self.spec.name, "{what}");
         }
         said.last = Some((now, what));

@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use firebox_contract::limits::{MCP_CLIENT_LEFT_OUT_MAX, TOOL_NAME_BYTES_MAX};
+use firebox_contract::limits::{MCP_CLIENT_REJECTED_TOOLS_LISTED_MAX, TOOL_NAME_BYTES_MAX};
 use serde_json::{Map, Value, json};
 
 use super::message::plain;
@@ -43,7 +43,7 @@ pub(super) fn list(result: Value) -> Result<Value, String> {
                 names.push(name);
                 good.push(tool);
             }
-            Err(why) if left_out.len() < MCP_CLIENT_LEFT_OUT_MAX => {
+            Err(why) if left_out.len() < MCP_CLIENT_REJECTED_TOOLS_LISTED_MAX => {
                 left_out.push(json!([excerpt(&name, NAME_CHARACTERS), why]));
             }
             // The caller counts what is missing.

@@ -152,7 +152,7 @@ impl<W: AsyncWrite + Send + Unpin> Reader<W> {
                 Line::End => break,
             }
         }
-        if tokio::time::timeout(limits::MCP_STDIO_DRAIN, self.wire.in_flight.answered()).await.is_err() {
+        if tokio::time::timeout(limits::MCP_STDIO_DRAIN_TIMEOUT, self.wire.in_flight.answered()).await.is_err() {
             self.wire.ends.late.cancel();
         }
         // The channel ends here, and with it the server.

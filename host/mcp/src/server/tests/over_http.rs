@@ -153,7 +153,7 @@ async fn a_tenant_with_all_its_streams_open_is_told_so_whatever_they_are() {
     let tools = service(&Arc::new(Fake::default()));
     let id = session(&tools, "flood").await.expect("a session");
     let mut open = Vec::new();
-    for _ in 0..limits::MCP_LISTENERS_PER_TENANT_MAX {
+    for _ in 0..limits::MCP_SUBSCRIPTIONS_PER_TENANT_MAX {
         let reply = listen(&tools, "flood", &id, None).await;
         assert_eq!(reply.status(), StatusCode::OK);
         open.push(reply);

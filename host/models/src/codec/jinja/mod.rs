@@ -50,7 +50,7 @@ pub(super) fn environment(now: Now) -> Result<Environment<'static>, Error> {
     environment.set_undefined_behavior(UndefinedBehavior::Lenient);
     environment.set_auto_escape_callback(|_| minijinja::AutoEscape::None);
     environment.set_recursion_limit(RECURSION_MAX);
-    environment.set_fuel(Some(limits::CHAT_TEMPLATE_FUEL));
+    environment.set_fuel(Some(limits::CHAT_TEMPLATE_STEPS_MAX));
     environment.set_unknown_method_callback(methods::call);
     environment.set_formatter(printing::python);
     environment.add_function("raise_exception", |message: Value| -> Result<Value, Error> {

@@ -252,7 +252,7 @@ fn refusal(error: &minijinja::Error) -> ModelError {
 fn describe(error: &minijinja::Error) -> String {
     let place = error.line().map_or(String::new(), |line| format!(" (line {line})"));
     match error.kind() {
-        ErrorKind::OutOfFuel => format!("it takes more than {} steps{place}", limits::CHAT_TEMPLATE_FUEL),
+        ErrorKind::OutOfFuel => format!("it takes more than {} steps{place}", limits::CHAT_TEMPLATE_STEPS_MAX),
         kind => format!("{}{place}", error.detail().map_or_else(|| kind.to_string(), str::to_owned)),
     }
 }

@@ -82,7 +82,7 @@ pub(crate) fn load(checkpoint: &Checkpoint) -> Result<Loaded, ModelError> {
 
 /// Tokens without a row in the model's embedding, and their texts.
 fn beyond_rows(config: &JsonFile, tokenizer: &Tokenizer) -> Result<HashMap<TokenId, String>, ModelError> {
-    let rows = config.optional_number("vocab_size", 1..=limits::MODEL_VOCABULARY_MAX)?;
+    let rows = config.optional_number("vocab_size", 1..=limits::MODEL_VOCABULARY_TOKENS_MAX)?;
     let Some(rows) = rows else { return Ok(HashMap::new()) };
     let beyond = tokenizer.get_vocab(true).into_iter().filter(|(_, token)| *token as usize >= rows);
     Ok(beyond.map(|(text, token)| (token, text)).collect())

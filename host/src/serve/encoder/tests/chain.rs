@@ -184,7 +184,7 @@ async fn fuel_is_bounded_over_all_texts_of_a_request() {
 #[tokio::test]
 async fn plugins_cannot_make_the_host_hold_much_more_text() {
     let longer: Verdict = |_| {
-        PromptVerdict::Continue(vec![Message::text(Role::User, "x".repeat(limits::EMBED_PLUGIN_GROWTH_BYTES_MAX / 4))])
+        PromptVerdict::Continue(vec![Message::text(Role::User, "x".repeat(limits::EMBED_PLUGIN_BYTES_ADDED_MAX / 4))])
     };
     let (bench, plugins) = (Bench::new().await, Plugins::new(longer));
     let error = embed(&bench, &plugins, &Told::default(), texts('a', 100, 8)).await.expect_err("too long");

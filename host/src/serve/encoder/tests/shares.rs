@@ -101,7 +101,7 @@ async fn counting_a_flood_does_not_hold_up_a_short_text() {
         Seen::Step(_) => 0,
     });
     let counted: usize = counted.sum();
-    assert!(counted <= 2 * (limits::EMBED_COUNTED_BYTES_MAX + 30_100), "{counted} bytes");
+    assert!(counted <= 2 * (limits::EMBED_TOKENIZE_BYTES_MAX + 30_100), "{counted} bytes");
     flood.abort();
 }
 
@@ -133,5 +133,5 @@ async fn vectors_come_in_the_order_of_the_texts_in_few_steps() {
     assert_eq!((vectors.vectors, vectors.tokens), (vec![vec![1.0], vec![3.0], vec![2.0]], 6));
     let before = steps(&bench.seen()).len();
     bench.send(&caller("a"), texts('m', 96, 8), open()).await.await.expect("no panic").expect("embeds");
-    assert_eq!(steps(&bench.seen()).len() - before, 96 / limits::EMBED_BATCH_DEFAULT);
+    assert_eq!(steps(&bench.seen()).len() - before, 96 / limits::EMBED_BATCH_TEXTS_DEFAULT);
 }
