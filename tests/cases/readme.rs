@@ -1,7 +1,11 @@
 //! The README, word for word.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Output};
+use std::sync::{Mutex, PoisonError};
+
+use serde_json::Value;
 
 use crate::harness::{Firebox, root, scratch};
 
@@ -19,9 +23,9 @@ fn blocks(heading: &str, language: &str) -> Vec<String> {
 
 #[test]
 fn the_first_command_prints_what_the_readme_shows() {
-    let command = blocks("Two commands", "sh").swap_remove(0);
+    let command = blocks("Quick start", "sh").swap_remove(0);
     let arguments = command.trim().strip_prefix("cargo run -- ").expect("the first command");
-    let shown = blocks("Two commands", "text").swap_remove(0);
+    let shown = blocks("Quick start", "text").swap_remove(0);
     let script = format!("exec \"$FIREBOX\" {arguments}");
     let output = Command::new("bash")
         .args(["-c", &script])
@@ -67,14 +71,17 @@ fn the_plugin_of_the_readme_is_written_built_and_run() {
     assert_eq!(stdout.trim(), shown.trim(), "{stderr}");
 }
 
-#[test]
-fn the_server_of_the_readme_answers_its_two_tenants() {
-    const SECTION: &str = "A server for two tenants in five minutes";
-    let folder = scratch("readme-server");
+/// Servers of the README listen on the default port, so one runs at a time.
+static PORT: Mutex<()> = Mutex::new(());
+
+/// Runs a script in an empty folder with the binary on its path, and gives its output and the server's log.
+fn run_in_an_empty_folder(name: &str, script: &str) -> (Output, String) {
+    let _alone = PORT.lock().unwrap_or_else(PoisonError::into_inner);
+    let folder = scratch(name);
     drop(std::fs::remove_dir_all(&folder));
     std::fs::create_dir_all(&folder).expect("writable");
     let output = Command::new("bash")
-        .args(["-e", "-c", &blocks(SECTION, "sh").concat()])
+        .args(["-e", "-c", script])
         .current_dir(&folder)
         .env("PATH", path_with_the_binary())
         .env("FIREBOX_DEVICE", "cpu")
@@ -82,6 +89,29 @@ fn the_server_of_the_readme_answers_its_two_tenants() {
         .output()
         .expect("bash runs");
     let log = std::fs::read_to_string(folder.join("serve.log")).unwrap_or_default();
+    (output, log)
+}
+
+#[test]
+fn the_server_of_the_quick_start_answers_what_the_readme_shows() {
+    let (output, log) = run_in_an_empty_folder("readme-quick-start", &blocks("Quick start", "sh")[1]);
+    assert!(output.status.success(), "{output:?}\n{log}");
+    let answer: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    let shown: Value = serde_json::from_str(&blocks("Quick start", "json")[0]).expect("JSON");
+    assert_eq!(answer["choices"], shown["choices"]);
+    let keys = |value: &Value, at: &str| -> BTreeSet<String> {
+        let object = value.pointer(at).and_then(Value::as_object).unwrap_or_else(|| panic!("no {at} in {value}"));
+        object.keys().cloned().collect()
+    };
+    for object in ["", "/usage", "/firebox", "/firebox/plugins/0", "/firebox/tool_calls/0", "/firebox/timing_ms"] {
+        assert_eq!(keys(&answer, object), keys(&shown, object), "{object}");
+    }
+}
+
+#[test]
+fn the_server_of_the_readme_answers_its_two_tenants() {
+    const SECTION: &str = "Serve tenants";
+    let (output, log) = run_in_an_empty_folder("readme-server", &blocks(SECTION, "sh").concat());
     let (stdout, stderr) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     assert_eq!(stdout.trim(), blocks(SECTION, "text").swap_remove(0).trim(), "{stderr}\n{log}");
     assert!(output.status.success(), "{output:?}");
@@ -124,7 +154,7 @@ fn the_library_example_is_the_one_that_is_tested() {
 fn every_verb_and_option_the_readme_names_exists() {
     for verb in ["run", "chat", "serve", "mcp serve", "embed", "devices"] {
         let help = Firebox::new(verb.split(' ').chain(["--help"])).run().expect_code(0).stdout;
-        let lines: Vec<String> = blocks("What it does", "sh").concat().lines().map(str::to_owned).collect();
+        let lines: Vec<String> = blocks("Quick start", "sh").concat().lines().map(str::to_owned).collect();
         let said = lines.iter().filter(|line| line.contains(&format!("firebox {verb}")));
         for option in said.flat_map(|line| line.split_whitespace()).filter(|word| word.starts_with("--")) {
             assert!(help.contains(option), "{verb} has no {option}");
