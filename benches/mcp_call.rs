@@ -7,9 +7,9 @@ use std::net::TcpStream;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use firebox::compose;
 use firebox::contract::{Caller, ToolCall, ToolSource};
-use firebox::plugin_tools::PluginTools;
+use firebox::plugins::sandbox::load_chain;
+use firebox::plugins::tools::PluginTools;
 use firebox::sandbox::{ComponentSource, Notice, PluginSpec};
 use serde_json::{Value, json};
 
@@ -50,8 +50,7 @@ fn measure(what: &str, mut work: impl FnMut() -> Result<(), Failure>) -> Result<
 fn in_the_host() -> Result<(), Failure> {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
     let spec = PluginSpec::new("calculator", ComponentSource::Path(CALCULATOR.into()));
-    let tools =
-        PluginTools::of(runtime.block_on(compose::load_plugins(vec![spec], Notice::default(), &mut Vec::new()))?);
+    let tools = PluginTools::of(runtime.block_on(load_chain(vec![spec], Notice::default(), &mut Vec::new()))?);
     let call = ToolCall {
         id: "1".to_owned(),
         name: "calculator".to_owned(),

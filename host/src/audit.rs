@@ -12,6 +12,7 @@ mod chain;
 mod file;
 mod origins;
 mod queue;
+mod record;
 mod refusals;
 #[cfg(test)]
 mod tests;
@@ -19,139 +20,29 @@ pub mod verify;
 mod writer;
 
 use std::io;
-use std::net::IpAddr;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use firebox_contract::{Error, limits};
-use serde::Serialize;
 
-use crate::time::rfc3339;
-use chain::Head;
+use chain::ChainHead;
 use file::LogFile;
-use origins::Origins;
-pub use origins::{Origin, OriginGuard};
-use queue::Waiting;
+use origins::RequestOrigins;
+pub use origins::{OriginGuard, RequestOrigin};
+use queue::QueueUsage;
+pub(crate) use record::cut;
+pub use record::{CallCost, Record, RefusalRecord, RepeatedRecord, RequestCost, RequestRecord, Subject, ToolRecord};
 use refusals::Refusals;
-use writer::{Line, Message, Sink, Writer};
-
-/// One line. What does not apply is left out.
-#[derive(Debug, Clone, Default, Serialize)]
-pub struct Record<'a> {
-    /// RFC 3339, UTC; set when it is recorded.
-    pub time: String,
-    /// `request`, `tool`, `prompt`, `refusal`, `session`, `approval`, `admin` or `gap`.
-    pub event: &'a str,
-    /// The tenant.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub tenant: Option<&'a str>,
-    /// The public part of its key.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub key: Option<&'a str>,
-    /// The request's id.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub request: Option<&'a str>,
-    /// The client's own id of the request; a word of the client's, and no key to anything.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub client_request: Option<&'a str>,
-    /// Where the request came from.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub address: Option<IpAddr>,
-    /// The method of the request.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub method: Option<&'a str>,
-    /// The path of the request.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub path: Option<&'a str>,
-    /// The status of the answer.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub status: Option<u16>,
-    /// The session.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub session: Option<&'a str>,
-    /// The model asked for.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub model: Option<&'a str>,
-    /// The tool called.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub tool: Option<&'a str>,
-    /// The plugin or server that ran it.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub provider: Option<&'a str>,
-    /// SHA-256 of the call's arguments as the model wrote them.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub arguments_sha256: Option<String>,
-    /// The arguments; only where texts are logged.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub arguments: Option<&'a str>,
-    /// The prompt; only where texts are logged.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub prompt: Option<&'a str>,
-    /// What an operator or this host did.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub action: Option<&'a str>,
-    /// What was decided about it.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub decision: Option<&'a str>,
-    /// How it ended: a finish reason, a code of an error, `ok` or `error`.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub outcome: Option<&'a str>,
-    /// Tokens of the prompts.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub prompt_tokens: Option<u64>,
-    /// Tokens made.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub completion_tokens: Option<u64>,
-    /// Fuel of plugins.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub fuel: Option<u64>,
-    /// The most memory one instance had, in bytes.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub memory_peak_bytes: Option<u64>,
-    /// Milliseconds it took.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub ms: Option<u64>,
-    /// How many like this there were since the line before of its kind, this one not counted.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub count: Option<u64>,
-    /// Lines that are missing here.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub lost: Option<u64>,
-}
-
-impl<'a> Record<'a> {
-    /// The same, with where its request comes from.
-    fn from<'b>(&self, origin: &'b Origin) -> Record<'b>
-    where
-        'a: 'b,
-    {
-        let client_request = self.client_request.or(origin.client_request.as_deref());
-        Record { address: self.address.or(origin.address), client_request, ..self.clone() }
-    }
-
-    /// As a line, at this moment.
-    fn line(&self) -> Vec<u8> {
-        let timed = Record { time: rfc3339(SystemTime::now()), ..self.clone() };
-        // Texts and numbers always serialise; should that ever change, the line still says that something was here.
-        let mut line = serde_json::to_vec(&timed).unwrap_or_else(|_| b"{\"event\":\"unwritable\"}".to_vec());
-        line.push(b'\n');
-        line
-    }
-}
-
-/// `text`, cut at `limits::AUDIT_TEXT_BYTES_MAX`.
-pub(crate) fn cut(text: &str) -> &str {
-    &text[..text.floor_char_boundary(limits::AUDIT_TEXT_BYTES_MAX)]
-}
+use writer::{LogSink, LogWriter, QueuedLine, WriterMessage};
 
 /// What the threads share.
 #[derive(Default)]
-struct State {
-    waiting: Mutex<Waiting>,
+struct AuditState {
+    waiting: Mutex<QueueUsage>,
     refusals: Mutex<Refusals>,
     lost: AtomicU64,
     failing: AtomicBool,
@@ -159,9 +50,9 @@ struct State {
     ended: AtomicBool,
 }
 
-impl State {
+impl AuditState {
     /// Every change under this lock is complete before anything could panic; so with the next.
-    fn waiting(&self) -> MutexGuard<'_, Waiting> {
+    fn waiting(&self) -> MutexGuard<'_, QueueUsage> {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -172,13 +63,13 @@ impl State {
 
 /// A handle to the log; cheap to clone. The last one that is dropped closes it.
 #[derive(Clone)]
-pub struct Audit(Arc<Inner>);
+pub struct Audit(Arc<AuditWriter>);
 
-struct Inner {
-    lines: SyncSender<Message>,
-    state: Arc<State>,
+struct AuditWriter {
+    lines: SyncSender<WriterMessage>,
+    state: Arc<AuditState>,
     thread: Mutex<Option<JoinHandle<()>>>,
-    origins: Origins,
+    origins: RequestOrigins,
     prompts: bool,
 }
 
@@ -211,32 +102,37 @@ impl Audit {
         };
         let (file, head) = LogFile::open(path, alone).map_err(cannot)?;
         let (sender, mut writer, state) = Self::writer(Box::new(file), head);
-        let first = Record { event: "admin", action: Some(action), ..Record::default() }.line();
+        let first = Record::Admin { action, outcome: None }.line(&RequestOrigin::default(), None);
         writer.first(&first).map_err(cannot)?;
         Self::spawn(sender, writer, state, prompts)
     }
 
     #[cfg(test)]
-    fn start(sink: Box<dyn Sink>, prompts: bool) -> Result<Self, Error> {
-        let (sender, writer, state) = Self::writer(sink, Head::default());
+    fn start(sink: Box<dyn LogSink>, prompts: bool) -> Result<Self, Error> {
+        let (sender, writer, state) = Self::writer(sink, ChainHead::default());
         Self::spawn(sender, writer, state, prompts)
     }
 
-    fn writer(sink: Box<dyn Sink>, head: Head) -> (SyncSender<Message>, Writer, Arc<State>) {
-        let state = Arc::new(State::default());
+    fn writer(sink: Box<dyn LogSink>, head: ChainHead) -> (SyncSender<WriterMessage>, LogWriter, Arc<AuditState>) {
+        let state = Arc::new(AuditState::default());
         let places = limits::AUDIT_LINES_WAITING_MAX + limits::AUDIT_LINES_RESERVED;
         let (sender, receiver) = sync_channel(places);
-        let writer = Writer::new(sink, head, receiver, Arc::clone(&state));
+        let writer = LogWriter::new(sink, head, receiver, Arc::clone(&state));
         (sender, writer, state)
     }
 
-    fn spawn(lines: SyncSender<Message>, writer: Writer, state: Arc<State>, prompts: bool) -> Result<Self, Error> {
+    fn spawn(
+        lines: SyncSender<WriterMessage>,
+        writer: LogWriter,
+        state: Arc<AuditState>,
+        prompts: bool,
+    ) -> Result<Self, Error> {
         let thread = std::thread::Builder::new()
             .name("firebox-audit".to_owned())
             .spawn(move || writer.run())
             .map_err(|error| Error::Internal(format!("cannot start the thread of the audit log: {error}")))?;
-        let (thread, origins) = (Mutex::new(Some(thread)), Origins::default());
-        Ok(Self(Arc::new(Inner { lines, state, thread, origins, prompts })))
+        let (thread, origins) = (Mutex::new(Some(thread)), RequestOrigins::default());
+        Ok(Self(Arc::new(AuditWriter { lines, state, thread, origins, prompts })))
     }
 
     /// Whether new work of anybody may begin.
@@ -278,52 +174,53 @@ impl Audit {
         self.0.prompts
     }
 
-    /// Hands a line over; never waits. What is known of its request's origin is added.
+    /// Queues a line; never waits. The line names where its request came from, if that is known.
     pub fn record(&self, record: &Record<'_>) {
+        self.queue(record, &self.origin_of(record), None);
+    }
+
+    /// As [`Audit::record`], for a refusal. Refusals of one kind (tenant, key, event, decision and outcome; the address if
+    /// no tenant is known) are written once in [`limits::REFUSALS_PERIOD`], with their count.
+    pub fn refused(&self, record: &Record<'_>) {
         let origin = self.origin_of(record);
-        let record = record.from(&origin);
+        let unwritten = self.0.state.refusals().happened(record, &origin, Instant::now());
+        if let Some(unwritten) = unwritten {
+            self.queue(record, &origin, Some(unwritten).filter(|unwritten| *unwritten > 0));
+        }
+    }
+
+    fn queue(&self, record: &Record<'_>, origin: &RequestOrigin, count: Option<u64>) {
         let state = &self.0.state;
-        let bytes = record.line();
+        let bytes = record.line(origin, count);
         let length = bytes.len();
-        let Some(tenant) = state.waiting().enter(record.tenant.unwrap_or_default(), length) else {
+        let tenant = record.subject().tenant.unwrap_or_default();
+        let Some(tenant) = state.waiting().enter(tenant, length) else {
             state.lost.fetch_add(1, Ordering::Relaxed);
             return;
         };
-        let line = Line { bytes, tenant: Arc::clone(&tenant) };
-        let sent = !state.closing.load(Ordering::Acquire) && self.0.lines.try_send(Message::Line(line)).is_ok();
+        let line = QueuedLine { bytes, tenant: Arc::clone(&tenant) };
+        let sent = !state.closing.load(Ordering::Acquire) && self.0.lines.try_send(WriterMessage::Line(line)).is_ok();
         if !sent {
             state.waiting().leave(&tenant, length);
             state.lost.fetch_add(1, Ordering::Relaxed);
         }
     }
 
-    /// As [`Audit::record`], for a refusal: those of one kind (tenant, key, event, decision and outcome; the address
-    /// where no tenant is known) are written once in `limits::REFUSALS_PERIOD`, with their count.
-    pub fn refused(&self, record: &Record<'_>) {
-        // The address is a part of the kind, where no tenant is known.
-        let origin = self.origin_of(record);
-        let record = record.from(&origin);
-        let told = self.0.state.refusals().happened(&record, Instant::now());
-        if let Some(more) = told {
-            self.record(&Record { count: Some(more).filter(|more| *more > 0), ..record });
-        }
-    }
-
-    /// Where the request of a line comes from, as far as it is known.
-    fn origin_of(&self, record: &Record<'_>) -> Origin {
-        record.request.and_then(|request| self.0.origins.of(request)).unwrap_or_default()
+    /// Where the request of a record came from. Empty if that is not known.
+    fn origin_of(&self, record: &Record<'_>) -> RequestOrigin {
+        record.subject().request.and_then(|request| self.0.origins.of(request)).unwrap_or_default()
     }
 
     /// Remembers where a request comes from, for the lines about it, until the guard is dropped.
     #[must_use]
-    pub fn enter(&self, request: &str, origin: Origin) -> OriginGuard {
+    pub fn enter(&self, request: &str, origin: RequestOrigin) -> OriginGuard {
         self.0.origins.enter(request, origin)
     }
 
     /// Has the log tried, so that [`Audit::ready`] knows of a full disk before somebody needs it.
     pub fn probe(&self) {
         // A full queue means that the log is being tried already.
-        let _busy = self.0.lines.try_send(Message::Probe);
+        let _busy = self.0.lines.try_send(WriterMessage::Probe);
     }
 
     /// Lines that could not be kept, since the start.
@@ -335,7 +232,7 @@ impl Audit {
     /// Opens the file again under its name, after a rotation moved it.
     pub fn reopen(&self) {
         // A full queue means that the log is failing; the next rotation or reload asks again.
-        let _asked_again_later = self.0.lines.try_send(Message::Reopen);
+        let _asked_again_later = self.0.lines.try_send(WriterMessage::Reopen);
     }
 
     /// Writes what waits, makes it last and ends, within `limits::AUDIT_CLOSE_TIMEOUT`. Later lines are lost.
@@ -351,7 +248,7 @@ impl Audit {
     }
 }
 
-impl Inner {
+impl AuditWriter {
     fn close(&self) {
         const POLL: Duration = Duration::from_millis(2);
         self.state.closing.store(true, Ordering::Release);
@@ -360,7 +257,7 @@ impl Inner {
         let deadline = Instant::now() + limits::AUDIT_CLOSE_TIMEOUT;
         let mut told = false;
         while !self.state.ended.load(Ordering::Acquire) && Instant::now() < deadline {
-            told = told || !matches!(self.lines.try_send(Message::Close), Err(TrySendError::Full(_)));
+            told = told || !matches!(self.lines.try_send(WriterMessage::Close), Err(TrySendError::Full(_)));
             std::thread::sleep(POLL);
         }
         if self.state.ended.load(Ordering::Acquire) {
@@ -373,7 +270,7 @@ impl Inner {
     }
 }
 
-impl Drop for Inner {
+impl Drop for AuditWriter {
     fn drop(&mut self) {
         self.close();
     }

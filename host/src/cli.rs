@@ -5,12 +5,9 @@ pub mod chat;
 pub mod config;
 pub mod devices;
 pub mod embed;
-mod ending;
-mod log_lines;
 pub mod mcp;
 pub mod options;
 pub mod output;
-mod piped;
 pub mod run;
 pub mod serve;
 pub mod tenants;
@@ -30,7 +27,7 @@ pub use output::Io;
 #[command(name = "firebox", version, about, max_term_width = 100, arg_required_else_help = true)]
 struct Cli {
     #[command(subcommand)]
-    verb: Verb,
+    verb: Command,
 }
 
 /// Makes the subcommands and their dispatch from one table: a verb is a file and a line.
@@ -38,13 +35,13 @@ macro_rules! verbs {
     ($($(#[$meta:meta])* $name:ident => $module:ident::$run:ident($args:ident),)*) => {
         #[derive(Subcommand)]
         #[allow(clippy::large_enum_variant, reason = "one value a process, parsed once")]
-        enum Verb {
+        enum Command {
             $($(#[$meta])* $name($module::$args),)*
         }
 
-        fn dispatch(verb: Verb, io: &mut Io) -> Result<(), CliError> {
+        fn dispatch(verb: Command, io: &mut Io) -> Result<(), CliError> {
             match verb {
-                $(Verb::$name(args) => $module::$run(args, io),)*
+                $(Command::$name(args) => $module::$run(args, io),)*
             }
         }
     };
@@ -86,7 +83,7 @@ pub(crate) fn notice() -> Notice {
 /// Parses the process arguments, runs the verb and reports how it ended.
 #[must_use]
 pub fn main() -> ExitCode {
-    if let Some(code) = crate::compiler::init() {
+    if let Some(code) = crate::plugins::compiler::init() {
         return code;
     }
     let cli = Cli::parse();

@@ -8,7 +8,7 @@ use firebox_contract::{Error, ErrorKind};
 #[derive(Debug, thiserror::Error)]
 pub enum CliError {
     /// Anything below the command line.
-    #[error("{}", crate::remedy::sentence(.0, crate::remedy::Means::Options))]
+    #[error("{}", crate::plugins::limit_remedy::with_remedy(.0, crate::plugins::limit_remedy::Audience::CommandLine))]
     Host(#[from] Error),
     /// A file the user named.
     #[error("cannot {action} \"{path}\": {source}; check the path and its permissions")]

@@ -1,6 +1,11 @@
 //! From what the user typed after `--plugin` to what the sandbox loads.
 
+pub mod compiler;
+pub(crate) mod limit_remedy;
+pub mod log;
 mod manifest;
+pub mod sandbox;
+pub mod tools;
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -14,7 +19,7 @@ use crate::config::PluginConfig;
 use crate::error::CliError;
 
 /// A plugin that comes inside the binary.
-struct Builtin {
+struct BuiltinPlugin {
     name: &'static str,
     component: &'static [u8],
     manifest: &'static str,
@@ -24,7 +29,7 @@ struct Builtin {
 
 macro_rules! builtin {
     ($name:literal, $with_ember:literal) => {
-        Builtin {
+        BuiltinPlugin {
             name: $name,
             component: include_bytes!(concat!("../../plugins/prebuilt/", $name, ".wasm")),
             manifest: include_str!(concat!("../../plugins/", $name, "/plugin.toml")),
@@ -34,7 +39,7 @@ macro_rules! builtin {
 }
 
 /// Every plugin that comes inside the binary.
-const BUILTINS: &[Builtin] =
+const BUILTINS: &[BuiltinPlugin] =
     &[builtin!("calculator", true), builtin!("text-tools", true), builtin!("units", true), builtin!("redact", false)];
 
 /// The names of the plugins that come inside the binary.
@@ -150,7 +155,7 @@ fn bare(path: &Path) -> PluginSpec {
     PluginSpec::new(name, ComponentSource::Path(path.to_owned()))
 }
 
-fn builtin_spec(builtin: &Builtin) -> Result<PluginSpec, CliError> {
+fn builtin_spec(builtin: &BuiltinPlugin) -> Result<PluginSpec, CliError> {
     Manifest::parse(builtin.manifest, builtin.name)?.spec(ComponentSource::Own(builtin.component))
 }
 

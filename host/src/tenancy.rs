@@ -4,13 +4,13 @@
 //! configuration while it works ([`Tenancy::replace`]): counters stay with the tenants that stay, and keys that are no
 //! longer there are dead from that moment on, also for requests that already run. Whatever cannot be known is refused.
 
-mod account;
 mod admission;
 pub mod file;
-mod kept;
 pub mod keys;
 mod liveness;
 mod meters;
+mod reservation;
+mod stored_usage;
 #[cfg(test)]
 mod tests;
 mod window;
@@ -23,17 +23,17 @@ use firebox_contract::tool::matches_glob;
 use firebox_contract::{Caller, Clock, Error, Gate, LivenessHandle, Prompt, Reservation, TenantId};
 use tokio::sync::watch;
 
-use crate::audit::{Audit, Record, cut};
-use crate::clock::MachineClock;
+use crate::audit::{Audit, Record, Subject, cut};
 use crate::config::{Config, KeyConfig, Scope, TenantConfig};
-use account::OpenAccount;
+use crate::system::clock::MachineClock;
 pub use admission::{Admitted, InFlight, WorkKind};
-use kept::KeptUsage;
 use meters::Meters;
 pub use meters::{Counts, Rate, RateState, UsageReport};
+use reservation::TenantReservation;
+use stored_usage::UnconfiguredTenants;
 
 /// Tells the time of day.
-type Wall = Arc<dyn Fn() -> SystemTime + Send + Sync>;
+type WallClock = Arc<dyn Fn() -> SystemTime + Send + Sync>;
 
 /// A tenant as one request meets it: authenticated by one of its keys.
 #[derive(Debug, Clone)]
@@ -52,38 +52,38 @@ pub struct Tenant {
 
 /// All tenants of a host. Cheap to clone.
 #[derive(Clone)]
-pub struct Tenancy(Arc<Shared>);
+pub struct Tenancy(Arc<TenancyState>);
 
-struct Shared {
-    table: RwLock<Arc<Table>>,
+struct TenancyState {
+    table: RwLock<Arc<TenantTable>>,
     clock: Arc<dyn Clock>,
-    wall: Wall,
+    wall: WallClock,
     audit: Option<Audit>,
     /// What tenants used that are not here now.
-    kept: Mutex<KeptUsage>,
+    kept: Mutex<UnconfiguredTenants>,
     /// Told each time that the table is another one.
     changed: watch::Sender<()>,
 }
 
 /// The tenants of one configuration. Never changed, only replaced.
 #[derive(Default)]
-struct Table {
-    tenants: HashMap<TenantId, Arc<Entry>>,
+struct TenantTable {
+    tenants: HashMap<TenantId, Arc<TenantEntry>>,
     /// By digest: what is compared is a hash that nobody can steer, so that the time of a look-up tells nothing about
     /// the keys there are.
-    keys: HashMap<[u8; 32], Arc<Key>>,
-    key_ids: HashMap<Arc<str>, Arc<Key>>,
+    keys: HashMap<[u8; 32], Arc<ActiveKey>>,
+    key_ids: HashMap<Arc<str>, Arc<ActiveKey>>,
 }
 
-struct Entry {
+struct TenantEntry {
     id: TenantId,
     config: Arc<TenantConfig>,
     meters: Arc<Meters>,
     since: SystemTime,
 }
 
-struct Key {
-    entry: Arc<Entry>,
+struct ActiveKey {
+    entry: Arc<TenantEntry>,
     caller: Caller,
     digest: [u8; 32],
     expires: Option<SystemTime>,
@@ -104,11 +104,11 @@ impl Tenancy {
         config: &Config,
         audit: Option<Audit>,
         clock: Arc<dyn Clock>,
-        wall: Wall,
+        wall: WallClock,
     ) -> Result<Self, Error> {
-        let table = RwLock::new(Arc::new(Table::new(&config.tenants, &Table::default(), wall())?));
+        let table = RwLock::new(Arc::new(TenantTable::new(&config.tenants, &TenantTable::default(), wall())?));
         let (kept, changed) = (Mutex::default(), watch::Sender::new(()));
-        Ok(Self(Arc::new(Shared { table, clock, wall, audit, kept, changed })))
+        Ok(Self(Arc::new(TenancyState { table, clock, wall, audit, kept, changed })))
     }
 
     /// Who sent this value of an `Authorization` header.
@@ -120,9 +120,9 @@ impl Tenancy {
             let message = "this needs a key; send the header \"Authorization: Bearer fbx_…\"";
             return Err(Error::Unauthorized(message.to_owned()));
         };
-        let digest = keys::bearer(header).map(keys::digest).ok_or_else(not_good)?;
+        let digest = keys::bearer(header).map(keys::digest).ok_or_else(invalid_key)?;
         let table = self.table()?;
-        let key = table.keys.get(&digest).filter(|key| self.is_valid(key)).ok_or_else(not_good)?;
+        let key = table.keys.get(&digest).filter(|key| self.is_valid(key)).ok_or_else(invalid_key)?;
         Ok(Tenant {
             id: key.entry.id.clone(),
             caller: Caller { liveness: self.liveness_of(key, &[]), ..key.caller.clone() },
@@ -150,13 +150,13 @@ impl Tenancy {
     /// `Error::Usage` for what [`Config::load`] would have refused; nothing has changed then.
     pub fn replace(&self, config: &Config) -> Result<(), Error> {
         let old = self.table()?;
-        let new = Arc::new(Table::new(&config.tenants, &old, (self.0.wall)())?);
+        let new = Arc::new(TenantTable::new(&config.tenants, &old, (self.0.wall)())?);
         self.hand_over(&old, &new)?;
-        *self.0.table.write().map_err(|_poisoned| broken())? = new;
+        *self.0.table.write().map_err(|_poisoned| state_in_doubt())? = new;
         self.0.changed.send_replace(());
         if let Some(audit) = &self.0.audit {
             audit.reopen();
-            audit.record(&Record { event: "admin", action: Some("reload"), ..Record::default() });
+            audit.record(&Record::Admin { action: "reload", outcome: None });
         }
         Ok(())
     }
@@ -202,7 +202,7 @@ impl Tenancy {
     }
 
     /// The text of a prompt as the audit log has it, where its operator wants that. It is taken before the prompt goes
-    /// on its way, and given to [`Tenancy::note_prompt`] once the request is admitted.
+    /// on its way, and given to [`Tenancy::log_prompt`] once the request is admitted.
     #[must_use]
     pub fn prompt_text(&self, prompt: &Prompt) -> Option<String> {
         self.0.audit.as_ref().filter(|audit| audit.prompts())?;
@@ -223,8 +223,8 @@ impl Tenancy {
     }
 
     /// Writes the text of an admitted request's prompt to the audit log.
-    pub fn note_prompt(&self, caller: &Caller, request_id: &str, text: &str) {
-        self.record(&Record { event: "prompt", prompt: Some(cut(text)), ..record_of(caller, request_id) });
+    pub fn log_prompt(&self, caller: &Caller, request_id: &str, text: &str) {
+        self.record(&Record::Prompt { subject: subject_of(caller, request_id), prompt: cut(text) });
     }
 
     /// Counts a request that has no account, such as one that reads sessions.
@@ -232,29 +232,24 @@ impl Tenancy {
     /// # Errors
     /// As [`Gate::admit`].
     pub fn count_request(&self, caller: &Caller, request_id: &str) -> Result<(), Error> {
-        account::take_request(self, &*self.live(caller)?, caller, None, request_id)
+        reservation::take_request(self, &*self.live(caller)?, caller, None, request_id)
     }
 
     /// Writes to the audit log what was done to a session.
-    pub fn note_session(&self, caller: &Caller, request_id: &str, action: &str, session: &str) {
-        let (action, session, outcome) = (Some(action), Some(session), Some("ok"));
-        self.record(&Record { event: "session", action, session, outcome, ..record_of(caller, request_id) });
+    pub fn log_session(&self, caller: &Caller, request_id: &str, action: &str, session: &str) {
+        self.record(&Record::Session { subject: subject_of(caller, request_id), action, session });
     }
 
     /// Writes to the audit log who approved or declined a tool call: the key of `by`. The request is the one that asked.
-    pub fn note_approval(&self, by: &Caller, request_id: &str, tool: &str, decision: &str) {
-        self.record(&Record {
-            event: "approval",
-            tool: Some(tool),
-            decision: Some(decision),
-            ..record_of(by, request_id)
-        });
+    pub fn log_approval(&self, by: &Caller, request_id: &str, tool: &str, decision: &str) {
+        self.record(&Record::Approval { subject: subject_of(by, request_id), tool, decision });
     }
 
     fn open(&self, caller: &Caller, model: Option<&str>, request_id: &str) -> Result<Box<dyn Reservation>, Error> {
         let entry = self.live(caller)?;
         self.audit_ready_for(caller)?;
-        OpenAccount::open(self.clone(), entry, caller, model, request_id).map(|account| Box::new(account) as Box<_>)
+        TenantReservation::open(self.clone(), entry, caller, model, request_id)
+            .map(|account| Box::new(account) as Box<_>)
     }
 
     /// # Errors
@@ -279,30 +274,30 @@ impl Tenancy {
         }
     }
 
-    fn table(&self) -> Result<Arc<Table>, Error> {
-        self.0.table.read().map(|table| Arc::clone(&table)).map_err(|_poisoned| broken())
+    fn table(&self) -> Result<Arc<TenantTable>, Error> {
+        self.0.table.read().map(|table| Arc::clone(&table)).map_err(|_poisoned| state_in_doubt())
     }
 
-    fn entry(&self, tenant: &TenantId) -> Result<Arc<Entry>, Error> {
+    fn entry(&self, tenant: &TenantId) -> Result<Arc<TenantEntry>, Error> {
         let table = self.table()?;
         let entry = table.tenants.get(tenant).cloned();
         entry.ok_or_else(|| Error::NotFound(format!("there is no tenant \"{tenant}\"")))
     }
 
-    fn is_valid(&self, key: &Key) -> bool {
+    fn is_valid(&self, key: &ActiveKey) -> bool {
         key.expires.is_none_or(|expires| (self.0.wall)() < expires)
     }
 
     /// The entry of `caller`, whose key must still be good. A caller without a key is one of this process's own and
     /// needs only its tenant.
-    fn live(&self, caller: &Caller) -> Result<Arc<Entry>, Error> {
+    fn live(&self, caller: &Caller) -> Result<Arc<TenantEntry>, Error> {
         caller.liveness.check()?;
         let table = self.table()?;
         if caller.key.is_empty() {
-            return table.tenants.get(&caller.tenant).cloned().ok_or_else(not_good);
+            return table.tenants.get(&caller.tenant).cloned().ok_or_else(invalid_key);
         }
         let key = table.key_ids.get(&caller.key).filter(|key| key.entry.id == caller.tenant && self.is_valid(key));
-        key.map(|key| Arc::clone(&key.entry)).ok_or_else(not_good)
+        key.map(|key| Arc::clone(&key.entry)).ok_or_else(invalid_key)
     }
 }
 
@@ -312,7 +307,7 @@ impl Gate for Tenancy {
     }
 }
 
-impl Table {
+impl TenantTable {
     /// The tenants of a configuration, with the counters that `old` has of them.
     fn new(tenants: &[TenantConfig], old: &Self, now: SystemTime) -> Result<Self, Error> {
         let mut table = Self::default();
@@ -322,7 +317,7 @@ impl Table {
                 Some(entry) => (Arc::clone(&entry.meters), entry.since),
                 None => (Arc::default(), now),
             };
-            let entry = Arc::new(Entry { id: id.clone(), config: Arc::new(config.clone()), meters, since });
+            let entry = Arc::new(TenantEntry { id: id.clone(), config: Arc::new(config.clone()), meters, since });
             for key in &config.keys {
                 table.add(key, &entry)?;
             }
@@ -333,7 +328,7 @@ impl Table {
         Ok(table)
     }
 
-    fn add(&mut self, key: &KeyConfig, entry: &Arc<Entry>) -> Result<(), Error> {
+    fn add(&mut self, key: &KeyConfig, entry: &Arc<TenantEntry>) -> Result<(), Error> {
         let id: Arc<str> = Arc::from(key.id.as_str());
         let caller = Caller {
             tenant: entry.id.clone(),
@@ -344,28 +339,29 @@ impl Table {
             liveness: LivenessHandle::default(),
         };
         let scopes = Arc::from(key.scopes.as_slice());
-        let made = Arc::new(Key { entry: Arc::clone(entry), caller, digest: key.digest, expires: key.expires, scopes });
+        let made =
+            Arc::new(ActiveKey { entry: Arc::clone(entry), caller, digest: key.digest, expires: key.expires, scopes });
         let twice =
             self.keys.insert(key.digest, Arc::clone(&made)).is_some() || self.key_ids.insert(id, made).is_some();
         if twice { Err(Error::Usage(format!("there are two keys \"{}\"", key.id))) } else { Ok(()) }
     }
 }
 
-impl Entry {
+impl TenantEntry {
     fn may_use(&self, model: &str) -> bool {
         self.config.models.iter().any(|glob| matches_glob(glob, model))
     }
 }
 
-fn record_of<'a>(caller: &'a Caller, request_id: &'a str) -> Record<'a> {
+fn subject_of<'a>(caller: &'a Caller, request_id: &'a str) -> Subject<'a> {
     let key = Some(caller.key.as_ref()).filter(|key| !key.is_empty());
-    Record { tenant: Some(caller.tenant.as_str()), key, request: Some(request_id), ..Record::default() }
+    Subject { tenant: Some(caller.tenant.as_str()), key, request: Some(request_id) }
 }
 
-fn not_good() -> Error {
+fn invalid_key() -> Error {
     Error::Unauthorized("this key is not good here; check it, or ask the operator for a new one".to_owned())
 }
 
-fn broken() -> Error {
+fn state_in_doubt() -> Error {
     Error::Unavailable("the table of tenants is in doubt after a fault; the operator must restart the host".to_owned())
 }

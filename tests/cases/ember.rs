@@ -27,7 +27,7 @@ async fn ask_with(host: &Host, prompt: &str, choice: ToolChoice) -> Asked {
     let prompt = Prompt::Chat(vec![Message::text(Role::User, prompt)]);
     let tools = ToolOptions { choice, ..ToolOptions::default() };
     let request = GenerationRequest { tools, ..GenerationRequest::new(prompt) };
-    let mut generation = host.generate(&Caller::local(), request).await.expect("admitted");
+    let mut generation = host.engine().generate(&Caller::local(), request).await.expect("admitted");
     let mut asked = Asked { answer: String::new(), call: None };
     let mut name = None;
     while let Some(event) = generation.next().await.expect("answered") {
@@ -210,7 +210,7 @@ fn mcp_server() -> String {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn held_out_prompts_are_answered_with_tools_of_an_mcp_server() {
-    let pool = firebox::mcp_servers::pool(&[mcp_server()], &[]).expect("a command");
+    let pool = firebox::cli::options::mcp_servers::pool(&[mcp_server()], &[]).expect("a command");
     let builder = Host::builder().device("cpu".parse().expect("a device")).tools(Arc::new(pool.clone()));
     let host = builder.build().await.expect("builds");
     let percent = accuracy_with("held_out.jsonl", async |prompt| ask(&host, prompt).await).await;

@@ -47,7 +47,7 @@ async fn a_model_of_ones_own_runs_on_the_same_road() {
         sampling: SamplingOverrides { max_tokens: Some(9), temperature: Some(0.0), ..Default::default() },
         ..GenerationRequest::new(Prompt::Chat(vec![Message::text(Role::User, "hi")]))
     };
-    let mut generation = host.generate(&Caller::local(), request).await.expect("admitted");
+    let mut generation = host.engine().generate(&Caller::local(), request).await.expect("admitted");
     let mut text = String::new();
     while let Some(event) = generation.next().await.expect("answers") {
         if let Event::Text(piece) = event {
@@ -87,8 +87,8 @@ impl LanguageModel for Counting {
 }
 
 #[tokio::test]
-async fn a_server_of_many_runs_its_model_before_anybody_asks_and_others_do_not() {
-    for (private, expected) in [(true, 4), (false, 0)] {
+async fn a_host_with_warm_up_runs_its_model_before_the_first_request() {
+    for (warm_up, expected) in [(true, 4), (false, 0)] {
         let passes = std::sync::Arc::<std::sync::atomic::AtomicUsize>::default();
         let codec = load_codec(&Checkpoint::embedded(firebox::ember::FILES).expect("embedded")).expect("loads");
         let counted = std::sync::Arc::clone(&passes);
@@ -96,9 +96,7 @@ async fn a_server_of_many_runs_its_model_before_anybody_asks_and_others_do_not()
             let own = Own { info: info(), word: vec![1] };
             Ok(Box::new(Counting(own, counted.clone())) as Box<dyn LanguageModel>)
         };
-        let builder = Host::builder().model(codec, own);
-        let builder = if private { builder.private() } else { builder };
-        let _host = builder.build().await.expect("builds");
+        let _host = Host::builder().model(codec, own).warm_up(warm_up).build().await.expect("builds");
         assert_eq!(passes.load(std::sync::atomic::Ordering::SeqCst), expected);
     }
 }

@@ -17,7 +17,7 @@ async fn ask(host: &Host, tenant: &str, turns: &[(Role, &str)]) -> (String, Fini
     let sampling = SamplingOverrides { temperature: Some(0.0), max_tokens: Some(40), ..Default::default() };
     let request = GenerationRequest { sampling, ..GenerationRequest::new(Prompt::Chat(messages)) };
     let caller = Caller::of(TenantId::new(tenant));
-    let mut generation = host.generate(&caller, request).await.expect("admitted");
+    let mut generation = host.engine().generate(&caller, request).await.expect("admitted");
     let (mut text, mut finish) = (String::new(), None);
     while let Some(event) = generation.next().await.expect("answers") {
         match event {
@@ -42,7 +42,7 @@ async fn i8_a_second_turn_goes_on_from_its_own_tenants_cache_with_the_same_text(
     assert!(own.usage.cached_tokens >= 16, "{:?}", own.usage);
     let (text, again) = ask(&host, "b", &turns).await;
     assert_eq!((text, again.usage.cached_tokens), (fresh, again.usage.prompt_tokens - 1));
-    let counters = host.counters();
+    let counters = host.engine().counters();
     assert_eq!((counters.prefix_queries, counters.prefix_hits), (4, 2));
     assert!(counters.cache.used_bytes <= counters.cache.budget_bytes);
 }
@@ -54,7 +54,7 @@ async fn requests_that_share_their_steps_get_the_texts_they_would_get_alone() {
     for question in QUESTIONS {
         alone.push(ask(&host, "alone", &[(Role::User, question)]).await.0);
     }
-    let before = host.counters();
+    let before = host.engine().counters();
     let mut together = Vec::new();
     for tenant in ["a", "b", "c"] {
         for question in QUESTIONS {
@@ -65,8 +65,8 @@ async fn requests_that_share_their_steps_get_the_texts_they_would_get_alone() {
     for (n, text) in together.into_iter().enumerate() {
         assert_eq!(text.await.expect("no panic"), alone[n % QUESTIONS.len()], "{}", QUESTIONS[n % QUESTIONS.len()]);
     }
-    let after = host.counters();
+    let after = host.engine().counters();
     let mean = (after.batched - before.batched) as f64 / (after.steps - before.steps) as f64;
     assert!(mean > 2.0, "steps are shared: {mean} sequences each");
-    assert_eq!(host.close(std::time::Duration::from_secs(5)).await, 0);
+    assert_eq!(host.engine().close(std::time::Duration::from_secs(5)).await, 0);
 }

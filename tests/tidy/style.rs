@@ -35,7 +35,7 @@ const UNSAFE_FILES: &[&str] = &[
     "host/sandbox/src/component.rs",
     "host/sandbox/src/priority.rs",
     "host/sandbox/tests/hostile/usage.rs",
-    "host/src/memory.rs",
+    "host/src/system/memory.rs",
     "tests/fuzz/coverage.rs",
 ];
 

@@ -11,26 +11,26 @@ use crate::tenancy::keys::hex;
 
 /// Where a chain ends: the number of its last line and that line's hash.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub(super) struct Head {
+pub(super) struct ChainHead {
     pub(super) seq: u64,
     pub(super) hash: [u8; 32],
 }
 
 /// What a line says of its place in the chain.
 #[derive(Debug, Deserialize)]
-pub(super) struct Link {
+pub(super) struct ChainLink {
     pub(super) seq: u64,
     pub(super) prev: String,
 }
 
-impl Link {
+impl ChainLink {
     /// `None` for a line that has no place in the chain.
     pub(super) fn of(line: &[u8]) -> Option<Self> {
         serde_json::from_slice(line).ok()
     }
 }
 
-impl Head {
+impl ChainHead {
     /// `object`, a JSON object and a line feed, as the next line of the chain.
     pub(super) fn link(&self, object: &[u8]) -> Vec<u8> {
         let open = object.strip_suffix(b"}\n").unwrap_or(object);
@@ -50,7 +50,7 @@ impl Head {
         format!("{:020} {}\n", self.seq, hex(&self.hash))
     }
 
-    /// What [`Head::text`] wrote.
+    /// What [`ChainHead::text`] wrote.
     pub(super) fn parse(text: &str) -> Option<Self> {
         let (seq, hash) = text.lines().next()?.split_once(' ')?;
         Some(Self { seq: seq.parse().ok()?, hash: unhex(hash)? })
@@ -75,7 +75,7 @@ pub(super) fn hash(line: &[u8]) -> [u8; 32] {
 
 /// The last line of `log`, with the number of the last line that has one; `None` where it is empty. Reads no more than
 /// `limits::AUDIT_LINE_BYTES_MAX`.
-fn tail(log: &mut File) -> io::Result<Option<Head>> {
+fn tail(log: &mut File) -> io::Result<Option<ChainHead>> {
     let length = log.seek(SeekFrom::End(0))?;
     let from = length.saturating_sub(limits::AUDIT_LINE_BYTES_MAX as u64);
     log.seek(SeekFrom::Start(from))?;
@@ -87,8 +87,8 @@ fn tail(log: &mut File) -> io::Result<Option<Head>> {
     }
     let mut lines = bytes.rsplit(|byte| *byte == b'\n');
     let last = lines.next().unwrap_or_default();
-    let seq = std::iter::once(last).chain(lines).find_map(Link::of).map_or(0, |link| link.seq);
-    Ok(Some(Head { seq, hash: hash(last) }))
+    let seq = std::iter::once(last).chain(lines).find_map(ChainLink::of).map_or(0, |link| link.seq);
+    Ok(Some(ChainHead { seq, hash: hash(last) }))
 }
 
 /// 32 bytes of hexadecimal digits.

@@ -7,9 +7,9 @@ use std::time::{Duration, Instant};
 
 use firebox_contract::limits;
 
-use super::chain::Head;
-use super::writer::Sink;
-use crate::lock::{CompanionLock, LockError, companion};
+use super::chain::ChainHead;
+use super::writer::LogSink;
+use crate::system::file_lock::{CompanionLock, LockError, companion};
 
 /// The end of the name of the file that holds the end of the chain.
 pub(super) const HEAD_END: &str = ".head";
@@ -18,27 +18,27 @@ pub(super) const HEAD_END: &str = ".head";
 pub(super) struct LogFile {
     path: PathBuf,
     file: File,
-    noted: Option<Noted>,
+    noted: Option<HeadFile>,
     /// Held by a server as long as it lives.
     lock: Option<CompanionLock>,
 }
 
 /// The file with the end of the chain. Whoever writes a line holds its lock, so that lines of several processes make
 /// one chain.
-struct Noted {
+struct HeadFile {
     file: File,
     text: String,
 }
 
 impl LogFile {
     /// Opens the log at `path`, `alone` for a server; and says where its chain goes on.
-    pub(super) fn open(path: &Path, alone: bool) -> io::Result<(Self, Head)> {
+    pub(super) fn open(path: &Path, alone: bool) -> io::Result<(Self, ChainHead)> {
         let mut file = append(path)?;
         if !file.metadata()?.is_file() {
-            return Ok((Self { path: path.to_owned(), file, noted: None, lock: None }, Head::default()));
+            return Ok((Self { path: path.to_owned(), file, noted: None, lock: None }, ChainHead::default()));
         }
         let lock = if alone { Some(CompanionLock::alone(path).map_err(in_use)?) } else { None };
-        let mut noted = Noted::open(path)?;
+        let mut noted = HeadFile::open(path)?;
         noted.lock()?;
         let begun = Self::begin(&mut file, &mut noted);
         noted.unlock();
@@ -46,10 +46,10 @@ impl LogFile {
         Ok((Self { path: path.to_owned(), file, noted: Some(noted), lock }, head))
     }
 
-    fn begin(file: &mut File, noted: &mut Noted) -> io::Result<Head> {
+    fn begin(file: &mut File, noted: &mut HeadFile) -> io::Result<ChainHead> {
         end_line(file)?;
         let before = noted.read()?;
-        let head = Head::of(file, before)?;
+        let head = ChainHead::of(file, before)?;
         noted.write(&head)?;
         Ok(head)
     }
@@ -88,7 +88,7 @@ fn in_use(error: LockError) -> io::Error {
     }
 }
 
-impl Noted {
+impl HeadFile {
     fn open(log: &Path) -> io::Result<Self> {
         let mut options = OpenOptions::new();
         options.read(true).write(true).create(true).truncate(false);
@@ -118,16 +118,16 @@ impl Noted {
         let _unlocked = self.file.unlock();
     }
 
-    fn read(&mut self) -> io::Result<Option<Head>> {
+    fn read(&mut self) -> io::Result<Option<ChainHead>> {
         self.text.clear();
         self.file.seek(SeekFrom::Start(0))?;
         let mut bytes = Vec::new();
-        (&self.file).take(Head::default().text().len() as u64).read_to_end(&mut bytes)?;
+        (&self.file).take(ChainHead::default().text().len() as u64).read_to_end(&mut bytes)?;
         self.text = String::from_utf8_lossy(&bytes).into_owned();
-        Ok(Head::parse(&self.text))
+        Ok(ChainHead::parse(&self.text))
     }
 
-    fn write(&mut self, head: &Head) -> io::Result<()> {
+    fn write(&mut self, head: &ChainHead) -> io::Result<()> {
         self.text = head.text();
         self.file.seek(SeekFrom::Start(0))?;
         self.file.write_all(self.text.as_bytes())
@@ -157,7 +157,7 @@ fn end_line(file: &mut File) -> io::Result<()> {
     if last == *b"\n" { Ok(()) } else { file.write_all(b"\n") }
 }
 
-impl Sink for LogFile {
+impl LogSink for LogFile {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         self.file.write(bytes)
     }
@@ -180,7 +180,7 @@ impl Sink for LogFile {
         Ok(())
     }
 
-    fn hold(&mut self, head: &mut Head) -> io::Result<()> {
+    fn hold(&mut self, head: &mut ChainHead) -> io::Result<()> {
         let Some(noted) = &mut self.noted else { return Ok(()) };
         noted.lock()?;
         let before = noted.text.clone();
@@ -195,7 +195,7 @@ impl Sink for LogFile {
         if self.was_moved() { self.reopen() } else { Ok(()) }
     }
 
-    fn release(&mut self, head: &Head) -> io::Result<()> {
+    fn release(&mut self, head: &ChainHead) -> io::Result<()> {
         let Some(noted) = &mut self.noted else { return Ok(()) };
         let written = noted.write(head);
         noted.unlock();

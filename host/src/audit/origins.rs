@@ -8,7 +8,7 @@ use firebox_contract::limits;
 
 /// Where a request comes from.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Origin {
+pub struct RequestOrigin {
     /// The client's address.
     pub address: Option<IpAddr>,
     /// The id that the client gave its request, checked and bounded.
@@ -17,32 +17,32 @@ pub struct Origin {
 
 /// The origins of running requests, by request id.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Origins(Arc<Mutex<HashMap<Arc<str>, Origin>>>);
+pub(super) struct RequestOrigins(Arc<Mutex<HashMap<Arc<str>, RequestOrigin>>>);
 
 /// A running request; its origin is forgotten when this is dropped.
 #[derive(Debug)]
 pub struct OriginGuard {
-    origins: Origins,
+    origins: RequestOrigins,
     request: Arc<str>,
 }
 
-impl Origins {
-    fn table(&self) -> MutexGuard<'_, HashMap<Arc<str>, Origin>> {
+impl RequestOrigins {
+    fn table(&self) -> MutexGuard<'_, HashMap<Arc<str>, RequestOrigin>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(super) fn enter(&self, request: &str, origin: Origin) -> OriginGuard {
+    pub(super) fn enter(&self, request: &str, origin: RequestOrigin) -> OriginGuard {
         let request: Arc<str> = Arc::from(request);
         let mut table = self.table();
         // There are no more requests than connections; should there be, lines go without.
-        if table.len() < limits::AUDIT_ORIGINS_MAX && origin != Origin::default() {
+        if table.len() < limits::AUDIT_ORIGINS_MAX && origin != RequestOrigin::default() {
             table.insert(Arc::clone(&request), origin);
         }
         drop(table);
         OriginGuard { origins: self.clone(), request }
     }
 
-    pub(super) fn of(&self, request: &str) -> Option<Origin> {
+    pub(super) fn of(&self, request: &str) -> Option<RequestOrigin> {
         self.table().get(request).cloned()
     }
 }

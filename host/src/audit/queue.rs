@@ -8,13 +8,13 @@ use firebox_contract::limits;
 /// Lines that wait and their bytes, in all and by tenant. There is an entry only for who has a line waiting, so that
 /// the table is as bounded as the queue.
 #[derive(Debug, Default)]
-pub(super) struct Waiting {
+pub(super) struct QueueUsage {
     pub(super) lines: usize,
     bytes: usize,
     tenants: HashMap<Arc<str>, (usize, usize)>,
 }
 
-impl Waiting {
+impl QueueUsage {
     /// Counts a line of `tenant`; `None` where its bytes find no room.
     pub(super) fn enter(&mut self, tenant: &str, bytes: usize) -> Option<Arc<str>> {
         if self.bytes + bytes > limits::AUDIT_BYTES_WAITING_MAX {
@@ -63,7 +63,7 @@ mod tests {
 
     #[test]
     fn a_backlog_of_one_tenant_leaves_room_for_others() {
-        let mut waiting = Waiting::default();
+        let mut waiting = QueueUsage::default();
         let mut taken = 0;
         for tenant in ["a", "b", "c"] {
             while waiting.has_room_for(tenant) {

@@ -5,12 +5,12 @@ use std::time::Instant;
 
 use firebox_contract::limits;
 
-use super::Record;
-use crate::repeats::Repeats;
+use super::{Record, RepeatedRecord, RequestOrigin, Subject};
+use crate::system::log_rate_limit::LogRateLimiter;
 
 /// What makes refusals one kind.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub(super) struct Kind {
+pub(super) struct RefusalKind {
     event: String,
     tenant: String,
     key: String,
@@ -23,27 +23,28 @@ pub(super) struct Kind {
 /// Refusals that happened lately.
 #[derive(Debug)]
 pub(super) struct Refusals {
-    repeats: Repeats<Kind>,
+    repeats: LogRateLimiter<RefusalKind>,
     unknown: usize,
 }
 
 impl Default for Refusals {
     fn default() -> Self {
-        Self { repeats: Repeats::new(limits::REFUSALS_PERIOD), unknown: 0 }
+        Self { repeats: LogRateLimiter::new(limits::REFUSALS_PERIOD), unknown: 0 }
     }
 }
 
-impl Kind {
-    fn of(record: &Record<'_>) -> Self {
+impl RefusalKind {
+    fn of(record: &Record<'_>, origin: &RequestOrigin) -> Self {
+        let Subject { tenant, key, .. } = record.subject();
         let text = |text: Option<&str>| text.unwrap_or_default().to_owned();
-        let address = record.address.filter(|_| record.tenant.is_none()).map(network);
+        let address = origin.address.filter(|_| tenant.is_none()).map(network);
         Self {
-            event: record.event.to_owned(),
-            tenant: text(record.tenant),
-            key: text(record.key),
+            event: record.event().to_owned(),
+            tenant: text(tenant),
+            key: text(key),
             address,
-            decision: text(record.decision),
-            outcome: text(record.outcome),
+            decision: text(record.decision()),
+            outcome: text(record.outcome()),
         }
     }
 
@@ -59,17 +60,14 @@ impl Kind {
     /// The line that says that it happened `count` times more.
     pub(super) fn record(&self, count: u64) -> Record<'_> {
         let text = |text| Some(text).filter(|text: &&str| !text.is_empty());
-        Record {
+        Record::Repeated(RepeatedRecord {
             event: &self.event,
-            tenant: text(&self.tenant),
-            key: text(&self.key),
+            subject: Subject { tenant: text(&self.tenant), key: text(&self.key), request: None },
             address: self.address,
             decision: text(&self.decision),
             outcome: text(&self.outcome),
-            action: Some("repeated"),
-            count: Some(count),
-            ..Record::default()
-        }
+            count,
+        })
     }
 }
 
@@ -85,8 +83,8 @@ fn network(address: IpAddr) -> IpAddr {
 
 impl Refusals {
     /// Counts a refusal; whether its own line is to be written, with how many like it were not.
-    pub(super) fn happened(&mut self, record: &Record<'_>, now: Instant) -> Option<u64> {
-        let kind = Kind::of(record);
+    pub(super) fn happened(&mut self, record: &Record<'_>, origin: &RequestOrigin, now: Instant) -> Option<u64> {
+        let kind = RefusalKind::of(record, origin);
         if self.repeats.knows(&kind) {
             return self.repeats.happened(kind, now);
         }
@@ -104,14 +102,14 @@ impl Refusals {
     }
 
     /// Kinds whose count is to be written now.
-    pub(super) fn due(&mut self, now: Instant) -> Vec<(Kind, u64)> {
+    pub(super) fn due(&mut self, now: Instant) -> Vec<(RefusalKind, u64)> {
         let due = self.repeats.due(now);
-        self.unknown = self.repeats.count(Kind::is_unknown);
+        self.unknown = self.repeats.count(RefusalKind::is_unknown);
         due
     }
 
     /// All counts that were not written.
-    pub(super) fn rest(&mut self) -> Vec<(Kind, u64)> {
+    pub(super) fn rest(&mut self) -> Vec<(RefusalKind, u64)> {
         self.unknown = 0;
         self.repeats.rest()
     }
@@ -119,18 +117,23 @@ impl Refusals {
 
 #[cfg(test)]
 mod tests {
+    use super::super::RefusalRecord;
     use super::*;
 
-    fn refusal(tenant: Option<&'static str>, address: u128) -> Record<'static> {
+    fn refusal(tenant: Option<&'static str>, address: u128) -> (Record<'static>, RequestOrigin) {
+        let subject = Subject { tenant, ..Subject::default() };
+        let record = RefusalRecord { subject, outcome: "unauthorized", ..RefusalRecord::default() };
         let address = Some(IpAddr::V6(Ipv6Addr::from_bits(address)));
-        Record { event: "refusal", tenant, address, outcome: Some("unauthorized"), ..Record::default() }
+        (Record::Refusal(record), RequestOrigin { address, client_request: None })
     }
 
     #[test]
     fn who_has_many_addresses_is_one_peer_and_the_table_is_bounded() {
         let mut refusals = Refusals::default();
         let now = Instant::now();
-        let told = |refusals: &mut Refusals, record: Record<'_>| refusals.happened(&record, now).is_some();
+        let told = |refusals: &mut Refusals, (record, origin): (Record<'_>, RequestOrigin)| {
+            refusals.happened(&record, &origin, now).is_some()
+        };
         let network = 0x2001_0db8_u128 << 96;
         assert!(told(&mut refusals, refusal(None, network + 1)));
         assert!(!told(&mut refusals, refusal(None, network + 2)), "the same network");

@@ -4,7 +4,7 @@ use super::*;
 
 /// A sink that fails on demand.
 #[derive(Clone, Default)]
-struct Disk {
+struct FakeDisk {
     written: Arc<Mutex<Vec<u8>>>,
     full: Arc<AtomicBool>,
     writes: Arc<AtomicUsize>,
@@ -12,7 +12,7 @@ struct Disk {
     unsyncable: Arc<AtomicBool>,
 }
 
-impl Sink for Disk {
+impl LogSink for FakeDisk {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         self.writes.fetch_add(1, Ordering::SeqCst);
         if self.full.load(Ordering::SeqCst) {
@@ -40,7 +40,7 @@ impl Sink for Disk {
     }
 }
 
-impl Disk {
+impl FakeDisk {
     fn lines(&self) -> Vec<serde_json::Value> {
         let written = self.written.lock().expect("whole").clone();
         let text = String::from_utf8(written).expect("text");
@@ -49,7 +49,7 @@ impl Disk {
 }
 
 fn tool(name: &str) -> Record<'_> {
-    Record { event: "tool", tool: Some(name), ..Record::default() }
+    Record::Tool(ToolRecord { tool: name, ..ToolRecord::default() })
 }
 
 /// Waits for `truth`, not longer than any machine needs.
@@ -63,7 +63,7 @@ fn until(what: &str, truth: impl Fn() -> bool) {
 
 #[test]
 fn lines_come_in_order_each_in_one_write_and_last_after_close() {
-    let disk = Disk::default();
+    let disk = FakeDisk::default();
     let audit = Audit::start(Box::new(disk.clone()), false).expect("starts");
     for number in 0..1_000 {
         audit.record(&tool(&number.to_string()));
@@ -85,7 +85,7 @@ fn lines_come_in_order_each_in_one_write_and_last_after_close() {
 
 #[test]
 fn a_full_disk_refuses_new_work_loses_nothing_that_runs_and_recovers() {
-    let disk = Disk::default();
+    let disk = FakeDisk::default();
     let audit = Audit::start(Box::new(disk.clone()), false).expect("starts");
     disk.full.store(true, Ordering::SeqCst);
     audit.record(&tool("running"));
@@ -105,7 +105,7 @@ fn a_full_disk_refuses_new_work_loses_nothing_that_runs_and_recovers() {
 
 #[test]
 fn what_cannot_be_made_to_last_refuses_new_work_until_it_can() {
-    let disk = Disk::default();
+    let disk = FakeDisk::default();
     let audit = Audit::start(Box::new(disk.clone()), false).expect("starts");
     disk.unsyncable.store(true, Ordering::SeqCst);
     audit.record(&tool("x"));
@@ -121,7 +121,7 @@ fn what_cannot_be_made_to_last_refuses_new_work_until_it_can() {
 
 #[test]
 fn what_finds_no_place_is_counted_and_the_gap_is_marked() {
-    let disk = Disk::default();
+    let disk = FakeDisk::default();
     let audit = Audit::start(Box::new(disk.clone()), false).expect("starts");
     disk.full.store(true, Ordering::SeqCst);
     let places = limits::AUDIT_LINES_WAITING_MAX + limits::AUDIT_LINES_RESERVED;
@@ -142,7 +142,7 @@ fn what_finds_no_place_is_counted_and_the_gap_is_marked() {
 
 #[test]
 fn closing_a_log_on_a_full_disk_ends_and_says_what_is_lost() {
-    let disk = Disk::default();
+    let disk = FakeDisk::default();
     let audit = Audit::start(Box::new(disk.clone()), false).expect("starts");
     disk.full.store(true, Ordering::SeqCst);
     for _ in 0..50 {
@@ -195,7 +195,7 @@ fn the_log_is_its_owners_alone() {
 
 #[test]
 fn a_full_disk_is_known_before_anybody_writes_and_so_is_its_end() {
-    let disk = Disk::default();
+    let disk = FakeDisk::default();
     let audit = Audit::start(Box::new(disk.clone()), false).expect("starts");
     disk.full.store(true, Ordering::SeqCst);
     audit.probe();
@@ -208,9 +208,9 @@ fn a_full_disk_is_known_before_anybody_writes_and_so_is_its_end() {
 
 #[test]
 fn refusals_are_told_with_their_count_while_nothing_else_is_written() {
-    let disk = Disk::default();
+    let disk = FakeDisk::default();
     let audit = Audit::start(Box::new(disk.clone()), false).expect("starts");
-    let refusal = Record { event: "refusal", outcome: Some("unauthorized"), ..Record::default() };
+    let refusal = Record::Refusal(RefusalRecord { outcome: "unauthorized", ..RefusalRecord::default() });
     for _ in 0..1_000 {
         audit.refused(&refusal);
     }
@@ -225,7 +225,7 @@ fn refusals_are_told_with_their_count_while_nothing_else_is_written() {
 
 #[test]
 fn a_backlog_of_one_tenant_refuses_only_that_tenant() {
-    let disk = Disk::default();
+    let disk = FakeDisk::default();
     let audit = Audit::start(Box::new(disk.clone()), false).expect("starts");
     // The log can be written, and its thread has a lot to do.
     for _ in 0..limits::AUDIT_LINES_WAITING_MAX / 3 {
@@ -275,11 +275,14 @@ fn a_log_that_is_deleted_is_begun_anew_and_what_went_with_it_is_known() {
 
 #[test]
 fn lines_about_a_request_say_where_it_comes_from_while_it_runs() {
-    let disk = Disk::default();
+    let disk = FakeDisk::default();
     let audit = Audit::start(Box::new(disk.clone()), false).expect("starts");
-    let origin = Origin { address: Some([192, 0, 2, 7].into()), client_request: Some(Arc::from("trace-1")) };
+    let origin = RequestOrigin { address: Some([192, 0, 2, 7].into()), client_request: Some(Arc::from("trace-1")) };
     let guard = audit.enter("req_1", origin);
-    let line = |request: &'static str| Record { request: Some(request), ..tool("x") };
+    let line = |request: &'static str| {
+        let subject = Subject { request: Some(request), ..Subject::default() };
+        Record::Tool(ToolRecord { subject, tool: "x", ..ToolRecord::default() })
+    };
     audit.record(&line("req_1"));
     audit.record(&line("req_2"));
     drop(guard);
@@ -292,13 +295,14 @@ fn lines_about_a_request_say_where_it_comes_from_while_it_runs() {
 
 #[test]
 fn refusals_of_strangers_are_counted_by_their_address() {
-    let disk = Disk::default();
+    let disk = FakeDisk::default();
     let audit = Audit::start(Box::new(disk.clone()), false).expect("starts");
     for number in 0..100_u8 {
         let request = format!("req_{number}");
         let address = Some([192, 0, 2, number % 2].into());
-        let _guard = audit.enter(&request, Origin { address, client_request: None });
-        audit.refused(&Record { event: "refusal", request: Some(&request), ..Record::default() });
+        let _guard = audit.enter(&request, RequestOrigin { address, client_request: None });
+        let subject = Subject { request: Some(&request), ..Subject::default() };
+        audit.refused(&Record::Refusal(RefusalRecord { subject, ..RefusalRecord::default() }));
     }
     audit.close().expect("nothing is lost");
     for address in ["192.0.2.0", "192.0.2.1"] {

@@ -11,13 +11,13 @@ use std::path::{Path, PathBuf};
 use firebox_contract::limits;
 use serde::Deserialize;
 
-use super::chain::{Head, Link, hash, unhex};
+use super::chain::{ChainHead, ChainLink, hash, unhex};
 use super::file::HEAD_END;
-use crate::lock::companion;
+use crate::system::file_lock::companion;
 
 /// What a log shows that is whole.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Verified {
+pub struct VerifiedLog {
     /// Lines with a place in the chain.
     pub lines: u64,
     /// The number of the first of them.
@@ -36,7 +36,7 @@ pub struct Verified {
 
 /// The first place at which a log is not whole.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Broken {
+pub struct BrokenLog {
     /// The file.
     pub path: PathBuf,
     /// The line, counted from 1; 0 where it is about the file's end.
@@ -47,14 +47,14 @@ pub struct Broken {
 
 /// Why a log could not be checked.
 #[derive(Debug)]
-pub enum Unverified {
+pub enum VerifyError {
     /// It is not whole.
-    Broken(Broken),
+    Broken(BrokenLog),
     /// A file cannot be read.
     Io(PathBuf, io::Error),
 }
 
-impl fmt::Display for Broken {
+impl fmt::Display for BrokenLog {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { path, line, what } = self;
         match line {
@@ -67,11 +67,11 @@ impl fmt::Display for Broken {
 /// Checks the files of one log, the oldest first.
 ///
 /// # Errors
-/// [`Unverified::Broken`] with the first broken line; [`Unverified::Io`] for a file that cannot be read.
-pub fn verify(paths: &[PathBuf]) -> Result<Verified, Unverified> {
+/// [`VerifyError::Broken`] with the first broken line; [`VerifyError::Io`] for a file that cannot be read.
+pub fn verify(paths: &[PathBuf]) -> Result<VerifiedLog, VerifyError> {
     // What was noted is read first: lines that come meanwhile are not missing then.
     let noted = paths.last().map(|path| noted(path)).transpose()?.flatten();
-    let mut walk = Walk::default();
+    let mut walk = ChainWalk::default();
     for path in paths {
         walk.file(path)?;
     }
@@ -82,27 +82,27 @@ pub fn verify(paths: &[PathBuf]) -> Result<Verified, Unverified> {
 }
 
 /// What the file beside the log at `path` says of its end.
-fn noted(path: &Path) -> Result<Option<Head>, Unverified> {
+fn noted(path: &Path) -> Result<Option<ChainHead>, VerifyError> {
     let beside = companion(path, HEAD_END);
     let mut text = String::new();
     match File::open(&beside).and_then(|file| file.take(1_024).read_to_string(&mut text)) {
-        Ok(_) => Ok(Head::parse(&text)),
+        Ok(_) => Ok(ChainHead::parse(&text)),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(Unverified::Io(beside, error)),
+        Err(error) => Err(VerifyError::Io(beside, error)),
     }
 }
 
 /// What a gap's line says.
 #[derive(Deserialize)]
-struct Lost {
+struct GapFields {
     event: String,
     #[serde(default)]
     lost: u64,
 }
 
 #[derive(Default)]
-struct Walk {
-    found: Verified,
+struct ChainWalk {
+    found: VerifiedLog,
     /// The hash of the line before, whatever it is.
     before: Option<[u8; 32]>,
     /// The hash of the last line with a place in the chain.
@@ -111,9 +111,9 @@ struct Walk {
     unsure: u64,
 }
 
-impl Walk {
-    fn file(&mut self, path: &Path) -> Result<(), Unverified> {
-        let io = |error| Unverified::Io(path.to_owned(), error);
+impl ChainWalk {
+    fn file(&mut self, path: &Path) -> Result<(), VerifyError> {
+        let io = |error| VerifyError::Io(path.to_owned(), error);
         let mut reader = BufReader::new(File::open(path).map_err(io)?);
         let mut number = 0;
         loop {
@@ -124,7 +124,7 @@ impl Walk {
                 return Ok(());
             }
             number += 1;
-            let broken = |what: String| Unverified::Broken(Broken { path: path.to_owned(), line: number, what });
+            let broken = |what: String| VerifyError::Broken(BrokenLog { path: path.to_owned(), line: number, what });
             let Some(whole) = line.strip_suffix(b"\n") else {
                 if read as u64 == most {
                     return Err(broken(format!("has more than {most} bytes, and no line of a log has")));
@@ -139,7 +139,7 @@ impl Walk {
 
     fn line(&mut self, line: &[u8]) -> Result<(), String> {
         self.found.unfinished = false;
-        let Some(link) = Link::of(line) else {
+        let Some(link) = ChainLink::of(line) else {
             self.torn(line);
             return Ok(());
         };
@@ -155,7 +155,7 @@ impl Walk {
         self.found.last = link.seq;
         self.last = hash(line);
         self.before = Some(self.last);
-        if let Ok(Lost { event, lost }) = serde_json::from_slice(line)
+        if let Ok(GapFields { event, lost }) = serde_json::from_slice(line)
             && event == "gap"
         {
             self.found.lost += lost;
@@ -169,7 +169,7 @@ impl Walk {
     }
 
     /// Whether a line with this place comes after what was read.
-    fn follows(&self, link: &Link, prev: [u8; 32]) -> Result<(), String> {
+    fn follows(&self, link: &ChainLink, prev: [u8; 32]) -> Result<(), String> {
         let (seq, last) = (link.seq, self.found.last);
         if self.found.lines == 0 {
             let whole = seq != 1 || self.before.map_or(prev == [0; 32], |before| before == prev);
@@ -193,8 +193,8 @@ impl Walk {
     }
 
     /// Whether the log goes as far as what was noted beside it.
-    fn end(&self, noted: &Head, path: &Path) -> Result<(), Unverified> {
-        let broken = |what| Err(Unverified::Broken(Broken { path: path.to_owned(), line: 0, what }));
+    fn end(&self, noted: &ChainHead, path: &Path) -> Result<(), VerifyError> {
+        let broken = |what| Err(VerifyError::Broken(BrokenLog { path: path.to_owned(), line: 0, what }));
         let last = self.found.last;
         if noted.seq > last {
             return broken(format!("its end is cut off: lines {} to {} of the log are missing", last + 1, noted.seq));

@@ -8,13 +8,13 @@ use std::time::Instant;
 
 use firebox_contract::limits;
 
-use super::chain::Head;
-use super::refusals::Kind;
-use super::{Record, State};
+use super::chain::ChainHead;
+use super::refusals::RefusalKind;
+use super::{AuditState, Record, RequestOrigin};
 
 /// What the thread is asked for.
-pub(super) enum Message {
-    Line(Line),
+pub(super) enum WriterMessage {
+    Line(QueuedLine),
     Reopen,
     /// Try whether the log can be written.
     Probe,
@@ -22,13 +22,13 @@ pub(super) enum Message {
 }
 
 /// A line that waits, and whose it is.
-pub(super) struct Line {
+pub(super) struct QueuedLine {
     pub(super) bytes: Vec<u8>,
     pub(super) tenant: Arc<str>,
 }
 
 /// Where lines go.
-pub(super) trait Sink: Send {
+pub(super) trait LogSink: Send {
     /// One write to the system; how many bytes it took.
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize>;
     /// Makes what was written last.
@@ -36,13 +36,13 @@ pub(super) trait Sink: Send {
     /// Begins anew under the same name.
     fn reopen(&mut self) -> io::Result<()>;
 
-    /// Keeps other processes from writing until [`Sink::release`]; `head` is where the chain ends, with what they wrote.
-    fn hold(&mut self, _head: &mut Head) -> io::Result<()> {
+    /// Keeps other processes from writing until [`LogSink::release`]; `head` is where the chain ends, with what they wrote.
+    fn hold(&mut self, _head: &mut ChainHead) -> io::Result<()> {
         Ok(())
     }
 
     /// Lets others write; the chain ends at `head` now.
-    fn release(&mut self, _head: &Head) -> io::Result<()> {
+    fn release(&mut self, _head: &ChainHead) -> io::Result<()> {
         Ok(())
     }
 
@@ -54,17 +54,22 @@ pub(super) trait Sink: Send {
 
 /// Writes line after line. One that fails is tried again until it is written or the log is closed: order is kept, and
 /// nothing is written after a hole that is not marked.
-pub(super) struct Writer {
-    sink: Box<dyn Sink>,
-    messages: Receiver<Message>,
-    state: Arc<State>,
-    head: Head,
+pub(super) struct LogWriter {
+    sink: Box<dyn LogSink>,
+    messages: Receiver<WriterMessage>,
+    state: Arc<AuditState>,
+    head: ChainHead,
     dirty_since: Option<Instant>,
     reported: u64,
 }
 
-impl Writer {
-    pub(super) fn new(sink: Box<dyn Sink>, head: Head, messages: Receiver<Message>, state: Arc<State>) -> Self {
+impl LogWriter {
+    pub(super) fn new(
+        sink: Box<dyn LogSink>,
+        head: ChainHead,
+        messages: Receiver<WriterMessage>,
+        state: Arc<AuditState>,
+    ) -> Self {
         Self { sink, messages, state, head, dirty_since: None, reported: 0 }
     }
 
@@ -91,11 +96,11 @@ impl Writer {
     pub(super) fn run(mut self) {
         loop {
             match self.next() {
-                Ok(Message::Line(line)) => self.line(&line),
-                Ok(Message::Reopen) => self.reopen(),
-                Ok(Message::Probe) => self.probe(),
+                Ok(WriterMessage::Line(line)) => self.line(&line),
+                Ok(WriterMessage::Reopen) => self.reopen(),
+                Ok(WriterMessage::Probe) => self.probe(),
                 Err(RecvTimeoutError::Timeout) => self.sync(),
-                Ok(Message::Close) | Err(RecvTimeoutError::Disconnected) => break,
+                Ok(WriterMessage::Close) | Err(RecvTimeoutError::Disconnected) => break,
             }
             let due = self.state.refusals().due(Instant::now());
             self.tell(&due);
@@ -111,9 +116,9 @@ impl Writer {
     }
 
     /// Writes how often each of these kinds of refusals happened since it was written last.
-    fn tell(&mut self, kinds: &[(Kind, u64)]) {
+    fn tell(&mut self, kinds: &[(RefusalKind, u64)]) {
         for (kind, count) in kinds {
-            let line = kind.record(*count).line();
+            let line = kind.record(*count).line(&RequestOrigin::default(), None);
             if !self.write(&line) {
                 self.state.lost.fetch_add(1, Ordering::Relaxed);
             }
@@ -138,7 +143,7 @@ impl Writer {
 
     /// The next message; while something is not synchronised, no later than when it has to be.
     /// While refusals are counted, no later than when they are to be written.
-    fn next(&self) -> Result<Message, RecvTimeoutError> {
+    fn next(&self) -> Result<WriterMessage, RecvTimeoutError> {
         let counting = self.state.refusals().kinds() > 0;
         match self.dirty_since {
             Some(since) => self.messages.recv_timeout(limits::AUDIT_SYNC_PERIOD.saturating_sub(since.elapsed())),
@@ -147,7 +152,7 @@ impl Writer {
         }
     }
 
-    fn line(&mut self, line: &Line) {
+    fn line(&mut self, line: &QueuedLine) {
         self.mark_gap();
         let written = self.write(&line.bytes);
         self.state.waiting().leave(&line.tenant, line.bytes.len());
@@ -160,7 +165,7 @@ impl Writer {
     fn mark_gap(&mut self) {
         let lost = self.state.lost.load(Ordering::Relaxed);
         if lost > self.reported {
-            let gap = Record { event: "gap", lost: Some(lost - self.reported), ..Record::default() }.line();
+            let gap = Record::Gap { lost: lost - self.reported }.line(&RequestOrigin::default(), None);
             if self.write(&gap) {
                 self.reported = lost;
             }

@@ -7,18 +7,18 @@ use clap::{Args as ClapArgs, Subcommand};
 use serde_json::json;
 
 use super::Io;
-use crate::audit::verify::{Unverified, Verified, verify};
+use crate::audit::verify::{VerifiedLog, VerifyError, verify};
 use crate::error::CliError;
 
 /// Check the audit log.
 #[derive(ClapArgs, Debug)]
 pub struct Args {
     #[command(subcommand)]
-    verb: Verb,
+    verb: AuditCommand,
 }
 
 #[derive(Subcommand, Debug)]
-enum Verb {
+enum AuditCommand {
     /// Say whether lines of the log were changed, moved or taken out, and which is the first.
     Verify {
         /// The files of one log, the oldest first
@@ -35,10 +35,10 @@ enum Verb {
 /// # Errors
 /// `CliError::Usage`-kind for a log that is not whole; `CliError::File` for a file that cannot be read.
 pub fn run(args: Args, io: &mut Io) -> Result<(), CliError> {
-    let Verb::Verify { files, json } = args.verb;
+    let AuditCommand::Verify { files, json } = args.verb;
     match verify(&files) {
         Ok(found) => show(&found, json, io),
-        Err(Unverified::Broken(broken)) => {
+        Err(VerifyError::Broken(broken)) => {
             if json {
                 let path = broken.path.display().to_string();
                 writeln!(
@@ -50,14 +50,14 @@ pub fn run(args: Args, io: &mut Io) -> Result<(), CliError> {
             let message = format!("the audit log is not whole: {broken}; compare it with a copy");
             Err(CliError::usage(message))
         }
-        Err(Unverified::Io(path, source)) => {
+        Err(VerifyError::Io(path, source)) => {
             Err(CliError::File { action: "read", path: path.display().to_string(), source })
         }
     }
 }
 
-fn show(found: &Verified, as_json: bool, io: &mut Io) -> Result<(), CliError> {
-    let Verified { lines, first, last, unchained, torn, lost, unfinished } = *found;
+fn show(found: &VerifiedLog, as_json: bool, io: &mut Io) -> Result<(), CliError> {
+    let VerifiedLog { lines, first, last, unchained, torn, lost, unfinished } = *found;
     if as_json {
         let line = json!({
             "whole": true, "lines": lines, "first": first, "last": last, "unchained": unchained, "torn": torn,

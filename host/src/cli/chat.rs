@@ -1,17 +1,16 @@
 //! `firebox chat`: a conversation that is kept, with tools, approvals and commands.
 
 mod approval;
-mod book;
 mod commands;
 mod conversation;
 mod input;
+mod saved_conversation;
 mod settings;
 mod show;
 mod turn;
 
 use std::io::{IsTerminal, Write};
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::time::SystemTime;
 
 use clap::Args as ClapArgs;
@@ -19,42 +18,34 @@ use firebox_contract::{Caller, Error};
 use firebox_mcp::client::ClientPool;
 use tokio::runtime::Runtime;
 
-use super::options::{DeviceOptions, McpOptions, PluginOptions, SamplingOptions};
+use super::options::{McpOptions, ModelOptions, PluginOptions, SamplingOptions};
 use super::termination::Termination;
 use super::{Io, output};
-use crate::compose::{Host, HostBuilder};
+use crate::cli::options::mcp_servers;
 use crate::error::CliError;
-use crate::{ember, mcp_servers, plugins, sessions, threads};
+use crate::system::{directories, threads};
+use crate::{plugins, sessions};
 
-use approval::{Approvals, Approve};
-use book::Book;
-use commands::Next;
-use conversation::{Conversation, Parts};
-use input::{Pipe, Terminal, Typed};
+use approval::{ApprovalMode, TerminalApprover};
+use commands::AfterCommand;
+use conversation::{Conversation, ConversationParts};
+use input::{Pipe, Terminal, UserInput};
+use saved_conversation::SavedConversation;
 
 /// Talk with a model, with tools and plugins; the conversation is kept.
 #[derive(ClapArgs, Debug)]
 pub struct Args {
-    /// A Hugging Face folder; without it the small built-in model answers
-    #[arg(long, value_name = "PATH")]
-    model: Option<PathBuf>,
+    #[command(flatten)]
+    model: ModelOptions,
     /// Instructions for the model
     #[arg(long, value_name = "TEXT")]
     system: Option<String>,
-    /// Tokens the model sees of the conversation, up to its own limit
-    #[arg(long, value_name = "N")]
-    context: Option<usize>,
-    /// Make control tokens of their text in messages and tool results, as transformers does
-    #[arg(long)]
-    text_control_tokens: bool,
     /// Say after each answer what it cost: tokens/s, memory, each plugin's calls and fuel
     #[arg(long)]
     stats: bool,
     /// When to ask before tools run; without it plugins run in their sandbox and other tools ask
     #[arg(long, value_name = "WHEN", value_enum)]
-    approve: Option<Approve>,
-    #[command(flatten)]
-    device: DeviceOptions,
+    approve: Option<ApprovalMode>,
     #[command(flatten)]
     sessions: SessionOptions,
     #[command(flatten)]
@@ -102,15 +93,15 @@ pub fn run(args: Args, io: &mut Io) -> Result<(), CliError> {
     if let Some(name) = &args.sessions.export {
         return book.export(name, &mut io.out);
     }
-    let mut keyboard = Keyboard::open(&args.sessions, io)?;
+    let mut input = InputSource::open(&args.sessions, io)?;
     begin(&args, &mut book)?;
     let runtime = threads::runtime(Some(2))?;
-    match keyboard.terminal() {
+    match input.terminal() {
         Some(terminal) => terminal.termination().listen(&runtime)?,
         None => Termination::default().listen(&runtime)?,
     }
     let pool = mcp_servers::pool(&args.servers.mcp, &args.servers.mcp_header)?;
-    let ended = attend(&args, book, &mut keyboard, &runtime, &pool, io);
+    let ended = attend(&args, book, &mut input, &runtime, &pool, io);
     runtime.block_on(pool.close());
     ended
 }
@@ -118,29 +109,29 @@ pub fn run(args: Args, io: &mut Io) -> Result<(), CliError> {
 /// The chat from the first word to the last.
 fn attend(
     args: &Args,
-    book: Book,
-    keyboard: &mut Keyboard,
+    book: SavedConversation,
+    input: &mut InputSource,
     runtime: &Runtime,
     pool: &ClientPool,
     io: &mut Io,
 ) -> Result<(), CliError> {
-    let mut conversation = compose(args, runtime, book, keyboard, pool, io)?;
-    if keyboard.is_terminal() {
+    let mut conversation = compose(args, runtime, book, input, pool, io)?;
+    if input.is_terminal() {
         conversation.greet(io)?;
     }
-    let ended = converse(&mut conversation, keyboard, runtime, io);
-    if keyboard.is_terminal() {
+    let ended = converse(&mut conversation, input, runtime, io);
+    if input.is_terminal() {
         conversation.take_leave(io)?;
     }
     ended
 }
 
-fn open_book(options: &SessionOptions, io: &mut Io) -> Result<Book, CliError> {
-    let path = if options.no_save { None } else { book::default_path() };
+fn open_book(options: &SessionOptions, io: &mut Io) -> Result<SavedConversation, CliError> {
+    let path = if options.no_save { None } else { saved_conversation::default_path() };
     if path.is_none() && !options.no_save {
         writeln!(io.err, "firebox: nothing is kept: set FIREBOX_DATA to a folder for sessions")?;
     }
-    let opened = Book::open(path.as_deref());
+    let opened = SavedConversation::open(path.as_deref());
     let (Some(path), Err(sessions::SessionError::Damaged { .. })) = (&path, &opened) else { return Ok(opened?) };
     if !options.set_aside {
         let error = opened.err().map(|error| error.to_string()).unwrap_or_default();
@@ -152,11 +143,11 @@ fn open_book(options: &SessionOptions, io: &mut Io) -> Result<Book, CliError> {
         source,
     })?;
     writeln!(io.err, "firebox: the damaged session file is now \"{}\"", aside.display())?;
-    Ok(Book::open(Some(path))?)
+    Ok(SavedConversation::open(Some(path))?)
 }
 
 /// Finds or makes the session that the options ask for.
-fn begin(args: &Args, book: &mut Book) -> Result<(), CliError> {
+fn begin(args: &Args, book: &mut SavedConversation) -> Result<(), CliError> {
     if let Some(name) = &args.sessions.session {
         book.resume(name)?;
     }
@@ -173,15 +164,16 @@ fn begin(args: &Args, book: &mut Book) -> Result<(), CliError> {
 fn compose(
     args: &Args,
     runtime: &Runtime,
-    mut book: Book,
-    keyboard: &Keyboard,
+    mut book: SavedConversation,
+    input: &InputSource,
     pool: &ClientPool,
     io: &mut Io,
 ) -> Result<Conversation, CliError> {
-    let specs = plugins::resolve(&args.plugins, args.model.is_none())?;
+    let specs = plugins::resolve(&args.plugins, args.model.model.is_none())?;
     let described = specs.iter().map(commands::describe).collect();
-    let (approvals, questions) = Approvals::new(keyboard.is_terminal());
-    let builder = builder(args, pool)?.plugins(specs).approver(approvals.clone());
+    let (approvals, questions) = TerminalApprover::new(input.is_terminal());
+    let builder = args.model.host_builder()?.plugins(specs).approver(approvals.clone());
+    let builder = args.servers.add_tools(builder, pool);
     let caller = Caller::local();
     let (host, reports) = runtime.block_on(async {
         tokio::select! {
@@ -192,10 +184,10 @@ fn compose(
     for note in host.notes().iter().cloned().chain(mcp_servers::complaints(&reports)) {
         writeln!(io.err, "firebox: {note}")?;
     }
-    book.set_model(&host.info().name);
-    let plugin_tools = runtime.block_on(host.plugin_tools(&caller))?;
+    book.set_model(&host.engine().info().name);
+    let plugin_tools = runtime.block_on(host.engine().plugin_tools(&caller))?;
     let policy = approval::policy(args.approve, &plugin_tools);
-    let mut conversation = Conversation::new(Parts {
+    let mut conversation = Conversation::new(ConversationParts {
         host,
         book,
         sampling: args.sampling.overrides(),
@@ -211,32 +203,21 @@ fn compose(
     Ok(conversation)
 }
 
-fn builder(args: &Args, pool: &ClientPool) -> Result<HostBuilder, CliError> {
-    let device = args.device.device.parse().map_err(Error::from)?;
-    let builder = Host::builder().device(device).notice(super::notice()).context_tokens(args.context);
-    let builder = builder.text_control_tokens(args.text_control_tokens);
-    let builder = if args.servers.mcp.is_empty() { builder } else { builder.tools(Arc::new(pool.clone())) };
-    Ok(match &args.model {
-        Some(path) if path.as_os_str() != ember::NAME => builder.folder(path),
-        _ => builder,
-    })
-}
-
 /// Takes turns and commands until somebody has enough.
 fn converse(
     conversation: &mut Conversation,
-    keyboard: &mut Keyboard,
+    input: &mut InputSource,
     runtime: &Runtime,
     io: &mut Io,
 ) -> Result<(), CliError> {
     let mut wants_to_quit = false;
     loop {
-        let typed = keyboard.read(runtime)?;
+        let typed = input.read(runtime)?;
         let was_asked = std::mem::take(&mut wants_to_quit);
         let text = match typed {
-            Typed::End => return Ok(()),
-            Typed::Interrupted { .. } if !keyboard.is_terminal() => return Err(CliError::Interrupted),
-            Typed::Interrupted { empty } => {
+            UserInput::End => return Ok(()),
+            UserInput::Interrupted { .. } if !input.is_terminal() => return Err(CliError::Interrupted),
+            UserInput::Interrupted { empty } => {
                 if empty && was_asked {
                     return Ok(());
                 }
@@ -246,12 +227,12 @@ fn converse(
                 wants_to_quit = empty;
                 continue;
             }
-            Typed::Text(text) => text,
+            UserInput::Text(text) => text,
         };
-        match step(conversation, keyboard, runtime, &text, io) {
-            Ok(Next::Quit) => return Ok(()),
+        match step(conversation, input, runtime, &text, io) {
+            Ok(AfterCommand::Quit) => return Ok(()),
             Ok(_) => {}
-            Err(error) if error.is_closed_pipe() || !keyboard.is_terminal() => return Err(error),
+            Err(error) if error.is_closed_pipe() || !input.is_terminal() => return Err(error),
             Err(error) => writeln!(io.err, "firebox: {}", output::bounded(&error.to_string()))?,
         }
     }
@@ -260,59 +241,59 @@ fn converse(
 /// One turn, or one command and the turn that it asks for.
 fn step(
     conversation: &mut Conversation,
-    keyboard: &mut Keyboard,
+    input: &mut InputSource,
     runtime: &Runtime,
     typed: &str,
     io: &mut Io,
-) -> Result<Next, CliError> {
+) -> Result<AfterCommand, CliError> {
     let next = match typed.trim_start().strip_prefix('/') {
         // Two slashes are for who wants to say one.
-        Some(said) if said.starts_with('/') => Next::Say { text: said.to_owned(), at: None },
+        Some(said) if said.starts_with('/') => AfterCommand::Ask { text: said.to_owned(), at: None },
         Some(command) => commands::run(conversation, command, io)?,
-        None if typed.trim().is_empty() => Next::Go,
-        None => Next::Say { text: typed.to_owned(), at: None },
+        None if typed.trim().is_empty() => AfterCommand::Continue,
+        None => AfterCommand::Ask { text: typed.to_owned(), at: None },
     };
     io.out.flush()?;
-    let Next::Say { text, at } = next else { return Ok(next) };
-    let terminal = keyboard.terminal();
+    let AfterCommand::Ask { text, at } = next else { return Ok(next) };
+    let terminal = input.terminal();
     let is_terminal = terminal.is_some();
     let interrupted = runtime.block_on(conversation.say(text, at, terminal, io))?;
-    if interrupted && !is_terminal { Err(CliError::Interrupted) } else { Ok(Next::Go) }
+    if interrupted && !is_terminal { Err(CliError::Interrupted) } else { Ok(AfterCommand::Continue) }
 }
 
 /// Where turns come from.
-enum Keyboard {
-    Person(Box<Terminal>),
+enum InputSource {
+    Terminal(Box<Terminal>),
     Pipe(Pipe),
 }
 
-impl Keyboard {
+impl InputSource {
     fn open(options: &SessionOptions, io: &mut Io) -> Result<Self, CliError> {
         if !std::io::stdin().is_terminal() {
             return Ok(Self::Pipe(Pipe::open()?));
         }
-        let history = crate::compose::data_dir().filter(|_| !options.no_save).map(|dir| dir.join("chat_history"));
+        let history = directories::data_dir().filter(|_| !options.no_save).map(|dir| dir.join("chat_history"));
         let (terminal, note) = Terminal::open(history, commands::words(), Termination::default())?;
         if let Some(note) = note {
             writeln!(io.err, "firebox: {note}")?;
         }
-        Ok(Self::Person(Box::new(terminal)))
+        Ok(Self::Terminal(Box::new(terminal)))
     }
 
     fn is_terminal(&self) -> bool {
-        matches!(self, Self::Person(_))
+        matches!(self, Self::Terminal(_))
     }
 
     fn terminal(&mut self) -> Option<&mut Terminal> {
         match self {
-            Self::Person(terminal) => Some(terminal),
+            Self::Terminal(terminal) => Some(terminal),
             Self::Pipe(_) => None,
         }
     }
 
-    fn read(&mut self, runtime: &Runtime) -> Result<Typed, CliError> {
+    fn read(&mut self, runtime: &Runtime) -> Result<UserInput, CliError> {
         match self {
-            Self::Person(terminal) => terminal.read(),
+            Self::Terminal(terminal) => terminal.read(),
             Self::Pipe(pipe) => runtime.block_on(pipe.read()),
         }
     }

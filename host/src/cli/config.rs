@@ -13,11 +13,11 @@ use crate::error::CliError;
 #[derive(ClapArgs, Debug)]
 pub struct Args {
     #[command(subcommand)]
-    verb: Verb,
+    verb: ConfigCommand,
 }
 
 #[derive(Subcommand, Debug)]
-enum Verb {
+enum ConfigCommand {
     /// Say everything that is wrong with the configuration, with file and line.
     Check(FileOptions),
     /// Show the configuration in effect (options, environment, files, defaults), without its secrets.
@@ -63,9 +63,9 @@ impl FileOptions {
 /// `CliError::Usage`-kind with every problem of the configuration; `CliError::File` for a file that cannot be written.
 pub fn run(args: Args, io: &mut Io) -> Result<(), CliError> {
     match args.verb {
-        Verb::Check(options) => check(&options, io),
-        Verb::Print(options) => Ok(io.out.write_all(options.load()?.print().as_bytes())?),
-        Verb::Init { path } => init(path, io),
+        ConfigCommand::Check(options) => check(&options, io),
+        ConfigCommand::Print(options) => Ok(io.out.write_all(options.load()?.print().as_bytes())?),
+        ConfigCommand::Init { path } => init(path, io),
     }
 }
 

@@ -1,16 +1,14 @@
 //! `firebox devices`: what there is to compute on, which of it would be chosen, and whether it works.
 
-mod table;
-
 use firebox_contract::Error;
 use firebox_models::ModelError;
 use firebox_models::device::{self, AdapterKind, AdapterReport, DeviceChoice, ShaderLanguage, TestReport};
 
 use super::Io;
 use super::options::DeviceOptions;
-use crate::compose::{device_options, open_device};
+use super::output::table::TextTable;
 use crate::error::CliError;
-use table::Table;
+use crate::host::device::{device_options, open_device};
 
 /// List the devices of this machine.
 #[derive(clap::Args)]
@@ -33,7 +31,7 @@ pub struct TestArgs {
 }
 
 /// A device with what was found out about it.
-struct Line {
+struct DeviceRow {
     adapter: AdapterReport,
     chosen: bool,
     test: Option<Result<TestReport, String>>,
@@ -52,18 +50,28 @@ pub fn run(args: Args, io: &mut Io) -> Result<(), CliError> {
     let tests: Vec<_> = tests.collect();
     let opened = open_device(&choice)?;
     let chosen = opened.info.choice();
-    let lines: Vec<Line> = adapters
+    let lines: Vec<DeviceRow> = adapters
         .into_iter()
         .zip(tests)
-        .map(|(adapter, test)| Line { chosen: adapter.choice() == chosen, adapter, test })
+        .map(|(adapter, test)| DeviceRow { chosen: adapter.choice() == chosen, adapter, test })
         .collect();
     if args.json {
         for line in &lines {
             writeln!(io.out, "{}", line.json())?;
         }
     } else {
-        let mut table =
-            Table::new(&["", "DEVICE", "NAME", "TYPE", "DRIVER", "LARGEST TENSOR", "SHADERS", "F16", "SUBGROUPS", ""]);
+        let mut table = TextTable::new(&[
+            "",
+            "DEVICE",
+            "NAME",
+            "TYPE",
+            "DRIVER",
+            "LARGEST TENSOR",
+            "SHADERS",
+            "F16",
+            "SUBGROUPS",
+            "",
+        ]);
         lines.iter().for_each(|line| table.row(line.cells()));
         write!(io.out, "{table}")?;
     }
@@ -90,7 +98,7 @@ fn failed(error: ModelError) -> CliError {
     Error::from(error).into()
 }
 
-impl Line {
+impl DeviceRow {
     fn cells(&self) -> Vec<String> {
         let AdapterReport { name, kind, driver, driver_info, limits, shaders, f16, subgroups, .. } = &self.adapter;
         vec![

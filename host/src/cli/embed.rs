@@ -1,5 +1,7 @@
 //! `firebox embed`: texts in, vectors out, whatever the size of the input.
 
+pub mod pipeline;
+
 use std::fs::File;
 use std::io::{self, BufReader, BufWriter};
 use std::path::{Path, PathBuf};
@@ -17,10 +19,10 @@ use tokio::sync::oneshot;
 
 use super::Io;
 use super::options::DeviceOptions;
-use crate::compose::open_device;
-use crate::embed::input::{self, Texts};
-use crate::embed::{EmbedError, Options, Summary, Watch, embed, output};
+use crate::cli::embed::pipeline::input::{self, Texts};
+use crate::cli::embed::pipeline::{EmbedError, Options, Summary, Watch, embed, output};
 use crate::error::CliError;
+use crate::host::device::open_device;
 
 /// Embed texts, one a line, into vectors.
 #[derive(clap::Args)]
@@ -90,13 +92,13 @@ pub fn run(args: Args, io: &mut Io) -> Result<(), CliError> {
     let (file, partial) = create_partial(&args.output)?;
     let checkpoint = Checkpoint::open(&args.model).map_err(Error::from)?;
     let warnings = checkpoint.warnings().clone();
-    let job = Job {
+    let job = EmbedJob {
         checkpoint,
         device,
         texts,
         file,
         format,
-        wish: Wish::of(&args),
+        wish: RequestedOptions::of(&args),
         progress: progress_bar(bytes, io.err_is_terminal),
         stop: Arc::new(AtomicBool::new(false)),
     };
@@ -112,7 +114,7 @@ pub fn run(args: Args, io: &mut Io) -> Result<(), CliError> {
 }
 
 /// What the arguments ask for; whether the model has it is known once it is loaded.
-struct Wish {
+struct RequestedOptions {
     batch: usize,
     max_tokens: Option<usize>,
     prompt_name: Option<String>,
@@ -122,7 +124,7 @@ struct Wish {
     skip_bad_lines: bool,
 }
 
-impl Wish {
+impl RequestedOptions {
     fn of(args: &Args) -> Self {
         Self {
             batch: usize::try_from(args.batch).unwrap_or(limits::EMBED_BATCH_TEXTS_MAX),
@@ -198,20 +200,20 @@ fn file_error(action: &'static str, path: &Path, source: io::Error) -> CliError 
 }
 
 /// Everything the working thread needs.
-struct Job {
+struct EmbedJob {
     checkpoint: Checkpoint,
     device: Opened,
     texts: Texts<'static>,
     file: File,
     format: output::Format,
-    wish: Wish,
+    wish: RequestedOptions,
     progress: ProgressBar,
     stop: Arc<AtomicBool>,
 }
 
 /// Embeds on a thread of its own while this one listens for an interrupt: a run that waits for standard input can only
 /// be ended by not waiting for it.
-async fn work(job: Job, mut interrupts: Interrupts) -> Result<Summary, CliError> {
+async fn work(job: EmbedJob, mut interrupts: Interrupts) -> Result<Summary, CliError> {
     let stop = Arc::clone(&job.stop);
     let (done, mut result) = oneshot::channel();
     thread::Builder::new().name("embed".to_owned()).spawn(move || {
@@ -231,7 +233,7 @@ async fn work(job: Job, mut interrupts: Interrupts) -> Result<Summary, CliError>
     }
 }
 
-impl Job {
+impl EmbedJob {
     fn perform(self) -> Result<Summary, EmbedError> {
         let mut encoder = load(&self.checkpoint, &self.device)?;
         let options = self.wish.options(encoder.profile())?;

@@ -13,18 +13,19 @@ use firebox_mcp::client::ClientPool;
 use super::Io;
 use super::options::McpOptions;
 use super::termination::Termination;
+use crate::cli::options::mcp_servers;
 use crate::error::CliError;
-use crate::{mcp_servers, threads};
+use crate::system::threads;
 
 /// The verb's own verbs.
 #[derive(ClapArgs, Debug)]
 pub struct Args {
     #[command(subcommand)]
-    action: Action,
+    action: McpCommand,
 }
 
 #[derive(Subcommand, Debug)]
-enum Action {
+enum McpCommand {
     /// List the tools of MCP servers, under the names a model sees.
     Tools(tools::Args),
     /// Call one tool of an MCP server.
@@ -41,10 +42,10 @@ enum Action {
 /// As the action.
 pub fn run(args: Args, io: &mut Io) -> Result<(), CliError> {
     match args.action {
-        Action::Tools(args) => tools::run(args, io),
-        Action::Call(args) => call::run(args, io),
-        Action::Check(args) => check::run(args, io),
-        Action::Serve(args) => serve::run(args, io),
+        McpCommand::Tools(args) => tools::run(args, io),
+        McpCommand::Call(args) => call::run(args, io),
+        McpCommand::Check(args) => check::run(args, io),
+        McpCommand::Serve(args) => serve::run(args, io),
     }
 }
 

@@ -1,11 +1,52 @@
 //! Groups of options that verbs share, and how they are read.
 
+pub mod mcp_servers;
+
+use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Args;
-use firebox_contract::{SamplingOverrides, limits};
+use firebox_contract::{SamplingOverrides, ToolSource, limits};
+use firebox_mcp::client::ClientPool;
 
-use crate::units;
+use crate::config::ModelConfig;
+use crate::error::CliError;
+use crate::host::{Host, HostBuilder};
+use crate::system::units;
+
+/// Which model answers, and on which device.
+#[derive(Args, Debug, Clone)]
+pub struct ModelOptions {
+    /// Hugging Face folder of the model. Default: the small built-in model
+    #[arg(long, value_name = "PATH")]
+    pub model: Option<PathBuf>,
+    /// Maximum length of the conversation in tokens, with the answer. Default and upper limit: the model's own limit
+    #[arg(long, value_name = "N")]
+    pub context: Option<usize>,
+    /// Turn the text of a control token in messages and tool results into that token, as transformers does
+    #[arg(long)]
+    pub text_control_tokens: bool,
+    #[command(flatten)]
+    pub(super) device: DeviceOptions,
+}
+
+impl ModelOptions {
+    /// A builder for a host with this model.
+    ///
+    /// # Errors
+    /// `CliError` of usage for a device name that is not valid.
+    pub(super) fn host_builder(&self) -> Result<HostBuilder, CliError> {
+        let config = ModelConfig {
+            path: self.model.clone(),
+            device: self.device.device.clone(),
+            context_tokens: self.context,
+            text_control_tokens: self.text_control_tokens,
+            ..ModelConfig::ember()
+        };
+        Ok(Host::builder().configured(&config)?.notice(super::notice()))
+    }
+}
 
 /// Which device models run on.
 #[derive(Args, Debug, Clone)]
@@ -114,6 +155,13 @@ pub struct McpOptions {
     /// and file:PATH stand for what they hold, and no value is ever shown (repeatable)
     #[arg(long, value_name = "NAME=HEADER: VALUE")]
     pub mcp_header: Vec<String>,
+}
+
+impl McpOptions {
+    /// Adds the tools of the servers in `pool`, which was made from these options, to `builder`.
+    pub(super) fn add_tools(&self, builder: HostBuilder, pool: &ClientPool) -> HostBuilder {
+        if self.mcp.is_empty() { builder } else { builder.tools(Arc::new(pool.clone()) as Arc<dyn ToolSource>) }
+    }
 }
 
 /// `64MiB`, `65536KiB`, `1GiB`, `1000000B` or a bare number of MiB.

@@ -1,6 +1,11 @@
 //! What verbs write to, and the one place where text reaches a terminal: a terminal gets no commands out of text from a model,
 //! a plugin, a tool, a server or a file. A pipe or a file gets every byte as it is.
 
+pub(super) mod finish;
+pub(super) mod log_lines;
+pub mod stats;
+pub(super) mod table;
+
 use std::io::{self, IsTerminal, Write};
 
 use firebox_contract::limits;

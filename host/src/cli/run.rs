@@ -1,25 +1,28 @@
 //! `firebox run`: one prompt, one answer, streamed.
 
+mod stdin;
+
 use std::io::{IsTerminal, Write};
-use std::path::PathBuf;
 use std::pin::Pin;
-use std::sync::Arc;
 
 use clap::Args as ClapArgs;
 use firebox_contract::{
-    Caller, Error, Event, Finish, FinishReason, GenerationRequest, Message, Prompt, Role, ToolOptions, limits,
+    Caller, Event, Finish, FinishReason, GenerationRequest, Message, Prompt, Role, ToolOptions, limits,
 };
 use firebox_engine::Generation;
 use firebox_mcp::client::ClientPool;
 
-use super::ending::{self, Remedies};
-use super::options::{DeviceOptions, McpOptions, PluginOptions, SamplingOptions};
-use super::piped::{self, Beside};
+use self::stdin::PipedInput;
+use super::options::{McpOptions, ModelOptions, PluginOptions, SamplingOptions};
+use super::output::finish::{self, Remedies};
+use super::output::stats;
 use super::termination::Termination;
 use super::{Io, output};
-use crate::compose::Host;
+use crate::cli::options::mcp_servers;
 use crate::error::CliError;
-use crate::{ember, mcp_servers, plugins, stats, threads};
+use crate::host::Host;
+use crate::plugins;
+use crate::system::threads;
 
 /// Answer a prompt, with tools and plugins.
 #[derive(ClapArgs, Debug)]
@@ -27,29 +30,20 @@ pub struct Args {
     /// The question, and after it what a pipe or a file on standard input holds; `-`, or no question, is standard input
     /// alone
     prompt: Option<String>,
-    /// A Hugging Face folder; without it the small built-in model answers
-    #[arg(long, value_name = "PATH")]
-    model: Option<PathBuf>,
+    #[command(flatten)]
+    model: ModelOptions,
     /// Instructions for the model
     #[arg(long, value_name = "TEXT")]
     system: Option<String>,
     /// Continue the prompt as bare text: no chat template, no tools
     #[arg(long)]
     raw: bool,
-    /// Tokens prompt and answer may have together, up to the model's own limit
-    #[arg(long, value_name = "N")]
-    context: Option<usize>,
-    /// Make control tokens of their text in messages and tool results, as transformers does
-    #[arg(long)]
-    text_control_tokens: bool,
     /// Say on standard error what it cost: tokens/s, memory, each plugin's calls and fuel
     #[arg(long)]
     stats: bool,
     /// Write one JSON object with the answer, the tool calls and the cost
     #[arg(long)]
     json: bool,
-    #[command(flatten)]
-    device: DeviceOptions,
     #[command(flatten)]
     sampling: SamplingOptions,
     #[command(flatten)]
@@ -92,16 +86,16 @@ fn request(args: &Args, io: &mut Io) -> Result<GenerationRequest, CliError> {
 /// The prompt, and after it, a blank line between, what comes through a pipe or from a file.
 fn prompt_text(given: Option<&str>, io: &mut Io) -> Result<String, CliError> {
     let prompt = match given {
-        Some("-") => return piped::whole(),
-        None if !std::io::stdin().is_terminal() => return piped::whole(),
+        Some("-") => return stdin::read_all(),
+        None if !std::io::stdin().is_terminal() => return stdin::read_all(),
         None => return Ok(String::new()),
         Some(prompt) => prompt,
     };
-    match piped::beside_a_prompt()? {
-        Beside::Text(text) if prompt.trim().is_empty() => Ok(text),
-        Beside::Text(text) => Ok(format!("{prompt}\n\n{text}")),
-        Beside::Nothing => Ok(prompt.to_owned()),
-        Beside::Unread(why) => {
+    match stdin::read_beside_prompt()? {
+        PipedInput::Text(text) if prompt.trim().is_empty() => Ok(text),
+        PipedInput::Text(text) => Ok(format!("{prompt}\n\n{text}")),
+        PipedInput::Nothing => Ok(prompt.to_owned()),
+        PipedInput::Unread(why) => {
             writeln!(io.err, "firebox: {why}, so the prompt stands alone; </dev/null gives it none at once")?;
             Ok(prompt.to_owned())
         }
@@ -130,38 +124,31 @@ async fn answer(args: &Args, request: GenerationRequest, pool: &ClientPool, io: 
         writeln!(io.err, "firebox: {complaint}")?;
     }
     let generation = tokio::select! {
-        generation = host.generate(&caller, request) => generation?,
+        generation = host.engine().generate(&caller, request) => generation?,
         _ = &mut interrupt => return Err(CliError::Interrupted),
     };
-    let mut printer = Printer { io, json: args.json, events: Vec::new(), line_open: false };
+    let mut printer = EventPrinter { io, json: args.json, events: Vec::new(), line_open: false };
     let (finish, interrupted) = printer.print(generation, interrupt).await?;
     printer.close(args.stats, &host, &finish)?;
     if interrupted { Err(CliError::Interrupted) } else { Ok(()) }
 }
 
 async fn build(args: &Args, pool: &ClientPool) -> Result<Host, CliError> {
-    let specs = plugins::resolve(&args.plugins, args.model.is_none())?;
-    let device = args.device.device.parse().map_err(Error::from)?;
-    let builder = Host::builder().device(device).plugins(specs).notice(super::notice()).context_tokens(args.context);
-    let builder = builder.text_control_tokens(args.text_control_tokens);
-    let builder = match &args.model {
-        Some(path) if path.as_os_str() != ember::NAME => builder.folder(path),
-        _ => builder,
-    };
-    let builder = if args.servers.mcp.is_empty() { builder } else { builder.tools(Arc::new(pool.clone())) };
-    Ok(builder.build().await?)
+    let specs = plugins::resolve(&args.plugins, args.model.model.is_none())?;
+    let builder = args.model.host_builder()?.plugins(specs);
+    Ok(args.servers.add_tools(builder, pool).build().await?)
 }
 
 /// Writes events as they come and remembers what is needed later: calls until their result is there, and for `--json` all
 /// that its object shows.
-struct Printer<'a> {
+struct EventPrinter<'a> {
     io: &'a mut Io,
     json: bool,
     events: Vec<Event>,
     line_open: bool,
 }
 
-impl Printer<'_> {
+impl EventPrinter<'_> {
     /// The flag says that Ctrl-C ended it; what there was until then is printed.
     async fn print(
         &mut self,
@@ -226,17 +213,17 @@ impl Printer<'_> {
     fn close(&mut self, wants_stats: bool, host: &Host, finish: &Finish) -> Result<(), CliError> {
         self.end_line()?;
         if self.json {
-            writeln!(self.io.out, "{:#}", stats::json(host.info(), finish, &self.events, host.notes()))?;
+            writeln!(self.io.out, "{:#}", stats::json(host.engine().info(), finish, &self.events, host.notes()))?;
         }
         self.io.out.flush()?;
         let is_known = finish.reason == FinishReason::Interrupted;
         if let Some(ending) =
-            ending::line(finish.reason, finish.usage.completion_tokens, &REMEDIES).filter(|_| !is_known)
+            finish::line(finish.reason, finish.usage.completion_tokens, &REMEDIES).filter(|_| !is_known)
         {
             writeln!(self.io.err, "firebox: {ending}")?;
         }
         if wants_stats {
-            self.io.err.write_all(stats::lines(host.info(), finish).as_bytes())?;
+            self.io.err.write_all(stats::lines(host.engine().info(), finish).as_bytes())?;
             for line in host.stand_ins() {
                 writeln!(self.io.err, "plugin   {line}")?;
             }

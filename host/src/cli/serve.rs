@@ -12,13 +12,13 @@ use tracing_subscriber::filter::Targets;
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 
-use super::log_lines::LogLines;
 use super::options::DeviceOptions;
+use super::output::log_lines::LogLines;
 use super::{Io, output};
 use crate::config::{Config, ModelConfig, PluginConfig};
 use crate::error::CliError;
 use crate::serve::{Say, Server};
-use crate::threads;
+use crate::system::threads;
 
 /// Serve models, plugins and tools over HTTP, in the shape of OpenAI's API.
 #[derive(ClapArgs, Debug)]
@@ -75,7 +75,7 @@ fn load(args: &Args) -> Result<Config, CliError> {
 /// A model under the name of its folder.
 fn model(path: &Path) -> Result<ModelConfig, CliError> {
     let ember = ModelConfig::ember();
-    if path.as_os_str() == crate::ember::NAME {
+    if path.as_os_str() == crate::host::ember::NAME {
         return Ok(ember);
     }
     let full = path.canonicalize().map_err(|source| CliError::File {

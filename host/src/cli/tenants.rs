@@ -12,15 +12,15 @@ use super::Io;
 use crate::audit::{Audit, Record};
 use crate::config::{self, Scope, TenantConfig};
 use crate::error::CliError;
+use crate::system::{time, units};
 use crate::tenancy::file::{KeyOptions, TenantsFile};
 use crate::tenancy::keys::NewKey;
-use crate::{time, units};
 
 /// Add tenants, give them keys and take keys back.
 #[derive(ClapArgs, Debug)]
 pub struct Args {
     #[command(subcommand)]
-    verb: Verb,
+    verb: TenantsCommand,
     /// The configuration whose tenants these are; without it firebox.toml in this folder, if there is one
     #[arg(long, global = true, env = config::FILE_ENV, value_name = "PATH")]
     config: Option<PathBuf>,
@@ -30,13 +30,13 @@ pub struct Args {
 }
 
 #[derive(Subcommand, Debug)]
-enum Verb {
+enum TenantsCommand {
     /// Add a tenant and print its first key, this once.
     Add {
         /// Its name
         name: String,
         #[command(flatten)]
-        settings: Settings,
+        settings: TenantOptions,
         #[command(flatten)]
         key: NewKeyOptions,
     },
@@ -74,7 +74,7 @@ struct NewKeyOptions {
 
 /// The tenant's own table; everything else is edited in the file.
 #[derive(ClapArgs, Debug)]
-struct Settings {
+struct TenantOptions {
     /// Models it may use, by glob (repeatable); without it all
     #[arg(long = "model", value_name = "GLOB")]
     models: Vec<String>,
@@ -123,7 +123,7 @@ impl NewKeyOptions {
     }
 }
 
-impl Settings {
+impl TenantOptions {
     /// As lines of the tenant's table.
     fn toml(&self) -> String {
         let mut lines = Vec::new();
@@ -159,7 +159,7 @@ pub fn run(args: Args, io: &mut Io) -> Result<(), CliError> {
     let place = config::Place::find(args.config.as_deref())?;
     let file = TenantsFile::new(&place.tenants_file);
     match args.verb {
-        Verb::Add { name, settings, key } => {
+        TenantsCommand::Add { name, settings, key } => {
             if place.tenants.iter().any(|tenant| tenant.name == name) {
                 return Err(CliError::usage(format!(
                     "there is a tenant \"{name}\" already, in the configuration itself"
@@ -169,12 +169,12 @@ pub fn run(args: Args, io: &mut Io) -> Result<(), CliError> {
             let key = logged(&place, &format!("tenants add {name}"), change)?;
             show(&name, &key, args.json, io)
         }
-        Verb::Rotate { name, keep, key } => {
+        TenantsCommand::Rotate { name, keep, key } => {
             let change = || file.rotate(&name, keep, &key.options());
             let key = logged(&place, &format!("tenants rotate {name}"), change)?;
             show(&name, &key, args.json, io)
         }
-        Verb::Revoke { which } => {
+        TenantsCommand::Revoke { which } => {
             let gone = logged(&place, &format!("tenants revoke {which}"), || file.revoke(&which))?;
             if args.json {
                 writeln!(io.out, "{}", json!({ "revoked": gone }))?;
@@ -183,7 +183,7 @@ pub fn run(args: Args, io: &mut Io) -> Result<(), CliError> {
             let what = if gone.is_empty() { "there was no key to revoke".to_owned() } else { format!("revoked {ids}") };
             Ok(writeln!(io.err, "firebox: {what}; {UNTIL_RELOAD}")?)
         }
-        Verb::List => list(&[place.tenants, file.tenants()?].concat(), args.json, io),
+        TenantsCommand::List => list(&[place.tenants, file.tenants()?].concat(), args.json, io),
     }
 }
 
@@ -193,7 +193,7 @@ fn logged<T>(place: &config::Place, action: &str, change: impl FnOnce() -> Resul
     let audit = Audit::open(path, false, action)?;
     let changed = change();
     let outcome = changed.as_ref().map_or_else(|error| error.kind().code(), |_| "ok");
-    audit.record(&Record { event: "admin", action: Some(action), outcome: Some(outcome), ..Record::default() });
+    audit.record(&Record::Admin { action, outcome: Some(outcome) });
     audit.close()?;
     changed
 }

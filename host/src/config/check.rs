@@ -9,8 +9,9 @@ use firebox_contract::{Permission, limits};
 use super::problem::{Origin, Problems, suggestion};
 use super::tenants::{Scope, TenantConfig};
 use super::{Config, McpServerConfig, PluginConfig};
+use crate::plugins;
 use crate::serve::LOCAL_TENANT;
-use crate::{plugins, time};
+use crate::system::time;
 
 /// Checks the whole, and adds the built-in plugins that tenants name without a section of their own.
 pub(super) fn across(config: &mut Config, problems: &Problems) {

@@ -9,7 +9,8 @@ use firebox_sandbox::OnFault;
 use super::document::{Node, Table, Value};
 use super::reader::Section;
 use super::server::bytes;
-use crate::{ember, plugins};
+use crate::host::ember;
+use crate::plugins;
 
 /// `[[model]]`: a checkpoint under the name requests ask for it by. The checkpoint tells whether it chats or embeds.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -9,7 +9,7 @@ use firebox_sandbox::OnFault;
 use super::{
     Config, McpServerConfig, ModelConfig, PluginConfig, PluginLimitsConfig, Scope, TenantConfig, TenantLimits,
 };
-use crate::{time, units};
+use crate::system::{time, units};
 
 /// Writes one table after the other.
 struct Page(String);

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::document::{Node, Table, Value};
 use super::problem::{Origin, Problems, suggestion};
-use crate::units;
+use crate::system::units;
 
 /// One table of a configuration.
 pub(super) struct Section<'a> {

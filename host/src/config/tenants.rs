@@ -8,7 +8,7 @@ use firebox_contract::{Permission, ToolPolicy, limits};
 use super::models::{PluginLimitsConfig, name};
 use super::problem::Origin;
 use super::reader::Section;
-use crate::time;
+use crate::system::time;
 
 /// `[[tenant]]`.
 #[derive(Debug, Clone, PartialEq, Eq)]

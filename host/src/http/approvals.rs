@@ -42,7 +42,7 @@ pub(super) async fn answer(app: Arc<App>, mut call: Call) -> Result<Response<Bod
     app.tenancy.audit_ready()?;
     let answered = app.approvals.answer(&caller, &id, decision, remember);
     let asked = answered.map_err(|_| Failure::not_found(format!("no call waits for approval under \"{id}\"")))?;
-    app.tenancy.note_approval(&caller, &asked.request_id, &asked.call.name, word);
+    app.tenancy.log_approval(&caller, &asked.request_id, &asked.call.name, word);
     stream::json(&json!({"id": id, "object": "approval", "decision": word, "by": key(&caller.key)}))
 }
 

@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use axum::body::Body;
 use axum::http::Response;
-use firebox_contract::{Chat, ChatOptions, Error, GenerationRequest, Message, Prompt, ToolDefinition};
+use firebox_contract::{Chat, ChatOptions, Error, GenerationRequest, Prompt, ToolDefinition};
 use firebox_engine::prompt_bytes;
 use serde_json::Value;
 
@@ -15,12 +15,12 @@ use super::stream::{self, Shape};
 use super::turn::Turn;
 use super::work::{About, Work};
 use super::{Call, Failure};
-use crate::compose::Host;
 use crate::config::Scope;
+use crate::host::Host;
 use crate::serve::App;
 use crate::serve::models::Ready;
 use crate::serve::request_bytes::HeldBytes;
-use crate::sessions::{StoredMessage, fit_quickly};
+use crate::sessions::StoredMessage;
 use crate::tenancy::{Tenancy, Tenant};
 
 pub(super) async fn chat_completions(app: Arc<App>, call: Call) -> Result<Response<Body>, Failure> {
@@ -63,7 +63,7 @@ async fn answer(
     let lease = app.approvals.lease(&call.id, turn.as_ref().map(Turn::id));
     held.shrink_to(request_bytes(&ask.request));
     let account = admitted.open_model(&name)?;
-    let generation = match host.generate_on(&tenant.caller, ask.request, account).await {
+    let generation = match host.engine().generate_on(&tenant.caller, ask.request, account).await {
         Ok(generation) => generation,
         Err(error) => {
             app.metrics.ended(&name, &tenant.id, error.kind().code(), started.elapsed(), None);
@@ -72,7 +72,7 @@ async fn answer(
     };
     // Only what was admitted is written: a refused tenant fills no log.
     if let Some(prompt) = prompt {
-        app.tenancy.note_prompt(&tenant.caller, &call.id, &prompt);
+        app.tenancy.log_prompt(&tenant.caller, &call.id, &prompt);
     }
     let about = About {
         request: call.id.clone(),
@@ -130,7 +130,7 @@ async fn begin_turn(
         return Ok((None, None));
     };
     // The turn is written under this scope, whatever else let the request in.
-    let caller = app.tenancy.let_in_by(tenant.clone(), &[Scope::Sessions]).caller;
+    let caller = app.tenancy.limited_to_scopes(tenant.clone(), &[Scope::Sessions]).caller;
     let (turn, history) = Turn::begin(app, &caller, &id, new, held).await?;
     Ok((Some(turn), Some(history)))
 }
@@ -170,7 +170,8 @@ async fn make_fit(
     let limit = tenant.config.limits.context_tokens_max;
     ask.request.context_tokens_max = limit;
     let Some(history) = history else { return Ok(()) };
-    let context = limit.map_or(host.info().context_tokens, |limit| limit.min(host.info().context_tokens));
+    let context =
+        limit.map_or(host.engine().info().context_tokens, |limit| limit.min(host.engine().info().context_tokens));
     let mut tools = app.offered(&tenant.caller, &ask.request).await?;
     tools.retain(|tool| {
         ask.request.tools.policy.stricter(&ask.request.tools.tightened, &tool.name) < firebox_contract::Permission::Deny
@@ -180,7 +181,7 @@ async fn make_fit(
     let counting = Arc::clone(host);
     let (host, options) = (Arc::clone(host), ask.request.chat.clone());
     let work = move || fitted(&host, history, (&tools, &options), context.saturating_sub(room));
-    ask.request.prompt = counting.run_blocking(&tenant.caller, work).await??;
+    ask.request.prompt = counting.engine().run_blocking(&tenant.caller, work).await??;
     Ok(())
 }
 
@@ -190,7 +191,6 @@ fn fitted(
     (tools, options): (&[ToolDefinition], &ChatOptions),
     most: usize,
 ) -> Result<Prompt, Failure> {
-    let count = |messages: &[Message]| host.count_tokens_within(Chat { messages, tools, prefix: "", options }, most);
-    let fits = |messages: &[Message]| Ok(count(messages)?.tokens <= most);
-    Ok(Prompt::Chat(fit_quickly(history, |bytes| host.least_tokens_asked(bytes) > most, fits)?))
+    let chat = Chat { messages: &[], tools, prefix: "", options };
+    Ok(Prompt::Chat(host.fit_to_context(history, chat, most)?))
 }

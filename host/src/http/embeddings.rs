@@ -82,7 +82,7 @@ async fn embed(
     let request = EmbedRequest { id: id.clone(), texts: ask.texts, form, timeout };
     let admitted = encoder.admit(caller, request, account).await?;
     if let Some(text) = app.tenancy.prompt_text(&Prompt::Text(beginning(admitted.texts()))) {
-        app.tenancy.note_prompt(caller, &id, &text);
+        app.tenancy.log_prompt(caller, &id, &text);
     }
     let chain = match app.hooks.prompt_stage(caller, &ask.plugins) {
         Ok(chain) => chain,

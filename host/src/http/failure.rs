@@ -9,7 +9,7 @@ use axum::http::{Response, StatusCode};
 use firebox_contract::{Error, ErrorKind, limits};
 
 use super::{body, content_encoding, wire};
-use crate::remedy::{self, Means};
+use crate::plugins::limit_remedy::{self, Audience};
 
 /// As `retry-after`, in milliseconds: the official OpenAI clients read it first.
 const RETRY_AFTER_MS: HeaderName = HeaderName::from_static("retry-after-ms");
@@ -135,7 +135,7 @@ impl Failure {
             Error::Internal(_) => format!("an internal error; the server's log names request \"{request_id}\""),
             // Its words name files of the server.
             Error::Model(_) => format!("the model failed; the server's log names request \"{request_id}\""),
-            error => remedy::sentence(error, Means::Configuration),
+            error => limit_remedy::with_remedy(error, Audience::ServerClient),
         };
         wire::ErrorBody::new(message, self.kind_name(), self.param.clone(), self.code())
     }

@@ -92,7 +92,7 @@ fn admit(app: &App, route: &Route, headers: &HeaderMap) -> Result<(Option<Tenant
         // The words for a missing scope are the tenancy's.
         scopes.iter().try_for_each(|scope| Tenancy::require(&tenant, *scope))?;
     }
-    Ok((Some(app.tenancy.let_in_by(tenant, scopes)), running))
+    Ok((Some(app.tenancy.limited_to_scopes(tenant, scopes)), running))
 }
 
 /// What the request takes of its tenant, before anything of its body is read.

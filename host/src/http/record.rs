@@ -13,9 +13,9 @@ use firebox_contract::limits;
 use ulid::Ulid;
 
 use super::Failure;
-use crate::audit::{Origin, OriginGuard, Record};
-use crate::repeats::Repeats;
+use crate::audit::{OriginGuard, Record, RefusalRecord, RequestOrigin, Subject};
 use crate::serve::{App, ClientAddress};
+use crate::system::log_rate_limit::LogRateLimiter;
 use crate::tenancy::Tenant;
 
 /// The request's own id, which this host gives it.
@@ -27,7 +27,7 @@ const CLIENT_REQUEST_ID: HeaderName = HeaderName::from_static("x-client-request-
 pub(super) struct Recorded {
     /// Its id in the log, the audit log and the answer.
     pub(super) id: String,
-    origin: Origin,
+    origin: RequestOrigin,
     method: Method,
     /// The path as it is written down: the route's, or what was asked for where there is none.
     path: String,
@@ -38,13 +38,13 @@ pub(super) struct Recorded {
 
 /// Refused requests that the log told lately, by tenant, address and status.
 #[derive(Debug)]
-pub struct RefusalLog(Mutex<Repeats<RefusalKey>>);
+pub struct RefusalLog(Mutex<LogRateLimiter<RefusalKey>>);
 
 type RefusalKey = (String, Option<IpAddr>, u16);
 
 impl Default for RefusalLog {
     fn default() -> Self {
-        Self(Mutex::new(Repeats::new(limits::REFUSALS_PERIOD)))
+        Self(Mutex::new(LogRateLimiter::new(limits::REFUSALS_PERIOD)))
     }
 }
 
@@ -68,7 +68,7 @@ impl Recorded {
     /// A request with this head, for the route of this path.
     pub(super) fn begin(app: &App, parts: &Parts, path: &str) -> Self {
         let id = format!("req_{}", Ulid::generate());
-        let origin = Origin { address: address(parts), client_request: client_request(&parts.headers) };
+        let origin = RequestOrigin { address: address(parts), client_request: client_request(&parts.headers) };
         let guard = app.audit.as_ref().map(|audit| audit.enter(&id, origin.clone()));
         let (method, path, started) = (parts.method.clone(), path.chars().take(200).collect(), Instant::now());
         Self { id, origin, method, path, started, guard }
@@ -135,17 +135,14 @@ impl Recorded {
     fn note_refusal(&self, app: &App, tenant: Option<&Tenant>, status: StatusCode) {
         let Some(audit) = &app.audit else { return };
         let key = tenant.map(|tenant| tenant.key_id.as_ref()).filter(|key| !key.is_empty());
-        audit.refused(&Record {
-            event: "refusal",
-            tenant: tenant.map(|tenant| tenant.id.as_str()),
-            key,
-            request: Some(&self.id),
-            method: Some(self.method.as_str()),
-            path: Some(&self.path),
-            status: Some(status.as_u16()),
-            outcome: Some(outcome(status)),
-            ..Record::default()
-        });
+        let subject = Subject { tenant: tenant.map(|tenant| tenant.id.as_str()), key, request: Some(&self.id) };
+        audit.refused(&Record::Refusal(RefusalRecord {
+            subject,
+            method: self.method.as_str(),
+            path: &self.path,
+            status: status.as_u16(),
+            outcome: outcome(status),
+        }));
     }
 }
 

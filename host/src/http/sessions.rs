@@ -27,7 +27,7 @@ pub(super) async fn create(app: Arc<App>, mut call: Call) -> Result<Response<Bod
     found.map_err(|error| Failure::from(error).about("model").coded("model_not_found"))?;
     let (id, max) = (tenant.id.clone(), tenant.config.limits.sessions_max);
     let session = stored(&app, &tenant.caller, move |store| store.create_within(&id, new, max)).await?;
-    app.tenancy.note_session(&tenant.caller, &call.id, "create", &session.id);
+    app.tenancy.log_session(&tenant.caller, &call.id, "create", &session.id);
     stream::json(&row(&session))
 }
 
@@ -91,7 +91,7 @@ pub(super) async fn delete(app: Arc<App>, call: Call) -> Result<Response<Body>, 
         store.delete(&tenant, &name)
     };
     stored(&app, &caller, delete).await?;
-    app.tenancy.note_session(&caller, &call.id, "delete", &id);
+    app.tenancy.log_session(&caller, &call.id, "delete", &id);
     stream::json(&json!({"id": id, "object": "session.deleted", "deleted": true}))
 }
 
@@ -118,7 +118,7 @@ pub(super) async fn fork(app: Arc<App>, mut call: Call) -> Result<Response<Body>
     let at = request_body::json_or_nothing(&app, &mut call, read).await?.what;
     let (owner, max) = (tenant.id.clone(), tenant.config.limits.sessions_max);
     let session = stored(&app, &tenant.caller, move |store| store.fork_within(&owner, &id, at, max)).await?;
-    app.tenancy.note_session(&tenant.caller, &call.id, "fork", &session.id);
+    app.tenancy.log_session(&tenant.caller, &call.id, "fork", &session.id);
     stream::json(&row(&session))
 }
 

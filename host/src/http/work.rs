@@ -11,7 +11,7 @@ use tokio::sync::watch;
 
 use super::turn::Turn;
 use super::{Failure, wire};
-use crate::plugin_log;
+use crate::plugins::log;
 use crate::serve::App;
 use crate::serve::approvals::Lease;
 use crate::serve::request_bytes::HeldBytes;
@@ -129,7 +129,7 @@ impl Work {
             }
             Event::ToolResult { id, outcome } => Some(self.answered(&id, &outcome)),
             Event::Log(line) => {
-                plugin_log::write(&line, self.about.caller.tenant.as_str(), &self.about.request);
+                log::write(&line, self.about.caller.tenant.as_str(), &self.about.request);
                 None
             }
             Event::Finished(_) => None,

@@ -27,13 +27,13 @@ pub(super) struct Manifest {
     #[serde(default)]
     capabilities: Vec<String>,
     #[serde(default)]
-    limits: Asked,
+    limits: RequestedLimits,
 }
 
 /// What the plugin would like to use.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Asked {
+struct RequestedLimits {
     fuel: Option<u64>,
     memory_mib: Option<usize>,
     timeout_ms: Option<u64>,
@@ -103,7 +103,7 @@ impl Manifest {
     }
 
     fn limits(&self) -> Result<PluginLimits, CliError> {
-        let Asked { fuel, memory_mib, timeout_ms } = self.limits;
+        let RequestedLimits { fuel, memory_mib, timeout_ms } = self.limits;
         if fuel == Some(0) || memory_mib == Some(0) || timeout_ms == Some(0) {
             return Err(broken(&self.id, "a limit of 0 lets it do nothing; leave the limit out"));
         }

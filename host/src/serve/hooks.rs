@@ -11,8 +11,8 @@ use firebox_sandbox::{Account, Plugin, PluginChain, PluginLimits, Sandbox};
 use super::live_hooks::LiveHooks;
 use crate::config::{Config, PluginConfig, PluginLimitsConfig, TenantConfig};
 use crate::error::CliError;
-use crate::plugin_tools::Offer;
 use crate::plugins;
+use crate::plugins::tools::CallerTools;
 
 /// Plugin chains by tenant. Cheap to clone: clones share them.
 #[derive(Clone)]
@@ -90,11 +90,11 @@ impl TenantHooks {
 
     /// What a caller without a prompt is offered: the tools of its own chain under its policy.
     #[must_use]
-    pub fn offer(&self, caller: &Caller) -> Option<Offer> {
+    pub fn offer(&self, caller: &Caller) -> Option<CallerTools> {
         let table = self.now();
         let policy = table.tenants.get(&caller.tenant)?.policy.clone();
         let chain = table.chain(&caller.tenant, &[]).ok()?;
-        Some(Offer { chain: (*chain).clone(), policy })
+        Some(CallerTools { chain: (*chain).clone(), policy })
     }
 
     fn now(&self) -> Arc<Table> {

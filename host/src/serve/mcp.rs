@@ -15,7 +15,7 @@ use tower::util::BoxCloneSyncService;
 
 use super::{McpDoor, Say, TenantHooks};
 use crate::config::{Config, McpServerConfig, ServerConfig, WebOrigin};
-use crate::plugin_tools::{Offer, PluginTools};
+use crate::plugins::tools::{CallerTools, PluginTools};
 use crate::tenancy::Tenancy;
 
 /// Whether each server answered when it was last asked.
@@ -209,7 +209,7 @@ impl McpTools {
     #[must_use]
     pub fn new(hooks: &TenantHooks, tenancy: &Tenancy, server: &ServerConfig) -> Self {
         let hooks = hooks.clone();
-        let offer_of = move |caller: &Caller| -> Option<Offer> { hooks.offer(caller) };
+        let offer_of = move |caller: &Caller| -> Option<CallerTools> { hooks.offer(caller) };
         let tools = PluginTools::for_each(Arc::new(offer_of)).gated(Arc::new(ToolGate(tenancy.clone())));
         let tools = Arc::new(tools);
         let options = ServerHttpOptions {

@@ -7,10 +7,10 @@ use firebox_contract::{Approver, Error, Gate, HookSource, ModelInfo, ToolSource,
 use firebox_models::{Checkpoint, LoadOptions};
 
 use super::encoder::EncoderThread;
-use crate::clock::MachineClock;
-use crate::compose::{Host, open_device};
 use crate::config::ModelConfig;
-use crate::ember;
+use crate::host::Host;
+use crate::host::device::open_device;
+use crate::system::clock::MachineClock;
 
 /// What every model of a server is given.
 #[derive(Clone)]
@@ -56,7 +56,7 @@ impl Ready {
     #[must_use]
     pub fn info(&self) -> &ModelInfo {
         match self {
-            Self::Chat(host) => host.info(),
+            Self::Chat(host) => host.engine().info(),
             Self::Encoder(encoder) => encoder.info(),
         }
     }
@@ -183,11 +183,10 @@ async fn load(config: ModelConfig, parts: Parts, say: &(dyn Fn(&str) + Send + Sy
 }
 
 async fn open(config: ModelConfig, parts: Parts) -> Result<(Ready, Vec<String>), Error> {
-    let device = config.device.parse().map_err(Error::from)?;
     if let Some(path) = &config.path {
         let checkpoint = Checkpoint::open(path)?;
         if firebox_models::is_encoder(&checkpoint)? {
-            let opened = open_device(&device)?;
+            let opened = open_device(&config.device.parse().map_err(Error::from)?)?;
             let options = LoadOptions {
                 name: Some(config.name.clone()),
                 context_tokens: config.context_tokens,
@@ -203,27 +202,16 @@ async fn open(config: ModelConfig, parts: Parts) -> Result<(Ready, Vec<String>),
         }
     }
     let mut builder = Host::builder()
-        .private()
-        .device(device)
+        .configured(&config)?
+        .name(Some(config.name.clone()))
+        .tokenizer_cache(false)
+        .warm_up(true)
         .hooks(parts.hooks)
         .gate(parts.gate)
-        .approver(parts.approver)
-        .name(Some(config.name.clone()))
-        .text_control_tokens(config.text_control_tokens)
-        .context_tokens(config.context_tokens);
+        .approver(parts.approver);
     if let Some(tools) = parts.tools {
         builder = builder.tools(tools);
     }
-    if let Some(bytes) = config.cache_bytes {
-        builder = builder.cache_bytes(bytes);
-    }
-    if let Some(requests) = config.in_flight_max {
-        builder = builder.in_flight_max(requests);
-    }
-    builder = match config.path {
-        Some(path) if path.as_os_str() != ember::NAME => builder.folder(path),
-        _ => builder,
-    };
     let host = builder.build().await?;
     let notes = host.notes().to_vec();
     Ok((Ready::Chat(Arc::new(host)), notes))

@@ -10,7 +10,7 @@ use std::time::Duration;
 use firebox_contract::{Error, TenantId, limits};
 
 use crate::config::ServerConfig;
-use crate::memory_limit::memory_limit;
+use crate::system::memory_limit::memory_limit;
 
 /// The budget of a server. Cheap to clone: clones share it.
 #[derive(Debug, Clone)]

@@ -29,10 +29,11 @@ use super::{App, Approvals, Doors, Drain, LOCAL_TENANT, Settings, TenantHooks};
 use crate::audit::Audit;
 use crate::config::{Config, ServerConfig, TenantConfig};
 use crate::http::{BusySessions, PROBES, Port, RefusalLog, StoreShares, router};
-use crate::memory;
+use crate::plugins::{self, sandbox};
 use crate::sessions::{SessionLimits, SessionStore};
+use crate::system::memory;
+use crate::system::threads;
 use crate::tenancy::{Tenancy, UsageReport};
-use crate::{plugin_memory, plugins, threads};
 
 /// Says a line to the operator.
 pub type Say = Arc<dyn Fn(&str) + Send + Sync>;
@@ -319,7 +320,7 @@ async fn build(config: &Config, open: bool, cut: watch::Receiver<bool>, say: &Sa
     let heard = Arc::clone(say);
     let mut notes = Vec::new();
     let notice = Notice::new(move |line| heard(line));
-    let sandbox = plugin_memory::sandbox(config.server.plugin_memory_total, notice, &mut notes)?;
+    let sandbox = sandbox::sandbox(config.server.plugin_memory_total, notice, &mut notes)?;
     let hooks = TenantHooks::load(sandbox, config, &mut notes).await?;
     notes.iter().for_each(|note| say(note));
     let sessions = open_sessions(config).await?;

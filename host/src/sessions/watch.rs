@@ -8,7 +8,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use firebox_contract::limits;
 
 use super::error::SessionError;
-use crate::lock::{CompanionLock, LockError, companion};
+use crate::system::file_lock::{CompanionLock, LockError, companion};
 
 /// The first bytes of every SQLite file.
 const MAGIC: &[u8] = b"SQLite format 3\0";

@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use firebox_contract::{Caller, Error, Reservation, limits};
 
-use super::account::{OpenAccount, check_rate, note_limited};
 use super::meters::Meters;
-use super::{Entry, Tenancy};
+use super::reservation::{TenantReservation, check_rate, note_limited};
+use super::{Tenancy, TenantEntry};
 
 /// Requests of one kind are counted together. One kind never takes the places of another: who waits for an approval must be
 /// able to give it.
@@ -29,7 +29,7 @@ pub(super) const KINDS: usize = 4;
 
 /// A request that its tenant has room for. Dropping it gives the place back.
 pub struct Admitted {
-    account: Option<OpenAccount>,
+    account: Option<TenantReservation>,
     in_flight: InFlight,
 }
 
@@ -55,7 +55,7 @@ impl Tenancy {
         };
         let account = match kind {
             WorkKind::Generation | WorkKind::Session => {
-                Some(OpenAccount::open(self.clone(), entry, caller, None, request_id)?.without_model())
+                Some(TenantReservation::open(self.clone(), entry, caller, None, request_id)?.without_model())
             }
             WorkKind::Mcp => {
                 check_rate(self, &entry, caller, request_id)?;
@@ -86,7 +86,7 @@ impl Admitted {
 }
 
 impl InFlight {
-    fn take(entry: &Entry, kind: WorkKind) -> Option<Self> {
+    fn take(entry: &TenantEntry, kind: WorkKind) -> Option<Self> {
         let (meters, max) = (Arc::clone(&entry.meters), kind.max(entry));
         let more = |running: usize| (running < max).then_some(running + 1);
         meters.in_flight[kind as usize].fetch_update(Ordering::Relaxed, Ordering::Relaxed, more).ok()?;
@@ -101,7 +101,7 @@ impl Drop for InFlight {
 }
 
 impl WorkKind {
-    fn max(self, entry: &Entry) -> usize {
+    fn max(self, entry: &TenantEntry) -> usize {
         match self {
             Self::Generation => entry.config.limits.in_flight_max,
             Self::Session => limits::SESSION_REQUESTS_IN_FLIGHT_MAX,
@@ -110,7 +110,7 @@ impl WorkKind {
         }
     }
 
-    fn full(self, entry: &Entry) -> Error {
+    fn full(self, entry: &TenantEntry) -> Error {
         let (tenant, max) = (&entry.id, self.max(entry));
         let what = match self {
             Self::Generation => "requests",

@@ -13,7 +13,7 @@ use firebox_contract::{Error, limits};
 
 use super::keys::{NewKey, hex};
 use crate::config::{self, KeyConfig, Scope, TenantConfig};
-use crate::time;
+use crate::system::time;
 
 const HEADER: &str =
     "# Tenants of this host, and the digests of their keys. `firebox tenants` edits this file: comments stay.\n";
@@ -34,7 +34,7 @@ pub struct KeyOptions {
 }
 
 /// The text of the file with the tenants in it.
-struct Contents {
+struct TenantsText {
     text: String,
     tenants: Vec<TenantConfig>,
 }
@@ -85,7 +85,7 @@ impl TenantsFile {
         let key = NewKey::generate()?;
         self.edit(|old| {
             let tenant = old.find(name)?;
-            let layout = Layout::of(&old.text);
+            let layout = TableLayout::of(&old.text);
             let table = key_table(&key, options);
             let mut lines: Vec<&str> = old.text.lines().collect();
             lines.insert(layout.tenant_end(tenant.at.line_number()), table.trim_end());
@@ -114,7 +114,7 @@ impl TenantsFile {
                 return Err(not_here(which, &self.path));
             }
             gone = keys.iter().map(|key| key.id.clone()).collect();
-            let layout = Layout::of(&old.text);
+            let layout = TableLayout::of(&old.text);
             let mut lines: Vec<&str> = old.text.lines().collect();
             let mut tables: Vec<_> = keys.iter().map(|key| layout.table(key.at.line_number())).collect();
             tables.sort_by_key(|table| std::cmp::Reverse(table.start));
@@ -126,7 +126,7 @@ impl TenantsFile {
         Ok(gone)
     }
 
-    fn read(&self) -> Result<Contents, Error> {
+    fn read(&self) -> Result<TenantsText, Error> {
         let name = self.path.display().to_string();
         let text = match std::fs::read_to_string(&self.path) {
             Ok(text) => text,
@@ -134,11 +134,11 @@ impl TenantsFile {
             Err(error) => return Err(Error::Usage(format!("cannot read \"{name}\": {error}; check its permissions"))),
         };
         let tenants = config::parse_tenants(&text, &name)?;
-        Ok(Contents { text, tenants })
+        Ok(TenantsText { text, tenants })
     }
 
     /// Applies `change`, which gives the new text and whether anything changed.
-    fn edit(&self, change: impl FnOnce(&Contents) -> Result<(String, bool), Error>) -> Result<(), Error> {
+    fn edit(&self, change: impl FnOnce(&TenantsText) -> Result<(String, bool), Error>) -> Result<(), Error> {
         let _lock = self.lock()?;
         let old = self.read()?;
         let (text, changed) = change(&old)?;
@@ -192,7 +192,7 @@ impl TenantsFile {
     }
 }
 
-impl Contents {
+impl TenantsText {
     fn find(&self, name: &str) -> Result<&TenantConfig, Error> {
         let found = self.tenants.iter().find(|tenant| tenant.name == name);
         found.ok_or_else(|| not_here(name, Path::new(config::TENANTS_FILE)))
@@ -233,7 +233,7 @@ fn key_table(key: &NewKey, options: &KeyOptions) -> String {
 }
 
 /// Where the tables of a file begin and end, in lines counted from 0.
-struct Layout {
+struct TableLayout {
     /// The lines of headers, and whether each begins a tenant.
     headers: Vec<(usize, bool)>,
     /// Whether a line says something: neither empty nor a comment.
@@ -242,7 +242,7 @@ struct Layout {
     empty: Vec<bool>,
 }
 
-impl Layout {
+impl TableLayout {
     fn of(text: &str) -> Self {
         let header = |(at, line): (usize, &str)| {
             let line: String = line.split_whitespace().collect();

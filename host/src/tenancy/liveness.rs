@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use firebox_contract::{BoxFuture, Caller, Error, Liveness, LivenessHandle, Permission, TenantId, limits};
 
-use super::{Key, Table, Tenancy, Tenant, broken, not_good};
+use super::{ActiveKey, Tenancy, Tenant, TenantTable, invalid_key, state_in_doubt};
 use crate::config::{Config, Scope};
 
 /// One key, as one request uses it.
@@ -21,11 +21,11 @@ struct KeyLiveness {
 
 impl KeyLiveness {
     /// The key, which must still be good and open what it opened.
-    fn key(&self) -> Result<Arc<Key>, Error> {
+    fn key(&self) -> Result<Arc<ActiveKey>, Error> {
         let table = self.tenancy.table()?;
-        let same = |key: &&Arc<Key>| key.entry.id == self.tenant && key.digest == self.digest;
+        let same = |key: &&Arc<ActiveKey>| key.entry.id == self.tenant && key.digest == self.digest;
         let key = table.key_ids.get(&self.key).filter(same).filter(|key| self.tenancy.is_valid(key));
-        let key = key.cloned().ok_or_else(not_good)?;
+        let key = key.cloned().ok_or_else(invalid_key)?;
         match self.scopes.first() {
             Some(scope) if !self.scopes.iter().any(|scope| key.scopes.contains(scope)) => {
                 Err(missing_scope(&self.key, *scope))
@@ -42,8 +42,8 @@ impl Tenancy {
     /// `Error::Usage` for what [`Config::load`] would have refused.
     pub fn revoke_missing(&self, config: &Config) -> Result<(), Error> {
         let old = self.table()?;
-        let new = Table::new(&config.tenants, &old, (self.0.wall)())?;
-        let stays = |key: &Arc<Key>| {
+        let new = TenantTable::new(&config.tenants, &old, (self.0.wall)())?;
+        let stays = |key: &Arc<ActiveKey>| {
             let same = new.keys.get(&key.digest).filter(|same| same.entry.id == key.entry.id);
             same.is_some_and(|same| self.is_valid(same))
         };
@@ -52,8 +52,8 @@ impl Tenancy {
         }
         let keys = old.keys.iter().filter(|(_, key)| stays(key)).map(|(digest, key)| (*digest, Arc::clone(key)));
         let ids = old.key_ids.iter().filter(|(_, key)| stays(key)).map(|(id, key)| (Arc::clone(id), Arc::clone(key)));
-        let narrowed = Table { tenants: old.tenants.clone(), keys: keys.collect(), key_ids: ids.collect() };
-        *self.0.table.write().map_err(|_poisoned| broken())? = Arc::new(narrowed);
+        let narrowed = TenantTable { tenants: old.tenants.clone(), keys: keys.collect(), key_ids: ids.collect() };
+        *self.0.table.write().map_err(|_poisoned| state_in_doubt())? = Arc::new(narrowed);
         self.0.changed.send_replace(());
         Ok(())
     }
@@ -109,14 +109,14 @@ impl Tenancy {
     /// `tenant` for a request that is let in by one of `scopes`: the request ends when the key opens none of them any
     /// more. A tenant without a key stays as it is.
     #[must_use]
-    pub fn let_in_by(&self, tenant: Tenant, scopes: &'static [Scope]) -> Tenant {
+    pub fn limited_to_scopes(&self, tenant: Tenant, scopes: &'static [Scope]) -> Tenant {
         let key = self.table().ok().and_then(|table| table.key_ids.get(&tenant.key_id).cloned());
         let Some(key) = key.filter(|_| tenant.caller.liveness.can_end()) else { return tenant };
         let liveness = self.liveness_of(&key, scopes);
         Tenant { caller: Caller { liveness, ..tenant.caller }, ..tenant }
     }
 
-    pub(super) fn liveness_of(&self, key: &Key, scopes: &'static [Scope]) -> LivenessHandle {
+    pub(super) fn liveness_of(&self, key: &ActiveKey, scopes: &'static [Scope]) -> LivenessHandle {
         let (tenant, id) = (key.caller.tenant.clone(), Arc::clone(&key.caller.key));
         let liveness = KeyLiveness { tenancy: self.clone(), tenant, key: id, digest: key.digest, scopes };
         LivenessHandle::new(Arc::new(liveness))

@@ -9,9 +9,9 @@ use firebox_contract::{Error, Usage, limits};
 use serde::{Deserialize, Serialize};
 
 use super::admission::KINDS;
-use super::kept::earlier;
-use super::window::Window;
-use crate::time;
+use super::stored_usage::earlier;
+use super::window::SlidingWindow;
+use crate::system::time;
 
 /// The counters of one tenant. They live as long as the tenant is in the configuration, across reloads.
 #[derive(Debug, Default)]
@@ -24,11 +24,11 @@ pub(super) struct Meters {
 /// One lock for all of a tenant's counters: they are touched a few times a request, and never across tenants.
 #[derive(Debug, Default)]
 pub(super) struct Rates {
-    pub(super) requests: Window,
-    pub(super) tokens: Window,
-    pub(super) tool_calls: Window,
-    pub(super) fuel: Window,
-    pub(super) book: Book,
+    pub(super) requests: SlidingWindow,
+    pub(super) tokens: SlidingWindow,
+    pub(super) tool_calls: SlidingWindow,
+    pub(super) fuel: SlidingWindow,
+    pub(super) book: DailyUsage,
 }
 
 impl Meters {
@@ -91,7 +91,7 @@ impl Counts {
 
 /// Sums by day (UTC) and in all.
 #[derive(Debug, Default)]
-pub(super) struct Book {
+pub(super) struct DailyUsage {
     total: Counts,
     days: VecDeque<(String, Counts)>,
     /// When sums from before this process began.
@@ -100,7 +100,7 @@ pub(super) struct Book {
     changed: bool,
 }
 
-impl Book {
+impl DailyUsage {
     /// Enters something that happened at `moment`.
     pub(super) fn enter(&mut self, moment: SystemTime, entry: impl Fn(&mut Counts)) {
         self.changed = true;
@@ -129,7 +129,7 @@ pub struct UsageReport {
     pub days: Vec<(String, Counts)>,
 }
 
-impl Book {
+impl DailyUsage {
     pub(super) fn report(&self, since: SystemTime) -> UsageReport {
         let since = earlier(self.since, since);
         UsageReport { since, total: self.total, days: self.days.iter().cloned().collect() }
@@ -180,7 +180,7 @@ pub struct RateState {
 
 impl Rates {
     pub(super) fn state(&mut self, now: Duration, requests: Option<u64>, tokens: Option<u64>) -> RateState {
-        let rate = |window: &mut Window, limit: u64| Rate {
+        let rate = |window: &mut SlidingWindow, limit: u64| Rate {
             limit,
             remaining: limit.saturating_sub(window.used(now)),
             reset: window.until(now, 0),
@@ -198,7 +198,7 @@ mod tests {
 
     #[test]
     fn days_are_kept_apart_and_bounded() {
-        let mut book = Book::default();
+        let mut book = DailyUsage::default();
         for day in 0..100 {
             let moment = SystemTime::UNIX_EPOCH + Duration::from_secs(day * 86_400);
             book.enter(moment, |counts| counts.requests += 2);
@@ -214,7 +214,7 @@ mod tests {
     #[test]
     fn a_book_goes_on_from_what_was_before() {
         let day = |day: u64| SystemTime::UNIX_EPOCH + Duration::from_secs(day * 86_400);
-        let (mut before, mut book) = (Book::default(), Book::default());
+        let (mut before, mut book) = (DailyUsage::default(), DailyUsage::default());
         for number in 0..40 {
             before.enter(day(number), |counts| counts.requests += 1);
         }

@@ -14,14 +14,14 @@ use crate::config::{ServerConfig, TenantLimits};
 
 /// A clock that tests turn. Both times begin at a moment far from zero.
 #[derive(Clone)]
-struct Hands(Arc<AtomicU64>);
+struct ManualClock(Arc<AtomicU64>);
 
-impl Hands {
+impl ManualClock {
     fn new() -> Self {
         Self(Arc::new(AtomicU64::new(1_000_000_000)))
     }
 
-    fn turn(&self, time: Duration) {
+    fn advance(&self, time: Duration) {
         self.0.fetch_add(u64::try_from(time.as_millis()).expect("short"), Ordering::SeqCst);
     }
 
@@ -30,7 +30,7 @@ impl Hands {
     }
 }
 
-impl Clock for Hands {
+impl Clock for ManualClock {
     fn now(&self) -> Duration {
         Duration::from_millis(self.0.load(Ordering::SeqCst))
     }
@@ -45,13 +45,13 @@ fn config_of(tenants: Vec<TenantConfig>) -> Config {
     Config { tenants, server: ServerConfig::default(), ..none }
 }
 
-fn tenant(name: &str, limits: TenantLimits, keys: &[(&str, &NewKeyOf)]) -> TenantConfig {
+fn tenant(name: &str, limits: TenantLimits, keys: &[(&str, &TestKey)]) -> TenantConfig {
     let text = format!("[[tenant]]\nname = \"{name}\"\n");
     let mut tenants = crate::config::parse_tenants(&text, "test").expect("good");
     let mut tenant = tenants.remove(0);
     tenant.limits = limits;
     let at = tenant.at.clone();
-    let key = |(id, key): &(&str, &NewKeyOf)| KeyConfig {
+    let key = |(id, key): &(&str, &TestKey)| KeyConfig {
         id: (*id).to_owned(),
         digest: keys::digest(key.0),
         expires: key.1,
@@ -63,24 +63,24 @@ fn tenant(name: &str, limits: TenantLimits, keys: &[(&str, &NewKeyOf)]) -> Tenan
 }
 
 /// A key and when it expires.
-struct NewKeyOf(&'static str, Option<SystemTime>);
+struct TestKey(&'static str, Option<SystemTime>);
 
-const ALICE: NewKeyOf = NewKeyOf("fbx_a_secret", None);
-const BOB: NewKeyOf = NewKeyOf("fbx_b_secret", None);
+const ALICE: TestKey = TestKey("fbx_a_secret", None);
+const BOB: TestKey = TestKey("fbx_b_secret", None);
 
-fn tenancy(config: &Config, audit: Option<Audit>) -> (Tenancy, Hands) {
-    let hands = Hands::new();
-    let wall = hands.clone();
+fn tenancy(config: &Config, audit: Option<Audit>) -> (Tenancy, ManualClock) {
+    let clock = ManualClock::new();
+    let wall = clock.clone();
     let wall = Arc::new(move || SystemTime::UNIX_EPOCH + wall.now());
-    let tenancy = Tenancy::with_clocks(config, audit, Arc::new(hands.clone()), wall).expect("good");
-    (tenancy, hands)
+    let tenancy = Tenancy::with_clocks(config, audit, Arc::new(clock.clone()), wall).expect("good");
+    (tenancy, clock)
 }
 
 /// One tenant, its key and its limits.
-fn alice(limits: TenantLimits) -> (Tenancy, Hands, Tenant) {
-    let (tenancy, hands) = tenancy(&config_of(vec![tenant("alice", limits, &[("a", &ALICE)])]), None);
+fn alice(limits: TenantLimits) -> (Tenancy, ManualClock, Tenant) {
+    let (tenancy, clock) = tenancy(&config_of(vec![tenant("alice", limits, &[("a", &ALICE)])]), None);
     let alice = tenancy.authenticate(Some("Bearer fbx_a_secret")).expect("her key is good");
-    (tenancy, hands, alice)
+    (tenancy, clock, alice)
 }
 
 fn limits_of(change: impl Fn(&mut TenantLimits)) -> TenantLimits {
@@ -126,7 +126,7 @@ fn retry_after(error: &Error) -> Duration {
 
 #[test]
 fn a_key_opens_its_tenant_and_every_other_text_fails_alike() {
-    let over = NewKeyOf("fbx_old_secret", Some(SystemTime::UNIX_EPOCH + Duration::from_secs(999_999)));
+    let over = TestKey("fbx_old_secret", Some(SystemTime::UNIX_EPOCH + Duration::from_secs(999_999)));
     let config = config_of(vec![
         tenant("alice", TenantLimits::default(), &[("a", &ALICE), ("old", &over)]),
         tenant("bob", TenantLimits::default(), &[("b", &BOB)]),
@@ -145,23 +145,23 @@ fn a_key_opens_its_tenant_and_every_other_text_fails_alike() {
         "Bearer fbx_b_secret2",
     ];
     for header in wrong {
-        assert_eq!(tenancy.authenticate(Some(header)).expect_err("wrong"), not_good(), "{header}");
+        assert_eq!(tenancy.authenticate(Some(header)).expect_err("wrong"), invalid_key(), "{header}");
     }
     assert!(matches!(tenancy.authenticate(None), Err(Error::Unauthorized(why)) if why.contains("Bearer")));
 }
 
 #[test]
 fn a_key_expires_at_its_moment_also_for_a_request_that_runs() {
-    let until = NewKeyOf("fbx_a_secret", Some(SystemTime::UNIX_EPOCH + Duration::from_secs(1_000_010)));
+    let until = TestKey("fbx_a_secret", Some(SystemTime::UNIX_EPOCH + Duration::from_secs(1_000_010)));
     let config = config_of(vec![tenant("alice", TenantLimits::default(), &[("a", &until)])]);
-    let (tenancy, hands) = tenancy(&config, None);
+    let (tenancy, clock) = tenancy(&config, None);
     let alice = tenancy.authenticate(Some("Bearer fbx_a_secret")).expect("good until then");
     let mut account = tenancy.admit(&alice.caller, "ember", "r").expect("good until then");
-    hands.turn(Duration::from_millis(9_999));
+    clock.advance(Duration::from_millis(9_999));
     account.reserve(1).expect("good until then");
-    hands.turn(Duration::from_millis(1));
-    assert_eq!(account.reserve(1), Err(not_good()));
-    assert_eq!(account.allow_call(&call("x")), Err(not_good()));
+    clock.advance(Duration::from_millis(1));
+    assert_eq!(account.reserve(1), Err(invalid_key()));
+    assert_eq!(account.allow_call(&call("x")), Err(invalid_key()));
     assert!(tenancy.authenticate(Some("Bearer fbx_a_secret")).is_err());
 }
 
@@ -185,10 +185,10 @@ fn a_reload_keeps_counters_and_kills_keys_at_once_or_changes_nothing() {
     assert!(tenancy.authenticate(Some("Bearer fbx_a_secret")).is_err());
     assert_eq!(
         tenancy.admit(&before.caller, "ember", "2").err(),
-        Some(not_good()),
+        Some(invalid_key()),
         "authenticated before, admitted after"
     );
-    assert_eq!(running.reserve(10), Err(not_good()), "running before, going on after");
+    assert_eq!(running.reserve(10), Err(invalid_key()), "running before, going on after");
     let after = tenancy.authenticate(Some("Bearer fbx_b_secret")).expect("the new key");
     drop(tenancy.admit(&after.caller, "ember", "3").expect("the second"));
     assert!(tenancy.admit(&after.caller, "ember", "4").is_err(), "the first one still counts");
@@ -208,7 +208,7 @@ fn one_tenants_counters_are_not_anothers() {
     assert!(tenancy.admit(&alice.caller, "ember", "2").is_err());
     drop(tenancy.admit(&bob.caller, "ember", "3").expect("bob's first"));
     let mixed = Caller { tenant: bob.id.clone(), ..alice.caller };
-    assert_eq!(tenancy.admit(&mixed, "ember", "4").err(), Some(not_good()), "a key is good for its tenant only");
+    assert_eq!(tenancy.admit(&mixed, "ember", "4").err(), Some(invalid_key()), "a key is good for its tenant only");
     assert_eq!(tenancy.usage(&bob.id).expect("there").total.requests, 1);
 }
 
@@ -220,17 +220,17 @@ fn usage_goes_on_after_a_restart_and_after_an_absence() {
         settle(tenancy.admit(&alice.caller, "ember", "1").expect("admitted").as_mut(), used(5, 2));
         tenancy.usage(&alice.id).expect("there")
     };
-    let (first, hands) = tenancy(&config, None);
+    let (first, clock) = tenancy(&config, None);
     let began = spend(&first).since;
     let stored = first.changed_usage().expect("good");
     assert_eq!(stored.len(), 1);
     assert!(first.changed_usage().expect("good").is_empty(), "nothing new");
     let stored = stored.into_iter().map(|(id, report)| (id, UsageReport::parse(&report.text()).expect("whole")));
     // The host is started again, a day later, and for a while without her.
-    hands.turn(Duration::from_secs(86_400));
-    let wall = hands.clone();
+    clock.advance(Duration::from_secs(86_400));
+    let wall = clock.clone();
     let wall = Arc::new(move || SystemTime::UNIX_EPOCH + wall.now());
-    let second = Tenancy::with_clocks(&config_of(Vec::new()), None, Arc::new(hands), wall).expect("good");
+    let second = Tenancy::with_clocks(&config_of(Vec::new()), None, Arc::new(clock), wall).expect("good");
     second.resume(stored).expect("good");
     second.replace(&config).expect("good");
     let report = spend(&second);
@@ -276,18 +276,18 @@ fn audited(prompts: bool) -> (Vec<serde_json::Value>, String) {
     let audit = Audit::open(&path, prompts, "start").expect("opens");
     let mut config = config_of(vec![tenant("alice", TenantLimits::default(), &[("a", &ALICE)])]);
     config.tenants[0].models = vec!["em*".to_owned()];
-    let (tenancy, hands) = tenancy(&config, Some(audit.clone()));
+    let (tenancy, clock) = tenancy(&config, Some(audit.clone()));
     let alice = tenancy.authenticate(Some("Bearer fbx_a_secret")).expect("good");
     let prompt = tenancy.prompt_text(&Prompt::Text("a private question".to_owned()));
     assert_eq!(prompt.is_some(), prompts);
     let mut account = tenancy.admit(&alice.caller, "ember", "r1").expect("allowed");
     if let Some(prompt) = prompt {
-        tenancy.note_prompt(&alice.caller, "r1", &prompt);
+        tenancy.log_prompt(&alice.caller, "r1", &prompt);
     }
     account.reserve(100).expect("no limit");
     account.allow_call(&call("calculator")).expect("no limit");
     account.record_call(&call("calculator"), Decision::Allowed, &outcome(500));
-    hands.turn(Duration::from_millis(42));
+    clock.advance(Duration::from_millis(42));
     settle(account.as_mut(), used(30, 12));
     drop(account);
     assert!(matches!(tenancy.admit(&alice.caller, "other", "r2"), Err(Error::Denied(_))));

@@ -10,7 +10,7 @@ const SLOTS: u64 = (RATE_WINDOW.as_millis() / RATE_SLOT.as_millis()) as u64;
 /// Amounts by slot of time. At no moment do the amounts taken within any `RATE_WINDOW` exceed the limit they were
 /// taken under: a slot is forgotten when all of it is older than the window.
 #[derive(Debug, Default)]
-pub(super) struct Window {
+pub(super) struct SlidingWindow {
     slots: VecDeque<(u64, u64)>,
     used: u64,
     latest: u64,
@@ -18,7 +18,7 @@ pub(super) struct Window {
 
 /// What stands in the way of an amount.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Full {
+pub(super) struct WindowFull {
     /// When it would fit if nothing else comes.
     pub(super) retry_after: Duration,
 }
@@ -33,7 +33,7 @@ fn until_forgotten(slot: u64, now: Duration) -> Duration {
     RATE_SLOT.saturating_mul(slots).saturating_sub(now)
 }
 
-impl Window {
+impl SlidingWindow {
     /// The slot of `now`, after forgetting what is too old. A clock that goes back frees nothing.
     fn advance(&mut self, now: Duration) -> u64 {
         self.latest = self.latest.max(slot(now));
@@ -54,10 +54,10 @@ impl Window {
     }
 
     /// Takes `amount` if the sum stays within `limit`, and says in which slot.
-    pub(super) fn take(&mut self, now: Duration, amount: u64, limit: u64) -> Result<u64, Full> {
+    pub(super) fn take(&mut self, now: Duration, amount: u64, limit: u64) -> Result<u64, WindowFull> {
         let slot = self.advance(now);
         if self.used.checked_add(amount).is_none_or(|sum| sum > limit) {
-            return Err(Full { retry_after: self.until(now, limit.saturating_sub(amount)) });
+            return Err(WindowFull { retry_after: self.until(now, limit.saturating_sub(amount)) });
         }
         self.add(slot, amount);
         Ok(slot)
@@ -114,7 +114,7 @@ mod tests {
 
     #[test]
     fn a_limit_is_met_exactly_and_refills_after_the_window() {
-        let mut window = Window::default();
+        let mut window = SlidingWindow::default();
         for _ in 0..10 {
             assert!(window.take(ms(100), 1, 10).is_ok());
         }
@@ -126,7 +126,7 @@ mod tests {
 
     #[test]
     fn no_sixty_seconds_hold_more_than_the_limit() {
-        let mut window = Window::default();
+        let mut window = SlidingWindow::default();
         let mut taken = Vec::new();
         for now in (0..300_000).step_by(37) {
             if window.take(ms(now), 1, 100).is_ok() {
@@ -142,7 +142,7 @@ mod tests {
 
     #[test]
     fn retry_after_counts_only_what_must_go() {
-        let mut window = Window::default();
+        let mut window = SlidingWindow::default();
         assert!(window.take(ms(0), 6, 10).is_ok());
         assert!(window.take(ms(10_000), 4, 10).is_ok());
         assert_eq!(window.take(ms(20_000), 3, 10).map_err(|full| full.retry_after), Err(ms(40_250)));
@@ -151,7 +151,7 @@ mod tests {
 
     #[test]
     fn a_clock_that_goes_back_frees_nothing() {
-        let mut window = Window::default();
+        let mut window = SlidingWindow::default();
         assert!(window.take(ms(100_000), 10, 10).is_ok());
         assert!(window.take(ms(0), 1, 10).is_err());
         assert!(window.take(ms(160_000), 1, 10).is_err());
@@ -160,7 +160,7 @@ mod tests {
 
     #[test]
     fn what_is_given_back_is_free_and_no_more() {
-        let mut window = Window::default();
+        let mut window = SlidingWindow::default();
         let slot = window.take(ms(0), 10, 10).expect("room");
         window.give_back(slot, 7);
         assert_eq!(window.used(ms(0)), 3);
@@ -175,7 +175,7 @@ mod tests {
 
     #[test]
     fn sums_do_not_overflow() {
-        let mut window = Window::default();
+        let mut window = SlidingWindow::default();
         window.charge(ms(0), u64::MAX);
         assert!(window.take(ms(0), 1, u64::MAX).is_err());
         window.charge(ms(500), u64::MAX);

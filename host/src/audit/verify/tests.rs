@@ -1,4 +1,4 @@
-use super::super::{Audit, Record};
+use super::super::{Audit, Record, ToolRecord};
 use super::*;
 
 /// A log of two files, as a rotation leaves it, with 40 lines in all.
@@ -7,7 +7,7 @@ fn log(dir: &Path) -> [PathBuf; 2] {
     let write = |from: usize| {
         let audit = Audit::open(&new, false, "start").expect("opens");
         for number in from..from + 19 {
-            audit.record(&Record { event: "tool", tool: Some(&number.to_string()), ..Record::default() });
+            audit.record(&Record::Tool(ToolRecord { tool: &number.to_string(), ..ToolRecord::default() }));
         }
         audit.close().expect("nothing is lost");
     };
@@ -26,9 +26,9 @@ fn rewrite(path: &Path, lines: &[String]) {
     std::fs::write(path, text).expect("written");
 }
 
-fn broken(paths: &[PathBuf]) -> Broken {
+fn broken(paths: &[PathBuf]) -> BrokenLog {
     match verify(paths) {
-        Err(Unverified::Broken(broken)) => broken,
+        Err(VerifyError::Broken(broken)) => broken,
         other => panic!("not broken: {other:?}"),
     }
 }
@@ -101,7 +101,7 @@ fn a_log_from_before_the_chain_goes_on_in_one() {
 #[test]
 fn a_file_that_is_not_there_or_is_no_log_is_said() {
     let dir = tempfile::tempdir().expect("a folder");
-    assert!(matches!(verify(&[dir.path().join("none")]), Err(Unverified::Io(..))));
+    assert!(matches!(verify(&[dir.path().join("none")]), Err(VerifyError::Io(..))));
     let long = dir.path().join("long");
     std::fs::write(&long, vec![b'x'; limits::AUDIT_LINE_BYTES_MAX + 1]).expect("written");
     assert!(broken(&[long]).what.contains("more than"));

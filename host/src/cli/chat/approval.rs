@@ -11,7 +11,7 @@ use tokio::sync::{mpsc, oneshot};
 
 /// When the person is asked about tool calls.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(super) enum Approve {
+pub(super) enum ApprovalMode {
     /// Ask before every call
     Ask,
     /// Run every call
@@ -22,7 +22,7 @@ pub(super) enum Approve {
 
 /// What the person answered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Answer {
+pub(super) enum ApprovalAnswer {
     /// Run this call.
     Once,
     /// Run this tool's calls for as long as this chat lasts.
@@ -33,7 +33,7 @@ pub(super) enum Answer {
     Never,
 }
 
-impl Answer {
+impl ApprovalAnswer {
     /// What was typed, if it is an answer. Nothing typed is no answer: a key too many must not approve anything.
     pub(super) fn of(typed: &str) -> Option<Self> {
         match typed.trim().to_lowercase().as_str() {
@@ -47,22 +47,22 @@ impl Answer {
 }
 
 /// A call that waits for the person.
-pub(super) struct Question {
+pub(super) struct ApprovalPrompt {
     pub(super) call: ToolCall,
     pub(super) tool: ToolDefinition,
-    pub(super) answer: oneshot::Sender<Answer>,
+    pub(super) answer: oneshot::Sender<ApprovalAnswer>,
 }
 
 /// The engine's end: answers from memory, or asks.
-pub(super) struct Approvals {
+pub(super) struct TerminalApprover {
     remembered: Mutex<BTreeMap<String, bool>>,
     /// `None` where nobody is there to be asked.
-    questions: Option<mpsc::Sender<Question>>,
+    questions: Option<mpsc::Sender<ApprovalPrompt>>,
 }
 
-impl Approvals {
+impl TerminalApprover {
     /// With `can_ask`, questions come out of the second value; without, calls that need approval are declined.
-    pub(super) fn new(can_ask: bool) -> (Arc<Self>, mpsc::Receiver<Question>) {
+    pub(super) fn new(can_ask: bool) -> (Arc<Self>, mpsc::Receiver<ApprovalPrompt>) {
         let (sender, receiver) = mpsc::channel(limits::CHAT_APPROVALS_PENDING_MAX);
         let questions = can_ask.then_some(sender);
         (Arc::new(Self { remembered: Mutex::new(BTreeMap::new()), questions }), receiver)
@@ -95,16 +95,16 @@ impl Approvals {
             return Approval::Decline("nobody is there to approve the call".to_owned());
         };
         let (answer, answered) = oneshot::channel();
-        let question = Question { call: call.clone(), tool: tool.clone(), answer };
+        let question = ApprovalPrompt { call: call.clone(), tool: tool.clone(), answer };
         if questions.send(question).await.is_err() {
             return verdict(false);
         }
         // Who left without an answer said no.
-        let answer = answered.await.unwrap_or(Answer::No);
-        if matches!(answer, Answer::Session | Answer::Never) {
-            self.remember(&tool.name, answer == Answer::Session);
+        let answer = answered.await.unwrap_or(ApprovalAnswer::No);
+        if matches!(answer, ApprovalAnswer::Session | ApprovalAnswer::Never) {
+            self.remember(&tool.name, answer == ApprovalAnswer::Session);
         }
-        verdict(matches!(answer, Answer::Once | Answer::Session))
+        verdict(matches!(answer, ApprovalAnswer::Once | ApprovalAnswer::Session))
     }
 }
 
@@ -112,7 +112,7 @@ fn verdict(allowed: bool) -> Approval {
     if allowed { Approval::Approve } else { Approval::Decline("the user declined the call".to_owned()) }
 }
 
-impl Approver for Approvals {
+impl Approver for TerminalApprover {
     fn approve<'a>(
         &'a self,
         _caller: &'a Caller,
@@ -126,12 +126,12 @@ impl Approver for Approvals {
 
 /// What the chat's tools may do. When nothing is said, the plugins' tools run, which are metered and have no way out
 /// of their sandbox, and all others ask.
-pub(super) fn policy(approve: Option<Approve>, plugin_tools: &[ToolDefinition]) -> ToolPolicy {
+pub(super) fn policy(approve: Option<ApprovalMode>, plugin_tools: &[ToolDefinition]) -> ToolPolicy {
     let all = |otherwise| ToolPolicy { rules: Vec::new(), otherwise };
     match approve {
-        Some(Approve::Ask) => all(Permission::Ask),
-        Some(Approve::Always) => all(Permission::Allow),
-        Some(Approve::Never) => all(Permission::Deny),
+        Some(ApprovalMode::Ask) => all(Permission::Ask),
+        Some(ApprovalMode::Always) => all(Permission::Allow),
+        Some(ApprovalMode::Never) => all(Permission::Deny),
         None => {
             // A name with a star in it would be a rule about other names too.
             let plain = plugin_tools.iter().filter(|tool| !tool.name.contains('*'));
@@ -165,9 +165,9 @@ mod tests {
 
     /// Asks about each tool in turn where the person gives these answers, and says which were approved and how many
     /// questions there were.
-    fn ask(answers: &[Answer], tools: &[&str]) -> (Vec<bool>, usize) {
+    fn ask(answers: &[ApprovalAnswer], tools: &[&str]) -> (Vec<bool>, usize) {
         let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
-        let (approvals, mut questions) = Approvals::new(true);
+        let (approvals, mut questions) = TerminalApprover::new(true);
         runtime.block_on(async {
             let person = async {
                 let mut asked = 0;
@@ -191,7 +191,7 @@ mod tests {
 
     #[test]
     fn answers_for_the_session_are_remembered_by_tool() {
-        let said = [Answer::Once, Answer::Session, Answer::Never, Answer::No];
+        let said = [ApprovalAnswer::Once, ApprovalAnswer::Session, ApprovalAnswer::Never, ApprovalAnswer::No];
         let asked = ["a", "a", "a", "b", "b", "c"];
         assert_eq!(ask(&said, &asked), (vec![true, true, true, false, false, false], 4));
     }
@@ -199,10 +199,10 @@ mod tests {
     #[test]
     fn nobody_to_ask_and_nobody_who_answers_is_a_no() {
         let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
-        let (alone, _) = Approvals::new(false);
+        let (alone, _) = TerminalApprover::new(false);
         let declined = runtime.block_on(alone.ask(&call("a"), &tool("a")));
         assert!(matches!(declined, Approval::Decline(reason) if reason.contains("nobody")));
-        let (left, questions) = Approvals::new(true);
+        let (left, questions) = TerminalApprover::new(true);
         drop(questions);
         assert!(matches!(runtime.block_on(left.ask(&call("a"), &tool("a"))), Approval::Decline(_)));
     }
@@ -210,15 +210,15 @@ mod tests {
     #[test]
     fn only_an_answer_is_an_answer() {
         for (typed, expected) in [
-            ("y", Some(Answer::Once)),
-            (" YES ", Some(Answer::Once)),
-            ("s", Some(Answer::Session)),
-            ("n", Some(Answer::No)),
-            ("never", Some(Answer::Never)),
+            ("y", Some(ApprovalAnswer::Once)),
+            (" YES ", Some(ApprovalAnswer::Once)),
+            ("s", Some(ApprovalAnswer::Session)),
+            ("n", Some(ApprovalAnswer::No)),
+            ("never", Some(ApprovalAnswer::Never)),
             ("", None),
             ("maybe", None),
         ] {
-            assert_eq!(Answer::of(typed), expected, "{typed}");
+            assert_eq!(ApprovalAnswer::of(typed), expected, "{typed}");
         }
     }
 
@@ -228,8 +228,8 @@ mod tests {
         let policy_of = |approve, name: &str| policy(approve, &plugins).permission(name);
         assert_eq!(policy_of(None, "calculator"), Permission::Allow);
         assert_eq!(policy_of(None, "fs.delete"), Permission::Ask, "a tool called * does not open the others");
-        assert_eq!(policy_of(Some(Approve::Ask), "calculator"), Permission::Ask);
-        assert_eq!(policy_of(Some(Approve::Always), "fs.delete"), Permission::Allow);
-        assert_eq!(policy_of(Some(Approve::Never), "calculator"), Permission::Deny);
+        assert_eq!(policy_of(Some(ApprovalMode::Ask), "calculator"), Permission::Ask);
+        assert_eq!(policy_of(Some(ApprovalMode::Always), "fs.delete"), Permission::Allow);
+        assert_eq!(policy_of(Some(ApprovalMode::Never), "calculator"), Permission::Deny);
     }
 }

@@ -5,39 +5,39 @@ use std::sync::Arc;
 
 use firebox_contract::{
     Caller, Chat, Error, Finish, GenerationRequest, Message, Prompt, Role, SamplingOverrides, ToolDefinition,
-    ToolOptions, ToolPolicy, limits,
+    ToolOptions, ToolPolicy,
 };
 use tokio::sync::mpsc;
 
-use super::approval::{Approvals, Question};
-use super::book::{self, Book, Kept};
+use super::approval::{ApprovalPrompt, TerminalApprover};
 use super::input::Terminal;
+use super::saved_conversation::{self, SaveOutcome, SavedConversation};
 use super::show;
-use super::turn::{Stage, Turn};
+use super::turn::{TurnResult, TurnRunner};
 use crate::cli::Io;
-use crate::cli::ending::{self, Remedies};
-use crate::compose::Host;
+use crate::cli::output::finish::{self, Remedies};
+use crate::cli::output::stats;
 use crate::error::CliError;
-use crate::sessions::{self, SYSTEM_SEQ, StoredMessage};
-use crate::stats;
+use crate::host::Host;
+use crate::sessions::{SYSTEM_SEQ, StoredMessage};
 
 /// What a conversation is made of.
-pub(super) struct Parts {
+pub(super) struct ConversationParts {
     pub(super) host: Host,
-    pub(super) book: Book,
+    pub(super) book: SavedConversation,
     pub(super) sampling: SamplingOverrides,
     pub(super) rounds: usize,
     pub(super) policy: ToolPolicy,
     pub(super) plugin_tools: Vec<ToolDefinition>,
     pub(super) plugins: Vec<String>,
-    pub(super) approvals: Arc<Approvals>,
-    pub(super) questions: mpsc::Receiver<Question>,
+    pub(super) approvals: Arc<TerminalApprover>,
+    pub(super) questions: mpsc::Receiver<ApprovalPrompt>,
     pub(super) stats: bool,
 }
 
 /// A chat while it runs.
 pub(super) struct Conversation {
-    pub(super) parts: Parts,
+    pub(super) parts: ConversationParts,
     /// The plugins' tools and, after them, those of other servers, as they were listed last.
     pub(super) tools: Vec<ToolDefinition>,
     /// The last answer's cost.
@@ -48,19 +48,19 @@ pub(super) struct Conversation {
 }
 
 impl Conversation {
-    pub(super) fn new(parts: Parts) -> Self {
+    pub(super) fn new(parts: ConversationParts) -> Self {
         Self { parts, tools: Vec::new(), last: None, asked: None, told_of_dropping: false }
     }
 
     /// Lists the tools again: servers may have changed theirs.
     pub(super) async fn list_tools(&mut self) {
         self.tools = self.parts.plugin_tools.clone();
-        self.tools.extend(self.parts.host.source_tools(&Caller::local()).await);
+        self.tools.extend(self.parts.host.engine().source_tools(&Caller::local()).await);
     }
 
     /// What a person sees first.
     pub(super) fn greet(&self, io: &mut Io) -> Result<(), CliError> {
-        let info = self.parts.host.info();
+        let info = self.parts.host.engine().info();
         writeln!(io.err, "{} on {}; /help lists the commands, Ctrl-D ends", info.name, info.device)?;
         self.show_last_turn(io)
     }
@@ -69,8 +69,8 @@ impl Conversation {
     pub(super) fn show_last_turn(&self, io: &mut Io) -> Result<(), CliError> {
         let Some(session) = self.parts.book.session() else { return Ok(()) };
         let title = show::line(session.title.as_deref().unwrap_or("without a title"), 80);
-        writeln!(io.err, "session {} ({title}), {} messages", book::short(&session.id), session.length)?;
-        if session.model != self.parts.host.info().name {
+        writeln!(io.err, "session {} ({title}), {} messages", saved_conversation::short(&session.id), session.length)?;
+        if session.model != self.parts.host.engine().info().name {
             writeln!(io.err, "it was begun with the model {}", show::line(&session.model, 80))?;
         }
         let messages = self.parts.book.messages()?;
@@ -110,16 +110,16 @@ impl Conversation {
         let question = Message::text(Role::User, text);
         self.list_tools().await;
         let request = self.request(&before, &question, io)?;
-        let Some(Turn { finish, interrupted }) = self.answer(request, terminal, io).await? else {
+        let Some(TurnResult { finish, interrupted }) = self.answer(request, terminal, io).await? else {
             writeln!(io.err, "stopped")?;
             return Ok(true);
         };
         let remedies = Remedies { tokens: "/set max_tokens=N allows more", room: "/clear begins anew" };
-        if let Some(ending) = ending::line(finish.reason, finish.usage.completion_tokens, &remedies) {
+        if let Some(ending) = finish::line(finish.reason, finish.usage.completion_tokens, &remedies) {
             writeln!(io.err, "{ending}")?;
         }
         if self.parts.stats {
-            io.err.write_all(stats::lines(self.parts.host.info(), &finish).as_bytes())?;
+            io.err.write_all(stats::lines(self.parts.host.engine().info(), &finish).as_bytes())?;
         }
         self.keep(at, &before, question, &finish, io)?;
         self.last = Some(finish);
@@ -132,13 +132,14 @@ impl Conversation {
         request: GenerationRequest,
         terminal: Option<&mut Terminal>,
         io: &mut Io,
-    ) -> Result<Option<Turn>, CliError> {
+    ) -> Result<Option<TurnResult>, CliError> {
         let caller = Caller::local();
         let generation = tokio::select! {
-            generation = self.parts.host.generate(&caller, request) => generation?,
+            generation = self.parts.host.engine().generate(&caller, request) => generation?,
             _ = tokio::signal::ctrl_c() => return Ok(None),
         };
-        let mut stage = Stage { io, terminal, approvals: &self.parts.approvals, questions: &mut self.parts.questions };
+        let mut stage =
+            TurnRunner { io, terminal, approvals: &self.parts.approvals, questions: &mut self.parts.questions };
         stage.play(generation).await.map(Some)
     }
 
@@ -160,7 +161,7 @@ impl Conversation {
                 "the model no longer sees the oldest turns, for which its context has no room; /pin keeps a message";
             writeln!(io.err, "firebox: {word}")?;
         }
-        let Parts { sampling, rounds, policy, .. } = &self.parts;
+        let ConversationParts { sampling, rounds, policy, .. } = &self.parts;
         let tools = ToolOptions { rounds: *rounds, policy: policy.clone(), ..ToolOptions::default() };
         Ok(GenerationRequest { sampling: sampling.clone(), tools, ..GenerationRequest::new(Prompt::Chat(messages)) })
     }
@@ -168,20 +169,13 @@ impl Conversation {
     /// Leaves room for an answer, of a quarter of the context at most; where even the last turn alone leaves less,
     /// it gets what there is.
     fn fitting(&self, all: Vec<StoredMessage>) -> Result<Vec<Message>, Error> {
-        let Parts { host, sampling, rounds, .. } = &self.parts;
-        let context = host.info().context_tokens;
+        let ConversationParts { host, sampling, rounds, .. } = &self.parts;
+        let context = host.engine().info().context_tokens;
         let answer = sampling.max_tokens.unwrap_or_else(|| host.answer_tokens()).min(context / 4);
         let tools = if *rounds > 0 { self.tools.as_slice() } else { &[] };
-        let fits = |messages: &[Message], room: usize| {
-            let bytes: usize = messages.iter().map(|message| message.content.len()).sum();
-            if messages.len() > limits::MESSAGES_MAX || bytes > limits::PROMPT_BYTES_MAX {
-                return Ok(false);
-            }
-            let max = context.saturating_sub(room);
-            Ok(host.count_tokens_within(Chat::new(messages, tools), max)?.tokens <= max)
-        };
-        match sessions::fit(all.clone(), |messages| fits(messages, answer)) {
-            Err(Error::TooLarge(_)) => sessions::fit(all, |messages| fits(messages, 1)),
+        let chat = Chat::new(&[], tools);
+        match host.fit_to_context(all.clone(), chat, context.saturating_sub(answer)) {
+            Err(Error::TooLarge(_)) => host.fit_to_context(all, chat, context.saturating_sub(1)),
             fitted => fitted,
         }
     }
@@ -201,12 +195,12 @@ impl Conversation {
         }
         let turn: Vec<Message> = std::iter::once(question).chain(finish.messages.iter().cloned()).collect();
         match self.parts.book.keep(at, before, &turn)? {
-            Kept::Stored => {}
-            Kept::Forked => writeln!(
+            SaveOutcome::Stored => {}
+            SaveOutcome::Forked => writeln!(
                 io.err,
                 "the session was continued elsewhere meanwhile; this conversation goes on in a fork of it"
             )?,
-            Kept::InMemory(error) => writeln!(
+            SaveOutcome::InMemory(error) => writeln!(
                 io.err,
                 "firebox: {error}. The conversation goes on in memory; /save FILE writes it elsewhere"
             )?,

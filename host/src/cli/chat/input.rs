@@ -8,7 +8,7 @@ pub(super) use terminal::Terminal;
 
 /// What came in.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Typed {
+pub(super) enum UserInput {
     /// A turn or a command, joined from its lines.
     Text(String),
     /// Ctrl-C; whether nothing had been typed.

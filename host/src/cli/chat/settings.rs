@@ -7,7 +7,7 @@ use firebox_contract::SamplingOverrides;
 use crate::error::CliError;
 
 /// A setting: its name, how it is read, how it is shown.
-struct Setting {
+struct SamplingSetting {
     name: &'static str,
     set: fn(&mut SamplingOverrides, &str) -> Result<(), String>,
     show: fn(&SamplingOverrides) -> Option<String>,
@@ -24,7 +24,7 @@ fn read<T: FromStr>(place: &mut Option<T>, text: &str) -> Result<(), String> {
 
 macro_rules! setting {
     ($name:literal, $field:ident) => {
-        Setting {
+        SamplingSetting {
             name: $name,
             set: |all, text| read(&mut all.$field, text),
             show: |all| all.$field.map(|value| value.to_string()),
@@ -33,9 +33,9 @@ macro_rules! setting {
 }
 
 /// Everything that can be set.
-const SETTINGS: &[Setting] = &[
+const SETTINGS: &[SamplingSetting] = &[
     setting!("temperature", temperature),
-    Setting {
+    SamplingSetting {
         name: "top_k",
         set: |all, text| read(&mut all.top_k, if text == "-1" { "0" } else { text }),
         show: |all| all.top_k.map(|value| value.to_string()),
@@ -47,7 +47,7 @@ const SETTINGS: &[Setting] = &[
     setting!("frequency_penalty", frequency_penalty),
     setting!("seed", seed),
     setting!("max_tokens", max_tokens),
-    Setting {
+    SamplingSetting {
         name: "stop",
         set: |all, text| {
             all.stop = if text.is_empty() { Vec::new() } else { vec![text.replace("\\n", "\n")] };
@@ -80,7 +80,7 @@ pub(super) fn lines(all: &SamplingOverrides) -> Vec<String> {
     SETTINGS.iter().map(|setting| line(setting, all)).collect()
 }
 
-fn line(setting: &Setting, all: &SamplingOverrides) -> String {
+fn line(setting: &SamplingSetting, all: &SamplingOverrides) -> String {
     let value = (setting.show)(all).unwrap_or_else(|| "the checkpoint's own".to_owned());
     format!("{:<20} {value}", setting.name)
 }

@@ -6,53 +6,53 @@ use firebox_contract::{Event, Finish, FinishReason, ToolCall};
 use firebox_engine::Generation;
 use tokio::sync::mpsc;
 
-use super::approval::{Answer, Approvals, Question};
-use super::input::{Terminal, Typed};
+use super::approval::{ApprovalAnswer, ApprovalPrompt, TerminalApprover};
+use super::input::{Terminal, UserInput};
 use super::show;
 use crate::cli::Io;
 use crate::error::CliError;
 
 /// What one turn writes to and asks.
-pub(super) struct Stage<'a> {
+pub(super) struct TurnRunner<'a> {
     pub(super) io: &'a mut Io,
     /// The person, if there is one.
     pub(super) terminal: Option<&'a mut Terminal>,
-    pub(super) approvals: &'a Approvals,
-    pub(super) questions: &'a mut mpsc::Receiver<Question>,
+    pub(super) approvals: &'a TerminalApprover,
+    pub(super) questions: &'a mut mpsc::Receiver<ApprovalPrompt>,
 }
 
 /// How a turn ended well enough to be kept.
-pub(super) struct Turn {
+pub(super) struct TurnResult {
     pub(super) finish: Finish,
     /// Ctrl-C ended it.
     pub(super) interrupted: bool,
 }
 
 /// What the loop below heard.
-enum Heard {
+enum ChatEvent {
     Event(Result<Option<Event>, firebox_contract::Error>),
-    Question(Question),
+    ApprovalPrompt(ApprovalPrompt),
     Interrupt,
 }
 
-impl Stage<'_> {
+impl TurnRunner<'_> {
     /// Reads a generation to its end, or to Ctrl-C.
-    pub(super) async fn play(&mut self, mut generation: Generation) -> Result<Turn, CliError> {
-        let mut screen = Screen { calls: Vec::new(), line_open: false };
+    pub(super) async fn play(&mut self, mut generation: Generation) -> Result<TurnResult, CliError> {
+        let mut screen = TurnView { calls: Vec::new(), line_open: false };
         let mut interrupt = std::pin::pin!(tokio::signal::ctrl_c());
         let finish = loop {
             // A step that began is not given up for a question: the tool that waits for the answer is inside it.
             let mut step = std::pin::pin!(generation.next());
             let event = loop {
                 let heard = tokio::select! {
-                    event = &mut step => Heard::Event(event),
-                    Some(question) = self.questions.recv() => Heard::Question(question),
-                    _ = &mut interrupt => Heard::Interrupt,
+                    event = &mut step => ChatEvent::Event(event),
+                    Some(question) = self.questions.recv() => ChatEvent::ApprovalPrompt(question),
+                    _ = &mut interrupt => ChatEvent::Interrupt,
                 };
                 match heard {
-                    Heard::Event(event) => break Some(event),
-                    Heard::Interrupt => break None,
-                    Heard::Question(question) => {
+                    ChatEvent::Event(event) => break Some(event),
+                    ChatEvent::Interrupt => break None,
+                    ChatEvent::ApprovalPrompt(question) => {
                         if !self.ask(question, &mut screen)? {
                             break None;
                         }
@@ -73,10 +73,10 @@ impl Stage<'_> {
         self.io.out.flush()?;
         let interrupted = finish.is_none();
         let finish = finish.unwrap_or_else(|| generation.so_far(FinishReason::Interrupted));
-        Ok(Turn { finish, interrupted })
+        Ok(TurnResult { finish, interrupted })
     }
 
-    fn show(&mut self, event: Event, screen: &mut Screen) -> Result<(), CliError> {
+    fn show(&mut self, event: Event, screen: &mut TurnView) -> Result<(), CliError> {
         match event {
             Event::Text(text) => {
                 self.io.out.write_all(text.as_bytes())?;
@@ -109,23 +109,23 @@ impl Stage<'_> {
     }
 
     /// Puts a question to the person. False when the answer was Ctrl-C.
-    fn ask(&mut self, question: Question, screen: &mut Screen) -> Result<bool, CliError> {
-        let Question { call, tool, answer } = question;
+    fn ask(&mut self, question: ApprovalPrompt, screen: &mut TurnView) -> Result<bool, CliError> {
+        let ApprovalPrompt { call, tool, answer } = question;
         if let Some(allowed) = self.approvals.remembered(&tool.name) {
             // Answered for good while this call was waiting behind another.
-            let _gone = answer.send(if allowed { Answer::Once } else { Answer::No });
+            let _gone = answer.send(if allowed { ApprovalAnswer::Once } else { ApprovalAnswer::No });
             return Ok(true);
         }
         screen.end_line(self.io)?;
         self.io.out.flush()?;
         let Some(terminal) = self.terminal.as_deref_mut() else {
-            let _gone = answer.send(Answer::No);
+            let _gone = answer.send(ApprovalAnswer::No);
             return Ok(true);
         };
         writeln!(self.io.err, "{}", ask_line(&call))?;
         loop {
             match terminal.ask("run it? [y]es, yes for this [s]ession, [n]o, never: ")? {
-                Typed::Text(typed) => match Answer::of(&typed) {
+                UserInput::Text(typed) => match ApprovalAnswer::of(&typed) {
                     Some(said) => {
                         // The call may have run out of time meanwhile; then nobody listens any more.
                         let _gone = answer.send(said);
@@ -133,11 +133,11 @@ impl Stage<'_> {
                     }
                     None => writeln!(self.io.err, "please answer y, s, n or never")?,
                 },
-                Typed::End => {
-                    let _gone = answer.send(Answer::No);
+                UserInput::End => {
+                    let _gone = answer.send(ApprovalAnswer::No);
                     return Ok(true);
                 }
-                Typed::Interrupted { .. } => return Ok(false),
+                UserInput::Interrupted { .. } => return Ok(false),
             }
         }
     }
@@ -150,12 +150,12 @@ fn ask_line(call: &ToolCall) -> String {
 }
 
 /// What is on the screen of this turn.
-struct Screen {
+struct TurnView {
     calls: Vec<ToolCall>,
     line_open: bool,
 }
 
-impl Screen {
+impl TurnView {
     fn name(&self, id: &str) -> &str {
         self.calls.iter().find(|call| call.id == id).map_or("?", |call| call.name.as_str())
     }

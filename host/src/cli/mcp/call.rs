@@ -37,7 +37,7 @@ pub struct Args {
 pub fn run(args: Args, io: &mut Io) -> Result<(), CliError> {
     let outcome = with_pool(&args.servers, async |pool| {
         let caller = Caller::local();
-        let called = pool.call_server(&caller, &args.server, &args.tool, &args.arguments, &Narrator).await;
+        let called = pool.call_server(&caller, &args.server, &args.tool, &args.arguments, &ProgressPrinter).await;
         Ok(called.map_err(Error::from)?)
     })?;
     if args.json {
@@ -75,9 +75,9 @@ fn object(outcome: &ToolOutcome) -> Result<Value, CliError> {
 }
 
 /// Tells a person at the terminal how far a call has come.
-struct Narrator;
+struct ProgressPrinter;
 
-impl Progress for Narrator {
+impl Progress for ProgressPrinter {
     fn report(&self, done: f64, total: Option<f64>, message: Option<&str>) {
         if output::stderr_is_terminal() {
             let total = total.map(|total| format!(" of {total}")).unwrap_or_default();

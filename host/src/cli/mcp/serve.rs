@@ -13,10 +13,9 @@ use tokio::net::TcpListener;
 use super::listen;
 use crate::cli::Io;
 use crate::cli::options::{PluginOptions, parse_bytes, parse_duration};
-use crate::compose;
 use crate::error::CliError;
-use crate::plugin_tools::PluginTools;
-use crate::plugins;
+use crate::plugins::tools::PluginTools;
+use crate::plugins::{self, sandbox};
 
 /// Offer the tools of plugins to an MCP client: the one that started this process, or those of this machine.
 #[derive(ClapArgs, Debug)]
@@ -88,7 +87,7 @@ async fn tools(args: Args, io: &mut Io) -> Result<Arc<dyn ToolSource>, CliError>
         tool_rounds: limits::TOOL_ROUNDS_DEFAULT,
     };
     let mut notes = Vec::new();
-    let chain = compose::load_plugins(plugins::resolve(&options, builtin)?, crate::cli::notice(), &mut notes).await?;
+    let chain = sandbox::load_chain(plugins::resolve(&options, builtin)?, crate::cli::notice(), &mut notes).await?;
     for note in notes {
         writeln!(io.err, "firebox: {note}")?;
     }

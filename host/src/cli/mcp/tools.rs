@@ -10,8 +10,8 @@ use serde_json::{Value, json};
 use super::super::options::McpOptions;
 use super::super::{Io, output};
 use super::with_pool;
+use crate::cli::options::mcp_servers;
 use crate::error::CliError;
-use crate::mcp_servers;
 
 /// List the tools of MCP servers, under the names a model sees.
 #[derive(ClapArgs, Debug)]

@@ -4,7 +4,7 @@ use firebox_contract::{ChatOptions, PromptEnd};
 use serde_json::{Map, Value};
 
 use super::Ask;
-use crate::compose::Host;
+use crate::host::Host;
 use crate::http::failure::Failure;
 use crate::http::fields::Fields;
 
@@ -65,7 +65,7 @@ impl Ask {
     pub(in crate::http) fn meet_template(&mut self, host: &Host) -> Result<(), Failure> {
         let Some(text) = &self.request.chat.variables_json else { return Ok(()) };
         let variables: Map<String, Value> = serde_json::from_str(text).unwrap_or_default();
-        let knows = |name: &str| host.template_names(name);
+        let knows = |name: &str| host.template_contains(name);
         if let Some(effort) = variables.get(EFFORT).filter(|effort| **effort != "none")
             && !knows(EFFORT)
             && !knows(THINKING)

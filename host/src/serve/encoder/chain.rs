@@ -113,7 +113,7 @@ fn check_fuel(place: usize, count: usize, ledger: &Ledger) -> Result<(), Error> 
 /// Lines beyond what one request may log are dropped.
 fn write_log(log: &[LogLine], caller: &Caller, request: &str, written: &mut usize) {
     for line in log.iter().take(limits::PLUGIN_LOG_LINES_MAX.saturating_sub(*written)) {
-        crate::plugin_log::write(line, caller.tenant.as_str(), request);
+        crate::plugins::log::write(line, caller.tenant.as_str(), request);
         *written += 1;
     }
 }

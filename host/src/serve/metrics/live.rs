@@ -64,7 +64,7 @@ impl Live {
     fn engines(&self) -> Vec<(String, EngineCounters)> {
         let all = self.models.iter().flat_map(|models| models.all());
         let engines = all.filter_map(|model| match model.state() {
-            State::Ready(Ready::Chat(host)) => Some((model.name().to_owned(), host.counters())),
+            State::Ready(Ready::Chat(host)) => Some((model.name().to_owned(), host.engine().counters())),
             State::Ready(Ready::Encoder(encoder)) => Some((model.name().to_owned(), encoder.counters())),
             State::Loading | State::Failed(_) => None,
         });
@@ -81,7 +81,7 @@ impl Live {
 /// Whether a model in this state answers.
 pub(crate) fn is_up(state: &State) -> bool {
     match state {
-        State::Ready(Ready::Chat(host)) => host.status() == EngineStatus::Ready,
+        State::Ready(Ready::Chat(host)) => host.engine().status() == EngineStatus::Ready,
         State::Ready(Ready::Encoder(_)) => true,
         State::Loading | State::Failed(_) => false,
     }

@@ -4,16 +4,16 @@ use super::*;
 
 #[test]
 fn requests_pass_exactly_up_to_the_limit_and_again_a_minute_later() {
-    let (tenancy, hands, alice) = alice(limits_of(|limits| limits.requests_per_minute = Some(100)));
+    let (tenancy, clock, alice) = alice(limits_of(|limits| limits.requests_per_minute = Some(100)));
     let admit = || tenancy.admit(&alice.caller, "ember", "r").is_ok();
     assert_eq!(storm(640, admit), 100);
     let error = tenancy.admit(&alice.caller, "ember", "r").err().expect("used up");
     assert!(error.to_string().contains("100 requests a minute"), "{error}");
     let wait = retry_after(&error);
     assert!(wait > Duration::from_secs(59) && wait <= Duration::from_millis(60_250), "{wait:?}");
-    hands.turn(wait - Duration::from_millis(1));
+    clock.advance(wait - Duration::from_millis(1));
     assert_eq!(storm(640, admit), 0);
-    hands.turn(Duration::from_millis(1));
+    clock.advance(Duration::from_millis(1));
     assert_eq!(storm(640, admit), 100);
     let counts = tenancy.usage(&alice.id).expect("there").total;
     assert_eq!((counts.requests, counts.limited), (200, 3 * 640 - 200 + 1));
@@ -57,9 +57,9 @@ fn places_are_exact_under_many_threads() {
 
 #[test]
 fn a_clock_that_goes_back_refuses() {
-    let (tenancy, hands, alice) = alice(limits_of(|limits| limits.requests_per_minute = Some(1)));
+    let (tenancy, clock, alice) = alice(limits_of(|limits| limits.requests_per_minute = Some(1)));
     drop(tenancy.admit(&alice.caller, "ember", "r").expect("the first"));
-    hands.set(0);
+    clock.set(0);
     assert!(tenancy.admit(&alice.caller, "ember", "r").is_err());
 }
 
@@ -98,7 +98,7 @@ fn tokens_are_reserved_exactly_and_the_unused_are_given_back() {
 
 #[test]
 fn what_was_used_beyond_the_reservation_counts_and_what_nobody_settled_stays_spent() {
-    let (tenancy, hands, alice) = alice(limits_of(|limits| limits.tokens_per_minute = Some(1_000)));
+    let (tenancy, clock, alice) = alice(limits_of(|limits| limits.tokens_per_minute = Some(1_000)));
     let left = || tenancy.rate(&alice.id).expect("there").tokens.expect("limited").remaining;
     let mut account = tenancy.admit(&alice.caller, "ember", "1").expect("good");
     account.reserve(100).expect("fits");
@@ -112,7 +112,7 @@ fn what_was_used_beyond_the_reservation_counts_and_what_nobody_settled_stays_spe
     assert_eq!(tenancy.usage(&alice.id).expect("there").total.unsettled, 1);
     let mut account = tenancy.admit(&alice.caller, "ember", "3").expect("good");
     account.reserve(300).expect("the first round");
-    hands.turn(Duration::from_secs(30));
+    clock.advance(Duration::from_secs(30));
     account.reserve(300).expect("the second round");
     let error = account.reserve(51).expect_err("51 of 50");
     assert_eq!(retry_after(&error), Duration::from_millis(30_250), "when the first ones are forgotten");
@@ -136,16 +136,16 @@ fn what_can_never_fit_says_so_instead_of_asking_to_wait() {
 
 #[test]
 fn tool_calls_are_exact_over_all_requests() {
-    let (tenancy, hands, alice) = alice(limits_of(|limits| limits.tool_calls_per_minute = Some(50)));
+    let (tenancy, clock, alice) = alice(limits_of(|limits| limits.tool_calls_per_minute = Some(50)));
     let one = || tenancy.admit(&alice.caller, "ember", "r").expect("good").allow_call(&call("x")).is_ok();
     assert_eq!(storm(640, one), 50);
-    hands.turn(Duration::from_millis(60_250));
+    clock.advance(Duration::from_millis(60_250));
     assert_eq!(storm(640, one), 50);
 }
 
 #[test]
 fn fuel_is_charged_when_it_is_known_and_stops_what_comes_next() {
-    let (tenancy, hands, alice) = alice(limits_of(|limits| limits.plugin_fuel_per_minute = Some(1_000)));
+    let (tenancy, clock, alice) = alice(limits_of(|limits| limits.plugin_fuel_per_minute = Some(1_000)));
     let mut account = tenancy.admit(&alice.caller, "ember", "1").expect("good");
     account.allow_call(&call("x")).expect("nothing used yet");
     account.record_call(&call("x"), Decision::Allowed, &outcome(600));
@@ -157,7 +157,7 @@ fn fuel_is_charged_when_it_is_known_and_stops_what_comes_next() {
     settle(account.as_mut(), used(0, 0));
     let total = tenancy.usage(&alice.id).expect("there").total;
     assert_eq!((total.plugin_fuel, total.tool_calls), (1_200, 2));
-    hands.turn(retry_after(&error));
+    clock.advance(retry_after(&error));
     drop(tenancy.admit(&alice.caller, "ember", "3").expect("a minute later"));
 }
 
@@ -212,9 +212,9 @@ fn models_are_allowed_by_glob() {
 
 #[test]
 fn rates_say_what_is_left_and_when_all_of_it_is_back() {
-    let (tenancy, hands, alice) = alice(limits_of(|limits| limits.requests_per_minute = Some(10)));
+    let (tenancy, clock, alice) = alice(limits_of(|limits| limits.requests_per_minute = Some(10)));
     drop(tenancy.admit(&alice.caller, "ember", "1").expect("good"));
-    hands.turn(Duration::from_secs(20));
+    clock.advance(Duration::from_secs(20));
     drop(tenancy.admit(&alice.caller, "ember", "2").expect("good"));
     let rate = tenancy.rate(&alice.id).expect("there");
     let requests = rate.requests.expect("limited");

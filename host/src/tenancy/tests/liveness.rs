@@ -13,19 +13,20 @@ fn changed(change: impl FnOnce(&mut TenantConfig)) -> Config {
     config_of(vec![alice, tenant("bob", TenantLimits::default(), &[("b", &BOB)])])
 }
 
-fn start() -> (Tenancy, Hands, Tenant, Tenant) {
-    let (tenancy, hands) = tenancy(&changed(|_| {}), None);
+fn start() -> (Tenancy, ManualClock, Tenant, Tenant) {
+    let (tenancy, clock) = tenancy(&changed(|_| {}), None);
     let [alice, bob] = ["a", "b"].map(|key| {
         let header = format!("Bearer fbx_{key}_secret");
-        tenancy.let_in_by(tenancy.authenticate(Some(&header)).expect("good"), &[Scope::Chat])
+        tenancy.limited_to_scopes(tenancy.authenticate(Some(&header)).expect("good"), &[Scope::Chat])
     });
-    (tenancy, hands, alice, bob)
+    (tenancy, clock, alice, bob)
 }
 
 /// How the wait for the end of `alice` ends after `config` is taken over, and that bob's goes on.
 async fn ended_by(config: &Config) -> Error {
     let (tenancy, _, alice, bob) = start();
-    let (ends, goes_on) = (tokio::spawn(alice.caller.liveness.ended()), tokio::spawn(bob.caller.liveness.ended()));
+    let (ends, check_continue) =
+        (tokio::spawn(alice.caller.liveness.ended()), tokio::spawn(bob.caller.liveness.ended()));
     tokio::task::yield_now().await;
     assert!(!ends.is_finished() && alice.caller.liveness.check().is_ok());
     tenancy.replace(config).expect("good");
@@ -33,18 +34,18 @@ async fn ended_by(config: &Config) -> Error {
     assert_eq!(alice.caller.liveness.check().err().as_ref(), Some(&error), "asked and told alike");
     assert_eq!(alice.caller.liveness.permission("any"), Permission::Deny);
     tokio::task::yield_now().await;
-    assert!(!goes_on.is_finished() && bob.caller.liveness.check().is_ok());
+    assert!(!check_continue.is_finished() && bob.caller.liveness.check().is_ok());
     error
 }
 
 #[tokio::test]
 async fn a_caller_ends_when_its_key_or_tenant_is_gone_or_its_scope() {
-    assert_eq!(ended_by(&changed(|alice| alice.keys.clear())).await, not_good());
+    assert_eq!(ended_by(&changed(|alice| alice.keys.clear())).await, invalid_key());
     let mut without = changed(|_| {});
     without.tenants.remove(0);
-    assert_eq!(ended_by(&without).await, not_good());
+    assert_eq!(ended_by(&without).await, invalid_key());
     // The same id with another secret is another key.
-    assert_eq!(ended_by(&changed(|alice| alice.keys[0].digest = keys::digest("fbx_a_other"))).await, not_good());
+    assert_eq!(ended_by(&changed(|alice| alice.keys[0].digest = keys::digest("fbx_a_other"))).await, invalid_key());
     let less = ended_by(&changed(|alice| alice.keys[0].scopes = vec![Scope::Usage])).await;
     assert!(matches!(&less, Error::Denied(why) if why.contains("\"chat\"")), "{less}");
 }
@@ -55,7 +56,7 @@ async fn keys_that_a_configuration_lacks_are_revoked_before_the_rest_of_it_holds
     let mut narrow = changed(|alice| alice.keys.clear());
     narrow.tenants[1].limits.tool_calls_per_minute = Some(0);
     tenancy.revoke_missing(&narrow).expect("good");
-    assert_eq!(alice.caller.liveness.check(), Err(not_good()));
+    assert_eq!(alice.caller.liveness.check(), Err(invalid_key()));
     assert!(bob.caller.liveness.check().is_ok());
     let mut account = tenancy.admit(&bob.caller, "ember", "r").expect("allowed");
     account.allow_call(&call("units")).expect("the limits that were");
@@ -75,15 +76,15 @@ async fn a_caller_whose_key_stays_goes_on_after_a_reload() {
 
 #[tokio::test]
 async fn a_caller_ends_at_the_moment_its_key_expires() {
-    let (tenancy, hands, alice, _) = start();
-    let moment = SystemTime::UNIX_EPOCH + hands.now() + Duration::from_secs(100);
+    let (tenancy, clock, alice, _) = start();
+    let moment = SystemTime::UNIX_EPOCH + clock.now() + Duration::from_secs(100);
     tenancy.replace(&changed(|alice| alice.keys[0].expires = Some(moment))).expect("good");
     let ended = tokio::spawn(alice.caller.liveness.ended());
     tokio::time::sleep(Duration::from_millis(50)).await;
     assert!(!ended.is_finished() && alice.caller.liveness.check().is_ok());
-    hands.turn(Duration::from_secs(100));
-    assert_eq!(alice.caller.liveness.check(), Err(not_good()), "asked, it knows at once");
-    assert_eq!(tokio::time::timeout(SOON, ended).await.expect("it ends").expect("no panic"), not_good());
+    clock.advance(Duration::from_secs(100));
+    assert_eq!(alice.caller.liveness.check(), Err(invalid_key()), "asked, it knows at once");
+    assert_eq!(tokio::time::timeout(SOON, ended).await.expect("it ends").expect("no panic"), invalid_key());
 }
 
 #[test]

@@ -5,7 +5,7 @@ use std::io::{BufRead, Read};
 use firebox_contract::{Error, limits};
 use tokio::sync::mpsc;
 
-use super::{Typed, is_complete, unfold};
+use super::{UserInput, is_complete, unfold};
 use crate::error::CliError;
 
 /// Reads standard input on a thread of its own, so that Ctrl-C is heard while it waits.
@@ -31,20 +31,20 @@ impl Pipe {
     }
 
     /// The next turn.
-    pub(in super::super) async fn read(&mut self) -> Result<Typed, CliError> {
+    pub(in super::super) async fn read(&mut self) -> Result<UserInput, CliError> {
         let mut text = String::new();
         loop {
             let line = tokio::select! {
                 line = self.lines.recv() => line,
-                _ = tokio::signal::ctrl_c() => return Ok(Typed::Interrupted { empty: text.is_empty() }),
+                _ = tokio::signal::ctrl_c() => return Ok(UserInput::Interrupted { empty: text.is_empty() }),
             };
             match line {
                 Some(line) => text.push_str(&line?),
-                None if text.is_empty() => return Ok(Typed::End),
-                None => return Ok(Typed::Text(unfold(&text))),
+                None if text.is_empty() => return Ok(UserInput::End),
+                None => return Ok(UserInput::Text(unfold(&text))),
             }
             if is_complete(&text) {
-                return Ok(Typed::Text(unfold(&text)));
+                return Ok(UserInput::Text(unfold(&text)));
             }
             if text.len() > limits::PROMPT_BYTES_MAX {
                 return Err(too_long());

@@ -13,7 +13,7 @@ use rustyline::history::FileHistory;
 use rustyline::validate::{ValidationContext, ValidationResult, Validator};
 use rustyline::{Behavior, Cmd, Config, Context, Editor, Helper, KeyCode, KeyEvent, Modifiers};
 
-use super::{Typed, is_complete, unfold};
+use super::{UserInput, is_complete, unfold};
 use crate::cli::output;
 use crate::cli::termination::Termination;
 use crate::error::CliError;
@@ -23,7 +23,7 @@ const PROMPT: &str = "> ";
 
 /// The person's terminal.
 pub(in super::super) struct Terminal {
-    editor: Editor<Assistance, FileHistory>,
+    editor: Editor<LineEditorHelper, FileHistory>,
     /// `None` where nothing is to be remembered.
     history: Option<PathBuf>,
     termination: Termination,
@@ -46,7 +46,7 @@ impl Terminal {
             .behavior(behavior)
             .build();
         let mut editor = Editor::with_history(config.clone(), FileHistory::with_config(&config)).map_err(failed)?;
-        editor.set_helper(Some(Assistance { words, asking: Cell::new(false), empty: Cell::new(true) }));
+        editor.set_helper(Some(LineEditorHelper { words, asking: Cell::new(false), empty: Cell::new(true) }));
         editor.bind_sequence(KeyEvent(KeyCode::Enter, Modifiers::ALT), Cmd::Newline);
         let note = history.as_ref().filter(|path| path.exists()).and_then(|path| {
             let read = editor.load_history(path);
@@ -62,36 +62,38 @@ impl Terminal {
     }
 
     /// The next turn.
-    pub(in super::super) fn read(&mut self) -> Result<Typed, CliError> {
+    pub(in super::super) fn read(&mut self) -> Result<UserInput, CliError> {
         let typed = self.line(PROMPT, false)?;
-        if let Typed::Text(text) = &typed {
+        if let UserInput::Text(text) = &typed {
             self.remember(text);
         }
         Ok(match typed {
-            Typed::Text(text) => Typed::Text(unfold(&text)),
+            UserInput::Text(text) => UserInput::Text(unfold(&text)),
             other => other,
         })
     }
 
     /// A short answer to a question, which no history remembers.
-    pub(in super::super) fn ask(&mut self, question: &str) -> Result<Typed, CliError> {
+    pub(in super::super) fn ask(&mut self, question: &str) -> Result<UserInput, CliError> {
         self.line(question, true)
     }
 
-    fn line(&mut self, prompt: &str, asking: bool) -> Result<Typed, CliError> {
+    fn line(&mut self, prompt: &str, asking: bool) -> Result<UserInput, CliError> {
         if let Some(helper) = self.editor.helper() {
             helper.asking.set(asking);
             helper.empty.set(true);
         }
         if self.termination.is_asked() {
-            return Ok(Typed::End);
+            return Ok(UserInput::End);
         }
         match self.editor.readline(prompt) {
-            Ok(text) => Ok(Typed::Text(text)),
-            Err(ReadlineError::Eof) => Ok(Typed::End),
-            Err(ReadlineError::Interrupted | ReadlineError::Signal(_)) if self.termination.is_asked() => Ok(Typed::End),
+            Ok(text) => Ok(UserInput::Text(text)),
+            Err(ReadlineError::Eof) => Ok(UserInput::End),
+            Err(ReadlineError::Interrupted | ReadlineError::Signal(_)) if self.termination.is_asked() => {
+                Ok(UserInput::End)
+            }
             Err(ReadlineError::Interrupted | ReadlineError::Signal(_)) => {
-                Ok(Typed::Interrupted { empty: self.editor.helper().is_none_or(|helper| helper.empty.get()) })
+                Ok(UserInput::Interrupted { empty: self.editor.helper().is_none_or(|helper| helper.empty.get()) })
             }
             Err(error) => Err(failed(error)),
         }
@@ -118,7 +120,7 @@ fn failed(error: ReadlineError) -> CliError {
 }
 
 /// What the editor asks while a person types.
-struct Assistance {
+struct LineEditorHelper {
     /// The commands.
     words: Vec<String>,
     /// A question is asked: any one line is an answer.
@@ -127,11 +129,11 @@ struct Assistance {
     empty: Cell<bool>,
 }
 
-impl Helper for Assistance {}
+impl Helper for LineEditorHelper {}
 
-impl Highlighter for Assistance {}
+impl Highlighter for LineEditorHelper {}
 
-impl Hinter for Assistance {
+impl Hinter for LineEditorHelper {
     type Hint = String;
 
     /// Gives no hints; it is how the editor tells what is typed so far.
@@ -141,14 +143,14 @@ impl Hinter for Assistance {
     }
 }
 
-impl Validator for Assistance {
+impl Validator for LineEditorHelper {
     fn validate(&self, context: &mut ValidationContext<'_>) -> rustyline::Result<ValidationResult> {
         let complete = self.asking.get() || is_complete(context.input());
         Ok(if complete { ValidationResult::Valid(None) } else { ValidationResult::Incomplete })
     }
 }
 
-impl Completer for Assistance {
+impl Completer for LineEditorHelper {
     type Candidate = String;
 
     fn complete(&self, line: &str, pos: usize, _: &Context<'_>) -> rustyline::Result<(usize, Vec<String>)> {

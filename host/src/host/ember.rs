@@ -1,15 +1,15 @@
-//! The small chat model that comes inside the binary, so that the first command works without any download.
+//! The built-in chat model, so that the first command works without a download.
 
-/// Its name where a model is named.
+/// The name of the built-in model.
 pub const NAME: &str = "ember";
 
 macro_rules! files {
     ($($name:literal),* $(,)?) => {
-        &[$(($name, include_bytes!(concat!("../ember/model/", $name)).as_slice())),*]
+        &[$(($name, include_bytes!(concat!("../../ember/model/", $name)).as_slice())),*]
     };
 }
 
-/// The files of its checkpoint, by name.
+/// The files of its checkpoint: name and content.
 pub const FILES: &[(&str, &[u8])] = files![
     "config.json",
     "generation_config.json",

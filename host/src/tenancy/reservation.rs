@@ -6,13 +6,13 @@ use std::time::Duration;
 use firebox_contract::{Caller, Decision, Error, ErrorKind, RequestUsage, Reservation, ToolCall, ToolOutcome, Usage};
 
 use super::meters::Rates;
-use super::window::Full;
-use super::{Entry, Tenancy, keys, record_of};
-use crate::audit::{Record, cut};
+use super::window::WindowFull;
+use super::{Tenancy, TenantEntry, keys, subject_of};
+use crate::audit::{CallCost, Record, RequestCost, RequestRecord, ToolRecord, cut};
 
-pub(super) struct OpenAccount {
+pub(super) struct TenantReservation {
     tenancy: Tenancy,
-    entry: Arc<Entry>,
+    entry: Arc<TenantEntry>,
     caller: Caller,
     model: Option<String>,
     request_id: String,
@@ -27,11 +27,11 @@ pub(super) struct OpenAccount {
     settled: bool,
 }
 
-impl OpenAccount {
+impl TenantReservation {
     /// Admits one request, or says no and says so in the log where it is about a right.
     pub(super) fn open(
         tenancy: Tenancy,
-        entry: Arc<Entry>,
+        entry: Arc<TenantEntry>,
         caller: &Caller,
         model: Option<&str>,
         request_id: &str,
@@ -73,14 +73,14 @@ impl OpenAccount {
             return Ok(self);
         }
         let error = not_its_model(&self.entry, model);
-        self.tenancy.refused(&Record { model: Some(model), ..refusal(&error, &self.caller, &self.request_id) });
+        self.tenancy.refused(&refusal(&error, &self.caller, &self.request_id, Some(model)));
         self.settled = true;
         Err(error)
     }
 
     /// What must hold whenever a running request goes on: its key is good, its tenant may use the model, it can be
     /// logged. Gives the tenant as it is configured now.
-    fn goes_on(&self) -> Result<Arc<Entry>, Error> {
+    fn check_continue(&self) -> Result<Arc<TenantEntry>, Error> {
         let entry = self.tenancy.live(&self.caller)?;
         if let Some(model) = self.model.as_deref().filter(|model| !entry.may_use(model)) {
             return Err(not_its_model(&entry, model));
@@ -111,18 +111,16 @@ impl OpenAccount {
     fn record(&self, spent: &RequestUsage<'_>, fuel: u64) {
         let peak = spent.plugins.iter().map(|plugin| plugin.memory_peak_bytes).max().unwrap_or(0);
         let refused = decision_of(spent.outcome).filter(|_| spent.usage == Usage::default() && fuel == 0);
-        let record = Record {
-            event: "request",
+        let call = CallCost { fuel, memory_peak_bytes: peak.max(self.memory_peak_bytes), ms: self.elapsed_ms() };
+        let (prompt_tokens, completion_tokens) =
+            (spent.usage.prompt_tokens as u64, spent.usage.completion_tokens as u64);
+        let record = Record::Request(RequestRecord {
+            subject: subject_of(&self.caller, &self.request_id),
             model: self.model.as_deref(),
             decision: Some(refused.unwrap_or("admitted")),
-            outcome: Some(spent.outcome),
-            prompt_tokens: Some(spent.usage.prompt_tokens as u64),
-            completion_tokens: Some(spent.usage.completion_tokens as u64),
-            fuel: Some(fuel),
-            memory_peak_bytes: Some(peak.max(self.memory_peak_bytes)),
-            ms: Some(self.elapsed_ms()),
-            ..record_of(&self.caller, &self.request_id)
-        };
+            outcome: spent.outcome,
+            cost: Some(RequestCost { prompt_tokens, completion_tokens, call }),
+        });
         match refused {
             Some(_) => self.tenancy.refused(&record),
             None => self.tenancy.record(&record),
@@ -145,16 +143,16 @@ fn decision_of(outcome: &str) -> Option<&'static str> {
 }
 
 /// The line of a request that was refused before it had an account.
-fn refusal<'a>(error: &Error, caller: &'a Caller, request_id: &'a str) -> Record<'a> {
+fn refusal<'a>(error: &Error, caller: &'a Caller, request_id: &'a str, model: Option<&'a str>) -> Record<'a> {
     let outcome = error.kind().code();
-    let decision = decision_of(outcome);
-    Record { event: "request", decision, outcome: Some(outcome), ..record_of(caller, request_id) }
+    let (subject, decision) = (subject_of(caller, request_id), decision_of(outcome));
+    Record::Request(RequestRecord { subject, model, decision, outcome, cost: None })
 }
 
 /// Takes a request of the tenant's rate, or says no.
 pub(super) fn take_request(
     tenancy: &Tenancy,
-    entry: &Entry,
+    entry: &TenantEntry,
     caller: &Caller,
     model: Option<&str>,
     request_id: &str,
@@ -167,17 +165,22 @@ pub(super) fn take_request(
         Err(_) => counts.limited += 1,
     });
     drop(rates);
-    admitted.inspect_err(|error| tenancy.refused(&Record { model, ..refusal(error, caller, request_id) }))
+    admitted.inspect_err(|error| tenancy.refused(&refusal(error, caller, request_id, model)))
 }
 
 /// Looks whether a request would be admitted now, and takes nothing.
-pub(super) fn check_rate(tenancy: &Tenancy, entry: &Entry, caller: &Caller, request_id: &str) -> Result<(), Error> {
+pub(super) fn check_rate(
+    tenancy: &Tenancy,
+    entry: &TenantEntry,
+    caller: &Caller,
+    request_id: &str,
+) -> Result<(), Error> {
     let now = tenancy.0.clock.now();
     let mut rates = entry.meters.lock()?;
     let room = fuel_left(entry, &mut rates, now).and_then(|()| match entry.config.limits.requests_per_minute {
         Some(limit) if rates.requests.used(now) >= limit => {
             let retry_after = rates.requests.until(now, limit.saturating_sub(1));
-            Err(limited(entry, "requests", limit, Full { retry_after }))
+            Err(limited(entry, "requests", limit, WindowFull { retry_after }))
         }
         _ => Ok(()),
     });
@@ -186,15 +189,15 @@ pub(super) fn check_rate(tenancy: &Tenancy, entry: &Entry, caller: &Caller, requ
 }
 
 /// Counts a request that was refused before anything of it was read, and says so in the log.
-pub(super) fn note_limited(tenancy: &Tenancy, entry: &Entry, caller: &Caller, request_id: &str, error: &Error) {
+pub(super) fn note_limited(tenancy: &Tenancy, entry: &TenantEntry, caller: &Caller, request_id: &str, error: &Error) {
     // Counters in doubt refuse everything by themselves.
     if let Ok(mut rates) = entry.meters.lock() {
         rates.book.enter((tenancy.0.wall)(), |counts| counts.limited += 1);
     }
-    tenancy.refused(&refusal(error, caller, request_id));
+    tenancy.refused(&refusal(error, caller, request_id, None));
 }
 
-fn admit(entry: &Entry, rates: &mut Rates, now: Duration) -> Result<(), Error> {
+fn admit(entry: &TenantEntry, rates: &mut Rates, now: Duration) -> Result<(), Error> {
     fuel_left(entry, rates, now)?;
     match entry.config.limits.requests_per_minute {
         Some(limit) => {
@@ -206,21 +209,21 @@ fn admit(entry: &Entry, rates: &mut Rates, now: Duration) -> Result<(), Error> {
 }
 
 /// Fuel is known only after it was used: while the last minute used up the limit, nothing more begins.
-fn fuel_left(entry: &Entry, rates: &mut Rates, now: Duration) -> Result<(), Error> {
+fn fuel_left(entry: &TenantEntry, rates: &mut Rates, now: Duration) -> Result<(), Error> {
     let Some(limit) = entry.config.limits.plugin_fuel_per_minute else { return Ok(()) };
     if rates.fuel.used(now) < limit {
         return Ok(());
     }
     let retry_after = rates.fuel.until(now, limit.saturating_sub(1));
-    Err(limited(entry, "units of plugin fuel", limit, Full { retry_after }))
+    Err(limited(entry, "units of plugin fuel", limit, WindowFull { retry_after }))
 }
 
-fn not_its_model(entry: &Entry, model: &str) -> Error {
+fn not_its_model(entry: &TenantEntry, model: &str) -> Error {
     let tenant = &entry.id;
     Error::Denied(format!("tenant \"{tenant}\" may not use model \"{model}\"; see /v1/models for what it may"))
 }
 
-fn limited(entry: &Entry, what: &str, limit: u64, full: Full) -> Error {
+fn limited(entry: &TenantEntry, what: &str, limit: u64, full: WindowFull) -> Error {
     let (tenant, seconds) = (&entry.id, full.retry_after.as_secs_f64());
     let message = if limit == 0 {
         format!("tenant \"{tenant}\" may use no {what}; the operator can change that")
@@ -236,9 +239,9 @@ fn millis(time: Duration) -> u64 {
     u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }
 
-impl Reservation for OpenAccount {
+impl Reservation for TenantReservation {
     fn reserve(&mut self, tokens: usize) -> Result<(), Error> {
-        let (entry, now) = (self.goes_on()?, self.tenancy.0.clock.now());
+        let (entry, now) = (self.check_continue()?, self.tenancy.0.clock.now());
         let limits = &entry.config.limits;
         if let Some(max) = limits.context_tokens_max.filter(|max| tokens > *max) {
             let tenant = &entry.id;
@@ -273,7 +276,7 @@ impl Reservation for OpenAccount {
     fn allow_call(&mut self, _call: &ToolCall) -> Result<(), Error> {
         // Until it is allowed.
         self.out_of_calls = true;
-        let (entry, now) = (self.goes_on()?, self.tenancy.0.clock.now());
+        let (entry, now) = (self.check_continue()?, self.tenancy.0.clock.now());
         let mut rates = self.entry.meters.lock()?;
         fuel_left(&entry, &mut rates, now)?;
         if let Some(limit) = entry.config.limits.tool_calls_per_minute {
@@ -291,7 +294,7 @@ impl Reservation for OpenAccount {
         let mut rates = own.meters.lock()?;
         rates.fuel.charge(now, fuel);
         self.fuel_charged = self.fuel_charged.saturating_add(fuel);
-        let entry = self.goes_on()?;
+        let entry = self.check_continue()?;
         fuel_left(&entry, &mut rates, now)
     }
 
@@ -305,20 +308,21 @@ impl Reservation for OpenAccount {
             rates.book.enter((self.tenancy.0.wall)(), |counts| counts.tool_calls += u64::from(ran));
         }
         let texts = self.tenancy.0.audit.as_ref().is_some_and(crate::audit::Audit::prompts);
-        let record = Record {
-            event: "tool",
+        let record = Record::Tool(ToolRecord {
+            subject: subject_of(&self.caller, &self.request_id),
             model: self.model.as_deref(),
-            tool: Some(&call.name),
+            tool: &call.name,
             provider: Some(outcome.provider.as_str()).filter(|provider| !provider.is_empty()),
-            arguments_sha256: Some(keys::hex(&keys::digest(&call.arguments_json))),
+            arguments_sha256: keys::hex(&keys::digest(&call.arguments_json)),
             arguments: texts.then(|| cut(&call.arguments_json)),
-            decision: Some(decision.as_str()),
-            outcome: Some(if outcome.is_error { "error" } else { "ok" }),
-            fuel: Some(outcome.fuel),
-            memory_peak_bytes: Some(outcome.memory_peak_bytes),
-            ms: Some(millis(outcome.elapsed)),
-            ..record_of(&self.caller, &self.request_id)
-        };
+            decision: decision.as_str(),
+            outcome: if outcome.is_error { "error" } else { "ok" },
+            cost: CallCost {
+                fuel: outcome.fuel,
+                memory_peak_bytes: outcome.memory_peak_bytes,
+                ms: millis(outcome.elapsed),
+            },
+        });
         // What no model said first, a client can say as fast as it likes.
         if !ran && (self.out_of_calls || self.model.is_none()) {
             self.tenancy.refused(&record);
@@ -346,7 +350,7 @@ impl Reservation for OpenAccount {
     }
 }
 
-impl Drop for OpenAccount {
+impl Drop for TenantReservation {
     fn drop(&mut self) {
         if self.settled {
             return;

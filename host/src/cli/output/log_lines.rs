@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 use std::io::{self, Write};
 
 /// A writer that is given one line at a time.
-pub(super) struct LogLines<W>(pub(super) W);
+pub(in crate::cli) struct LogLines<W>(pub(in crate::cli) W);
 
 impl<W: Write> Write for LogLines<W> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {

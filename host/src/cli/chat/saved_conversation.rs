@@ -16,7 +16,7 @@ use crate::sessions::{
 const ID_END_MIN: usize = 4;
 
 /// How a turn was kept.
-pub(super) enum Kept {
+pub(super) enum SaveOutcome {
     /// Where it belongs.
     Stored,
     /// The session was continued elsewhere meanwhile: this conversation goes on in a fork of it.
@@ -26,7 +26,7 @@ pub(super) enum Kept {
 }
 
 /// One conversation and the store it is kept in.
-pub(super) struct Book {
+pub(super) struct SavedConversation {
     store: SessionStore,
     tenant: TenantId,
     model: String,
@@ -37,7 +37,7 @@ pub(super) struct Book {
     lasts: bool,
 }
 
-impl Book {
+impl SavedConversation {
     /// A conversation in the store at `path`, or in memory.
     pub(super) fn open(path: Option<&Path>) -> Result<Self, SessionError> {
         Self::within(path, SessionLimits::default())
@@ -83,18 +83,23 @@ impl Book {
 
     /// Keeps one turn after the first `at` messages, in place of what came after them. `before` is what the model
     /// was shown this turn after, for the case that the store is lost.
-    pub(super) fn keep(&mut self, at: u64, before: &[StoredMessage], turn: &[Message]) -> Result<Kept, SessionError> {
+    pub(super) fn keep(
+        &mut self,
+        at: u64,
+        before: &[StoredMessage],
+        turn: &[Message],
+    ) -> Result<SaveOutcome, SessionError> {
         match self.try_keep(at, turn) {
-            Ok(()) => Ok(Kept::Stored),
+            Ok(()) => Ok(SaveOutcome::Stored),
             Err(SessionError::Conflict { .. }) => {
                 self.fork(Some(at))?;
                 self.try_keep(at, turn)?;
-                Ok(Kept::Forked)
+                Ok(SaveOutcome::Forked)
             }
             Err(error @ (SessionError::TooLarge(_) | SessionError::TooMany { .. })) => Err(error),
             Err(error) => {
                 self.move_to_memory(before, turn)?;
-                Ok(Kept::InMemory(error))
+                Ok(SaveOutcome::InMemory(error))
             }
         }
     }
@@ -163,7 +168,7 @@ impl Book {
         self.refresh()
     }
 
-    /// Goes on with another session, named by its number in [`Book::recent`], its id or the end of it, or `last`.
+    /// Goes on with another session, named by its number in [`SavedConversation::recent`], its id or the end of it, or `last`.
     pub(super) fn resume(&mut self, name: &str) -> Result<(), CliError> {
         self.session = Some(self.find(name)?);
         self.system = None;
@@ -298,7 +303,7 @@ pub(super) fn short(id: &str) -> &str {
 
 /// The file all of the person's sessions are in; `None` where the system has no place for it.
 pub(super) fn default_path() -> Option<PathBuf> {
-    crate::compose::data_dir().map(|folder| folder.join("sessions.db"))
+    crate::system::directories::data_dir().map(|folder| folder.join("sessions.db"))
 }
 
 /// The beginning of the first question.
@@ -321,7 +326,7 @@ mod tests {
         vec![Message::text(Role::User, text), Message::text(Role::Assistant, "answer")]
     }
 
-    fn length(book: &Book) -> u64 {
+    fn length(book: &SavedConversation) -> u64 {
         book.session().map_or(0, |session| session.length)
     }
 
@@ -329,15 +334,15 @@ mod tests {
     fn a_conversation_becomes_a_session_when_something_is_said() {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("s.db");
-        let mut book = Book::open(Some(&path)).expect("opens");
+        let mut book = SavedConversation::open(Some(&path)).expect("opens");
         book.set_system(Some("be brief")).expect("set");
         assert!(book.session().is_none() && book.messages().expect("read").len() == 1);
-        assert!(matches!(book.keep(0, &[], &turn("hello there")), Ok(Kept::Stored)));
+        assert!(matches!(book.keep(0, &[], &turn("hello there")), Ok(SaveOutcome::Stored)));
         let session = book.session().expect("begun").clone();
         assert_eq!((session.title.as_deref(), session.length), (Some("hello there"), 2));
         book.clear().expect("cleared");
         assert_eq!(book.system_message().expect("read").as_deref(), Some("be brief"), "the system message stays");
-        let mut again = Book::open(Some(&path)).expect("opens");
+        let mut again = SavedConversation::open(Some(&path)).expect("opens");
         for name in ["last", "1", &session.id, &session.id.to_lowercase(), short(&session.id)] {
             again.resume(name).unwrap_or_else(|error| panic!("{name}: {error}"));
             assert_eq!(again.messages().expect("read").len(), 3);
@@ -349,11 +354,11 @@ mod tests {
 
     #[test]
     fn a_turn_can_take_the_place_of_what_came_after_it() {
-        let mut book = Book::open(None).expect("opens");
+        let mut book = SavedConversation::open(None).expect("opens");
         for text in ["one", "two"] {
             book.keep(length(&book), &[], &turn(text)).expect("kept");
         }
-        assert!(matches!(book.keep(2, &[], &turn("other")), Ok(Kept::Stored)));
+        assert!(matches!(book.keep(2, &[], &turn("other")), Ok(SaveOutcome::Stored)));
         let texts: Vec<String> = book.messages().expect("read").into_iter().map(|m| m.message.content).collect();
         assert_eq!(texts, ["one", "answer", "other", "answer"]);
     }
@@ -362,12 +367,12 @@ mod tests {
     fn two_chats_in_one_session_part_ways_instead_of_losing_a_turn() {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("s.db");
-        let mut first = Book::open(Some(&path)).expect("opens");
+        let mut first = SavedConversation::open(Some(&path)).expect("opens");
         first.keep(0, &[], &turn("one")).expect("kept");
-        let mut second = Book::open(Some(&path)).expect("opens");
+        let mut second = SavedConversation::open(Some(&path)).expect("opens");
         second.resume("last").expect("found");
         first.keep(2, &[], &turn("faster")).expect("kept");
-        assert!(matches!(second.keep(2, &[], &turn("slower")), Ok(Kept::Forked)));
+        assert!(matches!(second.keep(2, &[], &turn("slower")), Ok(SaveOutcome::Forked)));
         assert_eq!((length(&first), length(&second)), (4, 4));
         let texts: Vec<String> = second.messages().expect("read").into_iter().map(|m| m.message.content).collect();
         assert_eq!(texts, ["one", "answer", "slower", "answer"]);
@@ -379,12 +384,12 @@ mod tests {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("s.db");
         let limits = SessionLimits { file_bytes_max: 128 << 10, ..SessionLimits::default() };
-        let mut book = Book::within(Some(&path), limits).expect("opens");
+        let mut book = SavedConversation::within(Some(&path), limits).expect("opens");
         book.set_system(Some("sys")).expect("set");
         let lost = (0..20).find_map(|_| {
             let before = book.messages().expect("read");
             match book.keep(length(&book), &before, &turn(&"x".repeat(9_000))).expect("kept somewhere") {
-                Kept::InMemory(error) => Some((error, before.len())),
+                SaveOutcome::InMemory(error) => Some((error, before.len())),
                 _ => None,
             }
         });

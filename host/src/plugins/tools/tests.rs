@@ -8,10 +8,10 @@ use firebox_contract::{
 };
 use firebox_sandbox::{ComponentSource, PluginChain, PluginLimits, PluginSpec, Sandbox, SandboxOptions};
 
-use super::{Offer, PluginTools};
+use super::{CallerTools, PluginTools};
 
-const FIXTURE: &[u8] = include_bytes!("../../../plugins/prebuilt/conformance.wasm");
-const CALCULATOR: &[u8] = include_bytes!("../../../plugins/prebuilt/calculator.wasm");
+const FIXTURE: &[u8] = include_bytes!("../../../../plugins/prebuilt/conformance.wasm");
+const CALCULATOR: &[u8] = include_bytes!("../../../../plugins/prebuilt/calculator.wasm");
 
 async fn chain(plugins: &[(&str, &'static [u8])]) -> PluginChain {
     let sandbox = Sandbox::new(SandboxOptions { pool_memories: 16, ..SandboxOptions::default() }).expect("an engine");
@@ -33,9 +33,9 @@ fn tenant(name: &str) -> Caller {
 
 /// Writes down what it is asked and told; refuses whoever is called "spent".
 #[derive(Clone, Default)]
-struct Book(Arc<Mutex<Vec<String>>>);
+struct GateRecorder(Arc<Mutex<Vec<String>>>);
 
-impl Book {
+impl GateRecorder {
     fn note(&self, line: String) {
         self.0.lock().expect("no panic").push(line);
     }
@@ -45,19 +45,19 @@ impl Book {
     }
 }
 
-impl Gate for Book {
+impl Gate for GateRecorder {
     fn admit(&self, caller: &Caller, model: &str, _request_id: &str) -> Result<Box<dyn Reservation>, Error> {
         self.note(format!("admit {} \"{model}\"", caller.tenant));
-        Ok(Box::new(Page { book: self.clone(), spent: caller.tenant.as_str() == "spent" }))
+        Ok(Box::new(RecordingReservation { book: self.clone(), spent: caller.tenant.as_str() == "spent" }))
     }
 }
 
-struct Page {
-    book: Book,
+struct RecordingReservation {
+    book: GateRecorder,
     spent: bool,
 }
 
-impl Reservation for Page {
+impl Reservation for RecordingReservation {
     fn reserve(&mut self, _tokens: usize) -> Result<(), Error> {
         Ok(())
     }
@@ -82,23 +82,23 @@ impl Reservation for Page {
 }
 
 /// Both plugins for `a`, where one tool needs approval and one is forbidden; the calculator for everybody else.
-async fn tools(book: &Book) -> PluginTools {
+async fn tools(book: &GateRecorder) -> PluginTools {
     let all = chain(&[("conformance", FIXTURE), ("calculator", CALCULATOR)]).await;
     let all = all.limited(PluginLimits { fuel: 10_000_000, ..PluginLimits::MAX }).expect("in range");
     let few = chain(&[("calculator", CALCULATOR)]).await;
     let rules = vec![("test_error_*".to_owned(), Permission::Ask), ("test_audio_content".to_owned(), Permission::Deny)];
     let policy = ToolPolicy { rules, otherwise: Permission::Allow };
     let offers = move |caller: &Caller| match caller.tenant.as_str() {
-        "a" => Some(Offer { chain: all.clone(), policy: policy.clone() }),
+        "a" => Some(CallerTools { chain: all.clone(), policy: policy.clone() }),
         "nobody" => None,
-        _ => Some(Offer { chain: few.clone(), policy: ToolPolicy::ALLOW_ALL }),
+        _ => Some(CallerTools { chain: few.clone(), policy: ToolPolicy::ALLOW_ALL }),
     };
     PluginTools::for_each(Arc::new(offers)).gated(Arc::new(book.clone()))
 }
 
 #[tokio::test]
 async fn each_caller_has_its_own_tools() {
-    let book = Book::default();
+    let book = GateRecorder::default();
     let tools = tools(&book).await;
     let names = async |caller: &str| -> Vec<String> {
         tools.tools(&tenant(caller)).await.into_iter().map(|tool| tool.name).collect()
@@ -118,7 +118,7 @@ async fn each_caller_has_its_own_tools() {
 
 #[tokio::test]
 async fn every_call_is_admitted_told_and_settled() {
-    let book = Book::default();
+    let book = GateRecorder::default();
     let tools = tools(&book).await;
     let run = async |caller: &str, tool: &str, arguments: &str| {
         tools.call(&tenant(caller), &call(tool, arguments), &()).await
@@ -143,7 +143,7 @@ async fn every_call_is_admitted_told_and_settled() {
 
 #[tokio::test]
 async fn arguments_that_do_not_fit_the_schema_never_reach_the_plugin() {
-    let book = Book::default();
+    let book = GateRecorder::default();
     let tools = tools(&book).await;
     let deep = format!("{{\"expression\": {}1{}}}", "[".repeat(40), "]".repeat(40));
     let cases = [
@@ -167,9 +167,9 @@ async fn arguments_that_do_not_fit_the_schema_never_reach_the_plugin() {
 
 /// Keeps what it hears.
 #[derive(Default)]
-struct Heard(Mutex<Vec<(f64, Option<f64>)>>);
+struct ProgressRecorder(Mutex<Vec<(f64, Option<f64>)>>);
 
-impl Progress for Heard {
+impl Progress for ProgressRecorder {
     fn report(&self, done: f64, total: Option<f64>, _message: Option<&str>) {
         self.0.lock().expect("no panic").push((done, total));
     }
@@ -178,7 +178,7 @@ impl Progress for Heard {
 #[tokio::test]
 async fn a_tool_says_how_far_it_has_come() {
     let tools = PluginTools::of(chain(&[("conformance", FIXTURE)]).await);
-    let heard = Heard::default();
+    let heard = ProgressRecorder::default();
     tools.call(&Caller::local(), &call("test_tool_with_progress", "{}"), &heard).await.expect("an outcome");
     let whole = Some(100.0);
     assert_eq!(*heard.0.lock().expect("no panic"), [(0.0, whole), (50.0, whole), (100.0, whole)]);

@@ -21,9 +21,9 @@ mod tests {
     use super::*;
 
     #[derive(Clone, Default)]
-    struct Lines(Arc<Mutex<Vec<u8>>>);
+    struct CapturedLog(Arc<Mutex<Vec<u8>>>);
 
-    impl Write for Lines {
+    impl Write for CapturedLog {
         fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
             self.0.lock().expect("no panic").write(bytes)
         }
@@ -38,7 +38,7 @@ mod tests {
         for (level, shown) in
             [("error", "ERROR"), ("warn", "WARN"), ("info", "INFO"), ("debug", "INFO"), ("trace", "INFO")]
         {
-            let lines = Lines::default();
+            let lines = CapturedLog::default();
             let writer = lines.clone();
             let log = tracing_subscriber::fmt().with_ansi(false).with_writer(move || writer.clone()).finish();
             let line = LogLine { plugin: "p".to_owned(), level, message: "said".to_owned() };

@@ -6,21 +6,21 @@ use std::time::{Duration, Instant};
 
 /// Things of kinds `K` that happened lately.
 #[derive(Debug)]
-pub(crate) struct Repeats<K> {
+pub(crate) struct LogRateLimiter<K> {
     period: Duration,
-    seen: HashMap<K, Seen>,
+    seen: HashMap<K, Occurrence>,
     /// When kinds were forgotten last.
     forgot: Option<Instant>,
 }
 
 #[derive(Debug)]
-struct Seen {
+struct Occurrence {
     told: Instant,
     /// How often it happened since it was told.
     more: u64,
 }
 
-impl<K: Hash + Eq + Clone> Repeats<K> {
+impl<K: Hash + Eq + Clone> LogRateLimiter<K> {
     /// Nothing happened yet; what happens is told once in `period`.
     pub(crate) fn new(period: Duration) -> Self {
         Self { period, seen: HashMap::new(), forgot: None }
@@ -53,7 +53,7 @@ impl<K: Hash + Eq + Clone> Repeats<K> {
                 Some(std::mem::take(&mut seen.more))
             }
             None => {
-                self.seen.insert(key, Seen { told: now, more: 0 });
+                self.seen.insert(key, Occurrence { told: now, more: 0 });
                 Some(0)
             }
         }
@@ -101,7 +101,7 @@ mod tests {
 
     #[test]
     fn the_first_is_told_at_once_and_the_others_together() {
-        let mut repeats = Repeats::new(Duration::from_secs(1));
+        let mut repeats = LogRateLimiter::new(Duration::from_secs(1));
         let begun = Instant::now();
         let at = |millis: u64| begun + Duration::from_millis(millis);
         assert_eq!(repeats.happened("a", at(0)), Some(0));
@@ -119,7 +119,7 @@ mod tests {
 
     #[test]
     fn nothing_is_forgotten_at_the_end() {
-        let mut repeats = Repeats::new(Duration::from_secs(1));
+        let mut repeats = LogRateLimiter::new(Duration::from_secs(1));
         let now = Instant::now();
         for _ in 0..5 {
             let _told = repeats.happened("a", now);

@@ -9,7 +9,7 @@ use firebox_contract::{Error, limits};
 use crate::error::CliError;
 
 /// What stands beside a prompt.
-pub(super) enum Beside {
+pub(super) enum PipedInput {
     /// Text to add to it.
     Text(String),
     /// Nothing.
@@ -22,7 +22,7 @@ pub(super) enum Beside {
 ///
 /// # Errors
 /// For what is too long, cannot be read or is no text.
-pub(super) fn whole() -> Result<String, CliError> {
+pub(super) fn read_all() -> Result<String, CliError> {
     text(io::stdin().lock())
 }
 
@@ -31,11 +31,11 @@ pub(super) fn whole() -> Result<String, CliError> {
 ///
 /// # Errors
 /// As [`whole`], where something came.
-pub(super) fn beside_a_prompt() -> Result<Beside, CliError> {
+pub(super) fn read_beside_prompt() -> Result<PipedInput, CliError> {
     if io::stdin().is_terminal() || !has_writer_or_file() {
-        return Ok(Beside::Nothing);
+        return Ok(PipedInput::Nothing);
     }
-    let first = Arc::new(First::default());
+    let first = Arc::new(FirstRead::default());
     let told = Arc::clone(&first);
     // Joined only where something came: it may wait for what never does.
     let reader = std::thread::Builder::new().name("standard input".to_owned()).spawn(move || {
@@ -46,27 +46,27 @@ pub(super) fn beside_a_prompt() -> Result<Beside, CliError> {
         if goes_on { text(input) } else { Ok(String::new()) }
     })?;
     match first.within(limits::RUN_PIPE_WAIT) {
-        Some(Ok(false)) => Ok(Beside::Nothing),
-        Some(Err(error)) => Ok(Beside::Unread(format!("standard input cannot be read ({error})"))),
+        Some(Ok(false)) => Ok(PipedInput::Nothing),
+        Some(Err(error)) => Ok(PipedInput::Unread(format!("standard input cannot be read ({error})"))),
         None => {
             let seconds = limits::RUN_PIPE_WAIT.as_secs();
-            Ok(Beside::Unread(format!("nothing came from standard input within {seconds} s")))
+            Ok(PipedInput::Unread(format!("nothing came from standard input within {seconds} s")))
         }
         Some(Ok(true)) => {
             let text = reader.join().map_err(|_| CliError::usage("standard input could not be read"))??;
-            Ok(if text.trim().is_empty() { Beside::Nothing } else { Beside::Text(text) })
+            Ok(if text.trim().is_empty() { PipedInput::Nothing } else { PipedInput::Text(text) })
         }
     }
 }
 
 /// Whether anything came first, or the end.
 #[derive(Default)]
-struct First {
+struct FirstRead {
     came: Mutex<Option<io::Result<bool>>>,
     told: Condvar,
 }
 
-impl First {
+impl FirstRead {
     fn tell(&self, came: io::Result<bool>) {
         *self.came.lock().unwrap_or_else(PoisonError::into_inner) = Some(came);
         self.told.notify_one();

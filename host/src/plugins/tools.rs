@@ -12,13 +12,13 @@ use firebox_engine::ArgumentCheck;
 use firebox_mcp::Revision;
 use firebox_sandbox::{PluginChain, ToolRun};
 
-use crate::clock::MachineClock;
-use crate::plugin_log;
-use crate::remedy::{self, Means};
+use super::limit_remedy::{self, Audience};
+use super::log;
+use crate::system::clock::MachineClock;
 
 /// What one caller may call.
 #[derive(Clone)]
-pub struct Offer {
+pub struct CallerTools {
     /// The plugins whose tools they are, with the caller's own limits.
     pub chain: PluginChain,
     /// What is not offered, and what needs approval.
@@ -26,34 +26,34 @@ pub struct Offer {
 }
 
 /// What a caller is offered now; `None` is no tool at all.
-pub type OfferOf = Arc<dyn Fn(&Caller) -> Option<Offer> + Send + Sync>;
+pub type CallerToolsOf = Arc<dyn Fn(&Caller) -> Option<CallerTools> + Send + Sync>;
 
 /// Each call whose arguments fit the tool's schema runs in a fresh, metered instance of the one plugin that offers the
 /// tool; nothing survives it.
 pub struct PluginTools {
-    offer_of: OfferOf,
+    offer_of: CallerToolsOf,
     gate: Arc<dyn Gate>,
     arguments: ArgumentCheck,
     calls: AtomicU64,
     revision: Revision,
     /// What raises the plugins' limits.
-    means: Means,
+    means: Audience,
 }
 
 impl PluginTools {
     /// The tools of `chain`, for every caller.
     #[must_use]
     pub fn of(chain: PluginChain) -> Self {
-        let offer = Offer { chain, policy: ToolPolicy::ALLOW_ALL };
-        Self { means: Means::Options, ..Self::for_each(Arc::new(move |_| Some(offer.clone()))) }
+        let offer = CallerTools { chain, policy: ToolPolicy::ALLOW_ALL };
+        Self { means: Audience::CommandLine, ..Self::for_each(Arc::new(move |_| Some(offer.clone()))) }
     }
 
     /// To each caller what `offer_of` says.
     #[must_use]
-    pub fn for_each(offer_of: OfferOf) -> Self {
+    pub fn for_each(offer_of: CallerToolsOf) -> Self {
         let arguments = ArgumentCheck::new(Arc::new(MachineClock::default()));
         let (gate, calls) = (Arc::new(OpenGate), AtomicU64::new(0));
-        Self { offer_of, gate, arguments, calls, revision: Revision::default(), means: Means::Configuration }
+        Self { offer_of, gate, arguments, calls, revision: Revision::default(), means: Audience::ServerClient }
     }
 
     /// Asks `gate` before each call, with no model's name, and settles with it after.
@@ -91,7 +91,7 @@ impl PluginTools {
             // Whoever called can mend it, so it is an answer of the tool and no error of the protocol (SEP-1303).
             return Ok(turn_away(&mut *account, call, Decision::Rejected, &Error::Usage(reason)));
         }
-        // Asked again, for checking arguments may take a while.
+        // RequestedLimits again, for checking arguments may take a while.
         let offer = (self.offer_of)(caller).filter(|offer| offer.policy.permission(&call.name) == Permission::Allow);
         let offer = offer.filter(|offer| offer.chain.tools().iter().any(|tool| tool.name == call.name));
         let Some(offer) = offer else {
@@ -104,7 +104,7 @@ impl PluginTools {
         }
         let run = offer.chain.call_tool(call, progress).await;
         for line in run.iter().flat_map(|run| &run.log) {
-            plugin_log::write(line, caller.tenant.as_str(), &id);
+            log::write(line, caller.tenant.as_str(), &id);
         }
         Ok(finish(&mut *account, call, run, self.means))
     }
@@ -148,7 +148,7 @@ impl ToolSource for PluginTools {
 }
 
 /// Tells the account what came of it, and the caller too.
-fn finish(account: &mut dyn Reservation, call: &ToolCall, run: Result<ToolRun, Error>, means: Means) -> ToolOutcome {
+fn finish(account: &mut dyn Reservation, call: &ToolCall, run: Result<ToolRun, Error>, means: Audience) -> ToolOutcome {
     let (outcome, uses) = match run {
         Ok(ToolRun { outcome, uses, log: _ }) => (outcome, Some(uses)),
         Err(error) => (Err(error), None),
@@ -157,7 +157,7 @@ fn finish(account: &mut dyn Reservation, call: &ToolCall, run: Result<ToolRun, E
         Ok(outcome) => (outcome, "stop"),
         Err(error) => {
             let elapsed = uses.iter().flatten().map(|row| row.elapsed).sum();
-            let content = format!("error: {}", remedy::sentence(&error, means));
+            let content = format!("error: {}", limit_remedy::with_remedy(&error, means));
             (ToolOutcome { elapsed, content, ..failed(&error) }, error.kind().code())
         }
     };

@@ -3,15 +3,15 @@
 use firebox_contract::FinishReason;
 
 /// What the verb has against an answer that was cut.
-pub(super) struct Remedies {
+pub(in crate::cli) struct Remedies {
     /// More tokens for one answer.
-    pub(super) tokens: &'static str,
+    pub(in crate::cli) tokens: &'static str,
     /// More room in the context.
-    pub(super) room: &'static str,
+    pub(in crate::cli) room: &'static str,
 }
 
 /// In one line; `None` where it simply ended.
-pub(super) fn line(reason: FinishReason, completion_tokens: usize, remedies: &Remedies) -> Option<String> {
+pub(in crate::cli) fn line(reason: FinishReason, completion_tokens: usize, remedies: &Remedies) -> Option<String> {
     let Remedies { tokens, room } = remedies;
     let told = match reason {
         FinishReason::Stop | FinishReason::StopString | FinishReason::Plugin => return None,

@@ -3,19 +3,19 @@
 use std::fmt;
 
 /// Rows under a head.
-pub(super) struct Table {
+pub(in crate::cli) struct TextTable {
     rows: Vec<Vec<String>>,
 }
 
-impl Table {
+impl TextTable {
     /// A table with these column names.
     #[must_use]
-    pub(super) fn new(head: &[&str]) -> Self {
+    pub(in crate::cli) fn new(head: &[&str]) -> Self {
         Self { rows: vec![head.iter().map(|&name| name.to_owned()).collect()] }
     }
 
     /// Adds a row.
-    pub(super) fn row(&mut self, cells: Vec<String>) {
+    pub(in crate::cli) fn row(&mut self, cells: Vec<String>) {
         self.rows.push(cells);
     }
 
@@ -31,7 +31,7 @@ impl Table {
     }
 }
 
-impl fmt::Display for Table {
+impl fmt::Display for TextTable {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let widths = self.widths();
         for row in &self.rows {
@@ -48,7 +48,7 @@ mod tests {
 
     #[test]
     fn columns_are_aligned_by_characters() {
-        let mut table = Table::new(&["A", "B"]);
+        let mut table = TextTable::new(&["A", "B"]);
         table.row(vec!["é".to_owned(), "x".to_owned()]);
         table.row(vec!["long".to_owned(), String::new()]);
         assert_eq!(table.to_string(), "A     B\né     x\nlong\n");

@@ -4,16 +4,16 @@ use firebox_contract::{Error, FaultCause};
 
 /// What the reader of an error can do something with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Means {
+pub(crate) enum Audience {
     /// Options of this command.
-    Options,
+    CommandLine,
     /// Keys of the operator's configuration.
-    Configuration,
+    ServerClient,
 }
 
 /// `error`, and where a limit of plugins was reached, what raises it.
 #[must_use]
-pub fn sentence(error: &Error, means: Means) -> String {
+pub(crate) fn with_remedy(error: &Error, means: Audience) -> String {
     let Error::Fault(fault) = error else { return error.to_string() };
     let (option, key) = match fault.cause {
         FaultCause::OutOfFuel { .. } => ("--fuel", "fuel"),
@@ -22,8 +22,8 @@ pub fn sentence(error: &Error, means: Means) -> String {
         _ => return error.to_string(),
     };
     match means {
-        Means::Options => format!("{error}; raise {option} if the work is legitimate"),
-        Means::Configuration => format!(
+        Audience::CommandLine => format!("{error}; raise {option} if the work is legitimate"),
+        Audience::ServerClient => format!(
             "{error}; if the work is legitimate, the operator can raise \"{key}\" of the [[plugin]] and \"plugin_{key}\" of \
              the tenant's limits"
         ),
@@ -49,12 +49,13 @@ mod tests {
             (FaultCause::TimedOut { limit: second, took: second }, "raise --plugin-timeout ", "\"plugin_timeout\""),
         ] {
             let error = fault(cause);
-            let (own, operators) = (sentence(&error, Means::Options), sentence(&error, Means::Configuration));
+            let (own, operators) =
+                (with_remedy(&error, Audience::CommandLine), with_remedy(&error, Audience::ServerClient));
             assert!(own.contains(option) && !own.contains("operator"), "{own}");
             assert!(operators.contains(key) && !operators.contains("--"), "{operators}");
         }
         let panicked = fault(FaultCause::Trapped { message: "x".to_owned() });
-        assert_eq!(sentence(&panicked, Means::Options), panicked.to_string());
+        assert_eq!(with_remedy(&panicked, Audience::CommandLine), panicked.to_string());
     }
 
     /// The keys that are named are keys that can be set.

@@ -6,12 +6,12 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use firebox_contract::{Error, TenantId};
 use serde::{Deserialize, Serialize};
 
-use super::{Counts, Table, Tenancy, UsageReport, broken};
+use super::{Counts, Tenancy, TenantTable, UsageReport, state_in_doubt};
 
 /// A report as it is stored. Fields that an older Firebox did not write are zero.
 #[derive(Default, Serialize, Deserialize)]
 #[serde(default)]
-struct Text {
+struct StoredReport {
     /// Milliseconds since 1970.
     since: u64,
     total: Counts,
@@ -24,7 +24,7 @@ impl UsageReport {
     pub fn text(&self) -> String {
         let since = self.since.duration_since(UNIX_EPOCH).unwrap_or_default();
         let since = u64::try_from(since.as_millis()).unwrap_or(u64::MAX);
-        let text = Text { since, total: self.total, days: self.days.clone() };
+        let text = StoredReport { since, total: self.total, days: self.days.clone() };
         // Numbers and strings always become JSON.
         serde_json::to_string(&text).unwrap_or_default()
     }
@@ -32,20 +32,20 @@ impl UsageReport {
     /// What [`UsageReport::text`] wrote; `None` for anything else.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
-        let Text { since, total, days } = serde_json::from_str(text).ok()?;
+        let StoredReport { since, total, days } = serde_json::from_str(text).ok()?;
         Some(Self { since: UNIX_EPOCH.checked_add(Duration::from_millis(since))?, total, days })
     }
 }
 
 /// The usage of a tenant that is not configured now.
-pub(super) struct Kept {
+pub(super) struct UnconfiguredUsage {
     report: UsageReport,
     /// Nobody stored it yet.
     changed: bool,
 }
 
 /// What is kept, by tenant.
-pub(super) type KeptUsage = HashMap<TenantId, Kept>;
+pub(super) type UnconfiguredTenants = HashMap<TenantId, UnconfiguredUsage>;
 
 impl Tenancy {
     /// Goes on from what was stored when the host ran before. Tenants that are not configured now get theirs when a
@@ -55,8 +55,8 @@ impl Tenancy {
     /// `Error::Unavailable` where a fault left the table in doubt.
     pub fn resume(&self, stored: impl IntoIterator<Item = (TenantId, UsageReport)>) -> Result<(), Error> {
         let table = self.table()?;
-        let mut kept = self.0.kept.lock().map_err(|_poisoned| broken())?;
-        kept.extend(stored.into_iter().map(|(tenant, report)| (tenant, Kept { report, changed: false })));
+        let mut kept = self.0.kept.lock().map_err(|_poisoned| state_in_doubt())?;
+        kept.extend(stored.into_iter().map(|(tenant, report)| (tenant, UnconfiguredUsage { report, changed: false })));
         take_up(&table, &mut kept);
         Ok(())
     }
@@ -68,7 +68,7 @@ impl Tenancy {
     /// As [`Tenancy::resume`].
     pub fn changed_usage(&self) -> Result<Vec<(TenantId, UsageReport)>, Error> {
         let table = self.table()?;
-        let mut kept = self.0.kept.lock().map_err(|_poisoned| broken())?;
+        let mut kept = self.0.kept.lock().map_err(|_poisoned| state_in_doubt())?;
         let gone = kept.iter_mut().filter_map(|(tenant, kept)| {
             std::mem::take(&mut kept.changed).then(|| (tenant.clone(), kept.report.clone()))
         });
@@ -83,12 +83,12 @@ impl Tenancy {
     }
 
     /// Remembers the tenants of `old` that are gone, and gives those that came their usage from before.
-    pub(super) fn hand_over(&self, old: &Table, new: &Table) -> Result<(), Error> {
-        let mut kept = self.0.kept.lock().map_err(|_poisoned| broken())?;
+    pub(super) fn hand_over(&self, old: &TenantTable, new: &TenantTable) -> Result<(), Error> {
+        let mut kept = self.0.kept.lock().map_err(|_poisoned| state_in_doubt())?;
         for entry in old.tenants.values().filter(|entry| !new.tenants.contains_key(&entry.id)) {
             let Ok(mut rates) = entry.meters.lock() else { continue };
             let changed = rates.book.take_changed();
-            kept.insert(entry.id.clone(), Kept { report: rates.book.report(entry.since), changed });
+            kept.insert(entry.id.clone(), UnconfiguredUsage { report: rates.book.report(entry.since), changed });
         }
         take_up(new, &mut kept);
         Ok(())
@@ -96,10 +96,10 @@ impl Tenancy {
 }
 
 /// Gives tenants of `table` what is kept of them.
-fn take_up(table: &Table, kept: &mut KeptUsage) {
+fn take_up(table: &TenantTable, kept: &mut UnconfiguredTenants) {
     for entry in table.tenants.values().filter(|entry| kept.contains_key(&entry.id)).collect::<Vec<_>>() {
         let Ok(mut rates) = entry.meters.lock() else { continue };
-        if let Some(Kept { report, changed }) = kept.remove(&entry.id) {
+        if let Some(UnconfiguredUsage { report, changed }) = kept.remove(&entry.id) {
             rates.book.resume(report, changed);
         }
     }

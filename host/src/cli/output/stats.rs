@@ -7,7 +7,7 @@ use firebox_contract::{Event, Finish, ModelInfo, PluginUse, ToolCall, ToolOutcom
 use serde_json::{Value, json};
 
 use crate::cli::output::line;
-use crate::memory;
+use crate::system::memory;
 
 /// Tokens per second; `None` where nothing was measured.
 #[must_use]

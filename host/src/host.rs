@@ -1,0 +1,91 @@
+//! A host: one model with its plugins, limits and engine, ready for requests.
+
+mod builder;
+pub mod device;
+pub mod ember;
+
+use std::sync::Arc;
+
+use firebox_contract::{Chat, Error, Message, TextCodec, limits};
+use firebox_engine::Engine;
+
+use crate::sessions::{self, StoredMessage};
+pub use builder::HostBuilder;
+
+/// A loaded model with its plugins. [`Host::engine`] runs requests.
+pub struct Host {
+    engine: Engine,
+    codec: Arc<dyn TextCodec>,
+    notes: Vec<String>,
+    stand_ins: Vec<String>,
+}
+
+impl Host {
+    /// A builder for the built-in model on the best device, without plugins.
+    #[must_use]
+    pub fn builder() -> HostBuilder {
+        HostBuilder::new()
+    }
+
+    /// The engine: it runs requests, counts tokens and reports its state.
+    #[must_use]
+    pub fn engine(&self) -> &Engine {
+        &self.engine
+    }
+
+    /// Messages for the user about how this host was built, such as a device that could not be used. One line each.
+    #[must_use]
+    pub fn notes(&self) -> &[String] {
+        &self.notes
+    }
+
+    /// One line for each plugin that imports a clock or random numbers and was not granted them.
+    #[must_use]
+    pub fn stand_ins(&self) -> &[String] {
+        &self.stand_ins
+    }
+
+    /// The expected length of an answer in tokens, for requests without a maximum: the checkpoint's own number, else
+    /// [`limits::ANSWER_TOKENS_EXPECTED`].
+    #[must_use]
+    pub fn answer_tokens(&self) -> usize {
+        self.codec.defaults().max_tokens.unwrap_or(limits::ANSWER_TOKENS_EXPECTED)
+    }
+
+    /// Whether the text of the chat template contains `word`, such as the name of a variable.
+    #[must_use]
+    pub fn template_contains(&self, word: &str) -> bool {
+        self.codec.chat_template().is_some_and(|template| template.contains(word))
+    }
+
+    /// The messages of a session that fit into `tokens_max` tokens together with `chat`'s tools and options; the messages
+    /// of `chat` itself are ignored. The oldest turns are left out, as few as possible.
+    ///
+    /// # Errors
+    /// `Error::TooLarge` if the last turn alone does not fit; errors of the chat template.
+    pub fn fit_to_context(
+        &self,
+        session: Vec<StoredMessage>,
+        chat: Chat<'_>,
+        tokens_max: usize,
+    ) -> Result<Vec<Message>, Error> {
+        // Counting the bytes of the user's messages is much cheaper than rendering and counting the tokens.
+        let cannot_fit = |user_bytes: usize| {
+            user_bytes > limits::PROMPT_BYTES_MAX || self.least_user_tokens(user_bytes) > tokens_max
+        };
+        sessions::fit_quickly(session, cannot_fit, |messages| {
+            let bytes: usize = messages.iter().map(|message| message.content.len()).sum();
+            if messages.len() > limits::MESSAGES_MAX || bytes > limits::PROMPT_BYTES_MAX {
+                return Ok(false);
+            }
+            let counted = self.engine.count_tokens(Chat { messages, ..chat }, tokens_max)?;
+            Ok(counted.tokens <= tokens_max)
+        })
+    }
+
+    /// The least number of tokens of a conversation whose user messages have `bytes` bytes. 0 if the template may leave
+    /// user messages out.
+    fn least_user_tokens(&self, bytes: usize) -> usize {
+        if self.codec.keeps_questions() { self.codec.least_tokens(bytes) } else { 0 }
+    }
+}

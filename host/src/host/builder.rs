@@ -1,0 +1,274 @@
+//! Builds a host: opens the device, loads model and plugins, starts the engine.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use firebox_contract::{
+    Approver, Clock, Error, Gate, HookSource, LanguageModel, OpenGate, TextCodec, ToolSource, limits,
+};
+use firebox_engine::{Engine, EngineOptions, ModelFactory};
+use firebox_models::device::{self, DeviceChoice, OpenOptions};
+use firebox_models::{Checkpoint, CodecOptions, LoadOptions, Warnings};
+use firebox_sandbox::{Notice, Plugin, PluginSpec};
+
+use super::device::device_options;
+use super::{Host, ember};
+use crate::config::ModelConfig;
+use crate::plugins::sandbox;
+use crate::system::clock::MachineClock;
+use crate::system::threads;
+
+/// Where the model comes from.
+enum ModelSource {
+    Ember,
+    Folder(PathBuf),
+    Custom { codec: Arc<dyn TextCodec>, factory: ModelFactory },
+}
+
+/// The settings of a [`Host`]. Nothing is loaded before [`HostBuilder::build`].
+pub struct HostBuilder {
+    source: ModelSource,
+    device: DeviceChoice,
+    plugins: Vec<PluginSpec>,
+    hooks: Option<Arc<dyn HookSource>>,
+    tools: Option<Arc<dyn ToolSource>>,
+    gate: Arc<dyn Gate>,
+    approver: Option<Arc<dyn Approver>>,
+    in_flight_max: usize,
+    tokenizer_cache: bool,
+    warm_up: bool,
+    text_control_tokens: bool,
+    load: LoadOptions,
+    notice: Notice,
+}
+
+impl HostBuilder {
+    /// The built-in model on the best device, without plugins.
+    pub(super) fn new() -> Self {
+        Self {
+            source: ModelSource::Ember,
+            device: DeviceChoice::AUTO,
+            plugins: Vec::new(),
+            hooks: None,
+            tools: None,
+            gate: Arc::new(OpenGate),
+            approver: None,
+            in_flight_max: limits::IN_FLIGHT_MAX,
+            tokenizer_cache: true,
+            warm_up: false,
+            text_control_tokens: false,
+            load: LoadOptions::default(),
+            notice: Notice::default(),
+        }
+    }
+
+    /// Takes everything but the name from a `[[model]]` section: folder, device, context, cache, requests at a time.
+    ///
+    /// # Errors
+    /// `Error::Usage` for a device name that is not valid.
+    pub fn configured(mut self, config: &ModelConfig) -> Result<Self, Error> {
+        self.device = config.device.parse().map_err(Error::from)?;
+        self.text_control_tokens = config.text_control_tokens;
+        self.load.context_tokens = config.context_tokens;
+        self.load.cache_bytes = config.cache_bytes;
+        self.in_flight_max = config.in_flight_max.unwrap_or(self.in_flight_max);
+        self.source = match &config.path {
+            Some(path) if path.as_os_str() != ember::NAME => ModelSource::Folder(path.clone()),
+            _ => ModelSource::Ember,
+        };
+        Ok(self)
+    }
+
+    /// Loads the model from a Hugging Face folder.
+    #[must_use]
+    pub fn folder(mut self, path: impl Into<PathBuf>) -> Self {
+        self.source = ModelSource::Folder(path.into());
+        self
+    }
+
+    /// Runs your own model. `factory` runs on the thread that owns the model, and again each time the model failed.
+    #[must_use]
+    pub fn model(
+        mut self,
+        codec: Arc<dyn TextCodec>,
+        factory: impl FnMut() -> Result<Box<dyn LanguageModel>, Error> + Send + 'static,
+    ) -> Self {
+        self.source = ModelSource::Custom { codec, factory: Box::new(factory) };
+        self
+    }
+
+    /// The device to run on. Default: the best one.
+    #[must_use]
+    pub fn device(mut self, choice: DeviceChoice) -> Self {
+        self.device = choice;
+        self
+    }
+
+    /// The plugins of every request, in this order.
+    #[must_use]
+    pub fn plugins(mut self, plugins: Vec<PluginSpec>) -> Self {
+        self.plugins = plugins;
+        self
+    }
+
+    /// Chooses the plugin chain of each caller. Replaces [`HostBuilder::plugins`].
+    #[must_use]
+    pub fn hooks(mut self, hooks: Arc<dyn HookSource>) -> Self {
+        self.hooks = Some(hooks);
+        self
+    }
+
+    /// Offers these tools in addition to the tools of the plugins.
+    #[must_use]
+    pub fn tools(mut self, tools: Arc<dyn ToolSource>) -> Self {
+        self.tools = Some(tools);
+        self
+    }
+
+    /// Decides what each caller may use. Default: every caller may use everything.
+    #[must_use]
+    pub fn gate(mut self, gate: Arc<dyn Gate>) -> Self {
+        self.gate = gate;
+        self
+    }
+
+    /// Approves or declines the tool calls that a policy wants approved.
+    #[must_use]
+    pub fn approver(mut self, approver: Arc<dyn Approver>) -> Self {
+        self.approver = Some(approver);
+        self
+    }
+
+    /// The maximum number of requests at a time. Default: [`limits::IN_FLIGHT_MAX`].
+    #[must_use]
+    pub fn in_flight_max(mut self, requests: usize) -> Self {
+        self.in_flight_max = requests;
+        self
+    }
+
+    /// Whether the tokenizer may cache words of the texts it has seen. Default: true. A server for several tenants turns
+    /// the cache off, so that no text of one tenant stays in memory that others use.
+    #[must_use]
+    pub fn tokenizer_cache(mut self, enabled: bool) -> Self {
+        self.tokenizer_cache = enabled;
+        self
+    }
+
+    /// Whether [`HostBuilder::build`] runs the model once, so that the first request does not wait for weights and
+    /// kernels. Default: false.
+    #[must_use]
+    pub fn warm_up(mut self, enabled: bool) -> Self {
+        self.warm_up = enabled;
+        self
+    }
+
+    /// Whether the text of a control token in a message, a tool result or a tool description becomes that token, as in
+    /// transformers. Default: false; such text is plain text, and only the chat template writes control tokens.
+    #[must_use]
+    pub fn text_control_tokens(mut self, allowed: bool) -> Self {
+        self.text_control_tokens = allowed;
+        self
+    }
+
+    /// The maximum size of the KV cache of all sequences together, in bytes.
+    #[must_use]
+    pub fn cache_bytes(mut self, bytes: u64) -> Self {
+        self.load.cache_bytes = Some(bytes);
+        self
+    }
+
+    /// The name of the model in requests. Default: the name of its folder.
+    #[must_use]
+    pub fn name(mut self, name: Option<String>) -> Self {
+        self.load.name = name;
+        self
+    }
+
+    /// The maximum length of a conversation in tokens. Default and maximum: the checkpoint's own limit.
+    #[must_use]
+    pub fn context_tokens(mut self, tokens: Option<usize>) -> Self {
+        self.load.context_tokens = tokens;
+        self
+    }
+
+    /// Receives a line about each slow step of [`HostBuilder::build`]. Default: the lines are dropped.
+    #[must_use]
+    pub fn notice(mut self, notice: Notice) -> Self {
+        self.notice = notice;
+        self
+    }
+
+    /// Opens the device, loads model and plugins, and starts the thread that runs the model.
+    ///
+    /// # Errors
+    /// Errors of the device, the checkpoint or a plugin.
+    pub async fn build(self) -> Result<Host, Error> {
+        let clock: Arc<dyn Clock> = Arc::new(MachineClock::default());
+        let (mut notes, mut stand_ins) = (Vec::new(), Vec::new());
+        let hooks: Arc<dyn HookSource> = match self.hooks {
+            Some(hooks) => hooks,
+            None => {
+                let chain = sandbox::load_chain(self.plugins, self.notice, &mut notes).await?;
+                stand_ins.extend(chain.plugins().iter().filter_map(|plugin| stand_in(plugin)));
+                Arc::new(chain)
+            }
+        };
+        let codec_options =
+            CodecOptions { private: !self.tokenizer_cache, text_control_tokens: self.text_control_tokens };
+        let (codec, factory, warnings) = match self.source {
+            ModelSource::Custom { codec, factory } => (codec, factory, Warnings::default()),
+            ModelSource::Ember => {
+                let options =
+                    LoadOptions { name: self.load.name.or_else(|| Some(ember::NAME.to_owned())), ..self.load };
+                from_checkpoint(Checkpoint::embedded(ember::FILES)?, codec_options, options, &self.device, &mut notes)?
+            }
+            ModelSource::Folder(path) => {
+                from_checkpoint(Checkpoint::open(&path)?, codec_options, self.load, &self.device, &mut notes)?
+            }
+        };
+        let options = EngineOptions {
+            codec: Arc::clone(&codec),
+            hooks,
+            tools: self.tools,
+            gate: self.gate,
+            approver: self.approver,
+            clock,
+            deliveries: firebox_cpu::delivery::tracker(),
+            threads: threads::background()?,
+            in_flight_max: self.in_flight_max,
+            prefill_chunk: limits::PREFILL_CHUNK_TOKENS,
+            warm_up: self.warm_up,
+        };
+        let engine = Engine::start(factory, options).await?;
+        notes.extend(warnings.list());
+        Ok(Host { engine, codec, notes, stand_ins })
+    }
+}
+
+/// The codec of a checkpoint, and the factory that loads its model on a device.
+fn from_checkpoint(
+    checkpoint: Checkpoint,
+    codec_options: CodecOptions,
+    options: LoadOptions,
+    choice: &DeviceChoice,
+    notes: &mut Vec<String>,
+) -> Result<(Arc<dyn TextCodec>, ModelFactory, Warnings), Error> {
+    let warnings = checkpoint.warnings().clone();
+    let codec = firebox_models::load_codec_with(&checkpoint, codec_options)?;
+    let opened =
+        device::open(choice, &OpenOptions { weights_bytes: Some(checkpoint.stored_bytes()), ..device_options() })?;
+    notes.extend(opened.notes);
+    let factory: ModelFactory = Box::new(move || {
+        let options = LoadOptions { device_name: Some(opened.info.to_string()), ..options.clone() };
+        Ok(firebox_models::load_decoder(&checkpoint, &opened.device, options)?)
+    });
+    Ok((codec, factory, warnings))
+}
+
+/// A line about what a plugin gets in place of the capabilities it was not granted. `None` if it was granted all.
+fn stand_in(plugin: &Plugin) -> Option<String> {
+    let names = plugin.stand_ins();
+    let name = plugin.name();
+    (!names.is_empty())
+        .then(|| format!("{name} was not granted {}; it gets the same values in every run", names.join(" and ")))
+}

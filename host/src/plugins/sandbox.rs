@@ -1,0 +1,76 @@
+//! The sandbox of this process, and the memory that all plugins share in it.
+
+use firebox_contract::{Error, limits};
+use firebox_sandbox::{Notice, PluginChain, PluginSpec, Sandbox, SandboxOptions};
+
+use super::compiler;
+use crate::system::directories::cache_dir;
+use crate::system::memory_limit::memory_limit;
+
+/// Loads `specs` into a sandbox of their own and makes a chain of them. `notice` receives a line about each slow step,
+/// `notes` the warnings.
+///
+/// # Errors
+/// Errors of a plugin or the sandbox.
+pub async fn load_chain(specs: Vec<PluginSpec>, notice: Notice, notes: &mut Vec<String>) -> Result<PluginChain, Error> {
+    if specs.is_empty() {
+        return Ok(PluginChain::new(Vec::new())?);
+    }
+    // One user: the memory of two plugins at their maximum is enough for several.
+    let sandbox = sandbox(2 * limits::PLUGIN_MEMORY_BYTES_MAX, notice, notes)?;
+    let mut plugins = Vec::new();
+    for spec in specs {
+        let plugin = sandbox.load(spec).await?;
+        notes.extend(plugin.warnings().iter().cloned());
+        plugins.push(plugin);
+    }
+    Ok(PluginChain::new(plugins)?)
+}
+
+/// A sandbox whose plugins share `bytes` of memory, at most half of what this process may use. `notice` receives a line
+/// about each slow step. `notes` receives a line if the plugins get less memory, or no instance pool.
+///
+/// # Errors
+/// `Error::Unavailable` if the process may not use enough address space.
+pub fn sandbox(bytes: usize, notice: Notice, notes: &mut Vec<String>) -> Result<Sandbox, Error> {
+    let allowed = allowed(bytes, memory_limit());
+    if allowed < bytes {
+        notes.push(format!("plugins share {} MiB of memory, half of what this process may use", allowed >> 20));
+    }
+    let sandbox = Sandbox::new(SandboxOptions { pool_bytes: allowed, ..options(notice) })?;
+    notes.extend(sandbox.unpooled_because().map(str::to_owned));
+    Ok(sandbox)
+}
+
+/// Compiled components are cached in the user's cache directory. If this program can act as the compiler, components are
+/// compiled in a child process. Tool schemas are checked by the engine's own validator.
+fn options(notice: Notice) -> SandboxOptions {
+    SandboxOptions {
+        cache_dir: cache_dir("components"),
+        compiler: compiler::command(),
+        check_tool: firebox_engine::check_schema,
+        notice,
+        ..SandboxOptions::default()
+    }
+}
+
+/// The part of `bytes` that plugins may use in a process that may use `limit` bytes.
+fn allowed(bytes: usize, limit: Option<u64>) -> usize {
+    let part =
+        limit.map_or(usize::MAX, |limit| usize::try_from(limit / limits::PLUGIN_POOL_DIVISOR).unwrap_or(usize::MAX));
+    bytes.min(part).max(limits::PLUGIN_POOL_BYTES_MIN)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn plugins_share_half_of_the_process_memory_and_at_least_the_minimum() {
+        const MIB: usize = 1 << 20;
+        assert_eq!(allowed(256 * MIB, None), 256 * MIB);
+        assert_eq!(allowed(256 * MIB, Some(64 << 30)), 256 * MIB);
+        assert_eq!(allowed(256 * MIB, Some(300 << 20)), 150 * MIB);
+        assert_eq!(allowed(256 * MIB, Some(1 << 20)), limits::PLUGIN_POOL_BYTES_MIN);
+    }
+}
