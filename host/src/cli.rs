@@ -1,4 +1,4 @@
-//! The command line: a table of verbs, and one place where errors become words and exit codes.
+//! The command line: a table of commands, and the one place where errors become messages and exit codes.
 
 pub mod audit;
 pub mod chat;
@@ -22,16 +22,16 @@ use firebox_sandbox::Notice;
 use crate::error::CliError;
 pub use output::Io;
 
-/// Runs language models and sandboxed WebAssembly plugins in one binary.
+/// Run language models and sandboxed WebAssembly plugins.
 #[derive(Parser)]
 #[command(name = "firebox", version, about, max_term_width = 100, arg_required_else_help = true)]
 struct Cli {
     #[command(subcommand)]
-    verb: Command,
+    command: Command,
 }
 
-/// Makes the subcommands and their dispatch from one table: a verb is a file and a line.
-macro_rules! verbs {
+/// Makes the subcommands and their dispatch from one table: a command is a file and a line here.
+macro_rules! commands {
     ($($(#[$meta:meta])* $name:ident => $module:ident::$run:ident($args:ident),)*) => {
         #[derive(Subcommand)]
         #[allow(clippy::large_enum_variant, reason = "one value a process, parsed once")]
@@ -39,48 +39,48 @@ macro_rules! verbs {
             $($(#[$meta])* $name($module::$args),)*
         }
 
-        fn dispatch(verb: Command, io: &mut Io) -> Result<(), CliError> {
-            match verb {
+        fn dispatch(command: Command, io: &mut Io) -> Result<(), CliError> {
+            match command {
                 $(Command::$name(args) => $module::$run(args, io),)*
             }
         }
     };
 }
 
-verbs! {
-    /// Answer a prompt, with tools and plugins.
+commands! {
+    /// Answer one prompt, with tools and plugins.
     Run => run::run(Args),
-    /// Talk with a model; the conversation is kept.
+    /// Chat with a model; conversations are saved as sessions.
     Chat => chat::run(Args),
-    /// Embed the lines of a file into a Parquet or JSONL file.
+    /// Compute embeddings of the lines of a file; writes a Parquet or JSONL file.
     Embed => embed::run(Args),
-    /// Serve models, plugins and tools over HTTP, in the shape of the OpenAI API.
+    /// Serve models, plugins and tools over an OpenAI-compatible HTTP API.
     Serve => serve::run(Args),
-    /// Use the tools of MCP servers, and offer tools to MCP clients.
+    /// Call tools of MCP servers, and serve plugin tools to MCP clients.
     Mcp => mcp::run(Args),
-    /// List the devices models can run on, and say which is chosen and why.
+    /// List the devices that models can run on, and show which one is used and why.
     Devices => devices::run(Args),
-    /// Check, show or begin a configuration.
+    /// Check, print or create a configuration file.
     Config => config::run(Args),
-    /// Add tenants, give them keys and take keys back.
+    /// Add tenants, and create, rotate or revoke their API keys.
     Tenants => tenants::run(Args),
-    /// Check the audit log.
+    /// Verify the audit log.
     Audit => audit::run(Args),
-    /// Test one device in this process; run by the host as a child, since a driver may crash it.
+    /// Test one device in this process. Firebox runs this command as a child process, because a driver may crash.
     #[command(hide = true)]
     DeviceTest => devices::run_test(TestArgs),
 }
 
-/// Says on standard error what takes long.
+/// Prints slow steps on standard error.
 pub(crate) fn notice() -> Notice {
     // Nobody is left to tell when standard error itself is gone.
     Notice::new(|line| {
         let line = output::line(line, firebox_contract::limits::CHAT_SHOWN_CHARACTERS_MAX);
-        let _unheard = writeln!(output::stderr(), "firebox: {line}");
+        let _ignored = writeln!(output::stderr(), "firebox: {line}");
     })
 }
 
-/// Parses the process arguments, runs the verb and reports how it ended.
+/// Parses the arguments, runs the command, prints its error and returns its exit code.
 #[must_use]
 pub fn main() -> ExitCode {
     if let Some(code) = crate::plugins::compiler::init() {
@@ -88,12 +88,12 @@ pub fn main() -> ExitCode {
     }
     let cli = Cli::parse();
     let mut io = Io::of_process();
-    match dispatch(cli.verb, &mut io).and_then(|()| io.out.flush().map_err(CliError::from)) {
+    match dispatch(cli.command, &mut io).and_then(|()| io.out.flush().map_err(CliError::from)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) if error.is_closed_pipe() => ExitCode::SUCCESS,
         Err(error) => {
-            // Nobody is left to tell when standard error itself is gone; the exit code still does.
-            let _unheard = writeln!(io.err, "firebox: {}", output::bounded(&error.to_string()));
+            // If standard error is closed, the exit code still reports the error.
+            let _ignored = writeln!(io.err, "firebox: {}", output::bounded(&error.to_string()));
             ExitCode::from(error.kind().exit_code())
         }
     }
@@ -104,7 +104,7 @@ mod tests {
     use clap::CommandFactory;
 
     #[test]
-    fn the_command_line_is_consistent() {
+    fn clap_accepts_the_command_line() {
         super::Cli::command().debug_assert();
     }
 }

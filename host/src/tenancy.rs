@@ -1,8 +1,8 @@
-//! Tenants: who a key belongs to, what it opens, and how much of everything is left.
+//! Tenants: authentication by API key, scopes, quotas and usage.
 //!
-//! A [`Tenancy`] is made from a [`Config`] and is the [`Gate`] of every model of the host. It can be given a new
-//! configuration while it works ([`Tenancy::replace`]): counters stay with the tenants that stay, and keys that are no
-//! longer there are dead from that moment on, also for requests that already run. Whatever cannot be known is refused.
+//! A [`Tenancy`] is made from a [`Config`] and is the [`Gate`] of every model. [`Tenancy::replace`] loads a new configuration
+//! while requests run: tenants keep their counters, and removed keys are invalid at once, also for running requests. If a
+//! quota or a key cannot be checked, the request is refused.
 
 mod admission;
 pub mod file;
@@ -26,31 +26,31 @@ use tokio::sync::watch;
 use crate::audit::{Audit, Record, Subject, cut};
 use crate::config::{Config, KeyConfig, Scope, TenantConfig};
 use crate::system::clock::MachineClock;
-pub use admission::{Admitted, InFlight, WorkKind};
+pub use admission::{AdmittedRequest, InFlight, WorkKind};
 use meters::Meters;
 pub use meters::{Counts, Rate, RateState, UsageReport};
 use reservation::TenantReservation;
 use stored_usage::UnconfiguredTenants;
 
-/// Tells the time of day.
+/// Returns the time of day.
 type WallClock = Arc<dyn Fn() -> SystemTime + Send + Sync>;
 
-/// A tenant as one request meets it: authenticated by one of its keys.
+/// The tenant of a request, authenticated by one of its keys.
 #[derive(Debug, Clone)]
 pub struct Tenant {
     /// Its id.
     pub id: TenantId,
-    /// What everything below the door gets.
+    /// The tenant as the engine, the sandbox and the stores see it.
     pub caller: Caller,
-    /// What its operator configured.
+    /// Its configuration.
     pub config: Arc<TenantConfig>,
-    /// What the key opens.
+    /// The scopes of the key.
     pub scopes: Arc<[Scope]>,
-    /// The public part of the key.
+    /// The id of the key.
     pub key_id: Arc<str>,
 }
 
-/// All tenants of a host. Cheap to clone.
+/// All tenants of a server. Cheap to clone.
 #[derive(Clone)]
 pub struct Tenancy(Arc<TenancyState>);
 
@@ -59,18 +59,17 @@ struct TenancyState {
     clock: Arc<dyn Clock>,
     wall: WallClock,
     audit: Option<Audit>,
-    /// What tenants used that are not here now.
-    kept: Mutex<UnconfiguredTenants>,
-    /// Told each time that the table is another one.
+    /// The usage of tenants that are not configured now.
+    unconfigured: Mutex<UnconfiguredTenants>,
+    /// Notified each time the table is replaced.
     changed: watch::Sender<()>,
 }
 
-/// The tenants of one configuration. Never changed, only replaced.
+/// The tenants of one configuration. A table is replaced, never changed.
 #[derive(Default)]
 struct TenantTable {
     tenants: HashMap<TenantId, Arc<TenantEntry>>,
-    /// By digest: what is compared is a hash that nobody can steer, so that the time of a look-up tells nothing about
-    /// the keys there are.
+    /// By digest. A client cannot choose the digest of its key, so the time of a look-up reveals nothing about other keys.
     keys: HashMap<[u8; 32], Arc<ActiveKey>>,
     key_ids: HashMap<Arc<str>, Arc<ActiveKey>>,
 }
@@ -91,15 +90,15 @@ struct ActiveKey {
 }
 
 impl Tenancy {
-    /// The tenants of `config`, with their counters at zero. What they do is written to `audit`.
+    /// The tenants of `config`, with counters at zero. Their requests are recorded in `audit`.
     ///
     /// # Errors
-    /// `Error::Usage` for what [`Config::load`] would have refused.
+    /// `Error::Usage` for a configuration that [`Config::load`] would refuse.
     pub fn new(config: &Config, audit: Option<Audit>) -> Result<Self, Error> {
         Self::with_clocks(config, audit, Arc::new(MachineClock::default()), Arc::new(SystemTime::now))
     }
 
-    /// [`Tenancy::new`] with the time given from outside.
+    /// [`Tenancy::new`] with given clocks.
     pub(crate) fn with_clocks(
         config: &Config,
         audit: Option<Audit>,
@@ -107,17 +106,17 @@ impl Tenancy {
         wall: WallClock,
     ) -> Result<Self, Error> {
         let table = RwLock::new(Arc::new(TenantTable::new(&config.tenants, &TenantTable::default(), wall())?));
-        let (kept, changed) = (Mutex::default(), watch::Sender::new(()));
-        Ok(Self(Arc::new(TenancyState { table, clock, wall, audit, kept, changed })))
+        let (unconfigured, changed) = (Mutex::default(), watch::Sender::new(()));
+        Ok(Self(Arc::new(TenancyState { table, clock, wall, audit, unconfigured, changed })))
     }
 
-    /// Who sent this value of an `Authorization` header.
+    /// The tenant of a value of the header `Authorization`.
     ///
     /// # Errors
-    /// `Error::Unauthorized`, in the same words whether the key is unknown, revoked or expired.
+    /// `Error::Unauthorized`, with the same message for an unknown, a revoked and an expired key.
     pub fn authenticate(&self, authorization: Option<&str>) -> Result<Tenant, Error> {
         let Some(header) = authorization else {
-            let message = "this needs a key; send the header \"Authorization: Bearer fbx_…\"";
+            let message = "an API key is required; send the header \"Authorization: Bearer fbx_…\"";
             return Err(Error::Unauthorized(message.to_owned()));
         };
         let digest = keys::bearer(header).map(keys::digest).ok_or_else(invalid_key)?;
@@ -132,10 +131,10 @@ impl Tenancy {
         })
     }
 
-    /// Lets a tenant pass whose key opens `scope`.
+    /// Checks that the key of the request has `scope`.
     ///
     /// # Errors
-    /// `Error::Denied` names the scope that is missing.
+    /// `Error::Denied` names the missing scope.
     pub fn require(tenant: &Tenant, scope: Scope) -> Result<(), Error> {
         if tenant.scopes.contains(&scope) {
             return Ok(());
@@ -143,11 +142,11 @@ impl Tenancy {
         Err(liveness::missing_scope(&tenant.key_id, scope))
     }
 
-    /// Takes over the tenants of `config`, all or nothing. Tenants that stay keep their counters; callers whose key is
-    /// gone are told.
+    /// Replaces the tenants with those of `config`, all or none. Tenants in both keep their counters. Requests whose key was
+    /// removed are notified.
     ///
     /// # Errors
-    /// `Error::Usage` for what [`Config::load`] would have refused; nothing has changed then.
+    /// `Error::Usage` for a configuration that [`Config::load`] would refuse; then nothing changes.
     pub fn replace(&self, config: &Config) -> Result<(), Error> {
         let old = self.table()?;
         let new = Arc::new(TenantTable::new(&config.tenants, &old, (self.0.wall)())?);
@@ -161,17 +160,17 @@ impl Tenancy {
         Ok(())
     }
 
-    /// What a tenant used so far.
+    /// The usage of a tenant.
     ///
     /// # Errors
-    /// `Error::NotFound` for a tenant that is not here, `Error::Unavailable` where its counters are in doubt.
+    /// `Error::NotFound` for an unknown tenant; `Error::Unavailable` if its counters are uncertain after a panic.
     pub fn usage(&self, tenant: &TenantId) -> Result<UsageReport, Error> {
         let entry = self.entry(tenant)?;
-        let report = entry.meters.lock()?.book.report(entry.since);
+        let report = entry.meters.lock()?.daily.report(entry.since);
         Ok(report)
     }
 
-    /// How far a tenant's limits are used, for the headers of its answers.
+    /// How much of its limits a tenant has used, for the headers of its answers.
     ///
     /// # Errors
     /// As [`Tenancy::usage`].
@@ -183,17 +182,17 @@ impl Tenancy {
         Ok(state)
     }
 
-    /// Every tenant there is, for reports about the whole host.
+    /// All tenants, for reports about the server.
     ///
     /// # Errors
-    /// `Error::Unavailable` where a fault left the table in doubt.
+    /// `Error::Unavailable` if the table is uncertain after a panic.
     pub fn tenants(&self) -> Result<Vec<TenantId>, Error> {
         let mut tenants: Vec<TenantId> = self.table()?.tenants.keys().cloned().collect();
         tenants.sort();
         Ok(tenants)
     }
 
-    /// Opens the account of a request that uses no model, such as a tool call over MCP.
+    /// Admits a request that uses no model, such as a tool call over MCP.
     ///
     /// # Errors
     /// As [`Gate::admit`].
@@ -201,8 +200,8 @@ impl Tenancy {
         self.open(caller, None, request_id)
     }
 
-    /// The text of a prompt as the audit log has it, where its operator wants that. It is taken before the prompt goes
-    /// on its way, and given to [`Tenancy::log_prompt`] once the request is admitted.
+    /// The text of a prompt for the audit log; `None` unless `audit.prompts` is set. The caller takes it before the prompt is
+    /// moved, and passes it to [`Tenancy::log_prompt`] once the request is admitted.
     #[must_use]
     pub fn prompt_text(&self, prompt: &Prompt) -> Option<String> {
         self.0.audit.as_ref().filter(|audit| audit.prompts())?;
@@ -222,38 +221,38 @@ impl Tenancy {
         Some(text)
     }
 
-    /// Writes the text of an admitted request's prompt to the audit log.
+    /// Records the prompt of an admitted request.
     pub fn log_prompt(&self, caller: &Caller, request_id: &str, text: &str) {
         self.record(&Record::Prompt { subject: subject_of(caller, request_id), prompt: cut(text) });
     }
 
-    /// Counts a request that has no account, such as one that reads sessions.
+    /// Counts a request without a reservation, such as one that reads sessions.
     ///
     /// # Errors
     /// As [`Gate::admit`].
     pub fn count_request(&self, caller: &Caller, request_id: &str) -> Result<(), Error> {
-        reservation::take_request(self, &*self.live(caller)?, caller, None, request_id)
+        reservation::take_request(self, &*self.active_tenant(caller)?, caller, None, request_id)
     }
 
-    /// Writes to the audit log what was done to a session.
+    /// Records an action on a session.
     pub fn log_session(&self, caller: &Caller, request_id: &str, action: &str, session: &str) {
         self.record(&Record::Session { subject: subject_of(caller, request_id), action, session });
     }
 
-    /// Writes to the audit log who approved or declined a tool call: the key of `by`. The request is the one that asked.
+    /// Records that the key of `by` approved or declined a tool call of the request `request_id`.
     pub fn log_approval(&self, by: &Caller, request_id: &str, tool: &str, decision: &str) {
         self.record(&Record::Approval { subject: subject_of(by, request_id), tool, decision });
     }
 
     fn open(&self, caller: &Caller, model: Option<&str>, request_id: &str) -> Result<Box<dyn Reservation>, Error> {
-        let entry = self.live(caller)?;
+        let entry = self.active_tenant(caller)?;
         self.audit_ready_for(caller)?;
         TenantReservation::open(self.clone(), entry, caller, model, request_id)
             .map(|account| Box::new(account) as Box<_>)
     }
 
     /// # Errors
-    /// `Error::Unavailable` where a log is required and cannot be written.
+    /// `Error::Unavailable` if an audit log is configured and cannot be written.
     pub(crate) fn audit_ready(&self) -> Result<(), Error> {
         self.0.audit.as_ref().map_or(Ok(()), Audit::ready)
     }
@@ -288,9 +287,9 @@ impl Tenancy {
         key.expires.is_none_or(|expires| (self.0.wall)() < expires)
     }
 
-    /// The entry of `caller`, whose key must still be good. A caller without a key is one of this process's own and
-    /// needs only its tenant.
-    fn live(&self, caller: &Caller) -> Result<Arc<TenantEntry>, Error> {
+    /// The tenant of `caller`, whose key must still be valid. A caller without a key belongs to this process and needs only
+    /// its tenant.
+    fn active_tenant(&self, caller: &Caller) -> Result<Arc<TenantEntry>, Error> {
         caller.liveness.check()?;
         let table = self.table()?;
         if caller.key.is_empty() {
@@ -308,7 +307,7 @@ impl Gate for Tenancy {
 }
 
 impl TenantTable {
-    /// The tenants of a configuration, with the counters that `old` has of them.
+    /// The tenants of a configuration, with their counters from `old`.
     fn new(tenants: &[TenantConfig], old: &Self, now: SystemTime) -> Result<Self, Error> {
         let mut table = Self::default();
         for config in tenants {
@@ -322,7 +321,7 @@ impl TenantTable {
                 table.add(key, &entry)?;
             }
             if table.tenants.insert(id, entry).is_some() {
-                return Err(Error::Usage(format!("there are two tenants \"{}\"", config.name)));
+                return Err(Error::Usage(format!("two tenants have the name \"{}\"", config.name)));
             }
         }
         Ok(table)
@@ -335,15 +334,15 @@ impl TenantTable {
             key: Arc::clone(&id),
             weight: entry.config.weight,
             in_flight_max: entry.config.limits.in_flight_max,
-            // Each request gets its own when it is authenticated.
+            // Set for each request when it is authenticated.
             liveness: LivenessHandle::default(),
         };
         let scopes = Arc::from(key.scopes.as_slice());
         let made =
             Arc::new(ActiveKey { entry: Arc::clone(entry), caller, digest: key.digest, expires: key.expires, scopes });
-        let twice =
+        let is_duplicate =
             self.keys.insert(key.digest, Arc::clone(&made)).is_some() || self.key_ids.insert(id, made).is_some();
-        if twice { Err(Error::Usage(format!("there are two keys \"{}\"", key.id))) } else { Ok(()) }
+        if is_duplicate { Err(Error::Usage(format!("two keys have the id \"{}\"", key.id))) } else { Ok(()) }
     }
 }
 
@@ -359,9 +358,9 @@ fn subject_of<'a>(caller: &'a Caller, request_id: &'a str) -> Subject<'a> {
 }
 
 fn invalid_key() -> Error {
-    Error::Unauthorized("this key is not good here; check it, or ask the operator for a new one".to_owned())
+    Error::Unauthorized("invalid API key; check it, or ask the operator for a new one".to_owned())
 }
 
 fn state_in_doubt() -> Error {
-    Error::Unavailable("the table of tenants is in doubt after a fault; the operator must restart the host".to_owned())
+    Error::Unavailable("the table of tenants is uncertain after an internal error; the operator must restart the server".to_owned())
 }

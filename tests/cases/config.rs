@@ -1,4 +1,4 @@
-//! `firebox config` as its users meet it.
+//! `firebox config`, from its arguments to its output.
 
 use std::path::{Path, PathBuf};
 
@@ -7,7 +7,7 @@ use crate::harness::{Firebox, Run, scratch};
 /// A fresh folder with this `firebox.toml` in it.
 fn folder(name: &str, text: &str) -> PathBuf {
     let dir = scratch("config").join(name);
-    // What an earlier run left there is not this run's business.
+    // Files of an earlier run.
     drop(std::fs::remove_dir_all(&dir));
     std::fs::create_dir_all(&dir).expect("writable");
     if !text.is_empty() {
@@ -21,7 +21,7 @@ fn run(dir: &Path, args: &[&str]) -> Run {
 }
 
 #[test]
-fn every_mistake_is_named_at_once_with_file_and_line() {
+fn all_errors_are_reported_in_one_run_with_file_and_line() {
     let text = "[server]\nlisten = \"8080\"\ndrain_timeut = \"1s\"\nbody_bytes_max = \"1TB\"\n\n[[model]]\nname = \"mine\"\n\n\
                 [[plugin]]\nname = \"nope\"\n\n[[mcp.server]]\nname = \"s\"\nurl = \"https://x\"\nbearer = \"env:FIREBOX_TEST_UNSET\"\n\n\
                 [[tenant]]\nname = \"a\"\nplugins = [\"missing\"]\n[tenant.limits]\nin_flight_max = 0\n";
@@ -34,7 +34,7 @@ fn every_mistake_is_named_at_once_with_file_and_line() {
         (6, &["mine", "\"path\" is missing"]),
         (9, &["nope", "calculator"]),
         (15, &["FIREBOX_TEST_UNSET"]),
-        (18, &["missing", "that is not here"]),
+        (18, &["missing", "unknown plugin"]),
         (21, &["in_flight_max", "\"0\"", "between 1 and"]),
     ];
     for (line, words) in wanted {
@@ -48,21 +48,21 @@ fn every_mistake_is_named_at_once_with_file_and_line() {
 }
 
 #[test]
-fn what_init_writes_passes_the_check_and_is_never_overwritten() {
+fn init_creates_a_valid_file_and_never_overwrites_one() {
     let dir = folder("init", "");
     run(&dir, &["config", "init"]).expect_code(0);
     let checked = run(&dir, &["config", "check"]).expect_code(0);
-    assert!(checked.stdout.contains("firebox.toml: good; models 1"), "{}", checked.stdout);
+    assert!(checked.stdout.contains("firebox.toml: OK (1 model,"), "{}", checked.stdout);
     assert!(checked.stderr.contains("warning") && checked.stderr.contains("firebox tenants add"), "{}", checked.stderr);
     std::fs::write(dir.join("firebox.toml"), "# mine\n").expect("writable");
     let again = run(&dir, &["config", "init"]).expect_code(2);
-    assert!(again.stderr.contains("is there already"), "{}", again.stderr);
+    assert!(again.stderr.contains("already exists"), "{}", again.stderr);
     assert_eq!(std::fs::read_to_string(dir.join("firebox.toml")).expect("there"), "# mine\n");
     run(&dir, &["config", "init", "no/such/folder/x.toml"]).expect_code(2);
 }
 
 #[test]
-fn print_shows_what_is_in_effect_and_no_secret() {
+fn print_shows_the_configuration_in_effect_without_secrets() {
     let digest = "ab".repeat(32);
     let text = format!(
         "[server]\nlisten = \"127.0.0.1:1\"\nconnections_max = 7\n[[mcp.server]]\nname = \"s\"\nurl = \"https://x.example\"\n\
@@ -95,10 +95,10 @@ fn print_shows_what_is_in_effect_and_no_secret() {
 }
 
 #[test]
-fn a_file_that_is_not_there_is_an_error_and_none_at_all_is_not() {
+fn a_missing_file_is_an_error_only_if_it_was_named() {
     let dir = folder("none", "");
     let run_here = |args: &[&str]| run(&dir, args);
-    assert!(run_here(&["config", "check"]).expect_code(0).stdout.contains("the defaults"));
+    assert!(run_here(&["config", "check"]).expect_code(0).stdout.contains("no configuration file, defaults"));
     let named = run_here(&["config", "check", "--config", "other.toml"]).expect_code(2);
     assert!(named.stderr.contains("other.toml") && named.stderr.contains("config init"), "{}", named.stderr);
     let named = Firebox::new(["config", "check"]).current_dir(&dir).env("FIREBOX_CONFIG", "other.toml").run();
@@ -107,7 +107,7 @@ fn a_file_that_is_not_there_is_an_error_and_none_at_all_is_not() {
 }
 
 #[test]
-fn variables_that_are_not_text_stop_it_only_where_they_are_settings() {
+fn a_variable_that_is_not_utf8_is_an_error_only_if_it_is_a_setting() {
     #[cfg(unix)]
     {
         use std::os::unix::ffi::OsStrExt;
@@ -121,8 +121,8 @@ fn variables_that_are_not_text_stop_it_only_where_they_are_settings() {
 }
 
 #[test]
-fn the_check_says_whom_serve_serves_without_tenants() {
+fn the_check_warns_about_a_server_without_tenants() {
     let dir = folder("nobody", "");
     let said = run(&dir, &["config", "check"]).expect_code(0).stderr;
-    assert!(said.contains("everybody on this machine as the tenant \"local\", without a key"), "{said}");
+    assert!(said.contains("serves every client on this machine without a key, as the tenant \"local\""), "{said}");
 }

@@ -188,8 +188,8 @@ fn each_way_to_fail_has_its_exit_code_and_its_words() {
         (&["call", "nobody", "echo"], &good, 2, "there are: good"),
         (&["call", "good", "nothing"], &good, 2, "it has: echo"),
         (&["call", "good", "echo", "[1]"], &good, 2, "not a JSON object"),
-        (&["call", "good", "fail"], &good, 5, "answered with an error"),
-        (&["check"], "bad=false", 3, "1 of 1 mcp servers cannot be used"),
+        (&["call", "good", "fail"], &good, 5, "returned an error"),
+        (&["check"], "bad=false", 3, "1 of 1 MCP servers cannot be used"),
         (&["tools"], "bad=no-such-program-anywhere", 3, "there is no program"),
         (&["tools"], "bad", 2, "write --mcp NAME=COMMAND"),
     ];
@@ -198,7 +198,7 @@ fn each_way_to_fail_has_its_exit_code_and_its_words() {
         assert!(run.stderr.contains(words), "{action:?}: {}", run.stderr);
     }
     let none = mcp(&["check"], &[]).expect_code(2);
-    assert!(none.stderr.contains("no mcp server is named"), "{}", none.stderr);
+    assert!(none.stderr.contains("no MCP server given"), "{}", none.stderr);
 }
 
 #[test]
@@ -233,7 +233,7 @@ fn headers_are_given_to_the_server_they_name_and_never_shown() {
     for (header, code, words) in [
         ("nobody=X-Key: hunter22", 2, "no --mcp names the server \"nobody\""),
         ("web=X Key: hunter22", 2, "\"x key\" is not a header's name"),
-        ("web=X-Key: hunter22", 3, "1 of 1 mcp servers cannot be used"),
+        ("web=X-Key: hunter22", 3, "1 of 1 MCP servers cannot be used"),
     ] {
         let run = mcp(&["check", "--mcp-header", header], std::slice::from_ref(&web)).expect_code(code);
         assert!(run.stderr.contains(words), "{}", run.stderr);

@@ -330,7 +330,7 @@ fn a_cancelled_call_stops_computing() {
 fn what_cannot_be_served_is_said_before_anything_listens() {
     let cases: [(&[&str], &str); 4] = [
         (&["--listen", "0.0.0.0:0"], "can be reached from other machines"),
-        (&["--plugin", "redact"], "no tool to offer: \"redact\""),
+        (&["--plugin", "redact"], "\"redact\" has no tools"),
         (&["--plugin", "nonsense"], "there is no plugin \"nonsense\""),
         (&["--listen", "nowhere"], "invalid"),
     ];

@@ -153,7 +153,7 @@ fn a_log_is_whole_over_a_rotation_and_what_is_done_to_it_is_found() {
     assert!(added.status.success(), "{}", String::from_utf8_lossy(&added.stderr));
     session(&server);
     server.signal("HUP");
-    server.wait_until("reloaded", |said| said.contains("was reloaded"));
+    server.wait_until("reloaded", |said| said.contains("configuration reloaded"));
     session(&server);
     server.signal("TERM");
     assert_eq!(server.ended(), Some(0), "{}", server.said());

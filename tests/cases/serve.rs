@@ -191,12 +191,12 @@ fn a_reload_is_all_or_nothing() {
     assert_eq!(server.get("/v1/models", "beta").status, 401);
     server.rewrite(&config(&tenant("beta", PLUGINS)));
     server.signal("HUP");
-    server.wait_until("reloaded", |said| said.contains("the configuration was reloaded"));
+    server.wait_until("reloaded", |said| said.contains("configuration reloaded"));
     assert_eq!(server.get("/v1/models", "beta").status, 200);
     assert!(content(&server.post("/v1/chat/completions", "beta", &chat(QUESTION)).json()).contains(ANSWER));
     server.rewrite(&format!("{}\nno_such_key = 1\n", config("[server]")));
     server.signal("HUP");
-    server.wait_until("kept", |said| said.contains("was not reloaded, the old one stays"));
+    server.wait_until("kept", |said| said.contains("configuration not reloaded, the previous one stays in effect"));
     assert_eq!((server.get("/v1/models", "alpha").status, server.get("/v1/models", "beta").status), (200, 200));
     server.rewrite(&config(""));
     server.signal("HUP");

@@ -1,4 +1,4 @@
-//! `firebox tenants` as its users meet it.
+//! `firebox tenants`, from its arguments to its files.
 
 use std::path::{Path, PathBuf};
 
@@ -7,7 +7,7 @@ use crate::harness::{Firebox, Run, scratch};
 /// A fresh folder.
 fn folder(name: &str) -> PathBuf {
     let dir = scratch("tenants").join(name);
-    // What an earlier run left there is not this run's business.
+    // Files of an earlier run.
     drop(std::fs::remove_dir_all(&dir));
     std::fs::create_dir_all(&dir).expect("writable");
     dir
@@ -21,7 +21,7 @@ fn file(dir: &Path) -> String {
     std::fs::read_to_string(dir.join("tenants.toml")).expect("there")
 }
 
-/// The key that a run printed: alone on standard output.
+/// The key that a run printed, which must be alone on standard output.
 fn key(run: &Run) -> String {
     let key = run.stdout.trim_end().to_owned();
     assert!(key.starts_with("fbx_") && key.len() == 85 && run.stdout.lines().count() == 1, "{}", run.stdout);
@@ -29,13 +29,13 @@ fn key(run: &Run) -> String {
 }
 
 #[test]
-fn a_tenants_life_from_its_first_key_to_its_last() {
+fn keys_of_a_tenant_are_added_rotated_and_revoked() {
     let dir = folder("life");
     let add =
         ["add", "acme", "--model", "ember", "--plugin", "redact", "--requests-per-minute", "60", "--expires", "90d"];
     let added = tenants(&dir, &add).expect_code(0);
     let first = key(&added);
-    assert!(added.stderr.contains("shown this once"), "{}", added.stderr);
+    assert!(added.stderr.contains("shown once"), "{}", added.stderr);
     let secret = first.rsplit('_').next().expect("three parts");
     assert!(!file(&dir).contains(secret), "only the digest is kept");
     tenants(&dir, &["add", "acme"]).expect_code(2);
@@ -56,19 +56,19 @@ fn a_tenants_life_from_its_first_key_to_its_last() {
     let gone = tenants(&dir, &["revoke", "acme", "--json"]).expect_code(0);
     assert_eq!(gone.json()["revoked"], serde_json::json!([third[4..20]]));
     let checked = Firebox::new(["config", "check"]).current_dir(&dir).run().expect_code(0);
-    assert!(checked.stderr.contains("\"acme\" has no key"), "{}", checked.stderr);
-    assert!(checked.stdout.contains("tenants 1"), "{}", checked.stdout);
+    assert!(checked.stderr.contains("tenant \"acme\" has no key"), "{}", checked.stderr);
+    assert!(checked.stdout.contains("1 tenant,"), "{}", checked.stdout);
 }
 
 #[test]
-fn wrong_commands_say_what_is_wrong_and_change_nothing() {
+fn wrong_arguments_are_named_and_change_nothing() {
     let dir = folder("wrong");
     tenants(&dir, &["add", "acme"]).expect_code(0);
     let before = file(&dir);
     let rows: &[(&[&str], &[&str])] = &[
         (&["add", "a b"], &["\"a b\" is not a name"]),
         (&["add", "x", "--scope", "everything"], &["everything", "chat"]),
-        (&["add", "x", "--expires", "2020-01-01"], &["over already"]),
+        (&["add", "x", "--expires", "2020-01-01"], &["in the past"]),
         (&["add", "x", "--expires", "soon"], &["soon", "2027"]),
         (&["add", "x", "--weight", "0"], &["weight", "1..=1000"]),
         (&["rotate", "nobody"], &["nobody", "firebox tenants list"]),
@@ -83,7 +83,7 @@ fn wrong_commands_say_what_is_wrong_and_change_nothing() {
 }
 
 #[test]
-fn a_broken_file_is_an_error_with_its_line_and_stays_as_it_is() {
+fn a_broken_file_is_reported_with_its_line_and_not_changed() {
     let dir = folder("broken");
     std::fs::write(dir.join("tenants.toml"), "[[tenant]]\nname = \"a\"\nwieght = 2\n").expect("writable");
     let run = tenants(&dir, &["add", "b"]).expect_code(2);
@@ -92,7 +92,7 @@ fn a_broken_file_is_an_error_with_its_line_and_stays_as_it_is() {
 }
 
 #[test]
-fn adding_from_many_processes_at_once_loses_nothing() {
+fn tenants_added_by_several_processes_at_once_are_all_kept() {
     let dir = folder("together");
     let children: Vec<_> = (0..12)
         .map(|number| {
@@ -116,7 +116,7 @@ fn adding_from_many_processes_at_once_loses_nothing() {
 
 #[cfg(unix)]
 #[test]
-fn files_with_digests_are_their_owners_alone() {
+fn files_with_key_digests_are_readable_by_their_owner_only() {
     use std::os::unix::fs::PermissionsExt;
     let dir = folder("modes");
     std::fs::write(dir.join("firebox.toml"), "tenants_file = \"keys/t.toml\"\n[audit]\npath = \"audit.jsonl\"\n")
@@ -133,7 +133,7 @@ fn files_with_digests_are_their_owners_alone() {
 
 #[cfg(target_os = "linux")]
 #[test]
-fn no_key_is_made_that_could_not_be_logged() {
+fn no_key_is_created_if_the_audit_log_cannot_be_written() {
     let dir = folder("unlogged");
     std::fs::write(dir.join("firebox.toml"), "[audit]\npath = \"/dev/full\"\n").expect("writable");
     let run = tenants(&dir, &["add", "acme"]).expect_code(3);

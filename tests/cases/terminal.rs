@@ -44,7 +44,7 @@ fn no_server_commands_the_terminal() {
         (vec!["mcp", "check"], "ok, revision 2025-11-25"),
         (vec!["mcp", "tools"], "refuse"),
         (vec!["mcp", "call", "bad", "say"], "said"),
-        (vec!["mcp", "call", "bad", "fail"], "answered with an error"),
+        (vec!["mcp", "call", "bad", "fail"], "returned an error"),
         (vec!["mcp", "call", "bad", "refuse"], "refused"),
         (vec!["mcp", "call", "bad", "steps"], "said"),
         (vec!["mcp", "call", "bad", "say", "--json"], "blocks"),

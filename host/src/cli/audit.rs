@@ -1,4 +1,4 @@
-//! `firebox audit`: checks the audit log.
+//! `firebox audit`: verifies the audit log.
 
 use std::io::Write as _;
 use std::path::PathBuf;
@@ -10,7 +10,7 @@ use super::Io;
 use crate::audit::verify::{VerifiedLog, VerifyError, verify};
 use crate::error::CliError;
 
-/// Check the audit log.
+/// Verify the audit log.
 #[derive(ClapArgs, Debug)]
 pub struct Args {
     #[command(subcommand)]
@@ -19,21 +19,21 @@ pub struct Args {
 
 #[derive(Subcommand, Debug)]
 enum AuditCommand {
-    /// Say whether lines of the log were changed, moved or taken out, and which is the first.
+    /// Verify that no line of the log was changed, moved or removed; report the first that was.
     Verify {
-        /// The files of one log, the oldest first
+        /// Files of one log, the oldest first
         #[arg(required = true, value_name = "FILE")]
         files: Vec<PathBuf>,
-        /// Answer in JSON
+        /// Print one JSON object
         #[arg(long)]
         json: bool,
     },
 }
 
-/// Runs the verb.
+/// Runs the command.
 ///
 /// # Errors
-/// `CliError::Usage`-kind for a log that is not whole; `CliError::File` for a file that cannot be read.
+/// A `CliError` of usage for a log that was changed; `CliError::File` for a file that cannot be read.
 pub fn run(args: Args, io: &mut Io) -> Result<(), CliError> {
     let AuditCommand::Verify { files, json } = args.verb;
     match verify(&files) {
@@ -47,7 +47,7 @@ pub fn run(args: Args, io: &mut Io) -> Result<(), CliError> {
                     json!({"whole": false, "file": path, "line": broken.line, "what": broken.what})
                 )?;
             }
-            let message = format!("the audit log is not whole: {broken}; compare it with a copy");
+            let message = format!("the audit log was changed: {broken}; compare it with a copy");
             Err(CliError::usage(message))
         }
         Err(VerifyError::Io(path, source)) => {
@@ -66,16 +66,16 @@ fn show(found: &VerifiedLog, as_json: bool, io: &mut Io) -> Result<(), CliError>
         return Ok(writeln!(io.out, "{line}")?);
     }
     if lines == 0 {
-        writeln!(io.out, "no line of these files has a place in a chain")?;
+        writeln!(io.out, "no line of these files belongs to a hash chain")?;
     } else {
-        writeln!(io.out, "whole: {lines} lines, number {first} to {last}")?;
+        writeln!(io.out, "OK: {lines} lines, numbers {first} to {last}")?;
     }
     let notes = [
         (first > 1, format!("lines 1 to {} are in older files", first.saturating_sub(1))),
-        (unchained > 0, format!("{unchained} lines are from before the chain")),
-        (torn > 0, format!("{torn} pieces of lines are what a crash or a full disk left")),
-        (lost > 0, format!("{lost} lines could not be written, and the log says where")),
-        (unfinished, "the last line is not finished".to_owned()),
+        (unchained > 0, format!("{unchained} lines were written before the hash chain and cannot be verified")),
+        (torn > 0, format!("{torn} incomplete lines were left by a crash or a full disk")),
+        (lost > 0, format!("{lost} lines could not be written; records of the event \"gap\" show where")),
+        (unfinished, "the last line is incomplete".to_owned()),
     ];
     for (_, note) in notes.iter().filter(|note| note.0) {
         writeln!(io.err, "firebox: {note}")?;

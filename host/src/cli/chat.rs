@@ -1,4 +1,4 @@
-//! `firebox chat`: a conversation that is kept, with tools, approvals and commands.
+//! `firebox chat`: a conversation with a model, saved as a session, with tools, approvals and commands.
 
 mod approval;
 mod commands;
@@ -32,18 +32,18 @@ use conversation::{Conversation, ConversationParts};
 use input::{Pipe, Terminal, UserInput};
 use saved_conversation::SavedConversation;
 
-/// Talk with a model, with tools and plugins; the conversation is kept.
+/// Chat with a model; conversations are saved as sessions.
 #[derive(ClapArgs, Debug)]
 pub struct Args {
     #[command(flatten)]
     model: ModelOptions,
-    /// Instructions for the model
+    /// System message: instructions for the model
     #[arg(long, value_name = "TEXT")]
     system: Option<String>,
-    /// Say after each answer what it cost: tokens/s, memory, each plugin's calls and fuel
+    /// Print statistics after each answer: tokens/s, memory, and calls and fuel of each plugin
     #[arg(long)]
     stats: bool,
-    /// When to ask before tools run; without it plugins run in their sandbox and other tools ask
+    /// When to ask before a tool runs [default: never for plugins, which run in a sandbox; always for other tools]
     #[arg(long, value_name = "WHEN", value_enum)]
     approve: Option<ApprovalMode>,
     #[command(flatten)]
@@ -56,115 +56,115 @@ pub struct Args {
     servers: McpOptions,
 }
 
-/// Which conversation it is, and where it is kept.
+/// Which conversation to continue, and whether to save it.
 #[derive(ClapArgs, Debug)]
 #[command(next_help_heading = "Sessions")]
 struct SessionOptions {
-    /// Go on with a session: its id, the end of its id, or `last`
+    /// Continue a session: its id, the end of its id, or `last`
     #[arg(long, value_name = "ID|last")]
     session: Option<String>,
-    /// Keep nothing of this conversation
+    /// Do not save this conversation
     #[arg(long, conflicts_with = "session")]
     no_save: bool,
-    /// List the sessions and end
+    /// List the sessions and exit
     #[arg(long, conflicts_with_all = ["session", "no_save", "export"])]
     list: bool,
-    /// Write a session as JSON lines to standard output and end
+    /// Print a session as JSON lines and exit
     #[arg(long, value_name = "ID|last", conflicts_with_all = ["session", "no_save"])]
     export: Option<String>,
-    /// Begin with a session that --export or /save wrote
+    /// Start with a copy of a session that --export or /save wrote
     #[arg(long, value_name = "FILE", conflicts_with_all = ["session", "list", "export"])]
     import: Option<PathBuf>,
-    /// Rename a damaged session file and begin a new one
+    /// Rename a damaged session file and start a new one
     #[arg(long, conflicts_with = "no_save")]
     set_aside: bool,
 }
 
-/// Runs the verb.
+/// Runs the command.
 ///
 /// # Errors
-/// What keeps the conversation from going on: usage, sessions, model, device or plugins. With a person at the
-/// terminal a turn that fails is told and the conversation goes on; from a pipe it ends it.
+/// Errors of the options, the session store, the model, the device or a plugin. On a terminal, a turn that fails prints its
+/// error and the chat continues. From a pipe, it ends the command.
 pub fn run(args: Args, io: &mut Io) -> Result<(), CliError> {
-    let mut book = open_book(&args.sessions, io)?;
+    let mut saved = open_saved(&args.sessions, io)?;
     if args.sessions.list {
-        return commands::list(&book, io);
+        return commands::list(&saved, io);
     }
     if let Some(name) = &args.sessions.export {
-        return book.export(name, &mut io.out);
+        return saved.export(name, &mut io.out);
     }
     let mut input = InputSource::open(&args.sessions, io)?;
-    begin(&args, &mut book)?;
+    begin(&args, &mut saved)?;
     let runtime = threads::runtime(Some(2))?;
     match input.terminal() {
         Some(terminal) => terminal.termination().listen(&runtime)?,
         None => Termination::default().listen(&runtime)?,
     }
     let pool = mcp_servers::pool(&args.servers.mcp, &args.servers.mcp_header)?;
-    let ended = attend(&args, book, &mut input, &runtime, &pool, io);
+    let ended = run_chat(&args, saved, &mut input, &runtime, &pool, io);
     runtime.block_on(pool.close());
     ended
 }
 
-/// The chat from the first word to the last.
-fn attend(
+/// Greets, reads input until it ends, and says where the conversation was saved.
+fn run_chat(
     args: &Args,
-    book: SavedConversation,
+    saved: SavedConversation,
     input: &mut InputSource,
     runtime: &Runtime,
     pool: &ClientPool,
     io: &mut Io,
 ) -> Result<(), CliError> {
-    let mut conversation = compose(args, runtime, book, input, pool, io)?;
+    let mut conversation = start(args, runtime, saved, input, pool, io)?;
     if input.is_terminal() {
         conversation.greet(io)?;
     }
     let ended = converse(&mut conversation, input, runtime, io);
     if input.is_terminal() {
-        conversation.take_leave(io)?;
+        conversation.say_goodbye(io)?;
     }
     ended
 }
 
-fn open_book(options: &SessionOptions, io: &mut Io) -> Result<SavedConversation, CliError> {
+fn open_saved(options: &SessionOptions, io: &mut Io) -> Result<SavedConversation, CliError> {
     let path = if options.no_save { None } else { saved_conversation::default_path() };
     if path.is_none() && !options.no_save {
-        writeln!(io.err, "firebox: nothing is kept: set FIREBOX_DATA to a folder for sessions")?;
+        writeln!(io.err, "firebox: conversations are not saved, because there is no data directory; set FIREBOX_DATA to one")?;
     }
     let opened = SavedConversation::open(path.as_deref());
     let (Some(path), Err(sessions::SessionError::Damaged { .. })) = (&path, &opened) else { return Ok(opened?) };
     if !options.set_aside {
         let error = opened.err().map(|error| error.to_string()).unwrap_or_default();
-        return Err(Error::Internal(format!("{error} with --set-aside, or chat with --no-save")).into());
+        return Err(Error::Internal(format!("{error} with --set-aside, or start with --no-save")).into());
     }
     let aside = sessions::set_aside(path, SystemTime::now()).map_err(|source| CliError::File {
         action: "rename",
         path: path.display().to_string(),
         source,
     })?;
-    writeln!(io.err, "firebox: the damaged session file is now \"{}\"", aside.display())?;
+    writeln!(io.err, "firebox: renamed the damaged session file to \"{}\"", aside.display())?;
     Ok(SavedConversation::open(Some(path))?)
 }
 
-/// Finds or makes the session that the options ask for.
-fn begin(args: &Args, book: &mut SavedConversation) -> Result<(), CliError> {
+/// Opens the session of the options, and sets the system message.
+fn begin(args: &Args, saved: &mut SavedConversation) -> Result<(), CliError> {
     if let Some(name) = &args.sessions.session {
-        book.resume(name)?;
+        saved.resume(name)?;
     }
     if let Some(path) = &args.sessions.import {
-        book.load(path)?;
+        saved.load(path)?;
     }
     if let Some(system) = &args.system {
-        book.set_system(Some(system))?;
+        saved.set_system(Some(system))?;
     }
     Ok(())
 }
 
-/// Loads model and plugins, reaches for the servers, and puts the conversation together.
-fn compose(
+/// Loads the model and the plugins, connects to the MCP servers, and makes the conversation.
+fn start(
     args: &Args,
     runtime: &Runtime,
-    mut book: SavedConversation,
+    mut saved: SavedConversation,
     input: &InputSource,
     pool: &ClientPool,
     io: &mut Io,
@@ -181,15 +181,15 @@ fn compose(
             _ = tokio::signal::ctrl_c() => Err(CliError::Interrupted),
         }
     })?;
-    for note in host.notes().iter().cloned().chain(mcp_servers::complaints(&reports)) {
+    for note in host.notes().iter().cloned().chain(mcp_servers::failures(&reports)) {
         writeln!(io.err, "firebox: {note}")?;
     }
-    book.set_model(&host.engine().info().name);
+    saved.set_model(&host.engine().info().name);
     let plugin_tools = runtime.block_on(host.engine().plugin_tools(&caller))?;
     let policy = approval::policy(args.approve, &plugin_tools);
     let mut conversation = Conversation::new(ConversationParts {
         host,
-        book,
+        saved,
         sampling: args.sampling.overrides(),
         rounds: args.plugins.tool_rounds,
         policy,
@@ -203,7 +203,7 @@ fn compose(
     Ok(conversation)
 }
 
-/// Takes turns and commands until somebody has enough.
+/// Runs turns and commands until the input ends or a command quits.
 fn converse(
     conversation: &mut Conversation,
     input: &mut InputSource,
@@ -222,14 +222,14 @@ fn converse(
                     return Ok(());
                 }
                 if empty {
-                    writeln!(io.err, "(Ctrl-C again, or Ctrl-D, ends the chat)")?;
+                    writeln!(io.err, "(press Ctrl-C again, or Ctrl-D, to quit)")?;
                 }
                 wants_to_quit = empty;
                 continue;
             }
             UserInput::Text(text) => text,
         };
-        match step(conversation, input, runtime, &text, io) {
+        match handle(conversation, input, runtime, &text, io) {
             Ok(AfterCommand::Quit) => return Ok(()),
             Ok(_) => {}
             Err(error) if error.is_closed_pipe() || !input.is_terminal() => return Err(error),
@@ -238,8 +238,8 @@ fn converse(
     }
 }
 
-/// One turn, or one command and the turn that it asks for.
-fn step(
+/// Runs one turn, or one command and the turn that it asks for.
+fn handle(
     conversation: &mut Conversation,
     input: &mut InputSource,
     runtime: &Runtime,
@@ -247,8 +247,8 @@ fn step(
     io: &mut Io,
 ) -> Result<AfterCommand, CliError> {
     let next = match typed.trim_start().strip_prefix('/') {
-        // Two slashes are for who wants to say one.
-        Some(said) if said.starts_with('/') => AfterCommand::Ask { text: said.to_owned(), at: None },
+        // Two slashes start a message that begins with one slash.
+        Some(message) if message.starts_with('/') => AfterCommand::Ask { text: message.to_owned(), at: None },
         Some(command) => commands::run(conversation, command, io)?,
         None if typed.trim().is_empty() => AfterCommand::Continue,
         None => AfterCommand::Ask { text: typed.to_owned(), at: None },
@@ -261,7 +261,7 @@ fn step(
     if interrupted && !is_terminal { Err(CliError::Interrupted) } else { Ok(AfterCommand::Continue) }
 }
 
-/// Where turns come from.
+/// Where turns and commands are read from.
 enum InputSource {
     Terminal(Box<Terminal>),
     Pipe(Pipe),
@@ -273,7 +273,7 @@ impl InputSource {
             return Ok(Self::Pipe(Pipe::open()?));
         }
         let history = directories::data_dir().filter(|_| !options.no_save).map(|dir| dir.join("chat_history"));
-        let (terminal, note) = Terminal::open(history, commands::words(), Termination::default())?;
+        let (terminal, note) = Terminal::open(history, commands::names(), Termination::default())?;
         if let Some(note) = note {
             writeln!(io.err, "firebox: {note}")?;
         }

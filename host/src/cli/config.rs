@@ -1,4 +1,4 @@
-//! `firebox config`: check it, show it, begin one.
+//! `firebox config`: checks, prints or creates a configuration file.
 
 use std::io::Write;
 use std::path::PathBuf;
@@ -9,7 +9,7 @@ use super::Io;
 use crate::config::{self, Config};
 use crate::error::CliError;
 
-/// Check, show or begin a configuration.
+/// Check, print or create a configuration file.
 #[derive(ClapArgs, Debug)]
 pub struct Args {
     #[command(subcommand)]
@@ -18,49 +18,49 @@ pub struct Args {
 
 #[derive(Subcommand, Debug)]
 enum ConfigCommand {
-    /// Say everything that is wrong with the configuration, with file and line.
+    /// Report all errors of the configuration, with file and line.
     Check(FileOptions),
-    /// Show the configuration in effect (options, environment, files, defaults), without its secrets.
+    /// Print the configuration in effect (options, environment, file, defaults), without secrets.
     Print(FileOptions),
-    /// Write a commented configuration to begin with.
+    /// Create a commented configuration file. All values are the defaults.
     Init {
-        /// The file to write; one that is there already stays
+        /// File to create; an existing file is never overwritten
         #[arg(default_value = config::FILE, value_name = "PATH")]
         path: PathBuf,
     },
 }
 
-/// Which configuration.
+/// Which configuration to read.
 #[derive(ClapArgs, Debug, Clone)]
 pub struct FileOptions {
-    /// The configuration; without it firebox.toml in this folder, if there is one
+    /// Configuration file [default: firebox.toml in the current folder, if it exists]
     #[arg(long, env = config::FILE_ENV, value_name = "PATH")]
     pub config: Option<PathBuf>,
-    /// Set one value, such as server.listen=127.0.0.1:9000 (repeatable)
+    /// Override one value, such as server.listen=127.0.0.1:9000 (repeatable)
     #[arg(long = "set", value_name = "KEY=VALUE", value_parser = parse_set)]
     pub set: Vec<(String, String)>,
 }
 
 fn parse_set(text: &str) -> Result<(String, String), String> {
     let pair = text.split_once('=').filter(|(key, _)| !key.trim().is_empty());
-    let (key, value) = pair.ok_or_else(|| format!("\"{text}\" is not KEY=VALUE; write server.log_json=true"))?;
+    let (key, value) = pair.ok_or_else(|| format!("\"{text}\" is not KEY=VALUE; write for example server.log_json=true"))?;
     Ok((key.trim().to_owned(), value.trim().to_owned()))
 }
 
 impl FileOptions {
-    /// Reads it.
+    /// Reads the configuration.
     ///
     /// # Errors
-    /// Every problem there is.
+    /// All errors of the configuration.
     pub fn load(&self) -> Result<Config, CliError> {
         Ok(Config::load(self.config.as_deref(), &self.set)?)
     }
 }
 
-/// Runs the verb.
+/// Runs the command.
 ///
 /// # Errors
-/// `CliError::Usage`-kind with every problem of the configuration; `CliError::File` for a file that cannot be written.
+/// A `CliError` of usage with all errors of the configuration; `CliError::File` for a file that cannot be written.
 pub fn run(args: Args, io: &mut Io) -> Result<(), CliError> {
     match args.verb {
         ConfigCommand::Check(options) => check(&options, io),
@@ -75,14 +75,19 @@ fn check(options: &FileOptions, io: &mut Io) -> Result<(), CliError> {
         writeln!(io.err, "firebox: warning: {warning}")?;
     }
     let file =
-        config.file.as_ref().map_or_else(|| "no file: the defaults".to_owned(), |file| file.display().to_string());
-    let (models, plugins, servers) = (config.models.len(), config.plugins.len(), config.mcp.servers.len());
-    let (tenants, warnings) = (config.tenants.len(), config.warnings.len());
-    writeln!(
-        io.out,
-        "{file}: good; models {models}, plugins {plugins}, MCP servers {servers}, tenants {tenants}, warnings {warnings}"
-    )?;
-    Ok(())
+        config.file.as_ref().map_or_else(|| "no configuration file, defaults".to_owned(), |file| file.display().to_string());
+    let parts = [
+        counted(config.models.len(), "model"),
+        counted(config.plugins.len(), "plugin"),
+        counted(config.mcp.servers.len(), "MCP server"),
+        counted(config.tenants.len(), "tenant"),
+        counted(config.warnings.len(), "warning"),
+    ];
+    Ok(writeln!(io.out, "{file}: OK ({})", parts.join(", "))?)
+}
+
+fn counted(count: usize, noun: &str) -> String {
+    format!("{count} {noun}{}", if count == 1 { "" } else { "s" })
 }
 
 fn init(path: PathBuf, io: &mut Io) -> Result<(), CliError> {
@@ -96,7 +101,7 @@ fn init(path: PathBuf, io: &mut Io) -> Result<(), CliError> {
         Ok(file) => file,
         Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {
             return Err(CliError::usage(format!(
-                "\"{shown}\" is there already and stays; give another path, or move it away"
+                "\"{shown}\" already exists and was not changed; give another path, or move the file away"
             )));
         }
         Err(error) => return Err(cannot(error)),
@@ -104,7 +109,7 @@ fn init(path: PathBuf, io: &mut Io) -> Result<(), CliError> {
     file.write_all(config::EXAMPLE.as_bytes()).and_then(|()| file.sync_all()).map_err(cannot)?;
     writeln!(
         io.err,
-        "firebox: wrote \"{shown}\"; next: firebox config check, firebox tenants add NAME, firebox serve"
+        "firebox: created \"{shown}\"; next: firebox config check, firebox tenants add NAME, firebox serve"
     )?;
     Ok(())
 }

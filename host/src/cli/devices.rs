@@ -1,4 +1,4 @@
-//! `firebox devices`: what there is to compute on, which of it would be chosen, and whether it works.
+//! `firebox devices`: the devices of this machine, which one is used by default, and whether they work.
 
 use firebox_contract::Error;
 use firebox_models::ModelError;
@@ -10,13 +10,13 @@ use super::output::table::TextTable;
 use crate::error::CliError;
 use crate::host::device::{device_options, open_device};
 
-/// List the devices of this machine.
+/// List the devices that models can run on, and show which one is used and why.
 #[derive(clap::Args)]
 pub struct Args {
-    /// One JSON object a line instead of a table
+    /// Print one JSON object for each device, one a line
     #[arg(long)]
     json: bool,
-    /// Test every device with real kernels for a second, each in a process of its own, and measure it
+    /// Test and measure each device for about a second, in a child process
     #[arg(long)]
     test: bool,
     #[command(flatten)]
@@ -30,22 +30,22 @@ pub struct TestArgs {
     device: DeviceOptions,
 }
 
-/// A device with what was found out about it.
+/// A device and its test result.
 struct DeviceRow {
     adapter: AdapterReport,
     chosen: bool,
     test: Option<Result<TestReport, String>>,
 }
 
-/// Runs the verb.
+/// Runs the command.
 ///
 /// # Errors
-/// When the named device is missing or does not work, or the output cannot be written.
+/// If the named device is missing or does not work, or the output cannot be written.
 pub fn run(args: Args, io: &mut Io) -> Result<(), CliError> {
     let choice: DeviceChoice = args.device.device.parse().map_err(failed)?;
     let options = device_options();
     let adapters = device::probe();
-    // Testing first, so that the choice rests on it.
+    // Tests run first, because the choice of the device depends on their results.
     let tests = adapters.iter().map(|adapter| args.test.then(|| device::test_in_child(adapter, &options)));
     let tests: Vec<_> = tests.collect();
     let opened = open_device(&choice)?;
@@ -81,11 +81,11 @@ pub fn run(args: Args, io: &mut Io) -> Result<(), CliError> {
     Ok(())
 }
 
-/// Runs the hidden verb `device-test`: tests one device in this process, so that a driver that crashes ends this process
-/// and not the one that asked. Prints a report as one line of JSON.
+/// Runs the hidden command `device-test`: tests one device in this process. If the driver crashes, the parent process
+/// continues. Prints a report as one line of JSON.
 ///
 /// # Errors
-/// When the device is missing or a kernel fails; a wrong result is part of the report.
+/// If the device is missing or a kernel fails. A wrong result is part of the report and not an error.
 pub fn run_test(args: TestArgs, io: &mut Io) -> Result<(), CliError> {
     let choice = args.device.device.parse().map_err(failed)?;
     let report = device::run_self_test(&choice).map_err(failed)?;
@@ -119,7 +119,7 @@ impl DeviceRow {
         ]
     }
 
-    /// The test's outcome, or why the device is chosen or not.
+    /// The test result, or why the device is used or not.
     fn remark(&self) -> String {
         match &self.test {
             Some(Ok(report)) => {
@@ -127,11 +127,11 @@ impl DeviceRow {
             }
             Some(Err(fault)) => fault.clone(),
             None if self.chosen => "chosen".to_owned(),
-            None if self.adapter.is_cpu() => "always there".to_owned(),
+            None if self.adapter.is_cpu() => "always available".to_owned(),
             None if self.adapter.kind == AdapterKind::Software => {
-                "software, slower than the CPU itself; used when named".to_owned()
+                "software emulation, slower than the CPU; used with --device".to_owned()
             }
-            None => "used when named".to_owned(),
+            None => "used with --device".to_owned(),
         }
     }
 

@@ -1,4 +1,4 @@
-//! `firebox embed`: texts in, vectors out, whatever the size of the input.
+//! `firebox embed`: computes embeddings of a file of any size.
 
 pub mod pipeline;
 
@@ -24,41 +24,41 @@ use crate::cli::embed::pipeline::{EmbedError, Options, Summary, Watch, embed, ou
 use crate::error::CliError;
 use crate::host::device::open_device;
 
-/// Embed texts, one a line, into vectors.
+/// Compute embeddings of the lines of a file; writes a Parquet or JSONL file.
 #[derive(clap::Args)]
 pub struct Args {
-    /// The encoder: a folder with config.json, tokenizer.json and safetensors
+    /// Folder of the embedding model, with config.json, tokenizer.json and safetensors
     #[arg(long, value_name = "PATH")]
     model: PathBuf,
-    /// The texts, one a line; - is standard input
+    /// File with one text a line; - reads standard input
     #[arg(long, value_name = "FILE")]
     input: PathBuf,
-    /// Where the vectors go: a .parquet or .jsonl file; it appears complete or not at all
+    /// File for the vectors, .parquet or .jsonl; it is created only when it is complete
     #[arg(long, value_name = "FILE")]
     output: PathBuf,
-    /// Each line is a JSON object; the text is its field NAME
+    /// Read each line as a JSON object and embed its field NAME
     #[arg(long, value_name = "NAME")]
     field: Option<String>,
-    /// Texts of one forward pass
+    /// Texts in one forward pass
     #[arg(long, value_name = "N", default_value_t = limits::EMBED_BATCH_TEXTS_DEFAULT as u64,
           value_parser = clap::value_parser!(u64).range(1..=limits::EMBED_BATCH_TEXTS_MAX as u64))]
     batch: u64,
     /// Scale each vector to unit length
     #[arg(long)]
     normalize: bool,
-    /// Cut texts after N tokens; the model's own limit applies in any case
+    /// Cut texts after N tokens [default and maximum: the model's own limit]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     max_length: Option<u32>,
-    /// Put the model's prompt NAME before each text, in place of its default one
+    /// Put the prompt NAME of the model before each text, instead of its default prompt
     #[arg(long, value_name = "NAME", conflicts_with = "prompt")]
     prompt_name: Option<String>,
-    /// Put TEXT before each text; "" for nothing, not even the model's default prompt
+    /// Put TEXT before each text, instead of the model's default prompt; "" for none
     #[arg(long, value_name = "TEXT")]
     prompt: Option<String>,
-    /// Keep the first N numbers of each vector
+    /// Keep only the first N dimensions of each vector
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     dimensions: Option<u32>,
-    /// What to do about a line that holds no text
+    /// What to do with a line that is not a valid text
     #[arg(long, value_enum, value_name = "WHAT", default_value_t = OnError::Stop)]
     on_error: OnError,
     #[command(flatten)]
@@ -67,17 +67,17 @@ pub struct Args {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 enum OnError {
-    /// End the run and name the line
+    /// Stop and report the line
     Stop,
-    /// Count it and go on
+    /// Skip it and count it
     Skip,
 }
 
-/// Runs the verb.
+/// Runs the command.
 ///
 /// # Errors
-/// `Usage` for arguments and lines that cannot be used, `Model` for a model or device that fails, `Interrupted` on
-/// Ctrl-C. After an error there is no output file.
+/// `Usage` for wrong arguments and lines, `Model` for a model or device that fails, `Interrupted` on Ctrl-C. After an error
+/// there is no output file.
 pub fn run(args: Args, io: &mut Io) -> Result<(), CliError> {
     let format = output_format(&args.output)?;
     let (texts, bytes) = open_input(&args)?;
@@ -87,7 +87,7 @@ pub fn run(args: Args, io: &mut Io) -> Result<(), CliError> {
         writeln!(io.err, "firebox: {note}")?;
     }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    // Before there is a file that an interrupt would leave behind.
+    // Before the partial file exists, so that an interrupt does not leave it behind.
     let interrupts = runtime.block_on(async { Interrupts::listen() })?;
     let (file, partial) = create_partial(&args.output)?;
     let checkpoint = Checkpoint::open(&args.model).map_err(Error::from)?;
@@ -98,7 +98,7 @@ pub fn run(args: Args, io: &mut Io) -> Result<(), CliError> {
         texts,
         file,
         format,
-        wish: RequestedOptions::of(&args),
+        requested: RequestedOptions::of(&args),
         progress: progress_bar(bytes, io.err_is_terminal),
         stop: Arc::new(AtomicBool::new(false)),
     };
@@ -113,7 +113,7 @@ pub fn run(args: Args, io: &mut Io) -> Result<(), CliError> {
     Ok(())
 }
 
-/// What the arguments ask for; whether the model has it is known once it is loaded.
+/// The options of the command line. They are checked against the model once it is loaded.
 struct RequestedOptions {
     batch: usize,
     max_tokens: Option<usize>,
@@ -150,11 +150,11 @@ impl RequestedOptions {
 
 fn output_format(path: &Path) -> Result<output::Format, CliError> {
     output::Format::of(path).ok_or_else(|| {
-        CliError::usage(format!("output \"{}\" is neither a .parquet nor a .jsonl file", path.display()))
+        CliError::usage(format!("output \"{}\" must end in .parquet or .jsonl", path.display()))
     })
 }
 
-/// The texts, and how many bytes they are where that is known.
+/// The texts, and their size in bytes if it is known.
 fn open_input(args: &Args) -> Result<(Texts<'static>, Option<u64>), CliError> {
     let format = match &args.field {
         Some(field) => input::Format::JsonLines { field: field.clone() },
@@ -172,7 +172,7 @@ fn open_input(args: &Args) -> Result<(Texts<'static>, Option<u64>), CliError> {
     Ok((Texts::new(Box::new(BufReader::new(file)), format), about.is_file().then_some(about.len())))
 }
 
-/// A file beside the output, so that taking its name is one step; it is removed unless that step is taken.
+/// A temporary file in the folder of the output. Renaming it to the output is one step; otherwise it is removed.
 fn create_partial(output: &Path) -> Result<(File, TempPath), CliError> {
     let directory = match output.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent,
@@ -185,7 +185,7 @@ fn create_partial(output: &Path) -> Result<(File, TempPath), CliError> {
     Ok(partial.into_parts())
 }
 
-/// Temporary files are private to their user; an output is as readable as the user's other files.
+/// Temporary files are readable by their owner only. The output gets the usual permissions of new files.
 #[cfg(unix)]
 fn readable_as_usual(builder: &mut tempfile::Builder<'_, '_>) {
     use std::os::unix::fs::PermissionsExt as _;
@@ -199,35 +199,35 @@ fn file_error(action: &'static str, path: &Path, source: io::Error) -> CliError 
     CliError::File { action, path: path.display().to_string(), source }
 }
 
-/// Everything the working thread needs.
+/// Everything the embedding thread needs.
 struct EmbedJob {
     checkpoint: Checkpoint,
     device: Opened,
     texts: Texts<'static>,
     file: File,
     format: output::Format,
-    wish: RequestedOptions,
+    requested: RequestedOptions,
     progress: ProgressBar,
     stop: Arc<AtomicBool>,
 }
 
-/// Embeds on a thread of its own while this one listens for an interrupt: a run that waits for standard input can only
-/// be ended by not waiting for it.
+/// Runs the job on another thread and waits for its end or an interrupt. A thread that waits for standard input cannot be
+/// stopped, so after an interrupt it is left behind.
 async fn work(job: EmbedJob, mut interrupts: Interrupts) -> Result<Summary, CliError> {
     let stop = Arc::clone(&job.stop);
     let (done, mut result) = oneshot::channel();
     thread::Builder::new().name("embed".to_owned()).spawn(move || {
-        // Nobody listens any more after an interrupt.
-        let _nobody_listens = done.send(job.perform());
+        // After an interrupt there is no receiver.
+        let _no_receiver = done.send(job.perform());
     })?;
     tokio::select! {
         result = &mut result => match result {
             Ok(outcome) => Ok(outcome?),
-            Err(_) => Err(Error::Internal("the embedding thread died; please report this".to_owned()).into()),
+            Err(_) => Err(Error::Internal("the embedding thread stopped; please report this bug".to_owned()).into()),
         },
         () = interrupts.next() => {
             stop.store(true, Ordering::Relaxed);
-            let _ends_or_is_left_behind = tokio::time::timeout(limits::EMBED_INTERRUPT_GRACE, result).await;
+            let _finished_or_left_behind = tokio::time::timeout(limits::EMBED_INTERRUPT_GRACE, result).await;
             Err(CliError::Interrupted)
         }
     }
@@ -236,7 +236,7 @@ async fn work(job: EmbedJob, mut interrupts: Interrupts) -> Result<Summary, CliE
 impl EmbedJob {
     fn perform(self) -> Result<Summary, EmbedError> {
         let mut encoder = load(&self.checkpoint, &self.device)?;
-        let options = self.wish.options(encoder.profile())?;
+        let options = self.requested.options(encoder.profile())?;
         let mut sink = self.format.sink(BufWriter::new(self.file), options.form.dimensions)?;
         let bar = self.progress;
         let mut show = |summary: &Summary| {
@@ -255,7 +255,7 @@ fn load(checkpoint: &Checkpoint, device: &Opened) -> Result<Box<dyn Encoder>, Er
     Ok(firebox_models::load_encoder(checkpoint, &device.device, options)?)
 }
 
-/// What asks this process to end: the user's Ctrl-C, the system's SIGTERM.
+/// The signals that end the command: Ctrl-C and SIGTERM.
 struct Interrupts {
     #[cfg(unix)]
     terminate: tokio::signal::unix::Signal,
@@ -264,7 +264,7 @@ struct Interrupts {
 }
 
 impl Interrupts {
-    /// From here on, neither ends the process by itself.
+    /// Handles the signals from now on; neither ends the process by itself.
     #[cfg(unix)]
     fn listen() -> io::Result<Self> {
         use tokio::signal::unix::{SignalKind, signal};
@@ -286,16 +286,16 @@ impl Interrupts {
 
     #[cfg(not(unix))]
     async fn next(&mut self) {
-        // An error means that there is no way to hear of an interrupt, so none comes.
+        // On an error the system cannot report interrupts, so none comes.
         if tokio::signal::ctrl_c().await.is_err() {
             std::future::pending::<()>().await;
         }
     }
 }
 
-/// A bar for people, nothing for logs.
-fn progress_bar(bytes: Option<u64>, watched: bool) -> ProgressBar {
-    if !watched {
+/// A progress bar, if standard error is a terminal.
+fn progress_bar(bytes: Option<u64>, is_terminal: bool) -> ProgressBar {
+    if !is_terminal {
         return ProgressBar::hidden();
     }
     let (bar, template) = match bytes {
@@ -303,7 +303,7 @@ fn progress_bar(bytes: Option<u64>, watched: bool) -> ProgressBar {
         None => (ProgressBar::no_length(), "{spinner} {msg} in {elapsed}"),
     };
     bar.set_draw_target(ProgressDrawTarget::stderr());
-    // The templates are constants; a bad one would show the default style.
+    // The templates are constants. An invalid one would leave the default style.
     if let Ok(style) = ProgressStyle::with_template(template) {
         bar.set_style(style);
     }
@@ -312,7 +312,7 @@ fn progress_bar(bytes: Option<u64>, watched: bool) -> ProgressBar {
 
 fn describe(summary: &Summary) -> String {
     let Summary { texts, tokens, skipped, took, .. } = summary;
-    let skipped = if *skipped > 0 { format!(", {skipped} bad lines skipped") } else { String::new() };
+    let skipped = if *skipped > 0 { format!(", {skipped} invalid lines skipped") } else { String::new() };
     let (seconds, rate) = (took.as_secs_f64(), rate(*texts, *took));
     format!("{texts} texts embedded in {seconds:.1} s ({rate:.1} texts/s, {tokens} tokens{skipped})")
 }

@@ -17,31 +17,31 @@ use crate::cli::options::mcp_servers;
 use crate::error::CliError;
 use crate::system::threads;
 
-/// The verb's own verbs.
+/// Call tools of MCP servers, and serve plugin tools to MCP clients.
 #[derive(ClapArgs, Debug)]
 pub struct Args {
     #[command(subcommand)]
-    action: McpCommand,
+    command: McpCommand,
 }
 
 #[derive(Subcommand, Debug)]
 enum McpCommand {
-    /// List the tools of MCP servers, under the names a model sees.
+    /// List the tools of MCP servers, with the names that models see.
     Tools(tools::Args),
     /// Call one tool of an MCP server.
     Call(call::Args),
-    /// Try to reach MCP servers, and say what came of it.
+    /// Check the connection to MCP servers.
     Check(check::Args),
-    /// Offer the tools of plugins to an MCP client, over standard input and output or HTTP.
+    /// Serve the tools of plugins to an MCP client, over standard input and output or HTTP.
     Serve(serve::Args),
 }
 
-/// Runs the verb.
+/// Runs the command.
 ///
 /// # Errors
-/// As the action.
+/// The error of the subcommand.
 pub fn run(args: Args, io: &mut Io) -> Result<(), CliError> {
-    match args.action {
+    match args.command {
         McpCommand::Tools(args) => tools::run(args, io),
         McpCommand::Call(args) => call::run(args, io),
         McpCommand::Check(args) => check::run(args, io),
@@ -49,13 +49,13 @@ pub fn run(args: Args, io: &mut Io) -> Result<(), CliError> {
     }
 }
 
-/// Runs `work` with the servers these options name, and ends them whatever comes of it. Ctrl-C ends both.
+/// Runs `work` with the servers of these options, then stops the servers, also after an error or Ctrl-C.
 fn with_pool<T>(
     options: &McpOptions,
     work: impl AsyncFnOnce(&ClientPool) -> Result<T, CliError>,
 ) -> Result<T, CliError> {
     if options.mcp.is_empty() {
-        return Err(CliError::usage("no mcp server is named; write --mcp 'NAME=COMMAND ARGUMENTS' or --mcp NAME=URL"));
+        return Err(CliError::usage("no MCP server given; write --mcp 'NAME=COMMAND ARGUMENTS' or --mcp NAME=URL"));
     }
     let pool = mcp_servers::pool(&options.mcp, &options.mcp_header)?;
     let runtime = threads::runtime(Some(2))?;

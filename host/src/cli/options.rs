@@ -1,4 +1,4 @@
-//! Groups of options that verbs share, and how they are read.
+//! Options that several commands share, and their parsers.
 
 pub mod mcp_servers;
 
@@ -51,49 +51,49 @@ impl ModelOptions {
 /// Which device models run on.
 #[derive(Args, Debug, Clone)]
 pub struct DeviceOptions {
-    /// Device: auto, vulkan, metal, dx12, webgpu or cpu, with `:INDEX` to choose among several
+    /// Device to run on: auto, vulkan, metal, dx12, webgpu or cpu; `:INDEX` selects one of several, as in vulkan:1
     #[arg(long, env = "FIREBOX_DEVICE", default_value = "auto", value_name = "DEVICE")]
     pub device: String,
 }
 
-/// How tokens are chosen; what is not set comes from the checkpoint's generation_config.json.
+/// How tokens are sampled. The default of each option is the value in the checkpoint's generation_config.json.
 #[derive(Args, Debug, Clone)]
 #[command(next_help_heading = "Sampling")]
 pub struct SamplingOptions {
-    /// 0 always takes the most likely token
+    /// Randomness of the answer; 0 always takes the most likely token
     #[arg(long, value_name = "N", allow_negative_numbers = true)]
     pub temperature: Option<f32>,
-    /// Keep the N most likely tokens (0 and -1 keep all)
+    /// Sample from the N most likely tokens (0 and -1: from all)
     #[arg(long, value_name = "N", value_parser = parse_top_k, allow_negative_numbers = true)]
     pub top_k: Option<usize>,
-    /// Keep the smallest set of tokens whose probability reaches P
+    /// Sample from the smallest set of tokens whose probabilities add up to P
     #[arg(long, value_name = "P", allow_negative_numbers = true)]
     pub top_p: Option<f32>,
-    /// Drop tokens less likely than P times the most likely one
+    /// Ignore tokens with less than P times the probability of the most likely token
     #[arg(long, value_name = "P", allow_negative_numbers = true)]
     pub min_p: Option<f32>,
-    /// Penalise tokens that prompt or answer already have (1 is off)
+    /// Penalize tokens that already occur in the prompt or the answer (1: off)
     #[arg(long, value_name = "N", allow_negative_numbers = true)]
     pub repetition_penalty: Option<f32>,
-    /// Penalise tokens that the answer already has
+    /// Penalize tokens that already occur in the answer
     #[arg(long, value_name = "N", allow_negative_numbers = true)]
     pub presence_penalty: Option<f32>,
-    /// Penalise tokens by how often the answer already has them
+    /// Penalize tokens by how often they occur in the answer
     #[arg(long, value_name = "N", allow_negative_numbers = true)]
     pub frequency_penalty: Option<f32>,
-    /// The same seed gives the same answer
+    /// Seed of the random numbers; the same seed gives the same answer
     #[arg(long, value_name = "N")]
     pub seed: Option<u64>,
-    /// Most tokens of the answer [default: as many as the context has room for]
+    /// Maximum length of the answer in tokens [default: the room left in the context]
     #[arg(long, value_name = "N")]
     pub max_tokens: Option<usize>,
-    /// End the answer before TEXT (repeatable)
+    /// Stop the answer before TEXT (repeatable)
     #[arg(long, value_name = "TEXT")]
     pub stop: Vec<String>,
 }
 
 impl SamplingOptions {
-    /// As the engine takes them; range checks happen there.
+    /// The options as the engine takes them. The engine checks their ranges.
     #[must_use]
     pub fn overrides(&self) -> SamplingOverrides {
         SamplingOverrides {
@@ -113,46 +113,46 @@ impl SamplingOptions {
     }
 }
 
-/// Which plugins run, and within what.
+/// Which plugins run, and their limits.
 #[derive(Args, Debug, Clone)]
 #[command(next_help_heading = "Plugins")]
 pub struct PluginOptions {
-    /// Add a plugin by NAME (redact, calculator, text-tools, units) or PATH (repeatable, in order)
+    /// Run a plugin: a built-in NAME (calculator, text-tools, units, redact) or the PATH of a component (repeatable, in order)
     #[arg(long = "plugin", value_name = "NAME|PATH")]
     pub plugins: Vec<String>,
-    /// Configure a plugin with a JSON object (repeatable)
+    /// Configuration of a plugin: a JSON object (repeatable)
     #[arg(long = "plugin-config", value_name = "NAME=JSON")]
     pub configs: Vec<String>,
-    /// Fuel of each plugin call (about 10 million a millisecond)
+    /// Maximum fuel of each plugin call (1 ms of work is about 10 million)
     #[arg(long, value_name = "N")]
     pub fuel: Option<u64>,
-    /// Memory of each plugin, such as 64MiB or 65536KiB (a bare number is MiB)
+    /// Maximum memory of each plugin instance, such as 64MiB (a number without unit: MiB)
     #[arg(long, value_name = "SIZE", value_parser = parse_bytes)]
     pub plugin_memory: Option<usize>,
-    /// Wall-clock time of each plugin call, such as 500ms or 2s (a bare number is milliseconds)
+    /// Maximum time of each plugin call, such as 500ms or 2s (a number without unit: milliseconds)
     #[arg(long, value_name = "TIME", value_parser = parse_duration)]
     pub plugin_timeout: Option<Duration>,
-    /// Grant a capability to the plugins that ask for it: clock or random (repeatable)
+    /// Allow plugins to use a capability that they ask for: clock or random (repeatable)
     #[arg(long = "grant", value_name = "CAPABILITY")]
     pub grants: Vec<String>,
-    /// Do without the tools that come with the built-in model
+    /// Do not offer the built-in tools to the built-in model
     #[arg(long)]
     pub no_tools: bool,
-    /// Most rounds of tool calls before the answer
+    /// Maximum number of tool rounds before the answer
     #[arg(long, value_name = "N", default_value_t = limits::TOOL_ROUNDS_DEFAULT)]
     pub tool_rounds: usize,
 }
 
-/// Which MCP servers lend their tools.
+/// The MCP servers whose tools the model can call.
 #[derive(Args, Debug, Clone)]
 #[command(next_help_heading = "MCP servers")]
 pub struct McpOptions {
-    /// Take the tools of an MCP server: NAME=COMMAND starts it, with VARIABLE=VALUE (or VARIABLE=env:NAME) before the
-    /// command where it needs some; NAME=URL reaches it over HTTP (repeatable)
+    /// Connect to an MCP server: NAME=COMMAND starts a program, NAME=URL connects over HTTP. Write variables of the program
+    /// before the command: VARIABLE=VALUE, or VARIABLE=env:NAME for a secret (repeatable)
     #[arg(long, value_name = "NAME=COMMAND|URL")]
     pub mcp: Vec<String>,
-    /// Send a header to the server NAME that is reached over HTTP, as in 'web=Authorization: Bearer env:TOKEN'; env:NAME
-    /// and file:PATH stand for what they hold, and no value is ever shown (repeatable)
+    /// HTTP header for the MCP server NAME, such as 'web=Authorization: Bearer env:TOKEN'. env:NAME is replaced with a
+    /// variable, file:PATH with the content of a file; values are never printed (repeatable)
     #[arg(long, value_name = "NAME=HEADER: VALUE")]
     pub mcp_header: Vec<String>,
 }
@@ -164,16 +164,16 @@ impl McpOptions {
     }
 }
 
-/// `64MiB`, `65536KiB`, `1GiB`, `1000000B` or a bare number of MiB.
+/// Parses `64MiB`, `65536KiB`, `1GiB`, `1000000B` or a number of MiB.
 pub(super) fn parse_bytes(text: &str) -> Result<usize, String> {
     let bytes = usize::try_from(units::parse_size(text, Some("MiB"))?).unwrap_or(usize::MAX);
     if (1..=limits::PLUGIN_MEMORY_BYTES_MAX).contains(&bytes) {
         return Ok(bytes);
     }
-    Err(format!("\"{text}\" is not between 1B and {}MiB", limits::PLUGIN_MEMORY_BYTES_MAX >> 20))
+    Err(format!("\"{text}\" is not a size between 1B and {}MiB", limits::PLUGIN_MEMORY_BYTES_MAX >> 20))
 }
 
-/// A number of tokens, where -1 is no limit, as other programs have it.
+/// Parses a number of tokens. -1 means no limit, as in other programs.
 pub(super) fn parse_top_k(text: &str) -> Result<usize, String> {
     if text == "-1" {
         return Ok(0);
@@ -181,11 +181,11 @@ pub(super) fn parse_top_k(text: &str) -> Result<usize, String> {
     text.parse().map_err(|_| format!("\"{text}\" is not a whole number; 0 and -1 keep all tokens"))
 }
 
-/// `500ms`, `2s` or a bare number of milliseconds.
+/// Parses `500ms`, `2s` or a number of milliseconds.
 pub(super) fn parse_duration(text: &str) -> Result<Duration, String> {
     let time = units::parse_time(text, Some("ms"))?;
     if time.is_zero() || time > limits::PLUGIN_TIMEOUT_MAX {
-        return Err(format!("\"{text}\" is not between 1ms and {}s", limits::PLUGIN_TIMEOUT_MAX.as_secs()));
+        return Err(format!("\"{text}\" is not a time between 1ms and {}s", limits::PLUGIN_TIMEOUT_MAX.as_secs()));
     }
     Ok(time)
 }
@@ -195,7 +195,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn sizes_and_times_are_read_with_their_units() {
+    fn sizes_and_times_are_parsed_with_their_units() {
         assert_eq!(parse_bytes("64MiB"), Ok(64 << 20));
         assert_eq!(parse_bytes("8"), Ok(8 << 20));
         assert_eq!(parse_bytes("65536 KiB"), Ok(64 << 20));

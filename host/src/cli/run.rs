@@ -24,24 +24,24 @@ use crate::host::Host;
 use crate::plugins;
 use crate::system::threads;
 
-/// Answer a prompt, with tools and plugins.
+/// Answer one prompt, with tools and plugins.
 #[derive(ClapArgs, Debug)]
 pub struct Args {
-    /// The question, and after it what a pipe or a file on standard input holds; `-`, or no question, is standard input
-    /// alone
+    /// The prompt. Text from a pipe or a file on standard input is added after it. Without a prompt, or with `-`, standard
+    /// input is the prompt
     prompt: Option<String>,
     #[command(flatten)]
     model: ModelOptions,
-    /// Instructions for the model
+    /// System message: instructions for the model
     #[arg(long, value_name = "TEXT")]
     system: Option<String>,
-    /// Continue the prompt as bare text: no chat template, no tools
+    /// Continue the prompt as plain text, without chat template and tools
     #[arg(long)]
     raw: bool,
-    /// Say on standard error what it cost: tokens/s, memory, each plugin's calls and fuel
+    /// Print statistics on standard error: tokens/s, memory, and calls and fuel of each plugin
     #[arg(long)]
     stats: bool,
-    /// Write one JSON object with the answer, the tool calls and the cost
+    /// Print one JSON object with the answer, the tool calls and the statistics
     #[arg(long)]
     json: bool,
     #[command(flatten)]
@@ -52,10 +52,10 @@ pub struct Args {
     servers: McpOptions,
 }
 
-/// Runs the verb.
+/// Runs the command.
 ///
 /// # Errors
-/// Whatever stops the answer; what was already streamed stays.
+/// The error that ended the answer. Text that was already printed stays.
 pub fn run(args: Args, io: &mut Io) -> Result<(), CliError> {
     let request = request(&args, io)?;
     let runtime = threads::runtime(Some(2))?;
@@ -71,7 +71,7 @@ pub fn run(args: Args, io: &mut Io) -> Result<(), CliError> {
 fn request(args: &Args, io: &mut Io) -> Result<GenerationRequest, CliError> {
     let text = prompt_text(args.prompt.as_deref(), io)?;
     if text.trim().is_empty() {
-        return Err(CliError::usage("the prompt is empty; write a question: firebox run \"What is 1234 * 87?\""));
+        return Err(CliError::usage("the prompt is empty; write one: firebox run \"What is 1234 * 87?\""));
     }
     let prompt = if args.raw {
         Prompt::Text(text)
@@ -83,7 +83,7 @@ fn request(args: &Args, io: &mut Io) -> Result<GenerationRequest, CliError> {
     Ok(GenerationRequest { sampling: args.sampling.overrides(), tools, ..GenerationRequest::new(prompt) })
 }
 
-/// The prompt, and after it, a blank line between, what comes through a pipe or from a file.
+/// The prompt, an empty line, and the text from a pipe or a file on standard input.
 fn prompt_text(given: Option<&str>, io: &mut Io) -> Result<String, CliError> {
     let prompt = match given {
         Some("-") => return stdin::read_all(),
@@ -94,18 +94,18 @@ fn prompt_text(given: Option<&str>, io: &mut Io) -> Result<String, CliError> {
     match stdin::read_beside_prompt()? {
         PipedInput::Text(text) if prompt.trim().is_empty() => Ok(text),
         PipedInput::Text(text) => Ok(format!("{prompt}\n\n{text}")),
-        PipedInput::Nothing => Ok(prompt.to_owned()),
-        PipedInput::Unread(why) => {
-            writeln!(io.err, "firebox: {why}, so the prompt stands alone; </dev/null gives it none at once")?;
+        PipedInput::Empty => Ok(prompt.to_owned()),
+        PipedInput::NotRead(why) => {
+            writeln!(io.err, "firebox: {why}; using the prompt alone (redirect with </dev/null to avoid the wait)")?;
             Ok(prompt.to_owned())
         }
     }
 }
 
-/// What this verb has against an answer that was cut.
+/// How to get a longer answer from this command.
 const REMEDIES: Remedies = Remedies {
-    tokens: "--max-tokens N allows more",
-    room: "ask less at a time, or use a model with more of it (--context N, where it was given, allows more)",
+    tokens: "raise --max-tokens",
+    room: "shorten the prompt, raise --context if it is set, or use a model with a longer context",
 };
 
 type Interrupt<'a> = Pin<&'a mut (dyn Future<Output = std::io::Result<()>> + Send)>;
@@ -120,8 +120,8 @@ async fn answer(args: &Args, request: GenerationRequest, pool: &ClientPool, io: 
     for note in host.notes() {
         writeln!(io.err, "firebox: {note}")?;
     }
-    for complaint in mcp_servers::complaints(&servers) {
-        writeln!(io.err, "firebox: {complaint}")?;
+    for failure in mcp_servers::failures(&servers) {
+        writeln!(io.err, "firebox: {failure}")?;
     }
     let generation = tokio::select! {
         generation = host.engine().generate(&caller, request) => generation?,
@@ -139,8 +139,8 @@ async fn build(args: &Args, pool: &ClientPool) -> Result<Host, CliError> {
     Ok(args.servers.add_tools(builder, pool).build().await?)
 }
 
-/// Writes events as they come and remembers what is needed later: calls until their result is there, and for `--json` all
-/// that its object shows.
+/// Prints the events of an answer. Remembers tool calls until their result comes, and with `--json` everything that the
+/// object shows.
 struct EventPrinter<'a> {
     io: &'a mut Io,
     json: bool,
@@ -149,7 +149,7 @@ struct EventPrinter<'a> {
 }
 
 impl EventPrinter<'_> {
-    /// The flag says that Ctrl-C ended it; what there was until then is printed.
+    /// Prints until the answer ends. The flag is true if Ctrl-C ended it.
     async fn print(
         &mut self,
         mut generation: Generation,
@@ -202,7 +202,7 @@ impl EventPrinter<'_> {
         Ok(())
     }
 
-    /// Ends the line of text, so that what follows on the same terminal begins on its own.
+    /// Ends the line of the answer, so that the next message starts on its own line.
     fn end_line(&mut self) -> Result<(), CliError> {
         if std::mem::take(&mut self.line_open) {
             writeln!(self.io.out)?;

@@ -1,4 +1,4 @@
-//! `firebox serve`: models, plugins and tools over HTTP until somebody ends it.
+//! `firebox serve`: models, plugins and tools over HTTP, until a signal.
 
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
@@ -20,35 +20,35 @@ use crate::error::CliError;
 use crate::serve::{Say, Server};
 use crate::system::threads;
 
-/// Serve models, plugins and tools over HTTP, in the shape of OpenAI's API.
+/// Serve models, plugins and tools over an OpenAI-compatible HTTP API.
 #[derive(ClapArgs, Debug)]
 pub struct Args {
-    /// The configuration; without it the built-in model is served on this machine only
+    /// Configuration file [default: firebox.toml if it exists, else the built-in model on this machine only]
     #[arg(long, value_name = "FILE", env = "FIREBOX_CONFIG")]
     config: Option<PathBuf>,
-    /// Where to listen, such as 127.0.0.1:8080; port 0 takes a free one
+    /// Address to listen on, such as 127.0.0.1:8080 (port 0: any free port)
     #[arg(long, value_name = "ADDRESS")]
     listen: Option<String>,
-    /// Serve this Hugging Face folder, under its name, instead of the configured models (repeatable)
+    /// Serve the model in this Hugging Face folder instead of the configured models; its name is the folder's (repeatable)
     #[arg(long, value_name = "PATH")]
     model: Vec<PathBuf>,
-    /// Add a plugin by NAME or PATH to every request; only where no tenants are configured (repeatable, in order)
+    /// Run a plugin in every request: a built-in NAME or a PATH. Only for a server without tenants (repeatable, in order)
     #[arg(long = "plugin", value_name = "NAME|PATH")]
     plugins: Vec<String>,
     #[command(flatten)]
     device: DeviceOptions,
 }
 
-/// Runs the verb.
+/// Runs the command.
 ///
 /// # Errors
-/// What is wrong with the configuration; the first model's failure when none could be loaded.
+/// Errors of the configuration; the first model's error if no model could be loaded.
 pub fn run(args: Args, _io: &mut Io) -> Result<(), CliError> {
     let config = load(&args)?;
     start_log(config.server.log_json);
     let runtime = threads::runtime(None)?;
     let outcome = runtime.block_on(serve(&args, config));
-    // What still blocks after everything was closed is not worth waiting for.
+    // Everything is closed. Threads that still block are not waited for without a limit.
     runtime.shutdown_timeout(limits::SERVE_CLOSE_TIMEOUT);
     outcome
 }
@@ -59,7 +59,7 @@ fn load(args: &Args) -> Result<Config, CliError> {
     let mut config = Config::load(args.config.as_deref(), &flags)?;
     if !args.model.is_empty() {
         config.models = args.model.iter().map(|path| model(path)).collect::<Result<_, _>>()?;
-        distinct(&config.models)?;
+        check_names(&config.models)?;
     }
     if args.device.device != "auto" {
         for model in config.models.iter_mut().filter(|model| model.device == "auto") {
@@ -72,7 +72,7 @@ fn load(args: &Args) -> Result<Config, CliError> {
     Ok(config)
 }
 
-/// A model under the name of its folder.
+/// The model in the folder `path`, under the name of the folder.
 fn model(path: &Path) -> Result<ModelConfig, CliError> {
     let ember = ModelConfig::ember();
     if path.as_os_str() == crate::host::ember::NAME {
@@ -87,11 +87,11 @@ fn model(path: &Path) -> Result<ModelConfig, CliError> {
     Ok(ModelConfig { name, path: Some(full), ..ember })
 }
 
-fn distinct(models: &[ModelConfig]) -> Result<(), CliError> {
+fn check_names(models: &[ModelConfig]) -> Result<(), CliError> {
     for (at, model) in models.iter().enumerate() {
         if models.iter().take(at).any(|other| other.name == model.name) {
             let name = &model.name;
-            let message = format!("two models would be called \"{name}\"; give them names in a configuration");
+            let message = format!("two models have the name \"{name}\"; configure them with [[model]] and give each a name");
             return Err(CliError::usage(message));
         }
     }
@@ -101,7 +101,7 @@ fn distinct(models: &[ModelConfig]) -> Result<(), CliError> {
 fn add_plugins(config: &mut Config, asked: &[String]) -> Result<(), CliError> {
     if !config.tenants.is_empty() {
         let message =
-            "--plugin is for a server without tenants; write [[plugin]] and a tenant's plugins into the configuration";
+            "--plugin cannot be used with tenants; configure [[plugin]] and the plugins of the tenant instead";
         return Err(CliError::usage(message));
     }
     let has_ember = config.models.iter().any(|model| model.path.is_none());
@@ -117,30 +117,30 @@ fn add_plugins(config: &mut Config, asked: &[String]) -> Result<(), CliError> {
 }
 
 fn start_log(json: bool) {
-    // Of the libraries below only what is wrong: they tell every handshake.
+    // Libraries log every handshake at INFO, so only their warnings are shown.
     let levels = Targets::new().with_target("firebox", Level::INFO).with_default(Level::WARN);
     let lines = tracing_subscriber::fmt::layer().with_writer(|| LogLines(output::stderr())).with_ansi(false);
     let registry = tracing_subscriber::registry();
-    // A library's caller may have set one; theirs stays.
+    // A program that embeds Firebox may have set a subscriber; it stays.
     let _first_wins = match json {
         true => registry.with(lines.json().with_filter(levels)).try_init(),
         false => registry.with(lines.with_filter(levels)).try_init(),
     };
 }
 
-/// Words for the operator, which go where the log goes.
+/// Prints messages for the operator on standard error, where the log goes.
 fn speaker() -> Say {
     Arc::new(|line: &str| {
-        // Nobody is left to tell when standard error is gone.
+        // If standard error is closed, there is nowhere left to report it.
         let line = output::line(line, limits::CLI_MESSAGE_BYTES_MAX);
-        let _unheard = writeln!(output::stderr(), "firebox: {line}");
+        let _ignored = writeln!(output::stderr(), "firebox: {line}");
     })
 }
 
 async fn serve(args: &Args, config: Config) -> Result<(), CliError> {
     let say = speaker();
     let mut signals = Signals::listen()?;
-    // Without tenants the server says itself what that means.
+    // A server without tenants prints its own warning.
     if !config.tenants.is_empty() {
         config.warnings.iter().for_each(|warning| say(&warning.to_string()));
     }
@@ -165,12 +165,12 @@ async fn serve(args: &Args, config: Config) -> Result<(), CliError> {
     };
     if failed.is_none() {
         let seconds = drain_timeout.as_secs();
-        say(&format!("ending: running requests have {seconds} s; a second signal ends them now"));
+        say(&format!("shutting down; running requests have {seconds} s to finish (send the signal again to cancel them)"));
     }
     let drained = server.drain(async { signals.end().await }).await;
     match drained.cut {
-        0 => say("ended; nothing was cut off"),
-        cut => say(&format!("ended; {cut} requests were cut off")),
+        0 => say("stopped; all requests had finished"),
+        cut => say(&format!("stopped; {cut} running requests were cancelled")),
     }
     failed.map_or(Ok(()), |error| Err(error.into()))
 }
@@ -181,12 +181,12 @@ async fn reload(args: &Args, server: &mut Server, say: &Say) {
         Err(error) => Err(error),
     };
     match outcome {
-        Ok(()) => say("the configuration was reloaded"),
-        Err(error) => say(&format!("the configuration was not reloaded, the old one stays: {error}")),
+        Ok(()) => say("configuration reloaded"),
+        Err(error) => say(&format!("configuration not reloaded, the previous one stays in effect: {error}")),
     }
 }
 
-/// What the system asks of this process.
+/// A signal that the server handles.
 enum Signal {
     End,
     Reload,
@@ -201,7 +201,7 @@ struct Signals {
 
 #[cfg(unix)]
 impl Signals {
-    /// From here on, none of them ends the process by itself.
+    /// Handles the signals from now on; none of them ends the process by itself.
     fn listen() -> Result<Self, CliError> {
         use tokio::signal::unix::{SignalKind, signal};
         Ok(Self {
@@ -234,7 +234,7 @@ impl Signals {
     }
 
     async fn next(&mut self) -> Signal {
-        // An error means that there is no way to hear of an interrupt, so none comes.
+        // On an error the system cannot report interrupts, so none comes.
         if tokio::signal::ctrl_c().await.is_err() {
             std::future::pending::<()>().await;
         }

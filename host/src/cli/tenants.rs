@@ -1,4 +1,4 @@
-//! `firebox tenants`: the tenants of a host and their keys.
+//! `firebox tenants`: tenants and their API keys.
 
 use std::io::Write;
 use std::path::PathBuf;
@@ -16,84 +16,84 @@ use crate::system::{time, units};
 use crate::tenancy::file::{KeyOptions, TenantsFile};
 use crate::tenancy::keys::NewKey;
 
-/// Add tenants, give them keys and take keys back.
+/// Add tenants, and create, rotate or revoke their API keys.
 #[derive(ClapArgs, Debug)]
 pub struct Args {
     #[command(subcommand)]
     verb: TenantsCommand,
-    /// The configuration whose tenants these are; without it firebox.toml in this folder, if there is one
+    /// Configuration file of the server [default: firebox.toml in the current folder, if it exists]
     #[arg(long, global = true, env = config::FILE_ENV, value_name = "PATH")]
     config: Option<PathBuf>,
-    /// Answer in JSON
+    /// Print JSON
     #[arg(long, global = true)]
     json: bool,
 }
 
 #[derive(Subcommand, Debug)]
 enum TenantsCommand {
-    /// Add a tenant and print its first key, this once.
+    /// Add a tenant and create its first key. The key is shown once.
     Add {
-        /// Its name
+        /// Name of the new tenant
         name: String,
         #[command(flatten)]
         settings: TenantOptions,
         #[command(flatten)]
         key: NewKeyOptions,
     },
-    /// Print a new key for a tenant, this once; its old keys are good no more.
+    /// Create a new key and revoke the old ones. The key is shown once.
     Rotate {
-        /// The tenant
+        /// Name of the tenant
         name: String,
-        /// Keep the old keys until they are revoked
+        /// Keep the old keys; revoke them later with `tenants revoke`
         #[arg(long)]
         keep: bool,
         #[command(flatten)]
         key: NewKeyOptions,
     },
-    /// Take back one key, or all keys of a tenant.
+    /// Revoke one key, or all keys of a tenant.
     Revoke {
-        /// A tenant's name or a key's id
+        /// Name of a tenant or id of a key
         #[arg(value_name = "NAME|KEYID")]
-        which: String,
+        target: String,
     },
-    /// List tenants and their keys (never the keys themselves).
+    /// List tenants and the ids of their keys.
     List,
 }
 
-/// What the key is good for.
+/// How long a key is valid and which scopes it has.
 #[derive(ClapArgs, Debug)]
 struct NewKeyOptions {
-    /// The key is good for so long, such as 90d, or until a moment such as 2027-12-31; without it until it is revoked
+    /// Expiry of the key: a time from now such as 90d, or a date such as 2027-12-31 [default: never]
     #[arg(long, value_name = "TIME", value_parser = parse_expiry)]
     expires: Option<SystemTime>,
-    /// What the key opens: chat, embed, sessions, tools, approve, usage, metrics (repeatable); without it all but approve
-    /// and metrics
+    /// Scope of the key: chat, embed, sessions, tools, approve, usage or metrics (repeatable) [default: all except approve
+    /// and metrics]
     #[arg(long = "scope", value_name = "SCOPE", value_parser = parse_scope)]
     scopes: Vec<Scope>,
 }
 
-/// The tenant's own table; everything else is edited in the file.
+/// The settings of a new tenant. Other settings are edited in the file.
 #[derive(ClapArgs, Debug)]
 struct TenantOptions {
-    /// Models it may use, by glob (repeatable); without it all
+    /// Glob of models that the tenant may use (repeatable) [default: all]
     #[arg(long = "model", value_name = "GLOB")]
     models: Vec<String>,
-    /// A plugin that every request passes (repeatable, in order)
+    /// Plugin that runs in every request of the tenant (repeatable, in order)
     #[arg(long = "plugin", value_name = "NAME")]
     plugins: Vec<String>,
-    /// MCP servers whose tools it sees, by glob (repeatable); without it none
+    /// Glob of MCP servers whose tools the tenant may use (repeatable) [default: none]
     #[arg(long = "mcp-server", value_name = "GLOB")]
     mcp_servers: Vec<String>,
-    /// Its share when several tenants wait
+    /// Weight of the tenant when several tenants share a model [default: 1]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=i64::from(limits::TENANT_WEIGHT_MAX)))]
     weight: Option<u32>,
-    /// Requests in any 60 seconds
+    /// Maximum requests in 60 seconds [default: no limit]
     #[arg(long, value_name = "N")]
     requests_per_minute: Option<u64>,
-    /// Tokens, prompts and answers together, in any 60 seconds
+    /// Maximum tokens of prompts and answers in 60 seconds [default: no limit]
     #[arg(long, value_name = "N")]
     tokens_per_minute: Option<u64>,
-    /// Requests at a time
+    /// Maximum requests at a time [default: 64]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=limits::IN_FLIGHT_MAX as u64))]
     in_flight: Option<u64>,
 }
@@ -105,7 +105,7 @@ fn parse_expiry(text: &str) -> Result<SystemTime, String> {
         Err(_) => time::parse(text)?,
     };
     if moment <= now + Duration::from_secs(1) {
-        return Err(format!("\"{text}\" is over already; give a time to come, such as 90d"));
+        return Err(format!("\"{text}\" is in the past; write a time from now such as 90d, or a later date"));
     }
     Ok(moment)
 }
@@ -113,7 +113,7 @@ fn parse_expiry(text: &str) -> Result<SystemTime, String> {
 fn parse_scope(text: &str) -> Result<Scope, String> {
     let names = || Scope::ALL.iter().map(|row| row.0).collect::<Vec<_>>().join(", ");
     let found = Scope::ALL.iter().find(|row| row.0 == text).map(|row| row.1);
-    found.ok_or_else(|| format!("\"{text}\" is not one of {}", names()))
+    found.ok_or_else(|| format!("there is no scope \"{text}\"; the scopes are {}", names()))
 }
 
 impl NewKeyOptions {
@@ -124,7 +124,7 @@ impl NewKeyOptions {
 }
 
 impl TenantOptions {
-    /// As lines of the tenant's table.
+    /// The settings as lines of the tenant's TOML table.
     fn toml(&self) -> String {
         let mut lines = Vec::new();
         for (key, globs) in [("models", &self.models), ("plugins", &self.plugins), ("mcp_servers", &self.mcp_servers)] {
@@ -147,14 +147,15 @@ impl TenantOptions {
     }
 }
 
-/// Nothing watches the file, so that a change of it is never taken over half.
-const UNTIL_RELOAD: &str = "a host that runs takes keys until it reloads: send it SIGHUP (kill -HUP PID), which also ends \
-                            within a second what runs for them";
+/// A server does not watch the file, so it never reads a half-written one.
+const SERVER_RELOAD: &str = "a running server accepts revoked keys until it reloads: send it SIGHUP (kill -HUP PID); it then \
+                             ends their requests within a second";
 
-/// Runs the verb.
+/// Runs the command.
 ///
 /// # Errors
-/// `CliError::Usage`-kind for names that are not there or there already; others for files that cannot be read or written.
+/// A `CliError` of usage for a tenant that does not exist or already exists; other kinds for files that cannot be read or
+/// written.
 pub fn run(args: Args, io: &mut Io) -> Result<(), CliError> {
     let place = config::Place::find(args.config.as_deref())?;
     let file = TenantsFile::new(&place.tenants_file);
@@ -162,7 +163,7 @@ pub fn run(args: Args, io: &mut Io) -> Result<(), CliError> {
         TenantsCommand::Add { name, settings, key } => {
             if place.tenants.iter().any(|tenant| tenant.name == name) {
                 return Err(CliError::usage(format!(
-                    "there is a tenant \"{name}\" already, in the configuration itself"
+                    "tenant \"{name}\" already exists in the main configuration file; edit it there"
                 )));
             }
             let change = || file.add(&name, &settings.toml(), &key.options());
@@ -174,20 +175,20 @@ pub fn run(args: Args, io: &mut Io) -> Result<(), CliError> {
             let key = logged(&place, &format!("tenants rotate {name}"), change)?;
             show(&name, &key, args.json, io)
         }
-        TenantsCommand::Revoke { which } => {
-            let gone = logged(&place, &format!("tenants revoke {which}"), || file.revoke(&which))?;
+        TenantsCommand::Revoke { target } => {
+            let gone = logged(&place, &format!("tenants revoke {target}"), || file.revoke(&target))?;
             if args.json {
                 writeln!(io.out, "{}", json!({ "revoked": gone }))?;
             }
             let ids = gone.join(", ");
-            let what = if gone.is_empty() { "there was no key to revoke".to_owned() } else { format!("revoked {ids}") };
-            Ok(writeln!(io.err, "firebox: {what}; {UNTIL_RELOAD}")?)
+            let what = if gone.is_empty() { "the tenant has no keys to revoke".to_owned() } else { format!("revoked {ids}") };
+            Ok(writeln!(io.err, "firebox: {what}; {SERVER_RELOAD}")?)
         }
         TenantsCommand::List => list(&[place.tenants, file.tenants()?].concat(), args.json, io),
     }
 }
 
-/// Makes a change between two lines of the audit log, where there is one: none is made that could not be logged.
+/// Makes a change between two records of the audit log, if one is configured. Without a writable log nothing is changed.
 fn logged<T>(place: &config::Place, action: &str, change: impl FnOnce() -> Result<T, Error>) -> Result<T, Error> {
     let Some(path) = &place.audit else { return change() };
     let audit = Audit::open(path, false, action)?;
@@ -198,7 +199,7 @@ fn logged<T>(place: &config::Place, action: &str, change: impl FnOnce() -> Resul
     changed
 }
 
-/// Prints a key, for the only time: alone on standard output, so that a script can take it.
+/// Prints a new key, alone on standard output, so that a script can read it.
 fn show(name: &str, key: &NewKey, as_json: bool, io: &mut Io) -> Result<(), CliError> {
     if as_json {
         writeln!(io.out, "{}", json!({ "tenant": name, "id": key.id, "key": key.key }))?;
@@ -206,8 +207,8 @@ fn show(name: &str, key: &NewKey, as_json: bool, io: &mut Io) -> Result<(), CliE
         writeln!(io.out, "{}", key.key)?;
     }
     io.out.flush()?;
-    let words = "it is shown this once; a host that runs takes the change over when it gets SIGHUP";
-    Ok(writeln!(io.err, "firebox: the key of \"{name}\" has the id {}; {words}", key.id)?)
+    let hint = "shown once; send SIGHUP to a running server to load it";
+    Ok(writeln!(io.err, "firebox: created key {} of tenant \"{name}\" ({hint})", key.id)?)
 }
 
 fn list(tenants: &[TenantConfig], as_json: bool, io: &mut Io) -> Result<(), CliError> {
@@ -218,14 +219,14 @@ fn list(tenants: &[TenantConfig], as_json: bool, io: &mut Io) -> Result<(), CliE
     for tenant in tenants {
         writeln!(io.out, "{}  models {}  weight {}", tenant.name, tenant.models.join(","), tenant.weight)?;
         for key in &tenant.keys {
-            let until = key
+            let expiry = key
                 .expires
-                .map_or_else(|| "until revoked".to_owned(), |expires| format!("until {}", time::rfc3339(expires)));
-            writeln!(io.out, "  {}  {until}  {}", key.id, scopes(&key.scopes).join(","))?;
+                .map_or_else(|| "no expiry".to_owned(), |expires| format!("expires {}", time::rfc3339(expires)));
+            writeln!(io.out, "  {}  {expiry}  {}", key.id, scopes(&key.scopes).join(","))?;
         }
     }
     if tenants.is_empty() {
-        writeln!(io.err, "firebox: there are no tenants yet; firebox tenants add NAME makes one")?;
+        writeln!(io.err, "firebox: there are no tenants; add one with `firebox tenants add NAME`")?;
     }
     Ok(())
 }

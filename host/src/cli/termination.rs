@@ -1,10 +1,8 @@
-//! SIGTERM and SIGHUP for verbs that start MCP servers: they end in order, their servers with them, and a terminal is as it
-//! was.
+//! SIGTERM and SIGHUP for commands that start MCP servers. The command stops its servers and restores the terminal.
 //!
-//! Line editing puts the terminal into raw mode and waits in a call of its own, so that only an interrupt reaches it.
-//! From the signal on the process therefore interrupts itself, more than once, since an interrupt can come between the
-//! moment in which a line is begun and the one in which it is waited for. A process that cannot end in order, since it
-//! writes to somebody who does not read, ends all the same after a while.
+//! Line editing waits in a system call that only SIGINT ends. After SIGTERM or SIGHUP the process therefore sends SIGINT to
+//! itself. It repeats this, because a signal that comes before the call is lost. If the process does not end within
+//! [`limits::CLI_TERMINATION_MAX`], because it writes to a reader that does not read, it exits.
 
 use std::io;
 use std::sync::Arc;
@@ -14,10 +12,10 @@ use std::time::Instant;
 use firebox_contract::limits;
 use tokio::runtime::Runtime;
 
-/// The exit code that shells show for a process that SIGTERM ended.
+/// The exit code that shells report for a process that SIGTERM ended.
 const ENDED_BY_SIGTERM: i32 = 143;
 
-/// Whether the system has asked this process to end. Clones share it.
+/// Whether SIGTERM or SIGHUP came. Clones share the state.
 #[derive(Clone, Default)]
 pub(crate) struct Termination(Arc<AtomicBool>);
 
@@ -26,22 +24,22 @@ impl Termination {
         self.0.load(Ordering::Acquire)
     }
 
-    /// Listens from now on, and for as long as `runtime` runs.
+    /// Handles the signals from now on, as long as `runtime` runs.
     ///
     /// # Errors
-    /// The system has no room for another handler.
+    /// If the system cannot install a handler.
     #[cfg(unix)]
     pub(crate) fn listen(&self, runtime: &Runtime) -> io::Result<()> {
         use tokio::signal::unix::{SignalKind, signal};
 
         let _inside = runtime.enter();
         let mut terminate = signal(SignalKind::terminate())?;
-        // What was started to outlive its terminal (nohup) does.
+        // A process that was started with nohup ignores SIGHUP.
         let mut hangup = match is_hangup_ignored() {
             true => None,
             false => Some(signal(SignalKind::hangup())?),
         };
-        // Once taken, interrupts stay taken: one that nobody waits for must not end the process before it is tidy.
+        // SIGINT is handled from now on, so that the signals sent below do not end the process.
         let _taken = signal(SignalKind::interrupt())?;
         let asked = Arc::clone(&self.0);
         runtime.spawn(async move {
@@ -56,27 +54,27 @@ impl Termination {
                 _ = hung_up => {}
             }
             asked.store(true, Ordering::Release);
-            let late = Instant::now() + limits::CLI_TERMINATION_MAX;
+            let deadline = Instant::now() + limits::CLI_TERMINATION_MAX;
             loop {
-                if Instant::now() >= late {
+                if Instant::now() >= deadline {
                     std::process::exit(ENDED_BY_SIGTERM);
                 }
-                // To the process, not to this thread: the system gives it to the main one, which waits for the line.
-                let _known = nix::sys::signal::kill(nix::unistd::Pid::this(), nix::sys::signal::Signal::SIGINT);
+                // To the process and not to this thread: the system delivers it to the main thread, which waits for the line.
+                let _ignored = nix::sys::signal::kill(nix::unistd::Pid::this(), nix::sys::signal::Signal::SIGINT);
                 tokio::time::sleep(limits::CHAT_TERMINATION_PERIOD).await;
             }
         });
         Ok(())
     }
 
-    /// Windows ends a process without asking it.
+    /// Windows has no such signals.
     #[cfg(not(unix))]
     pub(crate) fn listen(&self, _: &Runtime) -> io::Result<()> {
         Ok(())
     }
 }
 
-/// Whether SIGHUP is ignored; where the system does not say so, it counts as ignored and is left alone.
+/// Whether SIGHUP is ignored. If the system does not tell, it counts as ignored.
 #[cfg(unix)]
 fn is_hangup_ignored() -> bool {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();

@@ -39,16 +39,16 @@ fn problems(text: &str) -> Vec<String> {
 const DIGEST: &str = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
 
 #[test]
-fn nothing_is_a_configuration_with_the_built_in_model() {
+fn an_empty_configuration_serves_the_built_in_model_on_this_machine() {
     let config = Config::load_with(None, &[], &[]).expect("defaults are good");
     assert_eq!(config.models, [ModelConfig::ember()]);
     assert_eq!(config.server, ServerConfig::default());
-    assert!(config.server.listen.ip().is_loopback(), "nobody is served by accident");
+    assert!(config.server.listen.ip().is_loopback(), "no other machine is served by default");
     assert!(config.warnings.iter().any(|warning| warning.message.contains("firebox tenants add")));
 }
 
 #[test]
-fn the_example_is_good_and_its_comments_are_too() {
+fn the_example_is_valid_and_shows_the_defaults() {
     let config = load(EXAMPLE).expect("good as it stands");
     assert_eq!(config.models, [ModelConfig::ember()]);
     assert_eq!(config.server, ServerConfig::default(), "what is written out is the default");
@@ -61,8 +61,20 @@ fn the_example_is_good_and_its_comments_are_too() {
     })
     .unwrap_or_else(|error| panic!("{error}\n{text}"));
     assert_eq!((config.tenants.len(), config.mcp.servers.len()), (1, 2));
-    assert_eq!(config.sessions.idle_timeout, SessionsConfig::default().idle_timeout);
+    assert_eq!(config.sessions, SessionsConfig { path: config.sessions.path.clone(), ..SessionsConfig::default() });
+    assert_eq!(config.audit, AuditConfig { path: config.audit.path.clone(), ..AuditConfig::default() });
     assert_eq!(config.tools, ToolsConfig::default());
+    let (model, ember) = (&config.models[0], ModelConfig::ember());
+    assert_eq!((&model.device, model.text_control_tokens), (&ember.device, ember.text_control_tokens));
+    assert_eq!(model.cache_bytes, Some(limits::KV_CACHE_BYTES_DEFAULT));
+    assert_eq!(model.in_flight_max, Some(limits::IN_FLIGHT_MAX));
+    let [started, reached] = config.mcp.servers.as_slice() else { panic!("two servers") };
+    let times = |server: &McpServerConfig| (server.connect_timeout, server.call_timeout, server.total_timeout);
+    assert_eq!((times(started), started.required), (times(reached), reached.required), "what is written out is the default");
+    let (written, default) = (&config.tenants[0].limits, TenantLimits::default());
+    assert_eq!((written.in_flight_max, written.sessions_max), (default.in_flight_max, default.sessions_max));
+    assert_eq!(written.streams_max, default.streams_max);
+    assert_eq!(config.tenants[0].keys[0].scopes, Scope::DEFAULT);
     assert_eq!(
         config.server,
         ServerConfig {
@@ -79,7 +91,7 @@ fn the_example_is_good_and_its_comments_are_too() {
     );
 }
 
-/// A line of the example with what it says in a comment said in earnest, where that is TOML.
+/// A line of the example, uncommented if it is a key or a table.
 fn uncomment(line: &str) -> String {
     let open = line.strip_prefix("# ").unwrap_or(line);
     let key = open.split('=').next().unwrap_or_default().trim();
@@ -88,7 +100,7 @@ fn uncomment(line: &str) -> String {
 }
 
 #[test]
-fn everything_that_is_wrong_is_said_at_once_with_its_line() {
+fn all_errors_are_reported_at_once_with_their_lines() {
     let found = problems(
         "[server]\nlisten = \"everywhere\"\nlisten_port = 3\nbody_bytes_max = 12\nheader_timeout = \"10\"\n\
          drain_timeout = \"1 week\"\nlog_json = \"yes\"\nhosts = [\"a\", 3]\n\n[servr]\nlisten = 1\n\n[[model]]\n\
@@ -119,7 +131,7 @@ fn everything_that_is_wrong_is_said_at_once_with_its_line() {
 }
 
 #[test]
-fn what_is_not_toml_is_said_with_its_line() {
+fn invalid_toml_is_reported_with_its_line() {
     for (text, line) in [("[server]\nlisten = \n", "2: "), ("[server\n", "1: "), ("a = 1\na = 2\n", "2: ")] {
         let found = problems(text);
         assert!(found.iter().any(|problem| problem.starts_with(line)), "{text}: {found:?}");
@@ -129,7 +141,7 @@ fn what_is_not_toml_is_said_with_its_line() {
 }
 
 #[test]
-fn options_win_over_the_environment_and_that_over_the_file() {
+fn options_override_the_environment_and_it_overrides_the_file() {
     let text = "[server]\nlisten = \"127.0.0.1:1\"\nconnections_max = 1\nheader_timeout = \"1s\"\n";
     let vars = [
         ("FIREBOX_SERVER__LISTEN", "127.0.0.1:2"),
@@ -158,7 +170,7 @@ fn options_win_over_the_environment_and_that_over_the_file() {
 }
 
 #[test]
-fn sections_are_checked_against_each_other() {
+fn references_between_sections_are_checked() {
     let found = problems(&format!(
         "[[model]]\nname = \"ember\"\n[[model]]\nname = \"ember\"\n[[plugin]]\nname = \"nope\"\n\
          [[tenant]]\nname = \"a\"\nplugins = [\"redct\", \"calculator\"]\n\
@@ -182,7 +194,7 @@ fn sections_are_checked_against_each_other() {
 }
 
 #[test]
-fn what_is_probably_not_meant_is_a_warning() {
+fn likely_mistakes_are_warnings() {
     let config = load(&format!(
         "[[tenant]]\nname = \"a\"\nmodels = [\"qwen*\"]\nmcp_servers = [\"files\"]\n[[tenant]]\nname = \"b\"\n\
          [tenant.tools]\nask = [\"*\"]\n\
@@ -201,9 +213,9 @@ fn what_is_probably_not_meant_is_a_warning() {
     }
 }
 
-/// A rule that forbids nothing looks like one that forbids.
+/// A rule that matches no tool looks like one that forbids a tool.
 #[test]
-fn a_rule_no_tool_of_a_server_is_called_by_is_a_warning() {
+fn a_tool_rule_that_matches_no_tool_of_its_server_is_a_warning() {
     let config = load(
         "[[mcp.server]]\nname = \"files\"\ncommand = [\"x\"]\n[[mcp.server]]\nname = \"web\"\ncommand = [\"x\"]\nprefix = \"net\"\n\
          [[tenant]]\nname = \"a\"\nmcp_servers = [\"*\"]\n[tenant.tools]\n\
@@ -228,7 +240,7 @@ fn a_rule_no_tool_of_a_server_is_called_by_is_a_warning() {
 }
 
 #[test]
-fn a_tenant_reads_as_it_is_written() {
+fn all_settings_of_a_tenant_are_read() {
     let config = load(&format!(
         "[[plugin]]\nname = \"mask\"\nsource = \"redact\"\nconfig = {{ restore = true, n = [1, 2.5] }}\nmemory = \"8MiB\"\non_fault = \"skip\"\n\
          [[tenant]]\nname = \"acme\"\nweight = 3\nmodels = [\"ember\"]\nplugins = [\"mask\", \"units\"]\n\
@@ -259,7 +271,7 @@ fn a_tenant_reads_as_it_is_written() {
 }
 
 #[test]
-fn secrets_of_servers_are_references_and_never_shown() {
+fn secrets_of_mcp_servers_are_references_and_never_printed() {
     let text = "[[mcp.server]]\nname = \"s\"\ncommand = [\"prog\"]\nenv = { API_TOKEN = \"env:T\", MODE = \"plain\" }\n\
                 [[mcp.server]]\nname = \"h\"\nurl = \"https://mcp.example/mcp\"\nbearer = \"env:T\"\nheaders = { X-Team = \"blue\" }\n";
     let config = load_in(text, &[("T", "hunter2")], &[], |_| {}).expect("good");
@@ -293,7 +305,7 @@ fn secrets_of_servers_are_references_and_never_shown() {
 }
 
 #[test]
-fn what_is_printed_is_a_configuration_again() {
+fn a_printed_configuration_can_be_read_again() {
     let text = "[[plugin]]\nname = \"redact\"\ntimeout = \"2s\"\n[[mcp.server]]\nname = \"s\"\ncommand = [\"a \\\"b\\\"\"]\n\
                 [[tenant]]\nname = \"acme\"\n[tenant.limits]\ntokens_per_minute = 5\n[audit]\npath = \"a.jsonl\"\n";
     let config = load(text).expect("good");
@@ -304,7 +316,7 @@ fn what_is_printed_is_a_configuration_again() {
 }
 
 #[test]
-fn tenants_of_both_files_are_one_list() {
+fn tenants_of_both_files_are_merged() {
     let main = "[[tenant]]\nname = \"a\"\n";
     let with = |more: &'static str| {
         load_in(main, &[], &[], move |dir| std::fs::write(dir.join(TENANTS_FILE), more).expect("written"))
@@ -318,7 +330,7 @@ fn tenants_of_both_files_are_one_list() {
 }
 
 #[test]
-fn no_text_makes_it_panic_or_dig_without_end() {
+fn hostile_text_neither_panics_nor_recurses_deeply() {
     let deep = format!("a = {}", "[".repeat(100_000));
     let tables = format!("a = {}", "{ a = ".repeat(100_000));
     let dotted = format!("[{}a]\nb = 1", "a.".repeat(100_000));
@@ -341,7 +353,7 @@ fn no_text_makes_it_panic_or_dig_without_end() {
 }
 
 #[test]
-fn without_tenants_it_says_whom_serve_serves() {
+fn a_configuration_without_tenants_warns_about_who_is_served() {
     let warned = |text: &str| {
         let warnings = load(text).expect("good").warnings;
         warnings.iter().find(|warning| warning.message.contains("has no tenants")).expect("a warning").message.clone()
@@ -354,7 +366,7 @@ fn without_tenants_it_says_whom_serve_serves() {
 
 #[cfg(unix)]
 #[test]
-fn a_variable_that_is_no_text_is_a_problem_where_it_is_a_setting() {
+fn a_variable_that_is_not_utf8_is_an_error_if_it_is_a_setting() {
     use std::os::unix::ffi::OsStringExt as _;
     let bad = || OsString::from_vec(vec![b'a', 0xff]);
     let vars = |name: &str| texts([(OsString::from(name), bad())].into_iter());

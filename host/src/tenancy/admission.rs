@@ -1,4 +1,4 @@
-//! What a request takes of its tenant before its body is read: a place among the tenant's requests at a time, and its rate.
+//! Admission of a request before its body is read: a slot among the tenant's requests at a time, and its rate.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -7,53 +7,53 @@ use std::time::Duration;
 use firebox_contract::{Caller, Error, Reservation, limits};
 
 use super::meters::Meters;
-use super::reservation::{TenantReservation, check_rate, note_limited};
+use super::reservation::{TenantReservation, check_rate, log_limited};
 use super::{Tenancy, TenantEntry};
 
-/// Requests of one kind are counted together. One kind never takes the places of another: who waits for an approval must be
-/// able to give it.
+/// The kind of a request. Each kind has slots of its own, so that a tenant whose requests all wait for approvals can still
+/// send the approvals.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum WorkKind {
     /// Answers and embeddings.
     Generation,
     /// Changes of sessions.
     Session,
-    /// Messages of MCP clients. A tool call in one takes its rate when it runs; here it is only looked at.
+    /// Messages of MCP clients. The rate is only checked here; each tool call in a message is counted when it runs.
     Mcp,
-    /// Decisions about tool calls, which belong to requests that took their rate.
+    /// Approvals of tool calls. Their requests were counted before.
     Approval,
 }
 
-/// How many kinds there are.
+/// The number of kinds.
 pub(super) const KINDS: usize = 4;
 
-/// A request that its tenant has room for. Dropping it gives the place back.
-pub struct Admitted {
-    account: Option<TenantReservation>,
+/// An admitted request. Dropping it frees its slot.
+pub struct AdmittedRequest {
+    reservation: Option<TenantReservation>,
     in_flight: InFlight,
 }
 
-/// A place among a tenant's requests at a time, given back when it is dropped.
+/// A slot among the requests of a tenant at a time. Dropping it frees the slot.
 pub struct InFlight {
     meters: Arc<Meters>,
     kind: WorkKind,
 }
 
 impl Tenancy {
-    /// Admits a request of this kind before anything of its body is read.
+    /// Admits a request of this kind before its body is read.
     ///
     /// # Errors
-    /// `Error::Limited` when the tenant has as many requests under way as it may, or its rate is used up; as
-    /// [`firebox_contract::Gate::admit`] for the rest.
-    pub fn begin(&self, caller: &Caller, kind: WorkKind, request_id: &str) -> Result<Admitted, Error> {
-        let entry = self.live(caller)?;
+    /// `Error::Limited` if all slots of the tenant are used or its rate is exceeded; else as
+    /// [`firebox_contract::Gate::admit`].
+    pub fn begin(&self, caller: &Caller, kind: WorkKind, request_id: &str) -> Result<AdmittedRequest, Error> {
+        let entry = self.active_tenant(caller)?;
         self.audit_ready_for(caller)?;
         let Some(in_flight) = InFlight::take(&entry, kind) else {
             let full = kind.full(&entry);
-            note_limited(self, &entry, caller, request_id, &full);
+            log_limited(self, &entry, caller, request_id, &full);
             return Err(full);
         };
-        let account = match kind {
+        let reservation = match kind {
             WorkKind::Generation | WorkKind::Session => {
                 Some(TenantReservation::open(self.clone(), entry, caller, None, request_id)?.without_model())
             }
@@ -63,22 +63,22 @@ impl Tenancy {
             }
             WorkKind::Approval => None,
         };
-        Ok(Admitted { account, in_flight })
+        Ok(AdmittedRequest { reservation, in_flight })
     }
 }
 
-impl Admitted {
-    /// The account of the request, now that its model is known.
+impl AdmittedRequest {
+    /// Takes the reservation of the request, for this model.
     ///
     /// # Errors
-    /// `Error::Denied` for a model that the tenant may not use, `Error::Internal` when it was taken already.
+    /// `Error::Denied` for a model that the tenant may not use, `Error::Internal` if it was taken already.
     pub fn open_model(&mut self, model: &str) -> Result<Box<dyn Reservation>, Error> {
-        let taken = || Error::Internal("the account of a request was taken twice".to_owned());
-        let account = self.account.take().ok_or_else(taken)?.with_model(model)?;
-        Ok(Box::new(account))
+        let taken = || Error::Internal("the reservation of a request was taken twice".to_owned());
+        let reservation = self.reservation.take().ok_or_else(taken)?.with_model(model)?;
+        Ok(Box::new(reservation))
     }
 
-    /// The place alone, for work that outlives its handler.
+    /// The slot alone, for work that continues after the handler.
     #[must_use]
     pub fn into_in_flight(self) -> InFlight {
         self.in_flight
@@ -114,13 +114,13 @@ impl WorkKind {
         let (tenant, max) = (&entry.id, self.max(entry));
         let what = match self {
             Self::Generation => "requests",
-            Self::Session => "requests about sessions",
+            Self::Session => "session requests",
             Self::Mcp => "requests to /mcp",
-            Self::Approval => "decisions about tool calls",
+            Self::Approval => "approval requests",
         };
         Error::Limited {
             message: format!(
-                "tenant \"{tenant}\" already has {max} {what} under way, which is its limit; try again when one has ended"
+                "tenant \"{tenant}\" already has {max} {what} running, its limit; retry when one has finished"
             ),
             retry_after: Duration::from_secs(1),
         }

@@ -1,8 +1,8 @@
-//! The file of tenants, which `firebox tenants` edits while comments, order and whatever else people wrote stay.
+//! The tenants file, which `firebox tenants` edits. Comments and order stay.
 //!
-//! One change at a time: a lock file beside it keeps others out. A change is made on the text, the result is read back
-//! and must be the old tenants with that change and nothing else, and only then does it replace the file, at once and
-//! for its owner's eyes only. A crash leaves the old file or the new one.
+//! A lock file allows one edit at a time. An edit changes the text, parses the result, and checks that only the intended
+//! change was made. Then it replaces the file in one step, readable by its owner only. A crash leaves the old file or the
+//! new one.
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{self, Write};
@@ -16,24 +16,24 @@ use crate::config::{self, KeyConfig, Scope, TenantConfig};
 use crate::system::time;
 
 const HEADER: &str =
-    "# Tenants of this host, and the digests of their keys. `firebox tenants` edits this file: comments stay.\n";
+    "# Tenants and the digests of their API keys. `firebox tenants` edits this file and keeps comments.\n";
 
-/// The file at one path; it need not be there yet.
+/// A tenants file, which need not exist yet.
 #[derive(Debug, Clone)]
 pub struct TenantsFile {
     path: PathBuf,
 }
 
-/// What a new key is good for.
+/// Expiry and scopes of a new key.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct KeyOptions {
-    /// Until when.
+    /// When it expires; `None` for never.
     pub expires: Option<SystemTime>,
-    /// What it opens.
+    /// Its scopes.
     pub scopes: Vec<Scope>,
 }
 
-/// The text of the file with the tenants in it.
+/// The text of the file and the tenants in it.
 struct TenantsText {
     text: String,
     tenants: Vec<TenantConfig>,
@@ -44,14 +44,14 @@ impl TenantsFile {
     #[must_use]
     pub fn new(path: impl Into<PathBuf>) -> Self {
         let path: PathBuf = path.into();
-        // A link stays a link: what it points to is what is replaced.
+        // If the path is a link, its target is replaced and the link stays.
         Self { path: std::fs::canonicalize(&path).unwrap_or(path) }
     }
 
-    /// The tenants in it; none where it is not there.
+    /// The tenants in the file; none if it does not exist.
     ///
     /// # Errors
-    /// `Error::Usage` for a file that cannot be read or meant.
+    /// `Error::Usage` for a file that cannot be read or is not valid.
     pub fn tenants(&self) -> Result<Vec<TenantConfig>, Error> {
         self.read().map(|contents| contents.tenants)
     }
@@ -59,15 +59,14 @@ impl TenantsFile {
     /// Adds a tenant with one key. `settings` are lines of its table, such as `models = ["*"]`, and tables below it.
     ///
     /// # Errors
-    /// `Error::Usage` for a name that cannot be or is there already, `Error::Internal` for a file that cannot be
-    /// written.
+    /// `Error::Usage` for a name that is not valid or already exists, `Error::Internal` for a file that cannot be written.
     pub fn add(&self, name: &str, settings: &str, options: &KeyOptions) -> Result<NewKey, Error> {
         config::check_name(name).map_err(Error::Usage)?;
         let key = NewKey::generate()?;
         self.edit(|old| {
             if old.tenants.iter().any(|tenant| tenant.name == name) {
                 let message =
-                    format!("there is a tenant \"{name}\" already; firebox tenants rotate {name} makes it a new key");
+                    format!("tenant \"{name}\" already exists; create a new key with `firebox tenants rotate {name}`");
                 return Err(Error::Usage(message));
             }
             let gap = if old.text.is_empty() { "" } else { "\n" };
@@ -77,7 +76,7 @@ impl TenantsFile {
         Ok(key)
     }
 
-    /// Gives the tenant `name` a new key; the old ones go, unless they are kept.
+    /// Creates a new key for the tenant `name`. Removes the old keys, unless `keep` is set.
     ///
     /// # Errors
     /// As [`TenantsFile::add`]; `Error::NotFound` for a tenant that is not in this file.
@@ -89,7 +88,7 @@ impl TenantsFile {
             let table = key_table(&key, options);
             let mut lines: Vec<&str> = old.text.lines().collect();
             lines.insert(layout.tenant_end(tenant.at.line_number()), table.trim_end());
-            // From the last on, so that the places of the earlier ones stay.
+            // From the last to the first, so that line numbers of earlier tables stay valid.
             for key in tenant.keys.iter().rev().filter(|_| !keep) {
                 lines.drain(layout.table(key.at.line_number()));
             }
@@ -98,20 +97,20 @@ impl TenantsFile {
         Ok(key)
     }
 
-    /// Takes back every key of the tenant `which`, or the one key `which`, and says the ids of those that went.
+    /// Removes all keys of the tenant `target`, or the key with the id `target`. Returns the ids of the removed keys.
     ///
     /// # Errors
     /// As [`TenantsFile::rotate`].
-    pub fn revoke(&self, which: &str) -> Result<Vec<String>, Error> {
+    pub fn revoke(&self, target: &str) -> Result<Vec<String>, Error> {
         let mut gone = Vec::new();
         self.edit(|old| {
-            let of_tenant = old.tenants.iter().find(|tenant| tenant.name == which);
+            let of_tenant = old.tenants.iter().find(|tenant| tenant.name == target);
             let keys: Vec<&KeyConfig> = match of_tenant {
                 Some(tenant) => tenant.keys.iter().collect(),
-                None => old.tenants.iter().flat_map(|tenant| &tenant.keys).filter(|key| key.id == which).collect(),
+                None => old.tenants.iter().flat_map(|tenant| &tenant.keys).filter(|key| key.id == target).collect(),
             };
             if keys.is_empty() && of_tenant.is_none() {
-                return Err(not_here(which, &self.path));
+                return Err(not_found(target, &self.path));
             }
             gone = keys.iter().map(|key| key.id.clone()).collect();
             let layout = TableLayout::of(&old.text);
@@ -137,7 +136,7 @@ impl TenantsFile {
         Ok(TenantsText { text, tenants })
     }
 
-    /// Applies `change`, which gives the new text and whether anything changed.
+    /// Applies `change`, which returns the new text and whether it differs.
     fn edit(&self, change: impl FnOnce(&TenantsText) -> Result<(String, bool), Error>) -> Result<(), Error> {
         let _lock = self.lock()?;
         let old = self.read()?;
@@ -147,9 +146,9 @@ impl TenantsFile {
         }
         let text = if old.text.is_empty() { format!("{HEADER}\n{text}") } else { text };
         let name = self.path.display().to_string();
-        let new = config::parse_tenants(&text, &name).map_err(|error| unusual(&name, &error.to_string()))?;
-        if !follows(&old.tenants, &new) {
-            return Err(unusual(&name, "the change would touch other tenants"));
+        let new = config::parse_tenants(&text, &name).map_err(|error| not_editable(&name, &error.to_string()))?;
+        if !is_one_change(&old.tenants, &new) {
+            return Err(not_editable(&name, "the change would touch other tenants"));
         }
         self.write(&text)
             .map_err(|error| Error::Internal(format!("cannot write \"{name}\": {error}; nothing has changed")))
@@ -171,7 +170,7 @@ impl TenantsFile {
                 Err(TryLockError::WouldBlock) if Instant::now() < deadline => std::thread::sleep(POLL),
                 Err(TryLockError::WouldBlock) => {
                     let message =
-                        format!("somebody else has been changing \"{}\" for too long; try again", self.path.display());
+                        format!("another process is still changing \"{}\"; try again", self.path.display());
                     return Err(Error::Unavailable(message));
                 }
                 Err(TryLockError::Error(error)) => return Err(cannot(error)),
@@ -181,7 +180,7 @@ impl TenantsFile {
 
     fn write(&self, text: &str) -> io::Result<()> {
         let folder = self.path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        // Made with permissions for its owner alone.
+        // Temporary files are readable by their owner only.
         let mut file = tempfile::NamedTempFile::new_in(folder)?;
         file.write_all(text.as_bytes())?;
         file.as_file().sync_all()?;
@@ -195,23 +194,23 @@ impl TenantsFile {
 impl TenantsText {
     fn find(&self, name: &str) -> Result<&TenantConfig, Error> {
         let found = self.tenants.iter().find(|tenant| tenant.name == name);
-        found.ok_or_else(|| not_here(name, Path::new(config::TENANTS_FILE)))
+        found.ok_or_else(|| not_found(name, Path::new(config::TENANTS_FILE)))
     }
 }
 
-fn not_here(which: &str, path: &Path) -> Error {
+fn not_found(target: &str, path: &Path) -> Error {
     let path = path.display();
     Error::NotFound(format!(
-        "\"{which}\" is not in \"{path}\"; firebox tenants list shows what is, and tenants of another file are changed there"
+        "there is no tenant or key \"{target}\" in \"{path}\"; list them with `firebox tenants list`, and edit tenants of the main configuration file there"
     ))
 }
 
-fn unusual(name: &str, why: &str) -> Error {
-    Error::Usage(format!("\"{name}\" is laid out in a way that cannot be edited from here ({why}); edit it by hand"))
+fn not_editable(name: &str, why: &str) -> Error {
+    Error::Usage(format!("\"{name}\" cannot be edited by this command ({why}); edit it by hand"))
 }
 
-/// Whether `new` is `old` with keys or one whole tenant added or keys removed, and nothing else changed.
-fn follows(old: &[TenantConfig], new: &[TenantConfig]) -> bool {
+/// Whether `new` is `old` with one tenant added or the keys of one tenant changed, and nothing else.
+fn is_one_change(old: &[TenantConfig], new: &[TenantConfig]) -> bool {
     let bare =
         |tenant: &TenantConfig| TenantConfig { keys: Vec::new(), at: config::Origin::nowhere(), ..tenant.clone() };
     let stays = old.iter().zip(new).filter(|(old, new)| bare(old) == bare(new)).count() == old.len();
@@ -232,13 +231,13 @@ fn key_table(key: &NewKey, options: &KeyOptions) -> String {
     format!("\n[[tenant.key]]\nid = \"{id}\"\ndigest = \"{digest}\"\n{expires}scopes = {scopes}\n")
 }
 
-/// Where the tables of a file begin and end, in lines counted from 0.
+/// Where the tables of a file start and end. Lines are counted from 0.
 struct TableLayout {
-    /// The lines of headers, and whether each begins a tenant.
+    /// The lines of headers, and whether each starts a tenant.
     headers: Vec<(usize, bool)>,
-    /// Whether a line says something: neither empty nor a comment.
-    speaks: Vec<bool>,
-    /// Whether a line is empty.
+    /// For each line, whether it is neither empty nor a comment.
+    has_content: Vec<bool>,
+    /// For each line, whether it is empty.
     empty: Vec<bool>,
 }
 
@@ -249,30 +248,30 @@ impl TableLayout {
             let is_header = line.starts_with("[[tenant") || line.starts_with("[tenant");
             is_header.then(|| (at, line.starts_with("[[tenant]]")))
         };
-        let speaks = text.lines().map(|line| !line.trim().is_empty() && !line.trim_start().starts_with('#')).collect();
+        let has_content = text.lines().map(|line| !line.trim().is_empty() && !line.trim_start().starts_with('#')).collect();
         let empty = text.lines().map(|line| line.trim().is_empty()).collect();
-        Self { headers: text.lines().enumerate().filter_map(header).collect(), speaks, empty }
+        Self { headers: text.lines().enumerate().filter_map(header).collect(), has_content, empty }
     }
 
-    /// Where to insert into the tenant with something on `line` (counted from 1): after the last line of its that
-    /// says something, so that the comment above the next tenant stays with that.
+    /// Where to insert a table into the tenant of `line` (counted from 1): after its last line with content, so that a comment
+    /// above the next tenant stays there.
     fn tenant_end(&self, line: usize) -> usize {
         let next =
-            self.headers.iter().find(|(at, tenant)| *at >= line && *tenant).map_or(self.speaks.len(), |(at, _)| *at);
-        self.last_word(next)
+            self.headers.iter().find(|(at, tenant)| *at >= line && *tenant).map_or(self.has_content.len(), |(at, _)| *at);
+        self.content_end(next)
     }
 
-    /// The lines of the table with something on `line` (counted from 1), from its header to its last word, with the
-    /// empty line above it.
+    /// The lines of the table of `line` (counted from 1), from its header to its last line with content, and the empty line
+    /// above it.
     fn table(&self, line: usize) -> std::ops::Range<usize> {
         let begin = self.headers.iter().rev().find(|(at, _)| *at < line).map_or(0, |(at, _)| *at);
-        let next = self.headers.iter().find(|(at, _)| *at >= line).map_or(self.speaks.len(), |(at, _)| *at);
+        let next = self.headers.iter().find(|(at, _)| *at >= line).map_or(self.has_content.len(), |(at, _)| *at);
         let gap = usize::from(begin > 0 && self.empty[begin - 1]);
-        begin - gap..self.last_word(next)
+        begin - gap..self.content_end(next)
     }
 
-    /// The line after the last one before `end` that says something.
-    fn last_word(&self, end: usize) -> usize {
-        self.speaks[..end].iter().rposition(|speaks| *speaks).map_or(end, |at| at + 1)
+    /// The line after the last line with content before `end`.
+    fn content_end(&self, end: usize) -> usize {
+        self.has_content[..end].iter().rposition(|has_content| *has_content).map_or(end, |at| at + 1)
     }
 }

@@ -1,22 +1,22 @@
-//! Keys: made from the system's randomness, shown once, kept as digests.
+//! API keys: random, shown once, stored as digests.
 
 use std::fmt::Write as _;
 
 use firebox_contract::Error;
 use sha2::{Digest, Sha256};
 
-/// What every key begins with, so that scanners for leaked secrets can know it.
+/// The prefix of every key, so that secret scanners recognize keys.
 pub const KEY_PREFIX: &str = "fbx_";
-/// Bytes of a key's public part; written as twice as many digits.
+/// Bytes of a key's id, written as hexadecimal digits.
 const ID_BYTES: usize = 8;
 /// Bytes of a key's secret part.
 const SECRET_BYTES: usize = 32;
-/// Longest text that can be a key at all; anything longer is not even hashed.
+/// Maximum length of a key in bytes. Longer text is refused without hashing it.
 const KEY_LENGTH_MAX: usize = 256;
 
-/// A key that was just made. It is shown once and only its digest is kept.
+/// A new key. It is shown once; only its digest is stored.
 pub struct NewKey {
-    /// Its public part.
+    /// Its id, which is not secret.
     pub id: String,
     /// The whole key, `fbx_<id>_<secret>`.
     pub key: String,
@@ -25,14 +25,14 @@ pub struct NewKey {
 }
 
 impl NewKey {
-    /// Makes one with 256 random bits.
+    /// Generates a key with 256 random bits.
     ///
     /// # Errors
-    /// `Error::Internal` when the system gives no randomness.
+    /// `Error::Internal` if the system has no random numbers.
     pub fn generate() -> Result<Self, Error> {
         let mut random = [0; ID_BYTES + SECRET_BYTES];
         getrandom::fill(&mut random)
-            .map_err(|error| Error::Internal(format!("the system gives no random numbers: {error}")))?;
+            .map_err(|error| Error::Internal(format!("cannot read random numbers from the system: {error}")))?;
         let (id, secret) = random.split_at(ID_BYTES);
         let id = hex(id);
         let key = format!("{KEY_PREFIX}{id}_{}", hex(secret));
@@ -71,7 +71,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn keys_have_their_form_and_differ() {
+    fn generated_keys_have_the_documented_form_and_differ() {
         let (one, two) = (NewKey::generate().expect("random"), NewKey::generate().expect("random"));
         assert_ne!(one.key, two.key);
         assert_eq!(one.key, format!("fbx_{}_{}", one.id, one.key.rsplit('_').next().expect("a secret")));
@@ -81,7 +81,7 @@ mod tests {
     }
 
     #[test]
-    fn only_bearer_keys_of_ours_are_looked_at() {
+    fn only_bearer_keys_with_the_prefix_are_accepted() {
         assert_eq!(bearer("Bearer fbx_a_b"), Some("fbx_a_b"));
         assert_eq!(bearer("bearer  fbx_a_b "), Some("fbx_a_b"));
         for other in ["", "Bearer", "fbx_a_b", "Basic fbx_a_b", "Bearer sk-abc"] {

@@ -1,4 +1,4 @@
-//! Keys as live things: what lasts is told when its key is revoked, expires, or loses the scope it was let in by.
+//! Ends requests, streams and waits when their key is revoked, expires, or loses its scope.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,19 +8,19 @@ use firebox_contract::{BoxFuture, Caller, Error, Liveness, LivenessHandle, Permi
 use super::{ActiveKey, Tenancy, Tenant, TenantTable, invalid_key, state_in_doubt};
 use crate::config::{Config, Scope};
 
-/// One key, as one request uses it.
+/// The key of one request.
 #[derive(Clone)]
 struct KeyLiveness {
     tenancy: Tenancy,
     tenant: TenantId,
     key: Arc<str>,
     digest: [u8; 32],
-    /// One of these must stay open; empty where any key of the tenant will do.
+    /// The key must keep one of these scopes. Empty if no scope is needed.
     scopes: &'static [Scope],
 }
 
 impl KeyLiveness {
-    /// The key, which must still be good and open what it opened.
+    /// The key, if it is still valid and has one of the scopes.
     fn key(&self) -> Result<Arc<ActiveKey>, Error> {
         let table = self.tenancy.table()?;
         let same = |key: &&Arc<ActiveKey>| key.entry.id == self.tenant && key.digest == self.digest;
@@ -36,7 +36,7 @@ impl KeyLiveness {
 }
 
 impl Tenancy {
-    /// Revokes the keys that are not in `config`, or not good there, at once: loading its plugins may take a while, or fail.
+    /// Revokes the keys that are missing or expired in `config`, before the rest of a reload, which may take long or fail.
     ///
     /// # Errors
     /// `Error::Usage` for what [`Config::load`] would have refused.
@@ -71,7 +71,7 @@ impl Liveness for KeyLiveness {
     fn ended(&self) -> BoxFuture<'static, Error> {
         let this = self.clone();
         Box::pin(async move {
-            // Before the first look, so that no change falls between.
+            // Subscribes before the first check, so that no change is missed.
             let mut changed = this.tenancy.0.changed.subscribe();
             loop {
                 let expires = match this.key() {
@@ -80,7 +80,7 @@ impl Liveness for KeyLiveness {
                 };
                 let left = expires.map(|expires| expires.duration_since((this.tenancy.0.wall)()).unwrap_or_default());
                 tokio::select! {
-                    // `this` holds the sender, so that this only ends by a change.
+                    // `this` holds the sender, so this ends only on a change.
                     _ = changed.changed() => {}
                     () = pause(left) => {}
                 }
@@ -89,7 +89,7 @@ impl Liveness for KeyLiveness {
     }
 }
 
-/// Until a key may have expired. The wall clock can be set, so it is looked at again soon.
+/// Waits until a key may have expired. The wall clock can be set, so the wait is short.
 async fn pause(left: Option<Duration>) {
     match left {
         Some(left) => {
@@ -99,15 +99,15 @@ async fn pause(left: Option<Duration>) {
     }
 }
 
-/// The words for a key that does not open `scope`.
+/// The error for a key without `scope`.
 pub(super) fn missing_scope(key: &str, scope: Scope) -> Error {
     let scope = scope.as_str();
-    Error::Denied(format!("key \"{key}\" does not open \"{scope}\"; ask the operator for a key with that scope"))
+    Error::Denied(format!("key \"{key}\" does not have the scope \"{scope}\"; ask the operator for a key with that scope"))
 }
 
 impl Tenancy {
-    /// `tenant` for a request that is let in by one of `scopes`: the request ends when the key opens none of them any
-    /// more. A tenant without a key stays as it is.
+    /// `tenant` for a request that needs one of `scopes`. The request ends when its key loses all of them. A tenant without a key
+    /// is returned unchanged.
     #[must_use]
     pub fn limited_to_scopes(&self, tenant: Tenant, scopes: &'static [Scope]) -> Tenant {
         let key = self.table().ok().and_then(|table| table.key_ids.get(&tenant.key_id).cloned());

@@ -1,4 +1,4 @@
-//! What a tenant has used: the rates that limit it and the sums that are reported.
+//! The counters of a tenant: rates for its limits, and sums for its usage report.
 
 use std::collections::VecDeque;
 use std::sync::atomic::AtomicUsize;
@@ -13,37 +13,37 @@ use super::stored_usage::earlier;
 use super::window::SlidingWindow;
 use crate::system::time;
 
-/// The counters of one tenant. They live as long as the tenant is in the configuration, across reloads.
+/// The counters of one tenant. Reloads keep them while the tenant is configured.
 #[derive(Debug, Default)]
 pub(super) struct Meters {
     rates: Mutex<Rates>,
-    /// Requests under way, by kind.
+    /// Requests at a time, by kind.
     pub(super) in_flight: [AtomicUsize; KINDS],
 }
 
-/// One lock for all of a tenant's counters: they are touched a few times a request, and never across tenants.
+/// The counters behind one lock. A request takes the lock of its own tenant a few times.
 #[derive(Debug, Default)]
 pub(super) struct Rates {
     pub(super) requests: SlidingWindow,
     pub(super) tokens: SlidingWindow,
     pub(super) tool_calls: SlidingWindow,
     pub(super) fuel: SlidingWindow,
-    pub(super) book: DailyUsage,
+    pub(super) daily: DailyUsage,
 }
 
 impl Meters {
     /// # Errors
-    /// `Error::Unavailable` where a panic left the counters in doubt: what cannot be counted is refused.
+    /// `Error::Unavailable` if a panic left the counters uncertain. Work that cannot be counted is refused.
     pub(super) fn lock(&self) -> Result<MutexGuard<'_, Rates>, Error> {
         self.rates.lock().map_err(|_poisoned| {
             Error::Unavailable(
-                "this tenant's counters are in doubt after a fault; the operator must restart the host".to_owned(),
+                "the counters of this tenant are uncertain after an internal error; the operator must restart the server".to_owned(),
             )
         })
     }
 }
 
-/// Sums of what was used.
+/// Sums of usage.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Counts {
@@ -51,13 +51,13 @@ pub struct Counts {
     pub requests: u64,
     /// Requests refused by a limit.
     pub limited: u64,
-    /// Requests that ended without an account of what they used.
+    /// Requests that ended without reporting their usage.
     pub unsettled: u64,
     /// Tokens of prompts.
     pub prompt_tokens: u64,
-    /// Of these, tokens that did not have to be computed.
+    /// Prompt tokens taken from the prefix cache.
     pub cached_tokens: u64,
-    /// Tokens made.
+    /// Tokens generated.
     pub completion_tokens: u64,
     /// Tool calls that ran.
     pub tool_calls: u64,
@@ -89,22 +89,22 @@ impl Counts {
     }
 }
 
-/// Sums by day (UTC) and in all.
+/// Usage by day (UTC) and in total.
 #[derive(Debug, Default)]
 pub(super) struct DailyUsage {
     total: Counts,
     days: VecDeque<(String, Counts)>,
-    /// When sums from before this process began.
+    /// When the earlier sums began, if usage of an earlier process was added.
     since: Option<SystemTime>,
-    /// Something was entered since this was asked last.
+    /// Whether usage was added since [`DailyUsage::take_changed`].
     changed: bool,
 }
 
 impl DailyUsage {
-    /// Enters something that happened at `moment`.
-    pub(super) fn enter(&mut self, moment: SystemTime, entry: impl Fn(&mut Counts)) {
+    /// Adds usage at the time `moment`.
+    pub(super) fn add(&mut self, moment: SystemTime, change: impl Fn(&mut Counts)) {
         self.changed = true;
-        entry(&mut self.total);
+        change(&mut self.total);
         let today = time::date(moment);
         if self.days.back().is_none_or(|last| last.0 < today) {
             self.days.push_back((today, Counts::default()));
@@ -113,19 +113,19 @@ impl DailyUsage {
             }
         }
         if let Some((_, counts)) = self.days.back_mut() {
-            entry(counts);
+            change(counts);
         }
     }
 }
 
-/// What a tenant used since its counters began.
+/// The usage of a tenant.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct UsageReport {
-    /// When counting began: the first start of the host that is remembered, or the reload that brought the tenant.
+    /// When counting began: the first stored start of the server, or the reload that added the tenant.
     pub since: SystemTime,
-    /// Everything since then.
+    /// All usage since then.
     pub total: Counts,
-    /// By day (`2026-11-25`, UTC), oldest first; the last `limits::USAGE_DAYS_MAX` days on which something happened.
+    /// Usage by day (`2026-11-25`, UTC), oldest first: the last [`limits::USAGE_DAYS_MAX`] days with usage.
     pub days: Vec<(String, Counts)>,
 }
 
@@ -135,7 +135,7 @@ impl DailyUsage {
         UsageReport { since, total: self.total, days: self.days.iter().cloned().collect() }
     }
 
-    /// Puts what was used before in front of what was used since. `changed` says that nobody stored it yet.
+    /// Adds earlier usage. `changed` says whether it is not stored yet.
     pub(super) fn resume(&mut self, before: UsageReport, changed: bool) {
         self.changed |= changed;
         self.since = Some(earlier(self.since, before.since));
@@ -152,24 +152,24 @@ impl DailyUsage {
         drop(self.days.drain(..surplus));
     }
 
-    /// Whether something was entered since this was asked last.
+    /// Whether usage was added since the last call.
     pub(super) fn take_changed(&mut self) -> bool {
         std::mem::take(&mut self.changed)
     }
 }
 
-/// How far one limit is used.
+/// How much of one limit is used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Rate {
-    /// What is allowed in 60 seconds.
+    /// The limit in 60 seconds.
     pub limit: u64,
-    /// What is left of it now.
+    /// The part of it that is left.
     pub remaining: u64,
-    /// Time until all of it is there again, if nothing else comes.
+    /// Time until the whole limit is available again, without new requests.
     pub reset: Duration,
 }
 
-/// How far a tenant's limits are used; `None` where there is no limit.
+/// How much of its limits a tenant has used; `None` if there is no limit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct RateState {
     /// Requests per minute.
@@ -197,14 +197,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn days_are_kept_apart_and_bounded() {
-        let mut book = DailyUsage::default();
+    fn usage_is_counted_by_day_for_a_bounded_number_of_days() {
+        let mut usage = DailyUsage::default();
         for day in 0..100 {
             let moment = SystemTime::UNIX_EPOCH + Duration::from_secs(day * 86_400);
-            book.enter(moment, |counts| counts.requests += 2);
-            book.enter(moment, |counts| counts.limited += 1);
+            usage.add(moment, |counts| counts.requests += 2);
+            usage.add(moment, |counts| counts.limited += 1);
         }
-        let report = book.report(SystemTime::UNIX_EPOCH);
+        let report = usage.report(SystemTime::UNIX_EPOCH);
         assert_eq!((report.total.requests, report.total.limited), (200, 100));
         assert_eq!(report.days.len(), limits::USAGE_DAYS_MAX);
         assert_eq!(report.days.last().expect("a day").0, "1970-04-10");
@@ -212,22 +212,22 @@ mod tests {
     }
 
     #[test]
-    fn a_book_goes_on_from_what_was_before() {
+    fn earlier_usage_is_added_to_the_days_and_the_total() {
         let day = |day: u64| SystemTime::UNIX_EPOCH + Duration::from_secs(day * 86_400);
-        let (mut before, mut book) = (DailyUsage::default(), DailyUsage::default());
+        let (mut before, mut usage) = (DailyUsage::default(), DailyUsage::default());
         for number in 0..40 {
-            before.enter(day(number), |counts| counts.requests += 1);
+            before.add(day(number), |counts| counts.requests += 1);
         }
-        book.enter(day(39), |counts| counts.requests += 10);
-        book.enter(day(40), |counts| counts.prompt_tokens += 5);
-        assert!(book.take_changed() && !book.take_changed());
-        book.resume(before.report(day(0)), false);
-        let report = book.report(day(39));
+        usage.add(day(39), |counts| counts.requests += 10);
+        usage.add(day(40), |counts| counts.prompt_tokens += 5);
+        assert!(usage.take_changed() && !usage.take_changed());
+        usage.resume(before.report(day(0)), false);
+        let report = usage.report(day(39));
         assert_eq!((report.since, report.total.requests, report.total.prompt_tokens), (day(0), 50, 5));
         assert_eq!(report.days.len(), limits::USAGE_DAYS_MAX);
         let last: Vec<u64> = report.days.iter().rev().take(3).map(|day| day.1.requests).collect();
         assert_eq!(last, [0, 11, 1], "the day of the restart is one day");
-        book.enter(day(40), |counts| counts.requests += 1);
-        assert_eq!(book.report(day(39)).days.len(), limits::USAGE_DAYS_MAX, "and so is the day after");
+        usage.add(day(40), |counts| counts.requests += 1);
+        assert_eq!(usage.report(day(39)).days.len(), limits::USAGE_DAYS_MAX, "and so is the day after");
     }
 }

@@ -1,4 +1,4 @@
-//! The account of one request: what it reserves, calls and in the end used.
+//! The reservation of one request: it takes from the limits of its tenant and settles what the request used.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,25 +10,26 @@ use super::window::WindowFull;
 use super::{Tenancy, TenantEntry, keys, subject_of};
 use crate::audit::{CallCost, Record, RequestCost, RequestRecord, ToolRecord, cut};
 
+/// See [`Reservation`].
 pub(super) struct TenantReservation {
     tenancy: Tenancy,
     entry: Arc<TenantEntry>,
     caller: Caller,
     model: Option<String>,
     request_id: String,
-    /// What was reserved and not given back, by slot of the window.
+    /// Tokens reserved and not given back, by slot of the window.
     reserved: Vec<(u64, u64)>,
-    /// Fuel that guest calls used, counted already.
+    /// Fuel of plugin calls that is charged already.
     fuel_charged: u64,
     memory_peak_bytes: u64,
-    begun: Duration,
-    /// The last call was refused by a limit.
-    out_of_calls: bool,
+    started: Duration,
+    /// Whether a limit refused the last tool call.
+    call_refused: bool,
     settled: bool,
 }
 
 impl TenantReservation {
-    /// Admits one request, or says no and says so in the log where it is about a right.
+    /// Admits a request. A refused request is recorded in the audit log.
     pub(super) fn open(
         tenancy: Tenancy,
         entry: Arc<TenantEntry>,
@@ -38,7 +39,7 @@ impl TenantReservation {
     ) -> Result<Self, Error> {
         let now = tenancy.0.clock.now();
         take_request(&tenancy, &entry, caller, model, request_id)?;
-        let account = Self {
+        let reservation = Self {
             tenancy,
             entry,
             caller: caller.clone(),
@@ -47,53 +48,53 @@ impl TenantReservation {
             reserved: Vec::new(),
             fuel_charged: 0,
             memory_peak_bytes: 0,
-            begun: now,
-            out_of_calls: false,
+            started: now,
+            call_refused: false,
             settled: false,
         };
-        // After the rate, so that a key that keeps asking for what it may not have cannot flood the log either.
+        // The rate is checked first, so that a key that repeats a denied request cannot flood the log.
         match model {
-            Some(model) => account.with_model(model),
-            None => Ok(account),
+            Some(model) => reservation.with_model(model),
+            None => Ok(reservation),
         }
     }
 
-    /// Of a request that has used nothing yet and is not in the log: where it ends before its model is known, there is
-    /// nothing to settle but the rate it took.
+    /// The reservation of a request whose model is not known yet. If the request ends before, there is nothing to settle and
+    /// nothing to record.
     pub(super) fn without_model(mut self) -> Self {
         self.settled = true;
         self
     }
 
-    /// Opens it for work on this model, or says no and says so in the log.
+    /// Sets the model. If the tenant may not use it, the refusal is recorded and returned.
     pub(super) fn with_model(mut self, model: &str) -> Result<Self, Error> {
         if self.entry.may_use(model) {
             self.model = Some(model.to_owned());
             self.settled = false;
             return Ok(self);
         }
-        let error = not_its_model(&self.entry, model);
+        let error = model_denied(&self.entry, model);
         self.tenancy.refused(&refusal(&error, &self.caller, &self.request_id, Some(model)));
         self.settled = true;
         Err(error)
     }
 
-    /// What must hold whenever a running request goes on: its key is good, its tenant may use the model, it can be
-    /// logged. Gives the tenant as it is configured now.
+    /// Checks that a running request may continue: its key is valid, its tenant may use the model, and the audit log can be
+    /// written. Returns the tenant as it is configured now.
     fn check_continue(&self) -> Result<Arc<TenantEntry>, Error> {
-        let entry = self.tenancy.live(&self.caller)?;
+        let entry = self.tenancy.active_tenant(&self.caller)?;
         if let Some(model) = self.model.as_deref().filter(|model| !entry.may_use(model)) {
-            return Err(not_its_model(&entry, model));
+            return Err(model_denied(&entry, model));
         }
         self.tenancy.audit_ready_for(&self.caller)?;
         Ok(entry)
     }
 
     fn elapsed_ms(&self) -> u64 {
-        millis(self.tenancy.0.clock.now().saturating_sub(self.begun))
+        millis(self.tenancy.0.clock.now().saturating_sub(self.started))
     }
 
-    /// Squares the books of tokens: what was reserved and not used is given back, what was used beyond is charged.
+    /// Gives back reserved tokens that were not used, and charges tokens beyond the reservation.
     fn settle_tokens(&mut self, rates: &mut Rates, usage: Usage) {
         let used = (usage.prompt_tokens as u64).saturating_add(usage.completion_tokens as u64);
         let reserved: u64 = self.reserved.iter().map(|(_, amount)| *amount).sum();
@@ -128,7 +129,7 @@ impl TenantReservation {
     }
 }
 
-/// What was decided about a request that ended so before anything was used for it, where it was refused.
+/// The decision in the record of a refused request with this outcome; `None` if the outcome is not a refusal.
 fn decision_of(outcome: &str) -> Option<&'static str> {
     let rows = [
         (ErrorKind::Limited, "limited"),
@@ -142,14 +143,14 @@ fn decision_of(outcome: &str) -> Option<&'static str> {
     rows.into_iter().find(|row| row.0.code() == outcome).map(|row| row.1)
 }
 
-/// The line of a request that was refused before it had an account.
+/// The record of a request that was refused before it was admitted.
 fn refusal<'a>(error: &Error, caller: &'a Caller, request_id: &'a str, model: Option<&'a str>) -> Record<'a> {
     let outcome = error.kind().code();
     let (subject, decision) = (subject_of(caller, request_id), decision_of(outcome));
     Record::Request(RequestRecord { subject, model, decision, outcome, cost: None })
 }
 
-/// Takes a request of the tenant's rate, or says no.
+/// Counts a request against the rate of its tenant.
 pub(super) fn take_request(
     tenancy: &Tenancy,
     entry: &TenantEntry,
@@ -160,7 +161,7 @@ pub(super) fn take_request(
     let (now, wall) = (tenancy.0.clock.now(), (tenancy.0.wall)());
     let mut rates = entry.meters.lock()?;
     let admitted = admit(entry, &mut rates, now);
-    rates.book.enter(wall, |counts| match admitted {
+    rates.daily.add(wall, |counts| match admitted {
         Ok(()) => counts.requests += 1,
         Err(_) => counts.limited += 1,
     });
@@ -168,7 +169,7 @@ pub(super) fn take_request(
     admitted.inspect_err(|error| tenancy.refused(&refusal(error, caller, request_id, model)))
 }
 
-/// Looks whether a request would be admitted now, and takes nothing.
+/// Checks whether the rate of the tenant allows a request now, without counting one.
 pub(super) fn check_rate(
     tenancy: &Tenancy,
     entry: &TenantEntry,
@@ -185,14 +186,14 @@ pub(super) fn check_rate(
         _ => Ok(()),
     });
     drop(rates);
-    room.inspect_err(|error| note_limited(tenancy, entry, caller, request_id, error))
+    room.inspect_err(|error| log_limited(tenancy, entry, caller, request_id, error))
 }
 
-/// Counts a request that was refused before anything of it was read, and says so in the log.
-pub(super) fn note_limited(tenancy: &Tenancy, entry: &TenantEntry, caller: &Caller, request_id: &str, error: &Error) {
-    // Counters in doubt refuse everything by themselves.
+/// Counts and records a request that a limit refused before its body was read.
+pub(super) fn log_limited(tenancy: &Tenancy, entry: &TenantEntry, caller: &Caller, request_id: &str, error: &Error) {
+    // Poisoned counters refuse every request of the tenant anyway.
     if let Ok(mut rates) = entry.meters.lock() {
-        rates.book.enter((tenancy.0.wall)(), |counts| counts.limited += 1);
+        rates.daily.add((tenancy.0.wall)(), |counts| counts.limited += 1);
     }
     tenancy.refused(&refusal(error, caller, request_id, None));
 }
@@ -208,7 +209,7 @@ fn admit(entry: &TenantEntry, rates: &mut Rates, now: Duration) -> Result<(), Er
     }
 }
 
-/// Fuel is known only after it was used: while the last minute used up the limit, nothing more begins.
+/// Refuses new work while the fuel of the last minute is at its limit. The fuel of a call is known only after the call.
 fn fuel_left(entry: &TenantEntry, rates: &mut Rates, now: Duration) -> Result<(), Error> {
     let Some(limit) = entry.config.limits.plugin_fuel_per_minute else { return Ok(()) };
     if rates.fuel.used(now) < limit {
@@ -218,19 +219,19 @@ fn fuel_left(entry: &TenantEntry, rates: &mut Rates, now: Duration) -> Result<()
     Err(limited(entry, "units of plugin fuel", limit, WindowFull { retry_after }))
 }
 
-fn not_its_model(entry: &TenantEntry, model: &str) -> Error {
+fn model_denied(entry: &TenantEntry, model: &str) -> Error {
     let tenant = &entry.id;
-    Error::Denied(format!("tenant \"{tenant}\" may not use model \"{model}\"; see /v1/models for what it may"))
+    Error::Denied(format!("tenant \"{tenant}\" may not use model \"{model}\"; list its models with GET /v1/models"))
 }
 
 fn limited(entry: &TenantEntry, what: &str, limit: u64, full: WindowFull) -> Error {
     let (tenant, seconds) = (&entry.id, full.retry_after.as_secs_f64());
     let message = if limit == 0 {
-        format!("tenant \"{tenant}\" may use no {what}; the operator can change that")
+        format!("the limit of tenant \"{tenant}\" is 0 {what} a minute; ask the operator to raise it")
     } else {
-        format!("tenant \"{tenant}\" may use {limit} {what} a minute, which are used up; try again in {seconds:.1} s")
+        format!("tenant \"{tenant}\" has used its limit of {limit} {what} a minute; retry in {seconds:.1} s")
     };
-    // Where waiting does not help, a client that waits at least does so for long.
+    // Waiting does not help with a limit of 0, so clients that retry do so rarely.
     let retry_after = if limit == 0 { firebox_contract::limits::RATE_WINDOW } else { full.retry_after };
     Error::Limited { message, retry_after }
 }
@@ -246,7 +247,7 @@ impl Reservation for TenantReservation {
         if let Some(max) = limits.context_tokens_max.filter(|max| tokens > *max) {
             let tenant = &entry.id;
             let message = format!(
-                "prompt and longest answer have {tokens} tokens where tenant \"{tenant}\" may have {max} in one conversation; shorten the prompt or ask for a shorter answer"
+                "prompt and longest answer have {tokens} tokens; tenant \"{tenant}\" may use {max} in one conversation; shorten the prompt or the answer"
             );
             return Err(Error::TooLarge(message));
         }
@@ -256,7 +257,7 @@ impl Reservation for TenantReservation {
         let Some(limit) = limits.tokens_per_minute else { return Ok(()) };
         if tokens > limit && limit > 0 {
             let message = format!(
-                "prompt and longest answer have {tokens} tokens where tenant \"{}\" may use {limit} a minute; shorten the prompt or ask for a shorter answer",
+                "prompt and longest answer have {tokens} tokens; tenant \"{}\" may use {limit} a minute; shorten the prompt or the answer",
                 entry.id
             );
             return Err(Error::TooLarge(message));
@@ -267,15 +268,15 @@ impl Reservation for TenantReservation {
                 Ok(())
             }
             Err(full) => {
-                rates.book.enter((self.tenancy.0.wall)(), |counts| counts.limited += 1);
+                rates.daily.add((self.tenancy.0.wall)(), |counts| counts.limited += 1);
                 Err(limited(&entry, "tokens", limit, full))
             }
         }
     }
 
     fn allow_call(&mut self, _call: &ToolCall) -> Result<(), Error> {
-        // Until it is allowed.
-        self.out_of_calls = true;
+        // Reset below once the call is allowed.
+        self.call_refused = true;
         let (entry, now) = (self.check_continue()?, self.tenancy.0.clock.now());
         let mut rates = self.entry.meters.lock()?;
         fuel_left(&entry, &mut rates, now)?;
@@ -284,7 +285,7 @@ impl Reservation for TenantReservation {
             taken.map(|_slot| ()).map_err(|full| limited(&entry, "tool calls", limit, full))?;
         }
         drop(rates);
-        self.out_of_calls = false;
+        self.call_refused = false;
         Ok(())
     }
 
@@ -301,11 +302,11 @@ impl Reservation for TenantReservation {
     fn record_call(&mut self, call: &ToolCall, decision: Decision, outcome: &ToolOutcome) {
         let ran = matches!(decision, Decision::Allowed | Decision::Approved);
         self.memory_peak_bytes = self.memory_peak_bytes.max(outcome.memory_peak_bytes);
-        // A poisoned lock refuses everything that follows, so that nothing can be gained from what is not counted here.
+        // A poisoned lock refuses all later requests, so a call that is not counted here gains nothing.
         if let Ok(mut rates) = self.entry.meters.lock() {
             rates.fuel.charge(self.tenancy.0.clock.now(), outcome.fuel);
             self.fuel_charged = self.fuel_charged.saturating_add(outcome.fuel);
-            rates.book.enter((self.tenancy.0.wall)(), |counts| counts.tool_calls += u64::from(ran));
+            rates.daily.add((self.tenancy.0.wall)(), |counts| counts.tool_calls += u64::from(ran));
         }
         let texts = self.tenancy.0.audit.as_ref().is_some_and(crate::audit::Audit::prompts);
         let record = Record::Tool(ToolRecord {
@@ -323,8 +324,8 @@ impl Reservation for TenantReservation {
                 ms: millis(outcome.elapsed),
             },
         });
-        // What no model said first, a client can say as fast as it likes.
-        if !ran && (self.out_of_calls || self.model.is_none()) {
+        // A client can repeat a call over MCP as fast as it likes, so refused ones are recorded with a count.
+        if !ran && (self.call_refused || self.model.is_none()) {
             self.tenancy.refused(&record);
         } else {
             self.tenancy.record(&record);
@@ -341,7 +342,7 @@ impl Reservation for TenantReservation {
         if let Ok(mut rates) = entry.meters.lock() {
             rates.fuel.charge(self.tenancy.0.clock.now(), fuel - self.fuel_charged);
             self.settle_tokens(&mut rates, spent.usage);
-            rates.book.enter((self.tenancy.0.wall)(), |counts| {
+            rates.daily.add((self.tenancy.0.wall)(), |counts| {
                 counts.tokens(spent.usage);
                 counts.plugin_fuel = counts.plugin_fuel.saturating_add(fuel);
             });
@@ -357,7 +358,7 @@ impl Drop for TenantReservation {
         }
         if let Ok(mut rates) = self.entry.meters.lock() {
             let fuel = self.fuel_charged;
-            rates.book.enter((self.tenancy.0.wall)(), |counts| {
+            rates.daily.add((self.tenancy.0.wall)(), |counts| {
                 counts.unsettled += 1;
                 counts.plugin_fuel = counts.plugin_fuel.saturating_add(fuel);
             });

@@ -12,7 +12,7 @@ use firebox_contract::{BoxFuture, Decision, ToolCall, ToolOutcome, Usage};
 use super::*;
 use crate::config::{ServerConfig, TenantLimits};
 
-/// A clock that tests turn. Both times begin at a moment far from zero.
+/// A clock that tests advance. Both times start far from zero.
 #[derive(Clone)]
 struct ManualClock(Arc<AtomicU64>);
 
@@ -47,7 +47,7 @@ fn config_of(tenants: Vec<TenantConfig>) -> Config {
 
 fn tenant(name: &str, limits: TenantLimits, keys: &[(&str, &TestKey)]) -> TenantConfig {
     let text = format!("[[tenant]]\nname = \"{name}\"\n");
-    let mut tenants = crate::config::parse_tenants(&text, "test").expect("good");
+    let mut tenants = crate::config::parse_tenants(&text, "test").expect("valid");
     let mut tenant = tenants.remove(0);
     tenant.limits = limits;
     let at = tenant.at.clone();
@@ -72,7 +72,7 @@ fn tenancy(config: &Config, audit: Option<Audit>) -> (Tenancy, ManualClock) {
     let clock = ManualClock::new();
     let wall = clock.clone();
     let wall = Arc::new(move || SystemTime::UNIX_EPOCH + wall.now());
-    let tenancy = Tenancy::with_clocks(config, audit, Arc::new(clock.clone()), wall).expect("good");
+    let tenancy = Tenancy::with_clocks(config, audit, Arc::new(clock.clone()), wall).expect("valid");
     (tenancy, clock)
 }
 
@@ -125,16 +125,16 @@ fn retry_after(error: &Error) -> Duration {
 }
 
 #[test]
-fn a_key_opens_its_tenant_and_every_other_text_fails_alike() {
+fn a_key_authenticates_its_tenant_and_every_other_text_gets_the_same_error() {
     let over = TestKey("fbx_old_secret", Some(SystemTime::UNIX_EPOCH + Duration::from_secs(999_999)));
     let config = config_of(vec![
         tenant("alice", TenantLimits::default(), &[("a", &ALICE), ("old", &over)]),
         tenant("bob", TenantLimits::default(), &[("b", &BOB)]),
     ]);
     let (tenancy, _) = tenancy(&config, None);
-    let alice = tenancy.authenticate(Some("Bearer fbx_a_secret")).expect("good");
+    let alice = tenancy.authenticate(Some("Bearer fbx_a_secret")).expect("valid");
     assert_eq!((alice.id.as_str(), alice.key_id.as_ref(), alice.caller.key.as_ref()), ("alice", "a", "a"));
-    assert_eq!(tenancy.authenticate(Some("Bearer fbx_b_secret")).expect("good").id.as_str(), "bob");
+    assert_eq!(tenancy.authenticate(Some("Bearer fbx_b_secret")).expect("valid").id.as_str(), "bob");
     let wrong = [
         "",
         "Bearer",
@@ -151,7 +151,7 @@ fn a_key_opens_its_tenant_and_every_other_text_fails_alike() {
 }
 
 #[test]
-fn a_key_expires_at_its_moment_also_for_a_request_that_runs() {
+fn a_key_expires_on_time_also_for_a_running_request() {
     let until = TestKey("fbx_a_secret", Some(SystemTime::UNIX_EPOCH + Duration::from_secs(1_000_010)));
     let config = config_of(vec![tenant("alice", TenantLimits::default(), &[("a", &until)])]);
     let (tenancy, clock) = tenancy(&config, None);
@@ -166,22 +166,22 @@ fn a_key_expires_at_its_moment_also_for_a_request_that_runs() {
 }
 
 #[test]
-fn a_scope_that_a_key_lacks_is_denied_by_name() {
+fn a_missing_scope_is_denied_by_name() {
     let (_, _, alice) = alice(TenantLimits::default());
     assert_eq!(Tenancy::require(&alice, Scope::Chat), Ok(()));
     assert!(matches!(Tenancy::require(&alice, Scope::Metrics), Err(Error::Denied(why)) if why.contains("\"metrics\"")));
 }
 
 #[test]
-fn a_reload_keeps_counters_and_kills_keys_at_once_or_changes_nothing() {
+fn a_reload_keeps_counters_and_removes_keys_at_once_or_changes_nothing() {
     let few = limits_of(|limits| limits.requests_per_minute = Some(2));
     let (tenancy, _) = tenancy(&config_of(vec![tenant("alice", few.clone(), &[("a", &ALICE)])]), None);
-    let before = tenancy.authenticate(Some("Bearer fbx_a_secret")).expect("good");
+    let before = tenancy.authenticate(Some("Bearer fbx_a_secret")).expect("valid");
     let mut running = tenancy.admit(&before.caller, "ember", "1").expect("the first");
     let twice = config_of(vec![tenant("alice", few.clone(), &[("a", &ALICE), ("a", &BOB)])]);
     assert!(tenancy.replace(&twice).is_err());
     assert!(tenancy.authenticate(Some("Bearer fbx_a_secret")).is_ok(), "nothing has changed");
-    tenancy.replace(&config_of(vec![tenant("alice", few, &[("b", &BOB)])])).expect("good");
+    tenancy.replace(&config_of(vec![tenant("alice", few, &[("b", &BOB)])])).expect("valid");
     assert!(tenancy.authenticate(Some("Bearer fbx_a_secret")).is_err());
     assert_eq!(
         tenancy.admit(&before.caller, "ember", "2").err(),
@@ -192,18 +192,18 @@ fn a_reload_keeps_counters_and_kills_keys_at_once_or_changes_nothing() {
     let after = tenancy.authenticate(Some("Bearer fbx_b_secret")).expect("the new key");
     drop(tenancy.admit(&after.caller, "ember", "3").expect("the second"));
     assert!(tenancy.admit(&after.caller, "ember", "4").is_err(), "the first one still counts");
-    tenancy.replace(&config_of(Vec::new())).expect("good");
+    tenancy.replace(&config_of(Vec::new())).expect("valid");
     assert!(matches!(tenancy.usage(&after.id), Err(Error::NotFound(_))));
     assert!(tenancy.admit(&after.caller, "ember", "5").is_err());
 }
 
 #[test]
-fn one_tenants_counters_are_not_anothers() {
+fn tenants_have_separate_counters() {
     let few = limits_of(|limits| limits.requests_per_minute = Some(1));
     let config = config_of(vec![tenant("alice", few.clone(), &[("a", &ALICE)]), tenant("bob", few, &[("b", &BOB)])]);
     let (tenancy, _) = tenancy(&config, None);
     let [alice, bob] =
-        ["a", "b"].map(|key| tenancy.authenticate(Some(&format!("Bearer fbx_{key}_secret"))).expect("good"));
+        ["a", "b"].map(|key| tenancy.authenticate(Some(&format!("Bearer fbx_{key}_secret"))).expect("valid"));
     drop(tenancy.admit(&alice.caller, "ember", "1").expect("the first"));
     assert!(tenancy.admit(&alice.caller, "ember", "2").is_err());
     drop(tenancy.admit(&bob.caller, "ember", "3").expect("bob's first"));
@@ -213,63 +213,63 @@ fn one_tenants_counters_are_not_anothers() {
 }
 
 #[test]
-fn usage_goes_on_after_a_restart_and_after_an_absence() {
+fn usage_is_kept_across_a_restart_and_a_removal() {
     let config = config_of(vec![tenant("alice", TenantLimits::default(), &[("a", &ALICE)])]);
     let spend = |tenancy: &Tenancy| {
-        let alice = tenancy.authenticate(Some("Bearer fbx_a_secret")).expect("good");
+        let alice = tenancy.authenticate(Some("Bearer fbx_a_secret")).expect("valid");
         settle(tenancy.admit(&alice.caller, "ember", "1").expect("admitted").as_mut(), used(5, 2));
         tenancy.usage(&alice.id).expect("there")
     };
     let (first, clock) = tenancy(&config, None);
     let began = spend(&first).since;
-    let stored = first.changed_usage().expect("good");
+    let stored = first.changed_usage().expect("valid");
     assert_eq!(stored.len(), 1);
-    assert!(first.changed_usage().expect("good").is_empty(), "nothing new");
-    let stored = stored.into_iter().map(|(id, report)| (id, UsageReport::parse(&report.text()).expect("whole")));
+    assert!(first.changed_usage().expect("valid").is_empty(), "nothing new");
+    let stored = stored.into_iter().map(|(id, report)| (id, UsageReport::parse(&report.text()).expect("not poisoned")));
     // The host is started again, a day later, and for a while without her.
     clock.advance(Duration::from_secs(86_400));
     let wall = clock.clone();
     let wall = Arc::new(move || SystemTime::UNIX_EPOCH + wall.now());
-    let second = Tenancy::with_clocks(&config_of(Vec::new()), None, Arc::new(clock), wall).expect("good");
-    second.resume(stored).expect("good");
-    second.replace(&config).expect("good");
+    let second = Tenancy::with_clocks(&config_of(Vec::new()), None, Arc::new(clock), wall).expect("valid");
+    second.resume(stored).expect("valid");
+    second.replace(&config).expect("valid");
     let report = spend(&second);
     assert_eq!((report.since, report.total.requests, report.total.prompt_tokens), (began, 2, 10));
     assert_eq!(report.days.iter().map(|day| day.1.completion_tokens).collect::<Vec<_>>(), [2, 2]);
-    second.replace(&config_of(Vec::new())).expect("good");
-    let gone = second.changed_usage().expect("good");
+    second.replace(&config_of(Vec::new())).expect("valid");
+    let gone = second.changed_usage().expect("valid");
     assert_eq!(gone.first().map(|(_, report)| report), Some(&report), "what she used last is stored too");
-    second.replace(&config).expect("good");
+    second.replace(&config).expect("valid");
     assert_eq!(spend(&second).total.requests, 3);
 }
 
 #[test]
-fn what_is_in_doubt_is_refused() {
+fn poisoned_counters_refuse_every_request() {
     let (tenancy, _, alice) = alice(TenantLimits::default());
-    let mut account = tenancy.admit(&alice.caller, "ember", "1").expect("good");
+    let mut account = tenancy.admit(&alice.caller, "ember", "1").expect("valid");
     let entry = tenancy.entry(&alice.id).expect("there");
     let poisoner = std::thread::spawn(move || {
-        let _held = entry.meters.lock().expect("whole");
+        let _held = entry.meters.lock().expect("not poisoned");
         panic!("on purpose");
     });
     assert!(poisoner.join().is_err());
     for refused in
         [account.reserve(1), account.allow_call(&call("x")), tenancy.admit(&alice.caller, "ember", "2").map(drop)]
     {
-        assert!(matches!(&refused, Err(Error::Unavailable(why)) if why.contains("in doubt")), "{refused:?}");
+        assert!(matches!(&refused, Err(Error::Unavailable(why)) if why.contains("uncertain")), "{refused:?}");
     }
     assert!(tenancy.rate(&alice.id).is_err() && tenancy.usage(&alice.id).is_err());
     settle(account.as_mut(), used(1, 1));
 }
 
-/// What the audit log at `path` says, after `audit` was closed.
+/// The records of the audit log at `path`, after `audit` is closed.
 fn lines(audit: &Audit, path: &std::path::Path) -> Vec<serde_json::Value> {
     audit.close().expect("nothing is lost");
     let text = std::fs::read_to_string(path).expect("readable");
     text.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect()
 }
 
-/// One request with one tool call, told to an audit log.
+/// Runs a request with a tool call, a denied request and an unsettled one, and returns the audit log.
 fn audited(prompts: bool) -> (Vec<serde_json::Value>, String) {
     let dir = tempfile::tempdir().expect("a folder");
     let path = dir.path().join("audit.jsonl");
@@ -277,7 +277,7 @@ fn audited(prompts: bool) -> (Vec<serde_json::Value>, String) {
     let mut config = config_of(vec![tenant("alice", TenantLimits::default(), &[("a", &ALICE)])]);
     config.tenants[0].models = vec!["em*".to_owned()];
     let (tenancy, clock) = tenancy(&config, Some(audit.clone()));
-    let alice = tenancy.authenticate(Some("Bearer fbx_a_secret")).expect("good");
+    let alice = tenancy.authenticate(Some("Bearer fbx_a_secret")).expect("valid");
     let prompt = tenancy.prompt_text(&Prompt::Text("a private question".to_owned()));
     assert_eq!(prompt.is_some(), prompts);
     let mut account = tenancy.admit(&alice.caller, "ember", "r1").expect("allowed");
@@ -297,7 +297,7 @@ fn audited(prompts: bool) -> (Vec<serde_json::Value>, String) {
 }
 
 #[test]
-fn the_log_says_who_did_what_and_what_it_cost_without_any_text() {
+fn the_audit_log_has_tenants_decisions_and_costs_but_no_texts() {
     let (lines, text) = audited(false);
     assert!(!text.contains("private"), "{text}");
     assert!(!text.contains("secret"), "{text}");
@@ -322,20 +322,20 @@ fn the_log_says_who_did_what_and_what_it_cost_without_any_text() {
 }
 
 #[test]
-fn texts_are_in_the_log_where_the_operator_wants_them() {
+fn texts_are_in_the_audit_log_if_the_operator_asked_for_them() {
     let (lines, text) = audited(true);
     assert_eq!(lines[1]["prompt"], "a private question", "{text}");
     assert_eq!(lines[2]["arguments"], "{\"x\":\"private\"}");
 }
 
 #[test]
-fn without_the_log_that_is_required_nothing_begins_and_nothing_goes_on() {
+fn a_closed_audit_log_refuses_new_and_running_work() {
     let dir = tempfile::tempdir().expect("a folder");
     let audit = Audit::open(&dir.path().join("audit.jsonl"), false, "start").expect("opens");
     let config = config_of(vec![tenant("alice", TenantLimits::default(), &[("a", &ALICE)])]);
     let (tenancy, _) = tenancy(&config, Some(audit.clone()));
-    let alice = tenancy.authenticate(Some("Bearer fbx_a_secret")).expect("good");
-    let mut account = tenancy.admit(&alice.caller, "ember", "1").expect("good");
+    let alice = tenancy.authenticate(Some("Bearer fbx_a_secret")).expect("valid");
+    let mut account = tenancy.admit(&alice.caller, "ember", "1").expect("valid");
     audit.close().expect("nothing is lost");
     for refused in
         [account.allow_call(&call("x")), account.reserve(1), tenancy.admit(&alice.caller, "ember", "2").map(drop)]
@@ -344,9 +344,9 @@ fn without_the_log_that_is_required_nothing_begins_and_nothing_goes_on() {
     }
 }
 
-/// A tenant without any right left asks as fast as it can.
+/// A tenant at its limits repeats requests as fast as it can.
 #[test]
-fn floods_of_refusals_are_a_line_a_second_with_their_count_and_the_right_word() {
+fn a_flood_of_refusals_is_recorded_once_a_second_with_its_count() {
     let dir = tempfile::tempdir().expect("a folder");
     let path = dir.path().join("audit.jsonl");
     let audit = Audit::open(&path, true, "start").expect("opens");
@@ -354,8 +354,8 @@ fn floods_of_refusals_are_a_line_a_second_with_their_count_and_the_right_word() 
     let spent = limits_of(|limits| limits.requests_per_minute = Some(0));
     let config = config_of(vec![tenant("alice", limits, &[("a", &ALICE)]), tenant("bob", spent, &[("b", &BOB)])]);
     let (tenancy, _) = tenancy(&config, Some(audit.clone()));
-    let alice = tenancy.authenticate(Some("Bearer fbx_a_secret")).expect("good");
-    let bob = tenancy.authenticate(Some("Bearer fbx_b_secret")).expect("good");
+    let alice = tenancy.authenticate(Some("Bearer fbx_a_secret")).expect("valid");
+    let bob = tenancy.authenticate(Some("Bearer fbx_b_secret")).expect("valid");
     const FLOOD: u64 = 5_000;
     for number in 0..FLOOD {
         let id = format!("r{number}");
@@ -378,7 +378,7 @@ fn floods_of_refusals_are_a_line_a_second_with_their_count_and_the_right_word() 
     assert!(lines.iter().filter(|line| line["event"] == "request").all(|line| line["decision"] == "limited"));
 }
 
-/// Many threads at once: how many of `attempts` attempts succeed.
+/// Runs `attempts` attempts on many threads at once and returns how many succeed.
 fn storm(attempts: usize, attempt: impl Fn() -> bool + Sync) -> usize {
     const THREADS: usize = 64;
     let passed = Mutex::new(0);
@@ -388,9 +388,9 @@ fn storm(attempts: usize, attempt: impl Fn() -> bool + Sync) -> usize {
             scope.spawn(|| {
                 barrier.wait();
                 let mine = (0..attempts / THREADS).filter(|_| attempt()).count();
-                *passed.lock().expect("whole") += mine;
+                *passed.lock().expect("not poisoned") += mine;
             });
         }
     });
-    passed.into_inner().expect("whole")
+    passed.into_inner().expect("not poisoned")
 }

@@ -1,4 +1,4 @@
-//! Counts what happened in the last minute, exactly but for the width of a slot.
+//! A sliding window of one minute, exact to the width of a slot.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -7,8 +7,8 @@ use firebox_contract::limits::{RATE_SLOT, RATE_WINDOW};
 
 const SLOTS: u64 = (RATE_WINDOW.as_millis() / RATE_SLOT.as_millis()) as u64;
 
-/// Amounts by slot of time. At no moment do the amounts taken within any `RATE_WINDOW` exceed the limit they were
-/// taken under: a slot is forgotten when all of it is older than the window.
+/// Amounts by time slot. Within any [`RATE_WINDOW`] the amounts taken never exceed the limit: a slot is dropped only when all
+/// of it is older than the window.
 #[derive(Debug, Default)]
 pub(super) struct SlidingWindow {
     slots: VecDeque<(u64, u64)>,
@@ -16,10 +16,10 @@ pub(super) struct SlidingWindow {
     latest: u64,
 }
 
-/// What stands in the way of an amount.
+/// Why an amount does not fit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct WindowFull {
-    /// When it would fit if nothing else comes.
+    /// Time until it fits, if nothing else is taken.
     pub(super) retry_after: Duration,
 }
 
@@ -27,14 +27,14 @@ fn slot(now: Duration) -> u64 {
     u64::try_from(now.as_millis() / RATE_SLOT.as_millis()).unwrap_or(u64::MAX)
 }
 
-/// Time from `now` until `slot` is forgotten.
-fn until_forgotten(slot: u64, now: Duration) -> Duration {
+/// Time from `now` until `slot` is dropped.
+fn until_dropped(slot: u64, now: Duration) -> Duration {
     let slots = u32::try_from(slot.saturating_add(SLOTS + 1)).unwrap_or(u32::MAX);
     RATE_SLOT.saturating_mul(slots).saturating_sub(now)
 }
 
 impl SlidingWindow {
-    /// The slot of `now`, after forgetting what is too old. A clock that goes back frees nothing.
+    /// Drops old slots and returns the slot of `now`. A clock that is set back frees nothing.
     fn advance(&mut self, now: Duration) -> u64 {
         self.latest = self.latest.max(slot(now));
         while let Some((oldest, amount)) = self.slots.front().copied() {
@@ -47,13 +47,13 @@ impl SlidingWindow {
         self.latest
     }
 
-    /// What counts at `now`.
+    /// The amount in the window at `now`.
     pub(super) fn used(&mut self, now: Duration) -> u64 {
         self.advance(now);
         self.used
     }
 
-    /// Takes `amount` if the sum stays within `limit`, and says in which slot.
+    /// Takes `amount` if the sum stays within `limit`. Returns its slot.
     pub(super) fn take(&mut self, now: Duration, amount: u64, limit: u64) -> Result<u64, WindowFull> {
         let slot = self.advance(now);
         if self.used.checked_add(amount).is_none_or(|sum| sum > limit) {
@@ -63,7 +63,7 @@ impl SlidingWindow {
         Ok(slot)
     }
 
-    /// Counts `amount`, whatever the limit.
+    /// Adds `amount` without a limit.
     pub(super) fn charge(&mut self, now: Duration, amount: u64) {
         let slot = self.advance(now);
         self.add(slot, amount);
@@ -78,7 +78,7 @@ impl SlidingWindow {
         }
     }
 
-    /// Takes back up to `amount` of what was taken in `slot`, unless that is forgotten already.
+    /// Gives back up to `amount` of the amount in `slot`, if the slot is still in the window.
     pub(super) fn give_back(&mut self, slot: u64, amount: u64) {
         if let Ok(at) = self.slots.binary_search_by_key(&slot, |entry| entry.0) {
             let amount = amount.min(self.slots[at].1);
@@ -87,7 +87,7 @@ impl SlidingWindow {
         }
     }
 
-    /// Time from `now` until at most `sum` counts, if nothing else comes.
+    /// Time from `now` until the amount in the window is at most `sum`, if nothing else is taken.
     pub(super) fn until(&mut self, now: Duration, sum: u64) -> Duration {
         self.advance(now);
         let mut left = self.used;
@@ -97,7 +97,7 @@ impl SlidingWindow {
             }
             left -= amount;
             if left <= sum {
-                return until_forgotten(*slot, now);
+                return until_dropped(*slot, now);
             }
         }
         Duration::ZERO
@@ -113,7 +113,7 @@ mod tests {
     }
 
     #[test]
-    fn a_limit_is_met_exactly_and_refills_after_the_window() {
+    fn a_limit_is_exact_and_refills_after_the_window() {
         let mut window = SlidingWindow::default();
         for _ in 0..10 {
             assert!(window.take(ms(100), 1, 10).is_ok());
@@ -125,7 +125,7 @@ mod tests {
     }
 
     #[test]
-    fn no_sixty_seconds_hold_more_than_the_limit() {
+    fn no_sixty_seconds_exceed_the_limit() {
         let mut window = SlidingWindow::default();
         let mut taken = Vec::new();
         for now in (0..300_000).step_by(37) {
@@ -141,7 +141,7 @@ mod tests {
     }
 
     #[test]
-    fn retry_after_counts_only_what_must_go() {
+    fn retry_after_is_the_time_until_the_amount_fits() {
         let mut window = SlidingWindow::default();
         assert!(window.take(ms(0), 6, 10).is_ok());
         assert!(window.take(ms(10_000), 4, 10).is_ok());
@@ -150,7 +150,7 @@ mod tests {
     }
 
     #[test]
-    fn a_clock_that_goes_back_frees_nothing() {
+    fn a_clock_that_is_set_back_frees_nothing() {
         let mut window = SlidingWindow::default();
         assert!(window.take(ms(100_000), 10, 10).is_ok());
         assert!(window.take(ms(0), 1, 10).is_err());
@@ -159,7 +159,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_given_back_is_free_and_no_more() {
+    fn an_amount_that_is_given_back_is_free_again() {
         let mut window = SlidingWindow::default();
         let slot = window.take(ms(0), 10, 10).expect("room");
         window.give_back(slot, 7);

@@ -165,7 +165,7 @@ fn a_request_has_its_place_while_its_body_arrives() {
         open.borrow_mut().push(unfinished(server, "/v1/chat/completions", "one", 1_000, 10));
         // Where there is a place, it is refused for what it says, at once.
         let refused = server.post("/v1/chat/completions", "one", &json!({"model": 7}));
-        refused.status == 429 && refused.body.contains("already has 1 requests under way")
+        refused.status == 429 && refused.body.contains("already has 1 requests running")
     });
     let other = server.post("/v1/sessions", "one", &json!({"model": "ember"}));
     assert_eq!(other.status, 200, "changes of sessions have places of their own: {other:?}");

@@ -26,10 +26,10 @@ fn config(tenants: &[&str]) -> String {
 }
 
 fn reload(server: &Server, config: &str) -> Instant {
-    let before = server.said().matches("the configuration was reloaded").count();
+    let before = server.said().matches("configuration reloaded").count();
     server.rewrite(config);
     server.signal("HUP");
-    server.wait_until("reloaded", |said| said.matches("the configuration was reloaded").count() > before);
+    server.wait_until("reloaded", |said| said.matches("configuration reloaded").count() > before);
     Instant::now()
 }
 

@@ -29,7 +29,7 @@ fn running_answers_are_finished_and_new_work_is_refused() {
         .inspect(|stream| assert_eq!(stream.peek(&mut [0]).expect("the answer begins"), 1))
         .collect();
     server.signal("TERM");
-    server.wait_until("ending", |said| said.contains("ending: running requests have"));
+    server.wait_until("ending", |said| said.contains("shutting down; running requests have"));
     server.eventually("not ready", |server| server.ask("GET", "/readyz", None, b"").status == 503);
     let refused = server.post("/v1/chat/completions", "alpha", &chat(QUESTION));
     assert_eq!((refused.status, refused.code().as_str()), (503, "unavailable"), "{refused:?}");
@@ -44,7 +44,7 @@ fn running_answers_are_finished_and_new_work_is_refused() {
         assert!(done.body.trim_end().ends_with("data: [DONE]"), "finished: {}", done.body);
     }
     assert_eq!(server.ended(), Some(0), "{}", server.said());
-    assert!(server.said().contains("nothing was cut off"), "{}", server.said());
+    assert!(server.said().contains("all requests had finished"), "{}", server.said());
 }
 
 #[test]
@@ -58,7 +58,7 @@ fn what_is_not_done_in_time_is_cut_off_and_counted() {
     server.signal("TERM");
     assert_eq!(server.ended(), Some(0), "{}", server.said());
     assert!(started.elapsed() < Duration::from_secs(15), "{:?}", started.elapsed());
-    assert!(server.said().contains("3 requests were cut off"), "{}", server.said());
+    assert!(server.said().contains("3 running requests were cancelled"), "{}", server.said());
     for stream in running {
         let cut = finish(stream);
         assert!(cut.body.contains("\"code\":\"unavailable\"") && !cut.body.contains("[DONE]"), "{}", cut.body);
@@ -71,10 +71,10 @@ fn a_second_signal_ends_it_at_once() {
     let _held = server.open("POST", "/v1/chat/completions", Some(&key("asks")), chat(QUESTION).to_string().as_bytes());
     server.eventually("asked", |server| server.get("/v1/approvals", "asks").json()["data"][0].is_object());
     server.signal("INT");
-    server.wait_until("ending", |said| said.contains("ending: running requests have 600 s"));
+    server.wait_until("ending", |said| said.contains("shutting down; running requests have 600 s"));
     let started = Instant::now();
     server.signal("INT");
     assert_eq!(server.ended(), Some(0), "{}", server.said());
     assert!(started.elapsed() < Duration::from_secs(15), "{:?}", started.elapsed());
-    assert!(server.said().contains("1 requests were cut off"), "{}", server.said());
+    assert!(server.said().contains("1 running requests were cancelled"), "{}", server.said());
 }

@@ -1,4 +1,4 @@
-//! Tool calls that somebody must approve: remembered answers, and questions to the person at the terminal.
+//! Approval of tool calls: asks the user at the terminal and remembers answers.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -9,32 +9,32 @@ use firebox_contract::{
 };
 use tokio::sync::{mpsc, oneshot};
 
-/// When the person is asked about tool calls.
+/// When the user is asked about tool calls.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(super) enum ApprovalMode {
     /// Ask before every call
     Ask,
-    /// Run every call
+    /// Run every call without asking
     Always,
-    /// Run none: the model is offered no tools
+    /// Offer no tools to the model
     Never,
 }
 
-/// What the person answered.
+/// The answer of the user.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum ApprovalAnswer {
     /// Run this call.
     Once,
-    /// Run this tool's calls for as long as this chat lasts.
+    /// Run all calls of this tool until the chat ends.
     Session,
-    /// Do not run this call.
+    /// Decline this call.
     No,
-    /// Do not run this tool's calls for as long as this chat lasts.
+    /// Decline all calls of this tool until the chat ends.
     Never,
 }
 
 impl ApprovalAnswer {
-    /// What was typed, if it is an answer. Nothing typed is no answer: a key too many must not approve anything.
+    /// Parses what the user typed. An empty line is not an answer, so that a stray Enter approves nothing.
     pub(super) fn of(typed: &str) -> Option<Self> {
         match typed.trim().to_lowercase().as_str() {
             "y" | "yes" | "once" => Some(Self::Once),
@@ -46,39 +46,39 @@ impl ApprovalAnswer {
     }
 }
 
-/// A call that waits for the person.
+/// A tool call that waits for the user's answer.
 pub(super) struct ApprovalPrompt {
     pub(super) call: ToolCall,
     pub(super) tool: ToolDefinition,
     pub(super) answer: oneshot::Sender<ApprovalAnswer>,
 }
 
-/// The engine's end: answers from memory, or asks.
+/// Approves tool calls for the engine: from remembered answers, else by asking the user.
 pub(super) struct TerminalApprover {
     remembered: Mutex<BTreeMap<String, bool>>,
-    /// `None` where nobody is there to be asked.
-    questions: Option<mpsc::Sender<ApprovalPrompt>>,
+    /// `None` if there is no terminal to ask on.
+    prompts: Option<mpsc::Sender<ApprovalPrompt>>,
 }
 
 impl TerminalApprover {
-    /// With `can_ask`, questions come out of the second value; without, calls that need approval are declined.
+    /// With `can_ask`, the receiver gets the pending calls. Without it, calls that need approval are declined.
     pub(super) fn new(can_ask: bool) -> (Arc<Self>, mpsc::Receiver<ApprovalPrompt>) {
         let (sender, receiver) = mpsc::channel(limits::CHAT_APPROVALS_PENDING_MAX);
-        let questions = can_ask.then_some(sender);
-        (Arc::new(Self { remembered: Mutex::new(BTreeMap::new()), questions }), receiver)
+        let prompts = can_ask.then_some(sender);
+        (Arc::new(Self { remembered: Mutex::new(BTreeMap::new()), prompts }), receiver)
     }
 
-    /// What was answered about this tool for as long as the chat lasts.
+    /// The remembered answer for this tool: whether its calls run.
     pub(super) fn remembered(&self, tool: &str) -> Option<bool> {
         self.remembered.lock().unwrap_or_else(PoisonError::into_inner).get(tool).copied()
     }
 
-    /// Everything remembered, by tool.
+    /// All remembered answers, by tool.
     pub(super) fn all(&self) -> BTreeMap<String, bool> {
         self.remembered.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Forgets what was remembered: the person is asked again.
+    /// Forgets all remembered answers.
     pub(super) fn forget(&self) {
         self.remembered.lock().unwrap_or_else(PoisonError::into_inner).clear();
     }
@@ -89,26 +89,26 @@ impl TerminalApprover {
 
     async fn ask(&self, call: &ToolCall, tool: &ToolDefinition) -> Approval {
         if let Some(allowed) = self.remembered(&tool.name) {
-            return verdict(allowed);
+            return approval(allowed);
         }
-        let Some(questions) = &self.questions else {
-            return Approval::Decline("nobody is there to approve the call".to_owned());
+        let Some(prompts) = &self.prompts else {
+            return Approval::Decline("the call needs approval, and there is no terminal to ask on; --approve always runs it".to_owned());
         };
         let (answer, answered) = oneshot::channel();
-        let question = ApprovalPrompt { call: call.clone(), tool: tool.clone(), answer };
-        if questions.send(question).await.is_err() {
-            return verdict(false);
+        let prompt = ApprovalPrompt { call: call.clone(), tool: tool.clone(), answer };
+        if prompts.send(prompt).await.is_err() {
+            return approval(false);
         }
-        // Who left without an answer said no.
+        // A user who left without an answer declined.
         let answer = answered.await.unwrap_or(ApprovalAnswer::No);
         if matches!(answer, ApprovalAnswer::Session | ApprovalAnswer::Never) {
             self.remember(&tool.name, answer == ApprovalAnswer::Session);
         }
-        verdict(matches!(answer, ApprovalAnswer::Once | ApprovalAnswer::Session))
+        approval(matches!(answer, ApprovalAnswer::Once | ApprovalAnswer::Session))
     }
 }
 
-fn verdict(allowed: bool) -> Approval {
+fn approval(allowed: bool) -> Approval {
     if allowed { Approval::Approve } else { Approval::Decline("the user declined the call".to_owned()) }
 }
 
@@ -124,8 +124,8 @@ impl Approver for TerminalApprover {
     }
 }
 
-/// What the chat's tools may do. When nothing is said, the plugins' tools run, which are metered and have no way out
-/// of their sandbox, and all others ask.
+/// The tool policy of the chat. By default tools of plugins run, because they are metered and sandboxed, and all other tools
+/// ask.
 pub(super) fn policy(approve: Option<ApprovalMode>, plugin_tools: &[ToolDefinition]) -> ToolPolicy {
     let all = |otherwise| ToolPolicy { rules: Vec::new(), otherwise };
     match approve {
@@ -133,7 +133,7 @@ pub(super) fn policy(approve: Option<ApprovalMode>, plugin_tools: &[ToolDefiniti
         Some(ApprovalMode::Always) => all(Permission::Allow),
         Some(ApprovalMode::Never) => all(Permission::Deny),
         None => {
-            // A name with a star in it would be a rule about other names too.
+            // A name with a star is a glob that would match other tools.
             let plain = plugin_tools.iter().filter(|tool| !tool.name.contains('*'));
             let rules = plain.map(|tool| (tool.name.clone(), Permission::Allow)).collect();
             ToolPolicy { rules, otherwise: Permission::Ask }
@@ -163,17 +163,17 @@ mod tests {
         ToolCall { id: "call_0".to_owned(), name: name.to_owned(), arguments_json: "{}".to_owned() }
     }
 
-    /// Asks about each tool in turn where the person gives these answers, and says which were approved and how many
-    /// questions there were.
+    /// Asks about each tool in order. The user gives `answers`. Returns which calls were approved, and the number of
+    /// questions.
     fn ask(answers: &[ApprovalAnswer], tools: &[&str]) -> (Vec<bool>, usize) {
         let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
         let (approvals, mut questions) = TerminalApprover::new(true);
         runtime.block_on(async {
-            let person = async {
+            let user = async {
                 let mut asked = 0;
                 for answer in answers {
                     let question = questions.recv().await.expect("a question");
-                    question.answer.send(*answer).expect("somebody waits");
+                    question.answer.send(*answer).expect("the engine waits");
                     asked += 1;
                 }
                 asked
@@ -185,30 +185,30 @@ mod tests {
                 }
                 approved
             };
-            tokio::join!(engine, person)
+            tokio::join!(engine, user)
         })
     }
 
     #[test]
-    fn answers_for_the_session_are_remembered_by_tool() {
+    fn answers_for_the_whole_chat_are_remembered_for_each_tool() {
         let said = [ApprovalAnswer::Once, ApprovalAnswer::Session, ApprovalAnswer::Never, ApprovalAnswer::No];
         let asked = ["a", "a", "a", "b", "b", "c"];
         assert_eq!(ask(&said, &asked), (vec![true, true, true, false, false, false], 4));
     }
 
     #[test]
-    fn nobody_to_ask_and_nobody_who_answers_is_a_no() {
+    fn a_call_is_declined_without_a_terminal_and_without_an_answer() {
         let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
         let (alone, _) = TerminalApprover::new(false);
         let declined = runtime.block_on(alone.ask(&call("a"), &tool("a")));
-        assert!(matches!(declined, Approval::Decline(reason) if reason.contains("nobody")));
+        assert!(matches!(declined, Approval::Decline(reason) if reason.contains("no terminal")));
         let (left, questions) = TerminalApprover::new(true);
         drop(questions);
         assert!(matches!(runtime.block_on(left.ask(&call("a"), &tool("a"))), Approval::Decline(_)));
     }
 
     #[test]
-    fn only_an_answer_is_an_answer() {
+    fn only_valid_answers_are_accepted() {
         for (typed, expected) in [
             ("y", Some(ApprovalAnswer::Once)),
             (" YES ", Some(ApprovalAnswer::Once)),
@@ -223,11 +223,11 @@ mod tests {
     }
 
     #[test]
-    fn plugins_run_in_their_sandbox_and_everything_else_asks() {
+    fn plugins_run_without_asking_and_other_tools_ask() {
         let plugins = [tool("calculator"), tool("*")];
         let policy_of = |approve, name: &str| policy(approve, &plugins).permission(name);
         assert_eq!(policy_of(None, "calculator"), Permission::Allow);
-        assert_eq!(policy_of(None, "fs.delete"), Permission::Ask, "a tool called * does not open the others");
+        assert_eq!(policy_of(None, "fs.delete"), Permission::Ask, "a plugin tool named * allows no other tool");
         assert_eq!(policy_of(Some(ApprovalMode::Ask), "calculator"), Permission::Ask);
         assert_eq!(policy_of(Some(ApprovalMode::Always), "fs.delete"), Permission::Allow);
         assert_eq!(policy_of(Some(ApprovalMode::Never), "calculator"), Permission::Deny);

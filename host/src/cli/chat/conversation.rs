@@ -1,4 +1,4 @@
-//! Model, tools and book of one chat, and how a turn goes through all of them.
+//! The state of one chat, and how it runs a turn.
 
 use std::io::Write;
 use std::sync::Arc;
@@ -21,10 +21,10 @@ use crate::error::CliError;
 use crate::host::Host;
 use crate::sessions::{SYSTEM_SEQ, StoredMessage};
 
-/// What a conversation is made of.
+/// The parts of a conversation.
 pub(super) struct ConversationParts {
     pub(super) host: Host,
-    pub(super) book: SavedConversation,
+    pub(super) saved: SavedConversation,
     pub(super) sampling: SamplingOverrides,
     pub(super) rounds: usize,
     pub(super) policy: ToolPolicy,
@@ -35,45 +35,45 @@ pub(super) struct ConversationParts {
     pub(super) stats: bool,
 }
 
-/// A chat while it runs.
+/// A running chat.
 pub(super) struct Conversation {
     pub(super) parts: ConversationParts,
-    /// The plugins' tools and, after them, those of other servers, as they were listed last.
+    /// The tools of the plugins, then the tools of MCP servers, as listed last.
     pub(super) tools: Vec<ToolDefinition>,
-    /// The last answer's cost.
+    /// The end of the last answer, for statistics.
     pub(super) last: Option<Finish>,
-    /// The last question, for trying it again when it failed.
+    /// The last message of the user, for `/retry`.
     pub(super) asked: Option<String>,
-    told_of_dropping: bool,
+    warned_of_dropped_turns: bool,
 }
 
 impl Conversation {
     pub(super) fn new(parts: ConversationParts) -> Self {
-        Self { parts, tools: Vec::new(), last: None, asked: None, told_of_dropping: false }
+        Self { parts, tools: Vec::new(), last: None, asked: None, warned_of_dropped_turns: false }
     }
 
-    /// Lists the tools again: servers may have changed theirs.
+    /// Lists the tools again, because servers may have changed them.
     pub(super) async fn list_tools(&mut self) {
         self.tools = self.parts.plugin_tools.clone();
         self.tools.extend(self.parts.host.engine().source_tools(&Caller::local()).await);
     }
 
-    /// What a person sees first.
+    /// Prints the greeting and the last turn.
     pub(super) fn greet(&self, io: &mut Io) -> Result<(), CliError> {
         let info = self.parts.host.engine().info();
-        writeln!(io.err, "{} on {}; /help lists the commands, Ctrl-D ends", info.name, info.device)?;
+        writeln!(io.err, "{} on {}; /help lists commands, Ctrl-D quits", info.name, info.device)?;
         self.show_last_turn(io)
     }
 
-    /// After a session was resumed: where it stands.
+    /// Prints the session and its last turn, after it was resumed.
     pub(super) fn show_last_turn(&self, io: &mut Io) -> Result<(), CliError> {
-        let Some(session) = self.parts.book.session() else { return Ok(()) };
-        let title = show::line(session.title.as_deref().unwrap_or("without a title"), 80);
+        let Some(session) = self.parts.saved.session() else { return Ok(()) };
+        let title = show::line(session.title.as_deref().unwrap_or("no title"), 80);
         writeln!(io.err, "session {} ({title}), {} messages", saved_conversation::short(&session.id), session.length)?;
         if session.model != self.parts.host.engine().info().name {
-            writeln!(io.err, "it was begun with the model {}", show::line(&session.model, 80))?;
+            writeln!(io.err, "the session was started with model {}", show::line(&session.model, 80))?;
         }
-        let messages = self.parts.book.messages()?;
+        let messages = self.parts.saved.messages()?;
         let from = last_question(&messages).unwrap_or(messages.len());
         for StoredMessage { message, .. } in messages.get(from..).unwrap_or_default() {
             match message.role {
@@ -85,16 +85,16 @@ impl Conversation {
         Ok(())
     }
 
-    /// What a person sees last.
-    pub(super) fn take_leave(&self, io: &mut Io) -> Result<(), CliError> {
-        if let (Some(id), Some(_)) = (self.parts.book.short_id(), self.parts.book.path()) {
-            writeln!(io.err, "kept; firebox chat --session {id} goes on with it")?;
+    /// Prints how to continue the session.
+    pub(super) fn say_goodbye(&self, io: &mut Io) -> Result<(), CliError> {
+        if let (Some(id), Some(_)) = (self.parts.saved.short_id(), self.parts.saved.path()) {
+            writeln!(io.err, "saved; continue with: firebox chat --session {id}")?;
         }
         Ok(())
     }
 
-    /// One turn: `text` after the first `at` messages (all of them without it), answered and kept. True when Ctrl-C
-    /// ended it.
+    /// Runs one turn: sends `text` after the first `at` messages (default: all), prints the answer and saves both. Returns
+    /// true if Ctrl-C stopped the answer.
     pub(super) async fn say(
         &mut self,
         text: String,
@@ -103,7 +103,7 @@ impl Conversation {
         io: &mut Io,
     ) -> Result<bool, CliError> {
         self.asked = Some(text.clone());
-        let mut before = self.parts.book.messages()?;
+        let mut before = self.parts.saved.messages()?;
         let length = before.last().map_or(SYSTEM_SEQ, |stored| stored.seq);
         let at = at.unwrap_or(length);
         before.retain(|stored| stored.seq <= at);
@@ -114,19 +114,19 @@ impl Conversation {
             writeln!(io.err, "stopped")?;
             return Ok(true);
         };
-        let remedies = Remedies { tokens: "/set max_tokens=N allows more", room: "/clear begins anew" };
+        let remedies = Remedies { tokens: "raise it with /set max_tokens=N", room: "start a new conversation with /clear" };
         if let Some(ending) = finish::line(finish.reason, finish.usage.completion_tokens, &remedies) {
             writeln!(io.err, "{ending}")?;
         }
         if self.parts.stats {
             io.err.write_all(stats::lines(self.parts.host.engine().info(), &finish).as_bytes())?;
         }
-        self.keep(at, &before, question, &finish, io)?;
+        self.save(at, &before, question, &finish, io)?;
         self.last = Some(finish);
         Ok(interrupted)
     }
 
-    /// `None` when Ctrl-C came before there was an answer at all.
+    /// `None` if Ctrl-C came before the answer started.
     async fn answer(
         &mut self,
         request: GenerationRequest,
@@ -138,12 +138,12 @@ impl Conversation {
             generation = self.parts.host.engine().generate(&caller, request) => generation?,
             _ = tokio::signal::ctrl_c() => return Ok(None),
         };
-        let mut stage =
+        let mut runner =
             TurnRunner { io, terminal, approvals: &self.parts.approvals, questions: &mut self.parts.questions };
-        stage.play(generation).await.map(Some)
+        runner.run(generation).await.map(Some)
     }
 
-    /// The request for the next answer: as much of the conversation as the model's context has room for.
+    /// The request for the next answer, with as many turns as fit into the context.
     fn request(
         &mut self,
         before: &[StoredMessage],
@@ -156,18 +156,17 @@ impl Conversation {
         all.push(StoredMessage { seq, message: question.clone(), pinned: false, created });
         let count = all.len();
         let messages = self.fitting(all)?;
-        if messages.len() < count && !std::mem::replace(&mut self.told_of_dropping, true) {
-            let word =
-                "the model no longer sees the oldest turns, for which its context has no room; /pin keeps a message";
-            writeln!(io.err, "firebox: {word}")?;
+        if messages.len() < count && !std::mem::replace(&mut self.warned_of_dropped_turns, true) {
+            let warning = "the oldest turns no longer fit into the context and are left out; keep a message with /pin";
+            writeln!(io.err, "firebox: {warning}")?;
         }
         let ConversationParts { sampling, rounds, policy, .. } = &self.parts;
         let tools = ToolOptions { rounds: *rounds, policy: policy.clone(), ..ToolOptions::default() };
         Ok(GenerationRequest { sampling: sampling.clone(), tools, ..GenerationRequest::new(Prompt::Chat(messages)) })
     }
 
-    /// Leaves room for an answer, of a quarter of the context at most; where even the last turn alone leaves less,
-    /// it gets what there is.
+    /// The messages that fit, with room for an answer of at most a quarter of the context. If the last turn alone leaves less
+    /// room, the answer gets that.
     fn fitting(&self, all: Vec<StoredMessage>) -> Result<Vec<Message>, Error> {
         let ConversationParts { host, sampling, rounds, .. } = &self.parts;
         let context = host.engine().info().context_tokens;
@@ -180,8 +179,8 @@ impl Conversation {
         }
     }
 
-    /// Stores the turn if there is an answer in it, and tells what else became of it.
-    fn keep(
+    /// Saves a turn that has an answer, and prints a message if it was not saved as usual.
+    fn save(
         &mut self,
         at: u64,
         before: &[StoredMessage],
@@ -190,26 +189,26 @@ impl Conversation {
         io: &mut Io,
     ) -> Result<(), CliError> {
         if !finish.messages.iter().any(|message| message.role == Role::Assistant) {
-            writeln!(io.err, "there is no answer, so the question is not kept; /retry asks it again")?;
+            writeln!(io.err, "there is no answer, so the message is not saved; send it again with /retry")?;
             return Ok(());
         }
         let turn: Vec<Message> = std::iter::once(question).chain(finish.messages.iter().cloned()).collect();
-        match self.parts.book.keep(at, before, &turn)? {
+        match self.parts.saved.save_turn(at, before, &turn)? {
             SaveOutcome::Stored => {}
             SaveOutcome::Forked => writeln!(
                 io.err,
-                "the session was continued elsewhere meanwhile; this conversation goes on in a fork of it"
+                "another chat continued this session; this conversation continues in a fork of it"
             )?,
             SaveOutcome::InMemory(error) => writeln!(
                 io.err,
-                "firebox: {error}. The conversation goes on in memory; /save FILE writes it elsewhere"
+                "firebox: {error}. The conversation continues in memory; save it with /save FILE"
             )?,
         }
         Ok(())
     }
 }
 
-/// The place of the last message from the user.
+/// The index of the user's last message.
 pub(super) fn last_question(messages: &[StoredMessage]) -> Option<usize> {
     messages.iter().rposition(|stored| stored.message.role == Role::User)
 }

@@ -1,4 +1,4 @@
-//! Where turns come from: a person with line editing, or a pipe.
+//! The input of a chat: a terminal with line editing, or a pipe.
 
 mod pipe;
 mod terminal;
@@ -6,23 +6,23 @@ mod terminal;
 pub(super) use pipe::Pipe;
 pub(super) use terminal::Terminal;
 
-/// What came in.
+/// One input.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum UserInput {
-    /// A turn or a command, joined from its lines.
+    /// A message or a command, joined from its lines.
     Text(String),
-    /// Ctrl-C; whether nothing had been typed.
+    /// Ctrl-C.
     Interrupted {
-        /// Nothing had been typed.
+        /// Whether the line was empty.
         empty: bool,
     },
-    /// Ctrl-D, or the pipe's end.
+    /// Ctrl-D, or the end of the pipe.
     End,
 }
 
 const BLOCK: &str = "\"\"\"";
 
-/// Whether nothing more belongs to `text`: no backslash ends its last line, and no `"""` is still open.
+/// Whether `text` is a complete message: its last line does not end with a backslash, and no `"""` is open.
 pub(super) fn is_complete(text: &str) -> bool {
     let trimmed = text.trim();
     if let Some(rest) = trimmed.strip_prefix(BLOCK) {
@@ -31,7 +31,7 @@ pub(super) fn is_complete(text: &str) -> bool {
     text.len().saturating_sub(text.trim_end_matches('\\').len()).is_multiple_of(2)
 }
 
-/// What was meant by complete input: lines that a backslash joined, or the inside of a `"""` block.
+/// The message in complete input: joins lines that end with a backslash, or takes the inside of a `"""` block.
 pub(super) fn unfold(text: &str) -> String {
     let inside = text.trim().strip_prefix(BLOCK).and_then(|rest| rest.strip_suffix(BLOCK));
     match inside {
@@ -45,7 +45,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_backslash_and_an_open_block_ask_for_more() {
+    fn a_backslash_or_an_open_block_continues_the_message() {
         for (text, complete) in [
             ("", true),
             ("hello", true),
@@ -64,7 +64,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_folded_is_unfolded() {
+    fn folded_lines_are_joined() {
         assert_eq!(unfold("a \\\nb"), "a \nb");
         assert_eq!(unfold("\"\"\"\n  a\nb\\\nc\n\"\"\""), "  a\nb\\\nc");
         assert_eq!(unfold("\"\"\"x\"\"\""), "x");

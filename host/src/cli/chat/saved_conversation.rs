@@ -1,4 +1,4 @@
-//! The conversation as it is kept: which session, what is in it, and what happens when it cannot be stored.
+//! The saved conversation: its session in the store, and what happens if it cannot be stored.
 
 use std::fs::OpenOptions;
 use std::io::{BufReader, Write};
@@ -12,29 +12,29 @@ use crate::sessions::{
     NewSession, Page, SYSTEM_SEQ, Session, SessionError, SessionLimits, SessionStore, StoredMessage,
 };
 
-/// Characters of an id's end that may stand for it; what is shorter is a place in the list.
+/// The shortest end of an id that names a session, in characters. Shorter names are numbers in the list of sessions.
 const ID_END_MIN: usize = 4;
 
-/// How a turn was kept.
+/// Where a turn was saved.
 pub(super) enum SaveOutcome {
-    /// Where it belongs.
+    /// In its session.
     Stored,
-    /// The session was continued elsewhere meanwhile: this conversation goes on in a fork of it.
+    /// In a fork of the session, because another process continued the session.
     Forked,
-    /// Nowhere but in memory, because of this.
+    /// Only in memory, because of this error.
     InMemory(SessionError),
 }
 
-/// One conversation and the store it is kept in.
+/// A conversation and the store of its session.
 pub(super) struct SavedConversation {
     store: SessionStore,
     tenant: TenantId,
     model: String,
-    /// `None` until something is said: an empty conversation leaves no session behind.
+    /// `None` until the first turn: an empty conversation is not stored.
     session: Option<Session>,
-    /// The system message of a conversation in which nothing was said yet.
+    /// The system message before the first turn.
     system: Option<String>,
-    lasts: bool,
+    is_file: bool,
 }
 
 impl SavedConversation {
@@ -45,29 +45,29 @@ impl SavedConversation {
 
     fn within(path: Option<&Path>, limits: SessionLimits) -> Result<Self, SessionError> {
         let limits = SessionLimits { sessions_max: limits::CHAT_SESSIONS_MAX, idle: None, ..limits };
-        // The person at this machine shares the file with nobody.
+        // The store has one user, who may use the whole file.
         let limits = SessionLimits { tenant_bytes_max: limits.file_bytes_max, ..limits };
         let store = SessionStore::open(path.unwrap_or(Path::new(":memory:")), limits)?;
         let tenant = Caller::local().tenant;
-        Ok(Self { store, tenant, model: String::new(), session: None, system: None, lasts: path.is_some() })
+        Ok(Self { store, tenant, model: String::new(), session: None, system: None, is_file: path.is_some() })
     }
 
-    /// The model that conversations begun from now on are held with.
+    /// The name of the model for new sessions.
     pub(super) fn set_model(&mut self, model: &str) {
         model.clone_into(&mut self.model);
     }
 
-    /// The session, once there is one.
+    /// The session; `None` before the first turn.
     pub(super) fn session(&self) -> Option<&Session> {
         self.session.as_ref()
     }
 
-    /// Where the conversation outlives the process, if it does.
+    /// The file of the session; `None` if it is in memory.
     pub(super) fn path(&self) -> Option<&Path> {
-        self.lasts.then(|| self.store.path())
+        self.is_file.then(|| self.store.path())
     }
 
-    /// Everything said so far, the system message first.
+    /// All messages, the system message first.
     pub(super) fn messages(&self) -> Result<Vec<StoredMessage>, SessionError> {
         if let Some(session) = &self.session {
             return self.store.messages(&self.tenant, &session.id);
@@ -81,19 +81,19 @@ impl SavedConversation {
         Ok(self.system.iter().map(stored).collect())
     }
 
-    /// Keeps one turn after the first `at` messages, in place of what came after them. `before` is what the model
-    /// was shown this turn after, for the case that the store is lost.
-    pub(super) fn keep(
+    /// Saves a turn after the first `at` messages and removes the messages after them. `before` holds the earlier messages, in
+    /// case the store fails and the conversation moves to memory.
+    pub(super) fn save_turn(
         &mut self,
         at: u64,
         before: &[StoredMessage],
         turn: &[Message],
     ) -> Result<SaveOutcome, SessionError> {
-        match self.try_keep(at, turn) {
+        match self.try_save_turn(at, turn) {
             Ok(()) => Ok(SaveOutcome::Stored),
             Err(SessionError::Conflict { .. }) => {
                 self.fork(Some(at))?;
-                self.try_keep(at, turn)?;
+                self.try_save_turn(at, turn)?;
                 Ok(SaveOutcome::Forked)
             }
             Err(error @ (SessionError::TooLarge(_) | SessionError::TooMany { .. })) => Err(error),
@@ -104,7 +104,7 @@ impl SavedConversation {
         }
     }
 
-    fn try_keep(&mut self, at: u64, turn: &[Message]) -> Result<(), SessionError> {
+    fn try_save_turn(&mut self, at: u64, turn: &[Message]) -> Result<(), SessionError> {
         let session = match &self.session {
             Some(session) => session.clone(),
             None => self.store.create(&self.tenant, self.new_session(turn))?,
@@ -115,7 +115,7 @@ impl SavedConversation {
         }
         let appended = self.store.append(&self.tenant, &id, Some(at), turn);
         if appended.is_err() && self.session.is_none() {
-            // Nothing was said in it; that it may not be removed either does not change what is told.
+            // The new session is empty. If it cannot be removed either, the first error is reported.
             let _unremoved = self.store.delete(&self.tenant, &id);
         }
         appended?;
@@ -146,7 +146,7 @@ impl SavedConversation {
         Ok(())
     }
 
-    /// Begins another conversation; the system message stays.
+    /// Starts a new conversation with the same system message.
     pub(super) fn clear(&mut self) -> Result<(), SessionError> {
         self.system = self.system_message()?;
         self.session = None;
@@ -168,17 +168,17 @@ impl SavedConversation {
         self.refresh()
     }
 
-    /// Goes on with another session, named by its number in [`SavedConversation::recent`], its id or the end of it, or `last`.
+    /// Continues another session: its number in [`SavedConversation::recent`], its id, the end of its id, or `last`.
     pub(super) fn resume(&mut self, name: &str) -> Result<(), CliError> {
         self.session = Some(self.find(name)?);
         self.system = None;
         Ok(())
     }
 
-    /// The session that a person means by `name`.
+    /// The session with the name `name`, as in [`SavedConversation::resume`].
     pub(super) fn find(&self, name: &str) -> Result<Session, CliError> {
         let unknown = || {
-            CliError::usage(format!("there is no session \"{name}\"; /sessions, or chat --list, shows which there are"))
+            CliError::usage(format!("there is no session \"{name}\"; list sessions with /sessions or firebox chat --list"))
         };
         if name == "last" {
             return self.store.latest(&self.tenant)?.ok_or_else(unknown);
@@ -202,7 +202,7 @@ impl SavedConversation {
             found.extend(listed.sessions.into_iter().filter(|session| session.id.ends_with(&asked)));
             page.after = listed.next;
             if found.len() > 1 {
-                return Err(CliError::usage(format!("\"{name}\" ends more than one session's id; give more of it")));
+                return Err(CliError::usage(format!("more than one session id ends with \"{name}\"; give more characters")));
             }
             if page.after.is_none() {
                 return found.pop().ok_or_else(unknown);
@@ -210,12 +210,12 @@ impl SavedConversation {
         }
     }
 
-    /// The newest sessions.
+    /// The newest sessions, at most `limit`.
     pub(super) fn recent(&self, limit: usize) -> Result<Vec<Session>, SessionError> {
         Ok(self.store.list(&self.tenant, &Page { limit, after: None })?.sessions)
     }
 
-    /// Goes on in a copy of the first `at` messages, or of all; the session itself stays as it is.
+    /// Continues in a copy of the first `at` messages, or of all. The session itself does not change.
     pub(super) fn fork(&mut self, at: Option<u64>) -> Result<(), SessionError> {
         let session = self.begun()?;
         self.session = Some(self.store.fork(&self.tenant, &session.id, at)?);
@@ -229,19 +229,19 @@ impl SavedConversation {
         self.refresh()
     }
 
-    /// Pins a message, or lets it go.
+    /// Pins or unpins a message.
     pub(super) fn pin(&self, seq: u64, pinned: bool) -> Result<(), SessionError> {
         self.store.pin(&self.tenant, &self.begun()?.id, seq, pinned)
     }
 
-    /// Names the session.
+    /// Sets the title of the session.
     pub(super) fn set_title(&mut self, title: &str) -> Result<(), SessionError> {
         let id = self.begun()?.id.clone();
         self.store.set_title(&self.tenant, &id, Some(title))?;
         self.refresh()
     }
 
-    /// Removes a session for good.
+    /// Deletes a session.
     pub(super) fn delete(&mut self, name: &str) -> Result<Session, CliError> {
         let gone = self.find(name)?;
         if self.session.as_ref().is_some_and(|session| session.id == gone.id) {
@@ -257,7 +257,7 @@ impl SavedConversation {
         Ok(self.store.export(&self.tenant, &session.id, out)?)
     }
 
-    /// Writes this conversation as JSON lines into a new file that only its owner can read.
+    /// Writes this conversation as JSON lines to a new file, readable by its owner only.
     pub(super) fn save(&self, path: &Path) -> Result<(), CliError> {
         let session = self.begun()?;
         let mut options = OpenOptions::new();
@@ -270,7 +270,7 @@ impl SavedConversation {
         file.sync_all().map_err(named)
     }
 
-    /// Reads a session from JSON lines and goes on with it.
+    /// Imports a session from JSON lines and continues it.
     pub(super) fn load(&mut self, path: &Path) -> Result<(), CliError> {
         let named = |source| CliError::File { action: "read", path: path.display().to_string(), source };
         let file = std::fs::File::open(path).map_err(named)?;
@@ -278,13 +278,13 @@ impl SavedConversation {
         Ok(())
     }
 
-    /// What a person needs to come back: the end of the id, as long as it must be to be found among the newest.
+    /// The end of the session's id, for the option `--session`.
     pub(super) fn short_id(&self) -> Option<&str> {
         self.session.as_ref().map(|session| short(&session.id))
     }
 
     fn begun(&self) -> Result<&Session, SessionError> {
-        let nothing = || SessionError::Invalid("nothing was said in this conversation yet; say something".to_owned());
+        let nothing = || SessionError::Invalid("this conversation is empty; send a message first".to_owned());
         self.session.as_ref().ok_or_else(nothing)
     }
 
@@ -296,17 +296,17 @@ impl SavedConversation {
     }
 }
 
-/// The end of an id; ten characters are random, so that eight of them name one session among millions.
+/// The last eight characters of an id. They are random, so they name one session among millions.
 pub(super) fn short(id: &str) -> &str {
     id.get(id.len().saturating_sub(8)..).unwrap_or(id)
 }
 
-/// The file all of the person's sessions are in; `None` where the system has no place for it.
+/// The file of the user's sessions; `None` if there is no data directory.
 pub(super) fn default_path() -> Option<PathBuf> {
     crate::system::directories::data_dir().map(|folder| folder.join("sessions.db"))
 }
 
-/// The beginning of the first question.
+/// The title of a session: the beginning of its first message.
 fn title_of(text: &str) -> String {
     // Sixty characters of at most four bytes are within the limit.
     super::show::line(crate::cli::output::safe(text).trim(), 60)
@@ -326,22 +326,22 @@ mod tests {
         vec![Message::text(Role::User, text), Message::text(Role::Assistant, "answer")]
     }
 
-    fn length(book: &SavedConversation) -> u64 {
-        book.session().map_or(0, |session| session.length)
+    fn length(saved: &SavedConversation) -> u64 {
+        saved.session().map_or(0, |session| session.length)
     }
 
     #[test]
-    fn a_conversation_becomes_a_session_when_something_is_said() {
+    fn a_conversation_is_stored_after_its_first_turn() {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("s.db");
-        let mut book = SavedConversation::open(Some(&path)).expect("opens");
-        book.set_system(Some("be brief")).expect("set");
-        assert!(book.session().is_none() && book.messages().expect("read").len() == 1);
-        assert!(matches!(book.keep(0, &[], &turn("hello there")), Ok(SaveOutcome::Stored)));
-        let session = book.session().expect("begun").clone();
+        let mut saved = SavedConversation::open(Some(&path)).expect("opens");
+        saved.set_system(Some("be brief")).expect("set");
+        assert!(saved.session().is_none() && saved.messages().expect("read").len() == 1);
+        assert!(matches!(saved.save_turn(0, &[], &turn("hello there")), Ok(SaveOutcome::Stored)));
+        let session = saved.session().expect("begun").clone();
         assert_eq!((session.title.as_deref(), session.length), (Some("hello there"), 2));
-        book.clear().expect("cleared");
-        assert_eq!(book.system_message().expect("read").as_deref(), Some("be brief"), "the system message stays");
+        saved.clear().expect("cleared");
+        assert_eq!(saved.system_message().expect("read").as_deref(), Some("be brief"), "the system message stays");
         let mut again = SavedConversation::open(Some(&path)).expect("opens");
         for name in ["last", "1", &session.id, &session.id.to_lowercase(), short(&session.id)] {
             again.resume(name).unwrap_or_else(|error| panic!("{name}: {error}"));
@@ -353,26 +353,26 @@ mod tests {
     }
 
     #[test]
-    fn a_turn_can_take_the_place_of_what_came_after_it() {
-        let mut book = SavedConversation::open(None).expect("opens");
+    fn a_turn_can_replace_later_turns() {
+        let mut saved = SavedConversation::open(None).expect("opens");
         for text in ["one", "two"] {
-            book.keep(length(&book), &[], &turn(text)).expect("kept");
+            saved.save_turn(length(&saved), &[], &turn(text)).expect("kept");
         }
-        assert!(matches!(book.keep(2, &[], &turn("other")), Ok(SaveOutcome::Stored)));
-        let texts: Vec<String> = book.messages().expect("read").into_iter().map(|m| m.message.content).collect();
+        assert!(matches!(saved.save_turn(2, &[], &turn("other")), Ok(SaveOutcome::Stored)));
+        let texts: Vec<String> = saved.messages().expect("read").into_iter().map(|m| m.message.content).collect();
         assert_eq!(texts, ["one", "answer", "other", "answer"]);
     }
 
     #[test]
-    fn two_chats_in_one_session_part_ways_instead_of_losing_a_turn() {
+    fn a_second_chat_in_one_session_continues_in_a_fork() {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("s.db");
         let mut first = SavedConversation::open(Some(&path)).expect("opens");
-        first.keep(0, &[], &turn("one")).expect("kept");
+        first.save_turn(0, &[], &turn("one")).expect("kept");
         let mut second = SavedConversation::open(Some(&path)).expect("opens");
         second.resume("last").expect("found");
-        first.keep(2, &[], &turn("faster")).expect("kept");
-        assert!(matches!(second.keep(2, &[], &turn("slower")), Ok(SaveOutcome::Forked)));
+        first.save_turn(2, &[], &turn("faster")).expect("kept");
+        assert!(matches!(second.save_turn(2, &[], &turn("slower")), Ok(SaveOutcome::Forked)));
         assert_eq!((length(&first), length(&second)), (4, 4));
         let texts: Vec<String> = second.messages().expect("read").into_iter().map(|m| m.message.content).collect();
         assert_eq!(texts, ["one", "answer", "slower", "answer"]);
@@ -380,24 +380,24 @@ mod tests {
     }
 
     #[test]
-    fn a_store_that_is_lost_leaves_the_conversation_in_memory() {
+    fn a_conversation_moves_to_memory_if_its_store_is_full() {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("s.db");
         let limits = SessionLimits { file_bytes_max: 128 << 10, ..SessionLimits::default() };
-        let mut book = SavedConversation::within(Some(&path), limits).expect("opens");
-        book.set_system(Some("sys")).expect("set");
+        let mut saved = SavedConversation::within(Some(&path), limits).expect("opens");
+        saved.set_system(Some("sys")).expect("set");
         let lost = (0..20).find_map(|_| {
-            let before = book.messages().expect("read");
-            match book.keep(length(&book), &before, &turn(&"x".repeat(9_000))).expect("kept somewhere") {
+            let before = saved.messages().expect("read");
+            match saved.save_turn(length(&saved), &before, &turn(&"x".repeat(9_000))).expect("kept somewhere") {
                 SaveOutcome::InMemory(error) => Some((error, before.len())),
                 _ => None,
             }
         });
         let (error, before) = lost.expect("the file is full in the end");
         assert!(error.to_string().contains("s.db"), "{error}");
-        assert!(before > 4 && book.path().is_none());
-        assert_eq!(book.messages().expect("read").len(), before + 2, "nothing of it is lost");
-        let at = length(&book);
-        book.keep(at, &[], &turn("three")).expect("goes on");
+        assert!(before > 4 && saved.path().is_none());
+        assert_eq!(saved.messages().expect("read").len(), before + 2, "nothing of it is lost");
+        let at = length(&saved);
+        saved.save_turn(at, &[], &turn("three")).expect("goes on");
     }
 }

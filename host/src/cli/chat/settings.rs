@@ -1,4 +1,4 @@
-//! `/set`: sampling, changed while a conversation runs.
+//! `/set`: changes sampling options during a chat.
 
 use std::str::FromStr;
 
@@ -6,19 +6,19 @@ use firebox_contract::SamplingOverrides;
 
 use crate::error::CliError;
 
-/// A setting: its name, how it is read, how it is shown.
+/// A sampling option: its name, its parser and its printer.
 struct SamplingSetting {
     name: &'static str,
     set: fn(&mut SamplingOverrides, &str) -> Result<(), String>,
     show: fn(&SamplingOverrides) -> Option<String>,
 }
 
-fn read<T: FromStr>(place: &mut Option<T>, text: &str) -> Result<(), String> {
+fn parse_into<T: FromStr>(value: &mut Option<T>, text: &str) -> Result<(), String> {
     if text.is_empty() || text == "default" {
-        *place = None;
+        *value = None;
         return Ok(());
     }
-    *place = Some(text.parse().map_err(|_| format!("\"{text}\" is not a number"))?);
+    *value = Some(text.parse().map_err(|_| format!("\"{text}\" is not a number"))?);
     Ok(())
 }
 
@@ -26,18 +26,18 @@ macro_rules! setting {
     ($name:literal, $field:ident) => {
         SamplingSetting {
             name: $name,
-            set: |all, text| read(&mut all.$field, text),
+            set: |all, text| parse_into(&mut all.$field, text),
             show: |all| all.$field.map(|value| value.to_string()),
         }
     };
 }
 
-/// Everything that can be set.
+/// The options that can be set.
 const SETTINGS: &[SamplingSetting] = &[
     setting!("temperature", temperature),
     SamplingSetting {
         name: "top_k",
-        set: |all, text| read(&mut all.top_k, if text == "-1" { "0" } else { text }),
+        set: |all, text| parse_into(&mut all.top_k, if text == "-1" { "0" } else { text }),
         show: |all| all.top_k.map(|value| value.to_string()),
     },
     setting!("top_p", top_p),
@@ -57,8 +57,8 @@ const SETTINGS: &[SamplingSetting] = &[
     },
 ];
 
-/// Changes one setting, as `temperature=0.2` says; `temperature=` goes back to the checkpoint's own. All of it is
-/// checked before anything changes. Returns how the setting is now, for people.
+/// Changes one option, such as `temperature=0.2`. `temperature=` restores the checkpoint's default. Returns a line with the
+/// new value. Invalid values change nothing.
 pub(super) fn set(all: &mut SamplingOverrides, asked: &str) -> Result<String, CliError> {
     let Some((name, value)) = asked.split_once('=') else {
         return Err(CliError::usage(format!("\"{asked}\" is not NAME=VALUE; write /set temperature=0.2")));
@@ -66,7 +66,7 @@ pub(super) fn set(all: &mut SamplingOverrides, asked: &str) -> Result<String, Cl
     let name = name.trim().to_lowercase().replace('-', "_");
     let Some(setting) = SETTINGS.iter().find(|setting| setting.name == name) else {
         let names: Vec<&str> = SETTINGS.iter().map(|setting| setting.name).collect();
-        return Err(CliError::usage(format!("there is no setting \"{name}\"; the settings are {}", names.join(", "))));
+        return Err(CliError::usage(format!("there is no option \"{name}\"; the options are {}", names.join(", "))));
     };
     let mut changed = all.clone();
     (setting.set)(&mut changed, value.trim()).map_err(|why| CliError::usage(format!("{}: {why}", setting.name)))?;
@@ -75,13 +75,13 @@ pub(super) fn set(all: &mut SamplingOverrides, asked: &str) -> Result<String, Cl
     Ok(line(setting, all))
 }
 
-/// What is set, a line each.
+/// One line for each option.
 pub(super) fn lines(all: &SamplingOverrides) -> Vec<String> {
     SETTINGS.iter().map(|setting| line(setting, all)).collect()
 }
 
 fn line(setting: &SamplingSetting, all: &SamplingOverrides) -> String {
-    let value = (setting.show)(all).unwrap_or_else(|| "the checkpoint's own".to_owned());
+    let value = (setting.show)(all).unwrap_or_else(|| "default of the checkpoint".to_owned());
     format!("{:<20} {value}", setting.name)
 }
 
@@ -90,7 +90,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn settings_are_read_checked_and_taken_back() {
+    fn options_are_parsed_checked_and_reset() {
         let mut all = SamplingOverrides::default();
         set(&mut all, "temperature=0.25").expect("set");
         set(&mut all, "Top-K = 7").expect("set");

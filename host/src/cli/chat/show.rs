@@ -1,4 +1,4 @@
-//! What is safe and short enough to show on a terminal.
+//! Lines about tool calls and sessions, short and safe for a terminal.
 
 use std::time::{Duration, SystemTime};
 
@@ -6,13 +6,13 @@ use firebox_contract::{ToolCall, ToolOutcome, limits};
 
 pub(super) use crate::cli::output::line;
 
-/// One line for a call that begins.
+/// One line about a tool call that starts.
 pub(super) fn call(call: &ToolCall) -> String {
     let max = limits::CHAT_SHOWN_CHARACTERS_MAX;
     format!("tool     {} {}", line(&call.name, max), line(&call.arguments_json, max))
 }
 
-/// One line for a call that ended, with what it cost.
+/// One line about the result of a tool call.
 pub(super) fn outcome(name: &str, outcome: &ToolOutcome) -> String {
     let max = limits::CHAT_SHOWN_CHARACTERS_MAX;
     let fuel = if outcome.fuel > 0 { format!(", {} fuel", outcome.fuel) } else { String::new() };
@@ -26,7 +26,7 @@ pub(super) fn outcome(name: &str, outcome: &ToolOutcome) -> String {
     )
 }
 
-/// How long ago something was, roughly.
+/// The time since `then`, in one unit.
 pub(super) fn age(then: SystemTime, now: SystemTime) -> String {
     let seconds = now.duration_since(then).unwrap_or(Duration::ZERO).as_secs();
     match seconds {
@@ -42,10 +42,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn ages_are_told_in_one_unit() {
+    fn ages_are_shown_in_one_unit() {
         let now = SystemTime::UNIX_EPOCH + Duration::from_secs(1_000_000);
         let ago = |seconds| age(now - Duration::from_secs(seconds), now);
         assert_eq!([ago(5), ago(120), ago(7_300), ago(200_000)], ["just now", "2 min ago", "2 h ago", "2 days ago"]);
-        assert_eq!(age(now + Duration::from_secs(9), now), "just now", "clocks go back too");
+        assert_eq!(age(now + Duration::from_secs(9), now), "just now", "if the clock was set back");
     }
 }

@@ -1,4 +1,4 @@
-//! One answer: streamed, its tool calls shown as they happen, its questions asked, stopped by Ctrl-C.
+//! Prints one answer as it is generated, with its tool calls; asks for approvals; stops on Ctrl-C.
 
 use std::io::Write;
 
@@ -12,23 +12,23 @@ use super::show;
 use crate::cli::Io;
 use crate::error::CliError;
 
-/// What one turn writes to and asks.
+/// Runs one turn.
 pub(super) struct TurnRunner<'a> {
     pub(super) io: &'a mut Io,
-    /// The person, if there is one.
+    /// The terminal; `None` for a pipe.
     pub(super) terminal: Option<&'a mut Terminal>,
     pub(super) approvals: &'a TerminalApprover,
     pub(super) questions: &'a mut mpsc::Receiver<ApprovalPrompt>,
 }
 
-/// How a turn ended well enough to be kept.
+/// The end of a turn that can be saved.
 pub(super) struct TurnResult {
     pub(super) finish: Finish,
-    /// Ctrl-C ended it.
+    /// Ctrl-C stopped it.
     pub(super) interrupted: bool,
 }
 
-/// What the loop below heard.
+/// What the loop of a turn waits for.
 enum ChatEvent {
     Event(Result<Option<Event>, firebox_contract::Error>),
     ApprovalPrompt(ApprovalPrompt),
@@ -36,24 +36,24 @@ enum ChatEvent {
 }
 
 impl TurnRunner<'_> {
-    /// Reads a generation to its end, or to Ctrl-C.
-    pub(super) async fn play(&mut self, mut generation: Generation) -> Result<TurnResult, CliError> {
-        let mut screen = TurnView { calls: Vec::new(), line_open: false };
+    /// Runs `generation` until it ends or Ctrl-C.
+    pub(super) async fn run(&mut self, mut generation: Generation) -> Result<TurnResult, CliError> {
+        let mut view = TurnView { calls: Vec::new(), line_open: false };
         let mut interrupt = std::pin::pin!(tokio::signal::ctrl_c());
         let finish = loop {
-            // A step that began is not given up for a question: the tool that waits for the answer is inside it.
-            let mut step = std::pin::pin!(generation.next());
+            // The future is not dropped while the user answers: the tool call that waits for the answer runs inside it.
+            let mut next = std::pin::pin!(generation.next());
             let event = loop {
-                let heard = tokio::select! {
-                    event = &mut step => ChatEvent::Event(event),
+                let chat_event = tokio::select! {
+                    event = &mut next => ChatEvent::Event(event),
                     Some(question) = self.questions.recv() => ChatEvent::ApprovalPrompt(question),
                     _ = &mut interrupt => ChatEvent::Interrupt,
                 };
-                match heard {
+                match chat_event {
                     ChatEvent::Event(event) => break Some(event),
                     ChatEvent::Interrupt => break None,
                     ChatEvent::ApprovalPrompt(question) => {
-                        if !self.ask(question, &mut screen)? {
+                        if !self.ask(question, &mut view)? {
                             break None;
                         }
                     }
@@ -61,45 +61,45 @@ impl TurnRunner<'_> {
             };
             match event {
                 Some(Ok(Some(Event::Finished(finish)))) => break Some(finish),
-                Some(Ok(Some(event))) => self.show(event, &mut screen)?,
+                Some(Ok(Some(event))) => self.show(event, &mut view)?,
                 Some(Ok(None)) | None => break None,
                 Some(Err(error)) => {
-                    screen.end_line(self.io)?;
+                    view.end_line(self.io)?;
                     return Err(error.into());
                 }
             }
         };
-        screen.end_line(self.io)?;
+        view.end_line(self.io)?;
         self.io.out.flush()?;
         let interrupted = finish.is_none();
         let finish = finish.unwrap_or_else(|| generation.so_far(FinishReason::Interrupted));
         Ok(TurnResult { finish, interrupted })
     }
 
-    fn show(&mut self, event: Event, screen: &mut TurnView) -> Result<(), CliError> {
+    fn show(&mut self, event: Event, view: &mut TurnView) -> Result<(), CliError> {
         match event {
             Event::Text(text) => {
                 self.io.out.write_all(text.as_bytes())?;
                 self.io.out.flush()?;
-                screen.line_open = if text.is_empty() { screen.line_open } else { !text.ends_with('\n') };
+                view.line_open = if text.is_empty() { view.line_open } else { !text.ends_with('\n') };
             }
             Event::ToolCall(call) => {
-                screen.end_line(self.io)?;
+                view.end_line(self.io)?;
                 writeln!(self.io.err, "{}", show::call(&call))?;
-                screen.calls.push(call);
+                view.calls.push(call);
             }
             Event::ToolProgress { id, done, total, message } => {
                 let total = total.map(|total| format!(" of {total}")).unwrap_or_default();
                 let message = message.map(|message| format!(": {}", show::line(&message, 100))).unwrap_or_default();
-                screen.end_line(self.io)?;
-                writeln!(self.io.err, "tool     {} at {done}{total}{message}", show::line(screen.name(&id), 100))?;
+                view.end_line(self.io)?;
+                writeln!(self.io.err, "tool     {} at {done}{total}{message}", show::line(view.name(&id), 100))?;
             }
             Event::ToolResult { id, outcome } => {
-                screen.end_line(self.io)?;
-                writeln!(self.io.err, "{}", show::outcome(screen.name(&id), &outcome))?;
+                view.end_line(self.io)?;
+                writeln!(self.io.err, "{}", show::outcome(view.name(&id), &outcome))?;
             }
             Event::Log(line) => {
-                screen.end_line(self.io)?;
+                view.end_line(self.io)?;
                 let message = show::line(&line.message, 400);
                 writeln!(self.io.err, "plugin   {} {}: {message}", line.plugin, line.level)?;
             }
@@ -108,33 +108,33 @@ impl TurnRunner<'_> {
         Ok(())
     }
 
-    /// Puts a question to the person. False when the answer was Ctrl-C.
-    fn ask(&mut self, question: ApprovalPrompt, screen: &mut TurnView) -> Result<bool, CliError> {
+    /// Asks the user about a call. Returns false on Ctrl-C.
+    fn ask(&mut self, question: ApprovalPrompt, view: &mut TurnView) -> Result<bool, CliError> {
         let ApprovalPrompt { call, tool, answer } = question;
         if let Some(allowed) = self.approvals.remembered(&tool.name) {
-            // Answered for good while this call was waiting behind another.
-            let _gone = answer.send(if allowed { ApprovalAnswer::Once } else { ApprovalAnswer::No });
+            // The answer to an earlier call of this tool was for the whole chat.
+            let _no_receiver = answer.send(if allowed { ApprovalAnswer::Once } else { ApprovalAnswer::No });
             return Ok(true);
         }
-        screen.end_line(self.io)?;
+        view.end_line(self.io)?;
         self.io.out.flush()?;
         let Some(terminal) = self.terminal.as_deref_mut() else {
-            let _gone = answer.send(ApprovalAnswer::No);
+            let _no_receiver = answer.send(ApprovalAnswer::No);
             return Ok(true);
         };
         writeln!(self.io.err, "{}", ask_line(&call))?;
         loop {
-            match terminal.ask("run it? [y]es, yes for this [s]ession, [n]o, never: ")? {
+            match terminal.ask("run it? [y]es, always in this [s]ession, [n]o, never: ")? {
                 UserInput::Text(typed) => match ApprovalAnswer::of(&typed) {
-                    Some(said) => {
-                        // The call may have run out of time meanwhile; then nobody listens any more.
-                        let _gone = answer.send(said);
+                    Some(given) => {
+                        // If the call has timed out, there is no receiver.
+                        let _no_receiver = answer.send(given);
                         return Ok(true);
                     }
                     None => writeln!(self.io.err, "please answer y, s, n or never")?,
                 },
                 UserInput::End => {
-                    let _gone = answer.send(ApprovalAnswer::No);
+                    let _no_receiver = answer.send(ApprovalAnswer::No);
                     return Ok(true);
                 }
                 UserInput::Interrupted { .. } => return Ok(false),
@@ -143,13 +143,13 @@ impl TurnRunner<'_> {
     }
 }
 
-/// What the person decides about: all of the arguments, since what is cut off could be what matters.
+/// The question. It shows all arguments, because a cut part could be the one that matters.
 fn ask_line(call: &ToolCall) -> String {
     let (name, arguments) = (show::line(&call.name, usize::MAX), show::line(&call.arguments_json, usize::MAX));
     format!("the model wants to call {name} {arguments}")
 }
 
-/// What is on the screen of this turn.
+/// The output of one turn: its calls, and whether a line of the answer is open.
 struct TurnView {
     calls: Vec<ToolCall>,
     line_open: bool,
@@ -160,7 +160,7 @@ impl TurnView {
         self.calls.iter().find(|call| call.id == id).map_or("?", |call| call.name.as_str())
     }
 
-    /// Ends the line of text, so that what follows on the same terminal begins on its own.
+    /// Ends the line of the answer, so that the next message starts on its own line.
     fn end_line(&mut self, io: &mut Io) -> Result<(), CliError> {
         if std::mem::take(&mut self.line_open) {
             writeln!(io.out)?;

@@ -1,4 +1,4 @@
-//! `firebox mcp call`: one tool, called by hand.
+//! `firebox mcp call`: calls one tool.
 
 use std::io::Write as _;
 
@@ -16,24 +16,24 @@ use crate::error::CliError;
 /// Call one tool of an MCP server.
 #[derive(ClapArgs, Debug)]
 pub struct Args {
-    /// The server, by the name it has in --mcp
+    /// Name of the server, as in --mcp
     server: String,
-    /// The tool, by the name the server gives it
+    /// Name of the tool on its server
     tool: String,
-    /// The arguments: a JSON object
+    /// Arguments: a JSON object
     #[arg(default_value = "{}", value_name = "JSON")]
     arguments: String,
     #[command(flatten)]
     servers: McpOptions,
-    /// Write one JSON object with everything the tool answered
+    /// Print the whole result as one JSON object
     #[arg(long)]
     json: bool,
 }
 
-/// Runs the verb.
+/// Runs the command.
 ///
 /// # Errors
-/// Why it did not come to an answer; `CliError::Tool` when the answer is an error.
+/// Errors of the server; `CliError::Tool` if the result of the tool is an error.
 pub fn run(args: Args, io: &mut Io) -> Result<(), CliError> {
     let outcome = with_pool(&args.servers, async |pool| {
         let caller = Caller::local();
@@ -47,7 +47,7 @@ pub fn run(args: Args, io: &mut Io) -> Result<(), CliError> {
     }
     io.out.flush()?;
     if outcome.is_error {
-        return Err(CliError::Tool(format!("the tool \"{}\" answered with an error", args.tool)));
+        return Err(CliError::Tool(format!("tool \"{}\" returned an error", args.tool)));
     }
     Ok(())
 }
@@ -74,14 +74,14 @@ fn object(outcome: &ToolOutcome) -> Result<Value, CliError> {
     }))
 }
 
-/// Tells a person at the terminal how far a call has come.
+/// Prints the progress of a call, if standard error is a terminal.
 struct ProgressPrinter;
 
 impl Progress for ProgressPrinter {
     fn report(&self, done: f64, total: Option<f64>, message: Option<&str>) {
         if output::stderr_is_terminal() {
             let total = total.map(|total| format!(" of {total}")).unwrap_or_default();
-            // Words that cannot be written are not worth a failed call.
+            // A message that cannot be printed must not fail the call.
             let message = output::line(message.unwrap_or_default(), limits::CHAT_SHOWN_CHARACTERS_MAX);
             drop(writeln!(output::stderr(), "{done}{total} {message}"));
         }

@@ -1,4 +1,4 @@
-//! `firebox mcp check`: whether servers can be reached, and what they are.
+//! `firebox mcp check`: checks the connection to MCP servers.
 
 use std::io::Write as _;
 
@@ -13,20 +13,20 @@ use super::with_pool;
 use crate::cli::options::mcp_servers;
 use crate::error::CliError;
 
-/// Try to reach MCP servers, and say what came of it.
+/// Check the connection to MCP servers.
 #[derive(ClapArgs, Debug)]
 pub struct Args {
     #[command(flatten)]
     servers: McpOptions,
-    /// Write one JSON object
+    /// Print one JSON object
     #[arg(long)]
     json: bool,
 }
 
-/// Runs the verb.
+/// Runs the command and prints a line about each server.
 ///
 /// # Errors
-/// `Error::Unavailable` when a server cannot be used; what there is to say about each is written before.
+/// `Error::Unavailable` if one of the servers cannot be used.
 pub fn run(args: Args, io: &mut Io) -> Result<(), CliError> {
     let reports = with_pool(&args.servers, async |pool| Ok(pool.connect(&Caller::local()).await))?;
     if args.json {
@@ -45,7 +45,7 @@ pub fn run(args: Args, io: &mut Io) -> Result<(), CliError> {
     if failed == 0 {
         return Ok(());
     }
-    Err(Error::Unavailable(format!("{failed} of {} mcp servers cannot be used", reports.len())).into())
+    Err(Error::Unavailable(format!("{failed} of {} MCP servers cannot be used", reports.len())).into())
 }
 
 fn line(report: &ServerReport) -> String {

@@ -1,4 +1,4 @@
-//! The tools of one person over HTTP, until a signal.
+//! The HTTP server of `firebox mcp serve`, until a signal.
 
 use std::time::Duration;
 
@@ -15,13 +15,13 @@ use crate::serve::connections::table::ConnectionsMax;
 use crate::serve::cors::Cors;
 use crate::serve::listener::{self, ConnectionLimits};
 
-/// The first wish to stop: Ctrl-C, or the system's.
+/// Waits for Ctrl-C or SIGTERM.
 pub(super) async fn stop_signal() {
     #[cfg(unix)]
     let terminate = async {
         match tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate()) {
             Ok(mut signal) => drop(signal.recv().await),
-            // Without a handler the system's own way of ending a process holds.
+            // Without a handler, SIGTERM ends the process.
             Err(_) => std::future::pending().await,
         }
     };
@@ -33,8 +33,8 @@ pub(super) async fn stop_signal() {
     }
 }
 
-/// Serves `router` until `stop`, the first signal, ends; then lets calls of `tools` end; a second signal cuts them off
-/// at once. Returns how many were cut off.
+/// Serves `router` until `stop`, the first signal. Then waits for the calls of `tools`; a second signal cancels them.
+/// Returns the number of cancelled calls.
 pub(super) async fn serve(
     listener: TcpListener,
     router: Router,
@@ -48,7 +48,7 @@ pub(super) async fn serve(
         reader_timeout: limits::READER_TIMEOUT_DEFAULT,
         trusted_proxies: TrustedProxies::default(),
         probes: &[],
-        // Pages of this machine may ask, and no page may read.
+        // No web page may read an answer.
         cors: Cors::default(),
     };
     let counters = ConnectionCounters::default();
@@ -56,8 +56,8 @@ pub(super) async fn serve(
     let connections = listener::serve(listener, router, bounds, counters, stopping, limits::MCP_DRAIN_TIMEOUT);
     let calls = async {
         stop.await;
-        // Nobody listens only where there is no connection.
-        let _connections = ending.send(true);
+        // There is no receiver if there is no connection.
+        let _no_receiver = ending.send(true);
         tokio::select! {
             cut = tools.drain(limits::MCP_DRAIN_TIMEOUT) => cut,
             () = stop_signal() => tools.drain(Duration::ZERO).await,
@@ -65,7 +65,7 @@ pub(super) async fn serve(
     };
     let calls = std::pin::pin!(calls);
     let connections = std::pin::pin!(connections);
-    // Connections that outlive the calls carry nothing any more.
+    // Connections without calls need not be waited for.
     match select(calls, connections).await {
         Either::Left((cut, _)) => cut,
         Either::Right(((), calls)) => calls.await,

@@ -1,4 +1,4 @@
-//! `firebox mcp serve`: the tools of plugins for an MCP client.
+//! `firebox mcp serve`: serves the tools of plugins to an MCP client.
 
 use std::io::Write;
 use std::net::SocketAddr;
@@ -17,40 +17,40 @@ use crate::error::CliError;
 use crate::plugins::tools::PluginTools;
 use crate::plugins::{self, sandbox};
 
-/// Offer the tools of plugins to an MCP client: the one that started this process, or those of this machine.
+/// Serve the tools of plugins to an MCP client, over standard input and output or HTTP.
 #[derive(ClapArgs, Debug)]
 pub struct Args {
-    /// Offer the tools of a plugin by NAME or PATH (repeatable); without any, those that come built in
+    /// Serve the tools of a plugin: a built-in NAME or a PATH (repeatable) [default: the built-in plugins]
     #[arg(long = "plugin", value_name = "NAME|PATH")]
     plugins: Vec<String>,
-    /// Configure a plugin with a JSON object (repeatable)
+    /// Configuration of a plugin: a JSON object (repeatable)
     #[arg(long = "plugin-config", value_name = "NAME=JSON")]
     configs: Vec<String>,
-    /// Fuel of each call (about 10 million a millisecond)
+    /// Maximum fuel of each call (1 ms of work is about 10 million)
     #[arg(long, value_name = "N")]
     fuel: Option<u64>,
-    /// Memory of each call, such as 64MiB (a bare number is MiB)
+    /// Maximum memory of each call, such as 64MiB (a number without unit: MiB)
     #[arg(long, value_name = "SIZE", value_parser = parse_bytes)]
     plugin_memory: Option<usize>,
-    /// Wall-clock time of each call, such as 500ms or 2s (a bare number is milliseconds)
+    /// Maximum time of each call, such as 500ms or 2s (a number without unit: milliseconds)
     #[arg(long, value_name = "TIME", value_parser = parse_duration)]
     plugin_timeout: Option<Duration>,
-    /// Grant a capability to the plugins that ask for it: clock or random (repeatable)
+    /// Allow plugins to use a capability that they ask for: clock or random (repeatable)
     #[arg(long = "grant", value_name = "CAPABILITY")]
     grants: Vec<String>,
-    /// Serve http://ADDR/mcp, to this machine alone, instead of standard input and output
+    /// Serve http://ADDR/mcp instead of standard input and output; ADDR must be on this machine, such as 127.0.0.1:0
     #[arg(long, value_name = "ADDR")]
     listen: Option<SocketAddr>,
 }
 
-/// Runs the action.
+/// Runs the command.
 ///
 /// # Errors
-/// Plugins that cannot be loaded or offer no tool, an address that cannot be had, a client that speaks another protocol.
+/// Plugins that cannot be loaded or have no tools, an address that is in use, a client that speaks another protocol.
 pub fn run(args: Args, io: &mut Io) -> Result<(), CliError> {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
     let ended = runtime.block_on(serve(args, io));
-    // A read of standard input that waits cannot be cancelled everywhere; nobody needs what it would bring.
+    // A read of standard input cannot be cancelled on every system, so its thread is left behind.
     runtime.shutdown_background();
     ended
 }
@@ -58,8 +58,8 @@ pub fn run(args: Args, io: &mut Io) -> Result<(), CliError> {
 async fn serve(args: Args, io: &mut Io) -> Result<(), CliError> {
     if let Some(address) = args.listen.filter(|address| !address.ip().is_loopback()) {
         let message = format!(
-            "\"{address}\" can be reached from other machines, and this server asks nobody for a key; listen at \
-             127.0.0.1, or use `firebox serve`, which has tenants"
+            "\"{address}\" can be reached from other machines, and this server has no API keys; listen on 127.0.0.1, or use \
+             `firebox serve` with tenants"
         );
         return Err(CliError::usage(message));
     }
@@ -93,7 +93,7 @@ async fn tools(args: Args, io: &mut Io) -> Result<Arc<dyn ToolSource>, CliError>
     }
     if chain.tools().is_empty() {
         let names: Vec<&str> = chain.plugins().iter().map(|plugin| plugin.name()).collect();
-        let message = format!("no tool to offer: \"{}\" has none; name a plugin with tools", names.join("\", \""));
+        let message = format!("\"{}\" has no tools; give a plugin with tools", names.join("\", \""));
         return Err(CliError::usage(message));
     }
     Ok(Arc::new(PluginTools::of(chain)))
@@ -102,20 +102,20 @@ async fn tools(args: Args, io: &mut Io) -> Result<Arc<dyn ToolSource>, CliError>
 async fn over_http(tools: Arc<dyn ToolSource>, address: SocketAddr, io: &mut Io) -> Result<(), CliError> {
     let count = tools.tools(&Caller::local()).await.len();
     let listener = TcpListener::bind(address).await.map_err(|error| {
-        CliError::usage(format!("cannot listen at \"{address}\": {error}; choose another address, or port 0 for any"))
+        CliError::usage(format!("cannot listen on \"{address}\": {error}; choose another address, or port 0 for any free port"))
     })?;
     let service = server::http_service(tools, ServerHttpOptions::default(), Arc::new(|_| Some(Caller::local())));
     let router = axum::Router::new().nest_service("/mcp", service.clone());
     let mut stop = std::pin::pin!(listen::stop_signal());
-    // Polled once, it listens: who reads the address below may send a signal at once.
+    // Polling once installs the handlers, because a client may send a signal as soon as the address is printed.
     if futures_util::poll!(&mut stop).is_ready() {
         return Ok(());
     }
-    writeln!(io.err, "firebox: {count} tools at http://{}/mcp; Ctrl-C ends it", listener.local_addr()?)?;
+    writeln!(io.err, "firebox: serving {count} tools at http://{}/mcp; press Ctrl-C to stop", listener.local_addr()?)?;
     io.err.flush()?;
     let cut = listen::serve(listener, router, &service, stop).await;
     if cut > 0 {
-        writeln!(io.err, "firebox: {cut} calls were still running and were cut off")?;
+        writeln!(io.err, "firebox: {cut} running calls were cancelled")?;
     }
     Ok(())
 }

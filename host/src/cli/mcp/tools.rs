@@ -1,4 +1,4 @@
-//! `firebox mcp tools`: what servers offer.
+//! `firebox mcp tools`: lists the tools of MCP servers.
 
 use std::io::Write as _;
 
@@ -13,36 +13,36 @@ use super::with_pool;
 use crate::cli::options::mcp_servers;
 use crate::error::CliError;
 
-/// List the tools of MCP servers, under the names a model sees.
+/// List the tools of MCP servers, with the names that models see.
 #[derive(ClapArgs, Debug)]
 pub struct Args {
     #[command(flatten)]
     servers: McpOptions,
-    /// Write one JSON object, with each tool's schema
+    /// Print one JSON object, with the schema of each tool
     #[arg(long)]
     json: bool,
 }
 
-/// Runs the verb.
+/// Runs the command.
 ///
 /// # Errors
-/// `Error::Unavailable` when no server can be used.
+/// `Error::Unavailable` if no server can be used.
 pub fn run(args: Args, io: &mut Io) -> Result<(), CliError> {
     let caller = Caller::local();
     let (reports, tools) = with_pool(&args.servers, async |pool| {
         let reports = pool.connect(&caller).await;
         Ok((reports, pool.listing(&caller)))
     })?;
-    for complaint in mcp_servers::complaints(&reports) {
-        writeln!(io.err, "firebox: {complaint}")?;
+    for failure in mcp_servers::failures(&reports) {
+        writeln!(io.err, "firebox: {failure}")?;
     }
     for report in &reports {
         for left_out in mcp_servers::left_out(report) {
-            writeln!(io.err, "firebox: mcp server \"{}\": {left_out}", report.name)?;
+            writeln!(io.err, "firebox: MCP server \"{}\": {left_out}", report.name)?;
         }
     }
     if reports.iter().all(|report| report.result.is_err()) {
-        return Err(Error::Unavailable("no mcp server can be used".to_owned()).into());
+        return Err(Error::Unavailable("no MCP server can be used".to_owned()).into());
     }
     if args.json {
         let tools = tools.iter().map(object).collect::<Result<Vec<Value>, _>>()?;

@@ -1,4 +1,4 @@
-//! MCP servers as a person at the command line names them: `--mcp 'NAME=COMMAND …'` and `--mcp NAME=URL`.
+//! The options `--mcp 'NAME=COMMAND …'`, `--mcp NAME=URL` and `--mcp-header`.
 
 use std::sync::Arc;
 
@@ -8,37 +8,37 @@ use firebox_mcp::client::{ClientPool, LeftOut, PoolOptions, Secret, ServerReport
 use crate::cli::output;
 use crate::error::CliError;
 
-/// A pool of the servers named by these flags, with the headers that other flags give to them, for one person. Nothing is
-/// started yet.
+/// A pool of the servers in the `--mcp` options `flags`, with the headers in the `--mcp-header` options `headers`. No server
+/// is started yet.
 ///
 /// # Errors
-/// `CliError` of usage names the first flag that cannot be meant.
+/// A `CliError` of usage names the first wrong option.
 pub fn pool(flags: &[String], headers: &[String]) -> Result<ClientPool, CliError> {
     let mut specs = flags.iter().map(|flag| parse(flag)).collect::<Result<Vec<_>, _>>()?;
     headers.iter().try_for_each(|flag| add_header(&mut specs, flag))?;
     ClientPool::check(&specs).map_err(firebox_contract::Error::from)?;
-    // A session at the terminal may be quiet for an hour, and a server's memory is part of it.
+    // A chat may be idle for an hour, and the server may hold state of it, so idle servers are not stopped.
     Ok(ClientPool::with_options(specs, Arc::new(|_: &Caller, _: &str| true), PoolOptions { idle_time: None }))
 }
 
-/// `NAME=HEADER: VALUE`, the value with `env:NAME` or `file:PATH` in the place of its last word where that is a secret. No
-/// message shows a value.
+/// Adds a header `NAME=HEADER: VALUE`. The last word of the value may be `env:NAME` or `file:PATH` for a secret. No message
+/// shows a value.
 fn add_header(specs: &mut [ServerSpec], flag: &str) -> Result<(), CliError> {
     let usage = "write --mcp-header 'NAME=HEADER: VALUE', with NAME as in --mcp";
     let parts = flag.split_once('=').and_then(|(name, rest)| Some((name.trim(), rest.split_once([':', '='])?)));
     let Some((name, (header, value))) = parts else {
-        return Err(CliError::usage(format!("an --mcp-header is not one; {usage}")));
+        return Err(CliError::usage(format!("wrong --mcp-header; {usage}")));
     };
     let (header, value) = (header.trim(), value.trim());
     let Some(spec) = specs.iter_mut().find(|spec| spec.name == name) else {
         let name = output::line(name, limits::CHAT_SHOWN_CHARACTERS_MAX);
-        return Err(CliError::usage(format!("no --mcp names the server \"{name}\" of an --mcp-header; {usage}")));
+        return Err(CliError::usage(format!("--mcp-header names an unknown server \"{name}\"; {usage}")));
     };
     let ServerTransport::Http(server) = &mut spec.transport else {
-        let why = "is a program, which gets variables: --mcp 'NAME=VARIABLE=env:OTHER COMMAND'";
-        return Err(CliError::usage(format!("the server \"{name}\" of an --mcp-header {why}")));
+        let remedy = "use a variable: --mcp 'NAME=VARIABLE=env:OTHER COMMAND'";
+        return Err(CliError::usage(format!("server \"{name}\" is a program and takes no --mcp-header; {remedy}")));
     };
-    // "Bearer env:TOKEN": the scheme stays, the secret is looked up.
+    // In "Bearer env:TOKEN" only the last word is a reference.
     let (scheme, last) = value.rsplit_once(' ').map_or(("", value), |(scheme, last)| (&value[..=scheme.len()], last));
     let secret = match last.strip_prefix("file:") {
         Some(path) => file(name, header, path)?,
@@ -50,11 +50,11 @@ fn add_header(specs: &mut [ServerSpec], flag: &str) -> Result<(), CliError> {
 
 fn file(server: &str, header: &str, path: &str) -> Result<String, CliError> {
     let failed = |why: String| {
-        CliError::usage(format!("\"{header}\" of mcp server \"{server}\" comes from the file \"{path}\", which {why}"))
+        CliError::usage(format!("header \"{header}\" of MCP server \"{server}\": the file \"{path}\" {why}"))
     };
     let about = std::fs::metadata(path).map_err(|error| failed(format!("cannot be read: {error}")))?;
     if !about.is_file() || about.len() > limits::SECRET_BYTES_MAX {
-        return Err(failed(format!("is not a file of at most {} bytes", limits::SECRET_BYTES_MAX)));
+        return Err(failed(format!("must be a file of at most {} bytes", limits::SECRET_BYTES_MAX)));
     }
     let text = std::fs::read_to_string(path).map_err(|error| failed(format!("cannot be read: {error}")))?;
     let text = text.trim_end_matches(['\r', '\n']);
@@ -62,12 +62,12 @@ fn file(server: &str, header: &str, path: &str) -> Result<String, CliError> {
 }
 
 /// One line about each server that cannot be used.
-pub fn complaints(reports: &[ServerReport]) -> impl Iterator<Item = String> {
+pub fn failures(reports: &[ServerReport]) -> impl Iterator<Item = String> {
     let failed = reports.iter().filter_map(|report| report.result.as_ref().err());
-    failed.map(|error| format!("{error}; its tools are missing"))
+    failed.map(|error| format!("{error}; its tools are not offered"))
 }
 
-/// One line about each tool that a server lists and that is not offered.
+/// One line about each tool of a server that is not offered.
 pub fn left_out(report: &ServerReport) -> impl Iterator<Item = String> {
     let shown = |tool: &LeftOut| {
         let name = output::line(&tool.name, limits::CHAT_SHOWN_CHARACTERS_MAX);
@@ -77,18 +77,18 @@ pub fn left_out(report: &ServerReport) -> impl Iterator<Item = String> {
     report.left_out.iter().map(shown)
 }
 
-/// `NAME=COMMAND ARGUMENT…`, the command with `VARIABLE=VALUE` before it where it needs some, or `NAME=URL`.
+/// Parses `NAME=COMMAND ARGUMENT…`, with optional `VARIABLE=VALUE` before the command, or `NAME=URL`.
 fn parse(flag: &str) -> Result<ServerSpec, CliError> {
     let Some((name, rest)) = flag.split_once('=') else {
         return Err(CliError::usage(format!(
-            "\"{flag}\" does not name an mcp server; write --mcp NAME=COMMAND or NAME=URL"
+            "--mcp \"{flag}\" has no name; write --mcp NAME=COMMAND or NAME=URL"
         )));
     };
     let (name, rest) = (name.trim(), rest.trim());
     if rest.starts_with("http://") || rest.starts_with("https://") {
         return Ok(ServerSpec::http(name, rest));
     }
-    let words = words(rest).map_err(|why| CliError::usage(format!("the command of mcp server \"{name}\" {why}")))?;
+    let words = words(rest).map_err(|why| CliError::usage(format!("the command of MCP server \"{name}\" {why}")))?;
     let variables = words.iter().take_while(|word| is_assignment(word)).count();
     let mut spec = ServerSpec::stdio(name, words[variables..].to_vec()).map_err(firebox_contract::Error::from)?;
     if let ServerTransport::Stdio(server) = &mut spec.transport {
@@ -100,16 +100,16 @@ fn parse(flag: &str) -> Result<ServerSpec, CliError> {
     Ok(spec)
 }
 
-/// A value, or `env:NAME` for one that must not stand in the list of processes.
+/// The value itself, or the variable that `env:NAME` refers to. A reference keeps the secret out of the process list.
 fn text(server: &str, variable: &str, value: &str) -> Result<String, CliError> {
     let Some(source) = value.strip_prefix("env:") else { return Ok(value.to_owned()) };
     std::env::var(source).map_err(|error| {
         let what = match error {
-            std::env::VarError::NotPresent => "is not set; set it",
-            std::env::VarError::NotUnicode(_) => "is not UTF-8 text; set it anew",
+            std::env::VarError::NotPresent => "is not set",
+            std::env::VarError::NotUnicode(_) => "is not UTF-8",
         };
         CliError::usage(format!(
-            "\"{variable}\" of mcp server \"{server}\" comes from the variable \"{source}\", which {what}"
+            "\"{variable}\" of MCP server \"{server}\": the environment variable \"{source}\" {what}"
         ))
     })
 }
@@ -120,7 +120,7 @@ fn is_assignment(word: &str) -> bool {
     begins && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
 }
 
-/// Words as a shell splits them: at white space, with `'…'`, `"…"` and `\` to keep it. Nothing is expanded.
+/// Splits a command as a shell does: at white space, except inside `'…'` and `"…"` and after `\`. Expands nothing.
 fn words(text: &str) -> Result<Vec<String>, String> {
     let mut words = Vec::new();
     let mut word: Option<String> = None;
@@ -130,7 +130,7 @@ fn words(text: &str) -> Result<Vec<String>, String> {
             '\'' | '"' => quoted(c, &mut characters, word.get_or_insert_default())?,
             '\\' => match characters.next() {
                 Some(next) => word.get_or_insert_default().push(next),
-                None => return Err("ends in a \"\\\" that protects nothing".to_owned()),
+                None => return Err("ends with a \"\\\"".to_owned()),
             },
             c if c.is_whitespace() => words.extend(word.take()),
             c => word.get_or_insert_default().push(c),
@@ -152,7 +152,7 @@ fn quoted(quote: char, characters: &mut std::str::Chars<'_>, word: &mut String) 
             c => word.push(c),
         }
     }
-    Err(format!("has a {quote} without its other {quote}"))
+    Err(format!("has a {quote} that is not closed"))
 }
 
 #[cfg(test)]
@@ -160,7 +160,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn words_are_split_as_a_shell_splits_them() {
+    fn commands_are_split_as_a_shell_does() {
         let cases: [(&str, &[&str]); 7] = [
             ("a b  c", &["a", "b", "c"]),
             ("a 'b c' \"d e\"", &["a", "b c", "d e"]),
@@ -179,7 +179,7 @@ mod tests {
     }
 
     #[test]
-    fn servers_are_programs_or_addresses() {
+    fn a_server_is_a_program_or_a_url() {
         let spec = parse("files=ROOT=/tmp npx server 'a b'").expect("sound");
         let ServerTransport::Stdio(server) = &spec.transport else { panic!("a program") };
         assert_eq!((spec.name.as_str(), server.command.as_str()), ("files", "npx"));
@@ -191,7 +191,7 @@ mod tests {
             (pool(&["server".to_owned()], &[]), "write --mcp NAME=COMMAND"),
             (pool(&["name=".to_owned()], &[]), "has no command"),
             (pool(&["a b=x".to_owned()], &[]), "\"a b\""),
-            (pool(&["a='x".to_owned()], &[]), "without its other"),
+            (pool(&["a='x".to_owned()], &[]), "is not closed"),
             (pool(&["a=T=env:NO_SUCH_VARIABLE_1 x".to_owned()], &[]), "NO_SUCH_VARIABLE_1"),
             (pool(&same, &[]), "two mcp servers are called \"a\""),
         ] {
@@ -201,7 +201,7 @@ mod tests {
     }
 
     #[test]
-    fn headers_belong_to_the_server_they_name_and_are_not_shown() {
+    fn headers_go_to_the_named_server_and_are_never_shown() {
         let folder = tempfile::tempdir().expect("writable");
         let path = folder.path().join("key");
         std::fs::write(&path, "hunter22\n").expect("written");
@@ -223,7 +223,7 @@ mod tests {
         for (bad, words) in [
             ("web", "write --mcp-header"),
             ("web=Authorization hunter22", "write --mcp-header"),
-            ("nobody=A: hunter22", "no --mcp names the server \"nobody\""),
+            ("nobody=A: hunter22", "unknown server \"nobody\""),
             ("web=A: env:NO_SUCH_VARIABLE_1", "NO_SUCH_VARIABLE_1"),
             ("web=A: file:/no/such/file", "cannot be read"),
         ] {

@@ -1,29 +1,29 @@
-//! What a person should know about how an answer ended.
+//! The message about an answer that did not end normally.
 
 use firebox_contract::FinishReason;
 
-/// What the verb has against an answer that was cut.
+/// How the user of a command gets a longer answer.
 pub(in crate::cli) struct Remedies {
-    /// More tokens for one answer.
+    /// For an answer that reached its maximum length.
     pub(in crate::cli) tokens: &'static str,
-    /// More room in the context.
+    /// For a context that is full.
     pub(in crate::cli) room: &'static str,
 }
 
-/// In one line; `None` where it simply ended.
+/// One line about the end of an answer; `None` if it ended normally.
 pub(in crate::cli) fn line(reason: FinishReason, completion_tokens: usize, remedies: &Remedies) -> Option<String> {
     let Remedies { tokens, room } = remedies;
-    let told = match reason {
+    let message = match reason {
         FinishReason::Stop | FinishReason::StopString | FinishReason::Plugin => return None,
         FinishReason::Length => format!("the answer was cut at {completion_tokens} tokens; {tokens}"),
         FinishReason::ContextFull => format!("the answer was cut: the context is full; {room}"),
-        FinishReason::ToolCalls => "the model called a tool that nobody here runs".to_owned(),
+        FinishReason::ToolCalls => "the model called a tool that no plugin and no server runs".to_owned(),
         FinishReason::ToolRounds => {
-            "the model still called tools after the last round; --tool-rounds N allows more".to_owned()
+            "the model still called tools in the last tool round; raise --tool-rounds".to_owned()
         }
-        FinishReason::ToolLoop => "the model made the same call over and over and was stopped".to_owned(),
-        FinishReason::Timeout => "the answer was cut: its time was up".to_owned(),
+        FinishReason::ToolLoop => "stopped: the model repeated the same tool call".to_owned(),
+        FinishReason::Timeout => "the answer was cut: the time limit was reached".to_owned(),
         FinishReason::Interrupted => "stopped".to_owned(),
     };
-    Some(told)
+    Some(message)
 }

@@ -1,8 +1,8 @@
-//! A table for people: columns as wide as their widest cell.
+//! A text table with aligned columns.
 
 use std::fmt;
 
-/// Rows under a head.
+/// Rows below a header. Each column is as wide as its widest cell.
 pub(in crate::cli) struct TextTable {
     rows: Vec<Vec<String>>,
 }

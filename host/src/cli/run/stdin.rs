@@ -1,4 +1,4 @@
-//! Text on standard input: the whole of it, or what a pipe or a file adds to a prompt that was given as an argument.
+//! Standard input of `firebox run`: as the whole prompt, or as text added to a prompt argument.
 
 use std::io::{self, BufRead as _, IsTerminal as _, Read as _};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
@@ -8,78 +8,79 @@ use firebox_contract::{Error, limits};
 
 use crate::error::CliError;
 
-/// What stands beside a prompt.
+/// The text on standard input in addition to a prompt argument.
 pub(super) enum PipedInput {
-    /// Text to add to it.
+    /// Text to add to the prompt.
     Text(String),
-    /// Nothing.
-    Nothing,
-    /// Nobody wrote in time, and nobody has closed it either; the reason in words.
-    Unread(String),
+    /// No text.
+    Empty,
+    /// Standard input is open, but nothing was read. The reason, for a message.
+    NotRead(String),
 }
 
-/// Everything on standard input.
+/// All of standard input.
 ///
 /// # Errors
-/// For what is too long, cannot be read or is no text.
+/// If it is too long, cannot be read or is not UTF-8.
 pub(super) fn read_all() -> Result<String, CliError> {
     text(io::stdin().lock())
 }
 
-/// What a pipe or a file on standard input adds. A terminal and a device such as `/dev/null` add nothing, and a pipe that
-/// nobody writes to for a while, which many a parent process leaves open, is not waited for.
+/// The text of a pipe or a file on standard input. A terminal and a device such as `/dev/null` have no text. Many parent
+/// processes leave a pipe open without writing to it, so the wait for the first byte is at most
+/// [`limits::RUN_PIPE_WAIT`].
 ///
 /// # Errors
-/// As [`whole`], where something came.
+/// As [`read_all`], once a byte came.
 pub(super) fn read_beside_prompt() -> Result<PipedInput, CliError> {
     if io::stdin().is_terminal() || !has_writer_or_file() {
-        return Ok(PipedInput::Nothing);
+        return Ok(PipedInput::Empty);
     }
     let first = Arc::new(FirstRead::default());
-    let told = Arc::clone(&first);
-    // Joined only where something came: it may wait for what never does.
+    let sender = Arc::clone(&first);
+    // Joined only after a byte came. Otherwise the thread may wait forever.
     let reader = std::thread::Builder::new().name("standard input".to_owned()).spawn(move || {
         let mut input = io::stdin().lock();
         let begins = input.fill_buf().map(|bytes| !bytes.is_empty());
-        let goes_on = matches!(begins, Ok(true));
-        told.tell(begins);
-        if goes_on { text(input) } else { Ok(String::new()) }
+        let has_text = matches!(begins, Ok(true));
+        sender.set(begins);
+        if has_text { text(input) } else { Ok(String::new()) }
     })?;
     match first.within(limits::RUN_PIPE_WAIT) {
-        Some(Ok(false)) => Ok(PipedInput::Nothing),
-        Some(Err(error)) => Ok(PipedInput::Unread(format!("standard input cannot be read ({error})"))),
+        Some(Ok(false)) => Ok(PipedInput::Empty),
+        Some(Err(error)) => Ok(PipedInput::NotRead(format!("standard input cannot be read ({error})"))),
         None => {
             let seconds = limits::RUN_PIPE_WAIT.as_secs();
-            Ok(PipedInput::Unread(format!("nothing came from standard input within {seconds} s")))
+            Ok(PipedInput::NotRead(format!("nothing came from standard input within {seconds} s")))
         }
         Some(Ok(true)) => {
             let text = reader.join().map_err(|_| CliError::usage("standard input could not be read"))??;
-            Ok(if text.trim().is_empty() { PipedInput::Nothing } else { PipedInput::Text(text) })
+            Ok(if text.trim().is_empty() { PipedInput::Empty } else { PipedInput::Text(text) })
         }
     }
 }
 
-/// Whether anything came first, or the end.
+/// Whether the first read returned bytes (true) or the end (false), once it returned.
 #[derive(Default)]
 struct FirstRead {
     came: Mutex<Option<io::Result<bool>>>,
-    told: Condvar,
+    changed: Condvar,
 }
 
 impl FirstRead {
-    fn tell(&self, came: io::Result<bool>) {
+    fn set(&self, came: io::Result<bool>) {
         *self.came.lock().unwrap_or_else(PoisonError::into_inner) = Some(came);
-        self.told.notify_one();
+        self.changed.notify_one();
     }
 
     fn within(&self, time: Duration) -> Option<io::Result<bool>> {
         let came = self.came.lock().unwrap_or_else(PoisonError::into_inner);
-        let waited = self.told.wait_timeout_while(came, time, |came| came.is_none());
+        let waited = self.changed.wait_timeout_while(came, time, |came| came.is_none());
         waited.unwrap_or_else(PoisonError::into_inner).0.take()
     }
 }
 
-/// Whether standard input is something whose content belongs to this command: a pipe, a socket or a file.
+/// Whether standard input is a pipe, a socket or a file.
 #[cfg(unix)]
 fn has_writer_or_file() -> bool {
     use std::os::fd::AsFd as _;
@@ -104,13 +105,13 @@ fn text(input: impl io::Read) -> Result<String, CliError> {
         source,
     })?;
     if bytes.len() > limits::PROMPT_BYTES_MAX {
-        let message = format!("standard input has more than the {} bytes allowed", limits::PROMPT_BYTES_MAX);
+        let message = format!("standard input is longer than {} bytes", limits::PROMPT_BYTES_MAX);
         return Err(CliError::Host(Error::TooLarge(message)));
     }
     String::from_utf8(bytes).map_err(|error| {
         let at = error.utf8_error().valid_up_to();
         CliError::usage(format!(
-            "standard input is not UTF-8 text: byte {at} is the first that is not; convert it first"
+            "standard input is not UTF-8 (byte {at}); convert it to UTF-8"
         ))
     })
 }

@@ -1,4 +1,4 @@
-//! Edits of the tenants file: one change, everything else as it was.
+//! Edits of the tenants file change one thing and keep everything else.
 
 use super::super::file::{KeyOptions, TenantsFile};
 use super::*;
@@ -9,7 +9,7 @@ fn options() -> KeyOptions {
 
 const DIGESTS: [&str; 3] = ["11", "22", "33"];
 
-/// A file as a person may have written it.
+/// A file that a person may have written.
 fn by_hand() -> String {
     let [one, two, three] = DIGESTS.map(|pair| pair.repeat(32));
     format!(
@@ -29,7 +29,7 @@ fn file(text: &str) -> (tempfile::TempDir, TenantsFile, std::path::PathBuf) {
 
 fn ids(file: &TenantsFile) -> Vec<(String, Vec<String>)> {
     let of = |tenant: TenantConfig| (tenant.name, tenant.keys.into_iter().map(|key| key.id).collect());
-    file.tenants().expect("good").into_iter().map(of).collect()
+    file.tenants().expect("valid").into_iter().map(of).collect()
 }
 
 fn named(name: &str, keys: &[&str]) -> (String, Vec<String>) {
@@ -37,7 +37,7 @@ fn named(name: &str, keys: &[&str]) -> (String, Vec<String>) {
 }
 
 #[test]
-fn revoking_a_key_takes_its_table_and_nothing_else() {
+fn revoking_a_key_removes_its_table_only() {
     let (_dir, file, path) = file(&by_hand());
     assert_eq!(file.revoke("two").expect("there"), ["two"]);
     let text = std::fs::read_to_string(&path).expect("readable");
@@ -56,7 +56,7 @@ fn revoking_a_key_takes_its_table_and_nothing_else() {
 }
 
 #[test]
-fn rotating_puts_the_new_key_where_the_tenant_is() {
+fn rotating_writes_the_new_key_into_the_table_of_its_tenant() {
     let (_dir, file, path) = file(&by_hand());
     let kept = file.rotate("a", true, &options()).expect("there");
     assert_eq!(ids(&file), [named("a", &["one", "two", &kept.id]), named("b", &["three"])]);
@@ -69,25 +69,25 @@ fn rotating_puts_the_new_key_where_the_tenant_is() {
 }
 
 #[test]
-fn adding_makes_the_file_and_refuses_what_is_there() {
+fn adding_creates_the_file_and_refuses_existing_names() {
     let dir = tempfile::tempdir().expect("a folder");
     let file = TenantsFile::new(dir.path().join("tenants.toml"));
     let key =
         file.add("a", "models = [\"ember\"]\n\n[tenant.limits]\nrequests_per_minute = 3\n", &options()).expect("new");
     file.add("b", "", &options()).expect("new");
-    let tenants = file.tenants().expect("good");
+    let tenants = file.tenants().expect("valid");
     assert_eq!(tenants[0].limits.requests_per_minute, Some(3));
     assert_eq!(tenants[0].keys[0].digest, keys::digest(&key.key));
     assert_eq!(tenants[1].name, "b");
-    for (name, word) in [("a", "already"), ("", "not a name"), ("x\"]\n[[tenant", "not a name")] {
+    for (name, word) in [("a", "already exists"), ("", "not a name"), ("x\"]\n[[tenant", "not a name")] {
         let error = file.add(name, "", &options()).err().expect("refused");
         assert!(matches!(&error, Error::Usage(why) if why.contains(word)), "{error}");
     }
-    assert_eq!(file.tenants().expect("good").len(), 2);
+    assert_eq!(file.tenants().expect("valid").len(), 2);
 }
 
 #[test]
-fn a_file_that_is_laid_out_otherwise_is_left_alone() {
+fn a_file_with_inline_tables_is_not_edited() {
     let inline =
         format!("tenant = [{{ name = \"a\", key = [{{ id = \"one\", digest = \"{}\" }}] }}]\n", "11".repeat(32));
     let (_dir, file, path) = file(&inline);
@@ -98,7 +98,7 @@ fn a_file_that_is_laid_out_otherwise_is_left_alone() {
 }
 
 #[test]
-fn edits_at_the_same_time_lose_nothing() {
+fn concurrent_edits_are_all_kept() {
     let (_dir, file, path) = file(&by_hand());
     std::thread::scope(|scope| {
         for number in 0..16 {
@@ -106,7 +106,7 @@ fn edits_at_the_same_time_lose_nothing() {
             scope.spawn(move || file.add(&format!("t{number}"), "", &options()).map(drop).expect("added"));
         }
     });
-    assert_eq!(file.tenants().expect("good").len(), 18);
+    assert_eq!(file.tenants().expect("valid").len(), 18);
     #[cfg(unix)]
     {
         use std::os::unix::fs::PermissionsExt;

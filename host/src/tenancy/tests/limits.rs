@@ -1,14 +1,14 @@
-//! Every limit: exact under 64 threads, refilled by time, refused with the right moment to come back.
+//! Limits are exact under 64 threads, refill over time, and refusals carry the time to retry.
 
 use super::*;
 
 #[test]
-fn requests_pass_exactly_up_to_the_limit_and_again_a_minute_later() {
+fn requests_are_admitted_exactly_up_to_the_limit_and_again_after_a_minute() {
     let (tenancy, clock, alice) = alice(limits_of(|limits| limits.requests_per_minute = Some(100)));
     let admit = || tenancy.admit(&alice.caller, "ember", "r").is_ok();
     assert_eq!(storm(640, admit), 100);
     let error = tenancy.admit(&alice.caller, "ember", "r").err().expect("used up");
-    assert!(error.to_string().contains("100 requests a minute"), "{error}");
+    assert!(error.to_string().contains("limit of 100 requests a minute"), "{error}");
     let wait = retry_after(&error);
     assert!(wait > Duration::from_secs(59) && wait <= Duration::from_millis(60_250), "{wait:?}");
     clock.advance(wait - Duration::from_millis(1));
@@ -20,7 +20,7 @@ fn requests_pass_exactly_up_to_the_limit_and_again_a_minute_later() {
 }
 
 #[test]
-fn a_request_is_admitted_once_and_its_place_is_given_back() {
+fn a_request_is_admitted_once_and_frees_its_slot() {
     let (tenancy, _, alice) = alice(limits_of(|limits| {
         limits.requests_per_minute = Some(3);
         limits.in_flight_max = 2;
@@ -28,22 +28,22 @@ fn a_request_is_admitted_once_and_its_place_is_given_back() {
     let begin = |kind| tenancy.begin(&alice.caller, kind, "r");
     let mut first = begin(WorkKind::Generation).expect("room");
     let second = begin(WorkKind::Generation).expect("room");
-    let full = begin(WorkKind::Generation).err().expect("no place").to_string();
-    assert!(full.contains("already has 2 requests under way"), "{full}");
-    assert!(begin(WorkKind::Approval).is_ok() && begin(WorkKind::Mcp).is_ok(), "they have places of their own");
+    let full = begin(WorkKind::Generation).err().expect("no slot").to_string();
+    assert!(full.contains("already has 2 requests running"), "{full}");
+    assert!(begin(WorkKind::Approval).is_ok() && begin(WorkKind::Mcp).is_ok(), "they have slots of their own");
     let mut account = first.open_model("ember").expect("allowed");
-    assert!(first.open_model("ember").is_err(), "there is one account");
+    assert!(first.open_model("ember").is_err(), "there is one reservation");
     settle(account.as_mut(), used(5, 2));
     drop((first, second));
     drop(begin(WorkKind::Session).expect("the third of the rate"));
     assert!(begin(WorkKind::Generation).is_err() && begin(WorkKind::Mcp).is_err(), "the rate is used up");
-    assert!(begin(WorkKind::Approval).is_ok(), "who approves goes on");
+    assert!(begin(WorkKind::Approval).is_ok(), "approvals are still admitted");
     let counts = tenancy.usage(&alice.id).expect("there").total;
     assert_eq!((counts.requests, counts.limited, counts.unsettled, counts.prompt_tokens), (3, 3, 0, 5));
 }
 
 #[test]
-fn places_are_exact_under_many_threads() {
+fn slots_are_exact_under_many_threads() {
     let (tenancy, _, alice) = alice(limits_of(|limits| limits.in_flight_max = 5));
     let held = Mutex::new(Vec::new());
     let admitted = storm(640, || {
@@ -56,7 +56,7 @@ fn places_are_exact_under_many_threads() {
 }
 
 #[test]
-fn a_clock_that_goes_back_refuses() {
+fn a_clock_that_is_set_back_frees_no_rate() {
     let (tenancy, clock, alice) = alice(limits_of(|limits| limits.requests_per_minute = Some(1)));
     drop(tenancy.admit(&alice.caller, "ember", "r").expect("the first"));
     clock.set(0);
@@ -64,31 +64,31 @@ fn a_clock_that_goes_back_refuses() {
 }
 
 #[test]
-fn a_limit_of_zero_is_none_at_all() {
+fn a_limit_of_zero_refuses_everything() {
     let (tenancy, _, alice) = alice(limits_of(|limits| {
         limits.tokens_per_minute = Some(0);
         limits.tool_calls_per_minute = Some(0);
     }));
     let mut account = tenancy.admit(&alice.caller, "ember", "r").expect("requests are not limited");
-    assert!(account.reserve(1).expect_err("none").to_string().contains("may use no tokens"));
-    assert!(account.allow_call(&call("x")).expect_err("none").to_string().contains("may use no tool calls"));
+    assert!(account.reserve(1).expect_err("none").to_string().contains("is 0 tokens a minute"));
+    assert!(account.allow_call(&call("x")).expect_err("none").to_string().contains("is 0 tool calls a minute"));
 }
 
 #[test]
-fn tokens_are_reserved_exactly_and_the_unused_are_given_back() {
+fn tokens_are_reserved_exactly_and_unused_ones_are_given_back() {
     let (tenancy, _, alice) = alice(limits_of(|limits| limits.tokens_per_minute = Some(1_000)));
     let open = || tenancy.admit(&alice.caller, "ember", "r").expect("requests are not limited");
     let accounts = Mutex::new(Vec::new());
     let reserve = || {
         let mut account = open();
         let fits = account.reserve(7).is_ok();
-        accounts.lock().expect("whole").push((account, fits));
+        accounts.lock().expect("not poisoned").push((account, fits));
         fits
     };
     assert_eq!(storm(640, reserve), 142, "142 · 7 = 994");
     let left = || tenancy.rate(&alice.id).expect("there").tokens.expect("limited").remaining;
     assert_eq!(left(), 6);
-    for (mut account, fits) in accounts.into_inner().expect("whole") {
+    for (mut account, fits) in accounts.into_inner().expect("not poisoned") {
         settle(account.as_mut(), if fits { used(2, 1) } else { used(0, 0) });
     }
     assert_eq!(left(), 1_000 - 142 * 3);
@@ -97,20 +97,20 @@ fn tokens_are_reserved_exactly_and_the_unused_are_given_back() {
 }
 
 #[test]
-fn what_was_used_beyond_the_reservation_counts_and_what_nobody_settled_stays_spent() {
+fn tokens_beyond_the_reservation_are_charged_and_unsettled_ones_stay_spent() {
     let (tenancy, clock, alice) = alice(limits_of(|limits| limits.tokens_per_minute = Some(1_000)));
     let left = || tenancy.rate(&alice.id).expect("there").tokens.expect("limited").remaining;
-    let mut account = tenancy.admit(&alice.caller, "ember", "1").expect("good");
+    let mut account = tenancy.admit(&alice.caller, "ember", "1").expect("valid");
     account.reserve(100).expect("fits");
     settle(account.as_mut(), used(100, 50));
     settle(account.as_mut(), used(100, 50));
     assert_eq!(left(), 850, "settled once");
-    let mut account = tenancy.admit(&alice.caller, "ember", "2").expect("good");
+    let mut account = tenancy.admit(&alice.caller, "ember", "2").expect("valid");
     account.reserve(200).expect("fits");
     drop(account);
     assert_eq!(left(), 650);
     assert_eq!(tenancy.usage(&alice.id).expect("there").total.unsettled, 1);
-    let mut account = tenancy.admit(&alice.caller, "ember", "3").expect("good");
+    let mut account = tenancy.admit(&alice.caller, "ember", "3").expect("valid");
     account.reserve(300).expect("the first round");
     clock.advance(Duration::from_secs(30));
     account.reserve(300).expect("the second round");
@@ -126,10 +126,10 @@ fn what_can_never_fit_says_so_instead_of_asking_to_wait() {
         limits.tokens_per_minute = Some(1_000);
         limits.context_tokens_max = Some(500);
     }));
-    let mut account = tenancy.admit(&alice.caller, "ember", "1").expect("good");
+    let mut account = tenancy.admit(&alice.caller, "ember", "1").expect("valid");
     assert!(matches!(account.reserve(501), Err(Error::TooLarge(why)) if why.contains("501") && why.contains("500")));
     let (tenancy, _, alice) = super::alice(limits_of(|limits| limits.tokens_per_minute = Some(1_000)));
-    let mut account = tenancy.admit(&alice.caller, "ember", "1").expect("good");
+    let mut account = tenancy.admit(&alice.caller, "ember", "1").expect("valid");
     assert!(matches!(account.reserve(1_001), Err(Error::TooLarge(why)) if why.contains("1001")));
     account.reserve(1_000).expect("just fits");
 }
@@ -137,7 +137,7 @@ fn what_can_never_fit_says_so_instead_of_asking_to_wait() {
 #[test]
 fn tool_calls_are_exact_over_all_requests() {
     let (tenancy, clock, alice) = alice(limits_of(|limits| limits.tool_calls_per_minute = Some(50)));
-    let one = || tenancy.admit(&alice.caller, "ember", "r").expect("good").allow_call(&call("x")).is_ok();
+    let one = || tenancy.admit(&alice.caller, "ember", "r").expect("valid").allow_call(&call("x")).is_ok();
     assert_eq!(storm(640, one), 50);
     clock.advance(Duration::from_millis(60_250));
     assert_eq!(storm(640, one), 50);
@@ -146,7 +146,7 @@ fn tool_calls_are_exact_over_all_requests() {
 #[test]
 fn fuel_is_charged_when_it_is_known_and_stops_what_comes_next() {
     let (tenancy, clock, alice) = alice(limits_of(|limits| limits.plugin_fuel_per_minute = Some(1_000)));
-    let mut account = tenancy.admit(&alice.caller, "ember", "1").expect("good");
+    let mut account = tenancy.admit(&alice.caller, "ember", "1").expect("valid");
     account.allow_call(&call("x")).expect("nothing used yet");
     account.record_call(&call("x"), Decision::Allowed, &outcome(600));
     account.allow_call(&call("x")).expect("400 are left");
@@ -165,7 +165,7 @@ fn fuel_is_charged_when_it_is_known_and_stops_what_comes_next() {
 fn fuel_of_hooks_is_charged_at_the_end_and_that_of_tools_not_twice() {
     use firebox_contract::{PluginUse, RequestUsage, Stage};
     let (tenancy, _, alice) = alice(limits_of(|limits| limits.plugin_fuel_per_minute = Some(1_000)));
-    let mut account = tenancy.admit(&alice.caller, "ember", "1").expect("good");
+    let mut account = tenancy.admit(&alice.caller, "ember", "1").expect("valid");
     account.record_call(&call("x"), Decision::Allowed, &outcome(300));
     let plugin = |stage, fuel| PluginUse {
         plugin: "p".to_owned(),
@@ -185,7 +185,7 @@ fn fuel_of_hooks_is_charged_at_the_end_and_that_of_tools_not_twice() {
 fn fuel_told_on_the_way_counts_at_once_and_not_again_at_the_end() {
     use firebox_contract::{PluginUse, RequestUsage, Stage};
     let (tenancy, _, alice) = alice(limits_of(|limits| limits.plugin_fuel_per_minute = Some(1_000)));
-    let mut account = tenancy.admit(&alice.caller, "ember", "1").expect("good");
+    let mut account = tenancy.admit(&alice.caller, "ember", "1").expect("valid");
     account.may_continue(0).expect("nothing used yet");
     account.may_continue(600).expect("400 are left");
     assert!(tenancy.admit(&alice.caller, "ember", "2").is_ok());
@@ -203,7 +203,7 @@ fn models_are_allowed_by_glob() {
     let mut config = config_of(vec![tenant("alice", TenantLimits::default(), &[("a", &ALICE)])]);
     config.tenants[0].models = vec!["qwen*".to_owned(), "ember".to_owned()];
     let (tenancy, _) = tenancy(&config, None);
-    let alice = tenancy.authenticate(Some("Bearer fbx_a_secret")).expect("good");
+    let alice = tenancy.authenticate(Some("Bearer fbx_a_secret")).expect("valid");
     for (model, allowed) in [("qwen3-0.6b", true), ("ember", true), ("ember2", false), ("Qwen", false), ("", false)] {
         assert_eq!(tenancy.admit(&alice.caller, model, "r").is_ok(), allowed, "{model}");
     }
@@ -213,9 +213,9 @@ fn models_are_allowed_by_glob() {
 #[test]
 fn rates_say_what_is_left_and_when_all_of_it_is_back() {
     let (tenancy, clock, alice) = alice(limits_of(|limits| limits.requests_per_minute = Some(10)));
-    drop(tenancy.admit(&alice.caller, "ember", "1").expect("good"));
+    drop(tenancy.admit(&alice.caller, "ember", "1").expect("valid"));
     clock.advance(Duration::from_secs(20));
-    drop(tenancy.admit(&alice.caller, "ember", "2").expect("good"));
+    drop(tenancy.admit(&alice.caller, "ember", "2").expect("valid"));
     let rate = tenancy.rate(&alice.id).expect("there");
     let requests = rate.requests.expect("limited");
     assert_eq!((requests.limit, requests.remaining), (10, 8));

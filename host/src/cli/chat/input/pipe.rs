@@ -1,4 +1,4 @@
-//! Turns from a pipe: no prompts, no editing, each line a turn.
+//! Input from a pipe: each line is a message or a command.
 
 use std::io::{BufRead, Read};
 
@@ -8,16 +8,16 @@ use tokio::sync::mpsc;
 use super::{UserInput, is_complete, unfold};
 use crate::error::CliError;
 
-/// Reads standard input on a thread of its own, so that Ctrl-C is heard while it waits.
+/// Reads standard input on its own thread, so that Ctrl-C works while it waits.
 pub(in super::super) struct Pipe {
     lines: mpsc::Receiver<Result<String, CliError>>,
 }
 
 impl Pipe {
-    /// Begins to read.
+    /// Starts to read.
     pub(in super::super) fn open() -> Result<Self, CliError> {
         let (sender, lines) = mpsc::channel(limits::CHAT_LINES_BUFFERED_MAX);
-        // Nobody joins it: it may wait for a line that never comes.
+        // The thread is never joined, because it may wait forever.
         std::thread::Builder::new().name("standard input".to_owned()).spawn(move || {
             let mut input = std::io::stdin().lock();
             while let Some(line) = next_line(&mut input) {
@@ -30,7 +30,7 @@ impl Pipe {
         Ok(Self { lines })
     }
 
-    /// The next turn.
+    /// The next input.
     pub(in super::super) async fn read(&mut self) -> Result<UserInput, CliError> {
         let mut text = String::new();
         loop {
@@ -56,10 +56,10 @@ impl Pipe {
 
 fn too_long() -> CliError {
     let max = limits::PROMPT_BYTES_MAX;
-    Error::TooLarge(format!("a turn on standard input has more than the {max} bytes allowed")).into()
+    Error::TooLarge(format!("a message on standard input is longer than {max} bytes")).into()
 }
 
-/// One line without its end; `None` after the last.
+/// One line without its line break; `None` after the last.
 fn next_line(input: &mut impl BufRead) -> Option<Result<String, CliError>> {
     let mut bytes = Vec::new();
     let limit = limits::PROMPT_BYTES_MAX as u64 + 2;
@@ -77,5 +77,5 @@ fn next_line(input: &mut impl BufRead) -> Option<Result<String, CliError>> {
     }
     let line = String::from_utf8(bytes);
     let line = line.map(|line| line.trim_end_matches('\n').trim_end_matches('\r').to_owned());
-    Some(line.map_err(|_| CliError::usage("standard input is not UTF-8 text; convert it first")))
+    Some(line.map_err(|_| CliError::usage("standard input is not UTF-8; convert it to UTF-8")))
 }

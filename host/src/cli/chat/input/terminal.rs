@@ -1,4 +1,4 @@
-//! Turns from a person: line editing, history, completion of commands.
+//! Input from a terminal: line editing, history, completion of commands.
 
 use std::cell::Cell;
 use std::io;
@@ -18,25 +18,25 @@ use crate::cli::output;
 use crate::cli::termination::Termination;
 use crate::error::CliError;
 
-/// What stands before a turn.
+/// The prompt of a message.
 const PROMPT: &str = "> ";
 
-/// The person's terminal.
+/// The user's terminal.
 pub(in super::super) struct Terminal {
     editor: Editor<LineEditorHelper, FileHistory>,
-    /// `None` where nothing is to be remembered.
+    /// The file of the history; `None` if none is kept.
     history: Option<PathBuf>,
     termination: Termination,
 }
 
 impl Terminal {
-    /// Takes the terminal and reads the history; what was wrong with that comes back as a note.
+    /// Opens the terminal and reads the history. If the history cannot be read, a note says why.
     pub(in super::super) fn open(
         history: Option<PathBuf>,
-        words: Vec<String>,
+        commands: Vec<String>,
         termination: Termination,
     ) -> Result<(Self, Option<String>), CliError> {
-        // Answers may go into a file while a person types: then the prompt goes to the terminal itself.
+        // If answers go to a file, the prompt goes to the terminal itself.
         let behavior = if output::stdout_is_terminal() { Behavior::Stdio } else { Behavior::PreferTerm };
         let config = Config::builder()
             .max_history_size(limits::CHAT_HISTORY_LINES)
@@ -46,22 +46,22 @@ impl Terminal {
             .behavior(behavior)
             .build();
         let mut editor = Editor::with_history(config.clone(), FileHistory::with_config(&config)).map_err(failed)?;
-        editor.set_helper(Some(LineEditorHelper { words, asking: Cell::new(false), empty: Cell::new(true) }));
+        editor.set_helper(Some(LineEditorHelper { commands, asking: Cell::new(false), empty: Cell::new(true) }));
         editor.bind_sequence(KeyEvent(KeyCode::Enter, Modifiers::ALT), Cmd::Newline);
         let note = history.as_ref().filter(|path| path.exists()).and_then(|path| {
             let read = editor.load_history(path);
             let path = path.display();
-            read.err().map(|error| format!("cannot read the history \"{path}\": {error}; remove the file"))
+            read.err().map(|error| format!("cannot read the history \"{path}\": {error}; delete the file"))
         });
         Ok((Self { editor, history, termination }, note))
     }
 
-    /// What ends every line from its signal on.
+    /// The termination signal; after it, every read returns `UserInput::End`.
     pub(in super::super) fn termination(&self) -> &Termination {
         &self.termination
     }
 
-    /// The next turn.
+    /// The next input.
     pub(in super::super) fn read(&mut self) -> Result<UserInput, CliError> {
         let typed = self.line(PROMPT, false)?;
         if let UserInput::Text(text) = &typed {
@@ -73,7 +73,7 @@ impl Terminal {
         })
     }
 
-    /// A short answer to a question, which no history remembers.
+    /// The answer to a question. It is not added to the history.
     pub(in super::super) fn ask(&mut self, question: &str) -> Result<UserInput, CliError> {
         self.line(question, true)
     }
@@ -103,7 +103,7 @@ impl Terminal {
         if text.trim().is_empty() || text.len() > limits::CHAT_HISTORY_LINE_BYTES_MAX {
             return;
         }
-        // A history that cannot be written is a pity and no reason to stop a conversation.
+        // A history that cannot be written must not end the chat.
         let _unwritten = self.editor.add_history_entry(text);
         if let Some(path) = &self.history {
             let _unwritten = self.editor.append_history(path);
@@ -119,13 +119,13 @@ fn failed(error: ReadlineError) -> CliError {
     CliError::File { action: "read", path: "the terminal".to_owned(), source }
 }
 
-/// What the editor asks while a person types.
+/// Validates lines and completes commands for the line editor.
 struct LineEditorHelper {
-    /// The commands.
-    words: Vec<String>,
-    /// A question is asked: any one line is an answer.
+    /// The names of the commands.
+    commands: Vec<String>,
+    /// Whether a question is open. Then every line is a complete answer.
     asking: Cell<bool>,
-    /// Nothing is typed.
+    /// Whether the line is empty.
     empty: Cell<bool>,
 }
 
@@ -136,7 +136,7 @@ impl Highlighter for LineEditorHelper {}
 impl Hinter for LineEditorHelper {
     type Hint = String;
 
-    /// Gives no hints; it is how the editor tells what is typed so far.
+    /// Gives no hints. The editor calls it with the line as typed so far.
     fn hint(&self, line: &str, _pos: usize, _context: &Context<'_>) -> Option<String> {
         self.empty.set(line.is_empty());
         None
@@ -158,6 +158,6 @@ impl Completer for LineEditorHelper {
         if self.asking.get() || !typed.starts_with('/') || typed.contains(char::is_whitespace) {
             return Ok((pos, Vec::new()));
         }
-        Ok((0, self.words.iter().filter(|word| word.starts_with(typed)).cloned().collect()))
+        Ok((0, self.commands.iter().filter(|command| command.starts_with(typed)).cloned().collect()))
     }
 }
