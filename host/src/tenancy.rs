@@ -362,5 +362,7 @@ fn invalid_key() -> Error {
 }
 
 fn state_in_doubt() -> Error {
-    Error::Unavailable("the table of tenants is uncertain after an internal error; the operator must restart the server".to_owned())
+    Error::Unavailable(
+        "the table of tenants is uncertain after an internal error; the operator must restart the server".to_owned(),
+    )
 }

@@ -465,7 +465,12 @@ fn tools_of_other_servers_ask_and_plugins_do_not() {
 fn from_a_pipe_nobody_can_be_asked() {
     let ask = "Reverse the text hello\n";
     let run = chat(&data("unasked"), &["--approve", "ask"], ask).expect_code(0);
-    assert!(!run.stdout.contains("olleh") && run.stderr.contains("no terminal to ask on"), "{}{}", run.stdout, run.stderr);
+    assert!(
+        !run.stdout.contains("olleh") && run.stderr.contains("no terminal to ask on"),
+        "{}{}",
+        run.stdout,
+        run.stderr
+    );
     let run = chat(&data("always"), &["--approve", "always"], ask).expect_code(0);
     assert!(run.stdout.contains("olleh"), "{}", run.stdout);
     let run = chat(&data("never"), &["--approve", "never"], &format!("{ask}/tools\n")).expect_code(0);

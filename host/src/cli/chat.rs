@@ -129,7 +129,10 @@ fn run_chat(
 fn open_saved(options: &SessionOptions, io: &mut Io) -> Result<SavedConversation, CliError> {
     let path = if options.no_save { None } else { saved_conversation::default_path() };
     if path.is_none() && !options.no_save {
-        writeln!(io.err, "firebox: conversations are not saved, because there is no data directory; set FIREBOX_DATA to one")?;
+        writeln!(
+            io.err,
+            "firebox: conversations are not saved, because there is no data directory; set FIREBOX_DATA to one"
+        )?;
     }
     let opened = SavedConversation::open(path.as_deref());
     let (Some(path), Err(sessions::SessionError::Damaged { .. })) = (&path, &opened) else { return Ok(opened?) };

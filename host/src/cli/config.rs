@@ -43,7 +43,8 @@ pub struct FileOptions {
 
 fn parse_set(text: &str) -> Result<(String, String), String> {
     let pair = text.split_once('=').filter(|(key, _)| !key.trim().is_empty());
-    let (key, value) = pair.ok_or_else(|| format!("\"{text}\" is not KEY=VALUE; write for example server.log_json=true"))?;
+    let (key, value) =
+        pair.ok_or_else(|| format!("\"{text}\" is not KEY=VALUE; write for example server.log_json=true"))?;
     Ok((key.trim().to_owned(), value.trim().to_owned()))
 }
 
@@ -74,8 +75,10 @@ fn check(options: &FileOptions, io: &mut Io) -> Result<(), CliError> {
     for warning in &config.warnings {
         writeln!(io.err, "firebox: warning: {warning}")?;
     }
-    let file =
-        config.file.as_ref().map_or_else(|| "no configuration file, defaults".to_owned(), |file| file.display().to_string());
+    let file = config
+        .file
+        .as_ref()
+        .map_or_else(|| "no configuration file, defaults".to_owned(), |file| file.display().to_string());
     let parts = [
         counted(config.models.len(), "model"),
         counted(config.plugins.len(), "plugin"),

@@ -149,9 +149,8 @@ impl RequestedOptions {
 }
 
 fn output_format(path: &Path) -> Result<output::Format, CliError> {
-    output::Format::of(path).ok_or_else(|| {
-        CliError::usage(format!("output \"{}\" must end in .parquet or .jsonl", path.display()))
-    })
+    output::Format::of(path)
+        .ok_or_else(|| CliError::usage(format!("output \"{}\" must end in .parquet or .jsonl", path.display())))
 }
 
 /// The texts, and their size in bytes if it is known.

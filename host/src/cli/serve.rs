@@ -91,7 +91,8 @@ fn check_names(models: &[ModelConfig]) -> Result<(), CliError> {
     for (at, model) in models.iter().enumerate() {
         if models.iter().take(at).any(|other| other.name == model.name) {
             let name = &model.name;
-            let message = format!("two models have the name \"{name}\"; configure them with [[model]] and give each a name");
+            let message =
+                format!("two models have the name \"{name}\"; configure them with [[model]] and give each a name");
             return Err(CliError::usage(message));
         }
     }
@@ -165,7 +166,9 @@ async fn serve(args: &Args, config: Config) -> Result<(), CliError> {
     };
     if failed.is_none() {
         let seconds = drain_timeout.as_secs();
-        say(&format!("shutting down; running requests have {seconds} s to finish (send the signal again to cancel them)"));
+        say(&format!(
+            "shutting down; running requests have {seconds} s to finish (send the signal again to cancel them)"
+        ));
     }
     let drained = server.drain(async { signals.end().await }).await;
     match drained.cut {

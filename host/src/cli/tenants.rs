@@ -181,7 +181,8 @@ pub fn run(args: Args, io: &mut Io) -> Result<(), CliError> {
                 writeln!(io.out, "{}", json!({ "revoked": gone }))?;
             }
             let ids = gone.join(", ");
-            let what = if gone.is_empty() { "the tenant has no keys to revoke".to_owned() } else { format!("revoked {ids}") };
+            let what =
+                if gone.is_empty() { "the tenant has no keys to revoke".to_owned() } else { format!("revoked {ids}") };
             Ok(writeln!(io.err, "firebox: {what}; {SERVER_RELOAD}")?)
         }
         TenantsCommand::List => list(&[place.tenants, file.tenants()?].concat(), args.json, io),

@@ -70,7 +70,11 @@ fn the_example_is_valid_and_shows_the_defaults() {
     assert_eq!(model.in_flight_max, Some(limits::IN_FLIGHT_MAX));
     let [started, reached] = config.mcp.servers.as_slice() else { panic!("two servers") };
     let times = |server: &McpServerConfig| (server.connect_timeout, server.call_timeout, server.total_timeout);
-    assert_eq!((times(started), started.required), (times(reached), reached.required), "what is written out is the default");
+    assert_eq!(
+        (times(started), started.required),
+        (times(reached), reached.required),
+        "what is written out is the default"
+    );
     let (written, default) = (&config.tenants[0].limits, TenantLimits::default());
     assert_eq!((written.in_flight_max, written.sessions_max), (default.in_flight_max, default.sessions_max));
     assert_eq!(written.streams_max, default.streams_max);

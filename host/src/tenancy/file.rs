@@ -169,8 +169,7 @@ impl TenantsFile {
                 Ok(()) => return Ok(file),
                 Err(TryLockError::WouldBlock) if Instant::now() < deadline => std::thread::sleep(POLL),
                 Err(TryLockError::WouldBlock) => {
-                    let message =
-                        format!("another process is still changing \"{}\"; try again", self.path.display());
+                    let message = format!("another process is still changing \"{}\"; try again", self.path.display());
                     return Err(Error::Unavailable(message));
                 }
                 Err(TryLockError::Error(error)) => return Err(cannot(error)),
@@ -248,7 +247,8 @@ impl TableLayout {
             let is_header = line.starts_with("[[tenant") || line.starts_with("[tenant");
             is_header.then(|| (at, line.starts_with("[[tenant]]")))
         };
-        let has_content = text.lines().map(|line| !line.trim().is_empty() && !line.trim_start().starts_with('#')).collect();
+        let has_content =
+            text.lines().map(|line| !line.trim().is_empty() && !line.trim_start().starts_with('#')).collect();
         let empty = text.lines().map(|line| line.trim().is_empty()).collect();
         Self { headers: text.lines().enumerate().filter_map(header).collect(), has_content, empty }
     }
@@ -256,8 +256,11 @@ impl TableLayout {
     /// Where to insert a table into the tenant of `line` (counted from 1): after its last line with content, so that a comment
     /// above the next tenant stays there.
     fn tenant_end(&self, line: usize) -> usize {
-        let next =
-            self.headers.iter().find(|(at, tenant)| *at >= line && *tenant).map_or(self.has_content.len(), |(at, _)| *at);
+        let next = self
+            .headers
+            .iter()
+            .find(|(at, tenant)| *at >= line && *tenant)
+            .map_or(self.has_content.len(), |(at, _)| *at);
         self.content_end(next)
     }
 

@@ -102,7 +102,9 @@ async fn pause(left: Option<Duration>) {
 /// The error for a key without `scope`.
 pub(super) fn missing_scope(key: &str, scope: Scope) -> Error {
     let scope = scope.as_str();
-    Error::Denied(format!("key \"{key}\" does not have the scope \"{scope}\"; ask the operator for a key with that scope"))
+    Error::Denied(format!(
+        "key \"{key}\" does not have the scope \"{scope}\"; ask the operator for a key with that scope"
+    ))
 }
 
 impl Tenancy {

@@ -55,7 +55,8 @@ impl Tenancy {
     pub fn resume(&self, stored: impl IntoIterator<Item = (TenantId, UsageReport)>) -> Result<(), Error> {
         let table = self.table()?;
         let mut unconfigured = self.0.unconfigured.lock().map_err(|_poisoned| state_in_doubt())?;
-        unconfigured.extend(stored.into_iter().map(|(tenant, report)| (tenant, UnconfiguredUsage { report, changed: false })));
+        unconfigured
+            .extend(stored.into_iter().map(|(tenant, report)| (tenant, UnconfiguredUsage { report, changed: false })));
         restore(&table, &mut unconfigured);
         Ok(())
     }
@@ -87,7 +88,8 @@ impl Tenancy {
         for entry in old.tenants.values().filter(|entry| !new.tenants.contains_key(&entry.id)) {
             let Ok(mut rates) = entry.meters.lock() else { continue };
             let changed = rates.daily.take_changed();
-            unconfigured.insert(entry.id.clone(), UnconfiguredUsage { report: rates.daily.report(entry.since), changed });
+            unconfigured
+                .insert(entry.id.clone(), UnconfiguredUsage { report: rates.daily.report(entry.since), changed });
         }
         restore(new, &mut unconfigured);
         Ok(())

@@ -92,7 +92,9 @@ impl TerminalApprover {
             return approval(allowed);
         }
         let Some(prompts) = &self.prompts else {
-            return Approval::Decline("the call needs approval, and there is no terminal to ask on; --approve always runs it".to_owned());
+            return Approval::Decline(
+                "the call needs approval, and there is no terminal to ask on; --approve always runs it".to_owned(),
+            );
         };
         let (answer, answered) = oneshot::channel();
         let prompt = ApprovalPrompt { call: call.clone(), tool: tool.clone(), answer };

@@ -167,7 +167,9 @@ fn approvals(chat: &mut Conversation, what: &str, io: &mut Io) -> CommandResult 
                 writeln!(io.out, "{:<24} {answer}", show::line(&tool, 60))?;
             }
         }
-        other => return Err(CliError::usage(format!("unknown argument \"{other}\"; write /approvals or /approvals forget"))),
+        other => {
+            return Err(CliError::usage(format!("unknown argument \"{other}\"; write /approvals or /approvals forget")));
+        }
     }
     Ok(AfterCommand::Continue)
 }
@@ -189,7 +191,9 @@ fn statistics(chat: &mut Conversation, what: &str, io: &mut Io) -> CommandResult
             Some(finish) => io.out.write_all(stats::lines(chat.parts.host.engine().info(), finish).as_bytes())?,
             None => writeln!(io.out, "there is no answer yet")?,
         },
-        other => return Err(CliError::usage(format!("unknown argument \"{other}\"; write /stats, /stats on or /stats off"))),
+        other => {
+            return Err(CliError::usage(format!("unknown argument \"{other}\"; write /stats, /stats on or /stats off")));
+        }
     }
     Ok(AfterCommand::Continue)
 }
@@ -245,7 +249,8 @@ fn history(chat: &mut Conversation, _: &str, io: &mut Io) -> CommandResult {
 }
 
 fn number(what: &str) -> Result<u64, CliError> {
-    what.parse().map_err(|_| CliError::usage(format!("\"{what}\" is not the number of a message; list messages with /history")))
+    what.parse()
+        .map_err(|_| CliError::usage(format!("\"{what}\" is not the number of a message; list messages with /history")))
 }
 
 fn pin(chat: &mut Conversation, what: &str, pinned: bool, io: &mut Io) -> CommandResult {
@@ -280,7 +285,9 @@ pub(super) fn list(saved: &SavedConversation, io: &mut Io) -> Result<(), CliErro
 
 fn resume(chat: &mut Conversation, what: &str, io: &mut Io) -> CommandResult {
     if what.is_empty() {
-        return Err(CliError::usage("no session given; list sessions with /sessions, then write for example /resume 1"));
+        return Err(CliError::usage(
+            "no session given; list sessions with /sessions, then write for example /resume 1",
+        ));
     }
     chat.parts.saved.resume(what)?;
     chat.asked = None;

@@ -114,7 +114,8 @@ impl Conversation {
             writeln!(io.err, "stopped")?;
             return Ok(true);
         };
-        let remedies = Remedies { tokens: "raise it with /set max_tokens=N", room: "start a new conversation with /clear" };
+        let remedies =
+            Remedies { tokens: "raise it with /set max_tokens=N", room: "start a new conversation with /clear" };
         if let Some(ending) = finish::line(finish.reason, finish.usage.completion_tokens, &remedies) {
             writeln!(io.err, "{ending}")?;
         }
@@ -195,14 +196,12 @@ impl Conversation {
         let turn: Vec<Message> = std::iter::once(question).chain(finish.messages.iter().cloned()).collect();
         match self.parts.saved.save_turn(at, before, &turn)? {
             SaveOutcome::Stored => {}
-            SaveOutcome::Forked => writeln!(
-                io.err,
-                "another chat continued this session; this conversation continues in a fork of it"
-            )?,
-            SaveOutcome::InMemory(error) => writeln!(
-                io.err,
-                "firebox: {error}. The conversation continues in memory; save it with /save FILE"
-            )?,
+            SaveOutcome::Forked => {
+                writeln!(io.err, "another chat continued this session; this conversation continues in a fork of it")?
+            }
+            SaveOutcome::InMemory(error) => {
+                writeln!(io.err, "firebox: {error}. The conversation continues in memory; save it with /save FILE")?
+            }
         }
         Ok(())
     }

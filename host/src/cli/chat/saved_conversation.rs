@@ -178,7 +178,9 @@ impl SavedConversation {
     /// The session with the name `name`, as in [`SavedConversation::resume`].
     pub(super) fn find(&self, name: &str) -> Result<Session, CliError> {
         let unknown = || {
-            CliError::usage(format!("there is no session \"{name}\"; list sessions with /sessions or firebox chat --list"))
+            CliError::usage(format!(
+                "there is no session \"{name}\"; list sessions with /sessions or firebox chat --list"
+            ))
         };
         if name == "last" {
             return self.store.latest(&self.tenant)?.ok_or_else(unknown);
@@ -202,7 +204,9 @@ impl SavedConversation {
             found.extend(listed.sessions.into_iter().filter(|session| session.id.ends_with(&asked)));
             page.after = listed.next;
             if found.len() > 1 {
-                return Err(CliError::usage(format!("more than one session id ends with \"{name}\"; give more characters")));
+                return Err(CliError::usage(format!(
+                    "more than one session id ends with \"{name}\"; give more characters"
+                )));
             }
             if page.after.is_none() {
                 return found.pop().ok_or_else(unknown);

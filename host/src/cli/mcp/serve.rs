@@ -102,7 +102,9 @@ async fn tools(args: Args, io: &mut Io) -> Result<Arc<dyn ToolSource>, CliError>
 async fn over_http(tools: Arc<dyn ToolSource>, address: SocketAddr, io: &mut Io) -> Result<(), CliError> {
     let count = tools.tools(&Caller::local()).await.len();
     let listener = TcpListener::bind(address).await.map_err(|error| {
-        CliError::usage(format!("cannot listen on \"{address}\": {error}; choose another address, or port 0 for any free port"))
+        CliError::usage(format!(
+            "cannot listen on \"{address}\": {error}; choose another address, or port 0 for any free port"
+        ))
     })?;
     let service = server::http_service(tools, ServerHttpOptions::default(), Arc::new(|_| Some(Caller::local())));
     let router = axum::Router::new().nest_service("/mcp", service.clone());

@@ -80,9 +80,7 @@ pub fn left_out(report: &ServerReport) -> impl Iterator<Item = String> {
 /// Parses `NAME=COMMAND ARGUMENT…`, with optional `VARIABLE=VALUE` before the command, or `NAME=URL`.
 fn parse(flag: &str) -> Result<ServerSpec, CliError> {
     let Some((name, rest)) = flag.split_once('=') else {
-        return Err(CliError::usage(format!(
-            "--mcp \"{flag}\" has no name; write --mcp NAME=COMMAND or NAME=URL"
-        )));
+        return Err(CliError::usage(format!("--mcp \"{flag}\" has no name; write --mcp NAME=COMMAND or NAME=URL")));
     };
     let (name, rest) = (name.trim(), rest.trim());
     if rest.starts_with("http://") || rest.starts_with("https://") {

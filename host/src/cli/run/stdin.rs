@@ -110,8 +110,6 @@ fn text(input: impl io::Read) -> Result<String, CliError> {
     }
     String::from_utf8(bytes).map_err(|error| {
         let at = error.utf8_error().valid_up_to();
-        CliError::usage(format!(
-            "standard input is not UTF-8 (byte {at}); convert it to UTF-8"
-        ))
+        CliError::usage(format!("standard input is not UTF-8 (byte {at}); convert it to UTF-8"))
     })
 }

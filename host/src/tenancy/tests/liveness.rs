@@ -25,8 +25,7 @@ fn start() -> (Tenancy, ManualClock, Tenant, Tenant) {
 /// The error that ends alice's request after a reload with `config`. Bob's request continues.
 async fn ended_by(config: &Config) -> Error {
     let (tenancy, _, alice, bob) = start();
-    let (ends, check_continue) =
-        (tokio::spawn(alice.caller.liveness.ended()), tokio::spawn(bob.caller.liveness.ended()));
+    let (ends, continues) = (tokio::spawn(alice.caller.liveness.ended()), tokio::spawn(bob.caller.liveness.ended()));
     tokio::task::yield_now().await;
     assert!(!ends.is_finished() && alice.caller.liveness.check().is_ok());
     tenancy.replace(config).expect("valid");
@@ -34,7 +33,7 @@ async fn ended_by(config: &Config) -> Error {
     assert_eq!(alice.caller.liveness.check().err().as_ref(), Some(&error), "check and notification agree");
     assert_eq!(alice.caller.liveness.permission("any"), Permission::Deny);
     tokio::task::yield_now().await;
-    assert!(!check_continue.is_finished() && bob.caller.liveness.check().is_ok());
+    assert!(!continues.is_finished() && bob.caller.liveness.check().is_ok());
     error
 }
 
