@@ -168,7 +168,9 @@ fn approvals(chat: &mut Conversation, what: &str, io: &mut Io) -> CommandResult 
             }
         }
         other => {
-            return Err(CliError::usage(format!("unknown argument \"{other}\"; write /approvals or /approvals forget")));
+            return Err(CliError::usage(format!(
+                "unknown argument \"{other}\"; write /approvals or /approvals forget"
+            )));
         }
     }
     Ok(AfterCommand::Continue)
@@ -192,7 +194,9 @@ fn statistics(chat: &mut Conversation, what: &str, io: &mut Io) -> CommandResult
             None => writeln!(io.out, "there is no answer yet")?,
         },
         other => {
-            return Err(CliError::usage(format!("unknown argument \"{other}\"; write /stats, /stats on or /stats off")));
+            return Err(CliError::usage(format!(
+                "unknown argument \"{other}\"; write /stats, /stats on or /stats off"
+            )));
         }
     }
     Ok(AfterCommand::Continue)
