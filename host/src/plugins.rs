@@ -156,7 +156,7 @@ fn bare(path: &Path) -> PluginSpec {
 }
 
 fn builtin_spec(builtin: &BuiltinPlugin) -> Result<PluginSpec, CliError> {
-    Manifest::parse(builtin.manifest, builtin.name)?.spec(ComponentSource::Own(builtin.component))
+    Manifest::parse(builtin.manifest, builtin.name)?.spec(ComponentSource::BuiltIn(builtin.component))
 }
 
 fn narrowed(limits: PluginLimits, options: &PluginOptions) -> PluginLimits {

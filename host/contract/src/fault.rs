@@ -3,7 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
-/// A place on the road of a request where plugins run.
+/// A point of a request where plugins run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Stage {
     /// Instantiation and `lifecycle.init`.
@@ -17,6 +17,9 @@ pub enum Stage {
 }
 
 impl Stage {
+    /// Every stage, in the order in which a request meets them.
+    pub const ALL: [Self; 4] = [Self::Init, Self::Prompt, Self::Text, Self::Tool];
+
     /// The name used in messages, metrics and manifests.
     #[must_use]
     pub fn as_str(self) -> &'static str {
@@ -31,7 +34,7 @@ impl Stage {
     /// The stage of this name.
     #[must_use]
     pub fn named(name: &str) -> Option<Self> {
-        [Self::Init, Self::Prompt, Self::Text, Self::Tool].into_iter().find(|stage| stage.as_str() == name)
+        Self::ALL.into_iter().find(|stage| stage.as_str() == name)
     }
 }
 

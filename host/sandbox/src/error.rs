@@ -1,18 +1,19 @@
-//! What can go wrong before a guest runs, or when it first runs. Faults of later calls are `contract::Fault`.
+//! The errors of loading a plugin, building a chain or binding it to a request. Faults of later calls are
+//! `contract::Fault`.
 
 use std::time::Duration;
 
 use firebox_contract::limits;
 use firebox_contract::{Error, ErrorKind, Fault};
 
-/// Why a plugin cannot be loaded, or a chain not be built or bound.
+/// An error of loading a plugin, building a chain, or binding it to a request.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum SandboxError {
-    /// The name cannot be used.
+    /// The plugin's name is invalid.
     #[error("plugin name \"{name}\" is not 1 to {max} letters, digits, '-', '_' or '.'", max = limits::PLUGIN_NAME_BYTES_MAX)]
     Name {
-        /// The name, cut.
+        /// The name, cut to the maximum length.
         name: String,
     },
     /// The component's file cannot be read.
@@ -22,17 +23,17 @@ pub enum SandboxError {
         plugin: String,
         /// The file.
         path: String,
-        /// What the system said.
+        /// The system's error.
         reason: String,
     },
-    /// The component is larger than any this host takes.
+    /// The component is larger than the host allows.
     #[error(
-        "plugin \"{plugin}\": its component has {bytes} bytes where {limit} are allowed; strip it or build it smaller"
+        "plugin \"{plugin}\": its component has {bytes} bytes; at most {limit} are allowed; strip it or build it smaller"
     )]
     TooLarge {
         /// The plugin's name.
         plugin: String,
-        /// Its size, in bytes; for a file that grew while it was read, the bytes read so far.
+        /// The component's size, in bytes. If the file grew while it was read, the bytes read until then.
         bytes: u64,
         /// The limit, in bytes.
         limit: u64,
@@ -42,46 +43,46 @@ pub enum SandboxError {
     NotAComponent {
         /// The plugin's name.
         plugin: String,
-        /// What it is.
+        /// The kind of the bytes.
         found: &'static str,
-        /// What to do.
+        /// The remedy.
         remedy: &'static str,
     },
-    /// The component does something else than its manifest says.
+    /// The component exports other stages than its manifest lists.
     #[error(
-        "plugin \"{plugin}\" takes part in \"{found}\" where its manifest says \"{said}\"; correct stages in plugin.toml"
+        "plugin \"{plugin}\" exports the stages \"{exported}\" and its manifest lists \"{declared}\"; correct stages in plugin.toml"
     )]
     Stages {
         /// The plugin's name.
         plugin: String,
         /// The stages of its manifest.
-        said: String,
-        /// The stages it exports.
-        found: String,
+        declared: String,
+        /// The stages that it exports.
+        exported: String,
     },
-    /// The component is broken, or needs a WebAssembly feature or a size that this host does not have.
+    /// The component is malformed, or needs a WebAssembly feature or a size that the host does not support.
     #[error("plugin \"{plugin}\" cannot run on this host: {reason}")]
     Invalid {
         /// The plugin's name.
         plugin: String,
-        /// The validator's words.
+        /// The validator's message.
         reason: String,
     },
-    /// The component has more of something than compiling it may cost.
-    #[error("plugin \"{plugin}\" has {found} {what} where Firebox allows {limit}; {remedy}")]
+    /// The component would be too expensive to compile.
+    #[error("plugin \"{plugin}\" has {found} {what}; Firebox allows {limit}; {remedy}")]
     TooComplex {
         /// The plugin's name.
         plugin: String,
-        /// What there is too much of.
+        /// The plural noun of the things that are counted.
         what: &'static str,
-        /// How much of it was found when counting stopped.
+        /// The number of things when counting stopped.
         found: u64,
-        /// How much is allowed.
+        /// The number that is allowed.
         limit: u64,
-        /// What to do.
+        /// The remedy.
         remedy: &'static str,
     },
-    /// Compiling the component took more than Firebox gives it.
+    /// Compiling the component reached a limit.
     #[error("compiling plugin \"{plugin}\" takes more than {limit}; build it smaller, or with optimisation")]
     Compiling {
         /// The plugin's name.
@@ -89,30 +90,30 @@ pub enum SandboxError {
         /// The limit, with its unit.
         limit: String,
     },
-    /// The component imports what no plugin gets here.
+    /// The component imports an interface that the host does not provide.
     #[error(
-        "plugin \"{plugin}\" imports {imports}, which this host does not offer; build it for wasm32-unknown-unknown \
+        "plugin \"{plugin}\" imports {imports}, which this host does not provide; build it for wasm32-unknown-unknown \
          against the firebox:plugin WIT, or without the library that needs it",
         imports = quoted(imports)
     )]
     UnknownImport {
         /// The plugin's name.
         plugin: String,
-        /// The imports' names, in the component's order.
+        /// The names of the unknown imports, in the component's order.
         imports: Vec<String>,
     },
-    /// The component exports no stage of a version that this host calls.
+    /// The component exports no stage in a version that the host supports.
     #[error(
-        "plugin \"{plugin}\" exports {exports}, none of which is a stage of this host; export one of {supported}",
+        "plugin \"{plugin}\" exports {exports}, and none of them is a stage that this host supports; export one of {supported}",
         exports = quoted(exports),
         supported = quoted(supported)
     )]
     NoStage {
         /// The plugin's name.
         plugin: String,
-        /// What it exports.
+        /// The names of its exports.
         exports: Vec<String>,
-        /// What this host calls.
+        /// The names of the supported interfaces.
         supported: Vec<String>,
     },
     /// The manifest asks for capabilities that were not granted.
@@ -125,31 +126,31 @@ pub enum SandboxError {
     NotGranted {
         /// The plugin's name.
         plugin: String,
-        /// What is missing.
+        /// The names of the capabilities that were not granted.
         missing: Vec<String>,
-        /// What could be granted at all.
+        /// The names of all capabilities.
         known: Vec<String>,
     },
-    /// The configuration cannot be given to the plugin.
+    /// The plugin's configuration cannot be used.
     #[error("plugin \"{plugin}\": its configuration {reason}")]
     Config {
         /// The plugin's name.
         plugin: String,
-        /// Why.
+        /// The problem, as the end of a sentence about the configuration.
         reason: String,
     },
     /// A limit is out of range.
     #[error("{owner}: {what} \"{value}\" is not between {low} and {high}")]
     Limit {
-        /// Whose limit it is.
+        /// The plugin, caller or operator that set the limit.
         owner: String,
-        /// Which.
+        /// The name of the limit.
         what: &'static str,
         /// The value.
         value: String,
-        /// The least allowed.
+        /// The lowest value allowed.
         low: String,
-        /// The most allowed.
+        /// The highest value allowed.
         high: String,
     },
     /// A tool's definition cannot be offered to a model.
@@ -157,15 +158,15 @@ pub enum SandboxError {
     Tool {
         /// The plugin's name.
         plugin: String,
-        /// The tool's name, cut.
+        /// The tool's name, cut to the maximum length.
         tool: String,
-        /// What is wrong with it.
+        /// The problem, as the end of a sentence about the tool.
         reason: String,
     },
     /// Two plugins of a chain offer a tool of the same name.
     #[error("plugins \"{first}\" and \"{second}\" both offer a tool \"{tool}\"; leave one of them out")]
     DuplicateTool {
-        /// The tool.
+        /// The tool's name.
         tool: String,
         /// The plugin that comes first.
         first: String,
@@ -178,50 +179,50 @@ pub enum SandboxError {
         /// The name.
         name: String,
     },
-    /// A chain is too long, or of plugins that cannot be together.
+    /// A chain is too long, or its plugins cannot be combined.
     #[error("{0}")]
     Chain(String),
-    /// The instances of this owner's other requests leave no room for more of it.
+    /// The other instances of the tenant have used up its share of the instance pool.
     #[error(
-        "the plugins of this tenant's requests hold {held}, and {asked} more would be more than they leave to others, of \
-         {limit} in all; try again when one of them has ended"
+        "the plugins of this tenant's requests hold {held} of {limit}; {asked} more would exceed the tenant's share; try \
+         again when one of the requests has ended"
     )]
     ShareUsed {
-        /// What was asked for.
+        /// The amount that was asked for.
         asked: String,
-        /// What the owner holds.
+        /// The amount that the tenant holds.
         held: String,
-        /// What there is in all.
+        /// The capacity of the pool.
         limit: String,
     },
-    /// The instances of all requests leave no room.
-    #[error("the host has no room for {asked} more of its plugins, of {limit} in all; try again soon")]
+    /// The instances of all requests have used up the instance pool.
+    #[error("the host has no room for {asked} more of plugin instances; all of them can have {limit}; try again soon")]
     Full {
-        /// What was asked for.
+        /// The amount that was asked for.
         asked: String,
-        /// What there is in all.
+        /// The capacity of the pool.
         limit: String,
     },
-    /// More than there will ever be.
-    #[error("the plugins of this request need {asked} and the host has {limit} in all; use fewer plugins")]
+    /// The request needs more than the capacity of the instance pool.
+    #[error("the plugins of this request need {asked}; the host has {limit} in total; use fewer plugins")]
     TooMuch {
-        /// What was asked for.
+        /// The amount that was asked for.
         asked: String,
-        /// What there is in all.
+        /// The capacity of the pool.
         limit: String,
     },
-    /// The process may not have as much address space as plugins need.
+    /// The process has less address space than plugins need.
     #[error(
         "plugins need {needed} MiB of address space and the limit leaves {left} MiB; raise it (ulimit -v) or run \
          without plugins"
     )]
     AddressSpace {
-        /// What the limit leaves, in MiB.
+        /// The address space that is left, in MiB.
         left: u64,
-        /// What plugins need at least, in MiB.
+        /// The minimum that plugins need, in MiB.
         needed: u64,
     },
-    /// The plugin ran while it was loaded or bound, and that ended badly.
+    /// A guest call failed while the plugin was loaded or bound.
     #[error(transparent)]
     Fault(#[from] Fault),
     /// The host itself failed.
@@ -230,7 +231,7 @@ pub enum SandboxError {
 }
 
 impl SandboxError {
-    /// The kind, from which exit code and status follow.
+    /// The kind of the error, which decides the exit code and the HTTP status.
     #[must_use]
     pub fn kind(&self) -> ErrorKind {
         match self {
@@ -244,7 +245,7 @@ impl SandboxError {
             Self::NotGranted { .. } => ErrorKind::Denied,
             Self::ShareUsed { .. } => ErrorKind::Limited,
             Self::Full { .. } | Self::AddressSpace { .. } => ErrorKind::Unavailable,
-            // Whoever wrote the plugin can mend it, and nobody else.
+            // Only the author of the plugin can fix these.
             Self::Read { .. }
             | Self::TooLarge { .. }
             | Self::NotAComponent { .. }
@@ -279,11 +280,12 @@ impl From<SandboxError> for Error {
     }
 }
 
-/// Names of a component that a message shows, and characters of each.
+/// Maximum names of a component in a message.
 const SHOWN_NAMES: usize = 8;
+/// Maximum characters of each name.
 const SHOWN_CHARACTERS: usize = 64;
 
-/// `"a", "b"`, or `nothing`.
+/// The names in quotes, as `"a", "b"`, or `nothing`.
 fn quoted(names: &[String]) -> String {
     if names.is_empty() {
         return "nothing".to_owned();
@@ -296,7 +298,7 @@ fn quoted(names: &[String]) -> String {
     text
 }
 
-/// A name that a component chose: short, and without what a terminal would obey.
+/// A name that a component chose, shortened and without control characters.
 fn shown(name: &str) -> String {
     name.chars().take(SHOWN_CHARACTERS).map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
 }
@@ -306,7 +308,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_message_quotes_what_is_wrong_and_says_what_to_do() {
+    fn a_message_quotes_the_bad_value_and_gives_the_remedy() {
         let error = SandboxError::UnknownImport {
             plugin: "spy".to_owned(),
             imports: vec!["wasi:http/outgoing-handler@0.2.0".to_owned()],
@@ -320,7 +322,7 @@ mod tests {
     }
 
     #[test]
-    fn a_kind_is_kept_across_the_seam() {
+    fn a_sandbox_error_keeps_its_kind_as_an_error() {
         let errors = [
             SandboxError::Chain("too long".to_owned()),
             SandboxError::ShareUsed { asked: String::new(), held: String::new(), limit: String::new() },

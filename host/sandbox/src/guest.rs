@@ -10,10 +10,10 @@ use wasmtime_wasi::{WasiCtxView, WasiView};
 
 use self::bindings::firebox::plugin::log::{Host, Level, add_to_linker};
 use crate::gauge::Gauge;
-use crate::limiter::Limiter;
-use crate::log::Log;
-use crate::progress::{self, Reports};
-use crate::wasi::{Wasi, World};
+use crate::instance::limiter::Limiter;
+use crate::instance::log::PluginLog;
+use crate::instance::progress::{self, ProgressSender};
+use crate::instance::wasi::{Wasi, World};
 
 #[allow(unreachable_pub, missing_docs, reason = "generated code")]
 mod bindings {
@@ -26,20 +26,20 @@ mod bindings {
 /// The data of one store.
 pub(crate) struct GuestData {
     pub(crate) limiter: Limiter,
-    pub(crate) log: Log,
+    pub(crate) log: PluginLog,
     /// Read from outside while a call runs.
     pub(crate) gauge: Arc<Gauge>,
     /// When the call that runs now must end.
     pub(crate) deadline: Instant,
     /// Where the guest's progress goes; nowhere if nobody listens.
-    pub(crate) reports: Option<Reports>,
+    pub(crate) reports: Option<ProgressSender>,
     world: World,
     wasi: Option<Box<Wasi>>,
 }
 
 impl GuestData {
     /// For an instance within `limiter`, which logs to `log` and sees `world`.
-    pub(crate) fn new(limiter: Limiter, log: Log, gauge: Arc<Gauge>, world: World) -> Self {
+    pub(crate) fn new(limiter: Limiter, log: PluginLog, gauge: Arc<Gauge>, world: World) -> Self {
         Self { limiter, log, gauge, deadline: Instant::now(), reports: None, world, wasi: None }
     }
 
@@ -94,7 +94,7 @@ impl Host for GuestData {
 pub(crate) fn link(linker: &mut Linker<GuestData>) -> wasmtime::Result<()> {
     add_to_linker::<GuestData, HasSelf<GuestData>>(linker, |data| data)?;
     progress::link(linker)?;
-    crate::wasi::link(linker)
+    crate::instance::wasi::link(linker)
 }
 
 /// Whether an import called `name` is one that `link` answers, going by its package.
@@ -102,7 +102,7 @@ pub(crate) fn is_known_import(name: &str) -> bool {
     let interface = name.split('@').next().unwrap_or(name);
     let package = interface.split('/').next().unwrap_or(interface);
     matches!(interface, "firebox:plugin/log" | "firebox:plugin/progress" | "firebox:plugin/types")
-        || crate::wasi::PACKAGES.contains(&package)
+        || crate::instance::wasi::PACKAGES.contains(&package)
 }
 
 #[cfg(test)]

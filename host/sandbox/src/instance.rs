@@ -1,5 +1,12 @@
 //! One plugin's instance in one request: alive until its first fault.
 
+pub(crate) mod limiter;
+pub(crate) mod log;
+pub(crate) mod pool;
+pub(crate) mod progress;
+pub(crate) mod records;
+pub(crate) mod wasi;
+
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -8,20 +15,20 @@ use firebox_contract::{Error, Fault, FaultCause, Stage};
 use tokio::sync::Mutex as Turnstile;
 use wasmtime::Store;
 
+use self::limiter::Limiter;
+use self::log::cut;
+use self::pool::Room;
+use self::progress::ProgressSender;
+use self::records::Records;
+use self::wasi::World;
 use crate::account::Account;
 use crate::error::SandboxError;
 use crate::gauge::Gauge;
 use crate::guest::GuestData;
 use crate::lane::Late;
-use crate::limiter::Limiter;
-use crate::log::cut;
 use crate::meter::{self, Ending, Spent};
 use crate::plugin::{Blueprint, OnFault, PluginLimits};
-use crate::pool::Room;
-use crate::progress::Reports;
-use crate::records::Records;
-use crate::stages::{Calls, GuestFuture, Returned};
-use crate::wasi::World;
+use crate::stages::{GuestFuture, GuestReturn, StageCalls};
 
 /// What an instance is started with.
 pub(crate) struct Terms {
@@ -36,7 +43,7 @@ pub(crate) struct Terms {
     pub(crate) request: Arc<str>,
 }
 
-/// An instance with what it used so far. Calls wait for each other; what it used and logged can be read meanwhile.
+/// An instance with what it used so far. StageCalls wait for each other; what it used and logged can be read meanwhile.
 pub(crate) struct Instance {
     blueprint: Arc<Blueprint>,
     limits: PluginLimits,
@@ -54,7 +61,7 @@ enum State {
 
 struct Alive {
     store: Store<GuestData>,
-    calls: Calls,
+    calls: StageCalls,
 }
 
 impl Drop for Alive {
@@ -133,15 +140,9 @@ impl Instance {
         &self.blueprint.name
     }
 
-    /// Whether the plugin takes part in `stage`.
+    /// Whether the plugin has the stage `stage`.
     pub(crate) fn has(&self, stage: Stage) -> bool {
-        let exports = &self.blueprint.exports;
-        match stage {
-            Stage::Init => exports.lifecycle.is_some(),
-            Stage::Prompt => exports.prompt.is_some(),
-            Stage::Text => exports.text.is_some(),
-            Stage::Tool => exports.tool.is_some(),
-        }
+        self.blueprint.exports.has(stage)
     }
 
     /// Runs `start` on the guest. A trap or a broken limit ends the instance; the plugin's own error does not. Dropping
@@ -151,8 +152,8 @@ impl Instance {
     /// How the call ended; `Refused` where an earlier call already ended the instance.
     pub(crate) async fn call<T, F>(&self, stage: Stage, start: F) -> Result<(T, Spent), SandboxError>
     where
-        T: Returned + Send + 'static,
-        F: for<'a> FnOnce(&'a Calls, &'a mut Store<GuestData>) -> GuestFuture<'a, T> + Send + 'static,
+        T: GuestReturn + Send + 'static,
+        F: for<'a> FnOnce(&'a StageCalls, &'a mut Store<GuestData>) -> GuestFuture<'a, T> + Send + 'static,
     {
         let mut state = self.state.lock().await;
         let alive = match std::mem::replace(&mut *state, State::Gone(CUT_OFF.to_owned())) {
@@ -194,7 +195,7 @@ impl Instance {
     }
 
     /// What is wrong with `value` where it makes all that its plugin returned in this request too much.
-    fn too_much<T: Returned>(&self, stage: Stage, value: &T) -> Option<FaultCause> {
+    fn too_much<T: GuestReturn>(&self, stage: Stage, value: &T) -> Option<FaultCause> {
         let limit = value.limit(stage);
         let allowed = self.records.allows(self.name(), stage, value.bytes(), limit);
         (!allowed).then_some(FaultCause::OutputTooLarge { limit_bytes: limit as u64 })
@@ -204,7 +205,7 @@ impl Instance {
     fn call_on<T, F>(&self, stage: Stage, mut alive: Box<Alive>, start: F) -> BoxFuture<'static, (Spent, Answered<T>)>
     where
         T: Send + 'static,
-        F: for<'a> FnOnce(&'a Calls, &'a mut Store<GuestData>) -> GuestFuture<'a, T> + Send + 'static,
+        F: for<'a> FnOnce(&'a StageCalls, &'a mut Store<GuestData>) -> GuestFuture<'a, T> + Send + 'static,
     {
         let (runtime, limits, room) = (Arc::clone(&self.blueprint.runtime), self.limits, Arc::clone(&self.room));
         Box::pin(async move {
@@ -221,8 +222,8 @@ impl Instance {
     /// As `call`, where faults end the request.
     pub(crate) async fn attempt<T, F>(&self, stage: Stage, start: F) -> Result<Attempt<T>, Error>
     where
-        T: Returned + Send + 'static,
-        F: for<'a> FnOnce(&'a Calls, &'a mut Store<GuestData>) -> GuestFuture<'a, T> + Send + 'static,
+        T: GuestReturn + Send + 'static,
+        F: for<'a> FnOnce(&'a StageCalls, &'a mut Store<GuestData>) -> GuestFuture<'a, T> + Send + 'static,
     {
         let skips = self.blueprint.on_fault == OnFault::Skip;
         if skips && matches!(*self.state.lock().await, State::Gone(_)) {
@@ -255,7 +256,7 @@ impl Instance {
     }
 
     /// Sends the guest's progress to `reports` from now on.
-    pub(crate) fn report_to(&mut self, reports: Reports) {
+    pub(crate) fn report_to(&mut self, reports: ProgressSender) {
         if let State::Alive(alive) = self.state.get_mut() {
             alive.store.data_mut().reports = Some(reports);
         }
@@ -315,7 +316,7 @@ impl Drop for Running<'_> {
 fn instantiate<'a>(
     blueprint: &'a Blueprint,
     store: &'a mut Store<GuestData>,
-) -> BoxFuture<'a, wasmtime::Result<Result<Calls, String>>> {
+) -> BoxFuture<'a, wasmtime::Result<Result<StageCalls, String>>> {
     Box::pin(async move {
         let instance = blueprint.pre.instantiate_async(&mut *store).await?;
         let calls = blueprint.exports.bind(store, &instance)?;

@@ -1,53 +1,38 @@
-//! WASM components under limits: wasmtime lives here and nowhere else.
+//! WebAssembly components under limits. This is the only crate that uses wasmtime.
 //!
-//! A [`Sandbox`] holds the one engine. [`Sandbox::load`] turns a component into a [`Plugin`]: read, digested,
-//! compiled (or taken from the cache), its imports checked, and asked once who it is. A [`PluginChain`] of such
-//! plugins is a [`firebox_contract::HookSource`]: each request that binds it gets a fresh instance of every plugin,
-//! and those instances are gone when the request is.
+//! A [`Sandbox`] holds the one engine. [`Sandbox::load`] turns a component into a [`Plugin`]: it reads the component,
+//! compiles it or takes it from the cache, checks its imports, and starts it once to learn its description and tools. A
+//! [`PluginChain`] of plugins is a [`firebox_contract::HookSource`]: each request that binds the chain gets new instances,
+//! which are dropped with the request.
 //!
-//! No guest code runs without a meter (invariant I4): fuel, memory, tables, instances, stack, the data it hands
-//! over, and a wall-clock timeout around the whole call. How a call ended badly is a [`firebox_contract::Fault`].
+//! Every guest call is metered (invariant I4): fuel, memory, tables, instances, stack, the data that it returns, and a
+//! timeout around the whole call. A call that breaks a limit ends as a [`firebox_contract::Fault`].
 //!
-//! Everything that runs guests needs a tokio runtime with its timer enabled.
+//! Functions that run guests need a tokio runtime with its timer enabled.
 
 mod account;
-mod address_space;
-mod cache;
 mod chain;
-mod compiler;
-mod component;
+mod compile;
 mod courtesy;
 mod error;
-mod file;
 mod gauge;
-mod grants;
 mod guest;
 mod instance;
 mod lane;
-mod limiter;
-mod log;
 mod meter;
-mod notice;
 mod plugin;
-mod pool;
 mod priority;
-mod progress;
-mod records;
 mod runtime;
 mod sandbox;
-mod shape;
 mod stages;
 mod ticker;
-mod wasi;
 
 pub use account::Account;
 pub use chain::{PluginChain, ToolRun};
-pub use compiler::{CompilerCommand, compile_component};
-pub use component::ComponentSource;
+pub use compile::{CompilerCommand, ComponentSource, ReadError, compile_component, read_file};
 pub use error::SandboxError;
-pub use file::{Unread, read as read_file};
-pub use grants::{Capability, Grants};
-pub use notice::Notice;
+pub use plugin::grants::{Capability, Grants};
 pub use plugin::{OnFault, Plugin, PluginInfo, PluginLimits, PluginSpec};
 pub use runtime::Allocation;
+pub use sandbox::notice::Notice;
 pub use sandbox::{Sandbox, SandboxOptions, ToolCheck};

@@ -13,9 +13,9 @@ use wasmtime_wasi::I32Exit;
 use crate::error::SandboxError;
 use crate::gauge::Gauge;
 use crate::guest::GuestData;
-use crate::limiter::Denied;
+use crate::instance::limiter::DeniedGrowth;
 use crate::plugin::PluginLimits;
-use crate::stages::{Mismatch, limit_of};
+use crate::stages::{InterfaceMismatch, return_limit};
 use crate::ticker::Ticker;
 
 /// What one call used.
@@ -110,7 +110,7 @@ where
 fn arm(store: &mut Store<GuestData>, limits: &PluginLimits, stage: Stage, now: Instant) -> wasmtime::Result<()> {
     store.fuel_async_yield_interval(Some(limits::PLUGIN_TURN_FUEL))?;
     store.set_fuel(limits.fuel)?;
-    store.set_hostcall_fuel(limit_of(stage));
+    store.set_hostcall_fuel(return_limit(stage));
     store.set_max_component_handles(limits::PLUGIN_HANDLES_MAX);
     store.set_epoch_deadline(1);
     let data = store.data_mut();
@@ -133,8 +133,8 @@ fn ending(error: &wasmtime::Error, store: &Store<GuestData>, limits: &PluginLimi
     }
     // A guest whose growth was denied ends in `unreachable`, or returns a null pointer, or something else still.
     match data.limiter.denied() {
-        Some(Denied::Room(error)) => return Ending::NoRoom(error.clone()),
-        Some(&Denied::Limit { limit_bytes, asked_bytes }) => {
+        Some(DeniedGrowth::Pool(error)) => return Ending::NoRoom(error.clone()),
+        Some(&DeniedGrowth::Limit { limit_bytes, asked_bytes }) => {
             return FaultCause::OutOfMemory { limit_bytes, asked_bytes }.into();
         }
         None => {}
@@ -156,11 +156,12 @@ fn stopped(error: &wasmtime::Error, output_bytes: usize, limits: &PluginLimits, 
         }
         _ => {}
     }
-    let words = crate::log::cut(&error.root_cause().to_string(), limits::PLUGIN_ERROR_BYTES_MAX).to_owned();
+    let words = crate::instance::log::cut(&error.root_cause().to_string(), limits::PLUGIN_ERROR_BYTES_MAX).to_owned();
     if words.starts_with(TOO_MUCH_DATA) {
         return Some(FaultCause::OutputTooLarge { limit_bytes: output_bytes as u64 });
     }
-    let refused = words.starts_with(TOO_MANY) || error.is::<PoolConcurrencyLimitError>() || error.is::<Mismatch>();
+    let refused =
+        words.starts_with(TOO_MANY) || error.is::<PoolConcurrencyLimitError>() || error.is::<InterfaceMismatch>();
     refused.then_some(FaultCause::Refused { message: words })
 }
 
@@ -173,15 +174,15 @@ mod tests {
     use super::*;
     use crate::account::Account;
     use crate::gauge::Rank;
-    use crate::grants::Grants;
-    use crate::limiter::Limiter;
-    use crate::log::Log;
+    use crate::instance::limiter::Limiter;
+    use crate::instance::log::PluginLog;
+    use crate::instance::wasi::World;
+    use crate::plugin::grants::Grants;
     use crate::runtime::{Allocation, Runtime};
-    use crate::wasi::World;
 
     fn guest(gauge: Arc<Gauge>) -> GuestData {
         let world = World { grants: Grants::default(), plugin: "p".to_owned(), request: Arc::from("r") };
-        GuestData::new(Limiter::new(1 << 20, None), Log::default(), gauge, world)
+        GuestData::new(Limiter::new(1 << 20, None), PluginLog::default(), gauge, world)
     }
 
     #[tokio::test]

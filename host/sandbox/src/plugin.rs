@@ -1,4 +1,6 @@
-//! What a plugin is asked to be, and a loaded one.
+//! Plugins: the specification of a plugin to load, its limits, and the loaded plugin.
+
+pub(crate) mod grants;
 
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -7,32 +9,32 @@ use firebox_contract::limits;
 use firebox_contract::{Stage, ToolDefinition};
 use wasmtime::component::InstancePre;
 
-use crate::component::ComponentSource;
+use self::grants::{Capability, Grants};
+use crate::compile::ComponentSource;
 use crate::error::SandboxError;
-use crate::grants::{Capability, Grants};
 use crate::guest::GuestData;
-use crate::pool::Amount;
+use crate::instance::pool::Amount;
 use crate::runtime::Runtime;
 use crate::stages::Exports;
 
-/// What a plugin's fault does to the request.
+/// The effect of a plugin's fault on the request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum OnFault {
-    /// Ends it, with the fault as its error.
+    /// The request ends, with the fault as its error.
     #[default]
     Fail,
-    /// Goes on as if the plugin were not there. What it held back of the text is lost; its tools answer with an error.
+    /// The request continues without the plugin. Text that the plugin has buffered is lost. Its tools answer with an error.
     Skip,
 }
 
-/// What one guest call may use.
+/// The limits of one guest call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PluginLimits {
     /// Fuel of one call, up to `limits::PLUGIN_FUEL_MAX`.
     pub fuel: u64,
-    /// Linear memory of one instance in bytes, all its memories together, up to `limits::PLUGIN_MEMORY_BYTES_MAX`.
+    /// Linear memory of one instance in bytes, the sum of all its memories, up to `limits::PLUGIN_MEMORY_BYTES_MAX`.
     pub memory_bytes: usize,
-    /// Wall-clock time of one call, host calls included, up to `limits::PLUGIN_TIMEOUT_MAX`.
+    /// Wall-clock time of one call including host calls, up to `limits::PLUGIN_TIMEOUT_MAX`.
     pub timeout: Duration,
 }
 
@@ -47,14 +49,14 @@ impl Default for PluginLimits {
 }
 
 impl PluginLimits {
-    /// The most that can be allowed at all.
+    /// The highest limits that can be set.
     pub const MAX: Self = Self {
         fuel: limits::PLUGIN_FUEL_MAX,
         memory_bytes: limits::PLUGIN_MEMORY_BYTES_MAX,
         timeout: limits::PLUGIN_TIMEOUT_MAX,
     };
 
-    /// The lesser of both, field by field.
+    /// The lower limit of both, field by field.
     #[must_use]
     pub fn least(self, other: Self) -> Self {
         Self {
@@ -90,23 +92,23 @@ pub struct PluginSpec {
     pub name: String,
     /// Its component.
     pub source: ComponentSource,
-    /// Its configuration: the text of one JSON object, for `lifecycle.init`.
+    /// Its configuration for `lifecycle.init`: the text of one JSON object.
     pub config_json: Option<String>,
-    /// What each of its calls may use.
+    /// The limits of each of its calls.
     pub limits: PluginLimits,
-    /// What its fault does to a request.
+    /// The effect of its fault on a request.
     pub on_fault: OnFault,
     /// The capabilities its manifest asks for, by name.
     pub asks: Vec<String>,
-    /// The capabilities that its operator grants to it, beside those that the sandbox grants to every plugin. It has those
-    /// of them that it asks for.
+    /// The capabilities that its operator grants to it, in addition to those that the sandbox grants to every plugin. The
+    /// plugin has only those that it also asks for.
     pub grants: Grants,
-    /// The stages its manifest says it takes part in, if it says: then it takes part in these and no others.
+    /// The stages that its manifest lists. If there is a list, the component must export exactly these stages.
     pub stages: Option<Vec<Stage>>,
 }
 
 impl PluginSpec {
-    /// The component at `source` under the name `name`, with default limits and nothing else.
+    /// The component at `source` with the name `name` and default limits, without configuration, capabilities or stages.
     #[must_use]
     pub fn new(name: impl Into<String>, source: ComponentSource) -> Self {
         Self {
@@ -122,11 +124,11 @@ impl PluginSpec {
     }
 
     /// # Errors
-    /// `SandboxError` for a name, limit or configuration that cannot be.
+    /// `SandboxError` for an invalid name, limit or configuration.
     pub(crate) fn check(&self) -> Result<(), SandboxError> {
         let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
         if self.name.is_empty() || self.name.len() > limits::PLUGIN_NAME_BYTES_MAX || !self.name.chars().all(allowed) {
-            let name = crate::log::cut(&self.name, limits::PLUGIN_NAME_BYTES_MAX).to_owned();
+            let name = crate::instance::log::cut(&self.name, limits::PLUGIN_NAME_BYTES_MAX).to_owned();
             return Err(SandboxError::Name { name });
         }
         self.limits.check(&format!("plugin \"{}\"", self.name))?;
@@ -134,7 +136,7 @@ impl PluginSpec {
         let wrong = |reason: String| Err(SandboxError::Config { plugin: self.name.clone(), reason });
         if config.len() > limits::PLUGIN_CONFIG_BYTES_MAX {
             let limit = limits::PLUGIN_CONFIG_BYTES_MAX;
-            return wrong(format!("has {} bytes where {limit} are allowed", config.len()));
+            return wrong(format!("has {} bytes; at most {limit} are allowed", config.len()));
         }
         match serde_json::from_str::<serde_json::Map<String, serde_json::Value>>(config) {
             Ok(_) => Ok(()),
@@ -143,18 +145,18 @@ impl PluginSpec {
     }
 }
 
-/// What a plugin says about itself.
+/// The plugin's description of itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PluginInfo {
-    /// Its own name, which need not be the one it is loaded under.
+    /// The plugin's own name. It may differ from the name that the plugin was loaded with.
     pub name: String,
     /// Its version.
     pub version: String,
-    /// What it does.
+    /// One line about what the plugin does.
     pub description: String,
 }
 
-/// Everything an instance is made from.
+/// Everything that is needed to create an instance.
 pub(crate) struct Blueprint {
     pub(crate) runtime: Arc<Runtime>,
     pub(crate) name: String,
@@ -164,20 +166,20 @@ pub(crate) struct Blueprint {
     pub(crate) on_fault: OnFault,
     pub(crate) config_json: Option<String>,
     pub(crate) grants: Grants,
-    /// What an instance takes of the pool: its memories, and at least one.
+    /// The linear memories that an instance takes of the instance pool, at least 1.
     pub(crate) memories: usize,
-    /// Bytes of memory that its first instance had.
-    pub(crate) usual_bytes: OnceLock<usize>,
+    /// Peak bytes of memory of the plugin's first instance.
+    pub(crate) initial_bytes: OnceLock<usize>,
 }
 
 impl Blueprint {
-    /// What an instance takes of the pool when it starts.
+    /// The amount that an instance takes of the instance pool when it starts.
     pub(crate) fn need(&self) -> Amount {
-        Amount { memories: self.memories, bytes: self.usual_bytes.get().copied().unwrap_or_default() }
+        Amount { memories: self.memories, bytes: self.initial_bytes.get().copied().unwrap_or_default() }
     }
 }
 
-/// A component that was compiled, checked and asked who it is. Cheap to share; holds no running instance.
+/// A loaded plugin: a component that was compiled, checked and started once. It holds no running instance.
 pub struct Plugin {
     pub(crate) blueprint: Arc<Blueprint>,
     pub(crate) tools: Vec<ToolDefinition>,
@@ -190,49 +192,49 @@ pub struct Plugin {
 }
 
 impl Plugin {
-    /// The name it was loaded under.
+    /// The name that it was loaded with.
     #[must_use]
     pub fn name(&self) -> &str {
         &self.blueprint.name
     }
 
-    /// The stages it takes part in, in the order a request meets them.
+    /// The stages that it exports, in the order in which a request meets them.
     #[must_use]
     pub fn stages(&self) -> Vec<Stage> {
         self.blueprint.exports.stages()
     }
 
-    /// Whether its instance lives as long as a request: it sees the prompt or the text. Others have one for each call.
-    pub(crate) fn is_bound(&self) -> bool {
-        self.blueprint.exports.prompt.is_some() || self.blueprint.exports.text.is_some()
+    /// Whether its instance lives as long as a request. If not, each call has a new instance.
+    pub(crate) fn lives_per_request(&self) -> bool {
+        self.blueprint.exports.live_per_request()
     }
 
-    /// The tools it offers.
+    /// The tools that it offers.
     #[must_use]
     pub fn tools(&self) -> &[ToolDefinition] {
         &self.tools
     }
 
-    /// What it says about itself, where it exports `lifecycle`.
+    /// Its description of itself, if it exports `lifecycle`.
     #[must_use]
     pub fn info(&self) -> Option<&PluginInfo> {
         self.info.as_ref()
     }
 
-    /// The interfaces it imports.
+    /// The names of the interfaces that it imports.
     #[must_use]
     pub fn imports(&self) -> &[String] {
         &self.imports
     }
 
-    /// What it asked for and was granted.
+    /// The capabilities that it asked for and was granted.
     #[must_use]
     pub fn grants(&self) -> &Grants {
         &self.blueprint.grants
     }
 
-    /// The names of capabilities whose interfaces it imports and that it was not granted: what it finds there says nothing
-    /// of this machine.
+    /// The names of the capabilities whose interfaces it imports without a grant. These interfaces answer with substitutes
+    /// that reveal nothing about the machine.
     #[must_use]
     pub fn stand_ins(&self) -> Vec<&'static str> {
         let rows = [("clock", Capability::Clock, "wasi:clocks/"), ("random", Capability::Random, "wasi:random/")];
@@ -241,13 +243,13 @@ impl Plugin {
         stands_in.map(|row| row.0).collect()
     }
 
-    /// What each of its calls may use, before a caller's own limits.
+    /// The limits of each of its calls, before the limits of a caller.
     #[must_use]
     pub fn limits(&self) -> PluginLimits {
         self.blueprint.limits
     }
 
-    /// What its fault does to a request.
+    /// The effect of its fault on a request.
     #[must_use]
     pub fn on_fault(&self) -> OnFault {
         self.blueprint.on_fault
@@ -259,19 +261,19 @@ impl Plugin {
         &self.digest
     }
 
-    /// Bytes of its component.
+    /// The size of its component, in bytes.
     #[must_use]
     pub fn component_bytes(&self) -> usize {
         self.component_bytes
     }
 
-    /// Whether loading it needed no compiler.
+    /// Whether its compiled code came from the cache.
     #[must_use]
     pub fn from_cache(&self) -> bool {
         self.from_cache
     }
 
-    /// What was not as it should be but did no harm, such as a cache that cannot be written.
+    /// Problems that did not prevent loading, such as a cache that cannot be written.
     #[must_use]
     pub fn warnings(&self) -> &[String] {
         &self.warnings
@@ -295,7 +297,7 @@ mod tests {
     }
 
     #[test]
-    fn limits_are_the_least_of_all() {
+    fn the_lower_limit_applies() {
         let small = PluginLimits { fuel: 1, ..PluginLimits::default() };
         let short = PluginLimits { timeout: Duration::from_millis(2), ..PluginLimits::default() };
         let least = small.least(short);
@@ -303,7 +305,7 @@ mod tests {
     }
 
     #[test]
-    fn limits_out_of_range_are_named() {
+    fn a_limit_out_of_range_is_named() {
         let bad = [
             (PluginLimits { fuel: 0, ..PluginLimits::default() }, "fuel \"0\""),
             (PluginLimits { fuel: u64::MAX, ..PluginLimits::default() }, "fuel"),
@@ -319,7 +321,7 @@ mod tests {
     }
 
     #[test]
-    fn names_are_short_and_plain() {
+    fn a_name_is_1_to_64_letters_digits_dots_dashes_or_underscores() {
         for good in ["redact", "a.b-c_9"] {
             assert!(spec(good).check().is_ok(), "{good}");
         }
@@ -329,7 +331,7 @@ mod tests {
     }
 
     #[test]
-    fn a_configuration_is_one_json_object() {
+    fn a_configuration_must_be_one_json_object_within_the_size_limit() {
         let with = |config: &str| PluginSpec { config_json: Some(config.to_owned()), ..spec("p") };
         assert!(with("{\"a\": [1]}").check().is_ok());
         let long = format!("{{\"a\": \"{}\"}}", "x".repeat(limits::PLUGIN_CONFIG_BYTES_MAX));

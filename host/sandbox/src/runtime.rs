@@ -1,5 +1,7 @@
 //! The one engine: how guests are compiled, where they live, and how many there are at once.
 
+pub(crate) mod address_space;
+
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
@@ -8,11 +10,11 @@ use firebox_contract::limits;
 use wasmtime::component::Linker;
 use wasmtime::{Config, Engine, InstanceAllocationStrategy, OptLevel, PoolingAllocationConfig};
 
-use crate::address_space::{self, Plan};
+use self::address_space::MemoryPlan;
 use crate::error::SandboxError;
 use crate::guest::{self, GuestData};
+use crate::instance::pool::{Amount, InstancePool};
 use crate::lane::Lanes;
-use crate::pool::{Amount, Pool};
 use crate::ticker::Ticker;
 
 /// Where instances get their memory.
@@ -45,7 +47,7 @@ pub(crate) struct Runtime {
     pub(crate) unpooled: Option<String>,
     allocation: Allocation,
     /// What instances hold, and who waits for some.
-    pub(crate) pool: Arc<Pool>,
+    pub(crate) pool: Arc<InstancePool>,
 }
 
 impl Runtime {
@@ -55,7 +57,7 @@ impl Runtime {
     /// `SandboxError::AddressSpace` if not even a few fit, `SandboxError::Host` if the machine cannot have one.
     pub(crate) fn start(asked: Allocation, wanted: Amount) -> Result<Self, SandboxError> {
         let host = |error: wasmtime::Error| SandboxError::Host(format!("{error:#}"));
-        let Plan { mut allocation, capacity, because: mut unpooled } =
+        let MemoryPlan { mut allocation, capacity, reason: mut unpooled } =
             address_space::plan(asked, wanted, address_space::left())?;
         let made = match Engine::new(&config(allocation, capacity.memories)) {
             Err(reason) if allocation == Allocation::Pooled => {
@@ -78,7 +80,7 @@ impl Runtime {
             compilations: AtomicU64::new(0),
             unpooled,
             allocation,
-            pool: Pool::new(capacity),
+            pool: InstancePool::new(capacity),
         })
     }
 

@@ -1,4 +1,6 @@
-//! The sandbox: one engine, and the way from a component to a plugin.
+//! The sandbox: one wasmtime engine, and how it loads plugins.
+
+pub(crate) mod notice;
 
 use std::path::PathBuf;
 use std::sync::atomic::Ordering;
@@ -8,44 +10,45 @@ use firebox_contract::limits;
 use firebox_contract::{Stage, ToolDefinition};
 use wasmtime::component::{Component, InstancePre};
 
-use crate::compiler::{Abandoned, CompilerCommand, Waiting};
-use crate::component::{Compiled, Loader};
+use self::notice::Notice;
+use crate::compile::{CancelFlag, CancelOnDrop, CompiledComponent, CompilerCommand, Loader, Shape};
 use crate::error::SandboxError;
-use crate::grants::Grants;
 use crate::guest::{self, GuestData};
+use crate::instance::pool::Amount;
+use crate::instance::records::Records;
 use crate::instance::{Instance, Terms};
-use crate::notice::Notice;
+use crate::plugin::grants::Grants;
 use crate::plugin::{Blueprint, Plugin, PluginInfo, PluginLimits, PluginSpec};
-use crate::pool::Amount;
-use crate::records::Records;
 use crate::runtime::{Allocation, Runtime};
-use crate::shape::Shape;
-use crate::stages::{Exports, STAGES, absent, tool};
+use crate::stages::{Exports, STAGES, stage_missing, tool};
 
-/// Says what is wrong with a tool's definition, if anything: for what only whoever checks calls can know.
+/// An extra check of a tool's definition when its plugin is loaded, such as whether the host can validate its schema. The
+/// error says what is wrong with the definition.
 pub type ToolCheck = fn(&ToolDefinition) -> Result<(), String>;
 
-/// How a sandbox is set up.
+/// The options of a sandbox.
 #[derive(Debug, Clone)]
 pub struct SandboxOptions {
-    /// Where compiled components are kept; nowhere if absent. Made with mode 700 where it is missing, and not used
-    /// where another user could write to it.
+    /// The directory for compiled components. Without one nothing is cached. A missing directory is created with mode 700. A
+    /// directory that another user has access to is not used.
     pub cache_dir: Option<PathBuf>,
-    /// The operator's ceiling over what plugins ask for.
+    /// The operator's ceiling for the limits that plugins ask for.
     pub ceiling: PluginLimits,
-    /// The capabilities the operator grants to plugins that ask for them.
+    /// The capabilities that the operator grants to every plugin that asks for them.
     pub grants: Grants,
-    /// Linear memories of instances alive at once; an instance has as many as its component, and counts as one at least.
+    /// Maximum linear memories of all live instances. An instance has as many as its component defines, and counts as at
+    /// least one.
     pub pool_memories: usize,
-    /// Bytes in these memories together. No plugin may have more than that.
+    /// Maximum bytes in all these memories together, and so also of one plugin.
     pub pool_bytes: usize,
-    /// Where instances get their memory.
+    /// How memory for instances is allocated.
     pub allocation: Allocation,
-    /// What compiles components in a process of its own. Without one they are compiled in this process, and may hold much less.
+    /// The command that compiles components in a child process. Without one they are compiled in this process, with much lower
+    /// limits on their contents.
     pub compiler: Option<CompilerCommand>,
-    /// What the definition of a tool is held to when it is loaded.
+    /// The extra check of each tool definition when a plugin is loaded.
     pub check_tool: ToolCheck,
-    /// Hears what takes long.
+    /// Receives a status line when compiling takes long.
     pub notice: Notice,
 }
 
@@ -65,7 +68,7 @@ impl Default for SandboxOptions {
     }
 }
 
-/// Runs guests. Cheap to clone: clones share the engine.
+/// Loads and runs plugins. Clones share the engine.
 #[derive(Clone)]
 pub struct Sandbox {
     runtime: Arc<Runtime>,
@@ -73,11 +76,11 @@ pub struct Sandbox {
 }
 
 impl Sandbox {
-    /// A sandbox with an engine of its own.
+    /// A sandbox with its own engine.
     ///
     /// # Errors
-    /// `SandboxError::Limit` for options out of range, `SandboxError::AddressSpace` where the process may not have enough
-    /// of it, `SandboxError::Host` if the machine cannot have an engine.
+    /// `SandboxError::Limit` for options out of range, `SandboxError::AddressSpace` if the process has too little address
+    /// space, `SandboxError::Host` if the engine cannot be created.
     pub fn new(mut options: SandboxOptions) -> Result<Self, SandboxError> {
         options.ceiling.check("the operator's ceiling")?;
         in_range("number of memories", options.pool_memories, 1, limits::PLUGIN_POOL_MEMORIES)?;
@@ -89,30 +92,30 @@ impl Sandbox {
         Ok(Self { runtime, options: Arc::new(options) })
     }
 
-    /// Where instances really get their memory.
+    /// How memory for instances is allocated. It may differ from the option.
     #[must_use]
     pub fn allocation(&self) -> Allocation {
         self.runtime.allocation()
     }
 
-    /// Why there is no pool although one was asked for, or less of it: instances then cost tens of microseconds instead of
-    /// a few.
+    /// The reason why memory is not pooled or its capacity is lower, if that differs from the options. Without the pool an
+    /// instance takes tens of microseconds to start instead of a few.
     #[must_use]
     pub fn unpooled_because(&self) -> Option<&str> {
         self.runtime.unpooled.as_deref()
     }
 
-    /// Components compiled so far; those taken from the cache do not count.
+    /// The number of components compiled so far, without those taken from the cache.
     #[must_use]
     pub fn compilations(&self) -> u64 {
         self.runtime.compilations.load(Ordering::Relaxed)
     }
 
-    /// Reads, checks and compiles a component, then runs one instance of it under its limits: a plugin that cannot
-    /// start, or does not take its configuration, is reported here and not by the first request.
+    /// Reads, checks and compiles a component, and starts one instance of it. So a plugin that cannot start, or refuses its
+    /// configuration, is reported here and not by the first request.
     ///
     /// # Errors
-    /// `SandboxError`: what is wrong with the plugin, or how its first run ended.
+    /// `SandboxError`: the problem of the plugin, or the fault of its first instance.
     pub async fn load(&self, spec: PluginSpec) -> Result<Arc<Plugin>, SandboxError> {
         spec.check()?;
         let grants = self.options.grants.with(&spec.grants).settle(&spec.name, &spec.asks)?;
@@ -135,9 +138,9 @@ impl Sandbox {
             config_json: spec.config_json.clone(),
             grants,
             memories,
-            usual_bytes: OnceLock::new(),
+            initial_bytes: OnceLock::new(),
         });
-        let (info, tools) = introduce(&blueprint, self.options.check_tool).await?;
+        let (info, tools) = describe(&blueprint, self.options.check_tool).await?;
         Ok(Arc::new(Plugin {
             blueprint,
             tools,
@@ -150,27 +153,31 @@ impl Sandbox {
         }))
     }
 
-    /// Compiles on a thread that may block, and says so where that takes long. Dropping the future ends a compiler's process.
-    async fn compile(&self, spec: &Arc<PluginSpec>) -> Result<Compiled, SandboxError> {
+    /// Compiles on a thread for blocking work. Sends a status line if that takes long. Dropping the future kills the compiler's
+    /// process.
+    async fn compile(&self, spec: &Arc<PluginSpec>) -> Result<CompiledComponent, SandboxError> {
         let (runtime, options, name) = (Arc::clone(&self.runtime), Arc::clone(&self.options), spec.name.clone());
-        let (spec, abandoned) = (Arc::clone(spec), Abandoned::default());
-        let _waiting = Waiting(abandoned.clone());
+        let (spec, cancelled) = (Arc::clone(spec), CancelFlag::default());
+        let _cancel_on_drop = CancelOnDrop(cancelled.clone());
         let mut work = tokio::task::spawn_blocking(move || {
             let (cache_dir, compiler) = (options.cache_dir.as_deref(), options.compiler.as_ref());
-            let (runtime, abandoned, admit) = (&*runtime, &abandoned, |shape: &Shape| admit(&spec.name, shape));
-            Loader { runtime, cache_dir, compiler, abandoned, admit: &admit }.load(&spec.name, &spec.source)
+            let (runtime, cancelled, precheck) = (&*runtime, &cancelled, |shape: &Shape| precheck(&spec.name, shape));
+            Loader { runtime, cache_dir, compiler, cancelled, precheck: &precheck }.load(&spec.name, &spec.source)
         });
         let done = match tokio::time::timeout(limits::PLUGIN_COMPILE_NOTICE_AFTER, &mut work).await {
             Ok(done) => done,
             Err(_) => {
-                self.options.notice.say(&format!("compiling plugin \"{name}\" …"));
+                self.options.notice.send(&format!("compiling plugin \"{name}\" …"));
                 work.await
             }
         };
-        done.unwrap_or_else(|error| Err(SandboxError::Host(format!("compiling stopped: {error}"))))
+        done.unwrap_or_else(|error| Err(SandboxError::Host(format!("the thread that compiles stopped: {error}"))))
     }
 
-    /// The component's imports, all of them known.
+    /// The names of the component's imports.
+    ///
+    /// # Errors
+    /// `SandboxError::UnknownImport` if the host does not provide one of them.
     fn imports(&self, plugin: &str, component: &Component) -> Result<Vec<String>, SandboxError> {
         let ty = component.component_type();
         let imports: Vec<String> = ty.imports(&self.runtime.engine).map(|(name, _)| name.to_owned()).collect();
@@ -178,6 +185,7 @@ impl Sandbox {
         Ok(imports)
     }
 
+    /// Checks that the component exports a stage, the stages of its manifest, and `lifecycle` if it has a configuration.
     fn check_exports(
         &self,
         spec: &PluginSpec,
@@ -191,7 +199,7 @@ impl Sandbox {
         }
         check_stages(spec, exports)?;
         if spec.config_json.is_some() && exports.lifecycle.is_none() {
-            let reason = "cannot be given to it, for it does not export firebox:plugin/lifecycle; leave it out";
+            let reason = "cannot be used, because the plugin does not export firebox:plugin/lifecycle; remove it";
             return Err(SandboxError::Config { plugin: spec.name.clone(), reason: reason.to_owned() });
         }
         Ok(())
@@ -208,10 +216,10 @@ fn in_range(what: &'static str, value: usize, low: usize, high: usize) -> Result
     Err(SandboxError::Limit { owner: "the sandbox".to_owned(), what, value, low, high })
 }
 
-/// What can be said of a component before it is compiled: it imports what there is, and exports a stage.
-fn admit(plugin: &str, shape: &Shape) -> Result<(), SandboxError> {
+/// Checks before a component is compiled: its imports are known, and it exports a stage.
+fn precheck(plugin: &str, shape: &Shape) -> Result<(), SandboxError> {
     check_imports(plugin, &shape.imports)?;
-    // Which version it is of, and whether it is one of this host's, only wasmtime knows.
+    // Versions are compared later, by wasmtime, which knows which ones are compatible.
     let interface = |name: &str| name.split('@').next().unwrap_or(name).to_owned();
     let known: Vec<String> = stage_interfaces().map(interface).collect();
     if shape.exports.iter().any(|name| known.contains(&interface(name))) {
@@ -238,30 +246,30 @@ fn no_stage(plugin: &str, exports: Vec<String>) -> SandboxError {
     SandboxError::NoStage { plugin: plugin.to_owned(), exports, supported }
 }
 
-/// What a plugin is said to do is what it does: who reads the manifest must not be surprised.
+/// Checks that the component exports exactly the stages that its manifest lists, so that the manifest can be trusted.
 fn check_stages(spec: &PluginSpec, exports: &Exports) -> Result<(), SandboxError> {
-    let Some(said) = &spec.stages else { return Ok(()) };
+    let Some(declared) = &spec.stages else { return Ok(()) };
     let name = |stages: &[Stage]| stages.iter().map(|stage| stage.as_str()).collect::<Vec<_>>().join(", ");
-    let mut said = said.clone();
-    said.sort_unstable();
-    said.dedup();
-    let found = exports.stages();
-    if said == found {
+    let mut declared = declared.clone();
+    declared.sort_unstable();
+    declared.dedup();
+    let exported = exports.stages();
+    if declared == exported {
         return Ok(());
     }
-    Err(SandboxError::Stages { plugin: spec.name.clone(), said: name(&said), found: name(&found) })
+    Err(SandboxError::Stages { plugin: spec.name.clone(), declared: name(&declared), exported: name(&exported) })
 }
 
-/// The memories that an instance takes of the pool.
+/// The number of linear memories that an instance takes of the instance pool, at least 1.
 fn memories(plugin: &str, component: &Component) -> Result<usize, SandboxError> {
     let invalid = |reason: String| SandboxError::Invalid { plugin: plugin.to_owned(), reason };
-    let required = component
-        .resources_required()
-        .ok_or_else(|| invalid("it imports core modules, so its needs are unknown".to_owned()))?;
+    let required = component.resources_required().ok_or_else(|| {
+        invalid("it imports core modules, so the host cannot know how many memories and tables it needs".to_owned())
+    })?;
     let (memories, tables) = (required.num_memories as usize, required.num_tables as usize);
     if memories > limits::PLUGIN_MEMORIES_MAX || tables > limits::PLUGIN_TABLES_MAX {
         return Err(invalid(format!(
-            "it has {memories} memories and {tables} tables where {} and {} are allowed",
+            "it has {memories} memories and {tables} tables; at most {} and {} are allowed",
             limits::PLUGIN_MEMORIES_MAX,
             limits::PLUGIN_TABLES_MAX
         )));
@@ -269,8 +277,8 @@ fn memories(plugin: &str, component: &Component) -> Result<usize, SandboxError> 
     Ok(memories.max(1))
 }
 
-/// Runs an instance once, to hear who it is and what it offers.
-async fn introduce(
+/// Starts one instance, and asks it for its description and its tools.
+async fn describe(
     blueprint: &Arc<Blueprint>,
     check: ToolCheck,
 ) -> Result<(Option<PluginInfo>, Vec<ToolDefinition>), SandboxError> {
@@ -284,7 +292,7 @@ async fn introduce(
     if instance.has(Stage::Init) {
         let described = instance.call(Stage::Init, |calls, store| match &calls.lifecycle {
             Some(lifecycle) => lifecycle.describe(store),
-            None => absent(),
+            None => stage_missing(),
         });
         info = Some(described.await?.0);
     }
@@ -293,6 +301,6 @@ async fn introduce(
         tools = tool::definitions(&instance, check).await?;
     }
     let peak = records.uses().iter().map(|row| row.memory_peak_bytes).max().unwrap_or_default();
-    let _set_once = blueprint.usual_bytes.set(usize::try_from(peak).unwrap_or(usize::MAX));
+    let _set_once = blueprint.initial_bytes.set(usize::try_from(peak).unwrap_or(usize::MAX));
     Ok((info, tools))
 }

@@ -1,8 +1,10 @@
-//! The stages this host knows, and how a component's exports are recognised as one of them.
+//! The plugin stages: which interfaces of a component the host calls, and in which versions.
 //!
-//! A stage is a file here with its trait and its `VERSIONS`, newest first; a version is a file below it that turns
-//! the WIT of that version into the trait. A new version is one more file and one more row.
+//! Each row of `stages!` is one stage. Its module holds the stage's functions as a trait, its `VERSIONS`, newest first,
+//! and the code that runs the stage over a chain. Each version is a file below the module. It turns the WIT bindings of
+//! that version into the trait. `CONTRIBUTING.md` lists every file that a new stage touches.
 
+// rustfmt does not find modules that a macro declares, so they are written out here.
 pub(crate) mod lifecycle;
 pub(crate) mod prompt;
 pub(crate) mod text;
@@ -12,151 +14,164 @@ use firebox_contract::{BoxFuture, Stage, limits};
 use wasmtime::Store;
 use wasmtime::component::{Instance, InstancePre};
 
-use self::lifecycle::LifecycleCalls;
-use self::prompt::PromptCalls;
-use self::text::TextCalls;
-use self::tool::ToolCalls;
 use crate::guest::GuestData;
 
-/// What a guest call gives: `Err` outside is a trap, inside it is the plugin's own error.
-pub(crate) type GuestFuture<'a, T> = BoxFuture<'a, wasmtime::Result<Result<T, String>>>;
+/// Writes the table of stages and every type with one field per stage.
+macro_rules! stages {
+    ($($stage:ident => $module:ident: $calls:ident, instance per $lifetime:ident;)*) => {
+        /// Every stage, in the order in which a request meets them.
+        pub(crate) const STAGES: &[StageRow] = &[$(StageRow {
+            stage: Stage::$stage,
+            lifetime: InstanceLifetime::$lifetime,
+            interfaces: || $module::VERSIONS.iter().map(|version| version.interface).collect(),
+            is_exported: |exports| exports.$module.is_some(),
+        },)*];
 
-/// Something that a guest returned.
-pub(crate) trait Returned {
-    /// Bytes of what the guest chose.
-    fn bytes(&self) -> usize;
+        /// The stages that a component exports, each with the function that binds it to an instance.
+        pub(crate) struct Exports {
+            $(pub(crate) $module: Option<Binder<dyn $module::$calls>>,)*
+        }
 
-    /// Bytes that a plugin may return in one request at `stage`.
-    fn limit(&self, stage: Stage) -> usize {
-        limit_of(stage)
-    }
+        /// The functions of one instance, by stage.
+        pub(crate) struct StageCalls {
+            $(pub(crate) $module: Option<Box<dyn $module::$calls>>,)*
+        }
+
+        impl Exports {
+            /// Finds the newest version of each stage that the component behind `pre` exports.
+            ///
+            /// # Errors
+            /// Wasmtime's, if an interface lacks a function.
+            pub(crate) fn find(pre: &InstancePre<GuestData>) -> wasmtime::Result<Self> {
+                Ok(Self { $($module: newest($module::VERSIONS, pre)?,)* })
+            }
+
+            fn bind_all(
+                &self,
+                store: &mut Store<GuestData>,
+                instance: &Instance,
+            ) -> wasmtime::Result<StageCalls> {
+                Ok(StageCalls { $($module: bind_one(self.$module.as_ref(), store, instance)?,)* })
+            }
+        }
+    };
 }
 
-/// Bytes that a plugin may return in one request at `stage`.
-pub(crate) fn limit_of(stage: Stage) -> usize {
-    if stage == Stage::Text { limits::PLUGIN_TEXT_BYTES_MAX } else { limits::PLUGIN_REQUEST_BYTES_MAX }
+stages! {
+    Init   => lifecycle: LifecycleCalls, instance per Call;
+    Prompt => prompt: PromptCalls,       instance per Request;
+    Text   => text: TextCalls,           instance per Request;
+    Tool   => tool: ToolCalls,           instance per Call;
 }
 
-impl Returned for String {
-    fn bytes(&self) -> usize {
-        self.len()
-    }
+/// One stage: an interface that a component may export.
+pub(crate) struct StageRow {
+    /// The stage. `Stage::Init` is the interface `lifecycle`, which alone does not make a component a plugin.
+    pub(crate) stage: Stage,
+    /// How long an instance lives that serves this stage.
+    lifetime: InstanceLifetime,
+    /// The versions of the interface that the host calls, newest first.
+    pub(crate) interfaces: fn() -> Vec<&'static str>,
+    is_exported: fn(&Exports) -> bool,
 }
 
-/// Finds the functions of a stage in an instance.
-pub(crate) type Binder<C> = Box<dyn Fn(&mut Store<GuestData>, &Instance) -> wasmtime::Result<Box<C>> + Send + Sync>;
+/// How long an instance lives. A plugin with several stages gets the longest lifetime of its stages.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum InstanceLifetime {
+    /// From the start of the request to its end, so that what the plugin remembers at one call is there at the next.
+    Request,
+    /// For one call, so that a request that waits holds no instance.
+    Call,
+}
 
-/// One version of a stage.
-pub(crate) struct Version<C: ?Sized> {
-    /// The exported interface; another patch release of the same name is as good.
+/// One version of a stage's interface.
+pub(crate) struct StageVersion<C: ?Sized> {
+    /// The exported interface. Another patch release of the same name is accepted too.
     pub(crate) interface: &'static str,
     /// Looks the functions up, once per component.
     pub(crate) find: fn(&InstancePre<GuestData>) -> wasmtime::Result<Binder<C>>,
 }
 
-/// One stage: an interface that a component may export.
-pub(crate) struct StageRow {
-    /// The stage.
-    pub(crate) stage: Stage,
-    /// The versions of its interface that this host calls.
-    pub(crate) interfaces: fn() -> Vec<&'static str>,
-    /// Finds the newest version that the component exports.
-    find: fn(&InstancePre<GuestData>, &mut Exports) -> wasmtime::Result<()>,
-    /// Whether it was found.
-    has: fn(&Exports) -> bool,
+/// Finds the functions of a stage in an instance.
+pub(crate) type Binder<C> = Box<dyn Fn(&mut Store<GuestData>, &Instance) -> wasmtime::Result<Box<C>> + Send + Sync>;
+
+/// The result of a guest call: the outer `Err` is a trap, the inner one is the plugin's own error.
+pub(crate) type GuestFuture<'a, T> = BoxFuture<'a, wasmtime::Result<Result<T, String>>>;
+
+/// A value that a guest returns. Its size counts towards a limit per request.
+pub(crate) trait GuestReturn {
+    /// Bytes of the value that the guest chose.
+    fn bytes(&self) -> usize;
+
+    /// Maximum bytes that a plugin may return in one request at `stage`.
+    fn limit(&self, stage: Stage) -> usize {
+        return_limit(stage)
+    }
 }
 
-/// Every stage, in the order a request meets them. `Stage::Init` is `lifecycle`, which alone does not make a plugin.
-pub(crate) const STAGES: &[StageRow] = &[
-    StageRow {
-        stage: Stage::Init,
-        interfaces: || names(lifecycle::VERSIONS),
-        find: |pre, exports| newest(lifecycle::VERSIONS, pre).map(|found| exports.lifecycle = found),
-        has: |exports| exports.lifecycle.is_some(),
-    },
-    StageRow {
-        stage: Stage::Prompt,
-        interfaces: || names(prompt::VERSIONS),
-        find: |pre, exports| newest(prompt::VERSIONS, pre).map(|found| exports.prompt = found),
-        has: |exports| exports.prompt.is_some(),
-    },
-    StageRow {
-        stage: Stage::Text,
-        interfaces: || names(text::VERSIONS),
-        find: |pre, exports| newest(text::VERSIONS, pre).map(|found| exports.text = found),
-        has: |exports| exports.text.is_some(),
-    },
-    StageRow {
-        stage: Stage::Tool,
-        interfaces: || names(tool::VERSIONS),
-        find: |pre, exports| newest(tool::VERSIONS, pre).map(|found| exports.tool = found),
-        has: |exports| exports.tool.is_some(),
-    },
-];
-
-fn names<C: ?Sized>(versions: &[Version<C>]) -> Vec<&'static str> {
-    versions.iter().map(|version| version.interface).collect()
+/// Maximum bytes that a plugin may return in one request at `stage`.
+pub(crate) fn return_limit(stage: Stage) -> usize {
+    if stage == Stage::Text { limits::PLUGIN_TEXT_BYTES_MAX } else { limits::PLUGIN_REQUEST_BYTES_MAX }
 }
 
-fn newest<C: ?Sized>(versions: &[Version<C>], pre: &InstancePre<GuestData>) -> wasmtime::Result<Option<Binder<C>>> {
-    let exported = |version: &&Version<C>| pre.component().get_export_index(None, version.interface).is_some();
+impl GuestReturn for String {
+    fn bytes(&self) -> usize {
+        self.len()
+    }
+}
+
+/// An exported interface has a known name and the wrong types.
+#[derive(Debug, thiserror::Error)]
+#[error("its exports do not match the firebox:plugin WIT ({0}); build it against the WIT of this version")]
+pub(crate) struct InterfaceMismatch(String);
+
+impl Exports {
+    /// Whether the component exports `stage`.
+    pub(crate) fn has(&self, stage: Stage) -> bool {
+        STAGES.iter().any(|row| row.stage == stage && (row.is_exported)(self))
+    }
+
+    /// The exported stages, without `Stage::Init`.
+    pub(crate) fn stages(&self) -> Vec<Stage> {
+        self.rows().map(|row| row.stage).filter(|stage| *stage != Stage::Init).collect()
+    }
+
+    /// Whether an instance lives as long as its request. If not, each call has an instance of its own.
+    pub(crate) fn live_per_request(&self) -> bool {
+        self.rows().any(|row| row.lifetime == InstanceLifetime::Request)
+    }
+
+    fn rows(&self) -> impl Iterator<Item = &'static StageRow> {
+        STAGES.iter().filter(|row| (row.is_exported)(self))
+    }
+
+    /// The functions of every exported stage in `instance`.
+    ///
+    /// # Errors
+    /// `InterfaceMismatch`, if a function has other types than the WIT says.
+    pub(crate) fn bind(&self, store: &mut Store<GuestData>, instance: &Instance) -> wasmtime::Result<StageCalls> {
+        self.bind_all(store, instance).map_err(|error| InterfaceMismatch(format!("{error:#}")).into())
+    }
+}
+
+fn newest<C: ?Sized>(
+    versions: &[StageVersion<C>],
+    pre: &InstancePre<GuestData>,
+) -> wasmtime::Result<Option<Binder<C>>> {
+    let exported = |version: &&StageVersion<C>| pre.component().get_export_index(None, version.interface).is_some();
     versions.iter().find(exported).map(|version| (version.find)(pre)).transpose()
 }
 
-/// The stages a component exports.
-#[derive(Default)]
-pub(crate) struct Exports {
-    pub(crate) lifecycle: Option<Binder<dyn LifecycleCalls>>,
-    pub(crate) prompt: Option<Binder<dyn PromptCalls>>,
-    pub(crate) text: Option<Binder<dyn TextCalls>>,
-    pub(crate) tool: Option<Binder<dyn ToolCalls>>,
+fn bind_one<C: ?Sized>(
+    binder: Option<&Binder<C>>,
+    store: &mut Store<GuestData>,
+    instance: &Instance,
+) -> wasmtime::Result<Option<Box<C>>> {
+    binder.map(|bind| bind(store, instance)).transpose()
 }
 
-/// The same, in one instance.
-pub(crate) struct Calls {
-    pub(crate) lifecycle: Option<Box<dyn LifecycleCalls>>,
-    pub(crate) prompt: Option<Box<dyn PromptCalls>>,
-    pub(crate) text: Option<Box<dyn TextCalls>>,
-    pub(crate) tool: Option<Box<dyn ToolCalls>>,
-}
-
-/// An exported interface has the right name and the wrong shape.
-#[derive(Debug, thiserror::Error)]
-#[error("its exports do not match the firebox:plugin WIT ({0}); build it against the WIT of this version")]
-pub(crate) struct Mismatch(String);
-
-impl Exports {
-    /// What the component behind `pre` exports.
-    pub(crate) fn find(pre: &InstancePre<GuestData>) -> wasmtime::Result<Self> {
-        let mut exports = Self::default();
-        for row in STAGES {
-            (row.find)(pre, &mut exports)?;
-        }
-        Ok(exports)
-    }
-
-    /// The stages found, without `Stage::Init`.
-    pub(crate) fn stages(&self) -> Vec<Stage> {
-        let found = STAGES.iter().filter(|row| row.stage != Stage::Init && (row.has)(self));
-        found.map(|row| row.stage).collect()
-    }
-
-    /// The functions of every stage in `instance`, their types checked.
-    pub(crate) fn bind(&self, store: &mut Store<GuestData>, instance: &Instance) -> wasmtime::Result<Calls> {
-        let bound = (|| {
-            Ok::<_, wasmtime::Error>(Calls {
-                lifecycle: self.lifecycle.as_ref().map(|bind| bind(store, instance)).transpose()?,
-                prompt: self.prompt.as_ref().map(|bind| bind(store, instance)).transpose()?,
-                text: self.text.as_ref().map(|bind| bind(store, instance)).transpose()?,
-                tool: self.tool.as_ref().map(|bind| bind(store, instance)).transpose()?,
-            })
-        })();
-        bound.map_err(|error| Mismatch(format!("{error:#}")).into())
-    }
-}
-
-/// A call to a stage that the instance does not have. The callers look first, so this is never awaited.
-pub(crate) fn absent<'a, T: Send + 'a>() -> GuestFuture<'a, T> {
+/// The result of a call at a stage that the instance lacks. Callers check first, so it is never awaited.
+pub(crate) fn stage_missing<'a, T: Send + 'a>() -> GuestFuture<'a, T> {
     Box::pin(std::future::ready(Ok(Err("it does not have this stage".to_owned()))))
 }
 
@@ -165,9 +180,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_stage_has_one_row_and_a_version_of_its_own_interface() {
-        let stages = [Stage::Init, Stage::Prompt, Stage::Text, Stage::Tool];
-        assert_eq!(STAGES.iter().map(|row| row.stage).collect::<Vec<_>>(), stages);
+    fn every_stage_has_one_row_and_each_version_is_of_its_own_interface() {
+        assert_eq!(STAGES.iter().map(|row| row.stage).collect::<Vec<_>>(), Stage::ALL);
         for row in STAGES {
             let interface = if row.stage == Stage::Init { "lifecycle" } else { row.stage.as_str() };
             let versions = (row.interfaces)();

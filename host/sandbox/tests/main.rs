@@ -1,15 +1,6 @@
-//! Real guests in a real engine. The hostile ones are hand-written: `tests/guests`.
+//! Tests with real guests in a real engine. `guests/` holds guests in WebAssembly text, most of them hostile.
 
-mod cache;
-mod chain;
-mod concurrency;
-mod containment;
-mod load;
-mod policy;
-mod prebuilt;
-mod residue;
-mod returned;
-mod shares;
-mod stages;
+mod limits;
+mod loading;
+mod requests;
 mod support;
-mod wasi;

@@ -1,4 +1,4 @@
-//! Guests from text, and the shortest ways to load, bind and call them.
+//! Helpers: guests from WebAssembly text, and functions that load, bind and call them.
 
 use std::borrow::Cow;
 use std::fs;
@@ -11,12 +11,13 @@ use firebox_sandbox::{
     SandboxOptions,
 };
 
-/// The component around `guests/NAME.wat`; `prompt-` and `tool-` in its name choose the stage, text otherwise.
+/// The component made from `guests/NAME.wat`. The prefixes `prompt-` and `tool-` of the name choose the stage; the default is
+/// text.
 pub(crate) fn guest(name: &str) -> Vec<u8> {
     guest_with(name, &[])
 }
 
-/// The same, with each placeholder replaced.
+/// As `guest`, with each placeholder replaced.
 pub(crate) fn guest_with(name: &str, replace: &[(&str, &str)]) -> Vec<u8> {
     let stage = ["prompt", "tool"].into_iter().find(|stage| name.starts_with(&format!("{stage}-"))).unwrap_or("text");
     let fragments = read(&format!("{name}.wat"));
@@ -41,7 +42,7 @@ fn read(file: &str) -> String {
     fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
 
-/// The lines after `;;; SECTION`, up to the next such line.
+/// The lines between `;;; SECTION` and the next section.
 fn fragment(fragments: &str, section: &str) -> String {
     let after = fragments.lines().skip_while(|line| line.strip_prefix(";;; ") != Some(section)).skip(1);
     after.take_while(|line| !line.starts_with(";;; ")).collect::<Vec<_>>().join("\n")
@@ -59,12 +60,12 @@ pub(crate) fn sandbox_with(allocation: Allocation) -> Sandbox {
     sandbox
 }
 
-/// A plugin called `name` of these bytes.
+/// A plugin with the name `name` and these bytes.
 pub(crate) fn spec(name: &str, component: Vec<u8>) -> PluginSpec {
     PluginSpec::new(name, ComponentSource::Bytes(Cow::Owned(component)))
 }
 
-/// The guest `name` loaded under its own name.
+/// The guest `name`, loaded with its own name.
 pub(crate) async fn load(sandbox: &Sandbox, name: &str) -> Arc<Plugin> {
     sandbox.load(spec(name, guest(name))).await.unwrap_or_else(|error| panic!("{error}"))
 }
@@ -103,7 +104,7 @@ pub(crate) async fn push_once(plugin: &Arc<Plugin>, chunk: &str) -> Result<TextV
     bind(&chain(&[plugin])).await.push(chunk.to_owned()).await
 }
 
-/// Pushes `chunks` and finishes: everything that came out.
+/// Pushes `chunks`, finishes, and returns all emitted text.
 pub(crate) async fn all_text(hooks: &mut dyn Hooks, chunks: &[&str]) -> String {
     let mut text = String::new();
     for chunk in chunks {

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use firebox_contract::{Error, Stage, limits};
-use firebox_sandbox::{ComponentSource, PluginLimits, PluginSpec, Unread};
+use firebox_sandbox::{ComponentSource, PluginLimits, PluginSpec, ReadError};
 use serde::Deserialize;
 
 use crate::error::CliError;
@@ -47,8 +47,8 @@ impl Manifest {
     pub(super) fn read(path: &Path) -> Result<Self, CliError> {
         let whose = path.display().to_string();
         let bytes =
-            firebox_sandbox::read_file(path, limits::PLUGIN_MANIFEST_BYTES_MAX).map_err(|unread| match unread {
-                Unread::System(source) => CliError::File { action: "read", path: whose.clone(), source },
+            firebox_sandbox::read_file(path, limits::PLUGIN_MANIFEST_BYTES_MAX).map_err(|error| match error {
+                ReadError::System(source) => CliError::File { action: "read", path: whose.clone(), source },
                 other => broken(&whose, &other.to_string()),
             })?;
         let text = std::str::from_utf8(&bytes).map_err(|error| broken(&whose, &error.to_string()))?;
@@ -152,7 +152,7 @@ mod tests {
     use super::*;
 
     fn parse(text: &str) -> Result<PluginSpec, CliError> {
-        Manifest::parse(text, "p")?.spec(ComponentSource::Own(b""))
+        Manifest::parse(text, "p")?.spec(ComponentSource::BuiltIn(b""))
     }
 
     #[test]

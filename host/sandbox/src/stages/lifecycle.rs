@@ -1,25 +1,26 @@
-//! Init: who a plugin is, and its configuration.
+//! The init stage: the plugin's description of itself, and its configuration.
 
 mod v1;
 
 use wasmtime::Store;
 
-use super::{GuestFuture, Returned, Version};
+use super::{GuestFuture, GuestReturn, StageVersion};
 use crate::guest::GuestData;
 use crate::plugin::PluginInfo;
 
-/// The functions of `lifecycle`, whatever its version.
+/// The functions of the interface `lifecycle`, in any version.
 pub(crate) trait LifecycleCalls: Send + Sync {
-    /// Who it is.
+    /// The plugin's description of itself.
     fn describe<'a>(&'a self, store: &'a mut Store<GuestData>) -> GuestFuture<'a, PluginInfo>;
-    /// Takes the text of one JSON object, before any other stage.
+    /// Gives the plugin its configuration, the text of one JSON object, before any other stage runs.
     fn init<'a>(&'a self, store: &'a mut Store<GuestData>, config_json: String) -> GuestFuture<'a, ()>;
 }
 
-/// Newest first.
-pub(crate) const VERSIONS: &[Version<dyn LifecycleCalls>] = &[Version { interface: v1::INTERFACE, find: v1::find }];
+/// The supported versions, newest first.
+pub(crate) const VERSIONS: &[StageVersion<dyn LifecycleCalls>] =
+    &[StageVersion { interface: v1::INTERFACE, find: v1::find }];
 
-impl Returned for PluginInfo {
+impl GuestReturn for PluginInfo {
     fn bytes(&self) -> usize {
         self.name.len() + self.version.len() + self.description.len()
     }

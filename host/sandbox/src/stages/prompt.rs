@@ -1,39 +1,40 @@
-//! The prompt stage: each plugin in turn may rewrite the messages, refuse them, or answer in the model's place.
+//! The prompt stage: each plugin of the chain may rewrite the messages, refuse them, or answer instead of the model.
 
 mod conversation;
 mod v1;
 
 use std::sync::Arc;
 
-use firebox_contract::{Error, Message, PromptVerdict, RequestInfo, Stage, limits};
+use firebox_contract::{BoxFuture, Error, Message, PromptHook, PromptVerdict, RequestInfo, Stage, limits};
 use wasmtime::Store;
 
-use super::{GuestFuture, Returned, Version, absent, limit_of};
+use super::{GuestFuture, GuestReturn, StageVersion, return_limit, stage_missing};
+use crate::chain::BoundChain;
 use crate::guest::GuestData;
 use crate::instance::Instance;
-use crate::log::cut;
+use crate::instance::log::cut;
 
-/// What a plugin of this stage sees.
+/// The input of a plugin at this stage.
 #[derive(Debug, Clone)]
 pub(crate) struct PromptRequest {
     pub(crate) info: RequestInfo,
     pub(crate) messages: Vec<Message>,
 }
 
-/// What it decides.
+/// The decision of one plugin.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Verdict {
-    /// Go on.
+pub(crate) enum GuestPromptVerdict {
+    /// Continue with the messages as they are.
     Unchanged,
-    /// Go on with these messages.
+    /// Continue with these messages.
     Replace(Vec<Message>),
-    /// Do not ask the model; the text says why.
+    /// Do not ask the model; the text gives the reason.
     Refuse(String),
-    /// Do not ask the model; this is the answer.
+    /// Do not ask the model; the text is the answer.
     Respond(String),
 }
 
-impl Returned for Verdict {
+impl GuestReturn for GuestPromptVerdict {
     fn bytes(&self) -> usize {
         match self {
             Self::Unchanged => 0,
@@ -43,12 +44,12 @@ impl Returned for Verdict {
     }
 
     fn limit(&self, stage: Stage) -> usize {
-        // An answer in the model's place is bounded as one of the text stage.
-        limit_of(if matches!(self, Self::Respond(_)) { Stage::Text } else { stage })
+        // An answer of the plugin has the limit of the text stage, as an answer of the model does.
+        return_limit(if matches!(self, Self::Respond(_)) { Stage::Text } else { stage })
     }
 }
 
-/// Bytes of a message, with as much for its parts as they take beside their text.
+/// Bytes of a message: its text, and the memory of its parts.
 fn size(message: &Message) -> usize {
     let optional = |text: &Option<String>| text.as_ref().map_or(0, String::len);
     let calls = message.tool_calls.iter();
@@ -57,43 +58,52 @@ fn size(message: &Message) -> usize {
     size_of_val(message) + message.content.len() + optional(&message.tool_call_id) + optional(&message.name) + calls
 }
 
-/// The functions of `prompt`, whatever its version.
+/// The functions of the interface `prompt`, in any version.
 pub(crate) trait PromptCalls: Send + Sync {
-    /// Sees the messages before the model does.
-    fn process<'a>(&'a self, store: &'a mut Store<GuestData>, request: Arc<PromptRequest>) -> GuestFuture<'a, Verdict>;
+    /// Decides about the messages before the model sees them.
+    fn process<'a>(
+        &'a self,
+        store: &'a mut Store<GuestData>,
+        request: Arc<PromptRequest>,
+    ) -> GuestFuture<'a, GuestPromptVerdict>;
 }
 
-/// Newest first.
-pub(crate) const VERSIONS: &[Version<dyn PromptCalls>] = &[Version { interface: v1::INTERFACE, find: v1::find }];
+/// The supported versions, newest first.
+pub(crate) const VERSIONS: &[StageVersion<dyn PromptCalls>] =
+    &[StageVersion { interface: v1::INTERFACE, find: v1::find }];
+
+impl PromptHook for BoundChain {
+    fn process(&mut self, messages: Vec<Message>) -> BoxFuture<'_, Result<PromptVerdict, Error>> {
+        Box::pin(process(&self.instances, &self.request, messages))
+    }
+}
 
 /// Runs the stage over the chain. The first plugin that refuses or responds ends it.
-pub(crate) async fn process(
-    chain: &[Instance],
-    info: &RequestInfo,
-    mut messages: Vec<Message>,
-) -> Result<PromptVerdict, Error> {
+async fn process(chain: &[Instance], info: &RequestInfo, mut messages: Vec<Message>) -> Result<PromptVerdict, Error> {
     if chain.iter().any(|instance| instance.has(Stage::Prompt)) {
-        // What a plugin does not see does not get past it.
+        // Plugins do not see `as_sent_json`, so it is removed: no text may reach the model without passing the plugins.
         messages.iter_mut().for_each(|message| message.as_sent_json = None);
     }
     let mut request = Arc::new(PromptRequest { info: info.clone(), messages });
     for instance in chain.iter().filter(|instance| instance.has(Stage::Prompt)) {
-        let theirs = Arc::clone(&request);
+        let input = Arc::clone(&request);
         let processed = instance.attempt(Stage::Prompt, |calls, store| match &calls.prompt {
-            Some(prompt) => prompt.process(store, theirs),
-            None => absent(),
+            Some(prompt) => prompt.process(store, input),
+            None => stage_missing(),
         });
         match processed.await? {
-            Err(_) | Ok((Verdict::Unchanged, _)) => {}
-            Ok((Verdict::Replace(messages), spent)) => match conversation::check(&request.messages, &messages) {
-                Ok(()) => request = Arc::new(PromptRequest { info: info.clone(), messages }),
-                Err(reason) => instance.reject(Stage::Prompt, reason, spent)?,
-            },
-            Ok((Verdict::Refuse(message), _)) => {
+            Err(_) | Ok((GuestPromptVerdict::Unchanged, _)) => {}
+            Ok((GuestPromptVerdict::Replace(messages), usage)) => {
+                match conversation::check(&request.messages, &messages) {
+                    Ok(()) => request = Arc::new(PromptRequest { info: info.clone(), messages }),
+                    Err(reason) => instance.reject(Stage::Prompt, reason, usage)?,
+                }
+            }
+            Ok((GuestPromptVerdict::Refuse(message), _)) => {
                 let message = cut(&message, limits::PLUGIN_ERROR_BYTES_MAX).to_owned();
                 return Ok(PromptVerdict::Refuse { plugin: instance.name().to_owned(), message });
             }
-            Ok((Verdict::Respond(answer), _)) => return Ok(PromptVerdict::Respond(answer)),
+            Ok((GuestPromptVerdict::Respond(answer), _)) => return Ok(PromptVerdict::Respond(answer)),
         }
     }
     Ok(PromptVerdict::Continue(Arc::unwrap_or_clone(request).messages))

@@ -1,26 +1,27 @@
-//! The text stage: each plugin in turn sees the text as it streams, and may rewrite it, hold it back, or end it.
+//! The text stage: each plugin of the chain sees the text as it streams, and may rewrite it, buffer it, or end it.
 
 mod v1;
 
-use firebox_contract::{Error, Stage, TextVerdict};
+use firebox_contract::{BoxFuture, Error, Stage, TextHook, TextVerdict};
 use wasmtime::Store;
 
-use super::{GuestFuture, Returned, Version, absent};
+use super::{GuestFuture, GuestReturn, StageVersion, stage_missing};
+use crate::chain::BoundChain;
 use crate::guest::GuestData;
 use crate::instance::Instance;
 
-/// What a plugin of this stage decides about a chunk.
+/// The decision of one plugin about a chunk.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Verdict {
-    /// Emit it as it came.
+pub(crate) enum GuestTextVerdict {
+    /// Emit the chunk as it came.
     Pass,
-    /// Emit this instead.
+    /// Emit this text instead.
     Emit(String),
-    /// Emit this and end the answer.
+    /// Emit this text and end the answer.
     Stop(String),
 }
 
-impl Returned for Verdict {
+impl GuestReturn for GuestTextVerdict {
     fn bytes(&self) -> usize {
         match self {
             Self::Pass => 0,
@@ -29,27 +30,39 @@ impl Returned for Verdict {
     }
 }
 
-/// The functions of `text`, whatever its version.
+/// The functions of the interface `text`, in any version.
 pub(crate) trait TextCalls: Send + Sync {
-    /// Sees a chunk.
-    fn push<'a>(&'a self, store: &'a mut Store<GuestData>, chunk: String) -> GuestFuture<'a, Verdict>;
-    /// Gives what it held back.
+    /// Decides about a chunk.
+    fn push<'a>(&'a self, store: &'a mut Store<GuestData>, chunk: String) -> GuestFuture<'a, GuestTextVerdict>;
+    /// Ends the turn and returns the text that the plugin has buffered.
     fn finish<'a>(&'a self, store: &'a mut Store<GuestData>) -> GuestFuture<'a, String>;
 }
 
-/// Newest first.
-pub(crate) const VERSIONS: &[Version<dyn TextCalls>] = &[Version { interface: v1::INTERFACE, find: v1::find }];
+/// The supported versions, newest first.
+pub(crate) const VERSIONS: &[StageVersion<dyn TextCalls>] =
+    &[StageVersion { interface: v1::INTERFACE, find: v1::find }];
 
-/// The stage over one assistant turn.
+impl TextHook for BoundChain {
+    fn push(&mut self, chunk: String) -> BoxFuture<'_, Result<TextVerdict, Error>> {
+        Box::pin(self.text.push(&self.instances, chunk))
+    }
+
+    fn finish(&mut self) -> BoxFuture<'_, Result<String, Error>> {
+        Box::pin(self.text.finish(&self.instances))
+    }
+}
+
+/// The text stage over one assistant turn.
 #[derive(Debug, Default)]
-pub(crate) struct Turn {
-    /// The last plugin of the chain that ended the answer.
+pub(crate) struct TextTurn {
+    /// The index of the last plugin in the chain that ended the answer.
     stopped_at: Option<usize>,
 }
 
-impl Turn {
-    /// Sends a chunk down the chain. Where a plugin stops, those after it still see what it emitted.
-    pub(crate) async fn push(&mut self, chain: &[Instance], chunk: String) -> Result<TextVerdict, Error> {
+impl TextTurn {
+    /// Sends a chunk through the chain. If a plugin ends the answer, the plugins after it still see the text that it
+    /// emitted.
+    async fn push(&mut self, chain: &[Instance], chunk: String) -> Result<TextVerdict, Error> {
         if self.stopped_at.is_some() {
             return Ok(TextVerdict::Stop(String::new()));
         }
@@ -67,9 +80,9 @@ impl Turn {
         Ok(if self.stopped_at.is_some() { TextVerdict::Stop(text) } else { TextVerdict::Emit(text) })
     }
 
-    /// Ends the turn: what a plugin held back goes through those after it before they end in their turn. What was held
-    /// back at or before a plugin that ended the answer is no part of the answer.
-    pub(crate) async fn finish(&mut self, chain: &[Instance]) -> Result<String, Error> {
+    /// Ends the turn. The text that a plugin has buffered goes through the plugins after it before those finish. If a
+    /// plugin ended the answer, the text buffered by that plugin and by those before it is dropped.
+    async fn finish(&mut self, chain: &[Instance]) -> Result<String, Error> {
         let stopped_at = self.stopped_at.take();
         let mut text = String::new();
         for (index, instance) in listeners(chain) {
@@ -79,9 +92,9 @@ impl Turn {
                 text = emitted;
                 ended |= stopped;
             }
-            let held_back = finish(instance).await?;
+            let buffered = finish(instance).await?;
             if !ended {
-                text.push_str(&held_back);
+                text.push_str(&buffered);
             }
         }
         Ok(text)
@@ -92,24 +105,24 @@ fn listeners(chain: &[Instance]) -> impl Iterator<Item = (usize, &Instance)> {
     chain.iter().enumerate().filter(|(_, instance)| instance.has(Stage::Text))
 }
 
-/// What the plugin emits for `text`, and whether it ended the answer.
+/// The text that the plugin emits for `text`, and whether it ended the answer.
 async fn push(instance: &Instance, text: String) -> Result<(String, bool), Error> {
     let chunk = text.clone();
     let pushed = instance.attempt(Stage::Text, |calls, store| match &calls.text {
         Some(stage) => stage.push(store, chunk),
-        None => absent(),
+        None => stage_missing(),
     });
     Ok(match pushed.await? {
-        Err(_) | Ok((Verdict::Pass, _)) => (text, false),
-        Ok((Verdict::Emit(emitted), _)) => (emitted, false),
-        Ok((Verdict::Stop(emitted), _)) => (emitted, true),
+        Err(_) | Ok((GuestTextVerdict::Pass, _)) => (text, false),
+        Ok((GuestTextVerdict::Emit(emitted), _)) => (emitted, false),
+        Ok((GuestTextVerdict::Stop(emitted), _)) => (emitted, true),
     })
 }
 
 async fn finish(instance: &Instance) -> Result<String, Error> {
     let finished = instance.attempt(Stage::Text, |calls, store| match &calls.text {
         Some(stage) => stage.finish(store),
-        None => absent(),
+        None => stage_missing(),
     });
     Ok(finished.await?.map(|(text, _)| text).unwrap_or_default())
 }

@@ -3,24 +3,25 @@
 mod definition;
 mod v1;
 
-use firebox_contract::{Error, Stage, ToolCall, ToolContent, ToolDefinition, ToolOutcome};
+use firebox_contract::{BoxFuture, Error, Stage, ToolCall, ToolContent, ToolDefinition, ToolHook, ToolOutcome};
 use wasmtime::Store;
 
 use self::definition::check;
-use super::{GuestFuture, Returned, Version, absent};
+use super::{GuestFuture, GuestReturn, StageVersion, stage_missing};
+use crate::chain::BoundChain;
 use crate::error::SandboxError;
 use crate::guest::GuestData;
 use crate::instance::Instance;
 use crate::sandbox::ToolCheck;
 
-/// What a plugin of this stage answers.
+/// The answer of a plugin's tool.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Outcome {
+pub(crate) struct GuestToolOutcome {
     pub(crate) content: Vec<ToolContent>,
     pub(crate) is_error: bool,
 }
 
-impl Returned for Outcome {
+impl GuestReturn for GuestToolOutcome {
     fn bytes(&self) -> usize {
         let bytes = |content: &ToolContent| match content {
             ToolContent::Text(text) | ToolContent::Json(text) => text.len(),
@@ -30,7 +31,7 @@ impl Returned for Outcome {
     }
 }
 
-impl Returned for Vec<ToolDefinition> {
+impl GuestReturn for Vec<ToolDefinition> {
     fn bytes(&self) -> usize {
         let optional = |text: &Option<String>| text.as_ref().map_or(0, String::len);
         let bytes = |tool: &ToolDefinition| {
@@ -44,46 +45,58 @@ impl Returned for Vec<ToolDefinition> {
     }
 }
 
-/// The functions of `tool`, whatever its version.
+/// The functions of the interface `tool`, in any version.
 pub(crate) trait ToolCalls: Send + Sync {
-    /// The tools it offers.
+    /// The tools that the plugin offers.
     fn definitions<'a>(&'a self, store: &'a mut Store<GuestData>) -> GuestFuture<'a, Vec<ToolDefinition>>;
-    /// Runs one of them.
-    fn call<'a>(&'a self, store: &'a mut Store<GuestData>, call: ToolCall) -> GuestFuture<'a, Outcome>;
+    /// Runs one tool.
+    fn call<'a>(&'a self, store: &'a mut Store<GuestData>, call: ToolCall) -> GuestFuture<'a, GuestToolOutcome>;
 }
 
-/// Newest first.
-pub(crate) const VERSIONS: &[Version<dyn ToolCalls>] = &[Version { interface: v1::INTERFACE, find: v1::find }];
+/// The supported versions, newest first.
+pub(crate) const VERSIONS: &[StageVersion<dyn ToolCalls>] =
+    &[StageVersion { interface: v1::INTERFACE, find: v1::find }];
 
-/// Asks `instance` for its tools.
+impl ToolHook for BoundChain {
+    fn definitions(&self) -> &[ToolDefinition] {
+        self.tools()
+    }
+
+    fn call<'a>(&'a self, call: &'a ToolCall) -> BoxFuture<'a, Result<ToolOutcome, Error>> {
+        Box::pin(self.call_tool(call))
+    }
+}
+
+/// Asks `instance` for its tools, and checks each with `extra`, too.
 ///
 /// # Errors
 /// The fault, or `SandboxError::Tool` for a definition that cannot be offered to a model.
-pub(crate) async fn definitions(instance: &Instance, suits: ToolCheck) -> Result<Vec<ToolDefinition>, SandboxError> {
+pub(crate) async fn definitions(instance: &Instance, extra: ToolCheck) -> Result<Vec<ToolDefinition>, SandboxError> {
     let asked = instance.call(Stage::Tool, |calls, store| match &calls.tool {
         Some(tool) => tool.definitions(store),
-        None => absent(),
+        None => stage_missing(),
     });
     let (definitions, _) = asked.await?;
-    check(instance.name(), &definitions, suits)?;
+    check(instance.name(), &definitions, extra)?;
     Ok(definitions)
 }
 
 /// Runs `call` in `instance`.
 ///
 /// # Errors
-/// The fault; or none, where the operator lets faults be skipped, and then the model is told.
+/// The fault. If the operator lets faults of this plugin be skipped, there is no error: the outcome tells the model that
+/// the tool is not available.
 pub(crate) async fn call(instance: &Instance, call: &ToolCall) -> Result<ToolOutcome, Error> {
-    let theirs = call.clone();
+    let input = call.clone();
     let answered = instance.attempt(Stage::Tool, |calls, store| match &calls.tool {
-        Some(tool) => tool.call(store, theirs),
-        None => absent(),
+        Some(tool) => tool.call(store, input),
+        None => stage_missing(),
     });
-    let (blocks, is_error, spent) = match answered.await? {
-        Ok((outcome, spent)) => (outcome.content, outcome.is_error, spent),
-        Err(spent) => {
+    let (blocks, is_error, usage) = match answered.await? {
+        Ok((outcome, usage)) => (outcome.content, outcome.is_error, usage),
+        Err(usage) => {
             let text = format!("tool \"{}\" is not available", call.name);
-            (vec![ToolContent::Text(text)], true, spent)
+            (vec![ToolContent::Text(text)], true, usage)
         }
     };
     Ok(ToolOutcome {
@@ -91,9 +104,9 @@ pub(crate) async fn call(instance: &Instance, call: &ToolCall) -> Result<ToolOut
         blocks: if blocks.iter().all(|block| matches!(block, ToolContent::Text(_))) { Vec::new() } else { blocks },
         is_error,
         provider: instance.name().to_owned(),
-        fuel: spent.fuel,
-        memory_peak_bytes: spent.memory_peak_bytes,
-        elapsed: spent.elapsed,
+        fuel: usage.fuel,
+        memory_peak_bytes: usage.memory_peak_bytes,
+        elapsed: usage.elapsed,
     })
 }
 
@@ -110,7 +123,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn media_becomes_a_placeholder() {
+    fn media_is_shown_to_the_model_as_a_placeholder() {
         let content = vec![
             ToolContent::Text("seen:".to_owned()),
             ToolContent::Media { mime: "image/png".to_owned(), data: vec![1, 2, 3].into() },

@@ -1,6 +1,6 @@
-//! Just enough of the binary format to write components that no tool would.
+//! Writers for parts of the binary format, to make components that no tool would write.
 
-/// A number as the format has it.
+/// A number in LEB128.
 pub(crate) fn number(mut value: u64) -> Vec<u8> {
     let mut bytes = Vec::new();
     loop {
@@ -14,17 +14,17 @@ pub(crate) fn number(mut value: u64) -> Vec<u8> {
     }
 }
 
-/// Bytes with their length before them.
+/// The bytes with their length in front.
 pub(crate) fn sized(bytes: &[u8]) -> Vec<u8> {
     [number(bytes.len() as u64), bytes.to_vec()].concat()
 }
 
-/// `item`, so often, with the count before it.
+/// `count` times `item`, with the count in front.
 pub(crate) fn repeated(count: usize, item: &[u8]) -> Vec<u8> {
     [number(count as u64), item.repeat(count)].concat()
 }
 
-/// A section.
+/// A section with this id.
 pub(crate) fn section(id: u8, body: &[u8]) -> Vec<u8> {
     [vec![id], sized(body)].concat()
 }
@@ -39,7 +39,7 @@ pub(crate) fn inner(sections: &[Vec<u8>]) -> Vec<u8> {
     [b"\0asm\x0d\0\x01\0".to_vec(), sections.concat()].concat()
 }
 
-/// The same, which exports what makes it worth while to compile it.
+/// A component of these sections that exports a stage, so that it is not refused for lack of one.
 pub(crate) fn plugin(sections: &[Vec<u8>]) -> Vec<u8> {
     let name = b"firebox:plugin/text@0.1.0";
     let instance = section(5, &[1, 1, 0]);
@@ -52,12 +52,12 @@ pub(crate) fn of_module(sections: &[Vec<u8>]) -> Vec<u8> {
     plugin(&[section(1, &module(sections))])
 }
 
-/// The type section of a module whose one type has so many parameters, all `i32`.
+/// A type section with one function type of `parameters` parameters, all `i32`.
 pub(crate) fn function_type(parameters: usize) -> Vec<u8> {
     section(1, &[&[1, 0x60][..], &repeated(parameters, &[0x7f]), &[0]].concat())
 }
 
-/// A plugin of so many functions with the same body, which begins with its locals.
+/// A plugin of `count` functions with the same body. The body starts with its locals.
 pub(crate) fn of_functions(count: usize, parameters: usize, body: &[u8]) -> Vec<u8> {
     of_module(&[
         function_type(parameters),
@@ -66,7 +66,7 @@ pub(crate) fn of_functions(count: usize, parameters: usize, body: &[u8]) -> Vec<
     ])
 }
 
-/// A body: the declaration of so many `i32` locals, then the code, then its end.
+/// A function body: the declaration of `locals` locals of type `i32`, the code, and the end.
 pub(crate) fn body(locals: u64, code: &[u8]) -> Vec<u8> {
     let declared = if locals == 0 { vec![0] } else { [vec![1], number(locals), vec![0x7f]].concat() };
     [declared, code.to_vec(), vec![0x0b]].concat()

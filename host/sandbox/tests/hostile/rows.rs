@@ -1,11 +1,11 @@
-//! The components, and a word of what must be said about each.
+//! The hostile components, and a part of the error that each must cause.
 
 use super::bytes::{
     body, function_type, inner, module, number, of_functions, of_module, plugin, repeated, section, sized,
 };
 
 /// One hostile component.
-pub(crate) struct Row {
+pub(crate) struct HostileRow {
     pub(crate) name: &'static str,
     pub(crate) expected: &'static str,
     pub(crate) component: fn() -> Vec<u8>,
@@ -16,19 +16,19 @@ const NOTHING: &str = "";
 macro_rules! rows {
     ($($name:ident => $expected:expr,)*) => {
         /// Every component.
-        pub(crate) const ROWS: &[Row] =
-            &[$(Row { name: stringify!($name), expected: $expected, component: $name },)*];
+        pub(crate) const ROWS: &[HostileRow] =
+            &[$(HostileRow { name: stringify!($name), expected: $expected, component: $name },)*];
     };
 }
 
 rows! {
-    a_million_functions => "functions where Firebox allows",
+    a_million_functions => "functions; Firebox allows",
     fifty_thousand_locals_in_five_bytes => "locals in one function",
     four_thousand_locals_in_each_of_many => "locals in all functions",
     a_thousand_parameters_in_each_of_many => "locals in all functions",
     locals_alive_over_calls => "locals times blocks and calls",
     locals_alive_over_blocks => "locals times blocks and calls",
-    locals_alive_in_many_functions => "where Firebox allows",
+    locals_alive_in_many_functions => "; Firebox allows",
     blocks_in_one_another => "blocks in one another",
     many_blocks => "blocks in all functions",
     many_branches => "blocks in all functions",
@@ -41,8 +41,8 @@ rows! {
     core_instances_that_double => "core instances",
     many_core_instances => "core instances",
     components_in_one_another => "components in one another",
-    components_beside_one_another => "nested components",
-    components_handed_around => "passes on whole components",
+    many_components => "nested components",
+    components_passed_on => "passes on whole components",
     many_modules => "core modules",
     types_in_one_another => "component types in one another",
     a_type_that_doubles => "parts in one component type",
@@ -93,7 +93,7 @@ fn a_thousand_parameters_in_each_of_many() -> Vec<u8> {
     of_functions(1_000, 1_000, &body(0, &[]))
 }
 
-/// Sets `count` locals, does `between`, and reads them all.
+/// A body that sets `count` locals, runs `between`, and reads them all.
 fn alive(count: u64, between: &[u8]) -> Vec<u8> {
     let each = |code: &dyn Fn(Vec<u8>) -> Vec<u8>| (0..count).flat_map(|at| code(number(at))).collect::<Vec<u8>>();
     let set = each(&|local| [vec![0x41, 7, 0x21], local].concat());
@@ -131,7 +131,7 @@ fn millions_of_calls() -> Vec<u8> {
 }
 
 fn calls_with_a_thousand_arguments() -> Vec<u8> {
-    // What comes after `unreachable` has as many values as it wants.
+    // After `unreachable` the stack is polymorphic: every call finds its arguments.
     of_functions(1, 1_000, &body(0, &[vec![0x00], [0x10, 0].repeat(20_000)].concat()))
 }
 
@@ -148,7 +148,7 @@ fn all_of_it_code() -> Vec<u8> {
     of_functions(40, 0, &body(0, &vec![0x01; 1_000_000]))
 }
 
-/// A component inside which each level instantiates the one below twice.
+/// A component whose levels each instantiate the level below twice.
 fn doubling(innermost: Vec<u8>) -> Vec<u8> {
     let mut sections = vec![section(4, &innermost)];
     for level in 0..30_u64 {
@@ -177,11 +177,11 @@ fn components_in_one_another() -> Vec<u8> {
     plugin(&[section(4, &deep)])
 }
 
-fn components_beside_one_another() -> Vec<u8> {
+fn many_components() -> Vec<u8> {
     plugin(&vec![section(4, &inner(&[])); 900])
 }
 
-fn components_handed_around() -> Vec<u8> {
+fn components_passed_on() -> Vec<u8> {
     let export = section(11, &[&[1, 0][..], &sized(b"c"), &[4, 0, 0]].concat());
     plugin(&[section(4, &inner(&[])), export])
 }
@@ -195,7 +195,7 @@ fn types_in_one_another() -> Vec<u8> {
     plugin(&[section(7, &[vec![1], deep].concat())])
 }
 
-/// Tuples of two of the one before: the last has 2 to the power of `levels` parts.
+/// Types that are each a pair of the type before: the last has 2 to the power of `levels` parts.
 fn doubled_types(levels: u64) -> Vec<u8> {
     let first = vec![0x6f, 1, 0x7f];
     let pairs = (0..levels).flat_map(|at| [vec![0x6f, 2], number(at), number(at)].concat());
@@ -317,7 +317,7 @@ fn many_unknown_imports() -> Vec<u8> {
     plugin(&[section(7, &[1, 0x42, 0]), section(10, &[number(500), names].concat())])
 }
 
-/// Memories whose first contents are far apart: what lies between would be written out.
+/// Memories whose data segments are far apart, so that the compiled artifact would contain the zeros between them.
 fn an_artifact_of_zeros() -> Vec<u8> {
     let far = [vec![0, 0x41], number(0x00ff_0000), vec![0x0b, 1, 1]].concat();
     let data = [vec![2, 0, 0x41, 0, 0x0b, 1, 1], far].concat();
@@ -325,7 +325,7 @@ fn an_artifact_of_zeros() -> Vec<u8> {
     plugin(&vec![section(1, &memory); 8])
 }
 
-/// Nothing but arithmetic, as dear as its bytes allow.
+/// Arithmetic only, as expensive as its bytes allow.
 fn dense_and_within_every_count() -> Vec<u8> {
     let code = [0x20, 0, 0x20, 0, 0x6c, 0x21, 0].repeat(8_000);
     of_functions(2, 0, &body(1, &code))
@@ -346,7 +346,7 @@ fn one_function_at_its_limit() -> Vec<u8> {
     of_functions(1, 0, &alive(1_300, &[0x10, 0].repeat(1_500)))
 }
 
-/// Half a MiB in which there is a call for each nine bytes, and locals to keep over it.
+/// Half a MiB of code with a call every nine bytes, and locals that are live across the calls.
 fn calls_at_their_limit() -> Vec<u8> {
     of_functions(20, 0, &alive(30, &[0x10, 0, 0x20, 0, 0x20, 1, 0x6a, 0x1a, 0x01].repeat(3_000)))
 }

@@ -1,15 +1,15 @@
-//! What this process and its children used.
+//! CPU time and memory of this process and its children.
 
-/// Processor time so far, and the most memory at a time.
+/// CPU time and peak memory.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Usage {
     pub(crate) cpu_milliseconds: u64,
-    /// The larger of this process and any child of it, in MiB.
+    /// The larger peak of this process and its children, in MiB.
     pub(crate) peak_mib: u64,
 }
 
 impl Usage {
-    /// Since the process began.
+    /// The usage since the process started.
     #[cfg(target_os = "linux")]
     pub(crate) fn now() -> Self {
         let (own, children) = (read(libc::RUSAGE_SELF), read(libc::RUSAGE_CHILDREN));
@@ -18,13 +18,13 @@ impl Usage {
         Self { cpu_milliseconds: time(&own) + time(&children), peak_mib: peak_kib.unsigned_abs() / 1024 }
     }
 
-    /// Elsewhere only the outcome is looked at.
+    /// On other systems nothing is measured, and only the outcome is tested.
     #[cfg(not(target_os = "linux"))]
     pub(crate) fn now() -> Self {
         Self { cpu_milliseconds: 0, peak_mib: 0 }
     }
 
-    /// What was used since `earlier`; the peak is that of the whole time.
+    /// The CPU time since `earlier`. The peak is that of the whole process.
     pub(crate) fn since(&self, earlier: &Self) -> Self {
         Self { cpu_milliseconds: self.cpu_milliseconds - earlier.cpu_milliseconds, peak_mib: self.peak_mib }
     }
@@ -38,7 +38,7 @@ fn milliseconds(time: libc::timeval) -> u64 {
 #[cfg(target_os = "linux")]
 fn read(whose: libc::c_int) -> libc::rusage {
     let mut usage = std::mem::MaybeUninit::<libc::rusage>::zeroed();
-    // SAFETY: the pointer is to a whole structure that outlives the call, and all zeros are one, too.
+    // SAFETY: the pointer is to a complete structure that outlives the call, and all zeros are a valid value of it.
     unsafe {
         libc::getrusage(whose, usage.as_mut_ptr());
         usage.assume_init()

@@ -1,4 +1,4 @@
-//! `firebox:plugin/lifecycle@0.1`.
+//! Version 0.1 of the interface `lifecycle`.
 
 use firebox_contract::limits;
 use wasmtime::Store;
@@ -7,7 +7,7 @@ use wasmtime::component::InstancePre;
 use self::bindings::exports::firebox::plugin::lifecycle::{Guest, GuestIndices};
 use super::LifecycleCalls;
 use crate::guest::GuestData;
-use crate::log::cut;
+use crate::instance::log::cut;
 use crate::plugin::PluginInfo;
 use crate::stages::{Binder, GuestFuture};
 

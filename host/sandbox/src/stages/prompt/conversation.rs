@@ -1,21 +1,21 @@
-//! Whether what a plugin makes of a conversation still is one. A chat template would fail on what is not, or write something
-//! nobody meant, and the person would be told that the model is broken.
+//! Checks that the messages which a prompt plugin returns still form a conversation. If they did not, the chat template
+//! would fail or write a wrong prompt, and the user would blame the model.
 
 use std::collections::HashSet;
 
 use firebox_contract::{Message, Role, ToolCall, limits};
 
-/// Checks what a plugin put in the place of `given`. What was wrong already is not held against it.
+/// Checks the messages `new` that a plugin returned for `given`. Faults that `given` already has are accepted.
 ///
 /// # Errors
-/// What is wrong, as a sentence about the plugin's answer.
+/// The first fault, as a sentence about the plugin ("it returned ...").
 pub(super) fn check(given: &[Message], new: &[Message]) -> Result<(), String> {
     check_size(given, new)?;
     check_order(given, new)?;
-    let mut made: HashSet<&str> = given.iter().filter_map(|message| message.tool_call_id.as_deref()).collect();
+    let mut calls: HashSet<&str> = given.iter().filter_map(|message| message.tool_call_id.as_deref()).collect();
     for (at, message) in new.iter().enumerate() {
-        check_calls(message, at, &mut made)?;
-        check_result(given, message, at, &made)?;
+        check_calls(message, at, &mut calls)?;
+        check_result(given, message, at, &calls)?;
     }
     Ok(())
 }
@@ -23,16 +23,16 @@ pub(super) fn check(given: &[Message], new: &[Message]) -> Result<(), String> {
 fn check_size(given: &[Message], new: &[Message]) -> Result<(), String> {
     let most = given.len().saturating_add(limits::PLUGIN_MESSAGES_ADDED_MAX).min(limits::MESSAGES_MAX.max(given.len()));
     if new.len() > most {
-        return Err(format!("it made {} messages of {}, where {most} are allowed", new.len(), given.len()));
+        return Err(format!("it returned {} messages for {}; at most {most} are allowed", new.len(), given.len()));
     }
     let bytes = |messages: &[Message]| messages.iter().map(size).sum::<usize>();
     let most = bytes(given).saturating_add(limits::PLUGIN_MESSAGE_BYTES_ADDED_MAX).min(limits::PROMPT_BYTES_MAX);
     let found = bytes(new);
     if found > most.max(bytes(given)) {
-        return Err(format!("it made {found} bytes of messages of {}, where {most} are allowed", bytes(given)));
+        return Err(format!("it returned {found} bytes of messages for {}; at most {most} are allowed", bytes(given)));
     }
     if new.iter().all(|message| message.content.is_empty() && message.tool_calls.is_empty()) {
-        return Err("it left nothing of the messages; refuse them instead, or answer".to_owned());
+        return Err("it returned no message with text or calls; refuse the messages instead, or answer them".to_owned());
     }
     Ok(())
 }
@@ -43,45 +43,50 @@ fn size(message: &Message) -> usize {
     message.content.len() + calls.sum::<usize>() + optional(&message.tool_call_id) + optional(&message.name)
 }
 
-/// Who speaks where: a conversation that asked for an answer still does, and instructions come first.
+/// Checks the order of the roles: the last message still asks for an answer, there is still a user message, and system
+/// messages come first.
 fn check_order(given: &[Message], new: &[Message]) -> Result<(), String> {
     let asks = |messages: &[Message]| messages.last().is_some_and(|last| matches!(last.role, Role::User | Role::Tool));
     if asks(given) && !asks(new) {
-        return Err("the last of its messages is neither a user's nor a tool's".to_owned());
+        return Err("its last message is neither from the user nor from a tool".to_owned());
     }
     let has_user = |messages: &[Message]| messages.iter().any(|message| message.role == Role::User);
     if has_user(given) && !has_user(new) {
-        return Err("none of its messages is a user's".to_owned());
+        return Err("none of its messages is from the user".to_owned());
     }
     let late_system = |messages: &[Message]| {
         let after = messages.iter().skip_while(|message| message.role == Role::System);
         after.filter(|message| message.role == Role::System).count()
     };
     if late_system(new) > late_system(given) {
-        return Err("one of its system messages is not among the first".to_owned());
+        return Err("one of its system messages comes after another message".to_owned());
     }
     Ok(())
 }
 
-fn check_calls<'a>(message: &'a Message, at: usize, made: &mut HashSet<&'a str>) -> Result<(), String> {
+/// Checks the tool calls of message number `at`, and adds their ids to `known`.
+fn check_calls<'a>(message: &'a Message, at: usize, known: &mut HashSet<&'a str>) -> Result<(), String> {
     let calls = &message.tool_calls;
     if !calls.is_empty() && message.role != Role::Assistant {
-        return Err(format!("message {at} calls tools and is not the assistant's"));
+        return Err(format!("message {at} calls tools and is not from the assistant"));
     }
     if calls.len() > limits::TOOL_CALLS_MAX {
-        return Err(format!("message {at} has {} calls, where {} are allowed", calls.len(), limits::TOOL_CALLS_MAX));
+        return Err(format!("message {at} has {} calls; at most {} are allowed", calls.len(), limits::TOOL_CALLS_MAX));
     }
     for call in calls {
         check_call(call).map_err(|reason| format!("a call in message {at} {reason}"))?;
-        made.insert(&call.id);
+        known.insert(&call.id);
     }
     Ok(())
 }
 
 fn check_call(call: &ToolCall) -> Result<(), String> {
-    for (what, text) in [("id", &call.id), ("name", &call.name)] {
+    for (what, text) in [("an id", &call.id), ("a name", &call.name)] {
         if text.is_empty() || text.len() > limits::TOOL_NAME_BYTES_MAX || text.chars().any(char::is_control) {
-            return Err(format!("has no plain {what} of 1 to {} bytes", limits::TOOL_NAME_BYTES_MAX));
+            return Err(format!(
+                "needs {what} of 1 to {} bytes without control characters",
+                limits::TOOL_NAME_BYTES_MAX
+            ));
         }
     }
     if call.arguments_json.len() > limits::TOOL_ARGUMENTS_BYTES_MAX {
@@ -93,16 +98,16 @@ fn check_call(call: &ToolCall) -> Result<(), String> {
     }
 }
 
-/// A tool's message answers a call that was made before it.
-fn check_result(given: &[Message], message: &Message, at: usize, made: &HashSet<&str>) -> Result<(), String> {
+/// Checks that a tool's message answers one of the calls `known`, which come before it.
+fn check_result(given: &[Message], message: &Message, at: usize, known: &HashSet<&str>) -> Result<(), String> {
     if message.role != Role::Tool {
         return Ok(());
     }
-    let was_there = || given.iter().any(|old| old.role == Role::Tool && old.tool_call_id.is_none());
+    let given_has_one = || given.iter().any(|old| old.role == Role::Tool && old.tool_call_id.is_none());
     match message.tool_call_id.as_deref() {
-        Some(id) if made.contains(id) => Ok(()),
-        None if was_there() => Ok(()),
-        _ => Err(format!("message {at} is a tool's and answers no call before it")),
+        Some(id) if known.contains(id) => Ok(()),
+        None if given_has_one() => Ok(()),
+        _ => Err(format!("message {at} is from a tool and answers no call before it")),
     }
 }
 
@@ -123,7 +128,7 @@ mod tests {
     }
 
     #[test]
-    fn a_conversation_stays_one() {
+    fn a_returned_conversation_must_still_be_a_conversation() {
         let given = [user("hi")];
         let system = Message::text(Role::System, "be kind");
         let sum = call("1", "{\"a\": 1}");
@@ -137,24 +142,27 @@ mod tests {
         }
         let control = ToolCall { name: "\x1b[2J".to_owned(), ..sum.clone() };
         for (bad, expected) in [
-            (Vec::new(), "left nothing"),
-            (vec![user("")], "left nothing"),
-            (vec![user("hi"); 1_000], "it made 1000 messages of 1"),
+            (Vec::new(), "no message with text"),
+            (vec![user("")], "no message with text"),
+            (vec![user("hi"); 1_000], "it returned 1000 messages for 1"),
             (vec![user(&"x".repeat(2 << 20))], "bytes of messages"),
-            (vec![result.clone(), user("hi")], "message 0 is a tool's"),
+            (vec![result.clone(), user("hi")], "message 0 is from a tool"),
             (
                 vec![user("hi"), result.clone(), calling(std::slice::from_ref(&sum)), user("so")],
-                "message 1 is a tool's",
+                "message 1 is from a tool",
             ),
-            (vec![user("hi"), Message { tool_call_id: None, ..result.clone() }], "message 1 is a tool's"),
+            (vec![user("hi"), Message { tool_call_id: None, ..result.clone() }], "message 1 is from a tool"),
             (vec![user("hi"), calling(&[call("1", "[")]), result.clone()], "arguments that are not one JSON object"),
-            (vec![user("hi"), calling(&[call("", "{}")]), user("so")], "no plain id"),
-            (vec![user("hi"), calling(&[control]), user("so")], "no plain name"),
+            (vec![user("hi"), calling(&[call("", "{}")]), user("so")], "needs an id"),
+            (vec![user("hi"), calling(&[control]), user("so")], "needs a name"),
             (vec![user("hi"), calling(&vec![sum.clone(); 100]), user("so")], "100 calls"),
-            (vec![Message { tool_calls: vec![sum.clone()], ..user("hi") }], "not the assistant's"),
-            (vec![user("hi"), Message::text(Role::Assistant, "ho")], "neither a user's"),
-            (vec![user("hi"), system.clone(), user("so")], "not among the first"),
-            (vec![system.clone(), calling(std::slice::from_ref(&sum)), result], "none of its messages is a user's"),
+            (vec![Message { tool_calls: vec![sum.clone()], ..user("hi") }], "not from the assistant"),
+            (vec![user("hi"), Message::text(Role::Assistant, "ho")], "neither from the user"),
+            (vec![user("hi"), system.clone(), user("so")], "comes after another message"),
+            (
+                vec![system.clone(), calling(std::slice::from_ref(&sum)), result],
+                "none of its messages is from the user",
+            ),
         ] {
             let reason = check(&given, &bad).expect_err(expected);
             assert!(reason.contains(expected), "{reason} should contain {expected}");
@@ -162,7 +170,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_wrong_before_is_not_the_plugins_fault() {
+    fn faults_that_the_given_messages_have_are_accepted() {
         let orphan = Message { tool_call_id: Some("gone".to_owned()), ..Message::text(Role::Tool, "2") };
         let given = [orphan.clone(), user("hi")];
         assert_eq!(check(&given, &[orphan, user("ho")]), Ok(()));

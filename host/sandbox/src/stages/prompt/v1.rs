@@ -1,4 +1,4 @@
-//! `firebox:plugin/prompt@0.1`.
+//! Version 0.1 of the interface `prompt`.
 
 use std::sync::Arc;
 
@@ -8,7 +8,7 @@ use wasmtime::component::InstancePre;
 
 use self::bindings::exports::firebox::plugin::prompt::{self, Guest, GuestIndices, Request};
 use self::bindings::firebox::plugin::types::{Message, Role, ToolCall};
-use super::{PromptCalls, PromptRequest, Verdict};
+use super::{GuestPromptVerdict, PromptCalls, PromptRequest};
 use crate::guest::GuestData;
 use crate::stages::{Binder, GuestFuture};
 
@@ -29,7 +29,11 @@ pub(super) fn find(pre: &InstancePre<GuestData>) -> wasmtime::Result<Binder<dyn 
 }
 
 impl PromptCalls for Guest {
-    fn process<'a>(&'a self, store: &'a mut Store<GuestData>, request: Arc<PromptRequest>) -> GuestFuture<'a, Verdict> {
+    fn process<'a>(
+        &'a self,
+        store: &'a mut Store<GuestData>,
+        request: Arc<PromptRequest>,
+    ) -> GuestFuture<'a, GuestPromptVerdict> {
         Box::pin(async move {
             let request = lower(&request);
             let verdict = self.call_process(store, &request).await?;
@@ -38,6 +42,7 @@ impl PromptCalls for Guest {
     }
 }
 
+/// Turns the host's request into that of the WIT.
 fn lower(request: &PromptRequest) -> Request {
     Request {
         id: request.info.id.clone(),
@@ -66,12 +71,15 @@ fn lower_message(message: &contract::Message) -> Message {
     }
 }
 
-fn lift(verdict: prompt::Verdict) -> Verdict {
+/// Turns the verdict of the WIT into the host's.
+fn lift(verdict: prompt::Verdict) -> GuestPromptVerdict {
     match verdict {
-        prompt::Verdict::Unchanged => Verdict::Unchanged,
-        prompt::Verdict::Replace(messages) => Verdict::Replace(messages.into_iter().map(lift_message).collect()),
-        prompt::Verdict::Refuse(message) => Verdict::Refuse(message),
-        prompt::Verdict::Respond(answer) => Verdict::Respond(answer),
+        prompt::Verdict::Unchanged => GuestPromptVerdict::Unchanged,
+        prompt::Verdict::Replace(messages) => {
+            GuestPromptVerdict::Replace(messages.into_iter().map(lift_message).collect())
+        }
+        prompt::Verdict::Refuse(message) => GuestPromptVerdict::Refuse(message),
+        prompt::Verdict::Respond(answer) => GuestPromptVerdict::Respond(answer),
     }
 }
 

@@ -1,10 +1,10 @@
-//! `firebox:plugin/text@0.1`.
+//! Version 0.1 of the interface `text`.
 
 use wasmtime::Store;
 use wasmtime::component::InstancePre;
 
 use self::bindings::exports::firebox::plugin::text::{self, Guest, GuestIndices};
-use super::{TextCalls, Verdict};
+use super::{GuestTextVerdict, TextCalls};
 use crate::guest::GuestData;
 use crate::stages::{Binder, GuestFuture};
 
@@ -25,13 +25,13 @@ pub(super) fn find(pre: &InstancePre<GuestData>) -> wasmtime::Result<Binder<dyn 
 }
 
 impl TextCalls for Guest {
-    fn push<'a>(&'a self, store: &'a mut Store<GuestData>, chunk: String) -> GuestFuture<'a, Verdict> {
+    fn push<'a>(&'a self, store: &'a mut Store<GuestData>, chunk: String) -> GuestFuture<'a, GuestTextVerdict> {
         Box::pin(async move {
             let verdict = self.call_push(store, &chunk).await?;
             Ok(verdict.map(|verdict| match verdict {
-                text::Verdict::Pass => Verdict::Pass,
-                text::Verdict::Emit(text) => Verdict::Emit(text),
-                text::Verdict::Stop(text) => Verdict::Stop(text),
+                text::Verdict::Pass => GuestTextVerdict::Pass,
+                text::Verdict::Emit(text) => GuestTextVerdict::Emit(text),
+                text::Verdict::Stop(text) => GuestTextVerdict::Stop(text),
             }))
         })
     }

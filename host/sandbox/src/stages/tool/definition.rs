@@ -1,4 +1,4 @@
-//! Whether the tools that a plugin defines can be offered to a model.
+//! Checks that the tools which a plugin defines can be offered to a model.
 
 use std::collections::HashSet;
 
@@ -7,14 +7,14 @@ use firebox_contract::{ToolDefinition, limits};
 use crate::error::SandboxError;
 use crate::sandbox::ToolCheck;
 
-/// Holds `definitions` to the limits of one plugin, and each of them to what `suits` asks of it.
+/// Checks `definitions` against the limits of one plugin, and each definition with `extra`.
 ///
 /// # Errors
-/// `SandboxError::Tool` names the first that cannot be offered.
-pub(super) fn check(plugin: &str, definitions: &[ToolDefinition], suits: ToolCheck) -> Result<(), SandboxError> {
+/// `SandboxError::Tool` names the first tool that cannot be offered.
+pub(super) fn check(plugin: &str, definitions: &[ToolDefinition], extra: ToolCheck) -> Result<(), SandboxError> {
     if let Some(first) = definitions.get(limits::TOOLS_MAX) {
         let (count, most) = (definitions.len(), limits::TOOLS_MAX);
-        return Err(wrong(plugin, first, format!("is one of {count}, where {most} are allowed; define fewer")));
+        return Err(wrong(plugin, first, format!("is one of {count}; at most {most} are allowed; define fewer")));
     }
     let (mut seen, mut bytes) = (HashSet::new(), 0);
     for definition in definitions {
@@ -22,7 +22,9 @@ pub(super) fn check(plugin: &str, definitions: &[ToolDefinition], suits: ToolChe
         bytes += size(definition);
         if bytes > limits::PLUGIN_TOOLS_BYTES_MAX {
             let most = limits::PLUGIN_TOOLS_BYTES_MAX;
-            return refuse(format!("brings the definitions to {bytes} bytes, where {most} are allowed; shorten them"));
+            return refuse(format!(
+                "brings the definitions to {bytes} bytes; at most {most} are allowed; shorten them"
+            ));
         }
         check_name(&definition.name).or_else(refuse)?;
         check_texts(definition).or_else(refuse)?;
@@ -30,7 +32,7 @@ pub(super) fn check(plugin: &str, definitions: &[ToolDefinition], suits: ToolChe
             return refuse("is defined twice".to_owned());
         }
         check_schemas(definition).or_else(refuse)?;
-        suits(definition).or_else(refuse)?;
+        extra(definition).or_else(refuse)?;
     }
     Ok(())
 }
@@ -39,8 +41,8 @@ fn wrong(plugin: &str, definition: &ToolDefinition, reason: String) -> SandboxEr
     let shown: String = definition.name.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect();
     SandboxError::Tool {
         plugin: plugin.to_owned(),
-        tool: crate::log::cut(&shown, limits::TOOL_NAME_BYTES_MAX).to_owned(),
-        reason: crate::log::cut(&reason, limits::PLUGIN_ERROR_BYTES_MAX).to_owned(),
+        tool: crate::instance::log::cut(&shown, limits::TOOL_NAME_BYTES_MAX).to_owned(),
+        reason: crate::instance::log::cut(&reason, limits::PLUGIN_ERROR_BYTES_MAX).to_owned(),
     }
 }
 
@@ -52,10 +54,10 @@ fn size(definition: &ToolDefinition) -> usize {
 
 fn check_name(name: &str) -> Result<(), String> {
     if name.is_empty() || name.len() > limits::TOOL_NAME_BYTES_MAX {
-        return Err(format!("has no name of 1 to {} bytes", limits::TOOL_NAME_BYTES_MAX));
+        return Err(format!("needs a name of 1 to {} bytes", limits::TOOL_NAME_BYTES_MAX));
     }
     if !name.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.')) {
-        return Err("has a name with other than letters, digits, '_', '-' and '.'".to_owned());
+        return Err("has a name with characters other than letters, digits, '_', '-' and '.'".to_owned());
     }
     Ok(())
 }
@@ -67,7 +69,7 @@ fn check_texts(definition: &ToolDefinition) -> Result<(), String> {
         ("title", title, limits::PLUGIN_TOOL_TITLE_BYTES_MAX),
     ] {
         if text.len() > most {
-            return Err(format!("has a {what} of {} bytes, where {most} are allowed", text.len()));
+            return Err(format!("has a {what} of {} bytes; at most {most} are allowed", text.len()));
         }
     }
     Ok(())
@@ -79,7 +81,7 @@ fn check_schemas(definition: &ToolDefinition) -> Result<(), String> {
         let Some(schema) = schema else { continue };
         if schema.len() > limits::SCHEMA_BYTES_MAX {
             let (bytes, most) = (schema.len(), limits::SCHEMA_BYTES_MAX);
-            return Err(format!("has {what} schema of {bytes} bytes, where {most} are allowed"));
+            return Err(format!("has {what} schema of {bytes} bytes; at most {most} are allowed"));
         }
         if let Err(error) = serde_json::from_str::<serde_json::Map<String, serde_json::Value>>(schema) {
             return Err(format!("has {what} schema that is not one JSON object: {error}"));
@@ -107,7 +109,7 @@ mod tests {
     }
 
     #[test]
-    fn a_definition_that_no_model_could_use_is_named() {
+    fn a_definition_that_cannot_be_offered_is_named_with_the_reason() {
         let check = |definitions: &[ToolDefinition]| check("p", definitions, |_| Ok(()));
         assert!(check(&[tool("add", "{\"type\": \"object\"}"), tool("sub", "{}")]).is_ok());
         let long = "x".repeat(limits::SCHEMA_BYTES_MAX);
@@ -119,10 +121,10 @@ mod tests {
         let bulky: Vec<ToolDefinition> =
             (0..200).map(|n| ToolDefinition { description: text.clone(), ..tool(&n.to_string(), "{}") }).collect();
         let bad: [(&[ToolDefinition], &str); 11] = [
-            (&[tool("", "{}")], "no name"),
-            (&[tool(&"x".repeat(200), "{}")], "no name"),
-            (&[tool("rm -rf", "{}")], "other than letters"),
-            (&[tool("\x1b[2J", "{}")], "other than letters"),
+            (&[tool("", "{}")], "needs a name"),
+            (&[tool(&"x".repeat(200), "{}")], "needs a name"),
+            (&[tool("rm -rf", "{}")], "characters other than letters"),
+            (&[tool("\x1b[2J", "{}")], "characters other than letters"),
             (&[tool("add", "{}"), tool("add", "{}")], "\"add\" that is defined twice"),
             (&[tool("add", "[]")], "an input schema"),
             (&[answers], "an output schema"),
@@ -138,7 +140,7 @@ mod tests {
     }
 
     #[test]
-    fn whoever_checks_calls_has_a_word_when_a_tool_is_loaded() {
+    fn the_extra_check_can_refuse_a_tool_when_it_is_loaded() {
         let error = check("p", &[tool("add", "{}")], |_| Err("cannot be checked".to_owned())).expect_err("refused");
         assert!(error.to_string().contains("cannot be checked"), "{error}");
     }

@@ -1,11 +1,11 @@
-//! `firebox:plugin/tool@0.1`.
+//! Version 0.1 of the interface `tool`.
 
 use firebox_contract as contract;
 use wasmtime::Store;
 use wasmtime::component::InstancePre;
 
 use self::bindings::exports::firebox::plugin::tool::{self, Definition, Effects, Guest, GuestIndices};
-use super::{Outcome, ToolCalls};
+use super::{GuestToolOutcome, ToolCalls};
 use crate::guest::GuestData;
 use crate::stages::{Binder, GuestFuture};
 
@@ -33,11 +33,15 @@ impl ToolCalls for Guest {
         })
     }
 
-    fn call<'a>(&'a self, store: &'a mut Store<GuestData>, call: contract::ToolCall) -> GuestFuture<'a, Outcome> {
+    fn call<'a>(
+        &'a self,
+        store: &'a mut Store<GuestData>,
+        call: contract::ToolCall,
+    ) -> GuestFuture<'a, GuestToolOutcome> {
         Box::pin(async move {
             let outcome = self.call_call(store, &call.name, &call.arguments_json).await?;
             let content = outcome.content.into_iter().map(lift_content).collect();
-            Ok(Ok(Outcome { content, is_error: outcome.is_error }))
+            Ok(Ok(GuestToolOutcome { content, is_error: outcome.is_error }))
         })
     }
 }
@@ -64,7 +68,7 @@ fn lift_content(content: tool::Content) -> contract::ToolContent {
         tool::Content::Text(text) => contract::ToolContent::Text(text),
         tool::Content::Json(text) => contract::ToolContent::Json(text),
         tool::Content::Media(blob) => {
-            let mime = crate::log::cut(&blob.mime, contract::limits::PLUGIN_MIME_BYTES_MAX).to_owned();
+            let mime = crate::instance::log::cut(&blob.mime, contract::limits::PLUGIN_MIME_BYTES_MAX).to_owned();
             contract::ToolContent::Media { mime, data: blob.data.into() }
         }
     }

@@ -1,0 +1,97 @@
+//! A plugin with the tool stage only: each call has a new instance, which is dropped when the call ends.
+
+use std::pin::pin;
+use std::sync::Arc;
+
+use firebox_contract::{Error, Progress, ToolCall, ToolOutcome, limits};
+use tokio::sync::Mutex as AsyncMutex;
+
+use crate::account::Account;
+use crate::error::SandboxError;
+use crate::instance::progress;
+use crate::instance::records::Records;
+use crate::instance::{Instance, Terms};
+use crate::plugin::{OnFault, Plugin, PluginLimits};
+use crate::stages::tool;
+
+/// The plugin in one request.
+pub(crate) struct PerCallPlugin {
+    plugin: Arc<Plugin>,
+    limits: PluginLimits,
+    account: Option<Arc<Account>>,
+    request: Arc<str>,
+    records: Records,
+    /// Held by the call that runs. Calls wait for each other, so that a request holds at most one instance of a plugin.
+    running: AsyncMutex<()>,
+}
+
+impl PerCallPlugin {
+    /// `plugin` in the request `request`. Its CPU time is charged to `account`.
+    pub(crate) fn new(
+        plugin: Arc<Plugin>,
+        limits: PluginLimits,
+        account: Option<Arc<Account>>,
+        request: Arc<str>,
+    ) -> Self {
+        Self { plugin, limits, account, request, records: Records::default(), running: AsyncMutex::default() }
+    }
+
+    /// The plugin's name.
+    pub(crate) fn name(&self) -> &str {
+        self.plugin.name()
+    }
+
+    /// What the calls used and logged.
+    pub(crate) fn records(&self) -> &Records {
+        &self.records
+    }
+
+    /// Runs one call. The tool's progress reports go to `progress`.
+    ///
+    /// # Errors
+    /// The fault, unless faults of this plugin are skipped; then the outcome tells the model. `Error::Limited` or
+    /// `Error::Unavailable` if the pool has no room for an instance.
+    pub(crate) async fn call(&self, call: &ToolCall, progress: Option<&dyn Progress>) -> Result<ToolOutcome, Error> {
+        let _running = self.running.lock().await;
+        let blueprint = &self.plugin.blueprint;
+        let tenant = self.account.as_ref().map(|account| account.id());
+        let room = blueprint.runtime.pool.take_one(tenant, blueprint.need(), limits::PLUGIN_POOL_WAIT).await?;
+        let terms = Terms {
+            limits: self.limits,
+            account: self.account.clone(),
+            room,
+            records: self.records.clone(),
+            request: Arc::from(format!("{} {}", self.request, call.id)),
+        };
+        let (mut instance, started) = Instance::start(Arc::clone(blueprint), terms).await;
+        match started {
+            Ok(()) => {}
+            Err(SandboxError::Fault(fault)) if self.plugin.on_fault() == OnFault::Skip => self.records.log_skip(&fault),
+            Err(error) => return Err(error.into()),
+        }
+        match progress {
+            Some(progress) => listen(&mut instance, call, progress).await,
+            None => tool::call(&instance, call).await,
+        }
+    }
+}
+
+/// Runs the call and forwards its progress reports while it runs. The guest yields at each epoch tick, so reports do not
+/// wait for the end of the call.
+async fn listen(instance: &mut Instance, call: &ToolCall, progress: &dyn Progress) -> Result<ToolOutcome, Error> {
+    let (sender, mut reports) = progress::channel();
+    instance.report_to(sender);
+    let outcome = {
+        let mut running = pin!(tool::call(instance, call));
+        loop {
+            tokio::select! {
+                outcome = &mut running => break outcome,
+                Some(report) = reports.recv() => report.send_to(progress),
+            }
+        }
+    };
+    while let Ok(report) = reports.try_recv() {
+        report.send_to(progress);
+    }
+    outcome
+}
