@@ -13,7 +13,7 @@ const FILE_BYTES_MAX: u64 = 6 << 20;
 const UNSAFE_FILES: &[&str] = &[
     "benches/peers/candle/src/main.rs",
     "host/cpu/src/priority.rs",
-    "host/mcp/src/client/orphan.rs",
+    "host/mcp/src/client/transport/orphan.rs",
     "host/models/src/checkpoint/blob.rs",
     "host/models/src/kernel/cpu_attention/mix.rs",
     "host/models/src/kernel/cpu_attention/turn.rs",

@@ -1,73 +1,73 @@
-//! What can go wrong with somebody else's server.
+//! Errors of MCP servers that the host uses.
 
 use std::time::Duration;
 
 use firebox_contract::Error;
 
-/// A failure of an MCP server, or of what was said about it. No message holds a secret.
+/// A failure of an MCP server or of its configuration. No message contains a secret.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum McpError {
-    /// The description of the server cannot be meant.
+    /// The configuration of the server is invalid.
     #[error("{0}")]
     Spec(String),
-    /// It could not be started or reached, or did not speak the protocol.
+    /// The server could not be started or reached, or did not follow the protocol.
     #[error("mcp server \"{server}\" cannot be used: {reason}")]
     Connect {
         /// The server's name.
         server: String,
-        /// What happened, and the remedy.
+        /// The reason, and the remedy.
         reason: String,
     },
-    /// It failed before and is not tried again yet.
+    /// The server failed before and is not retried yet.
     #[error("mcp server \"{server}\" is down: {reason} (next try in {} s)", retry_in.as_secs_f32().ceil())]
     Down {
         /// The server's name.
         server: String,
         /// Its last failure.
         reason: String,
-        /// When it is tried again.
+        /// The time until the next retry.
         retry_in: Duration,
     },
-    /// It went away in the middle of a call.
+    /// The connection ended during a call.
     #[error("mcp server \"{server}\" went away during the call of \"{tool}\": {reason}")]
     Lost {
         /// The server's name.
         server: String,
         /// The tool's own name.
         tool: String,
-        /// What happened.
+        /// The reason.
         reason: String,
     },
-    /// It did not answer in time.
+    /// The server did not answer in time.
     #[error("mcp server \"{server}\" did not answer the call of \"{tool}\" within {} s{meanwhile}", after.as_secs_f32())]
     Timeout {
         /// The server's name.
         server: String,
         /// The tool's own name.
         tool: String,
-        /// The time it had.
+        /// The time limit.
         after: Duration,
-        /// What it did in that time, after a semicolon, where it did anything.
+        /// What the server sent in that time, after a semicolon. Empty if it sent nothing.
         meanwhile: String,
     },
-    /// What it answered cannot be used.
+    /// The server's answer cannot be used.
     #[error("mcp server \"{server}\" gave no usable answer to the call of \"{tool}\": {reason}")]
     Unusable {
         /// The server's name.
         server: String,
         /// The tool's own name.
         tool: String,
-        /// What it answered.
+        /// What is wrong with the answer.
         reason: String,
     },
-    /// It answered with a protocol error.
+    /// The server answered with a protocol error.
     #[error("mcp server \"{server}\" refused the call of \"{tool}\": {reason}")]
     Rejected {
         /// The server's name.
         server: String,
         /// The tool's own name.
         tool: String,
-        /// Its words.
+        /// The server's message.
         reason: String,
     },
     /// The caller has no such server or tool.
@@ -78,7 +78,7 @@ pub enum McpError {
     Arguments {
         /// The tool's own name.
         tool: String,
-        /// Where they fail to be one.
+        /// The parse error.
         reason: String,
     },
 }

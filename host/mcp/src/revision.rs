@@ -1,32 +1,32 @@
-//! How often something changed, for those who wait for the next time.
+//! A counter of changes that tasks can wait on.
 
 use firebox_contract::BoxFuture;
 use tokio::sync::watch;
 
-/// Counts changes, of lists of tools above all: what `ToolSource::revision` and `ToolSource::changed` say.
+/// Counts changes of a tool list, for `ToolSource::revision` and `ToolSource::changed`.
 #[derive(Debug, Default)]
 pub struct Revision(watch::Sender<u64>);
 
 impl Revision {
-    /// How many there were.
+    /// The number of changes so far.
     #[must_use]
     pub fn now(&self) -> u64 {
         *self.0.borrow()
     }
 
-    /// One more; whoever waits hears of it.
+    /// Counts a change, and wakes all waiting tasks.
     pub fn advance(&self) {
         self.0.send_modify(|revision| *revision += 1);
     }
 
-    /// The count, once it is another than `seen`.
+    /// Waits until the count differs from `seen`, and returns it.
     pub fn after(&self, seen: u64) -> BoxFuture<'_, u64> {
         let mut revision = self.0.subscribe();
         Box::pin(async move {
             let found = revision.wait_for(|now| *now != seen).await.map(|now| *now);
             match found {
                 Ok(now) => now,
-                // The sender lives as long as `self`, so this cannot be; and if it were, nothing would change any more.
+                // Cannot happen, because the sender lives as long as `self`. Without a sender nothing would change any more.
                 Err(_) => std::future::pending().await,
             }
         })
@@ -40,7 +40,7 @@ mod tests {
     use super::Revision;
 
     #[tokio::test]
-    async fn a_change_is_heard_once_and_one_that_was_missed_at_once() {
+    async fn a_waiting_task_sees_each_change_once_and_a_missed_change_at_once() {
         let revision = Revision::default();
         let mut waiting = revision.after(0);
         assert_eq!((&mut waiting).now_or_never(), None);

@@ -1,18 +1,18 @@
-//! Our tools for other people's clients: a [`ToolSource`] served over standard input and output or over HTTP.
+//! The MCP server: offers a [`ToolSource`] to MCP clients, over standard input and output or over HTTP.
 //!
-//! Revisions 2024-11-05 to 2025-11-25 (a handshake, then sessions) and 2026-07-28 (every request stands alone) are
-//! spoken side by side. Who asks is decided by the door, request by request, and never read from a session. Whatever
-//! goes wrong inside a tool is a result that the caller can read; protocol errors are for requests that lead nowhere.
+//! Clients of revisions 2024-11-05 to 2025-11-25 (a handshake, then a session) and of 2026-07-28 (requests without a session)
+//! are served at the same time. The caller is decided for each request by the transport, and is never read from a session. A
+//! failure of a tool is a result that the client can read. Protocol errors are for requests that reach no tool.
 
 mod call;
 mod content;
-mod door;
+mod handler;
 mod http;
 mod in_flight;
 mod lists;
 mod message;
-mod notices;
-mod places;
+mod notifications;
+mod permits;
 mod sessions;
 mod stdio;
 #[cfg(test)]
@@ -27,42 +27,42 @@ use tokio_util::sync::CancellationToken;
 pub use self::http::{CallerOf, HttpTools, RequestId, ServerHttpOptions, http_service};
 pub use self::stdio::{serve_stdio, serve_streams};
 
-use self::lists::Lists;
-use self::places::Places;
+use self::lists::ToolListCache;
+use self::permits::PermitPool;
 
-/// What a server tells clients about itself.
+/// The server's description of itself for clients.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ServerInfo {
     /// Its name.
     pub name: String,
     /// Its version.
     pub version: String,
-    /// What a model should know about its tools as a whole.
+    /// Instructions for the model about the tools as a whole.
     pub instructions: Option<String>,
 }
 
 impl ServerInfo {
-    /// Firebox itself.
+    /// The description of Firebox.
     #[must_use]
     pub fn firebox() -> Self {
         Self { name: "firebox".to_owned(), version: env!("CARGO_PKG_VERSION").to_owned(), instructions: None }
     }
 }
 
-/// What all connections to one set of tools share.
-struct Shared {
+/// The state that all connections to one set of tools share.
+struct ServerContext {
     source: Arc<dyn ToolSource>,
     config: ServerConfig,
-    lists: Lists,
-    /// Calls that run now.
-    calls: Arc<Places>,
-    /// Requests that wait for a list to change.
-    listeners: Arc<Places>,
-    /// Ends the waiting when the server does.
+    lists: ToolListCache,
+    /// The permits of running calls.
+    calls: Arc<PermitPool>,
+    /// The permits of requests and streams that wait for changes of a list.
+    listeners: Arc<PermitPool>,
+    /// Cancelled when the server stops: ends all waiting requests.
     closing: CancellationToken,
 }
 
-impl Shared {
+impl ServerContext {
     fn new(source: Arc<dyn ToolSource>, info: ServerInfo) -> Arc<Self> {
         let capabilities = ServerCapabilities::builder().enable_tools().enable_tool_list_changed().build();
         let mut config = ServerConfig::new(capabilities).with_server_info(Implementation::new(info.name, info.version));
@@ -70,9 +70,9 @@ impl Shared {
         Arc::new(Self {
             source,
             config,
-            lists: Lists::default(),
-            calls: Places::new(limits::MCP_SERVER_CALLS_MAX),
-            listeners: Places::new(limits::MCP_SUBSCRIPTIONS_MAX),
+            lists: ToolListCache::default(),
+            calls: PermitPool::new(limits::MCP_SERVER_CALLS_MAX),
+            listeners: PermitPool::new(limits::MCP_SUBSCRIPTIONS_MAX),
             closing: CancellationToken::new(),
         })
     }

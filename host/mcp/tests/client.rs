@@ -1,4 +1,4 @@
-//! The client against servers that misbehave, each in its own process or on its own port.
+//! Tests of the client with servers that misbehave, each in its own process or on its own port.
 
 #[path = "client/calls.rs"]
 mod calls;

@@ -1,5 +1,6 @@
 //! Reads JSON by hand, so that a wrong type names its field, an unknown field is passed over, and `null` is absence.
 
+pub(super) use firebox_mcp::json_kind as kind;
 use serde_json::{Map, Value};
 
 use super::failure::Failure;
@@ -9,18 +10,6 @@ use super::failure::Failure;
 pub(super) struct Fields<'a> {
     path: String,
     map: &'a Map<String, Value>,
-}
-
-/// What a value is, for people.
-pub(super) fn kind(value: &Value) -> &'static str {
-    match value {
-        Value::Null => "null",
-        Value::Bool(_) => "a boolean",
-        Value::Number(_) => "a number",
-        Value::String(_) => "a string",
-        Value::Array(_) => "a list",
-        Value::Object(_) => "an object",
-    }
 }
 
 /// A failure that says what stands at `param` and what should.

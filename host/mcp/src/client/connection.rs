@@ -1,4 +1,10 @@
-//! One live connection: the list of tools, calls within their times, and whether it still answers.
+//! One open connection: its tool list, calls with timeouts, and health checks.
+
+pub(super) mod definition;
+pub(super) mod handler;
+pub(super) mod listing;
+pub(super) mod opening;
+pub(super) mod result;
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -16,91 +22,91 @@ use serde_json::Value;
 use tokio::sync::{Notify, Semaphore};
 use tokio::time::{Instant, sleep_until, timeout};
 
-use super::catalog::Offer;
-use super::child::Stderr;
-use super::handler::{Handler, ProgressTable, Report};
-use super::http;
-use super::listing::{LeftOut, Listing};
-use super::opening::Dialect;
-use super::result::{self, Reading};
-use super::spec::ServerSpec;
-use super::transport::Fate;
-use super::wire::{CALL_RESULT, Exchange, LOST, SAID};
+use crate::client::connection::handler::{Handler, ProgressReport, ProgressTable};
+use crate::client::connection::listing::{Listing, SkippedTool};
+use crate::client::connection::opening::Dialect;
+use crate::client::connection::result::CallReading;
+use crate::client::pool::catalog::OfferedTools;
+use crate::client::spec::ServerSpec;
+use crate::client::transport::CloseReason;
+use crate::client::transport::child::StderrTail;
+use crate::client::transport::http;
+use crate::client::wire::{CALL_RESULT, CONNECTION_LOST, Exchange, UNREADABLE};
 
-/// What a server says about itself.
+/// A server's description of itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ServerAbout {
+pub struct ServerIdentity {
     /// The protocol revision agreed on.
     pub revision: String,
-    /// Its name and version, where it gives them.
+    /// Its name and version, if it gives them.
     pub software: Option<String>,
 }
 
-/// How a request ended without its answer.
+/// The failure of a request.
 #[derive(Debug)]
-pub(super) enum Failure {
-    /// Nothing came for this long; what the server did meanwhile.
+pub(super) enum RequestFailure {
+    /// No message came for this long. The text says what else the server sent in that time.
     Timeout(Duration, Option<String>),
     /// The connection ended.
     Closed(String),
-    /// The server said no.
+    /// The server answered with an error.
     Rejected(ErrorData),
-    /// What came is no answer to this.
+    /// The answer cannot be used.
     Unexpected(String),
 }
 
-/// A connection that has shaken hands.
+/// A connection after its handshake.
 #[derive(Debug)]
 pub(super) struct Connection {
     spec: Arc<ServerSpec>,
     peer: Peer<RoleClient>,
     progress: Arc<ProgressTable>,
-    fate: Arc<Fate>,
+    close_reason: Arc<CloseReason>,
     exchange: Arc<Exchange>,
     calls: Semaphore,
-    offer: Mutex<Offer>,
-    left_out: Mutex<Vec<LeftOut>>,
-    heard: Mutex<Instant>,
+    offer: Mutex<OfferedTools>,
+    skipped: Mutex<Vec<SkippedTool>>,
+    last_answer: Mutex<Instant>,
     proven: AtomicBool,
-    /// Something went wrong; whether the server still answers is to be found out.
+    /// Notified when a call failed, so that a health check runs.
     pub(super) suspect: Notify,
-    /// The server says that its list changed.
+    /// Notified when the server reports a change of its list.
     pub(super) list_changed: Arc<Notify>,
-    /// What the server says about itself.
-    pub(super) about: ServerAbout,
+    /// The server's description of itself.
+    pub(super) about: ServerIdentity,
     legacy: bool,
     dialect: Dialect,
 }
 
-/// What a connection begins with.
-pub(super) struct Parts {
+/// The state that a connection shares with its handler.
+pub(super) struct ConnectionParts {
     pub(super) progress: Arc<ProgressTable>,
     pub(super) list_changed: Arc<Notify>,
     pub(super) dialect: Dialect,
 }
 
-/// What runs a connection; whoever holds it ends the connection by dropping it.
-pub(super) struct Engine {
+/// The service that runs a connection. Dropping it ends the connection.
+pub(super) struct ConnectionRunner {
     service: RunningService<RoleClient, Handler>,
-    stderr: Stderr,
+    stderr: StderrTail,
 }
 
-impl Engine {
-    pub(super) fn new(service: RunningService<RoleClient, Handler>, stderr: Stderr) -> Self {
+impl ConnectionRunner {
+    pub(super) fn new(service: RunningService<RoleClient, Handler>, stderr: StderrTail) -> Self {
         Self { service, stderr }
     }
 
-    /// Ends the connection and waits for its child, within bounds.
+    /// Ends the connection and waits for its child process, with a time limit.
     pub(super) async fn close(mut self) {
-        // The grace of the protocol's own drain, and of each step of ending a child.
+        // One grace period for the protocol's own shutdown, and one for each step of ending a child process.
         if self.service.close_with_timeout(MCP_CLIENT_CLOSE_GRACE * 5).await.is_err() {
-            tracing::warn!("the task of an mcp connection did not end well");
+            tracing::warn!("the task of an mcp connection failed or did not end in time");
         }
     }
 
-    /// What the server said last on standard error.
-    pub(super) async fn last_words(&mut self) -> Option<String> {
-        self.stderr.last_words().await
+    /// The last lines that the server wrote to standard error.
+    pub(super) async fn last_lines(&mut self) -> Option<String> {
+        self.stderr.last_lines().await
     }
 }
 
@@ -108,8 +114,8 @@ impl Connection {
     pub(super) fn new(
         spec: &Arc<ServerSpec>,
         service: &RunningService<RoleClient, Handler>,
-        parts: Parts,
-        fate: Arc<Fate>,
+        parts: ConnectionParts,
+        close_reason: Arc<CloseReason>,
         exchange: Arc<Exchange>,
     ) -> Self {
         let info = service.peer().peer_info();
@@ -117,12 +123,12 @@ impl Connection {
         let software = info.as_ref().and_then(|info| info.server_info.as_ref());
         let software = software.map(|about| format!("{} {}", about.name, about.version).trim_end().to_owned());
         let revision = match exchange.unknown_revision() {
-            Some(said) => format!("{said} (not known here, spoken as {version})"),
+            Some(named) => format!("{named} (unknown to this host, which uses {version})"),
             None => version.to_string(),
         };
         let legacy = version.has_initialize();
         let dialect = match parts.dialect {
-            Dialect::FirstHttp => Dialect::FirstHttp,
+            Dialect::LegacySse => Dialect::LegacySse,
             _ if legacy => Dialect::Older,
             _ => Dialect::Newest,
         };
@@ -130,69 +136,69 @@ impl Connection {
             spec: Arc::clone(spec),
             peer: service.peer().clone(),
             progress: parts.progress,
-            fate,
+            close_reason,
             exchange,
             calls: Semaphore::new(MCP_CLIENT_CALLS_MAX),
             offer: Mutex::default(),
-            left_out: Mutex::default(),
-            heard: Mutex::new(Instant::now()),
+            skipped: Mutex::default(),
+            last_answer: Mutex::new(Instant::now()),
             proven: AtomicBool::new(false),
             suspect: Notify::new(),
             list_changed: parts.list_changed,
-            about: ServerAbout { revision, software },
+            about: ServerIdentity { revision, software },
             legacy,
             dialect,
         }
     }
 
-    /// How it is spoken to.
+    /// The dialect of the connection.
     pub(super) fn dialect(&self) -> Dialect {
         self.dialect
     }
 
-    /// The tools that are not offered, and why.
-    pub(super) fn left_out(&self) -> Vec<LeftOut> {
-        self.left_out.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    /// The tools that are not offered, with the reasons.
+    pub(super) fn skipped(&self) -> Vec<SkippedTool> {
+        self.skipped.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Whether a call has ended well here.
+    /// Whether a call has succeeded on this connection.
     pub(super) fn is_proven(&self) -> bool {
         self.proven.load(Ordering::Relaxed)
     }
 
-    /// When the server last said something that was asked for.
-    pub(super) fn heard(&self) -> Instant {
-        *self.heard.lock().unwrap_or_else(PoisonError::into_inner)
+    /// The time of the last answer of the server.
+    pub(super) fn last_answer(&self) -> Instant {
+        *self.last_answer.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Calls that are running.
+    /// Whether calls are running.
     pub(super) fn busy(&self) -> bool {
         self.calls.available_permits() < MCP_CLIENT_CALLS_MAX
     }
 
-    /// The tools, under their own names.
-    pub(super) fn offer(&self) -> Offer {
+    /// The tools, with their own names.
+    pub(super) fn offer(&self) -> OfferedTools {
         Arc::clone(&self.offer.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Why it ended.
-    pub(super) fn why(&self) -> &str {
-        self.fate.why()
+    /// The reason why the connection ended.
+    pub(super) fn close_reason(&self) -> &str {
+        self.close_reason.text()
     }
 
-    /// Whether it ended because it said too much.
+    /// Whether it ended because the server sent too much.
     pub(super) fn is_flooded(&self) -> bool {
-        self.fate.is_flooded()
+        self.close_reason.is_flooded()
     }
 
-    /// Ends when nothing can be heard any more.
+    /// Waits for the end of the connection.
     pub(super) async fn gone(&self) {
-        self.fate.gone().await;
+        self.close_reason.gone().await;
     }
 
-    /// Whether this connection can still carry a call.
+    /// Whether the connection has ended.
     pub(super) fn is_gone(&self) -> bool {
-        self.fate.is_gone() || self.peer.is_transport_closed()
+        self.close_reason.is_gone() || self.peer.is_transport_closed()
     }
 
     /// Calls a tool by its own name.
@@ -201,13 +207,13 @@ impl Connection {
         tool: &str,
         arguments: JsonObject,
         progress: &dyn Progress,
-    ) -> Result<Reading, Failure> {
+    ) -> Result<CallReading, RequestFailure> {
         let Ok(permit) = timeout(self.spec.call_timeout, self.calls.acquire()).await else {
-            return Err(Failure::Timeout(self.spec.call_timeout, None));
+            return Err(RequestFailure::Timeout(self.spec.call_timeout, None));
         };
-        let _permit = permit.map_err(|_| Failure::Closed("the connection was closed".to_owned()))?;
+        let _permit = permit.map_err(|_| RequestFailure::Closed("the connection was closed".to_owned()))?;
         let request = CallToolRequest::new(CallToolRequestParams::new(tool.to_owned()).with_arguments(arguments));
-        let times = Times { silence: self.spec.call_timeout, total: self.spec.total_timeout };
+        let times = RequestTimeouts { silence: self.spec.call_timeout, total: self.spec.total_timeout };
         match self.request(ClientRequest::CallToolRequest(request), times, progress).await {
             Ok(answer) => {
                 let result = call_result(answer)?;
@@ -215,7 +221,7 @@ impl Connection {
                 Ok(result)
             }
             Err(failure) => {
-                if !matches!(failure, Failure::Rejected(_)) {
+                if !matches!(failure, RequestFailure::Rejected(_)) {
                     self.suspect.notify_one();
                 }
                 Err(failure)
@@ -223,42 +229,42 @@ impl Connection {
         }
     }
 
-    /// Asks whether the server still answers; a refusal is an answer.
-    pub(super) async fn health(&self) -> Result<(), Failure> {
+    /// Checks that the server still answers. An error is an answer, too.
+    pub(super) async fn health(&self) -> Result<(), RequestFailure> {
         let request = if self.legacy {
             ClientRequest::PingRequest(PingRequest::default())
         } else {
             ClientRequest::DiscoverRequest(DiscoverRequest::new(DiscoverRequestParams {}))
         };
-        let times = Times { silence: MCP_CLIENT_HEALTH_TIMEOUT, total: MCP_CLIENT_HEALTH_TIMEOUT };
+        let times = RequestTimeouts { silence: MCP_CLIENT_HEALTH_TIMEOUT, total: MCP_CLIENT_HEALTH_TIMEOUT };
         match self.request(request, times, &()).await {
-            Ok(_) | Err(Failure::Rejected(_) | Failure::Unexpected(_)) => Ok(()),
+            Ok(_) | Err(RequestFailure::Rejected(_) | RequestFailure::Unexpected(_)) => Ok(()),
             Err(failure) => Err(failure),
         }
     }
 
-    /// Lists the tools again. True when they are others than before.
-    pub(super) async fn refresh(&self) -> Result<bool, Failure> {
-        let (fresh, left_out) = self.list().await?;
+    /// Reads the tool list again. Returns whether it changed.
+    pub(super) async fn refresh(&self) -> Result<bool, RequestFailure> {
+        let (fresh, skipped) = self.list().await?;
         let fresh = Arc::new(fresh);
-        *self.left_out.lock().unwrap_or_else(PoisonError::into_inner) = left_out;
+        *self.skipped.lock().unwrap_or_else(PoisonError::into_inner) = skipped;
         let mut offer = self.offer.lock().unwrap_or_else(PoisonError::into_inner);
         let changed = *offer != fresh;
         *offer = fresh;
         Ok(changed)
     }
 
-    async fn list(&self) -> Result<(Vec<ToolDefinition>, Vec<LeftOut>), Failure> {
+    async fn list(&self) -> Result<(Vec<ToolDefinition>, Vec<SkippedTool>), RequestFailure> {
         let mut listing = Listing::default();
         let mut cursor = None;
-        let times = Times { silence: self.spec.connect_timeout, total: self.spec.connect_timeout };
+        let times = RequestTimeouts { silence: self.spec.connect_timeout, total: self.spec.connect_timeout };
         loop {
             let params = PaginatedRequestParams::default().with_cursor(cursor);
             let request = ClientRequest::ListToolsRequest(ListToolsRequest::with_param(params));
             let next = match self.request(request, times, &()).await {
                 Ok(answer) => listing.page(&self.spec, answer)?,
-                // A server without tools need not know the method.
-                Err(Failure::Rejected(error)) if error.code == rmcp::model::ErrorCode::METHOD_NOT_FOUND => None,
+                // A server without tools need not implement the method.
+                Err(RequestFailure::Rejected(error)) if error.code == rmcp::model::ErrorCode::METHOD_NOT_FOUND => None,
                 Err(failure) => return Err(failure),
             };
             if next.is_none() {
@@ -268,18 +274,18 @@ impl Connection {
         }
     }
 
-    /// Listens for changes of the list where the revision wants that to be asked for.
+    /// Subscribes to changes of the list, if the revision needs a subscription for that.
     pub(super) async fn subscribe(&self) -> Option<Subscription> {
         let info = self.peer.peer_info()?;
-        let tells = info.capabilities.tools.as_ref().and_then(|tools| tools.list_changed).unwrap_or(false);
-        if self.legacy || !tells {
+        let reports_changes = info.capabilities.tools.as_ref().and_then(|tools| tools.list_changed).unwrap_or(false);
+        if self.legacy || !reports_changes {
             return None;
         }
         let filter = SubscriptionFilter::builder().tools_list_changed().build();
         match timeout(MCP_CLIENT_HEALTH_TIMEOUT, self.peer.listen(filter)).await {
             Ok(Ok(subscription)) => Some(subscription),
             Ok(Err(error)) => {
-                tracing::debug!(server = %self.spec.name, %error, "changes of the list are not told");
+                tracing::debug!(server = %self.spec.name, %error, "the server accepts no subscription to list changes");
                 None
             }
             Err(_) => None,
@@ -289,39 +295,39 @@ impl Connection {
     async fn request(
         &self,
         request: ClientRequest,
-        times: Times,
+        times: RequestTimeouts,
         progress: &dyn Progress,
-    ) -> Result<ServerResult, Failure> {
+    ) -> Result<ServerResult, RequestFailure> {
         let started = Instant::now();
         let end = started + times.total;
-        let late = |after| Failure::Timeout(after, self.exchange.remarks().since(started));
+        let late = |after| RequestFailure::Timeout(after, self.exchange.remarks().since(started));
         let sent = timeout(times.silence, self.progress.send(&self.peer, request)).await;
         let (handle, mut listener) = sent.map_err(|_| late(times.silence))?.map_err(|error| self.failure(error))?;
-        let mut pending = Pending(Some(handle));
+        let mut pending = PendingRequest(Some(handle));
         let mut silence = Instant::now() + times.silence;
-        let mut heard = Heard { done: f64::NEG_INFINITY, progress };
+        let mut state = ProgressState { done: f64::NEG_INFINITY, progress };
         loop {
             let Some(handle) = pending.0.as_mut() else {
-                return Err(Failure::Closed(self.why().to_owned()));
+                return Err(RequestFailure::Closed(self.close_reason().to_owned()));
             };
             tokio::select! {
                 biased;
                 answer = &mut handle.rx => {
                     pending.0 = None;
                     while let Ok(report) = listener.reports.try_recv() {
-                        heard.tell(report);
+                        state.forward(report);
                     }
-                    *self.heard.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
-                    let closed = || Failure::Closed(self.why().to_owned());
+                    *self.last_answer.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
+                    let closed = || RequestFailure::Closed(self.close_reason().to_owned());
                     return answer.map_err(|_| closed())?.map_err(|error| self.failure(error));
                 }
-                () = self.fate.gone() => {
+                () = self.close_reason.gone() => {
                     pending.0 = None;
-                    return Err(Failure::Closed(self.why().to_owned()));
+                    return Err(RequestFailure::Closed(self.close_reason().to_owned()));
                 }
                 Some(report) = listener.reports.recv() => {
                     silence = Instant::now() + times.silence;
-                    heard.tell(report);
+                    state.forward(report);
                 }
                 () = sleep_until(silence.min(end)) => {
                     return Err(late(if end <= silence { times.total } else { times.silence }));
@@ -330,26 +336,30 @@ impl Connection {
         }
     }
 
-    fn failure(&self, error: ServiceError) -> Failure {
+    fn failure(&self, error: ServiceError) -> RequestFailure {
         match error {
-            ServiceError::McpError(error) if is_marked(&error, SAID) => Failure::Unexpected(error.message.to_string()),
-            ServiceError::McpError(error) if is_marked(&error, LOST) => Failure::Closed(error.message.to_string()),
-            ServiceError::McpError(error) => Failure::Rejected(error),
-            ServiceError::TransportClosed => Failure::Closed(self.why().to_owned()),
-            ServiceError::TransportSend(error) => match http::told(error.error.as_ref()) {
-                Some((words, true)) => Failure::Unexpected(words),
-                Some((words, false)) => Failure::Closed(words),
-                None => Failure::Closed(http::chain(error.error.as_ref())),
+            ServiceError::McpError(error) if is_marked(&error, UNREADABLE) => {
+                RequestFailure::Unexpected(error.message.to_string())
+            }
+            ServiceError::McpError(error) if is_marked(&error, CONNECTION_LOST) => {
+                RequestFailure::Closed(error.message.to_string())
+            }
+            ServiceError::McpError(error) => RequestFailure::Rejected(error),
+            ServiceError::TransportClosed => RequestFailure::Closed(self.close_reason().to_owned()),
+            ServiceError::TransportSend(error) => match http::describe(error.error.as_ref()) {
+                Some((message, true)) => RequestFailure::Unexpected(message),
+                Some((message, false)) => RequestFailure::Closed(message),
+                None => RequestFailure::Closed(http::chain(error.error.as_ref())),
             },
-            ServiceError::Timeout { timeout } => Failure::Timeout(timeout, None),
-            other => Failure::Unexpected(other.to_string()),
+            ServiceError::Timeout { timeout } => RequestFailure::Timeout(timeout, None),
+            other => RequestFailure::Unexpected(other.to_string()),
         }
     }
 }
 
-impl Failure {
-    /// As people read it.
-    pub(super) fn words(&self) -> String {
+impl RequestFailure {
+    /// The failure as a message.
+    pub(super) fn message(&self) -> String {
         match self {
             Self::Timeout(after, said) => {
                 let said = said.as_ref().map(|said| format!(" (meanwhile {said})")).unwrap_or_default();
@@ -361,22 +371,22 @@ impl Failure {
     }
 }
 
-/// How long a request may take.
+/// The time limits of a request: without a message, and in total.
 #[derive(Clone, Copy)]
-struct Times {
+struct RequestTimeouts {
     silence: Duration,
     total: Duration,
 }
 
-/// Who hears of progress, and how far it had come.
-struct Heard<'a> {
+/// The receiver of progress reports, and the last reported progress.
+struct ProgressState<'a> {
     done: f64,
     progress: &'a dyn Progress,
 }
 
-impl Heard<'_> {
-    fn tell(&mut self, report: Report) {
-        // Reports may overtake each other on their way; progress never goes back.
+impl ProgressState<'_> {
+    fn forward(&mut self, report: ProgressReport) {
+        // Reports may arrive out of order. Progress that does not grow is not forwarded.
         if report.done > self.done {
             self.done = report.done;
             self.progress.report(report.done, report.total, report.message.as_deref());
@@ -384,36 +394,36 @@ impl Heard<'_> {
     }
 }
 
-/// A request that is out. Dropped before its answer, it tells the server to stop.
-struct Pending(Option<RequestHandle<RoleClient>>);
+/// A request without an answer yet. Dropping it sends a cancellation to the server.
+struct PendingRequest(Option<RequestHandle<RoleClient>>);
 
-impl Drop for Pending {
+impl Drop for PendingRequest {
     fn drop(&mut self) {
         let Some(handle) = self.0.take() else { return };
         let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
         runtime.spawn(async move {
-            let told = timeout(MCP_CLIENT_HEALTH_TIMEOUT, handle.cancel(Some("the caller no longer waits".to_owned())));
-            // A server that cannot be told finds out by its closed connection.
-            drop(told.await);
+            let sent = timeout(MCP_CLIENT_HEALTH_TIMEOUT, handle.cancel(Some("the caller no longer waits".to_owned())));
+            // If the cancellation cannot be sent, the connection is closed and the server notices that.
+            drop(sent.await);
         });
     }
 }
 
-fn call_result(answer: ServerResult) -> Result<Reading, Failure> {
+fn call_result(answer: ServerResult) -> Result<CallReading, RequestFailure> {
     let value = match answer {
         ServerResult::CustomResult(custom) => custom.0,
-        other => serde_json::to_value(other).map_err(|error| Failure::Unexpected(error.to_string()))?,
+        other => serde_json::to_value(other).map_err(|error| RequestFailure::Unexpected(error.to_string()))?,
     };
     let value = match value {
         Value::Object(mut envelope) => envelope.remove(CALL_RESULT).unwrap_or(Value::Object(envelope)),
         value => value,
     };
-    result::read(value).map_err(Failure::Unexpected)
+    result::read(value).map_err(RequestFailure::Unexpected)
 }
 
-/// A protocol error as people read it.
+/// A protocol error as a message.
 pub(super) fn rejection(error: &ErrorData) -> String {
-    if is_marked(error, SAID) {
+    if is_marked(error, UNREADABLE) {
         error.message.to_string()
     } else {
         format!("{} (code {})", error.message, error.code.0)

@@ -1,4 +1,8 @@
-//! All servers of a host, for all its callers.
+//! The pool of connections to all MCP servers of a host, for all its callers.
+
+pub(super) mod backoff;
+pub(super) mod catalog;
+pub(super) mod slot;
 
 use std::collections::HashMap;
 use std::fmt;
@@ -18,22 +22,22 @@ use rmcp::model::JsonObject;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout};
 
-use super::backoff::Pace;
-use super::catalog::Catalog;
-use super::connection::{Connection, Failure, ServerAbout};
-use super::listing::LeftOut;
-use super::result::Reading;
-use super::slot::{Common, ServerState, Slot};
-use super::spec::{Key, ServerSpec};
+use crate::client::connection::listing::SkippedTool;
+use crate::client::connection::result::CallReading;
+use crate::client::connection::{Connection, RequestFailure, ServerIdentity};
+use crate::client::pool::backoff::RetryBackoff;
+use crate::client::pool::catalog::Catalog;
+use crate::client::pool::slot::{PoolShared, ServerState, Slot};
+use crate::client::spec::{ConnectionKey, ServerSpec};
 use crate::{McpError, Revision};
 
-/// Who may use which server: asked with the caller and the server's name.
+/// Decides whether a caller may use the server of this name.
 pub type Access = Arc<dyn Fn(&Caller, &str) -> bool + Send + Sync>;
 
-/// What a pool can be told beyond its servers.
+/// The options of a pool.
 #[derive(Debug, Clone)]
 pub struct PoolOptions {
-    /// Time without use after which a connection is closed; `None` for never.
+    /// Idle time after which a connection is closed. `None` means never.
     pub idle_time: Option<Duration>,
 }
 
@@ -43,66 +47,66 @@ impl Default for PoolOptions {
     }
 }
 
-/// How a server is, over all its connections.
+/// The status of a server over all its connections.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ServerStatus {
     /// Its name.
     pub name: String,
-    /// The best of its connections, so that one tenant's trouble is not everybody's.
+    /// The best state of its connections, so that a failure of one tenant's connection does not show for all tenants.
     pub state: ServerState,
-    /// Why a connection of it failed last, where one is down.
+    /// The last failure of a connection, if one is down.
     pub last_error: Option<String>,
-    /// Failures in a row of the connection that has most.
+    /// The highest number of consecutive failures of its connections.
     pub failures: u32,
-    /// Tools it offers, on the connection that has most.
+    /// The highest number of tools that one of its connections offers.
     pub tools: usize,
-    /// Whether the host is not ready without it.
+    /// Whether the host is ready only with this server.
     pub required: bool,
 }
 
-/// What came of connecting to a server.
+/// The result of connecting to a server.
 #[derive(Debug, Clone)]
 pub struct ServerReport {
     /// Its name.
     pub name: String,
-    /// Whether the host is not ready without it.
+    /// Whether the host is ready only with this server.
     pub required: bool,
-    /// What it says about itself and the tools it offers under their own names, or why not.
-    pub result: Result<(ServerAbout, Vec<ToolDefinition>), McpError>,
-    /// Tools that it lists and that are not offered, with the reasons.
-    pub left_out: Vec<LeftOut>,
-    /// Time until the list was there.
+    /// The server's description of itself and its tools with their own names, or the failure.
+    pub result: Result<(ServerIdentity, Vec<ToolDefinition>), McpError>,
+    /// The tools that it lists and that are not offered, with the reasons.
+    pub skipped: Vec<SkippedTool>,
+    /// The time until the tool list was read.
     pub elapsed: Duration,
 }
 
-/// A tool as models see it, and whose it is.
+/// A tool and the server that offers it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Listed {
-    /// The server.
+pub struct ListedTool {
+    /// The server's name.
     pub server: String,
-    /// The tool's own name there.
+    /// The name that the server gives the tool.
     pub own_name: String,
-    /// The tool under the name models see.
+    /// The definition with the name that models see.
     pub shown: ToolDefinition,
 }
 
-/// MCP servers as one source of tools. Cheap to clone; when the last clone is dropped, connections are cut and children
-/// killed. [`ClientPool::close`] ends them with grace.
+/// MCP servers as one source of tools. Clones share the pool. When the last clone is dropped, the connections are cut and the
+/// child processes killed. [`ClientPool::close`] ends them gracefully.
 #[derive(Clone)]
 pub struct ClientPool {
-    inner: Arc<Inner>,
+    inner: Arc<PoolInner>,
 }
 
-struct Inner {
+struct PoolInner {
     access: Access,
-    common: Arc<Common>,
-    state: Mutex<State>,
+    common: Arc<PoolShared>,
+    state: Mutex<PoolState>,
 }
 
-struct State {
+struct PoolState {
     specs: Vec<Arc<ServerSpec>>,
-    slots: HashMap<Key, (Arc<Slot>, JoinHandle<()>)>,
-    /// Of connections that are over or ending.
+    slots: HashMap<ConnectionKey, (Arc<Slot>, JoinHandle<()>)>,
+    /// The tasks of connections that have ended or are ending.
     ending: Vec<JoinHandle<()>>,
     closed: bool,
 }
@@ -113,13 +117,13 @@ impl fmt::Debug for ClientPool {
     }
 }
 
-impl Inner {
-    fn lock(&self) -> std::sync::MutexGuard<'_, State> {
+impl PoolInner {
+    fn lock(&self) -> std::sync::MutexGuard<'_, PoolState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Drop for Inner {
+impl Drop for PoolInner {
     fn drop(&mut self) {
         let state = self.state.get_mut().unwrap_or_else(PoisonError::into_inner);
         for (slot, _) in state.slots.values() {
@@ -128,18 +132,24 @@ impl Drop for Inner {
     }
 }
 
-impl State {
-    /// Forgets what is over, so that its memory and its place are free.
+impl PoolState {
+    /// Removes slots and tasks that have ended.
     fn sweep(&mut self) {
         self.ending.retain(|task| !task.is_finished());
-        let over: Vec<Key> = self.slots.iter().filter(|(_, (slot, _))| slot.is_closed()).map(|(key, _)| *key).collect();
+        let over: Vec<ConnectionKey> =
+            self.slots.iter().filter(|(_, (slot, _))| slot.is_closed()).map(|(key, _)| *key).collect();
         for key in over {
             self.ending.extend(self.slots.remove(&key).map(|(_, task)| task));
         }
     }
 
-    /// The slot for `spec` and the tenant of `caller`; starts it where there is none.
-    fn slot(&mut self, spec: &Arc<ServerSpec>, caller: &Caller, common: &Arc<Common>) -> Result<Arc<Slot>, McpError> {
+    /// The slot for `spec` and the tenant of `caller`. Starts one if there is none.
+    fn slot(
+        &mut self,
+        spec: &Arc<ServerSpec>,
+        caller: &Caller,
+        common: &Arc<PoolShared>,
+    ) -> Result<Arc<Slot>, McpError> {
         let key = spec.key(&caller.tenant);
         self.sweep();
         if let Some((slot, _)) = self.slots.get(&key) {
@@ -147,7 +157,7 @@ impl State {
         }
         let failed = |reason: String| McpError::Connect { server: spec.name.clone(), reason };
         if self.closed {
-            return Err(failed("this host is ending".to_owned()));
+            return Err(failed("this host is shutting down".to_owned()));
         }
         if self.slots.len() >= MCP_CLIENT_CONNECTIONS_MAX {
             let free = self.slots.values().map(|(slot, _)| slot).filter(|slot| !slot.busy());
@@ -166,30 +176,31 @@ impl State {
 }
 
 impl ClientPool {
-    /// A pool of these servers. Nothing is started before somebody asks; `access` says who may use which server.
+    /// A pool of these servers. A server is started when a caller first needs it. `access` decides which caller may use which
+    /// server.
     #[must_use]
     pub fn new(specs: Vec<ServerSpec>, access: Access) -> Self {
         Self::with_options(specs, access, PoolOptions::default())
     }
 
-    /// As [`ClientPool::new`], and told more.
+    /// As [`ClientPool::new`], with options.
     #[must_use]
     pub fn with_options(specs: Vec<ServerSpec>, access: Access, options: PoolOptions) -> Self {
-        let common = Arc::new(Common {
+        let common = Arc::new(PoolShared {
             revision: Revision::default(),
             alive: Arc::new(AtomicUsize::new(0)),
             idle_time: options.idle_time,
-            pace: Pace::default(),
+            backoff: RetryBackoff::default(),
         });
         let specs = specs.into_iter().map(Arc::new).collect();
-        let state = State { specs, slots: HashMap::new(), ending: Vec::new(), closed: false };
-        Self { inner: Arc::new(Inner { access, common, state: Mutex::new(state) }) }
+        let state = PoolState { specs, slots: HashMap::new(), ending: Vec::new(), closed: false };
+        Self { inner: Arc::new(PoolInner { access, common, state: Mutex::new(state) }) }
     }
 
-    /// Whether these servers can be meant together.
+    /// Checks the configuration of these servers.
     ///
     /// # Errors
-    /// [`McpError::Spec`] names the first that cannot.
+    /// [`McpError::Spec`] names the first problem.
     pub fn check(specs: &[ServerSpec]) -> Result<(), McpError> {
         if specs.len() > MCP_CLIENT_SERVERS_MAX {
             return Err(McpError::Spec(format!(
@@ -206,13 +217,13 @@ impl ClientPool {
         Ok(())
     }
 
-    /// Takes other servers instead. Connections stay whose server and credentials are the same as before and whose
-    /// tenant may still use the server; the others end now, and with them their calls.
+    /// Replaces the servers. A connection stays if its server's configuration is unchanged and its tenant may still use the
+    /// server. All other connections end now, with their calls.
     pub fn replace(&self, specs: Vec<ServerSpec>) {
         let specs: Vec<Arc<ServerSpec>> = specs.into_iter().map(Arc::new).collect();
         let mut state = self.inner.lock();
         let known = |slot: &Slot| specs.iter().any(|spec| **spec == *slot.spec);
-        // A connection that tenants share is nobody's own.
+        // A shared connection belongs to no single tenant.
         let may = |slot: &Slot| slot.spec.shared || (self.inner.access)(&slot.caller, &slot.spec.name);
         let stale = |slot: &Slot| !known(slot) || !may(slot);
         for (slot, _) in state.slots.values().filter(|(slot, _)| stale(slot)) {
@@ -224,7 +235,7 @@ impl ClientPool {
         self.inner.common.revision.advance();
     }
 
-    /// How each server is, in the operator's order.
+    /// The status of each server, in the operator's order.
     #[must_use]
     pub fn status(&self) -> Vec<ServerStatus> {
         let state = self.inner.lock();
@@ -249,18 +260,18 @@ impl ClientPool {
         state.specs.iter().map(of).collect()
     }
 
-    /// Connects to every server of `caller`, at once, and says what came of it, in the operator's order.
+    /// Connects to every server of `caller` at the same time. Returns the results in the operator's order.
     pub async fn connect(&self, caller: &Caller) -> Vec<ServerReport> {
         join_all(self.specs(caller).into_iter().map(|spec| self.report(caller, spec))).await
     }
 
-    /// Connects to the server called `name`, if `caller` may use it, and says what came of it.
+    /// Connects to the server `name`. Returns the result, or `None` if `caller` may not use such a server.
     pub async fn connect_to(&self, caller: &Caller, name: &str) -> Option<ServerReport> {
         let spec = self.specs(caller).into_iter().find(|spec| spec.name == name)?;
         Some(self.report(caller, spec).await)
     }
 
-    /// The servers of `caller` whose tools are not there now. Waits for nobody.
+    /// The names of the caller's servers whose tools are not available now. Does not wait.
     #[must_use]
     pub fn absent(&self, caller: &Caller) -> Vec<String> {
         let state = self.inner.lock();
@@ -274,12 +285,12 @@ impl ClientPool {
 
     async fn report(&self, caller: &Caller, spec: Arc<ServerSpec>) -> ServerReport {
         let started = Instant::now();
-        let mut left_out = Vec::new();
+        let mut skipped = Vec::new();
         let result = match self.slot(caller, &spec) {
-            // Why it failed says more here than that it did.
+            // Return the failure itself and not the error that the server is down.
             Ok(slot) => match slot.ready(spec.connect_timeout).await {
                 Ok(connection) => {
-                    left_out = connection.left_out();
+                    skipped = connection.skipped();
                     Ok((connection.about.clone(), slot.known().as_ref().clone()))
                 }
                 Err(error) => Err(slot.last_error().unwrap_or(error)),
@@ -287,16 +298,16 @@ impl ClientPool {
             Err(error) => Err(error),
         };
         let (name, elapsed) = (spec.name.clone(), started.elapsed());
-        ServerReport { name, required: spec.required, result, left_out, elapsed }
+        ServerReport { name, required: spec.required, result, skipped, elapsed }
     }
 
-    /// The tools `caller` can call now, and whose they are. Waits for nobody.
+    /// The tools that `caller` can call now, with their servers. Does not wait.
     #[must_use]
-    pub fn listing(&self, caller: &Caller) -> Vec<Listed> {
+    pub fn listing(&self, caller: &Caller) -> Vec<ListedTool> {
         let catalog = self.catalog(caller);
         let ready = catalog.entries().iter().filter(|entry| entry.slot.state() == ServerState::Ready);
         ready
-            .map(|entry| Listed {
+            .map(|entry| ListedTool {
                 server: entry.slot.spec.name.clone(),
                 own_name: entry.own.clone(),
                 shown: entry.shown.clone(),
@@ -304,14 +315,14 @@ impl ClientPool {
             .collect()
     }
 
-    /// Child processes of this pool that exist now.
+    /// The number of child processes of this pool.
     #[must_use]
     pub fn children(&self) -> usize {
         self.inner.common.alive.load(Ordering::SeqCst)
     }
 
-    /// Ends every connection: end of input, then SIGTERM, then SIGKILL, to each child and its whole group, each step
-    /// with its grace. Returns how many children are still there, which is none unless the system itself hangs.
+    /// Ends every connection. Each child process gets the end of its input, then SIGTERM, then SIGKILL for its process group,
+    /// with a grace period after each step. Returns the number of child processes that are left: 0 unless the system hangs.
     pub async fn close(&self) -> usize {
         let tasks: Vec<JoinHandle<()>> = {
             let mut state = self.inner.lock();
@@ -329,10 +340,10 @@ impl ClientPool {
         self.children()
     }
 
-    /// Calls a server's tool by its own name, for those who know both.
+    /// Calls a tool by the names of its server and of the tool there.
     ///
     /// # Errors
-    /// Why it did not come to a result; a tool's own error is an outcome.
+    /// `McpError` if the call has no result. An error that the tool itself reports is an outcome.
     pub async fn call_server(
         &self,
         caller: &Caller,
@@ -362,7 +373,7 @@ impl ClientPool {
 
     fn slot(&self, caller: &Caller, spec: &Arc<ServerSpec>) -> Result<Arc<Slot>, McpError> {
         let mut state = self.inner.lock();
-        // Under the lock, so that nothing begins that a change of rights has just ended.
+        // Under the lock, so that no connection starts after `replace` has withdrawn the right to it.
         if !(self.inner.access)(caller, &spec.name) {
             return Err(McpError::NotFound(format!("there is no mcp server \"{}\"", spec.name)));
         }
@@ -380,7 +391,7 @@ impl ClientPool {
         Ok((slot, connection))
     }
 
-    /// The caller's tools, those of servers that are down included: their names are still taken.
+    /// The caller's tools, including those of servers that are down, because their names stay reserved.
     fn catalog(&self, caller: &Caller) -> Catalog {
         let slots = self.specs(caller).into_iter().filter_map(|spec| self.slot(caller, &spec).ok());
         Catalog::new(slots.map(|slot| (Arc::clone(&slot), slot.known())).collect())
@@ -388,7 +399,7 @@ impl ClientPool {
 
     async fn settle(&self, caller: &Caller) {
         let slots: Vec<Arc<Slot>> = self.specs(caller).iter().filter_map(|spec| self.slot(caller, spec).ok()).collect();
-        // A server that fails is told of in its status; here it only has no tools.
+        // A failure is reported by `status`. Here the server just has no tools.
         join_all(slots.iter().map(|slot| slot.settled())).await;
     }
 }
@@ -411,7 +422,7 @@ impl ToolSource for ClientPool {
             let started = Instant::now();
             let mut catalog = self.catalog(caller);
             if catalog.find(&call.name).is_none() {
-                // It was offered once: where its server is being reached, the call waits for that.
+                // The tool may have been offered earlier. If its server is being connected, wait for it.
                 let specs = self.specs(caller);
                 drop(join_all(specs.iter().map(|spec| self.connection(caller, spec, spec.connect_timeout))).await);
                 catalog = self.catalog(caller);
@@ -434,11 +445,11 @@ impl ToolSource for ClientPool {
     }
 
     fn providers(&self, caller: &Caller) -> HashMap<String, String> {
-        let named = |tool: Listed| (tool.shown.name, format!("mcp server \"{}\"", tool.server));
+        let named = |tool: ListedTool| (tool.shown.name, format!("mcp server \"{}\"", tool.server));
         self.listing(caller).into_iter().map(named).collect()
     }
 
-    /// Connecting and the call itself both end by their server's own limits; this only stops what those do not.
+    /// The maximum for all servers. The timeouts of each server end connecting and calling earlier.
     fn timeout(&self, _tool: &str) -> Duration {
         MCP_CLIENT_TIMEOUT_MAX
     }
@@ -452,7 +463,8 @@ impl ToolSource for ClientPool {
     }
 }
 
-/// One call. Where the connection is lost, a tool that changes nothing is called once more on the next one.
+/// Runs one call. If the connection is lost and the tool is read-only or idempotent, the call is repeated once on the next
+/// connection.
 async fn run(
     slot: &Arc<Slot>,
     tool: &str,
@@ -464,13 +476,13 @@ async fn run(
     let arguments = parse(tool, arguments_json)?;
     let connection = slot.ready(slot.spec.connect_timeout).await?;
     let mut result = connection.call(tool, arguments.clone(), progress).await;
-    if matches!(result, Err(Failure::Closed(_)))
+    if matches!(result, Err(RequestFailure::Closed(_)))
         && (effects.read_only || effects.idempotent)
         && let Ok(connection) = slot.ready(slot.spec.connect_timeout).await
     {
         result = connection.call(tool, arguments, progress).await;
     }
-    let Reading { content, blocks, is_error } = result.map_err(|failure| told(slot, tool, failure))?;
+    let CallReading { content, blocks, is_error } = result.map_err(|failure| error(slot, tool, failure))?;
     Ok(ToolOutcome {
         content,
         blocks,
@@ -483,25 +495,28 @@ async fn run(
 }
 
 fn parse(tool: &str, arguments_json: &str) -> Result<JsonObject, McpError> {
-    let wrong = |reason: String| McpError::Arguments { tool: tool.to_owned(), reason };
+    let invalid = |reason: String| McpError::Arguments { tool: tool.to_owned(), reason };
     if arguments_json.len() > TOOL_ARGUMENTS_BYTES_MAX {
-        return Err(wrong(format!("they have more than the {TOOL_ARGUMENTS_BYTES_MAX} bytes allowed")));
+        return Err(invalid(format!("they have more than the {TOOL_ARGUMENTS_BYTES_MAX} bytes allowed")));
     }
     if arguments_json.trim().is_empty() {
         return Ok(JsonObject::new());
     }
-    serde_json::from_str(arguments_json).map_err(|error| wrong(error.to_string()))
+    serde_json::from_str(arguments_json).map_err(|error| invalid(error.to_string()))
 }
 
-fn told(slot: &Slot, tool: &str, failure: Failure) -> McpError {
+/// The failure of a call as an error that names server and tool.
+fn error(slot: &Slot, tool: &str, failure: RequestFailure) -> McpError {
     let (server, tool) = (slot.spec.name.clone(), tool.to_owned());
     match failure {
-        Failure::Timeout(after, said) => {
+        RequestFailure::Timeout(after, said) => {
             let meanwhile = said.map(|said| slot.spec.redact(&format!("; meanwhile {said}"))).unwrap_or_default();
             McpError::Timeout { server, tool, after, meanwhile }
         }
-        Failure::Closed(reason) => McpError::Lost { server, tool, reason: slot.spec.redact(&reason) },
-        Failure::Unexpected(reason) => McpError::Unusable { server, tool, reason: slot.spec.redact(&reason) },
-        Failure::Rejected(_) => McpError::Rejected { server, tool, reason: slot.spec.redact(&failure.words()) },
+        RequestFailure::Closed(reason) => McpError::Lost { server, tool, reason: slot.spec.redact(&reason) },
+        RequestFailure::Unexpected(reason) => McpError::Unusable { server, tool, reason: slot.spec.redact(&reason) },
+        RequestFailure::Rejected(_) => {
+            McpError::Rejected { server, tool, reason: slot.spec.redact(&failure.message()) }
+        }
     }
 }

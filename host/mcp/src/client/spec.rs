@@ -1,4 +1,4 @@
-//! What an operator says about a server.
+//! The configuration of an MCP server.
 
 use std::ffi::OsString;
 use std::fmt;
@@ -14,11 +14,11 @@ use firebox_contract::limits::{
 use firebox_contract::tool::matches_glob;
 use sha2::{Digest, Sha256};
 
-use super::content;
 use crate::McpError;
+use crate::client::connection::definition;
 
-/// Variables of the host's own environment that a child process gets without being named: enough to find programs and
-/// files and to print the right characters, nothing that is a secret by custom.
+/// Variables of the host's environment that every child process gets: enough to find programs and files and to use the right
+/// character set, and none that usually holds a secret.
 const ENVIRONMENT: &[&str] = &[
     "APPDATA",
     "HOME",
@@ -40,15 +40,16 @@ const ENVIRONMENT: &[&str] = &[
     "XDG_CACHE_HOME",
 ];
 
-/// Shorter values are words that appear everywhere; hiding them would garble every message and hide nothing.
+/// Minimum length of a secret that is redacted. Shorter values appear in ordinary words, so redacting them would garble
+/// messages.
 const SECRET_BYTES_MIN: usize = 4;
 
-/// A value that is used and never printed.
+/// A value that is never printed.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Secret(Arc<str>);
 
 impl Secret {
-    /// Takes a value into custody.
+    /// A secret with this value.
     #[must_use]
     pub fn new(value: &str) -> Self {
         Self(Arc::from(value))
@@ -65,23 +66,23 @@ impl fmt::Debug for Secret {
     }
 }
 
-/// A server that is a child process, spoken to over its standard input and output.
+/// A server that runs as a child process and communicates over its standard input and output.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct StdioServer {
     /// The program, looked up in `PATH`.
     pub command: String,
     /// Its arguments.
     pub args: Vec<String>,
-    /// Its working folder; without one, the host's.
+    /// Its working directory. The default is that of the host.
     pub cwd: Option<PathBuf>,
-    /// Variables of the host's environment that it gets too, beyond the few every program needs.
+    /// Further variables of the host's environment that it gets, in addition to the few that every server gets.
     pub env_allow: Vec<String>,
-    /// Variables set for it alone.
+    /// Variables that are set only for this server.
     pub env: Vec<(String, Secret)>,
 }
 
 impl StdioServer {
-    /// All variables the child will have; those set for it alone win.
+    /// All environment variables of the child process. Variables of `env` override those of the host.
     pub(super) fn environment(&self) -> Vec<(OsString, OsString)> {
         let passed = ENVIRONMENT.iter().copied().chain(self.env_allow.iter().map(String::as_str));
         let passed = passed.filter_map(|name| Some((OsString::from(name), std::env::var_os(name)?)));
@@ -90,49 +91,49 @@ impl StdioServer {
     }
 }
 
-/// A server reached over streamable HTTP.
+/// A server that is reached over HTTP.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct HttpServer {
-    /// Where it is.
+    /// Its URL.
     pub url: String,
-    /// Headers of every request.
+    /// The headers of every request.
     pub headers: Vec<(String, Secret)>,
 }
 
-/// How a server is reached.
+/// The transport of a server.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ServerTransport {
-    /// As a child process.
+    /// A child process.
     Stdio(StdioServer),
-    /// Over HTTP.
+    /// HTTP.
     Http(HttpServer),
 }
 
-/// One server, as its operator describes it.
+/// The configuration of one server.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ServerSpec {
     /// Its name: letters, digits, `-` and `_`.
     pub name: String,
-    /// How it is reached.
+    /// Its transport.
     pub transport: ServerTransport,
-    /// Time to start, agree on a revision and list tools.
+    /// Maximum time to start, agree on a revision and read the tool list.
     pub connect_timeout: Duration,
-    /// Time of a call without a word from the server; progress starts it anew.
+    /// Maximum time of a call without a message from the server. A progress report restarts it.
     pub call_timeout: Duration,
-    /// Time of a call in all, whatever progress it reports.
+    /// Maximum time of a call in total, regardless of progress reports.
     pub total_timeout: Duration,
-    /// What its tools' names begin with, always; without one, only where names collide.
+    /// The prefix of its tools' names. Without one, names are qualified by the server's name if two servers offer the same name.
     pub prefix: Option<String>,
-    /// Globs of the tools that are taken from it, by their own names.
+    /// Globs for the names of the tools that are offered.
     pub tools: Vec<String>,
-    /// Whether the host is not ready without it.
+    /// Whether the host is ready only with this server.
     pub required: bool,
-    /// Whether all tenants use one connection.
+    /// Whether all tenants share one connection.
     pub shared: bool,
 }
 
 impl ServerSpec {
-    /// A server called `name`, with everything else as it is when nobody says anything.
+    /// A server with this name and transport, and defaults for everything else.
     #[must_use]
     pub fn new(name: &str, transport: ServerTransport) -> Self {
         Self {
@@ -148,10 +149,10 @@ impl ServerSpec {
         }
     }
 
-    /// A child process: the program and its arguments.
+    /// A server that runs as a child process. `words` is the program and its arguments.
     ///
     /// # Errors
-    /// [`McpError::Spec`] when there is no program.
+    /// [`McpError::Spec`] if `words` is empty.
     pub fn stdio(name: &str, mut words: Vec<String>) -> Result<Self, McpError> {
         if words.is_empty() {
             return Err(McpError::Spec(format!("mcp server \"{name}\" has no command; write name=PROGRAM ARGUMENTS")));
@@ -166,41 +167,41 @@ impl ServerSpec {
         Self::new(name, ServerTransport::Http(HttpServer { url: url.to_owned(), headers: Vec::new() }))
     }
 
-    /// Whether this can be meant.
+    /// Checks the configuration.
     ///
     /// # Errors
-    /// [`McpError::Spec`] names the first thing that cannot.
+    /// [`McpError::Spec`] names the first problem.
     pub fn check(&self) -> Result<(), McpError> {
         let name = &self.name;
-        let wrong = |what: String| Err(McpError::Spec(format!("mcp server \"{name}\": {what}")));
-        let sayable = |text: &str| text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte));
-        if name.is_empty() || name.len() > 32 || !sayable(name) {
-            return wrong("its name is not 1 to 32 letters, digits, \"-\" or \"_\"".to_owned());
+        let invalid = |problem: String| Err(McpError::Spec(format!("mcp server \"{name}\": {problem}")));
+        let is_plain = |text: &str| text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte));
+        if name.is_empty() || name.len() > 32 || !is_plain(name) {
+            return invalid("its name is not 1 to 32 letters, digits, \"-\" or \"_\"".to_owned());
         }
-        if let Some(prefix) = self.prefix.as_deref().filter(|prefix| prefix.len() > 32 || !sayable(prefix)) {
-            return wrong(format!("the prefix \"{prefix}\" is not at most 32 letters, digits, \"-\" or \"_\""));
+        if let Some(prefix) = self.prefix.as_deref().filter(|prefix| prefix.len() > 32 || !is_plain(prefix)) {
+            return invalid(format!("the prefix \"{prefix}\" is not at most 32 letters, digits, \"-\" or \"_\""));
         }
         let times = [("connect", self.connect_timeout), ("call", self.call_timeout), ("total", self.total_timeout)];
         for (what, time) in times {
             if time.is_zero() || time > MCP_CLIENT_TIMEOUT_MAX {
                 let (time, max) = (time.as_secs_f32(), MCP_CLIENT_TIMEOUT_MAX.as_secs());
-                return wrong(format!("the {what} timeout \"{time}s\" is not between 1ms and {max}s"));
+                return invalid(format!("the {what} timeout \"{time}s\" is not between 1ms and {max}s"));
             }
         }
         match &self.transport {
-            ServerTransport::Stdio(server) if server.command.is_empty() => wrong("its command is empty".to_owned()),
+            ServerTransport::Stdio(server) if server.command.is_empty() => invalid("its command is empty".to_owned()),
             ServerTransport::Stdio(_) => Ok(()),
-            ServerTransport::Http(server) => super::http::check(server).or_else(wrong),
+            ServerTransport::Http(server) => crate::client::transport::http::check(server).or_else(invalid),
         }
     }
 
-    /// Whether its tool of this name is taken.
+    /// Whether the tool of this name is offered.
     pub(super) fn offers(&self, tool: &str) -> bool {
         self.tools.iter().any(|glob| matches_glob(glob, tool))
     }
 
-    /// What tells this connection from every other: server, credentials and, unless shared, tenant.
-    pub(super) fn key(&self, tenant: &TenantId) -> Key {
+    /// The key of a connection: server, credentials and, unless the server is shared, the tenant.
+    pub(super) fn key(&self, tenant: &TenantId) -> ConnectionKey {
         let mut hasher = Sha256::new();
         let mut add = |part: &[u8]| {
             hasher.update(part.len().to_le_bytes());
@@ -230,26 +231,26 @@ impl ServerSpec {
         self.tools.iter().for_each(|glob| add(glob.as_bytes()));
         add(format!("{:?}", (self.connect_timeout, self.call_timeout, self.total_timeout)).as_bytes());
         add(if self.shared { b"" } else { tenant.as_str().as_bytes() });
-        Key(hasher.finalize().into())
+        ConnectionKey(hasher.finalize().into())
     }
 
-    /// `text` without any of this server's secrets, for servers print their environment when they fail, and without
-    /// control characters, which would act on a terminal.
+    /// `text` shortened, without this server's secrets and without control characters. Servers may print their environment when
+    /// they fail, and control characters could act on a terminal.
     pub(super) fn redact(&self, text: &str) -> String {
         let secrets = match &self.transport {
             ServerTransport::Stdio(server) => &server.env,
             ServerTransport::Http(server) => &server.headers,
         };
-        let text = content::cut(text, MCP_CLIENT_REASON_BYTES_MAX);
+        let text = definition::cut(text, MCP_CLIENT_REASON_BYTES_MAX);
         let mut text: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
         if let ServerTransport::Http(server) = &self.transport {
-            // Keys stand in addresses too.
-            if let Some(query) = super::http::query(&server.url) {
+            // URLs may contain keys, too.
+            if let Some(query) = crate::client::transport::http::query(&server.url) {
                 text = text.replace(&query, "[secret]");
             }
         }
         for (_, secret) in secrets {
-            // A header's secret is what follows the scheme: "Bearer …".
+            // The secret of an authorization header follows the scheme: "Bearer ...".
             let token = secret.expose().rsplit(' ').next().unwrap_or_default();
             for value in [secret.expose(), token].into_iter().filter(|value| value.len() >= SECRET_BYTES_MIN) {
                 text = text.replace(value, "[secret]");
@@ -259,9 +260,9 @@ impl ServerSpec {
     }
 }
 
-/// A digest: holds no secret itself.
+/// The key of a connection. It is a digest, so it contains no secret.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(super) struct Key([u8; 32]);
+pub(super) struct ConnectionKey([u8; 32]);
 
 #[cfg(test)]
 mod tests {
@@ -274,7 +275,7 @@ mod tests {
     }
 
     #[test]
-    fn connections_are_told_apart_by_credentials_and_tenant() {
+    fn credentials_and_tenant_are_part_of_the_connection_key() {
         let (a, b) = (TenantId::new("a"), TenantId::new("b"));
         let plain = server(&[("TOKEN", "first")]);
         assert_eq!(plain.key(&a), plain.clone().key(&a));
@@ -307,7 +308,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_meant_is_named() {
+    fn the_error_for_an_invalid_configuration_quotes_the_value() {
         let zero = ServerSpec { call_timeout: Duration::ZERO, ..server(&[]) };
         let cases = [
             (ServerSpec { name: "a b".to_owned(), ..server(&[]) }, "\"a b\""),

@@ -1,5 +1,10 @@
-//! What every transport gets around it: it says at once when nothing can be heard any more, and it ends a connection
-//! whose server asks faster than it lets itself be answered.
+//! Transports to servers, and the wrapper around each of them: it records why a connection ended, and it ends a connection
+//! whose server sends too many messages or requests.
+
+pub(super) mod child;
+pub(super) mod http;
+pub(super) mod orphan;
+pub(super) mod rate;
 
 use std::future::Future;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -13,83 +18,86 @@ use rmcp::service::{RxJsonRpcMessage, TxJsonRpcMessage};
 use rmcp::transport::Transport;
 use tokio_util::sync::CancellationToken;
 
-use super::inbound::InboundRate;
-use super::wire::Exchange;
+use crate::client::transport::rate::InboundRate;
+use crate::client::wire::Exchange;
 
-/// What became of a connection, shared by all who wait on it.
+/// Whether and why a connection has ended. All users of the connection share it.
 #[derive(Debug, Default)]
-pub(super) struct Fate {
+pub(super) struct CloseReason {
     gone: CancellationToken,
-    why: OnceLock<String>,
-    settled: AtomicBool,
+    text: OnceLock<String>,
+    handshake_done: AtomicBool,
     flooded: AtomicBool,
 }
 
-impl Fate {
-    /// Nothing will be heard any more. The first reason is the one that counts.
-    pub(super) fn seal(&self, why: &str) {
-        // A second reason follows from the first.
-        drop(self.why.set(why.to_owned()));
+impl CloseReason {
+    /// Marks the connection as ended. Only the first reason is kept.
+    pub(super) fn close(&self, why: &str) {
+        // A later reason is a consequence of the first.
+        drop(self.text.set(why.to_owned()));
         self.gone.cancel();
     }
 
-    /// The handshake is over.
-    pub(super) fn settle(&self) {
-        self.settled.store(true, Ordering::Relaxed);
+    /// Marks the handshake as done.
+    pub(super) fn handshake_done(&self) {
+        self.handshake_done.store(true, Ordering::Relaxed);
     }
 
-    /// Whether the handshake is over.
-    pub(super) fn is_settled(&self) -> bool {
-        self.settled.load(Ordering::Relaxed)
+    /// Whether the handshake is done.
+    pub(super) fn is_handshake_done(&self) -> bool {
+        self.handshake_done.load(Ordering::Relaxed)
     }
 
-    /// It says more than a host can be asked to hear; known before the end itself.
+    /// Records that the server sends too much, before the connection ends.
     pub(super) fn flood(&self, why: String) {
         self.flooded.store(true, Ordering::Relaxed);
-        self.explain(why);
+        self.set_reason(why);
     }
 
-    /// Whether that is why it ended.
+    /// Whether the connection ended because the server sent too much.
     pub(super) fn is_flooded(&self) -> bool {
         self.flooded.load(Ordering::Relaxed)
     }
 
-    /// A reason that is known before the end itself.
-    pub(super) fn explain(&self, why: String) {
-        drop(self.why.set(why));
+    /// Records the reason before the connection ends.
+    pub(super) fn set_reason(&self, why: String) {
+        drop(self.text.set(why));
     }
 
+    /// Waits for the end of the connection.
     pub(super) async fn gone(&self) {
         self.gone.cancelled().await;
     }
 
+    /// Whether the connection has ended.
     pub(super) fn is_gone(&self) -> bool {
         self.gone.is_cancelled()
     }
 
-    pub(super) fn why(&self) -> &str {
-        self.why.get().map_or("it closed the connection", String::as_str)
+    /// The reason why the connection ended.
+    pub(super) fn text(&self) -> &str {
+        self.text.get().map_or("it closed the connection", String::as_str)
     }
 }
 
-/// A transport that is watched.
-pub(super) struct Watched<T> {
+/// A transport with limits on what the server sends, which records why the connection ends.
+pub(super) struct WatchedTransport<T> {
     inner: T,
-    fate: Arc<Fate>,
+    close_reason: Arc<CloseReason>,
     exchange: Arc<Exchange>,
-    /// Time to say whether the newest revision is known.
+    /// The time that the server has to answer whether it knows the newest revision.
     probe: Duration,
     unanswered: Arc<AtomicUsize>,
     inbound: InboundRate,
 }
 
-impl<T> Watched<T> {
-    pub(super) fn new(inner: T, fate: Arc<Fate>, exchange: Arc<Exchange>, probe: Duration) -> Self {
-        Self { inner, fate, exchange, probe, unanswered: Arc::default(), inbound: InboundRate::default() }
+impl<T> WatchedTransport<T> {
+    pub(super) fn new(inner: T, close_reason: Arc<CloseReason>, exchange: Arc<Exchange>, probe: Duration) -> Self {
+        Self { inner, close_reason, exchange, probe, unanswered: Arc::default(), inbound: InboundRate::default() }
     }
 }
 
-impl<T: Transport<RoleClient>> Transport<RoleClient> for Watched<T> {
+impl<T: Transport<RoleClient>> Transport<RoleClient> for WatchedTransport<T> {
     type Error = T::Error;
 
     fn send(
@@ -103,7 +111,7 @@ impl<T: Transport<RoleClient>> Transport<RoleClient> for Watched<T> {
         async move {
             let result = sent.await;
             if answers {
-                // Saturating: an error may answer a message that was no request.
+                // Does not go below zero: an error may answer a message that was not a request.
                 let _below_zero =
                     unanswered.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |count| count.checked_sub(1));
             }
@@ -112,21 +120,21 @@ impl<T: Transport<RoleClient>> Transport<RoleClient> for Watched<T> {
     }
 
     async fn receive(&mut self) -> Option<RxJsonRpcMessage<RoleClient>> {
-        if self.fate.is_gone() {
+        if self.close_reason.is_gone() {
             return None;
         }
         let message = self.inner.receive().await;
-        // Bytes are counted where they are read, before they are parsed.
-        if let Err(why) = self.inbound.note(Instant::now(), 1, 0, self.fate.is_settled()) {
-            self.fate.flood(why);
-            self.fate.seal("it floods");
+        // Bytes are counted by the reader, before they are parsed.
+        if let Err(why) = self.inbound.note(Instant::now(), 1, 0, self.close_reason.is_handshake_done()) {
+            self.close_reason.flood(why);
+            self.close_reason.close("it sends too much");
             return None;
         }
         match &message {
-            None => self.fate.seal("it closed the connection"),
+            None => self.close_reason.close("it closed the connection"),
             Some(JsonRpcMessage::Request(_)) => {
                 if self.unanswered.fetch_add(1, Ordering::Relaxed) >= MCP_CLIENT_SERVER_REQUESTS_MAX {
-                    self.fate.seal("it sent more requests than it reads answers");
+                    self.close_reason.close("it sent more requests than it reads answers");
                     return None;
                 }
             }
@@ -136,7 +144,7 @@ impl<T: Transport<RoleClient>> Transport<RoleClient> for Watched<T> {
     }
 
     async fn close(&mut self) -> Result<(), Self::Error> {
-        self.fate.seal("the connection was closed");
+        self.close_reason.close("the connection was closed");
         self.inner.close().await
     }
 }

@@ -1,12 +1,12 @@
-//! What servers say, read leniently: their bytes become messages that rmcp's exact types take, and whatever cannot be
-//! read is told, to the request it answers where that can be known.
+//! Lenient reading of messages from servers: bytes become messages that rmcp's strict types accept. If a message cannot be
+//! read, the request that it answers fails with the reason. If that request is unknown, the reason is logged.
 
 mod exchange;
 mod message;
 mod text;
 mod tools;
 
-pub(super) use exchange::{Asked, Exchange, Remarks, request_of};
-pub(super) use message::{CALL_RESULT, LOST, Reader, SAID, fault};
+pub(super) use exchange::{Exchange, RequestKind, ServerRemarks, request_of};
+pub(super) use message::{CALL_RESULT, CONNECTION_LOST, MessageReader, UNREADABLE, error_answer};
 pub(super) use text::excerpt;
-pub(super) use tools::{LEFT_OUT, NAMES};
+pub(super) use tools::{NAMES, SKIPPED};

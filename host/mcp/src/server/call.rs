@@ -1,4 +1,4 @@
-//! One tool call: its progress told, its cancellation obeyed, its failure readable.
+//! One tool call, with progress notifications and cancellation. A failure becomes a readable result.
 
 use firebox_contract::{Caller, Error, Progress, ToolCall, ToolOutcome, limits};
 use rmcp::model::{CallToolRequestParams, CallToolResult, ProgressNotificationParam, ProgressToken};
@@ -6,17 +6,17 @@ use rmcp::service::{Peer, RequestContext};
 use rmcp::{ErrorData, RoleServer};
 use tokio::sync::mpsc;
 
-use super::{RequestId, Shared, content};
+use super::{RequestId, ServerContext, content};
 
-/// A report on its way to the client.
-type Report = (f64, Option<f64>, Option<String>);
+/// A progress report: done, total and message.
+type ProgressUpdate = (f64, Option<f64>, Option<String>);
 
-/// Runs what `request` asks for. Dropping the future, like a client's cancellation or the end of the caller, drops the call.
+/// Runs the call `request`. Dropping the future cancels the call, as does a cancellation by the client or the end of the caller.
 ///
 /// # Errors
-/// Only for a tool that this caller does not have, and for a call that was cancelled, whose answer nobody reads.
+/// A protocol error for a tool that this caller does not have, and for a cancelled call.
 pub(super) async fn run(
-    shared: &Shared,
+    shared: &ServerContext,
     caller: &Caller,
     request: CallToolRequestParams,
     context: &RequestContext<RoleServer>,
@@ -27,7 +27,7 @@ pub(super) async fn run(
         name: request.name.into_owned(),
         arguments_json: serde_json::Value::Object(arguments).to_string(),
     };
-    let Some(_place) = shared.calls.take(&caller.tenant, caller.in_flight_max) else {
+    let Some(_permit) = shared.calls.take(&caller.tenant, caller.in_flight_max) else {
         return Ok(content::failure(&busy(shared, caller)));
     };
     let outcome = tokio::select! {
@@ -43,9 +43,9 @@ pub(super) async fn run(
     }
 }
 
-fn busy(shared: &Shared, caller: &Caller) -> Error {
+fn busy(shared: &ServerContext, caller: &Caller) -> Error {
     let message = format!(
-        "too many tool calls at a time: tenant \"{}\" may have {} and {} run in all; try again when one has ended",
+        "too many tool calls at the same time: tenant \"{}\" may have {} and {} run in total; try again when one has ended",
         caller.tenant,
         caller.in_flight_max,
         shared.calls.taken()
@@ -53,9 +53,9 @@ fn busy(shared: &Shared, caller: &Caller) -> Error {
     Error::Limited { message, retry_after: limits::MCP_RETRY_AFTER }
 }
 
-/// The call, and beside it the notices that its reports become where the client asked for them.
+/// Runs the call. If the client asked for progress, its reports are sent as notifications while the call runs.
 async fn with_progress(
-    shared: &Shared,
+    shared: &ServerContext,
     caller: &Caller,
     call: &ToolCall,
     context: &RequestContext<RoleServer>,
@@ -67,36 +67,36 @@ async fn with_progress(
     };
     let (sender, reports) = mpsc::channel(limits::PLUGIN_PROGRESS_BUFFERED_MAX);
     let running = async move {
-        let reporter = Reporter(sender);
+        let reporter = ProgressReporter(sender);
         shared.source.call_within(caller, request, call, &reporter).await
-        // The reporter ends here, and with it the telling, once all is told: progress never follows the result.
+        // The reporter is dropped here. The notifications then end, so none of them follows the result.
     };
-    let (outcome, ()) = tokio::join!(running, tell(&context.peer, token, reports));
+    let (outcome, ()) = tokio::join!(running, send_progress(&context.peer, token, reports));
     outcome
 }
 
-/// A listener that never blocks: a client that reads slowly misses reports.
-struct Reporter(mpsc::Sender<Report>);
+/// Receives progress reports without blocking. If the client reads slowly, reports are dropped.
+struct ProgressReporter(mpsc::Sender<ProgressUpdate>);
 
-impl Progress for Reporter {
+impl Progress for ProgressReporter {
     fn report(&self, done: f64, total: Option<f64>, message: Option<&str>) {
         let _missed = self.0.try_send((done, total, message.map(str::to_owned)));
     }
 }
 
-async fn tell(peer: &Peer<RoleServer>, token: ProgressToken, mut reports: mpsc::Receiver<Report>) {
+async fn send_progress(peer: &Peer<RoleServer>, token: ProgressToken, mut reports: mpsc::Receiver<ProgressUpdate>) {
     let mut last = f64::NEG_INFINITY;
     while let Some((done, total, message)) = reports.recv().await {
-        // The protocol wants it to grow, whatever a tool reports.
+        // The protocol requires that progress grows.
         if done <= last {
             continue;
         }
         last = done;
-        let mut notice = ProgressNotificationParam::new(token.clone(), done);
-        notice.total = total;
-        notice.message = message;
-        if peer.notify_progress(notice).await.is_err() {
-            // Nobody is there any more; the call itself ends by its own cancellation.
+        let mut notification = ProgressNotificationParam::new(token.clone(), done);
+        notification.total = total;
+        notification.message = message;
+        if peer.notify_progress(notification).await.is_err() {
+            // The client has gone. The call itself is cancelled separately.
             return;
         }
     }

@@ -1,4 +1,4 @@
-//! From a tool's outcome to the result a client reads.
+//! Turns a tool's outcome into the result that a client reads.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -6,24 +6,24 @@ use firebox_contract::{Error, ToolContent, ToolOutcome};
 use rmcp::model::{CallToolResult, ContentBlock, MetaObject, ResourceContents};
 use serde_json::{Value, json};
 
-/// Where a result says what its call used.
+/// The key of the call's usage in a result.
 const USE_KEY: &str = "firebox/use";
 
-/// `outcome` of the tool called `tool`.
+/// The result for `outcome` of the tool `tool`.
 pub(super) fn result(tool: &str, outcome: &ToolOutcome) -> CallToolResult {
     let blocks = if outcome.blocks.is_empty() {
         vec![ContentBlock::text(&outcome.content)]
     } else {
-        outcome.blocks.iter().enumerate().map(|(place, block)| content(tool, place, block)).collect()
+        outcome.blocks.iter().enumerate().map(|(index, block)| content(tool, index, block)).collect()
     };
     let mut result = CallToolResult::success(blocks);
     result.is_error = Some(outcome.is_error);
     result.structured_content = structured(&outcome.blocks);
-    result.meta = Some(spent(outcome));
+    result.meta = Some(usage(outcome));
     result
 }
 
-/// A failure that the caller, a person or a model, should read.
+/// A failure as a result that a person or a model can read.
 pub(super) fn failure(error: &Error) -> CallToolResult {
     let mut result = CallToolResult::error(vec![ContentBlock::text(format!("error: {error}"))]);
     let mut about = json!({ "code": error.kind().code() });
@@ -43,7 +43,7 @@ fn meta(key: &str, value: Value) -> MetaObject {
     meta
 }
 
-fn spent(outcome: &ToolOutcome) -> MetaObject {
+fn usage(outcome: &ToolOutcome) -> MetaObject {
     let micros = u64::try_from(outcome.elapsed.as_micros()).unwrap_or(u64::MAX);
     let about = json!({
         "provider": outcome.provider,
@@ -54,7 +54,7 @@ fn spent(outcome: &ToolOutcome) -> MetaObject {
     meta(USE_KEY, about)
 }
 
-/// The one JSON value of the answer; of several, none is the structure.
+/// The JSON value of the answer, if there is exactly one.
 fn structured(blocks: &[ToolContent]) -> Option<Value> {
     let mut values = blocks.iter().filter_map(|block| match block {
         ToolContent::Json(text) => Some(text),
@@ -64,7 +64,7 @@ fn structured(blocks: &[ToolContent]) -> Option<Value> {
     serde_json::from_str(only).ok()
 }
 
-fn content(tool: &str, place: usize, block: &ToolContent) -> ContentBlock {
+fn content(tool: &str, index: usize, block: &ToolContent) -> ContentBlock {
     match block {
         ToolContent::Text(text) | ToolContent::Json(text) => ContentBlock::text(text),
         ToolContent::Media { mime, data } if mime.starts_with("image/") => {
@@ -73,13 +73,13 @@ fn content(tool: &str, place: usize, block: &ToolContent) -> ContentBlock {
         ToolContent::Media { mime, data } if mime.starts_with("audio/") => {
             ContentBlock::audio(STANDARD.encode(data), mime)
         }
-        ToolContent::Media { mime, data } => ContentBlock::resource(document(tool, place, mime, data)),
+        ToolContent::Media { mime, data } => ContentBlock::resource(document(tool, index, mime, data)),
     }
 }
 
-/// Anything else is a document inside the result. Its address only tells it from the others: nothing serves it.
-fn document(tool: &str, place: usize, mime: &str, data: &[u8]) -> ResourceContents {
-    let uri = format!("firebox://tools/{tool}/result/{place}");
+/// Other media as an embedded resource. Its URI only distinguishes it from the others and cannot be fetched.
+fn document(tool: &str, index: usize, mime: &str, data: &[u8]) -> ResourceContents {
+    let uri = format!("firebox://tools/{tool}/result/{index}");
     let is_text = mime.starts_with("text/") || mime == "application/json" || mime.ends_with("+json");
     let contents = match std::str::from_utf8(data) {
         Ok(text) if is_text => ResourceContents::text(text, uri),
@@ -113,7 +113,7 @@ mod tests {
     }
 
     #[test]
-    fn every_kind_of_content_has_its_block() {
+    fn every_kind_of_content_becomes_its_block_type() {
         let blocks = vec![
             ToolContent::Text("hello".to_owned()),
             media("image/png", &[1]),
@@ -135,14 +135,14 @@ mod tests {
     }
 
     #[test]
-    fn without_pieces_the_text_is_the_answer() {
+    fn without_blocks_the_text_is_the_answer() {
         let value = serde_json::to_value(result("t", &outcome(Vec::new()))).expect("JSON");
         assert_eq!(value["content"], json!([{"type": "text", "text": "as text"}]));
         assert!(value.get("structuredContent").is_none());
     }
 
     #[test]
-    fn a_fault_names_plugin_limit_and_use() {
+    fn a_fault_names_plugin_limit_and_usage() {
         let fault = Fault {
             plugin: "loop".to_owned(),
             stage: Stage::Tool,

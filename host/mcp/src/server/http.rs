@@ -1,4 +1,4 @@
-//! The streamable HTTP transport as a tower service, for one path of somebody's router.
+//! The streamable HTTP transport as a tower service, for one path of a router.
 
 mod accept;
 mod post;
@@ -19,40 +19,40 @@ use http_body_util::combinators::BoxBody;
 use rmcp::transport::streamable_http_server::{StreamableHttpServerConfig, StreamableHttpService};
 use serde_json::Value;
 
-use self::accept::Accepts;
-use super::door::Door;
-use super::lists::List;
-use super::sessions::Sessions;
-use super::{ServerInfo, Shared};
+use self::accept::AcceptedTypes;
+use super::handler::McpHandler;
+use super::lists::ToolList;
+use super::sessions::SessionStore;
+use super::{ServerContext, ServerInfo};
 
-/// Who asks, from what the request's head and its router know; nobody is refused with 401.
+/// Finds the caller of a request from its head and extensions. A request without a caller gets 401.
 pub type CallerOf = Arc<dyn Fn(&Parts) -> Option<Caller> + Send + Sync>;
 
-/// How the router calls a request; an extension of it. Calls are accounted for under this id.
+/// The router's id of a request, an extension of the request. Usage and audit records of its calls have this id.
 #[derive(Debug, Clone)]
 pub struct RequestId(pub Arc<str>);
 
-type Reply = Response<BoxBody<Bytes, Infallible>>;
+pub(super) type HttpReply = Response<BoxBody<Bytes, Infallible>>;
 
-/// Web pages of this machine may ask; those of other places need naming.
+/// Origins that are always allowed: web pages of this machine.
 const LOCAL_ORIGINS: [&str; 2] = ["http://localhost:*", "http://127.0.0.1:*"];
-/// Names of this machine, so that a foreign name that resolves to it (DNS rebinding) is refused.
+/// Host names that are always allowed. Other names that resolve to this machine (DNS rebinding) are refused.
 const LOCAL_HOSTS: [&str; 3] = ["localhost", "127.0.0.1", "::1"];
 const SESSION_ID: &str = "mcp-session-id";
 const METHOD: &str = "mcp-method";
 const LISTEN: &str = "subscriptions/listen";
-const MOST: usize = limits::MCP_SUBSCRIPTIONS_PER_TENANT_MAX;
+const LISTENERS_MAX: usize = limits::MCP_SUBSCRIPTIONS_PER_TENANT_MAX;
 
-/// How the HTTP door is set up.
+/// The options of the HTTP transport.
 #[derive(Debug, Clone)]
 pub struct ServerHttpOptions {
-    /// Names that requests may call this server by (`example.org` or `example.org:8443`) beside those of this machine.
+    /// Further host names that requests may use (`example.org` or `example.org:8443`), in addition to those of this machine.
     pub hosts: Vec<String>,
-    /// Web pages that may ask (`https://example.org:443`, or `:*` for any port) beside those of this machine.
+    /// Further allowed origins (`https://example.org:443`, or `:*` for any port), in addition to those of this machine.
     pub origins: Vec<String>,
-    /// Bytes of one request's body.
+    /// Maximum bytes of a request's body.
     pub body_bytes_max: usize,
-    /// What clients are told.
+    /// The server's description for clients.
     pub info: ServerInfo,
 }
 
@@ -63,21 +63,21 @@ impl Default for ServerHttpOptions {
     }
 }
 
-/// A set of tools as an HTTP service. Clones share everything.
+/// A set of tools as an HTTP service. Clones share all state.
 #[derive(Clone)]
 pub struct HttpTools {
-    inner: StreamableHttpService<Door, Sessions>,
-    shared: Arc<Shared>,
-    sessions: Arc<Sessions>,
+    inner: StreamableHttpService<McpHandler, SessionStore>,
+    shared: Arc<ServerContext>,
+    sessions: Arc<SessionStore>,
     caller_of: CallerOf,
 }
 
-/// The tower service that offers `source` to whomever `caller_of` finds in a request. It answers below the path that
-/// it is nested at. Needs a tokio runtime with its timer enabled.
+/// The tower service that offers `source` to the caller that `caller_of` finds in a request. It answers at the path that it is
+/// nested at. It needs a tokio runtime with its timer enabled.
 #[must_use]
 pub fn http_service(source: Arc<dyn ToolSource>, options: ServerHttpOptions, caller_of: CallerOf) -> HttpTools {
-    let shared = Shared::new(source, options.info);
-    let sessions = Arc::new(Sessions::new(Arc::clone(&shared.listeners)));
+    let shared = ServerContext::new(source, options.info);
+    let sessions = Arc::new(SessionStore::new(Arc::clone(&shared.listeners)));
     let named = |local: &[&str], more: Vec<String>| -> Vec<String> {
         local.iter().map(|name| (*name).to_owned()).chain(more).collect()
     };
@@ -90,17 +90,17 @@ pub fn http_service(source: Arc<dyn ToolSource>, options: ServerHttpOptions, cal
         .with_max_request_body_bytes(options.body_bytes_max);
     let ours = Arc::clone(&shared);
     let inner =
-        StreamableHttpService::new(move || Ok(Door::new(Arc::clone(&ours), None)), Arc::clone(&sessions), config);
+        StreamableHttpService::new(move || Ok(McpHandler::new(Arc::clone(&ours), None)), Arc::clone(&sessions), config);
     HttpTools { inner, shared, sessions, caller_of }
 }
 
 impl HttpTools {
-    /// Refuses new requests, ends those that only listen, lets running calls end for at most `time`, then ends every
-    /// session. Returns how many calls were cut off.
+    /// Refuses new requests, ends subscriptions, waits up to `time` for running calls, and then ends every session. Returns the
+    /// number of calls that were cancelled.
     pub async fn drain(&self, time: Duration) -> usize {
         self.shared.closing.cancel();
         if tokio::time::timeout(time, self.shared.calls.free()).await.is_ok() {
-            // The last answer is made; this is for its way out.
+            // The last answer is complete. Wait for it to be sent.
             tokio::time::sleep(limits::MCP_FLUSH_TIME.min(time)).await;
         }
         let cut = self.shared.calls.taken();
@@ -108,7 +108,7 @@ impl HttpTools {
         cut
     }
 
-    async fn handle<B>(&self, request: Request<B>) -> Reply
+    async fn handle<B>(&self, request: Request<B>) -> HttpReply
     where
         B: http_body::Body + Send + 'static,
         B::Error: Display,
@@ -119,7 +119,7 @@ impl HttpTools {
         }
         let (mut parts, body) = request.into_parts();
         let Some(caller) = (self.caller_of)(&parts) else {
-            let error = Error::Unauthorized("no key that is known here; send Authorization: Bearer KEY".to_owned());
+            let error = Error::Unauthorized("missing or invalid API key; send Authorization: Bearer KEY".to_owned());
             return refusal::of(&error, Value::Null);
         };
         if parts.method == Method::POST {
@@ -128,23 +128,23 @@ impl HttpTools {
         if let Some(id) = text(&parts.headers, SESSION_ID).filter(|id| !self.sessions.is_of(id, &caller.tenant)) {
             return refusal::of(&post::no_session(id), Value::Null);
         }
-        if parts.method == Method::GET && Accepts::of(&parts.headers).events {
+        if parts.method == Method::GET && AcceptedTypes::of(&parts.headers).events {
             accept::events(&mut parts.headers);
         }
         self.forward(Request::from_parts(parts, Full::new(Bytes::new())), caller, &Value::Null).await
     }
 
-    /// What rmcp answers, or what its parts refused meanwhile, to the message with `id`.
-    async fn forward(&self, mut request: Request<Full<Bytes>>, caller: Caller, id: &Value) -> Reply {
-        // Only then are parameters mirrored in headers, which are compared by the tool's schema.
+    /// The answer of rmcp to the message with `id`, or the refusal of a part that rmcp called.
+    async fn forward(&self, mut request: Request<Full<Bytes>>, caller: Caller, id: &Value) -> HttpReply {
+        // Only this method mirrors parameters in headers. rmcp compares them by the tool's schema.
         let tools = match text(request.headers(), METHOD) {
             Some("tools/call") => Some(self.shared.lists.of(&*self.shared.source, &caller).await),
             _ => None,
         };
         request.extensions_mut().insert(caller.clone());
-        let asked = Arc::new(Asked { caller, tools, refused: Mutex::default() });
-        let reply = ASKED.scope(Arc::clone(&asked), self.inner.handle(request)).await;
-        match asked.take_refusal() {
+        let scope = Arc::new(RequestScope { caller, tools, refused: Mutex::default() });
+        let reply = REQUEST_SCOPE.scope(Arc::clone(&scope), self.inner.handle(request)).await;
+        match scope.take_refusal() {
             Some(error) => refusal::of(&error, id.clone()),
             None => refusal::in_json(reply, id).await,
         }
@@ -157,9 +157,9 @@ where
     B::Data: Send + 'static,
     B::Error: Display,
 {
-    type Response = Reply;
+    type Response = HttpReply;
     type Error = Infallible;
-    type Future = BoxFuture<'static, Result<Reply, Infallible>>;
+    type Future = BoxFuture<'static, Result<HttpReply, Infallible>>;
 
     fn poll_ready(&mut self, _context: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
         Poll::Ready(Ok(()))
@@ -172,18 +172,18 @@ where
 }
 
 tokio::task_local! {
-    static ASKED: Arc<Asked>;
+    static REQUEST_SCOPE: Arc<RequestScope>;
 }
 
-/// What is known about the request that is being answered, for the parts that rmcp calls without it.
-pub(super) struct Asked {
+/// The request that is being answered, for the parts that rmcp calls without passing the request.
+pub(super) struct RequestScope {
     pub(super) caller: Caller,
-    tools: Option<List>,
+    tools: Option<ToolList>,
     refused: Mutex<Option<Error>>,
 }
 
-impl Asked {
-    /// Answers the request with `error`, whatever rmcp would say.
+impl RequestScope {
+    /// Answers the request with `error` instead of rmcp's answer.
     pub(super) fn refuse(&self, error: Error) {
         *self.refused.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
     }
@@ -193,17 +193,17 @@ impl Asked {
     }
 }
 
-pub(super) fn this_request() -> Option<Arc<Asked>> {
-    ASKED.try_with(Arc::clone).ok()
+pub(super) fn this_request() -> Option<Arc<RequestScope>> {
+    REQUEST_SCOPE.try_with(Arc::clone).ok()
 }
 
-pub(super) fn tools_of_this_request() -> Option<List> {
+pub(super) fn tools_of_this_request() -> Option<ToolList> {
     this_request()?.tools.clone()
 }
 
-/// What is said where a tenant has as many streams as it may.
-pub(super) fn too_many_listen() -> Error {
-    let message = format!("too many requests listen already: a tenant may have {MOST}; end one of them");
+/// The error for a tenant that has reached its maximum number of event streams.
+pub(super) fn too_many_listeners() -> Error {
+    let message = format!("too many event streams: a tenant may have {LISTENERS_MAX}; close one of them");
     Error::Limited { message, retry_after: limits::MCP_RETRY_AFTER }
 }
 

@@ -1,4 +1,4 @@
-//! Requests of one connection or session that wait for their answer.
+//! The unanswered requests of one connection or session.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -10,47 +10,50 @@ use rmcp::service::{RxJsonRpcMessage, TxJsonRpcMessage};
 use rmcp::transport::Transport;
 use tokio::sync::watch;
 
-/// The ids in use. Two requests of one id would share what rmcp knows of it, and one would never be answered.
+/// The ids in use. If two requests had the same id, rmcp would mix them up, and one would never be answered.
 #[derive(Debug)]
-pub(super) struct InFlight {
-    /// Whether each will be answered by itself: one that listens is not.
+pub(super) struct InFlightRequests {
+    /// For each id, whether the request ends by itself. A subscription does not.
     ids: Mutex<HashMap<RequestId, bool>>,
-    /// How many will be.
+    /// The number of requests that end by themselves.
     answers: watch::Sender<usize>,
 }
 
-impl InFlight {
+impl InFlightRequests {
     pub(super) fn new() -> Arc<Self> {
         Arc::new(Self { ids: Mutex::default(), answers: watch::Sender::new(0) })
     }
 
-    /// Takes the id of `request`, until it is answered.
+    /// Registers the id of `request` until it is answered.
     ///
     /// # Errors
-    /// In words, where the id is in use or too many are.
+    /// The reason, if the id is in use or there are too many requests.
     pub(super) fn begin(&self, id: &RequestId, request: &ClientRequest) -> Result<(), String> {
         let mut ids = self.lock();
         if ids.contains_key(id) {
-            return Err(format!("the id {} belongs to a request that still runs; give each its own", shown(id)));
+            return Err(format!(
+                "the id {} belongs to a request that still runs; use a new id for each request",
+                shown(id)
+            ));
         }
         if ids.len() >= limits::MCP_SERVER_REQUESTS_MAX {
             let most = limits::MCP_SERVER_REQUESTS_MAX;
-            return Err(format!("{most} requests wait for their answer already; send this one when one has it"));
+            return Err(format!("{most} requests already wait for their answers; try again when one is answered"));
         }
         ids.insert(id.clone(), !matches!(request, ClientRequest::SubscriptionsListenRequest(_)));
-        self.tell(&ids);
+        self.update(&ids);
         Ok(())
     }
 
-    /// Gives the id back: the request is answered, or cancelled and will not be.
+    /// Releases the id of a request that was answered or cancelled.
     pub(super) fn end(&self, id: &RequestId) {
         let mut ids = self.lock();
         ids.remove(id);
-        self.tell(&ids);
+        self.update(&ids);
     }
 
-    /// What `message` of the client ends.
-    pub(super) fn heard(&self, message: &ClientJsonRpcMessage) {
+    /// Releases the id of a request that `message` of the client cancels.
+    pub(super) fn on_client_message(&self, message: &ClientJsonRpcMessage) {
         if let JsonRpcMessage::Notification(notification) = message
             && let ClientNotification::CancelledNotification(cancelled) = &notification.notification
             && let Some(id) = &cancelled.params.request_id
@@ -59,24 +62,24 @@ impl InFlight {
         }
     }
 
-    /// Ends when no request waits for an answer.
+    /// Waits until no request waits for an answer.
     pub(super) async fn answered(&self) {
         let mut answers = self.answers.subscribe();
         // The sender lives as long as `self`, so waiting cannot fail.
         let _none = answers.wait_for(|answers| *answers == 0).await;
     }
 
-    /// How many requests wait for an answer.
+    /// The number of requests that wait for an answer.
     pub(super) fn waiting(&self) -> usize {
         *self.answers.borrow()
     }
 
-    fn tell(&self, ids: &HashMap<RequestId, bool>) {
+    fn update(&self, ids: &HashMap<RequestId, bool>) {
         self.answers.send_replace(ids.values().filter(|answered| **answered).count());
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<RequestId, bool>> {
-        // A panic while the lock was held leaves whole entries.
+        // A panic under the lock leaves complete entries.
         self.ids.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -85,7 +88,7 @@ fn shown(id: &RequestId) -> String {
     id.clone().into_json_value().to_string()
 }
 
-/// The id that `message` of the server answers.
+/// The id of the request that `message` of the server answers.
 pub(super) fn answered_id(message: &TxJsonRpcMessage<RoleServer>) -> Option<RequestId> {
     match message {
         JsonRpcMessage::Response(response) => Some(response.id.clone()),
@@ -94,19 +97,19 @@ pub(super) fn answered_id(message: &TxJsonRpcMessage<RoleServer>) -> Option<Requ
     }
 }
 
-/// A transport that gives ids back as their requests end.
-pub(super) struct Tracked<T> {
+/// A transport that releases the ids of answered requests.
+pub(super) struct TrackedTransport<T> {
     inner: T,
-    in_flight: Arc<InFlight>,
+    in_flight: Arc<InFlightRequests>,
 }
 
-impl<T> Tracked<T> {
-    pub(super) fn new(inner: T, in_flight: Arc<InFlight>) -> Self {
+impl<T> TrackedTransport<T> {
+    pub(super) fn new(inner: T, in_flight: Arc<InFlightRequests>) -> Self {
         Self { inner, in_flight }
     }
 }
 
-impl<T: Transport<RoleServer>> Transport<RoleServer> for Tracked<T> {
+impl<T: Transport<RoleServer>> Transport<RoleServer> for TrackedTransport<T> {
     type Error = T::Error;
 
     fn send(
@@ -126,7 +129,7 @@ impl<T: Transport<RoleServer>> Transport<RoleServer> for Tracked<T> {
 
     async fn receive(&mut self) -> Option<RxJsonRpcMessage<RoleServer>> {
         let message = self.inner.receive().await?;
-        self.in_flight.heard(&message);
+        self.in_flight.on_client_message(&message);
         Some(message)
     }
 

@@ -1,4 +1,4 @@
-//! Tool lists as clients see them, kept ready until they change.
+//! The cache of tool lists in the form that clients read.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -7,22 +7,22 @@ use firebox_contract::{Caller, ToolDefinition, ToolSource, limits};
 use rmcp::model::{JsonObject, Tool, ToolAnnotations};
 use serde_json::Value;
 
-/// One caller's tools.
-pub(super) type List = Arc<[Tool]>;
+/// The tools of one caller.
+pub(super) type ToolList = Arc<[Tool]>;
 
-/// The lists of the callers seen since the last change.
+/// The lists of recent callers, with the revision of each.
 #[derive(Debug, Default)]
-pub(super) struct Lists(Mutex<HashMap<Caller, (u64, List)>>);
+pub(super) struct ToolListCache(Mutex<HashMap<Caller, (u64, ToolList)>>);
 
-impl Lists {
-    /// What `caller` may see now.
-    pub(super) async fn of(&self, source: &dyn ToolSource, caller: &Caller) -> List {
-        // Read before the list, so that a change in between only means asking once more.
+impl ToolListCache {
+    /// The current list of `caller`.
+    pub(super) async fn of(&self, source: &dyn ToolSource, caller: &Caller) -> ToolList {
+        // Read before the list: a change in between then only causes one more read.
         let revision = source.revision();
-        if let Some((_, list)) = self.lock().get(caller).filter(|(kept, _)| *kept == revision) {
+        if let Some((_, list)) = self.lock().get(caller).filter(|(cached, _)| *cached == revision) {
             return Arc::clone(list);
         }
-        let list: List = source.tools(caller).await.iter().map(tool).collect();
+        let list: ToolList = source.tools(caller).await.iter().map(tool).collect();
         let mut lists = self.lock();
         if lists.len() >= limits::MCP_LISTS_CACHED_MAX {
             lists.clear();
@@ -31,24 +31,24 @@ impl Lists {
         list
     }
 
-    /// What `caller` saw last and at which revision; what it may see now, if it has not looked yet.
-    pub(super) async fn seen(&self, source: &dyn ToolSource, caller: &Caller) -> (u64, List) {
-        let kept = self.lock().get(caller).cloned();
-        match kept {
+    /// The list that `caller` saw last with its revision, or the current list if it has seen none.
+    pub(super) async fn seen(&self, source: &dyn ToolSource, caller: &Caller) -> (u64, ToolList) {
+        let cached = self.lock().get(caller).cloned();
+        match cached {
             Some(seen) => seen,
             None => (source.revision(), self.of(source, caller).await),
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<Caller, (u64, List)>> {
-        // A panic while the lock was held leaves whole entries.
+    fn lock(&self) -> MutexGuard<'_, HashMap<Caller, (u64, ToolList)>> {
+        // A panic under the lock leaves complete entries.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 fn tool(definition: &ToolDefinition) -> Tool {
     let mut input = object(&definition.input_schema_json).unwrap_or_default();
-    // The protocol wants it said, also where a plugin found it obvious.
+    // The protocol requires the type, but plugins may leave it out.
     input.entry("type").or_insert_with(|| Value::from("object"));
     let effects = definition.effects;
     let mut tool = Tool::new(definition.name.clone(), definition.description.clone(), Arc::new(input));

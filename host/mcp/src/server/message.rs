@@ -1,4 +1,5 @@
-//! Messages of clients, read before rmcp sees them: whatever is wrong with one is said in words, with its id where it has one.
+//! Checks messages of clients before rmcp reads them. An invalid message is rejected with a readable reason and its id, if it has
+//! one.
 
 use firebox_contract::{json_values, limits};
 use rmcp::model::{
@@ -8,54 +9,56 @@ use rmcp::model::{
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
-/// JSON-RPC: the bytes are no JSON.
+use crate::json_kind;
+
+/// The JSON-RPC code for bytes that are not JSON.
 const PARSE_ERROR: i32 = -32_700;
-/// JSON-RPC: the JSON is no message that can be served.
+/// The JSON-RPC code for an invalid message.
 pub(super) const INVALID_REQUEST: i32 = -32_600;
-/// JSON-RPC: the method is known and its parameters cannot be meant.
+/// The JSON-RPC code for invalid parameters of a known method.
 pub(super) const INVALID_PARAMS: i32 = -32_602;
 
-/// Where the metadata of a request says its revision.
+/// The key of the protocol revision in the metadata of a request.
 const REVISION_KEY: &str = "io.modelcontextprotocol/protocolVersion";
 
-/// Methods that are served.
+/// The supported methods.
 const SERVED: [&str; 6] = ["initialize", "ping", "server/discover", "subscriptions/listen", "tools/call", "tools/list"];
 
-/// Why a message is not served.
+/// A message that was rejected.
 #[derive(Debug, PartialEq)]
-pub(super) struct Refusal {
-    /// The id of the message; null where it has none that can be read.
+pub(super) struct RejectedMessage {
+    /// The id of the message, or null if it has no readable id.
     pub(super) id: Value,
-    /// JSON-RPC's code.
+    /// The JSON-RPC code.
     pub(super) code: i32,
     pub(super) message: String,
 }
 
-impl Refusal {
+impl RejectedMessage {
     pub(super) fn invalid(id: Value, message: impl Into<String>) -> Self {
         Self { id, code: INVALID_REQUEST, message: message.into() }
     }
 
-    /// As the client reads it.
+    /// The JSON-RPC error for the client.
     pub(super) fn to_json(&self) -> Value {
         json!({ "jsonrpc": "2.0", "id": self.id, "error": { "code": self.code, "message": self.message } })
     }
 }
 
-/// A message that can be served.
-pub(super) struct Message {
-    /// As the client wrote it, without what means nothing (`"params": null`).
+/// A valid message.
+pub(super) struct ClientMessage {
+    /// The message as the client wrote it, without null members such as `"params": null`.
     pub(super) value: Value,
-    /// The same for rmcp.
+    /// The message in rmcp's type.
     pub(super) typed: ClientJsonRpcMessage,
 }
 
-/// The JSON of one message, or of a batch of them.
+/// Parses one message or a batch of messages.
 ///
 /// # Errors
-/// For what is no UTF-8, no JSON, or has too many values.
-pub(super) fn parse(bytes: &[u8]) -> Result<Value, Refusal> {
-    let refuse = |code, message| Refusal { id: Value::Null, code, message };
+/// `RejectedMessage` if the bytes are not UTF-8, not JSON, or have too many values.
+pub(super) fn parse(bytes: &[u8]) -> Result<Value, RejectedMessage> {
+    let refuse = |code, message| RejectedMessage { id: Value::Null, code, message };
     let bytes = bytes.strip_prefix("\u{feff}".as_bytes()).unwrap_or(bytes);
     if let Err(error) = std::str::from_utf8(bytes) {
         let at = error.valid_up_to();
@@ -71,16 +74,19 @@ pub(super) fn parse(bytes: &[u8]) -> Result<Value, Refusal> {
     serde_json::from_slice(bytes).map_err(|error| refuse(PARSE_ERROR, format!("the message is not JSON: {error}")))
 }
 
-/// Holds `value` to what JSON-RPC and the protocol's methods ask for.
+/// Checks `value` against JSON-RPC and the protocol's methods.
 ///
 /// # Errors
-/// For what they do not allow.
-pub(super) fn check(value: Value) -> Result<Message, Refusal> {
+/// `RejectedMessage` with the first problem.
+pub(super) fn check(value: Value) -> Result<ClientMessage, RejectedMessage> {
     let Value::Object(mut message) = value else {
-        return Err(Refusal::invalid(Value::Null, format!("a message is a JSON object, not {}", kind(&value))));
+        return Err(RejectedMessage::invalid(
+            Value::Null,
+            format!("a message is a JSON object, not {}", json_kind(&value)),
+        ));
     };
     let shown = message.get("id").filter(|id| id.is_string() || id.is_number()).cloned().unwrap_or(Value::Null);
-    let refuse = |code: i32, message: String| Refusal { id: shown.clone(), code, message };
+    let refuse = |code: i32, message: String| RejectedMessage { id: shown.clone(), code, message };
     envelope(&message).map_err(|why| refuse(INVALID_REQUEST, why))?;
     let method = message.get("method").and_then(Value::as_str).map(str::to_owned);
     let is_request = method.is_some() && message.contains_key("id");
@@ -92,17 +98,18 @@ pub(super) fn check(value: Value) -> Result<Message, Refusal> {
         let params = message.get("params").and_then(Value::as_object);
         fits(method, params.unwrap_or(&Map::new())).map_err(|why| refuse(INVALID_PARAMS, why))?;
     }
-    let typed = ClientJsonRpcMessage::deserialize(&message)
-        .map_err(|_| refuse(INVALID_REQUEST, "this is no request, notification or answer of MCP".to_owned()))?;
+    let typed = ClientJsonRpcMessage::deserialize(&message).map_err(|_| {
+        refuse(INVALID_REQUEST, "the message is not a request, notification or answer of MCP".to_owned())
+    })?;
     if let (ClientJsonRpcMessage::Request(request), Some(method)) = (&typed, served)
         && matches!(request.request, ClientRequest::CustomRequest(_))
     {
-        return Err(refuse(INVALID_PARAMS, format!("the params of \"{method}\" cannot be meant")));
+        return Err(refuse(INVALID_PARAMS, format!("the params of \"{method}\" are invalid")));
     }
-    Ok(Message { value: Value::Object(message), typed })
+    Ok(ClientMessage { value: Value::Object(message), typed })
 }
 
-/// Whether what the parameters of `method` are not is an error of parameters. Revision 2026-07-28 has no handshake.
+/// Whether invalid parameters of `method` are an error of parameters. Revision 2026-07-28 has no `initialize`.
 fn is_served(method: &str, message: &Map<String, Value>) -> bool {
     let says_revision = || {
         let meta = message.get("params").and_then(|params| params.get("_meta"));
@@ -111,34 +118,33 @@ fn is_served(method: &str, message: &Map<String, Value>) -> bool {
     SERVED.contains(&method) && !(method == "initialize" && says_revision())
 }
 
-/// Whether a batch may be taken.
+/// Checks a batch.
 ///
 /// # Errors
-/// In words, where it may not.
+/// The reason, if it is not allowed.
 pub(super) fn batch(batch: &[Value], is_allowed: bool) -> Result<(), String> {
     let most = limits::MCP_BATCH_MESSAGES_MAX;
     let is_handshake = |value: &Value| value.get("method").and_then(Value::as_str) == Some("initialize");
     if !is_allowed {
-        return Err(
-            "a batch is taken in a session of revision 2025-03-26 or before; send one message at a time".to_owned()
-        );
+        return Err("batches are supported in sessions of revision 2025-03-26 or earlier; send one message at a time"
+            .to_owned());
     }
     match batch.len() {
         0 => Err("the batch is empty".to_owned()),
-        length if length > most => Err(format!("the batch has {length} messages where {most} are allowed")),
+        length if length > most => Err(format!("the batch has {length} messages; at most {most} are allowed")),
         _ if batch.iter().any(is_handshake) => Err("\"initialize\" must not be in a batch".to_owned()),
         _ => Ok(()),
     }
 }
 
-/// What every message has.
+/// Checks the members that every message has.
 fn envelope(message: &Map<String, Value>) -> Result<(), String> {
     if message.get("jsonrpc").and_then(Value::as_str) != Some("2.0") {
         return Err("\"jsonrpc\" must be \"2.0\"".to_owned());
     }
     match message.get("method") {
         Some(Value::String(_)) => message.get("id").map_or(Ok(()), id),
-        Some(other) => Err(format!("\"method\" must be a string, not {}", kind(other))),
+        Some(other) => Err(format!("\"method\" must be a string, not {}", json_kind(other))),
         None if message.contains_key("result") || message.contains_key("error") => Ok(()),
         None => Err("the message has no \"method\"".to_owned()),
     }
@@ -148,31 +154,33 @@ fn id(id: &Value) -> Result<(), String> {
     let most = limits::MCP_REQUEST_ID_BYTES_MAX;
     match id {
         Value::String(text) if text.len() > most => {
-            Err(format!("the id has {} bytes where {most} are allowed", text.len()))
+            Err(format!("the id has {} bytes; at most {most} are allowed", text.len()))
         }
         Value::String(_) => Ok(()),
         Value::Number(number) if number.as_i64().is_some() => Ok(()),
-        Value::Number(number) => Err(format!("the id {number} is no integer of 64 bits; use one, or a string")),
-        other => Err(format!("the id must be a string or an integer, not {}; a notification has none", kind(other))),
+        Value::Number(number) => Err(format!("the id {number} is not a 64-bit integer; use an integer or a string")),
+        other => {
+            Err(format!("the id must be a string or an integer, not {}; a notification has none", json_kind(other)))
+        }
     }
 }
 
-/// Takes out what stands for nothing, and holds what every method may have to its kind.
+/// Removes null members, and checks the types of the members that every method may have.
 fn tidy(message: &mut Map<String, Value>) -> Result<(), String> {
     without_null(message, "params");
     let Some(params) = message.get_mut("params") else { return Ok(()) };
-    let what = kind(params);
+    let what = json_kind(params);
     let Value::Object(params) = params else { return Err(format!("\"params\" must be an object, not {what}")) };
     without_null(params, "_meta");
     without_null(params, "arguments");
     without_null(params, "cursor");
     let Some(meta) = params.get_mut("_meta") else { return Ok(()) };
-    let what = kind(meta);
+    let what = json_kind(meta);
     let Value::Object(meta) = meta else { return Err(format!("\"_meta\" must be an object, not {what}")) };
     without_null(meta, "progressToken");
     match meta.get("progressToken") {
         Some(token) if !token.is_string() && token.as_i64().is_none() => {
-            Err(format!("\"progressToken\" must be a string or an integer, not {}", kind(token)))
+            Err(format!("\"progressToken\" must be a string or an integer, not {}", json_kind(token)))
         }
         _ => Ok(()),
     }
@@ -184,7 +192,7 @@ fn without_null(object: &mut Map<String, Value>, key: &str) {
     }
 }
 
-/// Holds `params` to the method, where it is one that is served.
+/// Checks the parameters of a supported method.
 fn fits(method: &str, params: &Map<String, Value>) -> Result<(), String> {
     let string = |key, needed| field(method, params, key, needed, "a string", Value::is_string);
     let object = |key, needed| field(method, params, key, needed, "an object", Value::is_object);
@@ -220,7 +228,7 @@ fn field(
     match params.get(key) {
         None if needed => Err(format!("the params of \"{method}\" have no \"{key}\"")),
         Some(value) if !is_wanted(value) => {
-            Err(format!("\"{key}\" of \"{method}\" must be {wanted}, not {}", kind(value)))
+            Err(format!("\"{key}\" of \"{method}\" must be {wanted}, not {}", json_kind(value)))
         }
         _ => Ok(()),
     }
@@ -228,18 +236,7 @@ fn field(
 
 fn read<'de, T: Deserialize<'de>>(method: &str, params: &'de Map<String, Value>) -> Result<(), String> {
     let read = T::deserialize(params).map(drop);
-    read.map_err(|error| format!("the params of \"{method}\" cannot be meant: {error}"))
-}
-
-fn kind(value: &Value) -> &'static str {
-    match value {
-        Value::Null => "null",
-        Value::Bool(_) => "a boolean",
-        Value::Number(_) => "a number",
-        Value::String(_) => "a string",
-        Value::Array(_) => "a list",
-        Value::Object(_) => "an object",
-    }
+    read.map_err(|error| format!("the params of \"{method}\" are invalid: {error}"))
 }
 
 #[cfg(test)]
@@ -247,12 +244,12 @@ mod tests {
     use super::*;
 
     fn refused(value: Value) -> (Value, i32, String) {
-        let Err(Refusal { id, code, message }) = check(value.clone()) else { panic!("{value} is taken") };
+        let Err(RejectedMessage { id, code, message }) = check(value.clone()) else { panic!("{value} is accepted") };
         (id, code, message)
     }
 
     #[test]
-    fn bytes_that_are_no_message_are_refused_without_an_id() {
+    fn bytes_that_are_not_json_are_rejected_without_an_id() {
         let deep = [b"[".repeat(1_000), b"]".repeat(1_000)].concat();
         for (bytes, words) in [
             (&b"{\"id\":1,\"method\":\"caf\xe9\"}"[..], "not UTF-8: byte 21"),
@@ -265,13 +262,13 @@ mod tests {
             assert!(refusal.message.contains(words), "{refusal:?}");
             assert_eq!((refusal.id, refusal.code), (Value::Null, PARSE_ERROR));
         }
-        assert!(parse(b"\xef\xbb\xbf{}").is_ok(), "a byte order mark is passed over");
+        assert!(parse(b"\xef\xbb\xbf{}").is_ok(), "a byte order mark is ignored");
         let many = format!("[{}1]", "1,".repeat(limits::JSON_VALUES_MAX));
         assert_eq!(parse(many.as_bytes()).expect_err("refused").code, INVALID_REQUEST);
     }
 
     #[test]
-    fn what_is_no_request_says_what_is_wrong_and_which_message_it_was() {
+    fn an_invalid_request_is_rejected_with_the_reason_and_its_id() {
         for value in [json!(42), json!(null), json!("x"), json!([])] {
             assert_eq!(refused(value).0, Value::Null);
         }
@@ -290,7 +287,7 @@ mod tests {
     }
 
     #[test]
-    fn ids_are_strings_and_integers() {
+    fn an_id_must_be_a_string_or_an_integer() {
         let list = |id: Value| json!({ "jsonrpc": "2.0", "id": id, "method": "tools/list" });
         for id in [json!(0), json!(-5), json!(i64::MAX), json!(""), json!("x".repeat(1_000))] {
             assert!(check(list(id.clone())).is_ok(), "{id}");
@@ -307,7 +304,7 @@ mod tests {
     }
 
     #[test]
-    fn bad_params_of_a_known_method_are_bad_params() {
+    fn invalid_parameters_of_a_known_method_have_their_own_code() {
         let rows = [
             ("tools/call", json!([]), "\"params\" must be an object, not a list"),
             ("tools/call", json!({}), "have no \"name\""),
@@ -325,7 +322,7 @@ mod tests {
                 json!({ "protocolVersion": "2025-06-18", "capabilities": {}, "clientInfo": {} }),
                 "missing field",
             ),
-            ("subscriptions/listen", json!({ "notifications": 5 }), "cannot be meant"),
+            ("subscriptions/listen", json!({ "notifications": 5 }), "are invalid"),
         ];
         for (method, params, words) in rows {
             let (id, code, said) = refused(json!({ "jsonrpc": "2.0", "id": "a", "method": method, "params": params }));
@@ -335,7 +332,7 @@ mod tests {
     }
 
     #[test]
-    fn what_stands_for_nothing_is_passed_over() {
+    fn null_members_and_unknown_methods_are_accepted() {
         for params in [
             json!(null),
             json!({ "cursor": null }),

@@ -1,5 +1,5 @@
-//! Sessions of the revisions that have them: bounded in number, ended when idle and with the caller that began them, each
-//! its tenant's own.
+//! Sessions of the revisions that have them. Their number is limited, and each belongs to a tenant. A session ends when it is idle
+//! or when the caller that opened it ends.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -12,30 +12,30 @@ use rmcp::transport::streamable_http_server::session::{ServerSseMessage, Session
 use tokio::task::JoinHandle;
 
 use super::http;
-use super::in_flight::{InFlight, Tracked};
-use super::places::{Place, Places};
+use super::in_flight::{InFlightRequests, TrackedTransport};
+use super::permits::{Permit, PermitPool};
 use super::stdio::lines::has_batches;
 
-/// rmcp's sessions in memory, with owners.
-pub(super) struct Sessions {
+/// rmcp's sessions in memory, with the tenant of each.
+pub(super) struct SessionStore {
     inner: Arc<LocalSessionManager>,
-    places: Arc<Places>,
-    owners: Arc<Mutex<HashMap<SessionId, Owned>>>,
-    /// Streams that wait for what a session has to say.
-    listeners: Arc<Places>,
+    permits: Arc<PermitPool>,
+    records: Arc<Mutex<HashMap<SessionId, SessionRecord>>>,
+    /// The permits of event streams.
+    listeners: Arc<PermitPool>,
 }
 
-/// Whose a session is.
-struct Owned {
-    place: Place,
+/// The tenant and the state of one session.
+struct SessionRecord {
+    permit: Permit,
     /// Ends the session when its caller ends.
     watching: Option<JoinHandle<()>>,
-    in_flight: Arc<InFlight>,
-    /// Its revision has batches.
+    in_flight: Arc<InFlightRequests>,
+    /// Whether its revision supports batches.
     has_batches: bool,
 }
 
-impl Drop for Owned {
+impl Drop for SessionRecord {
     fn drop(&mut self) {
         if let Some(watching) = &self.watching {
             watching.abort();
@@ -43,127 +43,127 @@ impl Drop for Owned {
     }
 }
 
-/// Why there is no session.
+/// The error of a session operation.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum SessionsError {
-    /// The request that asked has been told why.
+pub(super) enum SessionError {
+    /// The request was refused. Its answer has the reason.
     #[error("the request is refused")]
     Refused,
-    /// What rmcp says.
+    /// The error of rmcp.
     #[error(transparent)]
     Inner(#[from] LocalSessionManagerError),
 }
 
-impl Sessions {
-    pub(super) fn new(listeners: Arc<Places>) -> Self {
+impl SessionStore {
+    pub(super) fn new(listeners: Arc<PermitPool>) -> Self {
         let mut inner = LocalSessionManager::default();
         inner.session_config.channel_capacity = limits::MCP_EVENTS_BUFFERED_MAX;
         inner.session_config.keep_alive = Some(limits::MCP_SESSION_IDLE_TIMEOUT);
         inner.session_config.init_timeout = Some(limits::MCP_SESSION_START_TIMEOUT);
         inner.session_config.completed_cache_ttl = limits::MCP_REPLAY_TIME;
-        let (inner, places) = (Arc::new(inner), Places::new(limits::MCP_SESSIONS_MAX));
-        Self { inner, places, owners: Arc::default(), listeners }
+        let (inner, permits) = (Arc::new(inner), PermitPool::new(limits::MCP_SESSIONS_MAX));
+        Self { inner, permits, records: Arc::default(), listeners }
     }
 
     /// Whether `tenant` opened the session `id`. Another tenant's session does not exist.
     pub(super) fn is_of(&self, id: &str, tenant: &TenantId) -> bool {
-        self.owners().get(id).is_some_and(|owned| owned.place.tenant() == tenant)
+        self.records().get(id).is_some_and(|owned| owned.permit.tenant() == tenant)
     }
 
-    /// Whether the session `id` takes several messages at a time.
+    /// Whether the session `id` supports batches.
     pub(super) fn has_batches(&self, id: &str) -> bool {
-        self.owners().get(id).is_some_and(|owned| owned.has_batches)
+        self.records().get(id).is_some_and(|owned| owned.has_batches)
     }
 
-    /// Takes the id of `message` in the session `id`, where it is a request.
-    fn begin(&self, id: &SessionId, message: &ClientJsonRpcMessage) -> Result<(), SessionsError> {
+    /// Registers the id of `message` in the session `id`, if it is a request.
+    fn begin(&self, id: &SessionId, message: &ClientJsonRpcMessage) -> Result<(), SessionError> {
         let JsonRpcMessage::Request(request) = message else { return Ok(()) };
-        let Some(in_flight) = self.owners().get(id).map(|owned| Arc::clone(&owned.in_flight)) else { return Ok(()) };
+        let Some(in_flight) = self.records().get(id).map(|owned| Arc::clone(&owned.in_flight)) else { return Ok(()) };
         in_flight.begin(&request.id, &request.request).map_err(|why| {
-            if let Some(asked) = http::this_request() {
-                asked.refuse(Error::Usage(why));
+            if let Some(scope) = http::this_request() {
+                scope.refuse(Error::Usage(why));
             }
-            SessionsError::Refused
+            SessionError::Refused
         })
     }
 
-    fn owners(&self) -> MutexGuard<'_, HashMap<SessionId, Owned>> {
-        lock(&self.owners)
+    fn records(&self) -> MutexGuard<'_, HashMap<SessionId, SessionRecord>> {
+        lock(&self.records)
     }
 
-    /// Ends the session `id` when its caller ends.
+    /// Starts a task that ends the session `id` when its caller ends.
     fn watch(&self, id: &SessionId, liveness: &LivenessHandle) -> Option<JoinHandle<()>> {
         if !liveness.can_end() {
             return None;
         }
-        let (inner, owners, id, ended) =
-            (Arc::clone(&self.inner), Arc::clone(&self.owners), Arc::clone(id), liveness.ended());
+        let (inner, records, id, ended) =
+            (Arc::clone(&self.inner), Arc::clone(&self.records), Arc::clone(id), liveness.ended());
         Some(tokio::spawn(async move {
             ended.await;
-            // This ends its streams and calls; a session that is gone by now needs no end.
+            // Ends its streams and calls. Fails if the session has ended already.
             let _gone = inner.close_session(&id).await;
-            // Last, for this ends the task too.
-            lock(&owners).remove(&id);
+            // Must be last, because it aborts this task, too.
+            lock(&records).remove(&id);
         }))
     }
 
-    /// A place for the one who asks in this request.
-    fn place(&self) -> Result<(Place, LivenessHandle), SessionsError> {
-        let Some(asked) = http::this_request() else { return Err(SessionsError::Refused) };
+    /// A session permit for the caller of the current request.
+    fn session_permit(&self) -> Result<(Permit, LivenessHandle), SessionError> {
+        let Some(scope) = http::this_request() else { return Err(SessionError::Refused) };
         let most = limits::MCP_SESSIONS_PER_TENANT_MAX;
-        let place = self.places.take(&asked.caller.tenant, most);
-        place.map(|place| (place, asked.caller.liveness.clone())).ok_or_else(|| {
+        let permit = self.permits.take(&scope.caller.tenant, most);
+        permit.map(|permit| (permit, scope.caller.liveness.clone())).ok_or_else(|| {
             let message = format!(
-                "no more sessions: a tenant may have {most} and {} are open in all; close one with DELETE, or ask \
-                 without sessions (revision 2026-07-28)",
-                self.places.taken()
+                "too many sessions: a tenant may have {most} and {} are open in total; close one with DELETE, or send \
+                 requests without a session (revision 2026-07-28)",
+                self.permits.taken()
             );
-            asked.refuse(Error::Limited { message, retry_after: limits::MCP_SESSION_IDLE_TIMEOUT });
-            SessionsError::Refused
+            scope.refuse(Error::Limited { message, retry_after: limits::MCP_SESSION_IDLE_TIMEOUT });
+            SessionError::Refused
         })
     }
 
-    /// Counts a stream of the one who asks in this request.
-    fn listens(&self) -> Result<Place, SessionsError> {
-        let Some(asked) = http::this_request() else { return Err(SessionsError::Refused) };
-        let place = self.listeners.take(&asked.caller.tenant, limits::MCP_SUBSCRIPTIONS_PER_TENANT_MAX);
-        place.ok_or_else(|| {
-            asked.refuse(http::too_many_listen());
-            SessionsError::Refused
+    /// An event stream permit for the caller of the current request.
+    fn stream_permit(&self) -> Result<Permit, SessionError> {
+        let Some(scope) = http::this_request() else { return Err(SessionError::Refused) };
+        let permit = self.listeners.take(&scope.caller.tenant, limits::MCP_SUBSCRIPTIONS_PER_TENANT_MAX);
+        permit.ok_or_else(|| {
+            scope.refuse(http::too_many_listeners());
+            SessionError::Refused
         })
     }
 }
 
-/// `stream`, which counts until it is dropped.
-fn holding(
+/// `stream` with its permit, which it holds until it is dropped.
+fn with_permit(
     stream: impl Stream<Item = ServerSseMessage> + Send + Sync + 'static,
-    listens: Place,
+    permit: Permit,
 ) -> impl Stream<Item = ServerSseMessage> + Send + Sync + 'static {
     stream.map(move |message| {
-        let _counts = &listens;
+        let _held = &permit;
         message
     })
 }
 
-fn lock(owners: &Mutex<HashMap<SessionId, Owned>>) -> MutexGuard<'_, HashMap<SessionId, Owned>> {
-    // A panic while the lock was held leaves whole entries.
-    owners.lock().unwrap_or_else(PoisonError::into_inner)
+fn lock(records: &Mutex<HashMap<SessionId, SessionRecord>>) -> MutexGuard<'_, HashMap<SessionId, SessionRecord>> {
+    // A panic under the lock leaves complete entries.
+    records.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-impl SessionManager for Sessions {
-    type Error = SessionsError;
-    type Transport = Tracked<<LocalSessionManager as SessionManager>::Transport>;
+impl SessionManager for SessionStore {
+    type Error = SessionError;
+    type Transport = TrackedTransport<<LocalSessionManager as SessionManager>::Transport>;
 
     async fn create_session(&self) -> Result<(SessionId, Self::Transport), Self::Error> {
-        let (place, liveness) = self.place()?;
+        let (permit, liveness) = self.session_permit()?;
         let (id, transport) = self.inner.create_session().await?;
-        let mut owners = self.owners();
+        let mut records = self.records();
         // Under the lock, so that a caller that ends now finds the session.
         let watching = self.watch(&id, &liveness);
-        let in_flight = InFlight::new();
-        let transport = Tracked::new(transport, Arc::clone(&in_flight));
-        owners.insert(Arc::clone(&id), Owned { place, watching, in_flight, has_batches: false });
-        drop(owners);
+        let in_flight = InFlightRequests::new();
+        let transport = TrackedTransport::new(transport, Arc::clone(&in_flight));
+        records.insert(Arc::clone(&id), SessionRecord { permit, watching, in_flight, has_batches: false });
+        drop(records);
         Ok((id, transport))
     }
 
@@ -175,7 +175,7 @@ impl SessionManager for Sessions {
         let answer = self.inner.initialize_session(id, message).await?;
         if let JsonRpcMessage::Response(response) = &answer
             && let ServerResult::InitializeResult(begun) = &response.result
-            && let Some(owned) = self.owners().get_mut(id)
+            && let Some(owned) = self.records().get_mut(id)
         {
             owned.has_batches = has_batches(&begun.protocol_version);
         }
@@ -187,7 +187,7 @@ impl SessionManager for Sessions {
     }
 
     async fn close_session(&self, id: &SessionId) -> Result<(), Self::Error> {
-        self.owners().remove(id);
+        self.records().remove(id);
         Ok(self.inner.close_session(id).await?)
     }
 
@@ -208,8 +208,8 @@ impl SessionManager for Sessions {
         &self,
         id: &SessionId,
     ) -> Result<impl Stream<Item = ServerSseMessage> + Send + Sync + 'static, Self::Error> {
-        let listens = self.listens()?;
-        Ok(holding(self.inner.create_standalone_stream(id).await?, listens))
+        let permit = self.stream_permit()?;
+        Ok(with_permit(self.inner.create_standalone_stream(id).await?, permit))
     }
 
     async fn resume(
@@ -217,7 +217,7 @@ impl SessionManager for Sessions {
         id: &SessionId,
         last_event_id: String,
     ) -> Result<impl Stream<Item = ServerSseMessage> + Send + Sync + 'static, Self::Error> {
-        let listens = self.listens()?;
-        Ok(holding(self.inner.resume(id, last_event_id).await?, listens))
+        let permit = self.stream_permit()?;
+        Ok(with_permit(self.inner.resume(id, last_event_id).await?, permit))
     }
 }

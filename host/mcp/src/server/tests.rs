@@ -1,4 +1,4 @@
-//! The server as clients see it: lines and requests written by hand, so that rmcp does not judge itself.
+//! Tests of the server with lines and requests written by hand, so that rmcp is not tested with itself.
 
 mod ended;
 mod fake;

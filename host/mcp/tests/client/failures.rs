@@ -1,4 +1,4 @@
-//! Servers that die, hang, flood and lie.
+//! Servers that exit, hang, flood or send wrong answers.
 
 use std::time::{Duration, Instant};
 
@@ -17,12 +17,12 @@ async fn a_server_killed_in_the_middle_of_a_call_is_an_error_at_once_and_comes_b
     assert!(started.elapsed() < Duration::from_secs(3), "{:?}", started.elapsed());
     let second = call(&pool, "pid", "").await;
     assert!(!second.is_error && second.content != first, "{second:?}");
-    assert!(pool.status()[0].last_error.is_none(), "what works has no error");
+    assert!(pool.status()[0].last_error.is_none(), "a working server has no error");
     assert_eq!(pool.close().await, 0);
 }
 
 #[tokio::test]
-async fn only_what_changes_nothing_is_called_again() {
+async fn only_a_call_that_changes_nothing_is_repeated() {
     let pool = pool(vec![fake("one", &[])]);
     for (tool, calls) in [("die_once", 2), ("die_once_writing", 1)] {
         let (_folder, path) = fresh_path();
@@ -34,23 +34,23 @@ async fn only_what_changes_nothing_is_called_again() {
 }
 
 #[tokio::test]
-async fn f3_a_server_that_fails_first_works_later() {
+async fn f3_a_server_that_fails_at_first_is_retried() {
     let (_folder, path) = fresh_path();
     let pool = pool(vec![fake("one", &[&format!("crash_twice={}", path.display())])]);
     let report = pool.connect(&Caller::local()).await.remove(0);
-    assert!(report.result.is_err(), "both ways of asking met a crash");
+    assert!(report.result.is_err(), "both attempts meet a crash");
     let status = pool.status().remove(0);
     assert_eq!(status.state, ServerState::Down);
     assert!(status.last_error.is_some_and(|error| error.contains("closed the connection")));
-    // Nobody asks: the pool tries again by itself, and tells when tools are there.
-    tokio::time::timeout(Duration::from_secs(20), pool.changed(pool.revision())).await.expect("tried again");
+    // Without a request the pool retries by itself, and reports the change of the list.
+    tokio::time::timeout(Duration::from_secs(20), pool.changed(pool.revision())).await.expect("retried");
     assert!(names(&pool).await.contains(&"echo".to_owned()));
     let status = pool.status().remove(0);
     assert_eq!((status.state, status.last_error), (ServerState::Ready, None));
 }
 
 #[tokio::test]
-async fn a_broken_server_costs_only_its_own_tools() {
+async fn a_broken_server_does_not_affect_the_tools_of_others() {
     let silent = ServerSpec { connect_timeout: Duration::from_secs(1), ..fake("silent", &["silent"]) };
     let missing = ServerSpec::stdio("missing", vec!["no-such-program-anywhere".to_owned()]).expect("a command");
     let unreachable = ServerSpec::http("unreachable", "http://127.0.0.1:9/mcp");
@@ -61,12 +61,16 @@ async fn a_broken_server_costs_only_its_own_tools() {
     let started = Instant::now();
     assert_eq!(call(&pool, "echo", "fine").await.content, "fine");
     assert!(names(&pool).await.contains(&"echo".to_owned()));
-    assert!(started.elapsed() < Duration::from_secs(4), "known failures cost little: {:?}", started.elapsed());
+    assert!(
+        started.elapsed() < Duration::from_secs(4),
+        "known failures do not delay requests: {:?}",
+        started.elapsed()
+    );
     let words = |name: &str| {
         let status = pool.status().into_iter().find(|status| status.name == name).expect("listed");
         status.last_error.unwrap_or_default()
     };
-    until("the one that crashes was tried twice", async || !words("crash").is_empty()).await;
+    until("the crashing server was tried twice", async || !words("crash").is_empty()).await;
     assert!(words("silent").contains("within 1 s"), "{}", words("silent"));
     assert!(words("crash").contains("cannot find my files"), "{}", words("crash"));
     assert!(words("missing").contains("there is no program \"no-such-program-anywhere\""), "{}", words("missing"));
@@ -76,11 +80,11 @@ async fn a_broken_server_costs_only_its_own_tools() {
 }
 
 #[tokio::test]
-async fn a_call_to_a_server_that_went_away_is_an_outcome_the_model_reads() {
+async fn a_call_to_a_lost_server_is_an_outcome_that_the_model_reads() {
     let (_folder, path) = fresh_path();
     let mut spec = fake("one", &[]);
     let ServerTransport::Stdio(server) = &mut spec.transport else { panic!("stdio") };
-    // A link that will point nowhere: the server starts once and never again.
+    // A copy of the script that is removed later: the server starts once and never again.
     let script = server.args[0].clone();
     std::fs::copy(&script, &path).expect("copied");
     server.args[0] = path.display().to_string();
@@ -93,21 +97,21 @@ async fn a_call_to_a_server_that_went_away_is_an_outcome_the_model_reads() {
     let outcome = call(&pool, "echo", "again").await;
     assert!(outcome.is_error && outcome.content.contains("\"one\""), "{outcome:?}");
     assert!(started.elapsed() < Duration::from_secs(5), "{:?}", started.elapsed());
-    until("its tools left the list", async || names(&pool).await.is_empty()).await;
+    until("its tools are no longer offered", async || names(&pool).await.is_empty()).await;
 }
 
 #[tokio::test]
-async fn a_message_of_17_mib_ends_the_connection_and_nothing_else() {
+async fn a_message_of_17_mib_ends_only_its_connection() {
     let pool = pool(vec![fake("one", &[]), fake("two", &[])]);
     let other = call(&pool, "two__pid", "").await.content;
     let outcome = call(&pool, "one__long_line", "").await;
     assert!(outcome.is_error && outcome.content.contains("more than 16777216 bytes"), "{outcome:?}");
     assert_eq!(call(&pool, "one__echo", "again").await.content, "again");
-    assert_eq!(call(&pool, "two__pid", "").await.content, other, "the other server never noticed");
+    assert_eq!(call(&pool, "two__pid", "").await.content, other, "the other server is not affected");
 }
 
 #[tokio::test]
-async fn a_server_that_asks_without_end_and_reads_nothing_loses_its_connection() {
+async fn a_server_that_sends_requests_without_reading_answers_loses_its_connection() {
     let pool = pool(vec![fake("one", &["stuffed"])]);
     let outcome = call(&pool, "requests", "").await;
     assert!(outcome.is_error && outcome.content.contains("more requests than it reads answers"), "{outcome:?}");
@@ -120,7 +124,7 @@ async fn a_server_that_stops_answering_is_replaced() {
     let pool = pool(vec![spec]);
     let first = call(&pool, "pid", "").await.content;
     assert!(call(&pool, "sleep", "60").await.is_error);
-    // It does not answer the ping that follows a timeout either.
+    // It does not answer the health check after the timeout either.
     until("another process answers", async || {
         let now = call(&pool, "pid", "").await;
         !now.is_error && now.content != first
@@ -130,7 +134,7 @@ async fn a_server_that_stops_answering_is_replaced() {
 }
 
 #[tokio::test]
-async fn secrets_do_not_come_back_in_what_a_server_says() {
+async fn secrets_in_the_output_of_a_server_are_redacted() {
     let mut spec = fake("one", &["crash"]);
     let ServerTransport::Stdio(server) = &mut spec.transport else { panic!("stdio") };
     server.env.push(("TOKEN".to_owned(), Secret::new("hunter22")));
@@ -142,7 +146,7 @@ async fn secrets_do_not_come_back_in_what_a_server_says() {
 
 #[cfg(target_os = "linux")]
 #[tokio::test]
-async fn no_process_is_left_however_stubborn() {
+async fn closing_leaves_no_process_of_a_stubborn_server() {
     use crate::harness::group_size;
     for modes in [&[][..], &["stubborn"]] {
         let pool = pool(vec![fake("one", modes)]);
@@ -151,7 +155,7 @@ async fn no_process_is_left_however_stubborn() {
         assert_eq!((group_size(&group), pool.children()), (2, 1));
         let started = Instant::now();
         assert_eq!(pool.close().await, 0);
-        // What was killed may take a moment to be gone; nothing more is needed for it.
+        // A killed process may take a moment to end.
         until("the group is gone", async || group_size(&group) == 0).await;
         assert!(started.elapsed() < Duration::from_secs(10), "{:?}", started.elapsed());
     }
@@ -187,9 +191,9 @@ fn a_runtime_that_ends_leaves_no_process() {
     }
 }
 
-/// A server that hangs costs the first request its short wait, and no later one anything.
+/// A server that hangs delays the first request for a short time, and no later request.
 #[tokio::test]
-async fn a_server_that_hangs_holds_up_no_request() {
+async fn a_server_that_hangs_does_not_delay_later_requests() {
     let silent = ServerSpec { connect_timeout: Duration::from_secs(60), ..fake("silent", &["silent"]) };
     let pool = pool(vec![silent, fake("good", &[])]);
     let started = Instant::now();
@@ -204,9 +208,9 @@ async fn a_server_that_hangs_holds_up_no_request() {
     assert_eq!(pool.close().await, 0);
 }
 
-/// What a server says before or after the handshake without end is not listened to for ever.
+/// A server that sends without end before or after the handshake loses its connection.
 #[tokio::test]
-async fn a_server_that_floods_is_ended_and_says_why() {
+async fn a_server_that_floods_is_ended_with_the_reason() {
     for (mode, expected) in [("flood_junk", "before it finished the handshake"), ("flood_notices", "the handshake")] {
         let pool = pool(vec![fake("one", &[mode])]);
         let report = pool.connect(&Caller::local()).await.remove(0);
@@ -229,7 +233,7 @@ async fn a_flood_on_standard_error_is_read_slowly_and_the_server_works() {
 }
 
 #[tokio::test]
-async fn only_the_tools_that_an_operator_names_are_taken() {
+async fn only_the_tools_that_the_operator_names_are_offered() {
     let spec = ServerSpec { tools: vec!["e*".to_owned(), "write".to_owned()], ..fake("one", &[]) };
     let pool = pool(vec![spec]);
     assert_eq!(names(&pool).await, ["echo", "write", "env"]);

@@ -1,4 +1,4 @@
-//! A pool of fake servers, and bounded waits.
+//! Helpers: pools of fake servers, and waits with a time limit.
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use firebox_contract::{Caller, Progress, TenantId, ToolCall, ToolOutcome, ToolSource};
 use firebox_mcp::client::{ClientPool, ServerSpec};
 
-/// Longer than anything here may take on a slow machine.
+/// Longer than any step of these tests takes on a slow machine.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 
 pub(crate) fn fake(name: &str, modes: &[&str]) -> ServerSpec {
@@ -26,7 +26,7 @@ pub(crate) fn tenant(name: &str) -> Caller {
     Caller::of(TenantId::new(name))
 }
 
-pub(crate) fn wanted(name: &str, arguments: &str) -> ToolCall {
+pub(crate) fn tool_call(name: &str, arguments: &str) -> ToolCall {
     ToolCall { id: "1".to_owned(), name: name.to_owned(), arguments_json: arguments.to_owned() }
 }
 
@@ -40,7 +40,7 @@ pub(crate) async fn call(pool: &ClientPool, name: &str, text: &str) -> ToolOutco
 }
 
 pub(crate) async fn call_as(pool: &ClientPool, caller: &Caller, name: &str, text: &str) -> ToolOutcome {
-    let call = wanted(name, &quoted(text));
+    let call = tool_call(name, &quoted(text));
     tokio::time::timeout(PATIENCE, pool.call(caller, &call, &())).await.expect("in time").expect("a known tool")
 }
 
@@ -48,13 +48,13 @@ pub(crate) async fn names(pool: &ClientPool) -> Vec<String> {
     pool.tools(&Caller::local()).await.into_iter().map(|tool| tool.name).collect()
 }
 
-/// As [`names`], once every server was reached, however busy the machine is.
-pub(crate) async fn names_in_the_end(pool: &ClientPool) -> Vec<String> {
+/// As [`names`], after connecting to every server.
+pub(crate) async fn names_after_connecting(pool: &ClientPool) -> Vec<String> {
     drop(pool.connect(&Caller::local()).await);
     names(pool).await
 }
 
-/// Waits until `holds`, and fails with `what` when it never does.
+/// Waits until `holds` returns true, and fails with `what` if that never happens.
 pub(crate) async fn until(what: &str, mut holds: impl AsyncFnMut() -> bool) {
     let started = Instant::now();
     while !holds().await {
@@ -63,25 +63,25 @@ pub(crate) async fn until(what: &str, mut holds: impl AsyncFnMut() -> bool) {
     }
 }
 
-/// A path that does not exist yet, in a folder of its own.
+/// A path that does not exist yet, in a new folder.
 pub(crate) fn fresh_path() -> (tempfile::TempDir, PathBuf) {
     let folder = tempfile::tempdir().expect("writable");
     let path = folder.path().join("mark");
     (folder, path)
 }
 
-/// Remembers every report.
+/// Records every progress report.
 #[derive(Default)]
-pub(crate) struct Heard(pub(crate) Mutex<Vec<(f64, Option<f64>, String)>>);
+pub(crate) struct RecordedProgress(pub(crate) Mutex<Vec<(f64, Option<f64>, String)>>);
 
-impl Progress for Heard {
+impl Progress for RecordedProgress {
     fn report(&self, done: f64, total: Option<f64>, message: Option<&str>) {
         let report = (done, total, message.unwrap_or_default().to_owned());
         self.0.lock().expect("not poisoned").push(report);
     }
 }
 
-/// Processes whose group is `group`, zombies aside.
+/// The number of processes in the group `group`, without zombies.
 #[cfg(target_os = "linux")]
 pub(crate) fn group_size(group: &str) -> usize {
     let stats = std::fs::read_dir("/proc")

@@ -1,4 +1,4 @@
-//! Servers over HTTP, real ones of the SDK inside this process.
+//! Servers over HTTP: servers of the rmcp SDK inside this process.
 
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -20,9 +20,9 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
-use crate::harness::{Heard, PATIENCE, call, names, pool, until, wanted};
+use crate::harness::{PATIENCE, RecordedProgress, call, names, pool, tool_call, until};
 
-/// Echoes, waits, and has one more tool when `grown` says so.
+/// A server with tools that echo and wait, and one more tool when `grown` is set.
 #[derive(Clone)]
 struct Echo {
     grown: watch::Sender<bool>,
@@ -110,19 +110,19 @@ impl ServerHandler for Echo {
 }
 
 /// The server on a port of this machine. Dropping it cuts every connection.
-struct Served {
+struct EchoServer {
     echo: Echo,
     port: u16,
     task: tokio::task::JoinHandle<()>,
 }
 
-impl Drop for Served {
+impl Drop for EchoServer {
     fn drop(&mut self) {
         self.task.abort();
     }
 }
 
-impl Served {
+impl EchoServer {
     async fn start(port: u16, old: bool) -> Self {
         let listener = TcpListener::bind(("127.0.0.1", port)).await.expect("a free port");
         let port = listener.local_addr().expect("bound").port();
@@ -152,42 +152,42 @@ impl Served {
 #[tokio::test]
 async fn both_lifecycles_list_call_report_and_cancel() {
     for (old, revision) in [(false, "2026-07-28"), (true, "2025-11-25")] {
-        let served = Served::start(0, old).await;
+        let served = EchoServer::start(0, old).await;
         let spec = ServerSpec { call_timeout: Duration::from_millis(500), ..served.spec() };
         let pool = pool(vec![spec]);
         let report = pool.connect(&Caller::local()).await.remove(0);
         assert_eq!(report.result.expect("reachable").0.revision, revision);
         assert_eq!(names(&pool).await, ["echo", "header", "wait", "steps"]);
         assert_eq!(call(&pool, "echo", "hello").await.content, "hello");
-        let heard = Heard::default();
-        let outcome = pool.call(&Caller::local(), &wanted("steps", "{}"), &heard).await.expect("known");
+        let recorded = RecordedProgress::default();
+        let outcome = pool.call(&Caller::local(), &tool_call("steps", "{}"), &recorded).await.expect("known");
         assert_eq!(outcome.content, "done");
-        assert!(!heard.0.lock().expect("not poisoned").is_empty(), "{revision}");
+        assert!(!recorded.0.lock().expect("not poisoned").is_empty(), "{revision}");
         let started = Instant::now();
         assert!(call(&pool, "wait", "").await.is_error);
         assert!(started.elapsed() < Duration::from_secs(3));
         let cancelled = Arc::clone(&served.echo.cancelled);
-        until("the server hears of it", async || *cancelled.lock().expect("not poisoned") > 0).await;
+        until("the server gets the cancellation", async || *cancelled.lock().expect("not poisoned") > 0).await;
         assert_eq!(call(&pool, "echo", "after").await.content, "after");
         assert_eq!(pool.close().await, 0);
     }
 }
 
 #[tokio::test]
-async fn f4_a_changed_list_is_told_over_a_subscription() {
-    let served = Served::start(0, false).await;
+async fn f4_a_changed_list_is_reported_over_a_subscription() {
+    let served = EchoServer::start(0, false).await;
     let pool = pool(vec![served.spec()]);
     assert!(!names(&pool).await.contains(&"extra".to_owned()));
     let seen = pool.revision();
-    until("the subscription is there", async || served.echo.grown.receiver_count() > 0).await;
+    until("the subscription is open", async || served.echo.grown.receiver_count() > 0).await;
     served.echo.grown.send_replace(true);
-    tokio::time::timeout(PATIENCE, pool.changed(seen)).await.expect("told");
+    tokio::time::timeout(PATIENCE, pool.changed(seen)).await.expect("reported");
     assert!(names(&pool).await.contains(&"extra".to_owned()));
 }
 
 #[tokio::test]
 async fn headers_are_sent() {
-    let served = Served::start(0, false).await;
+    let served = EchoServer::start(0, false).await;
     let mut spec = served.spec();
     let ServerTransport::Http(server) = &mut spec.transport else { panic!("http") };
     server.headers.push(("Authorization".to_owned(), Secret::new("Bearer hunter22")));
@@ -196,9 +196,9 @@ async fn headers_are_sent() {
 }
 
 #[tokio::test]
-async fn a_server_that_is_started_again_is_found_again() {
+async fn a_restarted_server_is_reconnected() {
     for old in [false, true] {
-        let served = Served::start(0, old).await;
+        let served = EchoServer::start(0, old).await;
         let pool = pool(vec![served.spec()]);
         assert_eq!(call(&pool, "echo", "before").await.content, "before");
         let port = served.port;
@@ -210,21 +210,21 @@ async fn a_server_that_is_started_again_is_found_again() {
     }
 }
 
-/// The port is free once the task of the old server has really ended.
-async fn again(port: u16, old: bool) -> Served {
+/// Restarts the server. The port is free when the task of the old server has ended.
+async fn again(port: u16, old: bool) -> EchoServer {
     let started = Instant::now();
     while TcpListener::bind(("127.0.0.1", port)).await.is_err() {
         assert!(started.elapsed() < PATIENCE, "the port is never free");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
-    Served::start(port, old).await
+    EchoServer::start(port, old).await
 }
 
-/// What a call costs. `cargo test -p firebox-mcp --test client -- --ignored --nocapture a_call_takes`
+/// Measures the time of a call. `cargo test -p firebox-mcp --test client -- --ignored --nocapture a_call_takes`
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "a measurement, not a check"]
 async fn a_call_takes_this_long() {
-    let (new, old) = (Served::start(0, false).await, Served::start(0, true).await);
+    let (new, old) = (EchoServer::start(0, false).await, EchoServer::start(0, true).await);
     let rows = [
         ("HTTP, 2026-07-28", new.spec()),
         ("HTTP, 2025-11-25", old.spec()),

@@ -1,5 +1,5 @@
-//! Odd servers, each in one way: what can be read is read, everything else ends in time with an error that says what the
-//! server did. One row a server.
+//! Servers that each deviate from the protocol in one way. Readable answers are read. Everything else ends in time with an error
+//! that says what the server did. Each row is one server.
 
 use std::io::{BufRead, BufReader};
 use std::path::Path;
@@ -14,34 +14,34 @@ use futures_util::stream;
 
 use crate::harness::pool;
 
-/// Longer than any row takes, with its server's start, on a machine that does much else.
+/// Longer than any row takes on a busy machine, including the start of its server.
 const PATIENCE: Duration = Duration::from_secs(60);
-/// What a call may take: short, so that the rows that wait for it wait little.
+/// The call timeout. It is short, because some rows wait for it.
 const CALL: Duration = Duration::from_secs(3);
-/// Servers at a time.
+/// Servers that are tested at the same time.
 const TOGETHER: usize = 6;
 
-/// What must come of it.
+/// The expected result of a row.
 #[derive(Clone, Copy)]
-enum Wanted {
-    /// The call gives exactly this.
+enum Expected {
+    /// The call returns exactly this text.
     Gives(&'static str),
-    /// The call gives this, and the answer is the tool's own error.
+    /// The call returns this text as the tool's own error.
     Fails(&'static str),
-    /// The server cannot be used, and all of these words say why.
+    /// The server cannot be used, and the error contains all of these texts.
     Down(&'static [&'static str]),
-    /// The call fails, and all of these words say why.
+    /// The call fails, and the error contains all of these texts.
     Call(&'static [&'static str]),
-    /// The server offers this many tools, and the report of those left out has all of these words.
+    /// The server offers this many tools, and the reasons for skipped tools contain all of these texts.
     Lists(usize, &'static [&'static str]),
-    /// The server is used and its revision is told with these words.
+    /// The server is used, and its revision contains this text.
     Speaks(&'static str),
 }
 
-use Wanted::{Call, Down, Fails, Gives, Lists, Speaks};
+use Expected::{Call, Down, Fails, Gives, Lists, Speaks};
 
 /// Over standard input and output.
-const STDIO: &[(&str, Wanted)] = &[
+const STDIO: &[(&str, Expected)] = &[
     // Framing.
     ("plain", Gives("hello")),
     ("noise", Gives("hello")),
@@ -60,7 +60,7 @@ const STDIO: &[(&str, Wanted)] = &[
     // Envelopes.
     ("no_version", Gives("hello")),
     ("id_text", Gives("hello")),
-    ("id_other", Call(&["within 3 s", "nobody waits for"])),
+    ("id_other", Call(&["within 3 s", "is not pending"])),
     ("id_null_error", Call(&["cannot parse this", "code -32700"])),
     ("twice", Gives("hello")),
     ("both", Gives("hello")),
@@ -84,18 +84,21 @@ const STDIO: &[(&str, Wanted)] = &[
     ("old_result", Gives("hello")),
     ("input_required", Call(&["more input"])),
     // Handshakes.
-    ("revision_unknown", Speaks("2099-01-01 (not known here")),
-    ("revision_number", Speaks("20250618 (not known here")),
-    ("revision_missing", Speaks("none (not known here")),
+    ("revision_unknown", Speaks("2099-01-01 (unknown to this host")),
+    ("revision_number", Speaks("20250618 (unknown to this host")),
+    ("revision_missing", Speaks("none (unknown to this host")),
     ("about_missing", Speaks("2025-06-18")),
     ("about_strange", Speaks("2025-06-18")),
-    ("initialize_list", Down(&["\"initialize\" is no object"])),
+    ("initialize_list", Down(&["\"initialize\" is not an object"])),
     ("discover_anything", Gives("hello")),
     ("old_and_deaf", Gives("hello")),
     ("old_and_dies", Gives("hello")),
     ("slow_start", Gives("hello")),
     // Lists.
-    ("tools_mixed", Lists(1, &["\"text\": its input schema", "this name", "has no name", "no object", "no text"])),
+    (
+        "tools_mixed",
+        Lists(1, &["\"text\": its input schema", "same name", "has no name", "not an object", "not a string"]),
+    ),
     ("tools_bare", Lists(2, &[])),
     ("tools_many", Lists(1_024, &["t1023", "8913 more"])),
     ("tools_named", Lists(2, &["more than 256 bytes"])),
@@ -113,7 +116,7 @@ const STDIO: &[(&str, Wanted)] = &[
 ];
 
 /// Over HTTP.
-const HTTP: &[(&str, Wanted)] = &[
+const HTTP: &[(&str, Expected)] = &[
     // Status codes.
     ("plain", Gives("hello")),
     ("unauthorized", Down(&["HTTP 401 Unauthorized", "invalid_token: no key", "--mcp-header"])),
@@ -143,7 +146,7 @@ const HTTP: &[(&str, Wanted)] = &[
     ("wants_key", Gives("hello")),
     // Bodies.
     ("batch", Gives("hello")),
-    ("id_wrong", Call(&["holds no answer to this request", "nobody waits for"])),
+    ("id_wrong", Call(&["holds no answer to this request", "is not pending"])),
     ("id_none", Gives("hello")),
     ("json_broken", Call(&["is not JSON"])),
     ("json_huge", Call(&["more than 16777216 bytes"])),
@@ -182,35 +185,38 @@ fn script() -> String {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/odd.py").display().to_string()
 }
 
-/// The server of all HTTP rows; it ends with its standard input.
-struct Served(Child);
+/// The server of all HTTP rows. It ends when its standard input is closed.
+struct OddHttpServer(Child);
 
-impl Drop for Served {
+impl Drop for OddHttpServer {
     fn drop(&mut self) {
         drop(self.0.stdin.take());
         self.0.wait().expect("it ends");
     }
 }
 
-fn served() -> (Served, u16) {
+fn served() -> (OddHttpServer, u16) {
     let mut command = Command::new("python3");
     command.args([&script(), "http"]).stdin(Stdio::piped()).stdout(Stdio::piped());
     let mut child = command.spawn().expect("python3");
     let mut line = String::new();
     BufReader::new(child.stdout.take().expect("piped")).read_line(&mut line).expect("a port");
-    (Served(child), line.trim().parse().expect("a port"))
+    (OddHttpServer(child), line.trim().parse().expect("a port"))
 }
 
 fn with_times(case: &str, spec: ServerSpec) -> ServerSpec {
-    // A quarter of it is the time to say whether the newest revision is known, and not all of these starts are quick.
+    // A quarter of the connect timeout is the time to answer whether the newest revision is known, and some servers start slowly.
     let connect_timeout = if matches!(case, "old_and_deaf" | "hangs_at_the_new") { CALL * 4 } else { PATIENCE };
     // A build without optimization reads 16 MiB in seconds.
     let call_timeout = if case.ends_with("huge") { PATIENCE / 2 } else { CALL };
     ServerSpec { connect_timeout, call_timeout, ..spec }
 }
 
-/// What came of a row, or why it is wrong.
-async fn row(case: &'static str, spec: ServerSpec, wanted: Wanted) -> Result<(), String> {
+/// Runs a row.
+///
+/// # Errors
+/// The difference from the expected result.
+async fn row(case: &'static str, spec: ServerSpec, expected: Expected) -> Result<(), String> {
     let pool: ClientPool = pool(vec![with_times(case, spec)]);
     let started = Instant::now();
     let caller = Caller::local();
@@ -220,7 +226,7 @@ async fn row(case: &'static str, spec: ServerSpec, wanted: Wanted) -> Result<(),
         judged(
             &report,
             called.map(|outcome| (outcome.content, outcome.is_error)).map_err(|error| error.to_string()),
-            wanted,
+            expected,
         )
     };
     let judged = tokio::time::timeout(PATIENCE, checked).await.unwrap_or_else(|_| Err("it takes too long".to_owned()));
@@ -229,7 +235,7 @@ async fn row(case: &'static str, spec: ServerSpec, wanted: Wanted) -> Result<(),
     judged.and(children).map_err(|why| format!("{case} ({:.1} s): {why}", started.elapsed().as_secs_f32()))
 }
 
-fn judged(report: &ServerReport, called: Result<(String, bool), String>, wanted: Wanted) -> Result<(), String> {
+fn judged(report: &ServerReport, called: Result<(String, bool), String>, expected: Expected) -> Result<(), String> {
     let has = |text: &str, words: &[&str]| match words.iter().find(|word| !text.contains(**word)) {
         None if text.len() > 2_000 || text.contains("Some(") || text.contains("Error(") => {
             Err(format!("not for people: {text}"))
@@ -237,9 +243,9 @@ fn judged(report: &ServerReport, called: Result<(String, bool), String>, wanted:
         None => Ok(()),
         Some(word) => Err(format!("\"{text}\" should contain \"{word}\"")),
     };
-    match wanted {
+    match expected {
         Gives(content) | Fails(content) => match called {
-            Ok((said, failed)) if said == content && failed == matches!(wanted, Fails(_)) => Ok(()),
+            Ok((said, failed)) if said == content && failed == matches!(expected, Fails(_)) => Ok(()),
             other => Err(format!("{other:?}")),
         },
         Down(words) => match &report.result {
@@ -253,7 +259,7 @@ fn judged(report: &ServerReport, called: Result<(String, bool), String>, wanted:
         Lists(count, words) => {
             let (_, tools) = report.result.as_ref().map_err(ToString::to_string)?;
             let left_out: Vec<String> =
-                report.left_out.iter().map(|tool| format!("\"{}\": {}", tool.name, tool.why)).collect();
+                report.skipped.iter().map(|tool| format!("\"{}\": {}", tool.name, tool.reason)).collect();
             if tools.len() != count || (words.is_empty() && !left_out.is_empty()) {
                 return Err(format!("{} tools, left out {left_out:?}", tools.len()));
             }
@@ -267,11 +273,11 @@ fn judged(report: &ServerReport, called: Result<(String, bool), String>, wanted:
     }
 }
 
-async fn all(rows: Vec<(&'static str, ServerSpec, Wanted)>) {
+async fn all(rows: Vec<(&'static str, ServerSpec, Expected)>) {
     let count = rows.len();
     let started = Instant::now();
     let results: Vec<Result<(), String>> = stream::iter(rows)
-        .map(|(case, spec, wanted)| row(case, spec, wanted))
+        .map(|(case, spec, expected)| row(case, spec, expected))
         .buffer_unordered(TOGETHER)
         .collect()
         .await;
@@ -280,31 +286,31 @@ async fn all(rows: Vec<(&'static str, ServerSpec, Wanted)>) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn odd_programs_are_read_or_say_what_they_did() {
-    let rows = STDIO.iter().map(|(case, wanted)| {
+async fn odd_programs_are_read_or_the_error_says_what_they_did() {
+    let rows = STDIO.iter().map(|(case, expected)| {
         let words = ["python3", &script(), "stdio", case].map(str::to_owned).to_vec();
-        (*case, ServerSpec::stdio("odd", words).expect("a command"), *wanted)
+        (*case, ServerSpec::stdio("odd", words).expect("a command"), *expected)
     });
     all(rows.collect()).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn odd_http_servers_are_read_or_say_what_they_did() {
+async fn odd_http_servers_are_read_or_the_error_says_what_they_did() {
     let (served, port) = served();
-    let rows = HTTP.iter().map(|(case, wanted)| {
+    let rows = HTTP.iter().map(|(case, expected)| {
         let mut spec = ServerSpec::http("odd", &format!("http://127.0.0.1:{port}/{case}"));
         if let ServerTransport::Http(server) = &mut spec.transport {
             server.headers.push(("X-Key".to_owned(), Secret::new("hunter22")));
         }
-        (*case, spec, *wanted)
+        (*case, spec, *expected)
     });
     all(rows.collect()).await;
     drop(served);
 }
 
-/// What a server says of itself cannot reach a terminal, a log line or a path.
+/// Control characters of a server cannot reach a terminal or a log line.
 #[tokio::test]
-async fn the_words_of_a_server_have_no_control_characters() {
+async fn the_message_of_a_server_has_no_control_characters() {
     let (served, port) = served();
     let pool = pool(vec![ServerSpec::http("odd", &format!("http://127.0.0.1:{port}/login_page"))]);
     let report = pool.connect(&Caller::local()).await.remove(0);

@@ -1,4 +1,4 @@
-//! Which connection serves whom, and what names tools have.
+//! The connections of tenants, and the names of tools.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -7,10 +7,10 @@ use std::time::Duration;
 use firebox_contract::{Caller, Error, ToolSource};
 use firebox_mcp::client::{ClientPool, PoolOptions, Secret, ServerSpec, ServerTransport};
 
-use crate::harness::{PATIENCE, call, call_as, fake, names, names_in_the_end, pool, tenant, until, wanted};
+use crate::harness::{PATIENCE, call, call_as, fake, names, names_after_connecting, pool, tenant, tool_call, until};
 
 #[tokio::test]
-async fn tenants_have_connections_of_their_own_unless_the_operator_shares_one() {
+async fn each_tenant_has_its_own_connection_unless_the_server_is_shared() {
     let shared = ServerSpec { shared: true, ..fake("shared", &[]) };
     let pool = pool(vec![fake("own", &[]), shared]);
     let (a, b) = (tenant("a"), tenant("b"));
@@ -33,15 +33,15 @@ async fn a_tenant_sees_and_calls_only_its_servers() {
     assert!(shown.contains(&"one__echo".to_owned()) && shown.contains(&"two__echo".to_owned()), "{shown:?}");
     let shown: Vec<String> = pool.tools(&b).await.into_iter().map(|tool| tool.name).collect();
     assert!(shown.contains(&"echo".to_owned()) && !shown.iter().any(|name| name.contains("__")), "{shown:?}");
-    let foreign = pool.call(&b, &wanted("one__echo", "{}"), &()).await;
+    let foreign = pool.call(&b, &tool_call("one__echo", "{}"), &()).await;
     assert!(matches!(foreign, Err(Error::NotFound(_))), "{foreign:?}");
 }
 
 #[tokio::test]
-async fn a_prefix_stays_and_names_do_not_change_while_a_server_is_down() {
+async fn names_do_not_change_while_a_server_is_down() {
     let named = ServerSpec { prefix: Some("files".to_owned()), ..fake("one", &[]) };
     let pool = pool(vec![named, fake("two", &[]), fake("three", &[])]);
-    let all = names_in_the_end(&pool).await;
+    let all = names_after_connecting(&pool).await;
     for name in ["files__echo", "two__echo", "three__echo"] {
         assert!(all.contains(&name.to_owned()), "{name} in {all:?}");
     }
@@ -54,7 +54,7 @@ fn own_variables() -> Vec<std::ffi::OsString> {
 }
 
 #[tokio::test]
-async fn a_child_gets_the_environment_it_was_given_and_no_more() {
+async fn a_child_process_gets_only_the_configured_environment() {
     let mut spec = fake("one", &[]);
     let ServerTransport::Stdio(server) = &mut spec.transport else { panic!("stdio") };
     server.env.push(("TOKEN".to_owned(), Secret::new("hunter22")));
@@ -69,7 +69,7 @@ async fn a_child_gets_the_environment_it_was_given_and_no_more() {
 }
 
 #[tokio::test]
-async fn a_connection_nobody_uses_is_closed_and_made_again() {
+async fn an_idle_connection_is_closed_and_opened_again_on_use() {
     let options = PoolOptions { idle_time: Some(Duration::from_millis(300)) };
     let pool = ClientPool::with_options(vec![fake("one", &[])], Arc::new(|_, _| true), options);
     let first = call(&pool, "pid", "").await.content;
@@ -78,20 +78,24 @@ async fn a_connection_nobody_uses_is_closed_and_made_again() {
 }
 
 #[tokio::test]
-async fn other_servers_can_be_taken_while_it_runs() {
+async fn servers_can_be_replaced_while_the_pool_runs() {
     let (stays, goes) = (fake("stays", &[]), fake("goes", &[]));
     let pool = pool(vec![stays.clone(), goes]);
     let (one, other) = (call(&pool, "stays__pid", "").await.content, call(&pool, "goes__pid", "").await.content);
     assert_ne!(one, other);
     pool.replace(vec![stays]);
-    assert_eq!(call(&pool, "pid", "").await.content, one, "what stays keeps its connection, and now its short names");
+    assert_eq!(
+        call(&pool, "pid", "").await.content,
+        one,
+        "a server that stays keeps its connection and gets short names"
+    );
     until("the other ends", async || pool.children() == 1).await;
     assert_eq!(pool.close().await, 0);
     assert!(names(&pool).await.is_empty(), "a pool that is closed stays closed");
 }
 
 #[tokio::test]
-async fn a_tenant_that_may_no_longer_use_a_server_loses_its_connection_and_its_calls() {
+async fn a_tenant_that_loses_access_to_a_server_loses_its_connection_and_calls() {
     let gone = Arc::new(AtomicBool::new(false));
     let told = Arc::clone(&gone);
     let access =
@@ -111,8 +115,8 @@ async fn a_tenant_that_may_no_longer_use_a_server_loses_its_connection_and_its_c
     let ended = tokio::time::timeout(PATIENCE, running).await.expect("in time").expect("no panic");
     assert!(ended.is_error, "{ended:?}");
     until("the child ends", async || pool.children() == 1).await;
-    assert_eq!(call_as(&pool, &a, "pid", "").await.content, stays, "another tenant's goes on");
-    assert!(matches!(pool.call(&b, &wanted("pid", "{}"), &()).await, Err(Error::NotFound(_))));
-    assert_eq!(pool.children(), 1, "and nothing was begun for it again");
+    assert_eq!(call_as(&pool, &a, "pid", "").await.content, stays, "the connection of another tenant continues");
+    assert!(matches!(pool.call(&b, &tool_call("pid", "{}"), &()).await, Err(Error::NotFound(_))));
+    assert_eq!(pool.children(), 1, "and no connection was opened for it again");
     assert_eq!(pool.close().await, 0);
 }

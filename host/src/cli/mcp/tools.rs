@@ -4,7 +4,7 @@ use std::io::Write as _;
 
 use clap::Args as ClapArgs;
 use firebox_contract::{Caller, Error, ToolEffects, limits};
-use firebox_mcp::client::Listed;
+use firebox_mcp::client::ListedTool;
 use serde_json::{Value, json};
 
 use super::super::options::McpOptions;
@@ -67,7 +67,7 @@ fn effects(effects: ToolEffects) -> &'static str {
     }
 }
 
-fn object(tool: &Listed) -> Result<Value, CliError> {
+fn object(tool: &ListedTool) -> Result<Value, CliError> {
     let schema = |text: &str| {
         serde_json::from_str::<Value>(text).map_err(|error| CliError::Host(Error::Internal(error.to_string())))
     };

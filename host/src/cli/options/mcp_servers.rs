@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use firebox_contract::{Caller, limits};
-use firebox_mcp::client::{ClientPool, LeftOut, PoolOptions, Secret, ServerReport, ServerSpec, ServerTransport};
+use firebox_mcp::client::{ClientPool, PoolOptions, Secret, ServerReport, ServerSpec, ServerTransport, SkippedTool};
 
 use crate::cli::output;
 use crate::error::CliError;
@@ -69,12 +69,12 @@ pub fn failures(reports: &[ServerReport]) -> impl Iterator<Item = String> {
 
 /// One line about each tool of a server that is not offered.
 pub fn left_out(report: &ServerReport) -> impl Iterator<Item = String> {
-    let shown = |tool: &LeftOut| {
+    let shown = |tool: &SkippedTool| {
         let name = output::line(&tool.name, limits::CHAT_SHOWN_CHARACTERS_MAX);
-        let why = output::line(&tool.why, limits::CHAT_SHOWN_CHARACTERS_MAX);
+        let why = output::line(&tool.reason, limits::CHAT_SHOWN_CHARACTERS_MAX);
         format!("left out \"{name}\": {why}")
     };
-    report.left_out.iter().map(shown)
+    report.skipped.iter().map(shown)
 }
 
 /// Parses `NAME=COMMAND ARGUMENT…`, with optional `VARIABLE=VALUE` before the command, or `NAME=URL`.

@@ -1,125 +1,125 @@
-//! What was asked of one server and is not answered yet, and what it did meanwhile that was no answer.
+//! The unanswered requests of one connection, and remarks about messages of the server that were no answer.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicBool, AtomicU16, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use firebox_contract::limits::{MCP_CLIENT_UNANSWERED_MAX, MCP_CLIENT_WARNINGS_LOGGED_MAX, MCP_CLIENT_WARNINGS_PERIOD};
+use firebox_contract::limits::{MCP_CLIENT_UNANSWERED_MAX, MCP_CLIENT_WARNINGS_LOGGED_MAX, MCP_CLIENT_UNANSWERED_MAX};
 use rmcp::RoleClient;
 use rmcp::model::{ClientNotification, ClientRequest, JsonRpcMessage, RequestId};
 use rmcp::service::TxJsonRpcMessage;
 use tokio::time::Instant;
 
-use super::super::spec::ServerSpec;
+use crate::client::spec::ServerSpec;
 
-/// What a request asks for, as far as that decides how its answer is read.
+/// The kind of a request, which decides how its answer is read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in crate::client) enum Asked {
+pub(in crate::client) enum RequestKind {
     Initialize,
     Discover,
     ListTools,
     CallTool,
-    /// An answer to it is the end of what it subscribes to.
+    /// Its answer ends the subscription.
     Subscribe,
     Other,
 }
 
-/// The id of a request and what it asks for; nothing for what awaits no answer.
-pub(in crate::client) fn request_of(message: &TxJsonRpcMessage<RoleClient>) -> Option<(RequestId, Asked)> {
+/// The id and kind of a request. `None` for messages that need no answer.
+pub(in crate::client) fn request_of(message: &TxJsonRpcMessage<RoleClient>) -> Option<(RequestId, RequestKind)> {
     let JsonRpcMessage::Request(request) = message else { return None };
     let asked = match &request.request {
-        ClientRequest::InitializeRequest(_) => Asked::Initialize,
-        ClientRequest::DiscoverRequest(_) => Asked::Discover,
-        ClientRequest::ListToolsRequest(_) => Asked::ListTools,
-        ClientRequest::CallToolRequest(_) => Asked::CallTool,
-        ClientRequest::SubscriptionsListenRequest(_) => Asked::Subscribe,
-        _ => Asked::Other,
+        ClientRequest::InitializeRequest(_) => RequestKind::Initialize,
+        ClientRequest::DiscoverRequest(_) => RequestKind::Discover,
+        ClientRequest::ListToolsRequest(_) => RequestKind::ListTools,
+        ClientRequest::CallToolRequest(_) => RequestKind::CallTool,
+        ClientRequest::SubscriptionsListenRequest(_) => RequestKind::Subscribe,
+        _ => RequestKind::Other,
     };
     Some((request.id.clone(), asked))
 }
 
-/// What a server said that was no answer: the last of it belongs into the message about an answer that never came.
+/// Remarks about messages that were no answer. The last one is added to the error if an answer never comes.
 #[derive(Debug)]
-pub(in crate::client) struct Remarks {
+pub(in crate::client) struct ServerRemarks {
     spec: Arc<ServerSpec>,
-    said: Mutex<Said>,
+    log: Mutex<RemarkLog>,
 }
 
 #[derive(Debug, Default)]
-struct Said {
+struct RemarkLog {
     last: Option<(Instant, String)>,
     since: Option<Instant>,
     logged: usize,
 }
 
-impl Remarks {
+impl ServerRemarks {
     pub(in crate::client) fn new(spec: &Arc<ServerSpec>) -> Arc<Self> {
-        Arc::new(Self { spec: Arc::clone(spec), said: Mutex::default() })
+        Arc::new(Self { spec: Arc::clone(spec), log: Mutex::default() })
     }
 
-    /// Keeps what happened, and logs so many a minute of it.
+    /// Records a remark, and logs a limited number per period.
     pub(in crate::client) fn note(&self, what: &str) {
         let what = self.spec.redact(what);
-        let mut said = self.said.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut log = self.log.lock().unwrap_or_else(PoisonError::into_inner);
         let now = Instant::now();
-        if said.since.is_none_or(|since| now.duration_since(since) >= MCP_CLIENT_WARNINGS_PERIOD) {
-            (said.since, said.logged) = (Some(now), 0);
+        if log.since.is_none_or(|since| now.duration_since(since) >= MCP_CLIENT_WARNINGS_LOGGED_MAX) {
+            (log.since, log.logged) = (Some(now), 0);
         }
-        said.logged += 1;
-        if said.logged <= MCP_CLIENT_WARNINGS_LOGGED_MAX {
+        log.logged += 1;
+        if log.logged <= MCP_CLIENT_UNANSWERED_MAX {
             tracing::warn!(server = %self.spec.name, "{what}");
         }
-        said.last = Some((now, what));
+        log.last = Some((now, what));
     }
 
-    /// The last of it, where it happened after `moment`.
+    /// The last remark, if it was recorded after `moment`.
     pub(in crate::client) fn since(&self, moment: Instant) -> Option<String> {
-        let said = self.said.lock().unwrap_or_else(PoisonError::into_inner);
-        said.last.as_ref().filter(|(at, _)| *at >= moment).map(|(_, what)| what.clone())
+        let log = self.log.lock().unwrap_or_else(PoisonError::into_inner);
+        log.last.as_ref().filter(|(at, _)| *at >= moment).map(|(_, what)| what.clone())
     }
 }
 
-/// The requests of one connection.
+/// The unanswered requests of one connection.
 #[derive(Debug)]
 pub(in crate::client) struct Exchange {
-    remarks: Arc<Remarks>,
-    state: Mutex<State>,
+    remarks: Arc<ServerRemarks>,
+    state: Mutex<ExchangeState>,
     late: AtomicBool,
     status: AtomicU16,
 }
 
 #[derive(Debug, Default)]
-struct State {
-    pending: HashMap<RequestId, Asked>,
-    /// Nobody waits for them any more; an answer to them is no fault.
+struct ExchangeState {
+    pending: HashMap<RequestId, RequestKind>,
+    /// Cancelled requests. A late answer to one of them is ignored.
     abandoned: HashSet<RequestId>,
-    /// Whose answer goes on after the event of this id.
-    resumable: HashMap<String, (RequestId, Asked)>,
+    /// The requests whose answer continues after an event, by the id of the event.
+    resumable: HashMap<String, (RequestId, RequestKind)>,
     probe: Option<(Instant, RequestId)>,
     unknown_revision: Option<String>,
 }
 
 impl Exchange {
-    pub(in crate::client) fn new(remarks: &Arc<Remarks>) -> Arc<Self> {
+    pub(in crate::client) fn new(remarks: &Arc<ServerRemarks>) -> Arc<Self> {
         let (late, status) = (AtomicBool::new(false), AtomicU16::new(0));
         Arc::new(Self { remarks: Arc::clone(remarks), state: Mutex::default(), late, status })
     }
 
-    fn state(&self) -> std::sync::MutexGuard<'_, State> {
+    fn state(&self) -> std::sync::MutexGuard<'_, ExchangeState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Takes note of what goes out. A server that is asked whether it knows the newest revision has `probe` to answer.
+    /// Records a sent message. `probe` is the time to answer the question for the newest revision.
     pub(in crate::client) fn sent(&self, message: &TxJsonRpcMessage<RoleClient>, probe: Duration) {
         let mut state = self.state();
         if let Some((id, asked)) = request_of(message) {
             match asked {
-                Asked::Discover => state.probe = Some((Instant::now() + probe, id.clone())),
-                Asked::Initialize => state.abandon_probe(),
+                RequestKind::Discover => state.probe = Some((Instant::now() + probe, id.clone())),
+                RequestKind::Initialize => state.abandon_probe(),
                 _ => {}
             }
-            // Callers are bounded, so this holds only where a bound was forgotten.
+            // The number of calls is limited elsewhere, so this limit is not reached.
             if state.pending.len() < MCP_CLIENT_UNANSWERED_MAX {
                 state.pending.insert(id, asked);
             }
@@ -131,37 +131,37 @@ impl Exchange {
         }
     }
 
-    /// Takes the request that an answer of this id is for.
-    pub(in crate::client) fn take(&self, id: &RequestId) -> Option<Asked> {
+    /// Removes the request with this id, and returns its kind.
+    pub(in crate::client) fn take(&self, id: &RequestId) -> Option<RequestKind> {
         self.state().pending.remove(id)
     }
 
-    /// Whether an answer of this id is waited for.
+    /// Whether a request with this id waits for its answer.
     pub(in crate::client) fn awaits(&self, id: &RequestId) -> bool {
         self.state().pending.contains_key(id)
     }
 
-    /// The request that waits, where there is one and no other but subscriptions.
+    /// The only waiting request, not counting subscriptions. `None` if there are several.
     pub(in crate::client) fn only(&self) -> Option<RequestId> {
         let state = self.state();
-        let mut pending = state.pending.iter().filter(|(_, asked)| **asked != Asked::Subscribe);
+        let mut pending = state.pending.iter().filter(|(_, asked)| **asked != RequestKind::Subscribe);
         let only = pending.next().map(|(id, _)| id.clone());
         only.filter(|_| pending.next().is_none())
     }
 
-    /// Whether an answer of this id comes after its caller has gone.
+    /// Whether a request with this id was cancelled.
     pub(in crate::client) fn was_abandoned(&self, id: &RequestId) -> bool {
         self.state().abandoned.remove(id)
     }
 
-    /// When the question for the newest revision counts as not understood.
+    /// The time at which the question for the newest revision counts as not understood.
     pub(in crate::client) fn probe_ends(&self) -> Option<Instant> {
         let state = self.state();
         let (end, id) = state.probe.as_ref()?;
         state.pending.contains_key(id).then_some(*end)
     }
 
-    /// Ends the question for the newest revision.
+    /// Stops waiting for the answer to the question for the newest revision.
     pub(in crate::client) fn end_probe(&self) -> Option<RequestId> {
         let mut state = self.state();
         let (_, id) = state.probe.clone()?;
@@ -169,7 +169,7 @@ impl Exchange {
         Some(id)
     }
 
-    /// The server knows the newest revision after all.
+    /// Whether the server answered, too late, that it knows the newest revision.
     pub(in crate::client) fn is_late(&self) -> bool {
         self.late.load(Ordering::Relaxed)
     }
@@ -187,7 +187,7 @@ impl Exchange {
         self.status.store(status, Ordering::Relaxed);
     }
 
-    /// A revision that the server named and nobody here knows.
+    /// A revision that the server named and the host does not know.
     pub(in crate::client) fn unknown_revision(&self) -> Option<String> {
         self.state().unknown_revision.clone()
     }
@@ -196,16 +196,16 @@ impl Exchange {
         self.state().unknown_revision = Some(revision);
     }
 
-    /// The stream that ends after this event carries the answer to that request.
-    pub(in crate::client) fn resumes(&self, event: String, request: (RequestId, Asked)) {
+    /// Records that the stream with the answer to `request` can be resumed after `event`.
+    pub(in crate::client) fn resumes(&self, event: String, request: (RequestId, RequestKind)) {
         let mut state = self.state();
-        let State { resumable, pending, .. } = &mut *state;
+        let ExchangeState { resumable, pending, .. } = &mut *state;
         resumable.retain(|_, (id, _)| pending.contains_key(id) && *id != request.0);
         resumable.insert(event, request);
     }
 
-    /// The request that goes on after this event.
-    pub(in crate::client) fn resumed(&self, event: &str) -> Option<(RequestId, Asked)> {
+    /// The request whose answer continues after this event.
+    pub(in crate::client) fn resumed(&self, event: &str) -> Option<(RequestId, RequestKind)> {
         self.state().resumable.get(event).cloned()
     }
 
@@ -213,12 +213,12 @@ impl Exchange {
         self.remarks.note(&what);
     }
 
-    pub(in crate::client) fn remarks(&self) -> &Arc<Remarks> {
+    pub(in crate::client) fn remarks(&self) -> &Arc<ServerRemarks> {
         &self.remarks
     }
 }
 
-impl State {
+impl ExchangeState {
     fn abandon(&mut self, id: RequestId) {
         if self.pending.remove(&id).is_some() {
             if self.abandoned.len() >= MCP_CLIENT_UNANSWERED_MAX {
@@ -241,10 +241,10 @@ mod tests {
     use crate::client::{Secret, ServerTransport, StdioServer};
 
     #[test]
-    fn what_a_server_blurts_out_is_kept_without_its_secrets() {
+    fn remarks_contain_no_secrets() {
         let env = vec![("TOKEN".to_owned(), Secret::new("hunter22"))];
         let server = StdioServer { command: "server".to_owned(), env, ..StdioServer::default() };
-        let remarks = Remarks::new(&Arc::new(ServerSpec::new("one", ServerTransport::Stdio(server))));
+        let remarks = ServerRemarks::new(&Arc::new(ServerSpec::new("one", ServerTransport::Stdio(server))));
         let before = Instant::now();
         remarks.note("it wrote \"TOKEN=hunter22\"");
         assert_eq!(remarks.since(before).as_deref(), Some("it wrote \"TOKEN=[secret]\""));

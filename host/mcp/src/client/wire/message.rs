@@ -1,47 +1,47 @@
-//! One message: put into the form that rmcp reads, or turned into an error that says what was wrong with it.
+//! Reads one message: brings it into the form that rmcp accepts, or makes an error that says what is wrong with it.
 
 use rmcp::RoleClient;
 use rmcp::model::{ProtocolVersion, RequestId};
 use rmcp::service::RxJsonRpcMessage;
 use serde_json::{Map, Value, json};
 
-use super::exchange::{Asked, Exchange};
+use super::exchange::{Exchange, RequestKind};
 use super::text::{self, excerpt};
 use super::tools;
 
-/// Holds the result of a call, which is read by this host alone: rmcp's types would refuse what is not exact.
+/// The key under which a result of a call is passed through rmcp unchanged, because rmcp's types would refuse inexact results.
 pub(in crate::client) const CALL_RESULT: &str = "firebox/result";
-/// Marks an error that this host made of an answer nobody can read.
-pub(in crate::client) const SAID: &str = "firebox/unreadable";
-/// Marks an error that this host made of a connection that ended.
-pub(in crate::client) const LOST: &str = "firebox/lost";
+/// Marks an error that the host made from an unreadable answer.
+pub(in crate::client) const UNREADABLE: &str = "firebox/unreadable";
+/// Marks an error that the host made because the connection ended.
+pub(in crate::client) const CONNECTION_LOST: &str = "firebox/lost";
 
-/// Characters of a server's own words in a message about them.
+/// Maximum characters of a server's text in a message.
 const EXCERPT_CHARACTERS: usize = 200;
-/// The code of JSON-RPC for an error that has none.
+/// The JSON-RPC code for an error without a code.
 const INTERNAL_ERROR: i64 = -32603;
-/// The code of JSON-RPC for a method that is not there.
+/// The JSON-RPC code for an unknown method.
 const METHOD_NOT_FOUND: i64 = -32601;
 
-/// An error in the place of an answer; `mark` says why this host made it.
-pub(in crate::client) fn fault(id: &RequestId, mark: &str, words: &str) -> Value {
-    json!({ "jsonrpc": "2.0", "id": id, "error": { "code": INTERNAL_ERROR, "message": words, "data": { mark: true } } })
+/// An error that takes the place of an answer. `mark` says why the host made it.
+pub(in crate::client) fn error_answer(id: &RequestId, mark: &str, message: &str) -> Value {
+    json!({ "jsonrpc": "2.0", "id": id, "error": { "code": INTERNAL_ERROR, "message": message, "data": { mark: true } } })
 }
 
-/// Reads what comes over one connection; `own` is the request that the stream or body at hand belongs to.
-pub(in crate::client) struct Reader<'a> {
+/// Reads the messages of one connection. `own` is the request that the current HTTP body or event stream belongs to.
+pub(in crate::client) struct MessageReader<'a> {
     pub(in crate::client) exchange: &'a Exchange,
-    pub(in crate::client) own: Option<&'a (RequestId, Asked)>,
+    pub(in crate::client) own: Option<&'a (RequestId, RequestKind)>,
 }
 
-/// What a message is for.
-enum Meant {
-    Answer(RequestId, Asked),
-    Nobody,
+/// The request that an answer belongs to.
+enum Recipient {
+    Answer(RequestId, RequestKind),
+    None,
 }
 
-impl Reader<'_> {
-    /// The messages in `bytes`, in the form that rmcp reads.
+impl MessageReader<'_> {
+    /// The messages in `bytes`, in the form that rmcp accepts.
     pub(in crate::client) fn read(&self, bytes: &[u8]) -> Vec<Value> {
         let bytes = bytes.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(bytes).trim_ascii();
         if bytes.is_empty() {
@@ -54,19 +54,19 @@ impl Reader<'_> {
         match text::parse(&text) {
             Ok(Value::Array(batch)) => batch.into_iter().filter_map(|message| self.message(message)).collect(),
             Ok(message @ Value::Object(_)) => self.message(message).into_iter().collect(),
-            Ok(_) => self.broken(&text, "it is no object").into_iter().collect(),
+            Ok(_) => self.broken(&text, "it is not an object").into_iter().collect(),
             Err(why) => self.broken(&text, &why).into_iter().collect(),
         }
     }
 
-    /// As [`Reader::read`], in rmcp's types.
+    /// As [`MessageReader::read`], in rmcp's types.
     pub(in crate::client) fn typed(&self, bytes: &[u8]) -> Vec<RxJsonRpcMessage<RoleClient>> {
         self.read(bytes).into_iter().filter_map(|message| serde_json::from_value(message).ok()).collect()
     }
 
-    /// What cannot be read ends the request that it answers, where its id can be seen.
+    /// Handles text that is not JSON: the request that it answers fails, if its id can be found.
     fn broken(&self, text: &str, why: &str) -> Option<Value> {
-        let said = excerpt(text, EXCERPT_CHARACTERS);
+        let quoted = excerpt(text, EXCERPT_CHARACTERS);
         let answers = text.starts_with('{') && (text.contains("\"result\"") || text.contains("\"error\""));
         let written = || {
             let id = serde_json::from_value(text::id_in(text)?).ok().map(|id| self.numbered(id));
@@ -74,21 +74,21 @@ impl Reader<'_> {
         };
         let id = written().or_else(|| self.own.map(|(id, _)| id.clone()));
         let Some(id) = id.filter(|_| answers) else {
-            self.exchange.remark(format!("it wrote what is no message: \"{said}\""));
+            self.exchange.remark(format!("it wrote a line that is no message: \"{quoted}\""));
             return None;
         };
         self.exchange.take(&id);
-        let words = format!("its answer is not JSON ({why}): \"{said}\"");
-        self.exchange.remark(words.clone());
-        Some(fault(&id, SAID, &words))
+        let message = format!("its answer is not JSON ({why}): \"{quoted}\"");
+        self.exchange.remark(message.clone());
+        Some(error_answer(&id, UNREADABLE, &message))
     }
 
     fn message(&self, message: Value) -> Option<Value> {
         let Value::Object(mut message) = message else {
-            self.exchange.remark(format!("it wrote what is no message: \"{}\"", shown(&message)));
+            self.exchange.remark(format!("it wrote a line that is no message: \"{}\"", shown(&message)));
             return None;
         };
-        // Some write both, one of them empty.
+        // Some servers write both fields, one of them null.
         let filled = |key: &str, message: &Map<String, Value>| message.get(key).is_some_and(|value| !value.is_null());
         if filled("error", &message) {
             if filled("result", &message) {
@@ -106,7 +106,7 @@ impl Reader<'_> {
         }
     }
 
-    /// A request or notification of the server's own.
+    /// Reads a request or notification of the server.
     fn asks(&self, mut message: Map<String, Value>) -> Option<Value> {
         message.retain(|key, _| matches!(key.as_str(), "id" | "method" | "params"));
         message.insert("jsonrpc".to_owned(), json!("2.0"));
@@ -129,7 +129,7 @@ impl Reader<'_> {
         }
         let method = message.get("method").and_then(Value::as_str).unwrap_or_default().to_owned();
         self.exchange.remark(format!("its message \"{}\" is not well formed", excerpt(&method, 64)));
-        // A request is answered all the same: with a refusal.
+        // A malformed request still gets an answer: the error for an unknown method.
         message.insert("method".to_owned(), json!(format!("unreadable/{method}")));
         message.remove("params");
         (message.contains_key("id") && good(&message)).then_some(Value::Object(message))
@@ -137,51 +137,53 @@ impl Reader<'_> {
 
     fn answers(&self, mut message: Map<String, Value>) -> Option<Value> {
         if !["id", "result", "error"].iter().any(|key| message.contains_key(*key)) {
-            // Something that keeps the connection alive, perhaps.
-            self.exchange.remark(format!("it wrote what is no message: \"{}\"", shown(&Value::Object(message))));
+            // Possibly a keep-alive.
+            self.exchange.remark(format!("it wrote a line that is no message: \"{}\"", shown(&Value::Object(message))));
             return None;
         }
-        let (id, asked) = match self.meant(&message) {
-            Meant::Answer(id, asked) => (id, asked),
-            Meant::Nobody => return None,
+        let (id, asked) = match self.recipient(&message) {
+            Recipient::Answer(id, asked) => (id, asked),
+            Recipient::None => return None,
         };
         if let Some(error) = message.remove("error").filter(|error| !error.is_null()) {
             return Some(json!({ "jsonrpc": "2.0", "id": id, "error": error_of(error) }));
         }
         let Some(result) = message.remove("result") else {
-            let words = format!("its answer has neither a result nor an error: \"{}\"", shown(&Value::Object(message)));
-            return Some(fault(&id, SAID, &words));
+            let message =
+                format!("its answer has neither a result nor an error: \"{}\"", shown(&Value::Object(message)));
+            return Some(error_answer(&id, UNREADABLE, &message));
         };
         Some(match self.result(asked, result) {
             Ok(result) => json!({ "jsonrpc": "2.0", "id": id, "result": result }),
-            // The newest revision is asked for first; an old server may answer what it does not know with anything.
-            Err(words) if asked == Asked::Discover => {
-                json!({ "jsonrpc": "2.0", "id": id, "error": { "code": METHOD_NOT_FOUND, "message": words } })
+            // The host asks for the newest revision first. An old server may answer the unknown method with anything.
+            Err(message) if asked == RequestKind::Discover => {
+                json!({ "jsonrpc": "2.0", "id": id, "error": { "code": METHOD_NOT_FOUND, "message": message } })
             }
-            Err(words) => fault(&id, SAID, &words),
+            Err(message) => error_answer(&id, UNREADABLE, &message),
         })
     }
 
-    fn meant(&self, message: &Map<String, Value>) -> Meant {
+    /// Finds the request that an answer belongs to.
+    fn recipient(&self, message: &Map<String, Value>) -> Recipient {
         let written = message.get("id").filter(|id| !id.is_null());
         let id = match written {
             Some(id) => match serde_json::from_value::<RequestId>(id.clone()) {
                 Ok(id) => Some(self.numbered(id)),
                 Err(_) => {
-                    self.exchange.remark(format!("it answered with the id {}, which is none", shown(id)));
-                    return Meant::Nobody;
+                    self.exchange.remark(format!("it answered with the invalid id {}", shown(id)));
+                    return Recipient::None;
                 }
             },
             None => self.own.map(|(id, _)| id.clone()).or_else(|| self.exchange.only()),
         };
         let Some(id) = id else {
-            let words = shown(&Value::Object(message.clone()));
-            self.exchange.remark(format!("it sent an answer without an id: \"{words}\""));
-            return Meant::Nobody;
+            let quoted = shown(&Value::Object(message.clone()));
+            self.exchange.remark(format!("it sent an answer without an id: \"{quoted}\""));
+            return Recipient::None;
         };
         let own = self.own.filter(|(own, _)| *own == id).map(|(_, asked)| *asked);
         if let Some(asked) = self.exchange.take(&id).or(own) {
-            return Meant::Answer(id, asked);
+            return Recipient::Answer(id, asked);
         }
         if self.exchange.was_abandoned(&id) {
             if message.get("result").is_some_and(|result| result.get("supportedVersions").is_some()) {
@@ -189,12 +191,12 @@ impl Reader<'_> {
             }
         } else {
             self.exchange
-                .remark(format!("it answered a request \"{}\" that nobody waits for", excerpt(&id.to_string(), 64)));
+                .remark(format!("it answered a request \"{}\" that is not pending", excerpt(&id.to_string(), 64)));
         }
-        Meant::Nobody
+        Recipient::None
     }
 
-    /// Ids are numbers here; some send them back as texts.
+    /// The host sends numbers as ids. Some servers return them as strings.
     fn numbered(&self, id: RequestId) -> RequestId {
         let RequestId::String(text) = &id else { return id };
         match text.parse().map(RequestId::Number) {
@@ -203,31 +205,30 @@ impl Reader<'_> {
         }
     }
 
-    /// A result in the exact form of what was asked for.
-    fn result(&self, asked: Asked, result: Value) -> Result<Value, String> {
+    /// The result in the form that rmcp accepts for this kind of request.
+    fn result(&self, asked: RequestKind, result: Value) -> Result<Value, String> {
         match asked {
-            Asked::CallTool => Ok(json!({ CALL_RESULT: result })),
-            Asked::ListTools => tools::list(result),
-            Asked::Initialize => self.initialized(result),
-            Asked::Discover => discovered(result),
-            Asked::Subscribe | Asked::Other => Ok(if result.is_object() { result } else { json!({}) }),
+            RequestKind::CallTool => Ok(json!({ CALL_RESULT: result })),
+            RequestKind::ListTools => tools::list(result),
+            RequestKind::Initialize => self.initialized(result),
+            RequestKind::Discover => discovered(result),
+            RequestKind::Subscribe | RequestKind::Other => Ok(if result.is_object() { result } else { json!({}) }),
         }
     }
 
     fn initialized(&self, result: Value) -> Result<Value, String> {
         let Value::Object(result) = result else {
-            return Err(format!("its answer to \"initialize\" is no object: \"{}\"", shown(&result)));
+            return Err(format!("its answer to \"initialize\" is not an object: \"{}\"", shown(&result)));
         };
-        let said = result.get("protocolVersion").filter(|version| !version.is_null());
-        let known = said
+        let named = result.get("protocolVersion").filter(|version| !version.is_null());
+        let known = named
             .and_then(Value::as_str)
-            .filter(|said| ProtocolVersion::KNOWN_VERSIONS.iter().any(|known| known.as_str() == *said));
+            .filter(|named| ProtocolVersion::KNOWN_VERSIONS.iter().any(|known| known.as_str() == *named));
         if known.is_none() {
-            let said = said.map_or_else(|| "none".to_owned(), |version| excerpt(&plain(version), 32));
-            let spoken = ProtocolVersion::LATEST_WITH_INITIALIZE;
-            self.exchange
-                .remark(format!("it names a revision that is not known here ({said}); {spoken} is spoken with it"));
-            self.exchange.note_unknown_revision(said);
+            let named = named.map_or_else(|| "none".to_owned(), |version| excerpt(&plain(version), 32));
+            let used = ProtocolVersion::LATEST_WITH_INITIALIZE;
+            self.exchange.remark(format!("it names an unknown revision ({named}); the host uses {used}"));
+            self.exchange.note_unknown_revision(named);
         }
         let version = known.unwrap_or(ProtocolVersion::LATEST_WITH_INITIALIZE.as_str()).to_owned();
         Ok(json!({
@@ -257,20 +258,20 @@ fn discovered(result: Value) -> Result<Value, String> {
     }))
 }
 
-/// Capabilities as far as this host asks for them.
-fn capabilities(said: Option<&Value>) -> Value {
-    let tools = said.and_then(|said| said.get("tools")).filter(|tools| !tools.is_null() && **tools != json!(false));
+/// The capabilities that the host uses.
+fn capabilities(given: Option<&Value>) -> Value {
+    let tools = given.and_then(|given| given.get("tools")).filter(|tools| !tools.is_null() && **tools != json!(false));
     match tools {
         Some(tools) => {
-            let told = tools.get("listChanged").and_then(Value::as_bool).unwrap_or(false);
-            json!({ "tools": { "listChanged": told } })
+            let list_changed = tools.get("listChanged").and_then(Value::as_bool).unwrap_or(false);
+            json!({ "tools": { "listChanged": list_changed } })
         }
         None => json!({}),
     }
 }
 
-fn about(said: Option<&Value>) -> Option<Value> {
-    match said? {
+fn about(given: Option<&Value>) -> Option<Value> {
+    match given? {
         Value::Object(about) => {
             let text = |key| about.get(key).filter(|value| !value.is_null()).map(plain).unwrap_or_default();
             let name = Some(text("name")).filter(|name| !name.is_empty()).unwrap_or_else(|| "(unnamed)".to_owned());
@@ -281,7 +282,7 @@ fn about(said: Option<&Value>) -> Option<Value> {
     }
 }
 
-/// An error as JSON-RPC has it.
+/// The error in the form of JSON-RPC.
 fn error_of(error: Value) -> Value {
     let Value::Object(error) = error else { return json!({ "code": INTERNAL_ERROR, "message": plain(&error) }) };
     let code = match error.get("code") {
@@ -309,7 +310,7 @@ fn as_number(params: &mut Map<String, Value>, key: &str) {
     }
 }
 
-/// A text as itself, anything else as JSON.
+/// A string as it is, anything else as JSON.
 pub(super) fn plain(value: &Value) -> String {
     value.as_str().map_or_else(|| value.to_string(), str::to_owned)
 }

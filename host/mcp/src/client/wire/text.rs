@@ -1,15 +1,15 @@
-//! The text of a message: what other languages' writers of JSON get wrong, put right before it is read.
+//! Parses the text of a message, and accepts common mistakes of JSON writers in other languages.
 
 use serde_json::Value;
 
-/// More digits than any whole number that is read exactly.
+/// Numbers with fewer digits than this are always read exactly.
 const DIGITS_EXACT: usize = 19;
 
-/// `bytes` as JSON. What JSON does not allow and has one meaning is read too: half of a surrogate pair is shown as
-/// U+FFFD, `NaN` and infinities and whole numbers too large to be exact are texts, control characters stand for themselves.
+/// Parses `text` as JSON, with these exceptions for mistakes whose meaning is clear: half of a surrogate pair becomes U+FFFD;
+/// `NaN`, infinities and integers that are too large become strings; control characters in strings are accepted.
 ///
 /// # Errors
-/// Why it is no JSON.
+/// The parse error.
 pub(super) fn parse(text: &str) -> Result<Value, String> {
     let first = if has_long_number(text) { Err(String::new()) } else { from_str(text) };
     first.or_else(|_| from_str(&relaxed(text)))
@@ -27,6 +27,7 @@ fn has_long_number(text: &str) -> bool {
     })
 }
 
+/// `text` with the accepted mistakes corrected.
 fn relaxed(text: &str) -> String {
     let mut out = String::with_capacity(text.len() + 16);
     let mut rest = text;
@@ -44,7 +45,7 @@ fn relaxed(text: &str) -> String {
     out
 }
 
-/// Copies a string with its quotes; says how many bytes it has.
+/// Copies a string with its quotes. Returns its length in bytes.
 fn string(text: &str, out: &mut String) -> usize {
     out.push('"');
     let mut at = 1;
@@ -63,7 +64,7 @@ fn string(text: &str, out: &mut String) -> usize {
     at
 }
 
-/// Copies what follows a backslash; says how many bytes it has.
+/// Copies the escape after a backslash. Returns its length in bytes.
 fn escape(text: &str, out: &mut String) -> usize {
     let unit = |text: &str| text.strip_prefix('u').and_then(|hex| u16::from_str_radix(hex.get(..4)?, 16).ok());
     let Some(first) = unit(text) else {
@@ -87,7 +88,8 @@ fn escape(text: &str, out: &mut String) -> usize {
     5
 }
 
-/// Copies a number, as a text where it is none that JSON has or none that is read exactly.
+/// Copies a number. A number that JSON does not allow, or that cannot be read exactly, becomes a string. Returns its length in
+/// bytes.
 fn number(text: &str, out: &mut String) -> usize {
     let word = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '+' | '.');
     let end = text.find(|c| !word(c)).unwrap_or(text.len());
@@ -106,14 +108,14 @@ fn number(text: &str, out: &mut String) -> usize {
     end
 }
 
-/// The id that stands in a text that is no JSON, where it begins as an answer does.
+/// Finds the id of an answer in a text that is not valid JSON.
 pub(super) fn id_in(text: &str) -> Option<Value> {
     let after = text.split_once("\"id\"")?.1.trim_start().strip_prefix(':')?.trim_start();
     let mut values = serde_json::Deserializer::from_str(after).into_iter::<Value>();
     values.next()?.ok().filter(|id| id.is_number() || id.is_string())
 }
 
-/// The beginning of `text` as one line without control characters.
+/// The first `characters` characters of `text` as one line without control characters.
 pub(in crate::client) fn excerpt(text: &str, characters: usize) -> String {
     let mut line = String::new();
     let mut count = 0;
@@ -141,7 +143,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_other_writers_write_is_read() {
+    fn common_mistakes_of_json_writers_are_accepted() {
         let cases = [
             (r#"["a\ud800b", "\ud83d\ude00", "\udc00"]"#, json!(["a\u{fffd}b", "😀", "\u{fffd}"])),
             (r#"["\ud800\u0041", "\\ud800"]"#, json!(["\u{fffd}A", "\\ud800"])),
@@ -159,7 +161,7 @@ mod tests {
     }
 
     #[test]
-    fn an_id_is_found_in_what_is_broken() {
+    fn the_id_of_a_malformed_answer_is_found() {
         assert_eq!(id_in(r#"{"jsonrpc":"2.0","id": 7,"result":{"#), Some(json!(7)));
         assert_eq!(id_in(r#"{"id":"a","result":"#), Some(json!("a")));
         assert_eq!(id_in(r#"{"id":null,"#), None);

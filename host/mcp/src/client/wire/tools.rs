@@ -1,4 +1,4 @@
-//! A list of tools: each that can be used is kept, each other is named with the reason.
+//! Reads a list of tools: valid tools are kept, invalid ones are recorded with the reason.
 
 use std::collections::HashSet;
 
@@ -8,33 +8,33 @@ use serde_json::{Map, Value, json};
 use super::message::plain;
 use super::text::excerpt;
 
-/// Where the answer holds the tools that are left out: pairs of a name and a reason.
-pub(in crate::client) const LEFT_OUT: &str = "firebox/left-out";
-/// Where the answer holds the names of the tools that are not.
+/// The key of the skipped tools in the answer: pairs of a name and a reason.
+pub(in crate::client) const SKIPPED: &str = "firebox/skipped";
+/// The key of the names of the valid tools in the answer.
 pub(in crate::client) const NAMES: &str = "firebox/names";
 
-/// Characters of a name in a message about it.
+/// Maximum characters of a name in a message.
 const NAME_CHARACTERS: usize = 64;
 
-/// The answer to `tools/list` in its exact form.
+/// The answer to `tools/list` in the form that rmcp accepts.
 ///
 /// # Errors
-/// What it is where it is no list.
+/// The reason, if it is not a list.
 pub(super) fn list(result: Value) -> Result<Value, String> {
     let (tools, next) = match result {
         Value::Array(tools) => (tools, None),
         Value::Object(mut result) => match result.remove("tools") {
             Some(Value::Array(tools)) => (tools, result.remove("nextCursor")),
-            // Nothing to offer.
+            // No tools.
             Some(Value::Null) => (Vec::new(), None),
             other => {
-                let said = other.map_or_else(|| Value::Object(result).to_string(), |tools| tools.to_string());
-                return Err(format!("its list of tools is none: \"{}\"", excerpt(&said, 200)));
+                let quoted = other.map_or_else(|| Value::Object(result).to_string(), |tools| tools.to_string());
+                return Err(format!("its tool list is not a list: \"{}\"", excerpt(&quoted, 200)));
             }
         },
-        other => return Err(format!("its list of tools is none: \"{}\"", excerpt(&other.to_string(), 200))),
+        other => return Err(format!("its tool list is not a list: \"{}\"", excerpt(&other.to_string(), 200))),
     };
-    let (mut good, mut names, mut left_out) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut good, mut names, mut skipped) = (Vec::new(), Vec::new(), Vec::new());
     let mut seen = HashSet::new();
     for (number, tool) in tools.into_iter().enumerate() {
         let name = tool.get("name").map_or_else(|| format!("entry {}", number + 1), plain);
@@ -43,15 +43,15 @@ pub(super) fn list(result: Value) -> Result<Value, String> {
                 names.push(name);
                 good.push(tool);
             }
-            Err(why) if left_out.len() < MCP_CLIENT_REJECTED_TOOLS_LISTED_MAX => {
-                left_out.push(json!([excerpt(&name, NAME_CHARACTERS), why]));
+            Err(reason) if skipped.len() < MCP_CLIENT_REJECTED_TOOLS_LISTED_MAX => {
+                skipped.push(json!([excerpt(&name, NAME_CHARACTERS), reason]));
             }
-            // The caller counts what is missing.
+            // Further skipped tools are counted by the caller: their names are missing from the answer.
             Err(_) => {}
         }
     }
-    let mut list = json!({ "tools": good, "_meta": { LEFT_OUT: left_out, NAMES: names } });
-    // An empty cursor is how some say that there is no further page.
+    let mut list = json!({ "tools": good, "_meta": { SKIPPED: skipped, NAMES: names } });
+    // Some servers send an empty cursor if there is no further page.
     if let Some(next) = next.filter(|next| next.is_number() || next.as_str().is_some_and(|next| !next.is_empty())) {
         list["nextCursor"] = json!(plain(&next));
     }
@@ -59,11 +59,11 @@ pub(super) fn list(result: Value) -> Result<Value, String> {
 }
 
 fn once(tool: Value, name: &str, seen: &mut HashSet<String>) -> Result<Value, String> {
-    if seen.insert(name.to_owned()) { Ok(tool) } else { Err("a tool before it has this name".to_owned()) }
+    if seen.insert(name.to_owned()) { Ok(tool) } else { Err("an earlier tool has the same name".to_owned()) }
 }
 
 fn exact(tool: Value) -> Result<Value, String> {
-    let Value::Object(mut tool) = tool else { return Err("it is no object".to_owned()) };
+    let Value::Object(mut tool) = tool else { return Err("it is not an object".to_owned()) };
     let name = match tool.remove("name") {
         Some(Value::String(name)) if name.trim().is_empty() => return Err("its name is empty".to_owned()),
         Some(Value::String(name)) if name.len() > 2 * TOOL_NAME_BYTES_MAX => {
@@ -71,7 +71,7 @@ fn exact(tool: Value) -> Result<Value, String> {
         }
         Some(Value::String(name)) => name,
         None | Some(Value::Null) => return Err("it has no name".to_owned()),
-        Some(_) => return Err("its name is no text".to_owned()),
+        Some(_) => return Err("its name is not a string".to_owned()),
     };
     let mut exact = Map::new();
     exact.insert("name".to_owned(), json!(name));
@@ -85,23 +85,23 @@ fn exact(tool: Value) -> Result<Value, String> {
         exact.insert("outputSchema".to_owned(), Value::Object(schema));
     }
     if let Some(Value::Object(mut annotations)) = tool.remove("annotations") {
-        // A hint that is no hint says nothing; then the worst is assumed.
+        // A hint of the wrong type is dropped. Then the protocol's default applies.
         annotations.retain(|key, value| if key == "title" { value.is_string() } else { value.is_boolean() });
         exact.insert("annotations".to_owned(), Value::Object(annotations));
     }
     Ok(Value::Object(exact))
 }
 
-/// A schema of arguments, which are an object; none, `{}` and `true` allow every object.
+/// The schema of the arguments, which must be an object. A missing schema, `{}` and `true` allow every object.
 fn input_schema(schema: Option<Value>) -> Result<Map<String, Value>, String> {
     let mut schema = match schema {
         None | Some(Value::Null | Value::Bool(true)) => Map::new(),
         Some(Value::Object(schema)) => schema,
         Some(Value::String(text)) => match serde_json::from_str(&text) {
             Ok(Value::Object(schema)) => schema,
-            _ => return Err("its input schema is a text".to_owned()),
+            _ => return Err("its input schema is a string".to_owned()),
         },
-        Some(other) => return Err(format!("its input schema is no object: {}", excerpt(&other.to_string(), 64))),
+        Some(other) => return Err(format!("its input schema is not an object: {}", excerpt(&other.to_string(), 64))),
     };
     let objects = match schema.get("type") {
         None | Some(Value::Null) => true,
@@ -112,7 +112,7 @@ fn input_schema(schema: Option<Value>) -> Result<Map<String, Value>, String> {
     if !objects {
         let kind = schema.get("type").map(Value::to_string).unwrap_or_default();
         let kind = excerpt(&kind, 64);
-        return Err(format!("its input schema allows the type {kind} and no object, which arguments are"));
+        return Err(format!("its input schema allows the type {kind} but no object, and arguments are an object"));
     }
     schema.insert("type".to_owned(), json!("object"));
     Ok(schema)
@@ -123,7 +123,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_tool_stands_for_itself() {
+    fn an_invalid_tool_does_not_affect_the_others() {
         let answer = list(json!({ "nextCursor": "", "tools": [
             { "name": "good", "inputSchema": { "type": "object" }, "icons": 7, "_meta": null, "title": null },
             { "name": "none" }, { "name": "null", "inputSchema": null, "annotations": null },
@@ -136,10 +136,10 @@ mod tests {
         assert_eq!(answer["tools"][3]["annotations"], json!({}));
         assert_eq!(answer["tools"][1]["inputSchema"], json!({ "type": "object" }));
         assert!(answer.get("nextCursor").is_none());
-        let left_out = answer["_meta"][LEFT_OUT].as_array().expect("a list");
-        let whys: Vec<&str> = left_out.iter().filter_map(|pair| pair[1].as_str()).collect();
-        assert_eq!(whys.len(), 6, "{whys:?}");
-        assert!(whys[0].contains("\"string\"") && whys[2].contains("this name"), "{whys:?}");
+        let skipped = answer["_meta"][SKIPPED].as_array().expect("a list");
+        let reasons: Vec<&str> = skipped.iter().filter_map(|pair| pair[1].as_str()).collect();
+        assert_eq!(reasons.len(), 6, "{reasons:?}");
+        assert!(reasons[0].contains("\"string\"") && reasons[2].contains("same name"), "{reasons:?}");
         assert!(list(json!({ "tools": 3 })).is_err() && list(json!("no")).is_err());
         assert_eq!(list(json!([{ "name": "bare" }])).expect("a list")["tools"][0]["name"], "bare");
     }

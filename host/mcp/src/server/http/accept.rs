@@ -1,4 +1,4 @@
-//! What a client reads: JSON, a stream of events, or both. rmcp answers only those that name both.
+//! The media types that a client accepts: JSON, an event stream, or both. rmcp answers only clients that accept both.
 
 use std::convert::Infallible;
 
@@ -8,39 +8,39 @@ use http_body_util::combinators::BoxBody;
 use http_body_util::{BodyExt, Full};
 use serde_json::Value;
 
-use super::Reply;
+use super::HttpReply;
 use super::refusal;
 
 const EVENTS: &str = "text/event-stream";
 const JSON: &str = "application/json";
 
-/// What the answer may be.
+/// The media types that an answer may have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Accepts {
+pub(super) struct AcceptedTypes {
     pub(super) json: bool,
     pub(super) events: bool,
 }
 
-impl Accepts {
-    /// What `headers` say; a client that says nothing takes everything.
+impl AcceptedTypes {
+    /// The types that `headers` accept. Without an accept header all types are accepted.
     pub(super) fn of(headers: &HeaderMap) -> Self {
         let mut accepts = Self { json: false, events: false };
-        let mut says_something = false;
+        let mut has_header = false;
         let values = headers.get_all(header::ACCEPT).iter().filter_map(|value| value.to_str().ok());
         for range in values.flat_map(|value| value.split(',')) {
-            let mut words = range.split(';').map(str::trim);
-            let kind = words.next().unwrap_or_default().to_ascii_lowercase();
+            let mut parts = range.split(';').map(str::trim);
+            let kind = parts.next().unwrap_or_default().to_ascii_lowercase();
             if kind.is_empty() {
                 continue;
             }
-            says_something = true;
-            if words.any(is_nothing) {
+            has_header = true;
+            if parts.any(is_zero_weight) {
                 continue;
             }
             accepts.json |= matches!(kind.as_str(), JSON | "application/*" | "*/*" | "*");
             accepts.events |= matches!(kind.as_str(), EVENTS | "text/*" | "*/*" | "*");
         }
-        if says_something { accepts } else { Self { json: true, events: true } }
+        if has_header { accepts } else { Self { json: true, events: true } }
     }
 
     pub(super) fn is_nothing(self) -> bool {
@@ -48,24 +48,24 @@ impl Accepts {
     }
 }
 
-/// A weight of nought takes a kind out.
-fn is_nothing(parameter: &str) -> bool {
+/// Whether a parameter is a weight of 0, which excludes a type.
+fn is_zero_weight(parameter: &str) -> bool {
     let Some((name, weight)) = parameter.split_once('=') else { return false };
     name.trim().eq_ignore_ascii_case("q") && weight.trim().parse::<f32>().is_ok_and(|weight| weight <= 0.0)
 }
 
-/// Asks rmcp for an answer of either kind.
+/// Makes rmcp answer with either type.
 pub(super) fn both(headers: &mut HeaderMap) {
     headers.insert(header::ACCEPT, HeaderValue::from_static("application/json, text/event-stream"));
 }
 
-/// Asks rmcp for a stream.
+/// Makes rmcp answer with an event stream.
 pub(super) fn events(headers: &mut HeaderMap) {
     headers.insert(header::ACCEPT, HeaderValue::from_static(EVENTS));
 }
 
-/// `reply` as its client reads it.
-pub(super) async fn adapt(reply: Reply, accepts: Accepts) -> Reply {
+/// `reply` in a type that the client accepts.
+pub(super) async fn adapt(reply: HttpReply, accepts: AcceptedTypes) -> HttpReply {
     let is_stream = is(&reply, EVENTS);
     if reply.status() != StatusCode::OK || (is_stream && accepts.events) || (!is_stream && accepts.json) {
         return reply;
@@ -77,15 +77,15 @@ pub(super) async fn adapt(reply: Reply, accepts: Accepts) -> Reply {
         (JSON, answer.map(|answer| answer.to_string()).unwrap_or_default())
     } else {
         let bytes = body.collect().await.map(http_body_util::Collected::to_bytes).unwrap_or_default();
-        // Our JSON has no line breaks, which would end the event.
+        // The JSON has no line breaks, which would end the event.
         (EVENTS, format!("data: {}\n\n", String::from_utf8_lossy(&bytes)))
     };
     parts.headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
     Response::from_parts(parts, Full::new(Bytes::from(body)).boxed())
 }
 
-/// The answer in `reply`, whichever way it is written; none where it was a notification that was answered.
-pub(super) async fn answer_of(reply: Reply) -> Option<Value> {
+/// The answer in `reply`, from JSON or from an event stream. `None` for the reply to a notification.
+pub(super) async fn answer_of(reply: HttpReply) -> Option<Value> {
     if is(&reply, EVENTS) {
         return answer(reply.into_body()).await;
     }
@@ -93,11 +93,11 @@ pub(super) async fn answer_of(reply: Reply) -> Option<Value> {
     serde_json::from_slice(&bytes).ok()
 }
 
-fn is(reply: &Reply, kind: &str) -> bool {
+fn is(reply: &HttpReply, kind: &str) -> bool {
     reply.headers().get(header::CONTENT_TYPE).is_some_and(|value| value.as_bytes().starts_with(kind.as_bytes()))
 }
 
-/// The message of a stream that answers, past what is only told.
+/// The first message of a stream that is an answer and not a notification.
 async fn answer(mut stream: BoxBody<Bytes, Infallible>) -> Option<Value> {
     let mut text = Vec::new();
     while let Some(Ok(frame)) = stream.frame().await {
@@ -120,7 +120,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn clients_say_what_they_read_in_many_ways() {
+    fn accept_headers_are_read_with_wildcards_and_weights() {
         for (accept, json, events) in [
             (None, true, true),
             (Some(""), true, true),
@@ -140,7 +140,7 @@ mod tests {
             if let Some(accept) = accept {
                 headers.insert(header::ACCEPT, HeaderValue::from_str(accept).expect("a header"));
             }
-            assert_eq!(Accepts::of(&headers), Accepts { json, events }, "{accept:?}");
+            assert_eq!(AcceptedTypes::of(&headers), AcceptedTypes { json, events }, "{accept:?}");
         }
     }
 }

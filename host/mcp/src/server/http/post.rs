@@ -1,4 +1,4 @@
-//! One posted message, or a batch of them.
+//! POST requests: one message, or a batch of messages.
 
 use std::fmt::Display;
 
@@ -11,23 +11,23 @@ use http_body_util::{BodyExt, Full};
 use rmcp::model::{ClientJsonRpcMessage, JsonRpcMessage};
 use serde_json::Value;
 
-use super::super::message::{self, Message, Refusal};
-use super::accept::{self, Accepts};
-use super::{HttpTools, LISTEN, METHOD, MOST, Reply, SESSION_ID, refusal, text, too_many_listen};
+use super::super::message::{self, ClientMessage, RejectedMessage};
+use super::accept::{self, AcceptedTypes};
+use super::{HttpReply, HttpTools, LISTEN, LISTENERS_MAX, METHOD, SESSION_ID, refusal, text, too_many_listeners};
 
 impl HttpTools {
     /// Answers a `POST`.
-    pub(super) async fn post<B>(&self, mut parts: Parts, body: B, caller: Caller) -> Reply
+    pub(super) async fn post<B>(&self, mut parts: Parts, body: B, caller: Caller) -> HttpReply
     where
         B: http_body::Body + Send + 'static,
         B::Error: Display,
     {
-        if let Some(foreign) = self.foreign(&parts).await {
+        if let Some(foreign) = self.refuse_foreign(&parts).await {
             return foreign;
         }
-        let accepts = Accepts::of(&parts.headers);
+        let accepts = AcceptedTypes::of(&parts.headers);
         if accepts.is_nothing() {
-            let message = "an answer is application/json or text/event-stream; accept one of them, or both";
+            let message = "an answer is application/json or text/event-stream; accept one or both of them";
             return refusal::with_status(StatusCode::NOT_ACCEPTABLE, Value::Null, message);
         }
         if !is_json(&parts.headers) {
@@ -49,9 +49,9 @@ impl HttpTools {
         }
     }
 
-    /// What rmcp says to a foreign host or page, before anything that it sent is read.
-    async fn foreign(&self, parts: &Parts) -> Option<Reply> {
-        // rmcp judges these headers first, and then has nothing to do for this method.
+    /// The refusal of a foreign host or origin by rmcp, before the body is read.
+    async fn refuse_foreign(&self, parts: &Parts) -> Option<HttpReply> {
+        // rmcp checks these headers first. For this method it then answers "method not allowed".
         let mut head = Request::builder().method(Method::PUT).uri(parts.uri.clone());
         for name in [header::HOST, header::ORIGIN] {
             for value in parts.headers.get_all(&name) {
@@ -65,7 +65,7 @@ impl HttpTools {
         }
     }
 
-    async fn body<B>(&self, body: B) -> Result<Bytes, Reply>
+    async fn body<B>(&self, body: B) -> Result<Bytes, HttpReply>
     where
         B: http_body::Body + Send + 'static,
         B::Error: Display,
@@ -84,7 +84,7 @@ impl HttpTools {
                 Some(Ok(frame)) => {
                     let Ok(mut data) = frame.into_data() else { continue };
                     if data.remaining() > most.saturating_sub(bytes.len()) {
-                        let message = format!("the body has more than the {most} bytes allowed; send less at a time");
+                        let message = format!("the body has more than {most} bytes; send less at a time");
                         return Err(refusal::with_status(StatusCode::PAYLOAD_TOO_LARGE, Value::Null, message));
                     }
                     bytes.extend_from_slice(&data.copy_to_bytes(data.remaining()));
@@ -94,35 +94,35 @@ impl HttpTools {
     }
 
     /// Answers one message.
-    async fn message(&self, parts: Parts, caller: Caller, message: Message, accepts: Accepts) -> Reply {
+    async fn message(&self, parts: Parts, caller: Caller, message: ClientMessage, accepts: AcceptedTypes) -> HttpReply {
         let id = id_of(&message.typed);
         if let Some(session) = text(&parts.headers, SESSION_ID).filter(|id| !self.sessions.is_of(id, &caller.tenant)) {
             return refusal::of(&no_session(session), id);
         }
         let listens = text(&parts.headers, METHOD) == Some(LISTEN);
         if listens && !accepts.events {
-            let message = "what is listened to is a stream of events; accept text/event-stream";
+            let message = "a subscription is an event stream; accept text/event-stream";
             return refusal::with_status(StatusCode::NOT_ACCEPTABLE, id, message);
         }
-        if listens && !self.shared.listeners.has_room(&caller.tenant, MOST) {
-            return refusal::of(&too_many_listen(), id);
+        if listens && !self.shared.listeners.has_room(&caller.tenant, LISTENERS_MAX) {
+            return refusal::of(&too_many_listeners(), id);
         }
         let body = Full::new(Bytes::from(message.value.to_string()));
         let reply = self.forward(Request::from_parts(parts, body), caller, &id).await;
         accept::adapt(reply, accepts).await
     }
 
-    /// Answers the messages of a batch together, where the session's revision has batches.
-    async fn batch(&self, parts: &Parts, caller: &Caller, batch: Vec<Value>) -> Reply {
+    /// Answers all messages of a batch in one answer, if the session's revision supports batches.
+    async fn batch(&self, parts: &Parts, caller: &Caller, batch: Vec<Value>) -> HttpReply {
         let session = text(&parts.headers, SESSION_ID);
         if let Some(session) = session.filter(|id| !self.sessions.is_of(id, &caller.tenant)) {
             return refusal::of(&no_session(session), Value::Null);
         }
         let allowed = session.is_some_and(|session| self.sessions.has_batches(session));
         if let Err(message) = message::batch(&batch, allowed) {
-            return refusal::whole(&Refusal::invalid(Value::Null, message));
+            return refusal::whole(&RejectedMessage::invalid(Value::Null, message));
         }
-        let accepts = Accepts { json: true, events: true };
+        let accepts = AcceptedTypes { json: true, events: true };
         let answers = join_all(batch.into_iter().map(|value| async {
             match message::check(value) {
                 Ok(message) => {
@@ -143,7 +143,7 @@ impl HttpTools {
     }
 }
 
-/// What is said of a session that is not there for this caller.
+/// The error for a session that does not exist for this caller.
 pub(super) fn no_session(id: &str) -> Error {
     let shown: String = id.chars().take(limits::MCP_REQUEST_ID_BYTES_MAX).collect();
     Error::NotFound(format!("there is no session \"{shown}\"; initialize a new one"))

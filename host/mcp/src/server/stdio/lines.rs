@@ -1,4 +1,5 @@
-//! Messages as lines: read on a task of their own, so that whatever is refused is answered in its turn, and written whole.
+//! Messages as lines. A separate task reads them, so that rejected messages are answered in order. Each line is written as a
+//! whole.
 
 use std::io;
 use std::sync::Arc;
@@ -15,28 +16,28 @@ use tokio::sync::{Mutex, mpsc};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use super::super::in_flight::{InFlight, answered_id};
-use super::super::message::{self, Message, Refusal};
+use super::super::in_flight::{InFlightRequests, answered_id};
+use super::super::message::{self, ClientMessage, RejectedMessage};
 
-/// What the task that reads and the transport share.
-struct Wire<W> {
+/// The state that the reading task and the transport share.
+struct LineIo<W> {
     write: Mutex<Option<W>>,
-    in_flight: Arc<InFlight>,
-    /// The session's revision has batches.
+    in_flight: Arc<InFlightRequests>,
+    /// Whether the session's revision supports batches.
     has_batches: AtomicBool,
-    ends: Ends,
+    stop: StopSignals,
 }
 
-/// What ends the server before its input is read and answered. Clones share it.
+/// The signals that end the server early. Clones share them.
 #[derive(Clone, Default)]
-pub(super) struct Ends {
-    /// Nobody reads any more.
+pub(super) struct StopSignals {
+    /// The client no longer reads.
     pub(super) gone: CancellationToken,
-    /// Calls still run long after the end of input.
-    pub(super) late: CancellationToken,
+    /// Calls still run after the drain time.
+    pub(super) drain_over: CancellationToken,
 }
 
-impl<W: AsyncWrite + Send + Unpin> Wire<W> {
+impl<W: AsyncWrite + Send + Unpin> LineIo<W> {
     async fn write(&self, mut line: Vec<u8>) -> io::Result<()> {
         line.push(b'\n');
         let mut write = self.write.lock().await;
@@ -47,48 +48,48 @@ impl<W: AsyncWrite + Send + Unpin> Wire<W> {
         };
         let written = written.await;
         if written.is_err() {
-            self.ends.gone.cancel();
+            self.stop.gone.cancel();
         }
         written
     }
 
-    async fn refuse(&self, refusal: &Refusal) {
-        // Where nobody reads, the server ends.
+    async fn refuse(&self, refusal: &RejectedMessage) {
+        // If writing fails, `write` ends the server.
         let _unread = self.write(refusal.to_json().to_string().into_bytes()).await;
     }
 }
 
-/// Standard input and output as rmcp wants them.
-pub(super) struct Lines<W> {
-    wire: Arc<Wire<W>>,
+/// The transport of rmcp over standard input and output.
+pub(super) struct LineTransport<W> {
+    wire: Arc<LineIo<W>>,
     messages: mpsc::Receiver<ClientJsonRpcMessage>,
     reading: JoinHandle<()>,
 }
 
-impl<W: AsyncWrite + Send + Unpin + 'static> Lines<W> {
-    /// Begins to read.
+impl<W: AsyncWrite + Send + Unpin + 'static> LineTransport<W> {
+    /// Starts the reading task.
     pub(super) fn new<R: AsyncRead + Send + Unpin + 'static>(
         read: R,
         write: W,
-        in_flight: Arc<InFlight>,
-        ends: Ends,
+        in_flight: Arc<InFlightRequests>,
+        stop: StopSignals,
     ) -> Self {
         let write = Mutex::new(Some(write));
-        let wire = Arc::new(Wire { write, in_flight, has_batches: AtomicBool::new(false), ends });
+        let wire = Arc::new(LineIo { write, in_flight, has_batches: AtomicBool::new(false), stop });
         let (sender, messages) = mpsc::channel(limits::MCP_LINES_BUFFERED_MAX);
-        let reader = Reader { wire: Arc::clone(&wire), messages: sender, has_begun: false };
+        let reader = LineReader { wire: Arc::clone(&wire), messages: sender, has_begun: false };
         let reading = tokio::spawn(reader.read(BufReader::new(read)));
         Self { wire, messages, reading }
     }
 }
 
-impl<W> Drop for Lines<W> {
+impl<W> Drop for LineTransport<W> {
     fn drop(&mut self) {
         self.reading.abort();
     }
 }
 
-impl<W: AsyncWrite + Send + Unpin + 'static> Transport<RoleServer> for Lines<W> {
+impl<W: AsyncWrite + Send + Unpin + 'static> Transport<RoleServer> for LineTransport<W> {
     type Error = io::Error;
 
     fn send(
@@ -125,37 +126,37 @@ impl<W: AsyncWrite + Send + Unpin + 'static> Transport<RoleServer> for Lines<W> 
     }
 }
 
-/// Revision 2025-06-18 took batches out.
+/// Whether `revision` supports batches. Revision 2025-06-18 removed them.
 pub(in super::super) fn has_batches(revision: &ProtocolVersion) -> bool {
     *revision < ProtocolVersion::V_2025_06_18
 }
 
 /// Reads lines until the input ends, then waits for the answers.
-struct Reader<W> {
-    wire: Arc<Wire<W>>,
+struct LineReader<W> {
+    wire: Arc<LineIo<W>>,
     messages: mpsc::Sender<ClientJsonRpcMessage>,
-    /// The client said how it speaks: by a handshake, or in the request itself.
+    /// Whether the client has announced its revision, by a handshake or in a request.
     has_begun: bool,
 }
 
-impl<W: AsyncWrite + Send + Unpin> Reader<W> {
+impl<W: AsyncWrite + Send + Unpin> LineReader<W> {
     async fn read<R: AsyncRead + Send + Unpin>(mut self, mut input: BufReader<R>) {
         let mut line = Vec::new();
         while let Ok(read) = next_line(&mut input, &mut line).await {
             match read {
-                Line::Whole => self.line(&line).await,
-                Line::TooLong => {
+                ReadLine::Whole => self.line(&line).await,
+                ReadLine::TooLong => {
                     let most = limits::MCP_SERVER_LINE_BYTES_MAX;
-                    let message = format!("the message has more than the {most} bytes allowed");
-                    self.wire.refuse(&Refusal::invalid(Value::Null, message)).await;
+                    let message = format!("the message has more than {most} bytes");
+                    self.wire.refuse(&RejectedMessage::invalid(Value::Null, message)).await;
                 }
-                Line::End => break,
+                ReadLine::End => break,
             }
         }
         if tokio::time::timeout(limits::MCP_STDIO_DRAIN_TIMEOUT, self.wire.in_flight.answered()).await.is_err() {
-            self.wire.ends.late.cancel();
+            self.wire.stop.drain_over.cancel();
         }
-        // The channel ends here, and with it the server.
+        // The channel is closed here, which ends the server.
     }
 
     async fn line(&mut self, line: &[u8]) {
@@ -170,11 +171,11 @@ impl<W: AsyncWrite + Send + Unpin> Reader<W> {
         }
     }
 
-    /// Each message of a batch is answered by itself.
+    /// Answers each message of a batch separately.
     async fn batch(&mut self, batch: Vec<Value>) {
         let allowed = self.wire.has_batches.load(Ordering::Relaxed);
         if let Err(message) = message::batch(&batch, allowed) {
-            self.wire.refuse(&Refusal::invalid(Value::Null, message)).await;
+            self.wire.refuse(&RejectedMessage::invalid(Value::Null, message)).await;
             return;
         }
         for value in batch {
@@ -183,22 +184,26 @@ impl<W: AsyncWrite + Send + Unpin> Reader<W> {
     }
 
     async fn message(&mut self, value: Value) {
-        let taken = message::check(value).and_then(|Message { typed, .. }| self.take(typed));
+        let taken = message::check(value).and_then(|ClientMessage { typed, .. }| self.take(typed));
         match taken {
-            // The receiver goes only with the server.
+            // Fails only if the server has ended.
             Ok(Some(message)) => drop(self.messages.send(message).await),
             Ok(None) => {}
             Err(refusal) => self.wire.refuse(&refusal).await,
         }
     }
 
-    /// What rmcp is given of `message`; nothing of what comes before the client said how it speaks and needs no answer.
-    fn take(&mut self, message: ClientJsonRpcMessage) -> Result<Option<ClientJsonRpcMessage>, Refusal> {
+    /// Registers `message` and returns it for rmcp. Returns `None` for a notification before the client has announced its
+    /// revision.
+    ///
+    /// # Errors
+    /// `RejectedMessage` if the client has not announced its revision, or the id is in use.
+    fn take(&mut self, message: ClientJsonRpcMessage) -> Result<Option<ClientJsonRpcMessage>, RejectedMessage> {
         let JsonRpcMessage::Request(request) = &message else {
-            self.wire.in_flight.heard(&message);
+            self.wire.in_flight.on_client_message(&message);
             return Ok(self.has_begun.then_some(message));
         };
-        let refuse = |message: String| Refusal::invalid(request.id.clone().into_json_value(), message);
+        let refuse = |message: String| RejectedMessage::invalid(request.id.clone().into_json_value(), message);
         let begins = match &request.request {
             ClientRequest::InitializeRequest(_) => true,
             ClientRequest::PingRequest(_) | ClientRequest::DiscoverRequest(_) => false,
@@ -220,24 +225,25 @@ impl<W: AsyncWrite + Send + Unpin> Reader<W> {
     }
 }
 
-/// What was read.
-enum Line {
-    /// A line, or the last one without its end.
+/// The result of reading a line.
+enum ReadLine {
+    /// A complete line, or the last line without an end of line.
     Whole,
-    /// More than is allowed; it was thrown away.
+    /// A line that is too long. It was dropped.
     TooLong,
+    /// The end of the input.
     End,
 }
 
-async fn next_line(input: &mut (impl AsyncBufRead + Unpin), line: &mut Vec<u8>) -> io::Result<Line> {
+async fn next_line(input: &mut (impl AsyncBufRead + Unpin), line: &mut Vec<u8>) -> io::Result<ReadLine> {
     line.clear();
     let most = limits::MCP_SERVER_LINE_BYTES_MAX;
     let read = (&mut *input).take(most as u64 + 1).read_until(b'\n', line).await?;
     if read == 0 {
-        return Ok(Line::End);
+        return Ok(ReadLine::End);
     }
     if read <= most || line.ends_with(b"\n") {
-        return Ok(Line::Whole);
+        return Ok(ReadLine::Whole);
     }
     line.clear();
     line.shrink_to(most);
@@ -247,7 +253,7 @@ async fn next_line(input: &mut (impl AsyncBufRead + Unpin), line: &mut Vec<u8>) 
         let (used, is_over) = (end.map_or(buffered.len(), |end| end + 1), end.is_some() || buffered.is_empty());
         input.consume(used);
         if is_over {
-            return Ok(Line::TooLong);
+            return Ok(ReadLine::TooLong);
         }
     }
 }

@@ -1,4 +1,4 @@
-//! A set of tools whose every move can be watched.
+//! A set of tools for tests, which signals when calls start and are dropped.
 
 use std::sync::Mutex;
 use std::time::Duration;
@@ -11,20 +11,20 @@ use tokio::sync::Notify;
 
 use crate::Revision;
 
-/// Longer than anything here takes on a busy machine.
+/// Longer than any step of these tests takes on a busy machine.
 pub(super) const SOON: Duration = Duration::from_secs(20);
 
-/// Every tenant has `whoami`, `steps`, `wait`, `busy` and `broken`, and what it was given besides.
+/// Every tenant has the tools `whoami`, `steps`, `wait`, `busy` and `broken`, and those added by `give`.
 #[derive(Default)]
-pub(super) struct Fake {
+pub(super) struct FakeTools {
     more: Mutex<Vec<(TenantId, String)>>,
     revision: Revision,
     pub(super) started: Notify,
     pub(super) dropped: Notify,
-    pub(super) go_on: Notify,
+    pub(super) proceed: Notify,
 }
 
-impl Fake {
+impl FakeTools {
     pub(super) fn give(&self, tenant: &str, tool: &str) {
         self.more.lock().expect("no panic").push((TenantId::new(tenant), tool.to_owned()));
         self.revision.advance();
@@ -46,9 +46,9 @@ impl Fake {
                 Ok(answer("stepped"))
             }
             "wait" => {
-                let _told = Told(&self.dropped);
+                let _signal = DropSignal(&self.dropped);
                 self.started.notify_one();
-                self.go_on.notified().await;
+                self.proceed.notified().await;
                 Ok(answer("waited"))
             }
             "busy" => {
@@ -67,10 +67,10 @@ impl Fake {
     }
 }
 
-/// Says when it goes.
-struct Told<'a>(&'a Notify);
+/// Notifies when it is dropped.
+struct DropSignal<'a>(&'a Notify);
 
-impl Drop for Told<'_> {
+impl Drop for DropSignal<'_> {
     fn drop(&mut self) {
         self.0.notify_one();
     }
@@ -88,7 +88,7 @@ fn answer(text: &str) -> ToolOutcome {
     }
 }
 
-impl ToolSource for Fake {
+impl ToolSource for FakeTools {
     fn tools<'a>(&'a self, caller: &'a Caller) -> BoxFuture<'a, Vec<ToolDefinition>> {
         let definition = |name: String| ToolDefinition {
             name,

@@ -1,20 +1,21 @@
-//! Over HTTP, request by request, without a socket.
+//! Tests over HTTP, without a socket.
 
 use std::sync::Arc;
 
 use bytes::Bytes;
 use firebox_contract::{Caller, TenantId, limits};
-use http::{Request, Response, StatusCode};
+use http::{Request, StatusCode};
 use http_body_util::{BodyExt, Full};
 use serde_json::{Value, json};
 use tokio::time::timeout;
 use tower::ServiceExt;
 
-use super::fake::{Fake, SOON, initialize, meta};
+use super::fake::{FakeTools, SOON, initialize, meta};
+use crate::server::http::HttpReply;
 use crate::server::{HttpTools, ServerHttpOptions, http_service};
 
-/// Whoever the header `x-tenant` names.
-fn service(source: &Arc<Fake>) -> HttpTools {
+/// Tools for the tenant in the header `x-tenant`.
+fn service(source: &Arc<FakeTools>) -> HttpTools {
     let caller_of = |parts: &http::request::Parts| {
         let tenant = parts.headers.get("x-tenant")?.to_str().ok()?;
         Some(Caller::of(TenantId::new(tenant)))
@@ -23,9 +24,7 @@ fn service(source: &Arc<Fake>) -> HttpTools {
     http_service(source, ServerHttpOptions::default(), Arc::new(caller_of))
 }
 
-type Reply = Response<http_body_util::combinators::BoxBody<Bytes, std::convert::Infallible>>;
-
-async fn post(tools: &HttpTools, headers: &[(&str, &str)], body: &Value) -> Reply {
+async fn post(tools: &HttpTools, headers: &[(&str, &str)], body: &Value) -> HttpReply {
     let mut request = Request::post("http://localhost/")
         .header("host", "localhost:8000")
         .header("content-type", "application/json")
@@ -37,8 +36,8 @@ async fn post(tools: &HttpTools, headers: &[(&str, &str)], body: &Value) -> Repl
     tools.clone().oneshot(request).await.expect("infallible")
 }
 
-/// The body's JSON, alone or in the last event.
-async fn json_of(reply: Reply) -> Value {
+/// The JSON of the body, or of its last event.
+async fn json_of(reply: HttpReply) -> Value {
     let bytes = timeout(SOON, reply.into_body().collect()).await.expect("soon").expect("infallible").to_bytes();
     let text = String::from_utf8(bytes.to_vec()).expect("text");
     let last = text.lines().filter_map(|line| line.strip_prefix("data:")).next_back().unwrap_or(&text);
@@ -49,8 +48,8 @@ fn request(id: u64, method: &str, params: Value) -> Value {
     json!({ "jsonrpc": "2.0", "id": id, "method": method, "params": params })
 }
 
-/// A call as revision 2026-07-28 has it: alone.
-async fn call(tools: &HttpTools, tenant: &str, tool: &str) -> Reply {
+/// A call of revision 2026-07-28, without a session.
+async fn call(tools: &HttpTools, tenant: &str, tool: &str) -> HttpReply {
     let headers = [
         ("x-tenant", tenant),
         ("mcp-protocol-version", "2026-07-28"),
@@ -60,7 +59,7 @@ async fn call(tools: &HttpTools, tenant: &str, tool: &str) -> Reply {
     post(tools, &headers, &request(1, "tools/call", json!({ "name": tool, "_meta": meta() }))).await
 }
 
-async fn session(tools: &HttpTools, tenant: &str) -> Result<String, Reply> {
+async fn session(tools: &HttpTools, tenant: &str) -> Result<String, HttpReply> {
     let reply = post(tools, &[("x-tenant", tenant)], &initialize("2025-11-25")).await;
     let id = reply.headers().get("mcp-session-id").map(|id| id.to_str().expect("text").to_owned());
     match id {
@@ -79,7 +78,7 @@ fn names(listed: &Value) -> Vec<&str> {
 
 #[tokio::test]
 async fn each_tenant_sees_and_calls_its_own_tools() {
-    let source = Arc::new(Fake::default());
+    let source = Arc::new(FakeTools::default());
     source.give("a", "secret");
     let tools = service(&source);
     for (tenant, has) in [("a", true), ("b", false)] {
@@ -94,14 +93,14 @@ async fn each_tenant_sees_and_calls_its_own_tools() {
 }
 
 #[tokio::test]
-async fn a_session_is_its_tenants_own() {
-    let source = Arc::new(Fake::default());
+async fn a_session_belongs_to_its_tenant() {
+    let source = Arc::new(FakeTools::default());
     let tools = service(&source);
     let id = session(&tools, "a").await.expect("a session");
     let list = request(1, "tools/list", json!({}));
     let own = post(&tools, &[("x-tenant", "a"), ("mcp-session-id", &id)], &list).await;
     assert_eq!((own.status(), names(&json_of(own).await).len()), (StatusCode::OK, 5));
-    // Whoever learnt the id: not to call, not to read what it missed, not to end it.
+    // Another tenant that knows the id cannot call, resume or end the session.
     let foreign = post(&tools, &[("x-tenant", "b"), ("mcp-session-id", &id)], &list).await;
     assert_eq!(foreign.status(), StatusCode::NOT_FOUND);
     for method in ["GET", "DELETE"] {
@@ -123,8 +122,8 @@ async fn a_session_is_its_tenants_own() {
 }
 
 #[tokio::test]
-async fn a_tenant_with_all_its_sessions_open_is_told_to_wait() {
-    let tools = service(&Arc::new(Fake::default()));
+async fn a_tenant_with_its_maximum_of_sessions_gets_429() {
+    let tools = service(&Arc::new(FakeTools::default()));
     for _ in 0..limits::MCP_SESSIONS_PER_TENANT_MAX {
         session(&tools, "flood").await.expect("a session");
     }
@@ -132,11 +131,11 @@ async fn a_tenant_with_all_its_sessions_open_is_told_to_wait() {
     assert_eq!(refused.status(), StatusCode::TOO_MANY_REQUESTS);
     assert!(refused.headers().contains_key("retry-after"));
     assert_eq!(json_of(refused).await["error"]["data"]["code"], "rate_limited");
-    session(&tools, "quiet").await.expect("another tenant is not concerned");
+    session(&tools, "quiet").await.expect("another tenant is not affected");
 }
 
 /// Opens the stream of a session.
-async fn listen(tools: &HttpTools, tenant: &str, session: &str, from: Option<&str>) -> Reply {
+async fn listen(tools: &HttpTools, tenant: &str, session: &str, from: Option<&str>) -> HttpReply {
     let mut request = Request::get("http://localhost/")
         .header("host", "localhost")
         .header("accept", "text/event-stream")
@@ -149,8 +148,8 @@ async fn listen(tools: &HttpTools, tenant: &str, session: &str, from: Option<&st
 }
 
 #[tokio::test]
-async fn a_tenant_with_all_its_streams_open_is_told_so_whatever_they_are() {
-    let tools = service(&Arc::new(Fake::default()));
+async fn a_tenant_with_its_maximum_of_event_streams_gets_429_for_every_kind() {
+    let tools = service(&Arc::new(FakeTools::default()));
     let id = session(&tools, "flood").await.expect("a session");
     let mut open = Vec::new();
     for _ in 0..limits::MCP_SUBSCRIPTIONS_PER_TENANT_MAX {
@@ -168,17 +167,17 @@ async fn a_tenant_with_all_its_streams_open_is_told_so_whatever_they_are() {
         assert_eq!(refused.status(), StatusCode::TOO_MANY_REQUESTS);
         assert!(refused.headers().contains_key("retry-after"));
         let text = json_of(refused).await["error"]["message"].to_string();
-        assert!(text.contains("end one of them"), "{text}");
+        assert!(text.contains("one of them"), "{text}");
     }
     let other = session(&tools, "quiet").await.expect("a session");
-    assert_eq!(listen(&tools, "quiet", &other, None).await.status(), StatusCode::OK, "another tenant is not concerned");
+    assert_eq!(listen(&tools, "quiet", &other, None).await.status(), StatusCode::OK, "another tenant is not affected");
     open.pop();
-    assert_eq!(listen(&tools, "flood", &id, None).await.status(), StatusCode::OK, "given back");
+    assert_eq!(listen(&tools, "flood", &id, None).await.status(), StatusCode::OK, "the permit was released");
 }
 
 #[tokio::test]
-async fn foreign_hosts_foreign_pages_and_nobody_are_refused() {
-    let tools = service(&Arc::new(Fake::default()));
+async fn foreign_hosts_foreign_origins_and_requests_without_a_caller_are_refused() {
+    let tools = service(&Arc::new(FakeTools::default()));
     let body = initialize("2025-11-25");
     let cases = [
         ("host", "evil.example.com", StatusCode::FORBIDDEN),
@@ -197,23 +196,23 @@ async fn foreign_hosts_foreign_pages_and_nobody_are_refused() {
         };
         assert_eq!(reply.status(), expected, "{name}: {value}");
     }
-    let nobody = post(&tools, &[], &body).await;
+    let anonymous = post(&tools, &[], &body).await;
     assert_eq!(
-        (nobody.status(), nobody.headers()["www-authenticate"].to_str().ok()),
+        (anonymous.status(), anonymous.headers()["www-authenticate"].to_str().ok()),
         (StatusCode::UNAUTHORIZED, Some("Bearer"))
     );
 }
 
 #[tokio::test]
-async fn a_body_past_the_limit_is_refused() {
-    let tools = service(&Arc::new(Fake::default()));
+async fn a_body_beyond_the_limit_is_refused() {
+    let tools = service(&Arc::new(FakeTools::default()));
     let body = json!({ "padding": "x".repeat(limits::MCP_BODY_BYTES_MAX) });
     assert_eq!(post(&tools, &[("x-tenant", "a")], &body).await.status(), StatusCode::PAYLOAD_TOO_LARGE);
 }
 
 #[tokio::test]
-async fn a_client_that_leaves_cancels_its_call() {
-    let source = Arc::new(Fake::default());
+async fn a_client_that_disconnects_cancels_its_call() {
+    let source = Arc::new(FakeTools::default());
     let tools = service(&source);
     {
         let mut asking = std::pin::pin!(call(&tools, "a", "wait"));
@@ -226,8 +225,8 @@ async fn a_client_that_leaves_cancels_its_call() {
 }
 
 #[tokio::test]
-async fn stopping_lets_calls_end_and_counts_those_it_cuts() {
-    let source = Arc::new(Fake::default());
+async fn draining_waits_for_calls_and_counts_those_it_cancels() {
+    let source = Arc::new(FakeTools::default());
     let tools = service(&source);
     let asking = tokio::spawn({
         let tools = tools.clone();
@@ -238,11 +237,11 @@ async fn stopping_lets_calls_end_and_counts_those_it_cuts() {
         let tools = tools.clone();
         async move { tools.drain(SOON).await }
     });
-    // New requests are refused from then on; until then they are served.
+    // New requests are served until the drain starts, and refused afterwards.
     while call(&tools, "a", "whoami").await.status() != StatusCode::SERVICE_UNAVAILABLE {
         tokio::task::yield_now().await;
     }
-    source.go_on.notify_one();
+    source.proceed.notify_one();
     assert_eq!(asking.await.expect("no panic")["result"]["content"][0]["text"], "waited");
     assert_eq!(stopping.await.expect("no panic"), 0);
 
@@ -256,8 +255,8 @@ async fn stopping_lets_calls_end_and_counts_those_it_cuts() {
     assert_ne!(timeout(SOON, cut).await.expect("soon").expect("no panic"), StatusCode::OK);
 }
 
-/// Sends `bytes` with exactly these headers and that of the host.
-async fn send(tools: &HttpTools, method: &str, headers: &[(&str, &str)], bytes: &[u8]) -> Reply {
+/// Sends `bytes` with these headers, the host and the tenant `a`.
+async fn send(tools: &HttpTools, method: &str, headers: &[(&str, &str)], bytes: &[u8]) -> HttpReply {
     let mut request = Request::builder().method(method).uri("http://localhost/").header("host", "localhost");
     for (name, value) in [("x-tenant", "a")].iter().chain(headers) {
         request = request.header(*name, *value);
@@ -269,8 +268,8 @@ async fn send(tools: &HttpTools, method: &str, headers: &[(&str, &str)], bytes: 
 const JSON: (&str, &str) = ("content-type", "application/json");
 
 #[tokio::test]
-async fn a_client_gets_what_it_reads() {
-    let tools = service(&Arc::new(Fake::default()));
+async fn a_client_gets_a_media_type_that_it_accepts() {
+    let tools = service(&Arc::new(FakeTools::default()));
     let id = session(&tools, "a").await.expect("a session");
     let list = request(1, "tools/list", json!({})).to_string();
     for (accept, kind) in [
@@ -292,7 +291,7 @@ async fn a_client_gets_what_it_reads() {
         assert_eq!((reply.status(), reply.headers()["content-type"].to_str().ok()), (StatusCode::OK, Some(kind)));
         assert_eq!(names(&json_of(reply).await).len(), 5, "{accept:?}");
     }
-    // Alone, as revision 2026-07-28 has it, the answer is JSON where both are read.
+    // Without a session (revision 2026-07-28) the answer is JSON if the client accepts both.
     let body = request(1, "tools/list", json!({ "_meta": meta() })).to_string();
     for (accept, kind) in [("*/*", "application/json"), ("text/event-stream", "text/event-stream")] {
         let headers = [JSON, ("accept", accept), ("mcp-protocol-version", "2026-07-28"), ("mcp-method", "tools/list")];
@@ -300,7 +299,7 @@ async fn a_client_gets_what_it_reads() {
         assert_eq!(reply.headers()["content-type"], kind);
         assert_eq!(names(&json_of(reply).await).len(), 5);
     }
-    // Progress is only told where there is a stream to tell it on.
+    // A client that accepts only JSON gets no progress notifications.
     let call = request(2, "tools/call", json!({ "name": "steps", "_meta": { "progressToken": 1 } })).to_string();
     let headers = [JSON, ("accept", "application/json"), ("mcp-session-id", id.as_str())];
     let answer = json_of(send(&tools, "POST", &headers, call.as_bytes()).await).await;
@@ -308,8 +307,8 @@ async fn a_client_gets_what_it_reads() {
 }
 
 #[tokio::test]
-async fn every_refusal_is_an_error_of_json_rpc_with_the_id_where_there_is_one() {
-    let tools = service(&Arc::new(Fake::default()));
+async fn every_refusal_is_a_json_rpc_error_with_the_id_if_there_is_one() {
+    let tools = service(&Arc::new(FakeTools::default()));
     let open = session(&tools, "a").await.expect("a session");
     let list = request(7, "tools/list", json!({})).to_string();
     let list = list.as_bytes();
@@ -353,8 +352,8 @@ async fn every_refusal_is_an_error_of_json_rpc_with_the_id_where_there_is_one() 
 }
 
 #[tokio::test]
-async fn two_calls_of_one_id_at_a_time_do_not_wait_for_each_other() {
-    let source = Arc::new(Fake::default());
+async fn a_second_call_with_an_id_in_use_is_refused() {
+    let source = Arc::new(FakeTools::default());
     let tools = service(&source);
     let id = session(&tools, "a").await.expect("a session");
     let headers = [("x-tenant", "a"), ("mcp-session-id", id.as_str())];
@@ -365,26 +364,27 @@ async fn two_calls_of_one_id_at_a_time_do_not_wait_for_each_other() {
     assert_eq!(second.status(), StatusCode::BAD_REQUEST);
     let said = json_of(second).await;
     assert_eq!((&said["id"], &said["error"]["code"]), (&json!(5), &json!(-32_600)), "{said}");
-    source.go_on.notify_one();
+    source.proceed.notify_one();
     assert_eq!(json_of(first).await["result"]["content"][0]["text"], "waited");
     assert_eq!(json_of(post(&tools, &headers, &call("whoami")).await).await["result"]["content"][0]["text"], "a");
 }
 
 #[tokio::test]
-async fn a_batch_of_an_old_session_is_answered_together() {
-    let tools = service(&Arc::new(Fake::default()));
+async fn a_batch_in_an_old_session_gets_one_answer() {
+    let tools = service(&Arc::new(FakeTools::default()));
     let begun = post(&tools, &[("x-tenant", "a")], &initialize("2025-03-26")).await;
     let id = begun.headers()["mcp-session-id"].to_str().expect("text").to_owned();
     drop(json_of(begun).await);
     let headers = [("x-tenant", "a"), ("mcp-session-id", id.as_str())];
-    let told = json!({ "jsonrpc": "2.0", "method": "notifications/initialized" });
+    let initialized = json!({ "jsonrpc": "2.0", "method": "notifications/initialized" });
     let call = request(2, "tools/call", json!({ "name": "whoami" }));
     let bad = json!({ "jsonrpc": "2.0", "id": 3, "method": "tools/call", "params": [] });
     let answers =
-        json_of(post(&tools, &headers, &json!([told, request(1, "tools/list", json!({})), call, bad])).await).await;
+        json_of(post(&tools, &headers, &json!([initialized, request(1, "tools/list", json!({})), call, bad])).await)
+            .await;
     let ids: Vec<u64> = answers.as_array().expect("a list").iter().filter_map(|answer| answer["id"].as_u64()).collect();
     assert_eq!(ids, [1, 2, 3], "{answers}");
     assert_eq!(answers[1]["result"]["content"][0]["text"], "a");
     assert_eq!(answers[2]["error"]["code"], -32_602);
-    assert_eq!(post(&tools, &headers, &json!([told])).await.status(), StatusCode::ACCEPTED);
+    assert_eq!(post(&tools, &headers, &json!([initialized])).await.status(), StatusCode::ACCEPTED);
 }

@@ -1,5 +1,5 @@
-//! What a server may tell us: progress, changes of its list, log lines. What it asks of us is declined: this client
-//! has no person to ask, no model to lend and no folders to show.
+//! Notifications from a server: progress, changes of its list, log lines. Requests from a server are declined, because this
+//! client offers no elicitation, no sampling and no roots.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -12,76 +12,77 @@ use rmcp::service::{NotificationContext, Peer, PeerRequestOptions, RequestHandle
 use rmcp::{ClientHandler, RoleClient};
 use tokio::sync::{Notify, RwLock, mpsc};
 
-use super::content;
+use crate::client::connection::definition;
 
-/// One report of progress.
+/// One progress report.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) struct Report {
-    pub(super) done: f64,
-    pub(super) total: Option<f64>,
-    pub(super) message: Option<String>,
+pub(in crate::client) struct ProgressReport {
+    pub(in crate::client) done: f64,
+    pub(in crate::client) total: Option<f64>,
+    pub(in crate::client) message: Option<String>,
 }
 
-/// Which call a report belongs to.
+/// The receiver of progress reports of each call.
 #[derive(Debug, Default)]
-pub(super) struct ProgressTable {
-    calls: Mutex<HashMap<ProgressToken, mpsc::Sender<Report>>>,
-    /// Held while a request goes out: its token is known only after that, and a report may be faster.
+pub(in crate::client) struct ProgressTable {
+    calls: Mutex<HashMap<ProgressToken, mpsc::Sender<ProgressReport>>>,
+    /// Locked for reading while a request is sent. Its progress token is known only afterwards, and a report may arrive earlier.
     sending: RwLock<()>,
 }
 
 impl ProgressTable {
-    /// Sends `request` and listens to its progress. Dropping the listener ends it.
-    pub(super) async fn send(
+    /// Sends `request` and registers a receiver of its progress. Dropping the receiver unregisters it.
+    pub(in crate::client) async fn send(
         self: &Arc<Self>,
         peer: &Peer<RoleClient>,
         request: ClientRequest,
-    ) -> Result<(RequestHandle<RoleClient>, Listener), ServiceError> {
+    ) -> Result<(RequestHandle<RoleClient>, ProgressReceiver), ServiceError> {
         let _sending = self.sending.read().await;
         let handle = peer.send_request_with_option(request, PeerRequestOptions::no_options()).await?;
         let (sender, reports) = mpsc::channel(MCP_CLIENT_PROGRESS_BUFFERED_MAX);
         let token = handle.progress_token.clone();
         self.lock().insert(token.clone(), sender);
-        Ok((handle, Listener { reports, token, table: Arc::clone(self) }))
+        Ok((handle, ProgressReceiver { reports, token, table: Arc::clone(self) }))
     }
 
-    async fn report(&self, told: ProgressNotificationParam) {
-        if !self.lock().contains_key(&told.progress_token) {
-            // Waits for requests that are just going out; what is unknown then belongs to a call that ended.
+    async fn report(&self, notification: ProgressNotificationParam) {
+        if !self.lock().contains_key(&notification.progress_token) {
+            // Wait for requests that are being sent. A token that is unknown afterwards belongs to a call that has ended.
             drop(self.sending.write().await);
         }
-        let sender = self.lock().get(&told.progress_token).cloned();
+        let sender = self.lock().get(&notification.progress_token).cloned();
         if let Some(sender) = sender {
-            let message = told.message.map(|text| content::cut(&text, MCP_CLIENT_PROGRESS_TEXT_BYTES_MAX).to_owned());
-            let report = Report { done: told.progress, total: told.total, message };
-            // Reports nobody has time for are not worth waiting for.
+            let message =
+                notification.message.map(|text| definition::cut(&text, MCP_CLIENT_PROGRESS_TEXT_BYTES_MAX).to_owned());
+            let report = ProgressReport { done: notification.progress, total: notification.total, message };
+            // If the receiver does not keep up, the report is dropped.
             drop(sender.try_send(report));
         }
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<ProgressToken, mpsc::Sender<Report>>> {
+    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<ProgressToken, mpsc::Sender<ProgressReport>>> {
         self.calls.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// The reading end of one call's progress.
-pub(super) struct Listener {
-    pub(super) reports: mpsc::Receiver<Report>,
+/// Receives the progress reports of one call.
+pub(in crate::client) struct ProgressReceiver {
+    pub(in crate::client) reports: mpsc::Receiver<ProgressReport>,
     token: ProgressToken,
     table: Arc<ProgressTable>,
 }
 
-impl Drop for Listener {
+impl Drop for ProgressReceiver {
     fn drop(&mut self) {
         self.table.lock().remove(&self.token);
     }
 }
 
-/// The client's side of a connection.
-pub(super) struct Handler {
-    pub(super) server: String,
-    pub(super) progress: Arc<ProgressTable>,
-    pub(super) list_changed: Arc<Notify>,
+/// Handles the notifications of one connection.
+pub(in crate::client) struct Handler {
+    pub(in crate::client) server: String,
+    pub(in crate::client) progress: Arc<ProgressTable>,
+    pub(in crate::client) list_changed: Arc<Notify>,
 }
 
 impl ClientHandler for Handler {

@@ -1,5 +1,5 @@
-//! One HTTP exchange after the other for rmcp's transport, which keeps sessions and resumes streams: here answers of every
-//! status and kind become messages, or an error that says what the server did.
+//! HTTP requests for rmcp's transport, which manages sessions and resumes streams. Answers of every status and kind become
+//! messages, or an error that says what the server did.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -21,58 +21,58 @@ use serde_json::Value;
 use sse_stream::Sse;
 use tokio::time::{Instant, timeout};
 
-use super::super::transport::Fate;
-use super::super::wire::{Asked, Exchange, Reader, SAID, fault, request_of};
-use super::answers::{self, Source};
-use super::events::Events;
-use super::{REDIRECTS_MAX, chain, words};
+use super::answers::{self, EventSource};
+use super::events::EventStreamReader;
+use super::{REDIRECTS_MAX, chain, failure};
+use crate::client::transport::CloseReason;
+use crate::client::wire::{Exchange, MessageReader, RequestKind, UNREADABLE, error_answer, request_of};
 
-/// An HTTP request that came to nothing.
+/// A failed HTTP request.
 #[derive(Debug, thiserror::Error)]
-#[error("{words}")]
+#[error("{message}")]
 pub(in crate::client) struct HttpFailure {
-    /// What happened, and the remedy.
-    pub(in crate::client) words: String,
+    /// The reason, and the remedy.
+    pub(in crate::client) message: String,
     /// Whether the server answered at all.
     pub(in crate::client) answered: bool,
 }
 
 impl HttpFailure {
-    pub(super) fn said(words: String) -> Self {
-        Self { words, answered: true }
+    pub(super) fn answered(message: String) -> Self {
+        Self { message, answered: true }
     }
 
-    pub(super) fn silent(error: &reqwest::Error) -> Self {
-        let what = if error.is_connect() { "cannot be reached" } else { "did not answer as HTTP does" };
-        Self { words: format!("it {what}: {}", innermost(error)), answered: false }
+    pub(super) fn unanswered(error: &reqwest::Error) -> Self {
+        let what = if error.is_connect() { "cannot be reached" } else { "did not answer with HTTP" };
+        Self { message: format!("it {what}: {}", innermost(error)), answered: false }
     }
 }
 
-/// The cause of an error without the names that libraries give to what they did.
+/// The innermost cause of an error, without the text that libraries add.
 fn innermost(error: &reqwest::Error) -> String {
     let mut cause: &dyn std::error::Error = error;
     while let Some(inner) = cause.source() {
         cause = inner;
     }
-    let words = cause.to_string();
-    words.split_once(" (os error").map_or(words.clone(), |(words, _)| words.to_owned())
+    let message = cause.to_string();
+    message.split_once(" (os error").map_or(message.clone(), |(message, _)| message.to_owned())
 }
 
-pub(super) type Failed = StreamableHttpError<HttpFailure>;
+pub(super) type TransportError = StreamableHttpError<HttpFailure>;
 type EventStream = BoxStream<'static, Result<Sse, SseError>>;
 
-/// The client of one connection.
+/// The HTTP client of one connection.
 #[derive(Clone)]
-pub(in crate::client) struct Backend {
+pub(in crate::client) struct HttpBackend {
     pub(super) client: Client,
     pub(super) exchange: Arc<Exchange>,
-    pub(super) fate: Arc<Fate>,
+    pub(super) close_reason: Arc<CloseReason>,
     pub(super) probe: Duration,
-    /// The server has no stream of its own accord.
-    pub(super) deaf: Arc<AtomicBool>,
+    /// Set if the server offers no event stream of its own.
+    pub(super) no_event_stream: Arc<AtomicBool>,
 }
 
-impl StreamableHttpClient for Backend {
+impl StreamableHttpClient for HttpBackend {
     type Error = HttpFailure;
 
     async fn post_message(
@@ -82,14 +82,15 @@ impl StreamableHttpClient for Backend {
         session_id: Option<Arc<str>>,
         _auth: Option<String>,
         custom_headers: HashMap<HeaderName, HeaderValue>,
-    ) -> Result<StreamableHttpPostResponse, Failed> {
+    ) -> Result<StreamableHttpPostResponse, TransportError> {
         let own = request_of(&message);
-        let post = Post { uri: &uri, message: &message, session: session_id.as_deref(), headers: &custom_headers };
-        // An old server may never answer what it does not know, and this holds up what comes after it.
-        match own.clone().filter(|(_, asked)| *asked == Asked::Discover) {
+        let post =
+            PostRequest { uri: &uri, message: &message, session: session_id.as_deref(), headers: &custom_headers };
+        // An old server may never answer an unknown method, and the next message waits for this answer.
+        match own.clone().filter(|(_, asked)| *asked == RequestKind::Discover) {
             Some((id, _)) => match timeout(self.probe, self.post(post, own)).await {
                 Ok(answer) => answer,
-                Err(_) => Ok(single(fault(&id, SAID, "it did not answer \"server/discover\""), None)),
+                Err(_) => Ok(single(error_answer(&id, UNREADABLE, "it did not answer \"server/discover\""), None)),
             },
             None => self.post(post, own).await,
         }
@@ -103,8 +104,8 @@ impl StreamableHttpClient for Backend {
         auth_header: Option<String>,
         custom_headers: HashMap<HeaderName, HeaderValue>,
         _limits: StreamableHttpResponseLimits,
-    ) -> Result<StreamableHttpPostResponse, Failed> {
-        // The limits are this host's own, and constant.
+    ) -> Result<StreamableHttpPostResponse, TransportError> {
+        // The host uses its own constant limits.
         self.post_message(uri, message, session_id, auth_header, custom_headers).await
     }
 
@@ -114,9 +115,9 @@ impl StreamableHttpClient for Backend {
         session_id: Arc<str>,
         _auth: Option<String>,
         custom_headers: HashMap<HeaderName, HeaderValue>,
-    ) -> Result<(), Failed> {
+    ) -> Result<(), TransportError> {
         let request = self.client.delete(uri.as_ref()).header(HEADER_SESSION_ID, session_id.as_ref());
-        // A server that cannot forget a session forgets it in time.
+        // If the server cannot end the session, the session expires.
         drop(with(request, &custom_headers).send().await);
         Ok(())
     }
@@ -128,7 +129,7 @@ impl StreamableHttpClient for Backend {
         last_event_id: Option<String>,
         _auth: Option<String>,
         custom_headers: HashMap<HeaderName, HeaderValue>,
-    ) -> Result<EventStream, Failed> {
+    ) -> Result<EventStream, TransportError> {
         let mut request = self.client.get(uri.as_ref()).header(ACCEPT, "text/event-stream");
         if let Some(session) = session_id {
             request = request.header(HEADER_SESSION_ID, session.as_ref());
@@ -138,36 +139,36 @@ impl StreamableHttpClient for Backend {
         }
         let own = last_event_id.as_deref().and_then(|id| self.exchange.resumed(id));
         let response = with(request, &custom_headers).send().await;
-        let response = response.map_err(|error| StreamableHttpError::Client(HttpFailure::silent(&error)))?;
+        let response = response.map_err(|error| StreamableHttpError::Client(HttpFailure::unanswered(&error)))?;
         if response.status().is_success() && content_type(response.headers()).contains("event-stream") {
             return Ok(self.events(response, own, None));
         }
         let (status, headers) = (response.status(), response.headers().clone());
         let Some((id, _)) = own else {
-            self.deaf.store(true, Ordering::Relaxed);
+            self.no_event_stream.store(true, Ordering::Relaxed);
             return Err(StreamableHttpError::ServerDoesNotSupportSse);
         };
-        let what = words::failure(status, &headers, &beginning(response).await);
+        let what = failure::failure(status, &headers, &beginning(response).await);
         let what = format!("its event stream ended before the answer and could not be resumed: {what}");
         self.exchange.take(&id);
-        Ok(stream::iter([Ok(Sse::default().data(fault(&id, SAID, &what).to_string()))]).boxed())
+        Ok(stream::iter([Ok(Sse::default().data(error_answer(&id, UNREADABLE, &what).to_string()))]).boxed())
     }
 }
 
-/// What is sent.
-struct Post<'a> {
+/// A message to send.
+struct PostRequest<'a> {
     uri: &'a str,
     message: &'a ClientJsonRpcMessage,
     session: Option<&'a str>,
     headers: &'a HashMap<HeaderName, HeaderValue>,
 }
 
-impl Backend {
+impl HttpBackend {
     async fn post(
         &self,
-        post: Post<'_>,
-        own: Option<(RequestId, Asked)>,
-    ) -> Result<StreamableHttpPostResponse, Failed> {
+        post: PostRequest<'_>,
+        own: Option<(RequestId, RequestKind)>,
+    ) -> Result<StreamableHttpPostResponse, TransportError> {
         let body = serde_json::to_vec(post.message).map_err(StreamableHttpError::Deserialize)?;
         let response = self.send(&post, body).await.map_err(StreamableHttpError::Client)?;
         let session =
@@ -177,111 +178,111 @@ impl Backend {
             return self.refused(response, post.session.is_some(), own, session).await;
         }
         let Some(request) = own else {
-            // Nothing in the answer matters to what asks nothing.
+            // A notification has no answer.
             return Ok(StreamableHttpPostResponse::Accepted);
         };
         if matches!(status, StatusCode::ACCEPTED | StatusCode::NO_CONTENT | StatusCode::RESET_CONTENT) {
             return self.accepted(status, post.session, &request);
         }
         if content_type(response.headers()).contains("event-stream") {
-            let deadline = (request.1 == Asked::Discover).then(|| Instant::now() + self.probe);
+            let deadline = (request.1 == RequestKind::Discover).then(|| Instant::now() + self.probe);
             return Ok(StreamableHttpPostResponse::Sse(self.events(response, Some(request), deadline), session));
         }
         let body = match whole(response).await {
             Ok(body) => body,
-            Err(what) => return Ok(single(fault(&request.0, SAID, &what), session)),
+            Err(what) => return Ok(single(error_answer(&request.0, UNREADABLE, &what), session)),
         };
         Ok(self.body(status, &body, &request, session))
     }
 
-    /// Sends, and follows redirects on the same server: what is posted is posted again.
-    async fn send(&self, post: &Post<'_>, body: Vec<u8>) -> Result<Response, HttpFailure> {
-        let mut url = Url::parse(post.uri).map_err(|error| HttpFailure::said(error.to_string()))?;
+    /// Sends a message, and follows redirects on the same server by sending it again.
+    async fn send(&self, post: &PostRequest<'_>, body: Vec<u8>) -> Result<Response, HttpFailure> {
+        let mut url = Url::parse(post.uri).map_err(|error| HttpFailure::answered(error.to_string()))?;
         for _ in 0..=REDIRECTS_MAX {
             let mut request = self.client.post(url.clone()).header(ACCEPT, "application/json, text/event-stream");
             request = request.header(CONTENT_TYPE, "application/json").body(body.clone());
             if let Some(session) = post.session {
                 request = request.header(HEADER_SESSION_ID, session);
             }
-            let response = with(request, post.headers).send().await.map_err(|error| HttpFailure::silent(&error))?;
+            let response = with(request, post.headers).send().await.map_err(|error| HttpFailure::unanswered(&error))?;
             match redirected(&url, &response) {
                 Some(next) => url = next,
                 None => return Ok(response),
             }
         }
-        Err(HttpFailure::said(format!("it redirects more than {REDIRECTS_MAX} times")))
+        Err(HttpFailure::answered(format!("it redirects more than {REDIRECTS_MAX} times")))
     }
 
-    /// A request that the server took without answering it.
+    /// Handles a status that accepts a request without an answer.
     fn accepted(
         &self,
         status: StatusCode,
         session: Option<&str>,
-        (id, _): &(RequestId, Asked),
-    ) -> Result<StreamableHttpPostResponse, Failed> {
-        let status = words::status_line(status);
-        if session.is_some() && !self.deaf.load(Ordering::Relaxed) {
+        (id, _): &(RequestId, RequestKind),
+    ) -> Result<StreamableHttpPostResponse, TransportError> {
+        let status = failure::status_line(status);
+        if session.is_some() && !self.no_event_stream.load(Ordering::Relaxed) {
             self.exchange
-                .remark(format!("it answered with {status} alone; the answer must come over its own event stream"));
+                .remark(format!("it answered with {status} only; the answer must come over its own event stream"));
             return Ok(StreamableHttpPostResponse::Accepted);
         }
         self.exchange.take(id);
         let what = format!("it answered with {status}, which holds no answer, and has no event stream for one");
-        Ok(single(fault(id, SAID, &what), None))
+        Ok(single(error_answer(id, UNREADABLE, &what), None))
     }
 
     async fn refused(
         &self,
         response: Response,
         in_session: bool,
-        own: Option<(RequestId, Asked)>,
+        own: Option<(RequestId, RequestKind)>,
         session: Option<String>,
-    ) -> Result<StreamableHttpPostResponse, Failed> {
+    ) -> Result<StreamableHttpPostResponse, TransportError> {
         let (status, headers) = (response.status(), response.headers().clone());
         let body = beginning(response).await;
         let gone = matches!(status, StatusCode::NOT_FOUND | StatusCode::GONE)
-            // The examples of the protocol's own kits say it this way.
+            // The examples of the protocol's SDKs answer this way.
             || (status == StatusCode::BAD_REQUEST && body.to_lowercase().contains("session"));
         if in_session && gone {
             return Err(StreamableHttpError::SessionExpired);
         }
-        let what = words::failure(status, &headers, &body);
-        let barred = matches!(status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN);
+        let what = failure::failure(status, &headers, &body);
+        let is_unauthorized = matches!(status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN);
         let Some((id, asked)) = own else {
-            if barred {
-                return Err(StreamableHttpError::Client(HttpFailure::said(what)));
+            if is_unauthorized {
+                return Err(StreamableHttpError::Client(HttpFailure::answered(what)));
             }
             self.exchange.remark(format!("it refused a notification: {what}"));
             return Ok(StreamableHttpPostResponse::Accepted);
         };
-        if asked == Asked::Initialize {
+        if asked == RequestKind::Initialize {
             self.exchange.note_status(status.as_u16());
         }
         let error =
             serde_json::from_str::<Value>(&body).ok().filter(|body| body.get("error").is_some_and(Value::is_object));
-        if let Some(mut error) = error.filter(|_| !barred) {
-            // Its id is often missing or null: what answers this request is for this request.
+        if let Some(mut error) = error.filter(|_| !is_unauthorized) {
+            // Its id is often missing or null. An answer to this HTTP request is for this message.
             error["id"] = serde_json::json!(id);
             let own = (id, asked);
-            let reader = Reader { exchange: &self.exchange, own: Some(&own) };
+            let reader = MessageReader { exchange: &self.exchange, own: Some(&own) };
             if let Some(message) = reader.read(error.to_string().as_bytes()).pop() {
                 return Ok(single(with_status(message, status), session));
             }
-            return Err(StreamableHttpError::Client(HttpFailure::said(what)));
+            return Err(StreamableHttpError::Client(HttpFailure::answered(what)));
         }
         self.exchange.take(&id);
-        if asked == Asked::Discover && status.is_client_error() && !barred {
-            return Ok(single(fault(&id, SAID, &what), None));
+        if asked == RequestKind::Discover && status.is_client_error() && !is_unauthorized {
+            return Ok(single(error_answer(&id, UNREADABLE, &what), None));
         }
-        Err(StreamableHttpError::Client(HttpFailure::said(what)))
+        Err(StreamableHttpError::Client(HttpFailure::answered(what)))
     }
 
-    /// A body that is no stream of events, or does not say so.
+    /// Reads a body that is not declared as an event stream.
     fn body(
         &self,
         status: StatusCode,
         body: &[u8],
-        request: &(RequestId, Asked),
+        request: &(RequestId, RequestKind),
         session: Option<String>,
     ) -> StreamableHttpPostResponse {
         let text = String::from_utf8_lossy(body);
@@ -289,20 +290,24 @@ impl Backend {
         let looks_like_events = ["data:", "event:", "id:", "retry:", ":"].iter().any(|field| text.starts_with(field));
         if looks_like_events {
             let bytes = bytes::Bytes::copy_from_slice(body);
-            let events = Events::new(stream::iter([Ok(bytes)]).boxed());
+            let events = EventStreamReader::new(stream::iter([Ok(bytes)]).boxed());
             return StreamableHttpPostResponse::Sse(self.stream(events, Some(request.clone()), None), session);
         }
         if !text.starts_with(['{', '[']) {
             self.exchange.take(&request.0);
-            let what = format!("it answered with {} and {}", words::status_line(status), words::kind(text));
-            return single(fault(&request.0, SAID, &what), session);
+            let what = format!("it answered with {} and {}", failure::status_line(status), failure::kind(text));
+            return single(error_answer(&request.0, UNREADABLE, &what), session);
         }
         let started = Instant::now();
-        let mut messages = Reader { exchange: &self.exchange, own: Some(request) }.read(body);
+        let mut messages = MessageReader { exchange: &self.exchange, own: Some(request) }.read(body);
         if !messages.iter().any(|message| answers::is_for(message, &request.0)) {
             self.exchange.take(&request.0);
             let why = self.exchange.remarks().since(started).map(|why| format!(": {why}")).unwrap_or_default();
-            messages.push(fault(&request.0, SAID, &format!("its HTTP answer holds no answer to this request{why}")));
+            messages.push(error_answer(
+                &request.0,
+                UNREADABLE,
+                &format!("its HTTP answer holds no answer to this request{why}"),
+            ));
         }
         if messages.len() == 1
             && let Some(message) = messages.pop()
@@ -313,13 +318,23 @@ impl Backend {
         StreamableHttpPostResponse::Sse(stream::iter(events.collect::<Vec<_>>()).boxed(), session)
     }
 
-    fn events(&self, response: Response, own: Option<(RequestId, Asked)>, deadline: Option<Instant>) -> EventStream {
-        self.stream(Events::new(response.bytes_stream().boxed()), own, deadline)
+    fn events(
+        &self,
+        response: Response,
+        own: Option<(RequestId, RequestKind)>,
+        deadline: Option<Instant>,
+    ) -> EventStream {
+        self.stream(EventStreamReader::new(response.bytes_stream().boxed()), own, deadline)
     }
 
-    fn stream(&self, events: Events, own: Option<(RequestId, Asked)>, deadline: Option<Instant>) -> EventStream {
-        let (exchange, fate) = (Arc::clone(&self.exchange), Arc::clone(&self.fate));
-        answers::stream(Source { events, exchange, fate, own, deadline })
+    fn stream(
+        &self,
+        events: EventStreamReader,
+        own: Option<(RequestId, RequestKind)>,
+        deadline: Option<Instant>,
+    ) -> EventStream {
+        let (exchange, close_reason) = (Arc::clone(&self.exchange), Arc::clone(&self.close_reason));
+        answers::stream(EventSource { events, exchange, close_reason, own, deadline })
     }
 }
 
@@ -327,7 +342,7 @@ impl Backend {
 fn single(message: Value, session: Option<String>) -> StreamableHttpPostResponse {
     match serde_json::from_value(message.clone()) {
         Ok(message) => StreamableHttpPostResponse::Json(message, session),
-        // Never: messages are made to be read. As an event it would be read by the same rules.
+        // Cannot happen, because the message was made for rmcp. As an event it would be read by the same rules.
         Err(_) => {
             let event = Ok(Sse::default().data(message.to_string()));
             StreamableHttpPostResponse::Sse(stream::iter([event]).boxed(), session)
@@ -335,10 +350,10 @@ fn single(message: Value, session: Option<String>) -> StreamableHttpPostResponse
     }
 }
 
-/// The server's own error with the status it came with.
+/// The server's error with the HTTP status in front of its message.
 fn with_status(mut message: Value, status: StatusCode) -> Value {
-    if let Some(Value::String(words)) = message.pointer_mut("/error/message") {
-        *words = format!("{}: {words}", words::status_line(status));
+    if let Some(Value::String(text)) = message.pointer_mut("/error/message") {
+        *text = format!("{}: {text}", failure::status_line(status));
     }
     message
 }
@@ -355,7 +370,7 @@ fn redirected(url: &Url, response: &Response) -> Option<Url> {
         return None;
     }
     let next = url.join(response.headers().get(LOCATION)?.to_str().ok()?).ok()?;
-    // Headers may carry secrets: they go to nobody else.
+    // Headers may contain secrets, so they are sent only to this server.
     (next.origin() == url.origin()).then_some(next)
 }
 
@@ -363,7 +378,7 @@ pub(super) fn content_type(headers: &HeaderMap) -> String {
     headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default().to_lowercase()
 }
 
-/// The beginning of a body that only explains something.
+/// The start of a body that explains an error.
 pub(super) async fn beginning(response: Response) -> String {
     let mut bytes = response.bytes_stream();
     let mut body = Vec::new();
@@ -376,10 +391,10 @@ pub(super) async fn beginning(response: Response) -> String {
     String::from_utf8_lossy(&body).into_owned()
 }
 
-/// A whole body.
+/// The whole body.
 ///
 /// # Errors
-/// What happened in its place.
+/// The reason, if it is too long or cannot be read.
 async fn whole(response: Response) -> Result<Vec<u8>, String> {
     let long = || format!("its answer has more than {MCP_CLIENT_LINE_BYTES_MAX} bytes");
     if response.content_length().is_some_and(|length| length > MCP_CLIENT_LINE_BYTES_MAX as u64) {

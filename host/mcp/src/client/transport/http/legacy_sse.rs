@@ -1,4 +1,4 @@
-//! The HTTP transport of revision 2024-11-05: a stream of events that names an address, to which messages are posted.
+//! The HTTP+SSE transport of revision 2024-11-05: an event stream names the URL that messages are posted to.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
@@ -14,80 +14,81 @@ use rmcp::transport::Transport;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
-use super::super::spec::{HttpServer, ServerSpec};
-use super::super::transport::Fate;
-use super::super::wire::{Asked, Exchange, Reader, request_of};
 use super::backend::{HttpFailure, beginning, content_type, with};
-use super::events::{Ended, Events};
-use super::{chain, client, headers, words};
+use super::events::{EventStreamReader, StreamEnd};
+use super::{chain, client, failure, headers};
 use crate::McpError;
+use crate::client::spec::{HttpServer, ServerSpec};
+use crate::client::transport::CloseReason;
+use crate::client::wire::{Exchange, MessageReader, RequestKind, request_of};
 
-/// A connection of that kind.
-pub(in crate::client) struct FirstTransport {
+/// A connection over HTTP+SSE.
+pub(in crate::client) struct LegacySseTransport {
     client: Client,
     endpoint: Url,
     headers: HashMap<HeaderName, HeaderValue>,
-    events: Option<Events>,
+    events: Option<EventStreamReader>,
     messages: VecDeque<RxJsonRpcMessage<RoleClient>>,
-    /// Answers that came in the place of a mere receipt.
+    /// Answers that came in the response to a POST instead of over the event stream.
     posted: (mpsc::Sender<Vec<u8>>, mpsc::Receiver<Vec<u8>>),
     exchange: Arc<Exchange>,
-    fate: Arc<Fate>,
+    close_reason: Arc<CloseReason>,
 }
 
-/// Opens the stream and waits for the address.
+/// Opens the event stream and waits for the URL for messages.
 ///
 /// # Errors
-/// Why there is none.
+/// `McpError::Connect` if the stream or the URL is missing.
 pub(in crate::client) async fn open(
     spec: &ServerSpec,
     server: &HttpServer,
-    fate: &Arc<Fate>,
+    close_reason: &Arc<CloseReason>,
     exchange: &Arc<Exchange>,
-) -> Result<FirstTransport, McpError> {
+) -> Result<LegacySseTransport, McpError> {
     let failed = |reason: String| McpError::Connect { server: spec.name.clone(), reason: spec.redact(&reason) };
     let headers = headers(server).map_err(failed)?;
     let client = client(&server.url, spec.connect_timeout).map_err(|error| failed(chain(&error)))?;
     let request = with(client.get(&server.url).header(ACCEPT, "text/event-stream"), &headers);
-    let response = request.send().await.map_err(|error| failed(HttpFailure::silent(&error).words))?;
+    let response = request.send().await.map_err(|error| failed(HttpFailure::unanswered(&error).message))?;
     let (status, url) = (response.status(), response.url().clone());
     if !status.is_success() || !content_type(response.headers()).contains("event-stream") {
         let answer = response.headers().clone();
         let body = beginning(response).await;
-        let success = || format!("it answered with {} and {}", words::status_line(status), words::kind(&body));
-        let what = if status.is_success() { success() } else { words::failure(status, &answer, &body) };
+        let success = || format!("it answered with {} and {}", failure::status_line(status), failure::kind(&body));
+        let what = if status.is_success() { success() } else { failure::failure(status, &answer, &body) };
         return Err(failed(what));
     }
-    let mut events = Events::new(response.bytes_stream().boxed());
+    let mut events = EventStreamReader::new(response.bytes_stream().boxed());
     let endpoint = match timeout(MCP_CLIENT_ENDPOINT_WAIT, endpoint(&mut events, &url)).await {
         Ok(endpoint) => endpoint.map_err(failed)?,
-        Err(_) => return Err(failed("its event stream names no address for messages".to_owned())),
+        Err(_) => return Err(failed("its event stream names no URL for messages".to_owned())),
     };
-    let (exchange, fate) = (Arc::clone(exchange), Arc::clone(fate));
+    let (exchange, close_reason) = (Arc::clone(exchange), Arc::clone(close_reason));
     let posted = mpsc::channel(MCP_CLIENT_CALLS_MAX);
     let (events, messages) = (Some(events), VecDeque::new());
-    Ok(FirstTransport { client, endpoint, headers, events, messages, posted, exchange, fate })
+    Ok(LegacySseTransport { client, endpoint, headers, events, messages, posted, exchange, close_reason })
 }
 
-async fn endpoint(events: &mut Events, url: &Url) -> Result<Url, String> {
+async fn endpoint(events: &mut EventStreamReader, url: &Url) -> Result<Url, String> {
     loop {
-        let event = events.next().await.map_err(|_| "its event stream ended before it named an address".to_owned())?;
+        let event =
+            events.next().await.map_err(|_| "its event stream ended before it named a URL for messages".to_owned())?;
         if event.name != "endpoint" {
             continue;
         }
-        let said = event.data.unwrap_or_default();
+        let named = event.data.unwrap_or_default();
         let endpoint =
-            url.join(said.trim()).map_err(|_| "the address for messages that it names is none".to_owned())?;
-        // Headers may carry secrets: they go to nobody else.
+            url.join(named.trim()).map_err(|_| "the URL for messages that it names is not valid".to_owned())?;
+        // Headers may contain secrets, so they are sent only to this server.
         if endpoint.origin() != url.origin() {
             let host = endpoint.host_str().unwrap_or_default();
-            return Err(format!("it wants messages sent to another server, \"{host}\", which is not done"));
+            return Err(format!("it names a URL for messages on another server, \"{host}\", which is not allowed"));
         }
         return Ok(endpoint);
     }
 }
 
-impl Transport<RoleClient> for FirstTransport {
+impl Transport<RoleClient> for LegacySseTransport {
     type Error = HttpFailure;
 
     fn send(
@@ -99,27 +100,27 @@ impl Transport<RoleClient> for FirstTransport {
         let (asks, exchange) = (request_of(&item), Arc::clone(&self.exchange));
         let posted = self.posted.0.clone();
         async move {
-            let body = serde_json::to_vec(&item).map_err(|error| HttpFailure::said(error.to_string()))?;
-            let response = request.body(body).send().await.map_err(|error| HttpFailure::silent(&error))?;
+            let body = serde_json::to_vec(&item).map_err(|error| HttpFailure::answered(error.to_string()))?;
+            let response = request.body(body).send().await.map_err(|error| HttpFailure::unanswered(&error))?;
             let (status, headers) = (response.status(), response.headers().clone());
             if status.is_success() {
                 if asks.is_some() && content_type(&headers).contains("json") {
                     let body = beginning(response).await;
                     if body.trim_start().starts_with('{') {
-                        // Nobody reads any more only where the connection is over.
+                        // Fails only if the connection has ended.
                         drop(posted.send(body.into_bytes()).await);
                     }
                 }
                 return Ok(());
             }
-            let what = words::failure(status, &headers, &beginning(response).await);
+            let what = failure::failure(status, &headers, &beginning(response).await);
             match asks {
                 Some((id, asked)) => {
                     exchange.take(&id);
-                    if asked == Asked::Initialize {
+                    if asked == RequestKind::Initialize {
                         exchange.note_status(status.as_u16());
                     }
-                    Err(HttpFailure::said(what))
+                    Err(HttpFailure::answered(what))
                 }
                 None => {
                     exchange.remark(format!("it refused a notification: {what}"));
@@ -146,7 +147,7 @@ impl Transport<RoleClient> for FirstTransport {
                 body = self.posted.1.recv() => body,
             };
             if let Some(data) = data {
-                self.messages.extend(Reader { exchange: &self.exchange, own: None }.typed(&data));
+                self.messages.extend(MessageReader { exchange: &self.exchange, own: None }.typed(&data));
             }
         }
     }
@@ -157,12 +158,12 @@ impl Transport<RoleClient> for FirstTransport {
     }
 }
 
-impl FirstTransport {
-    fn end(&self, ended: Ended) {
+impl LegacySseTransport {
+    fn end(&self, ended: StreamEnd) {
         match ended {
-            Ended::Closed => self.fate.explain("its event stream ended".to_owned()),
-            Ended::Broken(why) => self.fate.explain(format!("its event stream broke off: {why}")),
-            Ended::Flooded(why) => self.fate.flood(why),
+            StreamEnd::Closed => self.close_reason.set_reason("its event stream ended".to_owned()),
+            StreamEnd::Broken(why) => self.close_reason.set_reason(format!("its event stream broke off: {why}")),
+            StreamEnd::Flooded(why) => self.close_reason.flood(why),
         }
     }
 }

@@ -1,4 +1,5 @@
-//! A server that is a child process: in a process group of its own, its standard error drained, its end certain.
+//! The transport to a server that is a child process. The child has a process group of its own, its standard error is read, and
+//! it is always ended.
 
 use std::collections::VecDeque;
 use std::io;
@@ -24,32 +25,32 @@ use tokio::sync::Mutex as AsyncMutex;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
-use super::inbound::InboundRate;
-use super::orphan;
-use super::spec::{ServerSpec, StdioServer};
-use super::transport::Fate;
-use super::wire::{Exchange, Reader, SAID, fault};
 use crate::McpError;
+use crate::client::spec::{ServerSpec, StdioServer};
+use crate::client::transport::CloseReason;
+use crate::client::transport::orphan;
+use crate::client::transport::rate::InboundRate;
+use crate::client::wire::{Exchange, MessageReader, UNREADABLE, error_answer};
 
-/// Bytes read from a server at a time.
+/// Bytes that are read from a server at once.
 const OUTPUT_BUFFER_BYTES: usize = 64 * 1024;
 
-/// The signal that asks a process to end; the same number on every Unix.
+/// The signal that asks a process to end. It has the same number on every Unix.
 #[cfg(unix)]
 const SIGTERM: i32 = 15;
 
 /// The last lines a server wrote to its standard error, and the task that reads them.
 #[derive(Debug, Default)]
-pub(super) struct Stderr {
+pub(in crate::client) struct StderrTail {
     tail: Arc<Mutex<VecDeque<String>>>,
     reader: Option<JoinHandle<()>>,
 }
 
-impl Stderr {
-    /// What it said last, once it has said all: a server that just died may still have lines in its pipe.
-    pub(super) async fn last_words(&mut self) -> Option<String> {
+impl StderrTail {
+    /// The last lines. Waits a moment for the reader, because a server that just ended may still have lines in its pipe.
+    pub(in crate::client) async fn last_lines(&mut self) -> Option<String> {
         if let Some(reader) = &mut self.reader {
-            // Whether it ended or not, what is there by then is what is told.
+            // After this time the lines that were read so far are returned.
             drop(timeout(Duration::from_millis(300), reader).await);
         }
         let tail = self.tail.lock().unwrap_or_else(PoisonError::into_inner);
@@ -58,31 +59,34 @@ impl Stderr {
 }
 
 /// The transport to a child process. Dropping it kills the whole process group.
-pub(super) struct ChildTransport {
+pub(in crate::client) struct ChildTransport {
     output: BufReader<LineLimit<ChildStdout>>,
-    /// The line that is being read.
+    /// The part of the current line that was read.
     line: Vec<u8>,
-    /// What was read and not yet taken.
+    /// Messages that were read and not returned yet.
     messages: VecDeque<RxJsonRpcMessage<RoleClient>>,
     input: Arc<AsyncMutex<Option<ChildStdin>>>,
-    /// Since when the server's own process is over although something still holds its output.
+    /// The time since which the server's own process has ended while another process still holds its output.
     orphaned: Option<Instant>,
-    /// Since when its output is closed.
+    /// The time since which its output is closed.
     closed: Option<Instant>,
     over: bool,
-    fate: Arc<Fate>,
+    close_reason: Arc<CloseReason>,
     exchange: Arc<Exchange>,
-    group: Group,
+    group: ProcessGroup,
 }
 
-/// Starts the server. `alive` counts the children there are.
-pub(super) fn spawn(
+/// Starts the server. `alive` counts the child processes.
+///
+/// # Errors
+/// `McpError::Connect` if the program cannot be started.
+pub(in crate::client) fn spawn(
     spec: &Arc<ServerSpec>,
     server: &StdioServer,
-    fate: &Arc<Fate>,
+    close_reason: &Arc<CloseReason>,
     exchange: &Arc<Exchange>,
     alive: &Arc<AtomicUsize>,
-) -> Result<(ChildTransport, Stderr), McpError> {
+) -> Result<(ChildTransport, StderrTail), McpError> {
     let failed = |reason: String| McpError::Connect { server: spec.name.clone(), reason: spec.redact(&reason) };
     let mut command = CommandWrap::with_new(&server.command, |command| {
         command.args(&server.args).env_clear().envs(server.environment());
@@ -96,13 +100,14 @@ pub(super) fn spawn(
     command.wrap(process_wrap::tokio::ProcessGroup::leader());
     let mut child = command.spawn().map_err(|error| failed(cannot_start(server, &error)))?;
     let (stdin, stdout, stderr) = (child.stdin().take(), child.stdout().take(), child.stderr().take());
-    let group = Group::new(child, alive);
+    let group = ProcessGroup::new(child, alive);
     let (Some(stdin), Some(stdout), Some(stderr)) = (stdin, stdout, stderr) else {
         return Err(failed("its pipes are missing".to_owned()));
     };
     let tail = Arc::default();
     let reader = Some(tokio::spawn(drain(stderr, Arc::clone(spec), Arc::clone(&tail))));
-    let stdout = LineLimit { inner: stdout, line: 0, inbound: InboundRate::default(), fate: Arc::clone(fate) };
+    let stdout =
+        LineLimit { inner: stdout, line: 0, inbound: InboundRate::default(), close_reason: Arc::clone(close_reason) };
     let transport = ChildTransport {
         output: BufReader::with_capacity(OUTPUT_BUFFER_BYTES, stdout),
         line: Vec::new(),
@@ -111,11 +116,11 @@ pub(super) fn spawn(
         orphaned: None,
         closed: None,
         over: false,
-        fate: Arc::clone(fate),
+        close_reason: Arc::clone(close_reason),
         exchange: Arc::clone(exchange),
         group,
     };
-    Ok((transport, Stderr { tail, reader }))
+    Ok((transport, StderrTail { tail, reader }))
 }
 
 fn cannot_start(server: &StdioServer, error: &io::Error) -> String {
@@ -129,18 +134,18 @@ fn cannot_start(server: &StdioServer, error: &io::Error) -> String {
 }
 
 impl ChildTransport {
-    /// Reads the rest of a line; true when there is one, false at the end. May be dropped and begun again.
+    /// Reads the rest of a line. Returns false at the end of the output. The future may be dropped and called again.
     async fn read_line(output: &mut BufReader<LineLimit<ChildStdout>>, line: &mut Vec<u8>) -> bool {
         loop {
             let Ok(bytes) = output.fill_buf().await else {
-                // An error of a pipe is its end; why, `LineLimit` has said. What it cut off is no line.
+                // An error of the pipe is its end. `LineLimit` has recorded the reason. An incomplete line is dropped.
                 line.clear();
                 return false;
             };
             if bytes.is_empty() {
                 return false;
             }
-            // The first search is the quicker one; most reads of a long line have no end.
+            // `contains` is faster than `position`, and most reads of a long line have no end of line.
             let end = bytes.contains(&b'\n').then(|| bytes.iter().position(|byte| *byte == b'\n')).flatten();
             let taken = end.map_or(bytes.len(), |end| end + 1);
             line.extend_from_slice(&bytes[..taken]);
@@ -153,20 +158,20 @@ impl ChildTransport {
 
     fn take_line(&mut self) {
         let line = std::mem::take(&mut self.line);
-        self.messages.extend(Reader { exchange: &self.exchange, own: None }.typed(&line));
+        self.messages.extend(MessageReader { exchange: &self.exchange, own: None }.typed(&line));
     }
 
-    /// The output has ended: says how the server did, once that is known.
+    /// Records how the server ended, after its output has ended.
     fn conclude(&mut self, since: Instant) {
         let status = self.group.exit();
         if status.is_some() || since.elapsed() >= MCP_CLIENT_EXIT_WAIT {
             let how = status.map_or_else(|| "is still running".to_owned(), |status| how_it_ended(&status));
-            self.fate.explain(format!("it closed the connection and {how}"));
+            self.close_reason.set_reason(format!("it closed the connection and {how}"));
             self.over = true;
         }
     }
 
-    /// Whether the server's own process is over and what holds its output has been silent since.
+    /// Whether the server's own process has ended, and the process that still holds its output has been silent since.
     fn is_orphaned(&mut self) -> bool {
         let Some(status) = self.group.exit() else { return false };
         let since = *self.orphaned.get_or_insert_with(Instant::now);
@@ -174,14 +179,15 @@ impl ChildTransport {
             return false;
         }
         let how = how_it_ended(&status);
-        self.fate.explain(format!("it {how}; a process that it started still holds its output and says nothing"));
+        self.close_reason
+            .set_reason(format!("it {how}; a process that it started still holds its output and sends nothing"));
         true
     }
 
     fn end_probe(&mut self) {
         if let Some(id) = self.exchange.end_probe() {
-            let words = "it did not answer \"server/discover\"";
-            self.messages.extend(serde_json::from_value(fault(&id, SAID, words)).ok());
+            let message = "it did not answer \"server/discover\"";
+            self.messages.extend(serde_json::from_value(error_answer(&id, UNREADABLE, message)).ok());
         }
     }
 }
@@ -233,7 +239,7 @@ impl Transport<RoleClient> for ChildTransport {
                 biased;
                 complete = Self::read_line(&mut self.output, &mut self.line) => {
                     self.orphaned = None;
-                    // A last line without its end counts too.
+                    // A last line without an end of line is a message, too.
                     self.take_line();
                     self.closed = (!complete).then(Instant::now);
                 }
@@ -243,9 +249,9 @@ impl Transport<RoleClient> for ChildTransport {
         }
     }
 
-    /// End of input, then a request to end, then the end: each with its time.
+    /// Closes the input, then sends SIGTERM, then SIGKILL, each after a grace period.
     async fn close(&mut self) -> Result<(), Self::Error> {
-        // A server that does not read blocks a writer that holds the lock this needs; then the kill frees both.
+        // If the server does not read, a blocked writer holds the lock. Killing the process frees it.
         drop(timeout(MCP_CLIENT_CLOSE_GRACE, async { drop(self.input.lock().await.take()) }).await);
         self.group.end().await;
         Ok(())
@@ -259,24 +265,24 @@ async fn until(moment: Option<tokio::time::Instant>) {
     }
 }
 
-/// A child and all that it started, as far as they stayed in its group.
-struct Group {
+/// A child process and all processes of its process group.
+struct ProcessGroup {
     child: Box<dyn ChildWrapper>,
     alive: Arc<AtomicUsize>,
     status: Option<ExitStatus>,
     ended: bool,
 }
 
-impl Group {
+impl ProcessGroup {
     fn new(child: Box<dyn ChildWrapper>, alive: &Arc<AtomicUsize>) -> Self {
         alive.fetch_add(1, Ordering::SeqCst);
         Self { child, alive: Arc::clone(alive), status: None, ended: false }
     }
 
-    /// How the server's own process ended, where it has.
+    /// The exit status of the server's own process, if it has ended.
     fn exit(&mut self) -> Option<ExitStatus> {
         if self.status.is_none() {
-            // A child that cannot be asked counts as running.
+            // If the status cannot be read, the child counts as running.
             self.status = self.child.try_wait().ok().flatten();
         }
         self.status
@@ -286,15 +292,16 @@ impl Group {
         if timeout(MCP_CLIENT_CLOSE_GRACE, self.child.wait()).await.is_err() {
             #[cfg(unix)]
             if let Err(error) = self.child.signal(SIGTERM) {
-                tracing::debug!(%error, "an mcp server could not be asked to end");
+                tracing::debug!(%error, "SIGTERM could not be sent to an mcp server");
             }
-            // Whether it obeyed shows below.
+            // The result is checked below.
             drop(timeout(MCP_CLIENT_CLOSE_GRACE, self.child.wait()).await);
         }
-        // Also where the leader has ended: what it started may not have. An empty group is an error, and what is wanted.
+        // Also if the leader has ended, because its own children may still run. Killing an empty group is an error, which is
+        // ignored.
         drop(self.child.start_kill());
         if timeout(MCP_CLIENT_CLOSE_GRACE, self.child.wait()).await.is_err() {
-            tracing::warn!("an mcp server does not end although it was killed");
+            tracing::warn!("an mcp server still runs after SIGKILL");
         }
         self.gone();
     }
@@ -306,27 +313,26 @@ impl Group {
     }
 }
 
-impl Drop for Group {
+impl Drop for ProcessGroup {
     fn drop(&mut self) {
         if !self.ended {
-            // The runtime reaps it; a group that is gone already cannot be killed, and need not be.
+            // The runtime reaps the process. If the group has ended already, killing it fails, which is ignored.
             drop(self.child.start_kill());
             self.gone();
         }
     }
 }
 
-/// Standard output that ends with an error where a line has no end, since what is never complete must not be kept, and where
-/// there is too much of it.
+/// Standard output with limits: reading fails if a line is too long, or if the server exceeds the rate limits.
 struct LineLimit<R> {
     inner: R,
     line: usize,
     inbound: InboundRate,
-    fate: Arc<Fate>,
+    close_reason: Arc<CloseReason>,
 }
 
 impl<R> LineLimit<R> {
-    /// Counts fresh bytes; true when a line is longer than allowed.
+    /// Counts new bytes. Returns whether a line is too long.
     fn exceeds(&mut self, fresh: &[u8]) -> bool {
         if !fresh.contains(&b'\n') {
             self.line += fresh.len();
@@ -350,28 +356,28 @@ impl<R: AsyncRead + Unpin> AsyncRead for LineLimit<R> {
         let before = buffer.filled().len();
         ready!(Pin::new(&mut self.inner).poll_read(cx, buffer))?;
         if self.exceeds(&buffer.filled()[before..]) {
-            self.fate.explain(format!("it sent a message of more than {MCP_CLIENT_LINE_BYTES_MAX} bytes"));
+            self.close_reason.set_reason(format!("it sent a message of more than {MCP_CLIENT_LINE_BYTES_MAX} bytes"));
             return Poll::Ready(Err(io::Error::new(io::ErrorKind::InvalidData, "line too long")));
         }
         let fresh = &buffer.filled()[before..];
         let lines = if fresh.contains(&b'\n') { fresh.iter().filter(|byte| **byte == b'\n').count() } else { 0 };
-        let (count, settled) = (fresh.len(), self.fate.is_settled());
-        if let Err(why) = self.inbound.note(Instant::now(), lines, count, settled) {
-            self.fate.flood(why);
+        let (count, handshake_done) = (fresh.len(), self.close_reason.is_handshake_done());
+        if let Err(why) = self.inbound.note(Instant::now(), lines, count, handshake_done) {
+            self.close_reason.flood(why);
             return Poll::Ready(Err(io::Error::new(io::ErrorKind::InvalidData, "too many lines")));
         }
         Poll::Ready(Ok(()))
     }
 }
 
-/// Reads standard error to its end, so that the server never blocks on it; says so much of it and no more.
+/// Reads standard error to its end, so that the server never blocks on it, and logs a limited number of its lines.
 async fn drain(stderr: ChildStderr, spec: Arc<ServerSpec>, tail: Arc<Mutex<VecDeque<String>>>) {
     let mut reader = BufReader::new(stderr);
     let mut line = Vec::new();
-    let mut rate = Rate::default();
+    let mut rate = LineRate::default();
     let (mut budget, mut filled) = (MCP_CLIENT_STDERR_BYTES_BURST, Instant::now());
     loop {
-        // A server that never stops would cost a core; this way it waits for its own words to be read.
+        // Limits the rate of reading, so that a server that writes endlessly does not keep a core busy.
         while budget == 0 {
             tokio::time::sleep(Duration::from_millis(100)).await;
             let earned = filled.elapsed().as_secs_f64() * MCP_CLIENT_STDERR_BYTES_PER_SECOND_MAX as f64;
@@ -390,14 +396,14 @@ async fn drain(stderr: ChildStderr, spec: Arc<ServerSpec>, tail: Arc<Mutex<VecDe
         reader.consume(taken);
         budget = budget.saturating_sub(taken);
         if complete {
-            say(&line, &spec, &tail, &mut rate);
+            log_line(&line, &spec, &tail, &mut rate);
             line.clear();
         }
     }
-    say(&line, &spec, &tail, &mut rate);
+    log_line(&line, &spec, &tail, &mut rate);
 }
 
-fn say(line: &[u8], spec: &ServerSpec, tail: &Mutex<VecDeque<String>>, rate: &mut Rate) {
+fn log_line(line: &[u8], spec: &ServerSpec, tail: &Mutex<VecDeque<String>>, rate: &mut LineRate) {
     let text = String::from_utf8_lossy(line);
     let text = text.trim_end();
     if text.is_empty() {
@@ -414,15 +420,15 @@ fn say(line: &[u8], spec: &ServerSpec, tail: &Mutex<VecDeque<String>>, rate: &mu
     tail.push_back(text);
 }
 
-/// So many lines a second; the rest is counted.
+/// A limit of lines per second. Further lines are counted.
 #[derive(Default)]
-struct Rate {
+struct LineRate {
     second: Option<Instant>,
     lines: usize,
     dropped: u64,
 }
 
-impl Rate {
+impl LineRate {
     fn allows(&mut self) -> bool {
         let now = Instant::now();
         if self.second.is_none_or(|second| now.duration_since(second) >= Duration::from_secs(1)) {
@@ -445,7 +451,7 @@ mod tests {
 
     #[test]
     fn lines_are_counted_across_reads() {
-        let mut limit = LineLimit { inner: (), line: 0, inbound: InboundRate::default(), fate: Arc::default() };
+        let mut limit = LineLimit { inner: (), line: 0, inbound: InboundRate::default(), close_reason: Arc::default() };
         let half = vec![b'x'; MCP_CLIENT_LINE_BYTES_MAX / 2];
         assert!(!limit.exceeds(&half));
         assert!(!limit.exceeds(b"\n"));
@@ -455,12 +461,12 @@ mod tests {
     }
 
     #[test]
-    fn a_flood_of_lines_is_counted_and_not_said() {
-        let mut rate = Rate::default();
-        let said = (0..MCP_CLIENT_STDERR_LINES_PER_SECOND_MAX * 3).filter(|_| rate.allows()).count();
+    fn lines_beyond_the_rate_are_counted_and_not_logged() {
+        let mut rate = LineRate::default();
+        let logged = (0..MCP_CLIENT_STDERR_LINES_PER_SECOND_MAX * 3).filter(|_| rate.allows()).count();
         assert!(
-            (MCP_CLIENT_STDERR_LINES_PER_SECOND_MAX..MCP_CLIENT_STDERR_LINES_PER_SECOND_MAX * 3).contains(&said),
-            "{said}"
+            (MCP_CLIENT_STDERR_LINES_PER_SECOND_MAX..MCP_CLIENT_STDERR_LINES_PER_SECOND_MAX * 3).contains(&logged),
+            "{logged}"
         );
         assert!(rate.take_dropped() > 0);
     }

@@ -1,5 +1,5 @@
-//! Server-sent events out of bytes, as the standard has it and a little more: whatever line ends, in pieces of any size,
-//! with noise between the events. An event that has no end is bounded.
+//! Parses server-sent events as the standard says, and a little more leniently: any line ending, chunks of any size, and other
+//! text between the events. The size of an event is limited.
 
 use std::collections::VecDeque;
 use std::time::Instant;
@@ -9,25 +9,25 @@ use firebox_contract::limits::MCP_CLIENT_LINE_BYTES_MAX;
 use futures_util::StreamExt;
 use futures_util::stream::BoxStream;
 
-use super::super::inbound::InboundRate;
+use crate::client::transport::rate::InboundRate;
 
-/// One event, or a part of one that has no data.
+/// One event. It may have no data.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
-pub(super) struct Event {
+pub(super) struct SseEvent {
     pub(super) name: String,
     pub(super) data: Option<String>,
     pub(super) id: Option<String>,
     pub(super) retry: Option<u64>,
 }
 
-/// Splits bytes into events.
+/// Parses bytes into events.
 #[derive(Debug, Default)]
-pub(super) struct Parser {
+pub(super) struct EventParser {
     line: Vec<u8>,
-    /// The last byte was `\r`: a `\n` that follows belongs to it.
+    /// The last byte was `\r`, so a following `\n` belongs to the same line ending.
     after_return: bool,
-    begun: bool,
-    event: Event,
+    started: bool,
+    event: SseEvent,
     size: usize,
 }
 
@@ -35,9 +35,12 @@ pub(super) struct Parser {
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct TooLong;
 
-impl Parser {
-    /// Takes bytes; adds the events that they complete.
-    pub(super) fn push(&mut self, bytes: &[u8], events: &mut Vec<Event>) -> Result<(), TooLong> {
+impl EventParser {
+    /// Parses bytes, and adds completed events to `events`.
+    ///
+    /// # Errors
+    /// `TooLong` if an event exceeds the limit.
+    pub(super) fn push(&mut self, bytes: &[u8], events: &mut Vec<SseEvent>) -> Result<(), TooLong> {
         let mut rest = bytes;
         while !rest.is_empty() {
             if std::mem::take(&mut self.after_return) && rest[0] == b'\n' {
@@ -58,8 +61,8 @@ impl Parser {
         Ok(())
     }
 
-    /// The end: what is complete but for its last empty line counts.
-    pub(super) fn finish(&mut self, events: &mut Vec<Event>) {
+    /// Ends the stream. An event without its final empty line is complete, too.
+    pub(super) fn finish(&mut self, events: &mut Vec<SseEvent>) {
         let line = std::mem::take(&mut self.line);
         if !line.is_empty() {
             self.line(&line, events);
@@ -68,27 +71,27 @@ impl Parser {
     }
 
     fn check(&self) -> Result<(), TooLong> {
-        // The data is held twice for a moment, the line and what was joined.
+        // For a moment the data exists twice: in the line and in the event.
         if self.line.len() + self.size > MCP_CLIENT_LINE_BYTES_MAX { Err(TooLong) } else { Ok(()) }
     }
 
-    fn line(&mut self, line: &[u8], events: &mut Vec<Event>) {
+    fn line(&mut self, line: &[u8], events: &mut Vec<SseEvent>) {
         let text = String::from_utf8_lossy(line);
         let mut text = text.as_ref();
-        if !std::mem::replace(&mut self.begun, true) {
+        if !std::mem::replace(&mut self.started, true) {
             text = text.trim_start_matches('\u{feff}');
         }
         if text.is_empty() {
             self.size = 0;
             let event = std::mem::take(&mut self.event);
-            if event != Event::default() {
+            if event != SseEvent::default() {
                 events.push(event);
             }
             return;
         }
-        // A message that is no event at all, from a server that only claims to send events.
+        // A bare JSON message, from a server that declares an event stream but does not send events.
         if text.starts_with('{') {
-            events.push(Event { data: Some(text.to_owned()), ..Event::default() });
+            events.push(SseEvent { data: Some(text.to_owned()), ..SseEvent::default() });
             return;
         }
         let (field, value) = text.split_once(':').unwrap_or((text, ""));
@@ -107,61 +110,65 @@ impl Parser {
             }
             "id" if !value.contains('\0') => self.event.id = Some(value.to_owned()),
             "retry" => self.event.retry = value.parse().ok(),
-            // Comments, which begin with the colon, and fields that nobody knows.
+            // Comments, which start with a colon, and unknown fields.
             _ => {}
         }
     }
 }
 
-/// The events of an answer's body.
-pub(super) struct Events {
+/// Reads the events of an HTTP body.
+pub(super) struct EventStreamReader {
     bytes: BoxStream<'static, Result<Bytes, reqwest::Error>>,
-    parser: Parser,
-    ready: VecDeque<Event>,
+    parser: EventParser,
+    ready: VecDeque<SseEvent>,
     inbound: InboundRate,
     over: bool,
 }
 
-/// How a stream of events ended.
+/// How an event stream ended.
 #[derive(Debug)]
-pub(super) enum Ended {
-    /// As answers end.
+pub(super) enum StreamEnd {
+    /// At its regular end.
     Closed,
-    /// In the middle of something; why.
+    /// With an error.
     Broken(String),
-    /// This host will hear no more of it; why.
+    /// By the host, because the server sent too much.
     Flooded(String),
 }
 
-impl Events {
+impl EventStreamReader {
     pub(super) fn new(bytes: BoxStream<'static, Result<Bytes, reqwest::Error>>) -> Self {
-        let (parser, inbound) = (Parser::default(), InboundRate::default());
+        let (parser, inbound) = (EventParser::default(), InboundRate::default());
         Self { bytes, parser, ready: VecDeque::new(), inbound, over: false }
     }
 
-    /// The next event. May be dropped and asked again.
-    pub(super) async fn next(&mut self) -> Result<Event, Ended> {
+    /// The next event. The future may be dropped and called again.
+    ///
+    /// # Errors
+    /// `StreamEnd` at the end of the stream.
+    pub(super) async fn next(&mut self) -> Result<SseEvent, StreamEnd> {
         loop {
             if let Some(event) = self.ready.pop_front() {
                 return Ok(event);
             }
             if self.over {
-                return Err(Ended::Closed);
+                return Err(StreamEnd::Closed);
             }
             let mut events = Vec::new();
             match self.bytes.next().await {
                 Some(Ok(bytes)) => {
                     let flood = self.inbound.note(Instant::now(), 0, bytes.len(), true);
-                    let long =
-                        || Ended::Flooded(format!("it sent a message of more than {MCP_CLIENT_LINE_BYTES_MAX} bytes"));
+                    let long = || {
+                        StreamEnd::Flooded(format!("it sent a message of more than {MCP_CLIENT_LINE_BYTES_MAX} bytes"))
+                    };
                     self.over = true;
-                    flood.map_err(Ended::Flooded)?;
+                    flood.map_err(StreamEnd::Flooded)?;
                     self.parser.push(&bytes, &mut events).map_err(|TooLong| long())?;
                     self.over = false;
                 }
                 Some(Err(error)) => {
                     self.over = true;
-                    return Err(Ended::Broken(super::chain(&error.without_url())));
+                    return Err(StreamEnd::Broken(super::chain(&error.without_url())));
                 }
                 None => {
                     self.over = true;
@@ -177,8 +184,8 @@ impl Events {
 mod tests {
     use super::*;
 
-    fn events(pieces: &[&[u8]]) -> Vec<Event> {
-        let (mut parser, mut events) = (Parser::default(), Vec::new());
+    fn events(pieces: &[&[u8]]) -> Vec<SseEvent> {
+        let (mut parser, mut events) = (EventParser::default(), Vec::new());
         for piece in pieces {
             parser.push(piece, &mut events).expect("short");
         }
@@ -186,12 +193,12 @@ mod tests {
         events
     }
 
-    fn data(event: &Event) -> &str {
+    fn data(event: &SseEvent) -> &str {
         event.data.as_deref().unwrap_or_default()
     }
 
     #[test]
-    fn events_are_the_same_however_they_come() {
+    fn line_endings_and_chunk_sizes_do_not_change_the_events() {
         let text = "\u{feff}: hi\n\nid: 1\nretry: 500\ndata: é1\ndata:2\nunknown: x\n\nevent: ping\ndata\n\ndata: last";
         for end in ["\n", "\r\n", "\r"] {
             let bytes = text.replace('\n', end).into_bytes();
@@ -206,15 +213,15 @@ mod tests {
     }
 
     #[test]
-    fn an_event_without_end_is_bounded() {
-        let (mut parser, mut events) = (Parser::default(), Vec::new());
+    fn an_event_that_is_too_long_is_an_error() {
+        let (mut parser, mut events) = (EventParser::default(), Vec::new());
         let piece = [&b"data: "[..], &vec![b'x'; MCP_CLIENT_LINE_BYTES_MAX / 4], b"\n"].concat();
         let pushed = (0..5).map(|_| parser.push(&piece, &mut events)).collect::<Result<Vec<()>, TooLong>>();
         assert_eq!((pushed, events.len()), (Err(TooLong), 0));
     }
 
     #[test]
-    fn a_bare_message_counts() {
+    fn a_bare_json_message_is_an_event() {
         assert_eq!(data(&events(&[b"{\"id\":1}\n"])[0]), "{\"id\":1}");
     }
 }

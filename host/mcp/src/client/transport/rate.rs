@@ -1,4 +1,4 @@
-//! How much a server may say: what it sends unasked costs this host time, and a server that never stops is ended.
+//! Rate limits for messages from a server. Reading messages costs time, so a connection that exceeds the limits is ended.
 
 use std::time::{Duration, Instant};
 
@@ -7,16 +7,17 @@ use firebox_contract::limits::{
     MCP_CLIENT_INBOUND_MESSAGES_BURST, MCP_CLIENT_INBOUND_MESSAGES_PER_SECOND,
 };
 
-/// Counts the messages and bytes of one connection: token buckets for both, and a number of messages for the handshake.
+/// Counts the messages and bytes of one connection, with a token bucket for each, and a maximum number of messages before the
+/// handshake is done.
 #[derive(Debug)]
-pub(super) struct InboundRate {
-    messages: Bucket,
-    bytes: Bucket,
+pub(in crate::client) struct InboundRate {
+    messages: TokenBucket,
+    bytes: TokenBucket,
     before_handshake: usize,
 }
 
 #[derive(Debug)]
-struct Bucket {
+struct TokenBucket {
     burst: f64,
     per_second: f64,
     left: f64,
@@ -26,17 +27,26 @@ struct Bucket {
 impl Default for InboundRate {
     fn default() -> Self {
         Self {
-            messages: Bucket::new(MCP_CLIENT_INBOUND_MESSAGES_BURST, MCP_CLIENT_INBOUND_MESSAGES_PER_SECOND),
-            bytes: Bucket::new(MCP_CLIENT_INBOUND_BYTES_BURST, MCP_CLIENT_INBOUND_BYTES_PER_SECOND),
+            messages: TokenBucket::new(MCP_CLIENT_INBOUND_MESSAGES_BURST, MCP_CLIENT_INBOUND_MESSAGES_PER_SECOND),
+            bytes: TokenBucket::new(MCP_CLIENT_INBOUND_BYTES_BURST, MCP_CLIENT_INBOUND_BYTES_PER_SECOND),
             before_handshake: 0,
         }
     }
 }
 
 impl InboundRate {
-    /// Takes note of what came. `Err` says why the connection must end.
-    pub(super) fn note(&mut self, now: Instant, messages: usize, bytes: usize, settled: bool) -> Result<(), String> {
-        if !settled {
+    /// Counts received messages and bytes.
+    ///
+    /// # Errors
+    /// The reason why the connection must end.
+    pub(in crate::client) fn note(
+        &mut self,
+        now: Instant,
+        messages: usize,
+        bytes: usize,
+        handshake_done: bool,
+    ) -> Result<(), String> {
+        if !handshake_done {
             self.before_handshake += messages;
             if self.before_handshake > MCP_CLIENT_HANDSHAKE_MESSAGES_MAX {
                 return Err(format!(
@@ -46,19 +56,19 @@ impl InboundRate {
         }
         if !self.messages.take(now, messages) {
             return Err(format!(
-                "it floods: more than {MCP_CLIENT_INBOUND_MESSAGES_PER_SECOND} messages a second for seconds"
+                "it sends too much: more than {MCP_CLIENT_INBOUND_MESSAGES_PER_SECOND} messages a second for several seconds"
             ));
         }
         if !self.bytes.take(now, bytes) {
             return Err(format!(
-                "it floods: more than {MCP_CLIENT_INBOUND_BYTES_PER_SECOND} bytes a second for seconds"
+                "it sends too much: more than {MCP_CLIENT_INBOUND_BYTES_PER_SECOND} bytes a second for several seconds"
             ));
         }
         Ok(())
     }
 }
 
-impl Bucket {
+impl TokenBucket {
     fn new(burst: usize, per_second: usize) -> Self {
         Self { burst: burst as f64, per_second: per_second as f64, left: burst as f64, filled: None }
     }
@@ -76,7 +86,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_flood_ends_and_steady_talk_does_not() {
+    fn messages_within_the_rate_are_accepted_and_a_flood_is_not() {
         let start = Instant::now();
         let mut rate = InboundRate::default();
         for second in 0..600 {
@@ -92,10 +102,10 @@ mod tests {
     }
 
     #[test]
-    fn few_messages_come_before_the_handshake() {
+    fn the_number_of_messages_before_the_handshake_is_limited() {
         let now = Instant::now();
         let mut rate = InboundRate::default();
-        rate.note(now, MCP_CLIENT_HANDSHAKE_MESSAGES_MAX, 10, false).expect("that many may");
+        rate.note(now, MCP_CLIENT_HANDSHAKE_MESSAGES_MAX, 10, false).expect("within the limit");
         assert!(rate.note(now, 1, 10, false).expect_err("one more").contains("handshake"));
     }
 }

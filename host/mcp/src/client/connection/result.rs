@@ -1,4 +1,5 @@
-//! The result of a call as a model reads it. What can be read is kept; what cannot is named, never left out in silence.
+//! Turns the result of a call into text and content for a model. Parts that cannot be read are named in the text and not
+//! silently dropped.
 
 use std::sync::Arc;
 
@@ -8,36 +9,36 @@ use base64::engine::general_purpose::{GeneralPurpose, GeneralPurposeConfig};
 use firebox_contract::ToolContent;
 use serde_json::{Map, Value};
 
-use super::wire::excerpt;
+use crate::client::wire::excerpt;
 
-/// Characters of a name or address in the line about a piece.
+/// Maximum characters of a name or address in the line about a content block.
 const NAME_CHARACTERS: usize = 200;
 
-/// What a call came to.
+/// The result of a call.
 #[derive(Debug, PartialEq)]
-pub(super) struct Reading {
-    /// All of it as text.
-    pub(super) content: String,
-    /// The pieces; a result that is nothing but one text has none.
-    pub(super) blocks: Vec<ToolContent>,
-    /// Whether the tool says that it failed.
-    pub(super) is_error: bool,
+pub(in crate::client) struct CallReading {
+    /// The whole result as text.
+    pub(in crate::client) content: String,
+    /// The content blocks. Empty if the result is a single text.
+    pub(in crate::client) blocks: Vec<ToolContent>,
+    /// Whether the tool reports an error.
+    pub(in crate::client) is_error: bool,
 }
 
 /// Reads the result of `tools/call`.
 ///
 /// # Errors
-/// What the server wants instead of giving a result.
-pub(super) fn read(result: Value) -> Result<Reading, String> {
+/// The reason, if the answer asks for something else instead of giving a result.
+pub(in crate::client) fn read(result: Value) -> Result<CallReading, String> {
     let mut result = match result {
         Value::Object(result) => result,
-        // No object, and still an answer.
+        // Not an object, but still an answer.
         Value::Null => Map::new(),
         other => Map::from_iter([("content".to_owned(), other)]),
     };
     match result.get("resultType").and_then(Value::as_str) {
-        Some("input_required") => return Err("it asks for more input, which this host does not give".to_owned()),
-        Some("task") => return Err("it made a task of the call, which this host did not ask for".to_owned()),
+        Some("input_required") => return Err("it asks for more input, which this host does not provide".to_owned()),
+        Some("task") => return Err("it turned the call into a task, which this host did not ask for".to_owned()),
         _ => {}
     }
     let (is_error, remark) = failed(result.remove("isError"));
@@ -46,7 +47,7 @@ pub(super) fn read(result: Value) -> Result<Reading, String> {
         Some(Value::Array(blocks)) => blocks.into_iter().map(piece).collect(),
         Some(block) => vec![piece(block)],
     };
-    // How results looked before 2024-11-05.
+    // The form of results before revision 2024-11-05.
     if let Some(old) = result.remove("toolResult").filter(|old| !old.is_null()) {
         pieces.push(if old.is_string() { piece(old) } else { json(&old) });
     }
@@ -59,7 +60,7 @@ pub(super) fn read(result: Value) -> Result<Reading, String> {
     Ok(joined(pieces, structured, is_error))
 }
 
-fn joined(pieces: Vec<(String, ToolContent)>, structured: Option<Value>, is_error: bool) -> Reading {
+fn joined(pieces: Vec<(String, ToolContent)>, structured: Option<Value>, is_error: bool) -> CallReading {
     let (mut lines, mut blocks): (Vec<String>, Vec<ToolContent>) = pieces.into_iter().unzip();
     let only_text = blocks.iter().all(|block| matches!(block, ToolContent::Text(_)));
     if let Some(json) = structured.map(|structured| structured.to_string()) {
@@ -70,10 +71,10 @@ fn joined(pieces: Vec<(String, ToolContent)>, structured: Option<Value>, is_erro
     } else if only_text && blocks.len() < 2 {
         blocks.clear();
     }
-    Reading { content: lines.join("\n"), blocks, is_error }
+    CallReading { content: lines.join("\n"), blocks, is_error }
 }
 
-/// Whether the tool failed, and a piece about a flag that is none.
+/// Whether the tool failed, and a content block if the flag is not valid.
 fn failed(flag: Option<Value>) -> (bool, Option<(String, ToolContent)>) {
     let flag = flag.unwrap_or(Value::Null);
     let known = match &flag {
@@ -87,16 +88,16 @@ fn failed(flag: Option<Value>) -> (bool, Option<(String, ToolContent)>) {
         },
         _ => None,
     };
-    let remark = || said(format!("[its flag \"isError\" is {}, which is taken for an error]", short(&flag)));
+    let remark = || plain_text(format!("[its flag \"isError\" is {}, which counts as an error]", short(&flag)));
     (known.unwrap_or(true), known.is_none().then(remark))
 }
 
-/// One piece: its line and its content.
+/// The line and the content of one block.
 fn piece(block: Value) -> (String, ToolContent) {
     let mut block = match block {
         Value::Object(block) => block,
-        Value::String(text) => return said(text),
-        Value::Null => return said("[a piece of content that is null]".to_owned()),
+        Value::String(text) => return plain_text(text),
+        Value::Null => return plain_text("[a content block that is null]".to_owned()),
         other => return json(&other),
     };
     let kind = match block.get("type") {
@@ -105,18 +106,20 @@ fn piece(block: Value) -> (String, ToolContent) {
     };
     match kind.as_str() {
         "text" => match block.remove("text") {
-            Some(Value::String(text)) => said(text),
-            Some(Value::Null) | None => said(format!("[a text without its text: {}]", short(&Value::Object(block)))),
-            Some(other) => said(other.to_string()),
+            Some(Value::String(text)) => plain_text(text),
+            Some(Value::Null) | None => {
+                plain_text(format!("[a text without its text: {}]", short(&Value::Object(block))))
+            }
+            Some(other) => plain_text(other.to_string()),
         },
         "image" | "audio" => media(&kind, &block),
-        "resource_link" => said(link(&block)),
+        "resource_link" => plain_text(link(&block)),
         "resource" => resource(block),
         _ => unknown(&kind, block),
     }
 }
 
-/// The type of a piece that names none.
+/// The type of a block without a type, guessed from its fields.
 fn guessed(block: &Map<String, Value>) -> &'static str {
     let has = |key| block.contains_key(key);
     match () {
@@ -134,7 +137,7 @@ fn guessed(block: &Map<String, Value>) -> &'static str {
 fn unknown(kind: &str, block: Map<String, Value>) -> (String, ToolContent) {
     let kind = excerpt(kind, NAME_CHARACTERS);
     if let Some(text) = field(&block, "text") {
-        return said(format!("[content of the unknown type \"{kind}\"] {text}"));
+        return plain_text(format!("[content of the unknown type \"{kind}\"] {text}"));
     }
     if field(&block, "data").is_some() && field(&block, "mimeType").is_some() {
         return media(&kind, &block);
@@ -154,28 +157,28 @@ fn link(block: &Map<String, Value>) -> String {
 fn resource(mut block: Map<String, Value>) -> (String, ToolContent) {
     let resource = match block.remove("resource") {
         Some(Value::Object(resource)) => resource,
-        Some(Value::String(text)) => return said(text),
-        // Some leave the inner object out.
+        Some(Value::String(text)) => return plain_text(text),
+        // Some servers leave the inner object out.
         _ => block,
     };
     if let Some(text) = resource.get("text").filter(|text| !text.is_null()) {
-        return said(text.as_str().map_or_else(|| text.to_string(), str::to_owned));
+        return plain_text(text.as_str().map_or_else(|| text.to_string(), str::to_owned));
     }
     let uri = excerpt(field(&resource, "uri").unwrap_or("without an address"), NAME_CHARACTERS);
     match field(&resource, "blob") {
         Some(blob) => bytes(&format!("resource {uri}"), field(&resource, "mimeType"), blob),
-        None => said(format!("[resource {uri} without its contents]")),
+        None => plain_text(format!("[resource {uri} without its contents]")),
     }
 }
 
 fn media(what: &str, block: &Map<String, Value>) -> (String, ToolContent) {
     match field(block, "data") {
         Some(data) => bytes(what, field(block, "mimeType"), data),
-        None => said(format!("[{what} without its data: {}]", short(&Value::Object(block.clone())))),
+        None => plain_text(format!("[{what} without its data: {}]", short(&Value::Object(block.clone())))),
     }
 }
 
-/// Bytes in base64, in either alphabet, with or without padding, line breaks or the head of a data URL.
+/// Decodes base64 in either alphabet, with or without padding, line breaks or the prefix of a data URL.
 fn bytes(what: &str, mime: Option<&str>, base64: &str) -> (String, ToolContent) {
     let (head, data) = match base64.strip_prefix("data:").and_then(|rest| rest.split_once(',')) {
         Some((head, data)) => (head.strip_suffix(";base64"), data),
@@ -193,7 +196,7 @@ fn bytes(what: &str, mime: Option<&str>, base64: &str) -> (String, ToolContent) 
             let mime = mime.unwrap_or("application/octet-stream").to_owned();
             (line, ToolContent::Media { mime, data: Arc::from(bytes) })
         }
-        Err(error) => said(format!("[{what} {shown} that is not base64: {error}]")),
+        Err(error) => plain_text(format!("[{what} {shown} that is not base64: {error}]")),
     }
 }
 
@@ -201,7 +204,7 @@ fn field<'a>(block: &'a Map<String, Value>, key: &str) -> Option<&'a str> {
     block.get(key).and_then(Value::as_str)
 }
 
-fn said(text: String) -> (String, ToolContent) {
+fn plain_text(text: String) -> (String, ToolContent) {
     (text.clone(), ToolContent::Text(text))
 }
 
@@ -226,12 +229,12 @@ mod tests {
     }
 
     #[test]
-    fn text_alone_has_no_pieces() {
+    fn a_single_text_has_no_blocks() {
         assert_eq!(parse(json!({"content": [{"type": "text", "text": "hello"}]})), ("hello".to_owned(), Vec::new()));
     }
 
     #[test]
-    fn pictures_sounds_and_resources_keep_their_bytes_and_have_words() {
+    fn images_audio_and_resources_keep_their_bytes_and_get_a_line_of_text() {
         let (content, blocks) = parse(json!({"content": [
             {"type": "text", "text": "look"},
             {"type": "image", "data": "AQID", "mimeType": "image/png"},
@@ -253,7 +256,7 @@ mod tests {
     }
 
     #[test]
-    fn structured_results_are_json_and_readable() {
+    fn structured_results_are_json_and_text() {
         let (content, blocks) = parse(json!({"content": [], "structuredContent": {"sum": 3}}));
         assert_eq!((content.as_str(), blocks), (r#"{"sum":3}"#, vec![ToolContent::Json(r#"{"sum":3}"#.to_owned())]));
         let (content, blocks) =
@@ -261,9 +264,9 @@ mod tests {
         assert_eq!((content.as_str(), blocks.len()), ("three", 2));
     }
 
-    /// One odd detail costs nothing but itself: each of these keeps "hello", or shows what there is.
+    /// A malformed part affects only itself: each of these results still gives "hello", or shows the part.
     #[test]
-    fn odd_details_cost_only_themselves() {
+    fn a_malformed_part_does_not_lose_the_rest_of_the_result() {
         let hello = json!({"type": "text", "text": "hello", "annotations": null, "_meta": null, "extra": 1});
         let cases = [
             (json!({"content": [hello], "isError": null, "_meta": null, "foo": {}}), "hello"),
@@ -278,7 +281,7 @@ mod tests {
             (json!({"content": [hello, {"type": "resource_link", "uri": "ui://v"}]}), "hello\n[resource ui://v]"),
             (json!({"content": hello}), "hello"),
             (json!({"content": "hello"}), "hello"),
-            (json!({"content": ["hello", null, 4]}), "hello\n[a piece of content that is null]\n4"),
+            (json!({"content": ["hello", null, 4]}), "hello\n[a content block that is null]\n4"),
             (json!({"content": null, "structuredContent": [1, 2]}), "[1,2]"),
             (json!({"structuredContent": "hello"}), "\"hello\""),
             (json!({"toolResult": "hello"}), "hello"),
@@ -315,7 +318,7 @@ mod tests {
     }
 
     #[test]
-    fn a_flag_that_is_none_is_read_or_named() {
+    fn an_error_flag_of_the_wrong_type_is_read_or_named() {
         let flags = [(json!("false"), false), (json!("True"), true), (json!(0), false), (json!(1), true)];
         for (flag, failed) in flags {
             let reading = read(json!({"content": [], "isError": flag})).expect("readable");

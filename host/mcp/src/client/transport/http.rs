@@ -1,10 +1,10 @@
-//! Servers over HTTP: streamable HTTP, and the transport with an event stream and an address for messages before it.
+//! Transports over HTTP: streamable HTTP, and the older HTTP+SSE transport.
 
 mod answers;
 mod backend;
 mod events;
-mod first;
-mod words;
+mod failure;
+mod legacy_sse;
 
 use std::collections::HashMap;
 use std::sync::atomic::AtomicBool;
@@ -17,17 +17,17 @@ use reqwest::{Client, Url, redirect};
 use rmcp::transport::StreamableHttpClientTransport;
 use rmcp::transport::streamable_http_client::{StreamableHttpClientTransportConfig, StreamableHttpError};
 
-pub(super) use self::backend::{Backend, HttpFailure};
-pub(super) use self::first::open as open_first;
-use super::spec::{HttpServer, ServerSpec};
-use super::transport::Fate;
-use super::wire::Exchange;
+pub(in crate::client) use self::backend::{HttpBackend, HttpFailure};
+pub(in crate::client) use self::legacy_sse::open as open_legacy_sse;
 use crate::McpError;
+use crate::client::spec::{HttpServer, ServerSpec};
+use crate::client::transport::CloseReason;
+use crate::client::wire::Exchange;
 
-/// Redirects followed, all of them on the server itself.
+/// Maximum redirects of a request, all on the same server.
 const REDIRECTS_MAX: usize = 3;
 
-/// Headers that the protocol sets itself.
+/// Headers that the protocol sets, so the operator may not.
 const OWN_HEADERS: &[&str] = &[
     "accept",
     "connection",
@@ -40,20 +40,23 @@ const OWN_HEADERS: &[&str] = &[
     "transfer-encoding",
 ];
 
-/// Whether an address and its headers can be meant.
-pub(super) fn check(server: &HttpServer) -> Result<(), String> {
+/// Checks the URL and the headers of a server.
+///
+/// # Errors
+/// The first problem.
+pub(in crate::client) fn check(server: &HttpServer) -> Result<(), String> {
     let url = Url::parse(&server.url).map_err(|error| format!("\"{}\" is not a URL: {error}", server.url))?;
     if !matches!(url.scheme(), "http" | "https") || url.host().is_none() {
-        return Err(format!("\"{}\" does not begin with http:// or https:// and a host", server.url));
+        return Err(format!("\"{}\" does not start with http:// or https:// and a host", server.url));
     }
     if !url.username().is_empty() || url.password().is_some() {
-        return Err("its URL holds a user or password; give them as an authorization header".to_owned());
+        return Err("its URL contains a user or password; use an authorization header instead".to_owned());
     }
     headers(server).map(drop)
 }
 
-/// What follows the `?` of an address.
-pub(super) fn query(url: &str) -> Option<String> {
+/// The query of a URL.
+pub(in crate::client) fn query(url: &str) -> Option<String> {
     Url::parse(url).ok()?.query().filter(|query| !query.is_empty()).map(str::to_owned)
 }
 
@@ -61,9 +64,9 @@ fn headers(server: &HttpServer) -> Result<HashMap<HeaderName, HeaderValue>, Stri
     let mut headers = HashMap::new();
     for (name, value) in &server.headers {
         let parsed =
-            HeaderName::from_bytes(name.as_bytes()).map_err(|_| format!("\"{name}\" is not a header's name"))?;
+            HeaderName::from_bytes(name.as_bytes()).map_err(|_| format!("\"{name}\" is not a valid header name"))?;
         if OWN_HEADERS.contains(&parsed.as_str()) {
-            return Err(format!("the header \"{name}\" is the protocol's own and cannot be set"));
+            return Err(format!("the header \"{name}\" is set by the protocol and cannot be configured"));
         }
         let mut value = HeaderValue::from_str(value.expose())
             .map_err(|_| format!("the value of header \"{name}\" has characters that headers cannot have"))?;
@@ -73,19 +76,23 @@ fn headers(server: &HttpServer) -> Result<HashMap<HeaderName, HeaderValue>, Stri
     Ok(headers)
 }
 
-/// A transport to `server`. Nothing is sent before the handshake.
-pub(super) fn open(
+/// A streamable HTTP transport to `server`. It sends nothing before the handshake.
+///
+/// # Errors
+/// `McpError::Connect` if the HTTP client cannot be created.
+pub(in crate::client) fn open(
     spec: &ServerSpec,
     server: &HttpServer,
-    fate: &Arc<Fate>,
+    close_reason: &Arc<CloseReason>,
     exchange: &Arc<Exchange>,
     probe: Duration,
-) -> Result<StreamableHttpClientTransport<Backend>, McpError> {
+) -> Result<StreamableHttpClientTransport<HttpBackend>, McpError> {
     let failed = |reason: String| McpError::Connect { server: spec.name.clone(), reason: spec.redact(&reason) };
     let headers = headers(server).map_err(failed)?;
     let client = client(&server.url, spec.connect_timeout).map_err(|error| failed(chain(&error)))?;
-    let (exchange, fate) = (Arc::clone(exchange), Arc::clone(fate));
-    let backend = Backend { client, exchange, fate, probe, deaf: Arc::new(AtomicBool::new(false)) };
+    let (exchange, close_reason) = (Arc::clone(exchange), Arc::clone(close_reason));
+    let backend =
+        HttpBackend { client, exchange, close_reason, probe, no_event_stream: Arc::new(AtomicBool::new(false)) };
     let mut config = StreamableHttpClientTransportConfig::with_uri(server.url.as_str())
         .custom_headers(headers)
         .max_concurrent_requests(MCP_CLIENT_CALLS_MAX)
@@ -99,19 +106,19 @@ pub(super) fn open(
 
 fn client(url: &str, connect_timeout: Duration) -> Result<Client, reqwest::Error> {
     static PROVIDER: Once = Once::new();
-    // Somebody else in the process may have chosen before; theirs serves as well.
+    // Fails if the process already has a provider, which works as well.
     PROVIDER.call_once(|| drop(rustls::crypto::ring::default_provider().install_default()));
     let builder = Client::builder()
         .connect_timeout(connect_timeout)
-        // Those on the same server are followed by hand: a library would turn what is posted into a question.
+        // The backend follows redirects on the same server. The HTTP library would turn a POST into a GET.
         .redirect(redirect::Policy::none())
         .user_agent(concat!("firebox/", env!("CARGO_PKG_VERSION")));
     let local = Url::parse(url).ok().and_then(|url| url.host_str().map(is_local)).unwrap_or(false);
     if local { builder.no_proxy().build() } else { builder.build() }
 }
 
-/// What an error of a transport says, and whether the server answered at all. Nothing for what only a library can mean.
-pub(super) fn told(error: &(dyn std::error::Error + 'static)) -> Option<(String, bool)> {
+/// The message of a transport error, and whether the server answered at all. `None` for errors of the library itself.
+pub(in crate::client) fn describe(error: &(dyn std::error::Error + 'static)) -> Option<(String, bool)> {
     let failure = match error.downcast_ref::<StreamableHttpError<HttpFailure>>() {
         Some(StreamableHttpError::Client(failure)) => failure,
         Some(StreamableHttpError::SessionExpired) => {
@@ -125,7 +132,7 @@ pub(super) fn told(error: &(dyn std::error::Error + 'static)) -> Option<(String,
         }
         _ => error.downcast_ref::<HttpFailure>()?,
     };
-    Some((failure.words.clone(), failure.answered))
+    Some((failure.message.clone(), failure.answered))
 }
 
 fn is_local(host: &str) -> bool {
@@ -133,8 +140,8 @@ fn is_local(host: &str) -> bool {
     host == "localhost" || host.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback())
 }
 
-/// An error with its causes, which hold what really happened.
-pub(super) fn chain(error: &dyn std::error::Error) -> String {
+/// An error with its causes, which have the details.
+pub(in crate::client) fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(error) = cause {

@@ -1,4 +1,4 @@
-//! A place for one connection: connects, watches, tries again, gives up for a while, ends when nobody asks any more.
+//! The slot of one connection: its task connects, checks the connection, retries with backoff, and closes it when it is idle.
 
 use std::fmt;
 use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
@@ -15,28 +15,28 @@ use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, sleep, sleep_until, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
 
-use super::backoff::Pace;
-use super::catalog::Offer;
-use super::connection::{self, Connection, Engine};
-use super::opening::{self, Dialect};
-use super::spec::{Key, ServerSpec};
+use crate::client::connection::opening::{self, Dialect};
+use crate::client::connection::{self, Connection, ConnectionRunner};
+use crate::client::pool::backoff::RetryBackoff;
+use crate::client::pool::catalog::OfferedTools;
+use crate::client::spec::{ConnectionKey, ServerSpec};
 use crate::{McpError, Revision};
 
-/// How a server is.
+/// The state of a server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ServerState {
-    /// Nobody has asked for it.
+    /// No caller has asked for it.
     Idle,
-    /// It is being started or reached.
+    /// It is being started or connected.
     Connecting,
     /// Its tools can be called.
     Ready,
-    /// It failed; it is tried again.
+    /// It failed and will be retried.
     Down,
 }
 
 impl ServerState {
-    /// The stable name.
+    /// The stable name of the state.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -48,53 +48,53 @@ impl ServerState {
     }
 }
 
-/// Where a slot stands.
+/// The phase of a slot.
 #[derive(Clone)]
-pub(super) enum Phase {
-    /// `again` where it failed before.
+pub(in crate::client) enum SlotPhase {
+    /// Connecting. `again` if an earlier connection failed.
     Connecting { again: bool },
     /// Calls go through.
     Ready(Arc<Connection>),
-    /// Not before that moment.
+    /// Failed. It is not retried before `until`.
     Down { error: McpError, until: Instant },
-    /// Over: nobody asked for long, or the pool closed.
+    /// Ended, because the slot was idle or the pool closed.
     Closed,
 }
 
-/// What all slots of a pool share.
+/// The state that all slots of a pool share.
 #[derive(Debug)]
-pub(super) struct Common {
-    /// Counts changes of anybody's list.
-    pub(super) revision: Revision,
-    /// Children there are.
-    pub(super) alive: Arc<AtomicUsize>,
-    /// Time without use after which a connection is closed; `None` for never.
-    pub(super) idle_time: Option<Duration>,
-    /// How fast a server is tried again.
-    pub(super) pace: Pace,
+pub(in crate::client) struct PoolShared {
+    /// Counts changes of the tool lists.
+    pub(in crate::client) revision: Revision,
+    /// The number of child processes.
+    pub(in crate::client) alive: Arc<AtomicUsize>,
+    /// Idle time after which a connection is closed. `None` means never.
+    pub(in crate::client) idle_time: Option<Duration>,
+    /// The times between retries.
+    pub(in crate::client) backoff: RetryBackoff,
 }
 
-impl Common {
+impl PoolShared {
     fn changed(&self) {
         self.revision.advance();
     }
 }
 
-/// The place of one connection.
-pub(super) struct Slot {
-    pub(super) spec: Arc<ServerSpec>,
-    pub(super) key: Key,
-    /// Whose it is; of a shared one, who began it.
-    pub(super) caller: Caller,
-    common: Arc<Common>,
-    phase: watch::Sender<Phase>,
-    /// What it offered last, so that names stay what they are while it is down.
-    known: Mutex<Offer>,
+/// The slot of one connection.
+pub(in crate::client) struct Slot {
+    pub(in crate::client) spec: Arc<ServerSpec>,
+    pub(in crate::client) key: ConnectionKey,
+    /// The caller that the connection belongs to. For a shared connection, the caller that started it.
+    pub(in crate::client) caller: Caller,
+    common: Arc<PoolShared>,
+    phase: watch::Sender<SlotPhase>,
+    /// The tools that the server offered last, so that names do not change while it is down.
+    known: Mutex<OfferedTools>,
     used: Mutex<Instant>,
-    /// When it was first reached for, or was lost last.
+    /// The time of the first connection attempt, or of the last loss of the connection.
     unsettled: Mutex<Instant>,
     wanted: Notify,
-    /// How it was spoken to last.
+    /// The dialect of the last connection.
     dialect: Mutex<Dialect>,
     failures: AtomicU32,
     stop: CancellationToken,
@@ -107,27 +107,27 @@ impl fmt::Debug for Slot {
     }
 }
 
-/// How a connection's time ended.
-enum End {
-    /// On purpose.
+/// How a connection ended.
+enum ConnectionEnd {
+    /// The slot was stopped or was idle.
     Stopped,
-    /// Not on purpose; whether it had shown that it works.
+    /// The connection failed. `proven` if it had worked before.
     Lost { error: McpError, proven: bool },
 }
 
 impl Slot {
-    /// A slot that connects now and goes on until [`Slot::stop`]. The handle ends with its child.
-    pub(super) fn start(
+    /// Starts a slot, which connects at once and runs until [`Slot::stop`]. The returned task ends after its child process.
+    pub(in crate::client) fn start(
         spec: &Arc<ServerSpec>,
         caller: Caller,
-        common: &Arc<Common>,
+        common: &Arc<PoolShared>,
     ) -> (Arc<Self>, tokio::task::JoinHandle<()>) {
         let slot = Arc::new(Self {
             spec: Arc::clone(spec),
             key: spec.key(&caller.tenant),
             caller,
             common: Arc::clone(common),
-            phase: watch::Sender::new(Phase::Connecting { again: false }),
+            phase: watch::Sender::new(SlotPhase::Connecting { again: false }),
             known: Mutex::default(),
             used: Mutex::new(Instant::now()),
             unsettled: Mutex::new(Instant::now()),
@@ -141,71 +141,74 @@ impl Slot {
         (slot, task)
     }
 
-    /// Ends it; the connection closes within its grace.
-    pub(super) fn stop(&self) {
+    /// Stops the slot. Its connection closes within the grace period.
+    pub(in crate::client) fn stop(&self) {
         self.stop.cancel();
     }
 
-    /// Whether it will never connect again.
-    pub(super) fn is_closed(&self) -> bool {
-        self.stop.is_cancelled() || matches!(*self.phase.borrow(), Phase::Closed)
+    /// Whether the slot has ended.
+    pub(in crate::client) fn is_closed(&self) -> bool {
+        self.stop.is_cancelled() || matches!(*self.phase.borrow(), SlotPhase::Closed)
     }
 
     /// Whether calls are running.
-    pub(super) fn busy(&self) -> bool {
-        matches!(&*self.phase.borrow(), Phase::Ready(connection) if connection.busy())
+    pub(in crate::client) fn busy(&self) -> bool {
+        matches!(&*self.phase.borrow(), SlotPhase::Ready(connection) if connection.busy())
     }
 
-    /// When somebody last wanted it.
-    pub(super) fn used(&self) -> Instant {
+    /// The time when a caller last asked for it.
+    pub(in crate::client) fn used(&self) -> Instant {
         *self.used.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// What it offers, or offered last, under the tools' own names.
-    pub(super) fn known(&self) -> Offer {
+    /// The tools that the server offers, or offered last, with their own names.
+    pub(in crate::client) fn known(&self) -> OfferedTools {
         Arc::clone(&self.known.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// How it is now.
-    pub(super) fn state(&self) -> ServerState {
+    /// The current state.
+    pub(in crate::client) fn state(&self) -> ServerState {
         match &*self.phase.borrow() {
-            Phase::Connecting { .. } => ServerState::Connecting,
-            Phase::Ready(_) => ServerState::Ready,
-            Phase::Down { .. } => ServerState::Down,
-            Phase::Closed => ServerState::Idle,
+            SlotPhase::Connecting { .. } => ServerState::Connecting,
+            SlotPhase::Ready(_) => ServerState::Ready,
+            SlotPhase::Down { .. } => ServerState::Down,
+            SlotPhase::Closed => ServerState::Idle,
         }
     }
 
-    /// Why it failed last; nothing once it works again.
-    pub(super) fn last_error(&self) -> Option<McpError> {
+    /// The last failure. `None` once it works again.
+    pub(in crate::client) fn last_error(&self) -> Option<McpError> {
         self.last_error.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Failures in a row, until now.
-    pub(super) fn failures(&self) -> u32 {
+    /// The number of consecutive failures.
+    pub(in crate::client) fn failures(&self) -> u32 {
         self.failures.load(Ordering::Relaxed)
     }
 
-    /// A connection that can carry a call. Waits for one that is being made: the first as long as that may take, a
-    /// repeated one for `again` at most. A server that is down is an error at once.
-    pub(super) async fn ready(&self, again: Duration) -> Result<Arc<Connection>, McpError> {
+    /// A connection that can carry a call. If the slot is connecting for the first time, this waits for the connect timeout.
+    /// If it is reconnecting, this waits for at most `again`.
+    ///
+    /// # Errors
+    /// `McpError::Down` at once if the server is down, `McpError::Connect` if it is not ready in time.
+    pub(in crate::client) async fn ready(&self, again: Duration) -> Result<Arc<Connection>, McpError> {
         *self.used.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
         self.wanted.notify_one();
         let mut phase = self.phase.subscribe();
-        // `drive` bounds a first attempt by the connect timeout; the margin is for closing what failed.
-        let first = matches!(*phase.borrow(), Phase::Connecting { again: false });
+        // `drive` limits the first attempt by the connect timeout. The margin is for closing a failed attempt.
+        let first = matches!(*phase.borrow(), SlotPhase::Connecting { again: false });
         let wait = if first { self.spec.connect_timeout + Duration::from_secs(5) } else { again };
         let settled = phase.wait_for(|phase| match phase {
-            Phase::Connecting { .. } => false,
-            // Its end is known here before `drive` has taken note.
-            Phase::Ready(connection) => !connection.is_gone(),
-            Phase::Down { .. } | Phase::Closed => true,
+            SlotPhase::Connecting { .. } => false,
+            // A lost connection is visible here before `drive` changes the phase.
+            SlotPhase::Ready(connection) => !connection.is_gone(),
+            SlotPhase::Down { .. } | SlotPhase::Closed => true,
         });
         let server = || self.spec.name.clone();
         match timeout(wait, settled).await {
             Ok(Ok(phase)) => match &*phase {
-                Phase::Ready(connection) => Ok(Arc::clone(connection)),
-                Phase::Down { error, until } => Err(McpError::Down {
+                SlotPhase::Ready(connection) => Ok(Arc::clone(connection)),
+                SlotPhase::Down { error, until } => Err(McpError::Down {
                     server: server(),
                     reason: reason(error),
                     retry_in: until.saturating_duration_since(Instant::now()),
@@ -216,19 +219,19 @@ impl Slot {
         }
     }
 
-    /// Waits until it is known whether its tools are there, for a short time after it was first reached for or was lost: a
-    /// server that hangs does not hold up every request.
-    pub(super) async fn settled(&self) {
+    /// Waits until it is known whether the server's tools are available. It waits only for a short time after the first attempt
+    /// or the last loss, so that a server that hangs does not delay every request.
+    pub(in crate::client) async fn settled(&self) {
         *self.used.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
         self.wanted.notify_one();
         let deadline = *self.unsettled.lock().unwrap_or_else(PoisonError::into_inner) + MCP_CLIENT_RECONNECT_WAIT;
         let mut phase = self.phase.subscribe();
-        let settled = phase.wait_for(|phase| !matches!(phase, Phase::Connecting { .. }));
-        // What is not there by then is missing from this request.
+        let settled = phase.wait_for(|phase| !matches!(phase, SlotPhase::Connecting { .. }));
+        // Tools that are not available by then are missing from this request.
         drop(timeout_at(deadline, settled).await);
     }
 
-    fn set(&self, phase: Phase) {
+    fn set(&self, phase: SlotPhase) {
         self.phase.send_replace(phase);
     }
 
@@ -241,13 +244,13 @@ impl Slot {
         *self.last_error.lock().unwrap_or_else(PoisonError::into_inner) = error;
     }
 
-    /// The moment at which nobody has asked for too long.
+    /// The moment at which the slot has been idle for too long.
     fn expiry(&self) -> Option<Instant> {
         self.common.idle_time.map(|time| self.used() + time)
     }
 }
 
-/// The words of an error that will be told under the server's name.
+/// The reason in an error, without the server's name.
 fn reason(error: &McpError) -> String {
     match error {
         McpError::Connect { reason, .. } | McpError::Down { reason, .. } | McpError::Lost { reason, .. } => {
@@ -257,25 +260,25 @@ fn reason(error: &McpError) -> String {
     }
 }
 
-/// A slot's whole life.
+/// The task of a slot: connects, runs the connection and retries, until the slot is stopped or idle.
 async fn drive(slot: Arc<Slot>) {
     let mut failures: u32 = 0;
     let mut again = false;
     loop {
-        slot.set(Phase::Connecting { again });
+        slot.set(SlotPhase::Connecting { again });
         let dialect = *slot.dialect.lock().unwrap_or_else(PoisonError::into_inner);
         let opened = tokio::select! {
             opened = opening::open(&slot.spec, &slot.common.alive, dialect) => opened,
             () = slot.stop.cancelled() => break,
         };
         let error = match opened {
-            Ok((connection, engine)) => match live(&slot, Arc::new(connection), engine).await {
-                End::Stopped => break,
-                End::Lost { error, proven } => {
+            Ok((connection, runner)) => match live(&slot, Arc::new(connection), runner).await {
+                ConnectionEnd::Stopped => break,
+                ConnectionEnd::Lost { error, proven } => {
                     failures = if proven { 0 } else { failures };
                     again = true;
                     if failures == 0 {
-                        // One try at once: who waits to repeat a call that changes nothing should not wait long.
+                        // The first retry is immediate: a caller may be waiting to repeat a call.
                         failures = u32::from(!proven);
                         tracing::warn!(server = %slot.spec.name, "{error}");
                         slot.remember(Some(error));
@@ -292,21 +295,21 @@ async fn drive(slot: Arc<Slot>) {
             break;
         }
     }
-    slot.set(Phase::Closed);
-    *slot.known.lock().unwrap_or_else(PoisonError::into_inner) = Offer::default();
+    slot.set(SlotPhase::Closed);
+    *slot.known.lock().unwrap_or_else(PoisonError::into_inner) = OfferedTools::default();
 }
 
-/// Waits until the server may be tried again; false when the slot is over.
+/// Waits until the server may be retried. Returns false if the slot has ended.
 async fn pause(slot: &Slot, error: McpError, failures: u32) -> bool {
     let open = failures >= MCP_CLIENT_BREAKER_FAILURES;
-    let until = Instant::now() + if open { slot.common.pace.open } else { slot.common.pace.delay(failures) };
+    let until = Instant::now() + if open { slot.common.backoff.open } else { slot.common.backoff.delay(failures) };
     slot.failures.store(failures, Ordering::Relaxed);
     slot.remember(Some(error.clone()));
-    slot.set(Phase::Down { error, until });
+    slot.set(SlotPhase::Down { error, until });
     let waited = async {
         sleep_until(until).await;
         if open {
-            // Half open: one try, and only for somebody who asks from now on.
+            // Half open: one attempt, and only when a caller asks from now on.
             let before = slot.used();
             while slot.used() == before {
                 slot.wanted.notified().await;
@@ -328,54 +331,54 @@ async fn pause(slot: &Slot, error: McpError, failures: u32) -> bool {
     }
 }
 
-/// A connection's life, from its first call to its end.
-async fn live(slot: &Slot, connection: Arc<Connection>, engine: Engine) -> End {
+/// Runs an open connection until it ends.
+async fn live(slot: &Slot, connection: Arc<Connection>, runner: ConnectionRunner) -> ConnectionEnd {
     let since = Instant::now();
     *slot.dialect.lock().unwrap_or_else(PoisonError::into_inner) = connection.dialect();
     slot.learn(&connection);
     slot.remember(None);
     slot.failures.store(0, Ordering::Relaxed);
-    slot.set(Phase::Ready(Arc::clone(&connection)));
+    slot.set(SlotPhase::Ready(Arc::clone(&connection)));
     slot.common.changed();
-    let mut engine = engine;
+    let mut runner = runner;
     let lost = tokio::select! {
         biased;
-        // Also where it is being asked something, which may take a while.
+        // Also while a health check or a list request runs, which may take a while.
         () = slot.stop.cancelled() => None,
         lost = watch_over(slot, &connection) => lost,
     };
     let end = match lost {
-        None => End::Stopped,
+        None => ConnectionEnd::Stopped,
         Some(mut reason) => {
             *slot.unsettled.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
-            slot.set(Phase::Connecting { again: true });
-            if let Some(words) = engine.last_words().await {
-                reason = format!("{reason}; it said last: {words}");
+            slot.set(SlotPhase::Connecting { again: true });
+            if let Some(lines) = runner.last_lines().await {
+                reason = format!("{reason}; its last output: {lines}");
             }
             let error = McpError::Connect { server: slot.spec.name.clone(), reason: slot.spec.redact(&reason) };
             let worked = connection.is_proven() || since.elapsed() >= MCP_CLIENT_STABLE_TIME;
-            End::Lost { error, proven: worked && !connection.is_flooded() }
+            ConnectionEnd::Lost { error, proven: worked && !connection.is_flooded() }
         }
     };
-    if matches!(end, End::Stopped) {
-        slot.set(Phase::Closed);
+    if matches!(end, ConnectionEnd::Stopped) {
+        slot.set(SlotPhase::Closed);
     }
     slot.common.changed();
-    engine.close().await;
+    runner.close().await;
     end
 }
 
-/// Waits for the connection's end: `None` when it is wanted no longer, else why it failed.
+/// Waits for the end of the connection. Returns the reason if it failed, or `None` if the slot is idle.
 async fn watch_over(slot: &Slot, connection: &Connection) -> Option<String> {
     let mut subscription = connection.subscribe().await;
     loop {
         let expiry = slot.expiry();
-        let check = connection.heard() + MCP_CLIENT_HEALTH_PERIOD;
-        let ill = tokio::select! {
-            () = connection.gone() => return Some(connection.why().to_owned()),
+        let check = connection.last_answer() + MCP_CLIENT_HEALTH_PERIOD;
+        let failed = tokio::select! {
+            () = connection.gone() => return Some(connection.close_reason().to_owned()),
             () = connection.suspect.notified() => connection.health().await.err(),
             () = connection.list_changed.notified() => refresh(slot, connection).await,
-            () = told(&mut subscription) => refresh(slot, connection).await,
+            () = list_changed(&mut subscription) => refresh(slot, connection).await,
             () = until(expiry) => {
                 if slot.expiry().is_some_and(|expiry| expiry <= Instant::now()) && !connection.busy() {
                     return None;
@@ -389,22 +392,23 @@ async fn watch_over(slot: &Slot, connection: &Connection) -> Option<String> {
                 connection.health().await.err()
             }
         };
-        if let Some(failure) = ill {
-            return Some(failure.words());
+        if let Some(failure) = failed {
+            return Some(failure.message());
         }
     }
 }
 
 async fn until(moment: Option<Instant>) {
     match moment {
-        // Never at once: a busy connection past its time is looked at again, not all the time.
+        // At least 50 ms: a busy connection that is past its idle time is checked again, but not in a tight loop.
         Some(moment) => sleep_until(moment.max(Instant::now() + Duration::from_millis(50))).await,
         None => std::future::pending().await,
     }
 }
 
-/// Ends when the subscription tells of a change. One that ends is forgotten; the next check asks for another.
-async fn told(subscription: &mut Option<Subscription>) {
+/// Waits until the subscription reports a change. If the subscription ends, it is dropped and the next health check opens a
+/// new one.
+async fn list_changed(subscription: &mut Option<Subscription>) {
     if let Some(open) = subscription {
         if matches!(open.next().await, Ok(Some(_))) {
             return;
@@ -414,8 +418,8 @@ async fn told(subscription: &mut Option<Subscription>) {
     std::future::pending().await
 }
 
-/// Lists again, and rests a moment: a server that tells of changes without end costs little.
-async fn refresh(slot: &Slot, connection: &Connection) -> Option<connection::Failure> {
+/// Reads the list again, and then waits, so that a server that reports changes endlessly costs little.
+async fn refresh(slot: &Slot, connection: &Connection) -> Option<connection::RequestFailure> {
     match connection.refresh().await {
         Ok(true) => {
             slot.learn(connection);
@@ -423,7 +427,7 @@ async fn refresh(slot: &Slot, connection: &Connection) -> Option<connection::Fai
         }
         Ok(false) => {}
         Err(failure) => {
-            tracing::warn!(server = %slot.spec.name, "its list could not be read again: {}", failure.words());
+            tracing::warn!(server = %slot.spec.name, "the tool list could not be read again: {}", failure.message());
             return connection.health().await.err();
         }
     }
@@ -446,16 +450,17 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_server_that_never_works_is_left_alone_until_somebody_asks() {
+    async fn after_repeated_failures_a_server_is_retried_only_when_asked_for() {
         let spec = ServerSpec::stdio("none", vec!["no-such-program-anywhere".to_owned()]).expect("a command");
         let spec = Arc::new(spec);
         let ms = Duration::from_millis;
-        let pace = Pace { first: ms(1), longest: ms(4), open: ms(400) };
-        let common = Arc::new(Common { revision: Revision::default(), alive: Arc::default(), idle_time: None, pace });
+        let backoff = RetryBackoff { first: ms(1), longest: ms(4), open: ms(400) };
+        let common =
+            Arc::new(PoolShared { revision: Revision::default(), alive: Arc::default(), idle_time: None, backoff });
         let (slot, task) = Slot::start(&spec, Caller::of(TenantId::new("a")), &common);
         until_failures(&slot, MCP_CLIENT_BREAKER_FAILURES).await;
         sleep(ms(600)).await;
-        assert_eq!(slot.failures(), MCP_CLIENT_BREAKER_FAILURES, "the circuit is open and nobody asked");
+        assert_eq!(slot.failures(), MCP_CLIENT_BREAKER_FAILURES, "the circuit breaker is open and no caller asked");
         let down = slot.ready(ms(0)).await.expect_err("no such program");
         assert!(matches!(down, McpError::Down { .. }), "{down}");
         until_failures(&slot, MCP_CLIENT_BREAKER_FAILURES + 1).await;
@@ -463,7 +468,7 @@ mod tests {
             assert!(slot.ready(ms(0)).await.is_err());
             sleep(ms(2)).await;
         }
-        assert_eq!(slot.failures(), MCP_CLIENT_BREAKER_FAILURES + 1, "one try, however many ask");
+        assert_eq!(slot.failures(), MCP_CLIENT_BREAKER_FAILURES + 1, "one attempt, however many callers ask");
         slot.stop();
         timeout(Duration::from_secs(5), task).await.expect("it ends").expect("without a panic");
         assert!(slot.is_closed());

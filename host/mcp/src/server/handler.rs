@@ -1,4 +1,4 @@
-//! The protocol's methods over a set of tools.
+//! The protocol's methods for a set of tools.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -12,34 +12,34 @@ use rmcp::service::{NotificationContext, RequestContext, SubscriptionContext};
 use rmcp::{ErrorData, RoleServer, ServerHandler};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-use super::notices::{self, Listener};
-use super::{Shared, call, http};
+use super::notifications::{self, ListSubscriber};
+use super::{ServerContext, call, http};
 
-/// Serves one connection, one session or one request.
-pub(super) struct Door {
-    shared: Arc<Shared>,
-    /// The one who asks, where the door itself knows; over HTTP every request says.
+/// Handles the messages of one connection, one session or one request.
+pub(super) struct McpHandler {
+    shared: Arc<ServerContext>,
+    /// The caller, if it is fixed for the handler. Over HTTP each request has its caller.
     caller: Option<Caller>,
     watching: AtomicBool,
-    /// Ends what this door started when the door goes.
+    /// Cancelled when the handler is dropped. Ends the tasks that it started.
     life: CancellationToken,
     _guard: DropGuard,
 }
 
-impl Door {
-    pub(super) fn new(shared: Arc<Shared>, caller: Option<Caller>) -> Self {
+impl McpHandler {
+    pub(super) fn new(shared: Arc<ServerContext>, caller: Option<Caller>) -> Self {
         let life = CancellationToken::new();
         Self { shared, caller, watching: AtomicBool::new(false), _guard: life.clone().drop_guard(), life }
     }
 
     fn caller(&self, extensions: &Extensions) -> Result<Caller, ErrorData> {
-        let said = extensions.get::<::http::request::Parts>().and_then(|parts| parts.extensions.get::<Caller>());
-        let caller = said.or(self.caller.as_ref()).cloned();
-        caller.ok_or_else(|| ErrorData::internal_error("nobody was authenticated for this request", None))
+        let found = extensions.get::<::http::request::Parts>().and_then(|parts| parts.extensions.get::<Caller>());
+        let caller = found.or(self.caller.as_ref()).cloned();
+        caller.ok_or_else(|| ErrorData::internal_error("this request has no authenticated caller", None))
     }
 }
 
-impl ServerHandler for Door {
+impl ServerHandler for McpHandler {
     fn get_info(&self) -> ServerConfig {
         self.shared.config.clone()
     }
@@ -60,7 +60,7 @@ impl ServerHandler for Door {
         let caller = self.caller(&context.extensions)?;
         let list = self.shared.lists.of(&*self.shared.source, &caller).await;
         let fresh = u64::try_from(limits::MCP_LIST_TTL.as_millis()).unwrap_or(u64::MAX);
-        // Another caller's list may be another one, so nobody between may keep it.
+        // Other callers may have other lists, so shared caches must not store it.
         Ok(ListToolsResult::with_all_items(list.to_vec()).with_ttl_ms(fresh).with_cache_scope(CacheScope::Private))
     }
 
@@ -73,7 +73,7 @@ impl ServerHandler for Door {
         Ok(call::run(&self.shared, &caller, request, &context).await?.into())
     }
 
-    /// Revisions with a handshake: notices go to the session, for as long as it lasts.
+    /// Revisions with a handshake: notifications go to the session until it ends.
     async fn on_initialized(&self, context: NotificationContext<RoleServer>) {
         let Ok(caller) = self.caller(&context.extensions) else { return };
         if self.watching.swap(true, Ordering::Relaxed) {
@@ -81,9 +81,9 @@ impl ServerHandler for Door {
         }
         let (shared, life) = (Arc::clone(&self.shared), self.life.clone());
         tokio::spawn(async move {
-            let listener = Listener::Session(context.peer);
+            let subscriber = ListSubscriber::Session(context.peer);
             tokio::select! {
-                () = notices::watch(&shared, &caller, &listener) => {}
+                () = notifications::watch(&shared, &caller, &subscriber) => {}
                 () = life.cancelled() => {}
             }
         });
@@ -93,16 +93,16 @@ impl ServerHandler for Door {
         Some(SubscriptionFilter::builder().tools_list_changed().build())
     }
 
-    /// Revision 2026-07-28: notices go to whoever listens, until the request is cancelled.
+    /// Revision 2026-07-28: notifications go to the subscription request until it is cancelled.
     async fn listen(&self, context: SubscriptionContext) -> Result<(), ErrorData> {
         let caller = self.caller(&context.request_context().extensions)?;
         let most = limits::MCP_SUBSCRIPTIONS_PER_TENANT_MAX;
-        let Some(_place) = self.shared.listeners.take(&caller.tenant, most) else {
-            return Err(ErrorData::internal_error(http::too_many_listen().to_string(), None));
+        let Some(_permit) = self.shared.listeners.take(&caller.tenant, most) else {
+            return Err(ErrorData::internal_error(http::too_many_listeners().to_string(), None));
         };
-        let listener = Listener::Subscription(context.sink().clone());
+        let subscriber = ListSubscriber::Subscription(context.sink().clone());
         tokio::select! {
-            () = notices::watch(&self.shared, &caller, &listener) => {}
+            () = notifications::watch(&self.shared, &caller, &subscriber) => {}
             () = context.cancelled() => {}
         }
         Ok(())

@@ -1,4 +1,4 @@
-//! How a connection comes about: which way of speaking is tried first, which after it, and in what time.
+//! Opens a connection: tries the dialects of the protocol one after the other, within the connect timeout.
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
@@ -13,27 +13,27 @@ use tokio::sync::Notify;
 use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 
-use super::child::{self, Stderr};
-use super::connection::{Connection, Engine, Parts};
-use super::handler::{Handler, ProgressTable};
-use super::http;
-use super::spec::{HttpServer, ServerSpec, ServerTransport};
-use super::transport::{Fate, Watched};
-use super::wire::{Exchange, Remarks, excerpt};
 use crate::McpError;
+use crate::client::connection::handler::{Handler, ProgressTable};
+use crate::client::connection::{Connection, ConnectionParts, ConnectionRunner};
+use crate::client::spec::{HttpServer, ServerSpec, ServerTransport};
+use crate::client::transport::child::{self, StderrTail};
+use crate::client::transport::http;
+use crate::client::transport::{CloseReason, WatchedTransport};
+use crate::client::wire::{Exchange, ServerRemarks, excerpt};
 
-/// A way of speaking.
+/// A dialect of the protocol.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(super) enum Dialect {
-    /// The newest revision is asked for, then an older one.
+pub(in crate::client) enum Dialect {
+    /// Ask for the newest revision, then for an older one.
     #[default]
     Newest,
-    /// The newest revision and no other.
+    /// The newest revision only.
     OnlyNewest,
     /// An older revision.
     Older,
-    /// The HTTP transport of 2024-11-05.
-    FirstHttp,
+    /// The HTTP+SSE transport of revision 2024-11-05.
+    LegacySse,
 }
 
 impl Dialect {
@@ -45,32 +45,35 @@ impl Dialect {
                 ClientLifecycleMode::Auto { preferred_versions, legacy_version }
             }
             Self::OnlyNewest => ClientLifecycleMode::Discover { preferred_versions },
-            Self::Older | Self::FirstHttp => ClientLifecycleMode::Initialize,
+            Self::Older | Self::LegacySse => ClientLifecycleMode::Initialize,
         }
     }
 }
 
 /// An attempt that failed.
-struct Refused {
+struct FailedAttempt {
     error: McpError,
-    /// What to try after it.
+    /// The dialect to try next.
     next: Option<Dialect>,
 }
 
-impl From<McpError> for Refused {
+impl From<McpError> for FailedAttempt {
     fn from(error: McpError) -> Self {
         Self { error, next: None }
     }
 }
 
-/// Starts or reaches the server, agrees on a revision and lists its tools, all within its connect timeout; `known` is how
-/// this server was spoken to before. An attempt that fails is followed by at most two in other ways.
-pub(super) async fn open(
+/// Starts or reaches the server, agrees on a revision and reads its tools, all within its connect timeout. The first attempt
+/// uses `known`, the dialect of the last connection. After a failure at most two other dialects are tried.
+///
+/// # Errors
+/// `McpError::Connect` with the reason of the failure.
+pub(in crate::client) async fn open(
     spec: &Arc<ServerSpec>,
     alive: &Arc<AtomicUsize>,
     known: Dialect,
-) -> Result<(Connection, Engine), McpError> {
-    let remarks = Remarks::new(spec);
+) -> Result<(Connection, ConnectionRunner), McpError> {
+    let remarks = ServerRemarks::new(spec);
     let started = Instant::now();
     let all = async {
         let mut tried = vec![known];
@@ -82,8 +85,8 @@ pub(super) async fn open(
             tried.push(next);
             last = match attempt(spec, alive, next, &remarks).await {
                 Ok(opened) => return Ok(opened),
-                // Whoever has no stream of the old kind was right to refuse: the first words tell more.
-                Err(_) if next == Dialect::FirstHttp => Refused { next: None, ..last },
+                // If the old transport fails too, the error of the earlier attempt is more helpful.
+                Err(_) if next == Dialect::LegacySse => FailedAttempt { next: None, ..last },
                 Err(refused) => refused,
             };
         }
@@ -102,11 +105,11 @@ pub(super) async fn open(
     }
 }
 
-/// What an attempt is made with.
+/// One attempt to open a connection.
 struct Attempt<'a> {
     spec: &'a Arc<ServerSpec>,
     dialect: Dialect,
-    fate: Arc<Fate>,
+    close_reason: Arc<CloseReason>,
     exchange: Arc<Exchange>,
     probe: Duration,
 }
@@ -115,18 +118,18 @@ async fn attempt(
     spec: &Arc<ServerSpec>,
     alive: &Arc<AtomicUsize>,
     dialect: Dialect,
-    remarks: &Arc<Remarks>,
-) -> Result<(Connection, Engine), Refused> {
-    // Only where another revision follows on the same connection is there a time to hurry to.
+    remarks: &Arc<ServerRemarks>,
+) -> Result<(Connection, ConnectionRunner), FailedAttempt> {
+    // Only this dialect continues on the same connection with an older revision, so only here the probe must end early.
     let probe = if dialect == Dialect::Newest {
         MCP_CLIENT_PROBE_TIME.min(spec.connect_timeout / 4)
     } else {
         spec.connect_timeout
     };
-    let attempt = Attempt { spec, dialect, fate: Arc::default(), exchange: Exchange::new(remarks), probe };
+    let attempt = Attempt { spec, dialect, close_reason: Arc::default(), exchange: Exchange::new(remarks), probe };
     match &spec.transport {
         ServerTransport::Stdio(server) => {
-            let (transport, stderr) = child::spawn(spec, server, &attempt.fate, &attempt.exchange, alive)?;
+            let (transport, stderr) = child::spawn(spec, server, &attempt.close_reason, &attempt.exchange, alive)?;
             attempt.handshake(transport, stderr).await
         }
         ServerTransport::Http(server) => attempt.over_http(server).await,
@@ -134,106 +137,106 @@ async fn attempt(
 }
 
 impl Attempt<'_> {
-    async fn over_http(self, server: &HttpServer) -> Result<(Connection, Engine), Refused> {
-        if self.dialect == Dialect::FirstHttp {
-            let transport = http::open_first(self.spec, server, &self.fate, &self.exchange).await?;
-            return self.handshake(transport, Stderr::default()).await;
+    async fn over_http(self, server: &HttpServer) -> Result<(Connection, ConnectionRunner), FailedAttempt> {
+        if self.dialect == Dialect::LegacySse {
+            let transport = http::open_legacy_sse(self.spec, server, &self.close_reason, &self.exchange).await?;
+            return self.handshake(transport, StderrTail::default()).await;
         }
-        let transport = http::open(self.spec, server, &self.fate, &self.exchange, self.probe)?;
-        self.handshake(transport, Stderr::default()).await
+        let transport = http::open(self.spec, server, &self.close_reason, &self.exchange, self.probe)?;
+        self.handshake(transport, StderrTail::default()).await
     }
 
     async fn handshake<T: Transport<RoleClient> + 'static>(
         self,
         transport: T,
-        mut stderr: Stderr,
-    ) -> Result<(Connection, Engine), Refused> {
+        mut stderr: StderrTail,
+    ) -> Result<(Connection, ConnectionRunner), FailedAttempt> {
         let (progress, list_changed) = (Arc::new(ProgressTable::default()), Arc::new(Notify::new()));
-        let (spec, fate, exchange) = (self.spec, &self.fate, &self.exchange);
+        let (spec, close_reason, exchange) = (self.spec, &self.close_reason, &self.exchange);
         let handler = Handler {
             server: spec.name.clone(),
             progress: Arc::clone(&progress),
             list_changed: Arc::clone(&list_changed),
         };
-        let transport = Watched::new(transport, Arc::clone(fate), Arc::clone(exchange), self.probe);
+        let transport = WatchedTransport::new(transport, Arc::clone(close_reason), Arc::clone(exchange), self.probe);
         let mode = self.dialect.lifecycle();
         let served = serve_client_with_lifecycle_and_ct(handler, transport, mode, CancellationToken::new()).await;
         let service = match served {
             Ok(service) => service,
             Err(error) => {
                 let next = self.after(&error);
-                let mut reason = words(&error).unwrap_or_else(|| fate.why().to_owned());
-                if let Some(words) = stderr.last_words().await {
-                    reason = format!("{reason}; it said: {words}");
+                let mut reason = message(&error).unwrap_or_else(|| close_reason.text().to_owned());
+                if let Some(lines) = stderr.last_lines().await {
+                    reason = format!("{reason}; its output: {lines}");
                 }
-                return Err(Refused { error: self.failed(&reason), next });
+                return Err(FailedAttempt { error: self.failed(&reason), next });
             }
         };
-        let parts = Parts { progress, list_changed, dialect: self.dialect };
-        let connection = Connection::new(spec, &service, parts, Arc::clone(fate), Arc::clone(exchange));
-        let mut engine = Engine::new(service, stderr);
-        fate.settle();
+        let parts = ConnectionParts { progress, list_changed, dialect: self.dialect };
+        let connection = Connection::new(spec, &service, parts, Arc::clone(close_reason), Arc::clone(exchange));
+        let mut runner = ConnectionRunner::new(service, stderr);
+        close_reason.handshake_done();
         if let Err(failure) = connection.refresh().await {
-            let mut reason = format!("it did not list its tools: {}", failure.words());
-            if let Some(words) = engine.last_words().await {
-                reason = format!("{reason}; it said: {words}");
+            let mut reason = format!("it did not list its tools: {}", failure.message());
+            if let Some(lines) = runner.last_lines().await {
+                reason = format!("{reason}; its output: {lines}");
             }
-            // Here and now, so that its child is not left to somebody later.
-            engine.close().await;
+            // Close it here, so that the child process has ended when the error is returned.
+            runner.close().await;
             return Err(self.failed(&reason).into());
         }
-        Ok((connection, engine))
+        Ok((connection, runner))
     }
 
     fn failed(&self, reason: &str) -> McpError {
         McpError::Connect { server: self.spec.name.clone(), reason: self.spec.redact(reason) }
     }
 
-    /// What to try after this failure.
+    /// The dialect to try after this failure.
     fn after(&self, error: &ClientInitializeError) -> Option<Dialect> {
-        let first_http = matches!(self.exchange.status(), 400 | 404 | 405 | 406 | 415 | 501);
+        let may_be_legacy_sse = matches!(self.exchange.status(), 400 | 404 | 405 | 406 | 415 | 501);
         match self.dialect {
-            // So slow to start that it was taken for an old one: it is not.
+            // The server was slow to start and was taken for an old one, but it knows the newest revision.
             Dialect::Newest if self.exchange.is_late() => Some(Dialect::OnlyNewest),
-            Dialect::Newest | Dialect::Older if first_http => Some(Dialect::FirstHttp),
+            Dialect::Newest | Dialect::Older if may_be_legacy_sse => Some(Dialect::LegacySse),
             Dialect::Newest => match error {
-                // It has refused both.
+                // The server refused both revisions.
                 ClientInitializeError::LegacyFallbackFailed { fallback, .. }
                     if matches!(**fallback, ClientInitializeError::JsonRpcError(_)) =>
                 {
                     None
                 }
-                // Some old servers end, or close the connection, at a first message they do not know.
+                // Some old servers exit or close the connection at an unknown first message.
                 _ => Some(Dialect::Older),
             },
-            // It was replaced by a newer one.
-            Dialect::OnlyNewest | Dialect::Older | Dialect::FirstHttp => None,
+            // Probably another version of the server runs now.
+            Dialect::OnlyNewest | Dialect::Older | Dialect::LegacySse => None,
         }
     }
 }
 
-/// A failed handshake as people read it; nothing where the connection ended, whose fate says why.
-fn words(error: &ClientInitializeError) -> Option<String> {
+/// A failed handshake as a message. `None` if the connection ended; then its `CloseReason` has the message.
+fn message(error: &ClientInitializeError) -> Option<String> {
     Some(match error {
         ClientInitializeError::ConnectionClosed(_) | ClientInitializeError::Cancelled => return None,
-        ClientInitializeError::TransportError { error, .. } => match http::told(error.error.as_ref()) {
-            Some((words, _)) => words,
-            // What cannot be written to has ended; how, is known better where it is read.
+        ClientInitializeError::TransportError { error, .. } => match http::describe(error.error.as_ref()) {
+            Some((message, _)) => message,
+            // Writing fails because the connection has ended. The reader knows the reason.
             None if error.error.is::<std::io::Error>() => return None,
             None => http::chain(error.error.as_ref()),
         },
-        ClientInitializeError::JsonRpcError(error) => super::connection::rejection(error),
-        ClientInitializeError::LegacyFallbackFailed { fallback, .. } => return words(fallback),
+        ClientInitializeError::JsonRpcError(error) => crate::client::connection::rejection(error),
+        ClientInitializeError::LegacyFallbackFailed { fallback, .. } => return message(fallback),
         ClientInitializeError::NoCompatibleProtocolVersion { server_supported, .. } => {
             let theirs: Vec<&str> = server_supported.iter().map(ProtocolVersion::as_str).collect();
-            format!("it speaks no revision that is spoken here: {}", excerpt(&theirs.join(", "), 200))
+            format!("it supports no revision that this host supports: {}", excerpt(&theirs.join(", "), 200))
         }
         ClientInitializeError::ExpectedInitResult(_) | ClientInitializeError::ExpectedInitResponse(_) => {
-            "its answer to the handshake is none".to_owned()
+            "its answer to the handshake is not valid".to_owned()
         }
         ClientInitializeError::ConflictInitResponseId(asked, got)
         | ClientInitializeError::UncorrelatedErrorResponse { expected: asked, received: got } => {
-            format!("it answered the request \"{got}\" where \"{asked}\" was asked")
+            format!("it answered the request \"{got}\", and \"{asked}\" was sent")
         }
         other => http::chain(other),
     })

@@ -1,4 +1,4 @@
-//! The messages of one stream of events. A stream that ends without the answer it is for says so in its place.
+//! The messages of one event stream. If the stream ends without the answer that it should carry, an error takes its place.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -11,37 +11,38 @@ use serde_json::{Value, json};
 use sse_stream::Sse;
 use tokio::time::{Instant, sleep_until};
 
-use super::super::transport::Fate;
-use super::super::wire::{Asked, Exchange, LOST, Reader, SAID, fault};
-use super::events::{Ended, Event, Events};
+use super::events::{EventStreamReader, SseEvent, StreamEnd};
+use crate::client::transport::CloseReason;
+use crate::client::wire::{CONNECTION_LOST, Exchange, MessageReader, RequestKind, UNREADABLE, error_answer};
 
-/// Whether a message answers the request of this id.
+/// Whether a message answers the request with this id.
 pub(super) fn is_for(message: &Value, id: &RequestId) -> bool {
     message.get("method").is_none() && message.get("id") == Some(&json!(id))
 }
 
-/// Where the events come from, and what for.
-pub(super) struct Source {
-    pub(super) events: Events,
+/// An event stream and the request that it answers.
+pub(super) struct EventSource {
+    pub(super) events: EventStreamReader,
     pub(super) exchange: Arc<Exchange>,
-    pub(super) fate: Arc<Fate>,
-    /// The request whose answer the stream carries.
-    pub(super) own: Option<(RequestId, Asked)>,
-    /// When the answer must be there.
+    pub(super) close_reason: Arc<CloseReason>,
+    /// The request whose answer the stream should carry.
+    pub(super) own: Option<(RequestId, RequestKind)>,
+    /// The time by which the answer must arrive.
     pub(super) deadline: Option<Instant>,
 }
 
-struct Run {
-    source: Source,
+/// The state of reading a stream.
+struct AnswerStream {
+    source: EventSource,
     ready: VecDeque<Sse>,
     last_id: Option<String>,
     answered: bool,
     over: bool,
 }
 
-/// The events as rmcp reads them: each holds one message in its exact form, or none.
-pub(super) fn stream(source: Source) -> BoxStream<'static, Result<Sse, SseError>> {
-    let run = Run { source, ready: VecDeque::new(), last_id: None, answered: false, over: false };
+/// The events as rmcp reads them. Each event has one message in the form that rmcp accepts, or no message.
+pub(super) fn stream(source: EventSource) -> BoxStream<'static, Result<Sse, SseError>> {
+    let run = AnswerStream { source, ready: VecDeque::new(), last_id: None, answered: false, over: false };
     stream::unfold(run, async |mut run| {
         loop {
             if let Some(event) = run.ready.pop_front() {
@@ -56,9 +57,9 @@ pub(super) fn stream(source: Source) -> BoxStream<'static, Result<Sse, SseError>
                     Ok(event) => run.take(event),
                     Err(ended) => run.end(ended),
                 },
-                () = late(deadline) => {
+                () = deadline_passed(deadline) => {
                     run.over = true;
-                    run.fail(SAID, "it did not answer in time");
+                    run.fail(UNREADABLE, "it did not answer in time");
                 }
             }
         }
@@ -66,23 +67,23 @@ pub(super) fn stream(source: Source) -> BoxStream<'static, Result<Sse, SseError>
     .boxed()
 }
 
-async fn late(deadline: Option<Instant>) {
+async fn deadline_passed(deadline: Option<Instant>) {
     match deadline {
         Some(deadline) => sleep_until(deadline).await,
         None => std::future::pending().await,
     }
 }
 
-impl Run {
-    fn take(&mut self, event: Event) {
+impl AnswerStream {
+    fn take(&mut self, event: SseEvent) {
         if event.id.is_some() {
             self.last_id.clone_from(&event.id);
         }
         let empty = || Sse { event: None, data: None, id: event.id.clone(), retry: event.retry };
-        let reader = Reader { exchange: &self.source.exchange, own: self.source.own.as_ref() };
+        let reader = MessageReader { exchange: &self.source.exchange, own: self.source.own.as_ref() };
         let named = matches!(event.name.as_str(), "" | "message");
         let data = event.data.as_deref().unwrap_or_default();
-        // What has another name keeps the connection alive, or is a message all the same.
+        // An event with another name is usually a keep-alive, but some servers send messages in it.
         let messages = if named || is_message(data) { reader.read(data.as_bytes()) } else { Vec::new() };
         for message in &messages {
             self.answered |= self.source.own.as_ref().is_some_and(|(id, _)| is_for(message, id));
@@ -93,41 +94,41 @@ impl Run {
         self.ready.extend(messages.into_iter().map(|message| empty().data(message.to_string())));
     }
 
-    fn end(&mut self, ended: Ended) {
+    fn end(&mut self, ended: StreamEnd) {
         self.over = true;
-        let (mark, words) = match ended {
-            Ended::Closed => (LOST, "its event stream ended before the answer".to_owned()),
-            Ended::Broken(why) => (LOST, format!("its event stream broke off before the answer: {why}")),
-            Ended::Flooded(why) => {
+        let (mark, message) = match ended {
+            StreamEnd::Closed => (CONNECTION_LOST, "its event stream ended before the answer".to_owned()),
+            StreamEnd::Broken(why) => (CONNECTION_LOST, format!("its event stream broke off before the answer: {why}")),
+            StreamEnd::Flooded(why) => {
                 if !why.contains("message of more than") {
-                    self.source.fate.flood(why.clone());
-                    self.source.fate.seal("it floods");
+                    self.source.close_reason.flood(why.clone());
+                    self.source.close_reason.close("it sends too much");
                 }
-                return self.fail(SAID, &why);
+                return self.fail(UNREADABLE, &why);
             }
         };
         if self.answered {
             return;
         }
         if let (Some(own), Some(id)) = (&self.source.own, &self.last_id) {
-            // What has ids goes on after the last of them.
+            // A stream with event ids can be resumed after the last one.
             self.source.exchange.resumes(id.clone(), own.clone());
-            self.source.exchange.remark(format!("{words}; it is asked to go on after its event \"{id}\""));
+            self.source.exchange.remark(format!("{message}; the host asks it to resume after its event \"{id}\""));
             return;
         }
-        self.fail(mark, &words);
+        self.fail(mark, &message);
     }
 
-    fn fail(&mut self, mark: &str, words: &str) {
+    fn fail(&mut self, mark: &str, message: &str) {
         if let Some((id, _)) = self.source.own.as_ref().filter(|_| !self.answered) {
             self.source.exchange.take(id);
             self.answered = true;
-            self.ready.push_back(Sse::default().data(fault(id, mark, words).to_string()));
+            self.ready.push_back(Sse::default().data(error_answer(id, mark, message).to_string()));
         }
     }
 }
 
-/// Whether an event of another name holds a message.
+/// Whether the data of an event with another name is a message.
 fn is_message(data: &str) -> bool {
     data.trim_start().starts_with('{') && data.contains("\"jsonrpc\"")
 }

@@ -1,4 +1,5 @@
-//! Which names a caller's tools have. Only the operator's order and the servers' lists decide, never who answers first.
+//! The names of a caller's tools. They depend on the operator's order of servers and on the servers' lists, and not on which
+//! server answers first.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -7,34 +8,34 @@ use firebox_contract::ToolDefinition;
 use firebox_contract::limits::MCP_CLIENT_TOOL_NAME_BYTES_MAX;
 use sha2::{Digest, Sha256};
 
-use super::slot::Slot;
+use crate::client::pool::slot::Slot;
 
-/// What one server offers: its tools under their own names.
-pub(super) type Offer = Arc<Vec<ToolDefinition>>;
+/// The tools that one server offers, with their own names.
+pub(in crate::client) type OfferedTools = Arc<Vec<ToolDefinition>>;
 
-/// A caller's tools under the names models see.
+/// A caller's tools with the names that models see.
 #[derive(Debug, Default)]
-pub(super) struct Catalog {
-    entries: Vec<Entry>,
+pub(in crate::client) struct Catalog {
+    entries: Vec<CatalogEntry>,
 }
 
-/// One tool.
+/// One tool of a catalog.
 #[derive(Debug)]
-pub(super) struct Entry {
-    /// Whose it is.
-    pub(super) slot: Arc<Slot>,
-    /// Its own name.
-    pub(super) own: String,
-    /// As models see it.
-    pub(super) shown: ToolDefinition,
+pub(in crate::client) struct CatalogEntry {
+    /// The connection slot of its server.
+    pub(in crate::client) slot: Arc<Slot>,
+    /// The name that the server gives it.
+    pub(in crate::client) own: String,
+    /// The definition that models see.
+    pub(in crate::client) shown: ToolDefinition,
 }
 
 impl Catalog {
-    /// Names the tools of `offers`, in order.
-    pub(super) fn new(offers: Vec<(Arc<Slot>, Offer)>) -> Self {
+    /// Gives names to the tools of `offers`, in order.
+    pub(in crate::client) fn new(offers: Vec<(Arc<Slot>, OfferedTools)>) -> Self {
         let sources: Vec<_> = offers
             .iter()
-            .map(|(slot, offer)| Source {
+            .map(|(slot, offer)| ServerTools {
                 server: &slot.spec.name,
                 prefix: slot.spec.prefix.as_deref(),
                 tools: offer.iter().map(|tool| tool.name.as_str()).collect(),
@@ -45,44 +46,45 @@ impl Catalog {
         for (slot, offer) in &offers {
             for (tool, name) in offer.iter().zip(names.by_ref()) {
                 let shown = ToolDefinition { name, ..tool.clone() };
-                entries.push(Entry { slot: Arc::clone(slot), own: tool.name.clone(), shown });
+                entries.push(CatalogEntry { slot: Arc::clone(slot), own: tool.name.clone(), shown });
             }
         }
         Self { entries }
     }
 
-    /// The tool that models call `name`.
-    pub(super) fn find(&self, name: &str) -> Option<&Entry> {
+    /// The tool whose name for models is `name`.
+    pub(in crate::client) fn find(&self, name: &str) -> Option<&CatalogEntry> {
         self.entries.iter().find(|entry| entry.shown.name == name)
     }
 
     /// Every tool, in order.
-    pub(super) fn entries(&self) -> &[Entry] {
+    pub(in crate::client) fn entries(&self) -> &[CatalogEntry] {
         &self.entries
     }
 }
 
-struct Source<'a> {
+/// The tools of one server, as far as their names depend on it.
+struct ServerTools<'a> {
     server: &'a str,
     prefix: Option<&'a str>,
     tools: Vec<&'a str>,
 }
 
-/// A name for each tool of each source, in order, all different.
-fn names(sources: &[Source<'_>]) -> Vec<String> {
+/// A unique name for each tool of each server, in order.
+fn names(sources: &[ServerTools<'_>]) -> Vec<String> {
     let all = || sources.iter().flat_map(|source| source.tools.iter().map(move |tool| (source, *tool)));
-    let base = |(source, tool): (&Source<'_>, &str)| match source.prefix {
-        Some(prefix) if !prefix.is_empty() => sayable(&format!("{prefix}__{tool}")),
-        _ => sayable(tool),
+    let base = |(source, tool): (&ServerTools<'_>, &str)| match source.prefix {
+        Some(prefix) if !prefix.is_empty() => writable(&format!("{prefix}__{tool}")),
+        _ => writable(tool),
     };
     let mut names: Vec<String> = all().map(base).collect();
     let shared = repeated(&names);
     for (name, (source, tool)) in names.iter_mut().zip(all()) {
         if shared.contains(name) && source.prefix.is_none_or(str::is_empty) {
-            *name = sayable(&format!("{}__{tool}", source.server));
+            *name = writable(&format!("{}__{tool}", source.server));
         }
     }
-    // What is still the same differed only where models cannot say it.
+    // Names that are still equal differ only in characters that were replaced.
     let shared = repeated(&names);
     for (name, (source, tool)) in names.iter_mut().zip(all()) {
         if shared.contains(name) {
@@ -100,14 +102,15 @@ fn repeated(names: &[String]) -> HashSet<String> {
     counts.into_iter().filter(|(_, count)| *count > 1).map(|(name, _)| name.to_owned()).collect()
 }
 
-/// Letters, digits, `_` and `-`, as many as models take; a name that is cut ends in a mark of the whole.
-fn sayable(name: &str) -> String {
-    let said: String =
+/// `name` with `_` for every character that models cannot write. A name that is too long is cut and ends in a digest of the
+/// whole name.
+fn writable(name: &str) -> String {
+    let replaced: String =
         name.chars().map(|c| if c.is_ascii_alphanumeric() || matches!(c, '_' | '-') { c } else { '_' }).collect();
-    if said.len() > MCP_CLIENT_TOOL_NAME_BYTES_MAX { marked(&said, name) } else { said }
+    if replaced.len() > MCP_CLIENT_TOOL_NAME_BYTES_MAX { marked(&replaced, name) } else { replaced }
 }
 
-/// `name` with eight digits that stand for `whole`.
+/// `name` followed by eight hexadecimal digits of the digest of `whole`.
 fn marked(name: &str, whole: &str) -> String {
     let digest = Sha256::digest(whole.as_bytes());
     let mark: String = digest[..4].iter().map(|byte| format!("{byte:02x}")).collect();
@@ -120,27 +123,27 @@ mod tests {
     use super::*;
 
     fn shown(sources: &[(&str, Option<&str>, &[&str])]) -> Vec<String> {
-        let sources: Vec<Source<'_>> = sources
+        let sources: Vec<ServerTools<'_>> = sources
             .iter()
-            .map(|(server, prefix, tools)| Source { server, prefix: *prefix, tools: tools.to_vec() })
+            .map(|(server, prefix, tools)| ServerTools { server, prefix: *prefix, tools: tools.to_vec() })
             .collect();
         names(&sources)
     }
 
     #[test]
-    fn names_stay_as_they_are_until_two_servers_share_one() {
+    fn a_name_is_qualified_only_if_two_servers_have_it() {
         assert_eq!(shown(&[("a", None, &["read", "write"]), ("b", None, &["search"])]), ["read", "write", "search"]);
         assert_eq!(shown(&[("a", None, &["read", "write"]), ("b", None, &["read"])]), ["a__read", "write", "b__read"]);
     }
 
     #[test]
-    fn a_prefix_is_always_there() {
+    fn a_prefix_is_always_part_of_the_name() {
         assert_eq!(shown(&[("a", Some("files"), &["read"]), ("b", None, &["read"])]), ["files__read", "read"]);
         assert_eq!(shown(&[("a", Some(""), &["read"])]), ["read"]);
     }
 
     #[test]
-    fn what_models_cannot_say_is_replaced_and_stays_unique() {
+    fn characters_that_models_cannot_write_are_replaced_and_names_stay_unique() {
         let names = shown(&[("a", None, &["get.it", "get_it", "größe", "x y"])]);
         assert!(names.iter().all(|name| name.bytes().all(|b| b.is_ascii_alphanumeric() || b"_-".contains(&b))));
         assert_eq!(names.iter().collect::<HashSet<_>>().len(), 4, "{names:?}");
@@ -157,7 +160,7 @@ mod tests {
     }
 
     #[test]
-    fn a_name_that_looks_like_anothers_prefixed_one_is_told_apart() {
+    fn a_name_that_looks_like_a_qualified_name_stays_unique() {
         let names = shown(&[("a", None, &["b__read"]), ("b", None, &["read"]), ("c", None, &["read"])]);
         assert_eq!(names.iter().collect::<HashSet<_>>().len(), 3, "{names:?}");
     }

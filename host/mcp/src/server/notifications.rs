@@ -1,4 +1,4 @@
-//! Telling clients that their tool list is another one now. Always from the server to the client.
+//! Notifies clients that their tool list has changed.
 
 use std::sync::Arc;
 
@@ -6,19 +6,19 @@ use firebox_contract::Caller;
 use rmcp::RoleServer;
 use rmcp::service::{Peer, SubscriptionSink};
 
-use super::Shared;
+use super::ServerContext;
 
-/// Where a notice goes: each kind of revision has its own way.
-pub(super) enum Listener {
+/// The receiver of notifications, which depends on the revision.
+pub(super) enum ListSubscriber {
     /// A session of a revision with a handshake.
     Session(Peer<RoleServer>),
     /// An open `subscriptions/listen` request.
     Subscription(SubscriptionSink),
 }
 
-impl Listener {
-    /// Whether the client still hears.
-    async fn tell(&self) -> bool {
+impl ListSubscriber {
+    /// Sends a notification. Returns false if the client has gone.
+    async fn notify(&self) -> bool {
         match self {
             Self::Session(peer) => peer.notify_tool_list_changed().await.is_ok(),
             Self::Subscription(sink) => sink.notify_tool_list_changed().await.is_ok(),
@@ -26,18 +26,18 @@ impl Listener {
     }
 }
 
-/// Tells `listener` each time that the list of `caller` differs from what it saw last, until it does not hear any more,
-/// the caller ends or the server closes. A change of somebody else's list is none of its business.
-pub(super) async fn watch(shared: &Shared, caller: &Caller, listener: &Listener) {
+/// Sends a notification to `subscriber` each time the list of `caller` differs from the one it saw last. Ends when the client
+/// has gone, the caller ends or the server closes.
+pub(super) async fn watch(shared: &ServerContext, caller: &Caller, subscriber: &ListSubscriber) {
     let ended = caller.liveness.ended();
     tokio::select! {
         biased;
         _ = ended => {}
-        () = watch_lists(shared, caller, listener) => {}
+        () = watch_lists(shared, caller, subscriber) => {}
     }
 }
 
-async fn watch_lists(shared: &Shared, caller: &Caller, listener: &Listener) {
+async fn watch_lists(shared: &ServerContext, caller: &Caller, subscriber: &ListSubscriber) {
     let (mut seen, mut known) = shared.lists.seen(&*shared.source, caller).await;
     loop {
         tokio::select! {
@@ -47,8 +47,8 @@ async fn watch_lists(shared: &Shared, caller: &Caller, listener: &Listener) {
         let list = shared.lists.of(&*shared.source, caller).await;
         let changed = !Arc::ptr_eq(&list, &known) && list != known;
         known = list;
-        // A reload changes lists and ends callers; whoever ended hears of neither.
-        if caller.liveness.check().is_err() || (changed && !listener.tell().await) {
+        // A reload changes lists and ends callers. A caller that has ended gets no notification.
+        if caller.liveness.check().is_err() || (changed && !subscriber.notify().await) {
             return;
         }
     }

@@ -1,11 +1,11 @@
-//! From a server's words to ours: tools and their declared effects.
+//! Tool definitions of a server, in the host's types.
 
 use firebox_contract::limits::{MCP_CLIENT_SCHEMA_BYTES_MAX, MCP_CLIENT_TOOL_TEXT_BYTES_MAX, TOOL_NAME_BYTES_MAX};
 use firebox_contract::{ToolDefinition, ToolEffects};
 use rmcp::model::{Tool, ToolAnnotations};
 
-/// A tool as we offer it, under its own name. `None` for one that is larger than any model could use.
-pub(super) fn definition(tool: &Tool) -> Option<ToolDefinition> {
+/// The host's definition of a tool, with the tool's own name. `None` if the name or the input schema is too long.
+pub(in crate::client) fn definition(tool: &Tool) -> Option<ToolDefinition> {
     let input_schema_json = serde_json::to_string(tool.input_schema.as_ref()).ok()?;
     let output_schema_json = tool.output_schema.as_ref().and_then(|schema| serde_json::to_string(schema.as_ref()).ok());
     let nameless = tool.name.is_empty() || tool.name.len() > 2 * TOOL_NAME_BYTES_MAX;
@@ -24,18 +24,18 @@ pub(super) fn definition(tool: &Tool) -> Option<ToolDefinition> {
     })
 }
 
-/// `text`, or as many whole characters of it as fit into `bytes`.
-pub(super) fn cut(text: &str, bytes: usize) -> &str {
+/// The longest prefix of `text` with at most `bytes` bytes that ends at a character boundary.
+pub(in crate::client) fn cut(text: &str, bytes: usize) -> &str {
     &text[..text.floor_char_boundary(bytes)]
 }
 
-/// Bytes a tool takes.
-pub(super) fn size(tool: &ToolDefinition) -> usize {
+/// The bytes of a definition's texts.
+pub(in crate::client) fn size(tool: &ToolDefinition) -> usize {
     let texts = [Some(&tool.name), Some(&tool.description), tool.title.as_ref(), Some(&tool.input_schema_json)];
     texts.into_iter().chain([tool.output_schema_json.as_ref()]).flatten().map(String::len).sum()
 }
 
-/// The hints, with the protocol's own defaults: what says nothing may destroy and reaches the world.
+/// The effects that the annotations declare. Without annotations the protocol's defaults apply: destructive and open-world.
 fn effects(annotations: Option<&ToolAnnotations>) -> ToolEffects {
     let hint = |choose: fn(&ToolAnnotations) -> Option<bool>| annotations.and_then(choose);
     let read_only = hint(|a| a.read_only_hint).unwrap_or(false);
@@ -54,7 +54,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn silence_about_effects_is_the_worst_case() {
+    fn a_tool_without_annotations_counts_as_destructive_and_open_world() {
         let tool = |annotations: serde_json::Value| {
             let tool = json!({"name": "t", "inputSchema": {"type": "object"}, "annotations": annotations});
             definition(&serde_json::from_value(tool).expect("a tool")).expect("small").effects

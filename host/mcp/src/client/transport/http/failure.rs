@@ -1,69 +1,72 @@
-//! An HTTP answer that is no success, in words: its status, what the server said, and what to do.
+//! Messages for HTTP answers that are not a success: the status, the server's message and the remedy.
 
 use http::header::{LOCATION, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{HeaderMap, StatusCode};
 use serde_json::Value;
 
-use super::super::wire::excerpt;
+use crate::client::wire::excerpt;
 
-/// Characters of a server's own words.
-const SAID_CHARACTERS: usize = 300;
+/// Maximum characters of a server's own message.
+const QUOTE_CHARACTERS: usize = 300;
 
-/// The status as people write it.
+/// The status as in "HTTP 404 Not Found".
 pub(super) fn status_line(status: StatusCode) -> String {
     status
         .canonical_reason()
         .map_or_else(|| format!("HTTP {}", status.as_u16()), |name| format!("HTTP {} {name}", status.as_u16()))
 }
 
-/// All there is to say about an answer.
+/// The message about an answer: status, the server's message and the remedy.
 pub(super) fn failure(status: StatusCode, headers: &HeaderMap, body: &str) -> String {
-    let mut words = status_line(status);
-    if let Some(said) = said(body).or_else(|| challenge(headers)) {
-        words = format!("{words}: \"{said}\"");
+    let mut message = status_line(status);
+    if let Some(text) = text_of(body).or_else(|| challenge(headers)) {
+        message = format!("{message}: \"{text}\"");
     }
     let header = |name| headers.get(name).and_then(|value: &http::HeaderValue| value.to_str().ok());
     let remedy = match status.as_u16() {
-        401 => "give its key by a header: --mcp-header NAME=Authorization:VALUE, or \"bearer\" in the configuration"
+        401 => "give its key in a header: --mcp-header NAME=Authorization:VALUE, or \"bearer\" in the configuration"
             .to_owned(),
-        403 => "the key that it was given, if any, may not do this".to_owned(),
-        404 => "is the path of its address right?".to_owned(),
-        405 | 406 | 415 | 501 => "is this the address of an MCP server?".to_owned(),
-        407 | 511 => "something between here and the server wants a login".to_owned(),
+        403 => "its key is missing or does not allow this".to_owned(),
+        404 => "check the path of its URL".to_owned(),
+        405 | 406 | 415 | 501 => "check that this is the URL of an MCP server".to_owned(),
+        407 | 511 => "a proxy or network in between requires a login".to_owned(),
         429 | 503 => match header(RETRY_AFTER) {
-            Some(wait) => format!("it asks to come back after \"{}\"", excerpt(wait, 64)),
-            None => return words,
+            Some(wait) => format!("it asks to retry after \"{}\"", excerpt(wait, 64)),
+            None => return message,
         },
         300..=399 => match header(LOCATION) {
-            Some(place) => {
-                format!("it sends to \"{}\"; give that address if it is the server's", excerpt(place, SAID_CHARACTERS))
+            Some(location) => {
+                format!(
+                    "it redirects to \"{}\"; use that URL if it is the server's",
+                    excerpt(location, QUOTE_CHARACTERS)
+                )
             }
-            None => return words,
+            None => return message,
         },
-        _ => return words,
+        _ => return message,
     };
-    format!("{words}; {remedy}")
+    format!("{message}; {remedy}")
 }
 
-/// What a body says in words, of whatever kind it is.
-pub(super) fn said(body: &str) -> Option<String> {
+/// The text of a body of any kind, shortened. `None` if it is empty.
+pub(super) fn text_of(body: &str) -> Option<String> {
     let body = body.trim_start_matches('\u{feff}').trim();
-    let words = match serde_json::from_str::<Value>(body) {
+    let text = match serde_json::from_str::<Value>(body) {
         Ok(value) => in_json(&value).unwrap_or_else(|| body.to_owned()),
         Err(_) if is_html(body) => in_html(body),
         Err(_) => body.to_owned(),
     };
-    let words = excerpt(&words, SAID_CHARACTERS);
-    (!words.is_empty()).then_some(words)
+    let text = excerpt(&text, QUOTE_CHARACTERS);
+    (!text.is_empty()).then_some(text)
 }
 
-/// What a body is where a message was wanted.
+/// The kind of a body that should have been a message, with its text.
 pub(super) fn kind(body: &str) -> String {
-    let said = said(body).map(|said| format!(": \"{said}\"")).unwrap_or_default();
+    let text = text_of(body).map(|text| format!(": \"{text}\"")).unwrap_or_default();
     match () {
         () if body.trim().is_empty() => "an empty body".to_owned(),
-        () if is_html(body) => format!("a page for browsers{said}; is its address right, and does it want a login?"),
-        () => format!("what is no message{said}"),
+        () if is_html(body) => format!("a page for browsers{text}; check its URL, and whether it requires a login"),
+        () => format!("a body that is no message{text}"),
     }
 }
 
@@ -93,29 +96,29 @@ fn in_json(value: &Value) -> Option<String> {
     }
 }
 
-/// The title of a page and the words on it.
+/// The title and the text of a page.
 fn in_html(page: &str) -> String {
-    let mut words = String::new();
+    let mut text_so_far = String::new();
     let mut rest = page;
     while let Some((text, after)) = rest.split_once('<') {
-        words.push_str(text);
-        words.push(' ');
+        text_so_far.push_str(text);
+        text_so_far.push(' ');
         let hidden = ["script", "style"].into_iter().find(|tag| after.to_ascii_lowercase().starts_with(tag));
         let end = hidden.and_then(|tag| after.to_ascii_lowercase().find(&format!("</{tag}")));
         let after = end.map_or(after, |end| &after[end..]);
         rest = after.split_once('>').map_or("", |(_, after)| after);
-        if words.len() > 8 * SAID_CHARACTERS {
-            return words;
+        if text_so_far.len() > 8 * QUOTE_CHARACTERS {
+            return text_so_far;
         }
     }
-    words.push_str(rest);
-    words
+    text_so_far.push_str(rest);
+    text_so_far
 }
 
-/// What the header that asks for a key says.
+/// The value of the header that asks for authentication.
 fn challenge(headers: &HeaderMap) -> Option<String> {
     let value = headers.get(WWW_AUTHENTICATE)?.to_str().ok()?;
-    Some(excerpt(value, SAID_CHARACTERS)).filter(|value| !value.is_empty())
+    Some(excerpt(value, QUOTE_CHARACTERS)).filter(|value| !value.is_empty())
 }
 
 #[cfg(test)]
@@ -123,7 +126,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn failures_say_the_status_the_words_and_the_remedy() {
+    fn a_failure_has_the_status_the_servers_message_and_the_remedy() {
         let mut headers = HeaderMap::new();
         headers.insert(WWW_AUTHENTICATE, http::HeaderValue::from_static("Bearer error=\"invalid_token\""));
         let words = |status, body| failure(StatusCode::from_u16(status).expect("a status"), &headers, body);
