@@ -25,7 +25,7 @@ mod transport;
 mod wire;
 
 pub use connection::ServerIdentity;
-pub use connection::listing::SkippedTool;
+pub use connection::listing::RejectedTool;
 pub use pool::slot::ServerState;
 pub use pool::{Access, ClientPool, ListedTool, PoolOptions, ServerReport, ServerStatus};
 pub use spec::{HttpServer, Secret, ServerSpec, ServerTransport, StdioServer};

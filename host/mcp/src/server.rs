@@ -57,7 +57,7 @@ struct ServerContext {
     /// The permits of running calls.
     calls: Arc<PermitPool>,
     /// The permits of requests and streams that wait for changes of a list.
-    listeners: Arc<PermitPool>,
+    subscriptions: Arc<PermitPool>,
     /// Cancelled when the server stops: ends all waiting requests.
     closing: CancellationToken,
 }
@@ -72,7 +72,7 @@ impl ServerContext {
             config,
             lists: ToolListCache::default(),
             calls: PermitPool::new(limits::MCP_SERVER_CALLS_MAX),
-            listeners: PermitPool::new(limits::MCP_SUBSCRIPTIONS_MAX),
+            subscriptions: PermitPool::new(limits::MCP_SUBSCRIPTIONS_MAX),
             closing: CancellationToken::new(),
         })
     }

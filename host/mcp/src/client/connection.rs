@@ -23,7 +23,7 @@ use tokio::sync::{Notify, Semaphore};
 use tokio::time::{Instant, sleep_until, timeout};
 
 use crate::client::connection::handler::{Handler, ProgressReport, ProgressTable};
-use crate::client::connection::listing::{Listing, SkippedTool};
+use crate::client::connection::listing::{Listing, RejectedTool};
 use crate::client::connection::opening::Dialect;
 use crate::client::connection::result::CallReading;
 use crate::client::pool::catalog::OfferedTools;
@@ -65,7 +65,7 @@ pub(super) struct Connection {
     exchange: Arc<Exchange>,
     calls: Semaphore,
     offer: Mutex<OfferedTools>,
-    skipped: Mutex<Vec<SkippedTool>>,
+    rejected: Mutex<Vec<RejectedTool>>,
     last_answer: Mutex<Instant>,
     proven: AtomicBool,
     /// Notified when a call failed, so that a health check runs.
@@ -140,7 +140,7 @@ impl Connection {
             exchange,
             calls: Semaphore::new(MCP_CLIENT_CALLS_MAX),
             offer: Mutex::default(),
-            skipped: Mutex::default(),
+            rejected: Mutex::default(),
             last_answer: Mutex::new(Instant::now()),
             proven: AtomicBool::new(false),
             suspect: Notify::new(),
@@ -157,8 +157,8 @@ impl Connection {
     }
 
     /// The tools that are not offered, with the reasons.
-    pub(super) fn skipped(&self) -> Vec<SkippedTool> {
-        self.skipped.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    pub(super) fn rejected(&self) -> Vec<RejectedTool> {
+        self.rejected.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Whether a call has succeeded on this connection.
@@ -245,16 +245,16 @@ impl Connection {
 
     /// Reads the tool list again. Returns whether it changed.
     pub(super) async fn refresh(&self) -> Result<bool, RequestFailure> {
-        let (fresh, skipped) = self.list().await?;
+        let (fresh, rejected) = self.list().await?;
         let fresh = Arc::new(fresh);
-        *self.skipped.lock().unwrap_or_else(PoisonError::into_inner) = skipped;
+        *self.rejected.lock().unwrap_or_else(PoisonError::into_inner) = rejected;
         let mut offer = self.offer.lock().unwrap_or_else(PoisonError::into_inner);
         let changed = *offer != fresh;
         *offer = fresh;
         Ok(changed)
     }
 
-    async fn list(&self) -> Result<(Vec<ToolDefinition>, Vec<SkippedTool>), RequestFailure> {
+    async fn list(&self) -> Result<(Vec<ToolDefinition>, Vec<RejectedTool>), RequestFailure> {
         let mut listing = Listing::default();
         let mut cursor = None;
         let times = RequestTimeouts { silence: self.spec.connect_timeout, total: self.spec.connect_timeout };
@@ -300,7 +300,7 @@ impl Connection {
     ) -> Result<ServerResult, RequestFailure> {
         let started = Instant::now();
         let end = started + times.total;
-        let late = |after| RequestFailure::Timeout(after, self.exchange.remarks().since(started));
+        let late = |after| RequestFailure::Timeout(after, self.exchange.warnings().since(started));
         let sent = timeout(times.silence, self.progress.send(&self.peer, request)).await;
         let (handle, mut listener) = sent.map_err(|_| late(times.silence))?.map_err(|error| self.failure(error))?;
         let mut pending = PendingRequest(Some(handle));

@@ -22,7 +22,7 @@ use rmcp::model::JsonObject;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout};
 
-use crate::client::connection::listing::SkippedTool;
+use crate::client::connection::listing::RejectedTool;
 use crate::client::connection::result::CallReading;
 use crate::client::connection::{Connection, RequestFailure, ServerIdentity};
 use crate::client::pool::backoff::RetryBackoff;
@@ -74,7 +74,7 @@ pub struct ServerReport {
     /// The server's description of itself and its tools with their own names, or the failure.
     pub result: Result<(ServerIdentity, Vec<ToolDefinition>), McpError>,
     /// The tools that it lists and that are not offered, with the reasons.
-    pub skipped: Vec<SkippedTool>,
+    pub rejected: Vec<RejectedTool>,
     /// The time until the tool list was read.
     pub elapsed: Duration,
 }
@@ -285,12 +285,12 @@ impl ClientPool {
 
     async fn report(&self, caller: &Caller, spec: Arc<ServerSpec>) -> ServerReport {
         let started = Instant::now();
-        let mut skipped = Vec::new();
+        let mut rejected = Vec::new();
         let result = match self.slot(caller, &spec) {
             // Return the failure itself and not the error that the server is down.
             Ok(slot) => match slot.ready(spec.connect_timeout).await {
                 Ok(connection) => {
-                    skipped = connection.skipped();
+                    rejected = connection.rejected();
                     Ok((connection.about.clone(), slot.known().as_ref().clone()))
                 }
                 Err(error) => Err(slot.last_error().unwrap_or(error)),
@@ -298,7 +298,7 @@ impl ClientPool {
             Err(error) => Err(error),
         };
         let (name, elapsed) = (spec.name.clone(), started.elapsed());
-        ServerReport { name, required: spec.required, result, skipped, elapsed }
+        ServerReport { name, required: spec.required, result, rejected, elapsed }
     }
 
     /// The tools that `caller` can call now, with their servers. Does not wait.

@@ -6,7 +6,7 @@ mod message;
 mod text;
 mod tools;
 
-pub(super) use exchange::{Exchange, RequestKind, ServerRemarks, request_of};
+pub(super) use exchange::{Exchange, RequestKind, ServerWarnings, request_of};
 pub(super) use message::{CALL_RESULT, CONNECTION_LOST, MessageReader, UNREADABLE, error_answer};
 pub(super) use text::excerpt;
-pub(super) use tools::{NAMES, SKIPPED};
+pub(super) use tools::{NAMES, REJECTED};

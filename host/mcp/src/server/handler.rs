@@ -97,8 +97,8 @@ impl ServerHandler for McpHandler {
     async fn listen(&self, context: SubscriptionContext) -> Result<(), ErrorData> {
         let caller = self.caller(&context.request_context().extensions)?;
         let most = limits::MCP_SUBSCRIPTIONS_PER_TENANT_MAX;
-        let Some(_permit) = self.shared.listeners.take(&caller.tenant, most) else {
-            return Err(ErrorData::internal_error(http::too_many_listeners().to_string(), None));
+        let Some(_permit) = self.shared.subscriptions.take(&caller.tenant, most) else {
+            return Err(ErrorData::internal_error(http::too_many_subscriptions().to_string(), None));
         };
         let subscriber = ListSubscriber::Subscription(context.sink().clone());
         tokio::select! {

@@ -41,7 +41,7 @@ const LOCAL_HOSTS: [&str; 3] = ["localhost", "127.0.0.1", "::1"];
 const SESSION_ID: &str = "mcp-session-id";
 const METHOD: &str = "mcp-method";
 const LISTEN: &str = "subscriptions/listen";
-const LISTENERS_MAX: usize = limits::MCP_SUBSCRIPTIONS_PER_TENANT_MAX;
+const SUBSCRIPTIONS_MAX: usize = limits::MCP_SUBSCRIPTIONS_PER_TENANT_MAX;
 
 /// The options of the HTTP transport.
 #[derive(Debug, Clone)]
@@ -77,7 +77,7 @@ pub struct HttpTools {
 #[must_use]
 pub fn http_service(source: Arc<dyn ToolSource>, options: ServerHttpOptions, caller_of: CallerOf) -> HttpTools {
     let shared = ServerContext::new(source, options.info);
-    let sessions = Arc::new(SessionStore::new(Arc::clone(&shared.listeners)));
+    let sessions = Arc::new(SessionStore::new(Arc::clone(&shared.subscriptions)));
     let named = |local: &[&str], more: Vec<String>| -> Vec<String> {
         local.iter().map(|name| (*name).to_owned()).chain(more).collect()
     };
@@ -202,8 +202,8 @@ pub(super) fn tools_of_this_request() -> Option<ToolList> {
 }
 
 /// The error for a tenant that has reached its maximum number of event streams.
-pub(super) fn too_many_listeners() -> Error {
-    let message = format!("too many event streams: a tenant may have {LISTENERS_MAX}; close one of them");
+pub(super) fn too_many_subscriptions() -> Error {
+    let message = format!("too many event streams: a tenant may have {SUBSCRIPTIONS_MAX}; close one of them");
     Error::Limited { message, retry_after: limits::MCP_RETRY_AFTER }
 }
 

@@ -22,7 +22,7 @@ pub(super) struct SessionStore {
     permits: Arc<PermitPool>,
     records: Arc<Mutex<HashMap<SessionId, SessionRecord>>>,
     /// The permits of event streams.
-    listeners: Arc<PermitPool>,
+    subscriptions: Arc<PermitPool>,
 }
 
 /// The tenant and the state of one session.
@@ -55,14 +55,14 @@ pub(super) enum SessionError {
 }
 
 impl SessionStore {
-    pub(super) fn new(listeners: Arc<PermitPool>) -> Self {
+    pub(super) fn new(subscriptions: Arc<PermitPool>) -> Self {
         let mut inner = LocalSessionManager::default();
         inner.session_config.channel_capacity = limits::MCP_EVENTS_BUFFERED_MAX;
         inner.session_config.keep_alive = Some(limits::MCP_SESSION_IDLE_TIMEOUT);
         inner.session_config.init_timeout = Some(limits::MCP_SESSION_START_TIMEOUT);
         inner.session_config.completed_cache_ttl = limits::MCP_REPLAY_TIME;
         let (inner, permits) = (Arc::new(inner), PermitPool::new(limits::MCP_SESSIONS_MAX));
-        Self { inner, permits, records: Arc::default(), listeners }
+        Self { inner, permits, records: Arc::default(), subscriptions }
     }
 
     /// Whether `tenant` opened the session `id`. Another tenant's session does not exist.
@@ -126,9 +126,9 @@ impl SessionStore {
     /// An event stream permit for the caller of the current request.
     fn stream_permit(&self) -> Result<Permit, SessionError> {
         let Some(scope) = http::this_request() else { return Err(SessionError::Refused) };
-        let permit = self.listeners.take(&scope.caller.tenant, limits::MCP_SUBSCRIPTIONS_PER_TENANT_MAX);
+        let permit = self.subscriptions.take(&scope.caller.tenant, limits::MCP_SUBSCRIPTIONS_PER_TENANT_MAX);
         permit.ok_or_else(|| {
-            scope.refuse(http::too_many_listeners());
+            scope.refuse(http::too_many_subscriptions());
             SessionError::Refused
         })
     }

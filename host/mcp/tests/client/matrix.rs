@@ -32,7 +32,7 @@ enum Expected {
     Down(&'static [&'static str]),
     /// The call fails, and the error contains all of these texts.
     Call(&'static [&'static str]),
-    /// The server offers this many tools, and the reasons for skipped tools contain all of these texts.
+    /// The server offers this many tools, and the reasons for rejected tools contain all of these texts.
     Lists(usize, &'static [&'static str]),
     /// The server is used, and its revision contains this text.
     Speaks(&'static str),
@@ -259,7 +259,7 @@ fn judged(report: &ServerReport, called: Result<(String, bool), String>, expecte
         Lists(count, words) => {
             let (_, tools) = report.result.as_ref().map_err(ToString::to_string)?;
             let left_out: Vec<String> =
-                report.skipped.iter().map(|tool| format!("\"{}\": {}", tool.name, tool.reason)).collect();
+                report.rejected.iter().map(|tool| format!("\"{}\": {}", tool.name, tool.reason)).collect();
             if tools.len() != count || (words.is_empty() && !left_out.is_empty()) {
                 return Err(format!("{} tools, left out {left_out:?}", tools.len()));
             }

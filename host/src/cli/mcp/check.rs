@@ -72,7 +72,7 @@ fn object(report: &ServerReport) -> Value {
             "revision": about.revision,
             "software": about.software,
             "tools": tools.iter().map(|tool| tool.name.as_str()).collect::<Vec<_>>(),
-            "left_out": report.skipped.iter().map(|tool| json!({ "name": tool.name, "why": tool.reason })).collect::<Vec<_>>(),
+            "left_out": report.rejected.iter().map(|tool| json!({ "name": tool.name, "why": tool.reason })).collect::<Vec<_>>(),
             "elapsed_ms": elapsed,
         }),
         Err(error) => {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use firebox_contract::{Caller, limits};
-use firebox_mcp::client::{ClientPool, PoolOptions, Secret, ServerReport, ServerSpec, ServerTransport, SkippedTool};
+use firebox_mcp::client::{ClientPool, PoolOptions, RejectedTool, Secret, ServerReport, ServerSpec, ServerTransport};
 
 use crate::cli::output;
 use crate::error::CliError;
@@ -69,12 +69,12 @@ pub fn failures(reports: &[ServerReport]) -> impl Iterator<Item = String> {
 
 /// One line about each tool of a server that is not offered.
 pub fn left_out(report: &ServerReport) -> impl Iterator<Item = String> {
-    let shown = |tool: &SkippedTool| {
+    let shown = |tool: &RejectedTool| {
         let name = output::line(&tool.name, limits::CHAT_SHOWN_CHARACTERS_MAX);
         let why = output::line(&tool.reason, limits::CHAT_SHOWN_CHARACTERS_MAX);
         format!("left out \"{name}\": {why}")
     };
-    report.skipped.iter().map(shown)
+    report.rejected.iter().map(shown)
 }
 
 /// Parses `NAME=COMMAND ARGUMENT…`, with optional `VARIABLE=VALUE` before the command, or `NAME=URL`.

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use firebox_contract::ToolDefinition;
 use firebox_contract::limits::{
-    MCP_CLIENT_REJECTED_TOOLS_LISTED_MAX, MCP_CLIENT_LIST_BYTES_MAX, MCP_CLIENT_PAGES_MAX, MCP_CLIENT_SCHEMA_BYTES_MAX,
+    MCP_CLIENT_LIST_BYTES_MAX, MCP_CLIENT_PAGES_MAX, MCP_CLIENT_REJECTED_TOOLS_LISTED_MAX, MCP_CLIENT_SCHEMA_BYTES_MAX,
     MCP_CLIENT_TOOLS_MAX,
 };
 use rmcp::model::{ListToolsResult, ServerResult};
@@ -13,11 +13,11 @@ use serde_json::Value;
 use crate::client::connection::RequestFailure;
 use crate::client::connection::definition;
 use crate::client::spec::ServerSpec;
-use crate::client::wire::{NAMES, SKIPPED, excerpt};
+use crate::client::wire::{NAMES, REJECTED, excerpt};
 
 /// A tool that is not offered.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct SkippedTool {
+pub struct RejectedTool {
     /// Its name, or its position in the list if it has no name. Shortened and without control characters.
     pub name: String,
     /// The reason.
@@ -28,8 +28,8 @@ pub struct SkippedTool {
 #[derive(Debug, Default)]
 pub(in crate::client) struct Listing {
     pub(in crate::client) tools: Vec<ToolDefinition>,
-    pub(in crate::client) skipped: Vec<SkippedTool>,
-    /// The number of further skipped tools.
+    pub(in crate::client) rejected: Vec<RejectedTool>,
+    /// The number of further rejected tools.
     uncounted: usize,
     names: HashSet<String>,
     pages: usize,
@@ -53,7 +53,7 @@ impl Listing {
             self.skip("further pages", "a page has only tools of earlier pages");
             return Ok(None);
         }
-        self.add_skipped(&list);
+        self.add_rejected(&list);
         for tool in &list.tools {
             let fresh = self.names.insert(tool.name.to_string());
             if !spec.offers(&tool.name) {
@@ -87,12 +87,12 @@ impl Listing {
         Ok(None)
     }
 
-    /// Records the tools that the message reader skipped, and those that rmcp then removed.
-    fn add_skipped(&mut self, list: &ListToolsResult) {
+    /// Records the tools that the message reader rejected, and those that rmcp then removed.
+    fn add_rejected(&mut self, list: &ListToolsResult) {
         let meta = list.meta.as_ref();
         let texts =
             |key: &str| meta.and_then(|meta| meta.get(key)).and_then(Value::as_array).cloned().unwrap_or_default();
-        for pair in texts(SKIPPED) {
+        for pair in texts(REJECTED) {
             if let (Some(name), Some(reason)) = (pair[0].as_str(), pair[1].as_str()) {
                 self.skip(name, reason);
             }
@@ -105,23 +105,23 @@ impl Listing {
     }
 
     fn skip(&mut self, name: &str, reason: &str) {
-        if self.skipped.len() < MCP_CLIENT_REJECTED_TOOLS_LISTED_MAX {
-            self.skipped.push(SkippedTool { name: excerpt(name, 64), reason: reason.to_owned() });
+        if self.rejected.len() < MCP_CLIENT_REJECTED_TOOLS_LISTED_MAX {
+            self.rejected.push(RejectedTool { name: excerpt(name, 64), reason: reason.to_owned() });
         } else {
             self.uncounted += 1;
         }
     }
 
-    /// Ends the list, and logs the skipped tools.
-    pub(in crate::client) fn finish(mut self, spec: &ServerSpec) -> (Vec<ToolDefinition>, Vec<SkippedTool>) {
+    /// Ends the list, and logs the rejected tools.
+    pub(in crate::client) fn finish(mut self, spec: &ServerSpec) -> (Vec<ToolDefinition>, Vec<RejectedTool>) {
         if self.uncounted > 0 {
             let name = format!("{} more", self.uncounted);
-            self.skipped.push(SkippedTool { name, reason: "they were skipped for similar reasons".to_owned() });
+            self.rejected.push(RejectedTool { name, reason: "they were rejected for similar reasons".to_owned() });
         }
-        for SkippedTool { name, reason } in &mut self.skipped {
+        for RejectedTool { name, reason } in &mut self.rejected {
             (*name, *reason) = (spec.redact(name), spec.redact(reason));
             tracing::warn!(server = %spec.name, tool = %name, "a tool is not offered: {reason}");
         }
-        (self.tools, self.skipped)
+        (self.tools, self.rejected)
     }
 }

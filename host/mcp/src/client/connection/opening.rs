@@ -20,7 +20,7 @@ use crate::client::spec::{HttpServer, ServerSpec, ServerTransport};
 use crate::client::transport::child::{self, StderrTail};
 use crate::client::transport::http;
 use crate::client::transport::{CloseReason, WatchedTransport};
-use crate::client::wire::{Exchange, ServerRemarks, excerpt};
+use crate::client::wire::{Exchange, ServerWarnings, excerpt};
 
 /// A dialect of the protocol.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -73,17 +73,17 @@ pub(in crate::client) async fn open(
     alive: &Arc<AtomicUsize>,
     known: Dialect,
 ) -> Result<(Connection, ConnectionRunner), McpError> {
-    let remarks = ServerRemarks::new(spec);
+    let warnings = ServerWarnings::new(spec);
     let started = Instant::now();
     let all = async {
         let mut tried = vec![known];
-        let mut last = match attempt(spec, alive, known, &remarks).await {
+        let mut last = match attempt(spec, alive, known, &warnings).await {
             Ok(opened) => return Ok(opened),
             Err(refused) => refused,
         };
         while let Some(next) = last.next.filter(|next| tried.len() < 3 && !tried.contains(next)) {
             tried.push(next);
-            last = match attempt(spec, alive, next, &remarks).await {
+            last = match attempt(spec, alive, next, &warnings).await {
                 Ok(opened) => return Ok(opened),
                 // If the old transport fails too, the error of the earlier attempt is more helpful.
                 Err(_) if next == Dialect::LegacySse => FailedAttempt { next: None, ..last },
@@ -95,7 +95,7 @@ pub(in crate::client) async fn open(
     match timeout(spec.connect_timeout, all).await {
         Ok(result) => result,
         Err(_) => {
-            let meanwhile = remarks.since(started).map(|what| format!(" (meanwhile {what})")).unwrap_or_default();
+            let meanwhile = warnings.since(started).map(|what| format!(" (meanwhile {what})")).unwrap_or_default();
             let reason = format!(
                 "it did not finish the handshake within {} s{meanwhile}; raise its connect timeout if it is slow to start",
                 spec.connect_timeout.as_secs_f32()
@@ -118,7 +118,7 @@ async fn attempt(
     spec: &Arc<ServerSpec>,
     alive: &Arc<AtomicUsize>,
     dialect: Dialect,
-    remarks: &Arc<ServerRemarks>,
+    warnings: &Arc<ServerWarnings>,
 ) -> Result<(Connection, ConnectionRunner), FailedAttempt> {
     // Only this dialect continues on the same connection with an older revision, so only here the probe must end early.
     let probe = if dialect == Dialect::Newest {
@@ -126,7 +126,7 @@ async fn attempt(
     } else {
         spec.connect_timeout
     };
-    let attempt = Attempt { spec, dialect, close_reason: Arc::default(), exchange: Exchange::new(remarks), probe };
+    let attempt = Attempt { spec, dialect, close_reason: Arc::default(), exchange: Exchange::new(warnings), probe };
     match &spec.transport {
         ServerTransport::Stdio(server) => {
             let (transport, stderr) = child::spawn(spec, server, &attempt.close_reason, &attempt.exchange, alive)?;

@@ -1,11 +1,11 @@
-//! The unanswered requests of one connection, and remarks about messages of the server that were no answer.
+//! The unanswered requests of one connection, and warnings about messages of the server that were no answer.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicBool, AtomicU16, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use firebox_contract::limits::{MCP_CLIENT_UNANSWERED_MAX, MCP_CLIENT_WARNINGS_LOGGED_MAX, MCP_CLIENT_UNANSWERED_MAX};
+use firebox_contract::limits::{MCP_CLIENT_UNANSWERED_MAX, MCP_CLIENT_WARNINGS_LOGGED_MAX, MCP_CLIENT_WARNINGS_PERIOD};
 use rmcp::RoleClient;
 use rmcp::model::{ClientNotification, ClientRequest, JsonRpcMessage, RequestId};
 use rmcp::service::TxJsonRpcMessage;
@@ -39,41 +39,41 @@ pub(in crate::client) fn request_of(message: &TxJsonRpcMessage<RoleClient>) -> O
     Some((request.id.clone(), asked))
 }
 
-/// Remarks about messages that were no answer. The last one is added to the error if an answer never comes.
+/// Warnings about messages that were no answer. The last one is added to the error if an answer never comes.
 #[derive(Debug)]
-pub(in crate::client) struct ServerRemarks {
+pub(in crate::client) struct ServerWarnings {
     spec: Arc<ServerSpec>,
-    log: Mutex<RemarkLog>,
+    log: Mutex<WarningLog>,
 }
 
 #[derive(Debug, Default)]
-struct RemarkLog {
+struct WarningLog {
     last: Option<(Instant, String)>,
     since: Option<Instant>,
     logged: usize,
 }
 
-impl ServerRemarks {
+impl ServerWarnings {
     pub(in crate::client) fn new(spec: &Arc<ServerSpec>) -> Arc<Self> {
         Arc::new(Self { spec: Arc::clone(spec), log: Mutex::default() })
     }
 
-    /// Records a remark, and logs a limited number per period.
+    /// Records a warning, and logs a limited number per period.
     pub(in crate::client) fn note(&self, what: &str) {
         let what = self.spec.redact(what);
         let mut log = self.log.lock().unwrap_or_else(PoisonError::into_inner);
         let now = Instant::now();
-        if log.since.is_none_or(|since| now.duration_since(since) >= MCP_CLIENT_WARNINGS_LOGGED_MAX) {
+        if log.since.is_none_or(|since| now.duration_since(since) >= MCP_CLIENT_WARNINGS_PERIOD) {
             (log.since, log.logged) = (Some(now), 0);
         }
         log.logged += 1;
-        if log.logged <= MCP_CLIENT_UNANSWERED_MAX {
+        if log.logged <= MCP_CLIENT_WARNINGS_LOGGED_MAX {
             tracing::warn!(server = %self.spec.name, "{what}");
         }
         log.last = Some((now, what));
     }
 
-    /// The last remark, if it was recorded after `moment`.
+    /// The last warning, if it was recorded after `moment`.
     pub(in crate::client) fn since(&self, moment: Instant) -> Option<String> {
         let log = self.log.lock().unwrap_or_else(PoisonError::into_inner);
         log.last.as_ref().filter(|(at, _)| *at >= moment).map(|(_, what)| what.clone())
@@ -83,7 +83,7 @@ impl ServerRemarks {
 /// The unanswered requests of one connection.
 #[derive(Debug)]
 pub(in crate::client) struct Exchange {
-    remarks: Arc<ServerRemarks>,
+    warnings: Arc<ServerWarnings>,
     state: Mutex<ExchangeState>,
     late: AtomicBool,
     status: AtomicU16,
@@ -101,9 +101,9 @@ struct ExchangeState {
 }
 
 impl Exchange {
-    pub(in crate::client) fn new(remarks: &Arc<ServerRemarks>) -> Arc<Self> {
+    pub(in crate::client) fn new(warnings: &Arc<ServerWarnings>) -> Arc<Self> {
         let (late, status) = (AtomicBool::new(false), AtomicU16::new(0));
-        Arc::new(Self { remarks: Arc::clone(remarks), state: Mutex::default(), late, status })
+        Arc::new(Self { warnings: Arc::clone(warnings), state: Mutex::default(), late, status })
     }
 
     fn state(&self) -> std::sync::MutexGuard<'_, ExchangeState> {
@@ -209,12 +209,12 @@ impl Exchange {
         self.state().resumable.get(event).cloned()
     }
 
-    pub(in crate::client) fn remark(&self, what: String) {
-        self.remarks.note(&what);
+    pub(in crate::client) fn warn(&self, what: String) {
+        self.warnings.note(&what);
     }
 
-    pub(in crate::client) fn remarks(&self) -> &Arc<ServerRemarks> {
-        &self.remarks
+    pub(in crate::client) fn warnings(&self) -> &Arc<ServerWarnings> {
+        &self.warnings
     }
 }
 
@@ -244,10 +244,10 @@ mod tests {
     fn remarks_contain_no_secrets() {
         let env = vec![("TOKEN".to_owned(), Secret::new("hunter22"))];
         let server = StdioServer { command: "server".to_owned(), env, ..StdioServer::default() };
-        let remarks = ServerRemarks::new(&Arc::new(ServerSpec::new("one", ServerTransport::Stdio(server))));
+        let warnings = ServerWarnings::new(&Arc::new(ServerSpec::new("one", ServerTransport::Stdio(server))));
         let before = Instant::now();
-        remarks.note("it wrote \"TOKEN=hunter22\"");
-        assert_eq!(remarks.since(before).as_deref(), Some("it wrote \"TOKEN=[secret]\""));
-        assert_eq!(remarks.since(Instant::now() + Duration::from_secs(1)), None);
+        warnings.note("it wrote \"TOKEN=hunter22\"");
+        assert_eq!(warnings.since(before).as_deref(), Some("it wrote \"TOKEN=[secret]\""));
+        assert_eq!(warnings.since(Instant::now() + Duration::from_secs(1)), None);
     }
 }

@@ -49,7 +49,7 @@ impl MessageReader<'_> {
         }
         let text = String::from_utf8_lossy(bytes);
         if matches!(text, std::borrow::Cow::Owned(_)) {
-            self.exchange.remark("it sent bytes that are not UTF-8; each is shown as \"\u{fffd}\"".to_owned());
+            self.exchange.warn("it sent bytes that are not UTF-8; each is shown as \"\u{fffd}\"".to_owned());
         }
         match text::parse(&text) {
             Ok(Value::Array(batch)) => batch.into_iter().filter_map(|message| self.message(message)).collect(),
@@ -74,25 +74,25 @@ impl MessageReader<'_> {
         };
         let id = written().or_else(|| self.own.map(|(id, _)| id.clone()));
         let Some(id) = id.filter(|_| answers) else {
-            self.exchange.remark(format!("it wrote a line that is no message: \"{quoted}\""));
+            self.exchange.warn(format!("it wrote a line that is no message: \"{quoted}\""));
             return None;
         };
         self.exchange.take(&id);
         let message = format!("its answer is not JSON ({why}): \"{quoted}\"");
-        self.exchange.remark(message.clone());
+        self.exchange.warn(message.clone());
         Some(error_answer(&id, UNREADABLE, &message))
     }
 
     fn message(&self, message: Value) -> Option<Value> {
         let Value::Object(mut message) = message else {
-            self.exchange.remark(format!("it wrote a line that is no message: \"{}\"", shown(&message)));
+            self.exchange.warn(format!("it wrote a line that is no message: \"{}\"", shown(&message)));
             return None;
         };
         // Some servers write both fields, one of them null.
         let filled = |key: &str, message: &Map<String, Value>| message.get(key).is_some_and(|value| !value.is_null());
         if filled("error", &message) {
             if filled("result", &message) {
-                self.exchange.remark("it answered with both a result and an error; the error counts".to_owned());
+                self.exchange.warn("it answered with both a result and an error; the error counts".to_owned());
             }
             message.remove("result");
         } else if message.contains_key("result") {
@@ -128,7 +128,7 @@ impl MessageReader<'_> {
             return Some(Value::Object(message));
         }
         let method = message.get("method").and_then(Value::as_str).unwrap_or_default().to_owned();
-        self.exchange.remark(format!("its message \"{}\" is not well formed", excerpt(&method, 64)));
+        self.exchange.warn(format!("its message \"{}\" is not well formed", excerpt(&method, 64)));
         // A malformed request still gets an answer: the error for an unknown method.
         message.insert("method".to_owned(), json!(format!("unreadable/{method}")));
         message.remove("params");
@@ -138,7 +138,7 @@ impl MessageReader<'_> {
     fn answers(&self, mut message: Map<String, Value>) -> Option<Value> {
         if !["id", "result", "error"].iter().any(|key| message.contains_key(*key)) {
             // Possibly a keep-alive.
-            self.exchange.remark(format!("it wrote a line that is no message: \"{}\"", shown(&Value::Object(message))));
+            self.exchange.warn(format!("it wrote a line that is no message: \"{}\"", shown(&Value::Object(message))));
             return None;
         }
         let (id, asked) = match self.recipient(&message) {
@@ -170,7 +170,7 @@ impl MessageReader<'_> {
             Some(id) => match serde_json::from_value::<RequestId>(id.clone()) {
                 Ok(id) => Some(self.numbered(id)),
                 Err(_) => {
-                    self.exchange.remark(format!("it answered with the invalid id {}", shown(id)));
+                    self.exchange.warn(format!("it answered with the invalid id {}", shown(id)));
                     return Recipient::None;
                 }
             },
@@ -178,7 +178,7 @@ impl MessageReader<'_> {
         };
         let Some(id) = id else {
             let quoted = shown(&Value::Object(message.clone()));
-            self.exchange.remark(format!("it sent an answer without an id: \"{quoted}\""));
+            self.exchange.warn(format!("it sent an answer without an id: \"{quoted}\""));
             return Recipient::None;
         };
         let own = self.own.filter(|(own, _)| *own == id).map(|(_, asked)| *asked);
@@ -191,7 +191,7 @@ impl MessageReader<'_> {
             }
         } else {
             self.exchange
-                .remark(format!("it answered a request \"{}\" that is not pending", excerpt(&id.to_string(), 64)));
+                .warn(format!("it answered a request \"{}\" that is not pending", excerpt(&id.to_string(), 64)));
         }
         Recipient::None
     }
@@ -227,7 +227,7 @@ impl MessageReader<'_> {
         if known.is_none() {
             let named = named.map_or_else(|| "none".to_owned(), |version| excerpt(&plain(version), 32));
             let used = ProtocolVersion::LATEST_WITH_INITIALIZE;
-            self.exchange.remark(format!("it names an unknown revision ({named}); the host uses {used}"));
+            self.exchange.warn(format!("it names an unknown revision ({named}); the host uses {used}"));
             self.exchange.note_unknown_revision(named);
         }
         let version = known.unwrap_or(ProtocolVersion::LATEST_WITH_INITIALIZE.as_str()).to_owned();

@@ -8,8 +8,8 @@ use serde_json::{Map, Value, json};
 use super::message::plain;
 use super::text::excerpt;
 
-/// The key of the skipped tools in the answer: pairs of a name and a reason.
-pub(in crate::client) const SKIPPED: &str = "firebox/skipped";
+/// The key of the rejected tools in the answer: pairs of a name and a reason.
+pub(in crate::client) const REJECTED: &str = "firebox/rejected";
 /// The key of the names of the valid tools in the answer.
 pub(in crate::client) const NAMES: &str = "firebox/names";
 
@@ -34,7 +34,7 @@ pub(super) fn list(result: Value) -> Result<Value, String> {
         },
         other => return Err(format!("its tool list is not a list: \"{}\"", excerpt(&other.to_string(), 200))),
     };
-    let (mut good, mut names, mut skipped) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut good, mut names, mut rejected) = (Vec::new(), Vec::new(), Vec::new());
     let mut seen = HashSet::new();
     for (number, tool) in tools.into_iter().enumerate() {
         let name = tool.get("name").map_or_else(|| format!("entry {}", number + 1), plain);
@@ -43,14 +43,14 @@ pub(super) fn list(result: Value) -> Result<Value, String> {
                 names.push(name);
                 good.push(tool);
             }
-            Err(reason) if skipped.len() < MCP_CLIENT_REJECTED_TOOLS_LISTED_MAX => {
-                skipped.push(json!([excerpt(&name, NAME_CHARACTERS), reason]));
+            Err(reason) if rejected.len() < MCP_CLIENT_REJECTED_TOOLS_LISTED_MAX => {
+                rejected.push(json!([excerpt(&name, NAME_CHARACTERS), reason]));
             }
-            // Further skipped tools are counted by the caller: their names are missing from the answer.
+            // Further rejected tools are counted by the caller: their names are missing from the answer.
             Err(_) => {}
         }
     }
-    let mut list = json!({ "tools": good, "_meta": { SKIPPED: skipped, NAMES: names } });
+    let mut list = json!({ "tools": good, "_meta": { REJECTED: rejected, NAMES: names } });
     // Some servers send an empty cursor if there is no further page.
     if let Some(next) = next.filter(|next| next.is_number() || next.as_str().is_some_and(|next| !next.is_empty())) {
         list["nextCursor"] = json!(plain(&next));
@@ -136,8 +136,8 @@ mod tests {
         assert_eq!(answer["tools"][3]["annotations"], json!({}));
         assert_eq!(answer["tools"][1]["inputSchema"], json!({ "type": "object" }));
         assert!(answer.get("nextCursor").is_none());
-        let skipped = answer["_meta"][SKIPPED].as_array().expect("a list");
-        let reasons: Vec<&str> = skipped.iter().filter_map(|pair| pair[1].as_str()).collect();
+        let rejected = answer["_meta"][REJECTED].as_array().expect("a list");
+        let reasons: Vec<&str> = rejected.iter().filter_map(|pair| pair[1].as_str()).collect();
         assert_eq!(reasons.len(), 6, "{reasons:?}");
         assert!(reasons[0].contains("\"string\"") && reasons[2].contains("same name"), "{reasons:?}");
         assert!(list(json!({ "tools": 3 })).is_err() && list(json!("no")).is_err());

@@ -13,7 +13,9 @@ use serde_json::Value;
 
 use super::super::message::{self, ClientMessage, RejectedMessage};
 use super::accept::{self, AcceptedTypes};
-use super::{HttpReply, HttpTools, LISTEN, LISTENERS_MAX, METHOD, SESSION_ID, refusal, text, too_many_listeners};
+use super::{
+    HttpReply, HttpTools, LISTEN, METHOD, SESSION_ID, SUBSCRIPTIONS_MAX, refusal, text, too_many_subscriptions,
+};
 
 impl HttpTools {
     /// Answers a `POST`.
@@ -104,8 +106,8 @@ impl HttpTools {
             let message = "a subscription is an event stream; accept text/event-stream";
             return refusal::with_status(StatusCode::NOT_ACCEPTABLE, id, message);
         }
-        if listens && !self.shared.listeners.has_room(&caller.tenant, LISTENERS_MAX) {
-            return refusal::of(&too_many_listeners(), id);
+        if listens && !self.shared.subscriptions.has_room(&caller.tenant, SUBSCRIPTIONS_MAX) {
+            return refusal::of(&too_many_subscriptions(), id);
         }
         let body = Full::new(Bytes::from(message.value.to_string()));
         let reply = self.forward(Request::from_parts(parts, body), caller, &id).await;

@@ -78,7 +78,8 @@ impl Tally {
     /// # Errors
     /// `LimitExceeded` if there are too many for `code_bytes` bytes of code.
     fn check_density(&self, code_bytes: u64) -> Result<(), LimitExceeded> {
-        let allowed = u128::from(self.limit) * u128::from(code_bytes) / u128::from(limits::PLUGIN_FULL_LIMITS_CODE_BYTES);
+        let allowed =
+            u128::from(self.limit) * u128::from(code_bytes) / u128::from(limits::PLUGIN_FULL_LIMITS_CODE_BYTES);
         let limit = u64::try_from(allowed).unwrap_or(u64::MAX).max(self.small).min(self.limit);
         Self { limit, ..self.clone() }.check(self.found)
     }

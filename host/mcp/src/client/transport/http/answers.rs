@@ -113,7 +113,7 @@ impl AnswerStream {
         if let (Some(own), Some(id)) = (&self.source.own, &self.last_id) {
             // A stream with event ids can be resumed after the last one.
             self.source.exchange.resumes(id.clone(), own.clone());
-            self.source.exchange.remark(format!("{message}; the host asks it to resume after its event \"{id}\""));
+            self.source.exchange.warn(format!("{message}; the host asks it to resume after its event \"{id}\""));
             return;
         }
         self.fail(mark, &message);

@@ -223,7 +223,7 @@ impl HttpBackend {
         let status = failure::status_line(status);
         if session.is_some() && !self.no_event_stream.load(Ordering::Relaxed) {
             self.exchange
-                .remark(format!("it answered with {status} only; the answer must come over its own event stream"));
+                .warn(format!("it answered with {status} only; the answer must come over its own event stream"));
             return Ok(StreamableHttpPostResponse::Accepted);
         }
         self.exchange.take(id);
@@ -252,7 +252,7 @@ impl HttpBackend {
             if is_unauthorized {
                 return Err(StreamableHttpError::Client(HttpFailure::answered(what)));
             }
-            self.exchange.remark(format!("it refused a notification: {what}"));
+            self.exchange.warn(format!("it refused a notification: {what}"));
             return Ok(StreamableHttpPostResponse::Accepted);
         };
         if asked == RequestKind::Initialize {
@@ -302,7 +302,7 @@ impl HttpBackend {
         let mut messages = MessageReader { exchange: &self.exchange, own: Some(request) }.read(body);
         if !messages.iter().any(|message| answers::is_for(message, &request.0)) {
             self.exchange.take(&request.0);
-            let why = self.exchange.remarks().since(started).map(|why| format!(": {why}")).unwrap_or_default();
+            let why = self.exchange.warnings().since(started).map(|why| format!(": {why}")).unwrap_or_default();
             messages.push(error_answer(
                 &request.0,
                 UNREADABLE,

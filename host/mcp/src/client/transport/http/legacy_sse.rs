@@ -123,7 +123,7 @@ impl Transport<RoleClient> for LegacySseTransport {
                     Err(HttpFailure::answered(what))
                 }
                 None => {
-                    exchange.remark(format!("it refused a notification: {what}"));
+                    exchange.warn(format!("it refused a notification: {what}"));
                     Ok(())
                 }
             }
