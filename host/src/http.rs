@@ -44,7 +44,7 @@ pub use store_share::StoreShares;
 use crate::config::Scope;
 use crate::serve::App;
 use crate::serve::connections::tenants::TenantRequest;
-use crate::tenancy::{Admitted, Tenant};
+use crate::tenancy::{AdmittedRequest, Tenant};
 
 /// Who may use a route.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -78,7 +78,7 @@ struct Call {
     tenant: Option<Tenant>,
     open: OpenRequest,
     /// What was taken of the tenant, where the route does work.
-    admitted: Option<Admitted>,
+    admitted: Option<AdmittedRequest>,
 }
 
 /// The tenant's share that a request takes, where it has a tenant.
@@ -103,7 +103,7 @@ impl Call {
     }
 
     /// What was taken of its tenant for it.
-    fn admitted(&mut self) -> Result<Admitted, Failure> {
+    fn admitted(&mut self) -> Result<AdmittedRequest, Failure> {
         let none = || Failure::from(Error::Internal("a route that does work was not admitted".to_owned()));
         self.admitted.take().ok_or_else(none)
     }
