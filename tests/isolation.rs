@@ -1,6 +1,6 @@
-//! What one tenant notices of another, on the real binary and by the clock. A target of its own, since nothing else may run
-//! beside it. The bounds are wide: they tell a server that keeps tenants apart from one that does not, on a machine that
-//! others share. `benches/run isolation` has the figures.
+//! Measures how much one tenant slows down another, with the real binary and the wall clock. It is a test target of its own,
+//! because no other test may run at the same time. The bound is wide, so that the test also passes on a shared machine.
+//! `benches/run isolation` measures exact figures.
 
 #[allow(dead_code, reason = "the other targets use the rest")]
 mod harness;
@@ -15,24 +15,24 @@ use harness::server::{Server, key, tenant};
 use serde_json::{Value, json};
 
 const ROUNDS: usize = 3;
-/// Answers of the modest tenant in each part of a round.
+/// Answers of the light tenant in each part of a round.
 const ANSWERS: usize = 10;
-/// Requests of the other, at all times.
-const OTHERS: usize = 16;
-/// Time in which those that came have begun, and those that left are gone.
+/// Requests that the other tenant keeps in progress.
+const LOAD_REQUESTS: usize = 16;
+/// Time after which the requests of the other tenant have started, or have ended.
 const SETTLE: Duration = Duration::from_millis(500);
-/// Times that the median answer may take of what it takes alone.
-const MOST: f64 = 1.5;
+/// The median answer may take this many times as long as without load.
+const SLOWDOWN_MAX: f64 = 1.5;
 
-/// What the other tenant does, until it is told to stop.
-type Other = fn(&Server, number: usize) -> TcpStream;
+/// Sends one request of the other tenant.
+type SendRequest = fn(&Server, number: usize) -> TcpStream;
 
 #[test]
-fn a_modest_tenant_hardly_notices_one_that_floods_or_whose_plugins_loop() {
+fn a_flood_or_looping_plugins_of_one_tenant_hardly_slow_down_another() {
     let conformance = harness::root().join("plugins/prebuilt/conformance.wasm");
     let server = Server::start(&format!(
         "[[model]]\nname = \"ember\"\ndevice = \"cpu\"\n[[plugin]]\nname = \"loops\"\nsource = {conformance:?}\n{}{}{}",
-        tenant("modest", ""),
+        tenant("light", ""),
         tenant("flood", ""),
         tenant("loops", "plugins = [\"loops\"]"),
     ));
@@ -40,25 +40,25 @@ fn a_modest_tenant_hardly_notices_one_that_floods_or_whose_plugins_loop() {
     answers(&server);
     for _ in 0..ROUNDS {
         alone.extend(answers(&server));
-        flood.extend(beside(&server, flooding));
+        flood.extend(under_load(&server, flooding));
         alone.extend(answers(&server));
-        loops.extend(beside(&server, looping));
+        loops.extend(under_load(&server, looping));
     }
     let [alone, flood, loops] = [alone, flood, loops].map(median);
-    let most = alone.mul_f64(MOST);
-    assert!(flood < most && loops < most, "alone {alone:?}, beside a flood {flood:?}, beside loops {loops:?}");
+    let limit = alone.mul_f64(SLOWDOWN_MAX);
+    assert!(flood < limit && loops < limit, "alone {alone:?}, with a flood {flood:?}, with looping plugins {loops:?}");
 }
 
-/// How long answers take, of a tenant that pauses for three times as long.
+/// Times of the answers of a tenant that pauses three times as long after each answer.
 fn answers(server: &Server) -> Vec<Duration> {
-    // No two begin alike, so that each is computed.
-    static ASKED: AtomicUsize = AtomicUsize::new(0);
+    // Each prompt starts with another number, so that the prefix cache does not help.
+    static REQUESTS: AtomicUsize = AtomicUsize::new(0);
     let answer = |_| {
-        let number = ASKED.fetch_add(1, Ordering::Relaxed);
+        let number = REQUESTS.fetch_add(1, Ordering::Relaxed);
         let prompt = format!("{number:03} {}", "Measured twice and cut once, the plank fits; ".repeat(3));
         let body = completion(&prompt, 32);
         let begun = Instant::now();
-        let done = server.post("/v1/completions", "modest", &body);
+        let done = server.post("/v1/completions", "light", &body);
         let took = begun.elapsed();
         let usage = done.json()["usage"].take();
         assert_eq!(usage["completion_tokens"], json!(32), "{done:?}");
@@ -69,49 +69,49 @@ fn answers(server: &Server) -> Vec<Duration> {
     (0..ANSWERS).map(answer).collect()
 }
 
-/// The same while another tenant keeps its requests in the server.
-fn beside(server: &Server, other: Other) -> Vec<Duration> {
+/// Times of the answers while another tenant keeps `LOAD_REQUESTS` requests in progress.
+fn under_load(server: &Server, send: SendRequest) -> Vec<Duration> {
     let (stop, ended) = (AtomicBool::new(false), AtomicUsize::new(0));
     let times = thread::scope(|scope| {
-        for number in 0..OTHERS {
+        for number in 0..LOAD_REQUESTS {
             let (stop, ended) = (&stop, &ended);
             scope.spawn(move || {
                 while !stop.load(Ordering::Relaxed) {
-                    ended.fetch_add(usize::from(read_until(other(server, number), stop)), Ordering::Relaxed);
+                    ended.fetch_add(usize::from(read_until(send(server, number), stop)), Ordering::Relaxed);
                 }
             });
         }
-        // Also where an answer is wrong: the others would be waited for without end.
-        let _leave = Leave(&stop);
+        // Stops the load also if an assertion fails; otherwise the scope would never end.
+        let _stop_on_drop = StopOnDrop(&stop);
         thread::sleep(SETTLE);
         answers(server)
     });
-    assert!(ended.into_inner() > 0, "the other had no answer at all");
+    assert!(ended.into_inner() > 0, "the other tenant got no answer");
     thread::sleep(SETTLE);
     times
 }
 
-/// Dropped, it tells the others to leave.
-struct Leave<'a>(&'a AtomicBool);
+/// Stops the load when it is dropped.
+struct StopOnDrop<'a>(&'a AtomicBool);
 
-impl Drop for Leave<'_> {
+impl Drop for StopOnDrop<'_> {
     fn drop(&mut self) {
         self.0.store(true, Ordering::Relaxed);
     }
 }
 
-/// Whether an answer came to its end before `stop`; else its connection is closed in the middle.
+/// Whether the answer was complete before `stop` was set. Otherwise the connection is closed in the middle of the answer.
 fn read_until(mut stream: TcpStream, stop: &AtomicBool) -> bool {
     stream.set_read_timeout(Some(Duration::from_millis(50))).expect("a timeout");
-    let (mut bytes, mut said) = ([0; 1 << 12], Vec::new());
+    let (mut bytes, mut answer) = ([0; 1 << 12], Vec::new());
     while !stop.load(Ordering::Relaxed) {
         match stream.read(&mut bytes) {
             Ok(0) => {
-                let said = String::from_utf8_lossy(&said);
-                assert!(said.starts_with("HTTP/1.1 200 "), "{said}");
+                let answer = String::from_utf8_lossy(&answer);
+                assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
                 return true;
             }
-            Ok(count) => said.extend_from_slice(&bytes[..count]),
+            Ok(count) => answer.extend_from_slice(&bytes[..count]),
             Err(error) => assert!(matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut), "{error}"),
         }
     }
@@ -123,7 +123,7 @@ fn flooding(server: &Server, number: usize) -> TcpStream {
     server.open("POST", "/v1/completions", Some(&key("flood")), body.to_string().as_bytes())
 }
 
-/// A tool of a plugin that computes until a limit ends it.
+/// Calls a plugin tool that computes until a limit stops it.
 fn looping(server: &Server, number: usize) -> TcpStream {
     const TOOL: &str = "fault_endless";
     const REVISION: &str = "2026-07-28";
@@ -148,7 +148,7 @@ fn looping(server: &Server, number: usize) -> TcpStream {
 }
 
 fn completion(prompt: &str, tokens: usize) -> Value {
-    // Without the token that would end it.
+    // The bias excludes the token that ends the answer.
     let bias = json!({"258": -100});
     json!({"model": "ember", "prompt": prompt, "temperature": 0, "max_tokens": tokens, "logit_bias": bias})
 }

@@ -1,6 +1,8 @@
-//! Holds the invariants of `specifications/` that can be held by reading files. No dependencies, so that it also runs on
-//! its own: `CARGO_MANIFEST_DIR=$PWD rustc --edition 2024 --test tests/tidy.rs -o tidy && ./tidy`.
+//! Checks the rules of the project that can be checked by reading files. It has no dependencies, so that it also runs without
+//! cargo: `CARGO_MANIFEST_DIR=$PWD rustc --edition 2024 --test tests/tidy.rs -o tidy && ./tidy`.
 
+#[path = "tidy/environment.rs"]
+mod environment;
 #[path = "tidy/honest.rs"]
 mod honest;
 #[path = "tidy/limits.rs"]
@@ -22,12 +24,12 @@ use source::Source;
 /// The repository.
 const ROOT: &str = env!("CARGO_MANIFEST_DIR");
 
-/// Every file of the repository that git knows or would take, relative to its root.
+/// Every file of the repository that git tracks or would add, relative to the root.
 fn files() -> Vec<String> {
     let output = Command::new("git")
         .args(["-C", ROOT, "ls-files", "--cached", "--others", "--exclude-standard", "-z"])
         .output()
-        .expect("git is needed to tell what belongs to the repository");
+        .expect("git lists the files of the repository");
     assert!(output.status.success(), "git ls-files: {}", String::from_utf8_lossy(&output.stderr));
     let names = String::from_utf8(output.stdout).expect("names are UTF-8");
     names.split('\0').filter(|name| Path::new(ROOT).join(name).is_file()).map(str::to_owned).collect()
@@ -37,19 +39,19 @@ fn read(name: &str) -> String {
     std::fs::read_to_string(Path::new(ROOT).join(name)).unwrap_or_else(|error| panic!("{name}: {error}"))
 }
 
-/// The Rust sources below `folder`, read.
+/// The Rust sources below `folder`.
 fn sources(folder: &str) -> Vec<Source> {
     let ours = |name: &String| name.starts_with(folder) && name.ends_with(".rs");
     let names = files().into_iter().filter(ours);
     names.map(|name| Source::new(&name, &read(&name))).collect()
 }
 
-/// Fails with every finding at once, below the invariant they break.
+/// Fails with all findings if there are any.
 fn report(invariant: &str, findings: &[String]) {
     assert!(findings.is_empty(), "{invariant}\n  {}", findings.join("\n  "));
 }
 
-/// The dependencies a manifest names, in all its dependency tables.
+/// The dependencies in all dependency tables of a manifest.
 fn dependencies(manifest: &str) -> Vec<String> {
     let text = read(manifest);
     let mut inside = false;
@@ -65,7 +67,7 @@ fn dependencies(manifest: &str) -> Vec<String> {
     found
 }
 
-const I1: &str = "I1: host/contract depends on nothing heavier than thiserror";
+const I1: &str = "I1: host/contract depends on thiserror only";
 
 #[test]
 fn i1_contract_depends_on_thiserror_only() {
@@ -89,7 +91,7 @@ fn i3_contract_has_no_clock_and_no_state_of_the_process() {
 const I2: &str = "I2: only host/models names burn, cubecl or wgpu; only host/sandbox names wasmtime; only host/mcp names \
                   rmcp; only the root package names axum and clap";
 
-/// `(crate names, folders that may name them)`.
+/// `(crates, folders whose code may use them)`.
 const OWNERS: &[(&[&str], &[&str])] = &[
     (
         &["burn", "burn_wgpu", "burn_cubecl", "cubecl", "cubecl_common", "cubecl_server", "cubek", "wgpu"],
@@ -101,7 +103,7 @@ const OWNERS: &[(&[&str], &[&str])] = &[
 ];
 
 #[test]
-fn i2_each_engine_has_one_owner() {
+fn i2_each_large_dependency_is_used_in_one_folder() {
     let mut findings = Vec::new();
     let host: Vec<Source> = sources("host/").into_iter().chain(sources("tests/")).chain(sources("benches/")).collect();
     for (crates, owners) in OWNERS {
@@ -129,7 +131,7 @@ const I3: &str = "I3: host/engine touches no file, no socket and no clock that i
                   has neither a clock nor state of the process";
 
 #[test]
-fn i3_engine_touches_nothing_it_was_not_given() {
+fn i3_the_engine_uses_no_file_socket_or_clock_of_its_own() {
     const FORBIDDEN: &[&str] = &[
         "std::fs",
         "std::net",
@@ -151,21 +153,21 @@ fn i3_engine_touches_nothing_it_was_not_given() {
     report(I3, &occurrences(&sources("host/engine/src/"), FORBIDDEN));
 }
 
-/// Where product code, comments and strings aside, says one of `words`.
+/// The lines of product code, without comments and strings, that contain one of `words`.
 fn occurrences(sources: &[Source], words: &[&str]) -> Vec<String> {
     let product = sources.iter().filter(|source| !source.is_test());
     let found = product.flat_map(|source| words.iter().flat_map(|word| source.lines_with_word(word)));
     found.collect()
 }
 
-const I5: &str = "I5: wire types live at the doors; nothing in contract derives Serialize";
+const I5: &str = "I5: nothing in host/contract derives Serialize; the CLI, HTTP and MCP layers define the wire formats";
 
 #[test]
-fn i5_contract_knows_no_wire_format() {
+fn i5_the_contract_has_no_wire_format() {
     report(I5, &occurrences(&sources("host/contract/src/"), &["serde", "Serialize", "Deserialize", "serde_json"]));
 }
 
-const I12: &str = "I12: text reaches a terminal through host/src/cli/output.rs, which takes the commands out of it";
+const I12: &str = "I12: all terminal output goes through host/src/cli/output.rs, which removes escape sequences";
 
 #[test]
 fn i12_one_file_writes_to_the_terminal() {
@@ -177,13 +179,13 @@ fn i12_one_file_writes_to_the_terminal() {
     report(I12, &occurrences(&others, &["io::stdout", "io::stderr", "println!", "eprintln!", "print!", "eprint!"]));
 }
 
-/// Where numbers that bound something are: a file and a folder.
+/// The constants that bound something: a file and a folder.
 const LIMITS: &str = "host/contract/src/limits";
 
-const I6: &str = "I6: every queue, cache, buffer and wait has a number with a unit in contract/src/limits";
+const I6: &str = "I6: every queue, cache, buffer and wait is bounded by a constant in host/contract/src/limits";
 
 #[test]
-fn i6_no_queue_is_unbounded_or_sized_by_hand() {
+fn i6_no_queue_is_unbounded_or_bounded_by_a_literal() {
     let mut findings = occurrences(&sources("host/"), &["unbounded", "unbounded_channel", "UnboundedSender"]);
     for source in sources("host/").iter().filter(|source| !source.is_test()) {
         findings.extend(source.calls_with(&["channel", "sync_channel"]).into_iter().filter_map(|call| {
@@ -195,7 +197,7 @@ fn i6_no_queue_is_unbounded_or_sized_by_hand() {
     report(I6, &findings);
 }
 
-const DEVICES: &str = "design: device.rs is the only file of host/models that names vulkan, metal, dx12 or webgpu";
+const DEVICES: &str = "device.rs is the only file of host/models that names vulkan, metal, dx12 or webgpu";
 
 #[test]
 fn devices_are_named_in_one_file() {
@@ -210,7 +212,7 @@ fn devices_are_named_in_one_file() {
     report(DEVICES, &findings);
 }
 
-const PREBUILT: &str = "prebuilt components are the bytes that plugins/prebuilt/SHA256SUMS names";
+const PREBUILT: &str = "prebuilt components match the digests in plugins/prebuilt/SHA256SUMS";
 
 #[test]
 fn prebuilt_components_match_their_digests() {

@@ -16,7 +16,7 @@ mod termination;
 use std::io::Write as _;
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory as _, Parser, Subcommand};
 use firebox_sandbox::Notice;
 
 use crate::error::CliError;
@@ -80,6 +80,12 @@ pub(crate) fn notice() -> Notice {
     })
 }
 
+/// The parser of the command line with all verbs and options.
+#[must_use]
+pub fn command() -> clap::Command {
+    Cli::command()
+}
+
 /// Parses the arguments, runs the command, prints its error and returns its exit code.
 #[must_use]
 pub fn main() -> ExitCode {
@@ -101,10 +107,8 @@ pub fn main() -> ExitCode {
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory;
-
     #[test]
     fn clap_accepts_the_command_line() {
-        super::Cli::command().debug_assert();
+        super::command().debug_assert();
     }
 }

@@ -3,6 +3,7 @@
 
 mod check;
 mod document;
+mod keys;
 mod mcp;
 mod models;
 mod network;
@@ -22,6 +23,7 @@ use std::path::{Path, PathBuf};
 use firebox_contract::limits;
 
 use document::Table;
+pub use keys::{Key, keys};
 pub use mcp::{McpConfig, McpServerConfig};
 pub(crate) use models::check_name;
 pub use models::{ModelConfig, PluginConfig, PluginLimitsConfig};

@@ -39,7 +39,7 @@ fn a_server_that_is_ready_answers() {
     let tenants = tenant("alpha", &PLUGINS.replace(']', ", \"redact\"]"));
     let config = format!("[[model]]\nname = \"ember\"\ndevice = \"cpu\"\n{tenants}");
     let server = Server::start_within(&config, 8 * GIB);
-    let said = server.said();
+    let said = server.log();
     assert_eq!(said.matches("of address space are left").count(), 1, "{said}");
     let body = json!({"model": "ember", "temperature": 0, "messages": [{"role": "user", "content": QUESTION}]});
     for _ in 0..4 {

@@ -17,6 +17,8 @@ mod library;
 mod many_tenants;
 mod mcp_client;
 mod mcp_server;
+#[cfg(unix)]
+mod pages;
 mod plugins;
 mod readme;
 mod records;

@@ -56,7 +56,7 @@ fn every_refusal_and_session_is_in_the_log_with_its_address_and_floods_are_count
     assert_eq!(server.ask("GET", "/no/such/%1b[31mplace", None, b"").status, 404);
     assert_eq!(server.ask("DELETE", &path, Some(&key("alpha")), b"").status, 200);
     server.signal("TERM");
-    assert_eq!(server.ended(), Some(0), "{}", server.said());
+    assert_eq!(server.ended(), Some(0), "{}", server.log());
     let file = self::path(&server, "audit.jsonl");
     let lines = log(&file);
     let of = |event: &str, outcome: &str| -> Vec<&Value> {
@@ -81,7 +81,7 @@ fn every_refusal_and_session_is_in_the_log_with_its_address_and_floods_are_count
             .iter()
             .all(|line| line["key"] == "alphakey" && path.ends_with(line["session"].as_str().expect("an id")))
     );
-    assert!(!server.said().contains('\u{1b}'), "{}", server.said());
+    assert!(!server.log().contains('\u{1b}'), "{}", server.log());
     assert_eq!(verify(&[&file]).0, 0);
 }
 
@@ -156,7 +156,7 @@ fn a_log_is_whole_over_a_rotation_and_what_is_done_to_it_is_found() {
     server.wait_until("reloaded", |said| said.contains("configuration reloaded"));
     session(&server);
     server.signal("TERM");
-    assert_eq!(server.ended(), Some(0), "{}", server.said());
+    assert_eq!(server.ended(), Some(0), "{}", server.log());
     let (code, said) = verify(&[&old, &file]);
     assert_eq!(code, 0, "{said}");
     assert!(said.contains("whole"), "{said}");
@@ -214,7 +214,7 @@ fn sessions_that_are_deleted_or_damaged_under_a_server_are_an_error_at_once() {
         let hello = json!({"model": "ember", "messages": [{"role": "user", "content": "Hello!"}]});
         assert_eq!(server.post("/v1/chat/completions", "alpha", &hello).status, 200, "what needs no session goes on");
         server.signal("TERM");
-        assert_eq!(server.ended(), Some(0), "{}", server.said());
+        assert_eq!(server.ended(), Some(0), "{}", server.log());
         let left = std::fs::read_to_string(&file).ok();
         assert_eq!(left.as_deref(), (damage != "deleted").then_some("not a database any more"));
     }

@@ -96,7 +96,7 @@ fn f12_a_session_keeps_tool_messages_over_a_restart() {
     let done = first.post(&format!("{path}/generate"), "alpha", &body).json();
     assert!(content(&done).contains(ANSWER), "{done}");
     first.signal("TERM");
-    assert_eq!(first.ended(), Some(0), "{}", first.said());
+    assert_eq!(first.ended(), Some(0), "{}", first.log());
     let folder = std::mem::replace(&mut first.folder, tempfile::tempdir().expect("temporary directory"));
     let second = Server::listening_in(folder, &config, &[]);
     let kept = second.get(&path, "alpha").json();
@@ -113,7 +113,7 @@ fn usage_goes_on_after_a_restart() {
     let before = first.get("/v1/usage", "alpha").json();
     assert!(before["total"]["completion_tokens"].as_u64() > Some(0), "{before}");
     first.signal("TERM");
-    assert_eq!(first.ended(), Some(0), "{}", first.said());
+    assert_eq!(first.ended(), Some(0), "{}", first.log());
     let folder = std::mem::replace(&mut first.folder, tempfile::tempdir().expect("temporary directory"));
     let second = Server::listening_in(folder, &config, &[]);
     let after = second.get("/v1/usage", "alpha").json();
@@ -125,7 +125,7 @@ fn usage_goes_on_after_a_restart() {
 #[test]
 fn without_tenants_only_this_machine_is_served_and_foreign_names_are_refused() {
     let server = Server::start("[[model]]\nname = \"ember\"\ndevice = \"cpu\"\n");
-    assert!(server.said().contains("without a key"), "{}", server.said());
+    assert!(server.log().contains("without a key"), "{}", server.log());
     let body = chat(QUESTION).to_string();
     let done = server.ask("POST", "/v1/chat/completions", None, body.as_bytes());
     assert!(content(&done.json()).contains(ANSWER), "{done:?}");
@@ -176,13 +176,13 @@ fn a_model_that_cannot_load_leaves_the_others_working() {
     let ready = server.ask("GET", "/readyz", None, b"");
     assert_eq!(ready.status, 503);
     assert!(ready.body.contains("broken") && !ready.body.contains("ember"), "{}", ready.body);
-    assert!(server.said().contains("model \"broken\" could not be loaded"), "{}", server.said());
+    assert!(server.log().contains("model \"broken\" could not be loaded"), "{}", server.log());
     assert!(content(&server.post("/v1/chat/completions", "alpha", &chat(QUESTION)).json()).contains(ANSWER));
     let refused = server.post("/v1/chat/completions", "alpha", &with(chat("hi"), "model", json!("broken")));
     assert_eq!((refused.status, refused.code().as_str()), (503, "unavailable"));
     let only = format!("[[model]]\nname = \"broken\"\npath = \"{}\"\n{}", broken.display(), tenant("alpha", ""));
     let mut alone = Server::listening(&only, &[]);
-    assert_eq!(alone.ended(), Some(3), "{}", alone.said());
+    assert_eq!(alone.ended(), Some(3), "{}", alone.log());
 }
 
 #[test]

@@ -57,7 +57,7 @@ fn start(verb: &[&str], file: &Path) -> Child {
     let script = root().join("tests/mcp/deaf_server.py");
     let server = format!("deaf=python3 {} {}", script.display(), file.display());
     let args = verb.iter().map(|arg| (*arg).to_owned()).chain(["--mcp".to_owned(), server]);
-    Firebox::new(args).env("FIREBOX_DEVICE", "cpu").hearing_sighup().spawn()
+    Firebox::new(args).env("FIREBOX_DEVICE", "cpu").with_default_sighup().spawn()
 }
 
 #[cfg(target_os = "linux")]

@@ -1,14 +1,13 @@
-//! Which places of this project's crates a run reached: counters that the compiler puts there (SanitizerCoverage, inline 8-bit
-//! counters), when `tests/fuzz/run` builds with them.
+//! Code coverage of the crates of this project. `tests/fuzz/run` builds them with the inline 8-bit counters of SanitizerCoverage.
 
 use std::sync::Mutex;
 
-/// The counters of each crate: where they begin, and how many there are.
+/// The counters of each crate: start address and count.
 static COUNTERS: Mutex<Vec<(usize, usize)>> = Mutex::new(Vec::new());
-/// The classes of counts that were seen, a bit each, counter by counter.
+/// The classes of counts seen so far, one byte of bits for each counter.
 static SEEN: Mutex<Vec<u8>> = Mutex::new(Vec::new());
 
-/// Called before `main` by what the compiler put into each crate.
+/// Called before `main` by code that the compiler adds to each crate.
 ///
 /// # Safety
 /// `start` and `stop` are the ends of one array that lives as long as the program.
@@ -22,7 +21,7 @@ unsafe extern "C" fn __sanitizer_cov_8bit_counters_init(start: *mut u8, stop: *m
     }
 }
 
-/// Whether the run since the last call reached a place, or reached one so often, that none did before. Forgets the run.
+/// Whether a counter has a new class of counts since the last call. Sets all counters to 0.
 pub(super) fn is_new() -> bool {
     let counters = COUNTERS.lock().expect("nothing panics while it is held");
     let mut seen = SEEN.lock().expect("nothing panics while it is held");
@@ -33,7 +32,7 @@ pub(super) fn is_new() -> bool {
         let row = unsafe { std::slice::from_raw_parts_mut(*start as *mut u8, *count) };
         for counter in row {
             if *counter != 0 {
-                // Once, twice, up to four times, up to eight, …
+                // The classes are 1, 2 to 3, 4 to 7, 8 to 15, and so on.
                 let class = 1_u8 << (7 - counter.leading_zeros());
                 new |= seen[at] & class == 0;
                 seen[at] |= class;
@@ -45,7 +44,7 @@ pub(super) fn is_new() -> bool {
     new
 }
 
-/// Places that were reached so far.
+/// The number of counters that were ever above 0.
 pub(super) fn covered() -> usize {
     SEEN.lock().expect("nothing panics while it is held").iter().filter(|classes| **classes != 0).count()
 }

@@ -1,7 +1,8 @@
-//! Readers of what strangers write, under mutated input: no panic, no run that takes seconds, and each target's own rule.
+//! Fuzz tests of the parsers of untrusted input. No input may panic or take longer than [`INPUT_TIME_MAX`]; each target also checks
+//! a property of its own.
 //!
-//! In the tests each target takes its seeds and mutates them for [`SHORT`]. `tests/fuzz/run SECONDS [TARGET]` goes on for longer
-//! and is guided by coverage of this project's own crates. An input that fails is kept under `target/fuzz` and becomes a seed.
+//! `cargo test` mutates the seeds of each target for [`TEST_TIME`]. `tests/fuzz/run SECONDS [TARGET]` runs longer and uses the
+//! coverage of the crates of this project. A failing input is written to `target/fuzz`; add it to `tests/fuzz/seeds`.
 
 #[cfg(fuzzing)]
 mod coverage;
@@ -15,35 +16,35 @@ use std::time::{Duration, Instant};
 use crate::harness::root;
 use mutate::Mutator;
 
-/// Time of each target in the tests.
-const SHORT: Duration = Duration::from_secs(2);
-/// Time that one input may take on a slow machine.
-const SLOW: Duration = Duration::from_secs(10);
-/// Inputs that are kept to be mutated.
+/// Time for each target in `cargo test`.
+const TEST_TIME: Duration = Duration::from_secs(2);
+/// Time for one input, even on a slow machine.
+const INPUT_TIME_MAX: Duration = Duration::from_secs(10);
+/// Inputs in the pool that mutations start from.
 const POOL_MAX: usize = 4_096;
 /// Bytes of an input.
 const INPUT_BYTES_MAX: usize = 64 << 10;
 
-/// One reader under test.
+/// A parser under test.
 struct Target {
     name: &'static str,
-    /// Words of the format, which mutations put in.
+    /// Words of the format, which mutations insert.
     words: &'static [&'static str],
-    /// Inputs that are made here; those of `seeds/<name>` come besides.
+    /// Seeds in addition to the files in `seeds/<name>`.
     seeds: Vec<Vec<u8>>,
 }
 
 impl Target {
-    /// Runs `read` on the seeds and on mutations of them. It panics where a rule does not hold.
+    /// Runs `read` on the seeds and on mutations of them. `read` panics if its property does not hold.
     fn run(mut self, mut read: impl FnMut(&[u8])) {
         let mut pool = std::mem::take(&mut self.seeds);
-        pool.extend(self.kept_seeds());
+        pool.extend(self.seed_files());
         assert!(!pool.is_empty(), "{} has no seed", self.name);
         for input in pool.clone() {
             self.one(&input, &mut read);
         }
         let time = std::env::var("FIREBOX_FUZZ_SECONDS").ok().and_then(|text| text.parse().ok());
-        let until = Instant::now() + time.map_or(SHORT, Duration::from_secs);
+        let until = Instant::now() + time.map_or(TEST_TIME, Duration::from_secs);
         let seed = std::env::var("FIREBOX_FUZZ_SEED").ok().and_then(|text| text.parse().ok()).unwrap_or(1);
         let mut mutator = Mutator::new(seed, self.words);
         let mut runs = 0_u64;
@@ -54,26 +55,26 @@ impl Target {
                 pool.push(input);
             }
         }
-        assert!(runs > 0, "{}: nothing was tried", self.name);
+        assert!(runs > 0, "{}: no input was tried", self.name);
         if time.is_some() {
             let line = format!("{}: {runs} runs, {} inputs in the pool, {}\n", self.name, pool.len(), covered());
-            std::io::Write::write_all(&mut std::io::stderr(), line.as_bytes()).expect("shown");
+            std::io::Write::write_all(&mut std::io::stderr(), line.as_bytes()).expect("writable");
         }
     }
 
-    /// One run. Whether it went where none went before.
+    /// Runs one input. Returns whether it covered new code.
     fn one(&self, input: &[u8], read: &mut impl FnMut(&[u8])) -> bool {
         let begun = Instant::now();
         let outcome = catch_unwind(AssertUnwindSafe(|| read(input)));
         let took = begun.elapsed();
-        if outcome.is_err() || took > SLOW {
-            let file = self.keep(input);
+        if outcome.is_err() || took > INPUT_TIME_MAX {
+            let file = self.write_failure(input);
             panic!("{}: failed or took {took:?}; the input is {}", self.name, file.display());
         }
         is_new()
     }
 
-    fn keep(&self, input: &[u8]) -> PathBuf {
+    fn write_failure(&self, input: &[u8]) -> PathBuf {
         let folder = root().join("target/fuzz");
         std::fs::create_dir_all(&folder).expect("writable");
         let digest = input
@@ -84,7 +85,7 @@ impl Target {
         file
     }
 
-    fn kept_seeds(&self) -> Vec<Vec<u8>> {
+    fn seed_files(&self) -> Vec<Vec<u8>> {
         let Ok(entries) = std::fs::read_dir(root().join("tests/fuzz/seeds").join(self.name)) else { return Vec::new() };
         let mut files: Vec<PathBuf> = entries.map(|entry| entry.expect("readable").path()).collect();
         files.sort();
@@ -97,7 +98,7 @@ fn is_new() -> bool {
     coverage::is_new()
 }
 
-/// Without coverage no input is known to be new.
+/// Without coverage, no input counts as new.
 #[cfg(not(fuzzing))]
 fn is_new() -> bool {
     false
@@ -105,7 +106,7 @@ fn is_new() -> bool {
 
 #[cfg(fuzzing)]
 fn covered() -> String {
-    format!("{} places covered", coverage::covered())
+    format!("{} counters covered", coverage::covered())
 }
 
 #[cfg(not(fuzzing))]

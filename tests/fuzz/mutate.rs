@@ -1,12 +1,12 @@
-//! Inputs made out of inputs.
+//! Mutates inputs.
 
-/// Makes inputs. The same seed makes the same ones.
+/// A generator of inputs. The same seed generates the same inputs.
 pub(super) struct Mutator {
     state: u64,
     words: &'static [&'static str],
 }
 
-/// Numbers at which readers go wrong.
+/// Numbers that parsers often handle wrongly.
 const NUMBERS: &[&str] =
     &["0", "-1", "1e999", "4294967296", "9223372036854775807", "18446744073709551615", "1e-400", "0.1", "null", "NaN"];
 
@@ -28,7 +28,7 @@ impl Mutator {
         (self.random() % count.max(1) as u64) as usize
     }
 
-    /// An input of the pool after some changes, of at most `bytes_max` bytes.
+    /// An input of the pool with some mutations, cut to `bytes_max` bytes.
     pub(super) fn next(&mut self, pool: &[Vec<u8>], bytes_max: usize) -> Vec<u8> {
         let at = self.below(pool.len());
         let mut input = pool[at].clone();
@@ -90,7 +90,7 @@ impl Mutator {
     }
 }
 
-/// The number that stands at or after `from`.
+/// The range of the first number at or after `from`.
 fn number_at(input: &[u8], from: usize) -> std::ops::Range<usize> {
     let start = input[from..].iter().position(u8::is_ascii_digit).map_or(from, |at| from + at);
     let length = input[start..].iter().take_while(|byte| byte.is_ascii_digit()).count();
@@ -98,7 +98,7 @@ fn number_at(input: &[u8], from: usize) -> std::ops::Range<usize> {
 }
 
 #[test]
-fn the_same_seed_makes_the_same_inputs_and_they_stay_short() {
+fn a_seed_determines_the_inputs_and_inputs_are_bounded() {
     let pool = vec![b"{\"a\": 12}".to_vec(), Vec::new()];
     let (mut one, mut other) = (Mutator::new(7, &["true"]), Mutator::new(7, &["true"]));
     for _ in 0..10_000 {

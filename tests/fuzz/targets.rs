@@ -1,4 +1,4 @@
-//! The readers: one test each.
+//! The fuzz targets, one test each.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -16,7 +16,7 @@ use sse_stream::SseStream;
 use super::Target;
 use crate::harness::root;
 
-/// The files of a model in a folder of this process's memory, where there is such a file system.
+/// A model folder in `/dev/shm`, if it exists, so that fuzzing does not write to the disk.
 struct Folder(tempfile::TempDir);
 
 impl Folder {
@@ -98,7 +98,7 @@ fn configs() {
     target.run(|input| {
         folder.write("config.json", input);
         if let Some(checkpoint) = folder.open() {
-            // The weights are missing: whatever the config says, this ends with an error and without much memory.
+            // The weights are missing, so loading must fail without using much memory.
             assert!(load_decoder(&checkpoint, &device, LoadOptions::default()).is_err());
         }
     });
@@ -142,7 +142,7 @@ fn exercise(codec: &Arc<dyn TextCodec>) {
     let _defaults: &SamplingOverrides = codec.defaults();
     let (messages, tools) = (messages("hello <|end|> 1"), tools());
     for (messages, tools) in [(&messages[..2], &[][..]), (&messages[..], &tools[..])] {
-        // A template or tokenizer that refuses is as good as one that works.
+        // An error is a valid result.
         drop(codec.encode_chat(Chat::new(messages, tools)));
     }
     if let Ok(tokens) = codec.encode_text("ab c") {
@@ -239,7 +239,7 @@ fn templates() {
     });
 }
 
-/// No text of a conversation becomes a control token, whatever it is.
+/// No text of a conversation becomes a control token.
 #[test]
 fn control_tokens() {
     let codec = load_codec(&Checkpoint::embedded(firebox::ember::FILES).expect("embedded")).expect("loads");
@@ -267,7 +267,7 @@ fn control_tokens() {
     target.run(|input| assert_eq!(count(&String::from_utf8_lossy(input)), expected));
 }
 
-/// Neighbouring text is one text, however it was cut.
+/// The pieces of a text that arrives in `parts`, with adjacent text pieces joined.
 fn pieces(format: &ToolCallFormat, parts: &[&str]) -> Vec<Piece> {
     let mut parser = (format.parser)();
     let mut all: Vec<Piece> = parts.iter().flat_map(|part| parser.push(part)).collect();
@@ -281,12 +281,12 @@ fn pieces(format: &ToolCallFormat, parts: &[&str]) -> Vec<Piece> {
     })
 }
 
-/// The calls alone: what was none may be cut in several ways.
+/// The calls only, because text can be divided in several ways.
 fn calls(pieces: &[Piece]) -> Vec<&Piece> {
     pieces.iter().filter(|piece| matches!(piece, Piece::Call { .. })).collect()
 }
 
-/// Calls are the same wherever the text is cut, and each has arguments that are an object.
+/// The calls do not depend on how the text is divided, and the arguments of each call are an object.
 #[test]
 fn tool_call_parsers() {
     let target = Target {
@@ -375,7 +375,7 @@ fn chat_requests() {
     });
 }
 
-/// Whatever a server sends as events, and wherever it is cut, reading it ends.
+/// Reading ends for every event stream, however it is divided.
 #[test]
 fn event_streams() {
     let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");

@@ -1,4 +1,4 @@
-//! Runs the real binary in a temporary home, with a time limit.
+//! Runs the real binary with a time limit.
 
 pub(crate) mod server;
 
@@ -10,10 +10,10 @@ use std::process::{Child, Command, Stdio};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-/// Longer than any run here may take on a slow machine; a run that hangs is killed and fails.
+/// A run that takes longer, even on a slow machine, is killed and fails its test.
 const RUN_TIME_MAX: Duration = Duration::from_secs(240);
 
-/// How a run ended.
+/// The result of a run.
 #[derive(Debug)]
 pub(crate) struct Run {
     pub(crate) code: Option<i32>,
@@ -22,7 +22,7 @@ pub(crate) struct Run {
     pub(crate) elapsed: Duration,
 }
 
-/// A command line under test. Caches go to a folder shared by the tests, so that a device is tested once.
+/// A command line under test. All tests share one cache folder, so that a device is tested once.
 pub(crate) struct Firebox {
     command: Command,
     input: Option<Vec<u8>>,
@@ -45,21 +45,21 @@ impl Firebox {
         self
     }
 
-    /// As it is, with so many KiB of address space.
+    /// Limits the address space to `kib` KiB.
     #[cfg(target_os = "linux")]
     pub(crate) fn within(self, kib: u64) -> Self {
         Self { command: within(&self.command, kib), input: self.input }
     }
 
-    /// As it is, where the tests themselves run under `nohup`, too.
+    /// Restores the default handling of SIGHUP, which `nohup` changes for the tests.
     #[cfg(target_os = "linux")]
-    pub(crate) fn hearing_sighup(self) -> Self {
+    pub(crate) fn with_default_sighup(self) -> Self {
         let mut first = Command::new("env");
         first.arg("--default-signal=HUP");
-        Self { command: becoming(first, &self.command), input: self.input }
+        Self { command: wrapped_by(first, &self.command), input: self.input }
     }
 
-    /// What the run reads on standard input; without it standard input is empty.
+    /// Sets the content of standard input, which is empty otherwise.
     pub(crate) fn input(mut self, bytes: impl Into<Vec<u8>>) -> Self {
         self.input = Some(bytes.into());
         self
@@ -76,17 +76,17 @@ impl Firebox {
     }
 }
 
-/// The same program with the same arguments and environment, and so many KiB of address space.
+/// The same command with an address space of `kib` KiB.
 #[cfg(target_os = "linux")]
 fn within(command: &Command, kib: u64) -> Command {
     let mut limited = Command::new("sh");
     limited.args(["-c", "ulimit -v \"$0\" && exec \"$@\"", &kib.to_string()]);
-    becoming(limited, command)
+    wrapped_by(limited, command)
 }
 
-/// `first`, which becomes `command` with its arguments and environment.
+/// `first` with `command` as its arguments: a wrapper that replaces itself with `command`.
 #[cfg(target_os = "linux")]
-fn becoming(mut first: Command, command: &Command) -> Command {
+fn wrapped_by(mut first: Command, command: &Command) -> Command {
     first.arg(command.get_program()).args(command.get_args());
     for (name, value) in command.get_envs() {
         match value {
@@ -100,13 +100,13 @@ fn becoming(mut first: Command, command: &Command) -> Command {
     first
 }
 
-/// Runs any command with this on its standard input, and ends it if it takes too long.
+/// Runs a command with `input` on its standard input. Kills it after `RUN_TIME_MAX`.
 pub(crate) fn run(command: &mut Command, input: Vec<u8>) -> Run {
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let started = Instant::now();
     let mut child = command.spawn().unwrap_or_else(|error| panic!("{command:?}: {error}"));
     let mut stdin = child.stdin.take().expect("piped");
-    // A run that ends without reading its input is free to; its own exit code is what counts.
+    // A run may end without reading its input, so a failed write is no error.
     let writer = std::thread::spawn(move || drop(stdin.write_all(&input)));
     let stdout = drain(child.stdout.take().expect("piped"));
     let stderr = drain(child.stderr.take().expect("piped"));
@@ -142,13 +142,13 @@ fn drain(mut pipe: impl Read + Send + 'static) -> std::thread::JoinHandle<String
     })
 }
 
-/// Runs `firebox` with these arguments on the CPU, which every machine has.
+/// Runs `firebox` with these arguments on the CPU.
 pub(crate) fn firebox(args: &[&str]) -> Run {
     Firebox::new(args).env("FIREBOX_DEVICE", "cpu").run()
 }
 
 impl Run {
-    /// The run, which must have ended with this exit code.
+    /// Asserts the exit code, and that nothing panicked.
     pub(crate) fn expect_code(self, code: i32) -> Self {
         assert_eq!(self.code, Some(code), "stdout: {}\nstderr: {}", self.stdout, self.stderr);
         assert!(!self.stderr.contains("panicked"), "{}", self.stderr);
@@ -161,20 +161,21 @@ impl Run {
     }
 }
 
-/// A folder for these tests under the build folder.
+/// The folder `name` for temporary files of the tests, below the build folder.
 pub(crate) fn scratch(name: &str) -> PathBuf {
     let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
     std::fs::create_dir_all(&path).expect("writable");
     path
 }
 
-/// A fresh copy of the built-in model's folder, to be broken or changed. Tests run side by side: each name is for one.
+/// A new copy of the folder of the built-in model, for a test that changes it. Tests run in parallel, so each test has a name of
+/// its own.
 pub(crate) fn model_copy(name: &str) -> PathBuf {
     static TAKEN: Mutex<BTreeSet<String>> = Mutex::new(BTreeSet::new());
     let fresh = TAKEN.lock().unwrap_or_else(PoisonError::into_inner).insert(name.to_string());
     assert!(fresh, "another test has the model copy \"{name}\"; give this one a name of its own");
     let dir = scratch("models").join(name);
-    // What an earlier run left there is not this run's business.
+    // An earlier run may have left the folder.
     drop(std::fs::remove_dir_all(&dir));
     std::fs::create_dir_all(&dir).expect("writable");
     for entry in std::fs::read_dir(root().join("host/ember/model")).expect("readable") {
@@ -184,7 +185,7 @@ pub(crate) fn model_copy(name: &str) -> PathBuf {
     dir
 }
 
-/// A copy of the built-in model that never ends its answers: it ends them with a token it never learnt to write.
+/// A copy of the built-in model whose answers never end: its end token is one that it never generates.
 pub(crate) fn endless_model(name: &str) -> PathBuf {
     let dir = model_copy(name);
     let rows = [
@@ -205,7 +206,7 @@ pub(crate) fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
-/// Whether the software Vulkan device is to be tested; the test runner always says so.
+/// Whether the tests use the software Vulkan device. `tests/run` sets the variable.
 pub(crate) fn has_vulkan() -> bool {
     std::env::var_os("FIREBOX_TEST_VULKAN").is_some_and(|value| value == "1")
 }

@@ -1,4 +1,4 @@
-//! Runs `firebox serve` and speaks HTTP to it, by hand where a client library would be too polite.
+//! Runs `firebox serve` and sends HTTP requests to it byte by byte, so that tests can also send invalid ones.
 
 use std::fmt::Write as _;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -14,18 +14,18 @@ use socket2::{Domain, Socket, Type};
 
 use super::scratch;
 
-/// Longer than anything here may take on a slow machine.
+/// A wait that takes longer, even on a slow machine, fails its test.
 const WAIT_MAX: Duration = Duration::from_secs(120);
 
-/// A server under test. Killed when it is dropped.
+/// A server under test. It is killed when it is dropped.
 pub(crate) struct Server {
     child: Child,
-    said: Arc<Mutex<String>>,
+    stderr: Arc<Mutex<String>>,
     pub(crate) address: String,
     pub(crate) folder: tempfile::TempDir,
 }
 
-/// An answer.
+/// An HTTP response.
 #[derive(Debug)]
 pub(crate) struct Response {
     pub(crate) status: u16,
@@ -38,18 +38,18 @@ impl Response {
         serde_json::from_str(&self.body).unwrap_or_else(|error| panic!("{error}: {} {}", self.status, self.body))
     }
 
-    /// The code of an error.
+    /// The code of the error in the body.
     pub(crate) fn code(&self) -> String {
         self.json()["error"]["code"].as_str().unwrap_or_default().to_owned()
     }
 }
 
-/// A key of the tenant `name`, as every configuration here gives it.
+/// The API key of the tenant `name` in the configurations of the tests.
 pub(crate) fn key(name: &str) -> String {
     format!("fbx_{name}key_0123456789")
 }
 
-/// The digest of a tenant's key in hex.
+/// The digest of the API key of a tenant, in hexadecimal.
 pub(crate) fn digest(name: &str) -> String {
     Sha256::digest(key(name)).iter().fold(String::new(), |mut text, byte| {
         write!(text, "{byte:02x}").expect("a string");
@@ -57,7 +57,7 @@ pub(crate) fn digest(name: &str) -> String {
     })
 }
 
-/// `[[tenant]]` with one key of all scopes; `more` goes between its name and its key.
+/// `[[tenant]]` with one key that has all scopes. `more` is inserted between the name and the key.
 pub(crate) fn tenant(name: &str, more: &str) -> String {
     let digest = digest(name);
     format!(
@@ -66,28 +66,28 @@ pub(crate) fn tenant(name: &str, more: &str) -> String {
     )
 }
 
-/// The plugins the built-in model was made for.
+/// The plugins that the built-in model was trained with.
 pub(crate) const PLUGINS: &str = "plugins = [\"calculator\", \"text-tools\", \"units\"]";
 
 impl Server {
-    /// Starts one with this configuration and waits until it is ready.
+    /// Starts a server with this configuration and waits until it is ready.
     pub(crate) fn start(config: &str) -> Self {
         let server = Self::listening(config, &[]);
-        server.wait_until("ready", |said| said.lines().any(|line| line == "firebox: ready"));
+        server.wait_until("ready", |stderr| stderr.lines().any(|line| line == "firebox: ready"));
         server
     }
 
-    /// As `start`, with so many KiB of address space.
+    /// As `start`, with an address space of `kib` KiB.
     #[cfg(target_os = "linux")]
     pub(crate) fn start_within(config: &str, kib: u64) -> Self {
         let folder = tempfile::tempdir().expect("temporary directory");
         let command = super::within(&command(folder.path()), kib);
         let server = Self::listening_by(command, folder, config, &[]);
-        server.wait_until("ready", |said| said.lines().any(|line| line == "firebox: ready"));
+        server.wait_until("ready", |stderr| stderr.lines().any(|line| line == "firebox: ready"));
         server
     }
 
-    /// Starts one and waits until it listens.
+    /// Starts a server and waits until it listens.
     pub(crate) fn listening(config: &str, args: &[&str]) -> Self {
         let folder = tempfile::tempdir().expect("temporary directory");
         Self::listening_in(folder, config, args)
@@ -97,7 +97,7 @@ impl Server {
         Self::listening_by(command(folder.path()), folder, config, args)
     }
 
-    /// Starts one from a shell that does `prelude` before.
+    /// Starts a server from a shell that runs `prelude` first.
     #[cfg(unix)]
     pub(crate) fn listening_under(folder: tempfile::TempDir, prelude: &str, config: &str) -> Self {
         let mut command = command_of("sh", folder.path());
@@ -110,32 +110,32 @@ impl Server {
         std::fs::write(&file, config).expect("writable");
         command.args(["serve", "--config"]).arg(&file).args(["--listen", "127.0.0.1:0"]).args(args);
         let mut child = command.stderr(Stdio::piped()).spawn().expect("the binary starts");
-        let said = Arc::new(Mutex::new(String::new()));
-        let (stderr, words) = (child.stderr.take().expect("piped"), Arc::clone(&said));
+        let log = Arc::new(Mutex::new(String::new()));
+        let (stderr, lines) = (child.stderr.take().expect("piped"), Arc::clone(&log));
         std::thread::spawn(move || {
             for line in BufReader::new(stderr).lines().map_while(Result::ok) {
-                let mut words = words.lock().unwrap_or_else(PoisonError::into_inner);
-                words.push_str(&line);
-                words.push('\n');
+                let mut lines = lines.lock().unwrap_or_else(PoisonError::into_inner);
+                lines.push_str(&line);
+                lines.push('\n');
             }
         });
-        let mut server = Self { child, said, address: String::new(), folder };
-        server.wait_until("listening", |said| said.contains("listening on http://"));
-        let said = server.said();
-        let line = said.lines().find_map(|line| line.split("listening on http://").nth(1));
+        let mut server = Self { child, stderr: log, address: String::new(), folder };
+        server.wait_until("listening", |stderr| stderr.contains("listening on http://"));
+        let log = server.log();
+        let line = log.lines().find_map(|line| line.split("listening on http://").nth(1));
         line.expect("an address").clone_into(&mut server.address);
         server
     }
 
-    /// What it has said on standard error.
-    pub(crate) fn said(&self) -> String {
-        self.said.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    /// Its standard error so far.
+    pub(crate) fn log(&self) -> String {
+        self.stderr.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     pub(crate) fn wait_until(&self, what: &str, enough: impl Fn(&str) -> bool) {
         let started = Instant::now();
-        while !enough(&self.said()) {
-            assert!(started.elapsed() < WAIT_MAX, "never {what}: {}", self.said());
+        while !enough(&self.log()) {
+            assert!(started.elapsed() < WAIT_MAX, "never {what}: {}", self.log());
             std::thread::sleep(Duration::from_millis(5));
         }
     }
@@ -150,7 +150,7 @@ impl Server {
         assert!(status.success(), "kill -{name}");
     }
 
-    /// Files and sockets the process has open, and threads it has.
+    /// The number of open files and sockets of the process, and of its threads.
     #[cfg(target_os = "linux")]
     pub(crate) fn holds(&self) -> (usize, usize) {
         let count = |what: &str| {
@@ -160,36 +160,37 @@ impl Server {
         (count("fd"), count("task"))
     }
 
-    /// Bytes of memory of the process, as `/proc` calls them.
+    /// A field of `/proc/PID/status` that counts memory, in bytes.
     #[cfg(target_os = "linux")]
     pub(crate) fn memory_bytes(&self, name: &str) -> u64 {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).expect("it runs");
-        let line = status.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':')).expect("Linux tells");
+        let line =
+            status.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':')).expect("Linux has the field");
         line.split_whitespace().next().and_then(|kib| kib.parse::<u64>().ok()).expect("a number") * 1_024
     }
 
-    /// The exit code, once it has ended by itself.
+    /// Waits until the server has ended by itself and returns its exit code.
     pub(crate) fn ended(&mut self) -> Option<i32> {
         let started = Instant::now();
         loop {
             if let Some(status) = self.child.try_wait().expect("waitable") {
                 return status.code();
             }
-            assert!(started.elapsed() < WAIT_MAX, "did not end: {}", self.said());
+            assert!(started.elapsed() < WAIT_MAX, "did not end: {}", self.log());
             std::thread::sleep(Duration::from_millis(5));
         }
     }
 
-    /// A connection with a request on it.
+    /// Sends a request on a new connection.
     pub(crate) fn open(&self, method: &str, path: &str, key: Option<&str>, body: &[u8]) -> TcpStream {
         let stream = TcpStream::connect(&self.address).expect("accepts");
         Self::send(stream, method, path, key, body)
     }
 
-    /// As [`Self::open`] with POST, on a connection that holds a few KB which were not read yet.
+    /// As [`Self::open`] with POST, on a connection with a receive buffer of a few KB.
     pub(crate) fn open_narrow(&self, path: &str, key: &str, body: &[u8]) -> TcpStream {
         let socket = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
-        // Before it connects: the window is agreed on then.
+        // Set before the connection is made, which fixes the TCP window.
         socket.set_recv_buffer_size(2_048).expect("a size");
         let address: std::net::SocketAddr = self.address.parse().expect("an address");
         socket.connect(&address.into()).expect("accepts");
@@ -205,7 +206,7 @@ impl Server {
             body.len()
         );
         stream.write_all(head.as_bytes()).expect("taken");
-        // A refusal may come before the whole body is taken; the answer is what counts.
+        // The server may refuse the request before it has read the body.
         let _refused_early = stream.write_all(body);
         stream
     }
@@ -222,18 +223,18 @@ impl Server {
         self.ask("POST", path, Some(&key(tenant)), body.to_string().as_bytes())
     }
 
-    /// The value of the line of `/metrics` that begins so, 0 where there is none.
+    /// The value of the line of `/metrics` that starts with `begin`, or 0 if there is none.
     pub(crate) fn metric(&self, tenant: &str, begin: &str) -> f64 {
         let text = self.get("/metrics", tenant).body;
         let line = text.lines().find(|line| line.starts_with(begin));
         line.and_then(|line| line.rsplit(' ').next()?.parse().ok()).unwrap_or(0.0)
     }
 
-    /// Waits until `check` holds, for what a server does by itself.
+    /// Waits until `check` returns true.
     pub(crate) fn eventually(&self, what: &str, check: impl Fn(&Self) -> bool) {
         let started = Instant::now();
         while !check(self) {
-            assert!(started.elapsed() < WAIT_MAX, "never {what}: {}", self.said());
+            assert!(started.elapsed() < WAIT_MAX, "never {what}: {}", self.log());
             std::thread::sleep(Duration::from_millis(10));
         }
     }
@@ -241,13 +242,13 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
-        // It may have ended already, and then there is nothing to kill.
+        // Killing fails if the server has ended already.
         let _ended = self.child.kill();
         let _reaped = self.child.wait();
     }
 }
 
-/// The binary with the environment every test has.
+/// The binary with the environment of the tests.
 pub(crate) fn command(folder: &Path) -> Command {
     command_of(env!("CARGO_BIN_EXE_firebox"), folder)
 }
@@ -259,10 +260,10 @@ fn command_of(program: &str, folder: &Path) -> Command {
     command
 }
 
-/// Reads the rest of an answer to its end.
+/// Reads the response to its end.
 pub(crate) fn finish(mut stream: TcpStream) -> Response {
     let mut bytes = Vec::new();
-    // A connection that is reset has said what it had to say.
+    // If the server resets the connection, the bytes before the reset are the response.
     let _reset = stream.read_to_end(&mut bytes);
     let text = String::from_utf8_lossy(&bytes).into_owned();
     let (headers, body) = text.split_once("\r\n\r\n").unwrap_or((text.as_str(), ""));

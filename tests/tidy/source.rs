@@ -1,4 +1,4 @@
-//! Just enough of a Rust lexer to tell code from comments and strings, and to find functions and calls.
+//! A small Rust lexer that separates code from comments and strings and finds functions and calls.
 
 use std::collections::HashSet;
 
@@ -6,29 +6,29 @@ use std::collections::HashSet;
 pub(crate) struct Source {
     /// Relative to the repository.
     pub(crate) name: String,
-    /// As it is.
+    /// The content of the file.
     pub(crate) text: String,
-    /// With comments and the contents of literals blanked; as long as `text`, line for line.
+    /// `text` with comments and the contents of literals replaced by spaces.
     code: Vec<char>,
 }
 
 /// A function with a body.
 pub(crate) struct Function {
     pub(crate) name: String,
-    /// Where it starts, counted from 1.
+    /// Its first line, counted from 1.
     pub(crate) line: usize,
     /// From `fn` to its closing brace.
     pub(crate) lines: usize,
-    /// The code between its braces, with comments and the contents of literals blanked.
+    /// The code between its braces, with comments and the contents of literals replaced by spaces.
     pub(crate) body: String,
 }
 
-/// A call, macro-free.
+/// A call of a function.
 pub(crate) struct Call {
-    /// What is called, with what stands before it up to the last blank.
+    /// The path of the function, as it is written.
     pub(crate) path: String,
     pub(crate) line: usize,
-    /// Literals blanked, blanks trimmed.
+    /// The arguments, with the contents of literals replaced by spaces.
     pub(crate) arguments: String,
 }
 
@@ -38,7 +38,7 @@ impl Source {
         Self { name: name.to_owned(), text: text.to_owned(), code: blank(&chars, true) }
     }
 
-    /// Whether this is test code as a whole; see [`Source::product`] for tests inside a file.
+    /// Whether the whole file is test code. [`Source::product`] removes test modules inside a file.
     pub(crate) fn is_test(&self) -> bool {
         self.name.starts_with("tests/") || self.name.ends_with("/tests.rs") || self.name.contains("/tests/")
     }
@@ -49,24 +49,24 @@ impl Source {
         before_tests(&text).to_owned()
     }
 
-    /// The code up to the test module at the file's end.
+    /// The code without the test module at the end of the file.
     fn product(&self) -> String {
         let code: String = self.code.iter().collect();
         before_tests(&code).to_owned()
     }
 
-    /// The lines, with comments and the contents of literals blanked.
+    /// The lines, with comments and the contents of literals replaced by spaces.
     pub(crate) fn code_lines(&self) -> Vec<String> {
         let code: String = self.code.iter().collect();
         code.lines().map(str::to_owned).collect()
     }
 
-    /// The words of product code.
+    /// The identifiers and keywords of product code.
     pub(crate) fn words(&self) -> HashSet<String> {
         self.product().split(|c| !is_word(c)).map(str::to_owned).collect()
     }
 
-    /// The names of fields that product code reads from a value: `value.name`, and no call.
+    /// The fields that product code reads: `value.name` without a call.
     pub(crate) fn fields_read(&self) -> HashSet<String> {
         let product = self.product();
         let after_dots = product.split('.').skip(1).map(str::trim_start);
@@ -78,20 +78,20 @@ impl Source {
         names.collect()
     }
 
-    /// `name:line: word` for each line of product code that says `word` as a word of its own.
+    /// `name:line: word` for each line of product code that contains the whole word `word`.
     pub(crate) fn lines_with_word(&self, word: &str) -> Vec<String> {
         let product = self.product();
         let lines = product.lines().enumerate().filter(|(_, line)| has_word(line, word));
         lines.map(|(number, _)| format!("{}:{}: {word}", self.name, number + 1)).collect()
     }
 
-    /// Lines, counted from 1, that hold the token.
+    /// The lines that contain the token, counted from 1.
     pub(crate) fn lines_of_token(&self, token: &str) -> Vec<usize> {
         let code: String = self.code.iter().collect();
         code.lines().enumerate().filter(|(_, line)| has_word(line, token)).map(|(number, _)| number + 1).collect()
     }
 
-    /// Whether the comment directly before (or on) a line holds `word`.
+    /// Whether the comment on a line or directly above it contains `word`.
     pub(crate) fn comment_before(&self, line: usize, word: &str) -> bool {
         let lines: Vec<&str> = self.text.lines().collect();
         let own = lines[line - 1].contains(word);
@@ -102,7 +102,7 @@ impl Source {
         own || above.into_iter().any(|line| line.contains(word))
     }
 
-    /// Whether the code names the crate as the root of a path.
+    /// Whether the code uses the crate as the root of a path.
     pub(crate) fn names_crate(&self, name: &str) -> bool {
         let code: String = self.code.iter().collect();
         has_word(&code, &format!("{name}::")) || has_word(&code, &format!("extern crate {name}"))
@@ -126,7 +126,7 @@ impl Source {
         found
     }
 
-    /// Calls of functions with one of these last names, generic arguments aside.
+    /// The calls of functions whose path ends with one of `names`.
     pub(crate) fn calls_with(&self, names: &[&str]) -> Vec<Call> {
         let product = if self.is_test() { self.code.clone() } else { self.product().chars().collect() };
         let mut found = Vec::new();
@@ -156,7 +156,7 @@ impl Source {
         })
     }
 
-    /// Where the body of the function whose name starts at `at` opens; none for a declaration or a type.
+    /// The opening brace of the function whose name starts at `at`, or `None` for a declaration or a type.
     fn body(&self, at: usize) -> Option<usize> {
         let mut depth = 0_i32;
         for (place, c) in self.code.iter().enumerate().skip(at) {
@@ -190,7 +190,7 @@ impl Source {
         None
     }
 
-    /// The bracket that closes the one at `open`, or the end of the file.
+    /// The bracket that closes the bracket at `open`, or the end of the file.
     fn matching(&self, open: usize) -> usize {
         let mut depth = 0_i32;
         for (place, c) in self.code.iter().enumerate().skip(open) {
@@ -230,7 +230,7 @@ fn has_word(text: &str, word: &str) -> bool {
     })
 }
 
-/// Blanks comments and, where asked, the contents of literals; newlines stay.
+/// Replaces comments, and literals if `literals` is set, by spaces. Line breaks stay.
 fn blank(text: &[char], literals: bool) -> Vec<char> {
     let mut code = text.to_vec();
     let mut at = 0;
@@ -300,7 +300,7 @@ fn quoted(text: &[char], from: usize, quote: char) -> usize {
     (at + 1).min(text.len())
 }
 
-/// A raw string whose hashes start at `from`; a raw identifier is none.
+/// A raw string whose hashes start at `from`. A raw identifier is no string.
 fn raw(text: &[char], from: usize) -> Token {
     let hashes = text[from..].iter().take_while(|c| **c == '#').count();
     if text.get(from + hashes) != Some(&'"') {
@@ -314,7 +314,7 @@ fn raw(text: &[char], from: usize) -> Token {
 }
 
 #[test]
-fn the_reader_tells_code_from_comments_and_strings() {
+fn code_is_separated_from_comments_and_strings() {
     let text = "fn a<'x>(s: &'x str) -> char {\n // fn b() {\n let q = \"fn c() {\"; '{'\n}\nfn d();\nlet f: fn(u8) = g;\n\
                 fn e() { tokio::mpsc::channel::<Vec<u8>>(16); r#\"}\"#; }\n";
     let source = Source::new("a.rs", text);

@@ -9,7 +9,7 @@ const FUNCTION_LINES_MAX: usize = 70;
 const FUNCTION_LINES_P90_MAX: usize = 30;
 const FILE_BYTES_MAX: u64 = 6 << 20;
 
-/// Files that may hold `unsafe` code: kernels, and calls whose contract the compiler cannot check.
+/// Files that may contain `unsafe` code: kernels, and calls whose contract the compiler cannot check.
 const UNSAFE_FILES: &[&str] = &[
     "benches/peers/candle/src/main.rs",
     "host/cpu/src/priority.rs",
@@ -76,18 +76,18 @@ fn functions_are_short() {
 }
 
 #[test]
-fn unsafe_code_is_where_it_may_be_and_says_why() {
+fn unsafe_code_is_in_listed_files_and_has_a_safety_comment() {
     let mut findings = Vec::new();
     for source in rust() {
         for line in source.lines_of_token("unsafe") {
             if !UNSAFE_FILES.contains(&source.name.as_str()) {
-                findings.push(format!("{}:{line} is unsafe in a file that may not be", source.name));
+                findings.push(format!("{}:{line} is unsafe in a file that is not listed", source.name));
             } else if !source.comment_before(line, "SAFETY") {
                 findings.push(format!("{}:{line} has no SAFETY comment", source.name));
             }
         }
     }
-    report("unsafe code lives in a few files and says why it is sound", &findings);
+    report("unsafe code is in listed files, and a SAFETY comment explains why it is sound", &findings);
 }
 
 #[test]
@@ -103,13 +103,13 @@ fn every_allow_has_a_reason() {
             }
         }
     }
-    report("every allowed lint says why", &findings);
+    report("every allowed lint has a reason", &findings);
 }
 
-/// The text files of the repository that people write.
+/// The text files of the repository that are written by hand.
 fn texts() -> Vec<String> {
     const ENDINGS: &[&str] = &[".rs", ".toml", ".md", ".wit", ".sh", ".py", "/run", "/build", ".yml", ".yaml"];
-    // This file and its neighbours have to spell what they look for.
+    // The tidy tests contain the words that they look for.
     let own = |name: &String| name.starts_with("tests/tidy");
     files().into_iter().filter(|name| ENDINGS.iter().any(|end| name.ends_with(end)) && !own(name)).collect()
 }
@@ -127,13 +127,13 @@ fn lines_with(words: &[&str]) -> Vec<String> {
 }
 
 #[test]
-fn nothing_is_left_for_later() {
-    report("no work is left as a note in the code", &lines_with(&["TODO", "FIXME", "XXX:", "todo!(", "dbg!("]));
+fn no_file_has_a_note_about_unfinished_work() {
+    report("no file has a note about unfinished work", &lines_with(&["TODO", "FIXME", "XXX:", "todo!(", "dbg!("]));
 }
 
 #[test]
-fn no_file_names_a_machine() {
-    report("no file names a place on one machine", &lines_with(&["/root/", "/home/", "/work/", "../shared"]));
+fn no_file_contains_a_path_of_one_machine() {
+    report("no file contains a path of one machine", &lines_with(&["/root/", "/home/", "/work/", "../shared"]));
 }
 
 #[test]

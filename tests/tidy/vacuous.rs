@@ -1,16 +1,16 @@
-//! Tests that pass whatever the product does: those that look at something only where a variable of the environment, a
-//! condition or a list lets them, that try again until it works, or that wait for the clock.
+//! Finds tests that pass whatever the product does: tests that assert only under a condition, in a loop over a list that may be
+//! empty, or if an environment variable is set; tests that retry; and tests that wait for a fixed time.
 
 use super::honest::attributes;
 use super::source::{Function, Source};
 use super::{report, sources};
 
-/// What a test looks with: an assertion, or a call that fails where it does not hold.
+/// What counts as an assertion: an assertion macro, or a call that panics on failure.
 const CHECKS: &[&str] = &["assert", "expect", "panic!", "unwrap_err", "report(", "expect_code", ".run(|"];
-/// Seconds that a test may sleep or turn in a circle at a time.
-const REST_MAX: u64 = 2;
+/// Seconds that a test may sleep or spin at once.
+const SLEEP_SECONDS_MAX: u64 = 2;
 
-/// Functions of tests whose list is written down, or that fail where there would be nothing in it.
+/// Functions of tests that return a literal list, or that fail instead of returning an empty list.
 const NEVER_EMPTY: &[&str] = &["cases", "decoder_cases", "devices", "folders", "golden_models", "levels", "matrix"];
 
 fn tests_of(source: &Source) -> Vec<Function> {
@@ -18,47 +18,49 @@ fn tests_of(source: &Source) -> Vec<Function> {
     let is_test = |function: &Function| {
         let attributes = attributes(&text, function.line);
         let runs = attributes.iter().any(|line| line.contains("test]") || line.contains("::test("));
-        let looks_itself = |line: &&str| line.contains("#[ignore") || line.contains("#[should_panic");
-        runs && !attributes.iter().any(looks_itself)
+        let is_exempt = |line: &&str| line.contains("#[ignore") || line.contains("#[should_panic");
+        runs && !attributes.iter().any(is_exempt)
     };
     source.functions().into_iter().filter(is_test).collect()
 }
 
 #[test]
-fn every_test_looks_at_something_whatever_the_machine_gives() {
+fn every_test_asserts_something_on_every_machine() {
     let mut findings = Vec::new();
     for source in sources("") {
         for test in tests_of(&source) {
             let finding = match &test.body {
-                body if body.contains("env::var") => "asks the environment what to look at",
-                body if !looks(&unconditional(body)) => "looks only where a condition or a list lets it",
+                body if body.contains("env::var") => "reads an environment variable",
+                body if !asserts(&unconditional(body)) => {
+                    "asserts only under a condition or in a loop that may be empty"
+                }
                 _ => continue,
             };
             findings.push(format!("{}:{}: {} {finding}", source.name, test.line, test.name));
         }
     }
-    report("F18: what is tested is looked at, or the test fails", &findings);
+    report("F18: every test asserts something", &findings);
 }
 
 #[test]
-fn no_test_tries_again_or_waits_for_the_clock() {
+fn no_test_retries_or_waits_for_a_fixed_time() {
     let mut findings = Vec::new();
     for source in sources("").iter().filter(|source| source.name.contains("tests")) {
         for (at, line) in source.code_lines().iter().enumerate() {
             let tries = ["tries_max", "retries", "attempts"].iter().any(|word| line.to_lowercase().contains(word));
-            // The words of a protocol, and the limits of the product, are not this test's own.
+            // Protocols and limits of the product use these words too; only constants of a test count.
             if tries && line.contains("const ") {
-                findings.push(format!("{}:{}: a test that tries again", source.name, at + 1));
+                findings.push(format!("{}:{}: a test that retries", source.name, at + 1));
             }
-            if seconds_rested(line) > REST_MAX {
-                findings.push(format!("{}:{}: a test that waits for the clock", source.name, at + 1));
+            if seconds_slept(line) > SLEEP_SECONDS_MAX {
+                findings.push(format!("{}:{}: a test that waits for a fixed time", source.name, at + 1));
             }
         }
     }
-    report("F18: a test waits for what happens, and its first outcome counts", &findings);
+    report("F18: a test waits for an event, and its first result counts", &findings);
 }
 
-fn looks(body: &str) -> bool {
+fn asserts(body: &str) -> bool {
     CHECKS.iter().any(|check| body.contains(check)) || statements(body).iter().any(|statement| is_bare_call(statement))
 }
 
@@ -79,7 +81,7 @@ fn statements(body: &str) -> Vec<String> {
     all
 }
 
-/// Whether a statement is a call of a function of the tests, which looks for its caller.
+/// Whether a statement is a call of a helper function, which asserts for its caller.
 fn is_bare_call(statement: &str) -> bool {
     let statement = statement.trim().trim_end_matches(';');
     let name: String = statement.chars().take_while(|c| c.is_alphanumeric() || "_:".contains(*c)).collect();
@@ -88,7 +90,7 @@ fn is_bare_call(statement: &str) -> bool {
     !name.is_empty() && !name.contains("drop") && !name.contains("sleep") && called
 }
 
-/// `body` without what may not run: branches without another, and loops over what may be empty.
+/// `body` without code that may not run: an `if` without `else`, and loops that may be empty.
 fn unconditional(body: &str) -> String {
     let code: Vec<char> = body.chars().collect();
     let (mut runs, mut at) = (String::new(), 0);
@@ -119,7 +121,7 @@ fn unconditional(body: &str) -> String {
     runs
 }
 
-/// The braces of the block whose head begins at `from`.
+/// The braces of the block whose head starts at `from`.
 fn block(code: &[char], from: usize) -> (usize, usize) {
     let (mut depth, mut open) = (0_i32, code.len());
     for (at, c) in code.iter().enumerate().skip(from) {
@@ -147,7 +149,7 @@ fn block(code: &[char], from: usize) -> (usize, usize) {
     (open, code.len())
 }
 
-/// Whether the list of a `for` is written down: a literal, a range, a constant, or a variable that is one.
+/// Whether the list of a `for` is known not to be empty: a literal, a range, a constant, or a variable with one of them.
 fn is_certain(head: &str, body: &str) -> bool {
     let Some((_, list)) = head.split_once(" in ").or_else(|| head.split_once(" in\n")) else { return false };
     let list = list.trim().trim_start_matches(['&', '(', '*']);
@@ -155,23 +157,23 @@ fn is_certain(head: &str, body: &str) -> bool {
     let last = first.rsplit("::").next().unwrap_or_default();
     let is_constant =
         !last.is_empty() && last.chars().all(|c| c.is_ascii_uppercase() || c == '_' || c.is_ascii_digit());
-    // The list of a row of a table, which another test holds to have one.
+    // A list in a row of a table; another test checks that it is not empty.
     let is_field = list.split('.').count() == 2 && list.chars().all(|c| c.is_alphanumeric() || "_. ".contains(c));
     let is_literal = list.starts_with(['[', '"']) || list.starts_with("vec![") || list.contains("..");
     is_literal || is_field || is_constant || NEVER_EMPTY.contains(&last) || is_written_down(&first, body)
 }
 
-/// Whether `body` gives `name` a list that is written down.
+/// Whether `body` assigns a literal list to `name`.
 fn is_written_down(name: &str, body: &str) -> bool {
     let given = body.split("let ").skip(1).filter_map(|rest| rest.split_once('='));
     let of_it = given.filter(|(left, _)| left.trim_start_matches("mut ").split([':', ' ']).next() == Some(name));
     of_it.into_iter().any(|(_, value)| value.trim_start().trim_start_matches('&').starts_with('['))
 }
 
-/// Seconds that a line sleeps, or goes round in a circle until they are over.
-fn seconds_rested(line: &str) -> u64 {
-    let circle = line.contains("while ") && line.contains("elapsed() <") && line.trim_end().ends_with("{}");
-    let waits = line.contains("sleep(") || circle;
+/// Seconds that a line sleeps or spins.
+fn seconds_slept(line: &str) -> u64 {
+    let spins = line.contains("while ") && line.contains("elapsed() <") && line.trim_end().ends_with("{}");
+    let waits = line.contains("sleep(") || spins;
     if !waits {
         return 0;
     }
@@ -184,7 +186,7 @@ fn seconds_rested(line: &str) -> u64 {
 }
 
 #[test]
-fn what_may_not_run_is_told_from_what_does() {
+fn code_that_may_not_run_is_distinguished_from_code_that_runs() {
     for (body, expected) in [
         ("assert!(a);", true),
         ("conformance(x);", true),
@@ -199,7 +201,7 @@ fn what_may_not_run_is_told_from_what_does() {
         ("for a in 0..9 { for b in list() { assert!(a); } }", false),
         ("while a { assert!(a); }", false),
     ] {
-        assert_eq!(looks(&unconditional(body)), expected, "{body}");
+        assert_eq!(asserts(&unconditional(body)), expected, "{body}");
     }
     for (line, expected) in [
         ("thread::sleep(Duration::from_secs(17));", 17),
@@ -207,6 +209,6 @@ fn what_may_not_run_is_told_from_what_does() {
         ("while begun.elapsed() < Duration::from_secs(17) {}", 17),
         ("assert!(begun.elapsed() < Duration::from_secs(17));", 0),
     ] {
-        assert_eq!(seconds_rested(line), expected, "{line}");
+        assert_eq!(seconds_slept(line), expected, "{line}");
     }
 }

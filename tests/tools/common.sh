@@ -1,4 +1,4 @@
-# Shared by the scripts beside it; source it. Everything is kept under one cache directory and fetched once.
+# Shared by the scripts in this folder, which source it. Downloads go to one cache directory and happen once.
 set -euo pipefail
 cache=${FIREBOX_CACHE:-${XDG_CACHE_HOME:-${HOME:?is not set}/.cache}/firebox}
 mkdir -p "$cache"
@@ -9,13 +9,13 @@ die() {
   exit 1
 }
 
-# One at a time: tests start these scripts in parallel.
+# Only one script runs at a time, although tests start them in parallel.
 lock() {
   exec 9>"$cache/.lock"
   flock 9
 }
 
-# deb PACKAGE PREFIX: unpacks a Debian package under PREFIX. Needs no root and installs nothing.
+# deb PACKAGE PREFIX: unpacks a Debian package under PREFIX, without root and without installing it.
 deb() {
   command -v apt-get >/dev/null || die "needs the package $1 and can fetch it only with apt-get, on Debian"
   local work
@@ -30,7 +30,7 @@ deb() {
   rm -rf "$work"
 }
 
-# The package lists of a fresh container are empty; only root can fill them.
+# The package lists of a new container are empty, and only root can download them.
 apt_update() {
   if [ "$(id -u)" = 0 ]; then apt-get update -q >&2; else sudo -n apt-get update -q >&2; fi
 }

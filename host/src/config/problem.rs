@@ -95,11 +95,44 @@ impl From<ConfigError> for CliError {
 /// Collects problems while a configuration is read, so that all are reported at once.
 #[derive(Debug, Default)]
 pub(super) struct Problems {
+    forms: Option<RefCell<Vec<KeyForm>>>,
     errors: RefCell<Vec<Problem>>,
     warnings: RefCell<Vec<Problem>>,
 }
 
+/// The type of a key, as its reader asks for it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct KeyForm {
+    /// Table and key, such as `server.listen`.
+    pub(super) path: String,
+    /// For people: `size`, `list of texts`.
+    pub(super) kind: String,
+    /// For people; empty if the type allows every value.
+    pub(super) range: String,
+}
+
 impl Problems {
+    /// Also records the form of every key that is read.
+    pub(super) fn recording() -> Self {
+        Self { forms: Some(RefCell::default()), ..Self::default() }
+    }
+
+    /// Records a form. Of several for one key the first counts.
+    pub(super) fn note(&self, form: impl FnOnce() -> KeyForm) {
+        if let Some(forms) = &self.forms {
+            let form = form();
+            let mut forms = forms.borrow_mut();
+            if forms.iter().all(|known| known.path != form.path) {
+                forms.push(form);
+            }
+        }
+    }
+
+    /// The recorded forms.
+    pub(super) fn forms(&self) -> Vec<KeyForm> {
+        self.forms.as_ref().map(|forms| forms.borrow().clone()).unwrap_or_default()
+    }
+
     pub(super) fn error(&self, at: &Origin, message: impl Into<String>) {
         self.errors.borrow_mut().push(Problem { at: at.clone(), message: message.into() });
     }

@@ -6,7 +6,7 @@ use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use super::document::{Node, Table, Value};
-use super::problem::{Origin, Problems, suggestion};
+use super::problem::{KeyForm, Origin, Problems, suggestion};
 use crate::system::units;
 
 /// One table of a configuration.
@@ -45,12 +45,23 @@ impl<'a> Section<'a> {
         self.table?.get(key)
     }
 
+    /// Records the type of `key` for the reference page.
+    fn note(&self, key: &str, kind: &str, range: impl FnOnce() -> String) {
+        self.problems.note(|| {
+            let words = self.name.split(' ').filter(|word| !word.starts_with('"'));
+            let tables = words.map(|word| word.trim_matches(['[', ']'])).filter(|word| !word.is_empty());
+            let path = tables.chain([key]).collect::<Vec<_>>().join(".");
+            KeyForm { path, kind: kind.to_owned(), range: range() }
+        });
+    }
+
     fn mismatch<T>(&self, key: &str, node: &Node, wanted: &str) -> Option<T> {
         self.error(&node.at, format!("\"{key}\" is {} where {wanted} is needed", node.value.kind()));
         None
     }
 
     pub(super) fn text(&mut self, key: &'static str) -> Option<String> {
+        self.note(key, "text", String::new);
         let node = self.take(key)?;
         match &node.value {
             Value::Text(text) | Value::Raw(text) => Some(text.clone()),
@@ -60,6 +71,7 @@ impl<'a> Section<'a> {
 
     /// A text that must be there and not be empty.
     pub(super) fn required(&mut self, key: &'static str) -> Option<String> {
+        self.note(key, "text", String::new);
         if self.take(key).is_none() {
             self.error(&self.at, format!("\"{key}\" is missing"));
             return None;
@@ -74,6 +86,7 @@ impl<'a> Section<'a> {
 
     /// A text that `parse` understands.
     pub(super) fn parsed<T>(&mut self, key: &'static str, parse: impl Fn(&str) -> Result<T, String>) -> Option<T> {
+        self.note(key, "text", String::new);
         let text = match &self.take(key)?.value {
             Value::Moment(text) => text.clone(),
             _ => self.text(key)?,
@@ -82,10 +95,12 @@ impl<'a> Section<'a> {
     }
 
     pub(super) fn choice<T: Copy>(&mut self, key: &'static str, choices: &[(&str, T)]) -> Option<T> {
+        self.note(key, &one_of(choices), String::new);
         self.parsed(key, |text| pick(text, choices))
     }
 
     pub(super) fn boolean(&mut self, key: &'static str) -> Option<bool> {
+        self.note(key, "boolean", String::new);
         let node = self.take(key)?;
         match &node.value {
             Value::Boolean(truth) => Some(*truth),
@@ -96,6 +111,10 @@ impl<'a> Section<'a> {
     }
 
     pub(super) fn integer(&mut self, key: &'static str, range: RangeInclusive<u64>) -> Option<u64> {
+        self.note(key, "integer", || match *range.end() {
+            end if end >= i64::MAX as u64 => format!("{} or more", range.start()),
+            end => format!("{} to {end}", range.start()),
+        });
         let node = self.take(key)?;
         let number = match &node.value {
             Value::Integer(number) => Some(i128::from(*number)),
@@ -117,6 +136,7 @@ impl<'a> Section<'a> {
     }
 
     pub(super) fn time(&mut self, key: &'static str, range: RangeInclusive<Duration>) -> Option<Duration> {
+        self.note(key, "time", || format!("`{}` to `{}`", units::time(*range.start()), units::time(*range.end())));
         self.parsed(key, |text| {
             let time = units::parse_time(text, None)?;
             let (low, high) = (units::time(*range.start()), units::time(*range.end()));
@@ -125,6 +145,7 @@ impl<'a> Section<'a> {
     }
 
     pub(super) fn size(&mut self, key: &'static str, range: RangeInclusive<u64>) -> Option<u64> {
+        self.note(key, "size", || format!("`{}` to `{}`", units::size(*range.start()), units::size(*range.end())));
         self.parsed(key, |text| {
             let bytes = units::parse_size(text, None)?;
             let (low, high) = (units::size(*range.start()), units::size(*range.end()));
@@ -134,6 +155,7 @@ impl<'a> Section<'a> {
 
     /// A list of texts; from the environment, separated by commas.
     pub(super) fn texts(&mut self, key: &'static str) -> Option<Vec<String>> {
+        self.note(key, "list of texts", String::new);
         let node = self.take(key)?;
         match &node.value {
             Value::Raw(text) => {
@@ -152,6 +174,7 @@ impl<'a> Section<'a> {
 
     /// A list of words of `choices`.
     pub(super) fn choices<T: Copy>(&mut self, key: &'static str, choices: &[(&str, T)]) -> Option<Vec<T>> {
+        self.note(key, &format!("list of {}", one_of(choices)), String::new);
         let words = self.texts(key)?;
         let pick =
             |word: &String| pick(word, choices).map_err(|why| self.error(self.at(key), format!("\"{key}\": {why}")));
@@ -160,6 +183,7 @@ impl<'a> Section<'a> {
 
     /// A table whose keys are the user's own.
     pub(super) fn table(&mut self, key: &'static str) -> Option<&'a Table> {
+        self.note(key, "table", String::new);
         let node = self.take(key)?;
         match &node.value {
             Value::Table(table) => Some(table),
@@ -199,6 +223,15 @@ impl<'a> Section<'a> {
                 self.error(&node.at, format!("there is no \"{key}\"{near}"));
             }
         }
+    }
+}
+
+/// `"a", "b" or "c"`, as the reference page shows them.
+fn one_of<T>(choices: &[(&str, T)]) -> String {
+    let names: Vec<String> = choices.iter().map(|choice| format!("`{}`", choice.0)).collect();
+    match names.split_last() {
+        Some((last, rest)) if !rest.is_empty() => format!("{} or {last}", rest.join(", ")),
+        _ => names.concat(),
     }
 }
 

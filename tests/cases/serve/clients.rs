@@ -44,7 +44,7 @@ fn told(server: &Server) -> Vec<(&'static str, String)> {
 
 /// All cases passed, and they are as many as promised.
 fn judge(server: &Server, succeeded: bool, text: &str, cases: usize) {
-    assert!(succeeded, "{text}\n{}", server.said());
+    assert!(succeeded, "{text}\n{}", server.log());
     let passed = text.lines().filter(|line| line.starts_with("ok ")).count();
     assert_eq!(passed, cases, "another number of cases ran\n{text}");
 }

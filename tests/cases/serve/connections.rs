@@ -193,7 +193,7 @@ fn probes_are_answered_where_all_connections_are_taken() {
 #[test]
 fn operators_have_an_address_of_their_own() {
     let server = Server::start(&config("[server]\nadmin_listen = \"127.0.0.1:0\"\n"));
-    let said = server.said();
+    let said = server.log();
     let admin = said.lines().find_map(|line| line.split("probes and metrics on http://").nth(1)).expect("an address");
     let ask = |path: &str, key: &str| -> Response {
         let mut stream = TcpStream::connect(admin).expect("accepts");
@@ -311,7 +311,7 @@ fn a_reader_that_rests_or_trickles_gives_back_what_it_holds() {
     // One rests, and the other takes 16 bytes now and then.
     let begun = Instant::now();
     while refused(&server, "slow_reader") < 2.0 {
-        assert!(begun.elapsed() < Duration::from_secs(100), "{}", server.said());
+        assert!(begun.elapsed() < Duration::from_secs(100), "{}", server.log());
         // What is left of an answer that was cut may still come.
         let _cut = readers[1].read(&mut [0; 16]);
         std::thread::sleep(Duration::from_millis(100));

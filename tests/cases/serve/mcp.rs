@@ -29,8 +29,8 @@ fn a_tool_of_an_mcp_server_answers_for_those_who_see_it_and_its_child_ends_with_
     let done = server.post("/v1/chat/completions", "blind", &chat(QUESTION)).json();
     assert_eq!(done["firebox"]["tool_calls"], json!([]), "{done}");
     server.signal("TERM");
-    assert_eq!(server.ended(), Some(0), "{}", server.said());
-    assert!(!server.said().contains("could not be ended"), "{}", server.said());
+    assert_eq!(server.ended(), Some(0), "{}", server.log());
+    assert!(!server.log().contains("could not be ended"), "{}", server.log());
 }
 
 #[test]
@@ -74,7 +74,7 @@ fn a_required_mcp_server_that_no_tenant_sees_keeps_readiness_away_and_is_said() 
     let server = Server::start(&config(&own_server("required = true")));
     let ready = server.ask("GET", "/readyz", None, b"");
     assert!(ready.status == 503 && ready.body.contains("mcp server \\\"sums\\\""), "{ready:?}");
-    assert!(server.said().contains("\"sums\" is required and no tenant sees it"), "{}", server.said());
+    assert!(server.log().contains("\"sums\" is required and no tenant sees it"), "{}", server.log());
 }
 
 /// Two servers that share a tool's name both get another one; what was forbidden stays forbidden (I9).
@@ -178,7 +178,7 @@ fn the_log_has_a_plugins_lines_and_the_client_the_operators_keys() {
     let (_, result, _) = rpc(&server, &key("tools"), &session, &call(2, "test_logging_tool"));
     assert_eq!(result["result"]["isError"], false, "{result}");
     server.wait_until("logged", |said| said.contains("Tool execution completed"));
-    let said = server.said();
+    let said = server.log();
     let line = said.lines().find(|line| line.contains("Tool execution started")).expect("the line");
     for word in ["INFO", "request=\"req_", "tenant=\"tools\"", "plugin=\"conformance\"", "level=\"info\""] {
         assert!(line.contains(word), "{word} is not in: {line}");

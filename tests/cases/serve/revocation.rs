@@ -26,7 +26,7 @@ fn config(tenants: &[&str]) -> String {
 }
 
 fn reload(server: &Server, config: &str) -> Instant {
-    let before = server.said().matches("configuration reloaded").count();
+    let before = server.log().matches("configuration reloaded").count();
     server.rewrite(config);
     server.signal("HUP");
     server.wait_until("reloaded", |said| said.matches("configuration reloaded").count() > before);

@@ -43,8 +43,8 @@ fn running_answers_are_finished_and_new_work_is_refused() {
         let done = finish(stream);
         assert!(done.body.trim_end().ends_with("data: [DONE]"), "finished: {}", done.body);
     }
-    assert_eq!(server.ended(), Some(0), "{}", server.said());
-    assert!(server.said().contains("all requests had finished"), "{}", server.said());
+    assert_eq!(server.ended(), Some(0), "{}", server.log());
+    assert!(server.log().contains("all requests had finished"), "{}", server.log());
 }
 
 #[test]
@@ -56,9 +56,9 @@ fn what_is_not_done_in_time_is_cut_off_and_counted() {
     server.eventually("asked", |server| server.get("/v1/approvals", "asks").json()["data"][2].is_object());
     let started = Instant::now();
     server.signal("TERM");
-    assert_eq!(server.ended(), Some(0), "{}", server.said());
+    assert_eq!(server.ended(), Some(0), "{}", server.log());
     assert!(started.elapsed() < Duration::from_secs(15), "{:?}", started.elapsed());
-    assert!(server.said().contains("3 running requests were cancelled"), "{}", server.said());
+    assert!(server.log().contains("3 running requests were cancelled"), "{}", server.log());
     for stream in running {
         let cut = finish(stream);
         assert!(cut.body.contains("\"code\":\"unavailable\"") && !cut.body.contains("[DONE]"), "{}", cut.body);
@@ -74,7 +74,7 @@ fn a_second_signal_ends_it_at_once() {
     server.wait_until("ending", |said| said.contains("shutting down; running requests have 600 s"));
     let started = Instant::now();
     server.signal("INT");
-    assert_eq!(server.ended(), Some(0), "{}", server.said());
+    assert_eq!(server.ended(), Some(0), "{}", server.log());
     assert!(started.elapsed() < Duration::from_secs(15), "{:?}", started.elapsed());
-    assert!(server.said().contains("1 running requests were cancelled"), "{}", server.said());
+    assert!(server.log().contains("1 running requests were cancelled"), "{}", server.log());
 }
