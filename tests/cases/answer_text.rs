@@ -1,4 +1,4 @@
-//! The text of an answer: what it adds to the text of its prompt, and whole characters.
+//! The text of an answer: the space after the prompt, and complete characters.
 
 use std::path::{Path, PathBuf};
 
@@ -68,11 +68,11 @@ fn a_completion_keeps_the_space_between_it_and_its_prompt() {
 }
 
 #[test]
-fn an_answer_that_ends_in_half_a_character_ends_before_it() {
+fn an_incomplete_character_at_the_end_of_an_answer_is_left_out() {
     let model = model_copy("halves");
     let tokenizer: Value =
         serde_json::from_slice(&std::fs::read(model.join("tokenizer.json")).expect("readable")).expect("JSON");
-    // The byte C3, which begins a character of two bytes.
+    // The byte C3 is the first of a character of two bytes.
     let token = tokenizer["model"]["vocab"]["Ã"].as_u64().expect("a token");
     let config = format!(
         "[[model]]\nname = \"halves\"\npath = \"{}\"\ndevice = \"cpu\"\n{}",

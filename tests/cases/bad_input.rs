@@ -1,13 +1,13 @@
-//! Bad input: an error a person can act on, the right exit code, no panic. A row a case.
+//! Bad input gives an error with a remedy and the right exit code, and no panic. Each row is a case.
 
 use std::path::Path;
 
 use crate::harness::{Firebox, firebox, model_copy, scratch};
 
-/// Breaks one thing in a copy of a good checkpoint.
+/// Breaks one thing in a copy of a valid checkpoint.
 type Break = fn(&Path);
 
-/// `(name, what is broken, exit code, words the error must have)`.
+/// `(name, what is broken, exit code, words that the error must contain)`.
 const CHECKPOINTS: &[(&str, Break, i32, &[&str])] = &[
     ("no_config", |dir| remove(dir, "config.json"), 3, &["config.json", "missing"]),
     ("no_weights", |dir| remove(dir, "model.safetensors"), 3, &["model.safetensors"]),
@@ -58,7 +58,7 @@ const CHECKPOINTS: &[(&str, Break, i32, &[&str])] = &[
 ];
 
 #[test]
-fn broken_checkpoints_name_what_is_broken() {
+fn the_error_for_a_broken_checkpoint_names_the_problem() {
     for (name, spoil, code, words) in CHECKPOINTS {
         let dir = model_copy(&format!("broken/{name}"));
         spoil(&dir);
@@ -72,7 +72,7 @@ fn broken_checkpoints_name_what_is_broken() {
 }
 
 #[test]
-fn the_copy_itself_is_good() {
+fn the_unbroken_copy_is_valid() {
     let path = model_copy("broken/good").display().to_string();
     firebox(&["run", "--model", &path, "--max-tokens", "4", "hi"]).expect_code(0);
 }
@@ -100,7 +100,7 @@ const COMMANDS: &[(&[&str], i32, &[&str])] = &[
 ];
 
 #[test]
-fn wrong_commands_say_what_is_wrong() {
+fn the_error_for_a_wrong_command_names_the_problem() {
     for (args, code, words) in COMMANDS {
         let run = firebox(args).expect_code(*code);
         for word in *words {
@@ -110,7 +110,7 @@ fn wrong_commands_say_what_is_wrong() {
 }
 
 #[test]
-fn input_that_is_not_utf8_is_refused_with_its_place() {
+fn input_that_is_not_utf8_is_refused_with_its_position() {
     let run = Firebox::new(["run", "-"]).input(b"ab\xff".to_vec()).run().expect_code(2);
     assert!(run.stderr.contains("UTF-8") && run.stderr.contains("byte 2"), "{}", run.stderr);
 }
@@ -122,13 +122,13 @@ fn a_prompt_too_long_for_the_context_is_refused_with_both_numbers() {
 }
 
 #[test]
-fn a_cache_that_cannot_be_written_changes_nothing_but_speed() {
+fn a_cache_that_cannot_be_written_only_costs_time() {
     let run = Firebox::new(["run", "--device", "cpu", "What is 1234 * 87?"]).env("FIREBOX_CACHE", "/dev/null/cache");
     assert!(run.run().expect_code(0).stdout.contains("107358"));
 }
 
 #[test]
-fn a_component_that_is_none_is_refused_by_name() {
+fn a_file_that_is_no_component_is_refused_by_name() {
     let dir = scratch("components");
     let rows: [(&str, &[u8], i32, &str); 4] = [
         ("empty.wasm", b"", 5, "empty"),

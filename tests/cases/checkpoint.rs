@@ -1,4 +1,4 @@
-//! What a checkpoint says of itself decides: its chat template, its generation config. Names decide nothing.
+//! The chat template and the generation config of a checkpoint apply. Names of files and folders have no effect.
 
 use std::path::{Path, PathBuf};
 
@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use crate::harness::server::{Server, tenant};
 use crate::harness::{Firebox, firebox, model_copy};
 
-/// A copy of the built-in model with this template in the place of its own.
+/// A copy of the built-in model with another chat template.
 fn templated(name: &str, template: &str) -> PathBuf {
     let dir = model_copy(name);
     std::fs::write(dir.join("chat_template.jinja"), template).expect("writable");
@@ -20,20 +20,20 @@ fn edit(path: &Path, change: impl FnOnce(&mut Value)) {
     std::fs::write(path, value.to_string()).expect("writable");
 }
 
-/// What `firebox run --json --model` with these arguments says.
+/// The output of `firebox run --json --model` with these arguments.
 fn run(model: &Path, args: &[&str]) -> Value {
     let fixed = ["run", "--json", "--model"].map(str::to_owned).into_iter().chain([model.display().to_string()]);
     let args: Vec<String> = fixed.chain(args.iter().map(|arg| (*arg).to_owned())).collect();
     Firebox::new(args).env("FIREBOX_DEVICE", "cpu").run().expect_code(0).json()
 }
 
-/// Each byte of a text is a token of the built-in model, so the length of a prompt tells what its template wrote.
+/// Each byte is a token of the built-in model, so the length of a prompt shows what the template wrote.
 #[test]
 fn f5_the_checkpoints_own_template_writes_the_prompt() {
     let rows = [
         ("{% for m in messages %}{{ m.content }}{% endfor %}", "hello".len()),
         ("{% for m in messages %}[[{{ m.role }}]] {{ m.content }}{% endfor %}", "[[user]] hello".len()),
-        // Words of other families in it are words.
+        // Control tokens of other model families are plain text.
         (
             "[INST] {{ messages[0].content }} [/INST]<|start_header_id|>",
             "[INST] hello [/INST]<|start_header_id|>".len(),
@@ -69,8 +69,8 @@ fn f5_nothing_is_guessed_from_names_arguments_or_folders() {
 }
 
 #[test]
-fn f5_a_checkpoint_without_a_template_has_none_and_says_so() {
-    // Under a name whose family everybody knows the template of.
+fn f5_a_checkpoint_without_a_template_is_reported_and_none_is_guessed() {
+    // The name of the folder is that of a family with a well-known template.
     let model = model_copy("Qwen3-0.6B");
     std::fs::remove_file(model.join("chat_template.jinja")).expect("was there");
     let path = model.display().to_string();
@@ -78,7 +78,7 @@ fn f5_a_checkpoint_without_a_template_has_none_and_says_so() {
     assert!(refused.stderr.contains("chat template") && refused.stderr.contains("chat_template.jinja"), "{refused:?}");
     let bare = run(&model, &["--raw", "--max-tokens", "1", "hi"]);
     assert_eq!(bare["usage"]["prompt_tokens"], 2, "bare text needs none");
-    // The older place of a template counts as well.
+    // The template may also be in the older file.
     edit(&model.join("tokenizer_config.json"), |config| config["chat_template"] = json!("<{{ messages[0].content }}>"));
     assert_eq!(run(&model, &["--max-tokens", "1", "hi"])["usage"]["prompt_tokens"], 4);
 }
@@ -90,46 +90,46 @@ fn configured(name: &str, config: Value) -> PathBuf {
     dir
 }
 
-/// What the model says of a bare text; enough of it that chance does not say the same.
-fn said(model: &Path, more: &[&str]) -> String {
+/// The completion of a bare text, long enough that two random completions differ.
+fn completion(model: &Path, more: &[&str]) -> String {
     let args = [&["--raw", "--seed", "1"], more, &["The letter"]].concat();
     run(model, &args)["text"].as_str().expect("text").to_owned()
 }
 
 #[test]
 fn f19_each_value_of_the_generation_config_changes_the_text_and_the_request_wins() {
-    let greedy = said(&configured("generation-greedy", json!({"eos_token_id": 258})), &["--max-tokens", "40"]);
+    let greedy = completion(&configured("generation-greedy", json!({"eos_token_id": 258})), &["--max-tokens", "40"]);
     assert!(greedy.len() >= 10, "{greedy}");
-    // `(the file, whether it alone gives the greedy text, an option, whether that gives it)`.
+    // `(generation config, whether it gives the greedy text, option, whether the option gives the greedy text)`.
     let rows = [
         (json!({"do_sample": true, "temperature": 5.0}), false, ["--temperature", "0"], true),
         (json!({"do_sample": true, "temperature": 5.0, "top_k": 1}), true, ["--top-k", "0"], false),
         (json!({"do_sample": true, "temperature": 5.0, "top_p": 1e-6}), true, ["--top-p", "1"], false),
         (json!({"do_sample": true, "temperature": 5.0, "min_p": 1.0}), true, ["--min-p", "0"], false),
         (json!({"repetition_penalty": 50.0}), false, ["--repetition-penalty", "1"], true),
-        // As transformers has it: nothing is drawn where the file does not say so.
+        // As in transformers, sampling is off by default.
         (json!({"temperature": 5.0}), true, ["--temperature", "5"], false),
     ];
     for (number, (mut file, alone, option, overruled)) in rows.into_iter().enumerate() {
         file["eos_token_id"] = json!(258);
         let model = configured(&format!("generation-{number}"), file.clone());
         let base = ["--max-tokens", "40"];
-        assert_eq!(said(&model, &base) == greedy, alone, "{file}");
-        assert_eq!(said(&model, &[&base[..], &option].concat()) == greedy, overruled, "{file} {option:?}");
+        assert_eq!(completion(&model, &base) == greedy, alone, "{file}");
+        assert_eq!(completion(&model, &[&base[..], &option].concat()) == greedy, overruled, "{file} {option:?}");
     }
 }
 
 #[test]
-fn f19_length_and_end_of_the_generation_config_are_kept() {
+fn f19_length_and_end_tokens_of_the_generation_config_apply() {
     let model = configured("generation-length", json!({"max_new_tokens": 3, "eos_token_id": 258}));
     for (more, tokens) in [(&[][..], 3), (&["--max-tokens", "5"][..], 5)] {
         let json = run(&model, &[&["--raw"], more, &["The letter"]].concat());
         assert_eq!((&json["usage"]["completion_tokens"], &json["finish_reason"]), (&json!(tokens), &json!("length")));
     }
-    // Drawn, with one seed: what is likeliest after a bare text may be one byte for ever.
+    // Sampled with a fixed seed, because the greedy completion of a bare text may repeat one byte.
     let drawn = ["--max-tokens", "40", "--temperature", "1"];
-    let whole = said(&configured("generation-whole", json!({"eos_token_id": 258})), &drawn);
-    // A byte that the model writes soon, whatever it writes, and its token.
+    let whole = completion(&configured("generation-whole", json!({"eos_token_id": 258})), &drawn);
+    // A byte that occurs early in the completion, and its token.
     let soon = whole.char_indices().skip(3).find(|(at, c)| c.is_ascii_graphic() && !whole[..*at].contains(*c));
     let (before, byte) = soon.map(|(at, c)| (&whole[..at], c.to_string())).expect("more than three letters");
     let tokenizer: Value =
@@ -143,7 +143,7 @@ fn f19_length_and_end_of_the_generation_config_are_kept() {
 }
 
 #[test]
-fn f19_over_http_the_models_defaults_hold_until_a_request_says_otherwise() {
+fn f19_over_http_the_defaults_of_the_model_apply_unless_the_request_sets_a_value() {
     let hot = configured("generation-hot", json!({"do_sample": true, "temperature": 5.0, "eos_token_id": 258}));
     let cold = configured("generation-cold", json!({"eos_token_id": 258, "max_new_tokens": 7}));
     let model = |name: &str, path: &Path| {
@@ -161,7 +161,7 @@ fn f19_over_http_the_models_defaults_hold_until_a_request_says_otherwise() {
     };
     let ask = |model: &str, more: Value| ask_as("alpha", model, more);
     let (short, _) = ask("cold", json!({}));
-    // A limit of the tenant's own shortens what the model's defaults would give, and gives no more than they do.
+    // A limit of the tenant can shorten the answer and never lengthen it.
     for name in ["alpha", "small"] {
         let (text, done) = ask_as(name, "cold", json!({}));
         let ended = (&done["usage"]["completion_tokens"], &done["choices"][0]["finish_reason"]);

@@ -5,7 +5,7 @@ use std::process::Command;
 
 use crate::harness::{Firebox, Run, root};
 
-/// What a script of `tests/tools` says the environment should be. It fetches what is missing, once per machine.
+/// The environment that a script of `tests/tools` prints. The script downloads missing files once per machine.
 pub(super) fn environment(tool: &str) -> Vec<(String, String)> {
     let script = root().join("tests/tools").join(tool);
     let output = Command::new(&script).output().unwrap_or_else(|error| panic!("{}: {error}", script.display()));
@@ -29,7 +29,7 @@ fn chosen(run: &Run) -> Vec<String> {
     rows.filter(|row| row["chosen"] == true).map(|row| row["device"].as_str().expect("a name").to_owned()).collect()
 }
 
-/// The lines of standard error that say why the CPU computes.
+/// The lines of standard error with the reason why the CPU is used.
 fn reasons(run: &Run) -> Vec<&str> {
     run.stderr.lines().filter(|line| line.contains("running on the CPU: ")).collect()
 }
@@ -37,7 +37,7 @@ fn reasons(run: &Run) -> Vec<&str> {
 const QUESTION: &[&str] = &["run", "--max-tokens", "16", "What is 1234 * 87?"];
 
 #[test]
-fn without_a_driver_the_cpu_answers_and_one_line_says_why() {
+fn without_a_driver_the_cpu_is_used_and_one_line_gives_the_reason() {
     let cache = tempfile::tempdir().expect("temporary directory");
     let answer = run(QUESTION, &no_driver(), cache.path()).expect_code(0);
     assert!(!answer.stdout.trim().is_empty());
@@ -55,13 +55,13 @@ fn a_driver_that_crashes_is_skipped_and_named() {
     assert!(reasons(&answer).len() == 1 && reasons(&answer)[0].contains("SwiftShader"), "{}", answer.stderr);
     let named = run(&["devices", "--device", "vulkan"], &driver, cache.path()).expect_code(3);
     assert!(named.stderr.contains("SwiftShader") && named.stderr.contains("crashed its self test"), "{}", named.stderr);
-    // The second time nobody has to wait for the crash.
+    // The result is cached, so the second run does not wait for the crash.
     let again = run(&["devices", "--device", "vulkan"], &driver, cache.path()).expect_code(3);
     assert!(again.stderr.contains("when it was tested"), "{}", again.stderr);
 }
 
 #[test]
-fn testing_every_device_survives_one_that_crashes() {
+fn the_test_of_all_devices_survives_a_crashing_driver() {
     let cache = tempfile::tempdir().expect("temporary directory");
     let tested = run(&["devices", "--test"], &environment("crashing-driver"), cache.path()).expect_code(0);
     let row = |device: &str| {
@@ -73,17 +73,17 @@ fn testing_every_device_survives_one_that_crashes() {
 }
 
 #[test]
-fn a_software_adapter_is_passed_over_unless_named() {
-    passed_over_and_right("swiftshader", "SwiftShader");
+fn a_software_adapter_is_ignored_unless_it_is_named() {
+    ignored_unless_named_and_correct("swiftshader", "SwiftShader");
 }
 
-/// It crashes where shared memory is declared with a wrong type.
+/// Lavapipe crashes if shared memory is declared with a wrong type.
 #[test]
-fn another_driver_computes_rightly_too() {
-    passed_over_and_right("lavapipe", "llvmpipe");
+fn a_second_driver_computes_correct_results() {
+    ignored_unless_named_and_correct("lavapipe", "llvmpipe");
 }
 
-fn passed_over_and_right(tool: &str, name: &str) {
+fn ignored_unless_named_and_correct(tool: &str, name: &str) {
     let cache = tempfile::tempdir().expect("temporary directory");
     let driver = environment(tool);
     let automatic = run(&["devices", "--json"], &driver, cache.path()).expect_code(0);
@@ -91,7 +91,7 @@ fn passed_over_and_right(tool: &str, name: &str) {
     assert!(reasons(&automatic).len() == 1 && reasons(&automatic)[0].contains(name), "{}", automatic.stderr);
     let named = run(&["devices", "--json", "--test", "--device", "vulkan"], &driver, cache.path()).expect_code(0);
     assert_eq!(chosen(&named), ["vulkan:0"]);
-    // A driver that gains the extension which cubecl's own SPIR-V needs gets SPIR-V.
+    // A driver with the extension that the SPIR-V of cubecl needs gets SPIR-V.
     let languages = ["spirv", "wgsl"].map(|name| format!("\"shaders\":\"{name}\""));
     assert!(languages.iter().any(|language| named.stdout.contains(language)), "{}", named.stdout);
     for line in named.stdout.lines().filter(|line| line.contains("\"vulkan\"") || line.contains("\"api\":\"cpu\"")) {
@@ -103,7 +103,7 @@ fn passed_over_and_right(tool: &str, name: &str) {
 }
 
 #[test]
-fn the_environment_names_a_device_like_the_flag_does() {
+fn the_environment_variable_selects_a_device_like_the_option() {
     let cache = tempfile::tempdir().expect("temporary directory");
     let run = Firebox::new(["devices", "--json"]).env("FIREBOX_CACHE", cache.path()).env("FIREBOX_DEVICE", "cpu").run();
     let run = run.expect_code(0);
@@ -112,7 +112,7 @@ fn the_environment_names_a_device_like_the_flag_does() {
 }
 
 #[test]
-fn a_device_that_is_missing_or_misspelt_is_an_error_with_the_list() {
+fn the_error_for_a_missing_or_misspelt_device_lists_the_devices() {
     let cache = tempfile::tempdir().expect("temporary directory");
     let missing = run(&["devices", "--device", "vulkan:7"], &no_driver(), cache.path()).expect_code(3);
     assert!(missing.stderr.contains("\"vulkan:7\"") && missing.stderr.contains("cpu \"CPU"), "{}", missing.stderr);

@@ -1,4 +1,4 @@
-//! The built-in model, asked through the library with the real components: `host/ember/eval` says what counts.
+//! The accuracy of the built-in model with its plugins, on the sets in `host/ember/eval`.
 
 use std::sync::Arc;
 
@@ -13,46 +13,46 @@ use serde_json::{Value, json};
 use crate::harness::root;
 use crate::harness::server::{Server, tenant};
 
-struct Asked {
-    answer: String,
+struct Reply {
+    text: String,
     /// `(tool, result)` of the first call.
     call: Option<(String, String)>,
 }
 
-async fn ask(host: &Host, prompt: &str) -> Asked {
+async fn ask(host: &Host, prompt: &str) -> Reply {
     ask_with(host, prompt, ToolChoice::Auto).await
 }
 
-async fn ask_with(host: &Host, prompt: &str, choice: ToolChoice) -> Asked {
+async fn ask_with(host: &Host, prompt: &str, choice: ToolChoice) -> Reply {
     let prompt = Prompt::Chat(vec![Message::text(Role::User, prompt)]);
     let tools = ToolOptions { choice, ..ToolOptions::default() };
     let request = GenerationRequest { tools, ..GenerationRequest::new(prompt) };
     let mut generation = host.engine().generate(&Caller::local(), request).await.expect("admitted");
-    let mut asked = Asked { answer: String::new(), call: None };
+    let mut reply = Reply { text: String::new(), call: None };
     let mut name = None;
     while let Some(event) = generation.next().await.expect("answered") {
         match event {
-            Event::Text(text) => asked.answer.push_str(&text),
+            Event::Text(text) => reply.text.push_str(&text),
             Event::ToolCall(call) => name = Some(call.name),
-            Event::ToolResult { outcome, .. } if asked.call.is_none() => {
-                asked.call = Some((name.take().unwrap_or_default(), outcome.content));
+            Event::ToolResult { outcome, .. } if reply.call.is_none() => {
+                reply.call = Some((name.take().unwrap_or_default(), outcome.content));
             }
             _ => {}
         }
     }
-    asked
+    reply
 }
 
-/// What `host/ember/eval/README.md` calls exact.
-fn is_exact(row: &Value, expected: Option<&str>, asked: &Asked) -> bool {
-    let answer = asked.answer.trim();
-    let silent = asked.call.is_none() && !answer.chars().any(|c| c.is_ascii_digit());
+/// Whether an answer is exact as `host/ember/eval/README.md` defines it.
+fn is_exact(row: &Value, expected: Option<&str>, reply: &Reply) -> bool {
+    let answer = reply.text.trim();
+    let silent = reply.call.is_none() && !answer.chars().any(|c| c.is_ascii_digit());
     match row["kind"].as_str() {
         Some("call") => {
             let tool = row["tool"].as_str().expect("a call has a tool");
             let wanted = key(tool, expected.expect("a call has a result"));
-            let called = asked.call.as_ref().is_some_and(|(name, got)| name == tool && key(tool, got) == wanted);
-            called && holds_whole(answer, wanted)
+            let called = reply.call.as_ref().is_some_and(|(name, got)| name == tool && key(tool, got) == wanted);
+            called && contains_whole(answer, wanted)
         }
         Some("refuse") => silent && (answer.contains("can't") || answer.contains("cannot")),
         _ => silent && !answer.is_empty(),
@@ -68,8 +68,8 @@ fn key<'a>(tool: &str, result: &'a str) -> &'a str {
     result.split(" (exactly ").next().and_then(|result| result.split(" (rounded").next()).unwrap_or(result)
 }
 
-/// `part` stands in `text`, not as a piece of a longer word or number.
-fn holds_whole(text: &str, part: &str) -> bool {
+/// Whether `text` contains `part` as whole words and numbers.
+fn contains_whole(text: &str, part: &str) -> bool {
     let word = |c: Option<char>| c.is_some_and(|c| c.is_alphanumeric() || c == '_');
     let digit = |c: Option<char>| c.is_some_and(|c| c.is_ascii_digit());
     let point = |c: Option<char>| matches!(c, Some('.' | ','));
@@ -99,8 +99,8 @@ async fn host() -> Host {
     builder.build().await.expect("builds")
 }
 
-/// Percent of the rows answered exactly; the misses are printed.
-async fn accuracy_with(file: &str, ask: impl AsyncFn(&str) -> Asked) -> f64 {
+/// Percent of the rows answered exactly. The other rows are printed.
+async fn accuracy_with(file: &str, ask: impl AsyncFn(&str) -> Reply) -> f64 {
     accuracy_of(file, rows(file), async |row| ask(row["prompt"].as_str().expect("a prompt")).await).await
 }
 
@@ -110,16 +110,16 @@ fn rows(file: &str) -> Vec<Value> {
 }
 
 #[allow(clippy::print_stdout, reason = "cargo shows it where a test fails, and with --nocapture: it is the evaluation")]
-async fn accuracy_of(name: &str, rows: Vec<Value>, ask: impl AsyncFn(&Value) -> Asked) -> f64 {
+async fn accuracy_of(name: &str, rows: Vec<Value>, ask: impl AsyncFn(&Value) -> Reply) -> f64 {
     let mut exact = 0;
     let mut tools = bind_tools().await;
     for row in &rows {
         let expected = expected(row, tools.as_mut()).await;
-        let asked = ask(row).await;
-        if is_exact(row, expected.as_deref(), &asked) {
+        let reply = ask(row).await;
+        if is_exact(row, expected.as_deref(), &reply) {
             exact += 1;
         } else {
-            println!("miss {}: {} -> {:?} {}", row["id"], row["prompt"], asked.call, asked.answer);
+            println!("miss {}: {} -> {:?} {}", row["id"], row["prompt"], reply.call, reply.text);
         }
     }
     let percent = 100.0 * f64::from(exact) / rows.len() as f64;
@@ -127,8 +127,8 @@ async fn accuracy_of(name: &str, rows: Vec<Value>, ask: impl AsyncFn(&Value) -> 
     percent
 }
 
-/// What the tool itself answers to the row's arguments: the reference implementation that made the rows rounds some
-/// results in another way, and the model is asked to use the tools there are.
+/// The result of the tool for the arguments of a row. The reference implementation that generated the rows rounds some results in
+/// another way.
 async fn expected(row: &Value, tools: &mut dyn Hooks) -> Option<String> {
     let name = row["tool"].as_str()?.to_owned();
     let call = ToolCall { id: "expected".to_owned(), name, arguments_json: row["arguments"].to_string() };
@@ -165,9 +165,9 @@ async fn held_out_prompts_are_answered_exactly() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn held_out_prompts_of_the_wider_set_are_answered_as_before() {
+async fn held_out_prompts_of_the_wider_set_keep_their_accuracy() {
     let percent = accuracy("held_out_wide.jsonl").await;
-    // What these weights reach is in host/ember/README.md; a change that loses more is a defect.
+    // The bound is the accuracy of these weights in host/ember/README.md.
     assert!(percent >= 95.0, "{percent:.1} % exact");
 }
 
@@ -177,7 +177,7 @@ async fn prompts_written_by_hand_are_answered_exactly() {
     assert!(percent >= 90.0, "{percent:.1} % exact");
 }
 
-/// Every fourth row that is a call, with its tool as the one that must be called.
+/// Every fourth row with a tool call, with `tool_choice` set to its tool.
 #[tokio::test(flavor = "multi_thread")]
 async fn held_out_prompts_are_answered_exactly_where_the_tool_is_named() {
     let calls = rows("held_out.jsonl").into_iter().filter(|row| row["kind"] == "call");
@@ -199,11 +199,11 @@ async fn held_out_prompts_are_answered_exactly_where_the_tool_is_named() {
 #[tokio::test(flavor = "multi_thread")]
 async fn prompts_written_blind_are_answered_exactly() {
     let percent = accuracy("blind.jsonl").await;
-    // Nothing was trained or chosen by this set: it says what new wording costs.
+    // The blind set was not used for training or selection, so it measures new wording.
     assert!(percent >= 88.0, "{percent:.1} % exact");
 }
 
-/// The command of an MCP server that offers the same tools from a process of its own.
+/// The command of an MCP server process with the tools of the built-in plugins.
 fn mcp_server() -> String {
     format!("tools='{}' mcp serve", env!("CARGO_BIN_EXE_firebox"))
 }
@@ -231,7 +231,7 @@ async fn held_out_prompts_are_answered_over_http_with_tools_of_an_mcp_server() {
     assert!(percent >= 95.0, "{percent:.1} % exact");
 }
 
-fn ask_over_http(server: &Server, prompt: &str) -> Asked {
+fn ask_over_http(server: &Server, prompt: &str) -> Reply {
     let body = json!({ "model": "ember", "messages": [{ "role": "user", "content": prompt }] });
     let response = server.post("/v1/chat/completions", "acme", &body);
     assert_eq!(response.status, 200, "{}", response.body);
@@ -241,5 +241,5 @@ fn ask_over_http(server: &Server, prompt: &str) -> Asked {
         assert_eq!(call["provider"], "tools", "the server's process ran it");
         (text(&call["name"]), text(&call["result"]))
     });
-    Asked { answer: text(&answer["choices"][0]["message"]["content"]), call }
+    Reply { text: text(&answer["choices"][0]["message"]["content"]), call }
 }

@@ -1,4 +1,4 @@
-//! `firebox run` as a person meets it: streaming, limits, statistics, Ctrl-C, a closed pipe.
+//! `firebox run`: streaming, limits, statistics, Ctrl-C, standard input and closed pipes.
 
 use std::io::Read;
 use std::process::{Command, Stdio};
@@ -13,7 +13,7 @@ fn the_component_computes_the_answer() {
 }
 
 #[test]
-fn json_tells_programs_what_stats_tells_people() {
+fn json_output_has_the_values_of_stats() {
     let json = firebox(&["run", "--json", "What is 1234 * 87?"]).expect_code(0).json();
     assert!(json["text"].as_str().expect("text").contains("107358"), "{json}");
     assert_eq!(json["finish_reason"], "stop");
@@ -30,7 +30,7 @@ fn json_tells_programs_what_stats_tells_people() {
 }
 
 #[test]
-fn a_plugin_steps_in_before_and_after_the_model() {
+fn a_plugin_changes_the_prompt_and_the_answer() {
     let ask = "Reverse the text ada@example.com";
     let json = firebox(&["run", "--json", "--plugin", "redact", ask]).expect_code(0).json();
     let sent = json["tool_calls"][0]["arguments"].as_str().expect("a call");
@@ -49,7 +49,7 @@ fn f7_max_tokens_is_exact() {
         let args = ["run", "--json", "--raw", "--temperature", "5", "--seed", &seed, "--max-tokens", max, "a"];
         firebox(&args).expect_code(0).json()
     };
-    // A hot model may end its answer at any token; this one goes on for at least seven.
+    // At a high temperature the answer may end at any token; with this seed it has at least seven.
     let seed = (0..50).find(|seed| ask(*seed, "7")["finish_reason"] == "length").expect("a long answer");
     for max in ["1", "3", "7"] {
         let json = ask(seed, max);
@@ -68,7 +68,7 @@ fn stop_strings_are_trimmed_from_the_answer() {
 }
 
 #[test]
-fn f1_the_same_seed_gives_the_same_text_and_another_one_another() {
+fn f1_a_seed_determines_the_text() {
     let draw = |seed: &str| {
         let args = ["run", "--raw", "--temperature", "2", "--max-tokens", "40", "--seed", seed, "hello"];
         firebox(&args).expect_code(0).stdout
@@ -78,30 +78,30 @@ fn f1_the_same_seed_gives_the_same_text_and_another_one_another() {
 }
 
 #[test]
-fn standard_input_is_a_prompt_too() {
+fn standard_input_is_the_prompt_without_an_argument() {
     let run = Firebox::new(["run", "--device", "cpu"]).input("What is 1234 * 87?\n").run().expect_code(0);
     assert!(run.stdout.contains("107358"), "{}", run.stdout);
 }
 
-/// The prompt's tokens and the answer, of a run with this on standard input.
-fn asked(prompt: &str, input: &str) -> (u64, String) {
+/// The prompt tokens and the answer of a run with `input` on standard input.
+fn run_with_input(prompt: &str, input: &str) -> (u64, String) {
     let args = ["run", "--device", "cpu", "--json", "--no-tools", prompt];
     let json = Firebox::new(args).input(input).run().expect_code(0).json();
     (json["usage"]["prompt_tokens"].as_u64().expect("a number"), json["text"].as_str().expect("text").to_owned())
 }
 
 #[test]
-fn a_pipe_beside_a_prompt_comes_after_it_and_an_empty_one_is_nothing() {
-    let whole = asked("Say this back\n\nhello there", "");
-    assert_eq!(asked("Say this back", "hello there"), whole);
-    assert_ne!(asked("Say this back", ""), whole);
-    assert_eq!(asked("Say this back\n\nhello there", " \n"), whole);
+fn a_pipe_is_appended_to_the_prompt_argument_and_an_empty_pipe_is_ignored() {
+    let whole = run_with_input("Say this back\n\nhello there", "");
+    assert_eq!(run_with_input("Say this back", "hello there"), whole);
+    assert_ne!(run_with_input("Say this back", ""), whole);
+    assert_eq!(run_with_input("Say this back\n\nhello there", " \n"), whole);
     let bad = Firebox::new(["run", "--device", "cpu", "hi"]).input(b"ab\xff".to_vec()).run().expect_code(2);
     assert!(bad.stderr.contains("byte 2"), "{}", bad.stderr);
 }
 
 #[test]
-fn standard_input_that_nobody_closes_is_not_waited_for_long() {
+fn an_open_silent_pipe_delays_the_run_only_briefly() {
     let mut child = Firebox::new(["run", "--device", "cpu", "What is 1234 * 87?"]).spawn();
     let held = child.stdin.take();
     let output = child.wait_with_output().expect("it ends");
@@ -135,8 +135,8 @@ fn a_device_or_a_closed_standard_input_adds_nothing() {
 }
 
 #[test]
-fn an_answer_that_was_cut_is_said_to_be() {
-    // In the middle of a call, of which nothing is shown.
+fn a_truncated_answer_is_reported() {
+    // The answer ends in the middle of a tool call, which is not shown.
     let cut = firebox(&["run", "--max-tokens", "6", "What is 1234 * 87?"]).expect_code(0);
     assert!(cut.stderr.contains("the answer was cut at 6 tokens; --max-tokens N allows more"), "{}", cut.stderr);
     let whole = firebox(&["run", "What is 1234 * 87?"]).expect_code(0);
@@ -150,7 +150,7 @@ fn an_answer_that_was_cut_is_said_to_be() {
 }
 
 #[test]
-fn the_speed_of_prefill_is_of_what_was_computed() {
+fn the_prefill_speed_counts_computed_tokens_only() {
     let json = firebox(&["run", "--json", "What is 1234 * 87?"]).expect_code(0).json();
     let number =
         |path: &str| json.pointer(path).and_then(serde_json::Value::as_f64).unwrap_or_else(|| panic!("{path}: {json}"));
@@ -162,7 +162,7 @@ fn the_speed_of_prefill_is_of_what_was_computed() {
     assert!(stats.contains(" of them cached)"), "{stats}");
 }
 
-/// A run that goes on until its context is full.
+/// A run whose answer ends only when the context is full.
 fn endless(name: &str) -> Firebox {
     let model = endless_model(name).display().to_string();
     let fixed =
@@ -184,7 +184,7 @@ fn a_closed_pipe_is_success() {
 
 #[cfg(unix)]
 #[test]
-fn ctrl_c_ends_cleanly_with_what_there_is() {
+fn ctrl_c_ends_the_run_and_leaves_the_partial_answer() {
     let mut child = endless("interrupted").spawn();
     drop(child.stdin.take());
     let mut first = [0u8; 1];

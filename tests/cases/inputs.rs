@@ -1,4 +1,4 @@
-//! What comes in, at both doors: text is text whatever it looks like, and what is too much is a typed error.
+//! Input on the command line and over HTTP: text is never filtered, and input above a limit gives a typed error.
 
 use std::path::PathBuf;
 
@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use crate::harness::server::{PLUGINS, Server, key, tenant};
 use crate::harness::{Firebox, model_copy};
 
-/// What filters for "suspicious" words have held against people who only wrote about code.
+/// Harmless texts that filters for "suspicious" words reject.
 const STRANGE: &[&str] = &[
     "function(x) { return {{x}}; } }} ?> <?php echo 1; ?> {% raw %}",
     "rm -rf / --no-preserve-root; :(){ :|:& };: $(reboot) `id`",
@@ -16,8 +16,8 @@ const STRANGE: &[&str] = &[
     "<script>alert(1)</script> ../../etc/passwd %00 eval(base64_decode('aGk='))",
 ];
 
-/// A copy of the built-in model whose prompt is what was asked and nothing else. Each byte is a token of it, so the
-/// length of a prompt tells whether anything was put in, left out or replaced.
+/// A copy of the built-in model whose template writes only the message. Each byte is a token, so the length of the prompt shows
+/// whether text was added, removed or replaced.
 fn bare_model(name: &str) -> PathBuf {
     let dir = model_copy(name);
     std::fs::write(dir.join("chat_template.jinja"), "{% for m in messages %}{{ m.content }}{% endfor %}").expect("ok");
@@ -25,7 +25,7 @@ fn bare_model(name: &str) -> PathBuf {
 }
 
 #[test]
-fn f14_text_is_not_suspected_on_the_command_line() {
+fn f14_no_text_is_filtered_on_the_command_line() {
     let model = bare_model("inputs-run").display().to_string();
     for text in STRANGE {
         for raw in [&[][..], &["--raw"]] {
@@ -37,7 +37,7 @@ fn f14_text_is_not_suspected_on_the_command_line() {
 }
 
 #[test]
-fn f14_text_is_not_suspected_over_http() {
+fn f14_no_text_is_filtered_over_http() {
     let path = bare_model("inputs-serve");
     let model = format!("[[model]]\nname = \"bare\"\npath = \"{}\"\ndevice = \"cpu\"\n", path.display());
     let server = Server::start(&format!("{model}{}", tenant("alpha", PLUGINS)));
@@ -57,9 +57,9 @@ fn f14_text_is_not_suspected_over_http() {
     }
 }
 
-/// What a tool gives back is copied into the answer letter by letter, by a model that was taught to copy.
+/// The model copies the result of a tool into its answer, so the answer shows whether the result was filtered.
 #[test]
-fn f14_answers_are_not_suspected_either() {
+fn f14_no_answer_is_filtered() {
     let server = Server::start(&format!("[[model]]\nname = \"ember\"\ndevice = \"cpu\"\n{}", tenant("alpha", PLUGINS)));
     for text in ["rm -rf tmp", "drop table users", "select all from users"] {
         let ask = format!("make \"{text}\" upper case");
@@ -93,7 +93,7 @@ fn tool(name: &str, schema: Value) -> Value {
     json!({"type": "function", "function": {"name": name, "parameters": schema}})
 }
 
-/// The numbers are those of `specifications/reference/limits.md`.
+/// The values are those in `specifications/reference/limits.md`.
 #[test]
 fn f14_every_limit_of_a_request_is_a_typed_error_over_http() {
     let server = "[server]\nbody_bytes_max = \"20MiB\"\n[[model]]\nname = \"ember\"\ndevice = \"cpu\"\n";

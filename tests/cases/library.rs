@@ -1,11 +1,11 @@
-//! A model of one's own with everything else around it: the README shows this file's example.
+//! The library with a model that is not from a checkpoint. The README shows the example in this file.
 
 // README example begins
 use firebox::Host;
 use firebox::contract::{Error, LanguageModel, Logits, ModelInfo, SequenceId, Span, TokenId};
 use firebox::models::{Checkpoint, load_codec};
 
-/// Says one word for ever: the place for a model of your own.
+/// A model that repeats one word. Replace it with your own model.
 struct Own {
     info: ModelInfo,
     word: Vec<TokenId>,
@@ -40,7 +40,7 @@ async fn host(info: ModelInfo) -> Result<Host, Error> {
 // README example ends
 
 #[tokio::test]
-async fn a_model_of_ones_own_runs_on_the_same_road() {
+async fn a_custom_model_runs_with_plugins_and_limits() {
     use firebox::contract::{Caller, Event, GenerationRequest, Message, Prompt, Role, SamplingOverrides};
     let host = host(info()).await.expect("builds");
     let request = GenerationRequest {
@@ -70,7 +70,7 @@ fn info() -> ModelInfo {
     }
 }
 
-/// Counts its passes.
+/// Counts its forward passes.
 struct Counting(Own, std::sync::Arc<std::sync::atomic::AtomicUsize>);
 
 impl LanguageModel for Counting {

@@ -1,5 +1,5 @@
-//! Many requests of several tenants on the real built-in model: the texts they would get alone, and caches that only
-//! their own tenant goes on from.
+//! Requests of several tenants with the built-in model: each gets the same text as without other requests, and only its own tenant
+//! reuses a cached prefix.
 
 use firebox::Host;
 use firebox::contract::{Caller, Event, Finish, GenerationRequest, Message, Prompt, Role, SamplingOverrides, TenantId};
@@ -30,7 +30,7 @@ async fn ask(host: &Host, tenant: &str, turns: &[(Role, &str)]) -> (String, Fini
 }
 
 #[tokio::test]
-async fn i8_a_second_turn_goes_on_from_its_own_tenants_cache_with_the_same_text() {
+async fn i8_a_second_turn_reuses_the_cache_of_its_own_tenant_only() {
     let host = host().await;
     let question = [(Role::User, QUESTIONS[0])];
     let (first, _) = ask(&host, "a", &question).await;
@@ -48,7 +48,7 @@ async fn i8_a_second_turn_goes_on_from_its_own_tenants_cache_with_the_same_text(
 }
 
 #[tokio::test]
-async fn requests_that_share_their_steps_get_the_texts_they_would_get_alone() {
+async fn requests_in_one_batch_get_the_same_text_as_alone() {
     let host = std::sync::Arc::new(host().await);
     let mut alone = Vec::new();
     for question in QUESTIONS {

@@ -13,12 +13,12 @@ mod blocks;
 mod shape;
 mod shell;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
 use blocks::{Block, Session, blocks, sessions};
 
-use crate::harness::{Firebox, root};
+use crate::harness::{Firebox, root, scratch};
 
 /// Command blocks that may be marked as not run, on all pages.
 const NOT_RUN_MAX: usize = 40;
@@ -143,14 +143,18 @@ fn every_command_block_names_its_language() {
     assert!(unmarked.is_empty(), "command blocks without the language sh: {unmarked:?}");
 }
 
-/// A folder with what `plugins/` needs to build.
-fn copy_of_the_plugins(target: &Path) {
+/// A folder with the plugins and interfaces of the repository. It stays, so that the next run does not build everything again.
+fn copy_of_the_plugins(page: &str) -> PathBuf {
+    let target = scratch("pages").join(page.replace('/', "-"));
+    drop(std::fs::remove_dir_all(target.join("plugins/shout")));
+    std::fs::create_dir_all(&target).expect("writable");
     for folder in ["plugins", "wit", "rust-toolchain.toml"] {
         let copied = std::process::Command::new("bash")
             .args(["-c", "tar -C \"$0\" --exclude=target -chf - \"$1\" | tar -C \"$2\" -xf -"])
-            .args([root(), Path::new(folder), target])
+            .args([root(), Path::new(folder), &target])
             .status()
             .expect("tar runs");
         assert!(copied.success());
     }
+    target
 }

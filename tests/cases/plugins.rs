@@ -1,4 +1,4 @@
-//! The plugins as the binary runs them, and their rebuilt twins where a toolchain built some.
+//! The built-in plugins, and the same plugins rebuilt from source if `FIREBOX_TEST_COMPONENTS` names them.
 
 use std::path::PathBuf;
 
@@ -9,7 +9,7 @@ use firebox::sandbox::{ComponentSource, PluginChain, PluginSpec, Sandbox, Sandbo
 
 use crate::harness::{Firebox, firebox, root, scratch};
 
-/// The folders that hold components: what is committed, and what the test runner rebuilt.
+/// The folders of components: the committed ones, and those that the test runner built.
 fn folders() -> Vec<PathBuf> {
     let rebuilt = std::env::var_os("FIREBOX_TEST_COMPONENTS").map(PathBuf::from);
     [root().join("plugins/prebuilt")].into_iter().chain(rebuilt).collect()
@@ -64,7 +64,7 @@ async fn tools_compute_exactly() {
 }
 
 #[tokio::test]
-async fn redaction_is_undone_in_the_answer_however_it_is_cut() {
+async fn redaction_is_undone_however_the_answer_is_divided_into_chunks() {
     for folder in folders() {
         let path = folder.join("redact.wasm");
         for cut in 1..18 {
@@ -87,9 +87,9 @@ async fn redaction_is_undone_in_the_answer_however_it_is_cut() {
 }
 
 #[tokio::test]
-async fn a_tool_that_eats_its_fuel_is_a_typed_fault() {
+async fn a_tool_that_uses_all_its_fuel_is_a_typed_fault() {
     let mut hungry = spec(root().join("plugins/prebuilt/calculator.wasm"), None);
-    // Enough to start and to answer a small question, not enough for a large one.
+    // The fuel is enough to start and for a small computation, but not for a large one.
     hungry.limits.fuel = 100_000;
     let hooks = bind(vec![hungry]).await.expect("binds");
     let arguments_json = r#"{"expression": "2 ^ 60000 % 7919"}"#.to_owned();
@@ -110,9 +110,9 @@ fn a_component_by_path_is_a_plugin() {
     assert!(json["plugins"].as_array().expect("plugins").iter().any(|row| row["plugin"] == "redact"), "{json}");
 }
 
-/// What a manifest limits must hold, so one that cannot be read is not passed over.
+/// The limits of a manifest must apply, so a manifest that cannot be read is an error.
 #[test]
-fn a_manifest_beside_a_component_is_read_or_refused() {
+fn the_manifest_of_a_component_is_read_or_the_plugin_is_refused() {
     let dir = scratch("manifest");
     let component = dir.join("calculator.wasm");
     std::fs::copy(root().join("plugins/prebuilt/calculator.wasm"), &component).expect("copied");
@@ -146,17 +146,17 @@ fn fresh(name: &str) -> PathBuf {
     path
 }
 
-/// A program that is asked to compile, and not given what, is not the command line.
+/// The binary can also run as a compiler process. Without a component it ends at once.
 #[test]
 fn a_compiler_without_a_component_ends() {
     let run = Firebox::new(["compile-plugin"]).input("not a component").run().expect_code(1);
     assert!(run.stdout.is_empty(), "{}", run.stdout);
 }
 
-/// What has no end is not read, and what is not there is not waited for.
+/// A device without an end is not read, and a pipe without a writer is not waited for.
 #[cfg(unix)]
 #[test]
-fn a_plugin_of_devices_pipes_and_circles_is_refused_at_once() {
+fn devices_pipes_and_circular_links_are_refused_as_plugins() {
     use std::os::unix::fs::symlink;
     let dir = fresh("endless");
     let pipe = dir.join("pipe");
@@ -182,10 +182,10 @@ fn a_plugin_of_devices_pipes_and_circles_is_refused_at_once() {
 }
 
 #[test]
-fn a_component_that_is_dear_to_compile_is_refused_as_the_plugins_fault() {
+fn a_component_that_is_expensive_to_compile_is_refused() {
     let dir = scratch("dear");
     let component = dir.join("dear.wasm");
-    // One type in another, 10,000 times: reading it would take a stack frame each.
+    // 10,000 nested types; reading each would take a stack frame.
     let nested = [[0x42, 0x01, 0x01].repeat(10_000), vec![0x42, 0x00]].concat();
     let section = [vec![1], nested].concat();
     let (length, mut size) = (section.len(), Vec::new());
@@ -199,7 +199,7 @@ fn a_component_that_is_dear_to_compile_is_refused_as_the_plugins_fault() {
 }
 
 #[test]
-fn a_component_that_was_compiled_once_is_kept() {
+fn a_compiled_component_is_cached() {
     let cache = fresh("compiled");
     let path = root().join("plugins/prebuilt/redact.wasm").display().to_string();
     let arguments = ["run", "--no-tools", "--plugin", &path, "--max-tokens", "1", "hi"];

@@ -1,4 +1,4 @@
-//! What a server keeps: its audit log and its sessions, with somebody at their files.
+//! The audit log and the session database of a server, also when another program changes their files.
 
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -44,7 +44,7 @@ fn missing(server: &Server, what: &str) -> bool {
 }
 
 #[test]
-fn every_refusal_and_session_is_in_the_log_with_its_address_and_floods_are_counted() {
+fn the_log_has_every_refusal_and_session_with_its_address_and_counts_floods() {
     let narrow = tenant("narrow", "").replace("\"chat\", ", "");
     let mut server = Server::start(&config(&format!("{}{narrow}", alpha())));
     let path = session(&server);
@@ -86,7 +86,7 @@ fn every_refusal_and_session_is_in_the_log_with_its_address_and_floods_are_count
 }
 
 #[test]
-fn a_clients_own_id_is_beside_ours_and_never_in_its_place() {
+fn the_request_id_of_a_client_is_logged_in_addition_to_the_id_of_the_server() {
     let server = Server::start(&config(&alpha()));
     let ask = |id: &str| {
         let request = format!(
@@ -108,7 +108,7 @@ fn a_clients_own_id_is_beside_ours_and_never_in_its_place() {
 }
 
 #[test]
-fn a_tool_call_over_mcp_is_in_the_log_under_the_id_of_its_request() {
+fn a_tool_call_over_mcp_is_logged_with_the_id_of_its_request() {
     let server = Server::start(&config(&alpha()));
     let rpc = |session: &str, body: &Value| {
         let text = body.to_string();
@@ -142,13 +142,13 @@ fn a_tool_call_over_mcp_is_in_the_log_under_the_id_of_its_request() {
 }
 
 #[test]
-fn a_log_is_whole_over_a_rotation_and_what_is_done_to_it_is_found() {
+fn the_log_chain_survives_a_rotation_and_every_change_is_found() {
     let mut server = Server::start(&config(&alpha()));
     let (file, old) = (path(&server, "audit.jsonl"), path(&server, "audit.1"));
     session(&server);
     server.eventually("written", |_| log(&file).iter().any(|line| line["event"] == "session"));
     std::fs::rename(&file, &old).expect("moved");
-    // Somebody else's lines go into the same chain, before the server has heard of the rotation.
+    // Another process writes to the chain before the server is told about the rotation.
     let added = command(server.folder.path()).args(["tenants", "add", "beta"]).output().expect("runs");
     assert!(added.status.success(), "{}", String::from_utf8_lossy(&added.stderr));
     session(&server);
@@ -173,7 +173,7 @@ fn a_log_is_whole_over_a_rotation_and_what_is_done_to_it_is_found() {
 }
 
 #[test]
-fn a_second_server_on_the_same_records_does_not_start_and_names_the_first() {
+fn a_second_server_with_the_same_log_or_sessions_does_not_start_and_names_the_first() {
     let server = Server::start(&config(&alpha()));
     let folder = server.folder.path();
     for (name, other) in
@@ -196,7 +196,7 @@ fn a_second_server_on_the_same_records_does_not_start_and_names_the_first() {
 
 #[cfg(unix)]
 #[test]
-fn sessions_that_are_deleted_or_damaged_under_a_server_are_an_error_at_once() {
+fn a_deleted_or_damaged_session_database_is_an_error_at_once() {
     for damage in ["deleted", "written over"] {
         let mut server = Server::start(&config(&alpha()));
         let made = session(&server);
@@ -221,7 +221,7 @@ fn sessions_that_are_deleted_or_damaged_under_a_server_are_an_error_at_once() {
 }
 
 #[test]
-fn reading_sessions_costs_requests_and_comes_in_pages() {
+fn reading_sessions_counts_as_requests_and_is_paged() {
     let few = tenant("few", &format!("{PLUGINS}\n[tenant.limits]\nrequests_per_minute = 5"));
     let server = Server::start(&config(&format!("{}{few}", alpha())));
     let answers: Vec<u16> = (0..8).map(|_| server.get("/v1/sessions", "few").status).collect();
@@ -237,10 +237,10 @@ fn reading_sessions_costs_requests_and_comes_in_pages() {
     assert_eq!(server.get(&format!("{made}?limit=x"), "alpha").json()["error"]["param"], "limit");
 }
 
-/// Files of this server cannot grow beyond 1 MiB, as on a full disk, and its log has nearly that.
+/// The files of this server cannot grow beyond 1 MiB, as on a full disk, and its log is almost that large.
 #[cfg(unix)]
 #[test]
-fn a_log_that_cannot_be_written_shows_in_readiness_and_sessions_can_still_be_deleted() {
+fn a_full_disk_fails_readiness_and_sessions_can_still_be_deleted() {
     let folder = tempfile::tempdir().expect("temporary directory");
     let file = folder.path().join("audit.jsonl");
     let old = format!("{{\"event\":\"old\",\"text\":\"{}\"}}\n", "x".repeat(970));

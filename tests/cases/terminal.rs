@@ -1,10 +1,10 @@
-//! A terminal gets text and no commands, whoever wrote it; a pipe gets every byte.
+//! Terminal output contains no escape sequences from models, tools or servers. A pipe gets every byte unchanged.
 
 use std::process::Command;
 
 use crate::harness::{Firebox, root, scratch};
 
-/// What a terminal was written by `firebox` with these arguments, byte for byte.
+/// The bytes that `firebox` with these arguments writes to a terminal.
 fn on_terminal(args: &[&str]) -> String {
     let output = Command::new("python3")
         .arg(root().join("tests/harness/terminal.py"))
@@ -21,14 +21,14 @@ fn on_terminal(args: &[&str]) -> String {
     told["raw"].as_str().expect("what was written").to_owned()
 }
 
-/// Whether `c` commands a terminal. The terminal itself makes `\r\n` of each end of a line.
-fn commands(c: char) -> bool {
+/// Whether `c` controls a terminal. The terminal itself adds `\r` before each line feed.
+fn is_control(c: char) -> bool {
     (c.is_control() && !matches!(c, '\n' | '\r' | '\t'))
         || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{e0000}'..='\u{e007f}')
 }
 
 fn assert_clean(shown: &str, args: &[&str]) {
-    let found: Vec<char> = shown.chars().filter(|c| commands(*c)).collect();
+    let found: Vec<char> = shown.chars().filter(|c| is_control(*c)).collect();
     assert!(found.is_empty(), "{args:?} wrote {found:?}:\n{shown:?}");
     assert!(!shown.replace("\r\n", "\n").contains('\r'), "{args:?} moves the cursor:\n{shown:?}");
 }
@@ -38,7 +38,7 @@ fn server() -> String {
 }
 
 #[test]
-fn no_server_commands_the_terminal() {
+fn no_mcp_server_controls_the_terminal() {
     let server = server();
     for (args, shows) in [
         (vec!["mcp", "check"], "ok, revision 2025-11-25"),
@@ -57,7 +57,7 @@ fn no_server_commands_the_terminal() {
 }
 
 #[test]
-fn no_name_or_answer_commands_the_terminal() {
+fn no_name_and_no_answer_controls_the_terminal() {
     let hostile = "\u{1b}]0;owned\u{7}\u{1b}[2J\u{202e}x";
     let file = format!("{hostile}.wasm");
     for args in [
@@ -72,7 +72,7 @@ fn no_name_or_answer_commands_the_terminal() {
         assert!(shown.contains("owned"), "{args:?}:\n{shown:?}");
         assert_clean(&shown, &args);
     }
-    // The answer repeats the text, and so does the line of the tool's call.
+    // The answer and the line of the tool call repeat the text.
     let question = format!("Reverse the text a{hostile}b");
     let args = ["run", "--device", "cpu", &question];
     let shown = on_terminal(&args);
@@ -81,7 +81,7 @@ fn no_name_or_answer_commands_the_terminal() {
 }
 
 #[test]
-fn a_pipe_gets_the_bytes() {
+fn a_pipe_gets_every_byte() {
     let run = Firebox::new(["mcp", "call", "bad", "say", "--mcp", &server()]).run().expect_code(0);
     assert!(run.stdout.contains("\u{1b}]52;c;eA==\u{7}") && run.stdout.contains('\u{202e}'), "{:?}", run.stdout);
 }

@@ -96,7 +96,7 @@ const cases = {
     check(seconds >= 1 && seconds <= 61 && milliseconds > 0 && milliseconds <= seconds * 1000, error.message);
   },
   async a_client_with_its_defaults_asks_again_when_it_is_told() {
-    // A tenant of one stream at a time, whose tools wait for a word that never comes.
+    // The tenant may have one stream, and its tools wait for an approval that never comes.
     const held = await client("KEY_ONE").chat.completions.create({ ...ask, stream: true });
     await held[Symbol.asyncIterator]().next();
     const statuses = [];
@@ -120,7 +120,7 @@ const cases = {
     check((await done.json()).choices[0].message.content.includes(ANSWER), `${done.status}`);
   },
   async an_origin_that_is_not_named_reads_nothing() {
-    // The same server under a second origin's eyes: a frame without an origin of its own.
+    // A frame with the origin "null" sends requests to the same server.
     const frame = document.createElement("iframe");
     frame.sandbox = "allow-scripts";
     const heard = new Promise((resolve) => addEventListener("message", (event) => resolve(event.data), { once: true }));

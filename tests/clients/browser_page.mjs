@@ -1,5 +1,5 @@
-// Serves a page with browser_cases.mjs and the npm client from an origin of its own, and opens it in a headless browser.
-// Prints that origin; takes a line of JSON with what the cases need; then prints what the page reports, and ends with it.
+// Serves a page with browser_cases.mjs and the npm client from its own origin, and opens it in a headless browser.
+// Prints the origin, reads a line of JSON with the input of the cases, prints the report of the page, and ends.
 import { spawn } from "node:child_process";
 import { mkdtempSync, readFileSync, rmSync } from "node:fs";
 import http from "node:http";
@@ -65,7 +65,7 @@ const input = readline.createInterface({ input: process.stdin });
 input.once("close", () => browser ?? end(1));
 input.once("line", (line) => {
   environment = line;
-  // CI runs as root, where Chromium has no sandbox, and on few cores, where a process of its own for the GPU only costs.
+  // CI runs as root, where Chromium has no sandbox, and on few cores, where a separate GPU process only costs time.
   const flags = ["--headless=shell", "--no-sandbox", "--no-zygote", "--disable-gpu", "--disable-dev-shm-usage"];
   flags.push("--disable-extensions", "--disable-background-networking", "--remote-debugging-port=0");
   const url = `http://127.0.0.1:${server.address().port}/`;

@@ -1,5 +1,5 @@
-// The official npm client against a running server: chunk shapes that Python forgives, helpers, abort, errors.
-// Reads the same environment as openai_shared.py says.
+// The official npm client with a running server: chunk shapes that Python accepts anyway, helpers, abort, errors.
+// Reads the environment variables that openai_shared.py lists.
 import assert from "node:assert/strict";
 import OpenAI from "openai";
 
@@ -138,7 +138,7 @@ const cases = {
   },
   async an_aborted_stream_ends_here_and_there() {
     const before = await metric(CANCELLED);
-    // Its tools wait for a word that never comes, so nothing but leaving ends it.
+    // The tools wait for an approval that never comes, so the request ends only when the client leaves.
     const stream = await client("KEY_ONE").chat.completions.create({ ...ask, stream: true });
     for await (const _ of stream) stream.controller.abort();
     await eventually(async () => (await metric(CANCELLED)) > before);

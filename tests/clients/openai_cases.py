@@ -1,4 +1,4 @@
-"""The official Python client against a running server: what a request may say and what its answer says.
+"""The official Python client with a running server: fields of requests and answers.
 
 Each case prints a line; the last line counts them. See openai_shared.py for the environment.
 """
@@ -191,7 +191,7 @@ def a_conversation_goes_on():
         {"role": "user", "content": QUESTION},
         {"role": "assistant", "content": chat().choices[0].message.content},
     ]
-    # A tenant without tools, so that each answer is one round and its prompt can be counted.
+    # A tenant without tools, so that each answer has one prompt, whose tokens can be counted.
     alone = chat(messages=[question], key="KEY_PLAIN").usage.prompt_tokens
     whole = chat(messages=[*earlier, question], key="KEY_PLAIN")
     assert whole.choices[0].message.content
@@ -316,7 +316,7 @@ def tool_choice_none_offers_no_tool():
 def tool_choice_required_and_named_force_a_call():
     named = {"type": "function", "function": {"name": "calculator"}}
     for choice in ("required", named):
-        # A model this small may not get the arguments right where a call is forced on it; that it had to try shows.
+        # The arguments of a forced call may be wrong, because the model is small. The call itself must be there.
         done = chat("Hello!", key="KEY_PLAIN", tools=[CALCULATOR], tool_choice=choice, max_tokens=200)
         calls = done.choices[0].message.tool_calls or []
         assert all(call.function.name == "calculator" for call in calls), done

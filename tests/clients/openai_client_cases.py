@@ -1,4 +1,4 @@
-"""The official Python client against a running server: what the client itself does with answers, errors and time.
+"""The official Python client with a running server: its handling of answers, errors and timeouts.
 
 Its cases run with those of openai_cases.py.
 """
@@ -22,7 +22,7 @@ CANCELLED = 'firebox_requests_total{model="ember",tenant="one",outcome="cancelle
 
 
 def fails(kind, work):
-    """The error of `work`, which has to be a `kind`."""
+    """The error that `work` raises, which must be of the type `kind`."""
     try:
         work()
     except kind as error:
@@ -175,7 +175,7 @@ def a_client_asks_again_when_it_is_told():
             assert 0 < int(response.headers["retry-after-ms"]) <= 1000 * int(response.headers["retry-after"])
             held.close()
 
-    # The tenant has one stream at a time; its place is free when the client asks again.
+    # The tenant may have one stream. The stream has ended when the client retries.
     held = client("KEY_ONE").chat.completions.create(**ASK, stream=True)
     next(iter(held))
     hooks = openai.DefaultHttpxClient(event_hooks={"response": [heard]})
@@ -189,7 +189,7 @@ def a_client_asks_again_when_it_is_told():
 @case
 def leaving_a_stream_cancels_the_work():
     before = metric(CANCELLED)
-    # Its tools wait for a word that never comes, so nothing but leaving ends it.
+    # The tools wait for an approval that never comes, so the request ends only when the client leaves.
     stream = chat(key="KEY_ONE", stream=True)
     next(iter(stream))
     stream.close()

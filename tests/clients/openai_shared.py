@@ -1,4 +1,4 @@
-"""What the cases of the official Python client share.
+"""Helpers of the cases of the official Python client.
 
 Reads BASE_URL, KEY (may do everything), KEY_CHAT (scope chat only), KEY_LIMITED (two requests a minute), KEY_PLAIN (a tenant
 without plugins), KEY_ONE (one stream at a time, and tools that wait for a word which never comes) and EMBED_MODEL from the
@@ -47,7 +47,7 @@ def refused(kind, param=None, code=None, **options):
 
 
 def metric(line):
-    """The value of a line of /metrics, 0 where it is not there."""
+    """The value of a line of /metrics, or 0 if there is none."""
     request = urllib.request.Request(f"{BASE}/metrics", headers={"Authorization": f"Bearer {os.environ['KEY']}"})
     with urllib.request.urlopen(request, timeout=30) as response:
         text = response.read().decode()

@@ -1,4 +1,4 @@
-"""The client under test for the MCP conformance suite: firebox, asked to do what the scenario wants.
+"""The client under test for the MCP conformance suite: runs firebox with the calls that the scenario needs.
 
 FIREBOX is the binary; the suite puts the scenario into the environment and its address last.
 """
@@ -13,7 +13,7 @@ import urllib.parse
 SCENARIO = os.environ["MCP_CONFORMANCE_SCENARIO"]
 CONTEXT = json.loads(os.environ.get("MCP_CONFORMANCE_CONTEXT") or "{}")
 ADDRESS = urllib.parse.urlsplit(sys.argv[-1])
-# Where the suite does not say by itself which tools it waits for.
+# The tools that the suite expects in scenarios that do not list them.
 CALLS = {
     "tools_call": [("add_numbers", {"a": 5, "b": 3})],
     "sse-retry": [("test_reconnection", {})],
@@ -23,7 +23,7 @@ CALLS = {
 
 
 def relay(client):
-    """One request, to the suite and back; the stream that a client opens to listen is refused, as servers without one do.
+    """Forwards one request to the suite. Refuses the listening stream of a client, as servers without one do.
 
     The scenario sse-retry takes that stream for the one that a client opens again, where it comes after the call.
     """
@@ -46,7 +46,7 @@ def relay(client):
 
 
 def relayed():
-    """The address of a relay to the suite."""
+    """The address of a proxy in front of the suite."""
     listener = socket.create_server(("127.0.0.1", 0))
 
     def accept():

@@ -1,4 +1,4 @@
-"""A server that never answers, takes no hint to end (end of input, SIGTERM, SIGHUP) and has a child of its own.
+"""A server that never answers, ignores end of input, SIGTERM and SIGHUP, and has a child process.
 
 Writes the ids of both into the file that it is given.
 """

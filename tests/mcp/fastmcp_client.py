@@ -1,4 +1,4 @@
-"""Asks an MCP server as fastmcp's client does and prints what it saw as one JSON object.
+"""Lists and calls the tools of an MCP server with the client of fastmcp and prints the results as one JSON object.
 
     fastmcp_client.py URL
     fastmcp_client.py COMMAND ARGUMENT...

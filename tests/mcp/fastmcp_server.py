@@ -1,4 +1,4 @@
-"""A server as people write them with fastmcp: over standard input and output, or `fastmcp_server.py PORT` over HTTP."""
+"""A typical fastmcp server: over standard input and output, or over HTTP with `fastmcp_server.py PORT`."""
 import asyncio
 import sys
 

@@ -1,4 +1,4 @@
-"""The smallest server there is, with one tool and nothing to install: it writes a text backwards."""
+"""A minimal server without dependencies. Its only tool reverses a text."""
 
 import json
 import sys

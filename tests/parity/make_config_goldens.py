@@ -1,4 +1,4 @@
-"""Writes what transformers makes of unusual `config.json` files and tensor names of the reference models.
+"""Writes how transformers reads unusual `config.json` files and tensor names of the reference models.
 
     pip install torch transformers safetensors
     python make_config_goldens.py

@@ -1,4 +1,4 @@
-"""Writes what sentence-transformers computes for one tiny random BERT under many kinds of metadata.
+"""Writes the embeddings of sentence-transformers for one tiny random BERT with many kinds of metadata.
 
     pip install sentence-transformers
     python make_embedding_goldens.py cases [FOLDER]
@@ -182,7 +182,7 @@ def make_tokenizer(lower):
 
 
 def write_shared(folder):
-    """The files that all cases share, and those that some copy."""
+    """The files that all cases share, and the files that some cases copy."""
     import torch
     from safetensors.torch import save_file
     from transformers import BertConfig, BertModel

@@ -1,4 +1,4 @@
-"""Writes the small reference models and what Hugging Face transformers computes with them.
+"""Writes the small reference models and the results of Hugging Face transformers for them.
 
     pip install torch transformers safetensors tokenizers
     python make_goldens.py models [FOLDER]
@@ -41,8 +41,8 @@ MODELS = {
 
 
 def randomize(model, torch):
-    """Norm weights and biases start as ones and zeros in transformers; here they must matter. The layers are made loud
-    beside the embeddings, or a random model only repeats its last token."""
+    """Randomises norm weights and biases, which are ones and zeros in transformers, so that they have an effect. Scales up the
+    layers, because a random model otherwise repeats its last token."""
     with torch.no_grad():
         for name, p in model.named_parameters():
             if "proj.weight" in name:
@@ -54,7 +54,7 @@ def randomize(model, torch):
 
 
 def continue_greedily(model, prompt, torch):
-    """Greedy continuation by whole forward passes without a cache, so that no cache can be wrong."""
+    """Greedy continuation without a KV cache: each token takes a forward pass over the whole text."""
     ids, rows = prompt.clone(), []
     with torch.no_grad():
         for _ in range(STEPS + 1):
@@ -77,7 +77,7 @@ def write_model(name, spec, folder):
     randomize(model, torch)
     out = folder / name
     model.to(getattr(torch, dtype)).save_pretrained(out, max_shard_size=shards or "5GB")
-    # Computed in float32 from the stored (possibly rounded) weights: what a host that computes in float32 must find.
+    # Computed in float32 from the stored, possibly rounded weights, as Firebox computes.
     reference = getattr(transformers, arch).from_pretrained(out, dtype=torch.float32, attn_implementation="eager").eval()
     prompt = torch.randint(2, SHAPE["vocab_size"], (PROMPT,))
     answer, logits = continue_greedily(reference, prompt, torch)

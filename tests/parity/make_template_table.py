@@ -1,4 +1,4 @@
-"""Writes what transformers makes of many small chat templates: `templates/table.json`.
+"""Writes how transformers renders many small chat templates: `templates/table.json`.
 
     pip install transformers
     python make_template_table.py [FOLDER]
@@ -31,7 +31,7 @@ STRICT = {"function": {"strict": True, "parameters": {"type": "object", "propert
                        "description": None}, "type": "function"}
 REASONED = [{"role": "user", "content": "q"}, {"content": "a", "role": "assistant", "reasoning": "why", "name": None}]
 
-# Expressions, one a template; grouped by what they try.
+# Expressions, one for each template, grouped by feature.
 PRINTING = """
 1e-7 | tojson
 1e16
@@ -794,7 +794,7 @@ DATES = ["1970-01-01 00:00:00", "1999-12-31 23:59:59", "2000-01-01 12:00:00", "2
 
 
 def dates():
-    """In UTC, in which the seconds since 1970 are simple."""
+    """The cases for dates, in the time zone UTC."""
     os.environ["TZ"] = "UTC"
     time.tzset()
     for text in DATES:

@@ -1,4 +1,4 @@
-"""Writes small tokenizers as people have them and what transformers' AutoTokenizer makes of each.
+"""Writes small tokenizers of common kinds and the tokens of transformers' AutoTokenizer for each.
 
     pip install transformers tokenizers
     python make_tokenizers.py [FILE]
@@ -111,7 +111,7 @@ def decoder_entry(content, special=True, **flags):
     return dict(content=content, lstrip=False, normalized=False, rstrip=False, single_word=False, special=special) | flags
 
 
-# In the byte-level base, the next free number.
+# The next free token id of the byte-level base.
 FREE = len(BASES["byte_level"]["model"]["vocab"])
 BASIC = [added(FREE, "<s>"), added(FREE + 1, "</s>")]
 
@@ -121,7 +121,7 @@ def marks(*entries):
 
 
 def variant(name, base, type="llama", config=None, set=None, **files):
-    """`config` is tokenizer_config.json, `set` replaces parts of the base; other files by their name without `.json`."""
+    """`config` is tokenizer_config.json and `set` replaces parts of the base. Other keys are names of files without `.json`."""
     files = {f"{key}.json": value for key, value in files.items()}
     if config is not None:
         files["tokenizer_config.json"] = config

@@ -26,11 +26,11 @@ const PORTS: &[&str] = &["8080", "9090"];
 /// Which block failed, and how.
 pub(super) fn run(page: &str, session: &Session) -> Result<(), String> {
     let folder = tempfile::tempdir().expect("a folder");
-    let work = folder.path().join("work");
-    std::fs::create_dir(&work).expect("writable");
-    if session.in_clone {
-        copy_of_the_plugins(&work);
-    }
+    let work = match session.in_clone {
+        true => copy_of_the_plugins(page),
+        false => folder.path().join("work"),
+    };
+    std::fs::create_dir_all(&work).expect("writable");
     let ports = PORTS.iter().map(|port| ((*port).to_owned(), free_port())).collect::<Vec<_>>();
     let (output, errors) = (folder.path().join("output"), folder.path().join("errors"));
     let code = execute(&script(session, &ports), &work, folder.path(), &ports, [&output, &errors]);
