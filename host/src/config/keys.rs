@@ -29,7 +29,7 @@ const ROWS: &[KeyRow] = &[
         "server.admin_listen",
         "address with port",
         "no admin address",
-        "A second address for `/healthz`, `/readyz` and `/metrics`, with connections of its own. `/metrics` then answers only here, without a key.",
+        "A second address for `/healthz`, `/readyz` and `/metrics`, with connections of its own. `/metrics` then answers only here.",
     ),
     ("server.body_bytes_max", "", "", "Bytes of one request body."),
     (

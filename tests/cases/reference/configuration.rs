@@ -88,26 +88,30 @@ fn limits_name_keys_that_exist() {
     assert!(unknown.is_empty(), "{unknown:?}");
 }
 
-/// A line of the example that is commented out, as `(table, line)`, where the default of its key is a value.
-fn optional_lines() -> Vec<(String, String)> {
-    let (mut table, mut lines) = (String::new(), Vec::new());
+/// The assignments of the example as `(table, line)`, commented out or not. A comment that starts with "Example:" marks a key
+/// whose value is no default.
+fn assignments() -> Vec<(String, String)> {
+    let (mut table, mut lines, mut is_example) = (String::new(), Vec::new(), false);
     for line in EXAMPLE.lines() {
         let line = line.trim_start_matches("# ");
+        let key = line.split(" = ").next().unwrap_or_default();
         if line.starts_with('[') {
             table = line.split(']').next().expect("a header").trim_start_matches('[').to_owned();
-        } else if line.contains(" = ") {
-            lines.push((table.clone(), line.to_owned()));
+        } else if line.contains(" = ") && key.chars().all(|c| c.is_ascii_lowercase() || c == '_') {
+            lines.extend((!is_example).then(|| (table.clone(), line.to_owned())));
+        } else {
+            is_example = line.starts_with("Example:");
         }
     }
     lines
 }
 
-/// `firebox config init` writes each key that has a default with that default.
+/// `firebox config init` writes the default of each key that has one.
 #[test]
 fn the_example_shows_the_defaults() {
     let keys = keys();
     let (mut compared, mut wrong) = (0, Vec::new());
-    for (table, line) in optional_lines() {
+    for (table, line) in assignments() {
         let (name, value) = line.split_once(" = ").expect("an assignment");
         let path = if table.is_empty() { name.to_owned() } else { format!("{table}.{name}") };
         let Some(key) = keys.iter().find(|key| key.path == path) else { continue };
