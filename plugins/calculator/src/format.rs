@@ -1,4 +1,4 @@
-//! A number as text: whole or exact decimal where there is one, else ten decimals and what is exact.
+//! A number as text: an integer or exact decimal if possible, else ten decimals and the exact fraction.
 
 use dashu_base::UnsignedAbs;
 use dashu_int::{IBig, UBig};
@@ -8,10 +8,10 @@ use crate::number::{Number, lost};
 
 /// Decimals of a rounded answer.
 const DECIMALS: usize = 10;
-/// Decimals of an exact answer; one with more is rounded too.
+/// Maximum decimals of an exact answer. An answer with more is rounded.
 const EXACT_DECIMALS_MAX: usize = 100;
 
-/// The text that the model gets.
+/// The text for the model.
 pub(crate) fn answer(number: &Number) -> Result<String, String> {
     let value = &number.value;
     match number.error {
@@ -26,7 +26,7 @@ pub(crate) fn answer(number: &Number) -> Result<String, String> {
     }
 }
 
-/// How many decimals make a fraction with this denominator exact, if any number does.
+/// The number of decimals that represent a fraction with this denominator exactly. `None` if no number does.
 fn terminating_decimals(denominator: &UBig) -> Option<usize> {
     let twos = denominator.trailing_zeros()?;
     let mut rest = denominator >> twos;

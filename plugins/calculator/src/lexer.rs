@@ -1,11 +1,11 @@
-//! Numbers, names and signs, with their positions.
+//! Splits an expression into numbers, names and operators with their positions.
 
 use dashu_int::{IBig, UBig};
 use dashu_ratio::RBig;
 
 use crate::number::{DIGITS_MAX, Number, too_large};
 
-/// What an expression is made of.
+/// A token of an expression.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Token<'a> {
     Number(Number),
@@ -30,7 +30,7 @@ impl<'a> Lexer<'a> {
         self.text.get(self.at..).unwrap_or_default()
     }
 
-    /// The next token and where it begins, in bytes. Between function arguments a comma never belongs to a number.
+    /// The next token and the byte at which it starts. Between function arguments a comma never belongs to a number.
     pub(crate) fn next(&mut self, in_arguments: bool) -> Result<(Token<'a>, usize), String> {
         let blank = self.rest().len() - self.rest().trim_start().len();
         self.at += blank;
@@ -54,7 +54,7 @@ impl<'a> Lexer<'a> {
         Ok((Token::Sign(sign), start))
     }
 
-    /// Says what stands at byte `at`: a whole word, or one character.
+    /// The text at byte `at`, for a message: a whole word, or one character.
     pub(crate) fn unexpected(&self, at: usize) -> String {
         let rest = self.text.get(at..).unwrap_or_default();
         let Some(first) = rest.chars().next() else { return "unexpected end of the expression".to_owned() };
@@ -65,7 +65,7 @@ impl<'a> Lexer<'a> {
         format!("unexpected \"{shown}\" at position {}", self.position(at))
     }
 
-    /// Byte `at` as people count characters, from 1.
+    /// The position of byte `at` in characters, counted from 1.
     pub(crate) fn position(&self, at: usize) -> usize {
         self.text.get(..at).unwrap_or(self.text).chars().count() + 1
     }
@@ -93,7 +93,7 @@ impl<'a> Lexer<'a> {
         Ok(Number::exact(value))
     }
 
-    /// A run of digits; `_` may stand between two of them.
+    /// A sequence of digits, with `_` allowed between two of them.
     fn digits(&mut self) -> String {
         let rest = self.rest();
         let mut digits = String::new();
@@ -113,7 +113,7 @@ impl<'a> Lexer<'a> {
         digits
     }
 
-    /// Appends groups of `,ddd` when all that follows makes sense only as thousands.
+    /// Appends groups of `,ddd`, if the text that follows can only be thousands.
     fn thousands(&mut self, digits: &mut String) {
         if digits.len() > 3 || digits.starts_with('0') {
             return;
@@ -128,7 +128,7 @@ impl<'a> Lexer<'a> {
         }
     }
 
-    /// `e3`, `E-3`: a power of ten. A name that merely begins with e is left alone.
+    /// `e3`, `E-3`: a power of ten. A name that only starts with e is not consumed.
     fn exponent(&mut self) -> Result<i64, String> {
         let rest = self.rest();
         let Some(tail) = rest.strip_prefix(['e', 'E']) else { return Ok(0) };

@@ -6,7 +6,7 @@ use dashu_base::{Abs, BitTest, DivRem, Gcd, SquareRoot, UnsignedAbs};
 use dashu_int::{IBig, UBig};
 use dashu_ratio::RBig;
 
-/// Decimal digits of a numerator or a denominator.
+/// Maximum decimal digits of a numerator or a denominator.
 pub(crate) const DIGITS_MAX: usize = 20_000;
 /// The same in bits: log2(10) is less than 3.322.
 pub(crate) const BITS_MAX: usize = DIGITS_MAX * 3_322 / 1_000;
@@ -29,7 +29,7 @@ impl Number {
         Self { value, error: None }
     }
 
-    /// Bits of the numerator or of the denominator, whichever has more.
+    /// The bit length of the numerator or of the denominator, whichever is larger.
     pub(crate) fn bits(&self) -> usize {
         self.value.numerator().bit_len().max(self.value.denominator().bit_len())
     }
@@ -211,7 +211,7 @@ fn product(low: u32, high: u32) -> UBig {
     product(low, middle) * product(middle + 1, high)
 }
 
-/// The larger of two error exponents; none is no error.
+/// The larger of two error exponents. `None` is no error.
 fn worse(a: Option<i64>, b: Option<i64>) -> Option<i64> {
     a.max(b)
 }

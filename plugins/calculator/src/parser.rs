@@ -13,13 +13,13 @@ use crate::functions;
 use crate::lexer::{Lexer, Token};
 use crate::number::{BITS_MAX, Number};
 
-/// Bytes of an expression.
+/// Maximum bytes of an expression.
 pub(crate) const EXPRESSION_BYTES_MAX: usize = 10_000;
-/// Brackets, signs and powers inside each other.
+/// Maximum nesting of brackets, signs and powers.
 pub(crate) const DEPTH_MAX: usize = 100;
 
-/// Work of one expression: the sum of the squares of its parts' bits. The dearest step, a common divisor, takes about
-/// that many instructions divided by 25, so this is 1.4 billion of them.
+/// Maximum work of one expression: the sum of the squared bit lengths of its values. The most expensive step, a common divisor,
+/// takes about one instruction for 25 units, so the maximum is about 1.4 billion instructions.
 const WORK_MAX: u64 = 8 * (BITS_MAX as u64) * (BITS_MAX as u64);
 
 /// The value of an expression.
@@ -60,7 +60,7 @@ impl Parser<'_> {
         self.lexer.unexpected(self.start)
     }
 
-    /// Counts the work that `value` was, before more is done with it.
+    /// Counts the work for `value` before it is used further.
     fn worked(&mut self, value: Number) -> Result<Number, String> {
         let bits = value.bits() as u64;
         self.work += bits * bits;
@@ -182,7 +182,7 @@ impl Parser<'_> {
         }
     }
 
-    /// What stands between the bracket just read and its partner: one sum, or several for a function.
+    /// Reads the text up to the closing bracket: one sum, or several for a function.
     fn list(&mut self, in_arguments: bool) -> Result<Vec<Number>, String> {
         let outside = std::mem::replace(&mut self.in_arguments, in_arguments);
         self.advance()?;

@@ -69,7 +69,7 @@ fn remainder_has_the_divisors_sign() {
 }
 
 #[test]
-fn square_roots_are_exact_or_say_so() {
+fn an_inexact_square_root_is_marked_as_rounded() {
     check(&[
         ("sqrt(144)", "12"),
         ("sqrt(9/16)", "0.75"),
@@ -116,7 +116,7 @@ fn functions_take_lists() {
 }
 
 #[test]
-fn spellings_of_people_are_understood() {
+fn common_spellings_are_accepted() {
     check(&[
         ("6 × 7", "42"),
         ("84 ÷ 2", "42"),
@@ -136,7 +136,7 @@ fn comma_that_is_not_for_thousands_is_refused() {
 }
 
 #[test]
-fn mistakes_are_named_with_their_place() {
+fn an_error_names_the_position() {
     check(&[
         ("1/0", "error: division by zero"),
         ("5 % 0", "error: division by zero"),

@@ -1,4 +1,4 @@
-//! Work of any length, and the ways to break a limit.
+//! Tools that compute for any time, and tools that exceed each limit.
 
 use std::hint::black_box;
 

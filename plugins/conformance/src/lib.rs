@@ -1,12 +1,12 @@
 //! A test fixture: the tools that `@modelcontextprotocol/conformance` calls by name, so that the suite tests host, WIT
-//! and plugin together; and tools that break their limits, so that faults can be seen from outside.
+//! and plugin together. Other tools exceed their limits, so that tests can see the faults.
 
 mod fault;
 mod media;
 
 use firebox_sdk::{Arguments, Blob, Content, Definition, Effects, Outcome, Plugin, Tool, log, progress};
 
-/// One tool: its name, what it is for, and what it does.
+/// One tool: its name, description and function.
 struct Entry {
     name: &'static str,
     description: &'static str,
@@ -139,7 +139,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_tool_that_ends_answers() {
+    fn every_tool_that_ends_returns_an_answer() {
         let mut plugin = Conformance::init("{}").unwrap();
         let tools = plugin.definitions();
         assert!(tools.iter().any(|tool| tool.name == "test_error_handling"));

@@ -1,4 +1,4 @@
-//! The smallest picture and the smallest sound.
+//! The smallest image and the smallest audio file.
 
 use firebox_sdk::Content;
 

@@ -1,10 +1,10 @@
-//! What the operator asked for.
+//! The configuration of the plugin.
 
 use firebox_sdk::Arguments;
 
 use crate::detect::Kind;
 
-/// See the crate's documentation.
+/// The configuration. The crate documentation describes the keys.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Config {
     pub(crate) kinds: Vec<Kind>,

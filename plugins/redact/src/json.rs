@@ -1,6 +1,6 @@
-//! Rewriting the strings inside a JSON text without touching its structure.
+//! Rewrites the strings inside a JSON text without changing its structure.
 
-/// Calls `rewrite` on each stretch of string text between quotes and escapes; it must not add quotes or backslashes.
+/// Calls `rewrite` on each part of a string between quotes and escapes. `rewrite` must not add quotes or backslashes.
 pub(crate) fn map_strings(json: &str, mut rewrite: impl FnMut(&str) -> String) -> String {
     let mut output = String::with_capacity(json.len());
     let mut rest = json;
@@ -8,7 +8,7 @@ pub(crate) fn map_strings(json: &str, mut rewrite: impl FnMut(&str) -> String) -
     while let Some(at) = rest.find(['"', '\\']) {
         let (before, special) = rest.split_at(at);
         push(&mut output, before, inside, &mut rewrite);
-        // An escape takes the character after the backslash with it.
+        // An escape includes the character after the backslash.
         let escape = special.starts_with('\\');
         let length: usize = special.chars().take(if escape { 2 } else { 1 }).map(char::len_utf8).sum();
         let (special, tail) = special.split_at(length);
@@ -38,7 +38,7 @@ mod tests {
     }
 
     #[test]
-    fn broken_json_is_survived() {
+    fn malformed_json_is_returned_unchanged() {
         for json in ["\"", "\\", "\"\\", "\"a\\é", "{"] {
             assert_eq!(map_strings(json, str::to_owned), json);
         }

@@ -1,25 +1,25 @@
-//! Hides e-mail addresses, phone numbers, card numbers and IP addresses: from the model, by placeholders such as
-//! `[EMAIL_1]` in the messages it is sent, and from the answer. What the messages held is put back in the answer, unless
-//! the configuration says otherwise.
+//! Hides e-mail addresses, phone numbers, card numbers and IP addresses. In the messages for the model they are replaced by
+//! placeholders such as `[EMAIL_1]`. In the answer, new values are replaced too, and placeholders of the messages are replaced
+//! by their values. The configuration can turn each of these off.
 //!
-//! Configuration, all of it optional: `{"kinds": ["email", "phone", "card", "ip"], "pre": true, "post": true,
+//! Configuration, with all keys optional and these defaults: `{"kinds": ["email", "phone", "card", "ip"], "pre": true, "post": true,
 //! "restore": true}`.
 
 mod config;
 mod detect;
 mod json;
+mod placeholders;
 mod scan;
-mod vault;
 
 use firebox_sdk::{Plugin, Prompt, PromptRequest, PromptVerdict, Text, TextVerdict};
 
 use config::Config;
-use scan::{Found, Stream};
-use vault::Vault;
+use scan::{Detection, Stream};
+use placeholders::PlaceholderMap;
 
 struct Redact {
     config: Config,
-    vault: Vault,
+    placeholders: PlaceholderMap,
     stream: Stream,
 }
 
@@ -28,7 +28,7 @@ impl Plugin for Redact {
 
     fn init(config_json: &str) -> Result<Self, String> {
         let config = Config::parse(config_json)?;
-        Ok(Self { config, vault: Vault::default(), stream: Stream::default() })
+        Ok(Self { config, placeholders: PlaceholderMap::default(), stream: Stream::default() })
     }
 }
 
@@ -39,7 +39,7 @@ impl Prompt for Redact {
         }
         let mut messages = request.messages;
         for message in &messages {
-            self.vault.reserve(&message.content);
+            self.placeholders.reserve(&message.content);
         }
         let mut changed = false;
         for message in &mut messages {
@@ -64,28 +64,28 @@ impl Text for Redact {
 }
 
 impl Redact {
-    /// A whole text with placeholders in it.
+    /// `text` with its personal data replaced by placeholders.
     fn hide(&mut self, text: &str) -> String {
         let kinds = &self.config.kinds;
-        let vault = &mut self.vault;
+        let placeholders = &mut self.placeholders;
         Stream::default().push(text, true, kinds, false, |found, value| match found {
-            Found::Secret(kind) => vault.placeholder(kind, value),
-            Found::Placeholder => value.to_owned(),
+            Detection::Secret(kind) => placeholders.placeholder(kind, value),
+            Detection::Placeholder => value.to_owned(),
         })
     }
 
-    /// The next part of the model's answer, as far as it is decided.
+    /// Scans the next chunk of the answer, and returns the text that is decided.
     fn answer(&mut self, chunk: &str, complete: bool) -> String {
         let kinds: &[_] = if self.config.post { &self.config.kinds } else { &[] };
-        let vault = &mut self.vault;
+        let placeholders = &mut self.placeholders;
         self.stream.push(chunk, complete, kinds, self.config.restore, |found, value| match found {
-            Found::Secret(kind) => vault.placeholder(kind, value),
-            Found::Placeholder => vault.original(value).unwrap_or(value).to_owned(),
+            Detection::Secret(kind) => placeholders.placeholder(kind, value),
+            Detection::Placeholder => placeholders.original(value).unwrap_or(value).to_owned(),
         })
     }
 }
 
-/// Rewrites a text in place; true when it became another.
+/// Rewrites a text in place. Returns whether it changed.
 fn replace(text: &mut String, rewrite: impl FnOnce(&str) -> String) -> bool {
     let rewritten = rewrite(text);
     let changed = rewritten != *text;

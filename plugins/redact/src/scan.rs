@@ -1,25 +1,25 @@
 //! The scanner: one pass from left to right over a text that may come in pieces.
 //!
-//! At each place the detectors look ahead through a [`Cursor`], which knows whether they looked past the end of what
-//! has come so far. If they did, the place waits for more text. A decision therefore never depends on where the text
-//! was cut, and since every detector looks a bounded distance ahead, what waits is bounded too.
+//! At each position the detectors look ahead through a [`Cursor`], which records whether they looked past the end of the text
+//! received so far. If they did, the scanner waits for more text. So a decision never depends on where the text was cut. Every
+//! detector looks a bounded distance ahead, so the buffered text is bounded, too.
 
 use std::cell::Cell;
 
 use crate::detect::{self, Kind};
 
-/// Bytes that can wait at most: the longest e-mail address and the character that ends it.
+/// Maximum buffered bytes: the longest e-mail address and the character after it.
 #[cfg(test)]
-pub(crate) const HELD_BYTES_MAX: usize = detect::LOOK_AHEAD_BYTES_MAX;
+pub(crate) const BUFFERED_BYTES_MAX: usize = detect::LOOK_AHEAD_BYTES_MAX;
 
-/// What stands at a place.
+/// A match of a detector.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Found {
+pub(crate) enum Detection {
     Secret(Kind),
     Placeholder,
 }
 
-/// The text from a place on, as far as it has come.
+/// The received text from a position on.
 pub(crate) struct Cursor<'a> {
     text: &'a [u8],
     complete: bool,
@@ -31,7 +31,7 @@ impl<'a> Cursor<'a> {
         Self { text, complete, starved: Cell::new(false) }
     }
 
-    /// The byte `ahead` of the place; zero past the end of the text.
+    /// The byte `ahead` bytes after the position, or zero past the end of the text.
     pub(crate) fn peek(&self, ahead: usize) -> u8 {
         self.text.get(ahead).copied().unwrap_or_else(|| {
             self.starved.set(self.starved.get() || !self.complete);
@@ -39,7 +39,7 @@ impl<'a> Cursor<'a> {
         })
     }
 
-    /// How many bytes from `ahead` on satisfy `class`, counting to `max` and no further.
+    /// The number of bytes from `ahead` on that satisfy `class`, at most `max`.
     pub(crate) fn run(&self, ahead: usize, max: usize, class: fn(u8) -> bool) -> usize {
         (0..max).take_while(|n| class(self.peek(ahead + n))).count()
     }
@@ -50,28 +50,28 @@ impl<'a> Cursor<'a> {
     }
 }
 
-/// A text on its way through the scanner.
+/// A text that passes through the scanner in pieces.
 #[derive(Default)]
 pub(crate) struct Stream {
-    /// Text that is not decided yet; it begins where the scanner stands.
-    held: String,
-    /// The byte before it, zero at the beginning.
+    /// The text that is not decided yet. It starts at the scanner's position.
+    buffered: String,
+    /// The byte before the position, or zero at the start.
     before: u8,
 }
 
 impl Stream {
-    /// Takes the next piece and returns what is decided, with `rewrite` applied to what was found. `complete` says that
-    /// the text ends here; the stream is then ready for another one.
+    /// Adds the next piece and returns the text that is decided, with `rewrite` applied to each match. If `complete`, the text ends
+    /// here, and the stream is ready for the next text.
     pub(crate) fn push(
         &mut self,
         piece: &str,
         complete: bool,
         kinds: &[Kind],
         placeholders: bool,
-        mut rewrite: impl FnMut(Found, &str) -> String,
+        mut rewrite: impl FnMut(Detection, &str) -> String,
     ) -> String {
-        self.held.push_str(piece);
-        let text = std::mem::take(&mut self.held);
+        self.buffered.push_str(piece);
+        let text = std::mem::take(&mut self.buffered);
         let mut output = String::with_capacity(text.len());
         let (mut at, mut plain) = (0, 0);
         while let Some(&byte) = text.as_bytes().get(at) {
@@ -93,7 +93,7 @@ impl Stream {
             self.before = text.as_bytes().get(at - 1).copied().unwrap_or_default();
         }
         output.push_str(text.get(plain..at).unwrap_or_default());
-        self.held.push_str(text.get(at..).unwrap_or_default());
+        self.buffered.push_str(text.get(at..).unwrap_or_default());
         if complete {
             self.before = 0;
         }
@@ -101,7 +101,7 @@ impl Stream {
     }
 
     #[cfg(test)]
-    pub(crate) fn held(&self) -> usize {
-        self.held.len()
+    pub(crate) fn buffered(&self) -> usize {
+        self.buffered.len()
     }
 }

@@ -1,9 +1,9 @@
-//! Detection, placeholders, and the property that matters for streams: where a text is cut never shows.
+//! Tests of detection and placeholders, and that the result does not depend on where a stream is cut.
 
 use firebox_sdk::{Message, Role, ToolCall};
 
 use super::*;
-use crate::scan::HELD_BYTES_MAX;
+use crate::scan::BUFFERED_BYTES_MAX;
 
 fn redact(config: &str) -> Redact {
     Redact::init(config).unwrap()
@@ -17,7 +17,7 @@ fn prompt(messages: Vec<Message>) -> PromptRequest {
     PromptRequest { id: "1".to_owned(), model: "m".to_owned(), messages }
 }
 
-/// What the model would see of one user message.
+/// One user message as the model would see it.
 fn hidden(text: &str) -> String {
     match redact("{}").process(prompt(vec![message(Role::User, text)])).unwrap() {
         PromptVerdict::Replace(messages) => messages[0].content.clone(),
@@ -80,7 +80,7 @@ fn phones_are_found() {
 }
 
 #[test]
-fn numbers_after_a_phone_number_stay() {
+fn numbers_after_a_phone_number_are_not_changed() {
     assert_eq!(hidden("+4915112345678 20 apples"), "[PHONE_1] 20 apples");
     assert_eq!(hidden("(555) 234-4567 20 apples"), "[PHONE_1] 20 apples");
     assert_eq!(hidden("555-234-4567 20 apples"), "[PHONE_1] 20 apples");
@@ -123,7 +123,7 @@ fn addresses_are_found() {
 }
 
 #[test]
-fn other_things_stay() {
+fn other_text_is_not_changed() {
     for text in [
         "on 2026-11-23 at 10:30:05",
         "01.02.2026 10:30",
@@ -176,7 +176,7 @@ fn same_value_has_the_same_placeholder_in_every_message() {
 }
 
 #[test]
-fn clean_prompt_is_not_copied_back() {
+fn a_prompt_without_personal_data_is_unchanged() {
     let verdict = redact("{}").process(prompt(vec![message(Role::User, "1234 * 87?")])).unwrap();
     assert_eq!(verdict, PromptVerdict::Unchanged);
     let verdict = redact(r#"{"pre": false}"#).process(prompt(vec![message(Role::User, "a@b.de")])).unwrap();
@@ -184,11 +184,11 @@ fn clean_prompt_is_not_copied_back() {
 }
 
 #[test]
-fn placeholder_that_a_user_wrote_is_not_given_out() {
+fn a_placeholder_that_the_user_wrote_is_not_issued() {
     assert_eq!(hidden("[EMAIL_1] is ann@example.org"), "[EMAIL_1] is [EMAIL_2]");
 }
 
-/// Feeds `pieces` as one turn.
+/// Pushes `pieces` as one turn.
 fn stream<'a>(plugin: &mut Redact, pieces: impl Iterator<Item = &'a str>) -> String {
     let mut output = String::new();
     for piece in pieces.filter(|piece| !piece.is_empty()) {
@@ -197,7 +197,7 @@ fn stream<'a>(plugin: &mut Redact, pieces: impl Iterator<Item = &'a str>) -> Str
             TextVerdict::Emit(text) => output.push_str(&text),
             TextVerdict::Stop(text) => panic!("{text}"),
         }
-        assert!(plugin.stream.held() <= HELD_BYTES_MAX, "{} bytes wait", plugin.stream.held());
+        assert!(plugin.stream.buffered() <= BUFFERED_BYTES_MAX, "{} bytes wait", plugin.stream.buffered());
     }
     output + &plugin.finish().unwrap()
 }
@@ -215,7 +215,7 @@ const RESTORED: &str = "I wrote to ann@example.org, not [EMAIL_9] or [EMAIL_]. C
     é[PHONE_1], [CARD_1] 12/29; [PHONE_2] or [IP_1], [IP_2]: and 1.2.3.4.5 on 2026-11-23 [ann@example.org";
 
 #[test]
-fn answer_has_originals_back_and_new_values_hidden() {
+fn an_answer_gets_the_original_values_and_hides_new_ones() {
     assert_eq!(stream(&mut primed("{}"), [ANSWER].into_iter()), RESTORED);
 }
 
@@ -230,7 +230,7 @@ fn post_and_restore_are_separate_switches() {
 }
 
 #[test]
-fn cut_at_any_one_place_does_not_show() {
+fn a_cut_at_any_position_does_not_change_the_result() {
     for at in (0..=ANSWER.len()).filter(|at| ANSWER.is_char_boundary(*at)) {
         let (left, right) = ANSWER.split_at(at);
         assert_eq!(stream(&mut primed("{}"), [left, right].into_iter()), RESTORED, "cut at {at}");
@@ -238,7 +238,7 @@ fn cut_at_any_one_place_does_not_show() {
 }
 
 #[test]
-fn cut_into_pieces_of_any_size_does_not_show() {
+fn the_size_of_the_pieces_does_not_change_the_result() {
     let boundaries: Vec<usize> = ANSWER.char_indices().map(|(at, _)| at).chain([ANSWER.len()]).collect();
     for size in 1..40 {
         let cuts: Vec<usize> = boundaries.iter().copied().step_by(size).chain([ANSWER.len()]).collect();
@@ -260,7 +260,7 @@ impl Random {
 }
 
 #[test]
-fn random_text_cut_at_random_does_not_show() {
+fn random_cuts_of_random_text_do_not_change_the_result() {
     const PARTS: [&str; 24] = [
         "a", "Z", "1", "0", "55", "555", "4111", "1111", " ", "-", ".", ":", "::", "@", "+", "(", ")", "/", "[EMAIL_1",
         "]", "[CARD_1]", "b@c.de", "é", "2001:db8",
@@ -283,14 +283,14 @@ fn random_text_cut_at_random_does_not_show() {
 }
 
 #[test]
-fn turns_do_not_touch_each_other() {
+fn turns_do_not_affect_each_other() {
     let mut plugin = primed("{}");
     assert_eq!(stream(&mut plugin, ["ann@exam"].into_iter()), "ann@exam");
     assert_eq!(stream(&mut plugin, ["ple.org"].into_iter()), "ple.org");
 }
 
 #[test]
-fn what_waits_is_bounded_on_hostile_text() {
+fn the_buffer_is_bounded_on_hostile_text() {
     for unit in ["a", "1", "a.", "a@", "a@b.", "1.", "1 ", "+1", "::", "1:", "(", "[EMAIL_", "+1 (2)"] {
         let text = unit.repeat(2_000);
         let mut plugin = primed("{}");

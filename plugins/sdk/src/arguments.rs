@@ -1,4 +1,4 @@
-//! The JSON object a tool call or a configuration consists of, read with errors a model or an operator can act on.
+//! Reads the JSON object of a tool call or a configuration, with errors that a model or an operator can act on.
 
 use crate::json;
 
@@ -31,10 +31,10 @@ impl Arguments {
         Ok(Self { members, noun })
     }
 
-    /// Refuses members other than `known`, naming the first.
+    /// Checks that there are no members other than `known`.
     ///
     /// # Errors
-    /// There is such a member.
+    /// The name of the first unknown member, and the known ones.
     pub fn only(&self, known: &[&str]) -> Result<(), String> {
         match self.members.iter().find(|(key, _)| !known.contains(&key.as_str())) {
             Some((key, _)) => Err(format!("unknown {} \"{key}\", use one of: {}", self.noun, known.join(", "))),
@@ -42,13 +42,13 @@ impl Arguments {
         }
     }
 
-    /// The member's JSON text, absent for `null`. Of several members with one name the last counts.
+    /// The member's JSON text. `None` if it is missing or `null`. If several members have the name, the last one counts.
     pub fn get(&self, key: &str) -> Option<&str> {
         let (_, value) = self.members.iter().rfind(|(name, _)| name == key)?;
         (value != "null").then_some(value)
     }
 
-    /// A string that must be there.
+    /// A required string.
     ///
     /// # Errors
     /// It is absent or something else.
@@ -57,8 +57,8 @@ impl Arguments {
         json::string(value).map_err(|_| self.wrong(key, "a string"))
     }
 
-    /// A number that must be there, as the text that was written: `0.1` is one tenth, not the float beside it. The
-    /// text of a string in its place is passed on as it is.
+    /// A required number as the text that was written, so `0.1` is exactly one tenth. If the member is a string, its text is
+    /// returned.
     ///
     /// # Errors
     /// It is absent or something else.
@@ -71,7 +71,7 @@ impl Arguments {
         }
     }
 
-    /// A boolean, or `default` where there is none.
+    /// A boolean, or `default` if it is missing.
     ///
     /// # Errors
     /// It is something else.
@@ -84,7 +84,7 @@ impl Arguments {
         }
     }
 
-    /// A list of strings, if there is one.
+    /// A list of strings. `None` if it is missing.
     ///
     /// # Errors
     /// It is something else.
@@ -112,7 +112,7 @@ mod tests {
     }
 
     #[test]
-    fn number_keeps_the_digits_that_were_written() {
+    fn a_number_keeps_the_digits_that_were_written() {
         let given =
             arguments(r#"{"a": 0.1000000000000000055511151231257827, "b": "1/3", "c": 12345678901234567890123}"#);
         assert_eq!(given.number_text("a").unwrap(), "0.1000000000000000055511151231257827");

@@ -1,12 +1,12 @@
 //! Bindings of `wit/`, one world per stage, so that a plugin exports the stages it names and no others.
 //!
-//! The worlds of `wit/worlds.wit` each include the lifecycle; two of them in one plugin would define it twice. These
-//! five do not overlap, and the componentizer unites the ones a plugin exports.
+//! Each world of `wit/worlds.wit` includes the lifecycle, so two of them in one plugin would define it twice. The worlds below do
+//! not overlap. The linker merges those that a plugin exports.
 
 #![allow(missing_docs, reason = "generated; the documentation is in the WIT files")]
 #![allow(unreachable_pub, reason = "generated")]
 
-/// Log and lifecycle: in every plugin.
+/// Log and lifecycle, which every plugin has.
 pub mod base {
     wit_bindgen::generate!({
         inline: "
@@ -22,7 +22,7 @@ pub mod base {
     });
 }
 
-/// Reports of progress: imported by the plugins that make some.
+/// Progress reports, imported by plugins that use them.
 pub mod progress {
     wit_bindgen::generate!({
         inline: "

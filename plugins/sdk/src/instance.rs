@@ -1,4 +1,4 @@
-//! The glue between the exported functions and a plugin's traits. Not part of the public interface.
+//! Connects the exported functions with a plugin's traits. Not part of the public interface.
 
 use std::cell::RefCell;
 use std::sync::Once;
@@ -7,29 +7,29 @@ use crate::bindings::base::exports::firebox::plugin::lifecycle;
 use crate::bindings::{prompt, text, tool};
 use crate::{Outcome, Plugin, Prompt, Text, Tool, log};
 
-/// Where the one instance lives. A component has one thread, so a thread-local is a plain static.
+/// The storage of the one instance. A component has one thread, so a thread-local is a static.
 pub type Slot<T> = RefCell<Option<T>>;
 
-/// What [`plugin!`](crate::plugin) implements for its caller; the exported functions follow from it.
+/// Implemented by [`plugin!`](crate::plugin). The exported functions are implemented for every type with this trait.
 pub trait Host: 'static {
-    /// The type that was named in the macro.
+    /// The plugin's type.
     type Plugin: Plugin;
     /// The calling package's name.
     const NAME: &'static str;
     /// The calling package's version.
     const VERSION: &'static str;
 
-    /// Lends the slot of the instance.
+    /// Calls `f` with the slot of the instance.
     fn with_slot<R>(f: impl FnOnce(&mut Option<Self::Plugin>) -> R) -> R;
 }
 
-/// Without this hook a panic is a bare trap: the target has no standard error.
+/// Installs a hook that logs panics. Without it a panic is a trap without a message, because the target has no standard error.
 fn report_panics() {
     static HOOK: Once = Once::new();
     HOOK.call_once(|| std::panic::set_hook(Box::new(|panic| log::error(panic.to_string()))));
 }
 
-/// Runs `f` on the instance. A host that calls a stage without `init` gets an instance with an empty configuration.
+/// Runs `f` on the instance. If the host calls a stage without `init`, an instance with an empty configuration is created.
 fn with_instance<H: Host, R>(f: impl FnOnce(&mut H::Plugin) -> R) -> Result<R, String> {
     report_panics();
     H::with_slot(|slot| {

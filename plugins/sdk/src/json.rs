@@ -1,9 +1,9 @@
-//! A reader of JSON text (RFC 8259) that keeps every value as the text it is.
+//! A reader of JSON text (RFC 8259) that returns every value as text.
 //!
-//! A general JSON crate would more than double a small component, most of it for floating-point numbers; here a
-//! number stays the digits that were written, so nothing is lost on the way to exact arithmetic.
+//! A general JSON crate would more than double the size of a small component, mostly for floating-point numbers. Here a number
+//! stays the digits that were written, so exact arithmetic loses nothing.
 
-/// Arrays and objects inside each other.
+/// Maximum nesting of arrays and objects.
 const DEPTH_MAX: usize = 64;
 
 /// The members of one JSON object, each value as JSON text.
@@ -33,7 +33,7 @@ pub(crate) fn elements(text: &str) -> Result<Vec<&str>, String> {
     reader.end().map(|()| elements)
 }
 
-/// What a JSON string says.
+/// The text of a JSON string.
 pub(crate) fn string(text: &str) -> Result<String, String> {
     let mut reader = Reader { text, at: 0 };
     reader.blank();
@@ -87,7 +87,7 @@ impl<'a> Reader<'a> {
         if self.rest().is_empty() { Ok(()) } else { Err(self.unexpected()) }
     }
 
-    /// What stands between two brackets, with commas between the items.
+    /// Reads items between two brackets, separated by commas.
     fn items(
         &mut self,
         open: char,
@@ -109,7 +109,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// Passes over one value and returns its text.
+    /// Skips one value and returns its text.
     fn value(&mut self, depth: usize) -> Result<&'a str, String> {
         if depth > DEPTH_MAX {
             return Err(format!("the JSON text is nested more than {DEPTH_MAX} deep"));
@@ -196,7 +196,7 @@ impl<'a> Reader<'a> {
         })
     }
 
-    /// `\uXXXX`, of which two may make one character.
+    /// Reads `XXXX` after `\u`. Two escapes may form one character.
     fn code_point(&mut self) -> Option<char> {
         let first = self.unit()?;
         if !(0xD800..0xDC00).contains(&first) {
@@ -236,7 +236,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_json_is_refused() {
+    fn invalid_json_is_refused() {
         for broken in [
             "",
             "{",

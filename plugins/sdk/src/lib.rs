@@ -1,4 +1,4 @@
-//! Write a Firebox plugin: implement [`Plugin`] and the traits of the stages it serves, then name both in [`plugin!`].
+//! The SDK for Firebox plugins: implement [`Plugin`] and the trait of each stage, then list them in [`plugin!`].
 //!
 //! ```
 //! use firebox_sdk::{Plugin, Text, TextVerdict};
@@ -22,9 +22,9 @@
 //! firebox_sdk::plugin!(Shout: text);
 //! ```
 //!
-//! Built for `wasm32-unknown-unknown` this is a component that exports `lifecycle` and `text` and imports nothing but
-//! the log. Built for any other target it is an ordinary library that `cargo test` can run. There is no clock, no
-//! environment and no standard output inside; a panic ends the call, and its message and place reach the host's log.
+//! Built for `wasm32-unknown-unknown`, this is a component that exports `lifecycle` and `text` and imports only the log. Built
+//! for any other target, it is a library that `cargo test` can run. A plugin has no clock, environment or standard output. A
+//! panic ends the call, and its message and location reach the host's log.
 
 mod arguments;
 #[doc(hidden)]
@@ -42,56 +42,56 @@ pub use bindings::prompt::firebox::plugin::types::{Message, Role, ToolCall};
 pub use bindings::text::exports::firebox::plugin::text::Verdict as TextVerdict;
 pub use bindings::tool::exports::firebox::plugin::tool::{Blob, Content, Definition, Effects, Outcome};
 
-/// What every plugin has. One value serves one request.
+/// A plugin. One value serves one request.
 pub trait Plugin: Sized + 'static {
-    /// One line for people, shown by `firebox plugins`.
+    /// One-line description of the plugin.
     const DESCRIPTION: &'static str;
 
-    /// A new instance. `config_json` is the text of one JSON object, `{}` where the operator gave none.
+    /// Creates an instance. `config_json` is the text of one JSON object, or `{}` if the operator gave none.
     ///
     /// # Errors
-    /// What is wrong with the configuration, and the remedy.
+    /// The problem with the configuration, and the remedy.
     fn init(config_json: &str) -> Result<Self, String>;
 }
 
-/// The prompt stage: before the model sees the messages.
+/// The prompt stage. It runs before the model sees the messages.
 pub trait Prompt: Plugin {
-    /// Called at most once per instance.
+    /// Decides about the messages. Called at most once per instance.
     ///
     /// # Errors
-    /// The plugin itself failed. To turn a request away answer [`PromptVerdict::Refuse`] instead.
+    /// A failure of the plugin itself. To refuse a request, return [`PromptVerdict::Refuse`].
     fn process(&mut self, request: PromptRequest) -> Result<PromptVerdict, String>;
 }
 
-/// The text stage: as the model's text streams out.
+/// The text stage. It runs while the model's text streams out.
 pub trait Text: Plugin {
-    /// `chunk` is never empty and holds whole characters.
+    /// Decides about a chunk, which is not empty and contains complete characters.
     ///
     /// # Errors
-    /// The plugin itself failed.
+    /// A failure of the plugin itself.
     fn push(&mut self, chunk: String) -> Result<TextVerdict, String>;
 
-    /// The turn is complete: returns what was held back. Another turn may follow on the same instance.
+    /// Ends the turn, and returns the text that the plugin has buffered. Another turn may follow on the same instance.
     ///
     /// # Errors
-    /// The plugin itself failed.
+    /// A failure of the plugin itself.
     fn finish(&mut self) -> Result<String, String> {
         Ok(String::new())
     }
 }
 
-/// The tool stage: functions offered to the model, and to any MCP client.
+/// The tool stage: functions for the model and for MCP clients.
 pub trait Tool: Plugin {
-    /// The same for every call on an instance.
+    /// The tools of the plugin. They must be the same at every call of an instance.
     fn definitions(&self) -> Vec<Definition>;
 
-    /// `arguments_json` is the text of one JSON object. Errors are outcomes: the model sees them and may try again.
+    /// Runs the tool `name`. `arguments_json` is the text of one JSON object. Errors are outcomes, which the model sees.
     fn call(&mut self, name: &str, arguments_json: &str) -> Outcome;
 }
 
 /// Exports a type as the plugin: `plugin!(Type: stage, ...)` with the stages `prompt`, `text` and `tool`.
 ///
-/// Name and version are those of the calling package. Use it once per crate, at its root.
+/// The plugin's name and version are those of the calling package. Use the macro once, at the root of the crate.
 #[macro_export]
 macro_rules! plugin {
     ($type:ident : $($stage:ident),+ $(,)?) => {
@@ -124,7 +124,7 @@ macro_rules! plugin {
     };
 }
 
-/// Says in the plugin's own words which trait is missing, on every target.
+/// Checks on every target that the type implements the trait of each stage, so that the compiler names a missing trait.
 #[doc(hidden)]
 #[macro_export]
 macro_rules! __serves {

@@ -1,4 +1,4 @@
-//! Lines for the host's log. Outside WebAssembly, in tests, they go to standard error.
+//! Writes lines to the host's log. Outside WebAssembly, in tests, they go to standard error.
 
 pub use crate::bindings::base::firebox::plugin::log::Level;
 
@@ -9,12 +9,12 @@ pub fn write(level: Level, message: &str) {
     #[cfg(not(target_arch = "wasm32"))]
     {
         use std::io::Write;
-        // A test without a standard error loses the line and nothing else.
+        // If standard error is closed, the line is lost.
         let _ = writeln!(std::io::stderr(), "{level:?}: {message}");
     }
 }
 
-/// Writes one line of the finest level.
+/// Writes one line at the most detailed level.
 pub fn trace(message: impl AsRef<str>) {
     write(Level::Trace, message.as_ref());
 }
@@ -29,12 +29,12 @@ pub fn info(message: impl AsRef<str>) {
     write(Level::Info, message.as_ref());
 }
 
-/// Writes one line about something that went on in spite of a problem.
+/// Writes one line about a problem that did not stop the work.
 pub fn warn(message: impl AsRef<str>) {
     write(Level::Warn, message.as_ref());
 }
 
-/// Writes one line about something that failed.
+/// Writes one line about a failure.
 pub fn error(message: impl AsRef<str>) {
     write(Level::Error, message.as_ref());
 }

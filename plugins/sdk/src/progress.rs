@@ -1,6 +1,6 @@
-//! How far a tool call has come, for a caller that waits. Outside WebAssembly, in tests, reports go to standard error.
+//! Reports the progress of a tool call to a waiting caller. Outside WebAssembly, in tests, reports go to standard error.
 
-/// Reports `done` of `total`, where there is a total, and a word about it. Each `done` must be larger than the last.
+/// Reports `done` of `total`, if there is a total, with an optional message. Each `done` must be larger than the last.
 pub fn report(done: f64, total: Option<f64>, message: Option<&str>) {
     #[cfg(target_arch = "wasm32")]
     crate::bindings::progress::firebox::plugin::progress::report(done, total, message);

@@ -1,4 +1,4 @@
-//! Short ways to build what a tool answers.
+//! Constructors for tool definitions and answers.
 
 use crate::{Content, Definition, Effects, Outcome};
 
@@ -47,8 +47,8 @@ impl<E: AsRef<str>> From<Result<String, E>> for Outcome {
 }
 
 impl Definition {
-    /// A tool that only computes: it reads nothing outside its arguments and changes nothing, so the host may run it
-    /// in parallel and without asking.
+    /// A tool that only computes. It reads only its arguments and changes nothing, so the host may run it in parallel and without
+    /// approval.
     pub fn pure(name: &str, description: &str, input_schema_json: &str) -> Self {
         Self {
             name: name.to_owned(),

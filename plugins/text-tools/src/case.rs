@@ -1,4 +1,4 @@
-//! Upper, lower and title case, and the ways programmers join words.
+//! Upper, lower and title case, and identifier cases such as snake_case.
 
 /// `text` in the case `to`.
 pub(crate) fn change(text: &str, to: &str) -> Result<String, String> {
@@ -13,7 +13,7 @@ pub(crate) fn change(text: &str, to: &str) -> Result<String, String> {
     }
 }
 
-/// Every letter that begins a word in upper case, every other in lower case.
+/// The first letter of every word in upper case, and every other letter in lower case.
 fn titled(text: &str) -> String {
     let mut title = String::with_capacity(text.len());
     let mut inside = false;
@@ -44,7 +44,7 @@ fn joined(text: &str, separator: &str, each: fn(&str) -> String) -> String {
     words(text).iter().map(|word| each(word)).collect::<Vec<_>>().join(separator)
 }
 
-/// Letters and digits that belong together: `HTTPServer2_isUp` is `HTTP`, `Server2`, `is`, `Up`. Apostrophes vanish.
+/// Splits `text` into words: `HTTPServer2_isUp` is `HTTP`, `Server2`, `is`, `Up`. Apostrophes vanish.
 fn words(text: &str) -> Vec<String> {
     let mut words = vec![String::new()];
     let characters: Vec<char> = text.chars().filter(|c| !matches!(c, '\'' | '’')).collect();

@@ -1,4 +1,4 @@
-//! ASCII spellings of the Latin letters with marks.
+//! ASCII spellings of Latin letters with diacritics.
 
 /// A slug: ASCII lower-case letters and digits, one hyphen between runs of them.
 pub(crate) fn slug(text: &str) -> String {
@@ -6,7 +6,7 @@ pub(crate) fn slug(text: &str) -> String {
     for c in text.chars().flat_map(char::to_lowercase) {
         match c {
             'a'..='z' | '0'..='9' => slug.push(c),
-            // Combining marks follow a letter that is already there; apostrophes join what they stand between.
+            // Combining marks follow a letter that was already written. Apostrophes join the letters around them.
             '\u{300}'..='\u{36f}' | '\'' | '’' => {}
             _ => match ascii(c) {
                 "" if slug.ends_with('-') || slug.is_empty() => {}
@@ -19,7 +19,7 @@ pub(crate) fn slug(text: &str) -> String {
     slug
 }
 
-/// The plain spelling of a lower-case letter, empty where there is none.
+/// The ASCII spelling of a lower-case letter, or an empty string if there is none.
 fn ascii(c: char) -> &'static str {
     match c {
         'à' | 'á' | 'â' | 'ã' | 'å' | 'ā' | 'ă' | 'ą' | 'ǎ' | 'ạ' | 'ả' | 'ấ' | 'ầ' | 'ậ' | 'ắ' | 'ằ' => {

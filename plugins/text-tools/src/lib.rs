@@ -1,4 +1,4 @@
-//! Tools for the model that work on characters, which a model that reads tokens does not see.
+//! Tools for the model that work on characters, which a model does not see because it reads tokens.
 
 mod case;
 mod fold;
@@ -6,11 +6,11 @@ mod fold;
 use firebox_sdk::{Arguments, Definition, Outcome, Plugin, Tool};
 use unicode_segmentation::UnicodeSegmentation;
 
-/// One tool: its name, its description for the model, its arguments, and what it does.
+/// One tool: its name, description, arguments and function.
 struct Entry {
     name: &'static str,
     description: &'static str,
-    /// Names and descriptions of the arguments; all are strings and all are required.
+    /// Names and descriptions of the arguments. All are required strings.
     arguments: &'static [(&'static str, &'static str)],
     run: fn(&Arguments) -> Result<String, String>,
 }
@@ -78,7 +78,7 @@ impl Tool for TextTools {
     }
 }
 
-/// The JSON Schema of arguments that are all strings and all required. Names and descriptions need no escapes.
+/// The JSON Schema of the arguments, which are all required strings. Names and descriptions must not need escapes.
 fn schema(arguments: &[(&str, &str)]) -> String {
     let properties: Vec<String> = arguments
         .iter()

@@ -13,7 +13,7 @@ fn letters_are_counted_without_regard_to_case() {
 }
 
 #[test]
-fn words_are_those_of_people() {
+fn words_are_counted_as_people_count_them() {
     assert_eq!(run("count_words", r#"{"text": "It's 3.5 o'clock -- don't  wait!"}"#), "5");
     assert_eq!(run("count_words", r#"{"text": " \n "}"#), "0");
 }

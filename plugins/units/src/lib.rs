@@ -1,5 +1,5 @@
-//! A tool for the model: converts between units. The factors are the exact ones that the units are defined by, and the
-//! number is read as the decimal text it is; only the answer is rounded.
+//! A tool for the model: converts between units. The factors are exact by definition of the units, and the number is
+//! read as decimal text. Only the answer is rounded.
 
 mod lookup;
 mod rational;
@@ -51,7 +51,7 @@ impl Tool for Units {
     }
 }
 
-/// `12 km = 7.456454 miles`, with the words as they were given.
+/// The answer, such as `12 km = 7.456454 miles`, with the units as they were given.
 fn convert(value: &str, from: &str, to: &str) -> Result<String, String> {
     let number = Rational::parse(value).ok_or_else(|| {
         format!("\"{value}\" is not a number this tool can read: write at most {} digits", rational::DIGITS_MAX)

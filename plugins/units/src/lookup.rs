@@ -1,12 +1,12 @@
-//! From what people write to a unit: symbols, words, plurals, squares, cubes and "per".
+//! Finds a unit from its written form: symbols, words, plurals, squares, cubes and "per".
 
 use crate::rational::Rational;
 use crate::table::{Dimension, UNITS, Unit};
 
-/// Bytes of a unit's name; longer ones are unknown.
+/// Maximum bytes of a unit's name. Longer names are unknown.
 const NAME_BYTES_MAX: usize = 64;
 
-/// A unit, perhaps composed of others: `base = (value + offset) * factor`.
+/// A unit, which may be composed of others: `base = (value + offset) * factor`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Resolved {
     pub(crate) dimension: Dimension,
@@ -24,7 +24,7 @@ impl Resolved {
         })
     }
 
-    /// `value` of this unit in the dimension's base unit; absent where it does not fit.
+    /// Converts `value` to the dimension's base unit. `None` if it does not fit.
     pub(crate) fn to_base(self, value: Rational) -> Option<Rational> {
         value.add(self.offset)?.multiply(self.factor)
     }
@@ -50,7 +50,7 @@ impl Resolved {
         self.scaled(Dimension::Volume, area.multiply(Rational::new(1_000, 1)?))
     }
 
-    /// This much in each `time`.
+    /// This unit per `time`.
     fn per(self, time: Self) -> Option<Self> {
         let dimension = match (self.dimension, time.dimension) {
             (Dimension::Length, Dimension::Time) => Dimension::Speed,
@@ -91,7 +91,7 @@ fn composed(name: &str) -> Option<Resolved> {
     simple(amount.trim())?.per(simple(time.trim())?)
 }
 
-/// A unit of the table: its exact name, else without regard to case, plural or a word for degrees.
+/// A unit of the table: by its exact name, or else ignoring case, plural and a word for degrees.
 fn simple(name: &str) -> Option<Resolved> {
     let exact = |name: &str| UNITS.iter().find(|unit| unit.names.contains(&name));
     let loose = |name: &str| UNITS.iter().find(|unit| unit.names.iter().any(|known| known.eq_ignore_ascii_case(name)));
@@ -107,7 +107,7 @@ fn simple(name: &str) -> Option<Resolved> {
     Resolved::of(found?)
 }
 
-/// `miles` without its `s`. Short symbols have no plural, except the ones people write so.
+/// A name without the `s` of its plural. Short symbols have no plural, with a few exceptions.
 fn plural_stem(lower: &str) -> Option<&str> {
     const SHORT: [&str; 13] = ["km", "kg", "lb", "yd", "hr", "yr", "wk", "sec", "min", "gal", "cup", "qt", "pt"];
     let stem = lower.strip_suffix('s')?;

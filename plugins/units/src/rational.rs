@@ -1,4 +1,4 @@
-//! Fractions of 128-bit integers. What does not fit is absent, never wrong.
+//! Fractions of 128-bit integers. A result that does not fit is `None` and never wrong.
 
 use std::fmt::Write;
 

@@ -1,6 +1,6 @@
-//! The units: what they measure, what they are called, and their exact size in the dimension's base unit.
+//! The units: their dimension, their names, and their exact size in the dimension's base unit.
 
-/// What a unit measures.
+/// The dimension of a unit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Dimension {
     Length,
@@ -35,7 +35,7 @@ impl Dimension {
         Self::Angle,
     ];
 
-    /// With its article.
+    /// The name with its article.
     pub(crate) fn noun(self) -> &'static str {
         match self {
             Self::Length => "a length",
@@ -76,7 +76,7 @@ impl Dimension {
 /// One unit: `base = (value + offset) * factor`.
 pub(crate) struct Unit {
     pub(crate) dimension: Dimension,
-    /// The first is what errors list. Lower-case words, symbols in their own case.
+    /// Errors list the first name. Lower-case words, symbols in their own case.
     pub(crate) names: &'static [&'static str],
     /// Numerator and denominator.
     pub(crate) factor: (i64, i64),
@@ -117,13 +117,13 @@ pub(crate) static UNITS: &[Unit] = &[
     unit(Length, &["nmi", "nautical mile"], 1_852, 1),
     unit(Length, &["au", "astronomical unit"], 149_597_870_700, 1),
     unit(Length, &["ly", "light year", "light-year", "lightyear"], 9_460_730_472_580_800, 1),
-    // Square metres; squares of lengths come of themselves.
+    // Square metres. Squares of lengths need no entry.
     unit(Area, &["m2", "sqm"], 1, 1),
     unit(Area, &["km2", "sqkm"], 1_000_000, 1),
     unit(Area, &["ft2", "sqft"], 145_161, 1_562_500),
     unit(Area, &["acre", "ac"], 40_468_564_224, 10_000_000),
     unit(Area, &["hectare", "ha"], 10_000, 1),
-    // Litres; cubes of lengths come of themselves.
+    // Litres. Cubes of lengths need no entry.
     unit(Volume, &["l", "liter", "litre"], 1, 1),
     unit(Volume, &["dl", "deciliter", "decilitre"], 1, 10),
     unit(Volume, &["cl", "centiliter", "centilitre"], 1, 100),
@@ -164,12 +164,12 @@ pub(crate) static UNITS: &[Unit] = &[
     unit(Time, &["day", "d"], 86_400, 1),
     unit(Time, &["week", "wk"], 604_800, 1),
     unit(Time, &["year", "yr"], 31_536_000, 1),
-    // Metres per second; a length per time comes of itself.
+    // Metres per second. A length per time needs no entry.
     unit(Speed, &["m/s", "mps"], 1, 1),
     unit(Speed, &["km/h", "kph", "kmh", "kmph"], 5, 18),
     unit(Speed, &["mph"], 1_397, 3_125),
     unit(Speed, &["knot", "kn", "kt"], 463, 900),
-    // Bits. Where case is lost, "mb" is read as megabytes.
+    // Bits. In lower case, "mb" is read as megabytes.
     unit(Data, &["B", "byte"], 8, 1),
     unit(Data, &["KB", "kB", "kilobyte"], 8_000, 1),
     unit(Data, &["MB", "megabyte"], 8_000_000, 1),
@@ -185,7 +185,7 @@ pub(crate) static UNITS: &[Unit] = &[
     unit(Data, &["Mbit", "Mb", "megabit"], 1_000_000, 1),
     unit(Data, &["Gbit", "Gb", "gigabit"], 1_000_000_000, 1),
     unit(Data, &["Tbit", "Tb", "terabit"], 1_000_000_000_000, 1),
-    // Bits per second; data per time comes of itself.
+    // Bits per second. Data per time needs no entry.
     unit(DataRate, &["bps"], 1, 1),
     unit(DataRate, &["kbps"], 1_000, 1),
     unit(DataRate, &["Mbps"], 1_000_000, 1),

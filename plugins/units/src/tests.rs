@@ -4,7 +4,7 @@ fn answer(value: &str, from: &str, to: &str) -> String {
     convert(value, from, to).unwrap_or_else(|message| format!("error: {message}"))
 }
 
-/// Only the number.
+/// Only the number of an answer.
 fn number(value: &str, from: &str, to: &str) -> String {
     let answer = answer(value, from, to);
     let (_, right) = answer.split_once(" = ").unwrap_or(("", &answer));
@@ -12,7 +12,7 @@ fn number(value: &str, from: &str, to: &str) -> String {
 }
 
 #[test]
-fn the_spellings_people_use_are_known() {
+fn common_spellings_are_known() {
     for (name, canonical) in [
         ("kgs", "kg"),
         ("kms", "km"),
@@ -148,7 +148,7 @@ fn dimensions_are_not_mixed() {
 }
 
 #[test]
-fn what_does_not_fit_is_an_error() {
+fn a_result_that_does_not_fit_is_an_error() {
     for value in ["1e31", "1e-31", "1234567890123456789", "", ".", "1e", "--1", "1,000", "NaN", "1e99999999999"] {
         assert!(answer(value, "km", "m").contains("is not a number"), "{value}");
     }

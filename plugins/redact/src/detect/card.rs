@@ -24,7 +24,7 @@ pub(crate) fn length(cursor: &Cursor<'_>, before: u8) -> Option<usize> {
         digits.extend((0..group).map(|n| cursor.peek(at + n) - b'0'));
         at += group;
         let next = cursor.peek(at);
-        // A group that runs into a word or a decimal is not the end of a number.
+        // A group directly followed by a letter or a decimal does not end a number.
         if is_card(&digits) && !next.is_ascii_alphanumeric() {
             accepted = Some(at);
         }
@@ -41,7 +41,7 @@ fn is_card(digits: &[u8]) -> bool {
     digits.len() >= DIGITS_MIN && issued(digits) && luhn(digits)
 }
 
-/// ISO/IEC 7812-1: the leading digits of payment cards. Time stamps and serial numbers mostly begin otherwise.
+/// ISO/IEC 7812-1: the leading digits of payment cards. Most time stamps and serial numbers start with other digits.
 fn issued(digits: &[u8]) -> bool {
     let four = digits.iter().take(4).fold(0u32, |value, digit| value * 10 + u32::from(*digit));
     match four {

@@ -8,7 +8,7 @@ const LOCAL_BYTES_MAX: usize = 64;
 const LABEL_BYTES_MAX: usize = 63;
 /// RFC 1035, 2.3.4, less the root's two.
 const DOMAIN_BYTES_MAX: usize = 253;
-/// Both parts, the sign between them, and one label more that makes the domain too long.
+/// Both parts, the `@` between them, and one more label that makes the domain too long.
 #[cfg(test)]
 pub(crate) const LOOK_AHEAD_BYTES_MAX: usize = LOCAL_BYTES_MAX + 1 + DOMAIN_BYTES_MAX + LABEL_BYTES_MAX + 1;
 
@@ -24,12 +24,12 @@ pub(crate) fn length(cursor: &Cursor<'_>, before: u8) -> Option<usize> {
     domain(cursor, local + 1).map(|length| local + 1 + length)
 }
 
-/// Whether a local part goes on through this byte. A dot does not count: `...ann@example.org` begins at `ann`.
+/// Whether a local part can continue with this byte. A dot does not count: `...ann@example.org` starts at `ann`.
 fn joins(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'%' | b'+' | b'-' | b'\'')
 }
 
-/// Labels with dots between them, as many as end in a top-level domain.
+/// The length of labels separated by dots, up to the last one that is a top-level domain.
 fn domain(cursor: &Cursor<'_>, start: usize) -> Option<usize> {
     let mut accepted = None;
     let mut length = 0;

@@ -1,4 +1,4 @@
-//! IPv4 and IPv6 addresses. A four-part version number looks the same and is taken for one.
+//! IPv4 and IPv6 addresses. A version number with four parts looks the same and counts as an address.
 
 use std::net::Ipv6Addr;
 
@@ -48,7 +48,7 @@ fn v6(cursor: &Cursor<'_>) -> Option<usize> {
     if run > V6_BYTES_MAX || colons < 2 || !text.bytes().any(digit) || next.is_ascii_alphanumeric() || next == b'_' {
         return None;
     }
-    // A sentence may go on with a colon or end with a dot.
+    // A colon or a dot after the address may belong to the sentence.
     let shorter = text.strip_suffix(['.', ':']);
     let address = [Some(text), shorter].into_iter().flatten().find(|text| text.parse::<Ipv6Addr>().is_ok());
     address.map(str::len)

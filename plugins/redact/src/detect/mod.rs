@@ -1,20 +1,20 @@
-//! What is personal, and how it looks. Each detector says how many bytes match from the cursor's place on.
+//! The detectors of personal data. Each returns the number of bytes that match at the cursor.
 
 mod card;
 mod email;
 mod ip;
 mod phone;
 
-use crate::scan::{Cursor, Found};
+use crate::scan::{Cursor, Detection};
 
-/// Bytes that the farthest-looking detector reads.
+/// Maximum bytes that a detector looks ahead.
 #[cfg(test)]
 pub(crate) const LOOK_AHEAD_BYTES_MAX: usize = email::LOOK_AHEAD_BYTES_MAX;
 
-/// Digits of a placeholder's number.
+/// Maximum digits of a placeholder's number.
 const PLACEHOLDER_DIGITS_MAX: usize = 6;
 
-/// What a value is.
+/// The kind of a value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) enum Kind {
     Email,
@@ -24,10 +24,10 @@ pub(crate) enum Kind {
 }
 
 impl Kind {
-    /// In the order they are tried: a card number that looks like a phone number is a card number.
+    /// All kinds, in the order in which they are tried. A card number that looks like a phone number is a card number.
     pub(crate) const ALL: [Self; 4] = [Self::Email, Self::Card, Self::Ip, Self::Phone];
 
-    /// As the configuration names it.
+    /// The name in the configuration.
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Email => "email",
@@ -37,7 +37,7 @@ impl Kind {
         }
     }
 
-    /// As placeholders name it.
+    /// The name in placeholders.
     pub(crate) fn label(self) -> &'static str {
         match self {
             Self::Email => "EMAIL",
@@ -57,7 +57,7 @@ impl Kind {
     }
 }
 
-/// Whether anything can begin with `byte` after the byte `before`: a quick no for most places.
+/// Whether a match can start with `byte` after the byte `before`. This quickly rules out most positions.
 pub(crate) fn may_begin(byte: u8, before: u8, kinds: &[Kind], placeholders: bool) -> bool {
     if byte == b'[' {
         return placeholders;
@@ -66,16 +66,16 @@ pub(crate) fn may_begin(byte: u8, before: u8, kinds: &[Kind], placeholders: bool
     opens && !before.is_ascii_alphanumeric() && !kinds.is_empty()
 }
 
-/// What stands at the cursor, and how many bytes it has. `before` is the byte before it.
-pub(crate) fn at(cursor: &Cursor<'_>, before: u8, kinds: &[Kind], placeholders: bool) -> Option<(Found, usize)> {
+/// The match at the cursor and its length in bytes. `before` is the byte before the cursor.
+pub(crate) fn at(cursor: &Cursor<'_>, before: u8, kinds: &[Kind], placeholders: bool) -> Option<(Detection, usize)> {
     if placeholders && let Some(length) = placeholder(cursor) {
-        return Some((Found::Placeholder, length));
+        return Some((Detection::Placeholder, length));
     }
     let wanted = Kind::ALL.into_iter().filter(|kind| kinds.contains(kind));
-    wanted.filter_map(|kind| Some((Found::Secret(kind), kind.length(cursor, before)?))).next()
+    wanted.filter_map(|kind| Some((Detection::Secret(kind), kind.length(cursor, before)?))).next()
 }
 
-/// `[EMAIL_1]`
+/// The length of a placeholder such as `[EMAIL_1]` at the cursor.
 fn placeholder(cursor: &Cursor<'_>) -> Option<usize> {
     if cursor.peek(0) != b'[' {
         return None;
@@ -90,7 +90,7 @@ fn placeholder(cursor: &Cursor<'_>) -> Option<usize> {
     whole.then_some(digits_at + digits + 1)
 }
 
-/// Whether a number cannot begin after this byte: it would be a part of something longer.
+/// Whether a number cannot start after this byte, because it would be part of a longer token.
 fn inside_number(before: u8) -> bool {
     before.is_ascii_alphanumeric() || matches!(before, b'.' | b'-' | b'_')
 }

@@ -1,5 +1,5 @@
-//! Phone numbers, by the ways they are written: `+49 151 12345678`, `(555) 123-4567`, `555-123-4567`, `030 1234567`.
-//! Digits alone, dates, versions and sums are none.
+//! Phone numbers in these notations: `+49 151 12345678`, `(555) 123-4567`, `555-123-4567`, `030 1234567`.
+//! Plain digits, dates, versions and sums do not count as phone numbers.
 
 use super::{digit, inside_number};
 use crate::scan::Cursor;
@@ -11,7 +11,7 @@ const INTERNATIONAL_DIGITS_MIN: usize = 8;
 /// Fewer digits with an area code in parentheses, or with a trunk zero, are something else.
 const NATIONAL_DIGITS_MIN: usize = 9;
 const NATIONAL_DIGITS_MAX: usize = 12;
-/// With so many digits a space ends the number: what follows are other numbers.
+/// After this many digits a space ends the number, and the following digits are another number.
 const COMPLETE_DIGITS: usize = 11;
 
 pub(crate) fn length(cursor: &Cursor<'_>, before: u8) -> Option<usize> {
@@ -43,7 +43,7 @@ fn area_in_parentheses(cursor: &Cursor<'_>) -> Option<usize> {
     (NATIONAL_DIGITS_MIN..=NATIONAL_DIGITS_MAX).contains(&digits).then_some(length)
 }
 
-/// Groups of digits from `at` on: where they end and how many digits they have, none if they run into more.
+/// Groups of digits from `at` on: their end and the number of digits. `None` if they continue into a longer token.
 fn groups(cursor: &Cursor<'_>, mut at: usize, complete: usize) -> (usize, usize) {
     let (mut digits, mut count) = (0, 0);
     loop {
@@ -57,7 +57,7 @@ fn groups(cursor: &Cursor<'_>, mut at: usize, complete: usize) -> (usize, usize)
             return (0, 0);
         }
         let gap = separator(cursor, at);
-        // A lone digit after a space is another number, but for the one after the country code: +33 6 12 34 56 78.
+        // A single digit after a space is another number, except after the country code: +33 6 12 34 56 78.
         let lone = gap > 0 && count > 1 && !digit(cursor.peek(at + gap + 1));
         if gap == 0 || next == b' ' && (digits >= complete || lone) || digits == DIGITS_MAX {
             return (at, digits);
@@ -66,7 +66,7 @@ fn groups(cursor: &Cursor<'_>, mut at: usize, complete: usize) -> (usize, usize)
     }
 }
 
-/// How many bytes separate the digits before `at` from those after; none where no digit follows.
+/// The number of bytes between the digits before `at` and those after it. `None` if no digit follows.
 fn separator(cursor: &Cursor<'_>, at: usize) -> usize {
     let gap = match (cursor.peek(at), cursor.peek(at + 1)) {
         (b' ', b'(') | (b')', b' ' | b'-') => 2,
@@ -92,7 +92,7 @@ fn trunk_zero(cursor: &Cursor<'_>) -> Option<usize> {
         if next.is_ascii_alphabetic() || next == b'_' {
             return None;
         }
-        // The first separator stands after the area code and may differ from the others.
+        // The first separator comes after the area code and may differ from the others.
         let same = count == 1 || *separator.get_or_insert(next) == next;
         if !separates || !same || !digit(cursor.peek(at + 1)) {
             break;
@@ -102,7 +102,7 @@ fn trunk_zero(cursor: &Cursor<'_>) -> Option<usize> {
     (count > 1 && digits >= NATIONAL_DIGITS_MIN).then_some(at)
 }
 
-/// `555-123-4567`, `1-800-555-1234`, by the North American Numbering Plan: neither area nor exchange begins with 0 or 1.
+/// `555-123-4567`, `1-800-555-1234`, by the North American Numbering Plan: neither area code nor exchange starts with 0 or 1.
 fn north_american(cursor: &Cursor<'_>) -> Option<usize> {
     let prefix = if cursor.peek(0) == b'1' && matches!(cursor.peek(1), b' ' | b'-' | b'.') { 2 } else { 0 };
     let separator = cursor.peek(prefix + 3);

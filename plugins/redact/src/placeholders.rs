@@ -1,32 +1,32 @@
-//! Which placeholder stands for which value. The same value always gets the same placeholder.
+//! The map between values and their placeholders. A value always gets the same placeholder.
 
 use std::collections::{HashMap, HashSet};
 
 use crate::detect::Kind;
-use crate::scan::{Found, Stream};
+use crate::scan::{Detection, Stream};
 
-/// Lives as long as one request.
+/// The placeholders of one request.
 #[derive(Default)]
-pub(crate) struct Vault {
+pub(crate) struct PlaceholderMap {
     placeholders: HashMap<String, String>,
     originals: HashMap<String, String>,
     reserved: HashSet<String>,
     issued: HashMap<Kind, usize>,
 }
 
-impl Vault {
-    /// Placeholders that stand in `text` already mean something else, and are not given out.
+impl PlaceholderMap {
+    /// Reserves the placeholders that already occur in `text`, so that they are not used for other values.
     pub(crate) fn reserve(&mut self, text: &str) {
         let reserved = &mut self.reserved;
         Stream::default().push(text, true, &[], true, |found, value| {
-            if found == Found::Placeholder {
+            if found == Detection::Placeholder {
                 reserved.insert(value.to_owned());
             }
             String::new()
         });
     }
 
-    /// What to write in the place of `value`.
+    /// The placeholder for `value`.
     pub(crate) fn placeholder(&mut self, kind: Kind, value: &str) -> String {
         if let Some(known) = self.placeholders.get(value) {
             return known.clone();
@@ -44,7 +44,7 @@ impl Vault {
         placeholder
     }
 
-    /// What a placeholder stands for, if it was given out.
+    /// The value of a placeholder. `None` if the plugin did not issue it.
     pub(crate) fn original(&self, placeholder: &str) -> Option<&str> {
         self.originals.get(placeholder).map(String::as_str)
     }
