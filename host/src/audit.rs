@@ -1,12 +1,11 @@
-//! The audit log: one JSON object a line, only ever appended.
+//! The audit log: an append-only file with one JSON object a line.
 //!
-//! Lines are handed to a thread that writes them, so that no request waits for a disk. Where a log is configured it is
-//! required: while it cannot be written, or more waits than its thread keeps up with, [`Audit::ready`] fails and no new
-//! work begins. Lines of work that already runs have room reserved; should even that be full they are counted, and a
-//! line of event `gap` says how many are missing as soon as the log can be written again.
+//! A thread writes the lines, so that no request waits for a disk. A configured log is required: while it cannot be written,
+//! or its queue is full, [`Audit::ready`] fails and new work is refused. The queue has reserved room for the lines of running
+//! work. If that room is full too, lines are dropped and counted, and a line of the event `gap` has their number.
 //!
-//! Each line has a number and the hash of the line before it, across rotations, starts and processes; [`verify`] finds
-//! what was changed, moved or taken out.
+//! Each line has a number and the hash of the line before it, across rotations, restarts and processes. [`verify`] finds
+//! lines that were changed, moved or removed.
 
 mod chain;
 mod file;
@@ -39,7 +38,7 @@ pub use record::{CallCost, Record, RefusalRecord, RepeatedRecord, RequestCost, R
 use refusals::Refusals;
 use writer::{LogSink, LogWriter, QueuedLine, WriterMessage};
 
-/// What the threads share.
+/// The state that the callers and the writer thread share.
 #[derive(Default)]
 struct AuditState {
     waiting: Mutex<QueueUsage>,
@@ -51,7 +50,7 @@ struct AuditState {
 }
 
 impl AuditState {
-    /// Every change under this lock is complete before anything could panic; so with the next.
+    /// A panic cannot leave these values half changed, so a poisoned lock is usable; the same holds for the next one.
     fn waiting(&self) -> MutexGuard<'_, QueueUsage> {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -61,7 +60,7 @@ impl AuditState {
     }
 }
 
-/// A handle to the log; cheap to clone. The last one that is dropped closes it.
+/// A handle to the log. Cheap to clone; dropping the last one closes the log.
 #[derive(Clone)]
 pub struct Audit(Arc<AuditWriter>);
 
@@ -74,19 +73,19 @@ struct AuditWriter {
 }
 
 impl Audit {
-    /// Opens the log at `path`, readable by its owner alone, and writes its first line: that `action` was done.
-    /// With `prompts` the text of prompts and arguments is logged too. Several processes may have it open.
+    /// Opens the log at `path`, readable by its owner only, and records `action`. With `prompts`, the text of prompts and
+    /// arguments is logged too. Several processes may have the log open.
     ///
     /// # Errors
-    /// `Error::Unavailable` when it cannot be opened or written.
+    /// `Error::Unavailable` if it cannot be opened or written.
     pub fn open(path: &Path, prompts: bool, action: &str) -> Result<Self, Error> {
         Self::open_as(path, prompts, action, false)
     }
 
-    /// As [`Audit::open`], for a server: no other server can open it meanwhile.
+    /// As [`Audit::open`], for a server: no other server can open the log at the same time.
     ///
     /// # Errors
-    /// As [`Audit::open`]; the error names the other server's process.
+    /// As [`Audit::open`]. If another server has the log, the error names its process.
     pub fn open_alone(path: &Path, prompts: bool, action: &str) -> Result<Self, Error> {
         Self::open_as(path, prompts, action, true)
     }
@@ -95,8 +94,8 @@ impl Audit {
         let cannot = |error: io::Error| {
             let path = path.display();
             let remedy = match error.kind() {
-                io::ErrorKind::ResourceBusy => "end it, or give each a log of its own",
-                _ => "make room, or change audit.path",
+                io::ErrorKind::ResourceBusy => "stop that server, or give each server its own audit.path",
+                _ => "free disk space, or change audit.path",
             };
             Error::Unavailable(format!("cannot write the audit log \"{path}\": {error}; {remedy}"))
         };
@@ -115,8 +114,8 @@ impl Audit {
 
     fn writer(sink: Box<dyn LogSink>, head: ChainHead) -> (SyncSender<WriterMessage>, LogWriter, Arc<AuditState>) {
         let state = Arc::new(AuditState::default());
-        let places = limits::AUDIT_LINES_WAITING_MAX + limits::AUDIT_LINES_RESERVED;
-        let (sender, receiver) = sync_channel(places);
+        let capacity = limits::AUDIT_LINES_WAITING_MAX + limits::AUDIT_LINES_RESERVED;
+        let (sender, receiver) = sync_channel(capacity);
         let writer = LogWriter::new(sink, head, receiver, Arc::clone(&state));
         (sender, writer, state)
     }
@@ -135,10 +134,10 @@ impl Audit {
         Ok(Self(Arc::new(AuditWriter { lines, state, thread, origins, prompts })))
     }
 
-    /// Whether new work of anybody may begin.
+    /// Checks that new work may start.
     ///
     /// # Errors
-    /// `Error::Unavailable` while the log cannot be written, or does not keep up.
+    /// `Error::Unavailable` while the log cannot be written, or its queue is full.
     pub fn ready(&self) -> Result<(), Error> {
         let state = &self.0.state;
         let why = if state.closing.load(Ordering::Acquire) {
@@ -146,16 +145,16 @@ impl Audit {
         } else if state.failing.load(Ordering::Acquire) {
             "cannot be written"
         } else if !state.waiting().has_room() {
-            "does not keep up"
+            "is too far behind"
         } else {
             return Ok(());
         };
         Err(Error::Unavailable(format!(
-            "no new work begins while the audit log {why}; the operator can make room for it"
+            "new work is refused while the audit log {why}; ask the operator to check the disk"
         )))
     }
 
-    /// Whether new work of `tenant` may begin: of what waits to be written it has no more than its share.
+    /// Checks that new work of `tenant` may start: it has no more than its share of the queued lines.
     ///
     /// # Errors
     /// As [`Audit::ready`].
@@ -164,7 +163,8 @@ impl Audit {
         if self.0.state.waiting().has_room_for(tenant) {
             return Ok(());
         }
-        let message = "no new work of this tenant begins while the audit log is behind with its lines; try again soon";
+        let message =
+            "new work of this tenant is refused while the audit log is behind with its lines; retry in a moment";
         Err(Error::Unavailable(message.to_owned()))
     }
 
@@ -211,34 +211,34 @@ impl Audit {
         record.subject().request.and_then(|request| self.0.origins.of(request)).unwrap_or_default()
     }
 
-    /// Remembers where a request comes from, for the lines about it, until the guard is dropped.
+    /// Keeps the origin of a request for its records, until the guard is dropped.
     #[must_use]
     pub fn enter(&self, request: &str, origin: RequestOrigin) -> OriginGuard {
         self.0.origins.enter(request, origin)
     }
 
-    /// Has the log tried, so that [`Audit::ready`] knows of a full disk before somebody needs it.
+    /// Asks the writer to test the log, so that [`Audit::ready`] reports a full disk early.
     pub fn probe(&self) {
-        // A full queue means that the log is being tried already.
+        // With a full queue the writer is testing the log anyway.
         let _busy = self.0.lines.try_send(WriterMessage::Probe);
     }
 
-    /// Lines that could not be kept, since the start.
+    /// The number of lines lost since the start.
     #[must_use]
     pub fn lost(&self) -> u64 {
         self.0.state.lost.load(Ordering::Relaxed)
     }
 
-    /// Opens the file again under its name, after a rotation moved it.
+    /// Reopens the file under its name, after a rotation.
     pub fn reopen(&self) {
-        // A full queue means that the log is failing; the next rotation or reload asks again.
+        // With a full queue the log is failing. The next rotation or reload asks again.
         let _asked_again_later = self.0.lines.try_send(WriterMessage::Reopen);
     }
 
-    /// Writes what waits, makes it last and ends, within `limits::AUDIT_CLOSE_TIMEOUT`. Later lines are lost.
+    /// Writes and syncs the queued lines, and stops, within [`limits::AUDIT_CLOSE_TIMEOUT`]. Later lines are lost.
     ///
     /// # Errors
-    /// `Error::Internal` says how many lines were lost since the start.
+    /// `Error::Internal` with the number of lines lost since the start.
     pub fn close(&self) -> Result<(), Error> {
         self.0.close();
         match self.lost() {
@@ -255,13 +255,13 @@ impl AuditWriter {
         let Some(thread) = self.thread.lock().ok().and_then(|mut thread| thread.take()) else { return };
         thread.thread().unpark();
         let deadline = Instant::now() + limits::AUDIT_CLOSE_TIMEOUT;
-        let mut told = false;
+        let mut asked = false;
         while !self.state.ended.load(Ordering::Acquire) && Instant::now() < deadline {
-            told = told || !matches!(self.lines.try_send(WriterMessage::Close), Err(TrySendError::Full(_)));
+            asked = asked || !matches!(self.lines.try_send(WriterMessage::Close), Err(TrySendError::Full(_)));
             std::thread::sleep(POLL);
         }
         if self.state.ended.load(Ordering::Acquire) {
-            // The thread has nothing left to panic about; what it lost is counted.
+            // The thread has ended; its lost lines are counted.
             let _counted = thread.join();
         } else {
             let stuck = self.state.waiting().lines as u64;

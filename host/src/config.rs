@@ -168,6 +168,11 @@ fn file(path: Option<&Path>, env: Option<String>) -> Option<PathBuf> {
     named.or_else(|| Some(PathBuf::from(FILE)).filter(|file| file.is_file()))
 }
 
+/// The configuration file that [`Config::load`] would read without a path, for commands that do not use it.
+pub(crate) fn default_file() -> Option<PathBuf> {
+    file(None, std::env::var(FILE_ENV).ok())
+}
+
 /// The tree of the file at `path`; what cannot be read is a problem.
 fn read_file(path: &Path, problems: &Problems) -> Table {
     let name = path.display().to_string();

@@ -1,29 +1,29 @@
-//! What a verb can fail with, and the exit code that follows.
+//! The errors of commands, and their exit codes.
 
 use std::io;
 
 use firebox_contract::{Error, ErrorKind};
 
-/// The root package's error.
+/// An error of a command.
 #[derive(Debug, thiserror::Error)]
 pub enum CliError {
-    /// Anything below the command line.
+    /// An error of the layers below the command line.
     #[error("{}", crate::plugins::limit_remedy::with_remedy(.0, crate::plugins::limit_remedy::Audience::CommandLine))]
     Host(#[from] Error),
-    /// A file the user named.
+    /// A file that the user named.
     #[error("cannot {action} \"{path}\": {source}; check the path and its permissions")]
     File {
         /// `read`, `write`, …
         action: &'static str,
-        /// The path as given.
+        /// The path, as given.
         path: String,
-        /// What the system said.
+        /// The error of the system.
         source: io::Error,
     },
     /// Standard output or error could not be written.
-    #[error("cannot write the output: {0}; check that there is room and that the reader still runs")]
+    #[error("cannot write the output: {0}; check the disk space, or the program that reads the output")]
     Output(#[from] io::Error),
-    /// A tool that was called by hand answered with an error.
+    /// A tool that `firebox mcp call` called returned an error.
     #[error("{0}")]
     Tool(String),
     /// Ctrl-C.
@@ -32,13 +32,13 @@ pub enum CliError {
 }
 
 impl CliError {
-    /// An error of usage or configuration.
+    /// An error of the options or the configuration.
     #[must_use]
     pub fn usage(message: impl Into<String>) -> Self {
         Self::Host(Error::Usage(message.into()))
     }
 
-    /// The kind, from which the exit code follows.
+    /// The kind of the error, which decides the exit code.
     #[must_use]
     pub fn kind(&self) -> ErrorKind {
         match self {
@@ -51,7 +51,7 @@ impl CliError {
         }
     }
 
-    /// A reader that went away has what it wanted: `firebox run … | head -1` is a success.
+    /// Whether the reader of the output has closed it. That is a success, as in `firebox run … | head -1`.
     #[must_use]
     pub fn is_closed_pipe(&self) -> bool {
         matches!(self, Self::Output(error) if error.kind() == io::ErrorKind::BrokenPipe)

@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use firebox_contract::{Chat, Error, Message, TextCodec, limits};
 use firebox_engine::Engine;
+use firebox_sandbox::Plugin;
 
 use crate::sessions::{self, StoredMessage};
 pub use builder::HostBuilder;
@@ -17,7 +18,7 @@ pub struct Host {
     engine: Engine,
     codec: Arc<dyn TextCodec>,
     notes: Vec<String>,
-    stand_ins: Vec<String>,
+    plugins: Vec<Arc<Plugin>>,
 }
 
 impl Host {
@@ -39,10 +40,10 @@ impl Host {
         &self.notes
     }
 
-    /// One line for each plugin that imports a clock or random numbers and was not granted them.
+    /// The plugins of [`HostBuilder::plugins`], in chain order. Empty with [`HostBuilder::hooks`].
     #[must_use]
-    pub fn stand_ins(&self) -> &[String] {
-        &self.stand_ins
+    pub fn plugins(&self) -> &[Arc<Plugin>] {
+        &self.plugins
     }
 
     /// The expected length of an answer in tokens, for requests without a maximum: the checkpoint's own number, else

@@ -1,4 +1,4 @@
-//! From what the user typed after `--plugin` to what the sandbox loads.
+//! Plugins: from names and paths to components with limits and grants.
 
 pub mod compiler;
 pub(crate) mod limit_remedy;
@@ -18,12 +18,12 @@ use crate::cli::options::PluginOptions;
 use crate::config::PluginConfig;
 use crate::error::CliError;
 
-/// A plugin that comes inside the binary.
+/// A built-in plugin.
 struct BuiltinPlugin {
     name: &'static str,
     component: &'static [u8],
     manifest: &'static str,
-    /// Whether the built-in model gets it without being asked.
+    /// Whether the built-in model uses it by default.
     with_ember: bool,
 }
 
@@ -38,27 +38,27 @@ macro_rules! builtin {
     };
 }
 
-/// Every plugin that comes inside the binary.
+/// All built-in plugins.
 const BUILTINS: &[BuiltinPlugin] =
     &[builtin!("calculator", true), builtin!("text-tools", true), builtin!("units", true), builtin!("redact", false)];
 
-/// The names of the plugins that come inside the binary.
+/// The names of the built-in plugins.
 pub fn builtins() -> impl Iterator<Item = &'static str> + Clone {
     BUILTINS.iter().map(|builtin| builtin.name)
 }
 
-/// Whether a plugin of this name comes inside the binary.
+/// Whether `name` is a built-in plugin.
 #[must_use]
 pub fn is_builtin(name: &str) -> bool {
     builtins().any(|builtin| builtin == name)
 }
 
-/// The plugins that the built-in model gets without being asked.
+/// The plugins that the built-in model uses by default.
 pub fn with_ember() -> impl Iterator<Item = &'static str> {
     BUILTINS.iter().filter(|builtin| builtin.with_ember).map(|builtin| builtin.name)
 }
 
-/// The name a plugin has that is asked for by `source`: a name or a path.
+/// The name of the plugin `source`, which is a built-in name or a path.
 ///
 /// # Errors
 /// As [`resolve`].
@@ -66,7 +66,7 @@ pub fn name_of(source: &str) -> Result<String, CliError> {
     Ok(find(source)?.name)
 }
 
-/// A plugin of a configuration as the sandbox loads it: under its own name, within its own limits and grants.
+/// A configured plugin, with its name, limits and grants.
 ///
 /// # Errors
 /// As [`resolve`].
@@ -83,24 +83,25 @@ pub fn configured(plugin: &PluginConfig) -> Result<PluginSpec, CliError> {
     Ok(PluginSpec { name, config_json, limits, grants, on_fault: plugin.on_fault, ..spec })
 }
 
-/// The capabilities with these `names`, and what every plugin has.
+/// The capabilities with these names, and `log`, which every plugin has.
 ///
 /// # Errors
-/// `CliError::Usage`-kind for a name that is none.
+/// A `CliError` of usage for an unknown name.
 fn grants<'a>(names: impl Iterator<Item = &'a str>) -> Result<Grants, CliError> {
     let known = |name: &'a str| {
         let all: Vec<&str> = Capability::names().collect();
-        let message = format!("there is no capability \"{name}\" to grant; there are {}", all.join(", "));
+        let message = format!("there is no capability \"{name}\"; the capabilities are {}", all.join(", "));
         Capability::from_name(name).ok_or_else(|| CliError::usage(message))
     };
     names.chain(["log"]).map(known).collect()
 }
 
-/// The plugins of one command line, in chain order: the built-in model's tools first, then those asked for.
+/// The plugins of a command line, in chain order: first those that the built-in model uses by default, then those of
+/// `--plugin`.
 ///
 /// # Errors
-/// `CliError::Usage`-kind for a name that is neither built in nor a file, a configuration for a plugin that is
-/// not there, or one that is not JSON; `CliError::File` for a file that cannot be read.
+/// A `CliError` of usage for a name that is neither built-in nor a file, and for a configuration of another plugin or that is
+/// not JSON; `CliError::File` for a file that cannot be read.
 pub fn resolve(options: &PluginOptions, with_ember: bool) -> Result<Vec<PluginSpec>, CliError> {
     let mut specs = Vec::new();
     for builtin in BUILTINS.iter().filter(|builtin| with_ember && builtin.with_ember && !options.no_tools) {
@@ -119,7 +120,7 @@ pub fn resolve(options: &PluginOptions, with_ember: bool) -> Result<Vec<PluginSp
     }
     if let Some(name) = configs.keys().next() {
         let names: Vec<&str> = specs.iter().map(|spec| spec.name.as_str()).collect();
-        let message = format!("--plugin-config names \"{name}\", but the plugins here are: {}", names.join(", "));
+        let message = format!("--plugin-config: there is no plugin \"{name}\"; the plugins are {}", names.join(", "));
         return Err(CliError::usage(message));
     }
     Ok(specs)
@@ -137,20 +138,18 @@ fn find(asked: &str) -> Result<PluginSpec, CliError> {
     }
     if !path.is_file() {
         let names: Vec<&str> = BUILTINS.iter().map(|builtin| builtin.name).collect();
-        let message = format!(
-            "there is no plugin \"{asked}\": it is neither a file nor one of the built-in {}",
-            names.join(", ")
-        );
+        let message =
+            format!("there is no plugin \"{asked}\"; give a path, or a built-in plugin: {}", names.join(", "));
         return Err(CliError::usage(message));
     }
     match Manifest::beside(path)? {
         Some(manifest) => manifest.spec(ComponentSource::Path(path.to_owned())),
-        None => Ok(bare(path)),
+        None => Ok(without_manifest(path)),
     }
 }
 
-/// A component alone asks for nothing and gets the default limits; its file name is its name.
-fn bare(path: &Path) -> PluginSpec {
+/// A component without a manifest has the default limits and no capabilities. Its name is its file name.
+fn without_manifest(path: &Path) -> PluginSpec {
     let name = path.file_stem().map_or_else(|| path.display().to_string(), |stem| stem.to_string_lossy().into_owned());
     PluginSpec::new(name, ComponentSource::Path(path.to_owned()))
 }
@@ -172,7 +171,7 @@ fn configs(asked: &[String]) -> Result<BTreeMap<String, String>, CliError> {
     for pair in asked {
         let Some((name, json)) = pair.split_once('=') else {
             return Err(CliError::usage(format!(
-                "--plugin-config \"{}\" is not NAME=JSON; write redact={{\"restore\": true}}",
+                "--plugin-config \"{}\" is not NAME=JSON; write for example redact={{\"restore\": true}}",
                 manifest::shown(pair)
             )));
         };
@@ -185,7 +184,7 @@ fn configs(asked: &[String]) -> Result<BTreeMap<String, String>, CliError> {
         }
         if configs.insert(name.to_owned(), json.to_owned()).is_some() {
             return Err(CliError::usage(format!(
-                "--plugin-config names \"{name}\" twice; give each plugin one object"
+                "--plugin-config is given twice for \"{name}\"; give one object for each plugin"
             )));
         }
     }

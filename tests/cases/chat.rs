@@ -117,6 +117,14 @@ fn a_session_travels_as_json_lines() {
 }
 
 #[test]
+fn plugins_are_listed_with_their_descriptions_and_limits() {
+    let run = chat(&data("plugins"), &["--plugin", "redact"], "/plugins\n").expect_code(0);
+    for wanted in ["calculator               2000000000 fuel, 32 MiB, 2000 ms a call", "redact ", "exact arithmetic"] {
+        assert!(run.stdout.contains(wanted), "\"{wanted}\" is not in: {}", run.stdout);
+    }
+}
+
+#[test]
 fn several_lines_make_one_turn() {
     let run = chat(&data("folded"), &[], "\"\"\"\nReverse the text\nhello\n\"\"\"\n/history\n").expect_code(0);
     assert!(run.stdout.contains("   1 user      Reverse the text hello\n"), "{}", run.stdout);

@@ -126,3 +126,13 @@ fn the_check_warns_about_a_server_without_tenants() {
     let said = run(&dir, &["config", "check"]).expect_code(0).stderr;
     assert!(said.contains("serves every client on this machine without a key, as the tenant \"local\""), "{said}");
 }
+
+#[test]
+fn run_says_that_it_does_not_read_the_configuration_file() {
+    let dir = folder("unused", "[server]\nlisten = \"127.0.0.1:1\"\n");
+    let args = ["run", "--device", "cpu", "What is 1234 * 87?"];
+    let noted = Firebox::new(args).current_dir(&dir).input("").run().expect_code(0);
+    assert!(noted.stderr.contains("\"firebox.toml\" configures firebox serve"), "{}", noted.stderr);
+    let silent = Firebox::new(args).current_dir(folder("unused-none", "")).input("").run().expect_code(0);
+    assert!(!silent.stderr.contains("configures firebox serve"), "{}", silent.stderr);
+}

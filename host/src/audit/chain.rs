@@ -1,4 +1,4 @@
-//! The chain of lines: each has a number and the SHA-256 of the line before it.
+//! The hash chain of the log: each line has a number and the SHA-256 of the line before it.
 
 use std::fs::File;
 use std::io::{self, Read as _, Seek as _, SeekFrom};
@@ -9,14 +9,14 @@ use sha2::{Digest as _, Sha256};
 
 use crate::tenancy::keys::hex;
 
-/// Where a chain ends: the number of its last line and that line's hash.
+/// The head of a chain: the number and the hash of its last line.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(super) struct ChainHead {
     pub(super) seq: u64,
     pub(super) hash: [u8; 32],
 }
 
-/// What a line says of its place in the chain.
+/// The number of a line and the hash of the line before it.
 #[derive(Debug, Deserialize)]
 pub(super) struct ChainLink {
     pub(super) seq: u64,
@@ -24,14 +24,14 @@ pub(super) struct ChainLink {
 }
 
 impl ChainLink {
-    /// `None` for a line that has no place in the chain.
+    /// The link of a line; `None` for a line without one.
     pub(super) fn of(line: &[u8]) -> Option<Self> {
         serde_json::from_slice(line).ok()
     }
 }
 
 impl ChainHead {
-    /// `object`, a JSON object and a line feed, as the next line of the chain.
+    /// Adds the link of the next line to `object`, a JSON object and a line feed.
     pub(super) fn link(&self, object: &[u8]) -> Vec<u8> {
         let open = object.strip_suffix(b"}\n").unwrap_or(object);
         let mut line = Vec::with_capacity(object.len() + 110);
@@ -40,24 +40,24 @@ impl ChainHead {
         line
     }
 
-    /// The end of the chain once `line` is in it.
+    /// The head after `line`.
     pub(super) fn after(&self, line: &[u8]) -> Self {
         Self { seq: self.seq + 1, hash: hash(line) }
     }
 
-    /// As the file beside the log has it. All such texts have the same length, so that one replaces another in place.
+    /// The text of the head file. All texts have the same length, so that one can overwrite another.
     pub(super) fn text(&self) -> String {
         format!("{:020} {}\n", self.seq, hex(&self.hash))
     }
 
-    /// What [`ChainHead::text`] wrote.
+    /// Parses the text of [`ChainHead::text`].
     pub(super) fn parse(text: &str) -> Option<Self> {
         let (seq, hash) = text.lines().next()?.split_once(' ')?;
         Some(Self { seq: seq.parse().ok()?, hash: unhex(hash)? })
     }
 
-    /// Where the chain in `log` goes on, given what the file beside it says: after the last line, unless the chain
-    /// was longer once. What is missing then is a gap that a check finds.
+    /// The head for the next line of `log`: its last line, or `noted`, the content of the head file, if that is further. Then
+    /// lines are missing, and [`super::verify`] reports them.
     pub(super) fn of(log: &mut File, noted: Option<Self>) -> io::Result<Self> {
         let tail = tail(log)?;
         Ok(match (tail, noted) {
@@ -73,8 +73,8 @@ pub(super) fn hash(line: &[u8]) -> [u8; 32] {
     Sha256::digest(line.strip_suffix(b"\n").unwrap_or(line)).into()
 }
 
-/// The last line of `log`, with the number of the last line that has one; `None` where it is empty. Reads no more than
-/// `limits::AUDIT_LINE_BYTES_MAX`.
+/// The hash of the last line of `log`, and the number of the last line that has one; `None` if the log is empty. Reads at most
+/// [`limits::AUDIT_LINE_BYTES_MAX`] bytes.
 fn tail(log: &mut File) -> io::Result<Option<ChainHead>> {
     let length = log.seek(SeekFrom::End(0))?;
     let from = length.saturating_sub(limits::AUDIT_LINE_BYTES_MAX as u64);
@@ -91,7 +91,7 @@ fn tail(log: &mut File) -> io::Result<Option<ChainHead>> {
     Ok(Some(ChainHead { seq, hash: hash(last) }))
 }
 
-/// 32 bytes of hexadecimal digits.
+/// Parses 64 hexadecimal digits.
 pub(super) fn unhex(text: &str) -> Option<[u8; 32]> {
     let mut bytes = [0; 32];
     if text.len() != 64 {

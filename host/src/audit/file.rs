@@ -1,4 +1,4 @@
-//! The file of the audit log, and the files beside it: a lock, and the end of the chain.
+//! The file of the audit log, its lock file, and its head file, which holds the head of the hash chain.
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
@@ -11,50 +11,49 @@ use super::chain::ChainHead;
 use super::writer::LogSink;
 use crate::system::file_lock::{CompanionLock, LockError, companion};
 
-/// The end of the name of the file that holds the end of the chain.
+/// The suffix of the head file.
 pub(super) const HEAD_END: &str = ".head";
 
-/// A file that is only appended to. A path that is no file (a pipe, a device) has no lock and no noted head.
+/// The append-only file. A path that is a pipe or a device has no lock file and no head file.
 pub(super) struct LogFile {
     path: PathBuf,
     file: File,
-    noted: Option<HeadFile>,
-    /// Held by a server as long as it lives.
+    head_file: Option<HeadFile>,
+    /// Locked by a server as long as it runs.
     lock: Option<CompanionLock>,
 }
 
-/// The file with the end of the chain. Whoever writes a line holds its lock, so that lines of several processes make
-/// one chain.
+/// The head file. A process locks it while it writes a line, so that the lines of several processes make one chain.
 struct HeadFile {
     file: File,
     text: String,
 }
 
 impl LogFile {
-    /// Opens the log at `path`, `alone` for a server; and says where its chain goes on.
+    /// Opens the log at `path`, with `alone` for a server. Returns the head of its chain.
     pub(super) fn open(path: &Path, alone: bool) -> io::Result<(Self, ChainHead)> {
         let mut file = append(path)?;
         if !file.metadata()?.is_file() {
-            return Ok((Self { path: path.to_owned(), file, noted: None, lock: None }, ChainHead::default()));
+            return Ok((Self { path: path.to_owned(), file, head_file: None, lock: None }, ChainHead::default()));
         }
         let lock = if alone { Some(CompanionLock::alone(path).map_err(in_use)?) } else { None };
-        let mut noted = HeadFile::open(path)?;
-        noted.lock()?;
-        let begun = Self::begin(&mut file, &mut noted);
-        noted.unlock();
-        let head = begun?;
-        Ok((Self { path: path.to_owned(), file, noted: Some(noted), lock }, head))
+        let mut head_file = HeadFile::open(path)?;
+        head_file.lock()?;
+        let head = Self::read_head(&mut file, &mut head_file);
+        head_file.unlock();
+        let head = head?;
+        Ok((Self { path: path.to_owned(), file, head_file: Some(head_file), lock }, head))
     }
 
-    fn begin(file: &mut File, noted: &mut HeadFile) -> io::Result<ChainHead> {
+    fn read_head(file: &mut File, head_file: &mut HeadFile) -> io::Result<ChainHead> {
         end_line(file)?;
-        let before = noted.read()?;
-        let head = ChainHead::of(file, before)?;
-        noted.write(&head)?;
+        let noted = head_file.read()?;
+        let head = ChainHead::of(file, noted)?;
+        head_file.write(&head)?;
         Ok(head)
     }
 
-    /// Whether the file of that name is not the one that is open.
+    /// Whether the path now names another file than the open one.
     fn was_moved(&self) -> bool {
         #[cfg(unix)]
         {
@@ -66,12 +65,12 @@ impl LogFile {
         false
     }
 
-    /// Whether the open file has no name any more: what is written to it is gone when it is closed.
+    /// Whether the open file was deleted, so that its lines would be lost when it is closed.
     fn was_deleted(&self) -> bool {
         #[cfg(unix)]
         {
             use std::os::unix::fs::MetadataExt as _;
-            self.noted.is_some() && self.file.metadata().is_ok_and(|about| about.nlink() == 0)
+            self.head_file.is_some() && self.file.metadata().is_ok_and(|about| about.nlink() == 0)
         }
         #[cfg(not(unix))]
         false
@@ -80,10 +79,7 @@ impl LogFile {
 
 fn in_use(error: LockError) -> io::Error {
     match error {
-        LockError::Held(who) => io::Error::new(
-            io::ErrorKind::ResourceBusy,
-            format!("a server, {who}, writes to it; one server at a time can"),
-        ),
+        LockError::Held(who) => io::Error::new(io::ErrorKind::ResourceBusy, format!("another server ({who}) uses it")),
         LockError::Io(error) => error,
     }
 }
@@ -97,7 +93,7 @@ impl HeadFile {
         Ok(Self { file: options.open(companion(log, HEAD_END))?, text: String::new() })
     }
 
-    /// Waits for another process that writes a line, for a bounded time.
+    /// Locks the file. Waits a bounded time while another process writes a line.
     fn lock(&self) -> io::Result<()> {
         const POLL: Duration = Duration::from_millis(1);
         let begun = Instant::now();
@@ -114,7 +110,7 @@ impl HeadFile {
     }
 
     fn unlock(&self) {
-        // The lock ends with the file at the latest.
+        // Closing the file also ends the lock.
         let _unlocked = self.file.unlock();
     }
 
@@ -139,14 +135,14 @@ fn append(path: &Path) -> io::Result<File> {
     options.append(true).create(true);
     #[cfg(unix)]
     std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    // The end of a file is read; a pipe or a device need not be readable.
+    // The end of a regular file is read. A pipe or a device need not be readable.
     if std::fs::metadata(path).map_or(true, |about| about.is_file()) {
         options.read(true);
     }
     options.open(path)
 }
 
-/// Ends a line that a crash or a full disk tore, so that it does not swallow the next one.
+/// Ends an incomplete last line, which a crash or a full disk left, so that the next line starts on its own.
 fn end_line(file: &mut File) -> io::Result<()> {
     if file.metadata()?.len() == 0 {
         return Ok(());
@@ -165,7 +161,7 @@ impl LogSink for LogFile {
     fn sync(&mut self) -> io::Result<()> {
         if self.was_deleted() {
             self.reopen()?;
-            tracing::error!("the file of the audit log was deleted; a new one was begun");
+            tracing::error!("the audit log file was deleted; started a new one");
         }
         self.file.sync_data()
     }
@@ -180,32 +176,32 @@ impl LogSink for LogFile {
         Ok(())
     }
 
-    fn hold(&mut self, head: &mut ChainHead) -> io::Result<()> {
-        let Some(noted) = &mut self.noted else { return Ok(()) };
-        noted.lock()?;
-        let before = noted.text.clone();
-        let now = noted.read()?;
-        if noted.text == before {
+    fn lock(&mut self, head: &mut ChainHead) -> io::Result<()> {
+        let Some(head_file) = &mut self.head_file else { return Ok(()) };
+        head_file.lock()?;
+        let before = head_file.text.clone();
+        let now = head_file.read()?;
+        if head_file.text == before {
             return Ok(());
         }
-        // Another process wrote lines, perhaps into a file that was begun after a rotation.
+        // Another process wrote lines, perhaps into a new file after a rotation.
         if let Some(now) = now.filter(|now| now.seq > head.seq) {
             *head = now;
         }
         if self.was_moved() { self.reopen() } else { Ok(()) }
     }
 
-    fn release(&mut self, head: &ChainHead) -> io::Result<()> {
-        let Some(noted) = &mut self.noted else { return Ok(()) };
-        let written = noted.write(head);
-        noted.unlock();
+    fn unlock(&mut self, head: &ChainHead) -> io::Result<()> {
+        let Some(head_file) = &mut self.head_file else { return Ok(()) };
+        let written = head_file.write(head);
+        head_file.unlock();
         written
     }
 
     fn probe(&mut self) -> io::Result<()> {
         if self.was_deleted() {
             self.reopen()?;
-            tracing::error!("the file of the audit log was deleted; a new one was begun");
+            tracing::error!("the audit log file was deleted; started a new one");
         }
         self.lock.as_ref().map_or(Ok(()), CompanionLock::has_room)
     }

@@ -1,4 +1,4 @@
-//! Where running requests come from, so that every line about one says it.
+//! The origins of running requests, for their records.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -6,12 +6,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use firebox_contract::limits;
 
-/// Where a request comes from.
+/// The origin of a request.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct RequestOrigin {
     /// The client's address.
     pub address: Option<IpAddr>,
-    /// The id that the client gave its request, checked and bounded.
+    /// The id that the client gave the request, validated and of limited length.
     pub client_request: Option<Arc<str>>,
 }
 
@@ -19,7 +19,7 @@ pub struct RequestOrigin {
 #[derive(Debug, Clone, Default)]
 pub(super) struct RequestOrigins(Arc<Mutex<HashMap<Arc<str>, RequestOrigin>>>);
 
-/// A running request; its origin is forgotten when this is dropped.
+/// Keeps the origin of a running request until it is dropped.
 #[derive(Debug)]
 pub struct OriginGuard {
     origins: RequestOrigins,
@@ -34,7 +34,7 @@ impl RequestOrigins {
     pub(super) fn enter(&self, request: &str, origin: RequestOrigin) -> OriginGuard {
         let request: Arc<str> = Arc::from(request);
         let mut table = self.table();
-        // There are no more requests than connections; should there be, lines go without.
+        // The table has room for all connections. If it is full, records have no origin.
         if table.len() < limits::AUDIT_ORIGINS_MAX && origin != RequestOrigin::default() {
             table.insert(Arc::clone(&request), origin);
         }

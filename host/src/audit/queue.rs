@@ -1,12 +1,12 @@
-//! What waits for the log's thread, and whose it is.
+//! The size of the queue of lines, in total and for each tenant.
 
 use std::collections::HashMap;
 use std::sync::Arc;
 
 use firebox_contract::limits;
 
-/// Lines that wait and their bytes, in all and by tenant. There is an entry only for who has a line waiting, so that
-/// the table is as bounded as the queue.
+/// Queued lines and their bytes, in total and by tenant. Only tenants with queued lines have an entry, so the table is no
+/// larger than the queue.
 #[derive(Debug, Default)]
 pub(super) struct QueueUsage {
     pub(super) lines: usize,
@@ -15,7 +15,7 @@ pub(super) struct QueueUsage {
 }
 
 impl QueueUsage {
-    /// Counts a line of `tenant`; `None` where its bytes find no room.
+    /// Counts a line of `tenant`; `None` if the queue has no room for its bytes.
     pub(super) fn enter(&mut self, tenant: &str, bytes: usize) -> Option<Arc<str>> {
         if self.bytes + bytes > limits::AUDIT_BYTES_WAITING_MAX {
             return None;
@@ -29,7 +29,7 @@ impl QueueUsage {
         Some(name)
     }
 
-    /// The line waits no more.
+    /// Removes a line from the counts.
     pub(super) fn leave(&mut self, tenant: &str, bytes: usize) {
         self.lines = self.lines.saturating_sub(1);
         self.bytes = self.bytes.saturating_sub(bytes);
@@ -40,13 +40,13 @@ impl QueueUsage {
         }
     }
 
-    /// Whether the queue as a whole has room for lines of new work.
+    /// Whether the queue has room for lines of new work.
     pub(super) fn has_room(&self) -> bool {
         self.lines < limits::AUDIT_LINES_WAITING_MAX && self.bytes < limits::AUDIT_BYTES_WAITING_MAX / 2
     }
 
-    /// Whether `tenant` may begin work that adds lines: what it has waiting is no more than a part of what is free. So
-    /// whatever some have waiting, others find room.
+    /// Whether the queued lines of `tenant` are at most its share of the free room. So tenants with many queued lines leave room
+    /// for others.
     pub(super) fn has_room_for(&self, tenant: &str) -> bool {
         let (lines, bytes) = self.tenants.get(tenant).copied().unwrap_or_default();
         let free_lines = limits::AUDIT_LINES_WAITING_MAX.saturating_sub(self.lines);
@@ -62,7 +62,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_backlog_of_one_tenant_leaves_room_for_others() {
+    fn queued_lines_of_some_tenants_leave_room_for_others() {
         let mut waiting = QueueUsage::default();
         let mut taken = 0;
         for tenant in ["a", "b", "c"] {
@@ -74,7 +74,7 @@ mod tests {
         assert!(taken < limits::AUDIT_LINES_WAITING_MAX / 2, "{taken}");
         assert!(waiting.has_room() && waiting.has_room_for("d"));
         for _ in 0..taken {
-            let tenant = waiting.tenants.keys().next().cloned().expect("somebody");
+            let tenant = waiting.tenants.keys().next().cloned().expect("a tenant");
             waiting.leave(&tenant, 100);
         }
         assert_eq!((waiting.lines, waiting.bytes, waiting.tenants.len()), (0, 0, 0));

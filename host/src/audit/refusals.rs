@@ -1,4 +1,4 @@
-//! Refusals, which anybody can cause as fast as he likes: each kind is written once in a while, with its count.
+//! Refusals. Clients can cause them as fast as they like, so each kind is written once a period, with its count.
 
 use std::net::{IpAddr, Ipv6Addr};
 use std::time::Instant;
@@ -8,28 +8,28 @@ use firebox_contract::limits;
 use super::{Record, RepeatedRecord, RequestOrigin, Subject};
 use crate::system::log_rate_limit::LogRateLimiter;
 
-/// What makes refusals one kind.
+/// The kind of a refusal.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) struct RefusalKind {
     event: String,
     tenant: String,
     key: String,
-    /// The peer, where no tenant is known.
+    /// The network of the client, if no tenant is known.
     address: Option<IpAddr>,
     decision: String,
     outcome: String,
 }
 
-/// Refusals that happened lately.
+/// Recent refusals.
 #[derive(Debug)]
 pub(super) struct Refusals {
-    repeats: LogRateLimiter<RefusalKind>,
+    limiter: LogRateLimiter<RefusalKind>,
     unknown: usize,
 }
 
 impl Default for Refusals {
     fn default() -> Self {
-        Self { repeats: LogRateLimiter::new(limits::REFUSALS_PERIOD), unknown: 0 }
+        Self { limiter: LogRateLimiter::new(limits::REFUSALS_PERIOD), unknown: 0 }
     }
 }
 
@@ -48,7 +48,7 @@ impl RefusalKind {
         }
     }
 
-    /// The same, of everybody.
+    /// The same kind for all tenants and addresses.
     fn of_all(self) -> Self {
         Self { tenant: String::new(), key: String::new(), address: None, ..self }
     }
@@ -57,7 +57,7 @@ impl RefusalKind {
         self.tenant.is_empty()
     }
 
-    /// The line that says that it happened `count` times more.
+    /// The record of `count` further refusals of this kind.
     pub(super) fn record(&self, count: u64) -> Record<'_> {
         let text = |text| Some(text).filter(|text: &&str| !text.is_empty());
         Record::Repeated(RepeatedRecord {
@@ -71,7 +71,7 @@ impl RefusalKind {
     }
 }
 
-/// Peers that have a network to themselves are one peer: the first 64 bits of an IPv6 address.
+/// The network of an address: the first 64 bits of an IPv6 address, because one client may use all addresses of it.
 fn network(address: IpAddr) -> IpAddr {
     match address {
         IpAddr::V4(_) => address,
@@ -82,36 +82,36 @@ fn network(address: IpAddr) -> IpAddr {
 }
 
 impl Refusals {
-    /// Counts a refusal; whether its own line is to be written, with how many like it were not.
+    /// Counts a refusal. If it is to be written, returns the number of unwritten ones before it.
     pub(super) fn happened(&mut self, record: &Record<'_>, origin: &RequestOrigin, now: Instant) -> Option<u64> {
         let kind = RefusalKind::of(record, origin);
-        if self.repeats.knows(&kind) {
-            return self.repeats.happened(kind, now);
+        if self.limiter.knows(&kind) {
+            return self.limiter.happened(kind, now);
         }
-        let full = self.repeats.kinds() >= limits::REFUSAL_KINDS_MAX
+        let full = self.limiter.kinds() >= limits::REFUSAL_KINDS_MAX
             || (kind.is_unknown() && self.unknown >= limits::REFUSAL_KINDS_UNKNOWN_MAX);
         if full {
-            return self.repeats.happened(kind.of_all(), now);
+            return self.limiter.happened(kind.of_all(), now);
         }
         self.unknown += usize::from(kind.is_unknown());
-        self.repeats.happened(kind, now)
+        self.limiter.happened(kind, now)
     }
 
     pub(super) fn kinds(&self) -> usize {
-        self.repeats.kinds()
+        self.limiter.kinds()
     }
 
-    /// Kinds whose count is to be written now.
+    /// The kinds whose counts are due to be written.
     pub(super) fn due(&mut self, now: Instant) -> Vec<(RefusalKind, u64)> {
-        let due = self.repeats.due(now);
-        self.unknown = self.repeats.count(RefusalKind::is_unknown);
+        let due = self.limiter.due(now);
+        self.unknown = self.limiter.count(RefusalKind::is_unknown);
         due
     }
 
-    /// All counts that were not written.
-    pub(super) fn rest(&mut self) -> Vec<(RefusalKind, u64)> {
+    /// All unwritten counts.
+    pub(super) fn unwritten(&mut self) -> Vec<(RefusalKind, u64)> {
         self.unknown = 0;
-        self.repeats.rest()
+        self.limiter.unwritten()
     }
 }
 
@@ -128,20 +128,21 @@ mod tests {
     }
 
     #[test]
-    fn who_has_many_addresses_is_one_peer_and_the_table_is_bounded() {
+    fn addresses_of_one_network_are_one_client_and_the_table_is_bounded() {
         let mut refusals = Refusals::default();
         let now = Instant::now();
-        let told = |refusals: &mut Refusals, (record, origin): (Record<'_>, RequestOrigin)| {
+        let is_written = |refusals: &mut Refusals, (record, origin): (Record<'_>, RequestOrigin)| {
             refusals.happened(&record, &origin, now).is_some()
         };
         let network = 0x2001_0db8_u128 << 96;
-        assert!(told(&mut refusals, refusal(None, network + 1)));
-        assert!(!told(&mut refusals, refusal(None, network + 2)), "the same network");
-        let lines = (0..100_000_u128).filter(|at| told(&mut refusals, refusal(None, network + (at << 64)))).count();
+        assert!(is_written(&mut refusals, refusal(None, network + 1)));
+        assert!(!is_written(&mut refusals, refusal(None, network + 2)), "the same network");
+        let lines =
+            (0..100_000_u128).filter(|at| is_written(&mut refusals, refusal(None, network + (at << 64)))).count();
         assert!(lines <= limits::REFUSAL_KINDS_UNKNOWN_MAX + 1, "{lines}");
-        assert!(told(&mut refusals, refusal(Some("a"), 1)), "a flood of strangers leaves room for tenants");
-        assert!(!told(&mut refusals, refusal(Some("a"), 2)), "a tenant is one peer wherever it is");
-        let all: u64 = refusals.rest().into_iter().map(|(_, count)| count).sum();
+        assert!(is_written(&mut refusals, refusal(Some("a"), 1)), "unknown clients leave room for tenants");
+        assert!(!is_written(&mut refusals, refusal(Some("a"), 2)), "a tenant is one kind from any address");
+        let all: u64 = refusals.unwritten().into_iter().map(|(_, count)| count).sum();
         assert_eq!(all, 100_004 - lines as u64 - 2);
     }
 }

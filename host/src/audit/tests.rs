@@ -52,7 +52,7 @@ fn tool(name: &str) -> Record<'_> {
     Record::Tool(ToolRecord { tool: name, ..ToolRecord::default() })
 }
 
-/// Waits for `truth`, not longer than any machine needs.
+/// Waits until `truth` returns true, for at most 20 s.
 fn until(what: &str, truth: impl Fn() -> bool) {
     let deadline = Instant::now() + Duration::from_secs(20);
     while !truth() {
@@ -62,7 +62,7 @@ fn until(what: &str, truth: impl Fn() -> bool) {
 }
 
 #[test]
-fn lines_come_in_order_each_in_one_write_and_last_after_close() {
+fn lines_are_in_order_each_in_one_write_and_synced_on_close() {
     let disk = FakeDisk::default();
     let audit = Audit::start(Box::new(disk.clone()), false).expect("starts");
     for number in 0..1_000 {
@@ -84,7 +84,7 @@ fn lines_come_in_order_each_in_one_write_and_last_after_close() {
 }
 
 #[test]
-fn a_full_disk_refuses_new_work_loses_nothing_that_runs_and_recovers() {
+fn a_full_disk_refuses_new_work_keeps_running_lines_and_recovers() {
     let disk = FakeDisk::default();
     let audit = Audit::start(Box::new(disk.clone()), false).expect("starts");
     disk.full.store(true, Ordering::SeqCst);
@@ -104,7 +104,7 @@ fn a_full_disk_refuses_new_work_loses_nothing_that_runs_and_recovers() {
 }
 
 #[test]
-fn what_cannot_be_made_to_last_refuses_new_work_until_it_can() {
+fn a_failing_sync_refuses_new_work_until_it_succeeds() {
     let disk = FakeDisk::default();
     let audit = Audit::start(Box::new(disk.clone()), false).expect("starts");
     disk.unsyncable.store(true, Ordering::SeqCst);
@@ -120,7 +120,7 @@ fn what_cannot_be_made_to_last_refuses_new_work_until_it_can() {
 }
 
 #[test]
-fn what_finds_no_place_is_counted_and_the_gap_is_marked() {
+fn dropped_lines_are_counted_and_marked_by_a_gap_line() {
     let disk = FakeDisk::default();
     let audit = Audit::start(Box::new(disk.clone()), false).expect("starts");
     disk.full.store(true, Ordering::SeqCst);
@@ -141,7 +141,7 @@ fn what_finds_no_place_is_counted_and_the_gap_is_marked() {
 }
 
 #[test]
-fn closing_a_log_on_a_full_disk_ends_and_says_what_is_lost() {
+fn closing_a_log_on_a_full_disk_ends_and_reports_lost_lines() {
     let disk = FakeDisk::default();
     let audit = Audit::start(Box::new(disk.clone()), false).expect("starts");
     disk.full.store(true, Ordering::SeqCst);
@@ -155,7 +155,7 @@ fn closing_a_log_on_a_full_disk_ends_and_says_what_is_lost() {
 }
 
 #[test]
-fn files_are_appended_to_and_a_torn_line_is_ended() {
+fn files_are_appended_to_and_an_incomplete_line_is_ended() {
     let dir = tempfile::tempdir().expect("a folder");
     let path = dir.path().join("audit.jsonl");
     std::fs::write(&path, "{\"event\":\"old\"}\n{\"event\":\"to").expect("written");
@@ -185,7 +185,7 @@ fn a_disk_that_is_full_at_the_start_is_an_error() {
 
 #[cfg(unix)]
 #[test]
-fn the_log_is_its_owners_alone() {
+fn the_log_is_readable_by_its_owner_only() {
     use std::os::unix::fs::PermissionsExt;
     let dir = tempfile::tempdir().expect("a folder");
     let path = dir.path().join("audit.jsonl");
@@ -194,7 +194,7 @@ fn the_log_is_its_owners_alone() {
 }
 
 #[test]
-fn a_full_disk_is_known_before_anybody_writes_and_so_is_its_end() {
+fn a_probe_finds_a_full_disk_and_its_end() {
     let disk = FakeDisk::default();
     let audit = Audit::start(Box::new(disk.clone()), false).expect("starts");
     disk.full.store(true, Ordering::SeqCst);
@@ -207,7 +207,7 @@ fn a_full_disk_is_known_before_anybody_writes_and_so_is_its_end() {
 }
 
 #[test]
-fn refusals_are_told_with_their_count_while_nothing_else_is_written() {
+fn refusals_are_written_with_their_count_without_other_lines() {
     let disk = FakeDisk::default();
     let audit = Audit::start(Box::new(disk.clone()), false).expect("starts");
     let refusal = Record::Refusal(RefusalRecord { outcome: "unauthorized", ..RefusalRecord::default() });
@@ -227,7 +227,7 @@ fn refusals_are_told_with_their_count_while_nothing_else_is_written() {
 fn a_backlog_of_one_tenant_refuses_only_that_tenant() {
     let disk = FakeDisk::default();
     let audit = Audit::start(Box::new(disk.clone()), false).expect("starts");
-    // The log can be written, and its thread has a lot to do.
+    // The log can be written, and its thread has many lines to write.
     for _ in 0..limits::AUDIT_LINES_WAITING_MAX / 3 {
         audit.0.state.waiting().enter("greedy", 100).expect("few bytes");
     }
@@ -260,7 +260,7 @@ fn lines_of_several_processes_are_one_chain_over_a_rotation() {
 
 #[cfg(unix)]
 #[test]
-fn a_log_that_is_deleted_is_begun_anew_and_what_went_with_it_is_known() {
+fn a_deleted_log_is_started_again_and_its_lines_are_known_to_be_missing() {
     let dir = tempfile::tempdir().expect("a folder");
     let path = dir.path().join("audit.jsonl");
     let audit = Audit::open_alone(&path, false, "serve").expect("opens");
@@ -274,7 +274,7 @@ fn a_log_that_is_deleted_is_begun_anew_and_what_went_with_it_is_known() {
 }
 
 #[test]
-fn lines_about_a_request_say_where_it_comes_from_while_it_runs() {
+fn records_have_the_origin_of_their_request_while_it_runs() {
     let disk = FakeDisk::default();
     let audit = Audit::start(Box::new(disk.clone()), false).expect("starts");
     let origin = RequestOrigin { address: Some([192, 0, 2, 7].into()), client_request: Some(Arc::from("trace-1")) };
@@ -294,7 +294,7 @@ fn lines_about_a_request_say_where_it_comes_from_while_it_runs() {
 }
 
 #[test]
-fn refusals_of_strangers_are_counted_by_their_address() {
+fn refusals_of_unknown_clients_are_counted_by_address() {
     let disk = FakeDisk::default();
     let audit = Audit::start(Box::new(disk.clone()), false).expect("starts");
     for number in 0..100_u8 {

@@ -1,7 +1,7 @@
-//! Checks the chain of lines of an audit log: nothing changed, moved or taken out.
+//! Verifies the hash chain of an audit log: no line was changed, moved or removed.
 //!
-//! What the chain cannot show: a log that somebody wrote anew from some line on, chain, companion file and all. Who must
-//! be held against that too sends the log to another machine.
+//! The chain does not protect against someone who can write all files: they can write a new chain and head file from any line
+//! on. To protect against that, copy the log to another machine.
 
 use std::fmt;
 use std::fs::File;
@@ -15,40 +15,40 @@ use super::chain::{ChainHead, ChainLink, hash, unhex};
 use super::file::HEAD_END;
 use crate::system::file_lock::companion;
 
-/// What a log shows that is whole.
+/// The result for a log that was not changed.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct VerifiedLog {
-    /// Lines with a place in the chain.
+    /// Lines in the chain.
     pub lines: u64,
     /// The number of the first of them.
     pub first: u64,
     /// The number of the last of them.
     pub last: u64,
-    /// Lines before the chain begins, which an older Firebox wrote.
+    /// Lines before the chain, which an older Firebox wrote.
     pub unchained: u64,
-    /// Pieces of lines that a crash or a full disk left.
+    /// Incomplete lines that a crash or a full disk left.
     pub torn: u64,
-    /// Lines that the log itself says could not be written.
+    /// Lines that could not be written, by the `gap` lines.
     pub lost: u64,
-    /// The last file ends inside a line, which is being written or was torn.
+    /// Whether the last line is incomplete: it is being written, or a crash left it.
     pub unfinished: bool,
 }
 
-/// The first place at which a log is not whole.
+/// The first line at which a log was changed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BrokenLog {
     /// The file.
     pub path: PathBuf,
-    /// The line, counted from 1; 0 where it is about the file's end.
+    /// The line, counted from 1; 0 for the end of the file.
     pub line: u64,
     /// What is wrong.
     pub what: String,
 }
 
-/// Why a log could not be checked.
+/// Why a log could not be verified.
 #[derive(Debug)]
 pub enum VerifyError {
-    /// It is not whole.
+    /// It was changed.
     Broken(BrokenLog),
     /// A file cannot be read.
     Io(PathBuf, io::Error),
@@ -64,12 +64,12 @@ impl fmt::Display for BrokenLog {
     }
 }
 
-/// Checks the files of one log, the oldest first.
+/// Verifies the files of one log, the oldest first.
 ///
 /// # Errors
 /// [`VerifyError::Broken`] with the first broken line; [`VerifyError::Io`] for a file that cannot be read.
 pub fn verify(paths: &[PathBuf]) -> Result<VerifiedLog, VerifyError> {
-    // What was noted is read first: lines that come meanwhile are not missing then.
+    // The head file is read first, so that lines written in the meantime do not count as missing.
     let noted = paths.last().map(|path| noted(path)).transpose()?.flatten();
     let mut walk = ChainWalk::default();
     for path in paths {
@@ -81,7 +81,7 @@ pub fn verify(paths: &[PathBuf]) -> Result<VerifiedLog, VerifyError> {
     Ok(walk.found)
 }
 
-/// What the file beside the log at `path` says of its end.
+/// The head file of the log at `path`.
 fn noted(path: &Path) -> Result<Option<ChainHead>, VerifyError> {
     let beside = companion(path, HEAD_END);
     let mut text = String::new();
@@ -92,7 +92,7 @@ fn noted(path: &Path) -> Result<Option<ChainHead>, VerifyError> {
     }
 }
 
-/// What a gap's line says.
+/// The fields of a `gap` line.
 #[derive(Deserialize)]
 struct GapFields {
     event: String,
@@ -103,12 +103,12 @@ struct GapFields {
 #[derive(Default)]
 struct ChainWalk {
     found: VerifiedLog,
-    /// The hash of the line before, whatever it is.
+    /// The hash of the line before.
     before: Option<[u8; 32]>,
-    /// The hash of the last line with a place in the chain.
+    /// The hash of the last line in the chain.
     last: [u8; 32],
-    /// Torn lines that nothing vouches for yet.
-    unsure: u64,
+    /// Incomplete lines that no later line has confirmed yet.
+    unconfirmed: u64,
 }
 
 impl ChainWalk {
@@ -127,7 +127,7 @@ impl ChainWalk {
             let broken = |what: String| VerifyError::Broken(BrokenLog { path: path.to_owned(), line: number, what });
             let Some(whole) = line.strip_suffix(b"\n") else {
                 if read as u64 == most {
-                    return Err(broken(format!("has more than {most} bytes, and no line of a log has")));
+                    return Err(broken(format!("has more than {most} bytes, the maximum of a line")));
                 }
                 self.found.unfinished = true;
                 self.torn(&line);
@@ -145,10 +145,10 @@ impl ChainWalk {
         };
         let prev = unhex(&link.prev).ok_or("its \"prev\" is not a hash")?;
         self.follows(&link, prev)?;
-        self.found.torn += std::mem::take(&mut self.unsure);
+        self.found.torn += std::mem::take(&mut self.unconfirmed);
         if self.found.lines == 0 {
             self.found.first = link.seq;
-            // What came before the chain is not torn: it is older than the chain.
+            // Lines before the chain are older than the chain, not incomplete.
             self.found.unchained += std::mem::take(&mut self.found.torn);
         }
         self.found.lines += 1;
@@ -164,35 +164,31 @@ impl ChainWalk {
     }
 
     fn torn(&mut self, line: &[u8]) {
-        self.unsure += 1;
+        self.unconfirmed += 1;
         self.before = Some(hash(line));
     }
 
-    /// Whether a line with this place comes after what was read.
+    /// Checks that a line with this link follows the lines read so far.
     fn follows(&self, link: &ChainLink, prev: [u8; 32]) -> Result<(), String> {
         let (seq, last) = (link.seq, self.found.last);
         if self.found.lines == 0 {
             let whole = seq != 1 || self.before.map_or(prev == [0; 32], |before| before == prev);
-            return if whole {
-                Ok(())
-            } else {
-                Err("the lines before it are not those that it was written after".to_owned())
-            };
+            return if whole { Ok(()) } else { Err("the lines before it were changed".to_owned()) };
         }
         if seq <= last {
-            return Err(format!("has number {seq} after number {last}: lines were moved, repeated or put in"));
+            return Err(format!("has number {seq} after number {last}: lines were moved, repeated or inserted"));
         }
         if seq > last + 1 {
             let (first, last) = (last + 1, seq - 1);
             return Err(format!("lines {first} to {last} of the log are missing before it"));
         }
         if self.before != Some(prev) {
-            return Err(format!("line {last} of the log, or what stands after it, is not what was written"));
+            return Err(format!("line {last} of the log, or a line after it, was changed"));
         }
         Ok(())
     }
 
-    /// Whether the log goes as far as what was noted beside it.
+    /// Checks that the log ends where the head file says.
     fn end(&self, noted: &ChainHead, path: &Path) -> Result<(), VerifyError> {
         let broken = |what| Err(VerifyError::Broken(BrokenLog { path: path.to_owned(), line: 0, what }));
         let last = self.found.last;
@@ -200,7 +196,7 @@ impl ChainWalk {
             return broken(format!("its end is cut off: lines {} to {} of the log are missing", last + 1, noted.seq));
         }
         if noted.seq == last && self.found.lines > 0 && noted.hash != self.last && self.before != Some(noted.hash) {
-            return broken(format!("line {last} of the log, its last, is not what was written"));
+            return broken(format!("line {last} of the log, its last, was changed"));
         }
         Ok(())
     }

@@ -12,48 +12,48 @@ use super::chain::ChainHead;
 use super::refusals::RefusalKind;
 use super::{AuditState, Record, RequestOrigin};
 
-/// What the thread is asked for.
+/// A message to the writer thread.
 pub(super) enum WriterMessage {
     Line(QueuedLine),
     Reopen,
-    /// Try whether the log can be written.
+    /// Test whether the log can be written.
     Probe,
     Close,
 }
 
-/// A line that waits, and whose it is.
+/// A queued line and its tenant.
 pub(super) struct QueuedLine {
     pub(super) bytes: Vec<u8>,
     pub(super) tenant: Arc<str>,
 }
 
-/// Where lines go.
+/// The destination of the lines.
 pub(super) trait LogSink: Send {
-    /// One write to the system; how many bytes it took.
+    /// One write system call. Returns the number of bytes written.
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize>;
-    /// Makes what was written last.
+    /// Syncs the written lines to disk.
     fn sync(&mut self) -> io::Result<()>;
-    /// Begins anew under the same name.
+    /// Opens the same path again.
     fn reopen(&mut self) -> io::Result<()>;
 
-    /// Keeps other processes from writing until [`LogSink::release`]; `head` is where the chain ends, with what they wrote.
-    fn hold(&mut self, _head: &mut ChainHead) -> io::Result<()> {
+    /// Locks the log until [`LogSink::unlock`]. Updates `head` with the lines of other processes.
+    fn lock(&mut self, _head: &mut ChainHead) -> io::Result<()> {
         Ok(())
     }
 
-    /// Lets others write; the chain ends at `head` now.
-    fn release(&mut self, _head: &ChainHead) -> io::Result<()> {
+    /// Unlocks the log; `head` is the new head of the chain.
+    fn unlock(&mut self, _head: &ChainHead) -> io::Result<()> {
         Ok(())
     }
 
-    /// Whether a line could be written, as far as that can be known without one.
+    /// Tests whether a line could be written, without writing one.
     fn probe(&mut self) -> io::Result<()> {
         Ok(())
     }
 }
 
-/// Writes line after line. One that fails is tried again until it is written or the log is closed: order is kept, and
-/// nothing is written after a hole that is not marked.
+/// Writes the lines in order. A failed line is retried until it is written or the log is closed, so every gap is marked before
+/// later lines.
 pub(super) struct LogWriter {
     sink: Box<dyn LogSink>,
     messages: Receiver<WriterMessage>,
@@ -73,9 +73,9 @@ impl LogWriter {
         Self { sink, messages, state, head, dirty_since: None, reported: 0 }
     }
 
-    /// Writes the first line, or says at once why it cannot.
+    /// Writes the first line, without retries.
     pub(super) fn first(&mut self, line: &[u8]) -> io::Result<()> {
-        self.sink.hold(&mut self.head)?;
+        self.sink.lock(&mut self.head)?;
         let linked = self.head.link(line);
         let mut rest = linked.as_slice();
         let mut written = Ok(());
@@ -90,7 +90,7 @@ impl LogWriter {
         if written.is_ok() {
             self.head = self.head.after(&linked);
         }
-        written.and(self.sink.release(&self.head))
+        written.and(self.sink.unlock(&self.head))
     }
 
     pub(super) fn run(mut self) {
@@ -103,20 +103,20 @@ impl LogWriter {
                 Ok(WriterMessage::Close) | Err(RecvTimeoutError::Disconnected) => break,
             }
             let due = self.state.refusals().due(Instant::now());
-            self.tell(&due);
+            self.write_counts(&due);
             if self.dirty_since.is_some_and(|since| since.elapsed() >= limits::AUDIT_SYNC_PERIOD) {
                 self.sync();
             }
         }
-        let rest = self.state.refusals().rest();
-        self.tell(&rest);
+        let rest = self.state.refusals().unwritten();
+        self.write_counts(&rest);
         self.mark_gap();
         self.sync();
         self.state.ended.store(true, Ordering::Release);
     }
 
-    /// Writes how often each of these kinds of refusals happened since it was written last.
-    fn tell(&mut self, kinds: &[(RefusalKind, u64)]) {
+    /// Writes the counts of these kinds of refusals.
+    fn write_counts(&mut self, kinds: &[(RefusalKind, u64)]) {
         for (kind, count) in kinds {
             let line = kind.record(*count).line(&RequestOrigin::default(), None);
             if !self.write(&line) {
@@ -127,22 +127,21 @@ impl LogWriter {
 
     fn probe(&mut self) {
         match self.sink.probe() {
-            // A line that could not be written or made to last is what counts, and it is tried again by itself.
+            // While a line waits for its sync, its own retry decides whether the log works.
             Ok(()) if self.dirty_since.is_none() => self.state.failing.store(false, Ordering::Release),
             Ok(()) => {}
             Err(error) => self.failed(error),
         }
     }
 
-    /// A file that cannot be opened anew is no reason to stop writing to the one that is open.
+    /// Reopens the file. If that fails, the open file stays in use.
     fn reopen(&mut self) {
         if let Err(error) = self.sink.reopen() {
-            tracing::error!(%error, "the audit log cannot be opened anew; it goes on in the file it had");
+            tracing::error!(%error, "the audit log cannot be reopened; it continues in the open file");
         }
     }
 
-    /// The next message; while something is not synchronised, no later than when it has to be.
-    /// While refusals are counted, no later than when they are to be written.
+    /// The next message. Returns early if a sync or a count of refusals is due.
     fn next(&self) -> Result<WriterMessage, RecvTimeoutError> {
         let counting = self.state.refusals().kinds() > 0;
         match self.dirty_since {
@@ -161,7 +160,7 @@ impl LogWriter {
         }
     }
 
-    /// Says in the log how many lines are missing, before anything that follows them.
+    /// Writes a `gap` line with the number of lost lines, before later lines.
     fn mark_gap(&mut self) {
         let lost = self.state.lost.load(Ordering::Relaxed);
         if lost > self.reported {
@@ -172,10 +171,10 @@ impl LogWriter {
         }
     }
 
-    /// Whether all of `line` was written; only a log that is being closed gives up.
+    /// Writes `line`. Returns false only if the log is being closed.
     fn write(&mut self, line: &[u8]) -> bool {
-        while let Err(error) = self.sink.hold(&mut self.head) {
-            if !self.again(error) {
+        while let Err(error) = self.sink.lock(&mut self.head) {
+            if !self.wait_for_retry(error) {
                 return false;
             }
         }
@@ -184,7 +183,7 @@ impl LogWriter {
         if written {
             self.head = self.head.after(&linked);
         }
-        match self.sink.release(&self.head) {
+        match self.sink.unlock(&self.head) {
             Ok(()) if written => self.state.failing.store(false, Ordering::Release),
             Ok(()) => {}
             Err(error) => self.failed(error),
@@ -197,7 +196,7 @@ impl LogWriter {
         while !rest.is_empty() {
             match self.sink.write(rest) {
                 Ok(0) => {
-                    if !self.again(io::ErrorKind::WriteZero.into()) {
+                    if !self.wait_for_retry(io::ErrorKind::WriteZero.into()) {
                         return false;
                     }
                 }
@@ -207,7 +206,7 @@ impl LogWriter {
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => {
-                    if !self.again(error) {
+                    if !self.wait_for_retry(error) {
                         return false;
                     }
                 }
@@ -216,8 +215,8 @@ impl LogWriter {
         true
     }
 
-    /// Whether what failed is tried again, after a while.
-    fn again(&self, error: io::Error) -> bool {
+    /// Waits before a retry. Returns false if the log is being closed.
+    fn wait_for_retry(&self, error: io::Error) -> bool {
         let last_try = self.state.closing.load(Ordering::Acquire);
         self.failed(error);
         if last_try {
@@ -229,7 +228,7 @@ impl LogWriter {
 
     fn failed(&self, error: io::Error) {
         if !self.state.failing.swap(true, Ordering::AcqRel) {
-            tracing::error!(%error, "the audit log cannot be written; new work is refused until it can");
+            tracing::error!(%error, "the audit log cannot be written; new work is refused until it can be");
         }
     }
 
@@ -244,7 +243,7 @@ impl LogWriter {
             }
             Err(error) => {
                 self.failed(error);
-                // Tried again after another period.
+                // Retried after another period.
                 self.dirty_since = Some(Instant::now());
             }
         }

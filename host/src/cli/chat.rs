@@ -18,7 +18,7 @@ use firebox_contract::{Caller, Error};
 use firebox_mcp::client::ClientPool;
 use tokio::runtime::Runtime;
 
-use super::options::{McpOptions, ModelOptions, PluginOptions, SamplingOptions};
+use super::options::{self, McpOptions, ModelOptions, PluginOptions, SamplingOptions};
 use super::termination::Termination;
 use super::{Io, output};
 use crate::cli::options::mcp_servers;
@@ -86,6 +86,7 @@ struct SessionOptions {
 /// Errors of the options, the session store, the model, the device or a plugin. On a terminal, a turn that fails prints its
 /// error and the chat continues. From a pipe, it ends the command.
 pub fn run(args: Args, io: &mut Io) -> Result<(), CliError> {
+    options::note_unused_config("firebox chat", io)?;
     let mut saved = open_saved(&args.sessions, io)?;
     if args.sessions.list {
         return commands::list(&saved, io);
@@ -173,7 +174,7 @@ fn start(
     io: &mut Io,
 ) -> Result<Conversation, CliError> {
     let specs = plugins::resolve(&args.plugins, args.model.model.is_none())?;
-    let described = specs.iter().map(commands::describe).collect();
+    let plugin_limits = specs.iter().map(commands::limits_of).collect();
     let (approvals, questions) = TerminalApprover::new(input.is_terminal());
     let builder = args.model.host_builder()?.plugins(specs).approver(approvals.clone());
     let builder = args.servers.add_tools(builder, pool);
@@ -197,7 +198,7 @@ fn start(
         rounds: args.plugins.tool_rounds,
         policy,
         plugin_tools,
-        plugins: described,
+        plugin_limits,
         approvals,
         questions,
         stats: args.stats,

@@ -2,6 +2,7 @@
 
 pub mod mcp_servers;
 
+use std::io::Write as _;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,7 +11,8 @@ use clap::Args;
 use firebox_contract::{SamplingOverrides, ToolSource, limits};
 use firebox_mcp::client::ClientPool;
 
-use crate::config::ModelConfig;
+use super::Io;
+use crate::config::{self, ModelConfig};
 use crate::error::CliError;
 use crate::host::{Host, HostBuilder};
 use crate::system::units;
@@ -29,6 +31,16 @@ pub struct ModelOptions {
     pub text_control_tokens: bool,
     #[command(flatten)]
     pub(super) device: DeviceOptions,
+}
+
+/// Prints a note if there is a configuration file, because `command` does not read it.
+pub(super) fn note_unused_config(command: &str, io: &mut Io) -> Result<(), CliError> {
+    let Some(file) = config::default_file() else { return Ok(()) };
+    let file = file.display();
+    Ok(writeln!(
+        io.err,
+        "firebox: note: \"{file}\" configures firebox serve; {command} uses command-line options only"
+    )?)
 }
 
 impl ModelOptions {

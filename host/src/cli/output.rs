@@ -1,5 +1,5 @@
-//! What verbs write to, and the one place where text reaches a terminal: a terminal gets no commands out of text from a model,
-//! a plugin, a tool, a server or a file. A pipe or a file gets every byte as it is.
+//! The output of commands, and the one place where text reaches a terminal. Text from a model, a plugin, a tool, a server or a
+//! file reaches a terminal without escape sequences. A pipe or a file gets every byte unchanged.
 
 pub(super) mod finish;
 pub(super) mod log_lines;
@@ -10,13 +10,13 @@ use std::io::{self, IsTerminal, Write};
 
 use firebox_contract::limits;
 
-/// What a verb writes to.
+/// The outputs of a command.
 pub struct Io {
-    /// Answers and data.
+    /// Standard output: answers and data.
     pub out: Box<dyn Write>,
-    /// Words about the work: progress, statistics, warnings.
+    /// Standard error: progress, statistics, warnings.
     pub err: Box<dyn Write>,
-    /// Whether a person watches standard error.
+    /// Whether standard error is a terminal.
     pub err_is_terminal: bool,
 }
 
@@ -28,23 +28,23 @@ impl Io {
     }
 }
 
-/// Whether a person watches standard output.
+/// Whether standard output is a terminal.
 pub(crate) fn stdout_is_terminal() -> bool {
     io::stdout().is_terminal()
 }
 
-/// Standard output for bytes that are no text; none where a person watches it.
+/// Standard output for binary data; `None` if it is a terminal.
 pub(crate) fn binary_stdout() -> Option<io::Stdout> {
     let out = io::stdout();
     (!out.is_terminal()).then_some(out)
 }
 
-/// Whether a person watches standard error.
+/// Whether standard error is a terminal.
 pub(crate) fn stderr_is_terminal() -> bool {
     io::stderr().is_terminal()
 }
 
-/// Standard error, cleaned where it is a terminal.
+/// Standard error. If it is a terminal, control characters are removed.
 pub(crate) fn stderr() -> StandardError {
     let inner = io::stderr();
     if inner.is_terminal() { StandardError::Terminal(CleanWriter::new(inner)) } else { StandardError::Bytes(inner) }
@@ -72,10 +72,10 @@ impl Write for StandardError {
     }
 }
 
-/// Passes text on without the characters that command a terminal.
+/// Writes text without the characters that control a terminal.
 pub(crate) struct CleanWriter<W> {
     inner: W,
-    /// The beginning of a character whose other bytes have not come yet.
+    /// The first bytes of a character whose other bytes have not come yet.
     partial: Vec<u8>,
 }
 
@@ -86,15 +86,15 @@ impl<W: Write> CleanWriter<W> {
 }
 
 impl<W: Write> Write for CleanWriter<W> {
-    /// Takes all of `bytes`; bytes that are no UTF-8 come out as U+FFFD.
+    /// Writes all of `bytes`. Bytes that are not UTF-8 become U+FFFD.
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let mut pending = std::mem::take(&mut self.partial);
         pending.extend_from_slice(bytes);
         let mut clean = String::with_capacity(pending.len());
         for chunk in pending.utf8_chunks() {
-            clean.push_str(&safe(chunk.valid()));
+            clean.push_str(&sanitized(chunk.valid()));
             let is_last = std::ptr::eq(chunk.invalid().as_ptr_range().end, pending.as_ptr_range().end);
-            if is_last && may_go_on(chunk.invalid()) {
+            if is_last && is_incomplete(chunk.invalid()) {
                 self.partial = chunk.invalid().to_vec();
             } else if !chunk.invalid().is_empty() {
                 clean.push(char::REPLACEMENT_CHARACTER);
@@ -109,24 +109,24 @@ impl<W: Write> Write for CleanWriter<W> {
     }
 }
 
-/// Whether these bytes are the beginning of a character.
-fn may_go_on(bytes: &[u8]) -> bool {
+/// Whether these bytes are the start of a character.
+fn is_incomplete(bytes: &[u8]) -> bool {
     std::str::from_utf8(bytes).is_err_and(|error| error.error_len().is_none())
 }
 
-/// Whether a character moves the cursor, colours the screen, reorders what was written, or writes what nobody sees.
+/// Whether a character controls the terminal, changes the text direction, or is invisible.
 fn is_control(c: char) -> bool {
     c.is_control()
         || matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
         || matches!(c, '\u{e0000}'..='\u{e007f}')
 }
 
-/// `text` for a terminal: lines and tabs stay, all other control characters go.
-pub(crate) fn safe(text: &str) -> String {
+/// `text` for a terminal: without control characters, except line feeds and tabs.
+pub(crate) fn sanitized(text: &str) -> String {
     text.chars().filter(|c| matches!(c, '\n' | '\t') || !is_control(*c)).collect()
 }
 
-/// `text` in one line of at most `max` characters; control characters are shown as what they are.
+/// `text` on one line of at most `max` characters. Control characters are shown as escapes.
 pub(crate) fn line(text: &str, max: usize) -> String {
     let mut out = String::new();
     for (shown, c) in text.chars().enumerate() {
@@ -143,13 +143,13 @@ pub(crate) fn line(text: &str, max: usize) -> String {
     out
 }
 
-/// A message of at most [`limits::CLI_MESSAGE_BYTES_MAX`] bytes; where it was cut it says how long it was.
+/// `message`, cut to [`limits::CLI_MESSAGE_BYTES_MAX`] bytes. A cut message ends with its full length.
 pub(crate) fn bounded(message: &str) -> String {
     if message.len() <= limits::CLI_MESSAGE_BYTES_MAX {
         return message.to_owned();
     }
     let end = message.floor_char_boundary(limits::CLI_MESSAGE_BYTES_MAX);
-    format!("{}… ({} bytes in all)", &message[..end], message.len())
+    format!("{}… ({} bytes in total)", &message[..end], message.len())
 }
 
 #[cfg(test)]
@@ -164,8 +164,8 @@ mod tests {
     }
 
     #[test]
-    fn no_text_reaches_the_terminal_as_a_command() {
-        assert_eq!(safe("a\u{1b}[2Jb\n\tc\u{9b}1m\u{202e}d\r\u{7}"), "a[2Jb\n\tc1md");
+    fn control_characters_are_removed_or_escaped() {
+        assert_eq!(sanitized("a\u{1b}[2Jb\n\tc\u{9b}1m\u{202e}d\r\u{7}"), "a[2Jb\n\tc1md");
         assert_eq!(line("a\u{1b}[2J\nb", 100), "a\\u{1b}[2J b");
         assert_eq!(line(&"é".repeat(9), 3), "ééé…");
         // Clipboard, title, cursor, hyperlink, right-to-left, invisible tags, C1 in two bytes.
@@ -177,12 +177,12 @@ mod tests {
             "\u{2067}x\u{2069}",
             "\u{e0041}",
         ] {
-            assert!(!safe(hostile).chars().any(is_control), "{hostile:?}");
+            assert!(!sanitized(hostile).chars().any(is_control), "{hostile:?}");
         }
     }
 
     #[test]
-    fn commands_that_come_in_pieces_are_commands_still() {
+    fn control_characters_split_across_writes_are_removed() {
         assert_eq!(written(&[b"a\x1b", b"[31mb", "é".as_bytes()]), "a[31mbé");
         // U+009B and a letter of three bytes, cut in the middle.
         assert_eq!(written(&[b"x\xc2", b"\x9b2Jy"]), "x2Jy");
@@ -191,17 +191,17 @@ mod tests {
     }
 
     #[test]
-    fn bytes_that_are_no_text_are_shown_as_such() {
+    fn invalid_utf8_becomes_the_replacement_character() {
         assert_eq!(written(&[b"a\xffb\x9bc"]), "a\u{fffd}b\u{fffd}c");
         assert_eq!(written(&[b"a\xc2", b"b"]), "a\u{fffd}b");
     }
 
     #[test]
-    fn long_messages_are_cut() {
+    fn long_messages_are_cut_with_their_length() {
         let long = "é".repeat(limits::CLI_MESSAGE_BYTES_MAX);
         let cut = bounded(&long);
         assert!(cut.len() < limits::CLI_MESSAGE_BYTES_MAX + 64);
-        assert!(cut.ends_with(&format!("… ({} bytes in all)", long.len())));
+        assert!(cut.ends_with(&format!("… ({} bytes in total)", long.len())));
         assert_eq!(bounded("short"), "short");
     }
 }

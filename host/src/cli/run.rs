@@ -13,7 +13,7 @@ use firebox_engine::Generation;
 use firebox_mcp::client::ClientPool;
 
 use self::stdin::PipedInput;
-use super::options::{McpOptions, ModelOptions, PluginOptions, SamplingOptions};
+use super::options::{self, McpOptions, ModelOptions, PluginOptions, SamplingOptions};
 use super::output::finish::{self, Remedies};
 use super::output::stats;
 use super::termination::Termination;
@@ -58,6 +58,7 @@ pub struct Args {
 /// The error that ended the answer. Text that was already printed stays.
 pub fn run(args: Args, io: &mut Io) -> Result<(), CliError> {
     let request = request(&args, io)?;
+    options::note_unused_config("firebox run", io)?;
     let runtime = threads::runtime(Some(2))?;
     Termination::default().listen(&runtime)?;
     let pool = mcp_servers::pool(&args.servers.mcp, &args.servers.mcp_header)?;
@@ -224,8 +225,8 @@ impl EventPrinter<'_> {
         }
         if wants_stats {
             self.io.err.write_all(stats::lines(host.engine().info(), finish).as_bytes())?;
-            for line in host.stand_ins() {
-                writeln!(self.io.err, "plugin   {line}")?;
+            for line in host.plugins().iter().filter_map(|plugin| stats::stand_ins_line(plugin)) {
+                writeln!(self.io.err, "{line}")?;
             }
         }
         Ok(())

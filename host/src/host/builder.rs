@@ -9,7 +9,7 @@ use firebox_contract::{
 use firebox_engine::{Engine, EngineOptions, ModelFactory};
 use firebox_models::device::{self, DeviceChoice, OpenOptions};
 use firebox_models::{Checkpoint, CodecOptions, LoadOptions, Warnings};
-use firebox_sandbox::{Notice, Plugin, PluginSpec};
+use firebox_sandbox::{Notice, PluginSpec};
 
 use super::device::device_options;
 use super::{Host, ember};
@@ -204,12 +204,12 @@ impl HostBuilder {
     /// Errors of the device, the checkpoint or a plugin.
     pub async fn build(self) -> Result<Host, Error> {
         let clock: Arc<dyn Clock> = Arc::new(MachineClock::default());
-        let (mut notes, mut stand_ins) = (Vec::new(), Vec::new());
+        let (mut notes, mut plugins) = (Vec::new(), Vec::new());
         let hooks: Arc<dyn HookSource> = match self.hooks {
             Some(hooks) => hooks,
             None => {
                 let chain = sandbox::load_chain(self.plugins, self.notice, &mut notes).await?;
-                stand_ins.extend(chain.plugins().iter().filter_map(|plugin| stand_in(plugin)));
+                plugins.extend(chain.plugins().iter().cloned());
                 Arc::new(chain)
             }
         };
@@ -241,7 +241,7 @@ impl HostBuilder {
         };
         let engine = Engine::start(factory, options).await?;
         notes.extend(warnings.list());
-        Ok(Host { engine, codec, notes, stand_ins })
+        Ok(Host { engine, codec, notes, plugins })
     }
 }
 
@@ -263,12 +263,4 @@ fn from_checkpoint(
         Ok(firebox_models::load_decoder(&checkpoint, &opened.device, options)?)
     });
     Ok((codec, factory, warnings))
-}
-
-/// A line about what a plugin gets in place of the capabilities it was not granted. `None` if it was granted all.
-fn stand_in(plugin: &Plugin) -> Option<String> {
-    let names = plugin.stand_ins();
-    let name = plugin.name();
-    (!names.is_empty())
-        .then(|| format!("{name} was not granted {}; it gets the same values in every run", names.join(" and ")))
 }

@@ -55,7 +55,7 @@ impl RefusalLog {
         let mut repeats = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let key = (tenant.to_owned(), address.filter(|_| tenant.is_empty()), status);
         if repeats.kinds() >= limits::REFUSAL_KINDS_MAX && !repeats.knows(&key) {
-            repeats.forget(now);
+            repeats.remove_old(now);
             if repeats.kinds() >= limits::REFUSAL_KINDS_MAX {
                 return repeats.happened((String::new(), None, status), now);
             }

@@ -1,4 +1,4 @@
-//! This program as the compiler of plugins: a process that compiles one component under limits, and ends.
+//! Compiles plugins in child processes: this program, started with a hidden argument, compiles one component and exits.
 
 use std::io;
 use std::process::ExitCode;
@@ -7,18 +7,18 @@ use std::sync::OnceLock;
 use firebox_sandbox::CompilerCommand;
 
 /// The argument that makes this program a compiler.
-const VERB: &str = "compile-plugin";
+const ARGUMENT: &str = "compile-plugin";
 
-/// Set once this program is known to understand `VERB`.
+/// Set once `init` was called, because only then this program understands `ARGUMENT`.
 static COMMAND: OnceLock<Option<CompilerCommand>> = OnceLock::new();
 
-/// To be called first thing in `main`, before anything else is done with the arguments. Where this process was started to
-/// compile a plugin, it does so and gives the code to exit with. Otherwise plugins of this program are compiled in such
-/// processes from now on. A program that never calls it compiles plugins itself, and takes only smaller ones.
+/// Call this first in `main`. If this process was started to compile a plugin, it compiles it and returns the exit code.
+/// Otherwise it returns `None`, and plugins are compiled in child processes from now on. A program that does not call it
+/// compiles plugins in its own process, with a lower size limit.
 #[must_use]
 pub fn init() -> Option<ExitCode> {
     let mut arguments = std::env::args_os().skip(1);
-    if arguments.next().is_some_and(|verb| verb == VERB) && arguments.next().is_none() {
+    if arguments.next().is_some_and(|verb| verb == ARGUMENT) && arguments.next().is_none() {
         let output = crate::cli::output::binary_stdout();
         let compiled = output.map(|output| firebox_sandbox::compile_component(io::stdin().lock(), output.lock()));
         return Some(if matches!(compiled, Some(Ok(()))) { ExitCode::SUCCESS } else { ExitCode::FAILURE });
@@ -27,15 +27,15 @@ pub fn init() -> Option<ExitCode> {
     None
 }
 
-/// How a plugin is compiled in a process of its own, where this program can do that.
+/// The command that compiles a plugin in a child process; `None` if [`init`] was not called.
 #[must_use]
 pub fn command() -> Option<CompilerCommand> {
     COMMAND.get().cloned().flatten()
 }
 
 fn this_program() -> Option<CompilerCommand> {
-    // The kernel's own link leads to the program that runs, even where its file was replaced meanwhile.
+    // This link leads to the running program, even if its file was replaced.
     let running = std::path::PathBuf::from("/proc/self/exe");
     let program = if running.exists() { running } else { std::env::current_exe().ok()? };
-    Some(CompilerCommand { program, arguments: vec![VERB.into()] })
+    Some(CompilerCommand { program, arguments: vec![ARGUMENT.into()] })
 }

@@ -1,19 +1,19 @@
-//! What can be done about a plugin that reached a limit: another thing at the command line than behind a server.
+//! Error messages about plugin limits, with the option or key that raises the limit.
 
 use firebox_contract::{Error, FaultCause};
 
-/// What the reader of an error can do something with.
+/// Who reads an error message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Audience {
-    /// Options of this command.
+    /// The user of a command, who can change its options.
     CommandLine,
-    /// Keys of the operator's configuration.
+    /// A client of a server, whose operator can change the configuration.
     ServerClient,
 }
 
-/// `error`, and where a limit of plugins was reached, what raises it.
+/// The message of `error`. If a plugin limit was reached, the message names what raises it.
 #[must_use]
-pub(crate) fn with_remedy(error: &Error, means: Audience) -> String {
+pub(crate) fn with_remedy(error: &Error, audience: Audience) -> String {
     let Error::Fault(fault) = error else { return error.to_string() };
     let (option, key) = match fault.cause {
         FaultCause::OutOfFuel { .. } => ("--fuel", "fuel"),
@@ -21,11 +21,10 @@ pub(crate) fn with_remedy(error: &Error, means: Audience) -> String {
         FaultCause::TimedOut { .. } => ("--plugin-timeout", "timeout"),
         _ => return error.to_string(),
     };
-    match means {
-        Audience::CommandLine => format!("{error}; raise {option} if the work is legitimate"),
+    match audience {
+        Audience::CommandLine => format!("{error}; raise the limit with {option}"),
         Audience::ServerClient => format!(
-            "{error}; if the work is legitimate, the operator can raise \"{key}\" of the [[plugin]] and \"plugin_{key}\" of \
-             the tenant's limits"
+            "{error}; the operator can raise \"{key}\" of the [[plugin]] and \"plugin_{key}\" in the limits of the tenant"
         ),
     }
 }
@@ -37,16 +36,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_reader_is_told_of_its_own_means() {
+    fn the_message_names_the_option_or_the_configuration_key() {
         let fault = |cause| {
             let plugin = "p".to_owned();
             Error::Fault(Fault { plugin, stage: Stage::Tool, cause, fuel: 1, memory_peak_bytes: 2 })
         };
         let second = std::time::Duration::from_secs(1);
         for (cause, option, key) in [
-            (FaultCause::OutOfFuel { limit: 7 }, "raise --fuel ", "\"plugin_fuel\""),
-            (FaultCause::OutOfMemory { limit_bytes: 7, asked_bytes: 8 }, "raise --plugin-memory ", "\"plugin_memory\""),
-            (FaultCause::TimedOut { limit: second, took: second }, "raise --plugin-timeout ", "\"plugin_timeout\""),
+            (FaultCause::OutOfFuel { limit: 7 }, "with --fuel", "\"plugin_fuel\""),
+            (FaultCause::OutOfMemory { limit_bytes: 7, asked_bytes: 8 }, "with --plugin-memory", "\"plugin_memory\""),
+            (FaultCause::TimedOut { limit: second, took: second }, "with --plugin-timeout", "\"plugin_timeout\""),
         ] {
             let error = fault(cause);
             let (own, operators) =
@@ -58,7 +57,7 @@ mod tests {
         assert_eq!(with_remedy(&panicked, Audience::CommandLine), panicked.to_string());
     }
 
-    /// The keys that are named are keys that can be set.
+    /// The named keys exist.
     #[test]
     fn the_keys_are_in_the_example() {
         for key in ["fuel", "memory", "timeout"] {

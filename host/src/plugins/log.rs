@@ -1,9 +1,9 @@
-//! What plugins log, in the operator's log: at the level that the plugin chose, with whose request it was.
+//! Writes the log lines of plugins to the server's log.
 
 use firebox_contract::LogLine;
 
-/// Writes `line` of a plugin that ran in the request `request` of `tenant`. A level below `info` is written as `info`, for
-/// the log holds nothing below it; the field `level` says what it was.
+/// Writes `line` of a plugin that ran in the request `request` of `tenant`, at the plugin's level. Levels below `info` are
+/// written as `info`, because the log shows nothing below it. The field `level` has the original level.
 pub fn write(line: &LogLine, tenant: &str, request: &str) {
     let (plugin, level, message) = (line.plugin.as_str(), line.level, line.message.as_str());
     match level {
@@ -34,7 +34,7 @@ mod tests {
     }
 
     #[test]
-    fn a_line_has_its_level_and_its_request() {
+    fn a_line_has_its_level_tenant_and_request() {
         for (level, shown) in
             [("error", "ERROR"), ("warn", "WARN"), ("info", "INFO"), ("debug", "INFO"), ("trace", "INFO")]
         {

@@ -1,5 +1,4 @@
-//! `plugin.toml`: what a plugin says about itself before it runs. It is written by whoever wrote the plugin, so nothing in it is
-//! taken without a limit.
+//! `plugin.toml`, the manifest of a plugin. The author of the plugin writes it, so it is untrusted: every value has a limit.
 
 use std::io::ErrorKind;
 use std::path::Path;
@@ -11,10 +10,10 @@ use serde::Deserialize;
 
 use crate::error::CliError;
 
-/// The manifest's name, beside a component.
+/// The file name of the manifest, next to the component.
 pub(super) const FILE: &str = "plugin.toml";
 
-/// The file's content.
+/// The content of the manifest.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Manifest {
@@ -30,7 +29,7 @@ pub(super) struct Manifest {
     limits: RequestedLimits,
 }
 
-/// What the plugin would like to use.
+/// The limits that the plugin asks for.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct RequestedLimits {
@@ -43,7 +42,7 @@ impl Manifest {
     /// The manifest at `path`.
     ///
     /// # Errors
-    /// `CliError::File` if there is none, a fault of the plugin if it is not a manifest.
+    /// `CliError::File` if it cannot be read, `Error::Plugin` if it is not valid.
     pub(super) fn read(path: &Path) -> Result<Self, CliError> {
         let whose = path.display().to_string();
         let bytes =
@@ -55,8 +54,8 @@ impl Manifest {
         Self::parse(text, &whose)
     }
 
-    /// The manifest beside a component, if its id is the component's name. One that cannot be read is an error: it may be this
-    /// component's, and hold limits that must not be lost.
+    /// The manifest next to a component, if its id is the component's name. A manifest that cannot be read is an error, because
+    /// it may belong to this component and set its limits.
     ///
     /// # Errors
     /// As [`Manifest::read`].
@@ -69,10 +68,10 @@ impl Manifest {
         Ok(Some(found).filter(|found| component.file_stem().is_some_and(|stem| *stem == *found.id)))
     }
 
-    /// The manifest with this text, of the plugin or file `whose`.
+    /// Parses the manifest of the plugin or file `whose`.
     ///
     /// # Errors
-    /// A fault of the plugin.
+    /// `Error::Plugin`.
     pub(super) fn parse(text: &str, whose: &str) -> Result<Self, CliError> {
         let manifest: Self = toml::from_str(text).map_err(|error| {
             let before = error.span().and_then(|span| text.get(..span.start)).unwrap_or_default();
@@ -82,21 +81,21 @@ impl Manifest {
         let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
         if id.is_empty() || id.len() > limits::PLUGIN_NAME_BYTES_MAX || !id.chars().all(plain) {
             let max = limits::PLUGIN_NAME_BYTES_MAX;
-            let reason = format!("its id \"{}\" is not 1 to {max} letters, digits, '-', '_' or '.'", shown(id));
+            let reason = format!("the id \"{}\" must have 1 to {max} letters, digits, '-', '_' or '.'", shown(id));
             return Err(broken(whose, &reason));
         }
         Ok(manifest)
     }
 
-    /// The plugin's own name, which is also its component's.
+    /// The id of the plugin, which is also the name of its component.
     pub(super) fn id(&self) -> &str {
         &self.id
     }
 
-    /// The plugin with its component at `source`, with what it asks for as far as a manifest gets it.
+    /// The plugin with its component at `source`, and the limits it asks for, up to the maximum for a manifest.
     ///
     /// # Errors
-    /// A fault of the plugin, for a stage that does not exist or a limit of nothing.
+    /// `Error::Plugin` for an unknown stage or a limit of 0.
     pub(super) fn spec(&self, source: ComponentSource) -> Result<PluginSpec, CliError> {
         let (limits, stages) = (self.limits()?, self.stages()?);
         Ok(PluginSpec { limits, asks: self.capabilities.clone(), stages, ..PluginSpec::new(&self.id, source) })
@@ -105,7 +104,7 @@ impl Manifest {
     fn limits(&self) -> Result<PluginLimits, CliError> {
         let RequestedLimits { fuel, memory_mib, timeout_ms } = self.limits;
         if fuel == Some(0) || memory_mib == Some(0) || timeout_ms == Some(0) {
-            return Err(broken(&self.id, "a limit of 0 lets it do nothing; leave the limit out"));
+            return Err(broken(&self.id, "a limit is 0; leave it out for the default"));
         }
         let default = PluginLimits::default();
         let memory_bytes = memory_mib.map_or(default.memory_bytes, |mib| mib.saturating_mul(1 << 20));
@@ -115,17 +114,18 @@ impl Manifest {
 
     fn stages(&self) -> Result<Option<Vec<Stage>>, CliError> {
         let Some(names) = &self.stages else { return Ok(None) };
-        // Every plugin may start, so that says nothing.
+        // Every plugin has the stage `init`, so a manifest does not list it.
         let stage = |name: &String| Stage::named(name).filter(|stage| *stage != Stage::Init);
         let unknown = |name: &String| {
-            let reason = format!("it names a stage \"{}\"; there are \"prompt\", \"text\" and \"tool\"", shown(name));
+            let reason =
+                format!("there is no stage \"{}\"; the stages are \"prompt\", \"text\" and \"tool\"", shown(name));
             broken(&self.id, &reason)
         };
         names.iter().map(|name| stage(name).ok_or_else(|| unknown(name))).collect::<Result<_, _>>().map(Some)
     }
 }
 
-/// What a manifest gets at most; more takes the word of whoever runs it.
+/// The maximum that a manifest can ask for. An operator can set more.
 const CEILING: PluginLimits = PluginLimits {
     fuel: limits::PLUGIN_MANIFEST_FUEL_MAX,
     memory_bytes: limits::PLUGIN_MANIFEST_MEMORY_BYTES_MAX,
@@ -133,10 +133,10 @@ const CEILING: PluginLimits = PluginLimits {
 };
 
 fn broken(whose: &str, reason: &str) -> CliError {
-    CliError::Host(Error::Plugin(format!("\"{whose}\" is not a plugin manifest: {}", shown(reason))))
+    CliError::Host(Error::Plugin(format!("invalid plugin manifest \"{whose}\": {}", shown(reason))))
 }
 
-/// Text of somebody else as a message shows it: short, and without what a terminal would obey.
+/// Untrusted text for a message: cut to 200 characters and without control characters.
 pub(super) fn shown(text: &str) -> String {
     const SHOWN_CHARACTERS: usize = 200;
     let mut shown: String =
@@ -156,7 +156,7 @@ mod tests {
     }
 
     #[test]
-    fn a_manifest_gets_no_more_than_a_manifest_may() {
+    fn a_manifest_gets_at_most_the_maximum_limits() {
         let head = "id = \"p\"\nversion = \"1\"\n[limits]\n";
         let greedy = format!("{head}fuel = 9000000000000000000\nmemory_mib = 4000000\ntimeout_ms = 900000000\n");
         assert_eq!(parse(&greedy).expect("a manifest").limits, CEILING);
@@ -165,7 +165,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_manifest_is_the_plugins_fault_in_few_and_plain_words() {
+    fn an_invalid_manifest_is_a_short_plugin_error_without_control_characters() {
         let head = "version = \"1\"\n";
         let long = "x".repeat(60_000);
         for bad in [

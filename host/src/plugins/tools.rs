@@ -1,4 +1,4 @@
-//! The tools of plugins for callers who bring no prompt: MCP clients.
+//! The tools of plugins for MCP clients, which call tools without a model.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -16,28 +16,27 @@ use super::limit_remedy::{self, Audience};
 use super::log;
 use crate::system::clock::MachineClock;
 
-/// What one caller may call.
+/// The tools that one caller may call.
 #[derive(Clone)]
 pub struct CallerTools {
-    /// The plugins whose tools they are, with the caller's own limits.
+    /// The plugins of the tools, with the caller's limits.
     pub chain: PluginChain,
-    /// What is not offered, and what needs approval.
+    /// Which tools are denied and which need approval.
     pub policy: ToolPolicy,
 }
 
-/// What a caller is offered now; `None` is no tool at all.
+/// Returns the current tools of a caller; `None` for no tools.
 pub type CallerToolsOf = Arc<dyn Fn(&Caller) -> Option<CallerTools> + Send + Sync>;
 
-/// Each call whose arguments fit the tool's schema runs in a fresh, metered instance of the one plugin that offers the
-/// tool; nothing survives it.
+/// Runs each call in a new, metered instance of the plugin that has the tool, if the arguments match the schema of the tool.
 pub struct PluginTools {
-    offer_of: CallerToolsOf,
+    tools_of: CallerToolsOf,
     gate: Arc<dyn Gate>,
     arguments: ArgumentCheck,
     calls: AtomicU64,
     revision: Revision,
-    /// What raises the plugins' limits.
-    means: Audience,
+    /// Who reads the error messages.
+    audience: Audience,
 }
 
 impl PluginTools {
@@ -45,25 +44,25 @@ impl PluginTools {
     #[must_use]
     pub fn of(chain: PluginChain) -> Self {
         let offer = CallerTools { chain, policy: ToolPolicy::ALLOW_ALL };
-        Self { means: Audience::CommandLine, ..Self::for_each(Arc::new(move |_| Some(offer.clone()))) }
+        Self { audience: Audience::CommandLine, ..Self::for_each(Arc::new(move |_| Some(offer.clone()))) }
     }
 
-    /// To each caller what `offer_of` says.
+    /// The tools that `tools_of` returns for each caller.
     #[must_use]
-    pub fn for_each(offer_of: CallerToolsOf) -> Self {
+    pub fn for_each(tools_of: CallerToolsOf) -> Self {
         let arguments = ArgumentCheck::new(Arc::new(MachineClock::default()));
         let (gate, calls) = (Arc::new(OpenGate), AtomicU64::new(0));
-        Self { offer_of, gate, arguments, calls, revision: Revision::default(), means: Audience::ServerClient }
+        Self { tools_of, gate, arguments, calls, revision: Revision::default(), audience: Audience::ServerClient }
     }
 
-    /// Asks `gate` before each call, with no model's name, and settles with it after.
+    /// Admits each call at `gate`, without a model, and settles its usage there.
     #[must_use]
     pub fn gated(mut self, gate: Arc<dyn Gate>) -> Self {
         self.gate = gate;
         self
     }
 
-    /// Says that what callers are offered is not what it was.
+    /// Announces that the tools of callers have changed.
     pub fn announce(&self) {
         self.revision.advance();
     }
@@ -76,43 +75,43 @@ impl PluginTools {
         progress: &dyn Progress,
     ) -> Result<ToolOutcome, Error> {
         let missing = || Error::NotFound(format!("there is no tool \"{}\"", call.name));
-        let offer = (self.offer_of)(caller).ok_or_else(missing)?;
+        let offer = (self.tools_of)(caller).ok_or_else(missing)?;
         let permission = offer.policy.permission(&call.name);
         let tool = offer.chain.tools().iter().find(|tool| tool.name == call.name);
         let tool = tool.filter(|_| permission != Permission::Deny).ok_or_else(missing)?;
-        // Without a request of somebody's the call is one by itself.
+        // A call without a request of a client gets an id of its own.
         let own = || format!("mcp-{}", self.calls.fetch_add(1, Ordering::Relaxed));
         let id = request_id.map_or_else(own, str::to_owned);
-        let mut account = self.gate.admit(caller, "", &id)?;
+        let mut reservation = self.gate.admit(caller, "", &id)?;
         if permission == Permission::Ask {
-            return Ok(turn_away(&mut *account, call, Decision::Declined, &needs_approval(call)));
+            return Ok(refuse(&mut *reservation, call, Decision::Declined, &needs_approval(call)));
         }
         if let Err(reason) = self.arguments.check(tool, &call.arguments_json).await {
-            // Whoever called can mend it, so it is an answer of the tool and no error of the protocol (SEP-1303).
-            return Ok(turn_away(&mut *account, call, Decision::Rejected, &Error::Usage(reason)));
+            // The caller can correct the arguments, so this is a tool result and not a protocol error (SEP-1303).
+            return Ok(refuse(&mut *reservation, call, Decision::Rejected, &Error::Usage(reason)));
         }
         // RequestedLimits again, for checking arguments may take a while.
-        let offer = (self.offer_of)(caller).filter(|offer| offer.policy.permission(&call.name) == Permission::Allow);
+        let offer = (self.tools_of)(caller).filter(|offer| offer.policy.permission(&call.name) == Permission::Allow);
         let offer = offer.filter(|offer| offer.chain.tools().iter().any(|tool| tool.name == call.name));
         let Some(offer) = offer else {
-            return Ok(turn_away(&mut *account, call, Decision::Denied, &missing()));
+            return Ok(refuse(&mut *reservation, call, Decision::Denied, &missing()));
         };
-        if let Err(error) = account.allow_call(call) {
-            account.record_call(call, Decision::Rejected, &failed(&error));
-            settle(&mut *account, None, error.kind().code());
+        if let Err(error) = reservation.allow_call(call) {
+            reservation.record_call(call, Decision::Rejected, &failed(&error));
+            settle(&mut *reservation, None, error.kind().code());
             return Err(error);
         }
         let run = offer.chain.call_tool(call, progress).await;
         for line in run.iter().flat_map(|run| &run.log) {
             log::write(line, caller.tenant.as_str(), &id);
         }
-        Ok(finish(&mut *account, call, run, self.means))
+        Ok(finish(&mut *reservation, call, run, self.audience))
     }
 }
 
 impl ToolSource for PluginTools {
     fn tools<'a>(&'a self, caller: &'a Caller) -> BoxFuture<'a, Vec<ToolDefinition>> {
-        let offered = (self.offer_of)(caller).map_or_else(Vec::new, |offer| {
+        let offered = (self.tools_of)(caller).map_or_else(Vec::new, |offer| {
             let allowed = |tool: &&ToolDefinition| offer.policy.permission(&tool.name) != Permission::Deny;
             offer.chain.tools().iter().filter(allowed).cloned().collect()
         });
@@ -147,8 +146,13 @@ impl ToolSource for PluginTools {
     }
 }
 
-/// Tells the account what came of it, and the caller too.
-fn finish(account: &mut dyn Reservation, call: &ToolCall, run: Result<ToolRun, Error>, means: Audience) -> ToolOutcome {
+/// Records and settles a call that ran, and returns its result for the caller.
+fn finish(
+    reservation: &mut dyn Reservation,
+    call: &ToolCall,
+    run: Result<ToolRun, Error>,
+    audience: Audience,
+) -> ToolOutcome {
     let (outcome, uses) = match run {
         Ok(ToolRun { outcome, uses, log: _ }) => (outcome, Some(uses)),
         Err(error) => (Err(error), None),
@@ -157,20 +161,20 @@ fn finish(account: &mut dyn Reservation, call: &ToolCall, run: Result<ToolRun, E
         Ok(outcome) => (outcome, "stop"),
         Err(error) => {
             let elapsed = uses.iter().flatten().map(|row| row.elapsed).sum();
-            let content = format!("error: {}", limit_remedy::with_remedy(&error, means));
+            let content = format!("error: {}", limit_remedy::with_remedy(&error, audience));
             (ToolOutcome { elapsed, content, ..failed(&error) }, error.kind().code())
         }
     };
-    account.record_call(call, Decision::Allowed, &outcome);
-    settle(account, uses.as_deref(), code);
+    reservation.record_call(call, Decision::Allowed, &outcome);
+    settle(reservation, uses.as_deref(), code);
     outcome
 }
 
-fn settle(account: &mut dyn Reservation, uses: Option<&[firebox_contract::PluginUse]>, outcome: &str) {
-    account.settle(&RequestUsage { usage: Usage::default(), plugins: uses.unwrap_or_default(), outcome });
+fn settle(reservation: &mut dyn Reservation, uses: Option<&[firebox_contract::PluginUse]>, outcome: &str) {
+    reservation.settle(&RequestUsage { usage: Usage::default(), plugins: uses.unwrap_or_default(), outcome });
 }
 
-/// A fault or a refusal as an answer, so that whoever called can read it.
+/// An error as a tool result.
 fn failed(error: &Error) -> ToolOutcome {
     let (provider, fuel, memory_peak_bytes) = match error {
         Error::Fault(fault) => (fault.plugin.clone(), fault.fuel, fault.memory_peak_bytes),
@@ -187,17 +191,17 @@ fn failed(error: &Error) -> ToolOutcome {
     }
 }
 
-/// Answers a call that does not run.
-fn turn_away(account: &mut dyn Reservation, call: &ToolCall, decision: Decision, error: &Error) -> ToolOutcome {
+/// Records, settles and answers a call that does not run.
+fn refuse(reservation: &mut dyn Reservation, call: &ToolCall, decision: Decision, error: &Error) -> ToolOutcome {
     let refused = failed(error);
-    account.record_call(call, decision, &refused);
-    settle(account, None, error.kind().code());
+    reservation.record_call(call, decision, &refused);
+    settle(reservation, None, error.kind().code());
     refused
 }
 
 fn needs_approval(call: &ToolCall) -> Error {
     Error::Denied(format!(
-        "tool \"{}\" needs approval, and nobody can be asked here; let the operator allow it by policy",
+        "tool \"{}\" needs approval, which is not possible over MCP; ask the operator to allow the tool",
         call.name
     ))
 }

@@ -1,10 +1,10 @@
-//! The machine's clock, for those who must be given one.
+//! The clock of the machine, for crates that read no clock themselves.
 
 use std::time::{Duration, Instant};
 
 use firebox_contract::{BoxFuture, Clock};
 
-/// Time since it was made.
+/// Measures the time since it was created.
 pub struct MachineClock(Instant);
 
 impl Default for MachineClock {

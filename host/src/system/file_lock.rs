@@ -1,4 +1,4 @@
-//! A file beside another one that one process at a time holds, and that names that process.
+//! A lock file next to another file. It holds the id of the process that has the lock.
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
@@ -6,24 +6,24 @@ use std::path::{Path, PathBuf};
 
 use firebox_contract::limits;
 
-/// Bytes of the lock file before those that [`CompanionLock::has_room`] writes for a moment.
+/// The part of the lock file before the bytes that [`CompanionLock::has_room`] writes.
 const HEAD_BYTES: u64 = 4_096;
 
-/// A lock that ends with this value, and with the process however it ends.
+/// A lock. It ends when this value is dropped or the process ends.
 #[derive(Debug)]
 pub(crate) struct CompanionLock(File);
 
 /// Why a file could not be locked.
 #[derive(Debug)]
 pub(crate) enum LockError {
-    /// Somebody holds it: `process 1234`, or `another process` where that one did not write its number.
+    /// Another process has the lock: `process 1234`, or `another process` if its id is not known.
     Held(String),
     /// The lock file cannot be used.
     Io(io::Error),
 }
 
 impl CompanionLock {
-    /// Locks `path` for this process alone, and writes this process's number into its lock file.
+    /// Locks `path` for this process alone, and writes its id into the lock file.
     ///
     /// # Errors
     /// [`LockError`].
@@ -35,7 +35,7 @@ impl CompanionLock {
         Ok(Self(file))
     }
 
-    /// Locks `path` beside others that share it.
+    /// Locks `path` together with other processes that share it.
     ///
     /// # Errors
     /// [`LockError`].
@@ -45,21 +45,21 @@ impl CompanionLock {
         Ok(Self(file))
     }
 
-    /// Writes some bytes and takes them back: whether there is room where the lock file is.
+    /// Tests for free disk space: writes some bytes to the lock file and removes them.
     ///
     /// # Errors
-    /// What the system says.
+    /// The error of the system, such as a full disk.
     pub(crate) fn has_room(&self) -> io::Result<()> {
         let mut file = &self.0;
         file.seek(SeekFrom::Start(HEAD_BYTES))?;
         let written = file.write_all(&[1; limits::STORAGE_PROBE_BYTES]);
-        // Shorter always works; what it frees is for others.
+        // Truncating works on a full disk too.
         file.set_len(HEAD_BYTES)?;
         written
     }
 }
 
-/// The name of the companion of `path` that ends in `end`.
+/// The path of the file next to `path` with the suffix `end`.
 pub(crate) fn companion(path: &Path, end: &str) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(end);
@@ -82,7 +82,7 @@ fn take(locked: Result<(), TryLockError>, file: &mut File) -> Result<(), LockErr
     }
 }
 
-/// Who wrote its number into the file. The file is only read here, so whatever it holds, it is a number or nothing.
+/// The process whose id is in the file. Any other content counts as no id.
 fn holder(file: &mut File) -> String {
     const DIGITS_MAX: u64 = 20;
     let mut text = String::new();
@@ -96,7 +96,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn one_holds_it_alone_and_is_named_and_several_share_it() {
+    fn one_process_has_the_lock_alone_or_several_share_it() {
         let dir = tempfile::tempdir().expect("a folder");
         let path = dir.path().join("s.db");
         let held = CompanionLock::alone(&path).expect("free");

@@ -1,14 +1,14 @@
-//! Memory of this process: how much it has used, and what the allocator holds of it for nobody.
+//! Memory of this process: its peak, and returning unused pages to the system.
 
 use firebox_contract::limits;
 
-/// Peak resident memory of this process in bytes; `None` where the system does not tell through `/proc`.
+/// Peak resident memory of this process in bytes; `None` on systems without `/proc`.
 #[must_use]
 pub fn peak_bytes() -> Option<u64> {
     status_bytes("VmHWM:")
 }
 
-/// What `/proc` says of this process under `name`.
+/// The value of `name` in `/proc/self/status`, in bytes.
 fn status_bytes(name: &str) -> Option<u64> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
     let line = status.lines().find(|line| line.starts_with(name))?;
@@ -16,20 +16,20 @@ fn status_bytes(name: &str) -> Option<u64> {
     Some(kib * 1024)
 }
 
-/// Gives back to the system, from time to time, the pages that the allocator holds and nobody uses. GNU's C library gives
-/// back by itself only what lies at the end of its heaps, and a server's buffers, of all sizes and ages, leave holes before.
+/// Returns free pages of the allocator to the system every [`limits::MEMORY_TRIM_PERIOD`]. The GNU C library itself returns only
+/// pages at the end of a heap, and the buffers of a server leave free pages before the end.
 pub(crate) async fn keep_trimmed() {
     loop {
         tokio::time::sleep(limits::MEMORY_TRIM_PERIOD).await;
-        // It takes milliseconds, which nobody's answer waits for there.
+        // It takes milliseconds, so it runs on a thread for blocking work.
         let _panicked = tokio::task::spawn_blocking(trim).await;
     }
 }
 
-/// Whether anything was given back; other systems' allocators do so by themselves.
+/// Returns whether pages were returned. Allocators of other systems return pages themselves.
 fn trim() -> bool {
     #[cfg(all(target_os = "linux", target_env = "gnu"))]
-    // SAFETY: it takes a number, and may be called whenever and by whichever thread.
+    // SAFETY: the function takes a number and may be called at any time by any thread.
     let trimmed = (unsafe { libc::malloc_trim(0) }) == 1;
     #[cfg(not(all(target_os = "linux", target_env = "gnu")))]
     let trimmed = false;
@@ -40,9 +40,9 @@ fn trim() -> bool {
 mod tests {
     #[test]
     #[cfg(target_env = "gnu")]
-    fn holes_are_given_back() {
+    fn free_pages_between_used_ones_are_returned() {
         let resident = || super::status_bytes("VmRSS:").expect("Linux tells");
-        // Between two that stay, one that goes; each smaller than what the library has from the system.
+        // Every second buffer is freed. Each is smaller than the heaps that the library gets from the system.
         const SIZE: usize = 64 << 10;
         const COUNT: usize = 1_024;
         let seen = || {
@@ -53,12 +53,12 @@ mod tests {
             assert!(buffers.iter().flatten().all(|buffer| *buffer == [1; SIZE]));
             trimmed && resident() < before - half / 2
         };
-        // Other tests come and go beside this one, with memory of their own.
+        // Other tests allocate and free memory at the same time, so several attempts are made.
         assert!((0..10).any(|_| seen()));
     }
 
     #[test]
-    fn the_peak_covers_what_was_touched() {
+    fn the_peak_includes_touched_memory() {
         let touched = vec![1u8; 64 << 20];
         let peak = super::peak_bytes().expect("linux tells");
         assert!(peak > touched.len() as u64, "{peak}");

@@ -1,8 +1,8 @@
-//! How much memory this process may have: the least of what its control group, its own limits and the machine allow.
+//! The memory limit of this process: the lowest of its control group, its own limits and the machine.
 
 use std::path::{Path, PathBuf};
 
-/// Bytes of memory this process may have; `None` where the system does not tell.
+/// The memory limit of this process in bytes; `None` if the system does not report one.
 #[must_use]
 pub fn memory_limit() -> Option<u64> {
     let limits =
@@ -10,7 +10,7 @@ pub fn memory_limit() -> Option<u64> {
     limits.into_iter().flatten().min()
 }
 
-/// The least `memory.max` (version 2) or `memory.limit_in_bytes` (version 1) of this process's group and those above it.
+/// The lowest `memory.max` (version 2) or `memory.limit_in_bytes` (version 1) of the process's control group and its parents.
 fn cgroup_limit(groups: &Path, mount: &Path) -> Option<u64> {
     let groups = std::fs::read_to_string(groups).ok()?;
     let limits = groups.lines().filter_map(|line| {
@@ -21,7 +21,7 @@ fn cgroup_limit(groups: &Path, mount: &Path) -> Option<u64> {
             list if list.split(',').any(|name| name == "memory") => (mount.join("memory"), "memory.limit_in_bytes"),
             _ => return None,
         };
-        // In a container the path may be that of the host: then the mount itself is the group.
+        // In a container the path may be that of the host. Then the mount itself is the group.
         let group = root.join(path.trim_start_matches('/'));
         above(&group, &root).filter_map(|folder| number(&folder.join(file))).min()
     });
@@ -33,19 +33,19 @@ fn above<'a>(group: &'a Path, root: &'a Path) -> impl Iterator<Item = PathBuf> +
     group.ancestors().take_while(move |folder| folder.starts_with(root)).map(Path::to_owned)
 }
 
-/// What no limit is written as is far more than any machine has: the word `max`, or the largest number of pages.
+/// The number in a file. "No limit" is the word `max`, which is no number, or a number larger than any machine's memory.
 fn number(file: &Path) -> Option<u64> {
     std::fs::read_to_string(file).ok()?.trim().parse().ok()
 }
 
-/// `ulimit -v`, as `/proc` tells it.
+/// The limit of `ulimit -v`, from `/proc`.
 fn address_space() -> Option<u64> {
     let limits = std::fs::read_to_string("/proc/self/limits").ok()?;
     let line = limits.lines().find_map(|line| line.strip_prefix("Max address space"))?;
     line.split_whitespace().next()?.parse().ok()
 }
 
-/// Memory of the machine.
+/// The memory of the machine.
 fn physical() -> Option<u64> {
     let memory = std::fs::read_to_string("/proc/meminfo").ok()?;
     let line = memory.lines().find_map(|line| line.strip_prefix("MemTotal:"))?;
@@ -73,7 +73,7 @@ mod tests {
     }
 
     #[test]
-    fn the_least_of_a_group_and_those_above_it_counts() {
+    fn the_lowest_limit_of_a_group_and_its_parents_counts() {
         let version_2 = [
             ("groups", "0::/slice/service\n"),
             ("mount/slice/service/memory.max", "max\n"),
@@ -94,7 +94,7 @@ mod tests {
 
     #[test]
     #[cfg(target_os = "linux")]
-    fn linux_tells() {
+    fn linux_reports_a_limit() {
         assert!(memory_limit().expect("it tells") >= 64 << 20);
     }
 }

@@ -1,10 +1,10 @@
-//! Moments as RFC 3339 writes them, in UTC.
+//! Formats and parses times in RFC 3339, in UTC.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 const DAY_SECONDS: u64 = 86_400;
 
-/// `2026-11-25T02:15:03.042Z`; moments before 1970 are written as 1970.
+/// Formats `moment` as `2026-11-25T02:15:03.042Z`. Times before 1970 become 1970.
 #[must_use]
 pub fn rfc3339(moment: SystemTime) -> String {
     let since = moment.duration_since(UNIX_EPOCH).unwrap_or_default();
@@ -13,7 +13,7 @@ pub fn rfc3339(moment: SystemTime) -> String {
     format!("{}T{hour:02}:{minute:02}:{second:02}.{:03}Z", date(moment), since.subsec_millis())
 }
 
-/// `2026-11-25`, in UTC.
+/// Formats the date of `moment` as `2026-11-25`, in UTC.
 #[must_use]
 pub fn date(moment: SystemTime) -> String {
     let days = moment.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs() / DAY_SECONDS;
@@ -21,14 +21,13 @@ pub fn date(moment: SystemTime) -> String {
     format!("{year:04}-{month:02}-{day:02}")
 }
 
-/// Reads `2026-11-25T02:15:03Z`, with a fraction or an offset such as `+01:00`, or a bare `2026-11-25` (its beginning).
+/// Parses `2026-11-25T02:15:03Z`, with an optional fraction and an offset such as `+01:00`, or `2026-11-25`, which means its
+/// midnight.
 ///
 /// # Errors
-/// A sentence with the remedy.
+/// A message with an example.
 pub fn parse(text: &str) -> Result<SystemTime, String> {
-    read(text).ok_or_else(|| {
-        format!("\"{text}\" is not a moment from 1970 on; write 2027-01-31T12:00:00Z, or 2027-01-31 for its beginning")
-    })
+    read(text).ok_or_else(|| format!("\"{text}\" is not a date or time; write 2027-01-31, or 2027-01-31T12:00:00Z"))
 }
 
 fn read(text: &str) -> Option<SystemTime> {
@@ -41,7 +40,7 @@ fn read(text: &str) -> Option<SystemTime> {
     UNIX_EPOCH.checked_add(Duration::from_secs(u64::try_from(seconds).ok()?))
 }
 
-/// Seconds after midnight UTC of `T02:15:03.5+01:00`; fractions are cut.
+/// Seconds since midnight UTC of `T02:15:03.5+01:00`. Fractions are dropped.
 fn time_of_day(text: &str) -> Option<i64> {
     let text = text.strip_prefix(['T', 't', ' '])?;
     let (clock, rest) = text.split_at_checked(8)?;
@@ -80,7 +79,7 @@ fn days(year: u64, month: u64, day: u64) -> Option<u64> {
     let day_of_year = (153 * ((month + 9) % 12) + 2) / 5 + day - 1;
     let day_of_era = year_of_era * 365 + year_of_era / 4 - year_of_era / 100 + day_of_year;
     let days = (era * 146_097 + day_of_era).checked_sub(719_468)?;
-    // A day that its month does not have comes back as another.
+    // A day that its month does not have converts back to another day.
     (civil(days) == (year, month, day)).then_some(days)
 }
 
@@ -100,7 +99,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn known_moments_are_written_and_read() {
+    fn known_times_are_formatted_and_parsed() {
         let rows = [
             (0, "1970-01-01T00:00:00.000Z"),
             (951_782_400, "2000-02-29T00:00:00.000Z"),
@@ -115,7 +114,7 @@ mod tests {
     }
 
     #[test]
-    fn every_day_comes_back() {
+    fn every_day_converts_back() {
         for day in (0..200_000).step_by(7) {
             let (year, month, date) = civil(day);
             assert_eq!(days(year, month, date), Some(day));
@@ -123,14 +122,14 @@ mod tests {
     }
 
     #[test]
-    fn offsets_and_bare_dates_count() {
+    fn offsets_and_dates_without_time_are_parsed() {
         assert_eq!(parse("2026-11-25T03:15:03+01:00"), parse("2026-11-25T02:15:03Z"));
         assert_eq!(parse("2026-11-25T01:45:03.999-00:30"), parse("2026-11-25T02:15:03Z"));
         assert_eq!(parse("2026-11-25"), parse("2026-11-25T00:00:00Z"));
     }
 
     #[test]
-    fn what_is_no_moment_is_refused() {
+    fn invalid_times_are_refused() {
         let bad =
             ["", "tomorrow", "2026-02-30", "2026-13-01", "1969-12-31", "2026-11-25T02:15:03", "2026-11-25T24:00:00Z"];
         for bad in bad.into_iter().chain(["2026-11-25T02:15:03+0100", "２026-11-25", "2026-11-25T02:15:03Zjunk"]) {

@@ -1,22 +1,22 @@
-//! Sizes and times as people write them: a whole number and its unit.
+//! Formats and parses sizes and times: a whole number and a unit.
 
 use std::time::Duration;
 
 const SIZES: &[(&str, u64)] = &[("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10), ("B", 1)];
 const TIMES: &[(&str, u64)] = &[("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1_000), ("ms", 1)];
 
-/// `64MiB`, `1GiB`, `1000000B`, in bytes. A bare number counts in `bare`, where there is one.
+/// Parses `64MiB`, `1GiB` or `1000000B` to bytes. A number without unit has the unit `bare`, if given.
 ///
 /// # Errors
-/// A sentence with the remedy.
+/// A message with an example.
 pub fn parse_size(text: &str, bare: Option<&str>) -> Result<u64, String> {
     parse(text, bare, SIZES, "a size", "64MiB", "B, KiB, MiB or GiB")
 }
 
-/// `500ms`, `30s`, `5m`, `24h`, `90d`. A bare number counts in `bare`, where there is one.
+/// Parses `500ms`, `30s`, `5m`, `24h` or `90d`. A number without unit has the unit `bare`, if given.
 ///
 /// # Errors
-/// A sentence with the remedy.
+/// A message with an example.
 pub fn parse_time(text: &str, bare: Option<&str>) -> Result<Duration, String> {
     parse(text, bare, TIMES, "a time", "30s", "ms, s, m, h or d").map(Duration::from_millis)
 }
@@ -33,7 +33,7 @@ fn parse(
     let (digits, unit) = (&text[..at], text[at..].trim());
     let number: u64 = digits.parse().map_err(|_| format!("\"{text}\" is not {what}; write {example}"))?;
     let unit = match (unit, bare) {
-        ("", None) => return Err(format!("\"{text}\" has no unit; write it with {names}, such as {example}")),
+        ("", None) => return Err(format!("\"{text}\" has no unit; add {names}, as in {example}")),
         ("", Some(bare)) => bare,
         _ => unit,
     };
@@ -43,13 +43,13 @@ fn parse(
     number.checked_mul(*scale).ok_or_else(|| format!("\"{text}\" is too large for {what}"))
 }
 
-/// `bytes` in the largest unit that holds it exactly.
+/// Formats `bytes` in the largest unit that is exact.
 #[must_use]
 pub fn size(bytes: u64) -> String {
     write(bytes, SIZES, "B")
 }
 
-/// `time` in the largest unit that holds it exactly; what is below a millisecond is cut.
+/// Formats `time` in the largest unit that is exact. Parts of a millisecond are dropped.
 #[must_use]
 pub fn time(time: Duration) -> String {
     write(u64::try_from(time.as_millis()).unwrap_or(u64::MAX), TIMES, "s")
@@ -65,7 +65,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn sizes_and_times_are_read_with_their_units() {
+    fn sizes_and_times_are_parsed_with_their_units() {
         assert_eq!(parse_size("64MiB", None), Ok(64 << 20));
         assert_eq!(parse_size("65536 KiB", None), Ok(64 << 20));
         assert_eq!(parse_size("8", Some("MiB")), Ok(8 << 20));
@@ -82,7 +82,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_written_reads_the_same() {
+    fn formatted_values_parse_to_the_same_value() {
         for value in [0, 1, 1_000, 1 << 20, 3 << 30, u64::MAX] {
             assert_eq!(parse_size(&size(value), None), Ok(value));
         }

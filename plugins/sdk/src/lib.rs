@@ -44,7 +44,7 @@ pub use bindings::tool::exports::firebox::plugin::tool::{Blob, Content, Definiti
 
 /// A plugin. One value serves one request.
 pub trait Plugin: Sized + 'static {
-    /// One-line description of the plugin.
+    /// One-line description of the plugin. The command `/plugins` of `firebox chat` shows it.
     const DESCRIPTION: &'static str;
 
     /// Creates an instance. `config_json` is the text of one JSON object, or `{}` if the operator gave none.

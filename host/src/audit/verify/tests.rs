@@ -1,7 +1,7 @@
 use super::super::{Audit, Record, ToolRecord};
 use super::*;
 
-/// A log of two files, as a rotation leaves it, with 40 lines in all.
+/// A log of two files after a rotation, with 40 lines in total.
 fn log(dir: &Path) -> [PathBuf; 2] {
     let (old, new) = (dir.join("audit.1"), dir.join("audit.jsonl"));
     let write = |from: usize| {
@@ -34,7 +34,7 @@ fn broken(paths: &[PathBuf]) -> BrokenLog {
 }
 
 #[test]
-fn a_log_that_nobody_touched_is_whole_over_a_rotation_and_a_start() {
+fn an_unchanged_log_is_verified_across_a_rotation_and_a_restart() {
     let dir = tempfile::tempdir().expect("a folder");
     let [old, new] = log(dir.path());
     let whole = verify(&[old.clone(), new.clone()]).expect("whole");
@@ -46,7 +46,7 @@ fn a_log_that_nobody_touched_is_whole_over_a_rotation_and_a_start() {
 }
 
 #[test]
-fn whatever_is_done_to_a_log_is_found_at_its_line() {
+fn every_kind_of_change_is_found_at_its_line() {
     type Change = fn(&mut Vec<String>);
     let rows: [(&str, Change, u64, &str); 8] = [
         ("a line edited", |lines| lines[7] = lines[7].replace("\"106\"", "\"999\""), 9, "line 28"),
@@ -71,7 +71,7 @@ fn whatever_is_done_to_a_log_is_found_at_its_line() {
 }
 
 #[test]
-fn a_torn_line_is_told_and_no_cover_for_an_edit() {
+fn an_incomplete_line_is_counted_and_cannot_hide_a_change() {
     let dir = tempfile::tempdir().expect("a folder");
     let [old, new] = log(dir.path());
     let mut text = std::fs::read_to_string(&new).expect("readable");
@@ -86,7 +86,7 @@ fn a_torn_line_is_told_and_no_cover_for_an_edit() {
 }
 
 #[test]
-fn a_log_from_before_the_chain_goes_on_in_one() {
+fn lines_before_the_chain_are_counted_and_linked() {
     let dir = tempfile::tempdir().expect("a folder");
     let path = dir.path().join("audit.jsonl");
     std::fs::write(&path, "{\"event\":\"old\"}\n{\"event\":\"older\"}\n").expect("written");
@@ -99,7 +99,7 @@ fn a_log_from_before_the_chain_goes_on_in_one() {
 }
 
 #[test]
-fn a_file_that_is_not_there_or_is_no_log_is_said() {
+fn a_missing_file_and_an_overlong_line_are_errors() {
     let dir = tempfile::tempdir().expect("a folder");
     assert!(matches!(verify(&[dir.path().join("none")]), Err(VerifyError::Io(..))));
     let long = dir.path().join("long");

@@ -141,18 +141,22 @@ fn tools(chat: &mut Conversation, _: &str, io: &mut Io) -> CommandResult {
     Ok(AfterCommand::Continue)
 }
 
-/// One line about a plugin: its name and limits.
-pub(super) fn describe(spec: &PluginSpec) -> String {
+/// The limits of a plugin, for `/plugins`.
+pub(super) fn limits_of(spec: &PluginSpec) -> String {
     let limits = &spec.limits;
     let (mib, millis) = (limits.memory_bytes >> 20, limits.timeout.as_millis());
-    format!("{:<24} {} fuel, {mib} MiB, {millis} ms a call", spec.name, limits.fuel)
+    format!("{} fuel, {mib} MiB, {millis} ms a call", limits.fuel)
 }
 
 fn plugins(chat: &mut Conversation, _: &str, io: &mut Io) -> CommandResult {
-    for line in &chat.parts.plugins {
-        writeln!(io.out, "{line}")?;
+    let loaded = chat.parts.host.plugins();
+    for (allowed, plugin) in chat.parts.plugin_limits.iter().zip(loaded) {
+        writeln!(io.out, "{:<24} {allowed}", plugin.name())?;
+        if let Some(info) = plugin.info().filter(|info| !info.description.is_empty()) {
+            writeln!(io.out, "{:<24} {}", "", show::line(&info.description, limits::CHAT_SHOWN_CHARACTERS_MAX))?;
+        }
     }
-    if chat.parts.plugins.is_empty() {
+    if loaded.is_empty() {
         writeln!(io.out, "there are no plugins; add one with --plugin")?;
     }
     Ok(AfterCommand::Continue)

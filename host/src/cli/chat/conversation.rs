@@ -29,7 +29,8 @@ pub(super) struct ConversationParts {
     pub(super) rounds: usize,
     pub(super) policy: ToolPolicy,
     pub(super) plugin_tools: Vec<ToolDefinition>,
-    pub(super) plugins: Vec<String>,
+    /// A line about the limits of each plugin, in chain order.
+    pub(super) plugin_limits: Vec<String>,
     pub(super) approvals: Arc<TerminalApprover>,
     pub(super) questions: mpsc::Receiver<ApprovalPrompt>,
     pub(super) stats: bool,

@@ -313,7 +313,7 @@ pub(super) fn default_path() -> Option<PathBuf> {
 /// The title of a session: the beginning of its first message.
 fn title_of(text: &str) -> String {
     // Sixty characters of at most four bytes are within the limit.
-    super::show::line(crate::cli::output::safe(text).trim(), 60)
+    super::show::line(crate::cli::output::sanitized(text).trim(), 60)
 }
 
 impl From<SessionError> for CliError {

@@ -1,16 +1,16 @@
-//! Lines of the log: whatever a client, a plugin or a server says in one stays in that line, and no terminal obeys it.
+//! Log lines: text from clients, plugins and servers cannot start another line or control a terminal.
 
 use std::fmt::Write as _;
 use std::io::{self, Write};
 
-/// A writer that is given one line at a time.
+/// A writer that gets one line at a time, and escapes control characters in it.
 pub(in crate::cli) struct LogLines<W>(pub(in crate::cli) W);
 
 impl<W: Write> Write for LogLines<W> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let text = String::from_utf8_lossy(bytes);
         let line = text.strip_suffix('\n').unwrap_or(&text);
-        if line.chars().any(acts) {
+        if line.chars().any(is_control) {
             let end = &text[line.len()..];
             self.0.write_all(format!("{}{end}", escaped(line)).as_bytes())?;
         } else {
@@ -24,9 +24,8 @@ impl<W: Write> Write for LogLines<W> {
     }
 }
 
-/// Whether a character does something instead of being shown: ends the line, or is a command to a terminal, or turns the
-/// direction of what follows.
-fn acts(c: char) -> bool {
+/// Whether a character ends the line, controls a terminal, or changes the text direction.
+fn is_control(c: char) -> bool {
     c.is_control()
         || matches!(c, '\u{2028}' | '\u{2029}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
@@ -34,8 +33,8 @@ fn acts(c: char) -> bool {
 fn escaped(line: &str) -> String {
     let mut escaped = String::with_capacity(line.len() + 16);
     for c in line.chars() {
-        match acts(c) {
-            // Writing to a string does not fail.
+        match is_control(c) {
+            // Writing to a string cannot fail.
             true => drop(write!(escaped, "{}", c.escape_unicode())),
             false => escaped.push(c),
         }
@@ -48,7 +47,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_line_is_one_line_whatever_it_says() {
+    fn a_log_line_stays_one_line() {
         let rows = [
             ("INFO answered path=\"/v1\"\n", "INFO answered path=\"/v1\"\n"),
             ("message=a\n2026 INFO forged\n", "message=a\\u{a}2026 INFO forged\n"),

@@ -1,15 +1,16 @@
-//! What a run cost, for people and for programs.
+//! Statistics of a run, as lines and as JSON.
 
 use std::fmt::Write as _;
 use std::time::Duration;
 
 use firebox_contract::{Event, Finish, ModelInfo, PluginUse, ToolCall, ToolOutcome, Usage, limits};
+use firebox_sandbox::Plugin;
 use serde_json::{Value, json};
 
 use crate::cli::output::line;
 use crate::system::memory;
 
-/// Tokens per second; `None` where nothing was measured.
+/// Tokens per second; `None` if nothing was measured.
 #[must_use]
 pub fn rate(tokens: usize, time: Duration) -> Option<f64> {
     (tokens > 0 && !time.is_zero()).then(|| tokens as f64 / time.as_secs_f64())
@@ -27,7 +28,7 @@ fn mib(bytes: u64) -> f64 {
     bytes as f64 / f64::from(1 << 20)
 }
 
-/// The lines `--stats` writes to standard error.
+/// The lines of `--stats`.
 #[must_use]
 pub fn lines(info: &ModelInfo, finish: &Finish) -> String {
     let Finish { usage, timing, .. } = finish;
@@ -49,7 +50,7 @@ pub fn lines(info: &ModelInfo, finish: &Finish) -> String {
     );
     let _infallible = writeln!(
         out,
-        "decode   {} tokens, {} tokens/s; {:.1} ms in all; ended by {}",
+        "decode   {} tokens, {} tokens/s; {:.1} ms in total; ended by {}",
         usage.completion_tokens,
         rate_text(timing.decode_steps, timing.decode),
         millis(timing.total),
@@ -57,7 +58,7 @@ pub fn lines(info: &ModelInfo, finish: &Finish) -> String {
     );
     if let Some(peak) = memory::peak_bytes() {
         let _infallible =
-            writeln!(out, "memory   {:.1} MiB at most, weights {:.1} MiB", mib(peak), mib(info.weights_bytes));
+            writeln!(out, "memory   peak {:.1} MiB, weights {:.1} MiB", mib(peak), mib(info.weights_bytes));
     }
     for plugin in &finish.plugins {
         out.push_str(&plugin_line(plugin));
@@ -65,7 +66,7 @@ pub fn lines(info: &ModelInfo, finish: &Finish) -> String {
     out
 }
 
-/// Prompt tokens that were computed; what is cached takes no time of prefill.
+/// Prompt tokens that were computed. Cached tokens take no time.
 fn computed(usage: &Usage) -> usize {
     usage.prompt_tokens.saturating_sub(usage.cached_tokens)
 }
@@ -89,10 +90,19 @@ fn plugin_line(plugin: &PluginUse) -> String {
     )
 }
 
-/// Characters of a result in the line of its call.
+/// A line about the capabilities that a plugin uses and was not granted; `None` if it was granted all.
+#[must_use]
+pub fn stand_ins_line(plugin: &Plugin) -> Option<String> {
+    let (name, missing) = (plugin.name(), plugin.stand_ins());
+    (!missing.is_empty()).then(|| {
+        format!("plugin   {name} was not granted {}: it gets the same values in every run", missing.join(" and "))
+    })
+}
+
+/// Maximum length of a result in the line of its call, in characters.
 const RESULT_CHARACTERS: usize = 100;
 
-/// One line a tool call, with what it cost.
+/// One line about a tool call and what it used.
 #[must_use]
 pub fn tool_line(call: Option<&ToolCall>, outcome: &ToolOutcome) -> String {
     let (name, arguments) = call.map_or(("?", ""), |call| (call.name.as_str(), call.arguments_json.as_str()));
@@ -109,7 +119,7 @@ pub fn tool_line(call: Option<&ToolCall>, outcome: &ToolOutcome) -> String {
     )
 }
 
-/// The object `--json` writes.
+/// The object of `--json`.
 #[must_use]
 pub fn json(info: &ModelInfo, finish: &Finish, events: &[Event], notes: &[String]) -> Value {
     let Finish { usage, timing, .. } = finish;
@@ -172,7 +182,7 @@ fn tool_calls(events: &[Event]) -> Vec<Value> {
         .collect()
 }
 
-/// The call an id belongs to, if it was understood as one.
+/// The call with the id `id`.
 #[must_use]
 pub fn call_of<'a>(events: &'a [Event], id: &str) -> Option<&'a ToolCall> {
     events.iter().find_map(|event| match event {
@@ -186,7 +196,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_was_cached_is_not_counted_as_computed() {
+    fn cached_tokens_do_not_count_as_computed() {
         let usage = |cached_tokens| Usage { prompt_tokens: 200, cached_tokens, completion_tokens: 5 };
         assert_eq!((computed(&usage(150)), cached(&usage(150))), (50, " (150 of them cached)".to_owned()));
         assert_eq!((computed(&usage(0)), cached(&usage(0))), (200, String::new()));

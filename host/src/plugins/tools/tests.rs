@@ -31,7 +31,7 @@ fn tenant(name: &str) -> Caller {
     Caller::of(TenantId::new(name))
 }
 
-/// Writes down what it is asked and told; refuses whoever is called "spent".
+/// Records admissions, calls and settlements. Refuses the calls of the tenant "spent".
 #[derive(Clone, Default)]
 struct GateRecorder(Arc<Mutex<Vec<String>>>);
 
@@ -48,12 +48,12 @@ impl GateRecorder {
 impl Gate for GateRecorder {
     fn admit(&self, caller: &Caller, model: &str, _request_id: &str) -> Result<Box<dyn Reservation>, Error> {
         self.note(format!("admit {} \"{model}\"", caller.tenant));
-        Ok(Box::new(RecordingReservation { book: self.clone(), spent: caller.tenant.as_str() == "spent" }))
+        Ok(Box::new(RecordingReservation { recorder: self.clone(), spent: caller.tenant.as_str() == "spent" }))
     }
 }
 
 struct RecordingReservation {
-    book: GateRecorder,
+    recorder: GateRecorder,
     spent: bool,
 }
 
@@ -72,17 +72,17 @@ impl Reservation for RecordingReservation {
     }
 
     fn record_call(&mut self, call: &ToolCall, decision: Decision, outcome: &ToolOutcome) {
-        self.book.note(format!("{} {} fuel {}", call.name, decision.as_str(), outcome.fuel > 0));
+        self.recorder.note(format!("{} {} fuel {}", call.name, decision.as_str(), outcome.fuel > 0));
     }
 
     fn settle(&mut self, spent: &RequestUsage<'_>) {
         let fuel: u64 = spent.plugins.iter().map(|row| row.fuel).sum();
-        self.book.note(format!("settle {} fuel {}", spent.outcome, fuel > 0));
+        self.recorder.note(format!("settle {} fuel {}", spent.outcome, fuel > 0));
     }
 }
 
-/// Both plugins for `a`, where one tool needs approval and one is forbidden; the calculator for everybody else.
-async fn tools(book: &GateRecorder) -> PluginTools {
+/// Both plugins for `a`, where one tool needs approval and one is denied; no tools for `nobody`; the calculator for all others.
+async fn tools(recorder: &GateRecorder) -> PluginTools {
     let all = chain(&[("conformance", FIXTURE), ("calculator", CALCULATOR)]).await;
     let all = all.limited(PluginLimits { fuel: 10_000_000, ..PluginLimits::MAX }).expect("in range");
     let few = chain(&[("calculator", CALCULATOR)]).await;
@@ -93,13 +93,13 @@ async fn tools(book: &GateRecorder) -> PluginTools {
         "nobody" => None,
         _ => Some(CallerTools { chain: few.clone(), policy: ToolPolicy::ALLOW_ALL }),
     };
-    PluginTools::for_each(Arc::new(offers)).gated(Arc::new(book.clone()))
+    PluginTools::for_each(Arc::new(offers)).gated(Arc::new(recorder.clone()))
 }
 
 #[tokio::test]
-async fn each_caller_has_its_own_tools() {
-    let book = GateRecorder::default();
-    let tools = tools(&book).await;
+async fn each_caller_sees_and_calls_its_own_tools() {
+    let recorder = GateRecorder::default();
+    let tools = tools(&recorder).await;
     let names = async |caller: &str| -> Vec<String> {
         tools.tools(&tenant(caller)).await.into_iter().map(|tool| tool.name).collect()
     };
@@ -113,38 +113,44 @@ async fn each_caller_has_its_own_tools() {
         let refused = tools.call(&tenant(caller), &call(tool, "{}"), &()).await;
         assert!(matches!(refused, Err(Error::NotFound(_))), "{caller} {tool}: {refused:?}");
     }
-    assert!(book.take().is_empty(), "a call that leads nowhere opens no account");
+    assert!(recorder.take().is_empty(), "a call of an unknown tool makes no reservation");
 }
 
 #[tokio::test]
-async fn every_call_is_admitted_told_and_settled() {
-    let book = GateRecorder::default();
-    let tools = tools(&book).await;
+async fn every_call_is_admitted_recorded_and_settled() {
+    let recorder = GateRecorder::default();
+    let tools = tools(&recorder).await;
     let run = async |caller: &str, tool: &str, arguments: &str| {
         tools.call(&tenant(caller), &call(tool, arguments), &()).await
     };
     let answer = run("b", "calculator", "{\"expression\": \"2+2\"}").await.expect("an outcome");
     assert_eq!((answer.content.as_str(), answer.is_error), ("4", false));
-    assert_eq!(book.take(), ["admit b \"\"", "calculator allowed fuel true", "settle stop fuel true"]);
+    assert_eq!(recorder.take(), ["admit b \"\"", "calculator allowed fuel true", "settle stop fuel true"]);
 
     let fault = run("a", "fault_endless", "{}").await.expect("a fault is an outcome");
     assert!(fault.is_error && fault.content.contains("used all its fuel (10000000)"), "{}", fault.content);
     assert!(!fault.elapsed.is_zero() && fault.provider == "conformance", "{fault:?}");
-    assert_eq!(book.take(), ["admit a \"\"", "fault_endless allowed fuel true", "settle plugin_fault fuel true"]);
+    assert_eq!(recorder.take(), ["admit a \"\"", "fault_endless allowed fuel true", "settle plugin_fault fuel true"]);
 
     let declined = run("a", "test_error_handling", "{}").await.expect("an outcome");
     assert!(declined.is_error && declined.content.contains("needs approval"), "{}", declined.content);
-    assert_eq!(book.take(), ["admit a \"\"", "test_error_handling declined fuel false", "settle denied fuel false"]);
+    assert_eq!(
+        recorder.take(),
+        ["admit a \"\"", "test_error_handling declined fuel false", "settle denied fuel false"]
+    );
 
     let refused = run("spent", "calculator", "{\"expression\": \"1\"}").await;
     assert!(matches!(refused, Err(Error::Limited { .. })), "{refused:?}");
-    assert_eq!(book.take(), ["admit spent \"\"", "calculator rejected fuel false", "settle rate_limited fuel false"]);
+    assert_eq!(
+        recorder.take(),
+        ["admit spent \"\"", "calculator rejected fuel false", "settle rate_limited fuel false"]
+    );
 }
 
 #[tokio::test]
-async fn arguments_that_do_not_fit_the_schema_never_reach_the_plugin() {
-    let book = GateRecorder::default();
-    let tools = tools(&book).await;
+async fn arguments_that_do_not_match_the_schema_never_reach_the_plugin() {
+    let recorder = GateRecorder::default();
+    let tools = tools(&recorder).await;
     let deep = format!("{{\"expression\": {}1{}}}", "[".repeat(40), "]".repeat(40));
     let cases = [
         ("{}", "\"expression\" is a required property"),
@@ -157,15 +163,15 @@ async fn arguments_that_do_not_fit_the_schema_never_reach_the_plugin() {
         let refused = tools.call(&tenant("b"), &call("calculator", arguments), &()).await.expect("an outcome");
         assert!(refused.is_error && refused.content.contains(reason), "{arguments}: {}", refused.content);
         assert_eq!((refused.fuel, refused.memory_peak_bytes), (0, 0), "{arguments}");
-        // No fuel in the account either, and the call is not one of those that are counted as allowed.
-        let told = ["admit b \"\"", "calculator rejected fuel false", "settle invalid_request fuel false"];
-        assert_eq!(book.take(), told, "{arguments}");
+        // The call uses no fuel and is not counted as allowed.
+        let recorded = ["admit b \"\"", "calculator rejected fuel false", "settle invalid_request fuel false"];
+        assert_eq!(recorder.take(), recorded, "{arguments}");
     }
     let refused = tools.call(&tenant("spent"), &call("calculator", "{}"), &()).await;
-    assert!(refused.is_ok_and(|refused| refused.is_error), "what cannot run takes nothing from a quota");
+    assert!(refused.is_ok_and(|refused| refused.is_error), "a call that cannot run uses no quota");
 }
 
-/// Keeps what it hears.
+/// Records progress.
 #[derive(Default)]
 struct ProgressRecorder(Mutex<Vec<(f64, Option<f64>)>>);
 
@@ -176,16 +182,16 @@ impl Progress for ProgressRecorder {
 }
 
 #[tokio::test]
-async fn a_tool_says_how_far_it_has_come() {
+async fn a_tool_reports_its_progress() {
     let tools = PluginTools::of(chain(&[("conformance", FIXTURE)]).await);
-    let heard = ProgressRecorder::default();
-    tools.call(&Caller::local(), &call("test_tool_with_progress", "{}"), &heard).await.expect("an outcome");
+    let progress = ProgressRecorder::default();
+    tools.call(&Caller::local(), &call("test_tool_with_progress", "{}"), &progress).await.expect("an outcome");
     let whole = Some(100.0);
-    assert_eq!(*heard.0.lock().expect("no panic"), [(0.0, whole), (50.0, whole), (100.0, whole)]);
+    assert_eq!(*progress.0.lock().expect("no panic"), [(0.0, whole), (50.0, whole), (100.0, whole)]);
 }
 
 #[tokio::test]
-async fn a_change_is_heard_once() {
+async fn a_change_of_the_tools_is_announced() {
     let tools = PluginTools::of(chain(&[("calculator", CALCULATOR)]).await);
     let seen = tools.revision();
     let waiting = tools.changed(seen);
