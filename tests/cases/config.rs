@@ -133,6 +133,6 @@ fn run_says_that_it_does_not_read_the_configuration_file() {
     let args = ["run", "--device", "cpu", "What is 1234 * 87?"];
     let noted = Firebox::new(args).current_dir(&dir).input("").run().expect_code(0);
     assert!(noted.stderr.contains("\"firebox.toml\" configures firebox serve"), "{}", noted.stderr);
-    let silent = Firebox::new(args).current_dir(folder("unused-none", "")).input("").run().expect_code(0);
+    let silent = Firebox::new(args).current_dir(&folder("unused-none", "")).input("").run().expect_code(0);
     assert!(!silent.stderr.contains("configures firebox serve"), "{}", silent.stderr);
 }
