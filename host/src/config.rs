@@ -1,5 +1,5 @@
-//! The configuration of a host: TOML, laid together from options, environment, files and defaults, in this order of
-//! precedence. Everything that is wrong is reported at once, with its place.
+//! The configuration of `firebox serve`: TOML, merged from options, environment, file and defaults, in this order of precedence.
+//! All errors are reported in one run, with file and line.
 
 mod check;
 mod document;
@@ -37,25 +37,25 @@ pub use secret::Secret;
 pub use server::{AuditConfig, ServerConfig, SessionsConfig, ToolsConfig};
 pub use tenants::{KeyConfig, Scope, TenantConfig, TenantLimits};
 
-/// The file that is taken when none is named and it is there.
+/// The default configuration file, used if it exists.
 pub const FILE: &str = "firebox.toml";
-/// The file of tenants beside it, which `firebox tenants` owns.
+/// The default tenants file next to it, which `firebox tenants` edits.
 pub const TENANTS_FILE: &str = "tenants.toml";
-/// The variable of the environment that names the file.
+/// The environment variable with the path of the configuration file.
 pub const FILE_ENV: &str = "FIREBOX_CONFIG";
-/// A configuration with every key explained; it passes the check as it stands.
+/// The configuration that `firebox config init` writes, with every key.
 pub const EXAMPLE: &str = include_str!("config/example.toml");
 
-/// A whole configuration, checked.
+/// A complete, checked configuration.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Config {
     /// `[server]`.
     pub server: ServerConfig,
-    /// `[[model]]`; the built-in one where none is named. Never empty.
+    /// `[[model]]`. Never empty: the default is the built-in model.
     pub models: Vec<ModelConfig>,
     /// `[[plugin]]`, and the built-in plugins that tenants name.
     pub plugins: Vec<PluginConfig>,
-    /// `[[tenant]]`, of both files.
+    /// `[[tenant]]` of both files.
     pub tenants: Vec<TenantConfig>,
     /// `[mcp]`.
     pub mcp: McpConfig,
@@ -65,25 +65,25 @@ pub struct Config {
     pub audit: AuditConfig,
     /// `[tools]`.
     pub tools: ToolsConfig,
-    /// The file it was read from; `None` where everything is default, environment or option.
+    /// The file it was read from; `None` if there is none.
     pub file: Option<PathBuf>,
-    /// The file that `firebox tenants` edits; it need not be there.
+    /// The file that `firebox tenants` edits. It need not exist.
     pub tenants_file: PathBuf,
-    /// What may be meant, and probably is not.
+    /// Likely mistakes.
     pub warnings: Vec<Problem>,
 }
 
 impl Config {
-    /// Reads the configuration at `path`, else at `FIREBOX_CONFIG`, else `firebox.toml` where it is there. `flags`
-    /// are `("server.listen", value)` and win over everything.
+    /// Reads the configuration at `path`, else at `$FIREBOX_CONFIG`, else `firebox.toml` if it exists. `flags` are pairs such as
+    /// `("server.listen", value)` and override everything.
     ///
     /// # Errors
-    /// Every problem there is, with its file and line.
+    /// All errors of the configuration, with file and line.
     pub fn load(path: Option<&Path>, flags: &[(String, String)]) -> Result<Self, ConfigError> {
         Self::load_with(path, flags, &vars()?)
     }
 
-    /// [`Config::load`] in the environment `vars`.
+    /// [`Config::load`] with the environment variables `vars`.
     pub(crate) fn load_with(
         path: Option<&Path>,
         flags: &[(String, String)],
@@ -102,23 +102,23 @@ impl Config {
     }
 }
 
-/// What `firebox tenants` needs to know of a configuration. The rest of it is not read: its secrets and folders need
-/// not be there where tenants are edited.
+/// The part of a configuration that `firebox tenants` needs. The rest is not read, because its secrets and folders need not
+/// exist on the machine where tenants are edited.
 #[derive(Debug)]
 pub(crate) struct Place {
-    /// The file to edit.
+    /// The tenants file to edit.
     pub(crate) tenants_file: PathBuf,
-    /// The audit log to write to.
+    /// The audit log.
     pub(crate) audit: Option<PathBuf>,
-    /// The tenants that are in the main file.
+    /// The tenants of the main configuration file.
     pub(crate) tenants: Vec<TenantConfig>,
 }
 
 impl Place {
-    /// Finds it as [`Config::load`] finds the configuration.
+    /// Reads it from the same file as [`Config::load`].
     ///
     /// # Errors
-    /// Problems of what is read.
+    /// Errors of the part that is read.
     pub(crate) fn find(path: Option<&Path>) -> Result<Self, ConfigError> {
         let problems = Problems::default();
         let file = file(path, std::env::var(FILE_ENV).ok());
@@ -135,10 +135,10 @@ impl Place {
     }
 }
 
-/// The environment, as far as it is text.
+/// The environment variables that are UTF-8.
 ///
 /// # Errors
-/// For each variable that is meant for the configuration and is no text.
+/// For each variable that sets a key and is not UTF-8.
 fn vars() -> Result<Vec<(String, String)>, ConfigError> {
     texts(std::env::vars_os())
 }
@@ -148,7 +148,7 @@ fn texts(vars: impl Iterator<Item = (OsString, OsString)>) -> Result<Vec<(String
     let text = |(name, value): (OsString, OsString)| match (name.into_string(), value.into_string()) {
         (Ok(name), Ok(value)) => Some((name, value)),
         (Ok(name), Err(_)) if document::is_setting(&name) => {
-            problems.error(&Origin::whole(name.as_str()), "is not UTF-8 text; set it anew");
+            problems.error(&Origin::whole(name.as_str()), "is not UTF-8");
             None
         }
         _ => None,
@@ -157,12 +157,12 @@ fn texts(vars: impl Iterator<Item = (OsString, OsString)>) -> Result<Vec<(String
     problems.finish().map(|_warnings| vars)
 }
 
-/// The folder that relative paths in `file` begin at; empty for the current one.
+/// The folder that relative paths in `file` are relative to; empty for the current folder.
 fn folder(file: Option<&Path>) -> PathBuf {
     file.and_then(Path::parent).map(Path::to_owned).unwrap_or_default()
 }
 
-/// The file to read, if any.
+/// The file to read, if there is one.
 fn file(path: Option<&Path>, env: Option<String>) -> Option<PathBuf> {
     let named = path.map(Path::to_owned).or_else(|| env.filter(|name| !name.is_empty()).map(PathBuf::from));
     named.or_else(|| Some(PathBuf::from(FILE)).filter(|file| file.is_file()))
@@ -173,7 +173,7 @@ pub(crate) fn default_file() -> Option<PathBuf> {
     file(None, std::env::var(FILE_ENV).ok())
 }
 
-/// The tree of the file at `path`; what cannot be read is a problem.
+/// The parsed file at `path`. A file that cannot be read is an error.
 fn read_file(path: &Path, problems: &Problems) -> Table {
     let name = path.display().to_string();
     let whole = Origin::whole(name.as_str());
@@ -187,8 +187,10 @@ fn read_file(path: &Path, problems: &Problems) -> Table {
     match std::fs::read_to_string(path) {
         Ok(text) => document::parse(&text, &name, problems),
         Err(error) => {
-            problems
-                .error(&whole, format!("cannot be read: {error}; check the path, or write one: firebox config init"));
+            problems.error(
+                &whole,
+                format!("cannot be read: {error}; check the path, or create a file with `firebox config init`"),
+            );
             Table::new()
         }
     }
@@ -226,7 +228,7 @@ fn read(tree: &Table, file: Option<PathBuf>, env: &dyn Fn(&str) -> Option<String
             config.tenants.extend(read_tenants(&read_file(&config.tenants_file, problems), problems));
         } else {
             let message =
-                format!("there is no \"{}\" yet; firebox tenants add NAME makes it", config.tenants_file.display());
+                format!("\"{}\" does not exist; `firebox tenants add NAME` creates it", config.tenants_file.display());
             problems.warning(&Origin::whole("tenants_file"), message);
         }
     }
@@ -237,7 +239,7 @@ fn all<T>(root: &mut Section<'_>, key: &'static str, read: impl FnMut(Section<'_
     root.sections(key, key).into_iter().filter_map(read).collect()
 }
 
-/// The tenants of a tree that holds nothing else.
+/// The tenants of a parsed tenants file.
 fn read_tenants(tree: &Table, problems: &Problems) -> Vec<TenantConfig> {
     let mut root = Section::new(String::new(), Some(tree), Origin::whole(TENANTS_FILE), problems);
     let tenants = all(&mut root, "tenant", TenantConfig::read);
@@ -245,10 +247,10 @@ fn read_tenants(tree: &Table, problems: &Problems) -> Vec<TenantConfig> {
     tenants
 }
 
-/// The tenants in the text of a tenants file called `name`.
+/// Parses the text of the tenants file `name`.
 ///
 /// # Errors
-/// Every problem there is, with its line.
+/// All errors, with their lines.
 pub(crate) fn parse_tenants(text: &str, name: &str) -> Result<Vec<TenantConfig>, ConfigError> {
     let problems = Problems::default();
     let tenants = read_tenants(&document::parse(text, name, &problems), &problems);

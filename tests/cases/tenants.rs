@@ -66,7 +66,7 @@ fn wrong_arguments_are_named_and_change_nothing() {
     tenants(&dir, &["add", "acme"]).expect_code(0);
     let before = file(&dir);
     let rows: &[(&[&str], &[&str])] = &[
-        (&["add", "a b"], &["\"a b\" is not a name"]),
+        (&["add", "a b"], &["\"a b\" is not a valid name"]),
         (&["add", "x", "--scope", "everything"], &["everything", "chat"]),
         (&["add", "x", "--expires", "2020-01-01"], &["in the past"]),
         (&["add", "x", "--expires", "soon"], &["soon", "2027"]),

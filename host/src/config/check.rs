@@ -1,4 +1,4 @@
-//! What one section says about another.
+//! Checks of references between sections.
 
 use std::collections::HashMap;
 use std::time::SystemTime;
@@ -13,7 +13,7 @@ use crate::plugins;
 use crate::serve::LOCAL_TENANT;
 use crate::system::time;
 
-/// Checks the whole, and adds the built-in plugins that tenants name without a section of their own.
+/// Checks the whole configuration. Adds the built-in plugins that tenants use without a `[[plugin]]` section.
 pub(super) fn across(config: &mut Config, problems: &Problems) {
     let whole =
         Origin::whole(config.file.as_ref().map_or_else(|| "the configuration".into(), |f| f.display().to_string()));
@@ -26,17 +26,17 @@ pub(super) fn across(config: &mut Config, problems: &Problems) {
     let servers: Vec<&str> = config.mcp.servers.iter().map(|server| server.name.as_str()).collect();
     for tenant in &config.tenants {
         known_plugins(tenant, &config.plugins, problems);
-        useful(tenant, "models", &tenant.models, &models, problems);
-        useful(tenant, "mcp_servers", &tenant.mcp_servers, &servers, problems);
-        sayable(tenant, &config.mcp.servers, problems);
+        check_globs(tenant, "models", &tenant.models, &models, problems);
+        check_globs(tenant, "mcp_servers", &tenant.mcp_servers, &servers, problems);
+        check_tool_rules(tenant, &config.mcp.servers, problems);
     }
     for server in config.mcp.servers.iter().filter(|server| server.required) {
         let sees = |tenant: &TenantConfig| tenant.mcp_servers.iter().any(|glob| matches_glob(glob, &server.name));
         if !config.tenants.is_empty() && !config.tenants.iter().any(sees) {
             let name = &server.name;
             let message = format!(
-                "mcp server \"{name}\" is required and no tenant sees it, so the host will never be ready; \
-                 add it to a tenant's mcp_servers, or leave \"required\" out"
+                "MCP server \"{name}\" is required, but no tenant can use it, so the server never gets ready; add it to \
+                 mcp_servers of a tenant, or remove \"required\""
             );
             problems.warning(&whole, message);
         }
@@ -46,17 +46,17 @@ pub(super) fn across(config: &mut Config, problems: &Problems) {
     }
 }
 
-/// What `firebox serve` does without tenants.
+/// The warning about a server without tenants.
 fn without_tenants(config: &Config) -> String {
     let listen = config.server.listen;
     let served = match listen.ip().is_loopback() {
-        true => format!("serves everybody on this machine as the tenant \"{LOCAL_TENANT}\", without a key"),
-        false => format!("does not start, for \"{listen}\" is open to other machines"),
+        true => format!("serves every client on this machine without a key, as the tenant \"{LOCAL_TENANT}\""),
+        false => format!("does not start, because \"{listen}\" can be reached from other machines"),
     };
-    format!("has no tenants, so that firebox serve {served}; firebox tenants add NAME makes one and its key")
+    format!("there are no tenants: firebox serve {served}; add a tenant with `firebox tenants add NAME`")
 }
 
-/// Checks tenants among themselves.
+/// Checks the tenants.
 pub(super) fn tenants(tenants: &[TenantConfig], problems: &Problems) {
     let (mut names, mut ids, mut digests) = (HashMap::new(), HashMap::new(), HashMap::new());
     if let Some(one_more) = tenants.get(limits::TENANTS_MAX) {
@@ -64,21 +64,23 @@ pub(super) fn tenants(tenants: &[TenantConfig], problems: &Problems) {
     }
     for tenant in tenants {
         if let Some(first) = names.insert(tenant.name.as_str(), &tenant.at) {
-            problems.error(&tenant.at, format!("there are two tenants \"{}\"; the first is at {first}", tenant.name));
+            problems
+                .error(&tenant.at, format!("two tenants have the name \"{}\"; the first is at {first}", tenant.name));
         }
         if tenant.keys.is_empty() {
             let name = &tenant.name;
-            let message =
-                format!("tenant \"{name}\" has no key, so it cannot call; firebox tenants rotate {name} makes one");
+            let message = format!(
+                "tenant \"{name}\" has no key, so it cannot send requests; create one with `firebox tenants rotate {name}`"
+            );
             problems.warning(&tenant.at, message);
         }
-        approvable(tenant, problems);
+        check_approval(tenant, problems);
         for key in &tenant.keys {
             if let Some(first) = ids.insert(key.id.as_str(), &key.at) {
-                problems.error(&key.at, format!("there are two keys \"{}\"; the first is at {first}", key.id));
+                problems.error(&key.at, format!("two keys have the id \"{}\"; the first is at {first}", key.id));
             }
             if let Some(first) = digests.insert(key.digest, &key.at) {
-                problems.error(&key.at, format!("the digest of key \"{}\" is also at {first}", key.id));
+                problems.error(&key.at, format!("key \"{}\" has the same digest as the key at {first}", key.id));
             }
             if let Some(expired) = key.expires.filter(|expires| *expires <= SystemTime::now()) {
                 let message =
@@ -89,15 +91,15 @@ pub(super) fn tenants(tenants: &[TenantConfig], problems: &Problems) {
     }
 }
 
-/// A policy that asks where no key can answer declines every such call.
-fn approvable(tenant: &TenantConfig, problems: &Problems) {
+/// Warns about a tenant whose tool calls need approval, if none of its keys can approve.
+fn check_approval(tenant: &TenantConfig, problems: &Problems) {
     let rules = tenant.tools.rules.iter().map(|(_, permission)| *permission);
     let asks = rules.chain([tenant.tools.otherwise]).any(|permission| permission == Permission::Ask);
     if asks && !tenant.keys.is_empty() && !tenant.keys.iter().any(|key| key.scopes.contains(&Scope::Approve)) {
         let name = &tenant.name;
         let message = format!(
-            "tenant \"{name}\" asks about tool calls and has no key of the scope \"approve\", so that all of them are \
-             declined; firebox tenants rotate {name} --keep --scope approve makes one"
+            "tool calls of tenant \"{name}\" need approval, but none of its keys has the scope \"approve\", so they are \
+             declined; create one with `firebox tenants rotate {name} --keep --scope approve`"
         );
         problems.warning(&tenant.at, message);
     }
@@ -107,7 +109,7 @@ fn unique<'a>(names: impl Iterator<Item = &'a str>, what: &str, at: &Origin, pro
     let mut counts: HashMap<&str, usize> = HashMap::new();
     names.for_each(|name| *counts.entry(name).or_default() += 1);
     for (name, _) in counts.into_iter().filter(|(name, count)| *count > 1 && !name.is_empty()) {
-        problems.error(at, format!("there are two {what} \"{name}\"; give each a name of its own"));
+        problems.error(at, format!("two {what} have the name \"{name}\"; rename one"));
     }
 }
 
@@ -126,7 +128,7 @@ fn known_plugins(tenant: &TenantConfig, plugins: &[PluginConfig], problems: &Pro
     let chain = tenant.plugins.len() + tenant.request_plugins.len();
     if chain > limits::PLUGINS_PER_REQUEST_MAX {
         let message = format!(
-            "tenant \"{}\" could run {chain} plugins in one request where {} are the most",
+            "tenant \"{}\" has {chain} plugins for one request; at most {} are allowed",
             tenant.name,
             limits::PLUGINS_PER_REQUEST_MAX
         );
@@ -137,29 +139,28 @@ fn known_plugins(tenant: &TenantConfig, plugins: &[PluginConfig], problems: &Pro
         if !plugins.iter().any(|plugin| plugin.name == *name) {
             let known = plugins.iter().map(|plugin| plugin.name.as_str()).chain(builtins.iter().copied());
             let near = suggestion(name, known);
-            problems.error(
-                &tenant.at,
-                format!("tenant \"{}\" names a plugin \"{name}\" that is not here{near}", tenant.name),
-            );
+            problems.error(&tenant.at, format!("tenant \"{}\" has an unknown plugin \"{name}\"{near}", tenant.name));
         }
     }
 }
 
-/// A glob that matches nothing is probably misspelt; `*` may wait for what comes.
-fn useful(tenant: &TenantConfig, key: &str, globs: &[String], names: &[&str], problems: &Problems) {
+/// Warns about a glob without matches, which is probably misspelled. `*` never warns.
+fn check_globs(tenant: &TenantConfig, key: &str, globs: &[String], names: &[&str], problems: &Problems) {
     for glob in globs.iter().filter(|glob| *glob != "*") {
         if !names.iter().any(|name| matches_glob(glob, name)) {
-            let known =
-                if names.is_empty() { "there are none".to_owned() } else { format!("there are {}", names.join(", ")) };
-            let message =
-                format!("\"{key}\" of tenant \"{}\" holds \"{glob}\", which matches nothing; {known}", tenant.name);
+            let known = if names.is_empty() {
+                "none are configured".to_owned()
+            } else {
+                format!("configured: {}", names.join(", "))
+            };
+            let message = format!("\"{glob}\" in \"{key}\" of tenant \"{}\" matches nothing; {known}", tenant.name);
             problems.warning(&tenant.at, message);
         }
     }
 }
 
-/// Rules about the tools of a server that none of them is called by: such a rule would forbid nothing.
-fn sayable(tenant: &TenantConfig, servers: &[McpServerConfig], problems: &Problems) {
+/// Warns about a tool rule that names an MCP server but matches none of its tools, because their names differ.
+fn check_tool_rules(tenant: &TenantConfig, servers: &[McpServerConfig], problems: &Problems) {
     for (glob, _) in &tenant.tools.rules {
         let about = |server: &&McpServerConfig| {
             let prefix = server.prefix.as_deref().filter(|prefix| !prefix.is_empty());
@@ -169,12 +170,12 @@ fn sayable(tenant: &TenantConfig, servers: &[McpServerConfig], problems: &Proble
         };
         let Some(McpServerConfig { name, prefix, .. }) = servers.iter().find(about) else { continue };
         let remedy = match prefix.as_deref().filter(|prefix| !prefix.is_empty()) {
-            Some(prefix) => format!("they are called {prefix}__TOOL"),
-            None => format!("with prefix = \"{name}\" they are called {name}__TOOL, and TOOL without"),
+            Some(prefix) => format!("their names are {prefix}__TOOL"),
+            None => format!("their names are TOOL, or {name}__TOOL with prefix = \"{name}\""),
         };
         let tenant_name = &tenant.name;
         let message = format!(
-            "\"tools\" of tenant \"{tenant_name}\" holds \"{glob}\", and the tools of MCP server \"{name}\" have other names; {remedy}"
+            "\"{glob}\" in \"tools\" of tenant \"{tenant_name}\" matches no tool of MCP server \"{name}\"; {remedy}"
         );
         problems.warning(&tenant.at, message);
     }

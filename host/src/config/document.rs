@@ -1,4 +1,4 @@
-//! A configuration as a tree in which every value knows where it comes from, laid together from its layers.
+//! A configuration as a tree of values with their locations, merged from file, environment and options.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -8,12 +8,12 @@ use toml::de::{DeTable, DeValue};
 
 use super::problem::{Origin, Problems};
 
-/// The prefix of variables of the environment that set a value.
+/// The prefix of environment variables that set a key.
 const ENV_PREFIX: &str = "FIREBOX_";
 
 pub(super) type Table = BTreeMap<String, Node>;
 
-/// A value and its origin.
+/// A value and its location.
 #[derive(Debug, Clone)]
 pub(super) struct Node {
     pub(super) value: Value,
@@ -23,44 +23,44 @@ pub(super) struct Node {
 #[derive(Debug, Clone)]
 pub(super) enum Value {
     Text(String),
-    /// From the environment or an option: what reads it decides its type.
+    /// Text from the environment or an option. The reader of the key decides its type.
     Raw(String),
     Integer(i64),
     Float(f64),
     Boolean(bool),
-    /// As it is written.
+    /// A date or time, as written.
     Moment(String),
     List(Vec<Node>),
     Table(Table),
 }
 
 impl Value {
-    /// What it is, for a sentence.
+    /// Its type, for a message.
     pub(super) fn kind(&self) -> &'static str {
         match self {
             Self::Text(_) | Self::Raw(_) => "a text",
             Self::Integer(_) => "a whole number",
             Self::Float(_) => "a number",
             Self::Boolean(_) => "true or false",
-            Self::Moment(_) => "a moment",
+            Self::Moment(_) => "a date",
             Self::List(_) => "a list",
             Self::Table(_) => "a table",
         }
     }
 }
 
-/// Parses the TOML `text` of the file called `name`. What does not parse is a problem, and the rest is read on.
+/// Parses the TOML `text` of the file `name`. After a syntax error the rest is still read.
 pub(super) fn parse(text: &str, name: &str, problems: &Problems) -> Table {
     let lines = Lines::new(text, name);
     let (document, errors) = DeTable::parse_recoverable(text);
     for error in errors {
         let at = lines.origin(error.span().map_or(0, |span| span.start));
-        problems.error(&at, format!("is not TOML: {}", error.message().trim()));
+        problems.error(&at, format!("invalid TOML: {}", error.message().trim()));
     }
     lines.table(document.get_ref())
 }
 
-/// Where the lines of a text begin.
+/// The start of each line of a text.
 struct Lines {
     source: Arc<str>,
     begins: Vec<usize>,
@@ -89,7 +89,7 @@ impl Lines {
             DeValue::String(text) => Value::Text(text.clone().into_owned()),
             DeValue::Integer(number) => {
                 let digits = number.as_str();
-                // What does not fit is kept as text, and its reader says what it wanted.
+                // A number that does not fit is kept as text, so that the reader of the key reports it.
                 i64::from_str_radix(digits, number.radix())
                     .map_or_else(|_| Value::Text(digits.to_owned()), Value::Integer)
             }
@@ -106,7 +106,7 @@ impl Lines {
     }
 }
 
-/// Lays what the environment sets over `tree`: `FIREBOX_SERVER__LISTEN` is `listen` of `[server]`.
+/// Sets the keys of environment variables in `tree`: `FIREBOX_SERVER__LISTEN` is `listen` of `[server]`.
 pub(super) fn overlay_env(tree: &mut Table, env: impl Iterator<Item = (String, String)>, problems: &Problems) {
     for (name, value) in env {
         let Some(path) = name.strip_prefix(ENV_PREFIX).filter(|_| is_setting(&name)) else { continue };
@@ -115,12 +115,12 @@ pub(super) fn overlay_env(tree: &mut Table, env: impl Iterator<Item = (String, S
     }
 }
 
-/// Whether the variable `name` is a value of the configuration.
+/// Whether the variable `name` sets a key.
 pub(super) fn is_setting(name: &str) -> bool {
     name.strip_prefix(ENV_PREFIX).is_some_and(|path| path.contains("__"))
 }
 
-/// Lays options over `tree`: `("server.listen", …)` is `listen` of `[server]`.
+/// Sets the keys of options in `tree`: `("server.listen", …)` is `listen` of `[server]`.
 pub(super) fn overlay_flags(tree: &mut Table, flags: &[(String, String)], problems: &Problems) {
     for (path, value) in flags {
         let at = Origin::whole(format!("option {path}"));
@@ -136,7 +136,7 @@ fn set(tree: &mut Table, path: &[&str], value: String, at: &Origin, problems: &P
         let node = table.entry((*section).to_owned()).or_insert_with(below);
         let kind = node.value.kind();
         let Value::Table(inner) = &mut node.value else {
-            problems.error(at, format!("\"{section}\" is {kind}, which only the file can set; write it there"));
+            problems.error(at, format!("\"{section}\" is {kind}; set it in the file"));
             return;
         };
         table = inner;

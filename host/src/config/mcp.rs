@@ -1,4 +1,4 @@
-//! `[[mcp.server]]`: where tools come from.
+//! `[[mcp.server]]`: MCP servers whose tools models can call.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -18,44 +18,44 @@ pub struct McpConfig {
     pub servers: Vec<McpServerConfig>,
 }
 
-/// One server: a program to start, or an address.
+/// An MCP server: a program to start, or a URL.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct McpServerConfig {
-    /// What it is called.
+    /// Its name.
     pub name: String,
-    /// The program and its arguments; then `url` is `None`.
+    /// The program and its arguments; `None` if `url` is set.
     pub command: Option<Vec<String>>,
-    /// The address of a streamable HTTP server; then `command` is `None`.
+    /// The URL of a streamable HTTP server; `None` if `command` is set.
     pub url: Option<String>,
-    /// Variables of this process's environment that the program gets too; it gets no other.
+    /// Variables of Firebox's environment that the program gets, in addition to basic ones such as `PATH` and `HOME`.
     pub env_pass: Vec<String>,
-    /// Variables the program gets besides.
+    /// Further variables of the program.
     pub env: Vec<(String, Secret)>,
-    /// Headers of every HTTP request, `authorization` from `bearer` included; names in lower case.
+    /// Headers of every HTTP request, with `authorization` from `bearer`. Names are lower case.
     pub headers: Vec<(String, Secret)>,
     /// The program's working folder.
     pub cwd: Option<PathBuf>,
-    /// Time to start and shake hands.
+    /// Time to start or connect, including the handshake.
     pub connect_timeout: Duration,
-    /// Time of one call without a sign of progress.
+    /// Time of one call without a message from the server.
     pub call_timeout: Duration,
-    /// Time of one call in all.
+    /// Time of one call.
     pub total_timeout: Duration,
-    /// Stands before the names of its tools; without it a name stays as it is until two servers share it.
+    /// Prefix of the names of its tools. Default: none, unless two servers have a tool with the same name.
     pub prefix: Option<String>,
-    /// Globs of the tools that are taken from it, by their own names.
+    /// Globs of the tools to offer, by their names on the server.
     pub tools: Vec<String>,
-    /// Whether the host is not ready without it.
+    /// Whether Firebox is not ready while it does not answer.
     pub required: bool,
 }
 
-/// What reading secrets needs.
+/// Where secrets are read from.
 pub(super) struct Sources<'a> {
     pub(super) folder: &'a Path,
     pub(super) env: &'a dyn Fn(&str) -> Option<String>,
 }
 
-/// Names whose values are secrets, so that they are taken by reference only.
+/// Parts of names whose values are secrets. They must be references.
 const SECRET_NAMES: &[&str] =
     &["authorization", "cookie", "token", "secret", "password", "passwd", "api-key", "api_key", "apikey"];
 
@@ -71,7 +71,7 @@ impl McpServerConfig {
             match Secret::resolve(&text, sources.folder, sources.env) {
                 Some(Ok(secret)) => headers.push(("authorization".to_owned(), secret.prefixed("Bearer "))),
                 Some(Err(why)) => section.error(&at, why),
-                None => section.error(&at, "\"bearer\" is a secret; write env:NAME or file:PATH"),
+                None => section.error(&at, "\"bearer\" is a secret; write a reference: env:NAME or file:PATH"),
             }
         }
         let range = Duration::from_millis(1)..=limits::REQUEST_TIMEOUT_MAX;
@@ -108,7 +108,7 @@ fn target(section: &mut Section<'_>) -> (Option<Vec<String>>, Option<String>) {
         (None, None) if section.take("command").is_none() && section.take("url").is_none() => {
             section.error(&section.at, "needs \"command\" (a program and its arguments) or \"url\"");
         }
-        (Some(_), Some(_)) => section.error(section.at("url"), "has both \"command\" and \"url\"; keep one"),
+        (Some(_), Some(_)) => section.error(section.at("url"), "has both \"command\" and \"url\"; remove one"),
         (Some(words), None) if words.first().is_none_or(String::is_empty) => {
             section.error(section.at("command"), "\"command\" is empty; write [\"program\", \"argument\"]");
         }
@@ -120,12 +120,12 @@ fn target(section: &mut Section<'_>) -> (Option<Vec<String>>, Option<String>) {
     (command, url)
 }
 
-/// A table of names and values, each a reference or, where the name does not speak of a secret, plain text.
+/// A table of names and values. A value is a reference, or plain text if its name does not look like a secret.
 fn pairs(section: &mut Section<'_>, key: &'static str, sources: &Sources<'_>) -> Vec<(String, Secret)> {
     let entries = section.table(key).into_iter().flatten();
     let read = |(name, node): (&String, &Node)| {
         let Value::Text(text) = &node.value else {
-            section.error(&node.at, format!("\"{key}.{name}\" is {} where a text is needed", node.value.kind()));
+            section.error(&node.at, format!("\"{key}.{name}\" is {}, but must be a text", node.value.kind()));
             return None;
         };
         let lower = name.to_lowercase();
@@ -133,7 +133,8 @@ fn pairs(section: &mut Section<'_>, key: &'static str, sources: &Sources<'_>) ->
             Some(Ok(secret)) => return Some((name.clone(), secret)),
             Some(Err(why)) => section.error(&node.at, why),
             None if SECRET_NAMES.iter().any(|word| lower.contains(word)) => {
-                section.error(&node.at, format!("\"{key}.{name}\" is a secret; write env:NAME or file:PATH"));
+                section
+                    .error(&node.at, format!("\"{key}.{name}\" is a secret; write a reference: env:NAME or file:PATH"));
             }
             None => return Some((name.clone(), Secret::literal(text.clone()))),
         }

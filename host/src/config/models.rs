@@ -1,4 +1,4 @@
-//! `[[model]]` and `[[plugin]]`: what is loaded.
+//! `[[model]]` and `[[plugin]]`.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -12,22 +12,22 @@ use super::server::bytes;
 use crate::host::ember;
 use crate::plugins;
 
-/// `[[model]]`: a checkpoint under the name requests ask for it by. The checkpoint tells whether it chats or embeds.
+/// `[[model]]`: a chat model or an embedding model.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ModelConfig {
-    /// The name requests ask for.
+    /// The name of the model in requests.
     pub name: String,
-    /// The Hugging Face folder; `None` is the built-in model.
+    /// The Hugging Face folder; `None` for the built-in model.
     pub path: Option<PathBuf>,
-    /// The device, as `--device` takes it.
+    /// The device, as for `--device`.
     pub device: String,
-    /// Tokens of one conversation, up to the checkpoint's own limit.
+    /// Maximum length of a conversation in tokens.
     pub context_tokens: Option<usize>,
-    /// Bytes of keys and values of all sequences together.
+    /// Maximum size of the KV cache of all sequences, in bytes.
     pub cache_bytes: Option<u64>,
-    /// Requests at a time.
+    /// Maximum requests at a time.
     pub in_flight_max: Option<usize>,
-    /// Whether the text of a control token in a message is that token.
+    /// Whether the text of a control token in a message becomes that token.
     pub text_control_tokens: bool,
 }
 
@@ -49,11 +49,12 @@ impl ModelConfig {
         let name = name(&mut section);
         let path = section.text("path").map(|path| folder.join(path));
         if let Some(path) = path.as_ref().filter(|path| !path.is_dir()) {
-            let message = format!("there is no folder \"{}\"; give the path of a checkpoint's folder", path.display());
+            let message =
+                format!("there is no folder \"{}\"; give the folder of a Hugging Face checkpoint", path.display());
             section.error(section.at("path"), message);
         }
         if path.is_none() && name.as_deref().is_some_and(|name| name != ember::NAME) && section.take("path").is_none() {
-            let message = format!("\"path\" is missing; only \"{}\" comes with Firebox", ember::NAME);
+            let message = format!("\"path\" is missing; only \"{}\" is built in", ember::NAME);
             section.error(&section.at, message);
         }
         let read = Self {
@@ -73,19 +74,19 @@ impl ModelConfig {
     }
 }
 
-/// What an operator sets about a plugin's limits; what is not set comes from its manifest.
+/// Limits of a plugin. The default of each is the value in its manifest.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct PluginLimitsConfig {
-    /// Fuel of one call.
+    /// Maximum fuel of one call.
     pub fuel: Option<u64>,
-    /// Bytes of memory of one instance.
+    /// Maximum memory of one instance, in bytes.
     pub memory_bytes: Option<usize>,
-    /// Wall-clock time of one call.
+    /// Maximum time of one call.
     pub timeout: Option<Duration>,
 }
 
 impl PluginLimitsConfig {
-    /// Reads the three of them by the names they have in this table.
+    /// Reads the three limits from these keys.
     pub(super) fn read(section: &mut Section<'_>, [fuel, memory, timeout]: [&'static str; 3]) -> Self {
         Self {
             fuel: section.integer(fuel, 1..=limits::PLUGIN_FUEL_MAX),
@@ -95,25 +96,25 @@ impl PluginLimitsConfig {
     }
 }
 
-/// `[[plugin]]`: a component under the name that tenants' chains use.
+/// `[[plugin]]`: a plugin that tenants can use.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PluginConfig {
-    /// The name chains use.
+    /// The name in the lists of tenants.
     pub name: String,
-    /// The name of a built-in plugin, or the path of a component or of its folder.
+    /// The name of a built-in plugin, or the path of a component or its folder.
     pub source: String,
     /// Its configuration: the text of one JSON object.
     pub config_json: Option<String>,
-    /// What is allowed to each of its calls.
+    /// Its limits.
     pub limits: PluginLimitsConfig,
-    /// The capabilities granted.
+    /// Its capabilities.
     pub grants: Vec<String>,
-    /// What its fault does to a request.
+    /// What a fault of the plugin does to the request.
     pub on_fault: OnFault,
 }
 
 impl PluginConfig {
-    /// The built-in plugin `name` as it comes.
+    /// The built-in plugin `name` with its defaults.
     pub(crate) fn builtin(name: &str) -> Self {
         Self {
             name: name.to_owned(),
@@ -128,7 +129,7 @@ impl PluginConfig {
     pub(super) fn read(mut section: Section<'_>, folder: &Path) -> Option<Self> {
         let name = name(&mut section);
         let source = section.text("source").or_else(|| name.clone()).unwrap_or_default();
-        let source = if plugins::is_builtin(&source) { source } else { found(&mut section, folder, &source) };
+        let source = if plugins::is_builtin(&source) { source } else { existing_path(&mut section, folder, &source) };
         let config = section.table("config").map(|table| object(table).to_string());
         if config.as_ref().is_some_and(|json| json.len() > limits::PLUGIN_CONFIG_BYTES_MAX) {
             let max = limits::PLUGIN_CONFIG_BYTES_MAX;
@@ -149,12 +150,13 @@ impl PluginConfig {
     }
 }
 
-/// The path of a component or its folder, which must be there.
-fn found(section: &mut Section<'_>, folder: &Path, source: &str) -> String {
+/// The path of a component or its folder, which must exist.
+fn existing_path(section: &mut Section<'_>, folder: &Path, source: &str) -> String {
     let path = folder.join(source);
     if !source.is_empty() && !path.exists() {
         let builtins = plugins::builtins().collect::<Vec<_>>().join(", ");
-        let message = format!("\"{source}\" is neither a component, a folder nor one of the built-in {builtins}");
+        let message =
+            format!("there is no plugin \"{source}\"; give a component, its folder, or a built-in plugin: {builtins}");
         section.error(section.at("source"), message);
     }
     path.display().to_string()
@@ -171,14 +173,16 @@ pub(super) fn name(section: &mut Section<'_>) -> Option<String> {
     Some(name)
 }
 
+/// Checks that a name can be used in a header, a file name and a metric.
+///
 /// # Errors
-/// A sentence with the remedy, for a name that would not fit into a header, a file name or a metric.
+/// A message with the allowed characters.
 pub(crate) fn check_name(name: &str) -> Result<(), String> {
     let fits = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.' | '/' | ':');
     if name.is_empty() || name.len() > limits::NAME_BYTES_MAX || !name.chars().all(fits) {
         let max = limits::NAME_BYTES_MAX;
         return Err(format!(
-            "\"{}\" is not a name of 1 to {max} letters, digits and the signs - _ . / :",
+            "\"{}\" is not a valid name; use 1 to {max} letters, digits and - _ . / :",
             name.escape_debug()
         ));
     }

@@ -1,10 +1,10 @@
-//! Networks as configurations write them: an address, or an address with the length of its prefix.
+//! IP networks: an address, or an address with a prefix length.
 
 use std::fmt;
 use std::net::IpAddr;
 use std::str::FromStr;
 
-/// All addresses that share a prefix with one.
+/// The addresses with the same prefix.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Network {
     address: IpAddr,
@@ -12,7 +12,7 @@ pub struct Network {
 }
 
 impl Network {
-    /// Whether `address` belongs to it. An IPv4 address that is written as IPv6 counts as IPv4.
+    /// Whether `address` belongs to the network. An IPv4-mapped IPv6 address counts as IPv4.
     #[must_use]
     pub fn contains(&self, address: IpAddr) -> bool {
         match (self.address, address.to_canonical()) {
@@ -56,7 +56,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_network_holds_the_addresses_of_its_prefix() {
+    fn a_network_contains_the_addresses_of_its_prefix() {
         let holds = |network: &str, address: &str| {
             network.parse::<Network>().expect("a network").contains(address.parse().expect("an address"))
         };
@@ -83,7 +83,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_network_is_refused_with_an_example() {
+    fn invalid_networks_are_refused_with_an_example() {
         for text in ["", "/", "10.0.0.0/33", "::/129", "10.0.0/8", "1.2.3.4/-1", "1.2.3.4/", "example.org", "*"] {
             let why = text.parse::<Network>().expect_err(text);
             assert!(why.contains("10.0.0.0/8"), "{why}");

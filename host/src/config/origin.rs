@@ -1,14 +1,14 @@
-//! Origins of web pages as configurations write them, and as browsers send them.
+//! Origins of web pages.
 
 use std::fmt;
 use std::str::FromStr;
 
-/// The origin of web pages: scheme, host and port, in the form in which a browser sends it.
+/// The origin of a web page: scheme, host and port, as a browser sends it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct WebOrigin {
-    /// `scheme://host`, with the port where it is not the scheme's own.
+    /// `scheme://host`, with the port unless it is the default of the scheme.
     text: String,
-    /// Whether every port of the host is meant; `text` has none then.
+    /// Whether every port of the host matches. Then `text` has no port.
     any_port: bool,
 }
 
@@ -23,7 +23,7 @@ impl WebOrigin {
         origin.eq_ignore_ascii_case(&self.text)
     }
 
-    /// With the port written out, also where it is the scheme's own: for readers to whom no port is every port.
+    /// The origin with its port, also if it is the default: for readers that take no port as every port.
     #[must_use]
     pub fn with_port(&self) -> String {
         let (_, port) = split_port(&self.text);
@@ -40,9 +40,9 @@ impl FromStr for WebOrigin {
 
     fn from_str(written: &str) -> Result<Self, String> {
         if written == "*" {
-            return Err("\"*\" would let every web page use this server; name the origins".to_owned());
+            return Err("\"*\" would allow every web page to use this server; list the origins".to_owned());
         }
-        // What pages of no address send.
+        // Browsers send this for pages without an address.
         if written == "null" {
             return Ok(Self { text: written.to_owned(), any_port: false });
         }
@@ -76,7 +76,7 @@ impl fmt::Display for WebOrigin {
     }
 }
 
-/// What stands before the port, and the port where there is one.
+/// The part before the port, and the port if there is one.
 fn split_port(text: &str) -> (&str, Option<&str>) {
     match text.rsplit_once(':') {
         Some((before, port)) if !port.contains(['/', ']']) => (before, Some(port)),
@@ -84,7 +84,7 @@ fn split_port(text: &str) -> (&str, Option<&str>) {
     }
 }
 
-/// The port that a URL of this scheme has where none is written.
+/// The default port of the scheme.
 fn own_port(text: &str) -> Option<u16> {
     match text.split_once("://")?.0 {
         "http" => Some(80),
@@ -98,7 +98,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_origin_is_read_in_the_forms_people_write() {
+    fn an_origin_is_parsed_in_its_usual_forms() {
         let rows = [
             ("https://app.example.org", "https://app.example.org", "https://app.example.org:443"),
             ("https://App.Example.org/", "https://app.example.org", "https://app.example.org:443"),
@@ -117,7 +117,7 @@ mod tests {
     }
 
     #[test]
-    fn what_no_browser_sends_is_refused() {
+    fn invalid_origins_are_refused() {
         let wrong = [
             "*",
             "",
@@ -139,7 +139,7 @@ mod tests {
     }
 
     #[test]
-    fn an_origin_matches_itself_only_and_every_port_where_that_is_written() {
+    fn an_origin_matches_itself_and_every_port_only_with_a_star() {
         let matches = |written: &str, origin: &str| written.parse::<WebOrigin>().expect(written).matches(origin);
         assert!(matches("https://app.example.org:443/", "https://app.example.org"));
         assert!(!matches("https://app.example.org", "http://app.example.org"));

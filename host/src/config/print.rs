@@ -1,4 +1,4 @@
-//! The configuration as it is in effect, as TOML without its secrets.
+//! Prints the configuration in effect as TOML, without secrets.
 
 use std::fmt::Write as _;
 use std::time::Duration;
@@ -11,7 +11,7 @@ use super::{
 };
 use crate::system::{time, units};
 
-/// Writes one table after the other.
+/// Writes TOML.
 struct Page(String);
 
 impl Page {
@@ -57,7 +57,7 @@ fn quoted(text: &str) -> String {
         match c {
             '"' | '\\' => quoted.extend(['\\', c]),
             c if c.is_control() => {
-                // Writing to a string does not fail.
+                // Writing to a string cannot fail.
                 let _infallible = write!(quoted, "\\u{:04X}", u32::from(c));
             }
             c => quoted.push(c),
@@ -73,8 +73,7 @@ pub(crate) fn list<S: AsRef<str>>(values: &[S]) -> String {
 }
 
 impl Config {
-    /// The whole configuration as TOML, with what was not set at its default. Secrets are shown as the reference
-    /// they were read through, digests of keys not at all.
+    /// The whole configuration as TOML, with defaults. Secrets are printed as their references, digests of keys are not printed.
     #[must_use]
     pub fn print(&self) -> String {
         let mut page = Page(String::new());
@@ -147,7 +146,7 @@ impl Page {
             .texts("grants", &plugin.grants)
             .text("on_fault", if plugin.on_fault == OnFault::Skip { "skip" } else { "fail" });
         if plugin.config_json.is_some() {
-            // A plugin's configuration is its own business and may hold what is not for other eyes.
+            // The configuration of a plugin may contain secrets.
             self.line("# config = (hidden)");
         }
     }

@@ -1,4 +1,4 @@
-//! What is wrong with a configuration, and where.
+//! Errors and warnings of a configuration, with their locations.
 
 use std::cell::RefCell;
 use std::fmt;
@@ -8,7 +8,7 @@ use firebox_contract::Error;
 
 use crate::error::CliError;
 
-/// Where a value comes from: a line of a file, a variable of the environment, an option.
+/// The location of a value: a line of a file, an environment variable, or an option.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Origin {
     source: Arc<str>,
@@ -21,17 +21,17 @@ impl Origin {
         Self { source: Arc::clone(source), line }
     }
 
-    /// No place in particular.
+    /// No location.
     pub(crate) fn nowhere() -> Self {
         Self { source: Arc::from(""), line: 0 }
     }
 
-    /// The line, counted from 1; 0 where there is none.
+    /// The line, counted from 1; 0 if there is none.
     pub(crate) fn line_number(&self) -> usize {
         self.line
     }
 
-    /// A source without lines.
+    /// A whole file, a variable or an option.
     pub(super) fn whole(source: impl Into<Arc<str>>) -> Self {
         Self { source: source.into(), line: 0 }
     }
@@ -46,12 +46,12 @@ impl fmt::Display for Origin {
     }
 }
 
-/// One thing that is wrong.
+/// An error or a warning.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Problem {
-    /// Where.
+    /// The location.
     pub at: Origin,
-    /// What, with the remedy.
+    /// The message, with a remedy.
     pub message: String,
 }
 
@@ -61,10 +61,10 @@ impl fmt::Display for Problem {
     }
 }
 
-/// A configuration that cannot be meant, with every problem there is, in the order of its lines.
+/// All errors of a configuration, in the order of its lines.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub struct ConfigError {
-    /// At least one.
+    /// At least one error.
     pub problems: Vec<Problem>,
 }
 
@@ -73,7 +73,7 @@ impl fmt::Display for ConfigError {
         match self.problems.as_slice() {
             [only] => write!(f, "{only}"),
             problems => {
-                write!(f, "the configuration has {} problems:", problems.len())?;
+                write!(f, "the configuration has {} errors:", problems.len())?;
                 problems.iter().try_for_each(|problem| write!(f, "\n  {problem}"))
             }
         }
@@ -92,7 +92,7 @@ impl From<ConfigError> for CliError {
     }
 }
 
-/// Collects problems while a configuration is read, so that all are reported at once.
+/// Collects errors and warnings while a configuration is read, so that all are reported in one run.
 #[derive(Debug, Default)]
 pub(super) struct Problems {
     forms: Option<RefCell<Vec<KeyForm>>>,
@@ -141,7 +141,7 @@ impl Problems {
         self.warnings.borrow_mut().push(Problem { at: at.clone(), message: message.into() });
     }
 
-    /// The warnings, if there is no error.
+    /// The warnings; an error if there are errors.
     pub(super) fn finish(self) -> Result<Vec<Problem>, ConfigError> {
         let mut problems = self.errors.into_inner();
         let mut warnings = self.warnings.into_inner();
@@ -152,12 +152,12 @@ impl Problems {
     }
 }
 
-/// `; did you mean "…"?` where one of `known` is close to `word`, else the list of them.
+/// `; did you mean "…"?` if one of `known` is similar to `word`, else the list of `known`.
 pub(super) fn suggestion<'a>(word: &str, known: impl Iterator<Item = &'a str> + Clone) -> String {
     let near = known.clone().map(|name| (strsim::damerau_levenshtein(word, name), name)).min();
     match near {
         Some((distance, name)) if distance <= 1 + name.len() / 4 => format!("; did you mean \"{name}\"?"),
-        Some(_) => format!("; known are {}", known.collect::<Vec<_>>().join(", ")),
+        Some(_) => format!("; known: {}", known.collect::<Vec<_>>().join(", ")),
         None => String::new(),
     }
 }

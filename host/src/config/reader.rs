@@ -1,4 +1,4 @@
-//! Reads the typed values of one table, notes what is wrong with each, and in the end the keys nobody asked for.
+//! Reads the typed values of a table, and reports wrong values and unknown keys.
 
 use std::collections::BTreeSet;
 use std::fmt::Display;
@@ -9,12 +9,12 @@ use super::document::{Node, Table, Value};
 use super::problem::{KeyForm, Origin, Problems, suggestion};
 use crate::system::units;
 
-/// One table of a configuration.
+/// A table of a configuration.
 pub(super) struct Section<'a> {
-    /// How messages call it, such as `[server]` or `[[tenant]] "acme"`; empty for the whole file.
+    /// Its name in messages, such as `[server]` or `[[tenant]] "acme"`; empty for the whole file.
     name: String,
     table: Option<&'a Table>,
-    /// Where it begins.
+    /// Its location.
     pub(super) at: Origin,
     asked: BTreeSet<&'static str>,
     problems: &'a Problems,
@@ -25,7 +25,7 @@ impl<'a> Section<'a> {
         Self { name, table, at, asked: BTreeSet::new(), problems }
     }
 
-    /// Calls it by its `name` key from here on.
+    /// Adds the value of its key `name` to its name in messages.
     pub(super) fn called(&mut self, name: &str) {
         self.name = format!("{} \"{name}\"", self.name);
     }
@@ -35,7 +35,7 @@ impl<'a> Section<'a> {
         self.problems.error(at, format!("{place}{message}"));
     }
 
-    /// Where the value of `key` stands, or the table where there is none.
+    /// The location of `key`, or of the table if the key is missing.
     pub(super) fn at(&self, key: &str) -> &Origin {
         self.table.and_then(|table| table.get(key)).map_or(&self.at, |node| &node.at)
     }
@@ -56,7 +56,7 @@ impl<'a> Section<'a> {
     }
 
     fn mismatch<T>(&self, key: &str, node: &Node, wanted: &str) -> Option<T> {
-        self.error(&node.at, format!("\"{key}\" is {} where {wanted} is needed", node.value.kind()));
+        self.error(&node.at, format!("\"{key}\" is {}, but must be {wanted}", node.value.kind()));
         None
     }
 
@@ -69,7 +69,7 @@ impl<'a> Section<'a> {
         }
     }
 
-    /// A text that must be there and not be empty.
+    /// A required text that is not empty.
     pub(super) fn required(&mut self, key: &'static str) -> Option<String> {
         self.note(key, "text", String::new);
         if self.take(key).is_none() {
@@ -84,7 +84,7 @@ impl<'a> Section<'a> {
         Some(text)
     }
 
-    /// A text that `parse` understands.
+    /// A text that `parse` accepts.
     pub(super) fn parsed<T>(&mut self, key: &'static str, parse: impl Fn(&str) -> Result<T, String>) -> Option<T> {
         self.note(key, "text", String::new);
         let text = match &self.take(key)?.value {
@@ -125,7 +125,7 @@ impl<'a> Section<'a> {
         let inside = u64::try_from(number).ok().filter(|number| range.contains(number));
         if inside.is_none() {
             let (low, high) = (range.start(), range.end());
-            self.error(&node.at, format!("\"{key}\" is \"{number}\", not between {low} and {high}"));
+            self.error(&node.at, format!("\"{key}\" is \"{number}\", but must be between {low} and {high}"));
         }
         inside
     }
@@ -153,7 +153,7 @@ impl<'a> Section<'a> {
         })
     }
 
-    /// A list of texts; from the environment, separated by commas.
+    /// A list of texts. In the environment they are separated by commas.
     pub(super) fn texts(&mut self, key: &'static str) -> Option<Vec<String>> {
         self.note(key, "list of texts", String::new);
         let node = self.take(key)?;
@@ -172,7 +172,7 @@ impl<'a> Section<'a> {
         }
     }
 
-    /// A list of words of `choices`.
+    /// A list of values of `choices`.
     pub(super) fn choices<T: Copy>(&mut self, key: &'static str, choices: &[(&str, T)]) -> Option<Vec<T>> {
         self.note(key, &format!("list of {}", one_of(choices)), String::new);
         let words = self.texts(key)?;
@@ -181,7 +181,7 @@ impl<'a> Section<'a> {
         Some(words.iter().filter_map(|word| pick(word).ok()).collect())
     }
 
-    /// A table whose keys are the user's own.
+    /// A table with arbitrary keys.
     pub(super) fn table(&mut self, key: &'static str) -> Option<&'a Table> {
         self.note(key, "table", String::new);
         let node = self.take(key)?;
@@ -198,7 +198,7 @@ impl<'a> Section<'a> {
         Section::new(name, table, at, self.problems)
     }
 
-    /// The tables of `[[key]]`, in order; `path` is its whole name.
+    /// The tables of `[[key]]`, in order. `path` is the full name, such as `mcp.server`.
     pub(super) fn sections(&mut self, key: &'static str, path: &str) -> Vec<Section<'a>> {
         let Some(node) = self.take(key) else { return Vec::new() };
         let wanted = format!("a list of tables ([[{path}]])");
@@ -215,12 +215,12 @@ impl<'a> Section<'a> {
         items.iter().filter_map(below).collect()
     }
 
-    /// Notes every key that nobody asked for.
+    /// Reports the unknown keys.
     pub(super) fn finish(self) {
         for (key, node) in self.table.into_iter().flatten() {
             if !self.asked.contains(key.as_str()) {
                 let near = suggestion(key, self.asked.iter().copied());
-                self.error(&node.at, format!("there is no \"{key}\"{near}"));
+                self.error(&node.at, format!("unknown key \"{key}\"{near}"));
             }
         }
     }
@@ -237,5 +237,5 @@ fn one_of<T>(choices: &[(&str, T)]) -> String {
 
 fn pick<T: Copy>(word: &str, choices: &[(&str, T)]) -> Result<T, String> {
     let found = choices.iter().find(|row| row.0 == word).map(|row| row.1);
-    found.ok_or_else(|| format!("\"{word}\" is not known{}", suggestion(word, choices.iter().map(|row| row.0))))
+    found.ok_or_else(|| format!("unknown value \"{word}\"{}", suggestion(word, choices.iter().map(|row| row.0))))
 }

@@ -1,11 +1,11 @@
-//! Text that is used and never shown.
+//! Secrets: text that is used and never printed.
 
 use std::fmt;
 use std::path::Path;
 
 use firebox_contract::limits;
 
-/// A secret with the reference it was read through. It is never printed: only its reference is.
+/// A secret and the reference it was read from. Only the reference is printed.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Secret {
     value: String,
@@ -13,42 +13,42 @@ pub struct Secret {
 }
 
 impl Secret {
-    /// `value` as it stands in the configuration; shown as `(hidden)`.
+    /// A value that was written in the configuration; printed as `(hidden)`.
     pub(super) fn literal(value: String) -> Self {
         Self { value, reference: "(hidden)".to_owned() }
     }
 
-    /// The secret itself, for the one place that needs it.
+    /// The secret itself.
     #[must_use]
     pub fn expose(&self) -> &str {
         &self.value
     }
 
-    /// Where it came from: `env:NAME`, `file:PATH` or `(hidden)`.
+    /// The reference: `env:NAME`, `file:PATH` or `(hidden)`.
     #[must_use]
     pub fn reference(&self) -> &str {
         &self.reference
     }
 
-    /// The same with `prefix` before it.
+    /// The secret with `prefix` before it.
     pub(super) fn prefixed(&self, prefix: &str) -> Self {
         Self { value: format!("{prefix}{}", self.value), reference: self.reference.clone() }
     }
 
-    /// Reads `env:NAME` or `file:PATH` (relative to `folder`); a file's last line break does not count. `None` where
-    /// `text` is no reference.
+    /// Resolves `env:NAME` or `file:PATH`, relative to `folder`, without the last line break of a file. `None` if `text` is not a
+    /// reference.
     ///
     /// # Errors
-    /// A sentence with the remedy, where the reference leads to nothing.
+    /// A message with a remedy, if the variable or the file cannot be read.
     pub(super) fn resolve(
         text: &str,
         folder: &Path,
         env: &dyn Fn(&str) -> Option<String>,
     ) -> Option<Result<Self, String>> {
         let read = if let Some(name) = text.strip_prefix("env:") {
-            env(name).filter(|value| !value.is_empty()).ok_or_else(|| {
-                format!("the environment has no \"{name}\" that the secret \"{text}\" needs; set it before the start")
-            })
+            env(name)
+                .filter(|value| !value.is_empty())
+                .ok_or_else(|| format!("the environment variable \"{name}\" of the secret \"{text}\" is not set"))
         } else {
             read_file(text.strip_prefix("file:")?, folder)
         };
@@ -62,7 +62,7 @@ fn read_file(path: &str, folder: &Path) -> Result<String, String> {
         .map_err(|error| format!("the file of the secret \"file:{path}\" cannot be read: {error}"))?;
     if !about.is_file() || about.len() > limits::SECRET_BYTES_MAX {
         let max = limits::SECRET_BYTES_MAX;
-        return Err(format!("\"file:{path}\" is not a file of at most {max} bytes; a secret is one short text"));
+        return Err(format!("\"file:{path}\" must be a file of at most {max} bytes"));
     }
     let mut text = std::fs::read_to_string(&full)
         .map_err(|error| format!("the file of the secret \"file:{path}\" cannot be read: {error}"))?;
@@ -80,7 +80,7 @@ impl Drop for Secret {
     fn drop(&mut self) {
         let mut bytes = std::mem::take(&mut self.value).into_bytes();
         bytes.fill(0);
-        // Keeps the compiler from dropping the overwriting of memory that nobody reads again.
+        // Keeps the compiler from removing the write to memory that is not read again.
         std::hint::black_box(&bytes);
     }
 }
@@ -94,7 +94,7 @@ mod tests {
     }
 
     #[test]
-    fn references_are_resolved_and_never_printed() {
+    fn references_are_resolved_and_secrets_never_printed() {
         let dir = tempfile::tempdir().expect("a folder");
         std::fs::write(dir.path().join("token"), "from-file\n").expect("written");
         let secret = Secret::resolve("env:TOKEN", dir.path(), &env).expect("a reference").expect("is set");
@@ -105,12 +105,12 @@ mod tests {
     }
 
     #[test]
-    fn what_leads_to_nothing_says_so() {
+    fn references_without_a_value_are_errors() {
         let dir = tempfile::tempdir().expect("a folder");
         let error = |text| Secret::resolve(text, dir.path(), &env).expect("a reference").expect_err("nothing there");
         assert!(error("env:NOPE").contains("NOPE"));
         assert!(error("file:nope").contains("nope"));
-        assert!(error("file:.").contains("not a file"));
+        assert!(error("file:.").contains("must be a file"));
         assert!(Secret::resolve("plain", dir.path(), &env).is_none());
     }
 }

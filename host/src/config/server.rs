@@ -12,44 +12,44 @@ use super::network::Network;
 use super::origin::WebOrigin;
 use super::reader::Section;
 
-/// `[server]`: the door.
+/// `[server]`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ServerConfig {
-    /// Where it listens.
+    /// The address of the server.
     pub listen: SocketAddr,
-    /// Bytes of one request's body.
+    /// Maximum size of a request body, in bytes.
     pub body_bytes_max: usize,
-    /// Where probes and metrics are answered beside the main address; metrics then only there.
+    /// A second address for probes and metrics. With it, metrics are served there only.
     pub admin_listen: Option<SocketAddr>,
-    /// Bytes of bodies of all requests at a time, as they came and as they were read; by the memory there is where absent.
+    /// Maximum size of all request bodies at a time, raw and parsed, in bytes. The default depends on the memory.
     pub request_bytes_max: Option<usize>,
-    /// Of these, bytes of one tenant's requests; a half where absent.
+    /// The part of `request_bytes_max` for one tenant.
     pub tenant_request_bytes_max: Option<usize>,
-    /// Connections at a time.
+    /// Maximum connections.
     pub connections_max: usize,
-    /// Connections at a time of one address, without a good key.
+    /// Maximum connections of one address without a valid key.
     pub connections_per_address_max: Option<usize>,
-    /// Time a client has to send its headers.
+    /// Time for a client to send its headers.
     pub header_timeout: Duration,
-    /// Time a client may be behind in taking what is sent to it.
+    /// Time for which a client may read too slowly.
     pub reader_timeout: Duration,
-    /// Time of one request in all.
+    /// Maximum time of a request.
     pub request_timeout: Duration,
-    /// Time running work has to end at shutdown.
+    /// Time for running requests to finish at shutdown.
     pub drain_timeout: Duration,
-    /// Bytes of memory that the plugins of all requests have together.
+    /// Maximum memory of all plugins together, in bytes.
     pub plugin_memory_total: usize,
-    /// Values of `Host` that are answered at `/mcp`, beside those of this machine itself.
+    /// Values of the header `Host` that `/mcp` accepts, in addition to names of this machine.
     pub hosts: Vec<String>,
-    /// Values of `Origin` (web pages) that are answered; none without an entry here.
+    /// Web pages that may call the server; none by default.
     pub origins: Vec<WebOrigin>,
     /// Proxies whose `X-Forwarded-For` names the client.
     pub trusted_proxies: Vec<Network>,
-    /// Whether the log is JSON, one object a line.
+    /// Whether the log is JSON.
     pub log_json: bool,
 }
 
-/// What `plugin_memory_total` may be.
+/// The range of `plugin_memory_total`.
 const PLUGIN_MEMORY_TOTAL: RangeInclusive<u64> = limits::PLUGIN_POOL_BYTES_MIN as u64..=limits::PLUGIN_POOL_BYTES_MAX;
 
 impl Default for ServerConfig {
@@ -80,7 +80,8 @@ impl ServerConfig {
         let default = Self::default();
         let second = Duration::from_secs(1);
         let address = |text: &str| {
-            text.parse().map_err(|_| format!("\"{text}\" is not an address with a port; write 127.0.0.1:8080"))
+            text.parse()
+                .map_err(|_| format!("\"{text}\" is not an address with a port; write for example 127.0.0.1:8080"))
         };
         let read = Self {
             listen: section.parsed("listen", address).unwrap_or(default.listen),
@@ -119,7 +120,7 @@ impl ServerConfig {
     }
 }
 
-/// A list of texts, each of which has to be read.
+/// A list of texts, each parsed.
 fn parsed_list<T: FromStr<Err = String>>(section: &mut Section<'_>, key: &'static str) -> Vec<T> {
     let texts = section.texts(key).unwrap_or_default();
     let parsed =
@@ -127,23 +128,23 @@ fn parsed_list<T: FromStr<Err = String>>(section: &mut Section<'_>, key: &'stati
     texts.iter().filter_map(parsed).collect()
 }
 
-/// A size from one byte to `max`, as memory counts it.
+/// A size from 1 to `max` bytes.
 pub(super) fn bytes(section: &mut Section<'_>, key: &'static str, max: usize) -> Option<usize> {
     section.size(key, 1..=max as u64).and_then(|bytes| usize::try_from(bytes).ok())
 }
 
-/// `[sessions]`: conversations kept on the server.
+/// `[sessions]`: conversations stored on the server.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SessionsConfig {
     /// The database, or `:memory:`.
     pub path: PathBuf,
-    /// A session that nobody used for so long is deleted.
+    /// A session without a new message for this time is deleted.
     pub idle_timeout: Duration,
-    /// Messages of one session.
+    /// Maximum messages of one session.
     pub messages_max: usize,
-    /// Bytes of all messages of one session.
+    /// Maximum size of one session, in bytes.
     pub bytes_max: u64,
-    /// Bytes of the database.
+    /// Maximum size of the database, in bytes.
     pub file_bytes_max: u64,
 }
 
@@ -179,12 +180,12 @@ impl SessionsConfig {
     }
 }
 
-/// `[audit]`: who did what.
+/// `[audit]`: the audit log.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct AuditConfig {
-    /// The log; without it there is none. With it, no work begins that could not be logged.
+    /// The file; `None` for no log. With a log, work that cannot be logged is refused.
     pub path: Option<PathBuf>,
-    /// Whether the text of prompts and the arguments of tools are logged too.
+    /// Whether the text of prompts and the arguments of tool calls are logged.
     pub prompts: bool,
 }
 
@@ -201,14 +202,14 @@ impl AuditConfig {
     }
 }
 
-/// `[tools]`: the tool loop of every request.
+/// `[tools]`: limits of tool calls in a request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ToolsConfig {
-    /// Rounds of tool calls in one request.
+    /// Maximum tool rounds in a request.
     pub rounds: usize,
-    /// Calls in all rounds of one request.
+    /// Maximum tool calls in a request.
     pub calls_max: usize,
-    /// Time somebody has to approve a call.
+    /// Time to approve a call.
     pub approval_timeout: Duration,
 }
 

@@ -1,4 +1,4 @@
-//! `[[tenant]]`: who may use what, and how much of it.
+//! `[[tenant]]`: tenants, their keys, rights and limits.
 
 use std::fmt;
 use std::time::SystemTime;
@@ -13,40 +13,40 @@ use crate::system::time;
 /// `[[tenant]]`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TenantConfig {
-    /// Its name, which is also its id everywhere.
+    /// Its name, which is also its id.
     pub name: String,
     /// `[[tenant.key]]`.
     pub keys: Vec<KeyConfig>,
-    /// Globs of the models it may use.
+    /// Globs of the models that it may use.
     pub models: Vec<String>,
-    /// The plugins that every one of its requests passes, in order.
+    /// The plugins of every request, in order.
     pub plugins: Vec<String>,
     /// Plugins that a request may add.
     pub request_plugins: Vec<String>,
-    /// Which tools its requests may call.
+    /// Which tools it may call.
     pub tools: ToolPolicy,
-    /// Globs of the MCP servers whose tools it sees; none without an entry here.
+    /// Globs of the MCP servers whose tools it may use; none by default.
     pub mcp_servers: Vec<String>,
     /// `[tenant.limits]`.
     pub limits: TenantLimits,
-    /// Its share of a model when several tenants wait.
+    /// Its weight when several tenants share a model.
     pub weight: u32,
-    /// Where it is written.
+    /// Its location in the configuration.
     pub at: Origin,
 }
 
-/// `[[tenant.key]]`: all that is known of a key.
+/// `[[tenant.key]]`: an API key.
 #[derive(Clone, PartialEq, Eq)]
 pub struct KeyConfig {
-    /// Its public part.
+    /// Its id, which is not secret.
     pub id: String,
     /// SHA-256 of the whole key.
     pub digest: [u8; 32],
-    /// It is good until then.
+    /// When it expires; `None` for never.
     pub expires: Option<SystemTime>,
-    /// What it opens.
+    /// Its scopes.
     pub scopes: Vec<Scope>,
-    /// Where it is written.
+    /// Its location in the configuration.
     pub at: Origin,
 }
 
@@ -56,30 +56,30 @@ impl fmt::Debug for KeyConfig {
     }
 }
 
-/// `[tenant.limits]`; `None` does not limit.
+/// `[tenant.limits]`. `None` means no limit, unless the field says otherwise.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TenantLimits {
-    /// Requests in any 60 seconds.
+    /// Maximum requests in 60 seconds.
     pub requests_per_minute: Option<u64>,
-    /// Tokens (prompts and answers together) in any 60 seconds.
+    /// Maximum tokens of prompts and answers in 60 seconds.
     pub tokens_per_minute: Option<u64>,
-    /// Tool calls in any 60 seconds.
+    /// Maximum tool calls in 60 seconds.
     pub tool_calls_per_minute: Option<u64>,
-    /// Fuel of plugins in any 60 seconds.
+    /// Maximum fuel of plugins in 60 seconds.
     pub plugin_fuel_per_minute: Option<u64>,
-    /// Requests for answers and embeddings at a time, waiting ones and those whose body still arrives included.
+    /// Maximum requests for answers and embeddings at a time, including waiting ones and those whose body still arrives.
     pub in_flight_max: usize,
-    /// Tokens of one conversation, prompt and answer together.
+    /// Maximum length of a conversation in tokens, with the answer.
     pub context_tokens_max: Option<usize>,
-    /// Sessions kept.
+    /// Maximum sessions.
     pub sessions_max: usize,
-    /// Bytes of all its sessions; `None` is an even part of the file.
+    /// Maximum size of all its sessions in bytes; `None` for an even share of the file.
     pub sessions_bytes_max: Option<u64>,
-    /// Requests open at a time, whatever they ask for; a quarter of the server's connections where nothing is said.
+    /// Maximum open HTTP requests; `None` for a quarter of the server's connections.
     pub connections_max: Option<usize>,
-    /// Answers at a time that are streams.
+    /// Maximum streamed answers at a time.
     pub streams_max: usize,
-    /// What each plugin call may use, on top of the plugin's own limits: the lesser counts.
+    /// Limits of each plugin call. The lower of these and the plugin's own limits holds.
     pub plugin: PluginLimitsConfig,
 }
 
@@ -101,7 +101,7 @@ impl Default for TenantLimits {
     }
 }
 
-/// A part of the service that a key opens.
+/// What an API key may be used for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Scope {
     /// Chat and text completions.
@@ -112,16 +112,16 @@ pub enum Scope {
     Sessions,
     /// Tools over MCP.
     Tools,
-    /// Answers to tool calls that wait for somebody's word.
+    /// Approving or declining pending tool calls.
     Approve,
     /// The tenant's own usage.
     Usage,
-    /// The metrics of the whole host.
+    /// The metrics of the whole server.
     Metrics,
 }
 
 impl Scope {
-    /// Every scope with the name configurations use.
+    /// All scopes with their names.
     pub const ALL: &[(&str, Self)] = &[
         ("chat", Self::Chat),
         ("embed", Self::Embed),
@@ -132,11 +132,11 @@ impl Scope {
         ("metrics", Self::Metrics),
     ];
 
-    /// What a key opens where nothing is said: all of the tenant's own but its approvals, so that no key answers what it
-    /// asks, and not what the whole host shows.
+    /// The scopes of a key by default: all except `approve`, so that a key does not approve its own tool calls, and `metrics`,
+    /// which show the whole server.
     pub const DEFAULT: &[Self] = &[Self::Chat, Self::Embed, Self::Sessions, Self::Tools, Self::Usage];
 
-    /// The name configurations use.
+    /// Its name.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         Self::ALL.iter().find(|row| row.1 == self).map_or("", |row| row.0)
@@ -144,7 +144,7 @@ impl Scope {
 }
 
 impl TenantConfig {
-    /// A tenant that may use everything, with these plugins: the one of a server without tenants.
+    /// The tenant of a server without tenants: it may use everything, with these plugins.
     pub(crate) fn local(name: &str, plugins: Vec<String>) -> Self {
         let all = || vec!["*".to_owned()];
         Self {
@@ -179,7 +179,7 @@ impl TenantConfig {
             name: name.clone().unwrap_or_default(),
         };
         if read.keys.len() > limits::KEYS_PER_TENANT_MAX {
-            let message = format!("has {} keys where {} are the most", read.keys.len(), limits::KEYS_PER_TENANT_MAX);
+            let message = format!("has {} keys; at most {} are allowed", read.keys.len(), limits::KEYS_PER_TENANT_MAX);
             section.error(section.at("key"), message);
         }
         for key in ["plugins", "request_plugins"] {
@@ -193,7 +193,7 @@ impl TenantConfig {
 fn repeated(section: &Section<'_>, key: &str, names: &[String]) {
     for (index, name) in names.iter().enumerate() {
         if names[..index].contains(name) {
-            section.error(section.at(key), format!("\"{key}\" names \"{name}\" twice"));
+            section.error(section.at(key), format!("\"{key}\" has \"{name}\" twice; remove one"));
         }
     }
 }
@@ -201,15 +201,13 @@ fn repeated(section: &Section<'_>, key: &str, names: &[String]) {
 pub(super) fn globs(section: &mut Section<'_>, key: &'static str) -> Option<Vec<String>> {
     let globs = section.texts(key)?;
     if globs.iter().any(String::is_empty) {
-        section.error(
-            section.at(key),
-            format!("\"{key}\" holds an empty glob, which matches nothing; write \"*\" for all"),
-        );
+        section
+            .error(section.at(key), format!("\"{key}\" has an empty glob, which matches nothing; write \"*\" for all"));
     }
     Some(globs)
 }
 
-/// `[tenant.tools]`: the strictest list that matches decides.
+/// `[tenant.tools]`: the strictest matching list decides.
 fn policy(mut section: Section<'_>) -> ToolPolicy {
     const LISTS: &[(&str, Permission)] =
         &[("deny", Permission::Deny), ("ask", Permission::Ask), ("allow", Permission::Allow)];
@@ -251,10 +249,13 @@ impl KeyConfig {
         let id = section.required("id");
         let digest = section.parsed("digest", parse_digest);
         if section.take("digest").is_none() {
-            section.error(&section.at, "\"digest\" is missing; firebox tenants rotate NAME makes a new key");
+            section.error(&section.at, "\"digest\" is missing; create a new key with `firebox tenants rotate NAME`");
         }
         if let Some(id) = id.as_ref().filter(|id| id.len() > limits::NAME_BYTES_MAX || id.contains('_')) {
-            section.error(section.at("id"), format!("\"{id}\" is not a key's id: short, and without \"_\""));
+            section.error(
+                section.at("id"),
+                format!("\"{id}\" is not a valid key id: at most {} bytes, without \"_\"", limits::NAME_BYTES_MAX),
+            );
         }
         let expires = section.parsed("expires", time::parse);
         let scopes = section.choices("scopes", Scope::ALL).unwrap_or_else(|| Scope::DEFAULT.to_vec());
@@ -270,8 +271,7 @@ fn parse_digest(text: &str) -> Result<[u8; 32], String> {
     let good = text.len() == 64 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
     for (at, byte) in digest.iter_mut().enumerate() {
         *byte = hex(at).filter(|_| good).ok_or_else(|| {
-            "is not the SHA-256 of a key in 64 hexadecimal digits; firebox tenants rotate NAME makes a new key"
-                .to_owned()
+            "must be a SHA-256 in 64 hexadecimal digits; create a new key with `firebox tenants rotate NAME`".to_owned()
         })?;
     }
     Ok(digest)

@@ -113,7 +113,7 @@ fn all_errors_are_reported_at_once_with_their_lines() {
     );
     let wanted: &[(&str, &[&str])] = &[
         ("2", &["everywhere", "127.0.0.1:8080"]),
-        ("3", &["listen_port", "known are", "listen"]),
+        ("3", &["listen_port", "known: ", "listen"]),
         ("4", &["body_bytes_max", "a whole number", "a text"]),
         ("5", &["header_timeout", "no unit", "30s"]),
         ("6", &["week", "ms, s, m, h or d"]),
@@ -183,14 +183,14 @@ fn references_between_sections_are_checked() {
     ));
     let all = found.join("\n");
     for word in [
-        "two models \"ember\"",
-        "\"nope\" is neither",
-        "\"redct\" that is not here; did you mean \"redact\"?",
-        "two keys \"k\"",
-        "the digest of key \"k\"",
-        "two tenants \"a\"; the first is at",
-        "\"b c\" is not a name",
-        "\"-1\", not between 0",
+        "two models have the name \"ember\"",
+        "there is no plugin \"nope\"",
+        "unknown plugin \"redct\"; did you mean \"redact\"?",
+        "two keys have the id \"k\"",
+        "key \"k\" has the same digest",
+        "two tenants have the name \"a\"; the first is at",
+        "\"b c\" is not a valid name",
+        "\"-1\", but must be between 0",
     ] {
         assert!(all.contains(word), "{word} is not in\n{all}");
     }
@@ -207,11 +207,11 @@ fn likely_mistakes_are_warnings() {
     let warnings: Vec<String> = config.expect("good").warnings.iter().map(ToString::to_string).collect();
     let all = warnings.join("\n");
     for word in [
-        "\"qwen*\", which matches nothing; there are ember",
-        "\"files\", which matches nothing; there are none",
+        "\"qwen*\" in \"models\" of tenant \"a\" matches nothing; configured: ember",
+        "\"files\" in \"mcp_servers\" of tenant \"a\" matches nothing; none are configured",
         "tenant \"a\" has no key",
         "key \"k\" of tenant \"b\" expired 2020-01-01",
-        "tenant \"b\" asks about tool calls and has no key of the scope \"approve\"",
+        "tool calls of tenant \"b\" need approval, but none of its keys has the scope \"approve\"",
     ] {
         assert!(all.contains(word), "{word} is not in\n{all}");
     }
@@ -226,7 +226,7 @@ fn a_tool_rule_that_matches_no_tool_of_its_server_is_a_warning() {
          deny = [\"files.write*\", \"files__delete\", \"write*\"]\nask = [\"web.*\", \"net.get\", \"net__*\", \"calculator\"]\n",
     );
     let warnings: Vec<String> = config.expect("good").warnings.iter().map(ToString::to_string).collect();
-    let about = |glob: &str| warnings.iter().filter(|text| text.contains(&format!("holds \"{glob}\""))).count();
+    let about = |glob: &str| warnings.iter().filter(|text| text.contains(&format!("\"{glob}\" in"))).count();
     for (glob, expected) in [
         ("files.write*", 1),
         ("files__delete", 1),
@@ -239,8 +239,8 @@ fn a_tool_rule_that_matches_no_tool_of_its_server_is_a_warning() {
         assert_eq!(about(glob), expected, "{glob}: {warnings:?}");
     }
     let all = warnings.join("\n");
-    assert!(all.contains("with prefix = \"files\" they are called files__TOOL"), "{all}");
-    assert!(all.contains("they are called net__TOOL"), "{all}");
+    assert!(all.contains("files__TOOL with prefix = \"files\""), "{all}");
+    assert!(all.contains("their names are net__TOOL"), "{all}");
 }
 
 #[test]
@@ -330,7 +330,7 @@ fn tenants_of_both_files_are_merged() {
     let error = with("[[tenant]]\nname = \"a\"\n").expect_err("twice").to_string();
     assert!(error.contains("tenants.toml:2: ") && error.contains("firebox.toml:2"), "{error}");
     let error = with("[server]\nlisten = \"x\"\n").expect_err("not here").to_string();
-    assert!(error.contains("tenants.toml:1: there is no \"server\""), "{error}");
+    assert!(error.contains("tenants.toml:1: unknown key \"server\""), "{error}");
 }
 
 #[test]
@@ -360,10 +360,15 @@ fn hostile_text_neither_panics_nor_recurses_deeply() {
 fn a_configuration_without_tenants_warns_about_who_is_served() {
     let warned = |text: &str| {
         let warnings = load(text).expect("good").warnings;
-        warnings.iter().find(|warning| warning.message.contains("has no tenants")).expect("a warning").message.clone()
+        warnings
+            .iter()
+            .find(|warning| warning.message.contains("there are no tenants"))
+            .expect("a warning")
+            .message
+            .clone()
     };
     let here = warned("");
-    assert!(here.contains("everybody on this machine as the tenant \"local\""), "{here}");
+    assert!(here.contains("every client on this machine without a key, as the tenant \"local\""), "{here}");
     let open = warned("[server]\nlisten = \"0.0.0.0:8080\"");
     assert!(open.contains("does not start") && open.contains("0.0.0.0:8080"), "{open}");
 }

@@ -79,7 +79,7 @@ fn adding_creates_the_file_and_refuses_existing_names() {
     assert_eq!(tenants[0].limits.requests_per_minute, Some(3));
     assert_eq!(tenants[0].keys[0].digest, keys::digest(&key.key));
     assert_eq!(tenants[1].name, "b");
-    for (name, word) in [("a", "already exists"), ("", "not a name"), ("x\"]\n[[tenant", "not a name")] {
+    for (name, word) in [("a", "already exists"), ("", "not a valid name"), ("x\"]\n[[tenant", "not a valid name")] {
         let error = file.add(name, "", &options()).err().expect("refused");
         assert!(matches!(&error, Error::Usage(why) if why.contains(word)), "{error}");
     }
