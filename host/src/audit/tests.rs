@@ -115,7 +115,7 @@ fn a_failing_sync_refuses_new_work_until_it_succeeds() {
     assert!(disk.synced.load(Ordering::SeqCst));
     audit.reopen();
     audit.record(&tool("y"));
-    audit.close().expect("a file that cannot be opened anew stays in use");
+    audit.close().expect("the open file stays in use");
     assert_eq!(disk.lines().len(), 2);
 }
 
@@ -246,7 +246,7 @@ fn lines_of_several_processes_are_one_chain_over_a_rotation() {
     assert!(error.contains(&format!("process {}", std::process::id())), "{error}");
     for number in 0..20 {
         server.record(&tool(&format!("server {number}")));
-        drop(Audit::open(&path, false, &format!("other {number}")).expect("beside it"));
+        drop(Audit::open(&path, false, &format!("other {number}")).expect("opens"));
     }
     until("the lines", || text(&path).contains("server 19"));
     std::fs::rename(&path, &moved).expect("moved");

@@ -83,12 +83,12 @@ pub fn verify(paths: &[PathBuf]) -> Result<VerifiedLog, VerifyError> {
 
 /// The head file of the log at `path`.
 fn noted(path: &Path) -> Result<Option<ChainHead>, VerifyError> {
-    let beside = companion(path, HEAD_END);
+    let head_file = companion(path, HEAD_END);
     let mut text = String::new();
-    match File::open(&beside).and_then(|file| file.take(1_024).read_to_string(&mut text)) {
+    match File::open(&head_file).and_then(|file| file.take(1_024).read_to_string(&mut text)) {
         Ok(_) => Ok(ChainHead::parse(&text)),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(VerifyError::Io(beside, error)),
+        Err(error) => Err(VerifyError::Io(head_file, error)),
     }
 }
 

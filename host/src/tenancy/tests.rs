@@ -109,12 +109,12 @@ fn used(prompt_tokens: usize, completion_tokens: usize) -> Usage {
     Usage { prompt_tokens, completion_tokens, cached_tokens: 0 }
 }
 
-fn settle(account: &mut dyn Reservation, usage: Usage) {
-    account.settle(&firebox_contract::RequestUsage { usage, plugins: &[], outcome: "stop" });
+fn settle(reservation: &mut dyn Reservation, usage: Usage) {
+    reservation.settle(&firebox_contract::RequestUsage { usage, plugins: &[], outcome: "stop" });
 }
 
-fn settle_as(account: &mut dyn Reservation, outcome: &str) {
-    account.settle(&firebox_contract::RequestUsage { usage: Usage::default(), plugins: &[], outcome });
+fn settle_as(reservation: &mut dyn Reservation, outcome: &str) {
+    reservation.settle(&firebox_contract::RequestUsage { usage: Usage::default(), plugins: &[], outcome });
 }
 
 fn retry_after(error: &Error) -> Duration {
@@ -156,12 +156,12 @@ fn a_key_expires_on_time_also_for_a_running_request() {
     let config = config_of(vec![tenant("alice", TenantLimits::default(), &[("a", &until)])]);
     let (tenancy, clock) = tenancy(&config, None);
     let alice = tenancy.authenticate(Some("Bearer fbx_a_secret")).expect("good until then");
-    let mut account = tenancy.admit(&alice.caller, "ember", "r").expect("good until then");
+    let mut reservation = tenancy.admit(&alice.caller, "ember", "r").expect("good until then");
     clock.advance(Duration::from_millis(9_999));
-    account.reserve(1).expect("good until then");
+    reservation.reserve(1).expect("good until then");
     clock.advance(Duration::from_millis(1));
-    assert_eq!(account.reserve(1), Err(invalid_key()));
-    assert_eq!(account.allow_call(&call("x")), Err(invalid_key()));
+    assert_eq!(reservation.reserve(1), Err(invalid_key()));
+    assert_eq!(reservation.allow_call(&call("x")), Err(invalid_key()));
     assert!(tenancy.authenticate(Some("Bearer fbx_a_secret")).is_err());
 }
 
@@ -246,7 +246,7 @@ fn usage_is_kept_across_a_restart_and_a_removal() {
 #[test]
 fn poisoned_counters_refuse_every_request() {
     let (tenancy, _, alice) = alice(TenantLimits::default());
-    let mut account = tenancy.admit(&alice.caller, "ember", "1").expect("valid");
+    let mut reservation = tenancy.admit(&alice.caller, "ember", "1").expect("valid");
     let entry = tenancy.entry(&alice.id).expect("there");
     let poisoner = std::thread::spawn(move || {
         let _held = entry.meters.lock().expect("not poisoned");
@@ -254,12 +254,12 @@ fn poisoned_counters_refuse_every_request() {
     });
     assert!(poisoner.join().is_err());
     for refused in
-        [account.reserve(1), account.allow_call(&call("x")), tenancy.admit(&alice.caller, "ember", "2").map(drop)]
+        [reservation.reserve(1), reservation.allow_call(&call("x")), tenancy.admit(&alice.caller, "ember", "2").map(drop)]
     {
         assert!(matches!(&refused, Err(Error::Unavailable(why)) if why.contains("uncertain")), "{refused:?}");
     }
     assert!(tenancy.rate(&alice.id).is_err() && tenancy.usage(&alice.id).is_err());
-    settle(account.as_mut(), used(1, 1));
+    settle(reservation.as_mut(), used(1, 1));
 }
 
 /// The records of the audit log at `path`, after `audit` is closed.
@@ -280,16 +280,16 @@ fn audited(prompts: bool) -> (Vec<serde_json::Value>, String) {
     let alice = tenancy.authenticate(Some("Bearer fbx_a_secret")).expect("valid");
     let prompt = tenancy.prompt_text(&Prompt::Text("a private question".to_owned()));
     assert_eq!(prompt.is_some(), prompts);
-    let mut account = tenancy.admit(&alice.caller, "ember", "r1").expect("allowed");
+    let mut reservation = tenancy.admit(&alice.caller, "ember", "r1").expect("allowed");
     if let Some(prompt) = prompt {
         tenancy.log_prompt(&alice.caller, "r1", &prompt);
     }
-    account.reserve(100).expect("no limit");
-    account.allow_call(&call("calculator")).expect("no limit");
-    account.record_call(&call("calculator"), Decision::Allowed, &outcome(500));
+    reservation.reserve(100).expect("no limit");
+    reservation.allow_call(&call("calculator")).expect("no limit");
+    reservation.record_call(&call("calculator"), Decision::Allowed, &outcome(500));
     clock.advance(Duration::from_millis(42));
-    settle(account.as_mut(), used(30, 12));
-    drop(account);
+    settle(reservation.as_mut(), used(30, 12));
+    drop(reservation);
     assert!(matches!(tenancy.admit(&alice.caller, "other", "r2"), Err(Error::Denied(_))));
     drop(tenancy.admit(&alice.caller, "ember", "r3").expect("allowed"));
     let lines = lines(&audit, &path);
@@ -335,10 +335,10 @@ fn a_closed_audit_log_refuses_new_and_running_work() {
     let config = config_of(vec![tenant("alice", TenantLimits::default(), &[("a", &ALICE)])]);
     let (tenancy, _) = tenancy(&config, Some(audit.clone()));
     let alice = tenancy.authenticate(Some("Bearer fbx_a_secret")).expect("valid");
-    let mut account = tenancy.admit(&alice.caller, "ember", "1").expect("valid");
+    let mut reservation = tenancy.admit(&alice.caller, "ember", "1").expect("valid");
     audit.close().expect("nothing is lost");
     for refused in
-        [account.allow_call(&call("x")), account.reserve(1), tenancy.admit(&alice.caller, "ember", "2").map(drop)]
+        [reservation.allow_call(&call("x")), reservation.reserve(1), tenancy.admit(&alice.caller, "ember", "2").map(drop)]
     {
         assert!(matches!(&refused, Err(Error::Unavailable(why)) if why.contains("audit log")), "{refused:?}");
     }

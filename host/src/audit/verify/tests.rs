@@ -78,7 +78,7 @@ fn an_incomplete_line_is_counted_and_cannot_hide_a_change() {
     text.push_str("{\"event\":\"to");
     std::fs::write(&new, &text).expect("written");
     assert!(verify(&[old.clone(), new.clone()]).expect("whole").unfinished);
-    drop(Audit::open(&new, false, "start").expect("goes on"));
+    drop(Audit::open(&new, false, "start").expect("opens"));
     let whole = verify(&[old.clone(), new.clone()]).expect("whole");
     assert_eq!((whole.lines, whole.torn, whole.unfinished), (41, 1, false));
     rewrite(&new, &lines(&new).into_iter().filter(|line| line.ends_with('}')).collect::<Vec<_>>());

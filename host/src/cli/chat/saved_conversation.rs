@@ -402,6 +402,6 @@ mod tests {
         assert!(before > 4 && saved.path().is_none());
         assert_eq!(saved.messages().expect("read").len(), before + 2, "nothing of it is lost");
         let at = length(&saved);
-        saved.save_turn(at, &[], &turn("three")).expect("goes on");
+        saved.save_turn(at, &[], &turn("three")).expect("saved");
     }
 }

@@ -31,9 +31,9 @@ fn a_request_is_admitted_once_and_frees_its_slot() {
     let full = begin(WorkKind::Generation).err().expect("no slot").to_string();
     assert!(full.contains("already has 2 requests running"), "{full}");
     assert!(begin(WorkKind::Approval).is_ok() && begin(WorkKind::Mcp).is_ok(), "they have slots of their own");
-    let mut account = first.open_model("ember").expect("allowed");
+    let mut reservation = first.open_model("ember").expect("allowed");
     assert!(first.open_model("ember").is_err(), "there is one reservation");
-    settle(account.as_mut(), used(5, 2));
+    settle(reservation.as_mut(), used(5, 2));
     drop((first, second));
     drop(begin(WorkKind::Session).expect("the third of the rate"));
     assert!(begin(WorkKind::Generation).is_err() && begin(WorkKind::Mcp).is_err(), "the rate is used up");
@@ -69,27 +69,27 @@ fn a_limit_of_zero_refuses_everything() {
         limits.tokens_per_minute = Some(0);
         limits.tool_calls_per_minute = Some(0);
     }));
-    let mut account = tenancy.admit(&alice.caller, "ember", "r").expect("requests are not limited");
-    assert!(account.reserve(1).expect_err("none").to_string().contains("is 0 tokens a minute"));
-    assert!(account.allow_call(&call("x")).expect_err("none").to_string().contains("is 0 tool calls a minute"));
+    let mut reservation = tenancy.admit(&alice.caller, "ember", "r").expect("requests are not limited");
+    assert!(reservation.reserve(1).expect_err("none").to_string().contains("is 0 tokens a minute"));
+    assert!(reservation.allow_call(&call("x")).expect_err("none").to_string().contains("is 0 tool calls a minute"));
 }
 
 #[test]
 fn tokens_are_reserved_exactly_and_unused_ones_are_given_back() {
     let (tenancy, _, alice) = alice(limits_of(|limits| limits.tokens_per_minute = Some(1_000)));
     let open = || tenancy.admit(&alice.caller, "ember", "r").expect("requests are not limited");
-    let accounts = Mutex::new(Vec::new());
+    let reservations = Mutex::new(Vec::new());
     let reserve = || {
-        let mut account = open();
-        let fits = account.reserve(7).is_ok();
-        accounts.lock().expect("not poisoned").push((account, fits));
+        let mut reservation = open();
+        let fits = reservation.reserve(7).is_ok();
+        reservations.lock().expect("not poisoned").push((reservation, fits));
         fits
     };
     assert_eq!(storm(640, reserve), 142, "142 · 7 = 994");
     let left = || tenancy.rate(&alice.id).expect("there").tokens.expect("limited").remaining;
     assert_eq!(left(), 6);
-    for (mut account, fits) in accounts.into_inner().expect("not poisoned") {
-        settle(account.as_mut(), if fits { used(2, 1) } else { used(0, 0) });
+    for (mut reservation, fits) in reservations.into_inner().expect("not poisoned") {
+        settle(reservation.as_mut(), if fits { used(2, 1) } else { used(0, 0) });
     }
     assert_eq!(left(), 1_000 - 142 * 3);
     let total = tenancy.usage(&alice.id).expect("there").total;
@@ -100,23 +100,23 @@ fn tokens_are_reserved_exactly_and_unused_ones_are_given_back() {
 fn tokens_beyond_the_reservation_are_charged_and_unsettled_ones_stay_spent() {
     let (tenancy, clock, alice) = alice(limits_of(|limits| limits.tokens_per_minute = Some(1_000)));
     let left = || tenancy.rate(&alice.id).expect("there").tokens.expect("limited").remaining;
-    let mut account = tenancy.admit(&alice.caller, "ember", "1").expect("valid");
-    account.reserve(100).expect("fits");
-    settle(account.as_mut(), used(100, 50));
-    settle(account.as_mut(), used(100, 50));
+    let mut reservation = tenancy.admit(&alice.caller, "ember", "1").expect("valid");
+    reservation.reserve(100).expect("fits");
+    settle(reservation.as_mut(), used(100, 50));
+    settle(reservation.as_mut(), used(100, 50));
     assert_eq!(left(), 850, "settled once");
-    let mut account = tenancy.admit(&alice.caller, "ember", "2").expect("valid");
-    account.reserve(200).expect("fits");
-    drop(account);
+    let mut reservation = tenancy.admit(&alice.caller, "ember", "2").expect("valid");
+    reservation.reserve(200).expect("fits");
+    drop(reservation);
     assert_eq!(left(), 650);
     assert_eq!(tenancy.usage(&alice.id).expect("there").total.unsettled, 1);
-    let mut account = tenancy.admit(&alice.caller, "ember", "3").expect("valid");
-    account.reserve(300).expect("the first round");
+    let mut reservation = tenancy.admit(&alice.caller, "ember", "3").expect("valid");
+    reservation.reserve(300).expect("the first round");
     clock.advance(Duration::from_secs(30));
-    account.reserve(300).expect("the second round");
-    let error = account.reserve(51).expect_err("51 of 50");
+    reservation.reserve(300).expect("the second round");
+    let error = reservation.reserve(51).expect_err("51 of 50");
     assert_eq!(retry_after(&error), Duration::from_millis(30_250), "when the first ones are forgotten");
-    settle(account.as_mut(), used(250, 0));
+    settle(reservation.as_mut(), used(250, 0));
     assert_eq!(left(), 400, "650 - 250");
 }
 
@@ -126,12 +126,12 @@ fn what_can_never_fit_says_so_instead_of_asking_to_wait() {
         limits.tokens_per_minute = Some(1_000);
         limits.context_tokens_max = Some(500);
     }));
-    let mut account = tenancy.admit(&alice.caller, "ember", "1").expect("valid");
-    assert!(matches!(account.reserve(501), Err(Error::TooLarge(why)) if why.contains("501") && why.contains("500")));
+    let mut reservation = tenancy.admit(&alice.caller, "ember", "1").expect("valid");
+    assert!(matches!(reservation.reserve(501), Err(Error::TooLarge(why)) if why.contains("501") && why.contains("500")));
     let (tenancy, _, alice) = super::alice(limits_of(|limits| limits.tokens_per_minute = Some(1_000)));
-    let mut account = tenancy.admit(&alice.caller, "ember", "1").expect("valid");
-    assert!(matches!(account.reserve(1_001), Err(Error::TooLarge(why)) if why.contains("1001")));
-    account.reserve(1_000).expect("just fits");
+    let mut reservation = tenancy.admit(&alice.caller, "ember", "1").expect("valid");
+    assert!(matches!(reservation.reserve(1_001), Err(Error::TooLarge(why)) if why.contains("1001")));
+    reservation.reserve(1_000).expect("just fits");
 }
 
 #[test]
@@ -146,15 +146,15 @@ fn tool_calls_are_exact_over_all_requests() {
 #[test]
 fn fuel_is_charged_when_it_is_known_and_stops_what_comes_next() {
     let (tenancy, clock, alice) = alice(limits_of(|limits| limits.plugin_fuel_per_minute = Some(1_000)));
-    let mut account = tenancy.admit(&alice.caller, "ember", "1").expect("valid");
-    account.allow_call(&call("x")).expect("nothing used yet");
-    account.record_call(&call("x"), Decision::Allowed, &outcome(600));
-    account.allow_call(&call("x")).expect("400 are left");
-    account.record_call(&call("x"), Decision::Allowed, &outcome(600));
-    let error = account.allow_call(&call("x")).expect_err("used up");
+    let mut reservation = tenancy.admit(&alice.caller, "ember", "1").expect("valid");
+    reservation.allow_call(&call("x")).expect("nothing used yet");
+    reservation.record_call(&call("x"), Decision::Allowed, &outcome(600));
+    reservation.allow_call(&call("x")).expect("400 are left");
+    reservation.record_call(&call("x"), Decision::Allowed, &outcome(600));
+    let error = reservation.allow_call(&call("x")).expect_err("used up");
     assert!(error.to_string().contains("1000 units of plugin fuel"), "{error}");
-    assert!(account.reserve(1).is_err() && tenancy.admit(&alice.caller, "ember", "2").is_err());
-    settle(account.as_mut(), used(0, 0));
+    assert!(reservation.reserve(1).is_err() && tenancy.admit(&alice.caller, "ember", "2").is_err());
+    settle(reservation.as_mut(), used(0, 0));
     let total = tenancy.usage(&alice.id).expect("there").total;
     assert_eq!((total.plugin_fuel, total.tool_calls), (1_200, 2));
     clock.advance(retry_after(&error));
@@ -165,8 +165,8 @@ fn fuel_is_charged_when_it_is_known_and_stops_what_comes_next() {
 fn fuel_of_hooks_is_charged_at_the_end_and_that_of_tools_not_twice() {
     use firebox_contract::{PluginUse, RequestUsage, Stage};
     let (tenancy, _, alice) = alice(limits_of(|limits| limits.plugin_fuel_per_minute = Some(1_000)));
-    let mut account = tenancy.admit(&alice.caller, "ember", "1").expect("valid");
-    account.record_call(&call("x"), Decision::Allowed, &outcome(300));
+    let mut reservation = tenancy.admit(&alice.caller, "ember", "1").expect("valid");
+    reservation.record_call(&call("x"), Decision::Allowed, &outcome(300));
     let plugin = |stage, fuel| PluginUse {
         plugin: "p".to_owned(),
         stage,
@@ -176,7 +176,7 @@ fn fuel_of_hooks_is_charged_at_the_end_and_that_of_tools_not_twice() {
         elapsed: Duration::ZERO,
     };
     let plugins = [plugin(Stage::Tool, 300), plugin(Stage::Prompt, 600)];
-    account.settle(&RequestUsage { usage: used(1, 1), plugins: &plugins, outcome: "stop" });
+    reservation.settle(&RequestUsage { usage: used(1, 1), plugins: &plugins, outcome: "stop" });
     assert_eq!(tenancy.usage(&alice.id).expect("there").total.plugin_fuel, 900);
     drop(tenancy.admit(&alice.caller, "ember", "2").expect("100 are left"));
 }
@@ -185,16 +185,16 @@ fn fuel_of_hooks_is_charged_at_the_end_and_that_of_tools_not_twice() {
 fn fuel_told_on_the_way_counts_at_once_and_not_again_at_the_end() {
     use firebox_contract::{PluginUse, RequestUsage, Stage};
     let (tenancy, _, alice) = alice(limits_of(|limits| limits.plugin_fuel_per_minute = Some(1_000)));
-    let mut account = tenancy.admit(&alice.caller, "ember", "1").expect("valid");
-    account.may_continue(0).expect("nothing used yet");
-    account.may_continue(600).expect("400 are left");
+    let mut reservation = tenancy.admit(&alice.caller, "ember", "1").expect("valid");
+    reservation.may_continue(0).expect("nothing used yet");
+    reservation.may_continue(600).expect("400 are left");
     assert!(tenancy.admit(&alice.caller, "ember", "2").is_ok());
-    let error = account.may_continue(600).expect_err("used up");
+    let error = reservation.may_continue(600).expect_err("used up");
     assert!(error.to_string().contains("1000 units of plugin fuel"), "{error}");
     assert!(tenancy.admit(&alice.caller, "ember", "3").is_err(), "for other requests, too");
     let (plugin, stage, elapsed) = ("p".to_owned(), Stage::Prompt, Duration::ZERO);
     let plugins = [PluginUse { plugin, stage, calls: 3, fuel: 1_300, memory_peak_bytes: 1, elapsed }];
-    account.settle(&RequestUsage { usage: used(1, 0), plugins: &plugins, outcome: "stop" });
+    reservation.settle(&RequestUsage { usage: used(1, 0), plugins: &plugins, outcome: "stop" });
     assert_eq!(tenancy.usage(&alice.id).expect("there").total.plugin_fuel, 1_300);
 }
 

@@ -57,8 +57,8 @@ async fn removed_keys_are_revoked_before_the_rest_of_a_reload() {
     tenancy.revoke_missing(&narrow).expect("valid");
     assert_eq!(alice.caller.liveness.check(), Err(invalid_key()));
     assert!(bob.caller.liveness.check().is_ok());
-    let mut account = tenancy.admit(&bob.caller, "ember", "r").expect("allowed");
-    account.allow_call(&call("units")).expect("the old limits");
+    let mut reservation = tenancy.admit(&bob.caller, "ember", "r").expect("allowed");
+    reservation.allow_call(&call("units")).expect("the old limits");
     assert!(tenancy.usage(&alice.id).is_ok(), "the tenant is still there, with what it used");
 }
 
@@ -89,8 +89,8 @@ async fn a_request_ends_when_its_key_expires() {
 #[test]
 fn a_running_request_uses_the_rights_of_the_current_configuration() {
     let (tenancy, _, alice, _) = start();
-    let mut account = tenancy.admit(&alice.caller, "ember", "r").expect("allowed");
-    account.reserve(10).expect("allowed");
+    let mut reservation = tenancy.admit(&alice.caller, "ember", "r").expect("allowed");
+    reservation.reserve(10).expect("allowed");
     tenancy
         .replace(&changed(|alice| {
             alice.tools.rules.push(("calculator".to_owned(), Permission::Deny));
@@ -99,10 +99,10 @@ fn a_running_request_uses_the_rights_of_the_current_configuration() {
         .expect("valid");
     assert_eq!(alice.caller.liveness.permission("calculator"), Permission::Deny);
     assert_eq!(alice.caller.liveness.permission("units"), Permission::Allow);
-    assert!(matches!(account.allow_call(&call("units")), Err(Error::Limited { .. })), "the current limits");
-    account.reserve(10).expect("allowed");
+    assert!(matches!(reservation.allow_call(&call("units")), Err(Error::Limited { .. })), "the current limits");
+    reservation.reserve(10).expect("allowed");
     tenancy.replace(&changed(|alice| alice.models = vec!["other".to_owned()])).expect("valid");
-    assert!(matches!(account.reserve(10), Err(Error::Denied(why)) if why.contains("\"ember\"")));
+    assert!(matches!(reservation.reserve(10), Err(Error::Denied(why)) if why.contains("\"ember\"")));
     tenancy.replace(&changed(|alice| alice.keys[0].scopes = vec![Scope::Usage])).expect("valid");
-    assert!(matches!(account.allow_call(&call("units")), Err(Error::Denied(why)) if why.contains("\"chat\"")));
+    assert!(matches!(reservation.allow_call(&call("units")), Err(Error::Denied(why)) if why.contains("\"chat\"")));
 }

@@ -72,7 +72,7 @@ fn figures() {
     drop((first, many));
     for count in [1, 1_000] {
         let (time, tenancy) = start(count);
-        figure(&format!("load and build, {count} tenants (in all, times {ROUNDS})"), time * ROUNDS);
+        figure(&format!("load and build, {count} tenants (total, times {ROUNDS})"), time * ROUNDS);
         let begun = Instant::now();
         let mut tenant = None;
         for _ in 0..ROUNDS {
@@ -89,9 +89,9 @@ fn figures() {
     let (tenancy, _, alice) = alice(limits_of(|limits| limits.tokens_per_minute = Some(u64::MAX >> 1)));
     let begun = Instant::now();
     for _ in 0..ROUNDS {
-        let mut account = tenancy.admit(&alice.caller, "ember", "r").expect("no limit");
-        account.reserve(100).expect("no limit");
-        settle(account.as_mut(), used(10, 10));
+        let mut reservation = tenancy.admit(&alice.caller, "ember", "r").expect("no limit");
+        reservation.reserve(100).expect("no limit");
+        settle(reservation.as_mut(), used(10, 10));
     }
     figure("admit, reserve and settle", begun.elapsed());
 }
