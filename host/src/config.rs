@@ -4,16 +4,10 @@
 mod check;
 mod document;
 mod keys;
-mod mcp;
-mod models;
-mod network;
-mod origin;
 mod print;
 mod problem;
 mod reader;
-mod secret;
-mod server;
-mod tenants;
+mod sections;
 #[cfg(test)]
 mod tests;
 
@@ -22,20 +16,20 @@ use std::path::{Path, PathBuf};
 
 use firebox_contract::limits;
 
-use document::Table;
+use document::TomlTable;
 pub use keys::{Key, keys};
-pub use mcp::{McpConfig, McpServerConfig};
-pub(crate) use models::check_name;
-pub use models::{ModelConfig, PluginConfig, PluginLimitsConfig};
-pub use network::Network;
-pub use origin::WebOrigin;
 pub(crate) use print::list as toml_list;
 use problem::Problems;
-pub use problem::{ConfigError, Origin, Problem};
+pub use problem::{ConfigError, Problem, SourceLocation};
 use reader::Section;
-pub use secret::Secret;
-pub use server::{AuditConfig, ServerConfig, SessionsConfig, ToolsConfig};
-pub use tenants::{KeyConfig, Scope, TenantConfig, TenantLimits};
+pub use sections::mcp::{McpConfig, McpServerConfig};
+pub(crate) use sections::models::check_name;
+pub use sections::models::{ModelConfig, PluginConfig, PluginLimitsConfig};
+pub use sections::network::Network;
+pub use sections::origin::WebOrigin;
+pub use sections::secret::Secret;
+pub use sections::server::{AuditConfig, ServerConfig, SessionsConfig, ToolsConfig};
+pub use sections::tenants::{KeyConfig, Scope, TenantConfig, TenantLimits};
 
 /// The default configuration file, used if it exists.
 pub const FILE: &str = "firebox.toml";
@@ -105,7 +99,7 @@ impl Config {
 /// The part of a configuration that `firebox tenants` needs. The rest is not read, because its secrets and folders need not
 /// exist on the machine where tenants are edited.
 #[derive(Debug)]
-pub(crate) struct Place {
+pub(crate) struct TenantsContext {
     /// The tenants file to edit.
     pub(crate) tenants_file: PathBuf,
     /// The audit log.
@@ -114,7 +108,7 @@ pub(crate) struct Place {
     pub(crate) tenants: Vec<TenantConfig>,
 }
 
-impl Place {
+impl TenantsContext {
     /// Reads it from the same file as [`Config::load`].
     ///
     /// # Errors
@@ -125,7 +119,7 @@ impl Place {
         let mut tree = file.as_deref().map(|file| read_file(file, &problems)).unwrap_or_default();
         document::overlay_env(&mut tree, vars()?.into_iter(), &problems);
         let folder = folder(file.as_deref());
-        let mut root = Section::new(String::new(), Some(&tree), Origin::whole(FILE), &problems);
+        let mut root = Section::new(String::new(), Some(&tree), SourceLocation::whole(FILE), &problems);
         let place = Self {
             tenants_file: folder.join(root.text("tenants_file").unwrap_or_else(|| TENANTS_FILE.to_owned())),
             audit: AuditConfig::read(root.section("audit"), &folder).path,
@@ -148,7 +142,7 @@ fn texts(vars: impl Iterator<Item = (OsString, OsString)>) -> Result<Vec<(String
     let text = |(name, value): (OsString, OsString)| match (name.into_string(), value.into_string()) {
         (Ok(name), Ok(value)) => Some((name, value)),
         (Ok(name), Err(_)) if document::is_setting(&name) => {
-            problems.error(&Origin::whole(name.as_str()), "is not UTF-8");
+            problems.error(&SourceLocation::whole(name.as_str()), "is not UTF-8");
             None
         }
         _ => None,
@@ -174,13 +168,13 @@ pub(crate) fn default_file() -> Option<PathBuf> {
 }
 
 /// The parsed file at `path`. A file that cannot be read is an error.
-fn read_file(path: &Path, problems: &Problems) -> Table {
+fn read_file(path: &Path, problems: &Problems) -> TomlTable {
     let name = path.display().to_string();
-    let whole = Origin::whole(name.as_str());
+    let whole = SourceLocation::whole(name.as_str());
     match std::fs::metadata(path) {
         Ok(about) if about.len() > limits::CONFIG_BYTES_MAX => {
             problems.error(&whole, format!("is larger than {} bytes", limits::CONFIG_BYTES_MAX));
-            return Table::new();
+            return TomlTable::new();
         }
         _ => {}
     }
@@ -191,17 +185,17 @@ fn read_file(path: &Path, problems: &Problems) -> Table {
                 &whole,
                 format!("cannot be read: {error}; check the path, or create a file with `firebox config init`"),
             );
-            Table::new()
+            TomlTable::new()
         }
     }
 }
 
-fn read(tree: &Table, file: Option<PathBuf>, env: &dyn Fn(&str) -> Option<String>, problems: &Problems) -> Config {
+fn read(tree: &TomlTable, file: Option<PathBuf>, env: &dyn Fn(&str) -> Option<String>, problems: &Problems) -> Config {
     let folder = folder(file.as_deref());
     let source = file.as_ref().map_or_else(|| "the configuration".to_owned(), |file| file.display().to_string());
-    let mut root = Section::new(String::new(), Some(tree), Origin::whole(source), problems);
+    let mut root = Section::new(String::new(), Some(tree), SourceLocation::whole(source), problems);
     let mut mcp = root.section("mcp");
-    let sources = mcp::Sources { folder: &folder, env };
+    let sources = sections::mcp::SecretSources { folder: &folder, env };
     let servers = mcp.sections("server", "mcp.server").into_iter();
     let servers = servers.filter_map(|section| McpServerConfig::read(section, &sources)).collect();
     mcp.finish();
@@ -229,7 +223,7 @@ fn read(tree: &Table, file: Option<PathBuf>, env: &dyn Fn(&str) -> Option<String
         } else {
             let message =
                 format!("\"{}\" does not exist; `firebox tenants add NAME` creates it", config.tenants_file.display());
-            problems.warning(&Origin::whole("tenants_file"), message);
+            problems.warning(&SourceLocation::whole("tenants_file"), message);
         }
     }
     config
@@ -240,8 +234,8 @@ fn all<T>(root: &mut Section<'_>, key: &'static str, read: impl FnMut(Section<'_
 }
 
 /// The tenants of a parsed tenants file.
-fn read_tenants(tree: &Table, problems: &Problems) -> Vec<TenantConfig> {
-    let mut root = Section::new(String::new(), Some(tree), Origin::whole(TENANTS_FILE), problems);
+fn read_tenants(tree: &TomlTable, problems: &Problems) -> Vec<TenantConfig> {
+    let mut root = Section::new(String::new(), Some(tree), SourceLocation::whole(TENANTS_FILE), problems);
     let tenants = all(&mut root, "tenant", TenantConfig::read);
     root.finish();
     tenants

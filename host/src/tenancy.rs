@@ -28,12 +28,12 @@ use crate::config::{Config, KeyConfig, Scope, TenantConfig};
 use crate::system::clock::MachineClock;
 pub use admission::{AdmittedRequest, InFlight, WorkKind};
 use meters::Meters;
-pub use meters::{Counts, Rate, RateState, UsageReport};
+pub use meters::{Rate, RateState, UsageCounts, UsageReport};
 use reservation::TenantReservation;
 use stored_usage::UnconfiguredTenants;
 
 /// Returns the time of day.
-type WallClock = Arc<dyn Fn() -> SystemTime + Send + Sync>;
+type TimeOfDay = Arc<dyn Fn() -> SystemTime + Send + Sync>;
 
 /// The tenant of a request, authenticated by one of its keys.
 #[derive(Debug, Clone)]
@@ -57,7 +57,7 @@ pub struct Tenancy(Arc<TenancyState>);
 struct TenancyState {
     table: RwLock<Arc<TenantTable>>,
     clock: Arc<dyn Clock>,
-    wall: WallClock,
+    wall: TimeOfDay,
     audit: Option<Audit>,
     /// The usage of tenants that are not configured now.
     unconfigured: Mutex<UnconfiguredTenants>,
@@ -103,7 +103,7 @@ impl Tenancy {
         config: &Config,
         audit: Option<Audit>,
         clock: Arc<dyn Clock>,
-        wall: WallClock,
+        wall: TimeOfDay,
     ) -> Result<Self, Error> {
         let table = RwLock::new(Arc::new(TenantTable::new(&config.tenants, &TenantTable::default(), wall())?));
         let (unconfigured, changed) = (Mutex::default(), watch::Sender::new(()));
@@ -226,7 +226,7 @@ impl Tenancy {
         self.record(&Record::Prompt { subject: subject_of(caller, request_id), prompt: cut(text) });
     }
 
-    /// Counts a request without a reservation, such as one that reads sessions.
+    /// UsageCounts a request without a reservation, such as one that reads sessions.
     ///
     /// # Errors
     /// As [`Gate::admit`].

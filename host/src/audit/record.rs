@@ -226,9 +226,9 @@ impl<'a> Record<'a> {
         line
     }
 
-    fn fields(&self) -> Fields<'_> {
+    fn fields(&self) -> LineFields<'_> {
         let Subject { tenant, key, request } = self.subject();
-        let common = Fields {
+        let common = LineFields {
             time: rfc3339(SystemTime::now()),
             event: self.event(),
             tenant,
@@ -236,17 +236,17 @@ impl<'a> Record<'a> {
             request,
             decision: self.decision(),
             outcome: self.outcome(),
-            ..Fields::default()
+            ..LineFields::default()
         };
         match self {
-            Self::Admin { action, .. } => Fields { action: Some(action), ..common },
-            Self::Request(RequestRecord { model, cost, .. }) => Fields {
+            Self::Admin { action, .. } => LineFields { action: Some(action), ..common },
+            Self::Request(RequestRecord { model, cost, .. }) => LineFields {
                 model: *model,
                 prompt_tokens: cost.map(|cost| cost.prompt_tokens),
                 completion_tokens: cost.map(|cost| cost.completion_tokens),
                 ..common.with_cost(cost.map(|cost| cost.call))
             },
-            Self::Tool(record) => Fields {
+            Self::Tool(record) => LineFields {
                 model: record.model,
                 tool: Some(record.tool),
                 provider: record.provider,
@@ -254,23 +254,25 @@ impl<'a> Record<'a> {
                 arguments: record.arguments,
                 ..common.with_cost(Some(record.cost))
             },
-            Self::Prompt { prompt, .. } => Fields { prompt: Some(prompt), ..common },
+            Self::Prompt { prompt, .. } => LineFields { prompt: Some(prompt), ..common },
             Self::Refusal(RefusalRecord { method, path, status, .. }) => {
-                Fields { method: Some(method), path: Some(path), status: Some(*status), ..common }
+                LineFields { method: Some(method), path: Some(path), status: Some(*status), ..common }
             }
-            Self::Session { action, session, .. } => Fields { action: Some(action), session: Some(session), ..common },
-            Self::Approval { tool, .. } => Fields { tool: Some(tool), ..common },
+            Self::Session { action, session, .. } => {
+                LineFields { action: Some(action), session: Some(session), ..common }
+            }
+            Self::Approval { tool, .. } => LineFields { tool: Some(tool), ..common },
             Self::Repeated(RepeatedRecord { address, count, .. }) => {
-                Fields { address: *address, action: Some("repeated"), count: Some(*count), ..common }
+                LineFields { address: *address, action: Some("repeated"), count: Some(*count), ..common }
             }
-            Self::Gap { lost } => Fields { lost: Some(*lost), ..common },
+            Self::Gap { lost } => LineFields { lost: Some(*lost), ..common },
         }
     }
 }
 
-/// The fields of a line, in their order. Fields that a record does not have are left out.
+/// The fields of a line, in their order. LineFields that a record does not have are left out.
 #[derive(Debug, Default, Serialize)]
-struct Fields<'a> {
+struct LineFields<'a> {
     time: String,
     event: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -325,7 +327,7 @@ struct Fields<'a> {
     lost: Option<u64>,
 }
 
-impl Fields<'_> {
+impl LineFields<'_> {
     fn with_cost(self, cost: Option<CallCost>) -> Self {
         Self {
             fuel: cost.map(|cost| cost.fuel),

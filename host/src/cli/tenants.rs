@@ -157,26 +157,26 @@ const SERVER_RELOAD: &str = "a running server accepts revoked keys until it relo
 /// A `CliError` of usage for a tenant that does not exist or already exists; other kinds for files that cannot be read or
 /// written.
 pub fn run(args: Args, io: &mut Io) -> Result<(), CliError> {
-    let place = config::Place::find(args.config.as_deref())?;
-    let file = TenantsFile::new(&place.tenants_file);
+    let context = config::TenantsContext::find(args.config.as_deref())?;
+    let file = TenantsFile::new(&context.tenants_file);
     match args.verb {
         TenantsCommand::Add { name, settings, key } => {
-            if place.tenants.iter().any(|tenant| tenant.name == name) {
+            if context.tenants.iter().any(|tenant| tenant.name == name) {
                 return Err(CliError::usage(format!(
                     "tenant \"{name}\" already exists in the main configuration file; edit it there"
                 )));
             }
             let change = || file.add(&name, &settings.toml(), &key.options());
-            let key = logged(&place, &format!("tenants add {name}"), change)?;
+            let key = logged(&context, &format!("tenants add {name}"), change)?;
             show(&name, &key, args.json, io)
         }
         TenantsCommand::Rotate { name, keep, key } => {
             let change = || file.rotate(&name, keep, &key.options());
-            let key = logged(&place, &format!("tenants rotate {name}"), change)?;
+            let key = logged(&context, &format!("tenants rotate {name}"), change)?;
             show(&name, &key, args.json, io)
         }
         TenantsCommand::Revoke { target } => {
-            let gone = logged(&place, &format!("tenants revoke {target}"), || file.revoke(&target))?;
+            let gone = logged(&context, &format!("tenants revoke {target}"), || file.revoke(&target))?;
             if args.json {
                 writeln!(io.out, "{}", json!({ "revoked": gone }))?;
             }
@@ -185,13 +185,17 @@ pub fn run(args: Args, io: &mut Io) -> Result<(), CliError> {
                 if gone.is_empty() { "the tenant has no keys to revoke".to_owned() } else { format!("revoked {ids}") };
             Ok(writeln!(io.err, "firebox: {what}; {SERVER_RELOAD}")?)
         }
-        TenantsCommand::List => list(&[place.tenants, file.tenants()?].concat(), args.json, io),
+        TenantsCommand::List => list(&[context.tenants, file.tenants()?].concat(), args.json, io),
     }
 }
 
 /// Makes a change between two records of the audit log, if one is configured. Without a writable log nothing is changed.
-fn logged<T>(place: &config::Place, action: &str, change: impl FnOnce() -> Result<T, Error>) -> Result<T, Error> {
-    let Some(path) = &place.audit else { return change() };
+fn logged<T>(
+    context: &config::TenantsContext,
+    action: &str,
+    change: impl FnOnce() -> Result<T, Error>,
+) -> Result<T, Error> {
+    let Some(path) = &context.audit else { return change() };
     let audit = Audit::open(path, false, action)?;
     let changed = change();
     let outcome = changed.as_ref().map_or_else(|error| error.kind().code(), |_| "ok");

@@ -6,8 +6,8 @@ use std::time::SystemTime;
 use firebox_contract::tool::matches_glob;
 use firebox_contract::{Permission, limits};
 
-use super::problem::{Origin, Problems, suggestion};
-use super::tenants::{Scope, TenantConfig};
+use super::problem::{Problems, SourceLocation, suggestion};
+use super::sections::tenants::{Scope, TenantConfig};
 use super::{Config, McpServerConfig, PluginConfig};
 use crate::plugins;
 use crate::serve::LOCAL_TENANT;
@@ -15,8 +15,9 @@ use crate::system::time;
 
 /// Checks the whole configuration. Adds the built-in plugins that tenants use without a `[[plugin]]` section.
 pub(super) fn across(config: &mut Config, problems: &Problems) {
-    let whole =
-        Origin::whole(config.file.as_ref().map_or_else(|| "the configuration".into(), |f| f.display().to_string()));
+    let whole = SourceLocation::whole(
+        config.file.as_ref().map_or_else(|| "the configuration".into(), |f| f.display().to_string()),
+    );
     unique(config.models.iter().map(|model| model.name.as_str()), "models", &whole, problems);
     unique(config.plugins.iter().map(|plugin| plugin.name.as_str()), "plugins", &whole, problems);
     unique(config.mcp.servers.iter().map(|server| server.name.as_str()), "MCP servers", &whole, problems);
@@ -105,7 +106,7 @@ fn check_approval(tenant: &TenantConfig, problems: &Problems) {
     }
 }
 
-fn unique<'a>(names: impl Iterator<Item = &'a str>, what: &str, at: &Origin, problems: &Problems) {
+fn unique<'a>(names: impl Iterator<Item = &'a str>, what: &str, at: &SourceLocation, problems: &Problems) {
     let mut counts: HashMap<&str, usize> = HashMap::new();
     names.for_each(|name| *counts.entry(name).or_default() += 1);
     for (name, _) in counts.into_iter().filter(|(name, count)| *count > 1 && !name.is_empty()) {

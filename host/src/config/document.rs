@@ -6,18 +6,18 @@ use std::sync::Arc;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use super::problem::{Origin, Problems};
+use super::problem::{Problems, SourceLocation};
 
 /// The prefix of environment variables that set a key.
 const ENV_PREFIX: &str = "FIREBOX_";
 
-pub(super) type Table = BTreeMap<String, Node>;
+pub(super) type TomlTable = BTreeMap<String, Node>;
 
 /// A value and its location.
 #[derive(Debug, Clone)]
 pub(super) struct Node {
     pub(super) value: Value,
-    pub(super) at: Origin,
+    pub(super) at: SourceLocation,
 }
 
 #[derive(Debug, Clone)]
@@ -31,7 +31,7 @@ pub(super) enum Value {
     /// A date or time, as written.
     Moment(String),
     List(Vec<Node>),
-    Table(Table),
+    Table(TomlTable),
 }
 
 impl Value {
@@ -50,8 +50,8 @@ impl Value {
 }
 
 /// Parses the TOML `text` of the file `name`. After a syntax error the rest is still read.
-pub(super) fn parse(text: &str, name: &str, problems: &Problems) -> Table {
-    let lines = Lines::new(text, name);
+pub(super) fn parse(text: &str, name: &str, problems: &Problems) -> TomlTable {
+    let lines = LineIndex::new(text, name);
     let (document, errors) = DeTable::parse_recoverable(text);
     for error in errors {
         let at = lines.origin(error.span().map_or(0, |span| span.start));
@@ -61,22 +61,22 @@ pub(super) fn parse(text: &str, name: &str, problems: &Problems) -> Table {
 }
 
 /// The start of each line of a text.
-struct Lines {
+struct LineIndex {
     source: Arc<str>,
     begins: Vec<usize>,
 }
 
-impl Lines {
+impl LineIndex {
     fn new(text: &str, name: &str) -> Self {
         let breaks = text.bytes().enumerate().filter(|(_, byte)| *byte == b'\n').map(|(at, _)| at + 1);
         Self { source: Arc::from(name), begins: std::iter::once(0).chain(breaks).collect() }
     }
 
-    fn origin(&self, byte: usize) -> Origin {
-        Origin::line(&self.source, self.begins.partition_point(|begin| *begin <= byte))
+    fn origin(&self, byte: usize) -> SourceLocation {
+        SourceLocation::line(&self.source, self.begins.partition_point(|begin| *begin <= byte))
     }
 
-    fn table(&self, table: &DeTable<'_>) -> Table {
+    fn table(&self, table: &DeTable<'_>) -> TomlTable {
         let entries = table.iter().map(|(key, value)| {
             let at = self.origin(key.span().start);
             (key.get_ref().clone().into_owned(), Node { value: self.value(value), at })
@@ -107,11 +107,11 @@ impl Lines {
 }
 
 /// Sets the keys of environment variables in `tree`: `FIREBOX_SERVER__LISTEN` is `listen` of `[server]`.
-pub(super) fn overlay_env(tree: &mut Table, env: impl Iterator<Item = (String, String)>, problems: &Problems) {
+pub(super) fn overlay_env(tree: &mut TomlTable, env: impl Iterator<Item = (String, String)>, problems: &Problems) {
     for (name, value) in env {
         let Some(path) = name.strip_prefix(ENV_PREFIX).filter(|_| is_setting(&name)) else { continue };
         let path = path.to_lowercase();
-        set(tree, &path.split("__").collect::<Vec<_>>(), value, &Origin::whole(name.as_str()), problems);
+        set(tree, &path.split("__").collect::<Vec<_>>(), value, &SourceLocation::whole(name.as_str()), problems);
     }
 }
 
@@ -121,18 +121,18 @@ pub(super) fn is_setting(name: &str) -> bool {
 }
 
 /// Sets the keys of options in `tree`: `("server.listen", …)` is `listen` of `[server]`.
-pub(super) fn overlay_flags(tree: &mut Table, flags: &[(String, String)], problems: &Problems) {
+pub(super) fn overlay_flags(tree: &mut TomlTable, flags: &[(String, String)], problems: &Problems) {
     for (path, value) in flags {
-        let at = Origin::whole(format!("option {path}"));
+        let at = SourceLocation::whole(format!("option {path}"));
         set(tree, &path.split('.').collect::<Vec<_>>(), value.clone(), &at, problems);
     }
 }
 
-fn set(tree: &mut Table, path: &[&str], value: String, at: &Origin, problems: &Problems) {
+fn set(tree: &mut TomlTable, path: &[&str], value: String, at: &SourceLocation, problems: &Problems) {
     let Some((last, sections)) = path.split_last() else { return };
     let mut table = tree;
     for section in sections {
-        let below = || Node { value: Value::Table(Table::new()), at: at.clone() };
+        let below = || Node { value: Value::Table(TomlTable::new()), at: at.clone() };
         let node = table.entry((*section).to_owned()).or_insert_with(below);
         let kind = node.value.kind();
         let Value::Table(inner) = &mut node.value else {

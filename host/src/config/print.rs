@@ -12,9 +12,9 @@ use super::{
 use crate::system::{time, units};
 
 /// Writes TOML.
-struct Page(String);
+struct TomlWriter(String);
 
-impl Page {
+impl TomlWriter {
     fn header(&mut self, header: &str) -> &mut Self {
         let gap = if self.0.is_empty() { "" } else { "\n" };
         self.line(&format!("{gap}{header}"))
@@ -76,10 +76,10 @@ impl Config {
     /// The whole configuration as TOML, with defaults. Secrets are printed as their references, digests of keys are not printed.
     #[must_use]
     pub fn print(&self) -> String {
-        let mut page = Page(String::new());
-        page.text("tenants_file", &self.tenants_file.display().to_string());
+        let mut toml = TomlWriter(String::new());
+        toml.text("tenants_file", &self.tenants_file.display().to_string());
         let (server, sessions) = (&self.server, &self.sessions);
-        page.header("[server]")
+        toml.header("[server]")
             .text("listen", &server.listen.to_string())
             .some("admin_listen", server.admin_listen.map(|address| quoted(&address.to_string())))
             .text("body_bytes_max", &units::size(server.body_bytes_max as u64))
@@ -99,28 +99,28 @@ impl Config {
             .texts("origins", &server.origins.iter().map(ToString::to_string).collect::<Vec<_>>())
             .texts("trusted_proxies", &server.trusted_proxies.iter().map(ToString::to_string).collect::<Vec<_>>())
             .set("log_json", server.log_json);
-        page.header("[sessions]")
+        toml.header("[sessions]")
             .text("path", &sessions.path.display().to_string())
             .time("idle_timeout", sessions.idle_timeout)
             .set("messages_max", sessions.messages_max)
             .text("bytes_max", &units::size(sessions.bytes_max))
             .text("file_bytes_max", &units::size(sessions.file_bytes_max));
-        page.header("[audit]")
+        toml.header("[audit]")
             .some("path", self.audit.path.as_ref().map(|path| quoted(&path.display().to_string())))
             .set("prompts", self.audit.prompts);
-        page.header("[tools]")
+        toml.header("[tools]")
             .set("rounds", self.tools.rounds)
             .set("calls_max", self.tools.calls_max)
             .time("approval_timeout", self.tools.approval_timeout);
-        self.models.iter().for_each(|model| page.model(model));
-        self.plugins.iter().for_each(|plugin| page.plugin(plugin));
-        self.mcp.servers.iter().for_each(|server| page.mcp(server));
-        self.tenants.iter().for_each(|tenant| page.tenant(tenant));
-        page.0
+        self.models.iter().for_each(|model| toml.model(model));
+        self.plugins.iter().for_each(|plugin| toml.plugin(plugin));
+        self.mcp.servers.iter().for_each(|server| toml.mcp(server));
+        self.tenants.iter().for_each(|tenant| toml.tenant(tenant));
+        toml.0
     }
 }
 
-impl Page {
+impl TomlWriter {
     fn model(&mut self, model: &ModelConfig) {
         self.header("[[model]]")
             .text("name", &model.name)

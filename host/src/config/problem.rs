@@ -10,12 +10,12 @@ use crate::error::CliError;
 
 /// The location of a value: a line of a file, an environment variable, or an option.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Origin {
+pub struct SourceLocation {
     source: Arc<str>,
     line: usize,
 }
 
-impl Origin {
+impl SourceLocation {
     /// `line` of the file `source`, counted from 1.
     pub(super) fn line(source: &Arc<str>, line: usize) -> Self {
         Self { source: Arc::clone(source), line }
@@ -37,7 +37,7 @@ impl Origin {
     }
 }
 
-impl fmt::Display for Origin {
+impl fmt::Display for SourceLocation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.line {
             0 => f.write_str(&self.source),
@@ -50,7 +50,7 @@ impl fmt::Display for Origin {
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Problem {
     /// The location.
-    pub at: Origin,
+    pub at: SourceLocation,
     /// The message, with a remedy.
     pub message: String,
 }
@@ -133,11 +133,11 @@ impl Problems {
         self.forms.as_ref().map(|forms| forms.borrow().clone()).unwrap_or_default()
     }
 
-    pub(super) fn error(&self, at: &Origin, message: impl Into<String>) {
+    pub(super) fn error(&self, at: &SourceLocation, message: impl Into<String>) {
         self.errors.borrow_mut().push(Problem { at: at.clone(), message: message.into() });
     }
 
-    pub(super) fn warning(&self, at: &Origin, message: impl Into<String>) {
+    pub(super) fn warning(&self, at: &SourceLocation, message: impl Into<String>) {
         self.warnings.borrow_mut().push(Problem { at: at.clone(), message: message.into() });
     }
 

@@ -5,23 +5,23 @@ use std::fmt::Display;
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
-use super::document::{Node, Table, Value};
-use super::problem::{KeyForm, Origin, Problems, suggestion};
+use super::document::{Node, TomlTable, Value};
+use super::problem::{KeyForm, Problems, SourceLocation, suggestion};
 use crate::system::units;
 
 /// A table of a configuration.
 pub(super) struct Section<'a> {
     /// Its name in messages, such as `[server]` or `[[tenant]] "acme"`; empty for the whole file.
     name: String,
-    table: Option<&'a Table>,
+    table: Option<&'a TomlTable>,
     /// Its location.
-    pub(super) at: Origin,
+    pub(super) at: SourceLocation,
     asked: BTreeSet<&'static str>,
     problems: &'a Problems,
 }
 
 impl<'a> Section<'a> {
-    pub(super) fn new(name: String, table: Option<&'a Table>, at: Origin, problems: &'a Problems) -> Self {
+    pub(super) fn new(name: String, table: Option<&'a TomlTable>, at: SourceLocation, problems: &'a Problems) -> Self {
         Self { name, table, at, asked: BTreeSet::new(), problems }
     }
 
@@ -30,13 +30,13 @@ impl<'a> Section<'a> {
         self.name = format!("{} \"{name}\"", self.name);
     }
 
-    pub(super) fn error(&self, at: &Origin, message: impl Display) {
+    pub(super) fn error(&self, at: &SourceLocation, message: impl Display) {
         let place = if self.name.is_empty() { String::new() } else { format!("{}: ", self.name) };
         self.problems.error(at, format!("{place}{message}"));
     }
 
     /// The location of `key`, or of the table if the key is missing.
-    pub(super) fn at(&self, key: &str) -> &Origin {
+    pub(super) fn at(&self, key: &str) -> &SourceLocation {
         self.table.and_then(|table| table.get(key)).map_or(&self.at, |node| &node.at)
     }
 
@@ -182,7 +182,7 @@ impl<'a> Section<'a> {
     }
 
     /// A table with arbitrary keys.
-    pub(super) fn table(&mut self, key: &'static str) -> Option<&'a Table> {
+    pub(super) fn table(&mut self, key: &'static str) -> Option<&'a TomlTable> {
         self.note(key, "table", String::new);
         let node = self.take(key)?;
         match &node.value {

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use super::{Call, Failure, ROUTES, stream, wire};
 use crate::serve::App;
 use crate::serve::models::{Model, Ready, State};
-use crate::tenancy::{Counts, Rate};
+use crate::tenancy::{Rate, UsageCounts};
 
 pub(super) async fn models(app: Arc<App>, call: Call) -> Result<Response<Body>, Failure> {
     let globs = &call.tenant()?.config.models;
@@ -62,7 +62,7 @@ pub(super) async fn usage(app: Arc<App>, call: Call) -> Result<Response<Body>, F
     }))
 }
 
-fn counts(counts: &Counts) -> Value {
+fn counts(counts: &UsageCounts) -> Value {
     json!({
         "requests": counts.requests, "limited": counts.limited, "unsettled": counts.unsettled,
         "prompt_tokens": counts.prompt_tokens, "cached_tokens": counts.cached_tokens,

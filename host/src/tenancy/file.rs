@@ -210,8 +210,11 @@ fn not_editable(name: &str, why: &str) -> Error {
 
 /// Whether `new` is `old` with one tenant added or the keys of one tenant changed, and nothing else.
 fn is_one_change(old: &[TenantConfig], new: &[TenantConfig]) -> bool {
-    let bare =
-        |tenant: &TenantConfig| TenantConfig { keys: Vec::new(), at: config::Origin::nowhere(), ..tenant.clone() };
+    let bare = |tenant: &TenantConfig| TenantConfig {
+        keys: Vec::new(),
+        at: config::SourceLocation::nowhere(),
+        ..tenant.clone()
+    };
     let stays = old.iter().zip(new).filter(|(old, new)| bare(old) == bare(new)).count() == old.len();
     let changed = old.iter().zip(new).filter(|(old, new)| key_ids(old) != key_ids(new)).count();
     let added = new.len().saturating_sub(old.len());

@@ -46,7 +46,7 @@ impl Meters {
 /// Sums of usage.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(default)]
-pub struct Counts {
+pub struct UsageCounts {
     /// Requests admitted.
     pub requests: u64,
     /// Requests refused by a limit.
@@ -65,7 +65,7 @@ pub struct Counts {
     pub plugin_fuel: u64,
 }
 
-impl Counts {
+impl UsageCounts {
     /// Adds the tokens of one request.
     pub(super) fn tokens(&mut self, usage: Usage) {
         self.prompt_tokens += usage.prompt_tokens as u64;
@@ -92,8 +92,8 @@ impl Counts {
 /// Usage by day (UTC) and in total.
 #[derive(Debug, Default)]
 pub(super) struct DailyUsage {
-    total: Counts,
-    days: VecDeque<(String, Counts)>,
+    total: UsageCounts,
+    days: VecDeque<(String, UsageCounts)>,
     /// When the earlier sums began, if usage of an earlier process was added.
     since: Option<SystemTime>,
     /// Whether usage was added since [`DailyUsage::take_changed`].
@@ -102,12 +102,12 @@ pub(super) struct DailyUsage {
 
 impl DailyUsage {
     /// Adds usage at the time `moment`.
-    pub(super) fn add(&mut self, moment: SystemTime, change: impl Fn(&mut Counts)) {
+    pub(super) fn add(&mut self, moment: SystemTime, change: impl Fn(&mut UsageCounts)) {
         self.changed = true;
         change(&mut self.total);
         let today = time::date(moment);
         if self.days.back().is_none_or(|last| last.0 < today) {
-            self.days.push_back((today, Counts::default()));
+            self.days.push_back((today, UsageCounts::default()));
             if self.days.len() > limits::USAGE_DAYS_MAX {
                 self.days.pop_front();
             }
@@ -124,9 +124,9 @@ pub struct UsageReport {
     /// When counting began: the first stored start of the server, or the reload that added the tenant.
     pub since: SystemTime,
     /// All usage since then.
-    pub total: Counts,
+    pub total: UsageCounts,
     /// Usage by day (`2026-11-25`, UTC), oldest first: the last [`limits::USAGE_DAYS_MAX`] days with usage.
-    pub days: Vec<(String, Counts)>,
+    pub days: Vec<(String, UsageCounts)>,
 }
 
 impl DailyUsage {

@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use firebox_contract::{Error, TenantId};
 use serde::{Deserialize, Serialize};
 
-use super::{Counts, Tenancy, TenantTable, UsageReport, state_in_doubt};
+use super::{Tenancy, TenantTable, UsageCounts, UsageReport, state_in_doubt};
 
 /// The JSON form of a report. Fields that an older Firebox did not write are zero.
 #[derive(Default, Serialize, Deserialize)]
@@ -14,8 +14,8 @@ use super::{Counts, Tenancy, TenantTable, UsageReport, state_in_doubt};
 struct StoredReport {
     /// Milliseconds since 1970-01-01.
     since: u64,
-    total: Counts,
-    days: Vec<(String, Counts)>,
+    total: UsageCounts,
+    days: Vec<(String, UsageCounts)>,
 }
 
 impl UsageReport {
@@ -117,8 +117,8 @@ mod tests {
 
     #[test]
     fn a_stored_report_is_parsed_and_other_text_is_not() {
-        let counts = Counts { requests: 3, prompt_tokens: u64::MAX, plugin_fuel: 7, ..Counts::default() };
-        let days = vec![("2026-11-24".to_owned(), counts), ("2026-11-25".to_owned(), Counts::default())];
+        let counts = UsageCounts { requests: 3, prompt_tokens: u64::MAX, plugin_fuel: 7, ..UsageCounts::default() };
+        let days = vec![("2026-11-24".to_owned(), counts), ("2026-11-25".to_owned(), UsageCounts::default())];
         let report = UsageReport { since: UNIX_EPOCH + Duration::from_millis(1_700_000_000_123), total: counts, days };
         assert_eq!(UsageReport::parse(&report.text()).as_ref(), Some(&report));
         assert_eq!(UsageReport::parse("{\"total\":{\"requests\":2}}").expect("older").total.requests, 2);

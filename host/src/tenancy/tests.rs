@@ -253,9 +253,11 @@ fn poisoned_counters_refuse_every_request() {
         panic!("on purpose");
     });
     assert!(poisoner.join().is_err());
-    for refused in
-        [reservation.reserve(1), reservation.allow_call(&call("x")), tenancy.admit(&alice.caller, "ember", "2").map(drop)]
-    {
+    for refused in [
+        reservation.reserve(1),
+        reservation.allow_call(&call("x")),
+        tenancy.admit(&alice.caller, "ember", "2").map(drop),
+    ] {
         assert!(matches!(&refused, Err(Error::Unavailable(why)) if why.contains("uncertain")), "{refused:?}");
     }
     assert!(tenancy.rate(&alice.id).is_err() && tenancy.usage(&alice.id).is_err());
@@ -337,9 +339,11 @@ fn a_closed_audit_log_refuses_new_and_running_work() {
     let alice = tenancy.authenticate(Some("Bearer fbx_a_secret")).expect("valid");
     let mut reservation = tenancy.admit(&alice.caller, "ember", "1").expect("valid");
     audit.close().expect("nothing is lost");
-    for refused in
-        [reservation.allow_call(&call("x")), reservation.reserve(1), tenancy.admit(&alice.caller, "ember", "2").map(drop)]
-    {
+    for refused in [
+        reservation.allow_call(&call("x")),
+        reservation.reserve(1),
+        tenancy.admit(&alice.caller, "ember", "2").map(drop),
+    ] {
         assert!(matches!(&refused, Err(Error::Unavailable(why)) if why.contains("audit log")), "{refused:?}");
     }
 }

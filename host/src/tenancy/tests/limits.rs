@@ -127,7 +127,9 @@ fn what_can_never_fit_says_so_instead_of_asking_to_wait() {
         limits.context_tokens_max = Some(500);
     }));
     let mut reservation = tenancy.admit(&alice.caller, "ember", "1").expect("valid");
-    assert!(matches!(reservation.reserve(501), Err(Error::TooLarge(why)) if why.contains("501") && why.contains("500")));
+    assert!(
+        matches!(reservation.reserve(501), Err(Error::TooLarge(why)) if why.contains("501") && why.contains("500"))
+    );
     let (tenancy, _, alice) = super::alice(limits_of(|limits| limits.tokens_per_minute = Some(1_000)));
     let mut reservation = tenancy.admit(&alice.caller, "ember", "1").expect("valid");
     assert!(matches!(reservation.reserve(1_001), Err(Error::TooLarge(why)) if why.contains("1001")));

@@ -8,9 +8,9 @@ use std::time::Duration;
 
 use firebox_contract::limits;
 
+use super::super::reader::Section;
 use super::network::Network;
 use super::origin::WebOrigin;
-use super::reader::Section;
 
 /// `[server]`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -76,7 +76,7 @@ impl Default for ServerConfig {
 }
 
 impl ServerConfig {
-    pub(super) fn read(mut section: Section<'_>) -> Self {
+    pub(in crate::config) fn read(mut section: Section<'_>) -> Self {
         let default = Self::default();
         let second = Duration::from_secs(1);
         let address = |text: &str| {
@@ -129,7 +129,7 @@ fn parsed_list<T: FromStr<Err = String>>(section: &mut Section<'_>, key: &'stati
 }
 
 /// A size from 1 to `max` bytes.
-pub(super) fn bytes(section: &mut Section<'_>, key: &'static str, max: usize) -> Option<usize> {
+pub(in crate::config) fn bytes(section: &mut Section<'_>, key: &'static str, max: usize) -> Option<usize> {
     section.size(key, 1..=max as u64).and_then(|bytes| usize::try_from(bytes).ok())
 }
 
@@ -161,7 +161,7 @@ impl Default for SessionsConfig {
 }
 
 impl SessionsConfig {
-    pub(super) fn read(mut section: Section<'_>, folder: &Path) -> Self {
+    pub(in crate::config) fn read(mut section: Section<'_>, folder: &Path) -> Self {
         let default = Self::default();
         let path = section.text("path").filter(|path| path != ":memory:");
         let read = Self {
@@ -190,7 +190,7 @@ pub struct AuditConfig {
 }
 
 impl AuditConfig {
-    pub(super) fn read(mut section: Section<'_>, folder: &Path) -> Self {
+    pub(in crate::config) fn read(mut section: Section<'_>, folder: &Path) -> Self {
         let path = section.text("path");
         if path.as_deref() == Some("") {
             section.error(section.at("path"), "\"path\" is empty; leave it out for no log");
@@ -224,7 +224,7 @@ impl Default for ToolsConfig {
 }
 
 impl ToolsConfig {
-    pub(super) fn read(mut section: Section<'_>) -> Self {
+    pub(in crate::config) fn read(mut section: Section<'_>) -> Self {
         let default = Self::default();
         let read = Self {
             rounds: section.count("rounds", 0..=limits::TOOL_ROUNDS_MAX).unwrap_or(default.rounds),

@@ -6,8 +6,8 @@ use std::time::Duration;
 use firebox_contract::limits;
 use firebox_sandbox::OnFault;
 
-use super::document::{Node, Table, Value};
-use super::reader::Section;
+use super::super::document::{Node, TomlTable, Value};
+use super::super::reader::Section;
 use super::server::bytes;
 use crate::host::ember;
 use crate::plugins;
@@ -45,7 +45,7 @@ impl ModelConfig {
         }
     }
 
-    pub(super) fn read(mut section: Section<'_>, folder: &Path) -> Option<Self> {
+    pub(in crate::config) fn read(mut section: Section<'_>, folder: &Path) -> Option<Self> {
         let name = name(&mut section);
         let path = section.text("path").map(|path| folder.join(path));
         if let Some(path) = path.as_ref().filter(|path| !path.is_dir()) {
@@ -87,7 +87,7 @@ pub struct PluginLimitsConfig {
 
 impl PluginLimitsConfig {
     /// Reads the three limits from these keys.
-    pub(super) fn read(section: &mut Section<'_>, [fuel, memory, timeout]: [&'static str; 3]) -> Self {
+    pub(in crate::config) fn read(section: &mut Section<'_>, [fuel, memory, timeout]: [&'static str; 3]) -> Self {
         Self {
             fuel: section.integer(fuel, 1..=limits::PLUGIN_FUEL_MAX),
             memory_bytes: bytes(section, memory, limits::PLUGIN_MEMORY_BYTES_MAX),
@@ -126,7 +126,7 @@ impl PluginConfig {
         }
     }
 
-    pub(super) fn read(mut section: Section<'_>, folder: &Path) -> Option<Self> {
+    pub(in crate::config) fn read(mut section: Section<'_>, folder: &Path) -> Option<Self> {
         let name = name(&mut section);
         let source = section.text("source").or_else(|| name.clone()).unwrap_or_default();
         let source = if plugins::is_builtin(&source) { source } else { existing_path(&mut section, folder, &source) };
@@ -163,7 +163,7 @@ fn existing_path(section: &mut Section<'_>, folder: &Path, source: &str) -> Stri
 }
 
 /// The required `name`: letters, digits, `-`, `_`, `.` and `/`.
-pub(super) fn name(section: &mut Section<'_>) -> Option<String> {
+pub(in crate::config) fn name(section: &mut Section<'_>) -> Option<String> {
     let name = section.required("name")?;
     section.called(&name);
     if let Err(why) = check_name(&name) {
@@ -189,7 +189,7 @@ pub(crate) fn check_name(name: &str) -> Result<(), String> {
     Ok(())
 }
 
-fn object(table: &Table) -> serde_json::Value {
+fn object(table: &TomlTable) -> serde_json::Value {
     table.iter().map(|(key, node)| (key.clone(), json(node))).collect()
 }
 

@@ -14,7 +14,7 @@ pub struct Secret {
 
 impl Secret {
     /// A value that was written in the configuration; printed as `(hidden)`.
-    pub(super) fn literal(value: String) -> Self {
+    pub(in crate::config) fn literal(value: String) -> Self {
         Self { value, reference: "(hidden)".to_owned() }
     }
 
@@ -31,7 +31,7 @@ impl Secret {
     }
 
     /// The secret with `prefix` before it.
-    pub(super) fn prefixed(&self, prefix: &str) -> Self {
+    pub(in crate::config) fn prefixed(&self, prefix: &str) -> Self {
         Self { value: format!("{prefix}{}", self.value), reference: self.reference.clone() }
     }
 
@@ -40,7 +40,7 @@ impl Secret {
     ///
     /// # Errors
     /// A message with a remedy, if the variable or the file cannot be read.
-    pub(super) fn resolve(
+    pub(in crate::config) fn resolve(
         text: &str,
         folder: &Path,
         env: &dyn Fn(&str) -> Option<String>,

@@ -5,9 +5,9 @@ use std::time::SystemTime;
 
 use firebox_contract::{Permission, ToolPolicy, limits};
 
+use super::super::problem::SourceLocation;
+use super::super::reader::Section;
 use super::models::{PluginLimitsConfig, name};
-use super::problem::Origin;
-use super::reader::Section;
 use crate::system::time;
 
 /// `[[tenant]]`.
@@ -32,7 +32,7 @@ pub struct TenantConfig {
     /// Its weight when several tenants share a model.
     pub weight: u32,
     /// Its location in the configuration.
-    pub at: Origin,
+    pub at: SourceLocation,
 }
 
 /// `[[tenant.key]]`: an API key.
@@ -47,7 +47,7 @@ pub struct KeyConfig {
     /// Its scopes.
     pub scopes: Vec<Scope>,
     /// Its location in the configuration.
-    pub at: Origin,
+    pub at: SourceLocation,
 }
 
 impl fmt::Debug for KeyConfig {
@@ -157,11 +157,11 @@ impl TenantConfig {
             mcp_servers: all(),
             limits: TenantLimits::default(),
             weight: 1,
-            at: Origin::whole("the server"),
+            at: SourceLocation::whole("the server"),
         }
     }
 
-    pub(super) fn read(mut section: Section<'_>) -> Option<Self> {
+    pub(in crate::config) fn read(mut section: Section<'_>) -> Option<Self> {
         let name = name(&mut section);
         let read = Self {
             models: globs(&mut section, "models").unwrap_or_else(|| vec!["*".to_owned()]),
@@ -198,7 +198,7 @@ fn repeated(section: &Section<'_>, key: &str, names: &[String]) {
     }
 }
 
-pub(super) fn globs(section: &mut Section<'_>, key: &'static str) -> Option<Vec<String>> {
+pub(in crate::config) fn globs(section: &mut Section<'_>, key: &'static str) -> Option<Vec<String>> {
     let globs = section.texts(key)?;
     if globs.iter().any(String::is_empty) {
         section

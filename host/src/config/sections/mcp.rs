@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use firebox_contract::limits;
 
-use super::document::{Node, Value};
+use super::super::document::{Node, Value};
+use super::super::reader::Section;
 use super::models::name;
-use super::reader::Section;
 use super::secret::Secret;
 use super::tenants::globs;
 
@@ -50,9 +50,9 @@ pub struct McpServerConfig {
 }
 
 /// Where secrets are read from.
-pub(super) struct Sources<'a> {
-    pub(super) folder: &'a Path,
-    pub(super) env: &'a dyn Fn(&str) -> Option<String>,
+pub(in crate::config) struct SecretSources<'a> {
+    pub(in crate::config) folder: &'a Path,
+    pub(in crate::config) env: &'a dyn Fn(&str) -> Option<String>,
 }
 
 /// Parts of names whose values are secrets. They must be references.
@@ -60,7 +60,7 @@ const SECRET_NAMES: &[&str] =
     &["authorization", "cookie", "token", "secret", "password", "passwd", "api-key", "api_key", "apikey"];
 
 impl McpServerConfig {
-    pub(super) fn read(mut section: Section<'_>, sources: &Sources<'_>) -> Option<Self> {
+    pub(in crate::config) fn read(mut section: Section<'_>, sources: &SecretSources<'_>) -> Option<Self> {
         let name = name(&mut section);
         let (command, url) = target(&mut section);
         let env = pairs(&mut section, "env", sources);
@@ -121,7 +121,7 @@ fn target(section: &mut Section<'_>) -> (Option<Vec<String>>, Option<String>) {
 }
 
 /// A table of names and values. A value is a reference, or plain text if its name does not look like a secret.
-fn pairs(section: &mut Section<'_>, key: &'static str, sources: &Sources<'_>) -> Vec<(String, Secret)> {
+fn pairs(section: &mut Section<'_>, key: &'static str, sources: &SecretSources<'_>) -> Vec<(String, Secret)> {
     let entries = section.table(key).into_iter().flatten();
     let read = |(name, node): (&String, &Node)| {
         let Value::Text(text) = &node.value else {

@@ -1,0 +1,9 @@
+//! The sections of a configuration, and the types of their values.
+
+pub(super) mod mcp;
+pub(super) mod models;
+pub(super) mod network;
+pub(super) mod origin;
+pub(super) mod secret;
+pub(super) mod server;
+pub(super) mod tenants;
