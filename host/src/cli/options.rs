@@ -20,10 +20,10 @@ use crate::system::units;
 /// Which model answers, and on which device.
 #[derive(Args, Debug, Clone)]
 pub struct ModelOptions {
-    /// Hugging Face folder of the model. Default: the small built-in model
+    /// Hugging Face folder of the model [default: the small built-in model]
     #[arg(long, value_name = "PATH")]
     pub model: Option<PathBuf>,
-    /// Maximum length of the conversation in tokens, with the answer. Default and upper limit: the model's own limit
+    /// Maximum length of the conversation in tokens, with the answer; at most the model's own limit [default: 8192]
     #[arg(long, value_name = "N")]
     pub context: Option<usize>,
     /// Turn the text of a control token in messages and tool results into that token, as transformers does

@@ -66,6 +66,7 @@ fn the_example_is_valid_and_shows_the_defaults() {
     assert_eq!(config.tools, ToolsConfig::default());
     let (model, ember) = (&config.models[0], ModelConfig::ember());
     assert_eq!((&model.device, model.text_control_tokens), (&ember.device, ember.text_control_tokens));
+    assert_eq!(model.context_tokens, Some(limits::CONTEXT_TOKENS_DEFAULT));
     assert_eq!(model.cache_bytes, Some(limits::KV_CACHE_BYTES_DEFAULT));
     assert_eq!(model.in_flight_max, Some(limits::IN_FLIGHT_MAX));
     let [started, reached] = config.mcp.servers.as_slice() else { panic!("two servers") };

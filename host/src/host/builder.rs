@@ -170,7 +170,7 @@ impl HostBuilder {
         self
     }
 
-    /// The maximum size of the KV cache of all sequences together, in bytes.
+    /// The maximum size of the KV cache of all sequences together, in bytes. Default: [`limits::KV_CACHE_BYTES_DEFAULT`].
     #[must_use]
     pub fn cache_bytes(mut self, bytes: u64) -> Self {
         self.load.cache_bytes = Some(bytes);
@@ -184,7 +184,8 @@ impl HostBuilder {
         self
     }
 
-    /// The maximum length of a conversation in tokens. Default and maximum: the checkpoint's own limit.
+    /// The maximum length of a conversation in tokens, at most the checkpoint's own limit. Default:
+    /// [`limits::CONTEXT_TOKENS_DEFAULT`].
     #[must_use]
     pub fn context_tokens(mut self, tokens: Option<usize>) -> Self {
         self.load.context_tokens = tokens;

@@ -21,7 +21,7 @@ pub struct ModelConfig {
     pub path: Option<PathBuf>,
     /// The device, as for `--device`.
     pub device: String,
-    /// Maximum length of a conversation in tokens.
+    /// Maximum length of a conversation in tokens, at most the checkpoint's own limit.
     pub context_tokens: Option<usize>,
     /// Maximum size of the KV cache of all sequences, in bytes.
     pub cache_bytes: Option<u64>,
