@@ -226,7 +226,7 @@ impl Tenancy {
         self.record(&Record::Prompt { subject: subject_of(caller, request_id), prompt: cut(text) });
     }
 
-    /// UsageCounts a request without a reservation, such as one that reads sessions.
+    /// Counts a request without a reservation, such as one that reads sessions.
     ///
     /// # Errors
     /// As [`Gate::admit`].

@@ -270,7 +270,7 @@ impl<'a> Record<'a> {
     }
 }
 
-/// The fields of a line, in their order. LineFields that a record does not have are left out.
+/// The fields of a line, in their order. Fields that a record does not have are left out.
 #[derive(Debug, Default, Serialize)]
 struct LineFields<'a> {
     time: String,

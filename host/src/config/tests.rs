@@ -88,7 +88,7 @@ fn the_example_is_valid_and_shows_the_defaults() {
             trusted_proxies: config.server.trusted_proxies.clone(),
             admin_listen: config.server.admin_listen,
             connections_per_address_max: config.server.connections_per_address_max,
-            // What they are on a machine with memory enough.
+            // The defaults on a machine with enough memory.
             request_bytes_max: Some(limits::REQUEST_BYTES_DEFAULT),
             tenant_request_bytes_max: Some(limits::REQUEST_BYTES_DEFAULT / limits::TENANT_REQUEST_BYTES_DIVISOR),
             ..ServerConfig::default()

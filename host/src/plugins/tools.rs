@@ -90,7 +90,7 @@ impl PluginTools {
             // The caller can correct the arguments, so this is a tool result and not a protocol error (SEP-1303).
             return Ok(refuse(&mut *reservation, call, Decision::Rejected, &Error::Usage(reason)));
         }
-        // RequestedLimits again, for checking arguments may take a while.
+        // Looked up again, because checking the arguments may have taken a while.
         let offer = (self.tools_of)(caller).filter(|offer| offer.policy.permission(&call.name) == Permission::Allow);
         let offer = offer.filter(|offer| offer.chain.tools().iter().any(|tool| tool.name == call.name));
         let Some(offer) = offer else {

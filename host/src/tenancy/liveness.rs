@@ -39,7 +39,7 @@ impl Tenancy {
     /// Revokes the keys that are missing or expired in `config`, before the rest of a reload, which may take long or fail.
     ///
     /// # Errors
-    /// `Error::Usage` for what [`Config::load`] would have refused.
+    /// `Error::Usage` for a configuration that [`Config::load`] would refuse.
     pub fn revoke_missing(&self, config: &Config) -> Result<(), Error> {
         let old = self.table()?;
         let new = TenantTable::new(&config.tenants, &old, (self.0.wall)())?;

@@ -150,7 +150,7 @@ fn refusal<'a>(error: &Error, caller: &'a Caller, request_id: &'a str, model: Op
     Record::Request(RequestRecord { subject, model, decision, outcome, cost: None })
 }
 
-/// UsageCounts a request against the rate of its tenant.
+/// Counts a request against the rate of its tenant.
 pub(super) fn take_request(
     tenancy: &Tenancy,
     entry: &TenantEntry,
@@ -189,7 +189,7 @@ pub(super) fn check_rate(
     room.inspect_err(|error| log_limited(tenancy, entry, caller, request_id, error))
 }
 
-/// UsageCounts and records a request that a limit refused before its body was read.
+/// Counts and records a request that a limit refused before its body was read.
 pub(super) fn log_limited(tenancy: &Tenancy, entry: &TenantEntry, caller: &Caller, request_id: &str, error: &Error) {
     // Poisoned counters refuse every request of the tenant anyway.
     if let Ok(mut rates) = entry.meters.lock() {

@@ -13,7 +13,7 @@ pub struct WebOrigin {
 }
 
 impl WebOrigin {
-    /// Whether the value of a request's `SourceLocation` header is this origin.
+    /// Whether the value of a request's `Origin` header is this origin.
     #[must_use]
     pub fn matches(&self, origin: &str) -> bool {
         let origin = match self.any_port {
