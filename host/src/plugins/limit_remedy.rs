@@ -59,7 +59,7 @@ mod tests {
 
     /// The named keys exist.
     #[test]
-    fn the_keys_are_in_the_example() {
+    fn the_named_keys_are_in_the_example_configuration() {
         for key in ["fuel", "memory", "timeout"] {
             for key in [format!("# {key} = "), format!("# plugin_{key} = ")] {
                 assert!(crate::config::EXAMPLE.contains(&key), "{key}");

@@ -100,7 +100,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_first_is_logged_at_once_and_the_others_together() {
+    fn the_first_event_is_logged_at_once_and_later_ones_with_a_count() {
         let mut limiter = LogRateLimiter::new(Duration::from_secs(1));
         let begun = Instant::now();
         let at = |millis: u64| begun + Duration::from_millis(millis);

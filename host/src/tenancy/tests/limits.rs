@@ -121,7 +121,7 @@ fn tokens_beyond_the_reservation_are_charged_and_unsettled_ones_stay_spent() {
 }
 
 #[test]
-fn what_can_never_fit_says_so_instead_of_asking_to_wait() {
+fn a_request_larger_than_the_limit_is_an_error_without_a_retry_time() {
     let (tenancy, _, alice) = alice(limits_of(|limits| {
         limits.tokens_per_minute = Some(1_000);
         limits.context_tokens_max = Some(500);
@@ -146,7 +146,7 @@ fn tool_calls_are_exact_over_all_requests() {
 }
 
 #[test]
-fn fuel_is_charged_when_it_is_known_and_stops_what_comes_next() {
+fn fuel_is_charged_after_each_call_and_refuses_later_work() {
     let (tenancy, clock, alice) = alice(limits_of(|limits| limits.plugin_fuel_per_minute = Some(1_000)));
     let mut reservation = tenancy.admit(&alice.caller, "ember", "1").expect("valid");
     reservation.allow_call(&call("x")).expect("nothing used yet");
@@ -164,7 +164,7 @@ fn fuel_is_charged_when_it_is_known_and_stops_what_comes_next() {
 }
 
 #[test]
-fn fuel_of_hooks_is_charged_at_the_end_and_that_of_tools_not_twice() {
+fn fuel_of_stages_is_charged_at_the_end_and_fuel_of_tools_only_once() {
     use firebox_contract::{PluginUse, RequestUsage, Stage};
     let (tenancy, _, alice) = alice(limits_of(|limits| limits.plugin_fuel_per_minute = Some(1_000)));
     let mut reservation = tenancy.admit(&alice.caller, "ember", "1").expect("valid");
@@ -184,7 +184,7 @@ fn fuel_of_hooks_is_charged_at_the_end_and_that_of_tools_not_twice() {
 }
 
 #[test]
-fn fuel_told_on_the_way_counts_at_once_and_not_again_at_the_end() {
+fn fuel_reported_during_a_request_counts_at_once_and_only_once() {
     use firebox_contract::{PluginUse, RequestUsage, Stage};
     let (tenancy, _, alice) = alice(limits_of(|limits| limits.plugin_fuel_per_minute = Some(1_000)));
     let mut reservation = tenancy.admit(&alice.caller, "ember", "1").expect("valid");
@@ -213,7 +213,7 @@ fn models_are_allowed_by_glob() {
 }
 
 #[test]
-fn rates_say_what_is_left_and_when_all_of_it_is_back() {
+fn rates_report_what_is_left_and_the_time_to_refill() {
     let (tenancy, clock, alice) = alice(limits_of(|limits| limits.requests_per_minute = Some(10)));
     drop(tenancy.admit(&alice.caller, "ember", "1").expect("valid"));
     clock.advance(Duration::from_secs(20));
