@@ -164,7 +164,7 @@ fn a_bad_line_ends_the_run_with_its_number_and_leaves_nothing() {
         assert!(bench.left().is_empty(), "{:?}", bench.left());
         let run = bench.embed(input, "out.jsonl", &[more, &["--on-error", "skip"]].concat()).expect_code(0);
         assert!(
-            run.stderr.contains("1 texts embedded") && run.stderr.contains("1 bad lines skipped"),
+            run.stderr.contains("1 texts embedded") && run.stderr.contains("1 invalid lines skipped"),
             "{}",
             run.stderr
         );

@@ -231,7 +231,7 @@ fn tools_that_are_left_out_are_named() {
 fn headers_are_given_to_the_server_they_name_and_never_shown() {
     let web = "web=http://127.0.0.1:9/mcp".to_owned();
     for (header, code, words) in [
-        ("nobody=X-Key: hunter22", 2, "no --mcp names the server \"nobody\""),
+        ("nobody=X-Key: hunter22", 2, "unknown server \"nobody\""),
         ("web=X Key: hunter22", 2, "\"x key\" is not a header's name"),
         ("web=X-Key: hunter22", 3, "1 of 1 MCP servers cannot be used"),
     ] {

@@ -280,7 +280,7 @@ fn who_started_the_server_is_told_of_its_options() {
     let mut lines = Lines::start(&["--plugin", plugin.to_str().expect("UTF-8"), "--fuel", "50000000"]);
     lines.call(1, "fault_endless", json!({}));
     let answer = lines.next().to_string();
-    assert!(answer.contains("raise --fuel if the work is legitimate"), "{answer}");
+    assert!(answer.contains("raise the limit with --fuel"), "{answer}");
 }
 
 #[test]
