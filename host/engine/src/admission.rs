@@ -1,151 +1,120 @@
-//! Who may come in, and in which order: a ticket for each running request, a bounded waiting room, and between
-//! tenants fair queueing by weight.
+//! Admission: which requests may run, and in which order. Each running request holds a permit; others wait in a bounded
+//! queue.
 //!
-//! A tenant that floods waits behind itself. Two rules keep it from shutting others out where order alone would not:
-//! some places are for tenants that have nothing running, and a full waiting room is relieved of a request of the
-//! tenant that has most in it.
+//! Between tenants the order is start-time fair queueing by weight, so a tenant that floods waits behind itself. Two
+//! more rules protect other tenants. Some permits are reserved for tenants that have nothing running. If the queue is
+//! full, the newest request of the tenant with the most waiting requests is refused.
 
-use std::collections::{BTreeMap, HashMap};
+pub(crate) mod fair_clock;
+mod queue;
+pub(crate) mod tenant_permits;
+
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use firebox_contract::limits::RETRY_AFTER_MAX;
 use firebox_contract::{Caller, Clock, Error, TenantId};
 use tokio::sync::{Notify, oneshot};
 
-use crate::fair::FairClock;
-use crate::status::{EngineCounters, Meter, lock};
+use self::queue::{Admitted, QueueKey, QueueState, WaitingRequest};
+use crate::status::{EngineCounters, EngineMetrics, lock};
 
-const RETRY_AFTER_MIN: Duration = Duration::from_secs(1);
-/// What one request that waits counts for, to be divided by a weight.
-const LOAD: u64 = 1 << 32;
-
-/// The numbers of an admission.
+/// The limits of an admission.
 #[derive(Debug, Clone, Copy)]
-pub struct Rules {
-    /// Requests that run.
+pub struct AdmissionLimits {
+    /// Maximum number of running requests.
     pub running_max: usize,
-    /// Requests that run beyond that, one for each tenant without any.
+    /// Further running requests, each for a tenant that has none running.
     pub reserved: usize,
-    /// Requests that wait.
+    /// Maximum number of waiting requests.
     pub waiting_max: usize,
-    /// How long one waits.
+    /// Maximum time that a request waits.
     pub wait_max: Duration,
 }
 
-/// Who may use one model.
+/// Admits requests to one model.
 pub struct Admission {
-    door: Arc<Door>,
+    queue: Arc<AdmissionQueue>,
 }
 
-struct Door {
-    state: Mutex<State>,
-    rules: Rules,
+struct AdmissionQueue {
+    state: Mutex<QueueState>,
+    limits: AdmissionLimits,
     clock: Arc<dyn Clock>,
-    meter: Arc<Meter>,
-    /// Nothing runs any more.
+    metrics: Arc<EngineMetrics>,
+    /// Notified when the last running request ends.
     idle: Notify,
 }
 
-#[derive(Default)]
-struct State {
-    closed: bool,
-    running: usize,
-    /// Between tenants that wait.
-    fair: FairClock,
-    arrivals: u64,
-    /// By start tag, then by arrival.
-    waiting: BTreeMap<Key, Waiting>,
-    /// Tenants that have something here.
-    tenants: HashMap<TenantId, Share>,
-    /// How long a ticket is held, as a moving average.
-    held: Duration,
-}
+/// A reply to a request. It is sent after the lock is released, because dropping an undeliverable permit takes the lock
+/// again.
+type AdmissionReply = (oneshot::Sender<Admitted>, Admitted);
 
-type Key = (u64, u64);
-
-#[derive(Default)]
-struct Share {
-    running: usize,
-    waiting: usize,
-    weight: u32,
-}
-
-struct Waiting {
-    tenant: TenantId,
-    arrived: Duration,
-    answer: oneshot::Sender<Result<Ticket, Error>>,
-}
-
-/// An answer to be sent when the lock is free again: a ticket that nobody takes comes back through the door.
-type Answer = (oneshot::Sender<Result<Ticket, Error>>, Result<Ticket, Error>);
-
-/// A place on the road; travels with the request and is given back when that is dropped, on every path.
-pub struct Ticket {
-    door: Arc<Door>,
+/// The right of one request to run. It travels with the request; dropping it admits the next one.
+pub struct AdmissionPermit {
+    queue: Arc<AdmissionQueue>,
     tenant: TenantId,
     since: Duration,
 }
 
-/// A place in the waiting room; given back when the request that waits is dropped.
-struct Place {
-    door: Arc<Door>,
-    key: Key,
+/// A request's slot in the queue. Dropping it leaves the queue.
+struct WaitingPermit {
+    queue: Arc<AdmissionQueue>,
+    key: QueueKey,
 }
 
 impl Admission {
-    /// An admission by these rules, which counts for itself.
+    /// An admission of its own, with its own counters.
     #[must_use]
-    pub fn alone(rules: Rules, clock: Arc<dyn Clock>) -> Self {
-        Self::new(rules, clock, Arc::new(Meter::new()))
+    pub fn standalone(limits: AdmissionLimits, clock: Arc<dyn Clock>) -> Self {
+        Self::new(limits, clock, Arc::new(EngineMetrics::new()))
     }
 
-    /// How many were admitted, run, wait and were refused.
+    /// The numbers of running, waiting, admitted and refused requests.
     #[must_use]
     pub fn counters(&self) -> EngineCounters {
-        self.door.meter.counters()
+        self.queue.metrics.counters()
     }
 
-    pub(crate) fn new(rules: Rules, clock: Arc<dyn Clock>, meter: Arc<Meter>) -> Self {
-        Self { door: Arc::new(Door { state: Mutex::default(), rules, clock, meter, idle: Notify::new() }) }
+    pub(crate) fn new(limits: AdmissionLimits, clock: Arc<dyn Clock>, metrics: Arc<EngineMetrics>) -> Self {
+        let state = Mutex::default();
+        Self { queue: Arc::new(AdmissionQueue { state, limits, clock, metrics, idle: Notify::new() }) }
     }
 
-    /// A ticket, waiting for it until `deadline` at most. Dropping the future leaves the queue.
+    /// Waits for a permit, until `deadline` at most. Dropping the future leaves the queue.
     ///
     /// # Errors
-    /// `Error::Limited` when the tenant has all it may have, the room is full or the wait was too long,
-    /// `Error::Timeout` when `deadline` came first, `Error::Unavailable` when the engine closes.
-    pub async fn admit(&self, caller: &Caller, deadline: Duration) -> Result<Ticket, Error> {
-        let arrived = self.door.clock.now();
-        let (place, answer) = self.door.enter(caller, arrived)?;
+    /// `Error::Limited` if the tenant has its maximum of requests, the queue is full or `wait_max` passed.
+    /// `Error::Timeout` if `deadline` passed first. `Error::Unavailable` if the engine closes.
+    pub async fn admit(&self, caller: &Caller, deadline: Duration) -> Result<AdmissionPermit, Error> {
+        let arrived = self.queue.clock.now();
+        let (waiting_permit, reply) = self.queue.enqueue(caller, arrived)?;
         let left = deadline.saturating_sub(arrived);
-        let patience = self.door.rules.wait_max.min(left);
+        let wait = self.queue.limits.wait_max.min(left);
         tokio::select! {
             biased;
-            answer = answer => answer.unwrap_or_else(|_| Err(closing())),
-            () = self.door.clock.sleep(patience) => {
-                drop(place);
-                self.door.meter.count(|counters| counters.refused += 1);
-                match left <= self.door.rules.wait_max {
-                    true => Err(Error::Timeout("the request's time was up while it waited for its turn".to_owned())),
-                    false => Err(self.door.busy(patience)),
+            reply = reply => reply.unwrap_or_else(|_| Err(closing())),
+            () = self.queue.clock.sleep(wait) => {
+                drop(waiting_permit);
+                self.queue.metrics.count(|counters| counters.refused += 1);
+                match left <= self.queue.limits.wait_max {
+                    true => Err(Error::Timeout("the request timed out in the queue of the model; retry later".to_owned())),
+                    false => Err(self.queue.waited_too_long(wait)),
                 }
             }
         }
     }
 
-    /// Refuses everybody from now on, also those who wait, and waits for the others until `time` has passed. How
-    /// many still run then.
+    /// Refuses new and waiting requests from now on, and waits up to `time` for running ones to end. Returns the number
+    /// of requests that still run then.
     pub(crate) async fn close(&self, time: Duration) -> usize {
-        let left = self.door.shut();
-        for waiting in left {
-            // One that is gone by now needs no answer.
-            let _gone = waiting.answer.send(Err(closing()));
+        for waiting in self.queue.close() {
+            // A request that is gone needs no reply.
+            let _gone = waiting.reply.send(Err(closing()));
         }
-        let timer = self.door.clock.sleep(time);
+        let timer = self.queue.clock.sleep(time);
         let emptied = async {
             loop {
-                let idle = self.door.idle.notified();
+                let idle = self.queue.idle.notified();
                 if self.running() == 0 {
                     return;
                 }
@@ -156,195 +125,113 @@ impl Admission {
     }
 
     fn running(&self) -> usize {
-        lock(&self.door.state).running
+        lock(&self.queue.state).running
     }
 }
 
-impl Door {
-    fn enter(
+impl AdmissionQueue {
+    fn enqueue(
         self: &Arc<Self>,
         caller: &Caller,
         now: Duration,
-    ) -> Result<(Place, oneshot::Receiver<Result<Ticket, Error>>), Error> {
-        let (answer, receiver) = oneshot::channel();
+    ) -> Result<(WaitingPermit, oneshot::Receiver<Admitted>), Error> {
+        let (reply, receiver) = oneshot::channel();
         let mut state = lock(&self.state);
-        if let Err(error) = state.check(caller, self.rules.running_max) {
-            self.meter.count(|counters| counters.refused += 1);
+        if let Err(error) = state.check(caller, self.limits.running_max) {
+            self.metrics.count(|counters| counters.refused += 1);
             return Err(error);
         }
-        let key = state.push(caller, now, answer);
-        let mut answers = self.dispatch(&mut state, now);
-        if state.waiting.len() > self.rules.waiting_max
-            && let Some(removed) = state.give_up_one()
+        let key = state.insert(caller, now, reply);
+        let mut replies = self.dispatch(&mut state, now);
+        if state.waiting.len() > self.limits.waiting_max
+            && let Some(removed) = state.remove_newest_of_heaviest()
         {
-            let full =
-                format!("{} requests wait for the model, which is its limit; try again later", self.rules.waiting_max);
-            answers.push((removed, Err(Error::Limited { message: full, retry_after: state.retry_after(&self.rules) })));
-            self.meter.count(|counters| counters.refused += 1);
+            let message = format!("the queue of the model is full ({} requests); retry later", self.limits.waiting_max);
+            replies.push((removed, Err(Error::Limited { message, retry_after: state.retry_after(&self.limits) })));
+            self.metrics.count(|counters| counters.refused += 1);
         }
-        self.tell(&state);
+        self.publish_counts(&state);
         drop(state);
-        send(answers);
-        Ok((Place { door: Arc::clone(self), key }, receiver))
+        send_replies(replies);
+        Ok((WaitingPermit { queue: Arc::clone(self), key }, receiver))
     }
 
-    /// Gives tickets to those whose turn it is.
-    fn dispatch(self: &Arc<Self>, state: &mut State, now: Duration) -> Vec<Answer> {
-        let mut answers = Vec::new();
-        while let Some(key) = state.next(&self.rules) {
-            let Some(waiting) = state.waiting.remove(&key) else { break };
-            state.fair.begin(key.0);
-            state.running += 1;
-            let share = state.tenants.entry(waiting.tenant.clone()).or_default();
-            share.waiting -= 1;
-            share.running += 1;
-            self.meter.count(|counters| {
+    /// Admits waiting requests as long as there are permits.
+    fn dispatch(self: &Arc<Self>, state: &mut QueueState, now: Duration) -> Vec<AdmissionReply> {
+        let mut replies = Vec::new();
+        while let Some(waiting) = state.admit_next(&self.limits) {
+            self.metrics.count(|counters| {
                 counters.admitted += 1;
                 counters.queue_wait += now.saturating_sub(waiting.arrived);
             });
-            let ticket = Ticket { door: Arc::clone(self), tenant: waiting.tenant, since: now };
-            answers.push((waiting.answer, Ok(ticket)));
+            let permit = AdmissionPermit { queue: Arc::clone(self), tenant: waiting.tenant, since: now };
+            replies.push((waiting.reply, Ok(permit)));
         }
-        answers
+        replies
     }
 
-    fn shut(&self) -> Vec<Waiting> {
+    fn close(&self) -> Vec<WaitingRequest> {
         let mut state = lock(&self.state);
         state.closed = true;
-        let left: Vec<Waiting> = std::mem::take(&mut state.waiting).into_values().collect();
+        let left: Vec<WaitingRequest> = std::mem::take(&mut state.waiting).into_values().collect();
         for waiting in &left {
-            state.leave(&waiting.tenant, |share| share.waiting -= 1);
+            state.update_tenant(&waiting.tenant, |tenant| tenant.waiting -= 1);
         }
-        self.tell(&state);
+        self.publish_counts(&state);
         left
     }
 
-    fn busy(&self, waited: Duration) -> Error {
+    fn waited_too_long(&self, waited: Duration) -> Error {
         let state = lock(&self.state);
         Error::Limited {
             message: format!(
-                "the model answers {} requests and {} wait; no turn came within {} seconds; try again later",
+                "timed out after {} s in the queue of the model ({} requests running, {} waiting); retry later",
+                waited.as_secs(),
                 state.running,
-                state.waiting.len(),
-                waited.as_secs()
+                state.waiting.len()
             ),
-            retry_after: state.retry_after(&self.rules),
+            retry_after: state.retry_after(&self.limits),
         }
     }
 
-    fn tell(&self, state: &State) {
-        self.meter.count(|counters| (counters.running, counters.waiting) = (state.running, state.waiting.len()));
+    fn publish_counts(&self, state: &QueueState) {
+        self.metrics.count(|counters| (counters.running, counters.waiting) = (state.running, state.waiting.len()));
     }
 }
 
-impl State {
-    fn check(&self, caller: &Caller, running_max: usize) -> Result<(), Error> {
-        if self.closed {
-            return Err(closing());
-        }
-        let used = self.tenants.get(&caller.tenant).map_or(0, |share| share.running + share.waiting);
-        if used < caller.in_flight_max {
-            return Ok(());
-        }
-        let message = format!(
-            "tenant \"{}\" already has {used} requests at this model, which is its limit; try again when one has ended",
-            caller.tenant
-        );
-        let rate = u32::try_from(used.clamp(1, running_max.max(1))).unwrap_or(u32::MAX);
-        Err(Error::Limited { message, retry_after: clamp(self.held / rate) })
-    }
-
-    fn push(&mut self, caller: &Caller, now: Duration, answer: oneshot::Sender<Result<Ticket, Error>>) -> Key {
-        let share = self.tenants.entry(caller.tenant.clone()).or_default();
-        share.weight = caller.weight.max(1);
-        share.waiting += 1;
-        let start = self.fair.enter(&caller.tenant, caller.weight, 1);
-        self.arrivals += 1;
-        let key = (start, self.arrivals);
-        self.waiting.insert(key, Waiting { tenant: caller.tenant.clone(), arrived: now, answer });
-        key
-    }
-
-    /// Whose turn it is, if there is a place for it.
-    fn next(&self, rules: &Rules) -> Option<Key> {
-        if self.running < rules.running_max {
-            return self.waiting.keys().next().copied();
-        }
-        if self.running >= rules.running_max + rules.reserved {
-            return None;
-        }
-        let idle = |tenant| self.tenants.get(tenant).is_none_or(|share: &Share| share.running == 0);
-        self.waiting.iter().find(|(_, waiting)| idle(&waiting.tenant)).map(|(key, _)| *key)
-    }
-
-    /// Takes the newest request of the tenant that has most waiting for its weight.
-    fn give_up_one(&mut self) -> Option<oneshot::Sender<Result<Ticket, Error>>> {
-        let load = |share: &Share| (share.waiting as u64) * LOAD / u64::from(share.weight.max(1));
-        let heaviest = self.tenants.iter().max_by_key(|(_, share)| load(share))?.0.clone();
-        let key = *self.waiting.iter().rev().find(|(_, waiting)| waiting.tenant == heaviest)?.0;
-        let waiting = self.waiting.remove(&key)?;
-        self.leave(&heaviest, |share| share.waiting -= 1);
-        Some(waiting.answer)
-    }
-
-    /// Forgets a tenant that has nothing here any more: its next request starts at once.
-    fn leave(&mut self, tenant: &TenantId, change: impl FnOnce(&mut Share)) {
-        if let Some(share) = self.tenants.get_mut(tenant) {
-            change(share);
-            if share.running + share.waiting == 0 {
-                self.tenants.remove(tenant);
-                self.fair.forget(tenant);
-            }
-        }
-    }
-
-    /// When a place is likely: as long as those before it need, at the rate tickets come back.
-    fn retry_after(&self, rules: &Rules) -> Duration {
-        let places = u32::try_from(rules.running_max.max(1)).unwrap_or(u32::MAX);
-        let before = u32::try_from(self.waiting.len() + 1).unwrap_or(u32::MAX);
-        clamp((self.held / places).saturating_mul(before))
-    }
-}
-
-impl Drop for Ticket {
+impl Drop for AdmissionPermit {
     fn drop(&mut self) {
-        let now = self.door.clock.now();
-        let mut state = lock(&self.door.state);
-        state.running -= 1;
-        state.leave(&self.tenant, |share| share.running -= 1);
-        state.held = (state.held * 7 + now.saturating_sub(self.since)) / 8;
-        let answers = self.door.dispatch(&mut state, now);
-        self.door.tell(&state);
+        let now = self.queue.clock.now();
+        let mut state = lock(&self.queue.state);
+        state.release(&self.tenant, now.saturating_sub(self.since));
+        let replies = self.queue.dispatch(&mut state, now);
+        self.queue.publish_counts(&state);
         let idle = state.running == 0;
         drop(state);
-        send(answers);
+        send_replies(replies);
         if idle {
-            self.door.idle.notify_waiters();
+            self.queue.idle.notify_waiters();
         }
     }
 }
 
-impl Drop for Place {
+impl Drop for WaitingPermit {
     fn drop(&mut self) {
-        let mut state = lock(&self.door.state);
+        let mut state = lock(&self.queue.state);
         if let Some(waiting) = state.waiting.remove(&self.key) {
-            state.leave(&waiting.tenant, |share| share.waiting -= 1);
-            self.door.tell(&state);
+            state.update_tenant(&waiting.tenant, |tenant| tenant.waiting -= 1);
+            self.queue.publish_counts(&state);
         }
     }
 }
 
-fn send(answers: Vec<Answer>) {
-    for (sender, answer) in answers {
-        // Who is gone by now leaves the ticket here, and dropping it gives it to the next.
-        drop(sender.send(answer));
+fn send_replies(replies: Vec<AdmissionReply>) {
+    for (sender, reply) in replies {
+        // If the request is gone, dropping its permit admits the next one.
+        drop(sender.send(reply));
     }
-}
-
-fn clamp(time: Duration) -> Duration {
-    time.clamp(RETRY_AFTER_MIN, RETRY_AFTER_MAX)
 }
 
 fn closing() -> Error {
-    Error::Unavailable("the host is shutting down; ask another or try again later".to_owned())
+    Error::Unavailable("the host is shutting down; use another host or retry later".to_owned())
 }

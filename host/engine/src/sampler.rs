@@ -1,84 +1,88 @@
-//! From logits to a token: biases, penalties, temperature, top-k, top-p, min-p, a seeded choice.
+//! From logits to the next token: biases, penalties, temperature, top-k, top-p, min-p and a seeded random choice.
+
+mod ranking;
+pub(crate) mod token_healing;
 
 use std::collections::HashMap;
 
 use firebox_contract::{Sampling, TokenId};
 
-use crate::healing::{Healing, Part};
-use crate::ranking::Ranking;
+use self::ranking::Ranking;
+use self::token_healing::{TokenHealing, TokenPart};
 
-/// One sequence's sampler. The same seed and logits give the same tokens on every machine.
+/// The sampler of one sequence. The same seed and logits give the same tokens on every machine.
 pub(crate) struct Sampler {
     sampling: Sampling,
     random: SplitMix64,
-    /// Tokens of prompt and answer, for the repetition penalty.
-    seen: HashMap<TokenId, Seen>,
-    /// While the end of a forced opening is made again.
-    healing: Option<Healing>,
-    /// Tokens that end an answer, where one must have some tokens first.
-    ends: Vec<TokenId>,
-    /// Tokens of the answer so far.
-    made: usize,
+    /// Tokens of prompt and answer, for the penalties.
+    seen: HashMap<TokenId, TokenHistory>,
+    /// Set while the end of a forced opening is generated again.
+    healing: Option<TokenHealing>,
+    /// Tokens that end an answer. They are excluded until the answer has `min_tokens` tokens.
+    end_tokens: Vec<TokenId>,
+    /// Number of answer tokens so far.
+    answer_tokens: usize,
 }
 
+/// How often a token of prompt or answer occurs in the answer.
 #[derive(Default, Clone, Copy)]
-struct Seen {
+struct TokenHistory {
     answer_count: u32,
 }
 
 impl Sampler {
     pub(crate) fn new(sampling: Sampling, prompt: &[TokenId]) -> Self {
         let random = SplitMix64(sampling.seed);
-        let seen = prompt.iter().map(|token| (*token, Seen::default())).collect();
-        Self { sampling, random, seen, healing: None, ends: Vec::new(), made: 0 }
+        let seen = prompt.iter().map(|token| (*token, TokenHistory::default())).collect();
+        Self { sampling, random, seen, healing: None, end_tokens: Vec::new(), answer_tokens: 0 }
     }
 
-    /// One that first makes the end of a forced opening again, which `prompt` ends with.
-    pub(crate) fn healing(sampling: Sampling, prompt: &[TokenId], healing: Option<Healing>) -> Self {
-        let taken_back = healing.as_ref().map_or(0, Healing::tokens);
-        Self { healing, ..Self::new(sampling, &prompt[..prompt.len() - taken_back]) }
+    /// A sampler that first generates the end of the prompt again, as `healing` says.
+    pub(crate) fn with_healing(sampling: Sampling, prompt: &[TokenId], healing: Option<TokenHealing>) -> Self {
+        let healed = healing.as_ref().map_or(0, TokenHealing::tokens);
+        Self { healing, ..Self::new(sampling, &prompt[..prompt.len() - healed]) }
     }
 
-    /// One that takes none of `ends` before the answer has its least number of tokens.
-    pub(crate) fn with_ends(self, ends: Vec<TokenId>) -> Self {
-        Self { ends, ..self }
+    /// The same sampler, which excludes `end_tokens` until the answer has `min_tokens` tokens.
+    pub(crate) fn with_end_tokens(self, end_tokens: Vec<TokenId>) -> Self {
+        Self { end_tokens, ..self }
     }
 
-    /// What it goes by.
+    /// The sampling parameters.
     pub(crate) fn sampling(&self) -> &Sampling {
         &self.sampling
     }
 
-    /// Tokens at the end of the prompt that it makes again.
-    pub(crate) fn taken_back(&self) -> usize {
-        self.healing.as_ref().map_or(0, Healing::tokens)
+    /// Number of tokens at the end of the prompt that it generates again.
+    pub(crate) fn tokens_to_heal(&self) -> usize {
+        self.healing.as_ref().map_or(0, TokenHealing::tokens)
     }
 
-    /// Chooses the next token and remembers it. `logits` is `[vocabulary]`, not empty; it is changed in place.
-    pub(crate) fn next(&mut self, logits: &mut [f32]) -> (TokenId, Part) {
+    /// Samples the next token. `logits` is `[vocabulary]`, not empty, and is changed in place.
+    pub(crate) fn next(&mut self, logits: &mut [f32]) -> (TokenId, TokenPart) {
         if let Some(healing) = &self.healing {
             healing.restrict(logits);
         }
-        if self.made < self.sampling.min_tokens {
-            for end in &self.ends {
+        if self.answer_tokens < self.sampling.min_tokens {
+            for end in &self.end_tokens {
                 logits.get_mut(*end as usize).into_iter().for_each(|logit| *logit = f32::NEG_INFINITY);
             }
         }
         let token = self.choose(logits);
-        let part = self.healing.as_mut().map_or(Part::Answer, |healing| healing.take(token));
-        self.healing.take_if(|healing| healing.is_over());
-        self.made += usize::from(part == Part::Answer);
-        self.seen.entry(token).or_default().answer_count += u32::from(part == Part::Answer);
+        let part = self.healing.as_mut().map_or(TokenPart::Answer, |healing| healing.take(token));
+        self.healing.take_if(|healing| healing.is_complete());
+        self.answer_tokens += usize::from(part == TokenPart::Answer);
+        self.seen.entry(token).or_default().answer_count += u32::from(part == TokenPart::Answer);
         (token, part)
     }
 
     fn choose(&mut self, logits: &mut [f32]) -> TokenId {
         self.bias(logits);
-        self.penalise(logits);
+        self.penalize(logits);
         if self.sampling.temperature == 0.0 { argmax(logits) } else { self.draw(logits) }
     }
 
-    /// The request's own biases, before anything else.
+    /// Adds the request's logit biases, before penalties.
     fn bias(&self, logits: &mut [f32]) {
         for (token, bias) in &self.sampling.logit_bias {
             if let Some(logit) = logits.get_mut(*token as usize) {
@@ -87,9 +91,9 @@ impl Sampler {
         }
     }
 
-    /// Repetition penalty as in Hugging Face (Keskar et al. 2019, CTRL, section 4.1) over prompt and answer;
-    /// presence and frequency penalty as OpenAI defines them, over the answer.
-    fn penalise(&self, logits: &mut [f32]) {
+    /// Applies the repetition penalty over prompt and answer, as Hugging Face does (Keskar et al. 2019, CTRL, section 4.1),
+    /// and the presence and frequency penalties over the answer, as OpenAI defines them.
+    fn penalize(&self, logits: &mut [f32]) {
         let Sampling { repetition_penalty, presence_penalty, frequency_penalty, .. } = self.sampling;
         if repetition_penalty == 1.0 && presence_penalty == 0.0 && frequency_penalty == 0.0 {
             return;
@@ -105,23 +109,23 @@ impl Sampler {
 
     fn draw(&mut self, logits: &[f32]) -> TokenId {
         let mut ranking = Ranking::new(logits, &self.sampling);
-        let kept = ranking.keep(self.sampling.top_p, self.sampling.min_p);
-        let mut left = self.random.unit() * kept.weight;
-        for place in 0..kept.count {
-            let Some((token, weight)) = ranking.at(place) else { break };
+        let top = ranking.keep(self.sampling.top_p, self.sampling.min_p);
+        let mut left = self.random.unit() * top.weight;
+        for rank in 0..top.count {
+            let Some((token, weight)) = ranking.at(rank) else { break };
             left -= weight;
             if left < 0.0 {
                 return token;
             }
         }
-        // Rounding can leave a sliver; the most likely token takes it.
+        // Rounding can leave a small remainder, which falls to the most likely token.
         ranking.at(0).map_or(0, |(token, _)| token)
     }
 }
 
-/// The most likely token; the lowest id among equals. NaN never wins.
+/// The token with the greatest logit, and the lowest id among equal ones. NaN is ignored.
 fn argmax(logits: &[f32]) -> TokenId {
-    /// Logits that are looked at as one: few hold a new best.
+    /// Logits of one block. Few blocks contain a new maximum, so most are passed with one comparison.
     const BLOCK: usize = 1_024;
     let mut best = (0, f32::NEG_INFINITY);
     for (block, logits) in logits.chunks(BLOCK).enumerate() {
@@ -137,8 +141,8 @@ fn argmax(logits: &[f32]) -> TokenId {
     best.0 as TokenId
 }
 
-/// In lanes, which compilers turn into vector instructions: a vocabulary is half a megabyte, and every step looks at all of
-/// it for every sequence.
+/// The greatest of `logits`, computed in lanes that the compiler turns into vector instructions. Each step scans the whole
+/// vocabulary, about half a megabyte, for each sequence.
 fn greatest(logits: &[f32]) -> f32 {
     const LANES: usize = 16;
     let (lanes, rest) = logits.as_chunks::<LANES>();
@@ -151,7 +155,7 @@ fn greatest(logits: &[f32]) -> f32 {
     most.iter().chain(rest).fold(f32::NEG_INFINITY, |most, logit| most.max(*logit))
 }
 
-/// SplitMix64 (Steele, Lea, Flood 2014): ten lines that never change, so that a seed means the same text for ever.
+/// SplitMix64 (Steele, Lea, Flood 2014). It never changes, so a seed always gives the same text.
 struct SplitMix64(u64);
 
 impl SplitMix64 {
@@ -227,12 +231,12 @@ mod tests {
     }
 
     #[test]
-    fn the_most_likely_is_the_first_of_the_greatest_wherever_it_is() {
+    fn argmax_finds_the_first_greatest_logit_at_every_position() {
         let mut logits: Vec<f32> = (0..5_000).map(|at| ((at * 37) % 1_000) as f32).collect();
         assert_eq!(argmax(&logits), 27, "999 is the greatest");
-        for place in [4_999, 2_048, 2_047, 1_024, 1_023, 16, 15, 0] {
-            logits[place] = 1_000.0;
-            assert_eq!(argmax(&logits) as usize, place);
+        for at in [4_999, 2_048, 2_047, 1_024, 1_023, 16, 15, 0] {
+            logits[at] = 1_000.0;
+            assert_eq!(argmax(&logits) as usize, at);
         }
         logits[..3].copy_from_slice(&[f32::NAN, f32::NAN, f32::INFINITY]);
         assert_eq!(argmax(&logits), 2);
@@ -250,7 +254,7 @@ mod tests {
     }
 
     #[test]
-    fn penalties_push_down_what_was_said() {
+    fn penalties_lower_the_logits_of_tokens_that_occurred() {
         let greedy = SamplingOverrides { temperature: Some(0.0), ..Default::default() };
         let mut repetition = sampler(SamplingOverrides { repetition_penalty: Some(1.5), ..greedy.clone() }, &[1]);
         assert_eq!(repetition.pick(&mut [1.0, 1.4]), 0, "the prompt counts for the repetition penalty");
@@ -262,7 +266,7 @@ mod tests {
     }
 
     #[test]
-    fn biases_force_forbid_and_come_before_penalties() {
+    fn biases_force_or_forbid_tokens_and_apply_before_penalties() {
         let greedy = |logit_bias| {
             let ask = SamplingOverrides {
                 temperature: Some(0.0),
@@ -280,20 +284,20 @@ mod tests {
     }
 
     #[test]
-    fn no_end_is_taken_before_an_answer_has_its_least_number_of_tokens() {
+    fn end_tokens_are_excluded_before_min_tokens() {
         for temperature in [0.0, 1.0] {
             let ask = SamplingOverrides {
                 temperature: Some(temperature),
                 min_tokens: Some(2),
                 ..SamplingOverrides::default()
             };
-            let mut sampler = sampler(ask, &[]).with_ends(vec![0, 2, 9]);
+            let mut sampler = sampler(ask, &[]).with_end_tokens(vec![0, 2, 9]);
             assert_eq!([0; 3].map(|_| sampler.pick(&mut [90.0, 1.0, 80.0])), [1, 1, 0]);
         }
     }
 
     #[test]
-    fn top_p_of_0_takes_the_most_likely() {
+    fn top_p_0_takes_the_most_likely_token() {
         let mut sampler = sampler(SamplingOverrides { top_p: Some(0.0), ..SamplingOverrides::default() }, &[]);
         assert_eq!([0; 50].map(|_| sampler.pick(&mut [1.0, 1.1, 1.0])), [1; 50]);
     }

@@ -1,4 +1,4 @@
-//! How an engine is doing: what readiness asks and what metrics show.
+//! The status and the counters of an engine, for readiness checks and metrics.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -8,60 +8,60 @@ use firebox_contract::{CacheUse, Error};
 /// Whether a model can answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum EngineStatus {
-    /// It can.
+    /// The model is loaded.
     Ready,
-    /// It failed and is being loaded again; requests wait.
+    /// The model failed and is being reloaded. Requests wait.
     Loading,
-    /// It failed and could not be loaded again, for this reason; requests are refused until a later try succeeds.
+    /// The model failed and could not be reloaded, for this reason. Requests are refused until a later reload succeeds.
     Failed(String),
 }
 
-/// Numbers of one engine since its start, read at one moment.
+/// Counters and gauges of one engine, read at one moment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct EngineCounters {
-    /// Requests that hold a place now.
+    /// Requests that hold a permit now.
     pub running: usize,
-    /// Requests that wait for one now.
+    /// Requests that wait for a permit now.
     pub waiting: usize,
-    /// Sequences whose caches are kept for a later prompt now.
-    pub kept: usize,
-    /// Requests that got a place.
+    /// Sequences in the prefix cache now.
+    pub sequences_cached: usize,
+    /// Requests that got a permit.
     pub admitted: u64,
-    /// Requests that were refused one, or gave up waiting.
+    /// Requests that were refused or timed out in the queue.
     pub refused: u64,
-    /// Time between asking for a place and getting it, of all that were admitted together.
+    /// Time in the queue, summed over all admitted requests.
     pub queue_wait: Duration,
-    /// Tokens of all prompts, kept ones included.
+    /// Tokens of all prompts, including those from the prefix cache.
     pub prompt_tokens: u64,
-    /// Tokens made.
+    /// Tokens of all answers.
     pub completion_tokens: u64,
-    /// Prompts for which a kept cache was looked for.
+    /// Prompts that were looked up in the prefix cache.
     pub prefix_queries: u64,
-    /// Of these, prompts for which one was found.
+    /// Prompts that had a match in the prefix cache.
     pub prefix_hits: u64,
-    /// Prompt tokens that did not have to be computed.
+    /// Prompt tokens that came from the prefix cache and were not computed.
     pub prefix_hit_tokens: u64,
-    /// Forward passes.
+    /// Completed steps (forward passes).
     pub steps: u64,
-    /// Sequences in all forward passes together; divided by `steps`, the mean batch.
-    pub batched: u64,
-    /// Forward passes that were given up for a tenant that used less, and computed again.
-    pub given_up: u64,
-    /// Sequences that gave up their cache for others and were computed again.
+    /// Sequences in all completed steps together. Divided by `steps`, it is the mean batch size.
+    pub batched_sequences: u64,
+    /// Steps that were aborted for a request of another tenant.
+    pub steps_aborted: u64,
+    /// Sequences that lost their KV cache to others and were computed again.
     pub preemptions: u64,
-    /// Times the model was loaded again.
+    /// Times the model was reloaded after a failure.
     pub reloads: u64,
-    /// Bytes of all caches now.
+    /// Bytes of all KV caches now.
     pub cache: CacheUse,
 }
 
-/// Where the parts of an engine write and its owner reads.
-pub(crate) struct Meter {
+/// The counters and the status that the parts of an engine write.
+pub(crate) struct EngineMetrics {
     counters: Mutex<EngineCounters>,
     status: Mutex<EngineStatus>,
 }
 
-impl Meter {
+impl EngineMetrics {
     pub(crate) fn new() -> Self {
         Self { counters: Mutex::new(EngineCounters::default()), status: Mutex::new(EngineStatus::Ready) }
     }
@@ -82,7 +82,7 @@ impl Meter {
         lock(&self.status).clone()
     }
 
-    /// An error while no answer can come.
+    /// Fails if the model could not be reloaded.
     pub(crate) fn check(&self) -> Result<(), Error> {
         match &*lock(&self.status) {
             EngineStatus::Ready | EngineStatus::Loading => Ok(()),
@@ -91,12 +91,12 @@ impl Meter {
     }
 }
 
-/// What requests are told while the model is gone.
+/// The error of requests while the model is gone.
 pub(crate) fn unavailable(reason: &str) -> Error {
-    Error::Unavailable(format!("the model failed and could not be loaded again ({reason}); try again later"))
+    Error::Unavailable(format!("the model failed and could not be reloaded ({reason}); retry later"))
 }
 
-/// The lock's content, also after a panic elsewhere: every holder leaves it whole.
+/// Locks `mutex`, even if a thread panicked while it held the lock: every holder leaves the content consistent.
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -1,18 +1,18 @@
 //! The road over fakes: no burn, no wasmtime, milliseconds.
 
 mod agent;
-mod endings;
+mod answer_length;
 mod fakes;
-mod faults;
-mod healing;
-mod inputs;
-mod lengths;
-mod prefixes;
-mod queue;
-mod shelf;
-mod stops;
-mod turns;
-mod warmups;
+mod model_failures;
+mod token_healing;
+mod input_limits;
+mod prompt_length;
+mod prefix_cache;
+mod admission;
+mod fixture_model;
+mod stop_string_cost;
+mod batching;
+mod warm_up;
 
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -38,13 +38,13 @@ async fn start(engine: &Engine, request: GenerationRequest) -> Result<Generation
     engine.generate(&Caller::local(), request).await
 }
 
-struct Answer {
+struct CollectedAnswer {
     text: String,
     events: Vec<Event>,
     finish: Finish,
 }
 
-async fn collect(mut generation: Generation) -> Result<Answer, Error> {
+async fn collect(mut generation: Generation) -> Result<CollectedAnswer, Error> {
     let (mut text, mut events, mut last) = (String::new(), Vec::new(), None);
     while let Some(event) = generation.next().await? {
         match &event {
@@ -54,10 +54,10 @@ async fn collect(mut generation: Generation) -> Result<Answer, Error> {
         }
         events.push(event);
     }
-    Ok(Answer { text, events, finish: last.expect("a finished event") })
+    Ok(CollectedAnswer { text, events, finish: last.expect("a finished event") })
 }
 
-async fn answer(engine: &Engine, request: GenerationRequest) -> Answer {
+async fn answer(engine: &Engine, request: GenerationRequest) -> CollectedAnswer {
     collect(start(engine, request).await.expect("admitted")).await.expect("answered")
 }
 

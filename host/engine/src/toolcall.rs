@@ -1,34 +1,35 @@
-//! Tool calls in a stream of text: one parser a family of formats, chosen by the checkpoint's own chat template.
+//! Finds tool calls in the streamed text of a turn. Each family of formats has a parser; the checkpoint's chat template
+//! decides which one is used.
 
+mod call_object;
 mod hermes;
+mod json_scan;
 mod llama3;
 mod markers;
 mod mistral;
-mod object;
-mod raw;
 
 pub(crate) use markers::MarkerFilter;
 
-/// A way models write tool calls.
+/// A format in which models write tool calls.
 pub struct ToolCallFormat {
     /// Its name in messages.
     pub name: &'static str,
-    /// Whether a chat template writes calls this way.
+    /// Whether a chat template writes calls in this format.
     pub recognise: fn(template: &str) -> bool,
-    /// A fresh parser for one assistant turn.
+    /// Makes the parser of one assistant turn.
     pub parser: fn() -> Box<dyn ToolCallParser>,
-    /// What an assistant turn begins with that must call a tool: any, or the one named.
+    /// The opening of an assistant turn that must call a tool: any tool, or the named one.
     pub force: fn(tool: Option<&str>) -> String,
-    /// The id of a conversation's n-th call, as templates of this family accept it.
+    /// The id of the n-th call of a conversation, in the form that templates of this family accept.
     pub id: fn(number: usize) -> String,
-    /// Special tokens that the codec shows because they mark calls, and that no reader should see.
+    /// Special tokens that mark calls. The codec decodes them, and the parser removes them from the text.
     pub markers: &'static [&'static str],
 }
 
-/// Every format, in the order they are tried.
+/// All formats, in the order in which they are tried.
 pub const TOOL_CALL_FORMATS: &[ToolCallFormat] = &[hermes::FORMAT, mistral::NAMED, mistral::LIST, llama3::FORMAT];
 
-/// The format a template writes, if it is known.
+/// The format of a chat template, if it is known.
 #[must_use]
 pub fn format_of(template: &str) -> Option<&'static ToolCallFormat> {
     TOOL_CALL_FORMATS.iter().find(|format| (format.recognise)(template))
@@ -52,20 +53,20 @@ pub enum Piece {
         /// The text of one JSON object.
         arguments_json: String,
     },
-    /// Something that was marked as a call and is none.
+    /// Text that was marked as a call but cannot be parsed.
     Malformed {
-        /// What the model wrote.
+        /// The text that the model wrote.
         written: String,
-        /// What is wrong with it, for the model.
+        /// The error, for the model.
         reason: String,
     },
 }
 
-/// Splits one assistant turn into text and calls. Prose is never taken for a call.
+/// Splits one assistant turn into text and calls. Prose is never parsed as a call.
 pub trait ToolCallParser: Send {
-    /// The next piece of text; whole characters.
+    /// Parses the next piece of text, which has whole characters.
     fn push(&mut self, text: &str) -> Vec<Piece>;
-    /// The turn is over.
+    /// Ends the turn and returns what was held back.
     fn finish(&mut self) -> Vec<Piece>;
 }
 
@@ -73,12 +74,12 @@ fn plain_id(number: usize) -> String {
     format!("call_{number}")
 }
 
-/// What the tests of all formats share.
+/// Helpers for the tests of all formats.
 #[cfg(test)]
 mod testing {
     use super::{Piece, ToolCallFormat};
 
-    /// Parses `pieces`; neighbouring text is one text, however it was cut.
+    /// Parses `pieces` and joins neighbouring text.
     pub(super) fn run(format: &ToolCallFormat, pieces: &[&str]) -> Vec<Piece> {
         let mut parser = (format.parser)();
         let mut out: Vec<Piece> = pieces.iter().flat_map(|piece| parser.push(piece)).collect();
@@ -92,7 +93,7 @@ mod testing {
         })
     }
 
-    /// Parses `text` whole, cut at each place, and character by character; all must give `expected`.
+    /// Parses `text` cut at each position, and character by character; all must give `expected`.
     pub(super) fn at_every_split(format: &ToolCallFormat, text: &str, expected: &[Piece]) {
         for cut in (0..=text.len()).filter(|cut| text.is_char_boundary(*cut)) {
             assert_eq!(run(format, &[&text[..cut], &text[cut..]]), expected, "cut at {cut} of {text}");
@@ -123,7 +124,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_template_alone_decides_the_format() {
+    fn the_template_decides_the_format() {
         let cases = [
             ("<tool_call>\\n{\"name\": ", Some("hermes")),
             ("'[TOOL_CALLS] [' … '\"arguments\": '", Some("mistral")),
@@ -140,7 +141,7 @@ mod tests {
     }
 
     #[test]
-    fn every_format_reads_what_it_forces() {
+    fn every_format_parses_its_own_forced_openings() {
         for format in TOOL_CALL_FORMATS {
             let named = (format.force)(Some("a\"b"));
             let close = match format.name {
@@ -151,12 +152,12 @@ mod tests {
             let pieces = testing::run(format, &[&named, close]);
             assert_eq!(pieces, [testing::call("a\"b", "{}")], "{}", format.name);
             let mut parser = (format.parser)();
-            assert!(parser.push(&(format.force)(None)).is_empty(), "{}: the opening itself is not text", format.name);
+            assert!(parser.push(&(format.force)(None)).is_empty(), "{}: the opening alone gives no piece", format.name);
         }
     }
 
     #[test]
-    fn ids_suit_the_templates() {
+    fn ids_have_the_form_that_templates_accept() {
         let id = |name: &str| {
             let format = TOOL_CALL_FORMATS.iter().find(|format| format.name == name).expect("it is there");
             (format.id)(7)

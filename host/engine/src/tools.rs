@@ -1,27 +1,29 @@
-//! The tools of a request: which are offered, which calls may run, and running them.
+//! The tools of a request: which ones are offered to the model, which calls may run, and running them.
 
-mod calls;
-mod offer;
-mod running;
-mod size;
+pub(crate) mod arguments;
+mod call_history;
+mod context_share;
+mod offered_tools;
+mod running_round;
+pub(crate) mod schema;
+mod tool_round;
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use firebox_contract::limits::TOOL_RESULT_BYTES_MAX;
 use firebox_contract::{Approver, Caller, Clock, Hooks, LogLine, ToolOutcome, ToolSource};
 
-pub(crate) use calls::{Book, Turn};
-pub(crate) use offer::{Offer, Offering, Origin};
-pub(crate) use running::{Running, Step};
-pub(crate) use size::explain as explain_size;
+pub(crate) use self::call_history::CallHistory;
+pub(crate) use self::context_share::explain as explain_tool_tokens;
+pub(crate) use self::offered_tools::{OfferInput, OfferedTools, ToolOrigin};
+pub(crate) use self::running_round::{RoundProgress, RunningRound};
+use self::schema::SchemaCache;
+pub(crate) use self::tool_round::ToolRound;
 
-use crate::schema::Schemas;
+/// The provider of outcomes and the source of log lines that the engine itself makes.
+pub(crate) const ENGINE_NAME: &str = "firebox";
 
-/// Who signs what the engine itself says.
-pub(crate) const ENGINE: &str = "firebox";
-
-/// What running calls need, shared by those that run at a time.
+/// What the calls of a request need to run. Clones share it.
 #[derive(Clone)]
 pub(crate) struct Tools {
     pub(crate) caller: Arc<Caller>,
@@ -29,37 +31,28 @@ pub(crate) struct Tools {
     pub(crate) hooks: Arc<dyn Hooks>,
     pub(crate) source: Option<Arc<dyn ToolSource>>,
     pub(crate) approver: Option<Arc<dyn Approver>>,
-    pub(crate) schemas: Arc<Schemas>,
+    pub(crate) schemas: Arc<SchemaCache>,
     pub(crate) clock: Arc<dyn Clock>,
 }
 
-/// An answer the engine gives in a tool's place.
-pub(crate) fn error(reason: &str) -> ToolOutcome {
-    ToolOutcome {
-        content: format!("error: {reason}"),
-        blocks: Vec::new(),
-        is_error: true,
-        provider: ENGINE.to_owned(),
-        fuel: 0,
-        memory_peak_bytes: 0,
-        elapsed: Duration::ZERO,
-    }
+/// The outcome of a call that the engine answers itself.
+pub(crate) fn refused(reason: &str) -> ToolOutcome {
+    ToolOutcome::refused(ENGINE_NAME, reason)
 }
 
-/// A line of the engine's own.
+/// A warning of the engine for the log.
 pub(crate) fn warning(message: String) -> LogLine {
-    LogLine { plugin: ENGINE.to_owned(), level: "warn", message }
+    LogLine { plugin: ENGINE_NAME.to_owned(), level: "warn", message }
 }
 
-/// Cuts a result that is too long for a prompt, and says so where the model reads it. Whatever is no text goes: no reader
-/// of a generation takes it, and it could be long.
-pub(crate) fn cut(mut outcome: ToolOutcome) -> ToolOutcome {
+/// Cuts the text of a result to `TOOL_RESULT_BYTES_MAX` and tells the model so. Other content is dropped: no reader of a
+/// generation uses it, and it may be large.
+pub(crate) fn cut_result(mut outcome: ToolOutcome) -> ToolOutcome {
     outcome.blocks = Vec::new();
     let length = outcome.content.len();
     if length > TOOL_RESULT_BYTES_MAX {
-        let end = (0..=TOOL_RESULT_BYTES_MAX).rev().find(|at| outcome.content.is_char_boundary(*at)).unwrap_or(0);
-        outcome.content.truncate(end);
-        outcome.content.push_str(&format!("\n[cut: {length} bytes in all]"));
+        outcome.content.truncate(outcome.content.floor_char_boundary(TOOL_RESULT_BYTES_MAX));
+        outcome.content.push_str(&format!("\n[cut: {length} bytes in total]"));
     }
     outcome
 }
@@ -71,11 +64,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn of_a_long_result_a_request_keeps_the_text_that_the_model_reads_and_no_more() {
+    fn a_long_result_is_cut_and_its_media_are_dropped() {
         let media = ToolContent::Media { mime: "image/png".to_owned(), data: vec![0; 1 << 20].into() };
         let content = "é".repeat(TOOL_RESULT_BYTES_MAX);
-        let kept = cut(ToolOutcome { content, blocks: vec![media], ..error("") });
-        assert!(kept.blocks.is_empty());
-        assert!(kept.content.len() < TOOL_RESULT_BYTES_MAX + 64 && kept.content.ends_with("bytes in all]"));
+        let cut = cut_result(ToolOutcome { blocks: vec![media], ..ToolOutcome::ok("tool", content) });
+        assert!(cut.blocks.is_empty());
+        assert!(cut.content.len() < TOOL_RESULT_BYTES_MAX + 64 && cut.content.ends_with("bytes in total]"));
     }
 }

@@ -1,10 +1,10 @@
 //! The agent loop over fakes: which tools are offered, how their calls run, what it costs and how it ends.
 
-mod account;
+mod reservation;
 mod doubles;
-mod ending;
-mod offers;
-mod rights;
+mod endings;
+mod offered_tools;
+mod permissions;
 mod running;
 
 use std::sync::Arc;
@@ -15,15 +15,15 @@ use firebox_contract::{
 };
 
 use super::fakes::{Plugins, engine_changed};
-use super::{Answer, answer, collect, start};
+use super::{CollectedAnswer, answer, collect, start};
 use crate::{Engine, EngineOptions};
-use doubles::Source;
+use doubles::FakeToolSource;
 
 /// The model's turns, in order, are written in the user's message.
 const NEXT: &str = " || ";
 
 /// Says the turn whose number is that of the assistant's messages so far.
-fn turns(prompt: &str) -> String {
+fn scripted_turn(prompt: &str) -> String {
     let said = prompt.rfind("user: ").map_or("", |at| &prompt[at + "user: ".len()..]);
     let script = said.lines().next().unwrap_or_default();
     let turn = prompt.matches("\nassistant: ").count();
@@ -31,12 +31,12 @@ fn turns(prompt: &str) -> String {
 }
 
 /// A request for these turns.
-fn ask(turns: &[&str]) -> GenerationRequest {
-    ask_with(turns, ToolOptions { rounds: 8, ..ToolOptions::default() })
+fn ask(scripted_turn: &[&str]) -> GenerationRequest {
+    ask_with(scripted_turn, ToolOptions { rounds: 8, ..ToolOptions::default() })
 }
 
-fn ask_with(turns: &[&str], tools: ToolOptions) -> GenerationRequest {
-    let message = Message::text(Role::User, turns.join(NEXT));
+fn ask_with(scripted_turn: &[&str], tools: ToolOptions) -> GenerationRequest {
+    let message = Message::text(Role::User, scripted_turn.join(NEXT));
     let sampling = SamplingOverrides { max_tokens: Some(3_000), ..SamplingOverrides::default() };
     GenerationRequest { tools, sampling, ..GenerationRequest::new(Prompt::Chat(vec![message])) }
 }
@@ -65,14 +65,14 @@ fn rules(rules: &[(&str, Permission)]) -> ToolPolicy {
 }
 
 /// An engine with the plugin tools `add` and `mul`, and those of `source`.
-async fn engine(source: &Arc<Source>) -> Engine {
+async fn engine(source: &Arc<FakeToolSource>) -> Engine {
     engine_with(source, |_| {}).await
 }
 
-async fn engine_with(source: &Arc<Source>, change: impl FnOnce(&mut EngineOptions)) -> Engine {
+async fn engine_with(source: &Arc<FakeToolSource>, change: impl FnOnce(&mut EngineOptions)) -> Engine {
     let plugins = Plugins { tools: vec!["add", "mul"], ..Plugins::default() };
     let source = Arc::clone(source);
-    let (engine, _) = engine_changed(turns, plugins, 8, 64, |options| {
+    let (engine, _) = engine_changed(scripted_turn, plugins, 8, 64, |options| {
         options.tools = Some(source);
         change(options);
     })

@@ -24,7 +24,7 @@ pub(super) type Script = fn(&str) -> String;
 
 /// What the fake model saw, shared with the test.
 #[derive(Default)]
-pub(super) struct Seen {
+pub(super) struct ModelLog {
     pub(super) spans: Mutex<Vec<(usize, bool)>>,
     pub(super) forwards: AtomicUsize,
     pub(super) alive: Mutex<BTreeMap<SequenceId, usize>>,
@@ -34,7 +34,7 @@ struct ScriptedModel {
     info: ModelInfo,
     script: Script,
     texts: HashMap<SequenceId, Vec<u8>>,
-    seen: Arc<Seen>,
+    seen: Arc<ModelLog>,
 }
 
 impl LanguageModel for ScriptedModel {
@@ -177,15 +177,10 @@ impl ToolHook for FakeHooks {
     }
 
     fn call<'a>(&'a self, call: &'a ToolCall) -> BoxFuture<'a, Result<ToolOutcome, Error>> {
-        let outcome = ToolOutcome {
-            content: format!("{} ran with {}", call.name, call.arguments_json),
-            blocks: Vec::new(),
-            is_error: false,
-            provider: "fake".to_owned(),
-            fuel: 7,
-            memory_peak_bytes: 64,
-            elapsed: Duration::from_micros(5),
-        };
+        let content = format!("{} ran with {}", call.name, call.arguments_json);
+        let elapsed = Duration::from_micros(5);
+        let outcome =
+            ToolOutcome { fuel: 7, memory_peak_bytes: 64, elapsed, ..ToolOutcome::ok("fake", content) };
         Box::pin(async move { Ok(outcome) })
     }
 }
@@ -242,7 +237,7 @@ pub(super) fn clock() -> Arc<dyn Clock> {
 }
 
 /// An engine over the scripted model, with a context of 4,096 tokens.
-pub(super) async fn engine(script: Script, plugins: Plugins) -> (Engine, Arc<Seen>) {
+pub(super) async fn engine(script: Script, plugins: Plugins) -> (Engine, Arc<ModelLog>) {
     engine_with(script, plugins, 4, 16).await
 }
 
@@ -251,7 +246,7 @@ pub(super) async fn engine_with(
     plugins: Plugins,
     in_flight_max: usize,
     prefill_chunk: usize,
-) -> (Engine, Arc<Seen>) {
+) -> (Engine, Arc<ModelLog>) {
     engine_changed(script, plugins, in_flight_max, prefill_chunk, |_| {}).await
 }
 
@@ -262,8 +257,8 @@ pub(super) async fn engine_changed(
     in_flight_max: usize,
     prefill_chunk: usize,
     change: impl FnOnce(&mut EngineOptions),
-) -> (Engine, Arc<Seen>) {
-    let seen = Arc::new(Seen::default());
+) -> (Engine, Arc<ModelLog>) {
+    let seen = Arc::new(ModelLog::default());
     let shared = Arc::clone(&seen);
     let info = ModelInfo {
         name: "scripted".to_owned(),

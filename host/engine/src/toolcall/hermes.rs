@@ -2,21 +2,21 @@
 
 use firebox_contract::limits::TOOL_ARGUMENTS_BYTES_MAX;
 
-use super::raw::{End, Nesting};
-use super::{Piece, ToolCallFormat, ToolCallParser, object, plain_id};
-use crate::stop::overlap;
+use super::json_scan::{ValueEnd, Nesting};
+use super::{Piece, ToolCallFormat, ToolCallParser, call_object, plain_id};
+use crate::generation::stop_strings::overlap;
 
 pub(super) const FORMAT: ToolCallFormat = ToolCallFormat {
     name: "hermes",
     recognise: |template| template.contains(OPEN) && template.contains("\"name\""),
     parser: || Box::new(HermesParser::default()),
     force: |tool| match tool {
-        Some(name) => format!("{OPEN}\n{{\"name\": {}, \"{ARGUMENTS}\":", object::quoted(name)),
-        // No further than the tag, which is one token: what follows, the model begins where its own tokens do.
+        Some(name) => format!("{OPEN}\n{{\"name\": {}, \"{ARGUMENTS}\":", call_object::quoted(name)),
+        // Only the tag, which is one token. The model writes the rest in its own tokens.
         None => OPEN.to_owned(),
     },
     id: plain_id,
-    // Its tags are words of the vocabulary like any other, and stay text where no tools are offered.
+    // Its tags are ordinary tokens. They stay text if no tools are offered.
     markers: &[],
 };
 
@@ -25,11 +25,11 @@ const CLOSE: &str = "</tool_call>";
 const ARGUMENTS: &str = "arguments";
 
 #[derive(Default)]
-enum State {
+enum HermesState {
     /// Outside of the tags.
     #[default]
     Text,
-    /// Inside of them, and in no call; `found` says that one was here.
+    /// Inside of the tags and outside of a call. `found` says that there was a call before.
     Tag { found: bool },
     /// In the JSON object of a call.
     Object(Nesting),
@@ -38,8 +38,8 @@ enum State {
 #[derive(Default)]
 struct HermesParser {
     buffer: String,
-    state: State,
-    /// White space that follows a call belongs to the markup; before text it is text.
+    state: HermesState,
+    /// Whether a call came just before: white space after it belongs to the markup.
     after_call: bool,
 }
 
@@ -47,12 +47,12 @@ impl ToolCallParser for HermesParser {
     fn push(&mut self, text: &str) -> Vec<Piece> {
         self.buffer.push_str(text);
         let mut pieces = Vec::new();
-        while self.step(&mut pieces) {}
-        if !matches!(self.state, State::Text) && self.buffer.len() > TOOL_ARGUMENTS_BYTES_MAX {
+        while self.advance(&mut pieces) {}
+        if !matches!(self.state, HermesState::Text) && self.buffer.len() > TOOL_ARGUMENTS_BYTES_MAX {
             let reason = format!("it is longer than {TOOL_ARGUMENTS_BYTES_MAX} bytes");
-            pieces.push(object::malformed("", ARGUMENTS, &reason));
+            pieces.push(call_object::malformed("", ARGUMENTS, &reason));
             self.buffer.clear();
-            self.state = State::Text;
+            self.state = HermesState::Text;
         }
         pieces
     }
@@ -60,8 +60,8 @@ impl ToolCallParser for HermesParser {
     fn finish(&mut self) -> Vec<Piece> {
         let mut pieces = self.end(true);
         if !self.buffer.is_empty() {
-            // What comes after a string without an end was read as a part of it.
-            while self.step(&mut pieces) {}
+            // An unterminated string has swallowed the text after it, which is parsed again.
+            while self.advance(&mut pieces) {}
             pieces.extend(self.end(false));
         }
         pieces
@@ -69,50 +69,50 @@ impl ToolCallParser for HermesParser {
 }
 
 impl HermesParser {
-    /// Takes one thing out of the buffer; false when more text is needed.
-    fn step(&mut self, pieces: &mut Vec<Piece>) -> bool {
+    /// Parses one element of the buffer. Returns false if more text is needed.
+    fn advance(&mut self, pieces: &mut Vec<Piece>) -> bool {
         match &mut self.state {
-            State::Text => self.step_text(pieces),
-            State::Tag { found } => {
+            HermesState::Text => self.advance_text(pieces),
+            HermesState::Tag { found } => {
                 let found = *found;
-                self.step_tag(found, pieces)
+                self.advance_tag(found, pieces)
             }
-            State::Object(nesting) => {
+            HermesState::Object(nesting) => {
                 let Some(end) = nesting.end_or_mark(&self.buffer, &[CLOSE, OPEN]) else { return false };
-                let (End::Whole(at) | End::Mark(at)) = end;
+                let (ValueEnd::Whole(at) | ValueEnd::Mark(at)) = end;
                 let written = self.take(at);
-                pieces.push(object::call(&written, ARGUMENTS));
-                self.state = State::Tag { found: true };
+                pieces.push(call_object::call(&written, ARGUMENTS));
+                self.state = HermesState::Tag { found: true };
                 true
             }
         }
     }
 
-    fn step_text(&mut self, pieces: &mut Vec<Piece>) -> bool {
+    fn advance_text(&mut self, pieces: &mut Vec<Piece>) -> bool {
         let Some(at) = self.buffer.find(OPEN) else {
             self.release(pieces);
             return false;
         };
         let mut before = self.take(at + OPEN.len());
         before.truncate(at);
-        // The line break before a call is markup too.
+        // The line break before a call belongs to the markup.
         self.text(before.trim_end_matches('\n'), pieces);
-        self.state = State::Tag { found: false };
+        self.state = HermesState::Tag { found: false };
         true
     }
 
-    /// To the next call between the tags, or to their end. Some models leave out the closing tag, put several calls or a
-    /// list of them between two tags, or write a word before a call.
-    fn step_tag(&mut self, found: bool, pieces: &mut Vec<Piece>) -> bool {
+    /// Goes to the next call inside of the tags, or to the closing tag. Some models leave out the closing tag, put several
+    /// calls or a list of calls inside of the tags, or write a word before a call.
+    fn advance_tag(&mut self, found: bool, pieces: &mut Vec<Piece>) -> bool {
         let ends = [CLOSE, OPEN].map(|tag| self.buffer.find(tag).map(|at| (at, tag)));
         let end = ends.into_iter().flatten().min();
-        // After a call come others and what stands between them; a brace in other words begins none.
-        let apart = |c: char| c.is_whitespace() || matches!(c, ',' | ';' | '[' | ']');
-        let begin = self.buffer.find('{').filter(|at| !found || self.buffer[..*at].chars().all(apart));
+        // After a call only separators and further calls may come. A brace in other text begins no call.
+        let is_separator = |c: char| c.is_whitespace() || matches!(c, ',' | ';' | '[' | ']');
+        let begin = self.buffer.find('{').filter(|at| !found || self.buffer[..*at].chars().all(is_separator));
         match (begin, end) {
             (Some(begin), end) if end.is_none_or(|(end, _)| begin < end) => {
                 self.take(begin);
-                self.state = State::Object(Nesting::default());
+                self.state = HermesState::Object(Nesting::default());
             }
             (_, Some((at, tag))) => {
                 let mut inside = self.take(at + tag.len());
@@ -120,39 +120,40 @@ impl HermesParser {
                 let blank = inside.trim().is_empty();
                 let only_opens = blank && tag == OPEN;
                 if !found && !only_opens {
-                    pieces.push(object::call(&inside, ARGUMENTS));
+                    pieces.push(call_object::call(&inside, ARGUMENTS));
                 }
                 self.after_call = true;
-                self.state = if tag == OPEN { State::Tag { found: false } } else { State::Text };
+                self.state = if tag == OPEN { HermesState::Tag { found: false } } else { HermesState::Text };
             }
             (_, None) => return false,
         }
         true
     }
 
-    /// The turn is over in this state. What is then left in the buffer, where that is `allowed`, is to be read once more.
-    fn end(&mut self, allowed: bool) -> Vec<Piece> {
+    /// Ends the turn in the current state. If `reparse` is set and a string is unterminated, the text after the next
+    /// closing tag stays in the buffer, to be parsed again.
+    fn end(&mut self, reparse: bool) -> Vec<Piece> {
         let mut pieces = Vec::new();
         match std::mem::take(&mut self.state) {
-            State::Text => {
+            HermesState::Text => {
                 let rest = std::mem::take(&mut self.buffer);
                 self.text(&rest, &mut pieces);
             }
-            // A model that ends its turn after a call has only left out the closing tag.
-            State::Tag { found: true } => {
+            // The model left out the closing tag.
+            HermesState::Tag { found: true } => {
                 let rest = std::mem::take(&mut self.buffer);
                 self.after_call = true;
                 self.text(&rest, &mut pieces);
             }
-            State::Tag { found: false } => {
-                pieces.push(object::call(&std::mem::take(&mut self.buffer), ARGUMENTS));
+            HermesState::Tag { found: false } => {
+                pieces.push(call_object::call(&std::mem::take(&mut self.buffer), ARGUMENTS));
             }
-            State::Object(nesting) => {
-                let end = self.buffer.find(CLOSE).filter(|_| allowed && nesting.is_quoted());
+            HermesState::Object(nesting) => {
+                let end = self.buffer.find(CLOSE).filter(|_| reparse && nesting.is_quoted());
                 let written = self.take(end.unwrap_or(self.buffer.len()));
-                pieces.push(object::call(&written, ARGUMENTS));
+                pieces.push(call_object::call(&written, ARGUMENTS));
                 if end.is_some() {
-                    self.state = State::Tag { found: true };
+                    self.state = HermesState::Tag { found: true };
                 }
             }
         }
@@ -164,7 +165,7 @@ impl HermesParser {
         std::mem::replace(&mut self.buffer, rest)
     }
 
-    /// Gives out what cannot be part of a tag.
+    /// Releases the text that cannot be part of a tag.
     fn release(&mut self, pieces: &mut Vec<Piece>) {
         let line_breaks = self.buffer.len() - self.buffer.trim_end_matches('\n').len();
         let keep = match overlap(&self.buffer, OPEN) {
@@ -198,7 +199,7 @@ mod tests {
     }
 
     #[test]
-    fn f6_call_order_is_kept_at_every_split() {
+    fn f6_calls_keep_their_order_at_every_split() {
         let written = "I'll look.\n<tool_call>\n{\"name\": \"b\", \"arguments\": {\"x\": {\"y\": [1, {}]}}}\n</tool_call>\n\
                     <tool_call>{\"name\": \"a\", \"arguments\": {}}</tool_call>";
         let expected = [text("I'll look."), call("b", "{\"x\": {\"y\": [1, {}]}}"), call("a", "{}")];
@@ -217,7 +218,7 @@ mod tests {
     }
 
     #[test]
-    fn malformed_calls_say_what_is_wrong() {
+    fn malformed_calls_give_an_error_for_the_model() {
         let cases = [
             ("<tool_call>{oops</tool_call>", "not JSON"),
             ("<tool_call>{\"arguments\": {}}</tool_call>", "no \"name\""),
@@ -234,12 +235,12 @@ mod tests {
     }
 
     #[test]
-    fn a_call_without_its_closing_tag_counts() {
+    fn a_call_without_its_closing_tag_is_a_call() {
         assert_eq!(run(&["<tool_call>{\"name\": \"a\"}"]), [call("a", "{}")]);
     }
 
     #[test]
-    fn tags_inside_of_strings_are_text_of_the_arguments() {
+    fn tags_in_strings_belong_to_the_arguments() {
         for value in ["</tool_call>", "}</tool_call> {", "<tool_call>", "a \\\"</tool_call>\\\" b", "</tool_call"] {
             let arguments = format!("{{\"a\": \"{value}\"}}");
             let written = format!("<tool_call>\n{{\"name\": \"f\", \"arguments\": {arguments}}}\n</tool_call>");
@@ -249,7 +250,7 @@ mod tests {
     }
 
     #[test]
-    fn tags_may_be_missing_or_hold_several_calls() {
+    fn closing_tags_may_be_missing_and_tags_may_contain_several_calls() {
         let both = [call("a", "{\"x\": 1}"), call("b", "{}")];
         let (a, b) = ("{\"name\": \"a\", \"arguments\": {\"x\": 1}}", "{\"name\": \"b\", \"parameters\": {}}");
         for written in [
@@ -269,7 +270,7 @@ mod tests {
     }
 
     #[test]
-    fn a_string_without_an_end_does_not_take_the_next_call_with_it() {
+    fn an_unterminated_string_does_not_swallow_the_next_call() {
         let written = "<tool_call>{\"name\": \"a\", \"arguments\": {\"x\": \"1}}</tool_call> So. <tool_call>{\"name\": \'b\'}</tool_call>";
         let pieces = run(&[written]);
         assert!(
@@ -280,7 +281,7 @@ mod tests {
     }
 
     #[test]
-    fn a_call_without_its_last_brace_is_told_to_the_model() {
+    fn a_call_without_its_last_brace_is_malformed() {
         let written = "<tool_call>{\"name\": \"a\", \"arguments\": {\"x\": 1}</tool_call> So.";
         let pieces = run(&[written]);
         assert!(matches!(&pieces[..], [Piece::Malformed { .. }, Piece::Text(said)] if said == "So."), "{pieces:?}");
@@ -288,7 +289,7 @@ mod tests {
     }
 
     #[test]
-    fn an_endless_call_is_given_up() {
+    fn a_call_above_the_size_limit_is_malformed() {
         let mut parser = (FORMAT.parser)();
         assert!(parser.push("<tool_call>").is_empty());
         let pieces = parser.push(&"x".repeat(TOOL_ARGUMENTS_BYTES_MAX + 1));

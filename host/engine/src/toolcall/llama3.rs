@@ -1,12 +1,12 @@
-//! Llama 3.1 to 3.3: `{"name": …, "parameters": {…}}` as the whole turn, with or without `<|python_tag|>` before it;
-//! several are separated by `;` or white space. What does not begin that way is prose, whatever it holds.
+//! Llama 3.1 to 3.3: `{"name": …, "parameters": {…}}` as the whole turn, with or without `<|python_tag|>` before it.
+//! Several calls are separated by `;` or white space. A turn that does not begin with a call is prose.
 
 use firebox_contract::limits::TOOL_ARGUMENTS_BYTES_MAX;
 use serde_json::{Map, Value};
 
+use super::json_scan::Nesting;
 use super::markers::{self, MarkerFilter};
-use super::raw::Nesting;
-use super::{Piece, ToolCallFormat, ToolCallParser, object, plain_id};
+use super::{Piece, ToolCallFormat, ToolCallParser, call_object, plain_id};
 
 pub(super) const FORMAT: ToolCallFormat = ToolCallFormat {
     name: "llama 3",
@@ -17,7 +17,7 @@ pub(super) const FORMAT: ToolCallFormat = ToolCallFormat {
     },
     parser: || Box::new(LlamaParser::new()),
     force: |tool| match tool {
-        Some(name) => format!("{{\"name\": {}, \"{PARAMETERS}\":", object::quoted(name)),
+        Some(name) => format!("{{\"name\": {}, \"{PARAMETERS}\":", call_object::quoted(name)),
         None => "{\"name\": \"".to_owned(),
     },
     id: plain_id,
@@ -27,24 +27,24 @@ pub(super) const FORMAT: ToolCallFormat = ToolCallFormat {
 const TAG: &str = "<|python_tag|>";
 const MARKERS: &[&str] = &[TAG];
 const PARAMETERS: &str = "parameters";
-/// What the first member of a call that has no tag may be.
+/// The keys that a call without the tag may begin with.
 const FIRST_MEMBERS: [&str; 5] = ["\"name\"", "\"type\"", "\"function\"", "\"parameters\"", "\"arguments\""];
 
-enum State {
-    /// So far nothing but white space or a part of the tag.
+enum LlamaState {
+    /// Only white space or a part of the tag so far.
     Start,
-    /// Between calls; the flag says that the tag was there.
+    /// Between calls. `tagged` says that the tag was there.
     Between { tagged: bool },
     /// In an object.
     Object { tagged: bool, nesting: Nesting },
-    /// After the tag came no object: no text, and no call.
+    /// After the tag came no object. It is neither text nor a call.
     Junk,
     /// Prose to the end.
     Prose,
 }
 
 struct LlamaParser {
-    state: State,
+    state: LlamaState,
     buffer: String,
     calls: usize,
     filter: MarkerFilter,
@@ -52,7 +52,7 @@ struct LlamaParser {
 
 impl LlamaParser {
     fn new() -> Self {
-        Self { state: State::Start, buffer: String::new(), calls: 0, filter: MarkerFilter::new(MARKERS) }
+        Self { state: LlamaState::Start, buffer: String::new(), calls: 0, filter: MarkerFilter::new(MARKERS) }
     }
 }
 
@@ -60,53 +60,51 @@ impl ToolCallParser for LlamaParser {
     fn push(&mut self, text: &str) -> Vec<Piece> {
         self.buffer.push_str(text);
         let mut pieces = Vec::new();
-        while self.step(&mut pieces) {}
+        while self.advance(&mut pieces) {}
         pieces
     }
 
     fn finish(&mut self) -> Vec<Piece> {
         let mut pieces = Vec::new();
         let rest = std::mem::take(&mut self.buffer);
-        match std::mem::replace(&mut self.state, State::Prose) {
-            State::Start | State::Prose => {
+        match std::mem::replace(&mut self.state, LlamaState::Prose) {
+            LlamaState::Start | LlamaState::Prose => {
                 let mut text = self.filter.text(&rest);
                 text.push_str(&self.filter.rest());
                 pieces.extend(markers::piece(text));
             }
-            State::Between { tagged } if tagged && self.calls == 0 => {
-                pieces.push(object::malformed("", PARAMETERS, "it is empty"));
+            LlamaState::Between { tagged } if tagged && self.calls == 0 => {
+                pieces.push(call_object::malformed("", PARAMETERS, "it is empty"));
             }
-            State::Between { .. } => {}
-            State::Object { tagged: false, .. } if self.calls == 0 && !has_both(&rest) => {
+            LlamaState::Between { .. } => {}
+            LlamaState::Object { tagged: false, .. } if self.calls == 0 && !has_both(&rest) => {
                 pieces.extend(markers::piece(rest));
             }
-            State::Object { .. } => pieces.push(object::malformed(&rest, PARAMETERS, "it is cut off")),
-            State::Junk => pieces.push(object::malformed(rest.trim(), PARAMETERS, "it is not a JSON object")),
+            LlamaState::Object { .. } => pieces.push(call_object::malformed(&rest, PARAMETERS, "it is cut off")),
+            LlamaState::Junk => pieces.push(call_object::malformed(rest.trim(), PARAMETERS, "it is not a JSON object")),
         }
         pieces
     }
 }
 
 impl LlamaParser {
-    /// Takes one thing out of the buffer; false when more text is needed.
-    fn step(&mut self, pieces: &mut Vec<Piece>) -> bool {
+    /// Parses one element of the buffer. Returns false if more text is needed.
+    fn advance(&mut self, pieces: &mut Vec<Piece>) -> bool {
         match &mut self.state {
-            State::Start => self.step_start(),
-            State::Between { tagged } => {
+            LlamaState::Start => self.advance_start(),
+            LlamaState::Between { tagged } => {
                 let tagged = *tagged;
-                self.step_between(tagged)
+                self.advance_between(tagged)
             }
-            State::Object { tagged, nesting } => {
+            LlamaState::Object { tagged, nesting } => {
                 let (tagged, end) = (*tagged, nesting.end(&self.buffer));
-                self.step_object(tagged, end, pieces)
+                self.advance_object(tagged, end, pieces)
             }
-            State::Junk => {
-                let end = (0..=TOOL_ARGUMENTS_BYTES_MAX.min(self.buffer.len())).rev();
-                let end = end.into_iter().find(|at| self.buffer.is_char_boundary(*at)).unwrap_or(0);
-                self.buffer.truncate(end);
+            LlamaState::Junk => {
+                self.buffer.truncate(self.buffer.floor_char_boundary(TOOL_ARGUMENTS_BYTES_MAX));
                 false
             }
-            State::Prose => {
+            LlamaState::Prose => {
                 let text = std::mem::take(&mut self.buffer);
                 pieces.extend(markers::piece(self.filter.text(&text)));
                 false
@@ -114,53 +112,53 @@ impl LlamaParser {
         }
     }
 
-    fn step_start(&mut self) -> bool {
+    fn advance_start(&mut self) -> bool {
         let begun = self.buffer.trim_start();
         if begun.is_empty() || (begun.len() < TAG.len() && TAG.starts_with(begun)) {
-            // White space alone is held; a turn of nothing else is not worth more than its bound.
+            // White space is held back, up to a limit.
             if self.buffer.len() > TOOL_ARGUMENTS_BYTES_MAX {
-                self.state = State::Prose;
+                self.state = LlamaState::Prose;
                 return true;
             }
             return false;
         }
         if let Some(rest) = begun.strip_prefix(TAG) {
             self.buffer = rest.to_owned();
-            self.state = State::Between { tagged: true };
+            self.state = LlamaState::Between { tagged: true };
         } else if begun.starts_with('{') {
-            // The white space stays in the buffer, in case this turns out to be prose.
+            // The white space stays in the buffer, because the text may still be prose.
             let nesting = Nesting::starting_at(self.buffer.len() - begun.len());
-            self.state = State::Object { tagged: false, nesting };
+            self.state = LlamaState::Object { tagged: false, nesting };
         } else {
-            self.state = State::Prose;
+            self.state = LlamaState::Prose;
         }
         true
     }
 
-    fn step_between(&mut self, tagged: bool) -> bool {
-        // After the tag, calls may stand in a list.
-        let between = |c: char| c.is_whitespace() || c == ';' || (tagged && matches!(c, '[' | ',' | ']'));
-        let mut rest = self.buffer.trim_start_matches(between);
-        // However many stand there, and however they were cut.
+    fn advance_between(&mut self, tagged: bool) -> bool {
+        // After the tag, the calls may be a list.
+        let is_separator = |c: char| c.is_whitespace() || c == ';' || (tagged && matches!(c, '[' | ',' | ']'));
+        let mut rest = self.buffer.trim_start_matches(is_separator);
+        // There may be several tags.
         while let Some(after) = rest.strip_prefix(TAG) {
-            rest = after.trim_start_matches(between);
+            rest = after.trim_start_matches(is_separator);
         }
         self.buffer = rest.to_owned();
         let may_be_tag = !self.buffer.is_empty() && TAG.starts_with(self.buffer.as_str());
         self.state = match self.buffer.chars().next() {
             None => return false,
-            Some('{') => State::Object { tagged, nesting: Nesting::default() },
+            Some('{') => LlamaState::Object { tagged, nesting: Nesting::default() },
             Some(_) if may_be_tag => return false,
-            Some(_) if tagged && self.calls == 0 => State::Junk,
-            Some(_) => State::Prose,
+            Some(_) if tagged && self.calls == 0 => LlamaState::Junk,
+            Some(_) => LlamaState::Prose,
         };
         true
     }
 
-    fn step_object(&mut self, tagged: bool, end: Option<usize>, pieces: &mut Vec<Piece>) -> bool {
+    fn advance_object(&mut self, tagged: bool, end: Option<usize>, pieces: &mut Vec<Piece>) -> bool {
         let bare = !tagged && self.calls == 0;
         if bare && !may_be_call(&self.buffer) {
-            self.state = State::Prose;
+            self.state = LlamaState::Prose;
             return true;
         }
         let Some(end) = end else {
@@ -168,45 +166,45 @@ impl LlamaParser {
                 return false;
             }
             if bare {
-                self.state = State::Prose;
+                self.state = LlamaState::Prose;
                 return true;
             }
             let reason = format!("it is longer than {TOOL_ARGUMENTS_BYTES_MAX} bytes");
-            pieces.push(object::malformed("", PARAMETERS, &reason));
+            pieces.push(call_object::malformed("", PARAMETERS, &reason));
             self.buffer.clear();
-            self.state = State::Prose;
+            self.state = LlamaState::Prose;
             return false;
         };
         if bare && !is_call(&self.buffer[..end]) {
-            self.state = State::Prose;
+            self.state = LlamaState::Prose;
             return true;
         }
         let rest = self.buffer.split_off(end);
         let written = std::mem::replace(&mut self.buffer, rest);
-        pieces.push(object::call(&written, PARAMETERS));
+        pieces.push(call_object::call(&written, PARAMETERS));
         self.calls += 1;
-        self.state = State::Between { tagged };
+        self.state = LlamaState::Between { tagged };
         true
     }
 }
 
-/// Whether what begins this way can still become a call.
+/// Whether text with this beginning can become a call.
 fn may_be_call(text: &str) -> bool {
     let Some(inside) = text.trim_start().strip_prefix('{') else { return false };
     let inside = inside.trim_start();
     FIRST_MEMBERS.iter().any(|member| inside.starts_with(member) || member.starts_with(inside))
 }
 
-/// Whether an object without the tag is a call and nothing else.
+/// Whether an object without the tag is a call.
 fn is_call(text: &str) -> bool {
     match serde_json::from_str::<Map<String, Value>>(text.trim()) {
-        Ok(object) => object::is_call(&object),
-        // Not JSON, and yet with both members: the model is told rather than the reader.
+        Ok(object) => call_object::is_call(&object),
+        // Invalid JSON with both members is a malformed call, reported to the model, and no text for the reader.
         Err(_) => has_both(text),
     }
 }
 
-/// Whether `text` has the two members of a call.
+/// Whether `text` contains both keys of a call.
 fn has_both(text: &str) -> bool {
     text.contains("\"name\"") && ["\"parameters\"", "\"arguments\""].iter().any(|key| text.contains(key))
 }
@@ -217,7 +215,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn f6_call_order_is_kept_with_and_without_the_tag() {
+    fn f6_calls_keep_their_order_with_and_without_the_tag() {
         let calls = "{\"name\": \"b\", \"parameters\": {\"x\": {\"y\": [1.10, {}, \"}\"]}}}; \
                      {\"type\": \"function\", \"name\": \"a\", \"parameters\": {\"ü\": \"🙂\\\"\"}}";
         let expected = [call("b", "{\"x\": {\"y\": [1.10, {}, \"}\"]}}"), call("a", "{\"ü\": \"🙂\\\"\"}")];
@@ -228,7 +226,7 @@ mod tests {
     }
 
     #[test]
-    fn calls_are_taken_in_the_words_of_other_families() {
+    fn calls_with_the_keys_of_other_families_are_calls() {
         for written in [
             "{\"name\": \"a\", \"arguments\": {\"x\": 1}}",
             "{\"arguments\": {\"x\": 1}, \"name\": \"a\"}",
@@ -278,7 +276,7 @@ mod tests {
     }
 
     #[test]
-    fn malformed_calls_say_what_is_wrong() {
+    fn malformed_calls_give_an_error_for_the_model() {
         let cases = [
             ("<|python_tag|>", "empty"),
             ("<|python_tag|>brave.call(query=\"x\")", "not a JSON object"),
@@ -305,7 +303,7 @@ mod tests {
     }
 
     #[test]
-    fn an_endless_call_is_given_up() {
+    fn a_call_above_the_size_limit_is_malformed() {
         let mut parser = (FORMAT.parser)();
         assert!(parser.push("<|python_tag|>{").is_empty());
         let pieces = parser.push(&"x".repeat(TOOL_ARGUMENTS_BYTES_MAX + 1));

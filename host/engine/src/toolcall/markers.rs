@@ -1,19 +1,19 @@
-//! Special tokens that mark calls, found in a stream.
+//! Finds the special tokens that mark calls in streamed text.
 
 use super::{Piece, ToolCallParser};
-use crate::stop::overlap;
+use crate::generation::stop_strings::overlap;
 
-/// The first of `markers` in `text`: where it is and which.
+/// The first of `markers` in `text`, with its position.
 pub(super) fn first<'a>(text: &str, markers: &[&'a str]) -> Option<(usize, &'a str)> {
     markers.iter().filter_map(|marker| Some((text.find(marker)?, *marker))).min_by_key(|found| found.0)
 }
 
-/// Splits `text` where its end may still turn out to be the beginning of a marker.
+/// The position in `text` from which on it may be the beginning of a marker.
 pub(super) fn split_held(text: &str, markers: &[&str]) -> usize {
     text.len() - markers.iter().map(|marker| overlap(text, marker)).max().unwrap_or(0)
 }
 
-/// The parser of a turn that is offered no tools: everything is text, and markers are not.
+/// The parser of a turn without tools: all text except the markers.
 pub(crate) struct MarkerFilter {
     markers: &'static [&'static str],
     held: String,
@@ -42,7 +42,7 @@ impl MarkerFilter {
     }
 }
 
-/// `text` as a piece, if there is any.
+/// `text` as a piece, unless it is empty.
 pub(super) fn piece(text: String) -> Option<Piece> {
     (!text.is_empty()).then_some(Piece::Text(text))
 }
@@ -62,7 +62,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn markers_are_dropped_at_every_split_and_nothing_else() {
+    fn only_markers_are_removed_at_every_split() {
         const MARKERS: &[&str] = &["[TOOL_CALLS]", "[ARGS]"];
         let text = "a [TOOL_CALLS]b[ARGS] [ARG] ö[TOOL_CALLS";
         for cut in (0..=text.len()).filter(|cut| text.is_char_boundary(*cut)) {

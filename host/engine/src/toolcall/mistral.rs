@@ -1,12 +1,12 @@
-//! Mistral: `[TOOL_CALLS][{"name": …, "arguments": {…}}, …]`, and since its eleventh tokenizer
+//! Mistral: `[TOOL_CALLS][{"name": …, "arguments": {…}}, …]`, and since tokenizer version 11
 //! `[TOOL_CALLS]name[ARGS]{…}` for each call.
 
 use firebox_contract::limits::TOOL_ARGUMENTS_BYTES_MAX;
 
-use super::raw::Nesting;
-use super::{Piece, ToolCallFormat, ToolCallParser, markers, object};
+use super::json_scan::Nesting;
+use super::{Piece, ToolCallFormat, ToolCallParser, call_object, markers};
 
-/// The newer way: a marker between name and arguments.
+/// The newer format: a marker between name and arguments.
 pub(super) const NAMED: ToolCallFormat = ToolCallFormat {
     name: "mistral v11",
     recognise: |template| template.contains(OPEN) && template.contains(ARGS),
@@ -16,13 +16,13 @@ pub(super) const NAMED: ToolCallFormat = ToolCallFormat {
     markers: MARKERS,
 };
 
-/// The older way: a JSON list.
+/// The older format: a JSON list.
 pub(super) const LIST: ToolCallFormat = ToolCallFormat {
     name: "mistral",
     recognise: |template| template.contains(OPEN),
     parser: || Box::new(MistralParser::default()),
     force: |tool| match tool {
-        Some(name) => format!("{OPEN}[{{\"name\": {}, \"{ARGUMENTS}\":", object::quoted(name)),
+        Some(name) => format!("{OPEN}[{{\"name\": {}, \"{ARGUMENTS}\":", call_object::quoted(name)),
         None => format!("{OPEN}[{{\"name\": \""),
     },
     id,
@@ -36,23 +36,23 @@ const MARKERS: &[&str] = &[OPEN, ARGS, CALL_ID];
 const ARGUMENTS: &str = "arguments";
 const NO_LIST: &str = "it is not a list of calls";
 
-/// Its templates insist on nine letters and digits.
+/// Mistral templates require ids of nine letters and digits.
 fn id(number: usize) -> String {
     format!("call{number:05}")
 }
 
 #[derive(Default)]
-enum State {
+enum MistralState {
     /// Outside of calls.
     #[default]
     Text,
-    /// After the opening marker, before it is clear which way the call is written.
+    /// After the opening marker, while the format is not known yet.
     Head,
-    /// Before a call's object or after one; `listed` says that a list was opened, `found` that a call was there.
+    /// Before or after the object of a call. `listed` says that a list was opened, `found` that there was a call.
     Items { listed: bool, found: bool },
     /// In a call's object.
     Object { listed: bool, nesting: Nesting },
-    /// In a list of something else.
+    /// In a list of other values than calls.
     Junk,
     /// In a name.
     Name,
@@ -63,7 +63,7 @@ enum State {
 #[derive(Default)]
 struct MistralParser {
     buffer: String,
-    state: State,
+    state: MistralState,
     after_call: bool,
 }
 
@@ -71,15 +71,15 @@ impl ToolCallParser for MistralParser {
     fn push(&mut self, text: &str) -> Vec<Piece> {
         self.buffer.push_str(text);
         let mut pieces = Vec::new();
-        while self.step(&mut pieces) {}
-        if !matches!(self.state, State::Text) && self.buffer.len() > TOOL_ARGUMENTS_BYTES_MAX {
-            pieces.push(object::malformed(
+        while self.advance(&mut pieces) {}
+        if !matches!(self.state, MistralState::Text) && self.buffer.len() > TOOL_ARGUMENTS_BYTES_MAX {
+            pieces.push(call_object::malformed(
                 "",
                 ARGUMENTS,
                 &format!("it is longer than {TOOL_ARGUMENTS_BYTES_MAX} bytes"),
             ));
             self.buffer.clear();
-            self.state = State::Text;
+            self.state = MistralState::Text;
         }
         pieces
     }
@@ -88,21 +88,21 @@ impl ToolCallParser for MistralParser {
         let rest = std::mem::take(&mut self.buffer);
         let mut pieces = Vec::new();
         match std::mem::take(&mut self.state) {
-            State::Text => self.text(&rest, &mut pieces),
-            State::Head if rest.trim().is_empty() => pieces.push(object::malformed("", ARGUMENTS, "it is empty")),
-            // A model that ends its turn after a call has only left out the end of the list.
-            State::Items { found: true, .. } => {}
-            State::Head | State::Items { .. } | State::Object { .. } => {
-                pieces.push(object::malformed(rest.trim(), ARGUMENTS, "it is cut off"));
+            MistralState::Text => self.text(&rest, &mut pieces),
+            MistralState::Head if rest.trim().is_empty() => pieces.push(call_object::malformed("", ARGUMENTS, "it is empty")),
+            // The model left out the end of the list.
+            MistralState::Items { found: true, .. } => {}
+            MistralState::Head | MistralState::Items { .. } | MistralState::Object { .. } => {
+                pieces.push(call_object::malformed(rest.trim(), ARGUMENTS, "it is cut off"));
             }
-            State::Junk => pieces.push(object::malformed(rest.trim(), ARGUMENTS, NO_LIST)),
-            State::Name => {
+            MistralState::Junk => pieces.push(call_object::malformed(rest.trim(), ARGUMENTS, NO_LIST)),
+            MistralState::Name => {
                 let reason = format!("the name is not followed by {ARGS} and the arguments");
-                pieces.push(object::malformed(rest.trim(), ARGUMENTS, &reason));
+                pieces.push(call_object::malformed(rest.trim(), ARGUMENTS, &reason));
             }
-            State::Arguments(name, _) => {
+            MistralState::Arguments(name, _) => {
                 let written = format!("{name} {}", rest.trim());
-                pieces.push(object::malformed(&written, ARGUMENTS, "its arguments are cut off"));
+                pieces.push(call_object::malformed(&written, ARGUMENTS, "its arguments are cut off"));
             }
         }
         pieces
@@ -110,36 +110,36 @@ impl ToolCallParser for MistralParser {
 }
 
 impl MistralParser {
-    /// Takes one thing out of the buffer; false when more text is needed.
-    fn step(&mut self, pieces: &mut Vec<Piece>) -> bool {
+    /// Parses one element of the buffer. Returns false if more text is needed.
+    fn advance(&mut self, pieces: &mut Vec<Piece>) -> bool {
         match &mut self.state {
-            State::Text => self.step_text(pieces),
-            State::Head => self.step_head(),
-            State::Items { listed, found } => {
+            MistralState::Text => self.advance_text(pieces),
+            MistralState::Head => self.advance_head(),
+            MistralState::Items { listed, found } => {
                 let (listed, found) = (*listed, *found);
-                self.step_items(listed, found, pieces)
+                self.advance_items(listed, found, pieces)
             }
-            State::Object { listed, nesting } => {
+            MistralState::Object { listed, nesting } => {
                 let (listed, Some(end)) = (*listed, nesting.end(&self.buffer)) else { return false };
                 let written = self.take(end);
-                pieces.push(object::call(&written, ARGUMENTS));
-                self.state = State::Items { listed, found: true };
+                pieces.push(call_object::call(&written, ARGUMENTS));
+                self.state = MistralState::Items { listed, found: true };
                 true
             }
-            State::Junk => match self.buffer.find(OPEN) {
+            MistralState::Junk => match self.buffer.find(OPEN) {
                 Some(at) => {
                     let written = self.take(at);
-                    pieces.push(object::malformed(written.trim(), ARGUMENTS, NO_LIST));
+                    pieces.push(call_object::malformed(written.trim(), ARGUMENTS, NO_LIST));
                     self.close()
                 }
                 None => false,
             },
-            State::Name => self.step_name(),
-            State::Arguments(..) => self.step_arguments(pieces),
+            MistralState::Name => self.advance_name(),
+            MistralState::Arguments(..) => self.advance_arguments(pieces),
         }
     }
 
-    fn step_text(&mut self, pieces: &mut Vec<Piece>) -> bool {
+    fn advance_text(&mut self, pieces: &mut Vec<Piece>) -> bool {
         let Some((at, marker)) = markers::first(&self.buffer, MARKERS) else {
             let ready = self.take(markers::split_held(&self.buffer, MARKERS));
             self.text(&ready, pieces);
@@ -149,76 +149,76 @@ impl MistralParser {
         before.truncate(at);
         self.text(&before, pieces);
         if marker == OPEN {
-            self.state = State::Head;
+            self.state = MistralState::Head;
         }
         true
     }
 
-    fn step_head(&mut self) -> bool {
+    fn advance_head(&mut self) -> bool {
         let blank = self.buffer.len() - self.buffer.trim_start().len();
         self.take(blank);
         let begun = self.buffer.as_str();
         self.state = match self.buffer.chars().next() {
             None => return false,
-            // A name may be missing, and then a marker follows at once.
-            Some('[') if MARKERS.iter().any(|marker| begun.starts_with(marker)) => State::Name,
+            // The name may be missing: then a marker follows at once.
+            Some('[') if MARKERS.iter().any(|marker| begun.starts_with(marker)) => MistralState::Name,
             Some('[') if MARKERS.iter().any(|marker| marker.starts_with(begun)) => return false,
             Some('[') => {
                 self.take(1);
-                State::Items { listed: true, found: false }
+                MistralState::Items { listed: true, found: false }
             }
-            Some('{') => State::Items { listed: false, found: false },
-            Some(_) => State::Name,
+            Some('{') => MistralState::Items { listed: false, found: false },
+            Some(_) => MistralState::Name,
         };
         true
     }
 
-    /// To the next object of a list or of a row of objects, or to its end, which some models leave out.
-    fn step_items(&mut self, listed: bool, found: bool, pieces: &mut Vec<Piece>) -> bool {
-        let apart = |c: char| c.is_whitespace() || (listed && c == ',');
-        let next = self.buffer.trim_start_matches(apart);
+    /// Goes to the next object of a list or sequence of objects, or to its end, which some models leave out.
+    fn advance_items(&mut self, listed: bool, found: bool, pieces: &mut Vec<Piece>) -> bool {
+        let is_separator = |c: char| c.is_whitespace() || (listed && c == ',');
+        let next = self.buffer.trim_start_matches(is_separator);
         let skipped = self.buffer.len() - next.len();
         match next.chars().next() {
             None => return false,
             Some('{') => {
                 self.take(skipped);
-                self.state = State::Object { listed, nesting: Nesting::default() };
+                self.state = MistralState::Object { listed, nesting: Nesting::default() };
             }
             Some(']') if listed => {
                 self.take(skipped + 1);
                 if !found {
-                    pieces.push(object::malformed("[]", ARGUMENTS, "the list is empty"));
+                    pieces.push(call_object::malformed("[]", ARGUMENTS, "the list is empty"));
                 }
                 return self.close();
             }
             Some(_) if found => return self.close(),
-            Some(_) => self.state = State::Junk,
+            Some(_) => self.state = MistralState::Junk,
         }
         true
     }
 
-    /// A name ends at the marker, or where its arguments begin: some models leave the marker out.
-    fn step_name(&mut self) -> bool {
+    /// A name ends at the marker, or at the arguments if the model left out the marker.
+    fn advance_name(&mut self) -> bool {
         let ends = [(ARGS, ARGS.len()), ("{", 0)].map(|(end, length)| Some((self.buffer.find(end)?, length)));
         let Some((at, length)) = ends.into_iter().flatten().min() else { return false };
         let mut name = self.take(at + length);
         name.truncate(at);
-        // Some versions put an id of their own between name and arguments.
+        // Some versions put an id between name and arguments.
         let name = name.split(CALL_ID).next().unwrap_or_default().trim().to_owned();
-        self.state = State::Arguments(name, Nesting::default());
+        self.state = MistralState::Arguments(name, Nesting::default());
         true
     }
 
-    fn step_arguments(&mut self, pieces: &mut Vec<Piece>) -> bool {
+    fn advance_arguments(&mut self, pieces: &mut Vec<Piece>) -> bool {
         let blank = self.buffer.len() - self.buffer.trim_start().len();
         self.take(blank);
-        let State::Arguments(name, nesting) = &mut self.state else { return false };
+        let MistralState::Arguments(name, nesting) = &mut self.state else { return false };
         match self.buffer.chars().next() {
             None => return false,
             Some('{') => {}
             Some(_) => {
                 let reason = format!("{ARGS} is not followed by a JSON object");
-                pieces.push(object::malformed(name, ARGUMENTS, &reason));
+                pieces.push(call_object::malformed(name, ARGUMENTS, &reason));
                 return self.close();
             }
         }
@@ -226,10 +226,10 @@ impl MistralParser {
         let name = std::mem::take(name);
         let arguments_json = self.take(end);
         pieces.push(match serde_json::from_str::<serde_json::Value>(&arguments_json) {
-            _ if name.is_empty() => object::malformed(&arguments_json, ARGUMENTS, "it has no name"),
+            _ if name.is_empty() => call_object::malformed(&arguments_json, ARGUMENTS, "it has no name"),
             Ok(_) => Piece::Call { name, arguments_json },
             Err(error) => {
-                object::malformed(&format!("{name} {arguments_json}"), ARGUMENTS, &format!("it is not JSON ({error})"))
+                call_object::malformed(&format!("{name} {arguments_json}"), ARGUMENTS, &format!("it is not JSON ({error})"))
             }
         });
         self.close()
@@ -237,7 +237,7 @@ impl MistralParser {
 
     fn close(&mut self) -> bool {
         self.after_call = true;
-        self.state = State::Text;
+        self.state = MistralState::Text;
         true
     }
 
@@ -261,7 +261,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn f6_call_order_is_kept_in_a_list() {
+    fn f6_calls_keep_their_order_in_a_list() {
         let written = "Let me see.[TOOL_CALLS] [{\"name\": \"b\", \"arguments\": {\"x\": {\"y\": [1.10, {}, \"]}\"]}}}, \
                        {\"name\": \"a\", \"arguments\": {\"ü\": \"🙂\\\"\"}, \"id\": \"abcdefghi\"}]";
         let expected =
@@ -276,7 +276,7 @@ mod tests {
     }
 
     #[test]
-    fn f6_call_order_is_kept_with_names_and_markers() {
+    fn f6_calls_keep_their_order_with_names_and_markers() {
         let written = "[TOOL_CALLS]b[ARGS]{\"x\": {\"y\": [1, {\"z\": \"}{\"}]}}[TOOL_CALLS]a[CALL_ID]abcdefghi[ARGS] {\"ü\": \"日本\"}";
         let expected = [call("b", "{\"x\": {\"y\": [1, {\"z\": \"}{\"}]}}"), call("a", "{\"ü\": \"日本\"}")];
         at_every_split(&NAMED, written, &expected);
@@ -298,7 +298,7 @@ mod tests {
     }
 
     #[test]
-    fn malformed_calls_say_what_is_wrong() {
+    fn malformed_calls_give_an_error_for_the_model() {
         let cases = [
             ("[TOOL_CALLS]", "empty"),
             ("[TOOL_CALLS][]", "list is empty"),
@@ -323,7 +323,7 @@ mod tests {
     }
 
     #[test]
-    fn the_end_of_a_list_and_the_marker_of_arguments_may_be_missing() {
+    fn the_end_of_a_list_and_the_arguments_marker_may_be_missing() {
         let (a, b) = ("{\"name\": \"a\", \"arguments\": {\"x\": \"]\"}}", "{\"name\": \"b\", \"parameters\": {}}");
         let both = [call("a", "{\"x\": \"]\"}"), call("b", "{}")];
         for format in [&LIST, &NAMED] {
@@ -344,14 +344,14 @@ mod tests {
     }
 
     #[test]
-    fn a_list_of_something_else_is_told_to_the_model() {
+    fn a_list_of_other_values_is_a_malformed_call() {
         let pieces = run(&LIST, &["[TOOL_CALLS][1, {\"a\": 2}][TOOL_CALLS][{\"name\": \"a\"}]"]);
         assert!(matches!(&pieces[..], [Piece::Malformed { .. }, Piece::Call { .. }]), "{pieces:?}");
         assert!(malformed(&pieces[..1]).contains("not a list of calls"), "{pieces:?}");
     }
 
     #[test]
-    fn an_endless_call_is_given_up() {
+    fn a_call_above_the_size_limit_is_malformed() {
         let mut parser = (LIST.parser)();
         assert!(parser.push("[TOOL_CALLS][").is_empty());
         let pieces = parser.push(&"1,".repeat(TOOL_ARGUMENTS_BYTES_MAX));

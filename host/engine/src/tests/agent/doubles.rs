@@ -14,7 +14,7 @@ use super::tool;
 
 /// Tools by name; what a name begins or ends with says what the tool does.
 #[derive(Default)]
-pub(super) struct Source {
+pub(super) struct FakeToolSource {
     pub(super) tools: Vec<ToolDefinition>,
     /// `start NAME` and `end NAME`, in the order it happened.
     pub(super) log: Mutex<Vec<String>>,
@@ -27,7 +27,7 @@ pub(super) struct Source {
     pub(super) silent: bool,
 }
 
-impl Source {
+impl FakeToolSource {
     pub(super) fn of(names: &[&str]) -> Arc<Self> {
         Arc::new(Self { tools: names.iter().map(|name| tool(name, "{}")).collect(), ..Self::default() })
     }
@@ -46,12 +46,12 @@ impl Source {
 }
 
 /// Counts a call that runs, and notices when it is dropped before its end.
-struct Guard<'a> {
-    source: &'a Source,
+struct RunningCallGuard<'a> {
+    source: &'a FakeToolSource,
     done: bool,
 }
 
-impl Drop for Guard<'_> {
+impl Drop for RunningCallGuard<'_> {
     fn drop(&mut self) {
         self.source.running.fetch_sub(1, Ordering::SeqCst);
         if !self.done {
@@ -61,18 +61,10 @@ impl Drop for Guard<'_> {
 }
 
 pub(super) fn outcome(content: &str, is_error: bool) -> ToolOutcome {
-    ToolOutcome {
-        content: content.to_owned(),
-        blocks: Vec::new(),
-        is_error,
-        provider: "source".to_owned(),
-        fuel: 0,
-        memory_peak_bytes: 0,
-        elapsed: Duration::from_micros(1),
-    }
+    ToolOutcome { is_error, elapsed: Duration::from_micros(1), ..ToolOutcome::ok("source", content) }
 }
 
-impl ToolSource for Source {
+impl ToolSource for FakeToolSource {
     fn tools<'a>(&'a self, _: &'a Caller) -> BoxFuture<'a, Vec<ToolDefinition>> {
         Box::pin(async move {
             if self.silent {
@@ -91,7 +83,7 @@ impl ToolSource for Source {
         Box::pin(async move {
             let running = self.running.fetch_add(1, Ordering::SeqCst) + 1;
             self.most.fetch_max(running, Ordering::SeqCst);
-            let mut guard = Guard { source: self, done: false };
+            let mut guard = RunningCallGuard { source: self, done: false };
             self.note("start", &call.name);
             match call.name.rsplit('_').next().unwrap_or_default() {
                 "hang" => std::future::pending::<()>().await,
@@ -135,19 +127,19 @@ impl ToolSource for Source {
 }
 
 /// Approves what it is told to, when it is told to.
-pub(super) struct Person {
+pub(super) struct ScriptedApprover {
     pub(super) answer: Approval,
     pub(super) asked: AtomicUsize,
     pub(super) go: Notify,
 }
 
-impl Person {
-    pub(super) fn who_says(answer: Approval) -> Arc<Self> {
+impl ScriptedApprover {
+    pub(super) fn that_answers(answer: Approval) -> Arc<Self> {
         Arc::new(Self { answer, asked: AtomicUsize::new(0), go: Notify::new() })
     }
 }
 
-impl Approver for Person {
+impl Approver for ScriptedApprover {
     fn approve<'a>(
         &'a self,
         _: &'a Caller,
@@ -165,14 +157,14 @@ impl Approver for Person {
 
 /// Keeps the books, and refuses what is beyond them.
 #[derive(Default)]
-pub(super) struct Books {
+pub(super) struct UsageRecorder {
     pub(super) refuse: bool,
     pub(super) tokens_max: Option<usize>,
     pub(super) calls_max: Option<usize>,
     pub(super) lines: Mutex<Vec<String>>,
 }
 
-impl Books {
+impl UsageRecorder {
     pub(super) fn lines(&self) -> Vec<String> {
         self.lines.lock().expect("lock").clone()
     }
@@ -182,45 +174,45 @@ impl Books {
     }
 }
 
-struct Page {
-    books: Arc<Books>,
+struct RecordedReservation {
+    recorder: Arc<UsageRecorder>,
     tokens: usize,
     calls: usize,
 }
 
 /// The gate of these books.
-pub(super) struct Door(pub(super) Arc<Books>);
+pub(super) struct RecordingGate(pub(super) Arc<UsageRecorder>);
 
 fn limited(what: &str) -> Error {
     Error::Limited { message: format!("no {what} left"), retry_after: Duration::from_secs(1) }
 }
 
-impl Gate for Door {
+impl Gate for RecordingGate {
     fn admit(&self, caller: &Caller, model: &str, id: &str) -> Result<Box<dyn Reservation>, Error> {
         if self.0.refuse {
             return Err(limited("requests"));
         }
         self.0.lines.lock().expect("lock").push(format!("admit {} {model} {id}", caller.tenant));
-        Ok(Box::new(Page { books: Arc::clone(&self.0), tokens: 0, calls: 0 }))
+        Ok(Box::new(RecordedReservation { recorder: Arc::clone(&self.0), tokens: 0, calls: 0 }))
     }
 }
 
-impl Page {
+impl RecordedReservation {
     fn write(&self, line: String) {
-        self.books.lines.lock().expect("lock").push(line);
+        self.recorder.lines.lock().expect("lock").push(line);
     }
 }
 
-impl Reservation for Page {
+impl Reservation for RecordedReservation {
     fn reserve(&mut self, tokens: usize) -> Result<(), Error> {
         self.tokens += tokens;
         self.write(format!("reserve {tokens}"));
-        if self.books.tokens_max.is_some_and(|max| self.tokens > max) { Err(limited("tokens")) } else { Ok(()) }
+        if self.recorder.tokens_max.is_some_and(|max| self.tokens > max) { Err(limited("tokens")) } else { Ok(()) }
     }
 
     fn allow_call(&mut self, _: &ToolCall) -> Result<(), Error> {
         self.calls += 1;
-        if self.books.calls_max.is_some_and(|max| self.calls > max) { Err(limited("tool calls")) } else { Ok(()) }
+        if self.recorder.calls_max.is_some_and(|max| self.calls > max) { Err(limited("tool calls")) } else { Ok(()) }
     }
 
     fn may_continue(&mut self, _: u64) -> Result<(), Error> {
@@ -238,9 +230,9 @@ impl Reservation for Page {
 }
 
 /// A codec with another chat template.
-pub(super) struct Templated(pub(super) Arc<dyn TextCodec>, pub(super) &'static str);
+pub(super) struct CodecWithTemplate(pub(super) Arc<dyn TextCodec>, pub(super) &'static str);
 
-impl TextCodec for Templated {
+impl TextCodec for CodecWithTemplate {
     fn encode_chat(&self, chat: firebox_contract::Chat<'_>) -> Result<Vec<TokenId>, Error> {
         self.0.encode_chat(chat)
     }

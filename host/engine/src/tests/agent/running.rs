@@ -6,7 +6,7 @@ use std::time::Duration;
 use firebox_contract::limits::{TOOL_CALLS_PARALLEL_MAX, TOOL_RESULT_BYTES_MAX};
 use firebox_contract::{Approval, Error, Event, FinishReason};
 
-use super::doubles::{Person, Source};
+use super::doubles::{ScriptedApprover, FakeToolSource};
 use super::*;
 use crate::Generation;
 
@@ -31,7 +31,7 @@ async fn until(generation: &mut Generation, wanted: impl Fn(&Event) -> bool) -> 
 
 #[tokio::test]
 async fn f6_order_and_ids_are_kept_when_calls_run_side_by_side() {
-    let source = Source::of(&["read_waits", "read_goes"]);
+    let source = FakeToolSource::of(&["read_waits", "read_goes"]);
     let engine = engine(&source).await;
     let both = format!("{}{}", call("read_waits", "{}"), call("read_goes", "{}"));
     let answer = soon(answer(&engine, ask(&[&both, "done"]))).await;
@@ -58,7 +58,7 @@ async fn f6_order_and_ids_are_kept_when_calls_run_side_by_side() {
 
 #[tokio::test]
 async fn f16_no_more_calls_than_allowed_run_at_a_time() {
-    let source = Source::of(&["read_yields"]);
+    let source = FakeToolSource::of(&["read_yields"]);
     let engine = engine(&source).await;
     let many: String = (0..10).map(|n| call("read_yields", &format!("{{\"n\": {n}}}"))).collect();
     let answer = soon(answer(&engine, ask(&[&many, "done"]))).await;
@@ -69,7 +69,7 @@ async fn f16_no_more_calls_than_allowed_run_at_a_time() {
 
 #[tokio::test]
 async fn f16_what_changes_something_runs_alone_and_in_order() {
-    let source = Source::of(&["read_yields", "write_yields"]);
+    let source = FakeToolSource::of(&["read_yields", "write_yields"]);
     let engine = engine(&source).await;
     let mixed = ["read_yields", "write_yields", "read_yields", "write_yields"]
         .iter()
@@ -85,7 +85,7 @@ async fn f16_what_changes_something_runs_alone_and_in_order() {
 
 #[tokio::test]
 async fn a_call_that_fails_leaves_the_others_their_results() {
-    let source = Source::of(&["read_error", "read_gone", "read_hang", "read_fine"]);
+    let source = FakeToolSource::of(&["read_error", "read_gone", "read_hang", "read_fine"]);
     let engine = engine(&source).await;
     let all: String =
         ["read_error", "read_gone", "read_hang", "read_fine"].iter().map(|name| call(name, "{}")).collect();
@@ -105,7 +105,7 @@ async fn a_call_that_fails_leaves_the_others_their_results() {
 
 #[tokio::test]
 async fn a_source_that_breaks_ends_the_request_after_what_was_told() {
-    let source = Source::of(&["read_broken"]);
+    let source = FakeToolSource::of(&["read_broken"]);
     let engine = engine(&source).await;
     let mut generation = start(&engine, ask(&[&call("read_broken", "{}")])).await.expect("admitted");
     until(&mut generation, |event| matches!(event, Event::ToolCall(_))).await;
@@ -115,7 +115,7 @@ async fn a_source_that_breaks_ends_the_request_after_what_was_told() {
 
 #[tokio::test]
 async fn a_result_that_is_too_long_is_cut_where_a_character_ends() {
-    let source = Source::of(&["read_huge"]);
+    let source = FakeToolSource::of(&["read_huge"]);
     let (engine, prompt) = (engine(&source).await, [&*call("read_huge", "{}")]);
     let mut generation = start(&engine, ask(&prompt)).await.expect("admitted");
     let events = until(&mut generation, |event| matches!(event, Event::ToolResult { .. })).await;
@@ -131,7 +131,7 @@ async fn a_result_that_is_too_long_is_cut_where_a_character_ends() {
 #[tokio::test]
 async fn f15_arguments_that_do_not_fit_never_run_and_the_model_is_told() {
     let schema = r#"{"type":"object","required":["n"],"properties":{"n":{"type":"integer"}}}"#;
-    let source = Source::with(vec![tool("read_n", schema), tool("read_bad", r##"{"$ref":"https://x/y"}"##)]);
+    let source = FakeToolSource::with(vec![tool("read_n", schema), tool("read_bad", r##"{"$ref":"https://x/y"}"##)]);
     let engine = engine(&source).await;
     let deep = format!("{}1{}", "{\"n\": [".repeat(40), "]}".repeat(40));
     let calls = [
@@ -160,8 +160,8 @@ async fn f15_arguments_that_do_not_fit_never_run_and_the_model_is_told() {
 
 #[tokio::test]
 async fn every_event_comes_before_what_it_announces() {
-    let source = Source::of(&["read_progress"]);
-    let person = Person::who_says(Approval::Approve);
+    let source = FakeToolSource::of(&["read_progress"]);
+    let person = ScriptedApprover::that_answers(Approval::Approve);
     let approver = Arc::clone(&person);
     let engine = engine_with(&source, |options| options.approver = Some(approver)).await;
     let policy = rules(&[("read_*", Permission::Ask)]);
@@ -187,7 +187,7 @@ async fn every_event_comes_before_what_it_announces() {
 
 #[tokio::test]
 async fn f10_dropping_a_generation_cancels_its_tools() {
-    let source = Source::of(&["read_hang"]);
+    let source = FakeToolSource::of(&["read_hang"]);
     let engine = engine(&source).await;
     let both = format!("{}{}", call("read_hang", "{}"), call("read_hang", "{\"n\": 1}"));
     let mut generation = start(&engine, ask(&[&both])).await.expect("admitted");
@@ -207,8 +207,8 @@ async fn what_nobody_approves_does_not_run() {
         (Some(Approval::Decline("not today".to_owned())), "the call was declined: not today"),
     ];
     for (approval, expected) in cases {
-        let source = Source::of(&["write_file"]);
-        let person = approval.map(Person::who_says);
+        let source = FakeToolSource::of(&["write_file"]);
+        let person = approval.map(ScriptedApprover::that_answers);
         if let Some(person) = &person {
             person.go.notify_one();
         }
@@ -225,7 +225,7 @@ async fn what_nobody_approves_does_not_run() {
 
 #[tokio::test]
 async fn a_clients_tool_that_needs_arguments_is_never_called_with_none() {
-    let source = Source::of(&[]);
+    let source = FakeToolSource::of(&[]);
     let engine = engine(&source).await;
     let schema = r#"{"type":"object","required":["n"],"properties":{"n":{"type":"integer"}}}"#;
     let client = vec![tool("needs", schema), tool("may", "{}")];

@@ -1,0 +1,150 @@
+//! The gate is asked before anything is used and told what was, once, however a request ends.
+
+use std::time::Duration;
+
+use firebox_contract::limits::ANSWER_TOKENS_EXPECTED;
+use firebox_contract::{Error, Event, FinishReason, PromptVerdict, SamplingOverrides};
+
+use super::doubles::{UsageRecorder, RecordingGate, FakeToolSource};
+use super::*;
+
+async fn engine_with_recorder(recorder: UsageRecorder, plugins: Plugins) -> (Engine, Arc<UsageRecorder>, Arc<FakeToolSource>) {
+    let (recorder, source) = (Arc::new(recorder), FakeToolSource::of(&["read_x", "read_hang", "read_broken"]));
+    let (gate, tools) = (RecordingGate(Arc::clone(&recorder)), Arc::clone(&source));
+    let (engine, _) = engine_changed(scripted_turn, plugins, 2, 64, |options| {
+        options.gate = Arc::new(gate);
+        options.tools = Some(tools);
+    })
+    .await;
+    (engine, recorder, source)
+}
+
+#[tokio::test]
+async fn every_round_is_reserved_and_every_call_told() {
+    let (engine, recorder, _) = engine_with_recorder(UsageRecorder::default(), Plugins::default()).await;
+    let sampling = SamplingOverrides { max_tokens: Some(1_000), ..SamplingOverrides::default() };
+    let turn = call("read_x", "{}");
+    let request = GenerationRequest { sampling, id: Some("r7".to_owned()), ..ask(&[&turn, "done"]) };
+    let prompt = ask(&[&turn, "done"]);
+    let generation = start(&engine, request).await.expect("admitted");
+    assert_eq!(generation.id(), "r7");
+    let answer = collect(generation).await.expect("answered");
+    let Prompt::Chat(messages) = &prompt.prompt else { panic!("a chat") };
+    let first = "[read_x][read_hang][read_broken]user: ".len() + messages[0].content.len() + "\n\nA:".len();
+    let second = answer.finish.usage.prompt_tokens - first;
+    assert_eq!(
+        recorder.lines(),
+        [
+            "admit local scripted r7".to_owned(),
+            format!("reserve {}", first + 1_000),
+            "called call_0 allowed false".to_owned(),
+            format!("reserve {}", second + 1_000 - turn.len()),
+            "settle stop true true".to_owned(),
+        ]
+    );
+}
+
+#[tokio::test]
+async fn what_the_gate_refuses_does_not_begin() {
+    let (engine, recorder, _) = engine_with_recorder(UsageRecorder { refuse: true, ..UsageRecorder::default() }, Plugins::default()).await;
+    let error = start(&engine, ask(&["hi"])).await.err().expect("refused");
+    assert!(matches!(error, Error::Limited { .. }), "{error}");
+    assert!(recorder.lines().is_empty());
+    let (engine, recorder, _) =
+        engine_with_recorder(UsageRecorder { tokens_max: Some(100), ..UsageRecorder::default() }, Plugins::default()).await;
+    assert!(matches!(start(&engine, ask(&["hi"])).await, Err(Error::Limited { .. })));
+    assert_eq!(recorder.settled(), ["settle rate_limited false false"]);
+}
+
+#[tokio::test]
+async fn a_budget_that_ends_between_rounds_ends_the_request() {
+    let recorder = UsageRecorder { tokens_max: Some(4_000), ..UsageRecorder::default() };
+    let (engine, recorder, _) = engine_with_recorder(recorder, Plugins::default()).await;
+    let mut generation = start(&engine, ask(&[&call("read_x", "{}"), "done"])).await.expect("admitted");
+    let error = loop {
+        match generation.next().await {
+            Ok(Some(_)) => {}
+            Ok(None) => panic!("no error"),
+            Err(error) => break error,
+        }
+    };
+    assert!(matches!(error, Error::Limited { .. }), "{error}");
+    drop(generation);
+    assert_eq!(recorder.settled(), ["settle rate_limited true true"]);
+}
+
+#[tokio::test]
+async fn calls_beyond_the_quota_are_refused_and_told() {
+    let recorder = UsageRecorder { calls_max: Some(1), ..UsageRecorder::default() };
+    let (engine, recorder, source) = engine_with_recorder(recorder, Plugins::default()).await;
+    let both = format!("{}{}{}", call("read_x", "{}"), call("read_x", "{\"n\": 1}"), call("nope", "{}"));
+    let answer = answer(&engine, ask(&[&both, "done"])).await;
+    assert_eq!(answer.text, "done");
+    assert_eq!(source.log().len(), 2);
+    let mut called: Vec<String> = recorder.lines().into_iter().filter(|line| line.starts_with("called")).collect();
+    called.sort();
+    assert_eq!(called, ["called call_0 allowed false", "called call_1 rejected true", "called call_2 rejected true"]);
+}
+
+#[tokio::test]
+async fn the_account_is_settled_once_however_it_ends() {
+    // Dropped while the model speaks.
+    let (engine, recorder, _) = engine_with_recorder(UsageRecorder::default(), Plugins::default()).await;
+    let mut generation = start(&engine, ask(&[&"long ".repeat(50)])).await.expect("admitted");
+    generation.next().await.expect("an event");
+    drop(generation);
+    // Stopped by a caller who says why.
+    let mut generation = start(&engine, ask(&[&"long ".repeat(50)])).await.expect("admitted");
+    generation.next().await.expect("an event");
+    generation.so_far(FinishReason::Timeout);
+    drop(generation);
+    // Dropped while a tool runs.
+    let mut generation = start(&engine, ask(&[&call("read_hang", "{}")])).await.expect("admitted");
+    while !matches!(generation.next().await, Ok(Some(Event::ToolCall(_)))) {}
+    assert!(tokio::time::timeout(Duration::from_millis(5), generation.next()).await.is_err());
+    drop(generation);
+    // Failed.
+    let failed = collect(start(&engine, ask(&[&call("read_broken", "{}")])).await.expect("admitted")).await;
+    assert!(failed.is_err());
+    // Refused before it began.
+    assert!(start(&engine, ask(&[""])).await.is_err());
+    assert_eq!(
+        recorder.settled(),
+        [
+            "settle interrupted true true",
+            "settle timeout true true",
+            "settle interrupted true true",
+            "settle internal true true",
+            "settle invalid_request false false",
+        ]
+    );
+    assert!(recorder.lines().contains(&"called call_0 allowed true".to_owned()), "a call that is cut off is told too");
+    let refuse = PromptVerdict::Refuse { plugin: "guard".to_owned(), message: "no".to_owned() };
+    let plugins = Plugins { prompt: Some(refuse), ..Plugins::default() };
+    let (engine, recorder, _) = engine_with_recorder(UsageRecorder::default(), plugins).await;
+    assert!(start(&engine, ask(&["hi"])).await.is_err());
+    assert_eq!(recorder.settled(), ["settle refused false false"]);
+}
+
+#[tokio::test]
+async fn a_tenants_tokens_are_asked_for_as_the_answer_grows() {
+    let prompt = "user: q\n\nA:".len();
+    for (tokens_max, expected) in [
+        (usize::MAX, 4_096 - prompt + 1),
+        // What was reserved beyond the first and second time is refused.
+        (prompt + 2 * ANSWER_TOKENS_EXPECTED, 2 * ANSWER_TOKENS_EXPECTED),
+    ] {
+        let recorder = Arc::new(UsageRecorder { tokens_max: Some(tokens_max), ..UsageRecorder::default() });
+        let gate = RecordingGate(Arc::clone(&recorder));
+        let (engine, _) =
+            engine_changed(|_| "w".repeat(10_000), Plugins::default(), 2, 64, |options| options.gate = Arc::new(gate))
+                .await;
+        let answer = answer(&engine, GenerationRequest::new(Prompt::Chat(vec![Message::text(Role::User, "q")]))).await;
+        assert_eq!(answer.text.len(), expected, "{:?}", answer.finish.reason);
+        let reserved: Vec<String> = recorder.lines().into_iter().filter(|line| line.starts_with("reserve")).collect();
+        assert_eq!(reserved[0], format!("reserve {}", prompt + ANSWER_TOKENS_EXPECTED));
+        assert_eq!(reserved[1], format!("reserve {ANSWER_TOKENS_EXPECTED}"));
+        let limited = tokens_max < usize::MAX;
+        assert_eq!(answer.finish.reason == FinishReason::Length, limited);
+    }
+}

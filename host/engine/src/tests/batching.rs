@@ -1,0 +1,130 @@
+//! Turns of the thread that owns the model: many sequences in one pass, none that holds up another.
+
+use std::time::Duration;
+
+use firebox_contract::limits::{EVENTS_BUFFERED_MAX, STEP_PREFILL_TOKENS};
+use firebox_contract::{FinishReason, GenerationRequest, SamplingOverrides};
+
+use super::fixture_model::{EngineFixture, answer_as, counted, start_as, tenant};
+use super::{ask_with, collect, long};
+
+#[tokio::test]
+async fn f11_one_thread_computes_for_all_and_nobody_waits_on_it() {
+    let (engine, probe) = EngineFixture::of(long).engine().await;
+    probe.pause(true);
+    let mut running = Vec::new();
+    for n in 0..6 {
+        // This runtime has one thread: it would be stuck here if the model computed on it.
+        running.push(start_as(&engine, "a", &n.to_string(), 20).await);
+    }
+    tokio::time::timeout(Duration::from_secs(5), tokio::task::yield_now()).await.expect("the runtime is free");
+    probe.pause(false);
+    for generation in running {
+        assert_eq!(collect(generation).await.expect("answered").text.len(), 20);
+    }
+    let state = probe.state();
+    assert_eq!(state.threads.len(), 1);
+    assert!(!state.threads.contains(&std::thread::current().id()));
+    assert!(state.steps.iter().any(|step| step.len() == 6), "all in one pass");
+}
+
+#[tokio::test]
+async fn f9_a_reader_that_never_reads_holds_up_nobody() {
+    let (engine, probe) = EngineFixture::of(long).engine().await;
+    let slow = start_as(&engine, "a", "s", 1_000).await;
+    for _ in 0..3 {
+        assert_eq!(answer_as(&engine, "a", "q", 500).await.text.len(), 500);
+    }
+    let resting = probe.state().steps.iter().flatten().filter(|(letter, _)| *letter == 's').count();
+    assert!(resting <= EVENTS_BUFFERED_MAX, "it rests: {resting} turns");
+    assert_eq!(collect(slow).await.expect("whole").text.len(), 1_000);
+}
+
+#[tokio::test]
+async fn f10_a_request_out_of_time_stops_computing_even_when_nobody_reads() {
+    let (engine, probe) = EngineFixture { budget: 0, ..EngineFixture::of(long) }.engine().await;
+    let request = GenerationRequest {
+        timeout: Some(Duration::from_millis(300)),
+        ..ask_with("q", SamplingOverrides { max_tokens: Some(1_000), ..Default::default() })
+    };
+    let generation = engine.generate(&tenant("a"), request).await.expect("admitted");
+    probe.until("it began", |state| state.alive == 1).await;
+    probe.until("its cache is freed", |state| state.alive == 0).await;
+    let steps = probe.state().steps.len();
+    let answer = collect(generation).await.expect("what there was");
+    assert_eq!(answer.finish.reason, FinishReason::Timeout);
+    assert!(answer.text.len() <= EVENTS_BUFFERED_MAX, "{}", answer.text.len());
+    assert_eq!(answer_as(&engine, "a", "n", 1).await.text.len(), 1);
+    let late = probe.state().steps[steps..].iter().flatten().filter(|(letter, _)| *letter == 'q').count();
+    assert_eq!(late, 0, "the model saw no more of it");
+}
+
+#[tokio::test]
+async fn f10_a_request_out_of_time_stops_while_it_is_read() {
+    fn slow(_: &str) -> String {
+        std::thread::sleep(Duration::from_millis(5));
+        "x".repeat(2_000)
+    }
+    let (engine, _) = EngineFixture::of(slow).engine().await;
+    let request = GenerationRequest {
+        timeout: Some(Duration::from_millis(100)),
+        ..ask_with("q", SamplingOverrides { max_tokens: Some(1_000), ..Default::default() })
+    };
+    let answer = collect(engine.generate(&tenant("a"), request).await.expect("admitted")).await.expect("some");
+    assert_eq!(answer.finish.reason, FinishReason::Timeout);
+    counted(&engine, "its place is given back", |counters| counters.running == 0).await;
+}
+
+#[tokio::test]
+async fn a_flood_of_one_tenant_costs_another_no_turns() {
+    let (engine, probe) = EngineFixture { budget: 0, in_flight_max: 32, chunk: 512, ..EngineFixture::of(long) }.engine().await;
+    let lone = {
+        let before = probe.state().steps.len();
+        answer_as(&engine, "b", &"B".repeat(20), 20).await;
+        probe.state().steps.len() - before
+    };
+    probe.pause(true);
+    let mut flood = Vec::new();
+    for _ in 0..20 {
+        flood.push(tokio::spawn(collect(start_as(&engine, "a", &"a".repeat(1_500), 200).await)));
+    }
+    probe.pause(false);
+    probe.until("the flood runs", |state| state.steps.len() > lone + 3).await;
+    let text = answer_as(&engine, "b", &"B".repeat(20), 20).await.text;
+    assert_eq!(text.len(), 20);
+    let steps = probe.state().steps.clone();
+    let of_b: Vec<usize> = (lone..steps.len()).filter(|step| steps[*step].iter().any(|row| row.0 == 'B')).collect();
+    let (first, last) = (of_b[0], of_b[of_b.len() - 1]);
+    assert_eq!(last - first + 1, of_b.len(), "it has a part in every turn from its first to its last");
+    // Its prompt may take up to three turns where the device is so slow that turns are as short as they get.
+    assert!(of_b.len() <= lone + 2, "{} turns instead of {lone}", of_b.len());
+    let rows = |step: &Vec<(char, usize)>| step.iter().map(|row| row.1).sum::<usize>();
+    assert!(steps.iter().all(|step| rows(step) <= STEP_PREFILL_TOKENS), "a turn is one bounded pass");
+    for generation in flood {
+        assert_eq!(generation.await.expect("no panic").expect("answered").text.len(), 200);
+    }
+}
+
+#[tokio::test]
+async fn a_pass_of_a_flood_is_given_up_for_another_tenant_and_made_good() {
+    fn slow(_: &str) -> String {
+        std::thread::sleep(Duration::from_millis(2));
+        "x".repeat(60)
+    }
+    // Ten milliseconds of the machine are a second here, so that the flood is soon ahead.
+    let (engine, probe) = EngineFixture { budget: 0, speed: 100, ..EngineFixture::of(slow) }.engine().await;
+    let flood = tokio::spawn(collect(start_as(&engine, "a", "a", 60).await));
+    probe.until("the flood used its share", |state| state.steps.len() > 15).await;
+    probe.pause(true);
+    // The pass that ran ends, and the next one waits.
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    let modest = start_as(&engine, "b", "B", 5).await;
+    counted(&engine, "a pass was given up", |counters| counters.steps_aborted == 1).await;
+    let mine = start_as(&engine, "a", "c", 5).await;
+    tokio::time::sleep(Duration::from_millis(20)).await;
+    assert_eq!(engine.counters().steps_aborted, 1, "not for who floods, and not the turn of the other");
+    probe.pause(false);
+    assert_eq!(collect(modest).await.expect("answered").text.len(), 5);
+    assert_eq!(flood.await.expect("no panic").expect("answered").text.len(), 60, "nothing is lost");
+    assert_eq!(collect(mine).await.expect("answered").text.len(), 5);
+}
