@@ -87,6 +87,6 @@ impl Host {
     /// The least number of tokens of a conversation whose user messages have `bytes` bytes. 0 if the template may leave
     /// user messages out.
     fn least_user_tokens(&self, bytes: usize) -> usize {
-        if self.codec.keeps_questions() { self.codec.least_tokens(bytes) } else { 0 }
+        if self.codec.renders_all_user_text() { self.codec.min_tokens(bytes) } else { 0 }
     }
 }

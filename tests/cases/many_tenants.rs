@@ -66,7 +66,7 @@ async fn requests_in_one_batch_get_the_same_text_as_alone() {
         assert_eq!(text.await.expect("no panic"), alone[n % QUESTIONS.len()], "{}", QUESTIONS[n % QUESTIONS.len()]);
     }
     let after = host.engine().counters();
-    let mean = (after.batched - before.batched) as f64 / (after.steps - before.steps) as f64;
+    let mean = (after.batched_sequences - before.batched_sequences) as f64 / (after.steps - before.steps) as f64;
     assert!(mean > 2.0, "steps are shared: {mean} sequences each");
     assert_eq!(host.engine().close(std::time::Duration::from_secs(5)).await, 0);
 }

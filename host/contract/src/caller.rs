@@ -1,17 +1,19 @@
-//! Who asks. Decided once at the door (invariant I7) and carried by everything below it.
+//! The caller of a request. It is decided once, from the API key (invariant I7), and passed through all layers.
+
+pub mod liveness;
 
 use std::fmt;
 use std::sync::Arc;
 
+use self::liveness::LivenessHandle;
 use crate::limits;
-use crate::liveness::LivenessHandle;
 
-/// Names a tenant. Cheap to clone.
+/// The id of a tenant. Cheap to clone.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct TenantId(Arc<str>);
 
 impl TenantId {
-    /// A tenant called `name`.
+    /// The id of the tenant with this name.
     #[must_use]
     pub fn new(name: &str) -> Self {
         Self(Arc::from(name))
@@ -30,30 +32,30 @@ impl fmt::Display for TenantId {
     }
 }
 
-/// The authenticated origin of a request.
+/// The authenticated origin of a request: a tenant with its limits.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Caller {
     /// The tenant whose limits, grants and caches apply.
     pub tenant: TenantId,
-    /// The public part of the key it came with; empty where there is none.
+    /// The public part of its API key; empty if there is none.
     pub key: Arc<str>,
-    /// Its share of a model when several tenants wait: twice the weight, twice the turns. At least 1.
+    /// Its weight between tenants: a tenant with twice the weight gets twice the time of a model. At least 1.
     pub weight: u32,
-    /// Requests this tenant may have at one model at a time, waiting ones included.
+    /// Maximum number of requests of this tenant at one model, including waiting ones.
     pub in_flight_max: usize,
-    /// Whether it may still go on.
+    /// Whether its key is still valid.
     pub liveness: LivenessHandle,
 }
 
 impl Caller {
-    /// `tenant` with an even share and no limit but the model's own.
+    /// A caller of `tenant` with weight 1 and no limits of its own.
     #[must_use]
     pub fn of(tenant: TenantId) -> Self {
         let liveness = LivenessHandle::default();
         Self { tenant, key: Arc::from(""), weight: 1, in_flight_max: limits::IN_FLIGHT_MAX, liveness }
     }
 
-    /// The person at this machine's command line: a caller like any other, with limits of its own.
+    /// The caller of the command line: tenant "local".
     #[must_use]
     pub fn local() -> Self {
         Self::of(TenantId::new("local"))

@@ -1,11 +1,13 @@
-//! A conversation: messages, the tools offered, the calls made.
+//! A conversation: its messages, the offered tools and the calls.
 
-/// Who said a message.
+pub mod json;
+
+/// The author of a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Role {
-    /// Instructions from whoever runs the conversation.
+    /// Instructions for the model.
     System,
-    /// The person or program that asks.
+    /// The user.
     User,
     /// The model.
     Assistant,
@@ -14,7 +16,7 @@ pub enum Role {
 }
 
 impl Role {
-    /// The name chat templates use.
+    /// The name that chat templates use.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -26,37 +28,37 @@ impl Role {
     }
 }
 
-/// A call the model made.
+/// A tool call of the model.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ToolCall {
     /// Unique within the conversation.
     pub id: String,
-    /// The tool's name as the model wrote it.
+    /// The tool's name, as the model wrote it.
     pub name: String,
-    /// The arguments: the text of one JSON object.
+    /// The arguments, as the text of a JSON object.
     pub arguments_json: String,
 }
 
 /// One message of a conversation.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Message {
-    /// Who said it.
+    /// Its author.
     pub role: Role,
-    /// What was said; empty for a message that only calls tools.
+    /// Its text; empty if the message only calls tools.
     pub content: String,
-    /// Calls made by an assistant message, in the order they were made.
+    /// The calls of an assistant message, in order.
     pub tool_calls: Vec<ToolCall>,
-    /// For a tool message: the call this answers.
+    /// For a tool message: the id of the call that it answers.
     pub tool_call_id: Option<String>,
     /// For a tool message: the tool's name.
     pub name: Option<String>,
-    /// The message as the client wrote it, where it has more than the fields above: the text of one JSON object. Only
-    /// the chat template sees it, with the fields above in the place of its own.
+    /// The message as the client sent it, as the text of a JSON object, if it has more members than the fields above. Only
+    /// the chat template uses it; the fields above override its members.
     pub as_sent_json: Option<String>,
 }
 
 impl Message {
-    /// A message that is only text.
+    /// A message with text only.
     #[must_use]
     pub fn text(role: Role, content: impl Into<String>) -> Self {
         Self {
@@ -83,65 +85,65 @@ impl Message {
     }
 }
 
-/// What a tool declares about its effects; the declaration decides what may run in parallel, never the name.
+/// The effects that a tool declares. They decide which calls run in parallel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct ToolEffects {
-    /// Changes nothing.
+    /// It changes nothing.
     pub read_only: bool,
-    /// May destroy something.
+    /// It may delete or overwrite data.
     pub destructive: bool,
     /// A second call with the same arguments changes nothing more.
     pub idempotent: bool,
-    /// Reaches the world outside the host.
+    /// It reaches systems outside of the host.
     pub open_world: bool,
 }
 
-/// A tool as it is offered to a model.
+/// A tool that is offered to a model.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ToolDefinition {
-    /// Unique among the tools offered together.
+    /// Unique among the tools of a request.
     pub name: String,
-    /// What it does, for the model.
+    /// Its description, for the model.
     pub description: String,
-    /// A name for people; `name` serves where it is absent.
+    /// A title for people; the default is `name`.
     pub title: Option<String>,
-    /// JSON Schema of the arguments: the text of one JSON object.
+    /// JSON Schema of the arguments, as the text of a JSON object.
     pub input_schema_json: String,
-    /// JSON Schema of the structured result, where there is one.
+    /// JSON Schema of the structured result, if it has one.
     pub output_schema_json: Option<String>,
-    /// The entry of the request's `tools` as the client wrote it: the text of one JSON object, which the chat template
-    /// sees. `None` for tools of the host, which the template sees as the fields above say.
+    /// The entry of the request's `tools` as the client sent it, as the text of a JSON object, for the chat template.
+    /// `None` for tools of the host, which the template gets from the fields above.
     pub as_sent_json: Option<String>,
-    /// Declared effects.
+    /// The declared effects.
     pub effects: ToolEffects,
 }
 
-/// How a prompt ends.
+/// The end of a rendered prompt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum PromptEnd {
-    /// With the opening of an assistant's turn (`add_generation_prompt`).
+    /// The opening of an assistant turn (`add_generation_prompt`).
     #[default]
     GenerationPrompt,
-    /// After the last message: the template adds nothing.
+    /// The last message, complete.
     Conversation,
-    /// Inside the last message, which the model continues (`continue_final_message`).
+    /// The last message, open: the model continues it (`continue_final_message`).
     FinalMessage,
 }
 
-/// What a request says to the chat template beside messages and tools.
+/// Options of a request for the chat template.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct ChatOptions {
-    /// How the prompt ends.
+    /// The end of the prompt.
     pub end: PromptEnd,
-    /// Variables of the template by name (`chat_template_kwargs`): the text of one JSON object. They stand in the place
-    /// of special tokens of the same name; the names of what a template always has are refused.
+    /// Variables of the template by name (`chat_template_kwargs`), as the text of a JSON object. They override special
+    /// tokens of the same name. The names of built-in variables are refused.
     pub variables_json: Option<String>,
-    /// Documents to answer from: the text of a JSON list of objects.
+    /// Documents to answer from, as the text of a JSON list of objects.
     pub documents_json: Option<String>,
 }
 
 impl ChatOptions {
-    /// What holds where a request says nothing.
+    /// The options of a request that sets none.
     pub const DEFAULT: Self = Self { end: PromptEnd::GenerationPrompt, variables_json: None, documents_json: None };
 
     /// The JSON texts of variables and documents.
@@ -149,7 +151,7 @@ impl ChatOptions {
         [&self.variables_json, &self.documents_json].into_iter().filter_map(|text| text.as_deref())
     }
 
-    /// Bytes of what the template may write of this.
+    /// Bytes of these options that the template may write.
     #[must_use]
     pub fn bytes(&self) -> usize {
         self.texts().map(str::len).sum()
@@ -158,21 +160,21 @@ impl ChatOptions {
 
 static DEFAULT_OPTIONS: ChatOptions = ChatOptions::DEFAULT;
 
-/// What a chat template renders.
+/// The input of a chat template.
 #[derive(Debug, Clone, Copy)]
 pub struct Chat<'a> {
     /// The conversation so far.
     pub messages: &'a [Message],
-    /// The tools offered; may be empty.
+    /// The offered tools; may be empty.
     pub tools: &'a [ToolDefinition],
-    /// What the assistant's turn already begins with, such as the opening of a tool call that must come; usually empty.
+    /// The text that the assistant turn begins with, such as the opening of a forced tool call; usually empty.
     pub prefix: &'a str,
-    /// What the request says to the template.
+    /// The request's options.
     pub options: &'a ChatOptions,
 }
 
 impl<'a> Chat<'a> {
-    /// A conversation and its tools, rendered as a request without options has it.
+    /// A conversation and its tools, with default options.
     #[must_use]
     pub fn new(messages: &'a [Message], tools: &'a [ToolDefinition]) -> Self {
         Self { messages, tools, prefix: "", options: &DEFAULT_OPTIONS }

@@ -1,41 +1,44 @@
-//! The shared error and the one table that maps kinds of error to exit codes and HTTP statuses.
+//! The shared error type, and the table that maps its kinds to exit codes and HTTP statuses.
+
+pub mod fault;
+pub mod panic;
 
 use std::time::Duration;
 
-use crate::fault::Fault;
+use self::fault::Fault;
 
-/// The closed set of ways a request can fail. Every crate's error maps to one of them.
+/// The ways in which a request can fail. Every error of every crate maps to one of them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum ErrorKind {
-    /// The command line, configuration or request is wrong.
+    /// The command line, configuration or request is invalid.
     Usage,
     /// The model, its files or its device failed.
     Model,
-    /// The caller is not known, or its key is no longer good.
+    /// The API key is missing, unknown or not valid any more.
     Unauthorized,
-    /// The caller is known and may not do this.
+    /// The caller is known but may not do this.
     Denied,
-    /// A plugin, or a rule about content, said no to this request.
+    /// A plugin or a content rule refused the request.
     Refused,
-    /// What is asked for does not exist for this caller.
+    /// The resource does not exist for this caller.
     NotFound,
-    /// The request is larger than a fixed limit: context, bytes, messages. Waiting does not help.
+    /// The request exceeds a fixed limit of the context, bytes or messages. A retry fails too.
     TooLarge,
-    /// A rate, quota or busy resource said no for now. Waiting helps.
+    /// A rate limit, a quota or a busy resource refused the request for now. A later retry may succeed.
     Limited,
     /// The request's own time was up.
     Timeout,
-    /// The host, or a part the request needs, cannot work now.
+    /// The host, or a part of it that the request needs, is not available now.
     Unavailable,
-    /// A plugin broke its limits or trapped, or cannot be loaded.
+    /// A plugin exceeded a limit, trapped or cannot be loaded.
     PluginFault,
-    /// The caller stopped it.
+    /// The caller stopped the request.
     Interrupted,
-    /// A fault of Firebox itself or of the machine (full disk, dead thread).
+    /// Firebox itself or the machine failed, for example a full disk.
     Internal,
 }
 
-/// `(kind, exit code, HTTP status, stable code)`: the only place that maps them.
+/// `(kind, exit code, HTTP status, stable code)` of every kind.
 pub const ERROR_KINDS: &[(ErrorKind, u8, u16, &str)] = &[
     (ErrorKind::Usage, 2, 400, "invalid_request"),
     (ErrorKind::Model, 3, 500, "model_error"),
@@ -54,7 +57,7 @@ pub const ERROR_KINDS: &[(ErrorKind, u8, u16, &str)] = &[
 
 impl ErrorKind {
     fn row(self) -> (Self, u8, u16, &'static str) {
-        // The table is closed over the enum; the test below holds that, so the fallback is never reached.
+        // A test checks that the table has a row for every kind, so the default is never used.
         ERROR_KINDS.iter().copied().find(|row| row.0 == self).unwrap_or((self, 1, 500, "internal"))
     }
 
@@ -77,60 +80,60 @@ impl ErrorKind {
     }
 }
 
-/// What can go wrong across the seams of this crate's traits.
+/// The error of this crate's traits.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 pub enum Error {
-    /// The request cannot be meant.
+    /// The request is invalid.
     #[error("{0}")]
     Usage(String),
     /// Loading or running a model failed.
     #[error("{0}")]
     Model(String),
-    /// The caller is not known.
+    /// The API key is missing, unknown or not valid any more.
     #[error("{0}")]
     Unauthorized(String),
     /// The caller may not do this.
     #[error("{0}")]
     Denied(String),
-    /// A plugin or a rule about content said no.
+    /// A plugin or a content rule refused the request.
     #[error("{0}")]
     Refused(String),
-    /// There is no such thing for this caller.
+    /// The resource does not exist for this caller.
     #[error("{0}")]
     NotFound(String),
-    /// Larger than a fixed limit.
+    /// The request exceeds a fixed limit.
     #[error("{0}")]
     TooLarge(String),
-    /// Not now.
+    /// A rate limit, a quota or a busy resource refused the request for now.
     #[error("{message}")]
     Limited {
-        /// What is used up, and its numbers.
+        /// The resource that is used up, with its numbers.
         message: String,
-        /// When trying again makes sense.
+        /// The time after which a retry may succeed.
         retry_after: Duration,
     },
     /// The request's time was up.
     #[error("{0}")]
     Timeout(String),
-    /// A part the request needs cannot work now.
+    /// A part that the request needs is not available now.
     #[error("{0}")]
     Unavailable(String),
-    /// A plugin cannot be loaded, or asked for what it must not have.
+    /// A plugin cannot be loaded, or asked for a capability that it must not have.
     #[error("{0}")]
     Plugin(String),
-    /// A plugin's call ended badly.
+    /// A plugin call ended with a fault.
     #[error(transparent)]
     Fault(#[from] Fault),
-    /// The caller stopped it.
+    /// The caller stopped the request.
     #[error("interrupted")]
     Interrupted,
-    /// Firebox or its machine failed.
+    /// Firebox itself or the machine failed.
     #[error("{0}")]
     Internal(String),
 }
 
 impl Error {
-    /// The kind, from which exit code and status follow.
+    /// Its kind, which determines exit code and HTTP status.
     #[must_use]
     pub fn kind(&self) -> ErrorKind {
         match self {

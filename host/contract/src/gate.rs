@@ -1,4 +1,5 @@
-//! What a tenant may use, asked before it is used and settled after. The door implements it; the engine obeys.
+//! Reservations: what a request may use, checked before it is used and settled afterwards. The tenancy layer implements
+//! them; the engine calls them.
 
 use crate::caller::Caller;
 use crate::chat::ToolCall;
@@ -6,61 +7,62 @@ use crate::error::Error;
 use crate::generation::Usage;
 use crate::hook::{PluginUse, ToolOutcome};
 
-/// Decides whether a request may begin.
+/// Opens the reservation of each request.
 pub trait Gate: Send + Sync {
-    /// Opens the account of one request at `model`, or refuses it now.
+    /// Opens the reservation of a request at `model`, or refuses the request.
     ///
     /// # Errors
-    /// `Error::Limited` when a rate or quota is used up, `Error::Denied` when the caller may not use the model.
+    /// `Error::Limited` if a rate limit or a quota is used up, `Error::Denied` if the caller may not use the model.
     fn admit(&self, caller: &Caller, model: &str, request_id: &str) -> Result<Box<dyn Reservation>, Error>;
 }
 
-/// The account of one request. Dropping it unsettled leaves what was reserved as spent: quotas fail closed.
+/// The reservation of one request. If it is dropped without being settled, everything reserved is charged: quotas fail
+/// closed.
 pub trait Reservation: Send {
-    /// Reserves tokens (prompt and longest answer together) before they are computed; called once a round, and again where
-    /// an answer whose request says no number grows beyond what was reserved.
+    /// Reserves tokens of prompt and answer before they are computed. It is called once per turn, and again if an answer
+    /// without a maximum length outgrows the reserved tokens.
     ///
     /// # Errors
-    /// `Error::Limited` when they exceed what is left.
+    /// `Error::Limited` if the quota has fewer tokens left.
     fn reserve(&mut self, tokens: usize) -> Result<(), Error>;
 
-    /// Asked before each tool call.
+    /// Checks a tool call before it runs.
     ///
     /// # Errors
-    /// `Error::Limited` when there are no calls left.
+    /// `Error::Limited` if the quota of calls is used up.
     fn allow_call(&mut self, call: &ToolCall) -> Result<(), Error>;
 
-    /// Tells what plugins used since this was called last, and asks whether the request may go on: between guest calls
-    /// where a request makes many, and before each of its steps. `fuel` is in units of fuel, and may be 0.
+    /// Reports the fuel that plugins used since the last call, and checks whether the request may continue. It is called
+    /// between plugin calls. `fuel` may be 0.
     ///
     /// # Errors
-    /// `Error::Limited` when the fuel is used up, `Error::Unauthorized` when the key is no longer good.
+    /// `Error::Limited` if the quota of fuel is used up, `Error::Unauthorized` if the key is not valid any more.
     fn may_continue(&mut self, fuel: u64) -> Result<(), Error>;
 
-    /// Told after each tool call, and for each that was not allowed to run.
+    /// Records a tool call after it ended, or after it was refused.
     fn record_call(&mut self, call: &ToolCall, decision: Decision, outcome: &ToolOutcome);
 
-    /// What was really used, told once at the end; the rest of the reservation is given back.
-    fn settle(&mut self, spent: &RequestUsage<'_>);
+    /// Charges what the request used and gives back the rest. It is called once, at the end.
+    fn settle(&mut self, usage: &RequestUsage<'_>);
 }
 
-/// What became of a wish to call a tool.
+/// The decision about a tool call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Decision {
     /// Policy allows it.
     Allowed,
-    /// A person or program was asked and allowed it.
+    /// The approver approved it.
     Approved,
-    /// Somebody was asked, or nobody could be, and it did not run.
+    /// The approver declined it, or there was no approver.
     Declined,
-    /// Policy forbids it.
+    /// Policy denies it.
     Denied,
-    /// It did not get as far: no such tool, arguments that do not fit, a limit.
+    /// The call is invalid: no such tool, arguments that do not fit, or a limit.
     Rejected,
 }
 
 impl Decision {
-    /// The stable name.
+    /// Its stable name.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -73,18 +75,18 @@ impl Decision {
     }
 }
 
-/// What one request used.
+/// The use of one request.
 #[derive(Debug, Clone, PartialEq)]
 pub struct RequestUsage<'a> {
-    /// Tokens.
+    /// Its tokens.
     pub usage: Usage,
-    /// Plugins, by plugin and stage.
+    /// The use of plugins, by plugin and stage.
     pub plugins: &'a [PluginUse],
     /// The finish reason's stable name, or the stable code of the error.
     pub outcome: &'a str,
 }
 
-/// No limits: the gate of the command line, where the person at the machine owns all of it.
+/// A gate without limits, for the command line.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct OpenGate;
 
@@ -109,5 +111,5 @@ impl Reservation for OpenGate {
 
     fn record_call(&mut self, _call: &ToolCall, _decision: Decision, _outcome: &ToolOutcome) {}
 
-    fn settle(&mut self, _spent: &RequestUsage<'_>) {}
+    fn settle(&mut self, _usage: &RequestUsage<'_>) {}
 }

@@ -1,45 +1,47 @@
-//! A request for text and the events it becomes.
+//! A generation request, and the events of its answer.
+
+pub mod sampling;
 
 use std::time::Duration;
 
+use self::sampling::SamplingOverrides;
 use crate::chat::{ChatOptions, Message, ToolCall, ToolDefinition};
 use crate::hook::{LogLine, PluginUse, ToolOutcome};
 use crate::limits;
-use crate::sampling::SamplingOverrides;
 use crate::tool::{ToolChoice, ToolPolicy};
 
-/// What a model is asked to go on with.
+/// The prompt of a request.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Prompt {
-    /// A conversation, rendered by the checkpoint's chat template; the last message is what is answered.
+    /// A conversation, rendered by the checkpoint's chat template. The model answers the last message.
     Chat(Vec<Message>),
-    /// Bare text, continued as it stands: no template, no tools.
+    /// A text that the model continues, without template and tools.
     Text(String),
 }
 
-/// Ask a model for text.
+/// A request to a model for text.
 #[derive(Debug, Clone, PartialEq)]
 pub struct GenerationRequest {
-    /// What to go on with.
+    /// The prompt.
     pub prompt: Prompt,
-    /// What it says to the chat template; bare text has none.
+    /// Options for the chat template; without effect for a text prompt.
     pub chat: ChatOptions,
-    /// What the caller set about sampling.
+    /// The sampling parameters that the client set.
     pub sampling: SamplingOverrides,
-    /// Tokens that prompt and answer may have together, where that is less than the model's context.
+    /// Maximum number of tokens of prompt and answer together, if less than the model's context.
     pub context_tokens_max: Option<usize>,
-    /// Which tools, and within what.
+    /// The tools and the limits of the tool rounds.
     pub tools: ToolOptions,
-    /// Wall-clock time for everything, from admission to the last event; `None` leaves it to the engine's limit.
+    /// Time limit of the whole request, from admission to the last event. The default is the engine's limit.
     pub timeout: Option<Duration>,
-    /// Plugins beyond the caller's own chain.
+    /// Plugins in addition to the caller's own chain.
     pub plugins: Vec<String>,
-    /// The door's id for this request, unique in the process; the engine makes one where it is absent.
+    /// The request's id, unique in the process. The default is an id that the engine makes.
     pub id: Option<String>,
 }
 
 impl GenerationRequest {
-    /// `prompt` with everything else as it is when nobody says anything.
+    /// A request for `prompt` with defaults for everything else.
     #[must_use]
     pub fn new(prompt: Prompt) -> Self {
         let (sampling, tools) = (SamplingOverrides::default(), ToolOptions::default());
@@ -56,22 +58,22 @@ impl GenerationRequest {
     }
 }
 
-/// Which tools a request has, and within what its tool loop runs.
+/// The tools of a request, and the limits of its tool rounds.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ToolOptions {
-    /// Most rounds of tool calls before the answer must come; 0 offers none of the host's tools.
+    /// Maximum number of tool rounds. 0 offers none of the host's tools.
     pub rounds: usize,
-    /// Tools that the caller runs itself: a call of one ends the generation with [`FinishReason::ToolCalls`].
+    /// Tools that the client runs. A call of one ends the generation with [`FinishReason::ToolCalls`].
     pub client: Vec<ToolDefinition>,
-    /// What the model must, may or must not call.
+    /// Whether and what the model must call.
     pub choice: ToolChoice,
-    /// Whether several calls in one turn are taken; otherwise the first is, and the model is told.
+    /// Whether a turn may have several calls. Otherwise the first one runs and the others are refused.
     pub parallel: bool,
-    /// The operator's word about this caller.
+    /// The operator's policy for this caller.
     pub policy: ToolPolicy,
-    /// The request's own word, which only tightens.
+    /// The request's own policy, which can only be stricter.
     pub tightened: ToolPolicy,
-    /// Most calls in all rounds together.
+    /// Maximum number of calls over all rounds.
     pub calls_max: usize,
 }
 
@@ -96,26 +98,26 @@ pub enum FinishReason {
     Stop,
     /// A stop string appeared.
     StopString,
-    /// `max_tokens` were made.
+    /// The answer has `max_tokens` tokens.
     Length,
     /// The context is full.
     ContextFull,
-    /// The model called tools that the caller runs itself.
+    /// The model called tools that the client runs.
     ToolCalls,
-    /// The model still called tools after the last allowed round.
+    /// The model called tools after the last tool round.
     ToolRounds,
-    /// The model made the same call over and over.
+    /// The model repeated the same call.
     ToolLoop,
     /// The request's time was up.
     Timeout,
-    /// A plugin answered or ended it.
+    /// A plugin gave or ended the answer.
     Plugin,
-    /// The caller stopped reading.
+    /// The client stopped reading.
     Interrupted,
 }
 
 impl FinishReason {
-    /// The stable name.
+    /// Its stable name.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -133,29 +135,29 @@ impl FinishReason {
     }
 }
 
-/// Tokens processed, over all rounds of one request.
+/// Tokens of one request, over all its turns.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Usage {
-    /// Tokens of all prompts, forced openings included as the tokenizer cuts them.
+    /// Tokens of all prompts, including forced openings.
     pub prompt_tokens: usize,
-    /// Of these, tokens whose keys and values were still there and did not have to be computed.
+    /// Prompt tokens that came from the prefix cache and were not computed.
     pub cached_tokens: usize,
-    /// Tokens the model made, but for those that only made a forced opening again.
+    /// Tokens of all answers, without those of token healing.
     pub completion_tokens: usize,
 }
 
-/// Where the time went.
+/// The times of one request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Timing {
-    /// From the request's arrival to the first token of the first round.
+    /// From the arrival of the request to its first token.
     pub first_token: Duration,
-    /// Time in prefill, all rounds.
+    /// Time in prefill, over all turns. It includes the wait for the first step.
     pub prefill: Duration,
-    /// Time in decode, all rounds.
+    /// Time in decode, over all turns.
     pub decode: Duration,
-    /// Steps of decode, all rounds (the first token of a round belongs to its prefill).
+    /// Decode steps, over all turns. The first token of a turn belongs to its prefill.
     pub decode_steps: usize,
-    /// Everything, plugins and tools included.
+    /// Time of the whole request, including plugins and tools.
     pub total: Duration,
 }
 
@@ -164,48 +166,48 @@ pub struct Timing {
 pub struct Finish {
     /// Why it ended.
     pub reason: FinishReason,
-    /// Tokens.
+    /// Its tokens.
     pub usage: Usage,
-    /// Times.
+    /// Its times.
     pub timing: Timing,
-    /// What the plugins used.
+    /// The use of plugins, by plugin and stage.
     pub plugins: Vec<PluginUse>,
-    /// What this generation adds to the conversation: the assistant's turns and the tools' results, in order.
+    /// The messages that it adds to the conversation: assistant messages and tool results, in order.
     pub messages: Vec<Message>,
 }
 
-/// What a generation emits, in order. Nothing follows `Finished`.
+/// An event of a generation. `Finished` is the last one.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Event {
-    /// A piece of the answer; whole characters.
+    /// A piece of the answer, with whole characters.
     Text(String),
-    /// The model called a tool; told before it runs.
+    /// The model called a tool. The event comes before the call runs.
     ToolCall(ToolCall),
-    /// The call waits for somebody's approval.
+    /// The call waits for approval.
     ApprovalNeeded {
         /// The call's id.
         id: String,
     },
-    /// The tool says how far it has come.
+    /// The tool reported progress.
     ToolProgress {
         /// The call's id.
         id: String,
-        /// How much is done.
+        /// The amount that is done.
         done: f64,
-        /// Of how much, where it is known.
+        /// The total amount, if it is known.
         total: Option<f64>,
-        /// A word about it.
+        /// A message of the tool.
         message: Option<String>,
     },
-    /// The tool answered.
+    /// The call ended.
     ToolResult {
         /// The call's id.
         id: String,
-        /// What it answered, and what that cost.
+        /// Its result.
         outcome: ToolOutcome,
     },
-    /// A plugin logged something.
+    /// A log line of a plugin or of the engine.
     Log(LogLine),
-    /// The end.
+    /// The last event.
     Finished(Finish),
 }

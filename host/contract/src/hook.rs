@@ -1,4 +1,4 @@
-//! Where plugins touch a request. The engine calls these traits; the sandbox implements them; tests fake them.
+//! The stages of a request at which plugins run. The engine calls these traits, and the sandbox implements them.
 
 use std::time::Duration;
 
@@ -6,58 +6,58 @@ use crate::BoxFuture;
 use crate::caller::Caller;
 use crate::chat::{Message, ToolCall, ToolDefinition};
 use crate::error::Error;
-use crate::fault::Stage;
+use crate::error::fault::Stage;
 use crate::tool::ToolContent;
 
-/// What a plugin chain may know about the request it is bound to.
+/// What a plugin chain knows about its request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RequestInfo {
     /// Unique in this process.
     pub id: String,
     /// The model's name.
     pub model: String,
-    /// Plugins the request asks for beyond its caller's own chain, in order; the hook source refuses what the
-    /// caller may not add.
+    /// Plugins that the request asks for in addition to its caller's chain, in order. The hook source refuses those that
+    /// the caller may not add.
     pub plugins: Vec<String>,
 }
 
-/// What the prompt stage decided.
+/// The result of the prompt stage.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum PromptVerdict {
-    /// Go on with these messages (rewritten or not).
+    /// Continue with these messages, which may be rewritten.
     Continue(Vec<Message>),
-    /// Do not ask the model; the text tells the caller why.
+    /// Do not ask the model and fail the request.
     Refuse {
         /// The plugin that refused.
         plugin: String,
-        /// Its reason.
+        /// Its reason, for the client.
         message: String,
     },
-    /// Do not ask the model; this is the answer.
+    /// Do not ask the model and answer with this text.
     Respond(String),
 }
 
-/// What the text stage decided about a chunk.
+/// The result of the text stage for a chunk.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum TextVerdict {
-    /// Emit this text (possibly empty: the chain holds some back) and go on.
+    /// Emit this text and continue. It is empty if the chain holds text back.
     Emit(String),
     /// Emit this text and end the answer.
     Stop(String),
 }
 
-/// What a tool answered. A tool's own error is an outcome that goes back to the model, not a fault.
+/// The result of a tool call. A tool's own error is an outcome that the model reads, and no fault.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ToolOutcome {
-    /// The answer, or the error's text, as a model reads it.
+    /// The result or the error as text, for the model.
     pub content: String,
-    /// The same in pieces, for readers that can take more than text; empty where `content` is all there is.
+    /// The result in blocks, for readers that use more than text. Empty if `content` is the whole result.
     pub blocks: Vec<ToolContent>,
-    /// Whether it is an error.
+    /// Whether the call failed.
     pub is_error: bool,
-    /// The plugin or server that ran it.
+    /// The plugin or MCP server that ran the call.
     pub provider: String,
-    /// Fuel used by this call; 0 where the provider is not metered in fuel.
+    /// Fuel that the call used; 0 if the provider is not metered in fuel.
     pub fuel: u64,
     /// Peak linear memory of the instance, in bytes.
     pub memory_peak_bytes: u64,
@@ -65,69 +65,98 @@ pub struct ToolOutcome {
     pub elapsed: Duration,
 }
 
-/// What one plugin used at one stage, over a whole request.
+impl ToolOutcome {
+    /// A successful result with text only and without measured cost.
+    #[must_use]
+    pub fn ok(provider: impl Into<String>, content: impl Into<String>) -> Self {
+        Self {
+            content: content.into(),
+            blocks: Vec::new(),
+            is_error: false,
+            provider: provider.into(),
+            fuel: 0,
+            memory_peak_bytes: 0,
+            elapsed: Duration::ZERO,
+        }
+    }
+
+    /// A failed call, with the error text as the tool wrote it.
+    #[must_use]
+    pub fn error(provider: impl Into<String>, content: impl Into<String>) -> Self {
+        Self { is_error: true, ..Self::ok(provider, content) }
+    }
+
+    /// A call that did not run or did not end, for this reason. The model reads `error: ` and the reason.
+    #[must_use]
+    pub fn refused(provider: impl Into<String>, reason: &str) -> Self {
+        Self::error(provider, format!("error: {reason}"))
+    }
+}
+
+/// The use of one plugin at one stage, over a whole request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PluginUse {
     /// The plugin's name.
     pub plugin: String,
     /// The stage.
     pub stage: Stage,
-    /// Guest calls made.
+    /// Number of plugin calls.
     pub calls: u64,
-    /// Fuel used by them.
+    /// Fuel that the calls used.
     pub fuel: u64,
-    /// The most linear memory the instance had, in bytes.
+    /// Peak linear memory of the instance, in bytes.
     pub memory_peak_bytes: u64,
-    /// Wall-clock time in the guest.
+    /// Wall-clock time of the calls.
     pub elapsed: Duration,
 }
 
-/// A line a plugin logged (a panic message, for example).
+/// A log line of a plugin, such as a panic message.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LogLine {
     /// The plugin's name.
     pub plugin: String,
     /// `trace`, `debug`, `info`, `warn` or `error`.
     pub level: &'static str,
-    /// The text, cut at `limits::PLUGIN_LOG_LINE_BYTES_MAX`.
+    /// The text, cut to `limits::PLUGIN_LOG_LINE_BYTES_MAX`.
     pub message: String,
 }
 
-/// The prompt stage: sees and may rewrite, answer or refuse the messages before the model does.
+/// The prompt stage: may rewrite, answer or refuse the messages before the model gets them.
 pub trait PromptHook {
-    /// Called at most once per request, before anything is tokenized. Runs the chain in its configured order.
+    /// Runs the chain in its configured order. It is called at most once per request, before the prompt is tokenized.
     fn process(&mut self, messages: Vec<Message>) -> BoxFuture<'_, Result<PromptVerdict, Error>>;
 }
 
-/// The text stage: sees the model's text as it streams. Called as `push* finish`, once per assistant turn.
+/// The text stage: may rewrite or end the model's text while it is streamed. For each assistant turn `push` is called any
+/// number of times, then `finish`.
 pub trait TextHook {
-    /// A chunk of whole characters; never empty.
+    /// Runs the chain on a chunk, which has whole characters and is not empty.
     fn push(&mut self, chunk: String) -> BoxFuture<'_, Result<TextVerdict, Error>>;
-    /// The turn's text is complete: returns what the chain still held back. Also called after `Stop`.
+    /// Ends the turn and returns the text that the chain holds back. It is also called after `Stop`.
     fn finish(&mut self) -> BoxFuture<'_, Result<String, Error>>;
 }
 
-/// The tool stage: what the plugins offer to the model.
+/// The tool stage: the tools that plugins offer to the model.
 pub trait ToolHook {
-    /// The tools, in chain order; names are unique.
+    /// The tools in the order of the chain. Names are unique.
     fn definitions(&self) -> &[ToolDefinition];
-    /// Runs one call. `Err` is a fault or a tool that does not exist; a tool's own error is an outcome. Calls of
-    /// different plugins may overlap; calls of one plugin wait for each other.
+    /// Runs a call. Calls of different plugins may run in parallel; calls of one plugin run one after the other. A fault
+    /// and an unknown tool are errors; a tool's own error is an outcome.
     fn call<'a>(&'a self, call: &'a ToolCall) -> BoxFuture<'a, Result<ToolOutcome, Error>>;
 }
 
-/// One request's plugin chain: instances made for it alone, gone when it is dropped.
+/// The plugin chain of one request, with instances of its own. Dropping it drops the instances.
 pub trait Hooks: PromptHook + TextHook + ToolHook + Send + Sync {
-    /// True when no plugin listens to text, so chunks need not be sent through the chain.
+    /// Whether no plugin has a text stage, so that chunks need not go through the chain.
     fn text_is_idle(&self) -> bool;
-    /// What every plugin used so far, by plugin and stage, in chain order; calls that still run are not in it.
+    /// The use so far, by plugin and stage, in the order of the chain. Running calls are not included.
     fn usage(&self) -> Vec<PluginUse>;
-    /// What plugins logged since the last call.
+    /// The log lines since the last call.
     fn take_log(&self) -> Vec<LogLine>;
 }
 
-/// Makes a chain for a request.
+/// Makes the plugin chain of each request.
 pub trait HookSource: Send + Sync {
-    /// Instantiates the caller's plugins, metered and granted.
+    /// Instantiates the caller's plugins with their limits and grants.
     fn bind<'a>(&'a self, caller: &'a Caller, request: RequestInfo) -> BoxFuture<'a, Result<Box<dyn Hooks>, Error>>;
 }

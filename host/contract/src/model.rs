@@ -1,128 +1,132 @@
-//! What a model is to the engine: token ids in, logits out. Text exists only on the other side of a codec.
+//! Models as the engine sees them: token ids in, logits out. A codec converts between text and token ids.
+
+pub mod encoder;
+pub mod token_texts;
 
 use std::fmt;
 use std::sync::Arc;
 
+use self::token_texts::TokenTexts;
 use crate::chat::Chat;
 use crate::error::Error;
-use crate::sampling::SamplingOverrides;
-use crate::texts::TokenTexts;
+use crate::generation::sampling::SamplingOverrides;
 
 /// A token of a model's vocabulary.
 pub type TokenId = u32;
 
-/// Names one sequence (one request's cache) inside a model.
+/// The id of a sequence, which has a KV cache of its own in the model.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct SequenceId(pub u64);
 
-/// Keys and values of all sequences of a model together.
+/// The memory of the KV caches of all sequences of a model.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct CacheUse {
-    /// Bytes held now.
+    /// Bytes in use.
     pub used_bytes: u64,
-    /// Bytes that may be held.
+    /// Maximum number of bytes; 0 if there is no budget.
     pub budget_bytes: u64,
-    /// Bytes of one token of one sequence.
+    /// Bytes per token of a sequence.
     pub token_bytes: u64,
-    /// Tokens a cache grows by.
+    /// Tokens per block: a cache grows by whole blocks.
     pub block_tokens: usize,
 }
 
 /// One row of unnormalised scores, `[vocabulary]`.
 pub type Logits = Vec<f32>;
 
-/// What a loaded model is.
+/// The properties of a loaded model.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ModelInfo {
-    /// The name it is asked for by.
+    /// The name in requests.
     pub name: String,
-    /// The architecture as the checkpoint's config names it.
+    /// The architecture, as the checkpoint's config names it.
     pub architecture: String,
     /// Number of weights.
     pub parameters: u64,
-    /// Tokens a sequence may have in all, prompt and answer.
+    /// Maximum number of tokens of a sequence, prompt and answer together.
     pub context_tokens: usize,
     /// Number of token ids.
     pub vocabulary: usize,
     /// The device it runs on, for people.
     pub device: String,
-    /// The type it computes in: `f32` or `f16`.
+    /// The type of its computations: `f32` or `f16`.
     pub dtype: &'static str,
     /// Bytes of weights on the device.
     pub weights_bytes: u64,
 }
 
-/// Tokens to append to one sequence in one forward pass.
+/// Tokens to append to one sequence in one step (forward pass).
 #[derive(Debug, Clone, Copy)]
 pub struct Span<'a> {
     /// The sequence; a new id starts an empty one.
     pub sequence: SequenceId,
-    /// At least one token; they follow what the sequence already holds.
+    /// At least one token. They are appended to the sequence.
     pub tokens: &'a [TokenId],
-    /// Whether the logits after the last token are wanted; a prefill chunk that is not the last has no use for them.
+    /// Whether the logits after the last token are wanted. Only the last chunk of a prefill needs them.
     pub wants_logits: bool,
 }
 
-/// A loaded decoder. Object-safe; burn ends here. Lives on one thread.
+/// A loaded decoder. It is used from one thread.
 pub trait LanguageModel: Send {
-    /// What it is.
+    /// Its properties.
     fn info(&self) -> &ModelInfo;
 
-    /// Appends each span to its sequence and returns, in order, the logits `[vocabulary]` after its last token
-    /// where they were wanted: one result a span, so that one sequence's failure is its own.
+    /// Runs one step: appends each span to its sequence. Returns one result per span, in order: the logits `[vocabulary]`
+    /// after its last token, if they are wanted, or the error of that sequence.
     ///
-    /// `Error::Refused` when a sequence would pass the context or the cache budget; `Error::Model` when the device
-    /// failed. A sequence whose span failed must be released.
+    /// `Error::Refused` if a sequence would exceed the context, `Error::Limited` if the cache budget has no room,
+    /// `Error::Model` if the device failed. A sequence whose span failed must be released.
     fn forward(&mut self, batch: &[Span<'_>]) -> Vec<Result<Option<Logits>, Error>>;
 
-    /// As `forward`, asking `goes_on` now and then on the way. When that says no, a model that can gives the pass up:
-    /// `None`, and every sequence is as it was before. One that cannot goes on to the end.
+    /// As [`LanguageModel::forward`], but calls `may_continue` from time to time. When it returns false, a model that can
+    /// aborts the step: it returns `None`, and every sequence is as before. A model that cannot completes the step.
     fn forward_while(
         &mut self,
         batch: &[Span<'_>],
-        _goes_on: &mut dyn FnMut() -> bool,
+        _may_continue: &mut dyn FnMut() -> bool,
     ) -> Option<Vec<Result<Option<Logits>, Error>>> {
         Some(self.forward(batch))
     }
 
-    /// Frees a sequence's cache. Unknown ids are ignored.
+    /// Frees the KV cache of a sequence. Unknown ids are ignored.
     fn release(&mut self, sequence: SequenceId);
 
-    /// Forgets all but the first `tokens` positions of a sequence, which can then go on from there. False where the
-    /// model cannot, or the sequence has fewer; nothing has changed then.
+    /// Removes all but the first `tokens` tokens of a sequence. Returns false, and changes nothing, if the model cannot do
+    /// that or the sequence has fewer tokens.
     fn truncate(&mut self, _sequence: SequenceId, _tokens: usize) -> bool {
         false
     }
 
-    /// Starts the new sequence `to` with a copy of the first `tokens` positions of `from`. False where the model
-    /// cannot, `from` has fewer, or there is no room; there is no sequence `to` then.
+    /// Makes the new sequence `to` with a copy of the first `tokens` tokens of `from`. Returns false, and makes no
+    /// sequence, if the model cannot do that, `from` has fewer tokens, or there is no room.
     fn fork(&mut self, _from: SequenceId, _to: SequenceId, _tokens: usize) -> bool {
         false
     }
 
-    /// Tokens of passes that use kernels of their own, or after which steps do, which a device compiles at their first use: a
-    /// server runs one of each, and two steps after it, before anybody asks.
+    /// Prompt lengths that use kernels of their own, which the device compiles at their first use. The warm-up runs one
+    /// prefill of each length and two decode steps after it.
     fn kernel_sizes(&self) -> &'static [usize] {
         &[]
     }
 
-    /// What the caches of all sequences use now.
+    /// The memory of all KV caches.
     fn cache_use(&self) -> CacheUse {
         CacheUse::default()
     }
 }
 
-/// The tokens of a text, unless there are far more than was asked for.
+/// The tokens of a text, or a lower bound if the text is far too long.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Encoded {
-    /// All of them.
+    /// All tokens.
     Whole(Vec<TokenId>),
-    /// The text has at least so many tokens, which is more than was asked for; its end was not looked at.
+    /// The text has at least this many tokens, which is above the maximum that was asked for. It was not tokenized to its
+    /// end.
     AtLeast(usize),
 }
 
 impl Encoded {
-    /// How many there are.
+    /// The number of tokens.
     #[must_use]
     pub fn count(&self) -> TokenCount {
         match self {
@@ -132,12 +136,12 @@ impl Encoded {
     }
 }
 
-/// How many tokens a text has, for decisions and for people.
+/// The number of tokens of a text, exact or as a lower bound.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TokenCount {
-    /// Tokens it has, or has at least.
+    /// The number, or a lower bound.
     pub tokens: usize,
-    /// Whether all of it was counted.
+    /// Whether the number is exact.
     pub exact: bool,
 }
 
@@ -148,82 +152,81 @@ impl fmt::Display for TokenCount {
     }
 }
 
-/// Text to tokens and back, by the checkpoint's own tokenizer, template and generation config.
+/// Converts between text and tokens with the checkpoint's tokenizer, chat template and generation config.
 pub trait TextCodec: Send + Sync {
-    /// Renders the checkpoint's chat template with the generation prompt and tokenizes the result.
+    /// Renders a conversation with the checkpoint's chat template and tokenizes the result.
     ///
     /// # Errors
-    /// `Error::Model` when the checkpoint has no template or the template fails or runs out of its fuel.
+    /// `Error::Model` if the checkpoint has no template, or the template fails or exceeds its fuel.
     fn encode_chat(&self, chat: Chat<'_>) -> Result<Vec<TokenId>, Error>;
 
-    /// Tokenizes bare text, with the special tokens the tokenizer itself adds.
+    /// Tokenizes a text, with the special tokens that the tokenizer adds.
     ///
     /// # Errors
-    /// `Error::Model` when the tokenizer fails.
+    /// `Error::Model` if the tokenizer fails.
     fn encode_text(&self, text: &str) -> Result<Vec<TokenId>, Error>;
 
-    /// As [`TextCodec::encode_chat`], ending early where the conversation has far more than `max` tokens.
+    /// As [`TextCodec::encode_chat`], but stops early if the conversation has far more than `max` tokens.
     ///
     /// # Errors
-    /// As there.
+    /// As [`TextCodec::encode_chat`].
     fn encode_chat_within(&self, chat: Chat<'_>, _max: usize) -> Result<Encoded, Error> {
         self.encode_chat(chat).map(Encoded::Whole)
     }
 
-    /// As [`TextCodec::encode_text`], ending early where the text has far more than `max` tokens.
+    /// As [`TextCodec::encode_text`], but stops early if the text has far more than `max` tokens.
     ///
     /// # Errors
-    /// As there.
+    /// As [`TextCodec::encode_text`].
     fn encode_text_within(&self, text: &str, _max: usize) -> Result<Encoded, Error> {
         self.encode_text(text).map(Encoded::Whole)
     }
 
-    /// Tokens that a text of so many bytes has at least; 0 where the bytes tell nothing.
-    fn least_tokens(&self, _bytes: usize) -> usize {
+    /// A lower bound of the tokens of a text with `bytes` bytes; 0 if none is known.
+    fn min_tokens(&self, _bytes: usize) -> usize {
         0
     }
 
-    /// Whether the chat template writes all that users say, but for spaces around it.
-    fn keeps_questions(&self) -> bool {
+    /// Whether the chat template renders the whole text of user messages, except white space around it.
+    fn renders_all_user_text(&self) -> bool {
         false
     }
 
-    /// A fresh incremental decoder for what comes after `prompt`: all its texts together are the text of prompt and answer
-    /// without that of the prompt.
+    /// An incremental decoder for the tokens after `prompt`. Its texts together are the text of prompt and answer without
+    /// the text of the prompt.
     fn decoder(&self, prompt: &[TokenId]) -> Box<dyn TextDecoder>;
 
-    /// As [`TextCodec::decoder`], with the special tokens as text too, where the codec can do that.
+    /// As [`TextCodec::decoder`], but decodes special tokens as text too, if the codec can.
     fn decoder_with_specials(&self, prompt: &[TokenId]) -> Box<dyn TextDecoder> {
         self.decoder(prompt)
     }
 
-    /// Whether this token ends an answer, by tokenizer and generation config.
+    /// Whether this token ends an answer, according to tokenizer and generation config.
     fn is_end(&self, token: TokenId) -> bool;
 
-    /// The checkpoint's own sampling defaults (`generation_config.json`).
+    /// The checkpoint's sampling defaults (`generation_config.json`).
     fn defaults(&self) -> &SamplingOverrides;
 
-    /// The source of the chat template, from which the tool-call format is told.
+    /// The source of the chat template, which determines the tool-call format.
     fn chat_template(&self) -> Option<&str>;
 
-    /// What the tokens are as text; the same for the life of the codec. `None` where that is not known, and then the
-    /// end of a forced opening stays as it was tokenized.
+    /// The texts of the tokens, for token healing. `None` if they are not known; then forced openings are not healed.
     fn token_texts(&self) -> Option<Arc<TokenTexts>> {
         None
     }
 }
 
-/// Turns tokens into text as they come. Never yields half a character.
+/// Decodes tokens one by one. It never returns a part of a character.
 pub trait TextDecoder: Send {
-    /// The text this token completes; may be empty.
+    /// The text that this token completes; may be empty.
     ///
     /// # Errors
-    /// `Error::Model` when the tokenizer fails.
+    /// `Error::Model` if the tokenizer fails.
     fn push(&mut self, token: TokenId) -> Result<String, Error>;
 
-    /// What was held back, but for the beginning of a character that nothing completed.
+    /// The text that was held back, without an incomplete character.
     ///
     /// # Errors
-    /// `Error::Model` when the tokenizer fails.
+    /// `Error::Model` if the tokenizer fails.
     fn finish(&mut self) -> Result<String, Error>;
 }

@@ -1,4 +1,4 @@
-//! Tools beyond the request's own plugins: where they come from, who may call them, and who is asked.
+//! Tools that do not come from the request's plugins: their source, their policy and their approval.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -11,31 +11,32 @@ use crate::error::Error;
 use crate::hook::ToolOutcome;
 use crate::limits;
 
-/// A piece of a tool's answer, for readers that can take more than text.
+/// A block of a tool's result, for readers that use more than text.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ToolContent {
     /// Text.
     Text(String),
-    /// The text of one JSON value.
+    /// The text of a JSON value.
     Json(String),
-    /// An image, audio or any other bytes.
+    /// An image, audio or other bytes.
     Media {
-        /// Its type, such as `image/png`.
+        /// The media type, such as `image/png`.
         mime: String,
         /// The bytes.
         data: Arc<[u8]>,
     },
 }
 
-/// A set of tools that may change while the host runs: MCP servers towards the model, plugins towards MCP clients.
+/// A set of tools that may change while the host runs: those of MCP servers for the model, those of plugins for MCP
+/// clients.
 pub trait ToolSource: Send + Sync {
-    /// The tools this caller may see now; names are unique.
+    /// The tools of this caller. Names are unique.
     fn tools<'a>(&'a self, caller: &'a Caller) -> BoxFuture<'a, Vec<ToolDefinition>>;
 
-    /// Runs one call under the source's own timeout; dropping the future cancels it. A tool's own error, a broken
-    /// plugin and a lost server are outcomes that the model can read.
+    /// Runs a call under the source's own timeout. Dropping the future cancels it. A tool's own error, a plugin's fault and
+    /// a lost connection are outcomes that the model can read.
     ///
-    /// `Err(Error::NotFound)` when the caller has no such tool; any other `Err` ends the request.
+    /// `Err(Error::NotFound)` if the caller has no such tool. Any other error ends the request.
     fn call<'a>(
         &'a self,
         caller: &'a Caller,
@@ -43,12 +44,12 @@ pub trait ToolSource: Send + Sync {
         progress: &'a dyn Progress,
     ) -> BoxFuture<'a, Result<ToolOutcome, Error>>;
 
-    /// Who gives each of this caller's tools, as a message names them, by the tool's name. Waits for nobody.
+    /// The providers of this caller's tools, as messages name them, by the tool's name. It does not wait for servers.
     fn providers(&self, _caller: &Caller) -> HashMap<String, String> {
         HashMap::new()
     }
 
-    /// As [`ToolSource::call`], as part of a request that is known elsewhere by `request_id`.
+    /// As [`ToolSource::call`], as part of the request `request_id`.
     fn call_within<'a>(
         &'a self,
         caller: &'a Caller,
@@ -59,56 +60,55 @@ pub trait ToolSource: Send + Sync {
         self.call(caller, call, progress)
     }
 
-    /// The time after which whoever called gives up on this tool, should the source's own timeout not have ended it.
+    /// The time after which the engine ends a call of this tool, if the source's own timeout did not end it.
     fn timeout(&self, _tool: &str) -> Duration {
         limits::TOOL_CALL_TIMEOUT
     }
 
-    /// Counts the changes of anybody's list.
+    /// The number of changes of any caller's tools so far.
     fn revision(&self) -> u64;
 
-    /// Ends when the revision is no longer `seen`, with the new one.
+    /// Completes when the revision differs from `seen`, with the new one.
     fn changed(&self, seen: u64) -> BoxFuture<'_, u64>;
 }
 
-/// Hears how far a call has come.
+/// Receives progress reports of a call.
 pub trait Progress: Send + Sync {
-    /// `done` of `total`, and a word about it. Must not block.
+    /// Reports that `done` of `total` is done, with a message. Must not block.
     fn report(&self, done: f64, total: Option<f64>, message: Option<&str>);
 }
 
-/// Nobody listens.
+/// Ignores all reports.
 impl Progress for () {
     fn report(&self, _done: f64, _total: Option<f64>, _message: Option<&str>) {}
 }
 
-/// What may be done with a tool. Ordered: the later is the stricter.
+/// The permission of a tool, from the least to the most strict.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Permission {
-    /// Run it.
+    /// The tool may run.
     Allow,
-    /// Ask first.
+    /// Each call needs approval.
     Ask,
-    /// Do not offer it, do not run it.
+    /// The tool is neither offered nor run.
     Deny,
 }
 
-/// Which tools a caller's model may call: rules in order, the first that matches decides. The name of a server's tool may
-/// have the server's before it (`files__read`), always or only while two servers share it; a rule about the tool's own
-/// name then holds as well, where it is the stricter.
+/// The permissions of tools: a list of rules, of which the first match decides. A tool of an MCP server may have the
+/// server's name as a prefix (`files__read`). A rule for the tool's own name applies to it too, if it is stricter.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ToolPolicy {
-    /// `(glob, permission)`; `*` stands for any number of characters, everything else for itself.
+    /// `(glob, permission)`. `*` matches any number of characters; every other character matches itself.
     pub rules: Vec<(String, Permission)>,
-    /// What holds where no rule matches.
+    /// The permission if no rule matches.
     pub otherwise: Permission,
 }
 
 impl ToolPolicy {
-    /// Everything that is offered may run.
+    /// Allows every tool.
     pub const ALLOW_ALL: Self = Self { rules: Vec::new(), otherwise: Permission::Allow };
 
-    /// What this policy says about `tool`.
+    /// The permission of `tool`.
     #[must_use]
     pub fn permission(&self, tool: &str) -> Permission {
         let whole = self.rule(tool).unwrap_or(self.otherwise);
@@ -117,13 +117,13 @@ impl ToolPolicy {
         own.filter_map(|name| self.rule(name)).fold(whole, Permission::max)
     }
 
-    /// What the first rule that matches says.
+    /// The permission of the first rule that matches.
     fn rule(&self, name: &str) -> Option<Permission> {
         self.rules.iter().find(|(glob, _)| matches_glob(glob, name)).map(|(_, permission)| *permission)
     }
 
-    /// What this policy and `other` say together about `tool`: the stricter of both, so that a request can tighten
-    /// its tenant's policy and never widen it.
+    /// The stricter permission of this policy and `other`. A request can therefore tighten its tenant's policy but never
+    /// widen it.
     #[must_use]
     pub fn stricter(&self, other: &Self, tool: &str) -> Permission {
         self.permission(tool).max(other.permission(tool))
@@ -136,8 +136,8 @@ impl Default for ToolPolicy {
     }
 }
 
-/// Whether `glob` (with `*` for any run of characters) matches all of `text`. Linear in the length of both but for
-/// one factor: no pattern makes it exponential.
+/// Whether `glob` (with `*` for any number of characters) matches the whole `text`. The time is at most proportional to
+/// the product of both lengths.
 #[must_use]
 pub fn matches_glob(glob: &str, text: &str) -> bool {
     let (glob, text) = (glob.as_bytes(), text.as_bytes());
@@ -160,18 +160,18 @@ pub fn matches_glob(glob: &str, text: &str) -> bool {
     glob[at..].iter().all(|byte| *byte == b'*')
 }
 
-/// The answer of who was asked.
+/// The decision of an approver.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Approval {
-    /// Run it.
+    /// The call may run.
     Approve,
-    /// Do not run it; the reason is for the model.
+    /// The call must not run. The reason is for the model.
     Decline(String),
 }
 
-/// Asks a person or a program whether a call may run.
+/// Asks a person or a program to approve tool calls.
 pub trait Approver: Send + Sync {
-    /// Waits for the answer, for as long as the approver itself allows. Dropping the future withdraws the question.
+    /// Waits for the decision, up to the approver's own time limit. Dropping the future withdraws the question.
     fn approve<'a>(
         &'a self,
         caller: &'a Caller,
@@ -181,17 +181,17 @@ pub trait Approver: Send + Sync {
     ) -> BoxFuture<'a, Approval>;
 }
 
-/// Which tools the model must, may or must not call.
+/// Whether and what the model must call.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub enum ToolChoice {
     /// The model decides.
     #[default]
     Auto,
-    /// None is offered.
+    /// No tools are offered.
     None,
-    /// Some call must come first.
+    /// The answer must begin with a call of any tool.
     Required,
-    /// A call of this tool must come first.
+    /// The answer must begin with a call of this tool.
     Named(String),
 }
 
@@ -217,11 +217,14 @@ mod tests {
         for (glob, text, expected) in cases {
             assert_eq!(matches_glob(glob, text), expected, "{glob} on {text}");
         }
-        assert!(!matches_glob(&"*a".repeat(200), &"a".repeat(5_000).replace('a', "b")), "and ends soon");
+        assert!(
+            !matches_glob(&"*a".repeat(200), &"a".repeat(5_000).replace('a', "b")),
+            "and takes no exponential time"
+        );
     }
 
     #[test]
-    fn a_rule_about_a_tool_holds_under_its_servers_name_too_and_never_loosens() {
+    fn a_rule_for_a_tool_applies_with_its_servers_prefix_and_never_widens() {
         let rules = |rules: &[(&str, Permission)]| rules.iter().map(|(glob, p)| ((*glob).to_owned(), *p)).collect();
         let open = ToolPolicy {
             rules: rules(&[("write*", Permission::Deny), ("read", Permission::Ask)]),
@@ -253,7 +256,7 @@ mod tests {
     }
 
     #[test]
-    fn a_request_only_tightens() {
+    fn a_request_only_tightens_the_policy() {
         let tenant = ToolPolicy {
             rules: vec![("fs.*".to_owned(), Permission::Deny), ("web.*".to_owned(), Permission::Ask)],
             otherwise: Permission::Allow,

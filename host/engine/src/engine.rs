@@ -131,7 +131,7 @@ impl Engine {
         };
         let worker = Worker::start(factory, worker_options).await?;
         let requests = AtomicU64::new(0);
-        let encoding_permits = TenantPermits::new(limits::ENCODED_PARALLEL, threads);
+        let encoding_permits = TenantPermits::new(limits::TOKENIZE_PARALLEL, threads);
         let pipeline = Pipeline {
             worker,
             codec,

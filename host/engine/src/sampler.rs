@@ -109,7 +109,7 @@ impl Sampler {
 
     fn draw(&mut self, logits: &[f32]) -> TokenId {
         let mut ranking = Ranking::new(logits, &self.sampling);
-        let top = ranking.keep(self.sampling.top_p, self.sampling.min_p);
+        let top = ranking.top(self.sampling.top_p, self.sampling.min_p);
         let mut left = self.random.unit() * top.weight;
         for rank in 0..top.count {
             let Some((token, weight)) = ranking.at(rank) else { break };

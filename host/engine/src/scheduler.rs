@@ -137,7 +137,8 @@ impl Scheduler {
         };
         let (mut throttled, mut active): (Vec<usize>, Vec<usize>) = (0..candidates.len()).partition(is_throttled);
         let load = |(tenant, seconds)| {
-            let (in_free_burst, recent_wait) = (self.shares.in_free_burst(tenant), self.shares.recent_wait(tenant, now));
+            let (in_free_burst, recent_wait) =
+                (self.shares.in_free_burst(tenant), self.shares.recent_wait(tenant, now));
             let recent_use = self.shares.recent_use(tenant, now);
             (tenant, TenantLoad { pending: seconds, in_free_burst, recent_use, recent_wait })
         };

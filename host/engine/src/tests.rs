@@ -1,17 +1,17 @@
 //! The road over fakes: no burn, no wasmtime, milliseconds.
 
+mod admission;
 mod agent;
 mod answer_length;
-mod fakes;
-mod model_failures;
-mod token_healing;
-mod input_limits;
-mod prompt_length;
-mod prefix_cache;
-mod admission;
-mod fixture_model;
-mod stop_string_cost;
 mod batching;
+mod fakes;
+mod fixture_model;
+mod input_limits;
+mod model_failures;
+mod prefix_cache;
+mod prompt_length;
+mod stop_string_cost;
+mod token_healing;
 mod warm_up;
 
 use std::sync::atomic::Ordering;

@@ -3,10 +3,10 @@
 use std::borrow::Cow;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use firebox_contract::{Encoder, EncoderProfile, EncoderText, Encoding, Error, ModelInfo};
+use firebox_contract::{Encoder, EncoderProfile, EncoderText, Encoding, Error, ModelInfo, panic_text};
 use tokenizers::{PostProcessor, Tokenizer, TruncationDirection};
 
-use crate::arch::{BertEncoder, panic_text};
+use crate::arch::BertEncoder;
 use crate::codec::bounded;
 use crate::error::ModelError;
 use crate::kernel::join_in;
@@ -56,7 +56,7 @@ impl TextEncoder {
 
     fn ids(&self, text: &str, limit: usize) -> Result<Vec<u32>, ModelError> {
         let failed = |error: tokenizers::Error| self.tokenizer_failed(&*error);
-        let (text, side) = match self.profile.cuts_beginning {
+        let (text, side) = match self.profile.truncates_left {
             true => (text, TruncationDirection::Left),
             false => (bounded::beginning(&self.tokenizer, text, limit).map_err(failed)?, TruncationDirection::Right),
         };
@@ -93,7 +93,7 @@ impl TextEncoder {
             let pooled = pooled.try_into_vec_as::<f32>().map_err(|error| failed(error.to_string()))?;
             self.head.finish(pooled, self.model.config().hidden, self.model.device())
         }));
-        vectors.unwrap_or_else(|panic| Err(failed(panic_text(&*panic))))
+        vectors.unwrap_or_else(|panic| Err(failed(panic_text(&*panic).to_owned())))
     }
 }
 

@@ -134,7 +134,7 @@ pub fn load_encoder(
             .warnings()
             .add(format!("the model's default prompt {name:?} goes before each text that names no other"));
     }
-    let profile = settings.profile(head.width, intake.cuts_beginning);
+    let profile = settings.profile(head.width, intake.truncates_left);
     let tokenizer_file = checkpoint.source.path_of("tokenizer.json");
     let pad_shapes = !is_cpu(device);
     Ok(Box::new(TextEncoder { info, profile, model, head, tokenizer, tokenizer_file, pad_shapes }))
@@ -144,7 +144,10 @@ pub fn load_encoder(
 fn guarded<T>(device: &Device, load: impl FnOnce() -> Result<T, ModelError>) -> Result<T, ModelError> {
     let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(load));
     result.unwrap_or_else(|panic| {
-        Err(ModelError::Device { device: device_name(device), reason: arch::panic_text(&*panic) })
+        Err(ModelError::Device {
+            device: device_name(device),
+            reason: firebox_contract::panic_text(&*panic).to_owned(),
+        })
     })
 }
 

@@ -63,7 +63,7 @@ async fn answer(
     let lease = app.approvals.lease(&call.id, turn.as_ref().map(Turn::id));
     held.shrink_to(request_bytes(&ask.request));
     let account = admitted.open_model(&name)?;
-    let generation = match host.engine().generate_on(&tenant.caller, ask.request, account).await {
+    let generation = match host.engine().generate_reserved(&tenant.caller, ask.request, account).await {
         Ok(generation) => generation,
         Err(error) => {
             app.metrics.ended(&name, &tenant.id, error.kind().code(), started.elapsed(), None);

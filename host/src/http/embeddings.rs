@@ -47,7 +47,7 @@ impl Wish {
         let prompt = profile.prompt(name).map_err(|error| Failure::from(error).about("prompt_name"))?.to_owned();
         let dimensions = profile.length(self.dimensions);
         let dimensions = dimensions.map_err(|error| Failure::from(error).about("dimensions"))?;
-        let vector = VectorForm { dimensions, normalize: self.normalize.unwrap_or(profile.by_angle) };
+        let vector = VectorForm { dimensions, normalize: self.normalize.unwrap_or(profile.uses_cosine) };
         Ok(TextForm { prompt, truncate: self.truncate, max_tokens: self.max_tokens, vector })
     }
 }

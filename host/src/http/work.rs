@@ -95,7 +95,7 @@ impl Work {
                     Err(Error::Unavailable(message.to_owned()))
                 }
             };
-            self.app.metrics.gaps(&self.about.model, &self.generation.take_gaps());
+            self.app.metrics.gaps(&self.about.model, &self.generation.take_token_gaps());
             match event {
                 Ok(Some(Event::Finished(finish))) => return self.finish(finish).await.map(Some),
                 Ok(Some(event)) => {

@@ -20,7 +20,7 @@ use firebox_contract::{
     Caller, Clock, Encoder, EncoderProfile, EncoderText, Error, HookSource, ModelInfo, PluginUse, RequestInfo,
     Reservation, VectorForm, limits,
 };
-use firebox_engine::{Admission, AdmissionPermit, AdmissionRules, EngineCounters};
+use firebox_engine::{Admission, AdmissionLimits, AdmissionPermit, EngineCounters};
 use tokio::sync::oneshot;
 
 use batch::Job;
@@ -120,7 +120,7 @@ impl EncoderThread {
     /// # Errors
     /// Whatever `factory` fails with, and `Error::Internal` when the thread cannot start.
     pub async fn start(factory: EncoderFactory, in_flight_max: usize, clock: Arc<dyn Clock>) -> Result<Self, Error> {
-        let rules = AdmissionRules {
+        let rules = AdmissionLimits {
             running_max: in_flight_max,
             reserved: limits::IN_FLIGHT_RESERVED.min(in_flight_max),
             waiting_max: limits::WAITING_MAX,
@@ -144,7 +144,7 @@ impl EncoderThread {
         let thread = thread.map_err(|error| Error::Internal(format!("cannot start the encoder's thread: {error}")))?;
         let lost = || Error::Internal("the encoder's thread ended while it loaded".to_owned());
         let (info, profile) = wait.await.map_err(|_| lost())??;
-        let admission = Admission::alone(rules, Arc::clone(&clock));
+        let admission = Admission::standalone(rules, Arc::clone(&clock));
         Ok(Self { queue: Some(queue), thread: Some(thread), admission, clock, counts, info, profile })
     }
 
@@ -241,7 +241,7 @@ impl EncoderThread {
             Passage { source, caller, info }.pass(&mut request.texts, ledger).await?;
         }
         if request.form.truncates() {
-            texts::cut(&mut request.texts, self.info.context_tokens, self.profile.cuts_beginning);
+            texts::cut(&mut request.texts, self.info.context_tokens, self.profile.truncates_left);
         }
         self.check(&request.texts)
     }

@@ -1,7 +1,7 @@
 //! The context budget: which messages of a long session the model still sees.
 
 use firebox_contract::{Error, Message, Role};
-use firebox_engine::question_bytes;
+use firebox_engine::user_text_bytes;
 
 use super::StoredMessage;
 
@@ -39,7 +39,7 @@ pub(crate) fn fit_quickly(
     let units = units(messages);
     let last = units.last().map_or(0, |unit| unit.turn);
     let kept_from = |first: usize| -> Result<Option<Vec<Message>>, Error> {
-        if hopeless(question_bytes(kept(&units, first).flat_map(|unit| &unit.messages))) {
+        if hopeless(user_text_bytes(kept(&units, first).flat_map(|unit| &unit.messages))) {
             return Ok(None);
         }
         let messages = from_turn(&units, first);

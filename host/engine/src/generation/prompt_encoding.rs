@@ -20,13 +20,13 @@ pub(crate) struct PromptInput {
 }
 
 impl PromptInput {
-    /// Its tokens, or a lower bound if there are far more than `max`. Prompts of more than `ENCODE_INLINE_BYTES` are
+    /// Its tokens, or a lower bound if there are far more than `max`. Prompts of more than `TOKENIZE_INLINE_BYTES` are
     /// tokenized on a blocking thread.
     ///
     /// # Errors
     /// `Error::Usage` for an empty prompt, `Error::Model` if the template or the tokenizer fails.
     pub(crate) async fn encode(self, permits: &TenantPermits, tenant: &TenantId, max: usize) -> Result<Encoded, Error> {
-        let encoded = match self.bytes() <= limits::ENCODE_INLINE_BYTES {
+        let encoded = match self.bytes() <= limits::TOKENIZE_INLINE_BYTES {
             true => self.encode_now(max)?,
             false => permits.run(tenant, move || self.encode_now(max)).await??,
         };

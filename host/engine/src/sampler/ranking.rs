@@ -37,8 +37,9 @@ impl Ranking {
     /// The top-k candidates, or all if k is 0, at a temperature above 0. NaN logits are left out.
     pub(crate) fn new(logits: &[f32], sampling: &Sampling) -> Self {
         let numbers = logits.iter().enumerate().filter(|(_, logit)| !logit.is_nan());
-        let mut candidates: Vec<TokenCandidate> =
-            numbers.map(|(token, logit)| TokenCandidate { token: token as TokenId, logit: *logit, weight: 0.0 }).collect();
+        let mut candidates: Vec<TokenCandidate> = numbers
+            .map(|(token, logit)| TokenCandidate { token: token as TokenId, logit: *logit, weight: 0.0 })
+            .collect();
         let top_k = sampling.top_k;
         if top_k > 0 && top_k < candidates.len() {
             candidates.select_nth_unstable_by(top_k - 1, likelier);
@@ -50,7 +51,10 @@ impl Ranking {
             candidate.weight = ((candidate.logit - most) / sampling.temperature).exp();
             total += f64::from(candidate.weight);
         }
-        #[allow(clippy::cast_possible_truncation, reason = "summed in f64 so that the order of the sum makes no difference")]
+        #[allow(
+            clippy::cast_possible_truncation,
+            reason = "summed in f64 so that the order of the sum makes no difference"
+        )]
         Self { candidates, ordered: 0, weight: total as f32 }
     }
 

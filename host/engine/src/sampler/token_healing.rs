@@ -127,9 +127,9 @@ fn healed_range(texts: &TokenTexts, opening: &str, prompt: &[TokenId]) -> Option
     for (count, token) in (1..).zip(tokens.iter().rev()) {
         let end = start;
         // Every tokenizer splits the text before an indivisible token and before one without text.
-        let Some(length) = texts.divisible(*token).map(<[u8]>::len) else { break };
+        let Some(length) = texts.divisible_text(*token).map(<[u8]>::len) else { break };
         let Some(begins) = start.checked_sub(length).filter(|begins| *begins >= first) else { break };
-        if texts.divisible(*token) != opening.get(begins..end) {
+        if texts.divisible_text(*token) != opening.get(begins..end) {
             break;
         }
         start = begins;
@@ -198,7 +198,11 @@ mod tests {
         assert_eq!(healed("x", &[0, 6]), None, "no token continues beyond its end");
         assert_eq!(healed("a\":", &[2, 3]), Some(("\":".to_owned(), 1)), "the first token stays");
         assert_eq!(healed("\"a", &[0, 1, 2]), Some(("a".to_owned(), 1)));
-        assert_eq!(healed("\":", &[0, 7, 3]), Some(("\":".to_owned(), 1)), "a token that begins before the opening stays");
+        assert_eq!(
+            healed("\":", &[0, 7, 3]),
+            Some(("\":".to_owned(), 1)),
+            "a token that begins before the opening stays"
+        );
         assert_eq!(healed("q\":", &[0, 1, 3]), Some(("\":".to_owned(), 1)), "the prompt does not end with the opening");
         assert_eq!(healed("\"x9", &[0, 1, 6, 9]), None, "nor with its last token");
     }
@@ -236,7 +240,8 @@ mod tests {
         let longer = [second, b"x"].concat();
         let texts = vocabulary(&[b"p", first, second, &longer], &[]);
         assert!(TokenHealing::new(Arc::clone(&texts), "ä", &[0, 1]).is_none(), "not the text of the opening");
-        let healing = TokenHealing::new(texts, "ä", &[0, 1, 2]).expect("a token that begins in the second half extends the opening");
+        let healing = TokenHealing::new(texts, "ä", &[0, 1, 2])
+            .expect("a token that begins in the second half extends the opening");
         assert_eq!((healing.text(), left(&healing, 4)), ("ä", vec![1]));
     }
 
@@ -255,7 +260,8 @@ mod tests {
     fn a_model_that_excludes_all_tokens_gets_those_of_the_tokenizer() {
         let texts = words(&["p", "a", "b", "ab", "abc", "abx"]);
         for nothing in [f32::NAN, f32::NEG_INFINITY] {
-            let mut healing = TokenHealing::new(Arc::clone(&texts), "ab", &[0, 1, 2]).expect("`abc` extends the opening");
+            let mut healing =
+                TokenHealing::new(Arc::clone(&texts), "ab", &[0, 1, 2]).expect("`abc` extends the opening");
             for expected in [1, 2] {
                 let mut logits = vec![nothing; 6];
                 healing.restrict(&mut logits);

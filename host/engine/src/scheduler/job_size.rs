@@ -9,7 +9,7 @@
 use std::collections::HashMap;
 
 use firebox_contract::TenantId;
-use firebox_contract::limits::{SHORT_JOB_PERCENT, SHORT_JOB_TIME, SHORT_JOB_TIME_MAX, SHORT_JOB_TIMES};
+use firebox_contract::limits::{SHORT_JOB_PERCENT, SHORT_JOB_TIME, SHORT_JOB_TIME_MAX, SHORT_JOB_RATIO};
 
 use super::step_cost::StepCost;
 
@@ -49,7 +49,7 @@ impl TenantLoad {
     pub(super) fn goes_before(&self, other: &Self) -> bool {
         let (least, most) = (SHORT_JOB_TIME.as_secs_f64(), SHORT_JOB_TIME_MAX.as_secs_f64());
         let wait_limit = (other.pending * f64::from(SHORT_JOB_PERCENT) / 100.0).clamp(least, most);
-        let is_short = self.pending <= wait_limit && other.pending > self.pending * f64::from(SHORT_JOB_TIMES);
+        let is_short = self.pending <= wait_limit && other.pending > self.pending * f64::from(SHORT_JOB_RATIO);
         is_short && other.recent_wait <= wait_limit.max(other.recent_use)
     }
 }

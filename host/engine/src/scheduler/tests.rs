@@ -21,7 +21,7 @@ type CandidateRow<'a> = (&'a TenantId, u32, usize, u64);
 fn candidates<'a>(rows: &[CandidateRow<'a>]) -> Vec<Candidate<'a>> {
     let row = |&(tenant, weight, pending, last_step): &CandidateRow<'a>| Candidate {
         work: PendingWork { tenant, weight, size: LONG },
-        pending,
+        pending_tokens: pending,
         last_step,
         aborted_steps: 0,
     };
@@ -447,8 +447,8 @@ fn short_jobs_that_begin_while_others_end_are_no_way_around_the_share_either() {
         let each = (device.now - begun) / u32::try_from(tokens.iter().sum::<usize>()).expect("few");
         for ((job, left), tokens) in short.iter_mut().zip(&tokens).filter(|(_, tokens)| **tokens > 0) {
             used[0] += each * *tokens as u32;
-            *left -= usize::from(*tokens == job.pending);
-            job.pending = (job.pending - tokens).max(1);
+            *left -= usize::from(*tokens == job.pending_tokens);
+            job.pending_tokens = (job.pending_tokens - tokens).max(1);
         }
         used[1] += each * tokens[8] as u32;
         short.iter_mut().filter(|(_, left)| *left == 0).for_each(|job| *job = (new, size.answer));

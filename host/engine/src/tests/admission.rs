@@ -60,7 +60,8 @@ fn fixture(running_max: usize, reserved: usize, waiting_max: usize) -> Admission
     let clock = Arc::new(ManualClock::default());
     let metrics = Arc::new(EngineMetrics::new());
     let limits = AdmissionLimits { running_max, reserved, waiting_max, wait_max: Duration::from_secs(30) };
-    let admission = Arc::new(Admission::new(limits, Arc::new(SharedManualClock(Arc::clone(&clock))), Arc::clone(&metrics)));
+    let admission =
+        Arc::new(Admission::new(limits, Arc::new(SharedManualClock(Arc::clone(&clock))), Arc::clone(&metrics)));
     AdmissionFixture { admission, metrics, clock, order: Arc::default() }
 }
 
@@ -174,7 +175,7 @@ async fn nobody_waits_for_ever() {
     fixture.clock.pass(Duration::from_secs(25));
     let error = patient.await.expect("no panic").err().expect("refused");
     let Error::Limited { message, retry_after } = error else { panic!("{error}") };
-    assert!(message.contains("30 seconds"), "{message}");
+    assert!(message.contains("timed out after 30 s"), "{message}");
     assert!((1..=60).contains(&retry_after.as_secs()), "{retry_after:?}");
     assert_eq!((fixture.waiting(), fixture.metrics.counters().refused), (0, 2));
 }

@@ -1,10 +1,10 @@
 //! The agent loop over fakes: which tools are offered, how their calls run, what it costs and how it ends.
 
-mod reservation;
 mod doubles;
 mod endings;
 mod offered_tools;
 mod permissions;
+mod reservation;
 mod running;
 
 use std::sync::Arc;

@@ -77,7 +77,8 @@ async fn f10_a_request_out_of_time_stops_while_it_is_read() {
 
 #[tokio::test]
 async fn a_flood_of_one_tenant_costs_another_no_turns() {
-    let (engine, probe) = EngineFixture { budget: 0, in_flight_max: 32, chunk: 512, ..EngineFixture::of(long) }.engine().await;
+    let (engine, probe) =
+        EngineFixture { budget: 0, in_flight_max: 32, chunk: 512, ..EngineFixture::of(long) }.engine().await;
     let lone = {
         let before = probe.state().steps.len();
         answer_as(&engine, "b", &"B".repeat(20), 20).await;

@@ -179,8 +179,7 @@ impl ToolHook for FakeHooks {
     fn call<'a>(&'a self, call: &'a ToolCall) -> BoxFuture<'a, Result<ToolOutcome, Error>> {
         let content = format!("{} ran with {}", call.name, call.arguments_json);
         let elapsed = Duration::from_micros(5);
-        let outcome =
-            ToolOutcome { fuel: 7, memory_peak_bytes: 64, elapsed, ..ToolOutcome::ok("fake", content) };
+        let outcome = ToolOutcome { fuel: 7, memory_peak_bytes: 64, elapsed, ..ToolOutcome::ok("fake", content) };
         Box::pin(async move { Ok(outcome) })
     }
 }

@@ -237,7 +237,7 @@ pub(super) async fn start_as(engine: &Engine, name: &str, text: &str, tokens: us
     engine.generate(&tenant(name), super::ask_with(text, sampling)).await.expect("admitted")
 }
 
-pub(super) async fn answer_as(engine: &Engine, name: &str, text: &str, tokens: usize) -> super::Answer {
+pub(super) async fn answer_as(engine: &Engine, name: &str, text: &str, tokens: usize) -> super::CollectedAnswer {
     super::collect(start_as(engine, name, text, tokens).await).await.expect("answered")
 }
 

@@ -38,11 +38,11 @@ impl TextCodec for CountingCodec {
         }
     }
 
-    fn least_tokens(&self, bytes: usize) -> usize {
+    fn min_tokens(&self, bytes: usize) -> usize {
         bytes
     }
 
-    fn keeps_questions(&self) -> bool {
+    fn renders_all_user_text(&self) -> bool {
         self.keeps_questions
     }
 

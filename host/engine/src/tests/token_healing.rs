@@ -129,7 +129,7 @@ impl LanguageModel for StrictModel {
 
 fn texts() -> Option<Arc<TokenTexts>> {
     let tokens = 1..FIRST + WORDS.len() as TokenId;
-    let text = |token| TokenText { token, bytes: text_of(token), whole: false };
+    let text = |token| TokenText { token, bytes: text_of(token), indivisible: false };
     TokenTexts::new(tokens.map(text).collect()).map(Arc::new)
 }
 
@@ -144,7 +144,8 @@ async fn ask(texts: Option<Arc<TokenTexts>>, sampling: SamplingOverrides) -> Col
         dtype: "f32",
         weights_bytes: 0,
     };
-    let factory = move || Ok(Box::new(StrictModel { info: info.clone(), seen: HashMap::new() }) as Box<dyn LanguageModel>);
+    let factory =
+        move || Ok(Box::new(StrictModel { info: info.clone(), seen: HashMap::new() }) as Box<dyn LanguageModel>);
     let plugins = Plugins { tools: vec!["add"], ..Plugins::default() };
     let mut options = options(plugins, clock(), 4, 16);
     let defaults = SamplingOverrides { temperature: Some(0.0), ..SamplingOverrides::default() };

@@ -2,7 +2,7 @@
 
 use firebox_contract::limits::TOOL_ARGUMENTS_BYTES_MAX;
 
-use super::json_scan::{ValueEnd, Nesting};
+use super::json_scan::{Nesting, ValueEnd};
 use super::{Piece, ToolCallFormat, ToolCallParser, call_object, plain_id};
 use crate::generation::stop_strings::overlap;
 

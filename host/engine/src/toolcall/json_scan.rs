@@ -124,7 +124,7 @@ impl<'a> MemberScanner<'a> {
 
 #[cfg(test)]
 mod tests {
-    use super::{ValueEnd, Nesting, member};
+    use super::{Nesting, ValueEnd, member};
 
     #[test]
     fn the_end_is_found_at_every_split() {

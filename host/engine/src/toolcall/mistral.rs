@@ -89,7 +89,9 @@ impl ToolCallParser for MistralParser {
         let mut pieces = Vec::new();
         match std::mem::take(&mut self.state) {
             MistralState::Text => self.text(&rest, &mut pieces),
-            MistralState::Head if rest.trim().is_empty() => pieces.push(call_object::malformed("", ARGUMENTS, "it is empty")),
+            MistralState::Head if rest.trim().is_empty() => {
+                pieces.push(call_object::malformed("", ARGUMENTS, "it is empty"))
+            }
             // The model left out the end of the list.
             MistralState::Items { found: true, .. } => {}
             MistralState::Head | MistralState::Items { .. } | MistralState::Object { .. } => {
@@ -228,9 +230,11 @@ impl MistralParser {
         pieces.push(match serde_json::from_str::<serde_json::Value>(&arguments_json) {
             _ if name.is_empty() => call_object::malformed(&arguments_json, ARGUMENTS, "it has no name"),
             Ok(_) => Piece::Call { name, arguments_json },
-            Err(error) => {
-                call_object::malformed(&format!("{name} {arguments_json}"), ARGUMENTS, &format!("it is not JSON ({error})"))
-            }
+            Err(error) => call_object::malformed(
+                &format!("{name} {arguments_json}"),
+                ARGUMENTS,
+                &format!("it is not JSON ({error})"),
+            ),
         });
         self.close()
     }

@@ -226,7 +226,7 @@ impl RunningRound {
     }
 }
 
-/// One call that runs.
+/// One call that runs. The built-in model is trained to repeat the texts of its outcomes.
 struct CallTask {
     call: ToolCall,
     origin: ToolOrigin,
@@ -242,7 +242,7 @@ impl CallTask {
         if let Some(tool) = &self.approval {
             let approval = match &tools.approver {
                 Some(approver) => approver.approve(&tools.caller, &tools.request_id, &self.call, tool).await,
-                None => Approval::Decline("it needs approval, and there is no approver".to_owned()),
+                None => Approval::Decline("it needs somebody's approval, and there is nobody to ask".to_owned()),
             };
             if let Approval::Decline(reason) = approval {
                 return Ok(refused(&format!("the call was declined: {reason}")));
@@ -266,13 +266,11 @@ impl CallTask {
                     }
                 };
                 match answered {
-                    Err(Error::NotFound(_)) => {
-                        Ok(refused(&format!("the tool \"{}\" does not exist any more", self.call.name)))
-                    }
+                    Err(Error::NotFound(_)) => Ok(refused(&format!("the tool \"{}\" is gone", self.call.name))),
                     answered => answered,
                 }
             }
-            (ToolOrigin::Source | ToolOrigin::Client, _) => Ok(refused("the host cannot run this tool")),
+            (ToolOrigin::Source | ToolOrigin::Client, _) => Ok(refused("the tool cannot run here")),
         }
     }
 

@@ -50,7 +50,12 @@ struct SchemaEntries {
 
 impl SchemaCache {
     /// Checks `arguments`, which are a JSON object, against the schema with this text.
-    pub(crate) async fn check(self: Arc<Self>, schema: String, arguments: Value, clock: Arc<dyn Clock>) -> SchemaVerdict {
+    pub(crate) async fn check(
+        self: Arc<Self>,
+        schema: String,
+        arguments: Value,
+        clock: Arc<dyn Clock>,
+    ) -> SchemaVerdict {
         if schema.trim() == "{}" {
             return SchemaVerdict::Fits;
         }
@@ -76,7 +81,7 @@ impl SchemaCache {
     /// check. `None` if the schema is not in the cache or either is not small.
     fn check_small(&self, schema: &str, arguments: &Value) -> Option<SchemaVerdict> {
         let compiled = self.lock().by_text.get(schema)?.clone().ok()?;
-        let small = compiled.small && is_within(arguments, &mut { limits::SCHEMA_SMALL_ARGUMENTS_BYTES });
+        let small = compiled.small && is_within(arguments, &mut { limits::SCHEMA_INLINE_ARGUMENTS_BYTES });
         small.then(|| compiled.check(arguments))
     }
 
@@ -193,7 +198,7 @@ fn compile(schema: &str) -> Result<CompiledSchema, String> {
     let mut walk = SchemaWalk { root: &value, parts: 0, following: Vec::new(), recursive: false, patterns: false };
     walk.visit(&value, 0)?;
     let recursive = walk.recursive;
-    let small = !recursive && walk.parts <= limits::SCHEMA_SMALL_STEPS && !walk.patterns;
+    let small = !recursive && walk.parts <= limits::SCHEMA_INLINE_PARTS && !walk.patterns;
     let patterns = PatternOptions::fancy_regex()
         .backtrack_limit(limits::SCHEMA_PATTERN_STEPS_MAX)
         .size_limit(limits::SCHEMA_PATTERN_BYTES_MAX)
@@ -216,8 +221,11 @@ struct SchemaWalk<'a> {
 impl<'a> SchemaWalk<'a> {
     fn visit(&mut self, value: &'a Value, depth: usize) -> Result<(), String> {
         self.parts += 1;
-        if self.parts > limits::SCHEMA_STEPS_MAX {
-            return Err(format!("its schema has more than {} parts with references followed", limits::SCHEMA_STEPS_MAX));
+        if self.parts > limits::SCHEMA_PARTS_MAX {
+            return Err(format!(
+                "its schema has more than {} parts with references followed",
+                limits::SCHEMA_PARTS_MAX
+            ));
         }
         if depth > limits::SCHEMA_DEPTH_MAX {
             let limit = limits::SCHEMA_DEPTH_MAX;
@@ -306,7 +314,9 @@ mod tests {
         ];
         for (arguments, expected) in cases {
             match check(&schemas, &schema, arguments.clone()).await {
-                SchemaVerdict::Misfit(reason) => assert!(reason.contains(expected), "{reason} should contain {expected}"),
+                SchemaVerdict::Misfit(reason) => {
+                    assert!(reason.contains(expected), "{reason} should contain {expected}")
+                }
                 other => panic!("{arguments} became {other:?}"),
             }
         }
@@ -319,7 +329,7 @@ mod tests {
         let small = json!({ "type": "object", "properties": { "a": { "type": "string" } } });
         let pattern = json!({ "properties": { "a": { "pattern": "^(x+)+$" } } });
         let many: serde_json::Map<String, Value> =
-            (0..limits::SCHEMA_SMALL_STEPS).map(|n| (format!("p{n}"), json!({}))).collect();
+            (0..limits::SCHEMA_INLINE_PARTS).map(|n| (format!("p{n}"), json!({}))).collect();
         let large = json!({ "properties": many });
         let loops = json!({ "properties": { "a": { "$ref": "#" } } });
         let names = json!({ "patternProperties": { "^(x+)+$": {} } });
@@ -333,7 +343,7 @@ mod tests {
         for schema in [&pattern, &names, &large, &loops] {
             assert_eq!(at_once(schema, &json!({})), None, "{schema}");
         }
-        let size = limits::SCHEMA_SMALL_ARGUMENTS_BYTES;
+        let size = limits::SCHEMA_INLINE_ARGUMENTS_BYTES;
         for long in
             [json!({ "a": "x".repeat(size) }), json!({ "b": vec![0; size / 8] }), json!({ "x".repeat(size): 0 })]
         {
@@ -385,7 +395,9 @@ mod tests {
         let schemas = Arc::new(SchemaCache::default());
         for (schema, expected) in cases {
             match check(&schemas, &schema, json!({ "a": "b" })).await {
-                SchemaVerdict::Unusable(reason) => assert!(reason.contains(expected), "{reason} should contain {expected}"),
+                SchemaVerdict::Unusable(reason) => {
+                    assert!(reason.contains(expected), "{reason} should contain {expected}")
+                }
                 other => panic!("{expected}: {other:?}"),
             }
         }

@@ -4,7 +4,9 @@ use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use burn::tensor::{DType, Device, Tensor, TensorData};
-use firebox_contract::{CacheUse, Error, LanguageModel, Logits, ModelInfo, SequenceId, Span, TokenId, limits};
+use firebox_contract::{
+    CacheUse, Error, LanguageModel, Logits, ModelInfo, SequenceId, Span, TokenId, limits, panic_text,
+};
 
 use crate::arch::batch::{Batch, Part, Segment};
 use crate::arch::block::Block;
@@ -346,7 +348,7 @@ impl LanguageModel for Decoder {
         // burn and the drivers below it may panic (out of memory, lost device). The sequences of that pass stay marked
         // as broken.
         let ran = catch_unwind(AssertUnwindSafe(|| self.run(&mut left, goes_on)));
-        let ran = ran.unwrap_or_else(|panic| Err(self.failed(panic_text(&*panic)))).map_err(Error::from);
+        let ran = ran.unwrap_or_else(|panic| Err(self.failed(panic_text(&*panic).to_owned()))).map_err(Error::from);
         if matches!(ran, Ok(false)) {
             return None;
         }
@@ -427,10 +429,4 @@ fn load_ends(weights: &Weights<'_>, config: &DecoderConfig) -> Result<(StoredTen
     }
     weights.warn("its \"tie_word_embeddings\" is true, but \"lm_head.weight\" is not the embeddings; both are used");
     Ok((first, weights.stored(head, &shape)?))
-}
-
-/// The message of a panic.
-pub(crate) fn panic_text(panic: &(dyn std::any::Any + Send)) -> String {
-    let text = panic.downcast_ref::<String>().map(String::as_str).or(panic.downcast_ref::<&str>().copied());
-    text.unwrap_or("it panicked without a message").to_owned()
 }

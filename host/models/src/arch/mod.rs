@@ -20,7 +20,7 @@ use crate::error::ModelError;
 
 pub(crate) use bert::{BertConfig, BertEncoder};
 pub(crate) use config::DecoderConfig;
-pub(crate) use decoder::{Decoder, DecoderOptions, panic_text};
+pub(crate) use decoder::{Decoder, DecoderOptions};
 
 /// A decoder: its names in `config.json` and what its config means.
 pub(crate) struct Architecture {

@@ -179,11 +179,11 @@ impl TextCodec for Codec {
         Ok(self.checked(self.encode(text, true, max)?)?)
     }
 
-    fn least_tokens(&self, bytes: usize) -> usize {
+    fn min_tokens(&self, bytes: usize) -> usize {
         self.bounds.tokens(bytes)
     }
 
-    fn keeps_questions(&self) -> bool {
+    fn renders_all_user_text(&self) -> bool {
         self.template.as_ref().is_some_and(ChatTemplate::keeps_questions)
     }
 

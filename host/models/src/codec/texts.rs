@@ -26,7 +26,9 @@ pub(super) fn read(tokenizer: &Tokenizer, ends: &HashSet<TokenId>) -> Option<Tok
         added.iter().filter(|(_, about)| !about.special).map(|(token, about)| (*token, about.content.clone(), true));
     let texts = learnt.chain(found).filter(|(token, ..)| !ends.contains(token));
     TokenTexts::new(
-        texts.map(|(token, written, whole)| TokenText { token, bytes: spelling.bytes(&written), whole }).collect(),
+        texts
+            .map(|(token, written, whole)| TokenText { token, bytes: spelling.bytes(&written), indivisible: whole })
+            .collect(),
     )
 }
 
@@ -141,7 +143,7 @@ mod tests {
     }
 
     fn beyond(texts: &TokenTexts, text: &str) -> Vec<TokenId> {
-        texts.beyond(text.as_bytes()).collect()
+        texts.extending(text.as_bytes()).collect()
     }
 
     #[test]
@@ -158,11 +160,11 @@ mod tests {
         let words = ["Ġ\"", "</s>", "Ċ{\"", "Ã", "Ã¤"];
         let added = [added(5, "\n{\"name\"", false), added(6, "\n{<turn>", true)];
         let texts = texts(&words, &added, &byte_level()).expect("they have texts");
-        assert_eq!(texts.divisible(0), Some(&b" \""[..]));
-        assert_eq!(texts.divisible(3), Some(&[0xC3][..]), "half a character");
-        assert_eq!(texts.divisible(4), Some("ä".as_bytes()));
+        assert_eq!(texts.divisible_text(0), Some(&b" \""[..]));
+        assert_eq!(texts.divisible_text(3), Some(&[0xC3][..]), "half a character");
+        assert_eq!(texts.divisible_text(4), Some("ä".as_bytes()));
         assert_eq!(beyond(&texts, "\n{"), [2, 5], "an added token is text, a special one is not");
-        assert_eq!(texts.divisible(5), None, "and nothing reaches into it");
+        assert_eq!(texts.divisible_text(5), None, "and nothing reaches into it");
         assert!(beyond(&texts, "<").is_empty(), "nor is the end of an answer text");
     }
 
@@ -174,12 +176,12 @@ mod tests {
             { "type": "Strip", "content": " ", "start": 1, "stop": 0 } ] });
         let words = ["▁\"", "</s>", "<0x0A>", "<0xC3>", "▁▁a", "<0x0Aq", "<0xZZ>"];
         let all = texts(&words, &[added(9, "<s>", true)], &decoder).expect("they have texts");
-        let text = |token| all.divisible(token).map(|bytes| bytes.escape_ascii().to_string());
+        let text = |token| all.divisible_text(token).map(|bytes| bytes.escape_ascii().to_string());
         let expected = [" \\\"", "\\n", "\\xc3", "  a", "<0x0Aq", "<0xZZ>"];
         assert_eq!([0, 2, 3, 4, 5, 6].map(text), expected.map(|text| Some(text.to_owned())));
         assert!(beyond(&all, "<s").is_empty());
         let metaspace = json!({ "type": "Metaspace", "replacement": "▁", "prepend_scheme": "always", "split": true });
-        assert_eq!(texts(&words, &[], &metaspace).expect("they have texts").divisible(2), Some(&b"<0x0A>"[..]));
+        assert_eq!(texts(&words, &[], &metaspace).expect("they have texts").divisible_text(2), Some(&b"<0x0A>"[..]));
     }
 
     #[test]
@@ -188,18 +190,18 @@ mod tests {
         let tokenizer = Tokenizer::from_file(file).expect("the tokenizer loads");
         let texts = read(&tokenizer, &HashSet::new()).expect("they have texts");
         let mut counted = 0;
-        for token in texts.beyond(b"") {
+        for token in texts.extending(b"") {
             let text = tokenizer.decode(&[token], false).expect("it decodes");
             // Half a character alone is written as a replacement.
             if !text.contains('\u{FFFD}') {
-                let found = texts.within(text.as_bytes()).find(|(found, _)| *found == token);
+                let found = texts.prefixes_of(text.as_bytes()).find(|(found, _)| *found == token);
                 assert_eq!(found, Some((token, text.len())), "{text}");
                 counted += 1;
             }
         }
         assert_eq!(counted, 128 + 45, "ASCII, and the scaffolding of calls and answers");
         let opening = b"\n{\"name\": \"convert_units\", \"arguments\":";
-        assert_eq!(texts.beyond(opening).collect::<Vec<_>>(), [280], "what a forced call goes on with");
+        assert_eq!(texts.extending(opening).collect::<Vec<_>>(), [280], "what a forced call goes on with");
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! What a folder's modules do after the transformer.
 
 use burn::tensor::{DType, Device, Tensor, TensorData};
-use firebox_contract::encoder::to_unit_length;
+use firebox_contract::model::encoder::to_unit_length;
 
 use crate::checkpoint::Checkpoint;
 use crate::checkpoint::json::JsonFile;

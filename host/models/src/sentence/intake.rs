@@ -45,7 +45,7 @@ pub(crate) struct Intake {
     /// Tokens of a text at most, special tokens included.
     pub(crate) max_tokens: usize,
     /// Whether a text that is too long loses its beginning.
-    pub(crate) cuts_beginning: bool,
+    pub(crate) truncates_left: bool,
     lower_case: bool,
 }
 
@@ -77,7 +77,7 @@ impl Intake {
         let side = own.iter().chain(&tokenizer).find(|file| file.has("truncation_side"));
         Ok(Self {
             max_tokens: asked.unwrap_or(positions).min(positions),
-            cuts_beginning: side.map_or(Ok(false), read_side)?,
+            truncates_left: side.map_or(Ok(false), read_side)?,
             lower_case: module.map_or(Ok(false), |file| file.flag("do_lower_case", false))?,
         })
     }

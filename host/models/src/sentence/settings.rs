@@ -22,7 +22,7 @@ pub(crate) struct Settings {
     prompts: BTreeMap<String, String>,
     default_prompt: Option<String>,
     truncate_dim: Option<usize>,
-    by_angle: bool,
+    uses_cosine: bool,
 }
 
 impl Settings {
@@ -35,7 +35,7 @@ impl Settings {
             prompts: ALWAYS.iter().map(|name| ((*name).to_owned(), String::new())).collect(),
             default_prompt: None,
             truncate_dim: None,
-            by_angle: true,
+            uses_cosine: true,
         };
         if modules.is_none() {
             return Ok(settings);
@@ -48,7 +48,7 @@ impl Settings {
             return Err(file.wrong("default_prompt_name", format!("is {name:?}, which is none of \"prompts\"")));
         }
         settings.truncate_dim = file.optional_number("truncate_dim", 1..=usize::MAX)?;
-        settings.by_angle = !file.optional_text("similarity_fn_name")?.is_some_and(|name| BY_LENGTH.contains(&name));
+        settings.uses_cosine = !file.optional_text("similarity_fn_name")?.is_some_and(|name| BY_LENGTH.contains(&name));
         Ok(settings)
     }
 
@@ -59,14 +59,14 @@ impl Settings {
     }
 
     /// The profile of an encoder whose whole vectors have `width` numbers.
-    pub(crate) fn profile(self, width: usize, cuts_beginning: bool) -> EncoderProfile {
+    pub(crate) fn profile(self, width: usize, truncates_left: bool) -> EncoderProfile {
         EncoderProfile {
             width,
             dimensions: self.truncate_dim.unwrap_or(width).min(width),
             prompts: self.prompts,
             default_prompt: self.default_prompt,
-            by_angle: self.by_angle,
-            cuts_beginning,
+            uses_cosine: self.uses_cosine,
+            truncates_left,
         }
     }
 }

@@ -247,11 +247,11 @@ fn what_would_give_other_vectors_is_refused_by_name() {
 fn a_checkpoint_says_how_its_vectors_are_compared_and_what_its_prompts_are() {
     let mean = json!({"modules.json": [{"type": "sentence_transformers.models.Transformer", "path": ""},
         {"type": "sentence_transformers.models.Pooling", "path": "1_Pooling"}], "1_Pooling/config.json": {"pooling_mode": "mean"}});
-    for (name, by_angle) in [("cosine", true), ("dot", false), ("euclidean", false), ("maxsim", true)] {
+    for (name, uses_cosine) in [("cosine", true), ("dot", false), ("euclidean", false), ("maxsim", true)] {
         let mut files = mean.clone();
         files["config_sentence_transformers.json"] = json!({"similarity_fn_name": name, "prompts": {"title": "t: "}});
         let encoder = load(&files, &devices()[0]).expect("it loads");
-        assert_eq!(encoder.profile().by_angle, by_angle, "{name}");
+        assert_eq!(encoder.profile().uses_cosine, uses_cosine, "{name}");
         assert_eq!(encoder.profile().prompts.keys().collect::<Vec<_>>(), ["document", "query", "title"]);
     }
 }

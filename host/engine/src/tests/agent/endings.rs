@@ -5,7 +5,7 @@ use std::time::Duration;
 use firebox_contract::limits::TOOL_REPEATS_MAX;
 use firebox_contract::{Error, Event, FinishReason, SamplingOverrides, TextVerdict};
 
-use super::doubles::{UsageRecorder, RecordingGate, FakeToolSource};
+use super::doubles::{FakeToolSource, RecordingGate, UsageRecorder};
 use super::*;
 
 #[tokio::test]
@@ -36,7 +36,7 @@ async fn f12_what_is_kept_is_what_the_text_stage_let_through() {
         TextVerdict::Emit(chunk.to_uppercase())
     }
     let plugins = Plugins { tools: vec!["add"], text: Some(shout), ..Plugins::default() };
-    let (engine, _) = engine_changed(turns, plugins, 2, 64, |_| {}).await;
+    let (engine, _) = engine_changed(scripted_turn, plugins, 2, 64, |_| {}).await;
     let first = format!("secret{}", call("add", "{}"));
     let answer = answer(&engine, ask(&[&first, "secret"])).await;
     assert_eq!(
@@ -114,7 +114,7 @@ async fn calls_and_rounds_and_tokens_are_bounded() {
     let turns = [&*call("read_x", "{}"), &call("read_x", "{\"n\": 1}"), "never"];
     let rounds = answer(&engine, ask_with(&turns, one)).await;
     assert_eq!(rounds.finish.reason, FinishReason::ToolRounds);
-    assert!(added(&rounds.finish)[3].contains("no round of tool calls is left"), "{:?}", added(&rounds.finish));
+    assert!(added(&rounds.finish)[3].contains("no tool round is left"), "{:?}", added(&rounds.finish));
 
     let turn = call("read_x", "{}");
     let sampling = SamplingOverrides { max_tokens: Some(turn.len()), ..SamplingOverrides::default() };

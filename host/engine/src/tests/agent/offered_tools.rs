@@ -2,7 +2,7 @@
 
 use firebox_contract::{Error, FinishReason, limits};
 
-use super::doubles::{FakeToolSource, CodecWithTemplate};
+use super::doubles::{CodecWithTemplate, FakeToolSource};
 use super::*;
 
 /// The prompt the model saw, which it answers with.
@@ -58,10 +58,7 @@ async fn what_policy_denies_is_neither_offered_nor_run() {
     let answer = answer(&engine, ask_with(&[&calls, "done"], options)).await;
     assert_eq!(
         added(&answer.finish)[1..3],
-        [
-            "toolcall_0: error: the tool \"write_x\" may not be called here",
-            "toolcall_1: error: the tool \"mul\" may not be called here"
-        ]
+        ["toolcall_0: error: policy denies the tool \"write_x\"", "toolcall_1: error: policy denies the tool \"mul\""]
     );
     assert!(source.log().is_empty());
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use firebox_contract::{Approval, BoxFuture, Caller, Error, Event, Liveness, LivenessHandle};
 
-use super::doubles::{UsageRecorder, RecordingGate, ScriptedApprover, FakeToolSource};
+use super::doubles::{FakeToolSource, RecordingGate, ScriptedApprover, UsageRecorder};
 use super::*;
 
 /// What its caller may do now.
@@ -33,12 +33,14 @@ impl Liveness for MutableRights {
 }
 
 /// Asks for a call that somebody approves once `change` was made; what came of it, and what the books say.
-async fn approved_after(change: impl FnOnce(&MutableRights)) -> (Result<CollectedAnswer, Error>, Vec<String>, Vec<String>) {
+async fn approved_after(
+    change: impl FnOnce(&MutableRights),
+) -> (Result<CollectedAnswer, Error>, Vec<String>, Vec<String>) {
     let (source, recorder) = (FakeToolSource::of(&["write_file"]), Arc::new(UsageRecorder::default()));
     let (approver, gate) = (ScriptedApprover::that_answers(Approval::Approve), RecordingGate(Arc::clone(&recorder)));
-    let approver = Arc::clone(&approver);
+    let shared = Arc::clone(&approver);
     let engine = engine_with(&source, |options| {
-        options.approver = Some(approver);
+        options.approver = Some(shared);
         options.gate = Arc::new(gate);
     })
     .await;
@@ -77,7 +79,7 @@ async fn a_call_does_not_run_for_a_caller_that_ended_while_it_was_approved() {
 async fn a_call_of_a_tool_that_was_forbidden_meanwhile_does_not_run() {
     let (answer, log, recorder) = approved_after(|rights| rights.set(true, Permission::Deny)).await;
     let answer = answer.expect("the model goes on");
-    assert!(added(&answer.finish)[1].contains("may not be called here any more"), "{:?}", added(&answer.finish));
+    assert!(added(&answer.finish)[1].contains("is now denied by policy"), "{:?}", added(&answer.finish));
     assert!(log.is_empty(), "{log:?}");
     assert!(recorder.contains(&"called call_0 denied true".to_owned()), "{recorder:?}");
 }

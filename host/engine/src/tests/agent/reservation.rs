@@ -5,10 +5,13 @@ use std::time::Duration;
 use firebox_contract::limits::ANSWER_TOKENS_EXPECTED;
 use firebox_contract::{Error, Event, FinishReason, PromptVerdict, SamplingOverrides};
 
-use super::doubles::{UsageRecorder, RecordingGate, FakeToolSource};
+use super::doubles::{FakeToolSource, RecordingGate, UsageRecorder};
 use super::*;
 
-async fn engine_with_recorder(recorder: UsageRecorder, plugins: Plugins) -> (Engine, Arc<UsageRecorder>, Arc<FakeToolSource>) {
+async fn engine_with_recorder(
+    recorder: UsageRecorder,
+    plugins: Plugins,
+) -> (Engine, Arc<UsageRecorder>, Arc<FakeToolSource>) {
     let (recorder, source) = (Arc::new(recorder), FakeToolSource::of(&["read_x", "read_hang", "read_broken"]));
     let (gate, tools) = (RecordingGate(Arc::clone(&recorder)), Arc::clone(&source));
     let (engine, _) = engine_changed(scripted_turn, plugins, 2, 64, |options| {
@@ -46,12 +49,14 @@ async fn every_round_is_reserved_and_every_call_told() {
 
 #[tokio::test]
 async fn what_the_gate_refuses_does_not_begin() {
-    let (engine, recorder, _) = engine_with_recorder(UsageRecorder { refuse: true, ..UsageRecorder::default() }, Plugins::default()).await;
+    let (engine, recorder, _) =
+        engine_with_recorder(UsageRecorder { refuse: true, ..UsageRecorder::default() }, Plugins::default()).await;
     let error = start(&engine, ask(&["hi"])).await.err().expect("refused");
     assert!(matches!(error, Error::Limited { .. }), "{error}");
     assert!(recorder.lines().is_empty());
     let (engine, recorder, _) =
-        engine_with_recorder(UsageRecorder { tokens_max: Some(100), ..UsageRecorder::default() }, Plugins::default()).await;
+        engine_with_recorder(UsageRecorder { tokens_max: Some(100), ..UsageRecorder::default() }, Plugins::default())
+            .await;
     assert!(matches!(start(&engine, ask(&["hi"])).await, Err(Error::Limited { .. })));
     assert_eq!(recorder.settled(), ["settle rate_limited false false"]);
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use firebox_contract::limits::{TOOL_CALLS_PARALLEL_MAX, TOOL_RESULT_BYTES_MAX};
 use firebox_contract::{Approval, Error, Event, FinishReason};
 
-use super::doubles::{ScriptedApprover, FakeToolSource};
+use super::doubles::{FakeToolSource, ScriptedApprover};
 use super::*;
 use crate::Generation;
 
@@ -121,7 +121,7 @@ async fn a_result_that_is_too_long_is_cut_where_a_character_ends() {
     let events = until(&mut generation, |event| matches!(event, Event::ToolResult { .. })).await;
     let Some(Event::ToolResult { outcome, .. }) = events.last() else { panic!("a result") };
     assert!(
-        outcome.content.ends_with("[cut: 200000 bytes in all]") && outcome.content.len() < TOOL_RESULT_BYTES_MAX + 40
+        outcome.content.ends_with("[cut: 200000 bytes in total]") && outcome.content.len() < TOOL_RESULT_BYTES_MAX + 40
     );
     // The cut result still overfills the small context: what was done until then is kept.
     let rest = soon(collect(generation)).await.expect("no error");
@@ -146,7 +146,7 @@ async fn f15_arguments_that_do_not_fit_never_run_and_the_model_is_told() {
     let expected = [
         "at \"/n\": \"seven\" is not of type \"integer\"",
         "\"n\" is a required property",
-        "nothing outside is fetched",
+        "references outside are not fetched",
         "nested deeper",
         "read_n did",
     ];

@@ -91,7 +91,7 @@ fn beyond_rows(config: &JsonFile, tokenizer: &Tokenizer) -> Result<HashMap<Token
 fn parse(bytes: &[u8]) -> Result<Tokenizer, String> {
     let parse = || Tokenizer::from_bytes(bytes).map_err(|error| error.to_string());
     // The library unwraps here and there on strange input; a panic is one more way of not being a tokenizer.
-    std::panic::catch_unwind(parse).unwrap_or_else(|panic| Err(crate::arch::panic_text(&*panic)))
+    std::panic::catch_unwind(parse).unwrap_or_else(|panic| Err(firebox_contract::panic_text(&*panic).to_owned()))
 }
 
 /// The class that reads the tokenizer, with a warning where it is one whose rules are not known here.

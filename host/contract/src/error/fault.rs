@@ -1,18 +1,18 @@
-//! How a guest call ended when it did not end well.
+//! Faults: plugin calls that ended by a limit, a trap or an error.
 
 use std::fmt;
 use std::time::Duration;
 
-/// A point of a request where plugins run.
+/// A point of a request at which plugins run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Stage {
     /// Instantiation and `lifecycle.init`.
     Init,
     /// Before the model sees the messages.
     Prompt,
-    /// As the model's text streams out.
+    /// On the model's text while it is streamed.
     Text,
-    /// A tool the model called.
+    /// On a call of one of the plugin's tools.
     Tool,
 }
 
@@ -20,7 +20,7 @@ impl Stage {
     /// Every stage, in the order in which a request meets them.
     pub const ALL: [Self; 4] = [Self::Init, Self::Prompt, Self::Text, Self::Tool];
 
-    /// The name used in messages, metrics and manifests.
+    /// The name in messages, metrics and manifests.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -31,7 +31,7 @@ impl Stage {
         }
     }
 
-    /// The stage of this name.
+    /// The stage with this name.
     #[must_use]
     pub fn named(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|stage| stage.as_str() == name)
@@ -44,31 +44,31 @@ impl fmt::Display for Stage {
     }
 }
 
-/// Why a guest call ended badly, with the limit it met and what it had used.
+/// The cause of a fault, with the limit that was exceeded.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum FaultCause {
-    /// All fuel was used.
+    /// The call used all its fuel.
     OutOfFuel {
-        /// Fuel granted for the call.
+        /// The call's limit, in units of fuel.
         limit: u64,
     },
-    /// A memory, table or instance limit stopped a growth.
+    /// The guest tried to exceed a memory, table or instance limit.
     OutOfMemory {
         /// The limit, in bytes.
         limit_bytes: u64,
-        /// What the guest asked to have in all, in bytes.
+        /// The total that the guest asked for, in bytes.
         asked_bytes: u64,
     },
-    /// The wall-clock deadline passed.
+    /// The call exceeded its time limit.
     TimedOut {
-        /// The time granted.
+        /// The time limit.
         limit: Duration,
-        /// The time taken until the guest was stopped.
+        /// The time until the guest was stopped.
         took: Duration,
     },
-    /// The guest recursed too deeply.
+    /// The guest exceeded its stack.
     StackOverflow {
-        /// Stack granted, in bytes.
+        /// The limit, in bytes.
         limit_bytes: u64,
     },
     /// The guest returned or passed more data than allowed.
@@ -76,33 +76,33 @@ pub enum FaultCause {
         /// The limit, in bytes.
         limit_bytes: u64,
     },
-    /// The guest trapped, or panicked: `message` carries the logged panic where there is one.
+    /// The guest trapped or panicked.
     Trapped {
-        /// What happened.
+        /// The trap, or the panic message that the guest logged.
         message: String,
     },
-    /// The component needs something that was not granted, or is not a component this host can run.
+    /// The component needs a capability that was not granted, or the host cannot run it.
     Refused {
-        /// What was asked for, and the remedy.
+        /// The capability, and the remedy.
         message: String,
     },
-    /// The plugin itself answered with an error.
+    /// The plugin returned an error.
     Failed {
-        /// The plugin's own words.
+        /// The plugin's error message.
         message: String,
     },
 }
 
-/// Every stable code of a fault, with what it means.
+/// Every stable code of a fault, with its meaning.
 pub const FAULT_CODES: &[(&str, &str)] = &[
     ("plugin_out_of_fuel", "the call used all its fuel"),
-    ("plugin_out_of_memory", "a memory, table or instance limit stopped a growth"),
-    ("plugin_timed_out", "the wall-clock deadline passed, host calls included"),
-    ("plugin_stack_overflow", "the guest recursed past its stack"),
+    ("plugin_out_of_memory", "the guest tried to exceed a memory, table or instance limit"),
+    ("plugin_timed_out", "the call exceeded its time limit, which includes host calls"),
+    ("plugin_stack_overflow", "the guest exceeded its stack"),
     ("plugin_output_too_large", "the guest returned or passed more bytes than allowed"),
-    ("plugin_trapped", "the guest trapped or panicked; the message is what it logged last"),
-    ("plugin_refused", "the component needs what was not granted, or cannot run here"),
-    ("plugin_failed", "the plugin itself answered with an error"),
+    ("plugin_trapped", "the guest trapped or panicked; the message is the panic message that it logged"),
+    ("plugin_refused", "the component needs a capability that was not granted, or the host cannot run it"),
+    ("plugin_failed", "the plugin returned an error"),
 ];
 
 impl FaultCause {
@@ -134,7 +134,7 @@ impl fmt::Display for FaultCause {
             Self::TimedOut { limit, took } => {
                 write!(f, "ran {} ms where {} ms are allowed", took.as_millis(), limit.as_millis())
             }
-            Self::StackOverflow { limit_bytes } => write!(f, "recursed past its stack of {limit_bytes} bytes"),
+            Self::StackOverflow { limit_bytes } => write!(f, "exceeded its stack of {limit_bytes} bytes"),
             Self::OutputTooLarge { limit_bytes } => write!(f, "returned more than the {limit_bytes} bytes allowed"),
             Self::Trapped { message } => write!(f, "trapped: {message}"),
             Self::Refused { message } => write!(f, "was refused: {message}"),
@@ -143,7 +143,7 @@ impl fmt::Display for FaultCause {
     }
 }
 
-/// A guest call that ended badly: which plugin, at which stage, why, and what it used.
+/// A plugin call that ended with a fault: the plugin, the stage, the cause and the use.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("plugin \"{plugin}\" at stage \"{stage}\" {cause} (fuel used {fuel}, peak memory {memory_peak_bytes} bytes)")]
 pub struct Fault {
@@ -151,11 +151,11 @@ pub struct Fault {
     pub plugin: String,
     /// The stage.
     pub stage: Stage,
-    /// Why.
+    /// The cause.
     pub cause: FaultCause,
     /// Fuel the call used.
     pub fuel: u64,
-    /// The most linear memory the instance had, in bytes.
+    /// Peak linear memory of the instance, in bytes.
     pub memory_peak_bytes: u64,
 }
 
@@ -164,7 +164,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_cause_has_a_code_in_the_table_and_a_sentence_with_its_numbers() {
+    fn every_cause_has_a_code_and_a_message_with_its_numbers() {
         let text = || "why".to_owned();
         let second = Duration::from_secs(1);
         let causes = [

@@ -1,4 +1,4 @@
-//! How the next token is chosen. Values are checked once, here; everything below trusts a `Sampling`.
+//! Sampling parameters. They are checked once, when a [`Sampling`] is made.
 
 use crate::error::Error;
 use crate::limits;
@@ -7,41 +7,42 @@ use crate::model::TokenId;
 /// Checked sampling parameters.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Sampling {
-    /// 0 is greedy; otherwise logits are divided by it.
+    /// Logits are divided by it; 0 is greedy.
     pub temperature: f32,
     /// Keep the k most likely tokens; 0 keeps all.
     pub top_k: usize,
-    /// Keep the smallest set whose probability reaches this; 1 keeps all, 0 the most likely token alone.
+    /// Keep the smallest set of tokens whose probability reaches this; 1 keeps all, 0 keeps the most likely one.
     pub top_p: f32,
-    /// Drop tokens less likely than this times the most likely one; 0 drops none.
+    /// Drop tokens that are less likely than this times the most likely one; 0 drops none.
     pub min_p: f32,
-    /// Divides positive and multiplies negative logits of seen tokens (Keskar et al. 2019, as in Hugging Face); 1 is off.
+    /// Divides positive and multiplies negative logits of tokens in prompt or answer (Keskar et al. 2019, as in Hugging
+    /// Face); 1 is off.
     pub repetition_penalty: f32,
-    /// Subtracted once from logits of tokens the answer already has; 0 is off.
+    /// Subtracted once from the logits of tokens in the answer; 0 is off.
     pub presence_penalty: f32,
-    /// Subtracted per occurrence in the answer; 0 is off.
+    /// Subtracted for each occurrence in the answer; 0 is off.
     pub frequency_penalty: f32,
-    /// Added to the logits of these tokens before anything else; -100 forbids, 100 all but forces.
+    /// Added to the logits of these tokens before penalties; -100 forbids a token, 100 practically forces it.
     pub logit_bias: Vec<(TokenId, f32)>,
-    /// Seed of the random choice; the same seed, prompt, model and device give the same text.
+    /// Seed of the random choice. The same seed, prompt, model and device give the same text.
     pub seed: u64,
-    /// Most tokens of the answer, the prompt not counted; `None` is up to the end of the context.
+    /// Maximum number of answer tokens. `None` is up to the end of the context.
     pub max_tokens: Option<usize>,
-    /// Tokens that an answer has before its end, a stop token or a stop string may come.
+    /// Number of answer tokens before the answer may end.
     pub min_tokens: usize,
-    /// The answer ends before any of these; none is empty.
+    /// The answer ends before any of these strings. None is empty.
     pub stop: Vec<String>,
-    /// Tokens that end the answer beside the checkpoint's own.
+    /// Tokens that end the answer, in addition to the checkpoint's own.
     pub stop_tokens: Vec<TokenId>,
-    /// The checkpoint's own end does not end the answer.
+    /// Whether the checkpoint's end tokens do not end the answer.
     pub ignore_end: bool,
-    /// The stop string or token that ends the answer belongs to it.
+    /// Whether the stop string or token that ends the answer is part of it.
     pub keep_stop: bool,
-    /// Special tokens are text of the answer.
+    /// Whether special tokens are shown as text.
     pub show_special: bool,
 }
 
-/// Parameters someone set: the checkpoint's defaults, then the request's own, which win.
+/// Sampling parameters that a checkpoint or a request sets.
 #[derive(Debug, Clone, PartialEq, Default)]
 #[allow(missing_docs, reason = "each field is the optional form of the field of the same name in `Sampling`")]
 pub struct SamplingOverrides {
@@ -64,14 +65,14 @@ pub struct SamplingOverrides {
 }
 
 impl SamplingOverrides {
-    /// These over `defaults`, checked. `fresh_seed` is used where nobody set one.
+    /// These parameters, with `defaults` for those that are not set, checked. `fresh_seed` is the seed if none is set.
     ///
     /// # Errors
     /// `Error::Usage` names the first value out of range.
     pub fn resolve(&self, defaults: &Self, fresh_seed: u64) -> Result<Sampling, Error> {
         let mut stop = self.stop.clone();
         stop.extend(defaults.stop.iter().filter(|text| !self.stop.contains(text)).cloned());
-        // What forms and clients send where nobody wrote one.
+        // Some clients send an empty string for no stop string.
         stop.retain(|text| !text.is_empty());
         let sampling = Sampling {
             temperature: self.temperature.or(defaults.temperature).unwrap_or(1.0),
@@ -164,7 +165,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_request_wins_over_the_checkpoint() {
+    fn the_request_overrides_the_checkpoint() {
         let ask = SamplingOverrides { temperature: Some(0.5), ..Default::default() };
         let defaults = SamplingOverrides { temperature: Some(0.9), top_k: Some(20), ..Default::default() };
         let sampling = ask.resolve(&defaults, 7).expect("in range");
@@ -172,7 +173,7 @@ mod tests {
     }
 
     #[test]
-    fn what_clients_send_for_nothing_is_nothing() {
+    fn empty_stop_strings_are_ignored_and_large_values_are_kept() {
         let ask = SamplingOverrides {
             top_p: Some(0.0),
             max_tokens: Some(usize::MAX),
@@ -181,12 +182,12 @@ mod tests {
         };
         let sampling = ask.resolve(&SamplingOverrides::default(), 7).expect("in range");
         assert_eq!((sampling.stop, sampling.max_tokens), (vec!["x".to_owned()], Some(usize::MAX)));
-        let unsaid = SamplingOverrides::default().resolve(&SamplingOverrides::default(), 7).expect("in range");
-        assert_eq!(unsaid.max_tokens, None);
+        let unset = SamplingOverrides::default().resolve(&SamplingOverrides::default(), 7).expect("in range");
+        assert_eq!(unset.max_tokens, None);
     }
 
     #[test]
-    fn values_out_of_range_are_named() {
+    fn values_out_of_range_are_named_in_the_error() {
         let bad: [(SamplingOverrides, &str); 6] = [
             (SamplingOverrides { temperature: Some(-1.0), ..Default::default() }, "temperature \"-1\""),
             (SamplingOverrides { temperature: Some(f32::NAN), ..Default::default() }, "temperature \"NaN\""),

@@ -1,7 +1,7 @@
-//! How many values a JSON text holds, told without reading it into memory.
+//! Counts the values of a JSON text without parsing it.
 
-/// Values that `text` holds at most: every value but the first begins behind a bracket, a brace or a comma. It ends with the
-/// first number above `max`. What is no JSON has some number too.
+/// An upper bound of the number of values in `text`: every value except the first comes after a bracket, a brace or a
+/// comma. Counting stops at the first number above `max`. The bound of a text that is no JSON has no meaning.
 #[must_use]
 pub fn json_values(text: &[u8], max: usize) -> usize {
     let (mut values, mut quoted, mut escaped) = (1_usize, false, false);
@@ -27,7 +27,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn no_text_holds_more_values_than_are_counted() {
+    fn the_bound_is_between_the_number_of_values_and_twice_that() {
         for (text, values) in [
             ("1", 1),
             ("[]", 1),
@@ -41,7 +41,7 @@ mod tests {
     }
 
     #[test]
-    fn it_ends_above_the_limit() {
+    fn counting_stops_above_the_limit() {
         let long = b"[".repeat(1 << 20);
         assert_eq!(json_values(&long, 10), 11);
     }

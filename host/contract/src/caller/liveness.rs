@@ -1,4 +1,4 @@
-//! Whether a caller may still go on. A key can be revoked, expire or lose rights while something of its caller lasts.
+//! Whether a caller's key is still valid. A key can be revoked, expire or lose scopes while a request of its caller runs.
 
 use std::fmt;
 use std::hash::{Hash, Hasher};
@@ -8,34 +8,34 @@ use crate::BoxFuture;
 use crate::error::Error;
 use crate::tool::Permission;
 
-/// What a caller may still do. Whoever authenticates implements it; whoever acts for the caller asks it.
+/// What a caller may still do. The authenticating layer implements it; layers that act for the caller check it.
 pub trait Liveness: Send + Sync {
-    /// Asked just before each step that has an effect.
+    /// Checked just before each action that has an effect.
     ///
     /// # Errors
-    /// `Error::Unauthorized` once the caller's key is no longer good, `Error::Denied` once the key lost the scope that
-    /// the request needs.
+    /// `Error::Unauthorized` if the caller's key is not valid any more, `Error::Denied` if the key lost the scope that the
+    /// request needs.
     fn check(&self) -> Result<(), Error>;
 
-    /// What the caller's policy says now about `tool`. Asked just before each tool call.
+    /// The current permission of the caller for `tool`. Checked just before each tool call.
     fn permission(&self, tool: &str) -> Permission;
 
-    /// Ends when [`Liveness::check`] fails, with its error.
+    /// Completes when [`Liveness::check`] fails, with its error.
     fn ended(&self) -> BoxFuture<'static, Error>;
 }
 
-/// Travels with a caller. The default never ends: it is for callers of this process itself.
+/// The liveness of a caller. The default is always valid, for callers inside of this process.
 #[derive(Clone, Default)]
 pub struct LivenessHandle(Option<Arc<dyn Liveness>>);
 
 impl LivenessHandle {
-    /// A handle on `liveness`.
+    /// A handle of `liveness`.
     #[must_use]
     pub fn new(liveness: Arc<dyn Liveness>) -> Self {
         Self(Some(liveness))
     }
 
-    /// Whether it can end at all.
+    /// Whether it can become invalid.
     #[must_use]
     pub fn can_end(&self) -> bool {
         self.0.is_some()
@@ -49,7 +49,7 @@ impl LivenessHandle {
         self.0.as_ref().map_or(Ok(()), |liveness| liveness.check())
     }
 
-    /// As [`Liveness::permission`]; without an end everything is allowed that the request itself allows.
+    /// As [`Liveness::permission`]. The default allows every tool.
     #[must_use]
     pub fn permission(&self, tool: &str) -> Permission {
         self.0.as_ref().map_or(Permission::Allow, |liveness| liveness.permission(tool))
@@ -68,7 +68,7 @@ impl fmt::Debug for LivenessHandle {
     }
 }
 
-/// It says nothing about who the caller is: two requests of one key are the same caller.
+/// All handles are equal: the identity of a caller does not depend on its liveness.
 impl PartialEq for LivenessHandle {
     fn eq(&self, _other: &Self) -> bool {
         true
@@ -86,11 +86,11 @@ mod tests {
     use super::*;
     use crate::caller::Caller;
 
-    struct Gone;
+    struct Revoked;
 
-    impl Liveness for Gone {
+    impl Liveness for Revoked {
         fn check(&self) -> Result<(), Error> {
-            Err(Error::Unauthorized("gone".to_owned()))
+            Err(Error::Unauthorized("revoked".to_owned()))
         }
 
         fn permission(&self, _tool: &str) -> Permission {
@@ -98,18 +98,18 @@ mod tests {
         }
 
         fn ended(&self) -> BoxFuture<'static, Error> {
-            Box::pin(std::future::ready(Error::Unauthorized("gone".to_owned())))
+            Box::pin(std::future::ready(Error::Unauthorized("revoked".to_owned())))
         }
     }
 
     #[test]
-    fn a_handle_asks_and_is_no_part_of_who_the_caller_is() {
+    fn a_handle_forwards_and_does_not_change_the_callers_identity() {
         let lasting = Caller::local();
-        let gone = Caller { liveness: LivenessHandle::new(Arc::new(Gone)), ..Caller::local() };
+        let revoked = Caller { liveness: LivenessHandle::new(Arc::new(Revoked)), ..Caller::local() };
         assert!(lasting.liveness.check().is_ok() && !lasting.liveness.can_end());
-        assert!(gone.liveness.check().is_err() && gone.liveness.can_end());
+        assert!(revoked.liveness.check().is_err() && revoked.liveness.can_end());
         assert_eq!(lasting.liveness.permission("any"), Permission::Allow);
-        assert_eq!(gone.liveness.permission("any"), Permission::Deny);
-        assert_eq!(lasting, gone);
+        assert_eq!(revoked.liveness.permission("any"), Permission::Deny);
+        assert_eq!(lasting, revoked);
     }
 }

@@ -1,4 +1,4 @@
-//! Text encoders: texts in, vectors out.
+//! Text encoders: texts in, vectors (embeddings) out.
 
 use std::collections::BTreeMap;
 
@@ -7,11 +7,12 @@ use crate::{Error, ModelInfo};
 /// One text to embed.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct EncoderText<'a> {
-    /// Stands before the text, and the model reads both as one. Empty for none.
+    /// Prepended to the text; empty for none.
     pub prompt: &'a str,
     /// The text itself.
     pub text: &'a str,
-    /// Tokens after which both together are cut, special tokens included. The model's own limit applies in any case.
+    /// Maximum number of tokens of prompt and text together, including special tokens. Longer texts are truncated. The
+    /// model's own limit applies in addition.
     pub max_tokens: Option<usize>,
 }
 
@@ -24,31 +25,31 @@ impl<'a> From<&'a str> for EncoderText<'a> {
 /// One text's embedding.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Encoding {
-    /// The whole vector as the model ends, `[EncoderProfile::width]`.
+    /// The whole vector, `[EncoderProfile::width]`.
     pub embedding: Vec<f32>,
-    /// Tokens of prompt and text after truncation, special tokens included.
+    /// Tokens of prompt and text after truncation, including special tokens.
     pub tokens: usize,
 }
 
-/// What an encoder's files say about its texts and vectors.
+/// The properties of an encoder's texts and vectors, from its files.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct EncoderProfile {
-    /// Numbers of a whole vector.
+    /// Number of dimensions of a whole vector.
     pub width: usize,
-    /// Numbers of a vector unless a caller asks for another count; at most `width`.
+    /// Default number of dimensions of a vector; at most `width`.
     pub dimensions: usize,
-    /// What may be put before a text, by name.
+    /// Prompts to prepend to a text, by name.
     pub prompts: BTreeMap<String, String>,
-    /// The prompt of a text that names none; one of `prompts`.
+    /// The name of the default prompt, if there is one.
     pub default_prompt: Option<String>,
-    /// Whether vectors are compared by their angle alone, so that their length means nothing.
-    pub by_angle: bool,
-    /// Whether a text that is too long loses its beginning, and not its end.
-    pub cuts_beginning: bool,
+    /// Whether vectors are compared by cosine similarity, so that their length has no meaning.
+    pub uses_cosine: bool,
+    /// Whether a text that is too long is truncated at its beginning instead of its end.
+    pub truncates_left: bool,
 }
 
 impl EncoderProfile {
-    /// A profile without prompts, whose vectors have `width` numbers and are compared by angle.
+    /// A profile without prompts, for vectors of `width` dimensions that are compared by cosine similarity.
     #[must_use]
     pub fn plain(width: usize) -> Self {
         Self {
@@ -56,15 +57,15 @@ impl EncoderProfile {
             dimensions: width,
             prompts: BTreeMap::new(),
             default_prompt: None,
-            by_angle: true,
-            cuts_beginning: false,
+            uses_cosine: true,
+            truncates_left: false,
         }
     }
 
-    /// The prompt of this name, or the default one where there is no name; empty where there is none.
+    /// The prompt with this name, or the default prompt without a name. Empty if there is no default.
     ///
     /// # Errors
-    /// `Error::Usage` for a name that the model does not have, with those it has.
+    /// `Error::Usage` for an unknown name. The error lists the known ones.
     pub fn prompt(&self, name: Option<&str>) -> Result<&str, Error> {
         let Some(name) = name.or(self.default_prompt.as_deref()) else { return Ok("") };
         self.prompts.get(name).map(String::as_str).ok_or_else(|| {
@@ -74,10 +75,10 @@ impl EncoderProfile {
         })
     }
 
-    /// How many numbers a vector gets where a caller asks for `dimensions`.
+    /// The number of dimensions of a vector if the request asks for `dimensions`.
     ///
     /// # Errors
-    /// `Error::Usage` for none at all, and for more than the model has.
+    /// `Error::Usage` for 0 and for more than `width`.
     pub fn length(&self, dimensions: Option<usize>) -> Result<usize, Error> {
         match dimensions {
             None => Ok(self.dimensions),
@@ -92,17 +93,17 @@ impl EncoderProfile {
     }
 }
 
-/// What becomes of a whole vector.
+/// The form of a returned vector.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct VectorForm {
-    /// How many of its first numbers are kept.
+    /// The number of leading dimensions that are kept.
     pub dimensions: usize,
-    /// Whether what is kept is scaled to length 1.
+    /// Whether the vector is scaled to length 1.
     pub normalize: bool,
 }
 
 impl VectorForm {
-    /// Brings `vector` into this form.
+    /// Converts `vector` to this form.
     pub fn apply(self, vector: &mut Vec<f32>) {
         vector.truncate(self.dimensions);
         if self.normalize {
@@ -111,7 +112,7 @@ impl VectorForm {
     }
 }
 
-/// Scales a vector to length 1 (L2); a vector of zeros stays as it is.
+/// Scales a vector to length 1 (L2). A vector of zeros is not changed.
 pub fn to_unit_length(vector: &mut [f32]) {
     let length = vector.iter().map(|value| f64::from(*value) * f64::from(*value)).sum::<f64>().sqrt();
     #[allow(clippy::cast_possible_truncation, reason = "a length in f64 becomes a scale in f32")]
@@ -121,24 +122,23 @@ pub fn to_unit_length(vector: &mut [f32]) {
 
 /// A loaded text encoder.
 pub trait Encoder: Send {
-    /// What it is.
+    /// Its properties.
     fn info(&self) -> &ModelInfo;
 
-    /// What its files say about texts and vectors.
+    /// The properties of its texts and vectors.
     fn profile(&self) -> &EncoderProfile;
 
-    /// Number of tokens of prompt and text, special tokens included, before truncation; used to sort batches by length. Of
-    /// a text that is far longer than the model takes, some number above its limit that it has at least.
+    /// The number of tokens of prompt and text before truncation, including special tokens. For a text far above the
+    /// model's limit it is a lower bound above that limit. Batches are sorted by it.
     ///
     /// # Errors
-    /// `Error::Model` when the tokenizer fails.
+    /// `Error::Model` if the tokenizer fails.
     fn count_tokens(&self, text: &EncoderText<'_>) -> Result<usize, Error>;
 
-    /// Embeds a padded batch. Texts longer than their `max_tokens`, or than the model takes, are truncated.
+    /// Embeds a padded batch. Texts longer than their `max_tokens` or the model's limit are truncated.
     ///
     /// # Errors
-    /// `Error::Usage` for a `max_tokens` that leaves no token of the text, `Error::Model` when the tokenizer or the device
-    /// failed.
+    /// `Error::Usage` if `max_tokens` leaves no token of the text, `Error::Model` if the tokenizer or the device fails.
     fn encode(&mut self, texts: &[EncoderText<'_>]) -> Result<Vec<Encoding>, Error>;
 }
 
@@ -147,7 +147,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_prompt_is_named_or_the_default_or_none() {
+    fn a_prompt_is_found_by_name_or_by_default() {
         let mut profile = EncoderProfile::plain(4);
         assert_eq!(profile.prompt(None).expect("no prompt"), "");
         assert!(profile.prompt(Some("query")).expect_err("unknown").to_string().contains("it has none"));
@@ -159,7 +159,7 @@ mod tests {
     }
 
     #[test]
-    fn a_vector_is_cut_first_and_scaled_then() {
+    fn a_vector_is_cut_before_it_is_scaled() {
         let mut vector = vec![3.0, 4.0, 100.0];
         VectorForm { dimensions: 2, normalize: true }.apply(&mut vector);
         assert_eq!(vector, [0.6, 0.8]);
