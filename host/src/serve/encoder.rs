@@ -166,7 +166,7 @@ impl EncoderThread {
         EngineCounters {
             prompt_tokens: self.counts.tokens.load(Ordering::Relaxed),
             steps: self.counts.steps.load(Ordering::Relaxed),
-            batched: self.counts.texts.load(Ordering::Relaxed),
+            batched_sequences: self.counts.texts.load(Ordering::Relaxed),
             ..self.admission.counters()
         }
     }
