@@ -320,7 +320,7 @@ fn tool_call_parsers() {
     };
     target.run(|input| {
         let text = String::from_utf8_lossy(input);
-        let cut = (0..=text.len() / 2).rev().find(|at| text.is_char_boundary(*at)).unwrap_or(0);
+        let cut = text.floor_char_boundary(text.len() / 2);
         for format in TOOL_CALL_FORMATS {
             let whole = pieces(format, &[&text]);
             let split = pieces(format, &[&text[..cut], &text[cut..]]);

@@ -1,4 +1,4 @@
-//! The road over fakes: no burn, no wasmtime, milliseconds.
+//! The engine over fake models, plugins and clocks.
 
 mod admission;
 mod agent;
@@ -126,13 +126,13 @@ async fn stop_strings_are_trimmed() {
 }
 
 #[tokio::test]
-async fn f9_slow_reader_rests_alone() {
+async fn f9_a_slow_reader_pauses_only_its_own_sequence() {
     let (engine, _) = engine(long, Plugins::default()).await;
     let limit = || SamplingOverrides { max_tokens: Some(1_000), ..Default::default() };
     let slow = start(&engine, ask_with("slow", limit())).await.expect("admitted");
     let quick = answer(&engine, ask_with("quick", limit())).await;
     assert_eq!(quick.text.len(), 1_000);
-    let slow = collect(slow).await.expect("still whole");
+    let slow = collect(slow).await.expect("complete");
     assert_eq!(slow.text, quick.text);
 }
 
@@ -151,7 +151,7 @@ async fn f10_dropping_a_generation_stops_its_work() {
     assert!(seen.alive.lock().expect("lock").is_empty(), "the cache is freed");
     let before = seen.forwards.load(Ordering::SeqCst);
     tokio::time::sleep(Duration::from_millis(20)).await;
-    assert_eq!(seen.forwards.load(Ordering::SeqCst), before, "nothing is computed for nobody");
+    assert_eq!(seen.forwards.load(Ordering::SeqCst), before, "no step runs for a dropped generation");
 }
 
 #[tokio::test]
@@ -168,7 +168,7 @@ async fn many_requests_each_get_their_own_answer() {
 }
 
 #[tokio::test]
-async fn a_tenant_has_its_number_and_no_more_and_a_leaver_makes_room() {
+async fn a_tenant_is_refused_above_its_maximum_and_dropping_a_request_makes_room() {
     let (engine, _) = engine_with(long, Plugins::default(), 1, 16).await;
     let caller = Caller { in_flight_max: 1, ..Caller::local() };
     let first = engine.generate(&caller, ask("one")).await.expect("admitted");
@@ -247,7 +247,7 @@ async fn f15_bad_calls_go_back_to_the_model_as_errors() {
 }
 
 #[tokio::test]
-async fn rounds_of_tools_are_counted() {
+async fn tool_rounds_are_limited() {
     fn always(prompt: &str) -> String {
         let round = prompt.matches("\ntool: ").count();
         format!("<tool_call>{{\"name\": \"add\", \"arguments\": {{\"round\": {round}}}}}</tool_call>")
@@ -260,13 +260,13 @@ async fn rounds_of_tools_are_counted() {
 }
 
 #[tokio::test]
-async fn without_tools_a_call_is_only_text() {
+async fn without_tools_a_call_stays_text() {
     let (engine, _) = engine(calling, Plugins::default()).await;
     assert!(answer(&engine, ask("sum")).await.text.contains("<tool_call>"));
 }
 
 #[tokio::test]
-async fn the_prompt_stage_may_refuse_or_answer() {
+async fn the_prompt_stage_can_refuse_or_answer() {
     let refuse = PromptVerdict::Refuse { plugin: "guard".to_owned(), message: "no".to_owned() };
     let (guarded, seen) = engine(echo, Plugins { prompt: Some(refuse), ..Plugins::default() }).await;
     let error = start(&guarded, ask("q")).await.err().expect("refused").to_string();
@@ -279,7 +279,7 @@ async fn the_prompt_stage_may_refuse_or_answer() {
 }
 
 #[tokio::test]
-async fn the_text_stage_may_rewrite_hold_back_and_stop() {
+async fn the_text_stage_can_rewrite_hold_back_and_stop() {
     fn shout(chunk: &str) -> TextVerdict {
         match chunk {
             "!" => TextVerdict::Stop("<cut>".to_owned()),
@@ -295,7 +295,7 @@ async fn the_text_stage_may_rewrite_hold_back_and_stop() {
 }
 
 #[tokio::test]
-async fn bare_text_has_no_template_and_no_tools() {
+async fn a_text_prompt_has_no_template_and_no_tools() {
     let (engine, seen) = engine(|_| "more".to_owned(), with_tools()).await;
     let request = GenerationRequest { prompt: Prompt::Text("once\nA:".to_owned()), ..ask("") };
     assert_eq!(answer(&engine, request).await.text, "more");

@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
 
 use firebox_contract::{
     BoxFuture, Caller, Decision, Error, Gate, OpenGate, Permission, Progress, RequestUsage, Reservation, ToolCall,
@@ -180,15 +179,7 @@ fn failed(error: &Error) -> ToolOutcome {
         Error::Fault(fault) => (fault.plugin.clone(), fault.fuel, fault.memory_peak_bytes),
         _ => (String::new(), 0, 0),
     };
-    ToolOutcome {
-        content: format!("error: {error}"),
-        blocks: Vec::new(),
-        is_error: true,
-        provider,
-        fuel,
-        memory_peak_bytes,
-        elapsed: Duration::ZERO,
-    }
+    ToolOutcome { fuel, memory_peak_bytes, ..ToolOutcome::refused(provider, &error.to_string()) }
 }
 
 /// Records, settles and answers a call that does not run.

@@ -167,8 +167,7 @@ impl Approvals {
 
 fn cut(text: &mut String, max: usize) {
     if text.len() > max {
-        let at = (0..=max).rev().find(|at| text.is_char_boundary(*at)).unwrap_or(0);
-        text.truncate(at);
+        text.truncate(text.floor_char_boundary(max));
         text.push('…');
     }
 }

@@ -50,16 +50,8 @@ impl ToolHook for LiveHooks {
         if self.still_has(&call.name) {
             return self.inner.call(call);
         }
-        let content = format!("error: the tool \"{}\" is gone", call.name);
-        Box::pin(std::future::ready(Ok(ToolOutcome {
-            content,
-            blocks: Vec::new(),
-            is_error: true,
-            provider: String::new(),
-            fuel: 0,
-            memory_peak_bytes: 0,
-            elapsed: std::time::Duration::ZERO,
-        })))
+        let gone = ToolOutcome::refused("", &format!("the tool \"{}\" is gone", call.name));
+        Box::pin(std::future::ready(Ok(gone)))
     }
 }
 

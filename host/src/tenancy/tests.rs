@@ -94,15 +94,8 @@ fn call(name: &str) -> ToolCall {
 }
 
 fn outcome(fuel: u64) -> ToolOutcome {
-    ToolOutcome {
-        content: "ok".to_owned(),
-        blocks: Vec::new(),
-        is_error: false,
-        provider: "calculator".to_owned(),
-        fuel,
-        memory_peak_bytes: 65_536,
-        elapsed: Duration::from_millis(7),
-    }
+    let elapsed = Duration::from_millis(7);
+    ToolOutcome { fuel, memory_peak_bytes: 65_536, elapsed, ..ToolOutcome::ok("calculator", "ok") }
 }
 
 fn used(prompt_tokens: usize, completion_tokens: usize) -> Usage {

@@ -9,7 +9,7 @@ pub(crate) struct StopMatcher {
     /// Whether the stop string that was found belongs to the text.
     keep: bool,
     /// Text that may be the beginning of a stop string.
-    held: String,
+    buffer: String,
 }
 
 /// The text that a piece releases.
@@ -23,29 +23,29 @@ pub(crate) struct ReleasedText {
 
 impl StopMatcher {
     pub(crate) fn new(stops: Vec<String>, keep: bool) -> Self {
-        Self { stops, keep, held: String::new() }
+        Self { stops, keep, buffer: String::new() }
     }
 
     pub(crate) fn push(&mut self, piece: &str) -> ReleasedText {
-        self.held.push_str(piece);
+        self.buffer.push_str(piece);
         let position = |stop: &String| {
-            let at = memmem::find(self.held.as_bytes(), stop.as_bytes())?;
+            let at = memmem::find(self.buffer.as_bytes(), stop.as_bytes())?;
             Some((at + stop.len(), at))
         };
         // The stop string that ends first wins, as if the text came character by character.
         if let Some((end, at)) = self.stops.iter().filter_map(position).min() {
-            let text = self.held[..if self.keep { end } else { at }].to_owned();
-            self.held.clear();
+            let text = self.buffer[..if self.keep { end } else { at }].to_owned();
+            self.buffer.clear();
             return ReleasedText { text, stopped: true };
         }
-        let keep = self.stops.iter().map(|stop| overlap(&self.held, stop)).max().unwrap_or(0);
-        let rest = self.held.split_off(self.held.len() - keep);
-        ReleasedText { text: std::mem::replace(&mut self.held, rest), stopped: false }
+        let keep = self.stops.iter().map(|stop| overlap(&self.buffer, stop)).max().unwrap_or(0);
+        let rest = self.buffer.split_off(self.buffer.len() - keep);
+        ReleasedText { text: std::mem::replace(&mut self.buffer, rest), stopped: false }
     }
 
     /// Ends the text and releases the text that was held back.
     pub(crate) fn finish(&mut self) -> String {
-        std::mem::take(&mut self.held)
+        std::mem::take(&mut self.buffer)
     }
 }
 

@@ -9,7 +9,7 @@
 use std::collections::HashMap;
 
 use firebox_contract::TenantId;
-use firebox_contract::limits::{SHORT_JOB_PERCENT, SHORT_JOB_TIME, SHORT_JOB_TIME_MAX, SHORT_JOB_RATIO};
+use firebox_contract::limits::{SHORT_JOB_PERCENT, SHORT_JOB_RATIO, SHORT_JOB_TIME, SHORT_JOB_TIME_MAX};
 
 use super::step_cost::StepCost;
 

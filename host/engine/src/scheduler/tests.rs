@@ -1,15 +1,15 @@
-//! Turns as they are planned, and whom a flood costs what.
+//! Planned steps, and what a flood costs other tenants, on a simulated device.
 
 use firebox_contract::limits::{SHARE_DECAY, SHARE_LEAD_MAX, SHORT_JOB_TIME, THROTTLE_TIME};
 
 use super::*;
 
 const CHUNK: usize = 512;
-/// A device: 2 ms a pass and 1 ms a row.
+/// The simulated device: 2 ms per step and 1 ms per row.
 const FIXED: Duration = Duration::from_millis(2);
 const ROW: Duration = Duration::from_millis(1);
 
-/// What everybody asks for unless a test is about that.
+/// The work of each sequence by default.
 const LONG: JobSize = JobSize { prompt: 4_000, answer: 4_000 };
 
 fn tenants() -> [TenantId; 3] {
@@ -28,18 +28,18 @@ fn candidates<'a>(rows: &[CandidateRow<'a>]) -> Vec<Candidate<'a>> {
     rows.iter().map(row).collect()
 }
 
-/// Whether a turn is given up for a job of that size.
-fn aborts_for(scheduler: &Scheduler, tenant: &TenantId, size: JobSize, now: Duration) -> bool {
-    scheduler.should_abort_for(std::iter::once(PendingWork { tenant, weight: 1, size }), now)
+/// Whether the planned step is aborted for a request of this size.
+fn aborts_for(schedulerr: &Scheduler, tenant: &TenantId, size: JobSize, now: Duration) -> bool {
+    schedulerr.should_abort_for(std::iter::once(PendingWork { tenant, weight: 1, size }), now)
 }
 
 fn step(rows: &[CandidateRow<'_>]) -> Vec<usize> {
     Scheduler::default().plan(&candidates(rows), CHUNK, Duration::ZERO)
 }
 
-/// A schedule on a device, with a clock.
+/// A schedulerr on a simulated device with a clock.
 struct SimulatedDevice {
-    scheduler: Scheduler,
+    schedulerr: Scheduler,
     now: Duration,
     fixed: Duration,
     row: Duration,
@@ -47,7 +47,7 @@ struct SimulatedDevice {
 
 impl Default for SimulatedDevice {
     fn default() -> Self {
-        Self { scheduler: Scheduler::default(), now: Duration::ZERO, fixed: FIXED, row: ROW }
+        Self { schedulerr: Scheduler::default(), now: Duration::ZERO, fixed: FIXED, row: ROW }
     }
 }
 
@@ -57,15 +57,15 @@ impl SimulatedDevice {
     }
 
     fn step_of(&mut self, candidates: &[Candidate<'_>]) -> Vec<usize> {
-        let tokens = self.scheduler.plan(candidates, CHUNK, self.now);
+        let tokens = self.schedulerr.plan(candidates, CHUNK, self.now);
         let took = self.fixed + self.row * u32::try_from(tokens.iter().sum::<usize>()).expect("few");
         self.now += took;
         let paid = candidates.iter().zip(&tokens).filter(|(_, tokens)| **tokens > 0);
-        self.scheduler.charge(paid.map(|(one, tokens)| (one.work.tenant, one.work.weight, *tokens)), took, self.now);
+        self.schedulerr.charge(paid.map(|(one, tokens)| (one.work.tenant, one.work.weight, *tokens)), took, self.now);
         tokens
     }
 
-    /// Tokens of each row over so many turns.
+    /// Tokens of each row over `count` steps.
     fn steps(&mut self, rows: &[CandidateRow<'_>], count: usize) -> Vec<usize> {
         let mut sums = vec![0; rows.len()];
         for _ in 0..count {
@@ -76,7 +76,7 @@ impl SimulatedDevice {
 }
 
 #[test]
-fn one_tenant_has_the_turn_to_itself() {
+fn a_single_tenant_gets_the_whole_step() {
     let [a, ..] = tenants();
     assert_eq!(step(&[(&a, 1, 700, 0), (&a, 1, 1, 0), (&a, 1, 90, 0)]), [511, 1, 0]);
     assert_eq!(step(&[(&a, 1, 500, 0), (&a, 1, 90, 0)]), [500, 12]);
@@ -85,10 +85,10 @@ fn one_tenant_has_the_turn_to_itself() {
 }
 
 #[test]
-fn its_own_answers_are_not_held_up_for_long_by_its_prompts() {
+fn prompts_of_a_tenant_delay_its_own_answers_by_a_limited_time() {
     let [a, ..] = tenants();
     let mut device = SimulatedDevice::default();
-    assert_eq!(device.step(&[(&a, 1, 4_000, 0)]), [512], "alone a prompt has the whole pass");
+    assert_eq!(device.step(&[(&a, 1, 4_000, 0)]), [512], "alone a prompt gets the whole step");
     assert_eq!(device.step(&[(&a, 1, 1, 0)]), [1]);
     let both = device.step(&[(&a, 1, 4_000, 0), (&a, 1, 1, 0)]);
     let most = usize::try_from(STEP_TIME_ALONE.as_millis()).expect("few");
@@ -104,18 +104,18 @@ fn twenty_prompts_of_one_tenant_leave_half_to_another() {
     assert_eq!((tokens[..20].iter().sum::<usize>(), tokens[20]), (64, 64));
     rows[20].2 = 20;
     let tokens = step(&rows);
-    assert_eq!((tokens[..20].iter().sum::<usize>(), tokens[20]), (108, 20), "what is left over is used");
+    assert_eq!((tokens[..20].iter().sum::<usize>(), tokens[20]), (108, 20), "the rest goes to the other tenant");
 }
 
 #[test]
-fn weights_share_out_the_prompts() {
+fn prompt_tokens_are_shared_by_weight() {
     let [a, b, c] = tenants();
     assert_eq!(step(&[(&a, 2, 900, 0), (&b, 1, 900, 0), (&c, 1, 900, 0)]), [64, 32, 32]);
     assert_eq!(step(&[(&a, 5_000, 900, 0), (&b, 1, 900, 0)]), [127, 1]);
 }
 
 #[test]
-fn who_used_more_lately_rests_until_the_other_has_caught_up() {
+fn a_tenant_ahead_is_throttled_until_the_other_has_caught_up() {
     let [a, b, _] = tenants();
     let mut device = SimulatedDevice::default();
     let flood: Vec<CandidateRow<'_>> = vec![(&a, 1, 1, 0); 30];
@@ -128,12 +128,12 @@ fn who_used_more_lately_rests_until_the_other_has_caught_up() {
         steps += 1;
     }
     let caught_up = device.now - begun;
-    assert!(steps > 100 && caught_up > SHARE_LEAD_MAX, "it had the device for {caught_up:?}, {steps} turns");
-    assert!(caught_up < SHARE_DECAY, "and the flood moves again after {caught_up:?}");
+    assert!(steps > 100 && caught_up > SHARE_LEAD_MAX, "it had the device for {caught_up:?}, {steps} steps");
+    assert!(caught_up < SHARE_DECAY, "the flood moves again after {caught_up:?}");
 }
 
 #[test]
-fn who_rests_for_long_moves_a_little_and_lengthens_the_turns_of_others_by_little() {
+fn a_tenant_throttled_for_long_gets_a_small_part_of_the_steps() {
     let [a, b, _] = tenants();
     let mut device = SimulatedDevice::default();
     device.steps(&vec![(&a, 1, 1, 0); 30], 600);
@@ -150,14 +150,14 @@ fn who_rests_for_long_moves_a_little_and_lengthens_the_turns_of_others_by_little
     let sums = device.steps(&both, 200);
     let alone = (FIXED + ROW) * 200;
     let took = device.now - begun;
-    assert_eq!(sums[30], 200, "a token a turn");
+    assert_eq!(sums[30], 200, "a token in each step");
     assert!(took <= alone * 106 / 100, "{took:?} for {alone:?}");
-    let rode: usize = sums[..30].iter().sum();
-    assert!((8..=11).contains(&rode), "5 % of 600 ms, at 3 ms each: {rode}");
+    let granted: usize = sums[..30].iter().sum();
+    assert!((8..=11).contains(&granted), "5 % of 600 ms, at 3 ms each: {granted}");
 }
 
 #[test]
-fn a_turn_between_two_rests_begins_the_second_anew() {
+fn a_step_ends_the_time_of_throttling() {
     let [a, b, _] = tenants();
     let mut device = SimulatedDevice::default();
     device.steps(&vec![(&a, 1, 1, 0); 30], 600);
@@ -175,7 +175,7 @@ fn a_turn_between_two_rests_begins_the_second_anew() {
 }
 
 #[test]
-fn who_uses_less_than_its_share_never_rests() {
+fn a_tenant_within_its_share_is_never_throttled() {
     let [a, b, _] = tenants();
     let mut device = SimulatedDevice::default();
     let mut least = usize::MAX;
@@ -190,27 +190,27 @@ fn who_uses_less_than_its_share_never_rests() {
 }
 
 #[test]
-fn two_that_flood_alike_move_together() {
+fn two_equal_floods_progress_together() {
     let [a, b, _] = tenants();
     let mut device = SimulatedDevice::default();
     let mut rows: Vec<CandidateRow<'_>> = vec![(&a, 1, 1, 0); 6];
     rows.extend(vec![(&b, 2, 1, 0); 12]);
     let sums = device.steps(&rows, 2_000);
-    assert!(sums.iter().all(|sum| *sum == 2_000), "weights and numbers agree, so nobody rests: {sums:?}");
+    assert!(sums.iter().all(|sum| *sum == 2_000), "both use their share, so none is throttled: {sums:?}");
 }
 
 #[test]
-fn turns_that_tenants_share_are_short_and_as_short_as_the_device_is_slow() {
+fn shared_steps_are_limited_in_time() {
     let [a, b, c] = tenants();
     let pair = candidates(&[(&a, 1, 900, 0), (&b, 1, 900, 0)]);
     let shared = |fixed_us: u64, row_us: u64| {
-        let mut scheduler = Scheduler::default();
-        scheduler.plan(&pair, CHUNK, Duration::ZERO);
+        let mut schedulerr = Scheduler::default();
+        schedulerr.plan(&pair, CHUNK, Duration::ZERO);
         for rows in [1, 32, 128] {
             let took = Duration::from_micros(fixed_us + row_us * rows);
-            scheduler.charge([(&c, 1, usize::try_from(rows).expect("few"))].into_iter(), took, Duration::ZERO);
+            schedulerr.charge([(&c, 1, usize::try_from(rows).expect("few"))].into_iter(), took, Duration::ZERO);
         }
-        scheduler.plan(&pair, CHUNK, Duration::ZERO).iter().sum::<usize>()
+        schedulerr.plan(&pair, CHUNK, Duration::ZERO).iter().sum::<usize>()
     };
     assert!((95..=100).contains(&shared(0, 10)), "1 ms at a hundred rows a millisecond: {}", shared(0, 10));
     assert!((38..=40).contains(&shared(70_000, 6_000)), "four steps of 76 ms: {}", shared(70_000, 6_000));
@@ -219,32 +219,36 @@ fn turns_that_tenants_share_are_short_and_as_short_as_the_device_is_slow() {
 }
 
 #[test]
-fn a_turn_is_given_up_for_who_used_less_and_not_for_ever() {
+fn a_step_is_aborted_for_a_tenant_that_used_less_a_limited_number_of_times() {
     let [a, b, c] = tenants();
     let mut device = SimulatedDevice::default();
     device.step(&[(&b, 1, 1, 0)]);
     device.steps(&[(&a, 1, 900, 0)], 80);
     let now = device.now;
-    let scheduler = &mut device.scheduler;
-    assert!(aborts_for(scheduler, &b, LONG, now) && aborts_for(scheduler, &c, LONG, now), "known or not");
-    assert!(!aborts_for(scheduler, &a, LONG, now), "not for itself");
+    let schedulerr = &mut device.schedulerr;
+    assert!(aborts_for(schedulerr, &b, LONG, now) && aborts_for(schedulerr, &c, LONG, now), "known or not");
+    assert!(!aborts_for(schedulerr, &a, LONG, now), "not for itself");
     let mut row = candidates(&[(&a, 1, 900, 0)]);
     for aborted_steps in 1..=STEP_PREEMPTIONS_MAX {
         row[0].aborted_steps = aborted_steps;
-        let tokens = scheduler.plan(&row, CHUNK, now);
+        let tokens = schedulerr.plan(&row, CHUNK, now);
         assert!(tokens[0] < CHUNK / 4, "short: {tokens:?}");
-        assert_eq!(aborts_for(scheduler, &c, LONG, now), aborted_steps < STEP_PREEMPTIONS_MAX, "at last to its end");
+        assert_eq!(
+            aborts_for(schedulerr, &c, LONG, now),
+            aborted_steps < STEP_PREEMPTIONS_MAX,
+            "the last step is not aborted"
+        );
     }
     row[0].aborted_steps = 0;
-    let tokens = scheduler.plan(&row, CHUNK, now);
-    assert_eq!(tokens, [STEP_PREFILL_TOKENS_SHARED], "b was here lately, and a layer of a long turn keeps it waiting");
+    let tokens = schedulerr.plan(&row, CHUNK, now);
+    assert_eq!(tokens, [STEP_PREFILL_TOKENS_SHARED], "b was active recently and would wait for a layer of a long step");
     let both = candidates(&[(&a, 1, 900, 0), (&b, 1, 1, 0)]);
-    scheduler.plan(&both, CHUNK, now);
-    assert!(!aborts_for(scheduler, &c, LONG, now), "b is no more ahead of it than it should be");
+    schedulerr.plan(&both, CHUNK, now);
+    assert!(!aborts_for(schedulerr, &c, LONG, now), "b is not over its share");
 }
 
 #[test]
-fn many_answers_of_one_tenant_take_turns_beside_another() {
+fn many_answers_of_a_tenant_alternate_if_another_tenant_has_few() {
     let [a, b, _] = tenants();
     let mut rows: Vec<_> = (0..20).map(|n| (&a, 1, 1, 20 - n)).collect();
     rows.push((&b, 1, 1, 0));
@@ -253,20 +257,20 @@ fn many_answers_of_one_tenant_take_turns_beside_another() {
     assert_eq!(tokens[12..], [1; 9], "those that waited longest, and the other tenant");
     let mut even = vec![(&a, 1, 1, 0); 20];
     even.extend(vec![(&b, 1, 1, 0); 20]);
-    assert_eq!(step(&even), vec![1; 40], "tenants with equally many are not held back");
+    assert_eq!(step(&even), vec![1; 40], "tenants with equally many answers are not limited");
 }
 
 #[test]
-fn more_tenants_than_tokens_still_all_move() {
+fn every_tenant_gets_a_token_even_above_the_limit() {
     let many: Vec<TenantId> = (0..600).map(|n| TenantId::new(&n.to_string())).collect();
     let rows: Vec<_> = many.iter().map(|tenant| (tenant, 1, 50, 0)).collect();
     assert!(step(&rows).iter().all(|tokens| *tokens == 1));
 }
 
-/// 32 ms on the device above, once it is known.
+/// 32 ms on the simulated device.
 const SHORT: JobSize = JobSize { prompt: 20, answer: 4 };
 
-/// Candidates whose first `short` ask for little.
+/// Candidates of which the first `short` have short work.
 fn with_short<'a>(rows: &[CandidateRow<'a>], short: usize) -> Vec<Candidate<'a>> {
     let mut all = candidates(rows);
     all[..short].iter_mut().for_each(|candidate| candidate.work.size = SHORT);
@@ -274,47 +278,47 @@ fn with_short<'a>(rows: &[CandidateRow<'a>], short: usize) -> Vec<Candidate<'a>>
 }
 
 #[test]
-fn a_short_job_does_not_share_its_turns_with_a_long_one_of_somebody_who_used_as_much() {
+fn short_work_goes_before_long_work_of_a_tenant_with_the_same_use() {
     let [a, b, c] = tenants();
     let mut device = SimulatedDevice::default();
     device.steps(&[(&a, 1, 1, 0), (&b, 1, 1, 0), (&c, 1, 1, 0)], 10);
     device.steps(&[(&a, 1, 64, 0), (&b, 1, 64, 0)], 1);
     let now = device.now;
     let rows = [(&a, 1, 1, 0), (&b, 1, 1, 0), (&b, 1, 400, 0)];
-    let scheduler = &mut device.scheduler;
-    assert_eq!(scheduler.plan(&candidates(&rows), CHUNK, now)[..2], [1, 1], "alike, they share");
-    assert_eq!(scheduler.plan(&with_short(&rows, 1), CHUNK, now), [1, 0, 0]);
-    // Two that are short go together, and one of theirs that is long does not count as short.
+    let schedulerr = &mut device.schedulerr;
+    assert_eq!(schedulerr.plan(&candidates(&rows), CHUNK, now)[..2], [1, 1], "equal work shares the step");
+    assert_eq!(schedulerr.plan(&with_short(&rows, 1), CHUNK, now), [1, 0, 0]);
+    // Two tenants with short work share the step. A tenant with short and long work does not count as short.
     let rows = [(&a, 1, 1, 0), (&c, 1, 1, 0), (&b, 1, 1, 0)];
-    assert_eq!(scheduler.plan(&with_short(&rows, 2), CHUNK, now), [1, 1, 0]);
+    assert_eq!(schedulerr.plan(&with_short(&rows, 2), CHUNK, now), [1, 1, 0]);
     let rows = [(&a, 1, 1, 0), (&a, 1, 1, 0), (&b, 1, 1, 0)];
-    assert_eq!(scheduler.plan(&with_short(&rows, 1), CHUNK, now), [1, 1, 1], "a has a long one, too");
+    assert_eq!(schedulerr.plan(&with_short(&rows, 1), CHUNK, now), [1, 1, 1], "a has long work too");
 }
 
 #[test]
-fn a_slow_first_turn_counts_for_little_beside_what_was_measured_before() {
+fn a_slow_first_step_counts_little_after_a_warm_up() {
     let [a, b, _] = tenants();
     for measured in [false, true] {
-        let mut scheduler = Scheduler::default();
+        let mut schedulerr = Scheduler::default();
         if measured {
-            [1, 32].into_iter().for_each(|rows| scheduler.learn(rows, FIXED + ROW * rows as u32));
+            [1, 32].into_iter().for_each(|rows| schedulerr.learn(rows, FIXED + ROW * rows as u32));
         }
         let mut now = Duration::ZERO;
         for (prompt, took) in [(150, 2 * ROW * 150), (400, FIXED + ROW * 400)] {
-            scheduler.plan(&candidates(&[(&b, 1, prompt, 0)]), CHUNK, now);
+            schedulerr.plan(&candidates(&[(&b, 1, prompt, 0)]), CHUNK, now);
             now += took;
-            scheduler.charge([(&b, 1, prompt)].into_iter(), took, now);
+            schedulerr.charge([(&b, 1, prompt)].into_iter(), took, now);
         }
         let mut both = candidates(&[(&a, 1, 1, 0), (&b, 1, 400, 0)]);
         both[0].work.size = JobSize { prompt: 20, answer: 32 };
         both[1].work.size = JobSize { prompt: 400, answer: 200 };
-        let tokens = scheduler.plan(&both, CHUNK, now);
-        assert_eq!(tokens[1] == 0, measured, "a tenth of a second is a short job: {tokens:?}");
+        let tokens = schedulerr.plan(&both, CHUNK, now);
+        assert_eq!(tokens[1] == 0, measured, "0.1 s is short work: {tokens:?}");
     }
 }
 
 #[test]
-fn short_jobs_without_end_are_no_way_around_the_share() {
+fn endless_short_work_does_not_exceed_the_fair_share() {
     let [a, b, _] = tenants();
     let mut device = SimulatedDevice::default();
     let rows = [(&a, 1, 1, 0), (&b, 1, 1, 0)];
@@ -329,33 +333,36 @@ fn short_jobs_without_end_are_no_way_around_the_share() {
 }
 
 #[test]
-fn a_long_answer_is_held_up_by_little_however_many_short_jobs_of_whomever_come() {
+fn endless_short_work_of_any_tenants_delays_a_long_answer_by_a_limited_time() {
     let (long, one) = (TenantId::new("long"), TenantId::new("one"));
     let many: Vec<TenantId> = (0..24).map(|n| TenantId::new(&n.to_string())).collect();
     for others in [vec![&one; 3], many.iter().collect()] {
         let mut device = SimulatedDevice::default();
-        [1, 32].into_iter().for_each(|rows| device.scheduler.learn(rows, FIXED + ROW * rows as u32));
+        [1, 32].into_iter().for_each(|rows| device.schedulerr.learn(rows, FIXED + ROW * rows as u32));
         let mut rows: Vec<CandidateRow<'_>> = others.iter().map(|tenant| (*tenant, 1, 1, 0)).collect();
         rows.push((&long, 1, 1, 0));
         let all = with_short(&rows, others.len());
         while device.step_of(&all)[others.len()] == 0 {}
-        assert!(device.now > THROTTLE_TIME && device.now < SHORT_JOB_TIME, "{:?}: it rests, then rides", device.now);
+        assert!(
+            device.now > THROTTLE_TIME && device.now < SHORT_JOB_TIME,
+            "{:?}: deferred, then granted a part",
+            device.now
+        );
         let (begun, mut steps, mut moved) = (device.now, 0, 0);
         while device.now - begun < SHARE_DECAY {
             moved += device.step_of(&all)[others.len()];
             steps += 1;
         }
-        assert!(moved * 2 > steps, "{moved} steps of {steps}");
+        assert!(moved * 2 > steps, "{moved} tokens in {steps} steps");
     }
 }
 
-/// However long that goes on: it waits for less than it computes, and has what they leave.
 #[test]
-fn short_jobs_with_pauses_go_before_one_that_leaves_some_of_its_share() {
+fn short_work_with_pauses_goes_before_a_tenant_that_uses_less_than_its_share() {
     let [a, b, _] = tenants();
     let mut device = SimulatedDevice::default();
-    [1, 32].into_iter().for_each(|rows| device.scheduler.learn(rows, FIXED + ROW * rows as u32));
-    // `b` wants up to 45 % of the time, and `a` a third of it, in between and at the same time.
+    [1, 32].into_iter().for_each(|rows| device.schedulerr.learn(rows, FIXED + ROW * rows as u32));
+    // `b` wants up to 45 % of the time and `a` a third of it, partly at the same time.
     let (both, own) = ([(&a, 1, 1, 0), (&b, 1, 512, 0)], [(&b, 1, 512, 0)]);
     let mut together = 0;
     while device.now < 6 * SHARE_DECAY {
@@ -366,20 +373,20 @@ fn short_jobs_with_pauses_go_before_one_that_leaves_some_of_its_share() {
             _ => device.now += Duration::from_millis(1_000 - second as u64),
         }
     }
-    assert_eq!(together, 0, "turns of `b` while `a` has an answer to make");
+    assert_eq!(together, 0, "steps of `b` while `a` has work");
 }
 
-/// A device, and what of its time in milliseconds a pass and a row take.
+/// The speed of a device: milliseconds per step and per row.
 #[derive(Clone, Copy)]
 struct DeviceSpeed(u64, u64);
 
-/// How long each of twelve answers of `a` takes that want a quarter of the device, beside floods of `b` (1) or `c` (2) when
-/// `flooded` says so.
-fn answers_beside(DeviceSpeed(fixed, row): DeviceSpeed, flooded: impl Fn(u128) -> usize) -> Vec<Duration> {
+/// The times of twelve answers of `a`, which want a quarter of the device. `flooded` returns which tenant floods at a time:
+/// none (0), `b` (1) or `c` (2).
+fn answer_times_during(DeviceSpeed(fixed, row): DeviceSpeed, flooded: impl Fn(u128) -> usize) -> Vec<Duration> {
     let [a, b, c] = tenants();
     let [fixed, row] = [fixed, row].map(Duration::from_millis);
     let mut device = SimulatedDevice { fixed, row, ..SimulatedDevice::default() };
-    [1, 32, 128].into_iter().for_each(|rows| device.scheduler.learn(rows, fixed + row * rows as u32));
+    [1, 32, 128].into_iter().for_each(|rows| device.schedulerr.learn(rows, fixed + row * rows as u32));
     let of = |tenant, pending, answer| {
         let size = JobSize { prompt: 128, answer };
         Candidate { work: PendingWork { tenant, weight: 1, size }, ..candidates(&[(tenant, 1, pending, 0)])[0] }
@@ -391,7 +398,7 @@ fn answers_beside(DeviceSpeed(fixed, row): DeviceSpeed, flooded: impl Fn(u128) -
         while device.now < every * number {
             match flood(device.now).as_slice() {
                 [] => {
-                    device.scheduler.plan(&[], CHUNK, device.now);
+                    device.schedulerr.plan(&[], CHUNK, device.now);
                     device.now += row;
                 }
                 flood => drop(device.step_of(flood)),
@@ -412,31 +419,34 @@ fn answers_beside(DeviceSpeed(fixed, row): DeviceSpeed, flooded: impl Fn(u128) -
 }
 
 #[test]
-fn answers_that_take_seconds_do_not_notice_a_flood_from_its_first_moment_on() {
+fn answers_of_seconds_keep_their_latency_from_the_start_of_a_flood() {
     for device in [DeviceSpeed(40, 5), DeviceSpeed(80, 9)] {
-        let alone = answers_beside(device, |_| 0)[0];
-        assert!(alone > Duration::from_secs(2), "a flood needs as long to have used as much: {alone:?}");
+        let alone = answer_times_during(device, |_| 0)[0];
+        assert!(alone > Duration::from_secs(2), "a flood needs that long to use as much: {alone:?}");
         for from in [0, 8_300, 11_000, 17_500, 30_000] {
-            let one = answers_beside(device, |now| usize::from(now >= from));
-            // Eight seconds of each, so seldom that what they used is forgotten.
-            let two = answers_beside(device, |now| {
+            let one = answer_times_during(device, |now| usize::from(now >= from));
+            // 8 s of each flood, with pauses in which its use decays.
+            let two = answer_times_during(device, |now| {
                 (now % (from + 40_000)).saturating_sub(from + 24_000).div_ceil(8_000) as usize
             });
             let slowest = one.iter().chain(&two).max().expect("24");
-            assert!(*slowest < alone * 106 / 100, "{alone:?} alone; from {from} ms on {one:?}, two by turns {two:?}");
+            assert!(
+                *slowest < alone * 106 / 100,
+                "{alone:?} alone; from {from} ms on {one:?}, two alternating {two:?}"
+            );
         }
     }
 }
 
 #[test]
-fn short_jobs_that_begin_while_others_end_are_no_way_around_the_share_either() {
+fn overlapping_short_work_does_not_exceed_the_fair_share() {
     let [a, b, _] = tenants();
     let mut device = SimulatedDevice::default();
-    [1, 32].into_iter().for_each(|rows| device.scheduler.learn(rows, FIXED + ROW * rows as u32));
+    [1, 32].into_iter().for_each(|rows| device.schedulerr.learn(rows, FIXED + ROW * rows as u32));
     let size = JobSize { prompt: 20, answer: 100 };
     let mut new = candidates(&[(&a, 1, size.prompt, 0)])[0];
     new.work.size = size;
-    // Eight of 0.3 s.
+    // Eight sequences of 0.3 s each.
     let mut short = vec![(new, size.answer); 8];
     let long = candidates(&[(&b, 1, 1, 0)])[0];
     let mut used = [Duration::ZERO; 2];
@@ -457,56 +467,56 @@ fn short_jobs_that_begin_while_others_end_are_no_way_around_the_share_either() {
 }
 
 #[test]
-fn a_turn_is_given_up_for_a_short_job() {
+fn a_step_is_aborted_for_short_work() {
     let [a, b, c] = tenants();
     let mut device = SimulatedDevice::default();
     device.steps(&[(&a, 1, 1, 0), (&b, 1, 1, 0)], 4);
     device.steps(&[(&a, 1, 64, 0)], 1);
     let now = device.now;
-    let scheduler = &mut device.scheduler;
-    scheduler.plan(&candidates(&[(&a, 1, 400, 0)]), CHUNK, now);
-    assert!(aborts_for(scheduler, &c, SHORT, now) && !aborts_for(scheduler, &c, LONG, now));
-    assert!(!aborts_for(scheduler, &a, SHORT, now), "not for itself");
-    scheduler.plan(&with_short(&[(&b, 1, 400, 0)], 1), CHUNK, now);
-    assert!(!aborts_for(scheduler, &c, SHORT, now), "one as short runs");
+    let schedulerr = &mut device.schedulerr;
+    schedulerr.plan(&candidates(&[(&a, 1, 400, 0)]), CHUNK, now);
+    assert!(aborts_for(schedulerr, &c, SHORT, now) && !aborts_for(schedulerr, &c, LONG, now));
+    assert!(!aborts_for(schedulerr, &a, SHORT, now), "not for itself");
+    schedulerr.plan(&with_short(&[(&b, 1, 400, 0)], 1), CHUNK, now);
+    assert!(!aborts_for(schedulerr, &c, SHORT, now), "the running work is as short");
     let level = SHARE_DECAY.as_secs_f64() / 2.0;
-    scheduler.charge([(&c, 1, 1)].into_iter(), Duration::ZERO, now);
-    scheduler.plan(&candidates(&[(&a, 1, 400, 0), (&c, 1, 1, 0)]), CHUNK, now);
-    scheduler.charge([(&c, 1, 1)].into_iter(), Duration::from_secs_f64(level), now);
-    scheduler.plan(&candidates(&[(&a, 1, 400, 0)]), CHUNK, now);
-    assert!(!aborts_for(scheduler, &c, SHORT, now), "who had more than its share lately waits");
+    schedulerr.charge([(&c, 1, 1)].into_iter(), Duration::ZERO, now);
+    schedulerr.plan(&candidates(&[(&a, 1, 400, 0), (&c, 1, 1, 0)]), CHUNK, now);
+    schedulerr.charge([(&c, 1, 1)].into_iter(), Duration::from_secs_f64(level), now);
+    schedulerr.plan(&candidates(&[(&a, 1, 400, 0)]), CHUNK, now);
+    assert!(!aborts_for(schedulerr, &c, SHORT, now), "a tenant over its share waits");
 }
 
 #[test]
-fn what_a_tenant_asks_for_while_its_turn_runs_counts_against_a_short_job_that_comes_then() {
+fn work_that_arrives_during_a_step_counts_for_its_tenant() {
     let [a, b, _] = tenants();
-    let mut scheduler = Scheduler::default();
-    [1, 32].into_iter().for_each(|rows| scheduler.learn(rows, FIXED + ROW * rows as u32));
-    scheduler.plan(&candidates(&[(&a, 1, 400, 0)]), CHUNK, Duration::ZERO);
-    // Four seconds: short beside four times sixteen, and not beside sixteen.
+    let mut schedulerr = Scheduler::default();
+    [1, 32].into_iter().for_each(|rows| schedulerr.learn(rows, FIXED + ROW * rows as u32));
+    schedulerr.plan(&candidates(&[(&a, 1, 400, 0)]), CHUNK, Duration::ZERO);
+    // 4 s is short compared with four times 16 s, and not compared with 16 s.
     let short = PendingWork { tenant: &b, weight: 1, size: JobSize { prompt: 1_000, answer: 1_000 } };
     let more = PendingWork { tenant: &a, weight: 1, size: LONG };
-    assert!(!scheduler.should_abort_for([short].into_iter(), Duration::ZERO));
-    assert!(!scheduler.should_abort_for([more; 4].into_iter(), Duration::ZERO));
-    assert!(scheduler.should_abort_for([short, more, more, more].into_iter(), Duration::ZERO));
-    assert!(scheduler.should_abort_for([more, more, more, short].into_iter(), Duration::ZERO));
+    assert!(!schedulerr.should_abort_for([short].into_iter(), Duration::ZERO));
+    assert!(!schedulerr.should_abort_for([more; 4].into_iter(), Duration::ZERO));
+    assert!(schedulerr.should_abort_for([short, more, more, more].into_iter(), Duration::ZERO));
+    assert!(schedulerr.should_abort_for([more, more, more, short].into_iter(), Duration::ZERO));
 }
 
 #[test]
-fn who_had_nothing_to_do_before_is_not_interrupted_at_once_when_it_is_ahead() {
+fn a_tenant_in_its_free_burst_is_not_throttled_at_once() {
     let [a, b, _] = tenants();
     let mut device = SimulatedDevice::default();
-    [1, 32].into_iter().for_each(|rows| device.scheduler.learn(rows, FIXED + ROW * rows as u32));
+    [1, 32].into_iter().for_each(|rows| device.schedulerr.learn(rows, FIXED + ROW * rows as u32));
     let both = [(&a, 1, 400, 0), (&b, 1, 1, 0)];
-    for (steps, rests) in [(17, false), (16, true)] {
+    for (steps, throttled) in [(17, false), (16, true)] {
         device.steps(&[(&a, 1, 400, 0)], steps);
-        assert_eq!(aborts_for(&device.scheduler, &b, LONG, device.now), rests);
-        let tokens = device.scheduler.plan(&candidates(&both), CHUNK, device.now);
-        assert_eq!(tokens[0] == 0, rests, "after {:?}", device.now);
+        assert_eq!(aborts_for(&device.schedulerr, &b, LONG, device.now), throttled);
+        let tokens = device.schedulerr.plan(&candidates(&both), CHUNK, device.now);
+        assert_eq!(tokens[0] == 0, throttled, "after {:?}", device.now);
     }
-    // It had nothing to do and begins anew, and nobody was there: but it was not modest.
+    // It had no work and begins again, but it is over its fair share, so it has no new burst.
     device.now += ROW;
-    device.scheduler.plan(&[], CHUNK, device.now);
+    device.schedulerr.plan(&[], CHUNK, device.now);
     assert_eq!(device.steps(&[(&a, 1, 400, 0)], 1), [128]);
     assert_eq!(device.step(&both), [0, 1]);
 }

@@ -1,4 +1,4 @@
-//! The door by itself: order, bounds, and that everything is given back.
+//! Admission alone: order, limits, and that permits are given back.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -13,7 +13,7 @@ use crate::status::EngineMetrics;
 
 const LATER: Duration = Duration::from_secs(3_600);
 
-/// A clock that a test moves. Sleepers wake when it has.
+/// A clock that a test moves. Sleepers wake up when it moves.
 #[derive(Default)]
 struct ManualClock(Mutex<Duration>, tokio::sync::Notify);
 
@@ -50,7 +50,7 @@ struct AdmissionFixture {
     admission: Arc<Admission>,
     metrics: Arc<EngineMetrics>,
     clock: Arc<ManualClock>,
-    /// Who got in, in order.
+    /// The tenants of admitted requests, in order.
     order: Arc<Mutex<Vec<String>>>,
 }
 
@@ -70,7 +70,7 @@ impl AdmissionFixture {
         self.admission.admit(caller, LATER).await
     }
 
-    /// Comes, and has arrived at the door when this returns.
+    /// Starts a request, which is in the queue when this returns.
     async fn spawn_request(&self, caller: Caller) -> AdmissionTask {
         let (admission, order) = (Arc::clone(&self.admission), Arc::clone(&self.order));
         let spawn_request = tokio::spawn(async move {
@@ -87,7 +87,7 @@ impl AdmissionFixture {
     }
 }
 
-/// Lets everybody in, one after the other, and says in which order.
+/// Releases `first` and then each admitted permit. Returns the tenants in the order of their admission.
 async fn drain(fixture: &AdmissionFixture, first: AdmissionPermit, visits: Vec<AdmissionTask>) -> Vec<String> {
     drop(first);
     let mut left = visits;
@@ -95,14 +95,14 @@ async fn drain(fixture: &AdmissionFixture, first: AdmissionPermit, visits: Vec<A
         tokio::task::yield_now().await;
         let done = left.iter().position(AdmissionTask::is_finished);
         if let Some(at) = done {
-            drop(left.remove(at).await.expect("no panic").expect("a ticket"));
+            drop(left.remove(at).await.expect("no panic").expect("a permit"));
         }
     }
     fixture.order.lock().expect("lock").clone()
 }
 
 #[tokio::test]
-async fn weights_decide_between_tenants_that_wait() {
+async fn waiting_tenants_are_admitted_by_weight() {
     let fixture = fixture(1, 0, 64);
     let first = fixture.admit(&tenant("z")).await.expect("free");
     let mut visits = Vec::new();
@@ -125,12 +125,12 @@ async fn a_flood_waits_behind_itself() {
     }
     visits.push(fixture.spawn_request(tenant("other")).await);
     let order = drain(&fixture, first, visits).await;
-    let place = order.iter().position(|name| name == "other");
-    assert!(place <= Some(1), "{order:?}");
+    let position = order.iter().position(|name| name == "other");
+    assert!(position <= Some(1), "{order:?}");
 }
 
 #[tokio::test]
-async fn a_full_house_still_has_a_place_for_a_tenant_without_one() {
+async fn a_reserved_permit_admits_a_tenant_that_has_none() {
     let fixture = fixture(2, 1, 64);
     let _one = fixture.admit(&tenant("flood")).await.expect("free");
     let _two = fixture.admit(&tenant("flood")).await.expect("free");
@@ -138,15 +138,15 @@ async fn a_full_house_still_has_a_place_for_a_tenant_without_one() {
     assert_eq!((fixture.waiting(), more.is_finished()), (1, false));
     let other = fixture.admit(&tenant("other")).await.expect("reserved");
     let late = fixture.spawn_request(tenant("late")).await;
-    assert!(!late.is_finished(), "the reserve is bounded too");
+    assert!(!late.is_finished(), "the reserve is limited");
     drop(other);
-    drop(late.await.expect("no panic").expect("its turn, before the flood's"));
+    drop(late.await.expect("no panic").expect("admitted before the flood"));
     assert!(!more.is_finished());
     more.abort();
 }
 
 #[tokio::test]
-async fn who_stops_waiting_leaves_the_queue_at_once() {
+async fn a_dropped_request_leaves_the_queue_at_once() {
     let fixture = fixture(1, 0, 64);
     let first = fixture.admit(&tenant("a")).await.expect("free");
     let gone = fixture.spawn_request(tenant("a")).await;
@@ -161,7 +161,7 @@ async fn who_stops_waiting_leaves_the_queue_at_once() {
 }
 
 #[tokio::test]
-async fn nobody_waits_for_ever() {
+async fn waiting_ends_at_the_deadline_or_the_wait_limit() {
     let fixture = fixture(1, 0, 64);
     let _first = fixture.admit(&tenant("a")).await.expect("free");
     let patient = fixture.spawn_request(tenant("b")).await;
@@ -181,7 +181,7 @@ async fn nobody_waits_for_ever() {
 }
 
 #[tokio::test]
-async fn a_full_waiting_room_is_relieved_of_the_one_who_fills_it() {
+async fn a_full_queue_drops_the_newest_request_of_the_tenant_with_most() {
     let fixture = fixture(1, 0, 3);
     let _first = fixture.admit(&tenant("flood")).await.expect("free");
     let mut flood = Vec::new();
@@ -194,13 +194,13 @@ async fn a_full_waiting_room_is_relieved_of_the_one_who_fills_it() {
     tokio::task::yield_now().await;
     assert!(!other.is_finished(), "it waits");
     let refused = flood.pop().expect("the newest").await.expect("no panic");
-    assert!(matches!(refused, Err(Error::Limited { .. })), "the flood gave up its newest");
+    assert!(matches!(refused, Err(Error::Limited { .. })), "the newest request of the flood is refused");
     assert_eq!(fixture.waiting(), 3);
     flood.into_iter().chain([other]).for_each(|spawn_request| spawn_request.abort());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn tickets_are_never_more_than_there_are() {
+async fn permits_never_exceed_the_limit() {
     let fixture = Arc::new(fixture(5, 2, 1_000));
     let inside = Arc::new(AtomicUsize::new(0));
     let mut visits = Vec::new();
@@ -208,8 +208,8 @@ async fn tickets_are_never_more_than_there_are() {
         let (fixture, inside) = (Arc::clone(&fixture), Arc::clone(&inside));
         visits.push(tokio::spawn(async move {
             let caller = Caller { in_flight_max: 100, ..tenant(["a", "b", "c", "d"][n % 4]) };
-            let permit = fixture.admit(&caller).await.expect("a ticket");
-            assert!(inside.fetch_add(1, Ordering::SeqCst) < 7, "more than tickets");
+            let permit = fixture.admit(&caller).await.expect("a permit");
+            assert!(inside.fetch_add(1, Ordering::SeqCst) < 7, "more than permits");
             tokio::task::yield_now().await;
             inside.fetch_sub(1, Ordering::SeqCst);
             drop(permit);
@@ -223,7 +223,7 @@ async fn tickets_are_never_more_than_there_are() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn a_tenants_own_number_is_exact_under_concurrency() {
+async fn a_tenants_own_limit_is_exact_under_concurrency() {
     let fixture = Arc::new(fixture(50, 0, 1_000));
     let mut visits = Vec::new();
     for _ in 0..200 {
@@ -239,7 +239,7 @@ async fn a_tenants_own_number_is_exact_under_concurrency() {
 }
 
 #[tokio::test]
-async fn closing_refuses_the_waiting_lets_the_running_end_and_counts_the_rest() {
+async fn closing_refuses_waiting_requests_and_aborts_running_ones_after_the_time() {
     let (engine, probe) = EngineFixture { in_flight_max: 2, ..EngineFixture::of(long) }.engine().await;
     let engine = Arc::new(engine);
     let ends = start_as(&engine, "a", "1", 30).await;

@@ -1,4 +1,4 @@
-//! The agent loop over fakes: which tools are offered, how their calls run, what it costs and how it ends.
+//! Tool rounds over fakes: which tools are offered, how calls run, what is reserved and how a request ends.
 
 mod doubles;
 mod endings;
@@ -19,10 +19,10 @@ use super::{CollectedAnswer, answer, collect, start};
 use crate::{Engine, EngineOptions};
 use doubles::FakeToolSource;
 
-/// The model's turns, in order, are written in the user's message.
+/// Separates the model's turns, which the user message contains in order.
 const NEXT: &str = " || ";
 
-/// Says the turn whose number is that of the assistant's messages so far.
+/// The n-th turn of the script, where n is the number of assistant messages so far.
 fn scripted_turn(prompt: &str) -> String {
     let said = prompt.rfind("user: ").map_or("", |at| &prompt[at + "user: ".len()..]);
     let script = said.lines().next().unwrap_or_default();
@@ -30,7 +30,7 @@ fn scripted_turn(prompt: &str) -> String {
     script.split(NEXT).nth(turn).unwrap_or("nothing more").to_owned()
 }
 
-/// A request for these turns.
+/// A request whose model writes these turns.
 fn ask(scripted_turn: &[&str]) -> GenerationRequest {
     ask_with(scripted_turn, ToolOptions { rounds: 8, ..ToolOptions::default() })
 }
@@ -41,12 +41,12 @@ fn ask_with(scripted_turn: &[&str], tools: ToolOptions) -> GenerationRequest {
     GenerationRequest { tools, sampling, ..GenerationRequest::new(Prompt::Chat(vec![message])) }
 }
 
-/// A call as the fake model writes it.
+/// A tool call in the format of the fake model.
 fn call(name: &str, arguments: &str) -> String {
     format!("<tool_call>{{\"name\": \"{name}\", \"arguments\": {arguments}}}</tool_call>")
 }
 
-/// A tool of a client or a source; those whose name begins with `read` declare that they only read.
+/// A tool of a client or a source. Tools whose name begins with `read` are read-only.
 fn tool(name: &str, schema: &str) -> ToolDefinition {
     ToolDefinition {
         name: name.to_owned(),
@@ -64,7 +64,7 @@ fn rules(rules: &[(&str, Permission)]) -> ToolPolicy {
     ToolPolicy { rules, otherwise: Permission::Allow }
 }
 
-/// An engine with the plugin tools `add` and `mul`, and those of `source`.
+/// An engine with the plugin tools `add` and `mul` and the tools of `source`.
 async fn engine(source: &Arc<FakeToolSource>) -> Engine {
     engine_with(source, |_| {}).await
 }
@@ -80,8 +80,8 @@ async fn engine_with(source: &Arc<FakeToolSource>, change: impl FnOnce(&mut Engi
     engine
 }
 
-/// Calls and results as they were told, one line each.
-fn told(events: &[Event]) -> Vec<String> {
+/// The tool events in order, one line each.
+fn tool_events(events: &[Event]) -> Vec<String> {
     let line = |event: &Event| match event {
         Event::ToolCall(call) => Some(format!("call {} {}", call.id, call.name)),
         Event::ApprovalNeeded { id } => Some(format!("approve {id}")),
@@ -100,7 +100,7 @@ fn logged(events: &[Event]) -> Vec<String> {
     events.iter().filter_map(line).collect()
 }
 
-/// What a generation added, one line a message.
+/// The messages that a generation added, one line each.
 fn added(finish: &Finish) -> Vec<String> {
     let line = |message: &Message| {
         let calls: Vec<String> = message.tool_calls.iter().map(|call| format!("<{} {}>", call.id, call.name)).collect();

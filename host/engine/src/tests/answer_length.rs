@@ -1,4 +1,4 @@
-//! Where answers end, and what is reserved for those whose requests do not say.
+//! Where answers end, and what is reserved for answers without a maximum length.
 
 use firebox_contract::{FinishReason, GenerationRequest, SamplingOverrides};
 
@@ -7,29 +7,29 @@ use super::fixture_model::{EngineFixture, tenant};
 use super::{answer, ask_with, collect, start};
 use crate::Engine;
 
-/// Longer than every context here.
+/// Longer than the context of every model of these tests.
 fn endless(_: &str) -> String {
     "w".repeat(10_000)
 }
 
-/// With its end in the middle.
+/// With an end token in the middle.
 fn two_parts(_: &str) -> String {
     "one\u{0}two".to_owned()
 }
 
-fn unsaid() -> SamplingOverrides {
+fn unset() -> SamplingOverrides {
     SamplingOverrides::default()
 }
 
 async fn unlimited(engine: &Engine, name: &str, text: &str) -> super::CollectedAnswer {
-    let generation = engine.generate(&tenant(name), ask_with(text, unsaid())).await.expect("admitted");
+    let generation = engine.generate(&tenant(name), ask_with(text, unset())).await.expect("admitted");
     collect(generation).await.expect("answered")
 }
 
 #[tokio::test]
-async fn an_answer_of_no_said_length_goes_up_to_the_end_of_the_context() {
+async fn an_answer_without_a_maximum_length_can_fill_the_context() {
     let (engine, _) = engine(endless, Plugins::default()).await;
-    for sampling in [unsaid(), SamplingOverrides { max_tokens: Some(usize::MAX), ..unsaid() }] {
+    for sampling in [unset(), SamplingOverrides { max_tokens: Some(usize::MAX), ..unset() }] {
         let answer = answer(&engine, ask_with("q", sampling)).await;
         assert_eq!(answer.finish.reason, FinishReason::ContextFull);
         assert_eq!(answer.text.len(), 4_096 - "user: q\n\nA:".len() + 1, "the last token needs no room");
@@ -37,9 +37,9 @@ async fn an_answer_of_no_said_length_goes_up_to_the_end_of_the_context() {
 }
 
 #[tokio::test]
-async fn a_context_of_the_requests_own_is_never_exceeded() {
+async fn a_requests_own_context_limit_is_never_exceeded() {
     let (engine, _) = engine(endless, Plugins::default()).await;
-    let within = |text: &str| GenerationRequest { context_tokens_max: Some(64), ..ask_with(text, unsaid()) };
+    let within = |text: &str| GenerationRequest { context_tokens_max: Some(64), ..ask_with(text, unset()) };
     let done = answer(&engine, within("q")).await;
     let usage = done.finish.usage;
     assert_eq!((usage.prompt_tokens + usage.completion_tokens, done.finish.reason), (64, FinishReason::Length));
@@ -48,13 +48,13 @@ async fn a_context_of_the_requests_own_is_never_exceeded() {
 }
 
 #[tokio::test]
-async fn many_answers_of_no_said_length_run_side_by_side() {
-    // Of the whole context that each may come to use there is room for one.
+async fn answers_without_a_maximum_length_run_in_parallel() {
+    // The budget has room for the whole context of one sequence only.
     let (engine, probe) = EngineFixture { budget: 4_096, ..EngineFixture::of(super::long) }.engine().await;
     probe.pause(true);
     let mut running = Vec::new();
     for text in ["1", "2", "3", "4"] {
-        running.push(engine.generate(&tenant("a"), ask_with(text, unsaid())).await.expect("admitted"));
+        running.push(engine.generate(&tenant("a"), ask_with(text, unset())).await.expect("admitted"));
     }
     probe.pause(false);
     probe.until("they run together", |state| state.steps.iter().any(|step| step.len() == 4)).await;
@@ -64,8 +64,8 @@ async fn many_answers_of_no_said_length_run_side_by_side() {
 }
 
 #[tokio::test]
-async fn answers_that_outgrow_the_memory_take_turns_and_end_whole() {
-    // Each grows up to its context, of which the memory holds one and a half.
+async fn answers_that_outgrow_the_cache_budget_alternate_and_complete() {
+    // Each answer fills its context. The budget holds one and a half contexts.
     let (engine, probe) = EngineFixture { budget: 3_072, ..EngineFixture::of(endless) }.engine().await;
     let (one, two) = tokio::join!(unlimited(&engine, "a", "1"), unlimited(&engine, "b", "2"));
     for answer in [one, two] {
@@ -77,44 +77,44 @@ async fn answers_that_outgrow_the_memory_take_turns_and_end_whole() {
 }
 
 #[tokio::test]
-async fn an_answer_that_fills_the_memory_alone_ends_as_one_that_fills_its_context() {
+async fn an_answer_that_fills_the_cache_budget_alone_ends_with_context_full() {
     let (engine, _) = EngineFixture { budget: 256, ..EngineFixture::of(endless) }.engine().await;
     let answer = unlimited(&engine, "a", "1").await;
     assert_eq!((answer.finish.reason, answer.text.len() > 200), (FinishReason::ContextFull, true));
 }
 
 #[tokio::test]
-async fn stop_tokens_end_an_answer_and_belong_to_it_where_that_is_asked() {
+async fn stop_tokens_end_an_answer_and_can_be_part_of_it() {
     let (engine, _) = engine(two_parts, Plugins::default()).await;
-    let stop = || SamplingOverrides { stop_tokens: vec![u32::from(b'e'), 999_999], ..unsaid() };
+    let stop = || SamplingOverrides { stop_tokens: vec![u32::from(b'e'), 999_999], ..unset() };
     let ended = answer(&engine, ask_with("q", stop())).await;
     assert_eq!((ended.text.as_str(), ended.finish.reason), ("on", FinishReason::Stop));
     let kept = answer(&engine, ask_with("q", SamplingOverrides { keep_stop: true, ..stop() })).await;
     assert_eq!((kept.text.as_str(), kept.finish.usage.completion_tokens), ("one", 3));
-    let string = SamplingOverrides { keep_stop: true, stop: vec!["n".to_owned()], ..unsaid() };
+    let string = SamplingOverrides { keep_stop: true, stop: vec!["n".to_owned()], ..unset() };
     let string = answer(&engine, ask_with("q", string)).await;
     assert_eq!((string.text.as_str(), string.finish.reason), ("on", FinishReason::StopString));
 }
 
 #[tokio::test]
-async fn no_end_comes_before_the_least_number_of_tokens() {
+async fn an_answer_does_not_end_before_min_tokens() {
     let (engine, _) = engine(|_| "ab".to_owned(), Plugins::default()).await;
     let of = |sampling: SamplingOverrides| ask_with("q", SamplingOverrides { temperature: Some(0.0), ..sampling });
-    let short = answer(&engine, of(unsaid())).await;
+    let short = answer(&engine, of(unset())).await;
     assert_eq!(short.text, "ab");
-    let longer = answer(&engine, of(SamplingOverrides { min_tokens: Some(5), ..unsaid() })).await;
+    let longer = answer(&engine, of(SamplingOverrides { min_tokens: Some(5), ..unset() })).await;
     assert_eq!((longer.finish.usage.completion_tokens, longer.finish.reason), (5, FinishReason::Stop));
     assert!(longer.text.starts_with("ab"), "{:?}", longer.text);
-    let stops = SamplingOverrides { min_tokens: Some(2), stop: vec!["a".to_owned(), "b".to_owned()], ..unsaid() };
-    assert_eq!(answer(&engine, of(stops)).await.text, "ab", "its first tokens hold no stop string");
-    let token = SamplingOverrides { min_tokens: Some(3), stop_tokens: vec![u32::from(b'a')], ..unsaid() };
+    let stops = SamplingOverrides { min_tokens: Some(2), stop: vec!["a".to_owned(), "b".to_owned()], ..unset() };
+    assert_eq!(answer(&engine, of(stops)).await.text, "ab", "no stop string is found in the first tokens");
+    let token = SamplingOverrides { min_tokens: Some(3), stop_tokens: vec![u32::from(b'a')], ..unset() };
     assert!(!answer(&engine, of(token)).await.text.contains('a'));
 }
 
 #[tokio::test]
-async fn an_end_that_is_ignored_is_a_token_like_any_other() {
+async fn an_ignored_end_token_is_an_ordinary_token() {
     let (engine, _) = engine(two_parts, Plugins::default()).await;
-    let sampling = SamplingOverrides { ignore_end: true, max_tokens: Some(9), ..unsaid() };
+    let sampling = SamplingOverrides { ignore_end: true, max_tokens: Some(9), ..unset() };
     let answer = answer(&engine, ask_with("q", sampling)).await;
     assert_eq!((&answer.text[..7], answer.finish.usage.completion_tokens), ("one\u{0}two", 9));
     assert_eq!(answer.finish.reason, FinishReason::Length);

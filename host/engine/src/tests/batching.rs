@@ -1,4 +1,4 @@
-//! Turns of the thread that owns the model: many sequences in one pass, none that holds up another.
+//! Continuous batching: many sequences share a step, and none delays another.
 
 use std::time::Duration;
 
@@ -9,12 +9,12 @@ use super::fixture_model::{EngineFixture, answer_as, counted, start_as, tenant};
 use super::{ask_with, collect, long};
 
 #[tokio::test]
-async fn f11_one_thread_computes_for_all_and_nobody_waits_on_it() {
+async fn f11_one_model_thread_computes_all_sequences_and_blocks_no_other() {
     let (engine, probe) = EngineFixture::of(long).engine().await;
     probe.pause(true);
     let mut running = Vec::new();
     for n in 0..6 {
-        // This runtime has one thread: it would be stuck here if the model computed on it.
+        // This runtime has one thread, which would block here if the model computed on it.
         running.push(start_as(&engine, "a", &n.to_string(), 20).await);
     }
     tokio::time::timeout(Duration::from_secs(5), tokio::task::yield_now()).await.expect("the runtime is free");
@@ -25,23 +25,23 @@ async fn f11_one_thread_computes_for_all_and_nobody_waits_on_it() {
     let state = probe.state();
     assert_eq!(state.threads.len(), 1);
     assert!(!state.threads.contains(&std::thread::current().id()));
-    assert!(state.steps.iter().any(|step| step.len() == 6), "all in one pass");
+    assert!(state.steps.iter().any(|step| step.len() == 6), "all in one step");
 }
 
 #[tokio::test]
-async fn f9_a_reader_that_never_reads_holds_up_nobody() {
+async fn f9_a_reader_that_never_reads_delays_no_other_sequence() {
     let (engine, probe) = EngineFixture::of(long).engine().await;
     let slow = start_as(&engine, "a", "s", 1_000).await;
     for _ in 0..3 {
         assert_eq!(answer_as(&engine, "a", "q", 500).await.text.len(), 500);
     }
-    let resting = probe.state().steps.iter().flatten().filter(|(letter, _)| *letter == 's').count();
-    assert!(resting <= EVENTS_BUFFERED_MAX, "it rests: {resting} turns");
+    let paused = probe.state().steps.iter().flatten().filter(|(letter, _)| *letter == 's').count();
+    assert!(paused <= EVENTS_BUFFERED_MAX, "it is paused: {paused} steps");
     assert_eq!(collect(slow).await.expect("whole").text.len(), 1_000);
 }
 
 #[tokio::test]
-async fn f10_a_request_out_of_time_stops_computing_even_when_nobody_reads() {
+async fn f10_a_request_that_times_out_is_not_computed_even_if_it_is_not_read() {
     let (engine, probe) = EngineFixture { budget: 0, ..EngineFixture::of(long) }.engine().await;
     let request = GenerationRequest {
         timeout: Some(Duration::from_millis(300)),
@@ -56,11 +56,11 @@ async fn f10_a_request_out_of_time_stops_computing_even_when_nobody_reads() {
     assert!(answer.text.len() <= EVENTS_BUFFERED_MAX, "{}", answer.text.len());
     assert_eq!(answer_as(&engine, "a", "n", 1).await.text.len(), 1);
     let late = probe.state().steps[steps..].iter().flatten().filter(|(letter, _)| *letter == 'q').count();
-    assert_eq!(late, 0, "the model saw no more of it");
+    assert_eq!(late, 0, "no step contains it any more");
 }
 
 #[tokio::test]
-async fn f10_a_request_out_of_time_stops_while_it_is_read() {
+async fn f10_a_request_that_times_out_stops_while_it_is_read() {
     fn slow(_: &str) -> String {
         std::thread::sleep(Duration::from_millis(5));
         "x".repeat(2_000)
@@ -72,11 +72,11 @@ async fn f10_a_request_out_of_time_stops_while_it_is_read() {
     };
     let answer = collect(engine.generate(&tenant("a"), request).await.expect("admitted")).await.expect("some");
     assert_eq!(answer.finish.reason, FinishReason::Timeout);
-    counted(&engine, "its place is given back", |counters| counters.running == 0).await;
+    counted(&engine, "its permit is given back", |counters| counters.running == 0).await;
 }
 
 #[tokio::test]
-async fn a_flood_of_one_tenant_costs_another_no_turns() {
+async fn a_flood_of_one_tenant_costs_another_no_steps() {
     let (engine, probe) =
         EngineFixture { budget: 0, in_flight_max: 32, chunk: 512, ..EngineFixture::of(long) }.engine().await;
     let lone = {
@@ -96,36 +96,36 @@ async fn a_flood_of_one_tenant_costs_another_no_turns() {
     let steps = probe.state().steps.clone();
     let of_b: Vec<usize> = (lone..steps.len()).filter(|step| steps[*step].iter().any(|row| row.0 == 'B')).collect();
     let (first, last) = (of_b[0], of_b[of_b.len() - 1]);
-    assert_eq!(last - first + 1, of_b.len(), "it has a part in every turn from its first to its last");
-    // Its prompt may take up to three turns where the device is so slow that turns are as short as they get.
-    assert!(of_b.len() <= lone + 2, "{} turns instead of {lone}", of_b.len());
+    assert_eq!(last - first + 1, of_b.len(), "it is in every step from its first to its last");
+    // On a slow device steps are short, and its prompt may take up to three of them.
+    assert!(of_b.len() <= lone + 2, "{} steps instead of {lone}", of_b.len());
     let rows = |step: &Vec<(char, usize)>| step.iter().map(|row| row.1).sum::<usize>();
-    assert!(steps.iter().all(|step| rows(step) <= STEP_PREFILL_TOKENS), "a turn is one bounded pass");
+    assert!(steps.iter().all(|step| rows(step) <= STEP_PREFILL_TOKENS), "the tokens of a step are limited");
     for generation in flood {
         assert_eq!(generation.await.expect("no panic").expect("answered").text.len(), 200);
     }
 }
 
 #[tokio::test]
-async fn a_pass_of_a_flood_is_given_up_for_another_tenant_and_made_good() {
+async fn a_step_of_a_flood_is_aborted_for_another_tenant_and_repeated() {
     fn slow(_: &str) -> String {
         std::thread::sleep(Duration::from_millis(2));
         "x".repeat(60)
     }
-    // Ten milliseconds of the machine are a second here, so that the flood is soon ahead.
+    // 10 ms of real time are 1 s on this clock, so that the flood is soon ahead.
     let (engine, probe) = EngineFixture { budget: 0, speed: 100, ..EngineFixture::of(slow) }.engine().await;
     let flood = tokio::spawn(collect(start_as(&engine, "a", "a", 60).await));
     probe.until("the flood used its share", |state| state.steps.len() > 15).await;
     probe.pause(true);
-    // The pass that ran ends, and the next one waits.
+    // The running step ends, and the next one waits.
     tokio::time::sleep(Duration::from_millis(50)).await;
-    let modest = start_as(&engine, "b", "B", 5).await;
-    counted(&engine, "a pass was given up", |counters| counters.steps_aborted == 1).await;
-    let mine = start_as(&engine, "a", "c", 5).await;
+    let light = start_as(&engine, "b", "B", 5).await;
+    counted(&engine, "a step was aborted", |counters| counters.steps_aborted == 1).await;
+    let more = start_as(&engine, "a", "c", 5).await;
     tokio::time::sleep(Duration::from_millis(20)).await;
-    assert_eq!(engine.counters().steps_aborted, 1, "not for who floods, and not the turn of the other");
+    assert_eq!(engine.counters().steps_aborted, 1, "not for the flood, and not a step of the other tenant");
     probe.pause(false);
-    assert_eq!(collect(modest).await.expect("answered").text.len(), 5);
+    assert_eq!(collect(light).await.expect("answered").text.len(), 5);
     assert_eq!(flood.await.expect("no panic").expect("answered").text.len(), 60, "nothing is lost");
-    assert_eq!(collect(mine).await.expect("answered").text.len(), 5);
+    assert_eq!(collect(more).await.expect("answered").text.len(), 5);
 }

@@ -1,4 +1,4 @@
-//! A model that answers by script, a codec of bytes, plugins that do as they are told.
+//! A scripted model, a codec with one token per byte, and scripted plugins.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -14,15 +14,15 @@ use firebox_contract::{
 
 use crate::{Engine, EngineOptions};
 
-/// Ends an answer; no byte of text is 0.
+/// The end token. No byte of text is 0.
 pub(super) const END: TokenId = 0;
-/// Where an answer begins in the rendered prompt.
+/// The end of a rendered prompt. The answer begins after it.
 const ANSWER: &str = "\nA:";
 
-/// From the prompt (everything up to the answer) to the answer.
+/// Maps a rendered prompt to the answer.
 pub(super) type Script = fn(&str) -> String;
 
-/// What the fake model saw, shared with the test.
+/// What the scripted model computed, shared with the test.
 #[derive(Default)]
 pub(super) struct ModelLog {
     pub(super) spans: Mutex<Vec<(usize, bool)>>,
@@ -139,7 +139,7 @@ impl TextDecoder for ByteDecoder {
     }
 }
 
-/// What the fake plugins do.
+/// The script of the fake plugins.
 #[derive(Clone, Default)]
 pub(super) struct Plugins {
     pub(super) prompt: Option<PromptVerdict>,
@@ -249,7 +249,7 @@ pub(super) async fn engine_with(
     engine_changed(script, plugins, in_flight_max, prefill_chunk, |_| {}).await
 }
 
-/// As `engine_with`, with what `change` makes of the options.
+/// As `engine_with`, with options that `change` changes.
 pub(super) async fn engine_changed(
     script: Script,
     plugins: Plugins,

@@ -1,4 +1,4 @@
-//! A scripted model whose caches have a budget, can be cut and copied, and that can be held up and broken.
+//! A scripted model with a cache budget. Its caches can be truncated and copied, and a test can pause and break it.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
@@ -14,7 +14,7 @@ use crate::{Engine, EngineCounters, Generation};
 
 const BLOCK_TOKENS: usize = 16;
 
-/// What the model did, and how it is told what to do.
+/// What the model did, and switches for it.
 #[derive(Default)]
 pub(super) struct ModelProbe {
     state: Mutex<ProbeState>,
@@ -23,9 +23,9 @@ pub(super) struct ModelProbe {
 
 #[derive(Default)]
 pub(super) struct ProbeState {
-    /// Forward passes wait while this is set.
+    /// Steps wait while this is set.
     pub(super) paused: bool,
-    /// For each forward pass: the first letter of what each sequence was asked, and the tokens it got.
+    /// For each step: the first letter of each sequence's question, and its number of tokens.
     pub(super) steps: Vec<Vec<(char, usize)>>,
     pub(super) threads: HashSet<ThreadId>,
     pub(super) alive: usize,
@@ -35,7 +35,7 @@ pub(super) struct ProbeState {
     /// Spans for which there was no room.
     pub(super) out_of_room: usize,
     pub(super) loads: usize,
-    /// The next loads fail.
+    /// Whether the next loads fail.
     pub(super) unloadable: bool,
 }
 
@@ -54,7 +54,7 @@ impl ModelProbe {
         self.state().steps.iter().flatten().map(|(_, tokens)| tokens).sum()
     }
 
-    /// Waits for what must come.
+    /// Waits until `holds` is true.
     pub(super) async fn until(&self, what: &str, holds: impl Fn(&ProbeState) -> bool) {
         for _ in 0..5_000 {
             if holds(&self.state()) {
@@ -66,14 +66,14 @@ impl ModelProbe {
     }
 }
 
-/// How the engine and its model are made.
+/// How an engine and its model are made.
 pub(super) struct EngineFixture {
     pub(super) script: Script,
-    /// Tokens of all caches together; 0 states none.
+    /// Budget of all caches together, in tokens; 0 for no budget.
     pub(super) budget: u64,
     pub(super) in_flight_max: usize,
     pub(super) chunk: usize,
-    /// The clock goes so many times faster than the machine's.
+    /// How many times faster than real time the clock runs.
     pub(super) speed: u32,
 }
 
@@ -103,7 +103,7 @@ impl EngineFixture {
 
 fn info() -> ModelInfo {
     ModelInfo {
-        name: "shelf".to_owned(),
+        name: "fixture".to_owned(),
         architecture: "Fake".to_owned(),
         parameters: 0,
         context_tokens: 2_048,
@@ -241,7 +241,7 @@ pub(super) async fn answer_as(engine: &Engine, name: &str, text: &str, tokens: u
     super::collect(start_as(engine, name, text, tokens).await).await.expect("answered")
 }
 
-/// Waits for numbers that must come.
+/// Waits until `holds` is true for the counters.
 pub(super) async fn counted(engine: &Engine, what: &str, holds: impl Fn(&EngineCounters) -> bool) {
     for _ in 0..5_000 {
         if holds(&engine.counters()) {

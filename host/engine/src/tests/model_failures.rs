@@ -1,4 +1,4 @@
-//! A model that breaks: what was in the step fails, the rest goes on, and readiness shows it.
+//! A model that breaks: sequences of the failed step fail, others continue on the reloaded model, and the status shows it.
 
 use std::time::Duration;
 
@@ -14,25 +14,25 @@ fn brittle(prompt: &str) -> String {
 }
 
 #[tokio::test]
-async fn a_panic_fails_its_step_and_the_model_is_loaded_again() {
+async fn a_panic_fails_its_step_and_the_model_is_reloaded() {
     let (engine, probe) = EngineFixture::of(brittle).engine().await;
-    // Nobody reads this one, so it rests when the step fails; it is computed again on the new model.
-    let resting = start_as(&engine, "a", "r", 300).await;
-    counted(&engine, "it rests", |counters| counters.completion_tokens == 63).await;
+    // This sequence is not read, so it is paused when the step fails. It is computed again on the new model.
+    let paused = start_as(&engine, "a", "r", 300).await;
+    counted(&engine, "it is paused", |counters| counters.completion_tokens == 63).await;
     let failed = collect(start_as(&engine, "b", "boom", 10).await).await.err().expect("fails");
     assert!(failed.to_string().contains("scripted failure"), "{failed}");
     assert_eq!(answer_as(&engine, "b", "calm", 10).await.text, long("")[..10]);
     assert_eq!(engine.status(), EngineStatus::Ready);
     assert_eq!((engine.counters().reloads, probe.state().loads), (1, 2));
-    assert_eq!(collect(resting).await.expect("whole").text, long("")[..300], "as if nothing had happened");
+    assert_eq!(collect(paused).await.expect("whole").text, long("")[..300], "the same text as without the failure");
 }
 
 #[tokio::test]
-async fn a_model_that_cannot_be_loaded_again_refuses_until_it_can() {
+async fn a_model_that_cannot_be_reloaded_refuses_requests_until_it_can() {
     let (engine, probe) = EngineFixture { speed: 20, ..EngineFixture::of(brittle) }.engine().await;
     probe.state().unloadable = true;
     let waiting = start_as(&engine, "a", "w", 1_000).await;
-    counted(&engine, "it rests", |counters| counters.completion_tokens == 63).await;
+    counted(&engine, "it is paused", |counters| counters.completion_tokens == 63).await;
     let failed = collect(start_as(&engine, "b", "boom", 10).await).await.err().expect("fails");
     assert!(matches!(failed, Error::Model(_)), "{failed}");
     let error = collect(waiting).await.err().expect("fails too");
@@ -47,7 +47,7 @@ async fn a_model_that_cannot_be_loaded_again_refuses_until_it_can() {
 }
 
 #[tokio::test]
-async fn a_model_that_breaks_at_once_again_is_not_loaded_over_and_over() {
+async fn a_model_that_breaks_again_at_once_is_not_reloaded_repeatedly() {
     let (engine, probe) = EngineFixture { speed: 20, ..EngineFixture::of(brittle) }.engine().await;
     for _ in 0..2 {
         let failed = collect(start_as(&engine, "a", "boom", 10).await).await.err().expect("fails");
@@ -56,7 +56,7 @@ async fn a_model_that_breaks_at_once_again_is_not_loaded_over_and_over() {
     probe.until("it broke twice", |state| state.loads == 2).await;
     let refused = loop {
         match engine.generate(&tenant("a"), ask("boom")).await {
-            // The thread may not have come to it yet.
+            // The model's thread may not have processed the failure yet.
             Ok(generation) => drop(collect(generation).await),
             Err(refused) => break refused,
         }

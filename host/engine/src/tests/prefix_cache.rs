@@ -1,4 +1,4 @@
-//! Kept caches: hits for their own tenant only, the same text, and never more than the budget.
+//! The prefix cache: hits for its own tenant only, the same text, and never more than the budget.
 
 use firebox_contract::{Error, GenerationRequest, Message, Prompt, Role};
 
@@ -26,8 +26,8 @@ async fn i8_a_tenant_hits_its_own_cache_and_no_other_tenant_does() {
     let computed = probe.computed();
 
     let other = answer_as(&engine, "b", &question, 50).await;
-    assert_eq!(other.finish.usage.cached_tokens, 0, "another tenant's cache is not there");
-    assert_eq!(probe.computed(), 2 * computed, "and all of it was computed again");
+    assert_eq!(other.finish.usage.cached_tokens, 0, "another tenant's prefix is not found");
+    assert_eq!(probe.computed(), 2 * computed, "the whole prompt was computed again");
     let counters = engine.counters();
     assert_eq!((counters.prefix_queries, counters.prefix_hits, counters.prefix_hit_tokens), (2, 0, 0));
 
@@ -41,7 +41,7 @@ async fn i8_a_tenant_hits_its_own_cache_and_no_other_tenant_does() {
 }
 
 #[tokio::test]
-async fn the_next_turn_of_a_conversation_computes_only_what_is_new() {
+async fn the_next_turn_of_a_conversation_computes_only_new_tokens() {
     let (engine, probe) = EngineFixture::of(echo).engine().await;
     let question = turn("tell me of", 'q');
     let first = converse(&engine, "a", &[(Role::User, &question)]).await;
@@ -55,25 +55,25 @@ async fn the_next_turn_of_a_conversation_computes_only_what_is_new() {
 }
 
 #[tokio::test]
-async fn a_prefix_in_use_is_copied_and_one_that_others_want_stays() {
+async fn a_prefix_in_use_is_copied_and_a_cached_prefix_keeps_its_end() {
     let (engine, probe) = EngineFixture::of(super::long).engine().await;
     let system = turn("you are the", 's');
     let ask = |more: &str| format!("{system}{more}{}", more.repeat(80));
     let slow = start_as(&engine, "a", &ask("1"), 400).await;
     probe.until("the prompt is computed", |state| state.steps.len() > 5).await;
     let live = answer_as(&engine, "a", &ask("2"), 5).await;
-    assert_eq!(live.finish.usage.cached_tokens, "user: ".len() + system.len(), "from a sequence that runs");
+    assert_eq!(live.finish.usage.cached_tokens, "user: ".len() + system.len(), "from a running sequence");
     assert_eq!(probe.state().forks, 1);
     assert_eq!(collect(slow).await.expect("whole").text, super::long("")[..400]);
     let third = answer_as(&engine, "a", &ask("3"), 5).await;
     assert_eq!(third.finish.usage.cached_tokens, "user: ".len() + system.len());
     let changes = |state: &ProbeState| (state.forks, state.truncations);
-    assert_eq!(changes(&probe.state()), (2, 0), "none of the kept ones lost its end");
-    counted(&engine, "all three are kept", |counters| counters.sequences_cached == 3).await;
+    assert_eq!(changes(&probe.state()), (2, 0), "no cached prefix lost its end");
+    counted(&engine, "all three are cached", |counters| counters.sequences_cached == 3).await;
 }
 
 #[tokio::test]
-async fn a_model_without_a_budget_keeps_nothing() {
+async fn a_model_without_a_budget_caches_no_prefix() {
     let (engine, probe) = EngineFixture { budget: 0, ..EngineFixture::of(echo) }.engine().await;
     for _ in 0..2 {
         let answer = answer_as(&engine, "a", &turn("what is it", 'q'), 50).await;
@@ -84,7 +84,7 @@ async fn a_model_without_a_budget_keeps_nothing() {
 }
 
 #[tokio::test]
-async fn kept_caches_give_way_to_requests() {
+async fn cached_prefixes_are_evicted_for_requests() {
     let (engine, probe) = EngineFixture { budget: 640, ..EngineFixture::of(echo) }.engine().await;
     for letter in ['a', 'b', 'c', 'd', 'e', 'f'] {
         let question = turn("0123456789", letter);
@@ -100,7 +100,7 @@ async fn kept_caches_give_way_to_requests() {
 }
 
 #[tokio::test]
-async fn the_budget_holds_however_many_ask() {
+async fn the_cache_budget_is_never_exceeded() {
     let (engine, probe) = EngineFixture { budget: 512, ..EngineFixture::of(super::long) }.engine().await;
     let mut running = Vec::new();
     for n in 0..8u8 {
@@ -116,7 +116,7 @@ async fn the_budget_holds_however_many_ask() {
 }
 
 #[tokio::test]
-async fn a_tenant_that_fills_the_cache_gives_some_of_it_up_to_another() {
+async fn a_tenant_that_fills_the_cache_is_preempted_for_another() {
     let (engine, probe) = EngineFixture { budget: 1_024, ..EngineFixture::of(super::long) }.engine().await;
     probe.pause(true);
     let mut flood = Vec::new();
@@ -129,12 +129,12 @@ async fn a_tenant_that_fills_the_cache_gives_some_of_it_up_to_another() {
     assert_eq!(other.text.len(), 200);
     assert!(engine.counters().preemptions > 0, "there was no other room");
     for generation in flood {
-        assert_eq!(collect(generation).await.expect("whole").text, super::long("")[..200], "and nothing is lost");
+        assert_eq!(collect(generation).await.expect("whole").text, super::long("")[..200], "no text is lost");
     }
 }
 
 #[tokio::test]
-async fn a_prompt_larger_than_all_caches_is_refused() {
+async fn a_prompt_larger_than_the_cache_budget_is_refused() {
     let (engine, _) = EngineFixture { budget: 256, ..EngineFixture::of(echo) }.engine().await;
     let generation = start_as(&engine, "a", &"x".repeat(400), 10).await;
     let error = collect(generation).await.err().expect("refused");

@@ -1,4 +1,4 @@
-//! Prompts that do not fit: refused by their bytes, and never tokenized as a whole.
+//! Prompts that do not fit are refused by their bytes and never tokenized completely.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -12,11 +12,11 @@ use super::fakes::{Plugins, engine_changed, render};
 use super::{answer, ask, echo, start};
 use crate::Engine;
 
-/// A codec of bytes that knows how long its tokens are, and counts what it is given to encode.
+/// A codec with one token per byte, which gives lower bounds and counts the bytes it encodes.
 struct CountingCodec {
     codec: Arc<dyn TextCodec>,
     encoded: Arc<AtomicUsize>,
-    keeps_questions: bool,
+    all_user_text: bool,
 }
 
 impl TextCodec for CountingCodec {
@@ -43,7 +43,7 @@ impl TextCodec for CountingCodec {
     }
 
     fn renders_all_user_text(&self) -> bool {
-        self.keeps_questions
+        self.all_user_text
     }
 
     fn decoder(&self, prompt: &[TokenId]) -> Box<dyn TextDecoder> {
@@ -63,12 +63,12 @@ impl TextCodec for CountingCodec {
     }
 }
 
-async fn engine_with_counting_codec(plugins: Plugins, keeps_questions: bool) -> (Engine, Arc<AtomicUsize>) {
+async fn engine_with_counting_codec(plugins: Plugins, all_user_text: bool) -> (Engine, Arc<AtomicUsize>) {
     let encoded = Arc::new(AtomicUsize::new(0));
     let counter = Arc::clone(&encoded);
     let (engine, _) = engine_changed(echo, plugins, 4, 4_096, |options| {
         let codec = Arc::clone(&options.codec);
-        options.codec = Arc::new(CountingCodec { codec, encoded: counter, keeps_questions });
+        options.codec = Arc::new(CountingCodec { codec, encoded: counter, all_user_text });
     })
     .await;
     (engine, encoded)
@@ -86,18 +86,22 @@ fn said(length: usize) -> Prompt {
 }
 
 #[tokio::test]
-async fn what_cannot_fit_is_refused_by_its_bytes() {
+async fn a_prompt_that_cannot_fit_is_refused_by_its_bytes() {
     let (engine, encoded) = engine_with_counting_codec(Plugins::default(), true).await;
     for prompt in [said(1 << 20), Prompt::Text("x".repeat(1 << 20))] {
         let error = refused(&engine, prompt).await;
         assert!(error.contains("at least 1048576 tokens") && error.contains("4096"), "{error}");
     }
     assert_eq!(encoded.load(Ordering::SeqCst), 0);
-    assert_eq!(answer(&engine, ask(&"x".repeat(4_050))).await.text, "echo of 4060 bytes", "what fits is answered");
+    assert_eq!(
+        answer(&engine, ask(&"x".repeat(4_050))).await.text,
+        "echo of 4060 bytes",
+        "a fitting prompt is answered"
+    );
 }
 
 #[tokio::test]
-async fn where_a_template_may_leave_something_out_it_is_counted_and_no_further_than_needed() {
+async fn a_prompt_is_tokenized_only_as_far_as_needed_if_bytes_give_no_bound() {
     let (engine, encoded) = engine_with_counting_codec(Plugins::default(), false).await;
     let error = refused(&engine, said(1 << 20)).await;
     assert!(error.contains("at least 5242"), "{error}");
@@ -107,7 +111,7 @@ async fn where_a_template_may_leave_something_out_it_is_counted_and_no_further_t
 }
 
 #[tokio::test]
-async fn what_a_plugin_made_too_long_is_refused_too() {
+async fn a_prompt_that_a_plugin_made_too_long_is_refused() {
     let long = vec![Message::text(Role::User, "x".repeat(1 << 20))];
     let plugins = Plugins { prompt: Some(PromptVerdict::Continue(long)), ..Plugins::default() };
     let (engine, encoded) = engine_with_counting_codec(plugins, true).await;
@@ -117,7 +121,7 @@ async fn what_a_plugin_made_too_long_is_refused_too() {
 }
 
 #[tokio::test]
-async fn the_arguments_of_all_calls_have_a_bounded_number_of_values() {
+async fn the_json_values_of_all_calls_are_limited() {
     let (engine, encoded) = engine_with_counting_codec(Plugins::default(), false).await;
     let call = |n: usize| ToolCall {
         id: format!("c{n}"),
@@ -131,7 +135,7 @@ async fn the_arguments_of_all_calls_have_a_bounded_number_of_values() {
 }
 
 #[tokio::test]
-async fn a_prompt_is_counted_up_to_what_is_asked_for() {
+async fn counting_tokens_stops_above_the_maximum() {
     let (engine, _) = engine_with_counting_codec(Plugins::default(), false).await;
     let count = |length: usize| {
         let messages = [Message::text(Role::User, "x".repeat(length))];

@@ -1,4 +1,4 @@
-//! What stop strings cost, beside the same generation without them.
+//! The cost of stop strings, compared with the same generation without them.
 
 use std::time::{Duration, Instant};
 
@@ -9,20 +9,19 @@ use super::fakes::{Plugins, clock, options};
 use super::{answer, ask_with};
 use crate::Engine;
 
-/// Tokens of a small vocabulary of today.
+/// Size of a typical small vocabulary.
 const VOCABULARY: usize = 32_000;
 /// Tokens of each answer.
 const TOKENS: usize = 400;
-/// Tries of each kind at most; the fastest counts, since what else the machine does only adds. Few are needed where
-/// nothing else runs, and no number of them makes up for a matcher that is slow.
+/// Maximum number of tries of each kind. The fastest counts, because other load of the machine only adds time.
 const TRIES: usize = 100;
-/// Tries of each kind at least.
+/// Minimum number of tries of each kind.
 const TRIES_MIN: usize = 5;
-/// What stop strings may cost: a twentieth.
+/// Stop strings may cost 5 %.
 const MOST: f64 = 1.05;
 
-/// As fast as a model can be: it computes nothing and only hands out logits. What stop strings cost beside it, they
-/// cost less of beside any model that computes.
+/// A model that computes nothing and only returns logits. With any other model the relative cost of stop strings is
+/// smaller.
 struct NoopModel {
     info: ModelInfo,
     made: usize,
@@ -36,7 +35,7 @@ impl LanguageModel for NoopModel {
     fn forward(&mut self, batch: &[Span<'_>]) -> Vec<Result<Option<Logits>, Error>> {
         let mut row = || {
             let mut logits = vec![0.0; VOCABULARY];
-            // Letters such as real text has, never the end.
+            // Letters of ordinary text, never the end token.
             logits[usize::from(b"the stop of a line "[self.made % 19])] = 1.0;
             self.made += 1;
             logits
@@ -49,7 +48,7 @@ impl LanguageModel for NoopModel {
 
 async fn noop_engine() -> Engine {
     let info = ModelInfo {
-        name: "free".to_owned(),
+        name: "noop".to_owned(),
         architecture: "Fake".to_owned(),
         parameters: 0,
         context_tokens: 4_096,
@@ -78,10 +77,10 @@ async fn time(engine: &Engine, stop: &[String]) -> Duration {
 }
 
 #[tokio::test]
-async fn f18_stop_strings_cost_less_than_a_twentieth_of_the_throughput() {
+async fn f18_stop_strings_cost_less_than_5_percent_of_the_throughput() {
     let engine = noop_engine().await;
     let usual: Vec<String> = ["\n\nUser:", "</answer>", "stop!", "the end"].map(str::to_owned).to_vec();
-    // As many and as long as may be, each with a beginning that the text has over and over.
+    // The maximum number and length. Each has a beginning that the text repeats.
     let most: Vec<String> = (0..STOP_STRINGS_MAX)
         .map(|n| {
             format!("the stop of a line {}", (b'A' + n as u8) as char).repeat(20)[..STOP_STRING_BYTES_MAX].to_owned()
@@ -97,6 +96,6 @@ async fn f18_stop_strings_cost_less_than_a_twentieth_of_the_throughput() {
         tried += 1;
     }
     let [without, usual, most] = fastest;
-    let times = format!("{without:?} without, {usual:?} with four, {most:?} with as many as may be");
+    let times = format!("{without:?} without, {usual:?} with four, {most:?} with the maximum");
     assert!(cheap(&fastest), "{TOKENS} tokens: {times}");
 }

@@ -1,4 +1,4 @@
-//! Forced openings through the road: a model that only goes on from tokens it could have written itself.
+//! Forced openings in the engine, with a model that continues only token sequences that it could have written itself.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -13,10 +13,10 @@ use super::fakes::{END, Plugins, clock, options, render};
 use super::{CollectedAnswer, collect};
 use crate::Engine;
 
-/// Tokens beyond the bytes. A tokenizer takes the longest that fits.
+/// Tokens in addition to the bytes. The tokenizer takes the longest that fits.
 const WORDS: &[&str] = &["\"arg", "uments", "\":", "uments\": {", "}}</tool_call>", "\"arguments\": ["];
 const FIRST: TokenId = 256;
-/// What the model does with a conversation that ends in tokens it has never seen.
+/// The model's next token after a sequence that it could not have written.
 const LOST: TokenId = b'!' as TokenId;
 
 fn encode(text: &str) -> Vec<TokenId> {
@@ -77,7 +77,7 @@ struct WordDecoder;
 
 impl TextDecoder for WordDecoder {
     fn push(&mut self, token: TokenId) -> Result<String, Error> {
-        // What this model says is ASCII.
+        // The texts of this model are ASCII.
         Ok(String::from_utf8_lossy(&text_of(token)).into_owned())
     }
 
@@ -86,7 +86,7 @@ impl TextDecoder for WordDecoder {
     }
 }
 
-/// Calls `add` in its first turn and says `done` in its second, as the tokenizer would write both.
+/// Calls `add` in its first turn and answers `done` in its second, in the tokens of the tokenizer.
 struct StrictModel {
     info: ModelInfo,
     seen: HashMap<SequenceId, Vec<TokenId>>,
@@ -167,20 +167,20 @@ fn call_of(answer: &CollectedAnswer) -> Option<&str> {
 const FIRST_PROMPT: usize = "[add]user: one and what?\n\nA:<tool_call>\n{\"name\": \"add\", ".len() - 1 + 3;
 
 #[tokio::test]
-async fn a_forced_call_is_written_in_the_models_own_tokens() {
+async fn healing_lets_the_model_continue_a_forced_call() {
     let healed = ask(texts(), SamplingOverrides::default()).await;
     assert_eq!((healed.text.as_str(), call_of(&healed)), ("done", Some("{\"a\": 1}")));
-    // Why it is done: without it the model finds itself after tokens it never writes.
+    // Without healing the model would have to continue tokens that it never writes.
     let cut = ask(None, SamplingOverrides { max_tokens: Some(40), ..SamplingOverrides::default() }).await;
     assert_eq!(call_of(&cut), None, "{:?}", cut.finish.messages);
 }
 
 #[tokio::test]
-async fn the_opening_is_prompt_and_the_token_that_passes_its_end_is_answer() {
+async fn opening_tokens_count_as_prompt_and_the_extending_token_as_answer() {
     let one = ask(texts(), SamplingOverrides { max_tokens: Some(1), ..SamplingOverrides::default() }).await;
     assert_eq!((one.finish.usage.prompt_tokens, one.finish.usage.completion_tokens), (FIRST_PROMPT, 1));
     let all = ask(texts(), SamplingOverrides::default()).await;
-    // `"arg` is made again and lies in the opening. `uments": {`, `"`, `a`, `":`, ` `, `1`, `}}</tool_call>`, then `done`.
+    // `"arg` is generated again and lies in the opening. `uments": {`, `"`, `a`, `":`, ` `, `1`, `}}</tool_call>`, then `done`.
     assert_eq!(all.finish.usage.completion_tokens, 7 + 4);
 }
 
@@ -194,16 +194,16 @@ async fn f7_max_tokens_is_exact_after_a_forced_opening() {
 }
 
 #[tokio::test]
-async fn stop_strings_biases_and_temperature_mean_what_they_did() {
+async fn stop_strings_biases_and_temperature_work_with_healing() {
     let stop = SamplingOverrides { stop: vec!["arguments".to_owned()], ..SamplingOverrides::default() };
-    assert_eq!(ask(texts(), stop).await.text, "done", "the opening is not the answer");
+    assert_eq!(ask(texts(), stop).await.text, "done", "the opening is not part of the answer");
     let stop = SamplingOverrides { stop: vec![" {".to_owned()], ..SamplingOverrides::default() };
-    assert_eq!(call_of(&ask(texts(), stop).await), None, "what passes its end is: the call was cut off");
+    assert_eq!(call_of(&ask(texts(), stop).await), None, "text beyond the opening is: the call was cut off");
     for seed in 0..20 {
         let sampling = SamplingOverrides { temperature: Some(1.0), seed: Some(seed), ..SamplingOverrides::default() };
         assert_eq!(ask(texts(), sampling).await.text, "done", "seed {seed}");
     }
-    // A token that the request forbids is made in another way, if there is one.
+    // If the request forbids a token, another one with the same text is used.
     let forbidden = SamplingOverrides { logit_bias: vec![(FIRST + 3, -100.0)], ..SamplingOverrides::default() };
     let answer = ask(texts(), SamplingOverrides { max_tokens: Some(3), ..forbidden }).await;
     assert_eq!(answer.finish.usage.prompt_tokens, FIRST_PROMPT);

@@ -1,4 +1,4 @@
-//! A model that runs before the first request.
+//! The warm-up of a model before the first request.
 
 use std::sync::atomic::Ordering;
 
@@ -10,32 +10,32 @@ use super::{answer, ask, collect, echo, start};
 use crate::{Engine, EngineStatus};
 
 #[tokio::test]
-async fn a_model_runs_before_anybody_asks_and_nothing_of_it_stays() {
+async fn the_warm_up_runs_all_sizes_and_leaves_no_cache() {
     let (engine, seen) = engine_changed(echo, Plugins::default(), 4, 16, |options| options.warm_up = true).await;
     let spans: Vec<usize> = seen.spans.lock().expect("lock").iter().map(|(tokens, _)| *tokens).collect();
-    // The model's own kind of pass first, with steps; one that its context has no room for is not tried.
+    // The kernel sizes come first, each with two decode steps. A size above the context is skipped.
     assert_eq!(spans, [4, 1, 1, 1, 1, STEP_PREFILL_TOKENS_MIN, STEP_PREFILL_TOKENS_MIN]);
     assert!(seen.alive.lock().expect("lock").is_empty());
-    assert_eq!((engine.counters().steps, engine.counters().prompt_tokens), (0, 0), "nobody's work");
+    assert_eq!((engine.counters().steps, engine.counters().prompt_tokens), (0, 0), "the warm-up is not counted");
     let (cold, unseen) = engine_changed(echo, Plugins::default(), 4, 16, |_| {}).await;
     assert_eq!(unseen.forwards.load(Ordering::SeqCst), 0);
     assert_eq!(answer(&engine, ask("hi")).await.text, answer(&cold, ask("hi")).await.text);
 }
 
 #[tokio::test]
-async fn a_model_that_breaks_before_anybody_asks_is_made_again() {
+async fn a_model_that_breaks_in_the_warm_up_is_reloaded() {
     fn breaks(prompt: &str) -> String {
         assert!(!prompt.starts_with('\0'), "scripted failure");
         echo(prompt)
     }
     let (engine, _) = engine_changed(breaks, Plugins::default(), 4, 16, |options| options.warm_up = true).await;
-    // It is not tried once more: a model that cannot do what nobody asks for may do what somebody does.
+    // After a reload the warm-up is not repeated: the model may still run the request.
     assert!(answer(&engine, ask("hi")).await.text.starts_with("echo of"));
     assert_eq!((engine.status(), engine.counters().reloads), (EngineStatus::Ready, 1));
 }
 
 #[tokio::test]
-async fn a_model_that_is_made_again_runs_before_the_next_request() {
+async fn a_reloaded_model_is_warmed_up_before_the_next_request() {
     fn brittle(prompt: &str) -> String {
         assert!(!prompt.contains("boom"), "scripted failure");
         echo(prompt)
@@ -50,7 +50,7 @@ async fn a_model_that_is_made_again_runs_before_the_next_request() {
         let ran = spans().windows(first.len()).filter(|window| **window == first).count();
         assert_eq!((ran, engine.counters().reloads), (times + 1, times as u64));
     }
-    // That it runs by itself is no proof: what breaks it again at once counts against it.
+    // A successful warm-up is no proof: if the next request breaks the model again, it counts as failed.
     let mut said = String::new();
     for _ in 0..5 {
         said = refused(&engine).await.to_string();

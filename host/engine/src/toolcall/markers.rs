@@ -9,36 +9,36 @@ pub(super) fn first<'a>(text: &str, markers: &[&'a str]) -> Option<(usize, &'a s
 }
 
 /// The position in `text` from which on it may be the beginning of a marker.
-pub(super) fn split_held(text: &str, markers: &[&str]) -> usize {
+pub(super) fn split_point(text: &str, markers: &[&str]) -> usize {
     text.len() - markers.iter().map(|marker| overlap(text, marker)).max().unwrap_or(0)
 }
 
 /// The parser of a turn without tools: all text except the markers.
 pub(crate) struct MarkerFilter {
     markers: &'static [&'static str],
-    held: String,
+    buffer: String,
 }
 
 impl MarkerFilter {
     pub(crate) fn new(markers: &'static [&'static str]) -> Self {
-        Self { markers, held: String::new() }
+        Self { markers, buffer: String::new() }
     }
 
     pub(super) fn text(&mut self, text: &str) -> String {
-        self.held.push_str(text);
+        self.buffer.push_str(text);
         let mut out = String::new();
-        while let Some((at, marker)) = first(&self.held, self.markers) {
-            let rest = self.held.split_off(at + marker.len());
-            out.push_str(&self.held[..at]);
-            self.held = rest;
+        while let Some((at, marker)) = first(&self.buffer, self.markers) {
+            let rest = self.buffer.split_off(at + marker.len());
+            out.push_str(&self.buffer[..at]);
+            self.buffer = rest;
         }
-        let rest = self.held.split_off(split_held(&self.held, self.markers));
-        out.push_str(&std::mem::replace(&mut self.held, rest));
+        let rest = self.buffer.split_off(split_point(&self.buffer, self.markers));
+        out.push_str(&std::mem::replace(&mut self.buffer, rest));
         out
     }
 
     pub(super) fn rest(&mut self) -> String {
-        std::mem::take(&mut self.held)
+        std::mem::take(&mut self.buffer)
     }
 }
 

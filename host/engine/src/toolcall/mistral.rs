@@ -143,7 +143,7 @@ impl MistralParser {
 
     fn advance_text(&mut self, pieces: &mut Vec<Piece>) -> bool {
         let Some((at, marker)) = markers::first(&self.buffer, MARKERS) else {
-            let ready = self.take(markers::split_held(&self.buffer, MARKERS));
+            let ready = self.take(markers::split_point(&self.buffer, MARKERS));
             self.text(&ready, pieces);
             return false;
         };

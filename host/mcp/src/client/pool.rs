@@ -433,13 +433,8 @@ impl ToolSource for ClientPool {
             let effects = entry.shown.effects;
             let outcome = run(&entry.slot, &entry.own, effects, &call.arguments_json, progress).await;
             Ok(outcome.unwrap_or_else(|error| ToolOutcome {
-                content: error.to_string(),
-                blocks: Vec::new(),
-                is_error: true,
-                provider: entry.slot.spec.name.clone(),
-                fuel: 0,
-                memory_peak_bytes: 0,
                 elapsed: started.elapsed(),
+                ..ToolOutcome::error(entry.slot.spec.name.clone(), error.to_string())
             }))
         })
     }
@@ -483,15 +478,8 @@ async fn run(
         result = connection.call(tool, arguments, progress).await;
     }
     let CallReading { content, blocks, is_error } = result.map_err(|failure| error(slot, tool, failure))?;
-    Ok(ToolOutcome {
-        content,
-        blocks,
-        is_error,
-        provider: slot.spec.name.clone(),
-        fuel: 0,
-        memory_peak_bytes: 0,
-        elapsed: started.elapsed(),
-    })
+    let text = ToolOutcome::ok(slot.spec.name.clone(), content);
+    Ok(ToolOutcome { blocks, is_error, elapsed: started.elapsed(), ..text })
 }
 
 fn parse(tool: &str, arguments_json: &str) -> Result<JsonObject, McpError> {

@@ -97,15 +97,8 @@ mod tests {
     use super::*;
 
     fn outcome(blocks: Vec<ToolContent>) -> ToolOutcome {
-        ToolOutcome {
-            content: "as text".to_owned(),
-            blocks,
-            is_error: false,
-            provider: "p".to_owned(),
-            fuel: 7,
-            memory_peak_bytes: 8,
-            elapsed: Duration::from_micros(9),
-        }
+        let elapsed = Duration::from_micros(9);
+        ToolOutcome { blocks, fuel: 7, memory_peak_bytes: 8, elapsed, ..ToolOutcome::ok("p", "as text") }
     }
 
     fn media(mime: &str, data: &[u8]) -> ToolContent {

@@ -99,14 +99,14 @@ pub(crate) async fn call(instance: &Instance, call: &ToolCall) -> Result<ToolOut
             (vec![ToolContent::Text(text)], true, usage)
         }
     };
+    let text = ToolOutcome::ok(instance.name(), as_text(&blocks));
     Ok(ToolOutcome {
-        content: as_text(&blocks),
         blocks: if blocks.iter().all(|block| matches!(block, ToolContent::Text(_))) { Vec::new() } else { blocks },
         is_error,
-        provider: instance.name().to_owned(),
         fuel: usage.fuel,
         memory_peak_bytes: usage.memory_peak_bytes,
         elapsed: usage.elapsed,
+        ..text
     })
 }
 

@@ -40,7 +40,9 @@ type Row<T> = (&'static str, &'static str, Option<Unit>, fn(&EngineCounters) -> 
 const GAUGES: &[Row<f64>] = &[
     ("requests_running", "Requests that hold a place at the model", None, |c| c.running as f64),
     ("requests_waiting", "Requests that wait for a place at the model", None, |c| c.waiting as f64),
-    ("sequences_kept", "Sequences whose cache is kept for a later prompt", None, |c| c.sequences_cached as f64),
+    ("sequences_cached", "Sequences in the prefix cache", None, |c| c.sequences_cached as f64),
+    // The old name, exported for one more release.
+    ("sequences_kept", "Deprecated: use sequences_cached", None, |c| c.sequences_cached as f64),
     ("kv_cache_used", "Keys and values held", Some(Unit::Bytes), |c| c.cache.used_bytes as f64),
     ("kv_cache_budget", "Keys and values that may be held", Some(Unit::Bytes), |c| c.cache.budget_bytes as f64),
 ];
@@ -54,7 +56,9 @@ const COUNTERS: &[Row<f64>] = &[
     ("prefix_cache_hit_tokens", "Prompt tokens not computed again", None, |c| c.prefix_hit_tokens as f64),
     ("engine_steps", "Forward passes", None, |c| c.steps as f64),
     ("engine_batched_sequences", "Sequences in all forward passes", None, |c| c.batched_sequences as f64),
-    ("engine_steps_given_up", "Forward passes given up for another tenant", None, |c| c.steps_aborted as f64),
+    ("engine_steps_aborted", "Forward passes aborted for another tenant", None, |c| c.steps_aborted as f64),
+    // The old name, exported for one more release.
+    ("engine_steps_given_up", "Deprecated: use engine_steps_aborted", None, |c| c.steps_aborted as f64),
     ("engine_preemptions", "Sequences that gave up their cache", None, |c| c.preemptions as f64),
     ("engine_reloads", "Times the model was loaded again", None, |c| c.reloads as f64),
 ];

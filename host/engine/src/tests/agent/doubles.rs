@@ -1,4 +1,4 @@
-//! A tool source, an approver and a gate that do as they are told and remember what they saw.
+//! A scripted tool source, a scripted approver and a recording gate.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -12,18 +12,18 @@ use tokio::sync::Notify;
 
 use super::tool;
 
-/// Tools by name; what a name begins or ends with says what the tool does.
+/// A tool source with tools by name. The beginning or the end of a name decides what its call does.
 #[derive(Default)]
 pub(super) struct FakeToolSource {
     pub(super) tools: Vec<ToolDefinition>,
-    /// `start NAME` and `end NAME`, in the order it happened.
+    /// `start NAME` and `end NAME`, in order of time.
     pub(super) log: Mutex<Vec<String>>,
     pub(super) running: AtomicUsize,
     pub(super) most: AtomicUsize,
     /// Calls that were dropped before their end.
     pub(super) cancelled: AtomicUsize,
     pub(super) go: Notify,
-    /// It never says which tools it has.
+    /// Whether it never returns its list of tools.
     pub(super) silent: bool,
 }
 
@@ -45,7 +45,7 @@ impl FakeToolSource {
     }
 }
 
-/// Counts a call that runs, and notices when it is dropped before its end.
+/// Counts a running call, and counts it as cancelled if it is dropped before its end.
 struct RunningCallGuard<'a> {
     source: &'a FakeToolSource,
     done: bool,
@@ -87,7 +87,7 @@ impl ToolSource for FakeToolSource {
             self.note("start", &call.name);
             match call.name.rsplit('_').next().unwrap_or_default() {
                 "hang" => std::future::pending::<()>().await,
-                // Ends only when another call says so.
+                // Ends when a call named `goes` runs.
                 "waits" => self.go.notified().await,
                 "goes" => self.go.notify_one(),
                 "progress" => {
@@ -126,7 +126,7 @@ impl ToolSource for FakeToolSource {
     }
 }
 
-/// Approves what it is told to, when it is told to.
+/// An approver that gives `answer` when `go` is notified.
 pub(super) struct ScriptedApprover {
     pub(super) answer: Approval,
     pub(super) asked: AtomicUsize,
@@ -155,7 +155,7 @@ impl Approver for ScriptedApprover {
     }
 }
 
-/// Keeps the books, and refuses what is beyond them.
+/// Records all calls of a gate, and refuses above its limits.
 #[derive(Default)]
 pub(super) struct UsageRecorder {
     pub(super) refuse: bool,
@@ -180,11 +180,11 @@ struct RecordedReservation {
     calls: usize,
 }
 
-/// The gate of these books.
+/// A gate that records into a [`UsageRecorder`].
 pub(super) struct RecordingGate(pub(super) Arc<UsageRecorder>);
 
-fn limited(what: &str) -> Error {
-    Error::Limited { message: format!("no {what} left"), retry_after: Duration::from_secs(1) }
+fn limited(resource: &str) -> Error {
+    Error::Limited { message: format!("no {resource} left"), retry_after: Duration::from_secs(1) }
 }
 
 impl Gate for RecordingGate {
@@ -229,7 +229,7 @@ impl Reservation for RecordedReservation {
     }
 }
 
-/// A codec with another chat template.
+/// A codec with a different chat template.
 pub(super) struct CodecWithTemplate(pub(super) Arc<dyn TextCodec>, pub(super) &'static str);
 
 impl TextCodec for CodecWithTemplate {

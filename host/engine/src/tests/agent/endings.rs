@@ -1,4 +1,4 @@
-//! How a generation with tools ends, and what of it is kept.
+//! How a generation with tools ends, and which messages it adds.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use super::doubles::{FakeToolSource, RecordingGate, UsageRecorder};
 use super::*;
 
 #[tokio::test]
-async fn f12_everything_said_is_kept_in_order() {
+async fn f12_all_messages_are_added_in_order() {
     let source = FakeToolSource::of(&["read_x"]);
     let engine = engine(&source).await;
     let first = format!("Let me see.{}{}", call("add", "{\"a\": 1}"), call("nope", "{}"));
@@ -31,7 +31,7 @@ async fn f12_everything_said_is_kept_in_order() {
 }
 
 #[tokio::test]
-async fn f12_what_is_kept_is_what_the_text_stage_let_through() {
+async fn f12_added_text_is_the_output_of_the_text_stage() {
     fn shout(chunk: &str) -> TextVerdict {
         TextVerdict::Emit(chunk.to_uppercase())
     }
@@ -46,7 +46,7 @@ async fn f12_what_is_kept_is_what_the_text_stage_let_through() {
 }
 
 #[tokio::test]
-async fn a_call_nobody_understands_is_repaired_and_not_kept() {
+async fn a_malformed_call_is_not_added() {
     let engine = engine(&FakeToolSource::of(&[])).await;
     let answer = answer(&engine, ask(&["Hm. <tool_call>{oops</tool_call>", &call("add", "{}"), "done"])).await;
     assert_eq!(answer.text, "Hm. done");
@@ -57,7 +57,7 @@ async fn a_call_nobody_understands_is_repaired_and_not_kept() {
 }
 
 #[tokio::test]
-async fn f13_reason_and_times_are_real() {
+async fn f13_finish_reason_and_times_are_consistent() {
     let source = FakeToolSource::of(&["read_yields"]);
     let engine = engine(&source).await;
     let answer = answer(&engine, ask(&[&call("read_yields", "{}"), "done"])).await;
@@ -66,11 +66,11 @@ async fn f13_reason_and_times_are_real() {
     assert_eq!(usage.completion_tokens, call("read_yields", "{}").len() + "done".len());
     assert!(!timing.first_token.is_zero() && !timing.prefill.is_zero() && !timing.decode.is_zero(), "{timing:?}");
     assert!(timing.total >= timing.prefill + timing.decode, "{timing:?}");
-    assert_eq!(timing.decode_steps, usage.completion_tokens - 2, "the first token of a round belongs to its prefill");
+    assert_eq!(timing.decode_steps, usage.completion_tokens - 2, "the first token of a turn belongs to its prefill");
 }
 
 #[tokio::test]
-async fn f13_every_time_between_two_tokens_is_told_once() {
+async fn f13_every_time_between_two_tokens_is_taken_once() {
     let engine = engine(&FakeToolSource::of(&["read_x"])).await;
     let mut generation = start(&engine, ask(&[&call("read_x", "{}"), "done"])).await.expect("admitted");
     let (mut token_gaps, mut finish) = (Vec::new(), None);
@@ -87,10 +87,10 @@ async fn f13_every_time_between_two_tokens_is_told_once() {
 }
 
 #[tokio::test]
-async fn the_same_call_over_and_over_ends_it() {
+async fn a_repeated_call_ends_the_request() {
     let source = FakeToolSource::of(&["read_x"]);
     let engine = engine(&source).await;
-    // The same arguments, however they are written.
+    // The same arguments in different spellings.
     let written = ["{\"a\": 1, \"b\": 2}", "{\"b\":2,\"a\":1}", "{ \"a\": 1, \"b\": 2 }", "{\"a\": 1, \"b\": 2}"];
     let turns: Vec<String> = written.iter().map(|arguments| call("read_x", arguments)).collect();
     let turns: Vec<&str> = turns.iter().map(String::as_str).collect();
@@ -101,7 +101,7 @@ async fn the_same_call_over_and_over_ends_it() {
 }
 
 #[tokio::test]
-async fn calls_and_rounds_and_tokens_are_bounded() {
+async fn calls_rounds_and_tokens_are_limited() {
     let source = FakeToolSource::of(&["read_x"]);
     let engine = engine(&source).await;
     let many: String = (0..5).map(|n| call("read_x", &format!("{{\"n\": {n}}}"))).collect();
@@ -120,11 +120,11 @@ async fn calls_and_rounds_and_tokens_are_bounded() {
     let sampling = SamplingOverrides { max_tokens: Some(turn.len()), ..SamplingOverrides::default() };
     let length = answer(&engine, GenerationRequest { sampling, ..ask(&[&turn, "never"]) }).await;
     assert_eq!(length.finish.reason, FinishReason::Length);
-    assert_eq!(source.log().len(), 8, "nothing runs whose result nobody could read");
+    assert_eq!(source.log().len(), 8, "no call runs whose result the model could not read");
 }
 
 #[tokio::test]
-async fn a_turn_has_a_bounded_number_of_calls() {
+async fn calls_per_turn_are_limited() {
     let source = FakeToolSource::of(&["read_x"]);
     let engine = engine(&source).await;
     let many: String = (0..20).map(|n| call("read_x", &format!("{{\"n\":{n}}}"))).collect();
@@ -135,7 +135,7 @@ async fn a_turn_has_a_bounded_number_of_calls() {
 }
 
 #[tokio::test]
-async fn the_deadline_ends_the_model_and_keeps_what_there_is() {
+async fn the_deadline_ends_a_turn_and_keeps_its_text() {
     fn endless(_: &str) -> String {
         std::thread::sleep(Duration::from_millis(1));
         "word ".repeat(700)
@@ -150,7 +150,7 @@ async fn the_deadline_ends_the_model_and_keeps_what_there_is() {
 }
 
 #[tokio::test]
-async fn the_deadline_ends_tools_and_says_which() {
+async fn the_deadline_cancels_calls_and_reports_which() {
     let source = FakeToolSource::of(&["read_hang", "read_x"]);
     let engine = engine(&source).await;
     let both = format!("{}{}", call("read_hang", "{}"), call("read_x", "{}"));
@@ -170,7 +170,7 @@ async fn the_deadline_ends_tools_and_says_which() {
 }
 
 #[tokio::test]
-async fn the_deadline_covers_what_comes_before_the_model() {
+async fn the_deadline_covers_the_time_before_the_model() {
     let source = Arc::new(FakeToolSource { silent: true, ..FakeToolSource::default() });
     let recorder = Arc::new(UsageRecorder::default());
     let gate = RecordingGate(Arc::clone(&recorder));

@@ -1,11 +1,11 @@
-//! Which tools are offered, and what must, may or must not be called.
+//! Which tools are offered, and which calls are forced or denied.
 
 use firebox_contract::{Error, FinishReason, limits};
 
 use super::doubles::{CodecWithTemplate, FakeToolSource};
 use super::*;
 
-/// The prompt the model saw, which it answers with.
+/// Answers with the prompt.
 fn mirror(prompt: &str) -> String {
     prompt.replace("\nA:", " A ").replace('\n', " ")
 }
@@ -27,7 +27,7 @@ async fn refused(options: ToolOptions, template: Option<&'static str>) -> String
     match start(&engine, ask_with(&["q"], options)).await {
         Err(Error::Usage(message)) => message,
         Err(other) => panic!("{other}"),
-        Ok(_) => panic!("it was taken"),
+        Ok(_) => panic!("it was accepted"),
     }
 }
 
@@ -47,7 +47,7 @@ async fn tools_of_plugins_source_and_client_are_offered_together() {
 }
 
 #[tokio::test]
-async fn what_policy_denies_is_neither_offered_nor_run() {
+async fn denied_tools_are_neither_offered_nor_run() {
     let source = FakeToolSource::of(&["read_x", "write_x"]);
     let policy = rules(&[("write_*", Permission::Deny)]);
     let tightened = rules(&[("mul", Permission::Deny), ("write_*", Permission::Allow)]);
@@ -64,7 +64,7 @@ async fn what_policy_denies_is_neither_offered_nor_run() {
 }
 
 #[tokio::test]
-async fn a_request_that_cannot_be_meant_is_refused() {
+async fn contradictory_tool_options_are_refused() {
     let client = |tools: Vec<ToolDefinition>| ToolOptions { client: tools, ..ToolOptions::default() };
     let choose = |choice: ToolChoice| ToolOptions { choice, ..ToolOptions::default() };
     let unknown = Some("no calls here");
@@ -86,7 +86,7 @@ async fn a_request_that_cannot_be_meant_is_refused() {
 }
 
 #[tokio::test]
-async fn tools_that_come_by_default_do_not_trouble_a_template_without_calls() {
+async fn default_tools_are_left_out_if_the_template_has_no_tool_calls() {
     let source = FakeToolSource::of(&["read_x"]);
     let engine = engine_with(&source, |options| {
         options.codec = Arc::new(CodecWithTemplate(Arc::clone(&options.codec), "no calls here"));
@@ -98,7 +98,7 @@ async fn tools_that_come_by_default_do_not_trouble_a_template_without_calls() {
 }
 
 #[tokio::test]
-async fn a_call_that_must_come_is_begun_for_the_model_once() {
+async fn a_forced_call_is_opened_for_the_model_once() {
     let source = FakeToolSource::of(&["read_x"]);
     let engine = engine(&source).await;
     let choices = [
@@ -114,7 +114,7 @@ async fn a_call_that_must_come_is_begun_for_the_model_once() {
 }
 
 #[tokio::test]
-async fn client_tools_end_the_turn_after_those_of_the_host() {
+async fn client_calls_end_the_request_after_host_calls_ran() {
     let source = FakeToolSource::of(&["read_x", "write_x"]);
     let engine = engine(&source).await;
     let calls = format!("Wait. {}{}{}", call("mine", "{\"a\": 1}"), call("read_x", "{}"), call("write_x", "{}"));
@@ -123,7 +123,7 @@ async fn client_tools_end_the_turn_after_those_of_the_host() {
     let first = answer(&engine, ask_with(&[&calls, "never"], options.clone())).await;
     assert_eq!(first.finish.reason, FinishReason::ToolCalls);
     assert_eq!(
-        told(&first.events),
+        tool_events(&first.events),
         [
             "call call_1 read_x",
             "result call_1 read_x did {}",
@@ -140,18 +140,18 @@ async fn client_tools_end_the_turn_after_those_of_the_host() {
             "toolcall_2: write_x did {}",
         ]
     );
-    // The client answers its own call and the conversation goes on; new ids do not repeat old ones.
+    // The client answers its own call and continues the conversation. New ids do not repeat old ones.
     let mut request = ask_with(&["", &call("read_x", "{}"), "done"], options);
     if let Prompt::Chat(messages) = &mut request.prompt {
         messages.extend(first.finish.messages.clone());
         messages.push(Message::tool_result(&first.finish.messages[0].tool_calls[0], "mine did it"));
     }
     let second = answer(&engine, request).await;
-    assert_eq!(told(&second.events)[0], "call call_3 read_x");
+    assert_eq!(tool_events(&second.events)[0], "call call_3 read_x");
 }
 
 #[tokio::test]
-async fn one_call_at_a_time_where_several_are_not_wanted() {
+async fn one_call_per_turn_if_parallel_calls_are_off() {
     let source = FakeToolSource::of(&["read_x"]);
     let engine = engine(&source).await;
     let client = vec![tool("mine", "{}")];
@@ -169,7 +169,7 @@ async fn one_call_at_a_time_where_several_are_not_wanted() {
 }
 
 #[tokio::test]
-async fn f6_other_families_call_through_the_same_loop() {
+async fn f6_all_tool_call_formats_work_in_tool_rounds() {
     let cases = [
         ("'[TOOL_CALLS]' '[ARGS]'", "[TOOL_CALLS]read_x[ARGS]{\"a\": 1}", "call00000", "done[TOOL_CALLS"),
         ("'[TOOL_CALLS]'", "[TOOL_CALLS] [{\"name\": \"read_x\", \"arguments\": {\"a\": 1}}]", "call00000", "done"),
@@ -184,12 +184,12 @@ async fn f6_other_families_call_through_the_same_loop() {
         .await;
         let answer = answer(&engine, ask(&[written, last])).await;
         assert_eq!(answer.text, last, "{template}");
-        assert_eq!(told(&answer.events)[1], format!("result {id} read_x did {{\"a\": 1}}"), "{template}");
+        assert_eq!(tool_events(&answer.events)[1], format!("result {id} read_x did {{\"a\": 1}}"), "{template}");
     }
 }
 
 #[tokio::test]
-async fn markers_of_calls_are_not_text_where_no_tool_is_offered() {
+async fn call_markers_are_removed_without_tools() {
     let engine = engine_with(&FakeToolSource::of(&[]), |options| {
         options.codec = Arc::new(CodecWithTemplate(Arc::clone(&options.codec), "[TOOL_CALLS]"));
     })
@@ -204,7 +204,7 @@ async fn too_many_tools_are_refused_or_left_out() {
     let many: Vec<ToolDefinition> = names.iter().map(|name| tool(name, "{}")).collect();
     let source = FakeToolSource::with(many.clone());
     let answer = offered(&source, ToolOptions::default()).await;
-    assert_eq!(logged(&answer.events).len(), 3, "two plugin tools take two places");
+    assert_eq!(logged(&answer.events).len(), 3, "the two plugin tools count too");
     let engine = engine(&FakeToolSource::of(&[])).await;
     let request = ask_with(&["q"], ToolOptions { client: many, ..ToolOptions::default() });
     assert!(matches!(start(&engine, request).await, Err(Error::TooLarge(_))));

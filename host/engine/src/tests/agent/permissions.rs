@@ -1,4 +1,4 @@
-//! MutableRights are asked again just before a call runs: much can have changed while somebody was asked.
+//! Permissions are checked again just before a call runs, because they may change while it waits for approval.
 
 use std::sync::Mutex;
 use std::time::Duration;
@@ -8,7 +8,7 @@ use firebox_contract::{Approval, BoxFuture, Caller, Error, Event, Liveness, Live
 use super::doubles::{FakeToolSource, RecordingGate, ScriptedApprover, UsageRecorder};
 use super::*;
 
-/// What its caller may do now.
+/// A liveness that a test changes: whether the key is valid, and the permission of all tools.
 struct MutableRights(Mutex<(bool, Permission)>);
 
 impl MutableRights {
@@ -32,7 +32,7 @@ impl Liveness for MutableRights {
     }
 }
 
-/// Asks for a call that somebody approves once `change` was made; what came of it, and what the books say.
+/// Runs a request with a call that is approved after `change`. Returns its answer, the calls that ran and the records.
 async fn approved_after(
     change: impl FnOnce(&MutableRights),
 ) -> (Result<CollectedAnswer, Error>, Vec<String>, Vec<String>) {
@@ -59,14 +59,14 @@ async fn approved_after(
 }
 
 #[tokio::test]
-async fn an_approved_call_runs_while_its_caller_may() {
+async fn an_approved_call_runs_if_permissions_are_unchanged() {
     let (answer, log, recorder) = approved_after(|_| {}).await;
     assert_eq!((answer.expect("answered").text.as_str(), log.len()), ("done", 2));
     assert!(recorder.contains(&"called call_0 approved false".to_owned()), "{recorder:?}");
 }
 
 #[tokio::test]
-async fn a_call_does_not_run_for_a_caller_that_ended_while_it_was_approved() {
+async fn a_call_does_not_run_if_the_key_was_revoked_during_approval() {
     let (answer, log, recorder) = approved_after(|rights| rights.set(false, Permission::Deny)).await;
     let error = answer.err().expect("the request ends");
     assert!(matches!(&error, Error::Unauthorized(why) if why == "revoked"), "{error}");
@@ -76,9 +76,9 @@ async fn a_call_does_not_run_for_a_caller_that_ended_while_it_was_approved() {
 }
 
 #[tokio::test]
-async fn a_call_of_a_tool_that_was_forbidden_meanwhile_does_not_run() {
+async fn a_call_does_not_run_if_its_tool_was_denied_during_approval() {
     let (answer, log, recorder) = approved_after(|rights| rights.set(true, Permission::Deny)).await;
-    let answer = answer.expect("the model goes on");
+    let answer = answer.expect("the model continues");
     assert!(added(&answer.finish)[1].contains("is now denied by policy"), "{:?}", added(&answer.finish));
     assert!(log.is_empty(), "{log:?}");
     assert!(recorder.contains(&"called call_0 denied true".to_owned()), "{recorder:?}");

@@ -1,4 +1,4 @@
-//! The gate is asked before anything is used and told what was, once, however a request ends.
+//! The gate is asked before anything is used, and each reservation is settled once, however the request ends.
 
 use std::time::Duration;
 
@@ -23,7 +23,7 @@ async fn engine_with_recorder(
 }
 
 #[tokio::test]
-async fn every_round_is_reserved_and_every_call_told() {
+async fn every_turn_is_reserved_and_every_call_recorded() {
     let (engine, recorder, _) = engine_with_recorder(UsageRecorder::default(), Plugins::default()).await;
     let sampling = SamplingOverrides { max_tokens: Some(1_000), ..SamplingOverrides::default() };
     let turn = call("read_x", "{}");
@@ -48,7 +48,7 @@ async fn every_round_is_reserved_and_every_call_told() {
 }
 
 #[tokio::test]
-async fn what_the_gate_refuses_does_not_begin() {
+async fn a_request_that_the_gate_refuses_does_not_start() {
     let (engine, recorder, _) =
         engine_with_recorder(UsageRecorder { refuse: true, ..UsageRecorder::default() }, Plugins::default()).await;
     let error = start(&engine, ask(&["hi"])).await.err().expect("refused");
@@ -62,7 +62,7 @@ async fn what_the_gate_refuses_does_not_begin() {
 }
 
 #[tokio::test]
-async fn a_budget_that_ends_between_rounds_ends_the_request() {
+async fn a_quota_that_is_used_up_between_turns_ends_the_request() {
     let recorder = UsageRecorder { tokens_max: Some(4_000), ..UsageRecorder::default() };
     let (engine, recorder, _) = engine_with_recorder(recorder, Plugins::default()).await;
     let mut generation = start(&engine, ask(&[&call("read_x", "{}"), "done"])).await.expect("admitted");
@@ -79,7 +79,7 @@ async fn a_budget_that_ends_between_rounds_ends_the_request() {
 }
 
 #[tokio::test]
-async fn calls_beyond_the_quota_are_refused_and_told() {
+async fn calls_above_the_quota_are_refused_and_recorded() {
     let recorder = UsageRecorder { calls_max: Some(1), ..UsageRecorder::default() };
     let (engine, recorder, source) = engine_with_recorder(recorder, Plugins::default()).await;
     let both = format!("{}{}{}", call("read_x", "{}"), call("read_x", "{\"n\": 1}"), call("nope", "{}"));
@@ -92,13 +92,13 @@ async fn calls_beyond_the_quota_are_refused_and_told() {
 }
 
 #[tokio::test]
-async fn the_account_is_settled_once_however_it_ends() {
-    // Dropped while the model speaks.
+async fn the_reservation_is_settled_once_however_the_request_ends() {
+    // Dropped during a turn.
     let (engine, recorder, _) = engine_with_recorder(UsageRecorder::default(), Plugins::default()).await;
     let mut generation = start(&engine, ask(&[&"long ".repeat(50)])).await.expect("admitted");
     generation.next().await.expect("an event");
     drop(generation);
-    // Stopped by a caller who says why.
+    // Stopped by a reader with a reason.
     let mut generation = start(&engine, ask(&[&"long ".repeat(50)])).await.expect("admitted");
     generation.next().await.expect("an event");
     generation.so_far(FinishReason::Timeout);
@@ -111,7 +111,7 @@ async fn the_account_is_settled_once_however_it_ends() {
     // Failed.
     let failed = collect(start(&engine, ask(&[&call("read_broken", "{}")])).await.expect("admitted")).await;
     assert!(failed.is_err());
-    // Refused before it began.
+    // Refused before its start.
     assert!(start(&engine, ask(&[""])).await.is_err());
     assert_eq!(
         recorder.settled(),
@@ -123,7 +123,7 @@ async fn the_account_is_settled_once_however_it_ends() {
             "settle invalid_request false false",
         ]
     );
-    assert!(recorder.lines().contains(&"called call_0 allowed true".to_owned()), "a call that is cut off is told too");
+    assert!(recorder.lines().contains(&"called call_0 allowed true".to_owned()), "a cancelled call is recorded too");
     let refuse = PromptVerdict::Refuse { plugin: "guard".to_owned(), message: "no".to_owned() };
     let plugins = Plugins { prompt: Some(refuse), ..Plugins::default() };
     let (engine, recorder, _) = engine_with_recorder(UsageRecorder::default(), plugins).await;
@@ -132,11 +132,11 @@ async fn the_account_is_settled_once_however_it_ends() {
 }
 
 #[tokio::test]
-async fn a_tenants_tokens_are_asked_for_as_the_answer_grows() {
+async fn more_tokens_are_reserved_as_the_answer_grows() {
     let prompt = "user: q\n\nA:".len();
     for (tokens_max, expected) in [
         (usize::MAX, 4_096 - prompt + 1),
-        // What was reserved beyond the first and second time is refused.
+        // The third reservation is refused.
         (prompt + 2 * ANSWER_TOKENS_EXPECTED, 2 * ANSWER_TOKENS_EXPECTED),
     ] {
         let recorder = Arc::new(UsageRecorder { tokens_max: Some(tokens_max), ..UsageRecorder::default() });

@@ -1,4 +1,4 @@
-//! How calls run: order, parallelism, failures, approvals, progress, cancelling.
+//! How calls run: order, parallelism, failures, approvals, progress, cancellation.
 
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -30,14 +30,14 @@ async fn until(generation: &mut Generation, wanted: impl Fn(&Event) -> bool) -> 
 }
 
 #[tokio::test]
-async fn f6_order_and_ids_are_kept_when_calls_run_side_by_side() {
+async fn f6_parallel_calls_keep_their_order_and_ids() {
     let source = FakeToolSource::of(&["read_waits", "read_goes"]);
     let engine = engine(&source).await;
     let both = format!("{}{}", call("read_waits", "{}"), call("read_goes", "{}"));
     let answer = soon(answer(&engine, ask(&[&both, "done"]))).await;
-    // The first ends only when the second has begun: told as it happens, kept in the order of the calls.
+    // The first call ends after the second has started. Events come in order of time, messages in the order of the calls.
     assert_eq!(
-        told(&answer.events),
+        tool_events(&answer.events),
         [
             "call call_0 read_waits",
             "call call_1 read_goes",
@@ -57,7 +57,7 @@ async fn f6_order_and_ids_are_kept_when_calls_run_side_by_side() {
 }
 
 #[tokio::test]
-async fn f16_no_more_calls_than_allowed_run_at_a_time() {
+async fn f16_parallel_calls_are_limited() {
     let source = FakeToolSource::of(&["read_yields"]);
     let engine = engine(&source).await;
     let many: String = (0..10).map(|n| call("read_yields", &format!("{{\"n\": {n}}}"))).collect();
@@ -68,7 +68,7 @@ async fn f16_no_more_calls_than_allowed_run_at_a_time() {
 }
 
 #[tokio::test]
-async fn f16_what_changes_something_runs_alone_and_in_order() {
+async fn f16_calls_that_are_not_read_only_run_alone_and_in_order() {
     let source = FakeToolSource::of(&["read_yields", "write_yields"]);
     let engine = engine(&source).await;
     let mixed = ["read_yields", "write_yields", "read_yields", "write_yields"]
@@ -104,7 +104,7 @@ async fn a_call_that_fails_leaves_the_others_their_results() {
 }
 
 #[tokio::test]
-async fn a_source_that_breaks_ends_the_request_after_what_was_told() {
+async fn an_error_of_the_tool_source_ends_the_request_after_earlier_events() {
     let source = FakeToolSource::of(&["read_broken"]);
     let engine = engine(&source).await;
     let mut generation = start(&engine, ask(&[&call("read_broken", "{}")])).await.expect("admitted");
@@ -114,7 +114,7 @@ async fn a_source_that_breaks_ends_the_request_after_what_was_told() {
 }
 
 #[tokio::test]
-async fn a_result_that_is_too_long_is_cut_where_a_character_ends() {
+async fn a_long_result_is_cut_at_a_character_boundary() {
     let source = FakeToolSource::of(&["read_huge"]);
     let (engine, prompt) = (engine(&source).await, [&*call("read_huge", "{}")]);
     let mut generation = start(&engine, ask(&prompt)).await.expect("admitted");
@@ -123,13 +123,13 @@ async fn a_result_that_is_too_long_is_cut_where_a_character_ends() {
     assert!(
         outcome.content.ends_with("[cut: 200000 bytes in total]") && outcome.content.len() < TOOL_RESULT_BYTES_MAX + 40
     );
-    // The cut result still overfills the small context: what was done until then is kept.
+    // The cut result still exceeds the small context. The messages so far are kept.
     let rest = soon(collect(generation)).await.expect("no error");
     assert_eq!((rest.finish.reason, rest.finish.messages.len()), (FinishReason::ContextFull, 2));
 }
 
 #[tokio::test]
-async fn f15_arguments_that_do_not_fit_never_run_and_the_model_is_told() {
+async fn f15_calls_with_arguments_that_do_not_fit_are_refused_with_a_reason() {
     let schema = r#"{"type":"object","required":["n"],"properties":{"n":{"type":"integer"}}}"#;
     let source = FakeToolSource::with(vec![tool("read_n", schema), tool("read_bad", r##"{"$ref":"https://x/y"}"##)]);
     let engine = engine(&source).await;
@@ -153,35 +153,35 @@ async fn f15_arguments_that_do_not_fit_never_run_and_the_model_is_told() {
     for (line, expected) in results[1..].iter().zip(expected) {
         assert!(line.contains(expected), "{line} should contain {expected}");
     }
-    assert_eq!(source.log(), ["start read_n", "end read_n"], "only what fits ran");
+    assert_eq!(source.log(), ["start read_n", "end read_n"], "only the fitting call ran");
     assert!(logged(&answer.events)[0].contains("\"read_bad\" cannot be called"), "{:?}", logged(&answer.events));
     assert_eq!(answer.text, "done");
 }
 
 #[tokio::test]
-async fn every_event_comes_before_what_it_announces() {
+async fn events_come_before_the_action_they_announce() {
     let source = FakeToolSource::of(&["read_progress"]);
-    let person = ScriptedApprover::that_answers(Approval::Approve);
-    let approver = Arc::clone(&person);
-    let engine = engine_with(&source, |options| options.approver = Some(approver)).await;
+    let approver = ScriptedApprover::that_answers(Approval::Approve);
+    let shared = Arc::clone(&approver);
+    let engine = engine_with(&source, |options| options.approver = Some(shared)).await;
     let policy = rules(&[("read_*", Permission::Ask)]);
     let request = ask_with(&[&call("read_progress", "{}"), "done"], ToolOptions { policy, ..ToolOptions::default() });
     let mut generation = start(&engine, request).await.expect("admitted");
     let events = until(&mut generation, |event| matches!(event, Event::ApprovalNeeded { .. })).await;
-    assert_eq!(told(&events), ["call call_0 read_progress", "approve call_0"]);
-    assert_eq!(person.asked.load(Ordering::SeqCst), 0, "the reader knows before the approver does");
-    person.go.notify_one();
+    assert_eq!(tool_events(&events), ["call call_0 read_progress", "approve call_0"]);
+    assert_eq!(approver.asked.load(Ordering::SeqCst), 0, "the reader gets the event before the approver is asked");
+    approver.go.notify_one();
     let events = until(&mut generation, |event| matches!(event, Event::ToolProgress { .. })).await;
-    assert_eq!(told(&events), ["progress call_0 1"]);
+    assert_eq!(tool_events(&events), ["progress call_0 1"]);
     assert_eq!(source.log(), ["start read_progress"], "still running");
-    // A reader who is interrupted while he waits loses nothing.
+    // A reader that drops its future loses no event.
     for _ in 0..3 {
         let none = tokio::time::timeout(Duration::from_millis(5), generation.next()).await;
         assert!(none.is_err(), "{none:?}");
     }
     source.go.notify_one();
     let rest = soon(collect(generation)).await.expect("no error");
-    assert_eq!(told(&rest.events), ["result call_0 read_progress did {}"]);
+    assert_eq!(tool_events(&rest.events), ["result call_0 read_progress did {}"]);
     assert_eq!((rest.text.as_str(), source.log().len()), ("done", 2));
 }
 
@@ -201,30 +201,30 @@ async fn f10_dropping_a_generation_cancels_its_tools() {
 }
 
 #[tokio::test]
-async fn what_nobody_approves_does_not_run() {
+async fn a_call_without_approval_does_not_run() {
     let cases = [
         (None, "there is nobody to ask"),
         (Some(Approval::Decline("not today".to_owned())), "the call was declined: not today"),
     ];
     for (approval, expected) in cases {
         let source = FakeToolSource::of(&["write_file"]);
-        let person = approval.map(ScriptedApprover::that_answers);
-        if let Some(person) = &person {
-            person.go.notify_one();
+        let approver = approval.map(ScriptedApprover::that_answers);
+        if let Some(approver) = &approver {
+            approver.go.notify_one();
         }
-        let approver = person.clone().map(|person| person as Arc<dyn firebox_contract::Approver>);
-        let engine = engine_with(&source, |options| options.approver = approver).await;
+        let shared = approver.clone().map(|approver| approver as Arc<dyn firebox_contract::Approver>);
+        let engine = engine_with(&source, |options| options.approver = shared).await;
         let tightened = rules(&[("write_*", Permission::Ask)]);
         let options = ToolOptions { tightened, ..ToolOptions::default() };
         let answer = soon(answer(&engine, ask_with(&[&call("write_file", "{}"), "done"], options))).await;
         assert!(added(&answer.finish)[1].contains(expected), "{:?}", added(&answer.finish));
         assert!(source.log().is_empty());
-        assert_eq!(told(&answer.events).iter().any(|line| line == "approve call_0"), person.is_some());
+        assert_eq!(tool_events(&answer.events).iter().any(|line| line == "approve call_0"), approver.is_some());
     }
 }
 
 #[tokio::test]
-async fn a_clients_tool_that_needs_arguments_is_never_called_with_none() {
+async fn a_client_tool_with_required_arguments_is_never_called_without_any() {
     let source = FakeToolSource::of(&[]);
     let engine = engine(&source).await;
     let schema = r#"{"type":"object","required":["n"],"properties":{"n":{"type":"integer"}}}"#;
@@ -239,7 +239,7 @@ async fn a_clients_tool_that_needs_arguments_is_never_called_with_none() {
         assert!(added(&answer.finish)[1].contains("needs \"n\""), "{:?}", added(&answer.finish));
         let answer = soon(super::answer(&engine, ask_with(&[&call("may", arguments)], options()))).await;
         assert_eq!(
-            (answer.finish.reason, told(&answer.events)),
+            (answer.finish.reason, tool_events(&answer.events)),
             (FinishReason::ToolCalls, vec!["call call_0 may".to_owned()])
         );
     }

@@ -77,15 +77,7 @@ impl Drop for DropSignal<'_> {
 }
 
 fn answer(text: &str) -> ToolOutcome {
-    ToolOutcome {
-        content: text.to_owned(),
-        blocks: Vec::new(),
-        is_error: false,
-        provider: "fake".to_owned(),
-        fuel: 0,
-        memory_peak_bytes: 0,
-        elapsed: Duration::ZERO,
-    }
+    ToolOutcome::ok("fake", text)
 }
 
 impl ToolSource for FakeTools {
