@@ -74,7 +74,7 @@ pub trait LanguageModel: Send {
     /// Runs one step: appends each span to its sequence. Returns one result per span, in order: the logits `[vocabulary]`
     /// after its last token, if they are wanted, or the error of that sequence.
     ///
-    /// `Error::Refused` if a sequence would exceed the context, `Error::Limited` if the cache budget has no room,
+    /// `Error::TooLarge` if a sequence would exceed the context, `Error::Limited` if the cache budget has no room,
     /// `Error::Model` if the device failed. A sequence whose span failed must be released.
     fn forward(&mut self, batch: &[Span<'_>]) -> Vec<Result<Option<Logits>, Error>>;
 

@@ -10,8 +10,8 @@
 //!   time, so that its answers still move.
 //! - A tenant with little pending work goes before a tenant with much (`job_size`; shortest job first). The other tenant
 //!   is *deferred* for a bounded time.
-//! - If a request arrives that would have gone first, the step that runs is aborted. The aborted sequences then get short
-//!   steps, and after `STEP_PREEMPTIONS_MAX` aborted steps one that cannot be aborted.
+//! - If a request arrives that would have gone first, the running step is aborted. The sequences of an aborted step then
+//!   get short steps. After `STEP_PREEMPTIONS_MAX` aborted steps their next step cannot be aborted.
 
 mod job_size;
 mod step_cost;
@@ -39,7 +39,7 @@ pub(crate) struct Candidate<'a> {
     pub(crate) pending_tokens: usize,
     /// Number of the last step that computed some of its tokens.
     pub(crate) last_step: u64,
-    /// Steps of it that were aborted since the last step that was not.
+    /// Number of its aborted steps since its last completed step.
     pub(crate) aborted_steps: u32,
 }
 

@@ -1,7 +1,7 @@
 use std::fmt::Write as _;
 
 use firebox::contract::error::ERROR_KINDS;
-use firebox::contract::fault::FAULT_CODES;
+use firebox::contract::error::fault::FAULT_CODES;
 
 use super::check;
 use crate::harness::root;
@@ -39,7 +39,7 @@ fn meaning(code: &str) -> &'static str {
 
 #[test]
 fn the_page_of_errors_shows_every_code() {
-    let mut page = "# Errors\n\nGenerated from `host/contract/src/error.rs`, `host/contract/src/fault.rs` and \
+    let mut page = "# Errors\n\nGenerated from `host/contract/src/error.rs`, `host/contract/src/error/fault.rs` and \
                     `tests/cases/reference/errors.rs`.\n\nEvery error of the HTTP API is \
                     `{\"error\": {\"message\", \"type\", \"param\", \"code\"}}`. Programs compare `code`.\n\n\
                     ## Codes, exit codes and statuses\n\n| code | HTTP status | exit code | meaning |\n|---|---|---|---|\n"

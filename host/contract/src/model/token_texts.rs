@@ -46,7 +46,7 @@ impl TokenTexts {
         let mut all =
             Self { bytes: Vec::with_capacity(size), entries: Vec::with_capacity(texts.len()), positions: vec![] };
         for text in texts {
-            // Both limits are far below what 32 bits hold.
+            // Both limits fit into 32 bits.
             let (start, length) = (all.bytes.len() as u32, text.bytes.len() as u32);
             if !text.indivisible {
                 all.positions.push((text.token, all.entries.len() as u32));
@@ -58,7 +58,7 @@ impl TokenTexts {
         Some(all)
     }
 
-    /// The text of a token that other tokens may reach into; `None` for one that is whole, or no text.
+    /// The text of a token that is not indivisible. `None` for an indivisible token and for one without text.
     #[must_use]
     pub fn divisible_text(&self, token: TokenId) -> Option<&[u8]> {
         let at = self.positions.binary_search_by_key(&token, |(token, _)| *token).ok()?;

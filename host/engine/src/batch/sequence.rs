@@ -86,7 +86,7 @@ pub(crate) struct Sequence {
     started: bool,
     /// Number of the last step that computed some of its tokens.
     last_step: u64,
-    /// Steps of it that were aborted since the last step that was not.
+    /// Number of its aborted steps since its last completed step.
     aborted_steps: u32,
     /// The last event, while the reader's channel has no room for it.
     last_event: Option<SequenceEvent>,
@@ -146,7 +146,7 @@ impl Sequence {
         self.request.pending_work_after(self.prompt)
     }
 
-    /// Steps of it that were aborted since the last step that was not.
+    /// Number of its aborted steps since its last completed step.
     pub(crate) fn aborted_steps(&self) -> u32 {
         self.aborted_steps
     }

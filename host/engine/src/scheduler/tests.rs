@@ -180,7 +180,7 @@ fn a_tenant_within_its_share_is_never_throttled() {
     let mut device = SimulatedDevice::default();
     let mut least = usize::MAX;
     for _ in 0..300 {
-        // b asks for a fifth of the time, a for all of it.
+        // `b` wants a fifth of the time, `a` all of it.
         device.steps(&vec![(&a, 1, 1, 0); 8], 4);
         let mut both: Vec<CandidateRow<'_>> = vec![(&a, 1, 1, 0); 8];
         both.push((&b, 1, 1, 0));
