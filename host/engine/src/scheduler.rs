@@ -240,8 +240,8 @@ impl Scheduler {
     }
 }
 
-/// Grants each answer one token. If several tenants share the step, a tenant advances at most as many answers per weight
-/// as the tenant with the fewest sequences has, and at least `STEP_SEQUENCES_SHARED`.
+/// Grants each answer one token. If several tenants share the step, the number of answers of a tenant is limited: per
+/// weight, to the number of sequences of the tenant with the fewest, or to `STEP_SEQUENCES_SHARED` if that is more.
 fn grant_decodes(groups: &mut [TenantGroup<'_>], candidates: &[Candidate<'_>], tokens: &mut [usize]) {
     let count = |group: &TenantGroup<'_>| (group.decodes.len() + group.prefills.len()).div_ceil(group.weight);
     let fewest = groups.iter().map(count).min().unwrap_or(0).max(STEP_SEQUENCES_SHARED);

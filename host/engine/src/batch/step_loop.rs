@@ -213,7 +213,7 @@ impl StepLoop {
         let deadline = self.pool.all().filter(|sequence| !sequence.has_ended()).map(Sequence::deadline).min();
         let retry = self.pool.model.is_broken().then(|| self.pool.model.retry_at());
         match deadline.into_iter().chain(retry).min() {
-            // The engine's clock may run faster than the thread's own, so it is read again after at most `PARK_MAX`.
+            // The engine's clock may differ from the thread's own, so it is read again after at most `PARK_MAX`.
             Some(at) => thread::park_timeout(at.saturating_sub(self.clock.now()).clamp(PARK_MIN, PARK_MAX)),
             None => thread::park(),
         }
