@@ -9,6 +9,8 @@ mod honest;
 mod limits;
 #[path = "tidy/pages.rs"]
 mod pages;
+#[path = "tidy/prose.rs"]
+mod prose;
 #[path = "tidy/source.rs"]
 mod source;
 #[path = "tidy/style.rs"]
