@@ -7,6 +7,11 @@ use super::{ROOT, files, read, report};
 /// Folders of the repository that a page names files of.
 const FOLDERS: &[&str] = &["benches/", "host/", "plugins/", "specifications/", "tests/", "wit/"];
 
+/// Pages that follow one request through the code, stop by stop.
+const WALKS: &[&str] = &["specifications/architecture/run.md", "specifications/architecture/tool-call.md"];
+/// Stops of one walk.
+const STOPS_MAX: usize = 12;
+
 fn pages() -> Vec<(String, String)> {
     let all = files().into_iter().filter(|name| name.ends_with(".md") && !name.contains("/recipe/"));
     all.map(|name| (read(&name), name)).map(|(text, name)| (name, text)).collect()
@@ -101,6 +106,37 @@ fn every_file_that_a_page_names_exists() {
     report("every file that a page names exists", &findings);
 }
 
+/// The stops of a walk: file and function.
+fn stops(text: &str) -> Vec<(&str, &str)> {
+    let rows =
+        text.lines().filter(|line| line.starts_with("| ") && line[2..].starts_with(|c: char| c.is_ascii_digit()));
+    rows.filter_map(|row| match code(row)[..] {
+        [file, function, ..] => Some((file, function)),
+        _ => None,
+    })
+    .collect()
+}
+
+#[test]
+fn every_stop_of_a_walk_is_a_function_that_exists() {
+    let mut findings = Vec::new();
+    for page in WALKS {
+        let text = read(page);
+        let stops = stops(&text);
+        if stops.len() < 6 || stops.len() > STOPS_MAX {
+            findings.push(format!("{page} has {} stops; a walk has 6 to {STOPS_MAX}", stops.len()));
+        }
+        for (file, function) in stops {
+            let defines =
+                |text: String| text.contains(&format!("fn {function}(")) || text.contains(&format!("fn {function}<"));
+            if !std::fs::read_to_string(Path::new(ROOT).join(file)).is_ok_and(defines) {
+                findings.push(format!("{page}: {file} has no function {function}"));
+            }
+        }
+    }
+    report("every stop of a walk is a function that exists", &findings);
+}
+
 #[test]
 fn the_anchors_of_headings_are_those_of_github() {
     for (heading, expected) in
@@ -110,4 +146,5 @@ fn the_anchors_of_headings_are_those_of_github() {
     }
     assert_eq!(links("see [a](b.md) and [c](../d.md#e)"), ["b.md", "../d.md#e"]);
     assert_eq!(prose("a\n```sh\nb\n```\nc"), [(1, "a"), (5, "c")]);
+    assert_eq!(stops("| stop |\n| 1 | `a.rs` | `b` | uses `c` |"), [("a.rs", "b")]);
 }
