@@ -1,19 +1,13 @@
-//! A server: models, plugins, tenants, sessions and tools behind one port, started, reloaded and ended in order.
+//! The server: connections, tenants' plugins and tools, models and metrics, started, reloaded and shut down in order.
+//! `crate::http` has the endpoints.
 
 pub mod approvals;
 pub mod connections;
-pub mod cors;
-pub mod doors;
-pub mod drain;
-pub mod encoder;
 pub mod hooks;
-pub mod listener;
-mod live_hooks;
 pub mod mcp;
 pub mod metrics;
 pub mod models;
-pub mod request_bytes;
-mod server;
+pub mod server;
 
 use std::convert::Infallible;
 use std::sync::{Arc, PoisonError, RwLock};
@@ -27,78 +21,79 @@ use tokio::sync::watch;
 use tower::util::BoxCloneSyncService;
 
 pub use connections::address::ClientAddress;
-pub use server::{Drained, Say, Server};
+pub use server::{Drained, Server, StatusSink};
 
 use crate::audit::Audit;
 use crate::config::{Config, Scope, TenantConfig, ToolsConfig};
-use crate::http::{BusySessions, RefusalLog, StoreShares};
+use crate::http::{RefusalLog, SessionLocks, StorePermits};
 use crate::sessions::SessionStore;
 use crate::tenancy::{Tenancy, Tenant};
 use approvals::Approvals;
-use connections::tenants::TenantShares;
-use doors::Doors;
-use drain::Drain;
+use connections::open_requests::OpenRequests;
+use connections::origin::OriginPolicy;
+use connections::request_bytes::RequestByteBudget;
 use hooks::TenantHooks;
 use mcp::{McpServers, McpTools};
 use metrics::Metrics;
-use models::Models;
-use request_bytes::RequestBytes;
+use models::ServedModels;
+use server::drain::Drain;
 
-/// The MCP door as the router calls it.
-pub type McpDoor = BoxCloneSyncService<Request<Body>, Response<Body>, Infallible>;
+/// The MCP service behind `/mcp`.
+pub type McpEndpoint = BoxCloneSyncService<Request<Body>, Response<Body>, Infallible>;
 
-/// The name of the one tenant of a server without tenants.
+/// The name of the only tenant of a server without configured tenants.
 pub const LOCAL_TENANT: &str = "local";
 
-/// What every request of a server shares.
+/// The state of a server, shared by all requests.
 pub struct App {
     pub(crate) tenancy: Tenancy,
     pub(crate) audit: Option<Audit>,
-    pub(crate) models: Arc<Models>,
+    pub(crate) models: Arc<ServedModels>,
     pub(crate) hooks: TenantHooks,
     pub(crate) tools: Arc<dyn ToolSource>,
     pub(crate) sessions: SessionStore,
-    pub(crate) busy: BusySessions,
+    pub(crate) session_locks: SessionLocks,
+    pub(crate) store_permits: StorePermits,
     pub(crate) refusal_log: RefusalLog,
-    pub(crate) store_shares: StoreShares,
     pub(crate) approvals: Approvals,
     pub(crate) metrics: Metrics,
     pub(crate) drain: Drain,
-    pub(crate) doors: Doors,
-    pub(crate) shares: TenantShares,
+    pub(crate) origin_policy: OriginPolicy,
+    pub(crate) open_requests: OpenRequests,
     pub(crate) mcp_servers: McpServers,
     pub(crate) mcp_tools: McpTools,
-    pub(crate) mcp_door: McpDoor,
+    pub(crate) mcp_endpoint: McpEndpoint,
     pub(crate) request_timeout: Duration,
     pub(crate) body_bytes_max: usize,
-    pub(crate) request_bytes: RequestBytes,
-    /// For bodies that are read on threads for blocking work.
-    pub(crate) readings: TenantPermits,
+    pub(crate) request_bytes: RequestByteBudget,
+    /// Permits to parse long bodies on threads for blocking work.
+    pub(crate) body_parsers: TenantPermits,
     pub(crate) started: SystemTime,
-    /// Becomes true when running answers are to end now.
+    /// Becomes true when the shutdown cuts running answers.
     pub(crate) cut: watch::Receiver<bool>,
-    /// What a reload may change.
+    /// The settings that a reload may change.
     settings: RwLock<Settings>,
 }
 
+/// The settings that a reload may change.
 struct Settings {
     tools: ToolsConfig,
-    /// The tenant of everybody, where the configuration has none.
+    /// The tenant of all clients of a server without configured tenants.
     open: Option<Tenant>,
 }
 
 impl Settings {
-    fn of(config: &Config, open: bool) -> Self {
-        let open = config.tenants.first().filter(|_| open).map(open_tenant);
+    fn of(config: &Config, is_open: bool) -> Self {
+        let open = config.tenants.first().filter(|_| is_open).map(open_tenant);
         Self { tools: config.tools.clone(), open }
     }
 }
 
 impl App {
-    /// Whose request this is.
+    /// The tenant of a request.
     ///
     /// # Errors
-    /// `Error::Unauthorized` without a good key, where there are tenants.
+    /// `Error::Unauthorized` without a valid key, if the server has tenants.
     pub fn tenant_of(&self, authorization: Option<&HeaderValue>) -> Result<Tenant, Error> {
         if let Some(open) = &self.settings.read().unwrap_or_else(PoisonError::into_inner).open {
             return Ok(open.clone());
@@ -106,7 +101,7 @@ impl App {
         self.tenancy.authenticate(authorization.and_then(|value| value.to_str().ok()))
     }
 
-    /// What the operator lets tool loops do.
+    /// The operator's limits on tool calls.
     pub(crate) fn tools(&self) -> ToolsConfig {
         self.settings.read().unwrap_or_else(PoisonError::into_inner).tools.clone()
     }
@@ -115,10 +110,10 @@ impl App {
         *self.settings.write().unwrap_or_else(PoisonError::into_inner) = settings;
     }
 
-    /// The tools a request offers to its model.
+    /// The tools that a request offers to its model.
     ///
     /// # Errors
-    /// `Error::Denied` for a plugin the caller may not add.
+    /// `Error::Denied` for a plugin that the caller may not add.
     pub(crate) async fn offered(
         &self,
         caller: &Caller,
@@ -132,7 +127,7 @@ impl App {
         Ok(offered)
     }
 
-    /// What keeps this server from being ready; nothing when it is.
+    /// The reasons why this server is not ready; empty if it is.
     #[must_use]
     pub fn not_ready(&self) -> Vec<String> {
         let mut missing = Vec::new();
@@ -152,7 +147,7 @@ impl App {
     }
 }
 
-/// Everybody, on a server that has no tenants: the operator is alone on this machine.
+/// The tenant of all clients of a server without configured tenants.
 fn open_tenant(config: &TenantConfig) -> Tenant {
     let caller = Caller { in_flight_max: config.limits.in_flight_max, ..Caller::local() };
     Tenant {

@@ -1,17 +1,17 @@
-//! Conversations that outlive the process: one SQLite file, every statement keyed by tenant.
+//! Stored conversations: one SQLite file, with the tenant in the key of every table and every statement.
 //!
-//! What a method returned `Ok` for is on disk: the write-ahead log is synced at every commit, so that neither a
-//! killed process nor a lost machine takes it back. All methods block; async callers put them on a blocking thread.
+//! When a method returns `Ok`, its change is on disk: the write-ahead log is synced at every commit, so that neither a killed
+//! process nor a power failure loses it. All methods block. Async callers run them on a thread for blocking work.
 
 mod clock;
 mod error;
+mod file_monitor;
 mod fit;
 mod open;
 mod read;
 mod rows;
 mod share;
 mod transfer;
-mod watch;
 mod write;
 
 #[cfg(test)]
@@ -27,31 +27,31 @@ use firebox_contract::{Message, TenantId, limits};
 use rusqlite::Connection;
 use rusqlite::config::DbConfig;
 
-use clock::Running;
+use clock::RunningTime;
 pub use clock::{Clocks, RunningClock, WallClock};
 pub use error::SessionError;
+use file_monitor::FileMonitor;
 pub use fit::fit;
 pub(crate) use fit::fit_quickly;
 pub use open::set_aside;
-use watch::Watch;
 
 /// The number of a session's system message. It is not counted: the first message has number 1.
 pub const SYSTEM_SEQ: u64 = 0;
 
-/// Within what sessions are kept.
+/// The limits of a store.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SessionLimits {
-    /// Live sessions of one tenant.
+    /// The maximum number of sessions of a tenant.
     pub sessions_max: usize,
-    /// Messages of one session, the system message aside.
+    /// The maximum number of messages of a session, without the system message.
     pub messages_max: usize,
-    /// Bytes of all messages of one session.
+    /// The maximum bytes of all messages of a session.
     pub bytes_max: u64,
-    /// Bytes of the database file.
+    /// The maximum bytes of the database file.
     pub file_bytes_max: u64,
-    /// Bytes of all sessions of one tenant for which [`SessionStore::share`] says nothing else.
+    /// The maximum bytes of all sessions of a tenant without a value in [`SessionStore::share`].
     pub tenant_bytes_max: u64,
-    /// Time without use after which a session is gone, counted while a store is open; `None` keeps it.
+    /// The time without use after which a session expires, counted while a store is open; `None` for never.
     pub idle: Option<Duration>,
 }
 
@@ -68,14 +68,14 @@ impl Default for SessionLimits {
     }
 }
 
-/// What a session begins with.
+/// A new session.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct NewSession {
-    /// A name for people.
+    /// A title for people.
     pub title: Option<String>,
-    /// The model it is held with.
+    /// The model of the session.
     pub model: String,
-    /// Instructions for the model.
+    /// The system message.
     pub system: Option<String>,
 }
 
@@ -84,94 +84,94 @@ pub struct NewSession {
 pub struct Session {
     /// A ULID, unique in the store.
     pub id: String,
-    /// A name for people.
+    /// A title for people.
     pub title: Option<String>,
-    /// The model it is held with.
+    /// The model of the session.
     pub model: String,
-    /// The session this one was forked from, which may be gone.
+    /// The session that this one was forked from. It may be deleted.
     pub parent: Option<String>,
-    /// When it began.
+    /// The time of creation.
     pub created: SystemTime,
-    /// When it was last written to.
+    /// The time of the last change.
     pub used: SystemTime,
-    /// Messages it has, which is also the number of the last one. The system message is not counted.
+    /// The number of messages without the system message, which is also the number of the last one.
     pub length: u64,
-    /// Bytes of all its messages.
+    /// The bytes of all messages.
     pub bytes: u64,
 }
 
-/// A message as it is kept.
+/// A message of a session.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StoredMessage {
-    /// Its number in the session: [`SYSTEM_SEQ`] for the system message, then 1, 2, 3, …
+    /// The number in the session: [`SYSTEM_SEQ`] for the system message, then 1, 2, 3, …
     pub seq: u64,
     /// The message.
     pub message: Message,
-    /// Whether it stays when older turns are dropped to make room.
+    /// Whether [`fit`] keeps it when it drops older turns.
     pub pinned: bool,
-    /// When it was stored.
+    /// The time at which it was stored.
     pub created: SystemTime,
 }
 
-/// Which part of a list is wanted.
+/// The page of a list to read.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Page {
-    /// Sessions at most, cut to [`limits::SESSIONS_PAGE_MAX`].
+pub struct PageRequest {
+    /// The maximum number of sessions, at most [`limits::SESSIONS_PAGE_MAX`].
     pub limit: usize,
-    /// Go on after this session; `None` begins with the newest.
+    /// The session before the page; `None` for the first page.
     pub after: Option<String>,
 }
 
-impl Default for Page {
+impl Default for PageRequest {
     fn default() -> Self {
         Self { limit: limits::SESSIONS_PAGE_MAX, after: None }
     }
 }
 
-/// One page of a list, newest sessions first.
+/// A page of a list, newest sessions first.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SessionPage {
     /// The sessions.
     pub sessions: Vec<Session>,
-    /// What `Page::after` must be for the next page; `None` on the last.
+    /// The value of `PageRequest::after` for the next page; `None` on the last page.
     pub next: Option<String>,
 }
 
-/// All sessions of all tenants. Cheap to clone; the clones share one writing and a few reading connections.
+/// The sessions of all tenants. Clones share one connection for writing and a few for reading.
 #[derive(Clone)]
 pub struct SessionStore {
-    shared: Arc<Shared>,
+    shared: Arc<StoreInner>,
 }
 
-struct Shared {
+struct StoreInner {
     path: PathBuf,
     limits: SessionLimits,
     clocks: Clocks,
-    running: Running,
-    /// Bytes of all sessions of a tenant, where its operator said so.
+    running: RunningTime,
+    /// The maximum bytes of all sessions of a tenant, where it differs from the default.
     shares: RwLock<HashMap<TenantId, u64>>,
     writer: Mutex<Connection>,
-    /// Empty for a store in memory, which only its writer can see.
+    /// Empty for a store in memory, which only the writer can read.
     readers: Vec<Mutex<Connection>>,
-    turn: AtomicUsize,
-    /// Dropped after the connections, since it holds a handle of their file.
-    watch: Watch,
+    /// The number of reads, to use the readers in rotation.
+    reads: AtomicUsize,
+    /// Dropped after the connections, since it has a handle of their file.
+    file_monitor: FileMonitor,
 }
 
 impl SessionStore {
-    /// Opens the file at `path`, and makes it, for its owner alone, where there is none. `:memory:` keeps nothing.
-    /// Other stores may be open on it, but no server's.
+    /// Opens the file at `path`. Creates it, readable by its owner only, if it does not exist. `:memory:` stores nothing on
+    /// disk. Other stores may use the file at the same time, but no server.
     ///
     /// # Errors
-    /// `SessionError::Damaged` for a file that is not a whole database, which is left as it is;
-    /// `SessionError::Foreign` for one that another program or a newer Firebox wrote; `SessionError::InUse` where a
-    /// server has it; `SessionError::Full` and `SessionError::Storage` when the system does not let it be opened or
-    /// written.
+    /// `SessionError::Damaged` for a file that is not an intact database, which stays unchanged; `SessionError::Foreign` for
+    /// one of another program or of a newer Firebox; `SessionError::InUse` if a server uses it; `SessionError::Full` and
+    /// `SessionError::Storage` if the system cannot open or write it.
     pub fn open(path: &Path, limits: SessionLimits) -> Result<Self, SessionError> {
         Self::open_with_clocks(path, limits, Clocks::default())
     }
 
-    /// As [`SessionStore::open`], with another idea of the time.
+    /// As [`SessionStore::open`], with other clocks.
     ///
     /// # Errors
     /// As [`SessionStore::open`].
@@ -179,66 +179,65 @@ impl SessionStore {
         Self::open_as(path, limits, clocks, false)
     }
 
-    /// As [`SessionStore::open`], for a server: nobody else can open the file meanwhile, and room is kept on its disk
-    /// for deleting.
+    /// As [`SessionStore::open`], for a server: no other process can open the file at the same time, and some disk space is
+    /// reserved for deleting.
     ///
     /// # Errors
-    /// As [`SessionStore::open`]; `SessionError::InUse` names the process that has it.
+    /// As [`SessionStore::open`]. `SessionError::InUse` names the process that uses it.
     pub fn open_alone(path: &Path, limits: SessionLimits) -> Result<Self, SessionError> {
         Self::open_as(path, limits, Clocks::default(), true)
     }
 
     fn open_as(path: &Path, limits: SessionLimits, clocks: Clocks, alone: bool) -> Result<Self, SessionError> {
         let opened = open::open(path, &limits, (clocks.wall)(), alone)?;
-        let shared = Shared {
+        let shared = StoreInner {
             path: path.to_owned(),
             limits,
-            running: Running::new(opened.running, Arc::clone(&clocks.running)),
+            running: RunningTime::new(opened.running, Arc::clone(&clocks.running)),
             clocks,
             shares: RwLock::default(),
             writer: Mutex::new(opened.writer),
             readers: opened.readers.into_iter().map(Mutex::new).collect(),
-            turn: AtomicUsize::new(0),
-            watch: opened.watch,
+            reads: AtomicUsize::new(0),
+            file_monitor: opened.file_monitor,
         };
         Ok(Self { shared: Arc::new(shared) })
     }
 
-    /// What keeps the store from being read and written, if anything: the file is not what it was, or the last change
-    /// failed.
+    /// The reason why the store cannot be used now, if any: the file was replaced or damaged, or the last change failed.
     #[must_use]
     pub fn trouble(&self) -> Option<SessionError> {
-        self.shared.watch.trouble()
+        self.shared.file_monitor.trouble()
     }
 
-    /// Looks whether the file is what it was and can be written, so that [`SessionStore::trouble`] knows before
-    /// somebody needs it.
+    /// Checks that the file was not replaced and can be written. [`SessionStore::trouble`] then returns a problem before a
+    /// request meets it.
     ///
     /// # Errors
-    /// What it found.
+    /// The problem.
     pub fn probe(&self) -> Result<(), SessionError> {
         let failing = self.trouble().is_some();
-        let found = self.shared.watch.probe().and_then(|()| self.check_room());
-        self.shared.watch.ended(found.as_ref().map(|_| ()));
+        let found = self.shared.file_monitor.probe().and_then(|()| self.check_room());
+        self.shared.file_monitor.ended(found.as_ref().map(|_| ()));
         found?;
-        // What failed last is tried; what did not is no reason to write every few seconds.
-        if failing { self.note_running() } else { Ok(()) }
+        // Only after a failure is a write tried, so that a healthy file is not written every few seconds.
+        if failing { self.store_running_time() } else { Ok(()) }
     }
 
-    /// Where it is kept.
+    /// The path of the file.
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.shared.path
     }
 
-    /// Within what it keeps sessions.
+    /// The limits of the store.
     #[must_use]
     pub fn limits(&self) -> &SessionLimits {
         &self.shared.limits
     }
 
     fn writer(&self) -> MutexGuard<'_, Connection> {
-        // A transaction that a panic left open was rolled back when it was dropped: the connection is good.
+        // A panic rolls back its open transaction, so the connection stays valid.
         self.shared.writer.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -247,13 +246,13 @@ impl SessionStore {
         if readers.is_empty() {
             return self.writer();
         }
-        let turn = self.shared.turn.fetch_add(1, Ordering::Relaxed) % readers.len();
-        readers[turn].lock().unwrap_or_else(PoisonError::into_inner)
+        let index = self.shared.reads.fetch_add(1, Ordering::Relaxed) % readers.len();
+        readers[index].lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A connection to read with, once it is clear that the file is what it was.
+    /// A connection for reading, after a check that the file was not replaced.
     fn checked_reader(&self) -> Result<MutexGuard<'_, Connection>, SessionError> {
-        self.shared.watch.check()?;
+        self.shared.file_monitor.check()?;
         Ok(self.reader())
     }
 
@@ -265,40 +264,42 @@ impl SessionStore {
         rows::millis(self.now())
     }
 
-    /// Sessions last used before this moment are gone, in milliseconds of running time.
+    /// Sessions that were last used before this time are expired. In milliseconds of running time.
     fn horizon(&self) -> i64 {
         let idle = self.shared.limits.idle.map(|idle| i64::try_from(idle.as_millis()).unwrap_or(i64::MAX));
         idle.map_or(i64::MIN, |idle| self.shared.running.millis().saturating_sub(idle))
     }
 
-    /// What a failed statement means. Damage that is met ends all use of the file.
+    /// The error of a failed statement. If the file is damaged, the store is not used any more.
     fn failed(&self, error: rusqlite::Error) -> SessionError {
         let error = SessionError::of(error, &self.shared.path);
         match error {
-            SessionError::Damaged { .. } => self.shared.watch.lost(error),
+            SessionError::Damaged { .. } => self.shared.file_monitor.lost(error),
             error => error,
         }
     }
 }
 
-impl Drop for Shared {
+impl Drop for StoreInner {
     fn drop(&mut self) {
-        if self.watch.check().is_ok() {
+        if self.file_monitor.check().is_ok() {
             return;
         }
-        // Closing would move the log into a file that is not what it was, and remove the log.
+        // Otherwise closing would copy the log into a file that was replaced or damaged, and delete the log.
         let connections = std::iter::once(&mut self.writer).chain(&mut self.readers);
         for connection in connections {
             let connection = connection.get_mut().unwrap_or_else(PoisonError::into_inner);
             if let Err(error) = connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true) {
-                tracing::error!(%error, "the session file may be written to once more as it is closed");
+                tracing::error!(%error, "the session file may be written when it is closed");
             }
         }
     }
 }
 
-/// A session of this tenant, or the answer that there is none.
+/// The error for a session that the tenant does not have.
 fn absent(tenant: &TenantId, id: &str) -> SessionError {
     let shown: String = id.chars().take(64).collect();
-    SessionError::NotFound(format!("there is no session \"{shown}\" for tenant \"{tenant}\"; list them to see which"))
+    SessionError::NotFound(format!(
+        "there is no session \"{shown}\" for tenant \"{tenant}\"; list the sessions to see their ids"
+    ))
 }

@@ -1,4 +1,4 @@
-//! `firebox serve` as its users meet it: real clients, and rude ones.
+//! `firebox serve` with well-behaved and with misbehaving clients.
 
 mod admission;
 mod clients;
@@ -22,7 +22,7 @@ use crate::harness::server::{PLUGINS, Server, events, key, tenant, text_of};
 const QUESTION: &str = "What is 1234 * 87?";
 const ANSWER: &str = "107358";
 
-/// The built-in model on the CPU for the tenant `alpha`, and what `more` says.
+/// A configuration with the built-in model on the CPU, the tenant `alpha`, and the lines `more`.
 fn config(more: &str) -> String {
     format!("[[model]]\nname = \"ember\"\ndevice = \"cpu\"\n{}\n{more}", tenant("alpha", PLUGINS))
 }
@@ -36,7 +36,7 @@ fn with(mut body: Value, field: &str, value: Value) -> Value {
     body
 }
 
-/// A bias that keeps the built-in model from ending its answer: all of its tokens that are not bytes are out.
+/// A logit bias that keeps the built-in model from ending its answer: it excludes all tokens that are not bytes.
 fn never_ends() -> Value {
     (256..307).map(|token| (token.to_string(), json!(-100))).collect()
 }
@@ -57,9 +57,9 @@ fn f9_the_tool_loop_streams_with_events() {
     assert!(server.metric("alpha", "firebox_completion_tokens_total{") > 0.0, "streamed tokens are counted");
 }
 
-/// The rest of the answer is not made yet when its beginning is read.
+/// The client reads the beginning of the answer before the rest is generated.
 #[test]
-fn f9_an_answer_is_sent_while_it_is_made() {
+fn f9_tokens_are_sent_while_the_answer_is_generated() {
     let server = Server::start(&config(""));
     let body = with(with(chat("Tell me something."), "max_tokens", json!(900)), "logit_bias", never_ends());
     let body = with(body, "stream", json!(true)).to_string();
@@ -70,7 +70,7 @@ fn f9_an_answer_is_sent_while_it_is_made() {
 }
 
 #[test]
-fn f13_the_last_word_tells_the_real_reason_and_times() {
+fn f13_the_last_event_has_the_finish_reason_and_times() {
     let server = Server::start(&config(""));
     let stop = server.post("/v1/chat/completions", "alpha", &chat(QUESTION)).json();
     let length = with(chat(QUESTION), "max_tokens", json!(2));
@@ -80,14 +80,14 @@ fn f13_the_last_word_tells_the_real_reason_and_times() {
         (&json!("stop"), &json!("length"))
     );
     assert!(stop["firebox"]["timing_ms"]["total"].as_f64() > Some(0.0), "{stop}");
-    // Two turns and one that was cut: each token but a turn's first came some time after another.
+    // Three generations, one of them cut: every token except the first of each came some time after another.
     let tokens = |done: &Value| done["usage"]["completion_tokens"].as_f64().expect("a number");
     let gaps = server.metric("alpha", "firebox_inter_token_latency_seconds_count{");
     assert_eq!(gaps, tokens(&stop) + tokens(&length) - 3.0);
 }
 
 #[test]
-fn f12_a_session_keeps_tool_messages_over_a_restart() {
+fn f12_a_session_has_its_tool_messages_after_a_restart() {
     let config = config("[sessions]\npath = \"sessions.db\"\n");
     let mut first = Server::start(&config);
     let session = first.post("/v1/sessions", "alpha", &json!({"model": "ember"})).json();
@@ -106,7 +106,7 @@ fn f12_a_session_keeps_tool_messages_over_a_restart() {
 }
 
 #[test]
-fn usage_goes_on_after_a_restart() {
+fn usage_continues_after_a_restart() {
     let config = config("[sessions]\npath = \"sessions.db\"\n");
     let mut first = Server::start(&config);
     assert!(content(&first.post("/v1/chat/completions", "alpha", &chat(QUESTION)).json()).contains(ANSWER));
@@ -123,7 +123,7 @@ fn usage_goes_on_after_a_restart() {
 }
 
 #[test]
-fn without_tenants_only_this_machine_is_served_and_foreign_names_are_refused() {
+fn a_server_without_tenants_refuses_foreign_host_names() {
     let server = Server::start("[[model]]\nname = \"ember\"\ndevice = \"cpu\"\n");
     assert!(server.log().contains("without a key"), "{}", server.log());
     let body = chat(QUESTION).to_string();
@@ -144,17 +144,17 @@ fn raw(server: &Server, request: &str) -> crate::harness::server::Response {
 }
 
 #[test]
-fn without_tenants_no_open_address_is_taken() {
+fn a_server_without_tenants_does_not_listen_on_a_public_address() {
     let folder = tempfile::tempdir().expect("temporary directory");
     let mut command = crate::harness::server::command(folder.path());
     let output = command.args(["serve", "--listen", "0.0.0.0:0"]).output().expect("runs");
     let said = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(2), "{said}");
-    assert!(said.contains("this machine only") && said.contains("firebox tenants add"), "{said}");
+    assert!(said.contains("other machines can reach") && said.contains("firebox tenants add"), "{said}");
 }
 
 #[test]
-fn what_is_not_there_is_told_from_what_has_another_method() {
+fn an_unknown_path_is_404_and_an_unknown_method_405() {
     let server = Server::start(&config(""));
     for (method, path, status, code) in [
         ("GET", "/v1/chat/completions", 405, "method_not_allowed"),
@@ -168,7 +168,7 @@ fn what_is_not_there_is_told_from_what_has_another_method() {
 }
 
 #[test]
-fn a_model_that_cannot_load_leaves_the_others_working() {
+fn a_model_that_cannot_be_loaded_does_not_affect_the_others() {
     let broken = crate::harness::model_copy("serve-broken");
     std::fs::write(broken.join("model.safetensors"), b"no weights").expect("writable");
     let more = format!("[[model]]\nname = \"broken\"\npath = \"{}\"\ndevice = \"cpu\"\n", broken.display());

@@ -181,7 +181,7 @@ fn a_damaged_file_is_an_error_and_stays_as_it_is() {
         std::fs::write(&path, &bytes).expect("written");
         let error = open(&path).err().expect("refused");
         assert!(matches!(&error, SessionError::Damaged { .. }), "{error}");
-        assert!(error.to_string().contains("left as it is"), "{error}");
+        assert!(error.to_string().contains("was not changed"), "{error}");
         assert_eq!(std::fs::read(&path).expect("read"), bytes, "not a byte was changed");
     }
     let aside = set_aside(&path, std::time::SystemTime::now()).expect("renamed");

@@ -368,7 +368,7 @@ fn chat_requests() {
     };
     target.run(|input| {
         for chat in [true, false] {
-            if let Err(failure) = firebox::http::read_text_request(input, chat) {
+            if let Err(failure) = firebox::http::read_completion_request(input, chat) {
                 assert!(failure.status().is_client_error(), "a client's mistake is the client's: {failure}");
             }
         }

@@ -19,8 +19,8 @@ use tokio::sync::oneshot;
 
 use super::Io;
 use super::options::DeviceOptions;
-use crate::cli::embed::pipeline::input::{self, Texts};
-use crate::cli::embed::pipeline::{EmbedError, Options, Summary, Watch, embed, output};
+use crate::cli::embed::pipeline::input::{self, InputTexts};
+use crate::cli::embed::pipeline::{EmbedError, EmbedOptions, EmbedSummary, RunControl, embed, output};
 use crate::error::CliError;
 use crate::host::device::open_device;
 
@@ -137,30 +137,30 @@ impl RequestedOptions {
         }
     }
 
-    fn options(self, profile: &EncoderProfile) -> Result<Options, Error> {
+    fn options(self, profile: &EncoderProfile) -> Result<EmbedOptions, Error> {
         let prompt = match self.prompt {
             Some(prompt) => prompt,
             None => profile.prompt(self.prompt_name.as_deref())?.to_owned(),
         };
         let form = VectorForm { dimensions: profile.length(self.dimensions)?, normalize: self.normalize };
         let Self { batch, max_tokens, skip_bad_lines, .. } = self;
-        Ok(Options { batch, max_tokens, prompt, form, skip_bad_lines })
+        Ok(EmbedOptions { batch, max_tokens, prompt, form, skip_bad_lines })
     }
 }
 
-fn output_format(path: &Path) -> Result<output::Format, CliError> {
-    output::Format::of(path)
+fn output_format(path: &Path) -> Result<output::OutputFormat, CliError> {
+    output::OutputFormat::of(path)
         .ok_or_else(|| CliError::usage(format!("output \"{}\" must end in .parquet or .jsonl", path.display())))
 }
 
 /// The texts, and their size in bytes if it is known.
-fn open_input(args: &Args) -> Result<(Texts<'static>, Option<u64>), CliError> {
+fn open_input(args: &Args) -> Result<(InputTexts<'static>, Option<u64>), CliError> {
     let format = match &args.field {
-        Some(field) => input::Format::JsonLines { field: field.clone() },
-        None => input::Format::Lines,
+        Some(field) => input::InputFormat::JsonLines { field: field.clone() },
+        None => input::InputFormat::Lines,
     };
     if args.input.as_os_str() == "-" {
-        return Ok((Texts::new(Box::new(BufReader::new(io::stdin())), format), None));
+        return Ok((InputTexts::new(Box::new(BufReader::new(io::stdin())), format), None));
     }
     let failed = |error| file_error("read", &args.input, error);
     let file = File::open(&args.input).map_err(failed)?;
@@ -168,7 +168,7 @@ fn open_input(args: &Args) -> Result<(Texts<'static>, Option<u64>), CliError> {
     if about.is_dir() {
         return Err(failed(io::ErrorKind::IsADirectory.into()));
     }
-    Ok((Texts::new(Box::new(BufReader::new(file)), format), about.is_file().then_some(about.len())))
+    Ok((InputTexts::new(Box::new(BufReader::new(file)), format), about.is_file().then_some(about.len())))
 }
 
 /// A temporary file in the folder of the output. Renaming it to the output is one step; otherwise it is removed.
@@ -202,9 +202,9 @@ fn file_error(action: &'static str, path: &Path, source: io::Error) -> CliError 
 struct EmbedJob {
     checkpoint: Checkpoint,
     device: Opened,
-    texts: Texts<'static>,
+    texts: InputTexts<'static>,
     file: File,
-    format: output::Format,
+    format: output::OutputFormat,
     requested: RequestedOptions,
     progress: ProgressBar,
     stop: Arc<AtomicBool>,
@@ -212,7 +212,7 @@ struct EmbedJob {
 
 /// Runs the job on another thread and waits for its end or an interrupt. A thread that waits for standard input cannot be
 /// stopped, so after an interrupt it is left behind.
-async fn work(job: EmbedJob, mut interrupts: Interrupts) -> Result<Summary, CliError> {
+async fn work(job: EmbedJob, mut interrupts: Interrupts) -> Result<EmbedSummary, CliError> {
     let stop = Arc::clone(&job.stop);
     let (done, mut result) = oneshot::channel();
     thread::Builder::new().name("embed".to_owned()).spawn(move || {
@@ -233,16 +233,16 @@ async fn work(job: EmbedJob, mut interrupts: Interrupts) -> Result<Summary, CliE
 }
 
 impl EmbedJob {
-    fn perform(self) -> Result<Summary, EmbedError> {
+    fn perform(self) -> Result<EmbedSummary, EmbedError> {
         let mut encoder = load(&self.checkpoint, &self.device)?;
         let options = self.requested.options(encoder.profile())?;
         let mut sink = self.format.sink(BufWriter::new(self.file), options.form.dimensions)?;
         let bar = self.progress;
-        let mut show = |summary: &Summary| {
+        let mut show = |summary: &EmbedSummary| {
             bar.set_position(summary.bytes_read);
             bar.set_message(format!("{} texts, {:.1}/s", summary.texts, rate(summary.texts, summary.took)));
         };
-        let mut watch = Watch { stop: &self.stop, progress: &mut show };
+        let mut watch = RunControl { stop: &self.stop, progress: &mut show };
         let outcome = embed(&mut *encoder, self.texts, &mut *sink, &options, &mut watch);
         bar.finish_and_clear();
         outcome
@@ -309,8 +309,8 @@ fn progress_bar(bytes: Option<u64>, is_terminal: bool) -> ProgressBar {
     bar
 }
 
-fn describe(summary: &Summary) -> String {
-    let Summary { texts, tokens, skipped, took, .. } = summary;
+fn describe(summary: &EmbedSummary) -> String {
+    let EmbedSummary { texts, tokens, skipped, took, .. } = summary;
     let skipped = if *skipped > 0 { format!(", {skipped} invalid lines skipped") } else { String::new() };
     let (seconds, rate) = (took.as_secs_f64(), rate(*texts, *took));
     format!("{texts} texts embedded in {seconds:.1} s ({rate:.1} texts/s, {tokens} tokens{skipped})")

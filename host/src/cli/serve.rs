@@ -17,7 +17,7 @@ use super::output::log_lines::LogLines;
 use super::{Io, output};
 use crate::config::{Config, ModelConfig, PluginConfig};
 use crate::error::CliError;
-use crate::serve::{Say, Server};
+use crate::serve::{Server, StatusSink};
 use crate::system::threads;
 
 /// Serve models, plugins and tools over an OpenAI-compatible HTTP API.
@@ -130,7 +130,7 @@ fn start_log(json: bool) {
 }
 
 /// Prints messages for the operator on standard error, where the log goes.
-fn speaker() -> Say {
+fn speaker() -> StatusSink {
     Arc::new(|line: &str| {
         // If standard error is closed, there is nowhere left to report it.
         let line = output::line(line, limits::CLI_MESSAGE_BYTES_MAX);
@@ -178,7 +178,7 @@ async fn serve(args: &Args, config: Config) -> Result<(), CliError> {
     failed.map_or(Ok(()), |error| Err(error.into()))
 }
 
-async fn reload(args: &Args, server: &mut Server, say: &Say) {
+async fn reload(args: &Args, server: &mut Server, say: &StatusSink) {
     let outcome = match load(args) {
         Ok(config) => server.reload(config).await.map_err(CliError::from),
         Err(error) => Err(error),

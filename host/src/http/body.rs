@@ -1,118 +1,218 @@
-//! The body of a request, which has to come fast enough.
+//! Bodies of requests. They are read within limits of bytes and time, reserved in the budget of request bytes as they
+//! arrive, and parsed as JSON of a bounded number of values.
 
-use std::pin::Pin;
-use std::task::{Context, Poll};
+mod content_encoding;
+pub(super) mod paced;
 
 use axum::body::{Body, Bytes, HttpBody};
-use firebox_contract::limits;
-use hyper::body::{Frame, SizeHint};
-use tokio::time::{Instant, Sleep, sleep_until};
+use axum::http::header::{CONTENT_ENCODING, CONTENT_LENGTH};
+use axum::http::{HeaderMap, Response};
+use firebox_contract::{json_values, limits};
+use futures_util::{Stream, StreamExt as _};
+use serde_json::Value;
 
-use crate::serve::connections::pace::Pace;
+use super::{ApiRequest, Failure};
+use crate::serve::App;
+use crate::serve::connections::guarded_body::GuardedBody;
+use crate::serve::connections::request_bytes::ReservedBytes;
+pub(super) use content_encoding::ACCEPTED;
+use content_encoding::{BodyDecoder, ContentEncoding, DecodedBody};
 
-/// A body that fails once its client is too far behind a minimum rate.
-pub(super) struct PacedBody {
+/// A parsed body, with the bytes of the budget that are reserved for it.
+pub(super) struct ParsedBody<T> {
+    pub(super) value: T,
+    pub(super) reserved: ReservedBytes,
+}
+
+/// Parses the body as JSON and passes it to `read`. A body of more than `limits::BODY_INLINE_BYTES` is parsed on a thread
+/// for blocking work.
+///
+/// # Errors
+/// 400 for a body that is missing or no JSON, 408 for one that comes too slowly, 413 for one above the route's limit, 415
+/// for an unknown encoding, 429 and 503 if the budget of request bytes is used up, and the errors of `read`.
+pub(super) async fn json<T: Send + 'static>(
+    app: &App,
+    request: &mut ApiRequest,
+    read: impl FnOnce(&Value) -> Result<T, Failure> + Send + 'static,
+) -> Result<ParsedBody<T>, Failure> {
+    read_json(app, request, false, read).await
+}
+
+/// As [`json`]; an empty body is an empty object.
+pub(super) async fn json_or_empty<T: Send + 'static>(
+    app: &App,
+    request: &mut ApiRequest,
+    read: impl FnOnce(&Value) -> Result<T, Failure> + Send + 'static,
+) -> Result<ParsedBody<T>, Failure> {
+    read_json(app, request, true, read).await
+}
+
+async fn read_json<T: Send + 'static>(
+    app: &App,
+    request: &mut ApiRequest,
+    may_be_empty: bool,
+    read: impl FnOnce(&Value) -> Result<T, Failure> + Send + 'static,
+) -> Result<ParsedBody<T>, Failure> {
+    let ParsedBody { value: mut bytes, mut reserved } = bytes(app, request).await?;
+    if bytes.is_empty() && !may_be_empty {
+        return Err(Failure::usage("the request has no body; send a JSON object"));
+    }
+    if bytes.is_empty() {
+        bytes.extend_from_slice(b"{}");
+    }
+    let length = bytes.len();
+    // Both the bytes and the parsed values are in memory.
+    reserved.grow(length)?;
+    let parse_body = move || {
+        let value = parse(&bytes)?;
+        drop(bytes);
+        read(&value)
+    };
+    let value = match length <= limits::BODY_INLINE_BYTES {
+        true => parse_body()?,
+        false => app.body_parsers.run(&request.tenant()?.id, parse_body).await??,
+    };
+    reserved.shrink_to(length);
+    Ok(ParsedBody { value, reserved })
+}
+
+/// Parses JSON of at most `limits::JSON_VALUES_MAX` values. A value takes much more memory than the byte or two of its text.
+pub(super) fn parse(bytes: &[u8]) -> Result<Value, Failure> {
+    let text = text_of(bytes)?;
+    check_values(text.as_bytes())?;
+    serde_json::from_str(text).map_err(|error| Failure::usage(format!("the request's body is not JSON: {error}")))
+}
+
+/// The text of a body, without a byte order mark.
+fn text_of(bytes: &[u8]) -> Result<&str, Failure> {
+    let text = std::str::from_utf8(bytes).map_err(|error| {
+        let why = match bytes {
+            [0x1f, 0x8b, ..] => "; it looks like gzip: set the header \"content-encoding\"",
+            [0xff, 0xfe, ..] | [0xfe, 0xff, ..] => "; it looks like UTF-16",
+            _ => "",
+        };
+        Failure::usage(format!("the request's body is not UTF-8 from byte {} on{why}", error.valid_up_to()))
+    })?;
+    Ok(text.strip_prefix('\u{feff}').unwrap_or(text))
+}
+
+/// Refuses JSON of too many values.
+fn check_values(bytes: &[u8]) -> Result<(), Failure> {
+    let max = limits::JSON_VALUES_MAX;
+    if json_values(bytes, max) > max {
+        let message = format!("the request's body has more than {max} JSON values; send fewer in one request");
+        return Err(Failure::usage(message));
+    }
+    Ok(())
+}
+
+/// Reads the whole body, decoded, within the route's limit and the budget of request bytes.
+///
+/// # Errors
+/// As [`json`], without those of parsing.
+pub(super) async fn bytes(app: &App, request: &mut ApiRequest) -> Result<ParsedBody<Vec<u8>>, Failure> {
+    let max = request.body_limit.bytes(app.body_bytes_max);
+    let body = std::mem::replace(&mut request.body, Body::empty());
+    let reserved = app.request_bytes.begin(&request.tenant()?.id);
+    let read = collect(body, reserved, &request.parts.headers, max);
+    let read = tokio::time::timeout(limits::HTTP_BODY_TIMEOUT, read).await;
+    let read = read.unwrap_or_else(|_| Err(Failure::body_timeout(limits::HTTP_BODY_TIMEOUT)))?;
+    // Both headers describe the encoded body.
+    if request.parts.headers.remove(CONTENT_ENCODING).is_some() {
+        request.parts.headers.remove(CONTENT_LENGTH);
+    }
+    Ok(read)
+}
+
+/// Collects the body. A body that is refused is read to its end and dropped, within limits: a client that still writes
+/// would not see the refusal.
+async fn collect(
     body: Body,
-    pace: Pace,
-    /// Runs while a frame is waited for.
-    deadline: Option<Pin<Box<Sleep>>>,
-}
-
-/// Why a body ends early.
-#[derive(Debug, thiserror::Error)]
-#[error("it came too slowly")]
-pub(super) struct SlowBody;
-
-impl PacedBody {
-    /// `body` under the limits of bodies.
-    pub(super) fn new(body: Body) -> Self {
-        Self::within(body, Pace::new(limits::HTTP_BODY_STALL_TIMEOUT, limits::HTTP_BODY_BYTES_PER_SECOND_MIN))
-    }
-
-    fn within(body: Body, pace: Pace) -> Self {
-        Self { body, pace, deadline: None }
-    }
-}
-
-/// Whether `error`, of reading a body, comes from a client that is too slow.
-pub(super) fn is_slow(error: &axum::Error) -> bool {
-    let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(error);
-    while let Some(error) = cause {
-        if error.is::<SlowBody>() {
-            return true;
+    reserved: ReservedBytes,
+    headers: &HeaderMap,
+    max: usize,
+) -> Result<ParsedBody<Vec<u8>>, Failure> {
+    let mut stream = body.into_data_stream();
+    let length: Option<usize> = headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
+    let encoding = match length {
+        Some(length) if length > max => Err(Failure::body_too_large(max)),
+        _ => ContentEncoding::of(headers),
+    };
+    let mut decoder = match encoding {
+        Ok(encoding) => BodyDecoder::new(encoding, reserved, max),
+        Err(failure) => {
+            drain(&mut stream).await;
+            return Err(failure);
         }
-        cause = error.source();
+    };
+    while let Some(chunk) = stream.next().await {
+        let chunk = chunk.map_err(|error| Failure::body_unreadable(&error))?;
+        if let Err(failure) = decoder.push(&chunk).await {
+            drop(decoder);
+            drain(&mut stream).await;
+            return Err(failure);
+        }
     }
-    false
+    let DecodedBody { bytes, reserved, .. } = decoder.finish()?;
+    Ok(ParsedBody { value: bytes, reserved })
 }
 
-impl HttpBody for PacedBody {
-    type Data = Bytes;
-    type Error = axum::Error;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
-        let this = &mut *self;
-        if let Poll::Ready(frame) = Pin::new(&mut this.body).poll_frame(context) {
-            let data = frame.as_ref().and_then(|frame| frame.as_ref().ok()?.data_ref());
-            this.pace.moved(data.map_or(0, Bytes::len), Instant::now());
-            this.deadline = None;
-            return Poll::Ready(frame);
+/// Reads and drops at most `limits::HTTP_DISCARD_BYTES_MAX` bytes. Returns whether the body ended.
+async fn drain<E>(stream: &mut (impl Stream<Item = Result<Bytes, E>> + Unpin)) -> bool {
+    let mut length = 0_usize;
+    while let Some(Ok(chunk)) = stream.next().await {
+        length += chunk.len();
+        if length > limits::HTTP_DISCARD_BYTES_MAX {
+            return false;
         }
-        let until = this.pace.waits(Instant::now());
-        let deadline = this.deadline.get_or_insert_with(|| Box::pin(sleep_until(until)));
-        std::task::ready!(deadline.as_mut().poll(context));
-        Poll::Ready(Some(Err(axum::Error::new(SlowBody))))
     }
+    true
+}
 
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
-    }
+/// Reads and drops the body of a refused request for at most `limits::HTTP_DISCARD_TIME`, so that its connection can be
+/// used again. Returns whether the body ended; if not, the connection must be closed.
+pub(crate) async fn discard(body: Body) -> bool {
+    let mut stream = body.into_data_stream();
+    tokio::time::timeout(limits::HTTP_DISCARD_TIME, drain(&mut stream)).await.unwrap_or(false)
+}
 
-    fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
-    }
+/// Reserves the bytes of `response` in the budget of request bytes until the client has read them.
+///
+/// # Errors
+/// 429 and 503 if the budget is used up.
+pub(super) fn reserve_response(
+    app: &App,
+    request: &ApiRequest,
+    response: Response<Body>,
+) -> Result<Response<Body>, Failure> {
+    let mut reserved = app.request_bytes.begin(&request.tenant()?.id);
+    let bytes = response.body().size_hint().exact().unwrap_or(0);
+    reserved.grow(usize::try_from(bytes).unwrap_or(usize::MAX))?;
+    Ok(response.map(|body| Body::new(GuardedBody::new(body, reserved))))
 }
 
 #[cfg(test)]
 mod tests {
-    use std::convert::Infallible;
-    use std::time::Duration;
-
-    use futures_util::StreamExt as _;
-    use futures_util::stream::unfold;
-
     use super::*;
 
-    /// Reads `count` chunks of `bytes`, of which one comes every `every`, where the client may be half a second behind a KiB
-    /// a second: how many bytes, or that it was too slow.
-    async fn read(count: usize, bytes: usize, every: Duration) -> Result<usize, ()> {
-        let chunks = unfold(count, move |left| async move {
-            let left = left.checked_sub(1)?;
-            tokio::time::sleep(every).await;
-            Some((Ok::<_, Infallible>(Bytes::from(vec![b'x'; bytes])), left))
-        });
-        let pace = Pace::new(Duration::from_millis(500), 1_024);
-        let paced = PacedBody::within(Body::from_stream(chunks.boxed()), pace);
-        let (mut chunks, mut length) = (Body::new(paced).into_data_stream(), 0);
-        while let Some(chunk) = chunks.next().await {
-            match chunk {
-                Ok(chunk) => length += chunk.len(),
-                Err(error) => {
-                    assert!(is_slow(&error), "{error}");
-                    return Err(());
-                }
-            }
-        }
-        Ok(length)
+    #[test]
+    fn a_body_must_be_utf_8_and_may_have_a_byte_order_mark() {
+        assert_eq!(parse(b"\xef\xbb\xbf{\"a\": 1}").ok(), Some(serde_json::json!({"a": 1})));
+        let message = |bytes: &[u8]| parse(bytes).expect_err("not JSON").to_string();
+        assert!(message(b"{\"a\": \"caf\xe9\"}").contains("not UTF-8 from byte 10 on"));
+        assert!(message(b"\x1f\x8b\x08\x00").contains("content-encoding"));
+        assert!(message(b"\xff\xfe{\x00").contains("UTF-16"));
+        assert!(message(b"a=1").contains("not JSON"));
     }
 
-    #[tokio::test]
-    async fn a_body_that_drips_is_given_up_and_a_slow_one_is_read() {
-        assert_eq!(read(1_000, 1, Duration::from_millis(50)).await, Err(()));
-        assert_eq!(read(2, 1, Duration::from_secs(60)).await, Err(()));
-        assert_eq!(read(10, 4_096, Duration::from_millis(100)).await, Ok(40_960));
+    #[test]
+    fn a_body_of_too_many_values_is_refused_before_it_is_parsed() {
+        let many = format!("[{}]", vec!["[0]"; 1 << 20].join(","));
+        let started = std::time::Instant::now();
+        let failure = parse(many.as_bytes()).expect_err("too many");
+        assert!(failure.to_string().contains("JSON values"), "{failure}");
+        assert!(started.elapsed() < std::time::Duration::from_secs(1));
+        let text = serde_json::json!({"text": "[[0],".repeat(1 << 20)}).to_string();
+        assert!(parse(text.as_bytes()).is_ok(), "a long text is one value");
     }
 }

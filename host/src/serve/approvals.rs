@@ -1,6 +1,7 @@
-//! Approval of tool calls over the API: calls wait, bounded in number and time, until a key of their tenant answers.
+//! Approval of tool calls over the API. A call waits until a key of its tenant answers, within limits of number and time.
 //!
-//! A wait ends with the caller that asked. An answer that is remembered counts for as long as the key that gave it.
+//! A wait ends when the key of the request is revoked or expires. A remembered answer is forgotten with the key that gave
+//! it.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -10,105 +11,111 @@ use firebox_contract::{Approval, Approver, BoxFuture, Caller, TenantId, ToolCall
 use tokio::sync::oneshot;
 use ulid::Ulid;
 
-/// A call that waits.
+/// A call that waits for approval.
 #[derive(Debug, Clone)]
-pub struct Pending {
-    /// What `POST /v1/approvals/{id}` names.
+pub struct PendingApproval {
+    /// The id in `POST /v1/approvals/{id}`.
     pub id: String,
-    /// The request that waits.
+    /// The id of the request that made the call.
     pub request_id: String,
-    /// The public part of the key that asked; empty where there is none.
+    /// The public part of the request's key; empty on a server without keys.
     pub asked_by: Arc<str>,
-    /// The call, its arguments cut at `limits::APPROVAL_ARGUMENTS_BYTES_MAX`.
+    /// The call. Its arguments are cut at `limits::APPROVAL_ARGUMENTS_BYTES_MAX`.
     pub call: ToolCall,
-    /// What the tool does, in its own words.
+    /// The tool's own description.
     pub description: String,
-    /// Since when it waits.
+    /// The time at which the wait began.
     pub since: SystemTime,
 }
 
-/// Why an answer was not taken.
+/// No call of the tenant waits with the given id.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct NotPending;
 
-struct Waiting {
+struct WaitingCall {
     tenant: TenantId,
-    shown: Pending,
-    /// Where the answer "for this session" is kept.
-    memory: Memory,
+    shown: PendingApproval,
+    /// The calls that a remembered answer applies to.
+    scope: ApprovalScope,
     answer: oneshot::Sender<Approval>,
 }
 
-/// For which conversation an answer is remembered: tenant, session (or request, where there is none), tool.
-type Memory = (TenantId, String, String);
+/// The calls that a remembered answer applies to: tenant, session (or request, if it has no session), tool.
+type ApprovalScope = (TenantId, String, String);
 
-/// An answer for a whole conversation, and who gave it.
-struct Remembered {
-    memory: Memory,
+/// An approval for a whole session, and the caller that gave it.
+struct RememberedApproval {
+    scope: ApprovalScope,
     by: Caller,
 }
 
-struct State {
-    waiting: BTreeMap<String, Waiting>,
-    /// Sessions of running requests.
+struct ApprovalState {
+    waiting: BTreeMap<String, WaitingCall>,
+    /// The sessions of running requests, by the ids of the requests.
     sessions: HashMap<String, String>,
-    remembered: VecDeque<Remembered>,
-    /// How long a call waits that is asked about from now on.
+    remembered: VecDeque<RememberedApproval>,
+    /// The longest wait of calls that register from now on.
     timeout: Duration,
 }
 
-/// All calls that wait. Cheap to clone: clones share them.
+/// All calls that wait for approval. Clones share them.
 #[derive(Clone)]
 pub struct Approvals {
-    state: Arc<Mutex<State>>,
+    state: Arc<Mutex<ApprovalState>>,
 }
 
-/// A request that may have calls to approve; dropping it forgets what was remembered for it alone.
-pub struct Lease {
+/// A request that may have calls to approve. Dropping it forgets the answers that were remembered for this request alone.
+pub struct ApprovalLease {
     approvals: Approvals,
     request_id: String,
 }
 
 impl Approvals {
-    /// Nothing waits yet; what will, waits at most `timeout`.
+    /// No calls; a call waits at most `timeout`.
     #[must_use]
     pub fn new(timeout: Duration) -> Self {
         let (waiting, sessions, remembered) = (BTreeMap::new(), HashMap::new(), VecDeque::new());
-        Self { state: Arc::new(Mutex::new(State { waiting, sessions, remembered, timeout })) }
+        Self { state: Arc::new(Mutex::new(ApprovalState { waiting, sessions, remembered, timeout })) }
     }
 
-    /// Lets calls that are asked about from now on wait at most `timeout`.
+    /// Sets the longest wait of calls that register from now on.
     pub fn set_timeout(&self, timeout: Duration) {
         self.state().timeout = timeout;
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
-        // Every change under the lock is complete before anything could panic.
+    fn state(&self) -> MutexGuard<'_, ApprovalState> {
+        // No change under the lock can panic half way.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Begins a request that belongs to `session`, if to any.
+    /// Begins a request, which may belong to a session.
     #[must_use]
-    pub fn lease(&self, request_id: &str, session: Option<&str>) -> Lease {
+    pub fn lease(&self, request_id: &str, session: Option<&str>) -> ApprovalLease {
         if let Some(session) = session {
             self.state().sessions.insert(request_id.to_owned(), session.to_owned());
         }
-        Lease { approvals: self.clone(), request_id: request_id.to_owned() }
+        ApprovalLease { approvals: self.clone(), request_id: request_id.to_owned() }
     }
 
-    /// What waits for this tenant, the oldest first.
+    /// The calls of this tenant that wait, the oldest first.
     #[must_use]
-    pub fn pending(&self, tenant: &TenantId) -> Vec<Pending> {
+    pub fn pending(&self, tenant: &TenantId) -> Vec<PendingApproval> {
         let state = self.state();
         state.waiting.values().filter(|wait| wait.tenant == *tenant).map(|wait| wait.shown.clone()).collect()
     }
 
-    /// Answers, as `by`, a call of its tenant's; gives what was asked. `remember` says it of all later calls of the tool
-    /// in the same session, for as long as `by` is alive.
+    /// Answers a call of the tenant of `by`, and returns the call. With `remember`, an approval applies to all later calls
+    /// of the tool in the same session, while the key of `by` is valid.
     ///
     /// # Errors
-    /// [`NotPending`] where no call of this tenant waits under this id.
-    pub fn answer(&self, by: &Caller, id: &str, answer: Approval, remember: bool) -> Result<Pending, NotPending> {
+    /// [`NotPending`] if no call of this tenant waits with this id.
+    pub fn answer(
+        &self,
+        by: &Caller,
+        id: &str,
+        answer: Approval,
+        remember: bool,
+    ) -> Result<PendingApproval, NotPending> {
         let mut state = self.state();
         if state.waiting.get(id).is_none_or(|wait| wait.tenant != by.tenant) {
             return Err(NotPending);
@@ -118,39 +125,40 @@ impl Approvals {
             if state.remembered.len() >= limits::APPROVALS_REMEMBERED_MAX {
                 state.remembered.pop_front();
             }
-            state.remembered.push_back(Remembered { memory: wait.memory, by: by.clone() });
+            state.remembered.push_back(RememberedApproval { scope: wait.scope, by: by.clone() });
         }
         drop(state);
-        // The request is gone when this fails, and then there is nothing to approve.
+        // This fails if the request has ended. Then there is nothing to approve.
         wait.answer.send(answer).map_err(|_| NotPending)?;
         Ok(wait.shown)
     }
 
-    /// Registers the call, or says at once what becomes of it.
-    fn ask(
+    /// Registers a call that waits. The error is an answer without a wait: a remembered approval, or a refusal because too
+    /// many calls wait.
+    fn register(
         &self,
         caller: &Caller,
         request_id: &str,
         call: &ToolCall,
         tool: &ToolDefinition,
-    ) -> Result<Question, Approval> {
+    ) -> Result<ApprovalWait, Approval> {
         let mut state = self.state();
-        let scope = state.sessions.get(request_id).map_or(request_id, String::as_str).to_owned();
-        let memory = (caller.tenant.clone(), scope, tool.name.clone());
-        state.remembered.retain(|kept| kept.by.liveness.check().is_ok());
-        if state.remembered.iter().any(|kept| kept.memory == memory) {
+        let session = state.sessions.get(request_id).map_or(request_id, String::as_str).to_owned();
+        let scope = (caller.tenant.clone(), session, tool.name.clone());
+        state.remembered.retain(|remembered| remembered.by.liveness.check().is_ok());
+        if state.remembered.iter().any(|remembered| remembered.scope == scope) {
             return Err(Approval::Approve);
         }
         let waiting = state.waiting.values().filter(|wait| wait.tenant == caller.tenant).count();
         if waiting >= limits::APPROVALS_PENDING_MAX {
-            let why = format!("{waiting} calls already wait for approval, which is the limit");
+            let why = format!("{waiting} calls already wait for approval, which is the maximum");
             return Err(Approval::Decline(why));
         }
         let id = format!("appr_{}", Ulid::generate());
         let (answer, wait) = oneshot::channel();
         let mut shown_call = call.clone();
         cut(&mut shown_call.arguments_json, limits::APPROVAL_ARGUMENTS_BYTES_MAX);
-        let shown = Pending {
+        let shown = PendingApproval {
             id: id.clone(),
             request_id: request_id.to_owned(),
             asked_by: Arc::clone(&caller.key),
@@ -158,10 +166,10 @@ impl Approvals {
             description: tool.description.clone(),
             since: SystemTime::now(),
         };
-        state.waiting.insert(id.clone(), Waiting { tenant: caller.tenant.clone(), shown, memory, answer });
+        state.waiting.insert(id.clone(), WaitingCall { tenant: caller.tenant.clone(), shown, scope, answer });
         let timeout = state.timeout;
         drop(state);
-        Ok(Question { approvals: self.clone(), id, timeout, wait })
+        Ok(ApprovalWait { approvals: self.clone(), id, timeout, wait })
     }
 }
 
@@ -172,25 +180,25 @@ fn cut(text: &mut String, max: usize) {
     }
 }
 
-/// A registered question; dropping it withdraws it.
-struct Question {
+/// The wait of a registered call. Dropping it removes the call.
+struct ApprovalWait {
     approvals: Approvals,
     id: String,
     timeout: Duration,
     wait: oneshot::Receiver<Approval>,
 }
 
-impl Drop for Question {
+impl Drop for ApprovalWait {
     fn drop(&mut self) {
         self.approvals.state().waiting.remove(&self.id);
     }
 }
 
-impl Drop for Lease {
+impl Drop for ApprovalLease {
     fn drop(&mut self) {
         let mut state = self.approvals.state();
         state.sessions.remove(&self.request_id);
-        state.remembered.retain(|kept| kept.memory.1 != self.request_id);
+        state.remembered.retain(|remembered| remembered.scope.1 != self.request_id);
     }
 }
 
@@ -203,20 +211,20 @@ impl Approver for Approvals {
         tool: &'a ToolDefinition,
     ) -> BoxFuture<'a, Approval> {
         Box::pin(async move {
-            let mut question = match self.ask(caller, request_id, call, tool) {
-                Ok(question) => question,
+            let mut pending = match self.register(caller, request_id, call, tool) {
+                Ok(pending) => pending,
                 Err(answer) => return answer,
             };
-            let timeout = question.timeout;
+            let timeout = pending.timeout;
             let answered = tokio::select! {
                 biased;
                 error = caller.liveness.ended() => return Approval::Decline(error.to_string()),
-                answered = tokio::time::timeout(timeout, &mut question.wait) => answered,
+                answered = tokio::time::timeout(timeout, &mut pending.wait) => answered,
             };
             match answered {
                 Ok(Ok(answer)) => answer,
-                Ok(Err(_)) => Approval::Decline("nobody can be asked any more".to_owned()),
-                Err(_) => Approval::Decline(format!("nobody answered within {} s", timeout.as_secs())),
+                Ok(Err(_)) => Approval::Decline("approvals are no longer possible".to_owned()),
+                Err(_) => Approval::Decline(format!("no approval within {} s", timeout.as_secs())),
             }
         })
     }
@@ -244,14 +252,14 @@ mod tests {
         ToolCall { id: "call_0".to_owned(), name: "write".to_owned(), arguments_json: "{}".to_owned() }
     }
 
-    async fn pending(approvals: &Approvals, tenant: &TenantId) -> Pending {
+    async fn pending(approvals: &Approvals, tenant: &TenantId) -> PendingApproval {
         for _ in 0..1_000 {
             if let Some(pending) = approvals.pending(tenant).pop() {
                 return pending;
             }
             tokio::task::yield_now().await;
         }
-        panic!("the call never waited");
+        panic!("the call did not register");
     }
 
     fn asked(approvals: &Approvals, caller: &Caller, request: &'static str) -> tokio::task::JoinHandle<Approval> {
@@ -260,7 +268,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn only_the_own_tenant_sees_and_answers_a_call() {
+    async fn only_its_own_tenant_sees_and_answers_a_call() {
         let approvals = Approvals::new(Duration::from_secs(60));
         let (mine, other) = (Caller::of(TenantId::new("mine")), Caller::of(TenantId::new("other")));
         let asking = asked(&approvals, &mine, "req_1");
@@ -273,7 +281,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn an_answer_for_the_session_holds_for_the_session_only() {
+    async fn an_answer_for_the_session_applies_to_that_session_only() {
         let approvals = Approvals::new(Duration::from_secs(60));
         let mine = Caller::of(TenantId::new("mine"));
         let _first = approvals.lease("req_1", Some("s1"));
@@ -290,7 +298,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn silence_and_crowds_are_declined_and_nothing_stays_behind() {
+    async fn a_call_is_declined_after_the_timeout_and_when_too_many_wait() {
         let approvals = Approvals::new(Duration::from_millis(5));
         let mine = Caller::of(TenantId::new("mine"));
         assert!(matches!(approvals.approve(&mine, "req_1", &call(), &tool()).await, Approval::Decline(_)));
@@ -308,10 +316,10 @@ mod tests {
         assert!(patient.pending(&mine.tenant).is_empty());
     }
 
-    /// Alive until it is told.
-    struct Told(tokio::sync::watch::Receiver<bool>);
+    /// Alive until the channel's value is true.
+    struct RevocableLiveness(tokio::sync::watch::Receiver<bool>);
 
-    impl firebox_contract::Liveness for Told {
+    impl firebox_contract::Liveness for RevocableLiveness {
         fn check(&self) -> Result<(), firebox_contract::Error> {
             let gone = || firebox_contract::Error::Unauthorized("revoked".to_owned());
             if *self.0.borrow() { Err(gone()) } else { Ok(()) }
@@ -322,51 +330,51 @@ mod tests {
         }
 
         fn ended(&self) -> BoxFuture<'static, firebox_contract::Error> {
-            let mut told = self.0.clone();
+            let mut revoked = self.0.clone();
             Box::pin(async move {
-                told.wait_for(|told| *told).await.expect("the sender lives");
+                revoked.wait_for(|revoked| *revoked).await.expect("the sender lives");
                 firebox_contract::Error::Unauthorized("revoked".to_owned())
             })
         }
     }
 
-    fn mortal() -> (tokio::sync::watch::Sender<bool>, Caller) {
-        let (tell, told) = tokio::sync::watch::channel(false);
-        let liveness = firebox_contract::LivenessHandle::new(Arc::new(Told(told)));
-        (tell, Caller { liveness, ..Caller::of(TenantId::new("mine")) })
+    fn revocable_caller() -> (tokio::sync::watch::Sender<bool>, Caller) {
+        let (revoke, revoked) = tokio::sync::watch::channel(false);
+        let liveness = firebox_contract::LivenessHandle::new(Arc::new(RevocableLiveness(revoked)));
+        (revoke, Caller { liveness, ..Caller::of(TenantId::new("mine")) })
     }
 
     #[tokio::test]
-    async fn a_wait_ends_with_the_caller_that_asked() {
+    async fn a_wait_ends_when_the_key_of_the_request_is_revoked() {
         let approvals = Approvals::new(Duration::from_secs(600));
-        let (tell, mine) = mortal();
+        let (revoke, mine) = revocable_caller();
         let asking = asked(&approvals, &mine, "req_1");
         pending(&approvals, &mine.tenant).await;
-        tell.send_replace(true);
+        revoke.send_replace(true);
         let answer = asking.await.expect("ends");
         assert!(matches!(&answer, Approval::Decline(why) if why.contains("revoked")), "{answer:?}");
         assert!(approvals.pending(&mine.tenant).is_empty());
     }
 
     #[tokio::test]
-    async fn what_a_key_approved_for_a_session_is_forgotten_with_the_key() {
+    async fn a_remembered_approval_is_forgotten_when_its_key_is_revoked() {
         let approvals = Approvals::new(Duration::from_secs(600));
         let mine = Caller::of(TenantId::new("mine"));
-        let (tell, approver) = mortal();
+        let (revoke, approver) = revocable_caller();
         let _lease = approvals.lease("req_1", Some("s1"));
         let asking = asked(&approvals, &mine, "req_1");
         let id = pending(&approvals, &mine.tenant).await.id;
         approvals.answer(&approver, &id, Approval::Approve, true).expect("waits");
         assert_eq!(asking.await.expect("ends"), Approval::Approve);
         assert_eq!(approvals.approve(&mine, "req_1", &call(), &tool()).await, Approval::Approve, "remembered");
-        tell.send_replace(true);
+        revoke.send_replace(true);
         let again = asked(&approvals, &mine, "req_1");
         pending(&approvals, &mine.tenant).await;
         again.abort();
     }
 
     #[tokio::test]
-    async fn the_time_to_answer_can_be_changed() {
+    async fn the_timeout_can_be_changed() {
         let approvals = Approvals::new(Duration::from_secs(600));
         approvals.set_timeout(Duration::from_millis(5));
         let mine = Caller::of(TenantId::new("mine"));

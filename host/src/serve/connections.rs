@@ -1,30 +1,33 @@
-//! Connections of a listener: whose they are, how many each may have, and how fast they have to be.
+//! Connections: their limits of number, time and rate, the addresses of their clients, and the checks of host and origin.
 
 pub mod address;
+pub mod cors;
 pub mod counters;
 pub mod files;
-pub mod guarded;
-pub mod pace;
-pub mod stall;
+pub mod guarded_body;
+pub mod listener;
+pub mod open_requests;
+pub mod origin;
+pub mod request_bytes;
 pub mod table;
-pub mod tenants;
+pub mod throughput;
+pub mod write_timeout;
 
 use firebox_contract::Error;
 
 use counters::Refusal;
 
 impl Refusal {
-    /// What a client is told whose connection finds no room.
+    /// The error for a client whose connection is refused.
     #[must_use]
     pub fn error(self) -> Error {
         match self {
             Self::Address => Error::Limited {
-                message:
-                    "your address has all the connections it may have; close some, or send a key that is known here"
-                        .to_owned(),
+                message: "your address has its maximum number of connections; close some, or send a valid key"
+                    .to_owned(),
                 retry_after: std::time::Duration::from_secs(1),
             },
-            _ => Error::Unavailable("the server has all the connections it may have; try again soon".to_owned()),
+            _ => Error::Unavailable("the server has its maximum number of connections; retry soon".to_owned()),
         }
     }
 }

@@ -1,4 +1,6 @@
-//! Which plugins a tenant's requests pass: its own chain, then those the request adds and may add.
+//! The plugin chain of a tenant's request: the tenant's own plugins, then those that the request adds.
+
+mod live;
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
@@ -8,30 +10,30 @@ use firebox_contract::{
 };
 use firebox_sandbox::{Account, Plugin, PluginChain, PluginLimits, Sandbox};
 
-use super::live_hooks::LiveHooks;
 use crate::config::{Config, PluginConfig, PluginLimitsConfig, TenantConfig};
 use crate::error::CliError;
 use crate::plugins;
 use crate::plugins::tools::CallerTools;
+use live::LiveHooks;
 
-/// Plugin chains by tenant. Cheap to clone: clones share them.
+/// The plugin chains of all tenants. Clones share them.
 #[derive(Clone)]
 pub struct TenantHooks {
     sandbox: Sandbox,
-    table: Arc<RwLock<Arc<Table>>>,
+    table: Arc<RwLock<Arc<PluginTable>>>,
 }
 
-/// One state of the configuration: made whole, then put in place of the one before.
-pub struct Table {
+/// The plugins and chains of one configuration. A reload makes a new table and replaces the old one.
+pub struct PluginTable {
     plugins: HashMap<String, Arc<Plugin>>,
-    tenants: HashMap<TenantId, Chain>,
-    cache: Mutex<Cache>,
+    tenants: HashMap<TenantId, TenantChain>,
+    cache: Mutex<ChainCache>,
 }
 
-/// What of one table stays when the next takes its place: what tenants used and hold.
-type Accounts = HashMap<TenantId, Arc<Account>>;
+/// The CPU budgets of tenants, which stay when a reload replaces the table.
+type TenantBudgets = HashMap<TenantId, Arc<Account>>;
 
-struct Chain {
+struct TenantChain {
     plugins: Vec<String>,
     may_add: Vec<String>,
     limits: PluginLimits,
@@ -39,48 +41,47 @@ struct Chain {
     policy: ToolPolicy,
 }
 
-/// Chains that were asked for, the oldest first.
+/// The chains of earlier requests. `order` has the oldest first.
 #[derive(Default)]
-struct Cache {
-    chains: HashMap<Key, Arc<PluginChain>>,
-    order: VecDeque<Key>,
+struct ChainCache {
+    chains: HashMap<ChainKey, Arc<PluginChain>>,
+    order: VecDeque<ChainKey>,
 }
 
-type Key = (TenantId, Vec<String>);
+type ChainKey = (TenantId, Vec<String>);
 
 impl TenantHooks {
     /// Loads the plugins of `config`.
     ///
     /// # Errors
-    /// What is wrong with the first plugin or chain that cannot be.
+    /// The problem of the first plugin that cannot be loaded, or of the first chain that is invalid.
     pub async fn load(sandbox: Sandbox, config: &Config, notes: &mut Vec<String>) -> Result<Self, Error> {
-        let table = table(&sandbox, config, &Accounts::new(), notes).await?;
+        let table = table(&sandbox, config, &TenantBudgets::new(), notes).await?;
         Ok(Self { sandbox, table: Arc::new(RwLock::new(Arc::new(table))) })
     }
 
-    /// The state that `config` asks for, not yet in place.
+    /// Loads the plugins of a new configuration, without using them yet.
     ///
     /// # Errors
     /// As [`TenantHooks::load`].
-    pub async fn prepare(&self, config: &Config, notes: &mut Vec<String>) -> Result<Table, Error> {
+    pub async fn prepare(&self, config: &Config, notes: &mut Vec<String>) -> Result<PluginTable, Error> {
         table(&self.sandbox, config, &self.now().accounts(), notes).await
     }
 
-    /// Puts `table` in place: requests that are bound keep the plugins they have, but for calls of tools that are gone; later
-    /// ones get the new.
-    pub fn replace(&self, table: Table) {
+    /// Replaces the table. Running requests keep their plugins, except for calls of tools that were removed.
+    pub fn replace(&self, table: PluginTable) {
         *self.table.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(table);
     }
 
     /// The chain of `caller` with `added` plugins.
     ///
     /// # Errors
-    /// `Error::Denied` for a plugin the caller may not add.
+    /// `Error::Denied` for a plugin that the caller may not add.
     pub fn chain(&self, caller: &Caller, added: &[String]) -> Result<Arc<PluginChain>, Error> {
         self.now().chain(&caller.tenant, added)
     }
 
-    /// What of that chain sees prompts; `None` where no plugin does.
+    /// The plugins of the chain that have the prompt stage; `None` if there are none.
     ///
     /// # Errors
     /// As [`TenantHooks::chain`].
@@ -88,7 +89,7 @@ impl TenantHooks {
         Ok(self.chain(caller, added)?.prompt_stage())
     }
 
-    /// What a caller without a prompt is offered: the tools of its own chain under its policy.
+    /// The tools of the caller's own chain, and its policy, for MCP clients.
     #[must_use]
     pub fn offer(&self, caller: &Caller) -> Option<CallerTools> {
         let table = self.now();
@@ -97,11 +98,11 @@ impl TenantHooks {
         Some(CallerTools { chain: (*chain).clone(), policy })
     }
 
-    fn now(&self) -> Arc<Table> {
+    fn now(&self) -> Arc<PluginTable> {
         Arc::clone(&self.table.read().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// The tools of that chain.
+    /// The tools of the chain.
     ///
     /// # Errors
     /// As [`TenantHooks::chain`].
@@ -121,17 +122,19 @@ impl HookSource for TenantHooks {
     }
 }
 
-impl Table {
-    fn accounts(&self) -> Accounts {
+impl PluginTable {
+    fn accounts(&self) -> TenantBudgets {
         self.tenants.iter().map(|(tenant, chain)| (tenant.clone(), Arc::clone(&chain.account))).collect()
     }
 
     fn chain(&self, tenant: &TenantId, added: &[String]) -> Result<Arc<PluginChain>, Error> {
         let own = self.tenants.get(tenant);
-        let own = own.ok_or_else(|| Error::Denied(format!("there is no tenant \"{tenant}\" any more")))?;
+        let own = own.ok_or_else(|| Error::Denied(format!("the tenant \"{tenant}\" was removed")))?;
         let added: Vec<String> = added.iter().filter(|name| !own.plugins.contains(name)).cloned().collect();
         if let Some(name) = added.iter().find(|name| !own.may_add.contains(name)) {
-            return Err(Error::Denied(format!("this tenant's requests may not add the plugin \"{name}\"")));
+            return Err(Error::Denied(format!(
+                "requests of this tenant may not add the plugin \"{name}\"; ask the operator to add it to request_plugins"
+            )));
         }
         let key = (tenant.clone(), added);
         let mut cache = self.cache.lock().unwrap_or_else(PoisonError::into_inner);
@@ -141,25 +144,25 @@ impl Table {
         let names = own.plugins.iter().chain(&key.1);
         let plugins = names.map(|name| {
             let plugin = self.plugins.get(name).map(Arc::clone);
-            plugin.ok_or_else(|| Error::Internal(format!("plugin \"{name}\" is configured and was not loaded")))
+            plugin.ok_or_else(|| Error::Internal(format!("plugin \"{name}\" is configured but not loaded")))
         });
         let chain = PluginChain::new(plugins.collect::<Result<_, _>>()?)?.limited(own.limits)?;
         let chain = Arc::new(chain.charged_to(Arc::clone(&own.account)));
-        cache.keep(key, Arc::clone(&chain));
+        cache.insert(key, Arc::clone(&chain));
         Ok(chain)
     }
 }
 
-impl Cache {
-    /// A tenant that asks for ever new chains loses its own; what it can take from the others is a part.
-    fn keep(&mut self, key: Key, chain: Arc<PluginChain>) {
-        let own = self.order.iter().filter(|kept| kept.0 == key.0).count();
+impl ChainCache {
+    /// Adds a chain. A tenant with its maximum of chains evicts one of its own; otherwise a full cache evicts the oldest.
+    fn insert(&mut self, key: ChainKey, chain: Arc<PluginChain>) {
+        let own = self.order.iter().filter(|cached| cached.0 == key.0).count();
         let oldest = if own >= limits::PLUGIN_CHAINS_PER_TENANT_MAX {
-            self.order.iter().position(|kept| kept.0 == key.0)
+            self.order.iter().position(|cached| cached.0 == key.0)
         } else {
             (self.order.len() >= limits::PLUGIN_CHAINS_CACHED_MAX).then_some(0)
         };
-        if let Some(oldest) = oldest.and_then(|place| self.order.remove(place)) {
+        if let Some(oldest) = oldest.and_then(|position| self.order.remove(position)) {
             self.chains.remove(&oldest);
         }
         self.order.push_back(key.clone());
@@ -170,9 +173,9 @@ impl Cache {
 async fn table(
     sandbox: &Sandbox,
     config: &Config,
-    accounts: &Accounts,
+    accounts: &TenantBudgets,
     notes: &mut Vec<String>,
-) -> Result<Table, Error> {
+) -> Result<PluginTable, Error> {
     let mut plugins = HashMap::new();
     for plugin in &config.plugins {
         let loaded = load(sandbox, plugin).await?;
@@ -185,15 +188,16 @@ async fn table(
         (name, chain_of(tenant, account))
     });
     let tenants = tenants.collect();
-    let table = Table { plugins, tenants, cache: Mutex::default() };
-    // A chain that cannot be, such as two plugins with the same tool, is a fault of the configuration and said now.
-    // Tenants by the hundred share a few chains, and one of each is enough.
-    let mut tried: Vec<&[String]> = Vec::new();
+    let table = PluginTable { plugins, tenants, cache: Mutex::default() };
+    // An invalid chain, such as two plugins with the same tool, is an error of the configuration. Hundreds of tenants may
+    // share a few chains, so each chain is checked once.
+    let mut checked: Vec<&[String]> = Vec::new();
     for tenant in &config.tenants {
-        if !tried.contains(&tenant.plugins.as_slice()) {
-            tried.push(&tenant.plugins);
-            let broken = |error: Error| Error::Usage(format!("the plugins of tenant \"{}\": {error}", tenant.name));
-            table.chain(&TenantId::new(&tenant.name), &[]).map_err(broken)?;
+        if !checked.contains(&tenant.plugins.as_slice()) {
+            checked.push(&tenant.plugins);
+            let invalid =
+                |error: Error| Error::Usage(format!("the plugins of tenant \"{}\" are invalid: {error}", tenant.name));
+            table.chain(&TenantId::new(&tenant.name), &[]).map_err(invalid)?;
         }
     }
     Ok(table)
@@ -204,22 +208,22 @@ async fn load(sandbox: &Sandbox, plugin: &PluginConfig) -> Result<Arc<Plugin>, E
         CliError::Host(error) => error,
         other => Error::Usage(other.to_string()),
     })?;
-    if let Some(asked) = spec.asks.iter().find(|asked| *asked != "log" && !plugin.grants.contains(asked)) {
+    if let Some(wanted) = spec.asks.iter().find(|wanted| *wanted != "log" && !plugin.grants.contains(wanted)) {
         let name = &plugin.name;
         return Err(Error::Usage(format!(
-            "plugin \"{name}\" asks for \"{asked}\", which is not among its grants; add it to grants or leave the plugin out"
+            "plugin \"{name}\" needs \"{wanted}\", which its grants do not include; add it to grants or remove the plugin"
         )));
     }
     Ok(sandbox.load(spec).await?)
 }
 
-fn chain_of(tenant: &TenantConfig, account: Arc<Account>) -> Chain {
-    let limits = least(&tenant.limits.plugin);
+fn chain_of(tenant: &TenantConfig, account: Arc<Account>) -> TenantChain {
+    let limits = plugin_limits(&tenant.limits.plugin);
     let (plugins, may_add) = (tenant.plugins.clone(), tenant.request_plugins.clone());
-    Chain { plugins, may_add, limits, account, policy: tenant.tools.clone() }
+    TenantChain { plugins, may_add, limits, account, policy: tenant.tools.clone() }
 }
 
-fn least(limits: &PluginLimitsConfig) -> PluginLimits {
+fn plugin_limits(limits: &PluginLimitsConfig) -> PluginLimits {
     let max = PluginLimits::MAX;
     PluginLimits {
         fuel: limits.fuel.unwrap_or(max.fuel),
@@ -233,18 +237,18 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_tenant_that_asks_for_ever_new_chains_takes_none_of_anothers() {
-        let empty = || Arc::new(PluginChain::new(Vec::new()).expect("none is a chain too"));
+    fn a_tenant_with_many_chains_does_not_evict_those_of_another() {
+        let empty = || Arc::new(PluginChain::new(Vec::new()).expect("an empty chain is valid"));
         let key = |tenant: &str, number: usize| (TenantId::new(tenant), vec![number.to_string()]);
-        let mut cache = Cache::default();
-        cache.keep(key("quiet", 0), empty());
+        let mut cache = ChainCache::default();
+        cache.insert(key("quiet", 0), empty());
         for number in 0..2 * limits::PLUGIN_CHAINS_CACHED_MAX {
-            cache.keep(key("loud", number), empty());
+            cache.insert(key("loud", number), empty());
         }
         assert!(cache.chains.contains_key(&key("quiet", 0)));
         assert_eq!(cache.chains.len(), 1 + limits::PLUGIN_CHAINS_PER_TENANT_MAX);
         for number in 0..2 * limits::PLUGIN_CHAINS_CACHED_MAX {
-            cache.keep(key(&number.to_string(), 0), empty());
+            cache.insert(key(&number.to_string(), 0), empty());
         }
         assert_eq!((cache.chains.len(), cache.order.len()), (limits::PLUGIN_CHAINS_CACHED_MAX, cache.chains.len()));
     }

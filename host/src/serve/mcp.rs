@@ -1,4 +1,4 @@
-//! MCP on both sides: servers that give tools to the models, and the tenants' own tools for MCP clients.
+//! MCP in both directions: MCP servers whose tools the models use, and the tools of tenants for MCP clients.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, PoisonError, RwLock};
@@ -13,34 +13,36 @@ use futures_util::future::join_all;
 use tower::ServiceExt;
 use tower::util::BoxCloneSyncService;
 
-use super::{McpDoor, Say, TenantHooks};
+use super::hooks::TenantHooks;
+use super::{McpEndpoint, StatusSink};
 use crate::config::{Config, McpServerConfig, ServerConfig, WebOrigin};
 use crate::plugins::tools::{CallerTools, PluginTools};
 use crate::tenancy::Tenancy;
 
-/// Whether each server answered when it was last asked.
+/// Whether an MCP server answered when it was last checked.
 #[derive(Debug, Clone, PartialEq, Eq)]
-struct Seen {
+struct ServerHealth {
     up: bool,
 }
 
-/// The MCP servers of a host. Cheap to clone: clones share them.
+/// The MCP servers whose tools the models use. Clones share them.
 #[derive(Clone)]
 pub struct McpServers {
     pool: ClientPool,
-    tenants: Arc<RwLock<Access>>,
-    seen: Arc<RwLock<BTreeMap<String, Seen>>>,
+    tenants: Arc<RwLock<ServerAccess>>,
+    health: Arc<RwLock<BTreeMap<String, ServerHealth>>>,
 }
 
-/// Globs of the servers each tenant sees, in the order of the configuration, and the servers that are required.
+/// The globs of the servers that each tenant may use, the tenants in the order of the configuration, and the required
+/// servers.
 #[derive(Default)]
-struct Access {
+struct ServerAccess {
     required: Vec<String>,
     order: Vec<TenantId>,
     globs: HashMap<TenantId, Vec<String>>,
 }
 
-impl Access {
+impl ServerAccess {
     fn of(config: &Config) -> Self {
         let row = |tenant: &crate::config::TenantConfig| (TenantId::new(&tenant.name), tenant.mcp_servers.clone());
         let order = config.tenants.iter().map(|tenant| TenantId::new(&tenant.name)).collect();
@@ -55,103 +57,104 @@ impl Access {
 }
 
 impl McpServers {
-    /// The servers of `config`. Nothing is started before somebody asks.
+    /// The servers of `config`. A server is started when its tools are first needed.
     ///
     /// # Errors
-    /// `Error::Usage` for a server that cannot be meant.
+    /// `Error::Usage` for an invalid server.
     pub fn new(config: &Config) -> Result<Self, Error> {
         let specs = specs(config)?;
-        let tenants = Arc::new(RwLock::new(Access::of(config)));
+        let tenants = Arc::new(RwLock::new(ServerAccess::of(config)));
         let table = Arc::clone(&tenants);
         let access = move |caller: &Caller, server: &str| {
             table.read().unwrap_or_else(PoisonError::into_inner).may(&caller.tenant, server)
         };
         let pool = ClientPool::new(specs, Arc::new(access));
-        Ok(Self { pool, tenants, seen: Arc::default() })
+        Ok(Self { pool, tenants, health: Arc::default() })
     }
 
-    /// As a source of tools for models.
+    /// The servers as a source of tools for models.
     #[must_use]
     pub fn source(&self) -> Arc<dyn ToolSource> {
         Arc::new(self.pool.clone())
     }
 
-    /// Takes over the servers of `config`, which [`McpServers::check`] let pass, and who sees which.
+    /// Applies the servers of `config`, which [`McpServers::check`] accepted, and the tenants' access to them.
     pub fn replace(&self, config: &Config) {
-        *self.tenants.write().unwrap_or_else(PoisonError::into_inner) = Access::of(config);
+        *self.tenants.write().unwrap_or_else(PoisonError::into_inner) = ServerAccess::of(config);
         if let Ok(specs) = specs(config) {
             self.pool.replace(specs);
         }
     }
 
-    /// Whether the servers of `config` can be meant.
+    /// Checks the servers of `config`.
     ///
     /// # Errors
-    /// `Error::Usage` for the first that cannot.
+    /// `Error::Usage` for the first invalid server.
     pub fn check(config: &Config) -> Result<(), Error> {
         specs(config).map(drop)
     }
 
-    /// Required servers that have not answered yet, or do not answer any more.
+    /// The required servers that do not answer.
     #[must_use]
     pub fn missing(&self) -> Vec<String> {
         let required = self.tenants.read().unwrap_or_else(PoisonError::into_inner).required.clone();
-        let seen = self.seen.read().unwrap_or_else(PoisonError::into_inner);
-        required.into_iter().filter(|name| !seen.get(name).is_some_and(|seen| seen.up)).collect()
+        let health = self.health.read().unwrap_or_else(PoisonError::into_inner);
+        required.into_iter().filter(|name| !health.get(name).is_some_and(|health| health.up)).collect()
     }
 
-    /// The servers of a tenant whose tools are not there now.
+    /// The servers of a tenant whose tools are missing now.
     #[must_use]
     pub fn absent(&self, tenant: &TenantId) -> Vec<String> {
         self.pool.absent(&Caller::of(tenant.clone()))
     }
 
-    /// Each server that was asked, and whether it answered.
+    /// Each server that was checked, and whether it answered.
     #[must_use]
     pub fn states(&self) -> Vec<(String, bool)> {
-        let seen = self.seen.read().unwrap_or_else(PoisonError::into_inner);
-        seen.iter().map(|(name, seen)| (name.clone(), seen.up)).collect()
+        let health = self.health.read().unwrap_or_else(PoisonError::into_inner);
+        health.iter().map(|(name, health)| (name.clone(), health.up)).collect()
     }
 
-    /// Asks every server from time to time, and says when one stops or begins to answer.
-    pub async fn watch(self, say: Say) {
+    /// Checks every server each `limits::MCP_WATCH_PERIOD`, and reports when one stops or starts to answer.
+    pub async fn watch(self, status: StatusSink) {
         loop {
-            self.ask(&say).await;
+            self.check_all(&status).await;
             tokio::time::sleep(limits::MCP_WATCH_PERIOD).await;
         }
     }
 
-    /// Asks each server once, as the first tenant that sees it, whose connection it then is. One that hangs holds up no other.
-    async fn ask(&self, say: &Say) {
-        let servers: Vec<String> = self.pool.status().into_iter().map(|status| status.name).collect();
-        let asks: Vec<(TenantId, &String)> = {
+    /// Checks each server once, all at the same time, with the connection of the first tenant that may use it.
+    async fn check_all(&self, status: &StatusSink) {
+        let servers: Vec<String> = self.pool.status().into_iter().map(|server| server.name).collect();
+        let checks: Vec<(TenantId, &String)> = {
             let access = self.tenants.read().unwrap_or_else(PoisonError::into_inner);
             let first = |server| access.order.iter().find(|tenant| access.may(tenant, server)).cloned();
             servers.iter().filter_map(|server| Some((first(server)?, server))).collect()
         };
-        join_all(asks.into_iter().map(|(tenant, server)| async move {
+        join_all(checks.into_iter().map(|(tenant, server)| async move {
             if let Some(report) = self.pool.connect_to(&Caller::of(tenant), server).await {
-                self.note(&report, say);
+                self.note(&report, status);
             }
         }))
         .await;
-        let mut seen = self.seen.write().unwrap_or_else(PoisonError::into_inner);
-        seen.retain(|name, _| servers.contains(name));
+        let mut health = self.health.write().unwrap_or_else(PoisonError::into_inner);
+        health.retain(|name, _| servers.contains(name));
     }
 
-    fn note(&self, report: &ServerReport, say: &Say) {
-        let now = Seen { up: report.result.is_ok() };
-        let before = self.seen.write().unwrap_or_else(PoisonError::into_inner).insert(report.name.clone(), now.clone());
+    fn note(&self, report: &ServerReport, status: &StatusSink) {
+        let now = ServerHealth { up: report.result.is_ok() };
+        let before =
+            self.health.write().unwrap_or_else(PoisonError::into_inner).insert(report.name.clone(), now.clone());
         match (&report.result, before) {
             (Err(error), before) if before.as_ref() != Some(&now) => {
-                say(&format!("mcp server \"{}\" does not answer, and its tools are missing: {error}", report.name));
+                status(&format!("mcp server \"{}\" does not answer; its tools are missing: {error}", report.name));
             }
-            (Ok(_), Some(before)) if before != now => say(&format!("mcp server \"{}\" answers again", report.name)),
+            (Ok(_), Some(before)) if before != now => status(&format!("mcp server \"{}\" answers again", report.name)),
             _ => {}
         }
     }
 
-    /// Ends every connection and child; how many children are still there, which is none.
+    /// Closes every connection and ends every child process. Returns the number of child processes that did not end.
     pub async fn close(&self) -> usize {
         self.pool.close().await
     }
@@ -189,7 +192,7 @@ fn spec(server: &McpServerConfig) -> ServerSpec {
     }
 }
 
-/// A gate for tool calls that no model made.
+/// The gate of tool calls by MCP clients, which have no model.
 struct ToolGate(Tenancy);
 
 impl Gate for ToolGate {
@@ -198,14 +201,14 @@ impl Gate for ToolGate {
     }
 }
 
-/// The tenants' own tools for MCP clients.
+/// The tools of tenants for MCP clients.
 pub struct McpTools {
     tools: Arc<PluginTools>,
     http: HttpTools,
 }
 
 impl McpTools {
-    /// Offers each tenant the tools of its plugin chain, under its own policy and limits.
+    /// Offers each tenant the tools of its plugin chain, with its own policy and limits.
     #[must_use]
     pub fn new(hooks: &TenantHooks, tenancy: &Tenancy, server: &ServerConfig) -> Self {
         let hooks = hooks.clone();
@@ -218,25 +221,25 @@ impl McpTools {
             body_bytes_max: server.body_bytes_max.min(limits::MCP_BODY_BYTES_MAX),
             info: ServerInfo::firebox(),
         };
-        // The guard has put the caller of a good key there.
+        // The endpoint inserts the caller of a valid key.
         let caller_of = |parts: &axum::http::request::Parts| parts.extensions.get::<Caller>().cloned();
         let http = http_service(Arc::clone(&tools) as Arc<dyn ToolSource>, options, Arc::new(caller_of));
         Self { tools, http }
     }
 
-    /// What the router calls.
+    /// The MCP service for the endpoint `/mcp`.
     #[must_use]
-    pub fn door(&self) -> McpDoor {
+    pub fn endpoint(&self) -> McpEndpoint {
         let service = ServiceExt::<Request<Body>>::map_response(self.http.clone(), |response| response.map(Body::new));
         BoxCloneSyncService::new(service)
     }
 
-    /// Tells clients that lists may have changed.
+    /// Notifies clients that tool lists may have changed.
     pub fn announce(&self) {
         self.tools.announce();
     }
 
-    /// Ends sessions; running calls have `time`. How many were cut off.
+    /// Ends MCP sessions. Running calls may finish within `time`. Returns the number of calls that were cut off.
     pub async fn drain(&self, time: std::time::Duration) -> usize {
         self.http.drain(time).await
     }

@@ -1,9 +1,9 @@
-//! What the server counts, in the text format of Prometheus. Names are `firebox_*` with their unit.
+//! The metrics of the server, in the text format of Prometheus. Names are `firebox_*` with their unit.
 //!
-//! Whatever a stranger can choose is bounded before it becomes a label: models and plugins come from the
-//! configuration, tenants and tools are named up to `limits::METRICS_TENANTS_MAX` and are "other" beyond it.
+//! Values of labels that a client can choose are bounded. Models and plugins come from the configuration. The first
+//! `limits::METRICS_TENANTS_MAX` tenants and tools have labels; the rest share the label "other".
 
-mod live;
+mod scrape;
 
 use std::collections::HashSet;
 use std::sync::{Mutex, PoisonError};
@@ -18,10 +18,10 @@ use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Registry, Unit};
 
 use super::connections::counters::ConnectionCounters;
-pub(crate) use live::is_up;
-pub use live::{Live, McpStates};
+pub(crate) use scrape::is_up;
+pub use scrape::{McpStates, ScrapeCollector};
 
-/// Bounds of the histograms, in seconds: vLLM's, so that its dashboards work.
+/// The buckets of the histograms in seconds, as vLLM has them, so that its dashboards work.
 const FIRST_TOKEN: &[f64] = &[
     0.001, 0.005, 0.01, 0.02, 0.04, 0.06, 0.08, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0, 20.0, 40.0, 80.0,
     160.0, 640.0, 2560.0,
@@ -34,70 +34,70 @@ const WHOLE: &[f64] = &[
 ];
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct Requests {
+struct RequestLabels {
     model: String,
     tenant: String,
     outcome: String,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct Tokens {
+struct TokenLabels {
     model: String,
     tenant: String,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct OfModel {
+struct ModelLabels {
     model: String,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct OfPlugin {
+struct PluginLabels {
     plugin: String,
     stage: &'static str,
     tenant: String,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct OfTool {
+struct ToolLabels {
     tool: String,
     tenant: String,
     outcome: &'static str,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct OfRoute {
+struct RouteLabels {
     route: &'static str,
     status: u16,
 }
 
-type Histograms = Family<OfModel, Histogram, fn() -> Histogram>;
+type Histograms = Family<ModelLabels, Histogram, fn() -> Histogram>;
 
-/// All counters of one server.
+/// The metrics of one server.
 pub struct Metrics {
     registry: Registry,
-    requests: Family<Requests, Counter>,
-    prompt_tokens: Family<Tokens, Counter>,
-    cached_tokens: Family<Tokens, Counter>,
-    completion_tokens: Family<Tokens, Counter>,
+    requests: Family<RequestLabels, Counter>,
+    prompt_tokens: Family<TokenLabels, Counter>,
+    cached_tokens: Family<TokenLabels, Counter>,
+    completion_tokens: Family<TokenLabels, Counter>,
     first_token: Histograms,
     inter_token: Histograms,
     per_token: Histograms,
     whole: Histograms,
-    plugin_calls: Family<OfPlugin, Counter>,
-    plugin_fuel: Family<OfPlugin, Counter>,
-    plugin_seconds: Family<OfPlugin, Counter<f64, std::sync::atomic::AtomicU64>>,
-    tool_calls: Family<OfTool, Counter>,
-    http: Family<OfRoute, Counter>,
+    plugin_calls: Family<PluginLabels, Counter>,
+    plugin_fuel: Family<PluginLabels, Counter>,
+    plugin_seconds: Family<PluginLabels, Counter<f64, std::sync::atomic::AtomicU64>>,
+    tool_calls: Family<ToolLabels, Counter>,
+    http: Family<RouteLabels, Counter>,
     pub(crate) connections: ConnectionCounters,
     tenants: Mutex<HashSet<String>>,
     tools: Mutex<HashSet<String>>,
 }
 
 impl Metrics {
-    /// Counters at zero, beside what `live` reads at each scrape.
+    /// Counters at zero, and the values that `collector` reads at each scrape.
     #[must_use]
-    pub fn new(live: Live, connections: ConnectionCounters) -> Self {
+    pub fn new(collector: ScrapeCollector, connections: ConnectionCounters) -> Self {
         let mut metrics = Self {
             registry: Registry::with_prefix("firebox"),
             requests: Family::default(),
@@ -118,28 +118,32 @@ impl Metrics {
             tools: Mutex::default(),
         };
         metrics.register();
-        metrics.registry.register_collector(Box::new(live));
+        metrics.registry.register_collector(Box::new(collector));
         metrics
     }
 
     fn register(&mut self) {
         let to = &mut self.registry;
-        to.register("requests", "Requests for text or vectors that ended, by how", self.requests.clone());
-        to.register("prompt_tokens", "Tokens of prompts", self.prompt_tokens.clone());
-        to.register("cached_prompt_tokens", "Tokens of prompts that were still cached", self.cached_tokens.clone());
-        to.register("completion_tokens", "Tokens made", self.completion_tokens.clone());
+        to.register("requests", "Requests for text or embeddings that ended, by outcome", self.requests.clone());
+        to.register("prompt_tokens", "Prompt tokens", self.prompt_tokens.clone());
+        to.register(
+            "cached_prompt_tokens",
+            "Prompt tokens that were found in the prefix cache",
+            self.cached_tokens.clone(),
+        );
+        to.register("completion_tokens", "Generated tokens", self.completion_tokens.clone());
         let seconds = || Unit::Seconds;
-        let help = "From arrival to the first text or tool call";
+        let help = "Time from arrival to the first text or tool call";
         to.register_with_unit("time_to_first_token", help, seconds(), self.first_token.clone());
-        let help = "Between two tokens of an answer, each by itself";
+        let help = "Time between two tokens of an answer";
         to.register_with_unit("inter_token_latency", help, seconds(), self.inter_token.clone());
-        let help = "Between two tokens of an answer, on average over the answer";
+        let help = "Mean time between two tokens, one value per answer";
         to.register_with_unit("time_per_output_token", help, seconds(), self.per_token.clone());
-        to.register_with_unit("e2e_request_latency", "From arrival to the end", seconds(), self.whole.clone());
-        to.register("plugin_calls", "Guest calls", self.plugin_calls.clone());
-        to.register("plugin_fuel", "Fuel used by guest calls", self.plugin_fuel.clone());
-        to.register_with_unit("plugin_time", "Time in guest calls", seconds(), self.plugin_seconds.clone());
-        to.register("tool_calls", "Tool calls the host ran, by how they ended", self.tool_calls.clone());
+        to.register_with_unit("e2e_request_latency", "Time from arrival to the end", seconds(), self.whole.clone());
+        to.register("plugin_calls", "Plugin calls", self.plugin_calls.clone());
+        to.register("plugin_fuel", "Fuel used by plugin calls", self.plugin_fuel.clone());
+        to.register_with_unit("plugin_time", "Time spent in plugin calls", seconds(), self.plugin_seconds.clone());
+        to.register("tool_calls", "Tool calls that the server ran, by outcome", self.tool_calls.clone());
         to.register("http_requests", "HTTP requests, by route and status", self.http.clone());
         self.connections.register(to);
     }
@@ -148,73 +152,73 @@ impl Metrics {
     #[must_use]
     pub fn text(&self) -> String {
         let mut text = String::new();
-        // Writing to a string cannot fail; half a text would be no text.
+        // Writing to a string cannot fail. A partial text would be invalid.
         if encode(&mut text, &self.registry).is_err() {
             text.clear();
         }
         text
     }
 
-    /// A response was sent.
+    /// Counts a response.
     pub fn answered(&self, route: &'static str, status: u16) {
-        self.http.get_or_create(&OfRoute { route, status }).inc();
+        self.http.get_or_create(&RouteLabels { route, status }).inc();
     }
 
-    /// The first text of an answer came.
+    /// Records the time to the first token of an answer.
     pub fn first_token(&self, model: &str, after: Duration) {
-        self.first_token.get_or_create(&OfModel { model: model.to_owned() }).observe(after.as_secs_f64());
+        self.first_token.get_or_create(&ModelLabels { model: model.to_owned() }).observe(after.as_secs_f64());
     }
 
-    /// So long after the token before it, each of these tokens came.
+    /// Records the times between tokens.
     pub fn gaps(&self, model: &str, gaps: &[Duration]) {
         if gaps.is_empty() {
             return;
         }
-        let times = self.inter_token.get_or_create(&OfModel { model: model.to_owned() });
+        let times = self.inter_token.get_or_create(&ModelLabels { model: model.to_owned() });
         gaps.iter().for_each(|gap| times.observe(gap.as_secs_f64()));
     }
 
-    /// A request ended; `per_token` is the mean time between its tokens, where it had several.
+    /// Counts the end of a request after the time `took`. `per_token` is the mean time between its tokens, if it had several.
     pub fn ended(&self, model: &str, tenant: &TenantId, outcome: &str, took: Duration, per_token: Option<Duration>) {
-        let of = OfModel { model: model.to_owned() };
+        let of = ModelLabels { model: model.to_owned() };
         self.whole.get_or_create(&of).observe(took.as_secs_f64());
         if let Some(time) = per_token {
             self.per_token.get_or_create(&of).observe(time.as_secs_f64());
         }
         let tenant = capped(&self.tenants, tenant.as_str());
-        self.requests.get_or_create(&Requests { model: of.model, tenant, outcome: outcome.to_owned() }).inc();
+        self.requests.get_or_create(&RequestLabels { model: of.model, tenant, outcome: outcome.to_owned() }).inc();
     }
 
-    /// What a request used.
+    /// Counts the usage of a request.
     pub fn used(&self, model: &str, tenant: &TenantId, usage: Usage, plugins: &[PluginUse]) {
         let tenant = capped(&self.tenants, tenant.as_str());
-        let labels = Tokens { model: model.to_owned(), tenant: tenant.clone() };
+        let labels = TokenLabels { model: model.to_owned(), tenant: tenant.clone() };
         self.prompt_tokens.get_or_create(&labels).inc_by(usage.prompt_tokens as u64);
         self.cached_tokens.get_or_create(&labels).inc_by(usage.cached_tokens as u64);
         self.completion_tokens.get_or_create(&labels).inc_by(usage.completion_tokens as u64);
         for plugin in plugins {
             let (stage, tenant) = (plugin.stage.as_str(), tenant.clone());
-            let labels = OfPlugin { plugin: plugin.plugin.clone(), stage, tenant };
+            let labels = PluginLabels { plugin: plugin.plugin.clone(), stage, tenant };
             self.plugin_calls.get_or_create(&labels).inc_by(plugin.calls);
             self.plugin_fuel.get_or_create(&labels).inc_by(plugin.fuel);
             self.plugin_seconds.get_or_create(&labels).inc_by(plugin.elapsed.as_secs_f64());
         }
     }
 
-    /// A tool answered. A call that no provider took has a name the model made up, which is no label.
+    /// Counts a tool call. The model made up the name of a tool that no provider has; it does not become a label.
     pub fn tool_answered(&self, tenant: &TenantId, tool: &str, outcome: &ToolOutcome) {
         let tool = if tool.is_empty() || outcome.provider.is_empty() {
             "unknown".to_owned()
         } else {
             capped(&self.tools, tool)
         };
-        let word = if outcome.is_error { "error" } else { "ok" };
+        let result = if outcome.is_error { "error" } else { "ok" };
         let tenant = capped(&self.tenants, tenant.as_str());
-        self.tool_calls.get_or_create(&OfTool { tool, tenant, outcome: word }).inc();
+        self.tool_calls.get_or_create(&ToolLabels { tool, tenant, outcome: result }).inc();
     }
 }
 
-/// `name`, or "other" when too many came before it.
+/// `name`, or "other" if too many names came before it.
 fn capped(names: &Mutex<HashSet<String>>, name: &str) -> String {
     let mut names = names.lock().unwrap_or_else(PoisonError::into_inner);
     if !names.contains(name) {
@@ -231,8 +235,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_carry_units_and_tenants_beyond_the_limit_are_other() {
-        let metrics = Metrics::new(Live::default(), ConnectionCounters::default());
+    fn metric_names_have_units_and_tenants_beyond_the_maximum_are_other() {
+        let metrics = Metrics::new(ScrapeCollector::default(), ConnectionCounters::default());
         for number in 0..limits::METRICS_TENANTS_MAX + 5 {
             let tenant = TenantId::new(&format!("t{number}"));
             metrics.ended("m", &tenant, "stop", Duration::from_millis(5), Some(Duration::from_millis(1)));

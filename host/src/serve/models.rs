@@ -1,4 +1,6 @@
-//! The models of a server by name: each loads on its own, and one that cannot is said and does not take the others down.
+//! The models of a server. A model that cannot be loaded is reported, and the others are served.
+
+pub mod encoder;
 
 use std::sync::{Arc, PoisonError, RwLock};
 
@@ -6,53 +8,53 @@ use firebox_contract::tool::matches_glob;
 use firebox_contract::{Approver, Error, Gate, HookSource, ModelInfo, ToolSource, limits};
 use firebox_models::{Checkpoint, LoadOptions};
 
-use super::encoder::EncoderThread;
 use crate::config::ModelConfig;
 use crate::host::Host;
 use crate::host::device::open_device;
 use crate::system::clock::MachineClock;
+use encoder::EncoderThread;
 
-/// What every model of a server is given.
+/// The services that every model of a server uses.
 #[derive(Clone)]
-pub struct Parts {
+pub struct ModelServices {
     /// Plugin chains.
     pub hooks: Arc<dyn HookSource>,
     /// Tools beyond the plugins.
     pub tools: Option<Arc<dyn ToolSource>>,
-    /// What callers may use.
+    /// The gate that admits and charges requests.
     pub gate: Arc<dyn Gate>,
-    /// Who is asked about calls.
+    /// The approver of tool calls.
     pub approver: Arc<dyn Approver>,
 }
 
-/// A model's place, filled when it has loaded.
-pub struct Model {
+/// A configured model, and its state.
+pub struct ServedModel {
     config: ModelConfig,
-    state: RwLock<State>,
+    state: RwLock<ModelState>,
 }
 
-/// How far a model has come.
+/// The state of a model.
 #[derive(Clone)]
-pub enum State {
-    /// Not there yet.
+pub enum ModelState {
+    /// It is not loaded yet.
     Loading,
-    /// It answers.
-    Ready(Ready),
-    /// It cannot: why.
+    /// It is loaded.
+    Ready(LoadedModel),
+    /// It could not be loaded, for this reason.
     Failed(String),
 }
 
 /// A loaded model.
 #[derive(Clone)]
-pub enum Ready {
-    /// It makes text.
+pub enum LoadedModel {
+    /// It generates text.
     Chat(Arc<Host>),
-    /// It makes vectors.
+    /// It makes embeddings.
     Encoder(Arc<EncoderThread>),
 }
 
-impl Ready {
-    /// What the model is.
+impl LoadedModel {
+    /// The description of the model.
     #[must_use]
     pub fn info(&self) -> &ModelInfo {
         match self {
@@ -71,89 +73,90 @@ impl Ready {
     }
 }
 
-impl Model {
-    /// The name requests ask for it by.
+impl ServedModel {
+    /// The name of the model in requests.
     #[must_use]
     pub fn name(&self) -> &str {
         &self.config.name
     }
 
-    /// How far it has come.
+    /// The current state.
     #[must_use]
-    pub fn state(&self) -> State {
+    pub fn state(&self) -> ModelState {
         self.state.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    fn set(&self, state: State) {
+    fn set(&self, state: ModelState) {
         *self.state.write().unwrap_or_else(PoisonError::into_inner) = state;
     }
 
     /// The loaded model.
     ///
     /// # Errors
-    /// `Error::Unavailable` while it loads and when it could not.
-    pub fn ready(&self) -> Result<Ready, Error> {
+    /// `Error::Unavailable` while it loads, and if it could not be loaded.
+    pub fn ready(&self) -> Result<LoadedModel, Error> {
         let name = self.name();
         match self.state() {
-            State::Ready(ready) => Ok(ready),
-            State::Loading => Err(Error::Unavailable(format!("model \"{name}\" is loading; try again soon"))),
-            State::Failed(_) => {
-                Err(Error::Unavailable(format!("model \"{name}\" could not be loaded; the server's log says why")))
-            }
+            ModelState::Ready(ready) => Ok(ready),
+            ModelState::Loading => Err(Error::Unavailable(format!("model \"{name}\" is loading; retry soon"))),
+            ModelState::Failed(_) => Err(Error::Unavailable(format!(
+                "model \"{name}\" could not be loaded; the server's log has the reason"
+            ))),
         }
     }
 }
 
 /// All models of a server, in the order of the configuration.
-pub struct Models(Vec<Arc<Model>>);
+pub struct ServedModels(Vec<Arc<ServedModel>>);
 
-impl Models {
-    /// Places for `configs`; nothing is loaded yet.
+impl ServedModels {
+    /// The models of `configs`, not loaded yet.
     #[must_use]
     pub fn new(configs: &[ModelConfig]) -> Self {
-        let place = |config: &ModelConfig| Model { config: config.clone(), state: RwLock::new(State::Loading) };
-        Self(configs.iter().map(|config| Arc::new(place(config))).collect())
+        let model =
+            |config: &ModelConfig| ServedModel { config: config.clone(), state: RwLock::new(ModelState::Loading) };
+        Self(configs.iter().map(|config| Arc::new(model(config))).collect())
     }
 
-    /// All of them.
+    /// All models.
     #[must_use]
-    pub fn all(&self) -> &[Arc<Model>] {
+    pub fn all(&self) -> &[Arc<ServedModel>] {
         &self.0
     }
 
-    /// Those whose names match one of `globs`.
-    pub fn visible<'a>(&'a self, globs: &'a [String]) -> impl Iterator<Item = &'a Arc<Model>> + use<'a> {
+    /// The models whose names match one of `globs`.
+    pub fn visible<'a>(&'a self, globs: &'a [String]) -> impl Iterator<Item = &'a Arc<ServedModel>> + use<'a> {
         self.0.iter().filter(move |model| globs.iter().any(|glob| matches_glob(glob, model.name())))
     }
 
-    /// The model called `name`, if a caller with these `globs` may see it: what it may not, does not exist for it.
+    /// The model `name`, if it matches one of `globs`. A model that a caller may not use does not exist for it.
     ///
     /// # Errors
-    /// `Error::NotFound`, naming those that it may use.
-    pub fn find<'a>(&'a self, globs: &'a [String], name: &str) -> Result<&'a Arc<Model>, Error> {
+    /// `Error::NotFound` with the names of the models that the caller may use.
+    pub fn find<'a>(&'a self, globs: &'a [String], name: &str) -> Result<&'a Arc<ServedModel>, Error> {
         self.visible(globs).find(|model| model.name() == name).ok_or_else(|| {
             let names: Vec<&str> = self.visible(globs).map(|model| model.name()).collect();
             let shown: String = name.chars().take(80).collect();
-            Error::NotFound(format!("there is no model \"{shown}\" here; there are: {}", names.join(", ")))
+            Error::NotFound(format!("there is no model \"{shown}\"; use one of: {}", names.join(", ")))
         })
     }
 
-    /// Loads them one after another; what becomes of each is told to `say`.
+    /// Loads the models one after another. Reports notes and failures to `status`.
     ///
     /// # Errors
-    /// The first failure, when none could be loaded.
-    pub async fn load(&self, parts: &Parts, say: &(dyn Fn(&str) + Send + Sync)) -> Result<(), Error> {
+    /// The first failure, if no model could be loaded.
+    pub async fn load(&self, services: &ModelServices, status: &(dyn Fn(&str) + Send + Sync)) -> Result<(), Error> {
         let mut first_failure = None;
         let mut loaded = 0_usize;
         for model in &self.0 {
-            match load(model.config.clone(), parts.clone(), say).await {
+            match load(model.config.clone(), services.clone(), status).await {
                 Ok(ready) => {
                     loaded += 1;
-                    model.set(State::Ready(ready));
+                    model.set(ModelState::Ready(ready));
                 }
                 Err(error) => {
-                    say(&format!("model \"{}\" could not be loaded: {error}", model.name()));
-                    model.set(State::Failed(error.to_string()));
+                    status(&format!("model \"{}\" could not be loaded: {error}", model.name()));
+                    model.set(ModelState::Failed(error.to_string()));
                     first_failure.get_or_insert(error);
                 }
             }
@@ -164,25 +167,29 @@ impl Models {
         }
     }
 
-    /// Lets go of all of them; threads are joined once nothing uses them any more.
+    /// Releases all models. Their threads end when the last request that uses them has ended.
     pub fn close(&self) {
         for model in &self.0 {
-            model.set(State::Failed("the server has ended".to_owned()));
+            model.set(ModelState::Failed("the server was shut down".to_owned()));
         }
     }
 }
 
-/// Loading reads files and probes devices, so it runs where blocking does no harm.
-async fn load(config: ModelConfig, parts: Parts, say: &(dyn Fn(&str) + Send + Sync)) -> Result<Ready, Error> {
+/// Loads a model on a thread for blocking work, since loading reads files and probes devices.
+async fn load(
+    config: ModelConfig,
+    services: ModelServices,
+    status: &(dyn Fn(&str) + Send + Sync),
+) -> Result<LoadedModel, Error> {
     let runtime = tokio::runtime::Handle::current();
-    let work = tokio::task::spawn_blocking(move || runtime.block_on(open(config, parts)));
+    let work = tokio::task::spawn_blocking(move || runtime.block_on(open(config, services)));
     let (ready, notes) =
-        work.await.unwrap_or_else(|error| Err(Error::Internal(format!("loading a model stopped: {error}"))))?;
-    notes.iter().for_each(|note| say(note));
+        work.await.unwrap_or_else(|error| Err(Error::Internal(format!("loading a model panicked: {error}"))))?;
+    notes.iter().for_each(|note| status(note));
     Ok(ready)
 }
 
-async fn open(config: ModelConfig, parts: Parts) -> Result<(Ready, Vec<String>), Error> {
+async fn open(config: ModelConfig, services: ModelServices) -> Result<(LoadedModel, Vec<String>), Error> {
     if let Some(path) = &config.path {
         let checkpoint = Checkpoint::open(path)?;
         if firebox_models::is_encoder(&checkpoint)? {
@@ -198,7 +205,7 @@ async fn open(config: ModelConfig, parts: Parts) -> Result<(Ready, Vec<String>),
             let in_flight_max = config.in_flight_max.unwrap_or(limits::IN_FLIGHT_MAX);
             let encoder = EncoderThread::start(factory, in_flight_max, Arc::new(MachineClock::default())).await?;
             notes.extend(warnings.list());
-            return Ok((Ready::Encoder(Arc::new(encoder)), notes));
+            return Ok((LoadedModel::Encoder(Arc::new(encoder)), notes));
         }
     }
     let mut builder = Host::builder()
@@ -206,13 +213,13 @@ async fn open(config: ModelConfig, parts: Parts) -> Result<(Ready, Vec<String>),
         .name(Some(config.name.clone()))
         .tokenizer_cache(false)
         .warm_up(true)
-        .hooks(parts.hooks)
-        .gate(parts.gate)
-        .approver(parts.approver);
-    if let Some(tools) = parts.tools {
+        .hooks(services.hooks)
+        .gate(services.gate)
+        .approver(services.approver);
+    if let Some(tools) = services.tools {
         builder = builder.tools(tools);
     }
     let host = builder.build().await?;
     let notes = host.notes().to_vec();
-    Ok((Ready::Chat(Arc::new(host)), notes))
+    Ok((LoadedModel::Chat(Arc::new(host)), notes))
 }

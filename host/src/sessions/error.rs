@@ -1,4 +1,4 @@
-//! What can go wrong with sessions.
+//! Errors of sessions.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -6,97 +6,97 @@ use std::time::Duration;
 use firebox_contract::Error;
 use rusqlite::ErrorCode;
 
-/// Why a session could not be read or written.
+/// An error of a session or of the session file.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum SessionError {
-    /// The tenant has no such session or message; it may be another's, or have expired.
+    /// The tenant has no such session or message. It may belong to another tenant, or be expired.
     #[error("{0}")]
     NotFound(String),
-    /// Somebody else went on with the session first.
+    /// Another request changed the session first.
     #[error(
-        "the session has {found} messages where {expected} were expected: it was continued elsewhere; read it again, or fork it"
+        "the session has {found} messages instead of {expected}: another request continued it; read it again, or fork it"
     )]
     Conflict {
-        /// Messages the caller thought there were.
+        /// The number of messages that the caller expected.
         expected: u64,
-        /// Messages there are.
+        /// The number of messages.
         found: u64,
     },
-    /// The tenant has as many sessions as it may have.
-    #[error("{limit} sessions are kept and no more are allowed; delete one")]
+    /// The tenant has its maximum number of sessions.
+    #[error("the maximum of {limit} sessions is reached; delete one")]
     TooMany {
-        /// Sessions it may have.
+        /// The maximum number of sessions.
         limit: usize,
-        /// When the first of them expires; long where none does.
+        /// The time until the first session expires; a day if none does.
         retry_after: Duration,
     },
-    /// The session would grow beyond its limits.
+    /// The session would exceed its limits.
     #[error("{0}")]
     TooLarge(String),
-    /// What was exported could not be written.
-    #[error("cannot write the session: {0}; check that there is room and that the reader still runs")]
+    /// An exported session could not be written.
+    #[error("cannot write the session: {0}; check the disk space, or the program that reads the output")]
     Output(String),
-    /// What is asked for cannot be meant.
+    /// The request is invalid.
     #[error("{0}")]
     Invalid(String),
-    /// The file is not a whole database. It was left as it is.
-    #[error("the session file \"{}\" is damaged ({reason}); it was left as it is: restore a copy, or set it aside", path.display())]
+    /// The file is not an intact database. It was not changed.
+    #[error("the session file \"{}\" is damaged ({reason}) and was not changed; restore a backup, or rename the file", path.display())]
     Damaged {
         /// The file.
         path: PathBuf,
-        /// What SQLite said.
+        /// SQLite's message.
         reason: String,
     },
     /// Another process uses the file.
-    #[error("the session file \"{}\" is in use by {who}; end it, or give each server a file of its own", path.display())]
+    #[error("the session file \"{}\" is in use by {who}; end that process, or give each server its own file", path.display())]
     InUse {
         /// The file.
         path: PathBuf,
         /// The process.
         who: String,
     },
-    /// The file was taken away or replaced while it was open. Nothing is written any more.
-    #[error("the session file \"{}\" was deleted or replaced while it was used; put it back and start again", path.display())]
+    /// The file was deleted or replaced while it was open. It is not written any more.
+    #[error("the session file \"{}\" was deleted or replaced while it was in use; restore it and restart", path.display())]
     Gone {
         /// The file.
         path: PathBuf,
     },
-    /// The tenant's sessions would have more bytes than its share of the file.
-    #[error("all sessions together would have {bytes} bytes where {limit} are allowed; delete one")]
+    /// The tenant's sessions would exceed its share of the file.
+    #[error("all sessions together would have {bytes} bytes, and {limit} are allowed; delete one")]
     ShareFull {
-        /// Bytes they would have.
+        /// The bytes that they would have.
         bytes: u64,
-        /// Bytes they may have.
+        /// The maximum bytes.
         limit: u64,
-        /// When the first of them expires; long where none does.
+        /// The time until the first session expires; a day if none does.
         retry_after: Duration,
     },
-    /// The file belongs to another program or a newer Firebox. It was left as it is.
+    /// The file belongs to another program or to a newer Firebox. It was not changed.
     #[error("the session file \"{}\" {reason}", path.display())]
     Foreign {
         /// The file.
         path: PathBuf,
-        /// Whose it is, and the remedy.
+        /// The owner of the file, and the remedy.
         reason: String,
     },
-    /// There is no room: the disk, or the limit on the file. What was stored before stays.
-    #[error("there is no room left in the session file \"{}\": free space on its disk, or delete sessions", path.display())]
+    /// The disk or the file is full. Stored sessions are unchanged.
+    #[error("the session file \"{}\" is full; free space on its disk, or delete sessions", path.display())]
     Full {
         /// The file.
         path: PathBuf,
     },
-    /// The system did not let the file be read or written. What was stored before stays.
+    /// The system could not read or write the file. Stored sessions are unchanged.
     #[error("cannot use the session file \"{}\": {reason}; check the path, its permissions and its disk", path.display())]
     Storage {
         /// The file.
         path: PathBuf,
-        /// What the system or SQLite said.
+        /// The message of the system or of SQLite.
         reason: String,
     },
 }
 
 impl SessionError {
-    /// What a failed statement on the file at `path` means.
+    /// The error of a failed statement on the file at `path`.
     pub(super) fn of(error: rusqlite::Error, path: &Path) -> Self {
         let path = path.to_owned();
         match error.sqlite_error_code() {
@@ -108,7 +108,7 @@ impl SessionError {
         }
     }
 
-    /// Whether the store as a whole cannot be used, which is the operator's to mend and no client's fault.
+    /// Whether the file as a whole cannot be used. The operator must fix it.
     #[must_use]
     pub fn is_of_the_store(&self) -> bool {
         matches!(
@@ -117,7 +117,7 @@ impl SessionError {
         )
     }
 
-    /// As [`SessionError::of`], for a failure of the system.
+    /// The error of a failed call of the system on the file at `path`.
     pub(super) fn io(error: &std::io::Error, path: &Path) -> Self {
         let path = path.to_owned();
         match error.kind() {

@@ -1,25 +1,24 @@
-//! The context budget: which messages of a long session the model still sees.
+//! Fitting a session to the context: the choice of the messages that the model sees.
 
 use firebox_contract::{Error, Message, Role};
 use firebox_engine::user_text_bytes;
 
 use super::StoredMessage;
 
-/// What stays or goes together: a message, or an assistant's calls with all their results.
-struct Unit {
+/// Messages that are kept or dropped together: one message, or an assistant's tool calls with all results.
+struct MessageGroup {
     messages: Vec<Message>,
-    /// Which turn it belongs to; a turn begins with a user's message.
+    /// The number of its turn. A turn begins with a user's message.
     turn: usize,
-    /// Pinned, or from the system: stays whatever is dropped.
-    stays: bool,
+    /// Whether it is pinned or the system message, so that it is never dropped.
+    is_kept: bool,
 }
 
-/// The messages a model gets: all of them if `fits` says so, else without the fewest oldest turns. System and pinned
-/// messages stay, and so does the last turn; a tool's result never stays without its call, nor a call without its
-/// results.
+/// The messages that a model gets: all of them if `fits` accepts them, else without the oldest turns, as few as possible. The
+/// system message, pinned messages and the last turn are kept. A tool call and its results are kept or dropped together.
 ///
 /// # Errors
-/// `Error::TooLarge` when what must stay does not fit, and whatever `fits` fails with.
+/// `Error::TooLarge` if the messages that are always kept do not fit, and the errors of `fits`.
 pub fn fit(
     messages: Vec<StoredMessage>,
     fits: impl Fn(&[Message]) -> Result<bool, Error>,
@@ -27,32 +26,32 @@ pub fn fit(
     fit_quickly(messages, |_| false, fits)
 }
 
-/// As [`fit`]; what `hopeless` says of the bytes of the users' words alone is neither copied nor counted.
+/// As [`fit`], for a costly `fits`. It is not called where `cannot_fit` returns true for the bytes of the users' messages.
 ///
 /// # Errors
-/// As there.
+/// As [`fit`].
 pub(crate) fn fit_quickly(
     messages: Vec<StoredMessage>,
-    hopeless: impl Fn(usize) -> bool,
+    cannot_fit: impl Fn(usize) -> bool,
     fits: impl Fn(&[Message]) -> Result<bool, Error>,
 ) -> Result<Vec<Message>, Error> {
-    let units = units(messages);
-    let last = units.last().map_or(0, |unit| unit.turn);
+    let groups = groups(messages);
+    let last = groups.last().map_or(0, |group| group.turn);
     let kept_from = |first: usize| -> Result<Option<Vec<Message>>, Error> {
-        if hopeless(user_text_bytes(kept(&units, first).flat_map(|unit| &unit.messages))) {
+        if cannot_fit(user_text_bytes(kept(&groups, first).flat_map(|group| &group.messages))) {
             return Ok(None);
         }
-        let messages = from_turn(&units, first);
+        let messages = from_turn(&groups, first);
         Ok(fits(&messages)?.then_some(messages))
     };
     if let Some(whole) = kept_from(0)? {
         return Ok(whole);
     }
-    // The fewest turns to drop, by halving: each try renders and counts the whole conversation.
+    // A binary search for the fewest turns to drop, since each try renders and counts the whole conversation.
     let (mut too_few, mut enough) = (0, last);
-    let least = if last == 0 { None } else { kept_from(last)? };
-    let Some(mut best) = least else {
-        let message = "the last turn does not fit into the model's context even without the older ones; \
+    let last_turn_only = if last == 0 { None } else { kept_from(last)? };
+    let Some(mut best) = last_turn_only else {
+        let message = "the last turn does not fit into the model's context, even without older turns; \
                        shorten it, unpin messages, or begin a new session";
         return Err(Error::TooLarge(message.to_owned()));
     };
@@ -66,24 +65,25 @@ pub(crate) fn fit_quickly(
     Ok(best)
 }
 
-fn kept(units: &[Unit], first: usize) -> impl Iterator<Item = &Unit> {
-    units.iter().filter(move |unit| unit.stays || unit.turn >= first)
+/// The groups that are kept if the turns before `first` are dropped.
+fn kept(groups: &[MessageGroup], first: usize) -> impl Iterator<Item = &MessageGroup> {
+    groups.iter().filter(move |group| group.is_kept || group.turn >= first)
 }
 
-fn from_turn(units: &[Unit], first: usize) -> Vec<Message> {
-    kept(units, first).flat_map(|unit| unit.messages.iter().cloned()).collect()
+fn from_turn(groups: &[MessageGroup], first: usize) -> Vec<Message> {
+    kept(groups, first).flat_map(|group| group.messages.iter().cloned()).collect()
 }
 
-fn units(messages: Vec<StoredMessage>) -> Vec<Unit> {
-    let mut units: Vec<Unit> = Vec::new();
+fn groups(messages: Vec<StoredMessage>) -> Vec<MessageGroup> {
+    let mut groups: Vec<MessageGroup> = Vec::new();
     let mut turn = 0;
     let mut began = false;
     for StoredMessage { message, pinned, .. } in messages {
         if message.role == Role::Tool {
-            // A result joins the unit that made its call; one whose call is nowhere is left out.
-            if let Some(unit) = units.last_mut().filter(|unit| calls(unit, &message)) {
-                unit.stays |= pinned;
-                unit.messages.push(message);
+            // A result joins the group of its call. A result without a call is dropped.
+            if let Some(group) = groups.last_mut().filter(|group| has_call(group, &message)) {
+                group.is_kept |= pinned;
+                group.messages.push(message);
             }
             continue;
         }
@@ -91,15 +91,15 @@ fn units(messages: Vec<StoredMessage>) -> Vec<Unit> {
             turn += usize::from(began);
             began = true;
         }
-        let stays = pinned || message.role == Role::System;
-        units.push(Unit { messages: vec![message], turn, stays });
+        let is_kept = pinned || message.role == Role::System;
+        groups.push(MessageGroup { messages: vec![message], turn, is_kept });
     }
-    units
+    groups
 }
 
-/// Whether `result` answers a call of this unit. A result without an id answers by its place.
-fn calls(unit: &Unit, result: &Message) -> bool {
-    let Some(first) = unit.messages.first() else { return false };
+/// Whether `result` answers a call of this group. A result without an id belongs to the call before it.
+fn has_call(group: &MessageGroup, result: &Message) -> bool {
+    let Some(first) = group.messages.first() else { return false };
     match &result.tool_call_id {
         Some(id) => first.tool_calls.iter().any(|call| call.id == *id),
         None => !first.tool_calls.is_empty(),

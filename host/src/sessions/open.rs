@@ -1,4 +1,4 @@
-//! Opening the file: for its owner alone, checked before anything is changed, brought to the newest schema.
+//! Opening the file: readable by its owner only, checked before any change, and migrated to the newest schema.
 
 use std::fs::{DirBuilder, OpenOptions};
 use std::io;
@@ -9,13 +9,13 @@ use firebox_contract::limits;
 use rusqlite::{Connection, OpenFlags, TransactionBehavior, params};
 
 use super::error::SessionError;
-use super::watch::Watch;
+use super::file_monitor::FileMonitor;
 use super::{SessionLimits, rows};
 
 /// Marks a SQLite file as a session store ("FBXS"), in its `application_id`.
 const APPLICATION_ID: i64 = 0x4642_5853;
 
-/// Every version of the schema, oldest first: what brings a file from the one before to it.
+/// The migrations, oldest first. Each brings a file from the version before to the next one.
 const MIGRATIONS: &[&str] = &[
     "
     CREATE TABLE sessions (
@@ -54,8 +54,8 @@ const MIGRATIONS: &[&str] = &[
         report TEXT NOT NULL
     ) STRICT, WITHOUT ROWID;
 ",
-    // Idle time is counted in running time; every session begins anew. What a session takes of the file is its bytes, 128
-    // for each message and 512 for itself.
+    // Idle time is counted in running time from here on, starting at zero for every session. The size of a session is its
+    // bytes, 128 for each message and 512 for itself.
     "
     ALTER TABLE sessions ADD COLUMN active INTEGER NOT NULL DEFAULT 0;
     DROP INDEX sessions_by_age;
@@ -86,23 +86,28 @@ const MIGRATIONS: &[&str] = &[
 ",
 ];
 
-pub(super) struct Opened {
+pub(super) struct OpenedFile {
     pub(super) writer: Connection,
     pub(super) readers: Vec<Connection>,
-    pub(super) watch: Watch,
-    /// Milliseconds that stores of the file were open before.
+    pub(super) file_monitor: FileMonitor,
+    /// The running time so far, in milliseconds.
     pub(super) running: i64,
 }
 
-pub(super) fn open(path: &Path, limits: &SessionLimits, now: SystemTime, alone: bool) -> Result<Opened, SessionError> {
+pub(super) fn open(
+    path: &Path,
+    limits: &SessionLimits,
+    now: SystemTime,
+    alone: bool,
+) -> Result<OpenedFile, SessionError> {
     let failed = |error| SessionError::of(error, path);
     if path == Path::new(":memory:") {
         let mut writer = Connection::open_in_memory().map_err(failed)?;
         prepare(&mut writer, path, limits, now)?;
-        return Ok(Opened { writer, readers: Vec::new(), watch: Watch::of_memory(), running: 0 });
+        return Ok(OpenedFile { writer, readers: Vec::new(), file_monitor: FileMonitor::of_memory(), running: 0 });
     }
     make_private(path).map_err(|error| SessionError::io(&error, path))?;
-    let mut watch = Watch::lock(path, alone)?;
+    let mut file_monitor = FileMonitor::lock(path, alone)?;
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let mut writer = Connection::open_with_flags(path, flags).map_err(failed)?;
     prepare(&mut writer, path, limits, now)?;
@@ -115,18 +120,19 @@ pub(super) fn open(path: &Path, limits: &SessionLimits, now: SystemTime, alone: 
     };
     let readers = (0..limits::SESSION_READERS_MAX).map(|_| reader()).collect::<Result<_, _>>().map_err(failed)?;
     let running = running(&writer).map_err(failed)?;
-    watch.begin();
-    Ok(Opened { writer, readers, watch, running })
+    file_monitor.begin();
+    Ok(OpenedFile { writer, readers, file_monitor, running })
 }
 
-/// The running time the file knows of: what was noted last, or the last use of a session, which a crash leaves later.
+/// The running time in the file: the stored one, or the last use of a session, which is later after a crash.
 fn running(connection: &Connection) -> rusqlite::Result<i64> {
     let query =
         "SELECT max(coalesce((SELECT millis FROM running), 0), coalesce((SELECT max(active) FROM sessions), 0))";
     connection.query_row(query, [], |row| row.get(0))
 }
 
-/// Makes file and folder where they are missing, readable by their owner alone, and narrows a file that is not.
+/// Creates a missing file and its folder, readable by their owner only. Removes the permissions of other users from an
+/// existing file.
 fn make_private(path: &Path) -> io::Result<()> {
     let mut folder = DirBuilder::new();
     folder.recursive(true);
@@ -163,12 +169,12 @@ fn prepare(
 ) -> Result<(), SessionError> {
     let failed = |error| SessionError::of(error, path);
     connection.busy_timeout(limits::SESSIONS_BUSY_TIMEOUT).map_err(failed)?;
-    // Whose file it is comes first: another program's database must not even change its journal mode.
-    let mine: i64 = connection.pragma_query_value(None, "application_id", |row| row.get(0)).map_err(failed)?;
+    // First the owner of the file: the database of another program must not even change its journal mode.
+    let application: i64 = connection.pragma_query_value(None, "application_id", |row| row.get(0)).map_err(failed)?;
     let tables: i64 =
         connection.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0)).map_err(failed)?;
-    if mine != APPLICATION_ID && tables > 0 {
-        let reason = "is another program's database; give a different path".to_owned();
+    if application != APPLICATION_ID && tables > 0 {
+        let reason = "is the database of another program; use a different path".to_owned();
         return Err(SessionError::Foreign { path: path.to_owned(), reason });
     }
     settings(connection, limits).map_err(failed)?;
@@ -176,7 +182,7 @@ fn prepare(
     if version > MIGRATIONS.len() {
         let (newest, path) = (MIGRATIONS.len(), path.to_owned());
         let reason = format!(
-            "has schema version {version} and this Firebox knows {newest} at most; use the newer Firebox that wrote it"
+            "has schema version {version}, and this Firebox supports at most {newest}; use the newer Firebox that wrote it"
         );
         return Err(SessionError::Foreign { path, reason });
     }
@@ -184,13 +190,13 @@ fn prepare(
 }
 
 fn settings(connection: &Connection, limits: &SessionLimits) -> rusqlite::Result<()> {
-    // A store in memory answers "memory" here, which is as it must be.
+    // A store in memory stays in journal mode "memory".
     connection.pragma_update(None, "journal_mode", "WAL")?;
     connection.pragma_update(None, "synchronous", "FULL")?;
     connection.pragma_update(None, "foreign_keys", true)?;
     connection.pragma_update(None, "trusted_schema", false)?;
     connection.pragma_update(None, "cell_size_check", true)?;
-    // What a tenant deletes is overwritten, not left in free pages.
+    // Deleted text is overwritten instead of left in free pages.
     connection.pragma_update(None, "secure_delete", true)?;
     let log = i64::try_from(limits::SESSIONS_LOG_BYTES).unwrap_or(i64::MAX);
     connection.pragma_update(None, "journal_size_limit", log)?;
@@ -199,9 +205,9 @@ fn settings(connection: &Connection, limits: &SessionLimits) -> rusqlite::Result
     connection.pragma_update(None, "max_page_count", pages.max(1))
 }
 
-/// Applies what the file lacks, all of it or nothing, and says which version it has now.
+/// Applies the missing migrations in one transaction. Returns the version of the file.
 fn migrate(connection: &mut Connection, now: SystemTime) -> rusqlite::Result<usize> {
-    // Immediate: of two processes that open a new file together one waits, and then finds the work done.
+    // An immediate transaction: if two processes open a new file, one waits and then finds nothing to do.
     let change = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
     change.execute_batch(
         "CREATE TABLE IF NOT EXISTS migrations (version INTEGER PRIMARY KEY, applied INTEGER NOT NULL) STRICT",
@@ -220,10 +226,10 @@ fn migrate(connection: &mut Connection, now: SystemTime) -> rusqlite::Result<usi
     Ok(found.max(MIGRATIONS.len()))
 }
 
-/// Renames a damaged store, its log included, so that a new one can begin in its place. Returns the new name.
+/// Renames a damaged file and its log, so that a new file can be created. Returns the new path.
 ///
 /// # Errors
-/// What the system says about the renaming.
+/// The error of renaming.
 pub fn set_aside(path: &Path, now: SystemTime) -> io::Result<PathBuf> {
     let named = |path: &Path, end: &str| {
         let mut name = path.as_os_str().to_owned();
@@ -231,7 +237,7 @@ pub fn set_aside(path: &Path, now: SystemTime) -> io::Result<PathBuf> {
         PathBuf::from(name)
     };
     let aside = named(path, &format!(".damaged-{}", rows::millis(now)));
-    // The database last: until it is gone, a second try does the whole again.
+    // The database last, so that a second try repeats everything.
     for end in ["-wal", "-shm", ""] {
         match std::fs::rename(named(path, end), named(&aside, end)) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}

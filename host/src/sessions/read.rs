@@ -3,27 +3,27 @@
 use firebox_contract::{TenantId, limits};
 use rusqlite::{Connection, OptionalExtension, params};
 
-use super::{Page, Session, SessionError, SessionPage, SessionStore, StoredMessage, absent, rows};
+use super::{PageRequest, Session, SessionError, SessionPage, SessionStore, StoredMessage, absent, rows};
 
 impl SessionStore {
     /// The session `id` of this tenant.
     ///
     /// # Errors
-    /// `SessionError::NotFound` where the tenant has none.
+    /// `SessionError::NotFound` if the tenant has no such session.
     pub fn get(&self, tenant: &TenantId, id: &str) -> Result<Session, SessionError> {
         let reader = self.checked_reader()?;
         let found = find(&reader, tenant, id, self.horizon()).map_err(|error| self.failed(error))?;
         found.ok_or_else(|| absent(tenant, id))
     }
 
-    /// This tenant's sessions, newest first, a page at a time.
+    /// A page of this tenant's sessions, newest first.
     ///
     /// # Errors
-    /// What the file cannot be read for.
-    pub fn list(&self, tenant: &TenantId, page: &Page) -> Result<SessionPage, SessionError> {
+    /// An error of the file.
+    pub fn list(&self, tenant: &TenantId, page: &PageRequest) -> Result<SessionPage, SessionError> {
         let limit = page.limit.clamp(1, limits::SESSIONS_PAGE_MAX);
-        // One more than asked for tells whether there is a next page. Ids sort by the time they were made at, and
-        // "~" sorts after all of them.
+        // One row more than the limit shows whether there is a next page. Ids sort by their time of creation, and "~" sorts
+        // after all of them.
         let query = format!(
             "SELECT {} FROM sessions WHERE tenant = ?1 AND id < ?2 AND active >= ?3 ORDER BY id DESC LIMIT ?4",
             rows::SESSION
@@ -31,9 +31,9 @@ impl SessionStore {
         let after = page.after.as_deref().unwrap_or("~");
         let reader = self.checked_reader()?;
         let read = || -> rusqlite::Result<Vec<Session>> {
-            let asked = i64::try_from(limit).unwrap_or(i64::MAX).saturating_add(1);
+            let rows = i64::try_from(limit).unwrap_or(i64::MAX).saturating_add(1);
             let mut statement = reader.prepare_cached(&query)?;
-            let found = statement.query_map(params![tenant.as_str(), after, self.horizon(), asked], rows::session)?;
+            let found = statement.query_map(params![tenant.as_str(), after, self.horizon(), rows], rows::session)?;
             found.collect()
         };
         let mut sessions = read().map_err(|error| self.failed(error))?;
@@ -43,10 +43,10 @@ impl SessionStore {
         Ok(SessionPage { sessions, next })
     }
 
-    /// The session this tenant used last; `None` where it has none.
+    /// The session that this tenant changed last; `None` if it has none.
     ///
     /// # Errors
-    /// What the file cannot be read for.
+    /// An error of the file.
     pub fn latest(&self, tenant: &TenantId) -> Result<Option<Session>, SessionError> {
         let query = format!(
             "SELECT {} FROM sessions WHERE tenant = ?1 AND active >= ?2 ORDER BY used DESC, id DESC LIMIT 1",
@@ -57,11 +57,11 @@ impl SessionStore {
         found.map_err(|error| self.failed(error))
     }
 
-    /// What [`SessionStore::keep_usage`] keeps, of all tenants.
+    /// The reports that [`SessionStore::store_usage`] stored, of all tenants.
     ///
     /// # Errors
-    /// What the file cannot be read for.
-    pub fn kept_usage(&self) -> Result<Vec<(TenantId, String)>, SessionError> {
+    /// An error of the file.
+    pub fn stored_usage(&self) -> Result<Vec<(TenantId, String)>, SessionError> {
         let reader = self.checked_reader()?;
         let read = || -> rusqlite::Result<Vec<(TenantId, String)>> {
             let mut statement = reader.prepare("SELECT tenant, report FROM usage ORDER BY tenant")?;
@@ -74,38 +74,38 @@ impl SessionStore {
         read().map_err(|error| self.failed(error))
     }
 
-    /// How many live sessions this tenant has.
+    /// The number of this tenant's sessions.
     ///
     /// # Errors
-    /// What the file cannot be read for.
+    /// An error of the file.
     pub fn count(&self, tenant: &TenantId) -> Result<usize, SessionError> {
         let reader = self.checked_reader()?;
         count(&reader, tenant, self.horizon()).map_err(|error| self.failed(error))
     }
 
-    /// All messages of a session in order, the system message first where it has one.
+    /// All messages of a session in order, with the system message first if it has one.
     ///
     /// # Errors
-    /// `SessionError::NotFound` where the tenant has no such session.
+    /// `SessionError::NotFound` if the tenant has no such session.
     pub fn messages(&self, tenant: &TenantId, id: &str) -> Result<Vec<StoredMessage>, SessionError> {
         let mut reader = self.checked_reader()?;
-        // One transaction: session and messages are of one moment.
+        // One transaction, so that session and messages are consistent.
         let read = |reader: &mut Connection| -> rusqlite::Result<Option<Vec<StoredMessage>>> {
-            let moment = reader.transaction()?;
-            if find(&moment, tenant, id, self.horizon())?.is_none() {
+            let snapshot = reader.transaction()?;
+            if find(&snapshot, tenant, id, self.horizon())?.is_none() {
                 return Ok(None);
             }
-            messages(&moment, tenant, id).map(Some)
+            messages(&snapshot, tenant, id).map(Some)
         };
         let found = read(&mut reader).map_err(|error| self.failed(error))?;
         found.ok_or_else(|| absent(tenant, id))
     }
 
-    /// A session and the messages after number `after` (from its system message on without it), in order: `limit` at
-    /// most, and `limits::SESSION_PAGE_BYTES_MAX` bytes, but one in any case; and whether more follow.
+    /// A session, the messages after number `after` (all if `None`), and whether more follow. Returns at least one message if
+    /// there is one, at most `limit`, and at most `limits::SESSION_PAGE_BYTES_MAX` bytes of them.
     ///
     /// # Errors
-    /// `SessionError::NotFound` where the tenant has no such session.
+    /// `SessionError::NotFound` if the tenant has no such session.
     pub fn page(
         &self,
         tenant: &TenantId,
@@ -116,27 +116,27 @@ impl SessionStore {
         let mut reader = self.checked_reader()?;
         let limit = limit.clamp(1, limits::SESSION_PAGE_MESSAGES_MAX);
         let read = |reader: &mut Connection| -> rusqlite::Result<Option<(Session, Vec<StoredMessage>, bool)>> {
-            let moment = reader.transaction()?;
-            let Some(session) = find(&moment, tenant, id, self.horizon())? else { return Ok(None) };
-            let (messages, more) = page(&moment, tenant, id, after, limit)?;
+            let snapshot = reader.transaction()?;
+            let Some(session) = find(&snapshot, tenant, id, self.horizon())? else { return Ok(None) };
+            let (messages, more) = page(&snapshot, tenant, id, after, limit)?;
             Ok(Some((session, messages, more)))
         };
         let found = read(&mut reader).map_err(|error| self.failed(error))?;
         found.ok_or_else(|| absent(tenant, id))
     }
 
-    /// Reads the whole file and says whether it is sound. Takes as long as reading it does.
+    /// Reads the whole file and checks its integrity.
     ///
     /// # Errors
-    /// `SessionError::Damaged` with what is wrong.
+    /// `SessionError::Damaged` with the first problem.
     pub fn check(&self) -> Result<(), SessionError> {
         let reader = self.checked_reader()?;
-        let said: String =
+        let result: String =
             reader.query_row("PRAGMA integrity_check(1)", [], |row| row.get(0)).map_err(|error| self.failed(error))?;
-        if said == "ok" {
+        if result == "ok" {
             return Ok(());
         }
-        Err(SessionError::Damaged { path: self.path().to_owned(), reason: said })
+        Err(SessionError::Damaged { path: self.path().to_owned(), reason: result })
     }
 }
 

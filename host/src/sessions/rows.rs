@@ -1,4 +1,4 @@
-//! Table rows to values and back.
+//! Conversions between rows of the tables and values.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -15,26 +15,26 @@ pub(super) const SESSION: &str = "id, title, model, parent, created, used, lengt
 /// The columns of [`message`], in its order.
 pub(super) const MESSAGE: &str = "seq, role, content, tool_calls, tool_call_id, name, pinned, created";
 
-/// How many those are.
+/// The number of columns in [`MESSAGE`].
 pub(super) const MESSAGE_COLUMNS: usize = 8;
 
-/// A tool call as it is written to a column or a file.
+/// A tool call in a column or in an exported file.
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct CallText {
+pub(super) struct StoredToolCall {
     pub(super) id: String,
     pub(super) name: String,
     pub(super) arguments: String,
 }
 
-impl From<&ToolCall> for CallText {
+impl From<&ToolCall> for StoredToolCall {
     fn from(call: &ToolCall) -> Self {
         Self { id: call.id.clone(), name: call.name.clone(), arguments: call.arguments_json.clone() }
     }
 }
 
-impl From<CallText> for ToolCall {
-    fn from(call: CallText) -> Self {
+impl From<StoredToolCall> for ToolCall {
+    fn from(call: StoredToolCall) -> Self {
         Self { id: call.id, name: call.name, arguments_json: call.arguments }
     }
 }
@@ -45,7 +45,7 @@ pub(super) fn millis(time: SystemTime) -> i64 {
     i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
 }
 
-/// The moment that many milliseconds after 1970.
+/// The time of milliseconds since 1970.
 pub(super) fn time(millis: i64) -> SystemTime {
     UNIX_EPOCH + Duration::from_millis(u64::try_from(millis).unwrap_or(0))
 }
@@ -96,22 +96,22 @@ fn broken(column: usize, error: impl Into<Box<dyn std::error::Error + Send + Syn
     rusqlite::Error::FromSqlConversionFailure(column, Type::Text, error.into())
 }
 
-/// The role a word names.
-pub(super) fn role_of(word: &str) -> Option<Role> {
-    [Role::System, Role::User, Role::Assistant, Role::Tool].into_iter().find(|role| role.as_str() == word)
+/// The role of this name.
+pub(super) fn role_of(name: &str) -> Option<Role> {
+    [Role::System, Role::User, Role::Assistant, Role::Tool].into_iter().find(|role| role.as_str() == name)
 }
 
 fn calls_of(text: &str) -> serde_json::Result<Vec<ToolCall>> {
-    let calls: Vec<CallText> = serde_json::from_str(text)?;
+    let calls: Vec<StoredToolCall> = serde_json::from_str(text)?;
     Ok(calls.into_iter().map(ToolCall::from).collect())
 }
 
-/// What a message's calls look like in their column; `None` where it makes none.
+/// The text of a message's tool calls for their column; `None` if it has none.
 pub(super) fn calls_text(message: &Message) -> Option<String> {
     if message.tool_calls.is_empty() {
         return None;
     }
-    let calls: Vec<CallText> = message.tool_calls.iter().map(CallText::from).collect();
-    // Strings always become JSON.
+    let calls: Vec<StoredToolCall> = message.tool_calls.iter().map(StoredToolCall::from).collect();
+    // Serializing strings cannot fail.
     Some(serde_json::to_string(&calls).unwrap_or_default())
 }

@@ -1,4 +1,4 @@
-//! Each tenant's share of the file.
+//! The share of the session file that each tenant may use.
 
 use std::collections::HashMap;
 use std::sync::PoisonError;
@@ -6,26 +6,26 @@ use std::sync::PoisonError;
 use firebox_contract::TenantId;
 use rusqlite::{OptionalExtension as _, Transaction, params};
 
-use super::write::Step;
+use super::write::ChangeError;
 use super::{SessionError, SessionStore, rows};
 
 impl SessionStore {
-    /// Bytes that all sessions of each of these tenants may have, in place of what was said before; others have
-    /// [`super::SessionLimits::tenant_bytes_max`]. A tenant that has more keeps it, and adds nothing.
+    /// Replaces the tenants' maximum bytes of all sessions. Other tenants have
+    /// [`super::SessionLimits::tenant_bytes_max`]. A tenant above its maximum keeps its sessions and cannot add to them.
     pub fn share(&self, shares: HashMap<TenantId, u64>) {
         *self.shared.shares.write().unwrap_or_else(PoisonError::into_inner) = shares;
     }
 
-    /// Bytes of all sessions of `tenant`, with what each message and session takes beside its text.
+    /// The bytes of all sessions of `tenant`, including a fixed overhead for each session and message.
     ///
     /// # Errors
-    /// What the file cannot be read for.
+    /// An error of the file.
     pub fn bytes(&self, tenant: &TenantId) -> Result<u64, SessionError> {
         self.change_freeing(|change| Ok(bytes(change, tenant)?))
     }
 
-    /// Asked after a change that adds: the tenant's sessions stay within its share, or the change is undone.
-    pub(super) fn check_share(&self, change: &Transaction<'_>, tenant: &TenantId) -> Result<(), Step> {
+    /// Checks the tenant's share after a change that adds to its sessions. An error rolls the change back.
+    pub(super) fn check_share(&self, change: &Transaction<'_>, tenant: &TenantId) -> Result<(), ChangeError> {
         let shares = self.shared.shares.read().unwrap_or_else(PoisonError::into_inner);
         let limit = shares.get(tenant).copied().unwrap_or(self.shared.limits.tenant_bytes_max);
         drop(shares);

@@ -1,4 +1,4 @@
-//! The store by itself: tenants, limits, expiry, order, cuts. Crashes and full disks are in `tests/cases/sessions.rs`.
+//! The session store: tenants, limits, expiry, order, cuts. `tests/cases/sessions.rs` tests crashes and full disks.
 
 mod fitting;
 mod keeping;
@@ -46,24 +46,24 @@ fn texts(store: &SessionStore, tenant: &TenantId, id: &str) -> Vec<(u64, String)
     messages.into_iter().map(|stored| (stored.seq, stored.message.content)).collect()
 }
 
-/// A clock that stands still until it is moved on.
+/// A clock that only moves when a test moves it.
 #[derive(Clone, Default)]
-struct Hand(Arc<AtomicU64>);
+struct ManualClock(Arc<AtomicU64>);
 
-impl Hand {
+impl ManualClock {
     fn clocks(&self) -> Clocks {
         let (wall, running) = (Arc::clone(&self.0), Arc::clone(&self.0));
         let at = |seconds: &AtomicU64| Duration::from_secs(1_000_000 + seconds.load(Ordering::SeqCst));
         Clocks { wall: Arc::new(move || SystemTime::UNIX_EPOCH + at(&wall)), running: Arc::new(move || at(&running)) }
     }
 
-    fn pass(&self, seconds: u64) {
+    fn advance(&self, seconds: u64) {
         self.0.fetch_add(seconds, Ordering::SeqCst);
     }
 }
 
 #[test]
-fn f12_tool_calls_and_results_are_kept_with_their_ids_and_order() {
+fn f12_tool_calls_and_results_are_stored_with_their_ids_and_order() {
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("deep/sessions.db");
     let tenant = tenant("a");
@@ -92,44 +92,44 @@ fn f12_tool_calls_and_results_are_kept_with_their_ids_and_order() {
 }
 
 #[test]
-fn f12_expired_sessions_are_gone_and_do_not_count_to_the_limit() {
-    let hand = Hand::default();
+fn f12_expired_sessions_are_not_found_and_do_not_count() {
+    let clock = ManualClock::default();
     let limits = SessionLimits { sessions_max: 2, idle: Some(Duration::from_secs(60)), ..SessionLimits::default() };
-    let store = SessionStore::open_with_clocks(Path::new(":memory:"), limits, hand.clocks()).expect("opens");
+    let store = SessionStore::open_with_clocks(Path::new(":memory:"), limits, clock.clocks()).expect("opens");
     let (a, b) = (tenant("a"), tenant("b"));
     let first = store.create(&a, named("m")).expect("room for one");
-    hand.pass(30);
+    clock.advance(30);
     let second = store.create(&a, named("m")).expect("room for two");
     let full = store.create(&a, named("m")).expect_err("no room for three");
     assert_eq!(full, SessionError::TooMany { limit: 2, retry_after: Duration::from_secs(30) });
     store.create(&b, named("m")).expect("another tenant has its own limit");
-    hand.pass(31);
+    clock.advance(31);
     assert!(matches!(store.get(&a, &first.id), Err(SessionError::NotFound(_))), "expired");
     assert!(matches!(store.append(&a, &first.id, None, &[user("x")]), Err(SessionError::NotFound(_))));
     assert_eq!(store.count(&a), Ok(1));
     store.create(&a, named("m")).expect("the expired one makes room by itself");
     store.append(&a, &second.id, None, &[user("still here")]).expect("in time");
-    hand.pass(59);
+    clock.advance(59);
     store.get(&a, &second.id).expect("use keeps it");
-    hand.pass(2);
-    assert_eq!(store.sweep(), Ok(3), "one of b and two of a; the first went when its place was needed");
+    clock.advance(2);
+    assert_eq!(store.sweep(), Ok(3), "one of b and two of a; the first was deleted when its slot was needed");
     assert_eq!(store.sweep(), Ok(0));
 }
 
 #[test]
-fn a_sweep_takes_any_number() {
-    let hand = Hand::default();
+fn a_sweep_deletes_any_number_of_sessions() {
+    let clock = ManualClock::default();
     let limits = SessionLimits { idle: Some(Duration::from_secs(1)), ..SessionLimits::default() };
-    let store = SessionStore::open_with_clocks(Path::new(":memory:"), limits, hand.clocks()).expect("opens");
+    let store = SessionStore::open_with_clocks(Path::new(":memory:"), limits, clock.clocks()).expect("opens");
     for number in 0..limits::SESSIONS_SWEEP_ROWS + 3 {
         store.create(&tenant(&format!("t{number}")), named("m")).expect("made");
     }
-    hand.pass(5);
+    clock.advance(5);
     assert_eq!(store.sweep(), Ok(limits::SESSIONS_SWEEP_ROWS + 3));
 }
 
 #[test]
-fn no_tenant_finds_what_another_has() {
+fn no_tenant_can_use_the_sessions_of_another() {
     let store = memory(SessionLimits::default());
     let (mine, other) = (tenant("mine"), tenant("other"));
     let session = store.create(&mine, named("m")).expect("made");
@@ -150,14 +150,14 @@ fn no_tenant_finds_what_another_has() {
     for (index, refusal) in refusals.into_iter().enumerate() {
         assert!(matches!(refusal, Err(SessionError::NotFound(_))), "number {index}: {refusal:?}");
     }
-    assert!(store.list(&other, &Page::default()).expect("read").sessions.is_empty());
+    assert!(store.list(&other, &PageRequest::default()).expect("read").sessions.is_empty());
     assert_eq!(store.latest(&other), Ok(None));
     assert_eq!(store.count(&other), Ok(0));
     assert_eq!(texts(&store, &mine, id), [(1, "secret".to_owned())], "and nothing was changed");
 }
 
 #[test]
-fn an_append_is_refused_when_somebody_was_faster() {
+fn an_append_with_an_outdated_length_is_a_conflict() {
     let store = memory(SessionLimits::default());
     let tenant = tenant("a");
     let id = store.create(&tenant, named("m")).expect("made").id;
@@ -169,7 +169,7 @@ fn an_append_is_refused_when_somebody_was_faster() {
 }
 
 #[test]
-fn what_does_not_fit_leaves_nothing_behind() {
+fn a_change_that_does_not_fit_stores_nothing() {
     let limits = SessionLimits { messages_max: 3, bytes_max: 100, ..SessionLimits::default() };
     let store = memory(limits);
     let tenant = tenant("a");
@@ -188,20 +188,20 @@ fn what_does_not_fit_leaves_nothing_behind() {
 
 #[test]
 fn a_list_comes_in_pages_newest_first() {
-    let hand = Hand::default();
-    let store = SessionStore::open_with_clocks(Path::new(":memory:"), SessionLimits::default(), hand.clocks());
+    let clock = ManualClock::default();
+    let store = SessionStore::open_with_clocks(Path::new(":memory:"), SessionLimits::default(), clock.clocks());
     let store = store.expect("opens");
     let tenant = tenant("a");
     let mut made: Vec<String> = Vec::new();
     for _ in 0..5 {
-        hand.pass(1);
+        clock.advance(1);
         made.push(store.create(&tenant, named("m")).expect("made").id);
     }
-    hand.pass(1);
+    clock.advance(1);
     store.append(&tenant, &made[1], None, &[user("used last")]).expect("stored");
     assert_eq!(store.latest(&tenant).expect("read").expect("there").id, made[1]);
     let mut seen = Vec::new();
-    let mut page = Page { limit: 2, after: None };
+    let mut page = PageRequest { limit: 2, after: None };
     let sizes: Vec<usize> = std::iter::from_fn(|| {
         let found = store.list(&tenant, &page).expect("read");
         let size = found.sessions.len();
@@ -217,7 +217,7 @@ fn a_list_comes_in_pages_newest_first() {
 }
 
 #[test]
-fn a_fork_goes_its_own_way_and_never_cuts_a_call_from_its_result() {
+fn a_fork_is_independent_and_never_separates_a_call_from_its_result() {
     let store = memory(SessionLimits { sessions_max: 3, ..SessionLimits::default() });
     let tenant = tenant("a");
     let new = NewSession { system: Some("be brief".to_owned()), ..named("m") };
@@ -244,7 +244,7 @@ fn a_fork_goes_its_own_way_and_never_cuts_a_call_from_its_result() {
 }
 
 #[test]
-fn the_system_message_changes_in_place() {
+fn the_system_message_can_be_replaced_and_removed() {
     let store = memory(SessionLimits::default());
     let tenant = tenant("a");
     let id = store.create(&tenant, named("m")).expect("made").id;
@@ -259,7 +259,7 @@ fn the_system_message_changes_in_place() {
 }
 
 #[test]
-fn what_is_exported_can_be_imported() {
+fn an_exported_session_can_be_imported() {
     let store = memory(SessionLimits::default());
     let (from, to) = (tenant("from"), tenant("to"));
     let new = NewSession { title: Some("t".to_owned()), model: "m".to_owned(), system: Some("s".to_owned()) };
@@ -288,7 +288,7 @@ fn what_is_exported_can_be_imported() {
 }
 
 #[test]
-fn errors_become_the_shared_kinds() {
+fn session_errors_become_the_shared_error_kinds() {
     let kinds = [
         (SessionError::NotFound(String::new()), "not_found"),
         (SessionError::Conflict { expected: 1, found: 2 }, "invalid_request"),
@@ -319,21 +319,21 @@ fn every_writer_syncs_what_it_commits() {
 }
 
 #[test]
-fn usage_is_kept_beside_the_sessions_and_replaced_as_a_whole() {
+fn usage_reports_are_stored_and_replaced() {
     let folder = tempfile::tempdir().expect("temporary directory");
     let path = folder.path().join("sessions.db");
     let text = |text: &str| text.to_owned();
     let store = SessionStore::open(&path, SessionLimits::default()).expect("opens");
-    assert!(store.kept_usage().expect("read").is_empty());
-    store.keep_usage(&[(tenant("a"), text("1")), (tenant("b"), text("2"))]).expect("kept");
-    store.keep_usage(&[(tenant("b"), text("3"))]).expect("kept");
+    assert!(store.stored_usage().expect("read").is_empty());
+    store.store_usage(&[(tenant("a"), text("1")), (tenant("b"), text("2"))]).expect("kept");
+    store.store_usage(&[(tenant("b"), text("3"))]).expect("kept");
     drop(store);
     let store = SessionStore::open(&path, SessionLimits::default()).expect("opens");
-    assert_eq!(store.kept_usage().expect("read"), [(tenant("a"), text("1")), (tenant("b"), text("3"))]);
+    assert_eq!(store.stored_usage().expect("read"), [(tenant("a"), text("1")), (tenant("b"), text("3"))]);
 }
 
 #[test]
-fn what_is_deleted_is_overwritten() {
+fn deleted_text_is_overwritten() {
     const SECRET: &str = "the launch code is 0000-1111-2222";
     let folder = tempfile::tempdir().expect("temporary directory");
     let path = folder.path().join("sessions.db");

@@ -1,19 +1,19 @@
-//! Sessions as JSON lines: a first line about the session, then a line a message.
+//! Export and import of sessions as JSON lines: one line for the session, then one for each message.
 
 use std::io::{BufRead, Read, Write};
 
 use firebox_contract::{Message, TenantId, ToolCall, limits};
 use serde::{Deserialize, Serialize};
 
-use super::rows::{self, CallText};
+use super::rows::{self, StoredToolCall};
 use super::{NewSession, SYSTEM_SEQ, Session, SessionError, SessionStore, StoredMessage};
 
-/// The version of the format that is written and read.
+/// The version of the format.
 const VERSION: u32 = 1;
 
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Head {
+struct ExportHead {
     firebox_session: u32,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     title: Option<String>,
@@ -22,11 +22,11 @@ struct Head {
 
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Line {
+struct ExportedMessage {
     role: String,
     content: String,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    tool_calls: Vec<CallText>,
+    tool_calls: Vec<StoredToolCall>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     tool_call_id: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -41,51 +41,52 @@ impl SessionStore {
     /// Writes a session as JSON lines.
     ///
     /// # Errors
-    /// `SessionError::NotFound`; `SessionError::Storage` when `out` cannot be written.
+    /// `SessionError::NotFound`; `SessionError::Output` if `out` cannot be written.
     pub fn export(&self, tenant: &TenantId, id: &str, out: &mut dyn Write) -> Result<(), SessionError> {
         let session = self.get(tenant, id)?;
         let messages = self.messages(tenant, id)?;
-        let head = Head { firebox_session: VERSION, title: session.title, model: session.model };
+        let head = ExportHead { firebox_session: VERSION, title: session.title, model: session.model };
         write_line(&head, out)?;
-        messages.iter().try_for_each(|message| write_line(&Line::of(message), out))
+        messages.iter().try_for_each(|message| write_line(&ExportedMessage::of(message), out))
     }
 
-    /// Reads a session that [`SessionStore::export`] wrote, all of it or nothing, as a new one of this tenant.
+    /// Creates a session of this tenant from the lines of [`SessionStore::export`], in one transaction.
     ///
     /// # Errors
-    /// `SessionError::Invalid` names the first line that is not one; else as [`SessionStore::create`].
+    /// `SessionError::Invalid` with the number of the first invalid line; else as [`SessionStore::create`].
     pub fn import(&self, tenant: &TenantId, input: &mut dyn BufRead) -> Result<Session, SessionError> {
-        let wrong = |line: usize, why: String| SessionError::Invalid(format!("line {line} of the session {why}"));
-        let head = read_line(input, 1)?.ok_or_else(|| wrong(1, "is missing; the file is empty".to_owned()))?;
-        let head: Head = serde_json::from_str(&head).map_err(|error| wrong(1, format!("is not its head: {error}")))?;
+        let invalid = |line: usize, why: String| SessionError::Invalid(format!("line {line} of the session {why}"));
+        let head = read_line(input, 1)?.ok_or_else(|| invalid(1, "is missing; the file is empty".to_owned()))?;
+        let head: ExportHead =
+            serde_json::from_str(&head).map_err(|error| invalid(1, format!("does not describe a session: {error}")))?;
         if head.firebox_session != VERSION {
             let version = head.firebox_session;
-            return Err(wrong(1, format!("names version \"{version}\", and this Firebox reads {VERSION}")));
+            return Err(invalid(1, format!("has version \"{version}\", and this Firebox reads version {VERSION}")));
         }
         let mut messages = Vec::new();
         let mut next = SYSTEM_SEQ + 1;
-        // One message more than fits: the store says so in its own words.
+        // Reads one message above the limit, so that the store returns its error.
         for number in 2..=self.limits().messages_max.saturating_add(3) {
             let Some(text) = read_line(input, number)? else { break };
-            let line: Line =
-                serde_json::from_str(&text).map_err(|error| wrong(number, format!("is not a message: {error}")))?;
+            let line: ExportedMessage =
+                serde_json::from_str(&text).map_err(|error| invalid(number, format!("is not a message: {error}")))?;
             let system = number == 2 && line.role == "system";
             let seq = if system { SYSTEM_SEQ } else { next };
             next += u64::from(!system);
-            messages.push(line.stored(seq).map_err(|why| wrong(number, why))?);
+            messages.push(line.stored(seq).map_err(|why| invalid(number, why))?);
         }
         let new = NewSession { title: head.title, model: head.model, system: None };
         self.create_with(tenant, &new, &messages)
     }
 }
 
-impl Line {
+impl ExportedMessage {
     fn of(stored: &StoredMessage) -> Self {
         let message = &stored.message;
         Self {
             role: message.role.as_str().to_owned(),
             content: message.content.clone(),
-            tool_calls: message.tool_calls.iter().map(CallText::from).collect(),
+            tool_calls: message.tool_calls.iter().map(StoredToolCall::from).collect(),
             tool_call_id: message.tool_call_id.clone(),
             name: message.name.clone(),
             pinned: stored.pinned,

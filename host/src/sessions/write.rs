@@ -1,4 +1,4 @@
-//! Writing sessions: each method is one transaction, and what it returned `Ok` for is on disk.
+//! Writing sessions. Each method is one transaction, which is on disk when the method returns `Ok`.
 
 use std::time::Duration;
 
@@ -8,38 +8,38 @@ use ulid::Ulid;
 
 use super::{NewSession, SYSTEM_SEQ, Session, SessionError, SessionStore, StoredMessage, absent, read, rows};
 
-/// When trying again makes sense where no session ever expires by itself.
-const NEVER: Duration = Duration::from_secs(24 * 3_600);
+/// The time until a retry, for a store in which no session expires.
+const NO_EXPIRY_RETRY: Duration = Duration::from_secs(24 * 3_600);
 
-/// What a failed step inside a transaction is: the statement's failure, or our own word.
-pub(super) enum Step {
+/// An error inside a transaction: of a statement, or of the store's own checks.
+pub(super) enum ChangeError {
     Sql(rusqlite::Error),
-    Word(SessionError),
+    Refused(SessionError),
 }
 
-impl From<rusqlite::Error> for Step {
+impl From<rusqlite::Error> for ChangeError {
     fn from(error: rusqlite::Error) -> Self {
         Self::Sql(error)
     }
 }
 
-impl From<SessionError> for Step {
+impl From<SessionError> for ChangeError {
     fn from(error: SessionError) -> Self {
-        Self::Word(error)
+        Self::Refused(error)
     }
 }
 
 impl SessionStore {
-    /// Begins a session. The tenant's expired sessions are removed first and do not count to its limit.
+    /// Creates a session. The tenant's expired sessions are deleted first and do not count.
     ///
     /// # Errors
-    /// `SessionError::TooMany` when the tenant has as many as the store allows, `SessionError::TooLarge` for a
-    /// system message that does not fit.
+    /// `SessionError::TooMany` if the tenant has its maximum of sessions, `SessionError::TooLarge` for a system message that
+    /// does not fit.
     pub fn create(&self, tenant: &TenantId, new: NewSession) -> Result<Session, SessionError> {
         self.create_within(tenant, new, self.shared.limits.sessions_max)
     }
 
-    /// As [`SessionStore::create`], for a tenant with a limit of its own.
+    /// As [`SessionStore::create`], with the tenant's own maximum of sessions.
     ///
     /// # Errors
     /// As [`SessionStore::create`].
@@ -59,11 +59,11 @@ impl SessionStore {
         })
     }
 
-    /// Adds messages at the end, all or none, and returns how many there are then. With `expected_len` only if
-    /// there are that many before.
+    /// Appends all messages or none, and returns the new number of messages. `expected_len` is the number of messages that
+    /// the caller expects before.
     ///
     /// # Errors
-    /// `SessionError::Conflict` when there are not, `SessionError::TooLarge` when they do not fit,
+    /// `SessionError::Conflict` for another number of messages, `SessionError::TooLarge` if they do not fit,
     /// `SessionError::NotFound`.
     pub fn append(
         &self,
@@ -89,7 +89,7 @@ impl SessionStore {
     /// Sets or removes the system message.
     ///
     /// # Errors
-    /// `SessionError::TooLarge` when it does not fit, `SessionError::NotFound`.
+    /// `SessionError::TooLarge` if it does not fit, `SessionError::NotFound`.
     pub fn set_system(&self, tenant: &TenantId, id: &str, system: Option<&str>) -> Result<(), SessionError> {
         self.change(|change| {
             let session = self.found(change, tenant, id)?;
@@ -107,7 +107,7 @@ impl SessionStore {
         })
     }
 
-    /// Names a session.
+    /// Sets or removes the title.
     ///
     /// # Errors
     /// `SessionError::Invalid` for a title that is too long, `SessionError::NotFound`.
@@ -121,17 +121,15 @@ impl SessionStore {
         })
     }
 
-    /// A new session that begins with the first `at` messages of this one (all of them without it) and its system
-    /// message.
+    /// Creates a session with the system message and the first `at` messages of this one (all if `None`).
     ///
     /// # Errors
-    /// `SessionError::Invalid` when that would separate a tool's result from its call, and as
-    /// [`SessionStore::create`].
+    /// `SessionError::Invalid` if that would separate a tool call from its result, and as [`SessionStore::create`].
     pub fn fork(&self, tenant: &TenantId, id: &str, at: Option<u64>) -> Result<Session, SessionError> {
         self.fork_within(tenant, id, at, self.shared.limits.sessions_max)
     }
 
-    /// As [`SessionStore::fork`], for a tenant with a limit of its own.
+    /// As [`SessionStore::fork`], with the tenant's own maximum of sessions.
     ///
     /// # Errors
     /// As [`SessionStore::fork`].
@@ -153,30 +151,30 @@ impl SessionStore {
                  bytes, created FROM messages WHERE tenant = ?1 AND session = ?2 AND seq <= ?4",
                 params![tenant.as_str(), id, fork.id, rows::column(at)],
             )?;
-            self.measure(change, tenant, &fork.id, at)?;
+            self.recompute_size(change, tenant, &fork.id, at)?;
             self.check_share(change, tenant)?;
             self.found(change, tenant, &fork.id)
         })
     }
 
-    /// Removes all messages after the first `length`.
+    /// Deletes all messages after the first `length`.
     ///
     /// # Errors
-    /// `SessionError::Invalid` when that would separate a tool's result from its call, `SessionError::NotFound`.
+    /// `SessionError::Invalid` if that would separate a tool call from its result, `SessionError::NotFound`.
     pub fn truncate(&self, tenant: &TenantId, id: &str, length: u64) -> Result<(), SessionError> {
         self.change(|change| {
             let session = self.found(change, tenant, id)?;
             check_cut(change, tenant, &session, length)?;
             let query = "DELETE FROM messages WHERE tenant = ?1 AND session = ?2 AND seq > ?3";
             change.execute(query, params![tenant.as_str(), id, rows::column(length)])?;
-            self.measure(change, tenant, id, length)
+            self.recompute_size(change, tenant, id, length)
         })
     }
 
-    /// Pins a message, so that [`super::fit`] never drops it, or lets it go.
+    /// Pins a message, so that [`super::fit`] never drops it, or unpins it.
     ///
     /// # Errors
-    /// `SessionError::NotFound` where there is no such session or message.
+    /// `SessionError::NotFound` if there is no such session or message.
     pub fn pin(&self, tenant: &TenantId, id: &str, seq: u64, pinned: bool) -> Result<(), SessionError> {
         self.change(|change| {
             let session = self.found(change, tenant, id)?;
@@ -184,36 +182,38 @@ impl SessionStore {
             let changed = change.execute(query, params![tenant.as_str(), id, rows::column(seq), pinned])?;
             if changed == 0 {
                 let length = session.length;
-                let message =
-                    format!("there is no message \"{seq}\" in a session of {length}; give one of 1 to {length}");
+                let message = format!("there is no message \"{seq}\"; use 1 to {length}");
                 return Err(SessionError::NotFound(message).into());
             }
             Ok(())
         })
     }
 
-    /// Removes a session with its messages.
+    /// Deletes a session with its messages.
     ///
     /// # Errors
-    /// `SessionError::NotFound` where the tenant has none.
+    /// `SessionError::NotFound` if the tenant has no such session.
     pub fn delete(&self, tenant: &TenantId, id: &str) -> Result<(), SessionError> {
-        let delete = |change: &Transaction<'_>| -> Result<(), Step> {
+        let delete = |change: &Transaction<'_>| -> Result<(), ChangeError> {
             self.found(change, tenant, id)?;
             change.execute("DELETE FROM sessions WHERE tenant = ?1 AND id = ?2", params![tenant.as_str(), id])?;
             Ok(())
         };
         match self.change_freeing(delete) {
             Err(SessionError::Full { .. }) => {
-                self.shared.watch.use_room();
-                self.unzeroed(|| self.change_freeing(delete))
+                self.shared.file_monitor.release_reserve();
+                self.without_overwriting(|| self.change_freeing(delete))
             }
             done => done,
         }
     }
 
-    /// Runs `work` while what is deleted is freed and not overwritten, which needs next to no room in the log. The text
-    /// is overwritten when its pages are used again.
-    pub(super) fn unzeroed<T>(&self, work: impl FnOnce() -> Result<T, SessionError>) -> Result<T, SessionError> {
+    /// Runs `work` without overwriting deleted text, which needs almost no space in the log. The text is overwritten when its
+    /// pages are used again.
+    pub(super) fn without_overwriting<T>(
+        &self,
+        work: impl FnOnce() -> Result<T, SessionError>,
+    ) -> Result<T, SessionError> {
         let set = |on: bool| self.writer().pragma_update(None, "secure_delete", on).map_err(|error| self.failed(error));
         set(false)?;
         let done = work();
@@ -221,32 +221,32 @@ impl SessionStore {
         done
     }
 
-    /// Removes expired sessions of all tenants and says how many there were. The server calls it every
-    /// [`limits::SESSIONS_SWEEP_PERIOD`]; nothing depends on that, since expired sessions are not found anyway.
+    /// Deletes the expired sessions of all tenants and returns their number. The server calls it every
+    /// [`limits::SESSIONS_SWEEP_PERIOD`]. Reads never return expired sessions, whether or not they were deleted.
     ///
     /// # Errors
-    /// What the file cannot be written for.
+    /// An error of the file.
     pub fn sweep(&self) -> Result<usize, SessionError> {
         if self.shared.limits.idle.is_none() {
             return Ok(0);
         }
-        self.note_running()?;
+        self.store_running_time()?;
         let batch = i64::try_from(limits::SESSIONS_SWEEP_ROWS).unwrap_or(i64::MAX);
         let mut removed = 0;
         loop {
-            // The one statement that is not about one tenant: time passes for all.
+            // The only statement about all tenants: sessions expire for all of them.
             let query = "DELETE FROM sessions WHERE (tenant, id) IN \
                          (SELECT tenant, id FROM sessions WHERE active < ?1 ORDER BY active LIMIT ?2)";
-            let gone = self.change_freeing(|change| Ok(change.execute(query, params![self.horizon(), batch])?))?;
-            removed += gone;
-            if gone < limits::SESSIONS_SWEEP_ROWS {
+            let deleted = self.change_freeing(|change| Ok(change.execute(query, params![self.horizon(), batch])?))?;
+            removed += deleted;
+            if deleted < limits::SESSIONS_SWEEP_ROWS {
                 return Ok(removed);
             }
         }
     }
 
-    /// Notes how long stores of this file were open.
-    pub(super) fn note_running(&self) -> Result<(), SessionError> {
+    /// Stores the running time.
+    pub(super) fn store_running_time(&self) -> Result<(), SessionError> {
         self.change_freeing(|change| {
             let query = "UPDATE running SET millis = max(millis, ?1)";
             change.execute(query, params![self.shared.running.millis()])?;
@@ -254,11 +254,11 @@ impl SessionStore {
         })
     }
 
-    /// Keeps a text about the usage of each of these tenants, in the place of the one before; all of them or none.
+    /// Replaces the stored usage reports of these tenants, all or none.
     ///
     /// # Errors
-    /// What the file cannot be written for.
-    pub fn keep_usage(&self, reports: &[(TenantId, String)]) -> Result<(), SessionError> {
+    /// An error of the file.
+    pub fn store_usage(&self, reports: &[(TenantId, String)]) -> Result<(), SessionError> {
         self.change_freeing(|change| {
             let mut statement =
                 change.prepare_cached("INSERT OR REPLACE INTO usage (tenant, report) VALUES (?1, ?2)")?;
@@ -269,60 +269,64 @@ impl SessionStore {
         })
     }
 
-    /// Moves what the log holds into the database itself, so that the file alone is the whole store.
+    /// Copies the write-ahead log into the database file, so that the file alone is complete.
     ///
     /// # Errors
-    /// What the file cannot be written for.
+    /// An error of the file.
     pub fn flush(&self) -> Result<(), SessionError> {
-        self.shared.watch.check()?;
+        self.shared.file_monitor.check()?;
         if self.shared.limits.idle.is_some() {
-            self.note_running()?;
+            self.store_running_time()?;
         }
         let writer = self.writer();
         let done = writer.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()));
         done.map_err(|error| self.failed(error))
     }
 
-    /// Runs `work` in one transaction and commits it; any error undoes all of it.
-    fn change<T>(&self, work: impl FnOnce(&Transaction<'_>) -> Result<T, Step>) -> Result<T, SessionError> {
-        self.shared.watch.check()?;
+    /// Runs `work` in one transaction and commits it. An error rolls it back.
+    fn change<T>(&self, work: impl FnOnce(&Transaction<'_>) -> Result<T, ChangeError>) -> Result<T, SessionError> {
+        self.shared.file_monitor.check()?;
         self.check_room()?;
         self.change_freeing(work)
     }
 
-    /// Whether there is room for more: on the disk, or in pages of the file that deleted sessions left.
+    /// Checks that there is space: on the disk, or in free pages of the file.
+    ///
+    /// # Errors
+    /// `SessionError::Full`.
     pub(super) fn check_room(&self) -> Result<(), SessionError> {
-        self.shared.watch.check_room(|| {
+        self.shared.file_monitor.check_room(|| {
             let writer = self.writer();
             let count = |name: &str| writer.pragma_query_value(None, name, |row| row.get::<_, i64>(0));
             let bytes = count("freelist_count").and_then(|pages| Ok(pages.saturating_mul(count("page_size")?)));
-            // What cannot be known is no room.
+            // An unknown number counts as no space.
             bytes.map_or(0, rows::count)
         })
     }
 
-    /// As [`SessionStore::change`], for what takes no room to speak of: a full disk does not keep it from being tried.
+    /// As [`SessionStore::change`], for a change that needs almost no space, so that it is tried on a full disk too.
     pub(super) fn change_freeing<T>(
         &self,
-        work: impl FnOnce(&Transaction<'_>) -> Result<T, Step>,
+        work: impl FnOnce(&Transaction<'_>) -> Result<T, ChangeError>,
     ) -> Result<T, SessionError> {
-        self.shared.watch.check()?;
+        self.shared.file_monitor.check()?;
         let mut writer = self.writer();
-        let run = || -> Result<T, Step> {
+        let run = || -> Result<T, ChangeError> {
             let change = writer.transaction_with_behavior(TransactionBehavior::Immediate)?;
             let done = work(&change)?;
             change.commit()?;
             Ok(done)
         };
         let done = run().map_err(|step| match step {
-            Step::Sql(error) => self.failed(error),
-            Step::Word(error) => error,
+            ChangeError::Sql(error) => self.failed(error),
+            ChangeError::Refused(error) => error,
         });
-        self.shared.watch.ended(done.as_ref().map(|_| ()));
+        self.shared.file_monitor.ended(done.as_ref().map(|_| ()));
         done
     }
 
-    fn found(&self, change: &Transaction<'_>, tenant: &TenantId, id: &str) -> Result<Session, Step> {
+    /// The session that a change is about.
+    fn found(&self, change: &Transaction<'_>, tenant: &TenantId, id: &str) -> Result<Session, ChangeError> {
         let found = read::find(change, tenant, id, self.horizon())?;
         found.ok_or_else(|| absent(tenant, id).into())
     }
@@ -334,7 +338,7 @@ impl SessionStore {
         new: &NewSession,
         parent: Option<&str>,
         sessions_max: usize,
-    ) -> Result<Session, Step> {
+    ) -> Result<Session, ChangeError> {
         let horizon = self.horizon();
         change.execute("DELETE FROM sessions WHERE tenant = ?1 AND active < ?2", params![tenant.as_str(), horizon])?;
         if read::count(change, tenant, horizon)? >= sessions_max {
@@ -352,9 +356,9 @@ impl SessionStore {
         self.found(change, tenant, &id)
     }
 
-    /// How long until this tenant's least used session expires.
-    pub(super) fn first_expiry(&self, change: &Transaction<'_>, tenant: &TenantId) -> Result<Duration, Step> {
-        let Some(idle) = self.shared.limits.idle else { return Ok(NEVER) };
+    /// The time until the first of this tenant's sessions expires.
+    pub(super) fn first_expiry(&self, change: &Transaction<'_>, tenant: &TenantId) -> Result<Duration, ChangeError> {
+        let Some(idle) = self.shared.limits.idle else { return Ok(NO_EXPIRY_RETRY) };
         let query = "SELECT min(active) FROM sessions WHERE tenant = ?1";
         let oldest: Option<i64> = change.query_row(query, params![tenant.as_str()], |row| row.get(0))?;
         let since = self.shared.running.millis().saturating_sub(oldest.unwrap_or(0));
@@ -368,20 +372,20 @@ impl SessionStore {
         tenant: &TenantId,
         session: &Session,
         system: &str,
-    ) -> Result<(), Step> {
+    ) -> Result<(), ChangeError> {
         let message = Message::text(Role::System, system);
         let stored = StoredMessage { seq: SYSTEM_SEQ, message, pinned: true, created: self.now() };
         self.add(change, tenant, session, &[stored]).map(drop)
     }
 
-    /// Stores messages whose numbers are decided, and returns the session's length then.
+    /// Stores numbered messages and returns the new length of the session.
     fn add(
         &self,
         change: &Transaction<'_>,
         tenant: &TenantId,
         session: &Session,
         messages: &[StoredMessage],
-    ) -> Result<u64, Step> {
+    ) -> Result<u64, ChangeError> {
         let mut after = Session { used: self.now(), ..session.clone() };
         let mut statement = change.prepare_cached(
             "INSERT INTO messages (tenant, session, seq, role, content, tool_calls, tool_call_id, name, pinned, \
@@ -419,19 +423,23 @@ impl SessionStore {
         let limits = &self.shared.limits;
         let messages_max = u64::try_from(limits.messages_max).unwrap_or(u64::MAX);
         if session.length > messages_max {
-            let message = format!("a session has {messages_max} messages at most; fork it earlier, or begin a new one");
+            let message = format!(
+                "a session may have at most {messages_max} messages; fork it at an earlier message, or begin a new one"
+            );
             return Err(SessionError::TooLarge(message));
         }
         if session.bytes > limits.bytes_max {
             let bytes_max = limits.bytes_max;
-            let message = format!("a session has {bytes_max} bytes at most; fork it earlier, or begin a new one");
+            let message = format!(
+                "a session may have at most {bytes_max} bytes; fork it at an earlier message, or begin a new one"
+            );
             return Err(SessionError::TooLarge(message));
         }
         Ok(())
     }
 
-    /// Writes the session's length and bytes, and that it was used.
-    fn set_size(&self, change: &Transaction<'_>, tenant: &TenantId, session: &Session) -> Result<(), Step> {
+    /// Writes the session's length and bytes, and the time of its use.
+    fn set_size(&self, change: &Transaction<'_>, tenant: &TenantId, session: &Session) -> Result<(), ChangeError> {
         let query = "UPDATE sessions SET length = ?3, bytes = ?4, used = max(used, ?5), active = max(active, ?6) \
                      WHERE tenant = ?1 AND id = ?2";
         let (length, bytes) = (rows::column(session.length), rows::column(session.bytes));
@@ -440,8 +448,14 @@ impl SessionStore {
         Ok(())
     }
 
-    /// Sets the length to what it is now and sums the bytes up again.
-    fn measure(&self, change: &Transaction<'_>, tenant: &TenantId, id: &str, length: u64) -> Result<(), Step> {
+    /// Writes the session's length, and recomputes its bytes.
+    fn recompute_size(
+        &self,
+        change: &Transaction<'_>,
+        tenant: &TenantId,
+        id: &str,
+        length: u64,
+    ) -> Result<(), ChangeError> {
         let query = "UPDATE sessions SET length = ?3, used = max(used, ?4), active = max(active, ?5), \
                      bytes = (SELECT coalesce(sum(bytes), 0) FROM messages WHERE tenant = ?1 AND session = ?2) \
                      WHERE tenant = ?1 AND id = ?2";
@@ -450,7 +464,7 @@ impl SessionStore {
         Ok(())
     }
 
-    /// A session made of these messages, whose numbers are decided, in one transaction.
+    /// Creates a session with these numbered messages in one transaction.
     ///
     /// # Errors
     /// As [`SessionStore::create`].
@@ -469,18 +483,18 @@ impl SessionStore {
     }
 }
 
-/// A cut may not separate a tool's result from its call.
-fn check_cut(change: &Transaction<'_>, tenant: &TenantId, session: &Session, at: u64) -> Result<(), Step> {
+/// Checks that a cut after message `at` does not separate a tool call from its result.
+fn check_cut(change: &Transaction<'_>, tenant: &TenantId, session: &Session, at: u64) -> Result<(), ChangeError> {
     if at > session.length {
         let length = session.length;
-        return Err(SessionError::Invalid(format!("there is no message \"{at}\" in a session of {length}")).into());
+        return Err(SessionError::Invalid(format!("there is no message \"{at}\"; the session has {length}")).into());
     }
     let query = "SELECT role FROM messages WHERE tenant = ?1 AND session = ?2 AND seq = ?3";
     let next = params![tenant.as_str(), session.id, rows::column(at + 1)];
     let role: Option<String> = change.query_row(query, next, |row| row.get(0)).optional()?;
     if role.as_deref() == Some(Role::Tool.as_str()) {
         let message =
-            format!("message \"{at}\" is between a tool call and its result; choose one before or after both");
+            format!("message \"{at}\" is between a tool call and its result; choose a message before or after both");
         return Err(SessionError::Invalid(message).into());
     }
     Ok(())
@@ -489,12 +503,12 @@ fn check_cut(change: &Transaction<'_>, tenant: &TenantId, session: &Session, at:
 fn check_title(title: Option<&str>) -> Result<(), SessionError> {
     let (length, max) = (title.map_or(0, str::len), limits::SESSION_TITLE_BYTES_MAX);
     if length > max {
-        return Err(SessionError::Invalid(format!("a title of {length} bytes is too long; use {max} at most")));
+        return Err(SessionError::Invalid(format!("a title of {length} bytes is too long; use at most {max} bytes")));
     }
     Ok(())
 }
 
-/// Bytes a message counts to its session's limit.
+/// The bytes that a message adds to its session.
 fn size(message: &Message, calls: Option<&str>) -> u64 {
     let parts = [
         message.content.len(),

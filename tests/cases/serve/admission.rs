@@ -1,4 +1,4 @@
-//! What a request takes before it is admitted: nothing that others would miss.
+//! Requests before they are admitted: they cannot slow down others or use up memory.
 
 use std::cell::RefCell;
 use std::io::Write as _;
@@ -13,7 +13,7 @@ use crate::harness::server::{PLUGINS, Server, finish, key, tenant};
 
 const MIB: usize = 1 << 20;
 
-/// Bodies that cost a lot where they are worked on before it is known whether they may be.
+/// Bodies that are expensive to parse or tokenize, if that happens before they are refused.
 fn costly() -> Vec<(&'static str, Vec<u8>)> {
     let lists = format!("[{}]", vec!["[0]"; 4 * MIB - 2].join(","));
     let messages = format!("{{\"model\":\"ember\",\"messages\":{lists}}}");
@@ -57,7 +57,7 @@ fn costly() -> Vec<(&'static str, Vec<u8>)> {
     .into()
 }
 
-/// Sends one body after the other until it is over; each is refused.
+/// Sends one body after another until the test ends. Each is refused.
 #[cfg(target_os = "linux")]
 fn flood<'a>(
     server: &Server,
@@ -69,7 +69,7 @@ fn flood<'a>(
     let expected = if name == "zero" { [429, 429, 429, 429] } else { [400, 404, 413, 429] };
     for (path, body) in bodies.take_while(|_| !over.load(Ordering::Relaxed)) {
         let refused = server.ask("POST", path, Some(&key(name)), body);
-        // 0 is a connection that was closed before the refusal was read.
+        // 0: the connection was closed before the refusal was read.
         let answered = refused.status == 0 || refused.status == 503 || expected.contains(&refused.status);
         assert!(answered, "{name} {path}: {refused:?}");
         asked.fetch_add(1, Ordering::Relaxed);
@@ -78,7 +78,7 @@ fn flood<'a>(
 
 #[cfg(target_os = "linux")]
 #[test]
-fn costly_bodies_hold_up_nobody_and_fill_no_memory() {
+fn expensive_bodies_do_not_delay_others_or_fill_the_memory() {
     let more = tenant("zero", "[tenant.limits]\nrequests_per_minute = 0") + &tenant("free", "");
     let server = Server::start(&config(&more));
     let bodies = costly();
@@ -107,7 +107,7 @@ fn costly_bodies_hold_up_nobody_and_fill_no_memory() {
     });
     let grown = server.memory_bytes("VmHWM").saturating_sub(before);
     println!("slowest answer {slowest:?}, slowest probe {slowest_probe:?}, {asked:?} bodies, {} MiB more", grown >> 20);
-    // Far above what it takes on a machine that has nothing else to do, far below what each of these took.
+    // Far above the time on an idle machine, and far below the time that each body took without the limits.
     assert!(
         slowest < Duration::from_secs(20) && slowest_probe < Duration::from_secs(5),
         "{slowest:?} {slowest_probe:?}"
@@ -118,7 +118,7 @@ fn costly_bodies_hold_up_nobody_and_fill_no_memory() {
     assert!(used["total"]["limited"].as_u64() > Some(0), "{used}");
 }
 
-/// A request whose body does not come.
+/// A request whose body does not arrive completely.
 fn unfinished(server: &Server, path: &str, name: &str, length: usize, sent: usize) -> TcpStream {
     let mut stream = TcpStream::connect(&server.address).expect("accepts");
     stream.set_read_timeout(Some(Duration::from_secs(60))).expect("a timeout");
@@ -128,24 +128,26 @@ fn unfinished(server: &Server, path: &str, name: &str, length: usize, sent: usiz
          content-length: {length}\r\n\r\n"
     );
     stream.write_all(head.as_bytes()).expect("taken");
-    // It may be refused while it is sent.
+    // The server may refuse it before all is sent.
     let _refused_early = stream.write_all(&vec![b' '; sent]);
     stream
 }
 
 #[test]
-fn a_tenants_bodies_hold_its_share_of_the_bytes_and_no_more() {
+fn the_bodies_of_a_tenant_cannot_exceed_its_share_of_the_request_bytes() {
     let server = Server::start(&config(&format!(
         "[server]\nbody_bytes_max = \"1MiB\"\nrequest_bytes_max = \"6MiB\"\n{}",
         tenant("drips", "")
     )));
-    // Two fill the share, and one more is refused.
+    // Two requests fill the share, and a third is refused.
     let held: Vec<TcpStream> =
         (0..3).map(|_| unfinished(&server, "/v1/completions", "drips", MIB, MIB - 64 * 1_024)).collect();
     let body = json!({"model": "ember", "prompt": "x".repeat(400_000)}).to_string();
     server.eventually("full", |server| {
         let refused = server.ask("POST", "/v1/completions", Some(&key("drips")), body.as_bytes());
-        refused.status == 429 && refused.body.contains("hold") && refused.headers.contains("retry-after")
+        refused.status == 429
+            && refused.body.contains("bytes of memory together")
+            && refused.headers.contains("retry-after")
     });
     let done = server.post("/v1/chat/completions", "alpha", &chat(QUESTION));
     assert!(content(&done.json()).contains(ANSWER), "{done:?}");
@@ -157,13 +159,13 @@ fn a_tenants_bodies_hold_its_share_of_the_bytes_and_no_more() {
 }
 
 #[test]
-fn a_request_has_its_place_while_its_body_arrives() {
+fn a_request_is_in_flight_while_its_body_arrives() {
     let server = Server::start(&config(&tenant("one", &format!("{PLUGINS}\n[tenant.limits]\nin_flight_max = 1"))));
     let open = RefCell::new(Vec::new());
     server.eventually("taken", |server| {
-        // The request below may come first and take the only place; then this one is refused, and the next try opens another.
+        // The request below may take the only slot first. Then this one is refused, and the next iteration opens another.
         open.borrow_mut().push(unfinished(server, "/v1/chat/completions", "one", 1_000, 10));
-        // Where there is a place, it is refused for what it says, at once.
+        // With a free slot, it is refused at once for its content.
         let refused = server.post("/v1/chat/completions", "one", &json!({"model": 7}));
         refused.status == 429 && refused.body.contains("already has 1 requests running")
     });
@@ -178,7 +180,7 @@ fn a_request_has_its_place_while_its_body_arrives() {
 }
 
 #[test]
-fn every_request_that_does_work_takes_the_rate_once() {
+fn every_request_that_does_work_counts_once_against_the_rate() {
     let server =
         Server::start(&config(&tenant("few", &format!("{PLUGINS}\n[tenant.limits]\nrequests_per_minute = 4"))));
     let session = server.post("/v1/sessions", "few", &json!({"model": "ember"})).json();
@@ -204,7 +206,7 @@ fn every_request_that_does_work_takes_the_rate_once() {
 }
 
 #[test]
-fn a_refused_connection_hears_why() {
+fn a_refused_connection_gets_the_reason() {
     let server = Server::start(&config(&tenant("zero", "[tenant.limits]\nrequests_per_minute = 0")));
     let refused = finish(unfinished(&server, "/v1/chat/completions", "zero", 1_000, 10));
     assert_eq!((refused.status, refused.code().as_str()), (429, "rate_limited"), "before its body is there");

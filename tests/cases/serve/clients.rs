@@ -13,7 +13,7 @@ fn variable(variables: &[(String, String)], name: &str) -> String {
     variables.iter().find(|row| row.0 == name).expect("the tool says where").1.clone()
 }
 
-/// What the cases find: two models, and tenants who may less than all. `server` is more of `[server]`.
+/// A server with two models, and tenants with restricted access. `more` are more lines of `[server]`.
 fn server(more: &str) -> Server {
     let minilm = variable(&environment("minilm"), "FIREBOX_TEST_MINILM");
     let chat_only = digest("chatonly");
@@ -28,8 +28,8 @@ fn server(more: &str) -> Server {
     Server::start(&config(&more))
 }
 
-/// What tells a file of cases where the server is and which keys it has.
-fn told(server: &Server) -> Vec<(&'static str, String)> {
+/// The environment of a file of cases: the address of the server and its keys.
+fn case_environment(server: &Server) -> Vec<(&'static str, String)> {
     let keys = [
         ("KEY", "alpha"),
         ("KEY_CHAT", "chatonly"),
@@ -42,7 +42,7 @@ fn told(server: &Server) -> Vec<(&'static str, String)> {
     server.into_iter().chain(keys).collect()
 }
 
-/// All cases passed, and they are as many as promised.
+/// Checks that all cases passed, and their number.
 fn judge(server: &Server, succeeded: bool, text: &str, cases: usize) {
     assert!(succeeded, "{text}\n{}", server.log());
     let passed = text.lines().filter(|line| line.starts_with("ok ")).count();
@@ -52,8 +52,8 @@ fn judge(server: &Server, succeeded: bool, text: &str, cases: usize) {
 fn run(program: &str, script: &Path, cases: usize) {
     let server = server("");
     let mut command = Command::new(program);
-    command.arg(script).envs(told(&server));
-    // As after an installation: what a client takes from its environment is not there.
+    command.arg(script).envs(case_environment(&server));
+    // Without the variables that a client would read from its environment.
     command.env_remove("OPENAI_API_KEY").env_remove("OPENAI_BASE_URL").env("PYTHONDONTWRITEBYTECODE", "1");
     let output = command.stdin(Stdio::null()).output().expect("the client runs");
     let text = String::from_utf8_lossy(&output.stdout);
@@ -62,16 +62,16 @@ fn run(program: &str, script: &Path, cases: usize) {
 }
 
 #[test]
-fn the_python_client_is_served() {
+fn all_cases_of_the_python_client_pass() {
     let clients = environment("openai-clients");
     let script = root().join("tests/clients/openai_cases.py");
     run(&variable(&clients, "FIREBOX_TEST_OPENAI_PYTHON"), &script, 82);
 }
 
-/// Node looks for packages beside the script, so it is run from a folder that has them.
+/// Node searches packages in the script's folder, so the script runs from a folder that has them.
 #[cfg(unix)]
 #[test]
-fn the_npm_client_is_served() {
+fn all_cases_of_the_npm_client_pass() {
     let clients = environment("openai-clients");
     let folder = tempfile::tempdir().expect("temporary directory");
     let modules = variable(&clients, "FIREBOX_TEST_OPENAI_MODULES");
@@ -81,10 +81,10 @@ fn the_npm_client_is_served() {
     run(&variable(&clients, "FIREBOX_TEST_OPENAI_NODE"), &script, 25);
 }
 
-/// A page from one port asks the server at another, in a browser that knows nothing of either.
+/// A page from one port uses the server on another port, in a browser with a new profile.
 #[cfg(target_os = "linux")]
 #[test]
-fn the_npm_client_is_served_in_a_page_of_another_origin() {
+fn the_npm_client_works_in_a_page_of_another_origin() {
     let (clients, browser) = (environment("openai-clients"), environment("browser"));
     let mut page = Command::new(variable(&clients, "FIREBOX_TEST_OPENAI_NODE"))
         .arg(root().join("tests/clients/browser_page.mjs"))
@@ -102,7 +102,7 @@ fn the_npm_client_is_served_in_a_page_of_another_origin() {
     let origin = line.trim().strip_prefix("origin ").expect("its origin");
     let server = server(&format!("[server]\norigins = [\"{origin}\"]\n"));
     let told: serde_json::Map<_, _> =
-        told(&server).into_iter().map(|(name, value)| (name.to_owned(), value.into())).collect();
+        case_environment(&server).into_iter().map(|(name, value)| (name.to_owned(), value.into())).collect();
     writeln!(page.stdin.take().expect("piped"), "{}", serde_json::Value::Object(told)).expect("it reads");
     let mut text = String::new();
     output.read_to_string(&mut text).expect("what it reports");

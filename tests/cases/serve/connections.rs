@@ -1,4 +1,4 @@
-//! Clients that take connections, streams and time from others: each has its share, and a way is left for everybody else.
+//! Clients that try to take all connections, streams or time: each is limited, and other clients are served.
 
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
@@ -10,7 +10,7 @@ use super::mcp::{begin, rpc};
 use super::{ANSWER, QUESTION, chat, config, content, never_ends, with};
 use crate::harness::server::{Response, Server, finish, key, tenant};
 
-/// What the rest of the world sees while somebody attacks.
+/// Checks that other clients are served during the attack.
 fn others_are_served(server: &Server) {
     let begun = Instant::now();
     assert_eq!(server.ask("GET", "/healthz", None, b"").status, 200);
@@ -31,10 +31,10 @@ fn status(stream: &mut TcpStream) -> u16 {
     String::from_utf8_lossy(&head[9..]).parse().expect("a status")
 }
 
-/// Whether the server has closed it.
+/// Whether the server has closed the connection.
 fn is_closed(stream: &mut TcpStream) -> bool {
     stream.set_nonblocking(true).expect("a socket");
-    // What it said before comes first.
+    // Bytes that were sent before the close are read first.
     let closed = loop {
         match stream.read(&mut [0; 4_096]) {
             Ok(0) => break true,
@@ -46,7 +46,7 @@ fn is_closed(stream: &mut TcpStream) -> bool {
     closed
 }
 
-/// A session of `tenant` that is ready to be listened to; the request that does so.
+/// Opens an MCP session of `tenant`. Returns the request that opens its event stream.
 fn listening(server: &Server, tenant: &str) -> String {
     let (_, _, session) = rpc(server, &key(tenant), "", &begin());
     rpc(server, &key(tenant), &session, &json!({"jsonrpc": "2.0", "method": "notifications/initialized"}));
@@ -58,9 +58,9 @@ fn listening(server: &Server, tenant: &str) -> String {
 }
 
 #[test]
-fn one_key_has_its_share_of_streams_however_many_it_asks_for() {
+fn a_key_cannot_open_more_streams_than_its_tenants_limit() {
     let server = Server::start(&config(&tenant("greedy", "")));
-    // One session ends its older streams by itself, so there are many.
+    // A session closes its older streams, so the test uses many sessions.
     let requests: Vec<String> = (0..96).map(|_| listening(&server, "greedy")).collect();
     let (mut open, mut refused) = (Vec::new(), 0);
     for request in requests.iter().cycle().take(1_024) {
@@ -70,7 +70,7 @@ fn one_key_has_its_share_of_streams_however_many_it_asks_for() {
             200 => open.push(stream),
             429 => {
                 let words = finish(stream).body;
-                assert!(words.contains("end one of them"), "{words}");
+                assert!(words.contains("end one first"), "{words}");
                 refused += 1;
             }
             other => panic!("{other}"),
@@ -88,7 +88,7 @@ fn one_key_has_its_share_of_streams_however_many_it_asks_for() {
 }
 
 #[test]
-fn a_tenant_has_as_many_streams_and_requests_as_its_limits_say() {
+fn a_tenants_limits_bound_its_streams_and_open_requests() {
     let limits = "[tenant.tools]\nask = [\"*\"]\n[tenant.limits]\nconnections_max = 3\nstreams_max = 2";
     let server = Server::start(&config(&tenant("greedy", &format!("plugins = [\"calculator\"]\n{limits}"))));
     let body = with(chat(QUESTION), "stream", json!(true)).to_string();
@@ -110,7 +110,7 @@ fn a_tenant_has_as_many_streams_and_requests_as_its_limits_say() {
 }
 
 #[test]
-fn connections_without_a_request_make_room() {
+fn idle_connections_are_closed_to_make_room() {
     let server = Server::start(&config("[server]\nconnections_max = 16\nheader_timeout = \"5m\"\n"));
     let begins: [&[u8]; 4] =
         [b"", b"GET / HTTP/1.1\r\nx-drip: ", b"\r\n\r\n", b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03"];
@@ -118,7 +118,7 @@ fn connections_without_a_request_make_room() {
     for begin in begins {
         for _ in 0..32 {
             let mut stream = TcpStream::connect(&server.address).expect("accepts");
-            // It may be closed before it has said anything.
+            // The server may close it before the client has sent anything.
             let _closed_already = stream.write_all(begin);
             held.push(stream);
         }
@@ -130,7 +130,7 @@ fn connections_without_a_request_make_room() {
 }
 
 #[test]
-fn bodies_that_drip_hold_their_tenants_share_and_end() {
+fn slow_bodies_use_their_tenants_slots_only_and_are_ended() {
     let server = Server::start(&config(&format!("[server]\nconnections_max = 16\n{}", tenant("greedy", ""))));
     let drip = |key: &str| {
         let mut stream = TcpStream::connect(&server.address).expect("accepts");
@@ -138,9 +138,9 @@ fn bodies_that_drip_hold_their_tenants_share_and_end() {
             "POST /v1/chat/completions HTTP/1.1\r\nhost: localhost\r\nauthorization: Bearer {key}\r\n\
              content-type: application/json\r\ncontent-length: 100000\r\n\r\n{{"
         );
-        // It may be closed before it has said anything.
+        // The server may close it before the client has sent anything.
         let _closed_already = stream.write_all(head.as_bytes());
-        // Its key is read before the next one comes.
+        // The server reads its key before the next connection.
         std::thread::sleep(Duration::from_millis(30));
         stream
     };
@@ -150,7 +150,7 @@ fn bodies_that_drip_hold_their_tenants_share_and_end() {
     let _unknown: Vec<TcpStream> = (0..32).map(|_| drip("fbx_nobody_0")).collect();
     others_are_served(&server);
     let ends = |stream: &mut TcpStream| {
-        // A byte a second does not help.
+        // One byte per second is below the minimum rate.
         while begun.elapsed() < Duration::from_secs(60) {
             if is_closed(stream) || stream.write_all(b" ").is_err() {
                 return true;
@@ -164,7 +164,7 @@ fn bodies_that_drip_hold_their_tenants_share_and_end() {
 }
 
 #[test]
-fn probes_are_answered_where_all_connections_are_taken() {
+fn probes_are_answered_when_all_connections_are_in_use() {
     let asks = "plugins = [\"calculator\"]\n[tenant.tools]\nask = [\"*\"]\n[tenant.limits]\nconnections_max = 4";
     let server = Server::start(&config(&format!("[server]\nconnections_max = 4\n{}", tenant("greedy", asks))));
     let body = with(chat(QUESTION), "stream", json!(true)).to_string();
@@ -182,7 +182,7 @@ fn probes_are_answered_where_all_connections_are_taken() {
         assert_eq!(server.ask("GET", path, None, b"").status, 200, "{path}");
     }
     assert!(refused(&server, "full") >= 1.0, "metrics are a probe too");
-    // Those who hold the way of probes without asking anything make room as well.
+    // Idle connections in the reserve for probes are closed to make room too.
     let _silent: Vec<TcpStream> = (0..100).map(|_| TcpStream::connect(&server.address).expect("accepts")).collect();
     assert_eq!(server.ask("GET", "/healthz", None, b"").status, 200);
     drop(held);
@@ -191,7 +191,7 @@ fn probes_are_answered_where_all_connections_are_taken() {
 }
 
 #[test]
-fn operators_have_an_address_of_their_own() {
+fn probes_and_metrics_have_an_address_of_their_own() {
     let server = Server::start(&config("[server]\nadmin_listen = \"127.0.0.1:0\"\n"));
     let said = server.log();
     let admin = said.lines().find_map(|line| line.split("probes and metrics on http://").nth(1)).expect("an address");
@@ -217,7 +217,7 @@ fn operators_have_an_address_of_their_own() {
 }
 
 #[test]
-fn a_proxy_that_is_trusted_names_the_client() {
+fn a_trusted_proxy_names_the_client() {
     let ask = |server: &Server| {
         super::raw(
             server,
@@ -240,7 +240,7 @@ fn a_proxy_that_is_trusted_names_the_client() {
 }
 
 #[test]
-fn odd_ways_to_ask_are_answered_or_ended_and_do_no_harm() {
+fn unusual_requests_are_answered_or_closed_and_do_no_harm() {
     let server = Server::start(&config(""));
     let probe = "GET /healthz HTTP/1.1\r\nhost: localhost\r\n";
     let raw = |bytes: &str| super::raw(&server, bytes);
@@ -270,7 +270,7 @@ fn odd_ways_to_ask_are_answered_or_ended_and_do_no_harm() {
     others_are_served(&server);
 }
 
-/// A connection whose system takes few bytes before its program does.
+/// A connection with a small receive buffer.
 fn with_small_buffers(address: &str) -> TcpStream {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build().expect("a runtime");
     let stream = runtime.block_on(async {
@@ -283,7 +283,7 @@ fn with_small_buffers(address: &str) -> TcpStream {
 }
 
 #[test]
-fn a_reader_that_rests_or_trickles_gives_back_what_it_holds() {
+fn a_client_that_reads_too_slowly_is_closed_and_releases_its_slots() {
     let limits = "plugins = []\n[tenant.limits]\nin_flight_max = 2";
     let server = Server::start(
         &config(&format!("[server]\nreader_timeout = \"2s\"\n{}", tenant("slow", limits)))
@@ -308,11 +308,11 @@ fn a_reader_that_rests_or_trickles_gives_back_what_it_holds() {
     }
     let short = with(with(chat("Hi."), "max_tokens", json!(1)), "model", json!(NAME));
     assert_eq!(server.post("/v1/chat/completions", "slow", &short).status, 429, "both of its requests run");
-    // One rests, and the other takes 16 bytes now and then.
+    // One client reads nothing, and the other 16 bytes now and then.
     let begun = Instant::now();
     while refused(&server, "slow_reader") < 2.0 {
         assert!(begun.elapsed() < Duration::from_secs(100), "{}", server.log());
-        // What is left of an answer that was cut may still come.
+        // The rest of a cut answer may still arrive.
         let _cut = readers[1].read(&mut [0; 16]);
         std::thread::sleep(Duration::from_millis(100));
     }
@@ -322,5 +322,5 @@ fn a_reader_that_rests_or_trickles_gives_back_what_it_holds() {
     assert_eq!(server.metric("alpha", &line), 2.0, "cancelled, and not done");
 }
 
-/// A long name makes long events.
+/// A long model name makes long events.
 const NAME: &str = "ember-with-a-name-that-makes-every-event-of-its-answers-longer";

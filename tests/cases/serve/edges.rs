@@ -1,4 +1,4 @@
-//! What HTTP clients do at the edges of an API: web pages of other origins, slashes, methods, encodings of bodies.
+//! Edge cases of HTTP: web pages of other origins, slashes, methods, encodings of bodies.
 
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
@@ -13,7 +13,7 @@ use crate::harness::server::{Response, Server, finish, key, tenant};
 
 const PAGE: &str = "https://app.example";
 
-/// Sends a request whose headers are `headers`, a line each, besides what HTTP needs.
+/// Sends a request with the lines `headers` and the headers that HTTP requires.
 fn send(server: &Server, request: &str, headers: &[String], body: &[u8]) -> Response {
     let mut stream = TcpStream::connect(&server.address).expect("accepts");
     stream.set_read_timeout(Some(Duration::from_secs(120))).expect("a timeout");
@@ -23,7 +23,7 @@ fn send(server: &Server, request: &str, headers: &[String], body: &[u8]) -> Resp
         "{request} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\ncontent-length: {length}\r\n{lines}\r\n"
     );
     stream.write_all(head.as_bytes()).expect("taken");
-    // A refusal may come before the whole body is taken; the answer is what counts.
+    // The server may refuse the request before all of the body is sent.
     let _refused_early = stream.write_all(body);
     finish(stream)
 }
@@ -53,7 +53,7 @@ fn zlib(body: &[u8]) -> Vec<u8> {
     encoder.finish().expect("a vector")
 }
 
-/// Requests with the status each is answered with, from the first step that refuses to the last.
+/// Requests and their statuses, one for each step of the middleware that can refuse.
 fn refusals() -> Vec<(&'static str, Vec<String>, Vec<u8>, u16)> {
     let ask = chat(QUESTION).to_string().into_bytes();
     let alpha = || vec![with_key("alpha")];
@@ -79,7 +79,7 @@ fn pages_server(more: &str) -> Server {
 }
 
 #[test]
-fn a_page_that_may_ask_reads_every_answer_and_another_reads_none() {
+fn only_pages_of_allowed_origins_can_read_answers_and_refusals() {
     let server = pages_server("");
     assert_eq!(refusals().len(), 11);
     for (request, mut headers, body, status) in refusals() {
@@ -89,7 +89,7 @@ fn a_page_that_may_ask_reads_every_answer_and_another_reads_none() {
         assert_eq!(header(&response, "access-control-allow-origin"), Some(PAGE), "{request}: {response:?}");
         assert_eq!(header(&response, "vary"), Some("origin"), "{request}: {response:?}");
         let exposed = header(&response, "access-control-expose-headers").expect("some are shown");
-        // What the server says beside what a browser shows a script anyway.
+        // The exposed headers, in addition to those that browsers always expose.
         let plain = ["content-type", "content-length", "transfer-encoding", "connection", "vary", "cache-control"];
         let names = response.headers.lines().skip(1).filter_map(|line| line.split(':').next());
         for name in names.filter(|name| !plain.contains(name) && !name.starts_with("access-control-")) {
@@ -105,7 +105,7 @@ fn a_page_that_may_ask_reads_every_answer_and_another_reads_none() {
 }
 
 #[test]
-fn a_page_is_asked_for_nothing_before_it_may_send_what_its_client_sends() {
+fn a_preflight_request_needs_no_key_and_allows_the_clients_headers() {
     let server = pages_server("");
     let asks = |path: &str, page: &str| {
         let names = "authorization,content-type,x-stainless-lang,x-stainless-retry-count,openai-organization,x-any";
@@ -119,7 +119,7 @@ fn a_page_is_asked_for_nothing_before_it_may_send_what_its_client_sends() {
         let allowed = header(&response, "access-control-allow-headers").unwrap_or_default().replace(' ', "");
         (allowed == names, response)
     };
-    // Also where there is nothing: the page is to read that.
+    // Also for an unknown path, so that the page can read the 404.
     for path in
         ["/v1/chat/completions", "/v1/chat/completions/", "/v1/models", "/v1/models/some/model", "/mcp", "/nowhere"]
     {
@@ -133,7 +133,7 @@ fn a_page_is_asked_for_nothing_before_it_may_send_what_its_client_sends() {
         assert!(response.status == 403 && !response.headers.contains("access-control-"), "{path}: {response:?}");
         assert!(response.body.contains("server.origins"), "{response:?}");
     }
-    // A port that is not named is the scheme's own, at the door of tools too.
+    // An origin without a port has the port of its scheme, at /mcp too.
     let call = json!({"jsonrpc": "2.0", "id": 1, "method": "ping"}).to_string();
     let knock = |page: &str| {
         let kinds =
@@ -148,12 +148,12 @@ fn a_page_is_asked_for_nothing_before_it_may_send_what_its_client_sends() {
 }
 
 #[test]
-fn a_page_reads_that_all_connections_are_taken() {
+fn a_page_can_read_the_refusal_when_all_connections_are_in_use() {
     let asks = "plugins = [\"calculator\"]\n[tenant.tools]\nask = [\"*\"]\n[tenant.limits]\nconnections_max = 1";
     let server = pages_server(&format!("connections_max = 1\n{}", tenant("greedy", asks)));
     let body = with(chat(QUESTION), "stream", json!(true)).to_string();
     let mut held = server.open("POST", "/v1/chat/completions", Some(&key("greedy")), body.as_bytes());
-    // Its answer has begun, so that it is not closed to make room.
+    // Its answer has begun, so the server does not close it to make room.
     held.read_exact(&mut [0; 12]).expect("a status");
     let preflight = [origin(PAGE), "access-control-request-method: POST".to_owned()];
     let response = send(&server, "OPTIONS /v1/chat/completions", &preflight, b"");
@@ -165,7 +165,7 @@ fn a_page_reads_that_all_connections_are_taken() {
 }
 
 #[test]
-fn slashes_and_other_names_for_the_probe_are_understood() {
+fn extra_slashes_and_the_probe_path_of_other_servers_are_accepted() {
     let server = Server::start(&config(""));
     for path in
         ["/v1/models/", "//v1//models", "/v1/models?x=/", "/v1/models/ember", "/v1/models/ember/", "/v1/models/%65mber"]
@@ -184,7 +184,7 @@ fn slashes_and_other_names_for_the_probe_are_understood() {
 }
 
 #[test]
-fn what_is_not_there_is_told_with_what_is() {
+fn the_error_for_an_unknown_path_suggests_the_right_one() {
     let server = Server::start(&config(""));
     let rows = [
         ("POST", "/v1/v1/chat/completions", 404, "\"/v1/chat/completions\""),
@@ -209,9 +209,9 @@ fn what_is_not_there_is_told_with_what_is() {
     assert_eq!(server.get("/v1/models/none", "alpha").code(), "model_not_found");
 }
 
-/// Curl without `-H`, editors that begin with a mark, and clients that compress.
+/// Requests of curl without `-H`, bodies with a byte order mark, and compressed bodies.
 #[test]
-fn a_body_is_read_however_it_is_labelled_and_encoded() {
+fn a_body_is_accepted_with_any_content_type_and_supported_encoding() {
     let server = Server::start(&config(""));
     let body = chat(QUESTION).to_string().into_bytes();
     let marked = [b"\xef\xbb\xbf", &body[..]].concat();
@@ -231,7 +231,7 @@ fn a_body_is_read_however_it_is_labelled_and_encoded() {
         let response = send(&server, "POST /v1/chat/completions", &headers, &body);
         assert!(response.body.contains(ANSWER), "{lines:?}: {response:?}");
     }
-    // The door of tools reads them, too.
+    // /mcp accepts them too.
     let call = json!({"jsonrpc": "2.0", "id": 1, "method": "tools/list", "params": {}}).to_string();
     let headers = [
         with_key("alpha"),
@@ -246,7 +246,7 @@ fn a_body_is_read_however_it_is_labelled_and_encoded() {
 }
 
 #[test]
-fn a_body_that_cannot_be_read_is_refused_in_words() {
+fn a_body_that_cannot_be_read_is_refused_with_the_reason() {
     let server = Server::start(&config("[server]\nbody_bytes_max = \"1MiB\"\n"));
     let body = chat(QUESTION).to_string().into_bytes();
     let bomb = gzip(&vec![b' '; 64 << 20]);

@@ -1,4 +1,4 @@
-//! Embeddings pass what chat passes: the tenant's plugins, its limits, its account and its share.
+//! Embeddings have the same plugins, limits, usage accounting and fair share as chat.
 
 use std::time::{Duration, Instant};
 
@@ -32,7 +32,7 @@ fn vectors(response: &Response) -> Vec<Value> {
 }
 
 #[test]
-fn the_model_sees_what_the_tenants_plugins_leave_of_a_text() {
+fn texts_go_through_the_tenants_plugins_before_the_model() {
     let server = server(&format!(
         "{}{}{}",
         tenant("masked", "plugins = [\"redact\"]"),
@@ -42,7 +42,7 @@ fn the_model_sees_what_the_tenants_plugins_leave_of_a_text() {
     let one = |tenant: &str, text: &str| vectors(&embed(&server, tenant, json!({"input": text})))[0].clone();
     assert_ne!(one("plain", ANN), one("plain", BOB), "the address matters to the model");
     assert_eq!(one("masked", ANN), one("masked", BOB), "it does not see the address");
-    // Each text is a conversation of its own: what a text becomes does not depend on the texts before it.
+    // Each text is its own conversation, so its output does not depend on other texts.
     let both = embed(&server, "masked", json!({"input": [ANN, BOB, "No address."]}));
     let rows = vectors(&both);
     assert_eq!((&rows[0], rows.len()), (&rows[1], 3));
@@ -51,12 +51,12 @@ fn the_model_sees_what_the_tenants_plugins_leave_of_a_text() {
         plugins.as_array().expect("a list").iter().find(|row| row["stage"] == "prompt").expect("the stage").clone();
     assert_eq!((&row["plugin"], &row["calls"]), (&json!("redact"), &json!(3)), "{plugins}");
     assert!(row["fuel"].as_u64() > Some(0), "{plugins}");
-    // A request may add what its tenant may add, and nothing else.
+    // A request may only add plugins of the tenant's request_plugins.
     let added = json!({"input": ANN, "firebox": {"plugins": ["redact"]}});
     assert_eq!(vectors(&embed(&server, "adding", added.clone()))[0], one("masked", BOB));
     let refused = embed(&server, "plain", added);
     assert_eq!((refused.status, refused.code().as_str()), (403, "denied"), "{refused:?}");
-    // Usage, metrics and the audit log know of it.
+    // Usage, metrics and the audit log have the requests.
     assert!(server.get("/v1/usage", "masked").json()["total"]["plugin_fuel"].as_u64() > Some(0));
     assert!(server.metric("masked", "firebox_plugin_calls_total{plugin=\"redact\",stage=\"prompt\"") > 0.0);
     let log = || std::fs::read_to_string(server.folder.path().join("audit.jsonl")).expect("an audit log");
@@ -87,7 +87,7 @@ fn fuel_and_requests_in_flight_are_limited_as_for_chat() {
     let refused = embed(&server, "single", json!({"input": "one"}));
     assert_eq!((refused.status, refused.code().as_str()), (429, "rate_limited"), "{refused:?}");
     assert!(refused.body.contains("tenant \\\"single\\\""), "it says whose limit: {refused:?}");
-    // A client that leaves frees its place.
+    // A client that disconnects releases its slot.
     drop(first);
     server.eventually("free", |server| server.metric("single", "firebox_requests_running{") == 0.0);
     vectors(&embed(&server, "single", json!({"input": "one"})));
@@ -110,7 +110,7 @@ fn one_text_is_answered_while_another_tenant_floods() {
 }
 
 #[test]
-fn what_is_far_too_long_is_refused_unread_and_cut_where_that_is_wanted() {
+fn a_text_that_is_far_too_long_is_refused_or_truncated_as_requested() {
     let server = server(&tenant("alpha", ""));
     let long = "word ".repeat(200_000);
     let refused = embed(&server, "alpha", json!({"input": ["short", long]}));
@@ -122,7 +122,7 @@ fn what_is_far_too_long_is_refused_unread_and_cut_where_that_is_wanted() {
 }
 
 #[test]
-fn fields_of_other_servers_change_vectors_as_there_or_are_refused() {
+fn fields_of_other_servers_have_the_same_effect_or_are_refused() {
     let server = server(&tenant("alpha", ""));
     let numbers = |body: Value| -> Vec<f64> {
         let vector = vectors(&embed(&server, "alpha", body)).remove(0);

@@ -1,4 +1,4 @@
-//! What requests say: fields of OpenAI's API and of other servers are honoured, without effect, or refused by their name.
+//! Request fields of OpenAI's API and other servers: honoured, without effect, or refused by name.
 
 use serde_json::{Value, json};
 
@@ -6,13 +6,13 @@ use super::{QUESTION, chat, config, with};
 use crate::harness::server::{Server, tenant};
 use crate::harness::{endless_model, model_copy, root};
 
-/// Bare text to go on with.
+/// A request to continue plain text.
 fn bare(text: &str) -> Value {
     json!({"model": "ember", "temperature": 0, "prompt": text})
 }
 
 #[test]
-fn an_answer_whose_request_says_no_length_goes_up_to_the_end_of_the_context() {
+fn an_answer_without_a_maximum_length_may_fill_the_context() {
     let model = endless_model("endless-answers");
     std::fs::write(model.join("generation_config.json"), r#"{"eos_token_id": 256}"#).expect("writable");
     let small = tenant("small", "[tenant.limits]\ncontext_tokens_max = 640");
@@ -24,7 +24,7 @@ fn an_answer_whose_request_says_no_length_goes_up_to_the_end_of_the_context() {
         ("/v1/chat/completions", chat("Tell me something.")),
         ("/v1/completions", bare("Tell me something.")),
         (session.as_str(), json!({"messages": [{"role": "user", "content": "Tell me something."}]})),
-        // Far above what any context holds.
+        // Far above any context size.
         ("/v1/chat/completions", with(chat("Tell me something."), "max_tokens", json!(64_000))),
     ] {
         let done = server.post(path, "small", &body).json();
@@ -35,7 +35,7 @@ fn an_answer_whose_request_says_no_length_goes_up_to_the_end_of_the_context() {
 }
 
 #[test]
-fn what_clients_send_for_nothing_is_nothing() {
+fn empty_and_neutral_values_have_no_effect() {
     let server = Server::start(&config(""));
     let lenient = json!({
         "top_p": 0, "top_k": -1, "min_p": 0, "stop": "", "seed": -1, "n": 1, "stream_options": null, "tools": [],
@@ -79,7 +79,7 @@ fn what_clients_send_for_nothing_is_nothing() {
 }
 
 #[test]
-fn a_request_reaches_the_variables_of_the_models_template() {
+fn a_request_can_set_the_variables_of_the_chat_template() {
     let model = model_copy("template-variables");
     let template = "{{ messages[-1].content }}{% if enable_thinking is defined and not enable_thinking %}<quiet>{% endif %}\
                     {% if add_generation_prompt %}A:{% endif %}";
@@ -95,7 +95,7 @@ fn a_request_reaches_the_variables_of_the_models_template() {
         assert_eq!(done.status, 200, "{field}: {}", done.body);
         done.json()
     };
-    // Each byte is a token of the built-in model.
+    // The built-in model has one token for each byte.
     for (field, value, tokens) in [
         ("user", json!("u"), "helloA:".len()),
         ("chat_template_kwargs", json!({"enable_thinking": true}), "helloA:".len()),
@@ -111,7 +111,7 @@ fn a_request_reaches_the_variables_of_the_models_template() {
 }
 
 #[test]
-fn what_ends_an_answer_is_the_requests_to_say() {
+fn stop_fields_of_a_request_end_the_answer() {
     let server = Server::start(&config(""));
     let ask = |field: &str, value: Value| {
         let body = with(with(bare("The letter"), "max_tokens", json!(24)), field, value);

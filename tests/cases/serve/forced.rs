@@ -1,11 +1,11 @@
-//! Calls that a client forces with `tool_choice`: the call is the same, however the answer is asked for.
+//! Tool calls that `tool_choice` forces: streaming or not, the call is the same.
 
 use serde_json::{Value, json};
 
 use super::{chat, config, content, with};
 use crate::harness::server::{Server, events, text_of};
 
-/// A question for each tool of the built-in model, with the arguments it is called with and what the answer holds.
+/// For each tool of the built-in model: a question, the expected arguments, and a part of the answer.
 const CALLS: &[(&str, &str, &str, &str)] = &[
     ("calculator", "What is 1234 * 87?", r#"{"expression": "1234 * 87"}"#, "107358"),
     ("count_letter", "How many r in strawberry?", r#"{"text": "strawberry", "letter": "r"}"#, "3"),
@@ -33,7 +33,7 @@ fn call(firebox: &Value) -> (String, Value, String) {
 }
 
 #[test]
-fn each_tool_is_called_with_good_arguments_where_it_is_named() {
+fn each_tool_is_called_with_the_right_arguments_if_it_is_named() {
     let server = Server::start(&config(""));
     for (tool, question, arguments, expected) in CALLS {
         let arguments: Value = serde_json::from_str(arguments).expect("JSON");
@@ -42,7 +42,7 @@ fn each_tool_is_called_with_good_arguments_where_it_is_named() {
             let (name, given, result) = call(&whole["firebox"]);
             assert_eq!((name.as_str(), &given), (*tool, &arguments), "{choice}: {whole}");
             assert!(result.contains(expected) && content(&whole).contains(expected), "{choice}: {whole}");
-            // The opening is neither text, nor in the count of the answer.
+            // The forced opening is not part of the text and not counted.
             assert!(!content(&whole).contains("tool_call"), "{choice}: {whole}");
 
             let body = with(forced(question, choice.clone()), "stream", json!(true));
@@ -62,7 +62,7 @@ fn each_tool_is_called_with_good_arguments_where_it_is_named() {
 }
 
 #[test]
-fn a_kept_prefix_and_a_limit_mean_the_same_after_a_forced_opening() {
+fn the_prefix_cache_and_the_maximum_length_work_with_a_forced_opening() {
     let server = Server::start(&config(""));
     let (tool, question, ..) = CALLS[1];
     let usage = |body: &Value| server.post("/v1/chat/completions", "alpha", body).json();
@@ -81,9 +81,9 @@ fn a_kept_prefix_and_a_limit_mean_the_same_after_a_forced_opening() {
     }
 }
 
-/// A tool that the model has never seen: its opening ends as the tokenizer cuts it, and all of it stays.
+/// A tool that the model was not trained on. Token healing keeps the whole opening.
 #[test]
-fn a_tool_without_tokens_of_its_own_can_be_forced_too() {
+fn a_tool_without_special_tokens_can_be_forced() {
     let server = Server::start(&config(""));
     let tools = json!([{"type": "function", "function": {"name": "lookup", "parameters": {"type": "object"}}}]);
     let body = with(with(forced("What is 1234 * 87?", named("lookup")), "tools", tools), "max_tokens", json!(40));

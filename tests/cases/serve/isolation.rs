@@ -1,4 +1,4 @@
-//! Tenants who do not trust each other, on one server.
+//! Isolation of the tenants of one server.
 
 use std::fmt::Write as _;
 use std::time::{Duration, Instant};
@@ -10,7 +10,7 @@ use crate::harness::server::{PLUGINS, Server, tenant};
 
 /// I8: cached state that one tenant's text created cannot be hit by another tenant.
 #[test]
-fn the_same_prompt_hits_the_own_prefix_and_misses_anothers() {
+fn a_prompt_hits_the_prefix_cache_of_its_own_tenant_only() {
     let server = Server::start(&config(&tenant("beta", PLUGINS)));
     let prompt = "Please convert 12 km into miles for me, and count the words of this sentence too.";
     let cached = |name: &str| {
@@ -25,7 +25,7 @@ fn the_same_prompt_hits_the_own_prefix_and_misses_anothers() {
 }
 
 #[test]
-fn nothing_of_one_tenant_is_visible_to_anothers_key() {
+fn a_key_cannot_see_anything_of_another_tenant() {
     let more = tenant("beta", "models = [\"other*\"]");
     let server = Server::start(&config(&more));
     let session = server.post("/v1/sessions", "alpha", &json!({"model": "ember", "title": "private"})).json();
@@ -52,7 +52,7 @@ fn nothing_of_one_tenant_is_visible_to_anothers_key() {
 }
 
 #[test]
-fn a_request_is_cut_off_at_its_tenants_own_context() {
+fn an_answer_ends_at_the_context_limit_of_its_tenant() {
     let more = tenant("small", "[tenant.limits]\ncontext_tokens_max = 64");
     let server = Server::start(&config(&more));
     let long = server.post("/v1/chat/completions", "small", &chat(&"word ".repeat(200)));
@@ -62,7 +62,7 @@ fn a_request_is_cut_off_at_its_tenants_own_context() {
 }
 
 #[test]
-fn a_thousand_tenants_cost_no_time_at_the_start() {
+fn a_server_with_a_thousand_tenants_starts_as_fast_as_with_one() {
     let many = (0..1_000).fold(String::new(), |mut text, number| {
         write!(text, "{}", tenant(&format!("tenant{number}"), PLUGINS)).expect("a string");
         text
@@ -72,7 +72,7 @@ fn a_thousand_tenants_cost_no_time_at_the_start() {
         let server = Server::start(config);
         (started.elapsed(), server)
     };
-    // The first start may compile plugins and try devices, which later ones do not.
+    // The first start may compile plugins and test devices. Later starts do not.
     drop(start(&config("")));
     let (one, _) = start(&config(""));
     let (thousand, server) = start(&config(&many));

@@ -1,4 +1,4 @@
-//! Rude clients: too much, too slow, malformed, or gone.
+//! Misbehaving clients: too large, too slow, malformed, or disconnected.
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::TcpStream;
@@ -10,11 +10,11 @@ use super::{ANSWER, QUESTION, chat, config, content, never_ends, with};
 use crate::harness::server::{PLUGINS, Server, finish, key, tenant};
 
 #[test]
-fn headers_are_bounded_in_bytes_and_time() {
+fn headers_are_limited_in_bytes_and_time() {
     let server = Server::start(&config("[server]\nheader_timeout = \"1s\"\n"));
     let long = format!("GET /healthz HTTP/1.1\r\nhost: localhost\r\nx-long: {}\r\n\r\n", "x".repeat(64 << 10));
     let mut stream = TcpStream::connect(&server.address).expect("accepts");
-    // The refusal may come before all of it is taken.
+    // The server may refuse it before all is sent.
     let _refused_early = stream.write_all(long.as_bytes());
     assert_eq!(finish(stream).status, 431);
     let mut slow = TcpStream::connect(&server.address).expect("accepts");
@@ -22,13 +22,13 @@ fn headers_are_bounded_in_bytes_and_time() {
     slow.write_all(b"GET /healthz HTTP/1.1\r\nhost: local").expect("taken");
     let started = Instant::now();
     let mut rest = Vec::new();
-    // Closed in whatever way; that it is closed is what counts.
+    // The connection may be closed in any way.
     let _closed = slow.read_to_end(&mut rest);
     assert!(started.elapsed() < Duration::from_secs(10), "{:?}", started.elapsed());
     assert_eq!(server.ask("GET", "/healthz", None, b"").status, 200);
 }
 
-/// What takes time runs at the same time: a body that does not come, and a stream with nothing to say.
+/// Runs both slow cases at the same time: a body that does not arrive, and a stream without events.
 #[test]
 fn a_slow_body_is_refused_and_a_quiet_stream_is_kept_open() {
     let server = Server::start(&config(&tenant("asks", &format!("{PLUGINS}\n[tenant.tools]\nask = [\"*\"]"))));
@@ -54,7 +54,7 @@ fn a_slow_body_is_refused_and_a_quiet_stream_is_kept_open() {
     assert!(early.contains(ANSWER), "a comment every 10 s, and then the answer: {early}");
 }
 
-/// What `stream` says up to `wanted`.
+/// Reads `stream` up to `wanted`.
 pub(super) fn read_until(stream: &mut TcpStream, wanted: &str) -> String {
     let (mut said, mut byte) = (Vec::new(), [0]);
     while !said.ends_with(wanted.as_bytes()) {
@@ -65,10 +65,10 @@ pub(super) fn read_until(stream: &mut TcpStream, wanted: &str) -> String {
 }
 
 #[test]
-fn f10_a_client_that_leaves_cancels_its_work() {
+fn f10_a_disconnect_cancels_the_generation() {
     let asking = tenant("asks", &format!("{PLUGINS}\n[tenant.tools]\nask = [\"*\"]"));
     let server = Server::start(&config(&asking));
-    // It waits for an approval that never comes, so nothing but leaving ends it.
+    // It waits for an approval that never comes, so only the disconnect ends it.
     let open = server.open("POST", "/v1/chat/completions", Some(&key("asks")), chat(QUESTION).to_string().as_bytes());
     server.eventually("asked", |server| server.get("/v1/approvals", "asks").json()["data"][0].is_object());
     assert_eq!(server.metric("alpha", "firebox_requests_running{"), 1.0);
@@ -79,9 +79,9 @@ fn f10_a_client_that_leaves_cancels_its_work() {
     server.eventually("freed", |server| server.metric("alpha", "firebox_requests_running{") == 0.0);
 }
 
-/// The readers' sockets take a few KB, far less than an answer, so that the server really has to wait for them.
+/// The clients' sockets buffer a few KB, far less than an answer, so that the server has to wait for them.
 #[test]
-fn f9_a_reader_that_reads_nothing_stops_nobody_else() {
+fn f9_a_client_that_reads_nothing_does_not_block_others() {
     let server = Server::start(&config("[server]\nreader_timeout = \"5m\"\n"));
     let long = with(with(chat("Tell me something."), "max_tokens", json!(900)), "logit_bias", never_ends());
     let stream = with(long.clone(), "stream", json!(true)).to_string();
@@ -89,7 +89,7 @@ fn f9_a_reader_that_reads_nothing_stops_nobody_else() {
         (0..4).map(|_| server.open_narrow("/v1/chat/completions", &key("alpha"), stream.as_bytes())).collect();
     let done = server.post("/v1/chat/completions", "alpha", &chat(QUESTION));
     assert!(content(&done.json()).contains(ANSWER), "{done:?}");
-    // As long as theirs, and begun after them.
+    // As long as the other answers, and started after them.
     let whole = server.post("/v1/chat/completions", "alpha", &long);
     assert_eq!(whole.json()["choices"][0]["finish_reason"], "length", "{whole:?}");
     let running = server.metric("alpha", "firebox_requests_running{");
@@ -101,7 +101,7 @@ fn f9_a_reader_that_reads_nothing_stops_nobody_else() {
 }
 
 #[test]
-fn no_file_and_no_thread_is_left_behind_by_clients_polite_or_rude() {
+fn no_client_leaves_an_open_file_or_thread_behind() {
     let server = Server::start(&config("[sessions]\npath = \"sessions.db\"\n"));
     let whole = with(chat(QUESTION), "max_tokens", json!(4));
     let stream = with(whole.clone(), "stream", json!(true)).to_string();
@@ -110,7 +110,7 @@ fn no_file_and_no_thread_is_left_behind_by_clients_polite_or_rude() {
         drop(server.open("POST", "/v1/chat/completions", Some(&key("alpha")), stream.as_bytes()));
         assert_eq!(server.post("/v1/sessions", "alpha", &json!({"model": "ember"})).status, 200);
         assert_eq!(server.post("/v1/chat/completions", "alpha", &json!({"model": "none"})).status, 400);
-        // One that says half a sentence, and one that says nothing.
+        // One client sends half a request, and one sends nothing.
         let mut half = TcpStream::connect(&server.address).expect("accepts");
         half.write_all(b"POST /v1/chat/completions HTTP/1.1\r\nhost: localhost\r\ncontent-le").expect("taken");
         drop(TcpStream::connect(&server.address).expect("accepts"));
@@ -118,14 +118,14 @@ fn no_file_and_no_thread_is_left_behind_by_clients_polite_or_rude() {
     let quiet = |server: &Server| server.metric("alpha", "firebox_requests_running{") == 0.0;
     (0..5).for_each(|_| visit());
     server.eventually("quiet", quiet);
-    // Most of what is opened once and for all is open now, but for the threads for guests at low priority, which start when
-    // one computes for long, as a busy machine lets it seem. Those for blocking work end after ten quiet seconds.
+    // Files and threads that stay open are mostly open now. Threads for plugins at low priority start later, when a plugin
+    // computes for long, which a busy machine can cause. Threads for blocking work end after ten idle seconds.
     const ONCE: usize = 20;
     const VISITS: usize = 60;
     let (files, threads) = server.holds();
     (0..VISITS).for_each(|_| visit());
     server.eventually("quiet", quiet);
-    // A visit that left one thing behind would leave many.
+    // A leak of each visit would add up to many.
     const { assert!(ONCE < VISITS / 2) };
     server.eventually("as before", |server| {
         let (now, running) = server.holds();
@@ -133,7 +133,7 @@ fn no_file_and_no_thread_is_left_behind_by_clients_polite_or_rude() {
     });
 }
 
-/// A generator with a seed, so that what fails can be repeated.
+/// A random generator with a seed, so that a failure can be repeated.
 struct Random(u64);
 
 impl Random {
@@ -145,9 +145,9 @@ impl Random {
     }
 }
 
-/// A client that writes its body late, and another request after it on the same connection.
+/// A client sends its body late, and another request on the same connection.
 #[test]
-fn a_connection_whose_request_was_refused_goes_on() {
+fn a_connection_can_be_used_again_after_a_refused_request() {
     let server = Server::start(&config(""));
     let mut stream = TcpStream::connect(&server.address).expect("accepts");
     stream.set_read_timeout(Some(Duration::from_secs(30))).expect("a timeout");
@@ -159,14 +159,14 @@ fn a_connection_whose_request_was_refused_goes_on() {
         stream.write_all(&[b'x'; 20_000]).expect("taken");
         assert_eq!(status_of(&mut answers), expected, "{path}");
     }
-    // One that never writes it is told that the connection ends.
+    // If the body never arrives, the answer says that the connection is closed.
     stream.write_all(b"POST /nowhere HTTP/1.1\r\nhost: localhost\r\ncontent-length: 20000\r\n\r\n").expect("taken");
     let mut rest = String::new();
     answers.read_to_string(&mut rest).expect("it ends in order");
     assert!(rest.starts_with("HTTP/1.1 404") && rest.to_lowercase().contains("connection: close"), "{rest}");
 }
 
-/// Reads one answer of a connection that stays open.
+/// Reads one answer from a connection that stays open.
 fn status_of(answers: &mut BufReader<TcpStream>) -> u16 {
     let (mut status, mut length) = (0, 0);
     for line in answers.by_ref().lines() {

@@ -1,4 +1,4 @@
-//! MCP on both sides of a server: tools that come in from servers, and the tenants' own that go out.
+//! MCP in both directions: tools of MCP servers for models, and tools of tenants for MCP clients.
 
 use std::time::{Duration, Instant};
 
@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use super::{ANSWER, QUESTION, chat, config, content, raw};
 use crate::harness::server::{Server, key, tenant};
 
-/// Firebox's own MCP server, over standard input and output, as somebody else's.
+/// Firebox's own MCP server over standard input and output, configured as an external server.
 fn own_server(more: &str) -> String {
     let binary = env!("CARGO_BIN_EXE_firebox");
     format!(
@@ -17,7 +17,7 @@ fn own_server(more: &str) -> String {
 }
 
 #[test]
-fn a_tool_of_an_mcp_server_answers_for_those_who_see_it_and_its_child_ends_with_the_host() {
+fn only_tenants_with_access_use_an_mcp_servers_tools_and_its_process_ends_with_the_host() {
     let sees = tenant("sees", "mcp_servers = [\"sums\"]");
     let blind = tenant("blind", "");
     let mut server = Server::start(&config(&format!("{sees}{blind}{}", own_server("required = true"))));
@@ -34,7 +34,7 @@ fn a_tool_of_an_mcp_server_answers_for_those_who_see_it_and_its_child_ends_with_
 }
 
 #[test]
-fn a_broken_mcp_server_costs_its_own_tools_and_readiness_where_it_is_required() {
+fn a_broken_mcp_server_only_removes_its_own_tools_and_readiness_if_required() {
     let broken = "[[mcp.server]]\nname = \"broken\"\ncommand = [\"false\"]\nrequired = true\n";
     let sees = tenant("sees", "mcp_servers = [\"*\"]\nplugins = [\"calculator\"]");
     let server = Server::start(&config(&format!("{sees}{broken}")));
@@ -47,10 +47,10 @@ fn a_broken_mcp_server_costs_its_own_tools_and_readiness_where_it_is_required() 
     assert!(content(&done).contains(ANSWER), "{done}");
 }
 
-/// A required server that never answers keeps readiness away; no chat of its tenants waits for it but the first, shortly, and
-/// each says whose tools it was not offered.
+/// A required server that never answers makes the host not ready. Only the first chat of its tenants waits for it, for a short
+/// time, and each answer names the server whose tools are missing.
 #[test]
-fn a_hung_mcp_server_holds_up_no_chat_and_readiness_where_it_is_required() {
+fn a_hung_mcp_server_does_not_block_chats_and_blocks_readiness_if_required() {
     let hung =
         "[[mcp.server]]\nname = \"hung\"\ncommand = [\"sleep\", \"600\"]\nrequired = true\nconnect_timeout = \"60s\"\n";
     let sees = tenant("sees", "mcp_servers = [\"*\"]\nplugins = [\"calculator\"]");
@@ -70,16 +70,16 @@ fn a_hung_mcp_server_holds_up_no_chat_and_readiness_where_it_is_required() {
 }
 
 #[test]
-fn a_required_mcp_server_that_no_tenant_sees_keeps_readiness_away_and_is_said() {
+fn a_required_mcp_server_without_tenants_blocks_readiness_and_is_reported() {
     let server = Server::start(&config(&own_server("required = true")));
     let ready = server.ask("GET", "/readyz", None, b"");
     assert!(ready.status == 503 && ready.body.contains("mcp server \\\"sums\\\""), "{ready:?}");
     assert!(server.log().contains("\"sums\" is required and no tenant sees it"), "{}", server.log());
 }
 
-/// Two servers that share a tool's name both get another one; what was forbidden stays forbidden (I9).
+/// If two servers have tools of the same name, both tools are renamed. Denied tools stay denied (I9).
 #[test]
-fn a_rule_about_a_tool_holds_when_a_second_server_shares_its_name() {
+fn a_rule_for_a_tool_applies_when_a_second_server_has_the_same_tool_name() {
     let servers = format!("{}{}", own_server(""), own_server("").replace("\"sums\"", "\"twin\""));
     let denied = tenant("denied", "mcp_servers = [\"*\"]\n[tenant.tools]\ndeny = [\"calculator\"]");
     let server = Server::start(&config(&format!("{servers}{}{denied}", tenant("free", "mcp_servers = [\"*\"]"))));
@@ -94,7 +94,7 @@ fn a_rule_about_a_tool_holds_when_a_second_server_shares_its_name() {
     }
 }
 
-/// One request at `/mcp`; the answer's JSON and its session.
+/// Sends a request to `/mcp`. Returns the status, the JSON and the MCP session of the answer.
 pub(super) fn rpc(server: &Server, key: &str, session: &str, body: &Value) -> (u16, Value, String) {
     let text = body.to_string();
     let session = if session.is_empty() { String::new() } else { format!("mcp-session-id: {session}\r\n") };
@@ -108,14 +108,14 @@ pub(super) fn rpc(server: &Server, key: &str, session: &str, body: &Value) -> (u
         ),
     );
     let header = response.headers.lines().find_map(|line| line.strip_prefix("mcp-session-id: "));
-    // An answer may come as one event.
+    // An answer may be an event stream with one event.
     let mut events =
         response.body.lines().filter_map(|line| line.strip_prefix("data: ").filter(|data| !data.is_empty()));
     let data = events.next_back().unwrap_or(&response.body);
     (response.status, serde_json::from_str(data).unwrap_or_default(), header.unwrap_or_default().trim().to_owned())
 }
 
-/// The first request of a session.
+/// The first request of an MCP session.
 pub(super) fn begin() -> Value {
     json!({"jsonrpc": "2.0", "id": 1, "method": "initialize", "params": {
         "protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": {"name": "test", "version": "1"}}})
@@ -162,10 +162,10 @@ fn mcp_clients_see_the_tools_of_their_own_tenant() {
     );
 }
 
-/// What a plugin says and reaches is the operator's: its lines are in the log under the request's id, and a client is told
-/// of keys of the configuration and not of options that it does not have.
+/// The log has a plugin's lines with the id of the request. An error for a client names keys of the configuration, and not
+/// options of the command line.
 #[test]
-fn the_log_has_a_plugins_lines_and_the_client_the_operators_keys() {
+fn plugin_lines_are_logged_and_errors_name_keys_of_the_configuration() {
     let plugin = crate::harness::root().join("plugins/prebuilt/conformance.wasm");
     let plugins = format!(
         "[[plugin]]\nname = \"conformance\"\nsource = \"{}\"\ngrants = [\"log\"]\nfuel = 5_000_000\ntimeout = \"9s\"\n",
@@ -189,9 +189,9 @@ fn the_log_has_a_plugins_lines_and_the_client_the_operators_keys() {
     assert!(!text.contains("--fuel"), "{text}");
 }
 
-/// Whatever is wrong with a message, its client reads an error of JSON-RPC.
+/// Every invalid message is answered with a JSON-RPC error.
 #[test]
-fn messages_that_cannot_be_served_are_refused_in_json_rpc() {
+fn invalid_messages_get_a_json_rpc_error() {
     let server = Server::start(&config(""));
     let (status, answer, _) = rpc(&server, &key("alpha"), "", &json!([]));
     assert_eq!((status, &answer["error"]["code"]), (400, &json!(-32_600)), "{answer}");

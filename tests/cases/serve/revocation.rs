@@ -1,4 +1,4 @@
-//! Keys that are revoked, expire or lose rights while something lasts for them.
+//! Keys that are revoked, expire or lose rights while their requests run.
 
 use std::io::ErrorKind;
 use std::net::TcpStream;
@@ -12,15 +12,15 @@ use super::shutdown::long;
 use super::{ANSWER, QUESTION, chat, content, with};
 use crate::harness::server::{PLUGINS, Response, Server, digest, finish, key, tenant};
 
-/// A caller ends within a second; a busy machine has more.
+/// Requests of an invalid key end within a second. A busy machine needs more time.
 const SOON: Duration = Duration::from_secs(15);
 
-/// A tenant whose tool calls all wait for somebody.
+/// A tenant whose tool calls all need approval.
 fn asking(name: &str) -> String {
     tenant(name, &format!("{PLUGINS}\n[tenant.tools]\nask = [\"*\"]"))
 }
 
-/// Two requests of a tenant run at a time; another tenant's first one has a place beside them.
+/// At most two requests of a tenant run at the same time. The first request of another tenant is admitted too.
 fn config(tenants: &[&str]) -> String {
     format!("[[model]]\nname = \"ember\"\ndevice = \"cpu\"\nin_flight_max = 2\n{}", tenants.concat())
 }
@@ -45,7 +45,7 @@ fn in_time(since: Instant, what: &str) {
     assert!(since.elapsed() < SOON, "{what} ended after {:?}", since.elapsed());
 }
 
-/// A stream of notices of a session that listens.
+/// The event stream of an MCP session.
 fn listen(server: &Server, name: &str) -> TcpStream {
     let begin = json!({"jsonrpc": "2.0", "id": 1, "method": "initialize", "params": {
         "protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": {"name": "test", "version": "1"}}});
@@ -64,7 +64,7 @@ fn listen(server: &Server, name: &str) -> TcpStream {
     stream
 }
 
-/// Whether the other side still holds the stream open, once what has come is read.
+/// Whether the stream is still open after all received bytes are read.
 fn is_open(stream: &mut TcpStream) -> bool {
     stream.set_read_timeout(Some(Duration::from_millis(300))).expect("a timeout");
     loop {
@@ -82,7 +82,7 @@ fn unauthorized(response: &Response) {
 }
 
 #[test]
-fn revoking_a_key_ends_what_lasts_for_it_and_nothing_of_others() {
+fn revoking_a_key_ends_its_requests_and_no_others() {
     let stays = asking("stays");
     let server = Server::start(&config(&[&stays, &asking("gone"), &tenant("talks", PLUGINS)]));
     let stream = with(chat(QUESTION), "stream", json!(true));
@@ -93,7 +93,7 @@ fn revoking_a_key_ends_what_lasts_for_it_and_nothing_of_others() {
     let listens = listen(&server, "gone");
     let (theirs, mut listens_on) = (open(&server, "stays", &stream), listen(&server, "stays"));
     server.eventually("asked", |server| waiting(server, "stays").len() == 1);
-    // Answers one after the other, so that one is being made whenever the key goes.
+    // Sends requests one after another, so that one runs at the moment of the revocation.
     let address = server.address.clone();
     let talking = std::thread::spawn(move || {
         let request = long(900).to_string();
@@ -139,7 +139,7 @@ fn revoking_a_key_ends_what_lasts_for_it_and_nothing_of_others() {
 }
 
 #[test]
-fn what_a_revoked_key_asked_cannot_be_approved_any_more() {
+fn a_call_of_a_revoked_key_cannot_be_approved() {
     let second = format!(
         "[[tenant.key]]\nid = \"otherkey\"\ndigest = \"{}\"\nscopes = [\"chat\", \"approve\", \"usage\"]\n",
         digest("other")
@@ -151,7 +151,7 @@ fn what_a_revoked_key_asked_cannot_be_approved_any_more() {
     server.eventually("asked", |server| waiting(server, "gone").len() == 1);
     let asked = waiting(&server, "other")[0].clone();
     assert_eq!(asked["asked_by"], "gonekey");
-    // The tenant stays, the key that asked does not.
+    // The tenant stays, and the key of the request is removed.
     let first = format!("[[tenant.key]]\nid = \"gonekey\"\ndigest = \"{}\"\n", digest("gone"));
     assert!(both.contains(&first), "{both}");
     let (begin, end) = (both.find(&first).expect("there"), both.find(&second).expect("there"));
@@ -171,7 +171,7 @@ fn what_a_revoked_key_asked_cannot_be_approved_any_more() {
 }
 
 #[test]
-fn an_approval_needs_a_scope_of_its_own_and_names_who_gave_it() {
+fn an_approval_needs_the_approve_scope_and_the_audit_log_names_its_key() {
     let keys =
         |id: &str, scopes: &str| format!("[[tenant.key]]\nid = \"{id}key\"\ndigest = \"{}\"\n{scopes}\n", digest(id));
     let tenant = format!(
@@ -194,16 +194,16 @@ fn an_approval_needs_a_scope_of_its_own_and_names_who_gave_it() {
         let approval = |line: &&str| line.contains("\"event\":\"approval\"") && line.contains("\"key\":\"bosskey\"");
         log.lines().find(approval).is_some_and(|line| line.contains("\"tool\":\"calculator\""))
     });
-    // The time to answer is taken over by a reload.
+    // A reload applies the new approval timeout.
     reload(&server, &format!("{}{}", audit.replace("3000s", "1s"), config(&[&tenant])));
     let declined = finish(open(&server, "plain", &with(chat(QUESTION), "stream", json!(true))));
-    assert!(declined.body.contains("nobody answered within 1 s"), "{declined:?}");
+    assert!(declined.body.contains("no approval within 1 s"), "{declined:?}");
 }
 
 #[test]
-fn a_key_that_expires_ends_what_lasts_for_it() {
+fn an_expired_key_ends_its_requests() {
     let begun = SystemTime::now();
-    // Long enough to start a server under a busy machine's load.
+    // Long enough to start a server on a busy machine.
     let expires = begun + Duration::from_secs(20);
     let gone = format!("{}expires = {}\n", asking("gone"), rfc3339(expires));
     let server = Server::start(&config(&[&tenant("stays", PLUGINS), &gone]));
@@ -218,9 +218,9 @@ fn a_key_that_expires_ends_what_lasts_for_it() {
     assert_eq!(server.get("/v1/models", "stays").status, 200);
 }
 
-/// Rights that were taken away while a call waited for its approval hold for that call.
+/// The plugin of a call is removed while the call waits for approval.
 #[test]
-fn a_call_that_was_approved_after_its_plugin_was_taken_away_does_not_run() {
+fn an_approved_call_does_not_run_if_its_plugin_was_removed() {
     let server = Server::start(&config(&[&asking("acme")]));
     let held = open(&server, "acme", &chat(QUESTION));
     server.eventually("asked", |server| waiting(server, "acme").len() == 1);
@@ -230,5 +230,5 @@ fn a_call_that_was_approved_after_its_plugin_was_taken_away_does_not_run() {
     assert_eq!(approved.status, 200);
     let done = finish(held).json();
     let call = &done["firebox"]["tool_calls"][0];
-    assert!(call["result"].as_str().is_some_and(|result| result.contains("is gone")), "{done}");
+    assert!(call["result"].as_str().is_some_and(|result| result.contains("was removed")), "{done}");
 }

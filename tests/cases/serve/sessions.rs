@@ -1,4 +1,4 @@
-//! Sessions as clients meet them: one turn at a time, whole or not at all.
+//! Sessions over HTTP: one turn at a time, stored completely or not at all.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::{QUESTION, config};
 use crate::harness::server::{PLUGINS, Server, key, tenant};
 
-/// A new session of this tenant: its path.
+/// Creates a session of this tenant and returns its path.
 fn begin(server: &Server, name: &str) -> String {
     let session = server.post("/v1/sessions", name, &json!({"model": "ember"})).json();
     format!("/v1/sessions/{}", session["id"].as_str().unwrap_or_else(|| panic!("{session}")))
@@ -19,30 +19,30 @@ fn messages(server: &Server, path: &str, name: &str) -> Vec<Value> {
 }
 
 #[test]
-fn a_session_takes_one_turn_at_a_time_and_keeps_none_that_was_left() {
+fn a_session_runs_one_turn_at_a_time_and_stores_no_cancelled_turn() {
     let asking = tenant("asks", &format!("{PLUGINS}\n[tenant.tools]\nask = [\"*\"]"));
     let server = Server::start(&config(&asking));
     let path = begin(&server, "asks");
     let turn = json!({"temperature": 0, "messages": [{"role": "user", "content": QUESTION}]});
-    // It waits for an approval, so that it runs for as long as the test wants.
+    // It waits for an approval, so that it runs as long as the test needs.
     let open = server.open("POST", &format!("{path}/generate"), Some(&key("asks")), turn.to_string().as_bytes());
     server.eventually("asked", |server| server.get("/v1/approvals", "asks").json()["data"][0].is_object());
     let second = server.post(&format!("{path}/generate"), "asks", &turn);
     assert_eq!((second.status, second.code().as_str()), (409, "conflict"), "{second:?}");
-    // What would make the answer impossible to store is refused while it is made; looking, pinning and forking are not.
+    // Changes that would prevent storing the answer are refused while it is generated. Reading, pinning and forking are not.
     let note = json!({"messages": [{"role": "user", "content": "note"}]});
     let changes =
         [server.post(&format!("{path}/messages"), "asks", &note), server.ask("DELETE", &path, Some(&key("asks")), b"")];
     for refused in changes {
         assert_eq!((refused.status, refused.code().as_str()), (409, "conflict"), "{refused:?}");
-        assert!(refused.body.contains("wait for it or end it, or fork"), "{refused:?}");
+        assert!(refused.body.contains("or fork the session"), "{refused:?}");
     }
     assert_eq!(server.post(&format!("{path}/fork"), "asks", &json!({})).status, 200);
     assert!(messages(&server, &path, "asks").is_empty(), "nothing is there before the answer is");
     drop(open);
     server.eventually("withdrawn", |server| server.get("/v1/approvals", "asks").json()["data"] == json!([]));
     assert!(messages(&server, &path, "asks").is_empty(), "a turn that was left leaves nothing");
-    // And the session is free again.
+    // The session is unlocked.
     let hello = json!({"temperature": 0, "messages": [{"role": "user", "content": "Hello!"}]});
     server.eventually("free", |server| server.post(&format!("{path}/generate"), "asks", &hello).status == 200);
     assert_eq!(messages(&server, &path, "asks").len(), 2);
@@ -51,7 +51,7 @@ fn a_session_takes_one_turn_at_a_time_and_keeps_none_that_was_left() {
 }
 
 #[test]
-fn who_appends_to_what_has_grown_meanwhile_is_told() {
+fn an_append_to_a_session_that_has_grown_is_a_conflict() {
     let server = Server::start(&config(""));
     let path = begin(&server, "alpha");
     let append = |expected: Option<u64>| {
@@ -62,7 +62,7 @@ fn who_appends_to_what_has_grown_meanwhile_is_told() {
     assert_eq!(append(Some(0)).json()["length"], 1);
     let late = append(Some(0));
     assert_eq!((late.status, late.code().as_str()), (409, "conflict"), "{late:?}");
-    assert!(late.body.contains("has 1 messages where 0 were expected"), "{late:?}");
+    assert!(late.body.contains("has 1 messages instead of 0"), "{late:?}");
     assert_eq!(append(None).json()["length"], 2);
     assert_eq!(messages(&server, &path, "alpha").len(), 2);
 }
@@ -82,7 +82,7 @@ fn lists_come_in_pages() {
 }
 
 #[test]
-fn a_message_is_pinned_and_let_go_over_the_api() {
+fn a_message_can_be_pinned_and_unpinned_over_the_api() {
     let server = Server::start(&config(&tenant("beta", PLUGINS)));
     let session = server.post("/v1/sessions", "alpha", &json!({"model": "ember", "system": "Be brief."})).json();
     let path = format!("/v1/sessions/{}", session["id"].as_str().expect("an id"));
@@ -105,7 +105,7 @@ fn a_message_is_pinned_and_let_go_over_the_api() {
     assert_eq!(pinned(), false);
 }
 
-/// Appends numbered messages one after the other until the server is gone. How many it acknowledged.
+/// Appends numbered messages until the server is gone. Returns how many were acknowledged.
 fn append_until_killed(server: &Server, path: &str, already: usize, began: &AtomicBool) -> usize {
     for number in already.. {
         let message = json!({"messages": [{"role": "user", "content": format!("message {number}")}]});
@@ -119,7 +119,7 @@ fn append_until_killed(server: &Server, path: &str, already: usize, began: &Atom
     0
 }
 
-/// The real server under SIGKILL, and one that goes on where it was.
+/// The server is killed with SIGKILL and started again.
 #[test]
 fn f12_no_acknowledged_message_is_lost_when_the_server_is_killed() {
     const KILLS: u64 = 8;
@@ -137,7 +137,7 @@ fn f12_no_acknowledged_message_is_lost_when_the_server_is_killed() {
             kept.iter().map(|message| &message["content"]).collect::<Vec<_>>(),
             texts.iter().collect::<Vec<_>>()
         );
-        // The last one may have been written before it was acknowledged.
+        // The last message may have been written without an acknowledgement.
         assert!(
             (acknowledged..=acknowledged + 1).contains(&kept.len()),
             "{acknowledged} acknowledged, {} kept",

@@ -1,4 +1,4 @@
-//! The end of a server: under load, in time, and at once.
+//! The shutdown of a server: under load, at the deadline, and at once.
 
 use std::time::{Duration, Instant};
 
@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use super::{ANSWER, QUESTION, chat, config, content, never_ends, with};
 use crate::harness::server::{PLUGINS, Server, finish, key, tenant};
 
-/// Answers that take a while, on every machine: the tokens that end one are forbidden.
+/// A request with a long answer on every machine: the tokens that end it are excluded.
 pub(super) fn long(tokens: usize) -> Value {
     let body = with(with(chat("Tell me something."), "max_tokens", json!(tokens)), "logit_bias", never_ends());
     with(body, "stream", json!(true))
@@ -18,9 +18,9 @@ fn asking() -> String {
 }
 
 #[test]
-fn running_answers_are_finished_and_new_work_is_refused() {
+fn running_requests_finish_and_new_ones_are_refused() {
     let mut server = Server::start(&config(&asking()));
-    // This one runs until it is approved, so that the server does not end before it was looked at.
+    // It runs until it is approved, so that the server is still running during the checks.
     let held = server.open("POST", "/v1/chat/completions", Some(&key("asks")), chat(QUESTION).to_string().as_bytes());
     server.eventually("asked", |server| server.get("/v1/approvals", "asks").json()["data"][0].is_object());
     let body = long(900).to_string();
@@ -48,7 +48,7 @@ fn running_answers_are_finished_and_new_work_is_refused() {
 }
 
 #[test]
-fn what_is_not_done_in_time_is_cut_off_and_counted() {
+fn requests_after_the_deadline_are_cut_off_and_counted() {
     let mut server = Server::start(&config(&format!("[server]\ndrain_timeout = \"1s\"\n{}", asking())));
     let stream = with(chat(QUESTION), "stream", json!(true)).to_string();
     let running: Vec<_> =
@@ -66,7 +66,7 @@ fn what_is_not_done_in_time_is_cut_off_and_counted() {
 }
 
 #[test]
-fn a_second_signal_ends_it_at_once() {
+fn a_second_signal_ends_the_server_at_once() {
     let mut server = Server::start(&config(&format!("[server]\ndrain_timeout = \"600s\"\n{}", asking())));
     let _held = server.open("POST", "/v1/chat/completions", Some(&key("asks")), chat(QUESTION).to_string().as_bytes());
     server.eventually("asked", |server| server.get("/v1/approvals", "asks").json()["data"][0].is_object());

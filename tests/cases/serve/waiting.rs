@@ -1,14 +1,14 @@
-//! Requests that wait for a person hold nothing that others need.
+//! Requests that wait for approval do not block others.
 
 use serde_json::Value;
 
 use super::{ANSWER, PLUGINS, QUESTION, Server, chat, config, content, key, tenant};
 
-/// As many as one model takes at a time.
+/// The number of requests that a model runs at the same time.
 const WAITING: usize = 64;
 
 #[test]
-fn who_lets_requests_wait_for_approval_leaves_plugins_for_others() {
+fn requests_that_wait_for_approval_leave_plugin_instances_for_others() {
     let plugins = PLUGINS.replace(']', ", \"redact\"]");
     let server = Server::start(&config(&tenant("asks", &format!("{plugins}\n[tenant.tools]\nask = [\"*\"]"))));
     let body = chat(QUESTION).to_string();

@@ -9,7 +9,7 @@ use firebox_contract::{Caller, Message, Role, TenantId, limits};
 
 use crate::error::CliError;
 use crate::sessions::{
-    NewSession, Page, SYSTEM_SEQ, Session, SessionError, SessionLimits, SessionStore, StoredMessage,
+    NewSession, PageRequest, SYSTEM_SEQ, Session, SessionError, SessionLimits, SessionStore, StoredMessage,
 };
 
 /// The shortest end of an id that names a session, in characters. Shorter names are numbers in the list of sessions.
@@ -197,7 +197,7 @@ impl SavedConversation {
             Err(SessionError::NotFound(_)) => {}
             found => return Ok(found?),
         }
-        let mut page = Page::default();
+        let mut page = PageRequest::default();
         let mut found: Vec<Session> = Vec::new();
         loop {
             let listed = self.store.list(&self.tenant, &page)?;
@@ -216,7 +216,7 @@ impl SavedConversation {
 
     /// The newest sessions, at most `limit`.
     pub(super) fn recent(&self, limit: usize) -> Result<Vec<Session>, SessionError> {
-        Ok(self.store.list(&self.tenant, &Page { limit, after: None })?.sessions)
+        Ok(self.store.list(&self.tenant, &PageRequest { limit, after: None })?.sessions)
     }
 
     /// Continues in a copy of the first `at` messages, or of all. The session itself does not change.

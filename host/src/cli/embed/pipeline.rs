@@ -1,7 +1,7 @@
-//! Embeds a stream of texts of any length in constant memory, in the order it came.
+//! Embeds any number of texts in constant memory.
 //!
-//! Texts are read a window at a time, sorted by length within it so that batches carry little padding, and written back
-//! in the order of the input.
+//! Texts are read in windows. Within a window they are sorted by length, so that batches have little padding, and written in
+//! the order of the input.
 
 pub mod input;
 pub mod output;
@@ -14,44 +14,44 @@ use std::time::{Duration, Instant};
 
 use firebox_contract::{Encoder, EncoderText, Encoding, ErrorKind, VectorForm, limits};
 
-use input::{BadLine, Text, Texts};
-use output::{Row, Sink};
+use input::{BadLine, InputText, InputTexts};
+use output::{EmbeddedRow, EmbeddingSink};
 
-/// How texts are embedded.
+/// The options of a run.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Options {
-    /// Texts of one forward pass.
+pub struct EmbedOptions {
+    /// The number of texts of a batch.
     pub batch: usize,
-    /// Tokens after which a text is cut; the model's own limit applies in any case.
+    /// The number of tokens at which texts are truncated. The model's own limit applies in any case.
     pub max_tokens: Option<usize>,
-    /// Stands before each text; empty for none.
+    /// A prefix for each text; empty for none.
     pub prompt: String,
-    /// What becomes of each vector.
+    /// The form of the vectors.
     pub form: VectorForm,
-    /// Whether a bad line is counted and passed over, or ends the run.
+    /// Whether an invalid line is counted and skipped instead of ending the run.
     pub skip_bad_lines: bool,
 }
 
-/// What was done.
+/// The result of a run, or its progress.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
-pub struct Summary {
-    /// Texts embedded and written.
+pub struct EmbedSummary {
+    /// The number of texts that were embedded and written.
     pub texts: u64,
-    /// Their tokens, after truncation.
+    /// The tokens of these texts, after truncation.
     pub tokens: u64,
-    /// Bad lines passed over.
+    /// The number of skipped lines.
     pub skipped: u64,
-    /// Bytes of input whose texts are done.
+    /// The bytes of input whose texts are done.
     pub bytes_read: u64,
-    /// Time since the first line was read.
+    /// The time since the start.
     pub took: Duration,
 }
 
-/// Why a run ended early.
+/// The reason why a run ended early.
 #[derive(Debug, thiserror::Error)]
 pub enum EmbedError {
-    /// The input is not what it should be.
-    #[error("{0}; \"--on-error skip\" passes over such lines")]
+    /// A line of the input is invalid.
+    #[error("{0}; use \"--on-error skip\" to skip invalid lines")]
     BadLine(#[from] BadLine),
     /// The input cannot be read.
     #[error("reading the input failed: {0}")]
@@ -62,13 +62,13 @@ pub enum EmbedError {
     /// The model failed.
     #[error(transparent)]
     Model(#[from] firebox_contract::Error),
-    /// Someone stopped it.
+    /// The run was interrupted.
     #[error("interrupted; nothing was written")]
     Interrupted,
 }
 
-impl Options {
-    fn of<'a>(&'a self, text: &'a Text) -> EncoderText<'a> {
+impl EmbedOptions {
+    fn of<'a>(&'a self, text: &'a InputText) -> EncoderText<'a> {
         EncoderText { prompt: &self.prompt, text: &text.text, max_tokens: self.max_tokens }
     }
 }
@@ -86,55 +86,56 @@ impl EmbedError {
     }
 }
 
-/// Embeds every text of `texts` into `sink`. `progress` hears after each batch; `stop` is looked at before each.
+/// Embeds every text of `texts` and writes the vectors to `sink`.
 ///
 /// # Errors
-/// The first fault, with nothing to be kept of what the sink got so far.
+/// The first error. The output written so far is incomplete then.
 pub fn embed(
     encoder: &mut dyn Encoder,
-    mut texts: Texts<'_>,
-    sink: &mut dyn Sink,
-    options: &Options,
-    watch: &mut Watch<'_>,
-) -> Result<Summary, EmbedError> {
+    mut texts: InputTexts<'_>,
+    sink: &mut dyn EmbeddingSink,
+    options: &EmbedOptions,
+    control: &mut RunControl<'_>,
+) -> Result<EmbedSummary, EmbedError> {
     let started = Instant::now();
-    let mut summary = Summary::default();
+    let mut summary = EmbedSummary::default();
     loop {
-        let window = read_window(&mut texts, options, &mut summary, watch.stop)?;
+        let window = read_window(&mut texts, options, &mut summary, control.stop)?;
         if window.is_empty() {
             sink.finish()?;
             summary.took = started.elapsed();
             return Ok(summary);
         }
         let (before, after, first) = (summary.bytes_read, texts.bytes_read(), summary.texts);
-        let rows = embed_window(encoder, &window, options, &mut |batch: &[Row]| {
+        let rows = embed_window(encoder, &window, options, &mut |batch: &[EmbeddedRow]| {
             summary.texts += batch.len() as u64;
             summary.tokens += batch.iter().map(|row| row.encoding.tokens as u64).sum::<u64>();
             summary.bytes_read = before + (after - before) * (summary.texts - first) / window.len() as u64;
             summary.took = started.elapsed();
-            (watch.progress)(&summary);
-            if watch.stop.load(Ordering::Relaxed) { Err(EmbedError::Interrupted) } else { Ok(()) }
+            (control.progress)(&summary);
+            if control.stop.load(Ordering::Relaxed) { Err(EmbedError::Interrupted) } else { Ok(()) }
         })?;
         sink.write(&window, &rows)?;
     }
 }
 
-/// The run's connection to whoever waits for it.
-pub struct Watch<'a> {
-    /// Set to end the run.
+/// The control of a run by its caller.
+pub struct RunControl<'a> {
+    /// Ends the run when it is true.
     pub stop: &'a AtomicBool,
     /// Called after each batch.
-    pub progress: &'a mut dyn FnMut(&Summary),
+    pub progress: &'a mut dyn FnMut(&EmbedSummary),
 }
 
-/// The next texts, in order; empty at the end of the input. Bounded in texts and in bytes.
+/// The next texts in order, at most `limits::EMBED_WINDOW_TEXTS` and about `limits::EMBED_WINDOW_BYTES_MAX` bytes; empty at
+/// the end of the input.
 fn read_window(
-    texts: &mut Texts<'_>,
-    options: &Options,
-    summary: &mut Summary,
+    texts: &mut InputTexts<'_>,
+    options: &EmbedOptions,
+    summary: &mut EmbedSummary,
     stop: &AtomicBool,
-) -> Result<Vec<Text>, EmbedError> {
-    let mut window: Vec<Text> = Vec::new();
+) -> Result<Vec<InputText>, EmbedError> {
+    let mut window: Vec<InputText> = Vec::new();
     let mut bytes = 0;
     while window.len() < limits::EMBED_WINDOW_TEXTS && bytes < limits::EMBED_WINDOW_BYTES_MAX {
         if stop.load(Ordering::Relaxed) {
@@ -153,50 +154,51 @@ fn read_window(
     Ok(window)
 }
 
-/// Rows in the order of `window`, `after_batch` being told of each batch.
+/// Embeds a window. Returns the rows in the order of `window`, and calls `after_batch` after each batch.
 fn embed_window(
     encoder: &mut dyn Encoder,
-    window: &[Text],
-    options: &Options,
-    after_batch: &mut dyn FnMut(&[Row]) -> Result<(), EmbedError>,
-) -> Result<Vec<Row>, EmbedError> {
+    window: &[InputText],
+    options: &EmbedOptions,
+    after_batch: &mut dyn FnMut(&[EmbeddedRow]) -> Result<(), EmbedError>,
+) -> Result<Vec<EmbeddedRow>, EmbedError> {
     let mut lengths = Vec::with_capacity(window.len());
-    for (place, text) in window.iter().enumerate() {
-        lengths.push((encoder.count_tokens(&options.of(text))?, place));
+    for (index, text) in window.iter().enumerate() {
+        lengths.push((encoder.count_tokens(&options.of(text))?, index));
     }
-    // Longest first: what does not fit into memory fails at once, not after an hour.
-    lengths.sort_unstable_by_key(|&(tokens, place)| (std::cmp::Reverse(tokens), place));
-    let mut rows: Vec<(usize, Row)> = Vec::with_capacity(window.len());
+    // Longest first, so that a batch that does not fit into memory fails at the start.
+    lengths.sort_unstable_by_key(|&(tokens, index)| (std::cmp::Reverse(tokens), index));
+    let mut rows: Vec<(usize, EmbeddedRow)> = Vec::with_capacity(window.len());
     for batch in lengths.chunks(options.batch.max(1)) {
-        let places = batch.iter().map(|&(_, place)| place);
-        let texts: Vec<_> = places.clone().filter_map(|place| window.get(place)).map(|text| options.of(text)).collect();
+        let indices = batch.iter().map(|&(_, index)| index);
+        let texts: Vec<_> =
+            indices.clone().filter_map(|index| window.get(index)).map(|text| options.of(text)).collect();
         let done = embed_batch(encoder, &texts, options)?;
         after_batch(&done)?;
-        rows.extend(places.zip(done));
+        rows.extend(indices.zip(done));
     }
-    rows.sort_unstable_by_key(|&(place, _)| place);
+    rows.sort_unstable_by_key(|&(index, _)| index);
     Ok(rows.into_iter().map(|(_, row)| row).collect())
 }
 
 fn embed_batch(
     encoder: &mut dyn Encoder,
     texts: &[EncoderText<'_>],
-    options: &Options,
-) -> Result<Vec<Row>, EmbedError> {
+    options: &EmbedOptions,
+) -> Result<Vec<EmbeddedRow>, EmbedError> {
     let started = Instant::now();
     let mut encodings = encoder.encode(texts)?;
     let milliseconds = started.elapsed().as_secs_f64() * 1e3 / texts.len().max(1) as f64;
     check(&encodings, texts.len(), encoder.profile().width)?;
     encodings.iter_mut().for_each(|encoding| options.form.apply(&mut encoding.embedding));
-    Ok(encodings.into_iter().map(|encoding| Row { encoding, milliseconds }).collect())
+    Ok(encodings.into_iter().map(|encoding| EmbeddedRow { encoding, milliseconds }).collect())
 }
 
-/// An encoder is trusted with speed, not with shapes: a wrong count would put vectors beside the wrong texts.
+/// Checks the shape of the encoder's result: a wrong number of vectors would assign them to the wrong texts.
 fn check(encodings: &[Encoding], texts: usize, dimensions: usize) -> Result<(), EmbedError> {
     let fits = encodings.len() == texts && encodings.iter().all(|encoding| encoding.embedding.len() == dimensions);
     if fits {
         return Ok(());
     }
-    let message = format!("the model did not return {texts} vectors of {dimensions} numbers as it promised");
+    let message = format!("the model did not return {texts} vectors of {dimensions} numbers");
     Err(EmbedError::Model(firebox_contract::Error::Model(message)))
 }

@@ -10,10 +10,10 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 
 use crate::serve::connections::address::TrustedProxies;
+use crate::serve::connections::cors::Cors;
 use crate::serve::connections::counters::ConnectionCounters;
+use crate::serve::connections::listener::{self, ConnectionLimits};
 use crate::serve::connections::table::ConnectionsMax;
-use crate::serve::cors::Cors;
-use crate::serve::listener::{self, ConnectionLimits};
 
 /// Waits for Ctrl-C or SIGTERM.
 pub(super) async fn stop_signal() {
@@ -47,7 +47,7 @@ pub(super) async fn serve(
         header_timeout: limits::MCP_HEADER_TIMEOUT,
         reader_timeout: limits::READER_TIMEOUT_DEFAULT,
         trusted_proxies: TrustedProxies::default(),
-        probes: &[],
+        probes: Vec::new(),
         // No web page may read an answer.
         cors: Cors::default(),
     };

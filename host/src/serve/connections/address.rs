@@ -1,4 +1,4 @@
-//! The address of a client, whether it connects itself or through a proxy that the operator trusts.
+//! The address of a client that connects directly or through a trusted proxy.
 
 use std::net::IpAddr;
 
@@ -8,29 +8,29 @@ use crate::config::Network;
 
 const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 
-/// The address of a request's client. The listener puts it into the extensions of each request.
+/// The address of a request's client, in the extensions of the request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ClientAddress(pub IpAddr);
 
-/// The proxies whose `X-Forwarded-For` is believed. Nobody else's is.
+/// The proxies whose header `X-Forwarded-For` is used (`server.trusted_proxies`).
 #[derive(Debug, Clone, Default)]
 pub struct TrustedProxies(Vec<Network>);
 
 impl TrustedProxies {
-    /// Those within `networks`.
+    /// The proxies in these networks.
     #[must_use]
     pub fn new(networks: Vec<Network>) -> Self {
         Self(networks)
     }
 
-    /// Whether `address` is one of them.
+    /// Whether the proxy at `address` is trusted.
     #[must_use]
     pub fn contains(&self, address: IpAddr) -> bool {
         self.0.iter().any(|network| network.contains(address))
     }
 
-    /// The client of a request that came from `peer`: `peer` itself, or where that is a trusted proxy, the last address in
-    /// `X-Forwarded-For` that is no trusted proxy. An entry that is no address ends the search at the hop that wrote it.
+    /// The client of a request from `peer`. If `peer` is a trusted proxy, it is the last address in `X-Forwarded-For` that is
+    /// not one. An entry that is no address ends the search: the client is the proxy that wrote the entry.
     #[must_use]
     pub fn client(&self, peer: IpAddr, headers: &HeaderMap) -> ClientAddress {
         let mut client = peer.to_canonical();
@@ -49,7 +49,7 @@ impl TrustedProxies {
     }
 }
 
-/// The address of one entry, which may be in brackets and may have a port.
+/// The address of an entry, which may have brackets and a port.
 fn address_of(entry: &str) -> Option<IpAddr> {
     if let Ok(address) = entry.parse::<IpAddr>() {
         return Some(address.to_canonical());
@@ -77,14 +77,14 @@ mod tests {
     }
 
     #[test]
-    fn only_a_trusted_proxy_says_who_the_client_is() {
+    fn x_forwarded_for_counts_only_from_a_trusted_proxy() {
         let proxies = ["10.0.0.0/8", "::1"];
         for (peer, lines, expected) in [
             ("203.0.113.9", &["198.51.100.1"][..], "203.0.113.9"),
             ("10.0.0.1", &[][..], "10.0.0.1"),
             ("10.0.0.1", &["198.51.100.1"][..], "198.51.100.1"),
             ("::ffff:10.0.0.1", &["198.51.100.1"][..], "198.51.100.1"),
-            // What the client itself wrote is to the left of what the proxy saw.
+            // The client's own entries are to the left of the proxy's.
             ("10.0.0.1", &["1.1.1.1, 198.51.100.1"][..], "198.51.100.1"),
             ("10.0.0.1", &["1.1.1.1, 198.51.100.1, 10.0.0.2"][..], "198.51.100.1"),
             ("10.0.0.1", &["1.1.1.1", "198.51.100.1"][..], "198.51.100.1"),
@@ -98,7 +98,7 @@ mod tests {
     }
 
     #[test]
-    fn an_entry_that_is_no_address_names_nobody() {
+    fn an_entry_that_is_no_address_is_not_a_client() {
         for odd in ["unknown", "", "1.2.3", "\"1.2.3.4\"", "[::1", "%00", "1.2.3.4, ", "\u{e9}"] {
             assert_eq!(client(&["127.0.0.1"], "127.0.0.1", &[odd]), "127.0.0.1", "{odd}");
         }

@@ -1,4 +1,4 @@
-//! What is counted of connections, and the log of those that are refused: a line a second at most.
+//! The metrics of connections, and the log of refused connections with at most one line per second.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
@@ -10,22 +10,22 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 
-/// Why a connection, a request or a stream is refused, or a connection is closed before its client wants that.
+/// The reason why a connection, a request or a stream is refused, or a connection is closed by the server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Refusal {
-    /// The server has all the connections it may have.
+    /// The server has its maximum number of connections.
     Full,
-    /// One address has all the connections it may have.
+    /// The address has its maximum number of connections.
     Address,
-    /// The tenant has all the requests it may have open.
+    /// The tenant has its maximum number of open requests.
     Tenant,
-    /// The tenant has all the streams it may have open.
+    /// The tenant has its maximum number of open streams.
     Streams,
-    /// The connection carried no request and made room for another one.
+    /// The connection had no request and was closed to make room for another.
     MadeRoom,
-    /// Its client took what is written to it too slowly.
+    /// The client read its answer too slowly.
     SlowReader,
-    /// Its client sent a body too slowly.
+    /// The client sent a body too slowly.
     SlowBody,
 }
 
@@ -46,42 +46,42 @@ impl Refusal {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct Reason {
+struct RefusalLabels {
     reason: &'static str,
 }
 
-/// Counters of connections. Cheap to clone: clones share them.
+/// The metrics of connections. Clones share them.
 #[derive(Debug, Clone, Default)]
 pub struct ConnectionCounters {
-    refused: Family<Reason, Counter>,
+    refused: Family<RefusalLabels, Counter>,
     open: Gauge,
-    log: Arc<Mutex<Log>>,
+    log: Arc<Mutex<RefusalLogState>>,
 }
 
 #[derive(Debug, Default)]
-struct Log {
-    written: Option<Instant>,
-    /// Refusals since then.
+struct RefusalLogState {
+    last_line: Option<Instant>,
+    /// Refusals since the last line.
     count: u64,
 }
 
 impl ConnectionCounters {
-    /// Adds them to what is scraped.
+    /// Registers the metrics.
     pub fn register(&self, registry: &mut Registry) {
-        let help = "Connections, requests and streams that were refused or closed to keep room, by the reason";
+        let help = "Connections, requests and streams that were refused or closed, by reason";
         registry.register("connections_refused", help, self.refused.clone());
-        registry.register("connections_open", "Connections that are open", self.open.clone());
+        registry.register("connections_open", "Open connections", self.open.clone());
     }
 
-    /// Counts a refusal. The log names the reason of the last one of each second.
+    /// Counts a refusal, and writes a log line if there was none within the last second.
     pub fn refused(&self, refusal: Refusal) {
         let reason = refusal.as_str();
-        self.refused.get_or_create(&Reason { reason }).inc();
+        self.refused.get_or_create(&RefusalLabels { reason }).inc();
         let mut log = self.log.lock().unwrap_or_else(PoisonError::into_inner);
         log.count += 1;
-        if log.written.is_none_or(|written| written.elapsed() >= limits::HTTP_REFUSAL_LOG_PERIOD) {
+        if log.last_line.is_none_or(|last_line| last_line.elapsed() >= limits::HTTP_REFUSAL_LOG_PERIOD) {
             tracing::warn!(count = log.count, reason, "connections or streams were refused or closed");
-            *log = Log { written: Some(Instant::now()), count: 0 };
+            *log = RefusalLogState { last_line: Some(Instant::now()), count: 0 };
         }
     }
 
@@ -101,7 +101,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_refusal_is_counted_by_its_reason_and_few_are_logged() {
+    fn every_refusal_is_counted_by_reason_and_few_are_logged() {
         let counters = ConnectionCounters::default();
         let mut registry = Registry::with_prefix("firebox");
         counters.register(&mut registry);

@@ -1,8 +1,9 @@
-//! How many connections the system lets the process have: each is an open file.
+//! The system's limit on open files. Each connection is an open file.
 
 use firebox_contract::limits;
 
-/// How many of `wanted` connections there is room for, after the process asked for all the open files it may have.
+/// The number of connections, at most `wanted`, that the limit on open files allows. Raises the limit first if the system
+/// permits it.
 #[cfg(unix)]
 #[must_use]
 pub fn room_for(wanted: usize) -> usize {
@@ -15,7 +16,7 @@ pub fn room_for(wanted: usize) -> usize {
     within(wanted, files)
 }
 
-/// The system has no such limit.
+/// This system has no such limit.
 #[cfg(not(unix))]
 #[must_use]
 pub fn room_for(wanted: usize) -> usize {
@@ -25,7 +26,7 @@ pub fn room_for(wanted: usize) -> usize {
 #[cfg(unix)]
 fn within(wanted: usize, files: u64) -> usize {
     let files = usize::try_from(files).unwrap_or(usize::MAX);
-    // A process with very few files gives connections half of them.
+    // With a very low limit, connections get half of the files.
     let left = files.saturating_sub(limits::OPEN_FILES_RESERVED).max(files / 2);
     wanted.min(left).max(1)
 }
@@ -35,7 +36,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn files_are_left_for_all_else() {
+    fn some_files_are_reserved_for_other_uses() {
         assert_eq!(within(1_024, 1 << 20), 1_024);
         assert_eq!(within(1_024, 1_024), 1_024 - limits::OPEN_FILES_RESERVED);
         assert_eq!(within(1_024, 64), 32);

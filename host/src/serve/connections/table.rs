@@ -1,8 +1,9 @@
-//! Every connection of a listener: how many there are, in all and of one address, and which of them make room for others.
+//! The table of a listener's connections: their number in total and by address, and the order in which they are closed to
+//! make room.
 //!
-//! A connection counts for the address of its peer until its request shows a good key; while that request runs it counts
-//! for the tenant (see `tenants`), and only then it is safe. Where an address or the server has too many connections, the one
-//! that is without such a request for longest is closed. One that was just accepted is never the first, whatever keys others have.
+//! A connection counts for the address of its peer until a request with a valid key runs on it. Then it counts for the
+//! tenant (see `open_requests`) and cannot be closed. If an address or the server has too many connections, the one that has
+//! been without such a request for the longest time is closed. So a new connection is never the first to be closed.
 
 use std::collections::{BTreeSet, HashMap};
 use std::net::{IpAddr, Ipv6Addr};
@@ -14,48 +15,48 @@ use tokio::sync::oneshot;
 use super::address::{ClientAddress, TrustedProxies};
 use super::counters::{ConnectionCounters, Refusal};
 
-/// How many connections there may be at a time.
+/// The maximum number of connections.
 #[derive(Debug, Clone, Copy)]
 pub struct ConnectionsMax {
-    /// In all.
+    /// In total.
     pub total: usize,
-    /// Of one address, without a good key.
+    /// Of one address, without a valid key.
     pub per_address: usize,
 }
 
-/// The connections of a listener. Cheap to clone: clones share them.
+/// The connections of a listener. Clones share them.
 #[derive(Debug, Clone)]
-pub struct Connections(Arc<Shared>);
+pub struct Connections(Arc<ConnectionsInner>);
 
 #[derive(Debug)]
-struct Shared {
+struct ConnectionsInner {
     max: ConnectionsMax,
     proxies: TrustedProxies,
     counters: ConnectionCounters,
-    table: Mutex<Table>,
+    table: Mutex<ConnectionTable>,
 }
 
-/// One connection. It leaves the table when this is dropped.
+/// A connection. Dropping it removes its entry.
 #[derive(Debug)]
 pub struct Connection {
-    handle: RequestHandle,
+    handle: ConnectionHandle,
     peer: IpAddr,
-    /// Ends when the connection has to make room.
+    /// Completes when the connection must close to make room.
     closed: Option<oneshot::Receiver<()>>,
 }
 
-/// The connection that carries a request, in the extensions of the request.
+/// The connection of a request, in the extensions of the request.
 #[derive(Debug, Clone)]
-pub struct RequestHandle {
+pub struct ConnectionHandle {
     connections: Connections,
     id: u64,
 }
 
-/// A request that runs on a connection until this is dropped.
+/// A request that runs on a connection. It ends on drop.
 #[derive(Debug)]
-pub struct RunningRequest(RequestHandle);
+pub struct RunningRequest(ConnectionHandle);
 
-/// What counts as one address: of IPv6 the first 64 bits, which one subscriber has.
+/// The addresses that count as one: an IPv4 address, or an IPv6 network of 64 bits, which one subscriber has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 struct AddressBlock(IpAddr);
 
@@ -69,46 +70,46 @@ impl AddressBlock {
 }
 
 #[derive(Debug, Default)]
-struct Table {
-    entries: HashMap<u64, Entry>,
-    addresses: HashMap<AddressBlock, Share>,
-    /// Connections without a request that showed a good key, those to close first in front.
-    waiting: BTreeSet<Waiting>,
+struct ConnectionTable {
+    entries: HashMap<u64, ConnectionEntry>,
+    addresses: HashMap<AddressBlock, AddressConnections>,
+    /// The connections without a request with a valid key, in the order in which they are closed.
+    waiting: BTreeSet<ClosingOrder>,
     next: u64,
 }
 
 #[derive(Debug)]
-struct Entry {
-    /// The block of the peer; none for a trusted proxy.
+struct ConnectionEntry {
+    /// The block of the peer; `None` for a trusted proxy.
     peer: Option<AddressBlock>,
-    /// The block it counts for now.
+    /// The block for which the connection counts now.
     counts_for: Option<AddressBlock>,
-    /// Its position among the waiting, where it has no request that showed a good key.
-    waits: Option<Waiting>,
-    /// Tells the connection to close when it is dropped.
+    /// The position in the closing order; `None` while a request with a valid key runs.
+    waits: Option<ClosingOrder>,
+    /// Dropping it makes the connection close.
     _open: oneshot::Sender<()>,
 }
 
-/// Since when it waits, and its id: the order in which connections are closed.
-type Waiting = (u64, u64);
+/// The order in which connections are closed: a number that grows with time, and the id of the connection.
+type ClosingOrder = (u64, u64);
 
 #[derive(Debug, Default)]
-struct Share {
+struct AddressConnections {
     count: usize,
-    waiting: BTreeSet<Waiting>,
+    waiting: BTreeSet<ClosingOrder>,
 }
 
 impl Connections {
     /// An empty table.
     #[must_use]
     pub fn new(max: ConnectionsMax, proxies: TrustedProxies, counters: ConnectionCounters) -> Self {
-        Self(Arc::new(Shared { max, proxies, counters, table: Mutex::default() }))
+        Self(Arc::new(ConnectionsInner { max, proxies, counters, table: Mutex::default() }))
     }
 
-    /// Takes a connection from `peer` in; another one that carries no request with a good key may be closed for it.
+    /// Adds a connection from `peer`. May close another connection without a request with a valid key.
     ///
     /// # Errors
-    /// Why there is no room.
+    /// The reason why there is no room.
     pub fn admit(&self, peer: IpAddr) -> Result<Connection, Refusal> {
         let block = (!self.0.proxies.contains(peer)).then(|| AddressBlock::of(peer));
         let mut table = self.lock();
@@ -126,11 +127,11 @@ impl Connections {
         let id = table.insert(block, open);
         drop(table);
         self.0.counters.opened();
-        Ok(Connection { handle: RequestHandle { connections: self.clone(), id }, peer, closed: Some(closed) })
+        Ok(Connection { handle: ConnectionHandle { connections: self.clone(), id }, peer, closed: Some(closed) })
     }
 
-    /// Closes the connection that is first to close, of `block` alone if there is one. Whether there was any.
-    fn make_room(&self, table: &mut Table, block: Option<AddressBlock>) -> bool {
+    /// Closes the first connection in the closing order, of `block` if given. Returns whether there was one.
+    fn make_room(&self, table: &mut ConnectionTable, block: Option<AddressBlock>) -> bool {
         let waiting = match block {
             Some(block) => table.addresses.get(&block).and_then(|share| share.waiting.first()),
             None => table.waiting.first(),
@@ -142,42 +143,43 @@ impl Connections {
         true
     }
 
-    /// Closes one connection that carries no request with a good key, where there is one.
+    /// Closes a connection without a request with a valid key, if there is one.
     pub fn close_one(&self) {
         self.make_room(&mut self.lock(), None);
     }
 
-    /// How many there are.
+    /// The number of connections.
     #[must_use]
     pub fn count(&self) -> usize {
         self.lock().entries.len()
     }
 
-    fn lock(&self) -> MutexGuard<'_, Table> {
-        // No step of the table can fail half way.
+    fn lock(&self) -> MutexGuard<'_, ConnectionTable> {
+        // No change of the table can panic half way.
         self.0.table.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Connection {
-    /// Ends when the connection has to make room for another one. Only the first of these futures does.
+    /// Completes when the connection must close to make room. Only the first future does; later ones never complete.
     pub fn closed(&mut self) -> impl Future<Output = ()> + Send + use<> {
         let closed = self.closed.take();
         async move {
             match closed {
-                // The sender is dropped, and never sends.
+                // The sender never sends; it is dropped.
                 Some(closed) => drop(closed.await),
                 None => std::future::pending().await,
             }
         }
     }
 
-    /// A request with `headers` begins; who its client is, and what to keep until its answer is complete.
+    /// Begins a request with these headers. Returns its client, the handle for its extensions, and a guard to keep until its
+    /// answer is complete.
     ///
     /// # Errors
-    /// Why the request is refused: its client's address has all it may have through trusted proxies, or the connection has
-    /// to make room.
-    pub fn begin(&self, headers: &HeaderMap) -> Result<(ClientAddress, RequestHandle, RunningRequest), Refusal> {
+    /// `Refusal::Address` if the client's address has its maximum through trusted proxies, `Refusal::MadeRoom` if the
+    /// connection must close.
+    pub fn begin(&self, headers: &HeaderMap) -> Result<(ClientAddress, ConnectionHandle, RunningRequest), Refusal> {
         let client = self.handle.connections.0.proxies.client(self.peer, headers);
         let max = self.handle.connections.0.max.per_address;
         self.handle.connections.lock().begin(self.handle.id, AddressBlock::of(client.0), max)?;
@@ -194,12 +196,12 @@ impl Drop for Connection {
     }
 }
 
-impl RequestHandle {
-    /// The request showed a good key: it counts for its tenant and no longer for its address.
-    pub fn known(&self) {
+impl ConnectionHandle {
+    /// The request has a valid key: its connection counts for its tenant and no longer for its address.
+    pub fn has_valid_key(&self) {
         let mut table = self.connections.lock();
         table.discount(self.id);
-        table.work(self.id);
+        table.protect(self.id);
     }
 }
 
@@ -209,7 +211,7 @@ impl Drop for RunningRequest {
     }
 }
 
-impl Table {
+impl ConnectionTable {
     fn count(&self, block: AddressBlock) -> usize {
         self.addresses.get(&block).map_or(0, |share| share.count)
     }
@@ -217,12 +219,12 @@ impl Table {
     fn insert(&mut self, peer: Option<AddressBlock>, open: oneshot::Sender<()>) -> u64 {
         self.next += 1;
         let id = self.next;
-        self.entries.insert(id, Entry { peer, counts_for: None, waits: None, _open: open });
+        self.entries.insert(id, ConnectionEntry { peer, counts_for: None, waits: None, _open: open });
         self.wait(id);
         id
     }
 
-    /// The connection carries a request of a client in `client`.
+    /// A request of a client in the block `client` begins.
     fn begin(&mut self, id: u64, client: AddressBlock, per_address: usize) -> Result<(), Refusal> {
         let Some(entry) = self.entries.get(&id) else { return Err(Refusal::MadeRoom) };
         if entry.peer.is_none() && self.count(client) >= per_address {
@@ -234,7 +236,7 @@ impl Table {
         Ok(())
     }
 
-    /// The request has been answered. One without a good key leaves its connection where it was.
+    /// The request has ended. If it had no valid key, its connection keeps its position in the closing order.
     fn end(&mut self, id: u64) {
         let Some(entry) = self.entries.get(&id) else { return };
         let (is_proxy, had_key) = (entry.peer.is_none(), entry.waits.is_none());
@@ -246,7 +248,7 @@ impl Table {
         }
     }
 
-    /// The connection carries no request with a good key.
+    /// The connection has no request with a valid key: puts it at the end of the closing order.
     fn wait(&mut self, id: u64) {
         self.next += 1;
         let since = self.next;
@@ -260,8 +262,8 @@ impl Table {
         }
     }
 
-    /// The connection carries a request with a good key, and cannot be closed to make room.
-    fn work(&mut self, id: u64) {
+    /// A request with a valid key runs: removes the connection from the closing order.
+    fn protect(&mut self, id: u64) {
         let Some(entry) = self.entries.get_mut(&id) else { return };
         let Some(waiting) = entry.waits.take() else { return };
         self.waiting.remove(&waiting);
@@ -285,9 +287,9 @@ impl Table {
         }
     }
 
-    /// Whether it was there.
+    /// Removes a connection. Returns whether it was there.
     fn remove(&mut self, id: u64) -> bool {
-        self.work(id);
+        self.protect(id);
         self.discount(id);
         self.entries.remove(&id).is_some()
     }
@@ -310,27 +312,27 @@ mod tests {
     }
 
     fn is_closed(connection: &mut Connection) -> bool {
-        let closed = connection.closed.as_mut().expect("nobody took it");
+        let closed = connection.closed.as_mut().expect("not taken");
         !matches!(closed.try_recv(), Err(oneshot::error::TryRecvError::Empty))
     }
 
-    /// Makes the connection carry a request, with a good key if it is `known`.
-    fn ask(connection: &Connection, known: bool) -> RunningRequest {
+    /// Begins a request on the connection, with a valid key if `has_key`.
+    fn request(connection: &Connection, has_key: bool) -> RunningRequest {
         let (_, handle, running) = connection.begin(&HeaderMap::new()).expect("a request");
-        if known {
-            handle.known();
+        if has_key {
+            handle.has_valid_key();
         }
         running
     }
 
     #[test]
-    fn the_connection_without_a_request_for_longest_makes_room() {
+    fn the_connection_that_is_idle_for_longest_is_closed_to_make_room() {
         let all = table(3, 3, &[]);
         let mut held: Vec<Connection> = (1..=3).map(|n| all.admit(ip(&format!("10.0.0.{n}"))).expect("room")).collect();
-        let busy = ask(&held[0], true);
+        let busy = request(&held[0], true);
         let fourth = all.admit(ip("10.0.0.4")).expect("the second makes room");
         assert_eq!(held.iter_mut().map(is_closed).collect::<Vec<_>>(), [false, true, false]);
-        assert!(held[1].begin(&HeaderMap::new()).is_err(), "what has to make room answers nothing");
+        assert!(held[1].begin(&HeaderMap::new()).is_err(), "a connection that must close answers nothing");
         drop(busy);
         let _fifth = all.admit(ip("10.0.0.5")).expect("the third waits for longest");
         assert_eq!(held.iter_mut().map(is_closed).collect::<Vec<_>>(), [false, true, true]);
@@ -340,27 +342,31 @@ mod tests {
     }
 
     #[test]
-    fn where_all_carry_requests_there_is_no_room() {
+    fn there_is_no_room_if_all_connections_have_requests() {
         let all = table(2, 2, &[]);
         let held: Vec<Connection> = (1..=2).map(|n| all.admit(ip(&format!("10.0.0.{n}"))).expect("room")).collect();
-        let _busy: Vec<RunningRequest> = held.iter().map(|connection| ask(connection, true)).collect();
+        let _busy: Vec<RunningRequest> = held.iter().map(|connection| request(connection, true)).collect();
         assert_eq!(all.admit(ip("10.0.0.3")).err(), Some(Refusal::Full));
     }
 
     #[test]
-    fn an_address_has_its_share_and_takes_from_nobody_else() {
+    fn an_address_closes_only_its_own_connections_beyond_its_maximum() {
         let all = table(10, 2, &[]);
         let mut other = all.admit(ip("10.0.0.9")).expect("room");
         let mut held: Vec<Connection> = (0..2).map(|_| all.admit(ip("::ffff:10.0.0.1")).expect("room")).collect();
-        let _unknown: Vec<RunningRequest> = held.iter().map(|connection| ask(connection, false)).collect();
+        let _unknown: Vec<RunningRequest> = held.iter().map(|connection| request(connection, false)).collect();
         let _more = all.admit(ip("10.0.0.1")).expect("one of its own makes room");
-        assert_eq!(held.iter_mut().map(is_closed).collect::<Vec<_>>(), [true, false], "also with a request of nobody");
+        assert_eq!(
+            held.iter_mut().map(is_closed).collect::<Vec<_>>(),
+            [true, false],
+            "also one with a request without a key"
+        );
         assert!(!is_closed(&mut other));
         assert_eq!(all.count(), 3);
     }
 
     #[test]
-    fn one_network_of_ipv6_is_one_address() {
+    fn an_ipv6_network_of_64_bits_counts_as_one_address() {
         let all = table(10, 1, &[]);
         let mut first = all.admit(ip("2001:db8:0:1::1")).expect("room");
         let _other = all.admit(ip("2001:db8:0:2::1")).expect("another network");
@@ -370,31 +376,31 @@ mod tests {
     }
 
     #[test]
-    fn a_request_with_a_good_key_does_not_count_for_its_address() {
+    fn a_request_with_a_valid_key_does_not_count_for_its_address() {
         let all = table(10, 4, &[]);
         let held: Vec<Connection> = (0..2).map(|_| all.admit(ip("10.0.0.1")).expect("room")).collect();
-        let busy: Vec<RunningRequest> = held.iter().map(|connection| ask(connection, true)).collect();
-        let mut strangers: Vec<Connection> = (0..4).map(|_| all.admit(ip("10.0.0.1")).expect("room")).collect();
+        let busy: Vec<RunningRequest> = held.iter().map(|connection| request(connection, true)).collect();
+        let mut without_key: Vec<Connection> = (0..4).map(|_| all.admit(ip("10.0.0.1")).expect("room")).collect();
         drop(busy);
         let mut held = held;
-        let _more = all.admit(ip("10.0.0.1")).expect("a stranger makes room");
-        assert!(is_closed(&mut strangers[0]), "the one that waits for longest");
+        let _more = all.admit(ip("10.0.0.1")).expect("a connection without a key makes room");
+        assert!(is_closed(&mut without_key[0]), "the one that is idle for longest");
         assert!(!held.iter_mut().any(is_closed));
     }
 
-    /// A key opens no way to hold all connections idle, and to close every new one of others with the next.
+    /// Otherwise a client with a key could keep all connections idle, and each new connection of others would be closed.
     #[test]
-    fn a_connection_that_was_just_accepted_stays_whatever_keys_others_showed() {
+    fn a_new_connection_is_not_closed_before_idle_ones_that_had_a_valid_key() {
         let all = table(4, 4, &[]);
         let held: Vec<Connection> = (0..4).map(|_| all.admit(ip("10.0.0.1")).expect("room")).collect();
-        held.iter().for_each(|connection| drop(ask(connection, true)));
+        held.iter().for_each(|connection| drop(request(connection, true)));
         let mut fresh = all.admit(ip("10.0.0.2")).expect("an idle one makes room");
         let _more: Vec<Connection> = (0..3).map(|_| all.admit(ip("10.0.0.1")).expect("idle ones make room")).collect();
         assert!(!is_closed(&mut fresh));
     }
 
     #[test]
-    fn a_trusted_proxy_has_no_share_and_its_clients_have_one_each() {
+    fn the_maximum_by_address_applies_to_the_clients_of_a_trusted_proxy() {
         let all = table(10, 1, &["127.0.0.1"]);
         let held: Vec<Connection> = (0..3).map(|_| all.admit(ip("127.0.0.1")).expect("a proxy")).collect();
         let from = |client: &'static str| {
@@ -406,19 +412,19 @@ mod tests {
         assert_eq!(client.0, ip("198.51.100.1"));
         assert_eq!(held[1].begin(&from("198.51.100.1")).map(drop).expect_err("its second"), Refusal::Address);
         let (_, handle, _second) = held[1].begin(&from("198.51.100.2")).expect("another client");
-        handle.known();
-        let _third = held[2].begin(&from("198.51.100.2")).expect("the other request showed a good key");
+        handle.has_valid_key();
+        let _third = held[2].begin(&from("198.51.100.2")).expect("the other request has a valid key");
         drop(first);
-        let _again = held[0].begin(&from("198.51.100.1")).expect("given back");
+        let _again = held[0].begin(&from("198.51.100.1")).expect("released");
     }
 
     #[test]
-    fn nothing_stays_of_what_has_gone() {
+    fn a_closed_connection_leaves_no_entry() {
         let all = table(10, 5, &["127.0.0.1"]);
         for peer in ["10.0.0.1", "::1", "127.0.0.1"] {
             let connection = all.admit(ip(peer)).expect("room");
-            drop(ask(&connection, false));
-            let running = ask(&connection, true);
+            drop(request(&connection, false));
+            let running = request(&connection, true);
             drop(connection);
             drop(running);
         }

@@ -1,4 +1,4 @@
-//! The context budget.
+//! Fitting a session to the context.
 
 use super::super::fit;
 use super::*;
@@ -15,7 +15,7 @@ fn stored(messages: &[Message], pins: &[usize]) -> Vec<StoredMessage> {
     stored.collect()
 }
 
-/// What is left when at most `max` messages fit, by their texts; a call is shown by its ids, a result by `=`.
+/// The texts of the messages that remain if at most `max` fit. A call is shown by its ids, a result by `=`.
 fn left(messages: &[Message], pins: &[usize], max: usize) -> Result<Vec<String>, Error> {
     let kept = fit(stored(messages, pins), |messages| Ok(messages.len() <= max))?;
     let shown = kept.into_iter().map(|message| match message.role {
@@ -45,12 +45,12 @@ fn long() -> Vec<Message> {
 }
 
 #[test]
-fn all_of_it_stays_where_it_fits() {
+fn all_messages_are_kept_if_they_fit() {
     assert_eq!(left(&long(), &[], 11).expect("fits").len(), 11);
 }
 
 #[test]
-fn the_oldest_turns_go_first_and_no_more_than_needed() {
+fn the_oldest_turns_are_dropped_first_and_as_few_as_needed() {
     assert_eq!(left(&long(), &[], 10).expect("fits"), ["sys", "q2", "a2", "q3", "a3", "q4"]);
     assert_eq!(left(&long(), &[], 6).expect("fits"), ["sys", "q2", "a2", "q3", "a3", "q4"]);
     assert_eq!(left(&long(), &[], 5).expect("fits"), ["sys", "q3", "a3", "q4"]);
@@ -58,7 +58,7 @@ fn the_oldest_turns_go_first_and_no_more_than_needed() {
 }
 
 #[test]
-fn pinned_messages_stay_with_what_belongs_to_them() {
+fn pinned_messages_are_kept_with_their_calls_and_results() {
     assert_eq!(left(&long(), &[1], 3).expect("fits"), ["sys", "q1", "q4"]);
     // A pinned result keeps its call, and the call keeps its other result.
     assert_eq!(left(&long(), &[4], 5).expect("fits"), ["sys", "c1+c2", "=r1", "=r2", "q4"]);
@@ -66,7 +66,7 @@ fn pinned_messages_stay_with_what_belongs_to_them() {
 }
 
 #[test]
-fn a_result_never_stays_without_its_call() {
+fn a_result_is_never_kept_without_its_call() {
     for max in 2..=11 {
         for pin in 0..11 {
             let Ok(kept) = left(&long(), &[pin], max) else { continue };
@@ -76,11 +76,11 @@ fn a_result_never_stays_without_its_call() {
         }
     }
     let orphan = [result("lost", "r0"), user("q"), result("lost", "r1"), said("a")];
-    assert_eq!(left(&orphan, &[0, 2], 9).expect("fits"), ["q", "a"], "one whose call is nowhere is left out");
+    assert_eq!(left(&orphan, &[0, 2], 9).expect("fits"), ["q", "a"], "a result without a call is dropped");
 }
 
 #[test]
-fn what_must_stay_and_does_not_fit_is_an_error_that_helps() {
+fn an_error_says_what_to_do_if_the_kept_messages_do_not_fit() {
     for (pins, max) in [(&[][..], 1), (&[1, 5][..], 3)] {
         let error = left(&long(), pins, max).expect_err("does not fit");
         assert!(matches!(&error, Error::TooLarge(message) if message.contains("new session")), "{error}");
@@ -90,7 +90,7 @@ fn what_must_stay_and_does_not_fit_is_an_error_that_helps() {
 }
 
 #[test]
-fn counting_is_asked_for_few_times_however_long_the_session() {
+fn a_long_session_is_counted_only_a_few_times() {
     let messages: Vec<Message> = (0..1_000).flat_map(|n| [user(&format!("q{n}")), said("a")]).collect();
     let asked = std::cell::Cell::new(0);
     let kept = fit(stored(&messages, &[]), |messages| {

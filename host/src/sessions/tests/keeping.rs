@@ -1,15 +1,15 @@
-//! What keeps the file and its sessions: clocks that jump, shares, locks, files that are damaged or taken away.
+//! The safety of the file and its sessions: clock changes, shares, locks, damaged and replaced files.
 
 use super::*;
 
-/// Two clocks that tests turn each by itself.
+/// Two clocks that tests move independently.
 #[derive(Clone, Default)]
-struct Machine {
+struct TwoClocks {
     wall: Arc<AtomicU64>,
     running: Arc<AtomicU64>,
 }
 
-impl Machine {
+impl TwoClocks {
     fn clocks(&self) -> Clocks {
         let (wall, running) = (Arc::clone(&self.wall), Arc::clone(&self.running));
         Clocks {
@@ -18,8 +18,8 @@ impl Machine {
         }
     }
 
-    /// Time passes as it does.
-    fn pass(&self, seconds: u64) {
+    /// Moves both clocks.
+    fn advance(&self, seconds: u64) {
         self.wall.fetch_add(seconds, Ordering::SeqCst);
         self.running.fetch_add(seconds, Ordering::SeqCst);
     }
@@ -32,57 +32,57 @@ fn idle_of(seconds: u64) -> SessionLimits {
 }
 
 #[test]
-fn a_clock_that_jumps_deletes_nothing() {
-    let machine = Machine::default();
-    machine.wall.store(20_000 * DAY, Ordering::SeqCst);
+fn a_change_of_the_systems_clock_expires_nothing() {
+    let clocks = TwoClocks::default();
+    clocks.wall.store(20_000 * DAY, Ordering::SeqCst);
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("s.db");
-    let open = || SessionStore::open_with_clocks(&path, idle_of(DAY), machine.clocks()).expect("opens");
+    let open = || SessionStore::open_with_clocks(&path, idle_of(DAY), clocks.clocks()).expect("opens");
     let tenant = tenant("a");
     let id = {
         let store = open();
         let id = store.create(&tenant, named("m")).expect("made").id;
         for jump in [20_040 * DAY, 0, 30_000 * DAY] {
-            machine.wall.store(jump, Ordering::SeqCst);
+            clocks.wall.store(jump, Ordering::SeqCst);
             assert_eq!(store.sweep(), Ok(0), "a jump to {jump}");
             store.get(&tenant, &id).expect("still there");
         }
-        machine.pass(DAY - 10);
+        clocks.advance(DAY - 10);
         assert_eq!(store.sweep(), Ok(0));
         store.flush().expect("noted");
         id
     };
-    // Time in which no server ran is not idle time, whatever the clock says of it.
-    machine.wall.fetch_add(40 * DAY, Ordering::SeqCst);
-    machine.running.store(5, Ordering::SeqCst);
+    // Time in which no server runs is not idle time.
+    clocks.wall.fetch_add(40 * DAY, Ordering::SeqCst);
+    clocks.running.store(5, Ordering::SeqCst);
     let store = open();
     assert_eq!(store.sweep(), Ok(0));
     store.get(&tenant, &id).expect("it has the rest of its time");
-    machine.pass(11);
+    clocks.advance(11);
     assert!(matches!(store.get(&tenant, &id), Err(SessionError::NotFound(_))), "and no more than that");
     assert_eq!(store.sweep(), Ok(1));
 }
 
 #[test]
-fn what_a_crash_forgot_of_the_running_time_is_known_from_the_last_use() {
-    let machine = Machine::default();
+fn after_a_crash_the_running_time_continues_from_the_last_use() {
+    let clocks = TwoClocks::default();
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("s.db");
-    let open = || SessionStore::open_with_clocks(&path, idle_of(100), machine.clocks()).expect("opens");
+    let open = || SessionStore::open_with_clocks(&path, idle_of(100), clocks.clocks()).expect("opens");
     let tenant = tenant("a");
     let store = open();
     let old = store.create(&tenant, named("m")).expect("made").id;
-    machine.pass(60);
+    clocks.advance(60);
     let new = store.create(&tenant, named("m")).expect("made").id;
-    // No flush and no sweep: what is noted is the start.
+    // No flush and no sweep: only the running time at the start is stored.
     drop(store);
     let store = open();
-    machine.pass(41);
+    clocks.advance(41);
     assert!(store.get(&tenant, &old).is_err() && store.get(&tenant, &new).is_ok());
 }
 
 #[test]
-fn a_tenant_fills_its_share_and_not_the_file() {
+fn a_tenant_cannot_exceed_its_share_of_the_file() {
     let store = memory(SessionLimits { tenant_bytes_max: 10_000, ..SessionLimits::default() });
     let (greedy, other, small) = (tenant("greedy"), tenant("other"), tenant("small"));
     store.share([(small.clone(), 700)].into());
@@ -103,31 +103,31 @@ fn a_tenant_fills_its_share_and_not_the_file() {
     assert!((7..=9).contains(&stored), "{stored}");
     assert!(matches!(error, SessionError::ShareFull { limit: 10_000, .. }), "{error}");
     assert_eq!(Error::from(error).kind().code(), "rate_limited");
-    assert_eq!(fill(&other).0, stored, "what one has takes nothing from another");
+    assert_eq!(fill(&other).0, stored, "another tenant has its own share");
     assert_eq!(fill(&small).0, 0, "a share of its own");
-    // Messages without text take room too.
-    let id = store.list(&greedy, &Page::default()).expect("read").sessions[0].id.clone();
+    // Messages without text count too.
+    let id = store.list(&greedy, &PageRequest::default()).expect("read").sessions[0].id.clone();
     let empty: Vec<Message> = (0..100).map(|_| user("")).collect();
     assert!(matches!(store.append(&greedy, &id, None, &empty), Err(SessionError::ShareFull { .. })));
     assert!(matches!(store.fork(&greedy, &id, None), Err(SessionError::ShareFull { .. })));
     store.truncate(&greedy, &id, 1).expect("shorter");
     store.fork(&greedy, &id, None).expect("a fork fits again");
     store.delete(&greedy, &id).expect("deleted");
-    for session in store.list(&greedy, &Page::default()).expect("read").sessions {
+    for session in store.list(&greedy, &PageRequest::default()).expect("read").sessions {
         store.delete(&greedy, &session.id).expect("deleted");
     }
     assert_eq!(store.bytes(&greedy), Ok(0), "all of it is given back");
 }
 
 #[test]
-fn a_server_has_its_file_alone_and_chats_share_theirs() {
+fn a_server_locks_its_file_and_chats_share_theirs() {
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("s.db");
     let server = SessionStore::open_alone(&path, SessionLimits::default()).expect("opens");
-    let words = format!("process {}", std::process::id());
+    let expected = format!("process {}", std::process::id());
     for second in [SessionStore::open_alone, SessionStore::open] {
         let error = second(&path, SessionLimits::default()).err().expect("refused").to_string();
-        assert!(error.contains(&words) && error.contains("in use"), "{error}");
+        assert!(error.contains(&expected) && error.contains("in use"), "{error}");
     }
     drop(server);
     let _chats = [0, 1].map(|_| SessionStore::open(&path, SessionLimits::default()).expect("shared"));
@@ -135,7 +135,7 @@ fn a_server_has_its_file_alone_and_chats_share_theirs() {
     assert!(matches!(error, SessionError::InUse { .. }), "{error}");
 }
 
-/// A store with something in it and a log beside it, and the folder it is in.
+/// A server's store with a session and a write-ahead log, and its folder.
 fn served() -> (tempfile::TempDir, SessionStore, String) {
     let folder = tempfile::tempdir().expect("a folder");
     let store = SessionStore::open_alone(&folder.path().join("s.db"), SessionLimits::default()).expect("opens");
@@ -146,7 +146,7 @@ fn served() -> (tempfile::TempDir, SessionStore, String) {
 
 #[cfg(unix)]
 #[test]
-fn a_file_that_is_deleted_or_replaced_is_an_error_at_once_and_not_written_over() {
+fn a_deleted_or_replaced_file_is_an_error_at_once_and_is_not_overwritten() {
     for replaced in [false, true] {
         let (folder, store, id) = served();
         let (path, wal) = (folder.path().join("s.db"), folder.path().join("s.db-wal"));
@@ -163,7 +163,7 @@ fn a_file_that_is_deleted_or_replaced_is_an_error_at_once_and_not_written_over()
             store.append(&a, &id, None, &[user("x")]).map(drop),
             store.delete(&a, &id),
             store.flush(),
-            store.keep_usage(&[]),
+            store.store_usage(&[]),
             store.probe(),
         ];
         for outcome in outcomes {
@@ -178,7 +178,7 @@ fn a_file_that_is_deleted_or_replaced_is_an_error_at_once_and_not_written_over()
 }
 
 #[test]
-fn a_file_that_is_damaged_while_it_is_served_stays_as_it_is() {
+fn a_file_that_is_damaged_while_in_use_is_not_changed() {
     for damage in [Vec::new(), vec![0xa5_u8; 64 << 10]] {
         let (folder, store, id) = served();
         let path = folder.path().join("s.db");
@@ -194,12 +194,12 @@ fn a_file_that_is_damaged_while_it_is_served_stays_as_it_is() {
 }
 
 #[test]
-fn room_is_kept_for_deleting_and_deleted_text_is_overwritten() {
+fn space_is_reserved_for_deleting_and_deleted_text_is_overwritten() {
     let (folder, store, id) = served();
     let reserve = folder.path().join("s.db.reserve");
     assert!(std::fs::metadata(&reserve).expect("kept").len() > 0);
     store.append(&tenant("a"), &id, None, &[user(&"a word that is gone ".repeat(10_000))]).expect("stored");
-    store.unzeroed(|| store.delete(&tenant("a"), &id)).expect("deleted without room");
+    store.without_overwriting(|| store.delete(&tenant("a"), &id)).expect("deleted without overwriting");
     let secure: i64 = store.writer().pragma_query_value(None, "secure_delete", |row| row.get(0)).expect("a value");
     assert_eq!(secure, 1, "and what is deleted later is overwritten again");
     store.check().expect("sound");

@@ -1,90 +1,90 @@
-//! Reads texts: one a line, or one field of each line of JSON.
+//! The input: one text in each line, or one field of each line of JSON.
 
 use std::io::{self, BufRead, Read as _};
 
 use firebox_contract::limits;
 
-/// What some editors put before UTF-8 text; it is no part of it.
+/// The byte order mark that some editors write before UTF-8 text.
 const BYTE_ORDER_MARK: &[u8] = "\u{feff}".as_bytes();
 
-/// One text of the input.
+/// A text of the input.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Text {
-    /// Where it stood, counted from 1.
+pub struct InputText {
+    /// The number of its line, from 1.
     pub line: u64,
-    /// The text itself.
+    /// The text.
     pub text: String,
 }
 
-/// A line that holds no text.
+/// A line without a valid text.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("line {line} {reason}")]
 pub struct BadLine {
-    /// Where it stood, counted from 1.
+    /// The number of its line, from 1.
     pub line: u64,
-    /// What is wrong with it.
+    /// The problem, as the rest of the sentence "line N …".
     pub reason: String,
 }
 
-/// Where a line's text is.
+/// The format of the input.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Format {
+pub enum InputFormat {
     /// The line is the text.
     Lines,
     /// The line is a JSON object, the text one of its fields.
     JsonLines {
-        /// The field.
+        /// The name of the field.
         field: String,
     },
 }
 
-/// The texts of an input, one after another.
-pub struct Texts<'a> {
+/// The texts of an input.
+pub struct InputTexts<'a> {
     input: Box<dyn BufRead + Send + 'a>,
-    format: Format,
+    format: InputFormat,
     line: u64,
     bytes_read: u64,
 }
 
-impl<'a> Texts<'a> {
-    /// Texts of `input`.
+impl<'a> InputTexts<'a> {
+    /// The texts of `input`.
     #[must_use]
-    pub fn new(input: Box<dyn BufRead + Send + 'a>, format: Format) -> Self {
+    pub fn new(input: Box<dyn BufRead + Send + 'a>, format: InputFormat) -> Self {
         Self { input, format, line: 0, bytes_read: 0 }
     }
 
-    /// Bytes read so far.
+    /// The bytes read so far.
     #[must_use]
     pub fn bytes_read(&self) -> u64 {
         self.bytes_read
     }
 
-    /// The next text or bad line; none at the end. Reading goes on after a bad line.
+    /// The next text or invalid line; `None` at the end. Reading can continue after an invalid line.
     ///
     /// # Errors
-    /// When the input itself cannot be read.
-    pub fn next_text(&mut self) -> io::Result<Option<Result<Text, BadLine>>> {
+    /// The error of reading the input.
+    pub fn next_text(&mut self) -> io::Result<Option<Result<InputText, BadLine>>> {
         let Some(bytes) = self.next_line()? else { return Ok(None) };
         let line = self.line;
         let text = match bytes {
             Some(bytes) => self.text(bytes),
             None => Err(format!("is longer than {} bytes", limits::EMBED_LINE_BYTES_MAX)),
         };
-        Ok(Some(text.map(|text| Text { line, text }).map_err(|reason| BadLine { line, reason })))
+        Ok(Some(text.map(|text| InputText { line, text }).map_err(|reason| BadLine { line, reason })))
     }
 
-    /// The next line without its end, the inner option empty where it is too long; none at the end of the input.
+    /// The next line without its line end; `None` at the end of the input, and an inner `None` for a line that is too long.
     fn next_line(&mut self) -> io::Result<Option<Option<Vec<u8>>>> {
         let mut bytes = Vec::new();
-        // Two more for the line's end, which may be `\r\n`.
-        let most = limits::EMBED_LINE_BYTES_MAX as u64 + 2;
-        let read = self.input.by_ref().take(most).read_until(b'\n', &mut bytes)?;
+        // Two bytes more for the line end, which may be `\r\n`.
+        let max = limits::EMBED_LINE_BYTES_MAX as u64 + 2;
+        let read = self.input.by_ref().take(max).read_until(b'\n', &mut bytes)?;
         if read == 0 {
             return Ok(None);
         }
         self.line += 1;
         self.bytes_read += read as u64;
-        if !bytes.ends_with(b"\n") && read as u64 == most {
+        if !bytes.ends_with(b"\n") && read as u64 == max {
             self.skip_rest()?;
             return Ok(Some(None));
         }
@@ -109,8 +109,8 @@ impl<'a> Texts<'a> {
         let line = String::from_utf8(bytes)
             .map_err(|error| format!("is not UTF-8 (at its byte {})", error.utf8_error().valid_up_to() + 1))?;
         let text = match &self.format {
-            Format::Lines => line,
-            Format::JsonLines { field } => json_field(&line, field)?,
+            InputFormat::Lines => line,
+            InputFormat::JsonLines { field } => json_field(&line, field)?,
         };
         if text.trim().is_empty() { Err("is empty".to_owned()) } else { Ok(text) }
     }

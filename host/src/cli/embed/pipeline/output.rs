@@ -1,4 +1,4 @@
-//! Writes embeddings: Parquet for tables, JSON lines for everything else.
+//! The output: Parquet or JSON lines.
 
 use std::io::Write;
 use std::sync::Arc;
@@ -13,44 +13,44 @@ use parquet::schema::types::ColumnPath;
 use sha2::{Digest, Sha256};
 
 use super::EmbedError;
-use super::input::Text;
+use super::input::InputText;
 
-/// What was computed for one text.
+/// The result for one text.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Row {
-    /// Vector and number of tokens.
+pub struct EmbeddedRow {
+    /// The vector and the number of tokens.
     pub encoding: Encoding,
-    /// Its share of the time its batch took, in milliseconds.
+    /// Its share of the time of its batch, in milliseconds.
     pub milliseconds: f64,
 }
 
-/// Takes rows in order. The columns are `text`, `text_hash` (SHA-256 of the UTF-8 bytes, hexadecimal), `embedding`,
+/// Writes rows in order. The columns are `text`, `text_hash` (SHA-256 of the UTF-8 bytes, hexadecimal), `embedding`,
 /// `sequence_length` (tokens) and `processing_time_ms`.
-pub trait Sink {
+pub trait EmbeddingSink {
     /// Writes one row for each text.
     ///
     /// # Errors
-    /// When the file cannot be written.
-    fn write(&mut self, texts: &[Text], rows: &[Row]) -> Result<(), EmbedError>;
+    /// The error of writing the file.
+    fn write(&mut self, texts: &[InputText], rows: &[EmbeddedRow]) -> Result<(), EmbedError>;
 
-    /// Writes what is still buffered. Nothing may be written afterwards.
+    /// Writes the buffered rows. Must be the last call.
     ///
     /// # Errors
-    /// When the file cannot be written.
+    /// The error of writing the file.
     fn finish(&mut self) -> Result<(), EmbedError>;
 }
 
-/// The output formats, told by the file's extension.
+/// The output formats. The file's extension selects one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Format {
+pub enum OutputFormat {
     /// `.parquet`
     Parquet,
     /// `.jsonl`
     JsonLines,
 }
 
-impl Format {
-    /// The format of a file called `path`.
+impl OutputFormat {
+    /// The format of the file at `path`; `None` for an unknown extension.
     #[must_use]
     pub fn of(path: &std::path::Path) -> Option<Self> {
         match path.extension()?.to_str()? {
@@ -63,8 +63,12 @@ impl Format {
     /// A sink for vectors of `dimensions` numbers that writes to `file`.
     ///
     /// # Errors
-    /// When the head of the file cannot be written.
-    pub fn sink<W: Write + Send + 'static>(self, file: W, dimensions: usize) -> Result<Box<dyn Sink>, EmbedError> {
+    /// The error of writing the start of the file.
+    pub fn sink<W: Write + Send + 'static>(
+        self,
+        file: W,
+        dimensions: usize,
+    ) -> Result<Box<dyn EmbeddingSink>, EmbedError> {
         Ok(match self {
             Self::Parquet => Box::new(ParquetSink::new(file, dimensions)?),
             Self::JsonLines => Box::new(JsonLinesSink { file }),
@@ -73,7 +77,7 @@ impl Format {
 }
 
 struct ParquetSink<W: Write + Send> {
-    /// None once finished.
+    /// `None` when the file is finished.
     writer: Option<ArrowWriter<W>>,
     schema: SchemaRef,
     item: FieldRef,
@@ -91,7 +95,7 @@ impl<W: Write + Send> ParquetSink<W> {
             Field::new("sequence_length", DataType::UInt32, false),
             Field::new("processing_time_ms", DataType::Float64, false),
         ]));
-        // Vectors do not repeat and their ranges say nothing: dictionaries and statistics would only cost.
+        // Vectors do not repeat, and their ranges are meaningless: no dictionaries and statistics.
         let vectors = ColumnPath::new(vec!["embedding".to_owned(), "list".to_owned(), "item".to_owned()]);
         let properties = WriterProperties::builder()
             .set_compression(Compression::SNAPPY)
@@ -103,7 +107,7 @@ impl<W: Write + Send> ParquetSink<W> {
         Ok(Self { writer: Some(writer), schema, item, dimensions: size })
     }
 
-    fn batch(&self, texts: &[Text], rows: &[Row]) -> Result<RecordBatch, ArrowError> {
+    fn batch(&self, texts: &[InputText], rows: &[EmbeddedRow]) -> Result<RecordBatch, ArrowError> {
         let values: Float32Array = rows.iter().flat_map(|row| row.encoding.embedding.iter().copied()).collect();
         let vectors = FixedSizeListArray::try_new(Arc::clone(&self.item), self.dimensions, Arc::new(values), None)?;
         let tokens = rows.iter().map(|row| u32::try_from(row.encoding.tokens).unwrap_or(u32::MAX));
@@ -118,8 +122,8 @@ impl<W: Write + Send> ParquetSink<W> {
     }
 }
 
-impl<W: Write + Send> Sink for ParquetSink<W> {
-    fn write(&mut self, texts: &[Text], rows: &[Row]) -> Result<(), EmbedError> {
+impl<W: Write + Send> EmbeddingSink for ParquetSink<W> {
+    fn write(&mut self, texts: &[InputText], rows: &[EmbeddedRow]) -> Result<(), EmbedError> {
         let batch = self.batch(texts, rows).map_err(failed)?;
         let writer = self.writer.as_mut().ok_or_else(|| failed("the file is finished"))?;
         writer.write(&batch).map_err(failed)
@@ -146,8 +150,8 @@ struct JsonRow<'a> {
     processing_time_ms: f64,
 }
 
-impl<W: Write> Sink for JsonLinesSink<W> {
-    fn write(&mut self, texts: &[Text], rows: &[Row]) -> Result<(), EmbedError> {
+impl<W: Write> EmbeddingSink for JsonLinesSink<W> {
+    fn write(&mut self, texts: &[InputText], rows: &[EmbeddedRow]) -> Result<(), EmbedError> {
         for (text, row) in texts.iter().zip(rows) {
             let line = JsonRow {
                 text: &text.text,

@@ -1,4 +1,4 @@
-//! The pipeline on an encoder that is a few lines long.
+//! The whole run with a small fake encoder.
 
 use std::fs::File;
 use std::io::{Cursor, Read, Write};
@@ -64,11 +64,11 @@ fn words(text: &EncoderText<'_>) -> usize {
     [text.prompt, text.text].concat().split_whitespace().count()
 }
 
-/// A file that can be looked at after the sink that owns it.
+/// A file whose bytes can be read after the sink that owns it.
 #[derive(Clone, Default)]
-struct Shared(Arc<Mutex<Vec<u8>>>);
+struct SharedFile(Arc<Mutex<Vec<u8>>>);
 
-impl Write for Shared {
+impl Write for SharedFile {
     fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
         self.0.lock().expect("not poisoned").extend_from_slice(bytes);
         Ok(bytes.len())
@@ -79,13 +79,13 @@ impl Write for Shared {
     }
 }
 
-impl Shared {
+impl SharedFile {
     fn bytes(&self) -> Vec<u8> {
         self.0.lock().expect("not poisoned").clone()
     }
 }
 
-const OPTIONS: Options = Options {
+const OPTIONS: EmbedOptions = EmbedOptions {
     batch: 2,
     max_tokens: None,
     prompt: String::new(),
@@ -93,24 +93,24 @@ const OPTIONS: Options = Options {
     skip_bad_lines: false,
 };
 
-fn texts(input: impl Into<Vec<u8>>) -> Texts<'static> {
-    Texts::new(Box::new(Cursor::new(input.into())), input::Format::Lines)
+fn texts(input: impl Into<Vec<u8>>) -> InputTexts<'static> {
+    InputTexts::new(Box::new(Cursor::new(input.into())), input::InputFormat::Lines)
 }
 
-fn field(input: &str) -> Texts<'_> {
-    Texts::new(Box::new(input.as_bytes()), input::Format::JsonLines { field: "t".to_owned() })
+fn field(input: &str) -> InputTexts<'_> {
+    InputTexts::new(Box::new(input.as_bytes()), input::InputFormat::JsonLines { field: "t".to_owned() })
 }
 
 fn run(
     encoder: &mut FakeEncoder,
-    texts: Texts<'_>,
-    format: output::Format,
-    options: &Options,
-) -> (Result<Summary, EmbedError>, Vec<u8>) {
-    let file = Shared::default();
+    texts: InputTexts<'_>,
+    format: output::OutputFormat,
+    options: &EmbedOptions,
+) -> (Result<EmbedSummary, EmbedError>, Vec<u8>) {
+    let file = SharedFile::default();
     let mut sink = format.sink(file.clone(), 2).expect("a sink");
-    let mut watch = Watch { stop: &AtomicBool::new(false), progress: &mut |_| {} };
-    let outcome = embed(encoder, texts, &mut *sink, options, &mut watch);
+    let mut control = RunControl { stop: &AtomicBool::new(false), progress: &mut |_| {} };
+    let outcome = embed(encoder, texts, &mut *sink, options, &mut control);
     (outcome, file.bytes())
 }
 
@@ -126,10 +126,10 @@ fn parquet(bytes: &[u8]) -> ParquetRecordBatchReaderBuilder<File> {
 }
 
 #[test]
-fn rows_come_in_the_order_of_the_input_though_batches_are_sorted_by_length() {
+fn rows_are_in_the_order_of_the_input_although_batches_are_sorted_by_length() {
     let mut encoder = FakeEncoder::new();
     let input = texts("a b\na\na b c d\na b c\n");
-    let (outcome, bytes) = run(&mut encoder, input, output::Format::JsonLines, &OPTIONS);
+    let (outcome, bytes) = run(&mut encoder, input, output::OutputFormat::JsonLines, &OPTIONS);
     let summary = outcome.expect("embeds");
     assert_eq!((summary.texts, summary.tokens, summary.bytes_read), (4, 10, 20));
     assert_eq!(encoder.batches, [[4, 3], [2, 1]]);
@@ -143,8 +143,8 @@ fn rows_come_in_the_order_of_the_input_though_batches_are_sorted_by_length() {
 }
 
 #[test]
-fn parquet_reads_back_with_its_five_columns() {
-    let (outcome, bytes) = run(&mut FakeEncoder::new(), texts("abc\nd e"), output::Format::Parquet, &OPTIONS);
+fn a_parquet_file_has_five_columns() {
+    let (outcome, bytes) = run(&mut FakeEncoder::new(), texts("abc\nd e"), output::OutputFormat::Parquet, &OPTIONS);
     outcome.expect("embeds");
     let reader = parquet(&bytes).build();
     let batch = reader.expect("reader").next().expect("a batch").expect("rows");
@@ -162,8 +162,8 @@ fn parquet_reads_back_with_its_five_columns() {
 }
 
 #[test]
-fn an_empty_input_is_an_empty_file_of_the_right_shape() {
-    let (outcome, bytes) = run(&mut FakeEncoder::new(), texts(""), output::Format::Parquet, &OPTIONS);
+fn an_empty_input_makes_a_file_with_columns_and_no_rows() {
+    let (outcome, bytes) = run(&mut FakeEncoder::new(), texts(""), output::OutputFormat::Parquet, &OPTIONS);
     assert_eq!(outcome.expect("embeds").texts, 0);
     let builder = parquet(&bytes);
     assert_eq!(builder.schema().fields().len(), 5);
@@ -172,9 +172,9 @@ fn an_empty_input_is_an_empty_file_of_the_right_shape() {
 
 #[test]
 fn max_length_and_json_fields_reach_the_encoder() {
-    let options = Options { max_tokens: Some(2), ..OPTIONS };
+    let options = EmbedOptions { max_tokens: Some(2), ..OPTIONS };
     let input = field("{\"t\":\"a b c\",\"x\":1}\r\n{\"t\":\"\\u00e9\"}");
-    let (outcome, bytes) = run(&mut FakeEncoder::new(), input, output::Format::JsonLines, &options);
+    let (outcome, bytes) = run(&mut FakeEncoder::new(), input, output::OutputFormat::JsonLines, &options);
     assert_eq!(outcome.expect("embeds").tokens, 3);
     let rows = json_rows(&bytes);
     assert_eq!((rows[0]["sequence_length"].as_u64(), rows[1]["text"].as_str()), (Some(2), Some("é")));
@@ -183,19 +183,19 @@ fn max_length_and_json_fields_reach_the_encoder() {
 #[test]
 fn prompts_reach_the_encoder_and_vectors_get_their_form() {
     let form = VectorForm { dimensions: 1, normalize: true };
-    let options = Options { prompt: "query: the ".to_owned(), form, ..OPTIONS };
+    let options = EmbedOptions { prompt: "query: the ".to_owned(), form, ..OPTIONS };
     let mut encoder = FakeEncoder::new();
-    let (outcome, bytes) = run(&mut encoder, texts("a\na b\n"), output::Format::JsonLines, &options);
+    let (outcome, bytes) = run(&mut encoder, texts("a\na b\n"), output::OutputFormat::JsonLines, &options);
     assert_eq!((outcome.expect("embeds").tokens, encoder.batches), (7, vec![vec![4, 3]]));
     let rows = json_rows(&bytes);
     assert_eq!((&rows[0]["embedding"], &rows[0]["text"]), (&serde_json::json!([1.0]), &serde_json::json!("a")));
 }
 
 #[test]
-fn bad_lines_are_named_or_skipped_and_counted() {
+fn the_error_names_an_invalid_line_and_skipped_lines_are_counted() {
     let long = vec![b'x'; limits::EMBED_LINE_BYTES_MAX + 1];
     let longer = vec![b'x'; limits::EMBED_LINE_BYTES_MAX + 100];
-    let cases: [(Texts<'_>, &str); 8] = [
+    let cases: [(InputTexts<'_>, &str); 8] = [
         (texts(b"ok\nab\xff\nok\n".to_vec()), "line 2 is not UTF-8 (at its byte 3)"),
         (texts("ok\n\nok"), "line 2 is empty"),
         (texts([b"ok\n", &*long, b"\nok"].concat()), "line 2 is longer than 8388608 bytes"),
@@ -213,17 +213,17 @@ fn bad_lines_are_named_or_skipped_and_counted() {
         assert!(input.next_text().expect("reads").is_none());
     }
     let input = "ok\n\nok\n \n";
-    let (outcome, _) = run(&mut FakeEncoder::new(), texts(input), output::Format::JsonLines, &OPTIONS);
+    let (outcome, _) = run(&mut FakeEncoder::new(), texts(input), output::OutputFormat::JsonLines, &OPTIONS);
     let error = outcome.expect_err("stops");
     assert!(matches!(error.kind(), ErrorKind::Usage) && error.to_string().starts_with("line 2 is empty"), "{error}");
-    let skip = Options { skip_bad_lines: true, ..OPTIONS };
-    let (outcome, _) = run(&mut FakeEncoder::new(), texts(input), output::Format::JsonLines, &skip);
+    let skip = EmbedOptions { skip_bad_lines: true, ..OPTIONS };
+    let (outcome, _) = run(&mut FakeEncoder::new(), texts(input), output::OutputFormat::JsonLines, &skip);
     let summary = outcome.expect("goes on");
     assert_eq!((summary.texts, summary.skipped), (2, 2));
 }
 
 #[test]
-fn the_longest_line_and_a_byte_order_mark_are_fine() {
+fn the_longest_line_and_a_byte_order_mark_are_accepted() {
     let long = [&vec![b'x'; limits::EMBED_LINE_BYTES_MAX], &b"\r\n"[..]].concat();
     let text = texts(long).next_text().expect("reads").expect("a line").expect("a text");
     assert_eq!(text.text.len(), limits::EMBED_LINE_BYTES_MAX);
@@ -232,36 +232,36 @@ fn the_longest_line_and_a_byte_order_mark_are_fine() {
 }
 
 #[test]
-fn a_device_that_fails_and_an_interrupt_end_the_run() {
+fn a_failing_device_and_an_interrupt_end_the_run() {
     let mut encoder = FakeEncoder { fails_at: Some("b"), ..FakeEncoder::new() };
-    let (outcome, _) = run(&mut encoder, texts("a\nb\nc"), output::Format::JsonLines, &OPTIONS);
+    let (outcome, _) = run(&mut encoder, texts("a\nb\nc"), output::OutputFormat::JsonLines, &OPTIONS);
     assert!(matches!(outcome.expect_err("fails").kind(), ErrorKind::Model));
     let stop = AtomicBool::new(false);
     let mut batches = 0;
-    let mut watch = Watch {
+    let mut control = RunControl {
         stop: &stop,
         progress: &mut |_| {
             batches += 1;
             stop.store(true, Ordering::Relaxed);
         },
     };
-    let mut sink = output::Format::JsonLines.sink(Shared::default(), 2).expect("a sink");
-    let outcome = embed(&mut FakeEncoder::new(), texts("a\nb\nc\nd\ne"), &mut *sink, &OPTIONS, &mut watch);
+    let mut sink = output::OutputFormat::JsonLines.sink(SharedFile::default(), 2).expect("a sink");
+    let outcome = embed(&mut FakeEncoder::new(), texts("a\nb\nc\nd\ne"), &mut *sink, &OPTIONS, &mut control);
     assert!(matches!(outcome, Err(EmbedError::Interrupted)));
     assert_eq!(batches, 1);
 }
 
 #[test]
-fn an_encoder_that_loses_a_row_is_found_out() {
+fn an_encoder_that_loses_a_row_is_an_error() {
     let encodings = [Encoding { embedding: vec![0.0; 2], tokens: 1 }];
     assert!(check(&encodings, 1, 2).is_ok());
     assert!(check(&encodings, 2, 2).is_err());
     assert!(check(&encodings, 1, 3).is_err());
 }
 
-/// A window is bounded, so a million lines need no more memory than a few thousand.
+/// A million lines need no more memory than a few thousand.
 #[test]
-fn the_input_is_read_a_window_at_a_time() {
+fn the_input_is_read_in_windows() {
     struct Endless<'a>(&'a Mutex<u64>);
     impl Read for Endless<'_> {
         fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
@@ -274,44 +274,49 @@ fn the_input_is_read_a_window_at_a_time() {
     }
     let read = Mutex::new(0);
     let stop = AtomicBool::new(false);
-    let mut watch = Watch { stop: &stop, progress: &mut |_| stop.store(true, Ordering::Relaxed) };
+    let mut control = RunControl { stop: &stop, progress: &mut |_| stop.store(true, Ordering::Relaxed) };
     let endless = std::io::BufReader::with_capacity(1 << 10, Endless(&read));
-    let mut sink = output::Format::JsonLines.sink(Shared::default(), 2).expect("a sink");
-    let endless = Texts::new(Box::new(endless), input::Format::Lines);
-    let outcome = embed(&mut FakeEncoder::new(), endless, &mut *sink, &OPTIONS, &mut watch);
+    let mut sink = output::OutputFormat::JsonLines.sink(SharedFile::default(), 2).expect("a sink");
+    let endless = InputTexts::new(Box::new(endless), input::InputFormat::Lines);
+    let outcome = embed(&mut FakeEncoder::new(), endless, &mut *sink, &OPTIONS, &mut control);
     assert!(matches!(outcome, Err(EmbedError::Interrupted)));
     let most = 2 * limits::EMBED_WINDOW_TEXTS as u64 + (1 << 10);
     assert!(*read.lock().expect("not poisoned") <= most);
 }
 
-/// Numbers that do not repeat, so that nothing about them can be compressed.
+/// Numbers that do not repeat, so that they cannot be compressed.
 fn noise(seed: &mut u64) -> f32 {
     *seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
     (*seed >> 40) as f32
 }
 
-/// Each row goes to the file once and soon: what is in memory is one row group at most, and a file can only be
-/// written to, never read back.
+/// At most one row group is in memory, and written bytes never change.
 #[test]
-fn f17_row_groups_are_appended_as_they_come() {
+fn f17_row_groups_are_written_as_soon_as_they_are_full() {
     const DIMENSIONS: usize = 4_096;
     const ROWS: usize = 512;
-    let file = Shared::default();
-    let mut sink = output::Format::Parquet.sink(file.clone(), DIMENSIONS).expect("a sink");
+    let file = SharedFile::default();
+    let mut sink = output::OutputFormat::Parquet.sink(file.clone(), DIMENSIONS).expect("a sink");
     let (mut seed, mut given, mut written, mut growths) = (1, 0, Vec::new(), 0);
     for window in 0..24 {
-        let texts: Vec<Text> =
-            (0..ROWS).map(|row| Text { line: row as u64, text: format!("{window} {row}") }).collect();
+        let texts: Vec<InputText> =
+            (0..ROWS).map(|row| InputText { line: row as u64, text: format!("{window} {row}") }).collect();
         let embedding = |seed: &mut u64| (0..DIMENSIONS).map(|_| noise(seed)).collect();
-        let rows: Vec<Row> = (0..ROWS)
-            .map(|_| Row { encoding: Encoding { embedding: embedding(&mut seed), tokens: 2 }, milliseconds: 1.0 })
+        let rows: Vec<EmbeddedRow> = (0..ROWS)
+            .map(|_| EmbeddedRow {
+                encoding: Encoding { embedding: embedding(&mut seed), tokens: 2 },
+                milliseconds: 1.0,
+            })
             .collect();
         sink.write(&texts, &rows).expect("writes");
         given += ROWS * DIMENSIONS * size_of::<f32>();
         let now = file.bytes();
         assert!(now.starts_with(&written), "what is written stays as it is");
-        let held = given - now.len();
-        assert!(held <= limits::EMBED_ROW_GROUP_BYTES + given / 24, "window {window}: {held} bytes are held back");
+        let buffered = given - now.len();
+        assert!(
+            buffered <= limits::EMBED_ROW_GROUP_BYTES + given / 24,
+            "window {window}: {buffered} bytes are buffered"
+        );
         growths += usize::from(now.len() > written.len());
         written = now;
     }

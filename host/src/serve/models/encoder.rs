@@ -1,0 +1,291 @@
+//! An encoder on its own thread. A request is admitted by tenant as at a chat model, each of its texts goes through the
+//! tenant's prompt plugins, and tenants share the encoder's steps by weight.
+
+mod batch;
+mod prompt_stage;
+#[cfg(test)]
+mod tests;
+mod text_size;
+mod usage_guard;
+mod worker;
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use firebox_contract::{
+    Caller, Clock, Encoder, EncoderProfile, EncoderText, Error, HookSource, ModelInfo, PluginUse, RequestInfo,
+    Reservation, VectorForm, limits,
+};
+use firebox_engine::{Admission, AdmissionLimits, AdmissionPermit, EngineCounters};
+use tokio::sync::oneshot;
+
+use batch::EncoderJob;
+use prompt_stage::PromptStage;
+use usage_guard::UsageGuard;
+use worker::{EncoderCounts, EncoderWorker};
+
+/// Makes the encoder, on the thread that owns it.
+pub type EncoderFactory = Box<dyn FnOnce() -> Result<Box<dyn Encoder>, Error> + Send>;
+
+/// The handle of an encoder's thread. Dropping it joins the thread after the running requests have been answered.
+pub struct EncoderThread {
+    queue: Option<SyncSender<EncoderJob>>,
+    thread: Option<JoinHandle<()>>,
+    admission: Admission,
+    clock: Arc<dyn Clock>,
+    counts: Arc<EncoderCounts>,
+    info: ModelInfo,
+    profile: EncoderProfile,
+}
+
+/// An embedding request.
+pub struct EmbedRequest {
+    /// The id, unique in this process.
+    pub id: String,
+    /// At least one text, none of them empty.
+    pub texts: Vec<String>,
+    /// The options of texts and vectors.
+    pub options: TextOptions,
+    /// The longest time of the request, including the wait for admission.
+    pub timeout: Duration,
+}
+
+/// The options of a request's texts and vectors.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TextOptions {
+    /// A prefix for each text; empty for none.
+    pub prompt: String,
+    /// Whether texts that are too long are truncated instead of refused.
+    pub truncate: bool,
+    /// The number of tokens at which all texts are truncated.
+    pub max_tokens: Option<usize>,
+    /// The form of the vectors.
+    pub vector: VectorForm,
+}
+
+impl TextOptions {
+    fn of<'a>(&'a self, text: &'a str) -> EncoderText<'a> {
+        EncoderText { prompt: &self.prompt, text, max_tokens: self.max_tokens }
+    }
+
+    fn truncates(&self) -> bool {
+        self.truncate || self.max_tokens.is_some()
+    }
+}
+
+/// An admitted request, with its reservation and its permit. Both are released on every path.
+pub struct AdmittedEmbed {
+    caller: Caller,
+    request: EmbedRequest,
+    usage: UsageGuard,
+    permit: AdmissionPermit,
+    /// The deadline, on the encoder's clock.
+    deadline: Duration,
+}
+
+/// The embeddings of a request, in the order of its texts.
+#[derive(Debug)]
+pub struct Embeddings {
+    /// One vector for each text.
+    pub vectors: Vec<Vec<f32>>,
+    /// The tokens of all texts.
+    pub tokens: usize,
+    /// The usage of plugins.
+    pub plugins: Vec<PluginUse>,
+}
+
+impl AdmittedEmbed {
+    /// The texts of the request.
+    #[must_use]
+    pub fn texts(&self) -> &[String] {
+        &self.request.texts
+    }
+
+    /// Ends the request with an error, which is also settled as its outcome.
+    #[must_use]
+    pub fn refuse(mut self, error: Error) -> Error {
+        self.usage.settle(error.kind().code());
+        error
+    }
+}
+
+impl EncoderThread {
+    /// Starts the thread and loads the encoder on it. At most `in_flight_max` requests run at the same time, and
+    /// `limits::IN_FLIGHT_RESERVED` more of tenants that would otherwise have none.
+    ///
+    /// # Errors
+    /// The failure of `factory`, and `Error::Internal` if the thread cannot start.
+    pub async fn start(factory: EncoderFactory, in_flight_max: usize, clock: Arc<dyn Clock>) -> Result<Self, Error> {
+        let rules = AdmissionLimits {
+            running_max: in_flight_max,
+            reserved: limits::IN_FLIGHT_RESERVED.min(in_flight_max),
+            waiting_max: limits::WAITING_MAX,
+            wait_max: limits::WAITING_TIME_MAX,
+        };
+        // A job has a permit, so the queue has room for each.
+        let (queue, jobs) = sync_channel(rules.running_max + rules.reserved);
+        let (loaded, wait) = oneshot::channel();
+        let counts = Arc::new(EncoderCounts::default());
+        let (counted, time) = (Arc::clone(&counts), Arc::clone(&clock));
+        let work = move || match catch_panic(factory) {
+            Ok(encoder) => {
+                if loaded.send(Ok((encoder.info().clone(), encoder.profile().clone()))).is_ok() {
+                    EncoderWorker::new(encoder, jobs, time, counted).run();
+                }
+            }
+            // The send fails if the caller of `start` is gone.
+            Err(error) => drop(loaded.send(Err(error))),
+        };
+        let thread = thread::Builder::new().name("firebox-encoder".to_owned()).spawn(work);
+        let thread =
+            thread.map_err(|error| Error::Internal(format!("cannot start the thread of the encoder: {error}")))?;
+        let lost = || Error::Internal("the thread of the encoder ended while it loaded".to_owned());
+        let (info, profile) = wait.await.map_err(|_| lost())??;
+        let admission = Admission::standalone(rules, Arc::clone(&clock));
+        Ok(Self { queue: Some(queue), thread: Some(thread), admission, clock, counts, info, profile })
+    }
+
+    /// The description of the encoder.
+    #[must_use]
+    pub fn info(&self) -> &ModelInfo {
+        &self.info
+    }
+
+    /// The properties of its texts and vectors.
+    #[must_use]
+    pub fn profile(&self) -> &EncoderProfile {
+        &self.profile
+    }
+
+    /// The counters of its work and its admission.
+    #[must_use]
+    pub fn counters(&self) -> EngineCounters {
+        EngineCounters {
+            prompt_tokens: self.counts.tokens.load(Ordering::Relaxed),
+            steps: self.counts.steps.load(Ordering::Relaxed),
+            batched_sequences: self.counts.texts.load(Ordering::Relaxed),
+            ..self.admission.counters()
+        }
+    }
+
+    /// Waits for admission. `reservation` is settled exactly once, on every path.
+    ///
+    /// # Errors
+    /// `Error::Limited` if the caller has its maximum of running requests or waited too long, `Error::Timeout` at the
+    /// deadline, `Error::TooLarge` for a text that cannot fit.
+    pub async fn admit(
+        &self,
+        caller: &Caller,
+        request: EmbedRequest,
+        reservation: Box<dyn Reservation>,
+    ) -> Result<AdmittedEmbed, Error> {
+        let mut usage = UsageGuard::new(reservation);
+        let deadline = self.clock.now() + request.timeout;
+        let checked = if request.options.truncates() { Ok(()) } else { self.check(&request.texts) };
+        let admitted = match checked {
+            Ok(()) => self.admission.admit(caller, deadline).await,
+            Err(error) => Err(error),
+        };
+        match admitted {
+            Ok(permit) => Ok(AdmittedEmbed { caller: caller.clone(), request, usage, permit, deadline }),
+            Err(error) => {
+                usage.settle(error.kind().code());
+                Err(error)
+            }
+        }
+    }
+
+    /// Embeds the texts, after each has gone through the prompt plugins. Dropping the future cancels the rest of the work.
+    ///
+    /// # Errors
+    /// `Error::Refused` and `Error::Fault` by plugins, `Error::TooLarge` for a text that is too long and not to be truncated,
+    /// `Error::Limited` if tokens or fuel are used up, `Error::Timeout` at the deadline, `Error::Model` if the encoder
+    /// fails.
+    pub async fn embed(
+        &self,
+        mut admitted: AdmittedEmbed,
+        hooks: Option<&dyn HookSource>,
+        plugins: Vec<String>,
+    ) -> Result<Embeddings, Error> {
+        let time_left = admitted.deadline.saturating_sub(self.clock.now());
+        let prepared = tokio::select! {
+            biased;
+            prepared = self.prepare(&mut admitted, hooks, plugins) => prepared,
+            () = self.clock.sleep(time_left) => {
+                let message = "timed out before all texts had gone through the plugins; send fewer texts in one request";
+                Err(Error::Timeout(message.to_owned()))
+            }
+        };
+        if let Err(error) = prepared {
+            return Err(admitted.refuse(error));
+        }
+        let (answer, wait) = oneshot::channel();
+        self.submit(admitted, answer)?;
+        wait.await.unwrap_or_else(|_| Err(gone()))
+    }
+
+    /// Runs the plugins on the texts, and truncates long texts if the request allows it.
+    async fn prepare(
+        &self,
+        admitted: &mut AdmittedEmbed,
+        hooks: Option<&dyn HookSource>,
+        plugins: Vec<String>,
+    ) -> Result<(), Error> {
+        let AdmittedEmbed { caller, request, usage, .. } = admitted;
+        if let Some(source) = hooks {
+            let info = RequestInfo { id: request.id.clone(), model: self.info.name.clone(), plugins };
+            PromptStage { source, caller, info }.run(&mut request.texts, usage).await?;
+        }
+        if request.options.truncates() {
+            text_size::truncate(&mut request.texts, self.info.context_tokens, self.profile.truncates_left);
+        }
+        self.check(&request.texts)
+    }
+
+    fn check(&self, texts: &[String]) -> Result<(), Error> {
+        if texts.is_empty() {
+            return Err(Error::Usage("there is no text to embed; send at least one".to_owned()));
+        }
+        text_size::check(texts, self.info.context_tokens)
+    }
+
+    fn submit(&self, admitted: AdmittedEmbed, answer: oneshot::Sender<Result<Embeddings, Error>>) -> Result<(), Error> {
+        let AdmittedEmbed { caller, request, usage, permit, deadline } = admitted;
+        let EmbedRequest { texts, options, .. } = request;
+        let Caller { tenant, weight, .. } = caller;
+        let job = EncoderJob { texts, options, tenant, weight, deadline, usage, answer, permit };
+        let queue = self.queue.as_ref().ok_or_else(gone)?;
+        match queue.try_send(job) {
+            Ok(()) => Ok(()),
+            Err(TrySendError::Full(mut job) | TrySendError::Disconnected(mut job)) => {
+                let error = gone();
+                job.usage.settle(error.kind().code());
+                Err(error)
+            }
+        }
+    }
+}
+
+impl Drop for EncoderThread {
+    fn drop(&mut self) {
+        drop(self.queue.take());
+        // The last owner of this handle may be the reservation of a request, which is dropped on the thread itself.
+        if let Some(handle) = self.thread.take().filter(|handle| handle.thread().id() != thread::current().id()) {
+            // Requests got the error of a panic already.
+            let _joined = handle.join();
+        }
+    }
+}
+
+fn gone() -> Error {
+    Error::Unavailable("the encoder has ended; retry later".to_owned())
+}
+
+/// Runs code of the model. A panic becomes an error.
+fn catch_panic<T>(work: impl FnOnce() -> Result<T, Error>) -> Result<T, Error> {
+    catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|_| Err(Error::Model("the encoder panicked".to_owned())))
+}
