@@ -1,6 +1,8 @@
 //! Checks the rules of the project that can be checked by reading files. It has no dependencies, so that it also runs without
 //! cargo: `CARGO_MANIFEST_DIR=$PWD rustc --edition 2024 --test tests/tidy.rs -o tidy && ./tidy`.
 
+#[path = "tidy/cpu.rs"]
+mod cpu;
 #[path = "tidy/environment.rs"]
 mod environment;
 #[path = "tidy/honest.rs"]

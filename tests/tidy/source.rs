@@ -50,7 +50,7 @@ impl Source {
     }
 
     /// The code without the test module at the end of the file.
-    fn product(&self) -> String {
+    pub(crate) fn product(&self) -> String {
         let code: String = self.code.iter().collect();
         before_tests(&code).to_owned()
     }

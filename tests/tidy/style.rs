@@ -33,7 +33,6 @@ const UNSAFE_FILES: &[&str] = &[
     "host/models/src/kernel/threads.rs",
     "host/models/src/kernel/threads/pool.rs",
     "host/sandbox/src/compile/loader.rs",
-    "host/sandbox/src/priority.rs",
     "host/sandbox/tests/hostile/usage.rs",
     "host/src/system/memory.rs",
     "tests/fuzz/coverage.rs",

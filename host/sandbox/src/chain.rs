@@ -14,7 +14,7 @@ pub(crate) use self::bound::BoundChain;
 use self::per_call::PerCallPlugin;
 use self::tool_index::ToolIndex;
 pub use self::tool_run::ToolRun;
-use crate::account::Account;
+use crate::background::CpuBudget;
 use crate::error::SandboxError;
 use crate::instance::pool::Tenant;
 use crate::plugin::{Plugin, PluginLimits};
@@ -26,7 +26,7 @@ pub struct PluginChain {
     tools: Arc<ToolIndex>,
     /// The limits of the caller, for every call.
     caller: PluginLimits,
-    account: Option<Arc<Account>>,
+    budget: Option<Arc<CpuBudget>>,
 }
 
 impl PluginChain {
@@ -39,7 +39,7 @@ impl PluginChain {
         check_plugins(&plugins)?;
         check_memory(&plugins)?;
         let tools = Arc::new(ToolIndex::new(&plugins)?);
-        Ok(Self { plugins, tools, caller: PluginLimits::MAX, account: None })
+        Ok(Self { plugins, tools, caller: PluginLimits::MAX, budget: None })
     }
 
     /// The same chain with `caller` as the limits of every call.
@@ -52,11 +52,10 @@ impl PluginChain {
         Ok(self)
     }
 
-    /// The same chain, whose CPU time is charged to `account`. A tenant beyond its share runs only on idle cores.
-    /// Without an account the CPU is not shared between tenants.
+    /// The same chain, whose calls are charged to `budget`. Calls of a chain without a budget are not throttled.
     #[must_use]
-    pub fn charged_to(mut self, account: Arc<Account>) -> Self {
-        self.account = Some(account);
+    pub fn charged_to(mut self, budget: Arc<CpuBudget>) -> Self {
+        self.budget = Some(budget);
         self
     }
 
@@ -82,7 +81,7 @@ impl PluginChain {
 
     /// The tenant whose share of the instance pool the chain uses.
     fn tenant(&self) -> Tenant {
-        self.account.as_ref().map(|account| account.id())
+        self.budget.as_ref().map(|budget| budget.id())
     }
 
     /// The limits of each call of `plugin`.
@@ -92,7 +91,7 @@ impl PluginChain {
 
     /// `plugin` in the request `request`, with a new instance for each call.
     fn per_call(&self, plugin: &Arc<Plugin>, request: Arc<str>) -> PerCallPlugin {
-        PerCallPlugin::new(Arc::clone(plugin), self.limits(plugin), self.account.clone(), request)
+        PerCallPlugin::new(Arc::clone(plugin), self.limits(plugin), self.budget.clone(), request)
     }
 }
 

@@ -9,7 +9,7 @@ use wasmtime::component::{HasSelf, Linker};
 use wasmtime_wasi::{WasiCtxView, WasiView};
 
 use self::bindings::firebox::plugin::log::{Host, Level, add_to_linker};
-use crate::gauge::Gauge;
+use crate::background::CallState;
 use crate::instance::limiter::Limiter;
 use crate::instance::log::PluginLog;
 use crate::instance::progress::{self, ProgressSender};
@@ -27,8 +27,8 @@ mod bindings {
 pub(crate) struct GuestData {
     pub(crate) limiter: Limiter,
     pub(crate) log: PluginLog,
-    /// Read from outside while a call runs.
-    pub(crate) gauge: Arc<Gauge>,
+    /// What the executor reads while a call runs.
+    pub(crate) call_state: Arc<CallState>,
     /// When the call that runs now must end.
     pub(crate) deadline: Instant,
     /// Where the guest's progress goes; nowhere if nobody listens.
@@ -39,8 +39,8 @@ pub(crate) struct GuestData {
 
 impl GuestData {
     /// For an instance within `limiter`, which logs to `log` and sees `world`.
-    pub(crate) fn new(limiter: Limiter, log: PluginLog, gauge: Arc<Gauge>, world: World) -> Self {
-        Self { limiter, log, gauge, deadline: Instant::now(), reports: None, world, wasi: None }
+    pub(crate) fn new(limiter: Limiter, log: PluginLog, call_state: Arc<CallState>, world: World) -> Self {
+        Self { limiter, log, call_state, deadline: Instant::now(), reports: None, world, wasi: None }
     }
 
     /// What it sees of the world, made when it first looks.
@@ -55,13 +55,12 @@ impl GuestData {
         store.limiter(|data| &mut data.limiter);
         store.epoch_deadline_callback(|context| {
             let data = context.data();
-            let now = Instant::now();
-            data.gauge.tick(now);
-            if now >= data.deadline {
+            data.call_state.tick();
+            if Instant::now() >= data.deadline {
                 return Ok(UpdateDeadline::Interrupt);
             }
-            data.gauge.note(context.get_fuel().unwrap_or(0), data.limiter.peak_bytes());
-            // Every tick other tasks get their turn.
+            data.call_state.record(context.get_fuel().unwrap_or(0), data.limiter.peak_bytes());
+            // The thread runs other tasks once a tick.
             Ok(UpdateDeadline::YieldCustom(1, Box::pin(tokio::task::yield_now())))
         });
         store

@@ -21,11 +21,9 @@ use self::pool::Room;
 use self::progress::ProgressSender;
 use self::records::Records;
 use self::wasi::World;
-use crate::account::Account;
+use crate::background::{CallState, CpuBudget, TimedOut};
 use crate::error::SandboxError;
-use crate::gauge::Gauge;
 use crate::guest::GuestData;
-use crate::lane::Late;
 use crate::meter::{self, Ending, Spent};
 use crate::plugin::{Blueprint, OnFault, PluginLimits};
 use crate::stages::{GuestFuture, GuestReturn, StageCalls};
@@ -33,8 +31,8 @@ use crate::stages::{GuestFuture, GuestReturn, StageCalls};
 /// What an instance is started with.
 pub(crate) struct Terms {
     pub(crate) limits: PluginLimits,
-    /// Who pays for its time.
-    pub(crate) account: Option<Arc<Account>>,
+    /// The CPU budget of its tenant, if it has one.
+    pub(crate) budget: Option<Arc<CpuBudget>>,
     /// Where its memory is.
     pub(crate) room: Room,
     /// Where its request keeps what it does.
@@ -66,9 +64,9 @@ struct Alive {
 
 impl Drop for Alive {
     fn drop(&mut self) {
-        // For whoever asks what a call used that was cut off.
+        // For the usage of a call that was cut off.
         let data = self.store.data();
-        data.gauge.note(self.store.get_fuel().unwrap_or(0), data.limiter.peak_bytes());
+        data.call_state.record(self.store.get_fuel().unwrap_or(0), data.limiter.peak_bytes());
     }
 }
 
@@ -81,10 +79,10 @@ pub(crate) type Attempt<T> = Result<(T, Spent), Spent>;
 impl Instance {
     /// A fresh instance, configured. Where that ends badly the instance is there to be asked about it, but gone.
     pub(crate) async fn start(blueprint: Arc<Blueprint>, terms: Terms) -> (Self, Result<(), SandboxError>) {
-        let Terms { limits, account, room, records, request } = terms;
+        let Terms { limits, budget, room, records, request } = terms;
         let state = Turnstile::new(State::Gone("it was never started".to_owned()));
         let mut this = Self { blueprint, limits, records, state, room };
-        let (spent, result) = this.first_call(account, request).await;
+        let (spent, result) = this.first_call(budget, request).await;
         let ending = match result {
             Ok(Ok(alive)) => {
                 *this.state.get_mut() = State::Alive(alive);
@@ -100,16 +98,16 @@ impl Instance {
 
     async fn first_call(
         &self,
-        account: Option<Arc<Account>>,
+        budget: Option<Arc<CpuBudget>>,
         request: Arc<str>,
     ) -> (Spent, Result<Result<Box<Alive>, String>, Ending>) {
         let (blueprint, limits, room) = (Arc::clone(&self.blueprint), self.limits, Arc::clone(&self.room));
-        let gauge = Arc::new(Gauge::of(account));
-        gauge.rearm(limits.fuel);
+        let state = Arc::new(CallState::new(budget));
+        state.begin(limits.fuel);
         let limiter = Limiter::new(limits.memory_bytes, Some(Arc::clone(&room)));
         let world = World { grants: blueprint.grants.clone(), plugin: blueprint.name.clone(), request };
-        let data = GuestData::new(limiter, self.records.log.clone(), Arc::clone(&gauge), world);
-        let mut running = self.running(Stage::Init, Arc::clone(&gauge));
+        let data = GuestData::new(limiter, self.records.log.clone(), Arc::clone(&state), world);
+        let mut running = self.running(Stage::Init, Arc::clone(&state));
         let call = async move {
             let _room = room;
             let runtime = &blueprint.runtime;
@@ -121,18 +119,18 @@ impl Instance {
                 .await;
             (spent, result.map(|calls| calls.map(|calls| Box::new(Alive { store, calls }))))
         };
-        let driven = self.blueprint.runtime.lanes.drive(&gauge, limits.timeout, Box::pin(call)).await;
+        let driven = self.blueprint.runtime.executor.run(&state, limits.timeout, Box::pin(call)).await;
         running.over = true;
-        let (spent, result) = driven.unwrap_or_else(|Late| {
-            let (spent, cause) = meter::cut_off(&limits, &gauge, running.started.elapsed());
+        let (spent, result) = driven.unwrap_or_else(|TimedOut| {
+            let (spent, cause) = meter::cut_off(&limits, &state, running.started.elapsed());
             (spent, Err(cause.into()))
         });
         self.record(Stage::Init, spent);
         (spent, result)
     }
 
-    fn running(&self, stage: Stage, gauge: Arc<Gauge>) -> Running<'_> {
-        Running { instance: self, stage, gauge, over: false, started: Instant::now() }
+    fn running(&self, stage: Stage, state: Arc<CallState>) -> RunningCall<'_> {
+        RunningCall { instance: self, stage, state, over: false, started: Instant::now() }
     }
 
     /// The plugin's name.
@@ -164,15 +162,15 @@ impl Instance {
                 return Err(self.error(stage, FaultCause::Refused { message }.into(), Spent::default()));
             }
         };
-        let gauge = Arc::clone(&alive.store.data().gauge);
-        // What the last call computed says nothing of where this one begins.
-        gauge.rearm(self.limits.fuel);
-        let mut running = self.running(stage, gauge);
+        let call_state = Arc::clone(&alive.store.data().call_state);
+        // Before the executor asks how long the call has computed.
+        call_state.begin(self.limits.fuel);
+        let mut running = self.running(stage, call_state);
         let call = self.call_on(stage, alive, start);
-        let driven = self.blueprint.runtime.lanes.drive(&running.gauge, self.limits.timeout, call).await;
+        let driven = self.blueprint.runtime.executor.run(&running.state, self.limits.timeout, call).await;
         running.over = true;
-        let (spent, result) = driven.unwrap_or_else(|Late| {
-            let (spent, cause) = meter::cut_off(&self.limits, &running.gauge, running.started.elapsed());
+        let (spent, result) = driven.unwrap_or_else(|TimedOut| {
+            let (spent, cause) = meter::cut_off(&self.limits, &running.state, running.started.elapsed());
             (spent, Err(cause.into()))
         });
         self.record(stage, spent);
@@ -295,18 +293,18 @@ fn failed(message: &str) -> FaultCause {
 const CUT_OFF: &str = "was cut off in the middle of a call";
 
 /// A call on its way. Dropped before its end, it still records what the guest used: who leaves early pays too.
-struct Running<'a> {
+struct RunningCall<'a> {
     instance: &'a Instance,
     stage: Stage,
-    gauge: Arc<Gauge>,
+    state: Arc<CallState>,
     over: bool,
     started: Instant,
 }
 
-impl Drop for Running<'_> {
+impl Drop for RunningCall<'_> {
     fn drop(&mut self) {
         if !self.over {
-            let (spent, _) = meter::cut_off(&self.instance.limits, &self.gauge, self.started.elapsed());
+            let (spent, _) = meter::cut_off(&self.instance.limits, &self.state, self.started.elapsed());
             self.instance.record(self.stage, spent);
         }
     }

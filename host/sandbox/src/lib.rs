@@ -10,24 +10,19 @@
 //!
 //! Functions that run guests need a tokio runtime with its timer enabled.
 
-mod account;
+mod background;
 mod chain;
 mod compile;
-mod courtesy;
 mod error;
-mod gauge;
 mod guest;
 mod instance;
-mod lane;
 mod meter;
 mod plugin;
-mod priority;
 mod runtime;
 mod sandbox;
 mod stages;
-mod ticker;
 
-pub use account::Account;
+pub use background::CpuBudget;
 pub use chain::{PluginChain, ToolRun};
 pub use compile::{CompilerCommand, ComponentSource, ReadError, compile_component, read_file};
 pub use error::SandboxError;

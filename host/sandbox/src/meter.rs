@@ -2,7 +2,6 @@
 
 use std::fmt;
 use std::future::poll_fn;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use firebox_contract::limits;
@@ -10,13 +9,12 @@ use firebox_contract::{BoxFuture, FaultCause, Stage};
 use wasmtime::{PoolConcurrencyLimitError, Store, Trap};
 use wasmtime_wasi::I32Exit;
 
+use crate::background::{CallState, Ticker};
 use crate::error::SandboxError;
-use crate::gauge::Gauge;
 use crate::guest::GuestData;
 use crate::instance::limiter::DeniedGrowth;
 use crate::plugin::PluginLimits;
 use crate::stages::{InterfaceMismatch, return_limit};
-use crate::ticker::Ticker;
 
 /// What one call used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -54,10 +52,9 @@ impl fmt::Display for Ending {
 }
 
 /// A call that was cut off from outside: what it had used as far as is known, and how it ended.
-pub(crate) fn cut_off(limits: &PluginLimits, gauge: &Gauge, took: Duration) -> (Spent, FaultCause) {
-    gauge.note_stopped(Instant::now());
-    let fuel = limits.fuel.saturating_sub(gauge.fuel_left());
-    let spent = Spent { fuel, memory_peak_bytes: gauge.memory_peak_bytes(), elapsed: took };
+pub(crate) fn cut_off(limits: &PluginLimits, state: &CallState, took: Duration) -> (Spent, FaultCause) {
+    let fuel = limits.fuel.saturating_sub(state.fuel_left());
+    let spent = Spent { fuel, memory_peak_bytes: state.memory_peak_bytes(), elapsed: took };
     (spent, FaultCause::TimedOut { limit: limits.timeout, took })
 }
 
@@ -83,11 +80,10 @@ where
         let message = format!("the meter could not be set: {error}");
         return (Spent::default(), Err(FaultCause::Refused { message }.into()));
     }
-    let gauge = Arc::clone(&store.data().gauge);
     let mut called = start(context, store);
-    // Ticks are for guests that compute, not for those that wait for somebody or for their turn.
+    // The ticker runs while the guest computes, and not while it waits.
     let ticked = poll_fn(|context| {
-        let _running = ticker.enter(gauge.linger());
+        let _computing = ticker.enter();
         called.as_mut().poll(context)
     });
     let ended = tokio::time::timeout(limits.timeout, ticked).await;
@@ -101,20 +97,16 @@ where
         Ok(Err(error)) => Err(ending(&error, store, limits, elapsed)),
         Err(_) => Err(FaultCause::TimedOut { limit: limits.timeout, took: elapsed }.into()),
     };
-    if let Err(Ending::Fault(FaultCause::TimedOut { .. })) = result {
-        gauge.note_stopped(Instant::now());
-    }
     (spent, result)
 }
 
 fn arm(store: &mut Store<GuestData>, limits: &PluginLimits, stage: Stage, now: Instant) -> wasmtime::Result<()> {
-    store.fuel_async_yield_interval(Some(limits::PLUGIN_TURN_FUEL))?;
     store.set_fuel(limits.fuel)?;
     store.set_hostcall_fuel(return_limit(stage));
     store.set_max_component_handles(limits::PLUGIN_HANDLES_MAX);
     store.set_epoch_deadline(1);
     let data = store.data_mut();
-    data.gauge.rearm(limits.fuel);
+    data.call_state.begin(limits.fuel);
     data.deadline = now + limits.timeout;
     data.limiter.rearm();
     data.log.rearm();
@@ -163,81 +155,4 @@ fn stopped(error: &wasmtime::Error, output_bytes: usize, limits: &PluginLimits, 
     let refused =
         words.starts_with(TOO_MANY) || error.is::<PoolConcurrencyLimitError>() || error.is::<InterfaceMismatch>();
     refused.then_some(FaultCause::Refused { message: words })
-}
-
-#[cfg(test)]
-mod tests {
-    use std::task::Poll;
-
-    use wasmtime::{Instance, Module};
-
-    use super::*;
-    use crate::account::Account;
-    use crate::gauge::Rank;
-    use crate::instance::limiter::Limiter;
-    use crate::instance::log::PluginLog;
-    use crate::instance::wasi::World;
-    use crate::plugin::grants::Grants;
-    use crate::runtime::{Allocation, Runtime};
-
-    fn guest(gauge: Arc<Gauge>) -> GuestData {
-        let world = World { grants: Grants::default(), plugin: "p".to_owned(), request: Arc::from("r") };
-        GuestData::new(Limiter::new(1 << 20, None), PluginLog::default(), gauge, world)
-    }
-
-    #[tokio::test]
-    async fn a_call_that_ends_at_its_deadline_at_low_priority_was_long() {
-        let runtime = Runtime::new(Allocation::OnDemand, 1).expect("an engine");
-        let limits = PluginLimits { timeout: Duration::from_millis(5), ..PluginLimits::default() };
-        for (rank, was_long) in [(Rank::Quick, false), (Rank::Slow, true)] {
-            for is_cut_off in [false, true] {
-                let account = Arc::new(Account::default());
-                let gauge = Arc::new(Gauge::of(Some(Arc::clone(&account))));
-                gauge.enter(rank);
-                if is_cut_off {
-                    let _spent = cut_off(&limits, &gauge, limits.timeout);
-                } else {
-                    let data = guest(gauge);
-                    let mut store = data.into_store(&runtime.engine);
-                    let called = call(&runtime.ticker, &limits, Stage::Text, &mut store, &(), |(), _| {
-                        Box::pin(std::future::pending::<wasmtime::Result<()>>())
-                    });
-                    let (_, ended) = called.await;
-                    assert!(matches!(ended, Err(Ending::Fault(FaultCause::TimedOut { .. }))), "{ended:?}");
-                }
-                assert_eq!(account.was_long(Instant::now()), was_long, "{rank:?} {is_cut_off}");
-            }
-        }
-    }
-
-    #[tokio::test]
-    async fn a_guest_yields_although_the_clock_stands_still() {
-        const TURNS: u64 = 10;
-        let runtime = Runtime::new(Allocation::OnDemand, 1).expect("an engine");
-        // The clock of another.
-        let ticker = Ticker::start(wasmtime::Engine::default().weak()).expect("a thread");
-        let spin = wat::parse_str(r#"(module (func (export "spin") (loop $again (br $again))))"#).expect("valid");
-        let module = Module::new(&runtime.engine, spin).expect("compiled");
-        let mut store = guest(Arc::default()).into_store(&runtime.engine);
-        let fuel = TURNS * limits::PLUGIN_TURN_FUEL;
-        let limits = PluginLimits { fuel, memory_bytes: 1 << 20, timeout: Duration::from_secs(60) };
-        let called = call(&ticker, &limits, Stage::Text, &mut store, &module, |module, store| {
-            Box::pin(async move {
-                let instance = Instance::new_async(&mut *store, module, &[]).await?;
-                instance.get_typed_func::<(), ()>(&mut *store, "spin")?.call_async(&mut *store, ()).await
-            })
-        });
-        let (mut called, mut turns) = (Box::pin(called), 0);
-        let (spent, ended) = poll_fn(|context| match called.as_mut().poll(context) {
-            Poll::Ready(ended) => Poll::Ready(ended),
-            Poll::Pending => {
-                turns += 1;
-                Poll::Pending
-            }
-        })
-        .await;
-        assert!(matches!(ended, Err(Ending::Fault(FaultCause::OutOfFuel { .. }))), "{ended:?}");
-        assert_eq!(spent.fuel, fuel);
-        assert!((TURNS - 1..=TURNS).contains(&turns), "{turns}");
-    }
 }

@@ -11,11 +11,10 @@ use wasmtime::component::Linker;
 use wasmtime::{Config, Engine, InstanceAllocationStrategy, OptLevel, PoolingAllocationConfig};
 
 use self::address_space::MemoryPlan;
+use crate::background::{Executor, Ticker};
 use crate::error::SandboxError;
 use crate::guest::{self, GuestData};
 use crate::instance::pool::{Amount, InstancePool};
-use crate::lane::Lanes;
-use crate::ticker::Ticker;
 
 /// Where instances get their memory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -38,8 +37,8 @@ const GROWTH_BYTES: u64 = 1 << 20;
 pub(crate) struct Runtime {
     // First, so that the thread ends while the engine is still there.
     pub(crate) ticker: Ticker,
-    /// Where long calls go on.
-    pub(crate) lanes: Lanes,
+    /// Runs the calls of guests.
+    pub(crate) executor: Executor,
     pub(crate) engine: Engine,
     pub(crate) linker: Linker<GuestData>,
     pub(crate) compilations: AtomicU64,
@@ -74,7 +73,7 @@ impl Runtime {
         let ticker = Ticker::start(engine.weak()).map_err(no_thread)?;
         Ok(Self {
             ticker,
-            lanes: Lanes::default(),
+            executor: Executor::default(),
             engine,
             linker,
             compilations: AtomicU64::new(0),

@@ -285,7 +285,7 @@ async fn describe(
     let records = Records::default();
     let room = blueprint.runtime.pool.take_one(None, blueprint.need(), limits::PLUGIN_POOL_WAIT).await?;
     let terms =
-        Terms { limits: blueprint.limits, account: None, room, records: records.clone(), request: Arc::from("load") };
+        Terms { limits: blueprint.limits, budget: None, room, records: records.clone(), request: Arc::from("load") };
     let (instance, started) = Instance::start(Arc::clone(blueprint), terms).await;
     started?;
     let mut info = None;

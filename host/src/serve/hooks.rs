@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use firebox_contract::{
     BoxFuture, Caller, Error, HookSource, Hooks, RequestInfo, TenantId, ToolDefinition, ToolPolicy, limits,
 };
-use firebox_sandbox::{Account, Plugin, PluginChain, PluginLimits, Sandbox};
+use firebox_sandbox::{CpuBudget, Plugin, PluginChain, PluginLimits, Sandbox};
 
 use crate::config::{Config, PluginConfig, PluginLimitsConfig, TenantConfig};
 use crate::error::CliError;
@@ -31,13 +31,13 @@ pub struct PluginTable {
 }
 
 /// The CPU budgets of tenants, which stay when a reload replaces the table.
-type TenantBudgets = HashMap<TenantId, Arc<Account>>;
+type TenantBudgets = HashMap<TenantId, Arc<CpuBudget>>;
 
 struct TenantChain {
     plugins: Vec<String>,
     may_add: Vec<String>,
     limits: PluginLimits,
-    account: Arc<Account>,
+    budget: Arc<CpuBudget>,
     policy: ToolPolicy,
 }
 
@@ -65,7 +65,7 @@ impl TenantHooks {
     /// # Errors
     /// As [`TenantHooks::load`].
     pub async fn prepare(&self, config: &Config, notes: &mut Vec<String>) -> Result<PluginTable, Error> {
-        table(&self.sandbox, config, &self.now().accounts(), notes).await
+        table(&self.sandbox, config, &self.now().budgets(), notes).await
     }
 
     /// Replaces the table. Running requests keep their plugins, except for calls of tools that were removed.
@@ -123,8 +123,8 @@ impl HookSource for TenantHooks {
 }
 
 impl PluginTable {
-    fn accounts(&self) -> TenantBudgets {
-        self.tenants.iter().map(|(tenant, chain)| (tenant.clone(), Arc::clone(&chain.account))).collect()
+    fn budgets(&self) -> TenantBudgets {
+        self.tenants.iter().map(|(tenant, chain)| (tenant.clone(), Arc::clone(&chain.budget))).collect()
     }
 
     fn chain(&self, tenant: &TenantId, added: &[String]) -> Result<Arc<PluginChain>, Error> {
@@ -147,7 +147,7 @@ impl PluginTable {
             plugin.ok_or_else(|| Error::Internal(format!("plugin \"{name}\" is configured but not loaded")))
         });
         let chain = PluginChain::new(plugins.collect::<Result<_, _>>()?)?.limited(own.limits)?;
-        let chain = Arc::new(chain.charged_to(Arc::clone(&own.account)));
+        let chain = Arc::new(chain.charged_to(Arc::clone(&own.budget)));
         cache.insert(key, Arc::clone(&chain));
         Ok(chain)
     }
@@ -173,7 +173,7 @@ impl ChainCache {
 async fn table(
     sandbox: &Sandbox,
     config: &Config,
-    accounts: &TenantBudgets,
+    budgets: &TenantBudgets,
     notes: &mut Vec<String>,
 ) -> Result<PluginTable, Error> {
     let mut plugins = HashMap::new();
@@ -184,8 +184,8 @@ async fn table(
     }
     let tenants = config.tenants.iter().map(|tenant| {
         let name = TenantId::new(&tenant.name);
-        let account = accounts.get(&name).map(Arc::clone).unwrap_or_default();
-        (name, chain_of(tenant, account))
+        let budget = budgets.get(&name).map(Arc::clone).unwrap_or_default();
+        (name, chain_of(tenant, budget))
     });
     let tenants = tenants.collect();
     let table = PluginTable { plugins, tenants, cache: Mutex::default() };
@@ -217,10 +217,10 @@ async fn load(sandbox: &Sandbox, plugin: &PluginConfig) -> Result<Arc<Plugin>, E
     Ok(sandbox.load(spec).await?)
 }
 
-fn chain_of(tenant: &TenantConfig, account: Arc<Account>) -> TenantChain {
+fn chain_of(tenant: &TenantConfig, budget: Arc<CpuBudget>) -> TenantChain {
     let limits = plugin_limits(&tenant.limits.plugin);
     let (plugins, may_add) = (tenant.plugins.clone(), tenant.request_plugins.clone());
-    TenantChain { plugins, may_add, limits, account, policy: tenant.tools.clone() }
+    TenantChain { plugins, may_add, limits, budget, policy: tenant.tools.clone() }
 }
 
 fn plugin_limits(limits: &PluginLimitsConfig) -> PluginLimits {

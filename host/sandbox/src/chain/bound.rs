@@ -51,8 +51,8 @@ impl BoundChain {
                 members.push(ChainMember::PerCall(chain.per_call(plugin, Arc::clone(&request))));
                 continue;
             };
-            let (limits, account, records) = (chain.limits(plugin), chain.account.clone(), Records::default());
-            let terms = Terms { limits, account, room, records: records.clone(), request: Arc::clone(&request) };
+            let (limits, budget, records) = (chain.limits(plugin), chain.budget.clone(), Records::default());
+            let terms = Terms { limits, budget, room, records: records.clone(), request: Arc::clone(&request) };
             let (instance, started) = Instance::start(Arc::clone(&plugin.blueprint), terms).await;
             match started {
                 Ok(()) => {}

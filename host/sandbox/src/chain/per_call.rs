@@ -6,7 +6,7 @@ use std::sync::Arc;
 use firebox_contract::{Error, Progress, ToolCall, ToolOutcome, limits};
 use tokio::sync::Mutex as AsyncMutex;
 
-use crate::account::Account;
+use crate::background::CpuBudget;
 use crate::error::SandboxError;
 use crate::instance::progress;
 use crate::instance::records::Records;
@@ -18,7 +18,7 @@ use crate::stages::tool;
 pub(crate) struct PerCallPlugin {
     plugin: Arc<Plugin>,
     limits: PluginLimits,
-    account: Option<Arc<Account>>,
+    budget: Option<Arc<CpuBudget>>,
     request: Arc<str>,
     records: Records,
     /// Held by the call that runs. Calls wait for each other, so that a request holds at most one instance of a plugin.
@@ -26,14 +26,14 @@ pub(crate) struct PerCallPlugin {
 }
 
 impl PerCallPlugin {
-    /// `plugin` in the request `request`. Its CPU time is charged to `account`.
+    /// `plugin` in the request `request`. Its calls are charged to `budget`.
     pub(crate) fn new(
         plugin: Arc<Plugin>,
         limits: PluginLimits,
-        account: Option<Arc<Account>>,
+        budget: Option<Arc<CpuBudget>>,
         request: Arc<str>,
     ) -> Self {
-        Self { plugin, limits, account, request, records: Records::default(), running: AsyncMutex::default() }
+        Self { plugin, limits, budget, request, records: Records::default(), running: AsyncMutex::default() }
     }
 
     /// The plugin's name.
@@ -54,11 +54,11 @@ impl PerCallPlugin {
     pub(crate) async fn call(&self, call: &ToolCall, progress: Option<&dyn Progress>) -> Result<ToolOutcome, Error> {
         let _running = self.running.lock().await;
         let blueprint = &self.plugin.blueprint;
-        let tenant = self.account.as_ref().map(|account| account.id());
+        let tenant = self.budget.as_ref().map(|budget| budget.id());
         let room = blueprint.runtime.pool.take_one(tenant, blueprint.need(), limits::PLUGIN_POOL_WAIT).await?;
         let terms = Terms {
             limits: self.limits,
-            account: self.account.clone(),
+            budget: self.budget.clone(),
             room,
             records: self.records.clone(),
             request: Arc::from(format!("{} {}", self.request, call.id)),

@@ -11,10 +11,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use firebox_contract::limits;
+use firebox_cpu::priority;
 use tokio::sync::oneshot;
 
 use crate::error::SandboxError;
-use crate::priority;
 
 /// An amount of the pool.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

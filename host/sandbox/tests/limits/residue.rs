@@ -4,31 +4,31 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use firebox_contract::{FaultCause, TextVerdict};
-use firebox_sandbox::{Account, Allocation, PluginChain, PluginLimits, PluginSpec, Sandbox, SandboxOptions};
+use firebox_sandbox::{Allocation, CpuBudget, PluginChain, PluginLimits, PluginSpec, Sandbox, SandboxOptions};
 
 use crate::support::{bind, chain, fault, guest, spec};
 
 /// Requests, alternating between two tenants.
 const REQUESTS: usize = 600;
 
-async fn residue(sandbox: &Sandbox, name: &str, limits: PluginLimits, account: &Arc<Account>) -> PluginChain {
+async fn residue(sandbox: &Sandbox, name: &str, limits: PluginLimits, budget: &Arc<CpuBudget>) -> PluginChain {
     let spec = PluginSpec { limits, ..spec(name, guest("residue")) };
     let plugin = sandbox.load(spec).await.unwrap_or_else(|error| panic!("{error}"));
-    chain(&[&plugin]).charged_to(Arc::clone(account))
+    chain(&[&plugin]).charged_to(Arc::clone(budget))
 }
 
 async fn no_data_is_left(allocation: Allocation) {
     // A small pool, so that each memory is reused many times.
     let options = SandboxOptions { pool_memories: 4, allocation, ..SandboxOptions::default() };
     let sandbox = Sandbox::new(options).expect("an engine");
-    let accounts: [Arc<Account>; 2] = Default::default();
+    let budgets: [Arc<CpuBudget>; 2] = Default::default();
     let patient = PluginLimits { fuel: 20_000_000, timeout: Duration::from_secs(60), ..PluginLimits::default() };
     let hasty = PluginLimits { timeout: Duration::from_millis(40), fuel: 1_000_000_000_000, ..PluginLimits::default() };
     let tenants = [
-        residue(&sandbox, "first", patient, &accounts[0]).await,
-        residue(&sandbox, "second", patient, &accounts[1]).await,
+        residue(&sandbox, "first", patient, &budgets[0]).await,
+        residue(&sandbox, "second", patient, &budgets[1]).await,
     ];
-    let late = residue(&sandbox, "late", hasty, &accounts[1]).await;
+    let late = residue(&sandbox, "late", hasty, &budgets[1]).await;
     for number in 0..REQUESTS {
         let tenant = &tenants[number % 2];
         match number % 20 {

@@ -75,7 +75,7 @@ pub(super) fn set_limits(cpu_seconds: u64, memory_bytes: u64) -> io::Result<()> 
     setrlimit(Resource::Core, limit(0, 0))?;
     setrlimit(Resource::Cpu, limit(cpu_seconds, 1))?;
     setrlimit(Resource::Data, limit(memory_bytes, 0))?;
-    crate::priority::lower();
+    firebox_cpu::priority::lower(firebox_contract::limits::PLUGIN_LOW_NICENESS);
     Ok(())
 }
 

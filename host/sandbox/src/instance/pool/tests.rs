@@ -62,7 +62,7 @@ async fn a_permit_released_at_low_priority_is_found_in_time() {
     let gives = async {
         tokio::time::sleep(SOON).await;
         std::thread::spawn(move || {
-            priority::lower();
+            priority::lower(1);
             drop(held);
         })
         .join()
