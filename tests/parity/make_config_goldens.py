@@ -65,6 +65,17 @@ CASES = [
     dict(name="tied names without their prefix", model="qwen2", set={}, unset=[], rename={"model.": ""}),
     dict(name="some names without their prefix", model="llama", set={}, unset=[], rename={"model.layers.1.": "layers.1."}),
     dict(name="a prefix too much", model="llama", set={}, unset=[], rename={"lm_head": "model.lm_head"}),
+    *[dict(name=f"hidden_act {act}", model="llama", set=dict(hidden_act=act), unset=[])
+      for act in ["gelu", "gelu_new", "quick_gelu", "relu", "sigmoid", "swish", "tanh", "linear"]],
+    dict(name="phi3 without a window", model="phi3", set={}, unset=["sliding_window"]),
+    dict(name="longrope with factors of its own", model="phi3-longrope", unset=["rope_parameters", "rope_scaling"],
+         set=dict(rope_scaling=dict(type="su", factor=2.0, original_max_position_embeddings=64,
+                                    short_factor=[1.0, 1.2, 1.4, 1.6], long_factor=[2.0] * 4))),
+    dict(name="longrope with a factor of attention", model="phi3-longrope", unset=["rope_parameters", "rope_scaling"],
+         set=dict(rope_scaling=dict(type="longrope", attention_factor=1.5, short_factor=[1.0, 1.2, 1.4, 1.6],
+                                    long_factor=[2.0] * 4))),
+    dict(name="longrope of a llama", model="llama", unset=ROPE, set=dict(original_max_position_embeddings=64,
+         rope_theta=5e4, rope_scaling=dict(rope_type="longrope", short_factor=[1.0, 1.2, 1.4, 1.6], long_factor=[2.0] * 4))),
 ]
 
 
@@ -108,7 +119,7 @@ def defaults():
     import transformers
 
     out = {}
-    for name in ["Llama", "Mistral", "Qwen2", "Qwen3"]:
+    for name in ["Llama", "Mistral", "Phi3", "Qwen2", "Qwen3"]:
         config = getattr(transformers, f"{name}Config")
         plain, windows = config().to_dict(), config(use_sliding_window=True).to_dict()
         keys = ["hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads", "num_key_value_heads",
@@ -116,13 +127,15 @@ def defaults():
                 "sliding_window", "layer_types", "attention_bias", "mlp_bias"]
         entry = {key: plain.get(key) for key in keys}
         entry["rope_theta"] = plain["rope_parameters"]["rope_theta"]
+        entry["num_key_value_heads"] = entry["num_key_value_heads"] or entry["num_attention_heads"]
         entry["head_dim"] = entry["head_dim"] or entry["hidden_size"] // entry["num_attention_heads"]
         entry["with_windows"] = {key: windows.get(key) for key in ["sliding_window", "layer_types"]}
         out[f"{name}ForCausalLM"] = entry
-    bert = transformers.BertConfig().to_dict()
     keys = ["hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads", "vocab_size",
             "max_position_embeddings", "type_vocab_size", "layer_norm_eps"]
-    out["BertModel"] = {key: bert[key] for key in keys}
+    for name in ["Bert", "Roberta", "XLMRoberta"]:
+        config = getattr(transformers, f"{name}Config")().to_dict()
+        out[f"{name}Model"] = {key: config[key] for key in keys}
     return out
 
 

@@ -2,11 +2,15 @@
 
     pip install sentence-transformers
     python make_embedding_goldens.py cases [FOLDER]
+    python make_embedding_goldens.py families [FOLDER]
     python make_embedding_goldens.py resave MODEL_FOLDER [FOLDER]
 
 `cases` writes FOLDER/sentence-transformers: `shared`, the files that all cases share, and `cases.json`. A case is a set of files
 that are put over the shared ones (`null` takes one away, `{"file": NAME}` copies one), what is asked of `encode`, and
 the vectors. Each text is embedded alone, in float32 on the CPU.
+
+`families` writes FOLDER/encoders: a tiny random model of each other family of encoders, with its tokenizer, and `golden.json`
+with texts and the mean of the token vectors of each.
 
 `resave` saves all-MiniLM-L6-v2 anew and keeps the small files of that in FOLDER/minilm/resaved. Its tokenizer.json and
 its weights say what those of the original say.
@@ -275,6 +279,72 @@ def write_cases(folder):
     print(len(rows), "cases")
 
 
+def byte_level(tokens):
+    """A byte-level tokenizer with a few merges, for RoBERTa's class, which brings the other parts itself."""
+    from tokenizers import Tokenizer, models, pre_tokenizers, trainers
+
+    made = Tokenizer(models.BPE())
+    made.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    made.train_from_iterator(FAMILY_TEXTS, trainers.BpeTrainer(vocab_size=290, special_tokens=tokens, show_progress=False,
+                             initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet())))
+    return made
+
+
+def unigram(tokens):
+    """A Unigram tokenizer for XLM-RoBERTa's class, which brings the other parts itself."""
+    from tokenizers import Tokenizer, models
+
+    pieces = sorted({"▁" + text[at:at + size] for text in FAMILY_TEXTS for at in (0, 4) for size in (1, 3)}
+                    | {letter for text in FAMILY_TEXTS for letter in text if letter != " "} | {"▁", "at", "▁sat", "▁the"})
+    named = [(token, 0.0) for token in tokens] + [(piece, -1.0 - index / 50) for index, piece in enumerate(pieces)]
+    return Tokenizer(models.Unigram(named + [("<mask>", 0.0)], unk_id=3, byte_fallback=False))
+
+
+FAMILY_TEXTS = ["The cat sat.", "a cat", "Das Café in 中国: the cat sat in the café, a cat sat there <mask> and the cat sat"]
+FAMILIES = {
+    "roberta": ("Roberta", lambda: byte_level(["<s>", "<pad>", "</s>", "<unk>", "<mask>"]), dict(hidden_act="gelu", pad_token_id=1)),
+    "xlm-roberta": ("XLMRoberta", lambda: unigram(["<s>", "<pad>", "</s>", "<unk>"]), dict(hidden_act="relu", pad_token_id=3)),
+}
+
+
+def write_family(folder, name, seed):
+    """RoBERTa with its head for masked tokens, XLM-RoBERTa without; both padded by transformers in one batch."""
+    import torch
+    import transformers
+    from safetensors.torch import save_file
+
+    kind, make_tokens, own = FAMILIES[name]
+    made = make_tokens()
+    folder.mkdir(parents=True, exist_ok=True)
+    made.save(str(folder / "tokenizer.json"), pretty=False)
+    (folder / "tokenizer_config.json").write_text(json.dumps({"tokenizer_class": f"{kind}Tokenizer", "model_max_length": 100}) + "\n")
+    torch.manual_seed(seed)
+    shape = {**SHAPE, "vocab_size": made.get_vocab_size(), "max_position_embeddings": 130, "type_vocab_size": 1,
+             "layer_norm_eps": 1e-5, "bos_token_id": 0, "eos_token_id": 2, **own}
+    config = getattr(transformers, f"{kind}Config")(**shape)
+    model = getattr(transformers, f"{kind}ForMaskedLM" if name == "roberta" else f"{kind}Model")(config).eval()
+    with torch.no_grad():
+        for parameter_name, weight in model.named_parameters():
+            if "LayerNorm.weight" in parameter_name:
+                weight.copy_(1.0 + 0.3 * torch.randn(weight.shape))
+            elif parameter_name.endswith("bias"):
+                weight.copy_(0.3 * torch.randn(weight.shape))
+    model.half().save_pretrained(folder)
+    (folder / "generation_config.json").unlink(missing_ok=True)
+    tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
+    encoder = getattr(transformers, f"{kind}Model").from_pretrained(folder, dtype=torch.float32, attn_implementation="eager",
+                                                                     add_pooling_layer=False).eval()
+    batch = tokenizer(FAMILY_TEXTS, padding=True, truncation=True, return_tensors="pt")
+    with torch.no_grad():
+        hidden = encoder(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"]).last_hidden_state
+    weights = batch["attention_mask"][..., None].float()
+    vectors = (hidden * weights).sum(1) / weights.sum(1)
+    golden = dict(texts=FAMILY_TEXTS, tokens=[int(count) for count in batch["attention_mask"].sum(1)],
+                  vectors=[[float(f"{value:.7g}") for value in vector] for vector in vectors.tolist()])
+    (folder / "golden.json").write_text(json.dumps(golden, ensure_ascii=False) + "\n")
+    print(name, golden["tokens"], vectors[0][:4].tolist())
+
+
 def write_resaved(model_folder, folder):
     from sentence_transformers import SentenceTransformer
 
@@ -293,6 +363,9 @@ if __name__ == "__main__":
     here = pathlib.Path(__file__).parent
     if sys.argv[1:2] == ["cases"]:
         write_cases(pathlib.Path(sys.argv[2]) if len(sys.argv) > 2 else here)
+    elif sys.argv[1:2] == ["families"]:
+        for index, name in enumerate(FAMILIES):
+            write_family((pathlib.Path(sys.argv[2]) if len(sys.argv) > 2 else here) / "encoders" / name, name, 20262 + index)
     elif sys.argv[1:2] == ["resave"] and len(sys.argv) > 2:
         write_resaved(sys.argv[2], pathlib.Path(sys.argv[3]) if len(sys.argv) > 3 else here)
     else:

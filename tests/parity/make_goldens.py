@@ -1,14 +1,14 @@
 """Writes the small reference models and the results of Hugging Face transformers for them.
 
     pip install torch transformers safetensors tokenizers
-    python make_goldens.py models [FOLDER]
+    python make_goldens.py models [FOLDER [MODEL ...]]
     python make_goldens.py templates [FOLDER]
     pip install sentence-transformers
     python make_goldens.py minilm MODEL_FOLDER [FOLDER]
 
 Each model is a seeded random one, small enough to be committed, and differs from the others where decoders go wrong:
 grouped heads, rotary scaling, sliding windows shorter than the prompt, biases, tied embeddings, QK norm, a head size
-that is not hidden/heads, shards, half precision. `golden.safetensors` beside each model holds the prompt, the greedy
+that is not hidden/heads, fused projections, other activation functions, shards, half precision. `golden.safetensors` beside each model holds the prompt, the greedy
 continuation (32 tokens) and the logits after the prompt and after each token of the continuation, all in float32.
 """
 
@@ -37,6 +37,11 @@ MODELS = {
                           sliding_window=8, max_window_layers=1, num_hidden_layers=3),
     "qwen3-bf16": dict(arch="Qwen3ForCausalLM", tie_word_embeddings=False, head_dim=24, num_key_value_heads=4,
                        rope_theta=1e6, dtype="bfloat16", seed=7),
+    "phi3": dict(arch="Phi3ForCausalLM", tie_word_embeddings=False, sliding_window=8, dtype="bfloat16", pad_token_id=0, seed=15),
+    "phi3-longrope": dict(arch="Phi3ForCausalLM", tie_word_embeddings=True, hidden_act="gelu_pytorch_tanh", dtype="float16",
+                          original_max_position_embeddings=64, pad_token_id=0, seed=16,
+                          rope_scaling=dict(type="longrope", short_factor=[1.0, 1.1, 1.5, 2.0],
+                                            long_factor=[1.0, 2.0, 4.0, 8.0])),
 }
 
 
@@ -137,8 +142,8 @@ def main():
     here = pathlib.Path(__file__).parent
     if sys.argv[1:2] == ["models"]:
         folder = pathlib.Path(sys.argv[2]) if len(sys.argv) > 2 else here
-        for name, spec in MODELS.items():
-            write_model(name, spec, folder)
+        for name in sys.argv[3:] or MODELS:
+            write_model(name, MODELS[name], folder)
     elif sys.argv[1:2] == ["templates"]:
         write_templates(pathlib.Path(sys.argv[2]) if len(sys.argv) > 2 else here)
     elif sys.argv[1:2] == ["minilm"] and len(sys.argv) > 2:

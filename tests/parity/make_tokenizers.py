@@ -95,7 +95,17 @@ def unigram():
                 added_tokens=[added(i, t) for i, t in enumerate(pieces[:3])], pre_tokenizer=meta, decoder=meta)
 
 
-BASES = dict(sentencepiece=sentencepiece(), byte_level=byte_level(), wordpiece=wordpiece(), unigram=unigram())
+def unigram_of_xlm():
+    # The unknown token is the fourth, whatever `unk_id` says.
+    pieces = ["<s>", "<pad>", "</s>", "<unk>", "▁", "▁He", "llo", "▁world", "▁a", "!", "o", "r", "l", "d", "H", "e", "t", "w", "a",
+              "<mask>"]
+    meta = dict(type="Metaspace", replacement="▁", prepend_scheme="always", split=True)
+    return file(dict(type="Unigram", unk_id=3, vocab=[[p, -float(i)] for i, p in enumerate(pieces)], byte_fallback=False),
+                added_tokens=[added(i, pieces[i]) for i in [0, 1, 2, 3, 19]], pre_tokenizer=meta, decoder=meta,
+                normalizer=dict(type="Lowercase"), post_processor=template([("<s>", 0)], [("</s>", 2)]))
+
+
+BASES = dict(sentencepiece=sentencepiece(), byte_level=byte_level(), wordpiece=wordpiece(), unigram=unigram(), unigram_of_xlm=unigram_of_xlm())
 
 
 def metaspace(scheme, split):
@@ -215,6 +225,21 @@ VARIANTS = [
     variant("bert, accents and Chinese", "wordpiece", "bert",
             config=dict(do_lower_case=False, strip_accents=True, tokenize_chinese_chars=False)),
     variant("bert, fast class", "wordpiece", "bert", config=dict(tokenizer_class="PreTrainedTokenizerFast", do_lower_case=True)),
+    variant("phi3 with the llama class", "sentencepiece", "phi3", config=dict(tokenizer_class="LlamaTokenizer", **SP)),
+    variant("roberta without a class", "byte_level", "roberta", set=dict(added_tokens=BASIC)),
+    variant("roberta, prefix space", "byte_level", "roberta", set=dict(added_tokens=BASIC),
+            config=dict(tokenizer_class="RobertaTokenizerFast", add_prefix_space=True,
+                        mask_token=dict(__type="AddedToken", **decoder_entry("<mask>", lstrip=True)))),
+    variant("roberta, other tokens around a text", "byte_level", "roberta",
+            set=dict(added_tokens=BASIC, post_processor=template([("</s>", FREE + 1)])),
+            config=dict(tokenizer_class="RobertaTokenizer", cls_token="<c>", sep_token="<e>")),
+    variant("roberta, fast class", "byte_level", "roberta", set=dict(added_tokens=BASIC),
+            config=dict(tokenizer_class="PreTrainedTokenizerFast", **SP)),
+    variant("xlm-roberta without a class", "unigram_of_xlm", "xlm-roberta"),
+    variant("xlm-roberta, no prefix space", "unigram_of_xlm", "xlm-roberta",
+            config=dict(tokenizer_class="XLMRobertaTokenizer", add_prefix_space=False)),
+    variant("xlm-roberta over another vocabulary", "byte_level", "xlm-roberta", set=dict(added_tokens=BASIC),
+            config=dict(tokenizer_class="PreTrainedTokenizerFast", **SP)),
 ]
 TEXTS = ["Hello world", "Hello a  world!", "", " a", "<s>Hello</s> a", "<|user|> Hello <|end|>\n a<|END|> <|USER|>",
          "<tool_call>a <mask> word wordy Norm norm", "12 +12\n\n  a", "你好 café", "Hello world, HELLO unaing!", "<p> <r> <x>",

@@ -13,19 +13,15 @@
 //! This is the only crate that names burn, cubecl or wgpu (invariant I2); what it gives out are the object-safe traits
 //! of the contract.
 
-mod activation;
 mod arch;
 mod checkpoint;
 mod codec;
 pub mod device;
-mod encoder;
 mod error;
-mod format;
 mod kernel;
-mod linear;
+mod layers;
 mod load;
 mod metadata;
-mod norm;
 mod sentence;
 
 pub use checkpoint::{Checkpoint, EmbeddedFiles};
@@ -40,11 +36,11 @@ pub use metadata::Warnings;
 /// Architectures of language models, as `config.json` names them.
 #[must_use]
 pub fn language_models() -> Vec<&'static str> {
-    arch::ARCHITECTURES.iter().map(|architecture| architecture.name).collect()
+    arch::DECODERS.iter().flat_map(|architecture| architecture.names).copied().collect()
 }
 
 /// Architectures of text encoders, as `config.json` names them.
 #[must_use]
 pub fn encoders() -> Vec<&'static str> {
-    arch::ENCODERS.to_vec()
+    arch::ENCODERS.iter().flat_map(|architecture| architecture.names).copied().collect()
 }

@@ -6,28 +6,38 @@ use burn::backend::DispatchDevice;
 use burn::tensor::Device;
 use firebox_contract::{Encoder, LanguageModel, ModelInfo, TextCodec, limits};
 
-use crate::arch::{self, BertConfig, BertEncoder, Decoder, DecoderOptions};
+use crate::arch::{self, Decoder, DecoderOptions};
 use crate::checkpoint::Checkpoint;
 use crate::checkpoint::weights::Weights;
 use crate::codec::{Codec, CodecOptions};
-use crate::encoder::TextEncoder;
 use crate::error::ModelError;
-use crate::sentence::{Head, Intake, Modules, Settings};
+use crate::sentence::{EmbeddingHead, EncoderSettings, InputSettings, Modules, TextEncoder};
 
-/// What a caller may decide about a model.
+/// Options of a model.
 #[derive(Debug, Clone, Default)]
 pub struct LoadOptions {
-    /// The name it is asked for by; the folder's name if there is none.
+    /// The name of the model in requests. Default: the folder's name.
     pub name: Option<String>,
-    /// Tokens a sequence may have; the least of this (or the host's default) and what the checkpoint allows.
+    /// The longest context of a sequence, in tokens: at most what the checkpoint allows. Default:
+    /// [`limits::CONTEXT_TOKENS_DEFAULT`].
     pub context_tokens: Option<usize>,
-    /// Bytes of keys and values of all sequences together; the host's default if there is none.
+    /// Bytes of the KV caches of all sequences together. Default: [`limits::KV_CACHE_BYTES_DEFAULT`].
     pub cache_bytes: Option<u64>,
-    /// What messages call the device; its kind if there is none.
+    /// The name of the device in messages. Default: its kind.
     pub device_name: Option<String>,
+    /// Threads that compute on the CPU, the thread that calls the model included. Default: the number of cores. If
+    /// several models are called from one thread, the first of them decides.
+    pub threads: Option<usize>,
 }
 
-/// A decoder and what turns text into its tokens and back.
+impl LoadOptions {
+    fn threads(&self) -> usize {
+        let cores = || std::thread::available_parallelism().map_or(1, usize::from);
+        self.threads.unwrap_or_else(cores).max(1)
+    }
+}
+
+/// A decoder, and the codec that turns text into its tokens and back.
 pub type LanguageModelParts = (Box<dyn LanguageModel>, Arc<dyn TextCodec>);
 
 /// Loads a decoder and its codec.
@@ -71,29 +81,29 @@ pub fn load_decoder(
     let file = checkpoint.config()?;
     let architecture = arch::decoder(arch::name_of(&file)?)?;
     let config = (architecture.config)(&file)?;
-    file.warn_unknown(Some(architecture.name));
+    file.warn_unknown(architecture.names.first().copied());
     let context = options.context_tokens.unwrap_or(limits::CONTEXT_TOKENS_DEFAULT).min(config.positions).max(1);
     let options = DecoderOptions {
+        threads: options.threads(),
         name: options.name.unwrap_or_else(|| checkpoint.name()),
-        architecture: architecture.name,
         device_name: options.device_name.unwrap_or_else(|| device_name(device)),
         context_tokens: context,
         cache_bytes: options.cache_bytes.unwrap_or(limits::KV_CACHE_BYTES_DEFAULT),
     };
-    let weights = Weights::new(checkpoint, device, "model.");
-    let model = guarded(device, || Decoder::load(&weights, config, options))?;
+    let weights = Weights::new(checkpoint, device, architecture.tensors.base, &[]);
+    let model = guarded(device, || Decoder::load(&weights, architecture, config, options))?;
     weights.warn_unused();
     Ok(Box::new(model))
 }
 
-/// Whether the checkpoint's own config names a text encoder, and not a language model.
+/// Whether the checkpoint's config names a text encoder.
 ///
 /// # Errors
-/// Names what is not right about `config.json`.
+/// Names the key of `config.json` that is not right.
 pub fn is_encoder(checkpoint: &Checkpoint) -> Result<bool, ModelError> {
     let file = checkpoint.config()?;
     let name = arch::name_of(&file)?;
-    Ok(arch::ENCODERS.contains(&name))
+    Ok(arch::encoder(name).is_ok())
 }
 
 /// Loads a text encoder.
@@ -107,24 +117,24 @@ pub fn load_encoder(
 ) -> Result<Box<dyn Encoder>, ModelError> {
     let file = checkpoint.config()?;
     let name = arch::name_of(&file)?;
-    let name = arch::ENCODERS.iter().find(|known| **known == name).ok_or_else(|| arch::unknown(name))?;
-    let config = BertConfig::read(&file)?;
+    let architecture = arch::encoder(name)?;
+    let weights = Weights::new(checkpoint, device, architecture.base, architecture.unused);
+    let model = guarded(device, || (architecture.load)(&file, &weights))?;
     file.warn_unknown(Some(name));
     let modules = Modules::read(checkpoint)?;
     let modules = modules.as_ref();
-    let intake = Intake::read(checkpoint, modules, config.positions)?;
-    let settings = Settings::read(checkpoint, modules)?;
-    let tokenizer = intake.tokenizer(checkpoint)?;
-    let head = guarded(device, || Head::read(checkpoint, modules, config.hidden, device))?;
-    let weights = Weights::new(checkpoint, device, "bert.");
-    let model = guarded(device, || BertEncoder::load(&weights, config))?;
+    let input = InputSettings::read(checkpoint, modules, model.positions())?;
+    let settings = EncoderSettings::read(checkpoint, modules)?;
+    let tokenizer = input.tokenizer(checkpoint)?;
+    let head = guarded(device, || EmbeddingHead::read(checkpoint, modules, model.hidden(), device))?;
     weights.warn_unused();
+    let threads = options.threads();
     let info = ModelInfo {
         name: options.name.unwrap_or_else(|| checkpoint.name()),
-        architecture: (*name).to_owned(),
+        architecture: name.to_owned(),
         parameters: weights.parameters(),
-        context_tokens: options.context_tokens.unwrap_or(intake.max_tokens).min(intake.max_tokens),
-        vocabulary: model.config().vocabulary,
+        context_tokens: options.context_tokens.unwrap_or(input.max_tokens).min(input.max_tokens),
+        vocabulary: model.vocabulary(),
         device: options.device_name.unwrap_or_else(|| device_name(device)),
         dtype: "f32",
         weights_bytes: weights.bytes(),
@@ -132,12 +142,13 @@ pub fn load_encoder(
     if let Some(name) = settings.default_prompt() {
         checkpoint
             .warnings()
-            .add(format!("the model's default prompt {name:?} goes before each text that names no other"));
+            .add(format!("the model's default prompt {name:?} is put before each text that names no other prompt"));
     }
-    let profile = settings.profile(head.width, intake.truncates_left);
+    let profile = settings.profile(head.width, input.truncates_left);
     let tokenizer_file = checkpoint.source.path_of("tokenizer.json");
+    // The kernels of a GPU are compiled for each shape.
     let pad_shapes = !is_cpu(device);
-    Ok(Box::new(TextEncoder { info, profile, model, head, tokenizer, tokenizer_file, pad_shapes }))
+    Ok(Box::new(TextEncoder { info, profile, model, head, tokenizer, tokenizer_file, pad_shapes, threads }))
 }
 
 /// Uploads run kernels and allocate, and burn panics when a device refuses.

@@ -1,7 +1,7 @@
 //! What the files of sentence-transformers say about a text encoder, read as its version 6.2 reads them.
 //!
 //! ```text
-//! intake     how texts become tokens          pooling  from one vector a token to one a text
+//! input     how texts become tokens          pooling  from one vector a token to one a text
 //! tokenizer  letters and special tokens       head     what comes after that
 //! settings   prompts, length of the vectors   dense    a linear layer in a folder of its own
 //! ```
@@ -10,16 +10,18 @@
 //! token vectors.
 
 mod dense;
+mod encoder;
 mod head;
-mod intake;
+mod input;
 mod pooling;
 mod settings;
 mod tokenizer;
 
-pub(crate) use head::Head;
-pub(crate) use intake::Intake;
+pub(crate) use encoder::TextEncoder;
+pub(crate) use head::EmbeddingHead;
+pub(crate) use input::InputSettings;
 pub(crate) use pooling::{Pooling, Rows};
-pub(crate) use settings::Settings;
+pub(crate) use settings::EncoderSettings;
 
 use crate::checkpoint::Checkpoint;
 use crate::checkpoint::json::{JsonFile, shorten};

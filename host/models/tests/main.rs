@@ -8,6 +8,7 @@ mod cases {
     mod bad_input;
     mod config;
     mod encoder;
+    mod families;
     mod parity;
     mod sentence_transformers;
     mod warnings;

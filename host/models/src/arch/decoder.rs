@@ -1,4 +1,13 @@
-//! A decoder of the Llama family: embeddings, layers, head, and the caches of its sequences.
+//! The decoder that all architectures of `decoders/` configure: embeddings, layers, head, and the KV caches of its
+//! sequences.
+
+mod batch;
+mod cache;
+mod config;
+mod layer;
+mod recorded;
+mod rotary;
+mod tensors;
 
 use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -8,27 +17,35 @@ use firebox_contract::{
     CacheUse, Error, LanguageModel, Logits, ModelInfo, SequenceId, Span, TokenId, limits, panic_text,
 };
 
-use crate::arch::batch::{Batch, Part, Segment};
-use crate::arch::block::Block;
-use crate::arch::cache::{CacheShape, SequenceCache};
-use crate::arch::config::DecoderConfig;
-use crate::arch::steps::{Pass, Steps};
+use crate::arch::decoder::batch::{Batch, BatchPart, Segment};
+use crate::arch::decoder::cache::{CacheShape, SequenceCache};
+use crate::arch::decoder::layer::DecoderLayer;
+use crate::arch::decoder::recorded::{RecordedSteps, StepInput};
+use crate::arch::DecoderArchitecture;
 use crate::checkpoint::tensors::StoredTensor;
 use crate::checkpoint::weights::Weights;
 use crate::error::ModelError;
-use crate::kernel::{GPU_KERNEL_SIZES, Gpu, Input, Layout, PageShape, PageStore, PagedRows, join_in};
-use crate::linear::Linear;
+use crate::kernel::{GPU_KERNEL_SIZES, Gpu, HeadCacheLayout, Input, PageShape, PageStore, PagedRows, join_pool};
+use crate::layers::{Linear, RmsNorm};
 use crate::load::is_cpu;
-use crate::norm::RmsNorm;
 
-/// What is decided when a decoder is loaded.
+#[cfg(test)]
+pub(in crate::arch) use config::tests as config_tests;
+pub(crate) use config::{Biases, CONFIG_KEYS, ConfigDefaults, DecoderConfig, read_window};
+pub(crate) use rotary::ROTARY_KEYS;
+pub(crate) use tensors::{DecoderTensors, Projections};
+
+/// The options of a load, with defaults filled in.
 #[derive(Debug, Clone)]
 pub(crate) struct DecoderOptions {
     pub(crate) name: String,
-    pub(crate) architecture: &'static str,
     pub(crate) device_name: String,
+    /// The longest context of a sequence, in tokens.
     pub(crate) context_tokens: usize,
+    /// Bytes of the KV caches of all sequences.
     pub(crate) cache_bytes: u64,
+    /// Threads that compute on the CPU, the calling thread included.
+    pub(crate) threads: usize,
 }
 
 /// A loaded decoder.
@@ -38,51 +55,56 @@ pub(crate) struct Decoder {
     device: Device,
     config: DecoderConfig,
     embeddings: StoredTensor,
-    blocks: Vec<Block>,
+    layers: Vec<DecoderLayer>,
     norm: RmsNorm,
     head: Linear,
     cache_shape: CacheShape,
     cache_bytes: u64,
-    /// Keys and values of all sequences, on a GPU.
+    /// The KV caches of all sequences, on a GPU.
     store: Option<PageStore>,
-    /// What of a GPU's work is launched as a whole.
-    steps: Steps,
+    /// On a GPU.
+    recorded: RecordedSteps,
+    /// On the CPU.
+    threads: usize,
     sequences: HashMap<SequenceId, SequenceCache>,
 }
 
-/// A span on its way through the passes.
-struct Left<'a> {
+/// A span that is computed in one or several steps.
+struct RemainingSpan<'a> {
     id: SequenceId,
-    /// Those that no pass has taken yet.
+    /// The tokens that no step has taken yet.
     tokens: &'a [TokenId],
     wants_logits: bool,
     logits: Option<Logits>,
 }
 
-impl<'a> From<&Span<'a>> for Left<'a> {
+impl<'a> From<&Span<'a>> for RemainingSpan<'a> {
     fn from(span: &Span<'a>) -> Self {
         Self { id: span.sequence, tokens: span.tokens, wants_logits: span.wants_logits, logits: None }
     }
 }
 
 impl Decoder {
-    /// Loads the weights `config` asks for.
+    /// Loads the weights of an architecture.
     ///
     /// # Errors
     /// The first tensor that is missing or wrong.
     pub(crate) fn load(
         weights: &Weights<'_>,
+        architecture: &DecoderArchitecture,
         config: DecoderConfig,
         options: DecoderOptions,
     ) -> Result<Self, ModelError> {
-        let (embeddings, head) = load_ends(weights, &config)?;
-        let blocks =
-            (0..config.layers).map(|layer| Block::load(weights, &config, layer)).collect::<Result<Vec<_>, _>>()?;
-        let norm = weights.vector("model.norm.weight", config.hidden)?;
+        let names = architecture.tensors;
+        let (embeddings, head) = load_embeddings_and_head(weights, names, &config)?;
+        let layers = (0..config.layers)
+            .map(|layer| DecoderLayer::load(weights, &config, names, layer))
+            .collect::<Result<Vec<_>, _>>()?;
+        let norm = weights.vector(&format!("{}.weight", names.norm), config.hidden)?;
         let head = weights.linear_from(vec![head], None)?;
         let info = ModelInfo {
             name: options.name,
-            architecture: options.architecture.to_owned(),
+            architecture: architecture.names.first().copied().unwrap_or_default().to_owned(),
             parameters: weights.parameters(),
             context_tokens: options.context_tokens,
             vocabulary: config.vocabulary,
@@ -95,7 +117,7 @@ impl Decoder {
             kv_heads: config.kv_heads,
             head_dim: config.head_dim,
             context: options.context_tokens,
-            layout: is_cpu(weights.device()).then(|| Layout::new(config.kv_heads, config.head_dim)),
+            layout: is_cpu(weights.device()).then(|| HeadCacheLayout::new(config.kv_heads, config.head_dim)),
         };
         let pages = PageShape { layers: config.layers, kv_heads: config.kv_heads, head_dim: config.head_dim };
         let tokens_max = usize::try_from(options.cache_bytes / cache_shape.token_bytes().max(1)).unwrap_or(usize::MAX);
@@ -104,13 +126,14 @@ impl Decoder {
             info,
             device: weights.device().clone(),
             embeddings,
-            blocks,
+            layers,
             norm: RmsNorm::new(norm, config.norm_epsilon),
             head,
             cache_shape,
             cache_bytes: options.cache_bytes,
             store,
-            steps: Steps::default(),
+            recorded: RecordedSteps::default(),
+            threads: options.threads,
             sequences: HashMap::new(),
             config,
         })
@@ -120,7 +143,7 @@ impl Decoder {
         self.sequences.values().map(|cache| self.cache_shape.bytes(cache.capacity())).sum()
     }
 
-    /// Checks a span against vocabulary, context and cache budget, and makes room for it.
+    /// Checks a span against vocabulary, context and cache budget, and grows its KV cache.
     fn admit(&mut self, span: &Span<'_>) -> Result<(), ModelError> {
         if span.tokens.is_empty() {
             return Err(ModelError::Usage(format!("sequence \"{}\" was given no tokens", span.sequence.0)));
@@ -142,38 +165,43 @@ impl Decoder {
         let wanted = used + self.cache_shape.bytes(capacity) - self.cache_shape.bytes(current.1);
         if wanted > self.cache_bytes {
             return Err(ModelError::Busy(format!(
-                "the caches of \"{}\" would need {wanted} bytes, at most {} are allowed; try again when others are done",
+                "the KV caches of \"{}\" would need {wanted} bytes, at most {} are allowed; retry when other requests have ended",
                 self.info.name, self.cache_bytes
             )));
         }
         let shape = self.cache_shape;
         let cache = self.sequences.entry(span.sequence).or_insert_with(|| SequenceCache::empty(shape));
         if cache.broken {
-            let text = format!("sequence \"{}\" failed before and must be released first", span.sequence.0);
+            let text = format!("sequence \"{}\" failed in an earlier step; release it first", span.sequence.0);
             return Err(ModelError::Usage(text));
         }
         let reserved = cache.reserve(capacity, self.store.as_mut());
-        reserved
-            .map_err(|reason| ModelError::Busy(format!("the device has no memory for this: {reason}; try again later")))
+        reserved.map_err(|reason| {
+            ModelError::Busy(format!("the device has no memory for the KV cache: {reason}; retry later"))
+        })
     }
 
-    /// Runs passes until every span of `left` is done, at most a chunk of rows and one span a sequence each. False when
-    /// the first of them was given up because `goes_on` said so; nothing has changed then.
-    fn run<'a>(&mut self, left: &mut [Left<'a>], goes_on: &mut dyn FnMut() -> bool) -> Result<bool, ModelError> {
+    /// Computes every span of `spans`, in steps of at most `PREFILL_CHUNK_TOKENS` rows and one span of a sequence. False
+    /// if `may_continue` stopped the first step. The sequences are then unchanged.
+    fn run<'a>(
+        &mut self,
+        spans: &mut [RemainingSpan<'a>],
+        may_continue: &mut dyn FnMut() -> bool,
+    ) -> Result<bool, ModelError> {
         let mut first = true;
         loop {
-            let mut parts: Vec<Part<'a>> = Vec::new();
+            let mut parts: Vec<BatchPart<'a>> = Vec::new();
             let mut wanted = Vec::new();
             let mut room = limits::PREFILL_CHUNK_TOKENS;
-            for (index, span) in left.iter_mut().enumerate() {
+            for (index, span) in spans.iter_mut().enumerate() {
                 if span.tokens.is_empty() || room == 0 || parts.iter().any(|part| part.0 == span.id) {
                     continue;
                 }
-                let (now, later) = span.tokens.split_at(span.tokens.len().min(room));
+                let (now, rest) = span.tokens.split_at(span.tokens.len().min(room));
                 room -= now.len();
-                span.tokens = later;
+                span.tokens = rest;
                 parts.push((span.id, self.take(span.id)?, now));
-                if later.is_empty() && span.wants_logits {
+                if rest.is_empty() && span.wants_logits {
                     wanted.push((parts.len() - 1, index));
                 }
             }
@@ -181,39 +209,41 @@ impl Decoder {
                 return Ok(true);
             }
             let rows: Vec<usize> = wanted.iter().map(|(part, _)| *part).collect();
-            let Some(logits) = self.step(parts, &rows, &mut || !first || goes_on())? else { return Ok(false) };
+            let Some(logits) = self.step(parts, &rows, &mut || !first || may_continue())? else { return Ok(false) };
             first = false;
             for ((_, index), logits) in wanted.into_iter().zip(logits) {
-                left[index].logits = Some(logits);
+                spans[index].logits = Some(logits);
             }
         }
     }
 
-    /// A sequence's cache for one pass. What stays in its place says that the pass did not end, until it has.
+    /// Takes a sequence's KV cache for one step. Until the step ends, an empty cache that is marked as broken replaces
+    /// it.
     fn take(&mut self, id: SequenceId) -> Result<SequenceCache, ModelError> {
         let missing = || ModelError::Usage(format!("sequence \"{}\" has no cache", id.0));
-        let place = self.sequences.get_mut(&id).ok_or_else(missing)?;
+        let cache = self.sequences.get_mut(&id).ok_or_else(missing)?;
         let mut broken = SequenceCache::empty(self.cache_shape);
         broken.broken = true;
-        Ok(std::mem::replace(place, broken))
+        Ok(std::mem::replace(cache, broken))
     }
 
-    /// One forward pass; the logits after the last token of the parts in `wanted`. `None` when it was given up.
+    /// One step: a forward pass over the parts. Returns the logits after the last token of the parts in `wanted`, or
+    /// `None` if `may_continue` stopped the step.
     fn step(
         &mut self,
-        parts: Vec<Part<'_>>,
+        parts: Vec<BatchPart<'_>>,
         wanted: &[usize],
-        goes_on: &mut dyn FnMut() -> bool,
+        may_continue: &mut dyn FnMut() -> bool,
     ) -> Result<Option<Vec<Logits>>, ModelError> {
         let tokens: Vec<&[TokenId]> = parts.iter().map(|part| part.2).collect();
         let mut batch = Batch::new(parts, &self.config.rotary, self.store.is_some());
         let values = self.embed(batch.rows, &tokens)?;
-        // Where a driver panics they are gone.
-        let mut steps = std::mem::take(&mut self.steps);
-        let logits = self.pass(&mut steps, values, &mut batch, wanted, goes_on);
-        self.steps = steps;
+        // If a driver panics, the recordings are lost.
+        let mut recorded = std::mem::take(&mut self.recorded);
+        let logits = self.forward_batch(&mut recorded, values, &mut batch, wanted, may_continue);
+        self.recorded = recorded;
         let Some(logits) = logits? else {
-            // What was written lies behind the length of each cache.
+            // The keys and values that the step wrote are beyond the length of each cache.
             self.put_back(batch, |_| 0);
             return Ok(None);
         };
@@ -222,67 +252,69 @@ impl Decoder {
     }
 
     /// From embeddings, `[rows, hidden]`, to logits.
-    fn pass(
+    fn forward_batch(
         &self,
-        steps: &mut Steps,
+        recorded: &mut RecordedSteps,
         values: Vec<f32>,
         batch: &mut Batch,
         wanted: &[usize],
-        goes_on: &mut dyn FnMut() -> bool,
+        may_continue: &mut dyn FnMut() -> bool,
     ) -> Result<Option<Vec<Logits>>, ModelError> {
         let rows = batch.rows;
         let x =
             |values| Tensor::from_data(TensorData::new(values, [rows, self.config.hidden]), (&self.device, DType::F32));
         let (Some(store), Some(plan)) = (&self.store, batch.plan.take()) else {
-            let Some(x) = self.layers(x(values), batch, None, goes_on)? else { return Ok(None) };
+            let Some(x) = self.run_layers(x(values), batch, None, may_continue)? else { return Ok(None) };
             return self.logits(x, batch, wanted).map(Some);
         };
-        if !goes_on() {
+        if !may_continue() {
             return Ok(None);
         }
         if wanted.iter().copied().eq(0..rows) {
-            let pass =
-                Pass { values: &values, plan: &plan, rows, device: &self.device, device_name: &self.info.device };
-            let compute = |x: &Input, placed: &PagedRows| {
-                let whole = self.layers(x.tensor.clone(), batch, Some((placed, store)), &mut || true)?;
-                let given_up = || self.failed("a step that nobody waits for was given up".to_owned());
-                whole.map(|x| self.head.forward_normed(x, &self.norm)).ok_or_else(given_up)
+            let device_name = &self.info.device;
+            let step = StepInput { values: &values, plan: &plan, rows, device: &self.device, device_name };
+            let compute = |x: &Input, paged_rows: &PagedRows| {
+                let whole = self.run_layers(x.tensor.clone(), batch, Some((paged_rows, store)), &mut || true)?;
+                let stopped = || self.failed("a recorded step was stopped".to_owned());
+                whole.map(|x| self.head.forward_normed(x, &self.norm)).ok_or_else(stopped)
             };
-            if let Some(logits) = steps.run(&pass, store, compute, |logits| self.read(logits, rows))? {
+            if let Some(logits) = recorded.run(&step, store, compute, |logits| self.read(logits, rows))? {
                 return Ok(Some(logits));
             }
         }
-        let placed = plan.upload(store.gpu());
-        let Some(x) = self.layers(x(values), batch, Some((&placed, store)), goes_on)? else { return Ok(None) };
+        let paged_rows = plan.upload(store.gpu());
+        let device = Some((&paged_rows, store));
+        let Some(x) = self.run_layers(x(values), batch, device, may_continue)? else { return Ok(None) };
         self.logits(x, batch, wanted).map(Some)
     }
 
-    /// `x`, `[rows, hidden]`, after the last layer; `None` as soon as `goes_on` says so, which is asked before each half of one.
-    fn layers(
+    /// Runs `x`, `[rows, hidden]`, through all layers. Calls `may_continue` before attention and before the feed-forward
+    /// part of each layer, and returns `None` as soon as it is false.
+    fn run_layers(
         &self,
         mut x: Tensor<2>,
         batch: &mut Batch,
         device: Option<(&PagedRows, &PageStore)>,
-        goes_on: &mut dyn FnMut() -> bool,
+        may_continue: &mut dyn FnMut() -> bool,
     ) -> Result<Option<Tensor<2>>, ModelError> {
-        for (layer, (block, window)) in self.blocks.iter().zip(&self.config.windows).enumerate() {
-            if !goes_on() {
+        for (index, (layer, window)) in self.layers.iter().zip(&self.config.windows).enumerate() {
+            if !may_continue() {
                 return Ok(None);
             }
-            let missing = || ModelError::Usage(format!("a sequence has no cache for layer {layer}"));
-            x = block.attend(x, batch, layer, *window, device).ok_or_else(missing)?;
-            if !goes_on() {
+            let missing = || ModelError::Usage(format!("a sequence has no KV cache for layer {index}"));
+            x = layer.attend(x, batch, index, *window, device).ok_or_else(missing)?;
+            if !may_continue() {
                 return Ok(None);
             }
-            x = block.feed_forward(x);
+            x = layer.feed_forward(x);
         }
-        Ok(goes_on().then_some(x))
+        Ok(may_continue().then_some(x))
     }
 
-    /// Takes the caches back after a pass, each longer by what `gained` says.
-    fn put_back(&mut self, batch: Batch, gained: impl Fn(&Segment) -> usize) {
+    /// Takes the KV caches back after a step, and adds `added` to the length of each.
+    fn put_back(&mut self, batch: Batch, added: impl Fn(&Segment) -> usize) {
         for mut segment in batch.segments {
-            segment.cache.length += gained(&segment);
+            segment.cache.length += added(&segment);
             self.sequences.insert(segment.id, segment.cache);
         }
     }
@@ -304,7 +336,7 @@ impl Decoder {
         let last: Vec<usize> = wanted.iter().filter_map(last).collect();
         let rows = match last.as_slice() {
             [] => return Ok(Vec::new()),
-            // A step of decode.
+            // A decode step.
             all if all.iter().copied().eq(0..batch.rows) => x,
             [row] => x.narrow(0, *row, 1),
             some => Tensor::cat(some.iter().map(|row| x.clone().narrow(0, *row, 1)).collect(), 0),
@@ -312,7 +344,7 @@ impl Decoder {
         self.read(self.head.forward_normed(rows, &self.norm), wanted.len())
     }
 
-    /// So many rows of logits from the device in one transfer.
+    /// Reads `rows` rows of logits from the device in one transfer.
     fn read(&self, logits: Tensor<2>, rows: usize) -> Result<Vec<Logits>, ModelError> {
         let flat = logits.try_into_vec_as::<f32>().map_err(|error| self.failed(error.to_string()))?;
         if rows == 1 {
@@ -338,21 +370,21 @@ impl LanguageModel for Decoder {
     fn forward_while(
         &mut self,
         batch: &[Span<'_>],
-        goes_on: &mut dyn FnMut() -> bool,
+        may_continue: &mut dyn FnMut() -> bool,
     ) -> Option<Vec<Result<Option<Logits>, Error>>> {
         // On the CPU.
-        let _claim = self.store.is_none().then(join_in);
+        let _claim = self.store.is_none().then(|| join_pool(self.threads));
         let admitted: Vec<Result<(), ModelError>> = batch.iter().map(|span| self.admit(span)).collect();
-        let mut left: Vec<Left<'_>> =
+        let mut spans: Vec<RemainingSpan<'_>> =
             batch.iter().zip(&admitted).filter(|(_, admitted)| admitted.is_ok()).map(|(span, _)| span.into()).collect();
-        // burn and the drivers below it may panic (out of memory, lost device). The sequences of that pass stay marked
+        // burn and the drivers below it may panic (out of memory, lost device). The sequences of that step stay marked
         // as broken.
-        let ran = catch_unwind(AssertUnwindSafe(|| self.run(&mut left, goes_on)));
+        let ran = catch_unwind(AssertUnwindSafe(|| self.run(&mut spans, may_continue)));
         let ran = ran.unwrap_or_else(|panic| Err(self.failed(panic_text(&*panic).to_owned()))).map_err(Error::from);
         if matches!(ran, Ok(false)) {
             return None;
         }
-        let mut done = left.into_iter();
+        let mut done = spans.into_iter();
         let row = |admitted: Result<(), ModelError>| {
             admitted?;
             let span = done.next();
@@ -369,7 +401,7 @@ impl LanguageModel for Decoder {
     fn truncate(&mut self, sequence: SequenceId, tokens: usize) -> bool {
         match self.sequences.get_mut(&sequence) {
             Some(cache) if !cache.broken && tokens <= cache.length => {
-                // What lies behind is never looked at before it is written again.
+                // Positions beyond the length are written again before they are read.
                 cache.length = tokens;
                 true
             }
@@ -406,11 +438,16 @@ impl LanguageModel for Decoder {
     }
 }
 
-/// Embeddings and output weights, each `[vocabulary, hidden]`. Where the config ties them and the checkpoint has both, they are
-/// tied only if they are equal, as in transformers; where it has one, that one is both.
-fn load_ends(weights: &Weights<'_>, config: &DecoderConfig) -> Result<(StoredTensor, StoredTensor), ModelError> {
+/// Embeddings and output weights, each `[vocabulary, hidden]`. If the config ties them and the checkpoint has both, they
+/// are tied only if they are equal, as in transformers. If the checkpoint has one of them, it is used for both.
+fn load_embeddings_and_head(
+    weights: &Weights<'_>,
+    names: &DecoderTensors,
+    config: &DecoderConfig,
+) -> Result<(StoredTensor, StoredTensor), ModelError> {
     let shape = [config.vocabulary, config.hidden];
-    let (embeddings, head) = ("model.embed_tokens.weight", "lm_head.weight");
+    let (embeddings, head) = (format!("{}.weight", names.embeddings), format!("{}.weight", names.head));
+    let (embeddings, head) = (embeddings.as_str(), head.as_str());
     if !config.tied_embeddings {
         return Ok((weights.stored(embeddings, &shape)?, weights.stored(head, &shape)?));
     }
@@ -427,6 +464,7 @@ fn load_ends(weights: &Weights<'_>, config: &DecoderConfig) -> Result<(StoredTen
         weights.note_used(head);
         return Ok((first.clone(), first));
     }
-    weights.warn("its \"tie_word_embeddings\" is true, but \"lm_head.weight\" is not the embeddings; both are used");
+    weights
+        .warn(&format!("\"tie_word_embeddings\" is true, but \"{head}\" differs from the embeddings; both are used"));
     Ok((first, weights.stored(head, &shape)?))
 }

@@ -9,24 +9,31 @@ use firebox_contract::limits;
 use crate::checkpoint::Checkpoint;
 use crate::checkpoint::tensors::StoredTensor;
 use crate::error::ModelError;
-use crate::linear::Linear;
+use crate::layers::Linear;
 
 /// Hands out a checkpoint's weights and notes what it handed out.
 pub(crate) struct Weights<'a> {
     checkpoint: &'a Checkpoint,
     device: &'a Device,
     base: &'static str,
+    unused: &'static [&'static str],
     parameters: Cell<u64>,
     device_bytes: Cell<u64>,
     used: RefCell<HashSet<String>>,
 }
 
 impl<'a> Weights<'a> {
-    /// `base` is what transformers puts before the names of the model without its head (`model.`, `bert.`). Checkpoints of
-    /// that part alone leave it out, and each name is found either way.
-    pub(crate) fn new(checkpoint: &'a Checkpoint, device: &'a Device, base: &'static str) -> Self {
+    /// `base` is the beginning of names that transformers gives to the model without its heads (`model.`, `bert.`).
+    /// Checkpoints of that part alone leave it out, and each name is found with and without it. Tensors whose names begin
+    /// with one of `unused` are not needed.
+    pub(crate) fn new(
+        checkpoint: &'a Checkpoint,
+        device: &'a Device,
+        base: &'static str,
+        unused: &'static [&'static str],
+    ) -> Self {
         let (parameters, device_bytes) = (Cell::new(0), Cell::new(0));
-        Self { checkpoint, device, base, parameters, device_bytes, used: RefCell::default() }
+        Self { checkpoint, device, base, unused, parameters, device_bytes, used: RefCell::default() }
     }
 
     /// The name under which the checkpoint has the tensor `name`; `name` itself where it has none.
@@ -52,17 +59,17 @@ impl<'a> Weights<'a> {
         entry(a).zip(entry(b)).is_some_and(|(a, b)| tensors.same(a, b))
     }
 
-    /// Says that the tensor `name` is read by nobody for a reason.
+    /// Marks the tensor `name` as used, so that [`Weights::warn_unused`] does not name it.
     pub(crate) fn note_used(&self, name: &str) {
         self.used.borrow_mut().insert(self.name_of(name));
     }
 
-    /// Warns about what the checkpoint has and nobody asked for.
+    /// Warns about tensors of the checkpoint that were not handed out.
     pub(crate) fn warn_unused(&self) {
         let used = self.used.borrow();
         let names = self.checkpoint.tensors.entries.keys();
         let mut unused: Vec<String> =
-            names.filter(|name| !used.contains(*name) && !is_known_unused(name)).cloned().collect();
+            names.filter(|name| !used.contains(*name) && !self.is_known_unused(name)).cloned().collect();
         unused.sort();
         let text = format!("\"{}\": {} tensors are not used", self.checkpoint.source.label(), unused.len());
         self.checkpoint.warnings().add_names(&text, &unused);
@@ -76,12 +83,12 @@ impl<'a> Weights<'a> {
         self.device
     }
 
-    /// Weights handed out so far.
+    /// Numbers of the weights handed out so far.
     pub(crate) fn parameters(&self) -> u64 {
         self.parameters.get()
     }
 
-    /// Bytes of them.
+    /// Bytes of the weights handed out so far.
     pub(crate) fn bytes(&self) -> u64 {
         self.device_bytes.get()
     }
@@ -139,6 +146,14 @@ impl<'a> Weights<'a> {
         Ok(linear)
     }
 
+    /// Whether a tensor is known to be without use: buffers that older versions of transformers saved although they can be
+    /// computed, and heads.
+    fn is_known_unused(&self, name: &str) -> bool {
+        let buffers = ["rotary_emb.inv_freq", "embeddings.position_ids", "attn.masked_bias"];
+        let bare = name.strip_prefix(self.base).unwrap_or(name);
+        buffers.iter().any(|end| name.ends_with(end)) || self.unused.iter().any(|start| bare.starts_with(start))
+    }
+
     fn upload<const D: usize>(&self, parts: &[StoredTensor], shape: [usize; D]) -> Tensor<D> {
         let mut values = Vec::with_capacity(shape.iter().product());
         for part in parts {
@@ -147,11 +162,4 @@ impl<'a> Weights<'a> {
         self.device_bytes.set(self.device_bytes.get() + (values.len() * size_of::<f32>()) as u64);
         Tensor::from_data(TensorData::new(values, shape), (self.device, DType::F32))
     }
-}
-
-/// Tensors that older versions of transformers saved although they can be computed, and heads that sentence vectors do without.
-fn is_known_unused(name: &str) -> bool {
-    let ends = ["rotary_emb.inv_freq", "embeddings.position_ids", "attn.masked_bias"];
-    let heads = ["pooler.", "bert.pooler.", "cls.predictions.", "cls.seq_relationship."];
-    ends.iter().any(|end| name.ends_with(end)) || heads.iter().any(|head| name.starts_with(head))
 }

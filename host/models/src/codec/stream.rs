@@ -11,7 +11,7 @@ use std::sync::Arc;
 use firebox_contract::{Error, TextDecoder, TokenId};
 use tokenizers::Tokenizer;
 
-use crate::codec::texts::Spelling;
+use crate::codec::texts::TokenEncoding;
 use crate::error::ModelError;
 
 /// What decoders put in the place of bytes that are not yet, or never, a character.
@@ -28,14 +28,14 @@ pub(super) struct Detokenizer {
     tokenizer: Arc<Tokenizer>,
     /// Special tokens that are not text.
     hidden: HashSet<TokenId>,
-    spelling: Option<Spelling>,
+    encoding: Option<TokenEncoding>,
     /// Path of the tokenizer, for messages.
     file: String,
 }
 
 impl Detokenizer {
     pub(super) fn new(tokenizer: Arc<Tokenizer>, hidden: HashSet<TokenId>, file: String) -> Self {
-        Self { spelling: Spelling::of_tokenizer(&tokenizer), tokenizer, hidden, file }
+        Self { encoding: TokenEncoding::of_tokenizer(&tokenizer), tokenizer, hidden, file }
     }
 
     fn decode(&self, tokens: &[TokenId]) -> Result<String, ModelError> {
@@ -59,21 +59,21 @@ impl Detokenizer {
     /// Characters at the end of `text`, which is that of `tokens`, that stand for a character that is not complete.
     fn unfinished(&self, tokens: &[TokenId], text: &str) -> usize {
         let replaced = text.chars().rev().take_while(|letter| *letter == REPLACEMENT).count();
-        match &self.spelling {
+        match &self.encoding {
             _ if replaced == 0 => 0,
             None => replaced,
-            Some(spelling) => spelling.replacements(unfinished_bytes(&self.last_bytes(spelling, tokens))).min(replaced),
+            Some(encoding) => encoding.replacements(unfinished_bytes(&self.last_bytes(encoding, tokens))).min(replaced),
         }
     }
 
     /// As many bytes at the end of `tokens` as a character has at most, and more.
-    fn last_bytes(&self, spelling: &Spelling, tokens: &[TokenId]) -> Vec<u8> {
+    fn last_bytes(&self, encoding: &TokenEncoding, tokens: &[TokenId]) -> Vec<u8> {
         let mut bytes = Vec::new();
         for token in tokens.iter().rev() {
             if bytes.len() >= CHARACTER_BYTES_MAX {
                 break;
             }
-            let own = self.tokenizer.id_to_token(*token).map(|written| spelling.bytes(&written)).unwrap_or_default();
+            let own = self.tokenizer.id_to_token(*token).map(|written| encoding.bytes(&written)).unwrap_or_default();
             bytes.splice(..0, own);
         }
         bytes
@@ -81,9 +81,9 @@ impl Detokenizer {
 
     /// Whether bytes that are no character, at the end of `context`, stand together with the byte that `token` is.
     fn spoils(&self, context: &[TokenId], token: TokenId) -> bool {
-        let Some(spelling) = &self.spelling else { return false };
-        let is_byte = self.tokenizer.id_to_token(token).is_some_and(|written| spelling.is_fallback_byte(&written));
-        is_byte && !self.last_bytes(spelling, context).ends_with(REPLACEMENT.encode_utf8(&mut [0; 4]).as_bytes())
+        let Some(encoding) = &self.encoding else { return false };
+        let is_byte = self.tokenizer.id_to_token(token).is_some_and(|written| encoding.is_fallback_byte(&written));
+        is_byte && !self.last_bytes(encoding, context).ends_with(REPLACEMENT.encode_utf8(&mut [0; 4]).as_bytes())
     }
 }
 
@@ -120,7 +120,7 @@ impl StreamDecoder {
         let before = self.about.decode(context)?;
         let all = self.about.decode(&self.tokens)?;
         let unfinished = self.about.unfinished(&self.tokens, &all);
-        let waits = self.about.spelling.is_some() || fresh.len() < HELD_TOKENS_MAX;
+        let waits = self.about.encoding.is_some() || fresh.len() < HELD_TOKENS_MAX;
         if unfinished > 0 && !is_over && waits {
             return Ok(String::new());
         }

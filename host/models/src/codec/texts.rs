@@ -7,7 +7,7 @@ use serde_json::Value;
 use tokenizers::Tokenizer;
 
 /// How tokens are written in `tokenizer.json`.
-pub(super) enum Spelling {
+pub(super) enum TokenEncoding {
     /// Each character stands for one byte (byte-level BPE), which is in its place.
     ByteLevel(Vec<Option<u8>>),
     /// Characters are themselves, but for marks of a space and, with `bytes`, tokens such as `<0x0A>` (SentencePiece).
@@ -17,7 +17,7 @@ pub(super) enum Spelling {
 /// The texts of all tokens that are text: special tokens and those that end an answer are not. `None` for a tokenizer
 /// whose tokens do not have a text each, such as WordPiece, or whose way of writing them is not known.
 pub(super) fn read(tokenizer: &Tokenizer, ends: &HashSet<TokenId>) -> Option<TokenTexts> {
-    let spelling = Spelling::of_tokenizer(tokenizer)?;
+    let encoding = TokenEncoding::of_tokenizer(tokenizer)?;
     let added = tokenizer.get_added_tokens_decoder();
     let learnt = tokenizer.get_vocab(false).into_iter().filter(|(_, token)| !added.contains_key(token));
     let learnt = learnt.map(|(written, token)| (token, written, false));
@@ -26,13 +26,11 @@ pub(super) fn read(tokenizer: &Tokenizer, ends: &HashSet<TokenId>) -> Option<Tok
         added.iter().filter(|(_, about)| !about.special).map(|(token, about)| (*token, about.content.clone(), true));
     let texts = learnt.chain(found).filter(|(token, ..)| !ends.contains(token));
     TokenTexts::new(
-        texts
-            .map(|(token, written, whole)| TokenText { token, bytes: spelling.bytes(&written), indivisible: whole })
-            .collect(),
+        texts.map(|(token, written, whole)| TokenText { token, bytes: encoding.bytes(&written), indivisible: whole }).collect(),
     )
 }
 
-impl Spelling {
+impl TokenEncoding {
     /// How `tokenizer` writes tokens; `None` where that is not known.
     pub(super) fn of_tokenizer(tokenizer: &Tokenizer) -> Option<Self> {
         Self::of(&serde_json::to_value(tokenizer.get_decoder()?).ok()?)
@@ -85,7 +83,7 @@ impl Spelling {
     }
 }
 
-impl Spelling {
+impl TokenEncoding {
     /// Characters that stand for `bytes` bytes which are the beginning of a character.
     pub(super) fn replacements(&self, bytes: usize) -> usize {
         match self {

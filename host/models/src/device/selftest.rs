@@ -11,7 +11,7 @@ use super::{DeviceChoice, open_untested};
 use crate::checkpoint::tensors::{StoredTensor, StoredType};
 use crate::error::ModelError;
 use crate::kernel;
-use crate::linear::Linear;
+use crate::layers::Linear;
 
 /// Largest error, as a share of the largest expected value. A GPU that multiplies in TF32 (10 bits of mantissa) stays
 /// below it; a broken driver does not.

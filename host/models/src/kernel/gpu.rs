@@ -4,6 +4,11 @@
 //! shared memory and barriers: no subgroups, no f16, at most 256 units in a cube. So the software drivers of the tests run
 //! what a real GPU runs. All sizes that change from pass to pass are arguments, so that nothing is compiled anew for them.
 
+mod attention;
+mod elements;
+mod linear;
+mod matmul;
+mod recording;
 #[cfg(test)]
 pub(super) mod tests;
 
@@ -18,6 +23,14 @@ use burn_cubecl::cubecl::server::Handle;
 use burn_cubecl::kernel::into_contiguous;
 use burn_cubecl::ops::numeric::empty_device_contiguous_dtype;
 use burn_cubecl::tensor::CubeTensor;
+
+pub(crate) use attention::{
+    PAGE_TOKENS, PageShape, PageStore, PagedAttention, PagedRows, PagedSequenceRows, Pages, RowPlan,
+};
+pub(crate) use elements::{gpu_gated, gpu_rms_norm};
+pub(crate) use linear::{DeviceMatrix, Epilogue, GPU_KERNEL_SIZES};
+pub(crate) use matmul::matmul;
+pub(crate) use recording::Recording;
 
 /// A float tensor as CubeCL has it, row-major.
 ///
@@ -66,13 +79,13 @@ impl Gpu {
     }
 
     /// `T` is an element of 4 bytes.
-    pub(super) fn upload<T: bytemuck::NoUninit>(&self, elements: &[T]) -> Words {
+    pub(super) fn upload<T: bytemuck::NoUninit>(&self, elements: &[T]) -> DeviceBuffer {
         let bytes: &[u8] = bytemuck::cast_slice(elements);
-        Words { handle: self.client.create_from_slice(bytes), count: bytes.len() / size_of::<u32>() }
+        DeviceBuffer { handle: self.client.create_from_slice(bytes), count: bytes.len() / size_of::<u32>() }
     }
 
     /// Writes over what is there; `elements` are as many as there were.
-    pub(super) fn overwrite<T: bytemuck::NoUninit>(&self, words: &Words, elements: &[T]) {
+    pub(super) fn overwrite<T: bytemuck::NoUninit>(&self, words: &DeviceBuffer, elements: &[T]) {
         let bytes: &[u8] = bytemuck::cast_slice(elements);
         assert_eq!(bytes.len(), words.count * size_of::<u32>(), "a buffer is written over with less or more");
         self.client.write(&words.handle, Bytes::from_bytes_vec(bytes.to_vec()));
@@ -82,24 +95,24 @@ impl Gpu {
     ///
     /// # Errors
     /// What it said.
-    pub(super) fn check<'a>(&self, buffers: impl IntoIterator<Item = &'a Words>) -> Result<(), String> {
+    pub(super) fn check<'a>(&self, buffers: impl IntoIterator<Item = &'a DeviceBuffer>) -> Result<(), String> {
         self.client.check(buffers.into_iter().map(|words| &words.handle)).map_err(|error| error.to_string())
     }
 
     /// Room for `count` of 4 bytes each, with whatever is there.
-    pub(super) fn room(&self, count: usize) -> Words {
-        Words { handle: self.client.empty(count * size_of::<u32>()), count }
+    pub(super) fn room(&self, count: usize) -> DeviceBuffer {
+        DeviceBuffer { handle: self.client.empty(count * size_of::<u32>()), count }
     }
 }
 
 /// A buffer of 4-byte elements.
 #[derive(Debug, Clone)]
-pub(super) struct Words {
+pub(super) struct DeviceBuffer {
     handle: Handle,
     pub(super) count: usize,
 }
 
-impl Words {
+impl DeviceBuffer {
     /// As an argument whose elements are vectors of `lanes`.
     pub(super) fn argument(&self, lanes: usize) -> BufferArg {
         // SAFETY: the buffer was made with this many elements, and a vector is `lanes` of them.
@@ -111,7 +124,7 @@ impl Words {
 #[derive(Debug)]
 pub(crate) struct Input {
     pub(crate) tensor: BurnTensor<2>,
-    words: Words,
+    words: DeviceBuffer,
 }
 
 impl Input {

@@ -1,14 +1,6 @@
-//! `config.json` of a model.
+//! `config.json` of a model. The keys that only some architectures read are in their rows of the tables in `arch`.
 
-use crate::metadata::{Row, Table, harmless, harmless_as, honoured, honoured_by, object, rope};
-
-const LLAMA: &str = "LlamaForCausalLM";
-const MISTRAL: &str = "MistralForCausalLM";
-const QWEN2: &str = "Qwen2ForCausalLM";
-const QWEN3: &str = "Qwen3ForCausalLM";
-const DECODERS: &[&str] = &[LLAMA, MISTRAL, QWEN2, QWEN3];
-const QWEN: &[&str] = &[QWEN2, QWEN3];
-const BERT: &[&str] = crate::arch::ENCODERS;
+use crate::metadata::{Row, Table, harmless, harmless_as, honoured, object, rope};
 
 const TRAINING: &str = "only training reads it";
 const OUTPUTS: &str = "which outputs a call of the library returns";
@@ -29,35 +21,18 @@ const ROWS: &[Row] = &[
     honoured("compression_config", "arch: refused, the older name of a quantization by compressed-tensors"),
     honoured("quantization", "arch: refused, a quantization by MLX"),
     // The shape.
-    honoured("hidden_size", "arch::config, arch::bert"),
-    honoured("intermediate_size", "arch::config, arch::bert"),
-    honoured("num_hidden_layers", "arch::config, arch::bert"),
-    honoured("num_attention_heads", "arch::config, arch::bert"),
-    honoured("vocab_size", "arch::config, arch::bert"),
-    honoured("max_position_embeddings", "arch::config, arch::bert"),
-    honoured("hidden_act", "arch::config, arch::bert"),
-    honoured_by(DECODERS, "num_key_value_heads", "arch::config"),
-    honoured_by(DECODERS, "head_dim", "arch::config"),
-    honoured_by(DECODERS, "rms_norm_eps", "arch::config"),
-    honoured("tie_word_embeddings", "arch::config; a BERT has no head here that could be tied"),
-    honoured_by(&[LLAMA, QWEN3], "attention_bias", "arch::llama, arch::qwen3"),
-    honoured_by(&[LLAMA], "mlp_bias", "arch::llama"),
+    honoured("hidden_size", "arch::decoder::config, arch::encoder"),
+    honoured("intermediate_size", "arch::decoder::config, arch::encoder"),
+    honoured("num_hidden_layers", "arch::decoder::config, arch::encoder"),
+    honoured("num_attention_heads", "arch::decoder::config, arch::encoder"),
+    honoured("vocab_size", "arch::decoder::config, arch::encoder"),
+    honoured("max_position_embeddings", "arch::decoder::config, arch::encoder"),
+    honoured("hidden_act", "layers::activation"),
+    honoured("tie_word_embeddings", "arch::decoder::config; an encoder is loaded without the head that could be tied"),
     // Positions.
-    honoured_by(DECODERS, "rope_theta", "arch::rotary"),
-    object("rope_scaling", &rope::ROPE, "arch::rotary"),
-    object("rope_parameters", &rope::ROPE, "arch::rotary"),
-    honoured_by(DECODERS, "partial_rotary_factor", "arch::rotary"),
-    honoured_by(DECODERS, "original_max_position_embeddings", "arch::rotary"),
-    // Windows.
-    honoured_by(&[MISTRAL, QWEN2, QWEN3], "sliding_window", "arch::mistral, arch::qwen2"),
-    honoured_by(QWEN, "use_sliding_window", "arch::qwen2"),
-    honoured_by(QWEN, "max_window_layers", "arch::qwen2"),
-    honoured_by(QWEN, "layer_types", "arch::qwen2"),
-    // BERT.
-    honoured_by(BERT, "layer_norm_eps", "arch::bert"),
-    honoured_by(BERT, "type_vocab_size", "arch::bert"),
-    honoured_by(BERT, "position_embedding_type", "arch::bert"),
-    honoured_by(BERT, "is_decoder", "arch::bert: refused"),
+    object("rope_scaling", &rope::ROPE, "arch::decoder::rotary"),
+    object("rope_parameters", &rope::ROPE, "arch::decoder::rotary"),
+    // BERT and models of two halves.
     harmless_as("add_cross_attention", &["false"], "a decoder's attention to an encoder"),
     harmless_as("is_encoder_decoder", &["false"], "a model of two halves"),
     harmless("pooler_fc_size", "BERT's pooler is no part of sentence vectors"),
@@ -69,7 +44,7 @@ const ROWS: &[Row] = &[
     // Tokens.
     honoured("eos_token_id", "codec::ends"),
     harmless("bos_token_id", TOKENIZER),
-    harmless("pad_token_id", "padding is never computed with"),
+    harmless("pad_token_id", "padding is not computed; RoBERTa's row names the key, since it counts positions from it"),
     harmless("sep_token_id", TOKENIZER),
     harmless("cls_token_id", TOKENIZER),
     harmless("mask_token_id", TOKENIZER),

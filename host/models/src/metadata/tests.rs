@@ -113,6 +113,21 @@ fn ember() -> tempfile::TempDir {
     folder
 }
 
+/// Reads the config of every encoder architecture; there are no weights for it.
+fn load_encoders_without_weights() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let empty = [&2_u64.to_le_bytes()[..], b"{}"].concat();
+    std::fs::write(folder.path().join("model.safetensors"), empty).expect("written");
+    for architecture in crate::arch::ENCODERS {
+        let config = json!({"architectures": architecture.names, "model_type": architecture.family});
+        std::fs::write(folder.path().join("config.json"), config.to_string()).expect("written");
+        let checkpoint = Checkpoint::open(folder.path()).expect("it opens");
+        let device = burn::tensor::Device::flex();
+        let loaded = crate::load_encoder(&checkpoint, &device, crate::LoadOptions::default());
+        assert!(matches!(loaded, Err(crate::ModelError::MissingTensor { .. })), "{:?}", architecture.names);
+    }
+}
+
 /// Loads the tiny encoder of the goldens with every file that sentence-transformers writes.
 fn load_encoder() {
     let folder = tempfile::tempdir().expect("a temporary folder");
@@ -161,23 +176,26 @@ fn load_encoder() {
 }
 
 #[test]
-fn what_a_table_calls_honoured_is_read() {
+fn every_key_that_a_table_calls_honoured_is_read() {
     load_encoder();
-    for architecture in crate::arch::ARCHITECTURES {
-        let settings = [json!({"rope_type": "llama3"}), json!({"type": "linear", "factor": 2.0}), json!({})];
-        for settings in settings {
+    load_encoders_without_weights();
+    for architecture in crate::arch::DECODERS {
+        for settings in [json!({"rope_type": "llama3"}), json!({"type": "linear", "factor": 2.0}), json!({})] {
             let keys =
-                json!({"architectures": [architecture.name], "use_sliding_window": true, "rope_scaling": settings});
+                json!({"architectures": architecture.names, "use_sliding_window": true, "rope_scaling": settings});
             let file = JsonFile::of("config.json", keys);
             crate::arch::name_of(&file).expect("it is known");
             // Without its factors llama3 is refused.
             let _refused = (architecture.config)(&file);
         }
     }
-    let settings = json!({"factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0, "rope_type": "llama3"});
-    (crate::arch::ARCHITECTURES[0].config)(&JsonFile::of("config.json", json!({"rope_scaling": settings})))
-        .expect("it is read");
-    crate::arch::BertConfig::read(&JsonFile::of("config.json", json!({}))).expect("it is read");
+    let llama3 = json!({"factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0, "rope_type": "llama3"});
+    let factors: Vec<f64> = vec![1.5; 64];
+    let longrope = json!({"short_factor": factors, "long_factor": factors, "rope_type": "longrope"});
+    for settings in [llama3, longrope] {
+        (crate::arch::DECODERS[0].config)(&JsonFile::of("config.json", json!({"rope_scaling": settings})))
+            .expect("it is read");
+    }
     let folder = ember();
     let checkpoint = Checkpoint::open(folder.path()).expect("it opens");
     crate::load_codec(&checkpoint).expect("it loads");
@@ -197,9 +215,12 @@ fn what_a_table_calls_honoured_is_read() {
         &DENSE,
         &NORMALIZE,
     ] {
-        let unread = table.rows.iter().filter(|row| table.honours(row.key));
-        let unread: Vec<&str> =
-            unread.map(|row| row.key).filter(|key| !read.contains(&(table.name, (*key).to_owned()))).collect();
+        let rows = table.rows.iter().map(|row| row.key).filter(|key| table.honours(key));
+        let own = (table.name == CONFIG.name).then(crate::arch::architecture_keys);
+        let unread: Vec<&str> = rows
+            .chain(own.into_iter().flatten())
+            .filter(|key| !read.contains(&(table.name, (*key).to_owned())))
+            .collect();
         assert!(unread.is_empty(), "{} calls these honoured, and nobody reads them: {unread:?}", table.name);
     }
 }

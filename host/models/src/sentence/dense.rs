@@ -3,12 +3,12 @@
 use burn::tensor::{Device, Tensor};
 use firebox_contract::limits;
 
-use crate::activation::{Activation, IN_TORCH};
 use crate::checkpoint::Checkpoint;
 use crate::checkpoint::json::JsonFile;
 use crate::checkpoint::weights::Weights;
 use crate::error::ModelError;
-use crate::linear::Linear;
+use crate::layers::Linear;
+use crate::layers::{Activation, IN_TORCH};
 
 /// `activation(x Wᵀ + b)`, and `x` or a product of it on top where there is a residual.
 #[derive(Debug)]
@@ -43,7 +43,7 @@ impl Dense {
             return Err(config.wrong("in_features", format!("is {given}, but {inputs} numbers come in")));
         }
         let width = config.number("out_features", 1..=limits::MODEL_HIDDEN_MAX)?;
-        let weights = Weights::new(folder, device, "");
+        let weights = Weights::new(folder, device, "", &[]);
         let matrix = |name: &str, bias| weights.linear(&[(name.to_owned(), width)], inputs, bias);
         let residual = match config.flag("use_residual", false)? {
             false => Residual::None,

@@ -12,20 +12,20 @@ use crate::sentence::{Modules, Pooling};
 
 /// From the vectors of tokens to the vector of a text.
 #[derive(Debug)]
-pub(crate) struct Head {
+pub(crate) struct EmbeddingHead {
     pub(crate) pooling: Pooling,
-    steps: Vec<Step>,
+    steps: Vec<HeadStep>,
     /// Numbers of a vector at the end.
     pub(crate) width: usize,
 }
 
 #[derive(Debug)]
-enum Step {
+enum HeadStep {
     Normalize,
     Dense(Box<Dense>),
 }
 
-impl Head {
+impl EmbeddingHead {
     /// Reads the modules and their weights. Without `modules.json` it is the mean, as in sentence-transformers. A token's
     /// vector has `hidden` numbers.
     ///
@@ -50,14 +50,14 @@ impl Head {
                 }
                 ("Normalize", Some(head)) => {
                     check_names(config(checkpoint, folder, &NORMALIZE)?.as_ref())?;
-                    head.steps.push(Step::Normalize);
+                    head.steps.push(HeadStep::Normalize);
                 }
                 ("Dense", Some(head)) => {
                     let config = needed(checkpoint, folder, &DENSE)?;
                     check_names(Some(&config))?;
                     let dense = Dense::read(&checkpoint.subfolder(folder)?, &config, head.width, device)?;
                     head.width = dense.width;
-                    head.steps.push(Step::Dense(Box::new(dense)));
+                    head.steps.push(HeadStep::Dense(Box::new(dense)));
                 }
                 // Nothing is dropped outside of training.
                 ("Dropout", Some(_)) => {}
@@ -82,8 +82,8 @@ impl Head {
         let (mut vectors, mut width) = (pooled, self.pooling.width(hidden));
         for step in &self.steps {
             match step {
-                Step::Normalize => vectors.chunks_exact_mut(width.max(1)).for_each(to_unit_length),
-                Step::Dense(dense) => {
+                HeadStep::Normalize => vectors.chunks_exact_mut(width.max(1)).for_each(to_unit_length),
+                HeadStep::Dense(dense) => {
                     let shape = [vectors.len() / width.max(1), width];
                     let x = Tensor::from_data(TensorData::new(vectors, shape), (device, DType::F32));
                     let y = dense.forward(x).try_into_vec_as::<f32>();

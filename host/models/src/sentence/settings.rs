@@ -18,14 +18,14 @@ const BY_LENGTH: [&str; 4] = ["dot", "dot_score", "euclidean", "manhattan"];
 
 /// What the file says. It counts beside `modules.json` only.
 #[derive(Debug)]
-pub(crate) struct Settings {
+pub(crate) struct EncoderSettings {
     prompts: BTreeMap<String, String>,
     default_prompt: Option<String>,
     truncate_dim: Option<usize>,
     uses_cosine: bool,
 }
 
-impl Settings {
+impl EncoderSettings {
     /// Reads the file.
     ///
     /// # Errors

@@ -30,7 +30,7 @@ const DAYS: [&str; 7] = ["Sunday", "Monday", "Tuesday", "Wednesday", "Thursday",
 const WIDTH_MAX: usize = 64;
 
 /// The parts of a local time.
-struct Parts {
+struct DateParts {
     year: i64,
     /// From 1.
     month: i64,
@@ -55,7 +55,7 @@ struct Look {
 
 /// `format` with its directives filled in. What is no directive stays as it stands.
 pub(in crate::codec) fn strftime(format: &str, time: LocalTime) -> String {
-    let parts = Parts::of(time);
+    let parts = DateParts::of(time);
     let mut out = String::new();
     let mut rest = format;
     while let Some(start) = rest.find('%') {
@@ -123,7 +123,7 @@ impl Look {
     }
 }
 
-fn field(letter: char, parts: &Parts, time: LocalTime) -> Option<Field> {
+fn field(letter: char, parts: &DateParts, time: LocalTime) -> Option<Field> {
     let zeros = |number, width| Some(Field::Number(number, width, '0'));
     let spaces = |number| Some(Field::Number(number, 2, ' '));
     let text = |text: &str| Some(Field::Text(text.to_owned()));
@@ -177,7 +177,7 @@ fn field(letter: char, parts: &Parts, time: LocalTime) -> Option<Field> {
     }
 }
 
-impl Parts {
+impl DateParts {
     /// Hinnant, "chrono-compatible low-level date algorithms".
     fn of(time: LocalTime) -> Self {
         let local = time.epoch + time.offset;

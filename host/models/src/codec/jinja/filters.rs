@@ -1,5 +1,7 @@
 //! Filters of Jinja2 that minijinja does not have, or has otherwise.
 
+mod wrap;
+
 use minijinja::value::{Rest, Tuple, Value, ValueKind, ValueOrKwargs};
 use minijinja::{Environment, Error, State};
 
@@ -7,16 +9,17 @@ use super::arguments::{Arguments, pay, width, wrong};
 use super::objects::pairs;
 use super::printing::{self, text};
 use super::sanitize::is_namespace;
-use super::{json, strings, text_format, wrap};
+use super::{json, strings, text_format};
 
-type Given = Rest<ValueOrKwargs>;
+type FilterArguments = Rest<ValueOrKwargs>;
 
 /// Adds them.
 pub(super) fn add(environment: &mut Environment<'_>) {
-    environment.add_filter("tojson", |value: Value, given: Given| json::to_json(&value, &given.into_values()));
+    environment
+        .add_filter("tojson", |value: Value, given: FilterArguments| json::to_json(&value, &given.into_values()));
     environment.add_filter("truncate", truncate);
     environment.add_filter("wordcount", |value: Value| text(&value).map(|text| words(&text)));
-    environment.add_filter("center", |state: &State, value: Value, given: Given| {
+    environment.add_filter("center", |state: &State, value: Value, given: FilterArguments| {
         let asked = Arguments::of(&given.into_values(), &["width"])?.number(0, "width")?.unwrap_or(80);
         strings::call(state, &text(&value)?, "center", &[Value::from(asked)])
     });
@@ -29,7 +32,7 @@ pub(super) fn add(environment: &mut Environment<'_>) {
     for name in ["escape", "e", "forceescape"] {
         environment.add_filter(name, |value: Value| text(&value).map(|text| escape(&text)));
     }
-    environment.add_filter("format", |value: Value, given: Given| {
+    environment.add_filter("format", |value: Value, given: FilterArguments| {
         let given = given.into_values();
         let named = given.last().filter(|last| last.is_kwargs());
         let values = named.cloned().unwrap_or_else(|| Value::from(Tuple::new(given.clone())));
@@ -44,7 +47,7 @@ pub(super) fn add(environment: &mut Environment<'_>) {
     });
 }
 
-fn truncate(value: Value, given: Given) -> Result<String, Error> {
+fn truncate(value: Value, given: FilterArguments) -> Result<String, Error> {
     let given = given.into_values();
     let arguments = Arguments::of(&given, &["length", "killwords", "end", "leeway"])?;
     let text = text(&value)?;
@@ -122,13 +125,13 @@ fn escape(text: &str) -> String {
     out
 }
 
-fn word_wrap(state: &State<'_, '_>, value: Value, given: Given) -> Result<String, Error> {
+fn word_wrap(state: &State<'_, '_>, value: Value, given: FilterArguments) -> Result<String, Error> {
     let given = given.into_values();
     let arguments = Arguments::of(&given, &["width", "break_long_words", "wrapstring", "break_on_hyphens"])?;
     let text = text(&value)?;
     let asked = arguments.number(0, "width")?.unwrap_or(79);
     let yes = |place, name| arguments.get(place, name).is_none_or(|value| value.is_true());
-    let style = wrap::Style {
+    let style = wrap::WrapStyle {
         width: usize::try_from(asked).unwrap_or_default().max(1),
         break_long_words: yes(1, "break_long_words"),
         break_on_hyphens: yes(3, "break_on_hyphens"),
@@ -139,7 +142,7 @@ fn word_wrap(state: &State<'_, '_>, value: Value, given: Given) -> Result<String
     Ok(lines.collect::<Vec<_>>().join(&between))
 }
 
-fn indent(state: &State<'_, '_>, value: Value, given: Given) -> Result<String, Error> {
+fn indent(state: &State<'_, '_>, value: Value, given: FilterArguments) -> Result<String, Error> {
     let given = given.into_values();
     let arguments = Arguments::of(&given, &["width", "first", "blank"])?;
     let text = text(&value)?;
@@ -163,7 +166,7 @@ fn indent(state: &State<'_, '_>, value: Value, given: Given) -> Result<String, E
     Ok(out)
 }
 
-fn dict_sort(value: Value, given: Given) -> Result<Value, Error> {
+fn dict_sort(value: Value, given: FilterArguments) -> Result<Value, Error> {
     let given = given.into_values();
     let arguments = Arguments::of(&given, &["case_sensitive", "by", "reverse"])?;
     let case_sensitive = arguments.flag(0, "case_sensitive");

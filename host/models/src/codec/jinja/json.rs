@@ -7,8 +7,8 @@ use super::printing::{DEPTH_MAX, float, number};
 
 /// `value | tojson(ensure_ascii, indent, separators, sort_keys)`.
 pub(super) fn to_json(value: &Value, arguments: &[Value]) -> Result<Value, Error> {
-    type Given = (Option<Value>, Option<Value>, Option<Value>, Option<Value>, Kwargs);
-    let (ascii, indent, separators, sort_keys, named): Given = from_args(arguments)?;
+    type JsonArguments = (Option<Value>, Option<Value>, Option<Value>, Option<Value>, Kwargs);
+    let (ascii, indent, separators, sort_keys, named): JsonArguments = from_args(arguments)?;
     let given = |value: Option<Value>, name: &str| match value {
         Some(value) => Ok(Some(value)),
         None => named.get::<Option<Value>>(name),
@@ -23,7 +23,7 @@ pub(super) fn to_json(value: &Value, arguments: &[Value]) -> Result<Value, Error
         None => ((if indent.is_some() { "," } else { ", " }).to_owned(), ": ".to_owned()),
     };
     let is_true = |value: Option<Value>| value.is_some_and(|value| value.is_true());
-    let style = Style {
+    let style = JsonStyle {
         ascii: is_true(given(ascii, "ensure_ascii")?),
         sorted: is_true(given(sort_keys, "sort_keys")?),
         indent,
@@ -48,7 +48,7 @@ fn wrong(reason: &'static str) -> Error {
     Error::new(ErrorKind::InvalidOperation, reason)
 }
 
-struct Style {
+struct JsonStyle {
     ascii: bool,
     sorted: bool,
     indent: Option<String>,
@@ -56,7 +56,7 @@ struct Style {
     key: String,
 }
 
-impl Style {
+impl JsonStyle {
     fn write(&self, value: &Value, out: &mut String, depth: usize) -> Result<(), Error> {
         if depth > DEPTH_MAX {
             return Err(wrong("tojson: the value is nested too deeply"));

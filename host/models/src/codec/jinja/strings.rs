@@ -256,7 +256,7 @@ fn expand_tabs(text: &str, size: usize) -> String {
     out
 }
 
-/// Places of a slice as Python reads them: negative ones count from the end.
+/// RowPositions of a slice as Python reads them: negative ones count from the end.
 pub(super) fn bounds(length: usize, start: Option<i64>, end: Option<i64>) -> (usize, usize) {
     let place = |at: i64| {
         let at = if at < 0 { at.saturating_add_unsigned(length as u64) } else { at };

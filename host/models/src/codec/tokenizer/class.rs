@@ -1,12 +1,13 @@
 //! Which class of transformers' reads the tokenizer, and what that class does with `tokenizer.json`.
 //!
-//! For most checkpoints the file says all. Four classes take vocabulary, merges and post-processor of it and have a
-//! normalizer, pre-tokenizer and decoder of their own, with settings from `tokenizer_config.json`. The class is chosen as
-//! `AutoTokenizer` of transformers 5.24 chooses it.
+//! For most checkpoints `tokenizer.json` alone counts. Some classes take vocabulary, merges and post-processor from it and
+//! have a normalizer, pre-tokenizer and decoder of their own, with settings from `tokenizer_config.json`. The class is
+//! chosen as `AutoTokenizer` of transformers 5.24 chooses it.
 
 use serde_json::{Value, json};
 use tokenizers::models::ModelWrapper;
 use tokenizers::models::bpe::BPE;
+use tokenizers::models::unigram::Unigram;
 use tokenizers::{DecoderWrapper, NormalizerWrapper, PostProcessorWrapper, PreTokenizerWrapper, Tokenizer};
 
 use crate::checkpoint::json::JsonFile;
@@ -29,6 +30,8 @@ pub(super) enum Class {
     Qwen2,
     Gpt2,
     Bert,
+    Roberta,
+    XlmRoberta,
 }
 
 impl Class {
@@ -38,8 +41,10 @@ impl Class {
         let named = named.map(|name| name.strip_suffix("Fast").unwrap_or(name));
         let registered = match model_type {
             "bert" => Some(Self::Bert),
+            "roberta" => Some(Self::Roberta),
+            "xlm-roberta" => Some(Self::XlmRoberta),
             "qwen2" | "qwen3" => Some(Self::Qwen2),
-            "mistral" => Some(Self::File),
+            "mistral" | "phi3" => Some(Self::File),
             _ => None,
         };
         let Some(named) = named else { return (registered.unwrap_or(Self::File), false) };
@@ -49,6 +54,8 @@ impl Class {
             "Qwen2Tokenizer" => Some(Self::Qwen2),
             "GPT2Tokenizer" => Some(Self::Gpt2),
             "BertTokenizer" => Some(Self::Bert),
+            "RobertaTokenizer" => Some(Self::Roberta),
+            "XLMRobertaTokenizer" => Some(Self::XlmRoberta),
             name if PLAIN.contains(&name) => Some(Self::File),
             _ => None,
         };
@@ -78,6 +85,15 @@ impl Class {
                 ("cls_token", "[CLS]"),
                 ("mask_token", "[MASK]"),
             ],
+            Self::Roberta | Self::XlmRoberta => &[
+                ("bos_token", "<s>"),
+                ("eos_token", "</s>"),
+                ("unk_token", "<unk>"),
+                ("sep_token", "</s>"),
+                ("pad_token", "<pad>"),
+                ("cls_token", "<s>"),
+                ("mask_token", "<mask>"),
+            ],
         }
     }
 
@@ -91,8 +107,11 @@ impl Class {
         match self {
             Self::File => true,
             Self::Llama => matches!(tokenizer.get_model(), ModelWrapper::BPE(_)),
-            Self::Qwen2 | Self::Gpt2 => byte_level && matches!(tokenizer.get_model(), ModelWrapper::BPE(_)),
+            Self::Qwen2 | Self::Gpt2 | Self::Roberta => {
+                byte_level && matches!(tokenizer.get_model(), ModelWrapper::BPE(_))
+            }
             Self::Bert => matches!(tokenizer.get_model(), ModelWrapper::WordPiece(_)),
+            Self::XlmRoberta => matches!(tokenizer.get_model(), ModelWrapper::Unigram(_)),
         }
     }
 
@@ -100,7 +119,7 @@ impl Class {
     ///
     /// # Errors
     /// What the library fails with.
-    pub(super) fn apply(self, tokenizer: &mut Tokenizer, settings: &Settings) -> Result<(), String> {
+    pub(super) fn apply(self, tokenizer: &mut Tokenizer, settings: &ClassSettings) -> Result<(), String> {
         let prefix_space = settings.add_prefix_space;
         match self {
             Self::File => {}
@@ -133,7 +152,7 @@ impl Class {
                 replace(tokenizer, Some(json!({ "type": "NFC" })), splitter, byte_level(true, true))?;
                 set_bpe(tokenizer, false);
             }
-            Self::Gpt2 => {
+            Self::Gpt2 | Self::Roberta => {
                 let splitter = byte_level(prefix_space.unwrap_or(false), true);
                 replace(tokenizer, None, splitter, byte_level(true, true))?;
                 set_bpe(tokenizer, false);
@@ -148,30 +167,58 @@ impl Class {
                 let decoder = json!({ "type": "WordPiece", "prefix": "##", "cleanup": true });
                 replace(tokenizer, Some(normalizer), json!({ "type": "BertPreTokenizer" }), decoder)?;
             }
+            Self::XlmRoberta => {
+                let scheme = if prefix_space.unwrap_or(true) { "always" } else { "never" };
+                let space = json!({ "type": "Metaspace", "replacement": "▁", "prepend_scheme": scheme, "split": true });
+                let splitter =
+                    json!({ "type": "Sequence", "pretokenizers": [{ "type": "WhitespaceSplit" }, space.clone()] });
+                let normalizer = precompiled(tokenizer.get_normalizer());
+                replace(tokenizer, normalizer, splitter, space)?;
+                set_unigram(tokenizer)?;
+            }
         }
         Ok(())
     }
 
-    /// What puts the class's own special tokens around a text, where it does not take that from the file. `id` tells the
-    /// number of a token.
-    pub(super) fn post_processor(self, cls: &str, sep: &str, id: impl Fn(&str) -> u32) -> Option<PostProcessorWrapper> {
-        if self != Self::Bert {
-            return None;
-        }
+    /// The post-processor that puts the class's special tokens around a text; `None` for a class that takes the one of the
+    /// file. `named` gives the text of a token by its name, `id` the number of a text.
+    pub(super) fn post_processor<'a>(
+        self,
+        named: impl Fn(&str) -> Option<&'a str>,
+        id: impl Fn(&str) -> u32,
+    ) -> Option<PostProcessorWrapper> {
         let piece = |token: &str, kind: u32| json!({ "SpecialToken": { "id": token, "type_id": kind } });
         let text = |name: &str, kind: u32| json!({ "Sequence": { "id": name, "type_id": kind } });
         let token = |token: &str| json!({ "id": token, "ids": [id(token)], "tokens": [token] });
-        let single = [piece(cls, 0), text("A", 0), piece(sep, 0)];
-        let pair = [single.to_vec(), vec![text("B", 1), piece(sep, 1)]].concat();
-        let processor = json!({ "type": "TemplateProcessing", "single": single, "pair": pair,
-                                "special_tokens": { cls: token(cls), sep: token(sep) } });
+        let processor = match self {
+            Self::Bert => {
+                let (cls, sep) = (named("cls_token")?, named("sep_token")?);
+                let single = [piece(cls, 0), text("A", 0), piece(sep, 0)];
+                let pair = [single.to_vec(), vec![text("B", 1), piece(sep, 1)]].concat();
+                json!({ "type": "TemplateProcessing", "single": single, "pair": pair,
+                        "special_tokens": { cls: token(cls), sep: token(sep) } })
+            }
+            Self::Roberta => {
+                let (cls, sep) = (named("cls_token")?, named("sep_token")?);
+                json!({ "type": "RobertaProcessing", "sep": [sep, id(sep)], "cls": [cls, id(cls)],
+                        "trim_offsets": true, "add_prefix_space": false })
+            }
+            Self::XlmRoberta => {
+                let (bos, eos) = (named("bos_token")?, named("eos_token")?);
+                let single = [piece(bos, 0), text("A", 0), piece(eos, 0)];
+                let pair = [single.to_vec(), vec![piece(eos, 0), text("B", 0), piece(eos, 0)]].concat();
+                json!({ "type": "TemplateProcessing", "single": single, "pair": pair,
+                        "special_tokens": { bos: token(bos), eos: token(eos) } })
+            }
+            Self::File | Self::Llama | Self::Qwen2 | Self::Gpt2 => return None,
+        };
         serde_json::from_value(processor).ok()
     }
 }
 
 /// What classes read of `tokenizer_config.json`; `None` where it says nothing.
 #[derive(Default)]
-pub(super) struct Settings {
+pub(super) struct ClassSettings {
     add_prefix_space: Option<bool>,
     legacy: Option<bool>,
     do_lower_case: Option<bool>,
@@ -179,7 +226,7 @@ pub(super) struct Settings {
     tokenize_chinese_chars: Option<bool>,
 }
 
-impl Settings {
+impl ClassSettings {
     /// Reads them.
     ///
     /// # Errors
@@ -240,4 +287,21 @@ fn set_bpe(tokenizer: &mut Tokenizer, with_bytes: bool) {
     (model.fuse_unk, model.byte_fallback) = (with_bytes, with_bytes);
     (model.continuing_subword_prefix, model.end_of_word_suffix) = (None, None);
     tokenizer.with_model(model);
+}
+
+/// The normalizer of SentencePiece's own table of characters, from a normalizer that has it.
+fn precompiled(normalizer: Option<&NormalizerWrapper>) -> Option<Value> {
+    let normalizer = serde_json::to_value(normalizer?).ok()?;
+    let list = normalizer["normalizers"].as_array().map_or(std::slice::from_ref(&normalizer), Vec::as_slice);
+    list.iter().find(|normalizer| normalizer["type"] == "Precompiled").cloned()
+}
+
+/// The unknown token of XLM-RoBERTa's class, which is the fourth whatever the file names, and no bytes for unknown letters.
+fn set_unigram(tokenizer: &mut Tokenizer) -> Result<(), String> {
+    const UNKNOWN: usize = 3;
+    let ModelWrapper::Unigram(model) = tokenizer.get_model() else { return Ok(()) };
+    let vocabulary: Vec<(String, f64)> = model.iter().cloned().collect();
+    let model = Unigram::from(vocabulary, Some(UNKNOWN), false).map_err(|error| error.to_string())?;
+    tokenizer.with_model(model);
+    Ok(())
 }

@@ -9,11 +9,11 @@ pub(super) struct TokenizerFile {
     pub(super) is_byte_level: bool,
     /// What it pads with, which is a special token then.
     pub(super) pad_token: Option<String>,
-    added: Vec<Numbered>,
+    added: Vec<NumberedToken>,
 }
 
 #[derive(Deserialize)]
-struct Numbered {
+struct NumberedToken {
     id: u32,
     content: String,
 }
@@ -24,9 +24,9 @@ struct Padding {
 }
 
 #[derive(Deserialize)]
-struct Parts {
+struct TokenizerParts {
     #[serde(default)]
-    added_tokens: Vec<Numbered>,
+    added_tokens: Vec<NumberedToken>,
     #[serde(default)]
     padding: Option<Padding>,
 }
@@ -34,7 +34,7 @@ struct Parts {
 impl TokenizerFile {
     /// Reads a file that the library could read.
     pub(super) fn read(bytes: &[u8]) -> Self {
-        let Ok(parts) = serde_json::from_slice::<Parts>(bytes) else { return Self::default() };
+        let Ok(parts) = serde_json::from_slice::<TokenizerParts>(bytes) else { return Self::default() };
         let byte_level = b"\"ByteLevel\"";
         Self {
             is_byte_level: bytes.windows(byte_level.len()).any(|window| window == byte_level),

@@ -42,26 +42,26 @@ impl SpecialTokens {
         settings: Option<&JsonFile>,
         defaults: &[(&str, &str)],
     ) -> Result<Self, ModelError> {
-        let mut given = Given::default();
-        defaults.iter().for_each(|(name, text)| given.set(name, Some(special(text))));
+        let mut declared = DeclaredTokens::default();
+        defaults.iter().for_each(|(name, text)| declared.set(name, Some(special(text))));
         let numbers = match settings {
             Some(settings) => {
-                given.read(settings, Place::Config)?;
+                declared.read(settings, TokenFile::Config)?;
                 settings.get("added_tokens_decoder")
             }
             None => None,
         };
         if let (Some(settings), Some(numbers)) = (settings, numbers) {
-            return Ok(given.with(numbered_in_config(settings, numbers)?));
+            return Ok(declared.with(numbered_in_config(settings, numbers)?));
         }
         if let Some(map) = checkpoint.json("special_tokens_map.json")? {
-            given.read(&map, Place::Map)?;
+            declared.read(&map, TokenFile::Map)?;
         }
         let numbered = match JsonFile::read_value(&checkpoint.source, "added_tokens.json")? {
-            Some(value) => numbered_in_file(checkpoint, &value, &given)?,
+            Some(value) => numbered_in_file(checkpoint, &value, &declared)?,
             None => BTreeMap::new(),
         };
-        Ok(given.with(numbered))
+        Ok(declared.with(numbered))
     }
 
     /// Makes tokens of the texts that `tokenizer` does not know as added ones. What any file calls special is special.
@@ -129,21 +129,21 @@ impl SpecialTokens {
 
 /// Which file is being read.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Place {
+enum TokenFile {
     Config,
     Map,
 }
 
 /// Tokens as they are read; a name with `None` was taken back by a file.
 #[derive(Default)]
-struct Given {
+struct DeclaredTokens {
     named: Vec<(String, Option<AddedToken>)>,
     extra: Option<Vec<AddedToken>>,
     /// They are the `additional_special_tokens` of the map, which transformers comes to last.
     extra_is_late: bool,
 }
 
-impl Given {
+impl DeclaredTokens {
     fn set(&mut self, name: &str, token: Option<AddedToken>) {
         match self.named.iter_mut().find(|(own, _)| own == name) {
             Some((_, own)) => *own = token,
@@ -151,7 +151,7 @@ impl Given {
         }
     }
 
-    fn read(&mut self, file: &JsonFile, place: Place) -> Result<(), ModelError> {
+    fn read(&mut self, file: &JsonFile, file_kind: TokenFile) -> Result<(), ModelError> {
         for key in file.keys().filter(|key| is_name(key)) {
             let Some(value) = file.given(key) else { continue };
             match token(value) {
@@ -176,10 +176,10 @@ impl Given {
             });
         }
         if let Some(list) = file.get("additional_special_tokens") {
-            let is_free = self.extra.as_ref().is_none_or(|extra| extra.is_empty() && place == Place::Config);
+            let is_free = self.extra.as_ref().is_none_or(|extra| extra.is_empty() && file_kind == TokenFile::Config);
             if is_free {
                 self.extra = Some(tokens(file, "additional_special_tokens", list)?);
-                self.extra_is_late = place == Place::Map;
+                self.extra_is_late = file_kind == TokenFile::Map;
             }
         }
         Ok(())
@@ -257,7 +257,7 @@ fn numbered_in_config(file: &JsonFile, value: &Value) -> Result<BTreeMap<u32, Ad
 fn numbered_in_file(
     checkpoint: &Checkpoint,
     value: &Value,
-    given: &Given,
+    declared: &DeclaredTokens,
 ) -> Result<BTreeMap<u32, AddedToken>, ModelError> {
     let broken = |found: &Value| ModelError::Broken {
         file: checkpoint.source.path_of("added_tokens.json"),
@@ -266,7 +266,7 @@ fn numbered_in_file(
     let map = value.as_object().ok_or_else(|| broken(value))?;
     let entry = |(text, number): (&String, &Value)| {
         let id = number.as_u64().and_then(|id| u32::try_from(id).ok()).ok_or_else(|| broken(number))?;
-        let is_special = given.is_special(text);
+        let is_special = declared.is_special(text);
         Ok((id, AddedToken { normalized: !is_special, ..AddedToken::from(text.as_str(), is_special) }))
     };
     map.iter().map(entry).collect()

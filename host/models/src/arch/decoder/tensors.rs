@@ -1,0 +1,61 @@
+//! The names that a checkpoint gives to a decoder's tensors.
+
+/// Names of a decoder's tensors, without `.weight` and `.bias` at their ends. Names of a layer are what stands after
+/// `layer`, in which `{}` is the number of the layer.
+#[derive(Debug)]
+pub(crate) struct DecoderTensors {
+    /// The beginning of names that checkpoints of the model without its head leave out.
+    pub(crate) base: &'static str,
+    /// `[vocabulary, hidden]`
+    pub(crate) embeddings: &'static str,
+    /// `[hidden]`: the norm after the last layer.
+    pub(crate) norm: &'static str,
+    /// `[vocabulary, hidden]`
+    pub(crate) head: &'static str,
+    pub(crate) layer: &'static str,
+    /// `[hidden]`: the norm before attention.
+    pub(crate) attention_norm: &'static str,
+    /// `[heads, kv_heads and kv_heads * head_dim, hidden]`
+    pub(crate) qkv: Projections<3>,
+    /// `[head_dim]`: the norms over heads of queries and of keys.
+    pub(crate) head_norms: [&'static str; 2],
+    /// `[hidden, heads * head_dim]`
+    pub(crate) attention_output: &'static str,
+    /// `[hidden]`: the norm before the feed-forward part.
+    pub(crate) mlp_norm: &'static str,
+    /// `[2 * feed_forward, hidden]`
+    pub(crate) gate_up: Projections<2>,
+    /// `[hidden, feed_forward]`
+    pub(crate) down: &'static str,
+}
+
+/// Matrices with the same input.
+#[derive(Debug)]
+pub(crate) enum Projections<const N: usize> {
+    /// A tensor for each.
+    Separate([&'static str; N]),
+    /// One tensor, with the rows of the first, then of the second, and so on.
+    Fused(&'static str),
+}
+
+impl DecoderTensors {
+    /// The name of a tensor of the layer.
+    pub(crate) fn in_layer(&self, layer: usize, name: &str) -> String {
+        self.layer.replace("{}", &layer.to_string()) + name
+    }
+
+    /// The tensors of `projections` in the layer, with the rows of each. The matrices have `rows`.
+    pub(crate) fn projections<const N: usize>(
+        &self,
+        layer: usize,
+        projections: &Projections<N>,
+        rows: [usize; N],
+    ) -> Vec<(String, usize)> {
+        match projections {
+            Projections::Separate(names) => {
+                names.iter().zip(rows).map(|(name, rows)| (self.in_layer(layer, name), rows)).collect()
+            }
+            Projections::Fused(name) => vec![(self.in_layer(layer, name), rows.iter().sum())],
+        }
+    }
+}

@@ -1,0 +1,148 @@
+//! A checkpoint: the files of a model, opened, bounded and indexed. Nothing in them is trusted.
+
+pub(crate) mod blob;
+mod format;
+pub(crate) mod json;
+mod python;
+pub(crate) mod source;
+pub(crate) mod tensors;
+pub(crate) mod weights;
+
+use std::path::Path;
+
+use firebox_contract::limits;
+
+pub use source::EmbeddedFiles;
+
+use crate::checkpoint::json::JsonFile;
+use crate::checkpoint::source::Source;
+use crate::checkpoint::tensors::TensorIndex;
+use crate::error::ModelError;
+use crate::metadata::{self, Table, Warnings, files};
+
+/// The files of one model. Weights stay on disk (memory-mapped) until they are asked for.
+#[derive(Debug)]
+pub struct Checkpoint {
+    pub(crate) source: Source,
+    pub(crate) tensors: TensorIndex,
+    warnings: Warnings,
+}
+
+impl Checkpoint {
+    /// Opens a Hugging Face folder: `config.json`, `tokenizer.json` and weights in one of the known formats.
+    ///
+    /// # Errors
+    /// Names the file that is missing, too large or damaged.
+    pub fn open(folder: &Path) -> Result<Self, ModelError> {
+        if !folder.is_dir() {
+            return Err(ModelError::MissingFile {
+                file: folder.display().to_string(),
+                remedy: "a model is a folder with config.json, tokenizer.json and model.safetensors",
+            });
+        }
+        Self::index(Source::Folder(folder.to_owned()))
+    }
+
+    /// Opens files that are part of the program; names as in a folder.
+    ///
+    /// # Errors
+    /// As [`Checkpoint::open`].
+    pub fn embedded(files: EmbeddedFiles) -> Result<Self, ModelError> {
+        Self::index(Source::Embedded(files))
+    }
+
+    fn index(source: Source) -> Result<Self, ModelError> {
+        let warnings = Warnings::default();
+        files::check(&source, &warnings)?;
+        let tensors = format::open(&source, &warnings)?;
+        Ok(Self { source, tensors, warnings })
+    }
+
+    /// A folder inside of this one, with weights of its own.
+    ///
+    /// # Errors
+    /// As [`Checkpoint::open`].
+    pub(crate) fn subfolder(&self, name: &str) -> Result<Self, ModelError> {
+        match &self.source {
+            Source::Folder(path) => {
+                let inner = Self::index(Source::Folder(path.join(name)))?;
+                inner.warnings.list().into_iter().for_each(|warning| self.warnings.add(warning));
+                Ok(Self { warnings: self.warnings.clone(), ..inner })
+            }
+            Source::Embedded(_) => Err(ModelError::MissingFile {
+                file: self.source.path_of(name),
+                remedy: "files that are part of the program have no folders",
+            }),
+        }
+    }
+
+    /// The folder's last name, or `embedded`.
+    #[must_use]
+    pub fn name(&self) -> String {
+        match &self.source {
+            Source::Folder(path) => path
+                .canonicalize()
+                .ok()
+                .and_then(|full| full.file_name().map(|name| name.to_string_lossy().into_owned()))
+                .unwrap_or_else(|| path.display().to_string()),
+            Source::Embedded(_) => self.source.label(),
+        }
+    }
+
+    /// Bytes of weights as stored.
+    #[must_use]
+    pub fn stored_bytes(&self) -> u64 {
+        self.tensors.entries.values().map(|entry| entry.range.len() as u64).sum()
+    }
+
+    /// What loading has to say about files that are used all the same: keys and tensors that nobody reads, odd values.
+    #[must_use]
+    pub fn warnings(&self) -> &Warnings {
+        &self.warnings
+    }
+
+    /// A JSON file that may be missing. Its unknown keys are named in a warning.
+    pub(crate) fn json(&self, name: &str) -> Result<Option<JsonFile>, ModelError> {
+        self.json_as(name, metadata::table_of(name))
+    }
+
+    /// As [`Checkpoint::json`], for a file whose name does not say what is in it.
+    pub(crate) fn json_as(&self, name: &str, table: Option<&'static Table>) -> Result<Option<JsonFile>, ModelError> {
+        let file = JsonFile::read_as(&self.source, name, table, &self.warnings)?;
+        if let Some(file) = &file {
+            file.warn_unknown(None);
+        }
+        Ok(file)
+    }
+
+    /// `config.json`. Its keys depend on the class of the model, so whoever knows that warns about them.
+    pub(crate) fn config(&self) -> Result<JsonFile, ModelError> {
+        JsonFile::read(&self.source, "config.json", &self.warnings)?.ok_or_else(|| ModelError::MissingFile {
+            file: self.source.path_of("config.json"),
+            remedy: "it says which architecture the weights belong to",
+        })
+    }
+
+    pub(crate) fn text(&self, name: &str, limit: usize) -> Result<Option<String>, ModelError> {
+        self.source.read_text(name, limit as u64)
+    }
+
+    pub(crate) fn tokenizer_bytes(&self) -> Result<Vec<u8>, ModelError> {
+        let bytes = self.source.read("tokenizer.json", limits::TOKENIZER_JSON_BYTES_MAX)?;
+        let has = |names: &[&str]| names.iter().any(|name| self.source.has(name));
+        bytes.map(std::borrow::Cow::into_owned).ok_or_else(|| ModelError::MissingFile {
+            file: self.source.path_of("tokenizer.json"),
+            remedy: match () {
+                () if has(&["tokenizer.model", "spiece.model", "sentencepiece.bpe.model"]) => {
+                    "the folder has a model of SentencePiece, which is not read: save tokenizer.json beside it with \
+                     transformers' AutoTokenizer.from_pretrained(FOLDER).save_pretrained(FOLDER)"
+                }
+                () if has(&["vocab.json", "vocab.txt", "tiktoken.model", "tekken.json"]) => {
+                    "the folder has only a vocabulary, which is not read: save tokenizer.json beside it with \
+                     transformers' AutoTokenizer.from_pretrained(FOLDER).save_pretrained(FOLDER)"
+                }
+                () => "save the tokenizer in the fast format (tokenizer.json) beside the weights",
+            },
+        })
+    }
+}

@@ -1,0 +1,179 @@
+//! Attention on the CPU, from the rows of a layer's first product to those of its last: norms and rotary embedding of
+//! heads, the caches, scores, softmax and sums.
+//!
+//! burn's operations take each of these steps by itself, and copy where the order of memory is another one. Here keys
+//! and values stand in the order in which they are read ([`heads`]), the query heads that share a head of keys are rows
+//! of one small product ([`mix`]), and what a row must not see is not computed, apart from the rest of a panel. Softmax
+//! is taken in two passes over a row's own scores, of at most a task's rows at a time.
+
+mod head_cache;
+mod rotate;
+#[cfg(test)]
+pub(super) mod tests;
+mod tile;
+
+use std::ops::Range;
+
+use burn::tensor::{DType, Tensor, TensorData};
+
+use super::linear::gemm::OutputColumns;
+use super::linear::level;
+use super::threads::{share, share_chunks};
+pub(crate) use head_cache::{HeadCache, HeadCacheLayout};
+pub(crate) use rotate::HeadNorms;
+use rotate::HeadRotation;
+use tile::AttentionTile;
+
+/// Rows of queries that one task takes at most.
+const TASK_ROWS: usize = 48;
+/// Scores of one task: half of a second-level cache of 512 KiB.
+const TASK_SCORES: usize = 1 << 16;
+/// Multiply-adds up to which all of it runs on the calling thread.
+const SERIAL_PRODUCTS: usize = 1 << 17;
+
+impl HeadCacheLayout {
+    /// That of this machine's vector registers.
+    pub(crate) fn new(kv_heads: usize, head_dim: usize) -> Self {
+        Self { level: level(), kv_heads, head_dim }
+    }
+}
+
+/// What the layers of a pass have in common, but for `window` and `norms`.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Attention<'a> {
+    pub(crate) heads: usize,
+    pub(crate) norms: Option<&'a HeadNorms>,
+    /// Of every row of the pass, `[rows, head_dim / 2]`; no elements where heads do not turn.
+    pub(crate) cos: &'a [f32],
+    pub(crate) sin: &'a [f32],
+    /// What a row sees of the sequence.
+    pub(crate) mask: AttentionMask,
+}
+
+/// The positions of its sequence that a row attends to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum AttentionMask {
+    /// Every position (Devlin et al. 2019).
+    Full,
+    /// Its own position and those before it: all of them, or a sliding window of so many.
+    Causal(Option<usize>),
+}
+
+/// One sequence's rows of a pass.
+#[derive(Debug)]
+pub(crate) struct SequenceRows<'a> {
+    /// Its first row.
+    pub(crate) first: usize,
+    pub(crate) tokens: usize,
+    /// Position of the first token.
+    pub(crate) start: usize,
+    /// Has room for them.
+    pub(crate) cache: &'a mut HeadCache,
+}
+
+impl Attention<'_> {
+    /// `qkv` is `[rows, (heads + 2 * kv_heads) * head_dim]`, on the CPU; the result is `[rows, heads * head_dim]`, zero
+    /// in rows that are in no run. Keys and values are added to the caches, which are all of one layout.
+    pub(crate) fn forward(&self, qkv: Tensor<2>, sequences: &mut [SequenceRows<'_>]) -> Tensor<2> {
+        let ([rows, columns], device) = (qkv.dims(), qkv.device());
+        let qkv = qkv.into_data().convert::<f32>();
+        let out = self.rows(qkv.as_slice().unwrap_or_default(), columns, sequences);
+        let width = out.len() / rows.max(1);
+        Tensor::from_data(TensorData::new(out, [rows, width]), (&device, DType::F32))
+    }
+
+    fn rows(&self, qkv: &[f32], columns: usize, sequences: &mut [SequenceRows<'_>]) -> Vec<f32> {
+        let Some(layout) = sequences.first().map(|sequence| sequence.cache.layout) else { return Vec::new() };
+        let (rows, width) = (qkv.len() / columns, self.heads * layout.head_dim);
+        let seen: usize = sequences.iter().map(|rows| rows.tokens * (rows.start + rows.tokens)).sum();
+        let serial = 2 * seen * width <= SERIAL_PRODUCTS;
+        let mut queries: Vec<Vec<f32>> = sequences.iter().map(|rows| vec![0.0; rows.tokens * width]).collect();
+        let mut rotations: Vec<HeadRotation<'_>> = sequences
+            .iter_mut()
+            .zip(&mut queries)
+            .flat_map(|(rows, queries)| self.rotations(qkv, columns, rows, queries))
+            .collect();
+        match serial {
+            true => rotations.iter_mut().for_each(|rotation| rotation.run(layout.level)),
+            false => share_chunks(&mut rotations, 1, |_, rotations| {
+                rotations.iter_mut().for_each(|rotation| rotation.run(layout.level))
+            }),
+        }
+        drop(rotations);
+        let mut out = vec![0.0; rows * width];
+        let columns = OutputColumns::new(&mut out, width);
+        let tiles: Vec<AttentionTile<'_>> =
+            sequences.iter().zip(&queries).flat_map(|(rows, queries)| self.tiles(rows, queries)).collect();
+        match serial {
+            true => tiles.iter().for_each(|tile| tile.run(&columns)),
+            false => share(tiles.len(), |index| tiles[index].run(&columns)),
+        }
+        out
+    }
+
+    /// A run's heads of keys, each with its rows. `queries` is `[kv_heads, tokens, group, head_dim]`.
+    fn rotations<'a>(
+        &'a self,
+        qkv: &'a [f32],
+        columns: usize,
+        sequence: &'a mut SequenceRows<'_>,
+        queries: &'a mut [f32],
+    ) -> impl Iterator<Item = HeadRotation<'a>> {
+        let HeadCacheLayout { kv_heads, head_dim, .. } = sequence.cache.layout;
+        let (first, tokens, start) = (sequence.first, sequence.tokens, sequence.start);
+        let (group, half) = (self.heads / kv_heads, if self.cos.is_empty() { 0 } else { head_dim / 2 });
+        let queries = queries.chunks_exact_mut((tokens * group * head_dim).max(1));
+        sequence.cache.heads().zip(queries).enumerate().map(move |(index, (head, queries))| HeadRotation {
+            qkv: &qkv[first * columns..(first + tokens) * columns],
+            columns,
+            norms: self.norms,
+            cos: &self.cos[first * half..(first + tokens) * half],
+            sin: &self.sin[first * half..(first + tokens) * half],
+            at: [index * group, self.heads + index, self.heads + kv_heads + index].map(|head| head * head_dim),
+            group,
+            head_dim,
+            start,
+            head,
+            queries,
+        })
+    }
+
+    /// A run's rows in tasks.
+    fn tiles<'a>(
+        &'a self,
+        sequence: &'a SequenceRows<'_>,
+        queries: &'a [f32],
+    ) -> impl Iterator<Item = AttentionTile<'a>> {
+        let HeadCacheLayout { kv_heads, head_dim, .. } = sequence.cache.layout;
+        let group = self.heads / kv_heads;
+        let most = (TASK_SCORES / (sequence.start + sequence.tokens).max(1)).clamp(1, TASK_ROWS);
+        let tokens = (most / group).max(1);
+        let queries = queries.chunks_exact((sequence.tokens * group * head_dim).max(1));
+        queries.enumerate().flat_map(move |(head, queries)| {
+            queries.chunks(tokens * group * head_dim).enumerate().map(move |(index, queries)| {
+                let first = index * tokens;
+                let rows = queries.len() / head_dim;
+                AttentionTile {
+                    cache: &*sequence.cache,
+                    head,
+                    queries,
+                    seen: (0..rows).map(|row| self.mask.of(sequence, first + row / group)).collect(),
+                    group,
+                    row: sequence.first + first,
+                    column: head * group * head_dim,
+                }
+            })
+        })
+    }
+}
+
+impl AttentionMask {
+    fn of(self, sequence: &SequenceRows<'_>, token: usize) -> Range<usize> {
+        let own = sequence.start + token + 1;
+        match self {
+            Self::Full => 0..sequence.start + sequence.tokens,
+            Self::Causal(None) => 0..own,
+            Self::Causal(Some(window)) => own.saturating_sub(window.max(1))..own,
+        }
+    }
+}

@@ -1,0 +1,136 @@
+//! Keys and values of one sequence in one layer, in the order in which attention reads them.
+//!
+//! ```text
+//! keys    [kv_heads][positions / panel][head_dim][panel]      the lanes of a register are positions
+//! values  [kv_heads][head_dim / panel][positions][panel]      the lanes of a register are elements
+//! ```
+//!
+//! A panel is as wide as two vector registers; what remains of a head beyond its last whole panel has one or two.
+
+use std::ops::Range;
+
+use super::super::linear::Level;
+use super::super::memory::FloatBuffer;
+
+/// Where an element of a head stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct HeadCacheLayout {
+    pub(super) level: Level,
+    pub(super) kv_heads: usize,
+    pub(super) head_dim: usize,
+}
+
+impl HeadCacheLayout {
+    /// Positions or elements of a panel.
+    pub(super) fn panel(&self) -> usize {
+        2 * self.level.lanes()
+    }
+
+    /// Elements that `positions` of all heads need.
+    pub(crate) fn elements(&self, positions: usize) -> usize {
+        let positions = positions.next_multiple_of(self.panel());
+        self.kv_heads * (self.key_elements(positions) + self.value_elements(positions))
+    }
+
+    /// Of one head, for whole panels of positions.
+    fn key_elements(&self, positions: usize) -> usize {
+        positions * self.head_dim
+    }
+
+    fn value_elements(&self, positions: usize) -> usize {
+        positions * self.value_panels().map(|(_, width)| width).sum::<usize>()
+    }
+
+    /// The first element of each panel of values, and its width.
+    pub(super) fn value_panels(&self) -> impl Iterator<Item = (usize, usize)> + use<> {
+        let (head_dim, panel, lanes) = (self.head_dim, self.panel(), self.level.lanes());
+        (0..head_dim).step_by(panel).map(move |first| (first, (head_dim - first).min(panel).next_multiple_of(lanes)))
+    }
+}
+
+/// One head's part of a cache.
+#[derive(Debug)]
+pub(super) struct CachedHead<'a> {
+    layout: HeadCacheLayout,
+    positions: usize,
+    keys: &'a mut [f32],
+    values: &'a mut [f32],
+}
+
+impl CachedHead<'_> {
+    /// Writes a position; both rows are `[head_dim]`.
+    pub(super) fn write(&mut self, position: usize, key: &[f32], value: &[f32]) {
+        let (panel, width) = (self.layout.panel(), self.layout.head_dim);
+        let first = position / panel * panel * width + position % panel;
+        self.keys[first..].iter_mut().step_by(panel).zip(key).for_each(|(to, from)| *to = *from);
+        for (first, width) in self.layout.value_panels() {
+            let from = &value[first..value.len().min(first + width)];
+            let at = first * self.positions + position * width;
+            self.values[at..at + from.len()].copy_from_slice(from);
+        }
+    }
+}
+
+/// Keys and values of all heads.
+#[derive(Debug)]
+pub(crate) struct HeadCache {
+    pub(super) layout: HeadCacheLayout,
+    /// There is room for so many, whole panels.
+    positions: usize,
+    keys: FloatBuffer,
+    values: FloatBuffer,
+}
+
+impl HeadCache {
+    /// For a pass, or with room for nothing.
+    pub(crate) fn new(layout: HeadCacheLayout, positions: usize) -> Self {
+        Self::of(layout, positions, FloatBuffer::zeros)
+    }
+
+    fn of(layout: HeadCacheLayout, positions: usize, zeros: fn(usize) -> FloatBuffer) -> Self {
+        let positions = positions.next_multiple_of(layout.panel());
+        let keys = zeros(layout.kv_heads * layout.key_elements(positions));
+        let values = zeros(layout.kv_heads * layout.value_elements(positions));
+        Self { layout, positions, keys, values }
+    }
+
+    /// A new one with room for `positions` that begins with the first `kept` of this one, to be kept.
+    pub(crate) fn resized(&self, kept: usize, positions: usize) -> Self {
+        let mut new = Self::of(self.layout, positions, FloatBuffer::mapped);
+        let (old, room, width) = (self.positions, new.positions, self.layout.head_dim);
+        // Whole panels, since a position of a key is a column of one.
+        let whole = kept.next_multiple_of(self.layout.panel()).min(old).min(room);
+        for head in 0..self.layout.kv_heads {
+            let (from, to) = (head * self.layout.key_elements(old), head * self.layout.key_elements(room));
+            new.keys[to..to + whole * width].copy_from_slice(&self.keys[from..from + whole * width]);
+            let (from, to) = (head * self.layout.value_elements(old), head * self.layout.value_elements(room));
+            for (first, width) in self.layout.value_panels() {
+                let (from, to) = (from + first * old, to + first * room);
+                new.values[to..to + kept * width].copy_from_slice(&self.values[from..from + kept * width]);
+            }
+        }
+        new
+    }
+
+    /// Each head, to be written.
+    pub(super) fn heads(&mut self) -> impl Iterator<Item = CachedHead<'_>> {
+        let (layout, positions) = (self.layout, self.positions);
+        let keys = self.keys.chunks_exact_mut(layout.key_elements(positions).max(1));
+        let values = self.values.chunks_exact_mut(layout.value_elements(positions).max(1));
+        keys.zip(values).map(move |(keys, values)| CachedHead { layout, positions, keys, values })
+    }
+
+    /// The keys of a panel of positions, `[head_dim, panel]`.
+    pub(super) fn keys(&self, head: usize, panel: usize) -> &[f32] {
+        let elements = self.layout.panel() * self.layout.head_dim;
+        let from = head * self.layout.key_elements(self.positions) + panel * elements;
+        &self.keys[from..from + elements]
+    }
+
+    /// Some positions of the panel of values that begins with element `first` and is `width` wide,
+    /// `[positions, width]`.
+    pub(super) fn values(&self, head: usize, (first, width): (usize, usize), positions: Range<usize>) -> &[f32] {
+        let from = head * self.layout.value_elements(self.positions) + first * self.positions;
+        &self.values[from + positions.start * width..from + positions.end * width]
+    }
+}

@@ -1,0 +1,96 @@
+//! What becomes of one head of queries or keys before it is used: its norm (Qwen3), its place in the text.
+
+use super::super::elements::rms_row;
+#[cfg(target_arch = "x86_64")]
+use super::super::linear::Level;
+use super::head_cache::CachedHead;
+
+/// RMS norms over each head of queries and of keys.
+#[derive(Debug)]
+pub(crate) struct HeadNorms {
+    /// `[head_dim]`
+    pub(crate) queries: Vec<f32>,
+    /// `[head_dim]`
+    pub(crate) keys: Vec<f32>,
+    pub(crate) epsilon: f32,
+}
+
+/// Some rows of a sequence on their way to one head of keys.
+pub(super) struct HeadRotation<'a> {
+    /// `[tokens, columns]`: all query heads, all key heads, all value heads.
+    pub(super) qkv: &'a [f32],
+    pub(super) columns: usize,
+    pub(super) norms: Option<&'a HeadNorms>,
+    /// `[tokens, head_dim / 2]`; without elements where heads do not turn.
+    pub(super) cos: &'a [f32],
+    pub(super) sin: &'a [f32],
+    /// OutputColumns of the first query head, of the key and of the value.
+    pub(super) at: [usize; 3],
+    pub(super) group: usize,
+    pub(super) head_dim: usize,
+    /// Position of the first token.
+    pub(super) start: usize,
+    /// Where keys and values go.
+    pub(super) head: CachedHead<'a>,
+    /// Where queries go, `[tokens, group, head_dim]`, scaled by the root of the head's width.
+    pub(super) queries: &'a mut [f32],
+}
+
+impl HeadRotation<'_> {
+    pub(super) fn run(&mut self, level: Level) {
+        match level {
+            // SAFETY: levels are given out only where the processor has AVX-512F.
+            #[cfg(target_arch = "x86_64")]
+            Level::Avx512 => unsafe { rotate_avx512(self) },
+            // SAFETY: levels are given out only where the processor has AVX2.
+            #[cfg(target_arch = "x86_64")]
+            Level::Avx2 => unsafe { rotate_avx2(self) },
+            Level::Plain => rotate(self),
+        }
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx512f")]
+fn rotate_avx512(rows: &mut HeadRotation<'_>) {
+    rotate(rows);
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx2")]
+fn rotate_avx2(rows: &mut HeadRotation<'_>) {
+    rotate(rows);
+}
+
+#[inline(always)]
+fn rotate(rows: &mut HeadRotation<'_>) {
+    let (width, [query, key, value]) = (rows.head_dim, rows.at);
+    let half = if rows.cos.is_empty() { 0 } else { width / 2 };
+    let scale = 1.0 / (width as f32).sqrt();
+    let mut rotated = vec![0.0; width];
+    let queries = rows.queries.chunks_exact_mut((rows.group * width).max(1));
+    for (at, (row, queries)) in rows.qkv.chunks_exact(rows.columns).zip(queries).enumerate() {
+        let angles = (&rows.cos[at * half..(at + 1) * half], &rows.sin[at * half..(at + 1) * half]);
+        let norm = |of: fn(&HeadNorms) -> &[f32]| rows.norms.map(|norms| (of(norms), norms.epsilon));
+        rotate_head(&row[key..key + width], norm(|norms| &norms.keys), angles, &mut rotated);
+        rows.head.write(rows.start + at, &rotated, &row[value..value + width]);
+        let heads = row[query..query + rows.group * width].chunks_exact(width);
+        for (head, out) in heads.zip(queries.chunks_exact_mut(width)) {
+            rotate_head(head, norm(|norms| &norms.queries), angles, out);
+            out.iter_mut().for_each(|value| *value *= scale);
+        }
+    }
+}
+
+/// Element `i` pairs with `i + head_dim / 2`, as Hugging Face has it.
+#[inline(always)]
+fn rotate_head(x: &[f32], norm: Option<(&[f32], f32)>, (cos, sin): (&[f32], &[f32]), out: &mut [f32]) {
+    match norm {
+        Some((weight, epsilon)) => rms_row(x, weight, epsilon, out),
+        None => out.copy_from_slice(x),
+    }
+    let (low, high) = out.split_at_mut(x.len() / 2);
+    for (((low, high), cos), sin) in low.iter_mut().zip(high).zip(cos).zip(sin) {
+        (*low, *high) = (*low * cos - *high * sin, *high * cos + *low * sin);
+    }
+}

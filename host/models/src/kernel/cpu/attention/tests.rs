@@ -1,0 +1,239 @@
+use std::ops::Range;
+
+use super::super::linear::{Level, levels};
+use super::*;
+
+/// A sequence's attention, and what it is given.
+pub(in crate::kernel) struct Case {
+    pub(in crate::kernel) heads: usize,
+    pub(in crate::kernel) kv_heads: usize,
+    pub(in crate::kernel) head_dim: usize,
+    pub(in crate::kernel) tokens: usize,
+    pub(in crate::kernel) mask: AttentionMask,
+    pub(in crate::kernel) norms: Option<HeadNorms>,
+    pub(in crate::kernel) cos: Vec<f32>,
+    pub(in crate::kernel) sin: Vec<f32>,
+    pub(in crate::kernel) qkv: Vec<f32>,
+}
+
+fn values(count: usize, step: usize) -> Vec<f32> {
+    (0..count).map(|at| ((at * step) % 1_009) as f32 / 504.0 - 1.0).collect()
+}
+
+impl Case {
+    /// As Qwen3 has it, where `decoder`; as BERT has it otherwise.
+    pub(in crate::kernel) fn new(
+        [heads, kv_heads, head_dim]: [usize; 3],
+        tokens: usize,
+        window: Option<usize>,
+        decoder: bool,
+    ) -> Self {
+        let positive = |step| values(head_dim, step).iter().map(|value| value + 1.5).collect();
+        let norms = HeadNorms { queries: positive(31), keys: positive(57), epsilon: 1e-6 };
+        let angles = |of: fn(f32) -> f32| (0..tokens * head_dim / 2).map(|at| of(at as f32 * 0.37)).collect();
+        Self {
+            heads,
+            kv_heads,
+            head_dim,
+            tokens,
+            mask: if decoder { AttentionMask::Causal(window) } else { AttentionMask::Full },
+            norms: decoder.then_some(norms),
+            cos: if decoder { angles(f32::cos) } else { Vec::new() },
+            sin: if decoder { angles(f32::sin) } else { Vec::new() },
+            qkv: values(tokens * (heads + 2 * kv_heads) * head_dim, 613),
+        }
+    }
+
+    pub(in crate::kernel) fn columns(&self) -> usize {
+        (self.heads + 2 * self.kv_heads) * self.head_dim
+    }
+
+    fn layout(&self, level: Level) -> HeadCacheLayout {
+        HeadCacheLayout { level, kv_heads: self.kv_heads, head_dim: self.head_dim }
+    }
+
+    /// Some tokens of the sequence whose earlier ones are in `cache`.
+    fn part(&self, cache: &mut HeadCache, tokens: Range<usize>) -> Vec<f32> {
+        let (columns, half) = (self.columns(), if self.cos.is_empty() { 0 } else { self.head_dim / 2 });
+        let attention = Attention {
+            heads: self.heads,
+            norms: self.norms.as_ref(),
+            cos: &self.cos[tokens.start * half..tokens.end * half],
+            sin: &self.sin[tokens.start * half..tokens.end * half],
+            mask: self.mask,
+        };
+        let run = SequenceRows { first: 0, tokens: tokens.len(), start: tokens.start, cache };
+        attention.rows(&self.qkv[tokens.start * columns..tokens.end * columns], columns, &mut [run])
+    }
+
+    fn at_once(&self, level: Level) -> Vec<f32> {
+        self.part(&mut HeadCache::new(self.layout(level), self.tokens), 0..self.tokens)
+    }
+
+    /// A head of a token, normed and rotated, in f64. Heads of keys come after those of queries, then those of values.
+    fn head(&self, token: usize, head: usize) -> Vec<f64> {
+        let from = token * self.columns() + head * self.head_dim;
+        let x: Vec<f64> = self.qkv[from..from + self.head_dim].iter().map(|x| f64::from(*x)).collect();
+        if head >= self.heads + self.kv_heads {
+            return x;
+        }
+        let x = match &self.norms {
+            Some(norms) => {
+                let weight = if head < self.heads { &norms.queries } else { &norms.keys };
+                let square = x.iter().map(|x| x * x).sum::<f64>() / self.head_dim as f64;
+                let scale = 1.0 / (square + f64::from(norms.epsilon)).sqrt();
+                x.iter().zip(weight).map(|(x, weight)| x * scale * f64::from(*weight)).collect()
+            }
+            None => x,
+        };
+        let half = self.head_dim / 2;
+        let angle = |of: &[f32], at: usize| of.get(token * half + at % half).map(|angle| f64::from(*angle));
+        let rotated = |at: usize| match (angle(&self.cos, at), angle(&self.sin, at)) {
+            (Some(cos), Some(sin)) if at < half => x[at] * cos - x[at + half] * sin,
+            (Some(cos), Some(sin)) => x[at] * cos + x[at - half] * sin,
+            _ => x[at],
+        };
+        (0..self.head_dim).map(rotated).collect()
+    }
+
+    /// One head after the other, one position after the other, as it is defined (Vaswani et al. 2017).
+    pub(in crate::kernel) fn expected(&self) -> Vec<f64> {
+        let mut out = Vec::new();
+        for token in 0..self.tokens {
+            let seen = match self.mask {
+                AttentionMask::Full => 0..self.tokens,
+                AttentionMask::Causal(window) => {
+                    window.map_or(0, |window| (token + 1).saturating_sub(window))..token + 1
+                }
+            };
+            for head in 0..self.heads {
+                let shared = head / (self.heads / self.kv_heads);
+                let query = self.head(token, head);
+                let score = |at: usize| {
+                    let key = self.head(at, self.heads + shared);
+                    query.iter().zip(&key).map(|(q, k)| q * k).sum::<f64>() / (self.head_dim as f64).sqrt()
+                };
+                let weights: Vec<f64> = seen.clone().map(|at| score(at).exp()).collect();
+                let mut sums = vec![0.0; self.head_dim];
+                for (at, weight) in seen.clone().zip(&weights) {
+                    let value = self.head(at, self.heads + self.kv_heads + shared);
+                    sums.iter_mut().zip(value).for_each(|(sum, value)| *sum += weight * value);
+                }
+                let all: f64 = weights.iter().sum();
+                out.extend(sums.iter().map(|sum| sum / all));
+            }
+        }
+        out
+    }
+}
+
+/// Heads that share keys and that do not, narrow and odd widths, windows, and more rows than one task has.
+pub(in crate::kernel) fn cases() -> Vec<Case> {
+    vec![
+        Case::new([1, 1, 2], 1, None, true),
+        Case::new([4, 2, 32], 40, None, true),
+        Case::new([6, 2, 18], 70, None, true),
+        Case::new([7, 1, 64], 33, Some(9), true),
+        Case::new([2, 2, 80], 101, Some(64), true),
+        Case::new([8, 1, 8], 66, Some(1), true),
+        Case::new([3, 3, 32], 65, None, false),
+        Case::new([2, 2, 24], 1, None, false),
+    ]
+}
+
+#[test]
+fn attention_is_right_at_every_level_shape_and_window() {
+    for case in cases() {
+        let expected = case.expected();
+        for level in levels() {
+            let got = case.at_once(level);
+            assert_eq!(got.len(), expected.len());
+            for (at, (got, expected)) in got.iter().zip(&expected).enumerate() {
+                let what = format!("{level:?} {} {} {} at {at}", case.heads, case.head_dim, case.tokens);
+                assert!((f64::from(*got) - expected).abs() <= 1e-5, "{what}: {got} for {expected}");
+            }
+        }
+    }
+}
+
+#[test]
+fn registers_of_any_width_round_alike() {
+    for case in cases() {
+        let results: Vec<Vec<f32>> =
+            levels().into_iter().filter(|level| *level != Level::Plain).map(|level| case.at_once(level)).collect();
+        assert!(results.windows(2).all(|two| two[0] == two[1]), "{} tokens of {}", case.tokens, case.head_dim);
+    }
+}
+
+#[test]
+fn in_parts_is_as_at_once() {
+    for case in cases().iter().filter(|case| case.mask != AttentionMask::Full) {
+        for level in levels() {
+            let at_once = case.at_once(level);
+            for size in [1, 7, 50] {
+                // A cache that grows with its sequence, and has other capacities than all at once.
+                let mut cache = HeadCache::new(case.layout(level), 0);
+                let mut parts = Vec::new();
+                for start in (0..case.tokens).step_by(size) {
+                    let end = case.tokens.min(start + size);
+                    cache = cache.resized(start, end + 5);
+                    parts.extend(case.part(&mut cache, start..end));
+                }
+                assert!(parts == at_once, "{level:?} {size} of {}", case.tokens);
+            }
+        }
+    }
+}
+
+#[test]
+fn sequences_of_one_pass_do_not_see_each_other() {
+    let case = Case::new([4, 2, 32], 60, None, true);
+    let (columns, half, lengths) = (case.columns(), case.head_dim / 2, [3, 50, 1]);
+    for level in levels() {
+        let mut caches: Vec<HeadCache> = lengths.map(|_| HeadCache::new(case.layout(level), 60)).into();
+        let mut alone = Vec::new();
+        for (length, cache) in lengths.iter().zip(&mut caches) {
+            alone.extend(case.part(cache, 0..*length));
+        }
+        // The same rows one after the other, and two that belong to nobody.
+        let repeat = |of: &[f32], width: usize| lengths.map(|length| of[..length * width].to_vec()).concat();
+        let mut qkv = repeat(&case.qkv, columns);
+        qkv.extend(vec![1.0; 2 * columns]);
+        let (cos, sin) = (repeat(&case.cos, half), repeat(&case.sin, half));
+        let norms = case.norms.as_ref();
+        let attention = Attention { heads: 4, norms, cos: &cos, sin: &sin, mask: case.mask };
+        let mut first = 0;
+        let mut runs = Vec::new();
+        for (length, cache) in lengths.iter().zip(&mut caches) {
+            runs.push(SequenceRows { first, tokens: *length, start: 0, cache });
+            first += length;
+        }
+        let together = attention.rows(&qkv, columns, &mut runs);
+        let (own, nobody) = together.split_at(alone.len());
+        assert!(own == alone, "{level:?}");
+        assert_eq!(nobody, vec![0.0; 2 * 4 * 32]);
+    }
+}
+
+#[test]
+fn what_a_cache_takes_is_what_it_says() {
+    for level in levels() {
+        for head_dim in [2, 18, 64, 80] {
+            let layout = HeadCacheLayout { level, kv_heads: 3, head_dim };
+            let cache = HeadCache::new(layout, 70);
+            let elements: usize = (0..3)
+                .map(|head| {
+                    let panels = 70_usize.div_ceil(layout.panel());
+                    let keys: usize = (0..panels).map(|panel| cache.keys(head, panel).len()).sum();
+                    let positions = panels * layout.panel();
+                    keys + layout
+                        .value_panels()
+                        .map(|panel| cache.values(head, panel, 0..positions).len())
+                        .sum::<usize>()
+                })
+                .sum();
+            assert_eq!(elements, layout.elements(70), "{level:?} {head_dim}");
+            assert!(head_dim % level.lanes() > 0 || layout.elements(64) == 64 * 2 * 3 * head_dim);
+        }
+    }
+}

@@ -1,0 +1,131 @@
+//! Some rows of queries over the keys and values of their head: scores, softmax, sums.
+//!
+//! Scores and sums are the tiles of the blocked product (`cpu_linear::blocks`): a query, and later its weights, is what
+//! is broadcast, a panel of keys or values is what stands in lanes. Every row has its own sums in the order of positions,
+//! so a row's result depends neither on the rows beside it nor on how they are cut into tasks.
+
+use std::ops::Range;
+
+use super::super::functions::exp;
+use super::super::linear::Level;
+use super::super::linear::gemm::{OutputColumns, stored, strips};
+#[cfg(target_arch = "x86_64")]
+use super::super::linear::vector::{Avx2, Avx512};
+use super::super::linear::vector::{Plain, Vector};
+use super::head_cache::HeadCache;
+
+/// The greatest score of a row is taken in so many lanes, and so is the sum of its weights.
+const LANES: usize = 8;
+
+/// Consecutive rows of queries that share a head of keys.
+pub(super) struct AttentionTile<'a> {
+    pub(super) cache: &'a HeadCache,
+    pub(super) head: usize,
+    /// `[rows, head_dim]`, scaled; query heads of a token stand one after the other.
+    pub(super) queries: &'a [f32],
+    /// Positions each row sees, at least one.
+    pub(super) seen: Vec<Range<usize>>,
+    /// Query heads of a token.
+    pub(super) group: usize,
+    /// The row of the result that the first token has, and the first column.
+    pub(super) row: usize,
+    pub(super) column: usize,
+}
+
+impl AttentionTile<'_> {
+    /// Writes its own rows and columns of `out`; tasks that run at the same time have others.
+    pub(super) fn run(&self, out: &OutputColumns<'_>) {
+        match self.cache.layout.level {
+            // SAFETY: levels are given out only where the processor has AVX-512F and FMA.
+            #[cfg(target_arch = "x86_64")]
+            Level::Avx512 => unsafe { attend_avx512(self, out) },
+            // SAFETY: levels are given out only where the processor has AVX2 and FMA.
+            #[cfg(target_arch = "x86_64")]
+            Level::Avx2 => unsafe { attend_avx2(self, out) },
+            Level::Plain => attend::<Plain>(self, out),
+        }
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx512f,fma")]
+fn attend_avx512(task: &AttentionTile<'_>, out: &OutputColumns<'_>) {
+    attend::<Avx512>(task, out);
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx2,fma")]
+fn attend_avx2(task: &AttentionTile<'_>, out: &OutputColumns<'_>) {
+    attend::<Avx2>(task, out);
+}
+
+#[inline(always)]
+fn attend<V: Vector>(task: &AttentionTile<'_>, out: &OutputColumns<'_>) {
+    let (rows, width, head_dim) = (task.seen.len(), 2 * V::LANES, task.cache.layout.head_dim);
+    let first = task.seen.iter().map(|seen| seen.start).min().unwrap_or(0);
+    let last = task.seen.iter().map(|seen| seen.end).max().unwrap_or(0);
+    let panels = first / width..last.div_ceil(width);
+    // One panel after the other, each `[rows, width]`.
+    let mut scores = vec![0.0; panels.len() * rows * width];
+    for (panel, scores) in panels.clone().zip(scores.chunks_exact_mut(rows * width)) {
+        let keys = task.cache.keys(task.head, panel);
+        strips::<V, 8, 2, 6>(stored(task.queries), head_dim * size_of::<f32>(), 0, keys, scores);
+    }
+    let (mut scales, mut sums) = (vec![0.0; rows], vec![0.0; rows * width]);
+    for (row, (scale, seen)) in scales.iter_mut().zip(&task.seen).enumerate() {
+        *scale = softmax_row(&mut scores, rows, width, row, seen, panels.start * width);
+    }
+    for (element, wide) in task.cache.layout.value_panels() {
+        let sums = &mut sums[..rows * wide];
+        sums.fill(0.0);
+        for (panel, weights) in panels.clone().zip(scores.chunks_exact(rows * width)) {
+            let positions = panel * width..last.min((panel + 1) * width);
+            let values = task.cache.values(task.head, (element, wide), positions);
+            match wide == width {
+                true => strips::<V, 8, 2, 6>(stored(weights), width * size_of::<f32>(), 0, values, sums),
+                false => strips::<V, 8, 1, 6>(stored(weights), width * size_of::<f32>(), 0, values, sums),
+            }
+        }
+        for (row, (sums, scale)) in sums.chunks_exact(wide).zip(&scales).enumerate() {
+            let column = task.column + row % task.group * head_dim + element;
+            // SAFETY: only this task writes these rows and columns, and this is the only part of them that is alive.
+            let out = unsafe { out.part(task.row + row / task.group, column, wide.min(head_dim - element)) };
+            for (out, sum) in out.iter_mut().zip(sums) {
+                *out = sum * scale;
+            }
+        }
+    }
+}
+
+/// The scores of one row to weights: `e` to what each is above the greatest, 0 where the row does not see. What they are
+/// to be multiplied by is returned. The scores begin with position `start`.
+#[inline(always)]
+fn softmax_row(scores: &mut [f32], rows: usize, width: usize, row: usize, seen: &Range<usize>, start: usize) -> f32 {
+    let own = seen.start - start..seen.end - start;
+    let mut most = [f32::NEG_INFINITY; LANES];
+    for (panel, scores) in scores.chunks_exact_mut(rows * width).enumerate() {
+        let scores = &mut scores[row * width..(row + 1) * width];
+        let at = panel * width;
+        // What is not seen weighs nothing: the first ones, and those after the last.
+        let before = own.start.clamp(at, at + width) - at;
+        let behind = own.end.clamp(at, at + width) - at;
+        scores[..before].fill(f32::NEG_INFINITY);
+        scores[behind.max(before)..].fill(f32::NEG_INFINITY);
+        for scores in scores.as_chunks::<LANES>().0 {
+            for (most, score) in most.iter_mut().zip(scores) {
+                *most = if *score > *most { *score } else { *most };
+            }
+        }
+    }
+    let most = most.iter().fold(f32::NEG_INFINITY, |most, score| most.max(*score));
+    let mut sums = [0.0_f32; LANES];
+    for scores in scores.chunks_exact_mut(rows * width) {
+        for scores in scores[row * width..(row + 1) * width].as_chunks_mut::<LANES>().0 {
+            for (score, sum) in scores.iter_mut().zip(&mut sums) {
+                *score = exp(*score - most);
+                *sum += *score;
+            }
+        }
+    }
+    1.0 / sums.iter().sum::<f32>()
+}

@@ -1,0 +1,164 @@
+//! `y = x Wᵀ` on the CPU, straight from the weights as the checkpoint stores them.
+//!
+//! ```text
+//! dots    few rows of x: a step of decode reads each weight once, at the speed of memory
+//! blocks  more rows: a batch of sequences, a prefill, a batch of texts; panels is its x
+//! vector  registers of f32      level  which of them the machine turns out to have
+//! ```
+//!
+//! Results differ from a plain sum in rounding and are the same on every run, whatever the number of threads.
+
+pub(super) mod gemm;
+mod gemv;
+mod level;
+mod panels;
+pub(super) mod vector;
+
+#[cfg(test)]
+pub(super) mod tests;
+
+use super::threads::{share, share_chunks, width};
+use crate::checkpoint::tensors::{StoredTensor, StoredType};
+use gemm::OutputColumns;
+#[cfg(test)]
+pub(super) use level::levels;
+pub(super) use level::{Level, level};
+use panels::Panels;
+
+/// Bytes of weights one task of `dots` reads at least; smaller products run on the calling thread.
+const TASK_BYTES: usize = 1 << 16;
+/// Tasks of a larger product for each thread: few, since a task is one stream of memory and the processor has to find it
+/// first, and more than one, since a thread may be held up.
+const TASKS_PER_THREAD: usize = 4;
+/// Rows of `x` up to which `dots` is faster than `blocks`.
+const GEMV_ROWS_MAX: usize = 2;
+/// Rows of `x` that are packed at a time, which bounds what a product needs beside its result.
+const PACKED_ROWS: usize = 256;
+/// Rows of weights in a block at most: what a step takes of them fits into a second-level cache.
+const BLOCK_ROWS: usize = 48;
+/// Multiply-adds up to which a product runs on the calling thread.
+const SERIAL_PRODUCTS: usize = 1 << 16;
+
+/// A matrix `[rows, columns]` as it is stored, possibly in several parts stacked along the rows. F32 or BF16.
+#[derive(Debug, Clone)]
+pub(crate) struct StoredMatrix {
+    parts: Vec<StoredTensor>,
+    rows: usize,
+    columns: usize,
+}
+
+impl StoredMatrix {
+    /// `parts` are matrices with the same number of columns.
+    pub(crate) fn new(parts: Vec<StoredTensor>) -> Self {
+        // Half floats have no cheap way into registers on every machine; they are widened once, here.
+        let parts: Vec<StoredTensor> = parts.iter().map(StoredTensor::without_f16).collect();
+        let rows = parts.iter().filter_map(|part| part.shape.first()).sum();
+        let columns = parts.first().and_then(|part| part.shape.get(1)).copied().unwrap_or(0);
+        Self { parts, rows, columns }
+    }
+
+    pub(crate) fn rows(&self) -> usize {
+        self.rows
+    }
+
+    /// Bytes as stored.
+    pub(crate) fn bytes(&self) -> usize {
+        self.parts.iter().map(|part| part.bytes().len()).sum()
+    }
+
+    /// `x` is `[m, columns]`, row-major; the result is `[m, rows]`.
+    ///
+    /// # Panics
+    /// When `x` has another size, as burn's products do.
+    pub(crate) fn product(&self, x: &[f32], m: usize) -> Vec<f32> {
+        assert_eq!(x.len(), m * self.columns, "the input of a product is not {m} rows of {}", self.columns);
+        match m <= GEMV_ROWS_MAX {
+            true => self.gemv(level(), x, m),
+            false => self.gemm(level(), x, m),
+        }
+    }
+
+    fn gemv(&self, level: Level, x: &[f32], m: usize) -> Vec<f32> {
+        let x: Vec<&[f32]> = x.chunks_exact(self.columns.max(1)).take(m).collect();
+        let mut transposed = vec![0.0; m * self.rows];
+        let mut rest = transposed.as_mut_slice();
+        for part in &self.parts {
+            let rows = part.shape.first().copied().unwrap_or(0);
+            let (own, later) = rest.split_at_mut(m * rows);
+            gemv_part(level, part, &x, own);
+            rest = later;
+        }
+        if m <= 1 {
+            return transposed;
+        }
+        let mut out = vec![0.0; m * self.rows];
+        for (row, sums) in transposed.chunks_exact(m).enumerate() {
+            for (at, sum) in sums.iter().enumerate() {
+                out[at * self.rows + row] = *sum;
+            }
+        }
+        out
+    }
+
+    fn gemm(&self, level: Level, x: &[f32], m: usize) -> Vec<f32> {
+        let level = level.for_rows(m);
+        let mut out = vec![0.0; m * self.rows];
+        if self.columns == 0 || self.rows == 0 {
+            return out;
+        }
+        let blocks = self.blocks();
+        for (x, out) in x.chunks(PACKED_ROWS * self.columns).zip(out.chunks_mut(PACKED_ROWS * self.rows)) {
+            let x = Panels::new(x, self.columns, level.lanes());
+            let out = OutputColumns::new(out, self.rows);
+            let run = |block: &WeightBlock<'_>| level.gemm(block.dtype, block.weights, &x, &out, block.column);
+            match m * self.rows * self.columns <= SERIAL_PRODUCTS {
+                true => blocks.iter().for_each(run),
+                false => share(blocks.len(), |index| run(&blocks[index])),
+            }
+        }
+        out
+    }
+
+    /// All rows, cut into blocks that threads can take.
+    fn blocks(&self) -> Vec<WeightBlock<'_>> {
+        let (mut blocks, mut column) = (Vec::new(), 0);
+        for part in &self.parts {
+            let row_bytes = self.columns * part.dtype.size();
+            for weights in part.bytes().chunks(BLOCK_ROWS * row_bytes) {
+                blocks.push(WeightBlock { dtype: part.dtype, weights, column });
+                column += weights.len() / row_bytes;
+            }
+        }
+        blocks
+    }
+}
+
+/// Some rows of weights.
+struct WeightBlock<'a> {
+    dtype: StoredType,
+    weights: &'a [u8],
+    /// The first of them, and the first column of the result that is theirs.
+    column: usize,
+}
+
+/// One part; `out` is `[rows, m]`.
+fn gemv_part(level: Level, part: &StoredTensor, x: &[&[f32]], out: &mut [f32]) {
+    let (m, columns) = (x.len(), x.first().map_or(0, |row| row.len()));
+    let row_bytes = columns * part.dtype.size();
+    if row_bytes == 0 || m == 0 {
+        return;
+    }
+    let bytes = part.bytes();
+    let task_bytes = (bytes.len() / (TASKS_PER_THREAD * width())).max(TASK_BYTES);
+    let task_rows = (task_bytes / row_bytes).max(4);
+    let task = |index: usize, out: &mut [f32]| {
+        let from = index * task_rows * row_bytes;
+        let weights = bytes.get(from..from + out.len() / m * row_bytes).unwrap_or_default();
+        level.gemv(part.dtype, weights, x, out);
+    };
+    if bytes.len() <= 2 * TASK_BYTES {
+        out.chunks_mut(task_rows * m).enumerate().for_each(|(index, out)| task(index, out));
+    } else {
+        share_chunks(out, task_rows * m, task);
+    }
+}

@@ -1,0 +1,242 @@
+//! Many rows of `x`: a product in blocks that stay in the caches, as Goto and van de Geijn (2008) and BLIS (Van Zee and
+//! van de Geijn 2015) order it.
+//!
+//! Weights are stored row after row along the columns that are summed over, so a weight is what is broadcast, and the
+//! lanes of a register are rows of `x`. A step of a packed panel stays in the first-level cache while a block of weights
+//! in the second-level cache goes past it; a tile of sums stays in registers. Every sum adds its products one by one in
+//! the order of the columns, whatever the blocks: a row's result does not depend on the rows beside it.
+
+use std::marker::PhantomData;
+use std::ops::Range;
+
+use super::panels::{Panel, Panels};
+use super::vector::{Vector, widen};
+use crate::checkpoint::tensors::StoredType;
+
+/// A matrix `[.., rows]` whose columns are written by several threads.
+#[derive(Debug)]
+pub(in crate::kernel) struct OutputColumns<'a> {
+    start: *mut f32,
+    length: usize,
+    rows: usize,
+    borrowed: PhantomData<&'a mut [f32]>,
+}
+
+// SAFETY: it is a mutable borrow of plain numbers, and whoever asks `part` for some of them vouches that nobody else does.
+unsafe impl Send for OutputColumns<'_> {}
+// SAFETY: as above.
+unsafe impl Sync for OutputColumns<'_> {}
+
+impl<'a> OutputColumns<'a> {
+    pub(in crate::kernel) fn new(out: &'a mut [f32], rows: usize) -> Self {
+        Self { start: out.as_mut_ptr(), length: out.len(), rows, borrowed: PhantomData }
+    }
+
+    /// `count` values of row `at` from `column`.
+    ///
+    /// # Safety
+    /// No other part that is alive may share a value with this one.
+    #[allow(clippy::mut_from_ref, reason = "parts are disjoint, which is the caller's promise")]
+    // SAFETY: that promise is what makes two parts two borrows.
+    pub(in crate::kernel) unsafe fn part(&self, at: usize, column: usize, count: usize) -> &mut [f32] {
+        let from = at * self.rows + column;
+        assert!(column + count <= self.rows && from + count <= self.length, "a part outside of the result");
+        // SAFETY: the range lies in the borrowed slice, and the caller vouches for the rest.
+        unsafe { std::slice::from_raw_parts_mut(self.start.add(from), count) }
+    }
+}
+
+/// Rows of weights, each as long as a row of `x`, times all of `x`, into the columns of `out` from `column`. Threads that
+/// run this at the same time have columns of their own.
+#[inline(always)]
+pub(super) fn run<V: Vector>(dtype: StoredType, weights: &[u8], x: &Panels, out: &OutputColumns<'_>, column: usize) {
+    let row_bytes = x.columns() * dtype.size();
+    let rows = weights.len() / row_bytes;
+    let step = x.step();
+    let mut sums = vec![0.0; rows * x.width()];
+    let mut widened = vec![0; if step < x.columns() { rows * step * size_of::<f32>() } else { 0 }];
+    for from in (0..x.columns()).step_by(step) {
+        let to = (from + step).min(x.columns());
+        match dtype {
+            // Many panels: widened once for all of them.
+            StoredType::Bf16 if step < x.columns() => {
+                let row = (to - from) * size_of::<f32>();
+                for (weights, out) in weights.chunks_exact(row_bytes).zip(widened.chunks_exact_mut(row)) {
+                    widen_row::<V>(&weights[from * 2..to * 2], out);
+                }
+                panels::<V, 8>(&widened[..rows * row], row, 0, x.part(from, to), &mut sums);
+            }
+            StoredType::Bf16 => panels::<V, 4>(weights, row_bytes, from * 2, x.part(from, to), &mut sums),
+            // `StoredMatrix::new` left no half floats.
+            StoredType::F32 | StoredType::F16 => {
+                panels::<V, 8>(weights, row_bytes, from * 4, x.part(from, to), &mut sums);
+            }
+        }
+    }
+    let mut rest = sums.as_slice();
+    for panel in x.part(0, 0) {
+        let (own, later) = rest.split_at(rows * panel.width);
+        rest = later;
+        for lane in 0..panel.rows {
+            // SAFETY: only this thread writes these columns, and this is the only part of them that is alive.
+            let out = unsafe { out.part(panel.first + lane, column, rows) };
+            out.iter_mut().zip(own[lane..].iter().step_by(panel.width)).for_each(|(out, sum)| *out = *sum);
+        }
+    }
+}
+
+/// BF16 to F32 as it is stored.
+#[inline(always)]
+fn widen_row<V: Vector>(weights: &[u8], out: &mut [u8]) {
+    let whole = weights.len() - weights.len() % (2 * V::LANES);
+    let (most, rest) = weights.split_at(whole);
+    let (out, last) = out.split_at_mut(2 * whole);
+    for (weights, out) in most.chunks_exact(2 * V::LANES).zip(out.chunks_exact_mut(4 * V::LANES)) {
+        V::weights::<2>(weights).put_stored(out);
+    }
+    for (weight, out) in rest.chunks_exact(2).zip(last.chunks_exact_mut(4)) {
+        out.copy_from_slice(&widen::<2>(weight).to_le_bytes());
+    }
+}
+
+/// A block of weights, some columns of it from byte `from` of each row, times all panels. `sums` are `[rows, width]` for
+/// one panel after the other, and grow.
+#[inline(always)]
+fn panels<'a, V: Vector, const PAIR: usize>(
+    weights: &[u8],
+    row_bytes: usize,
+    from: usize,
+    x: impl Iterator<Item = Panel<'a>>,
+    sums: &mut [f32],
+) {
+    let rows = weights.len() / row_bytes;
+    let mut rest = sums;
+    for panel in x {
+        let (own, later) = rest.split_at_mut(rows * panel.width);
+        rest = later;
+        match (panel.width == V::LANES, PAIR) {
+            (true, _) => strips::<V, PAIR, 1, 6>(weights, row_bytes, from, panel.values, own),
+            // Widening takes registers.
+            (false, 4) => strips::<V, PAIR, 2, 4>(weights, row_bytes, from, panel.values, own),
+            (false, _) => strips::<V, PAIR, 2, 6>(weights, row_bytes, from, panel.values, own),
+        }
+    }
+}
+
+/// A block of weights from byte `from` of each row, `R` rows at a time, times a panel as wide as `N` vectors,
+/// `[columns, N * LANES]`, added to `sums`, `[rows, N * LANES]`.
+#[inline(always)]
+pub(in crate::kernel) fn strips<V: Vector, const PAIR: usize, const N: usize, const R: usize>(
+    weights: &[u8],
+    row_bytes: usize,
+    from: usize,
+    x: &[f32],
+    sums: &mut [f32],
+) {
+    let width = N * V::LANES;
+    let to = from + x.len() / width * (PAIR / 2);
+    let strips = weights.chunks_exact(R * row_bytes);
+    let pairs = strips.remainder().chunks_exact(2 * row_bytes);
+    let (most, last) = sums.split_at_mut(strips.len() * R * width);
+    let (even, odd) = last.split_at_mut(pairs.len() * 2 * width);
+    let single = pairs.remainder();
+    for (weights, sums) in strips.zip(most.chunks_exact_mut(R * width)) {
+        tile::<V, PAIR, N, R>(rows(weights, row_bytes, from..to), x, sums);
+    }
+    for (weights, sums) in pairs.zip(even.chunks_exact_mut(2 * width)) {
+        tile::<V, PAIR, N, 2>(rows(weights, row_bytes, from..to), x, sums);
+    }
+    for (weights, sums) in single.chunks_exact(row_bytes).zip(odd.chunks_exact_mut(width)) {
+        tile::<V, PAIR, N, 1>(rows(weights, row_bytes, from..to), x, sums);
+    }
+}
+
+/// Some bytes of each of `R` rows.
+#[inline(always)]
+fn rows<const R: usize>(weights: &[u8], row_bytes: usize, bytes: Range<usize>) -> [&[u8]; R] {
+    let mut rows: [&[u8]; R] = [&[]; R];
+    for (row, weights) in rows.iter_mut().zip(weights.chunks_exact(row_bytes)) {
+        *row = &weights[bytes.clone()];
+    }
+    rows
+}
+
+/// Numbers as they are stored, to be multiplied as weights.
+pub(in crate::kernel) fn stored(values: &[f32]) -> &[u8] {
+    // SAFETY: the same memory, every byte of which is initialised; bytes have no alignment.
+    unsafe { std::slice::from_raw_parts(values.as_ptr().cast(), size_of_val(values)) }
+}
+
+/// `R` rows of weights times a panel as wide as `N` vectors, added to `sums`, `[R, width]`.
+#[inline(always)]
+#[allow(
+    clippy::needless_range_loop,
+    reason = "counted loops over arrays stay in registers; iterators over them do not"
+)]
+fn tile<V: Vector, const PAIR: usize, const N: usize, const R: usize>(rows: [&[u8]; R], x: &[f32], sums: &mut [f32]) {
+    let width = N * V::LANES;
+    let count = x.len() / (2 * width);
+    let sums = &mut sums[..R * width];
+    let mut pairs: [&[[u8; PAIR]]; R] = [&[]; R];
+    let mut tile = [[V::zero(); N]; R];
+    for r in 0..R {
+        pairs[r] = &rows[r].as_chunks().0[..count];
+        for n in 0..N {
+            tile[r][n] = V::inputs(&sums[r * width + n * V::LANES..]);
+        }
+    }
+    let mut columns = x.chunks_exact(2 * width);
+    for (at, x) in (0..count).zip(columns.by_ref()) {
+        let mut inputs = [[V::zero(); N]; 2];
+        for n in 0..N {
+            inputs[0][n] = V::inputs(&x[n * V::LANES..]);
+            inputs[1][n] = V::inputs(&x[width + n * V::LANES..]);
+        }
+        for r in 0..R {
+            let [one, two] = V::pair(&pairs[r][at]);
+            for n in 0..N {
+                tile[r][n] = tile[r][n].plus_product(one, inputs[0][n]);
+            }
+            for n in 0..N {
+                tile[r][n] = tile[r][n].plus_product(two, inputs[1][n]);
+            }
+        }
+    }
+    // The last of an odd number of columns.
+    for x in columns.remainder().chunks_exact(width) {
+        for r in 0..R {
+            let rest = rows[r].as_chunks::<PAIR>().1;
+            let weight = V::splat(if PAIR == 4 { widen::<2>(rest) } else { widen::<4>(rest) });
+            for n in 0..N {
+                tile[r][n] = tile[r][n].plus_product(weight, V::inputs(&x[n * V::LANES..]));
+            }
+        }
+    }
+    for r in 0..R {
+        for n in 0..N {
+            tile[r][n].put(&mut sums[r * width + n * V::LANES..]);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_are_stored_as_weights_are_read() {
+        let values = [1.5_f32, -0.0, f32::MIN_POSITIVE];
+        let read: Vec<f32> = stored(&values).chunks_exact(4).map(widen::<4>).collect();
+        assert_eq!(read.iter().map(|value| value.to_bits()).collect::<Vec<_>>(), values.map(f32::to_bits));
+        assert!(stored(&[]).is_empty());
+    }
+
+    #[test]
+    #[should_panic(expected = "outside of the result")]
+    fn columns_refuse_a_part_that_is_not_theirs() {
+        let mut out = vec![0.0; 6];
+        let out = OutputColumns::new(&mut out, 3);
+        // SAFETY: it is the only part.
+        let _ = unsafe { out.part(1, 1, 3) };
+    }
+}

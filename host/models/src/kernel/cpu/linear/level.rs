@@ -1,0 +1,117 @@
+//! Which vector instructions there are, and the kernels compiled for each.
+
+use std::sync::OnceLock;
+
+use super::gemm::{self, OutputColumns};
+use super::gemv;
+use super::panels::Panels;
+#[cfg(target_arch = "x86_64")]
+use super::vector::{Avx2, Avx512};
+use super::vector::{Plain, Vector};
+use crate::checkpoint::tensors::StoredType;
+
+/// Which vector instructions there are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::kernel) enum Level {
+    #[cfg(target_arch = "x86_64")]
+    Avx512,
+    #[cfg(target_arch = "x86_64")]
+    Avx2,
+    Plain,
+}
+
+/// The best this machine has.
+pub(in crate::kernel) fn level() -> Level {
+    static LEVEL: OnceLock<Level> = OnceLock::new();
+    *LEVEL.get_or_init(|| levels().first().copied().unwrap_or(Level::Plain))
+}
+
+/// Those this machine has, the best first.
+pub(in crate::kernel) fn levels() -> Vec<Level> {
+    let mut levels = Vec::new();
+    #[cfg(target_arch = "x86_64")]
+    {
+        let avx2 = std::arch::is_x86_feature_detected!("avx2") && std::arch::is_x86_feature_detected!("fma");
+        if avx2 && std::arch::is_x86_feature_detected!("avx512f") {
+            levels.push(Level::Avx512);
+        }
+        if avx2 {
+            levels.push(Level::Avx2);
+        }
+    }
+    levels.push(Level::Plain);
+    levels
+}
+
+impl Level {
+    /// The level for so few rows that half of a wider register would be empty.
+    pub(super) fn for_rows(self, rows: usize) -> Self {
+        match self {
+            // `levels` gives AVX-512 out only where there is AVX2 too.
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx512 if rows <= Avx2::LANES => Self::Avx2,
+            _ => self,
+        }
+    }
+
+    pub(in crate::kernel) fn lanes(self) -> usize {
+        match self {
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx512 => Avx512::LANES,
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx2 => Avx2::LANES,
+            Self::Plain => Plain::LANES,
+        }
+    }
+
+    /// Rows of weights, each as long as a row of `x`, times all of `x`, into `out`, `[rows, m]`.
+    pub(super) fn gemv(self, dtype: StoredType, weights: &[u8], x: &[&[f32]], out: &mut [f32]) {
+        match self {
+            // SAFETY: `levels` gives this out only where the processor has AVX-512F and FMA.
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx512 => unsafe { gemv_avx512(dtype, weights, x, out) },
+            // SAFETY: `levels` gives this out only where the processor has AVX2 and FMA.
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx2 => unsafe { gemv_avx2(dtype, weights, x, out) },
+            Self::Plain => gemv::run::<Plain>(dtype, weights, x, out),
+        }
+    }
+
+    /// Rows of weights times all of `x`, whose panels were packed for this level, into the columns of `out` from
+    /// `column`.
+    pub(super) fn gemm(self, dtype: StoredType, weights: &[u8], x: &Panels, out: &OutputColumns<'_>, column: usize) {
+        match self {
+            // SAFETY: `levels` gives this out only where the processor has AVX-512F and FMA.
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx512 => unsafe { gemm_avx512(dtype, weights, x, out, column) },
+            // SAFETY: `levels` gives this out only where the processor has AVX2 and FMA.
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx2 => unsafe { gemm_avx2(dtype, weights, x, out, column) },
+            Self::Plain => gemm::run::<Plain>(dtype, weights, x, out, column),
+        }
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx512f,fma")]
+fn gemv_avx512(dtype: StoredType, weights: &[u8], x: &[&[f32]], out: &mut [f32]) {
+    gemv::run::<Avx512>(dtype, weights, x, out);
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx2,fma")]
+fn gemv_avx2(dtype: StoredType, weights: &[u8], x: &[&[f32]], out: &mut [f32]) {
+    gemv::run::<Avx2>(dtype, weights, x, out);
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx512f,fma")]
+fn gemm_avx512(dtype: StoredType, weights: &[u8], x: &Panels, out: &OutputColumns<'_>, column: usize) {
+    gemm::run::<Avx512>(dtype, weights, x, out, column);
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx2,fma")]
+fn gemm_avx2(dtype: StoredType, weights: &[u8], x: &Panels, out: &OutputColumns<'_>, column: usize) {
+    gemm::run::<Avx2>(dtype, weights, x, out, column);
+}

@@ -1,0 +1,111 @@
+//! Keeps the threads that help off the core of the one they help. The system may put a thread that is woken on the core of
+//! the one that wakes it although others are free; there it does not help, and stays for milliseconds.
+
+#[cfg(not(target_os = "linux"))]
+pub(super) use elsewhere::{OwnerCore, WorkerThread};
+#[cfg(target_os = "linux")]
+pub(super) use linux::{OwnerCore, WorkerThread};
+
+#[cfg(target_os = "linux")]
+mod linux {
+    use std::cell::Cell;
+    use std::sync::OnceLock;
+
+    use rustix::process::Pid;
+    use rustix::thread::{CpuSet, gettid, sched_getaffinity, sched_getcpu, sched_setaffinity};
+
+    /// The name that the system has for a thread that helps, once it has started.
+    #[derive(Debug, Default)]
+    pub(crate) struct WorkerThread(OnceLock<Pid>);
+
+    impl WorkerThread {
+        /// It is the calling thread.
+        pub(crate) fn is_this_thread(&self) {
+            let _known = self.0.set(gettid());
+        }
+    }
+
+    /// Where the thread is that is helped.
+    pub(crate) struct OwnerCore {
+        /// The cores it might be on when it began; workers get no others. None if the system does not say.
+        allowed: Option<CpuSet>,
+        core: Cell<Option<usize>>,
+    }
+
+    impl OwnerCore {
+        /// That of the calling thread.
+        pub(crate) fn new() -> Self {
+            Self { allowed: sched_getaffinity(None).ok(), core: Cell::new(None) }
+        }
+
+        /// Sends `workers` to other cores than the calling thread's, if it has moved since it was asked last.
+        pub(crate) fn move_workers_away(&self, workers: &[WorkerThread]) {
+            let core = Some(sched_getcpu());
+            if self.core.get() == core || !workers.iter().all(|worker| worker.0.get().is_some()) {
+                return;
+            }
+            self.core.set(core);
+            let (Some(mut others), Some(core)) = (self.allowed, core) else { return };
+            others.unset(core);
+            if others.count() == 0 {
+                return;
+            }
+            for worker in workers.iter().filter_map(|worker| worker.0.get()) {
+                // Refused where somebody took cores away meanwhile: then the system places it as it likes.
+                let _refused = sched_setaffinity(Some(*worker), &others);
+            }
+        }
+    }
+
+    #[cfg(test)]
+    mod tests {
+        use std::sync::mpsc::channel;
+
+        use super::*;
+
+        #[test]
+        fn helpers_keep_off_the_core_of_who_is_helped_and_nobody_elses_threads_move() {
+            let before = sched_getaffinity(None).expect("Linux says");
+            let workers = [WorkerThread::default()];
+            let ((started, starting), (end, ended)) = (channel(), channel::<()>());
+            std::thread::scope(|scope| {
+                let worker = &workers[0];
+                let core_of_owner = OwnerCore::new();
+                core_of_owner.move_workers_away(&workers);
+                assert_eq!(core_of_owner.core.get(), None, "it has not started");
+                scope.spawn(move || {
+                    worker.is_this_thread();
+                    started.send(()).expect("waited for");
+                    let _over = ended.recv();
+                });
+                starting.recv().expect("it starts");
+                core_of_owner.move_workers_away(&workers);
+                let there = sched_getaffinity(workers[0].0.get().copied()).expect("it lives");
+                let core = core_of_owner.core.get().expect("asked");
+                assert!(before.count() == 1 || (!there.is_set(core) && there.count() == before.count() - 1));
+                drop(end);
+            });
+            assert_eq!(sched_getaffinity(None).expect("Linux says"), before);
+        }
+    }
+}
+
+#[cfg(not(target_os = "linux"))]
+mod elsewhere {
+    #[derive(Debug, Default)]
+    pub(crate) struct WorkerThread;
+
+    impl WorkerThread {
+        pub(crate) fn is_this_thread(&self) {}
+    }
+
+    pub(crate) struct OwnerCore;
+
+    impl OwnerCore {
+        pub(crate) fn new() -> Self {
+            Self
+        }
+
+        pub(crate) fn move_workers_away(&self, _helpers: &[WorkerThread]) {}
+    }
+}

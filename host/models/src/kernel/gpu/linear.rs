@@ -1,0 +1,200 @@
+//! `y = x Wᵀ + b` on a GPU, from weights in the type the checkpoint stores them in.
+//!
+//! ```text
+//! dots    few rows of x: a step of decode reads each weight once, at the speed of memory
+//! tiles   more rows: a prefill, a batch of texts; tiles of x and of weights are shared by a cube
+//! ```
+//!
+//! BF16 stays BF16 in the device's memory and is widened in registers, two to a word; F16 is widened when it is loaded.
+//! What a layer does before a product and after it is part of it ([`Epilogue`]): a step of decode is hundreds of launches, each
+//! of which costs more than what it computes.
+
+mod gemm;
+mod gemv;
+#[cfg(test)]
+mod tests;
+
+use burn::tensor::{Device, Tensor as BurnTensor};
+use burn_cubecl::cubecl::prelude::BufferArg;
+use burn_cubecl::tensor::CubeTensor;
+
+use super::attention::LONG_TOKENS;
+use super::elements::{gpu_gated, gpu_rms_norm};
+use super::{argument, empty_like, lanes_of, primitive, tensor, upload_bits};
+use crate::checkpoint::tensors::{StoredTensor, StoredType};
+use crate::layers::Activation;
+
+/// Rows of `x` up to which `dots` is faster than `tiles`.
+const GEMV_ROWS_MAX: usize = 32;
+/// Rows up to which a norm is cheaper in each cube of a product than in a launch before it.
+const NORM_ROWS: usize = 4;
+
+/// Rows of passes that, with the steps after them, use every kernel of a decoder: each of [`dots`], [`tiles`], and the
+/// attention of long sequences.
+pub(crate) const GPU_KERNEL_SIZES: &[usize] =
+    &[gemv::X_ROWS[0], gemv::X_ROWS[1], gemv::X_ROWS[2], GEMV_ROWS_MAX + 1, LONG_TOKENS];
+
+/// A matrix `[rows, columns]` on a GPU.
+#[derive(Debug)]
+pub(crate) struct DeviceMatrix {
+    words: CubeTensor,
+    rows: usize,
+    columns: usize,
+    form: Form,
+}
+
+/// How weights lie in words of 4 bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+struct Form {
+    /// Two BF16 a word, or one F32.
+    halves: bool,
+    /// DeviceBuffer read at once.
+    lanes: usize,
+    /// Vectors of so many words in a row of weights.
+    vectors: usize,
+}
+
+impl Form {
+    /// Elements in a word, and vectors of `x` that go with one of weights.
+    fn parts(self) -> usize {
+        if self.halves { 2 } else { 1 }
+    }
+
+    /// Elements of a row.
+    fn width(self) -> usize {
+        self.vectors * self.lanes * self.parts()
+    }
+}
+
+/// What is done with a product.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Epilogue<'a> {
+    /// `x` is normed by its root mean square first (Zhang and Sennrich 2019): the weights, `[1, columns]`, and what is
+    /// added to the mean square.
+    pub(crate) norm: Option<(&'a BurnTensor<2>, f32)>,
+    /// `[1, rows]`, added to each row of the product.
+    pub(crate) bias: Option<&'a BurnTensor<2>>,
+    /// A gated linear unit (Shazeer 2020): this function of the product's first half of columns, times its second half.
+    pub(crate) gate: Option<Activation>,
+    /// Added to the result, of its shape.
+    pub(crate) base: Option<BurnTensor<2>>,
+}
+
+/// A product on its way to a kernel.
+struct Product<'a> {
+    x: &'a CubeTensor,
+    norm: Option<(CubeTensor, f32)>,
+    bias: Option<CubeTensor>,
+    base: Option<CubeTensor>,
+    gate: Option<Activation>,
+    out: &'a CubeTensor,
+    matrix: &'a DeviceMatrix,
+    m: usize,
+}
+
+impl Product<'_> {
+    /// Of the result.
+    fn columns(&self) -> usize {
+        if self.gate.is_some() { self.matrix.rows / 2 } else { self.matrix.rows }
+    }
+
+    /// An argument that is not there is `x`, which the kernel does not read as that then.
+    fn norm(&self, lanes: usize) -> BufferArg {
+        argument(self.norm.as_ref().map_or(self.x, |(weight, _)| weight), lanes)
+    }
+
+    fn bias(&self) -> BufferArg {
+        argument(self.bias.as_ref().unwrap_or(self.x), 1)
+    }
+
+    fn base(&self) -> BufferArg {
+        argument(self.base.as_ref().unwrap_or(self.x), 1)
+    }
+
+    fn epsilon(&self) -> f32 {
+        self.norm.as_ref().map_or(0.0, |(_, epsilon)| *epsilon)
+    }
+}
+
+impl DeviceMatrix {
+    /// `parts` are matrices with the same number of columns, stacked along their rows.
+    pub(crate) fn new(parts: &[StoredTensor], device: &Device) -> Self {
+        let rows = parts.iter().filter_map(|part| part.shape.first()).sum();
+        let columns = parts.first().and_then(|part| part.shape.get(1)).copied().unwrap_or(0);
+        let halves = columns.is_multiple_of(2) && parts.iter().all(|part| part.dtype == StoredType::Bf16);
+        let mut bytes = Vec::with_capacity(rows * columns * if halves { 2 } else { 4 });
+        for part in parts {
+            match halves {
+                true => bytes.extend_from_slice(part.bytes()),
+                false => bytes.extend_from_slice(part.widened().bytes()),
+            }
+        }
+        let words = if halves { columns / 2 } else { columns };
+        let lanes = lanes_of(words);
+        let form = Form { halves, lanes, vectors: words / lanes };
+        Self { words: upload_bits(bytes, device), rows, columns, form }
+    }
+
+    /// Bytes on the device.
+    pub(crate) fn bytes(&self) -> usize {
+        self.rows * self.form.vectors * self.form.lanes * size_of::<u32>()
+    }
+
+    /// `x` is `[m, columns]`, the result `[m, rows]`, or half as wide where it is gated.
+    ///
+    /// # Panics
+    /// When `x` has another width, as burn's products do.
+    pub(crate) fn product(&self, x: BurnTensor<2>, epilogue: Epilogue<'_>) -> BurnTensor<2> {
+        let [m, width] = x.dims();
+        assert_eq!(width, self.columns, "the input of a product has rows of {width}, not of {}", self.columns);
+        let normed = m <= NORM_ROWS;
+        let x = primitive(match epilogue.norm {
+            Some((weight, epsilon)) if !normed => gpu_rms_norm(x, weight, epsilon),
+            _ => x,
+        });
+        let shared = x.client.properties().hardware.max_shared_memory_size;
+        let few = m <= GEMV_ROWS_MAX || shared < gemm::SHARED_BYTES;
+        let gate = epilogue.gate.filter(|_| few);
+        let gate_later = epilogue.gate.filter(|_| !few);
+        let columns = if gate.is_some() { self.rows / 2 } else { self.rows };
+        let out = empty_like(&x, [m, columns]);
+        let norm = epilogue.norm.filter(|_| normed);
+        // Of the gated result, which is not what comes out of a product that is gated after it.
+        let (base, base_later) = if gate_later.is_some() { (None, epilogue.base) } else { (epilogue.base, None) };
+        // The kernels do not look.
+        assert!(
+            epilogue.norm.is_none_or(|(weight, _)| weight.dims() == [1, width]),
+            "the norm of a product has another width"
+        );
+        assert!(
+            epilogue.bias.is_none_or(|bias| bias.dims() == [1, self.rows]),
+            "the bias of a product has another width"
+        );
+        assert!(
+            base.as_ref().is_none_or(|base| base.dims() == [m, columns]),
+            "the base of a product has another shape"
+        );
+        let product = Product {
+            x: &x,
+            norm: norm.map(|(weight, epsilon)| (primitive(weight.clone()), epsilon)),
+            bias: epilogue.bias.map(|bias| primitive(bias.clone())),
+            base: base.map(primitive),
+            gate,
+            out: &out,
+            matrix: self,
+            m,
+        };
+        match few {
+            true => gemv::launch(&product),
+            false => gemm::launch(&product),
+        }
+        let out = match gate_later {
+            Some(activation) => gpu_gated(activation, tensor(out)),
+            None => tensor(out),
+        };
+        match base_later {
+            Some(base) => out + base,
+            None => out,
+        }
+    }
+}

@@ -1,0 +1,220 @@
+//! More rows of `x`: a cube computes a square of the result, and its units share what they read of `x` and the weights.
+
+use burn_cubecl::cubecl;
+use burn_cubecl::cubecl::prelude::*;
+
+use super::{Form, Product};
+use crate::kernel::gpu::{argument, lanes_sum};
+
+/// Rows of `x`, and of weights, in a tile.
+const TILE: usize = 64;
+/// Columns of both that are in shared memory at a time.
+const DEPTH: usize = 32;
+/// Units along each side of a cube.
+const SIDE: usize = 16;
+/// Units of a cube.
+const UNITS: usize = SIDE * SIDE;
+/// Rows of `x`, and of weights, a unit computes with.
+const OWN: usize = TILE / SIDE;
+
+/// What the kernel is compiled for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+struct GemmPlan {
+    form: Form,
+    bias: bool,
+    base: bool,
+}
+
+pub(super) fn launch(product: &Product<'_>) {
+    let matrix = product.matrix;
+    let plan = GemmPlan { form: matrix.form, bias: product.bias.is_some(), base: product.base.is_some() };
+    let cubes = |rows: usize| rows.div_ceil(TILE) as u32;
+    let lanes = matrix.form.lanes;
+    // SAFETY: rows past the last of x or of the weights are read as the last one and not written, and vectors past those
+    // of a row are not read but zero.
+    unsafe {
+        gemm::launch_unchecked(
+            &product.x.client,
+            CubeCount::Static(cubes(matrix.rows), cubes(product.m), 1),
+            CubeDim::new_2d(SIDE as u32, SIDE as u32),
+            lanes,
+            argument(product.x, lanes),
+            argument(&matrix.words, lanes),
+            product.bias(),
+            product.base(),
+            argument(product.out, 1),
+            product.m as u32,
+            matrix.rows as u32,
+            plan,
+        );
+    }
+}
+
+/// Bytes of shared memory a cube needs.
+pub(super) const SHARED_BYTES: usize = 2 * TILE * (DEPTH + 4) * size_of::<f32>();
+
+#[cube(launch_unchecked)]
+#[allow(clippy::too_many_arguments, reason = "a kernel's buffers and sizes are its arguments")]
+fn gemm<N: Size>(
+    x: &[Vector<f32, N>],
+    weights: &[Vector<u32, N>],
+    bias: &[f32],
+    base: &[f32],
+    out: &mut [f32],
+    m: u32,
+    rows: u32,
+    #[comptime] plan: GemmPlan,
+) {
+    let lanes = N::value();
+    let (m, rows) = (m as usize, rows as usize);
+    let unit = UNIT_POS as usize;
+    let first_w = CUBE_POS_X as usize * comptime!(TILE);
+    let first_x = CUBE_POS_Y as usize * comptime!(TILE);
+    // Vectors of elements, and of words, in a row and in a row of a tile.
+    let width = comptime!(plan.form.vectors * plan.form.parts());
+    let depth = comptime!(DEPTH / lanes);
+    let words = comptime!(DEPTH / lanes / plan.form.parts());
+    // One vector more in a row than is used, so that rows begin in other banks.
+    let mut x_tile = Shared::<[Vector<f32, N>]>::new_slice(comptime!(TILE * (DEPTH / lanes + 1)));
+    let mut w_tile = Shared::<[Vector<f32, N>]>::new_slice(comptime!(TILE * (DEPTH / lanes + 1)));
+    let mut sums = Array::<Vector<f32, N>>::new(comptime!(OWN * OWN));
+    #[unroll]
+    for at in 0..comptime!(OWN * OWN) {
+        sums[at] = Vector::<f32, N>::new(0.0f32);
+    }
+    // What a unit brings of the next tiles while those that are there are computed with.
+    let mut next_x = Array::<Vector<f32, N>>::new(comptime!(TILE * depth / UNITS));
+    let mut next_w = Array::<Vector<u32, N>>::new(comptime!(TILE * words / UNITS));
+    load::<f32, N>(x, &mut next_x, unit, first_x, m, 0usize, width, depth);
+    load::<u32, N>(weights, &mut next_w, unit, first_w, rows, 0usize, comptime!(plan.form.vectors), words);
+    for step in 0..comptime!(width.div_ceil(depth)) {
+        store_tiles::<N>(&next_x, &next_w, &mut x_tile, &mut w_tile, plan.form);
+        sync_cube();
+        load::<f32, N>(x, &mut next_x, unit, first_x, m, (step + 1) * depth, width, depth);
+        let from = (step + 1) * words;
+        load::<u32, N>(weights, &mut next_w, unit, first_w, rows, from, comptime!(plan.form.vectors), words);
+        multiply::<N>(&x_tile, &w_tile, &mut sums);
+        sync_cube();
+    }
+    let (column, line) = (UNIT_POS_X as usize, UNIT_POS_Y as usize);
+    #[unroll]
+    for r in 0..comptime!(OWN) {
+        #[unroll]
+        for w in 0..comptime!(OWN) {
+            let row = first_x + line + comptime!(r * SIDE);
+            let place = first_w + column + comptime!(w * SIDE);
+            if row < m && place < rows {
+                let mut sum = lanes_sum::<N>(sums[comptime!(r * OWN + w)]);
+                if comptime!(plan.bias) {
+                    sum += bias[place];
+                }
+                if comptime!(plan.base) {
+                    sum += base[row * rows + place];
+                }
+                out[row * rows + place] = sum;
+            }
+        }
+    }
+}
+
+/// Puts what the units brought into the tiles, weights widened.
+#[cube]
+fn store_tiles<N: Size>(
+    next_x: &Array<Vector<f32, N>>,
+    next_w: &Array<Vector<u32, N>>,
+    x_tile: &mut Shared<[Vector<f32, N>]>,
+    w_tile: &mut Shared<[Vector<f32, N>]>,
+    #[comptime] form: Form,
+) {
+    let lanes = N::value();
+    let unit = UNIT_POS as usize;
+    let (depth, stride) = comptime!((DEPTH / lanes, DEPTH / lanes + 1));
+    let words = comptime!(DEPTH / lanes / form.parts());
+    #[unroll]
+    for own in 0..comptime!(TILE * depth / UNITS) {
+        let at = unit + comptime!(own * UNITS);
+        x_tile[at / depth * stride + at % depth] = next_x[own];
+    }
+    #[unroll]
+    for own in 0..comptime!(TILE * words / UNITS) {
+        let at = unit + comptime!(own * UNITS);
+        let to = at / words * stride + at % words * comptime!(form.parts());
+        if comptime!(form.halves) {
+            w_tile[to] = widened::<N>(next_w[own], 0usize);
+            w_tile[to + 1] = widened::<N>(next_w[own], lanes);
+        } else {
+            w_tile[to] = Vector::<f32, N>::reinterpret(next_w[own]);
+        }
+    }
+}
+
+/// Adds the products of the tiles to a unit's sums, each a vector whose lanes are still to be added up.
+#[cube]
+fn multiply<N: Size>(
+    x_tile: &Shared<[Vector<f32, N>]>,
+    w_tile: &Shared<[Vector<f32, N>]>,
+    sums: &mut Array<Vector<f32, N>>,
+) {
+    let lanes = N::value();
+    let stride = comptime!(DEPTH / lanes + 1);
+    let (column, line) = (UNIT_POS_X as usize, UNIT_POS_Y as usize);
+    for place in 0..comptime!(DEPTH / lanes) {
+        let mut of_w = Array::<Vector<f32, N>>::new(comptime!(OWN));
+        #[unroll]
+        for w in 0..comptime!(OWN) {
+            of_w[w] = w_tile[(column + comptime!(w * SIDE)) * stride + place];
+        }
+        #[unroll]
+        for r in 0..comptime!(OWN) {
+            let of_x = x_tile[(line + comptime!(r * SIDE)) * stride + place];
+            #[unroll]
+            for w in 0..comptime!(OWN) {
+                let sum = comptime!(r * OWN + w);
+                sums[sum] += of_x * of_w[w];
+            }
+        }
+    }
+}
+
+/// A unit's part of a tile, `depth` vectors of each row from vector `from` on; zeros past the end of a row.
+#[cube]
+#[allow(clippy::too_many_arguments, reason = "where it is and where it goes")]
+fn load<T: Numeric, N: Size>(
+    source: &[Vector<T, N>],
+    next: &mut Array<Vector<T, N>>,
+    unit: usize,
+    first: usize,
+    rows: usize,
+    from: usize,
+    #[comptime] width: usize,
+    #[comptime] depth: usize,
+) {
+    #[unroll]
+    for own in 0..comptime!(TILE * depth / UNITS) {
+        let at = unit + comptime!(own * UNITS);
+        let row = usize::min(first + at / depth, rows - 1);
+        let place = from + at % depth;
+        let mut value = Vector::<T, N>::new(T::from_int(0));
+        if place < width {
+            value = source[row * width + place];
+        }
+        next[own] = value;
+    }
+}
+
+/// Elements `from` and on of a vector of words that hold two BF16 each.
+#[cube]
+fn widened<N: Size>(words: Vector<u32, N>, #[comptime] from: usize) -> Vector<f32, N> {
+    let mut elements = Vector::<f32, N>::new(0.0f32);
+    #[unroll]
+    for lane in 0..N::value() {
+        let at = comptime!(from + lane);
+        let word = words.extract(comptime!(at / 2));
+        let mut bits = word & 0xffff_0000u32;
+        if comptime!(at % 2 == 0) {
+            bits = word << 16u32;
+        }
+        elements.insert(lane, f32::reinterpret(bits));
+    }
+    elements
+}

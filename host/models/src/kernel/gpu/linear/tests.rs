@@ -1,0 +1,161 @@
+use std::time::Instant;
+
+use burn::tensor::{DType, Tensor, TensorData};
+
+use super::*;
+use crate::kernel::cpu::test_cases::{dot, in_f64, stored, values};
+use crate::kernel::gpu::tests::test_gpu;
+use crate::layers::Activation;
+
+fn upload(values: &[f32], shape: [usize; 2], device: &Device) -> Tensor<2> {
+    Tensor::from_data(TensorData::new(values.to_vec(), shape), (device, DType::F32))
+}
+
+fn download(tensor: Tensor<2>) -> Vec<f32> {
+    tensor.try_into_vec_as::<f32>().expect("the device answers")
+}
+
+/// Two parts of different height.
+fn matrix(weights: &[f32], dtype: StoredType, columns: usize, device: &Device) -> DeviceMatrix {
+    let (upper, lower) = weights.split_at(weights.len() / columns / 3 * columns);
+    let parts = [upper, lower].map(|part| stored(part, dtype, [part.len() / columns, columns]));
+    DeviceMatrix::new(&parts, device)
+}
+
+/// A product as it is defined, in f64.
+struct Case {
+    rows: usize,
+    columns: usize,
+    weights: Vec<f32>,
+    x: Vec<f32>,
+    bias: Vec<f32>,
+    base: Vec<f32>,
+    norm: Vec<f32>,
+}
+
+const EPSILON: f32 = 1e-3;
+
+impl Case {
+    fn new(rows: usize, columns: usize, m: usize) -> Self {
+        let norm = values(columns, 23).iter().map(|value| value + 1.5).collect();
+        let [weights, x, bias] =
+            [(rows * columns, 17), (m * columns, 29), (rows, 13)].map(|(count, step)| values(count, step));
+        Self { rows, columns, weights, x, bias, base: values(m * rows, 7), norm }
+    }
+
+    fn sums(&self, x: &[f32]) -> Vec<f64> {
+        let row = |x: &[f32]| self.weights.chunks_exact(self.columns).map(|w| dot(x, w)).collect::<Vec<_>>();
+        x.chunks_exact(self.columns).flat_map(row).collect()
+    }
+
+    fn normed(&self) -> Vec<f32> {
+        let row = |x: &[f32]| {
+            let scale = (x.iter().map(|x| x * x).sum::<f32>() / self.columns as f32 + EPSILON).sqrt().recip();
+            x.iter().zip(&self.norm).map(|(x, weight)| x * scale * weight).collect::<Vec<_>>()
+        };
+        self.x.chunks_exact(self.columns).flat_map(row).collect()
+    }
+
+    fn biased(&self, sums: Vec<f64>) -> Vec<f64> {
+        sums.iter().enumerate().map(|(at, sum)| sum + f64::from(self.bias[at % self.rows])).collect()
+    }
+
+    fn gated(&self, activation: Activation, sums: &[f64]) -> Vec<f64> {
+        let row = |sums: &[f64]| {
+            let (gates, values) = sums.split_at(self.rows / 2);
+            gates.iter().zip(values).map(|(gate, up)| in_f64(activation, *gate) * up).collect::<Vec<_>>()
+        };
+        sums.chunks_exact(self.rows).flat_map(row).collect()
+    }
+}
+
+fn assert_close(got: &[f32], expected: &[f64], what: &str) {
+    assert_eq!(got.len(), expected.len(), "{what}");
+    for (at, (got, expected)) in got.iter().zip(expected).enumerate() {
+        assert!(
+            (f64::from(*got) - expected).abs() <= 3e-4 * expected.abs().max(1.0),
+            "{what} at {at}: {got} for {expected}"
+        );
+    }
+}
+
+/// Products of a matrix of this shape and type with `m` rows: plain, with bias and base, and normed and gated.
+fn check_products(device: &Device, [rows, columns]: [usize; 2], dtype: StoredType, m: usize, activation: Activation) {
+    let case = Case::new(rows, columns, m);
+    let matrix = matrix(&case.weights, dtype, columns, device);
+    let x = || upload(&case.x, [m, columns], device);
+    let (bias, norm) = (upload(&case.bias, [1, rows], device), upload(&case.norm, [1, columns], device));
+    let what = format!("{dtype:?} {rows}x{columns} m={m}");
+    let plain = matrix.product(x(), Epilogue::default());
+    assert_close(&download(plain), &case.sums(&case.x), &what);
+    let base = Some(upload(&case.base, [m, rows], device));
+    let onto = matrix.product(x(), Epilogue { bias: Some(&bias), base, ..Epilogue::default() });
+    let sums = case.biased(case.sums(&case.x));
+    let sums: Vec<f64> = sums.iter().zip(&case.base).map(|(sum, base)| sum + f64::from(*base)).collect();
+    assert_close(&download(onto), &sums, &format!("{what}, onto"));
+    let norm = Some((&norm, EPSILON));
+    let half = &case.base[..m * rows / 2];
+    let base = Some(upload(half, [m, rows / 2], device));
+    let gated = matrix.product(x(), Epilogue { norm, bias: Some(&bias), gate: Some(activation), base });
+    let sums = case.gated(activation, &case.biased(case.sums(&case.normed())));
+    let sums: Vec<f64> = sums.iter().zip(half).map(|(sum, base)| sum + f64::from(*base)).collect();
+    assert_close(&download(gated), &sums, &format!("{what}, normed, gated by {activation:?}"));
+}
+
+/// Odd widths, which are read one word at a time, rows that fill no cube, and `m` on both sides of every threshold.
+#[test]
+fn products_are_right_at_every_type_and_size() {
+    let device = test_gpu();
+    for shape in [[6, 33], [70, 30], [66, 64], [130, 200]] {
+        for dtype in [StoredType::F32, StoredType::F16, StoredType::Bf16] {
+            for m in [1, 2, 4, 7, 16, 21, 32, 33, 70] {
+                check_products(&device, shape, dtype, m, Activation::Silu);
+            }
+        }
+    }
+}
+
+/// In the kernel for few rows, and after the kernel for many.
+#[test]
+fn products_are_gated_by_every_activation_function() {
+    let device = test_gpu();
+    for activation in Activation::ALL {
+        for m in [3, 33] {
+            check_products(&device, [66, 64], StoredType::F32, m, activation);
+        }
+    }
+}
+
+#[test]
+fn bf16_takes_two_bytes_on_the_device_and_others_four() {
+    let device = test_gpu();
+    let bytes = |dtype, columns| matrix(&values(12 * columns, 17), dtype, columns, &device).bytes();
+    assert_eq!([StoredType::Bf16, StoredType::F16, StoredType::F32].map(|dtype| bytes(dtype, 20)), [480, 960, 960]);
+    assert_eq!(bytes(StoredType::Bf16, 21), 1_008, "rows of odd width are widened");
+}
+
+/// Not a test: what products of the shapes of Qwen3-0.6B take. `cargo test -p firebox-models -- --ignored --nocapture rates`
+#[test]
+#[ignore = "prints figures"]
+fn rates() {
+    let device = test_gpu();
+    for (rows, columns) in [(4_096, 1_024), (1_024, 2_048), (6_144, 1_024), (1_024, 3_072), (151_936, 1_024)] {
+        let matrix = matrix(&values(rows * columns, 17), StoredType::Bf16, columns, &device);
+        let mut line = format!("{rows:>6} x {columns}:");
+        for m in [1, 2, 4, 8, 16, 32, 64, 128, 512] {
+            let x = upload(&values(m * columns, 29), [m, columns], &device);
+            let run = |count: usize| {
+                let started = Instant::now();
+                for _ in 1..count {
+                    drop(matrix.product(x.clone(), Epilogue::default()));
+                }
+                download(matrix.product(x.clone(), Epilogue::default()).slice([0..1, 0..1]));
+                started.elapsed().as_secs_f64()
+            };
+            run(2);
+            let (few, many) = (run(4), run(104));
+            line += &format!(" {m}:{:.1}", (many - few) / 100.0 * 1e6);
+        }
+        println!("{line} us");
+    }
+}

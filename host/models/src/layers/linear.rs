@@ -1,0 +1,97 @@
+//! `y = x Wᵀ + b` with the weight as checkpoints store it, `[out, in]`.
+
+use burn::tensor::{DType, Device, Tensor, TensorData};
+
+use crate::checkpoint::tensors::StoredTensor;
+use crate::kernel::{DeviceMatrix, Epilogue, StoredMatrix, gated};
+use crate::layers::{Activation, RmsNorm};
+use crate::load::is_cpu;
+
+/// A linear layer on a device.
+#[derive(Debug)]
+pub(crate) struct Linear {
+    weight: Weight,
+    bias: Option<Tensor<2>>,
+}
+
+#[derive(Debug)]
+enum Weight {
+    /// On a GPU.
+    Device(Box<DeviceMatrix>),
+    /// In the checkpoint's own memory, in its own type: the CPU reads it there.
+    Stored(StoredMatrix),
+}
+
+impl Linear {
+    /// `parts` are matrices `[.., in]`, stacked along their rows to `[out, in]`; `bias` is `[out]`.
+    pub(crate) fn new(parts: Vec<StoredTensor>, bias: Option<Tensor<1>>, device: &Device) -> Self {
+        let weight = match is_cpu(device) {
+            true => Weight::Stored(StoredMatrix::new(parts)),
+            false => Weight::Device(Box::new(DeviceMatrix::new(&parts, device))),
+        };
+        Self { weight, bias: bias.map(|bias| bias.unsqueeze()) }
+    }
+
+    /// Bytes of the matrix where it is.
+    pub(crate) fn bytes(&self) -> usize {
+        match &self.weight {
+            Weight::Device(matrix) => matrix.bytes(),
+            Weight::Stored(matrix) => matrix.bytes(),
+        }
+    }
+
+    /// `[rows, in]` to `[rows, out]`.
+    pub(crate) fn forward(&self, x: Tensor<2>) -> Tensor<2> {
+        match &self.weight {
+            Weight::Device(matrix) => matrix.product(x, self.epilogue()),
+            Weight::Stored(matrix) => self.biased(stored_product(matrix, x)),
+        }
+    }
+
+    /// The same, added to `base`, `[rows, out]`.
+    pub(crate) fn forward_onto(&self, x: Tensor<2>, base: Tensor<2>) -> Tensor<2> {
+        match &self.weight {
+            Weight::Device(matrix) => matrix.product(x, Epilogue { base: Some(base), ..self.epilogue() }),
+            Weight::Stored(matrix) => base + self.biased(stored_product(matrix, x)),
+        }
+    }
+
+    /// The same of the normed `x`.
+    pub(crate) fn forward_normed(&self, x: Tensor<2>, norm: &RmsNorm) -> Tensor<2> {
+        match &self.weight {
+            Weight::Device(matrix) => matrix.product(x, Epilogue { norm: Some(norm.on_device()), ..self.epilogue() }),
+            Weight::Stored(_) => self.forward(norm.forward(x)),
+        }
+    }
+
+    /// The gated linear unit of that, whose gates are the first half of the outputs: `[rows, in]` to `[rows, out / 2]`.
+    pub(crate) fn forward_gated(&self, x: Tensor<2>, norm: &RmsNorm, gate: Activation) -> Tensor<2> {
+        match &self.weight {
+            Weight::Device(matrix) => {
+                let norm = Some(norm.on_device());
+                matrix.product(x, Epilogue { norm, gate: Some(gate), ..self.epilogue() })
+            }
+            Weight::Stored(_) => gated(gate, self.forward(norm.forward(x))),
+        }
+    }
+
+    fn epilogue(&self) -> Epilogue<'_> {
+        Epilogue { bias: self.bias.as_ref(), ..Epilogue::default() }
+    }
+
+    fn biased(&self, y: Tensor<2>) -> Tensor<2> {
+        match &self.bias {
+            Some(bias) => y + bias.clone(),
+            None => y,
+        }
+    }
+}
+
+fn stored_product(matrix: &StoredMatrix, x: Tensor<2>) -> Tensor<2> {
+    let device = x.device();
+    let [rows, _] = x.dims();
+    // Not a copy: the CPU's data is f32 in memory order, and this is most often the last handle.
+    let x = x.into_data().convert::<f32>();
+    let y = matrix.product(x.as_slice().unwrap_or_default(), rows);
+    Tensor::from_data(TensorData::new(y, [rows, matrix.rows()]), (&device, DType::F32))
+}

@@ -1,0 +1,186 @@
+//! How texts go into the transformer: where they are cut, and what becomes of their letters.
+//!
+//! `sentence_bert_config.json` counts beside `modules.json` only. Its own arguments for the tokenizer come before its
+//! `max_seq_length`, and that before `tokenizer_config.json`.
+
+use firebox_contract::limits;
+use serde_json::Value;
+use tokenizers::Tokenizer;
+
+use crate::checkpoint::Checkpoint;
+use crate::checkpoint::json::{JsonFile, shorten};
+use crate::error::ModelError;
+use crate::metadata::SENTENCE_BERT_CONFIG;
+use crate::sentence::{Modules, tokenizer};
+
+/// The names the file has had.
+const FILES: [&str; 7] = [
+    "sentence_bert_config.json",
+    "sentence_roberta_config.json",
+    "sentence_distilbert_config.json",
+    "sentence_camembert_config.json",
+    "sentence_albert_config.json",
+    "sentence_xlm-roberta_config.json",
+    "sentence_xlnet_config.json",
+];
+
+/// Arguments for other libraries that change nothing about what is computed.
+const WITHOUT_EFFECT: [&str; 11] = [
+    "attn_implementation",
+    "cache_dir",
+    "dtype",
+    "local_files_only",
+    "output_attentions",
+    "output_hidden_states",
+    "revision",
+    "torch_dtype",
+    "trust_remote_code",
+    "use_cache",
+    "use_fast",
+];
+
+/// What is known of texts before they are tokenized.
+#[derive(Debug)]
+pub(crate) struct InputSettings {
+    /// Tokens of a text at most, special tokens included.
+    pub(crate) max_tokens: usize,
+    /// Whether a text that is too long loses its beginning.
+    pub(crate) truncates_left: bool,
+    lower_case: bool,
+}
+
+impl InputSettings {
+    /// Reads the files. `positions` is how many tokens the model takes.
+    ///
+    /// # Errors
+    /// `Config` for values that are not right, `Unsupported` for what is not done here.
+    pub(crate) fn read(
+        checkpoint: &Checkpoint,
+        modules: Option<&Modules>,
+        positions: usize,
+    ) -> Result<Self, ModelError> {
+        let module = modules.map(|_| read_module(checkpoint)).transpose()?.flatten();
+        let module = module.as_ref();
+        module.map(check_module).transpose()?;
+        let own = module.map(tokenizer_arguments).transpose()?.flatten();
+        let asked = [
+            module.map(processing_limit).transpose()?.flatten(),
+            own.as_ref().map(|file| tokens(file, "model_max_length")).transpose()?.flatten(),
+            module.map(|file| tokens(file, "max_seq_length")).transpose()?.flatten(),
+        ];
+        let tokenizer = checkpoint.json("tokenizer_config.json")?;
+        let of_tokenizer = tokenizer.as_ref().map(|file| {
+            let older = || tokens(file, "max_len");
+            tokens(file, "model_max_length").and_then(|limit| limit.map_or_else(older, |limit| Ok(Some(limit))))
+        });
+        let asked = asked.into_iter().flatten().next().or(of_tokenizer.transpose()?.flatten());
+        let side = own.iter().chain(&tokenizer).find(|file| file.has("truncation_side"));
+        Ok(Self {
+            max_tokens: asked.unwrap_or(positions).min(positions),
+            truncates_left: side.map_or(Ok(false), read_side)?,
+            lower_case: module.map_or(Ok(false), |file| file.flag("do_lower_case", false))?,
+        })
+    }
+
+    /// The tokenizer of the folder.
+    ///
+    /// # Errors
+    /// Names the file that is not right.
+    pub(crate) fn tokenizer(&self, checkpoint: &Checkpoint) -> Result<Tokenizer, ModelError> {
+        tokenizer::load(checkpoint, self.lower_case)
+    }
+}
+
+/// The first of the files that says anything.
+fn read_module(checkpoint: &Checkpoint) -> Result<Option<JsonFile>, ModelError> {
+    for name in FILES {
+        if let Some(file) =
+            checkpoint.json_as(name, Some(&SENTENCE_BERT_CONFIG))?.filter(|file| file.keys().next().is_some())
+        {
+            return Ok(Some(file));
+        }
+    }
+    Ok(None)
+}
+
+/// Refuses what would give other vectors than the last layer's.
+fn check_module(file: &JsonFile) -> Result<(), ModelError> {
+    file.only("transformer_task", "feature-extraction")?;
+    file.only("module_output_name", "token_embeddings")?;
+    for key in ["tokenizer_name_or_path"] {
+        if let Some(other) = file.get(key) {
+            return Err(file.wrong(key, format!("is {}; only the folder's own tokenizer is read", shorten(other))));
+        }
+    }
+    for key in ["model_args", "model_kwargs", "config_args", "config_kwargs"] {
+        let Some(arguments) = file.optional_object(key)? else { continue };
+        if let Some(other) = arguments.keys().find(|name| !WITHOUT_EFFECT.contains(name)) {
+            return Err(file.wrong(key, format!("has {other:?}, which is not known here")));
+        }
+    }
+    check_modality(file)
+}
+
+fn check_modality(file: &JsonFile) -> Result<(), ModelError> {
+    let key = "modality_config";
+    let Some(modalities) = file.optional_object(key)? else { return Ok(()) };
+    if let Some(other) = modalities.keys().find(|name| *name != "text") {
+        return Err(file.wrong(key, format!("has {other:?}; only \"text\" is known here")));
+    }
+    let Some(text) = modalities.optional_object("text")? else { return Ok(()) };
+    text.only("method", "forward")?;
+    text.only("method_output_name", "last_hidden_state")
+}
+
+fn tokenizer_arguments(file: &JsonFile) -> Result<Option<JsonFile>, ModelError> {
+    // The older name replaces the newer one.
+    for key in ["tokenizer_args", "processor_kwargs"] {
+        let Some(arguments) = file.optional_object(key)? else { continue };
+        let known = |name: &str| {
+            ["model_max_length", "truncation_side", "padding_side"].contains(&name) || WITHOUT_EFFECT.contains(&name)
+        };
+        if let Some(other) = arguments.keys().find(|name| !known(name)) {
+            return Err(
+                file.wrong(key, format!("has {other:?}, which is not known here; write it to tokenizer_config.json"))
+            );
+        }
+        return Ok(Some(arguments));
+    }
+    Ok(None)
+}
+
+/// What `processing_kwargs` says about the length of a text; other arguments of the tokenizer are refused.
+fn processing_limit(file: &JsonFile) -> Result<Option<usize>, ModelError> {
+    let key = "processing_kwargs";
+    let Some(all) = file.optional_object(key)? else { return Ok(None) };
+    let mut limit = None;
+    for part in ["common", "text"] {
+        let Some(arguments) = all.optional_object(part)? else { continue };
+        for name in arguments.keys() {
+            match name {
+                "max_length" => limit = tokens(&arguments, "max_length")?.or(limit),
+                "padding" | "pad_to_multiple_of" | "return_tensors" | "return_attention_mask" => {}
+                "truncation" if arguments.get("truncation") != Some(&Value::Bool(false)) => {}
+                other => return Err(file.wrong(key, format!("has {other:?}, which is not known here"))),
+            }
+        }
+    }
+    Ok(limit)
+}
+
+/// A number of tokens; `None` where it is absent or larger than any model's, as where a tokenizer has no limit.
+fn tokens(file: &JsonFile, key: &str) -> Result<Option<usize>, ModelError> {
+    let huge = |value: &Value| value.as_f64().is_some_and(|number| number > limits::CONTEXT_TOKENS_MAX as f64);
+    if file.get(key).is_some_and(huge) {
+        return Ok(None);
+    }
+    file.optional_number(key, 1..=limits::CONTEXT_TOKENS_MAX)
+}
+
+fn read_side(file: &JsonFile) -> Result<bool, ModelError> {
+    match file.optional_text("truncation_side")? {
+        Some("left") => Ok(true),
+        None | Some("right") => Ok(false),
+        Some(other) => Err(file.wrong("truncation_side", format!("is {other:?}, expected \"right\" or \"left\""))),
+    }
+}
