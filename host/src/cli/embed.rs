@@ -18,7 +18,7 @@ use tempfile::{NamedTempFile, TempPath};
 use tokio::sync::oneshot;
 
 use super::Io;
-use super::options::DeviceOptions;
+use super::options::{DeviceOptions, ThreadOptions};
 use crate::cli::embed::pipeline::input::{self, InputTexts};
 use crate::cli::embed::pipeline::{EmbedError, EmbedOptions, EmbedSummary, RunControl, embed, output};
 use crate::error::CliError;
@@ -63,6 +63,8 @@ pub struct Args {
     on_error: OnError,
     #[command(flatten)]
     device: DeviceOptions,
+    #[command(flatten)]
+    threads: ThreadOptions,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -95,6 +97,7 @@ pub fn run(args: Args, io: &mut Io) -> Result<(), CliError> {
     let job = EmbedJob {
         checkpoint,
         device,
+        threads: args.threads.count(),
         texts,
         file,
         format,
@@ -202,6 +205,7 @@ fn file_error(action: &'static str, path: &Path, source: io::Error) -> CliError 
 struct EmbedJob {
     checkpoint: Checkpoint,
     device: Opened,
+    threads: Option<usize>,
     texts: InputTexts<'static>,
     file: File,
     format: output::OutputFormat,
@@ -234,7 +238,7 @@ async fn work(job: EmbedJob, mut interrupts: Interrupts) -> Result<EmbedSummary,
 
 impl EmbedJob {
     fn perform(self) -> Result<EmbedSummary, EmbedError> {
-        let mut encoder = load(&self.checkpoint, &self.device)?;
+        let mut encoder = load(&self.checkpoint, &self.device, self.threads)?;
         let options = self.requested.options(encoder.profile())?;
         let mut sink = self.format.sink(BufWriter::new(self.file), options.form.dimensions)?;
         let bar = self.progress;
@@ -249,8 +253,8 @@ impl EmbedJob {
     }
 }
 
-fn load(checkpoint: &Checkpoint, device: &Opened) -> Result<Box<dyn Encoder>, Error> {
-    let options = LoadOptions { device_name: Some(device.info.to_string()), ..LoadOptions::default() };
+fn load(checkpoint: &Checkpoint, device: &Opened, threads: Option<usize>) -> Result<Box<dyn Encoder>, Error> {
+    let options = LoadOptions { device_name: Some(device.info.to_string()), threads, ..LoadOptions::default() };
     Ok(firebox_models::load_encoder(checkpoint, &device.device, options)?)
 }
 

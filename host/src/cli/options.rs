@@ -31,6 +31,8 @@ pub struct ModelOptions {
     pub text_control_tokens: bool,
     #[command(flatten)]
     pub(super) device: DeviceOptions,
+    #[command(flatten)]
+    pub(super) threads: ThreadOptions,
 }
 
 /// Prints a note if there is a configuration file, because `command` does not read it.
@@ -53,6 +55,7 @@ impl ModelOptions {
             path: self.model.clone(),
             device: self.device.device.clone(),
             context_tokens: self.context,
+            threads: self.threads.count(),
             text_control_tokens: self.text_control_tokens,
             ..ModelConfig::ember()
         };
@@ -66,6 +69,21 @@ pub struct DeviceOptions {
     /// Device to run on: auto, vulkan, metal, dx12, webgpu or cpu; `:INDEX` selects one of several, as in vulkan:1
     #[arg(long, env = "FIREBOX_DEVICE", default_value = "auto", value_name = "DEVICE")]
     pub device: String,
+}
+
+/// How many threads a model computes with.
+#[derive(Args, Debug, Clone)]
+pub struct ThreadOptions {
+    /// Number of threads that compute on the CPU. Default: one for each core
+    #[arg(long, env = "RAYON_NUM_THREADS", value_name = "N", value_parser = parse_threads)]
+    pub threads: Option<usize>,
+}
+
+impl ThreadOptions {
+    /// The number; `None` is one for each core.
+    pub(super) fn count(&self) -> Option<usize> {
+        self.threads.filter(|threads| *threads > 0)
+    }
 }
 
 /// How tokens are sampled. The default of each option is the value in the checkpoint's generation_config.json.
@@ -185,6 +203,13 @@ pub(super) fn parse_bytes(text: &str) -> Result<usize, String> {
     Err(format!("\"{text}\" is not a size between 1B and {}MiB", limits::PLUGIN_MEMORY_BYTES_MAX >> 20))
 }
 
+/// Parses a number of threads. In the environment variable, 0 and an empty text mean one for each core, as in rayon.
+pub(super) fn parse_threads(text: &str) -> Result<usize, String> {
+    let max = limits::COMPUTE_THREADS_MAX;
+    let count = if text.is_empty() { Some(0) } else { text.parse().ok().filter(|count| *count <= max) };
+    count.ok_or_else(|| format!("\"{text}\" is not a number of threads from 1 to {max}"))
+}
+
 /// Parses a number of tokens. -1 means no limit, as in other programs.
 pub(super) fn parse_top_k(text: &str) -> Result<usize, String> {
     if text == "-1" {
@@ -205,6 +230,16 @@ pub(super) fn parse_duration(text: &str) -> Result<Duration, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn threads_of_zero_are_one_for_each_core() {
+        assert_eq!(parse_threads("3"), Ok(3));
+        assert_eq!((parse_threads("0"), parse_threads("")), (Ok(0), Ok(0)));
+        assert_eq!(ThreadOptions { threads: Some(0) }.count(), None);
+        for bad in ["-1", "two", "1025"] {
+            assert!(parse_threads(bad).is_err_and(|error| error.contains(bad)), "{bad}");
+        }
+    }
 
     #[test]
     fn sizes_and_times_are_parsed_with_their_units() {

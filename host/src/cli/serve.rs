@@ -12,7 +12,7 @@ use tracing_subscriber::filter::Targets;
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 
-use super::options::DeviceOptions;
+use super::options::{DeviceOptions, ThreadOptions};
 use super::output::log_lines::LogLines;
 use super::{Io, output};
 use crate::config::{Config, ModelConfig, PluginConfig};
@@ -37,6 +37,8 @@ pub struct Args {
     plugins: Vec<String>,
     #[command(flatten)]
     device: DeviceOptions,
+    #[command(flatten)]
+    threads: ThreadOptions,
 }
 
 /// Runs the command.
@@ -65,6 +67,9 @@ fn load(args: &Args) -> Result<Config, CliError> {
         for model in config.models.iter_mut().filter(|model| model.device == "auto") {
             model.device.clone_from(&args.device.device);
         }
+    }
+    for model in &mut config.models {
+        model.threads = model.threads.or(args.threads.count());
     }
     if !args.plugins.is_empty() {
         add_plugins(&mut config, &args.plugins)?;

@@ -129,6 +129,7 @@ impl TomlWriter {
             .some("context_tokens", model.context_tokens)
             .some("cache_bytes", model.cache_bytes.map(|bytes| quoted(&units::size(bytes))))
             .some("in_flight_max", model.in_flight_max)
+            .some("threads", model.threads)
             .set("text_control_tokens", model.text_control_tokens);
     }
 

@@ -62,7 +62,7 @@ impl HostBuilder {
         }
     }
 
-    /// Takes everything but the name from a `[[model]]` section: folder, device, context, cache, requests at a time.
+    /// Takes everything but the name from a `[[model]]` section: folder, device, context, cache, requests at a time, threads.
     ///
     /// # Errors
     /// `Error::Usage` for a device name that is not valid.
@@ -71,6 +71,7 @@ impl HostBuilder {
         self.text_control_tokens = config.text_control_tokens;
         self.load.context_tokens = config.context_tokens;
         self.load.cache_bytes = config.cache_bytes;
+        self.load.threads = config.threads;
         self.in_flight_max = config.in_flight_max.unwrap_or(self.in_flight_max);
         self.source = match &config.path {
             Some(path) if path.as_os_str() != ember::NAME => ModelSource::Folder(path.clone()),
@@ -189,6 +190,13 @@ impl HostBuilder {
     #[must_use]
     pub fn context_tokens(mut self, tokens: Option<usize>) -> Self {
         self.load.context_tokens = tokens;
+        self
+    }
+
+    /// The number of threads that compute on the CPU. Default: one for each core.
+    #[must_use]
+    pub fn threads(mut self, threads: Option<usize>) -> Self {
+        self.load.threads = threads;
         self
     }
 

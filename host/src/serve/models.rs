@@ -197,6 +197,7 @@ async fn open(config: ModelConfig, services: ModelServices) -> Result<(LoadedMod
             let options = LoadOptions {
                 name: Some(config.name.clone()),
                 context_tokens: config.context_tokens,
+                threads: config.threads,
                 device_name: Some(opened.info.to_string()),
                 ..LoadOptions::default()
             };

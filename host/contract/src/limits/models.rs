@@ -55,6 +55,8 @@ pub const AUTO_CPU_WEIGHTS_BYTES_MAX: u64 = 64 * MIB as u64;
 pub const DEVICE_TEST_TIMEOUT: Duration = Duration::from_secs(60);
 /// Bytes of each output stream of the child process that tests a new device.
 pub const DEVICE_TEST_OUTPUT_BYTES_MAX: u64 = 64 * KIB as u64;
+/// Threads of a model that compute on the CPU.
+pub const COMPUTE_THREADS_MAX: usize = 1_024;
 /// Time that a compute thread waits for another compute thread before it sleeps.
 pub const COMPUTE_SPIN_TIME: Duration = Duration::from_micros(200);
 /// Time that an idle compute thread waits for work before it sleeps. Waking a thread takes half a step of a small model.

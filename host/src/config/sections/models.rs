@@ -27,6 +27,8 @@ pub struct ModelConfig {
     pub cache_bytes: Option<u64>,
     /// Maximum requests at a time.
     pub in_flight_max: Option<usize>,
+    /// Threads that compute on the CPU; `None` is one for each core.
+    pub threads: Option<usize>,
     /// Whether the text of a control token in a message becomes that token.
     pub text_control_tokens: bool,
 }
@@ -41,6 +43,7 @@ impl ModelConfig {
             context_tokens: None,
             cache_bytes: None,
             in_flight_max: None,
+            threads: None,
             text_control_tokens: false,
         }
     }
@@ -62,6 +65,7 @@ impl ModelConfig {
             context_tokens: section.count("context_tokens", 1..=limits::CONTEXT_TOKENS_MAX),
             cache_bytes: section.size("cache_bytes", 1..=limits::MODEL_CACHE_BYTES_MAX),
             in_flight_max: section.count("in_flight_max", 1..=limits::IN_FLIGHT_MAX),
+            threads: section.count("threads", 1..=limits::COMPUTE_THREADS_MAX),
             text_control_tokens: section.boolean("text_control_tokens").unwrap_or(false),
             path,
             name: name.clone().unwrap_or_default(),
