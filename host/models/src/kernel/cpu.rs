@@ -19,7 +19,7 @@ pub(crate) use threads::join_pool;
 
 #[cfg(test)]
 pub(super) mod test_cases {
-    //! What tests of the GPU's kernels compare with.
+    //! References for the tests of the GPU's kernels.
     pub(in crate::kernel) use super::attention::tests::{Case as AttentionCase, cases as attention_cases};
     pub(in crate::kernel) use super::functions::tests::in_f64;
     pub(in crate::kernel) use super::linear::tests::{dot, stored, values};

@@ -1,8 +1,9 @@
-//! What the kernels of GPUs share: how burn's tensors become buffers, and sums over the units of a cube.
+//! Kernels for GPUs, and their common parts: buffers of burn's tensors, and sums over the units of a cube.
 //!
-//! The kernels are CubeCL's (`#[cube]`), compiled at run time to SPIR-V, MSL or WGSL. They ask nothing of a device but
-//! shared memory and barriers: no subgroups, no f16, at most 256 units in a cube. So the software drivers of the tests run
-//! what a real GPU runs. All sizes that change from pass to pass are arguments, so that nothing is compiled anew for them.
+//! The kernels are written in CubeCL (`#[cube]`) and compiled at run time to SPIR-V, MSL or WGSL. They need shared
+//! memory and barriers, but no subgroups, no f16 and at most 256 units in a cube, so the software drivers of the tests
+//! run the kernels of a real GPU. Sizes that change from step to step are arguments, so no kernel is compiled again for
+//! them.
 
 mod attention;
 mod elements;
@@ -32,10 +33,10 @@ pub(crate) use linear::{DeviceMatrix, Epilogue, GPU_KERNEL_SIZES};
 pub(crate) use matmul::matmul;
 pub(crate) use recording::Recording;
 
-/// A float tensor as CubeCL has it, row-major.
+/// burn's float tensor as a CubeCL tensor, row-major.
 ///
 /// # Panics
-/// When it is on the CPU, which no caller's is.
+/// When the tensor is on the CPU. No caller has such a tensor.
 pub(super) fn primitive<const D: usize>(tensor: BurnTensor<D>) -> CubeTensor {
     match tensor.try_into_primitive::<CubeBackend>() {
         Ok(tensor) => into_contiguous(tensor),
@@ -43,17 +44,17 @@ pub(super) fn primitive<const D: usize>(tensor: BurnTensor<D>) -> CubeTensor {
     }
 }
 
-/// The way back.
+/// A CubeCL tensor as burn's float tensor.
 pub(super) fn tensor<const D: usize>(primitive: CubeTensor) -> BurnTensor<D> {
     BurnTensor::from_primitive::<CubeBackend>(primitive)
 }
 
-/// An uninitialised tensor beside `like`; the caller's kernel writes every element.
+/// An uninitialised tensor on the device of `like`. The caller's kernel writes every element.
 pub(super) fn empty_like<const D: usize>(like: &CubeTensor, shape: [usize; D]) -> CubeTensor {
     empty_device_contiguous_dtype(like.client.clone(), like.device.clone(), shape.into(), like.dtype)
 }
 
-/// A device, for buffers that are no tensors.
+/// A device, for buffers that are not tensors.
 #[derive(Clone)]
 pub(crate) struct Gpu {
     pub(super) client: Client,
@@ -67,12 +68,12 @@ impl fmt::Debug for Gpu {
 
 impl Gpu {
     /// # Panics
-    /// When it is the CPU.
+    /// When the device is the CPU.
     pub(crate) fn new(device: &Device) -> Self {
         Self { client: primitive(BurnTensor::<1>::from_data(TensorData::from([0.0_f32]), device)).client }
     }
 
-    /// cubecl's name for what compiles its kernels.
+    /// CubeCL's name of the compiler of the device's kernels.
     #[cfg(test)]
     pub(crate) fn compiler(&self) -> &'static str {
         self.client.name()
@@ -84,22 +85,22 @@ impl Gpu {
         DeviceBuffer { handle: self.client.create_from_slice(bytes), count: bytes.len() / size_of::<u32>() }
     }
 
-    /// Writes over what is there; `elements` are as many as there were.
+    /// Overwrites a buffer. `elements` has as many elements as the buffer.
     pub(super) fn overwrite<T: bytemuck::NoUninit>(&self, words: &DeviceBuffer, elements: &[T]) {
         let bytes: &[u8] = bytemuck::cast_slice(elements);
         assert_eq!(bytes.len(), words.count * size_of::<u32>(), "a buffer is written over with less or more");
         self.client.write(&words.handle, Bytes::from_bytes_vec(bytes.to_vec()));
     }
 
-    /// Whether the device gave these what they need, as far as it was asked.
+    /// Checks that the device had memory for these buffers, as far as they have been requested.
     ///
     /// # Errors
-    /// What it said.
+    /// The device's message.
     pub(super) fn check<'a>(&self, buffers: impl IntoIterator<Item = &'a DeviceBuffer>) -> Result<(), String> {
         self.client.check(buffers.into_iter().map(|words| &words.handle)).map_err(|error| error.to_string())
     }
 
-    /// Room for `count` of 4 bytes each, with whatever is there.
+    /// An uninitialised buffer of `count` elements of 4 bytes.
     pub(super) fn room(&self, count: usize) -> DeviceBuffer {
         DeviceBuffer { handle: self.client.empty(count * size_of::<u32>()), count }
     }
@@ -113,14 +114,14 @@ pub(super) struct DeviceBuffer {
 }
 
 impl DeviceBuffer {
-    /// As an argument whose elements are vectors of `lanes`.
+    /// The buffer as a kernel argument whose elements are vectors of `lanes`.
     pub(super) fn argument(&self, lanes: usize) -> BufferArg {
         // SAFETY: the buffer was made with this many elements, and a vector is `lanes` of them.
         unsafe { BufferArg::from_raw_parts(self.handle.clone(), self.count / lanes) }
     }
 }
 
-/// What a pass begins with: `[rows, columns]` of f32, in a buffer that later passes can write over.
+/// The input of a step: `[rows, columns]` of f32, in a buffer that later steps can overwrite.
 #[derive(Debug)]
 pub(crate) struct Input {
     pub(crate) tensor: BurnTensor<2>,
@@ -140,20 +141,20 @@ impl Input {
         }
     }
 
-    /// `values` are as many as there were.
+    /// Overwrites the input. `values` has as many elements as before.
     pub(crate) fn overwrite(&self, values: &[f32], gpu: &Gpu) {
         gpu.overwrite(&self.words, values);
     }
 }
 
-/// A tensor of 4-byte elements as an argument whose elements are vectors of `lanes`.
+/// A tensor of 4-byte elements as a kernel argument whose elements are vectors of `lanes`.
 pub(super) fn argument(tensor: &CubeTensor, lanes: usize) -> BufferArg {
     let count: usize = tensor.meta.shape().iter().product();
     // SAFETY: a row-major tensor has this many elements, and a vector is `lanes` of them.
     unsafe { BufferArg::from_raw_parts(tensor.handle.clone(), count / lanes) }
 }
 
-/// Bits on a device: `[words]`, u32.
+/// Uploads bytes as u32, `[words]`.
 pub(super) fn upload_bits(bytes: Vec<u8>, device: &Device) -> CubeTensor {
     let words = bytes.len() / size_of::<u32>();
     let data = TensorData::from_bytes_vec(bytes, [words], burn::tensor::DType::U32);
@@ -169,8 +170,8 @@ pub(super) fn lanes_of(elements: usize) -> usize {
     [4, 2].into_iter().find(|lanes| elements.is_multiple_of(*lanes)).unwrap_or(1)
 }
 
-/// The sum of `value` over the `units` of a cube, a power of two; every unit has it. `shared` has room for one value of
-/// each.
+/// The sum of `value` over the `units` of a cube, a power of two. Every unit gets the sum. `shared` has room for one
+/// value of each unit.
 #[cube]
 pub(super) fn cube_sum(value: f32, shared: &mut Shared<[f32]>, unit: usize, #[comptime] units: usize) -> f32 {
     shared[unit] = value;

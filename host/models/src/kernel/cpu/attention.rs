@@ -1,10 +1,10 @@
-//! Attention on the CPU, from the rows of a layer's first product to those of its last: norms and rotary embedding of
-//! heads, the caches, scores, softmax and sums.
+//! Attention on the CPU, from the product of a layer's first matrix to the input of its second: norms and rotary
+//! embedding of heads, the KV cache, scores, softmax and sums.
 //!
-//! burn's operations take each of these steps by itself, and copy where the order of memory is another one. Here keys
-//! and values stand in the order in which they are read ([`heads`]), the query heads that share a head of keys are rows
-//! of one small product ([`mix`]), and what a row must not see is not computed, apart from the rest of a panel. Softmax
-//! is taken in two passes over a row's own scores, of at most a task's rows at a time.
+//! burn would compute each of these operations separately, and copy wherever the order of memory differs. Here keys and
+//! values are stored in the order in which they are read ([`head_cache`]), the query heads that share a head of keys
+//! are rows of one small product ([`tile`]), and masked positions are not computed, except for the rest of a panel.
+//! Softmax takes two passes over the scores of a row, and a tile has a bounded number of rows.
 
 mod head_cache;
 mod rotate;
@@ -24,29 +24,29 @@ pub(crate) use rotate::HeadNorms;
 use rotate::HeadRotation;
 use tile::AttentionTile;
 
-/// Rows of queries that one task takes at most.
+/// Maximum rows of queries in a tile.
 const TASK_ROWS: usize = 48;
-/// Scores of one task: half of a second-level cache of 512 KiB.
+/// Scores of one tile: half of a second-level cache of 512 KiB.
 const TASK_SCORES: usize = 1 << 16;
-/// Multiply-adds up to which all of it runs on the calling thread.
+/// Multiply-adds up to which attention runs on the calling thread.
 const SERIAL_PRODUCTS: usize = 1 << 17;
 
 impl HeadCacheLayout {
-    /// That of this machine's vector registers.
+    /// The layout for this machine's vector registers.
     pub(crate) fn new(kv_heads: usize, head_dim: usize) -> Self {
         Self { level: level(), kv_heads, head_dim }
     }
 }
 
-/// What the layers of a pass have in common, but for `window` and `norms`.
+/// The arguments of attention. The layers of a step share them, except for the norms and the window of the mask.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Attention<'a> {
     pub(crate) heads: usize,
     pub(crate) norms: Option<&'a HeadNorms>,
-    /// Of every row of the pass, `[rows, head_dim / 2]`; no elements where heads do not turn.
+    /// Of every row of the step, `[rows, head_dim / 2]`; empty for models without rotary embedding.
     pub(crate) cos: &'a [f32],
     pub(crate) sin: &'a [f32],
-    /// What a row sees of the sequence.
+    /// The positions that a row attends to.
     pub(crate) mask: AttentionMask,
 }
 
@@ -59,21 +59,21 @@ pub(crate) enum AttentionMask {
     Causal(Option<usize>),
 }
 
-/// One sequence's rows of a pass.
+/// The rows of one sequence in a step.
 #[derive(Debug)]
 pub(crate) struct SequenceRows<'a> {
-    /// Its first row.
+    /// The sequence's first row.
     pub(crate) first: usize,
     pub(crate) tokens: usize,
     /// Position of the first token.
     pub(crate) start: usize,
-    /// Has room for them.
+    /// The sequence's KV cache of the layer. It has room for the rows.
     pub(crate) cache: &'a mut HeadCache,
 }
 
 impl Attention<'_> {
-    /// `qkv` is `[rows, (heads + 2 * kv_heads) * head_dim]`, on the CPU; the result is `[rows, heads * head_dim]`, zero
-    /// in rows that are in no run. Keys and values are added to the caches, which are all of one layout.
+    /// `qkv` is `[rows, (heads + 2 * kv_heads) * head_dim]`, on the CPU. The result is `[rows, heads * head_dim]`, and
+    /// zero in rows of no sequence. Keys and values are written to the caches, which all have the same layout.
     pub(crate) fn forward(&self, qkv: Tensor<2>, sequences: &mut [SequenceRows<'_>]) -> Tensor<2> {
         let ([rows, columns], device) = (qkv.dims(), qkv.device());
         let qkv = qkv.into_data().convert::<f32>();
@@ -111,7 +111,7 @@ impl Attention<'_> {
         out
     }
 
-    /// A run's heads of keys, each with its rows. `queries` is `[kv_heads, tokens, group, head_dim]`.
+    /// A task for each head of keys of a sequence. `queries` is `[kv_heads, tokens, group, head_dim]`.
     fn rotations<'a>(
         &'a self,
         qkv: &'a [f32],
@@ -138,7 +138,7 @@ impl Attention<'_> {
         })
     }
 
-    /// A run's rows in tasks.
+    /// The tiles of a sequence's rows.
     fn tiles<'a>(
         &'a self,
         sequence: &'a SequenceRows<'_>,

@@ -60,7 +60,7 @@ pub(crate) fn layer_norm(x: Tensor<2>, weight: &[f32], bias: &[f32], epsilon: f3
     on_cpu(RowOperation::LayerNorm(weight, bias, epsilon), x, shape)
 }
 
-/// What the kernels of the CPU read of a vector; nothing where it is on another device.
+/// A vector as the kernels of the CPU read it. Empty if it is on another device.
 pub(crate) fn host_row(vector: &Tensor<1>) -> Vec<f32> {
     match is_cpu(&vector.device()) {
         true => vector.to_data().convert::<f32>().try_into_vec().unwrap_or_default(),
@@ -68,7 +68,7 @@ pub(crate) fn host_row(vector: &Tensor<1>) -> Vec<f32> {
     }
 }
 
-/// `shape` is that of the result.
+/// `shape` is the shape of the result.
 fn on_cpu(operation: RowOperation<'_>, x: Tensor<2>, shape: [usize; 2]) -> Tensor<2> {
     let (device, width) = (x.device(), x.dims()[1]);
     let x = x.into_data().convert::<f32>();
@@ -76,7 +76,7 @@ fn on_cpu(operation: RowOperation<'_>, x: Tensor<2>, shape: [usize; 2]) -> Tenso
     Tensor::from_data(TensorData::new(out, shape), (&device, DType::F32))
 }
 
-/// `x` has rows of `width` elements, the result of `out_width`.
+/// `x` has rows of `width` elements, the result has rows of `out_width`.
 fn apply(level: Level, operation: RowOperation<'_>, x: &[f32], width: usize, out_width: usize) -> Vec<f32> {
     let rows = x.len() / width.max(1);
     let mut out = vec![0.0; rows * out_width];
@@ -97,10 +97,10 @@ fn apply(level: Level, operation: RowOperation<'_>, x: &[f32], width: usize, out
 
 fn run(level: Level, operation: RowOperation<'_>, x: &[f32], width: usize, out: &mut [f32], out_width: usize) {
     match level {
-        // SAFETY: levels are given out only where the processor has AVX-512F.
+        // SAFETY: `level` returns this level only if the processor has AVX-512F.
         #[cfg(target_arch = "x86_64")]
         Level::Avx512 => unsafe { rows_avx512(operation, x, width, out, out_width) },
-        // SAFETY: levels are given out only where the processor has AVX2.
+        // SAFETY: `level` returns this level only if the processor has AVX2.
         #[cfg(target_arch = "x86_64")]
         Level::Avx2 => unsafe { rows_avx2(operation, x, width, out, out_width) },
         Level::Plain => rows(operation, x, width, out, out_width),

@@ -98,17 +98,17 @@ impl Function for Silu {
 }
 
 impl Function for Tanh {
-    /// Of libm: near zero the form with exponentials has few right bits.
+    /// libm's function: near zero a formula with exponentials loses precision.
     #[inline(always)]
     fn of(x: f32) -> f32 {
         x.tanh()
     }
 }
 
-/// `e^x` to 1e-7 of it; 0 below -87 and `e^88` above 88.
+/// `e^x` with a relative error of 1e-7. It is 0 below -87 and `e^88` above 88.
 #[inline(always)]
 pub(super) fn exp(x: f32) -> f32 {
-    /// Added to a number below 2^22, this leaves its nearest integer in the lowest bits.
+    /// Added to a number below 2^22, it leaves the nearest integer in the lowest bits.
     const ROUND: f32 = 12_582_912.0;
     /// The logarithm of 2 in two parts, so that multiples of the first are exact.
     const LN_2: [f32; 2] = [0.693_359_4, -2.121_944_4e-4];
@@ -121,12 +121,12 @@ pub(super) fn exp(x: f32) -> f32 {
         sum = sum * rest + coefficient;
     }
     let sum = sum * rest * rest + rest + 1.0;
-    // Times 2 to that power: the shift leaves its lowest bits where the exponent is.
+    // Multiplied by 2 to that power: the shift moves the lowest bits to the exponent.
     let scaled = f32::from_bits(sum.to_bits().wrapping_add(shifted.to_bits() << 23));
     if x < -87.0 { 0.0 } else { scaled }
 }
 
-/// The error function to 2e-7 (Abramowitz and Stegun 1964, 7.1.26).
+/// The error function with an error of 2e-7 (Abramowitz and Stegun 1964, 7.1.26).
 #[inline(always)]
 fn erf(x: f32) -> f32 {
     let size = x.abs();

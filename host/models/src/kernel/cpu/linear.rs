@@ -1,12 +1,12 @@
 //! `y = x Wᵀ` on the CPU, straight from the weights as the checkpoint stores them.
 //!
 //! ```text
-//! dots    few rows of x: a step of decode reads each weight once, at the speed of memory
-//! blocks  more rows: a batch of sequences, a prefill, a batch of texts; panels is its x
-//! vector  registers of f32      level  which of them the machine turns out to have
+//! gemv    few rows of x: a decode step reads each weight once, at the speed of memory
+//! gemm    more rows: a batch of sequences, a prefill, a batch of texts; panels has its packed x
+//! vector  registers of f32      level  the instruction set of the machine
 //! ```
 //!
-//! Results differ from a plain sum in rounding and are the same on every run, whatever the number of threads.
+//! Results differ from a plain sum in rounding. They are the same in every run and with any number of threads.
 
 pub(super) mod gemm;
 mod gemv;
@@ -25,16 +25,16 @@ pub(super) use level::levels;
 pub(super) use level::{Level, level};
 use panels::Panels;
 
-/// Bytes of weights one task of `dots` reads at least; smaller products run on the calling thread.
+/// Minimum bytes of weights of one GEMV task. Smaller products run on the calling thread.
 const TASK_BYTES: usize = 1 << 16;
-/// Tasks of a larger product for each thread: few, since a task is one stream of memory and the processor has to find it
-/// first, and more than one, since a thread may be held up.
+/// Tasks per thread of a larger GEMV. Few, since each task is one stream of memory that the processor has to detect
+/// first. More than one, since a thread may be delayed.
 const TASKS_PER_THREAD: usize = 4;
-/// Rows of `x` up to which `dots` is faster than `blocks`.
+/// Rows of `x` up to which GEMV is faster than GEMM.
 const GEMV_ROWS_MAX: usize = 2;
-/// Rows of `x` that are packed at a time, which bounds what a product needs beside its result.
+/// Rows of `x` that are packed at a time. It bounds the memory of a product beyond its result.
 const PACKED_ROWS: usize = 256;
-/// Rows of weights in a block at most: what a step takes of them fits into a second-level cache.
+/// Maximum rows of weights in a block. Their part of a step fits into a second-level cache.
 const BLOCK_ROWS: usize = 48;
 /// Multiply-adds up to which a product runs on the calling thread.
 const SERIAL_PRODUCTS: usize = 1 << 16;
@@ -50,7 +50,7 @@ pub(crate) struct StoredMatrix {
 impl StoredMatrix {
     /// `parts` are matrices with the same number of columns.
     pub(crate) fn new(parts: Vec<StoredTensor>) -> Self {
-        // Half floats have no cheap way into registers on every machine; they are widened once, here.
+        // F16 cannot be widened cheaply on every machine, so it is widened once, here.
         let parts: Vec<StoredTensor> = parts.iter().map(StoredTensor::without_f16).collect();
         let rows = parts.iter().filter_map(|part| part.shape.first()).sum();
         let columns = parts.first().and_then(|part| part.shape.get(1)).copied().unwrap_or(0);
@@ -119,7 +119,7 @@ impl StoredMatrix {
         out
     }
 
-    /// All rows, cut into blocks that threads can take.
+    /// All rows, in blocks of at most `BLOCK_ROWS`. Each is a task.
     fn blocks(&self) -> Vec<WeightBlock<'_>> {
         let (mut blocks, mut column) = (Vec::new(), 0);
         for part in &self.parts {
@@ -137,11 +137,11 @@ impl StoredMatrix {
 struct WeightBlock<'a> {
     dtype: StoredType,
     weights: &'a [u8],
-    /// The first of them, and the first column of the result that is theirs.
+    /// The first of the rows, which is also their first column of the result.
     column: usize,
 }
 
-/// One part; `out` is `[rows, m]`.
+/// GEMV of one part. `out` is `[rows, m]`.
 fn gemv_part(level: Level, part: &StoredTensor, x: &[&[f32]], out: &mut [f32]) {
     let (m, columns) = (x.len(), x.first().map_or(0, |row| row.len()));
     let row_bytes = columns * part.dtype.size();

@@ -1,14 +1,14 @@
-//! Memory of numbers, and where it comes from. What is made and dropped within a pass comes from the allocator, which has it
-//! again at once. What stays for longer and is large has pages of its own: between buffers of a pass, caches of sequences,
-//! which come and go in all sizes, would leave holes that fit nobody, and a server of ten minutes had grown by a fifth.
-//! (That all large buffers come from the system instead costs a pass a fifth of its time, for the faults of their pages.)
+//! Buffers of f32. Buffers of a step come from the allocator, which reuses them at once. A large buffer that lives
+//! longer, such as a KV cache, gets memory pages of its own: caches of all sizes come and go, and between the buffers
+//! of steps they would leave holes that fit no other buffer, so that a server grew by a fifth in ten minutes. (If all
+//! large buffers came from the system, their page faults would cost a step a fifth of its time.)
 
 use std::ops::{Deref, DerefMut};
 
 use firebox_contract::limits::KV_CACHE_OWN_PAGES_BYTES;
 use memmap2::MmapMut;
 
-/// A slice of f32 that it owns.
+/// An owned slice of f32.
 #[derive(Debug)]
 pub(super) enum FloatBuffer {
     Plain(Vec<f32>),
@@ -21,7 +21,7 @@ impl FloatBuffer {
         Self::Plain(vec![0.0; count])
     }
 
-    /// Zeros in pages of their own, if they are many and the system gives pages.
+    /// Zeros in memory pages of their own, if there are at least `KV_CACHE_OWN_PAGES_BYTES` and the system has pages.
     pub(super) fn mapped(count: usize) -> Self {
         let bytes = count.saturating_mul(size_of::<f32>());
         let many = bytes >= KV_CACHE_OWN_PAGES_BYTES;
@@ -35,7 +35,7 @@ impl Deref for FloatBuffer {
     fn deref(&self) -> &[f32] {
         match self {
             Self::Plain(values) => values,
-            // Pages begin where any number may, and there are as many bytes as numbers need.
+            // Pages are aligned for any number, and the mapping has the bytes of whole numbers.
             Self::Pages(pages) => bytemuck::cast_slice(pages),
         }
     }
@@ -87,7 +87,7 @@ mod tests {
             drop(floats);
             there > before + kib * 3 / 4 && resident() < there - kib / 2
         };
-        // Other tests come and go beside this one, with memory of their own.
+        // Other tests run at the same time and use memory of their own.
         assert!((0..10).any(|_| seen()));
     }
 }

@@ -10,7 +10,7 @@ use firebox_cpu::cores::{self, ComputeGuard};
 use pool::Pool;
 
 thread_local! {
-    /// Ends with its thread.
+    /// The pool ends with its thread.
     static POOL: OnceCell<Pool> = const { OnceCell::new() };
 }
 
@@ -41,11 +41,11 @@ pub(super) fn share(count: usize, task: impl Fn(usize) + Sync) {
     }
 }
 
-/// As `share`, for each `size` elements of `items`, with the number of the chunk.
+/// As `share`, with a task for each chunk of `size` elements of `items`. The task gets the number of the chunk.
 pub(super) fn share_chunks<T: Send>(items: &mut [T], size: usize, task: impl Fn(usize, &mut [T]) + Sync) {
     let chunks = Chunks { first: items.as_mut_ptr(), count: items.len(), size: size.max(1), items: PhantomData };
     share(items.len().div_ceil(chunks.size), |index| {
-        // SAFETY: `share` gives each index to one thread once, and `items` is borrowed for all that time.
+        // SAFETY: `share` gives each index to one thread once, and `items` stays borrowed until all tasks have ended.
         let chunk = unsafe { chunks.get(index) };
         task(index, chunk);
     });
@@ -59,13 +59,13 @@ struct Chunks<'a, T> {
     items: PhantomData<&'a mut [T]>,
 }
 
-// SAFETY: what threads get through it are chunks that do not overlap, and `T` may go to another thread.
+// SAFETY: threads get chunks that do not overlap, and `T` may be sent to another thread.
 unsafe impl<T: Send> Sync for Chunks<'_, T> {}
 
 impl<'a, T> Chunks<'a, T> {
     /// # Safety
-    /// No two live results are of one index.
-    // SAFETY: what the caller promises is all it needs.
+    /// No two live results have the same index.
+    // SAFETY: the caller's promise is the only requirement.
     unsafe fn get(&self, index: usize) -> &'a mut [T] {
         let start = (index * self.size).min(self.count);
         let length = self.size.min(self.count - start);

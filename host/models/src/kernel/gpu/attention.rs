@@ -1,14 +1,16 @@
-//! Attention of several sequences on a GPU, each over its own pages, in two launches a layer whatever their number.
+//! Attention of several sequences on a GPU, each over its own pages. A layer takes two launches, whatever the number of
+//! sequences.
 //!
 //! ```text
-//! pages   where keys and values are: pages of one store, which a sequence owns some of
-//! place   norms and rotary embedding of heads; queries go on, keys and values into their pages
-//! attend  softmax attention of a few queries over the pages of their sequence, a tile of positions at a time
-//! combine one result from the parts of several cubes, where a step's sequences are long
+//! pages           the KV cache: pages of one store, of which each sequence owns some
+//! rotate          norms and rotary embedding of heads; writes queries, and keys and values into their pages
+//! online_softmax  softmax attention of a few queries over the pages of their sequence, a tile of positions at a time
+//! combine         one result from the parts of several cubes, for decode steps of long sequences
 //! ```
 //!
-//! Keys of a page lie so that units, which are positions, read beside each other; values so that units, which are elements
-//! of the result, do (paged attention, Kwon et al. 2023; online softmax, Milakov and Gimelshein 2018).
+//! In the scores units are positions, so keys of adjacent positions are adjacent. In the sums units are elements of the
+//! result, so elements of a value are adjacent (paged attention, Kwon et al. 2023; online softmax, Milakov and
+//! Gimelshein 2018).
 
 mod combine;
 mod online_softmax;
@@ -22,17 +24,17 @@ use burn::tensor::Tensor as BurnTensor;
 use super::{DeviceBuffer, Gpu, empty_like, primitive, tensor};
 pub(crate) use pages::{PAGE_TOKENS, PageShape, PageStore, Pages};
 
-/// Rows of one sequence in a pass.
+/// The rows of one sequence in a step.
 pub(crate) struct PagedSequenceRows<'a> {
-    /// How many.
+    /// The number of rows.
     pub(crate) tokens: usize,
-    /// Position of the first of them.
+    /// Position of the first row.
     pub(crate) start: usize,
-    /// Where its keys and values go and are; has room for all.
+    /// The pages of the sequence's keys and values. They have room for all rows.
     pub(crate) pages: &'a Pages,
 }
 
-/// What kernels need to know about the rows of a pass.
+/// The description of a step's rows that the kernels read.
 #[derive(Debug)]
 pub(crate) struct RowPlan {
     slots: Vec<u32>,
@@ -43,32 +45,34 @@ pub(crate) struct RowPlan {
     splits: usize,
 }
 
-/// The same on the device.
+/// A [`RowPlan`] on the device.
 #[derive(Debug)]
 pub(crate) struct PagedRows {
-    /// The page and the place in it of each row's keys and values, as one number.
+    /// For each row, the page of its keys and values and the position in the page, as one number.
     slots: DeviceBuffer,
-    /// Cosines, then sines, of each row: `[rows, head_dim]`.
+    /// The cosines, then the sines, of each row: `[rows, head_dim]`.
     angles: DeviceBuffer,
-    /// Four words each: first row, rows, first of its pages in `tables`, position of the first row.
+    /// Four words each: first row, number of rows, index of the first page in `tables`, position of the first row.
     tasks: DeviceBuffer,
-    /// The pages of all sequences, one sequence after the other.
+    /// The pages of all sequences, one sequence after another.
     tables: DeviceBuffer,
-    /// Rows a task has at most: one in a step of decode.
+    /// Rows of a task at most: 1 in a decode step.
     rows_of_task: usize,
     /// Cubes that share the positions of a sequence.
     splits: usize,
 }
 
-/// Rows of a task where there are more than one: what they read of keys and values they read once.
+/// Rows of a task in other steps. The rows of a task share what they read of keys and values.
 const ROWS_OF_TASK: usize = 8;
-/// Positions of the longest sequence of a step from which on cubes share those of each.
+/// If the longest sequence of a decode step has at least this many positions, several cubes share the positions of each
+/// sequence.
 pub(super) const LONG_TOKENS: usize = 257;
-/// Cubes that do then: a number for all lengths, so that a step can be launched again when it is longer.
+/// The number of cubes that share a sequence's positions. It is the same for all lengths, so that a recorded step can
+/// be replayed for longer sequences.
 const SPLITS: usize = 16;
 
 impl RowPlan {
-    /// The rows of `sequences` stand one after another. `angles` are cosines, then sines, of each.
+    /// The rows of `sequences` are one after another. `angles` has the cosines, then the sines, of each row.
     pub(crate) fn new(sequences: &[PagedSequenceRows<'_>], angles: Vec<f32>) -> Self {
         let rows_of_task = if sequences.iter().all(|run| run.tokens == 1) { 1 } else { ROWS_OF_TASK };
         let (mut slots, mut tasks, mut tables) = (Vec::new(), Vec::new(), Vec::new());
@@ -87,12 +91,12 @@ impl RowPlan {
         Self { slots, angles, tasks, tables, rows_of_task, splits }
     }
 
-    /// Whether it is a step of decode: each sequence has one row.
+    /// Whether it is a decode step: each sequence has one row.
     pub(crate) fn is_decode(&self) -> bool {
         self.rows_of_task == 1
     }
 
-    /// Whether that is computed as one of long sequences.
+    /// Whether several cubes share the positions of each sequence.
     pub(crate) fn is_long(&self) -> bool {
         self.splits > 1
     }
@@ -101,7 +105,7 @@ impl RowPlan {
         self.upload_with(&self.tables, gpu)
     }
 
-    /// With room for the tables of later steps.
+    /// Uploads the plan with room for the tables of later steps.
     pub(crate) fn upload_roomy(&self, gpu: &Gpu) -> PagedRows {
         self.upload_with(&self.tables_of((2 * self.tables.len()).next_power_of_two()), gpu)
     }
@@ -117,14 +121,14 @@ impl RowPlan {
         }
     }
 
-    /// The tables, and zeros up to `count`.
+    /// The tables, with zeros up to `count`.
     fn tables_of(&self, count: usize) -> Vec<u32> {
         self.tables.iter().copied().chain(std::iter::repeat(0)).take(count).collect()
     }
 }
 
 impl PagedRows {
-    /// Takes the place of another step's rows. False, and nothing has changed, where they do not fit.
+    /// Overwrites the rows of an earlier step. Returns false and changes nothing if they do not fit.
     pub(crate) fn overwrite(&self, plan: &RowPlan, gpu: &Gpu) -> bool {
         let fits = (plan.rows_of_task, plan.splits, plan.slots.len())
             == (self.rows_of_task, self.splits, self.slots.count)
@@ -144,19 +148,19 @@ impl PagedRows {
 pub(crate) struct PagedAttention<'a> {
     pub(crate) heads: usize,
     pub(crate) layer: usize,
-    /// Weights of the norms over heads of queries, then of keys, `[2 * head_dim]`, and what they add to the mean square.
+    /// The norms over heads: the weights for queries, then for keys, `[2 * head_dim]`, and epsilon.
     pub(crate) norms: Option<(&'a BurnTensor<1>, f32)>,
-    /// Positions a row sees, itself included.
+    /// The sliding window: positions that a row attends to, its own included.
     pub(crate) window: Option<usize>,
 }
 
 impl PagedAttention<'_> {
-    /// `qkv` is `[rows, (heads + 2 * kv_heads) * head_dim]`; keys and values are added to the pages. The result is
-    /// `[rows, heads * head_dim]`.
+    /// `qkv` is `[rows, (heads + 2 * kv_heads) * head_dim]`. The result is `[rows, heads * head_dim]`. Keys and values
+    /// are written to the pages.
     pub(crate) fn forward(&self, qkv: BurnTensor<2>, rows: &PagedRows, store: &PageStore) -> BurnTensor<2> {
         let [count, columns] = qkv.dims();
         let PageShape { kv_heads, head_dim, .. } = store.shape();
-        // The kernels do not look.
+        // The kernels do not check bounds.
         assert_eq!((count, columns), (rows.slots.count, (self.heads + 2 * kv_heads) * head_dim), "rows of other heads");
         assert_eq!(rows.angles.count, count * head_dim, "rows have other angles");
         assert!(self.norms.is_none_or(|(weights, _)| weights.dims() == [2 * head_dim]), "heads have other norms");

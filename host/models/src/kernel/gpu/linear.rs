@@ -24,13 +24,13 @@ use super::{argument, empty_like, lanes_of, primitive, tensor, upload_bits};
 use crate::checkpoint::tensors::{StoredTensor, StoredType};
 use crate::layers::Activation;
 
-/// Rows of `x` up to which `dots` is faster than `tiles`.
+/// Rows of `x` up to which `gemv` is faster than `gemm`.
 const GEMV_ROWS_MAX: usize = 32;
-/// Rows up to which a norm is cheaper in each cube of a product than in a launch before it.
+/// Rows up to which it is cheaper to compute a norm in each cube of a product than in a launch before it.
 const NORM_ROWS: usize = 4;
 
-/// Rows of passes that, with the steps after them, use every kernel of a decoder: each of [`dots`], [`tiles`], and the
-/// attention of long sequences.
+/// Numbers of rows whose steps, with the decode steps after them, use every kernel of a decoder: each size of [`gemv`],
+/// [`gemm`], and the attention of long sequences.
 pub(crate) const GPU_KERNEL_SIZES: &[usize] =
     &[gemv::X_ROWS[0], gemv::X_ROWS[1], gemv::X_ROWS[2], GEMV_ROWS_MAX + 1, LONG_TOKENS];
 
@@ -43,19 +43,19 @@ pub(crate) struct DeviceMatrix {
     form: Form,
 }
 
-/// How weights lie in words of 4 bytes.
+/// The layout of weights in words of 4 bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 struct Form {
-    /// Two BF16 a word, or one F32.
+    /// Whether a word has two BF16, or one F32.
     halves: bool,
-    /// DeviceBuffer read at once.
+    /// Words that are read at once: a vector.
     lanes: usize,
-    /// Vectors of so many words in a row of weights.
+    /// Vectors in a row of weights.
     vectors: usize,
 }
 
 impl Form {
-    /// Elements in a word, and vectors of `x` that go with one of weights.
+    /// Elements in a word. It is also the number of vectors of `x` that belong to one vector of weights.
     fn parts(self) -> usize {
         if self.halves { 2 } else { 1 }
     }
@@ -66,21 +66,21 @@ impl Form {
     }
 }
 
-/// What is done with a product.
+/// The operations of a layer that a product computes as well: before it (the norm) and after it (bias, gate, sum).
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Epilogue<'a> {
-    /// `x` is normed by its root mean square first (Zhang and Sennrich 2019): the weights, `[1, columns]`, and what is
-    /// added to the mean square.
+    /// Root mean square norm of `x` before the product (Zhang and Sennrich 2019): the weights, `[1, columns]`, and
+    /// epsilon.
     pub(crate) norm: Option<(&'a BurnTensor<2>, f32)>,
     /// `[1, rows]`, added to each row of the product.
     pub(crate) bias: Option<&'a BurnTensor<2>>,
     /// A gated linear unit (Shazeer 2020): this function of the product's first half of columns, times its second half.
     pub(crate) gate: Option<Activation>,
-    /// Added to the result, of its shape.
+    /// Added to the result. It has the shape of the result.
     pub(crate) base: Option<BurnTensor<2>>,
 }
 
-/// A product on its way to a kernel.
+/// The arguments of a kernel.
 struct Product<'a> {
     x: &'a CubeTensor,
     norm: Option<(CubeTensor, f32)>,
@@ -93,12 +93,12 @@ struct Product<'a> {
 }
 
 impl Product<'_> {
-    /// Of the result.
+    /// Columns of the result.
     fn columns(&self) -> usize {
         if self.gate.is_some() { self.matrix.rows / 2 } else { self.matrix.rows }
     }
 
-    /// An argument that is not there is `x`, which the kernel does not read as that then.
+    /// An absent argument is replaced by `x`, which the kernel then does not read.
     fn norm(&self, lanes: usize) -> BufferArg {
         argument(self.norm.as_ref().map_or(self.x, |(weight, _)| weight), lanes)
     }
@@ -140,7 +140,7 @@ impl DeviceMatrix {
         self.rows * self.form.vectors * self.form.lanes * size_of::<u32>()
     }
 
-    /// `x` is `[m, columns]`, the result `[m, rows]`, or half as wide where it is gated.
+    /// `x` is `[m, columns]`. The result is `[m, rows]`, or half as wide if it is gated.
     ///
     /// # Panics
     /// When `x` has another width, as burn's products do.
@@ -159,9 +159,9 @@ impl DeviceMatrix {
         let columns = if gate.is_some() { self.rows / 2 } else { self.rows };
         let out = empty_like(&x, [m, columns]);
         let norm = epilogue.norm.filter(|_| normed);
-        // Of the gated result, which is not what comes out of a product that is gated after it.
+        // If the gate is a launch of its own, the base is added after it.
         let (base, base_later) = if gate_later.is_some() { (None, epilogue.base) } else { (epilogue.base, None) };
-        // The kernels do not look.
+        // The kernels do not check bounds.
         assert!(
             epilogue.norm.is_none_or(|(weight, _)| weight.dims() == [1, width]),
             "the norm of a product has another width"

@@ -1,8 +1,8 @@
-//! Matrix products of tensors that are right on every device: those of an encoder's attention.
+//! Matrix products of two tensors that are right on every device. The attention of encoders uses them.
 //!
-//! burn's tiled GPU products can be wrong on a driver without an error. So a device is asked once, with small products whose
-//! result is known, and one that gives wrong answers gets a kernel that asks for nothing but memory. It is slower: one unit
-//! sums one element.
+//! On some drivers burn's tiled GPU products are wrong without an error. Each device is therefore tested once with
+//! small products whose result is known. A device with wrong results gets a slower kernel that uses nothing but memory:
+//! one unit sums one element.
 
 use std::sync::{Mutex, PoisonError};
 
@@ -25,7 +25,7 @@ pub(crate) fn matmul<const D: usize>(lhs: BurnTensor<D>, rhs: BurnTensor<D>) -> 
     }
 }
 
-/// Who computes the products of a device.
+/// The implementation that a device uses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Route {
     /// burn's tuned kernels.
@@ -34,7 +34,7 @@ enum Route {
     Portable,
 }
 
-/// Devices that were asked.
+/// The devices tested so far.
 static ROUTES: Mutex<Vec<(Device, Route)>> = Mutex::new(Vec::new());
 
 fn route(device: &Device) -> Route {
@@ -50,15 +50,15 @@ fn route(device: &Device) -> Route {
     route
 }
 
-/// `(m, k, n)` of the products a device is asked for: a vector, odd sizes, whole tiles. burn chooses kernels by size.
+/// `(m, k, n)` of the test products: a vector, odd sizes, whole tiles. burn chooses its kernels by size.
 const PROBES: &[(usize, usize, usize)] = &[(1, 64, 96), (7, 65, 33), (64, 128, 64)];
 
-/// Largest error as a share of the largest value; a GPU that multiplies in TF32 stays below it.
+/// Largest error relative to the largest value. A GPU that multiplies in TF32 stays below it.
 const TOLERANCE: f32 = 4e-3;
 
 fn burn_is_right((m, k, n): (usize, usize, usize), device: &Device) -> bool {
     let (left, right) = (pattern(m * k, 7), pattern(n * k, 11));
-    // The right operand as weights are stored, `[n, k]`, and multiplied through a transposed view.
+    // The right operand is stored like weights, `[n, k]`, and multiplied through a transposed view.
     let lhs = BurnTensor::<2>::from_data(TensorData::new(left.clone(), [m, k]), device);
     let rhs = BurnTensor::<2>::from_data(TensorData::new(right.clone(), [n, k]), device);
     let Ok(computed) = lhs.matmul(rhs.transpose()).try_into_vec_as::<f32>() else { return false };
@@ -114,7 +114,7 @@ impl PortableMatmul for CubeBackend {
     }
 }
 
-/// One element of `out`, contiguous `[batch, m, n]`, a unit; strides are the operands' own.
+/// Each unit computes one element of `out`, contiguous `[batch, m, n]`. The operands have strides of their own.
 #[cube(launch)]
 fn dot_products(lhs: &Tensor<f32>, rhs: &Tensor<f32>, out: &mut Tensor<f32>) {
     if ABSOLUTE_POS >= out.len() {
@@ -150,7 +150,7 @@ mod tests {
                     let values = pattern(2 * rows * columns, step);
                     BurnTensor::<3>::from_data(TensorData::new(values, [2, rows, columns]), &device)
                 };
-                // The right operand through a transposed view, as scores have it.
+                // The right operand is a transposed view, as for attention scores.
                 let (lhs, rhs) = (operand(m, k, 7), operand(n, k, 11).swap_dims(1, 2));
                 let values = |product: BurnTensor<3>| product.try_into_vec_as::<f32>().expect("the device answers");
                 let (got, expected) = (values(portable(lhs.clone(), rhs.clone())), values(lhs.matmul(rhs)));

@@ -1,6 +1,6 @@
-//! Work on a GPU that is launched again as a whole. To launch a kernel costs the processor more than most kernels of a step of
-//! decode cost the GPU, and nearly all of it is the same in each step: which kernel, how many cubes, which buffers. That is
-//! settled once, when the step is recorded (CubeCL's graphs, which on wgpu are dispatches that are encoded again).
+//! Recorded GPU work that is launched again as a whole. Launching a kernel costs the processor more than most kernels
+//! of a decode step cost the GPU, and the launches of all steps are nearly the same: the same kernels, numbers of cubes
+//! and buffers. A recording settles them once (CubeCL's graphs; on wgpu the recorded dispatches are encoded again).
 
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
@@ -12,14 +12,14 @@ use burn_cubecl::cubecl::prelude::Client;
 
 use super::Gpu;
 
-/// A recording failed though the work did not. What the device then thinks of the work's buffers is lost with the model that
-/// they are of; whoever loads it again has to get on without.
+/// Set when a recording failed although its work did not. The device's view of the work's buffers is then lost with the
+/// model that owns them, so later loads do without recordings.
 static FAILED: AtomicBool = AtomicBool::new(false);
 
-/// Recorded work, and what it gives.
+/// Recorded work and its result.
 pub(crate) struct Recording<T> {
     graph: Graph,
-    /// Each thread has a stream of its own on the device, and what happens on two of them has no order.
+    /// Each thread has its own stream on the device, and work on two streams has no order.
     thread: ThreadId,
     given: T,
 }
@@ -30,7 +30,7 @@ impl<T> fmt::Debug for Recording<T> {
     }
 }
 
-/// A device records between these; however that ends, it is over.
+/// The device records while this exists. Recording ends when it is dropped.
 struct CaptureWindow<'a>(Option<&'a Client>);
 
 impl CaptureWindow<'_> {
@@ -42,27 +42,27 @@ impl CaptureWindow<'_> {
 impl Drop for CaptureWindow<'_> {
     fn drop(&mut self) {
         if let Some(client) = self.0 {
-            // What was recorded so far is of no use.
+            // The work failed, so the incomplete recording is dropped.
             let _dropped = client.stop_capture();
         }
     }
 }
 
 impl Gpu {
-    /// Runs `task`; buffers that it makes are as large as they need to be, and the next of that size is made of one that is
-    /// free again. Others are parts of pages as large as the largest buffer of all, and a recording keeps whole pages.
+    /// Runs `task` with buffers of exactly the requested sizes, which are reused for later buffers of the same size.
+    /// Otherwise buffers are parts of pages as large as the largest buffer, and a recording would keep whole pages.
     ///
     /// # Panics
     /// When `task` does.
     pub(crate) fn exactly<R: Send>(&self, task: impl FnOnce() -> R + Send) -> R {
-        // The window ends though the task panics.
+        // The allocation mode also ends if the task panics.
         let done = self.client.memory_persistent_allocation((), |()| catch_unwind(AssertUnwindSafe(task)));
         done.unwrap_or_else(|panic| resume_unwind(panic))
     }
 
-    /// Runs `work` and reads what it gave, then calls it again to record what it launches, which happens in replays only. What
-    /// was read, and the recording, if the device could make one: for that `work` has to launch the same again, into buffers
-    /// that are free again by then, and may not read or write what is on the device.
+    /// Runs `work` and reads its result, then calls `work` again and records its launches, which run in replays only.
+    /// Returns the value read and, if the device could record, the recording. `work` must launch the same kernels both
+    /// times, into buffers that are free again by then, and must not read or write data on the device.
     ///
     /// # Errors
     /// Those of `work` and `read`.
@@ -89,22 +89,22 @@ impl Gpu {
 }
 
 impl<T: Clone> Recording<T> {
-    /// Whether it was made on this thread.
+    /// Whether the recording was made on this thread.
     pub(crate) fn is_of_this_thread(&self) -> bool {
         self.thread == thread::current().id()
     }
 
-    /// Launches all of it again on what its buffers have by now; what it gives then.
+    /// Launches the work again on the current contents of its buffers, and returns its result.
     ///
     /// # Errors
-    /// What the device said.
+    /// The device's message.
     pub(crate) fn replay(&self) -> Result<T, String> {
         if !self.is_of_this_thread() {
             return Err("a recording was replayed on another thread than it was made on".to_owned());
         }
-        // SAFETY: a graph guards the pages of all buffers that it was given when it was recorded, so that none of them is
-        // moved, freed or given to somebody else while it lives. It is replayed on the stream that it was recorded on, as is
-        // everything that the thread does with these buffers before and after.
+        // SAFETY: a graph guards the pages of all buffers that it was recorded with, so none of them is moved, freed or
+        // given to other work while the graph lives. It is replayed on the stream that it was recorded on, and all
+        // other work of the thread on these buffers uses that stream too.
         unsafe { self.graph.replay() }.map_err(|error| error.to_string())?;
         Ok(self.given.clone())
     }

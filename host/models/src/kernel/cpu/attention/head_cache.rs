@@ -1,18 +1,18 @@
-//! Keys and values of one sequence in one layer, in the order in which attention reads them.
+//! The KV cache of one sequence in one layer, in the order in which attention reads it.
 //!
 //! ```text
 //! keys    [kv_heads][positions / panel][head_dim][panel]      the lanes of a register are positions
 //! values  [kv_heads][head_dim / panel][positions][panel]      the lanes of a register are elements
 //! ```
 //!
-//! A panel is as wide as two vector registers; what remains of a head beyond its last whole panel has one or two.
+//! A panel is as wide as two vector registers. The rest of a head beyond its last whole panel is as wide as one or two.
 
 use std::ops::Range;
 
 use super::super::linear::Level;
 use super::super::memory::FloatBuffer;
 
-/// Where an element of a head stands.
+/// The places of the elements of heads in memory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct HeadCacheLayout {
     pub(super) level: Level,
@@ -21,18 +21,18 @@ pub(crate) struct HeadCacheLayout {
 }
 
 impl HeadCacheLayout {
-    /// Positions or elements of a panel.
+    /// Positions, or elements, in a panel.
     pub(super) fn panel(&self) -> usize {
         2 * self.level.lanes()
     }
 
-    /// Elements that `positions` of all heads need.
+    /// Elements that `positions` positions of all heads need.
     pub(crate) fn elements(&self, positions: usize) -> usize {
         let positions = positions.next_multiple_of(self.panel());
         self.kv_heads * (self.key_elements(positions) + self.value_elements(positions))
     }
 
-    /// Of one head, for whole panels of positions.
+    /// Elements of the keys of one head, for whole panels of positions.
     fn key_elements(&self, positions: usize) -> usize {
         positions * self.head_dim
     }
@@ -48,7 +48,7 @@ impl HeadCacheLayout {
     }
 }
 
-/// One head's part of a cache.
+/// The part of a cache that belongs to one head.
 #[derive(Debug)]
 pub(super) struct CachedHead<'a> {
     layout: HeadCacheLayout,
@@ -58,7 +58,7 @@ pub(super) struct CachedHead<'a> {
 }
 
 impl CachedHead<'_> {
-    /// Writes a position; both rows are `[head_dim]`.
+    /// Writes the key and value of a position, `[head_dim]` each.
     pub(super) fn write(&mut self, position: usize, key: &[f32], value: &[f32]) {
         let (panel, width) = (self.layout.panel(), self.layout.head_dim);
         let first = position / panel * panel * width + position % panel;
@@ -71,18 +71,18 @@ impl CachedHead<'_> {
     }
 }
 
-/// Keys and values of all heads.
+/// The keys and values of all heads.
 #[derive(Debug)]
 pub(crate) struct HeadCache {
     pub(super) layout: HeadCacheLayout,
-    /// There is room for so many, whole panels.
+    /// The capacity in positions, in whole panels.
     positions: usize,
     keys: FloatBuffer,
     values: FloatBuffer,
 }
 
 impl HeadCache {
-    /// For a pass, or with room for nothing.
+    /// A cache for one step, or an empty cache that grows later.
     pub(crate) fn new(layout: HeadCacheLayout, positions: usize) -> Self {
         Self::of(layout, positions, FloatBuffer::zeros)
     }
@@ -94,11 +94,11 @@ impl HeadCache {
         Self { layout, positions, keys, values }
     }
 
-    /// A new one with room for `positions` that begins with the first `kept` of this one, to be kept.
+    /// A new, long-lived cache with room for `positions`, which begins with the first `kept` positions of this one.
     pub(crate) fn resized(&self, kept: usize, positions: usize) -> Self {
         let mut new = Self::of(self.layout, positions, FloatBuffer::mapped);
         let (old, room, width) = (self.positions, new.positions, self.layout.head_dim);
-        // Whole panels, since a position of a key is a column of one.
+        // Whole panels are copied, since a position is a column of a panel of keys.
         let whole = kept.next_multiple_of(self.layout.panel()).min(old).min(room);
         for head in 0..self.layout.kv_heads {
             let (from, to) = (head * self.layout.key_elements(old), head * self.layout.key_elements(room));
@@ -112,7 +112,7 @@ impl HeadCache {
         new
     }
 
-    /// Each head, to be written.
+    /// The parts of all heads, for writing.
     pub(super) fn heads(&mut self) -> impl Iterator<Item = CachedHead<'_>> {
         let (layout, positions) = (self.layout, self.positions);
         let keys = self.keys.chunks_exact_mut(layout.key_elements(positions).max(1));
@@ -127,8 +127,8 @@ impl HeadCache {
         &self.keys[from..from + elements]
     }
 
-    /// Some positions of the panel of values that begins with element `first` and is `width` wide,
-    /// `[positions, width]`.
+    /// Some positions of the panel of values that begins with element `first` and is `width` wide: `[positions,
+    /// width]`.
     pub(super) fn values(&self, head: usize, (first, width): (usize, usize), positions: Range<usize>) -> &[f32] {
         let from = head * self.layout.value_elements(self.positions) + first * self.positions;
         &self.values[from + positions.start * width..from + positions.end * width]

@@ -1,4 +1,4 @@
-//! What becomes of one head of queries or keys before it is used: its norm (Qwen3), its place in the text.
+//! Norm (Qwen 3) and rotary embedding of heads of queries and keys before attention.
 
 use super::super::elements::rms_row;
 #[cfg(target_arch = "x86_64")]
@@ -15,34 +15,35 @@ pub(crate) struct HeadNorms {
     pub(crate) epsilon: f32,
 }
 
-/// Some rows of a sequence on their way to one head of keys.
+/// The rotation of some rows of a sequence for one head of keys: it writes the head's keys and values to the cache, and
+/// its query heads to `queries`.
 pub(super) struct HeadRotation<'a> {
     /// `[tokens, columns]`: all query heads, all key heads, all value heads.
     pub(super) qkv: &'a [f32],
     pub(super) columns: usize,
     pub(super) norms: Option<&'a HeadNorms>,
-    /// `[tokens, head_dim / 2]`; without elements where heads do not turn.
+    /// `[tokens, head_dim / 2]`; empty for models without rotary embedding.
     pub(super) cos: &'a [f32],
     pub(super) sin: &'a [f32],
-    /// OutputColumns of the first query head, of the key and of the value.
+    /// Columns of the first query head, of the key and of the value.
     pub(super) at: [usize; 3],
     pub(super) group: usize,
     pub(super) head_dim: usize,
     /// Position of the first token.
     pub(super) start: usize,
-    /// Where keys and values go.
+    /// The destination of keys and values.
     pub(super) head: CachedHead<'a>,
-    /// Where queries go, `[tokens, group, head_dim]`, scaled by the root of the head's width.
+    /// The destination of queries, `[tokens, group, head_dim]`, divided by the square root of `head_dim`.
     pub(super) queries: &'a mut [f32],
 }
 
 impl HeadRotation<'_> {
     pub(super) fn run(&mut self, level: Level) {
         match level {
-            // SAFETY: levels are given out only where the processor has AVX-512F.
+            // SAFETY: the layout has this level only if the processor has AVX-512F.
             #[cfg(target_arch = "x86_64")]
             Level::Avx512 => unsafe { rotate_avx512(self) },
-            // SAFETY: levels are given out only where the processor has AVX2.
+            // SAFETY: the layout has this level only if the processor has AVX2.
             #[cfg(target_arch = "x86_64")]
             Level::Avx2 => unsafe { rotate_avx2(self) },
             Level::Plain => rotate(self),
@@ -82,7 +83,7 @@ fn rotate(rows: &mut HeadRotation<'_>) {
     }
 }
 
-/// Element `i` pairs with `i + head_dim / 2`, as Hugging Face has it.
+/// Element `i` is paired with `i + head_dim / 2`, as in Hugging Face's checkpoints.
 #[inline(always)]
 fn rotate_head(x: &[f32], norm: Option<(&[f32], f32)>, (cos, sin): (&[f32], &[f32]), out: &mut [f32]) {
     match norm {

@@ -3,7 +3,7 @@ use std::ops::Range;
 use super::super::linear::{Level, levels};
 use super::*;
 
-/// A sequence's attention, and what it is given.
+/// The attention of one sequence, and its inputs.
 pub(in crate::kernel) struct Case {
     pub(in crate::kernel) heads: usize,
     pub(in crate::kernel) kv_heads: usize,
@@ -21,7 +21,7 @@ fn values(count: usize, step: usize) -> Vec<f32> {
 }
 
 impl Case {
-    /// As Qwen3 has it, where `decoder`; as BERT has it otherwise.
+    /// Inputs like Qwen 3's if `decoder`, else like BERT's.
     pub(in crate::kernel) fn new(
         [heads, kv_heads, head_dim]: [usize; 3],
         tokens: usize,
@@ -52,7 +52,7 @@ impl Case {
         HeadCacheLayout { level, kv_heads: self.kv_heads, head_dim: self.head_dim }
     }
 
-    /// Some tokens of the sequence whose earlier ones are in `cache`.
+    /// Attention of some tokens of the sequence. The earlier tokens are in `cache`.
     fn part(&self, cache: &mut HeadCache, tokens: Range<usize>) -> Vec<f32> {
         let (columns, half) = (self.columns(), if self.cos.is_empty() { 0 } else { self.head_dim / 2 });
         let attention = Attention {
@@ -70,7 +70,8 @@ impl Case {
         self.part(&mut HeadCache::new(self.layout(level), self.tokens), 0..self.tokens)
     }
 
-    /// A head of a token, normed and rotated, in f64. Heads of keys come after those of queries, then those of values.
+    /// A head of a token, normed and rotated, in f64. Heads of queries come first, then those of keys, then those of
+    /// values.
     fn head(&self, token: usize, head: usize) -> Vec<f64> {
         let from = token * self.columns() + head * self.head_dim;
         let x: Vec<f64> = self.qkv[from..from + self.head_dim].iter().map(|x| f64::from(*x)).collect();
@@ -96,7 +97,7 @@ impl Case {
         (0..self.head_dim).map(rotated).collect()
     }
 
-    /// One head after the other, one position after the other, as it is defined (Vaswani et al. 2017).
+    /// One head and one position after another, by the definition (Vaswani et al. 2017).
     pub(in crate::kernel) fn expected(&self) -> Vec<f64> {
         let mut out = Vec::new();
         for token in 0..self.tokens {
@@ -127,7 +128,7 @@ impl Case {
     }
 }
 
-/// Heads that share keys and that do not, narrow and odd widths, windows, and more rows than one task has.
+/// Heads that share keys and heads that do not, narrow and odd widths, windows, and more rows than a tile has.
 pub(in crate::kernel) fn cases() -> Vec<Case> {
     vec![
         Case::new([1, 1, 2], 1, None, true),
@@ -171,7 +172,7 @@ fn in_parts_is_as_at_once() {
         for level in levels() {
             let at_once = case.at_once(level);
             for size in [1, 7, 50] {
-                // A cache that grows with its sequence, and has other capacities than all at once.
+                // The cache grows with its sequence, and its capacities differ from those at once.
                 let mut cache = HeadCache::new(case.layout(level), 0);
                 let mut parts = Vec::new();
                 for start in (0..case.tokens).step_by(size) {
@@ -195,7 +196,7 @@ fn sequences_of_one_pass_do_not_see_each_other() {
         for (length, cache) in lengths.iter().zip(&mut caches) {
             alone.extend(case.part(cache, 0..*length));
         }
-        // The same rows one after the other, and two that belong to nobody.
+        // The same rows one after another, and two rows of no sequence.
         let repeat = |of: &[f32], width: usize| lengths.map(|length| of[..length * width].to_vec()).concat();
         let mut qkv = repeat(&case.qkv, columns);
         qkv.extend(vec![1.0; 2 * columns]);

@@ -1,8 +1,9 @@
-//! Some rows of queries over the keys and values of their head: scores, softmax, sums.
+//! One tile of attention: some rows of queries over the keys and values of their head. It computes scores, softmax and
+//! sums.
 //!
-//! Scores and sums are the tiles of the blocked product (`cpu_linear::blocks`): a query, and later its weights, is what
-//! is broadcast, a panel of keys or values is what stands in lanes. Every row has its own sums in the order of positions,
-//! so a row's result depends neither on the rows beside it nor on how they are cut into tasks.
+//! Scores and sums use the register tiles of GEMM (`linear::gemm`): the queries, and later their weights, are
+//! broadcast, and a panel of keys or values is in the lanes. Every row has its own sums in the order of positions, so a
+//! row's result depends neither on the other rows nor on how rows are cut into tiles.
 
 use std::ops::Range;
 
@@ -14,32 +15,32 @@ use super::super::linear::vector::{Avx2, Avx512};
 use super::super::linear::vector::{Plain, Vector};
 use super::head_cache::HeadCache;
 
-/// The greatest score of a row is taken in so many lanes, and so is the sum of its weights.
+/// Partial maxima and partial sums of a row.
 const LANES: usize = 8;
 
 /// Consecutive rows of queries that share a head of keys.
 pub(super) struct AttentionTile<'a> {
     pub(super) cache: &'a HeadCache,
     pub(super) head: usize,
-    /// `[rows, head_dim]`, scaled; query heads of a token stand one after the other.
+    /// `[rows, head_dim]`, scaled. The query heads of a token are one after another.
     pub(super) queries: &'a [f32],
-    /// Positions each row sees, at least one.
+    /// The positions that each row attends to, at least one.
     pub(super) seen: Vec<Range<usize>>,
-    /// Query heads of a token.
+    /// Query heads of a token that share the head of keys.
     pub(super) group: usize,
-    /// The row of the result that the first token has, and the first column.
+    /// The first row and the first column of the tile in the result.
     pub(super) row: usize,
     pub(super) column: usize,
 }
 
 impl AttentionTile<'_> {
-    /// Writes its own rows and columns of `out`; tasks that run at the same time have others.
+    /// Writes the tile's rows and columns of `out`. Tiles that run at the same time have different ones.
     pub(super) fn run(&self, out: &OutputColumns<'_>) {
         match self.cache.layout.level {
-            // SAFETY: levels are given out only where the processor has AVX-512F and FMA.
+            // SAFETY: the layout has this level only if the processor has AVX-512F and FMA.
             #[cfg(target_arch = "x86_64")]
             Level::Avx512 => unsafe { attend_avx512(self, out) },
-            // SAFETY: levels are given out only where the processor has AVX2 and FMA.
+            // SAFETY: the layout has this level only if the processor has AVX2 and FMA.
             #[cfg(target_arch = "x86_64")]
             Level::Avx2 => unsafe { attend_avx2(self, out) },
             Level::Plain => attend::<Plain>(self, out),
@@ -65,7 +66,7 @@ fn attend<V: Vector>(task: &AttentionTile<'_>, out: &OutputColumns<'_>) {
     let first = task.seen.iter().map(|seen| seen.start).min().unwrap_or(0);
     let last = task.seen.iter().map(|seen| seen.end).max().unwrap_or(0);
     let panels = first / width..last.div_ceil(width);
-    // One panel after the other, each `[rows, width]`.
+    // One panel after another, each `[rows, width]`.
     let mut scores = vec![0.0; panels.len() * rows * width];
     for (panel, scores) in panels.clone().zip(scores.chunks_exact_mut(rows * width)) {
         let keys = task.cache.keys(task.head, panel);
@@ -88,7 +89,7 @@ fn attend<V: Vector>(task: &AttentionTile<'_>, out: &OutputColumns<'_>) {
         }
         for (row, (sums, scale)) in sums.chunks_exact(wide).zip(&scales).enumerate() {
             let column = task.column + row % task.group * head_dim + element;
-            // SAFETY: only this task writes these rows and columns, and this is the only part of them that is alive.
+            // SAFETY: only this tile writes these rows and columns, and no other part of them is alive.
             let out = unsafe { out.part(task.row + row / task.group, column, wide.min(head_dim - element)) };
             for (out, sum) in out.iter_mut().zip(sums) {
                 *out = sum * scale;
@@ -97,8 +98,8 @@ fn attend<V: Vector>(task: &AttentionTile<'_>, out: &OutputColumns<'_>) {
     }
 }
 
-/// The scores of one row to weights: `e` to what each is above the greatest, 0 where the row does not see. What they are
-/// to be multiplied by is returned. The scores begin with position `start`.
+/// Turns the scores of one row into weights: `e` to the difference from the greatest score, and 0 for masked positions.
+/// Returns the factor that makes the weights sum to 1. The scores begin with position `start`.
 #[inline(always)]
 fn softmax_row(scores: &mut [f32], rows: usize, width: usize, row: usize, seen: &Range<usize>, start: usize) -> f32 {
     let own = seen.start - start..seen.end - start;
@@ -106,7 +107,7 @@ fn softmax_row(scores: &mut [f32], rows: usize, width: usize, row: usize, seen: 
     for (panel, scores) in scores.chunks_exact_mut(rows * width).enumerate() {
         let scores = &mut scores[row * width..(row + 1) * width];
         let at = panel * width;
-        // What is not seen weighs nothing: the first ones, and those after the last.
+        // Positions before and after the row's own range are masked.
         let before = own.start.clamp(at, at + width) - at;
         let behind = own.end.clamp(at, at + width) - at;
         scores[..before].fill(f32::NEG_INFINITY);

@@ -1,10 +1,10 @@
-//! Many rows of `x`: a product in blocks that stay in the caches, as Goto and van de Geijn (2008) and BLIS (Van Zee and
-//! van de Geijn 2015) order it.
+//! GEMM for many rows of `x`: a matrix product in blocks that stay in the caches, in the order of Goto and van de Geijn
+//! (2008) and BLIS (Van Zee and van de Geijn 2015).
 //!
-//! Weights are stored row after row along the columns that are summed over, so a weight is what is broadcast, and the
-//! lanes of a register are rows of `x`. A step of a packed panel stays in the first-level cache while a block of weights
-//! in the second-level cache goes past it; a tile of sums stays in registers. Every sum adds its products one by one in
-//! the order of the columns, whatever the blocks: a row's result does not depend on the rows beside it.
+//! Weights are stored row after row along the columns that are summed over, so weights are broadcast, and the lanes of
+//! a register are rows of `x`. A part of a packed panel stays in the first-level cache while a block of weights in the
+//! second-level cache streams past it, and a tile of sums stays in registers. Every sum adds its products one by one in
+//! the order of the columns, whatever the blocks, so a row's result does not depend on the other rows.
 
 use std::marker::PhantomData;
 use std::ops::Range;
@@ -22,7 +22,8 @@ pub(in crate::kernel) struct OutputColumns<'a> {
     borrowed: PhantomData<&'a mut [f32]>,
 }
 
-// SAFETY: it is a mutable borrow of plain numbers, and whoever asks `part` for some of them vouches that nobody else does.
+// SAFETY: it is a mutable borrow of plain numbers, and each caller of `part` guarantees that its part is used by no
+// other thread.
 unsafe impl Send for OutputColumns<'_> {}
 // SAFETY: as above.
 unsafe impl Sync for OutputColumns<'_> {}
@@ -35,19 +36,19 @@ impl<'a> OutputColumns<'a> {
     /// `count` values of row `at` from `column`.
     ///
     /// # Safety
-    /// No other part that is alive may share a value with this one.
+    /// No other live part has a value in common with this one.
     #[allow(clippy::mut_from_ref, reason = "parts are disjoint, which is the caller's promise")]
-    // SAFETY: that promise is what makes two parts two borrows.
+    // SAFETY: the promise makes two parts two separate borrows.
     pub(in crate::kernel) unsafe fn part(&self, at: usize, column: usize, count: usize) -> &mut [f32] {
         let from = at * self.rows + column;
         assert!(column + count <= self.rows && from + count <= self.length, "a part outside of the result");
-        // SAFETY: the range lies in the borrowed slice, and the caller vouches for the rest.
+        // SAFETY: the range is in the borrowed slice, and the caller guarantees that no other live part overlaps it.
         unsafe { std::slice::from_raw_parts_mut(self.start.add(from), count) }
     }
 }
 
-/// Rows of weights, each as long as a row of `x`, times all of `x`, into the columns of `out` from `column`. Threads that
-/// run this at the same time have columns of their own.
+/// Writes the product of some rows of weights, each as long as a row of `x`, and all of `x` to the columns of `out`
+/// from `column`. Threads that run this at the same time have different columns.
 #[inline(always)]
 pub(super) fn run<V: Vector>(dtype: StoredType, weights: &[u8], x: &Panels, out: &OutputColumns<'_>, column: usize) {
     let row_bytes = x.columns() * dtype.size();
@@ -58,7 +59,7 @@ pub(super) fn run<V: Vector>(dtype: StoredType, weights: &[u8], x: &Panels, out:
     for from in (0..x.columns()).step_by(step) {
         let to = (from + step).min(x.columns());
         match dtype {
-            // Many panels: widened once for all of them.
+            // There are many panels: weights are widened once for all of them.
             StoredType::Bf16 if step < x.columns() => {
                 let row = (to - from) * size_of::<f32>();
                 for (weights, out) in weights.chunks_exact(row_bytes).zip(widened.chunks_exact_mut(row)) {
@@ -67,7 +68,7 @@ pub(super) fn run<V: Vector>(dtype: StoredType, weights: &[u8], x: &Panels, out:
                 panels::<V, 8>(&widened[..rows * row], row, 0, x.part(from, to), &mut sums);
             }
             StoredType::Bf16 => panels::<V, 4>(weights, row_bytes, from * 2, x.part(from, to), &mut sums),
-            // `StoredMatrix::new` left no half floats.
+            // `StoredMatrix::new` has widened F16.
             StoredType::F32 | StoredType::F16 => {
                 panels::<V, 8>(weights, row_bytes, from * 4, x.part(from, to), &mut sums);
             }
@@ -78,14 +79,14 @@ pub(super) fn run<V: Vector>(dtype: StoredType, weights: &[u8], x: &Panels, out:
         let (own, later) = rest.split_at(rows * panel.width);
         rest = later;
         for lane in 0..panel.rows {
-            // SAFETY: only this thread writes these columns, and this is the only part of them that is alive.
+            // SAFETY: only this thread writes these columns, and no other part of them is alive.
             let out = unsafe { out.part(panel.first + lane, column, rows) };
             out.iter_mut().zip(own[lane..].iter().step_by(panel.width)).for_each(|(out, sum)| *out = *sum);
         }
     }
 }
 
-/// BF16 to F32 as it is stored.
+/// Widens BF16 to stored F32.
 #[inline(always)]
 fn widen_row<V: Vector>(weights: &[u8], out: &mut [u8]) {
     let whole = weights.len() - weights.len() % (2 * V::LANES);
@@ -99,8 +100,8 @@ fn widen_row<V: Vector>(weights: &[u8], out: &mut [u8]) {
     }
 }
 
-/// A block of weights, some columns of it from byte `from` of each row, times all panels. `sums` are `[rows, width]` for
-/// one panel after the other, and grow.
+/// Adds the product of a block of weights, some columns of it from byte `from` of each row, and all panels to `sums`.
+/// `sums` are `[rows, width]` for one panel after another.
 #[inline(always)]
 fn panels<'a, V: Vector, const PAIR: usize>(
     weights: &[u8],
@@ -116,15 +117,15 @@ fn panels<'a, V: Vector, const PAIR: usize>(
         rest = later;
         match (panel.width == V::LANES, PAIR) {
             (true, _) => strips::<V, PAIR, 1, 6>(weights, row_bytes, from, panel.values, own),
-            // Widening takes registers.
+            // Widening needs registers.
             (false, 4) => strips::<V, PAIR, 2, 4>(weights, row_bytes, from, panel.values, own),
             (false, _) => strips::<V, PAIR, 2, 6>(weights, row_bytes, from, panel.values, own),
         }
     }
 }
 
-/// A block of weights from byte `from` of each row, `R` rows at a time, times a panel as wide as `N` vectors,
-/// `[columns, N * LANES]`, added to `sums`, `[rows, N * LANES]`.
+/// Adds the product of a block of weights from byte `from` of each row, `R` rows at a time, and a panel as wide as `N`
+/// vectors, `[columns, N * LANES]`, to `sums`, `[rows, N * LANES]`.
 #[inline(always)]
 pub(in crate::kernel) fn strips<V: Vector, const PAIR: usize, const N: usize, const R: usize>(
     weights: &[u8],
@@ -151,7 +152,7 @@ pub(in crate::kernel) fn strips<V: Vector, const PAIR: usize, const N: usize, co
     }
 }
 
-/// Some bytes of each of `R` rows.
+/// The same range of bytes of each of `R` rows.
 #[inline(always)]
 fn rows<const R: usize>(weights: &[u8], row_bytes: usize, bytes: Range<usize>) -> [&[u8]; R] {
     let mut rows: [&[u8]; R] = [&[]; R];
@@ -161,13 +162,13 @@ fn rows<const R: usize>(weights: &[u8], row_bytes: usize, bytes: Range<usize>) -
     rows
 }
 
-/// Numbers as they are stored, to be multiplied as weights.
+/// Numbers as stored weights.
 pub(in crate::kernel) fn stored(values: &[f32]) -> &[u8] {
-    // SAFETY: the same memory, every byte of which is initialised; bytes have no alignment.
+    // SAFETY: it is the same memory, all of its bytes are initialised, and bytes have no alignment.
     unsafe { std::slice::from_raw_parts(values.as_ptr().cast(), size_of_val(values)) }
 }
 
-/// `R` rows of weights times a panel as wide as `N` vectors, added to `sums`, `[R, width]`.
+/// Adds the product of `R` rows of weights and a panel as wide as `N` vectors to `sums`, `[R, width]`.
 #[inline(always)]
 #[allow(
     clippy::needless_range_loop,
@@ -202,7 +203,7 @@ fn tile<V: Vector, const PAIR: usize, const N: usize, const R: usize>(rows: [&[u
             }
         }
     }
-    // The last of an odd number of columns.
+    // The last column if their number is odd.
     for x in columns.remainder().chunks_exact(width) {
         for r in 0..R {
             let rest = rows[r].as_chunks::<PAIR>().1;

@@ -1,22 +1,22 @@
-//! Few rows of `x`: a row of weights and a row of `x` go through the registers together, lane by lane.
+//! GEMV for few rows of `x`: a row of weights and a row of `x` go through the registers together, lane by lane.
 //!
-//! Every weight is read once and multiplied once or twice, so this is as fast as memory delivers weights: BF16 is widened
-//! in registers and costs half of what F32 costs. A sum is one of lanes. Rows of weights go one after the other, which is
-//! one stream of memory: four at a time, each read once too, came at half the speed where memory is fast, since the
-//! processor fetches ahead in a stream and each row is a short one.
+//! Every weight is read once and multiplied once or twice, so the speed is the bandwidth of memory: BF16 is widened in
+//! registers and costs half as much as F32. Each sum is a sum of lanes. Rows of weights are read one after another,
+//! which is one stream of memory. Four rows at a time were half as fast on machines with fast memory, since the
+//! processor prefetches along a stream and each row is a short one.
 
 use super::vector::{Vector, widen};
 use crate::checkpoint::tensors::StoredType;
 
-/// Sums of one row that grow side by side, so that none waits for its last addition.
+/// Partial sums of one row that are added in parallel, so that no addition waits for the one before.
 const CHAINS: usize = 4;
 
-/// Rows of weights, each as long as a row of `x`, times all of `x`, into `out`, `[rows, m]`.
+/// The products of rows of weights, each as long as a row of `x`, and all of `x`. `out` is `[rows, m]`.
 #[inline(always)]
 pub(super) fn run<V: Vector>(dtype: StoredType, weights: &[u8], x: &[&[f32]], out: &mut [f32]) {
     match dtype {
         StoredType::Bf16 => rows::<V, 2>(weights, x, out),
-        // `StoredMatrix::new` left no half floats.
+        // `StoredMatrix::new` has widened F16.
         StoredType::F32 | StoredType::F16 => rows::<V, 4>(weights, x, out),
     }
 }
@@ -35,7 +35,7 @@ fn rows<V: Vector, const SIZE: usize>(weights: &[u8], x: &[&[f32]], out: &mut [f
     }
 }
 
-/// One row of weights times `C` rows of `x`, in one pass over all.
+/// The products of one row of weights and `C` rows of `x`, in one pass.
 #[inline(always)]
 #[allow(
     clippy::needless_range_loop,

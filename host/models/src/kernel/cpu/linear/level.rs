@@ -1,4 +1,4 @@
-//! Which vector instructions there are, and the kernels compiled for each.
+//! The vector instructions of the machine, and the kernels compiled for each set.
 
 use std::sync::OnceLock;
 
@@ -10,7 +10,7 @@ use super::vector::{Avx2, Avx512};
 use super::vector::{Plain, Vector};
 use crate::checkpoint::tensors::StoredType;
 
-/// Which vector instructions there are.
+/// A set of vector instructions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::kernel) enum Level {
     #[cfg(target_arch = "x86_64")]
@@ -20,13 +20,13 @@ pub(in crate::kernel) enum Level {
     Plain,
 }
 
-/// The best this machine has.
+/// The best level of this machine.
 pub(in crate::kernel) fn level() -> Level {
     static LEVEL: OnceLock<Level> = OnceLock::new();
     *LEVEL.get_or_init(|| levels().first().copied().unwrap_or(Level::Plain))
 }
 
-/// Those this machine has, the best first.
+/// The levels of this machine, the best first.
 pub(in crate::kernel) fn levels() -> Vec<Level> {
     let mut levels = Vec::new();
     #[cfg(target_arch = "x86_64")]
@@ -44,10 +44,10 @@ pub(in crate::kernel) fn levels() -> Vec<Level> {
 }
 
 impl Level {
-    /// The level for so few rows that half of a wider register would be empty.
+    /// The level for this number of rows: with few rows half of a wider register would be empty.
     pub(super) fn for_rows(self, rows: usize) -> Self {
         match self {
-            // `levels` gives AVX-512 out only where there is AVX2 too.
+            // `levels` returns AVX-512 only if the processor has AVX2 too.
             #[cfg(target_arch = "x86_64")]
             Self::Avx512 if rows <= Avx2::LANES => Self::Avx2,
             _ => self,
@@ -64,7 +64,7 @@ impl Level {
         }
     }
 
-    /// Rows of weights, each as long as a row of `x`, times all of `x`, into `out`, `[rows, m]`.
+    /// The products of rows of weights, each as long as a row of `x`, and all of `x`. `out` is `[rows, m]`.
     pub(super) fn gemv(self, dtype: StoredType, weights: &[u8], x: &[&[f32]], out: &mut [f32]) {
         match self {
             // SAFETY: `levels` gives this out only where the processor has AVX-512F and FMA.
@@ -77,8 +77,8 @@ impl Level {
         }
     }
 
-    /// Rows of weights times all of `x`, whose panels were packed for this level, into the columns of `out` from
-    /// `column`.
+    /// The products of rows of weights and all of `x`, whose panels were packed for this level. They are written to the
+    /// columns of `out` from `column`.
     pub(super) fn gemm(self, dtype: StoredType, weights: &[u8], x: &Panels, out: &OutputColumns<'_>, column: usize) {
         match self {
             // SAFETY: `levels` gives this out only where the processor has AVX-512F and FMA.

@@ -1,20 +1,21 @@
-//! Rows of `x` laid out for the blocked product: a panel has the rows of two vector registers, column after column.
+//! `x` packed for GEMM: a panel has the rows of two vector registers, column after column.
 
 use crate::kernel::cpu::threads::share_chunks;
 
-/// Bytes all panels may have for their columns to be taken in one pass: so few come from the second or third-level cache
-/// in time, and weights are read as they stand in memory, one row to its end after the other.
+/// If all panels together have at most this many bytes, all their columns are taken in one pass: panels of this size
+/// come from the second or third-level cache in time, and weights are read as they are stored, one row to its end after
+/// another.
 const WHOLE_BYTES: usize = 768 << 10;
-/// Bytes of a panel that one step takes otherwise: half of a first-level cache.
+/// Bytes of a panel in one pass otherwise: half of a first-level cache.
 const STEP_BYTES: usize = 16 << 10;
 /// Bytes of a cache line, to which panels are aligned.
 const LINE_BYTES: usize = 64;
 /// Elements of `x` up to which packing is not worth a second thread.
 const SERIAL_ELEMENTS: usize = 1 << 14;
-/// OutputColumns copied from a row at a time: a cache line.
+/// Columns copied from a row at a time: a cache line.
 const COPIED_COLUMNS: usize = LINE_BYTES / size_of::<f32>();
 
-/// `x`, packed.
+/// Packed `x`.
 #[derive(Debug)]
 pub(super) struct Panels {
     values: Vec<f32>,
@@ -28,18 +29,18 @@ pub(super) struct Panels {
 /// Some columns of one panel.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Panel<'a> {
-    /// The first row of `x` in it.
+    /// The first row of `x` in the panel.
     pub(super) first: usize,
-    /// Rows of `x` in it.
+    /// The number of rows of `x` in the panel.
     pub(super) rows: usize,
-    /// Rows it has room for: the lanes of one vector or of two. Those that are too many are zero.
+    /// The number of rows that the panel has room for: the lanes of one vector or of two. Rows beyond `rows` are zero.
     pub(super) width: usize,
     /// `[columns, width]`.
     pub(super) values: &'a [f32],
 }
 
 impl Panels {
-    /// `x` is `[rows, columns]`, row-major; `lanes` are those of a vector.
+    /// `x` is `[rows, columns]`, row-major. `lanes` is the number of lanes of a vector.
     pub(super) fn new(x: &[f32], columns: usize, lanes: usize) -> Self {
         let rows = x.len() / columns.max(1);
         let width = (rows / (2 * lanes) * 2 + (rows % (2 * lanes)).div_ceil(lanes)) * lanes;
@@ -51,7 +52,7 @@ impl Panels {
         if x.len() <= SERIAL_ELEMENTS {
             out.chunks_mut(most).zip(x.chunks(most)).for_each(|(out, x)| pack(x, columns, out));
         } else {
-            // As long as `most` of `x`, but for the last, which is filled up.
+            // Each chunk is a panel. The last one may have fewer rows of `x` than it has room for.
             share_chunks(out, most, |index, out| pack(&x[index * most..x.len().min((index + 1) * most)], columns, out));
         }
         Self { values, skipped, lanes, rows, columns }
@@ -61,19 +62,19 @@ impl Panels {
         self.columns
     }
 
-    /// Rows of all panels together, those that only fill them up included.
+    /// The number of rows that all panels together have room for.
     pub(super) fn width(&self) -> usize {
         (self.values.len() - LINE_BYTES / size_of::<f32>()) / self.columns.max(1)
     }
 
-    /// OutputColumns to take at a time.
+    /// Columns of one pass.
     pub(super) fn step(&self) -> usize {
         let most = STEP_BYTES / (2 * self.lanes * size_of::<f32>());
         let whole = self.width() * self.columns * size_of::<f32>() <= WHOLE_BYTES;
         if whole { self.columns.max(1) } else { most }
     }
 
-    /// OutputColumns `from..to` of every panel.
+    /// Columns `from..to` of every panel.
     pub(super) fn part(&self, from: usize, to: usize) -> impl Iterator<Item = Panel<'_>> {
         let most = 2 * self.lanes;
         (0..self.rows).step_by(most).map(move |first| {
@@ -85,7 +86,7 @@ impl Panels {
     }
 }
 
-/// `x` are the rows of one panel.
+/// Packs the rows `x` of one panel.
 fn pack(x: &[f32], columns: usize, out: &mut [f32]) {
     let width = out.len() / columns;
     for (block, out) in out.chunks_mut(COPIED_COLUMNS * width).enumerate() {

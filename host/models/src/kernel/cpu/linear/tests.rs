@@ -14,7 +14,7 @@ pub(in crate::kernel) fn stored(values: &[f32], dtype: StoredType, shape: [usize
     StoredTensor::owned(bytes, dtype, shape.to_vec())
 }
 
-/// Two parts of different height, or one where there is no room for two.
+/// A matrix of two parts of different height, or of one part if it has too few rows.
 fn matrix(weights: &[f32], dtype: StoredType, columns: usize) -> StoredMatrix {
     let split = weights.len() / columns / 3 * columns;
     let parts = [&weights[..split], &weights[split..]];
@@ -24,7 +24,7 @@ fn matrix(weights: &[f32], dtype: StoredType, columns: usize) -> StoredMatrix {
 
 #[test]
 fn products_are_right_at_every_level_type_and_size() {
-    // The last takes its columns in several steps when there are many rows of x.
+    // The last shape takes its columns in several passes if there are many rows of x.
     for (rows, columns) in [(1, 1), (3, 16), (7, 33), (64, 160), (307, 48), (65, 1_030), (13, 3_001)] {
         let weights = values(rows * columns, 17);
         for dtype in [StoredType::F32, StoredType::F16, StoredType::Bf16] {
@@ -56,7 +56,7 @@ pub(in crate::kernel) fn dot(x: &[f32], w: &[f32]) -> f64 {
 
 #[test]
 fn a_row_does_not_depend_on_the_rows_beside_it() {
-    // Values whose sums round, and more rows than are packed at a time or take their columns in one step.
+    // Values whose sums are rounded, and more rows than are packed at a time or take their columns in one pass.
     let (rows, columns, many) = (52, 1_003, PACKED_ROWS + 37);
     let weights: Vec<f32> = values(rows * columns, 17).iter().map(|value| value * 0.3).collect();
     let x: Vec<f32> = values(many * columns, 29).iter().map(|value| value * 0.7).collect();
@@ -69,7 +69,7 @@ fn a_row_does_not_depend_on_the_rows_beside_it() {
                 let some = matrix.gemm(level, &x[columns..(m + 1) * columns], m);
                 assert!(some == all[rows..(m + 1) * rows], "{level:?} {dtype:?} m={m}");
             }
-            // One product after the other, each rounded once with its sum.
+            // One product after another, each rounded once with its sum.
             if level != Level::Plain {
                 let last = x.chunks_exact(columns).next_back().unwrap_or_default();
                 let sum = |row: &[f32]| row.iter().zip(last).fold(0.0_f32, |sum, (w, x)| w.mul_add(*x, sum));
@@ -80,7 +80,7 @@ fn a_row_does_not_depend_on_the_rows_beside_it() {
     }
 }
 
-/// What a type keeps of a value.
+/// A value rounded to a type.
 fn narrowed(value: f32, dtype: StoredType) -> f32 {
     if dtype == StoredType::Bf16 { half::bf16::from_f32(value).to_f32() } else { value }
 }

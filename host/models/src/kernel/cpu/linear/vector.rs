@@ -1,9 +1,9 @@
-//! A vector register of f32, one type for each set of instructions.
+//! A vector register of f32: one type for each instruction set.
 
 #[cfg(target_arch = "x86_64")]
 use std::arch::x86_64 as x86;
 
-/// A vector register of f32. Only used below functions that enable its instructions (`super::level`).
+/// A vector register of f32. It is used only in functions that enable its instructions (`super::level`).
 pub(in crate::kernel) trait Vector: Copy {
     const LANES: usize;
     fn zero() -> Self;
@@ -11,17 +11,17 @@ pub(in crate::kernel) trait Vector: Copy {
     fn splat(value: f32) -> Self;
     /// Two weights of the same row, each in every lane: two of F32 (`PAIR` is 8) or of BF16 (`PAIR` is 4).
     fn pair<const PAIR: usize>(bytes: &[u8; PAIR]) -> [Self; 2];
-    /// `LANES` values of `SIZE` bytes each (4: F32, 2: BF16) from the start of `bytes`, which has as many.
+    /// `LANES` values of `SIZE` bytes each (4: F32, 2: BF16) from the start of `bytes`, which has at least as many.
     fn weights<const SIZE: usize>(bytes: &[u8]) -> Self;
-    /// `LANES` values from the start of `values`, which has as many.
+    /// `LANES` values from the start of `values`, which has at least as many.
     fn inputs(values: &[f32]) -> Self;
     /// `a * b + self`.
     fn plus_product(self, a: Self, b: Self) -> Self;
-    /// Writes the lanes to the start of `out`, which has as many.
+    /// Writes the lanes to the start of `out`, which has room for them.
     fn put(self, out: &mut [f32]);
-    /// Writes the lanes as F32 is stored to the start of `out`, which has `4 * LANES`.
+    /// Writes the lanes as stored F32 to the start of `out`, which has at least `4 * LANES` bytes.
     fn put_stored(self, out: &mut [u8]);
-    /// All lanes together.
+    /// The sum of the lanes.
     fn sum(self) -> f32;
 }
 
@@ -34,7 +34,7 @@ pub(super) fn widen<const SIZE: usize>(bytes: &[u8]) -> f32 {
     }
 }
 
-/// Whatever the compiler makes of it.
+/// Portable code, which the compiler vectorises as it can.
 #[derive(Clone, Copy)]
 pub(in crate::kernel) struct Plain([f32; 8]);
 
@@ -73,7 +73,7 @@ impl Vector for Plain {
     #[inline(always)]
     fn plus_product(self, a: Self, b: Self) -> Self {
         Self(std::array::from_fn(|lane| match cfg!(target_arch = "aarch64") {
-            // One instruction there; a call of a function on an x86-64 of which nothing is known.
+            // On AArch64 this is one instruction. On an x86-64 without known features it would call a function.
             true => a.0[lane].mul_add(b.0[lane], self.0[lane]),
             false => self.0[lane] + a.0[lane] * b.0[lane],
         }))

@@ -1,5 +1,5 @@
-//! Keeps the threads that help off the core of the one they help. The system may put a thread that is woken on the core of
-//! the one that wakes it although others are free; there it does not help, and stays for milliseconds.
+//! Keeps worker threads off the core of the pool's owner. The system may place a woken thread on the core of the thread
+//! that wakes it although other cores are idle. There it does not help, and stays for milliseconds.
 
 #[cfg(not(target_os = "linux"))]
 pub(super) use elsewhere::{OwnerCore, WorkerThread};
@@ -14,31 +14,32 @@ mod linux {
     use rustix::process::Pid;
     use rustix::thread::{CpuSet, gettid, sched_getaffinity, sched_getcpu, sched_setaffinity};
 
-    /// The name that the system has for a thread that helps, once it has started.
+    /// The system's id of a worker thread, once it has started.
     #[derive(Debug, Default)]
     pub(crate) struct WorkerThread(OnceLock<Pid>);
 
     impl WorkerThread {
-        /// It is the calling thread.
+        /// Records the calling thread as this worker.
         pub(crate) fn is_this_thread(&self) {
             let _known = self.0.set(gettid());
         }
     }
 
-    /// Where the thread is that is helped.
+    /// The core of the thread that owns the pool.
     pub(crate) struct OwnerCore {
-        /// The cores it might be on when it began; workers get no others. None if the system does not say.
+        /// The cores that the owner was allowed to use when the pool was made. Workers get no others. `None` if the
+        /// system does not report them.
         allowed: Option<CpuSet>,
         core: Cell<Option<usize>>,
     }
 
     impl OwnerCore {
-        /// That of the calling thread.
+        /// For the calling thread.
         pub(crate) fn new() -> Self {
             Self { allowed: sched_getaffinity(None).ok(), core: Cell::new(None) }
         }
 
-        /// Sends `workers` to other cores than the calling thread's, if it has moved since it was asked last.
+        /// Moves `workers` off the calling thread's core, if that core has changed since the last call.
         pub(crate) fn move_workers_away(&self, workers: &[WorkerThread]) {
             let core = Some(sched_getcpu());
             if self.core.get() == core || !workers.iter().all(|worker| worker.0.get().is_some()) {
@@ -51,7 +52,7 @@ mod linux {
                 return;
             }
             for worker in workers.iter().filter_map(|worker| worker.0.get()) {
-                // Refused where somebody took cores away meanwhile: then the system places it as it likes.
+                // The system refuses if these cores are no longer allowed. It then places the thread itself.
                 let _refused = sched_setaffinity(Some(*worker), &others);
             }
         }

@@ -1,9 +1,9 @@
-//! Fork and join for work of a few microseconds: threads that spin for a moment between two jobs, and then sleep.
+//! Fork and join for work of a few microseconds: threads spin briefly between two jobs, and then sleep.
 //!
-//! Nobody yields within a job. A thread that yields while another finishes its part gives up its whole slice on some systems
-//! (Linux from 6.18), and a thread of far lower priority then has the core for milliseconds. Between two jobs each offers its
-//! core to threads that serve, where a token has been on its way for long. And nobody waits for a thread that has not
-//! begun: whoever has no turn on a core when a job comes is left out of it.
+//! No thread yields during a job. On some systems (Linux from 6.18) a thread that yields while another finishes its
+//! part loses its whole time slice, and a thread of far lower priority then has the core for milliseconds. Between two
+//! jobs each thread yields its core to the threads that serve requests if a token is late. The owner does not wait for
+//! a worker that has not entered the job: a worker that has no core when a job begins is left out of it.
 
 use std::any::Any;
 use std::cell::{Cell, UnsafeCell};
@@ -18,19 +18,20 @@ use firebox_cpu::delivery::{self, LateMarker};
 
 use super::affinity::{OwnerCore, WorkerThread};
 
-/// Of `PoolState::state`: threads that are in the job; whether more may come in; above them the number of the job.
+/// Parts of `PoolState::state`: the number of workers in the job, whether more may enter, and above them the number of
+/// the job.
 const INSIDE: u64 = OPEN - 1;
 const OPEN: u64 = 1 << 31;
 const JOB: u64 = OPEN << 1;
-/// Pauses between two looks at the clock.
+/// Pauses between two reads of the clock.
 const PAUSES: u32 = 32;
 
-/// Threads that compute with the one that made them. Dropping it ends and joins them.
+/// Threads that compute together with the thread that made them: the owner. Dropping the pool ends and joins them.
 pub(super) struct Pool {
     shared: Arc<PoolState>,
     threads: Vec<JoinHandle<()>>,
     core: OwnerCore,
-    /// A job runs: what its tasks share out they do alone.
+    /// Set while a job runs. Work that its tasks share out runs on their own threads.
     busy: Cell<bool>,
     /// The tokens for which the owner has yielded.
     late_marker: LateMarker,
@@ -38,21 +39,21 @@ pub(super) struct Pool {
 
 struct PoolState {
     state: AtomicU64,
-    /// Written by the owner while nobody is inside and the job is not open.
+    /// The owner writes it while no worker is in the job and the job is closed.
     job: UnsafeCell<Option<PoolJob>>,
-    /// The next task.
+    /// The index of the next task.
     next: CacheLine<AtomicUsize>,
-    /// Of each worker, whether it sleeps or is about to.
+    /// For each worker, whether it sleeps or is about to.
     asleep: Vec<AtomicBool>,
     stop: AtomicBool,
     owner: Thread,
-    /// The threads, for the system.
+    /// The workers' system ids.
     workers: Vec<WorkerThread>,
     /// The first panic of a worker in this job.
     panic: Mutex<Option<Box<dyn Any + Send>>>,
 }
 
-/// Cache lines of its own: threads that look at something else do not slow it down.
+/// A value in cache lines of its own, so that threads that read other values do not slow it down.
 #[repr(align(128))]
 struct CacheLine<T>(T);
 
@@ -62,13 +63,14 @@ struct PoolJob {
     count: usize,
 }
 
-// SAFETY: `job` is all that is not `Sync` by itself. The owner writes it while nobody is inside; threads read it inside.
+// SAFETY: only `job` is not `Sync` by itself. The owner writes it while no worker is in the job, and workers read it in
+// the job.
 unsafe impl Sync for PoolState {}
 // SAFETY: as above; a task may be called from any thread.
 unsafe impl Send for PoolState {}
 
 impl Pool {
-    /// `threads` with the calling one, or as many as the system gives.
+    /// A pool of `threads` threads, the calling thread included, or of fewer if the system refuses to start them.
     pub(super) fn new(threads: usize) -> Self {
         let asleep = (1..threads).map(|_| AtomicBool::new(false)).collect();
         let shared = Arc::new(PoolState {
@@ -89,12 +91,13 @@ impl Pool {
         Self { shared, threads, core: OwnerCore::new(), busy: Cell::new(false), late_marker: LateMarker::default() }
     }
 
-    /// Its threads, the owner among them.
+    /// The number of threads, the owner included.
     pub(super) fn width(&self) -> usize {
         self.threads.len() + 1
     }
 
-    /// Runs `task` for each of `0..count` and waits for all; false when it did not, since a job runs or nobody could help.
+    /// Runs `task` for each of `0..count` and waits for all of them. Returns false without running any if a job runs
+    /// already, or if there are no workers or at most one task.
     ///
     /// # Panics
     /// When a task does.
@@ -116,12 +119,13 @@ impl Pool {
     fn publish(&self, job: PoolJob) {
         let shared = &*self.shared;
         self.core.move_workers_away(&shared.workers);
-        // SAFETY: the last job was closed and left by all before `run` returned, and there is one owner.
+        // SAFETY: the last job was closed and all workers had left it before `run` returned, and there is one owner.
         unsafe { *shared.job.get() = Some(job) };
         shared.next.0.store(0, Ordering::Relaxed);
         let number = (shared.state.load(Ordering::Relaxed) & !(OPEN | INSIDE)).wrapping_add(JOB);
         shared.state.store(number | OPEN, Ordering::SeqCst);
-        // Either this sees a worker asleep, or the worker, which looks again after it said so, sees the job.
+        // Either this thread sees that a worker sleeps, or the worker, which checks again after it set the flag, sees
+        // the job.
         for (asleep, worker) in shared.asleep.iter().zip(&self.threads).take(job.count - 1) {
             if asleep.load(Ordering::SeqCst) && asleep.swap(false, Ordering::SeqCst) {
                 worker.thread().unpark();
@@ -130,14 +134,15 @@ impl Pool {
     }
 }
 
-/// The task without its lifetime, which `OpenJob` sees to.
+/// The task without its lifetime, which `OpenJob` enforces.
 fn erased<'a>(task: &'a (dyn Fn(usize) + Sync + 'a)) -> *const (dyn Fn(usize) + Sync) {
     let task: *const (dyn Fn(usize) + Sync + 'a) = task;
-    // SAFETY: only the lifetime changes; threads call it inside a job, and the job is left by all before the task ends.
+    // SAFETY: only the lifetime changes. Workers call the task in a job, and all workers leave the job before the task
+    // ends.
     unsafe { std::mem::transmute(task) }
 }
 
-/// A job is open, or may be. However the owner leaves it, nobody else is inside afterwards.
+/// An open job. Dropping it closes the job and waits until all workers have left it, also if the owner panics.
 struct OpenJob<'a>(&'a Pool);
 
 impl Drop for OpenJob<'_> {
@@ -153,7 +158,7 @@ impl Drop for OpenJob<'_> {
             thread::park();
         }
         if panics {
-            // One is enough, and the next job has nothing to do with it.
+            // The owner's own panic continues, and the next job must not see the workers' panics.
             drop(shared.take_panic());
         }
         self.0.busy.set(false);
@@ -161,7 +166,7 @@ impl Drop for OpenJob<'_> {
 }
 
 impl PoolState {
-    /// Takes tasks until none is left.
+    /// Runs tasks until none is left.
     fn work(&self, task: &(dyn Fn(usize) + Sync), count: usize) {
         loop {
             let index = self.next.0.fetch_add(1, Ordering::Relaxed);
@@ -176,7 +181,7 @@ impl PoolState {
         self.panic.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
-    /// What worker `worker` does all its life.
+    /// The loop of worker `worker`.
     fn run_worker(&self, worker: usize) {
         if let Some(worker) = self.workers.get(worker) {
             worker.is_this_thread();
@@ -198,7 +203,7 @@ impl PoolState {
         (state & OPEN != 0 && state / JOB != seen) || self.stop.load(Ordering::SeqCst)
     }
 
-    /// Goes into a job with another number than `seen` if one is open; its number.
+    /// Enters the open job if its number is not `seen`, and returns its number.
     fn enter(&self, seen: u64) -> Option<u64> {
         let mut state = self.state.load(Ordering::Acquire);
         while state & OPEN != 0 && state / JOB != seen {
@@ -210,11 +215,11 @@ impl PoolState {
         None
     }
 
-    /// Inside a job: helps, and leaves it.
+    /// Runs tasks of the entered job, and leaves the job.
     fn run_job(&self) {
-        // SAFETY: the owner does not write while somebody is inside.
+        // SAFETY: the owner does not write while a worker is in the job.
         if let Some(job) = unsafe { *self.job.get() } {
-            // SAFETY: the owner keeps the task until everybody has left.
+            // SAFETY: the owner keeps the task until all workers have left the job.
             let task = unsafe { &*job.task };
             if let Err(panic) = catch_unwind(AssertUnwindSafe(|| self.work(task, job.count))) {
                 self.panic.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(panic);
@@ -243,7 +248,7 @@ fn offer_core(late_marker: &LateMarker) {
     }
 }
 
-/// Waits so long for `done`; whether it came.
+/// Spins until `done` is true, for at most `time`. Returns whether it is true.
 fn spin(time: Duration, done: impl Fn() -> bool) -> bool {
     let begun = Instant::now();
     while begun.elapsed() < time {
@@ -262,7 +267,7 @@ impl Drop for Pool {
         self.shared.stop.store(true, Ordering::SeqCst);
         for worker in self.threads.drain(..) {
             worker.thread().unpark();
-            // Members do not panic: tasks that do are caught.
+            // Workers do not panic: panics of tasks are caught.
             let _ended = worker.join();
         }
     }
@@ -303,7 +308,7 @@ mod tests {
                 thread::sleep(Duration::from_millis(30));
             }));
             assert!(begun.elapsed() >= Duration::from_millis(30));
-            // Members sleep by now.
+            // The workers sleep by now.
             thread::sleep(Duration::from_millis(5));
         }
         assert_eq!(threads.lock().expect("no panic").len(), 3);

@@ -1,6 +1,6 @@
-//! What several cubes have of one query, each of a part of the positions, put together (split over keys and values as in
-//! Flash-Decoding, Dao et al. 2023): a step of decode has so few queries that whoever did not split a long sequence would
-//! leave most of a GPU idle.
+//! Combines the results that several cubes have of one query, each for a part of the positions (split over keys and
+//! values as in Flash-Decoding, Dao et al. 2023). A decode step has so few queries that without the split a long
+//! sequence would leave most of a GPU idle.
 
 use burn_cubecl::cubecl;
 use burn_cubecl::cubecl::prelude::*;
@@ -10,12 +10,13 @@ use crate::kernel::gpu::argument;
 
 /// Units of a cube, which is one query.
 const UNITS: usize = 32;
-/// Vectors of a part beside those of its sum: the sum of its weights, and the greatest score, in each lane.
+/// Vectors of a part after the vectors of its sum: the sum of its weights and the greatest score, each in every lane.
 pub(super) const PART_EXTRA: usize = 2;
 
-/// `parts` is `[queries, splits, vectors + PART_EXTRA]` vectors of so many lanes, `out` is `[queries, vectors]`.
+/// `parts` is `[queries, splits, vectors + PART_EXTRA]` vectors of `lanes`, `out` is `[queries, vectors]`.
 pub(super) fn launch(parts: &CubeTensor, out: &CubeTensor, queries: usize, splits: usize, lanes: usize, width: usize) {
-    // SAFETY: a cube takes one of the queries, of which parts and out have as many, and no index passes a query's part.
+    // SAFETY: each cube takes one query, parts and out have as many queries, and no index is past the end of a query's
+    // parts.
     unsafe {
         combine_parts::launch_unchecked(
             &out.client,

@@ -1,8 +1,9 @@
 //! Softmax attention of a few queries over the pages of their sequence.
 //!
-//! A cube takes the rows of a task and some heads that share keys and values: its queries. For a tile of positions its
-//! units are first positions (a score of each with every query), then elements of the result (a sum over the tile). In a step
-//! of long sequences several cubes share the tiles of one, and [`combine`] puts together what they have.
+//! A cube takes the rows of a task and some heads that share keys and values: these are its queries. For each tile of
+//! positions its units are first positions (a score of each with every query), then elements of the result (a sum over
+//! the tile). In a decode step of long sequences several cubes share the tiles of one sequence, and [`combine`] adds up
+//! their results.
 
 use burn_cubecl::cubecl;
 use burn_cubecl::cubecl::prelude::*;
@@ -17,14 +18,14 @@ use crate::kernel::gpu::{argument, empty_like, lanes_sum};
 const UNITS: usize = 128;
 /// Queries of a cube at most.
 const QUERIES_MAX: usize = 8;
-/// Parts in which the greatest score of a tile is looked for, for each query.
+/// Parts of a tile whose greatest scores are searched separately, for each query.
 const PARTS: usize = UNITS / QUERIES_MAX;
-/// Vectors of a key, and positions whose values, a unit waits for together.
+/// Loads that a unit waits for together: vectors of a key, or values of positions.
 const AT_ONCE: usize = 8;
 /// Less than every score.
 const LOWEST: f32 = -1e30;
 
-/// What the kernel is compiled for.
+/// The compile-time parameters of the kernel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 struct SoftmaxPlan {
     heads: usize,
@@ -40,17 +41,17 @@ struct SoftmaxPlan {
 }
 
 impl SoftmaxPlan {
-    /// Vectors of a result, of so many lanes, that one unit sums.
+    /// Vectors of a result, of `lanes` elements, that one unit sums.
     fn own(&self, lanes: usize) -> usize {
         (self.width / lanes).div_ceil(UNITS)
     }
 
-    /// Parts of a tile that are summed beside each other, where vectors of a result are fewer than units.
+    /// Parts of a tile that are summed in parallel if a result has fewer vectors than a cube has units: its sides.
     fn sides(&self, lanes: usize) -> usize {
         (UNITS * lanes / self.width).max(1)
     }
 
-    /// Positions whose values a unit waits for together: so many that none is past the tile.
+    /// Positions whose values a unit waits for together. The number divides a tile.
     fn at_once(&self, lanes: usize) -> usize {
         let wanted = if self.queries > 2 { AT_ONCE / 2 } else { AT_ONCE };
         if UNITS.is_multiple_of(wanted * self.sides(lanes)) { wanted } else { 1 }
@@ -84,8 +85,8 @@ pub(super) fn launch(
     let tasks = (rows.tasks.count / 4) as u32;
     let all = rows.slots.count * heads;
     let parts = (rows.splits > 1).then(|| empty_like(queries, [all * rows.splits, width + PART_EXTRA * lanes]));
-    // SAFETY: tasks are of rows that queries and out have, and positions before the end of a task's rows are on pages that
-    // its sequence was given, which the layer's store has.
+    // SAFETY: queries and out have the rows of the tasks. Positions before the end of a task's rows are on pages that
+    // its sequence owns, and the layer's store has those pages.
     unsafe {
         online_softmax::launch_unchecked(
             &queries.client,
@@ -107,12 +108,12 @@ pub(super) fn launch(
     }
 }
 
-/// What a cube computes: rows of a sequence, and heads that share keys and values.
+/// The work of a cube: rows of a sequence, and heads that share keys and values.
 #[derive(CubeType)]
 struct SoftmaxTask {
     first_row: usize,
     rows: usize,
-    /// Where the sequence's pages begin in `tables`.
+    /// Index of the sequence's first page in `tables`.
     table: usize,
     /// Position of the first row.
     start: usize,
@@ -120,8 +121,8 @@ struct SoftmaxTask {
     kv_head: usize,
 }
 
-/// What a unit knows of the queries so far: of each the sums of its own vectors of the result, of weights, and the greatest
-/// score (which every unit has).
+/// A unit's state for each query: the sums of its own vectors of the result, the sum of weights, and the greatest
+/// score, which every unit has.
 #[derive(CubeType)]
 struct SoftmaxState<N: Size> {
     sums: Array<Vector<f32, N>>,
@@ -194,7 +195,7 @@ fn load_queries<N: Size>(
     let mut at = UNIT_POS as usize;
     while at < comptime!(plan.queries * plan.width / lanes) {
         let own = at / vectors;
-        // Rows past the last are computed as the last one and not written.
+        // Rows past the last row are computed like the last row and not written.
         let row = task.first_row + usize::min(own / comptime!(plan.cube_heads), task.rows - 1);
         let head = task.first_head + own % comptime!(plan.cube_heads);
         query[at] = queries[(row * comptime!(plan.heads) + head) * vectors + at % vectors];
@@ -220,13 +221,14 @@ fn fresh<N: Size>(#[comptime] plan: SoftmaxPlan) -> SoftmaxState<N> {
     SoftmaxState::<N> { sums, totals, highest }
 }
 
-/// The head of keys, or of values, of the page that has a position.
+/// The index of the head of keys or values in the page of a position.
 #[cube]
 fn head_page(tables: &[u32], task: &SoftmaxTask, position: usize, #[comptime] kv_heads: usize) -> usize {
     tables[task.table + position / comptime!(PAGE_TOKENS)] as usize * kv_heads + task.kv_head
 }
 
-/// The score of a unit's position in a tile with each query; [`LOWEST`] where the query does not see it.
+/// The scores of a unit's position in a tile with each query, or [`LOWEST`] if the query does not attend to the
+/// position.
 #[cube]
 #[allow(clippy::too_many_arguments, reason = "what a tile is and where it goes")]
 fn score<N: Size>(
@@ -298,7 +300,7 @@ fn find_greatest(weights: &Shared<[f32]>, greatest: &mut Shared<[f32]>, #[compti
     }
 }
 
-/// From scores to weights, relative to the greatest score so far; what was summed before is made relative to it too.
+/// Turns scores into weights relative to the greatest score so far, and rescales the earlier sums to it.
 #[cube]
 fn weigh<N: Size>(
     weights: &mut Shared<[f32]>,
@@ -330,7 +332,7 @@ fn weigh<N: Size>(
     }
 }
 
-/// Adds a tile's values by their weights to the sums of a unit, which takes one position in as many as there are sides.
+/// Adds a tile's weighted values to the sums of a unit. Each side takes every `sides`th position.
 #[cube]
 fn add_values<N: Size>(
     values: &[Vector<f32, N>],
@@ -353,13 +355,13 @@ fn add_values<N: Size>(
         let mut value = Array::<Vector<f32, N>>::new(comptime!(at_once * owned));
         #[unroll]
         for step in 0..at_once {
-            // Positions past the last are read as the last one and weigh nothing.
+            // Positions past the last one are read as the last one and have weight zero.
             let place = tile + usize::min(at + comptime!(step * sides), count - 1);
             let page = head_page(tables, task, place, comptime!(plan.kv_heads));
             let from = (page * comptime!(PAGE_TOKENS) + place % comptime!(PAGE_TOKENS)) * vectors;
             #[unroll]
             for own in 0..owned {
-                // Vectors past the last are read as the last one and not written.
+                // Vectors past the last one are read as the last one and not written.
                 let vector = usize::min(element + comptime!(own * UNITS), vectors - 1);
                 value[comptime!(step * owned + own)] = values[from + vector];
             }
@@ -382,7 +384,7 @@ fn add_values<N: Size>(
     }
 }
 
-/// Sums over the sides, and the results of rows that are there, or this cube's part of them.
+/// Adds up the sides, and writes the results of the task's rows, or this cube's part of them.
 #[cube]
 fn write<N: Size>(
     out: &mut [Vector<f32, N>],
@@ -428,7 +430,7 @@ fn write<N: Size>(
     }
 }
 
-/// The sum of what the units of an element have, one in each side.
+/// The sum over the units of an element, one in each side.
 #[cube]
 fn over_sides<N: Size>(
     value: Vector<f32, N>,

@@ -1,4 +1,4 @@
-//! Keys and values of all sequences of a model on a GPU: one store of pages a layer, of which each sequence owns some.
+//! The KV cache of all sequences of a model on a GPU: one store of pages per layer. Each sequence owns some pages.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -7,16 +7,16 @@ use burn_cubecl::cubecl::prelude::*;
 
 use crate::kernel::gpu::{DeviceBuffer, Gpu, lanes_of};
 
-/// Positions of a page.
+/// Positions in a page.
 pub(crate) const PAGE_TOKENS: usize = 64;
-/// Pages a store begins with.
+/// Pages of a store at the beginning.
 const PAGES_FIRST: usize = 16;
-/// Units of a cube that copies.
+/// Units of a cube of the copy kernel.
 const UNITS: u32 = 128;
-/// Cubes in one dimension of a grid at most, as WebGPU has it.
+/// Maximum number of cubes in one dimension of a grid, as in WebGPU.
 const CUBES_MAX: usize = 65_535;
 
-/// What a position is made of.
+/// The shape of a position.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct PageShape {
     pub(crate) layers: usize,
@@ -25,12 +25,12 @@ pub(crate) struct PageShape {
 }
 
 impl PageShape {
-    /// Elements of one page of keys, or of values.
+    /// Elements of the keys of one page, and of the values.
     fn elements(&self) -> usize {
         self.kv_heads * self.head_dim * PAGE_TOKENS
     }
 
-    /// Elements of a key that lie beside each other.
+    /// Adjacent elements of a key.
     pub(super) fn key_lanes(&self) -> usize {
         lanes_of(self.head_dim)
     }
@@ -44,14 +44,14 @@ pub(crate) struct PageStore {
     /// Keys `[pages, kv_heads, head_dim / lanes, page, lanes]` and values `[pages, kv_heads, page, head_dim]`.
     layers: Vec<[DeviceBuffer; 2]>,
     pages: usize,
-    /// It doubles up to here.
+    /// The store doubles up to this number of pages.
     pages_max: usize,
-    /// How often the buffers were others.
+    /// The number of times that the buffers were replaced.
     version: u64,
     free: Arc<Mutex<Vec<u32>>>,
 }
 
-/// The pages of one sequence, given back when it is dropped.
+/// The pages of one sequence. Dropping it frees them.
 #[derive(Debug, Default)]
 pub(crate) struct Pages {
     ids: Vec<u32>,
@@ -63,10 +63,10 @@ impl Pages {
         &self.ids
     }
 
-    /// Where a position of the sequence is in the store. The sequence has room for it.
+    /// The slot of a position in the store. The sequence has reserved it.
     pub(super) fn slot(&self, position: usize) -> u32 {
         let page = self.ids.get(position / PAGE_TOKENS).copied();
-        // Its owner reserved it before the pass.
+        // The decoder reserves it before the step.
         page.unwrap_or_else(|| panic!("a sequence has no page for position {position}")) * PAGE_TOKENS as u32
             + (position % PAGE_TOKENS) as u32
     }
@@ -102,7 +102,7 @@ impl PageStore {
         self.shape
     }
 
-    /// Another number when the buffers are others.
+    /// A number that changes whenever the buffers are replaced.
     pub(crate) fn version(&self) -> u64 {
         self.version
     }
@@ -112,17 +112,17 @@ impl PageStore {
         &self.layers[layer]
     }
 
-    /// Gives `pages` room for `tokens` positions.
+    /// Grows `pages` to `tokens` positions.
     ///
     /// # Errors
-    /// What the device said when it had no memory for that; nothing has changed then.
+    /// The device's message if it has no memory. Nothing has changed then.
     pub(crate) fn reserve(&mut self, pages: &mut Pages, tokens: usize) -> Result<(), String> {
         let missing = tokens.div_ceil(PAGE_TOKENS).saturating_sub(pages.ids.len());
         let free = self.free.lock().unwrap_or_else(PoisonError::into_inner).len();
         if free < missing {
             let needed = self.pages + missing - free;
             let wanted = PAGES_FIRST.max(2 * self.pages).min(self.pages_max).max(needed);
-            // A device that cannot have twice as much may have what is needed.
+            // A device without memory for twice as many pages may have memory for the needed ones.
             self.grow(wanted).or_else(|error| if wanted > needed { self.grow(needed) } else { Err(error) })?;
         }
         let mut free = self.free.lock().unwrap_or_else(PoisonError::into_inner);
@@ -132,7 +132,7 @@ impl PageStore {
         Ok(())
     }
 
-    /// New pages that begin with the first `tokens` positions of `from`, and have room for `room`.
+    /// New pages for `room` positions, which begin with the first `tokens` positions of `from`.
     ///
     /// # Errors
     /// As [`reserve`](Self::reserve).
@@ -150,7 +150,7 @@ impl PageStore {
         Ok(to)
     }
 
-    /// Makes the store so many pages large. What is there stays.
+    /// Grows the store to `pages` pages. Their contents stay.
     fn grow(&mut self, pages: usize) -> Result<(), String> {
         let room = || self.gpu.room(pages * self.shape.elements());
         let fresh: Vec<[DeviceBuffer; 2]> = (0..self.shape.layers).map(|_| [room(), room()]).collect();
@@ -164,7 +164,7 @@ impl PageStore {
         self.gpu.check(fresh.iter().flatten())?;
         self.layers = fresh;
         self.version += 1;
-        // The lowest is taken first.
+        // The page with the lowest number is taken first.
         let mut free = self.free.lock().unwrap_or_else(PoisonError::into_inner);
         free.splice(0..0, (self.pages as u32..pages as u32).rev());
         self.pages = pages;
@@ -176,8 +176,7 @@ impl PageStore {
         let vectors = self.shape.elements() / lanes;
         let count = moves.count / 2;
         let columns = count.min(CUBES_MAX);
-        // SAFETY: both buffers have the pages that moves names, and units past the elements of a page or past the last of
-        // the moves return.
+        // SAFETY: both buffers have the pages that moves names. Units past the end of a page or of the moves return.
         unsafe {
             copy_pages::launch_unchecked(
                 &self.gpu.client,

@@ -1,5 +1,5 @@
-//! From the product of a layer's first matrix to queries and to what is kept: norms over heads, rotary embedding (Su et
-//! al. 2021, in the rotate-half layout), and the way into pages.
+//! Splits the product of a layer's first matrix into queries, keys and values: norms over heads, rotary embedding (Su
+//! et al. 2021, in the rotate-half layout), and writing keys and values into pages.
 
 use burn_cubecl::cubecl;
 use burn_cubecl::cubecl::prelude::*;
@@ -12,7 +12,7 @@ use crate::kernel::gpu::{argument, cube_sum, primitive};
 /// Units of a cube, which is one head of one row.
 const UNITS: usize = 32;
 
-/// What the kernel is compiled for.
+/// The compile-time parameters of the kernel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 struct RotatePlan {
     heads: usize,
@@ -35,8 +35,8 @@ pub(super) fn launch(
     let [keys, values] = store.layer(attention.layer);
     let weights = attention.norms.map(|(weights, _)| primitive(weights.clone()));
     let epsilon = attention.norms.map_or(0.0, |(_, epsilon)| epsilon);
-    // SAFETY: the grid is a row and a head each, of which qkv and queries have as many; slots are of pages that sequences
-    // were given, which the layer's store has.
+    // SAFETY: the grid has a cube for each row and head, and qkv and queries have as many. Slots are on pages that
+    // sequences own, and the layer's store has those pages.
     unsafe {
         rotate_heads::launch_unchecked(
             &qkv.client,
@@ -125,7 +125,7 @@ fn rotate_heads(
     }
 }
 
-/// What a head's root mean square norm multiplies it by.
+/// The factor of a head's root mean square norm.
 #[cube]
 fn norm_scale(qkv: &[f32], from: usize, epsilon: f32, #[comptime] width: usize) -> f32 {
     let unit = UNIT_POS as usize;
@@ -140,7 +140,7 @@ fn norm_scale(qkv: &[f32], from: usize, epsilon: f32, #[comptime] width: usize) 
     1.0f32 / (sum / comptime!(width as f32) + epsilon).sqrt()
 }
 
-/// Where element `at` of a position's keys is; `start` is the first element of its head, counted without positions.
+/// The index of element `at` of a position's key. `start` is the first element of its head, counted without positions.
 #[cube]
 fn key_index(start: usize, offset: usize, at: usize, #[comptime] lanes: usize) -> usize {
     (start + at / lanes * lanes) * comptime!(PAGE_TOKENS) + offset * lanes + at % lanes

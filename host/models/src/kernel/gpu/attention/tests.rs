@@ -7,7 +7,7 @@ use crate::kernel::cpu::AttentionMask;
 use crate::kernel::cpu::test_cases::{AttentionCase, attention_cases};
 use crate::kernel::gpu::tests::test_gpu;
 
-/// Sequences of a case on a GPU. Two layers, of which the second is used.
+/// The sequences of a case on a GPU. The model has two layers, and the second is used.
 struct Running<'a> {
     case: &'a AttentionCase,
     device: Device,
@@ -29,7 +29,7 @@ impl<'a> Running<'a> {
         Self { case, device: device.clone(), store: PageStore::new(Gpu::new(device), shape, 1 << 20), norms }
     }
 
-    /// One pass of some sequences, each of which gains the tokens from its first number up to its second.
+    /// One step of some sequences. Each gains the tokens from its first number up to its second.
     fn pass(&mut self, sequences: &mut [(&mut Pages, usize, usize)]) -> Vec<f32> {
         let (case, mut qkv, mut angles) = (self.case, Vec::new(), Vec::new());
         let half = case.head_dim / 2;
@@ -62,8 +62,8 @@ fn assert_close(got: &[f32], expected: &[f64], what: &str) {
     }
 }
 
-/// Those of the CPU's attention, and some whose heads are wider than a cube, shared by more than a cube takes, or whose
-/// sequence has several tiles.
+/// The cases of the CPU's attention, and cases with heads wider than a cube, with more query heads than a cube takes,
+/// and with sequences of several tiles.
 fn decoder_cases() -> Vec<AttentionCase> {
     let mut all = attention_cases();
     all.retain(|case| case.mask != AttentionMask::Full);
@@ -118,7 +118,7 @@ fn sequences_of_one_pass_do_not_see_each_other_and_copies_go_on_by_themselves() 
     let got = running.pass(&mut [(&mut one, 0, 150), (&mut two, 0, 3)]);
     assert_close(&got[..150 * row], &expected[..150 * row], "the first");
     assert_close(&got[150 * row..], &expected[..3 * row], "the second");
-    // More pages than the store began with, so that it grows with what is there.
+    // More pages than the store begins with, so that it grows while pages are in use.
     let mut three = running.store.copy(&one, 130, 64 * 40).expect("there is memory");
     let got = running.pass(&mut [(&mut three, 130, 131), (&mut one, 150, 151), (&mut two, 3, 4)]);
     let rows = [130, 150, 3].map(|at| &expected[at * row..(at + 1) * row]).concat();
@@ -152,7 +152,7 @@ fn a_device_without_memory_refuses_one_sequence_and_the_others_go_on() {
     let mut one = Pages::default();
     let got = running.pass(&mut [(&mut one, 0, 69)]);
     assert_close(&got, &expected[..69 * row], "before");
-    // A terabyte, which no device has.
+    // A terabyte: more than any device has.
     let mut greedy = Pages::default();
     let refused = running.store.reserve(&mut greedy, 1 << 30).expect_err("more than there is");
     assert!(!refused.is_empty() && greedy.ids().is_empty(), "{refused}");
@@ -160,8 +160,8 @@ fn a_device_without_memory_refuses_one_sequence_and_the_others_go_on() {
     assert_close(&got, &expected[69 * row..], "after");
 }
 
-/// Not a test: what attention of the shape of Qwen3-0.6B takes. `FIREBOX_TEST_VULKAN=1 cargo test -p firebox-models --lib --
-/// --ignored --nocapture rates`
+/// Not a test: prints the time of attention of the shape of Qwen3-0.6B. `FIREBOX_TEST_VULKAN=1 cargo test --workspace
+/// --lib -- --ignored --nocapture rates`
 #[test]
 #[ignore = "prints figures"]
 fn rates() {

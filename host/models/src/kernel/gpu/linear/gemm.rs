@@ -1,4 +1,5 @@
-//! More rows of `x`: a cube computes a square of the result, and its units share what they read of `x` and the weights.
+//! GEMM for many rows of `x`: a cube computes a square tile of the result, and its units share what they read of `x`
+//! and of the weights.
 
 use burn_cubecl::cubecl;
 use burn_cubecl::cubecl::prelude::*;
@@ -6,18 +7,18 @@ use burn_cubecl::cubecl::prelude::*;
 use super::{Form, Product};
 use crate::kernel::gpu::{argument, lanes_sum};
 
-/// Rows of `x`, and of weights, in a tile.
+/// Rows of `x` and rows of weights in a tile.
 const TILE: usize = 64;
-/// Columns of both that are in shared memory at a time.
+/// Columns of a tile that are in shared memory at a time.
 const DEPTH: usize = 32;
 /// Units along each side of a cube.
 const SIDE: usize = 16;
 /// Units of a cube.
 const UNITS: usize = SIDE * SIDE;
-/// Rows of `x`, and of weights, a unit computes with.
+/// Rows of `x` and rows of weights that a unit computes with.
 const OWN: usize = TILE / SIDE;
 
-/// What the kernel is compiled for.
+/// The compile-time parameters of the kernel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 struct GemmPlan {
     form: Form,
@@ -30,8 +31,8 @@ pub(super) fn launch(product: &Product<'_>) {
     let plan = GemmPlan { form: matrix.form, bias: product.bias.is_some(), base: product.base.is_some() };
     let cubes = |rows: usize| rows.div_ceil(TILE) as u32;
     let lanes = matrix.form.lanes;
-    // SAFETY: rows past the last of x or of the weights are read as the last one and not written, and vectors past those
-    // of a row are not read but zero.
+    // SAFETY: rows past the last row of x or of the weights are read as the last row and not written. Vectors past the
+    // end of a row are zero and not read.
     unsafe {
         gemm::launch_unchecked(
             &product.x.client,
@@ -70,11 +71,11 @@ fn gemm<N: Size>(
     let unit = UNIT_POS as usize;
     let first_w = CUBE_POS_X as usize * comptime!(TILE);
     let first_x = CUBE_POS_Y as usize * comptime!(TILE);
-    // Vectors of elements, and of words, in a row and in a row of a tile.
+    // Vectors of elements and of words, in a row and in a row of a tile.
     let width = comptime!(plan.form.vectors * plan.form.parts());
     let depth = comptime!(DEPTH / lanes);
     let words = comptime!(DEPTH / lanes / plan.form.parts());
-    // One vector more in a row than is used, so that rows begin in other banks.
+    // A row has one vector more than is used, so that rows begin in different banks.
     let mut x_tile = Shared::<[Vector<f32, N>]>::new_slice(comptime!(TILE * (DEPTH / lanes + 1)));
     let mut w_tile = Shared::<[Vector<f32, N>]>::new_slice(comptime!(TILE * (DEPTH / lanes + 1)));
     let mut sums = Array::<Vector<f32, N>>::new(comptime!(OWN * OWN));
@@ -82,7 +83,7 @@ fn gemm<N: Size>(
     for at in 0..comptime!(OWN * OWN) {
         sums[at] = Vector::<f32, N>::new(0.0f32);
     }
-    // What a unit brings of the next tiles while those that are there are computed with.
+    // A unit's part of the next tiles, loaded while the current tiles are multiplied.
     let mut next_x = Array::<Vector<f32, N>>::new(comptime!(TILE * depth / UNITS));
     let mut next_w = Array::<Vector<u32, N>>::new(comptime!(TILE * words / UNITS));
     load::<f32, N>(x, &mut next_x, unit, first_x, m, 0usize, width, depth);
@@ -117,7 +118,7 @@ fn gemm<N: Size>(
     }
 }
 
-/// Puts what the units brought into the tiles, weights widened.
+/// Stores the loaded parts into the tiles. Weights are widened.
 #[cube]
 fn store_tiles<N: Size>(
     next_x: &Array<Vector<f32, N>>,
@@ -148,7 +149,7 @@ fn store_tiles<N: Size>(
     }
 }
 
-/// Adds the products of the tiles to a unit's sums, each a vector whose lanes are still to be added up.
+/// Adds the products of the tiles to a unit's sums. Each sum is a vector whose lanes are added later.
 #[cube]
 fn multiply<N: Size>(
     x_tile: &Shared<[Vector<f32, N>]>,
@@ -176,7 +177,8 @@ fn multiply<N: Size>(
     }
 }
 
-/// A unit's part of a tile, `depth` vectors of each row from vector `from` on; zeros past the end of a row.
+/// Loads a unit's part of a tile: `depth` vectors of each row, from vector `from` on. Past the end of a row the vectors
+/// are zero.
 #[cube]
 #[allow(clippy::too_many_arguments, reason = "where it is and where it goes")]
 fn load<T: Numeric, N: Size>(
@@ -202,7 +204,7 @@ fn load<T: Numeric, N: Size>(
     }
 }
 
-/// Elements `from` and on of a vector of words that hold two BF16 each.
+/// The elements from `from` on of a vector of words with two BF16 each.
 #[cube]
 fn widened<N: Size>(words: Vector<u32, N>, #[comptime] from: usize) -> Vector<f32, N> {
     let mut elements = Vector::<f32, N>::new(0.0f32);

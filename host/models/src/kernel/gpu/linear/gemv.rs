@@ -1,5 +1,6 @@
-//! Few rows of `x`: each weight is read once, by units that lie beside each other along the row, and meets all rows of `x`
-//! in registers. What comes before and after a product in a layer is done on the way, since a launch costs more than it.
+//! GEMV for few rows of `x`: adjacent units read adjacent weights of a row, each weight is read once, and it meets all
+//! rows of `x` in registers. The operations of a layer before and after the product are part of the kernel, since a
+//! launch costs more than they do.
 
 use burn_cubecl::cubecl;
 use burn_cubecl::cubecl::prelude::*;
@@ -9,14 +10,14 @@ use crate::kernel::gpu::elements::activated;
 use crate::kernel::gpu::{argument, lanes_sum};
 use crate::layers::Activation;
 
-/// Units that share a row of weights.
+/// Units that share a row of weights: a group.
 const LANES: usize = 32;
-/// Groups of them in a cube.
+/// Groups in a cube.
 const GROUPS: usize = 4;
-/// Rows of `x` that one pass over the weights serves: one of these.
+/// Rows of `x` that one pass over the weights can serve.
 pub(super) const X_ROWS: [usize; 3] = [1, 4, 16];
 
-/// What the kernel is compiled for.
+/// The compile-time parameters of the kernel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 struct GemvPlan {
     form: Form,
@@ -27,12 +28,12 @@ struct GemvPlan {
     norm: bool,
     bias: bool,
     base: bool,
-    /// Of a gated linear unit: the function of the gates, which are the first half of the weights' rows.
+    /// For a gated linear unit: the function of the gates, which are the first half of the weights' rows.
     gate: Option<Activation>,
 }
 
 impl GemvPlan {
-    /// Sums a unit has: of products, then of squares.
+    /// Sums of a unit: of products, then of squares.
     fn sums(&self) -> usize {
         self.w_rows * self.x_rows + if self.norm { self.x_rows } else { 0 }
     }
@@ -46,7 +47,7 @@ impl GemvPlan {
 pub(super) fn launch(product: &Product<'_>) {
     let matrix = product.matrix;
     let x_rows = X_ROWS.into_iter().find(|rows| *rows >= product.m).unwrap_or(X_ROWS[2]);
-    // What `x` costs is shared by the rows of weights; a group's lanes add up at most one sum each.
+    // The rows of weights share the cost of reading `x`. Each lane of a group adds up at most one sum.
     let w_rows = if x_rows == 4 { 4 } else { 2 };
     let plan = GemvPlan {
         form: matrix.form,
@@ -59,8 +60,8 @@ pub(super) fn launch(product: &Product<'_>) {
     };
     let columns = product.columns();
     let lanes = matrix.form.lanes;
-    // SAFETY: rows past the last of x or of the weights are read as the last one and not written, and no vector past
-    // those of a row is read.
+    // SAFETY: rows past the last row of x or of the weights are read as the last row and not written. No vector past
+    // the end of a row is read.
     unsafe {
         gemv::launch_unchecked(
             &product.x.client,
@@ -101,7 +102,8 @@ fn gemv<N: Size>(
     let first_column = (CUBE_POS_X as usize * comptime!(GROUPS) + group) * comptime!(plan.columns());
     let first_row = CUBE_POS_Y as usize * comptime!(plan.x_rows);
     let sums = products::<N>(x, weights, norm, m, columns, first_row, first_column, lane, plan);
-    // One lane adds up the sums of one number; rows of one more than the lanes lie in other banks.
+    // One lane adds up the partial sums of one number. Rows are one element longer than the number of lanes, so that
+    // they begin in different banks.
     let count = comptime!(plan.sums());
     let stride = comptime!(LANES + 1);
     let mut shared = Shared::<[f32]>::new_slice(comptime!(GROUPS * plan.sums() * (LANES + 1)));
@@ -139,7 +141,7 @@ fn gemv<N: Size>(
     }
 }
 
-/// What one unit has of each sum, [`GemvPlan::sums`] of them.
+/// A unit's partial sums, [`GemvPlan::sums`] of them.
 #[cube]
 #[allow(clippy::too_many_arguments, reason = "a kernel's buffers and sizes are its arguments")]
 fn products<N: Size>(
@@ -167,7 +169,7 @@ fn products<N: Size>(
         #[unroll]
         for w in 0..comptime!(plan.w_rows) {
             let column = usize::min(first_column + comptime!(w % plan.columns()), columns - 1);
-            // Gates come first, then what they are gates of.
+            // The rows of gates come first, then the rows that they gate.
             let row = column + comptime!(w / plan.columns()) * columns;
             words[w] = weights[row * vectors + at];
         }
@@ -200,7 +202,7 @@ fn products<N: Size>(
     sums
 }
 
-/// The sum of what the lanes of a group have, the `at`th.
+/// The `at`th sum of a group: its lanes' partial sums added up.
 #[cube]
 fn lane_sum(shared: &Shared<[f32]>, at: usize) -> f32 {
     let from = at * comptime!(LANES + 1);
@@ -211,7 +213,7 @@ fn lane_sum(shared: &Shared<[f32]>, at: usize) -> f32 {
     sum
 }
 
-/// Two BF16 a word, the lower half first, with the elements of `x` that go with them.
+/// The dot product of words with two BF16 each, the lower half first, and the matching elements of `x`.
 #[cube]
 fn halves_dot<N: Size>(words: Vector<u32, N>, low: Vector<f32, N>, high: Vector<f32, N>) -> f32 {
     let lanes = N::value();

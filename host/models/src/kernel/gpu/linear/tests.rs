@@ -15,7 +15,7 @@ fn download(tensor: Tensor<2>) -> Vec<f32> {
     tensor.try_into_vec_as::<f32>().expect("the device answers")
 }
 
-/// Two parts of different height.
+/// A matrix of two parts of different height.
 fn matrix(weights: &[f32], dtype: StoredType, columns: usize, device: &Device) -> DeviceMatrix {
     let (upper, lower) = weights.split_at(weights.len() / columns / 3 * columns);
     let parts = [upper, lower].map(|part| stored(part, dtype, [part.len() / columns, columns]));
@@ -134,7 +134,8 @@ fn bf16_takes_two_bytes_on_the_device_and_others_four() {
     assert_eq!(bytes(StoredType::Bf16, 21), 1_008, "rows of odd width are widened");
 }
 
-/// Not a test: what products of the shapes of Qwen3-0.6B take. `cargo test -p firebox-models -- --ignored --nocapture rates`
+/// Not a test: prints the time of products of the shapes of Qwen3-0.6B. `cargo test --workspace --lib -- --ignored
+/// --nocapture rates`
 #[test]
 #[ignore = "prints figures"]
 fn rates() {
