@@ -20,7 +20,7 @@ use crate::checkpoint::tensors::TensorIndex;
 use crate::error::ModelError;
 use crate::metadata::{self, Table, Warnings, files};
 
-/// The files of one model. Weights stay on disk (memory-mapped) until they are asked for.
+/// The files of one model. Weights stay on disk (memory-mapped) until they are used.
 #[derive(Debug)]
 pub struct Checkpoint {
     pub(crate) source: Source,
@@ -43,7 +43,7 @@ impl Checkpoint {
         Self::index(Source::Folder(folder.to_owned()))
     }
 
-    /// Opens files that are part of the program; names as in a folder.
+    /// Opens files that are part of the program. Their names are those of a folder.
     ///
     /// # Errors
     /// As [`Checkpoint::open`].
@@ -95,7 +95,7 @@ impl Checkpoint {
         self.tensors.entries.values().map(|entry| entry.range.len() as u64).sum()
     }
 
-    /// What loading has to say about files that are used all the same: keys and tensors that nobody reads, odd values.
+    /// Warnings about files that are used all the same: unused keys and tensors, unusual values.
     #[must_use]
     pub fn warnings(&self) -> &Warnings {
         &self.warnings
@@ -106,7 +106,7 @@ impl Checkpoint {
         self.json_as(name, metadata::table_of(name))
     }
 
-    /// As [`Checkpoint::json`], for a file whose name does not say what is in it.
+    /// As [`Checkpoint::json`], for a file whose table is not chosen by its name.
     pub(crate) fn json_as(&self, name: &str, table: Option<&'static Table>) -> Result<Option<JsonFile>, ModelError> {
         let file = JsonFile::read_as(&self.source, name, table, &self.warnings)?;
         if let Some(file) = &file {
@@ -115,11 +115,11 @@ impl Checkpoint {
         Ok(file)
     }
 
-    /// `config.json`. Its keys depend on the class of the model, so whoever knows that warns about them.
+    /// `config.json`. Its keys depend on the class of the model, so the loader of the class warns about unknown ones.
     pub(crate) fn config(&self) -> Result<JsonFile, ModelError> {
         JsonFile::read(&self.source, "config.json", &self.warnings)?.ok_or_else(|| ModelError::MissingFile {
             file: self.source.path_of("config.json"),
-            remedy: "it says which architecture the weights belong to",
+            remedy: "it names the architecture of the weights",
         })
     }
 
@@ -134,14 +134,14 @@ impl Checkpoint {
             file: self.source.path_of("tokenizer.json"),
             remedy: match () {
                 () if has(&["tokenizer.model", "spiece.model", "sentencepiece.bpe.model"]) => {
-                    "the folder has a model of SentencePiece, which is not read: save tokenizer.json beside it with \
+                    "the folder has a model of SentencePiece, which is not read: save tokenizer.json in its folder with \
                      transformers' AutoTokenizer.from_pretrained(FOLDER).save_pretrained(FOLDER)"
                 }
                 () if has(&["vocab.json", "vocab.txt", "tiktoken.model", "tekken.json"]) => {
-                    "the folder has only a vocabulary, which is not read: save tokenizer.json beside it with \
+                    "the folder has only a vocabulary, which is not read: save tokenizer.json in its folder with \
                      transformers' AutoTokenizer.from_pretrained(FOLDER).save_pretrained(FOLDER)"
                 }
-                () => "save the tokenizer in the fast format (tokenizer.json) beside the weights",
+                () => "save the tokenizer in the fast format (tokenizer.json) in the folder of the weights",
             },
         })
     }

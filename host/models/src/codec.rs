@@ -36,29 +36,30 @@ pub(crate) struct Codec {
     ends: HashSet<TokenId>,
     detokenizer: Arc<Detokenizer>,
     defaults: SamplingOverrides,
-    /// What the text of a conversation may not become; `None` where it may.
+    /// The control tokens that text of a conversation must not become. `None` if it may become them.
     control: Option<ControlTokens>,
-    /// Read when somebody first asks.
+    /// Read on first use.
     texts: OnceLock<Option<Arc<TokenTexts>>>,
     bounds: Bounds,
     /// Tokens that the model has no row for, and their texts.
     beyond: HashMap<TokenId, String>,
 }
 
-/// Takes the library's cache of words away: each thread that ever tokenizes has one of 10,000 entries, with texts of
-/// whoever asked, for as long as the thread lives. With a large vocabulary this takes a tenth of a second.
+/// Disables the library's word cache. Each thread that tokenizes has a cache of 10,000 entries with texts of any
+/// tenant, for as long as the thread lives. With a large vocabulary this takes a tenth of a second.
 fn forget_texts(tokenizer: &mut Tokenizer) {
     let mut model = tokenizer.get_model().clone();
     model.resize_cache(0);
     tokenizer.with_model(model);
 }
 
-/// What a caller may decide about a codec.
+/// Options of a codec.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct CodecOptions {
-    /// Nothing of a text stays in memory once it is tokenized. Loads more slowly.
+    /// Keeps no part of a text in memory after it is tokenized. Loading is slower.
     pub private: bool,
-    /// The text of a control token in a message is that token, as in transformers; else it is plain text.
+    /// Turns the text of a control token in a message into that token, as transformers does. By default it stays plain
+    /// text.
     pub text_control_tokens: bool,
 }
 
@@ -82,7 +83,8 @@ impl Codec {
         let ends = ends::read(checkpoint, eos, &tokenizer)?;
         let template = ChatTemplate::load(checkpoint, settings.as_ref(), named)?;
         let added = tokenizer.get_added_tokens_decoder();
-        // A parser needs to see the marks of a call or a thought; all other special tokens are structure, and are not text.
+        // A parser needs the marks of a call or of a thought as text. All other special tokens are structure and not
+        // text.
         let kept = |text: &str| ANSWER_MARKERS.iter().any(|marker| text.contains(marker));
         let hidden = added.iter().filter(|(_, token)| token.special && !kept(&token.content)).map(|(id, _)| *id);
         let hidden = hidden.collect();
@@ -107,7 +109,7 @@ impl Codec {
         encoded.map_err(|error| self.failed(&*error))
     }
 
-    /// The tokens, if the model has a row for each.
+    /// The tokens, if the model has an embedding for each.
     fn checked(&self, encoded: Encoded) -> Result<Encoded, ModelError> {
         let Encoded::Whole(tokens) = &encoded else { return Ok(encoded) };
         match tokens.iter().find_map(|token| self.beyond.get_key_value(token)) {
@@ -125,14 +127,14 @@ impl Codec {
         ModelError::Tokenizer { file: self.file.clone(), reason: error.to_string() }
     }
 
-    /// Tokens that a long conversation has at least, where it surely has more than `max`. It is rendered as it stands:
-    /// control tokens in its texts are looked for only where it may fit.
+    /// A lower bound of a long conversation's tokens, if it certainly has more than `max`. Control tokens in its texts
+    /// are not searched for, since that is only needed for a conversation that may fit.
     fn far_more(&self, template: &ChatTemplate, chat: Chat<'_>, max: usize) -> Result<Option<usize>, ModelError> {
         let said = said(chat);
         if said <= bounded::whole_bytes(max) {
             return Ok(None);
         }
-        // Of a short conversation only a template at fault makes more.
+        // A short conversation has more bytes only if its template is at fault.
         let bytes = self.bounds.bytes(max).filter(|bytes| said > bytes / 2).unwrap_or(usize::MAX);
         let Some(rendered) = template.render(chat, None, bytes)? else { return Ok(Some(max.saturating_add(1))) };
         let least = bounded::least(&self.tokenizer, &self.bounds, &rendered.text, max);
@@ -212,7 +214,7 @@ impl TextCodec for Codec {
     }
 }
 
-/// Bytes of what a template may write of a conversation.
+/// Maximum bytes of the text that a template makes of a conversation.
 fn said(chat: Chat<'_>) -> usize {
     let calls = chat.messages.iter().flat_map(|message| &message.tool_calls);
     let calls = calls.map(|call| call.id.len() + call.name.len() + call.arguments_json.len());
@@ -226,7 +228,7 @@ fn said(chat: Chat<'_>) -> usize {
     messages.chain(calls).chain(tools).sum::<usize>() + chat.prefix.len() + chat.options.bytes()
 }
 
-/// All tokens, where they were asked for without a limit.
+/// All tokens, for a call without a limit.
 fn whole(encoded: Encoded) -> Result<Vec<TokenId>, Error> {
     match encoded {
         Encoded::Whole(tokens) => Ok(tokens),

@@ -1,8 +1,8 @@
-//! Devices: what there is, which one is used, and why.
+//! Devices: which exist, which one is used, and why.
 //!
-//! This file is the only one that names the kinds of device ([`DEVICES`]). Nothing here uses burn's lazy device
-//! constructors, which panic without an adapter: a device is probed, tested in a child process when it was never seen
-//! before (a driver can crash the whole process at its first kernel), and only then opened with the fallible ones.
+//! Only this file names the kinds of device ([`DEVICES`]). It does not use burn's lazy device constructors, which panic
+//! without an adapter. A device is listed first. A device that was not seen before is tested in a child process, since
+//! a driver can crash the whole process at its first kernel. Then it is opened with the fallible constructors.
 
 mod adapters;
 mod child;
@@ -34,25 +34,24 @@ pub use child::TestChild;
 pub use report::{AdapterKind, AdapterLimits, AdapterReport, ShaderLanguage};
 pub use selftest::{TestReport, run_self_test};
 
-/// A kind of device that can be asked for by name.
+/// A kind of device with a name.
 #[derive(Debug, PartialEq, Eq)]
 pub struct DeviceApi {
     /// The name on the command line.
     pub name: &'static str,
-    /// How burn and wgpu call it, and what cubecl compiles kernels to for a driver that has all that takes; none for the
-    /// CPU.
+    /// burn's and wgpu's names of the API, and the language that kernels are compiled to if the driver has all features
+    /// for it; `None` for the CPU.
     graphics: Option<(WgpuBackend, wgpu::Backend, ShaderLanguage)>,
     /// Whether `auto` may choose it.
     auto: bool,
-    /// What a machine needs to have it, for people.
+    /// The machine's requirements for it, for people.
     pub needs: &'static str,
 }
 
 /// Every kind of device, in the order `auto` prefers them.
 ///
 /// `webgpu` is WGSL compiled by wgpu, which natively means OpenGL: Vulkan and Metal have compilers of their own, and on
-/// DirectX 12 `dx12` is that path already. It is slow to compile and lacks f16 and subgroups, so `auto` prefers the CPU
-/// to it.
+/// DirectX 12 `dx12` uses the same path. It is slow to compile and lacks f16 and subgroups, so `auto` prefers the CPU.
 pub const DEVICES: &[DeviceApi] = &[
     DeviceApi {
         name: "vulkan",
@@ -83,16 +82,16 @@ pub const DEVICES: &[DeviceApi] = &[
 
 const CPU: &str = "cpu";
 
-/// Which device is wanted: `auto`, or a kind with an optional index among the adapters of that kind.
+/// The requested device: `auto`, or a kind with an optional index among the adapters of that kind.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct DeviceChoice {
-    /// None is `auto`.
+    /// `None` is `auto`.
     api: Option<&'static DeviceApi>,
     index: Option<usize>,
 }
 
 impl DeviceChoice {
-    /// The best GPU that works, or else the CPU.
+    /// The best GPU that works, else the CPU.
     pub const AUTO: Self = Self { api: None, index: None };
 
     /// The CPU.
@@ -129,27 +128,27 @@ impl fmt::Display for DeviceChoice {
     }
 }
 
-/// The forms a device can be named in, for messages and help.
+/// The forms of device names, for messages and help.
 #[must_use]
 pub fn forms() -> String {
     let names: Vec<&str> = DEVICES.iter().map(|api| api.name).collect();
     format!("auto, {}, or one of these with an index as in vulkan:1", names.join(", "))
 }
 
-/// How devices are opened.
+/// Options for opening a device.
 #[derive(Debug, Clone, Default)]
 pub struct OpenOptions {
-    /// How to test, in a process of its own, an adapter that was never seen before. Without it drivers are trusted, and
-    /// one that crashes takes the caller with it.
+    /// The command that tests an adapter that was not seen before. Without it drivers are trusted, and a driver that
+    /// crashes ends this process.
     pub test_child: Option<TestChild>,
-    /// Where verdicts of such tests are kept; without it, or when it cannot be written, every process tests again.
+    /// The folder of recorded test verdicts. Without it, or if it cannot be written, every process tests again.
     pub verdict_cache_dir: Option<PathBuf>,
-    /// Bytes of weights of the language model that is to run, where one is: `auto` keeps a small one on the CPU.
+    /// Bytes of weights of the language model, if one will run: `auto` keeps a small model on the CPU.
     pub weights_bytes: Option<u64>,
 }
 
 impl OpenOptions {
-    /// Refuses a GPU that would only be slower.
+    /// Refuses a GPU that would be slower than the CPU.
     fn worth_a_gpu(&self, adapter: &AdapterReport) -> Result<(), String> {
         match self.weights_bytes {
             Some(bytes) if bytes <= limits::AUTO_CPU_WEIGHTS_BYTES_MAX => {
@@ -166,19 +165,19 @@ impl OpenOptions {
 pub struct Opened {
     /// For burn.
     pub device: Device,
-    /// What it is.
+    /// Its properties.
     pub info: AdapterReport,
-    /// What the person should know, one line each: devices passed over, and why the CPU was taken.
+    /// Notes for the user, one line each: devices that were not used, and the reason for the CPU.
     pub notes: Vec<String>,
 }
 
-/// Opens the device that was asked for. `auto` never fails on account of a GPU: what is wrong with one is noted, and the
-/// CPU taken in its place. Software adapters (SwiftShader, lavapipe, WARP) are slower than the CPU itself, so `auto`
-/// passes them over; by name they can be had.
+/// Opens the requested device. `auto` never fails because of a GPU: a GPU's fault is noted, and the CPU is used.
+/// Software adapters (SwiftShader, lavapipe, WARP) are slower than the CPU itself, so `auto` ignores them. They can be
+/// chosen by name.
 ///
 /// # Errors
-/// `ModelError::DeviceMissing` lists what there is when nothing fits the name; `ModelError::DeviceFailed` says what
-/// is wrong with what does.
+/// `ModelError::DeviceMissing` with the devices of the machine if none fits the name; `ModelError::DeviceFailed` with
+/// the fault of the one that does.
 pub fn open(choice: &DeviceChoice, options: &OpenOptions) -> Result<Opened, ModelError> {
     let tested = |adapter: &AdapterReport| {
         verdict::check(adapter, options)?;
@@ -191,7 +190,7 @@ pub fn open(choice: &DeviceChoice, options: &OpenOptions) -> Result<Opened, Mode
     }
 }
 
-/// Opens without testing; for the process that is the test.
+/// Opens without testing, for the process that runs the test.
 fn open_untested(choice: &DeviceChoice) -> Result<Opened, ModelError> {
     open(choice, &OpenOptions::default())
 }
@@ -203,7 +202,7 @@ fn open_cpu(choice: &DeviceChoice) -> Result<Opened, ModelError> {
     Ok(Opened { device: Device::flex(), info: AdapterReport::cpu(), notes: Vec::new() })
 }
 
-/// What `auto` considers: `(adapters worth trying, software adapters passed over)`, best first.
+/// The candidates of `auto`: `(adapters to try, ignored software adapters)`, best first.
 fn hardware() -> (Vec<AdapterReport>, Vec<AdapterReport>) {
     let kinds = DEVICES.iter().filter(|api| api.auto);
     let mut found: Vec<AdapterReport> = Vec::new();
@@ -215,7 +214,7 @@ fn hardware() -> (Vec<AdapterReport>, Vec<AdapterReport>) {
     found.into_iter().partition(|adapter| adapter.kind != AdapterKind::Software)
 }
 
-/// The first adapter that `open_adapter` accepts, or the CPU with the reasons in one line.
+/// The first adapter that `open_adapter` accepts, else the CPU with the reasons in one line.
 fn choose(
     (candidates, software): (Vec<AdapterReport>, Vec<AdapterReport>),
     open_adapter: impl Fn(&AdapterReport) -> Result<Device, String>,
@@ -270,10 +269,10 @@ fn missing(choice: &DeviceChoice) -> ModelError {
     ModelError::DeviceMissing { asked: choice.to_string(), needs, found }
 }
 
-/// Devices this process opened: burn refuses to initialise one twice.
+/// The devices that this process has opened: burn refuses to initialise a device twice.
 static OPEN: Mutex<Vec<(String, Device)>> = Mutex::new(Vec::new());
 
-/// Opens an adapter in this process. The one place where burn's runtime is configured.
+/// Opens an adapter in this process. burn's runtime is configured only here.
 fn instantiate(adapter: &AdapterReport) -> Result<Device, String> {
     let mut open = OPEN.lock().unwrap_or_else(PoisonError::into_inner);
     let name = adapter.choice();
@@ -307,28 +306,29 @@ fn wgpu_kind(adapter: &AdapterReport) -> Result<WgpuDeviceKind, String> {
     }
 }
 
-/// What kernels are compiled to for an adapter, where `native` is what its API has a compiler of its own for.
+/// The language that kernels are compiled to for an adapter. `native` is the language for which its API has its own
+/// compiler.
 ///
-/// cubecl takes SPIR-V for every Vulkan driver that reads it. Without `VK_KHR_workgroup_memory_explicit_layout` its SPIR-V
-/// declares shared memory with the type of a pointer to it (`lower_shared_implicit` of cubecl-spirv 0.11.3). No driver
-/// refuses that, and kernels with shared memory compute wrong results or crash. So such an adapter gets WGSL, which wgpu
-/// makes SPIR-V of by itself.
+/// CubeCL takes SPIR-V for every Vulkan driver that reads it. Without `VK_KHR_workgroup_memory_explicit_layout` its
+/// SPIR-V declares shared memory with the type of a pointer to it (`lower_shared_implicit` of cubecl-spirv 0.11.3). No
+/// driver refuses that, and kernels with shared memory compute wrong results or crash. Such an adapter gets WGSL, which
+/// wgpu translates to SPIR-V.
 fn shader_language(native: ShaderLanguage, compiler: &WgpuCompilationOptions) -> ShaderLanguage {
     let sound = compiler.supports_vulkan_compiler && compiler.vulkan.supports_explicit_smem;
     if native == ShaderLanguage::SpirV && !sound { ShaderLanguage::Wgsl } else { native }
 }
 
-/// What cubecl asks of an adapter before it chooses a compiler: the very values that its SPIR-V compiler goes by.
+/// The properties by which CubeCL chooses a compiler. Its SPIR-V compiler reads the same values.
 fn compiler_options(adapter: &wgpu::Adapter) -> WgpuCompilationOptions {
     let mut options = WgpuCompilationOptions::default();
     register_vulkan_features(adapter, &mut wgsl::properties(adapter), &mut options);
     options
 }
 
-/// Tests one device in a process of its own, whatever was recorded about it, and records the outcome.
+/// Tests one device in a child process, ignoring earlier records, and records the outcome.
 ///
 /// # Errors
-/// What is wrong with it, for people: a crash, a wrong result, no answer in time.
+/// The device's fault: a crash, a wrong result, or no answer in time.
 pub fn test_in_child(adapter: &AdapterReport, options: &OpenOptions) -> Result<TestReport, String> {
     verdict::test_and_record(adapter, options)
 }

@@ -1,29 +1,29 @@
-//! What can go wrong between a folder of files and a running model.
+//! Errors of loading and running a model.
 
 use std::time::Duration;
 
 use firebox_contract::Error;
 
-/// Every way loading or running a model fails. The text names the file or tensor, what was expected and what was found.
+/// An error of loading or running a model. Its text names the file or tensor, the expectation and the value found.
 #[derive(Debug, thiserror::Error)]
 pub enum ModelError {
-    /// The operating system refused.
+    /// The operating system cannot read a file.
     #[error("cannot read \"{file}\": {reason}")]
     Read {
         /// Path of the file.
         file: String,
-        /// The system's words.
+        /// The system's message.
         reason: String,
     },
-    /// A file the model cannot do without is not there.
+    /// A required file is missing.
     #[error("\"{file}\" is missing; {remedy}")]
     MissingFile {
         /// Path of the file.
         file: String,
-        /// What would help.
+        /// The remedy.
         remedy: &'static str,
     },
-    /// Git's stand-in for a large file was downloaded in its place.
+    /// The file is a git-lfs pointer in the place of a large file.
     #[error(
         "\"{file}\" is a git-lfs pointer and not the file itself; run \"git lfs pull\" in its folder or download it again"
     )]
@@ -42,11 +42,11 @@ pub enum ModelError {
         limit: u64,
     },
     /// A file's content breaks its format.
-    #[error("\"{file}\" is damaged or not what its name says: {reason}")]
+    #[error("\"{file}\" is damaged or has another format than its name: {reason}")]
     Broken {
         /// Path of the file.
         file: String,
-        /// What is wrong with it.
+        /// The fault.
         reason: String,
     },
     /// A value in a JSON file is missing, of the wrong type or out of range.
@@ -56,7 +56,7 @@ pub enum ModelError {
         file: String,
         /// The key.
         key: String,
-        /// What was expected and what was found.
+        /// The expectation and the value found.
         reason: String,
     },
     /// The checkpoint has no tensor of this name.
@@ -64,12 +64,12 @@ pub enum ModelError {
     MissingTensor {
         /// The tensor's name.
         tensor: String,
-        /// The shape that was looked for.
+        /// The expected shape.
         expected: String,
         /// Path of the checkpoint.
         checkpoint: String,
     },
-    /// A tensor is there but cannot be used.
+    /// A tensor exists but cannot be used.
     #[error("tensor \"{tensor}\" in \"{file}\" has {what} {found}, expected {expected}")]
     Tensor {
         /// The tensor's name.
@@ -78,20 +78,20 @@ pub enum ModelError {
         file: String,
         /// `shape`, `type` or `size`.
         what: &'static str,
-        /// As stored.
+        /// The stored value.
         found: String,
-        /// As the config demands.
+        /// The value that the config requires.
         expected: String,
     },
-    /// The checkpoint is of an architecture nobody here knows.
+    /// The checkpoint's architecture is not supported.
     #[error("architecture \"{found}\" is not supported; supported are {supported}")]
     Architecture {
-        /// As `config.json` names it.
+        /// The name in `config.json`.
         found: String,
-        /// All that are.
+        /// The supported names.
         supported: String,
     },
-    /// The checkpoint asks for something this version does not do.
+    /// The checkpoint needs a feature that is not supported.
     #[error("\"{file}\": \"{key}\" = \"{found}\" is not supported; supported: {supported}")]
     Unsupported {
         /// Path of the file.
@@ -100,17 +100,17 @@ pub enum ModelError {
         key: &'static str,
         /// Its value.
         found: String,
-        /// The values that are.
+        /// The supported values.
         supported: &'static str,
     },
     /// The weights are quantized.
     #[error(
-        "\"{file}\" says that the weights are quantized ({how}), which is not supported; use the checkpoint in BF16, F16 or F32"
+        "\"{file}\" declares quantized weights ({how}), which are not supported; use the checkpoint in BF16, F16 or F32"
     )]
     Quantized {
         /// Path of the file.
         file: String,
-        /// The method, as far as the file names it.
+        /// The method, if the file names it.
         how: String,
     },
     /// The tokenizer failed.
@@ -118,7 +118,7 @@ pub enum ModelError {
     Tokenizer {
         /// Path of the tokenizer.
         file: String,
-        /// Its words.
+        /// The library's message.
         reason: String,
     },
     /// The chat template failed.
@@ -126,10 +126,11 @@ pub enum ModelError {
     Template {
         /// Path of the checkpoint.
         checkpoint: String,
-        /// What happened and where.
+        /// The failure and its position.
         reason: String,
     },
-    /// The chat template does not take this conversation; without the path of the checkpoint, for whoever wrote it.
+    /// The chat template does not accept this conversation. The text is for the author of the conversation, so it has
+    /// no path.
     #[error("{0}")]
     Conversation(String),
     /// A kernel, a driver or the memory of a device failed.
@@ -137,47 +138,47 @@ pub enum ModelError {
     Device {
         /// The device, for people.
         device: String,
-        /// What happened.
+        /// The failure.
         reason: String,
     },
-    /// No device is called that.
+    /// No device has this name.
     #[error("device \"{name}\" is unknown; give {forms}")]
     DeviceName {
-        /// As it was written.
+        /// The name as written.
         name: String,
-        /// The forms there are.
+        /// The valid forms.
         forms: String,
     },
-    /// Nothing on this machine fits the device asked for.
+    /// No device of this machine fits the requested one.
     #[error("no device \"{asked}\" on this machine, it needs {needs}; found: {found}")]
     DeviceMissing {
         /// As it was asked for.
         asked: String,
-        /// What the kind needs.
+        /// The requirements of the kind.
         needs: &'static str,
-        /// What there is.
+        /// The devices of the machine.
         found: String,
     },
-    /// A device is there but does not work.
+    /// A device exists but does not work.
     #[error("device \"{asked}\" does not work: {reason}")]
     DeviceFailed {
         /// As it was asked for.
         asked: String,
-        /// What went wrong.
+        /// The fault.
         reason: String,
     },
     /// Larger than a fixed limit.
     #[error("{0}")]
     Exceeds(String),
-    /// Other sequences hold what this one needs.
+    /// Other sequences use the memory that this one needs.
     #[error("{0}")]
     Busy(String),
-    /// The caller used the model in a way it cannot be meant.
+    /// The caller used the model in a wrong way.
     #[error("{0}")]
     Usage(String),
 }
 
-/// When room in the caches may be there again: about the time of a short answer.
+/// The time after which KV cache memory may be free again: about a short answer.
 const BUSY_RETRY: Duration = Duration::from_secs(2);
 
 impl From<ModelError> for Error {

@@ -1,17 +1,18 @@
 //! Devices, checkpoints and models on burn.
 //!
 //! ```text
-//! checkpoint  files of a model, bounded and indexed      format   how weights are stored
-//! codec       tokenizer, chat template, streams of text  arch     what the weights mean
-//! load        checkpoint + device = model                device   what there is to run on
-//! metadata    which keys of which file are read
+//! checkpoint  files of a model, bounded and indexed       arch      what the weights mean: the tables of architectures
+//! codec       tokenizer, chat template, decoding of text  layers    linear layers, norms, activation functions
+//! metadata    the keys that are read of each file         sentence  the files of sentence-transformers
+//! device      the devices of the machine                  kernel    compute kernels for the CPU and for GPUs
 //! ```
 //!
-//! Nothing in a checkpoint is trusted: not its header, its index, its config, its tokenizer or its template. Nothing
-//! guesses a model family from a name: `config.json` decides, and what is unknown is an error that lists what is not.
+//! Nothing in a checkpoint is trusted: not its header, its index, its config, its tokenizer or its template. The family
+//! of a model is never guessed from a name: `config.json` decides, and an unknown architecture is an error that lists
+//! the supported ones.
 //!
-//! This is the only crate that names burn, cubecl or wgpu (invariant I2); what it gives out are the object-safe traits
-//! of the contract.
+//! This is the only crate that names burn, cubecl or wgpu (invariant I2). Its public functions return the object-safe
+//! traits of the contract.
 
 mod arch;
 mod checkpoint;
@@ -33,13 +34,13 @@ pub use load::{
 };
 pub use metadata::Warnings;
 
-/// Architectures of language models, as `config.json` names them.
+/// The architectures of language models, by their names in `config.json`.
 #[must_use]
 pub fn language_models() -> Vec<&'static str> {
     arch::DECODERS.iter().flat_map(|architecture| architecture.names).copied().collect()
 }
 
-/// Architectures of text encoders, as `config.json` names them.
+/// The architectures of text encoders, by their names in `config.json`.
 #[must_use]
 pub fn encoders() -> Vec<&'static str> {
     arch::ENCODERS.iter().flat_map(|architecture| architecture.names).copied().collect()

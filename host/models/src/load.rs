@@ -1,4 +1,4 @@
-//! From a checkpoint and a device to a running model.
+//! Loads a running model from a checkpoint onto a device.
 
 use std::sync::Arc;
 
@@ -43,7 +43,7 @@ pub type LanguageModelParts = (Box<dyn LanguageModel>, Arc<dyn TextCodec>);
 /// Loads a decoder and its codec.
 ///
 /// # Errors
-/// Names the file, key or tensor that is not right, or the architecture and all that are supported.
+/// Names the file, key or tensor that is not right, or the architecture and the supported ones.
 pub fn load_language_model(
     checkpoint: &Checkpoint,
     device: &Device,
@@ -151,7 +151,7 @@ pub fn load_encoder(
     Ok(Box::new(TextEncoder { info, profile, model, head, tokenizer, tokenizer_file, pad_shapes, threads }))
 }
 
-/// Uploads run kernels and allocate, and burn panics when a device refuses.
+/// Runs a load and turns panics into errors: uploads run kernels and allocate, and burn panics if a device refuses.
 fn guarded<T>(device: &Device, load: impl FnOnce() -> Result<T, ModelError>) -> Result<T, ModelError> {
     let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(load));
     result.unwrap_or_else(|panic| {

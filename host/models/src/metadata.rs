@@ -1,8 +1,9 @@
-//! Which keys of a checkpoint's metadata files are read, and which are known to change nothing.
+//! The keys of a checkpoint's metadata files: which are read, and which are known to have no effect.
 //!
-//! One table a file, one row a key. A key that is in no row is named in a warning when the checkpoint is loaded, so that
-//! nothing in a metadata file is passed over in silence. [`JsonFile::get`](crate::checkpoint::json::JsonFile::get) finds
-//! no key whose row does not say that it is honoured: to read a new key, give it a row first.
+//! Each file has a table, and each key a row. A key without a row is named in a warning when the checkpoint is loaded,
+//! so that no key is ignored silently. [`JsonFile::get`](crate::checkpoint::json::JsonFile::get) finds a key only if
+//! its row calls it honoured: to read a new key, give it a row first. Keys of `config.json` that only some
+//! architectures read are in the architectures' own rows.
 
 mod config;
 pub(crate) mod files;
@@ -25,16 +26,16 @@ pub(crate) use generation::GENERATION;
 pub(crate) use sentence_transformers::{DENSE, MODULE, NORMALIZE, POOLING, SENTENCE_BERT_CONFIG};
 pub use warnings::Warnings;
 
-/// What becomes of a key.
+/// The effect of a key.
 #[derive(Debug)]
 pub(crate) enum Effect {
     /// Read, for all classes of models.
     Honoured,
-    /// Read, and the object in it has keys of its own.
+    /// Read, and its object has a table of its own.
     Object(&'static Table),
-    /// Known to change nothing here, whatever its value.
+    /// Known to have no effect, with any value.
     Harmless,
-    /// Known to change nothing with these values, which are written as JSON.
+    /// Known to have no effect with these values, which are written as JSON.
     HarmlessAs(&'static [&'static str]),
 }
 
@@ -43,10 +44,10 @@ pub(crate) enum Effect {
 pub(crate) struct Row {
     /// The key.
     pub(crate) key: &'static str,
-    /// What becomes of it.
+    /// Its effect.
     pub(crate) effect: Effect,
-    /// Who reads it, or why it changes nothing.
-    #[allow(dead_code, reason = "for those who read the table; a test looks that it is there")]
+    /// The module that reads it, or the reason why it has no effect.
+    #[allow(dead_code, reason = "documentation of the table; a test checks that it exists")]
     pub(crate) about: &'static str,
 }
 
@@ -55,11 +56,11 @@ pub(crate) struct Row {
 pub(crate) struct Table {
     /// The file's name, or `file: key` of an object in one.
     pub(crate) name: &'static str,
-    /// One a key.
+    /// One row for each key.
     pub(crate) rows: &'static [Row],
 }
 
-/// A key that is read; `by` says where.
+/// A key that is read by the module `by`.
 const fn honoured(key: &'static str, by: &'static str) -> Row {
     Row { key, effect: Effect::Honoured, about: by }
 }
@@ -69,12 +70,12 @@ const fn object(key: &'static str, table: &'static Table, by: &'static str) -> R
     Row { key, effect: Effect::Object(table), about: by }
 }
 
-/// A key without effect here.
+/// A key without effect.
 const fn harmless(key: &'static str, why: &'static str) -> Row {
     Row { key, effect: Effect::Harmless, about: why }
 }
 
-/// A key without effect here while it has one of these values, written as JSON. `null` is always one of them.
+/// A key without effect if it has one of these values, written as JSON, or `null`.
 const fn harmless_as(key: &'static str, values: &'static [&'static str], why: &'static str) -> Row {
     Row { key, effect: Effect::HarmlessAs(values), about: why }
 }
@@ -101,7 +102,7 @@ pub(crate) fn table_of(name: &str) -> Option<&'static Table> {
 
 impl Table {
     fn row(&self, key: &str) -> Option<&'static Row> {
-        // A row `*_token` is for all keys that end so and have none of their own.
+        // A row `*_token` is for all keys with this ending that have no row of their own.
         let ends_so = |row: &&Row| row.key.strip_prefix('*').is_some_and(|end| key.ends_with(end));
         self.rows.iter().find(|row| row.key == key).or_else(|| self.rows.iter().find(ends_so))
     }
@@ -130,13 +131,13 @@ impl Table {
         }
     }
 
-    /// The keys of `map` that are neither honoured nor known to change nothing, those of objects as `key.inner`. `class` is
-    /// the class of the model, where the file is its config.
+    /// The keys of `map` that are neither honoured nor known to have no effect; keys of objects as `key.inner`. If the
+    /// file is a config, `class` is the class of the model.
     pub(crate) fn unknown(&self, map: &Map<String, Value>, class: Option<&str>) -> Vec<String> {
         let mut unknown = Vec::new();
         for (key, value) in map.iter().filter(|(_, value)| !value.is_null()) {
             let known = match self.row(key).map(|row| &row.effect) {
-                // A key that another architecture reads changes nothing where its value is off.
+                // A key that another architecture reads has no effect if its value is off.
                 None if self.is_config() => {
                     arch::reads_key(key, class) || (is_off(value) && arch::reads_key(key, None))
                 }
@@ -157,7 +158,7 @@ impl Table {
     }
 }
 
-/// Whether a value asks for nothing.
+/// Whether a value switches nothing on.
 fn is_off(value: &Value) -> bool {
     match value {
         Value::Null | Value::Bool(false) => true,
@@ -167,7 +168,7 @@ fn is_off(value: &Value) -> bool {
     }
 }
 
-/// Which keys were read in this process, for the test that what a table calls honoured is read.
+/// The keys that this process has read, for the test that honoured keys are read.
 #[cfg(test)]
 static READ: std::sync::Mutex<std::collections::BTreeSet<(&str, String)>> =
     std::sync::Mutex::new(std::collections::BTreeSet::new());
@@ -175,6 +176,6 @@ static READ: std::sync::Mutex<std::collections::BTreeSet<(&str, String)>> =
 #[cfg(test)]
 pub(crate) fn note_read(table: &Table, key: &str) {
     assert!(table.honours(key), "\"{key}\" of \"{}\" is read: give it a row that says so", table.name);
-    let mut read = READ.lock().expect("nobody panics with it");
+    let mut read = READ.lock().expect("no thread panics with it");
     read.insert((table.name, table.row(key).map_or(key, |row| row.key).to_owned()));
 }

@@ -1,13 +1,14 @@
-//! What the files of sentence-transformers say about a text encoder, read as its version 6.2 reads them.
+//! The files of sentence-transformers for a text encoder, read as its version 6.2 reads them.
 //!
 //! ```text
-//! input     how texts become tokens          pooling  from one vector a token to one a text
-//! tokenizer  letters and special tokens       head     what comes after that
-//! settings   prompts, length of the vectors   dense    a linear layer in a folder of its own
+//! encoder    the text encoder                          pooling   from one vector per token to one per text
+//! input      length limit, truncation and lower case   head      the modules after the pooling
+//! tokenizer  the tokenizer with lower case             dense     a linear layer in a folder of its own
+//! settings   prompts, length of the vectors
 //! ```
 //!
-//! A folder without `modules.json` is a plain model of transformers: then only its tokenizer counts, and the mean of its
-//! token vectors.
+//! A folder without `modules.json` is a plain model of transformers: only its tokenizer is used, and the vector is the
+//! mean of the token vectors.
 
 mod dense;
 mod encoder;
@@ -29,7 +30,7 @@ use crate::error::ModelError;
 use crate::metadata::MODULE;
 use serde_json::Value;
 
-/// The modules of a folder, in their order; `None` where it has no `modules.json`.
+/// The modules of a folder, in their order. `Modules::read` returns `None` if the folder has no `modules.json`.
 #[derive(Debug)]
 pub(crate) struct Modules {
     file: String,
@@ -50,7 +51,7 @@ impl Modules {
     /// Reads `modules.json`.
     ///
     /// # Errors
-    /// `Broken` and `Config` for what is no list of modules, `Unsupported` for a module that is not known here.
+    /// `Broken` and `Config` if it is not a list of modules, `Unsupported` for a module that is not supported.
     pub(crate) fn read(checkpoint: &Checkpoint) -> Result<Option<Self>, ModelError> {
         let Some(value) = JsonFile::read_value(&checkpoint.source, "modules.json")? else { return Ok(None) };
         let file = checkpoint.source.path_of("modules.json");
@@ -82,7 +83,7 @@ impl Module {
     fn read(module: &Value, file: &str) -> Result<Self, ModelError> {
         let text = |key: &str| module.get(key).and_then(Value::as_str);
         let class = text("type").unwrap_or_default();
-        // A class of any other package is code in the checkpoint's own folder.
+        // A class of another package is code in the checkpoint's own folder.
         let kind = class.strip_prefix("sentence_transformers.").and_then(|class| class.rsplit('.').next());
         let Some(kind) = kind.filter(|kind| ["Transformer", "Pooling", "Dense", "Normalize", "Dropout"].contains(kind))
         else {

@@ -1,4 +1,4 @@
-//! What the tests of this crate share: devices, reference models and their goldens.
+//! Common parts of the tests: devices, reference models and their goldens.
 
 use std::path::{Path, PathBuf};
 
@@ -11,11 +11,11 @@ use safetensors::SafeTensors;
 pub(crate) struct TestDevice {
     pub(crate) name: &'static str,
     pub(crate) device: Device,
-    /// Largest difference of logits, as a part of the logits' scale.
+    /// Largest difference of logits, relative to their scale.
     pub(crate) tolerance: f32,
 }
 
-/// The CPU, and Vulkan where the environment says that there is one.
+/// The CPU, and Vulkan if `FIREBOX_TEST_VULKAN=1`.
 pub(crate) fn devices() -> Vec<TestDevice> {
     let mut devices = vec![TestDevice { name: "cpu", device: Device::flex(), tolerance: 1e-3 }];
     if std::env::var("FIREBOX_TEST_VULKAN").is_ok_and(|value| value == "1") {
@@ -58,7 +58,7 @@ pub(crate) fn load(name: &str, device: &TestDevice) -> Box<dyn LanguageModel> {
     load_decoder(&checkpoint, &device.device, LoadOptions::default()).expect("the model loads")
 }
 
-/// What transformers computed.
+/// The results of transformers.
 pub(crate) struct Golden {
     pub(crate) prompt: Vec<TokenId>,
     pub(crate) answer: Vec<TokenId>,
@@ -94,7 +94,7 @@ pub(crate) fn floats(bytes: &[u8]) -> Vec<f32> {
     bytes.chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect()
 }
 
-/// The largest difference; infinite where one of the two is not a number.
+/// The largest difference; infinite if a value is not a number.
 pub(crate) fn max_difference(a: &[f32], b: &[f32]) -> f32 {
     assert_eq!(a.len(), b.len());
     let difference = |(a, b): (&f32, &f32)| if (a - b).is_nan() { f32::INFINITY } else { (a - b).abs() };

@@ -1,4 +1,4 @@
-//! A good checkpoint folder that a test can damage.
+//! A valid checkpoint folder that a test can damage.
 
 use std::path::Path;
 
@@ -13,7 +13,7 @@ pub(crate) struct Folder {
 }
 
 impl Folder {
-    /// The reference model `name` as it is, without a tokenizer.
+    /// The reference model `name`, without a tokenizer.
     pub(crate) fn of(name: &str) -> Self {
         let copy = Self { folder: tempfile::tempdir().expect("a temporary folder") };
         let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/parity").join(name);
@@ -48,7 +48,7 @@ impl Folder {
         std::fs::remove_file(self.path().join(name)).expect("the file can be removed");
     }
 
-    /// Leaves out the last `bytes`.
+    /// Cuts off the last `bytes`.
     pub(crate) fn cut(&self, name: &str, bytes: usize) {
         let content = self.read(name);
         self.write(name, &content[..content.len() - bytes]);
@@ -70,13 +70,13 @@ impl Folder {
         self.write("config.json", config.to_string().as_bytes());
     }
 
-    /// Writes an index in the place of the weights.
+    /// Replaces the weights by an index.
     pub(crate) fn index(&self, map: Value) {
         std::fs::rename(self.path().join("model.safetensors"), self.path().join("hidden")).expect("it can be renamed");
         self.write("model.safetensors.index.json", json!({ "weight_map": map }).to_string().as_bytes());
     }
 
-    /// After [`Folder::index`]: the weights come back under another name.
+    /// After [`Folder::index`]: restores the weights under another name.
     pub(crate) fn move_weights(&self, name: &str) {
         std::fs::rename(self.path().join("hidden"), self.path().join(name)).expect("it can be renamed");
     }
@@ -108,7 +108,7 @@ impl Folder {
         self.write("model.safetensors", &bytes);
     }
 
-    /// Declares a tensor's bytes to be of another type of the same size.
+    /// Declares that a tensor's bytes have another type of the same size.
     pub(crate) fn retype_tensor(&self, name: &str, dtype: &str) {
         self.edit_header(|header| header[name]["dtype"] = json!(dtype));
     }
@@ -125,7 +125,7 @@ impl Folder {
         );
     }
 
-    /// What loading everything warns about.
+    /// The warnings of a whole load.
     pub(crate) fn warnings(&self) -> Vec<String> {
         let checkpoint = Checkpoint::open(self.path()).expect("the checkpoint opens");
         load_language_model(&checkpoint, &Device::flex(), LoadOptions::default()).expect("the model loads");

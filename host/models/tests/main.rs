@@ -1,4 +1,4 @@
-//! The tests of this crate in one binary: whatever holds burn is large and slow to link.
+//! The tests of this crate in one binary: every binary with burn is large and slow to link.
 
 mod common;
 mod folder;

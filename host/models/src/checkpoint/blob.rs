@@ -1,4 +1,4 @@
-//! A file's bytes, mapped or embedded, shared by everything that reads weights from it.
+//! A file's bytes, mapped or embedded, shared by all weights that are read from it.
 
 use std::fs::File;
 use std::sync::Arc;
@@ -20,9 +20,9 @@ impl Blob {
 
     /// Maps the whole file read-only.
     pub(crate) fn map(file: &File) -> std::io::Result<Self> {
-        // SAFETY: the mapping is private to this process and never written through. What remains is that another
-        // process shortens or rewrites the file while it is mapped; every loader that maps weights accepts that
-        // (weights are not edited in place), and every value read from here is bounds-checked as untrusted data.
+        // SAFETY: the mapping is private to this process and never written through. Another process could still shorten
+        // or rewrite the file while it is mapped. Every loader that maps weights accepts that (weights are not edited
+        // in place), and every value read from here is bounds-checked as untrusted data.
         let map = unsafe { Mmap::map(file)? };
         Ok(Self::Mapped(Arc::new(map)))
     }

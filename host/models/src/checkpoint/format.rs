@@ -1,4 +1,4 @@
-//! Weight formats. To add one: a file here and a line in [`FORMATS`].
+//! Weight formats. To add one, add a file here and a row to [`FORMATS`].
 
 mod safetensors;
 
@@ -7,9 +7,9 @@ use crate::checkpoint::tensors::TensorIndex;
 use crate::error::ModelError;
 use crate::metadata::Warnings;
 
-/// A way weights are stored.
+/// A format of weights.
 pub(crate) struct Format {
-    /// The file that shows it, for messages.
+    /// The file that identifies the format, for messages.
     pub(crate) file: &'static str,
     /// Indexes the checkpoint's tensors, or `None` when its files are not of this format.
     pub(crate) open: fn(&Source, &Warnings) -> Result<Option<TensorIndex>, ModelError>,
@@ -21,7 +21,7 @@ pub(crate) const FORMATS: &[Format] = &[
     Format { file: "model.safetensors.index.json", open: safetensors::open_sharded },
 ];
 
-/// Indexes the weights of `source` by the first format whose files are there.
+/// Indexes the weights of `source` by the first format whose files exist.
 ///
 /// # Errors
 /// The format's own, or `MissingFile` when there are no weights.

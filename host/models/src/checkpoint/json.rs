@@ -1,4 +1,4 @@
-//! JSON files of a checkpoint: lenient about keys nobody asks for, strict about those somebody does.
+//! JSON files of a checkpoint. Keys that the loader does not read may have any value; keys that it reads are checked.
 
 use std::ops::RangeInclusive;
 
@@ -10,7 +10,7 @@ use crate::checkpoint::source::Source;
 use crate::error::ModelError;
 use crate::metadata::{self, Table, Warnings};
 
-/// One parsed file, or an object inside one. Remembers its path for messages, and what is known of its keys.
+/// One parsed file, or an object in one, with its path for messages and the table of its keys.
 #[derive(Debug, Clone)]
 pub(crate) struct JsonFile {
     pub(crate) file: String,
@@ -20,12 +20,12 @@ pub(crate) struct JsonFile {
 }
 
 impl JsonFile {
-    /// Reads `name` if it is there. What is odd about it is said to `warnings`.
+    /// Reads `name` if it exists. Unusual values are added to `warnings`.
     pub(crate) fn read(source: &Source, name: &str, warnings: &Warnings) -> Result<Option<Self>, ModelError> {
         Self::read_as(source, name, metadata::table_of(name), warnings)
     }
 
-    /// As [`JsonFile::read`], for a file whose name does not say what is in it.
+    /// As [`JsonFile::read`], for a file whose table is not chosen by its name.
     pub(crate) fn read_as(
         source: &Source,
         name: &str,
@@ -49,7 +49,7 @@ impl JsonFile {
         Self { file: name.to_owned(), map, table: metadata::table_of(name), warnings: Warnings::default() }
     }
 
-    /// Reads `name` if it is there, whatever JSON it holds.
+    /// Reads `name` if it exists, with any JSON value.
     pub(crate) fn read_value(source: &Source, name: &str) -> Result<Option<Value>, ModelError> {
         let Some(bytes) = source.read(name, limits::CONFIG_JSON_BYTES_MAX)? else { return Ok(None) };
         python::parse(&bytes)
@@ -61,13 +61,13 @@ impl JsonFile {
         ModelError::Config { file: self.file.clone(), key: key.to_owned(), reason: reason.into() }
     }
 
-    /// Warns about the keys that its table does not know. `class` is the class of the model, where the file is its config.
+    /// Warns about keys that its table does not know. If the file is a config, `class` is the class of the model.
     pub(crate) fn warn_unknown(&self, class: Option<&str>) {
         let unknown = self.table.map(|table| table.unknown(&self.map, class)).unwrap_or_default();
         self.warnings.add_names(&format!("\"{}\": unknown keys are not used", self.file), &unknown);
     }
 
-    /// Warns about a value that is read otherwise than it stands. `reason` goes on after the key.
+    /// Warns about a value that is not used as written. `reason` completes the sentence that begins with the key.
     pub(crate) fn warn(&self, key: &str, reason: &str) {
         self.warnings.add(format!("\"{}\": \"{key}\" {reason}", self.file));
     }
@@ -77,8 +77,8 @@ impl JsonFile {
         self.map.keys().map(String::as_str)
     }
 
-    /// The value as it stands, null included. Every key that is read is read here, and one that the file's table does not
-    /// call honoured is not there: the table cannot say less than what is read. Unit tests panic.
+    /// The value, null included. Every access goes through this function, and a key that the file's table does not call
+    /// honoured is treated as absent, so the table names every key that is read. In unit tests such an access panics.
     pub(crate) fn given(&self, key: &str) -> Option<&Value> {
         if let Some(table) = self.table {
             #[cfg(test)]
@@ -95,15 +95,15 @@ impl JsonFile {
         self.given(key).filter(|value| !value.is_null())
     }
 
-    /// Whether the key is there and not null.
+    /// Whether the key exists and is not null.
     pub(crate) fn has(&self, key: &str) -> bool {
         self.map.get(key).is_some_and(|value| !value.is_null())
     }
 
-    /// Refuses every value but this text; absent or null is it.
+    /// Refuses every value except this text. An absent or null value is accepted.
     ///
     /// # Errors
-    /// `Unsupported`, and `Config` where it is no text.
+    /// `Unsupported` for another text, `Config` for a value of another type.
     pub(crate) fn only(&self, key: &'static str, supported: &'static str) -> Result<(), ModelError> {
         match self.optional_text(key)? {
             Some(other) if other != supported => {
@@ -122,7 +122,7 @@ impl JsonFile {
         })
     }
 
-    /// A whole number in `range`; `default` where the key is absent. Null is a mistake.
+    /// A whole number in `range`, or `default` if the key is absent. Null is an error.
     pub(crate) fn number_or(
         &self,
         key: &str,
@@ -132,12 +132,12 @@ impl JsonFile {
         if self.given(key).is_none() { Ok(default) } else { self.number(key, range) }
     }
 
-    /// A finite number in `range`; `default` where the key is absent. Null is a mistake.
+    /// A finite number in `range`, or `default` if the key is absent. Null is an error.
     pub(crate) fn float_or(&self, key: &str, default: f64, range: RangeInclusive<f64>) -> Result<f64, ModelError> {
         if self.given(key).is_none() { Ok(default) } else { self.float(key, range) }
     }
 
-    /// A whole number in `range`, or `None` where it is absent or null.
+    /// A whole number in `range`, or `None` if the key is absent or null.
     pub(crate) fn optional_number(&self, key: &str, range: RangeInclusive<usize>) -> Result<Option<usize>, ModelError> {
         let Some(value) = self.get(key) else { return Ok(None) };
         let number = value.as_u64().and_then(|number| usize::try_from(number).ok());
@@ -150,7 +150,7 @@ impl JsonFile {
         }
     }
 
-    /// A finite number in `range`, or `None` where it is absent or null.
+    /// A finite number in `range`, or `None` if the key is absent or null.
     pub(crate) fn optional_float(&self, key: &str, range: RangeInclusive<f64>) -> Result<Option<f64>, ModelError> {
         let Some(value) = self.get(key) else { return Ok(None) };
         match value.as_f64().filter(|number| range.contains(number)) {
@@ -166,7 +166,7 @@ impl JsonFile {
         self.optional_float(key, range)?.ok_or_else(|| self.wrong(key, "is missing, expected a number"))
     }
 
-    /// A flag; absent or null is `default`.
+    /// A flag, or `default` if the key is absent or null.
     pub(crate) fn flag(&self, key: &str, default: bool) -> Result<bool, ModelError> {
         match self.get(key) {
             None => Ok(default),
@@ -175,7 +175,7 @@ impl JsonFile {
         }
     }
 
-    /// Text, or `None` where it is absent or null.
+    /// Text, or `None` if the key is absent or null.
     pub(crate) fn optional_text(&self, key: &str) -> Result<Option<&str>, ModelError> {
         match self.get(key) {
             None => Ok(None),
@@ -184,7 +184,7 @@ impl JsonFile {
         }
     }
 
-    /// An object, or `None` where it is absent or null.
+    /// An object, or `None` if the key is absent or null.
     pub(crate) fn optional_object(&self, key: &str) -> Result<Option<Self>, ModelError> {
         match self.get(key) {
             None => Ok(None),
@@ -211,7 +211,7 @@ impl JsonFile {
     }
 }
 
-/// The value as JSON, cut to what a message can carry.
+/// The value as JSON, cut to the length of a message.
 pub(crate) fn shorten(value: &Value) -> String {
     let text = value.to_string();
     let text = text.trim_matches('"');

@@ -1,4 +1,4 @@
-//! JSON as Python's `json` module writes it: with `NaN`, `Infinity` and `-Infinity`, which the format does not have.
+//! JSON as Python's `json` module writes it: with `NaN`, `Infinity` and `-Infinity`, which JSON does not have.
 
 use std::borrow::Cow;
 
@@ -7,8 +7,8 @@ use serde_json::Value;
 /// The names, the longer of two with the same end first.
 const NAMES: [&str; 3] = ["-Infinity", "Infinity", "NaN"];
 
-/// Parses `bytes`. Python's names of numbers become text, so that a key which nobody reads may have one, and whoever reads
-/// it as a number refuses it.
+/// Parses `bytes`. Python's names of numbers become text: a key that is not read may have one, and a key that is read
+/// as a number refuses it.
 pub(super) fn parse(bytes: &[u8]) -> Result<Value, serde_json::Error> {
     serde_json::from_slice(bytes).or_else(|error| match quote_names(bytes) {
         Cow::Borrowed(_) => Err(error),
@@ -16,10 +16,10 @@ pub(super) fn parse(bytes: &[u8]) -> Result<Value, serde_json::Error> {
     })
 }
 
-/// Puts quotes around the names that stand outside of text.
+/// Puts quotes around the names outside of text.
 fn quote_names(bytes: &[u8]) -> Cow<'_, [u8]> {
     let mut out: Vec<u8> = Vec::new();
-    // What is not copied yet begins here.
+    // The start of the bytes that are not copied yet.
     let (mut copied, mut at, mut in_text) = (0, 0, false);
     while let Some(byte) = bytes.get(at) {
         let name =
@@ -35,7 +35,7 @@ fn quote_names(bytes: &[u8]) -> Cow<'_, [u8]> {
         }
         match byte {
             b'"' => in_text = !in_text,
-            // Whatever follows is part of the text.
+            // The next byte is part of the text.
             b'\\' if in_text => at += 1,
             _ => {}
         }
@@ -55,7 +55,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn pythons_names_of_numbers_are_text() {
+    fn names_of_numbers_in_python_are_text() {
         let text = r#"{"a": [0.0, Infinity], "b": NaN, "c": -Infinity, "d": "NaN \" Infinity", "e\\": NaN}"#;
         let expected =
             json!({"a": [0.0, "Infinity"], "b": "NaN", "c": "-Infinity", "d": "NaN \" Infinity", "e\\": "NaN"});
@@ -63,11 +63,11 @@ mod tests {
     }
 
     #[test]
-    fn other_mistakes_stay_mistakes() {
+    fn other_syntax_errors_stay_errors() {
         for text in ["{\"a\": nan}", "{\"a\": NaNs}", "{NaN: 1}x", "{\"a\": inf}", "{\"NaN", "Infinity\\", ""] {
             assert!(parse(text.as_bytes()).is_err(), "{text}");
         }
-        // The first error is about what stands in the file.
+        // The first error describes the file as it is.
         assert!(parse(b"{").expect_err("it is cut").to_string().contains("line 1 column 1"));
     }
 }

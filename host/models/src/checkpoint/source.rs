@@ -1,4 +1,4 @@
-//! Where a checkpoint's files are: a folder, or the program itself.
+//! The source of a checkpoint's files: a folder, or the program itself.
 
 use std::borrow::Cow;
 use std::fs::File;
@@ -28,7 +28,7 @@ impl Source {
         }
     }
 
-    /// How messages call the file `name`.
+    /// The path of the file `name` for messages.
     pub(crate) fn path_of(&self, name: &str) -> String {
         match self {
             Self::Folder(path) => path.join(name).display().to_string(),
@@ -36,7 +36,7 @@ impl Source {
         }
     }
 
-    /// The whole file, if there is one.
+    /// The whole file, or `None` if there is none.
     ///
     /// # Errors
     /// `Read`; `TooLarge` when it has more than `limit` bytes.
@@ -64,7 +64,8 @@ impl Source {
         }
     }
 
-    /// Names of the files in `folder`, sorted; none where there is no such folder. Of very many, some are left out.
+    /// Names of the files in `folder`, sorted; empty if there is no such folder. Names beyond
+    /// `CHECKPOINT_FOLDER_FILES_MAX` are left out.
     ///
     /// # Errors
     /// `Read`.
@@ -101,7 +102,7 @@ impl Source {
         }
     }
 
-    /// The file as memory that is read when it is touched.
+    /// The file as memory that is read on access.
     pub(crate) fn map(&self, name: &str) -> Result<Option<Blob>, ModelError> {
         match self.map_any(name)? {
             Some(blob) if is_pointer(blob.bytes()) => Err(self.pointer(name)),
@@ -136,14 +137,14 @@ impl Source {
     }
 }
 
-/// How the pointers begin that Git keeps in the place of files that git-lfs (or its ancestor) has.
+/// The beginnings of git-lfs pointers: small files in the place of large ones.
 const POINTERS: [&[u8]; 2] = [b"version https://git-lfs.github.com/spec/", b"version https://hawser.github.com/spec/"];
 
 fn is_pointer(bytes: &[u8]) -> bool {
     POINTERS.iter().any(|pointer| bytes.starts_with(pointer))
 }
 
-/// The file's first `limit + 1` bytes, or `None` where there is no such file.
+/// The file's first `limit + 1` bytes, or `None` if there is no such file.
 fn read_at_most(path: &Path, limit: u64) -> std::io::Result<Option<Vec<u8>>> {
     let file = match File::open(path) {
         Ok(file) => file,

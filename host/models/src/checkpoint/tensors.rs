@@ -1,4 +1,4 @@
-//! Tensors as they are stored: where their bytes are, their type and their shape.
+//! Stored tensors: the place of their bytes, their type and their shape.
 
 use std::collections::HashMap;
 use std::ops::Range;
@@ -10,7 +10,7 @@ use rayon::slice::{ParallelSlice, ParallelSliceMut};
 use crate::checkpoint::blob::Blob;
 use crate::error::ModelError;
 
-/// A type of weight this crate reads.
+/// A type of weights that can be read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum StoredType {
     F32,
@@ -27,13 +27,13 @@ impl StoredType {
     }
 }
 
-/// What a format's header says about one tensor. The range is not trusted until [`TensorIndex::get`] looked.
+/// A tensor as a format's header describes it. The range is not trusted until [`TensorIndex::get`] has checked it.
 #[derive(Debug)]
 pub(crate) struct Entry {
     /// Index of the file.
     pub(crate) file: usize,
     pub(crate) range: Range<usize>,
-    /// `Err` carries the name of a type that cannot be computed with (token ids, masks).
+    /// `Err` has the name of a type that cannot be computed with (token ids, masks).
     pub(crate) dtype: Result<StoredType, String>,
     pub(crate) shape: Vec<usize>,
 }
@@ -51,7 +51,7 @@ impl TensorIndex {
         self.entries.contains_key(name)
     }
 
-    /// Whether two entries hold the same: type, shape and bytes.
+    /// Whether two entries are equal in type, shape and bytes.
     pub(crate) fn same(&self, a: &Entry, b: &Entry) -> bool {
         let bytes = |entry: &Entry| self.files.get(entry.file)?.1.bytes().get(entry.range.clone());
         a.dtype == b.dtype && a.shape == b.shape && bytes(a) == bytes(b)
@@ -104,21 +104,21 @@ pub(crate) struct StoredTensor {
 
 impl StoredTensor {
     pub(crate) fn bytes(&self) -> &[u8] {
-        // `TensorIndex::get` is the only maker and checked the range.
+        // Only `TensorIndex::get` makes it, and it checked the range.
         self.blob.bytes().get(self.range.clone()).unwrap_or_default()
     }
 
-    /// A tensor of its own memory; `bytes` must be what type and shape ask for.
+    /// A tensor in its own memory. `bytes` must match type and shape.
     pub(crate) fn owned(bytes: Vec<u8>, dtype: StoredType, shape: Vec<usize>) -> Self {
         Self { range: 0..bytes.len(), blob: Blob::Owned(bytes.into()), dtype, shape }
     }
 
-    /// This tensor, or its F32 form in memory of its own where it is F16.
+    /// This tensor, or an F32 copy if it is F16.
     pub(crate) fn without_f16(&self) -> Self {
         if self.dtype == StoredType::F16 { self.widened() } else { self.clone() }
     }
 
-    /// Its F32 form, in memory of its own where it has another.
+    /// This tensor in F32: a copy if it has another type.
     pub(crate) fn widened(&self) -> Self {
         if self.dtype == StoredType::F32 {
             return self.clone();
@@ -129,7 +129,7 @@ impl StoredTensor {
         Self::owned(bytes, StoredType::F32, self.shape.clone())
     }
 
-    /// The first value that is not a number or infinite, where there is one.
+    /// The first value that is infinite or not a number, if there is one.
     fn first_odd_value(&self) -> Option<f32> {
         let size = self.dtype.size();
         let odd =
@@ -148,7 +148,7 @@ impl StoredTensor {
         append_f32(self.bytes(), self.dtype, out);
     }
 
-    /// Appends row `index` (along the first dimension) to `out`; `false` when there is no such row.
+    /// Appends row `index` (along the first dimension) to `out`. Returns false if there is no such row.
     pub(crate) fn append_row(&self, index: usize, out: &mut Vec<f32>) -> bool {
         let row = self.shape.iter().skip(1).product::<usize>() * self.dtype.size();
         let Some(start) = index.checked_mul(row) else { return false };
@@ -160,10 +160,10 @@ impl StoredTensor {
     }
 }
 
-/// Elements one thread converts at a time.
+/// Elements that one thread converts at a time.
 const CONVERTED_AT_ONCE: usize = 1 << 16;
 
-/// Converts on all threads: a load is bound by this and by the disk.
+/// Converts with all threads, since loading is limited by conversion and by the disk.
 fn append_f32(bytes: &[u8], dtype: StoredType, out: &mut Vec<f32>) {
     let (start, size) = (out.len(), dtype.size());
     out.resize(start + bytes.len() / size, 0.0);
@@ -172,7 +172,7 @@ fn append_f32(bytes: &[u8], dtype: StoredType, out: &mut Vec<f32>) {
     parts.for_each(|(out, bytes)| convert(bytes, dtype, out));
 }
 
-/// Whether any exponent is all ones. No branch in a block, so that it is as fast as memory.
+/// Whether any exponent is all ones. The loop has no branch, so that it runs at the speed of memory.
 fn has_odd_value(bytes: &[u8], dtype: StoredType) -> bool {
     let any = |odd: bool, next: bool| odd | next;
     match dtype {

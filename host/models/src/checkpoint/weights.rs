@@ -36,11 +36,11 @@ impl<'a> Weights<'a> {
         Self { checkpoint, device, base, unused, parameters, device_bytes, used: RefCell::default() }
     }
 
-    /// The name under which the checkpoint has the tensor `name`; `name` itself where it has none.
+    /// The checkpoint's name of the tensor `name`, or `name` itself if the checkpoint does not have it.
     fn name_of(&self, name: &str) -> String {
         let has = |name: &String| self.checkpoint.tensors.contains(name);
         let bare = name.strip_prefix(self.base).unwrap_or(name);
-        // BERT files made from TensorFlow's.
+        // Names in BERT checkpoints that were converted from TensorFlow.
         let older = bare.replace("LayerNorm.weight", "LayerNorm.gamma").replace("LayerNorm.bias", "LayerNorm.beta");
         let names = [name, bare, older.as_str()];
         let mut names = names.into_iter().flat_map(|name| [name.to_owned(), format!("{}{name}", self.base)]);
@@ -52,7 +52,7 @@ impl<'a> Weights<'a> {
         self.checkpoint.tensors.contains(&self.name_of(name))
     }
 
-    /// Whether two tensors are there and hold the same.
+    /// Whether both tensors exist and are equal.
     pub(crate) fn has_same(&self, a: &str, b: &str) -> bool {
         let tensors = &self.checkpoint.tensors;
         let entry = |name: &str| tensors.entries.get(&self.name_of(name));
@@ -107,14 +107,14 @@ impl<'a> Weights<'a> {
         Ok(self.upload(&[self.stored(name, &[len])?], [len]))
     }
 
-    /// Several vectors, one after the other.
+    /// Several vectors, concatenated.
     pub(crate) fn stacked_vector(&self, parts: &[(String, usize)]) -> Result<Tensor<1>, ModelError> {
         let stored = parts.iter().map(|(name, len)| self.stored(name, &[*len])).collect::<Result<Vec<_>, _>>()?;
         Ok(self.upload(&stored, [parts.iter().map(|part| part.1).sum()]))
     }
 
-    /// One linear layer out of several with the same input, stacked along their outputs: one product instead of
-    /// many. `parts` are `(name without .weight, outputs)`.
+    /// One linear layer of several with the same input, stacked along their outputs, so that they are one product.
+    /// `parts` are `(name without .weight, outputs)`.
     pub(crate) fn linear(&self, parts: &[(String, usize)], input: usize, bias: bool) -> Result<Linear, ModelError> {
         let stored = parts
             .iter()
@@ -146,8 +146,8 @@ impl<'a> Weights<'a> {
         Ok(linear)
     }
 
-    /// Whether a tensor is known to be without use: buffers that older versions of transformers saved although they can be
-    /// computed, and heads.
+    /// Whether a tensor is known to be unused: a buffer that older versions of transformers saved although it can be
+    /// computed, or a head.
     fn is_known_unused(&self, name: &str) -> bool {
         let buffers = ["rotary_emb.inv_freq", "embeddings.position_ids", "attn.masked_bias"];
         let bare = name.strip_prefix(self.base).unwrap_or(name);

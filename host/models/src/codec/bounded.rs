@@ -1,8 +1,8 @@
-//! Whether a text fits, told before all of it is tokenized.
+//! Checks whether a text fits before all of it is tokenized.
 //!
-//! Where a tokenizer loses nothing of a text, its longest token bounds the bytes of a text that fits. Where it does, or the
-//! text is short enough for that, its pieces are counted until they are far more than what fits. What is refused here never
-//! fits; what may fit is tokenized as a whole.
+//! If a tokenizer keeps all of a text, its longest token bounds the bytes of a text that fits. If it does not, or if
+//! the text is short enough for that bound, the tokens of its pieces are counted until there are far more than fit. A
+//! text that is refused here never fits. A text that may fit is tokenized as a whole.
 
 use firebox_contract::{Encoded, TokenId, limits};
 use serde_json::Value;
@@ -10,30 +10,30 @@ use tokenizers::models::ModelWrapper;
 use tokenizers::pre_tokenizers::byte_level::ByteLevel;
 use tokenizers::{Encoding, Tokenizer};
 
-/// What is known of a tokenizer beforehand.
+/// Bounds of a tokenizer.
 pub(crate) struct Bounds {
-    /// Bytes of text that one token stands for at most; `None` where a token may stand for any number of them.
+    /// Maximum bytes of text in one token; `None` if a token may have any number of bytes.
     token_bytes: Option<usize>,
 }
 
 impl Bounds {
-    /// Reads it from the tokenizer's own description.
+    /// Reads the bounds from the tokenizer's own description.
     pub(crate) fn of(tokenizer: &Tokenizer) -> Self {
         Self { token_bytes: longest_token(tokenizer) }
     }
 
-    /// Bytes of a text of `tokens` tokens at most; `None` where there is no such number.
+    /// Maximum bytes of a text of `tokens` tokens; `None` if there is no maximum.
     pub(crate) fn bytes(&self, tokens: usize) -> Option<usize> {
         self.token_bytes.map(|bytes| bytes.saturating_mul(tokens))
     }
 
-    /// Tokens of a text of so many bytes at least.
+    /// Minimum tokens of a text of this many bytes.
     pub(crate) fn tokens(&self, bytes: usize) -> usize {
         self.token_bytes.map_or(0, |longest| bytes.div_ceil(longest))
     }
 }
 
-/// The tokens of `text` where it may have `max` of them or fewer; else how many it has at least.
+/// The tokens of `text` if it may have at most `max` of them, else a lower bound of their number.
 ///
 /// # Errors
 /// What the tokenizer fails with.
@@ -51,7 +51,7 @@ pub(crate) fn encode(
     Ok(Encoded::Whole(tokens))
 }
 
-/// Tokens that `text` has at least, where it surely has more than `max`.
+/// A lower bound of the tokens of `text`, if it certainly has more than `max`.
 ///
 /// # Errors
 /// What the tokenizer fails with.
@@ -65,8 +65,8 @@ pub(crate) fn least(
     if least > max { Ok(Some(least)) } else { far_more(tokenizer, text, max) }
 }
 
-/// All tokens of a text that may fit. One that is so long all the same, of spaces say, is tokenized piece by piece, since the
-/// library takes about forty times the memory of what it is given.
+/// All tokens of a text that may fit. A text that is long all the same, of spaces for example, is tokenized piece by
+/// piece, since the library needs about forty times the memory of its input.
 ///
 /// # Errors
 /// What the tokenizer fails with.
@@ -79,7 +79,7 @@ pub(crate) fn encode_all(tokenizer: &Tokenizer, text: &str, special: bool) -> to
     tokenizer.post_process(Encoding::merge(parts, false), None, special)
 }
 
-/// Tokens that `text` has at least, where its pieces have far more than `max`; `None` where it may fit.
+/// A lower bound of the tokens of `text`, if its pieces have far more than `max`; `None` if it may fit.
 ///
 /// # Errors
 /// What the tokenizer fails with.
@@ -92,14 +92,14 @@ pub(crate) fn far_more(tokenizer: &Tokenizer, text: &str, max: usize) -> tokeniz
     for piece in pieces(text, piece_bytes(max)) {
         counted += tokenizer.encode_fast(piece, false)?.len();
         if counted > enough {
-            // Half of it: cutting a text never doubles its tokens.
+            // Half of the count: cutting a text never doubles its tokens.
             return Ok(Some(counted / 2));
         }
     }
     Ok(None)
 }
 
-/// As much of the beginning of `text` as surely has `max` tokens, and far more than that; all of it where it is short.
+/// The beginning of `text` that certainly has far more than `max` tokens; all of a short text.
 ///
 /// # Errors
 /// What the tokenizer fails with.
@@ -119,18 +119,18 @@ pub(crate) fn beginning<'a>(tokenizer: &Tokenizer, text: &'a str, max: usize) ->
     Ok(text.get(..bytes).unwrap_or(text))
 }
 
-/// Bytes up to which a text is tokenized as a whole where `max` tokens are asked for.
+/// Bytes up to which a text is tokenized as a whole for `max` tokens.
 pub(crate) fn whole_bytes(max: usize) -> usize {
     max.saturating_mul(limits::TOKENIZE_WHOLE_BYTES_PER_TOKEN).saturating_add(piece_bytes(max))
 }
 
-/// Bytes of the pieces in which a text is counted: few where few tokens are asked for.
+/// Bytes of the pieces in which a text is counted: few for a small `max`.
 fn piece_bytes(max: usize) -> usize {
     max.saturating_mul(limits::TOKENIZE_WHOLE_BYTES_PER_TOKEN)
         .clamp(limits::TOKENIZE_CHUNK_BYTES_MIN, limits::TOKENIZE_CHUNK_BYTES)
 }
 
-/// Tokens of pieces after which their text surely has more than `max`: cutting a text never doubles its tokens.
+/// Tokens of pieces above which their text certainly has more than `max`: cutting a text never doubles its tokens.
 fn enough_tokens(max: usize) -> usize {
     max.saturating_mul(2).saturating_add(max.min(limits::TOKENIZE_SLACK_TOKENS))
 }
@@ -144,8 +144,8 @@ fn pieces(text: &str, bytes: usize) -> impl Iterator<Item = &str> {
     })
 }
 
-/// Bytes of text that the longest token stands for, normalization included; `None` where the tokenizer leaves out parts of a
-/// text, or puts any number of characters into one token.
+/// Bytes of text in the longest token, normalization included. `None` if the tokenizer leaves out parts of a text or
+/// puts any number of characters into one token.
 fn longest_token(tokenizer: &Tokenizer) -> Option<usize> {
     let ModelWrapper::BPE(model) = tokenizer.get_model() else { return None };
     let shrinks = tokenizer.get_normalizer().map_or(Some(1), |normalizer| shrinks(&described(normalizer)?))?;
@@ -159,7 +159,7 @@ fn longest_token(tokenizer: &Tokenizer) -> Option<usize> {
         false => model.byte_fallback && (0..=u8::MAX).all(|byte| has(format!("<0x{byte:02X}>"))),
     };
     let added = tokenizer.get_added_tokens_decoder();
-    // Such a token takes any number of spaces beside it along.
+    // Such a token includes any number of adjacent spaces.
     if !whole || added.values().any(|token| token.lstrip || token.rstrip) {
         return None;
     }
@@ -178,11 +178,11 @@ fn is_byte_level(value: &Value) -> bool {
     value["type"] == "ByteLevel" || among(&value["normalizers"]) || among(&value["pretokenizers"])
 }
 
-/// How many times shorter, in bytes, a normalizer makes a text at most; `None` where it may leave out all of it.
+/// The maximum factor by which a normalizer shortens a text in bytes; `None` if it may leave out all of it.
 fn shrinks(normalizer: &Value) -> Option<usize> {
     match normalizer["type"].as_str()? {
         "Prepend" | "ByteLevel" => Some(1),
-        // Three bytes become one at most, as KELVIN SIGN does; four where compatibility characters are replaced.
+        // At most three bytes become one, as for KELVIN SIGN, or four if compatibility characters are replaced.
         "NFC" | "NFD" | "Lowercase" => Some(3),
         "NFKC" | "NFKD" => Some(4),
         "Replace" => {
@@ -197,7 +197,7 @@ fn shrinks(normalizer: &Value) -> Option<usize> {
     }
 }
 
-/// Whether a pre-tokenizer is byte-level; `None` where it may leave out parts of a text.
+/// Whether a pre-tokenizer is byte-level; `None` if it may leave out parts of a text.
 fn splits(splitter: &Value) -> Option<bool> {
     match splitter["type"].as_str()? {
         "ByteLevel" => Some(true),

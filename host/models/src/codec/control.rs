@@ -1,12 +1,14 @@
-//! Control tokens in the text of a conversation: found before the template is rendered, and tokenized as plain text.
+//! Control tokens in the text of a conversation: they are found before the template is rendered, and tokenized as plain
+//! text.
 //!
-//! A chat template writes control tokens such as `<|im_end|>` as text, and a tokenizer makes a token of that text wherever
-//! it stands. A message, a tool result or a tool's description could therefore end its own turn and write a system turn.
+//! A chat template writes control tokens such as `<|im_end|>` as text, and a tokenizer turns that text into the token
+//! wherever it occurs. A message, a tool result or a tool's description could therefore end its own message and write a
+//! system message.
 //!
-//! [`ControlTokens::guard`] puts a separator into every such text of the conversation, so that the rendered prompt shows
-//! which control tokens are the template's. [`ControlTokens::encode`] then takes the separators out, and encodes a stretch of
-//! text that holds foreign control tokens with a tokenizer that does not know them. A conversation without such text is not
-//! touched: its tokens are those of transformers.
+//! [`ControlTokens::guard`] puts a separator into every such text of the conversation, so that the rendered prompt
+//! shows which control tokens are the template's. [`ControlTokens::encode`] then removes the separators, and encodes
+//! text with foreign control tokens with a tokenizer that does not know them. A conversation without such text is
+//! unchanged: its tokens are those of transformers.
 
 #[cfg(test)]
 mod tests;
@@ -19,29 +21,29 @@ use firebox_contract::TokenId;
 use serde_json::{Map, Value};
 use tokenizers::{AddedToken, NormalizedString, Normalizer as _, NormalizerWrapper, Tokenizer};
 
-/// What the text of a token that marks a tool call or a thought contains; answers hold such tokens as text.
+/// Parts of the texts of tokens that mark a tool call or a thought. Answers contain such tokens as text.
 pub(super) const ANSWER_MARKERS: &[&str] = &["tool", "TOOL", "[ARGS]", "[CALL_ID]", "python_tag", "think", "THINK"];
 
-/// A token in front of a text that does not stand at the beginning of a prompt: some tokenizers add a space there.
+/// A token before a text that is not at the beginning of a prompt: some tokenizers add a space there.
 const ANCHOR: &str = "\u{F8FF}firebox\u{F8FF}";
 
 /// The control tokens of one tokenizer.
 pub(super) struct ControlTokens {
     tokens: Vec<ControlToken>,
     finder: AhoCorasick,
-    /// What a control token begins with, in every length short of the whole, and the longest of them in bytes.
+    /// All proper beginnings of control tokens, and the length of the longest in bytes.
     beginnings: HashSet<Vec<u8>>,
     longest: usize,
-    /// The tokenizer's own normalizer, where it is applied before a control token is looked for.
+    /// The tokenizer's own normalizer, if it is applied before control tokens are searched for.
     normalizer: Option<NormalizerWrapper>,
     ids: HashSet<TokenId>,
-    /// Made when a text first needs it: it holds a second copy of the vocabulary.
+    /// Made on first use: it has a second copy of the vocabulary.
     plain: OnceLock<Result<PlainTokenizer, String>>,
 }
 
 struct ControlToken {
     one_letter: bool,
-    /// Whether an assistant's text may hold it: a call or a thought of an earlier answer.
+    /// Whether an assistant's text may contain it: a call or a thought of an earlier answer.
     in_answers: bool,
     strips_left: bool,
     strips_right: bool,
@@ -50,13 +52,13 @@ struct ControlToken {
 /// The tokenizer without its control tokens.
 struct PlainTokenizer {
     tokenizer: Tokenizer,
-    /// Ids of the added tokens it shares with the other, as that one numbers them.
+    /// The added tokens that both tokenizers have, with their ids in the other one.
     ids: HashMap<TokenId, TokenId>,
     /// Its own anchor.
     anchor: Option<TokenId>,
 }
 
-/// Whose text a string is.
+/// The author of a text.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Author {
     Assistant,
@@ -72,7 +74,8 @@ struct Occurrence {
 }
 
 impl ControlTokens {
-    /// The control tokens of `tokenizer`: its special tokens, and others that are written as marks. `None` without any.
+    /// The control tokens of `tokenizer`: its special tokens, and others that are written as marks. `None` if there are
+    /// none.
     pub(super) fn of(tokenizer: &Tokenizer) -> Option<Self> {
         let added = tokenizer.get_added_tokens_decoder();
         let control: Vec<(TokenId, &AddedToken)> =
@@ -98,9 +101,9 @@ impl ControlTokens {
         })
     }
 
-    /// Puts a separator into every control token that the texts of a conversation, its tools and what else its template is
-    /// given hold. `None` where there is no such text,
-    /// and then nothing has changed; else the separator, which no text and not the `template` contains.
+    /// Puts a separator into every control token in the texts of a conversation, of its tools and of the template's
+    /// other inputs. Returns the separator, which no text and not the `template` contains. `None` if there is no such
+    /// text; then nothing has changed.
     pub(super) fn guard(&self, messages: &mut [Value], others: &mut [Value], template: &str) -> Option<String> {
         let mut suspicious = false;
         each_text(messages, others, &mut |text, author| suspicious |= self.is_suspicious(text, author));
@@ -117,7 +120,7 @@ impl ControlTokens {
     /// The tokens of a prompt that was rendered from guarded texts.
     ///
     /// # Errors
-    /// The tokenizer's own words where it fails.
+    /// The tokenizer's message.
     pub(super) fn encode(&self, tokenizer: &Tokenizer, marked: &str, separator: &str) -> Result<Vec<TokenId>, String> {
         let (text, cuts) = without_separators(marked, separator);
         let (allowed, foreign) = self.occurrences(&text, &cuts);
@@ -147,15 +150,15 @@ impl ControlTokens {
         author == Author::Anyone || !self.tokens[token].in_answers
     }
 
-    /// `text` as the tokenizer normalizes it, where it looks for control tokens after that.
+    /// `text` after the tokenizer's normalization, if control tokens are searched for after it.
     fn normalized(&self, text: &str) -> Option<String> {
         let mut normalized = NormalizedString::from(text);
         self.normalizer.as_ref()?.normalize(&mut normalized).ok()?;
         Some(normalized.get().to_owned()).filter(|normalized| normalized != text)
     }
 
-    /// Where the end of `text` is the beginning of a control token, which the text that follows might complete: the place
-    /// after its first character.
+    /// If `text` ends with the beginning of a control token, which the next text might complete: the place after the
+    /// first character of that beginning.
     fn beginning_at_end(&self, text: &str) -> Option<usize> {
         let bytes = text.as_bytes();
         let from = bytes.len().saturating_sub(self.longest);
@@ -163,7 +166,7 @@ impl ControlTokens {
         Some(after_letter(text, start))
     }
 
-    /// `text` with the separator in every control token that may not stand there, behind its first character.
+    /// `text` with the separator after the first character of every control token that is not allowed in it.
     fn marked(&self, text: &str, author: Author, separator: &str) -> Option<String> {
         let places = |text: &str| {
             let found = self.finder.find_overlapping_iter(text);
@@ -179,7 +182,7 @@ impl ControlTokens {
             places
         };
         let (mut text, mut at) = (text.to_owned(), places(text));
-        // Fullwidth letters and the like: what the tokenizer would make of them is marked.
+        // Letters such as fullwidth ones are marked as the tokenizer would normalize them.
         if let Some(normalized) = self.normalized(&text) {
             let there = places(&normalized);
             if there.len() > at.len() {
@@ -200,8 +203,8 @@ impl ControlTokens {
         Some(out)
     }
 
-    /// Control tokens of a prompt: the template's own, as a tokenizer takes them (the leftmost, the longest), and all that
-    /// hold the place of a separator.
+    /// The control tokens of a prompt: the template's own, as a tokenizer finds them (the leftmost, the longest), and
+    /// all that contain the place of a separator.
     fn occurrences(&self, text: &str, cuts: &[usize]) -> (Vec<Occurrence>, Vec<Occurrence>) {
         let found = self.finder.find_overlapping_iter(text);
         let found = found.map(|at| Occurrence { start: at.start(), end: at.end(), token: at.pattern().as_usize() });
@@ -222,7 +225,7 @@ impl ControlTokens {
         (own, foreign)
     }
 
-    /// The texts between the template's control tokens, without the spaces that those tokens take with them.
+    /// The texts between the template's control tokens, without the spaces that those tokens include.
     fn stretches(&self, text: &str, allowed: &[Occurrence]) -> Vec<(usize, usize)> {
         let mut stretches = Vec::with_capacity(allowed.len() + 1);
         let mut start = 0;
@@ -240,7 +243,7 @@ impl ControlTokens {
         stretches
     }
 
-    /// The tokens of a stretch of text, none of which is a control token.
+    /// The tokens of a text. None of them is a control token.
     fn encode_plain(
         &self,
         tokenizer: &Tokenizer,
@@ -253,7 +256,8 @@ impl ControlTokens {
         if !whole.iter().any(|token| self.ids.contains(token)) {
             return Ok(whole);
         }
-        // A model whose own vocabulary has the text of a control token, such as Unigram: cut, it cannot arise.
+        // The vocabulary of some models, such as Unigram, has the text of a control token. Cut into two parts it cannot
+        // become the token.
         let (first, last) = (cuts.partition_point(|cut| *cut <= start), cuts.partition_point(|cut| *cut < end));
         let inside = cuts.get(first..last).unwrap_or_default().iter().copied();
         let mut tokens = Vec::new();
@@ -295,7 +299,7 @@ impl PlainTokenizer {
         Ok(Self { tokenizer, ids, anchor })
     }
 
-    /// The tokens of `text`, at the beginning of a prompt or behind something.
+    /// The tokens of `text`, at the beginning of a prompt or after other text.
     fn encode(&self, text: &str, behind: bool) -> Result<Vec<TokenId>, String> {
         let anchored = format!("{}{text}", if behind { ANCHOR } else { "" });
         let tokens = encode(&self.tokenizer, &anchored)?;
@@ -309,7 +313,7 @@ fn encode(tokenizer: &Tokenizer, text: &str) -> Result<Vec<TokenId>, String> {
     Ok(encoding.get_ids().to_vec())
 }
 
-/// Whether a token is structure wherever it stands: special, or written as a mark.
+/// Whether a token is always structure: special, or written as a mark.
 fn is_control(token: &AddedToken) -> bool {
     let text = token.content.as_str();
     let written_as_mark = text.starts_with("<|") && text.ends_with("|>");
@@ -326,8 +330,8 @@ fn after_letter(text: &str, start: usize) -> usize {
     start + text[start..].chars().next().map_or(0, char::len_utf8)
 }
 
-/// Text that no text of the conversation and no template contains: `z`, a number, `q`. Templates leave letters and digits
-/// alone, and no end of it is its beginning, so that what stands around it cannot make another of it.
+/// A separator that no text of the conversation and no template contains: `z`, a number, `q`. Templates do not change
+/// letters and digits. No end of the separator is its beginning, so adjacent text cannot form another one.
 fn separator(messages: &[Value], others: &[Value], template: &str) -> String {
     let mut taken = HashSet::new();
     numbers(template, &mut taken);
@@ -336,19 +340,19 @@ fn separator(messages: &[Value], others: &[Value], template: &str) -> String {
     format!("z{free}q")
 }
 
-/// The numbers that stand between a `z` and a `q`.
+/// The numbers between a `z` and a `q`.
 fn numbers(text: &str, into: &mut HashSet<usize>) {
     for (at, _) in text.match_indices('z') {
         let rest = &text.as_bytes()[at + 1..];
         let digits = rest.iter().take(16).take_while(|byte| byte.is_ascii_digit()).count();
-        // Longer ones are larger than the number of texts can be.
+        // Longer numbers are larger than the number of texts can be.
         if rest.get(digits) == Some(&b'q') && digits <= 15 {
             into.extend(text[at + 1..at + 1 + digits].parse::<usize>());
         }
     }
 }
 
-/// The text without separators, and the places where they were, in ascending order.
+/// The text without separators, and the places of the separators in ascending order.
 fn without_separators(marked: &str, separator: &str) -> (String, Vec<usize>) {
     let mut text = String::with_capacity(marked.len());
     let mut cuts = Vec::new();
@@ -365,7 +369,7 @@ fn is_answer(message: &Value) -> bool {
     message.get("role").and_then(Value::as_str) == Some("assistant")
 }
 
-/// Who wrote the value of a message's field.
+/// The author of a message's field.
 fn author(is_answer: bool, field: &str) -> Author {
     let said = matches!(field, "content" | "reasoning_content" | "reasoning" | "thinking");
     if is_answer && said { Author::Assistant } else { Author::Anyone }

@@ -1,9 +1,8 @@
 //! `generation_config.json` as sampling defaults.
 //!
-//! Follows transformers' `GenerationConfig`: without `do_sample` a model is greedy, and with it the values that the
-//! file leaves out are temperature 1, top-k 50, top-p 1. Without the file nothing is set and the host's own defaults
-//! apply. A default that cannot be used is no reason not to run a model: it is named in a warning, and left out or taken to
-//! the end of its range.
+//! Follows transformers' `GenerationConfig`: without `do_sample` a model is greedy. With it, absent values are
+//! temperature 1, top-k 50 and top-p 1. Without the file no default is set, and the host's own defaults apply. An
+//! unusable default does not stop a model: it is named in a warning, and left out or cut to its range.
 
 use std::ops::RangeInclusive;
 
@@ -16,13 +15,13 @@ use crate::error::ModelError;
 
 /// `top_k` of transformers' `GenerationConfig` when sampling is on and the file has none.
 const TOP_K_DEFAULT: usize = 50;
-/// Stop strings that the file may set, beside those of a request.
+/// Maximum stop strings of the file. A request adds its own.
 const STOP_STRINGS_MAX: usize = limits::STOP_STRINGS_MAX / 2;
 
 /// Reads the file, if there is one.
 ///
 /// # Errors
-/// When the file is there and cannot be read at all.
+/// If the file exists and cannot be read.
 pub(super) fn read(checkpoint: &Checkpoint) -> Result<SamplingOverrides, ModelError> {
     let Some(file) = checkpoint.json("generation_config.json")? else { return Ok(SamplingOverrides::default()) };
     let defaults = SamplingOverrides {
@@ -34,7 +33,7 @@ pub(super) fn read(checkpoint: &Checkpoint) -> Result<SamplingOverrides, ModelEr
     if !is_true(&file, "do_sample") {
         return Ok(SamplingOverrides { temperature: Some(0.0), ..defaults });
     }
-    // Only a value below 1 limits anything, and 0 keeps the likeliest token alone.
+    // Only a value below 1 has an effect, and 0 keeps only the most likely token.
     let top_p = float(&file, "top_p", 0.0..=f32::MAX).map(|top_p| top_p.clamp(f32::MIN_POSITIVE, 1.0));
     Ok(SamplingOverrides {
         temperature: temperature(&file).or(Some(1.0)),
@@ -45,7 +44,7 @@ pub(super) fn read(checkpoint: &Checkpoint) -> Result<SamplingOverrides, ModelEr
     })
 }
 
-/// A finite number. What is none is named in a warning and left out.
+/// A finite number. Any other value is named in a warning and left out.
 fn number(file: &JsonFile, key: &str) -> Option<f64> {
     let value = file.get(key)?;
     let number = value.as_f64().filter(|number| number.is_finite());
@@ -55,7 +54,7 @@ fn number(file: &JsonFile, key: &str) -> Option<f64> {
     number
 }
 
-/// The same in `range`.
+/// A finite number in `range`. Any other value is named in a warning and left out.
 fn float(file: &JsonFile, key: &str, range: RangeInclusive<f32>) -> Option<f32> {
     #[allow(clippy::cast_possible_truncation, reason = "what f32 cannot hold is infinite and outside of every range")]
     let value = number(file, key)? as f32;
@@ -74,7 +73,7 @@ fn temperature(file: &JsonFile) -> Option<f32> {
     Some(value.min(limits::TEMPERATURE_MAX))
 }
 
-/// 0 and less are off.
+/// 0 and negative numbers switch top-k off.
 fn top_k(file: &JsonFile) -> Option<usize> {
     match file.get("top_k")?.as_f64() {
         Some(value) if value <= 0.0 => Some(0),
@@ -93,7 +92,7 @@ fn whole(file: &JsonFile, key: &str, low: f64) -> Option<usize> {
     Some(value as usize)
 }
 
-/// What Python takes as true; transformers does not look further.
+/// Whether Python considers the value true, which is all that transformers checks.
 fn is_true(file: &JsonFile, key: &str) -> bool {
     match file.get(key) {
         None => false,

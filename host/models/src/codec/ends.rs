@@ -1,4 +1,4 @@
-//! Which tokens end an answer.
+//! The tokens that end an answer.
 
 use std::collections::HashSet;
 
@@ -11,11 +11,11 @@ use crate::checkpoint::Checkpoint;
 use crate::checkpoint::json::{JsonFile, shorten};
 use crate::error::ModelError;
 
-/// Token ids that end an answer: of generation config and config, and `eos` of the tokenizer. Where a checkpoint says
-/// nothing in the first two, the default of its config class, as in transformers.
+/// The token ids that end an answer: those of the generation config, of the config, and `eos` of the tokenizer. If
+/// neither config has the key, the default of the config class, as in transformers.
 ///
 /// # Errors
-/// `Config` for an `eos_token_id` that is no number.
+/// `Config` for an `eos_token_id` that is not a number.
 pub(super) fn read(
     checkpoint: &Checkpoint,
     eos: Option<&str>,
@@ -34,7 +34,7 @@ pub(super) fn read(
     Ok(ends)
 }
 
-/// `eos_token_id`: one number or a list of them. Those that no token can have are named in a warning.
+/// `eos_token_id`: one number or a list. Numbers that no token can have are named in a warning.
 fn token_ids(file: &JsonFile) -> Result<Vec<TokenId>, ModelError> {
     let key = "eos_token_id";
     let list = match file.get(key) {

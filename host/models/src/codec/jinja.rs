@@ -1,8 +1,9 @@
-//! Jinja as transformers' `_compile_jinja_template` sets it up, on minijinja and under limits: a template is a program out
-//! of a download.
+//! Jinja as transformers' `_compile_jinja_template` sets it up, on minijinja and under limits: a template is a program
+//! from a downloaded file.
 //!
-//! `trim_blocks`, `lstrip_blocks`, loop controls, `{% generation %}`, transformers' own `tojson`, `raise_exception` and
-//! `strftime_now`, and what Jinja2's immutable sandbox leaves of Python: values print as in Python, and have its methods.
+//! It has `trim_blocks`, `lstrip_blocks`, loop controls, `{% generation %}`, transformers' own `tojson`,
+//! `raise_exception` and `strftime_now`. As in Jinja2's immutable sandbox, values print as in Python and have Python's
+//! methods.
 
 mod arguments;
 mod checks;
@@ -27,22 +28,22 @@ pub(super) use dates::LocalTime;
 pub(super) use dates::strftime;
 pub(super) use sanitize::sanitize;
 
-/// Calls of macros and recursive loops within each other, of which one macro counts for several: the most that minijinja
-/// allows, and less than half of a thread's stack.
+/// Maximum depth of macro calls and recursive loops; a macro counts several times. It is minijinja's maximum, and less
+/// than half of a thread's stack.
 const RECURSION_MAX: usize = 500;
 
-/// Marks what a template raised itself.
+/// Marks an error that a template raised itself.
 #[derive(Debug, thiserror::Error)]
 #[error("raised by the chat template")]
 pub(super) struct Raised;
 
-/// What tells the local time.
+/// The source of the local time.
 pub(super) type Now = fn() -> LocalTime;
 
 /// An environment without templates.
 ///
 /// # Errors
-/// A fault of the settings here.
+/// A fault of these settings.
 pub(super) fn environment(now: Now) -> Result<Environment<'static>, Error> {
     let mut environment = Environment::new();
     environment.set_syntax(SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build()?);

@@ -1,9 +1,9 @@
 //! Tokens to text, one at a time, never half a character.
 //!
-//! The window of Hugging Face's text-generation-inference and vLLM (`detokenize_incrementally`): the tokens since the
-//! last text that was complete are decoded together with those before them, because what a token reads as depends on
-//! its neighbours (byte fallback, leading spaces), and only what is new is given out. The window begins with the end of
-//! the prompt, so that an answer is the text of prompt and answer without that of the prompt.
+//! It uses the window of Hugging Face's text-generation-inference and vLLM (`detokenize_incrementally`): the tokens
+//! since the last complete text are decoded together with the tokens before them, because the text of a token depends
+//! on its neighbours (byte fallback, leading spaces). Only the new text is returned. The window begins with the end of
+//! the prompt, so that an answer is the text of prompt and answer without the text of the prompt.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -14,16 +14,17 @@ use tokenizers::Tokenizer;
 use crate::codec::texts::TokenEncoding;
 use crate::error::ModelError;
 
-/// What decoders put in the place of bytes that are not yet, or never, a character.
+/// The character that decoders write for bytes that are not (yet) a character.
 const REPLACEMENT: char = '\u{FFFD}';
 /// Bytes of the longest character.
 const CHARACTER_BYTES_MAX: usize = 4;
-/// Tokens held back at most where it is not known which bytes they are: a longer run is no character in the making.
+/// Maximum tokens that are held back if their bytes are not known: a longer run is not an incomplete character.
 const HELD_TOKENS_MAX: usize = 16;
-/// Tokens of the prompt that the window begins with: enough that no decoder takes the answer's first for the first of all.
+/// Tokens of the prompt at the beginning of the window: enough that no decoder takes the answer's first token for the
+/// first token of a text.
 const PROMPT_TOKENS: usize = 8;
 
-/// What is the same for all answers of one tokenizer.
+/// The properties that all answers of a tokenizer share.
 pub(super) struct Detokenizer {
     tokenizer: Arc<Tokenizer>,
     /// Special tokens that are not text.
@@ -44,7 +45,7 @@ impl Detokenizer {
         self.tokenizer.decode(tokens, false).map_err(failed)
     }
 
-    /// The last tokens of `prompt` that are text, from the beginning of a character on.
+    /// The last text tokens of `prompt`, starting at the beginning of a character.
     fn end_of(&self, prompt: &[TokenId], shows_specials: bool) -> Vec<TokenId> {
         let text = prompt.iter().rev().filter(|token| shows_specials || !self.hidden.contains(token));
         let mut end: Vec<TokenId> = text.take(PROMPT_TOKENS).copied().collect();
@@ -56,7 +57,7 @@ impl Detokenizer {
         end.split_off(from)
     }
 
-    /// Characters at the end of `text`, which is that of `tokens`, that stand for a character that is not complete.
+    /// The number of characters at the end of `text`, the text of `tokens`, that stand for an incomplete character.
     fn unfinished(&self, tokens: &[TokenId], text: &str) -> usize {
         let replaced = text.chars().rev().take_while(|letter| *letter == REPLACEMENT).count();
         match &self.encoding {
@@ -66,7 +67,7 @@ impl Detokenizer {
         }
     }
 
-    /// As many bytes at the end of `tokens` as a character has at most, and more.
+    /// The last bytes of `tokens`: at least as many as the longest character has.
     fn last_bytes(&self, encoding: &TokenEncoding, tokens: &[TokenId]) -> Vec<u8> {
         let mut bytes = Vec::new();
         for token in tokens.iter().rev() {
@@ -79,7 +80,7 @@ impl Detokenizer {
         bytes
     }
 
-    /// Whether bytes that are no character, at the end of `context`, stand together with the byte that `token` is.
+    /// Whether `token` is a byte and follows bytes at the end of `context` that are not a character.
     fn spoils(&self, context: &[TokenId], token: TokenId) -> bool {
         let Some(encoding) = &self.encoding else { return false };
         let is_byte = self.tokenizer.id_to_token(token).is_some_and(|written| encoding.is_fallback_byte(&written));
@@ -87,7 +88,7 @@ impl Detokenizer {
     }
 }
 
-/// Bytes at the end of `bytes` that are the beginning of a character in UTF-8.
+/// The number of bytes at the end of `bytes` that are the beginning of a character in UTF-8.
 fn unfinished_bytes(bytes: &[u8]) -> usize {
     let is_beginning = |count: &usize| {
         let end = bytes.len().checked_sub(*count).and_then(|from| bytes.get(from..)).map(std::str::from_utf8);
@@ -101,19 +102,21 @@ pub(super) struct StreamDecoder {
     about: Arc<Detokenizer>,
     /// Whether special tokens are text too.
     shows_specials: bool,
-    /// The window: context whose text was given out or is the prompt's, then tokens whose text was not.
+    /// The window: context tokens whose text was returned or belongs to the prompt, then tokens whose text was not
+    /// returned.
     tokens: Vec<TokenId>,
     given: usize,
 }
 
 impl StreamDecoder {
-    /// A decoder for what comes after `prompt`, with special tokens as text or without.
+    /// A decoder for an answer to `prompt`, with or without special tokens as text.
     pub(super) fn after(about: Arc<Detokenizer>, prompt: &[TokenId], shows_specials: bool) -> Self {
         let tokens = about.end_of(prompt, shows_specials);
         Self { given: tokens.len(), about, shows_specials, tokens }
     }
 
-    /// The text of the tokens not given out yet, or nothing while it ends in half a character and the answer goes on.
+    /// The text of the tokens that were not returned yet. Empty if it ends in an incomplete character and the answer
+    /// continues.
     fn take(&mut self, is_over: bool) -> Result<String, ModelError> {
         let (context, fresh) = self.tokens.split_at(self.given);
         let Some(first) = fresh.first() else { return Ok(String::new()) };
@@ -124,8 +127,8 @@ impl StreamDecoder {
         if unfinished > 0 && !is_over && waits {
             return Ok(String::new());
         }
-        // A decoder reads bytes that stand together as one: one that is invalid spoils those before and after it. Then the
-        // fresh tokens stand alone.
+        // A decoder joins adjacent bytes: an invalid byte invalidates those before and after it. In that case the new
+        // tokens are decoded alone.
         let spoiled = before.ends_with(REPLACEMENT) && self.about.spoils(context, *first);
         let mut text = match all.strip_prefix(&before) {
             Some(text) if !spoiled => text.to_owned(),

@@ -1,4 +1,5 @@
-//! Chat templates: Jinja as Hugging Face renders it, under limits, because a template is a program out of a download.
+//! Chat templates: Jinja as Hugging Face renders it, under limits, because a template is a program from a downloaded
+//! file.
 //!
 //! The environment is that of transformers' `_compile_jinja_template`: `trim_blocks`, `lstrip_blocks`, loop controls,
 //! `tojson`, `raise_exception`, `strftime_now`, `{% generation %}`, and Python's methods on strings and mappings.
@@ -25,12 +26,12 @@ use crate::codec::template::content::{ContentForm, ContentForms};
 use crate::codec::template::inputs::Inputs;
 use crate::error::ModelError;
 
-/// The compiled templates of a checkpoint with what they are rendered with.
+/// The compiled templates of a checkpoint, and the special tokens that they write.
 pub(super) struct ChatTemplate {
     environment: Environment<'static>,
-    /// Names and sources, the default one first where there is one.
+    /// Names and sources. The default template is the first, if there is one.
     sources: Vec<(String, Arc<str>)>,
-    /// Names and reasons of those that do not compile.
+    /// Names of templates that do not compile, and the reasons.
     broken: Vec<(String, String)>,
     tokens: Vec<(String, String)>,
     forms: ContentForms,
@@ -40,21 +41,21 @@ pub(super) struct ChatTemplate {
 /// A prompt, ready for the tokenizer.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Rendered {
-    /// What the template wrote.
+    /// The text that the template wrote.
     pub(super) text: String,
-    /// What stands in it inside of every control token that a text of the conversation holds, where one does.
+    /// The separator in every control token of the conversation's texts, if there are such texts.
     pub(super) separator: Option<String>,
 }
 
-/// Names of the two templates that are chosen without being named.
+/// Names of the two templates that are chosen by default.
 const DEFAULT: &str = "default";
 const TOOL_USE: &str = "tool_use";
 
 impl ChatTemplate {
-    /// The checkpoint's templates. `tokens` are the special tokens that they may write, by name.
+    /// Reads the checkpoint's templates. `tokens` are the special tokens that they may write, by name.
     ///
     /// # Errors
-    /// `Template` when the one that is always used is too long or does not compile.
+    /// `Template` if the only template is too long or does not compile.
     pub(super) fn load(
         checkpoint: &Checkpoint,
         settings: Option<&JsonFile>,
@@ -74,7 +75,7 @@ impl ChatTemplate {
         Ok(Some(template))
     }
 
-    /// Compiles `(name, source)` pairs. Of several, one that is not the default may be broken.
+    /// Compiles `(name, source)` pairs. If there are several, those that are not the default may be broken.
     pub(super) fn compile(
         checkpoint: String,
         sources: Vec<(String, String)>,
@@ -101,17 +102,17 @@ impl ChatTemplate {
         Ok(template)
     }
 
-    /// The source of the template used without tools.
+    /// The source of the template for conversations without tools.
     pub(super) fn source(&self) -> &str {
         self.sources.first().map_or("", |source| &*source.1)
     }
 
-    /// Whether it writes what users say, as it stands, in a conversation of several turns.
+    /// Whether it writes the messages of users unchanged in a conversation of several turns.
     pub(super) fn renders_all_user_text(&self) -> bool {
         self.keeps_questions
     }
 
-    /// What a message of each role is written from, told by rendering small conversations.
+    /// The form of content that each role's messages are written from, found by rendering small conversations.
     fn tries_forms(&mut self) -> ContentForms {
         const TEXT: &str = "firebox tries a text";
         let conversations: [&[Role]; 4] = [
@@ -127,7 +128,7 @@ impl ChatTemplate {
             for (form, written) in [ContentForm::Text, ContentForm::Parts].into_iter().zip(&mut written) {
                 *self.forms.of_mut(tried) = form;
                 match self.render(Chat::new(&messages, &[]), None, usize::MAX) {
-                    // It does so with every conversation.
+                    // It fails with every conversation.
                     Err(ModelError::Exceeds(_)) => return ContentForms::default(),
                     rendered => *written = rendered.ok().flatten().map(|rendered| rendered.text),
                 }
@@ -147,7 +148,7 @@ impl ChatTemplate {
         text.contains(texts[0]) && text.contains(texts[2])
     }
 
-    /// The prompt for `chat`, ready for the model's answer; `None` where it has more than `bytes` bytes. `control` marks the
+    /// The prompt for `chat`, up to the model's answer; `None` if it has more than `bytes` bytes. `control` marks the
     /// control tokens in its texts.
     ///
     /// # Errors
@@ -165,7 +166,7 @@ impl ChatTemplate {
             .then(|| continued::tag(inputs.messages_mut(), source))
             .transpose()
             .map_err(ModelError::Conversation)?;
-        // A template that cannot do without a content may do with an empty one.
+        // A template that needs a content may work with an empty one.
         let filled = inputs.with_contents();
         let written = match (self.write(name, inputs, bytes), filled) {
             (Err(_), Some(filled)) => self.write(name, filled, bytes)?,
@@ -197,7 +198,7 @@ impl ChatTemplate {
         }
     }
 
-    /// What the template writes; `None` for more than `bytes` bytes.
+    /// The text that the template writes; `None` if it has more than `bytes` bytes.
     fn write(&self, name: &str, inputs: Inputs, bytes: usize) -> Result<Option<String>, ModelError> {
         let template = self.environment.get_template(name).map_err(|error| refusal(&error))?;
         let limit = bytes.min(limits::CHAT_TEMPLATE_OUTPUT_BYTES_MAX);
@@ -217,7 +218,7 @@ impl ChatTemplate {
     }
 }
 
-/// Compiles one template; the reason where it does not work.
+/// Compiles one template, or returns the reason why it cannot be compiled.
 fn add(environment: &mut Environment<'static>, name: &str, text: &str) -> Result<(), String> {
     if text.len() > limits::CHAT_TEMPLATE_BYTES_MAX {
         let limit = limits::CHAT_TEMPLATE_BYTES_MAX;
@@ -226,7 +227,7 @@ fn add(environment: &mut Environment<'static>, name: &str, text: &str) -> Result
     environment.add_template_owned(name.to_owned(), jinja::sanitize(text)).map_err(|error| describe(&error))
 }
 
-/// Why the template did not render a conversation, in words for whoever wrote that.
+/// The reason why the template did not render a conversation, for the author of the conversation.
 fn refusal(error: &minijinja::Error) -> ModelError {
     let mut cause: Option<&dyn std::error::Error> = Some(error);
     while let Some(current) = cause {
@@ -248,7 +249,7 @@ fn refusal(error: &minijinja::Error) -> ModelError {
     }
 }
 
-/// The error with its place, without the template's whole source.
+/// The error with its position, without the template's whole source.
 fn describe(error: &minijinja::Error) -> String {
     let place = error.line().map_or(String::new(), |line| format!(" (line {line})"));
     match error.kind() {

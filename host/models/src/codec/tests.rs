@@ -1,4 +1,4 @@
-//! Text that comes out token by token.
+//! Decoding token by token.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -9,7 +9,7 @@ use tokenizers::Tokenizer;
 
 use crate::codec::stream::{Detokenizer, StreamDecoder};
 
-/// A decoder over a tokenizer given as JSON, at the beginning of everything.
+/// A decoder without a prompt, for a tokenizer given as JSON.
 fn stream(tokenizer: &Value, hidden: &[u32]) -> StreamDecoder {
     stream_after(tokenizer, hidden, &[])
 }
@@ -38,7 +38,7 @@ fn fallback_tokenizer() -> Value {
     })
 }
 
-/// What each token gave, then what was held back.
+/// The text of each token, then the text that was held back.
 fn pieces(decoder: &mut StreamDecoder, tokens: &[u32]) -> Vec<String> {
     let mut pieces: Vec<String> = tokens.iter().map(|token| decoder.push(*token).expect("it decodes")).collect();
     pieces.push(decoder.finish().expect("it decodes"));
@@ -46,7 +46,7 @@ fn pieces(decoder: &mut StreamDecoder, tokens: &[u32]) -> Vec<String> {
 }
 
 #[test]
-fn characters_come_whole_and_spaces_stay() {
+fn characters_are_whole_and_spaces_are_kept() {
     let mut decoder = stream(&fallback_tokenizer(), &[260]);
     // "Hello world!", then U+4F60 in three bytes, then a word.
     let pieces = pieces(&mut decoder, &[256, 257, 258, 0xE4, 0xBD, 0xA0, 260, 257]);
@@ -54,7 +54,7 @@ fn characters_come_whole_and_spaces_stay() {
 }
 
 #[test]
-fn bytes_that_are_no_character_appear_as_replacements() {
+fn invalid_bytes_are_replacement_characters() {
     let mut decoder = stream(&fallback_tokenizer(), &[]);
     let broken = pieces(&mut decoder, &[256, 0xE4, 0xBD, 257]);
     assert_eq!(broken.concat(), "Hello\u{FFFD}\u{FFFD} world");
@@ -62,11 +62,11 @@ fn bytes_that_are_no_character_appear_as_replacements() {
     assert_eq!(between.concat(), "Hello你\u{FFFD}你 world", "what stands beside it is whole");
     let endless = vec![0x80; 1_000];
     let given: usize = pieces(&mut decoder, &endless).iter().map(|piece| piece.chars().count()).sum();
-    assert_eq!(given, 1_000, "a run without a character is neither lost nor held back for ever");
+    assert_eq!(given, 1_000, "a run without a character is neither lost nor held back endlessly");
 }
 
 #[test]
-fn the_beginning_of_a_character_is_no_text() {
+fn the_beginning_of_a_character_is_held_back() {
     let cut = |tokenizer: &Value, tokens: &[u32]| pieces(&mut stream(tokenizer, &[]), tokens).concat();
     let fallback = fallback_tokenizer();
     assert_eq!(cut(&fallback, &[256, 0xE4, 0xBD]), "Hello");
@@ -90,7 +90,7 @@ fn the_beginning_of_a_character_is_no_text() {
 }
 
 #[test]
-fn an_answer_goes_on_from_its_prompt() {
+fn an_answer_continues_its_prompt() {
     let answer = |prompt: &[u32], tokens: &[u32]| {
         pieces(&mut stream_after(&fallback_tokenizer(), &[260], prompt), tokens).concat()
     };
@@ -99,7 +99,7 @@ fn an_answer_goes_on_from_its_prompt() {
     assert_eq!(answer(&[256], &[257, 258]), " world!");
     assert_eq!(answer(&[256, 260, 260], &[257]), " world");
     assert_eq!(answer(&[256, 258], &[0xE4, 0xBD, 0xA0]), "你");
-    // A prompt of many bytes is looked at from the beginning of a character on.
+    // A prompt of many bytes is decoded from the beginning of a character on.
     for prompt in ["你你你🙂", "🙂🙂🙂", "你你你", "a你你é", "你你你é"] {
         let prompt: Vec<u32> = prompt.bytes().map(u32::from).collect();
         assert_eq!(answer(&prompt, &[0xE4, 0xBD, 0xA0, 257]), "你 world");
@@ -107,7 +107,7 @@ fn an_answer_goes_on_from_its_prompt() {
 }
 
 #[test]
-fn any_text_comes_out_as_it_went_in_whatever_the_cut() {
+fn any_text_is_decoded_unchanged_for_every_split() {
     // Every character as its bytes: the hardest case for a stream.
     let text = "naïve 你好 🙂👩‍👩‍👧 e\u{301} \u{FFFD} ß\n\tend";
     let mut decoder = stream(&fallback_tokenizer(), &[]);

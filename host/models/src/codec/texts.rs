@@ -1,4 +1,4 @@
-//! The texts of a vocabulary's tokens, read from how the tokenizer itself writes tokens as text.
+//! The texts of a vocabulary's tokens, derived from the tokenizer's notation of tokens.
 
 use std::collections::HashSet;
 
@@ -6,22 +6,23 @@ use firebox_contract::{TokenId, TokenText, TokenTexts};
 use serde_json::Value;
 use tokenizers::Tokenizer;
 
-/// How tokens are written in `tokenizer.json`.
+/// The notation of tokens in `tokenizer.json`.
 pub(super) enum TokenEncoding {
-    /// Each character stands for one byte (byte-level BPE), which is in its place.
+    /// Each character stands for one byte (byte-level BPE). The index of the byte is its value.
     ByteLevel(Vec<Option<u8>>),
-    /// Characters are themselves, but for marks of a space and, with `bytes`, tokens such as `<0x0A>` (SentencePiece).
+    /// Characters stand for themselves, except marks for a space and, with `bytes`, tokens such as `<0x0A>`
+    /// (SentencePiece).
     Pieces { marks: Vec<(String, String)>, bytes: bool },
 }
 
-/// The texts of all tokens that are text: special tokens and those that end an answer are not. `None` for a tokenizer
-/// whose tokens do not have a text each, such as WordPiece, or whose way of writing them is not known.
+/// The texts of all text tokens, without special tokens and end tokens. `None` for a tokenizer whose tokens do not each
+/// have a text, such as WordPiece, or whose notation is not known.
 pub(super) fn read(tokenizer: &Tokenizer, ends: &HashSet<TokenId>) -> Option<TokenTexts> {
     let encoding = TokenEncoding::of_tokenizer(tokenizer)?;
     let added = tokenizer.get_added_tokens_decoder();
     let learnt = tokenizer.get_vocab(false).into_iter().filter(|(_, token)| !added.contains_key(token));
     let learnt = learnt.map(|(written, token)| (token, written, false));
-    // What a tokenizer looks for first is never the middle of another token.
+    // An added token is searched for first, so it is never the middle of another token.
     let found =
         added.iter().filter(|(_, about)| !about.special).map(|(token, about)| (*token, about.content.clone(), true));
     let texts = learnt.chain(found).filter(|(token, ..)| !ends.contains(token));
@@ -31,12 +32,12 @@ pub(super) fn read(tokenizer: &Tokenizer, ends: &HashSet<TokenId>) -> Option<Tok
 }
 
 impl TokenEncoding {
-    /// How `tokenizer` writes tokens; `None` where that is not known.
+    /// The notation of `tokenizer`; `None` if it is not known.
     pub(super) fn of_tokenizer(tokenizer: &Tokenizer) -> Option<Self> {
         Self::of(&serde_json::to_value(tokenizer.get_decoder()?).ok()?)
     }
 
-    /// Read from the decoder's own description.
+    /// Reads the notation from the decoder's own description.
     fn of(decoder: &Value) -> Option<Self> {
         let steps = match decoder["type"].as_str()? {
             "Sequence" => decoder["decoders"].as_array()?.as_slice(),
@@ -51,7 +52,7 @@ impl TokenEncoding {
                 "Metaspace" => marks.push((text(&step["replacement"])?, " ".to_owned())),
                 "ByteFallback" => bytes = true,
                 "Fuse" => fused = true,
-                // Once all are one text, only its two ends are changed.
+                // After the tokens are joined to one text, only its two ends are changed.
                 "Strip" if fused => {}
                 _ => return None,
             }
@@ -63,10 +64,10 @@ impl TokenEncoding {
         }
     }
 
-    /// The text of a token that is written so.
+    /// The text of a token in this notation.
     pub(super) fn bytes(&self, written: &str) -> Vec<u8> {
         match self {
-            // As the decoder does: what is not in the alphabet throughout stands for itself.
+            // As in the decoder, a token with a character outside of the alphabet stands for itself.
             Self::ByteLevel(alphabet) => {
                 let byte = |letter: char| alphabet.get(letter as usize).copied().flatten();
                 let bytes: Option<Vec<u8>> = written.chars().map(byte).collect();
@@ -84,7 +85,7 @@ impl TokenEncoding {
 }
 
 impl TokenEncoding {
-    /// Characters that stand for `bytes` bytes which are the beginning of a character.
+    /// The number of characters that stand for `bytes` bytes of an incomplete character.
     pub(super) fn replacements(&self, bytes: usize) -> usize {
         match self {
             Self::ByteLevel(_) => bytes.min(1),
@@ -92,7 +93,7 @@ impl TokenEncoding {
         }
     }
 
-    /// Whether a token that is written so is a byte of its own.
+    /// Whether the token is a single byte.
     pub(super) fn is_fallback_byte(&self, written: &str) -> bool {
         matches!(self, Self::Pieces { bytes: true, .. }) && fallback_byte(written).is_some()
     }
@@ -104,8 +105,8 @@ fn fallback_byte(written: &str) -> Option<u8> {
     (digits.len() == 2).then(|| u8::from_str_radix(digits, 16).ok())?
 }
 
-/// GPT-2's `bytes_to_unicode` (Radford et al. 2019): bytes that print as a character of Latin-1 are that character; the
-/// others are, in their order, the characters from U+0100 on.
+/// GPT-2's `bytes_to_unicode` (Radford et al. 2019): a byte that is a printable character of Latin-1 is that character.
+/// The other bytes are, in their order, the characters from U+0100 on.
 fn byte_level_alphabet() -> Vec<Option<u8>> {
     let prints = |byte: &u8| matches!(byte, b'!'..=b'~' | 0xA1..=0xAC | 0xAE..=0xFF);
     let own = (0..=u8::MAX).map(|byte| Some(byte).filter(prints));
@@ -129,7 +130,7 @@ mod tests {
         json!({ "type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": true })
     }
 
-    /// The texts of a tokenizer of these tokens, numbered in their order, and of these added ones.
+    /// The texts of a tokenizer with these tokens, numbered in their order, and these added tokens.
     fn texts(words: &[&str], added: &[Value], decoder: &Value) -> Option<TokenTexts> {
         let numbered = words.iter().enumerate().map(|(token, word)| ((*word).to_owned(), json!(token)));
         let vocabulary: serde_json::Map<String, Value> = numbered.collect();
@@ -145,7 +146,7 @@ mod tests {
     }
 
     #[test]
-    fn the_alphabet_is_that_of_the_library() {
+    fn the_alphabet_is_the_one_of_the_library() {
         let alphabet = byte_level_alphabet();
         let letters = ('\0'..).zip(&alphabet).filter(|(_, byte)| byte.is_some()).map(|(letter, _)| letter);
         assert_eq!(letters.collect::<HashSet<char>>(), ByteLevel::alphabet().into_iter().collect());
@@ -183,14 +184,14 @@ mod tests {
     }
 
     #[test]
-    fn the_texts_are_what_the_decoder_writes() {
+    fn the_texts_equal_the_output_of_the_decoder() {
         let file = concat!(env!("CARGO_MANIFEST_DIR"), "/../ember/model/tokenizer.json");
         let tokenizer = Tokenizer::from_file(file).expect("the tokenizer loads");
         let texts = read(&tokenizer, &HashSet::new()).expect("they have texts");
         let mut counted = 0;
         for token in texts.extending(b"") {
             let text = tokenizer.decode(&[token], false).expect("it decodes");
-            // Half a character alone is written as a replacement.
+            // An incomplete character is written as a replacement character.
             if !text.contains('\u{FFFD}') {
                 let found = texts.prefixes_of(text.as_bytes()).find(|(found, _)| *found == token);
                 assert_eq!(found, Some((token, text.len())), "{text}");
@@ -203,7 +204,7 @@ mod tests {
     }
 
     #[test]
-    fn other_ways_of_writing_tokens_have_no_texts() {
+    fn other_notations_of_tokens_have_no_texts() {
         let strip = json!({ "type": "Strip", "content": " ", "start": 1, "stop": 0 });
         let others = [
             json!({ "type": "WordPiece", "prefix": "##", "cleanup": true }),

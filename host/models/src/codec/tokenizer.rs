@@ -1,4 +1,4 @@
-//! The tokenizer of a checkpoint, made of all files that say something about it as transformers 5.24 makes it.
+//! The tokenizer of a checkpoint, made from all of its files as in transformers 5.24.
 
 mod class;
 mod diagnose;
@@ -20,9 +20,9 @@ use crate::codec::tokenizer::file::TokenizerFile;
 use crate::codec::tokenizer::special::SpecialTokens;
 use crate::error::ModelError;
 
-/// Tokens from which on a vocabulary may be one of Mistral's with the wrong words.
+/// Vocabularies with more tokens than this may be Mistral's with the wrong pattern of words.
 const MISTRAL_VOCABULARY: usize = 100_000;
-/// Types of models that have such a vocabulary.
+/// The types of models with such a vocabulary.
 const MISTRAL_TYPES: [&str; 5] = ["mistral", "mistral3", "voxtral", "ministral", "pixtral"];
 
 /// A tokenizer and the special tokens that chat templates know by name.
@@ -30,12 +30,12 @@ pub(crate) struct Loaded {
     pub(crate) tokenizer: Tokenizer,
     /// Names such as `bos_token`, and the token's text.
     pub(crate) named: Vec<(String, String)>,
-    /// Tokens that the model has no row for, and their texts.
+    /// Tokens without an embedding, and their texts.
     pub(crate) beyond: HashMap<TokenId, String>,
 }
 
-/// Reads `tokenizer.json` and what the other files say about it. Padding and truncation, which it may ask for, are decided
-/// per request.
+/// Reads `tokenizer.json` and the other files. Their padding and truncation are ignored, since each request decides
+/// about them.
 ///
 /// # Errors
 /// Names the file, and the part of it, that is missing or that cannot be read.
@@ -74,7 +74,7 @@ pub(crate) fn load(checkpoint: &Checkpoint) -> Result<Loaded, ModelError> {
     let beyond = beyond_rows(&config, &tokenizer)?;
     let names: BTreeMap<&TokenId, &String> = beyond.iter().filter(|(_, text)| !class.brings(text)).collect();
     let names: Vec<String> = names.into_values().cloned().collect();
-    checkpoint.warnings().add_names(&format!("\"{path}\": tokens that the model has no row for"), &names);
+    checkpoint.warnings().add_names(&format!("\"{path}\": tokens without an embedding in the model"), &names);
     Ok(Loaded { named: special.texts(), beyond, tokenizer })
 }
 
@@ -88,11 +88,11 @@ fn beyond_rows(config: &JsonFile, tokenizer: &Tokenizer) -> Result<HashMap<Token
 
 fn parse(bytes: &[u8]) -> Result<Tokenizer, String> {
     let parse = || Tokenizer::from_bytes(bytes).map_err(|error| error.to_string());
-    // The library unwraps here and there on strange input; a panic is one more way of not being a tokenizer.
+    // The library panics on some invalid input. A panic is treated as an invalid tokenizer.
     std::panic::catch_unwind(parse).unwrap_or_else(|panic| Err(firebox_contract::panic_text(&*panic).to_owned()))
 }
 
-/// The class that reads the tokenizer, with a warning where it is one whose rules are not known here.
+/// The class that reads the tokenizer. An unknown class is named in a warning.
 fn choose(
     checkpoint: &Checkpoint,
     tokenizer: &Tokenizer,
@@ -107,7 +107,7 @@ fn choose(
     if is_unknown {
         let path = checkpoint.source.path_of("tokenizer_config.json");
         let text = format!(
-            "\"{path}\": rules of its own of this \"tokenizer_class\" are not used, but tokenizer.json as it stands"
+            "\"{path}\": the rules of this \"tokenizer_class\" are not known; tokenizer.json is used unchanged"
         );
         checkpoint.warnings().add_names(&text, &[named.unwrap_or_default().to_owned()]);
     }
@@ -115,25 +115,26 @@ fn choose(
         return Ok(class);
     }
     let path = checkpoint.source.path_of("tokenizer.json");
-    let text = format!("\"{path}\": it does not fit the class of tokenizers of this model, and is taken as it stands");
+    let text = format!("\"{path}\": it does not fit the tokenizer class of this model, and is used unchanged");
     checkpoint.warnings().add_names(&text, &[format!("{class:?}")]);
     Ok(Class::File)
 }
 
-/// Transformers takes spaces before punctuation away from an answer as a whole. That cannot be done to one as it comes.
+/// Warns that the spaces before punctuation stay. transformers removes them from a whole answer, which is not possible
+/// in a stream.
 fn warn_of_clean_up(checkpoint: &Checkpoint, settings: &JsonFile, tokenizer: &Tokenizer) -> Result<(), ModelError> {
     let for_bpe = settings.flag("clean_up_tokenization_spaces_for_bpe_even_though_it_will_corrupt_output", false)?;
     let is_bpe = matches!(tokenizer.get_model(), tokenizers::models::ModelWrapper::BPE(_));
     if settings.flag("clean_up_tokenization_spaces", false)? && (!is_bpe || for_bpe) {
         let path = checkpoint.source.path_of("tokenizer_config.json");
-        let what = "is not done: answers keep the spaces before punctuation";
+        let what = "is not followed: answers keep the spaces before punctuation";
         checkpoint.warnings().add(format!("\"{path}\": \"clean_up_tokenization_spaces\" {what}"));
     }
     Ok(())
 }
 
-/// Gives a tokenizer of Mistral's the right words where `fix_mistral_regex` asks for it, and warns where they are wrong and
-/// nothing asks.
+/// Corrects the pattern of words of a Mistral tokenizer if `fix_mistral_regex` asks for it. Warns if the pattern is
+/// wrong and the key is absent.
 fn fix_mistral_words(
     checkpoint: &Checkpoint,
     tokenizer: &mut Tokenizer,
@@ -173,14 +174,14 @@ fn fix_mistral_words(
         tokenizer.with_pre_tokenizer(Some(fixed));
     } else if splitter["pretokenizers"][0]["pattern"]["Regex"].as_str().is_some_and(|own| own != MISTRAL_WORDS) {
         let path = checkpoint.source.path_of("tokenizer.json");
-        let remedy = "where they are wrong, put \"fix_mistral_regex\": true into tokenizer_config.json";
-        checkpoint.warnings().add(format!("\"{path}\": its words are not those of Mistral; {remedy}"));
+        let remedy = "if it is wrong, put \"fix_mistral_regex\": true into tokenizer_config.json";
+        checkpoint.warnings().add(format!("\"{path}\": its pattern of words is not that of Mistral; {remedy}"));
     }
     Ok(())
 }
 
-/// Names tokens that do not have the number that a file gives them. Tokens that a vocabulary lacks are numbered in their
-/// order, as in transformers.
+/// Warns about tokens whose number differs from the one in their file. Tokens that a vocabulary lacks are numbered in
+/// their order, as in transformers.
 fn warn_of_numbers<'a>(checkpoint: &Checkpoint, tokenizer: &Tokenizer, declared: impl Iterator<Item = (u32, &'a str)>) {
     let moved = declared.filter_map(|(number, text)| {
         let own = tokenizer.token_to_id(text).filter(|own| *own != number)?;
@@ -188,7 +189,7 @@ fn warn_of_numbers<'a>(checkpoint: &Checkpoint, tokenizer: &Tokenizer, declared:
     });
     let path = checkpoint.source.path_of("tokenizer.json");
     checkpoint.warnings().add_names(
-        &format!("\"{path}\": added tokens have another number than their file says, as in transformers"),
+        &format!("\"{path}\": added tokens have another number than in their file, as in transformers"),
         &moved.collect::<Vec<_>>(),
     );
 }

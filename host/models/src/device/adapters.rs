@@ -1,4 +1,4 @@
-//! Asks the graphics APIs what adapters there are.
+//! Lists the adapters of the graphics APIs.
 
 use std::future::Future;
 use std::pin::pin;
@@ -8,7 +8,7 @@ use std::task::{Context, Poll, Waker};
 use super::report::{AdapterKind, AdapterLimits, AdapterReport, ShaderLanguage};
 use super::{DEVICES, DeviceApi, compiler_options, shader_language};
 
-/// Every device of this machine; the CPU is always there, and last.
+/// Every device of this machine. The CPU is always one of them, and the last.
 #[must_use]
 pub fn probe() -> Vec<AdapterReport> {
     let mut found: Vec<AdapterReport> = DEVICES.iter().flat_map(adapters_of).collect();
@@ -16,10 +16,10 @@ pub fn probe() -> Vec<AdapterReport> {
     found
 }
 
-/// The Vulkan loader crashes when instances come and go on several threads at once.
+/// The Vulkan loader crashes if several threads create and destroy instances at once.
 static PROBING: Mutex<()> = Mutex::new(());
 
-/// The adapters one API offers, in its own order; none where the API or its driver is missing.
+/// The adapters of one API, in its own order; empty if the API or its driver is missing.
 pub(super) fn adapters_of(api: &DeviceApi) -> Vec<AdapterReport> {
     let Some((_, backend, native)) = api.graphics else { return Vec::new() };
     let _probing = PROBING.lock().unwrap_or_else(PoisonError::into_inner);
@@ -35,7 +35,7 @@ pub(super) fn adapters_of(api: &DeviceApi) -> Vec<AdapterReport> {
 /// Calls `task` with an adapter that was found before.
 ///
 /// # Errors
-/// Those of `task`, and one where the adapter has gone.
+/// The errors of `task`, and an error if the adapter has gone.
 pub(super) fn with_adapter<R>(
     found: &AdapterReport,
     task: impl FnOnce(&wgpu::Adapter) -> Result<R, String>,

@@ -1,4 +1,4 @@
-//! Runs a device's self test in a process of its own: a driver that crashes ends that process, not ours.
+//! Runs a device's self test in a child process: a driver that crashes ends the child only.
 
 use std::ffi::OsString;
 use std::io::Read;
@@ -11,15 +11,15 @@ use firebox_contract::limits;
 
 use super::selftest::TestReport;
 
-/// The command that tests one device: it is started with `--device NAME` after its own arguments, prints a
-/// [`TestReport`] as one line of JSON and exits with 0.
+/// The command that tests one device. It is started with its own arguments and `--device NAME`, prints a [`TestReport`]
+/// as one line of JSON and exits with 0.
 #[derive(Debug, Clone)]
 pub struct TestChild {
     /// The program.
     pub program: PathBuf,
-    /// What comes before `--device NAME`.
+    /// The arguments before `--device NAME`.
     pub arguments: Vec<OsString>,
-    /// How long it may take; [`limits::DEVICE_TEST_TIMEOUT`] unless a test says otherwise.
+    /// Its time limit. Default: [`limits::DEVICE_TEST_TIMEOUT`].
     pub timeout: Duration,
 }
 
@@ -27,19 +27,19 @@ impl TestChild {
     /// This very program under its hidden verb.
     ///
     /// # Errors
-    /// The operating system's, when it does not know where this program is.
+    /// The operating system's error if it does not know the path of this program.
     pub fn current_program() -> std::io::Result<Self> {
         let program = std::env::current_exe()?;
         Ok(Self { program, arguments: vec!["device-test".into()], timeout: limits::DEVICE_TEST_TIMEOUT })
     }
 }
 
-/// Why there is no report.
+/// The reason why there is no report.
 #[derive(Debug)]
 pub(super) enum ChildFault {
-    /// Says nothing about the device.
+    /// The test could not run. It is no verdict on the device.
     NotStarted(String),
-    /// The device is at fault: a crash, an error, no end.
+    /// The device failed: a crash, an error, or no end.
     Ended(String),
 }
 
@@ -65,7 +65,7 @@ pub(super) fn run(test: &TestChild, device: &str) -> Result<TestReport, ChildFau
     report.ok_or_else(|| ChildFault::Ended("ended its self test without a report".to_owned()))
 }
 
-/// How the child ended, or none when it had to be killed.
+/// The exit status of the child, or `None` if it was killed.
 fn wait(child: &mut Child, timeout: Duration) -> Option<ExitStatus> {
     const POLL: Duration = Duration::from_millis(10);
     let deadline = Instant::now() + timeout;
@@ -75,13 +75,13 @@ fn wait(child: &mut Child, timeout: Duration) -> Option<ExitStatus> {
         }
         thread::sleep(POLL);
     }
-    // Killing fails only for a process that has just ended; either way it has to be reaped.
+    // Killing fails only if the process has just ended. It has to be reaped in both cases.
     let _ended_meanwhile = child.kill();
     let _reaped = child.wait();
     None
 }
 
-/// Reads a pipe to its end so that the child never blocks on it, keeping the start.
+/// Reads a pipe to its end, so that the child never blocks on it, and keeps the beginning.
 fn collect(pipe: Option<impl Read + Send + 'static>) -> JoinHandle<Vec<u8>> {
     thread::spawn(move || {
         let mut kept = Vec::new();

@@ -1,19 +1,19 @@
-//! What is known about a device before it is opened.
+//! The properties of a device before it is opened.
 
 use std::fmt;
 
 use super::CPU;
 
-/// What an adapter is, best first.
+/// The kind of an adapter, best first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum AdapterKind {
     /// A GPU with memory of its own.
     Discrete,
     /// A GPU that shares the machine's memory.
     Integrated,
-    /// A GPU lent by a hypervisor.
+    /// A GPU provided by a hypervisor.
     Virtual,
-    /// Whatever the driver does not classify.
+    /// An adapter that the driver does not classify.
     Other,
     /// A driver that computes on the CPU, or the CPU itself.
     Software,
@@ -33,14 +33,14 @@ impl AdapterKind {
     }
 }
 
-/// What kernels are compiled to for an adapter.
+/// The language that kernels are compiled to for an adapter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ShaderLanguage {
-    /// SPIR-V of cubecl's, which the driver gets as it is.
+    /// SPIR-V from CubeCL's compiler, passed to the driver unchanged.
     SpirV,
-    /// The Metal Shading Language, which the driver gets as it is.
+    /// The Metal Shading Language, passed to the driver unchanged.
     Msl,
-    /// WGSL, of which wgpu makes what the driver reads.
+    /// WGSL, which wgpu translates for the driver.
     Wgsl,
 }
 
@@ -56,7 +56,7 @@ impl ShaderLanguage {
     }
 }
 
-/// Limits of an adapter that kernels have to respect.
+/// The limits of an adapter for kernels.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct AdapterLimits {
     /// Bytes of the largest buffer.
@@ -74,27 +74,27 @@ pub struct AdapterLimits {
 pub struct AdapterReport {
     /// Its name in [`super::DEVICES`].
     pub api: &'static str,
-    /// Its place among the adapters of that kind: `vulkan:1`.
+    /// Its index among the adapters of that kind: `vulkan:1`.
     pub index: usize,
-    /// Its place among the adapters of the same API and kind, which is how burn counts.
+    /// Its index among the adapters of the same API and kind, as burn counts.
     pub(super) ordinal: usize,
-    /// The name it gives itself.
+    /// The adapter's own name.
     pub name: String,
-    /// What it is.
+    /// Its kind.
     pub kind: AdapterKind,
     /// Vendor and device id as the API reports them.
     pub(super) ids: (u32, u32),
     /// The driver's name.
     pub driver: String,
-    /// The driver's version and whatever else it says.
+    /// The driver's version and further information.
     pub driver_info: String,
-    /// None for the CPU.
+    /// `None` for the CPU.
     pub limits: Option<AdapterLimits>,
-    /// What kernels are compiled to; none for the CPU.
+    /// The language that kernels are compiled to; `None` for the CPU.
     pub shaders: Option<ShaderLanguage>,
     /// Whether kernels can compute in 16-bit floats.
     pub f16: bool,
-    /// Smallest and largest subgroup, where it has them.
+    /// Smallest and largest subgroup, if it has subgroups.
     pub subgroups: Option<(u32, u32)>,
 }
 
@@ -124,14 +124,13 @@ impl AdapterReport {
         self.api == CPU
     }
 
-    /// The name to ask for it by.
+    /// The name of the device in `--device`.
     #[must_use]
     pub fn choice(&self) -> String {
         if self.is_cpu() { self.api.to_owned() } else { format!("{}:{}", self.api, self.index) }
     }
 
-    /// What identifies adapter, driver and compiler: another driver version deserves another test, and so do kernels in
-    /// another language.
+    /// A key of adapter, driver version and shader language. Another driver version or language needs another test.
     pub(super) fn key(&self) -> String {
         let (vendor, device) = self.ids;
         let version = env!("CARGO_PKG_VERSION");

@@ -1,4 +1,4 @@
-//! The self test: a few of the kernels that models use against plain loops on the host, then a second of products.
+//! The self test: a few kernels of models compared with plain loops on the host, then matrix products for a second.
 
 use std::time::{Duration, Instant};
 
@@ -13,33 +13,33 @@ use crate::error::ModelError;
 use crate::kernel;
 use crate::layers::Linear;
 
-/// Largest error, as a share of the largest expected value. A GPU that multiplies in TF32 (10 bits of mantissa) stays
-/// below it; a broken driver does not.
+/// Largest error relative to the largest expected value. A GPU that multiplies in TF32 (10 bits of mantissa) stays
+/// below it. A broken driver does not.
 const TOLERANCE: f32 = 4e-3;
-/// How long products are timed.
+/// The time for which products are measured.
 const MEASURED: Duration = Duration::from_secs(1);
 /// Odd on purpose: `[ROWS, INNER] x [INNER, COLUMNS]`.
 const ROWS: usize = 65;
 const INNER: usize = 127;
 const COLUMNS: usize = 33;
 
-/// What the self test found.
+/// The result of the self test.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct TestReport {
-    /// Whether every kernel was right.
+    /// Whether every kernel was correct.
     pub ok: bool,
-    /// The largest error, as a share of the largest expected value.
+    /// The largest error, relative to the largest expected value.
     pub max_difference: f32,
     /// The kernel that had it.
     pub worst: String,
-    /// What the kernels took, compilation included, in seconds.
+    /// The time of the kernels, compilation included, in seconds.
     pub seconds: f64,
     /// Rate of square f32 matrix products.
     pub gflops: f64,
 }
 
 impl TestReport {
-    /// The report, or what is wrong.
+    /// The report, or the device's fault.
     pub(super) fn judged(self) -> Result<Self, String> {
         if self.ok {
             return Ok(self);
@@ -51,10 +51,10 @@ impl TestReport {
     }
 }
 
-/// Tests a device in this process, which a bad driver may end.
+/// Tests a device in this process. A bad driver may end the process.
 ///
 /// # Errors
-/// `ModelError::DeviceMissing` when there is none of that name, `ModelError::DeviceFailed` when it cannot be opened or
+/// `ModelError::DeviceMissing` if there is no device of that name, `ModelError::DeviceFailed` if it cannot be opened or
 /// a kernel fails.
 pub fn run_self_test(choice: &DeviceChoice) -> Result<TestReport, ModelError> {
     let opened = open_untested(choice)?;
@@ -79,7 +79,7 @@ pub fn run_self_test(choice: &DeviceChoice) -> Result<TestReport, ModelError> {
 
 type Outcome = Result<(Vec<f32>, Vec<f32>), String>;
 
-/// Runs a kernel and says what it should give.
+/// Runs a kernel, and returns its result and the expected one.
 type Kernel = fn(&Device) -> Outcome;
 
 const KERNELS: &[(&str, Kernel)] = &[
@@ -103,9 +103,9 @@ fn matmul(device: &Device) -> Outcome {
     Ok((download(product)?, expected))
 }
 
-/// As the layers of a model have it: weights in BF16, `[COLUMNS, WIDTH]`, and shared memory.
+/// A product like that of a model's layer: weights in BF16, `[COLUMNS, WIDTH]`, and shared memory.
 fn product(rows: usize, device: &Device) -> Outcome {
-    /// Read in vectors.
+    /// A multiple of the vector width.
     const WIDTH: usize = 128;
     let left = noise(rows * WIDTH, 7);
     let weights: Vec<bf16> = noise(COLUMNS * WIDTH, 8).into_iter().map(bf16::from_f32).collect();
@@ -130,7 +130,7 @@ fn row_softmax(device: &Device) -> Outcome {
     Ok((download(computed)?, expected))
 }
 
-/// Sums and maxima of rows, `[ROWS, 1]` each, one after the other.
+/// Sums and maxima of rows, `[ROWS, 1]` each, concatenated.
 fn reduce(device: &Device) -> Outcome {
     let values = noise(ROWS * INNER, 4);
     let tensor = upload(&values, [ROWS, INNER], device);
@@ -154,7 +154,8 @@ fn gather(device: &Device) -> Outcome {
     Ok((download(computed)?, expected))
 }
 
-/// GFLOP/s of square f32 products. The size follows the device: a software adapter would not end a large one in time.
+/// GFLOP/s of square f32 products. The size depends on the device: a software adapter would take too long for a large
+/// product.
 fn products_rate(device: &Device) -> Result<f64, String> {
     const SMALL: usize = 256;
     const LARGE: usize = 1_024;
@@ -203,8 +204,8 @@ fn noise(count: usize, seed: u64) -> Vec<f32> {
     (0..count).map(|_| next()).collect()
 }
 
-/// The largest error as a share of the largest expected value; `f32::MAX`, which JSON can carry, when lengths differ or
-/// a value is no number.
+/// The largest error relative to the largest expected value. It is `f32::MAX`, which JSON can represent, if lengths
+/// differ or a value is not a number.
 fn difference(computed: &[f32], expected: &[f32]) -> f32 {
     if computed.len() != expected.len() || !computed.iter().all(|value| value.is_finite()) {
         return f32::MAX;

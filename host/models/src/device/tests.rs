@@ -1,4 +1,4 @@
-//! Devices without a GPU, and on the Vulkan driver that `tests/run` gives, whatever it is.
+//! Devices without a GPU, and devices on the Vulkan driver of `tests/run`.
 
 use std::env;
 use std::process::Command;
@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use super::*;
 
-/// Fails where the tests have no Vulkan driver: a test that looked at nothing would pass.
+/// Fails if the tests have no Vulkan driver: a test that checks nothing would pass.
 pub(crate) fn need_vulkan() {
     let has = env::var("FIREBOX_TEST_VULKAN").is_ok_and(|value| value == "1");
-    assert!(has, "set FIREBOX_TEST_VULKAN=1 and give a Vulkan driver; tests/run does both");
+    assert!(has, "set FIREBOX_TEST_VULKAN=1 and install a Vulkan driver; tests/run does both");
 }
 
 fn sh(script: &str) -> TestChild {
@@ -51,7 +51,7 @@ fn bad_names_are_quoted_with_the_forms() {
 }
 
 #[test]
-fn a_missing_device_lists_what_there_is() {
+fn the_error_of_a_missing_device_lists_the_devices() {
     for text in ["vulkan:99", "cpu:1", if cfg!(target_os = "macos") { "dx12" } else { "metal" }] {
         let choice: DeviceChoice = text.parse().expect(text);
         let message = open(&choice, &OpenOptions::default()).expect_err(text).to_string();
@@ -71,7 +71,7 @@ fn a_verdict_is_read_back_and_belongs_to_one_driver_version() {
 }
 
 #[test]
-fn a_damaged_verdict_means_another_test() {
+fn a_damaged_verdict_leads_to_another_test() {
     let cache = tempfile::tempdir().expect("temporary directory");
     let gpu = adapter("GPU");
     verdict::store(cache.path(), &verdict::Verdict { key: gpu.key(), fault: None }).expect("stores");
@@ -87,7 +87,7 @@ fn a_crash_is_reported_once_and_remembered() {
     let crash = options("kill -SEGV $$", &cache);
     let first = verdict::check(&adapter("GPU"), &crash).expect_err("crashes");
     assert!(first.contains("signal 11"), "{first}");
-    // The test would pass now, but nobody asks it.
+    // The test would pass now, but the recorded verdict is used.
     let fixed = options(WORKS, &cache);
     let second = verdict::check(&adapter("GPU"), &fixed).expect_err("remembered");
     assert!(second.contains("signal 11") && second.contains("devices --test"), "{second}");
@@ -116,7 +116,7 @@ fn a_test_without_end_report_or_success_is_a_fault() {
 }
 
 #[test]
-fn a_test_that_cannot_start_accuses_nobody() {
+fn a_test_that_cannot_start_is_no_verdict() {
     let cache = tempfile::tempdir().expect("temporary directory");
     let nowhere = TestChild { program: "/nowhere/firebox".into(), ..sh("") };
     let options = OpenOptions {
@@ -130,7 +130,7 @@ fn a_test_that_cannot_start_accuses_nobody() {
 
 #[cfg(unix)]
 #[test]
-fn a_cache_that_cannot_be_written_only_means_testing_again() {
+fn without_a_writable_cache_each_process_tests_again() {
     let cache = tempfile::NamedTempFile::new().expect("temporary file");
     let unwritable = Some(cache.path().join("below-a-file"));
     let options = OpenOptions { test_child: Some(sh(WORKS)), verdict_cache_dir: unwritable, weights_bytes: None };
@@ -139,7 +139,7 @@ fn a_cache_that_cannot_be_written_only_means_testing_again() {
 }
 
 #[test]
-fn auto_goes_on_past_a_broken_gpu() {
+fn auto_skips_a_broken_gpu() {
     let broken_then_fine = (vec![adapter("broken"), adapter("fine")], Vec::new());
     let opened = choose(broken_then_fine, |gpu| match gpu.name.as_str() {
         "fine" => Ok(Device::flex()),
@@ -150,7 +150,7 @@ fn auto_goes_on_past_a_broken_gpu() {
 }
 
 #[test]
-fn auto_ends_on_the_cpu_with_one_line_that_says_why() {
+fn auto_ends_on_the_cpu_with_the_reason_in_one_line() {
     let software = AdapterReport { kind: AdapterKind::Software, ..adapter("llvmpipe") };
     let cases = [
         ((vec![adapter("a"), adapter("b")], Vec::new()), "\"a\": crashed; vulkan:0 \"b\": crashed"),
@@ -182,7 +182,7 @@ fn auto_keeps_a_small_model_off_the_gpu() {
 }
 
 #[test]
-fn kernels_are_spirv_only_where_shared_memory_has_an_explicit_layout() {
+fn kernels_are_spirv_only_if_shared_memory_has_an_explicit_layout() {
     let compiler = |reads_spirv: bool, explicit: bool| {
         let mut options = WgpuCompilationOptions { supports_vulkan_compiler: reads_spirv, ..Default::default() };
         options.vulkan.supports_explicit_smem = explicit;
@@ -197,7 +197,7 @@ fn kernels_are_spirv_only_where_shared_memory_has_an_explicit_layout() {
         ("vulkan", compiler(true, false), ShaderLanguage::Wgsl),
         ("vulkan", compiler(false, true), ShaderLanguage::Wgsl),
         ("vulkan", compiler(false, false), ShaderLanguage::Wgsl),
-        // These ask nothing of Vulkan.
+        // These choices do not need Vulkan.
         ("metal", compiler(false, false), ShaderLanguage::Msl),
         ("dx12", compiler(false, false), ShaderLanguage::Wgsl),
         ("webgpu", compiler(false, false), ShaderLanguage::Wgsl),
@@ -207,7 +207,7 @@ fn kernels_are_spirv_only_where_shared_memory_has_an_explicit_layout() {
     }
 }
 
-/// What the report says is what burn really compiles to.
+/// The reported shader language is the one that burn compiles to.
 #[test]
 fn an_open_device_compiles_to_the_language_it_reports() {
     need_vulkan();
@@ -239,7 +239,7 @@ fn auto_without_a_driver() {
 
 /// Environment variables belong to a process, so this needs one of its own.
 #[test]
-fn without_a_driver_auto_is_the_cpu() {
+fn without_a_driver_auto_uses_the_cpu() {
     let ran = Command::new(env::current_exe().expect("this test"))
         .args(["--ignored", "--exact", "device::tests::auto_without_a_driver"])
         .envs([("VK_DRIVER_FILES", "/nonexistent"), ("VK_ICD_FILENAMES", "/nonexistent")])
@@ -256,9 +256,9 @@ fn vulkan_by_name_computes_rightly() {
     assert!(report.ok && report.max_difference < 1e-4, "{report:?}");
 }
 
-/// Asking for a GPU that is not there must not end the process.
+/// A request for a missing GPU must not end the process.
 #[test]
-fn an_adapter_that_is_not_there_is_refused() {
+fn a_missing_adapter_is_refused() {
     let refused = run_self_test(&"vulkan:99".parse().expect("a name"));
     assert!(refused.is_err(), "{refused:?}");
 }

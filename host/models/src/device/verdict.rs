@@ -1,4 +1,4 @@
-//! Remembers which adapters passed their test, so that each is tested once per driver version.
+//! Records which adapters passed their test, so that each is tested once per driver version.
 
 use std::fs;
 use std::io::Write as _;
@@ -10,19 +10,19 @@ use super::report::AdapterReport;
 use super::selftest::TestReport;
 use super::{OpenOptions, child};
 
-/// What a test said about an adapter.
+/// The result of an adapter's test.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Verdict {
-    /// [`AdapterReport::key`]; a record whose key differs is another adapter's.
+    /// [`AdapterReport::key`]. A record with another key belongs to another adapter.
     pub(super) key: String,
-    /// What is wrong; none when it works.
+    /// The adapter's fault; `None` if it works.
     pub(super) fault: Option<String>,
 }
 
-/// `Ok` when the adapter may be opened in this process.
+/// Returns `Ok` if the adapter may be opened in this process.
 ///
 /// # Errors
-/// What is wrong with it.
+/// The adapter's fault.
 pub(super) fn check(adapter: &AdapterReport, options: &OpenOptions) -> Result<(), String> {
     if options.test_child.is_none() {
         return Ok(());
@@ -37,10 +37,10 @@ pub(super) fn check(adapter: &AdapterReport, options: &OpenOptions) -> Result<()
     }
 }
 
-/// Tests in a child process and records the outcome; a record that cannot be written only means another test.
+/// Tests in a child process and records the outcome. If a record cannot be written, the adapter is tested again later.
 ///
 /// # Errors
-/// What is wrong with the adapter, or why the test could not start (which is not recorded).
+/// The adapter's fault, or the reason why the test could not start (which is not recorded).
 pub(super) fn test_and_record(adapter: &AdapterReport, options: &OpenOptions) -> Result<TestReport, String> {
     let child = options.test_child.as_ref().ok_or("no way to test it in a process of its own was given")?;
     let outcome = match child::run(child, &adapter.choice()) {
@@ -55,14 +55,14 @@ pub(super) fn test_and_record(adapter: &AdapterReport, options: &OpenOptions) ->
     outcome
 }
 
-/// The record of `key`, or none when there is none or it cannot be read.
+/// The record of `key`. `None` if there is none or it cannot be read.
 pub(super) fn load(directory: &Path, key: &str) -> Option<Verdict> {
     let text = fs::read(path(directory, key)).ok()?;
     let verdict: Verdict = serde_json::from_slice(&text).ok()?;
     (verdict.key == key).then_some(verdict)
 }
 
-/// Writes a record so that a reader sees all of it or none.
+/// Writes a record atomically: a reader sees all of it or none.
 pub(super) fn store(directory: &Path, verdict: &Verdict) -> std::io::Result<()> {
     fs::create_dir_all(directory)?;
     let target = path(directory, &verdict.key);
@@ -77,7 +77,7 @@ pub(super) fn store(directory: &Path, verdict: &Verdict) -> std::io::Result<()> 
 }
 
 fn path(directory: &Path, key: &str) -> PathBuf {
-    // FNV-1a (Fowler, Noll, Vo 1991), 64 bits: names the file; the key inside tells collisions apart.
+    // FNV-1a (Fowler, Noll, Vo 1991), 64 bits, names the file. The key in the record detects collisions.
     let hash = key
         .bytes()
         .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3));

@@ -1,8 +1,9 @@
-//! An adapter whose kernels are compiled to WGSL where cubecl by itself would take SPIR-V.
+//! Opens an adapter with kernels in WGSL if CubeCL's own choice would be SPIR-V.
 //!
-//! cubecl chooses the compiler by what an adapter can do and takes no wish, so its server is made here, of its own parts and
-//! as it makes one for an adapter without a compiler of its own (`try_create_server` of cubecl-wgpu 0.11.3). The server is
-//! told of nothing that kernels can do without: no subgroups, no matrix units, no extension of the driver's.
+//! CubeCL chooses the compiler by the adapter's features and has no option for it. Its server is therefore made here
+//! from its own parts, like its server for an adapter without a compiler of its own (`try_create_server` of cubecl-wgpu
+//! 0.11.3). The server gets none of the features that kernels can do without: no subgroups, no matrix units, no driver
+//! extensions.
 
 use std::sync::Arc;
 
@@ -24,15 +25,15 @@ use cubecl_server::allocator::ContiguousMemoryLayoutPolicy;
 use super::adapters::{ready, with_adapter};
 use super::report::AdapterReport;
 
-/// What cubecl calls such a device in its logs.
+/// CubeCL's name of such a device in its logs.
 const NAME: &str = "wgpu<wgsl>";
-/// Lanes of a vector at most, which is WGSL's own limit.
+/// Maximum lanes of a vector, a limit of WGSL.
 const LANES_MAX: usize = 4;
 /// Bits of the widest load.
 const LOAD_BITS: u32 = 128;
-/// The subgroup sizes there are, for a driver that names none; nothing here uses subgroups, but cubecl divides by them.
+/// Subgroup sizes for a driver that names none. No kernel uses subgroups, but CubeCL divides by the size.
 const SUBGROUP_SIZES: (u32, u32) = (8, 128);
-/// Types that WGSL has where the adapter has the feature.
+/// Types that WGSL has if the adapter has the feature.
 const OPTIONAL_TYPES: &[(wgpu::Features, ElemType)] = &[
     (wgpu::Features::SHADER_F16, ElemType::Float(FloatKind::F16)),
     (wgpu::Features::SHADER_INT64, ElemType::Int(IntKind::I64)),
@@ -42,7 +43,7 @@ const OPTIONAL_TYPES: &[(wgpu::Features, ElemType)] = &[
 /// Opens `adapter` as `device`, so that burn finds it open.
 ///
 /// # Errors
-/// What the driver or cubecl said, for people.
+/// The message of the driver or of CubeCL.
 pub(super) fn open(adapter: &AdapterReport, device: &WgpuDevice, options: RuntimeOptions) -> Result<(), String> {
     with_adapter(adapter, |adapter| register(adapter, device, options))
 }
@@ -91,7 +92,7 @@ fn optional_features() -> wgpu::Features {
     OPTIONAL_TYPES.iter().fold(wgpu::Features::empty(), |all, (feature, _)| all | *feature)
 }
 
-/// What kernels in WGSL may ask of an adapter.
+/// The limits of kernels in WGSL on an adapter.
 pub(super) fn properties(adapter: &wgpu::Adapter) -> DeviceProperties {
     let (info, limits) = (adapter.get_info(), adapter.limits());
     let memory = MemoryDeviceProperties::new(
@@ -132,7 +133,7 @@ fn hardware(info: &wgpu::AdapterInfo, limits: &wgpu::Limits) -> HardwareProperti
         vector_register_count: None,
         plane_size_min,
         plane_size_max,
-        // One more holds a launch's sizes.
+        // One more buffer has a launch's sizes.
         max_bindings: limits.max_storage_buffers_per_shader_stage.saturating_sub(1),
         max_shared_memory_size: limits.max_compute_workgroup_storage_size as usize,
         max_cube_count: (cubes, cubes, cubes),

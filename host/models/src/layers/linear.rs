@@ -1,4 +1,4 @@
-//! `y = x Wᵀ + b` with the weight as checkpoints store it, `[out, in]`.
+//! `y = x Wᵀ + b`, with the weight in the layout of checkpoints, `[out, in]`.
 
 use burn::tensor::{DType, Device, Tensor, TensorData};
 
@@ -18,7 +18,7 @@ pub(crate) struct Linear {
 enum Weight {
     /// On a GPU.
     Device(Box<DeviceMatrix>),
-    /// In the checkpoint's own memory, in its own type: the CPU reads it there.
+    /// In the checkpoint's memory and type: the CPU reads it there.
     Stored(StoredMatrix),
 }
 
@@ -32,7 +32,7 @@ impl Linear {
         Self { weight, bias: bias.map(|bias| bias.unsqueeze()) }
     }
 
-    /// Bytes of the matrix where it is.
+    /// Bytes of the matrix on its device.
     pub(crate) fn bytes(&self) -> usize {
         match &self.weight {
             Weight::Device(matrix) => matrix.bytes(),
@@ -48,7 +48,7 @@ impl Linear {
         }
     }
 
-    /// The same, added to `base`, `[rows, out]`.
+    /// As [`Linear::forward`], added to `base`, `[rows, out]`.
     pub(crate) fn forward_onto(&self, x: Tensor<2>, base: Tensor<2>) -> Tensor<2> {
         match &self.weight {
             Weight::Device(matrix) => matrix.product(x, Epilogue { base: Some(base), ..self.epilogue() }),
@@ -56,7 +56,7 @@ impl Linear {
         }
     }
 
-    /// The same of the normed `x`.
+    /// As [`Linear::forward`], of the normed `x`.
     pub(crate) fn forward_normed(&self, x: Tensor<2>, norm: &RmsNorm) -> Tensor<2> {
         match &self.weight {
             Weight::Device(matrix) => matrix.product(x, Epilogue { norm: Some(norm.on_device()), ..self.epilogue() }),
@@ -64,7 +64,8 @@ impl Linear {
         }
     }
 
-    /// The gated linear unit of that, whose gates are the first half of the outputs: `[rows, in]` to `[rows, out / 2]`.
+    /// As [`Linear::forward_normed`], with a gated linear unit after it: the first half of the outputs are its gates.
+    /// `[rows, in]` to `[rows, out / 2]`.
     pub(crate) fn forward_gated(&self, x: Tensor<2>, norm: &RmsNorm, gate: Activation) -> Tensor<2> {
         match &self.weight {
             Weight::Device(matrix) => {
@@ -90,7 +91,7 @@ impl Linear {
 fn stored_product(matrix: &StoredMatrix, x: Tensor<2>) -> Tensor<2> {
     let device = x.device();
     let [rows, _] = x.dims();
-    // Not a copy: the CPU's data is f32 in memory order, and this is most often the last handle.
+    // This is usually not a copy: the CPU's data is f32 in memory order, and this is most often its last handle.
     let x = x.into_data().convert::<f32>();
     let y = matrix.product(x.as_slice().unwrap_or_default(), rows);
     Tensor::from_data(TensorData::new(y, [rows, matrix.rows()]), (&device, DType::F32))

@@ -5,7 +5,7 @@ use burn::tensor::Tensor;
 use crate::kernel::{gpu_rms_norm, host_row, rms_norm};
 use crate::load::is_cpu;
 
-/// Its weights, where the kernels of a device read them.
+/// The weights of a norm, as the kernels of each device read them.
 #[derive(Debug)]
 pub(crate) struct RmsNorm {
     weight: Tensor<2>,
@@ -28,7 +28,7 @@ impl RmsNorm {
         gpu_rms_norm(x, &self.weight, self.epsilon)
     }
 
-    /// The weights, `[1, width]`, and what is added to the mean square, for products that norm their own input.
+    /// The weights, `[1, width]`, and epsilon, for products that norm their own input.
     pub(crate) fn on_device(&self) -> (&Tensor<2>, f32) {
         (&self.weight, self.epsilon)
     }

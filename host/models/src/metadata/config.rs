@@ -4,8 +4,8 @@ use crate::metadata::{Row, Table, harmless, harmless_as, honoured, object, rope}
 
 const TRAINING: &str = "only training reads it";
 const OUTPUTS: &str = "which outputs a call of the library returns";
-const CLASSIFIER: &str = "the classifier's labels; there is no classifier here";
-const SAMPLING: &str = "transformers drops sampling settings in this file; those of generation_config.json count";
+const CLASSIFIER: &str = "labels of a classifier, which is not loaded";
+const SAMPLING: &str = "transformers ignores sampling settings in this file; those of generation_config.json are used";
 const RECORD: &str = "a record of how the file was made";
 const TOKENIZER: &str = "the files of the tokenizer say this";
 const LOADING: &str = "how the library loads or splits weights, not what they are";
@@ -103,7 +103,7 @@ const ROWS: &[Row] = &[
     harmless("name_or_path", RECORD),
     harmless("_commit_hash", RECORD),
     harmless("model_name", RECORD),
-    harmless("max_sequence_length", "max_position_embeddings counts, as in transformers"),
+    harmless("max_sequence_length", "max_position_embeddings is used, as in transformers"),
     harmless_as("use_mrope", &["false"], "rotary embedding of images"),
     harmless("eos_token_ids", "a name of 2019, which transformers does not read"),
     harmless("transformers.js_config", RECORD),

@@ -1,27 +1,27 @@
-//! Files beside the ones that are read: those that mean the weights are not what `config.json` says, and those that would
-//! change them.
+//! Files that are not read but change the meaning of the checkpoint: files of quantized weights, and files that would
+//! change the model.
 
 use crate::checkpoint::source::Source;
 use crate::error::ModelError;
 use crate::metadata::Warnings;
 
-/// Files that say how weights were quantized, by the tools that write them.
+/// Files that describe quantized weights, and the tools that write them.
 const QUANTIZED: [(&str, &str); 3] = [
     ("hf_quant_config.json", "NVIDIA ModelOpt"),
     ("quantize_config.json", "AutoGPTQ"),
     ("quant_config.json", "AutoAWQ"),
 ];
 
-/// Files that would change the model, and are not read.
+/// Files that would change the model and are not read.
 const PASSED_OVER: [(&str, &str); 2] = [
-    ("adapter_config.json", "the adapter (LoRA) beside the model is not applied; merge it into the weights first"),
+    ("adapter_config.json", "the adapter (LoRA) of this folder is not applied; merge it into the weights first"),
     ("custom_generate", "the checkpoint's own code for generation is not run"),
 ];
 
-/// Looks for them.
+/// Checks for these files.
 ///
 /// # Errors
-/// `Quantized` where the weights are.
+/// `Quantized` if the weights are quantized.
 pub(crate) fn check(source: &Source, warnings: &Warnings) -> Result<(), ModelError> {
     if let Some((file, tool)) = QUANTIZED.iter().find(|(file, _)| source.has(file)) {
         return Err(ModelError::Quantized { file: source.path_of(file), how: (*tool).to_owned() });

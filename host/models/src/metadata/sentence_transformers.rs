@@ -1,4 +1,4 @@
-//! The files that sentence-transformers writes beside a text encoder.
+//! The files that sentence-transformers adds to a text encoder.
 
 use crate::metadata::{Row, Table, harmless, honoured, object};
 
@@ -14,7 +14,7 @@ pub(crate) const MODULE: Table = Table {
     rows: &[
         honoured("path", "sentence"),
         honoured("type", "sentence"),
-        harmless("idx", "the order of the list counts"),
+        harmless("idx", "the order of the list decides"),
         harmless("name", "a name for people"),
         harmless("kwargs", "names of arguments that a caller may pass to the module"),
     ],
@@ -28,7 +28,7 @@ pub(crate) const CONFIG_SENTENCE_TRANSFORMERS: Table = Table {
         honoured("prompts", "sentence::settings"),
         honoured("default_prompt_name", "sentence::settings"),
         honoured("truncate_dim", "sentence::settings"),
-        honoured("similarity_fn_name", "sentence::settings: whether the length of a vector counts"),
+        honoured("similarity_fn_name", "sentence::settings: whether the length of a vector matters"),
         harmless("__version__", RECORD),
         harmless("requirements", "versions of other programs"),
     ],
@@ -58,7 +58,7 @@ pub(crate) const SENTENCE_BERT_CONFIG: Table = Table {
     ],
 };
 
-/// What the tokenizer is made with, beside its own file.
+/// The arguments of the tokenizer, besides its own file.
 pub(crate) const ARGUMENTS: Table = Table {
     name: "sentence_bert_config.json: tokenizer_args",
     rows: &[
@@ -85,8 +85,8 @@ const POOLING_ROWS: &[Row] = &[
     honoured("pooling_mode_weightedmean_tokens", "sentence::pooling"),
     honoured("pooling_mode_lasttoken", "sentence::pooling"),
     honoured("include_prompt", "sentence::pooling"),
-    harmless("word_embedding_dimension", "the width of the model itself counts"),
-    harmless("embedding_dimension", "the width of the model itself counts"),
+    harmless("word_embedding_dimension", "the width of the model itself is used"),
+    harmless("embedding_dimension", "the width of the model itself is used"),
 ];
 
 /// The config of a linear layer, in the folder that `modules.json` names.

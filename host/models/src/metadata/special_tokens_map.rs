@@ -1,4 +1,4 @@
-//! `special_tokens_map.json`, which is read where `tokenizer_config.json` has no `added_tokens_decoder`.
+//! `special_tokens_map.json`, which is read if `tokenizer_config.json` has no `added_tokens_decoder`.
 
 use crate::metadata::{Row, Table, honoured};
 

@@ -42,7 +42,7 @@ fn a_key_of_another_class_is_named_unless_it_is_off() {
 }
 
 #[test]
-fn a_warning_says_so_much_and_no_more() {
+fn warnings_are_bounded_in_number_and_length() {
     let warnings = Warnings::default();
     warnings.add_names("none", &[]);
     warnings.add("once".to_owned());
@@ -58,7 +58,7 @@ fn a_warning_says_so_much_and_no_more() {
     assert_eq!(warnings.list().len(), firebox_contract::limits::CHECKPOINT_WARNINGS_MAX);
 }
 
-/// A file as somebody saved it: its keys with values, and those that a warning names.
+/// A file of a real checkpoint: its keys with values, and the keys that a warning names.
 #[derive(serde::Deserialize)]
 struct Shape {
     name: String,
@@ -69,8 +69,8 @@ struct Shape {
     keys: Map<String, Value>,
 }
 
-/// Keys as real checkpoints have them, and as the config classes of transformers 5.24 write them. A key is honoured, known to
-/// be without effect, or among those that a warning names: nothing else is left.
+/// The keys of real checkpoints and of the config classes of transformers 5.24. Each key is honoured, known to have no
+/// effect, or named in a warning.
 fn check_shapes(table: &Table, least: usize) {
     let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/metadata").join(table.name);
     let text = std::fs::read(path).expect("the shapes are there");
@@ -113,7 +113,7 @@ fn ember() -> tempfile::TempDir {
     folder
 }
 
-/// Reads the config of every encoder architecture; there are no weights for it.
+/// Reads the config of every encoder architecture. There are no weights for it.
 fn load_encoders_without_weights() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let empty = [&2_u64.to_le_bytes()[..], b"{}"].concat();
@@ -169,7 +169,7 @@ fn load_encoder() {
         crate::load_encoder(&checkpoint, &device, crate::LoadOptions::default()).expect("it loads");
     };
     load();
-    // The first file that says where to cut is the one that is read.
+    // The first file with the key is the one that is read.
     std::fs::write(folder.path().join("sentence_bert_config.json"), "{}").expect("written");
     std::fs::write(folder.path().join("tokenizer_config.json"), r#"{"truncation_side": "left"}"#).expect("written");
     load();
@@ -199,10 +199,10 @@ fn every_key_that_a_table_calls_honoured_is_read() {
     let folder = ember();
     let checkpoint = Checkpoint::open(folder.path()).expect("it opens");
     crate::load_codec(&checkpoint).expect("it loads");
-    // Where there is no such file, the template is looked for in the other.
+    // Without this file, the template is looked up in the other one.
     std::fs::remove_file(folder.path().join("chat_template.jinja")).expect("it can be removed");
     crate::load_codec(&checkpoint).expect("it loads");
-    let read = READ.lock().expect("nobody panics with it").clone();
+    let read = READ.lock().expect("no thread panics with it").clone();
     for table in [
         &CONFIG,
         &rope::ROPE,
@@ -221,6 +221,6 @@ fn every_key_that_a_table_calls_honoured_is_read() {
             .chain(own.into_iter().flatten())
             .filter(|key| !read.contains(&(table.name, (*key).to_owned())))
             .collect();
-        assert!(unread.is_empty(), "{} calls these honoured, and nobody reads them: {unread:?}", table.name);
+        assert!(unread.is_empty(), "{} calls these honoured, and no code reads them: {unread:?}", table.name);
     }
 }

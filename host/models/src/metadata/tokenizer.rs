@@ -1,4 +1,4 @@
-//! `tokenizer.json`, at its top. What stands below is read by the tokenizers library, which refuses what it does not know.
+//! The top level of `tokenizer.json`. The tokenizers library reads the levels below, and refuses what it does not know.
 
 use crate::metadata::{Row, Table, harmless, honoured};
 

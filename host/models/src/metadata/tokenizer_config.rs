@@ -1,10 +1,11 @@
-//! `tokenizer_config.json`. What has no effect here has none in transformers 5.24 either where there is a `tokenizer.json`.
+//! `tokenizer_config.json`. With a `tokenizer.json`, the keys without effect here have none in transformers 5.24
+//! either.
 
 use crate::metadata::{Row, Table, harmless, harmless_as, honoured};
 
 const RECORD: &str = "a record of how the file was made";
-const SLOW: &str = "a setting of tokenizers written in Python; tokenizer.json says how text is cut";
-const FILE: &str = "the post-processor of tokenizer.json says which tokens stand around a text";
+const SLOW: &str = "a setting of tokenizers written in Python; tokenizer.json defines how text is cut";
+const FILE: &str = "the post-processor of tokenizer.json adds the tokens around a text";
 const REQUEST: &str = "padding and length are decided for each request";
 const CLASS: &str = "codec::tokenizer::class: the classes that have a part of their own for it";
 
@@ -67,8 +68,11 @@ const ROWS: &[Row] = &[
     harmless("device", RECORD),
     harmless("verbose", RECORD),
     harmless("unk_id", RECORD),
-    harmless("response_schema", "how transformers reads an answer; formats of calls are told from the template"),
-    harmless("response_template", "how transformers reads an answer; formats of calls are told from the template"),
+    harmless("response_schema", "how transformers reads an answer; formats of calls are recognised from the template"),
+    harmless(
+        "response_template",
+        "how transformers reads an answer; formats of calls are recognised from the template",
+    ),
     harmless("chat_control_tokens", "control tokens in text are plain text in any case"),
     harmless("image_processor_type", "models here take text only"),
 ];

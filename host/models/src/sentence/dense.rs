@@ -10,13 +10,13 @@ use crate::error::ModelError;
 use crate::layers::Linear;
 use crate::layers::{Activation, IN_TORCH};
 
-/// `activation(x Wᵀ + b)`, and `x` or a product of it on top where there is a residual.
+/// `activation(x Wᵀ + b)`, plus a residual if there is one: `x` or a product of it.
 #[derive(Debug)]
 pub(crate) struct Dense {
     linear: Linear,
     activation: Activation,
     residual: Residual,
-    /// Numbers of a vector that comes out.
+    /// Numbers of an output vector.
     pub(crate) width: usize,
 }
 
@@ -28,7 +28,7 @@ enum Residual {
 }
 
 impl Dense {
-    /// Reads it; `inputs` is how many numbers a vector has that goes in.
+    /// Reads the layer. `inputs` is the length of an input vector.
     ///
     /// # Errors
     /// Names the key or the tensor that is not right.

@@ -1,4 +1,4 @@
-//! Texts to vectors: tokenizer, padded batch, pooling, and what the folder's modules do after it.
+//! From texts to vectors: tokenizer, batch, transformer, pooling, and the modules after it.
 
 use std::borrow::Cow;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -12,10 +12,10 @@ use crate::error::ModelError;
 use crate::kernel::join_pool;
 use crate::sentence::EmbeddingHead;
 
-/// On devices that compile kernels per shape, texts are padded to multiples of this.
+/// Texts are padded to multiples of this on devices that compile kernels for each shape.
 const PAD_TOKENS: usize = 16;
 
-/// A loaded sentence encoder.
+/// A loaded text encoder.
 pub(crate) struct TextEncoder {
     pub(crate) info: ModelInfo,
     pub(crate) profile: EncoderProfile,
@@ -32,7 +32,7 @@ pub(crate) struct TextEncoder {
 /// A tokenized text.
 struct Tokens {
     ids: Vec<u32>,
-    /// So many at the beginning are a prompt's, and no part of the pooling.
+    /// Tokens at the beginning that belong to a prompt and are not pooled.
     left_out: usize,
 }
 
@@ -41,7 +41,7 @@ impl TextEncoder {
         ModelError::Tokenizer { file: self.tokenizer_file.clone(), reason: error.to_string() }
     }
 
-    /// Token ids with special tokens, cut to what the text and the model allow.
+    /// The token ids of a text with special tokens, cut to the limits of the text and of the model.
     fn tokenize(&self, text: &EncoderText<'_>) -> Result<Tokens, ModelError> {
         let limit = text.max_tokens.unwrap_or(usize::MAX).min(self.info.context_tokens);
         let least = self.special_tokens() + 1;
@@ -68,8 +68,8 @@ impl TextEncoder {
         Ok(encoding.get_ids().to_vec())
     }
 
-    /// Tokens of a prompt alone, without the special token at its end: so many sentence-transformers leaves out, be they
-    /// the same within the text or not.
+    /// The number of tokens of the prompt alone, without the special token at its end. sentence-transformers leaves out
+    /// this number of tokens, also if the prompt is tokenized differently within the text.
     fn prompt_tokens(&self, prompt: &str, limit: usize) -> Result<usize, ModelError> {
         let ids = self.ids(prompt, limit)?;
         let added = self.tokenizer.get_added_tokens_decoder();
@@ -134,7 +134,7 @@ impl Encoder for TextEncoder {
     }
 }
 
-/// Prompt and text as the model reads them.
+/// The prompt and the text in one.
 fn joined<'a>(text: &EncoderText<'a>) -> Cow<'a, str> {
     match text.prompt.is_empty() {
         true => Cow::Borrowed(text.text),

@@ -1,4 +1,4 @@
-//! What a folder's modules do after the transformer.
+//! The modules of a folder after the transformer.
 
 use burn::tensor::{DType, Device, Tensor, TensorData};
 use firebox_contract::model::encoder::to_unit_length;
@@ -10,12 +10,12 @@ use crate::metadata::{DENSE, NORMALIZE, POOLING, Table};
 use crate::sentence::dense::Dense;
 use crate::sentence::{Modules, Pooling};
 
-/// From the vectors of tokens to the vector of a text.
+/// The pooling and the modules after it.
 #[derive(Debug)]
 pub(crate) struct EmbeddingHead {
     pub(crate) pooling: Pooling,
     steps: Vec<HeadStep>,
-    /// Numbers of a vector at the end.
+    /// Numbers of a text's vector.
     pub(crate) width: usize,
 }
 
@@ -26,8 +26,8 @@ enum HeadStep {
 }
 
 impl EmbeddingHead {
-    /// Reads the modules and their weights. Without `modules.json` it is the mean, as in sentence-transformers. A token's
-    /// vector has `hidden` numbers.
+    /// Reads the modules and their weights. Without `modules.json` the pooling is the mean, as in
+    /// sentence-transformers. A token's vector has `hidden` numbers.
     ///
     /// # Errors
     /// Names the module, key or tensor that is not right.
@@ -43,7 +43,7 @@ impl EmbeddingHead {
         let mut head: Option<Self> = None;
         for (kind, folder) in modules.after_transformer() {
             match (kind, &mut head) {
-                // A later pooling begins again with the vectors of the tokens.
+                // A later pooling starts again from the vectors of the tokens.
                 ("Pooling", head) => {
                     let pooling = Pooling::read(&needed(checkpoint, folder, &POOLING)?)?;
                     *head = Some(Self { width: pooling.width(hidden), pooling, steps: Vec::new() });
@@ -59,10 +59,10 @@ impl EmbeddingHead {
                     head.width = dense.width;
                     head.steps.push(HeadStep::Dense(Box::new(dense)));
                 }
-                // Nothing is dropped outside of training.
+                // Dropout has no effect outside of training.
                 ("Dropout", Some(_)) => {}
                 (kind, _) => {
-                    let reason = format!("has the module \"{kind}\" at a place where it cannot stand");
+                    let reason = format!("has the module \"{kind}\" at a position where it is not allowed");
                     return Err(ModelError::Config { file: modules.file.clone(), key: "type".to_owned(), reason });
                 }
             }
@@ -110,7 +110,7 @@ fn needed(checkpoint: &Checkpoint, folder: &str, table: &'static Table) -> Resul
     config(checkpoint, folder, table)?.ok_or_else(missing)
 }
 
-/// A module may take and give other vectors than the text's, such as each token's.
+/// Refuses modules that read or write other vectors than the text's, such as each token's.
 fn check_names(config: Option<&JsonFile>) -> Result<(), ModelError> {
     let Some(config) = config else { return Ok(()) };
     for key in ["module_input_name", "module_output_name"] {

@@ -1,7 +1,7 @@
-//! How texts go into the transformer: where they are cut, and what becomes of their letters.
+//! The settings of an encoder's input: the maximum length, the side that is cut, and lower case.
 //!
-//! `sentence_bert_config.json` counts beside `modules.json` only. Its own arguments for the tokenizer come before its
-//! `max_seq_length`, and that before `tokenizer_config.json`.
+//! `sentence_bert_config.json` is read only if there is a `modules.json`. Its arguments for the tokenizer have priority
+//! over its `max_seq_length`, and that over `tokenizer_config.json`.
 
 use firebox_contract::limits;
 use serde_json::Value;
@@ -13,7 +13,7 @@ use crate::error::ModelError;
 use crate::metadata::SENTENCE_BERT_CONFIG;
 use crate::sentence::{Modules, tokenizer};
 
-/// The names the file has had.
+/// The names of the file in all versions.
 const FILES: [&str; 7] = [
     "sentence_bert_config.json",
     "sentence_roberta_config.json",
@@ -24,7 +24,7 @@ const FILES: [&str; 7] = [
     "sentence_xlnet_config.json",
 ];
 
-/// Arguments for other libraries that change nothing about what is computed.
+/// Arguments for other libraries that have no effect on the vectors.
 const WITHOUT_EFFECT: [&str; 11] = [
     "attn_implementation",
     "cache_dir",
@@ -39,21 +39,21 @@ const WITHOUT_EFFECT: [&str; 11] = [
     "use_fast",
 ];
 
-/// What is known of texts before they are tokenized.
+/// The settings of the input.
 #[derive(Debug)]
 pub(crate) struct InputSettings {
-    /// Tokens of a text at most, special tokens included.
+    /// Maximum tokens of a text, special tokens included.
     pub(crate) max_tokens: usize,
-    /// Whether a text that is too long loses its beginning.
+    /// Whether a text that is too long is cut at its beginning.
     pub(crate) truncates_left: bool,
     lower_case: bool,
 }
 
 impl InputSettings {
-    /// Reads the files. `positions` is how many tokens the model takes.
+    /// Reads the files. `positions` is the number of tokens that the model accepts.
     ///
     /// # Errors
-    /// `Config` for values that are not right, `Unsupported` for what is not done here.
+    /// `Config` for values that are not right, `Unsupported` for features that are not supported.
     pub(crate) fn read(
         checkpoint: &Checkpoint,
         modules: Option<&Modules>,
@@ -91,7 +91,7 @@ impl InputSettings {
     }
 }
 
-/// The first of the files that says anything.
+/// The first of the files that has keys.
 fn read_module(checkpoint: &Checkpoint) -> Result<Option<JsonFile>, ModelError> {
     for name in FILES {
         if let Some(file) =
@@ -103,7 +103,7 @@ fn read_module(checkpoint: &Checkpoint) -> Result<Option<JsonFile>, ModelError> 
     Ok(None)
 }
 
-/// Refuses what would give other vectors than the last layer's.
+/// Refuses settings by which the vectors would not be those of the last layer.
 fn check_module(file: &JsonFile) -> Result<(), ModelError> {
     file.only("transformer_task", "feature-extraction")?;
     file.only("module_output_name", "token_embeddings")?;
@@ -115,7 +115,7 @@ fn check_module(file: &JsonFile) -> Result<(), ModelError> {
     for key in ["model_args", "model_kwargs", "config_args", "config_kwargs"] {
         let Some(arguments) = file.optional_object(key)? else { continue };
         if let Some(other) = arguments.keys().find(|name| !WITHOUT_EFFECT.contains(name)) {
-            return Err(file.wrong(key, format!("has {other:?}, which is not known here")));
+            return Err(file.wrong(key, format!("has {other:?}, which is not supported")));
         }
     }
     check_modality(file)
@@ -125,7 +125,7 @@ fn check_modality(file: &JsonFile) -> Result<(), ModelError> {
     let key = "modality_config";
     let Some(modalities) = file.optional_object(key)? else { return Ok(()) };
     if let Some(other) = modalities.keys().find(|name| *name != "text") {
-        return Err(file.wrong(key, format!("has {other:?}; only \"text\" is known here")));
+        return Err(file.wrong(key, format!("has {other:?}; only \"text\" is supported")));
     }
     let Some(text) = modalities.optional_object("text")? else { return Ok(()) };
     text.only("method", "forward")?;
@@ -140,16 +140,15 @@ fn tokenizer_arguments(file: &JsonFile) -> Result<Option<JsonFile>, ModelError> 
             ["model_max_length", "truncation_side", "padding_side"].contains(&name) || WITHOUT_EFFECT.contains(&name)
         };
         if let Some(other) = arguments.keys().find(|name| !known(name)) {
-            return Err(
-                file.wrong(key, format!("has {other:?}, which is not known here; write it to tokenizer_config.json"))
-            );
+            return Err(file
+                .wrong(key, format!("has {other:?}, which is not supported here; write it to tokenizer_config.json")));
         }
         return Ok(Some(arguments));
     }
     Ok(None)
 }
 
-/// What `processing_kwargs` says about the length of a text; other arguments of the tokenizer are refused.
+/// The maximum length in `processing_kwargs`. Other arguments of the tokenizer are refused.
 fn processing_limit(file: &JsonFile) -> Result<Option<usize>, ModelError> {
     let key = "processing_kwargs";
     let Some(all) = file.optional_object(key)? else { return Ok(None) };
@@ -161,14 +160,14 @@ fn processing_limit(file: &JsonFile) -> Result<Option<usize>, ModelError> {
                 "max_length" => limit = tokens(&arguments, "max_length")?.or(limit),
                 "padding" | "pad_to_multiple_of" | "return_tensors" | "return_attention_mask" => {}
                 "truncation" if arguments.get("truncation") != Some(&Value::Bool(false)) => {}
-                other => return Err(file.wrong(key, format!("has {other:?}, which is not known here"))),
+                other => return Err(file.wrong(key, format!("has {other:?}, which is not supported"))),
             }
         }
     }
     Ok(limit)
 }
 
-/// A number of tokens; `None` where it is absent or larger than any model's, as where a tokenizer has no limit.
+/// A number of tokens. `None` if it is absent, or larger than any model's, as in tokenizers without a limit.
 fn tokens(file: &JsonFile, key: &str) -> Result<Option<usize>, ModelError> {
     let huge = |value: &Value| value.as_f64().is_some_and(|number| number > limits::CONTEXT_TOKENS_MAX as f64);
     if file.get(key).is_some_and(huge) {

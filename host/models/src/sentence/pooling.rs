@@ -1,4 +1,4 @@
-//! From one vector per token to one per text.
+//! Pooling: from one vector per token to one per text.
 
 use burn::tensor::{DType, Tensor, TensorData};
 use serde_json::Value;
@@ -6,26 +6,26 @@ use serde_json::Value;
 use crate::checkpoint::json::{JsonFile, shorten};
 use crate::error::ModelError;
 
-/// Added to what is no part of a maximum.
+/// Added to numbers that are not part of a maximum.
 const LEFT_OUT: f32 = -1e30;
 
-/// One way from token vectors to a vector.
+/// A way to make one vector of token vectors.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Mode {
-    /// The first one.
+    /// The first token's vector.
     First,
-    /// The greatest of each number.
+    /// The maximum of each number.
     Max,
     Mean,
-    /// Their sum, divided by the square root of their count.
+    /// The sum of the vectors, divided by the square root of their number.
     MeanSqrtLen,
-    /// Their mean, each weighted by its position, counted from 1.
+    /// The mean of the vectors, weighted by their positions, counted from 1.
     WeightedMean,
-    /// The last one.
+    /// The last token's vector.
     Last,
 }
 
-/// Each mode with its name and its older name, in the order in which older names are concatenated.
+/// The modes with their names and older names, in the order in which older names are concatenated.
 const MODES: [(Mode, &str, &str); 6] = [
     (Mode::First, "cls", "pooling_mode_cls_token"),
     (Mode::Max, "max", "pooling_mode_max_tokens"),
@@ -35,20 +35,20 @@ const MODES: [(Mode, &str, &str); 6] = [
     (Mode::Last, "lasttoken", "pooling_mode_lasttoken"),
 ];
 
-/// How token vectors become one.
+/// The pooling of a model.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Pooling {
-    /// The vectors of all modes stand one after the other.
+    /// The vectors of all modes are concatenated.
     modes: Vec<Mode>,
-    /// Whether the tokens of a prompt count as the text's own.
+    /// Whether the tokens of a prompt are pooled like those of the text.
     pub(crate) include_prompt: bool,
 }
 
-/// The tokens of one text in a pass.
+/// The tokens of one text in a forward pass.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Rows {
     pub(crate) tokens: usize,
-    /// So many at the beginning are left out of the pooling.
+    /// Tokens at the beginning that are not pooled.
     pub(crate) left_out: usize,
 }
 
@@ -59,8 +59,8 @@ impl Default for Pooling {
 }
 
 impl Mode {
-    /// How much each token counts: all vectors but the maximum are sums with these weights, and the maximum is that of those
-    /// that count at all. Where no token counts, the sum is zero, or the first token for `First`.
+    /// The weight of each token. All vectors except the maximum are sums with these weights; the maximum is that of the
+    /// tokens with a weight. If no token has a weight, the sum is zero, or the first token for `First`.
     fn weights(self, rows: Rows) -> Vec<f32> {
         let first = rows.left_out.min(rows.tokens);
         let count = rows.tokens - first;
@@ -85,12 +85,12 @@ impl Mode {
 }
 
 impl Pooling {
-    /// Numbers of a vector where a token's has `hidden`.
+    /// The length of a text's vector if a token's vector has `hidden` numbers.
     pub(crate) fn width(&self, hidden: usize) -> usize {
         self.modes.len() * hidden
     }
 
-    /// `x` is `[texts, tokens, hidden]`, padded on the right; gives `[texts, width]`.
+    /// Pools `x`, `[texts, tokens, hidden]`, padded on the right, to `[texts, width]`.
     pub(crate) fn pool(&self, x: &Tensor<3>, texts: &[Rows]) -> Tensor<2> {
         let [_, tokens, _] = x.dims();
         let modes = self.modes.iter().map(|mode| {
@@ -110,7 +110,7 @@ impl Pooling {
         Tensor::cat(modes.collect(), 1)
     }
 
-    /// The same for texts without padding, whose rows stand one after the other: `[rows, hidden]` to `[texts, width]`.
+    /// Pools texts without padding, whose rows are concatenated: `[rows, hidden]` to `[texts, width]`.
     pub(crate) fn pool_rows(&self, x: &[f32], hidden: usize, texts: &[Rows]) -> Vec<f32> {
         let mut out = Vec::with_capacity(texts.len() * self.width(hidden));
         let mut rest = x;
@@ -127,7 +127,7 @@ impl Pooling {
     /// Reads the config of a Pooling module.
     ///
     /// # Errors
-    /// `Unsupported` for a mode that is not known, `Config` for values of other types.
+    /// `Unsupported` for an unknown mode, `Config` for values of other types.
     pub(crate) fn read(config: &JsonFile) -> Result<Self, ModelError> {
         let modes = match config.get("pooling_mode") {
             None => by_older_names(config)?,
@@ -167,7 +167,7 @@ fn by_older_names(config: &JsonFile) -> Result<Vec<Mode>, ModelError> {
             modes.push(mode);
         }
     }
-    // As sentence-transformers does where nothing is said.
+    // The default of sentence-transformers.
     if modes.is_empty() {
         modes.push(Mode::Mean);
     }
@@ -198,7 +198,7 @@ mod tests {
     }
 
     #[test]
-    fn each_mode_counts_the_tokens_it_should() {
+    fn each_pooling_mode_weights_its_tokens() {
         let weights = |mode: Mode, left_out| mode.weights(Rows { tokens: 4, left_out });
         assert_eq!(weights(Mode::First, 0), [1.0, 0.0, 0.0, 0.0]);
         assert_eq!(weights(Mode::First, 2), [0.0, 0.0, 1.0, 0.0]);
@@ -208,14 +208,14 @@ mod tests {
         assert_eq!(weights(Mode::MeanSqrtLen, 0), [0.5; 4]);
         assert_eq!(weights(Mode::WeightedMean, 3), [0.0, 0.0, 0.0, 1.0]);
         assert_eq!(weights(Mode::WeightedMean, 0), [0.1, 0.2, 0.3, 0.4]);
-        // Where nothing is left.
+        // All tokens are left out.
         assert_eq!(weights(Mode::First, 4), [1.0, 0.0, 0.0, 0.0]);
         assert!([Mode::Last, Mode::Mean, Mode::Max].iter().all(|mode| weights(*mode, 9) == [0.0; 4]));
         assert!(MODES.iter().all(|mode| mode.0.weights(Rows { tokens: 0, left_out: 2 }).is_empty()));
     }
 
     #[test]
-    fn padded_texts_and_rows_without_padding_pool_to_the_same() {
+    fn padded_texts_and_rows_without_padding_are_pooled_alike() {
         let device = Device::flex();
         let rows: Vec<f32> = (0..14).map(|at| ((at * 5) % 7) as f32 - 5.0).collect();
         let padded: Vec<f32> = rows.iter().copied().chain([9.0; 4]).collect();

@@ -1,4 +1,4 @@
-//! `config_sentence_transformers.json`: prompts, and what vectors are for.
+//! `config_sentence_transformers.json`: prompts, length and comparison of vectors.
 
 use std::collections::BTreeMap;
 
@@ -10,13 +10,13 @@ use crate::checkpoint::json::{JsonFile, shorten};
 use crate::error::ModelError;
 use crate::sentence::Modules;
 
-/// Prompts that each model has, empty where it does not say what they are.
+/// Prompts that every model has. They are empty by default.
 const ALWAYS: [&str; 2] = ["query", "document"];
 
-/// Ways of comparing vectors in which their length counts.
+/// Similarity functions that depend on the length of vectors.
 const BY_LENGTH: [&str; 4] = ["dot", "dot_score", "euclidean", "manhattan"];
 
-/// What the file says. It counts beside `modules.json` only.
+/// The settings of the file. It is read only if there is a `modules.json`.
 #[derive(Debug)]
 pub(crate) struct EncoderSettings {
     prompts: BTreeMap<String, String>,
@@ -29,7 +29,7 @@ impl EncoderSettings {
     /// Reads the file.
     ///
     /// # Errors
-    /// `Unsupported` for a model of another kind, `Config` for values that are not right.
+    /// `Unsupported` for another kind of model, `Config` for values that are not right.
     pub(crate) fn read(checkpoint: &Checkpoint, modules: Option<&Modules>) -> Result<Self, ModelError> {
         let mut settings = Self {
             prompts: ALWAYS.iter().map(|name| ((*name).to_owned(), String::new())).collect(),
@@ -52,13 +52,13 @@ impl EncoderSettings {
         Ok(settings)
     }
 
-    /// The prompt that is put before each text that names none; `None` where that changes nothing.
+    /// The name of the prompt that is put before each text that names none. `None` if there is none or it is empty.
     pub(crate) fn default_prompt(&self) -> Option<&str> {
         let name = self.default_prompt.as_deref()?;
         self.prompts.get(name).is_some_and(|prompt| !prompt.is_empty()).then_some(name)
     }
 
-    /// The profile of an encoder whose whole vectors have `width` numbers.
+    /// The profile of an encoder whose vectors have `width` numbers before they are shortened.
     pub(crate) fn profile(self, width: usize, truncates_left: bool) -> EncoderProfile {
         EncoderProfile {
             width,

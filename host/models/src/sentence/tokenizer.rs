@@ -1,5 +1,5 @@
-//! The tokenizer as sentence-transformers sets it up: that of transformers, with lower case before it where that is asked
-//! for.
+//! The tokenizer as sentence-transformers sets it up: the tokenizer of transformers, with lower case before it if the
+//! model asks for that.
 
 use tokenizers::Tokenizer;
 use tokenizers::normalizers::{Lowercase, NormalizerWrapper, Sequence};
@@ -25,7 +25,7 @@ pub(super) fn load(checkpoint: &Checkpoint, lower_case: bool) -> Result<Tokenize
     Ok(tokenizer)
 }
 
-/// As sentence-transformers looks for it: BERT's own normalizer does not count.
+/// As in sentence-transformers, BERT's own normalizer is not considered.
 fn lowers(normalizer: &NormalizerWrapper) -> bool {
     match normalizer {
         NormalizerWrapper::Lowercase(_) => true,

@@ -1,9 +1,9 @@
-//! Checkpoints that are damaged, hostile or not supported end in an error that names what is wrong, never in a panic.
+//! Damaged, hostile or unsupported checkpoints give an error that names the fault, and never a panic.
 
 use crate::folder::{Folder, header, tensors_of};
 use serde_json::{Value, json};
 
-/// A row of a table: what is done to a good checkpoint, and what the error must say.
+/// A row of a table: the change to a valid checkpoint, and parts of the error.
 type Case = (&'static str, fn(&Folder), &'static [&'static str]);
 
 fn check(cases: &[Case]) {
@@ -147,7 +147,7 @@ fn configs_are_checked_before_anything_is_allocated() {
 }
 
 #[test]
-fn an_index_cannot_reach_outside_or_name_what_is_not_there() {
+fn an_index_cannot_name_files_outside_or_missing_files() {
     check(&[
         ("missing shard", |f| f.index(json!({"a": "model-1.safetensors"})), &["model-1.safetensors", "missing"]),
         ("up", |f| f.index(json!({"a": "../model.safetensors"})), &["../model.safetensors", "plain file name"]),
@@ -196,7 +196,7 @@ fn tokenizers_and_templates_that_do_not_work_are_named() {
 }
 
 #[test]
-fn hostile_templates_end_in_an_error_soon() {
+fn hostile_templates_end_quickly_in_an_error() {
     let cases: &[(&str, &str, &str)] = &[
         ("endless loop", "{% for i in range(99999) %}{% for j in range(99999) %}{% endfor %}{% endfor %}", "steps"),
         ("huge output", "{% for i in range(90000) %}{{ 'x' * 90000 }}{% endfor %}", "bytes"),

@@ -1,4 +1,4 @@
-//! Unusual configs and tensor names mean what they mean to transformers; `tests/parity/make_config_goldens.py` asked it.
+//! Unusual configs and tensor names mean the same as in transformers (`tests/parity/make_config_goldens.py`).
 
 use burn::tensor::Device;
 use firebox_contract::SequenceId;
@@ -8,7 +8,7 @@ use serde_json::Value;
 use crate::common::{Golden, logits_of, max_difference, parity_folder};
 use crate::folder::Folder;
 
-/// The reference model of a case, changed as the case says.
+/// The reference model of a case with the changes of the case.
 fn folder_of(case: &Value) -> Folder {
     let folder = Folder::of(case["model"].as_str().expect("a model"));
     for key in case["unset"].as_array().expect("a list") {
@@ -24,7 +24,7 @@ fn folder_of(case: &Value) -> Folder {
 }
 
 #[test]
-fn configs_and_names_mean_what_they_mean_to_transformers() {
+fn unusual_configs_and_names_give_the_logits_of_transformers() {
     let text = std::fs::read(parity_folder().join("configs/golden.json")).expect("the goldens are there");
     let cases: Vec<Value> = serde_json::from_slice(&text).expect("they are JSON");
     assert!(cases.len() >= 30, "{}", cases.len());

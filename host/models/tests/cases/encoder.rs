@@ -37,7 +37,7 @@ fn vectors_agree_with_sentence_transformers_alone_and_in_padded_batches() {
         assert_eq!(encoder.profile().width, 384);
         let (sentences, goldens) = (sentences(), goldens());
         assert_eq!(sentences.len(), 100);
-        // A GPU that is software takes seconds per text: there a few short ones of very different kinds must do.
+        // A software GPU takes seconds for a text, so it gets a few short and very different ones.
         let some = if device.name == "cpu" { 0..100 } else { 6..12 };
         for batch in [1, 16] {
             let some = if batch == 1 && device.name != "cpu" { 6..7 } else { some.clone() };
@@ -55,12 +55,12 @@ fn vectors_agree_with_sentence_transformers_alone_and_in_padded_batches() {
 }
 
 #[test]
-fn on_the_cpu_a_vector_does_not_depend_on_the_texts_beside_it() {
+fn on_the_cpu_a_vector_does_not_depend_on_the_other_texts() {
     let mut encoder = minilm(&devices()[0]);
     let sentences = sentences();
     let texts: Vec<EncoderText<'_>> = sentences.iter().map(|text| text.as_str().into()).collect();
     let together = encoder.encode(&texts).expect("the texts are encoded");
-    // Two rows, of a text without words, alone are multiplied by another kernel.
+    // The two rows of a text without words are multiplied by another kernel if it is alone.
     for (text, together) in texts.iter().zip(&together).filter(|(_, together)| together.tokens > 2) {
         let alone = encoder.encode(&[*text]).expect("the text is encoded");
         assert!(alone[0].embedding == together.embedding, "\"{}\"", text.text);
@@ -68,12 +68,12 @@ fn on_the_cpu_a_vector_does_not_depend_on_the_texts_beside_it() {
 }
 
 #[test]
-fn texts_are_cut_to_the_model_and_to_what_is_asked() {
+fn texts_are_cut_to_the_limits_of_the_model_and_of_the_request() {
     let mut encoder = minilm(&devices()[0]);
     let long = "word ".repeat(1_000);
     assert_eq!(encoder.info().context_tokens, 256);
     let text = EncoderText::from(long.as_str());
-    // Of a text that is far too long it is known soon enough that it does not fit.
+    // A text that is far too long is refused before all of it is counted.
     assert!((257..=1_002).contains(&encoder.count_tokens(&text).expect("it is counted")));
     assert_eq!(encoder.count_tokens(&"word ".repeat(300).as_str().into()).expect("it is counted"), 302);
     let encodings = encoder.encode(&[text, "word".into()]).expect("the texts are encoded");

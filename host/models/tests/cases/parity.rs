@@ -1,8 +1,7 @@
-//! The same numbers as Hugging Face transformers, on every device, however the tokens are cut into calls.
+//! The logits of Hugging Face transformers, on every device and with any split of the tokens into calls.
 //!
-//! `tests/parity/make_goldens.py` wrote the models and what transformers computes with them. Vulkan is tested when
-//! `FIREBOX_TEST_VULKAN=1` (and then must be there); sentence vectors need the folder of all-MiniLM-L6-v2 in
-//! `FIREBOX_TEST_MINILM`.
+//! `tests/parity/make_goldens.py` wrote the models and their logits. With `FIREBOX_TEST_VULKAN=1` Vulkan is tested, and
+//! must exist. Sentence vectors need the folder of all-MiniLM-L6-v2 in `FIREBOX_TEST_MINILM`.
 
 use crate::common::{Golden, argmax, devices, golden_models, load, logits_of, max_difference};
 use firebox_contract::{LanguageModel, SequenceId, Span, TokenId};
@@ -10,7 +9,7 @@ use firebox_contract::{LanguageModel, SequenceId, Span, TokenId};
 const FIRST: SequenceId = SequenceId(1);
 const SECOND: SequenceId = SequenceId(2);
 
-/// Runs `tokens` in calls of `chunk` and gives the logits after the last.
+/// Runs `tokens` in calls of `chunk` tokens and returns the logits after the last.
 fn prefill(model: &mut dyn LanguageModel, sequence: SequenceId, tokens: &[TokenId], chunk: usize) -> Vec<f32> {
     let mut logits = Vec::new();
     let count = tokens.len().div_ceil(chunk);
@@ -54,7 +53,7 @@ fn logits_and_greedy_text_agree_with_transformers() {
 }
 
 #[test]
-fn prefill_in_chunks_is_prefill_at_once() {
+fn prefill_in_chunks_equals_prefill_at_once() {
     for device in devices() {
         for name in golden_models() {
             let golden = Golden::read(&name);
@@ -70,7 +69,7 @@ fn prefill_in_chunks_is_prefill_at_once() {
 }
 
 #[test]
-fn interleaved_sequences_are_as_if_alone() {
+fn interleaved_sequences_do_not_affect_each_other() {
     for device in devices() {
         for name in golden_models() {
             let golden = Golden::read(&name);
@@ -96,7 +95,7 @@ fn interleaved_sequences_are_as_if_alone() {
 }
 
 #[test]
-fn a_released_sequence_starts_anew() {
+fn a_released_sequence_starts_empty() {
     for device in devices() {
         let golden = Golden::read("llama");
         let mut model = load("llama", &device);
@@ -109,7 +108,7 @@ fn a_released_sequence_starts_anew() {
 }
 
 #[test]
-fn a_cache_that_grows_keeps_what_it_holds() {
+fn a_growing_kv_cache_keeps_its_contents() {
     for device in devices() {
         let golden = Golden::read("mistral");
         let (mut grown, mut whole) = (load("mistral", &device), load("mistral", &device));
@@ -121,7 +120,7 @@ fn a_cache_that_grows_keeps_what_it_holds() {
     }
 }
 
-/// One forward pass for all of these; each must give logits.
+/// The logits of one step for all of these sequences.
 fn together(model: &mut dyn LanguageModel, spans: &[(u64, &[TokenId])]) -> Vec<Vec<f32>> {
     let spans: Vec<Span<'_>> =
         spans.iter().map(|(id, tokens)| Span { sequence: SequenceId(*id), tokens, wants_logits: true }).collect();
@@ -130,7 +129,7 @@ fn together(model: &mut dyn LanguageModel, spans: &[(u64, &[TokenId])]) -> Vec<V
 }
 
 #[test]
-fn a_batch_is_as_if_each_were_alone() {
+fn a_batch_gives_the_logits_of_each_sequence_alone() {
     for device in devices() {
         for name in golden_models() {
             let golden = Golden::read(&name);
@@ -144,7 +143,7 @@ fn a_batch_is_as_if_each_were_alone() {
                 .collect();
             let batch = together(&mut *model, &[(20, prompts[0]), (21, prompts[1]), (22, prompts[2])]);
             let mut worst = alone.iter().zip(&batch).map(|(a, b)| max_difference(a, b)).fold(0.0, f32::max);
-            // One decodes what transformers did, one prefills on, one decodes what it was not asked for before.
+            // One sequence decodes the golden tokens, one prefills further, and one decodes other tokens.
             for (index, token) in golden.answer.iter().take(8).enumerate() {
                 let other = [reversed[index]];
                 let rows = together(&mut *model, &[(20, &reversed[..5]), (21, &[*token]), (22, &other)]);
@@ -158,10 +157,10 @@ fn a_batch_is_as_if_each_were_alone() {
     }
 }
 
-/// Each step has one token of each. They come in one after the other and go again, so that a device that has recorded a step
-/// of so many finds others in it, at other places.
+/// Each step has one token of each sequence. Sequences join and leave, so that a recorded step is replayed with other
+/// sequences.
 #[test]
-fn steps_of_sequences_that_come_and_go_are_as_on_the_cpu() {
+fn steps_with_joining_and_leaving_sequences_match_the_cpu() {
     let devices = devices();
     for device in &devices[1..] {
         let golden = Golden::read("qwen3-bf16");
@@ -170,7 +169,7 @@ fn steps_of_sequences_that_come_and_go_are_as_on_the_cpu() {
         let mut worst: f32 = 0.0;
         for round in 0..12_u64 {
             if round < 6 {
-                // The store of pages grows meanwhile.
+                // The page store grows with them.
                 let prompt: Vec<TokenId> =
                     golden.prompt.iter().cycle().skip(round as usize).take(200).copied().collect();
                 for model in [&mut here, &mut there] {
@@ -196,7 +195,7 @@ fn steps_of_sequences_that_come_and_go_are_as_on_the_cpu() {
 }
 
 #[test]
-fn one_bad_span_leaves_its_batch_alone() {
+fn an_invalid_span_does_not_affect_its_batch() {
     let device = &devices()[0];
     let golden = Golden::read("llama");
     let mut model = load("llama", device);
@@ -211,7 +210,7 @@ fn one_bad_span_leaves_its_batch_alone() {
 }
 
 #[test]
-fn a_sequence_that_was_cut_back_or_copied_goes_on_as_if_it_had_never_gone_further() {
+fn a_truncated_or_forked_sequence_continues_from_its_prefix() {
     for device in devices() {
         for name in golden_models() {
             let golden = Golden::read(&name);
@@ -239,7 +238,7 @@ fn a_sequence_that_was_cut_back_or_copied_goes_on_as_if_it_had_never_gone_furthe
 }
 
 #[test]
-fn a_pass_that_was_given_up_leaves_everything_as_it_was() {
+fn a_stopped_step_leaves_all_sequences_unchanged() {
     for device in devices() {
         for name in golden_models() {
             let golden = Golden::read(&name);

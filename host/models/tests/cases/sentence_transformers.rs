@@ -1,5 +1,5 @@
-//! What sentence-transformers 6.2 computes for one tiny BERT under many kinds of metadata
-//! (`tests/parity/make_embedding_goldens.py`), and what is refused.
+//! The vectors of sentence-transformers 6.2 for one tiny BERT with many kinds of metadata
+//! (`tests/parity/make_embedding_goldens.py`), and refused metadata.
 
 use std::path::Path;
 
@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use crate::common::{TestDevice, devices, max_difference, minilm_folder, parity_folder};
 
-/// Files that every case has unless it says otherwise.
+/// The files of every case that does not replace them.
 const SHARED: [&str; 4] = ["config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json"];
 
 fn goldens() -> Value {
@@ -17,7 +17,7 @@ fn goldens() -> Value {
     serde_json::from_slice(&bytes).expect("the goldens are JSON")
 }
 
-/// A folder with the shared files and, over them, those of a case.
+/// A folder with the shared files and the files of a case, which replace them.
 fn folder(files: &Value) -> tempfile::TempDir {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let shared = parity_folder().join("sentence-transformers/shared");
@@ -51,7 +51,7 @@ fn load(files: &Value, device: &TestDevice) -> Result<Box<dyn Encoder>, ModelErr
     load_encoder(&Checkpoint::open(folder.path())?, &device.device, LoadOptions::default())
 }
 
-/// The vectors as they come out of `firebox embed` when it is asked the same.
+/// The vectors of `firebox embed` with the same options.
 fn vectors(encoder: &mut dyn Encoder, ask: &Value, texts: &[&str]) -> Vec<Encoding> {
     let profile = encoder.profile().clone();
     let prompt = match ask["prompt"].as_str() {
@@ -108,9 +108,9 @@ fn each_kind_of_metadata_gives_the_vectors_of_sentence_transformers() {
     assert!(wrong.is_empty(), "{} of {}:\n{}", wrong.len(), cases.len(), wrong.join("\n"));
 }
 
-/// all-MiniLM-L6-v2 as this version of sentence-transformers saves it: other names for the same facts, in other files.
+/// all-MiniLM-L6-v2 as this version of sentence-transformers saves it: the same facts under other names in other files.
 #[test]
-fn minilm_saved_anew_gives_the_vectors_it_gave_before() {
+fn minilm_saved_by_a_newer_version_gives_the_same_vectors() {
     let minilm = minilm_folder();
     let anew = tempfile::tempdir().expect("a temporary folder");
     let saved = parity_folder().join("minilm/resaved");
@@ -141,7 +141,7 @@ fn minilm_saved_anew_gives_the_vectors_it_gave_before() {
     assert_eq!((after.info().context_tokens, after.profile().prompts.len()), (256, 2));
 }
 
-/// Modules that are refused, and what the message names.
+/// Refused modules, and the part of the message that names them.
 fn refused_modules() -> Vec<(Value, &'static str)> {
     let modules = |kinds: &[&str]| {
         let module = |(at, kind): (usize, &&str)| {
@@ -201,7 +201,7 @@ fn refused_modules() -> Vec<(Value, &'static str)> {
     ]
 }
 
-/// Values in the files of a model with a mean pooling that are refused, and what the message names.
+/// Refused values in the files of a model with a mean pooling, and the part of the message that names them.
 fn refused_values() -> Vec<(Value, &'static str)> {
     let with = |more: Value| {
         let mut files = json!({"modules.json": [{"type": "sentence_transformers.models.Transformer", "path": ""},
@@ -236,7 +236,7 @@ fn refused_values() -> Vec<(Value, &'static str)> {
 }
 
 #[test]
-fn what_would_give_other_vectors_is_refused_by_name() {
+fn settings_that_would_change_the_vectors_are_refused_by_name() {
     let mut wrong = Vec::new();
     for (files, expected) in refused_modules().into_iter().chain(refused_values()) {
         match load(&files, &devices()[0]) {
@@ -249,7 +249,7 @@ fn what_would_give_other_vectors_is_refused_by_name() {
 }
 
 #[test]
-fn a_checkpoint_says_how_its_vectors_are_compared_and_what_its_prompts_are() {
+fn similarity_and_prompts_are_read_from_the_checkpoint() {
     let mean = json!({"modules.json": [{"type": "sentence_transformers.models.Transformer", "path": ""},
         {"type": "sentence_transformers.models.Pooling", "path": "1_Pooling"}], "1_Pooling/config.json": {"pooling_mode": "mean"}});
     for (name, uses_cosine) in [("cosine", true), ("dot", false), ("euclidean", false), ("maxsim", true)] {

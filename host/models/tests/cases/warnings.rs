@@ -1,10 +1,10 @@
-//! What a load warns about, and what it refuses although transformers goes on.
+//! Warnings of a load, and refusals of checkpoints that transformers accepts.
 
 use serde_json::{Value, json};
 
 use crate::folder::Folder;
 
-/// A row of a table: what is done to a good checkpoint, and what the one warning must say.
+/// A row of a table: the change to a valid checkpoint, and a part of the only warning.
 type Case = (&'static str, fn(&Folder), &'static [&'static str]);
 
 #[test]
@@ -13,7 +13,7 @@ fn a_good_folder_has_no_warnings() {
 }
 
 #[test]
-fn what_is_passed_over_is_named() {
+fn ignored_keys_and_tensors_are_named() {
     let generation: fn(&Folder, &str) = |folder, text| folder.write("generation_config.json", text.as_bytes());
     let cases: &[Case] = &[
         ("unknown key", |f| f.set_config("no_rope_layers", json!([1])), &["config.json", "\"no_rope_layers\""]),
@@ -77,7 +77,7 @@ fn what_is_passed_over_is_named() {
 }
 
 #[test]
-fn what_needs_no_word_gets_none() {
+fn harmless_files_have_no_warnings() {
     type Row = (&'static str, fn(&Folder));
     let silent: &[Row] = &[
         ("numbers of Python", |f| {
@@ -104,7 +104,7 @@ fn what_needs_no_word_gets_none() {
 }
 
 #[test]
-fn what_would_compute_something_else_is_refused() {
+fn settings_that_would_change_the_results_are_refused() {
     let cases: &[Case] = &[
         (
             "quantization",
@@ -157,7 +157,7 @@ fn with_infinity(folder: &Folder) -> Vec<u8> {
 }
 
 #[test]
-fn a_pointer_of_git_lfs_is_called_by_its_name() {
+fn a_git_lfs_pointer_is_named_as_one() {
     let pointer = b"version https://git-lfs.github.com/spec/v1\noid sha256:0a\nsize 12\n";
     let files =
         ["config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json", "generation_config.json"];
@@ -175,7 +175,7 @@ fn a_pointer_of_git_lfs_is_called_by_its_name() {
 }
 
 #[test]
-fn the_index_says_which_of_two_copies_counts() {
+fn the_index_decides_between_two_copies_of_a_tensor() {
     let weights = Folder::good().read("model.safetensors");
     let names: Vec<String> = {
         let length = u64::from_le_bytes(weights[..8].try_into().expect("eight bytes")) as usize;
@@ -186,7 +186,7 @@ fn the_index_says_which_of_two_copies_counts() {
     let broken = Folder::good();
     broken.overwrite_tensor("model.norm.weight", &f32::NAN.to_le_bytes());
     let broken = broken.read("model.safetensors");
-    // The good copy is in the first shard, then in the second: neither order decides.
+    // The valid copy is in the first shard, then in the second: the order of shards does not matter.
     for (good, bad) in [("a.safetensors", "b.safetensors"), ("b.safetensors", "a.safetensors")] {
         let folder = Folder::good();
         let of = |name: &str| if name == "model.layers.0.mlp.up_proj.weight" { bad } else { good };

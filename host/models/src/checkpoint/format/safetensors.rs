@@ -13,7 +13,7 @@ use crate::checkpoint::tensors::{Entry, StoredType, TensorIndex};
 use crate::error::ModelError;
 use crate::metadata::Warnings;
 
-/// Bytes before the header: its length.
+/// Bytes of the header's length, which comes before the header.
 const PREFIX_BYTES: usize = 8;
 
 /// `model.safetensors`.
@@ -27,7 +27,8 @@ pub(super) fn open_single(source: &Source, _warnings: &Warnings) -> Result<Optio
     Ok(Some(index))
 }
 
-/// `model.safetensors.index.json` and the shards it names. Of a tensor in several shards that counts which the index names.
+/// Reads `model.safetensors.index.json` and the shards that it names. If several shards have a tensor, the shard that
+/// the index names is used.
 pub(super) fn open_sharded(source: &Source, warnings: &Warnings) -> Result<Option<TensorIndex>, ModelError> {
     let name = "model.safetensors.index.json";
     let Some(file) = JsonFile::read(source, name, warnings)? else { return Ok(None) };
@@ -53,8 +54,10 @@ pub(super) fn open_sharded(source: &Source, warnings: &Warnings) -> Result<Optio
             }
         }
     }
-    let text =
-        format!("\"{}\": several shards hold different values of a tensor, those of \"weight_map\" count", file.file);
+    let text = format!(
+        "\"{}\": several shards have different values of a tensor; those of \"weight_map\" are used",
+        file.file
+    );
     warnings.add_names(&text, &contradicted);
     match map.keys().find(|tensor| !index.contains(tensor)) {
         Some(tensor) => Err(file.wrong("weight_map", format!("names tensor \"{tensor}\", which no shard holds"))),
@@ -62,7 +65,7 @@ pub(super) fn open_sharded(source: &Source, warnings: &Warnings) -> Result<Optio
     }
 }
 
-/// Tensor name to shard name; shard names are plain file names, so that an index cannot reach outside its folder.
+/// The shard of each tensor. Shard names are plain file names, so an index cannot reach outside its folder.
 fn weight_map(file: &JsonFile) -> Result<BTreeMap<&str, &str>, ModelError> {
     let map = match file.get("weight_map") {
         Some(Value::Object(map)) => map,
@@ -82,7 +85,7 @@ fn is_plain_file_name(name: &str) -> bool {
     !name.is_empty() && name != "." && name != ".." && !name.contains(['/', '\\', ':', '\0'])
 }
 
-/// Checks the header of one file, adds the file, and gives its tensors.
+/// Checks the header of one file, adds the file, and returns its tensors.
 fn add_file(index: &mut TensorIndex, path: String, blob: Blob) -> Result<Vec<(String, Entry)>, ModelError> {
     let broken = |reason: String| ModelError::Broken { file: path.clone(), reason };
     let bytes = blob.bytes();
@@ -100,7 +103,7 @@ fn add_file(index: &mut TensorIndex, path: String, blob: Blob) -> Result<Vec<(St
     Ok(tensors)
 }
 
-/// The library checks this as well, but says less about it.
+/// The library checks this as well, with a less helpful message.
 fn check_header_length(bytes: &[u8]) -> Result<(), String> {
     let Some(prefix) = bytes.first_chunk::<PREFIX_BYTES>() else {
         return Err(format!("it has {} bytes, not even a safetensors header", bytes.len()));

@@ -38,7 +38,7 @@ fn longest(byte_level: bool, words: &[&str], change: impl Fn(&mut Value)) -> Opt
 }
 
 #[test]
-fn the_longest_token_is_known_where_nothing_is_left_out() {
+fn the_longest_token_is_known_if_no_text_is_left_out() {
     assert_eq!(longest(true, &["abcdefgh"], |_| ()), Some(8));
     assert_eq!(longest(false, &["abcdefgh"], |_| ()), Some(8));
     let normalizer = |value: Value| move |all: &mut Value| all["normalizer"] = value.clone();
@@ -75,9 +75,9 @@ fn a_tokenizer_that_leaves_out_text_has_no_longest_token() {
     assert_eq!(longest(true, &["ab"], |all| all["added_tokens"] = added.clone()), None, "it takes spaces along");
 }
 
-/// What is refused has more tokens than asked for, and at least as many as it is said to have; what fits never is.
+/// A refused text has more tokens than `max`, and at least the reported number. A text that fits is never refused.
 #[test]
-fn a_text_is_refused_only_where_it_does_not_fit() {
+fn a_text_is_refused_only_if_it_does_not_fit() {
     let whitespace = |all: &mut Value| all["pre_tokenizer"] = json!({ "type": "WhitespaceSplit" });
     let tokenizers = [
         tokenizer(true, &["aaaaaaaa", "the", "ab"], |_| ()),
@@ -113,7 +113,7 @@ fn a_text_is_refused_only_where_it_does_not_fit() {
 }
 
 #[test]
-fn far_too_long_a_text_is_not_read_to_its_end() {
+fn a_text_that_is_far_too_long_is_not_read_to_its_end() {
     let tokenizer = tokenizer(true, &["ab"], |_| ());
     let text = "x".repeat(64 << 20);
     let started = std::time::Instant::now();

@@ -1,4 +1,4 @@
-//! Arguments of a call as Python binds them: by place or by name.
+//! The arguments of a call as Python binds them: by position or by name.
 
 use minijinja::value::{Kwargs, Value, ValueKind};
 use minijinja::{Error, ErrorKind, State};
@@ -10,10 +10,10 @@ pub(super) struct Arguments<'a> {
 }
 
 impl<'a> Arguments<'a> {
-    /// Arguments for these parameters, in their order.
+    /// The arguments for these parameters, in their order.
     ///
     /// # Errors
-    /// More than there are parameters, or one of another name.
+    /// Too many arguments, or an unknown name.
     pub(super) fn of(arguments: &'a [Value], parameters: &[&str]) -> Result<Self, Error> {
         let (placed, named) = match arguments.split_last() {
             Some((last, placed)) if last.is_kwargs() => (placed, Some(Kwargs::try_from(last.clone())?)),
@@ -29,13 +29,13 @@ impl<'a> Arguments<'a> {
         Ok(Self { placed, named })
     }
 
-    /// The argument at `place` or of this name.
+    /// The argument at this position or of this name.
     pub(super) fn get(&self, place: usize, name: &str) -> Option<Value> {
         let named = || self.named.as_ref()?.peek::<Option<Value>>(name).ok()?;
         self.placed.get(place).cloned().or_else(named)
     }
 
-    /// As [`Arguments::get`], where `None` counts as absent.
+    /// As [`Arguments::get`]; `None` counts as absent.
     pub(super) fn some(&self, place: usize, name: &str) -> Option<Value> {
         self.get(place, name).filter(|value| !matches!(value.kind(), ValueKind::None | ValueKind::Undefined))
     }
@@ -70,12 +70,12 @@ pub(super) fn wrong(detail: impl Into<std::borrow::Cow<'static, str>>) -> Error 
     Error::new(ErrorKind::InvalidOperation, detail)
 }
 
-/// Pays for `bytes` that are about to be made, as the engine does afterwards for what it is given.
+/// Charges fuel for `bytes` before they are made. The engine itself charges for values only afterwards.
 pub(super) fn pay(state: &State<'_, '_>, bytes: usize) -> Result<(), Error> {
     state.consume_fuel(bytes as u64 / 64)
 }
 
-/// A width that is paid for.
+/// A width, after charging fuel for it.
 pub(super) fn width(state: &State<'_, '_>, width: i64) -> Result<usize, Error> {
     let width = usize::try_from(width).unwrap_or_default();
     pay(state, width)?;

@@ -1,11 +1,11 @@
-//! Jinja2's tests of values where minijinja's say something else.
+//! Tests of values for which Jinja2 and minijinja differ.
 
 use minijinja::Environment;
 use minijinja::value::{Value, ValueKind};
 
 use super::sanitize::is_namespace;
 
-/// Adds them.
+/// Adds the tests to `environment`.
 pub(super) fn add(environment: &mut Environment<'_>) {
     environment.add_test("sequence", |value: Value| {
         matches!(value.kind(), ValueKind::String | ValueKind::Seq | ValueKind::Map | ValueKind::Undefined)

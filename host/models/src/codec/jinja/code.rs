@@ -1,8 +1,8 @@
-//! The code inside a template's tags, rewritten where minijinja knows less than Jinja2.
+//! The code in a template's tags, rewritten for features of Jinja2 that minijinja lacks.
 
 use super::sanitize::{ITEMS, PERCENT};
 
-/// Deepest nesting of texts that are filled in by `%`.
+/// Maximum nesting of texts that are formatted by `%`.
 const DEPTH_MAX: usize = 32;
 
 /// A piece of code: spaces, a text, a name or number, or a sign.
@@ -22,7 +22,7 @@ enum Kind {
 
 /// `code` with every `'text' % value` as a filter of the text.
 pub(super) fn rewritten(code: &str) -> String {
-    // Most code has neither.
+    // Most code has no text or no `%`.
     if !code.contains('%') {
         return code.to_owned();
     }
@@ -31,7 +31,7 @@ pub(super) fn rewritten(code: &str) -> String {
     out
 }
 
-/// A `for` statement whose items are given to a function first; `None` for other statements.
+/// A `for` statement whose items are passed through a function; `None` for other statements.
 pub(super) fn wrapped_loop(body: &str) -> Option<String> {
     let all = tokens(body);
     let mut words = all.iter().filter(|token| token.kind != Kind::Space);
@@ -49,7 +49,7 @@ pub(super) fn wrapped_loop(body: &str) -> Option<String> {
     Some(format!("{} {ITEMS}(({})) {}", target.trim_start(), rewritten(&items), rewritten(&rest)))
 }
 
-/// For every token, whether it stands in no bracket.
+/// For every token, whether it is outside of brackets.
 fn tops(tokens: &[Token<'_>]) -> Vec<bool> {
     let mut depth = 0_usize;
     let mut tops = Vec::with_capacity(tokens.len());
@@ -81,7 +81,7 @@ fn rewrite(tokens: &[Token<'_>], out: &mut String, depth: usize) {
     }
 }
 
-/// Where the operand that begins at `at` ends: a value with what is called, looked up or filtered of it.
+/// The end of the operand that begins at `at`: a value with its calls, lookups and filters.
 fn operand_end(tokens: &[Token<'_>], at: usize) -> usize {
     let mut at = skip_spaces(tokens, at);
     while tokens.get(at).is_some_and(|token| matches!(token.text, "-" | "+")) {
@@ -100,7 +100,7 @@ fn operand_end(tokens: &[Token<'_>], at: usize) -> usize {
     }
 }
 
-/// Where the bracket that opens at `at` is closed, or the one token there ends.
+/// The end of the bracket that opens at `at`, or of the single token there.
 fn group_end(tokens: &[Token<'_>], at: usize) -> usize {
     let mut depth = 0_usize;
     for (offset, token) in tokens.iter().enumerate().skip(at) {

@@ -1,6 +1,6 @@
 //! Python's `strftime` of a local time without a zone, as glibc writes it in the C locale.
 
-/// A local time, as `datetime.now()` gives it.
+/// A local time, as returned by `datetime.now()`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::codec) struct LocalTime {
     /// Seconds since 1970 in UTC.
@@ -26,7 +26,7 @@ const MONTHS: [&str; 12] = [
     "December",
 ];
 const DAYS: [&str; 7] = ["Sunday", "Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday"];
-/// Widest field that a directive may ask for.
+/// Maximum width of a directive's field.
 const WIDTH_MAX: usize = 64;
 
 /// The parts of a local time.
@@ -44,7 +44,7 @@ struct DateParts {
     yearday: i64,
 }
 
-/// How a directive is written: `%-d`, `%_5H`, `%^a`.
+/// The flags of a directive: `%-d`, `%_5H`, `%^a`.
 #[derive(Default)]
 struct Look {
     pad: Option<char>,
@@ -53,7 +53,7 @@ struct Look {
     width: usize,
 }
 
-/// `format` with its directives filled in. What is no directive stays as it stands.
+/// `format` with its directives replaced. All other text is unchanged.
 pub(in crate::codec) fn strftime(format: &str, time: LocalTime) -> String {
     let parts = DateParts::of(time);
     let mut out = String::new();
@@ -93,7 +93,7 @@ fn read(text: &str) -> (Look, Option<char>, usize) {
     }
 }
 
-/// What a directive stands for: a number with its width and padding, or text.
+/// The value of a directive: a number with its width and padding, or text.
 enum Field {
     Number(i64, usize, char),
     Text(String),
@@ -220,7 +220,7 @@ fn is_leap(year: i64) -> bool {
     year % 4 == 0 && (year % 100 != 0 || year % 400 == 0)
 }
 
-/// 53 where the year ends on a Thursday, or the one before on a Wednesday.
+/// 53 if the year ends on a Thursday, or the one before on a Wednesday.
 fn weeks_in(year: i64) -> i64 {
     let last_day = |year: i64| (year + year.div_euclid(4) - year.div_euclid(100) + year.div_euclid(400)).rem_euclid(7);
     if last_day(year) == 4 || last_day(year - 1) == 3 { 53 } else { 52 }

@@ -1,4 +1,4 @@
-//! Filters of Jinja2 that minijinja does not have, or has otherwise.
+//! Filters of Jinja2 that minijinja lacks or defines differently.
 
 mod wrap;
 
@@ -13,7 +13,7 @@ use super::{json, strings, text_format};
 
 type FilterArguments = Rest<ValueOrKwargs>;
 
-/// Adds them.
+/// Adds the filters to `environment`.
 pub(super) fn add(environment: &mut Environment<'_>) {
     environment
         .add_filter("tojson", |value: Value, given: FilterArguments| json::to_json(&value, &given.into_values()));
@@ -193,7 +193,7 @@ fn dict_sort(value: Value, given: FilterArguments) -> Result<Value, Error> {
     Ok(pairs.into_iter().map(|(key, value)| Value::from(Tuple::from([key, value]))).collect())
 }
 
-/// An attribute, which the entries of a mapping are not.
+/// An attribute. The entries of a mapping are not attributes.
 fn attribute(value: Value, name: String) -> Result<Value, Error> {
     let has_entries = value.kind() == ValueKind::Map && !is_namespace(&value);
     if has_entries { Ok(Value::UNDEFINED) } else { value.get_attr(&name) }

@@ -1,4 +1,4 @@
-//! The methods that Jinja2's immutable sandbox leaves of Python's types.
+//! The methods of Python's types that Jinja2's immutable sandbox allows.
 
 use minijinja::value::{Tuple, Value, ValueKind};
 use minijinja::{Error, ErrorKind, State};
@@ -24,7 +24,7 @@ const REFUSED: [&str; 13] = [
     "discard",
 ];
 
-/// What minijinja calls for methods it does not know.
+/// Called by minijinja for methods that it does not know.
 pub(super) fn call(state: &mut State<'_, '_>, value: &Value, name: &str, given: &[Value]) -> Result<Value, Error> {
     let unsafe_one = || Err(wrong(format!("access to attribute \"{name}\" is unsafe")));
     match value.kind() {

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use minijinja::value::{Enumerator, Kwargs, Object, ObjectRepr, Value, ValueKind, from_args};
 use minijinja::{Error, ErrorKind, State};
 
-/// What `keys`, `values` and `items` of a mapping give.
+/// The result of `keys`, `values` and `items` of a mapping.
 #[derive(Debug)]
 pub(super) struct View {
     pub(super) name: &'static str,
@@ -31,7 +31,7 @@ impl Object for View {
     }
 }
 
-/// `joiner(sep)`: nothing at the first call, then the separator.
+/// `joiner(sep)`: empty at the first call, then the separator.
 #[derive(Debug)]
 struct Joiner {
     separator: Value,
@@ -50,7 +50,7 @@ impl Object for Joiner {
     }
 }
 
-/// Text or a number: an object that holds others could hold itself, or be nested without end.
+/// Accepts only text or a number: an object with other values could contain itself or be nested endlessly.
 fn simple(value: &Value) -> Result<(), Error> {
     match value.kind() {
         ValueKind::String | ValueKind::Number | ValueKind::Bool | ValueKind::None => Ok(()),
@@ -112,7 +112,7 @@ pub(super) fn cycler(items: minijinja::value::Rest<Value>) -> Result<Value, Erro
     Ok(Value::from_object(Cycler { items: items.to_vec(), at: AtomicUsize::new(0) }))
 }
 
-/// `dict`, which is called, and has `fromkeys`.
+/// `dict`, which can be called and has `fromkeys`.
 #[derive(Debug)]
 pub(super) struct Dict;
 

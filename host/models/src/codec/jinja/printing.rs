@@ -1,4 +1,4 @@
-//! How Python prints what templates print.
+//! Printing of values as in Python.
 
 use minijinja::value::{Value, ValueKind};
 use minijinja::{Error, ErrorKind, Output, State};
@@ -6,7 +6,7 @@ use minijinja::{Error, ErrorKind, Output, State};
 use super::objects::View;
 use super::sanitize::is_namespace;
 
-/// Deepest nesting of a value that is printed.
+/// Maximum nesting of a printed value.
 pub(super) const DEPTH_MAX: usize = 64;
 
 /// Prints `{{ value }}` as Jinja2 does: text as it is, everything else as Python's `str`.
@@ -125,7 +125,7 @@ fn repr_text(text: &str, out: &mut String) {
 
 /// Python's `str.isprintable` of one character.
 pub(super) fn is_printable(letter: char) -> bool {
-    // Behind another letter, a combining mark is printed as it stands.
+    // After another letter, a combining mark is printed unchanged.
     let mut buffer = [0; 8];
     buffer[0] = b'a';
     let length = letter.encode_utf8(&mut buffer[1..]).len();

@@ -1,9 +1,9 @@
-//! What is changed in a chat template before it is compiled, so that rendering it stays within bounds.
+//! Changes to a chat template before it is compiled, which keep rendering within bounds.
 //!
-//! Fuel bounds the steps of a template, but not how deep or how large the values are that it builds: a list put into
-//! itself a hundred thousand times, a namespace that holds itself or a list doubled fifty times end the process in the
-//! drop, the printing or the comparison of that value. All three need assignments, so every `{% set x = expr %}` is
-//! compiled as `{% set x = plain((expr)) %}`, and `plain` copies plain data within bounds and refuses the rest.
+//! Fuel bounds the steps of a template, but not the depth or size of its values: a list put into itself a hundred
+//! thousand times, a namespace that contains itself or a list doubled fifty times ends the process when that value is
+//! dropped, printed or compared. All three need assignments. Every `{% set x = expr %}` is therefore compiled as `{%
+//! set x = plain((expr)) %}`, and `plain` copies plain data within bounds and refuses all other values.
 
 use minijinja::value::{Kwargs, Tuple, Value, ValueKind, from_args};
 use minijinja::{Error, ErrorKind, State};
@@ -11,21 +11,21 @@ use minijinja::{Error, ErrorKind, State};
 use super::code;
 use super::objects::{View, pairs};
 
-/// Deepest nesting of a value that is assigned.
+/// Maximum nesting of an assigned value.
 const DEPTH_MAX: usize = 100;
-/// The function around what is assigned to a variable, which may be a namespace.
+/// The function around a value that is assigned to a variable. The value may be a namespace.
 pub(super) const VARIABLE: &str = "__firebox_variable";
-/// The function around what is assigned to an attribute of a namespace.
+/// The function around a value that is assigned to an attribute of a namespace.
 pub(super) const ATTRIBUTE: &str = "__firebox_attribute";
 
-/// The function around what a loop goes through.
+/// The function around the items of a loop.
 pub(super) const ITEMS: &str = "__firebox_items";
-/// The filter that stands for the operator `%` behind a text.
+/// The filter that replaces the operator `%` after a text.
 pub(super) const PERCENT: &str = "__firebox_percent";
 
-/// The template with its assignments bounded, and with what Jinja2 has and minijinja lacks: all ends of lines are one, a `%`
-/// behind a text fills it in, and `{% generation %}`, which marks the assistant's part for training masks, is a scope. Lines
-/// stay where they are.
+/// The template with bounded assignments, and with features of Jinja2 that minijinja lacks: all line ends are equal,
+/// `%` after a text formats it, and `{% generation %}`, which marks the assistant's part for training masks, is a
+/// scope. Line numbers do not change.
 pub(in crate::codec) fn sanitize(text: &str) -> String {
     let text = text.replace("\r\n", "\n").replace('\r', "\n");
     let mut out = String::with_capacity(text.len() + text.len() / 8);
@@ -54,7 +54,7 @@ pub(in crate::codec) fn sanitize(text: &str) -> String {
     out
 }
 
-/// Bytes of the comment, expression or statement that `text` begins with; 1 when it begins with none.
+/// Bytes of the comment, expression or statement at the beginning of `text`; 1 if there is none.
 fn tag_length(text: &str) -> usize {
     let closing = match text.get(..2) {
         Some("{#") => return text.find("#}").map_or(text.len(), |end| end + 2),
@@ -78,13 +78,13 @@ fn tag_length(text: &str) -> usize {
     text.len()
 }
 
-/// The words of a statement that is nothing but one word.
+/// The word of a statement that consists of one word.
 fn words(tag: &str) -> Option<&str> {
     let inner = tag.strip_prefix("{%")?.strip_suffix("%}")?;
     Some(inner.trim_matches(['-', '+']).trim())
 }
 
-/// The inside of a statement, rewritten where it has to be.
+/// The inside of a statement, rewritten if necessary.
 fn statement(inner: &str) -> String {
     let (open, rest) = inner.split_at(inner.len() - inner.trim_start_matches(['-', '+']).len());
     let body = rest.trim_end_matches(['-', '+']);
@@ -107,8 +107,8 @@ fn statement(inner: &str) -> String {
     }
 }
 
-/// Target and value of an assignment; `None` for the block form, which assigns text. Targets hold no quotes, so the
-/// first sign is the right one.
+/// Target and value of an assignment; `None` for the block form, which assigns text. Targets contain no quotes, so the
+/// first equals sign is the right one.
 fn split_assignment(text: &str) -> Option<(&str, &str)> {
     let at = text.find('=')?;
     let (target, value) = (text.get(..at)?, text.get(at + 1..)?);
@@ -126,7 +126,7 @@ pub(super) fn attribute(state: &State, value: Value) -> Result<Value, Error> {
     plain(state, &value, 0)
 }
 
-/// A new namespace, of values that may be assigned to it, under names that transformers allows.
+/// A new namespace of assignable values, under names that transformers allows.
 pub(super) fn namespace(state: &State, given: Option<Value>, named: Kwargs) -> Result<Value, Error> {
     let mut entries = given.as_ref().map(pairs).transpose()?.unwrap_or_default();
     for name in named.args() {
@@ -143,7 +143,7 @@ pub(super) fn namespace(state: &State, given: Option<Value>, named: Kwargs) -> R
     minijinja::functions::namespace(entries)
 }
 
-/// What a loop goes through: the letters of a text, and never `None`.
+/// The items of a loop: the letters of a text, and never `None`.
 pub(super) fn items(state: &State, value: Value) -> Result<Value, Error> {
     match value.kind() {
         ValueKind::String => {
@@ -163,7 +163,7 @@ pub(super) fn is_namespace(value: &Value) -> bool {
     value.as_object().is_some_and(|object| object.type_name().ends_with("Namespace"))
 }
 
-/// A copy of plain data; each value in it costs fuel.
+/// A copy of plain data. Each value in it costs fuel.
 fn plain(state: &State, value: &Value, depth: usize) -> Result<Value, Error> {
     let refused = |what: &str| Err(Error::new(ErrorKind::InvalidOperation, format!("an assigned value {what}")));
     if depth > DEPTH_MAX {

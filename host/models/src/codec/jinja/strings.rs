@@ -1,4 +1,4 @@
-//! Python's methods of text.
+//! Python's string methods.
 
 use minijinja::value::{Tuple, Value, ValueKind};
 use minijinja::{Error, ErrorKind, State};
@@ -61,7 +61,7 @@ fn plain(text: &str, name: &str) -> Option<Value> {
     Some(match name {
         "upper" => Value::from(text.to_uppercase()),
         "lower" => Value::from(text.to_lowercase()),
-        // Close to full case folding: what has no lower case of its own, such as ß, goes over its upper case.
+        // Close to full case folding: a letter without a lower case, such as ß, is converted through its upper case.
         "casefold" => Value::from(text.replace('ß', "ss").to_lowercase()),
         "swapcase" => Value::from(text.chars().map(swapped).collect::<String>()),
         "title" => Value::from(title(text)),
@@ -85,7 +85,7 @@ fn plain(text: &str, name: &str) -> Option<Value> {
     })
 }
 
-/// Digits of a script that counts in tens: those that stand in a row of ten from a zero on.
+/// Decimal digits of any script: characters in a row of ten that begins with a zero.
 fn is_decimal(letter: char) -> bool {
     const ZEROS: [u32; 22] = [
         0x30, 0x660, 0x6F0, 0x7C0, 0x966, 0x9E6, 0xA66, 0xAE6, 0xB66, 0xBE6, 0xC66, 0xCE6, 0xD66, 0xDE6, 0xE50, 0xED0,
@@ -98,7 +98,7 @@ fn swapped(letter: char) -> String {
     if letter.is_uppercase() { letter.to_lowercase().to_string() } else { letter.to_uppercase().to_string() }
 }
 
-/// Every letter behind one that is none in upper case, all others in lower case.
+/// A letter after a non-letter in upper case, all others in lower case.
 pub(super) fn title(text: &str) -> String {
     let mut inside = false;
     let mut out = String::with_capacity(text.len());
@@ -176,7 +176,7 @@ fn split_spaces_from_end(text: &str, pieces: usize) -> Vec<&str> {
     parts
 }
 
-/// The lines of `text`, without what ends them.
+/// The lines of `text`, without their ends.
 pub(super) fn lines_of(text: &str) -> Vec<&str> {
     ended_lines(text).into_iter().map(|(line, _)| line).collect()
 }
@@ -256,7 +256,7 @@ fn expand_tabs(text: &str, size: usize) -> String {
     out
 }
 
-/// RowPositions of a slice as Python reads them: negative ones count from the end.
+/// The positions of a slice as in Python: negative ones count from the end.
 pub(super) fn bounds(length: usize, start: Option<i64>, end: Option<i64>) -> (usize, usize) {
     let place = |at: i64| {
         let at = if at < 0 { at.saturating_add_unsigned(length as u64) } else { at };
@@ -265,7 +265,7 @@ pub(super) fn bounds(length: usize, start: Option<i64>, end: Option<i64>) -> (us
     (start.map_or(0, place), end.map_or(length, place).min(length))
 }
 
-/// The part of `text` that the second and third argument name: letters before it, and itself.
+/// The part of `text` that the second and third argument select: the number of letters before it, and the part.
 fn part<'a>(text: &'a str, arguments: &Arguments<'_>) -> Result<(usize, &'a str), Error> {
     let (start, end) = (arguments.number(1, "start")?, arguments.number(2, "end")?);
     if start.is_none() && end.is_none() {

@@ -1,4 +1,4 @@
-//! Python's two ways of filling in a text: `'%s' % value` and `'{}'.format(value)`. Numbers are written by minijinja.
+//! Python's two ways of formatting text: `'%s' % value` and `'{}'.format(value)`. minijinja formats the numbers.
 
 use minijinja::Error;
 use minijinja::formatting::{self, FormatStyle};
@@ -7,7 +7,7 @@ use minijinja::value::{Kwargs, Value, ValueKind};
 use super::arguments::wrong;
 use super::printing::{repr, text};
 
-/// Widest field.
+/// Maximum width of a field.
 const WIDTH_MAX: usize = 4_096;
 
 /// `pattern % given`.
@@ -121,7 +121,7 @@ pub(super) fn format(pattern: &str, given: &[Value]) -> Result<String, Error> {
     Ok(out)
 }
 
-/// The value that a field such as `0`, `name.key` or `[1]` stands for.
+/// The value of a field such as `0`, `name.key` or `[1]`.
 fn resolve(path: &str, placed: &[Value], named: Option<&Kwargs>, next: &mut usize) -> Result<Value, Error> {
     let (first, mut rest) = path.split_at(path.find(['.', '[']).unwrap_or(path.len()));
     let missing = || wrong(format!("there is no value \"{first}\" for the format"));

@@ -1,15 +1,15 @@
-//! Whether a template wants the content of a message as text or as a list of parts.
+//! Detects whether a template expects the content of a message as text or as a list of parts.
 
 use firebox_contract::Role;
 use serde_json::{Value, json};
 
-/// What a template does with the content of messages of one role.
+/// The form of content that a template writes for messages of one role.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(super) enum ContentForm {
-    /// It writes text, and makes nothing of parts.
+    /// It writes text, and cannot write parts.
     #[default]
     Text,
-    /// It writes the texts of parts, and nothing of a text.
+    /// It writes the texts of parts, and cannot write a text.
     Parts,
     /// It writes both: content stays as the client sent it.
     Either,
@@ -45,7 +45,7 @@ impl ContentForms {
 }
 
 impl ContentForm {
-    /// The content of a message that says `text`, and was `sent` so.
+    /// The content of a message with the text `text`, which the client sent as `sent`.
     pub(super) fn content(self, text: &str, sent: Option<&Value>) -> Value {
         let parts = sent.filter(|sent| text_of(sent).as_deref() == Some(text));
         match (self, parts) {
@@ -55,10 +55,11 @@ impl ContentForm {
         }
     }
 
-    /// Told from what a template wrote of a message that says `text`, once as text and once in one part.
+    /// The form, derived from a template's output for a message with the text `text`, once as text and once as one
+    /// part.
     pub(super) fn told(text: &str, of_text: Option<&str>, of_parts: Option<&str>) -> Self {
         let writes_text = of_text.is_some_and(|written| written.contains(text));
-        // A template that knows no parts writes the list as it stands.
+        // A template without support for parts writes the list itself.
         let writes_parts = of_parts.is_some_and(|written| {
             written.contains(text) && !["'text':", "\"text\":"].iter().any(|key| written.contains(key))
         });

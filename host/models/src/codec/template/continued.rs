@@ -2,13 +2,13 @@
 
 use serde_json::Value;
 
-/// Stands behind the last message's text while the template is rendered.
+/// A tag after the last message's text while the template is rendered.
 const TAG: &str = "CONTINUE_FINAL_MESSAGE_TAG ";
 
-/// Puts the tag behind the text of the last message. That text, as it was.
+/// Puts the tag after the text of the last message. Returns the text without the tag.
 ///
 /// # Errors
-/// Why the conversation cannot be continued, as a sentence.
+/// The reason why the conversation cannot be continued, as a sentence.
 pub(super) fn tag(messages: &mut [Value], template: &str) -> Result<String, String> {
     let Some(last) = messages.last_mut() else {
         return Err("the conversation is empty; there is no final message to continue".to_owned());
@@ -30,16 +30,14 @@ pub(super) fn tag(messages: &mut [Value], template: &str) -> Result<String, Stri
     }
 }
 
-/// What was rendered, up to the tag.
+/// The rendered prompt, up to the tag.
 ///
 /// # Errors
 /// The template did not write the whole text of the final message.
 pub(super) fn cut(mut rendered: String, text: &str) -> Result<String, String> {
     let place = rendered.rfind(TAG.trim_end()).filter(|_| rendered.contains(text.trim()));
     let Some(place) = place else {
-        return Err(
-            "the chat template does not write the final message as it stands; it cannot be continued".to_owned()
-        );
+        return Err("the chat template does not write the final message unchanged; it cannot be continued".to_owned());
     };
     let spaces_stay = rendered[place..].starts_with(TAG);
     rendered.truncate(place);

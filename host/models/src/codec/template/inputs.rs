@@ -1,4 +1,5 @@
-//! What a chat template is given: messages, tools, documents and variables in the shapes of transformers' `apply_chat_template`.
+//! The inputs of a chat template: messages, tools, documents and variables in the shapes of transformers'
+//! `apply_chat_template`.
 
 use firebox_contract::{Chat, ChatOptions, Message, PromptEnd, Role, ToolCall, ToolDefinition};
 use minijinja::value::{Serde, Value as Item};
@@ -7,7 +8,7 @@ use serde_json::{Map, Value, json};
 use super::content::ContentForms;
 use crate::codec::control::ControlTokens;
 
-/// Names under which a template always has something, and words of transformers' function that are no variables.
+/// Names that a template always has, and parameters of transformers' function that are not variables.
 const RESERVED: [&str; 8] = [
     "messages",
     "tools",
@@ -19,20 +20,20 @@ const RESERVED: [&str; 8] = [
     "return_dict",
 ];
 
-/// Names of a message's reasoning; the first is the one that templates read.
+/// Names of a message's reasoning. Templates read the first one.
 const REASONING: [&str; 3] = ["reasoning_content", "thinking", "reasoning"];
 
-/// All that one rendering is given.
+/// The inputs of one rendering.
 pub(super) struct Inputs {
     messages: Vec<Value>,
-    /// Tools, documents and variables; the first two are null where there are none.
+    /// Tools, documents and variables. The first two are null if there are none.
     others: [Value; 3],
     generation_prompt: bool,
 }
 
 impl Inputs {
     /// # Errors
-    /// What the client wrote wrongly, as a sentence.
+    /// The client's mistake, as a sentence.
     pub(super) fn of(chat: Chat<'_>, forms: ContentForms) -> Result<Self, String> {
         let messages = chat.messages.iter().map(|one| message(one, forms)).collect::<Result<Vec<_>, _>>()?;
         let tools = chat.tools.iter().map(tool).collect::<Result<Vec<_>, _>>()?;
@@ -44,7 +45,7 @@ impl Inputs {
         })
     }
 
-    /// Marks the control tokens in all texts; the mark, where there is one.
+    /// Marks the control tokens in all texts. Returns the mark, if there is one.
     pub(super) fn guard(&mut self, control: &ControlTokens, template: &str) -> Option<String> {
         control.guard(&mut self.messages, &mut self.others, template)
     }
@@ -53,7 +54,7 @@ impl Inputs {
         &mut self.messages
     }
 
-    /// The same, where a message has no content, with an empty one there.
+    /// The inputs with an empty content in messages without content, if there are any.
     pub(super) fn with_contents(&self) -> Option<Self> {
         let lacks = |message: &Value| message.get("content").is_none();
         if !self.messages.iter().any(lacks) {
@@ -86,13 +87,13 @@ impl Inputs {
     }
 }
 
-/// A message as templates know it. Arguments of calls are mappings, as transformers asks for.
+/// A message in the shape of templates. Arguments of calls are mappings, as transformers requires.
 fn message(message: &Message, forms: ContentForms) -> Result<Value, String> {
     let mut own = json!({ "role": message.role.as_str() });
     let Some(map) = own.as_object_mut() else { return Ok(own) };
     let sent = message.as_sent_json.as_deref().map(|text| object(text, "a message")).transpose()?;
     let sent_content = sent.as_ref().and_then(|sent| sent.get("content"));
-    // Like transformers, a template sees no fields that are null.
+    // As in transformers, a template gets no fields that are null.
     if sent.is_none() || sent_content.is_some_and(|content| !content.is_null()) || !message.content.is_empty() {
         map.insert("content".to_owned(), forms.of(message.role).content(&message.content, sent_content));
     }
@@ -110,7 +111,7 @@ fn message(message: &Message, forms: ContentForms) -> Result<Value, String> {
     Ok(Value::Object(with_reasoning(in_order_of(sent, std::mem::take(map)), message.role)))
 }
 
-/// The fields of `own` and the other ones that were `sent`, in the order they were sent in.
+/// The fields of `own` and the other fields that were `sent`, in the order of the request.
 fn in_order_of(sent: Map<String, Value>, mut own: Map<String, Value>) -> Map<String, Value> {
     let mut fields = Map::new();
     for (name, value) in sent {
@@ -124,7 +125,7 @@ fn in_order_of(sent: Map<String, Value>, mut own: Map<String, Value>) -> Map<Str
     fields
 }
 
-/// Reasoning under all names that templates read, as in transformers.
+/// The reasoning under all names that templates read, as in transformers.
 fn with_reasoning(mut fields: Map<String, Value>, role: Role) -> Map<String, Value> {
     let Some(reasoning) = REASONING.iter().find_map(|name| fields.get(*name)).cloned() else { return fields };
     if role == Role::Assistant {
@@ -142,7 +143,7 @@ fn tool_call(call: &ToolCall) -> Result<Value, String> {
     Ok(json!({ "id": call.id, "type": "function", "function": { "name": call.name, "arguments": arguments } }))
 }
 
-/// A client's tool as it was sent; one of the host as its definition says.
+/// A client's tool as it was sent, or the definition of a tool of the host.
 fn tool(tool: &ToolDefinition) -> Result<Value, String> {
     if let Some(text) = &tool.as_sent_json {
         return object(text, &format!("tool \"{}\"", tool.name)).map(Value::Object);
@@ -167,7 +168,7 @@ fn variables(options: &ChatOptions) -> Result<Map<String, Value>, String> {
     let variables = object(text, "the variables for the chat template")?;
     match variables.keys().find(|name| RESERVED.contains(&name.as_str())) {
         Some(name) => {
-            Err(format!("\"{name}\" is no variable for the chat template; give it as a field of the request"))
+            Err(format!("\"{name}\" is not a variable of the chat template; send it as a field of the request"))
         }
         None => Ok(variables),
     }

@@ -1,4 +1,4 @@
-//! Where a checkpoint's chat templates are, in the order in which transformers looks for them.
+//! The sources of a checkpoint's chat templates, in the order of transformers.
 
 use firebox_contract::limits;
 use serde_json::Value;
@@ -8,14 +8,14 @@ use crate::checkpoint::Checkpoint;
 use crate::checkpoint::json::JsonFile;
 use crate::error::ModelError;
 
-/// The folder of the templates that have a name.
+/// The folder of named templates.
 const FOLDER: &str = "additional_chat_templates";
 
-/// The templates by name. Files of their own come before `tokenizer_config.json`, whose templates then do not count.
-/// `chat_template.json`, which processors of several media write, is read where nothing else is there.
+/// The templates by name. Template files have priority over `tokenizer_config.json`, whose templates are then ignored.
+/// `chat_template.json`, which processors of several media write, is read if there is no other source.
 ///
 /// # Errors
-/// A file that cannot be read, or that holds no template.
+/// A file cannot be read or has no template.
 pub(super) fn read(checkpoint: &Checkpoint, settings: Option<&JsonFile>) -> Result<Vec<(String, String)>, ModelError> {
     let mut sources = Vec::new();
     if let Some(text) = checkpoint.text("chat_template.jinja", limits::CHAT_TEMPLATE_BYTES_MAX)? {
@@ -24,7 +24,7 @@ pub(super) fn read(checkpoint: &Checkpoint, settings: Option<&JsonFile>) -> Resu
     for file in checkpoint.source.names_in(FOLDER)? {
         let Some(name) = file.strip_suffix(".jinja") else { continue };
         let text = checkpoint.text(&format!("{FOLDER}/{file}"), limits::CHAT_TEMPLATE_BYTES_MAX)?;
-        // A name that is there twice is that of the later one, as in transformers.
+        // If a name occurs twice, the later template is used, as in transformers.
         sources.retain(|(other, _)| other != name);
         sources.extend(text.map(|text| (name.to_owned(), text)));
     }
@@ -39,7 +39,7 @@ pub(super) fn read(checkpoint: &Checkpoint, settings: Option<&JsonFile>) -> Resu
 
 /// `chat_template` of a JSON file: text, a list of named ones, or an object of them.
 fn named(file: &JsonFile) -> Result<Vec<(String, String)>, ModelError> {
-    let wrong = || file.wrong("chat_template", "is neither text nor a list of templates with name and template");
+    let wrong = || file.wrong("chat_template", "is not text and not a list of templates with name and template");
     let text = |value: &Value| value.as_str().map(str::to_owned);
     match file.get("chat_template") {
         None => Ok(Vec::new()),

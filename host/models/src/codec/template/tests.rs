@@ -1,4 +1,4 @@
-//! Templates as transformers renders them.
+//! Templates compared with transformers.
 
 use std::path::{Path, PathBuf};
 
@@ -42,7 +42,7 @@ fn text(value: &Value, key: &str) -> String {
     value[key].as_str().unwrap_or_default().to_owned()
 }
 
-/// A message as the server reads it; `sent` keeps it as it was written too.
+/// A message as the server reads it. `sent` keeps the original fields.
 fn message(value: &Value, sent: bool) -> Message {
     let role = match value["role"].as_str() {
         Some("system") => Role::System,
@@ -99,7 +99,7 @@ fn templates_render_as_in_transformers() {
     }
 }
 
-/// What a case of the table gives here.
+/// The result of a case of the table.
 fn of_table(table: &Value, case: &Value) -> Result<String, Error> {
     let shared = |key: &str, instead: &str| if case[key].is_null() { &table[instead] } else { &case[key] };
     let messages = list(shared("messages", "question"), |value| message(value, true));
@@ -117,7 +117,7 @@ fn of_table(table: &Value, case: &Value) -> Result<String, Error> {
 }
 
 #[test]
-fn every_small_template_gives_what_transformers_gives() {
+fn every_small_template_renders_as_in_transformers() {
     let table = std::fs::read(parity("templates/table.json")).expect("the table is there");
     let table: Value = serde_json::from_slice(&table).expect("the table is JSON");
     let cases = table["cases"].as_array().expect("a list");
@@ -159,7 +159,7 @@ fn the_template_for_tools_is_used_with_tools() {
 }
 
 #[test]
-fn a_template_that_is_not_used_may_be_broken() {
+fn an_unused_template_may_be_broken() {
     let template = compile(&[("default", "plain"), ("rag", "{% for %}"), ("tool_use", "{{ }}")]).expect("one works");
     assert_eq!(rendered(&template, Chat::new(&[], &[])), "plain");
     assert_eq!(template.broken.len(), 2);
@@ -170,7 +170,7 @@ fn a_template_that_is_not_used_may_be_broken() {
 }
 
 #[test]
-fn templates_are_looked_for_where_transformers_looks() {
+fn templates_are_found_in_the_order_of_transformers() {
     let found = |files: &[(&str, &str)]| {
         let folder = tempfile::tempdir().expect("a folder");
         std::fs::create_dir(folder.path().join("additional_chat_templates")).expect("a folder");
@@ -199,7 +199,7 @@ fn templates_are_looked_for_where_transformers_looks() {
 }
 
 #[test]
-fn content_is_text_or_parts_as_the_template_wants() {
+fn content_is_text_or_parts_as_the_template_expects() {
     let parts = "{% for m in messages %}{% for c in m.content %}{{ c.text }};{% endfor %}{% endfor %}";
     let either = "{% for m in messages %}{% if m.content is string %}{{ m.content }}.{% else %}{% for c in m.content %}\
                   {{ c.text }};{% endfor %}{% endif %}{% endfor %}";
@@ -222,7 +222,7 @@ fn content_is_text_or_parts_as_the_template_wants() {
 }
 
 #[test]
-fn what_the_client_did_wrongly_is_the_clients_and_names_no_path() {
+fn a_mistake_of_the_client_is_a_usage_error_without_a_path() {
     let user = [Message::text(Role::User, "hi")];
     let refused = |source: &str| match render(&template(source), Chat::new(&user, &[])) {
         Err(Error::Usage(text)) => text,
@@ -246,7 +246,7 @@ fn arguments_that_are_not_json_are_named() {
 }
 
 #[test]
-fn a_content_that_was_null_is_absent_unless_the_template_needs_one() {
+fn a_null_content_is_absent_unless_the_template_needs_one() {
     let call = json!({ "id": "c", "type": "function", "function": { "name": "f", "arguments": {} } });
     let null = message(&json!({ "role": "assistant", "content": null, "tool_calls": [call] }), true);
     let of = |source: &str| rendered(&template(source), Chat::new(std::slice::from_ref(&null), &[]));
@@ -255,7 +255,7 @@ fn a_content_that_was_null_is_absent_unless_the_template_needs_one() {
 }
 
 #[test]
-fn variables_are_bounded_to_what_is_not_always_there() {
+fn variables_that_a_template_always_has_are_refused() {
     let user = [Message::text(Role::User, "hi")];
     let with = |variables: &str, documents: Option<&str>| {
         let options = ChatOptions {
@@ -291,7 +291,7 @@ fn deep_recursion_ends_in_an_error() {
 }
 
 #[test]
-fn what_a_method_makes_is_paid_for() {
+fn values_made_by_methods_cost_fuel() {
     let user = [Message::text(Role::User, "hi")];
     for code in [
         "'a'.center(1000000000000)",

@@ -1,4 +1,4 @@
-//! Which class of transformers' reads the tokenizer, and what that class does with `tokenizer.json`.
+//! The tokenizer class of transformers for a checkpoint, and its changes to `tokenizer.json`.
 //!
 //! For most checkpoints `tokenizer.json` alone counts. Some classes take vocabulary, merges and post-processor from it and
 //! have a normalizer, pre-tokenizer and decoder of their own, with settings from `tokenizer_config.json`. The class is
@@ -13,18 +13,18 @@ use tokenizers::{DecoderWrapper, NormalizerWrapper, PostProcessorWrapper, PreTok
 use crate::checkpoint::json::JsonFile;
 use crate::error::ModelError;
 
-/// How Qwen2 splits text into words.
+/// Qwen2's pattern of words.
 const QWEN2_WORDS: &str =
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
-/// How Mistral's later tokenizers split text into words, which many of their files say wrongly.
+/// The pattern of words of Mistral's later tokenizers, which many of their files have wrong.
 pub(super) const MISTRAL_WORDS: &str = r"[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+|[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+";
-/// Names of classes that take `tokenizer.json` as it stands.
+/// Names of classes that use `tokenizer.json` unchanged.
 const PLAIN: [&str; 4] = ["TokenizersBackend", "PreTrainedTokenizer", "PythonBackend", "BloomTokenizer"];
 
 /// A class of tokenizers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Class {
-    /// `tokenizer.json` as it stands.
+    /// Uses `tokenizer.json` unchanged.
     File,
     Llama,
     Qwen2,
@@ -35,8 +35,8 @@ pub(super) enum Class {
 }
 
 impl Class {
-    /// The class for a model of type `model_type` whose files name the class `named`; `byte_level` says whether
-    /// `tokenizer.json` has a byte-level part. The flag says that `named` is a class nobody here knows.
+    /// The class for a model of type `model_type` whose files name the class `named`. `byte_level` is whether
+    /// `tokenizer.json` has a byte-level part. The flag is whether `named` is an unknown class.
     pub(super) fn of(model_type: &str, named: Option<&str>, byte_level: bool) -> (Self, bool) {
         let named = named.map(|name| name.strip_suffix("Fast").unwrap_or(name));
         let registered = match model_type {
@@ -60,14 +60,14 @@ impl Class {
             _ => None,
         };
         match (model_type, registered) {
-            // Its checkpoints name all sorts of classes.
+            // Its checkpoints name many classes.
             ("qwen2", Some(class)) => (class, false),
             (_, Some(Self::File)) => (Self::File, false),
             _ => (own.unwrap_or(Self::File), own.is_none()),
         }
     }
 
-    /// The tokens that it has where no file names others.
+    /// The class's default special tokens.
     pub(super) fn defaults(self) -> &'static [(&'static str, &'static str)] {
         match self {
             Self::File => &[],
@@ -97,12 +97,12 @@ impl Class {
         }
     }
 
-    /// Whether `text` is a token that the class has of itself.
+    /// Whether `text` is one of the class's default tokens.
     pub(super) fn brings(self, text: &str) -> bool {
         self.defaults().iter().any(|(_, own)| *own == text)
     }
 
-    /// Whether the class can be made of this tokenizer.
+    /// Whether the class can be used with this tokenizer.
     pub(super) fn fits(self, tokenizer: &Tokenizer, byte_level: bool) -> bool {
         match self {
             Self::File => true,
@@ -115,10 +115,10 @@ impl Class {
         }
     }
 
-    /// Gives `tokenizer` the parts that the class has of its own.
+    /// Replaces the parts of `tokenizer` that the class defines itself.
     ///
     /// # Errors
-    /// What the library fails with.
+    /// The library's message.
     pub(super) fn apply(self, tokenizer: &mut Tokenizer, settings: &ClassSettings) -> Result<(), String> {
         let prefix_space = settings.add_prefix_space;
         match self {
@@ -216,7 +216,7 @@ impl Class {
     }
 }
 
-/// What classes read of `tokenizer_config.json`; `None` where it says nothing.
+/// The keys of `tokenizer_config.json` that classes read; `None` if a key is absent.
 #[derive(Default)]
 pub(super) struct ClassSettings {
     add_prefix_space: Option<bool>,
@@ -227,10 +227,10 @@ pub(super) struct ClassSettings {
 }
 
 impl ClassSettings {
-    /// Reads them.
+    /// Reads the keys.
     ///
     /// # Errors
-    /// `Config` for one of the wrong type.
+    /// `Config` for a value of the wrong type.
     pub(super) fn read(file: Option<&JsonFile>) -> Result<Self, ModelError> {
         let Some(file) = file else { return Ok(Self::default()) };
         let flag = |key: &str| file.get(key).map(|_| file.flag(key, false)).transpose();
@@ -244,7 +244,7 @@ impl ClassSettings {
     }
 }
 
-/// Gives `tokenizer` these parts.
+/// Replaces these parts of `tokenizer`.
 fn replace(
     tokenizer: &mut Tokenizer,
     normalizer: Option<Value>,
@@ -265,8 +265,8 @@ fn byte_level(add_prefix_space: bool, use_regex: bool) -> Value {
     json!({ "type": "ByteLevel", "add_prefix_space": add_prefix_space, "trim_offsets": true, "use_regex": use_regex })
 }
 
-/// The settings of the model that the classes with byte-pair encoding have, with bytes in the place of unknown letters or
-/// without. The model, a copy of which takes a tenth of a second, stays as it is where it has them.
+/// Sets the options of the BPE model as the classes have them, with or without byte fallback for unknown letters. A
+/// model that has them already is not copied, which would take a tenth of a second.
 fn set_bpe(tokenizer: &mut Tokenizer, with_bytes: bool) {
     let ModelWrapper::BPE(model) = tokenizer.get_model() else { return };
     let is_empty = |text: &Option<String>| text.as_deref().unwrap_or_default().is_empty();
@@ -289,14 +289,15 @@ fn set_bpe(tokenizer: &mut Tokenizer, with_bytes: bool) {
     tokenizer.with_model(model);
 }
 
-/// The normalizer of SentencePiece's own table of characters, from a normalizer that has it.
+/// The part of a normalizer that has SentencePiece's precompiled table of characters.
 fn precompiled(normalizer: Option<&NormalizerWrapper>) -> Option<Value> {
     let normalizer = serde_json::to_value(normalizer?).ok()?;
     let list = normalizer["normalizers"].as_array().map_or(std::slice::from_ref(&normalizer), Vec::as_slice);
     list.iter().find(|normalizer| normalizer["type"] == "Precompiled").cloned()
 }
 
-/// The unknown token of XLM-RoBERTa's class, which is the fourth whatever the file names, and no bytes for unknown letters.
+/// Sets the options of the Unigram model as XLM-RoBERTa's class has them: the unknown token is the fourth, whatever the
+/// file names, and there is no byte fallback.
 fn set_unigram(tokenizer: &mut Tokenizer) -> Result<(), String> {
     const UNKNOWN: usize = 3;
     let ModelWrapper::Unigram(model) = tokenizer.get_model() else { return Ok(()) };

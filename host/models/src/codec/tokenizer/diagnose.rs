@@ -1,4 +1,4 @@
-//! Why the library cannot read a `tokenizer.json`: it only says that no kind of part fits.
+//! Finds the reason why the library cannot read a `tokenizer.json`. The library only reports that no kind of part fits.
 
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -10,7 +10,7 @@ use crate::metadata;
 /// The part that cannot be read, by name and type, and the library's `reason`.
 pub(super) fn explain(bytes: &[u8], reason: String) -> String {
     let Ok(Value::Object(file)) = serde_json::from_slice::<Value>(bytes) else { return reason };
-    // The library stops at a key that it does not know.
+    // The library stops at an unknown key.
     let known = |key: &str| metadata::table_of("tokenizer.json").is_some_and(|table| table.knows(key));
     if let Some(key) = file.keys().find(|key| !known(key)) {
         return format!("\"{key}\" is no part of it that this version knows ({reason})");
@@ -37,7 +37,7 @@ pub(super) fn explain(bytes: &[u8], reason: String) -> String {
     }
 }
 
-/// The innermost part of `value` that cannot be read; `steps` is the key of the list in one that is a sequence.
+/// The innermost part of `value` that cannot be read. `steps` is the key of the list in a sequence.
 fn unreadable(value: &Value, steps: &str, reads: fn(&Value) -> bool) -> Option<String> {
     if reads(value) {
         return None;

@@ -1,13 +1,13 @@
-//! What `tokenizer.json` says beside what the library reads of it.
+//! The parts of `tokenizer.json` that the library does not report.
 
 use serde::Deserialize;
 
-/// Its added tokens with their numbers, and what decides how it is read.
+/// The added tokens with their numbers, and properties that decide how the file is read.
 #[derive(Default)]
 pub(super) struct TokenizerFile {
     /// Whether any part of it is byte-level.
     pub(super) is_byte_level: bool,
-    /// What it pads with, which is a special token then.
+    /// The padding token. It is a special token.
     pub(super) pad_token: Option<String>,
     added: Vec<NumberedToken>,
 }
@@ -32,7 +32,7 @@ struct TokenizerParts {
 }
 
 impl TokenizerFile {
-    /// Reads a file that the library could read.
+    /// Reads a file that the library has accepted.
     pub(super) fn read(bytes: &[u8]) -> Self {
         let Ok(parts) = serde_json::from_slice::<TokenizerParts>(bytes) else { return Self::default() };
         let byte_level = b"\"ByteLevel\"";

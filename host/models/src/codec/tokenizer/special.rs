@@ -1,9 +1,9 @@
-//! Special and added tokens, of every file that may name them, by the precedence of transformers 5.24.
+//! Special and added tokens of all files that may name them, by the precedence of transformers 5.24.
 //!
-//! `tokenizer_config.json` names them under `bos_token` and the like, in `extra_special_tokens` (formerly
-//! `additional_special_tokens`) and, with numbers, in `added_tokens_decoder`. Where it has no `added_tokens_decoder`,
-//! `special_tokens_map.json` is read as well and wins, and `added_tokens.json` gives numbers. A token in none of the
-//! vocabularies gets the next free number.
+//! `tokenizer_config.json` names them under keys such as `bos_token`, in `extra_special_tokens` (formerly
+//! `additional_special_tokens`) and, with numbers, in `added_tokens_decoder`. If it has no `added_tokens_decoder`,
+//! `special_tokens_map.json` is read as well and has priority, and `added_tokens.json` gives numbers. A token in none
+//! of the vocabularies gets the next free number.
 
 use std::collections::BTreeMap;
 
@@ -14,29 +14,29 @@ use crate::checkpoint::Checkpoint;
 use crate::checkpoint::json::{JsonFile, shorten};
 use crate::error::ModelError;
 
-/// Names that every tokenizer may have a token for, in the order in which missing ones get their numbers.
+/// Names that every tokenizer may have a token for, in the order in which missing tokens get their numbers.
 const NAMES: [&str; 7] = ["bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token"];
-/// Whether a key is the name of a token. `add_bos_token` and the like are flags.
+/// Whether a key is the name of a token. Keys such as `add_bos_token` are flags.
 fn is_name(key: &str) -> bool {
     key.ends_with("_token") && !key.starts_with("add_")
 }
 
-/// What the files say.
+/// The tokens that the files declare.
 #[derive(Debug, Default)]
 pub(super) struct SpecialTokens {
-    /// Tokens with a name, in the order in which missing ones get their numbers.
+    /// Tokens with a name, in the order in which missing tokens get their numbers.
     named: Vec<(String, AddedToken)>,
-    /// Special tokens without one.
+    /// Special tokens without a name.
     extra: Vec<AddedToken>,
     /// Added tokens by the number that a file gives them.
     numbered: BTreeMap<u32, AddedToken>,
 }
 
 impl SpecialTokens {
-    /// Reads them. `defaults` are the names that the tokenizer's class has tokens for where no file names one.
+    /// Reads the files. `defaults` are the default tokens of the tokenizer's class.
     ///
     /// # Errors
-    /// `Config` for a token of the wrong type; what reading a file fails with.
+    /// `Config` for a token of the wrong type, and the errors of reading a file.
     pub(super) fn read(
         checkpoint: &Checkpoint,
         settings: Option<&JsonFile>,
@@ -64,7 +64,7 @@ impl SpecialTokens {
         Ok(declared.with(numbered))
     }
 
-    /// Makes tokens of the texts that `tokenizer` does not know as added ones. What any file calls special is special.
+    /// Adds the tokens that `tokenizer` does not have. A token that any file calls special is special.
     ///
     /// # Errors
     /// What the library fails with.
@@ -81,7 +81,7 @@ impl SpecialTokens {
                 added.push(token.clone());
             }
         }
-        // Known tokens that are special only by their name.
+        // Known tokens that are special only because of their name.
         let renewed = known.iter().filter(|token| !added.iter().any(|other| other.content == token.content));
         let renewed = renewed.filter(|token| !token.special && special_texts.contains(&token.content.as_str()));
         let renewed: Vec<AddedToken> = renewed.cloned().collect();
@@ -92,7 +92,7 @@ impl SpecialTokens {
         tokenizer.add_tokens(added).map(|_| ())
     }
 
-    /// Makes all special tokens those of their plain text, as some classes do.
+    /// Removes the flags of all special tokens, as some classes do.
     ///
     /// # Errors
     /// What the library fails with.
@@ -105,7 +105,7 @@ impl SpecialTokens {
         self.named.iter().find(|(own, _)| own == name).map(|(_, token)| token.content.as_str())
     }
 
-    /// Gives `name` a token where no file says anything about it.
+    /// Sets the token of `name` if no file names one.
     pub(super) fn set_default(&mut self, name: &str, text: &str) {
         if self.named(name).is_none() {
             self.named.push((name.to_owned(), special(text)));
@@ -127,19 +127,19 @@ impl SpecialTokens {
     }
 }
 
-/// Which file is being read.
+/// The file that is being read.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum TokenFile {
     Config,
     Map,
 }
 
-/// Tokens as they are read; a name with `None` was taken back by a file.
+/// The tokens read so far. A name with `None` was removed by a file.
 #[derive(Default)]
 struct DeclaredTokens {
     named: Vec<(String, Option<AddedToken>)>,
     extra: Option<Vec<AddedToken>>,
-    /// They are the `additional_special_tokens` of the map, which transformers comes to last.
+    /// `extra` is from `additional_special_tokens` of the map, which transformers reads last.
     extra_is_late: bool,
 }
 
@@ -185,7 +185,7 @@ impl DeclaredTokens {
         Ok(())
     }
 
-    /// Whether `text` is looked for as it stands, before a normalizer, where `added_tokens.json` has it.
+    /// Whether `text` is matched before normalization if `added_tokens.json` has it.
     fn is_special(&self, text: &str) -> bool {
         let named = self.named.iter().filter(|(name, _)| NAMES.contains(&name.as_str()));
         let named = named.filter_map(|(_, token)| token.as_ref());
@@ -198,7 +198,7 @@ impl DeclaredTokens {
         let mut named: Vec<(String, AddedToken)> =
             self.named.into_iter().filter_map(|(name, token)| Some((name, token?))).collect();
         named.sort_by_key(|(name, _)| standard(name));
-        // A number's own flags stand above those beside the name.
+        // The flags of a numbered token have priority over those of the named one.
         for (_, token) in &mut named {
             if let Some(own) = numbered.values().find(|own| own.content == token.content) {
                 *token = own.clone();
@@ -208,7 +208,7 @@ impl DeclaredTokens {
     }
 }
 
-/// A special token that takes no spaces along and is looked for in the text as it stands.
+/// A special token without adjacent spaces, matched before normalization.
 fn special(text: &str) -> AddedToken {
     AddedToken::from(text, true)
 }
@@ -245,7 +245,7 @@ fn numbered_in_config(file: &JsonFile, value: &Value) -> Result<BTreeMap<u32, Ad
         let id = number.parse::<u32>().map_err(|_| wrong(shorten(&Value::from(number.as_str()))))?;
         let content = value.is_object().then(|| token(value)).flatten();
         let token = content.ok_or_else(|| wrong(shorten(value)))?;
-        // Without the flag a token here is plain.
+        // Without the flag, a token in this file is not special.
         let is_special = value.get("special").and_then(Value::as_bool).unwrap_or(false);
         let normalized = value.get("normalized").and_then(Value::as_bool).unwrap_or(!is_special);
         Ok((id, AddedToken { special: is_special, normalized, ..token }))

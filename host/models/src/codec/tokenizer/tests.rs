@@ -1,4 +1,4 @@
-//! Tokenizers as people have them against transformers 5.24 (`tests/parity/make_tokenizers.py`).
+//! Tokenizers of real checkpoints compared with transformers 5.24 (`tests/parity/make_tokenizers.py`).
 
 use std::path::Path;
 
@@ -44,7 +44,7 @@ fn ids(value: &Value) -> Vec<u32> {
     value.as_array().expect("a list").iter().map(|id| id.as_u64().expect("an id") as u32).collect()
 }
 
-/// What a case changes in a file.
+/// The change of a case to a file.
 type Change = fn(&mut Value);
 
 #[test]
@@ -67,7 +67,7 @@ fn every_file_is_read_as_transformers_reads_it() {
             let flags = [own.special, own.lstrip, own.rstrip, own.single_word, own.normalized];
             let set = FLAGS.iter().zip(flags).filter(|(_, is_set)| *is_set).map(|(flag, _)| json!(flag));
             let mut set: Vec<Value> = set.collect();
-            // What a file lists as special is special here, in added_tokens.json too.
+            // A token that a file lists as special is special here, in added_tokens.json too.
             if name == "added_tokens.json" && own.content == "<|user|>" {
                 set.remove(0);
             }
@@ -86,7 +86,7 @@ fn every_file_is_read_as_transformers_reads_it() {
 }
 
 #[test]
-fn an_answer_is_what_it_adds_to_the_text_of_its_prompt() {
+fn an_answer_is_the_text_after_its_prompt() {
     let golden = golden();
     let mut with_space = 0;
     for variant in golden["variants"].as_array().expect("a list") {
@@ -115,7 +115,7 @@ fn warnings(files: &[(&str, Value)]) -> String {
 }
 
 #[test]
-fn what_is_not_done_as_the_files_say_is_named() {
+fn settings_that_are_not_followed_are_named() {
     let config = ("config.json", json!({ "model_type": "llama", "vocab_size": 268 }));
     let tokenizer = ("tokenizer.json", byte_level());
     let quiet = json!({ "bos_token": "<s>", "eos_token": "</s>", "image_token": null, "model_max_length": 512,
@@ -124,7 +124,12 @@ fn what_is_not_done_as_the_files_say_is_named() {
     let odd = json!({ "bos_token": "<s>", "pad_token": "<p>", "unk_token": "<u>", "surprise": 1, "tokenizer_class": "T5Tokenizer",
                       "added_tokens_decoder": { "300": { "content": "<far>" } } });
     let said = warnings(&[config.clone(), tokenizer.clone(), ("tokenizer_config.json", odd)]);
-    for part in ["\"surprise\"", "\"T5Tokenizer\"", "<far>: 266 and not 300", "has no row for: \"<u>\", \"<p>\""] {
+    for part in [
+        "\"surprise\"",
+        "\"T5Tokenizer\"",
+        "<far>: 266 and not 300",
+        "without an embedding in the model: \"<u>\", \"<p>\"",
+    ] {
         assert!(said.contains(part), "{part}: {said}");
     }
     let clean = json!({ "clean_up_tokenization_spaces": true });
@@ -134,7 +139,7 @@ fn what_is_not_done_as_the_files_say_is_named() {
 }
 
 #[test]
-fn a_token_that_the_model_has_no_row_for_is_refused_by_name() {
+fn a_token_without_an_embedding_is_refused_by_name() {
     let folder = folder([
         ("config.json", json!({ "model_type": "llama", "vocab_size": 266 })),
         ("tokenizer.json", byte_level()),
@@ -148,7 +153,7 @@ fn a_token_that_the_model_has_no_row_for_is_refused_by_name() {
 }
 
 #[test]
-fn mistral_words_are_put_right_where_the_config_asks() {
+fn the_pattern_of_mistral_is_corrected_if_the_config_asks() {
     let mut tokenizer = byte_level();
     let vocabulary = tokenizer["model"]["vocab"].as_object_mut().expect("an object");
     (vocabulary.len()..100_001).for_each(|id| drop(vocabulary.insert(format!("filler{id}"), json!(id))));
@@ -174,7 +179,7 @@ fn mistral_words_are_put_right_where_the_config_asks() {
 }
 
 #[test]
-fn what_cannot_be_read_is_named() {
+fn a_part_that_cannot_be_read_is_named() {
     let config = json!({ "model_type": "llama" });
     let refused = |change: Change| {
         let mut tokenizer = byte_level();
@@ -205,7 +210,7 @@ fn what_cannot_be_read_is_named() {
 }
 
 #[test]
-fn a_folder_without_tokenizer_json_is_told_what_to_do() {
+fn a_folder_without_tokenizer_json_is_an_error_with_a_remedy() {
     let error = |files: &[&str]| {
         let folder = folder(files.iter().map(|name| (*name, json!({}))).chain([("config.json", json!({}))]));
         load(&open(&folder)).err().expect("it is refused").to_string()

@@ -232,7 +232,9 @@ mod tests {
         let (weight, bias) = (small(515), small(600));
         let norms = [RowOperation::RmsNorm(&weight, 1e-6), RowOperation::LayerNorm(&weight, &bias[7..], 1e-12)];
         let functions = Activation::ALL.map(|function| [RowOperation::Map(function), RowOperation::Gated(function)]);
-        for operation in functions.into_iter().flatten().chain(norms) {
+        let operations: Vec<RowOperation<'_>> = functions.into_iter().flatten().chain(norms).collect();
+        assert_eq!(operations.len(), 2 * Activation::ALL.len() + 2);
+        for operation in operations {
             let is_gated = matches!(operation, RowOperation::Gated(_));
             // The last shape is more than one task.
             for (rows, width) in [(1, 1), (3, 2), (5, 34), (2, 515), (70, 512)] {

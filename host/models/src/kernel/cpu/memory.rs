@@ -55,7 +55,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn numbers_are_zero_and_stay_wherever_they_are() {
+    fn buffers_are_zero_and_keep_their_values() {
         let many = KV_CACHE_OWN_PAGES_BYTES / size_of::<f32>();
         for count in [0, 1, many - 1, many, many + 1, 3 * many + 7] {
             for mut floats in [FloatBuffer::zeros(count), FloatBuffer::mapped(count)] {
@@ -71,7 +71,7 @@ mod tests {
 
     #[test]
     #[cfg(target_os = "linux")]
-    fn pages_are_given_back_at_once() {
+    fn memory_pages_are_freed_when_a_buffer_is_dropped() {
         const COUNT: usize = 16 << 20;
         let resident = || -> usize {
             let status = std::fs::read_to_string("/proc/self/status").expect("Linux");

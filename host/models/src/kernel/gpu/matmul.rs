@@ -142,7 +142,7 @@ mod tests {
     use crate::kernel::gpu::tests::test_gpu;
 
     #[test]
-    fn the_portable_product_is_burns_on_a_gpu_and_on_the_cpu() {
+    fn the_portable_product_equals_burns_on_a_gpu_and_on_the_cpu() {
         let devices = [test_gpu(), Device::flex()];
         for device in devices {
             for (m, k, n) in PROBES.iter().copied().chain([(3, 17, 5)]) {
@@ -162,7 +162,7 @@ mod tests {
     }
 
     #[test]
-    fn the_probe_accepts_what_is_right() {
+    fn the_test_products_accept_a_correct_device() {
         let cpu = Device::flex();
         assert!(PROBES.iter().all(|shape| burn_is_right(*shape, &cpu)));
         assert_eq!(route(&cpu), Route::Burn);

@@ -129,7 +129,7 @@ mod tests {
     }
 
     #[test]
-    fn a_replay_computes_from_what_is_there_by_then() {
+    fn a_replay_uses_the_current_contents_of_its_buffers() {
         let device = test_gpu();
         let gpu = Gpu::new(&device);
         let (first, second) = ([0.5, 1.0, -2.0, 3.0, 0.1, 0.2, 0.3, 0.4], [1.0, -1.0, 4.0, 2.0, 0.9, 0.8, 0.7, 0.6]);

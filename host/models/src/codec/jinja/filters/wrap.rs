@@ -41,7 +41,7 @@ impl WrapStyle {
         lines
     }
 
-    /// Puts as much of a word that is longer than a line as fits.
+    /// Adds the part of a long word that fits into the line.
     fn break_word<'a>(&self, chunks: &mut Vec<&'a [char]>, line: &mut Vec<&'a [char]>, length: usize) {
         let Some(chunk) = chunks.pop() else { return };
         if !self.break_long_words {

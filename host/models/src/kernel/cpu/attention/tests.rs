@@ -158,7 +158,7 @@ fn attention_is_right_at_every_level_shape_and_window() {
 }
 
 #[test]
-fn registers_of_any_width_round_alike() {
+fn results_are_equal_for_registers_of_any_width() {
     for case in cases() {
         let results: Vec<Vec<f32>> =
             levels().into_iter().filter(|level| *level != Level::Plain).map(|level| case.at_once(level)).collect();
@@ -187,7 +187,7 @@ fn in_parts_is_as_at_once() {
 }
 
 #[test]
-fn sequences_of_one_pass_do_not_see_each_other() {
+fn sequences_of_one_step_do_not_attend_to_each_other() {
     let case = Case::new([4, 2, 32], 60, None, true);
     let (columns, half, lengths) = (case.columns(), case.head_dim / 2, [3, 50, 1]);
     for level in levels() {
@@ -217,7 +217,7 @@ fn sequences_of_one_pass_do_not_see_each_other() {
 }
 
 #[test]
-fn what_a_cache_takes_is_what_it_says() {
+fn a_cache_has_the_reported_size() {
     for level in levels() {
         for head_dim in [2, 18, 64, 80] {
             let layout = HeadCacheLayout { level, kv_heads: 3, head_dim };

@@ -225,7 +225,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn numbers_are_stored_as_weights_are_read() {
+    fn numbers_as_stored_weights_are_read_back() {
         let values = [1.5_f32, -0.0, f32::MIN_POSITIVE];
         let read: Vec<f32> = stored(&values).chunks_exact(4).map(widen::<4>).collect();
         assert_eq!(read.iter().map(|value| value.to_bits()).collect::<Vec<_>>(), values.map(f32::to_bits));
@@ -234,7 +234,7 @@ mod tests {
 
     #[test]
     #[should_panic(expected = "outside of the result")]
-    fn columns_refuse_a_part_that_is_not_theirs() {
+    fn a_part_outside_of_the_result_is_refused() {
         let mut out = vec![0.0; 6];
         let out = OutputColumns::new(&mut out, 3);
         // SAFETY: it is the only part.

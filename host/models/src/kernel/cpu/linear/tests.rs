@@ -55,7 +55,7 @@ pub(in crate::kernel) fn dot(x: &[f32], w: &[f32]) -> f64 {
 }
 
 #[test]
-fn a_row_does_not_depend_on_the_rows_beside_it() {
+fn a_row_does_not_depend_on_the_other_rows() {
     // Values whose sums are rounded, and more rows than are packed at a time or take their columns in one pass.
     let (rows, columns, many) = (52, 1_003, PACKED_ROWS + 37);
     let weights: Vec<f32> = values(rows * columns, 17).iter().map(|value| value * 0.3).collect();
@@ -86,7 +86,7 @@ fn narrowed(value: f32, dtype: StoredType) -> f32 {
 }
 
 #[test]
-fn nothing_times_nothing_is_nothing() {
+fn an_empty_product_is_empty() {
     let empty = StoredMatrix::new(Vec::new());
     assert!(empty.product(&[], 0).is_empty());
     let matrix = matrix(&values(12, 5), StoredType::F32, 4);

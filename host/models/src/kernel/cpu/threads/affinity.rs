@@ -65,8 +65,8 @@ mod linux {
         use super::*;
 
         #[test]
-        fn helpers_keep_off_the_core_of_who_is_helped_and_nobody_elses_threads_move() {
-            let before = sched_getaffinity(None).expect("Linux says");
+        fn workers_leave_the_core_of_the_owner_and_other_threads_stay() {
+            let before = sched_getaffinity(None).expect("Linux reports it");
             let workers = [WorkerThread::default()];
             let ((started, starting), (end, ended)) = (channel(), channel::<()>());
             std::thread::scope(|scope| {
@@ -86,7 +86,7 @@ mod linux {
                 assert!(before.count() == 1 || (!there.is_set(core) && there.count() == before.count() - 1));
                 drop(end);
             });
-            assert_eq!(sched_getaffinity(None).expect("Linux says"), before);
+            assert_eq!(sched_getaffinity(None).expect("Linux reports it"), before);
         }
     }
 }

@@ -287,7 +287,7 @@ mod tests {
     }
 
     #[test]
-    fn each_task_runs_once_whoever_is_awake() {
+    fn each_task_runs_once_with_any_number_of_awake_workers() {
         let pool = Pool::new(4);
         for round in 0..20_000 {
             assert!(sums(&pool, 2 + round % 9));
@@ -315,7 +315,7 @@ mod tests {
     }
 
     #[test]
-    fn one_task_or_one_thread_is_left_to_the_caller() {
+    fn a_job_of_one_task_or_thread_does_not_run() {
         let pool = Pool::new(2);
         assert!(!sums(&pool, 1) && !sums(&pool, 0) && !sums(&Pool::new(1), 10));
     }
@@ -331,7 +331,7 @@ mod tests {
     }
 
     #[test]
-    fn a_panic_reaches_the_caller_from_whichever_thread_and_the_pool_goes_on() {
+    fn a_panic_of_any_thread_reaches_the_caller_and_the_pool_continues() {
         let pool = Pool::new(3);
         for bad in 0..64 {
             let failed = catch_unwind(AssertUnwindSafe(|| {

@@ -74,7 +74,7 @@ fn decoder_cases() -> Vec<AttentionCase> {
 }
 
 #[test]
-fn attention_is_right_at_once_and_in_parts() {
+fn attention_of_a_sequence_is_right_in_one_step_and_in_several() {
     let device = test_gpu();
     for case in decoder_cases() {
         let expected = case.expected();
@@ -109,7 +109,7 @@ fn a_step_of_a_sequence_with_more_tiles_than_cubes_share_is_right() {
 }
 
 #[test]
-fn sequences_of_one_pass_do_not_see_each_other_and_copies_go_on_by_themselves() {
+fn sequences_of_one_step_do_not_attend_to_each_other_and_copies_are_independent() {
     let device = test_gpu();
     let case = AttentionCase::new([4, 2, 32], 200, None, true);
     let (expected, row) = (case.expected(), case.heads * case.head_dim);
@@ -126,7 +126,7 @@ fn sequences_of_one_pass_do_not_see_each_other_and_copies_go_on_by_themselves() 
 }
 
 #[test]
-fn pages_come_back_and_are_taken_again() {
+fn freed_pages_are_reused() {
     let device = test_gpu();
     let case = AttentionCase::new([1, 1, 2], 1, None, true);
     let mut store = Running::new(&case, &device).store;
@@ -144,7 +144,7 @@ fn pages_come_back_and_are_taken_again() {
 }
 
 #[test]
-fn a_device_without_memory_refuses_one_sequence_and_the_others_go_on() {
+fn a_device_without_memory_refuses_one_sequence_and_the_others_continue() {
     let device = test_gpu();
     let case = AttentionCase::new([4, 2, 32], 70, None, true);
     let (expected, row) = (case.expected(), case.heads * case.head_dim);
