@@ -11,7 +11,7 @@ use crate::checkpoint::tensors::StoredTensor;
 use crate::error::ModelError;
 use crate::layers::Linear;
 
-/// Hands out a checkpoint's weights and notes what it handed out.
+/// Hands out a checkpoint's weights and records which were used.
 pub(crate) struct Weights<'a> {
     checkpoint: &'a Checkpoint,
     device: &'a Device,

@@ -36,7 +36,7 @@ impl Bounds {
 /// The tokens of `text` if it may have at most `max` of them, else a lower bound of their number.
 ///
 /// # Errors
-/// What the tokenizer fails with.
+/// The tokenizer's error.
 pub(crate) fn encode(
     tokenizer: &Tokenizer,
     bounds: &Bounds,
@@ -54,7 +54,7 @@ pub(crate) fn encode(
 /// A lower bound of the tokens of `text`, if it certainly has more than `max`.
 ///
 /// # Errors
-/// What the tokenizer fails with.
+/// The tokenizer's error.
 pub(crate) fn least(
     tokenizer: &Tokenizer,
     bounds: &Bounds,
@@ -69,7 +69,7 @@ pub(crate) fn least(
 /// piece, since the library needs about forty times the memory of its input.
 ///
 /// # Errors
-/// What the tokenizer fails with.
+/// The tokenizer's error.
 pub(crate) fn encode_all(tokenizer: &Tokenizer, text: &str, special: bool) -> tokenizers::Result<Encoding> {
     if text.len() <= limits::TOKENIZE_WHOLE_BYTES_MAX {
         return tokenizer.encode_fast(text, special);
@@ -82,7 +82,7 @@ pub(crate) fn encode_all(tokenizer: &Tokenizer, text: &str, special: bool) -> to
 /// A lower bound of the tokens of `text`, if its pieces have far more than `max`; `None` if it may fit.
 ///
 /// # Errors
-/// What the tokenizer fails with.
+/// The tokenizer's error.
 pub(crate) fn far_more(tokenizer: &Tokenizer, text: &str, max: usize) -> tokenizers::Result<Option<usize>> {
     if text.len() <= whole_bytes(max) {
         return Ok(None);
@@ -102,7 +102,7 @@ pub(crate) fn far_more(tokenizer: &Tokenizer, text: &str, max: usize) -> tokeniz
 /// The beginning of `text` that certainly has far more than `max` tokens; all of a short text.
 ///
 /// # Errors
-/// What the tokenizer fails with.
+/// The tokenizer's error.
 pub(crate) fn beginning<'a>(tokenizer: &Tokenizer, text: &'a str, max: usize) -> tokenizers::Result<&'a str> {
     if text.len() <= whole_bytes(max) {
         return Ok(text);

@@ -157,7 +157,7 @@ impl ControlTokens {
         Some(normalized.get().to_owned()).filter(|normalized| normalized != text)
     }
 
-    /// If `text` ends with the beginning of a control token, which the next text might complete: the place after the
+    /// If `text` ends with the beginning of a control token, which the next text might complete: the offset after the
     /// first character of that beginning.
     fn beginning_at_end(&self, text: &str) -> Option<usize> {
         let bytes = text.as_bytes();
@@ -168,23 +168,23 @@ impl ControlTokens {
 
     /// `text` with the separator after the first character of every control token that is not allowed in it.
     fn marked(&self, text: &str, author: Author, separator: &str) -> Option<String> {
-        let places = |text: &str| {
+        let offsets = |text: &str| {
             let found = self.finder.find_overlapping_iter(text);
             let found = found.filter(|found| self.matters(found.pattern().as_usize(), author));
-            let place = |found: aho_corasick::Match| match self.tokens[found.pattern().as_usize()].one_letter {
+            let offset = |found: aho_corasick::Match| match self.tokens[found.pattern().as_usize()].one_letter {
                 true => found.start(),
                 false => after_letter(text, found.start()),
             };
-            let mut places: Vec<usize> = found.map(place).collect();
-            places.extend(self.beginning_at_end(text));
-            places.sort_unstable();
-            places.dedup();
-            places
+            let mut offsets: Vec<usize> = found.map(offset).collect();
+            offsets.extend(self.beginning_at_end(text));
+            offsets.sort_unstable();
+            offsets.dedup();
+            offsets
         };
-        let (mut text, mut at) = (text.to_owned(), places(text));
+        let (mut text, mut at) = (text.to_owned(), offsets(text));
         // Letters such as fullwidth ones are marked as the tokenizer would normalize them.
         if let Some(normalized) = self.normalized(&text) {
-            let there = places(&normalized);
+            let there = offsets(&normalized);
             if there.len() > at.len() {
                 (text, at) = (normalized, there);
             }
@@ -194,17 +194,17 @@ impl ControlTokens {
         }
         let mut out = String::with_capacity(text.len() + at.len() * separator.len());
         let mut from = 0;
-        for place in at {
-            out.push_str(&text[from..place]);
+        for offset in at {
+            out.push_str(&text[from..offset]);
             out.push_str(separator);
-            from = place;
+            from = offset;
         }
         out.push_str(&text[from..]);
         Some(out)
     }
 
     /// The control tokens of a prompt: the template's own, as a tokenizer finds them (the leftmost, the longest), and
-    /// all that contain the place of a separator.
+    /// all that contain the offset of a separator.
     fn occurrences(&self, text: &str, cuts: &[usize]) -> (Vec<Occurrence>, Vec<Occurrence>) {
         let found = self.finder.find_overlapping_iter(text);
         let found = found.map(|at| Occurrence { start: at.start(), end: at.end(), token: at.pattern().as_usize() });
@@ -352,7 +352,7 @@ fn numbers(text: &str, into: &mut HashSet<usize>) {
     }
 }
 
-/// The text without separators, and the places of the separators in ascending order.
+/// The text without separators, and the offsets of the separators in ascending order.
 fn without_separators(marked: &str, separator: &str) -> (String, Vec<usize>) {
     let mut text = String::with_capacity(marked.len());
     let mut cuts = Vec::new();

@@ -133,7 +133,7 @@ impl ChatTemplate {
                     rendered => *written = rendered.ok().flatten().map(|rendered| rendered.text),
                 }
             }
-            *self.forms.of_mut(tried) = ContentForm::told(TEXT, written[0].as_deref(), written[1].as_deref());
+            *self.forms.of_mut(tried) = ContentForm::detect(TEXT, written[0].as_deref(), written[1].as_deref());
         }
         self.forms
     }
@@ -251,10 +251,10 @@ fn refusal(error: &minijinja::Error) -> ModelError {
 
 /// The error with its position, without the template's whole source.
 fn describe(error: &minijinja::Error) -> String {
-    let place = error.line().map_or(String::new(), |line| format!(" (line {line})"));
+    let position = error.line().map_or(String::new(), |line| format!(" (line {line})"));
     match error.kind() {
-        ErrorKind::OutOfFuel => format!("it takes more than {} steps{place}", limits::CHAT_TEMPLATE_STEPS_MAX),
-        kind => format!("{}{place}", error.detail().map_or_else(|| kind.to_string(), str::to_owned)),
+        ErrorKind::OutOfFuel => format!("it takes more than {} steps{position}", limits::CHAT_TEMPLATE_STEPS_MAX),
+        kind => format!("{}{position}", error.detail().map_or_else(|| kind.to_string(), str::to_owned)),
     }
 }
 

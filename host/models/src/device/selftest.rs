@@ -145,12 +145,15 @@ fn reduce(device: &Device) -> Outcome {
 /// One value of each row: `[ROWS, 1]`.
 fn gather(device: &Device) -> Outcome {
     let values = noise(ROWS * INNER, 5);
-    let places: Vec<i32> = (0..ROWS).map(|row| i32::try_from(row * 37 % INNER).unwrap_or(0)).collect();
-    let indices = Tensor::<2, Int>::from_data(TensorData::new(places.clone(), [ROWS, 1]), device);
+    let row_indices: Vec<i32> = (0..ROWS).map(|row| i32::try_from(row * 37 % INNER).unwrap_or(0)).collect();
+    let indices = Tensor::<2, Int>::from_data(TensorData::new(row_indices.clone(), [ROWS, 1]), device);
     let computed = upload(&values, [ROWS, INNER], device).gather(1, indices);
-    let place = |index: i32| usize::try_from(index).unwrap_or(0);
-    let expected =
-        values.chunks_exact(INNER).zip(places).filter_map(|(row, index)| row.get(place(index)).copied()).collect();
+    let to_usize = |index: i32| usize::try_from(index).unwrap_or(0);
+    let expected = values
+        .chunks_exact(INNER)
+        .zip(row_indices)
+        .filter_map(|(row, index)| row.get(to_usize(index)).copied())
+        .collect();
     Ok((download(computed)?, expected))
 }
 

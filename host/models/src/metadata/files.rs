@@ -13,7 +13,7 @@ const QUANTIZED: [(&str, &str); 3] = [
 ];
 
 /// Files that would change the model and are not read.
-const PASSED_OVER: [(&str, &str); 2] = [
+const IGNORED: [(&str, &str); 2] = [
     ("adapter_config.json", "the adapter (LoRA) of this folder is not applied; merge it into the weights first"),
     ("custom_generate", "the checkpoint's own code for generation is not run"),
 ];
@@ -26,7 +26,7 @@ pub(crate) fn check(source: &Source, warnings: &Warnings) -> Result<(), ModelErr
     if let Some((file, tool)) = QUANTIZED.iter().find(|(file, _)| source.has(file)) {
         return Err(ModelError::Quantized { file: source.path_of(file), how: (*tool).to_owned() });
     }
-    for (file, about) in PASSED_OVER.iter().filter(|(file, _)| source.has(file)) {
+    for (file, about) in IGNORED.iter().filter(|(file, _)| source.has(file)) {
         warnings.add(format!("\"{}\": {about}", source.path_of(file)));
     }
     Ok(())

@@ -1,7 +1,7 @@
 //! The names that a checkpoint gives to a decoder's tensors.
 
-/// Names of a decoder's tensors, without `.weight` and `.bias` at their ends. Names of a layer are what stands after
-/// `layer`, in which `{}` is the number of the layer.
+/// Names of a decoder's tensors, without `.weight` and `.bias` at their ends. In a checkpoint the names of a layer
+/// begin with `layer`, in which `{}` is the number of the layer.
 #[derive(Debug)]
 pub(crate) struct DecoderTensors {
     /// The beginning of names that checkpoints of the model without its head leave out.

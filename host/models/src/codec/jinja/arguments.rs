@@ -5,7 +5,7 @@ use minijinja::{Error, ErrorKind, State};
 
 /// The arguments of one call.
 pub(super) struct Arguments<'a> {
-    placed: &'a [Value],
+    positional: &'a [Value],
     named: Option<Kwargs>,
 }
 
@@ -15,49 +15,49 @@ impl<'a> Arguments<'a> {
     /// # Errors
     /// Too many arguments, or an unknown name.
     pub(super) fn of(arguments: &'a [Value], parameters: &[&str]) -> Result<Self, Error> {
-        let (placed, named) = match arguments.split_last() {
-            Some((last, placed)) if last.is_kwargs() => (placed, Some(Kwargs::try_from(last.clone())?)),
+        let (positional, named) = match arguments.split_last() {
+            Some((last, positional)) if last.is_kwargs() => (positional, Some(Kwargs::try_from(last.clone())?)),
             _ => (arguments, None),
         };
-        if placed.len() > parameters.len() {
+        if positional.len() > parameters.len() {
             return Err(Error::from(ErrorKind::TooManyArguments));
         }
         if let Some(other) = named.as_ref().and_then(|named| named.args().find(|name| !parameters.contains(name))) {
             let detail = format!("\"{other}\" is not one of the arguments");
             return Err(Error::new(ErrorKind::TooManyArguments, detail));
         }
-        Ok(Self { placed, named })
+        Ok(Self { positional, named })
     }
 
     /// The argument at this position or of this name.
-    pub(super) fn get(&self, place: usize, name: &str) -> Option<Value> {
+    pub(super) fn get(&self, position: usize, name: &str) -> Option<Value> {
         let named = || self.named.as_ref()?.peek::<Option<Value>>(name).ok()?;
-        self.placed.get(place).cloned().or_else(named)
+        self.positional.get(position).cloned().or_else(named)
     }
 
     /// As [`Arguments::get`]; `None` counts as absent.
-    pub(super) fn some(&self, place: usize, name: &str) -> Option<Value> {
-        self.get(place, name).filter(|value| !matches!(value.kind(), ValueKind::None | ValueKind::Undefined))
+    pub(super) fn some(&self, position: usize, name: &str) -> Option<Value> {
+        self.get(position, name).filter(|value| !matches!(value.kind(), ValueKind::None | ValueKind::Undefined))
     }
 
-    pub(super) fn need(&self, place: usize, name: &str) -> Result<Value, Error> {
-        self.get(place, name).ok_or_else(|| Error::new(ErrorKind::MissingArgument, format!("\"{name}\" is missing")))
+    pub(super) fn need(&self, position: usize, name: &str) -> Result<Value, Error> {
+        self.get(position, name).ok_or_else(|| Error::new(ErrorKind::MissingArgument, format!("\"{name}\" is missing")))
     }
 
-    pub(super) fn text(&self, place: usize, name: &str) -> Result<String, Error> {
-        text_of(&self.need(place, name)?)
+    pub(super) fn text(&self, position: usize, name: &str) -> Result<String, Error> {
+        text_of(&self.need(position, name)?)
     }
 
-    pub(super) fn optional_text(&self, place: usize, name: &str) -> Result<Option<String>, Error> {
-        self.some(place, name).as_ref().map(text_of).transpose()
+    pub(super) fn optional_text(&self, position: usize, name: &str) -> Result<Option<String>, Error> {
+        self.some(position, name).as_ref().map(text_of).transpose()
     }
 
-    pub(super) fn number(&self, place: usize, name: &str) -> Result<Option<i64>, Error> {
-        self.some(place, name).map(i64::try_from).transpose()
+    pub(super) fn number(&self, position: usize, name: &str) -> Result<Option<i64>, Error> {
+        self.some(position, name).map(i64::try_from).transpose()
     }
 
-    pub(super) fn flag(&self, place: usize, name: &str) -> bool {
-        self.get(place, name).is_some_and(|value| value.is_true())
+    pub(super) fn flag(&self, position: usize, name: &str) -> bool {
+        self.get(position, name).is_some_and(|value| value.is_true())
     }
 }
 

@@ -130,7 +130,7 @@ fn word_wrap(state: &State<'_, '_>, value: Value, given: FilterArguments) -> Res
     let arguments = Arguments::of(&given, &["width", "break_long_words", "wrapstring", "break_on_hyphens"])?;
     let text = text(&value)?;
     let asked = arguments.number(0, "width")?.unwrap_or(79);
-    let yes = |place, name| arguments.get(place, name).is_none_or(|value| value.is_true());
+    let yes = |position, name| arguments.get(position, name).is_none_or(|value| value.is_true());
     let style = wrap::WrapStyle {
         width: usize::try_from(asked).unwrap_or_default().max(1),
         break_long_words: yes(1, "break_long_words"),

@@ -258,11 +258,11 @@ fn expand_tabs(text: &str, size: usize) -> String {
 
 /// The positions of a slice as in Python: negative ones count from the end.
 pub(super) fn bounds(length: usize, start: Option<i64>, end: Option<i64>) -> (usize, usize) {
-    let place = |at: i64| {
+    let index = |at: i64| {
         let at = if at < 0 { at.saturating_add_unsigned(length as u64) } else { at };
         usize::try_from(at.max(0)).unwrap_or(usize::MAX)
     };
-    (start.map_or(0, place), end.map_or(length, place).min(length))
+    (start.map_or(0, index), end.map_or(length, index).min(length))
 }
 
 /// The part of `text` that the second and third argument select: the number of letters before it, and the part.

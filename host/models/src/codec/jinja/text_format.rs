@@ -90,8 +90,8 @@ fn check_width(flags: &str) -> Result<(), Error> {
 /// # Errors
 /// As in Python: a missing value, a field that is not closed, or values of the wrong type.
 pub(super) fn format(pattern: &str, given: &[Value]) -> Result<String, Error> {
-    let (placed, named) = match given.split_last() {
-        Some((last, placed)) if last.is_kwargs() => (placed, Some(Kwargs::try_from(last.clone())?)),
+    let (positional, named) = match given.split_last() {
+        Some((last, positional)) if last.is_kwargs() => (positional, Some(Kwargs::try_from(last.clone())?)),
         _ => (given, None),
     };
     let mut out = String::new();
@@ -113,7 +113,7 @@ pub(super) fn format(pattern: &str, given: &[Value]) -> Result<String, Error> {
             return Err(wrong("fields within a format's own description are not supported"));
         }
         let (path, conversion) = target.split_once('!').unwrap_or((target, ""));
-        let value = resolve(path, placed, named.as_ref(), &mut next)?;
+        let value = resolve(path, positional, named.as_ref(), &mut next)?;
         out.push_str(&formatted(&value, conversion, spec)?);
         rest = &after[close + 1..];
     }
@@ -122,14 +122,14 @@ pub(super) fn format(pattern: &str, given: &[Value]) -> Result<String, Error> {
 }
 
 /// The value of a field such as `0`, `name.key` or `[1]`.
-fn resolve(path: &str, placed: &[Value], named: Option<&Kwargs>, next: &mut usize) -> Result<Value, Error> {
+fn resolve(path: &str, positional: &[Value], named: Option<&Kwargs>, next: &mut usize) -> Result<Value, Error> {
     let (first, mut rest) = path.split_at(path.find(['.', '[']).unwrap_or(path.len()));
     let missing = || wrong(format!("there is no value \"{first}\" for the format"));
     let mut value = if first.is_empty() {
         *next += 1;
-        placed.get(*next - 1).cloned().ok_or_else(missing)?
-    } else if let Ok(place) = first.parse::<usize>() {
-        placed.get(place).cloned().ok_or_else(missing)?
+        positional.get(*next - 1).cloned().ok_or_else(missing)?
+    } else if let Ok(index) = first.parse::<usize>() {
+        positional.get(index).cloned().ok_or_else(missing)?
     } else {
         named.and_then(|named| named.peek::<Value>(first).ok()).ok_or_else(missing)?
     };
@@ -139,7 +139,7 @@ fn resolve(path: &str, placed: &[Value], named: Option<&Kwargs>, next: &mut usiz
             None => rest[1..].split_at(rest[1..].find(['.', '[']).unwrap_or(rest.len() - 1)),
         };
         value = match step.parse::<usize>() {
-            Ok(place) => value.get_item(&Value::from(place))?,
+            Ok(index) => value.get_item(&Value::from(index))?,
             Err(_) => value.get_item(&Value::from(step))?,
         };
         rest = after;

@@ -57,7 +57,7 @@ impl ContentForm {
 
     /// The form, derived from a template's output for a message with the text `text`, once as text and once as one
     /// part.
-    pub(super) fn told(text: &str, of_text: Option<&str>, of_parts: Option<&str>) -> Self {
+    pub(super) fn detect(text: &str, of_text: Option<&str>, of_parts: Option<&str>) -> Self {
         let writes_text = of_text.is_some_and(|written| written.contains(text));
         // A template without support for parts writes the list itself.
         let writes_parts = of_parts.is_some_and(|written| {

@@ -35,12 +35,12 @@ pub(super) fn tag(messages: &mut [Value], template: &str) -> Result<String, Stri
 /// # Errors
 /// The template did not write the whole text of the final message.
 pub(super) fn cut(mut rendered: String, text: &str) -> Result<String, String> {
-    let place = rendered.rfind(TAG.trim_end()).filter(|_| rendered.contains(text.trim()));
-    let Some(place) = place else {
+    let end = rendered.rfind(TAG.trim_end()).filter(|_| rendered.contains(text.trim()));
+    let Some(end) = end else {
         return Err("the chat template does not write the final message unchanged; it cannot be continued".to_owned());
     };
-    let spaces_stay = rendered[place..].starts_with(TAG);
-    rendered.truncate(place);
+    let spaces_stay = rendered[end..].starts_with(TAG);
+    rendered.truncate(end);
     if !spaces_stay {
         rendered.truncate(rendered.trim_end().len());
     }

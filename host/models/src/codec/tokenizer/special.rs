@@ -67,7 +67,7 @@ impl SpecialTokens {
     /// Adds the tokens that `tokenizer` does not have. A token that any file calls special is special.
     ///
     /// # Errors
-    /// What the library fails with.
+    /// The library's error.
     pub(super) fn add_to(&self, tokenizer: &mut Tokenizer) -> tokenizers::Result<()> {
         let special_texts: Vec<&str> = self.specials().map(|token| token.content.as_str()).collect();
         let known: Vec<AddedToken> = tokenizer.get_added_tokens_decoder().into_values().collect();
@@ -95,7 +95,7 @@ impl SpecialTokens {
     /// Removes the flags of all special tokens, as some classes do.
     ///
     /// # Errors
-    /// What the library fails with.
+    /// The library's error.
     pub(super) fn make_plain(&self, tokenizer: &mut Tokenizer) -> tokenizers::Result<()> {
         tokenizer.add_tokens(self.specials().map(|token| special(&token.content))).map(|_| ())
     }

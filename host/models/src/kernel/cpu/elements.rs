@@ -22,7 +22,7 @@ const LANES: usize = 16;
 /// An operation that makes one output row of one input row.
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum RowOperation<'a> {
-    /// The function of each element.
+    /// The function of each element of the row.
     Map(Activation),
     /// A gated linear unit: the function of the first half of the row, times the second half.
     Gated(Activation),

@@ -1,13 +1,13 @@
 //! `y = x Wᵀ + b` on a GPU, from weights in the type the checkpoint stores them in.
 //!
 //! ```text
-//! dots    few rows of x: a step of decode reads each weight once, at the speed of memory
-//! tiles   more rows: a prefill, a batch of texts; tiles of x and of weights are shared by a cube
+//! gemv  few rows of x: a decode step reads each weight once, at the speed of memory
+//! gemm  more rows: a prefill, a batch of texts; a cube shares tiles of x and of weights
 //! ```
 //!
-//! BF16 stays BF16 in the device's memory and is widened in registers, two to a word; F16 is widened when it is loaded.
-//! What a layer does before a product and after it is part of it ([`Epilogue`]): a step of decode is hundreds of launches, each
-//! of which costs more than what it computes.
+//! BF16 stays BF16 in the device's memory, two to a word, and is widened in registers. F16 is widened when it is
+//! loaded. A product also computes the operations of a layer before and after it ([`Epilogue`]): a decode step is
+//! hundreds of launches, and each costs more than its computation.
 
 mod gemm;
 mod gemv;

@@ -124,7 +124,7 @@ impl Vector for Avx2 {
         };
         // SAFETY: the caller enabled AVX2.
         unsafe {
-            // The later weight is the upper half of each lane, where f32 has what BF16 keeps.
+            // The second weight is the upper half of each lane, which is the position of BF16 bits in f32.
             let both = x86::_mm256_set1_epi32(i32::from_le_bytes(*both));
             let later = x86::_mm256_and_si256(both, x86::_mm256_set1_epi32(!0xFFFF));
             let first = x86::_mm256_slli_epi32::<16>(both);
@@ -209,7 +209,7 @@ impl Vector for Avx512 {
         };
         // SAFETY: the caller enabled AVX-512F.
         unsafe {
-            // The later weight is the upper half of each lane, where f32 has what BF16 keeps.
+            // The second weight is the upper half of each lane, which is the position of BF16 bits in f32.
             let both = x86::_mm512_set1_epi32(i32::from_le_bytes(*both));
             let later = x86::_mm512_and_si512(both, x86::_mm512_set1_epi32(!0xFFFF));
             let first = x86::_mm512_slli_epi32::<16>(both);

@@ -356,9 +356,9 @@ fn add_values<N: Size>(
         #[unroll]
         for step in 0..at_once {
             // Positions past the last one are read as the last one and have weight zero.
-            let place = tile + usize::min(at + comptime!(step * sides), count - 1);
-            let page = head_page(tables, task, place, comptime!(plan.kv_heads));
-            let from = (page * comptime!(PAGE_TOKENS) + place % comptime!(PAGE_TOKENS)) * vectors;
+            let position = tile + usize::min(at + comptime!(step * sides), count - 1);
+            let page = head_page(tables, task, position, comptime!(plan.kv_heads));
+            let from = (page * comptime!(PAGE_TOKENS) + position % comptime!(PAGE_TOKENS)) * vectors;
             #[unroll]
             for own in 0..owned {
                 // Vectors past the last one are read as the last one and not written.
@@ -396,18 +396,18 @@ fn write<N: Size>(
     let vectors = comptime!(plan.width / lanes);
     let (sides, owned) = comptime!((plan.sides(lanes), plan.own(lanes)));
     let element = UNIT_POS as usize % vectors;
-    let mut beside = Shared::<[Vector<f32, N>]>::new_slice(comptime!(UNITS));
+    let mut shared = Shared::<[Vector<f32, N>]>::new_slice(comptime!(UNITS));
     #[unroll]
     for q in 0..comptime!(plan.queries) {
         let mut total = Vector::<f32, N>::new(state.totals[q]);
         if comptime!(sides > 1) {
-            total = over_sides::<N>(total, &mut beside, element, vectors, sides);
+            total = over_sides::<N>(total, &mut shared, element, vectors, sides);
         }
         #[unroll]
         for own in 0..owned {
             let mut sum = state.sums[comptime!(q * owned + own)];
             if comptime!(sides > 1) {
-                sum = over_sides::<N>(sum, &mut beside, element, vectors, sides);
+                sum = over_sides::<N>(sum, &mut shared, element, vectors, sides);
             }
             let row = comptime!(q / plan.cube_heads).runtime();
             let vector = element + comptime!(own * UNITS);

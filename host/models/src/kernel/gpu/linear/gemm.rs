@@ -103,16 +103,16 @@ fn gemm<N: Size>(
         #[unroll]
         for w in 0..comptime!(OWN) {
             let row = first_x + line + comptime!(r * SIDE);
-            let place = first_w + column + comptime!(w * SIDE);
-            if row < m && place < rows {
+            let weight_row = first_w + column + comptime!(w * SIDE);
+            if row < m && weight_row < rows {
                 let mut sum = lanes_sum::<N>(sums[comptime!(r * OWN + w)]);
                 if comptime!(plan.bias) {
-                    sum += bias[place];
+                    sum += bias[weight_row];
                 }
                 if comptime!(plan.base) {
-                    sum += base[row * rows + place];
+                    sum += base[row * rows + weight_row];
                 }
-                out[row * rows + place] = sum;
+                out[row * rows + weight_row] = sum;
             }
         }
     }
@@ -159,15 +159,15 @@ fn multiply<N: Size>(
     let lanes = N::value();
     let stride = comptime!(DEPTH / lanes + 1);
     let (column, line) = (UNIT_POS_X as usize, UNIT_POS_Y as usize);
-    for place in 0..comptime!(DEPTH / lanes) {
+    for vector in 0..comptime!(DEPTH / lanes) {
         let mut of_w = Array::<Vector<f32, N>>::new(comptime!(OWN));
         #[unroll]
         for w in 0..comptime!(OWN) {
-            of_w[w] = w_tile[(column + comptime!(w * SIDE)) * stride + place];
+            of_w[w] = w_tile[(column + comptime!(w * SIDE)) * stride + vector];
         }
         #[unroll]
         for r in 0..comptime!(OWN) {
-            let of_x = x_tile[(line + comptime!(r * SIDE)) * stride + place];
+            let of_x = x_tile[(line + comptime!(r * SIDE)) * stride + vector];
             #[unroll]
             for w in 0..comptime!(OWN) {
                 let sum = comptime!(r * OWN + w);
@@ -195,10 +195,10 @@ fn load<T: Numeric, N: Size>(
     for own in 0..comptime!(TILE * depth / UNITS) {
         let at = unit + comptime!(own * UNITS);
         let row = usize::min(first + at / depth, rows - 1);
-        let place = from + at % depth;
+        let vector = from + at % depth;
         let mut value = Vector::<T, N>::new(T::from_int(0));
-        if place < width {
-            value = source[row * width + place];
+        if vector < width {
+            value = source[row * width + vector];
         }
         next[own] = value;
     }
