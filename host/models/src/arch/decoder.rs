@@ -17,11 +17,11 @@ use firebox_contract::{
     CacheUse, Error, LanguageModel, Logits, ModelInfo, SequenceId, Span, TokenId, limits, panic_text,
 };
 
+use crate::arch::DecoderArchitecture;
 use crate::arch::decoder::batch::{Batch, BatchPart, Segment};
 use crate::arch::decoder::cache::{CacheShape, SequenceCache};
 use crate::arch::decoder::layer::DecoderLayer;
 use crate::arch::decoder::recorded::{RecordedSteps, StepInput};
-use crate::arch::DecoderArchitecture;
 use crate::checkpoint::tensors::StoredTensor;
 use crate::checkpoint::weights::Weights;
 use crate::error::ModelError;

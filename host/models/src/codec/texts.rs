@@ -27,7 +27,9 @@ pub(super) fn read(tokenizer: &Tokenizer, ends: &HashSet<TokenId>) -> Option<Tok
         added.iter().filter(|(_, about)| !about.special).map(|(token, about)| (*token, about.content.clone(), true));
     let texts = learnt.chain(found).filter(|(token, ..)| !ends.contains(token));
     TokenTexts::new(
-        texts.map(|(token, written, whole)| TokenText { token, bytes: encoding.bytes(&written), indivisible: whole }).collect(),
+        texts
+            .map(|(token, written, whole)| TokenText { token, bytes: encoding.bytes(&written), indivisible: whole })
+            .collect(),
     )
 }
 
