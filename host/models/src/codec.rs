@@ -186,7 +186,7 @@ impl TextCodec for Codec {
     }
 
     fn renders_all_user_text(&self) -> bool {
-        self.template.as_ref().is_some_and(ChatTemplate::keeps_questions)
+        self.template.as_ref().is_some_and(ChatTemplate::renders_all_user_text)
     }
 
     fn decoder(&self, prompt: &[TokenId]) -> Box<dyn TextDecoder> {
