@@ -1,7 +1,9 @@
-//! One plugin's instance in one request: alive until its first fault.
+//! One instance of a plugin, from its start until its first fault or the end of its request or call.
 
+pub(crate) mod guest;
 pub(crate) mod limiter;
 pub(crate) mod log;
+pub(crate) mod meter;
 pub(crate) mod pool;
 pub(crate) mod progress;
 pub(crate) mod records;
@@ -12,87 +14,89 @@ use std::time::Instant;
 
 use firebox_contract::{BoxFuture, limits};
 use firebox_contract::{Error, Fault, FaultCause, Stage};
-use tokio::sync::Mutex as Turnstile;
+use tokio::sync::Mutex as AsyncMutex;
 use wasmtime::Store;
 
+use self::guest::GuestData;
 use self::limiter::Limiter;
 use self::log::cut;
-use self::pool::Room;
+use self::meter::{CallFailure, CallUsage};
+use self::pool::SharedPermit;
 use self::progress::ProgressSender;
 use self::records::Records;
-use self::wasi::World;
+use self::wasi::GuestIdentity;
 use crate::background::{CallState, CpuBudget, TimedOut};
 use crate::error::SandboxError;
-use crate::guest::GuestData;
-use crate::meter::{self, Ending, Spent};
 use crate::plugin::{Blueprint, OnFault, PluginLimits};
 use crate::stages::{GuestFuture, GuestReturn, StageCalls};
 
-/// What an instance is started with.
-pub(crate) struct Terms {
+/// Everything that an instance is started with, besides its plugin.
+pub(crate) struct InstanceOptions {
     pub(crate) limits: PluginLimits,
     /// The CPU budget of its tenant, if it has one.
     pub(crate) budget: Option<Arc<CpuBudget>>,
-    /// Where its memory is.
-    pub(crate) room: Room,
-    /// Where its request keeps what it does.
+    /// Its part of the instance pool.
+    pub(crate) permit: SharedPermit,
+    /// The records of the plugin in its request.
     pub(crate) records: Records,
     /// The id of its request.
     pub(crate) request: Arc<str>,
 }
 
-/// An instance with what it used so far. StageCalls wait for each other; what it used and logged can be read meanwhile.
+/// An instance and its records. Its calls wait for each other. The records can be read while a call runs.
 pub(crate) struct Instance {
     blueprint: Arc<Blueprint>,
     limits: PluginLimits,
     records: Records,
-    state: Turnstile<State>,
-    // After the store in it, so that the places are free when they are given back.
-    room: Room,
+    state: AsyncMutex<InstanceState>,
+    // Must come after `state`: the store must be dropped before its part of the pool is released.
+    permit: SharedPermit,
 }
 
-enum State {
-    Alive(Box<Alive>),
-    /// Discarded; the text is the fault that did it.
-    Gone(String),
+/// Whether the instance can be called.
+enum InstanceState {
+    Live(Box<LiveInstance>),
+    /// Discarded. The text says why.
+    Discarded(String),
 }
 
-struct Alive {
+/// A store and the functions of its guest.
+struct LiveInstance {
     store: Store<GuestData>,
     calls: StageCalls,
 }
 
-impl Drop for Alive {
+impl Drop for LiveInstance {
     fn drop(&mut self) {
-        // For the usage of a call that was cut off.
+        // `meter::cancelled` reads these for a call that was cancelled.
         let data = self.store.data();
         data.call_state.record(self.store.get_fuel().unwrap_or(0), data.limiter.peak_bytes());
     }
 }
 
-/// How one call ended: with the instance and the guest's answer, or with what ended it.
-type Answered<T> = Result<(Box<Alive>, Result<T, String>), Ending>;
+/// The result of one call: the instance with the guest's answer, or the failure that discarded the instance.
+type CallResult<T> = Result<(Box<LiveInstance>, Result<T, String>), CallFailure>;
 
-/// What a skipped call left behind: what it had used until then.
-pub(crate) type Attempt<T> = Result<(T, Spent), Spent>;
+/// The result of a call under the operator's policy: the value with the usage, or only the usage if the fault was skipped.
+pub(crate) type Attempt<T> = Result<(T, CallUsage), CallUsage>;
 
 impl Instance {
-    /// A fresh instance, configured. Where that ends badly the instance is there to be asked about it, but gone.
-    pub(crate) async fn start(blueprint: Arc<Blueprint>, terms: Terms) -> (Self, Result<(), SandboxError>) {
-        let Terms { limits, budget, room, records, request } = terms;
-        let state = Turnstile::new(State::Gone("it was never started".to_owned()));
-        let mut this = Self { blueprint, limits, records, state, room };
-        let (spent, result) = this.first_call(budget, request).await;
-        let ending = match result {
-            Ok(Ok(alive)) => {
-                *this.state.get_mut() = State::Alive(alive);
+    /// Starts and configures an instance. If that fails, the returned instance is discarded, and has the records of the attempt.
+    pub(crate) async fn start(blueprint: Arc<Blueprint>, options: InstanceOptions) -> (Self, Result<(), SandboxError>) {
+        let InstanceOptions { limits, budget, permit, records, request } = options;
+        let state = AsyncMutex::new(InstanceState::Discarded("was never started".to_owned()));
+        let mut this = Self { blueprint, limits, records, state, permit };
+        let (usage, result) = this.first_call(budget, request).await;
+        let failure = match result {
+            Ok(Ok(live)) => {
+                *this.state.get_mut() = InstanceState::Live(live);
                 return (this, Ok(()));
             }
             Ok(Err(message)) => failed(&message).into(),
-            Err(ending) => ending,
+            Err(failure) => failure,
         };
-        *this.state.get_mut() = State::Gone(ending.to_string());
-        let error = this.error(Stage::Init, ending, spent);
+        *this.state.get_mut() = InstanceState::Discarded(failure.to_string());
+        let error = this.error(Stage::Init, failure, usage);
         (this, Err(error))
     }
 
@@ -100,37 +104,37 @@ impl Instance {
         &self,
         budget: Option<Arc<CpuBudget>>,
         request: Arc<str>,
-    ) -> (Spent, Result<Result<Box<Alive>, String>, Ending>) {
-        let (blueprint, limits, room) = (Arc::clone(&self.blueprint), self.limits, Arc::clone(&self.room));
+    ) -> (CallUsage, Result<Result<Box<LiveInstance>, String>, CallFailure>) {
+        let (blueprint, limits, permit) = (Arc::clone(&self.blueprint), self.limits, Arc::clone(&self.permit));
         let state = Arc::new(CallState::new(budget));
         state.begin(limits.fuel);
-        let limiter = Limiter::new(limits.memory_bytes, Some(Arc::clone(&room)));
-        let world = World { grants: blueprint.grants.clone(), plugin: blueprint.name.clone(), request };
-        let data = GuestData::new(limiter, self.records.log.clone(), Arc::clone(&state), world);
+        let limiter = Limiter::new(limits.memory_bytes, Some(Arc::clone(&permit)));
+        let identity = GuestIdentity { grants: blueprint.grants.clone(), plugin: blueprint.name.clone(), request };
+        let data = GuestData::new(limiter, self.records.log.clone(), Arc::clone(&state), identity);
         let mut running = self.running(Stage::Init, Arc::clone(&state));
         let call = async move {
-            let _room = room;
+            let _permit = permit;
             let runtime = &blueprint.runtime;
             let mut store = data.into_store(&runtime.engine);
-            let (spent, result) =
+            let (usage, result) =
                 meter::call(&runtime.ticker, &limits, Stage::Init, &mut store, &*blueprint, |blueprint, store| {
                     instantiate(blueprint, store)
                 })
                 .await;
-            (spent, result.map(|calls| calls.map(|calls| Box::new(Alive { store, calls }))))
+            (usage, result.map(|calls| calls.map(|calls| Box::new(LiveInstance { store, calls }))))
         };
-        let driven = self.blueprint.runtime.executor.run(&state, limits.timeout, Box::pin(call)).await;
-        running.over = true;
-        let (spent, result) = driven.unwrap_or_else(|TimedOut| {
-            let (spent, cause) = meter::cut_off(&limits, &state, running.started.elapsed());
-            (spent, Err(cause.into()))
+        let outcome = self.blueprint.runtime.executor.run(&state, limits.timeout, Box::pin(call)).await;
+        running.ended = true;
+        let (usage, result) = outcome.unwrap_or_else(|TimedOut| {
+            let (usage, cause) = meter::cancelled(&limits, &state, running.started.elapsed());
+            (usage, Err(cause.into()))
         });
-        self.record(Stage::Init, spent);
-        (spent, result)
+        self.record(Stage::Init, usage);
+        (usage, result)
     }
 
-    fn running(&self, stage: Stage, state: Arc<CallState>) -> RunningCall<'_> {
-        RunningCall { instance: self, stage, state, over: false, started: Instant::now() }
+    fn running(&self, stage: Stage, state: Arc<CallState>) -> CallGuard<'_> {
+        CallGuard { instance: self, stage, state, ended: false, started: Instant::now() }
     }
 
     /// The plugin's name.
@@ -143,89 +147,95 @@ impl Instance {
         self.blueprint.exports.has(stage)
     }
 
-    /// Runs `start` on the guest. A trap or a broken limit ends the instance; the plugin's own error does not. Dropping
-    /// the future cuts the guest off, which ends the instance too; what it had used is recorded all the same.
+    /// Runs `start` on the guest. A trap or an exceeded limit discards the instance. The plugin's own error does not. Dropping the
+    /// future cancels the call, which discards the instance, too. Its usage is recorded in every case.
     ///
     /// # Errors
-    /// How the call ended; `Refused` where an earlier call already ended the instance.
-    pub(crate) async fn call<T, F>(&self, stage: Stage, start: F) -> Result<(T, Spent), SandboxError>
+    /// The failure of the call, or a `Refused` fault if the instance was discarded earlier.
+    pub(crate) async fn call<T, F>(&self, stage: Stage, start: F) -> Result<(T, CallUsage), SandboxError>
     where
         T: GuestReturn + Send + 'static,
         F: for<'a> FnOnce(&'a StageCalls, &'a mut Store<GuestData>) -> GuestFuture<'a, T> + Send + 'static,
     {
         let mut state = self.state.lock().await;
-        let alive = match std::mem::replace(&mut *state, State::Gone(CUT_OFF.to_owned())) {
-            State::Alive(alive) => alive,
-            State::Gone(why) => {
+        let live = match std::mem::replace(&mut *state, InstanceState::Discarded(CANCELLED.to_owned())) {
+            InstanceState::Live(live) => live,
+            InstanceState::Discarded(why) => {
                 let message = format!("its instance was discarded after it {why}; the next request has a new one");
-                *state = State::Gone(why);
-                return Err(self.error(stage, FaultCause::Refused { message }.into(), Spent::default()));
+                *state = InstanceState::Discarded(why);
+                return Err(self.error(stage, FaultCause::Refused { message }.into(), CallUsage::default()));
             }
         };
-        let call_state = Arc::clone(&alive.store.data().call_state);
-        // Before the executor asks how long the call has computed.
+        let call_state = Arc::clone(&live.store.data().call_state);
+        // Must come before the executor reads how long the call has computed.
         call_state.begin(self.limits.fuel);
         let mut running = self.running(stage, call_state);
-        let call = self.call_on(stage, alive, start);
-        let driven = self.blueprint.runtime.executor.run(&running.state, self.limits.timeout, call).await;
-        running.over = true;
-        let (spent, result) = driven.unwrap_or_else(|TimedOut| {
-            let (spent, cause) = meter::cut_off(&self.limits, &running.state, running.started.elapsed());
-            (spent, Err(cause.into()))
+        let call = self.call_on(stage, live, start);
+        let outcome = self.blueprint.runtime.executor.run(&running.state, self.limits.timeout, call).await;
+        running.ended = true;
+        let (usage, result) = outcome.unwrap_or_else(|TimedOut| {
+            let (usage, cause) = meter::cancelled(&self.limits, &running.state, running.started.elapsed());
+            (usage, Err(cause.into()))
         });
-        self.record(stage, spent);
-        let ending = match result {
-            Ok((alive, Ok(value))) => match self.too_much(stage, &value) {
+        self.record(stage, usage);
+        let failure = match result {
+            Ok((live, Ok(value))) => match self.excess_fault(stage, &value) {
                 None => {
-                    *state = State::Alive(alive);
-                    return Ok((value, spent));
+                    *state = InstanceState::Live(live);
+                    return Ok((value, usage));
                 }
                 Some(cause) => cause.into(),
             },
-            Ok((alive, Err(message))) => {
-                *state = State::Alive(alive);
-                return Err(self.error(stage, failed(&message).into(), spent));
+            Ok((live, Err(message))) => {
+                *state = InstanceState::Live(live);
+                return Err(self.error(stage, failed(&message).into(), usage));
             }
-            Err(ending) => ending,
+            Err(failure) => failure,
         };
-        *state = State::Gone(ending.to_string());
-        Err(self.error(stage, ending, spent))
+        *state = InstanceState::Discarded(failure.to_string());
+        Err(self.error(stage, failure, usage))
     }
 
-    /// What is wrong with `value` where it makes all that its plugin returned in this request too much.
-    fn too_much<T: GuestReturn>(&self, stage: Stage, value: &T) -> Option<FaultCause> {
+    /// The fault, if `value` brings the plugin above the limit of bytes that it may return in this request.
+    fn excess_fault<T: GuestReturn>(&self, stage: Stage, value: &T) -> Option<FaultCause> {
         let limit = value.limit(stage);
         let allowed = self.records.allows(self.name(), stage, value.bytes(), limit);
         (!allowed).then_some(FaultCause::OutputTooLarge { limit_bytes: limit as u64 })
     }
 
-    /// One metered call that owns all it needs, wherever it is run. The instance comes back unless it is gone.
-    fn call_on<T, F>(&self, stage: Stage, mut alive: Box<Alive>, start: F) -> BoxFuture<'static, (Spent, Answered<T>)>
+    /// One metered call that owns everything it needs, so that it can move between threads. It returns the instance, unless the
+    /// instance is discarded.
+    fn call_on<T, F>(
+        &self,
+        stage: Stage,
+        mut live: Box<LiveInstance>,
+        start: F,
+    ) -> BoxFuture<'static, (CallUsage, CallResult<T>)>
     where
         T: Send + 'static,
         F: for<'a> FnOnce(&'a StageCalls, &'a mut Store<GuestData>) -> GuestFuture<'a, T> + Send + 'static,
     {
-        let (runtime, limits, room) = (Arc::clone(&self.blueprint.runtime), self.limits, Arc::clone(&self.room));
+        let (runtime, limits, permit) = (Arc::clone(&self.blueprint.runtime), self.limits, Arc::clone(&self.permit));
         Box::pin(async move {
-            let _room = room;
-            let Alive { store, calls } = &mut *alive;
-            let (spent, result) = meter::call(&runtime.ticker, &limits, stage, store, &*calls, start).await;
-            (spent, result.map(|answer| (alive, answer)))
+            let _permit = permit;
+            let LiveInstance { store, calls } = &mut *live;
+            let (usage, result) = meter::call(&runtime.ticker, &limits, stage, store, &*calls, start).await;
+            (usage, result.map(|answer| (live, answer)))
         })
     }
 
-    /// As `call`, under the operator's policy: a fault that is to be skipped is logged once and is no error.
+    /// As `call`, under the operator's policy. If faults are skipped, a fault is logged once and is not an error.
     ///
     /// # Errors
-    /// As `call`, where faults end the request.
+    /// As `call`, if faults end the request.
     pub(crate) async fn attempt<T, F>(&self, stage: Stage, start: F) -> Result<Attempt<T>, Error>
     where
         T: GuestReturn + Send + 'static,
         F: for<'a> FnOnce(&'a StageCalls, &'a mut Store<GuestData>) -> GuestFuture<'a, T> + Send + 'static,
     {
         let skips = self.blueprint.on_fault == OnFault::Skip;
-        if skips && matches!(*self.state.lock().await, State::Gone(_)) {
-            return Ok(Err(Spent::default()));
+        if skips && matches!(*self.state.lock().await, InstanceState::Discarded(_)) {
+            return Ok(Err(CallUsage::default()));
         }
         let begun = Instant::now();
         match self.call(stage, start).await {
@@ -233,18 +243,18 @@ impl Instance {
             Err(SandboxError::Fault(fault)) if skips => {
                 self.records.log_skip(&fault);
                 let Fault { fuel, memory_peak_bytes, .. } = fault;
-                Ok(Err(Spent { fuel, memory_peak_bytes, elapsed: begun.elapsed() }))
+                Ok(Err(CallUsage { fuel, memory_peak_bytes, elapsed: begun.elapsed() }))
             }
             Err(error) => Err(error.into()),
         }
     }
 
-    /// Holds against the plugin that what it answered at `stage` cannot be used.
+    /// Reports that the plugin's answer at `stage` cannot be used.
     ///
     /// # Errors
-    /// That as its fault, unless faults are to be skipped.
-    pub(crate) fn reject(&self, stage: Stage, message: String, spent: Spent) -> Result<(), Error> {
-        match self.error(stage, FaultCause::Refused { message }.into(), spent) {
+    /// The fault, unless faults are skipped.
+    pub(crate) fn reject(&self, stage: Stage, message: String, usage: CallUsage) -> Result<(), Error> {
+        match self.error(stage, FaultCause::Refused { message }.into(), usage) {
             SandboxError::Fault(fault) if self.blueprint.on_fault == OnFault::Skip => {
                 self.records.log_skip(&fault);
                 Ok(())
@@ -253,64 +263,64 @@ impl Instance {
         }
     }
 
-    /// Sends the guest's progress to `reports` from now on.
+    /// Sends the guest's progress reports to `reports` from now on.
     pub(crate) fn report_to(&mut self, reports: ProgressSender) {
-        if let State::Alive(alive) = self.state.get_mut() {
-            alive.store.data_mut().reports = Some(reports);
+        if let InstanceState::Live(live) = self.state.get_mut() {
+            live.store.data_mut().reports = Some(reports);
         }
     }
 
-    /// What its request keeps of it.
+    /// The records of the plugin in its request.
     pub(crate) fn records(&self) -> &Records {
         &self.records
     }
 
-    fn error(&self, stage: Stage, ending: Ending, spent: Spent) -> SandboxError {
-        match ending {
-            Ending::NoRoom(error) => error,
-            Ending::Fault(cause) => Fault {
+    fn error(&self, stage: Stage, failure: CallFailure, usage: CallUsage) -> SandboxError {
+        match failure {
+            CallFailure::PoolRefused(error) => error,
+            CallFailure::Fault(cause) => Fault {
                 plugin: self.name().to_owned(),
                 stage,
                 cause,
-                fuel: spent.fuel,
-                memory_peak_bytes: spent.memory_peak_bytes,
+                fuel: usage.fuel,
+                memory_peak_bytes: usage.memory_peak_bytes,
             }
             .into(),
         }
     }
 
-    fn record(&self, stage: Stage, spent: Spent) {
-        self.records.record(self.name(), stage, spent);
+    fn record(&self, stage: Stage, usage: CallUsage) {
+        self.records.record(self.name(), stage, usage);
     }
 }
 
-/// The plugin's own words, short enough for a message.
+/// The fault for an error of the plugin itself, with its message shortened.
 fn failed(message: &str) -> FaultCause {
     FaultCause::Failed { message: cut(message, limits::PLUGIN_ERROR_BYTES_MAX).to_owned() }
 }
 
-/// Why an instance is gone whose caller left in the middle of a call.
-const CUT_OFF: &str = "was cut off in the middle of a call";
+/// The reason for an instance whose call was cancelled.
+const CANCELLED: &str = "was cancelled in the middle of a call";
 
-/// A call on its way. Dropped before its end, it still records what the guest used: who leaves early pays too.
-struct RunningCall<'a> {
+/// Records the usage of a call. If it is dropped before the end of the call, it records the usage until then.
+struct CallGuard<'a> {
     instance: &'a Instance,
     stage: Stage,
     state: Arc<CallState>,
-    over: bool,
+    ended: bool,
     started: Instant,
 }
 
-impl Drop for RunningCall<'_> {
+impl Drop for CallGuard<'_> {
     fn drop(&mut self) {
-        if !self.over {
-            let (spent, _) = meter::cut_off(&self.instance.limits, &self.state, self.started.elapsed());
-            self.instance.record(self.stage, spent);
+        if !self.ended {
+            let (usage, _) = meter::cancelled(&self.instance.limits, &self.state, self.started.elapsed());
+            self.instance.record(self.stage, usage);
         }
     }
 }
 
-/// Makes the instance, finds its functions and gives it its configuration: one metered call.
+/// Creates the instance, binds its functions and passes its configuration, in one metered call.
 fn instantiate<'a>(
     blueprint: &'a Blueprint,
     store: &'a mut Store<GuestData>,

@@ -12,7 +12,7 @@ use wasmtime::component::InstancePre;
 use self::grants::{Capability, Grants};
 use crate::compile::ComponentSource;
 use crate::error::SandboxError;
-use crate::guest::GuestData;
+use crate::instance::guest::GuestData;
 use crate::instance::pool::Amount;
 use crate::runtime::Runtime;
 use crate::stages::Exports;

@@ -1,4 +1,4 @@
-//! The one engine: how guests are compiled, where they live, and how many there are at once.
+//! The wasmtime engine of a sandbox, and what belongs to it: linker, executor, ticker and instance pool.
 
 pub(crate) mod address_space;
 
@@ -13,47 +13,47 @@ use wasmtime::{Config, Engine, InstanceAllocationStrategy, OptLevel, PoolingAllo
 use self::address_space::MemoryPlan;
 use crate::background::{Executor, Ticker};
 use crate::error::SandboxError;
-use crate::guest::{self, GuestData};
+use crate::instance::guest::{self, GuestData};
 use crate::instance::pool::{Amount, InstancePool};
 
-/// Where instances get their memory.
+/// How memory for instances is allocated.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Allocation {
-    /// From a pool reserved at the start, in a few microseconds; from the system where the address space is too small.
+    /// From a pool that is reserved at the start, which takes a few microseconds. If the address space is too small, on demand.
     #[default]
     Pooled,
-    /// From the system, every time.
+    /// From the system, at each start of an instance.
     OnDemand,
 }
 
-/// Bytes of address space for one memory in a pool: what lets Cranelift leave out bounds checks.
+/// Bytes of address space for one pooled memory. With this size compiled code needs no bounds checks.
 pub(crate) const SLOT_BYTES: usize = 1 << 32;
-/// Bytes of address space behind a memory from the system, where compiled code checks bounds.
+/// Bytes of the guard region after a memory on demand. Compiled code checks bounds there.
 const GUARD_BYTES: u64 = 64 << 10;
-/// Bytes of address space for which such a memory may grow before it is moved.
+/// Bytes by which a memory on demand can grow before it is moved.
 const GROWTH_BYTES: u64 = 1 << 20;
 
-/// The engine with what belongs to it.
+/// The engine and everything that belongs to it.
 pub(crate) struct Runtime {
-    // First, so that the thread ends while the engine is still there.
+    // Must come first: its thread must end before the engine is dropped.
     pub(crate) ticker: Ticker,
     /// Runs the calls of guests.
     pub(crate) executor: Executor,
     pub(crate) engine: Engine,
     pub(crate) linker: Linker<GuestData>,
     pub(crate) compilations: AtomicU64,
-    /// Why there is no pool although one was asked for.
+    /// The reason, if memory is not pooled or its capacity is lower than asked for.
     pub(crate) unpooled: Option<String>,
     allocation: Allocation,
-    /// What instances hold, and who waits for some.
+    /// The memories of live instances, and the waiting requests.
     pub(crate) pool: Arc<InstancePool>,
 }
 
 impl Runtime {
-    /// An engine for instances that hold at most `wanted` together; for fewer where the address space is limited.
+    /// An engine whose live instances can have `wanted` in total, or less if the address space is limited.
     ///
     /// # Errors
-    /// `SandboxError::AddressSpace` if not even a few fit, `SandboxError::Host` if the machine cannot have one.
+    /// `SandboxError::AddressSpace` if the address space is below the minimum, `SandboxError::Host` if the engine cannot be created.
     pub(crate) fn start(asked: Allocation, wanted: Amount) -> Result<Self, SandboxError> {
         let host = |error: wasmtime::Error| SandboxError::Host(format!("{error:#}"));
         let MemoryPlan { mut allocation, capacity, reason: mut unpooled } =
@@ -69,7 +69,7 @@ impl Runtime {
         let engine = made.map_err(host)?;
         let mut linker = Linker::new(&engine);
         guest::link(&mut linker).map_err(host)?;
-        let no_thread = |error| SandboxError::Host(format!("its clock thread cannot start: {error}"));
+        let no_thread = |error| SandboxError::Host(format!("the ticker thread cannot be started: {error}"));
         let ticker = Ticker::start(engine.weak()).map_err(no_thread)?;
         Ok(Self {
             ticker,
@@ -83,29 +83,29 @@ impl Runtime {
         })
     }
 
-    /// As `start`, for so many memories of any size.
+    /// As `start`, for this number of memories of any size.
     #[cfg(test)]
     pub(crate) fn new(asked: Allocation, memories: usize) -> Result<Self, SandboxError> {
         Self::start(asked, Amount { memories, bytes: usize::MAX })
     }
 
-    /// What is really used.
+    /// The allocation in use.
     pub(crate) fn allocation(&self) -> Allocation {
         self.allocation
     }
 
-    /// Names the engine's version and settings: an artifact of another cannot be loaded.
+    /// Identifies the engine's version and settings. Artifacts of another engine cannot be loaded.
     pub(crate) fn compatibility(&self) -> u64 {
         compatibility(&self.engine)
     }
 }
 
-/// An engine that only compiles, for another that is named `wanted`; none if that is of another version.
+/// An engine that compiles for the engine with the hash `wanted`. `None` if that engine has another version.
 ///
 /// # Errors
-/// Wasmtime's, if the machine cannot have one.
+/// Wasmtime's error, if the engine cannot be created.
 pub(crate) fn compiler(wanted: u64) -> wasmtime::Result<Option<Engine>> {
-    // How memory lies decides which checks are compiled, so there are two kinds of code.
+    // The allocation decides whether bounds checks are compiled, so the code differs.
     for allocation in [Allocation::OnDemand, Allocation::Pooled] {
         let engine = Engine::new(&config(allocation, 1))?;
         if compatibility(&engine) == wanted {
@@ -115,7 +115,7 @@ pub(crate) fn compiler(wanted: u64) -> wasmtime::Result<Option<Engine>> {
     Ok(None)
 }
 
-/// Names an engine's version and settings.
+/// Identifies an engine's version and settings.
 pub(crate) fn compatibility(engine: &Engine) -> u64 {
     let mut hasher = DefaultHasher::new();
     engine.precompile_compatibility_hash().hash(&mut hasher);
@@ -127,18 +127,18 @@ fn config(allocation: Allocation, slot_count: usize) -> Config {
     config
         .consume_fuel(true)
         .epoch_interruption(true)
-        // Three to four times cheaper calls; no 0.1 world is async.
+        // Makes calls three to four times cheaper. No world of version 0.1 is async.
         .concurrency_support(false)
         .cranelift_opt_level(OptLevel::Speed)
         .max_wasm_stack(limits::PLUGIN_STACK_BYTES)
         .async_stack_size(limits::PLUGIN_ASYNC_STACK_BYTES)
-        // Faults carry the plugin's own words; a backtrace without names is worth nothing and costs at every trap.
+        // A fault has the plugin's own message. A backtrace would cost time at every trap and have no names.
         .wasm_backtrace_max_frames(None);
     match allocation {
         Allocation::Pooled => config
             .memory_reservation(SLOT_BYTES as u64)
             .allocation_strategy(InstanceAllocationStrategy::Pooling(pool(slot_count))),
-        // Whoever has no pool may have little address space: a memory takes as much as it has bytes.
+        // Without a pool the address space may be small, so a memory reserves only its size.
         Allocation::OnDemand => {
             config.memory_reservation(0).memory_guard_size(GUARD_BYTES).memory_reservation_for_growth(GROWTH_BYTES)
         }
@@ -151,7 +151,7 @@ fn pool(slot_count: usize) -> PoolingAllocationConfig {
     let (instances, memories, tables) =
         (limits::PLUGIN_INSTANCES_MAX as u32, limits::PLUGIN_MEMORIES_MAX as u32, limits::PLUGIN_TABLES_MAX as u32);
     let mut pool = PoolingAllocationConfig::new();
-    // Memories are counted, so of everything else there is as much as that many components can have.
+    // The instance pool counts memories. Everything else is as much as that many components can need.
     pool.total_component_instances(slots)
         .total_memories(slots)
         .total_stacks(slots)
@@ -163,7 +163,7 @@ fn pool(slot_count: usize) -> PoolingAllocationConfig {
         .max_memories_per_module(memories)
         .max_tables_per_module(tables)
         .table_elements(limits::PLUGIN_TABLE_ELEMENTS_MAX)
-        // The limiter decides, so that both kinds of allocation fail alike.
+        // The limiter enforces the limit, so that both allocations fail in the same way.
         .max_memory_size(SLOT_BYTES);
     pool
 }
@@ -173,7 +173,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_pool_beyond_the_address_space_falls_back_and_says_so() {
+    fn a_pool_that_is_too_large_falls_back_to_allocation_on_demand_with_a_reason() {
         let runtime = Runtime::new(Allocation::Pooled, 100_000).expect("an engine all the same");
         assert_eq!(runtime.allocation(), Allocation::OnDemand);
         assert!(runtime.unpooled.is_some());

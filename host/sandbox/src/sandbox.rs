@@ -13,10 +13,10 @@ use wasmtime::component::{Component, InstancePre};
 use self::notice::Notice;
 use crate::compile::{CancelFlag, CancelOnDrop, CompiledComponent, CompilerCommand, Loader, Shape};
 use crate::error::SandboxError;
-use crate::guest::{self, GuestData};
+use crate::instance::guest::{self, GuestData};
 use crate::instance::pool::Amount;
 use crate::instance::records::Records;
-use crate::instance::{Instance, Terms};
+use crate::instance::{Instance, InstanceOptions};
 use crate::plugin::grants::Grants;
 use crate::plugin::{Blueprint, Plugin, PluginInfo, PluginLimits, PluginSpec};
 use crate::runtime::{Allocation, Runtime};
@@ -283,10 +283,15 @@ async fn describe(
     check: ToolCheck,
 ) -> Result<(Option<PluginInfo>, Vec<ToolDefinition>), SandboxError> {
     let records = Records::default();
-    let room = blueprint.runtime.pool.take_one(None, blueprint.need(), limits::PLUGIN_POOL_WAIT).await?;
-    let terms =
-        Terms { limits: blueprint.limits, budget: None, room, records: records.clone(), request: Arc::from("load") };
-    let (instance, started) = Instance::start(Arc::clone(blueprint), terms).await;
+    let permit = blueprint.runtime.pool.take_one(None, blueprint.need(), limits::PLUGIN_POOL_WAIT).await?;
+    let options = InstanceOptions {
+        limits: blueprint.limits,
+        budget: None,
+        permit,
+        records: records.clone(),
+        request: Arc::from("load"),
+    };
+    let (instance, started) = Instance::start(Arc::clone(blueprint), options).await;
     started?;
     let mut info = None;
     if instance.has(Stage::Init) {

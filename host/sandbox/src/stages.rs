@@ -14,7 +14,7 @@ use firebox_contract::{BoxFuture, Stage, limits};
 use wasmtime::Store;
 use wasmtime::component::{Instance, InstancePre};
 
-use crate::guest::GuestData;
+use crate::instance::guest::GuestData;
 
 /// Writes the table of stages and every type with one field per stage.
 macro_rules! stages {

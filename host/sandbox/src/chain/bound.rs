@@ -9,9 +9,9 @@ use super::PluginChain;
 use super::per_call::PerCallPlugin;
 use super::tool_index::{ToolIndex, check_arguments};
 use crate::error::SandboxError;
-use crate::instance::pool::Room;
+use crate::instance::pool::SharedPermit;
 use crate::instance::records::Records;
-use crate::instance::{Instance, Terms};
+use crate::instance::{Instance, InstanceOptions};
 use crate::plugin::{OnFault, Plugin};
 use crate::stages::{text, tool};
 
@@ -43,17 +43,18 @@ impl BoundChain {
     /// The fault of a plugin that does not start, or the refusal of the instance pool.
     pub(super) async fn start(chain: &PluginChain, info: RequestInfo) -> Result<Self, Error> {
         let request: Arc<str> = Arc::from(info.id.as_str());
-        let mut rooms = rooms(chain).await?.into_iter();
+        let mut permits = permits(chain).await?.into_iter();
         let (mut instances, mut members) = (Vec::new(), Vec::with_capacity(chain.plugins.len()));
         for plugin in &chain.plugins {
-            let room = if plugin.lives_per_request() { rooms.next() } else { None };
-            let Some(room) = room else {
+            let permit = if plugin.lives_per_request() { permits.next() } else { None };
+            let Some(permit) = permit else {
                 members.push(ChainMember::PerCall(chain.per_call(plugin, Arc::clone(&request))));
                 continue;
             };
             let (limits, budget, records) = (chain.limits(plugin), chain.budget.clone(), Records::default());
-            let terms = Terms { limits, budget, room, records: records.clone(), request: Arc::clone(&request) };
-            let (instance, started) = Instance::start(Arc::clone(&plugin.blueprint), terms).await;
+            let options =
+                InstanceOptions { limits, budget, permit, records: records.clone(), request: Arc::clone(&request) };
+            let (instance, started) = Instance::start(Arc::clone(&plugin.blueprint), options).await;
             match started {
                 Ok(()) => {}
                 Err(SandboxError::Fault(fault)) if plugin.on_fault() == OnFault::Skip => records.log_skip(&fault),
@@ -104,8 +105,8 @@ impl BoundChain {
     }
 }
 
-/// Takes room in the instance pool for every plugin whose instance lives as long as the request, all at once.
-async fn rooms(chain: &PluginChain) -> Result<Vec<Room>, SandboxError> {
+/// Takes permits of the instance pool for every plugin whose instance lives as long as the request, all at once.
+async fn permits(chain: &PluginChain) -> Result<Vec<SharedPermit>, SandboxError> {
     let plugins: Vec<&Arc<Plugin>> = chain.plugins.iter().filter(|plugin| plugin.lives_per_request()).collect();
     let Some(first) = plugins.first() else { return Ok(Vec::new()) };
     let needs = plugins.iter().map(|plugin| plugin.blueprint.need()).collect();

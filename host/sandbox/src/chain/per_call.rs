@@ -10,7 +10,7 @@ use crate::background::CpuBudget;
 use crate::error::SandboxError;
 use crate::instance::progress;
 use crate::instance::records::Records;
-use crate::instance::{Instance, Terms};
+use crate::instance::{Instance, InstanceOptions};
 use crate::plugin::{OnFault, Plugin, PluginLimits};
 use crate::stages::tool;
 
@@ -55,15 +55,15 @@ impl PerCallPlugin {
         let _running = self.running.lock().await;
         let blueprint = &self.plugin.blueprint;
         let tenant = self.budget.as_ref().map(|budget| budget.id());
-        let room = blueprint.runtime.pool.take_one(tenant, blueprint.need(), limits::PLUGIN_POOL_WAIT).await?;
-        let terms = Terms {
+        let permit = blueprint.runtime.pool.take_one(tenant, blueprint.need(), limits::PLUGIN_POOL_WAIT).await?;
+        let options = InstanceOptions {
             limits: self.limits,
             budget: self.budget.clone(),
-            room,
+            permit,
             records: self.records.clone(),
             request: Arc::from(format!("{} {}", self.request, call.id)),
         };
-        let (mut instance, started) = Instance::start(Arc::clone(blueprint), terms).await;
+        let (mut instance, started) = Instance::start(Arc::clone(blueprint), options).await;
         match started {
             Ok(()) => {}
             Err(SandboxError::Fault(fault)) if self.plugin.on_fault() == OnFault::Skip => self.records.log_skip(&fault),

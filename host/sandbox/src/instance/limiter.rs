@@ -4,7 +4,7 @@ use firebox_contract::limits;
 use wasmtime::ResourceLimiter;
 
 use crate::error::SandboxError;
-use crate::instance::pool::Room;
+use crate::instance::pool::SharedPermit;
 
 /// A growth that was denied.
 #[derive(Debug, Clone, PartialEq)]
@@ -30,13 +30,13 @@ pub(crate) struct Limiter {
     growing_by: usize,
     denied: Option<DeniedGrowth>,
     /// The permit of the store's instance.
-    room: Option<Room>,
+    permit: Option<SharedPermit>,
 }
 
 impl Limiter {
     /// Allows `memory_limit` bytes in total, as far as the pool has room.
-    pub(crate) fn new(memory_limit: usize, room: Option<Room>) -> Self {
-        Self { memory_limit, memory_now: 0, memory_peak: 0, growing_by: 0, denied: None, room }
+    pub(crate) fn new(memory_limit: usize, permit: Option<SharedPermit>) -> Self {
+        Self { memory_limit, memory_now: 0, memory_peak: 0, growing_by: 0, denied: None, permit }
     }
 
     /// Forgets a denial, at the start of a call.
@@ -74,7 +74,7 @@ impl ResourceLimiter for Limiter {
             self.growing_by = 0;
             return Ok(false);
         }
-        if let Some(Err(error)) = self.room.as_ref().map(|room| room.cover(asked)) {
+        if let Some(Err(error)) = self.permit.as_ref().map(|permit| permit.cover(asked)) {
             self.denied.get_or_insert(DeniedGrowth::Pool(error));
             self.growing_by = 0;
             return Ok(false);

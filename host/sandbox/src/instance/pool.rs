@@ -88,12 +88,12 @@ struct Waiter {
     needs: Vec<Amount>,
     /// The sum of the needs.
     asked: Amount,
-    granted: oneshot::Sender<Vec<Room>>,
+    granted: oneshot::Sender<Vec<SharedPermit>>,
 }
 
 /// The permit of one instance. The instance and its calls share it, because a cancelled call may use the memory for a moment
 /// longer than the instance lives.
-pub(crate) type Room = Arc<PoolPermit>;
+pub(crate) type SharedPermit = Arc<PoolPermit>;
 
 /// The part of the pool that one instance holds. Dropping it returns that part.
 #[derive(Debug)]
@@ -163,9 +163,9 @@ impl InstancePool {
         tenant: Tenant,
         needs: Vec<Amount>,
         wait: Duration,
-    ) -> Result<Vec<Room>, SandboxError> {
+    ) -> Result<Vec<SharedPermit>, SandboxError> {
         let asked = self.check(needs.iter().copied())?;
-        let (granted, mut rooms) = oneshot::channel();
+        let (granted, mut permits) = oneshot::channel();
         let held = {
             let mut queue = self.queue();
             let held = Arc::clone(queue.tenants.entry(tenant).or_default());
@@ -179,13 +179,13 @@ impl InstancePool {
             loop {
                 self.serve();
                 // Threads at low priority release permits without a wake-up, so look again after a while.
-                if let Ok(rooms) = tokio::time::timeout(limits::PLUGIN_POOL_PERIOD, &mut rooms).await {
-                    return rooms.ok();
+                if let Ok(permits) = tokio::time::timeout(limits::PLUGIN_POOL_PERIOD, &mut permits).await {
+                    return permits.ok();
                 }
             }
         };
-        let rooms = tokio::time::timeout(wait, waiting).await.ok().flatten();
-        rooms.ok_or_else(|| self.refusal(tenant, held.now(), asked))
+        let permits = tokio::time::timeout(wait, waiting).await.ok().flatten();
+        permits.ok_or_else(|| self.refusal(tenant, held.now(), asked))
     }
 
     /// The permit for one instance, as `take`.
@@ -197,10 +197,10 @@ impl InstancePool {
         tenant: Tenant,
         need: Amount,
         wait: Duration,
-    ) -> Result<Room, SandboxError> {
-        let rooms = self.take(tenant, vec![need], wait).await?;
+    ) -> Result<SharedPermit, SandboxError> {
+        let permits = self.take(tenant, vec![need], wait).await?;
         // `take` grants one permit for each need.
-        rooms.into_iter().next().ok_or_else(|| SandboxError::Host("the pool granted no permit".to_owned()))
+        permits.into_iter().next().ok_or_else(|| SandboxError::Host("the pool granted no permit".to_owned()))
     }
 
     /// Serves waiting requests until none of them can be served.

@@ -5,7 +5,7 @@ use tokio::sync::mpsc;
 use wasmtime::component::{HasSelf, Linker};
 
 use self::bindings::firebox::plugin::progress::{Host, add_to_linker};
-use crate::guest::GuestData;
+use crate::instance::guest::GuestData;
 use crate::instance::log::cut;
 
 #[allow(unreachable_pub, missing_docs, reason = "generated code")]

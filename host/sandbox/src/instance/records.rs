@@ -6,7 +6,7 @@ use std::time::Duration;
 use firebox_contract::{LogLine, PluginUse, Stage};
 
 use crate::instance::log::PluginLog;
-use crate::meter::Spent;
+use crate::instance::meter::CallUsage;
 
 /// The records. Clones share them.
 #[derive(Debug, Clone, Default)]
@@ -25,13 +25,13 @@ struct StageRecord {
 
 impl Records {
     /// Adds the usage of one call.
-    pub(crate) fn record(&self, plugin: &str, stage: Stage, spent: Spent) {
+    pub(crate) fn record(&self, plugin: &str, stage: Stage, usage: CallUsage) {
         self.with(plugin, stage, |row| {
             let used = &mut row.used;
             used.calls = used.calls.saturating_add(1);
-            used.fuel = used.fuel.saturating_add(spent.fuel);
-            used.memory_peak_bytes = used.memory_peak_bytes.max(spent.memory_peak_bytes);
-            used.elapsed = used.elapsed.saturating_add(spent.elapsed);
+            used.fuel = used.fuel.saturating_add(usage.fuel);
+            used.memory_peak_bytes = used.memory_peak_bytes.max(usage.memory_peak_bytes);
+            used.elapsed = used.elapsed.saturating_add(usage.elapsed);
         });
     }
 
@@ -85,7 +85,7 @@ mod tests {
         assert!(records.clone().allows("p", Stage::Tool, 6, 10), "another stage");
         assert!(records.allows("p", Stage::Text, 4, 10));
         assert!(!records.clone().allows("p", Stage::Text, 1, 10), "clones share the records");
-        records.record("p", Stage::Text, Spent { fuel: 7, ..Spent::default() });
+        records.record("p", Stage::Text, CallUsage { fuel: 7, ..CallUsage::default() });
         let uses = records.uses();
         assert_eq!((uses.len(), uses[0].calls, uses[0].fuel), (2, 1, 7));
     }

@@ -19,7 +19,7 @@ use wasmtime_wasi::cli::{IsTerminal, StdoutStream};
 use wasmtime_wasi::p2::{OutputStream, Pollable, StreamResult};
 use wasmtime_wasi::{WasiCtx, WasiCtxView};
 
-use crate::guest::GuestData;
+use crate::instance::guest::GuestData;
 use crate::instance::log::PluginLog;
 use crate::plugin::grants::{Capability, Grants};
 
@@ -32,16 +32,16 @@ pub(crate) const PACKAGES: &[&str] =
 /// Bytes a guest may write to a stream at once.
 const STREAM_PERMIT_BYTES: usize = 4_096;
 
-/// What decides the clock and the random numbers of an instance.
+/// The grants and names of an instance, which decide its clock and its random numbers.
 #[derive(Debug, Clone)]
-pub(crate) struct World {
+pub(crate) struct GuestIdentity {
     pub(crate) grants: Grants,
     pub(crate) plugin: String,
     /// The id of the request that the instance runs in.
     pub(crate) request: Arc<str>,
 }
 
-impl World {
+impl GuestIdentity {
     /// A seed for random numbers: the same for every instance of the plugin in one request.
     fn seed(&self, purpose: &str) -> [u8; 32] {
         let mut hash = Sha256::new();
@@ -62,8 +62,8 @@ pub(crate) struct Wasi {
 }
 
 impl Wasi {
-    /// State that writes to `log` and has the grants of `world`.
-    pub(crate) fn new(log: &PluginLog, world: &World) -> Self {
+    /// State that writes to `log` and has the grants of `identity`.
+    pub(crate) fn new(log: &PluginLog, identity: &GuestIdentity) -> Self {
         let mut table = ResourceTable::new();
         table.set_max_capacity(limits::PLUGIN_HANDLES_MAX);
         let mut context = WasiCtx::builder();
@@ -75,14 +75,14 @@ impl Wasi {
             .allow_udp(false)
             .allow_ip_name_lookup(false)
             .max_random_size(limits::PLUGIN_RANDOM_BYTES_MAX);
-        let clock = (!world.grants.has(Capability::Clock)).then(VirtualClock::default);
+        let clock = (!identity.grants.has(Capability::Clock)).then(VirtualClock::default);
         if let Some(clock) = clock.clone() {
             context.monotonic_clock(clock).wall_clock(FrozenWallClock);
         }
-        if !world.grants.has(Capability::Random) {
-            let number = |purpose| StdRng::from_seed(world.seed(purpose));
+        if !identity.grants.has(Capability::Random) {
+            let number = |purpose| StdRng::from_seed(identity.seed(purpose));
             let mut seed = [0; 16];
-            seed.copy_from_slice(&world.seed("insecure seed")[..16]);
+            seed.copy_from_slice(&identity.seed("insecure seed")[..16]);
             context
                 .secure_random(number("random"))
                 .insecure_random(number("insecure random"))

@@ -5,7 +5,7 @@ mod v1;
 use wasmtime::Store;
 
 use super::{GuestFuture, GuestReturn, StageVersion};
-use crate::guest::GuestData;
+use crate::instance::guest::GuestData;
 use crate::plugin::PluginInfo;
 
 /// The functions of the interface `lifecycle`, in any version.

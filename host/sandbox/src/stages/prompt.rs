@@ -10,8 +10,8 @@ use wasmtime::Store;
 
 use super::{GuestFuture, GuestReturn, StageVersion, return_limit, stage_missing};
 use crate::chain::BoundChain;
-use crate::guest::GuestData;
 use crate::instance::Instance;
+use crate::instance::guest::GuestData;
 use crate::instance::log::cut;
 
 /// The input of a plugin at this stage.

@@ -7,8 +7,8 @@ use wasmtime::Store;
 
 use super::{GuestFuture, GuestReturn, StageVersion, stage_missing};
 use crate::chain::BoundChain;
-use crate::guest::GuestData;
 use crate::instance::Instance;
+use crate::instance::guest::GuestData;
 
 /// The decision of one plugin about a chunk.
 #[derive(Debug, Clone, PartialEq, Eq)]

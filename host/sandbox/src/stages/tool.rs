@@ -10,8 +10,8 @@ use self::definition::check;
 use super::{GuestFuture, GuestReturn, StageVersion, stage_missing};
 use crate::chain::BoundChain;
 use crate::error::SandboxError;
-use crate::guest::GuestData;
 use crate::instance::Instance;
+use crate::instance::guest::GuestData;
 use crate::sandbox::ToolCheck;
 
 /// The answer of a plugin's tool.

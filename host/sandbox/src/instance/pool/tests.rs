@@ -11,17 +11,17 @@ fn pool(memories: usize, bytes: usize) -> Arc<InstancePool> {
     InstancePool::new(Amount { memories, bytes })
 }
 
-async fn take(pool: &Arc<InstancePool>, tenant: u64, count: usize) -> Result<Vec<Room>, SandboxError> {
+async fn take(pool: &Arc<InstancePool>, tenant: u64, count: usize) -> Result<Vec<SharedPermit>, SandboxError> {
     pool.take(Some(tenant), memories(count), SOON).await
 }
 
 /// Takes one at a time until there is no more.
-async fn flood(pool: &Arc<InstancePool>, tenant: u64) -> (Vec<Vec<Room>>, SandboxError) {
-    let mut rooms = Vec::new();
+async fn flood(pool: &Arc<InstancePool>, tenant: u64) -> (Vec<Vec<SharedPermit>>, SandboxError) {
+    let mut permits = Vec::new();
     loop {
         match take(pool, tenant, 1).await {
-            Ok(room) => rooms.push(room),
-            Err(error) => return (rooms, error),
+            Ok(permit) => permits.push(permit),
+            Err(error) => return (permits, error),
         }
     }
 }

@@ -15,7 +15,7 @@ use wasmtime_wasi::p2::{DynPollable, Pollable, subscribe};
 use wasmtime_wasi::{HostMonotonicClock, HostWallClock};
 
 use super::Wasi;
-use crate::guest::GuestData;
+use crate::instance::guest::GuestData;
 
 /// Nanoseconds that the clock advances at each reading, so that a guest that polls the clock in a loop comes to an end.
 const STEP: u64 = 1_000_000;

@@ -6,7 +6,7 @@ use wasmtime::component::InstancePre;
 
 use self::bindings::exports::firebox::plugin::lifecycle::{Guest, GuestIndices};
 use super::LifecycleCalls;
-use crate::guest::GuestData;
+use crate::instance::guest::GuestData;
 use crate::instance::log::cut;
 use crate::plugin::PluginInfo;
 use crate::stages::{Binder, GuestFuture};

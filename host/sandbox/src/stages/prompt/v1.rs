@@ -9,7 +9,7 @@ use wasmtime::component::InstancePre;
 use self::bindings::exports::firebox::plugin::prompt::{self, Guest, GuestIndices, Request};
 use self::bindings::firebox::plugin::types::{Message, Role, ToolCall};
 use super::{GuestPromptVerdict, PromptCalls, PromptRequest};
-use crate::guest::GuestData;
+use crate::instance::guest::GuestData;
 use crate::stages::{Binder, GuestFuture};
 
 #[allow(unreachable_pub, missing_docs, reason = "generated code")]

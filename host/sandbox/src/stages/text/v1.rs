@@ -5,7 +5,7 @@ use wasmtime::component::InstancePre;
 
 use self::bindings::exports::firebox::plugin::text::{self, Guest, GuestIndices};
 use super::{GuestTextVerdict, TextCalls};
-use crate::guest::GuestData;
+use crate::instance::guest::GuestData;
 use crate::stages::{Binder, GuestFuture};
 
 #[allow(unreachable_pub, missing_docs, reason = "generated code")]

@@ -6,7 +6,7 @@ use wasmtime::component::InstancePre;
 
 use self::bindings::exports::firebox::plugin::tool::{self, Definition, Effects, Guest, GuestIndices};
 use super::{GuestToolOutcome, ToolCalls};
-use crate::guest::GuestData;
+use crate::instance::guest::GuestData;
 use crate::stages::{Binder, GuestFuture};
 
 #[allow(unreachable_pub, missing_docs, reason = "generated code")]

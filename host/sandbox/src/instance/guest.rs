@@ -1,4 +1,4 @@
-//! What the host keeps beside one guest instance, and the one host function every plugin has: `log.write`.
+//! The host's data of one store, and the imports of guests.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -13,7 +13,7 @@ use crate::background::CallState;
 use crate::instance::limiter::Limiter;
 use crate::instance::log::PluginLog;
 use crate::instance::progress::{self, ProgressSender};
-use crate::instance::wasi::{Wasi, World};
+use crate::instance::wasi::{GuestIdentity, Wasi};
 
 #[allow(unreachable_pub, missing_docs, reason = "generated code")]
 mod bindings {
@@ -27,29 +27,29 @@ mod bindings {
 pub(crate) struct GuestData {
     pub(crate) limiter: Limiter,
     pub(crate) log: PluginLog,
-    /// What the executor reads while a call runs.
+    /// Read by the executor while a call runs.
     pub(crate) call_state: Arc<CallState>,
-    /// When the call that runs now must end.
+    /// The time at which the current call must end.
     pub(crate) deadline: Instant,
-    /// Where the guest's progress goes; nowhere if nobody listens.
+    /// The receiver of progress reports, if the caller wants them.
     pub(crate) reports: Option<ProgressSender>,
-    world: World,
+    identity: GuestIdentity,
     wasi: Option<Box<Wasi>>,
 }
 
 impl GuestData {
-    /// For an instance within `limiter`, which logs to `log` and sees `world`.
-    pub(crate) fn new(limiter: Limiter, log: PluginLog, call_state: Arc<CallState>, world: World) -> Self {
-        Self { limiter, log, call_state, deadline: Instant::now(), reports: None, world, wasi: None }
+    /// The data of an instance with these limits, log and identity.
+    pub(crate) fn new(limiter: Limiter, log: PluginLog, call_state: Arc<CallState>, identity: GuestIdentity) -> Self {
+        Self { limiter, log, call_state, deadline: Instant::now(), reports: None, identity, wasi: None }
     }
 
-    /// What it sees of the world, made when it first looks.
+    /// The WASI state. It is created at the first use.
     pub(crate) fn wasi(&mut self) -> &mut Wasi {
-        let (log, world) = (&self.log, &self.world);
-        self.wasi.get_or_insert_with(|| Box::new(Wasi::new(log, world)))
+        let (log, identity) = (&self.log, &self.identity);
+        self.wasi.get_or_insert_with(|| Box::new(Wasi::new(log, identity)))
     }
 
-    /// A store around this, limited and interruptible. Only `meter` may run something in it.
+    /// A store with this data, with limits and epoch interruption. Only `meter` may run guest code in it.
     pub(crate) fn into_store(self, engine: &wasmtime::Engine) -> Store<Self> {
         let mut store = Store::new(engine, self);
         store.limiter(|data| &mut data.limiter);
@@ -60,7 +60,7 @@ impl GuestData {
                 return Ok(UpdateDeadline::Interrupt);
             }
             data.call_state.record(context.get_fuel().unwrap_or(0), data.limiter.peak_bytes());
-            // The thread runs other tasks once a tick.
+            // Lets the thread run other tasks once per tick.
             Ok(UpdateDeadline::YieldCustom(1, Box::pin(tokio::task::yield_now())))
         });
         store
@@ -86,17 +86,17 @@ impl Host for GuestData {
     }
 }
 
-/// Everything a guest can import, and nothing else.
+/// Adds everything that a guest can import.
 ///
 /// # Errors
-/// Wasmtime's, if a name is given twice.
+/// Wasmtime's error, if a name is defined twice.
 pub(crate) fn link(linker: &mut Linker<GuestData>) -> wasmtime::Result<()> {
     add_to_linker::<GuestData, HasSelf<GuestData>>(linker, |data| data)?;
     progress::link(linker)?;
     crate::instance::wasi::link(linker)
 }
 
-/// Whether an import called `name` is one that `link` answers, going by its package.
+/// Whether the import `name` is one of those that `link` adds, by its package or interface.
 pub(crate) fn is_known_import(name: &str) -> bool {
     let interface = name.split('@').next().unwrap_or(name);
     let package = interface.split('/').next().unwrap_or(interface);
@@ -109,7 +109,7 @@ mod tests {
     use super::is_known_import;
 
     #[test]
-    fn only_our_own_and_the_empty_wasi_are_known() {
+    fn only_firebox_interfaces_and_wasi_are_known() {
         for name in [
             "firebox:plugin/log@0.1.0",
             "firebox:plugin/progress@0.1.0",
