@@ -17,7 +17,7 @@ use std::path::{Path, PathBuf};
 use firebox_contract::limits;
 
 use document::TomlTable;
-pub use keys::{Key, keys};
+pub use keys::{ConfigKey, keys};
 pub(crate) use print::list as toml_list;
 use problem::Problems;
 pub use problem::{ConfigError, Problem, SourceLocation};

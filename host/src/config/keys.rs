@@ -6,7 +6,7 @@ use super::read;
 
 /// A key of the configuration file.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Key {
+pub struct ConfigKey {
     /// Its table and its name, such as `tenant.limits.sessions_max`.
     pub path: String,
     /// Its type, as a reader writes it: `boolean`, `size`, `list of texts`.
@@ -243,7 +243,7 @@ const SMALLEST: &str = "[[model]]\nname = \"ember\"\n[[plugin]]\nname = \"redact
 /// # Panics
 /// Never: the smallest configuration is read by a test.
 #[must_use]
-pub fn keys() -> Vec<Key> {
+pub fn keys() -> Vec<ConfigKey> {
     let problems = Problems::recording();
     let tree = super::document::parse(SMALLEST, "smallest", &problems);
     let config = read(&tree, None, &|_| None, &problems);
@@ -252,7 +252,7 @@ pub fn keys() -> Vec<Key> {
         let form = forms.iter().find(|form| form.path == *path);
         let shown = shown.iter().find(|value| value.0 == *path).map(|value| format!("`{}`", value.1));
         let default = if default.is_empty() { shown.unwrap_or_default() } else { (*default).to_owned() };
-        Key {
+        ConfigKey {
             path: (*path).to_owned(),
             kind: if kind.is_empty() {
                 form.map(|form| form.kind.clone()).unwrap_or_default()

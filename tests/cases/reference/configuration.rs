@@ -2,7 +2,7 @@ use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::path::Path;
 
-use firebox::config::{Config, EXAMPLE, Key, keys};
+use firebox::config::{Config, ConfigKey, EXAMPLE, keys};
 
 use super::check;
 
@@ -22,11 +22,11 @@ const TABLES: &[(&str, &str, &str)] = &[
     ("tenant.key", "`[[tenant.key]]`", "A reload applies changes."),
 ];
 
-fn table_of(key: &Key) -> &str {
+fn table_of(key: &ConfigKey) -> &str {
     key.path.rsplit_once('.').map_or("", |(table, _)| table)
 }
 
-fn name_of(key: &Key) -> &str {
+fn name_of(key: &ConfigKey) -> &str {
     key.path.rsplit('.').next().expect("a name")
 }
 
@@ -43,7 +43,7 @@ fn the_page_of_the_configuration_shows_every_key() {
         writeln!(page, "\n## {written}\n\n{reload}{}\n", environment(table)).expect("a string");
         page.push_str("| key | type | default | range | meaning |\n|---|---|---|---|---|\n");
         for key in keys.iter().filter(|key| table_of(key) == *table) {
-            let Key { kind, default, range, meaning, .. } = key;
+            let ConfigKey { kind, default, range, meaning, .. } = key;
             writeln!(page, "| `{}` | {kind} | {default} | {range} | {meaning} |", name_of(key)).expect("a string");
         }
     }
