@@ -9,10 +9,14 @@ mod environment;
 mod honest;
 #[path = "tidy/limits.rs"]
 mod limits;
+#[path = "tidy/names.rs"]
+mod names;
 #[path = "tidy/pages.rs"]
 mod pages;
 #[path = "tidy/prose.rs"]
 mod prose;
+#[path = "tidy/rooms.rs"]
+mod rooms;
 #[path = "tidy/source.rs"]
 mod source;
 #[path = "tidy/style.rs"]
