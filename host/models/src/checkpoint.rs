@@ -8,7 +8,8 @@ pub(crate) mod source;
 pub(crate) mod tensors;
 pub(crate) mod weights;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use firebox_contract::limits;
 
@@ -18,6 +19,7 @@ use crate::checkpoint::json::JsonFile;
 use crate::checkpoint::source::Source;
 use crate::checkpoint::tensors::TensorIndex;
 use crate::error::ModelError;
+use crate::gguf::GgufFiles;
 use crate::metadata::{self, Table, Warnings, files};
 
 /// The files of one model. Weights stay on disk (memory-mapped) until they are used.
@@ -29,18 +31,24 @@ pub struct Checkpoint {
 }
 
 impl Checkpoint {
-    /// Opens a Hugging Face folder: `config.json`, `tokenizer.json` and weights in one of the known formats.
+    /// Opens a GGUF file, a folder with nothing but one, or a Hugging Face folder: `config.json`, `tokenizer.json` and weights
+    /// in one of the known formats.
     ///
     /// # Errors
     /// Names the file that is missing, too large or damaged.
-    pub fn open(folder: &Path) -> Result<Self, ModelError> {
-        if !folder.is_dir() {
+    pub fn open(path: &Path) -> Result<Self, ModelError> {
+        if let Some(file) = gguf_file(path)? {
+            let warnings = Warnings::default();
+            let source = Source::Gguf(Arc::new(GgufFiles::open(&file, &warnings)?));
+            return Ok(Self { tensors: format::open(&source, &warnings)?, source, warnings });
+        }
+        if !path.is_dir() {
             return Err(ModelError::MissingFile {
-                file: folder.display().to_string(),
-                remedy: "a model is a folder with config.json, tokenizer.json and model.safetensors",
+                file: path.display().to_string(),
+                remedy: "a model is a .gguf file, or a folder with config.json, tokenizer.json and model.safetensors",
             });
         }
-        Self::index(Source::Folder(folder.to_owned()))
+        Self::index(Source::Folder(path.to_owned()))
     }
 
     /// Opens files that are part of the program. Their names are those of a folder.
@@ -69,9 +77,9 @@ impl Checkpoint {
                 inner.warnings.list().into_iter().for_each(|warning| self.warnings.add(warning));
                 Ok(Self { warnings: self.warnings.clone(), ..inner })
             }
-            Source::Embedded(_) => Err(ModelError::MissingFile {
+            Source::Embedded(_) | Source::Gguf(_) => Err(ModelError::MissingFile {
                 file: self.source.path_of(name),
-                remedy: "files that are part of the program have no folders",
+                remedy: "files that are part of the program, and GGUF files, have no folders",
             }),
         }
     }
@@ -86,6 +94,9 @@ impl Checkpoint {
                 .and_then(|full| full.file_name().map(|name| name.to_string_lossy().into_owned()))
                 .unwrap_or_else(|| path.display().to_string()),
             Source::Embedded(_) => self.source.label(),
+            Source::Gguf(files) => {
+                files.path().file_stem().map_or_else(|| self.source.label(), |name| name.to_string_lossy().into_owned())
+            }
         }
     }
 
@@ -144,5 +155,33 @@ impl Checkpoint {
                 () => "save the tokenizer in the fast format (tokenizer.json) in the folder of the weights",
             },
         })
+    }
+}
+
+/// The GGUF file that `path` is, or that is the only model in the folder `path`: the first one where it is in several parts.
+///
+/// # Errors
+/// `Broken` for a folder with several models, since a guess may be the wrong one.
+fn gguf_file(path: &Path) -> Result<Option<PathBuf>, ModelError> {
+    let is_gguf = |path: &Path| path.extension().is_some_and(|end| end.eq_ignore_ascii_case("gguf"));
+    if path.is_file() {
+        return Ok(is_gguf(path).then(|| path.to_owned()));
+    }
+    if path.join("config.json").exists() {
+        return Ok(None);
+    }
+    let Ok(entries) = std::fs::read_dir(path) else { return Ok(None) };
+    let files = entries.take(limits::CHECKPOINT_FOLDER_FILES_MAX).flatten().map(|entry| entry.path());
+    let is_later = |path: &Path| {
+        let stem = path.file_stem().and_then(|stem| stem.to_str()).unwrap_or_default();
+        stem.rsplit_once("-of-").is_some_and(|(first, _)| !first.ends_with("-00001"))
+    };
+    let mut files: Vec<PathBuf> = files.filter(|path| is_gguf(path) && !is_later(path)).collect();
+    match files.len() {
+        0 | 1 => Ok(files.pop()),
+        count => Err(ModelError::Broken {
+            file: path.display().to_string(),
+            reason: format!("the folder holds {count} GGUF models; give the path of one of the files"),
+        }),
     }
 }

@@ -19,6 +19,7 @@ mod checkpoint;
 mod codec;
 pub mod device;
 mod error;
+mod gguf;
 mod kernel;
 mod layers;
 mod load;

@@ -68,3 +68,12 @@ pub const COMPUTE_IDLE_SPIN: Duration = Duration::from_millis(1);
 pub const EMBED_PROMPTS_MAX: usize = 256;
 /// Bytes of text for each token of an encoder's context. A longer text is refused without tokenizing it.
 pub const EMBED_TOKEN_BYTES_MAX: usize = 64;
+
+// ---- GGUF files -----------------------------------------------------------------------------------------------
+
+/// Metadata keys of one GGUF file.
+pub const GGUF_KEYS_MAX: usize = 4_096;
+/// Tensors of one GGUF file.
+pub const GGUF_TENSORS_MAX: usize = 65_536;
+/// Levels of nested lists in the metadata of a GGUF file.
+pub const GGUF_LIST_DEPTH_MAX: usize = 2;

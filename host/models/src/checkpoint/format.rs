@@ -1,5 +1,6 @@
 //! Weight formats. To add one, add a file here and a row to [`FORMATS`].
 
+mod gguf;
 mod safetensors;
 
 use crate::checkpoint::source::Source;
@@ -17,6 +18,7 @@ pub(crate) struct Format {
 
 /// Every format, in the order they are tried.
 pub(crate) const FORMATS: &[Format] = &[
+    Format { file: "a .gguf file", open: gguf::open },
     Format { file: "model.safetensors", open: safetensors::open_single },
     Format { file: "model.safetensors.index.json", open: safetensors::open_sharded },
 ];

@@ -4,11 +4,13 @@ use std::borrow::Cow;
 use std::fs::File;
 use std::io::{ErrorKind, Read};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use firebox_contract::limits;
 
 use crate::checkpoint::blob::Blob;
 use crate::error::ModelError;
+use crate::gguf::GgufFiles;
 
 /// Files that are part of the program: `(name, bytes)`.
 pub type EmbeddedFiles = &'static [(&'static str, &'static [u8])];
@@ -17,6 +19,7 @@ pub type EmbeddedFiles = &'static [(&'static str, &'static [u8])];
 pub(crate) enum Source {
     Folder(PathBuf),
     Embedded(EmbeddedFiles),
+    Gguf(Arc<GgufFiles>),
 }
 
 impl Source {
@@ -25,6 +28,7 @@ impl Source {
         match self {
             Self::Folder(path) => path.display().to_string(),
             Self::Embedded(_) => "embedded".to_owned(),
+            Self::Gguf(files) => files.path().display().to_string(),
         }
     }
 
@@ -33,6 +37,7 @@ impl Source {
         match self {
             Self::Folder(path) => path.join(name).display().to_string(),
             Self::Embedded(_) => format!("embedded/{name}"),
+            Self::Gguf(files) => format!("{} ({name})", files.path().display()),
         }
     }
 
@@ -44,6 +49,7 @@ impl Source {
         let too_large = |found| ModelError::TooLarge { file: self.path_of(name), found, limit };
         let content = match self {
             Self::Embedded(files) => files.iter().find(|file| file.0 == name).map(|file| Cow::Borrowed(file.1)),
+            Self::Gguf(files) => files.text(name).map(|text| Cow::Owned(text.to_vec())),
             Self::Folder(folder) => {
                 read_at_most(&folder.join(name), limit).map_err(|error| self.read_error(name, &error))?.map(Cow::Owned)
             }
@@ -76,6 +82,7 @@ impl Source {
                 let inside = files.iter().filter_map(|file| file.0.strip_prefix(folder)?.strip_prefix('/'));
                 names.extend(inside.map(str::to_owned));
             }
+            Self::Gguf(_) => {}
             Self::Folder(path) => {
                 let entries = match std::fs::read_dir(path.join(folder)) {
                     Ok(entries) => entries,
@@ -98,6 +105,7 @@ impl Source {
     pub(crate) fn has(&self, name: &str) -> bool {
         match self {
             Self::Embedded(files) => files.iter().any(|file| file.0 == name),
+            Self::Gguf(files) => files.text(name).is_some(),
             Self::Folder(folder) => folder.join(name).exists(),
         }
     }
@@ -113,6 +121,7 @@ impl Source {
     fn map_any(&self, name: &str) -> Result<Option<Blob>, ModelError> {
         match self {
             Self::Embedded(files) => Ok(files.iter().find(|file| file.0 == name).map(|file| Blob::embedded(file.1))),
+            Self::Gguf(_) => Ok(None),
             Self::Folder(folder) => match File::open(folder.join(name)) {
                 Ok(file) => Blob::map(&file).map(Some).map_err(|error| self.read_error(name, &error)),
                 Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
@@ -123,7 +132,7 @@ impl Source {
 
     fn size(&self, name: &str) -> Option<u64> {
         match self {
-            Self::Embedded(_) => None,
+            Self::Embedded(_) | Self::Gguf(_) => None,
             Self::Folder(folder) => std::fs::metadata(folder.join(name)).ok().map(|meta| meta.len()),
         }
     }
@@ -140,7 +149,8 @@ impl Source {
 /// The beginnings of git-lfs pointers: small files in the place of large ones.
 const POINTERS: [&[u8]; 2] = [b"version https://git-lfs.github.com/spec/", b"version https://hawser.github.com/spec/"];
 
-fn is_pointer(bytes: &[u8]) -> bool {
+/// Whether a file holds such a pointer.
+pub(crate) fn is_pointer(bytes: &[u8]) -> bool {
     POINTERS.iter().any(|pointer| bytes.starts_with(pointer))
 }
 

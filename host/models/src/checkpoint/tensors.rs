@@ -9,6 +9,7 @@ use rayon::slice::{ParallelSlice, ParallelSliceMut};
 
 use crate::checkpoint::blob::Blob;
 use crate::error::ModelError;
+use crate::gguf::blocks::{self, BlockType};
 
 /// A type of weights that can be read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -16,15 +17,43 @@ pub(crate) enum StoredType {
     F32,
     F16,
     Bf16,
+    /// Quantized in blocks, as GGUF stores them.
+    Blocks(&'static BlockType),
 }
 
 impl StoredType {
-    pub(crate) fn size(self) -> usize {
+    pub(crate) fn name(self) -> &'static str {
         match self {
-            Self::F32 => 4,
-            Self::F16 | Self::Bf16 => 2,
+            Self::F32 => "F32",
+            Self::F16 => "F16",
+            Self::Bf16 => "BF16",
+            Self::Blocks(kind) => kind.name,
         }
     }
+
+    /// Weights and bytes of the smallest part that can be read by itself.
+    fn unit(self) -> (usize, usize) {
+        match self {
+            Self::F32 => (1, 4),
+            Self::F16 | Self::Bf16 => (1, 2),
+            Self::Blocks(kind) => (kind.weights, kind.bytes),
+        }
+    }
+
+    /// Bytes of a row of so many weights; `None` where they are no whole number of blocks.
+    pub(crate) fn row_bytes(self, weights: usize) -> Option<usize> {
+        let (unit, bytes) = self.unit();
+        if weights.is_multiple_of(unit) { (weights / unit).checked_mul(bytes) } else { None }
+    }
+}
+
+/// How the rows of a stored matrix are ordered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum RowOrder {
+    /// As Hugging Face has them.
+    AsStored,
+    /// Of each head, first and second half in turns, for interleaved rotary embedding.
+    Interleaved { heads: usize },
 }
 
 /// A tensor as a format's header describes it. The range is not trusted until [`TensorIndex::get`] has checked it.
@@ -36,6 +65,7 @@ pub(crate) struct Entry {
     /// `Err` has the name of a type that cannot be computed with (token ids, masks).
     pub(crate) dtype: Result<StoredType, String>,
     pub(crate) shape: Vec<usize>,
+    pub(crate) rows: RowOrder,
 }
 
 /// All tensors of a checkpoint.
@@ -76,19 +106,26 @@ impl TensorIndex {
             found,
             expected,
         };
-        let dtype = entry.dtype.clone().map_err(|found| wrong("type", found, "F32, F16 or BF16".to_owned()))?;
+        let dtype = entry.dtype.clone().map_err(|found| wrong("type", found, blocks::readable()))?;
         if entry.shape != shape {
             return Err(wrong("shape", format!("{:?}", entry.shape), format!("{shape:?}")));
         }
-        let size = shape.iter().try_fold(dtype.size(), |size, dim| size.checked_mul(*dim));
+        let row = shape.last().and_then(|weights| dtype.row_bytes(*weights));
+        let rows = shape.iter().rev().skip(1).try_fold(1_usize, |rows, dim| rows.checked_mul(*dim));
+        let size = row.zip(rows).and_then(|(row, rows)| row.checked_mul(rows));
         let stored = blob.bytes().get(entry.range.clone()).map(<[u8]>::len);
         if size.is_none() || stored != size {
             return Err(wrong("size", format!("{stored:?} bytes"), format!("{size:?} bytes")));
         }
         let tensor = StoredTensor { blob: blob.clone(), range: entry.range.clone(), dtype, shape: shape.to_vec() };
-        match tensor.first_odd_value() {
-            Some(odd) => Err(wrong("the value", odd.to_string(), "finite numbers; the weights are broken".to_owned())),
-            None => Ok(tensor),
+        if let Some(odd) = tensor.first_odd_value() {
+            return Err(wrong("the value", odd.to_string(), "finite numbers; the weights are broken".to_owned()));
+        }
+        match entry.rows {
+            RowOrder::AsStored => Ok(tensor),
+            RowOrder::Interleaved { heads } => tensor.halves_apart(heads).ok_or_else(|| {
+                wrong("rows", format!("{shape:?}"), format!("a number of rows that {heads} heads divide in halves"))
+            }),
         }
     }
 }
@@ -129,9 +166,38 @@ impl StoredTensor {
         Self::owned(bytes, StoredType::F32, self.shape.clone())
     }
 
+    /// The same with the rows of each head ordered as halves: from `[heads, half, 2]` to `[heads, 2, half]`. `None` where the
+    /// rows are not so many.
+    fn halves_apart(&self, heads: usize) -> Option<Self> {
+        let rows = *self.shape.first()?;
+        let half = rows.checked_div(heads)? / 2;
+        if half == 0 || heads * half * 2 != rows {
+            return None;
+        }
+        let row = self.bytes().len() / rows;
+        let mut bytes = Vec::with_capacity(self.bytes().len());
+        for head in self.bytes().chunks_exact(2 * half * row) {
+            for first in 0..2 {
+                for pair in head.chunks_exact(2 * row) {
+                    bytes.extend_from_slice(&pair[first * row..(first + 1) * row]);
+                }
+            }
+        }
+        Some(Self::owned(bytes, self.dtype, self.shape.clone()))
+    }
+
+    /// Bytes of one row along the last dimension.
+    pub(crate) fn row_bytes(&self) -> usize {
+        self.shape.last().and_then(|weights| self.dtype.row_bytes(*weights)).unwrap_or(0)
+    }
+
     /// The first value that is infinite or not a number, if there is one.
     fn first_odd_value(&self) -> Option<f32> {
-        let size = self.dtype.size();
+        let (_, size) = self.dtype.unit();
+        if let StoredType::Blocks(kind) = self.dtype {
+            let parts = self.bytes().par_chunks(CONVERTED_AT_ONCE * size);
+            return parts.find_map_first(|blocks| kind.first_odd_scale(blocks));
+        }
         let odd =
             self.bytes().par_chunks(CONVERTED_AT_ONCE * size).find_first(|bytes| has_odd_value(bytes, self.dtype))?;
         let mut values = vec![0.0; odd.len() / size];
@@ -140,7 +206,8 @@ impl StoredTensor {
     }
 
     pub(crate) fn elements(&self) -> usize {
-        self.bytes().len() / self.dtype.size()
+        let (weights, bytes) = self.dtype.unit();
+        self.bytes().len() / bytes * weights
     }
 
     /// Appends all elements to `out`, converted.
@@ -150,7 +217,7 @@ impl StoredTensor {
 
     /// Appends row `index` (along the first dimension) to `out`. Returns false if there is no such row.
     pub(crate) fn append_row(&self, index: usize, out: &mut Vec<f32>) -> bool {
-        let row = self.shape.iter().skip(1).product::<usize>() * self.dtype.size();
+        let row = self.shape.iter().skip(1).rev().skip(1).product::<usize>() * self.row_bytes();
         let Some(start) = index.checked_mul(row) else { return false };
         match self.bytes().get(start..start + row) {
             Some(bytes) => append_f32(bytes, self.dtype, out),
@@ -165,10 +232,11 @@ const CONVERTED_AT_ONCE: usize = 1 << 16;
 
 /// Converts with all threads, since loading is limited by conversion and by the disk.
 fn append_f32(bytes: &[u8], dtype: StoredType, out: &mut Vec<f32>) {
-    let (start, size) = (out.len(), dtype.size());
-    out.resize(start + bytes.len() / size, 0.0);
+    let (start, (weights, size)) = (out.len(), dtype.unit());
+    out.resize(start + bytes.len() / size * weights, 0.0);
     let Some(fresh) = out.get_mut(start..) else { return };
-    let parts = fresh.par_chunks_mut(CONVERTED_AT_ONCE).zip(bytes.par_chunks(CONVERTED_AT_ONCE * size));
+    let units = (CONVERTED_AT_ONCE / weights).max(1);
+    let parts = fresh.par_chunks_mut(units * weights).zip(bytes.par_chunks(units * size));
     parts.for_each(|(out, bytes)| convert(bytes, dtype, out));
 }
 
@@ -179,14 +247,17 @@ fn has_odd_value(bytes: &[u8], dtype: StoredType) -> bool {
         StoredType::F32 => bytes.chunks_exact(4).map(|b| b[3] & 0x7F == 0x7F && b[2] & 0x80 == 0x80).fold(false, any),
         StoredType::F16 => bytes.chunks_exact(2).map(|b| b[1] & 0x7C == 0x7C).fold(false, any),
         StoredType::Bf16 => bytes.chunks_exact(2).map(|b| b[1] & 0x7F == 0x7F && b[0] & 0x80 == 0x80).fold(false, any),
+        StoredType::Blocks(kind) => kind.first_odd_scale(bytes).is_some(),
     }
 }
 
 fn convert(bytes: &[u8], dtype: StoredType, out: &mut [f32]) {
-    let pairs = out.iter_mut().zip(bytes.chunks_exact(dtype.size()));
+    let (_, size) = dtype.unit();
+    let pairs = out.iter_mut().zip(bytes.chunks_exact(size));
     match dtype {
         StoredType::F32 => pairs.for_each(|(out, b)| *out = f32::from_le_bytes([b[0], b[1], b[2], b[3]])),
         StoredType::F16 => pairs.for_each(|(out, b)| *out = f16::from_le_bytes([b[0], b[1]]).to_f32()),
         StoredType::Bf16 => pairs.for_each(|(out, b)| *out = bf16::from_le_bytes([b[0], b[1]]).to_f32()),
+        StoredType::Blocks(kind) => (kind.unpack)(bytes, out),
     }
 }

@@ -9,7 +9,7 @@ use serde_json::Value;
 use crate::checkpoint::blob::Blob;
 use crate::checkpoint::json::JsonFile;
 use crate::checkpoint::source::Source;
-use crate::checkpoint::tensors::{Entry, StoredType, TensorIndex};
+use crate::checkpoint::tensors::{Entry, RowOrder, StoredType, TensorIndex};
 use crate::error::ModelError;
 use crate::metadata::Warnings;
 
@@ -96,7 +96,13 @@ fn add_file(index: &mut TensorIndex, path: String, blob: Blob) -> Result<Vec<(St
     for (name, info) in metadata.tensors() {
         let offset = |at: usize| data.checked_add(at).ok_or_else(|| broken(format!("tensor \"{name}\" lies outside")));
         let range = offset(info.data_offsets.0)?..offset(info.data_offsets.1)?;
-        let entry = Entry { file: index.files.len(), range, dtype: stored_type(info.dtype), shape: info.shape.clone() };
+        let entry = Entry {
+            file: index.files.len(),
+            range,
+            dtype: stored_type(info.dtype),
+            shape: info.shape.clone(),
+            rows: RowOrder::AsStored,
+        };
         tensors.push((name, entry));
     }
     index.files.push((path, blob));

@@ -19,6 +19,7 @@ pub(super) mod tests;
 
 use super::threads::{share, share_chunks, width};
 use crate::checkpoint::tensors::{StoredTensor, StoredType};
+use crate::gguf::blocks::BlockType;
 use gemm::OutputColumns;
 #[cfg(test)]
 pub(super) use level::levels;
@@ -36,10 +37,12 @@ const GEMV_ROWS_MAX: usize = 2;
 const PACKED_ROWS: usize = 256;
 /// Maximum rows of weights in a block. Their part of a step fits into a second-level cache.
 const BLOCK_ROWS: usize = 48;
+/// Rows of quantized weights that are unpacked at a time for few rows of `x`: they stay in the first-level cache.
+const UNPACKED_ROWS: usize = 2;
 /// Multiply-adds up to which a product runs on the calling thread.
 const SERIAL_PRODUCTS: usize = 1 << 16;
 
-/// A matrix `[rows, columns]` as it is stored, possibly in several parts stacked along the rows. F32 or BF16.
+/// A matrix `[rows, columns]` as it is stored, possibly in several parts stacked along the rows. F32, BF16 or quantized.
 #[derive(Debug, Clone)]
 pub(crate) struct StoredMatrix {
     parts: Vec<StoredTensor>,
@@ -110,7 +113,14 @@ impl StoredMatrix {
         for (x, out) in x.chunks(PACKED_ROWS * self.columns).zip(out.chunks_mut(PACKED_ROWS * self.rows)) {
             let x = Panels::new(x, self.columns, level.lanes());
             let out = OutputColumns::new(out, self.rows);
-            let run = |block: &WeightBlock<'_>| level.gemm(block.dtype, block.weights, &x, &out, block.column);
+            let run = |block: &WeightBlock<'_>| match block.dtype {
+                StoredType::Blocks(kind) => {
+                    let mut values = Vec::new();
+                    let weights = unpack(kind, block.weights, &mut values);
+                    level.gemm(StoredType::F32, weights, &x, &out, block.column);
+                }
+                dtype => level.gemm(dtype, block.weights, &x, &out, block.column),
+            };
             match m * self.rows * self.columns <= SERIAL_PRODUCTS {
                 true => blocks.iter().for_each(run),
                 false => share(blocks.len(), |index| run(&blocks[index])),
@@ -123,7 +133,7 @@ impl StoredMatrix {
     fn blocks(&self) -> Vec<WeightBlock<'_>> {
         let (mut blocks, mut column) = (Vec::new(), 0);
         for part in &self.parts {
-            let row_bytes = self.columns * part.dtype.size();
+            let row_bytes = part.row_bytes();
             for weights in part.bytes().chunks(BLOCK_ROWS * row_bytes) {
                 blocks.push(WeightBlock { dtype: part.dtype, weights, column });
                 column += weights.len() / row_bytes;
@@ -131,6 +141,13 @@ impl StoredMatrix {
         }
         blocks
     }
+}
+
+/// Quantized weights as F32, in the form in which kernels read stored ones.
+fn unpack<'a>(kind: &BlockType, weights: &[u8], values: &'a mut Vec<f32>) -> &'a [u8] {
+    values.resize(weights.len() / kind.bytes * kind.weights, 0.0);
+    (kind.unpack)(weights, values);
+    gemm::stored(values)
 }
 
 /// Some rows of weights.
@@ -143,8 +160,8 @@ struct WeightBlock<'a> {
 
 /// GEMV of one part. `out` is `[rows, m]`.
 fn gemv_part(level: Level, part: &StoredTensor, x: &[&[f32]], out: &mut [f32]) {
-    let (m, columns) = (x.len(), x.first().map_or(0, |row| row.len()));
-    let row_bytes = columns * part.dtype.size();
+    let m = x.len();
+    let row_bytes = part.row_bytes();
     if row_bytes == 0 || m == 0 {
         return;
     }
@@ -154,7 +171,15 @@ fn gemv_part(level: Level, part: &StoredTensor, x: &[&[f32]], out: &mut [f32]) {
     let task = |index: usize, out: &mut [f32]| {
         let from = index * task_rows * row_bytes;
         let weights = bytes.get(from..from + out.len() / m * row_bytes).unwrap_or_default();
-        level.gemv(part.dtype, weights, x, out);
+        match part.dtype {
+            StoredType::Blocks(kind) => {
+                let mut values = Vec::new();
+                for (weights, out) in weights.chunks(UNPACKED_ROWS * row_bytes).zip(out.chunks_mut(UNPACKED_ROWS * m)) {
+                    level.gemv(StoredType::F32, unpack(kind, weights, &mut values), x, out);
+                }
+            }
+            dtype => level.gemv(dtype, weights, x, out),
+        }
     };
     if bytes.len() <= 2 * TASK_BYTES {
         out.chunks_mut(task_rows * m).enumerate().for_each(|(index, out)| task(index, out));

@@ -51,7 +51,7 @@ impl<'a> OutputColumns<'a> {
 /// from `column`. Threads that run this at the same time have different columns.
 #[inline(always)]
 pub(super) fn run<V: Vector>(dtype: StoredType, weights: &[u8], x: &Panels, out: &OutputColumns<'_>, column: usize) {
-    let row_bytes = x.columns() * dtype.size();
+    let row_bytes = dtype.row_bytes(x.columns()).unwrap_or(1);
     let rows = weights.len() / row_bytes;
     let step = x.step();
     let mut sums = vec![0.0; rows * x.width()];
@@ -68,8 +68,8 @@ pub(super) fn run<V: Vector>(dtype: StoredType, weights: &[u8], x: &Panels, out:
                 panels::<V, 8>(&widened[..rows * row], row, 0, x.part(from, to), &mut sums);
             }
             StoredType::Bf16 => panels::<V, 4>(weights, row_bytes, from * 2, x.part(from, to), &mut sums),
-            // `StoredMatrix::new` has widened F16.
-            StoredType::F32 | StoredType::F16 => {
+            // `StoredMatrix` has widened F16 and unpacked blocks.
+            StoredType::F32 | StoredType::F16 | StoredType::Blocks(_) => {
                 panels::<V, 8>(weights, row_bytes, from * 4, x.part(from, to), &mut sums);
             }
         }

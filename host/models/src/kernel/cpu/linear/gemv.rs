@@ -16,8 +16,8 @@ const CHAINS: usize = 4;
 pub(super) fn run<V: Vector>(dtype: StoredType, weights: &[u8], x: &[&[f32]], out: &mut [f32]) {
     match dtype {
         StoredType::Bf16 => rows::<V, 2>(weights, x, out),
-        // `StoredMatrix::new` has widened F16.
-        StoredType::F32 | StoredType::F16 => rows::<V, 4>(weights, x, out),
+        // `StoredMatrix` has widened F16 and unpacked blocks.
+        StoredType::F32 | StoredType::F16 | StoredType::Blocks(_) => rows::<V, 4>(weights, x, out),
     }
 }
 

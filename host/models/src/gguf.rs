@@ -1,0 +1,14 @@
+//! GGUF files: one file (or several numbered ones) with metadata, tokenizer and weights, often quantized.
+//!
+//! [`reader`] checks the file's tables, [`blocks`] knows the layouts of weights, and the other parts translate names and
+//! metadata into the files of a Hugging Face folder, so that everything after them reads one kind of checkpoint.
+
+pub(crate) mod blocks;
+mod config;
+mod metadata;
+mod names;
+mod reader;
+mod tokenizer;
+mod view;
+
+pub(crate) use view::GgufFiles;

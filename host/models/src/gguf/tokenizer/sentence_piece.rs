@@ -1,0 +1,80 @@
+//! SentencePiece BPE: a vocabulary with scores and no merges. The merges are found as transformers' converter finds them:
+//! every pair of tokens whose concatenation is a token, the best score first.
+
+use std::collections::HashMap;
+
+use serde_json::{Map, Value, json};
+
+use super::{Parts, Vocabulary, key};
+use crate::error::ModelError;
+
+/// The parts of `tokenizer.json`.
+///
+/// # Errors
+/// `Config` where scores are missing or do not fit the vocabulary.
+pub(super) fn parts(vocabulary: &Vocabulary<'_>) -> Result<Parts, ModelError> {
+    let metadata = vocabulary.metadata;
+    let name = key("scores");
+    let scores = metadata.floats(&name)?.ok_or_else(|| metadata.wrong(&name, "is missing"))?;
+    if scores.len() != vocabulary.tokens.len() {
+        let counts = format!("has {} entries for {} tokens", scores.len(), vocabulary.tokens.len());
+        return Err(metadata.wrong(&name, counts));
+    }
+    let prefix = metadata.flag(&key("add_space_prefix"))?.unwrap_or(true);
+    let scheme = if prefix { "always" } else { "never" };
+    let mut decoders = vec![
+        json!({ "type": "Replace", "pattern": { "String": "▁" }, "content": " " }),
+        json!({ "type": "ByteFallback" }),
+        json!({ "type": "Fuse" }),
+    ];
+    if prefix {
+        decoders.push(json!({ "type": "Strip", "content": " ", "start": 1, "stop": 0 }));
+    }
+    let ids: Map<String, Value> =
+        vocabulary.tokens.iter().enumerate().map(|(id, token)| ((*token).to_owned(), json!(id))).collect();
+    let unknown = vocabulary.special("unknown_token_id")?;
+    Ok(Parts {
+        normalizer: Value::Null,
+        splitter: json!({ "type": "Metaspace", "replacement": "▁", "prepend_scheme": scheme, "split": false }),
+        decoder: json!({ "type": "Sequence", "decoders": decoders }),
+        model: json!({
+            "type": "BPE", "dropout": null, "unk_token": unknown, "continuing_subword_prefix": null,
+            "end_of_word_suffix": null, "fuse_unk": true, "byte_fallback": true, "ignore_merges": false,
+            "vocab": ids, "merges": merges(&vocabulary.tokens, &scores),
+        }),
+        adds_bos: true,
+    })
+}
+
+/// All merges, best first: by score, then by the length of the left and of the right part, then by their numbers.
+fn merges(tokens: &[&str], scores: &[f64]) -> Vec<[String; 2]> {
+    let ids: HashMap<&str, usize> = tokens.iter().enumerate().map(|(id, token)| (*token, id)).collect();
+    let mut found = Vec::new();
+    for (token, score) in tokens.iter().zip(scores) {
+        let cuts = token.char_indices().skip(1).map(|(at, _)| token.split_at(at));
+        let pairs = cuts.filter_map(|(left, right)| Some((left, *ids.get(left)?, right, *ids.get(right)?)));
+        let mut pairs: Vec<_> = pairs.collect();
+        pairs.sort_by_key(|(_, left, _, right)| (*left, *right));
+        found.extend(pairs.into_iter().map(|(left, _, right, _)| (*score, left, right)));
+    }
+    let length = |text: &str| text.chars().count();
+    found.sort_by(|a, b| {
+        let by_length = || (length(b.1), length(b.2)).cmp(&(length(a.1), length(a.2)));
+        b.0.total_cmp(&a.0).then_with(by_length)
+    });
+    found.into_iter().map(|(_, left, right)| [left.to_owned(), right.to_owned()]).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn merges_are_those_of_all_tokens_that_two_others_make() {
+        let tokens = ["a", "b", "ab", "aba", "abab", "c"];
+        let scores = [0.0, 0.0, -1.0, -3.0, -2.0, 0.0];
+        let merges = merges(&tokens, &scores);
+        let merges: Vec<(&str, &str)> = merges.iter().map(|[a, b]| (a.as_str(), b.as_str())).collect();
+        assert_eq!(merges, [("a", "b"), ("aba", "b"), ("ab", "ab"), ("ab", "a")]);
+    }
+}

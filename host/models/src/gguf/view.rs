@@ -1,0 +1,312 @@
+//! GGUF files as the files of a Hugging Face folder: texts by name, and an index of tensors.
+
+use std::collections::HashSet;
+use std::fs::File;
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+
+use firebox_contract::limits;
+use serde_json::Value;
+
+use crate::checkpoint::blob::Blob;
+use crate::checkpoint::source;
+use crate::checkpoint::tensors::{Entry, RowOrder, StoredType, TensorIndex};
+use crate::error::ModelError;
+use crate::gguf::config::{self, Tensors};
+use crate::gguf::metadata::Metadata;
+use crate::gguf::reader::{self, Tables, TensorInfo};
+use crate::gguf::tokenizer::Vocabulary;
+use crate::gguf::{blocks, names};
+use crate::metadata::Warnings;
+
+/// The tensor of what each rotary frequency is divided by. It is part of the config.
+const ROPE_FACTORS: &str = "rope_freqs.weight";
+/// The tensor whose rows are the vocabulary.
+const EMBEDDING: &str = "token_embd.weight";
+/// Keys that say where a file comes from, or that only matter to programs which make or edit it.
+const WITHOUT_EFFECT: &[&str] = &[
+    "general.",
+    "quantize.",
+    "split.",
+    "tokenizer.ggml.add_",
+    "tokenizer.ggml.fim_",
+    "tokenizer.ggml.prefix_token_id",
+    "tokenizer.ggml.suffix_token_id",
+    "tokenizer.ggml.middle_token_id",
+    "tokenizer.ggml.remove_extra_whitespaces",
+    "tokenizer.ggml.scores",
+    "tokenizer.ggml.merges",
+    "tokenizer.ggml.pre",
+];
+
+/// One model in GGUF, read and checked. Weights stay in the mapped files.
+#[derive(Debug)]
+pub(crate) struct GgufFiles {
+    /// The path of the first file.
+    path: PathBuf,
+    /// The texts that a folder would have, by file name.
+    texts: Vec<(&'static str, Vec<u8>)>,
+    parts: Vec<Part>,
+    is_interleaved: bool,
+    heads: Heads,
+}
+
+/// Heads of q and of k.
+#[derive(Debug, Clone, Copy)]
+struct Heads {
+    queries: usize,
+    keys: usize,
+}
+
+/// One of the files, without its metadata.
+#[derive(Debug)]
+struct Part {
+    path: String,
+    blob: Blob,
+    tensors: Vec<TensorInfo>,
+    /// Byte at which the tensors' data starts.
+    data: usize,
+    alignment: u64,
+}
+
+impl GgufFiles {
+    /// Reads the file at `path`, and its siblings where it is one of several.
+    ///
+    /// # Errors
+    /// Names the file, key or tensor that is not right, or what is not supported.
+    pub(crate) fn open(path: &Path, warnings: &Warnings) -> Result<Self, ModelError> {
+        let (metadata, parts) = open_parts(path)?;
+        let metadata = &metadata;
+        let architecture = config::architecture(metadata)?;
+        let vocabulary = Vocabulary::read(metadata)?;
+        let facts = facts(&parts)?;
+        let config = config::config(architecture, metadata, &facts)?;
+        let heads = Heads { queries: count(&config, "num_attention_heads"), keys: key_heads(&config) };
+        let texts = vec![
+            ("config.json", bytes(&config)),
+            ("generation_config.json", bytes(&config::generation(metadata, &vocabulary.tokens)?)),
+            ("tokenizer.json", bytes(&vocabulary.tokenizer()?)),
+            ("tokenizer_config.json", bytes(&vocabulary.settings()?)),
+        ];
+        let has_effect = |key: &String| !WITHOUT_EFFECT.iter().any(|start| key.starts_with(start));
+        let unread: Vec<String> = metadata.unread().into_iter().filter(has_effect).collect();
+        warnings.add_names(&format!("\"{}\": unknown keys are not used", metadata.file()), &unread);
+        let is_interleaved = architecture.is_interleaved;
+        Ok(Self { path: path.to_owned(), texts, is_interleaved, heads, parts })
+    }
+
+    /// The path of the file.
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The text that a folder would have under `name`.
+    pub(crate) fn text(&self, name: &str) -> Option<&[u8]> {
+        self.texts.iter().find(|text| text.0 == name).map(|text| text.1.as_slice())
+    }
+
+    /// All tensors, by their names in Hugging Face checkpoints. Names that no model here has stay as they are.
+    ///
+    /// # Errors
+    /// `Broken` where a tensor does not fit its file, or lies in the bytes of another.
+    pub(crate) fn index(&self) -> Result<TensorIndex, ModelError> {
+        let mut index = TensorIndex::default();
+        for (number, part) in self.parts.iter().enumerate() {
+            let broken = |reason| ModelError::Broken { file: part.path.clone(), reason };
+            for (tensor, range) in ranges(part).map_err(broken)? {
+                if tensor.name == ROPE_FACTORS {
+                    continue;
+                }
+                let name = names::hugging_face(&tensor.name).unwrap_or_else(|| tensor.name.clone());
+                let entry = Entry {
+                    file: number,
+                    range,
+                    dtype: blocks::stored_type(tensor.kind),
+                    shape: tensor.shape.clone(),
+                    rows: self.order_of(&tensor.name),
+                };
+                if index.entries.insert(name.clone(), entry).is_some() {
+                    return Err(broken(format!("tensor \"{name}\" is there twice")));
+                }
+            }
+            index.files.push((part.path.clone(), part.blob.clone()));
+        }
+        Ok(index)
+    }
+
+    fn order_of(&self, name: &str) -> RowOrder {
+        if !self.is_interleaved || !names::is_rotated(name) {
+            return RowOrder::AsStored;
+        }
+        let heads = if name.contains("attn_q") { self.heads.queries } else { self.heads.keys };
+        RowOrder::Interleaved { heads }
+    }
+}
+
+fn bytes(value: &Value) -> Vec<u8> {
+    value.to_string().into_bytes()
+}
+
+fn count(config: &Value, key: &str) -> usize {
+    config.get(key).and_then(Value::as_u64).and_then(|count| usize::try_from(count).ok()).unwrap_or(0)
+}
+
+fn key_heads(config: &Value) -> usize {
+    match count(config, "num_key_value_heads") {
+        0 => count(config, "num_attention_heads"),
+        heads => heads,
+    }
+}
+
+/// What the config has to know about the tensors.
+fn facts(parts: &[Part]) -> Result<Tensors, ModelError> {
+    let find = |name: &str| {
+        parts.iter().find_map(|part| Some((part, part.tensors.iter().find(|tensor| tensor.name == name)?)))
+    };
+    let first = parts.first().map(|part| part.path.clone()).unwrap_or_default();
+    let vocabulary = find(EMBEDDING).and_then(|(_, tensor)| tensor.shape.first().copied());
+    let missing = || ModelError::Broken { file: first.clone(), reason: format!("it has no tensor \"{EMBEDDING}\"") };
+    let rope_factors = match find(ROPE_FACTORS) {
+        Some((part, tensor)) => Some(factors(part, tensor)?),
+        None => None,
+    };
+    Ok(Tensors {
+        vocabulary: vocabulary.ok_or_else(missing)?,
+        has_output: find("output.weight").is_some(),
+        has_attention_bias: find("blk.0.attn_q.bias").is_some(),
+        rope_factors,
+    })
+}
+
+fn factors(part: &Part, tensor: &TensorInfo) -> Result<Vec<f32>, ModelError> {
+    let broken = |reason: String| ModelError::Broken { file: part.path.clone(), reason };
+    if blocks::stored_type(tensor.kind) != Ok(StoredType::F32) || tensor.shape.len() != 1 {
+        return Err(broken(format!("tensor \"{ROPE_FACTORS}\" is not a row of F32 numbers")));
+    }
+    let range = range_of(part, tensor).map_err(broken)?;
+    let (values, _) = part.blob.bytes().get(range).unwrap_or_default().as_chunks::<4>();
+    Ok(values.iter().map(|value| f32::from_le_bytes(*value)).collect())
+}
+
+/// Each tensor with its bytes; none may share some with another.
+fn ranges(part: &Part) -> Result<Vec<(&TensorInfo, Range<usize>)>, String> {
+    let mut ranges = Vec::with_capacity(part.tensors.len());
+    for tensor in &part.tensors {
+        // The bytes of a type that cannot be read are not known; the type is refused by name where it is needed.
+        let range = match blocks::stored_type(tensor.kind) {
+            Ok(_) => range_of(part, tensor)?,
+            Err(_) => 0..0,
+        };
+        ranges.push((tensor, range));
+    }
+    let mut sorted: Vec<&(&TensorInfo, Range<usize>)> = ranges.iter().filter(|(_, range)| !range.is_empty()).collect();
+    sorted.sort_by_key(|(_, range)| range.start);
+    for pair in sorted.windows(2) {
+        let [(a, first), (b, second)] = pair else { continue };
+        if first.end > second.start {
+            return Err(format!("tensors \"{}\" and \"{}\" share bytes", a.name, b.name));
+        }
+    }
+    Ok(ranges)
+}
+
+fn range_of(part: &Part, tensor: &TensorInfo) -> Result<Range<usize>, String> {
+    let name = &tensor.name;
+    let kind = blocks::stored_type(tensor.kind).map_err(|kind| format!("tensor \"{name}\" is of type {kind}"))?;
+    if tensor.offset % part.alignment != 0 {
+        return Err(format!("tensor \"{name}\" starts at {}, no multiple of {}", tensor.offset, part.alignment));
+    }
+    let row = tensor.shape.last().copied().unwrap_or(0);
+    let whole = kind.row_bytes(row).ok_or_else(|| {
+        format!("tensor \"{name}\" has rows of {row} weights, which are not whole blocks of {}", kind.name())
+    })?;
+    let rows = tensor.shape.iter().rev().skip(1).try_fold(1_usize, |rows, size| rows.checked_mul(*size));
+    let size = rows.and_then(|rows| rows.checked_mul(whole));
+    let start = usize::try_from(tensor.offset).ok().and_then(|offset| part.data.checked_add(offset));
+    let range = start.zip(size).and_then(|(start, size)| Some(start..start.checked_add(size)?));
+    let length = part.blob.bytes().len();
+    let range = range.filter(|range| range.end <= length);
+    range.ok_or_else(|| format!("tensor \"{name}\" of {:?} lies outside of its {length} bytes", tensor.shape))
+}
+
+/// The file at `path`, or all of its numbered siblings in their order; the metadata is that of the first.
+fn open_parts(path: &Path) -> Result<(Metadata, Vec<Part>), ModelError> {
+    let (metadata, part) = open_part(path)?;
+    let key = "split.count";
+    let count = metadata.number(key)?.unwrap_or(1);
+    if count <= 1 {
+        return Ok((metadata, vec![part]));
+    }
+    let wrong = |reason: String| metadata.wrong(key, reason);
+    let count = usize::try_from(count).ok().filter(|count| *count <= limits::SHARDS_MAX);
+    let count = count.ok_or_else(|| wrong(format!("is larger than {}", limits::SHARDS_MAX)))?;
+    let names = split_names(path, count);
+    let names = names.ok_or_else(|| {
+        wrong(format!("is {count}, but the file is not called NAME-00001-of-{count:05}.gguf; keep the name it had"))
+    })?;
+    let (mut first, mut parts) = (None, Vec::with_capacity(count));
+    for (number, name) in names.iter().enumerate() {
+        let (metadata, part) = open_part(name)?;
+        let own = metadata.number("split.no")?;
+        if own != Some(number as u64) {
+            return Err(metadata.wrong("split.no", format!("is {own:?}, expected {number}")));
+        }
+        parts.push(part);
+        first.get_or_insert(metadata);
+    }
+    let first = first.unwrap_or(metadata);
+    check_split(&first, &parts)?;
+    Ok((first, parts))
+}
+
+/// The count of tensors that the files name must be there, and none twice.
+fn check_split(metadata: &Metadata, parts: &[Part]) -> Result<(), ModelError> {
+    let mut names = HashSet::new();
+    for part in parts {
+        for tensor in &part.tensors {
+            if !names.insert(&tensor.name) {
+                let reason = format!("tensor \"{}\" is in two of the files", tensor.name);
+                return Err(ModelError::Broken { file: part.path.clone(), reason });
+            }
+        }
+    }
+    let key = "split.tensors.count";
+    match metadata.number(key)? {
+        Some(count) if count != names.len() as u64 => {
+            Err(metadata.wrong(key, format!("is {count}, but the files have {} tensors", names.len())))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// The paths of all files of which `path` is one, by its name `NAME-00002-of-00003.gguf`.
+fn split_names(path: &Path, count: usize) -> Option<Vec<PathBuf>> {
+    let stem = path.file_name()?.to_str()?.strip_suffix(".gguf")?;
+    let (stem, of) = stem.rsplit_once("-of-")?;
+    let (stem, number) = stem.rsplit_once('-')?;
+    let is_number = |text: &str| text.len() == 5 && text.bytes().all(|byte| byte.is_ascii_digit());
+    if !is_number(number) || !is_number(of) || of.parse() != Ok(count) {
+        return None;
+    }
+    let name = |number: usize| path.with_file_name(format!("{stem}-{number:05}-of-{count:05}.gguf"));
+    Some((1..=count).map(name).collect())
+}
+
+fn open_part(path: &Path) -> Result<(Metadata, Part), ModelError> {
+    let file = path.display().to_string();
+    let failed = |error: std::io::Error| ModelError::Read { file: file.clone(), reason: error.to_string() };
+    let opened = match File::open(path) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            let remedy = "a model in several GGUF files needs all of them in one folder";
+            return Err(ModelError::MissingFile { file: file.clone(), remedy });
+        }
+        opened => opened.map_err(failed)?,
+    };
+    let blob = Blob::map(&opened).map_err(failed)?;
+    if source::is_pointer(blob.bytes()) {
+        return Err(ModelError::Pointer { file });
+    }
+    let tables = reader::read(&file, &blob).map_err(|reason| ModelError::Broken { file: file.clone(), reason })?;
+    let Tables { metadata, tensors, data, alignment } = tables;
+    Ok((metadata, Part { path: file, blob, tensors, data, alignment }))
+}
