@@ -8,6 +8,8 @@ mod config;
 mod metadata;
 mod names;
 mod reader;
+#[cfg(test)]
+mod tests;
 mod tokenizer;
 mod view;
 
