@@ -54,8 +54,8 @@ const UNITS_OF_OTHERS: &[(&str, &str)] = &[
 /// Words of names that are units as they are, in the plural.
 const PLURALS: &[&str] = &[
     "APPROVALS",
-    "BODIES",
     "BLOCKS",
+    "BODIES",
     "CALLS",
     "CHARACTERS",
     "COMPONENTS",
@@ -102,6 +102,7 @@ const PLURALS: &[&str] = &[
     "TABLES",
     "TARGETS",
     "TENANTS",
+    "TENSORS",
     "TEXTS",
     "THREADS",
     "TICKS",

@@ -55,11 +55,6 @@ impl Source {
         before_tests(&code).to_owned()
     }
 
-    /// How many lines the file has, without the test module at its end.
-    pub(crate) fn product_lines(&self) -> usize {
-        before_tests(&self.text).lines().count()
-    }
-
     /// The lines, with comments and the contents of literals replaced by spaces.
     pub(crate) fn code_lines(&self) -> Vec<String> {
         let code: String = self.code.iter().collect();

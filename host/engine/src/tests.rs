@@ -9,7 +9,6 @@ mod fixture_model;
 mod input_limits;
 mod model_failures;
 mod prefix_cache;
-mod prompt_length;
 mod stop_string_cost;
 mod token_healing;
 mod warm_up;

@@ -1,5 +1,7 @@
 //! Limits of requests: each one is a typed error, and text below the limits is never changed or refused.
 
+mod prompt_length;
+
 use firebox_contract::limits::{
     LOGIT_BIAS_TOKENS_MAX, MESSAGES_MAX, PROMPT_BYTES_MAX, STOP_STRING_BYTES_MAX, STOP_STRINGS_MAX, STOP_TOKENS_MAX,
     TEMPERATURE_MAX,

@@ -9,7 +9,7 @@ use crate::error::ModelError;
 
 /// The type of a value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Kind {
+pub(crate) enum ValueKind {
     U8,
     I8,
     U16,
@@ -25,7 +25,7 @@ pub(crate) enum Kind {
     F64,
 }
 
-impl Kind {
+impl ValueKind {
     const ALL: [Self; 13] = [
         Self::U8,
         Self::I8,
@@ -63,7 +63,7 @@ impl Kind {
 #[derive(Debug, Clone)]
 pub(crate) enum Value {
     /// A number or flag that starts at this byte.
-    Scalar(Kind, usize),
+    Scalar(ValueKind, usize),
     Text(Range<usize>),
     List(List),
 }
@@ -71,7 +71,7 @@ pub(crate) enum Value {
 /// The elements of a list.
 #[derive(Debug, Clone)]
 pub(crate) struct List {
-    pub(crate) kind: Kind,
+    pub(crate) kind: ValueKind,
     pub(crate) count: usize,
     pub(crate) range: Range<usize>,
 }
@@ -158,7 +158,7 @@ impl Metadata {
     pub(crate) fn flag(&self, key: &str) -> Result<Option<bool>, ModelError> {
         match self.get(key) {
             None => Ok(None),
-            Some(Value::Scalar(Kind::Bool, at)) => Ok(self.blob.bytes().get(*at).map(|byte| *byte != 0)),
+            Some(Value::Scalar(ValueKind::Bool, at)) => Ok(self.blob.bytes().get(*at).map(|byte| *byte != 0)),
             Some(_) => Err(self.wrong(key, "is not a flag")),
         }
     }
@@ -185,7 +185,7 @@ impl Metadata {
     pub(crate) fn texts(&self, key: &str) -> Result<Option<Vec<&str>>, ModelError> {
         let list = match self.get(key) {
             None => return Ok(None),
-            Some(Value::List(list)) if list.kind == Kind::Text => list,
+            Some(Value::List(list)) if list.kind == ValueKind::Text => list,
             Some(_) => return Err(self.wrong(key, "is not a list of texts")),
         };
         let mut bytes = self.blob.bytes().get(list.range.clone()).unwrap_or_default();
@@ -229,17 +229,17 @@ impl Metadata {
             };
         }
         Some(match kind {
-            Kind::U8 => whole!(u8),
-            Kind::I8 => whole!(i8),
-            Kind::U16 => whole!(u16),
-            Kind::I16 => whole!(i16),
-            Kind::U32 => whole!(u32),
-            Kind::I32 => whole!(i32),
-            Kind::U64 => whole!(u64),
-            Kind::I64 => whole!(i64),
-            Kind::F32 => Number::Float(f64::from(f32::from_le_bytes(*bytes.first_chunk()?))),
-            Kind::F64 => Number::Float(f64::from_le_bytes(*bytes.first_chunk()?)),
-            Kind::Bool | Kind::Text | Kind::List => return None,
+            ValueKind::U8 => whole!(u8),
+            ValueKind::I8 => whole!(i8),
+            ValueKind::U16 => whole!(u16),
+            ValueKind::I16 => whole!(i16),
+            ValueKind::U32 => whole!(u32),
+            ValueKind::I32 => whole!(i32),
+            ValueKind::U64 => whole!(u64),
+            ValueKind::I64 => whole!(i64),
+            ValueKind::F32 => Number::Float(f64::from(f32::from_le_bytes(*bytes.first_chunk()?))),
+            ValueKind::F64 => Number::Float(f64::from_le_bytes(*bytes.first_chunk()?)),
+            ValueKind::Bool | ValueKind::Text | ValueKind::List => return None,
         })
     }
 }

@@ -9,7 +9,7 @@ use std::ops::Range;
 use firebox_contract::limits;
 
 use crate::checkpoint::blob::Blob;
-use crate::gguf::metadata::{Kind, List, Metadata, Value};
+use crate::gguf::metadata::{List, Metadata, Value, ValueKind};
 
 const MAGIC: &[u8] = b"GGUF";
 /// Alignment of tensors where the file names none, in bytes.
@@ -60,7 +60,7 @@ pub(crate) fn read(file: &str, blob: &Blob) -> Result<Tables, String> {
     let mut metadata = Metadata::new(file.to_owned(), blob.clone());
     for _ in 0..keys {
         let key = cursor.text(KEY_BYTES_MAX)?.to_owned();
-        let kind = Kind::of(cursor.u32()?).map_err(|number| format!("key {key:?} is of unknown type {number}"))?;
+        let kind = ValueKind::of(cursor.u32()?).map_err(|number| format!("key {key:?} is of unknown type {number}"))?;
         let value = cursor.value(kind, 0).map_err(|reason| format!("key {key:?}: {reason}"))?;
         if !metadata.insert(key.clone(), value) {
             return Err(format!("key {key:?} is there twice"));
@@ -183,10 +183,10 @@ impl<'a> Cursor<'a> {
         Ok(start..self.at)
     }
 
-    fn value(&mut self, kind: Kind, depth: usize) -> Result<Value, String> {
+    fn value(&mut self, kind: ValueKind, depth: usize) -> Result<Value, String> {
         match kind {
-            Kind::Text => Ok(Value::Text(self.text_range()?)),
-            Kind::List => self.list(depth),
+            ValueKind::Text => Ok(Value::Text(self.text_range()?)),
+            ValueKind::List => self.list(depth),
             kind => {
                 let start = self.at;
                 self.take(kind.bytes())?;
@@ -201,11 +201,11 @@ impl<'a> Cursor<'a> {
             return Err(format!("lists are nested deeper than {}", limits::GGUF_LIST_DEPTH_MAX));
         }
         let kind =
-            Kind::of(self.u32()?).map_err(|number| format!("the list's elements are of unknown type {number}"))?;
+            ValueKind::of(self.u32()?).map_err(|number| format!("the list's elements are of unknown type {number}"))?;
         let count = self.count("elements of a list", kind.bytes(), usize::MAX)?;
         let start = self.at;
         match kind {
-            Kind::Text | Kind::List => {
+            ValueKind::Text | ValueKind::List => {
                 for _ in 0..count {
                     self.value(kind, depth + 1)?;
                 }

@@ -2,9 +2,9 @@
 //! that wakes it although other cores are idle. There it does not help, and stays for milliseconds.
 
 #[cfg(not(target_os = "linux"))]
-pub(super) use elsewhere::{OwnerCore, WorkerThread};
+pub(super) use elsewhere::{CallerCore, WorkerThread};
 #[cfg(target_os = "linux")]
-pub(super) use linux::{OwnerCore, WorkerThread};
+pub(super) use linux::{CallerCore, WorkerThread};
 
 #[cfg(target_os = "linux")]
 mod linux {
@@ -25,15 +25,15 @@ mod linux {
         }
     }
 
-    /// The core of the thread that owns the pool.
-    pub(crate) struct OwnerCore {
-        /// The cores that the owner was allowed to use when the pool was made. Workers get no others. `None` if the
+    /// The core of the thread that calls the pool.
+    pub(crate) struct CallerCore {
+        /// The cores that the caller was allowed to use when the pool was made. Workers get no others. `None` if the
         /// system does not report them.
         allowed: Option<CpuSet>,
         core: Cell<Option<usize>>,
     }
 
-    impl OwnerCore {
+    impl CallerCore {
         /// For the calling thread.
         pub(crate) fn new() -> Self {
             Self { allowed: sched_getaffinity(None).ok(), core: Cell::new(None) }
@@ -71,7 +71,7 @@ mod linux {
             let ((started, starting), (end, ended)) = (channel(), channel::<()>());
             std::thread::scope(|scope| {
                 let worker = &workers[0];
-                let core_of_owner = OwnerCore::new();
+                let core_of_owner = CallerCore::new();
                 core_of_owner.move_workers_away(&workers);
                 assert_eq!(core_of_owner.core.get(), None, "it has not started");
                 scope.spawn(move || {
@@ -100,9 +100,9 @@ mod elsewhere {
         pub(crate) fn is_this_thread(&self) {}
     }
 
-    pub(crate) struct OwnerCore;
+    pub(crate) struct CallerCore;
 
-    impl OwnerCore {
+    impl CallerCore {
         pub(crate) fn new() -> Self {
             Self
         }

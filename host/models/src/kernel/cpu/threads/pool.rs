@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 use firebox_contract::limits::{COMPUTE_IDLE_SPIN, COMPUTE_SPIN_TIME};
 use firebox_cpu::delivery::{self, LateMarker};
 
-use super::affinity::{OwnerCore, WorkerThread};
+use super::affinity::{CallerCore, WorkerThread};
 
 /// Parts of `PoolState::state`: the number of workers in the job, whether more may enter, and above them the number of
 /// the job.
@@ -30,7 +30,7 @@ const PAUSES: u32 = 32;
 pub(super) struct Pool {
     shared: Arc<PoolState>,
     threads: Vec<JoinHandle<()>>,
-    core: OwnerCore,
+    core: CallerCore,
     /// Set while a job runs. Work that its tasks share out runs on their own threads.
     busy: Cell<bool>,
     /// The tokens for which the owner has yielded.
@@ -88,7 +88,7 @@ impl Pool {
             thread::Builder::new().name("firebox-compute".to_owned()).spawn(move || shared.run_worker(worker)).ok()
         };
         let threads = (1..threads).map_while(|thread| start(thread - 1)).collect();
-        Self { shared, threads, core: OwnerCore::new(), busy: Cell::new(false), late_marker: LateMarker::default() }
+        Self { shared, threads, core: CallerCore::new(), busy: Cell::new(false), late_marker: LateMarker::default() }
     }
 
     /// The number of threads, the owner included.

@@ -8,9 +8,9 @@ use firebox_contract::{
     TokenId, ToolCall, limits,
 };
 
-use super::fakes::{Plugins, engine_changed, render};
-use super::{answer, ask, echo, start};
 use crate::Engine;
+use crate::tests::fakes::{Plugins, engine_changed, render};
+use crate::tests::{answer, ask, echo, start};
 
 /// A codec with one token per byte, which gives lower bounds and counts the bytes it encodes.
 struct CountingCodec {
