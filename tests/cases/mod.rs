@@ -12,6 +12,7 @@ mod devices;
 mod embed;
 mod ember;
 mod generation;
+mod gguf;
 mod inputs;
 mod library;
 mod many_tenants;
