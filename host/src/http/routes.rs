@@ -1,7 +1,8 @@
 //! The table of endpoints. Everything that depends on the endpoint and that the middleware decides is a column here.
 //!
-//! To add an endpoint: a handler in `http/endpoints/`, and a row in [`ROUTES`] with one of the policies below or a new
-//! one. `http/tests.rs` checks the effect of every column of every row.
+//! To add an endpoint: a file with its handler in `http/endpoints/`, the file's `mod` line in `http/endpoints.rs`, and a row
+//! in [`ROUTES`] with one of the policies below or a new one. `http/tests/columns.rs` checks the effect of every column of
+//! every row.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,8 +11,7 @@ use axum::body::Body;
 use axum::http::{Method, Response};
 use firebox_contract::{BoxFuture, limits};
 
-use super::endpoints::{approvals, completions, embeddings, mcp, models, sessions, status, usage};
-use super::{ApiRequest, Failure};
+use super::{ApiRequest, Failure, endpoints};
 use crate::config::Scope;
 use crate::serve::App;
 use crate::tenancy::WorkKind;
@@ -239,13 +239,13 @@ const SESSIONS: Access = Access::Needs(&[Scope::Sessions]);
 const TOOLS: Access = Access::Needs(&[Scope::Tools]);
 
 macro_rules! route {
-    ($method:ident $path:literal $access:expr, $policy:expr => $handler:path) => {
+    ($method:ident $path:literal $access:expr, $policy:expr => $module:ident::$handler:ident) => {
         Route {
             method: Method::$method,
             path: $path,
             access: $access,
             policy: $policy,
-            handler: |app, request| Box::pin($handler(app, request)),
+            handler: |app, request| Box::pin(endpoints::$module::$handler(app, request)),
         }
     };
 }
