@@ -1,7 +1,7 @@
 //! The table of endpoints. Everything that depends on the endpoint and that the middleware decides is a column here.
 //!
 //! To add an endpoint: a file with its handler in `http/endpoints/`, the file's `mod` line in `http/endpoints.rs`, and a row
-//! in [`ROUTES`] with one of the policies below or a new one. `http/tests/columns.rs` checks the effect of every column of
+//! in [`ROUTES`] with one of the policies below or a new one. `http/tests.rs` checks the effect of every column of
 //! every row.
 
 use std::sync::Arc;

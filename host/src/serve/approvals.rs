@@ -317,9 +317,9 @@ mod tests {
     }
 
     /// Alive until the channel's value is true.
-    struct RevocableLiveness(tokio::sync::watch::Receiver<bool>);
+    struct RevocableKey(tokio::sync::watch::Receiver<bool>);
 
-    impl firebox_contract::Liveness for RevocableLiveness {
+    impl firebox_contract::Liveness for RevocableKey {
         fn check(&self) -> Result<(), firebox_contract::Error> {
             let gone = || firebox_contract::Error::Unauthorized("revoked".to_owned());
             if *self.0.borrow() { Err(gone()) } else { Ok(()) }
@@ -340,7 +340,7 @@ mod tests {
 
     fn revocable_caller() -> (tokio::sync::watch::Sender<bool>, Caller) {
         let (revoke, revoked) = tokio::sync::watch::channel(false);
-        let liveness = firebox_contract::LivenessHandle::new(Arc::new(RevocableLiveness(revoked)));
+        let liveness = firebox_contract::LivenessHandle::new(Arc::new(RevocableKey(revoked)));
         (revoke, Caller { liveness, ..Caller::of(TenantId::new("mine")) })
     }
 

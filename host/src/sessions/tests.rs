@@ -48,9 +48,9 @@ fn texts(store: &SessionStore, tenant: &TenantId, id: &str) -> Vec<(u64, String)
 
 /// A clock that only moves when a test moves it.
 #[derive(Clone, Default)]
-struct ManualClock(Arc<AtomicU64>);
+struct StoreClock(Arc<AtomicU64>);
 
-impl ManualClock {
+impl StoreClock {
     fn clocks(&self) -> Clocks {
         let (wall, running) = (Arc::clone(&self.0), Arc::clone(&self.0));
         let at = |seconds: &AtomicU64| Duration::from_secs(1_000_000 + seconds.load(Ordering::SeqCst));
@@ -93,7 +93,7 @@ fn f12_tool_calls_and_results_are_stored_with_their_ids_and_order() {
 
 #[test]
 fn f12_expired_sessions_are_not_found_and_do_not_count() {
-    let clock = ManualClock::default();
+    let clock = StoreClock::default();
     let limits = SessionLimits { sessions_max: 2, idle: Some(Duration::from_secs(60)), ..SessionLimits::default() };
     let store = SessionStore::open_with_clocks(Path::new(":memory:"), limits, clock.clocks()).expect("opens");
     let (a, b) = (tenant("a"), tenant("b"));
@@ -118,7 +118,7 @@ fn f12_expired_sessions_are_not_found_and_do_not_count() {
 
 #[test]
 fn a_sweep_deletes_any_number_of_sessions() {
-    let clock = ManualClock::default();
+    let clock = StoreClock::default();
     let limits = SessionLimits { idle: Some(Duration::from_secs(1)), ..SessionLimits::default() };
     let store = SessionStore::open_with_clocks(Path::new(":memory:"), limits, clock.clocks()).expect("opens");
     for number in 0..limits::SESSIONS_SWEEP_ROWS + 3 {
@@ -188,7 +188,7 @@ fn a_change_that_does_not_fit_stores_nothing() {
 
 #[test]
 fn a_list_comes_in_pages_newest_first() {
-    let clock = ManualClock::default();
+    let clock = StoreClock::default();
     let store = SessionStore::open_with_clocks(Path::new(":memory:"), SessionLimits::default(), clock.clocks());
     let store = store.expect("opens");
     let tenant = tenant("a");

@@ -28,7 +28,7 @@ fn row(pending: &PendingApproval) -> Value {
 }
 
 /// A decision about a call.
-struct ApprovalBody {
+struct ApprovalDecision {
     decision: Approval,
     remember: bool,
 }
@@ -37,7 +37,7 @@ struct ApprovalBody {
 pub(in crate::http) async fn answer(app: Arc<App>, mut request: ApiRequest) -> Result<Response<Body>, Failure> {
     let caller = request.tenant()?.caller.clone();
     let id = request.param("id").to_owned();
-    let ApprovalBody { decision, remember } = body::json(&app, &mut request, read).await?.value;
+    let ApprovalDecision { decision, remember } = body::json(&app, &mut request, read).await?.value;
     let word = if matches!(decision, Approval::Approve) { "approve" } else { "decline" };
     // The key may have been revoked while the body was read.
     caller.liveness.check()?;
@@ -49,7 +49,7 @@ pub(in crate::http) async fn answer(app: Arc<App>, mut request: ApiRequest) -> R
     json_response(&json!({"id": id, "object": "approval", "decision": word, "by": key(&caller.key)}))
 }
 
-fn read(body: &Value) -> Result<ApprovalBody, Failure> {
+fn read(body: &Value) -> Result<ApprovalDecision, Failure> {
     let fields = Fields::of(body, "")?;
     let decision = match fields.need("decision", fields.text("decision")?)? {
         "approve" => Approval::Approve,
@@ -70,7 +70,7 @@ fn read(body: &Value) -> Result<ApprovalBody, Failure> {
             return Err(Failure::field("remember", message));
         }
     };
-    Ok(ApprovalBody { decision, remember })
+    Ok(ApprovalDecision { decision, remember })
 }
 
 /// The public part of a key; null on a server without keys.

@@ -330,7 +330,7 @@ fn is_off(value: &Value) -> bool {
     }
 }
 
-/// A grammar that nobody wrote. An empty schema is one: it wants any JSON.
+/// Whether the grammar is empty. An empty JSON schema allows any JSON.
 fn is_blank(value: &Value) -> bool {
     *value == ""
 }
