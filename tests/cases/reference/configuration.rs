@@ -137,11 +137,13 @@ fn printed(table: &str, name: &str, value: &str) -> String {
         "plugin" => "name = \"redact\"\n",
         "mcp.server" => "name = \"s\"\ncommand = [\"s\"]\n",
         "tenant" => "name = \"t\"\n",
+        "tenant.key" => "id = \"k\"\ndigest = \"ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad\"\n",
         _ => "",
     };
     let head = match table {
         "" => String::new(),
         "tenant.tools" | "tenant.limits" => format!("[[tenant]]\nname = \"t\"\n[{table}]\n"),
+        "tenant.key" => format!("[[tenant]]\nname = \"t\"\n[[{table}]]\n"),
         "model" | "plugin" | "mcp.server" | "tenant" => format!("[[{table}]]\n"),
         table => format!("[{table}]\n"),
     };

@@ -72,7 +72,7 @@ fn codes_in_sources() -> Vec<String> {
         }
     }
     let texts = files.iter().map(|file| std::fs::read_to_string(file).expect("readable"));
-    let marks = [".coded(\"", "code: Some(\"", "let code = Some(\""];
+    let marks = [".with_code(\"", "code: Some(\"", "let code = Some(\""];
     let found = texts.flat_map(|text| {
         let codes = marks.iter().flat_map(|mark| text.split(mark).skip(1).filter_map(|rest| rest.split('"').next()));
         codes.map(str::to_owned).collect::<Vec<_>>()
