@@ -89,6 +89,7 @@ const ROWS: &[KeyRow] = &[
         "The device of the model.",
     ),
     ("model.context_tokens", "", "8,192, at most the context of the checkpoint", "Tokens of one conversation."),
+    ("model.threads", "", "one for each core", "Threads of the model that compute on the CPU."),
     ("model.cache_bytes", "", "4 GiB", "Bytes of the KV caches of all sequences."),
     ("model.in_flight_max", "", "64", "Requests that run at the same time. Further requests wait."),
     (

@@ -156,11 +156,11 @@ async fn a_refusal_is_the_requests_error_and_names_the_text() {
 #[tokio::test]
 async fn what_is_not_one_user_message_is_a_fault() {
     let shapes: [(Verdict, &str); 5] = [
-        (|_| PromptVerdict::Respond("42".to_owned()), "answered in the model's place"),
-        (|_| PromptVerdict::Continue(Vec::new()), "must stay one message"),
-        (|messages| PromptVerdict::Continue([messages.clone(), messages].concat()), "must stay one message"),
+        (|_| PromptVerdict::Respond("42".to_owned()), "responded in place of the model"),
+        (|_| PromptVerdict::Continue(Vec::new()), "must return exactly one message"),
+        (|messages| PromptVerdict::Continue([messages.clone(), messages].concat()), "must return exactly one message"),
         (|_| PromptVerdict::Continue(vec![Message::text(Role::System, "x")]), "message of the user"),
-        (|_| PromptVerdict::Continue(vec![Message::text(Role::User, "")]), "nothing of the text"),
+        (|_| PromptVerdict::Continue(vec![Message::text(Role::User, "")]), "returned an empty text"),
     ];
     let fixture = EncoderFixture::new().await;
     for (verdict, words) in shapes {
