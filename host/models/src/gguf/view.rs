@@ -88,7 +88,10 @@ impl GgufFiles {
             ("tokenizer.json", bytes(&vocabulary.tokenizer()?)),
             ("tokenizer_config.json", bytes(&vocabulary.settings()?)),
         ];
-        let has_effect = |key: &String| !WITHOUT_EFFECT.iter().any(|start| key.starts_with(start));
+        // The rows of the embedding count, and not what the file says about them.
+        let is_known =
+            |key: &String| key.ends_with(".vocab_size") || WITHOUT_EFFECT.iter().any(|start| key.starts_with(start));
+        let has_effect = |key: &String| !is_known(key);
         let unread: Vec<String> = metadata.unread().into_iter().filter(has_effect).collect();
         warnings.add_names(&format!("\"{}\": unknown keys are not used", metadata.file()), &unread);
         let is_interleaved = architecture.is_interleaved;

@@ -96,7 +96,7 @@ fn tensors_that_do_not_fit_are_named_with_both_shapes() {
             },
             &["model.layers.2.", "missing"],
         ),
-        ("type", |f| f.retype_tensor("model.norm.weight", "I32"), &["model.norm.weight", "I32", "F32, F16 or BF16"]),
+        ("type", |f| f.retype_tensor("model.norm.weight", "I32"), &["model.norm.weight", "I32", "F32, F16, BF16"]),
     ]);
 }
 
