@@ -195,7 +195,7 @@ fn f17_an_output_that_is_there_is_replaced_whole_or_stays() {
 fn what_cannot_work_is_said_before_any_work() {
     let bench = Bench::new();
     let cases: [(&str, &str, &[&str], i32, &str); 8] = [
-        ("in.txt", "out.csv", &[], 2, "\"out.csv\" is neither"),
+        ("in.txt", "out.csv", &[], 2, "\"out.csv\" must end in .parquet or .jsonl"),
         ("none.txt", "out.jsonl", &[], 2, "none.txt"),
         ("in.txt", "nowhere/out.jsonl", &[], 2, "nowhere/out.jsonl"),
         ("in.txt", "out.jsonl", &["--batch", "0"], 2, "--batch"),

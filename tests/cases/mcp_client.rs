@@ -232,7 +232,7 @@ fn headers_are_given_to_the_server_they_name_and_never_shown() {
     let web = "web=http://127.0.0.1:9/mcp".to_owned();
     for (header, code, words) in [
         ("nobody=X-Key: hunter22", 2, "unknown server \"nobody\""),
-        ("web=X Key: hunter22", 2, "\"x key\" is not a header's name"),
+        ("web=X Key: hunter22", 2, "\"x key\" is not a valid header name"),
         ("web=X-Key: hunter22", 3, "1 of 1 MCP servers cannot be used"),
     ] {
         let run = mcp(&["check", "--mcp-header", header], std::slice::from_ref(&web)).expect_code(code);

@@ -115,7 +115,7 @@ fn check(text: &str) -> Result<(), String> {
     let folder = tempfile::tempdir().expect("a folder");
     std::fs::write(folder.path().join("firebox.toml"), text).expect("writable");
     let run = Firebox::new(["config", "check"]).current_dir(folder.path()).run();
-    let missing = ["there is no folder", "is neither a component", "the environment has no", "cannot be read"];
+    let missing = ["there is no folder", "is neither a component", "is not set", "cannot be read"];
     let is_problem = |line: &&str| line.contains("firebox.toml:") && !line.contains("warning");
     let (of_the_machine, others): (Vec<&str>, Vec<&str>) =
         run.stderr.lines().filter(is_problem).partition(|line| missing.iter().any(|known| line.contains(known)));

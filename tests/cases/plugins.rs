@@ -128,7 +128,7 @@ fn the_manifest_of_a_component_is_read_or_the_plugin_is_refused() {
         (format!("id = \"calculator\"\n{bare}stages = [\"text\"]\n"), 5, "correct stages"),
         (format!("id = \"calculator\"\n{bare}stages = [\"tools\"]\n"), 5, "\"tools\""),
         ("not toml".to_owned(), 5, "plugin.toml"),
-        (format!("id = \"../calculator\"\n{head}"), 5, "its id"),
+        (format!("id = \"../calculator\"\n{head}"), 5, "the id \"../calculator\" must have"),
     ];
     for (manifest, code, word) in rows {
         std::fs::write(dir.join("plugin.toml"), &manifest).expect("writable");

@@ -74,7 +74,7 @@ fn a_required_mcp_server_without_tenants_blocks_readiness_and_is_reported() {
     let server = Server::start(&config(&own_server("required = true")));
     let ready = server.ask("GET", "/readyz", None, b"");
     assert!(ready.status == 503 && ready.body.contains("mcp server \\\"sums\\\""), "{ready:?}");
-    assert!(server.log().contains("\"sums\" is required and no tenant sees it"), "{}", server.log());
+    assert!(server.log().contains("\"sums\" is required, but no tenant can use it"), "{}", server.log());
 }
 
 /// If two servers have tools of the same name, both tools are renamed. Denied tools stay denied (I9).
