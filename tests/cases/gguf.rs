@@ -45,7 +45,7 @@ fn a_file_that_is_cut_off_is_refused_with_its_path_and_a_reason() {
     let folder = tempfile::tempdir().expect("temporary directory");
     let path = folder.path().join("cut.gguf");
     let whole = fs::read(smollm2()).expect("readable");
-    for (length, reason) in [(2_000, "in the middle of its tables"), (whole.len() - 1_000, "lies outside")] {
+    for (length, reason) in [(2_000, "more than its 2000 bytes can hold"), (whole.len() - 1_000, "lies outside")] {
         fs::write(&path, &whole[..length]).expect("writable");
         let run = run(&path.display().to_string(), &["Hi!"]).run().expect_code(3);
         assert!(run.stderr.contains("cut.gguf") && run.stderr.contains(reason), "{}", run.stderr);

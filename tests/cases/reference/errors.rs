@@ -15,6 +15,11 @@ const HTTP_CODES: &[(u16, &str, &str)] = &[
     (409, "conflict", "The session has changed, or another request is using it."),
     (413, "too_large", "The request body is larger than `server.body_bytes_max`."),
     (415, "unsupported_media_type", "The `content-encoding` of the request is not supported."),
+    (
+        503,
+        "sessions_unavailable",
+        "The session file cannot be read or written now. The log of the server has the reason.",
+    ),
 ];
 
 /// What each kind of error means to a client.

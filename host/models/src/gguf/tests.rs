@@ -245,7 +245,7 @@ fn tables_that_lie_are_refused_with_a_reason() {
         ("many tensors", patched(8, &60_000_u64.to_le_bytes()), "60000 tensors"),
         ("keys", patched(16, &huge), "metadata keys"),
         ("a long key", patched(24, &huge), "longer than the file"),
-        ("cut tables", good[..700].to_vec(), "ends at byte 700"),
+        ("cut tables", [&good[..8], &[0; 8]].concat(), "ends at byte 16"),
         ("cut data", good[..good.len() - 64].to_vec(), "lies outside"),
         ("outside", llama().bytes_with(|offset| offset + (1 << 40)), "lies outside"),
         ("shared", llama().bytes_with(|_| 0), "share bytes"),
