@@ -22,8 +22,11 @@ pub(crate) struct EncoderArchitecture {
     /// The beginnings of names of tensors that text vectors do not need.
     pub(crate) unused: &'static [&'static str],
     /// Loads the model: `config.json`, then the weights that it describes.
-    pub(crate) load: fn(&JsonFile, &Weights<'_>) -> Result<Box<dyn EncoderModel>, ModelError>,
+    pub(crate) load: LoadEncoder,
 }
+
+/// Loads an encoder.
+type LoadEncoder = fn(&JsonFile, &Weights<'_>) -> Result<Box<dyn EncoderModel>, ModelError>;
 
 /// Every text encoder that can run.
 pub(crate) const ENCODERS: &[EncoderArchitecture] = &[

@@ -157,7 +157,7 @@ fn rope_scaling(
     let factor = factor.or(metadata.float(&key("scale_linear"))?);
     match (kind, factor) {
         ("none", None) => Ok(None),
-        ("none" | "linear", Some(factor)) if factor == 1.0 => Ok(None),
+        ("none" | "linear", Some(1.0)) => Ok(None),
         ("none" | "linear", Some(factor)) => Ok(Some(json!({ "rope_type": "linear", "factor": factor }))),
         (other, factor) => {
             let scaling = json!({ "rope_type": other, "factor": factor, "original_max_position_embeddings": original });

@@ -216,7 +216,7 @@ fn ranges(part: &Part) -> Result<Vec<(&TensorInfo, Range<usize>)>, String> {
 fn range_of(part: &Part, tensor: &TensorInfo) -> Result<Range<usize>, String> {
     let name = &tensor.name;
     let kind = blocks::stored_type(tensor.kind).map_err(|kind| format!("tensor \"{name}\" is of type {kind}"))?;
-    if tensor.offset % part.alignment != 0 {
+    if !tensor.offset.is_multiple_of(part.alignment) {
         return Err(format!("tensor \"{name}\" starts at {}, no multiple of {}", tensor.offset, part.alignment));
     }
     let row = tensor.shape.last().copied().unwrap_or(0);

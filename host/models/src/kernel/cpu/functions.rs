@@ -59,7 +59,7 @@ impl Function for GeluTanh {
     #[inline(always)]
     fn of(x: f32) -> f32 {
         /// `2 sqrt(2 / pi)`
-        const SCALE: f32 = 1.595_769_1;
+        const SCALE: f32 = 1.595_769;
         x / (1.0 + exp(-SCALE * (x + 0.044_715 * x * x * x)))
     }
 }

@@ -124,7 +124,7 @@ pub(super) fn activated(x: f32, #[comptime] activation: Activation) -> f32 {
     }
     if comptime!(activation == Activation::GeluTanh) {
         // `x/2 (1 + tanh u)` is `x / (1 + exp(-2u))`; the constant is `2 sqrt(2 / pi)`.
-        y = x / (1.0f32 + (-1.595_769_1f32 * (x + 0.044_715f32 * x * x * x)).exp());
+        y = x / (1.0f32 + (-1.595_769f32 * (x + 0.044_715f32 * x * x * x)).exp());
     }
     if comptime!(activation == Activation::GeluSigmoid) {
         y = x / (1.0f32 + (-1.702f32 * x).exp());
