@@ -40,10 +40,10 @@ impl StoredType {
         }
     }
 
-    /// Bytes of a row of so many weights; `None` where they are no whole number of blocks.
+    /// Bytes of a row of so many weights, at most `usize::MAX`. `None` where they are no whole number of blocks.
     pub(crate) fn row_bytes(self, weights: usize) -> Option<usize> {
         let (unit, bytes) = self.unit();
-        if weights.is_multiple_of(unit) { (weights / unit).checked_mul(bytes) } else { None }
+        if weights.is_multiple_of(unit) { Some((weights / unit).saturating_mul(bytes)) } else { None }
     }
 }
 
