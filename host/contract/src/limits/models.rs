@@ -75,5 +75,7 @@ pub const EMBED_TOKEN_BYTES_MAX: usize = 64;
 pub const GGUF_KEYS_MAX: usize = 4_096;
 /// Tensors of one GGUF file.
 pub const GGUF_TENSORS_MAX: usize = 65_536;
+/// Bytes of one token of a SentencePiece vocabulary in a GGUF file. The merges of a token take time with its square.
+pub const GGUF_TOKEN_BYTES_MAX: usize = 512;
 /// Levels of nested lists in the metadata of a GGUF file.
 pub const GGUF_LIST_DEPTH_MAX: usize = 2;

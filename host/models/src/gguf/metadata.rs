@@ -4,6 +4,8 @@ use std::cell::RefCell;
 use std::collections::{BTreeSet, HashMap};
 use std::ops::Range;
 
+use firebox_contract::limits;
+
 use crate::checkpoint::blob::Blob;
 use crate::error::ModelError;
 
@@ -188,6 +190,7 @@ impl Metadata {
             Some(Value::List(list)) if list.kind == ValueKind::Text => list,
             Some(_) => return Err(self.wrong(key, "is not a list of texts")),
         };
+        self.check_count(key, list)?;
         let mut bytes = self.blob.bytes().get(list.range.clone()).unwrap_or_default();
         let mut texts = Vec::with_capacity(list.count);
         while let Some((length, after)) = bytes.split_first_chunk::<8>() {
@@ -210,6 +213,7 @@ impl Metadata {
             Some(Value::List(list)) => list,
             Some(_) => return Ok(self.float(key)?.map(|number| vec![number])),
         };
+        self.check_count(key, list)?;
         let number = |at: usize| match self.scalar(&Value::Scalar(list.kind, at)) {
             Some(Number::Whole(number)) => Some(number as f64),
             Some(Number::Float(number)) => Some(number),
@@ -218,6 +222,15 @@ impl Metadata {
         let places = (0..list.count).map(|index| list.range.start + index * list.kind.bytes());
         let numbers: Option<Vec<f64>> = places.map(number).collect();
         numbers.map(Some).ok_or_else(|| self.wrong(key, "is not a list of numbers"))
+    }
+
+    /// The lists of a tokenizer have an entry for each token or merge, so the largest vocabulary bounds them all.
+    fn check_count(&self, key: &str, list: &List) -> Result<(), ModelError> {
+        let limit = limits::MODEL_VOCABULARY_TOKENS_MAX;
+        match list.count > limit {
+            true => Err(self.wrong(key, format!("has {} entries, at most {limit} are allowed", list.count))),
+            false => Ok(()),
+        }
     }
 
     fn scalar(&self, value: &Value) -> Option<Number> {

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use firebox_contract::limits;
 use half::f16;
 
 use crate::checkpoint::Checkpoint;
@@ -270,6 +271,15 @@ fn lists_in_lists_and_lists_longer_than_the_file_are_refused() {
     assert!(error.contains("nested"), "{error}");
     let error = refusal(&llama().key("x", 9, list(0, 1 << 40)).bytes());
     assert!(error.contains("elements of a list"), "{error}");
+    let many = vec![0; limits::MODEL_VOCABULARY_TOKENS_MAX + 1];
+    let error =
+        refusal(&llama().key("tokenizer.ggml.token_type", 9, [list(0, many.len() as u64), many].concat()).bytes());
+    assert!(error.contains("token_type") && error.contains("at most"), "{error}");
+    let long = ["x".repeat(limits::GGUF_TOKEN_BYTES_MAX + 1)];
+    let scores = [list(6, 1), vec![0; 4]].concat();
+    let file = llama().text("tokenizer.ggml.model", "llama").texts("tokenizer.ggml.tokens", &long);
+    let error = refusal(&file.key("tokenizer.ggml.scores", 9, scores).number("tokenizer.ggml.eos_token_id", 0).bytes());
+    assert!(error.contains("a token of 513 bytes"), "{error}");
     let error = refusal(&llama().key("x", 13, Vec::new()).bytes());
     assert!(error.contains("unknown type 13"), "{error}");
 }

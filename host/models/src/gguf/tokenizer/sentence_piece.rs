@@ -3,6 +3,7 @@
 
 use std::collections::HashMap;
 
+use firebox_contract::limits;
 use serde_json::{Map, Value, json};
 
 use super::{Parts, Vocabulary, key};
@@ -19,6 +20,11 @@ pub(super) fn parts(vocabulary: &Vocabulary<'_>) -> Result<Parts, ModelError> {
     if scores.len() != vocabulary.tokens.len() {
         let counts = format!("has {} entries for {} tokens", scores.len(), vocabulary.tokens.len());
         return Err(metadata.wrong(&name, counts));
+    }
+    let name = key("tokens");
+    if let Some(long) = vocabulary.tokens.iter().find(|token| token.len() > limits::GGUF_TOKEN_BYTES_MAX) {
+        let limit = limits::GGUF_TOKEN_BYTES_MAX;
+        return Err(metadata.wrong(&name, format!("has a token of {} bytes, at most {limit} are allowed", long.len())));
     }
     let prefix = metadata.flag(&key("add_space_prefix"))?.unwrap_or(true);
     let scheme = if prefix { "always" } else { "never" };
