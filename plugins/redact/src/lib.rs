@@ -14,8 +14,8 @@ mod scan;
 use firebox_sdk::{Plugin, Prompt, PromptRequest, PromptVerdict, Text, TextVerdict};
 
 use config::Config;
-use scan::{Detection, Stream};
 use placeholders::PlaceholderMap;
+use scan::{Detection, Stream};
 
 struct Redact {
     config: Config,
