@@ -1,0 +1,1 @@
+//! Grammars that a model's output keeps to, token by token.
