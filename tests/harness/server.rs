@@ -197,18 +197,34 @@ impl Server {
         Self::send(socket.into(), "POST", path, Some(key), body)
     }
 
-    fn send(mut stream: TcpStream, method: &str, path: &str, key: Option<&str>, body: &[u8]) -> TcpStream {
-        stream.set_read_timeout(Some(WAIT_MAX)).expect("a timeout");
+    fn send(stream: TcpStream, method: &str, path: &str, key: Option<&str>, body: &[u8]) -> TcpStream {
+        Self::try_send(stream, method, path, key, body).expect("taken")
+    }
+
+    fn try_send(
+        mut stream: TcpStream,
+        method: &str,
+        path: &str,
+        key: Option<&str>,
+        body: &[u8],
+    ) -> std::io::Result<TcpStream> {
+        stream.set_read_timeout(Some(WAIT_MAX))?;
         let key = key.map_or_else(String::new, |key| format!("authorization: Bearer {key}\r\n"));
         let head = format!(
             "{method} {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n{key}content-type: application/json\r\n\
              content-length: {}\r\n\r\n",
             body.len()
         );
-        stream.write_all(head.as_bytes()).expect("taken");
+        stream.write_all(head.as_bytes())?;
         // The server may refuse the request before it has read the body.
         let _refused_early = stream.write_all(body);
-        stream
+        Ok(stream)
+    }
+
+    /// As [`Self::post`], for a server that may be gone already.
+    pub(crate) fn try_post(&self, path: &str, tenant: &str, body: &Value) -> std::io::Result<Response> {
+        let stream = TcpStream::connect(&self.address)?;
+        Ok(finish(Self::try_send(stream, "POST", path, Some(&key(tenant)), body.to_string().as_bytes())?))
     }
 
     pub(crate) fn ask(&self, method: &str, path: &str, key: Option<&str>, body: &[u8]) -> Response {
