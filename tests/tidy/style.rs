@@ -30,6 +30,7 @@ const UNSAFE_FILES: &[&str] = &[
     "host/models/src/kernel/gpu/attention/rotate.rs",
     "host/models/src/kernel/gpu/elements.rs",
     "host/models/src/kernel/gpu/linear/gemm.rs",
+    "host/models/src/kernel/gpu/linear/codes.rs",
     "host/models/src/kernel/gpu/linear/gemv.rs",
     "host/models/src/kernel/gpu/recording.rs",
     "host/sandbox/src/compile/loader.rs",

@@ -27,7 +27,34 @@ pub(crate) struct BlockType {
     pub(crate) scales: &'static [usize],
     /// Converts whole blocks: `[blocks * bytes]` to `[blocks * weights]`.
     pub(crate) unpack: fn(&[u8], &mut [f32]),
+    pub(crate) groups: Groups,
 }
+
+/// The groups of a block: the weights of each are evenly spaced, `scale * (code - zero) + minimum`.
+pub(crate) struct Groups {
+    /// Weights of a group.
+    pub(crate) weights: usize,
+    /// Bits of a code.
+    pub(crate) bits: usize,
+    /// The code of weight 0, in types whose minimum is 0.
+    pub(crate) zero: Option<u32>,
+    /// Scale and minimum of each group of one block.
+    pub(crate) lines: fn(&[u8], &mut [Line]),
+}
+
+/// Scale and minimum of a group.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub(crate) struct Line {
+    pub(crate) scale: f32,
+    pub(crate) minimum: f32,
+}
+
+/// Groups of 32 whose codes have four bits, with a minimum each.
+const FOURS: Groups = Groups { weights: SMALL, bits: 4, zero: None, lines: small_line };
+/// Groups of 32 whose codes take a byte each.
+const EIGHTS: Groups = Groups { weights: SMALL, bits: 8, zero: None, lines: small_line };
+/// Groups of 16 whose codes take a byte each.
+const SIXTEENS: Groups = Groups { weights: 16, ..EIGHTS };
 
 impl std::fmt::Debug for BlockType {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -57,19 +84,123 @@ const LARGE: usize = 256;
 
 /// Every type of block that can be read.
 pub(crate) const BLOCK_TYPES: &[BlockType] = &[
-    BlockType { number: 2, name: "Q4_0", weights: SMALL, bytes: 18, scales: &[0], unpack: four_bits::q4_0 },
-    BlockType { number: 3, name: "Q4_1", weights: SMALL, bytes: 20, scales: &[0, 2], unpack: four_bits::q4_1 },
-    BlockType { number: 6, name: "Q5_0", weights: SMALL, bytes: 22, scales: &[0], unpack: five_bits::q5_0 },
-    BlockType { number: 7, name: "Q5_1", weights: SMALL, bytes: 24, scales: &[0, 2], unpack: five_bits::q5_1 },
-    BlockType { number: 8, name: "Q8_0", weights: SMALL, bytes: 34, scales: &[0], unpack: q8_0 },
-    BlockType { number: 10, name: "Q2_K", weights: LARGE, bytes: 84, scales: &[80, 82], unpack: k_quants::q2_k },
-    BlockType { number: 11, name: "Q3_K", weights: LARGE, bytes: 110, scales: &[108], unpack: k_quants::q3_k },
-    BlockType { number: 12, name: "Q4_K", weights: LARGE, bytes: 144, scales: &[0, 2], unpack: k_quants::q4_k },
-    BlockType { number: 13, name: "Q5_K", weights: LARGE, bytes: 176, scales: &[0, 2], unpack: k_quants::q5_k },
-    BlockType { number: 14, name: "Q6_K", weights: LARGE, bytes: 210, scales: &[208], unpack: k_quants::q6_k },
-    BlockType { number: 20, name: "IQ4_NL", weights: SMALL, bytes: 18, scales: &[0], unpack: four_bits::iq4_nl },
-    BlockType { number: 23, name: "IQ4_XS", weights: LARGE, bytes: 136, scales: &[0], unpack: four_bits::iq4_xs },
-    BlockType { number: 39, name: "MXFP4", weights: SMALL, bytes: 17, scales: &[], unpack: four_bits::mxfp4 },
+    BlockType {
+        number: 2,
+        name: "Q4_0",
+        weights: SMALL,
+        bytes: 18,
+        scales: &[0],
+        unpack: four_bits::q4_0,
+        groups: Groups { zero: Some(8), ..FOURS },
+    },
+    BlockType {
+        number: 3,
+        name: "Q4_1",
+        weights: SMALL,
+        bytes: 20,
+        scales: &[0, 2],
+        unpack: four_bits::q4_1,
+        groups: FOURS,
+    },
+    BlockType {
+        number: 6,
+        name: "Q5_0",
+        weights: SMALL,
+        bytes: 22,
+        scales: &[0],
+        unpack: five_bits::q5_0,
+        groups: Groups { zero: Some(16), ..EIGHTS },
+    },
+    BlockType {
+        number: 7,
+        name: "Q5_1",
+        weights: SMALL,
+        bytes: 24,
+        scales: &[0, 2],
+        unpack: five_bits::q5_1,
+        groups: EIGHTS,
+    },
+    BlockType {
+        number: 8,
+        name: "Q8_0",
+        weights: SMALL,
+        bytes: 34,
+        scales: &[0],
+        unpack: q8_0,
+        groups: Groups { zero: Some(128), ..EIGHTS },
+    },
+    BlockType {
+        number: 10,
+        name: "Q2_K",
+        weights: LARGE,
+        bytes: 84,
+        scales: &[80, 82],
+        unpack: k_quants::q2_k,
+        groups: Groups { lines: k_quants::q2_k_lines, ..SIXTEENS },
+    },
+    BlockType {
+        number: 11,
+        name: "Q3_K",
+        weights: LARGE,
+        bytes: 110,
+        scales: &[108],
+        unpack: k_quants::q3_k,
+        groups: Groups { zero: Some(4), lines: k_quants::q3_k_lines, ..SIXTEENS },
+    },
+    BlockType {
+        number: 12,
+        name: "Q4_K",
+        weights: LARGE,
+        bytes: 144,
+        scales: &[0, 2],
+        unpack: k_quants::q4_k,
+        groups: Groups { lines: k_quants::q4_k_lines, ..FOURS },
+    },
+    BlockType {
+        number: 13,
+        name: "Q5_K",
+        weights: LARGE,
+        bytes: 176,
+        scales: &[0, 2],
+        unpack: k_quants::q5_k,
+        groups: Groups { lines: k_quants::q4_k_lines, ..EIGHTS },
+    },
+    BlockType {
+        number: 14,
+        name: "Q6_K",
+        weights: LARGE,
+        bytes: 210,
+        scales: &[208],
+        unpack: k_quants::q6_k,
+        groups: Groups { zero: Some(32), lines: k_quants::q6_k_lines, ..SIXTEENS },
+    },
+    BlockType {
+        number: 20,
+        name: "IQ4_NL",
+        weights: SMALL,
+        bytes: 18,
+        scales: &[0],
+        unpack: four_bits::iq4_nl,
+        groups: Groups { zero: Some(127), ..EIGHTS },
+    },
+    BlockType {
+        number: 23,
+        name: "IQ4_XS",
+        weights: LARGE,
+        bytes: 136,
+        scales: &[0],
+        unpack: four_bits::iq4_xs,
+        groups: Groups { zero: Some(127), lines: four_bits::iq4_xs_lines, ..EIGHTS },
+    },
+    BlockType {
+        number: 39,
+        name: "MXFP4",
+        weights: SMALL,
+        bytes: 17,
+        scales: &[],
+        unpack: four_bits::mxfp4,
+        groups: Groups { zero: Some(12), lines: four_bits::mxfp4_line, ..EIGHTS },
+    },
 ];
 
 /// Numbers and names of types that exist and cannot be read, for messages.
@@ -114,6 +245,13 @@ pub(crate) fn stored_type(number: u32) -> Result<StoredType, String> {
 pub(crate) fn readable() -> String {
     let names: Vec<&str> = ["F32", "F16", "BF16"].into_iter().chain(BLOCK_TYPES.iter().map(|kind| kind.name)).collect();
     names.join(", ")
+}
+
+/// The line of a small block: scale, then the minimum of types that have one. The others do not use it.
+fn small_line(block: &[u8], lines: &mut [Line]) {
+    if let [line] = lines {
+        *line = Line { scale: half_at(block, 0), minimum: half_at(block, 2) };
+    }
 }
 
 /// The 16-bit number at `at`, as f32.

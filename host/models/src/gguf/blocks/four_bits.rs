@@ -1,6 +1,6 @@
 //! Blocks of four bits a weight. In 16 bytes the low halves are weights 0 to 15, the high halves 16 to 31.
 
-use super::{LARGE, SMALL, each, half_at};
+use super::{LARGE, Line, SMALL, each, half_at};
 
 /// What the codes of the IQ4 types stand for.
 const IQ4_VALUES: [f32; 16] =
@@ -44,16 +44,26 @@ pub(super) fn iq4_nl(bytes: &[u8], out: &mut [f32]) {
 /// Eight groups of 32 as IQ4_NL, whose scales are six bits times the block's.
 pub(super) fn iq4_xs(bytes: &[u8], out: &mut [f32]) {
     each::<136, LARGE>(bytes, out, |block, out| {
-        let scale = half_at(block, 0);
-        let high = u16::from_le_bytes([block[2], block[3]]);
         for (group, out) in out.chunks_exact_mut(SMALL).enumerate() {
-            let low = block[4 + group / 2] >> (4 * (group % 2)) & 15;
-            let bits = u16::from(low) | (high >> (2 * group) & 3) << 4;
-            let scale = scale * (f32::from(bits) - 32.0);
+            let scale = iq4_xs_scale(block, group);
             let codes = &block[8 + 16 * group..24 + 16 * group];
             halves(codes, out, |code| scale * IQ4_VALUES[usize::from(code)]);
         }
     });
+}
+
+/// The scale of a group of [`iq4_xs`].
+fn iq4_xs_scale(block: &[u8], group: usize) -> f32 {
+    let high = u16::from_le_bytes([block[2], block[3]]);
+    let low = block[4 + group / 2] >> (4 * (group % 2)) & 15;
+    let bits = u16::from(low) | (high >> (2 * group) & 3) << 4;
+    half_at(block, 0) * (f32::from(bits) - 32.0)
+}
+
+pub(super) fn iq4_xs_lines(block: &[u8], lines: &mut [Line]) {
+    for (group, line) in lines.iter_mut().enumerate() {
+        *line = Line { scale: iq4_xs_scale(block, group), minimum: 0.0 };
+    }
 }
 
 /// A power of two, and FP4 codes (OCP Microscaling Formats 1.0).
@@ -62,6 +72,10 @@ pub(super) fn mxfp4(bytes: &[u8], out: &mut [f32]) {
         let scale = half_power(block[0]);
         halves(&block[1..], out, |code| scale * FP4_VALUES[usize::from(code)]);
     });
+}
+
+pub(super) fn mxfp4_line(block: &[u8], lines: &mut [Line]) {
+    lines.fill(Line { scale: half_power(block[0]), minimum: 0.0 });
 }
 
 /// `2^(exponent - 127) / 2`.

@@ -3,12 +3,15 @@
 //! ```text
 //! gemv  few rows of x: a decode step reads each weight once, at the speed of memory
 //! gemm  more rows: a prefill, a batch of texts; a cube shares tiles of x and of weights
+//! codes  quantized weights: their codes and scales on the device
 //! ```
 //!
-//! BF16 stays BF16 in the device's memory, two to a word, and is widened in registers. F16 is widened when it is
-//! loaded. A product also computes the operations of a layer before and after it ([`Epilogue`]): a decode step is
+//! BF16 stays BF16 in the device's memory, two to a word, and quantized weights stay codes of 4 or 8 bits. Both are widened
+//! in registers by [`gemv`]. For [`gemm`], codes are widened to a matrix in memory before the product, which reads each
+//! weight many times. F16 is widened when it is loaded. A product also computes the operations of a layer before and after it ([`Epilogue`]): a decode step is
 //! hundreds of launches, and each costs more than its computation.
 
+mod codes;
 mod gemm;
 mod gemv;
 #[cfg(test)]
@@ -23,6 +26,7 @@ use super::elements::{gpu_gated, gpu_rms_norm};
 use super::{argument, empty_like, lanes_of, primitive, tensor, upload_bits};
 use crate::checkpoint::tensors::{StoredTensor, StoredType};
 use crate::layers::Activation;
+use codes::CodeForm;
 
 /// Rows of `x` up to which `gemv` is faster than `gemm`.
 const GEMV_ROWS_MAX: usize = 32;
@@ -38,6 +42,8 @@ pub(crate) const GPU_KERNEL_SIZES: &[usize] =
 #[derive(Debug)]
 pub(crate) struct DeviceMatrix {
     words: CubeTensor,
+    /// Of quantized weights: for each group its scale, then its minimum if the form has minima.
+    scales: Option<CubeTensor>,
     rows: usize,
     columns: usize,
     form: Form,
@@ -46,8 +52,7 @@ pub(crate) struct DeviceMatrix {
 /// The layout of weights in words of 4 bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 struct Form {
-    /// Whether a word has two BF16, or one F32.
-    halves: bool,
+    element: Element,
     /// Words that are read at once: a vector.
     lanes: usize,
     /// Vectors in a row of weights.
@@ -57,13 +62,39 @@ struct Form {
 impl Form {
     /// Elements in a word. It is also the number of vectors of `x` that belong to one vector of weights.
     fn parts(self) -> usize {
-        if self.halves { 2 } else { 1 }
+        match self.element {
+            Element::F32 => 1,
+            Element::Bf16 => 2,
+            Element::Codes(codes) => 32 / codes.bits,
+        }
+    }
+
+    /// How the weights are quantized, if they are.
+    fn codes(self) -> Option<CodeForm> {
+        match self.element {
+            Element::Codes(codes) => Some(codes),
+            Element::F32 | Element::Bf16 => None,
+        }
+    }
+
+    fn is_bf16(self) -> bool {
+        self.element == Element::Bf16
     }
 
     /// Elements of a row.
     fn width(self) -> usize {
         self.vectors * self.lanes * self.parts()
     }
+}
+
+/// What a word has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+enum Element {
+    F32,
+    /// Two, the lower half first.
+    Bf16,
+    /// Codes of quantized weights, the lowest bits first.
+    Codes(CodeForm),
 }
 
 /// The operations of a layer that a product computes as well: before it (the norm) and after it (bias, gate, sum).
@@ -121,6 +152,9 @@ impl DeviceMatrix {
     pub(crate) fn new(parts: &[StoredTensor], device: &Device) -> Self {
         let rows = parts.iter().filter_map(|part| part.shape.first()).sum();
         let columns = parts.first().and_then(|part| part.shape.get(1)).copied().unwrap_or(0);
+        if let Some(codes) = codes::Codes::of(parts) {
+            return Self::of_codes(codes, rows, columns, device);
+        }
         let halves = columns.is_multiple_of(2) && parts.iter().all(|part| part.dtype == StoredType::Bf16);
         let mut bytes = Vec::with_capacity(rows * columns * if halves { 2 } else { 4 });
         for part in parts {
@@ -131,13 +165,16 @@ impl DeviceMatrix {
         }
         let words = if halves { columns / 2 } else { columns };
         let lanes = lanes_of(words);
-        let form = Form { halves, lanes, vectors: words / lanes };
-        Self { words: upload_bits(bytes, device), rows, columns, form }
+        let element = if halves { Element::Bf16 } else { Element::F32 };
+        let form = Form { element, lanes, vectors: words / lanes };
+        Self { words: upload_bits(bytes, device), scales: None, rows, columns, form }
     }
 
     /// Bytes on the device.
     pub(crate) fn bytes(&self) -> usize {
-        self.rows * self.form.vectors * self.form.lanes * size_of::<u32>()
+        let words = self.rows * self.form.vectors * self.form.lanes;
+        let scales = self.form.codes().map_or(0, |codes| codes.scales(self.rows * self.columns));
+        (words + scales) * size_of::<u32>()
     }
 
     /// `x` is `[m, columns]`. The result is `[m, rows]`, or half as wide if it is gated.
@@ -184,9 +221,10 @@ impl DeviceMatrix {
             matrix: self,
             m,
         };
-        match few {
-            true => gemv::launch(&product),
-            false => gemm::launch(&product),
+        match (few, self.form.codes()) {
+            (true, _) => gemv::launch(&product),
+            (false, None) => gemm::launch(&product),
+            (false, Some(_)) => gemm::launch(&Product { matrix: &self.widened(), ..product }),
         }
         let out = match gate_later {
             Some(activation) => gpu_gated(activation, tensor(out)),

@@ -140,7 +140,7 @@ fn store_tiles<N: Size>(
     for own in 0..comptime!(TILE * words / UNITS) {
         let at = unit + comptime!(own * UNITS);
         let to = at / words * stride + at % words * comptime!(form.parts());
-        if comptime!(form.halves) {
+        if comptime!(form.is_bf16()) {
             w_tile[to] = widened::<N>(next_w[own], 0usize);
             w_tile[to + 1] = widened::<N>(next_w[own], lanes);
         } else {

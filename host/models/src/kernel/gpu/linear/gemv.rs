@@ -5,6 +5,7 @@
 use burn_cubecl::cubecl;
 use burn_cubecl::cubecl::prelude::*;
 
+use super::codes::{codes_dot, group_factors};
 use super::{Form, Product};
 use crate::kernel::gpu::elements::activated;
 use crate::kernel::gpu::{argument, lanes_sum};
@@ -70,6 +71,8 @@ pub(super) fn launch(product: &Product<'_>) {
             lanes,
             argument(product.x, lanes),
             argument(&matrix.words, lanes),
+            // Absent scales are replaced by `x`, which the kernel then does not read.
+            argument(matrix.scales.as_ref().unwrap_or(product.x), 1),
             product.norm(lanes),
             product.bias(),
             product.base(),
@@ -87,6 +90,7 @@ pub(super) fn launch(product: &Product<'_>) {
 fn gemv<N: Size>(
     x: &[Vector<f32, N>],
     weights: &[Vector<u32, N>],
+    scales: &[f32],
     norm: &[Vector<f32, N>],
     bias: &[f32],
     base: &[f32],
@@ -101,7 +105,7 @@ fn gemv<N: Size>(
     let group = UNIT_POS_Y as usize;
     let first_column = (CUBE_POS_X as usize * comptime!(GROUPS) + group) * comptime!(plan.columns());
     let first_row = CUBE_POS_Y as usize * comptime!(plan.x_rows);
-    let sums = products::<N>(x, weights, norm, m, columns, first_row, first_column, lane, plan);
+    let sums = products::<N>(x, weights, scales, norm, m, columns, first_row, first_column, lane, plan);
     // One lane adds up the partial sums of one number. Rows are one element longer than the number of lanes, so that
     // they begin in different banks.
     let count = comptime!(plan.sums());
@@ -147,6 +151,7 @@ fn gemv<N: Size>(
 fn products<N: Size>(
     x: &[Vector<f32, N>],
     weights: &[Vector<u32, N>],
+    scales: &[f32],
     norm: &[Vector<f32, N>],
     m: usize,
     columns: usize,
@@ -163,6 +168,7 @@ fn products<N: Size>(
         sums[at] = 0.0f32;
     }
     let mut words = Array::<Vector<u32, N>>::new(comptime!(plan.w_rows));
+    let mut factors = Array::<f32>::new(comptime!(2 * plan.w_rows));
     let mut own = Array::<Vector<f32, N>>::new(parts);
     let mut at = lane;
     while at < vectors {
@@ -172,6 +178,12 @@ fn products<N: Size>(
             // The rows of gates come first, then the rows that they gate.
             let row = column + comptime!(w / plan.columns()) * columns;
             words[w] = weights[row * vectors + at];
+            if comptime!(plan.form.codes().is_some()) {
+                let (factor, addend) =
+                    group_factors(scales, row * vectors + at, comptime!(plan.form.codes().unwrap_or_default()));
+                factors[comptime!(2 * w)] = factor;
+                factors[comptime!(2 * w + 1)] = addend;
+            }
         }
         #[unroll]
         for r in 0..comptime!(plan.x_rows) {
@@ -187,19 +199,52 @@ fn products<N: Size>(
                     own[part] = value;
                 }
             }
+            let own_sum = elements_sum::<N>(&own, plan.form);
             #[unroll]
             for w in 0..comptime!(plan.w_rows) {
                 let sum = comptime!(w * plan.x_rows + r);
-                if comptime!(plan.form.halves) {
-                    sums[sum] += halves_dot::<N>(words[w], own[0], own[1]);
-                } else {
-                    sums[sum] += floats_dot::<N>(words[w], own[0]);
-                }
+                let (factor, addend) = (factors[comptime!(2 * w)], factors[comptime!(2 * w + 1)]);
+                sums[sum] += vector_dot::<N>(words[w], &own, own_sum, factor, addend, plan.form);
             }
         }
         at += comptime!(LANES);
     }
     sums
+}
+
+/// The sum of elements of `x`, which only codes need.
+#[cube]
+fn elements_sum<N: Size>(own: &Array<Vector<f32, N>>, #[comptime] form: Form) -> f32 {
+    let mut sum = 0.0f32;
+    if comptime!(form.codes().is_some()) {
+        #[unroll]
+        for part in 0..comptime!(form.parts()) {
+            sum += lanes_sum::<N>(own[part]);
+        }
+    }
+    sum
+}
+
+/// The dot product of a vector of weights and the elements of `x` that belong to it, whose sum is `own_sum`. `factor` and
+/// `addend` are those of a group of codes.
+#[cube]
+fn vector_dot<N: Size>(
+    words: Vector<u32, N>,
+    own: &Array<Vector<f32, N>>,
+    own_sum: f32,
+    factor: f32,
+    addend: f32,
+    #[comptime] form: Form,
+) -> f32 {
+    let mut dot = 0.0f32;
+    if comptime!(form.codes().is_some()) {
+        dot = factor * codes_dot::<N>(words, own, comptime!(form.codes().unwrap_or_default().bits)) + addend * own_sum;
+    } else if comptime!(form.is_bf16()) {
+        dot = halves_dot::<N>(words, own[0], own[1]);
+    } else {
+        dot = floats_dot::<N>(words, own[0]);
+    }
+    dot
 }
 
 /// The `at`th sum of a group: its lanes' partial sums added up.

@@ -3,6 +3,7 @@ use std::time::Instant;
 use burn::tensor::{DType, Tensor, TensorData};
 
 use super::*;
+use crate::gguf::blocks::{BLOCK_TYPES, BlockType};
 use crate::kernel::cpu::test_cases::{dot, in_f64, stored, values};
 use crate::kernel::gpu::tests::test_gpu;
 use crate::layers::Activation;
@@ -159,4 +160,73 @@ fn rates() {
         }
         println!("{line} us");
     }
+}
+
+/// `rows` rows of random blocks of this type.
+fn blocks(kind: &'static BlockType, rows: usize, columns: usize) -> StoredTensor {
+    let mut state = u64::from(kind.number) + 1;
+    let mut random = || {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (state >> 33) as u32
+    };
+    let count = rows * columns / kind.weights;
+    let mut bytes: Vec<u8> = (0..count * kind.bytes).map(|_| random() as u8).collect();
+    for block in bytes.chunks_exact_mut(kind.bytes) {
+        for at in kind.scales {
+            let scale = half::f16::from_f32((random() % 1_000) as f32 * 1e-6 - 2e-4);
+            block[*at..at + 2].copy_from_slice(&scale.to_le_bytes());
+        }
+        if kind.scales.is_empty() {
+            // A power of two.
+            block[0] = 118 + random() as u8 % 4;
+        }
+    }
+    StoredTensor::owned(bytes, StoredType::Blocks(kind), vec![rows, columns])
+}
+
+/// The product of `parts` with `m` rows, compared with the sums of the unpacked weights in f64.
+fn check_codes(device: &Device, parts: &[StoredTensor], columns: usize, m: usize) {
+    let matrix = DeviceMatrix::new(parts, device);
+    let mut weights = Vec::new();
+    parts.iter().for_each(|part| part.append_to(&mut weights));
+    let x = values(m * columns, 29);
+    let row = |x: &[f32]| weights.chunks_exact(columns).map(|w| dot(x, w)).collect::<Vec<_>>();
+    let expected: Vec<f64> = x.chunks_exact(columns).flat_map(row).collect();
+    let kinds: Vec<_> = parts.iter().map(|part| part.dtype.name()).collect();
+    let product = matrix.product(upload(&x, [m, columns], device), Epilogue::default());
+    assert_close(&download(product), &expected, &format!("{kinds:?} m={m}"));
+}
+
+#[test]
+fn products_of_every_block_type_are_those_of_its_weights() {
+    let device = test_gpu();
+    for kind in BLOCK_TYPES {
+        let columns = 2 * kind.weights.max(64);
+        for m in [1, 3, 33] {
+            check_codes(&device, &[blocks(kind, 37, columns)], columns, m);
+        }
+    }
+}
+
+/// A checkpoint of mixed types has them in the query, key and value weights of one layer.
+#[test]
+fn block_types_can_be_stacked() {
+    let device = test_gpu();
+    let parts = ["Q4_K", "Q6_K", "Q8_0"].map(|name| {
+        let kind = BLOCK_TYPES.iter().find(|kind| kind.name == name).expect("a type");
+        blocks(kind, 11, 512)
+    });
+    for m in [2, 40] {
+        check_codes(&device, &parts, 512, m);
+    }
+}
+
+#[test]
+fn quantized_weights_stay_small_on_the_device() {
+    let device = test_gpu();
+    let bits = |name: &str| {
+        let kind = BLOCK_TYPES.iter().find(|kind| kind.name == name).expect("a type");
+        DeviceMatrix::new(&[blocks(kind, 8, 512)], &device).bytes() * 8 / (8 * 512)
+    };
+    assert_eq!(["Q4_0", "Q4_1", "Q4_K", "Q8_0", "Q6_K", "Q5_K"].map(bits), [5, 6, 6, 9, 10, 10]);
 }
