@@ -1,16 +1,14 @@
 //! The command line: a table of commands, and the one place where errors become messages and exit codes.
 
-pub mod audit;
 pub mod chat;
-pub mod config;
-pub mod devices;
 pub mod embed;
 pub mod mcp;
+pub mod models;
+pub mod operator;
 pub mod options;
 pub mod output;
 pub mod run;
 pub mod serve;
-pub mod tenants;
 mod termination;
 
 use std::io::Write as _;
@@ -20,6 +18,7 @@ use clap::{CommandFactory as _, Parser, Subcommand};
 use firebox_sandbox::Notice;
 
 use crate::error::CliError;
+use operator::{audit, config, devices, tenants};
 pub use output::Io;
 
 /// Run language models and sandboxed WebAssembly plugins.
@@ -58,6 +57,8 @@ commands! {
     Serve => serve::run(Args),
     /// Call tools of MCP servers, and serve plugin tools to MCP clients.
     Mcp => mcp::run(Args),
+    /// Download, list, inspect, verify and remove models.
+    Models => models::run(Args),
     /// List the devices that models can run on, and show which one is used and why.
     Devices => devices::run(Args),
     /// Check, print or create a configuration file.

@@ -15,13 +15,16 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use firebox_contract::limits;
+use firebox_hub::{Hub, HubSettings, ModelName};
 
+use crate::host::source::check_download;
 use document::TomlTable;
 pub use keys::{ConfigKey, keys};
 pub(crate) use print::list as toml_list;
 use problem::Problems;
 pub use problem::{ConfigError, Problem, SourceLocation};
 use reader::Section;
+pub use sections::hub::HubConfig;
 pub use sections::mcp::{McpConfig, McpServerConfig};
 pub(crate) use sections::models::check_name;
 pub use sections::models::{ModelConfig, PluginConfig, PluginLimitsConfig};
@@ -59,6 +62,8 @@ pub struct Config {
     pub audit: AuditConfig,
     /// `[tools]`.
     pub tools: ToolsConfig,
+    /// `[hub]`.
+    pub hub: HubConfig,
     /// The file it was read from; `None` if there is none.
     pub file: Option<PathBuf>,
     /// The file that `firebox tenants` edits. It need not exist.
@@ -199,15 +204,19 @@ fn read(tree: &TomlTable, file: Option<PathBuf>, env: &dyn Fn(&str) -> Option<St
     let servers = mcp.sections("server", "mcp.server").into_iter();
     let servers = servers.filter_map(|section| McpServerConfig::read(section, &sources)).collect();
     mcp.finish();
+    let hub = HubConfig::read(root.section("hub"));
     let mut config = Config {
         server: ServerConfig::read(root.section("server")),
-        models: all(&mut root, "model", |section| ModelConfig::read(section, &folder)),
+        models: all(&mut root, "model", |section| {
+            ModelConfig::read(section, &folder, &|name| may_serve(name, &hub, env))
+        }),
         plugins: all(&mut root, "plugin", |section| PluginConfig::read(section, &folder)),
         tenants: all(&mut root, "tenant", TenantConfig::read),
         mcp: McpConfig { servers },
         sessions: SessionsConfig::read(root.section("sessions"), &folder),
         audit: AuditConfig::read(root.section("audit"), &folder),
         tools: ToolsConfig::read(root.section("tools")),
+        hub: hub.clone(),
         tenants_file: folder.join(root.text("tenants_file").unwrap_or_else(|| TENANTS_FILE.to_owned())),
         warnings: Vec::new(),
         file,
@@ -227,6 +236,15 @@ fn read(tree: &TomlTable, file: Option<PathBuf>, env: &dyn Fn(&str) -> Option<St
         }
     }
     config
+}
+
+/// Checks that a server can have the model `name`: from the cache, or by a download that `[hub]` allows.
+fn may_serve(name: &ModelName, hub: &HubConfig, env: &dyn Fn(&str) -> Option<String>) -> Result<(), String> {
+    let settings = HubSettings::of_environment(&|name| env(name).map(Into::into)).map_err(|error| error.to_string())?;
+    match Hub::new(settings.clone()).find(name) {
+        Ok(_) => Ok(()),
+        Err(_) => check_download(name, hub, &settings),
+    }
 }
 
 fn all<T>(root: &mut Section<'_>, key: &'static str, read: impl FnMut(Section<'_>) -> Option<T>) -> Vec<T> {

@@ -2,12 +2,15 @@
 
 mod builder;
 pub mod device;
+pub(crate) mod download;
 pub mod ember;
+pub mod source;
 
 use std::sync::Arc;
 
 use firebox_contract::{Chat, Error, Message, TextCodec, limits};
 use firebox_engine::Engine;
+use firebox_hub::InUse;
 use firebox_sandbox::Plugin;
 
 use crate::sessions::{self, StoredMessage};
@@ -19,6 +22,8 @@ pub struct Host {
     codec: Arc<dyn TextCodec>,
     notes: Vec<String>,
     plugins: Vec<Arc<Plugin>>,
+    /// The mark of a model of the cache, so that no other process removes it.
+    _in_use: InUse,
 }
 
 impl Host {

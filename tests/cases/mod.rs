@@ -18,6 +18,7 @@ mod library;
 mod many_tenants;
 mod mcp_client;
 mod mcp_server;
+mod models;
 #[cfg(unix)]
 mod pages;
 mod plugins;

@@ -105,8 +105,17 @@ fn every_configuration_is_valid() {
 
 /// Whether the block is a configuration of the host, and not a manifest.
 fn is_configuration(text: &str) -> bool {
-    let tables =
-        ["[server]", "[[model]]", "[[plugin]]", "[[mcp.server]]", "[sessions]", "[audit]", "[tools]", "[[tenant]]"];
+    let tables = [
+        "[server]",
+        "[[model]]",
+        "[[plugin]]",
+        "[[mcp.server]]",
+        "[sessions]",
+        "[audit]",
+        "[tools]",
+        "[hub]",
+        "[[tenant]]",
+    ];
     text.lines().any(|line| tables.contains(&line.trim()))
 }
 
@@ -115,7 +124,7 @@ fn check(text: &str) -> Result<(), String> {
     let folder = tempfile::tempdir().expect("a folder");
     std::fs::write(folder.path().join("firebox.toml"), text).expect("writable");
     let run = Firebox::new(["config", "check"]).current_dir(folder.path()).run();
-    let missing = ["there is no folder", "is neither a component", "is not set", "cannot be read"];
+    let missing = ["there is no file or folder", "is neither a component", "is not set", "cannot be read"];
     let is_problem = |line: &&str| line.contains("firebox.toml:") && !line.contains("warning");
     let (of_the_machine, others): (Vec<&str>, Vec<&str>) =
         run.stderr.lines().filter(is_problem).partition(|line| missing.iter().any(|known| line.contains(known)));

@@ -1,5 +1,7 @@
 //! Runs the real binary with a time limit.
 
+#[allow(dead_code, reason = "the tests of host/hub use the rest")]
+pub(crate) mod hub;
 pub(crate) mod server;
 
 use std::collections::BTreeSet;

@@ -31,6 +31,22 @@ const PROGRAM: &[Row] = &[
         "The key `KEY` of the table `[TABLE]`, for example `FIREBOX_SERVER__LISTEN=127.0.0.1:9000`. It overrides the \
          configuration file.",
     ),
+    ("HF_ENDPOINT", "`https://huggingface.co`", "The hub that models are downloaded from."),
+    (
+        "HF_TOKEN",
+        "the content of `HF_TOKEN_PATH`",
+        "The token for the hub. It is sent to the hub and to no other host. `HUGGING_FACE_HUB_TOKEN` is its older name.",
+    ),
+    ("HF_TOKEN_PATH", "`token` in `HF_HOME`", "The file of the token."),
+    ("HF_HUB_DISABLE_IMPLICIT_TOKEN", "", "`1`: only `HF_TOKEN` is a token, and no file is read."),
+    (
+        "HF_HUB_CACHE",
+        "`hub` in `HF_HOME`",
+        "The folder of downloaded models, shared with Hugging Face's tools. `HUGGINGFACE_HUB_CACHE` is its older name.",
+    ),
+    ("HF_HOME", "`$XDG_CACHE_HOME/huggingface` or `$HOME/.cache/huggingface`", "The folder of cache and token."),
+    ("HF_HUB_OFFLINE", "", "`1`: nothing is downloaded, as with `--offline`."),
+    ("SSL_CERT_FILE", "the system's root certificates", "Root certificates for HTTPS."),
     ("RAYON_NUM_THREADS", "the number of cores", "Threads that compute a model on the CPU."),
     ("XDG_CACHE_HOME", "", "See `FIREBOX_CACHE`. MCP servers that Firebox starts inherit it."),
     ("XDG_DATA_HOME", "", "See `FIREBOX_DATA`."),

@@ -54,6 +54,7 @@ const UNITS_OF_OTHERS: &[(&str, &str)] = &[
 /// Words of names that are units as they are, in the plural.
 const PLURALS: &[&str] = &[
     "APPROVALS",
+    "ATTEMPTS",
     "BLOCKS",
     "BODIES",
     "CALLS",
@@ -88,6 +89,7 @@ const PLURALS: &[&str] = &[
     "PARTS",
     "PLUGINS",
     "PROMPTS",
+    "REDIRECTS",
     "REQUESTS",
     "ROUNDS",
     "ROWS",

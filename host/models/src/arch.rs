@@ -17,7 +17,7 @@ use firebox_contract::TokenId;
 use crate::checkpoint::json::{JsonFile, shorten};
 use crate::error::ModelError;
 
-pub(crate) use decoder::{Decoder, DecoderOptions};
+pub(crate) use decoder::{Decoder, DecoderOptions, cache_token_bytes};
 pub(crate) use decoders::{DECODERS, DecoderArchitecture};
 pub(crate) use encoder::EncoderModel;
 pub(crate) use encoders::{ENCODERS, EncoderArchitecture};

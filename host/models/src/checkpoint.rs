@@ -45,7 +45,7 @@ impl Checkpoint {
         if !path.is_dir() {
             return Err(ModelError::MissingFile {
                 file: path.display().to_string(),
-                remedy: "a model is a .gguf file, or a folder with config.json, tokenizer.json and model.safetensors",
+                remedy: "a model is a .gguf file, a folder with config.json, tokenizer.json and model.safetensors, or org/name",
             });
         }
         Self::index(Source::Folder(path.to_owned()))

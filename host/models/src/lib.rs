@@ -17,6 +17,7 @@
 mod arch;
 mod checkpoint;
 mod codec;
+mod describe;
 pub mod device;
 mod error;
 mod gguf;
@@ -28,6 +29,7 @@ mod sentence;
 
 pub use checkpoint::{Checkpoint, EmbeddedFiles};
 pub use codec::CodecOptions;
+pub use describe::{CheckpointDescription, ModelKind, TokenizerDescription, TypeShare, describe};
 pub use error::ModelError;
 pub use load::{
     LanguageModelParts, LoadOptions, is_encoder, load_codec, load_codec_with, load_decoder, load_encoder,

@@ -176,7 +176,13 @@ fn start(
     let specs = plugins::resolve(&args.plugins, args.model.model.is_none())?;
     let plugin_limits = specs.iter().map(commands::limits_of).collect();
     let (approvals, questions) = TerminalApprover::new(input.is_terminal());
-    let builder = args.model.host_builder()?.plugins(specs).approver(approvals.clone());
+    let builder = runtime.block_on(async {
+        tokio::select! {
+            builder = args.model.host_builder() => builder,
+            _ = tokio::signal::ctrl_c() => Err(CliError::Interrupted),
+        }
+    })?;
+    let builder = builder.plugins(specs).approver(approvals.clone());
     let builder = args.servers.add_tools(builder, pool);
     let caller = Caller::local();
     let (host, reports) = runtime.block_on(async {

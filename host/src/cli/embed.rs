@@ -18,6 +18,7 @@ use tempfile::{NamedTempFile, TempPath};
 use tokio::sync::oneshot;
 
 use super::Io;
+use super::options::hub::HubOptions;
 use super::options::{DeviceOptions, ThreadOptions};
 use crate::cli::embed::pipeline::input::{self, InputTexts};
 use crate::cli::embed::pipeline::{EmbedError, EmbedOptions, EmbedSummary, RunControl, embed, output};
@@ -27,9 +28,11 @@ use crate::host::device::open_device;
 /// Compute embeddings of the lines of a file; writes a Parquet or JSONL file.
 #[derive(clap::Args)]
 pub struct Args {
-    /// Folder of the embedding model, with config.json, tokenizer.json and safetensors
-    #[arg(long, value_name = "PATH")]
+    /// The embedding model: a folder with config.json, tokenizer.json and safetensors, a .gguf file, or org/name of a hub
+    #[arg(short, long, value_name = "PATH|NAME")]
     model: PathBuf,
+    #[command(flatten)]
+    hub: HubOptions,
     /// File with one text a line; - reads standard input
     #[arg(long, value_name = "FILE")]
     input: PathBuf,
@@ -90,9 +93,15 @@ pub fn run(args: Args, io: &mut Io) -> Result<(), CliError> {
     }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     // Before the partial file exists, so that an interrupt does not leave it behind.
-    let interrupts = runtime.block_on(async { Interrupts::listen() })?;
+    let mut interrupts = runtime.block_on(async { Interrupts::listen() })?;
+    let local = runtime.block_on(async {
+        tokio::select! {
+            local = args.hub.get(&args.model) => local,
+            () = interrupts.next() => Err(CliError::Interrupted),
+        }
+    })?;
     let (file, partial) = create_partial(&args.output)?;
-    let checkpoint = Checkpoint::open(&args.model).map_err(Error::from)?;
+    let checkpoint = Checkpoint::open(&local.path).map_err(Error::from)?;
     let warnings = checkpoint.warnings().clone();
     let job = EmbedJob {
         checkpoint,

@@ -1,5 +1,6 @@
 //! Options that several commands share, and their parsers.
 
+pub mod hub;
 pub mod mcp_servers;
 
 use std::io::Write as _;
@@ -11,18 +12,23 @@ use clap::Args;
 use firebox_contract::{SamplingOverrides, ToolSource, limits};
 use firebox_mcp::client::ClientPool;
 
+use self::hub::HubOptions;
 use super::Io;
 use crate::config::{self, ModelConfig};
 use crate::error::CliError;
+use crate::host::source::LocalSource;
 use crate::host::{Host, HostBuilder};
 use crate::system::units;
 
 /// Which model answers, and on which device.
 #[derive(Args, Debug, Clone)]
 pub struct ModelOptions {
-    /// Hugging Face folder of the model [default: the small built-in model]
-    #[arg(long, value_name = "PATH")]
+    /// The model: a .gguf file, a Hugging Face folder, or a model of a hub, which is downloaded once: org/name, org/name:Q4_K_M
+    /// [default: the small built-in model]
+    #[arg(short, long, value_name = "PATH|NAME")]
     pub model: Option<PathBuf>,
+    #[command(flatten)]
+    pub(super) hub: HubOptions,
     /// Maximum length of the conversation in tokens, with the answer; at most the model's own limit [default: 8192]
     #[arg(long, value_name = "N")]
     pub context: Option<usize>,
@@ -46,20 +52,28 @@ pub(super) fn note_unused_config(command: &str, io: &mut Io) -> Result<(), CliEr
 }
 
 impl ModelOptions {
-    /// A builder for a host with this model.
+    /// A builder for a host with this model. A model of a hub is downloaded if the cache does not have it.
     ///
     /// # Errors
-    /// `CliError` of usage for a device name that is not valid.
-    pub(super) fn host_builder(&self) -> Result<HostBuilder, CliError> {
+    /// `CliError` of usage for a device name that is not valid; the errors of the hub.
+    pub(super) async fn host_builder(&self) -> Result<HostBuilder, CliError> {
+        let local = match &self.model {
+            Some(model) => Some(self.hub.get(model).await?),
+            None => None,
+        };
         let config = ModelConfig {
-            path: self.model.clone(),
+            path: local.as_ref().map(|local| local.path.clone()),
             device: self.device.device.clone(),
             context_tokens: self.context,
             threads: self.threads.count(),
             text_control_tokens: self.text_control_tokens,
             ..ModelConfig::ember()
         };
-        Ok(Host::builder().configured(&config)?.notice(super::notice()))
+        let builder = Host::builder().configured(&config)?.notice(super::notice());
+        Ok(match local {
+            Some(LocalSource { name, in_use, .. }) => builder.name(name).in_use(in_use),
+            None => builder,
+        })
     }
 }
 

@@ -136,7 +136,7 @@ async fn answer(args: &Args, request: GenerationRequest, pool: &ClientPool, io: 
 
 async fn build(args: &Args, pool: &ClientPool) -> Result<Host, CliError> {
     let specs = plugins::resolve(&args.plugins, args.model.model.is_none())?;
-    let builder = args.model.host_builder()?.plugins(specs);
+    let builder = args.model.host_builder().await?.plugins(specs);
     Ok(args.servers.add_tools(builder, pool).build().await?)
 }
 

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use clap::Args as ClapArgs;
 use firebox_contract::{Error, limits};
+use firebox_hub::ModelName;
 use tracing::Level;
 use tracing_subscriber::Layer as _;
 use tracing_subscriber::filter::Targets;
@@ -17,6 +18,7 @@ use super::output::log_lines::LogLines;
 use super::{Io, output};
 use crate::config::{Config, ModelConfig, PluginConfig};
 use crate::error::CliError;
+use crate::host::source::ModelSource;
 use crate::serve::{Server, StatusSink};
 use crate::system::threads;
 
@@ -29,8 +31,9 @@ pub struct Args {
     /// Address to listen on, such as 127.0.0.1:8080 (port 0: any free port)
     #[arg(long, value_name = "ADDRESS")]
     listen: Option<String>,
-    /// Serve the model in this Hugging Face folder instead of the configured models; its name is the folder's (repeatable)
-    #[arg(long, value_name = "PATH")]
+    /// Serve this model instead of the configured models: a .gguf file, a Hugging Face folder, or org/name[:Q4_K_M] of a hub,
+    /// which must be in the cache or allowed in [hub]. Its name is that of the file, folder or model (repeatable)
+    #[arg(short, long, value_name = "PATH|NAME")]
     model: Vec<PathBuf>,
     /// Run a plugin in every request: a built-in NAME or a PATH. Only for a server without tenants (repeatable, in order)
     #[arg(long = "plugin", value_name = "NAME|PATH")]
@@ -83,6 +86,11 @@ fn model(path: &Path) -> Result<ModelConfig, CliError> {
     if path.as_os_str() == crate::host::ember::NAME {
         return Ok(ember);
     }
+    if let ModelSource::Hub(hub) = ModelSource::of(path) {
+        // A revision is no part of the name in requests.
+        let name = ModelName { revision: None, ..hub.clone() }.to_string();
+        return Ok(ModelConfig { name, hub: Some(hub), ..ember });
+    }
     let full = path.canonicalize().map_err(|source| CliError::File {
         action: "read",
         path: path.display().to_string(),
@@ -110,7 +118,7 @@ fn add_plugins(config: &mut Config, asked: &[String]) -> Result<(), CliError> {
             "--plugin cannot be used with tenants; configure [[plugin]] and the plugins of the tenant instead";
         return Err(CliError::usage(message));
     }
-    let has_ember = config.models.iter().any(|model| model.path.is_none());
+    let has_ember = config.models.iter().any(ModelConfig::is_ember);
     if config.plugins.is_empty() && has_ember {
         config.plugins = crate::plugins::with_ember().map(PluginConfig::builtin).collect();
     }

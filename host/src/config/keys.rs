@@ -81,7 +81,12 @@ const ROWS: &[KeyRow] = &[
     ("server.trusted_proxies", "", "", "Networks of proxies whose `X-Forwarded-For` header names the client address."),
     ("server.log_json", "", "", "Write the log as JSON, one object per line."),
     ("model.name", "", "required", "The name in requests. `ember` without `path` is the built-in model."),
-    ("model.path", "path", "the built-in model", "The Hugging Face folder of the model."),
+    (
+        "model.path",
+        "path or `org/name`",
+        "the built-in model",
+        "The GGUF file or Hugging Face folder of the model. If there is no such path, the name of a model on a hub.",
+    ),
     (
         "model.device",
         "`auto`, `vulkan`, `metal`, `dx12`, `webgpu` or `cpu`, with `:INDEX` for one of several",
@@ -167,6 +172,24 @@ const ROWS: &[KeyRow] = &[
     ("sessions.file_bytes_max", "", "", "Bytes of the session database."),
     ("audit.path", "path", "no audit log", "The audit log. With it, work that cannot be logged is refused."),
     ("audit.prompts", "", "", "Also log the text of prompts and the arguments of tools."),
+    (
+        "hub.endpoints",
+        "",
+        "",
+        "Addresses of the hubs from which models may be downloaded. `HF_ENDPOINT` names the one that is used.",
+    ),
+    (
+        "hub.models",
+        "",
+        "",
+        "Globs of the models that may be downloaded, as `org/name`. Without it nothing is downloaded.",
+    ),
+    (
+        "hub.cache_bytes_max",
+        "",
+        "no limit",
+        "Bytes of the model cache. Before a download, models that were not used for longest are removed.",
+    ),
     ("tools.rounds", "", "", "Tool rounds of one request."),
     ("tools.calls_max", "", "", "Tool calls of one request, all rounds together."),
     ("tools.approval_timeout", "", "", "Time to approve a tool call. After that the call is declined."),
@@ -288,7 +311,7 @@ mod tests {
     use super::*;
 
     /// Keys of tables are tables of the page.
-    const TABLES: &[&str] = &["server", "mcp", "sessions", "audit", "tools", "tenant.tools", "tenant.limits"];
+    const TABLES: &[&str] = &["server", "mcp", "sessions", "audit", "hub", "tools", "tenant.tools", "tenant.limits"];
 
     #[test]
     fn the_table_has_every_key_that_the_reader_asks_for() {

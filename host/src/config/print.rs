@@ -112,6 +112,10 @@ impl Config {
             .set("rounds", self.tools.rounds)
             .set("calls_max", self.tools.calls_max)
             .time("approval_timeout", self.tools.approval_timeout);
+        toml.header("[hub]")
+            .texts("endpoints", &self.hub.endpoints)
+            .texts("models", &self.hub.models)
+            .some("cache_bytes_max", self.hub.cache_bytes_max.map(|bytes| quoted(&units::size(bytes))));
         self.models.iter().for_each(|model| toml.model(model));
         self.plugins.iter().for_each(|plugin| toml.plugin(plugin));
         self.mcp.servers.iter().for_each(|server| toml.mcp(server));
@@ -125,6 +129,7 @@ impl TomlWriter {
         self.header("[[model]]")
             .text("name", &model.name)
             .some("path", model.path.as_ref().map(|path| quoted(&path.display().to_string())))
+            .some("path", model.hub.as_ref().map(|name| quoted(&name.to_string())))
             .text("device", &model.device)
             .some("context_tokens", model.context_tokens)
             .some("cache_bytes", model.cache_bytes.map(|bytes| quoted(&units::size(bytes))))

@@ -1,5 +1,6 @@
 //! The sections of a configuration, and the types of their values.
 
+pub(super) mod hub;
 pub(super) mod mcp;
 pub(super) mod models;
 pub(super) mod network;

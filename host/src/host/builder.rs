@@ -7,6 +7,7 @@ use firebox_contract::{
     Approver, Clock, Error, Gate, HookSource, LanguageModel, OpenGate, TextCodec, ToolSource, limits,
 };
 use firebox_engine::{Engine, EngineOptions, ModelFactory};
+use firebox_hub::InUse;
 use firebox_models::device::{self, DeviceChoice, OpenOptions};
 use firebox_models::{Checkpoint, CodecOptions, LoadOptions, Warnings};
 use firebox_sandbox::{Notice, PluginSpec};
@@ -19,7 +20,7 @@ use crate::system::clock::MachineClock;
 use crate::system::threads;
 
 /// Where the model comes from.
-enum ModelSource {
+enum BuiltModel {
     Ember,
     Folder(PathBuf),
     Custom { codec: Arc<dyn TextCodec>, factory: ModelFactory },
@@ -27,7 +28,7 @@ enum ModelSource {
 
 /// The settings of a [`Host`]. Nothing is loaded before [`HostBuilder::build`].
 pub struct HostBuilder {
-    source: ModelSource,
+    source: BuiltModel,
     device: DeviceChoice,
     plugins: Vec<PluginSpec>,
     hooks: Option<Arc<dyn HookSource>>,
@@ -40,13 +41,14 @@ pub struct HostBuilder {
     text_control_tokens: bool,
     load: LoadOptions,
     notice: Notice,
+    in_use: InUse,
 }
 
 impl HostBuilder {
     /// The built-in model on the best device, without plugins.
     pub(super) fn new() -> Self {
         Self {
-            source: ModelSource::Ember,
+            source: BuiltModel::Ember,
             device: DeviceChoice::AUTO,
             plugins: Vec::new(),
             hooks: None,
@@ -59,6 +61,7 @@ impl HostBuilder {
             text_control_tokens: false,
             load: LoadOptions::default(),
             notice: Notice::default(),
+            in_use: InUse::default(),
         }
     }
 
@@ -74,8 +77,8 @@ impl HostBuilder {
         self.load.threads = config.threads;
         self.in_flight_max = config.in_flight_max.unwrap_or(self.in_flight_max);
         self.source = match &config.path {
-            Some(path) if path.as_os_str() != ember::NAME => ModelSource::Folder(path.clone()),
-            _ => ModelSource::Ember,
+            Some(path) if path.as_os_str() != ember::NAME => BuiltModel::Folder(path.clone()),
+            _ => BuiltModel::Ember,
         };
         Ok(self)
     }
@@ -83,7 +86,7 @@ impl HostBuilder {
     /// Loads the model from a Hugging Face folder.
     #[must_use]
     pub fn folder(mut self, path: impl Into<PathBuf>) -> Self {
-        self.source = ModelSource::Folder(path.into());
+        self.source = BuiltModel::Folder(path.into());
         self
     }
 
@@ -94,7 +97,7 @@ impl HostBuilder {
         codec: Arc<dyn TextCodec>,
         factory: impl FnMut() -> Result<Box<dyn LanguageModel>, Error> + Send + 'static,
     ) -> Self {
-        self.source = ModelSource::Custom { codec, factory: Box::new(factory) };
+        self.source = BuiltModel::Custom { codec, factory: Box::new(factory) };
         self
     }
 
@@ -207,6 +210,13 @@ impl HostBuilder {
         self
     }
 
+    /// The mark of the model in the cache of a hub. It lives as long as the host.
+    #[must_use]
+    pub fn in_use(mut self, mark: InUse) -> Self {
+        self.in_use = mark;
+        self
+    }
+
     /// Opens the device, loads model and plugins, and starts the thread that runs the model.
     ///
     /// # Errors
@@ -225,13 +235,13 @@ impl HostBuilder {
         let codec_options =
             CodecOptions { private: !self.tokenizer_cache, text_control_tokens: self.text_control_tokens };
         let (codec, factory, warnings) = match self.source {
-            ModelSource::Custom { codec, factory } => (codec, factory, Warnings::default()),
-            ModelSource::Ember => {
+            BuiltModel::Custom { codec, factory } => (codec, factory, Warnings::default()),
+            BuiltModel::Ember => {
                 let options =
                     LoadOptions { name: self.load.name.or_else(|| Some(ember::NAME.to_owned())), ..self.load };
                 from_checkpoint(Checkpoint::embedded(ember::FILES)?, codec_options, options, &self.device, &mut notes)?
             }
-            ModelSource::Folder(path) => {
+            BuiltModel::Folder(path) => {
                 from_checkpoint(Checkpoint::open(&path)?, codec_options, self.load, &self.device, &mut notes)?
             }
         };
@@ -250,7 +260,7 @@ impl HostBuilder {
         };
         let engine = Engine::start(factory, options).await?;
         notes.extend(warnings.list());
-        Ok(Host { engine, codec, notes, plugins })
+        Ok(Host { engine, codec, notes, plugins, _in_use: self.in_use })
     }
 }
 

@@ -2,15 +2,19 @@
 
 pub mod encoder;
 
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use firebox_contract::tool::matches_glob;
 use firebox_contract::{Approver, Error, Gate, HookSource, ModelInfo, ToolSource, limits};
+use firebox_hub::{Hub, HubSettings, InUse, ModelName};
 use firebox_models::{Checkpoint, LoadOptions};
 
-use crate::config::ModelConfig;
+use super::StatusSink;
+use crate::config::{HubConfig, ModelConfig};
 use crate::host::Host;
 use crate::host::device::open_device;
+use crate::host::download::{DownloadDisplay, DownloadOutput};
+use crate::host::source::{LocalSource, ModelSource, check_download};
 use crate::system::clock::MachineClock;
 use encoder::EncoderThread;
 
@@ -25,12 +29,16 @@ pub struct ModelServices {
     pub gate: Arc<dyn Gate>,
     /// The approver of tool calls.
     pub approver: Arc<dyn Approver>,
+    /// Which models may be downloaded.
+    pub hub: HubConfig,
 }
 
 /// A configured model, and its state.
 pub struct ServedModel {
     config: ModelConfig,
     state: RwLock<ModelState>,
+    /// The mark of a model of the cache, so that no other process removes it.
+    in_use: Mutex<InUse>,
 }
 
 /// The state of a model.
@@ -113,8 +121,11 @@ impl ServedModels {
     /// The models of `configs`, not loaded yet.
     #[must_use]
     pub fn new(configs: &[ModelConfig]) -> Self {
-        let model =
-            |config: &ModelConfig| ServedModel { config: config.clone(), state: RwLock::new(ModelState::Loading) };
+        let model = |config: &ModelConfig| ServedModel {
+            config: config.clone(),
+            state: RwLock::new(ModelState::Loading),
+            in_use: Mutex::default(),
+        };
         Self(configs.iter().map(|config| Arc::new(model(config))).collect())
     }
 
@@ -145,13 +156,14 @@ impl ServedModels {
     ///
     /// # Errors
     /// The first failure, if no model could be loaded.
-    pub async fn load(&self, services: &ModelServices, status: &(dyn Fn(&str) + Send + Sync)) -> Result<(), Error> {
+    pub async fn load(&self, services: &ModelServices, status: &StatusSink) -> Result<(), Error> {
         let mut first_failure = None;
         let mut loaded = 0_usize;
         for model in &self.0 {
             match load(model.config.clone(), services.clone(), status).await {
-                Ok(ready) => {
+                Ok((ready, in_use)) => {
                     loaded += 1;
+                    *model.in_use.lock().unwrap_or_else(PoisonError::into_inner) = in_use;
                     model.set(ModelState::Ready(ready));
                 }
                 Err(error) => {
@@ -177,16 +189,45 @@ impl ServedModels {
 
 /// Loads a model on a thread for blocking work, since loading reads files and probes devices.
 async fn load(
-    config: ModelConfig,
+    mut config: ModelConfig,
     services: ModelServices,
-    status: &(dyn Fn(&str) + Send + Sync),
-) -> Result<LoadedModel, Error> {
-    let runtime = tokio::runtime::Handle::current();
-    let work = tokio::task::spawn_blocking(move || runtime.block_on(open(config, services)));
-    let (ready, notes) =
+    status: &StatusSink,
+) -> Result<(LoadedModel, InUse), Error> {
+    let (runtime, sink) = (tokio::runtime::Handle::current(), Arc::clone(status));
+    let work = tokio::task::spawn_blocking(move || {
+        runtime.block_on(async {
+            let mut in_use = InUse::default();
+            if let Some(name) = config.hub.take() {
+                let local = fetch(name, &services.hub, &sink).await?;
+                config.path = Some(local.path);
+                in_use = local.in_use;
+            }
+            let (ready, notes) = open(config, services).await?;
+            Ok((ready, in_use, notes))
+        })
+    });
+    let (ready, in_use, notes) =
         work.await.unwrap_or_else(|error| Err(Error::Internal(format!("loading a model panicked: {error}"))))?;
     notes.iter().for_each(|note| status(note));
-    Ok(ready)
+    Ok((ready, in_use))
+}
+
+/// The model `name` of the cache, else downloaded if `allowed` allows it.
+async fn fetch(name: ModelName, allowed: &HubConfig, status: &StatusSink) -> Result<LocalSource, Error> {
+    let hub = Hub::new(HubSettings::of_environment(&|variable| std::env::var_os(variable))?);
+    let source = ModelSource::Hub(name.clone());
+    if let Ok(local) = source.find(|| Ok::<_, Error>(hub.clone())) {
+        return Ok(local);
+    }
+    check_download(&name, allowed, hub.settings()).map_err(Error::Denied)?;
+    if let Some(max) = allowed.cache_bytes_max {
+        for removed in hub.cache().shrink(max)?.removed {
+            status(&format!("removed {removed} from the model cache, which was not used for longest"));
+        }
+    }
+    let sink = Arc::clone(status);
+    let display = DownloadDisplay::new(&name, DownloadOutput::Lines(Box::new(move |line| sink(line))));
+    source.get(|| Ok(hub), &|event| display.show(&event)).await
 }
 
 async fn open(config: ModelConfig, services: ModelServices) -> Result<(LoadedModel, Vec<String>), Error> {

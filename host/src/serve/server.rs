@@ -71,7 +71,7 @@ impl Server {
             status(&format!("probes and metrics on http://{address}"));
         }
         let (models, load_status) = (Arc::clone(&app.models), Arc::clone(&status));
-        let loading = Some(tokio::spawn(async move { models.load(&services, &*load_status).await }));
+        let loading = Some(tokio::spawn(async move { models.load(&services, &load_status).await }));
         let background = Background::start(&app, &status);
         if is_open {
             status(&format!(

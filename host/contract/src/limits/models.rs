@@ -1,6 +1,10 @@
 //! Limits of checkpoints, devices and encoders.
 
+mod hub;
+
 use std::time::Duration;
+
+pub use self::hub::*;
 
 use super::{GIB, KIB, MIB, PROMPT_BYTES_MAX};
 

@@ -48,6 +48,13 @@ pub(crate) struct DecoderOptions {
     pub(crate) threads: usize,
 }
 
+/// Bytes of the KV cache of one token on the CPU.
+pub(crate) fn cache_token_bytes(config: &DecoderConfig) -> u64 {
+    let &DecoderConfig { layers, kv_heads, head_dim, positions, .. } = config;
+    let layout = Some(HeadCacheLayout::new(kv_heads, head_dim));
+    CacheShape { layers, kv_heads, head_dim, context: positions, layout }.token_bytes()
+}
+
 /// A loaded decoder.
 #[derive(Debug)]
 pub(crate) struct Decoder {

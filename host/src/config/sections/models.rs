@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use firebox_contract::limits;
+use firebox_hub::ModelName;
 use firebox_sandbox::OnFault;
 
 use super::super::document::{Node, TomlTable, Value};
@@ -17,8 +18,10 @@ use crate::plugins;
 pub struct ModelConfig {
     /// The name of the model in requests.
     pub name: String,
-    /// The Hugging Face folder; `None` for the built-in model.
+    /// The GGUF file or Hugging Face folder; `None` for the built-in model and for a model of a hub.
     pub path: Option<PathBuf>,
+    /// The name on a hub.
+    pub hub: Option<ModelName>,
     /// The device, as for `--device`.
     pub device: String,
     /// Maximum length of a conversation in tokens, at most the checkpoint's own limit.
@@ -39,6 +42,7 @@ impl ModelConfig {
         Self {
             name: ember::NAME.to_owned(),
             path: None,
+            hub: None,
             device: "auto".to_owned(),
             context_tokens: None,
             cache_bytes: None,
@@ -48,15 +52,25 @@ impl ModelConfig {
         }
     }
 
-    pub(in crate::config) fn read(mut section: Section<'_>, folder: &Path) -> Option<Self> {
+    /// Whether it is the built-in model.
+    #[must_use]
+    pub fn is_ember(&self) -> bool {
+        self.path.is_none() && self.hub.is_none()
+    }
+
+    /// `check_hub` says why a server cannot have a model of a hub.
+    pub(in crate::config) fn read(
+        mut section: Section<'_>,
+        folder: &Path,
+        check_hub: &dyn Fn(&ModelName) -> Result<(), String>,
+    ) -> Option<Self> {
         let name = name(&mut section);
-        let path = section.text("path").map(|path| folder.join(path));
-        if let Some(path) = path.as_ref().filter(|path| !path.is_dir()) {
-            let message =
-                format!("there is no folder \"{}\"; give the folder of a Hugging Face checkpoint", path.display());
-            section.error(section.at("path"), message);
-        }
-        if path.is_none() && name.as_deref().is_some_and(|name| name != ember::NAME) && section.take("path").is_none() {
+        let (path, hub) = model_path(&mut section, folder, check_hub);
+        if path.is_none()
+            && hub.is_none()
+            && name.as_deref().is_some_and(|name| name != ember::NAME)
+            && section.take("path").is_none()
+        {
             let message = format!("\"path\" is missing; only \"{}\" is built in", ember::NAME);
             section.error(&section.at, message);
         }
@@ -68,6 +82,7 @@ impl ModelConfig {
             threads: section.count("threads", 1..=limits::COMPUTE_THREADS_MAX),
             text_control_tokens: section.boolean("text_control_tokens").unwrap_or(false),
             path,
+            hub,
             name: name.clone().unwrap_or_default(),
         };
         if let Err(error) = read.device.parse::<firebox_models::device::DeviceChoice>() {
@@ -76,6 +91,32 @@ impl ModelConfig {
         section.finish();
         name.map(|_| read)
     }
+}
+
+/// The value of `path`: a path that exists, else a name on a hub.
+fn model_path(
+    section: &mut Section<'_>,
+    folder: &Path,
+    check_hub: &dyn Fn(&ModelName) -> Result<(), String>,
+) -> (Option<PathBuf>, Option<ModelName>) {
+    let Some(text) = section.text("path") else { return (None, None) };
+    let path = folder.join(&text);
+    if path.exists() {
+        return (Some(path), None);
+    }
+    let hub: Option<ModelName> = text.parse().ok();
+    let shown = path.display();
+    let problem = match &hub {
+        Some(name) => check_hub(name).err().map(|why| format!("there is no file or folder \"{shown}\", and {why}")),
+        None => Some(format!(
+            "there is no file or folder \"{shown}\"; give a .gguf file, the folder of a Hugging Face checkpoint, or the name \
+             of a model on a hub (org/name)"
+        )),
+    };
+    if let Some(problem) = problem {
+        section.error(section.at("path"), problem);
+    }
+    (None, hub)
 }
 
 /// Limits of a plugin. The default of each is the value in its manifest.

@@ -13,7 +13,7 @@ use super::StatusSink;
 use super::background::resume_usage;
 use super::drain::Drain;
 use crate::audit::Audit;
-use crate::config::{Config, PluginConfig, TenantConfig};
+use crate::config::{Config, ModelConfig, PluginConfig, TenantConfig};
 use crate::http::{RefusalLog, SessionLocks, StorePermits};
 use crate::plugins::{self, sandbox};
 use crate::serve::approvals::Approvals;
@@ -45,7 +45,7 @@ pub(super) fn add_local_tenant(config: &mut Config) -> Result<bool, Error> {
              add a tenant (firebox tenants add NAME), or listen on 127.0.0.1"
         )));
     }
-    let has_ember = config.models.iter().any(|model| model.path.is_none());
+    let has_ember = config.models.iter().any(ModelConfig::is_ember);
     if config.plugins.is_empty() && has_ember {
         config.plugins = plugins::with_ember().map(PluginConfig::builtin).collect();
     }
@@ -89,6 +89,7 @@ pub(super) async fn build(
         tools: Some(mcp_servers.source()),
         gate: Arc::new(tenancy.clone()) as Arc<dyn Gate>,
         approver: Arc::new(approvals.clone()) as Arc<dyn Approver>,
+        hub: config.hub.clone(),
     };
     let connections = ConnectionCounters::default();
     let request_bytes = RequestByteBudget::of(&config.server);

@@ -6,8 +6,8 @@ use std::path::PathBuf;
 use clap::{Args as ClapArgs, Subcommand};
 use serde_json::json;
 
-use super::Io;
 use crate::audit::verify::{VerifiedLog, VerifyError, verify};
+use crate::cli::Io;
 use crate::error::CliError;
 
 /// Verify the audit log.

@@ -8,8 +8,8 @@ use clap::{Args as ClapArgs, Subcommand};
 use firebox_contract::{Error, limits};
 use serde_json::json;
 
-use super::Io;
 use crate::audit::{Audit, Record};
+use crate::cli::Io;
 use crate::config::{self, Scope, TenantConfig};
 use crate::error::CliError;
 use crate::system::{time, units};

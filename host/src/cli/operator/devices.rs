@@ -4,9 +4,9 @@ use firebox_contract::Error;
 use firebox_models::ModelError;
 use firebox_models::device::{self, AdapterKind, AdapterReport, DeviceChoice, ShaderLanguage, TestReport};
 
-use super::Io;
-use super::options::DeviceOptions;
-use super::output::table::TextTable;
+use crate::cli::Io;
+use crate::cli::options::DeviceOptions;
+use crate::cli::output::table::TextTable;
 use crate::error::CliError;
 use crate::host::device::{device_options, open_device};
 

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use clap::{Args as ClapArgs, Subcommand};
 
-use super::Io;
+use crate::cli::Io;
 use crate::config::{self, Config};
 use crate::error::CliError;
 
