@@ -18,6 +18,7 @@ use clap::{CommandFactory as _, Parser, Subcommand};
 use firebox_sandbox::Notice;
 
 use crate::error::CliError;
+use embed::rerank;
 use operator::{audit, config, devices, tenants};
 pub use output::Io;
 
@@ -53,6 +54,8 @@ commands! {
     Chat => chat::run(Args),
     /// Compute embeddings of the lines of a file; writes a Parquet or JSONL file.
     Embed => embed::run(Args),
+    /// Sort documents by their relevance to a query, with a cross-encoder.
+    Rerank => rerank::run(Args),
     /// Serve models, plugins and tools over an OpenAI-compatible HTTP API.
     Serve => serve::run(Args),
     /// Call tools of MCP servers, and serve plugin tools to MCP clients.

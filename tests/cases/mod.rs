@@ -25,6 +25,7 @@ mod plugins;
 mod readme;
 mod records;
 mod reference;
+mod rerank;
 mod serve;
 mod sessions;
 #[cfg(unix)]

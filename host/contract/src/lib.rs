@@ -35,7 +35,7 @@ pub use hook::{
     HookSource, Hooks, LogLine, PluginUse, PromptHook, PromptVerdict, RequestInfo, TextHook, TextVerdict, ToolHook,
     ToolOutcome,
 };
-pub use model::encoder::{Encoder, EncoderProfile, EncoderText, Encoding, VectorForm};
+pub use model::encoder::{Encoder, EncoderProfile, EncoderTask, EncoderText, Encoding, VectorForm};
 pub use model::token_texts::{TokenText, TokenTexts};
 pub use model::{
     CacheUse, Encoded, LanguageModel, Logits, ModelInfo, SequenceId, Span, TextCodec, TextDecoder, TokenCount, TokenId,

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! decoders  the table of language models, a file for each   decoder  the model that all of them configure
-//! encoders  the table of text encoders, a file for each     encoder  the model of the BERT family
+//! encoders  the table of text encoders, a file for each     encoder  the model that all of them configure
 //! ```
 //!
 //! To add an architecture, add a file to `decoders/` or `encoders/` and a row to the table there.
@@ -17,9 +17,10 @@ use firebox_contract::TokenId;
 use crate::checkpoint::json::{JsonFile, shorten};
 use crate::error::ModelError;
 
-pub(crate) use decoder::{Decoder, DecoderOptions, cache_token_bytes};
+pub(crate) use decoder::{Decoder, DecoderEncoder, DecoderOptions, cache_token_bytes};
 pub(crate) use decoders::{DECODERS, DecoderArchitecture};
-pub(crate) use encoder::EncoderModel;
+pub(crate) use encoder::classifier::{CLASS_END, ClassifierConfig, check_labels};
+pub(crate) use encoder::{EncoderModel, TextTokens, TransformerEncoder};
 pub(crate) use encoders::{ENCODERS, EncoderArchitecture};
 
 /// A row of either table.
@@ -104,6 +105,16 @@ pub(crate) fn decoder(name: &str) -> Result<&'static DecoderArchitecture, ModelE
 /// As [`decoder`].
 pub(crate) fn encoder(name: &str) -> Result<&'static EncoderArchitecture, ModelError> {
     ENCODERS.iter().find(|row| row.names.contains(&name)).ok_or_else(|| unknown(name))
+}
+
+/// The decoder architecture of a class whose vectors of tokens can be pooled: that of a language model, or the same without
+/// its head.
+pub(crate) fn embedder(name: &str) -> Option<&'static DecoderArchitecture> {
+    let is_so = |known: &&str| {
+        let bare = known.strip_suffix("ForCausalLM");
+        *known == name || bare.is_some_and(|bare| name.strip_suffix("Model") == Some(bare))
+    };
+    DECODERS.iter().find(|row| row.names.iter().any(|known| is_so(&known)))
 }
 
 /// The default end token of this class, for a checkpoint whose configs name none.

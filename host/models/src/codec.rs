@@ -78,7 +78,7 @@ impl Codec {
 
     fn around(loaded: Loaded, checkpoint: &Checkpoint, options: CodecOptions) -> Result<Self, ModelError> {
         let settings = checkpoint.json("tokenizer_config.json")?;
-        let Loaded { tokenizer, named, beyond } = loaded;
+        let Loaded { tokenizer, named, beyond, .. } = loaded;
         let eos = named.iter().find(|(name, _)| name == "eos_token").map(|(_, text)| text.as_str());
         let ends = ends::read(checkpoint, eos, &tokenizer)?;
         let template = ChatTemplate::load(checkpoint, settings.as_ref(), named)?;

@@ -5,6 +5,7 @@
 
 pub(crate) mod blocks;
 mod config;
+mod encoders;
 mod metadata;
 mod names;
 mod reader;

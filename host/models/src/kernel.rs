@@ -9,8 +9,8 @@ mod cpu;
 mod gpu;
 
 pub(crate) use cpu::{
-    Attention, AttentionMask, HeadCache, HeadCacheLayout, HeadNorms, SequenceRows, StoredMatrix, cpu_activation, gated,
-    host_row, join_pool, layer_norm, rms_norm,
+    Attention, AttentionMask, HeadCache, HeadCacheLayout, HeadNorms, RelativeBias, SequenceRows, StoredMatrix,
+    cpu_activation, gated, host_row, join_pool, layer_norm, rms_norm,
 };
 pub(crate) use gpu::{
     DeviceMatrix, Epilogue, GPU_KERNEL_SIZES, Gpu, Input, PAGE_TOKENS, PageShape, PageStore, PagedAttention, PagedRows,

@@ -6,12 +6,14 @@ use burn::backend::DispatchDevice;
 use burn::tensor::Device;
 use firebox_contract::{Encoder, LanguageModel, ModelInfo, TextCodec, limits};
 
-use crate::arch::{self, Decoder, DecoderOptions};
+use crate::arch::{
+    self, Decoder, DecoderArchitecture, DecoderEncoder, DecoderOptions, EncoderModel, TransformerEncoder,
+};
 use crate::checkpoint::Checkpoint;
 use crate::checkpoint::weights::Weights;
 use crate::codec::{Codec, CodecOptions};
 use crate::error::ModelError;
-use crate::sentence::{EmbeddingHead, EncoderSettings, InputSettings, Modules, TextEncoder};
+use crate::sentence::{ClassifierHead, EmbeddingHead, EncoderSettings, InputSettings, Modules, TextEncoder};
 
 /// Options of a model.
 #[derive(Debug, Clone, Default)]
@@ -96,17 +98,17 @@ pub fn load_decoder(
     Ok(Box::new(model))
 }
 
-/// Whether the checkpoint's config names a text encoder.
+/// Whether the checkpoint is a text encoder: its config names one, or sentence-transformers' files say so.
 ///
 /// # Errors
-/// Names the key of `config.json` that is not right.
+/// Names the key of `config.json` or of `modules.json` that is not right.
 pub fn is_encoder(checkpoint: &Checkpoint) -> Result<bool, ModelError> {
     let file = checkpoint.config()?;
     let name = arch::name_of(&file)?;
-    Ok(arch::encoder(name).is_ok())
+    Ok(arch::encoder(name).is_ok() || (arch::embedder(name).is_some() && Modules::read(checkpoint)?.is_some()))
 }
 
-/// Loads a text encoder.
+/// Loads a text encoder: one that embeds texts, or a cross-encoder that scores pairs of texts.
 ///
 /// # Errors
 /// As [`load_language_model`].
@@ -117,38 +119,116 @@ pub fn load_encoder(
 ) -> Result<Box<dyn Encoder>, ModelError> {
     let file = checkpoint.config()?;
     let name = arch::name_of(&file)?;
-    let architecture = arch::encoder(name)?;
-    let weights = Weights::new(checkpoint, device, architecture.base, architecture.unused);
-    let model = guarded(device, || (architecture.load)(&file, &weights))?;
-    file.warn_unknown(Some(name));
     let modules = Modules::read(checkpoint)?;
     let modules = modules.as_ref();
-    let input = InputSettings::read(checkpoint, modules, model.positions())?;
-    let settings = EncoderSettings::read(checkpoint, modules)?;
-    let tokenizer = input.tokenizer(checkpoint)?;
+    if let (Some(architecture), Some(_)) = (arch::embedder(name), modules) {
+        return load_embedder(checkpoint, device, options, (name, architecture), modules);
+    }
+    let architecture = arch::encoder(name)?;
+    // Before the weights, which take time.
+    let head = ClassifierHead::read(checkpoint, modules, &file, name, architecture)?;
+    let config = (architecture.config)(&file)?;
+    let unused = if head.is_some() { &[] } else { architecture.unused };
+    let weights = Weights::new(checkpoint, device, architecture.base, unused);
+    let model = guarded(device, || TransformerEncoder::load(&weights, architecture.tensors, config))?;
+    file.warn_unknown(Some(name));
+    let head = guarded(device, || match head {
+        Some(head) => EmbeddingHead::of_classifier(&weights, &head, model.hidden()),
+        None => EmbeddingHead::read(checkpoint, modules, model.hidden(), device),
+    })?;
+    weights.warn_unused();
+    let loaded = LoadedEncoder { name, model: Box::new(model), head, weights: (weights.parameters(), weights.bytes()) };
+    loaded.finish(checkpoint, modules, device, options)
+}
+
+/// Loads a decoder whose token vectors sentence-transformers pools, such as those with a last token that stands for the text.
+fn load_embedder(
+    checkpoint: &Checkpoint,
+    device: &Device,
+    options: LoadOptions,
+    (name, architecture): (&str, &'static DecoderArchitecture),
+    modules: Option<&Modules>,
+) -> Result<Box<dyn Encoder>, ModelError> {
+    let file = checkpoint.config()?;
+    if !is_cpu(device) {
+        let reason = format!("text vectors of {name} are computed on the CPU only; use the device \"cpu\"");
+        return Err(ModelError::Device { device: device_name(device), reason });
+    }
+    let context = options.context_tokens.unwrap_or(limits::CONTEXT_TOKENS_DEFAULT);
+    let options = LoadOptions { context_tokens: Some(context), ..options };
+    let config = (architecture.config)(&file)?;
+    file.warn_unknown(architecture.names.first().copied());
+    let weights = Weights::new(checkpoint, device, architecture.tensors.base, &["lm_head."]);
+    let decoder = DecoderOptions {
+        threads: options.threads(),
+        name: options.name.clone().unwrap_or_else(|| checkpoint.name()),
+        device_name: options.device_name.clone().unwrap_or_else(|| device_name(device)),
+        context_tokens: config.positions,
+        cache_bytes: 0,
+    };
+    let model = guarded(device, || DecoderEncoder::load(&weights, architecture, config, decoder))?;
     let head = guarded(device, || EmbeddingHead::read(checkpoint, modules, model.hidden(), device))?;
     weights.warn_unused();
-    let threads = options.threads();
-    let info = ModelInfo {
-        name: options.name.unwrap_or_else(|| checkpoint.name()),
-        architecture: name.to_owned(),
-        parameters: weights.parameters(),
-        context_tokens: options.context_tokens.unwrap_or(input.max_tokens).min(input.max_tokens),
-        vocabulary: model.vocabulary(),
-        device: options.device_name.unwrap_or_else(|| device_name(device)),
-        dtype: "f32",
-        weights_bytes: weights.bytes(),
-    };
-    if let Some(name) = settings.default_prompt() {
-        checkpoint
-            .warnings()
-            .add(format!("the model's default prompt {name:?} is put before each text that names no other prompt"));
+    let loaded = LoadedEncoder { name, model: Box::new(model), head, weights: (weights.parameters(), weights.bytes()) };
+    loaded.finish(checkpoint, modules, device, options)
+}
+
+/// A text encoder without its tokenizer.
+struct LoadedEncoder<'a> {
+    /// The class.
+    name: &'a str,
+    model: Box<dyn EncoderModel>,
+    head: EmbeddingHead,
+    /// Numbers and bytes of the weights.
+    weights: (u64, u64),
+}
+
+impl LoadedEncoder<'_> {
+    /// Reads the other files.
+    fn finish(
+        self,
+        checkpoint: &Checkpoint,
+        modules: Option<&Modules>,
+        device: &Device,
+        options: LoadOptions,
+    ) -> Result<Box<dyn Encoder>, ModelError> {
+        let Self { name, model, head, weights: (parameters, weights_bytes) } = self;
+        let task = head.task;
+        let input = InputSettings::read(checkpoint, modules, model.positions(), task)?;
+        let settings = EncoderSettings::read(checkpoint, modules, task)?;
+        let (tokenizer, reads_types) = input.tokenizer(checkpoint)?;
+        let threads = options.threads();
+        let info = ModelInfo {
+            name: options.name.unwrap_or_else(|| checkpoint.name()),
+            architecture: name.to_owned(),
+            parameters,
+            context_tokens: options.context_tokens.unwrap_or(input.max_tokens).min(input.max_tokens),
+            vocabulary: model.vocabulary(),
+            device: options.device_name.unwrap_or_else(|| device_name(device)),
+            dtype: "f32",
+            weights_bytes,
+        };
+        if let Some(name) = settings.default_prompt() {
+            checkpoint
+                .warnings()
+                .add(format!("the model's default prompt {name:?} is put before each text that names no other prompt"));
+        }
+        let profile = settings.profile(task, head.width, input.truncates_left);
+        let tokenizer_file = checkpoint.source.path_of("tokenizer.json");
+        // The kernels of a GPU are compiled for each shape.
+        let pad_shapes = !is_cpu(device);
+        Ok(Box::new(TextEncoder {
+            info,
+            profile,
+            model,
+            head,
+            tokenizer,
+            tokenizer_file,
+            pad_shapes,
+            reads_types,
+            threads,
+        }))
     }
-    let profile = settings.profile(head.width, input.truncates_left);
-    let tokenizer_file = checkpoint.source.path_of("tokenizer.json");
-    // The kernels of a GPU are compiled for each shape.
-    let pad_shapes = !is_cpu(device);
-    Ok(Box::new(TextEncoder { info, profile, model, head, tokenizer, tokenizer_file, pad_shapes, threads }))
 }
 
 /// Runs a load and turns panics into errors: uploads run kernels and allocate, and burn panics if a device refuses.

@@ -4,12 +4,13 @@
 //! encoder    the text encoder                          pooling   from one vector per token to one per text
 //! input      length limit, truncation and lower case   head      the modules after the pooling
 //! tokenizer  the tokenizer with lower case             dense     a linear layer in a folder of its own
-//! settings   prompts, length of the vectors
+//! settings   prompts, length of the vectors            classifier  the head of a cross-encoder, which scores pairs
 //! ```
 //!
 //! A folder without `modules.json` is a plain model of transformers: only its tokenizer is used, and the vector is the
 //! mean of the token vectors.
 
+mod classifier;
 mod dense;
 mod encoder;
 mod head;
@@ -18,6 +19,7 @@ mod pooling;
 mod settings;
 mod tokenizer;
 
+pub(crate) use classifier::ClassifierHead;
 pub(crate) use encoder::TextEncoder;
 pub(crate) use head::EmbeddingHead;
 pub(crate) use input::InputSettings;
@@ -71,6 +73,25 @@ impl Modules {
             }
         }
         Ok(Some(Self { file, list }))
+    }
+
+    /// Whether a pooling makes a vector of each text.
+    pub(crate) fn pools(&self) -> bool {
+        self.list.iter().any(|module| module.kind == "Pooling")
+    }
+
+    /// Refuses modules after the transformer, which a cross-encoder does not have.
+    ///
+    /// # Errors
+    /// `Config`, with the module.
+    pub(crate) fn only_transformer(&self) -> Result<(), ModelError> {
+        match self.after_transformer().find(|(kind, _)| *kind != "Dropout") {
+            None => Ok(()),
+            Some((kind, _)) => {
+                let reason = format!("has the module \"{kind}\" after a classifier, which is not supported");
+                Err(ModelError::Config { file: self.file.clone(), key: "type".to_owned(), reason })
+            }
+        }
     }
 
     /// The modules after the transformer: kind and folder.

@@ -9,7 +9,10 @@ mod cases {
     mod config;
     mod encoder;
     mod families;
+    mod gguf_encoders;
+    mod last_token;
     mod parity;
+    mod rerankers;
     mod sentence_transformers;
     mod warnings;
 }

@@ -1,6 +1,7 @@
 //! `firebox embed`: computes embeddings of a file of any size.
 
 pub mod pipeline;
+pub mod rerank;
 
 use std::fs::File;
 use std::io::{self, BufReader, BufWriter};
@@ -10,7 +11,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use firebox_contract::{Encoder, EncoderProfile, Error, ErrorKind, VectorForm, limits};
+use firebox_contract::{Encoder, EncoderProfile, EncoderTask, Error, ErrorKind, VectorForm, limits};
 use firebox_models::device::Opened;
 use firebox_models::{Checkpoint, LoadOptions};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
@@ -150,6 +151,11 @@ impl RequestedOptions {
     }
 
     fn options(self, profile: &EncoderProfile) -> Result<EmbedOptions, Error> {
+        if profile.task == EncoderTask::Rank {
+            let message =
+                "the model is a cross-encoder, which scores documents for a query; use it with firebox rerank";
+            return Err(Error::Usage(message.to_owned()));
+        }
         let prompt = match self.prompt {
             Some(prompt) => prompt,
             None => profile.prompt(self.prompt_name.as_deref())?.to_owned(),

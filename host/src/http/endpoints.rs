@@ -2,7 +2,7 @@
 
 pub(super) mod approvals;
 pub(super) mod completions;
-pub(super) mod embeddings;
+pub(super) mod encoders;
 pub(super) mod mcp;
 pub(super) mod models;
 pub(super) mod sessions;

@@ -254,7 +254,8 @@ macro_rules! route {
 pub static ROUTES: &[Route] = &[
     route!(POST "/v1/chat/completions" CHAT, GENERATION => completions::chat_completions),
     route!(POST "/v1/completions" CHAT, GENERATION => completions::completions),
-    route!(POST "/v1/embeddings" Access::Needs(&[Scope::Embed]), GENERATION => embeddings::embeddings),
+    route!(POST "/v1/embeddings" Access::Needs(&[Scope::Embed]), GENERATION => encoders::embeddings),
+    route!(POST "/v1/rerank" Access::Needs(&[Scope::Embed]), GENERATION => encoders::rerank),
     route!(GET "/v1/models" ANY_MODEL, READ => models::list),
     route!(GET "/v1/models/{*id}" ANY_MODEL, READ => models::get),
     route!(POST "/v1/sessions" SESSIONS, SESSION_CHANGE => sessions::create),

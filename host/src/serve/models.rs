@@ -5,7 +5,7 @@ pub mod encoder;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use firebox_contract::tool::matches_glob;
-use firebox_contract::{Approver, Error, Gate, HookSource, ModelInfo, ToolSource, limits};
+use firebox_contract::{Approver, EncoderTask, Error, Gate, HookSource, ModelInfo, ToolSource, limits};
 use firebox_hub::{Hub, HubSettings, InUse, ModelName};
 use firebox_models::{Checkpoint, LoadOptions};
 
@@ -57,7 +57,7 @@ pub enum ModelState {
 pub enum LoadedModel {
     /// It generates text.
     Chat(Arc<Host>),
-    /// It makes embeddings.
+    /// It makes embeddings or relevance scores.
     Encoder(Arc<EncoderThread>),
 }
 
@@ -71,12 +71,15 @@ impl LoadedModel {
         }
     }
 
-    /// `chat` or `embeddings`.
+    /// `chat`, `embeddings` or `rerank`.
     #[must_use]
     pub fn kind(&self) -> &'static str {
         match self {
             Self::Chat(_) => "chat",
-            Self::Encoder(_) => "embeddings",
+            Self::Encoder(encoder) => match encoder.profile().task {
+                EncoderTask::Embed => "embeddings",
+                EncoderTask::Rank => "rerank",
+            },
         }
     }
 }

@@ -48,3 +48,10 @@ pub const EMBED_LINE_BYTES_MAX: usize = 8 * MIB;
 pub const EMBED_ROW_GROUP_BYTES: usize = 64 * MIB;
 /// Time that an interrupted `firebox embed` has to stop before it is aborted.
 pub const EMBED_INTERRUPT_GRACE: Duration = Duration::from_secs(2);
+
+// ---- firebox rerank -------------------------------------------------------------------------------------------
+
+/// Documents that `firebox rerank` sorts at a time.
+pub const RERANK_TEXTS_MAX: usize = 100_000;
+/// Bytes of the documents that `firebox rerank` reads.
+pub const RERANK_INPUT_BYTES_MAX: u64 = 256 * MIB as u64;

@@ -83,3 +83,5 @@ pub const GGUF_TENSORS_MAX: usize = 65_536;
 pub const GGUF_TOKEN_BYTES_MAX: usize = 512;
 /// Levels of nested lists in the metadata of a GGUF file.
 pub const GGUF_LIST_DEPTH_MAX: usize = 2;
+/// Bytes of the table of characters that a Unigram tokenizer in a GGUF file replaces.
+pub const GGUF_CHARSMAP_BYTES_MAX: usize = 4 * MIB;

@@ -1,18 +1,30 @@
-//! Text encoders: texts in, vectors (embeddings) out.
+//! Text encoders: texts in, vectors (embeddings) out, or pairs of texts in and scores out.
 
 use std::collections::BTreeMap;
 
 use crate::{Error, ModelInfo};
 
-/// One text to embed.
+/// What a text encoder is for.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum EncoderTask {
+    /// It makes a vector of each text.
+    #[default]
+    Embed,
+    /// It is a cross-encoder: it scores how relevant a text is to a query, and ranks texts by it.
+    Rank,
+}
+
+/// One text to embed, or to score for a query.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct EncoderText<'a> {
-    /// Prepended to the text; empty for none.
+    /// Prepended to the text, or to the query if there is one; empty for none.
     pub prompt: &'a str,
+    /// The query that a cross-encoder reads before the text; `None` for an encoder that embeds texts.
+    pub query: Option<&'a str>,
     /// The text itself.
     pub text: &'a str,
-    /// Maximum number of tokens of prompt and text together, including special tokens. Longer texts are truncated. The
-    /// model's own limit applies in addition.
+    /// Maximum number of tokens of prompt, query and text together, including special tokens. Longer texts are truncated:
+    /// of query and text, the longer one first. The model's own limit applies in addition.
     pub max_tokens: Option<usize>,
 }
 
@@ -25,15 +37,17 @@ impl<'a> From<&'a str> for EncoderText<'a> {
 /// One text's embedding.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Encoding {
-    /// The whole vector, `[EncoderProfile::width]`.
+    /// The whole vector, `[EncoderProfile::width]`. Of a cross-encoder, the score alone.
     pub embedding: Vec<f32>,
-    /// Tokens of prompt and text after truncation, including special tokens.
+    /// Tokens of prompt, query and text after truncation, including special tokens.
     pub tokens: usize,
 }
 
 /// The properties of an encoder's texts and vectors, from its files.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct EncoderProfile {
+    /// What the encoder is for.
+    pub task: EncoderTask,
     /// Number of dimensions of a whole vector.
     pub width: usize,
     /// Default number of dimensions of a vector; at most `width`.
@@ -53,6 +67,7 @@ impl EncoderProfile {
     #[must_use]
     pub fn plain(width: usize) -> Self {
         Self {
+            task: EncoderTask::Embed,
             width,
             dimensions: width,
             prompts: BTreeMap::new(),
@@ -128,7 +143,7 @@ pub trait Encoder: Send {
     /// The properties of its texts and vectors.
     fn profile(&self) -> &EncoderProfile;
 
-    /// The number of tokens of prompt and text before truncation, including special tokens. For a text far above the
+    /// The number of tokens of prompt, query and text before truncation, including special tokens. For a text far above the
     /// model's limit it is a lower bound above that limit. Batches are sorted by it.
     ///
     /// # Errors

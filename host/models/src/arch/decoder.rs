@@ -7,6 +7,7 @@ mod config;
 mod layer;
 mod recorded;
 mod rotary;
+mod states;
 mod tensors;
 
 use std::collections::HashMap;
@@ -29,10 +30,9 @@ use crate::kernel::{GPU_KERNEL_SIZES, Gpu, HeadCacheLayout, Input, PageShape, Pa
 use crate::layers::{Linear, RmsNorm};
 use crate::load::is_cpu;
 
-#[cfg(test)]
-pub(in crate::arch) use config::tests as config_tests;
 pub(crate) use config::{Biases, CONFIG_KEYS, ConfigDefaults, DecoderConfig, read_window};
-pub(crate) use rotary::ROTARY_KEYS;
+pub(crate) use rotary::{ROTARY_KEYS, Rotary};
+pub(crate) use states::DecoderEncoder;
 pub(crate) use tensors::{DecoderTensors, Projections};
 
 /// The options of a load, with defaults filled in.

@@ -32,6 +32,8 @@ pub(crate) struct Loaded {
     pub(crate) named: Vec<(String, String)>,
     /// Tokens without an embedding, and their texts.
     pub(crate) beyond: HashMap<TokenId, String>,
+    /// Whether a text encoder gets the types of tokens, which tell the texts of a pair apart.
+    pub(crate) gives_types: bool,
 }
 
 /// Reads `tokenizer.json` and the other files. Their padding and truncation are ignored, since each request decides
@@ -75,7 +77,18 @@ pub(crate) fn load(checkpoint: &Checkpoint) -> Result<Loaded, ModelError> {
     let names: BTreeMap<&TokenId, &String> = beyond.iter().filter(|(_, text)| !class.brings(text)).collect();
     let names: Vec<String> = names.into_values().cloned().collect();
     checkpoint.warnings().add_names(&format!("\"{path}\": tokens without an embedding in the model"), &names);
-    Ok(Loaded { named: special.texts(), beyond, tokenizer })
+    let gives_types = gives_types(class, settings.as_ref())?;
+    Ok(Loaded { named: special.texts(), beyond, tokenizer, gives_types })
+}
+
+/// By `model_input_names`, else by the class, as in transformers.
+fn gives_types(class: Class, settings: Option<&JsonFile>) -> Result<bool, ModelError> {
+    let key = "model_input_names";
+    let Some((file, names)) = settings.and_then(|file| Some((file, file.get(key)?))) else {
+        return Ok(class == Class::Bert);
+    };
+    let list = names.as_array().ok_or_else(|| file.wrong(key, "is no list of names"))?;
+    Ok(list.iter().any(|name| name == "token_type_ids"))
 }
 
 /// Tokens without a row in the model's embedding, and their texts.

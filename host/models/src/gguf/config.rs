@@ -3,6 +3,7 @@
 use serde_json::{Map, Value, json};
 
 use crate::error::ModelError;
+use crate::gguf::encoders;
 use crate::gguf::metadata::Metadata;
 
 /// An architecture of GGUF and its class in transformers. To add one: a row of [`ARCHITECTURES`], and names of its tensors.
@@ -56,7 +57,7 @@ pub(super) fn architecture(metadata: &Metadata) -> Result<&'static Architecture,
     let key = "general.architecture";
     let name = metadata.text(key)?.ok_or_else(|| metadata.wrong(key, "is missing"))?;
     ARCHITECTURES.iter().find(|known| known.name == name).ok_or_else(|| {
-        let supported: Vec<&str> = ARCHITECTURES.iter().map(|known| known.name).collect();
+        let supported: Vec<&str> = ARCHITECTURES.iter().map(|known| known.name).chain(encoders::names()).collect();
         ModelError::Architecture {
             found: name.chars().take(80).collect(),
             supported: format!("{} in GGUF files", supported.join(", ")),

@@ -224,6 +224,24 @@ impl Metadata {
         numbers.map(Some).ok_or_else(|| self.wrong(key, "is not a list of numbers"))
     }
 
+    /// A list of bytes, as they are in the file.
+    ///
+    /// # Errors
+    /// `Config` where the value is of another type or too long.
+    pub(crate) fn bytes(&self, key: &str) -> Result<Option<&[u8]>, ModelError> {
+        match self.get(key) {
+            None => Ok(None),
+            Some(Value::List(list)) if matches!(list.kind, ValueKind::U8 | ValueKind::I8) => {
+                let limit = limits::GGUF_CHARSMAP_BYTES_MAX;
+                if list.count > limit {
+                    return Err(self.wrong(key, format!("has {} bytes, at most {limit} are allowed", list.count)));
+                }
+                Ok(self.blob.bytes().get(list.range.start..list.range.start.saturating_add(list.count)))
+            }
+            Some(_) => Err(self.wrong(key, "is not a list of bytes")),
+        }
+    }
+
     /// The lists of a tokenizer have an entry for each token or merge, so the largest vocabulary bounds them all.
     fn check_count(&self, key: &str, list: &List) -> Result<(), ModelError> {
         let limit = limits::MODEL_VOCABULARY_TOKENS_MAX;

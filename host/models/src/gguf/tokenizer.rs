@@ -2,6 +2,8 @@
 
 mod sentence_piece;
 mod splitters;
+mod unigram;
+mod word_piece;
 
 use serde_json::{Map, Value, json};
 
@@ -9,6 +11,7 @@ use crate::error::ModelError;
 use crate::gguf::metadata::Metadata;
 
 /// Types of tokens, as the file numbers them.
+const UNKNOWN: u64 = 2;
 const CONTROL: u64 = 3;
 const USER_DEFINED: u64 = 4;
 
@@ -61,14 +64,20 @@ impl<'a> Vocabulary<'a> {
         let parts = match kind {
             "gpt2" => self.byte_level()?,
             "llama" => sentence_piece::parts(self)?,
+            "bert" => word_piece::parts(self)?,
+            "t5" => unigram::parts(self)?,
             other => {
                 return Err(ModelError::Unsupported {
                     file: self.metadata.file().to_owned(),
                     key: "tokenizer.ggml.model",
                     found: other.chars().take(40).collect(),
-                    supported: "gpt2 (byte-level BPE), llama (SentencePiece BPE)",
+                    supported: "gpt2 (byte-level BPE), llama (SentencePiece BPE), bert (WordPiece), t5 (Unigram)",
                 });
             }
+        };
+        let post_processor = match parts.post_processor {
+            Some(processor) => processor,
+            None => self.post_processor(parts.adds_bos)?,
         };
         let mut file = Map::new();
         file.insert("version".to_owned(), json!("1.0"));
@@ -76,7 +85,7 @@ impl<'a> Vocabulary<'a> {
         for (name, part) in [
             ("normalizer", parts.normalizer),
             ("pre_tokenizer", parts.splitter),
-            ("post_processor", self.post_processor(parts.adds_bos)?),
+            ("post_processor", post_processor),
             ("decoder", parts.decoder),
             ("model", parts.model),
         ] {
@@ -110,6 +119,7 @@ impl<'a> Vocabulary<'a> {
                 "ignore_merges": splitter.whole_words_first, "vocab": vocabulary, "merges": merges,
             }),
             adds_bos: splitter.adds_bos,
+            post_processor: None,
         })
     }
 
@@ -148,15 +158,57 @@ impl<'a> Vocabulary<'a> {
             .collect();
         let mut pair = single.clone();
         pair.push(json!({ "Sequence": { "id": "B", "type_id": 0 } }));
-        let tokens: Map<String, Value> = [first, last]
-            .into_iter()
-            .flatten()
-            .map(|token| {
-                let id = self.tokens.iter().position(|own| *own == token);
-                (token.to_owned(), json!({ "id": token, "ids": [id], "tokens": [token] }))
-            })
+        let special: Vec<&str> = [first, last].into_iter().flatten().collect();
+        Ok(self.template(&single, &pair, &special))
+    }
+
+    /// A post-processor with these pieces and special tokens.
+    fn template(&self, single: &[Value], pair: &[Value], special: &[&str]) -> Value {
+        let id = |token: &str| self.tokens.iter().position(|own| *own == token);
+        let tokens: Map<String, Value> = special
+            .iter()
+            .map(|token| ((*token).to_owned(), json!({ "id": token, "ids": [id(token)], "tokens": [token] })))
             .collect();
-        Ok(json!({ "type": "TemplateProcessing", "single": single, "pair": pair, "special_tokens": tokens }))
+        json!({ "type": "TemplateProcessing", "single": single, "pair": pair, "special_tokens": tokens })
+    }
+
+    /// The post-processor of RoBERTa's and XLM-RoBERTa's encoders: a text or a pair between the first and the last token, with
+    /// the last one twice between the texts of a pair. The flags are what holds where the file does not say.
+    ///
+    /// # Errors
+    /// `Config` for a token that is missing.
+    fn roberta_processor(&self, adds_bos: bool, adds_eos: bool) -> Result<Value, ModelError> {
+        let adds = |name: &str, default: bool| {
+            Ok::<_, ModelError>(self.metadata.flag(&key(&format!("add_{name}_token")))?.unwrap_or(default))
+        };
+        let first = if adds("bos", adds_bos)? { self.special("bos_token_id")? } else { None };
+        let last = if adds("eos", adds_eos)? { self.special("eos_token_id")? } else { None };
+        let piece = |token: &str| json!({ "SpecialToken": { "id": token, "type_id": 0 } });
+        let text = |name: &str| json!({ "Sequence": { "id": name, "type_id": 0 } });
+        let end = || last.map(piece).into_iter();
+        let single: Vec<Value> = first.map(piece).into_iter().chain([text("A")]).chain(end()).collect();
+        let pair: Vec<Value> = single.iter().cloned().chain(end()).chain([text("B")]).chain(end()).collect();
+        let special: Vec<&str> = [first, last].into_iter().flatten().collect();
+        Ok(self.template(&single, &pair, &special))
+    }
+
+    /// The type of a token.
+    fn kind(&self, id: usize) -> u64 {
+        self.kinds.get(id).copied().unwrap_or(1)
+    }
+
+    /// The scores of all tokens.
+    ///
+    /// # Errors
+    /// `Config` where they are missing or of another number.
+    fn scores(&self) -> Result<Vec<f64>, ModelError> {
+        let name = key("scores");
+        let scores = self.metadata.floats(&name)?.ok_or_else(|| self.metadata.wrong(&name, "is missing"))?;
+        if scores.len() != self.tokens.len() {
+            let counts = format!("has {} entries for {} tokens", scores.len(), self.tokens.len());
+            return Err(self.metadata.wrong(&name, counts));
+        }
+        Ok(scores)
     }
 
     /// `tokenizer_config.json`: special tokens by name, and chat templates.
@@ -194,4 +246,6 @@ struct Parts {
     model: Value,
     /// Whether a text starts with the first token where the file does not say.
     adds_bos: bool,
+    /// What puts special tokens around a text, where it is not that of language models.
+    post_processor: Option<Value>,
 }

@@ -13,6 +13,7 @@ use crate::checkpoint::source;
 use crate::checkpoint::tensors::{Entry, RowOrder, StoredType, TensorIndex};
 use crate::error::ModelError;
 use crate::gguf::config::{self, Tensors};
+use crate::gguf::encoders::{self, GgufEncoder, TableRows};
 use crate::gguf::metadata::Metadata;
 use crate::gguf::reader::{self, Tables, TensorInfo};
 use crate::gguf::tokenizer::Vocabulary;
@@ -37,6 +38,7 @@ const WITHOUT_EFFECT: &[&str] = &[
     "tokenizer.ggml.scores",
     "tokenizer.ggml.merges",
     "tokenizer.ggml.pre",
+    "tokenizer.ggml.token_type_count",
 ];
 
 /// One model in GGUF, read and checked. Weights stay in the mapped files.
@@ -47,6 +49,8 @@ pub(crate) struct GgufFiles {
     /// The texts that a folder would have, by file name.
     texts: Vec<(&'static str, Vec<u8>)>,
     parts: Vec<Part>,
+    /// The architecture, if it is a text encoder.
+    encoder: Option<&'static GgufEncoder>,
     is_interleaved: bool,
     heads: Heads,
 }
@@ -77,25 +81,38 @@ impl GgufFiles {
     pub(crate) fn open(path: &Path, warnings: &Warnings) -> Result<Self, ModelError> {
         let (metadata, parts) = open_parts(path)?;
         let metadata = &metadata;
-        let architecture = config::architecture(metadata)?;
         let vocabulary = Vocabulary::read(metadata)?;
         let facts = facts(&parts)?;
-        let config = config::config(architecture, metadata, &facts)?;
+        let encoder = encoders::find(metadata)?;
+        let (name, is_interleaved, config) = match encoder {
+            Some(encoder) => {
+                let pooling = encoders::pooling(encoder.name(), metadata)?;
+                (encoder.name(), false, encoder.config(metadata, &table_rows(&parts, &facts), pooling)?)
+            }
+            None => {
+                let architecture = config::architecture(metadata)?;
+                let config = config::config(architecture, metadata, &facts)?;
+                (architecture.name, architecture.is_interleaved, config)
+            }
+        };
         let heads = Heads { queries: count(&config, "num_attention_heads"), keys: key_heads(&config) };
-        let texts = vec![
+        let mut texts = vec![
             ("config.json", bytes(&config)),
-            ("generation_config.json", bytes(&config::generation(metadata, &vocabulary.tokens)?)),
             ("tokenizer.json", bytes(&vocabulary.tokenizer()?)),
             ("tokenizer_config.json", bytes(&vocabulary.settings()?)),
         ];
+        if encoder.is_none() {
+            texts.push(("generation_config.json", bytes(&config::generation(metadata, &vocabulary.tokens)?)));
+        }
+        let modules = encoders::pooling(name, metadata)?.map(encoders::modules).unwrap_or_default();
+        texts.extend(modules.iter().map(|(name, value)| (*name, bytes(value))));
         // The rows of the embedding count, and not what the file says about them.
         let is_known =
             |key: &String| key.ends_with(".vocab_size") || WITHOUT_EFFECT.iter().any(|start| key.starts_with(start));
         let has_effect = |key: &String| !is_known(key);
         let unread: Vec<String> = metadata.unread().into_iter().filter(has_effect).collect();
         warnings.add_names(&format!("\"{}\": unknown keys are not used", metadata.file()), &unread);
-        let is_interleaved = architecture.is_interleaved;
-        Ok(Self { path: path.to_owned(), texts, is_interleaved, heads, parts })
+        Ok(Self { path: path.to_owned(), texts, encoder, is_interleaved, heads, parts })
     }
 
     /// The path of the file.
@@ -120,7 +137,11 @@ impl GgufFiles {
                 if tensor.name == ROPE_FACTORS {
                     continue;
                 }
-                let name = names::hugging_face(&tensor.name).unwrap_or_else(|| tensor.name.clone());
+                let known = match self.encoder {
+                    Some(encoder) => encoder.hugging_face(&tensor.name),
+                    None => names::hugging_face(&tensor.name),
+                };
+                let name = known.unwrap_or_else(|| tensor.name.clone());
                 let entry = Entry {
                     file: number,
                     range,
@@ -159,6 +180,16 @@ fn key_heads(config: &Value) -> usize {
         0 => count(config, "num_attention_heads"),
         heads => heads,
     }
+}
+
+/// The sizes of an encoder's tables.
+fn table_rows(parts: &[Part], facts: &Tensors) -> TableRows {
+    let rows = |name: &str| {
+        let tensor = parts.iter().flat_map(|part| &part.tensors).find(|tensor| tensor.name == name);
+        tensor.and_then(|tensor| tensor.shape.first().copied())
+    };
+    let positions = rows("position_embd.weight");
+    TableRows { vocabulary: facts.vocabulary, positions, types: rows("token_types.weight").unwrap_or(0) }
 }
 
 /// What the config has to know about the tensors.

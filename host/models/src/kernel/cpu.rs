@@ -12,7 +12,9 @@ mod linear;
 mod memory;
 mod threads;
 
-pub(crate) use attention::{Attention, AttentionMask, HeadCache, HeadCacheLayout, HeadNorms, SequenceRows};
+pub(crate) use attention::{
+    Attention, AttentionMask, HeadCache, HeadCacheLayout, HeadNorms, RelativeBias, SequenceRows,
+};
 pub(crate) use elements::{cpu_activation, gated, host_row, layer_norm, rms_norm};
 pub(crate) use linear::StoredMatrix;
 pub(crate) use threads::join_pool;

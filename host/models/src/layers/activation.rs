@@ -50,10 +50,18 @@ impl Activation {
     /// # Errors
     /// `Unsupported` for an unknown name, `Config` for a value that is not text.
     pub(crate) fn read(file: &JsonFile, default: &str) -> Result<Self, ModelError> {
-        let name = file.optional_text("hidden_act")?.unwrap_or(default);
+        Self::read_key(file, "hidden_act", default)
+    }
+
+    /// As [`Activation::read`], from the key `key`.
+    ///
+    /// # Errors
+    /// As [`Activation::read`].
+    pub(crate) fn read_key(file: &JsonFile, key: &'static str, default: &str) -> Result<Self, ModelError> {
+        let name = file.optional_text(key)?.unwrap_or(default);
         Self::in_config(name).ok_or_else(|| ModelError::Unsupported {
             file: file.file.clone(),
-            key: "hidden_act",
+            key,
             found: name.chars().take(40).collect(),
             supported: IN_CONFIG,
         })

@@ -76,6 +76,17 @@ impl Linear {
         }
     }
 
+    /// As [`Linear::forward`], with a gated linear unit after it: the first half of the outputs are its gates.
+    /// `[rows, in]` to `[rows, out / 2]`.
+    pub(crate) fn forward_halves(&self, x: Tensor<2>, gate: Activation) -> Tensor<2> {
+        let both = self.forward(x);
+        if is_cpu(&both.device()) {
+            return gated(gate, both);
+        }
+        let half = both.dims()[1] / 2;
+        gate.apply(both.clone().narrow(1, 0, half)) * both.narrow(1, half, half)
+    }
+
     fn epilogue(&self) -> Epilogue<'_> {
         Epilogue { bias: self.bias.as_ref(), ..Epilogue::default() }
     }

@@ -4,7 +4,7 @@ use crate::metadata::{Row, Table, harmless, harmless_as, honoured, object, rope}
 
 const TRAINING: &str = "only training reads it";
 const OUTPUTS: &str = "which outputs a call of the library returns";
-const CLASSIFIER: &str = "labels of a classifier, which is not loaded";
+const CLASSIFIER: &str = "names of labels and tasks of a classifier";
 const SAMPLING: &str = "transformers ignores sampling settings in this file; those of generation_config.json are used";
 const RECORD: &str = "a record of how the file was made";
 const TOKENIZER: &str = "the files of the tokenizer say this";
@@ -60,14 +60,26 @@ const ROWS: &[Row] = &[
     harmless("embd_pdrop", TRAINING),
     harmless("attn_pdrop", TRAINING),
     harmless("classifier_dropout", TRAINING),
+    harmless("seq_classif_dropout", TRAINING),
+    harmless("qa_dropout", TRAINING),
+    harmless("dropout", TRAINING),
+    harmless("embedding_dropout", TRAINING),
+    harmless("mlp_dropout", TRAINING),
+    harmless("initializer_cutoff_factor", TRAINING),
+    harmless("sparse_prediction", TRAINING),
+    harmless("sparse_pred_ignore_index", TRAINING),
+    harmless("decoder_bias", "a head for masked tokens, which is not loaded"),
+    harmless("sinusoidal_pos_embds", "DistilBERT's table of positions is stored in any case"),
     harmless("initializer_range", TRAINING),
     harmless("initializer_factor", TRAINING),
     harmless("gradient_checkpointing", TRAINING),
     harmless("router_aux_loss_coef", TRAINING),
     harmless("finetuning_task", CLASSIFIER),
-    harmless("id2label", CLASSIFIER),
+    honoured("id2label", "arch::encoder::classifier: how many labels a cross-encoder has"),
     harmless("label2id", CLASSIFIER),
-    harmless("num_labels", CLASSIFIER),
+    honoured("num_labels", "arch::encoder::classifier"),
+    honoured("sentence_transformers", "sentence::classifier: the activation of a cross-encoder's score"),
+    honoured("sbert_ce_default_activation_function", "sentence::classifier: an older name of it"),
     harmless("problem_type", CLASSIFIER),
     harmless("output_past", OUTPUTS),
     harmless("output_attentions", OUTPUTS),
@@ -86,6 +98,9 @@ const ROWS: &[Row] = &[
     harmless("use_bfloat16", RUNTIME),
     harmless("use_flash_attn", RUNTIME),
     harmless("_flash_attn_2_enabled", RUNTIME),
+    harmless("deterministic_flash_attn", RUNTIME),
+    harmless("reference_compile", RUNTIME),
+    harmless("repad_logits_with_grad", RUNTIME),
     harmless("torch_dtype", "computation is in f32; each weight has the type it is stored in"),
     harmless("dtype", "computation is in f32; each weight has the type it is stored in"),
     harmless("pretraining_tp", LOADING),

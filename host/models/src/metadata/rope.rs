@@ -3,6 +3,7 @@
 use crate::metadata::{Row, Table, harmless, honoured};
 
 const UNUSED: &str = "belongs to a kind of scaling that is refused";
+const KINDS: &str = "settings of a kind of layers: ModernBERT reads them, and decoders refuse them";
 
 /// The keys of the object.
 pub(crate) const ROPE: Table = Table { name: "config.json: rope_parameters", rows: ROWS };
@@ -17,6 +18,8 @@ const ROWS: &[Row] = &[
     honoured("original_max_position_embeddings", "arch::decoder::rotary"),
     honoured("partial_rotary_factor", "arch::decoder::rotary"),
     honoured("attention_factor", "arch::decoder::rotary: longrope"),
+    harmless("full_attention", KINDS),
+    harmless("sliding_attention", KINDS),
     harmless("beta_fast", UNUSED),
     harmless("beta_slow", UNUSED),
     harmless("mscale", UNUSED),

@@ -24,7 +24,12 @@ pub(crate) const MODULE: Table = Table {
 pub(crate) const CONFIG_SENTENCE_TRANSFORMERS: Table = Table {
     name: "config_sentence_transformers.json",
     rows: &[
-        honoured("model_type", "sentence::settings: refused unless it is SentenceTransformer"),
+        honoured(
+            "model_type",
+            "sentence::settings: refused unless it is SentenceTransformer, or CrossEncoder of a classifier",
+        ),
+        honoured("activation_fn", "sentence::classifier"),
+        harmless("keep_in_fp32_modules", "computation is in f32"),
         honoured("prompts", "sentence::settings"),
         honoured("default_prompt_name", "sentence::settings"),
         honoured("truncate_dim", "sentence::settings"),

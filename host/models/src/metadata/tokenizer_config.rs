@@ -51,7 +51,7 @@ const ROWS: &[Row] = &[
     harmless("max_length", REQUEST),
     honoured("max_len", "sentence::intake: the older name of model_max_length"),
     honoured("model_max_length", "sentence::intake; the context of a decoder is in its config.json"),
-    harmless("model_input_names", REQUEST),
+    honoured("model_input_names", "codec::tokenizer: whether an encoder gets the types of tokens"),
     harmless("return_token_type_ids", REQUEST),
     harmless("auto_map", "code of a checkpoint is never run"),
     harmless("trust_remote_code", "code of a checkpoint is never run"),

@@ -28,6 +28,11 @@ enum Residual {
 }
 
 impl Dense {
+    /// A layer without a residual. `linear` makes `width` numbers.
+    pub(crate) fn new(linear: Linear, activation: Activation, width: usize) -> Self {
+        Self { linear, activation, residual: Residual::None, width }
+    }
+
     /// Reads the layer. `inputs` is the length of an input vector.
     ///
     /// # Errors

@@ -1,11 +1,13 @@
 //! The modules of a folder after the transformer.
 
 use burn::tensor::{DType, Device, Tensor, TensorData};
+use firebox_contract::EncoderTask;
 use firebox_contract::model::encoder::to_unit_length;
 
 use crate::checkpoint::Checkpoint;
 use crate::checkpoint::json::JsonFile;
 use crate::error::ModelError;
+use crate::layers::LayerNorm;
 use crate::metadata::{DENSE, NORMALIZE, POOLING, Table};
 use crate::sentence::dense::Dense;
 use crate::sentence::{Modules, Pooling};
@@ -13,16 +15,18 @@ use crate::sentence::{Modules, Pooling};
 /// The pooling and the modules after it.
 #[derive(Debug)]
 pub(crate) struct EmbeddingHead {
+    pub(crate) task: EncoderTask,
     pub(crate) pooling: Pooling,
-    steps: Vec<HeadStep>,
+    pub(super) steps: Vec<HeadStep>,
     /// Numbers of a text's vector.
     pub(crate) width: usize,
 }
 
 #[derive(Debug)]
-enum HeadStep {
+pub(super) enum HeadStep {
     Normalize,
     Dense(Box<Dense>),
+    Norm(Box<LayerNorm>),
 }
 
 impl EmbeddingHead {
@@ -38,7 +42,12 @@ impl EmbeddingHead {
         device: &Device,
     ) -> Result<Self, ModelError> {
         let Some(modules) = modules else {
-            return Ok(Self { pooling: Pooling::default(), steps: Vec::new(), width: hidden });
+            return Ok(Self {
+                task: EncoderTask::Embed,
+                pooling: Pooling::default(),
+                steps: Vec::new(),
+                width: hidden,
+            });
         };
         let mut head: Option<Self> = None;
         for (kind, folder) in modules.after_transformer() {
@@ -46,7 +55,12 @@ impl EmbeddingHead {
                 // A later pooling starts again from the vectors of the tokens.
                 ("Pooling", head) => {
                     let pooling = Pooling::read(&needed(checkpoint, folder, &POOLING)?)?;
-                    *head = Some(Self { width: pooling.width(hidden), pooling, steps: Vec::new() });
+                    *head = Some(Self {
+                        task: EncoderTask::Embed,
+                        width: pooling.width(hidden),
+                        pooling,
+                        steps: Vec::new(),
+                    });
                 }
                 ("Normalize", Some(head)) => {
                     check_names(config(checkpoint, folder, &NORMALIZE)?.as_ref())?;
@@ -84,19 +98,28 @@ impl EmbeddingHead {
             match step {
                 HeadStep::Normalize => vectors.chunks_exact_mut(width.max(1)).for_each(to_unit_length),
                 HeadStep::Dense(dense) => {
-                    let shape = [vectors.len() / width.max(1), width];
-                    let x = Tensor::from_data(TensorData::new(vectors, shape), (device, DType::F32));
-                    let y = dense.forward(x).try_into_vec_as::<f32>();
-                    vectors = y.map_err(|error| ModelError::Device {
-                        device: format!("{device:?}"),
-                        reason: error.to_string(),
-                    })?;
+                    vectors = on_device(vectors, width, device, |x| dense.forward(x))?;
                     width = dense.width;
                 }
+                HeadStep::Norm(norm) => vectors = on_device(vectors, width, device, |x| norm.forward(x))?,
             }
         }
         Ok(vectors)
     }
+}
+
+/// Computes a step of rows of `width` numbers.
+fn on_device(
+    rows: Vec<f32>,
+    width: usize,
+    device: &Device,
+    step: impl FnOnce(Tensor<2>) -> Tensor<2>,
+) -> Result<Vec<f32>, ModelError> {
+    let shape = [rows.len() / width.max(1), width];
+    let x = Tensor::from_data(TensorData::new(rows, shape), (device, DType::F32));
+    step(x)
+        .try_into_vec_as::<f32>()
+        .map_err(|error| ModelError::Device { device: format!("{device:?}"), reason: error.to_string() })
 }
 
 fn config(checkpoint: &Checkpoint, folder: &str, table: &'static Table) -> Result<Option<JsonFile>, ModelError> {

@@ -3,7 +3,7 @@
 //! `sentence_bert_config.json` is read only if there is a `modules.json`. Its arguments for the tokenizer have priority
 //! over its `max_seq_length`, and that over `tokenizer_config.json`.
 
-use firebox_contract::limits;
+use firebox_contract::{EncoderTask, limits};
 use serde_json::Value;
 use tokenizers::Tokenizer;
 
@@ -58,10 +58,11 @@ impl InputSettings {
         checkpoint: &Checkpoint,
         modules: Option<&Modules>,
         positions: usize,
+        task: EncoderTask,
     ) -> Result<Self, ModelError> {
         let module = modules.map(|_| read_module(checkpoint)).transpose()?.flatten();
         let module = module.as_ref();
-        module.map(check_module).transpose()?;
+        module.map(|module| check_module(module, task)).transpose()?;
         let own = module.map(tokenizer_arguments).transpose()?.flatten();
         let asked = [
             module.map(processing_limit).transpose()?.flatten(),
@@ -82,11 +83,11 @@ impl InputSettings {
         })
     }
 
-    /// The tokenizer of the folder.
+    /// The tokenizer of the folder, and whether it gives the model the types of tokens.
     ///
     /// # Errors
     /// Names the file that is not right.
-    pub(crate) fn tokenizer(&self, checkpoint: &Checkpoint) -> Result<Tokenizer, ModelError> {
+    pub(crate) fn tokenizer(&self, checkpoint: &Checkpoint) -> Result<(Tokenizer, bool), ModelError> {
         tokenizer::load(checkpoint, self.lower_case)
     }
 }
@@ -103,10 +104,14 @@ fn read_module(checkpoint: &Checkpoint) -> Result<Option<JsonFile>, ModelError> 
     Ok(None)
 }
 
-/// Refuses settings by which the vectors would not be those of the last layer.
-fn check_module(file: &JsonFile) -> Result<(), ModelError> {
-    file.only("transformer_task", "feature-extraction")?;
-    file.only("module_output_name", "token_embeddings")?;
+/// Refuses settings by which the vectors would not be those of the last layer, or the scores not those of a classifier.
+fn check_module(file: &JsonFile, task: EncoderTask) -> Result<(), ModelError> {
+    let [transformer_task, output, method_output] = match task {
+        EncoderTask::Embed => ["feature-extraction", "token_embeddings", "last_hidden_state"],
+        EncoderTask::Rank => ["sequence-classification", "scores", "logits"],
+    };
+    file.only("transformer_task", transformer_task)?;
+    file.only("module_output_name", output)?;
     for key in ["tokenizer_name_or_path"] {
         if let Some(other) = file.get(key) {
             return Err(file.wrong(key, format!("is {}; only the folder's own tokenizer is read", shorten(other))));
@@ -118,10 +123,10 @@ fn check_module(file: &JsonFile) -> Result<(), ModelError> {
             return Err(file.wrong(key, format!("has {other:?}, which is not supported")));
         }
     }
-    check_modality(file)
+    check_modality(file, method_output)
 }
 
-fn check_modality(file: &JsonFile) -> Result<(), ModelError> {
+fn check_modality(file: &JsonFile, method_output: &'static str) -> Result<(), ModelError> {
     let key = "modality_config";
     let Some(modalities) = file.optional_object(key)? else { return Ok(()) };
     if let Some(other) = modalities.keys().find(|name| *name != "text") {
@@ -129,7 +134,7 @@ fn check_modality(file: &JsonFile) -> Result<(), ModelError> {
     }
     let Some(text) = modalities.optional_object("text")? else { return Ok(()) };
     text.only("method", "forward")?;
-    text.only("method_output_name", "last_hidden_state")
+    text.only("method_output_name", method_output)
 }
 
 fn tokenizer_arguments(file: &JsonFile) -> Result<Option<JsonFile>, ModelError> {

@@ -58,6 +58,13 @@ impl Default for Pooling {
     }
 }
 
+impl Pooling {
+    /// The first token's vector.
+    pub(crate) fn first() -> Self {
+        Self { modes: vec![Mode::First], include_prompt: true }
+    }
+}
+
 impl Mode {
     /// The weight of each token. All vectors except the maximum are sums with these weights; the maximum is that of the
     /// tokens with a weight. If no token has a weight, the sum is zero, or the first token for `First`.

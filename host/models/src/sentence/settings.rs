@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use firebox_contract::{EncoderProfile, limits};
+use firebox_contract::{EncoderProfile, EncoderTask, limits};
 use serde_json::Value;
 
 use crate::checkpoint::Checkpoint;
@@ -30,7 +30,11 @@ impl EncoderSettings {
     ///
     /// # Errors
     /// `Unsupported` for another kind of model, `Config` for values that are not right.
-    pub(crate) fn read(checkpoint: &Checkpoint, modules: Option<&Modules>) -> Result<Self, ModelError> {
+    pub(crate) fn read(
+        checkpoint: &Checkpoint,
+        modules: Option<&Modules>,
+        task: EncoderTask,
+    ) -> Result<Self, ModelError> {
         let mut settings = Self {
             prompts: ALWAYS.iter().map(|name| ((*name).to_owned(), String::new())).collect(),
             default_prompt: None,
@@ -41,7 +45,7 @@ impl EncoderSettings {
             return Ok(settings);
         }
         let Some(file) = checkpoint.json("config_sentence_transformers.json")? else { return Ok(settings) };
-        file.only("model_type", "SentenceTransformer")?;
+        file.only("model_type", if task == EncoderTask::Rank { "CrossEncoder" } else { "SentenceTransformer" })?;
         settings.prompts.extend(read_prompts(&file)?);
         settings.default_prompt = file.optional_text("default_prompt_name")?.map(str::to_owned);
         if let Some(name) = settings.default_prompt.as_ref().filter(|name| !settings.prompts.contains_key(*name)) {
@@ -59,8 +63,9 @@ impl EncoderSettings {
     }
 
     /// The profile of an encoder whose vectors have `width` numbers before they are shortened.
-    pub(crate) fn profile(self, width: usize, truncates_left: bool) -> EncoderProfile {
+    pub(crate) fn profile(self, task: EncoderTask, width: usize, truncates_left: bool) -> EncoderProfile {
         EncoderProfile {
+            task,
             width,
             dimensions: self.truncate_dim.unwrap_or(width).min(width),
             prompts: self.prompts,

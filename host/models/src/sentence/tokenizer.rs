@@ -8,12 +8,12 @@ use crate::checkpoint::Checkpoint;
 use crate::codec;
 use crate::error::ModelError;
 
-/// Reads the tokenizer.
+/// Reads the tokenizer, and whether it gives the model the types of tokens.
 ///
 /// # Errors
 /// Names the file that is not right.
-pub(super) fn load(checkpoint: &Checkpoint, lower_case: bool) -> Result<Tokenizer, ModelError> {
-    let mut tokenizer = codec::tokenizer::load(checkpoint)?.tokenizer;
+pub(super) fn load(checkpoint: &Checkpoint, lower_case: bool) -> Result<(Tokenizer, bool), ModelError> {
+    let codec::tokenizer::Loaded { mut tokenizer, gives_types, .. } = codec::tokenizer::load(checkpoint)?;
     if lower_case && !tokenizer.get_normalizer().is_some_and(lowers) {
         let mut steps: Vec<NormalizerWrapper> = vec![Lowercase.into()];
         steps.extend(tokenizer.get_normalizer().cloned());
@@ -22,7 +22,7 @@ pub(super) fn load(checkpoint: &Checkpoint, lower_case: bool) -> Result<Tokenize
             reason: error.to_string(),
         })?;
     }
-    Ok(tokenizer)
+    Ok((tokenizer, gives_types))
 }
 
 /// As in sentence-transformers, BERT's own normalizer is not considered.

@@ -1,5 +1,5 @@
-//! Each family of encoders gives the vectors of transformers. `tests/parity/make_embedding_goldens.py families` wrote
-//! the models, with tokenizers that only their classes complete.
+//! Each family of encoders gives the vectors of transformers. `tests/parity/make_embedding_goldens.py families` and
+//! `make_encoder_goldens.py families` wrote the models, with tokenizers that only their classes complete.
 
 use firebox_contract::EncoderText;
 use firebox_models::{Checkpoint, LoadOptions, load_encoder};
@@ -10,7 +10,7 @@ use crate::common::{devices, max_difference, parity_folder};
 #[test]
 fn every_family_of_encoders_gives_the_vectors_of_transformers() {
     for device in devices() {
-        for family in ["roberta", "xlm-roberta"] {
+        for family in ["roberta", "xlm-roberta", "distilbert", "mpnet", "modernbert", "nomic-bert"] {
             let folder = parity_folder().join("encoders").join(family);
             let golden = std::fs::read(folder.join("golden.json")).expect("the golden is there");
             let golden: Value = serde_json::from_slice(&golden).expect("the golden is JSON");
@@ -18,7 +18,8 @@ fn every_family_of_encoders_gives_the_vectors_of_transformers() {
             let loaded = load_encoder(&checkpoint, &device.device, LoadOptions::default());
             let mut encoder = loaded.unwrap_or_else(|error| panic!("{family}: {error}"));
             assert_eq!(checkpoint.warnings().list(), Vec::<String>::new(), "{family}");
-            assert_eq!(encoder.info().context_tokens, 100, "{family}");
+            let limit = golden["limit"].as_u64().unwrap_or(100);
+            assert_eq!(encoder.info().context_tokens as u64, limit, "{family}");
             let texts: Vec<&str> =
                 golden["texts"].as_array().expect("texts").iter().filter_map(Value::as_str).collect();
             let texts: Vec<EncoderText<'_>> = texts.into_iter().map(EncoderText::from).collect();

@@ -61,7 +61,8 @@ fn vectors(encoder: &mut dyn Encoder, ask: &Value, texts: &[&str]) -> Vec<Encodi
     let dimensions = ask["dimensions"].as_u64().map(|count| usize::try_from(count).expect("small"));
     let dimensions = profile.length(dimensions).expect("so many numbers are there");
     let form = VectorForm { dimensions, normalize: ask["normalize"] == true };
-    let texts: Vec<EncoderText<'_>> = texts.iter().map(|text| EncoderText { prompt, text, max_tokens: None }).collect();
+    let texts: Vec<EncoderText<'_>> =
+        texts.iter().map(|text| EncoderText { prompt, query: None, text, max_tokens: None }).collect();
     let mut encodings = encoder.encode(&texts).expect("the texts are encoded");
     encodings.iter_mut().for_each(|encoding| form.apply(&mut encoding.embedding));
     encodings

@@ -69,7 +69,7 @@ pub enum EmbedError {
 
 impl EmbedOptions {
     fn of<'a>(&'a self, text: &'a InputText) -> EncoderText<'a> {
-        EncoderText { prompt: &self.prompt, text: &text.text, max_tokens: self.max_tokens }
+        EncoderText { prompt: &self.prompt, query: None, text: &text.text, max_tokens: self.max_tokens }
     }
 }
 

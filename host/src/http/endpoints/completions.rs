@@ -144,14 +144,15 @@ async fn begin_turn(
 /// The loaded chat model of this name.
 ///
 /// # Errors
-/// 404 if the tenant may not use it or it does not exist, 400 if it makes embeddings, 503 while it is not loaded.
+/// 404 if the tenant may not use it or it does not exist, 400 if it makes no text, 503 while it is not loaded.
 fn chat_model(app: &App, tenant: &Tenant, name: &str) -> Result<Arc<Host>, Failure> {
     let model = app.models.find(&tenant.config.models, name);
     let model = model.map_err(|error| Failure::from(error).with_param("model").with_code("model_not_found"))?;
     match model.ready()? {
         LoadedModel::Chat(host) => Ok(host),
-        LoadedModel::Encoder(_) => {
-            let message = format!("model \"{name}\" makes embeddings, not text; use it with /v1/embeddings");
+        LoadedModel::Encoder(encoder) => {
+            let (makes, path) = super::encoders::makes(encoder.profile().task);
+            let message = format!("model \"{name}\" makes {makes}, not text; use it with {path}");
             Err(Failure::unsupported("model", message))
         }
     }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use axum::body::Body;
 use axum::http::Response;
+use firebox_contract::EncoderTask;
 use serde_json::{Value, json};
 
 use crate::http::response::{json as json_response, wire};
@@ -37,7 +38,9 @@ fn model_row(app: &App, model: &ServedModel) -> Value {
             });
             if let (LoadedModel::Encoder(encoder), Some(object)) = (&ready, details.as_object_mut()) {
                 let profile = encoder.profile();
-                object.insert("dimensions".to_owned(), json!(profile.dimensions));
+                if profile.task == EncoderTask::Embed {
+                    object.insert("dimensions".to_owned(), json!(profile.dimensions));
+                }
                 object.insert("prompts".to_owned(), json!(profile.prompts.keys().collect::<Vec<_>>()));
                 object.insert("default_prompt".to_owned(), json!(profile.default_prompt));
             }

@@ -186,7 +186,33 @@ pub(in crate::http) struct EmbeddingsObject {
     pub(in crate::http) firebox: Value,
 }
 
-/// The `firebox` object of an answer with embeddings.
+/// A document that was scored.
+#[derive(Debug, Serialize)]
+pub(in crate::http) struct RerankItem {
+    pub(in crate::http) index: usize,
+    pub(in crate::http) relevance_score: f32,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(in crate::http) document: Option<RerankDocument>,
+}
+
+/// The text of a document.
+#[derive(Debug, Serialize)]
+pub(in crate::http) struct RerankDocument {
+    pub(in crate::http) text: String,
+}
+
+/// The answer to a rerank request.
+#[derive(Debug, Serialize)]
+pub(in crate::http) struct RerankObject {
+    pub(in crate::http) id: String,
+    pub(in crate::http) object: &'static str,
+    pub(in crate::http) model: String,
+    pub(in crate::http) results: Vec<RerankItem>,
+    pub(in crate::http) usage: Value,
+    pub(in crate::http) firebox: Value,
+}
+
+/// The `firebox` object of an answer with embeddings or scores.
 pub(in crate::http) fn embedding_details(plugins: &[PluginUse], elapsed: Duration) -> Value {
     let plugins: Vec<Value> = plugins.iter().map(plugin_use).collect();
     json!({"plugins": plugins, "timing_ms": {"total": millis(elapsed)}})

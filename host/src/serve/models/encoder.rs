@@ -57,8 +57,10 @@ pub struct EmbedRequest {
 /// The options of a request's texts and vectors.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TextOptions {
-    /// A prefix for each text; empty for none.
+    /// A prefix for each text, or for the query; empty for none.
     pub prompt: String,
+    /// The query for which a cross-encoder scores each text; `None` for embeddings.
+    pub query: Option<String>,
     /// Whether texts that are too long are truncated instead of refused.
     pub truncate: bool,
     /// The number of tokens at which all texts are truncated.
@@ -69,7 +71,13 @@ pub struct TextOptions {
 
 impl TextOptions {
     fn of<'a>(&'a self, text: &'a str) -> EncoderText<'a> {
-        EncoderText { prompt: &self.prompt, text, max_tokens: self.max_tokens }
+        EncoderText { prompt: &self.prompt, query: self.query.as_deref(), text, max_tokens: self.max_tokens }
+    }
+
+    /// The name of a text in messages.
+    fn name_of(&self, index: usize) -> String {
+        let field = if self.query.is_some() { "documents" } else { "input" };
+        format!("{field}[{index}]")
     }
 
     fn truncates(&self) -> bool {
@@ -99,10 +107,9 @@ pub struct Embeddings {
 }
 
 impl AdmittedEmbed {
-    /// The texts of the request.
-    #[must_use]
-    pub fn texts(&self) -> &[String] {
-        &self.request.texts
+    /// The query of the request, if there is one, and its texts.
+    pub fn texts(&self) -> impl Iterator<Item = &String> {
+        self.request.options.query.iter().chain(&self.request.texts)
     }
 
     /// Ends the request with an error, which is also settled as its outcome.
@@ -185,7 +192,7 @@ impl EncoderThread {
     ) -> Result<AdmittedEmbed, Error> {
         let mut usage = UsageGuard::new(reservation);
         let deadline = self.clock.now() + request.timeout;
-        let checked = if request.options.truncates() { Ok(()) } else { self.check(&request.texts) };
+        let checked = if request.options.truncates() { Ok(()) } else { self.check(&request) };
         let admitted = match checked {
             Ok(()) => self.admission.admit(caller, deadline).await,
             Err(error) => Err(error),
@@ -238,19 +245,33 @@ impl EncoderThread {
         let AdmittedEmbed { caller, request, usage, .. } = admitted;
         if let Some(source) = hooks {
             let info = RequestInfo { id: request.id.clone(), model: self.info.name.clone(), plugins };
-            PromptStage { source, caller, info }.run(&mut request.texts, usage).await?;
+            // The query is a text of the client too.
+            let query = request.options.query.take();
+            let before = usize::from(query.is_some());
+            let mut texts: Vec<String> = query.into_iter().chain(std::mem::take(&mut request.texts)).collect();
+            PromptStage { source, caller, info, has_query: before == 1 }.run(&mut texts, usage).await?;
+            request.texts = texts.split_off(before);
+            request.options.query = texts.pop();
         }
         if request.options.truncates() {
-            text_size::truncate(&mut request.texts, self.info.context_tokens, self.profile.truncates_left);
+            let (context, beginning) = (self.info.context_tokens, self.profile.truncates_left);
+            text_size::truncate(&mut request.texts, context, beginning);
+            if let Some(query) = &mut request.options.query {
+                text_size::truncate(std::slice::from_mut(query), context, beginning);
+            }
         }
-        self.check(&request.texts)
+        self.check(request)
     }
 
-    fn check(&self, texts: &[String]) -> Result<(), Error> {
+    fn check(&self, request: &EmbedRequest) -> Result<(), Error> {
+        let EmbedRequest { texts, options, .. } = request;
         if texts.is_empty() {
-            return Err(Error::Usage("there is no text to embed; send at least one".to_owned()));
+            return Err(Error::Usage("there is no text to encode; send at least one".to_owned()));
         }
-        text_size::check(texts, self.info.context_tokens)
+        if let Some(query) = &options.query {
+            text_size::check(std::slice::from_ref(query), self.info.context_tokens, |_| "query".to_owned())?;
+        }
+        text_size::check(texts, self.info.context_tokens, |index| options.name_of(index))
     }
 
     fn submit(&self, admitted: AdmittedEmbed, answer: oneshot::Sender<Result<Embeddings, Error>>) -> Result<(), Error> {

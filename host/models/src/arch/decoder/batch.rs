@@ -72,7 +72,9 @@ impl Segment {
     /// The rows for the CPU's attention in layer `layer`. `None` if the cache is not on the CPU or lacks the layer.
     pub(super) fn rows(&mut self, layer: usize) -> Option<SequenceRows<'_>> {
         let CacheStorage::Host(layers) = &mut self.cache.storage else { return None };
-        Some(SequenceRows { first: self.first, tokens: self.tokens, start: self.start, cache: layers.get_mut(layer)? })
+        // All layers of a single pass share one cache.
+        let index = if layers.len() == 1 { 0 } else { layer };
+        Some(SequenceRows { first: self.first, tokens: self.tokens, start: self.start, cache: layers.get_mut(index)? })
     }
 
     /// The rows for a GPU's attention. `None` if the cache is not on a GPU.

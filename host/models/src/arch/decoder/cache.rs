@@ -78,6 +78,13 @@ impl SequenceCache {
         Self { storage, length: 0, capacity: 0, broken: false }
     }
 
+    /// A cache on the CPU for a text that is computed in a single pass. No layer needs the keys and values of another, so
+    /// all of them use the same memory. `None` for a layout of a GPU.
+    pub(crate) fn of_one_pass(shape: CacheShape, tokens: usize) -> Option<Self> {
+        let storage = CacheStorage::Host(vec![HeadCache::new(shape.layout?, tokens)]);
+        Some(Self { storage, length: 0, capacity: tokens, broken: false })
+    }
+
     pub(crate) fn capacity(&self) -> usize {
         self.capacity
     }

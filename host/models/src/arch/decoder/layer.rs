@@ -88,7 +88,7 @@ impl DecoderLayer {
             (RowPositions::Host { cos, sin }, _) => {
                 let norms = self.head_norm.as_ref().map(|norm| &norm.host);
                 let mask = AttentionMask::Causal(window);
-                let attention = Attention { heads: self.heads, norms, cos, sin, mask };
+                let attention = Attention { heads: self.heads, norms, cos, sin, mask, bias: None };
                 let rows: Option<Vec<_>> = batch.segments.iter_mut().map(|segment| segment.rows(layer)).collect();
                 attention.forward(qkv, &mut rows?)
             }

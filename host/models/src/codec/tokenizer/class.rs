@@ -32,6 +32,7 @@ pub(super) enum Class {
     Bert,
     Roberta,
     XlmRoberta,
+    Mpnet,
 }
 
 impl Class {
@@ -40,7 +41,8 @@ impl Class {
     pub(super) fn of(model_type: &str, named: Option<&str>, byte_level: bool) -> (Self, bool) {
         let named = named.map(|name| name.strip_suffix("Fast").unwrap_or(name));
         let registered = match model_type {
-            "bert" => Some(Self::Bert),
+            "bert" | "distilbert" | "nomic_bert" => Some(Self::Bert),
+            "mpnet" => Some(Self::Mpnet),
             "roberta" => Some(Self::Roberta),
             "xlm-roberta" => Some(Self::XlmRoberta),
             "qwen2" | "qwen3" => Some(Self::Qwen2),
@@ -53,7 +55,8 @@ impl Class {
             "LlamaTokenizer" => Some(Self::Llama),
             "Qwen2Tokenizer" => Some(Self::Qwen2),
             "GPT2Tokenizer" => Some(Self::Gpt2),
-            "BertTokenizer" => Some(Self::Bert),
+            "BertTokenizer" | "DistilBertTokenizer" => Some(Self::Bert),
+            "MPNetTokenizer" => Some(Self::Mpnet),
             "RobertaTokenizer" => Some(Self::Roberta),
             "XLMRobertaTokenizer" => Some(Self::XlmRoberta),
             name if PLAIN.contains(&name) => Some(Self::File),
@@ -85,6 +88,15 @@ impl Class {
                 ("cls_token", "[CLS]"),
                 ("mask_token", "[MASK]"),
             ],
+            Self::Mpnet => &[
+                ("bos_token", "<s>"),
+                ("eos_token", "</s>"),
+                ("unk_token", "[UNK]"),
+                ("sep_token", "</s>"),
+                ("pad_token", "<pad>"),
+                ("cls_token", "<s>"),
+                ("mask_token", "<mask>"),
+            ],
             Self::Roberta | Self::XlmRoberta => &[
                 ("bos_token", "<s>"),
                 ("eos_token", "</s>"),
@@ -110,7 +122,7 @@ impl Class {
             Self::Qwen2 | Self::Gpt2 | Self::Roberta => {
                 byte_level && matches!(tokenizer.get_model(), ModelWrapper::BPE(_))
             }
-            Self::Bert => matches!(tokenizer.get_model(), ModelWrapper::WordPiece(_)),
+            Self::Bert | Self::Mpnet => matches!(tokenizer.get_model(), ModelWrapper::WordPiece(_)),
             Self::XlmRoberta => matches!(tokenizer.get_model(), ModelWrapper::Unigram(_)),
         }
     }
@@ -157,7 +169,7 @@ impl Class {
                 replace(tokenizer, None, splitter, byte_level(true, true))?;
                 set_bpe(tokenizer, false);
             }
-            Self::Bert => {
+            Self::Bert | Self::Mpnet => {
                 let normalizer = json!({
                     "type": "BertNormalizer", "clean_text": true,
                     "handle_chinese_chars": settings.tokenize_chinese_chars.unwrap_or(true),
@@ -198,7 +210,7 @@ impl Class {
                 json!({ "type": "TemplateProcessing", "single": single, "pair": pair,
                         "special_tokens": { cls: token(cls), sep: token(sep) } })
             }
-            Self::Roberta => {
+            Self::Roberta | Self::Mpnet => {
                 let (cls, sep) = (named("cls_token")?, named("sep_token")?);
                 json!({ "type": "RobertaProcessing", "sep": [sep, id(sep)], "cls": [cls, id(cls)],
                         "trim_offsets": true, "add_prefix_space": false })

@@ -15,12 +15,7 @@ use crate::error::ModelError;
 /// `Config` where scores are missing or do not fit the vocabulary.
 pub(super) fn parts(vocabulary: &Vocabulary<'_>) -> Result<Parts, ModelError> {
     let metadata = vocabulary.metadata;
-    let name = key("scores");
-    let scores = metadata.floats(&name)?.ok_or_else(|| metadata.wrong(&name, "is missing"))?;
-    if scores.len() != vocabulary.tokens.len() {
-        let counts = format!("has {} entries for {} tokens", scores.len(), vocabulary.tokens.len());
-        return Err(metadata.wrong(&name, counts));
-    }
+    let scores = vocabulary.scores()?;
     let name = key("tokens");
     if let Some(long) = vocabulary.tokens.iter().find(|token| token.len() > limits::GGUF_TOKEN_BYTES_MAX) {
         let limit = limits::GGUF_TOKEN_BYTES_MAX;
@@ -49,6 +44,7 @@ pub(super) fn parts(vocabulary: &Vocabulary<'_>) -> Result<Parts, ModelError> {
             "vocab": ids, "merges": merges(&vocabulary.tokens, &scores),
         }),
         adds_bos: true,
+        post_processor: None,
     })
 }
 

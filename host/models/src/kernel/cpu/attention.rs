@@ -6,6 +6,7 @@
 //! are rows of one small product ([`tile`]), and masked positions are not computed, except for the rest of a panel.
 //! Softmax takes two passes over the scores of a row, and a tile has a bounded number of rows.
 
+mod bias;
 mod head_cache;
 mod rotate;
 #[cfg(test)]
@@ -19,6 +20,7 @@ use burn::tensor::{DType, Tensor, TensorData};
 use super::linear::gemm::OutputColumns;
 use super::linear::level;
 use super::threads::{share, share_chunks};
+pub(crate) use bias::RelativeBias;
 pub(crate) use head_cache::{HeadCache, HeadCacheLayout};
 pub(crate) use rotate::HeadNorms;
 use rotate::HeadRotation;
@@ -48,6 +50,8 @@ pub(crate) struct Attention<'a> {
     pub(crate) sin: &'a [f32],
     /// The positions that a row attends to.
     pub(crate) mask: AttentionMask,
+    /// What is added to the scores of sequences that begin with their first token, for models with a relative bias.
+    pub(crate) bias: Option<&'a RelativeBias>,
 }
 
 /// The positions of its sequence that a row attends to.
@@ -55,6 +59,8 @@ pub(crate) struct Attention<'a> {
 pub(crate) enum AttentionMask {
     /// Every position (Devlin et al. 2019).
     Full,
+    /// Those at most so far away, before it and behind it.
+    Near(usize),
     /// Its own position and those before it: all of them, or a sliding window of so many.
     Causal(Option<usize>),
 }
@@ -161,6 +167,7 @@ impl Attention<'_> {
                     group,
                     row: sequence.first + first,
                     column: head * group * head_dim,
+                    bias: self.bias.map(|bias| (bias, sequence.start + first)),
                 }
             })
         })
@@ -172,6 +179,9 @@ impl AttentionMask {
         let own = sequence.start + token + 1;
         match self {
             Self::Full => 0..sequence.start + sequence.tokens,
+            Self::Near(distance) => {
+                (own - 1).saturating_sub(distance)..own.saturating_add(distance).min(sequence.start + sequence.tokens)
+            }
             Self::Causal(None) => 0..own,
             Self::Causal(Some(window)) => own.saturating_sub(window.max(1))..own,
         }

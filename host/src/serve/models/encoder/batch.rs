@@ -83,7 +83,9 @@ impl Batcher {
             && let Some(at) = self.first(|active| active.uncounted().map(drop))
         {
             let Some(active) = self.active.get_mut(at) else { return };
-            let bytes = active.uncounted().map_or(0, |(_, text)| text.len()) + limits::EMBED_TOKENIZE_OVERHEAD_BYTES;
+            let query = active.job.options.query.as_ref().map_or(0, String::len);
+            let text = active.uncounted().map_or(0, |(_, text)| text.len());
+            let bytes = query + text + limits::EMBED_TOKENIZE_OVERHEAD_BYTES;
             active.count_one(encoder);
             // The cost follows the bytes, since a long text may have few tokens.
             let cost = (bytes / limits::EMBED_TOKEN_BYTES_MAX) as u64;
@@ -213,8 +215,9 @@ impl ActiveJob {
         let max = encoder.info().context_tokens.min(options.max_tokens.unwrap_or(usize::MAX));
         match super::catch_panic(|| encoder.count_tokens(&options.of(text))) {
             Ok(tokens) if tokens > max && !options.truncates() => {
+                let name = options.name_of(index);
                 self.failed = Some(Error::TooLarge(format!(
-                    "input[{index}] has {tokens} tokens, and the model takes at most {max}; shorten it, or set \"firebox.truncate\" to true"
+                    "{name} has {tokens} tokens, and the model takes at most {max}; shorten it, or set \"firebox.truncate\" to true"
                 )));
             }
             Ok(tokens) => self.lengths.push(tokens.min(max)),

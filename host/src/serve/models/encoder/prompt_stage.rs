@@ -1,4 +1,4 @@
-//! The prompt plugins on the texts of an embedding request. Each text is a conversation of one user message.
+//! The prompt plugins on the texts of an embedding or rerank request. Each text is a conversation of one user message.
 //!
 //! Each text gets plugin instances of its own, one text after another, so that its vector does not depend on the other
 //! texts.
@@ -15,6 +15,8 @@ pub(super) struct PromptStage<'a> {
     pub(super) source: &'a dyn HookSource,
     pub(super) caller: &'a Caller,
     pub(super) info: RequestInfo,
+    /// Whether the first text is the query of the others.
+    pub(super) has_query: bool,
 }
 
 /// The plugins for one text. On drop, their usage is added to the request's.
@@ -30,6 +32,15 @@ impl Drop for BoundPlugins<'_> {
 }
 
 impl PromptStage<'_> {
+    /// The name of a text in messages.
+    fn name_of(&self, index: usize) -> String {
+        match (self.has_query, index.checked_sub(1)) {
+            (true, None) => "query".to_owned(),
+            (true, Some(index)) => format!("documents[{index}]"),
+            (false, _) => format!("input[{index}]"),
+        }
+    }
+
     /// Replaces each text by the output of the plugins.
     ///
     /// # Errors
@@ -42,7 +53,7 @@ impl PromptStage<'_> {
         let count = texts.len();
         for (index, text) in texts.iter_mut().enumerate() {
             usage.check_fuel()?;
-            let log = self.run_one(index, text, usage).await?;
+            let log = self.run_one(&self.name_of(index), text, usage).await?;
             write_log(&log, self.caller, &self.info.id, &mut log_lines);
             check_fuel(index, count, usage)?;
             bytes_left = bytes_left.checked_sub(text.len()).ok_or_else(|| {
@@ -57,21 +68,21 @@ impl PromptStage<'_> {
         Ok(())
     }
 
-    async fn run_one(&self, index: usize, text: &mut String, usage: &mut UsageGuard) -> Result<Vec<LogLine>, Error> {
+    async fn run_one(&self, name: &str, text: &mut String, usage: &mut UsageGuard) -> Result<Vec<LogLine>, Error> {
         let hooks = self.source.bind(self.caller, self.info.clone()).await?;
         let mut bound = BoundPlugins { hooks, usage };
         let message = Message::text(Role::User, std::mem::take(text));
         let verdict = bound.hooks.process(vec![message]).await?;
         *text = match verdict {
             PromptVerdict::Continue(messages) => {
-                only_text(messages).map_err(|problem| fault(index, problem, &bound.hooks.usage()))?
+                only_text(messages).map_err(|problem| fault(name, problem, &bound.hooks.usage()))?
             }
             PromptVerdict::Respond(_) => {
-                let problem = "it responded in place of the model, which has no meaning for embeddings";
-                return Err(fault(index, problem, &bound.hooks.usage()));
+                let problem = "it responded in place of the model, which has no meaning for embeddings and scores";
+                return Err(fault(name, problem, &bound.hooks.usage()));
             }
             PromptVerdict::Refuse { plugin, message } => {
-                return Err(Error::Refused(format!("plugin \"{plugin}\" refused input[{index}]: {message}")));
+                return Err(Error::Refused(format!("plugin \"{plugin}\" refused {name}: {message}")));
             }
         };
         Ok(bound.hooks.take_log())
@@ -88,13 +99,13 @@ fn only_text(messages: Vec<Message>) -> Result<String, &'static str> {
 }
 
 /// A fault. The verdict does not tell which plugin returned it, so all plugins of the stage are named.
-fn fault(index: usize, problem: &str, uses: &[PluginUse]) -> Error {
+fn fault(name: &str, problem: &str, uses: &[PluginUse]) -> Error {
     let seen: Vec<&PluginUse> = uses.iter().filter(|row| row.stage == Stage::Prompt).collect();
     let names: Vec<&str> = seen.iter().map(|row| row.plugin.as_str()).collect();
     Error::Fault(Fault {
         plugin: names.join(", "),
         stage: Stage::Prompt,
-        cause: FaultCause::Failed { message: format!("input[{index}]: {problem}") },
+        cause: FaultCause::Failed { message: format!("{name}: {problem}") },
         fuel: seen.iter().fold(0, |sum, row| sum.saturating_add(row.fuel)),
         memory_peak_bytes: seen.iter().map(|row| row.memory_peak_bytes).max().unwrap_or(0),
     })

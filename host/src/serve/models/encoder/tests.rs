@@ -97,7 +97,7 @@ fn joined(text: &EncoderText<'_>) -> String {
 /// What leaves texts and vectors as they are, but for the first number of each.
 fn options(truncate: bool) -> TextOptions {
     let vector = VectorForm { dimensions: 1, normalize: false };
-    TextOptions { prompt: String::new(), truncate, max_tokens: None, vector }
+    TextOptions { prompt: String::new(), query: None, truncate, max_tokens: None, vector }
 }
 
 struct EncoderFixture {

@@ -61,6 +61,7 @@ impl Case {
             cos: &self.cos[tokens.start * half..tokens.end * half],
             sin: &self.sin[tokens.start * half..tokens.end * half],
             mask: self.mask,
+            bias: None,
         };
         let run = SequenceRows { first: 0, tokens: tokens.len(), start: tokens.start, cache };
         attention.rows(&self.qkv[tokens.start * columns..tokens.end * columns], columns, &mut [run])
@@ -103,6 +104,9 @@ impl Case {
         for token in 0..self.tokens {
             let seen = match self.mask {
                 AttentionMask::Full => 0..self.tokens,
+                AttentionMask::Near(distance) => {
+                    token.saturating_sub(distance)..(token + distance + 1).min(self.tokens)
+                }
                 AttentionMask::Causal(window) => {
                     window.map_or(0, |window| (token + 1).saturating_sub(window))..token + 1
                 }
@@ -202,7 +206,7 @@ fn sequences_of_one_step_do_not_attend_to_each_other() {
         qkv.extend(vec![1.0; 2 * columns]);
         let (cos, sin) = (repeat(&case.cos, half), repeat(&case.sin, half));
         let norms = case.norms.as_ref();
-        let attention = Attention { heads: 4, norms, cos: &cos, sin: &sin, mask: case.mask };
+        let attention = Attention { heads: 4, norms, cos: &cos, sin: &sin, mask: case.mask, bias: None };
         let mut first = 0;
         let mut runs = Vec::new();
         for (length, cache) in lengths.iter().zip(&mut caches) {
@@ -235,6 +239,42 @@ fn a_cache_has_the_reported_size() {
                 .sum();
             assert_eq!(elements, layout.elements(70), "{level:?} {head_dim}");
             assert!(head_dim % level.lanes() > 0 || layout.elements(64) == 64 * 2 * 3 * head_dim);
+        }
+    }
+}
+
+#[test]
+fn tokens_attend_to_near_ones_on_both_sides() {
+    for level in levels() {
+        for distance in [0, 1, 5, 100] {
+            let mut case = Case::new([4, 4, 8], 70, None, false);
+            case.mask = AttentionMask::Near(distance);
+            let expected = case.expected();
+            let worst =
+                case.at_once(level).iter().zip(&expected).map(|(a, b)| (f64::from(*a) - b).abs()).fold(0.0, f64::max);
+            assert!(worst < 1e-5, "{worst:e} at a distance of {distance} on {level:?}");
+        }
+    }
+}
+
+/// A bias of scores that excludes all keys but one leaves the value of that key.
+#[test]
+fn a_bias_is_added_to_the_score_of_each_distance() {
+    for level in levels() {
+        let case = Case::new([2, 2, 8], 40, None, false);
+        let bias = RelativeBias::new(2, 40, |head, distance| if distance == head as isize { 0.0 } else { -1e9 });
+        let mut cache = HeadCache::new(case.layout(level), case.tokens);
+        let attention =
+            Attention { heads: 2, norms: None, cos: &[], sin: &[], mask: AttentionMask::Full, bias: Some(&bias) };
+        let run = SequenceRows { first: 0, tokens: 40, start: 0, cache: &mut cache };
+        let out = attention.rows(&case.qkv, case.columns(), &mut [run]);
+        for token in 0..39 {
+            for head in 0..2 {
+                let value = case.head(token + head, 4 + head);
+                let got = &out[token * 16 + head * 8..token * 16 + (head + 1) * 8];
+                let worst = got.iter().zip(&value).map(|(a, b)| (f64::from(*a) - b).abs()).fold(0.0, f64::max);
+                assert!(worst < 1e-6, "{worst:e} for token {token} and head {head} on {level:?}");
+            }
         }
     }
 }

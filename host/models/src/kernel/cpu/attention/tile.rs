@@ -13,6 +13,7 @@ use super::super::linear::gemm::{OutputColumns, stored, strips};
 #[cfg(target_arch = "x86_64")]
 use super::super::linear::vector::{Avx2, Avx512};
 use super::super::linear::vector::{Plain, Vector};
+use super::bias::RelativeBias;
 use super::head_cache::HeadCache;
 
 /// Partial maxima and partial sums of a row.
@@ -31,6 +32,8 @@ pub(super) struct AttentionTile<'a> {
     /// The first row and the first column of the tile in the result.
     pub(super) row: usize,
     pub(super) column: usize,
+    /// What is added to scores, and the position of the first row.
+    pub(super) bias: Option<(&'a RelativeBias, usize)>,
 }
 
 impl AttentionTile<'_> {
@@ -71,6 +74,15 @@ fn attend<V: Vector>(task: &AttentionTile<'_>, out: &OutputColumns<'_>) {
     for (panel, scores) in panels.clone().zip(scores.chunks_exact_mut(rows * width)) {
         let keys = task.cache.keys(task.head, panel);
         strips::<V, 8, 2, 6>(stored(task.queries), head_dim * size_of::<f32>(), 0, keys, scores);
+    }
+    if let Some((bias, position)) = task.bias {
+        for row in 0..rows {
+            let own = bias.row(task.head * task.group + row % task.group, position + row / task.group);
+            for (panel, scores) in panels.clone().zip(scores.chunks_exact_mut(rows * width)) {
+                let keys = own.get(panel * width..).unwrap_or_default();
+                scores[row * width..(row + 1) * width].iter_mut().zip(keys).for_each(|(score, bias)| *score += bias);
+            }
+        }
     }
     let (mut scales, mut sums) = (vec![0.0; rows], vec![0.0; rows * width]);
     for (row, (scale, seen)) in scales.iter_mut().zip(&task.seen).enumerate() {

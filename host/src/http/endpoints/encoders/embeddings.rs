@@ -7,21 +7,17 @@ use axum::body::Body;
 use axum::http::Response;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use firebox_contract::{
-    Decision, EncoderProfile, Error, HookSource, Prompt, RequestUsage, Reservation, TenantId, ToolCall, ToolOutcome,
-    VectorForm, limits,
-};
-use serde_json::{Value, json};
+use firebox_contract::{EncoderProfile, EncoderTask, Error, VectorForm, limits};
+use serde_json::Value;
 
 use crate::http::body::{self, ParsedBody};
+use crate::http::endpoints::encoders::{self, EncoderWork};
 use crate::http::request::fields::{Fields, wrong};
 use crate::http::request::{plugins, timeout};
 use crate::http::response::{json as json_response, wire};
 use crate::http::{ApiRequest, Failure};
 use crate::serve::App;
-use crate::serve::models::LoadedModel;
-use crate::serve::models::encoder::{EmbedRequest, Embeddings, EncoderThread, TextOptions};
-use crate::tenancy::Tenant;
+use crate::serve::models::encoder::{Embeddings, TextOptions};
 
 /// A checked embedding request.
 struct EmbeddingsRequest {
@@ -52,7 +48,7 @@ impl EmbeddingRequestOptions {
         let dimensions = profile.length(self.dimensions);
         let dimensions = dimensions.map_err(|error| Failure::from(error).with_param("dimensions"))?;
         let vector = VectorForm { dimensions, normalize: self.normalize.unwrap_or(profile.uses_cosine) };
-        Ok(TextOptions { prompt, truncate: self.truncate, max_tokens: self.max_tokens, vector })
+        Ok(TextOptions { prompt, query: None, truncate: self.truncate, max_tokens: self.max_tokens, vector })
     }
 }
 
@@ -60,55 +56,14 @@ impl EmbeddingRequestOptions {
 pub(in crate::http) async fn embeddings(app: Arc<App>, mut request: ApiRequest) -> Result<Response<Body>, Failure> {
     let started = Instant::now();
     let tenant = request.tenant()?.clone();
-    let mut admitted = request.admitted()?;
+    let admitted = request.admitted()?;
     let ParsedBody { value: asked, reserved: _reserved } = body::json(&app, &mut request, read).await?;
-    let encoder = encoder(&app, &tenant, &asked.model)?;
+    let encoder = encoders::find(&app, &tenant, &asked.model, EncoderTask::Embed)?;
     let options = asked.options.resolve(encoder.profile())?;
-    let reservation = admitted.open_model(&asked.model)?;
-    let (model, tenant_id) = (asked.model.clone(), tenant.id.clone());
-    let reservation =
-        MeteredReservation { reservation, app: Arc::clone(&app), model: model.clone(), tenant: tenant_id, started };
-    let base64 = asked.base64;
-    let outcome = embed(&app, &tenant, &encoder, (asked, options), request.id, Box::new(reservation)).await;
-    let embeddings = outcome.map_err(with_field)?;
-    answer(model, embeddings, base64, started.elapsed()).await
-}
-
-/// Embeds the texts: admission, the tenant's plugins, the encoder.
-async fn embed(
-    app: &App,
-    tenant: &Tenant,
-    encoder: &EncoderThread,
-    (asked, options): (EmbeddingsRequest, TextOptions),
-    id: String,
-    reservation: Box<dyn Reservation>,
-) -> Result<Embeddings, Error> {
-    let caller = &tenant.caller;
-    let timeout = asked.timeout.map_or(app.request_timeout, |time| time.min(app.request_timeout));
-    let request = EmbedRequest { id: id.clone(), texts: asked.texts, options, timeout };
-    let admitted = encoder.admit(caller, request, reservation).await?;
-    if let Some(text) = app.tenancy.prompt_text(&Prompt::Text(audited_text(admitted.texts()))) {
-        app.tenancy.log_prompt(caller, &id, &text);
-    }
-    let chain = match app.hooks.prompt_stage(caller, &asked.plugins) {
-        Ok(chain) => chain,
-        Err(error) => return Err(admitted.refuse(error)),
-    };
-    encoder.embed(admitted, chain.as_ref().map(|chain| chain as &dyn HookSource), asked.plugins).await
-}
-
-/// The part of the texts that an audit record has: at most `limits::AUDIT_TEXT_BYTES_MAX` bytes and a little more.
-fn audited_text(texts: &[String]) -> String {
-    let mut audited = String::new();
-    for text in texts {
-        if audited.len() > limits::AUDIT_TEXT_BYTES_MAX {
-            break;
-        }
-        let room = text.floor_char_boundary(limits::AUDIT_TEXT_BYTES_MAX + 1);
-        audited.push_str(text.get(..room).unwrap_or_default());
-        audited.push('\n');
-    }
-    audited
+    let EmbeddingsRequest { model, texts, base64, plugins, timeout, .. } = asked;
+    let work = EncoderWork { model: model.clone(), texts, options, plugins, timeout, started };
+    let embeddings = work.run(&app, &tenant, &encoder, admitted, request.id).await;
+    answer(model, embeddings.map_err(with_field)?, base64, started.elapsed()).await
 }
 
 /// The failure of an embedding. If a text is too large, it names the field of the texts.
@@ -125,7 +80,7 @@ async fn answer(
     base64: bool,
     elapsed: Duration,
 ) -> Result<Response<Body>, Failure> {
-    let usage = json!({"prompt_tokens": embeddings.tokens, "total_tokens": embeddings.tokens});
+    let usage = encoders::usage(embeddings.tokens);
     let firebox = wire::embedding_details(&embeddings.plugins, elapsed);
     let write = move || {
         let rows = embeddings.vectors.into_iter().enumerate().map(|(index, vector)| {
@@ -140,60 +95,9 @@ async fn answer(
     written.map_err(|error| Error::Internal(format!("writing the answer panicked: {error}")))?
 }
 
-/// A reservation that also counts the request in the metrics when it is settled. A request is settled exactly once.
-struct MeteredReservation {
-    reservation: Box<dyn Reservation>,
-    app: Arc<App>,
-    model: String,
-    tenant: TenantId,
-    started: Instant,
-}
-
-impl Reservation for MeteredReservation {
-    fn reserve(&mut self, tokens: usize) -> Result<(), Error> {
-        self.reservation.reserve(tokens)
-    }
-
-    fn allow_call(&mut self, call: &ToolCall) -> Result<(), Error> {
-        self.reservation.allow_call(call)
-    }
-
-    fn may_continue(&mut self, fuel: u64) -> Result<(), Error> {
-        self.reservation.may_continue(fuel)
-    }
-
-    fn record_call(&mut self, call: &ToolCall, decision: Decision, outcome: &ToolOutcome) {
-        self.reservation.record_call(call, decision, outcome);
-    }
-
-    fn settle(&mut self, spent: &RequestUsage<'_>) {
-        self.reservation.settle(spent);
-        let cancelled = spent.outcome == Error::Interrupted.kind().code();
-        let outcome = if cancelled { "cancelled" } else { spent.outcome };
-        self.app.metrics.ended(&self.model, &self.tenant, outcome, self.started.elapsed(), None);
-        self.app.metrics.used(&self.model, &self.tenant, spent.usage, spent.plugins);
-    }
-}
-
 fn base64(vector: &[f32]) -> wire::VectorFields {
     let bytes: Vec<u8> = vector.iter().flat_map(|number| number.to_le_bytes()).collect();
     wire::VectorFields::Base64(STANDARD.encode(bytes))
-}
-
-/// The loaded encoder of this name.
-///
-/// # Errors
-/// 404 if the tenant may not use it or it does not exist, 400 if it makes text, 503 while it is not loaded.
-fn encoder(app: &App, tenant: &Tenant, name: &str) -> Result<Arc<EncoderThread>, Failure> {
-    let model = app.models.find(&tenant.config.models, name);
-    let model = model.map_err(|error| Failure::from(error).with_param("model").with_code("model_not_found"))?;
-    match model.ready()? {
-        LoadedModel::Encoder(encoder) => Ok(encoder),
-        LoadedModel::Chat(_) => {
-            let message = format!("model \"{name}\" makes text, not embeddings; use it with /v1/chat/completions");
-            Err(Failure::unsupported("model", message))
-        }
-    }
 }
 
 fn read(body: &Value) -> Result<EmbeddingsRequest, Failure> {
@@ -274,6 +178,8 @@ fn texts(fields: &Fields<'_>) -> Result<Vec<String>, Failure> {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
     #[test]
@@ -325,6 +231,7 @@ mod tests {
                            "truncate_prompt_tokens": 7, "normalize": false});
         let Ok(options) = resolve(given) else { panic!("refused") };
         let vector = VectorForm { dimensions: 2, normalize: false };
-        assert_eq!(options, TextOptions { prompt: "query: ".to_owned(), truncate: false, max_tokens: Some(7), vector });
+        let prompt = "query: ".to_owned();
+        assert_eq!(options, TextOptions { prompt, query: None, truncate: false, max_tokens: Some(7), vector });
     }
 }
