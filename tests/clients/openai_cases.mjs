@@ -227,13 +227,19 @@ const cases = {
     ])
       await refused(OpenAI.NotFoundError, work, (error) => assert.match(error.message, /no endpoint/));
   },
-  async structured_answers_and_functions_are_refused_by_name() {
-    const schema = { name: "sum", schema: { type: "object", properties: {} } };
-    const structured = { ...ask, response_format: { type: "json_schema", json_schema: schema } };
+  async structured_answers_keep_to_their_schema() {
+    const properties = { kind: { enum: ["sum", "product"] }, ok: { type: "boolean" } };
+    const schema = { type: "object", properties, required: ["kind", "ok"], additionalProperties: false };
+    const structured = (schema) => ({ type: "json_schema", json_schema: { name: "sum", strict: true, schema } });
+    const body = { ...ask, tool_choice: "none", response_format: structured(schema) };
+    const answer = JSON.parse((await client().chat.completions.create(body)).choices[0].message.content);
+    assert.ok(["sum", "product"].includes(answer.kind) && typeof answer.ok === "boolean", JSON.stringify(answer));
+    const odd = { ...body, response_format: structured({ type: "array", uniqueItems: true }) };
     const old = { ...ask, functions: [{ name: "f", parameters: {} }] };
-    for (const [body, param] of [[structured, "response_format"], [old, "functions"]])
+    for (const [body, param, code] of [[odd, "response_format/uniqueItems", "schema_unsupported"],
+                                       [old, "functions", "unsupported"]])
       await refused(OpenAI.BadRequestError, () => client().chat.completions.create(body), (error) => {
-        assert.equal(error.code, "unsupported");
+        assert.equal(error.code, code);
         assert.ok(error.param.startsWith(param), error.param);
       });
   },

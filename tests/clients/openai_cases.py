@@ -162,7 +162,7 @@ def an_unknown_field_is_passed_over():
 @case
 def what_is_not_offered_is_refused_and_not_passed_over():
     refused(openai.BadRequestError, param="n", code="unsupported", n=2)
-    refused(openai.BadRequestError, param="response_format", code="unsupported", response_format={"type": "json_object"})
+    refused(openai.BadRequestError, param="response_format.type", code="unsupported", response_format={"type": "xml"})
     refused(openai.BadRequestError, param="logprobs", code="unsupported", logprobs=True)
 
 

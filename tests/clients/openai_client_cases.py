@@ -265,13 +265,17 @@ def functions_of_the_old_kind_are_refused_by_name():
 
 
 @case
-def structured_answers_are_refused_by_name():
+def structured_answers_are_objects_of_the_class():
     class Sum(pydantic.BaseModel):
-        result: int
+        ok: bool
+        kind: typing.Literal["sum", "product"]
 
-    work = lambda: client().chat.completions.parse(**ASK, response_format=Sum)
-    error = fails(openai.BadRequestError, work)
-    assert error.param == "response_format" and error.code == "unsupported", error.body
+    ask = {**ASK, "tool_choice": "none"}
+    parsed = client().chat.completions.parse(**ask, response_format=Sum).choices[0].message.parsed
+    assert isinstance(parsed, Sum), parsed
+    odd = {"type": "json_schema", "json_schema": {"name": "a", "schema": {"type": "array", "uniqueItems": True}}}
+    error = fails(openai.BadRequestError, lambda: client().chat.completions.create(**ask, response_format=odd))
+    assert error.param == "response_format/uniqueItems" and error.code == "schema_unsupported", error.body
 
 
 @case

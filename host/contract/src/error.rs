@@ -86,6 +86,16 @@ pub enum Error {
     /// The request is invalid.
     #[error("{0}")]
     Usage(String),
+    /// A JSON Schema of the request has a part that is not supported.
+    #[error("{message}")]
+    Schema {
+        /// The tool whose schema it is; `None` for the form of the answer.
+        tool: Option<String>,
+        /// JSON Pointer of the part; `#` stands for the root.
+        pointer: String,
+        /// The part, the reason and the remedy.
+        message: String,
+    },
     /// Loading or running a model failed.
     #[error("{0}")]
     Model(String),
@@ -137,7 +147,7 @@ impl Error {
     #[must_use]
     pub fn kind(&self) -> ErrorKind {
         match self {
-            Self::Usage(_) => ErrorKind::Usage,
+            Self::Usage(_) | Self::Schema { .. } => ErrorKind::Usage,
             Self::Model(_) => ErrorKind::Model,
             Self::Unauthorized(_) => ErrorKind::Unauthorized,
             Self::Denied(_) => ErrorKind::Denied,

@@ -1,9 +1,11 @@
 //! A generation request, and the events of its answer.
 
+pub mod grammar;
 pub mod sampling;
 
 use std::time::Duration;
 
+use self::grammar::Grammar;
 use self::sampling::SamplingOverrides;
 use crate::chat::{ChatOptions, Message, ToolCall, ToolDefinition};
 use crate::hook::{LogLine, PluginUse, ToolOutcome};
@@ -28,6 +30,8 @@ pub struct GenerationRequest {
     pub chat: ChatOptions,
     /// The sampling parameters that the client set.
     pub sampling: SamplingOverrides,
+    /// The form that the answer must have. A turn that calls tools has the form of calls instead.
+    pub grammar: Option<Grammar>,
     /// Maximum number of tokens of prompt and answer together, if less than the model's context.
     pub context_tokens_max: Option<usize>,
     /// The tools and the limits of the tool rounds.
@@ -49,6 +53,7 @@ impl GenerationRequest {
             prompt,
             chat: ChatOptions::DEFAULT,
             sampling,
+            grammar: None,
             context_tokens_max: None,
             tools,
             timeout: None,
@@ -73,6 +78,8 @@ pub struct ToolOptions {
     pub policy: ToolPolicy,
     /// The request's own policy, which can only be stricter.
     pub tightened: ToolPolicy,
+    /// Names of tools of the client whose calls keep to their schema while they are written (`strict`).
+    pub strict: Vec<String>,
     /// Maximum number of calls over all rounds.
     pub calls_max: usize,
 }
@@ -84,6 +91,7 @@ impl Default for ToolOptions {
             client: Vec::new(),
             choice: ToolChoice::Auto,
             parallel: true,
+            strict: Vec::new(),
             policy: ToolPolicy::ALLOW_ALL,
             tightened: ToolPolicy::ALLOW_ALL,
             calls_max: limits::TOOL_CALLS_MAX,

@@ -29,6 +29,7 @@ pub use error::fault::{Fault, FaultCause, Stage};
 pub use error::panic::panic_text;
 pub use error::{Error, ErrorKind};
 pub use gate::{Decision, Gate, OpenGate, RequestUsage, Reservation};
+pub use generation::grammar::{Grammar, GrammarCompiler, TokenConstraint, TokenMask};
 pub use generation::sampling::{Sampling, SamplingOverrides};
 pub use generation::{Event, Finish, FinishReason, GenerationRequest, Prompt, Timing, ToolOptions, Usage};
 pub use hook::{

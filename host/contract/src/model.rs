@@ -210,7 +210,13 @@ pub trait TextCodec: Send + Sync {
     /// The source of the chat template, which determines the tool-call format.
     fn chat_template(&self) -> Option<&str>;
 
-    /// The texts of the tokens, for token healing. `None` if they are not known; then forced openings are not healed.
+    /// The control tokens that mark tool calls, which [`TextCodec::decoder`] decodes as text, each with its text.
+    fn marker_tokens(&self) -> Vec<(String, TokenId)> {
+        Vec::new()
+    }
+
+    /// The texts of the tokens, for token healing and grammars. `None` if they are not known; then forced openings are not
+    /// healed, and answers are not kept to a grammar.
     fn token_texts(&self) -> Option<Arc<TokenTexts>> {
         None
     }

@@ -5,8 +5,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use firebox_contract::{
-    Approver, Caller, Chat, Clock, DeliveryTracker, Error, Gate, GenerationRequest, HookSource, ModelInfo, Prompt,
-    RequestInfo, Reservation, TextCodec, TokenCount, ToolChoice, ToolDefinition, ToolSource, limits,
+    Approver, Caller, Chat, Clock, DeliveryTracker, Error, Gate, GenerationRequest, GrammarCompiler, HookSource,
+    ModelInfo, Prompt, RequestInfo, Reservation, TextCodec, TokenCount, ToolChoice, ToolDefinition, ToolSource, limits,
 };
 use futures_util::FutureExt;
 use tokio::runtime::Handle;
@@ -30,6 +30,8 @@ pub struct EngineOptions {
     pub hooks: Arc<dyn HookSource>,
     /// Tools that do not come from plugins: those of MCP servers.
     pub tools: Option<Arc<dyn ToolSource>>,
+    /// Compiles the grammars that answers keep to. Without it, requests with a grammar are refused.
+    pub grammars: Option<Arc<dyn GrammarCompiler>>,
     /// Opens the reservation of each request.
     pub gate: Arc<dyn Gate>,
     /// Approves tool calls that need approval. Without an approver such calls are declined.
@@ -66,6 +68,9 @@ pub(crate) struct Pipeline {
     tool_services: ToolServices,
     /// Permits for tokenizing prompts on blocking threads.
     pub(crate) encoding_permits: TenantPermits,
+    pub(crate) grammars: Option<Arc<dyn GrammarCompiler>>,
+    /// Permits for compiling grammars on blocking threads.
+    pub(crate) grammar_permits: TenantPermits,
 }
 
 /// What the tool rounds of all requests share.
@@ -103,6 +108,7 @@ impl Engine {
             codec,
             hooks,
             tools,
+            grammars,
             gate,
             approver,
             clock,
@@ -131,6 +137,7 @@ impl Engine {
         };
         let worker = Worker::start(factory, worker_options).await?;
         let requests = AtomicU64::new(0);
+        let grammar_permits = TenantPermits::new(limits::GRAMMARS_COMPILED_PARALLEL, threads.clone());
         let encoding_permits = TenantPermits::new(limits::TOKENIZE_PARALLEL, threads);
         let pipeline = Pipeline {
             worker,
@@ -143,6 +150,8 @@ impl Engine {
             requests,
             tool_services,
             encoding_permits,
+            grammars,
+            grammar_permits,
         };
         Ok(Self { pipeline: Arc::new(pipeline) })
     }
@@ -297,7 +306,19 @@ impl Engine {
             Prompt::Chat(_) if wants_tools => list_tools(&tools).await,
             Prompt::Chat(_) | Prompt::Text(_) => SourceTools::default(),
         };
-        let (prompt, chat, options) = (request.prompt, request.chat, request.tools);
-        Ok(OpenedRequest { tools, source_tools, prompt, chat, context, sampling, options, permit, started, until })
+        let (prompt, chat, options, grammar) = (request.prompt, request.chat, request.tools, request.grammar);
+        Ok(OpenedRequest {
+            tools,
+            source_tools,
+            prompt,
+            chat,
+            context,
+            sampling,
+            grammar,
+            options,
+            permit,
+            started,
+            until,
+        })
     }
 }

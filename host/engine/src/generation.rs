@@ -12,6 +12,7 @@ pub(crate) mod prompt_encoding;
 mod start;
 pub(crate) mod stop_strings;
 mod tool_rounds;
+mod turn_grammar;
 mod turn_start;
 pub(crate) mod usage_guard;
 
@@ -20,8 +21,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use firebox_contract::{
-    BoxFuture, ChatOptions, Error, Event, Finish, FinishReason, Hooks, Message, Prompt, Sampling, Timing, ToolOptions,
-    Usage,
+    BoxFuture, ChatOptions, Error, Event, Finish, FinishReason, Grammar, Hooks, Message, Prompt, Sampling, Timing,
+    ToolOptions, Usage,
 };
 use futures_util::future::Fuse;
 
@@ -47,6 +48,8 @@ pub struct Generation {
     /// Maximum number of tokens of prompt and answer together.
     context: usize,
     sampling: Sampling,
+    /// The form that the request asks for.
+    grammar: Option<Grammar>,
     tool_rounds_left: usize,
     phase: Phase,
     /// Events that are ready to be read.

@@ -1,12 +1,15 @@
-//! From logits to the next token: biases, penalties, temperature, top-k, top-p, min-p and a seeded random choice.
+//! From logits to the next token: biases, penalties, temperature, top-k, top-p, min-p, a seeded random choice, and the
+//! grammar that the answer keeps to.
 
+pub(crate) mod grammar_guard;
 mod ranking;
 pub(crate) mod token_healing;
 
 use std::collections::HashMap;
 
-use firebox_contract::{Sampling, TokenId};
+use firebox_contract::{Error, Sampling, TokenId};
 
+use self::grammar_guard::GrammarGuard;
 use self::ranking::Ranking;
 use self::token_healing::{TokenHealing, TokenPart};
 
@@ -18,10 +21,26 @@ pub(crate) struct Sampler {
     seen: HashMap<TokenId, TokenHistory>,
     /// Set while the end of a forced opening is generated again.
     healing: Option<TokenHealing>,
+    /// Set if the answer keeps to a grammar.
+    grammar: Option<GrammarGuard>,
     /// Tokens that end an answer. They are excluded until the answer has `min_tokens` tokens.
     end_tokens: Vec<TokenId>,
     /// Number of answer tokens so far.
     answer_tokens: usize,
+}
+
+/// What the sampler has chosen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum SampledToken {
+    /// A token.
+    Token {
+        token: TokenId,
+        part: TokenPart,
+        /// Whether nothing can follow it in the answer's grammar.
+        complete: bool,
+    },
+    /// No token: the answer's grammar is complete.
+    End,
 }
 
 /// How often a token of prompt or answer occurs in the answer.
@@ -34,7 +53,7 @@ impl Sampler {
     pub(crate) fn new(sampling: Sampling, prompt: &[TokenId]) -> Self {
         let random = SplitMix64(sampling.seed);
         let seen = prompt.iter().map(|token| (*token, TokenHistory::default())).collect();
-        Self { sampling, random, seen, healing: None, end_tokens: Vec::new(), answer_tokens: 0 }
+        Self { sampling, random, seen, healing: None, grammar: None, end_tokens: Vec::new(), answer_tokens: 0 }
     }
 
     /// A sampler that first generates the end of the prompt again, as `healing` says.
@@ -48,6 +67,11 @@ impl Sampler {
         Self { end_tokens, ..self }
     }
 
+    /// The same sampler, whose answer keeps to a grammar. The end of a forced opening that is generated again is part of it.
+    pub(crate) fn with_grammar(self, grammar: Option<GrammarGuard>) -> Self {
+        Self { grammar, ..self }
+    }
+
     /// The sampling parameters.
     pub(crate) fn sampling(&self) -> &Sampling {
         &self.sampling
@@ -59,7 +83,10 @@ impl Sampler {
     }
 
     /// Samples the next token. `logits` is `[vocabulary]`, not empty, and is changed in place.
-    pub(crate) fn next(&mut self, logits: &mut [f32]) -> (TokenId, TokenPart) {
+    ///
+    /// # Errors
+    /// Those of the grammar.
+    pub(crate) fn next(&mut self, logits: &mut [f32]) -> Result<SampledToken, Error> {
         if let Some(healing) = &self.healing {
             healing.restrict(logits);
         }
@@ -68,17 +95,47 @@ impl Sampler {
                 logits.get_mut(*end as usize).into_iter().for_each(|logit| *logit = f32::NEG_INFINITY);
             }
         }
-        let token = self.choose(logits);
+        self.bias(logits);
+        self.penalize(logits);
+        let Some(token) = self.choose_within_grammar(logits)? else { return Ok(SampledToken::End) };
         let part = self.healing.as_mut().map_or(TokenPart::Answer, |healing| healing.take(token));
         self.healing.take_if(|healing| healing.is_complete());
         self.answer_tokens += usize::from(part == TokenPart::Answer);
         self.seen.entry(token).or_default().answer_count += u32::from(part == TokenPart::Answer);
-        (token, part)
+        let complete = self.grammar.as_ref().is_some_and(GrammarGuard::is_complete);
+        Ok(SampledToken::Token { token, part, complete })
     }
 
-    fn choose(&mut self, logits: &mut [f32]) -> TokenId {
-        self.bias(logits);
-        self.penalize(logits);
+    /// A token that the grammar allows, or `None` if the answer can only end. The token that would be chosen without the
+    /// grammar is checked first, because a model that was asked for the form mostly keeps to it. Only if it is not allowed
+    /// the set of all allowed tokens is computed, which costs many times more. At temperature 1 without top-k, top-p and
+    /// min-p this draws from the same distribution as a draw among the allowed tokens.
+    fn choose_within_grammar(&mut self, logits: &mut [f32]) -> Result<Option<TokenId>, Error> {
+        let Some(mut grammar) = self.grammar.take() else { return Ok(Some(self.choose(logits))) };
+        let chosen = self.choose_with(&mut grammar, logits);
+        self.grammar = Some(grammar);
+        chosen
+    }
+
+    fn choose_with(&mut self, grammar: &mut GrammarGuard, logits: &mut [f32]) -> Result<Option<TokenId>, Error> {
+        if grammar.is_complete() {
+            return Ok(None);
+        }
+        let token = self.choose(logits);
+        if logits.get(token as usize).is_some_and(|logit| *logit > f32::NEG_INFINITY) && grammar.take(token)? {
+            return Ok(Some(token));
+        }
+        if !grammar.restrict(logits)? {
+            return Ok(None);
+        }
+        let token = self.choose(logits);
+        match grammar.take(token)? {
+            true => Ok(Some(token)),
+            false => Err(Error::Internal(format!("the grammar refused token {token}, which it had allowed"))),
+        }
+    }
+
+    fn choose(&mut self, logits: &[f32]) -> TokenId {
         if self.sampling.temperature == 0.0 { argmax(logits) } else { self.draw(logits) }
     }
 
@@ -185,7 +242,10 @@ mod tests {
 
     impl Sampler {
         fn pick(&mut self, logits: &mut [f32]) -> TokenId {
-            self.next(logits).0
+            match self.next(logits).expect("there is no grammar") {
+                SampledToken::Token { token, .. } => token,
+                SampledToken::End => panic!("there is no grammar"),
+            }
         }
     }
 

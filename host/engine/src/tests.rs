@@ -2,14 +2,14 @@
 
 mod admission;
 mod agent;
-mod answer_length;
+mod answers;
 mod batching;
 mod fakes;
 mod fixture_model;
+mod grammars;
 mod input_limits;
 mod model_failures;
 mod prefix_cache;
-mod stop_string_cost;
 mod token_healing;
 mod warm_up;
 

@@ -1,6 +1,7 @@
 //! Finds tool calls in the streamed text of a turn. Each family of formats has a parser; the checkpoint's chat template
 //! decides which one is used.
 
+pub mod call_grammar;
 mod call_object;
 mod hermes;
 mod json_scan;
@@ -8,6 +9,7 @@ mod llama3;
 mod markers;
 mod mistral;
 
+use self::call_grammar::CallGrammar;
 pub(crate) use markers::MarkerFilter;
 
 /// A format in which models write tool calls.
@@ -22,6 +24,8 @@ pub struct ToolCallFormat {
     pub force: fn(tool: Option<&str>) -> String,
     /// The id of the n-th call of a conversation, in the form that templates of this family accept.
     pub id: fn(number: usize) -> String,
+    /// The grammar of turns with calls, if answers of this format can be kept to one.
+    pub grammar: Option<CallGrammar>,
     /// Special tokens that mark calls. The codec decodes them, and the parser removes them from the text.
     pub markers: &'static [&'static str],
 }

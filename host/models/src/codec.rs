@@ -38,6 +38,8 @@ pub(crate) struct Codec {
     defaults: SamplingOverrides,
     /// The control tokens that text of a conversation must not become. `None` if it may become them.
     control: Option<ControlTokens>,
+    /// The control tokens that answers contain as text.
+    markers: Vec<(String, TokenId)>,
     /// Read on first use.
     texts: OnceLock<Option<Arc<TokenTexts>>>,
     bounds: Bounds,
@@ -88,6 +90,8 @@ impl Codec {
         let kept = |text: &str| ANSWER_MARKERS.iter().any(|marker| text.contains(marker));
         let hidden = added.iter().filter(|(_, token)| token.special && !kept(&token.content)).map(|(id, _)| *id);
         let hidden = hidden.collect();
+        let marks = added.iter().filter(|(_, token)| token.special && kept(&token.content));
+        let markers = marks.map(|(id, token)| (token.content.clone(), *id)).collect();
         let file = checkpoint.source.path_of("tokenizer.json");
         let tokenizer = Arc::new(tokenizer);
         Ok(Self {
@@ -96,6 +100,7 @@ impl Codec {
             detokenizer: Arc::new(Detokenizer::new(Arc::clone(&tokenizer), hidden, file.clone())),
             defaults: defaults::read(checkpoint)?,
             control: ControlTokens::of(&tokenizer).filter(|_| !options.text_control_tokens),
+            markers,
             texts: OnceLock::new(),
             bounds: Bounds::of(&tokenizer),
             beyond,
@@ -207,6 +212,10 @@ impl TextCodec for Codec {
 
     fn chat_template(&self) -> Option<&str> {
         self.template.as_ref().map(ChatTemplate::source)
+    }
+
+    fn marker_tokens(&self) -> Vec<(String, TokenId)> {
+        self.markers.clone()
     }
 
     fn token_texts(&self) -> Option<Arc<TokenTexts>> {

@@ -21,6 +21,7 @@ use tokio::runtime::Runtime;
 use super::options::{self, McpOptions, ModelOptions, PluginOptions, SamplingOptions};
 use super::termination::Termination;
 use super::{Io, output};
+use crate::cli::options::answer_form::AnswerFormOptions;
 use crate::cli::options::mcp_servers;
 use crate::error::CliError;
 use crate::system::{directories, threads};
@@ -50,6 +51,8 @@ pub struct Args {
     sessions: SessionOptions,
     #[command(flatten)]
     sampling: SamplingOptions,
+    #[command(flatten)]
+    form: AnswerFormOptions,
     #[command(flatten)]
     plugins: PluginOptions,
     #[command(flatten)]
@@ -86,6 +89,9 @@ struct SessionOptions {
 /// Errors of the options, the session store, the model, the device or a plugin. On a terminal, a turn that fails prints its
 /// error and the chat continues. From a pipe, it ends the command.
 pub fn run(args: Args, io: &mut Io) -> Result<(), CliError> {
+    if args.form.reads_stdin() {
+        return Err(CliError::usage("standard input is the conversation; name a file for the schema or the grammar"));
+    }
     options::note_unused_config("firebox chat", io)?;
     let mut saved = open_saved(&args.sessions, io)?;
     if args.sessions.list {
@@ -201,6 +207,7 @@ fn start(
         host,
         saved,
         sampling: args.sampling.overrides(),
+        grammar: args.form.read()?,
         rounds: args.plugins.tool_rounds,
         policy,
         plugin_tools,

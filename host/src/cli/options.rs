@@ -1,5 +1,6 @@
 //! Options that several commands share, and their parsers.
 
+pub mod answer_form;
 pub mod hub;
 pub mod mcp_servers;
 

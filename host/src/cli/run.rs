@@ -18,6 +18,7 @@ use super::output::finish::{self, Remedies};
 use super::output::stats;
 use super::termination::Termination;
 use super::{Io, output};
+use crate::cli::options::answer_form::AnswerFormOptions;
 use crate::cli::options::mcp_servers;
 use crate::error::CliError;
 use crate::host::Host;
@@ -47,6 +48,8 @@ pub struct Args {
     #[command(flatten)]
     sampling: SamplingOptions,
     #[command(flatten)]
+    form: AnswerFormOptions,
+    #[command(flatten)]
     plugins: PluginOptions,
     #[command(flatten)]
     servers: McpOptions,
@@ -70,7 +73,10 @@ pub fn run(args: Args, io: &mut Io) -> Result<(), CliError> {
 }
 
 fn request(args: &Args, io: &mut Io) -> Result<GenerationRequest, CliError> {
-    let text = prompt_text(args.prompt.as_deref(), io)?;
+    let text = match args.form.reads_stdin() {
+        true => args.prompt.clone().filter(|prompt| prompt != "-").unwrap_or_default(),
+        false => prompt_text(args.prompt.as_deref(), io)?,
+    };
     if text.trim().is_empty() {
         return Err(CliError::usage("the prompt is empty; write one: firebox run \"What is 1234 * 87?\""));
     }
@@ -81,7 +87,8 @@ fn request(args: &Args, io: &mut Io) -> Result<GenerationRequest, CliError> {
         Prompt::Chat(system.chain([Message::text(Role::User, text)]).collect())
     };
     let tools = ToolOptions { rounds: args.plugins.tool_rounds, ..ToolOptions::default() };
-    Ok(GenerationRequest { sampling: args.sampling.overrides(), tools, ..GenerationRequest::new(prompt) })
+    let grammar = args.form.read()?;
+    Ok(GenerationRequest { sampling: args.sampling.overrides(), grammar, tools, ..GenerationRequest::new(prompt) })
 }
 
 /// The prompt, an empty line, and the text from a pipe or a file on standard input.

@@ -249,6 +249,7 @@ impl HostBuilder {
             codec: Arc::clone(&codec),
             hooks,
             tools: self.tools,
+            grammars: Some(Arc::new(firebox_grammar::Compiler::new(Arc::clone(&codec)))),
             gate: self.gate,
             approver: self.approver,
             clock,

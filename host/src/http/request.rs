@@ -4,6 +4,7 @@ mod as_sent;
 pub(super) mod fields;
 mod known_fields;
 mod messages;
+pub(super) mod response_format;
 mod sampling;
 mod template;
 mod tool_choice;
@@ -105,6 +106,7 @@ fn finish(
     has_session: bool,
 ) -> Result<CompletionRequest, Failure> {
     generation.sampling = sampling::read(fields)?;
+    generation.grammar = response_format::read(fields)?;
     if let Some(extra) = extensions {
         generation.plugins = plugins(extra)?;
         generation.timeout = timeout(extra)?;

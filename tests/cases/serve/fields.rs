@@ -63,7 +63,6 @@ fn empty_and_neutral_values_have_no_effect() {
         ("guided_json", json!({"type": "object"})),
         ("structured_outputs", json!({"json": {}})),
         ("grammar", json!("root ::= x")),
-        ("response_format", json!({"type": "json_object"})),
         ("prompt_logprobs", json!(1)),
         ("return_token_ids", json!(true)),
         ("bad_words", json!(["x"])),

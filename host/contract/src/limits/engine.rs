@@ -94,6 +94,47 @@ pub const THROTTLE_PERCENT: u32 = 5;
 /// Time that a throttled tenant waits before `THROTTLE_PERCENT` applies to it.
 pub const THROTTLE_TIME: Duration = Duration::from_secs(1);
 
+// ---- Grammars of answers --------------------------------------------------------------------------------------
+
+/// Bytes of a regular expression or Lark grammar of a request.
+pub const GRAMMAR_BYTES_MAX: usize = 32 * KIB;
+/// Parts and listed values of a JSON Schema that answers are kept to.
+pub const GRAMMAR_SCHEMA_PARTS_MAX: usize = 10_000;
+/// Levels of nesting in a JSON Schema that answers are kept to.
+pub const GRAMMAR_SCHEMA_DEPTH_MAX: usize = 48;
+/// Patterns and formats in a JSON Schema that answers are kept to.
+pub const GRAMMAR_PATTERNS_MAX: usize = 64;
+/// Bytes of one pattern in a JSON Schema that answers are kept to.
+pub const GRAMMAR_PATTERN_BYTES_MAX: usize = KIB;
+/// Patterns and formats that apply to one string of a JSON Schema that answers are kept to.
+pub const GRAMMAR_STACKED_PATTERNS_MAX: usize = 2;
+/// Patterns of one `patternProperties` in a JSON Schema that answers are kept to.
+pub const GRAMMAR_NAME_PATTERNS_MAX: usize = 8;
+/// Characters of white space in a row in JSON that is kept to a schema.
+pub const GRAMMAR_SPACE_CHARACTERS_MAX: usize = 32;
+/// Symbols of a compiled grammar.
+pub const GRAMMAR_SYMBOLS_MAX: usize = 100_000;
+/// Work to compile the regular expressions of a grammar, in nodes of expressions. One millisecond does about 50,000.
+pub const GRAMMAR_COMPILE_FUEL: u64 = 1_000_000;
+/// Time to compile the grammar of a request. After that the request is refused.
+pub const GRAMMAR_COMPILE_TIME: Duration = Duration::from_secs(5);
+/// Grammars that are compiled at the same time, one for each tenant at most.
+pub const GRAMMARS_COMPILED_PARALLEL: usize = 2;
+/// Work on regular expressions to find the tokens that may come next, in nodes of expressions. One millisecond does about 14,000.
+pub const GRAMMAR_STEP_FUEL: u64 = 100_000;
+/// Items of the parser to find the tokens that may come next. One millisecond does about 20,000.
+pub const GRAMMAR_STEP_ITEMS_MAX: usize = 50_000;
+/// Time of one answer to find the tokens that may come next, all steps together. After that the answer fails.
+pub const GRAMMAR_ANSWER_TIME: Duration = Duration::from_secs(20);
+/// States of one grammar's regular expressions, 1 to 2 KiB each.
+pub const GRAMMAR_STATES_MAX: usize = 16_384;
+/// Compiled grammars of one tenant in the cache of a model. The one that was used longest ago is evicted first.
+pub const GRAMMARS_CACHED_PER_TENANT: usize = 16;
+/// Compiled grammars in the cache of a model. The tenant with the most grammars loses one first.
+pub const GRAMMARS_CACHED_MAX: usize = 64;
+/// Bytes of the states of a cached grammar. A larger one is compiled again for its next answer.
+pub const GRAMMAR_CACHED_BYTES_MAX: usize = 8 * MIB;
+
 // ---- Token healing --------------------------------------------------------------------------------------------
 
 /// Bytes at the end of a forced opening that the model may generate again with tokens of its own choice.

@@ -65,6 +65,11 @@ impl TokenTexts {
         self.entries.get(self.positions[at].1 as usize).map(|entry| self.text(entry))
     }
 
+    /// All tokens with their texts, sorted by text.
+    pub fn iter(&self) -> impl Iterator<Item = (TokenId, &[u8])> {
+        self.entries.iter().map(|entry| (entry.token, self.text(entry)))
+    }
+
     /// The tokens whose text is a prefix of `text` or equals it, the shortest first, each with its number of bytes.
     pub fn prefixes_of<'a>(&'a self, text: &'a [u8]) -> impl Iterator<Item = (TokenId, usize)> + 'a {
         // Narrows the entries byte by byte to those that begin like `text`, until none is left.

@@ -9,8 +9,8 @@ use firebox_contract::{
 };
 use tokio::sync::mpsc;
 
-use crate::sampler::Sampler;
 use crate::sampler::token_healing::TokenPart;
+use crate::sampler::{SampledToken, Sampler};
 use crate::scheduler::{JobSize, PendingWork};
 
 /// What a generation sends to the model's thread for one assistant turn.
@@ -228,7 +228,17 @@ impl Sequence {
         self.computed += length;
         (self.last_step, self.aborted_steps) = (step, 0);
         let Some(mut logits) = logits else { return false };
-        let (token, part) = self.request.sampler.next(&mut logits);
+        let (token, part, complete) = match self.request.sampler.next(&mut logits) {
+            Ok(SampledToken::Token { token, part, complete }) => (token, part, complete),
+            Ok(SampledToken::End) => {
+                self.end(SequenceEvent::Finished(FinishReason::Stop));
+                return false;
+            }
+            Err(error) => {
+                self.end(SequenceEvent::Failed(error));
+                return false;
+            }
+        };
         let sampling = self.request.sampler.sampling();
         let stops = part == TokenPart::Answer && sampling.stop_tokens.contains(&token);
         let ends = self.request.codec.is_end(token) && !sampling.ignore_end;
@@ -253,7 +263,7 @@ impl Sequence {
         if self.request.tokens.len() > self.reserved {
             self.reserved = (self.reserved + ANSWER_TOKENS_EXPECTED).min(self.request.context_tokens);
         }
-        if stops {
+        if stops || complete {
             self.end(SequenceEvent::Finished(FinishReason::Stop));
         } else if self.request.tokens.len() - self.prompt >= self.request.max_tokens {
             self.end(SequenceEvent::Finished(FinishReason::Length));

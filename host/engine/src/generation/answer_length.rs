@@ -33,10 +33,7 @@ impl Generation {
         if min_tokens == 0 {
             return sampler;
         }
-        let vocabulary = TokenId::try_from(self.pipeline.worker.info().vocabulary).unwrap_or(TokenId::MAX);
-        let ends = |token: &TokenId| self.pipeline.codec.is_end(*token) && !self.sampling.ignore_end;
-        let end_tokens = (0..vocabulary).filter(ends);
-        sampler.with_end_tokens(end_tokens.chain(self.sampling.stop_tokens.iter().copied()).collect())
+        sampler.with_end_tokens(self.end_tokens().chain(self.sampling.stop_tokens.iter().copied()).collect())
     }
 
     /// Reserves more tokens if the answer has used those that were reserved. If the quota is used up, the turn ends.

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use firebox_contract::{
-    ChatOptions, Error, Event, FinishReason, Hooks, LogLine, Message, Prompt, PromptVerdict, Role, Sampling, Timing,
-    ToolDefinition, ToolOptions, Usage, limits,
+    ChatOptions, Error, Event, FinishReason, Grammar, Hooks, LogLine, Message, Prompt, PromptVerdict, Role, Sampling,
+    Timing, ToolDefinition, ToolOptions, Usage, limits,
 };
 
 use super::history::{append_turn, assistant_message};
@@ -27,6 +27,7 @@ pub(crate) struct OpenedRequest {
     /// Maximum number of tokens of prompt and answer together.
     pub(crate) context: usize,
     pub(crate) sampling: Sampling,
+    pub(crate) grammar: Option<Grammar>,
     pub(crate) options: ToolOptions,
     pub(crate) permit: AdmissionPermit,
     pub(crate) started: Duration,
@@ -95,7 +96,7 @@ impl Generation {
                 return Err(error);
             }
         };
-        let OpenedRequest { tools, chat, context, sampling, options, permit, started, until, .. } = opened;
+        let OpenedRequest { tools, chat, context, sampling, grammar, options, permit, started, until, .. } = opened;
         let mut generation = Self {
             pipeline,
             tools,
@@ -107,6 +108,7 @@ impl Generation {
             chat: Arc::new(chat),
             context,
             sampling,
+            grammar,
             phase: Phase::TurnStart,
             ready: prepared.log.into_iter().map(Event::Log).collect::<VecDeque<_>>(),
             usage: Usage::default(),

@@ -40,6 +40,7 @@ impl Generation {
         let opening = healing.as_ref().map(|healing| healing.text().to_owned()).unwrap_or_default();
         let healed_tokens = healing.as_ref().map_or(0, TokenHealing::tokens);
         let before = &tokens[..tokens.len() - healed_tokens];
+        let guard = self.grammar_guard(&prefix[..prefix.len() - opening.len()]).await?;
         let decoder = match self.sampling.show_special {
             true => self.pipeline.codec.decoder_with_specials(before),
             false => self.pipeline.codec.decoder(before),
@@ -50,7 +51,7 @@ impl Generation {
             tenant: self.tools.caller.tenant.clone(),
             weight: self.tools.caller.weight,
             deadline: self.until,
-            sampler: self.sampler(&tokens, healing),
+            sampler: self.sampler(&tokens, healing).with_grammar(guard),
             tokens,
             max_tokens: length.max,
             expected_tokens: length.expected,

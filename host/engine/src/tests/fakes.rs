@@ -299,6 +299,7 @@ pub(super) fn options(
         }),
         hooks: Arc::new(plugins),
         tools: None,
+        grammars: None,
         gate: Arc::new(OpenGate),
         approver: None,
         clock,

@@ -1,7 +1,9 @@
 //! Hermes and Qwen: `<tool_call>{"name": …, "arguments": {…}}</tool_call>`.
 
+use firebox_contract::Grammar;
 use firebox_contract::limits::TOOL_ARGUMENTS_BYTES_MAX;
 
+use super::call_grammar::{self, CallGrammar, CallableTool};
 use super::json_scan::{Nesting, ValueEnd};
 use super::{Piece, ToolCallFormat, ToolCallParser, call_object, plain_id};
 use crate::generation::stop_strings::overlap;
@@ -16,6 +18,14 @@ pub(super) const FORMAT: ToolCallFormat = ToolCallFormat {
         None => OPEN.to_owned(),
     },
     id: plain_id,
+    grammar: Some(CallGrammar {
+        only: |tools, most| call_grammar::list(tagged(Grammar::text(OPEN), tools), call_grammar::space(), most),
+        in_text: |tools, most| {
+            let call = Box::new(tagged(Grammar::Through(OPEN.to_owned()), tools));
+            let text = Grammar::Without(vec![OPEN.to_owned()]);
+            Grammar::Sequence(vec![Grammar::Repeat { part: call, min: 0, max: most }, text])
+        },
+    }),
     // Its tags are ordinary tokens. They stay text if no tools are offered.
     markers: &[],
 };
@@ -23,6 +33,13 @@ pub(super) const FORMAT: ToolCallFormat = ToolCallFormat {
 const OPEN: &str = "<tool_call>";
 const CLOSE: &str = "</tool_call>";
 const ARGUMENTS: &str = "arguments";
+
+/// A call after `open`, with its closing tag.
+fn tagged(open: Grammar, tools: &[CallableTool]) -> Grammar {
+    let space = call_grammar::space;
+    let call = call_grammar::object(tools, ARGUMENTS);
+    Grammar::Sequence(vec![open, space(), call, space(), Grammar::text(CLOSE)])
+}
 
 #[derive(Default)]
 enum HermesState {

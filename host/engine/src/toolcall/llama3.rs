@@ -1,9 +1,11 @@
 //! Llama 3.1 to 3.3: `{"name": …, "parameters": {…}}` as the whole turn, with or without `<|python_tag|>` before it.
 //! Several calls are separated by `;` or white space. A turn that does not begin with a call is prose.
 
+use firebox_contract::Grammar;
 use firebox_contract::limits::TOOL_ARGUMENTS_BYTES_MAX;
 use serde_json::{Map, Value};
 
+use super::call_grammar::{self, CallGrammar, CallableTool};
 use super::json_scan::Nesting;
 use super::markers::{self, MarkerFilter};
 use super::{Piece, ToolCallFormat, ToolCallParser, call_object, plain_id};
@@ -21,6 +23,15 @@ pub(super) const FORMAT: ToolCallFormat = ToolCallFormat {
         None => "{\"name\": \"".to_owned(),
     },
     id: plain_id,
+    grammar: Some(CallGrammar {
+        only: |tools, most| calls(tools, most),
+        // A turn that does not begin with a brace is text.
+        in_text: |tools, most| {
+            let tag = Grammar::optional(Grammar::Marker(TAG.to_owned()));
+            let text = Grammar::optional(Grammar::Regex("(?s:[ \\t\\r\\n]{0,8}[^{ \\t\\r\\n].*)".to_owned()));
+            Grammar::Choice(vec![Grammar::Sequence(vec![tag, calls(tools, most)]), text])
+        },
+    }),
     markers: MARKERS,
 };
 
@@ -29,6 +40,11 @@ const MARKERS: &[&str] = &[TAG];
 const PARAMETERS: &str = "parameters";
 /// The keys that a call without the tag may begin with.
 const FIRST_MEMBERS: [&str; 5] = ["\"name\"", "\"type\"", "\"function\"", "\"parameters\"", "\"arguments\""];
+
+fn calls(tools: &[CallableTool], most: usize) -> Grammar {
+    let between = Grammar::Regex("(;[ \\n]?|[ \\n])".to_owned());
+    call_grammar::list(call_grammar::object(tools, PARAMETERS), between, most)
+}
 
 enum LlamaState {
     /// Only white space or a part of the tag so far.

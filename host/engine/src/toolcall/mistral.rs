@@ -1,8 +1,10 @@
 //! Mistral: `[TOOL_CALLS][{"name": …, "arguments": {…}}, …]`, and since tokenizer version 11
 //! `[TOOL_CALLS]name[ARGS]{…}` for each call.
 
+use firebox_contract::Grammar;
 use firebox_contract::limits::TOOL_ARGUMENTS_BYTES_MAX;
 
+use super::call_grammar::{self, CallGrammar, CallableTool};
 use super::json_scan::Nesting;
 use super::{Piece, ToolCallFormat, ToolCallParser, call_object, markers};
 
@@ -13,6 +15,10 @@ pub(super) const NAMED: ToolCallFormat = ToolCallFormat {
     parser: || Box::new(MistralParser::default()),
     force: |tool| tool.map_or_else(|| OPEN.to_owned(), |name| format!("{OPEN}{name}{ARGS}")),
     id,
+    grammar: Some(CallGrammar {
+        only: |tools, most| named_calls(Grammar::Marker(OPEN.to_owned()), tools, 1, most),
+        in_text: |tools, most| in_text(named_calls(through(), tools, 0, most)),
+    }),
     markers: MARKERS,
 };
 
@@ -26,6 +32,10 @@ pub(super) const LIST: ToolCallFormat = ToolCallFormat {
         None => format!("{OPEN}[{{\"name\": \""),
     },
     id,
+    grammar: Some(CallGrammar {
+        only: |tools, most| listed_calls(Grammar::Marker(OPEN.to_owned()), tools, most),
+        in_text: |tools, most| in_text(Grammar::optional(listed_calls(through(), tools, most))),
+    }),
     markers: MARKERS,
 };
 
@@ -35,6 +45,33 @@ const CALL_ID: &str = "[CALL_ID]";
 const MARKERS: &[&str] = &[OPEN, ARGS, CALL_ID];
 const ARGUMENTS: &str = "arguments";
 const NO_LIST: &str = "it is not a list of calls";
+
+/// Text up to the marker of a call.
+fn through() -> Grammar {
+    Grammar::Through(OPEN.to_owned())
+}
+
+/// `calls` and text without a further marker.
+fn in_text(calls: Grammar) -> Grammar {
+    Grammar::Sequence(vec![calls, Grammar::Without(vec![OPEN.to_owned()])])
+}
+
+/// `least` to `most` calls, each after `open`.
+fn named_calls(open: Grammar, tools: &[CallableTool], least: usize, most: usize) -> Grammar {
+    let call = |tool: &CallableTool| {
+        let marker = Grammar::Marker(ARGS.to_owned());
+        Grammar::Sequence(vec![Grammar::text(&tool.name), marker, call_grammar::space(), tool.arguments.clone()])
+    };
+    let call = Grammar::Sequence(vec![open, Grammar::Choice(tools.iter().map(call).collect())]);
+    Grammar::Repeat { part: Box::new(call), min: least, max: most }
+}
+
+/// A list of calls after `open`.
+fn listed_calls(open: Grammar, tools: &[CallableTool], most: usize) -> Grammar {
+    let comma = Grammar::Sequence(vec![Grammar::text(","), call_grammar::space()]);
+    let calls = call_grammar::list(call_grammar::object(tools, ARGUMENTS), comma, most);
+    Grammar::Sequence(vec![open, call_grammar::space(), Grammar::text("["), calls, Grammar::text("]")])
+}
 
 /// Mistral templates require ids of nine letters and digits.
 fn id(number: usize) -> String {

@@ -4,7 +4,7 @@ use std::io::Write;
 use std::sync::Arc;
 
 use firebox_contract::{
-    Caller, Chat, Error, Finish, GenerationRequest, Message, Prompt, Role, SamplingOverrides, ToolDefinition,
+    Caller, Chat, Error, Finish, GenerationRequest, Grammar, Message, Prompt, Role, SamplingOverrides, ToolDefinition,
     ToolOptions, ToolPolicy,
 };
 use tokio::sync::mpsc;
@@ -26,6 +26,8 @@ pub(super) struct ConversationParts {
     pub(super) host: Host,
     pub(super) saved: SavedConversation,
     pub(super) sampling: SamplingOverrides,
+    /// The form of every answer.
+    pub(super) grammar: Option<Grammar>,
     pub(super) rounds: usize,
     pub(super) policy: ToolPolicy,
     pub(super) plugin_tools: Vec<ToolDefinition>,
@@ -162,9 +164,10 @@ impl Conversation {
             let warning = "the oldest turns no longer fit into the context and are left out; keep a message with /pin";
             writeln!(io.err, "firebox: {warning}")?;
         }
-        let ConversationParts { sampling, rounds, policy, .. } = &self.parts;
+        let ConversationParts { sampling, grammar, rounds, policy, .. } = &self.parts;
         let tools = ToolOptions { rounds: *rounds, policy: policy.clone(), ..ToolOptions::default() };
-        Ok(GenerationRequest { sampling: sampling.clone(), tools, ..GenerationRequest::new(Prompt::Chat(messages)) })
+        let (sampling, grammar) = (sampling.clone(), grammar.clone());
+        Ok(GenerationRequest { sampling, grammar, tools, ..GenerationRequest::new(Prompt::Chat(messages)) })
     }
 
     /// The messages that fit, with room for an answer of at most a quarter of the context. If the last turn alone leaves less

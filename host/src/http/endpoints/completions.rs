@@ -14,6 +14,7 @@ use super::sessions::SessionTurn;
 use crate::config::Scope;
 use crate::host::Host;
 use crate::http::body::{self, ParsedBody};
+use crate::http::request::response_format::FIELD as FORMAT_FIELD;
 use crate::http::request::{self, CompletionKind, CompletionRequest};
 use crate::http::response::answer::{Answer, RequestContext};
 use crate::http::response::events;
@@ -118,6 +119,11 @@ fn with_field(error: Error, kind: CompletionKind) -> Failure {
     };
     match error {
         Error::TooLarge(_) => Failure::from(error).with_param(field),
+        Error::Schema { ref tool, ref pointer, .. } => {
+            let field = if tool.is_some() { "tools" } else { FORMAT_FIELD };
+            let param = format!("{field}{}", pointer.trim_start_matches('#'));
+            Failure::from(error).with_param(&param)
+        }
         error => error.into(),
     }
 }

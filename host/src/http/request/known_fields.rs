@@ -40,6 +40,7 @@ const HONOURED: &[&str] = &[
     "random_seed",
     "repeat_last_n",
     "repetition_penalty",
+    "response_format",
     "seed",
     "skip_special_tokens",
     "stop",
@@ -108,7 +109,7 @@ const NO_EFFECT: &[&str] = &[
     "xtc_threshold",
 ];
 
-const FORMAT: &str = "structured output is not supported";
+const FORMAT: &str = "use \"response_format\"";
 const SAMPLER: &str = "this sampling method is not supported";
 const ONE_ANSWER: &str = "a request has one answer; send one request for each answer";
 const PROBABILITIES: &str = "token probabilities are not returned";
@@ -194,7 +195,6 @@ const REFUSED: &[KnownField] = &[
     ("repeat_penalty", Refused(is_one, "use \"repetition_penalty\"")),
     ("repetition_detection", Refused(is_off, SAMPLER)),
     ("response_fields", Refused(is_off, "an answer always has all of its fields")),
-    ("response_format", Refused(is_text_format, FORMAT)),
     ("return_full_text", Refused(is_off, "the prompt is not repeated")),
     ("return_hidden_states", Refused(is_off, IDS)),
     ("return_prompt_text", Refused(is_off, "the prompt is not repeated")),
@@ -369,10 +369,6 @@ fn is_medium(value: &Value) -> bool {
 
 fn is_text(value: &Value) -> bool {
     value.as_array().is_some_and(|list| list.iter().all(|kind| kind == "text"))
-}
-
-fn is_text_format(value: &Value) -> bool {
-    value.get("type").is_some_and(|kind| kind == "text")
 }
 
 #[cfg(test)]

@@ -15,7 +15,9 @@ pub(super) fn read(fields: &Fields<'_>, extensions: Option<&Fields<'_>>) -> Resu
     let client = client_tools(fields)?;
     let chosen = tool_choice::read(fields, client)?;
     let parallel = fields.flag("parallel_tool_calls")?.unwrap_or(true);
-    let mut options = ToolOptions { client: chosen.client, choice: chosen.choice, parallel, ..ToolOptions::default() };
+    let strict = strict_tools(fields)?;
+    let mut options =
+        ToolOptions { client: chosen.client, choice: chosen.choice, parallel, strict, ..ToolOptions::default() };
     if let Some(only) = chosen.only {
         options.tightened = allow_only(only);
     }
@@ -77,6 +79,18 @@ fn client_tools(fields: &Fields<'_>) -> Result<Vec<ToolDefinition>, Failure> {
         tools.push(tool);
     }
     Ok(tools)
+}
+
+/// Names of the tools whose calls keep to their schema.
+fn strict_tools(fields: &Fields<'_>) -> Result<Vec<String>, Failure> {
+    let mut names = Vec::new();
+    for (at, value) in fields.list("tools")?.unwrap_or_default().iter().enumerate() {
+        let Some(function) = Fields::of(value, &format!("tools[{at}]"))?.object("function")? else { continue };
+        if function.flag("strict")?.unwrap_or(false) {
+            names.extend(function.text("name")?.map(str::to_owned));
+        }
+    }
+    Ok(names)
 }
 
 fn client_tool(tool: &Fields<'_>) -> Result<ToolDefinition, Failure> {

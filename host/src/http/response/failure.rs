@@ -125,6 +125,7 @@ impl Failure {
         match (&self.code, &*self.error) {
             (Some(code), _) => code,
             (None, Error::Fault(fault)) => fault.cause.code(),
+            (None, Error::Schema { .. }) => "schema_unsupported",
             (None, error) => error.kind().code(),
         }
     }

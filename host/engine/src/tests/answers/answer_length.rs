@@ -2,9 +2,9 @@
 
 use firebox_contract::{FinishReason, GenerationRequest, SamplingOverrides};
 
-use super::fakes::{Plugins, engine};
-use super::fixture_model::{EngineFixture, tenant};
-use super::{answer, ask_with, collect, start};
+use super::super::fakes::{Plugins, engine};
+use super::super::fixture_model::{EngineFixture, tenant};
+use super::super::{answer, ask_with, collect, start};
 use crate::Engine;
 
 /// Longer than the context of every model of these tests.
@@ -21,7 +21,7 @@ fn unset() -> SamplingOverrides {
     SamplingOverrides::default()
 }
 
-async fn unlimited(engine: &Engine, name: &str, text: &str) -> super::CollectedAnswer {
+async fn unlimited(engine: &Engine, name: &str, text: &str) -> super::super::CollectedAnswer {
     let generation = engine.generate(&tenant(name), ask_with(text, unset())).await.expect("admitted");
     collect(generation).await.expect("answered")
 }
@@ -50,7 +50,7 @@ async fn a_requests_own_context_limit_is_never_exceeded() {
 #[tokio::test]
 async fn answers_without_a_maximum_length_run_in_parallel() {
     // The budget has room for the whole context of one sequence only.
-    let (engine, probe) = EngineFixture { budget: 4_096, ..EngineFixture::of(super::long) }.engine().await;
+    let (engine, probe) = EngineFixture { budget: 4_096, ..EngineFixture::of(super::super::long) }.engine().await;
     probe.pause(true);
     let mut running = Vec::new();
     for text in ["1", "2", "3", "4"] {

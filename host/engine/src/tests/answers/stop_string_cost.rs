@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 use firebox_contract::limits::{STOP_STRING_BYTES_MAX, STOP_STRINGS_MAX};
 use firebox_contract::{Error, LanguageModel, Logits, ModelInfo, SamplingOverrides, SequenceId, Span};
 
-use super::fakes::{Plugins, clock, options};
-use super::{answer, ask_with};
+use super::super::fakes::{Plugins, clock, options};
+use super::super::{answer, ask_with};
 use crate::Engine;
 
 /// Size of a typical small vocabulary.

@@ -1,0 +1,178 @@
+//! The grammar of an assistant turn: calls of the offered tools, the form that the request asks for, or both.
+
+use firebox_contract::limits::{GRAMMAR_COMPILE_TIME, TOOL_CALLS_PER_ROUND_MAX};
+use firebox_contract::{
+    Error, Grammar, Message, Prompt, PromptEnd, Role, TokenConstraint, TokenId, ToolChoice, ToolDefinition,
+};
+use serde_json::{Value, json};
+
+use super::Generation;
+use super::start::format_of_codec;
+use crate::sampler::grammar_guard::{GrammarGuard, GrammarStart};
+use crate::toolcall::call_grammar::{CallGrammar, CallableTool};
+use crate::tools::warning;
+
+impl Generation {
+    /// The guard of a turn whose answer begins with `opening`, the part of a forced opening that is not generated again.
+    /// `None` if the turn has no grammar.
+    ///
+    /// # Errors
+    /// Those of compiling, and `Error::Usage` if this engine has no compiler.
+    pub(super) async fn grammar_guard(&mut self, opening: &str) -> Result<Option<GrammarGuard>, Error> {
+        let Some(constraint) = self.turn_constraint(opening).await? else { return Ok(None) };
+        let stops = if self.sampling.keep_stop { &[] } else { self.sampling.stop_tokens.as_slice() };
+        let ends = self.end_tokens().chain(stops.iter().copied()).collect();
+        Ok(Some(GrammarGuard::new(constraint, ends, self.grammar_start())))
+    }
+
+    /// Where the grammar of a turn begins. The detection of reasoning belongs here.
+    fn grammar_start(&self) -> GrammarStart {
+        GrammarStart::AtOnce
+    }
+
+    /// The tokens that end an answer.
+    pub(super) fn end_tokens(&self) -> impl Iterator<Item = TokenId> + '_ {
+        let vocabulary = TokenId::try_from(self.pipeline.worker.info().vocabulary).unwrap_or(TokenId::MAX);
+        (0..vocabulary).filter(|token| self.pipeline.codec.is_end(*token) && !self.sampling.ignore_end)
+    }
+
+    async fn turn_constraint(&mut self, opening: &str) -> Result<Option<Box<dyn TokenConstraint>>, Error> {
+        let calls = self.call_grammar();
+        let Some(grammar) = self.turn_grammar(calls, Arguments::Schema) else { return Ok(None) };
+        if self.pipeline.grammars.is_none() {
+            // A forced opening makes a call likely also without a grammar.
+            return match self.grammar.is_some() || self.has_strict_tools() {
+                true => Err(Error::Usage("this host keeps no answers to a grammar; leave the grammar out".to_owned())),
+                false => Ok(None),
+            };
+        }
+        let continued = format!("{}{opening}", self.continued_text());
+        match self.compile(grammar, continued.clone()).await {
+            Err(Error::Schema { message, .. } | Error::Usage(message)) if calls.is_some() => {
+                let Some(relaxed) = self.turn_grammar(calls, Arguments::StrictOnly) else { return Ok(None) };
+                match self.compile(relaxed, continued).await {
+                    Ok(compiled) => {
+                        self.warn(format!("arguments are only checked after a call is written: {message}"));
+                        Ok(Some(compiled))
+                    }
+                    Err(error) => Err(self.of_strict_tool(error).await),
+                }
+            }
+            compiled => compiled.map(Some),
+        }
+    }
+
+    /// Compiles a grammar and appends `text`, with which the turn begins.
+    async fn compile(&mut self, grammar: Grammar, text: String) -> Result<Box<dyn TokenConstraint>, Error> {
+        let Some(compiler) = self.pipeline.grammars.clone() else {
+            return Err(Error::Internal("there is no compiler of grammars".to_owned()));
+        };
+        let tenant = self.tools.caller.tenant.clone();
+        let work = move || {
+            let mut constraint = compiler.compile(&tenant, &grammar)?;
+            if constraint.accept_text(&text)? {
+                return Ok(constraint);
+            }
+            let shown: String = text.chars().take(80).collect();
+            Err(Error::Usage(format!(
+                "the answer begins with \"{shown}\", which its grammar does not allow; change one"
+            )))
+        };
+        let compiled = self.pipeline.grammar_permits.run(&self.tools.caller.tenant, work);
+        tokio::select! {
+            biased;
+            compiled = compiled => compiled?,
+            () = self.pipeline.clock.sleep(GRAMMAR_COMPILE_TIME) => {
+                let seconds = GRAMMAR_COMPILE_TIME.as_secs();
+                Err(Error::TooLarge(format!("the grammar takes longer than {seconds} s to compile; simplify it")))
+            }
+        }
+    }
+
+    /// The error of the strict tool whose schema is not supported, if it is one.
+    async fn of_strict_tool(&mut self, error: Error) -> Error {
+        if !matches!(error, Error::Schema { .. }) {
+            return error;
+        }
+        let strict = self.offered.definitions().iter().filter(|tool| self.options.strict.contains(&tool.name));
+        let strict: Vec<(String, Grammar)> = strict.map(|tool| (tool.name.clone(), object_schema(tool))).collect();
+        for (name, schema) in strict {
+            if let Err(Error::Schema { pointer, message, .. }) = self.compile(schema, String::new()).await {
+                return Error::Schema { message: format!("tool \"{name}\": {message}"), tool: Some(name), pointer };
+            }
+        }
+        error
+    }
+
+    /// The text of the last message, if the model continues it.
+    fn continued_text(&self) -> &str {
+        match &*self.prompt {
+            Prompt::Chat(messages) if self.chat.end == PromptEnd::FinalMessage => {
+                let last = messages.last().filter(|message: &&Message| message.role == Role::Assistant);
+                last.map_or("", |message| message.content.as_str())
+            }
+            _ => "",
+        }
+    }
+
+    fn warn(&mut self, message: String) {
+        self.ready.push_back(firebox_contract::Event::Log(warning(message)));
+    }
+
+    fn has_strict_tools(&self) -> bool {
+        self.offered.definitions().iter().any(|tool| self.options.strict.contains(&tool.name))
+    }
+
+    /// The grammar of calls, if tools are offered and the format has one.
+    fn call_grammar(&self) -> Option<&'static CallGrammar> {
+        let offers = !self.offered.definitions().is_empty();
+        format_of_codec(&self.pipeline).filter(|_| offers).and_then(|format| format.grammar.as_ref())
+    }
+
+    /// The grammar of the next turn; `None` if the model writes what it wants.
+    fn turn_grammar(&self, calls: Option<&CallGrammar>, arguments: Arguments) -> Option<Grammar> {
+        let asked = self.grammar.as_ref();
+        let Some(calls) = calls else { return asked.cloned() };
+        let forced = self.offered.forced.is_some();
+        let named = match &self.options.choice {
+            ToolChoice::Named(name) if forced => Some(name),
+            _ => None,
+        };
+        let offered = self.offered.definitions().iter().filter(|tool| named.is_none_or(|name| tool.name == *name));
+        let tools: Vec<CallableTool> = offered
+            .map(|tool| {
+                let strict = self.options.strict.contains(&tool.name);
+                let keeps = strict || (forced && arguments == Arguments::Schema);
+                let arguments = if keeps { object_schema(tool) } else { Grammar::JsonObject };
+                CallableTool { name: tool.name.clone(), arguments }
+            })
+            .collect();
+        let most = if self.options.parallel && named.is_none() { TOOL_CALLS_PER_ROUND_MAX } else { 1 };
+        match asked {
+            _ if forced => Some((calls.only)(&tools, most)),
+            Some(asked) => Some(Grammar::Choice(vec![(calls.only)(&tools, most), asked.clone()])),
+            None if self.has_strict_tools() => Some((calls.in_text)(&tools, most)),
+            None => None,
+        }
+    }
+}
+
+/// Whose arguments keep to their schema.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Arguments {
+    /// Those of strict tools, and of all tools if a call is forced.
+    Schema,
+    /// Those of strict tools.
+    StrictOnly,
+}
+
+/// The schema of a tool's arguments, which are an object whether the schema says so or not.
+fn object_schema(tool: &ToolDefinition) -> Grammar {
+    match serde_json::from_str::<Value>(&tool.input_schema_json) {
+        Ok(Value::Object(mut schema)) => {
+            schema.insert("type".to_owned(), json!("object"));
+            Grammar::JsonSchema(Value::Object(schema).to_string())
+        }
+        _ => Grammar::JsonSchema(tool.input_schema_json.clone()),
+    }
+}

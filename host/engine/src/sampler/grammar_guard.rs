@@ -1,0 +1,104 @@
+//! Keeps the sampled tokens of one answer to a grammar.
+
+use firebox_contract::{Error, TokenConstraint, TokenId};
+
+/// Where in an answer its grammar begins.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum GrammarStart {
+    /// At its beginning.
+    AtOnce,
+    /// After a block of reasoning, if there is one. The answer begins within the block if `opened`; otherwise the block
+    /// begins with the token `open` at the beginning of the answer. It ends with the token `close`.
+    #[allow(dead_code, reason = "the detection of reasoning will construct it")]
+    AfterReasoning { open: Option<TokenId>, close: TokenId, opened: bool },
+}
+
+/// The grammar of an answer, and the tokens that end the answer.
+pub(crate) struct GrammarGuard {
+    constraint: Box<dyn TokenConstraint>,
+    /// Tokens that end the answer. They are allowed where the grammar may end.
+    end_tokens: Vec<TokenId>,
+    start: GrammarStart,
+}
+
+impl GrammarGuard {
+    pub(crate) fn new(constraint: Box<dyn TokenConstraint>, end_tokens: Vec<TokenId>, start: GrammarStart) -> Self {
+        Self { constraint, end_tokens, start }
+    }
+
+    /// Appends `token` if it may come next. An end token changes nothing.
+    pub(crate) fn take(&mut self, token: TokenId) -> Result<bool, Error> {
+        match self.start {
+            GrammarStart::AfterReasoning { open, close, opened: true } => {
+                if token == close {
+                    self.start = GrammarStart::AtOnce;
+                } else if self.end_tokens.contains(&token) {
+                    return Ok(false);
+                } else {
+                    self.start = GrammarStart::AfterReasoning { open, close, opened: true };
+                }
+                return Ok(true);
+            }
+            GrammarStart::AfterReasoning { open, close, opened: false } if open == Some(token) => {
+                self.start = GrammarStart::AfterReasoning { open, close, opened: true };
+                return Ok(true);
+            }
+            _ => {}
+        }
+        let taken = self.constraint.accept(token)?;
+        if taken {
+            self.start = GrammarStart::AtOnce;
+        }
+        Ok(taken || (self.end_tokens.contains(&token) && self.constraint.may_end()?))
+    }
+
+    /// Sets the logits of all tokens to -infinity that may not come next. Returns false if the answer can only end.
+    pub(crate) fn restrict(&mut self, logits: &mut [f32]) -> Result<bool, Error> {
+        if matches!(self.start, GrammarStart::AfterReasoning { opened: true, .. }) {
+            // Within the block only the tokens that end the answer are excluded.
+            for end in &self.end_tokens {
+                logits.get_mut(*end as usize).into_iter().for_each(|logit| *logit = f32::NEG_INFINITY);
+            }
+            return Ok(true);
+        }
+        let mask = self.constraint.mask()?;
+        let may_end = self.constraint.may_end()?;
+        let ends: &[TokenId] = if may_end { &self.end_tokens } else { &[] };
+        let ends: Vec<(TokenId, f32)> =
+            ends.iter().filter_map(|end| Some((*end, *logits.get(*end as usize)?))).collect();
+        let mut words = mask.words().iter();
+        for block in logits.chunks_mut(32) {
+            match words.next().copied().unwrap_or(0) {
+                u32::MAX => {}
+                word => {
+                    let excluded = block.iter_mut().enumerate().filter(|(bit, _)| (word >> bit) & 1 == 0);
+                    excluded.for_each(|(_, logit)| *logit = f32::NEG_INFINITY);
+                }
+            }
+        }
+        for (end, logit) in ends {
+            logits[end as usize] = logit;
+        }
+        if logits.iter().any(|logit| *logit > f32::NEG_INFINITY) {
+            return Ok(true);
+        }
+        // The model excludes all allowed tokens. The grammar goes before the model.
+        let first = mask.tokens().find(|token| (*token as usize) < logits.len());
+        if let Some(token) = first {
+            logits[token as usize] = 0.0;
+        }
+        match first {
+            Some(_) => Ok(true),
+            None if may_end => Ok(false),
+            None => Err(Error::Usage(
+                "no token of this model continues the answer as the grammar demands; change the grammar or the model"
+                    .to_owned(),
+            )),
+        }
+    }
+
+    /// Whether nothing can follow.
+    pub(crate) fn is_complete(&self) -> bool {
+        self.start == GrammarStart::AtOnce && self.constraint.has_ended()
+    }
+}

@@ -1,0 +1,4 @@
+//! The text of an answer: its length and its stop strings.
+
+mod answer_length;
+mod stop_string_cost;

@@ -1,0 +1,209 @@
+//! Writes a grammar in llguidance's dialect of Lark.
+
+use std::fmt::Write as _;
+
+use firebox_contract::{Grammar, limits};
+use llguidance::api::TopLevelGrammar;
+use llguidance::regex_to_lark;
+use serde_json::Value;
+
+use crate::error::{GrammarError, first_line};
+use crate::schema;
+use crate::vocabulary::Vocabulary;
+
+/// A grammar for the library.
+pub(crate) struct Written {
+    pub(crate) grammar: TopLevelGrammar,
+    pub(crate) kind: GrammarKind,
+    /// Whether control tokens that mark tool calls are part of it.
+    pub(crate) markers: bool,
+}
+
+/// What an error of the library is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum GrammarKind {
+    Schema,
+    Regex,
+    Lark,
+}
+
+impl GrammarKind {
+    /// The error of a grammar that the library refuses.
+    fn explain(self, message: &dyn std::fmt::Display) -> GrammarError {
+        let message = first_line(&message.to_string());
+        if ["too big", "too large", "too complex", "exceeded"].iter().any(|words| message.contains(words)) {
+            return GrammarError::TooLarge(message);
+        }
+        match self {
+            Self::Schema => GrammarError::Schema { pointer: "#".to_owned(), reason: message },
+            Self::Regex => GrammarError::Invalid { kind: "regular expression", reason: message },
+            Self::Lark => GrammarError::Invalid { kind: "grammar", reason: message },
+        }
+    }
+}
+
+/// Writes `grammar` for the library.
+///
+/// # Errors
+/// `Schema` for a JSON Schema that is not supported, `Invalid` for a regular expression that is not, `TooLarge` above a
+/// limit.
+pub(crate) fn write(grammar: &Grammar, vocabulary: &Vocabulary) -> Result<Written, GrammarError> {
+    let written = |grammar, kind| Written { grammar, kind, markers: false };
+    match grammar {
+        Grammar::JsonSchema(text) => {
+            Ok(written(TopLevelGrammar::from_json_schema(schema::prepare(text)?), GrammarKind::Schema))
+        }
+        Grammar::JsonObject => {
+            Ok(written(TopLevelGrammar::from_json_schema(schema::any_object()), GrammarKind::Schema))
+        }
+        Grammar::Lark(text) => {
+            check_size(text)?;
+            Ok(written(TopLevelGrammar::from_lark(text.clone()), GrammarKind::Lark))
+        }
+        composed => {
+            let kind = if matches!(composed, Grammar::Regex(_)) { GrammarKind::Regex } else { GrammarKind::Schema };
+            let mut writer = LarkWriter { vocabulary, rules: String::new(), count: 0, markers: false };
+            let start = writer.part(composed)?;
+            let text = format!("start: {start}\n{}", writer.rules);
+            let grammar = TopLevelGrammar::from_lark(text);
+            Ok(Written { grammar, kind, markers: writer.markers })
+        }
+    }
+}
+
+/// The error of a grammar that the library refuses with `message`. A JSON Schema at fault is searched for the part.
+pub(crate) fn explain(
+    grammar: &Grammar,
+    kind: GrammarKind,
+    message: &dyn std::fmt::Display,
+    vocabulary: &Vocabulary,
+) -> GrammarError {
+    match refused_schema(grammar, vocabulary) {
+        Err(error) => error,
+        Ok(()) => kind.explain(message),
+    }
+}
+
+fn refused_schema(grammar: &Grammar, vocabulary: &Vocabulary) -> Result<(), GrammarError> {
+    match grammar {
+        Grammar::JsonSchema(text) => schema::find_refused(text, vocabulary),
+        Grammar::Sequence(parts) | Grammar::Choice(parts) => {
+            parts.iter().try_for_each(|part| refused_schema(part, vocabulary))
+        }
+        Grammar::Repeat { part, .. } => refused_schema(part, vocabulary),
+        _ => Ok(()),
+    }
+}
+
+fn check_size(text: &str) -> Result<(), GrammarError> {
+    let (bytes, limit) = (text.len(), limits::GRAMMAR_BYTES_MAX);
+    if bytes > limit {
+        return Err(GrammarError::TooLarge(format!("it has {bytes} bytes where {limit} are allowed")));
+    }
+    Ok(())
+}
+
+struct LarkWriter<'a> {
+    vocabulary: &'a Vocabulary,
+    rules: String,
+    count: usize,
+    markers: bool,
+}
+
+impl LarkWriter<'_> {
+    /// The expression of a part. Terminals and rules that it needs are added.
+    fn part(&mut self, grammar: &Grammar) -> Result<String, GrammarError> {
+        Ok(match grammar {
+            Grammar::JsonSchema(text) => json(&schema::prepare(text)?),
+            Grammar::JsonObject => json(&schema::any_object()),
+            Grammar::Regex(text) => {
+                check_size(text)?;
+                self.regex(text)?
+            }
+            Grammar::Lark(text) => {
+                check_size(text)?;
+                format!("%lark {{\n{text}\n}}")
+            }
+            Grammar::Text(text) => quoted(text),
+            Grammar::Marker(text) => match self.vocabulary.marker(text) {
+                Some(token) => {
+                    self.markers = true;
+                    format!("<[{token}]>")
+                }
+                None => quoted(text),
+            },
+            Grammar::Through(text) => match self.vocabulary.marker(text) {
+                Some(_) => {
+                    let before = self.part(&Grammar::Without(vec![text.clone()]))?;
+                    format!("{before} {}", self.part(&Grammar::Marker(text.clone()))?)
+                }
+                None => {
+                    // A lazy rule ends at the first occurrence.
+                    let (name, end) = (self.name("through"), escaped(text));
+                    let _always_ok = writeln!(self.rules, "{name}[lazy]: /(?s:.*){end}/");
+                    name
+                }
+            },
+            Grammar::Without(texts) => {
+                let name = self.name("T");
+                let excluded: String =
+                    texts.iter().map(|text| format!(" & ~/(?s:.*){}(?s:.*)/", escaped(text))).collect();
+                let _always_ok = writeln!(self.rules, "{name}: /(?s:.+)/{excluded}");
+                format!("({name})?")
+            }
+            Grammar::Sequence(parts) => self.joined(parts, " ")?,
+            Grammar::Choice(parts) => self.joined(parts, " | ")?,
+            Grammar::Repeat { part, min, max } => {
+                let part = self.part(part)?;
+                let name = self.name("rule");
+                let _always_ok = writeln!(self.rules, "{name}: {part}");
+                format!("{name}{{{min},{max}}}")
+            }
+        })
+    }
+
+    fn regex(&mut self, text: &str) -> Result<String, GrammarError> {
+        if text.contains("(?P<stop>") || text.contains("(?<stop>") {
+            let reason = "a group cannot have the name \"stop\"; give it another name".to_owned();
+            return Err(GrammarError::Invalid { kind: "regular expression", reason });
+        }
+        if text.is_empty() {
+            return Ok("\"\"".to_owned());
+        }
+        let name = self.name("T");
+        let _always_ok = writeln!(self.rules, "{name}: /{}/", regex_to_lark(text, ""));
+        Ok(name)
+    }
+
+    fn joined(&mut self, parts: &[Grammar], between: &str) -> Result<String, GrammarError> {
+        let parts = parts.iter().map(|part| self.part(part)).collect::<Result<Vec<_>, _>>()?;
+        Ok(format!("({})", parts.join(between)))
+    }
+
+    fn name(&mut self, kind: &str) -> String {
+        self.count += 1;
+        format!("{kind}{}", self.count)
+    }
+}
+
+fn json(schema: &Value) -> String {
+    format!("%json {schema}")
+}
+
+/// `text` as a Lark string.
+fn quoted(text: &str) -> String {
+    Value::from(text).to_string()
+}
+
+/// `text` as a regular expression in slashes.
+fn escaped(text: &str) -> String {
+    let mut out = String::new();
+    for c in text.chars() {
+        match c {
+            '\n' => out.push_str("\\n"),
+            c if c.is_ascii_alphanumeric() || !c.is_ascii() || matches!(c, ' ' | '_' | '<' | '>') => out.push(c),
+            c => out.extend(['\\', c]),
+        }
+    }
+    out
+}
