@@ -5,6 +5,7 @@ use std::sync::OnceLock;
 use super::gemm::{self, OutputColumns};
 use super::gemv;
 use super::panels::Panels;
+use super::quantized::IntegerLevel;
 #[cfg(target_arch = "x86_64")]
 use super::vector::{Avx2, Avx512};
 use super::vector::{Plain, Vector};
@@ -62,6 +63,14 @@ impl Level {
             Self::Avx2 => Avx2::LANES,
             Self::Plain => Plain::LANES,
         }
+    }
+
+    /// The integer instructions to use next to those of this level.
+    pub(super) fn integers(self) -> IntegerLevel {
+        static LEVELS: OnceLock<Vec<IntegerLevel>> = OnceLock::new();
+        let levels = LEVELS.get_or_init(IntegerLevel::all);
+        let best = levels.iter().find(|level| level.lanes() <= self.lanes());
+        if self == Self::Plain { IntegerLevel::Plain } else { best.copied().unwrap_or(IntegerLevel::Plain) }
     }
 
     /// The products of rows of weights, each as long as a row of `x`, and all of `x`. `out` is `[rows, m]`.

@@ -17,6 +17,12 @@ pub(in crate::kernel) trait Vector: Copy {
     fn inputs(values: &[f32]) -> Self;
     /// `a * b + self`.
     fn plus_product(self, a: Self, b: Self) -> Self;
+    /// `self * a`.
+    fn times(self, a: Self) -> Self;
+    /// `self + a`.
+    fn plus(self, a: Self) -> Self;
+    /// `a * b + c` of single numbers, rounded as [`Vector::plus_product`] rounds them.
+    fn fused(a: f32, b: f32, c: f32) -> f32;
     /// Writes the lanes to the start of `out`, which has room for them.
     fn put(self, out: &mut [f32]);
     /// Writes the lanes as stored F32 to the start of `out`, which has at least `4 * LANES` bytes.
@@ -80,6 +86,21 @@ impl Vector for Plain {
     }
 
     #[inline(always)]
+    fn times(self, a: Self) -> Self {
+        Self(std::array::from_fn(|lane| self.0[lane] * a.0[lane]))
+    }
+
+    #[inline(always)]
+    fn plus(self, a: Self) -> Self {
+        Self(std::array::from_fn(|lane| self.0[lane] + a.0[lane]))
+    }
+
+    #[inline(always)]
+    fn fused(a: f32, b: f32, c: f32) -> f32 {
+        if cfg!(target_arch = "aarch64") { a.mul_add(b, c) } else { c + a * b }
+    }
+
+    #[inline(always)]
     fn put(self, out: &mut [f32]) {
         out[..8].copy_from_slice(&self.0);
     }
@@ -99,7 +120,7 @@ impl Vector for Plain {
 
 #[cfg(target_arch = "x86_64")]
 #[derive(Clone, Copy)]
-pub(in crate::kernel) struct Avx2(x86::__m256);
+pub(in crate::kernel) struct Avx2(pub(super) x86::__m256);
 
 #[cfg(target_arch = "x86_64")]
 impl Vector for Avx2 {
@@ -161,6 +182,24 @@ impl Vector for Avx2 {
     }
 
     #[inline(always)]
+    fn times(self, a: Self) -> Self {
+        // SAFETY: the caller enabled AVX2.
+        Self(unsafe { x86::_mm256_mul_ps(self.0, a.0) })
+    }
+
+    #[inline(always)]
+    fn plus(self, a: Self) -> Self {
+        // SAFETY: the caller enabled AVX2.
+        Self(unsafe { x86::_mm256_add_ps(self.0, a.0) })
+    }
+
+    #[inline(always)]
+    fn fused(a: f32, b: f32, c: f32) -> f32 {
+        // One instruction, since the caller enabled FMA.
+        a.mul_add(b, c)
+    }
+
+    #[inline(always)]
     fn put(self, out: &mut [f32]) {
         let out = &mut out[..8];
         // SAFETY: the caller enabled AVX2; the slice above has room for the 8 values that are written.
@@ -184,7 +223,7 @@ impl Vector for Avx2 {
 
 #[cfg(target_arch = "x86_64")]
 #[derive(Clone, Copy)]
-pub(in crate::kernel) struct Avx512(x86::__m512);
+pub(in crate::kernel) struct Avx512(pub(super) x86::__m512);
 
 #[cfg(target_arch = "x86_64")]
 impl Vector for Avx512 {
@@ -243,6 +282,24 @@ impl Vector for Avx512 {
     fn plus_product(self, a: Self, b: Self) -> Self {
         // SAFETY: the caller enabled AVX-512F.
         Self(unsafe { x86::_mm512_fmadd_ps(a.0, b.0, self.0) })
+    }
+
+    #[inline(always)]
+    fn times(self, a: Self) -> Self {
+        // SAFETY: the caller enabled AVX-512F.
+        Self(unsafe { x86::_mm512_mul_ps(self.0, a.0) })
+    }
+
+    #[inline(always)]
+    fn plus(self, a: Self) -> Self {
+        // SAFETY: the caller enabled AVX-512F.
+        Self(unsafe { x86::_mm512_add_ps(self.0, a.0) })
+    }
+
+    #[inline(always)]
+    fn fused(a: f32, b: f32, c: f32) -> f32 {
+        // One instruction, since the caller enabled FMA.
+        a.mul_add(b, c)
     }
 
     #[inline(always)]

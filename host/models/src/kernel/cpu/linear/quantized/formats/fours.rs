@@ -1,0 +1,121 @@
+//! Four bits a weight. In 16 bytes the low halves are weights 0 to 15, the high halves 16 to 31.
+
+use super::super::shorts::Shorts;
+use super::{BlockSize, Format, Sink, half_at, take_two};
+
+/// What the codes of the IQ4 types stand for.
+const IQ4_VALUES: [i8; 16] = [-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113];
+/// Twice what the codes of FP4 (E2M1) stand for; the scale is halved instead.
+const FP4_VALUES: [i8; 16] = [0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8, -12];
+
+pub(in super::super) struct Q4_0;
+
+impl Format for Q4_0 {
+    const NUMBER: u32 = 2;
+    const SIZE: BlockSize = BlockSize::Small;
+    const BYTES: usize = 18;
+    const HAS_MINIMA: bool = false;
+
+    #[inline(always)]
+    fn scale<S: Shorts>(block: &[u8]) -> f32 {
+        half_at::<S>(block, 0)
+    }
+
+    #[inline(always)]
+    fn unpack<S: Shorts>(block: &[u8], sink: &mut impl Sink<S>) {
+        let [even, odd] = S::halves(&block[2..]);
+        take_two(sink, 0, [even.minus(8), odd.minus(8)]);
+    }
+}
+
+pub(in super::super) struct Q4_1;
+
+impl Format for Q4_1 {
+    const NUMBER: u32 = 3;
+    const SIZE: BlockSize = BlockSize::Small;
+    const BYTES: usize = 20;
+    const HAS_MINIMA: bool = true;
+
+    #[inline(always)]
+    fn scale<S: Shorts>(block: &[u8]) -> f32 {
+        half_at::<S>(block, 0)
+    }
+
+    #[inline(always)]
+    fn least<S: Shorts>(block: &[u8]) -> f32 {
+        half_at::<S>(block, 2)
+    }
+
+    #[inline(always)]
+    fn unpack<S: Shorts>(block: &[u8], sink: &mut impl Sink<S>) {
+        let [even, odd] = S::halves(&block[4..]);
+        take_two(sink, 0, [even, odd]);
+    }
+}
+
+pub(in super::super) struct Iq4Nl;
+
+impl Format for Iq4Nl {
+    const NUMBER: u32 = 20;
+    const SIZE: BlockSize = BlockSize::Small;
+    const BYTES: usize = 18;
+    const HAS_MINIMA: bool = false;
+
+    #[inline(always)]
+    fn scale<S: Shorts>(block: &[u8]) -> f32 {
+        half_at::<S>(block, 0)
+    }
+
+    #[inline(always)]
+    fn unpack<S: Shorts>(block: &[u8], sink: &mut impl Sink<S>) {
+        let [even, odd] = S::halves(&block[2..]);
+        take_two(sink, 0, [even.of(&IQ4_VALUES), odd.of(&IQ4_VALUES)]);
+    }
+}
+
+pub(in super::super) struct Mxfp4;
+
+impl Format for Mxfp4 {
+    const NUMBER: u32 = 39;
+    const SIZE: BlockSize = BlockSize::Small;
+    const BYTES: usize = 17;
+    const HAS_MINIMA: bool = false;
+
+    /// `2^(exponent - 127) / 2`.
+    #[inline(always)]
+    fn scale<S: Shorts>(block: &[u8]) -> f32 {
+        let exponent = u32::from(block[0]);
+        f32::from_bits(if exponent < 2 { 0x0020_0000 << exponent } else { (exponent - 1) << 23 })
+    }
+
+    #[inline(always)]
+    fn unpack<S: Shorts>(block: &[u8], sink: &mut impl Sink<S>) {
+        let [even, odd] = S::halves(&block[1..]);
+        take_two(sink, 0, [even.of(&FP4_VALUES), odd.of(&FP4_VALUES)]);
+    }
+}
+
+pub(in super::super) struct Iq4Xs;
+
+impl Format for Iq4Xs {
+    const NUMBER: u32 = 23;
+    const SIZE: BlockSize = BlockSize::Large;
+    const BYTES: usize = 136;
+    const HAS_MINIMA: bool = false;
+
+    #[inline(always)]
+    fn scale<S: Shorts>(block: &[u8]) -> f32 {
+        half_at::<S>(block, 0)
+    }
+
+    #[inline(always)]
+    fn unpack<S: Shorts>(block: &[u8], sink: &mut impl Sink<S>) {
+        let upper = u16::from_le_bytes([block[2], block[3]]);
+        for group in 0..8 {
+            let lower = block[4 + group / 2] >> (4 * (group % 2)) & 15;
+            let scale = (i16::from(lower) | (upper >> (2 * group) & 3).cast_signed() << 4) - 32;
+            let [even, odd] = S::halves(&block[8 + 16 * group..24 + 16 * group]);
+            take_two(sink, group, [even.of(&IQ4_VALUES).times([scale; 2]), odd.of(&IQ4_VALUES).times([scale; 2])]);
+        }
+    }
+}

@@ -1,0 +1,215 @@
+//! The K types: blocks of 256 weights in groups of 16 or 32, whose scales are small numbers times the block's.
+
+use super::super::shorts::Shorts;
+use super::{BlockSize, Format, MINIMA, Sink, half_at, take_two};
+
+fn word(bytes: &[u8], at: usize) -> u32 {
+    u32::from_le_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]])
+}
+
+fn bytes(low: u32, high: u32) -> [u8; 8] {
+    (u64::from(low) | u64::from(high) << 32).to_le_bytes()
+}
+
+/// The upper two bits of each byte, as bits 4 and 5.
+fn top(word: u32) -> u32 {
+    (word & 0xC0C0_C0C0) >> 2
+}
+
+/// The bits of `mask`, after bit `from` of each pair of bytes has moved to bit `to`.
+#[inline(always)]
+fn moved<S: Shorts>(pairs: S, (from, to): (usize, usize), mask: i16) -> S {
+    if from > to { pairs.shr(from - to).and(mask) } else { pairs.shl(to - from).and(mask) }
+}
+
+/// The scales of eight groups, six bits each, from 12 bytes.
+#[inline(always)]
+fn six_bit_scales(packed: &[u8]) -> [u8; 8] {
+    bytes(word(packed, 0) & 0x3F3F_3F3F, word(packed, 8) & 0x0F0F_0F0F | top(word(packed, 0)))
+}
+
+/// The minima of eight groups of 32, as those of 16 groups.
+#[inline(always)]
+fn six_bit_minima(packed: &[u8]) -> [i16; MINIMA] {
+    let minima = bytes(word(packed, 4) & 0x3F3F_3F3F, word(packed, 8) >> 4 & 0x0F0F_0F0F | top(word(packed, 4)));
+    std::array::from_fn(|at| i16::from(minima[at / 2]))
+}
+
+pub(in super::super) struct Q4K;
+
+impl Format for Q4K {
+    const NUMBER: u32 = 12;
+    const SIZE: BlockSize = BlockSize::Large;
+    const BYTES: usize = 144;
+    const HAS_MINIMA: bool = true;
+
+    #[inline(always)]
+    fn scale<S: Shorts>(block: &[u8]) -> f32 {
+        half_at::<S>(block, 0)
+    }
+
+    #[inline(always)]
+    fn least<S: Shorts>(block: &[u8]) -> f32 {
+        -half_at::<S>(block, 2)
+    }
+
+    #[inline(always)]
+    fn minima(block: &[u8]) -> [i16; MINIMA] {
+        six_bit_minima(&block[4..16])
+    }
+
+    #[inline(always)]
+    fn unpack<S: Shorts>(block: &[u8], sink: &mut impl Sink<S>) {
+        let scales = six_bit_scales(&block[4..16]).map(i16::from);
+        for pair in 0..4 {
+            let bytes = S::pairs(&block[16 + 32 * pair..]);
+            let (low, high) = ([scales[2 * pair]; 2], [scales[2 * pair + 1]; 2]);
+            take_two(sink, 2 * pair, [bytes.and(15).times(low), bytes.shr(8).and(15).times(low)]);
+            take_two(sink, 2 * pair + 1, [bytes.shr(4).and(15).times(high), bytes.shr(12).times(high)]);
+        }
+    }
+}
+
+pub(in super::super) struct Q5K;
+
+impl Format for Q5K {
+    const NUMBER: u32 = 13;
+    const SIZE: BlockSize = BlockSize::Large;
+    const BYTES: usize = 176;
+    const HAS_MINIMA: bool = true;
+
+    #[inline(always)]
+    fn scale<S: Shorts>(block: &[u8]) -> f32 {
+        half_at::<S>(block, 0)
+    }
+
+    #[inline(always)]
+    fn least<S: Shorts>(block: &[u8]) -> f32 {
+        -half_at::<S>(block, 2)
+    }
+
+    #[inline(always)]
+    fn minima(block: &[u8]) -> [i16; MINIMA] {
+        six_bit_minima(&block[4..16])
+    }
+
+    /// The fifth bit of group `g` is bit `g` of 32 bytes.
+    #[inline(always)]
+    fn unpack<S: Shorts>(block: &[u8], sink: &mut impl Sink<S>) {
+        let scales = six_bit_scales(&block[4..16]).map(i16::from);
+        let fifths = S::pairs(&block[16..]);
+        for pair in 0..4 {
+            let bytes = S::pairs(&block[48 + 32 * pair..]);
+            let (low, high) = ([scales[2 * pair]; 2], [scales[2 * pair + 1]; 2]);
+            let even = bytes.and(15).or(moved(fifths, (2 * pair, 4), 16)).times(low);
+            let odd = bytes.shr(8).and(15).or(moved(fifths, (8 + 2 * pair, 4), 16)).times(low);
+            take_two(sink, 2 * pair, [even, odd]);
+            let even = bytes.shr(4).and(15).or(moved(fifths, (2 * pair + 1, 4), 16)).times(high);
+            let odd = bytes.shr(12).or(moved(fifths, (9 + 2 * pair, 4), 16)).times(high);
+            take_two(sink, 2 * pair + 1, [even, odd]);
+        }
+    }
+}
+
+pub(in super::super) struct Q6K;
+
+impl Format for Q6K {
+    const NUMBER: u32 = 14;
+    const SIZE: BlockSize = BlockSize::Large;
+    const BYTES: usize = 210;
+    const HAS_MINIMA: bool = false;
+
+    #[inline(always)]
+    fn scale<S: Shorts>(block: &[u8]) -> f32 {
+        half_at::<S>(block, 208)
+    }
+
+    /// In each half of 128, runs 0 and 1 are the low halves of 64 bytes, runs 2 and 3 the high ones.
+    #[inline(always)]
+    fn unpack<S: Shorts>(block: &[u8], sink: &mut impl Sink<S>) {
+        for half in 0..2 {
+            let upper = S::pairs(&block[128 + 32 * half..]);
+            for run in 0..4 {
+                let bytes = S::pairs(&block[64 * half + 32 * (run % 2)..]).shr(4 * (run / 2));
+                let group = 4 * half + run;
+                let scales = [2 * group, 2 * group + 1].map(|at| i16::from(block[192 + at].cast_signed()));
+                let even = bytes.and(15).or(moved(upper, (2 * run, 4), 48));
+                let odd = bytes.shr(8).and(15).or(moved(upper, (8 + 2 * run, 4), 48));
+                take_two(sink, group, [even.minus(32).times(scales), odd.minus(32).times(scales)]);
+            }
+        }
+    }
+}
+
+pub(in super::super) struct Q2K;
+
+impl Format for Q2K {
+    const NUMBER: u32 = 10;
+    const SIZE: BlockSize = BlockSize::Large;
+    const BYTES: usize = 84;
+    const HAS_MINIMA: bool = true;
+
+    #[inline(always)]
+    fn scale<S: Shorts>(block: &[u8]) -> f32 {
+        half_at::<S>(block, 80)
+    }
+
+    #[inline(always)]
+    fn least<S: Shorts>(block: &[u8]) -> f32 {
+        -half_at::<S>(block, 82)
+    }
+
+    #[inline(always)]
+    fn minima(block: &[u8]) -> [i16; MINIMA] {
+        std::array::from_fn(|group| i16::from(block[group] >> 4))
+    }
+
+    /// In each half of 128, four runs of 32 lie in the same 32 bytes.
+    #[inline(always)]
+    fn unpack<S: Shorts>(block: &[u8], sink: &mut impl Sink<S>) {
+        for half in 0..2 {
+            let bytes = S::pairs(&block[16 + 32 * half..]);
+            for run in 0..4 {
+                let group = 4 * half + run;
+                let scales = [2 * group, 2 * group + 1].map(|at| i16::from(block[at] & 15));
+                let (even, odd) = (bytes.shr(2 * run).and(3), bytes.shr(8 + 2 * run).and(3));
+                take_two(sink, group, [even.times(scales), odd.times(scales)]);
+            }
+        }
+    }
+}
+
+pub(in super::super) struct Q3K;
+
+impl Format for Q3K {
+    const NUMBER: u32 = 11;
+    const SIZE: BlockSize = BlockSize::Large;
+    const BYTES: usize = 110;
+    const HAS_MINIMA: bool = false;
+
+    #[inline(always)]
+    fn scale<S: Shorts>(block: &[u8]) -> f32 {
+        half_at::<S>(block, 108)
+    }
+
+    /// As [`Q2K`]. The third bit of run `r` is bit `r` of 32 bytes, and clear where 4 is subtracted.
+    #[inline(always)]
+    fn unpack<S: Shorts>(block: &[u8], sink: &mut impl Sink<S>) {
+        let packed = &block[96..108];
+        let thirds = S::pairs(block);
+        for half in 0..2 {
+            let bytes = S::pairs(&block[32 + 32 * half..]);
+            for run in 0..4 {
+                let group = 4 * half + run;
+                let scales = [2 * group, 2 * group + 1].map(|at| {
+                    let low = packed[at % 8] >> (4 * (at / 8)) & 15;
+                    let high = packed[8 + at % 4] >> (2 * (at / 4)) & 3;
+                    i16::from(low | high << 4) - 32
+                });
+                let even = bytes.shr(2 * run).and(3).or(moved(thirds, (group, 2), 4));
+                let odd = bytes.shr(8 + 2 * run).and(3).or(moved(thirds, (8 + group, 2), 4));
+                take_two(sink, group, [even.minus(4).times(scales), odd.minus(4).times(scales)]);
+            }
+        }
+    }
+}

@@ -1,0 +1,118 @@
+//! Rows of `x` as 16-bit integers in blocks of 32 or 256, each with a scale.
+//!
+//! The largest code is such that the sum over a block fits into 32 bits for every weight. For blocks of 32 a code has 15
+//! bits and a sign, for blocks of 256, whose weights have up to 13 bits, 11 and a sign.
+
+use super::formats::{BlockSize, MINIMA};
+use super::shorts::SHORTS;
+use crate::kernel::cpu::threads::share_chunks;
+
+/// Below this a block is zero, since the inverse of its scale would be infinite.
+const SMALLEST: f32 = 1e-30;
+/// Weights of one step: a large block, or as many small ones. Rows are padded to a multiple.
+pub(super) const STEP: usize = 256;
+/// Registers of one step.
+pub(super) const STEP_PARTS: usize = STEP / SHORTS;
+/// Elements of `x` up to which a second thread is not worth it.
+const SERIAL_ELEMENTS: usize = 1 << 14;
+
+/// The codes of one step.
+pub(super) type StepCodes = [[i16; SHORTS]; STEP_PARTS];
+
+/// The largest code, by the size of a block.
+pub(super) fn code_max(size: BlockSize) -> f32 {
+    match size {
+        // 32 * 128 * 32,767 < 2^31.
+        BlockSize::Small => 32_767.0,
+        // 256 * 4,096 * 2,047 < 2^31, and the sum of 16 codes fits into 16 bits.
+        BlockSize::Large => 2_047.0,
+    }
+}
+
+/// Quantized rows of `x`, each padded with zeros to whole steps.
+#[derive(Debug)]
+pub(super) struct QuantizedRows {
+    pub(super) size: BlockSize,
+    pub(super) rows: Vec<QuantizedRow>,
+}
+
+#[derive(Debug, Clone, Default)]
+pub(super) struct QuantizedRow {
+    /// `[steps]`.
+    pub(super) codes: Vec<StepCodes>,
+    /// `[blocks]`.
+    pub(super) scales: Vec<f32>,
+    /// For small blocks: the sum of each block's values, `[blocks]`.
+    pub(super) sums: Vec<f32>,
+    /// For large blocks: the sums of each 16 codes, `[steps]`.
+    pub(super) code_sums: Vec<[i16; MINIMA]>,
+}
+
+impl QuantizedRows {
+    /// `x` is `[m, columns]`, row-major, and `columns` is a multiple of the block.
+    pub(super) fn new(x: &[f32], columns: usize, size: BlockSize) -> Self {
+        let mut rows = vec![QuantizedRow::default(); x.len() / columns.max(1)];
+        let fill = |at: usize, row: &mut QuantizedRow| row.fill(&x[at * columns..(at + 1) * columns], size);
+        if x.len() <= SERIAL_ELEMENTS {
+            rows.iter_mut().enumerate().for_each(|(at, row)| fill(at, row));
+        } else {
+            share_chunks(&mut rows, 1, |at, rows| rows.iter_mut().for_each(|row| fill(at, row)));
+        }
+        Self { size, rows }
+    }
+}
+
+impl QuantizedRow {
+    fn fill(&mut self, x: &[f32], size: BlockSize) {
+        let steps = x.len().div_ceil(STEP);
+        let blocks = steps * STEP / size.weights();
+        self.codes = vec![[[0; SHORTS]; STEP_PARTS]; steps];
+        self.scales = vec![0.0; blocks];
+        let codes = self.codes.as_flattened_mut().as_flattened_mut();
+        let each = x.chunks_exact(size.weights()).zip(codes.chunks_exact_mut(size.weights())).zip(&mut self.scales);
+        match size {
+            BlockSize::Small => {
+                self.sums = vec![0.0; blocks];
+                for (((x, codes), scale), sum) in each.zip(&mut self.sums) {
+                    *scale = quantize(x, codes, code_max(size));
+                    *sum = *scale * codes.iter().map(|code| i32::from(*code)).sum::<i32>() as f32;
+                }
+            }
+            BlockSize::Large => {
+                self.code_sums = vec![[0; MINIMA]; steps];
+                for (((x, codes), scale), sums) in each.zip(&mut self.code_sums) {
+                    *scale = quantize(x, codes, code_max(size));
+                    // Of each 32, the first 16 weights are the first eight at even places and at odd ones.
+                    for (sums, codes) in sums.as_chunks_mut::<2>().0.iter_mut().zip(codes.as_chunks::<32>().0) {
+                        let sum = |from: usize| codes[from..from + 8].iter().sum::<i16>();
+                        *sums = [sum(0) + sum(16), sum(8) + sum(24)];
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Writes the codes of a block and returns its scale, which is not a number if a value is not finite.
+fn quantize(x: &[f32], codes: &mut [i16], code_max: f32) -> f32 {
+    /// Added to a number below 2^22, it leaves the nearest integer in the lowest bits.
+    const ROUND: f32 = 12_582_912.0;
+    // As integers, sizes are in the same order, and what is not finite is the largest.
+    let largest = x.iter().map(|value| value.to_bits() & 0x7FFF_FFFF).fold(0, u32::max);
+    let largest = f32::from_bits(largest);
+    if largest < SMALLEST {
+        codes.fill(0);
+        return 0.0;
+    }
+    if !largest.is_finite() {
+        codes.fill(0);
+        return f32::NAN;
+    }
+    let inverse = code_max / largest;
+    for (values, codes) in x.as_chunks::<32>().0.iter().zip(codes.as_chunks_mut::<32>().0) {
+        let own = values.map(|value| ((value * inverse + ROUND).to_bits() as u16).cast_signed());
+        // As weights are: those at even places, then those at odd ones.
+        *codes = std::array::from_fn(|at| own[2 * (at % 16) + at / 16]);
+    }
+    largest / code_max
+}
