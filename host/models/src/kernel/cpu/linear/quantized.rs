@@ -78,7 +78,8 @@ impl Inputs {
 
     /// Packs the rows for GEMM.
     pub(super) fn pack(&self, level: IntegerLevel) -> PackedInputs {
-        let pack = |rows: Option<&QuantizedRows>| rows.map(|rows| panels::pack(rows, level.lanes())).unwrap_or_default();
+        let pack =
+            |rows: Option<&QuantizedRows>| rows.map(|rows| panels::pack(rows, level.lanes())).unwrap_or_default();
         PackedInputs { small: pack(self.small.as_ref()), large: pack(self.large.as_ref()) }
     }
 }

@@ -121,7 +121,11 @@ fn tile<I: Integers, const B: usize, const MIN: bool, const N: usize, const R: u
                 let own = I::Floats::splat(rows[r].scales[block]);
                 let part = match MIN {
                     true => {
-                        let of = if B == STEP { minima[r][n].floats().times(scale) } else { I::Floats::inputs(&x.sums[at..]) };
+                        let of = if B == STEP {
+                            minima[r][n].floats().times(scale)
+                        } else {
+                            I::Floats::inputs(&x.sums[at..])
+                        };
                         I::Floats::splat(rows[r].least[block]).times(of).plus_product(own, part)
                     }
                     false => part.times(own),

@@ -10,7 +10,12 @@ const _: () = assert!(STEP == GROUP * BlockSize::Small.weights());
 
 /// The products of rows of weights and all rows of `x`. `out` is `[rows, m]`.
 #[inline(always)]
-pub(super) fn run<F: Format, S: Shorts, V: Vector>(weights: &[u8], row_bytes: usize, x: &[QuantizedRow], out: &mut [f32]) {
+pub(super) fn run<F: Format, S: Shorts, V: Vector>(
+    weights: &[u8],
+    row_bytes: usize,
+    x: &[QuantizedRow],
+    out: &mut [f32],
+) {
     let (twos, ones) = x.as_chunks::<2>();
     for (weights, out) in weights.chunks_exact(row_bytes).zip(out.chunks_exact_mut(x.len())) {
         let (even, odd) = out.split_at_mut(2 * twos.len());

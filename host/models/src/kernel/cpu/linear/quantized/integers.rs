@@ -6,9 +6,9 @@
 #[cfg(target_arch = "x86_64")]
 use std::arch::x86_64 as x86;
 
-use super::super::vector::{Plain, Vector};
 #[cfg(target_arch = "x86_64")]
 use super::super::vector::{Avx2, Avx512};
+use super::super::vector::{Plain, Vector};
 
 /// A register of 32-bit integers. It is used only in functions that enable its instructions (`super::level`).
 pub(super) trait Integers: Copy {

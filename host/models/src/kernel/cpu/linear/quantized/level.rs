@@ -1,21 +1,19 @@
 //! The integer instructions of the machine, and the kernels compiled for each set.
 
-use super::formats::{
-    BlockSize, Format, Iq4Nl, Iq4Xs, Mxfp4, Q2K, Q3K, Q4_0, Q4_1, Q4K, Q5_0, Q5_1, Q5K, Q6K, Q8_0,
-};
+use super::formats::{BlockSize, Format, Iq4Nl, Iq4Xs, Mxfp4, Q2K, Q3K, Q4_0, Q4_1, Q4K, Q5_0, Q5_1, Q5K, Q6K, Q8_0};
 use super::inputs::QuantizedRow;
+use super::integers::PlainIntegers;
 #[cfg(target_arch = "x86_64")]
 use super::integers::{Integers256, Integers512};
-use super::integers::PlainIntegers;
 use super::panels::QuantizedPanel;
 #[cfg(target_arch = "x86_64")]
 use super::shorts::Avx2Shorts;
 use super::shorts::PlainShorts;
 use super::weights::UnpackedStep;
+use super::{gemm, gemv};
 #[cfg(target_arch = "x86_64")]
 use crate::kernel::cpu::linear::vector::Avx2;
 use crate::kernel::cpu::linear::vector::Plain;
-use super::{gemm, gemv};
 
 /// Every block type with integer kernels.
 static KERNELS: &[IntegerKernel] = &[
@@ -143,7 +141,14 @@ impl IntegerLevel {
     }
 
     /// The products of rows of weights, each of `row_bytes`, and all rows of `x`. `out` is `[rows, m]`.
-    pub(super) fn gemv(self, kernel: &IntegerKernel, weights: &[u8], row_bytes: usize, x: &[QuantizedRow], out: &mut [f32]) {
+    pub(super) fn gemv(
+        self,
+        kernel: &IntegerKernel,
+        weights: &[u8],
+        row_bytes: usize,
+        x: &[QuantizedRow],
+        out: &mut [f32],
+    ) {
         match self {
             // SAFETY: it needs no instructions that a processor may not have.
             Self::Plain => unsafe { (kernel.plain_gemv)(weights, row_bytes, x, out) },
