@@ -1,7 +1,10 @@
 #!/usr/bin/env python3
 """Writes make_model.py's model as GGUF for llama.cpp: the same weights and a tokenizer that reads the same.
 
-Usage: make_gguf.py MODEL OUT.gguf       (needs the Python package gguf)
+Usage: make_gguf.py MODEL OUT.gguf [TYPE]       (needs the Python package gguf)
+With a TYPE, such as F16, Q8_0 or Q4_K, matrices have that type. The package has no encoder for some of the types; blocks
+of those are random bits with small scales, whose speed is the same. "Q4_K_M" is the mixture of types that llama-quantize
+makes of this shape.
 Names and keys are those of llama.cpp's architecture "qwen3". Tensors are copied from the mapped file one by one; norms
 become F32, since llama.cpp has no norm in BF16.
 """
@@ -73,14 +76,47 @@ def add_tokenizer(writer, tokenizer):
     writer.add_add_bos_token(False)
 
 
+# Bytes at which a block has 16-bit scales, for types without an encoder.
+SCALES = {"Q2_K": (80, 82), "Q3_K": (108,), "Q4_K": (0, 2), "Q5_K": (0, 2), "Q6_K": (208,), "IQ4_NL": (0,), "IQ4_XS": (0,)}
+
+
+def type_of(name, mixture, layers):
+    """The type of a matrix. Q4_K_M has Q6_K where precision matters most."""
+    if mixture != "Q4_K_M":
+        return mixture
+    if name == "token_embd.weight":
+        return "Q6_K"
+    layer = int(name.split(".")[1])
+    more = layer < layers // 8 or layer >= 7 * layers // 8 or (layer - layers // 8) % 3 == 2
+    return "Q6_K" if more and ("attn_v" in name or "ffn_down" in name) else "Q4_K"
+
+
+def quantized(values, kind, random):
+    """Bytes of a matrix of BF16 or F32 in another type."""
+    if kind not in SCALES:
+        full = values if values.dtype == np.float32 else (values.astype(np.uint32) << 16).view(np.float32)
+        return gguf.quants.quantize(full, gguf.GGMLQuantizationType[kind])
+    weights, size = gguf.GGML_QUANT_SIZES[gguf.GGMLQuantizationType[kind]]
+    blocks = random.integers(0, 256, (values.size // weights, size), dtype=np.uint8)
+    for at in SCALES[kind]:
+        blocks[:, at:at + 2] = np.frombuffer(np.float16(1e-4).tobytes(), dtype=np.uint8)
+    return blocks.reshape(values.shape[0], -1)
+
+
 def main():
     model, out = pathlib.Path(sys.argv[1]), sys.argv[2]
+    kind = sys.argv[3] if len(sys.argv) > 3 else None
+    random = np.random.Generator(np.random.PCG64(1))
+    layers = json.loads((model / "config.json").read_text())["num_hidden_layers"]
     writer = gguf.GGUFWriter(out, "qwen3")
     add_config(writer, json.loads((model / "config.json").read_text()))
     add_tokenizer(writer, json.loads((model / "tokenizer.json").read_text(encoding="utf-8")))
     writer.add_chat_template((model / "chat_template.jinja").read_text())
     for name, values in tensors(model / "model.safetensors"):
-        if values.dtype == np.float32:
+        if kind and values.ndim == 2:
+            own = type_of(gguf_name(name), kind, layers)
+            writer.add_tensor(gguf_name(name), quantized(values, own, random), raw_dtype=gguf.GGMLQuantizationType[own])
+        elif values.dtype == np.float32:
             writer.add_tensor(gguf_name(name), values)
         elif values.ndim == 1:
             writer.add_tensor(gguf_name(name), (values.astype(np.uint32) << 16).view(np.float32))

@@ -150,11 +150,6 @@ impl StoredTensor {
         Self { range: 0..bytes.len(), blob: Blob::Owned(bytes.into()), dtype, shape }
     }
 
-    /// This tensor, or an F32 copy if it is F16.
-    pub(crate) fn without_f16(&self) -> Self {
-        if self.dtype == StoredType::F16 { self.widened() } else { self.clone() }
-    }
-
     /// This tensor in F32: a copy if it has another type.
     pub(crate) fn widened(&self) -> Self {
         if self.dtype == StoredType::F32 {

@@ -27,7 +27,7 @@ use gemm::OutputColumns;
 pub(super) use level::levels;
 pub(super) use level::{Level, level};
 use panels::Panels;
-use quantized::{Inputs, IntegerKernel, PackedInputs};
+use quantized::{IntegerKernel, PackedInputs, QuantizedInputs};
 
 /// Minimum bytes of weights of one GEMV task. Smaller products run on the calling thread.
 const TASK_BYTES: usize = 1 << 16;
@@ -47,7 +47,7 @@ const UNPACKED_ROWS: usize = 2;
 /// Multiply-adds up to which a product runs on the calling thread.
 const SERIAL_PRODUCTS: usize = 1 << 16;
 
-/// A matrix `[rows, columns]` as it is stored, possibly in several parts stacked along the rows. F32, BF16 or quantized.
+/// A matrix `[rows, columns]` as it is stored, possibly in several parts stacked along the rows.
 #[derive(Debug, Clone)]
 pub(crate) struct StoredMatrix {
     parts: Vec<StoredTensor>,
@@ -58,8 +58,6 @@ pub(crate) struct StoredMatrix {
 impl StoredMatrix {
     /// `parts` are matrices with the same number of columns.
     pub(crate) fn new(parts: Vec<StoredTensor>) -> Self {
-        // F16 cannot be widened cheaply on every machine, so it is widened once, here.
-        let parts: Vec<StoredTensor> = parts.iter().map(StoredTensor::without_f16).collect();
         let rows = parts.iter().filter_map(|part| part.shape.first()).sum();
         let columns = parts.first().and_then(|part| part.shape.get(1)).copied().unwrap_or(0);
         Self { parts, rows, columns }
@@ -98,7 +96,7 @@ impl StoredMatrix {
     }
 
     fn gemv(&self, level: Level, x: &[f32], m: usize) -> Vec<f32> {
-        let inputs = Inputs::new(x, self.columns, self.kernels());
+        let inputs = QuantizedInputs::new(x, self.columns, self.kernels());
         let x: Vec<&[f32]> = x.chunks_exact(self.columns.max(1)).take(m).collect();
         let mut transposed = vec![0.0; m * self.rows];
         let mut rest = transposed.as_mut_slice();
@@ -129,7 +127,7 @@ impl StoredMatrix {
         let blocks = self.blocks();
         let packed = if self.is_integer() { PACKED_INTEGER_ROWS } else { PACKED_ROWS };
         for (x, out) in x.chunks(packed * self.columns).zip(out.chunks_mut(packed * self.rows)) {
-            let inputs = Inputs::new(x, self.columns, self.kernels()).pack(level.integers());
+            let inputs = QuantizedInputs::new(x, self.columns, self.kernels()).pack(level.integers());
             let x = if self.is_integer() { None } else { Some(Panels::new(x, self.columns, level.lanes())) };
             let out = OutputColumns::new(out, self.rows);
             let run = |block: &WeightBlock<'_>| gemm_block(level, block, self.columns, (&inputs, x.as_ref()), &out);
@@ -201,7 +199,7 @@ fn gemm_block(
 }
 
 /// GEMV of one part. `out` is `[rows, m]`.
-fn gemv_part(level: Level, part: &StoredTensor, x: &[&[f32]], inputs: &Inputs, out: &mut [f32]) {
+fn gemv_part(level: Level, part: &StoredTensor, x: &[&[f32]], inputs: &QuantizedInputs, out: &mut [f32]) {
     let m = x.len();
     let row_bytes = part.row_bytes();
     if row_bytes == 0 || m == 0 {

@@ -10,8 +10,11 @@ use std::marker::PhantomData;
 use std::ops::Range;
 
 use super::panels::{Panel, Panels};
-use super::vector::{Vector, widen};
+use super::vector::{Bf16, F16, StoredValue, Vector, widen};
 use crate::checkpoint::tensors::StoredType;
+
+/// Columns of F16 that are widened at a time. Few, since a block of rows in F32 must fit into a second-level cache.
+const HALF_COLUMNS: usize = 512;
 
 /// A matrix `[.., rows]` whose columns are written by several threads.
 #[derive(Debug)]
@@ -53,26 +56,32 @@ impl<'a> OutputColumns<'a> {
 pub(super) fn run<V: Vector>(dtype: StoredType, weights: &[u8], x: &Panels, out: &OutputColumns<'_>, column: usize) {
     let row_bytes = dtype.row_bytes(x.columns()).unwrap_or(1);
     let rows = weights.len() / row_bytes;
-    let step = x.step();
+    let step = if dtype == StoredType::F16 { x.step().min(HALF_COLUMNS) } else { x.step() };
     let mut sums = vec![0.0; rows * x.width()];
     let mut widened = vec![0; if step < x.columns() { rows * step * size_of::<f32>() } else { 0 }];
     for from in (0..x.columns()).step_by(step) {
         let to = (from + step).min(x.columns());
-        match dtype {
-            // There are many panels: weights are widened once for all of them.
-            StoredType::Bf16 if step < x.columns() => {
-                let row = (to - from) * size_of::<f32>();
-                for (weights, out) in weights.chunks_exact(row_bytes).zip(widened.chunks_exact_mut(row)) {
-                    widen_row::<V>(&weights[from * 2..to * 2], out);
-                }
-                panels::<V, 8>(&widened[..rows * row], row, 0, x.part(from, to), &mut sums);
-            }
-            StoredType::Bf16 => panels::<V, 4>(weights, row_bytes, from * 2, x.part(from, to), &mut sums),
-            // `StoredMatrix` has widened F16 and unpacked blocks.
-            StoredType::F32 | StoredType::F16 | StoredType::Blocks(_) => {
-                panels::<V, 8>(weights, row_bytes, from * 4, x.part(from, to), &mut sums);
+        if dtype == StoredType::Bf16 && step >= x.columns() {
+            panels::<V, 4>(weights, row_bytes, from * 2, x.part(from, to), &mut sums);
+            continue;
+        }
+        if dtype == StoredType::F32 && step >= x.columns() {
+            panels::<V, 8>(weights, row_bytes, from * 4, x.part(from, to), &mut sums);
+            continue;
+        }
+        // There are many panels: weights are widened once for all of them. F32 is copied, since rows that are far apart
+        // share the same few lines of a first-level cache.
+        let row = (to - from) * size_of::<f32>();
+        widened.resize(rows * row, 0);
+        for (weights, out) in weights.chunks_exact(row_bytes).zip(widened.chunks_exact_mut(row)) {
+            match dtype {
+                StoredType::Bf16 => widen_row::<V, Bf16>(&weights[from * 2..to * 2], out),
+                StoredType::F16 => widen_row::<V, F16>(&weights[from * 2..to * 2], out),
+                // `StoredMatrix` has unpacked blocks.
+                StoredType::F32 | StoredType::Blocks(_) => out.copy_from_slice(&weights[from * 4..to * 4]),
             }
         }
+        panels::<V, 8>(&widened, row, 0, x.part(from, to), &mut sums);
     }
     let mut rest = sums.as_slice();
     for panel in x.part(0, 0) {
@@ -86,17 +95,17 @@ pub(super) fn run<V: Vector>(dtype: StoredType, weights: &[u8], x: &Panels, out:
     }
 }
 
-/// Widens BF16 to stored F32.
+/// Widens weights of two bytes to stored F32.
 #[inline(always)]
-fn widen_row<V: Vector>(weights: &[u8], out: &mut [u8]) {
+fn widen_row<V: Vector, T: StoredValue>(weights: &[u8], out: &mut [u8]) {
     let whole = weights.len() - weights.len() % (2 * V::LANES);
     let (most, rest) = weights.split_at(whole);
     let (out, last) = out.split_at_mut(2 * whole);
     for (weights, out) in most.chunks_exact(2 * V::LANES).zip(out.chunks_exact_mut(4 * V::LANES)) {
-        V::weights::<2>(weights).put_stored(out);
+        T::lanes::<V>(weights).put_stored(out);
     }
     for (weight, out) in rest.chunks_exact(2).zip(last.chunks_exact_mut(4)) {
-        out.copy_from_slice(&widen::<2>(weight).to_le_bytes());
+        out.copy_from_slice(&T::one(weight).to_le_bytes());
     }
 }
 

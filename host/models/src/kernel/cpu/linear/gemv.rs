@@ -1,11 +1,11 @@
 //! GEMV for few rows of `x`: a row of weights and a row of `x` go through the registers together, lane by lane.
 //!
-//! Every weight is read once and multiplied once or twice, so the speed is the bandwidth of memory: BF16 is widened in
-//! registers and costs half as much as F32. Each sum is a sum of lanes. Rows of weights are read one after another,
+//! Every weight is read once and multiplied once or twice, so the speed is the bandwidth of memory: BF16 and F16
+//! are widened in registers and cost half as much as F32. Each sum is a sum of lanes. Rows of weights are read one after another,
 //! which is one stream of memory. Four rows at a time were half as fast on machines with fast memory, since the
 //! processor prefetches along a stream and each row is a short one.
 
-use super::vector::{Vector, widen};
+use super::vector::{Bf16, F16, F32, StoredValue, Vector};
 use crate::checkpoint::tensors::StoredType;
 
 /// Partial sums of one row that are added in parallel, so that no addition waits for the one before.
@@ -15,22 +15,23 @@ const CHAINS: usize = 4;
 #[inline(always)]
 pub(super) fn run<V: Vector>(dtype: StoredType, weights: &[u8], x: &[&[f32]], out: &mut [f32]) {
     match dtype {
-        StoredType::Bf16 => rows::<V, 2>(weights, x, out),
-        // `StoredMatrix` has widened F16 and unpacked blocks.
-        StoredType::F32 | StoredType::F16 | StoredType::Blocks(_) => rows::<V, 4>(weights, x, out),
+        StoredType::Bf16 => rows::<V, Bf16>(weights, x, out),
+        StoredType::F16 => rows::<V, F16>(weights, x, out),
+        // `StoredMatrix` has unpacked blocks.
+        StoredType::F32 | StoredType::Blocks(_) => rows::<V, F32>(weights, x, out),
     }
 }
 
 #[inline(always)]
-fn rows<V: Vector, const SIZE: usize>(weights: &[u8], x: &[&[f32]], out: &mut [f32]) {
-    let row_bytes = x.first().map_or(0, |row| row.len()) * SIZE;
+fn rows<V: Vector, T: StoredValue>(weights: &[u8], x: &[&[f32]], out: &mut [f32]) {
+    let row_bytes = x.first().map_or(0, |row| row.len()) * T::BYTES;
     let (pairs, last) = x.as_chunks::<2>();
     for (weights, out) in weights.chunks_exact(row_bytes).zip(out.chunks_exact_mut(x.len())) {
         for (pair, out) in pairs.iter().zip(out.as_chunks_mut::<2>().0) {
-            *out = row::<V, SIZE, 2>(weights, *pair);
+            *out = row::<V, T, 2>(weights, *pair);
         }
         if let ([one], Some(out)) = (last, out.last_mut()) {
-            [*out] = row::<V, SIZE, 1>(weights, [one]);
+            [*out] = row::<V, T, 1>(weights, [one]);
         }
     }
 }
@@ -41,13 +42,13 @@ fn rows<V: Vector, const SIZE: usize>(weights: &[u8], x: &[&[f32]], out: &mut [f
     clippy::needless_range_loop,
     reason = "counted loops over arrays stay in registers; iterators over them do not"
 )]
-fn row<V: Vector, const SIZE: usize, const C: usize>(weights: &[u8], x: [&[f32]; C]) -> [f32; C] {
+fn row<V: Vector, T: StoredValue, const C: usize>(weights: &[u8], x: [&[f32]; C]) -> [f32; C] {
     let columns = x.iter().map(|row| row.len()).min().unwrap_or(0);
     let mut sums = [[V::zero(); C]; CHAINS];
     let mut at = 0;
-    for weights in weights.chunks_exact(CHAINS * V::LANES * SIZE) {
+    for weights in weights.chunks_exact(CHAINS * V::LANES * T::BYTES) {
         for chain in 0..CHAINS {
-            let lanes = V::weights::<SIZE>(&weights[chain * V::LANES * SIZE..]);
+            let lanes = T::lanes::<V>(&weights[chain * V::LANES * T::BYTES..]);
             for c in 0..C {
                 let inputs = V::inputs(&x[c][at + chain * V::LANES..]);
                 sums[chain][c] = sums[chain][c].plus_product(lanes, inputs);
@@ -56,7 +57,7 @@ fn row<V: Vector, const SIZE: usize, const C: usize>(weights: &[u8], x: [&[f32];
         at += CHAINS * V::LANES;
     }
     while at + V::LANES <= columns {
-        let lanes = V::weights::<SIZE>(&weights[at * SIZE..]);
+        let lanes = T::lanes::<V>(&weights[at * T::BYTES..]);
         for c in 0..C {
             sums[0][c] = sums[0][c].plus_product(lanes, V::inputs(&x[c][at..]));
         }
@@ -70,7 +71,7 @@ fn row<V: Vector, const SIZE: usize, const C: usize>(weights: &[u8], x: [&[f32];
         }
         out[c] = sum.sum();
         for column in at..columns {
-            out[c] += widen::<SIZE>(&weights[column * SIZE..]) * x[c][column];
+            out[c] += T::one(&weights[column * T::BYTES..]) * x[c][column];
         }
     }
     out

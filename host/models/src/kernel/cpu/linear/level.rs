@@ -33,6 +33,7 @@ pub(in crate::kernel) fn levels() -> Vec<Level> {
     #[cfg(target_arch = "x86_64")]
     {
         let avx2 = std::arch::is_x86_feature_detected!("avx2") && std::arch::is_x86_feature_detected!("fma");
+        let avx2 = avx2 && std::arch::is_x86_feature_detected!("f16c");
         if avx2 && std::arch::is_x86_feature_detected!("avx512f") {
             levels.push(Level::Avx512);
         }
@@ -79,7 +80,7 @@ impl Level {
             // SAFETY: `levels` gives this out only where the processor has AVX-512F and FMA.
             #[cfg(target_arch = "x86_64")]
             Self::Avx512 => unsafe { gemv_avx512(dtype, weights, x, out) },
-            // SAFETY: `levels` gives this out only where the processor has AVX2 and FMA.
+            // SAFETY: `levels` gives this out only where the processor has AVX2, F16C and FMA.
             #[cfg(target_arch = "x86_64")]
             Self::Avx2 => unsafe { gemv_avx2(dtype, weights, x, out) },
             Self::Plain => gemv::run::<Plain>(dtype, weights, x, out),
@@ -93,7 +94,7 @@ impl Level {
             // SAFETY: `levels` gives this out only where the processor has AVX-512F and FMA.
             #[cfg(target_arch = "x86_64")]
             Self::Avx512 => unsafe { gemm_avx512(dtype, weights, x, out, column) },
-            // SAFETY: `levels` gives this out only where the processor has AVX2 and FMA.
+            // SAFETY: `levels` gives this out only where the processor has AVX2, F16C and FMA.
             #[cfg(target_arch = "x86_64")]
             Self::Avx2 => unsafe { gemm_avx2(dtype, weights, x, out, column) },
             Self::Plain => gemm::run::<Plain>(dtype, weights, x, out, column),
@@ -108,7 +109,7 @@ fn gemv_avx512(dtype: StoredType, weights: &[u8], x: &[&[f32]], out: &mut [f32])
 }
 
 #[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx2,fma")]
+#[target_feature(enable = "avx2,f16c,fma")]
 fn gemv_avx2(dtype: StoredType, weights: &[u8], x: &[&[f32]], out: &mut [f32]) {
     gemv::run::<Avx2>(dtype, weights, x, out);
 }
@@ -120,7 +121,7 @@ fn gemm_avx512(dtype: StoredType, weights: &[u8], x: &Panels, out: &OutputColumn
 }
 
 #[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx2,fma")]
+#[target_feature(enable = "avx2,f16c,fma")]
 fn gemm_avx2(dtype: StoredType, weights: &[u8], x: &Panels, out: &OutputColumns<'_>, column: usize) {
     gemm::run::<Avx2>(dtype, weights, x, out, column);
 }

@@ -36,12 +36,12 @@ pub(super) const GEMV_ROWS_MAX: usize = 3;
 
 /// `x` for each size of block that a matrix has.
 #[derive(Debug, Default)]
-pub(super) struct Inputs {
+pub(super) struct QuantizedInputs {
     small: Option<QuantizedRows>,
     large: Option<QuantizedRows>,
 }
 
-impl Inputs {
+impl QuantizedInputs {
     /// `x` is `[m, columns]`, row-major.
     pub(super) fn new<'a>(x: &[f32], columns: usize, kernels: impl Iterator<Item = &'a IntegerKernel>) -> Self {
         let mut inputs = Self::default();
@@ -84,7 +84,7 @@ impl Inputs {
     }
 }
 
-/// As [`Inputs`], packed for GEMM.
+/// As [`QuantizedInputs`], packed for GEMM.
 #[derive(Debug)]
 pub(super) struct PackedInputs {
     small: Vec<QuantizedPanel>,

@@ -61,7 +61,7 @@ fn a_row_does_not_depend_on_the_other_rows() {
     let (rows, columns, many) = (52, 1_003, PACKED_ROWS + 37);
     let weights: Vec<f32> = values(rows * columns, 17).iter().map(|value| value * 0.3).collect();
     let x: Vec<f32> = values(many * columns, 29).iter().map(|value| value * 0.7).collect();
-    for dtype in [StoredType::F32, StoredType::Bf16] {
+    for dtype in [StoredType::F32, StoredType::F16, StoredType::Bf16] {
         let matrix = matrix(&weights, dtype, columns);
         let wide: Vec<f32> = weights.iter().map(|weight| narrowed(*weight, dtype)).collect();
         for level in levels() {
@@ -83,7 +83,11 @@ fn a_row_does_not_depend_on_the_other_rows() {
 
 /// A value rounded to a type.
 fn narrowed(value: f32, dtype: StoredType) -> f32 {
-    if dtype == StoredType::Bf16 { half::bf16::from_f32(value).to_f32() } else { value }
+    match dtype {
+        StoredType::F16 => half::f16::from_f32(value).to_f32(),
+        StoredType::Bf16 => half::bf16::from_f32(value).to_f32(),
+        StoredType::F32 | StoredType::Blocks(_) => value,
+    }
 }
 
 #[test]

@@ -13,6 +13,8 @@ pub(in crate::kernel) trait Vector: Copy {
     fn pair<const PAIR: usize>(bytes: &[u8; PAIR]) -> [Self; 2];
     /// `LANES` values of `SIZE` bytes each (4: F32, 2: BF16) from the start of `bytes`, which has at least as many.
     fn weights<const SIZE: usize>(bytes: &[u8]) -> Self;
+    /// `LANES` IEEE halves from the start of `bytes`, which has at least as many.
+    fn halves(bytes: &[u8]) -> Self;
     /// `LANES` values from the start of `values`, which has at least as many.
     fn inputs(values: &[f32]) -> Self;
     /// `a * b + self`.
@@ -37,6 +39,66 @@ pub(super) fn widen<const SIZE: usize>(bytes: &[u8]) -> f32 {
         (2, [a, b, ..]) => f32::from_bits(u32::from(u16::from_le_bytes([*a, *b])) << 16),
         (4, [a, b, c, d, ..]) => f32::from_le_bytes([*a, *b, *c, *d]),
         _ => 0.0,
+    }
+}
+
+/// The IEEE half at the start of `bytes`.
+pub(super) fn widen_half(bytes: &[u8]) -> f32 {
+    half::f16::from_le_bytes([bytes[0], bytes[1]]).to_f32_const()
+}
+
+/// A type in which weights are stored one by one.
+pub(super) trait StoredValue {
+    const BYTES: usize;
+    /// One weight from the start of `bytes`.
+    fn one(bytes: &[u8]) -> f32;
+    /// A weight for each lane from the start of `bytes`.
+    fn lanes<V: Vector>(bytes: &[u8]) -> V;
+}
+
+pub(super) struct F32;
+pub(super) struct Bf16;
+pub(super) struct F16;
+
+impl StoredValue for F32 {
+    const BYTES: usize = 4;
+
+    #[inline(always)]
+    fn one(bytes: &[u8]) -> f32 {
+        widen::<4>(bytes)
+    }
+
+    #[inline(always)]
+    fn lanes<V: Vector>(bytes: &[u8]) -> V {
+        V::weights::<4>(bytes)
+    }
+}
+
+impl StoredValue for Bf16 {
+    const BYTES: usize = 2;
+
+    #[inline(always)]
+    fn one(bytes: &[u8]) -> f32 {
+        widen::<2>(bytes)
+    }
+
+    #[inline(always)]
+    fn lanes<V: Vector>(bytes: &[u8]) -> V {
+        V::weights::<2>(bytes)
+    }
+}
+
+impl StoredValue for F16 {
+    const BYTES: usize = 2;
+
+    #[inline(always)]
+    fn one(bytes: &[u8]) -> f32 {
+        widen_half(bytes)
+    }
+
+    #[inline(always)]
+    fn lanes<V: Vector>(bytes: &[u8]) -> V {
+        V::halves(bytes)
     }
 }
 
@@ -69,6 +131,11 @@ impl Vector for Plain {
     #[inline(always)]
     fn weights<const SIZE: usize>(bytes: &[u8]) -> Self {
         Self(std::array::from_fn(|lane| widen::<SIZE>(&bytes[lane * SIZE..])))
+    }
+
+    #[inline(always)]
+    fn halves(bytes: &[u8]) -> Self {
+        Self(std::array::from_fn(|lane| widen_half(&bytes[2 * lane..])))
     }
 
     #[inline(always)]
@@ -166,6 +233,13 @@ impl Vector for Avx2 {
                 }
             }
         })
+    }
+
+    #[inline(always)]
+    fn halves(bytes: &[u8]) -> Self {
+        let bytes = &bytes[..16];
+        // SAFETY: the caller enabled F16C; the slice above has the 16 bytes that are read, at any alignment.
+        Self(unsafe { x86::_mm256_cvtph_ps(x86::_mm_loadu_si128(bytes.as_ptr().cast())) })
     }
 
     #[inline(always)]
@@ -269,6 +343,13 @@ impl Vector for Avx512 {
                 }
             }
         })
+    }
+
+    #[inline(always)]
+    fn halves(bytes: &[u8]) -> Self {
+        let bytes = &bytes[..32];
+        // SAFETY: the caller enabled AVX-512F; the slice above has the 32 bytes that are read, at any alignment.
+        Self(unsafe { x86::_mm512_cvtph_ps(x86::_mm256_loadu_si256(bytes.as_ptr().cast())) })
     }
 
     #[inline(always)]

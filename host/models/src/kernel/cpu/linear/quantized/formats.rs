@@ -36,7 +36,7 @@ impl BlockSize {
 pub(super) const MINIMA: usize = 16;
 
 /// A type of block.
-pub(super) trait Format {
+pub(super) trait CodeFormat {
     /// Its number in files.
     const NUMBER: u32;
     const SIZE: BlockSize;
@@ -53,10 +53,10 @@ pub(super) trait Format {
         0.0
     }
 
-    /// The minima of a large block.
+    /// The minima of a large block, in the order of [`Shorts::factors`].
     #[inline(always)]
-    fn minima(_block: &[u8]) -> [i16; MINIMA] {
-        [0; MINIMA]
+    fn minima<S: Shorts>(_block: &[u8]) -> S {
+        S::factors([0; 16])
     }
 
     /// Gives all codes of a block to `sink`: of each 32 weights the 16 at even places, then the 16 at odd ones.
@@ -84,7 +84,7 @@ fn half_at<S: Shorts>(block: &[u8], at: usize) -> f32 {
 
 pub(super) struct Q8_0;
 
-impl Format for Q8_0 {
+impl CodeFormat for Q8_0 {
     const NUMBER: u32 = 8;
     const SIZE: BlockSize = BlockSize::Small;
     const BYTES: usize = 34;

@@ -4,7 +4,7 @@
 //! bits and a sign, for blocks of 256, whose weights have up to 13 bits, 11 and a sign.
 
 use super::formats::{BlockSize, MINIMA};
-use super::shorts::SHORTS;
+use super::shorts::{GROUP, SHORTS};
 use crate::kernel::cpu::threads::share_chunks;
 
 /// Below this a block is zero, since the inverse of its scale would be infinite.
@@ -36,23 +36,36 @@ pub(super) struct QuantizedRows {
     pub(super) rows: Vec<QuantizedRow>,
 }
 
-#[derive(Debug, Clone, Default)]
-pub(super) struct QuantizedRow {
-    /// `[steps]`.
-    pub(super) codes: Vec<StepCodes>,
-    /// `[blocks]`.
-    pub(super) scales: Vec<f32>,
-    /// For small blocks: the sum of each block's values, `[blocks]`.
-    pub(super) sums: Vec<f32>,
-    /// For large blocks: the sums of each 16 codes, `[steps]`.
-    pub(super) code_sums: Vec<[i16; MINIMA]>,
+/// A quantized row.
+pub(super) type QuantizedRow = Vec<InputStep>;
+
+/// `STEP` values.
+#[derive(Debug, Clone)]
+pub(super) struct InputStep {
+    pub(super) codes: StepCodes,
+    /// One for each block.
+    pub(super) scales: [f32; GROUP],
+    /// For small blocks: the sum of each block's values.
+    pub(super) sums: [f32; GROUP],
+    /// For a large block: the sums of each 16 codes, those of even groups first.
+    pub(super) code_sums: [i16; MINIMA],
+}
+
+impl Default for InputStep {
+    fn default() -> Self {
+        Self { codes: [[0; SHORTS]; STEP_PARTS], scales: [0.0; GROUP], sums: [0.0; GROUP], code_sums: [0; MINIMA] }
+    }
 }
 
 impl QuantizedRows {
     /// `x` is `[m, columns]`, row-major, and `columns` is a multiple of the block.
     pub(super) fn new(x: &[f32], columns: usize, size: BlockSize) -> Self {
         let mut rows = vec![QuantizedRow::default(); x.len() / columns.max(1)];
-        let fill = |at: usize, row: &mut QuantizedRow| row.fill(&x[at * columns..(at + 1) * columns], size);
+        let fill = |at: usize, row: &mut QuantizedRow| {
+            *row = vec![InputStep::default(); columns.div_ceil(STEP)];
+            let x = x[at * columns..(at + 1) * columns].chunks(STEP);
+            row.iter_mut().zip(x).for_each(|(step, x)| step.fill(x, size));
+        };
         if x.len() <= SERIAL_ELEMENTS {
             rows.iter_mut().enumerate().for_each(|(at, row)| fill(at, row));
         } else {
@@ -62,32 +75,21 @@ impl QuantizedRows {
     }
 }
 
-impl QuantizedRow {
+impl InputStep {
+    /// `x` are at most `STEP` values in whole blocks.
     fn fill(&mut self, x: &[f32], size: BlockSize) {
-        let steps = x.len().div_ceil(STEP);
-        let blocks = steps * STEP / size.weights();
-        self.codes = vec![[[0; SHORTS]; STEP_PARTS]; steps];
-        self.scales = vec![0.0; blocks];
-        let codes = self.codes.as_flattened_mut().as_flattened_mut();
+        let codes = self.codes.as_flattened_mut();
         let each = x.chunks_exact(size.weights()).zip(codes.chunks_exact_mut(size.weights())).zip(&mut self.scales);
-        match size {
-            BlockSize::Small => {
-                self.sums = vec![0.0; blocks];
-                for (((x, codes), scale), sum) in each.zip(&mut self.sums) {
-                    *scale = quantize(x, codes, code_max(size));
-                    *sum = *scale * codes.iter().map(|code| i32::from(*code)).sum::<i32>() as f32;
-                }
-            }
-            BlockSize::Large => {
-                self.code_sums = vec![[0; MINIMA]; steps];
-                for (((x, codes), scale), sums) in each.zip(&mut self.code_sums) {
-                    *scale = quantize(x, codes, code_max(size));
-                    // Of each 32, the first 16 weights are the first eight at even places and at odd ones.
-                    for (sums, codes) in sums.as_chunks_mut::<2>().0.iter_mut().zip(codes.as_chunks::<32>().0) {
-                        let sum = |from: usize| codes[from..from + 8].iter().sum::<i16>();
-                        *sums = [sum(0) + sum(16), sum(8) + sum(24)];
-                    }
-                }
+        for (((x, codes), scale), sum) in each.zip(&mut self.sums) {
+            *scale = quantize(x, codes, code_max(size));
+            *sum = *scale * codes.iter().map(|code| i32::from(*code)).sum::<i32>() as f32;
+        }
+        if size == BlockSize::Large {
+            // Of each 32, the first 16 weights are the first eight at even places and at odd ones.
+            let (even, odd) = self.code_sums.split_at_mut(MINIMA / 2);
+            for ((even, odd), codes) in even.iter_mut().zip(odd).zip(codes.as_chunks::<32>().0) {
+                let sum = |from: usize| codes[from..from + 8].iter().sum::<i16>();
+                (*even, *odd) = (sum(0) + sum(16), sum(8) + sum(24));
             }
         }
     }

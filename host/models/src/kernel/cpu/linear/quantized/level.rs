@@ -1,6 +1,8 @@
 //! The integer instructions of the machine, and the kernels compiled for each set.
 
-use super::formats::{BlockSize, Format, Iq4Nl, Iq4Xs, Mxfp4, Q2K, Q3K, Q4_0, Q4_1, Q4K, Q5_0, Q5_1, Q5K, Q6K, Q8_0};
+use super::formats::{
+    BlockSize, CodeFormat, Iq4Nl, Iq4Xs, Mxfp4, Q2K, Q3K, Q4_0, Q4_1, Q4K, Q5_0, Q5_1, Q5K, Q6K, Q8_0,
+};
 use super::inputs::QuantizedRow;
 use super::integers::PlainIntegers;
 #[cfg(target_arch = "x86_64")]
@@ -33,8 +35,10 @@ static KERNELS: &[IntegerKernel] = &[
 ];
 
 /// Unpacks at most a step of a row.
+// SAFETY: the instructions for which it is compiled are all that a caller has to know to be there.
 type Unpack = unsafe fn(&[u8], &mut UnpackedStep);
 /// The products of rows of weights, each of so many bytes, and all rows of `x`. The result is `[rows, m]`.
+// SAFETY: as above.
 type Gemv = unsafe fn(&[u8], usize, &[QuantizedRow], &mut [f32]);
 
 /// A block type and its unpacker for each set of instructions that it is compiled for.
@@ -55,7 +59,7 @@ pub(in crate::kernel::cpu::linear) struct IntegerKernel {
 }
 
 impl IntegerKernel {
-    const fn of<F: Format>() -> Self {
+    const fn of<F: CodeFormat>() -> Self {
         Self {
             number: F::NUMBER,
             size: F::SIZE,
@@ -76,13 +80,13 @@ impl IntegerKernel {
     }
 }
 
-fn unpack_plain<F: Format>(blocks: &[u8], out: &mut UnpackedStep) {
+fn unpack_plain<F: CodeFormat>(blocks: &[u8], out: &mut UnpackedStep) {
     out.fill::<F, PlainShorts>(blocks);
 }
 
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx2,f16c,fma")]
-fn unpack_avx2<F: Format>(blocks: &[u8], out: &mut UnpackedStep) {
+fn unpack_avx2<F: CodeFormat>(blocks: &[u8], out: &mut UnpackedStep) {
     out.fill::<F, Avx2Shorts>(blocks);
 }
 
@@ -186,11 +190,11 @@ impl IntegerLevel {
 
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx2,f16c,fma")]
-fn gemv_avx2<F: Format>(weights: &[u8], row_bytes: usize, x: &[QuantizedRow], out: &mut [f32]) {
+fn gemv_avx2<F: CodeFormat>(weights: &[u8], row_bytes: usize, x: &[QuantizedRow], out: &mut [f32]) {
     gemv::run::<F, Avx2Shorts, Avx2>(weights, row_bytes, x, out);
 }
 
-fn gemv_plain<F: Format>(weights: &[u8], row_bytes: usize, x: &[QuantizedRow], out: &mut [f32]) {
+fn gemv_plain<F: CodeFormat>(weights: &[u8], row_bytes: usize, x: &[QuantizedRow], out: &mut [f32]) {
     gemv::run::<F, PlainShorts, Plain>(weights, row_bytes, x, out);
 }
 

@@ -38,30 +38,33 @@ pub(super) fn pack(x: &QuantizedRows, lanes: usize) -> Vec<QuantizedPanel> {
 
 impl QuantizedPanel {
     fn fill(&mut self, rows: &[QuantizedRow], width: usize, size: BlockSize) {
-        let steps = rows.first().map_or(0, |row| row.codes.len());
-        let blocks = steps * STEP / size.weights();
+        let steps = rows.first().map_or(0, Vec::len);
+        let blocks = STEP / size.weights();
         (self.rows, self.width) = (rows.len(), width);
         self.codes = vec![[0; 2]; steps * STEP / 2 * width];
-        self.scales = vec![0.0; blocks * width];
-        for (lane, row) in rows.iter().enumerate() {
-            put(&row.scales, lane, width, &mut self.scales);
-        }
-        // A few pairs of all rows at a time, which are whole cache lines of the panel.
-        for (at, out) in self.codes.chunks_mut(16 * width).enumerate() {
+        self.scales = vec![0.0; steps * blocks * width];
+        self.sums = vec![0.0; steps * blocks * width];
+        let sums = if size == BlockSize::Large { steps * MINIMA / 2 * width } else { 0 };
+        self.code_sums = vec![[0; 2]; sums];
+        for step in 0..steps {
+            let scales = &mut self.scales[step * blocks * width..(step + 1) * blocks * width];
+            let sums = &mut self.sums[step * blocks * width..(step + 1) * blocks * width];
             for (lane, row) in rows.iter().enumerate() {
-                let pairs = row.codes.as_flattened().as_flattened().as_chunks::<2>().0;
-                put(&pairs[16 * at..16 * at + 16], lane, width, out);
+                put(&row[step].scales, lane, width, scales);
+                put(&row[step].sums, lane, width, sums);
             }
-        }
-        match size {
-            BlockSize::Small => {
-                self.sums = vec![0.0; blocks * width];
-                rows.iter().enumerate().for_each(|(lane, row)| put(&row.sums, lane, width, &mut self.sums));
-            }
-            BlockSize::Large => {
-                self.code_sums = vec![[0; 2]; steps * MINIMA / 2 * width];
+            let codes = &mut self.codes[step * (STEP / 2) * width..(step + 1) * (STEP / 2) * width];
+            // A few pairs of all rows at a time, which are whole cache lines of the panel.
+            for (at, out) in codes.chunks_mut(16 * width).enumerate() {
                 for (lane, row) in rows.iter().enumerate() {
-                    put(row.code_sums.as_flattened().as_chunks::<2>().0, lane, width, &mut self.code_sums);
+                    let pairs = row[step].codes.as_flattened().as_chunks::<2>().0;
+                    put(&pairs[16 * at..16 * at + 16], lane, width, out);
+                }
+            }
+            if size == BlockSize::Large {
+                let sums = &mut self.code_sums[step * (MINIMA / 2) * width..(step + 1) * (MINIMA / 2) * width];
+                for (lane, row) in rows.iter().enumerate() {
+                    put(row[step].code_sums.as_chunks::<2>().0, lane, width, sums);
                 }
             }
         }

@@ -29,8 +29,12 @@ pub(super) trait Shorts: Copy {
     fn shr(self, bits: usize) -> Self;
     fn shl(self, bits: usize) -> Self;
     fn minus(self, number: i16) -> Self;
-    /// The first eight numbers times the first factor, the others times the second one.
-    fn times(self, factors: [i16; 2]) -> Self;
+    /// Factors for the 16 groups of 16 of a block: those of even groups, then those of odd ones.
+    fn factors(factors: [i8; 16]) -> Self;
+    /// Factors for the 8 groups of 32 of a block.
+    fn double_factors(factors: [i8; 8]) -> Self;
+    /// The first eight numbers times the factor of group `2 * pair`, the others times that of the next group.
+    fn times(self, factors: Self, pair: usize) -> Self;
     /// The numbers in `table` at these places, which are below 16.
     fn of(self, table: &[i8; 16]) -> Self;
     fn put(self, out: &mut [i16; SHORTS]);
@@ -38,6 +42,7 @@ pub(super) trait Shorts: Copy {
     fn none() -> Self::Sums;
     /// `sums` and the products with `inputs`.
     fn plus_products(self, inputs: &[i16; SHORTS], sums: Self::Sums) -> Self::Sums;
+    fn joined(a: Self::Sums, b: Self::Sums) -> Self::Sums;
     fn total(sums: Self::Sums) -> i32;
     fn totals(sums: &[Self::Sums; GROUP]) -> [i32; GROUP];
 }
@@ -101,8 +106,18 @@ impl Shorts for PlainShorts {
     }
 
     #[inline(always)]
-    fn times(self, factors: [i16; 2]) -> Self {
-        Self(std::array::from_fn(|at| self.0[at].wrapping_mul(factors[at / 8])))
+    fn factors(factors: [i8; 16]) -> Self {
+        Self(std::array::from_fn(|at| i16::from(factors[2 * (at % 8) + at / 8])))
+    }
+
+    #[inline(always)]
+    fn double_factors(factors: [i8; 8]) -> Self {
+        Self(std::array::from_fn(|at| i16::from(factors[at % 8])))
+    }
+
+    #[inline(always)]
+    fn times(self, factors: Self, pair: usize) -> Self {
+        Self(std::array::from_fn(|at| self.0[at].wrapping_mul(factors.0[pair + at / 8 * 8])))
     }
 
     #[inline(always)]
@@ -126,6 +141,11 @@ impl Shorts for PlainShorts {
             let product = |at: usize| i32::from(self.0[at]) * i32::from(inputs[at]);
             sums[lane] + product(2 * lane) + product(2 * lane + 1) + product(2 * lane + 8) + product(2 * lane + 9)
         })
+    }
+
+    #[inline(always)]
+    fn joined(a: [i32; 4], b: [i32; 4]) -> [i32; 4] {
+        std::array::from_fn(|lane| a[lane] + b[lane])
     }
 
     #[inline(always)]
@@ -225,10 +245,32 @@ impl Shorts for Avx2Shorts {
     }
 
     #[inline(always)]
-    fn times(self, [low, high]: [i16; 2]) -> Self {
-        let both = i32::from(low.cast_unsigned()) | i32::from(high) << 16;
+    fn factors(factors: [i8; 16]) -> Self {
+        // SAFETY: the caller enabled AVX2; the array has the 16 bytes that are read, at any alignment.
+        unsafe {
+            let factors = x86::_mm_loadu_si128(factors.as_ptr().cast());
+            let even = x86::_mm_srai_epi16::<8>(x86::_mm_slli_epi16::<8>(factors));
+            Self(x86::_mm256_setr_m128i(even, x86::_mm_srai_epi16::<8>(factors)))
+        }
+    }
+
+    #[inline(always)]
+    fn double_factors(factors: [i8; 8]) -> Self {
+        // SAFETY: the caller enabled AVX2; the array has the 8 bytes that are read, at any alignment.
+        unsafe {
+            let factors = x86::_mm_cvtepi8_epi16(x86::_mm_loadl_epi64(factors.as_ptr().cast()));
+            Self(x86::_mm256_broadcastsi128_si256(factors))
+        }
+    }
+
+    #[inline(always)]
+    fn times(self, factors: Self, pair: usize) -> Self {
+        let place = 2 * (pair as i16 & 7);
         // SAFETY: the caller enabled AVX2.
-        Self(unsafe { x86::_mm256_mullo_epi16(self.0, split(both)) })
+        unsafe {
+            let places = x86::_mm256_set1_epi16(place | (place + 1) << 8);
+            Self(x86::_mm256_mullo_epi16(self.0, x86::_mm256_shuffle_epi8(factors.0, places)))
+        }
     }
 
     #[inline(always)]
@@ -261,6 +303,12 @@ impl Shorts for Avx2Shorts {
             let inputs = x86::_mm256_loadu_si256(inputs.as_ptr().cast());
             x86::_mm256_add_epi32(sums, x86::_mm256_madd_epi16(self.0, inputs))
         }
+    }
+
+    #[inline(always)]
+    fn joined(a: x86::__m256i, b: x86::__m256i) -> x86::__m256i {
+        // SAFETY: the caller enabled AVX2.
+        unsafe { x86::_mm256_add_epi32(a, b) }
     }
 
     #[inline(always)]

@@ -51,7 +51,7 @@ fn product(level: IntegerLevel, kernel: &IntegerKernel, weights: &[u8], x: &[f32
     let columns = x.len() / m;
     let row_bytes = columns / kernel.size.weights() * kernel.bytes;
     let rows = weights.len() / row_bytes;
-    let inputs = Inputs::new(x, columns, std::iter::once(kernel));
+    let inputs = QuantizedInputs::new(x, columns, std::iter::once(kernel));
     let mut transposed = vec![0.0; rows * m];
     inputs.gemv(level, kernel, weights, row_bytes, &mut transposed);
     let gemv = (0..m * rows).map(|at| transposed[at % rows * m + at / rows]).collect();
@@ -191,16 +191,20 @@ fn rows_of_zeros_and_rows_that_are_no_numbers_keep_to_themselves() {
 
 #[test]
 fn codes_are_the_nearest_and_in_turns() {
+    let mut seen = 0;
     for size in [BlockSize::Small, BlockSize::Large] {
-        let x = inputs(2 * 256, 53);
-        let rows = QuantizedRows::new(&x, 512, size);
-        let row = &rows.rows[0];
-        let known = quantized(&x, size);
-        for (at, code) in row.codes.as_flattened().as_flattened().iter().enumerate() {
-            let (group, place) = (at / 32, at % 32);
-            let from = 32 * group + 2 * (place % 16) + place / 16;
-            let value = f64::from(row.scales[at / size.weights()]) * f64::from(*code);
-            assert!((value - known[from].0).abs() < 1e-9, "{size:?} {at}: {value} and not {}", known[from].0);
+        let x = inputs(2 * STEP, 53);
+        let rows = QuantizedRows::new(&x, 2 * STEP, size);
+        for (step, x) in rows.rows[0].iter().zip(x.chunks(STEP)) {
+            let known = quantized(x, size);
+            for (at, code) in step.codes.as_flattened().iter().enumerate() {
+                let (group, place) = (at / 32, at % 32);
+                let from = 32 * group + 2 * (place % 16) + place / 16;
+                let value = f64::from(step.scales[at / size.weights()]) * f64::from(*code);
+                assert!((value - known[from].0).abs() < 1e-9, "{size:?} {at}: {value} and not {}", known[from].0);
+                seen += 1;
+            }
         }
     }
+    assert_eq!(seen, 4 * STEP);
 }

@@ -1,6 +1,6 @@
 //! A step of rows of weights that was unpacked to integers.
 
-use super::formats::{BlockSize, Format, MINIMA, Sink};
+use super::formats::{BlockSize, CodeFormat, MINIMA, Sink};
 use super::inputs::{STEP, STEP_PARTS, StepCodes};
 use super::shorts::{GROUP, SHORTS, Shorts};
 
@@ -25,7 +25,7 @@ impl Default for UnpackedStep {
 impl UnpackedStep {
     /// Unpacks at most `STEP` weights in whole blocks.
     #[inline(always)]
-    pub(super) fn fill<F: Format, S: Shorts>(&mut self, blocks: &[u8]) {
+    pub(super) fn fill<F: CodeFormat, S: Shorts>(&mut self, blocks: &[u8]) {
         let parts = F::SIZE.weights() / SHORTS;
         for (at, block) in blocks.chunks_exact(F::BYTES).take(STEP / F::SIZE.weights()).enumerate() {
             self.scales[at] = F::scale::<S>(block);
@@ -34,7 +34,7 @@ impl UnpackedStep {
             }
             F::unpack::<S>(block, &mut Stored(&mut self.codes[at * parts..(at + 1) * parts]));
             if F::HAS_MINIMA && F::SIZE == BlockSize::Large {
-                self.minima = F::minima(block);
+                F::minima::<S>(block).put(&mut self.minima);
             }
         }
     }

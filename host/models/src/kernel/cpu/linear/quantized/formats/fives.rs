@@ -1,7 +1,7 @@
 //! Five bits a weight: four as in the blocks of four, and the fifth of weight `i` in bit `i` of 32.
 
 use super::super::shorts::Shorts;
-use super::{BlockSize, Format, Sink, half_at, take_two};
+use super::{BlockSize, CodeFormat, Sink, half_at, take_two};
 
 /// The codes of a block. `bits` are 4 bytes, `bytes` 16.
 #[inline(always)]
@@ -13,7 +13,7 @@ fn codes<S: Shorts>(bits: &[u8], bytes: &[u8]) -> [S; 2] {
 
 pub(in super::super) struct Q5_0;
 
-impl Format for Q5_0 {
+impl CodeFormat for Q5_0 {
     const NUMBER: u32 = 6;
     const SIZE: BlockSize = BlockSize::Small;
     const BYTES: usize = 22;
@@ -33,7 +33,7 @@ impl Format for Q5_0 {
 
 pub(in super::super) struct Q5_1;
 
-impl Format for Q5_1 {
+impl CodeFormat for Q5_1 {
     const NUMBER: u32 = 7;
     const SIZE: BlockSize = BlockSize::Small;
     const BYTES: usize = 24;

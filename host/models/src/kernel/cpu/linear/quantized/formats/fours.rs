@@ -1,7 +1,7 @@
 //! Four bits a weight. In 16 bytes the low halves are weights 0 to 15, the high halves 16 to 31.
 
 use super::super::shorts::Shorts;
-use super::{BlockSize, Format, Sink, half_at, take_two};
+use super::{BlockSize, CodeFormat, Sink, half_at, take_two};
 
 /// What the codes of the IQ4 types stand for.
 const IQ4_VALUES: [i8; 16] = [-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113];
@@ -10,7 +10,7 @@ const FP4_VALUES: [i8; 16] = [0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8
 
 pub(in super::super) struct Q4_0;
 
-impl Format for Q4_0 {
+impl CodeFormat for Q4_0 {
     const NUMBER: u32 = 2;
     const SIZE: BlockSize = BlockSize::Small;
     const BYTES: usize = 18;
@@ -30,7 +30,7 @@ impl Format for Q4_0 {
 
 pub(in super::super) struct Q4_1;
 
-impl Format for Q4_1 {
+impl CodeFormat for Q4_1 {
     const NUMBER: u32 = 3;
     const SIZE: BlockSize = BlockSize::Small;
     const BYTES: usize = 20;
@@ -55,7 +55,7 @@ impl Format for Q4_1 {
 
 pub(in super::super) struct Iq4Nl;
 
-impl Format for Iq4Nl {
+impl CodeFormat for Iq4Nl {
     const NUMBER: u32 = 20;
     const SIZE: BlockSize = BlockSize::Small;
     const BYTES: usize = 18;
@@ -75,7 +75,7 @@ impl Format for Iq4Nl {
 
 pub(in super::super) struct Mxfp4;
 
-impl Format for Mxfp4 {
+impl CodeFormat for Mxfp4 {
     const NUMBER: u32 = 39;
     const SIZE: BlockSize = BlockSize::Small;
     const BYTES: usize = 17;
@@ -97,7 +97,7 @@ impl Format for Mxfp4 {
 
 pub(in super::super) struct Iq4Xs;
 
-impl Format for Iq4Xs {
+impl CodeFormat for Iq4Xs {
     const NUMBER: u32 = 23;
     const SIZE: BlockSize = BlockSize::Large;
     const BYTES: usize = 136;
@@ -111,11 +111,15 @@ impl Format for Iq4Xs {
     #[inline(always)]
     fn unpack<S: Shorts>(block: &[u8], sink: &mut impl Sink<S>) {
         let upper = u16::from_le_bytes([block[2], block[3]]);
-        for group in 0..8 {
+        let scales = std::array::from_fn(|group| {
             let lower = block[4 + group / 2] >> (4 * (group % 2)) & 15;
-            let scale = (i16::from(lower) | (upper >> (2 * group) & 3).cast_signed() << 4) - 32;
+            (lower | ((upper >> (2 * group) & 3) << 4) as u8).cast_signed() - 32
+        });
+        let scales = S::double_factors(scales);
+        for group in 0..8 {
             let [even, odd] = S::halves(&block[8 + 16 * group..24 + 16 * group]);
-            take_two(sink, group, [even.of(&IQ4_VALUES).times([scale; 2]), odd.of(&IQ4_VALUES).times([scale; 2])]);
+            let codes = [even.of(&IQ4_VALUES).times(scales, group), odd.of(&IQ4_VALUES).times(scales, group)];
+            take_two(sink, group, codes);
         }
     }
 }

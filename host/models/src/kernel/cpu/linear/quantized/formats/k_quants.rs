@@ -1,7 +1,7 @@
 //! The K types: blocks of 256 weights in groups of 16 or 32, whose scales are small numbers times the block's.
 
 use super::super::shorts::Shorts;
-use super::{BlockSize, Format, MINIMA, Sink, half_at, take_two};
+use super::{BlockSize, CodeFormat, Sink, half_at, take_two};
 
 fn word(bytes: &[u8], at: usize) -> u32 {
     u32::from_le_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]])
@@ -28,16 +28,15 @@ fn six_bit_scales(packed: &[u8]) -> [u8; 8] {
     bytes(word(packed, 0) & 0x3F3F_3F3F, word(packed, 8) & 0x0F0F_0F0F | top(word(packed, 0)))
 }
 
-/// The minima of eight groups of 32, as those of 16 groups.
+/// The minima of eight groups, six bits each, from the same bytes.
 #[inline(always)]
-fn six_bit_minima(packed: &[u8]) -> [i16; MINIMA] {
-    let minima = bytes(word(packed, 4) & 0x3F3F_3F3F, word(packed, 8) >> 4 & 0x0F0F_0F0F | top(word(packed, 4)));
-    std::array::from_fn(|at| i16::from(minima[at / 2]))
+fn six_bit_minima(packed: &[u8]) -> [u8; 8] {
+    bytes(word(packed, 4) & 0x3F3F_3F3F, word(packed, 8) >> 4 & 0x0F0F_0F0F | top(word(packed, 4)))
 }
 
 pub(in super::super) struct Q4K;
 
-impl Format for Q4K {
+impl CodeFormat for Q4K {
     const NUMBER: u32 = 12;
     const SIZE: BlockSize = BlockSize::Large;
     const BYTES: usize = 144;
@@ -54,25 +53,25 @@ impl Format for Q4K {
     }
 
     #[inline(always)]
-    fn minima(block: &[u8]) -> [i16; MINIMA] {
-        six_bit_minima(&block[4..16])
+    fn minima<S: Shorts>(block: &[u8]) -> S {
+        S::double_factors(six_bit_minima(&block[4..16]).map(u8::cast_signed))
     }
 
     #[inline(always)]
     fn unpack<S: Shorts>(block: &[u8], sink: &mut impl Sink<S>) {
-        let scales = six_bit_scales(&block[4..16]).map(i16::from);
+        let scales = S::double_factors(six_bit_scales(&block[4..16]).map(u8::cast_signed));
         for pair in 0..4 {
             let bytes = S::pairs(&block[16 + 32 * pair..]);
-            let (low, high) = ([scales[2 * pair]; 2], [scales[2 * pair + 1]; 2]);
-            take_two(sink, 2 * pair, [bytes.and(15).times(low), bytes.shr(8).and(15).times(low)]);
-            take_two(sink, 2 * pair + 1, [bytes.shr(4).and(15).times(high), bytes.shr(12).times(high)]);
+            let (low, high) = (2 * pair, 2 * pair + 1);
+            take_two(sink, 2 * pair, [bytes.and(15).times(scales, low), bytes.shr(8).and(15).times(scales, low)]);
+            take_two(sink, 2 * pair + 1, [bytes.shr(4).and(15).times(scales, high), bytes.shr(12).times(scales, high)]);
         }
     }
 }
 
 pub(in super::super) struct Q5K;
 
-impl Format for Q5K {
+impl CodeFormat for Q5K {
     const NUMBER: u32 = 13;
     const SIZE: BlockSize = BlockSize::Large;
     const BYTES: usize = 176;
@@ -89,23 +88,23 @@ impl Format for Q5K {
     }
 
     #[inline(always)]
-    fn minima(block: &[u8]) -> [i16; MINIMA] {
-        six_bit_minima(&block[4..16])
+    fn minima<S: Shorts>(block: &[u8]) -> S {
+        S::double_factors(six_bit_minima(&block[4..16]).map(u8::cast_signed))
     }
 
     /// The fifth bit of group `g` is bit `g` of 32 bytes.
     #[inline(always)]
     fn unpack<S: Shorts>(block: &[u8], sink: &mut impl Sink<S>) {
-        let scales = six_bit_scales(&block[4..16]).map(i16::from);
+        let scales = S::double_factors(six_bit_scales(&block[4..16]).map(u8::cast_signed));
         let fifths = S::pairs(&block[16..]);
         for pair in 0..4 {
             let bytes = S::pairs(&block[48 + 32 * pair..]);
-            let (low, high) = ([scales[2 * pair]; 2], [scales[2 * pair + 1]; 2]);
-            let even = bytes.and(15).or(moved(fifths, (2 * pair, 4), 16)).times(low);
-            let odd = bytes.shr(8).and(15).or(moved(fifths, (8 + 2 * pair, 4), 16)).times(low);
+            let (low, high) = (2 * pair, 2 * pair + 1);
+            let even = bytes.and(15).or(moved(fifths, (2 * pair, 4), 16)).times(scales, low);
+            let odd = bytes.shr(8).and(15).or(moved(fifths, (8 + 2 * pair, 4), 16)).times(scales, low);
             take_two(sink, 2 * pair, [even, odd]);
-            let even = bytes.shr(4).and(15).or(moved(fifths, (2 * pair + 1, 4), 16)).times(high);
-            let odd = bytes.shr(12).or(moved(fifths, (9 + 2 * pair, 4), 16)).times(high);
+            let even = bytes.shr(4).and(15).or(moved(fifths, (2 * pair + 1, 4), 16)).times(scales, high);
+            let odd = bytes.shr(12).or(moved(fifths, (9 + 2 * pair, 4), 16)).times(scales, high);
             take_two(sink, 2 * pair + 1, [even, odd]);
         }
     }
@@ -113,7 +112,7 @@ impl Format for Q5K {
 
 pub(in super::super) struct Q6K;
 
-impl Format for Q6K {
+impl CodeFormat for Q6K {
     const NUMBER: u32 = 14;
     const SIZE: BlockSize = BlockSize::Large;
     const BYTES: usize = 210;
@@ -127,15 +126,15 @@ impl Format for Q6K {
     /// In each half of 128, runs 0 and 1 are the low halves of 64 bytes, runs 2 and 3 the high ones.
     #[inline(always)]
     fn unpack<S: Shorts>(block: &[u8], sink: &mut impl Sink<S>) {
+        let scales = S::factors(std::array::from_fn(|group| block[192 + group].cast_signed()));
         for half in 0..2 {
             let upper = S::pairs(&block[128 + 32 * half..]);
             for run in 0..4 {
                 let bytes = S::pairs(&block[64 * half + 32 * (run % 2)..]).shr(4 * (run / 2));
                 let group = 4 * half + run;
-                let scales = [2 * group, 2 * group + 1].map(|at| i16::from(block[192 + at].cast_signed()));
                 let even = bytes.and(15).or(moved(upper, (2 * run, 4), 48));
                 let odd = bytes.shr(8).and(15).or(moved(upper, (8 + 2 * run, 4), 48));
-                take_two(sink, group, [even.minus(32).times(scales), odd.minus(32).times(scales)]);
+                take_two(sink, group, [even.minus(32).times(scales, group), odd.minus(32).times(scales, group)]);
             }
         }
     }
@@ -143,7 +142,7 @@ impl Format for Q6K {
 
 pub(in super::super) struct Q2K;
 
-impl Format for Q2K {
+impl CodeFormat for Q2K {
     const NUMBER: u32 = 10;
     const SIZE: BlockSize = BlockSize::Large;
     const BYTES: usize = 84;
@@ -160,28 +159,42 @@ impl Format for Q2K {
     }
 
     #[inline(always)]
-    fn minima(block: &[u8]) -> [i16; MINIMA] {
-        std::array::from_fn(|group| i16::from(block[group] >> 4))
+    fn minima<S: Shorts>(block: &[u8]) -> S {
+        S::factors(std::array::from_fn(|group| (block[group] >> 4).cast_signed()))
     }
 
     /// In each half of 128, four runs of 32 lie in the same 32 bytes.
     #[inline(always)]
     fn unpack<S: Shorts>(block: &[u8], sink: &mut impl Sink<S>) {
+        let scales = S::factors(std::array::from_fn(|group| (block[group] & 15).cast_signed()));
         for half in 0..2 {
             let bytes = S::pairs(&block[16 + 32 * half..]);
             for run in 0..4 {
                 let group = 4 * half + run;
-                let scales = [2 * group, 2 * group + 1].map(|at| i16::from(block[at] & 15));
                 let (even, odd) = (bytes.shr(2 * run).and(3), bytes.shr(8 + 2 * run).and(3));
-                take_two(sink, group, [even.times(scales), odd.times(scales)]);
+                take_two(sink, group, [even.times(scales, group), odd.times(scales, group)]);
             }
         }
     }
 }
 
+/// The scales of 16 groups, six bits each, less 32: four low bits in 8 bytes, and two high ones in 4 bytes.
+#[inline(always)]
+fn q3_k_scales(packed: &[u8]) -> [i8; 16] {
+    let (a, b, high) = (word(packed, 0), word(packed, 4), word(packed, 8));
+    let scales = |low: u32, high: u32| {
+        let six = low & 0x0F0F_0F0F | (high & 0x0303_0303) << 4;
+        // In each byte by itself: the highest bit is lent, so that none is borrowed from the next byte.
+        ((six | 0x8080_8080) - 0x2020_2020) ^ 0x8080_8080
+    };
+    let first = bytes(scales(a, high), scales(b, high >> 2));
+    let last = bytes(scales(a >> 4, high >> 4), scales(b >> 4, high >> 6));
+    std::array::from_fn(|at| if at < 8 { first[at] } else { last[at - 8] }.cast_signed())
+}
+
 pub(in super::super) struct Q3K;
 
-impl Format for Q3K {
+impl CodeFormat for Q3K {
     const NUMBER: u32 = 11;
     const SIZE: BlockSize = BlockSize::Large;
     const BYTES: usize = 110;
@@ -195,20 +208,15 @@ impl Format for Q3K {
     /// As [`Q2K`]. The third bit of run `r` is bit `r` of 32 bytes, and clear where 4 is subtracted.
     #[inline(always)]
     fn unpack<S: Shorts>(block: &[u8], sink: &mut impl Sink<S>) {
-        let packed = &block[96..108];
+        let scales = S::factors(q3_k_scales(&block[96..108]));
         let thirds = S::pairs(block);
         for half in 0..2 {
             let bytes = S::pairs(&block[32 + 32 * half..]);
             for run in 0..4 {
                 let group = 4 * half + run;
-                let scales = [2 * group, 2 * group + 1].map(|at| {
-                    let low = packed[at % 8] >> (4 * (at / 8)) & 15;
-                    let high = packed[8 + at % 4] >> (2 * (at / 4)) & 3;
-                    i16::from(low | high << 4) - 32
-                });
                 let even = bytes.shr(2 * run).and(3).or(moved(thirds, (group, 2), 4));
                 let odd = bytes.shr(8 + 2 * run).and(3).or(moved(thirds, (8 + group, 2), 4));
-                take_two(sink, group, [even.minus(4).times(scales), odd.minus(4).times(scales)]);
+                take_two(sink, group, [even.minus(4).times(scales, group), odd.minus(4).times(scales, group)]);
             }
         }
     }
