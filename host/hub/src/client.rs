@@ -53,8 +53,6 @@ pub(crate) struct Answer {
     pub(crate) tag: Option<String>,
     pub(crate) size: Option<u64>,
     pub(crate) commit: Option<String>,
-    /// Whether another origin answered.
-    pub(crate) is_elsewhere: bool,
 }
 
 /// The client of one hub.
@@ -132,11 +130,11 @@ impl Client {
                         return Err(refusal::refusal(response, subject, &self.settings, is_own).await);
                     }
                     let HubHeaders { tag, size, commit } = found;
-                    return Ok(Answer { response, tag, size, commit, is_elsewhere: !is_own });
+                    return Ok(Answer { response, tag, size, commit });
                 }
                 Ok(Some(to)) if method == Method::HEAD && to.origin() != self.endpoint.origin() => {
                     let HubHeaders { tag, size, commit } = found;
-                    return Ok(Answer { response, tag, size, commit, is_elsewhere: false });
+                    return Ok(Answer { response, tag, size, commit });
                 }
                 Ok(Some(to)) => url = to,
                 Err(why) => return Err(HubError::Unreachable(why).into()),

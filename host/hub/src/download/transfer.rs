@@ -115,7 +115,7 @@ impl<'a> Transfer<'a> {
     fn check_tag(&self, answer: &Answer) -> Result<(), Fault> {
         let file = self.download.file;
         match &answer.tag {
-            Some(tag) if *tag != file.tag && !answer.is_elsewhere => {
+            Some(tag) if *tag != file.tag => {
                 let path = self.shown_path();
                 let remedy = "run the command again; if it fails again, the hub is broken";
                 Err(HubError::Content(format!("\"{path}\" changed on the hub while it was downloaded; {remedy}"))

@@ -96,7 +96,9 @@ fn small_files_are_compared_with_their_git_id() {
         bench.hub.add("o/s", path, *b"hello", id);
     }
     assert_eq!(bench.pull("o/s").expect("pulled").files, 3);
-    bench.hub.add("o/t", "config.json", *b"hello", id).add("o/t", "model.safetensors", *b"hellp", id);
+    // `printf world | git hash-object --stdin`
+    let other = "04fea06420ca60892f73becee3614f6d023a4b7f";
+    bench.hub.add("o/t", "config.json", *b"world", other).add("o/t", "model.safetensors", *b"hellp", id);
     let refused = bench.pull("o/t").expect_err("one byte differs").to_string();
     assert!(refused.contains("\"model.safetensors\" has the digest"), "{refused}");
 }
