@@ -56,8 +56,9 @@ impl DownloadDisplay {
                 self.bar.set_position(*cached);
                 self.bar.reset_eta();
                 if cached < total {
-                    let (name, total, cached) = (&self.name, size_text(*total), size_text(*cached));
-                    self.print(&format!("downloading {name}: {files} files, {total}, {cached} of it in the cache"));
+                    let (name, files, total, cached) =
+                        (&self.name, files_text(*files), size_text(*total), size_text(*cached));
+                    self.print(&format!("downloading {name}: {files}, {total}, {cached} of it in the cache"));
                 }
             }
             PullEvent::File { path, .. } => self.bar.set_message(line(path, FILE_CHARACTERS)),
@@ -122,6 +123,11 @@ fn bar() -> ProgressBar {
     bar
 }
 
+/// A number of files for people.
+pub(crate) fn files_text(count: usize) -> String {
+    if count == 1 { "1 file".to_owned() } else { format!("{count} files") }
+}
+
 /// A number of bytes for people, as disks and hubs write it: `98.7 MB`.
 pub(crate) fn size_text(count: u64) -> String {
     const UNITS: [(u64, &str); 4] =
@@ -155,7 +161,7 @@ mod tests {
         display.show(&PullEvent::Retry { why: "\"hub\" answered with status 503", wait: Duration::from_millis(500) });
         display.finish();
         let lines = lines.lock().expect("not poisoned");
-        assert_eq!(lines[0], "downloading org/name:Q8_0: 1 files, 2.0 MB, 500.0 kB of it in the cache");
+        assert_eq!(lines[0], "downloading org/name:Q8_0: 1 file, 2.0 MB, 500.0 kB of it in the cache");
         assert_eq!(lines[1..], ["\"hub\" answered with status 503; trying again in 0.5 s"]);
     }
 }

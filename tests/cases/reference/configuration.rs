@@ -15,6 +15,7 @@ const TABLES: &[(&str, &str, &str)] = &[
     ("mcp.server", "`[[mcp.server]]`", "A reload applies changes."),
     ("sessions", "`[sessions]`", "Changes need a restart."),
     ("audit", "`[audit]`", "Changes need a restart."),
+    ("hub", "`[hub]`", "Changes need a restart."),
     ("tools", "`[tools]`", "A reload applies changes."),
     ("tenant", "`[[tenant]]`", "A reload applies changes."),
     ("tenant.tools", "`[tenant.tools]`", "A reload applies changes."),
@@ -54,7 +55,7 @@ fn the_page_of_the_configuration_shows_every_key() {
 
 fn environment(table: &str) -> String {
     match table {
-        "server" | "sessions" | "audit" | "tools" => {
+        "server" | "sessions" | "audit" | "hub" | "tools" => {
             format!(" The environment variable `FIREBOX_{}__KEY` sets `KEY`.", table.to_uppercase())
         }
         _ => String::new(),
@@ -73,11 +74,15 @@ fn every_key_has_a_type_a_default_and_a_meaning() {
 #[test]
 fn limits_name_keys_that_exist() {
     let known: BTreeSet<String> = keys().into_iter().map(|key| key.path).collect();
-    let folder = crate::harness::root().join("host/contract/src/limits");
-    let tables = ["server.", "model.", "plugin.", "mcp.server.", "sessions.", "audit.", "tools.", "tenant."];
+    let mut paths = vec![crate::harness::root().join("host/contract/src/limits")];
+    let tables = ["server.", "model.", "plugin.", "mcp.server.", "sessions.", "audit.", "hub.", "tools.", "tenant."];
     let mut unknown = Vec::new();
-    for entry in std::fs::read_dir(folder).expect("a folder") {
-        let text = std::fs::read_to_string(entry.expect("readable").path()).expect("readable");
+    while let Some(path) = paths.pop() {
+        if path.is_dir() {
+            paths.extend(std::fs::read_dir(path).expect("a folder").map(|entry| entry.expect("readable").path()));
+            continue;
+        }
+        let text = std::fs::read_to_string(path).expect("readable");
         let comments = text.lines().filter(|line| line.starts_with("///"));
         let named = comments
             .flat_map(|line| line.split('`').skip(1).step_by(2))

@@ -48,7 +48,7 @@ pub(super) fn run(args: Args, io: &mut Io) -> Result<(), CliError> {
     for model in &models {
         let line = |text: String| output::line(&text, usize::MAX);
         let name = model.name();
-        let name = if model.contents == Contents::Other { format!("{name} (incomplete)") } else { name.to_string() };
+        let name = if model.contents == Contents::Other { format!("{name} (other files)") } else { name.to_string() };
         let used = time::rfc3339(model.used);
         // The minute is enough for people.
         let used = used.get(..16).unwrap_or(&used).replace('T', " ");

@@ -11,7 +11,7 @@ use super::cache::parse_disk_size;
 use crate::cli::options::hub::{HubOptions, terminal_or_lines};
 use crate::cli::{Io, output};
 use crate::error::CliError;
-use crate::host::download::{DownloadDisplay, size_text};
+use crate::host::download::{DownloadDisplay, files_text, size_text};
 use crate::system::threads;
 
 /// Download a model from the hub, or update it.
@@ -65,12 +65,12 @@ pub(super) fn run(args: Args, io: &mut Io) -> Result<(), CliError> {
 
 fn describe(pulled: &Pulled) -> String {
     let Pulled { model, files, bytes, received, seconds, .. } = pulled;
-    let (name, bytes) = (&model.name, size_text(*bytes));
+    let (name, files, bytes) = (&model.name, files_text(*files), size_text(*bytes));
     if *received == 0 {
-        return format!("{name} is up to date ({files} files, {bytes})");
+        return format!("{name} is up to date ({files}, {bytes})");
     }
     let rate = size_text((*received as f64 / seconds.max(1e-3)) as u64);
-    format!("{name} downloaded ({files} files, {bytes}; {} in {seconds:.1} s, {rate}/s)", size_text(*received))
+    format!("{name} downloaded ({files}, {bytes}; {} in {seconds:.1} s, {rate}/s)", size_text(*received))
 }
 
 fn json(pulled: &Pulled) -> serde_json::Value {

@@ -10,7 +10,7 @@ use serde_json::json;
 use crate::cli::options::hub::HubOptions;
 use crate::cli::{Io, output};
 use crate::error::CliError;
-use crate::host::download::size_text;
+use crate::host::download::{files_text, size_text};
 
 /// Compare the files of models with the digests that the hub named.
 #[derive(ClapArgs, Debug)]
@@ -52,8 +52,8 @@ pub(super) fn run(args: Args, io: &mut Io) -> Result<(), CliError> {
         }
         if !args.json {
             let verdict = if bad > 0 { "DAMAGED" } else { "OK" };
-            let (name, files, bytes) = (model.name(), checked.len(), size_text(model.bytes));
-            writeln!(io.out, "{name}: {verdict} ({files} files, {bytes})")?;
+            let (name, files, bytes) = (model.name(), files_text(checked.len()), size_text(model.bytes));
+            writeln!(io.out, "{name}: {verdict} ({files}, {bytes})")?;
         }
     }
     let Some(first) = damaged.first() else { return Ok(()) };
