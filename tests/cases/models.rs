@@ -2,10 +2,14 @@
 
 use std::path::PathBuf;
 
+#[cfg(unix)]
+use serde_json::json;
 use sha2::{Digest as _, Sha256};
 
 use super::devices::environment;
 use crate::harness::hub::{COMMIT, FakeHub, HubFault};
+#[cfg(unix)]
+use crate::harness::server::{Server, tenant};
 use crate::harness::{Firebox, Run, root};
 
 /// A hub with SmolLM2 and the built-in model, and an empty cache.
@@ -227,4 +231,38 @@ fn a_server_downloads_only_what_its_configuration_allows() {
     write("");
     hub.run(&["models", "pull", EMBER]).expect_code(0);
     check(0);
+}
+
+#[cfg(unix)]
+#[test]
+fn a_server_downloads_serves_and_marks_a_model() {
+    let hub = ModelHub::new();
+    let (home, endpoint) = (hub.home.path().display(), &hub.hub.endpoint);
+    let prelude = format!("export HF_HOME='{home}' HF_ENDPOINT='{endpoint}';");
+    let config = format!(
+        "[[model]]\nname = \"m\"\npath = \"{EMBER}\"\ndevice = \"cpu\"\n[hub]\nmodels = [\"org/*\"]\nendpoints = \
+         [\"{endpoint}\"]\n{}",
+        tenant("acme", "")
+    );
+    let server = Server::listening_under(tempfile::tempdir().expect("a folder"), &prelude, &config);
+    server.wait_until("ready", |stderr| stderr.lines().any(|line| line == "firebox: ready"));
+    assert!(server.log().contains("downloading org/ember"), "{}", server.log());
+    let body = json!({"model": "m", "messages": [{"role": "user", "content": "Hi!"}], "max_tokens": 4});
+    assert_eq!(server.post("/v1/chat/completions", "acme", &body).status, 200);
+    let kept = hub.run(&["models", "remove", EMBER]).expect_code(3);
+    assert!(kept.stderr.contains("because a process uses it"), "{}", kept.stderr);
+    drop(server);
+    hub.run(&["models", "remove", EMBER]).expect_code(0);
+}
+
+#[test]
+fn serve_refuses_a_name_that_its_configuration_does_not_allow() {
+    let hub = ModelHub::new();
+    let run = hub.run(&["serve", "-m", EMBER, "--listen", "127.0.0.1:0"]).expect_code(4);
+    assert!(
+        run.stderr.contains("\"models\" in [hub] allows") && run.stderr.contains("firebox models pull"),
+        "{}",
+        run.stderr
+    );
+    assert_eq!(hub.hub.requests().len(), 0);
 }

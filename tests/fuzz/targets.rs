@@ -1,6 +1,6 @@
 //! The fuzz targets, one test each.
 
-use std::path::Path;
+use std::path::{Component, Path};
 use std::sync::Arc;
 
 use axum::body::Bytes;
@@ -10,6 +10,7 @@ use firebox::engine::toolcall::{Piece, TOOL_CALL_FORMATS, ToolCallFormat};
 use firebox::models::device::{self, OpenOptions};
 use firebox::models::{Checkpoint, LoadOptions, load_codec, load_decoder};
 use firebox::sandbox::{ComponentSource, PluginSpec, Sandbox, SandboxOptions};
+use firebox_hub::{Choice, ModelName};
 use futures_util::StreamExt as _;
 use sse_stream::SseStream;
 
@@ -466,6 +467,47 @@ fn components() {
             let words = error.to_string();
             let escapes = words.chars().any(|c| c.is_control() && c != '\n');
             assert!(words.len() < 16 << 10 && !escapes, "{words:?}");
+        }
+    });
+}
+
+#[test]
+fn hub_names() {
+    let target = Target {
+        name: "hub-names",
+        words: &[
+            "/",
+            "@",
+            ":",
+            "..",
+            ".",
+            "%2f",
+            "\\",
+            "\0",
+            ".gguf",
+            "safetensors",
+            "Q4_K_M",
+            "refs/pr/1",
+            "-00001-of-00002",
+            "--",
+        ],
+        seeds: ["org/name@v1.0:Q8_0", "o/m:sub/m-00001-of-00002.gguf", "a/b:safetensors"]
+            .map(|name| name.as_bytes().to_vec())
+            .to_vec(),
+    };
+    target.run(|input| match String::from_utf8_lossy(input).parse::<ModelName>() {
+        Ok(name) => {
+            assert_eq!(name.to_string().parse::<ModelName>().expect("it is read as it is written"), name);
+            let folder = name.repo.folder();
+            let file = if let Choice::File(path) = &name.choice { path } else { "" };
+            for path in [&folder, name.revision(), file] {
+                let is_below = Path::new(path).components().all(|part| matches!(part, Component::Normal(_)));
+                assert!(is_below && !path.chars().any(char::is_control), "{path:?}");
+            }
+        }
+        Err(error) => {
+            let words = error.to_string();
+            assert!(words.len() < 16 << 10 && !words.chars().any(char::is_control), "{words:?}");
         }
     });
 }
