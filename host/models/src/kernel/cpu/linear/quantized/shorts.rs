@@ -21,8 +21,10 @@ pub(super) trait Shorts: Copy {
     fn halves(bytes: &[u8]) -> [Self; 2];
     /// The first 32 bytes, which are signed: those at even places and those at odd ones.
     fn signed_bytes(bytes: &[u8]) -> [Self; 2];
-    /// 16 where a bit is set: for the bits at even places and for those at odd ones.
-    fn sixteens(bits: u32) -> [Self; 2];
+    /// As [`Shorts::halves`], and 16 more where the bit of a number is set.
+    fn fives(bytes: &[u8], bits: u32) -> [Self; 2];
+    /// As [`Shorts::halves`], of the numbers at these places of `table`.
+    fn looked_up(bytes: &[u8], table: &[i8; 16]) -> [Self; 2];
     fn and(self, mask: i16) -> Self;
     fn or(self, other: Self) -> Self;
     /// Shifts to the right, with zeros.
@@ -35,8 +37,6 @@ pub(super) trait Shorts: Copy {
     fn double_factors(factors: [i8; 8]) -> Self;
     /// The first eight numbers times the factor of group `2 * pair`, the others times that of the next group.
     fn times(self, factors: Self, pair: usize) -> Self;
-    /// The numbers in `table` at these places, which are below 16.
-    fn of(self, table: &[i8; 16]) -> Self;
     fn put(self, out: &mut [i16; SHORTS]);
     /// No products.
     fn none() -> Self::Sums;
@@ -76,8 +76,15 @@ impl Shorts for PlainShorts {
     }
 
     #[inline(always)]
-    fn sixteens(bits: u32) -> [Self; 2] {
-        [0, 1].map(|odd| Self(std::array::from_fn(|at| ((bits >> (2 * at + odd) & 1) << 4) as i16)))
+    fn fives(bytes: &[u8], bits: u32) -> [Self; 2] {
+        let [even, odd] = Self::halves(bytes);
+        let fifths = |odd: usize| Self(std::array::from_fn(|at| ((bits >> (2 * at + odd) & 1) << 4) as i16));
+        [even.or(fifths(0)), odd.or(fifths(1))]
+    }
+
+    #[inline(always)]
+    fn looked_up(bytes: &[u8], table: &[i8; 16]) -> [Self; 2] {
+        Self::halves(bytes).map(|places| Self(places.0.map(|place| i16::from(table[(place & 15) as usize]))))
     }
 
     #[inline(always)]
@@ -121,11 +128,6 @@ impl Shorts for PlainShorts {
     }
 
     #[inline(always)]
-    fn of(self, table: &[i8; 16]) -> Self {
-        Self(self.0.map(|place| i16::from(table[(place & 15) as usize])))
-    }
-
-    #[inline(always)]
     fn put(self, out: &mut [i16; SHORTS]) {
         *out = self.0;
     }
@@ -164,6 +166,19 @@ impl Shorts for PlainShorts {
 pub(super) struct Avx2Shorts(x86::__m256i);
 
 #[cfg(target_arch = "x86_64")]
+impl Avx2Shorts {
+    /// The signed bytes at even places, and those at odd ones.
+    #[inline(always)]
+    fn even_and_odd(bytes: x86::__m256i) -> [Self; 2] {
+        // SAFETY: the caller enabled AVX2.
+        unsafe {
+            let even = x86::_mm256_srai_epi16::<8>(x86::_mm256_slli_epi16::<8>(bytes));
+            [Self(even), Self(x86::_mm256_srai_epi16::<8>(bytes))]
+        }
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
 impl Shorts for Avx2Shorts {
     type Sums = x86::__m256i;
 
@@ -182,35 +197,38 @@ impl Shorts for Avx2Shorts {
 
     #[inline(always)]
     fn halves(bytes: &[u8]) -> [Self; 2] {
-        let bytes = &bytes[..16];
-        // SAFETY: the caller enabled AVX2; the slice above has the 16 bytes that are read, at any alignment.
-        unsafe {
-            let both = x86::_mm256_broadcastsi128_si256(x86::_mm_loadu_si128(bytes.as_ptr().cast()));
-            // The high halves of bytes move to the low ones in the upper part of the register.
-            let both = x86::_mm256_srlv_epi32(both, x86::_mm256_setr_epi32(0, 0, 0, 0, 4, 4, 4, 4));
-            [Self(both).and(15), Self(both).shr(8).and(15)]
-        }
+        // SAFETY: the caller enabled AVX2.
+        let codes = Self(unsafe { half_bytes(bytes) });
+        [codes.and(255), codes.shr(8)]
     }
 
     #[inline(always)]
     fn signed_bytes(bytes: &[u8]) -> [Self; 2] {
-        let Self(pairs) = Self::pairs(bytes);
+        Self::even_and_odd(Self::pairs(bytes).0)
+    }
+
+    #[inline(always)]
+    fn fives(bytes: &[u8], bits: u32) -> [Self; 2] {
         // SAFETY: the caller enabled AVX2.
         unsafe {
-            let even = x86::_mm256_srai_epi16::<8>(x86::_mm256_slli_epi16::<8>(pairs));
-            [Self(even), Self(x86::_mm256_srai_epi16::<8>(pairs))]
+            // A byte for each number, with the byte of its bit.
+            let places =
+                x86::_mm256_setr_epi64x(0, 0x0101_0101_0101_0101, 0x0202_0202_0202_0202, 0x0303_0303_0303_0303);
+            let spread = x86::_mm256_shuffle_epi8(x86::_mm256_set1_epi32(bits.cast_signed()), places);
+            let masks = x86::_mm256_set1_epi64x(0x8040_2010_0804_0201_u64.cast_signed());
+            let set = x86::_mm256_cmpeq_epi8(x86::_mm256_and_si256(spread, masks), masks);
+            let fifths = x86::_mm256_and_si256(set, x86::_mm256_set1_epi8(16));
+            let codes = Self(x86::_mm256_or_si256(half_bytes(bytes), fifths));
+            [codes.and(255), codes.shr(8)]
         }
     }
 
     #[inline(always)]
-    fn sixteens(bits: u32) -> [Self; 2] {
-        // SAFETY: the caller enabled AVX2.
+    fn looked_up(bytes: &[u8], table: &[i8; 16]) -> [Self; 2] {
+        // SAFETY: the caller enabled AVX2; the table has the 16 bytes that are read, at any alignment.
         unsafe {
-            let two = split(bits.cast_signed());
-            let even = x86::_mm256_set1_epi64x(0x0040_0010_0004_0001);
-            let even = x86::_mm256_unpacklo_epi64(even, x86::_mm256_slli_epi64::<8>(even));
-            let odd = x86::_mm256_slli_epi16::<1>(even);
-            [Self(sixteen_where(two, even)), Self(sixteen_where(two, odd))]
+            let table = x86::_mm256_broadcastsi128_si256(x86::_mm_loadu_si128(table.as_ptr().cast()));
+            Self::even_and_odd(x86::_mm256_shuffle_epi8(table, half_bytes(bytes)))
         }
     }
 
@@ -274,17 +292,6 @@ impl Shorts for Avx2Shorts {
     }
 
     #[inline(always)]
-    fn of(self, table: &[i8; 16]) -> Self {
-        // SAFETY: the caller enabled AVX2; the table has the 16 bytes that are read, at any alignment.
-        Self(unsafe {
-            let table = x86::_mm256_broadcastsi128_si256(x86::_mm_loadu_si128(table.as_ptr().cast()));
-            // The upper byte of each place is zero and finds the first number, which is shifted out.
-            let found = x86::_mm256_shuffle_epi8(table, self.0);
-            x86::_mm256_srai_epi16::<8>(x86::_mm256_slli_epi16::<8>(found))
-        })
-    }
-
-    #[inline(always)]
     fn put(self, out: &mut [i16; SHORTS]) {
         // SAFETY: the caller enabled AVX2; `out` has the 32 bytes that are written, at any alignment.
         unsafe { x86::_mm256_storeu_si256(out.as_mut_ptr().cast(), self.0) };
@@ -338,34 +345,21 @@ impl Shorts for Avx2Shorts {
     }
 }
 
-/// The lower 16 bits in each number of the lower half, the upper 16 bits in those of the upper one.
+/// The halves of the first 16 bytes, as bytes: the low ones, then the high ones.
 ///
 /// # Safety
 /// The processor has AVX2.
 #[cfg(target_arch = "x86_64")]
 #[inline(always)]
 // SAFETY: the caller's promise is the only requirement.
-unsafe fn split(both: i32) -> x86::__m256i {
-    // SAFETY: the caller enabled AVX2.
+unsafe fn half_bytes(bytes: &[u8]) -> x86::__m256i {
+    let bytes = &bytes[..16];
+    // SAFETY: the caller enabled AVX2; the slice above has the 16 bytes that are read, at any alignment.
     unsafe {
-        let low = x86::_mm_set1_epi16(0x0100);
-        let places = x86::_mm256_setr_m128i(low, x86::_mm_set1_epi16(0x0302));
-        x86::_mm256_shuffle_epi8(x86::_mm256_set1_epi32(both), places)
-    }
-}
-
-/// 16 in each number that has all bits of `mask`.
-///
-/// # Safety
-/// The processor has AVX2.
-#[cfg(target_arch = "x86_64")]
-#[inline(always)]
-// SAFETY: the caller's promise is the only requirement.
-unsafe fn sixteen_where(numbers: x86::__m256i, mask: x86::__m256i) -> x86::__m256i {
-    // SAFETY: the caller enabled AVX2.
-    unsafe {
-        let set = x86::_mm256_cmpeq_epi16(x86::_mm256_and_si256(numbers, mask), mask);
-        x86::_mm256_and_si256(set, x86::_mm256_set1_epi16(16))
+        let both = x86::_mm256_broadcastsi128_si256(x86::_mm_loadu_si128(bytes.as_ptr().cast()));
+        // High halves move to the low ones in the upper part of the register.
+        let both = x86::_mm256_srlv_epi32(both, x86::_mm256_setr_epi32(0, 0, 0, 0, 4, 4, 4, 4));
+        x86::_mm256_and_si256(both, x86::_mm256_set1_epi8(15))
     }
 }
 

@@ -6,9 +6,7 @@ use super::{BlockSize, CodeFormat, Sink, half_at, take_two};
 /// The codes of a block. `bits` are 4 bytes, `bytes` 16.
 #[inline(always)]
 fn codes<S: Shorts>(bits: &[u8], bytes: &[u8]) -> [S; 2] {
-    let [even, odd] = S::halves(bytes);
-    let [fifth, odd_fifth] = S::sixteens(u32::from_le_bytes([bits[0], bits[1], bits[2], bits[3]]));
-    [even.or(fifth), odd.or(odd_fifth)]
+    S::fives(bytes, u32::from_le_bytes([bits[0], bits[1], bits[2], bits[3]]))
 }
 
 pub(in super::super) struct Q5_0;

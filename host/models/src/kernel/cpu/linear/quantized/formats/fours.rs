@@ -68,8 +68,7 @@ impl CodeFormat for Iq4Nl {
 
     #[inline(always)]
     fn unpack<S: Shorts>(block: &[u8], sink: &mut impl Sink<S>) {
-        let [even, odd] = S::halves(&block[2..]);
-        take_two(sink, 0, [even.of(&IQ4_VALUES), odd.of(&IQ4_VALUES)]);
+        take_two(sink, 0, S::looked_up(&block[2..], &IQ4_VALUES));
     }
 }
 
@@ -90,8 +89,7 @@ impl CodeFormat for Mxfp4 {
 
     #[inline(always)]
     fn unpack<S: Shorts>(block: &[u8], sink: &mut impl Sink<S>) {
-        let [even, odd] = S::halves(&block[1..]);
-        take_two(sink, 0, [even.of(&FP4_VALUES), odd.of(&FP4_VALUES)]);
+        take_two(sink, 0, S::looked_up(&block[1..], &FP4_VALUES));
     }
 }
 
@@ -117,8 +115,8 @@ impl CodeFormat for Iq4Xs {
         });
         let scales = S::double_factors(scales);
         for group in 0..8 {
-            let [even, odd] = S::halves(&block[8 + 16 * group..24 + 16 * group]);
-            let codes = [even.of(&IQ4_VALUES).times(scales, group), odd.of(&IQ4_VALUES).times(scales, group)];
+            let [even, odd] = S::looked_up(&block[8 + 16 * group..24 + 16 * group], &IQ4_VALUES);
+            let codes = [even.times(scales, group), odd.times(scales, group)];
             take_two(sink, group, codes);
         }
     }
