@@ -10,7 +10,7 @@ mod gpu;
 
 pub(crate) use cpu::{
     Attention, AttentionMask, HeadCache, HeadCacheLayout, HeadNorms, RelativeBias, SequenceRows, StoredMatrix,
-    cpu_activation, gated, host_row, join_pool, layer_norm, rms_norm,
+    cpu_activation, finish_rows, gated, host_row, join_pool, layer_norm, rms_norm, sum_layer_norm,
 };
 pub(crate) use gpu::{
     DeviceMatrix, Epilogue, GPU_KERNEL_SIZES, Gpu, Input, PAGE_TOKENS, PageShape, PageStore, PagedAttention, PagedRows,

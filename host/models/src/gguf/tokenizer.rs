@@ -119,7 +119,8 @@ impl<'a> Vocabulary<'a> {
                 "ignore_merges": splitter.whole_words_first, "vocab": vocabulary, "merges": merges,
             }),
             adds_bos: splitter.adds_bos,
-            post_processor: None,
+            // An encoder, which reads pairs too.
+            post_processor: if pre == "roberta-bpe" { Some(self.roberta_processor(true, true)?) } else { None },
         })
     }
 

@@ -15,7 +15,7 @@ mod threads;
 pub(crate) use attention::{
     Attention, AttentionMask, HeadCache, HeadCacheLayout, HeadNorms, RelativeBias, SequenceRows,
 };
-pub(crate) use elements::{cpu_activation, gated, host_row, layer_norm, rms_norm};
+pub(crate) use elements::{cpu_activation, finish_rows, gated, host_row, layer_norm, rms_norm, sum_layer_norm};
 pub(crate) use linear::StoredMatrix;
 pub(crate) use threads::join_pool;
 

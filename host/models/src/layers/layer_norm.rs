@@ -4,7 +4,7 @@ use burn::tensor::{Tensor, module};
 
 use crate::checkpoint::weights::Weights;
 use crate::error::ModelError;
-use crate::kernel::{host_row, layer_norm};
+use crate::kernel::{host_row, layer_norm, sum_layer_norm};
 use crate::load::is_cpu;
 
 /// The weights of a norm, as the kernels of each device read them.
@@ -35,6 +35,15 @@ impl LayerNorm {
             false => weight.zeros_like(),
         };
         Ok(Self { rows: [host_row(&weight), host_row(&bias)], weight, bias, epsilon })
+    }
+
+    /// The norm of `x + y`, `[rows, width]` each.
+    pub(crate) fn forward_sum(&self, x: Tensor<2>, y: Tensor<2>) -> Tensor<2> {
+        if is_cpu(&x.device()) {
+            let [weight, bias] = &self.rows;
+            return sum_layer_norm(x, y, weight, bias, self.epsilon as f32);
+        }
+        self.forward(x + y)
     }
 
     /// `x` is `[rows, width]`.

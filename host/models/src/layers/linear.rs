@@ -3,7 +3,7 @@
 use burn::tensor::{DType, Device, Tensor, TensorData};
 
 use crate::checkpoint::tensors::StoredTensor;
-use crate::kernel::{DeviceMatrix, Epilogue, StoredMatrix, gated};
+use crate::kernel::{DeviceMatrix, Epilogue, StoredMatrix, finish_rows, gated, host_row};
 use crate::layers::{Activation, RmsNorm};
 use crate::load::is_cpu;
 
@@ -12,6 +12,8 @@ use crate::load::is_cpu;
 pub(crate) struct Linear {
     weight: Weight,
     bias: Option<Tensor<2>>,
+    /// The bias for the kernels of the CPU; empty without one.
+    bias_row: Vec<f32>,
 }
 
 #[derive(Debug)]
@@ -29,7 +31,8 @@ impl Linear {
             true => Weight::Stored(StoredMatrix::new(parts)),
             false => Weight::Device(Box::new(DeviceMatrix::new(&parts, device))),
         };
-        Self { weight, bias: bias.map(|bias| bias.unsqueeze()) }
+        let bias_row = bias.as_ref().map(host_row).unwrap_or_default();
+        Self { weight, bias: bias.map(|bias| bias.unsqueeze()), bias_row }
     }
 
     /// Bytes of the matrix on its device.
@@ -44,7 +47,15 @@ impl Linear {
     pub(crate) fn forward(&self, x: Tensor<2>) -> Tensor<2> {
         match &self.weight {
             Weight::Device(matrix) => matrix.product(x, self.epilogue()),
-            Weight::Stored(matrix) => self.biased(stored_product(matrix, x)),
+            Weight::Stored(matrix) => self.stored_product(matrix, x, Activation::Identity),
+        }
+    }
+
+    /// As [`Linear::forward`], with a function of each output.
+    pub(crate) fn forward_activated(&self, x: Tensor<2>, activation: Activation) -> Tensor<2> {
+        match &self.weight {
+            Weight::Device(_) => activation.apply(self.forward(x)),
+            Weight::Stored(matrix) => self.stored_product(matrix, x, activation),
         }
     }
 
@@ -52,7 +63,7 @@ impl Linear {
     pub(crate) fn forward_onto(&self, x: Tensor<2>, base: Tensor<2>) -> Tensor<2> {
         match &self.weight {
             Weight::Device(matrix) => matrix.product(x, Epilogue { base: Some(base), ..self.epilogue() }),
-            Weight::Stored(matrix) => base + self.biased(stored_product(matrix, x)),
+            Weight::Stored(matrix) => base + self.stored_product(matrix, x, Activation::Identity),
         }
     }
 
@@ -91,19 +102,13 @@ impl Linear {
         Epilogue { bias: self.bias.as_ref(), ..Epilogue::default() }
     }
 
-    fn biased(&self, y: Tensor<2>) -> Tensor<2> {
-        match &self.bias {
-            Some(bias) => y + bias.clone(),
-            None => y,
-        }
+    fn stored_product(&self, matrix: &StoredMatrix, x: Tensor<2>, activation: Activation) -> Tensor<2> {
+        let device = x.device();
+        let [rows, _] = x.dims();
+        // This is usually not a copy: the CPU's data is f32 in memory order, and this is most often its last handle.
+        let x = x.into_data().convert::<f32>();
+        let mut y = matrix.product(x.as_slice().unwrap_or_default(), rows);
+        finish_rows(&mut y, matrix.rows(), &self.bias_row, activation);
+        Tensor::from_data(TensorData::new(y, [rows, matrix.rows()]), (&device, DType::F32))
     }
-}
-
-fn stored_product(matrix: &StoredMatrix, x: Tensor<2>) -> Tensor<2> {
-    let device = x.device();
-    let [rows, _] = x.dims();
-    // This is usually not a copy: the CPU's data is f32 in memory order, and this is most often its last handle.
-    let x = x.into_data().convert::<f32>();
-    let y = matrix.product(x.as_slice().unwrap_or_default(), rows);
-    Tensor::from_data(TensorData::new(y, [rows, matrix.rows()]), (&device, DType::F32))
 }

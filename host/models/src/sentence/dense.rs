@@ -62,7 +62,7 @@ impl Dense {
 
     /// `[texts, inputs]` to `[texts, width]`.
     pub(crate) fn forward(&self, x: Tensor<2>) -> Tensor<2> {
-        let y = self.activation.apply(self.linear.forward(x.clone()));
+        let y = self.linear.forward_activated(x.clone(), self.activation);
         match &self.residual {
             Residual::None => y,
             Residual::Input => y + x,

@@ -59,12 +59,13 @@ impl EncoderLayer {
             let x = x + self.attend(normed, texts, config);
             return x.clone() + self.feed_forward(self.norm.forward(x), config);
         }
-        let x = x.clone() + self.attend(x, texts, config);
+        let attended = self.attend(x.clone(), texts, config);
         let x = match &self.attention_norm {
-            Some(norm) => norm.forward(x),
-            None => x,
+            Some(norm) => norm.forward_sum(x, attended),
+            None => x + attended,
         };
-        self.norm.forward(x.clone() + self.feed_forward(x, config))
+        let wide = self.feed_forward(x.clone(), config);
+        self.norm.forward_sum(x, wide)
     }
 
     fn attend(&self, x: Tensor<2>, texts: &mut TextRows, config: &EncoderConfig) -> Tensor<2> {
@@ -74,7 +75,7 @@ impl EncoderLayer {
     fn feed_forward(&self, x: Tensor<2>, config: &EncoderConfig) -> Tensor<2> {
         let wide = match config.is_gated {
             true => self.wide.forward_halves(x, config.activation),
-            false => config.activation.apply(self.wide.forward(x)),
+            false => self.wide.forward_activated(x, config.activation),
         };
         self.narrow.forward(wide)
     }

@@ -12,6 +12,7 @@ pub(super) const KEYS: &[&str] = &[
     "layer_norm_eps",
     "type_vocab_size",
     "rope_theta",
+    "head_dim",
     "n_embd",
     "n_layer",
     "n_head",
@@ -76,6 +77,9 @@ pub(super) fn config(file: &JsonFile) -> Result<EncoderConfig, ModelError> {
     let inside = settings.map(|settings| read_theta(&settings, "rope_theta")).transpose()?.flatten();
     let (own, older) = (read_theta(file, "rope_theta")?, read_theta(file, "rotary_emb_base")?);
     let theta = inside.or(own).or(older).unwrap_or(THETA_DEFAULT);
+    if file.optional_number("head_dim", 1..=usize::MAX)?.is_some_and(|given| given != head_dim) {
+        return Err(file.wrong("head_dim", format!("is not {head_dim}, as hidden size and heads make it")));
+    }
     if !head_dim.is_multiple_of(2) {
         return Err(file.wrong(keys.heads.0, format!("makes heads of {head_dim} numbers, expected an even number")));
     }

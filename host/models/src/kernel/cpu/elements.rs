@@ -30,6 +30,20 @@ enum RowOperation<'a> {
     RmsNorm(&'a [f32], f32),
     /// Weight, bias and epsilon.
     LayerNorm(&'a [f32], &'a [f32], f32),
+    /// The same of the sum with the rows of another matrix, which come first.
+    SumLayerNorm(&'a [f32], &'a [f32], &'a [f32], f32),
+}
+
+impl RowOperation<'_> {
+    /// The operation on the rows from `first` on, of `width` elements.
+    fn from_row(self, first: usize, width: usize) -> Self {
+        match self {
+            Self::SumLayerNorm(other, weight, bias, epsilon) => {
+                Self::SumLayerNorm(other.get(first * width..).unwrap_or_default(), weight, bias, epsilon)
+            }
+            operation => operation,
+        }
+    }
 }
 
 /// The gated linear unit `activation(gate) * up` (Shazeer 2020; SwiGLU with SiLU) of `[rows, gate and up]`. The result is
@@ -58,6 +72,59 @@ pub(crate) fn rms_norm(x: Tensor<2>, weight: &[f32], epsilon: f32) -> Tensor<2> 
 pub(crate) fn layer_norm(x: Tensor<2>, weight: &[f32], bias: &[f32], epsilon: f32) -> Tensor<2> {
     let shape = x.dims();
     on_cpu(RowOperation::LayerNorm(weight, bias, epsilon), x, shape)
+}
+
+/// Layer norm of `x + y`, which are on the CPU: `[rows, width]` each.
+pub(crate) fn sum_layer_norm(x: Tensor<2>, y: Tensor<2>, weight: &[f32], bias: &[f32], epsilon: f32) -> Tensor<2> {
+    let shape = x.dims();
+    let y = y.into_data().convert::<f32>();
+    on_cpu(RowOperation::SumLayerNorm(y.as_slice().unwrap_or_default(), weight, bias, epsilon), x, shape)
+}
+
+/// Replaces each row of `y` by the function of its sum with `bias`. An empty bias stands for none.
+pub(crate) fn finish_rows(y: &mut [f32], width: usize, bias: &[f32], activation: Activation) {
+    let level = level();
+    if width == 0 || (bias.is_empty() && activation == Activation::Identity) {
+        return;
+    }
+    let task = (TASK_ELEMENTS / width).max(1) * width;
+    if y.len() <= task {
+        finish(level, y, width, bias, activation);
+    } else {
+        share_chunks(y, task, |_, y| finish(level, y, width, bias, activation));
+    }
+}
+
+fn finish(level: Level, y: &mut [f32], width: usize, bias: &[f32], activation: Activation) {
+    match level {
+        // SAFETY: `level` returns this level only if the processor has AVX-512F.
+        #[cfg(target_arch = "x86_64")]
+        Level::Avx512 => unsafe { finish_avx512(y, width, bias, activation) },
+        // SAFETY: `level` returns this level only if the processor has AVX2.
+        #[cfg(target_arch = "x86_64")]
+        Level::Avx2 => unsafe { finish_avx2(y, width, bias, activation) },
+        Level::Plain => finish_plain(y, width, bias, activation),
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx512f")]
+fn finish_avx512(y: &mut [f32], width: usize, bias: &[f32], activation: Activation) {
+    finish_plain(y, width, bias, activation);
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx2")]
+fn finish_avx2(y: &mut [f32], width: usize, bias: &[f32], activation: Activation) {
+    finish_plain(y, width, bias, activation);
+}
+
+#[inline(always)]
+fn finish_plain(y: &mut [f32], width: usize, bias: &[f32], activation: Activation) {
+    for row in y.chunks_exact_mut(width) {
+        row.iter_mut().zip(bias).for_each(|(y, bias)| *y += bias);
+        with_function!(activation, map_in_place(row));
+    }
 }
 
 /// A vector as the kernels of the CPU read it. Empty if it is on another device.
@@ -89,6 +156,7 @@ fn apply(level: Level, operation: RowOperation<'_>, x: &[f32], width: usize, out
     } else {
         share_chunks(&mut out, task_rows * out_width, |index, out| {
             let from = index * task_rows * width;
+            let operation = operation.from_row(index * task_rows, width);
             run(level, operation, &x[from..from + out.len() / out_width * width], width, out, out_width);
         });
     }
@@ -121,12 +189,15 @@ fn rows_avx2(operation: RowOperation<'_>, x: &[f32], width: usize, out: &mut [f3
 
 #[inline(always)]
 fn rows(operation: RowOperation<'_>, x: &[f32], width: usize, out: &mut [f32], out_width: usize) {
-    for (x, out) in x.chunks_exact(width).zip(out.chunks_exact_mut(out_width)) {
+    for (index, (x, out)) in x.chunks_exact(width).zip(out.chunks_exact_mut(out_width)).enumerate() {
         match operation {
             RowOperation::Map(activation) => with_function!(activation, map_row(x, out)),
             RowOperation::Gated(activation) => with_function!(activation, gated_row(x, out)),
             RowOperation::RmsNorm(weight, epsilon) => rms_row(x, weight, epsilon, out),
             RowOperation::LayerNorm(weight, bias, epsilon) => layer_row(x, weight, bias, epsilon, out),
+            RowOperation::SumLayerNorm(other, weight, bias, epsilon) => {
+                sum_row(x, &other[index * width..(index + 1) * width], weight, bias, epsilon, out);
+            }
         }
     }
 }
@@ -146,6 +217,26 @@ fn layer_row(x: &[f32], weight: &[f32], bias: &[f32], epsilon: f32, out: &mut [f
     let scale = 1.0 / (squares(x, mean) / count + epsilon).sqrt();
     for (((out, x), weight), bias) in out.iter_mut().zip(x).zip(weight).zip(bias) {
         *out = (x - mean) * scale * weight + bias;
+    }
+}
+
+#[inline(always)]
+fn sum_row(x: &[f32], other: &[f32], weight: &[f32], bias: &[f32], epsilon: f32, out: &mut [f32]) {
+    for ((out, x), other) in out.iter_mut().zip(x).zip(other) {
+        *out = x + other;
+    }
+    let count = out.len() as f32;
+    let mean = sum(out) / count;
+    let scale = 1.0 / (squares(out, mean) / count + epsilon).sqrt();
+    for ((out, weight), bias) in out.iter_mut().zip(weight).zip(bias) {
+        *out = (*out - mean) * scale * weight + bias;
+    }
+}
+
+#[inline(always)]
+fn map_in_place<F: Function>(row: &mut [f32]) {
+    for value in row {
+        *value = F::of(*value);
     }
 }
 
@@ -216,6 +307,7 @@ mod tests {
             RowOperation::LayerNorm(weight, bias, epsilon) => {
                 normed(&x, x.iter().sum::<f64>() / x.len() as f64, weight, Some(bias), epsilon)
             }
+            RowOperation::SumLayerNorm(..) => unreachable!("it has a test of its own"),
         }
     }
 
@@ -253,6 +345,41 @@ mod tests {
                     }
                 }
             }
+        }
+    }
+
+    #[test]
+    fn the_norm_of_a_sum_is_that_of_the_rows_added_before() {
+        for (rows, width) in [(1, 5), (3, 34), (70, 512)] {
+            let (x, weight, bias) = (values(rows * width), values(width), values(width + 3));
+            let other: Vec<f32> = x.iter().rev().map(|value| value / 3.0).collect();
+            let summed: Vec<f32> = x.iter().zip(&other).map(|(x, y)| x + y).collect();
+            for level in levels() {
+                let sum = RowOperation::SumLayerNorm(&other, &weight, &bias[3..], 1e-5);
+                let plain = RowOperation::LayerNorm(&weight, &bias[3..], 1e-5);
+                let (got, expected) = (apply(level, sum, &x, width, width), apply(level, plain, &summed, width, width));
+                assert!(
+                    got.iter().zip(&expected).all(|(a, b)| (a - b).abs() <= 1e-5 * b.abs().max(1.0)),
+                    "{rows}x{width}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn bias_and_function_are_applied_in_place() {
+        let bias = values(33);
+        for (rows, activation) in [(1, Activation::Identity), (2, Activation::Gelu), (700, Activation::Silu)] {
+            let x = values(rows * 33);
+            let mut y = x.clone();
+            finish_rows(&mut y, 33, &bias, activation);
+            for (at, (y, x)) in y.iter().zip(&x).enumerate() {
+                let expected = in_f64(activation, f64::from(x + bias[at % 33]));
+                assert!((f64::from(*y) - expected).abs() <= 2e-6 * expected.abs().max(10.0), "{activation:?} at {at}");
+            }
+            let mut same = x.clone();
+            finish_rows(&mut same, 33, &[], Activation::Identity);
+            assert_eq!(same, x);
         }
     }
 
