@@ -1,5 +1,6 @@
 //! The command line: a table of commands, and the one place where errors become messages and exit codes.
 
+pub mod bench;
 pub mod chat;
 pub mod embed;
 pub mod mcp;
@@ -62,6 +63,8 @@ commands! {
     Mcp => mcp::run(Args),
     /// Download, list, inspect, verify and remove models.
     Models => models::run(Args),
+    /// Measure how many tokens per second a model reads and writes, as llama-bench does.
+    Bench => bench::run(Args),
     /// List the devices that models can run on, and show which one is used and why.
     Devices => devices::run(Args),
     /// Check, print or create a configuration file.
@@ -96,7 +99,7 @@ pub fn main() -> ExitCode {
     if let Some(code) = crate::plugins::compiler::init() {
         return code;
     }
-    let cli = Cli::parse();
+    let cli = Cli::parse_from(bench::with_long_options(std::env::args_os()));
     let mut io = Io::of_process();
     match dispatch(cli.command, &mut io).and_then(|()| io.out.flush().map_err(CliError::from)) {
         Ok(()) => ExitCode::SUCCESS,

@@ -7,6 +7,7 @@ pub mod ember;
 pub mod source;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use firebox_contract::{Chat, Error, Message, TextCodec, limits};
 use firebox_engine::Engine;
@@ -14,6 +15,7 @@ use firebox_hub::InUse;
 use firebox_sandbox::Plugin;
 
 use crate::sessions::{self, StoredMessage};
+pub(crate) use builder::BareModel;
 pub use builder::HostBuilder;
 
 /// A loaded model with its plugins. [`Host::engine`] runs requests.
@@ -24,6 +26,19 @@ pub struct Host {
     plugins: Vec<Arc<Plugin>>,
     /// The mark of a model of the cache, so that no other process removes it.
     _in_use: InUse,
+    load: LoadReport,
+}
+
+/// What loading the model took.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LoadReport {
+    /// The time: device, tokenizer, weights, and the warm-up if there is one.
+    pub time: Duration,
+    /// Resident memory of the process before, in bytes; mapped pages of the weights included. `None` if the system does not
+    /// tell.
+    pub before_bytes: Option<u64>,
+    /// Resident memory after.
+    pub after_bytes: Option<u64>,
 }
 
 impl Host {
@@ -43,6 +58,12 @@ impl Host {
     #[must_use]
     pub fn notes(&self) -> &[String] {
         &self.notes
+    }
+
+    /// What loading the model took.
+    #[must_use]
+    pub fn load_report(&self) -> LoadReport {
+        self.load
     }
 
     /// The plugins of [`HostBuilder::plugins`], in chain order. Empty with [`HostBuilder::hooks`].

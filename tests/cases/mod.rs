@@ -4,6 +4,7 @@
 mod address_space;
 mod answer_text;
 mod bad_input;
+mod bench;
 mod both_devices;
 mod chat;
 mod checkpoint;

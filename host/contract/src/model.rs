@@ -88,6 +88,25 @@ pub trait LanguageModel: Send {
         Some(self.forward(batch))
     }
 
+    /// Whether [`LanguageModel::forward_drafts`] computes the logits of drafted tokens, and [`LanguageModel::truncate`]
+    /// removes the ones that were refused. Without it the engine drafts no tokens.
+    fn verifies_drafts(&self) -> bool {
+        false
+    }
+
+    /// As [`LanguageModel::forward_while`], for spans whose last tokens may be drafts (speculative decoding, Leviathan et
+    /// al. 2023). `drafted` has the number of drafted tokens of each span. A span that wants logits gets a row after each
+    /// of its last `drafted + 1` tokens, in order; any other span gets no row.
+    fn forward_drafts(
+        &mut self,
+        batch: &[Span<'_>],
+        _drafted: &[usize],
+        may_continue: &mut dyn FnMut() -> bool,
+    ) -> Option<Vec<Result<Vec<Logits>, Error>>> {
+        let results = self.forward_while(batch, may_continue)?;
+        Some(results.into_iter().map(|result| Ok(result?.into_iter().collect())).collect())
+    }
+
     /// Frees the KV cache of a sequence. Unknown ids are ignored.
     fn release(&mut self, sequence: SequenceId);
 

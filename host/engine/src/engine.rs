@@ -13,8 +13,8 @@ use tokio::runtime::Handle;
 
 use crate::admission::tenant_permits::TenantPermits;
 use crate::admission::{Admission, AdmissionLimits};
-use crate::batch::ModelFactory;
 use crate::batch::worker::{Worker, WorkerOptions};
+use crate::batch::{ModelFactory, Speculation};
 use crate::generation::prompt_encoding::check_size;
 use crate::generation::usage_guard::UsageGuard;
 use crate::generation::{Generation, OpenedRequest, SourceTools, list_tools, timed_out};
@@ -48,6 +48,8 @@ pub struct EngineOptions {
     pub prefill_chunk: usize,
     /// Whether the model is warmed up before the first request.
     pub warm_up: bool,
+    /// Whether tokens are drafted and verified.
+    pub speculation: Speculation,
 }
 
 /// One model with its pipeline. Dropping it joins the model's thread.
@@ -117,6 +119,7 @@ impl Engine {
             in_flight_max,
             prefill_chunk,
             warm_up,
+            speculation,
         } = options;
         let tool_services = ToolServices { source: tools, gate, approver, schemas: Arc::default() };
         let metrics = Arc::new(EngineMetrics::new());
@@ -134,6 +137,7 @@ impl Engine {
             capacity,
             prefill_chunk,
             warm_up,
+            speculation,
         };
         let worker = Worker::start(factory, worker_options).await?;
         let requests = AtomicU64::new(0);

@@ -27,7 +27,7 @@ mod tools;
 pub use admission::fair_clock::FairClock;
 pub use admission::tenant_permits::{TenantPermit, TenantPermits};
 pub use admission::{Admission, AdmissionLimits, AdmissionPermit};
-pub use batch::ModelFactory;
+pub use batch::{ModelFactory, Speculation};
 pub use engine::{Engine, EngineOptions};
 pub use generation::Generation;
 pub use generation::prompt_encoding::{prompt_bytes, user_text_bytes};

@@ -56,6 +56,8 @@ pub(crate) struct Scheduler {
     deferred: Vec<TenantId>,
     /// The tenants in the planned step. `None` if the step must not be aborted.
     abortable: Option<StepTenants>,
+    /// Whether the planned step is for one tenant, no other one waits, and none of its sequences lost its last step.
+    alone: bool,
 }
 
 /// Candidates by their index, in three groups, with the load of each tenant that is not throttled for its use.
@@ -107,6 +109,7 @@ impl Scheduler {
         let mut groups = group_by_tenant(candidates, &active, chunk);
         grant_decodes(&mut groups, candidates, &mut tokens);
         let aborted = active.iter().map(|index| candidates[*index].aborted_steps).max().unwrap_or(0);
+        self.alone = groups.len() == 1 && throttled.is_empty() && self.deferred.is_empty() && aborted == 0;
         let limit = self.prefill_limit(tokens.iter().sum(), aborted > 0 || groups.len() > 1);
         let tenants = || groups.iter().map(|group| (group.tenant.clone(), loads[group.tenant])).collect();
         self.abortable = (aborted < STEP_PREEMPTIONS_MAX).then(|| StepTenants { tenants: tenants(), least_use });
@@ -174,6 +177,17 @@ impl Scheduler {
             };
             !is_over_share(recent_use, step.least_use, fair_use) && step.tenants.iter().all(gives_way)
         })
+    }
+
+    /// Whether the planned step is for one tenant and no other one waits for it.
+    pub(crate) fn is_alone(&self) -> bool {
+        self.alone
+    }
+
+    /// Seconds of a step of `rows` rows, if the cost of steps is known: as `measured` for such a size, or by the number of
+    /// rows alone.
+    pub(crate) fn step_seconds(&self, rows: usize, measured: bool) -> Option<f64> {
+        if measured { self.cost.step(rows) } else { self.cost.linear_step(rows) }
     }
 
     /// Learns the time of a step that belongs to no tenant, such as a warm-up.

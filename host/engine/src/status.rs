@@ -35,6 +35,10 @@ pub struct EngineCounters {
     pub prompt_tokens: u64,
     /// Tokens of all answers.
     pub completion_tokens: u64,
+    /// Drafted tokens that steps verified.
+    pub drafted_tokens: u64,
+    /// Drafted tokens that were accepted. Each saved a step.
+    pub accepted_tokens: u64,
     /// Prompts that were looked up in the prefix cache.
     pub prefix_queries: u64,
     /// Prompts that had a match in the prefix cache.

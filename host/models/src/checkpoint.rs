@@ -8,6 +8,7 @@ pub(crate) mod source;
 pub(crate) mod tensors;
 pub(crate) mod weights;
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -104,6 +105,19 @@ impl Checkpoint {
     #[must_use]
     pub fn stored_bytes(&self) -> u64 {
         self.tensors.entries.values().map(|entry| entry.range.len() as u64).sum()
+    }
+
+    /// The types of the weights as stored, with the bytes of each type; the largest first.
+    #[must_use]
+    pub fn stored_types(&self) -> Vec<(String, u64)> {
+        let mut types = BTreeMap::new();
+        for entry in self.tensors.entries.values() {
+            let name = entry.dtype.as_ref().map_or_else(Clone::clone, |dtype| dtype.name().to_owned());
+            *types.entry(name).or_insert(0) += entry.range.len() as u64;
+        }
+        let mut types: Vec<(String, u64)> = types.into_iter().collect();
+        types.sort_by_key(|(_, bytes)| std::cmp::Reverse(*bytes));
+        types
     }
 
     /// Warnings about files that are used all the same: unused keys and tensors, unusual values.

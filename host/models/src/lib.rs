@@ -32,8 +32,8 @@ pub use codec::CodecOptions;
 pub use describe::{CheckpointDescription, ModelKind, TokenizerDescription, TypeShare, describe};
 pub use error::ModelError;
 pub use load::{
-    LanguageModelParts, LoadOptions, is_encoder, load_codec, load_codec_with, load_decoder, load_encoder,
-    load_language_model,
+    LanguageModelParts, LoadOptions, LoadProgress, LoadState, is_encoder, load_codec, load_codec_with, load_decoder,
+    load_encoder, load_language_model,
 };
 pub use metadata::Warnings;
 

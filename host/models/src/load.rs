@@ -1,5 +1,7 @@
 //! Loads a running model from a checkpoint onto a device.
 
+mod progress;
+
 use std::sync::Arc;
 
 use burn::backend::DispatchDevice;
@@ -14,6 +16,7 @@ use crate::checkpoint::weights::Weights;
 use crate::codec::{Codec, CodecOptions};
 use crate::error::ModelError;
 use crate::sentence::{ClassifierHead, EmbeddingHead, EncoderSettings, InputSettings, Modules, TextEncoder};
+pub use progress::{LoadProgress, LoadState};
 
 /// Options of a model.
 #[derive(Debug, Clone, Default)]
@@ -30,6 +33,8 @@ pub struct LoadOptions {
     /// Threads that compute on the CPU, the thread that calls the model included. Default: the number of cores. If
     /// several models are called from one thread, the first of them decides.
     pub threads: Option<usize>,
+    /// Receives the state of the load of a decoder.
+    pub progress: LoadProgress,
 }
 
 impl LoadOptions {
@@ -85,6 +90,7 @@ pub fn load_decoder(
     let config = (architecture.config)(&file)?;
     file.warn_unknown(architecture.names.first().copied());
     let context = options.context_tokens.unwrap_or(limits::CONTEXT_TOKENS_DEFAULT).min(config.positions).max(1);
+    let progress = options.progress.clone();
     let options = DecoderOptions {
         threads: options.threads(),
         name: options.name.unwrap_or_else(|| checkpoint.name()),
@@ -92,9 +98,10 @@ pub fn load_decoder(
         context_tokens: context,
         cache_bytes: options.cache_bytes.unwrap_or(limits::KV_CACHE_BYTES_DEFAULT),
     };
-    let weights = Weights::new(checkpoint, device, architecture.tensors.base, &[]);
+    let weights = Weights::new(checkpoint, device, architecture.tensors.base, &[]).with_progress(progress);
     let model = guarded(device, || Decoder::load(&weights, architecture, config, options))?;
     weights.warn_unused();
+    weights.report_end();
     Ok(Box::new(model))
 }
 

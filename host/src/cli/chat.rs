@@ -19,10 +19,10 @@ use firebox_mcp::client::ClientPool;
 use tokio::runtime::Runtime;
 
 use super::options::{self, McpOptions, ModelOptions, PluginOptions, SamplingOptions};
-use super::termination::Termination;
 use super::{Io, output};
 use crate::cli::options::answer_form::AnswerFormOptions;
 use crate::cli::options::mcp_servers;
+use crate::cli::termination::Termination;
 use crate::error::CliError;
 use crate::system::{directories, threads};
 use crate::{plugins, sessions};

@@ -12,8 +12,8 @@ use firebox_mcp::client::ClientPool;
 
 use super::Io;
 use super::options::McpOptions;
-use super::termination::Termination;
 use crate::cli::options::mcp_servers;
+use crate::cli::termination::Termination;
 use crate::error::CliError;
 use crate::system::threads;
 

@@ -11,10 +11,12 @@ use std::time::Duration;
 
 use clap::Args;
 use firebox_contract::{SamplingOverrides, ToolSource, limits};
+use firebox_engine::Speculation;
 use firebox_mcp::client::ClientPool;
 
 use self::hub::HubOptions;
 use super::Io;
+use super::output::load_bar::load_progress;
 use crate::config::{self, ModelConfig};
 use crate::error::CliError;
 use crate::host::source::LocalSource;
@@ -40,6 +42,22 @@ pub struct ModelOptions {
     pub(super) device: DeviceOptions,
     #[command(flatten)]
     pub(super) threads: ThreadOptions,
+    /// Draft tokens from earlier text and verify them in one step: ngram drafts where it measures as a gain
+    #[arg(long, value_enum, value_name = "HOW", default_value_t = SpeculationChoice::default())]
+    pub(super) speculation: SpeculationChoice,
+    /// Show no progress while the model loads
+    #[arg(short = 'q', long)]
+    pub(super) quiet: bool,
+}
+
+/// Whether tokens are drafted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
+pub(super) enum SpeculationChoice {
+    /// Drafts the continuation of the last matching tokens
+    Ngram,
+    /// Computes one token of an answer at a time
+    #[default]
+    Off,
 }
 
 /// Prints a note if there is a configuration file, because `command` does not read it.
@@ -68,9 +86,13 @@ impl ModelOptions {
             context_tokens: self.context,
             threads: self.threads.count(),
             text_control_tokens: self.text_control_tokens,
+            speculation: match self.speculation {
+                SpeculationChoice::Ngram => Speculation::NGram,
+                SpeculationChoice::Off => Speculation::Off,
+            },
             ..ModelConfig::ember()
         };
-        let builder = Host::builder().configured(&config)?.notice(super::notice());
+        let builder = Host::builder().configured(&config)?.notice(super::notice()).progress(load_progress(self.quiet));
         Ok(match local {
             Some(LocalSource { name, in_use, .. }) => builder.name(name).in_use(in_use),
             None => builder,
@@ -90,7 +112,7 @@ pub struct DeviceOptions {
 #[derive(Args, Debug, Clone)]
 pub struct ThreadOptions {
     /// Number of threads that compute on the CPU. Default: one for each core
-    #[arg(long, env = "RAYON_NUM_THREADS", value_name = "N", value_parser = parse_threads)]
+    #[arg(short = 't', long, env = "RAYON_NUM_THREADS", value_name = "N", value_parser = parse_threads)]
     pub threads: Option<usize>,
 }
 

@@ -2,6 +2,7 @@
 //! file reaches a terminal without escape sequences. A pipe or a file gets every byte unchanged.
 
 pub(super) mod finish;
+pub(super) mod load_bar;
 pub(super) mod log_lines;
 pub mod stats;
 pub(super) mod table;

@@ -16,10 +16,10 @@ use self::stdin::PipedInput;
 use super::options::{self, McpOptions, ModelOptions, PluginOptions, SamplingOptions};
 use super::output::finish::{self, Remedies};
 use super::output::stats;
-use super::termination::Termination;
 use super::{Io, output};
 use crate::cli::options::answer_form::AnswerFormOptions;
 use crate::cli::options::mcp_servers;
+use crate::cli::termination::Termination;
 use crate::error::CliError;
 use crate::host::Host;
 use crate::plugins;
@@ -221,7 +221,7 @@ impl EventPrinter<'_> {
     fn close(&mut self, wants_stats: bool, host: &Host, finish: &Finish) -> Result<(), CliError> {
         self.end_line()?;
         if self.json {
-            writeln!(self.io.out, "{:#}", stats::json(host.engine().info(), finish, &self.events, host.notes()))?;
+            writeln!(self.io.out, "{:#}", stats::json(host, finish, &self.events))?;
         }
         self.io.out.flush()?;
         let is_known = finish.reason == FinishReason::Interrupted;
@@ -231,7 +231,7 @@ impl EventPrinter<'_> {
             writeln!(self.io.err, "firebox: {ending}")?;
         }
         if wants_stats {
-            self.io.err.write_all(stats::lines(host.engine().info(), finish).as_bytes())?;
+            self.io.err.write_all(stats::lines(host, finish).as_bytes())?;
             for line in host.plugins().iter().filter_map(|plugin| stats::stand_ins_line(plugin)) {
                 writeln!(self.io.err, "{line}")?;
             }

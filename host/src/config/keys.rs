@@ -103,6 +103,12 @@ const ROWS: &[KeyRow] = &[
         "",
         "Turn the text of a control token in a message into that token, as transformers does.",
     ),
+    (
+        "model.speculation",
+        "",
+        "",
+        "`ngram` drafts the continuation of the last matching tokens of a text, and verifies it in one step, where that measures as a gain. The text stays the same.",
+    ),
     ("plugin.name", "", "required", "The name in the chains of tenants."),
     (
         "plugin.source",

@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 use std::time::Duration;
 
 use firebox_contract::Permission;
+use firebox_engine::Speculation;
 use firebox_sandbox::OnFault;
 
 use super::{
@@ -135,7 +136,14 @@ impl TomlWriter {
             .some("cache_bytes", model.cache_bytes.map(|bytes| quoted(&units::size(bytes))))
             .some("in_flight_max", model.in_flight_max)
             .some("threads", model.threads)
-            .set("text_control_tokens", model.text_control_tokens);
+            .set("text_control_tokens", model.text_control_tokens)
+            .text(
+                "speculation",
+                match model.speculation {
+                    Speculation::NGram => "ngram",
+                    Speculation::Off => "off",
+                },
+            );
     }
 
     fn limits(&mut self, limits: &PluginLimitsConfig, [fuel, memory, timeout]: [&str; 3]) -> &mut Self {

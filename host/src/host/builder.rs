@@ -2,22 +2,23 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Instant;
 
 use firebox_contract::{
     Approver, Clock, Error, Gate, HookSource, LanguageModel, OpenGate, TextCodec, ToolSource, limits,
 };
-use firebox_engine::{Engine, EngineOptions, ModelFactory};
+use firebox_engine::{Engine, EngineOptions, ModelFactory, Speculation};
 use firebox_hub::InUse;
-use firebox_models::device::{self, DeviceChoice, OpenOptions};
-use firebox_models::{Checkpoint, CodecOptions, LoadOptions, Warnings};
+use firebox_models::device::{self, DeviceChoice, OpenOptions, Opened};
+use firebox_models::{Checkpoint, CodecOptions, LoadOptions, LoadProgress, Warnings};
 use firebox_sandbox::{Notice, PluginSpec};
 
 use super::device::device_options;
-use super::{Host, ember};
+use super::{Host, LoadReport, ember};
 use crate::config::ModelConfig;
 use crate::plugins::sandbox;
 use crate::system::clock::MachineClock;
-use crate::system::threads;
+use crate::system::{memory, threads};
 
 /// Where the model comes from.
 enum BuiltModel {
@@ -39,6 +40,7 @@ pub struct HostBuilder {
     tokenizer_cache: bool,
     warm_up: bool,
     text_control_tokens: bool,
+    speculation: Speculation,
     load: LoadOptions,
     notice: Notice,
     in_use: InUse,
@@ -59,6 +61,7 @@ impl HostBuilder {
             tokenizer_cache: true,
             warm_up: false,
             text_control_tokens: false,
+            speculation: Speculation::default(),
             load: LoadOptions::default(),
             notice: Notice::default(),
             in_use: InUse::default(),
@@ -72,6 +75,7 @@ impl HostBuilder {
     pub fn configured(mut self, config: &ModelConfig) -> Result<Self, Error> {
         self.device = config.device.parse().map_err(Error::from)?;
         self.text_control_tokens = config.text_control_tokens;
+        self.speculation = config.speculation;
         self.load.context_tokens = config.context_tokens;
         self.load.cache_bytes = config.cache_bytes;
         self.load.threads = config.threads;
@@ -174,6 +178,20 @@ impl HostBuilder {
         self
     }
 
+    /// Whether tokens are drafted from earlier text and verified in one step. The text stays the same.
+    #[must_use]
+    pub fn speculation(mut self, speculation: Speculation) -> Self {
+        self.speculation = speculation;
+        self
+    }
+
+    /// Receives the state of the load of a checkpoint from a file. Default: nothing.
+    #[must_use]
+    pub fn progress(mut self, progress: LoadProgress) -> Self {
+        self.load.progress = progress;
+        self
+    }
+
     /// The maximum size of the KV cache of all sequences together, in bytes. Default: [`limits::KV_CACHE_BYTES_DEFAULT`].
     #[must_use]
     pub fn cache_bytes(mut self, bytes: u64) -> Self {
@@ -217,6 +235,24 @@ impl HostBuilder {
         self
     }
 
+    /// Opens the device and loads the model alone, on this thread.
+    ///
+    /// # Errors
+    /// Errors of the device and of the checkpoint. `Error::Usage` for a model of your own.
+    pub(crate) fn load_model(self) -> Result<BareModel, Error> {
+        let checkpoint = match self.source {
+            BuiltModel::Ember => Checkpoint::embedded(ember::FILES)?,
+            BuiltModel::Folder(path) => Checkpoint::open(&path)?,
+            BuiltModel::Custom { .. } => return Err(Error::Usage("a model of your own is not loaded".to_owned())),
+        };
+        let opened = open_for(&checkpoint, &self.device)?;
+        let (types, warnings) = (checkpoint.stored_types(), checkpoint.warnings().clone());
+        let options = LoadOptions { device_name: Some(opened.info.to_string()), ..self.load };
+        let model = firebox_models::load_decoder(&checkpoint, &opened.device, options)?;
+        let notes = opened.notes.into_iter().chain(warnings.list()).collect();
+        Ok(BareModel { model, types, notes, _in_use: self.in_use })
+    }
+
     /// Opens the device, loads model and plugins, and starts the thread that runs the model.
     ///
     /// # Errors
@@ -234,6 +270,7 @@ impl HostBuilder {
         };
         let codec_options =
             CodecOptions { private: !self.tokenizer_cache, text_control_tokens: self.text_control_tokens };
+        let (began, before_bytes) = (Instant::now(), memory::resident_bytes());
         let (codec, factory, warnings) = match self.source {
             BuiltModel::Custom { codec, factory } => (codec, factory, Warnings::default()),
             BuiltModel::Ember => {
@@ -258,11 +295,24 @@ impl HostBuilder {
             in_flight_max: self.in_flight_max,
             prefill_chunk: limits::PREFILL_CHUNK_TOKENS,
             warm_up: self.warm_up,
+            speculation: self.speculation,
         };
         let engine = Engine::start(factory, options).await?;
         notes.extend(warnings.list());
-        Ok(Host { engine, codec, notes, plugins, _in_use: self.in_use })
+        let load = LoadReport { time: began.elapsed(), before_bytes, after_bytes: memory::resident_bytes() };
+        Ok(Host { engine, codec, notes, plugins, load, _in_use: self.in_use })
     }
+}
+
+/// A loaded decoder without an engine, to measure its steps.
+pub(crate) struct BareModel {
+    pub(crate) model: Box<dyn LanguageModel>,
+    /// The types of the weights as stored, and the bytes of each; the largest first.
+    pub(crate) types: Vec<(String, u64)>,
+    /// Messages for the user, one line each.
+    pub(crate) notes: Vec<String>,
+    /// The mark of a model of the cache.
+    _in_use: InUse,
 }
 
 /// The codec of a checkpoint, and the factory that loads its model on a device.
@@ -275,12 +325,17 @@ fn from_checkpoint(
 ) -> Result<(Arc<dyn TextCodec>, ModelFactory, Warnings), Error> {
     let warnings = checkpoint.warnings().clone();
     let codec = firebox_models::load_codec_with(&checkpoint, codec_options)?;
-    let opened =
-        device::open(choice, &OpenOptions { weights_bytes: Some(checkpoint.stored_bytes()), ..device_options() })?;
+    let opened = open_for(&checkpoint, choice)?;
     notes.extend(opened.notes);
     let factory: ModelFactory = Box::new(move || {
         let options = LoadOptions { device_name: Some(opened.info.to_string()), ..options.clone() };
         Ok(firebox_models::load_decoder(&checkpoint, &opened.device, options)?)
     });
     Ok((codec, factory, warnings))
+}
+
+/// Opens a device for the weights of a checkpoint.
+fn open_for(checkpoint: &Checkpoint, choice: &DeviceChoice) -> Result<Opened, Error> {
+    let options = OpenOptions { weights_bytes: Some(checkpoint.stored_bytes()), ..device_options() };
+    Ok(device::open(choice, &options)?)
 }

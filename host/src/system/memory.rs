@@ -8,6 +8,12 @@ pub fn peak_bytes() -> Option<u64> {
     status_bytes("VmHWM:")
 }
 
+/// Resident memory of this process in bytes, mapped pages of files included; `None` on systems without `/proc`.
+#[must_use]
+pub fn resident_bytes() -> Option<u64> {
+    status_bytes("VmRSS:")
+}
+
 /// The value of `name` in `/proc/self/status`, in bytes.
 fn status_bytes(name: &str) -> Option<u64> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
@@ -41,7 +47,7 @@ mod tests {
     #[test]
     #[cfg(target_env = "gnu")]
     fn free_pages_between_used_ones_are_returned() {
-        let resident = || super::status_bytes("VmRSS:").expect("Linux tells");
+        let resident = || super::resident_bytes().expect("Linux tells");
         // Every second buffer is freed. Each is smaller than the heaps that the library gets from the system.
         const SIZE: usize = 64 << 10;
         const COUNT: usize = 1_024;

@@ -12,6 +12,8 @@ pub const CLI_MESSAGE_BYTES_MAX: usize = 16 << 10;
 pub const CLI_TERMINATION_MAX: Duration = Duration::from_secs(15);
 /// Time that `firebox run PROMPT` waits for the first byte of a pipe on standard input.
 pub const RUN_PIPE_WAIT: Duration = Duration::from_secs(3);
+/// Time that a load takes before its progress is shown on a terminal.
+pub const LOAD_BAR_DELAY: Duration = Duration::from_millis(500);
 
 // ---- firebox chat ---------------------------------------------------------------------------------------------
 
@@ -31,6 +33,19 @@ pub const CHAT_APPROVALS_PENDING_MAX: usize = 1;
 pub const CHAT_SHOWN_CHARACTERS_MAX: usize = 400;
 /// Period at which a chat on a terminal interrupts itself after SIGTERM, until it has stopped.
 pub const CHAT_TERMINATION_PERIOD: Duration = Duration::from_millis(100);
+
+// ---- firebox bench --------------------------------------------------------------------------------------------
+
+/// Default of `--repetitions`: times that `firebox bench` measures each test.
+pub const BENCH_REPETITIONS_DEFAULT: usize = 5;
+/// Maximum of `--repetitions`.
+pub const BENCH_REPETITIONS_MAX: usize = 1_000;
+/// Tests of one `firebox bench`.
+pub const BENCH_TESTS_MAX: usize = 1_000;
+/// Sequences that `firebox bench` computes in the same steps.
+pub const BENCH_SEQUENCES_MAX: usize = 512;
+/// Bytes of the file of earlier results that `firebox bench` compares with.
+pub const BENCH_RESULTS_BYTES_MAX: usize = 16 * MIB;
 
 // ---- firebox embed --------------------------------------------------------------------------------------------
 

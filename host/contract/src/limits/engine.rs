@@ -135,6 +135,17 @@ pub const GRAMMARS_CACHED_MAX: usize = 64;
 /// Bytes of the states of a cached grammar. A larger one is compiled again for its next answer.
 pub const GRAMMAR_CACHED_BYTES_MAX: usize = 8 * MIB;
 
+// ---- Speculation ----------------------------------------------------------------------------------------------
+
+/// Drafted tokens that one step verifies for one sequence.
+pub const DRAFT_TOKENS_MAX: usize = 15;
+/// Tokens at the end of a text that must occur earlier in it for a draft.
+pub const DRAFT_MATCH_TOKENS_MIN: usize = 2;
+/// Tokens at the end of a text that are compared with earlier places. The longest match is drafted from.
+pub const DRAFT_MATCH_TOKENS_MAX: usize = 4;
+/// Tokens at the end of a text that are searched for a match.
+pub const DRAFT_LOOKBACK_TOKENS: usize = 16_384;
+
 // ---- Token healing --------------------------------------------------------------------------------------------
 
 /// Bytes at the end of a forced opening that the model may generate again with tokens of its own choice.

@@ -5,10 +5,12 @@ use std::time::Duration;
 
 use firebox_contract::limits::ANSWER_TOKENS_EXPECTED;
 use firebox_contract::{
-    DeliveryTracker, Error, FinishReason, Logits, PendingDelivery, SequenceId, Span, TenantId, TextCodec, TokenId,
+    CacheUse, DeliveryTracker, Error, FinishReason, Logits, PendingDelivery, SequenceId, Span, TenantId, TextCodec,
+    TokenId,
 };
 use tokio::sync::mpsc;
 
+use super::speculation::Drafter;
 use crate::sampler::token_healing::TokenPart;
 use crate::sampler::{SampledToken, Sampler};
 use crate::scheduler::{JobSize, PendingWork};
@@ -70,6 +72,15 @@ pub(crate) enum SequenceEvent {
     Failed(Error),
 }
 
+/// What a step added to a sequence.
+#[derive(Debug, Default, Clone, Copy)]
+pub(crate) struct AnswerGrowth {
+    /// Tokens of its answer.
+    pub(crate) tokens: u64,
+    /// Drafted tokens that were accepted.
+    pub(crate) accepted: u64,
+}
+
 /// One sequence, from the inbox to its last event.
 pub(crate) struct Sequence {
     /// Its id in the model. Each start uses a new id.
@@ -88,6 +99,12 @@ pub(crate) struct Sequence {
     last_step: u64,
     /// Number of its aborted steps since its last completed step.
     aborted_steps: u32,
+    /// Drafts its next tokens; `None` without speculation.
+    drafter: Option<Drafter>,
+    /// In a step that verifies drafts: the next token to compute, and the drafted tokens after it. Empty in other steps.
+    verified: Vec<TokenId>,
+    /// Its KV cache ends with refused drafts.
+    has_refused: bool,
     /// The last event, while the reader's channel has no room for it.
     last_event: Option<SequenceEvent>,
     done: bool,
@@ -96,7 +113,7 @@ pub(crate) struct Sequence {
 }
 
 impl Sequence {
-    pub(crate) fn new(arrival: u64, mut request: SequenceRequest) -> Self {
+    pub(crate) fn new(arrival: u64, mut request: SequenceRequest, drafter: Option<Drafter>) -> Self {
         // Token healing generates at most as many tokens as it removes, so the reservation covers them.
         let reserved = request.tokens.len().saturating_add(request.expected_tokens).min(request.context_tokens);
         let prompt = request.tokens.len() - request.sampler.tokens_to_heal();
@@ -111,6 +128,9 @@ impl Sequence {
             started: false,
             last_step: 0,
             aborted_steps: 0,
+            drafter,
+            verified: Vec::new(),
+            has_refused: false,
             last_event: None,
             done: false,
             cache_invalid: false,
@@ -208,6 +228,7 @@ impl Sequence {
     /// Marks its KV cache as lost. `reserved` tokens are reserved when it starts again.
     pub(crate) fn requeue(&mut self, reserved: usize) {
         (self.computed, self.reserved) = (0, reserved.min(self.request.context_tokens));
+        self.cache_invalid = false;
     }
 
     /// Whether it was started before.
@@ -215,20 +236,90 @@ impl Sequence {
         self.started
     }
 
-    /// The next `length` tokens to compute.
+    /// Drafts the tokens after the next one, for a step that `cache` describes. `None` without a draft; else the drafter, and
+    /// how many of its tokens may be verified. A draft never makes the KV cache grow by a block.
+    pub(crate) fn draft(&mut self, cache: &CacheUse) -> Option<(&Drafter, usize)> {
+        self.verified.clear();
+        let (pending, tokens) = (self.pending_tokens(), self.request.tokens.len());
+        let drafter = self.drafter.as_mut()?;
+        if pending != 1 || self.request.sampler.tokens_to_heal() > 0 {
+            drafter.clear();
+            return None;
+        }
+        let answer_left = self.request.max_tokens.saturating_sub(tokens - self.prompt + 1);
+        let context_left = self.request.context_tokens.saturating_sub(tokens);
+        let block_left = match cache.budget_bytes {
+            0 => usize::MAX,
+            _ => tokens.next_multiple_of(cache.block_tokens.max(1)) - tokens,
+        };
+        // Each token that is drawn is sent at once.
+        let events_left = self.request.events.capacity().saturating_sub(1);
+        let most = answer_left.min(context_left).min(block_left).min(events_left);
+        let codec = &self.request.codec;
+        drafter.draft(&self.request.tokens, most, |token| codec.is_end(token));
+        Some((drafter, most.min(drafter.tokens().len())))
+    }
+
+    /// Has the next step verify the first `count` drafted tokens.
+    pub(crate) fn verify(&mut self, count: usize) {
+        if let (Some(drafter), Some(next), 1..) = (&self.drafter, self.request.tokens.last(), count) {
+            self.verified.push(*next);
+            self.verified.extend(drafter.tokens().iter().take(count));
+        }
+    }
+
+    /// Number of drafted tokens that the planned step verifies.
+    pub(crate) fn drafted(&self) -> usize {
+        self.verified.len().saturating_sub(1)
+    }
+
+    /// Whether its KV cache ends with refused drafts, which are to be removed. The flag is then cleared.
+    pub(crate) fn take_refused(&mut self) -> bool {
+        std::mem::take(&mut self.has_refused)
+    }
+
+    /// Stops drafting. Its KV cache still ends with refused drafts and is of no use.
+    pub(crate) fn abandon_cache(&mut self) {
+        (self.drafter, self.cache_invalid) = (None, true);
+    }
+
+    /// The next `length` tokens to compute, and the drafted tokens that the step verifies.
     pub(crate) fn span(&self, length: usize) -> Span<'_> {
+        if !self.verified.is_empty() {
+            return Span { sequence: self.id, tokens: &self.verified, wants_logits: true };
+        }
         let end = self.computed + length;
         let wants_logits = end == self.request.tokens.len();
         Span { sequence: self.id, tokens: &self.request.tokens[self.computed..end], wants_logits }
     }
 
-    /// Records that step `step` computed `length` more tokens. With logits, samples the next token and sends it. Returns
-    /// whether the answer has grown by a token.
-    pub(crate) fn advance(&mut self, length: usize, logits: Option<Logits>, step: u64, now: Duration) -> bool {
+    /// Records that step `step` computed `length` more tokens, and the drafts that it verified. For each row of `logits`
+    /// it samples the next token and sends it, up to the first token that differs from its draft.
+    pub(crate) fn advance(&mut self, length: usize, logits: Vec<Logits>, step: u64, now: Duration) -> AnswerGrowth {
         self.computed += length;
         (self.last_step, self.aborted_steps) = (step, 0);
-        let Some(mut logits) = logits else { return false };
-        let (token, part, complete) = match self.request.sampler.next(&mut logits) {
+        let mut growth = AnswerGrowth::default();
+        for (position, mut logits) in logits.into_iter().enumerate() {
+            let before = self.request.tokens.len();
+            growth.tokens += u64::from(self.push_next(&mut logits, now));
+            let drawn = self.request.tokens.get(before).copied();
+            if let Some(drafter) = &mut self.drafter {
+                drafter.learn(position, drawn);
+            }
+            let is_accepted = drawn.is_some() && self.verified.get(position + 1).copied() == drawn;
+            if !is_accepted || self.has_ended() {
+                break;
+            }
+            growth.accepted += 1;
+            self.computed += 1;
+        }
+        self.has_refused = self.drafted() as u64 > growth.accepted;
+        growth
+    }
+
+    /// Samples the next token and sends it. Returns whether the answer has grown by a token.
+    fn push_next(&mut self, logits: &mut Logits, now: Duration) -> bool {
+        let (token, part, complete) = match self.request.sampler.next(logits) {
             Ok(SampledToken::Token { token, part, complete }) => (token, part, complete),
             Ok(SampledToken::End) => {
                 self.end(SequenceEvent::Finished(FinishReason::Stop));

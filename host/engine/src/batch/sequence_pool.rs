@@ -9,11 +9,12 @@
 
 use std::sync::Arc;
 
-use firebox_contract::limits::{PREFIX_BUDGET_DIVISOR, PREFIX_TAIL_TOKENS, PREFIX_TOKENS_MIN};
+use firebox_contract::limits::{PREFIX_BUDGET_DIVISOR, PREFIX_TAIL_TOKENS, PREFIX_TOKENS_MIN, STEP_PREFILL_TOKENS};
 use firebox_contract::{CacheUse, Error, SequenceId, Span, TenantId};
 
 use super::prefix_cache::{PrefixCache, PrefixMatch, common_prefix};
 use super::sequence::{Sequence, SequenceEvent};
+use super::speculation::StepPlan;
 use super::supervisor::{ModelSupervisor, StepResults};
 use crate::status::EngineMetrics;
 
@@ -54,7 +55,47 @@ impl SequencePool {
     ) -> Option<StepResults> {
         self.evict_for_growth(batch);
         let spans: Vec<Span<'_>> = batch.iter().map(|(at, length)| self.running[*at].span(*length)).collect();
-        self.model.forward(&spans, may_continue)
+        let drafted: Vec<usize> = batch.iter().map(|(at, _)| self.running[*at].drafted()).collect();
+        self.model.forward(&spans, &drafted, may_continue)
+    }
+
+    /// Has each answer of `batch` verify as many drafted tokens as raise the tokens per second. `seconds` is the time of a
+    /// step of so many rows. Returns the number of drafted tokens.
+    pub(crate) fn plan_drafts(&mut self, batch: &[(usize, usize)], seconds: impl Fn(usize) -> Option<f64>) -> usize {
+        if !self.model.verifies_drafts() {
+            return 0;
+        }
+        let cache = self.model.cache_use();
+        let rows = batch.iter().map(|(_, length)| length).sum();
+        let answers = batch.iter().filter(|(at, length)| self.running[*at].pending_tokens() == *length);
+        let mut plan = StepPlan { rows, tokens: answers.count() as f64 };
+        for (at, _) in batch {
+            let most = STEP_PREFILL_TOKENS.saturating_sub(plan.rows);
+            if let Some((drafter, possible)) = self.running[*at].draft(&cache) {
+                let count = plan.add_drafts(drafter, possible.min(most), &seconds);
+                self.running[*at].verify(count);
+            }
+        }
+        plan.rows - rows
+    }
+
+    /// Removes the keys and values of drafts that were refused in the last step.
+    pub(crate) fn remove_refused(&mut self, batch: &[(usize, usize)]) {
+        for (at, _) in batch {
+            let sequence = &mut self.running[*at];
+            if sequence.take_refused() && !self.model.truncate(sequence.id(), sequence.computed().len()) {
+                sequence.abandon_cache();
+            }
+        }
+    }
+
+    /// Preempts the running sequences whose KV cache is of no use. They are computed again.
+    pub(crate) fn preempt_invalid(&mut self) {
+        let is_lost = |sequence: &Sequence| sequence.is_cache_invalid() && !sequence.has_ended();
+        while let Some(at) = self.running.iter().position(is_lost) {
+            let reserved = self.running[at].reserved();
+            self.preempt(at, reserved);
+        }
     }
 
     /// Evicts cached prefixes whose room the step may need. A KV cache grows by whole blocks and may be copied to twice

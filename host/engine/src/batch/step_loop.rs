@@ -11,11 +11,14 @@ use tokio::sync::mpsc;
 
 use super::sequence::{Sequence, SequenceEvent, SequenceRequest};
 use super::sequence_pool::SequencePool;
+use super::speculation::{Drafter, Speculation};
 use super::supervisor::{ModelSupervisor, StepResults};
 use super::warm_up::{StepTiming, warm_up};
 use crate::scheduler::{Candidate, Scheduler};
 use crate::status::{EngineMetrics, unavailable};
 
+/// Every so many steps, drafts are planned without the times that steps of their size took.
+const DRAFT_RETRY_STEPS: u64 = 64;
 /// Shortest time that the thread sleeps.
 const PARK_MIN: Duration = Duration::from_millis(1);
 /// Longest time that the thread sleeps while it waits for a deadline.
@@ -31,6 +34,7 @@ pub(crate) struct StepLoop {
     metrics: Arc<EngineMetrics>,
     stop: Arc<AtomicBool>,
     prefill_chunk: usize,
+    speculation: Speculation,
     scheduler: Scheduler,
     /// Whether a reloaded model is warmed up before the next request.
     warms_up: bool,
@@ -46,6 +50,7 @@ impl StepLoop {
         metrics: Arc<EngineMetrics>,
         stop: Arc<AtomicBool>,
         prefill_chunk: usize,
+        speculation: Speculation,
     ) -> Self {
         let pool = SequencePool::new(model, Arc::clone(&metrics));
         Self {
@@ -56,6 +61,7 @@ impl StepLoop {
             metrics,
             stop,
             prefill_chunk,
+            speculation,
             scheduler: Scheduler::default(),
             warms_up: false,
             arrivals: 0,
@@ -104,7 +110,8 @@ impl StepLoop {
     fn enqueue(&mut self, request: SequenceRequest) {
         self.metrics.count(|counters| counters.prompt_tokens += request.tokens.len() as u64);
         self.arrivals += 1;
-        self.pool.queue.push(Sequence::new(self.arrivals, request));
+        let drafter = (self.speculation == Speculation::NGram).then(Drafter::default);
+        self.pool.queue.push(Sequence::new(self.arrivals, request, drafter));
     }
 
     /// Ends the sequences whose deadline passed, even if their reader does not read.
@@ -157,6 +164,7 @@ impl StepLoop {
         if batch.is_empty() {
             return false;
         }
+        let drafted = self.plan_drafts(&batch);
         let Some(results) = self.forward(&batch) else {
             self.metrics.count(|counters| counters.steps_aborted += 1);
             batch.iter().for_each(|(at, _)| self.pool.running[*at].count_aborted_step());
@@ -166,30 +174,48 @@ impl StepLoop {
         let now = self.clock.now();
         let computed = batch.iter().map(|(at, length)| {
             let sequence = &self.pool.running[*at];
-            (sequence.tenant(), sequence.weight(), *length)
+            (sequence.tenant(), sequence.weight(), *length + sequence.drafted())
         });
         self.scheduler.charge(computed, now.saturating_sub(began), now);
-        let mut completion_tokens = 0;
+        let (mut completion_tokens, mut accepted) = (0, 0);
         let mut out_of_room = Vec::new();
         for ((at, length), result) in batch.iter().zip(results) {
             let sequence = &mut self.pool.running[*at];
             match result {
                 Ok(logits) => {
-                    completion_tokens += u64::from(sequence.advance(*length, logits, self.step_number, now));
+                    let growth = sequence.advance(*length, logits, self.step_number, now);
+                    completion_tokens += growth.tokens;
+                    accepted += growth.accepted;
                 }
                 Err(error @ Error::Limited { .. }) => out_of_room.push((*at, error)),
                 Err(error) => sequence.fail(error),
             }
         }
+        self.pool.remove_refused(&batch);
         self.pool.resolve_out_of_room(out_of_room);
+        self.pool.preempt_invalid();
         let cache = self.pool.model.cache_use();
         self.metrics.count(|counters| {
             counters.steps += 1;
             counters.batched_sequences += batch.len() as u64;
             counters.completion_tokens += completion_tokens;
+            counters.drafted_tokens += drafted as u64;
+            counters.accepted_tokens += accepted;
             counters.cache = cache;
         });
         true
+    }
+
+    /// Drafts tokens for the answers of a planned step, if speculation is on and no other tenant waits for the step to end.
+    /// Returns their number.
+    fn plan_drafts(&mut self, batch: &[(usize, usize)]) -> usize {
+        if self.speculation == Speculation::Off || !self.scheduler.is_alone() {
+            return 0;
+        }
+        // A size of step that was slow once, such as while a device compiled its kernels, is tried again.
+        let measured = !self.step_number.is_multiple_of(DRAFT_RETRY_STEPS);
+        let scheduler = &self.scheduler;
+        self.pool.plan_drafts(batch, |rows| scheduler.step_seconds(rows, measured))
     }
 
     /// The forward pass. Requests that arrive while it runs are taken in, and the step is aborted if the scheduler

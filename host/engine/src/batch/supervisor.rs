@@ -18,8 +18,8 @@ use crate::status::{EngineMetrics, EngineStatus};
 /// Loads the model, on the thread that owns it. It is called again if the model breaks.
 pub type ModelFactory = Box<dyn FnMut() -> Result<Box<dyn LanguageModel>, Error> + Send>;
 
-/// The results of one step: one for each span, in order.
-pub(crate) type StepResults = Vec<Result<Option<Logits>, Error>>;
+/// The results of one step: the rows of logits of each span, in order.
+pub(crate) type StepResults = Vec<Result<Vec<Logits>, Error>>;
 
 pub(crate) struct ModelSupervisor {
     factory: ModelFactory,
@@ -87,13 +87,15 @@ impl ModelSupervisor {
         error
     }
 
-    /// Runs one step over `spans`. Returns `None` if `may_continue` returned false and the model aborted the step.
+    /// Runs one step over `spans`, whose last `drafted` tokens are drafts. Returns `None` if `may_continue` returned false and
+    /// the model aborted the step.
     pub(crate) fn forward(
         &mut self,
         spans: &[Span<'_>],
+        drafted: &[usize],
         may_continue: &mut dyn FnMut() -> bool,
     ) -> Option<StepResults> {
-        let results = match self.with_model(|model| model.forward_while(spans, may_continue)) {
+        let results = match self.with_model(|model| model.forward_drafts(spans, drafted, may_continue)) {
             Ok(None) => return None,
             Ok(Some(results)) if results.len() == spans.len() => Ok(results),
             Ok(Some(results)) => {
@@ -106,6 +108,11 @@ impl ModelSupervisor {
         self.proven |= results.iter().any(Result::is_ok);
         self.broken |= results.iter().all(|result| matches!(result, Err(Error::Model(_))));
         Some(results)
+    }
+
+    /// Whether the model can verify drafted tokens.
+    pub(crate) fn verifies_drafts(&self) -> bool {
+        self.model().is_some_and(LanguageModel::verifies_drafts)
     }
 
     pub(crate) fn release(&mut self, id: SequenceId) {

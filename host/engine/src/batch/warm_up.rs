@@ -48,5 +48,5 @@ fn timed_step(model: &mut ModelSupervisor, tokens: usize, clock: &dyn Clock) -> 
 fn forward(model: &mut ModelSupervisor, count: usize) -> bool {
     let tokens = vec![0; count];
     let span = Span { sequence: WARM_UP_SEQUENCE, tokens: &tokens, wants_logits: true };
-    model.forward(&[span], &mut || true).is_some_and(|results| results.iter().all(Result::is_ok))
+    model.forward(&[span], &[0], &mut || true).is_some_and(|results| results.iter().all(Result::is_ok))
 }

@@ -9,6 +9,7 @@ use firebox_contract::{Clock, Error, ModelInfo};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::sequence::SequenceRequest;
+use super::speculation::Speculation;
 use super::step_loop::StepLoop;
 use super::supervisor::{ModelFactory, ModelSupervisor};
 use super::warm_up;
@@ -37,12 +38,13 @@ pub(crate) struct WorkerOptions {
     pub(crate) prefill_chunk: usize,
     /// Whether the model is warmed up before `start` returns.
     pub(crate) warm_up: bool,
+    pub(crate) speculation: Speculation,
 }
 
 impl Worker {
     /// Starts the thread, loads the model on it and waits until the model is loaded.
     pub(crate) async fn start(factory: ModelFactory, options: WorkerOptions) -> Result<Self, Error> {
-        let WorkerOptions { clock, metrics, capacity, prefill_chunk, warm_up } = options;
+        let WorkerOptions { clock, metrics, capacity, prefill_chunk, warm_up, speculation } = options;
         let (inbox, receiver) = mpsc::channel(capacity);
         let (loaded, wait) = oneshot::channel();
         let (alive, ended) = watch::channel(());
@@ -61,7 +63,8 @@ impl Worker {
             if let Ok(model) = loading
                 && wanted
             {
-                let step_loop = StepLoop::new(model, receiver, thread_clock, metrics, stop_flag, prefill_chunk);
+                let step_loop =
+                    StepLoop::new(model, receiver, thread_clock, metrics, stop_flag, prefill_chunk, speculation);
                 step_loop.with_timings(&timings).run();
             }
         });

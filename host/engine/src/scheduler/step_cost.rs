@@ -55,6 +55,28 @@ impl StepCost {
         Some((smallest.seconds - (smallest.rows - 1.0) * self.per_row()?).max(0.0))
     }
 
+    /// Seconds of a step of `rows` rows, by a fixed time for each row beyond the first.
+    pub(super) fn linear_step(&self, rows: usize) -> Option<f64> {
+        Some(self.smallest_step()? + (rows as f64 - 1.0).max(0.0) * self.per_row()?)
+    }
+
+    /// Seconds of a step of `rows` rows, between the known sizes around it. Kernels for few rows differ, so that time does
+    /// not grow evenly with rows.
+    pub(super) fn step(&self, rows: usize) -> Option<f64> {
+        let rows = rows as f64;
+        let below = self.sizes.iter().flatten().rfind(|size| size.rows <= rows);
+        let above = self.sizes.iter().flatten().find(|size| size.rows > rows);
+        match (below, above) {
+            (Some(below), Some(above)) => {
+                let part = (rows - below.rows) / (above.rows - below.rows);
+                Some(below.seconds + (above.seconds - below.seconds) * part)
+            }
+            (Some(below), None) => Some(below.seconds + (rows - below.rows) * self.per_row()?),
+            (None, Some(above)) => Some((above.seconds - (above.rows - rows) * self.per_row()?).max(0.0)),
+            (None, None) => None,
+        }
+    }
+
     /// Rows of a step that takes `seconds`.
     pub(super) fn rows_in(&self, seconds: f64) -> Option<usize> {
         let (per_row, step) = (self.per_row()?.max(1e-9), self.smallest_step()?);
@@ -99,6 +121,18 @@ mod tests {
         (0..1_000).for_each(|_| cost.learn(1, Duration::from_millis(77)));
         near(cost.per_row(), 0.007);
         assert_eq!(cost.rows_in(0.0), Some(0));
+    }
+
+    #[test]
+    fn a_step_between_two_known_sizes_takes_a_time_between_theirs() {
+        let cost = learned(&[(1, 20), (4, 60), (64, 360)]);
+        near(cost.step(1), 0.020);
+        near(cost.step(3), 0.020 + 0.040 * 2.0 / 3.0);
+        near(cost.step(4), 0.060);
+        near(cost.step(34), 0.210);
+        assert!(cost.step(128) > cost.step(64) && cost.linear_step(4) < cost.step(4));
+        assert!(StepCost::default().step(1).is_none());
+        assert!(learned(&[(64, 360)]).step(1).is_some_and(|seconds| (0.0..0.360).contains(&seconds)));
     }
 
     #[test]

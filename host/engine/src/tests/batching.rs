@@ -1,5 +1,7 @@
 //! Continuous batching: many sequences share a step, and none delays another.
 
+mod speculation;
+
 use std::time::Duration;
 
 use firebox_contract::limits::{EVENTS_BUFFERED_MAX, STEP_PREFILL_TOKENS};

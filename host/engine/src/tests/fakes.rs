@@ -12,7 +12,7 @@ use firebox_contract::{
     ToolOutcome,
 };
 
-use crate::{Engine, EngineOptions};
+use crate::{Engine, EngineOptions, Speculation};
 
 /// The end token. No byte of text is 0.
 pub(super) const END: TokenId = 0;
@@ -308,5 +308,6 @@ pub(super) fn options(
         in_flight_max,
         prefill_chunk,
         warm_up: false,
+        speculation: Speculation::Off,
     }
 }

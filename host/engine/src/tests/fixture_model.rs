@@ -10,7 +10,7 @@ use firebox_contract::{
 };
 
 use super::fakes::{Plugins, Script, next_byte, options};
-use crate::{Engine, EngineCounters, Generation};
+use crate::{Engine, EngineCounters, EngineOptions, Generation, Speculation};
 
 const BLOCK_TOKENS: usize = 16;
 
@@ -75,17 +75,28 @@ pub(super) struct EngineFixture {
     pub(super) chunk: usize,
     /// How many times faster than real time the clock runs.
     pub(super) speed: u32,
+    pub(super) speculation: Speculation,
+    /// The least time that a step takes.
+    pub(super) step_time: Duration,
 }
 
 impl EngineFixture {
     pub(super) fn of(script: Script) -> Self {
-        Self { script, budget: 4_096, in_flight_max: 8, chunk: 64, speed: 1 }
+        Self {
+            script,
+            budget: 4_096,
+            in_flight_max: 8,
+            chunk: 64,
+            speed: 1,
+            speculation: Speculation::Off,
+            step_time: Duration::ZERO,
+        }
     }
 
     pub(super) async fn engine(self) -> (Engine, Arc<ModelProbe>) {
         let probe = Arc::new(ModelProbe::default());
         let shared = Arc::clone(&probe);
-        let (script, budget) = (self.script, self.budget);
+        let (script, budget, step_time) = (self.script, self.budget, self.step_time);
         let factory = move || {
             let mut state = shared.state();
             state.loads += 1;
@@ -93,10 +104,12 @@ impl EngineFixture {
                 return Err(Error::Model("the file is gone".to_owned()));
             }
             let (texts, probe) = (HashMap::new(), Arc::clone(&shared));
-            Ok(Box::new(FixtureModel { info: info(), script, budget, texts, probe }) as Box<dyn LanguageModel>)
+            Ok(Box::new(FixtureModel { info: info(), script, budget, step_time, texts, probe })
+                as Box<dyn LanguageModel>)
         };
         let clock = Arc::new(FastClock { start: Instant::now(), speed: self.speed });
         let options = options(Plugins::default(), clock, self.in_flight_max, self.chunk);
+        let options = EngineOptions { speculation: self.speculation, ..options };
         (Engine::start(Box::new(factory), options).await.expect("starts"), probe)
     }
 }
@@ -133,6 +146,7 @@ struct FixtureModel {
     info: ModelInfo,
     script: Script,
     budget: u64,
+    step_time: Duration,
     texts: HashMap<SequenceId, Vec<u8>>,
     probe: Arc<ModelProbe>,
 }
@@ -149,7 +163,7 @@ impl FixtureModel {
         state.alive = alive;
     }
 
-    fn append(&mut self, span: &Span<'_>) -> Result<Option<Logits>, Error> {
+    fn append(&mut self, span: &Span<'_>, drafted: usize) -> Result<Vec<Logits>, Error> {
         let before = self.bytes();
         let text = self.texts.entry(span.sequence).or_default();
         let old = text.len().next_multiple_of(BLOCK_TOKENS);
@@ -159,7 +173,8 @@ impl FixtureModel {
             return Err(Error::Limited { message: "no room".to_owned(), retry_after: Duration::from_secs(1) });
         }
         text.extend(span.tokens.iter().map(|token| *token as u8));
-        Ok(span.wants_logits.then(|| next_byte(text, self.script)))
+        let ends = if span.wants_logits { text.len() - drafted..=text.len() } else { 1..=0 };
+        Ok(ends.map(|end| next_byte(&text[..end], self.script)).collect())
     }
 }
 
@@ -177,6 +192,20 @@ impl LanguageModel for FixtureModel {
         batch: &[Span<'_>],
         may_continue: &mut dyn FnMut() -> bool,
     ) -> Option<Vec<Result<Option<Logits>, Error>>> {
+        let results = self.forward_drafts(batch, &[], may_continue)?;
+        Some(results.into_iter().map(|result| Ok(result?.pop())).collect())
+    }
+
+    fn verifies_drafts(&self) -> bool {
+        true
+    }
+
+    fn forward_drafts(
+        &mut self,
+        batch: &[Span<'_>],
+        drafted: &[usize],
+        may_continue: &mut dyn FnMut() -> bool,
+    ) -> Option<Vec<Result<Vec<Logits>, Error>>> {
         let mut state = self.probe.state();
         while state.paused {
             if !may_continue() {
@@ -186,10 +215,11 @@ impl LanguageModel for FixtureModel {
         }
         state.threads.insert(std::thread::current().id());
         drop(state);
+        std::thread::sleep(self.step_time);
         let mut step = Vec::new();
         let mut rows = Vec::new();
-        for span in batch {
-            rows.push(self.append(span));
+        for (at, span) in batch.iter().enumerate() {
+            rows.push(self.append(span, drafted.get(at).copied().unwrap_or(0)));
             let letter = self.texts[&span.sequence].get("user: ".len()).copied().unwrap_or(b'?');
             step.push((char::from(letter), span.tokens.len()));
         }

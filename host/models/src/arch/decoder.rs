@@ -81,14 +81,30 @@ struct RemainingSpan<'a> {
     id: SequenceId,
     /// The tokens that no step has taken yet.
     tokens: &'a [TokenId],
-    wants_logits: bool,
-    logits: Option<Logits>,
+    /// Tokens at the end after which the logits are wanted.
+    wanted: usize,
+    logits: Vec<Logits>,
 }
 
-impl<'a> From<&Span<'a>> for RemainingSpan<'a> {
-    fn from(span: &Span<'a>) -> Self {
-        Self { id: span.sequence, tokens: span.tokens, wants_logits: span.wants_logits, logits: None }
+impl<'a> RemainingSpan<'a> {
+    fn new(span: &Span<'a>, drafted: usize) -> Self {
+        let wanted = if span.wants_logits { drafted + 1 } else { 0 };
+        Self { id: span.sequence, tokens: span.tokens, wanted, logits: Vec::new() }
     }
+
+    /// Takes at most `room` tokens. The second value is the number of tokens at their end after which logits are wanted.
+    fn take(&mut self, room: usize) -> (&'a [TokenId], usize) {
+        let (now, rest) = self.tokens.split_at(self.tokens.len().min(room));
+        self.tokens = rest;
+        (now, self.wanted.saturating_sub(rest.len()).min(now.len()))
+    }
+}
+
+/// The rows of a part of a batch after which logits are wanted: its last `rows` rows.
+#[derive(Debug, Clone, Copy)]
+struct WantedRows {
+    part: usize,
+    rows: usize,
 }
 
 impl Decoder {
@@ -204,22 +220,22 @@ impl Decoder {
                 if span.tokens.is_empty() || room == 0 || parts.iter().any(|part| part.0 == span.id) {
                     continue;
                 }
-                let (now, rest) = span.tokens.split_at(span.tokens.len().min(room));
+                let (now, rows) = span.take(room);
                 room -= now.len();
-                span.tokens = rest;
                 parts.push((span.id, self.take(span.id)?, now));
-                if rest.is_empty() && span.wants_logits {
-                    wanted.push((parts.len() - 1, index));
+                if rows > 0 {
+                    wanted.push((WantedRows { part: parts.len() - 1, rows }, index));
                 }
             }
             if parts.is_empty() {
                 return Ok(true);
             }
-            let rows: Vec<usize> = wanted.iter().map(|(part, _)| *part).collect();
+            let rows: Vec<WantedRows> = wanted.iter().map(|(rows, _)| *rows).collect();
             let Some(logits) = self.step(parts, &rows, &mut || !first || may_continue())? else { return Ok(false) };
             first = false;
-            for ((_, index), logits) in wanted.into_iter().zip(logits) {
-                spans[index].logits = Some(logits);
+            let mut logits = logits.into_iter();
+            for (WantedRows { rows, .. }, index) in wanted {
+                spans[index].logits.extend(logits.by_ref().take(rows));
             }
         }
     }
@@ -234,20 +250,26 @@ impl Decoder {
         Ok(std::mem::replace(cache, broken))
     }
 
-    /// One step: a forward pass over the parts. Returns the logits after the last token of the parts in `wanted`, or
-    /// `None` if `may_continue` stopped the step.
+    /// One step: a forward pass over the parts. Returns the logits of the rows in `wanted`, or `None` if `may_continue`
+    /// stopped the step.
     fn step(
         &mut self,
         parts: Vec<BatchPart<'_>>,
-        wanted: &[usize],
+        wanted: &[WantedRows],
         may_continue: &mut dyn FnMut() -> bool,
     ) -> Result<Option<Vec<Logits>>, ModelError> {
         let tokens: Vec<&[TokenId]> = parts.iter().map(|part| part.2).collect();
         let mut batch = Batch::new(parts, &self.config.rotary, self.store.is_some());
         let values = self.embed(batch.rows, &tokens)?;
+        let ends = |wanted: &WantedRows| {
+            let segment = batch.segments.get(wanted.part)?;
+            let end = segment.first + segment.tokens;
+            Some(end.saturating_sub(wanted.rows)..end)
+        };
+        let wanted: Vec<usize> = wanted.iter().filter_map(ends).flatten().collect();
         // If a driver panics, the recordings are lost.
         let mut recorded = std::mem::take(&mut self.recorded);
-        let logits = self.forward_batch(&mut recorded, values, &mut batch, wanted, may_continue);
+        let logits = self.forward_batch(&mut recorded, values, &mut batch, &wanted, may_continue);
         self.recorded = recorded;
         let Some(logits) = logits? else {
             // The keys and values that the step wrote are beyond the length of each cache.
@@ -258,7 +280,7 @@ impl Decoder {
         Ok(Some(logits))
     }
 
-    /// From embeddings, `[rows, hidden]`, to logits.
+    /// From embeddings, `[rows, hidden]`, to the logits of the rows `wanted`, in ascending order.
     fn forward_batch(
         &self,
         recorded: &mut RecordedSteps,
@@ -337,11 +359,9 @@ impl Decoder {
         Ok(values)
     }
 
-    /// One row of logits for each of `wanted`.
+    /// One row of logits for each of the rows `wanted`.
     fn logits(&self, x: Tensor<2>, batch: &Batch, wanted: &[usize]) -> Result<Vec<Logits>, ModelError> {
-        let last = |part: &usize| batch.segments.get(*part).map(|segment| segment.first + segment.tokens - 1);
-        let last: Vec<usize> = wanted.iter().filter_map(last).collect();
-        let rows = match last.as_slice() {
+        let rows = match wanted {
             [] => return Ok(Vec::new()),
             // A decode step.
             all if all.iter().copied().eq(0..batch.rows) => x,
@@ -379,11 +399,27 @@ impl LanguageModel for Decoder {
         batch: &[Span<'_>],
         may_continue: &mut dyn FnMut() -> bool,
     ) -> Option<Vec<Result<Option<Logits>, Error>>> {
+        let results = self.forward_drafts(batch, &[], may_continue)?;
+        Some(results.into_iter().map(|result| Ok(result?.pop())).collect())
+    }
+
+    fn verifies_drafts(&self) -> bool {
+        true
+    }
+
+    fn forward_drafts(
+        &mut self,
+        batch: &[Span<'_>],
+        drafted: &[usize],
+        may_continue: &mut dyn FnMut() -> bool,
+    ) -> Option<Vec<Result<Vec<Logits>, Error>>> {
         // On the CPU.
         let _claim = self.store.is_none().then(|| join_pool(self.threads));
         let admitted: Vec<Result<(), ModelError>> = batch.iter().map(|span| self.admit(span)).collect();
+        let drafted = drafted.iter().copied().chain(std::iter::repeat(0));
+        let all = batch.iter().zip(drafted).zip(&admitted).filter(|(_, admitted)| admitted.is_ok());
         let mut spans: Vec<RemainingSpan<'_>> =
-            batch.iter().zip(&admitted).filter(|(_, admitted)| admitted.is_ok()).map(|(span, _)| span.into()).collect();
+            all.map(|((span, drafted), _)| RemainingSpan::new(span, drafted)).collect();
         // burn and the drivers below it may panic (out of memory, lost device). The sequences of that step stay marked
         // as broken.
         let ran = catch_unwind(AssertUnwindSafe(|| self.run(&mut spans, may_continue)));
@@ -396,7 +432,7 @@ impl LanguageModel for Decoder {
             admitted?;
             let span = done.next();
             ran.clone()?;
-            Ok(span.and_then(|span| span.logits))
+            Ok(span.map(|span| span.logits).unwrap_or_default())
         };
         Some(admitted.into_iter().map(row).collect())
     }

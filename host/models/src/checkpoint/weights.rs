@@ -10,6 +10,7 @@ use crate::checkpoint::Checkpoint;
 use crate::checkpoint::tensors::StoredTensor;
 use crate::error::ModelError;
 use crate::layers::Linear;
+use crate::load::{LoadProgress, LoadState, is_cpu};
 
 /// Hands out a checkpoint's weights and records which were used.
 pub(crate) struct Weights<'a> {
@@ -20,6 +21,11 @@ pub(crate) struct Weights<'a> {
     parameters: Cell<u64>,
     device_bytes: Cell<u64>,
     used: RefCell<HashSet<String>>,
+    progress: LoadProgress,
+    /// Bytes handed out so far, as stored.
+    stored_bytes: Cell<u64>,
+    /// Bytes of the whole checkpoint, as stored.
+    total_bytes: u64,
 }
 
 impl<'a> Weights<'a> {
@@ -32,8 +38,33 @@ impl<'a> Weights<'a> {
         base: &'static str,
         unused: &'static [&'static str],
     ) -> Self {
-        let (parameters, device_bytes) = (Cell::new(0), Cell::new(0));
-        Self { checkpoint, device, base, unused, parameters, device_bytes, used: RefCell::default() }
+        Self {
+            checkpoint,
+            device,
+            base,
+            unused,
+            parameters: Cell::new(0),
+            device_bytes: Cell::new(0),
+            used: RefCell::default(),
+            progress: LoadProgress::default(),
+            stored_bytes: Cell::new(0),
+            total_bytes: checkpoint.stored_bytes(),
+        }
+    }
+
+    /// The same, and `progress` receives the state of the load.
+    pub(crate) fn with_progress(self, progress: LoadProgress) -> Self {
+        Self { progress, ..self }
+    }
+
+    /// Reports that the load has ended.
+    pub(crate) fn report_end(&self) {
+        self.report(true);
+    }
+
+    fn report(&self, ended: bool) {
+        let (done_bytes, total_bytes) = (self.stored_bytes.get(), self.total_bytes);
+        self.progress.report(LoadState { done_bytes, total_bytes, uploads: !is_cpu(self.device), ended });
     }
 
     /// The checkpoint's name of the tensor `name`, or `name` itself if the checkpoint does not have it.
@@ -99,6 +130,8 @@ impl<'a> Weights<'a> {
         let tensor = self.checkpoint.tensors.get(&name, shape, &self.checkpoint.source.label())?;
         self.parameters.set(self.parameters.get() + tensor.elements() as u64);
         self.used.borrow_mut().insert(name);
+        self.stored_bytes.set(self.stored_bytes.get() + tensor.bytes().len() as u64);
+        self.report(false);
         Ok(tensor)
     }
 

@@ -194,7 +194,7 @@ fn statistics(chat: &mut Conversation, what: &str, io: &mut Io) -> CommandResult
         "on" => chat.parts.stats = true,
         "off" => chat.parts.stats = false,
         "" => match &chat.last {
-            Some(finish) => io.out.write_all(stats::lines(chat.parts.host.engine().info(), finish).as_bytes())?,
+            Some(finish) => io.out.write_all(stats::lines(&chat.parts.host, finish).as_bytes())?,
             None => writeln!(io.out, "there is no answer yet")?,
         },
         other => {

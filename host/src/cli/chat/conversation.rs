@@ -123,7 +123,7 @@ impl Conversation {
             writeln!(io.err, "{ending}")?;
         }
         if self.parts.stats {
-            io.err.write_all(stats::lines(self.parts.host.engine().info(), &finish).as_bytes())?;
+            io.err.write_all(stats::lines(&self.parts.host, &finish).as_bytes())?;
         }
         self.save(at, &before, question, &finish, io)?;
         self.last = Some(finish);

@@ -3,11 +3,12 @@
 use std::fmt::Write as _;
 use std::time::Duration;
 
-use firebox_contract::{Event, Finish, ModelInfo, PluginUse, ToolCall, ToolOutcome, Usage, limits};
+use firebox_contract::{Event, Finish, PluginUse, ToolCall, ToolOutcome, Usage, limits};
 use firebox_sandbox::Plugin;
 use serde_json::{Value, json};
 
 use crate::cli::output::line;
+use crate::host::Host;
 use crate::system::memory;
 
 /// Tokens per second; `None` if nothing was measured.
@@ -30,7 +31,8 @@ fn mib(bytes: u64) -> f64 {
 
 /// The lines of `--stats`.
 #[must_use]
-pub fn lines(info: &ModelInfo, finish: &Finish) -> String {
+pub fn lines(host: &Host, finish: &Finish) -> String {
+    let (info, load, counters) = (host.engine().info(), host.load_report(), host.engine().counters());
     let Finish { usage, timing, .. } = finish;
     let mut out = String::new();
     let parameters = info.parameters as f64 / 1e6;
@@ -56,9 +58,23 @@ pub fn lines(info: &ModelInfo, finish: &Finish) -> String {
         millis(timing.total),
         finish.reason.as_str()
     );
+    if counters.drafted_tokens > 0 {
+        let (drafted, accepted) = (counters.drafted_tokens, counters.accepted_tokens);
+        let _infallible = writeln!(out, "drafts   {drafted} tokens verified, {accepted} accepted");
+    }
     if let Some(peak) = memory::peak_bytes() {
         let _infallible =
             writeln!(out, "memory   peak {:.1} MiB, weights {:.1} MiB", mib(peak), mib(info.weights_bytes));
+    }
+    if let (Some(before), Some(after), Some(now)) = (load.before_bytes, load.after_bytes, memory::resident_bytes()) {
+        let _infallible = writeln!(
+            out,
+            "load     {:.1} ms; {:.1} MiB before it, {:.1} MiB after it, {:.1} MiB now",
+            millis(load.time),
+            mib(before),
+            mib(after),
+            mib(now)
+        );
     }
     for plugin in &finish.plugins {
         out.push_str(&plugin_line(plugin));
@@ -121,7 +137,8 @@ pub fn tool_line(call: Option<&ToolCall>, outcome: &ToolOutcome) -> String {
 
 /// The object of `--json`.
 #[must_use]
-pub fn json(info: &ModelInfo, finish: &Finish, events: &[Event], notes: &[String]) -> Value {
+pub fn json(host: &Host, finish: &Finish, events: &[Event]) -> Value {
+    let (info, load, counters) = (host.engine().info(), host.load_report(), host.engine().counters());
     let Finish { usage, timing, .. } = finish;
     json!({
         "text": text_of(events),
@@ -144,9 +161,14 @@ pub fn json(info: &ModelInfo, finish: &Finish, events: &[Event], notes: &[String
             "dtype": info.dtype, "weights_bytes": info.weights_bytes, "context_tokens": info.context_tokens,
         },
         "device": info.device,
+        "load": {
+            "ms": millis(load.time), "memory_before_bytes": load.before_bytes, "memory_after_bytes": load.after_bytes,
+        },
+        "memory_bytes": memory::resident_bytes(),
         "memory_peak_bytes": memory::peak_bytes(),
+        "speculation": {"drafted_tokens": counters.drafted_tokens, "accepted_tokens": counters.accepted_tokens},
         "plugins": finish.plugins.iter().map(plugin_json).collect::<Vec<_>>(),
-        "notes": notes,
+        "notes": host.notes(),
     })
 }
 

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use firebox_contract::limits;
+use firebox_engine::Speculation;
 use firebox_hub::ModelName;
 use firebox_sandbox::OnFault;
 
@@ -34,7 +35,12 @@ pub struct ModelConfig {
     pub threads: Option<usize>,
     /// Whether the text of a control token in a message becomes that token.
     pub text_control_tokens: bool,
+    /// Whether tokens are drafted and verified.
+    pub speculation: Speculation,
 }
+
+/// The values of `speculation`.
+const SPECULATIONS: &[(&str, Speculation)] = &[("ngram", Speculation::NGram), ("off", Speculation::Off)];
 
 impl ModelConfig {
     /// The built-in model on the best device.
@@ -49,6 +55,7 @@ impl ModelConfig {
             in_flight_max: None,
             threads: None,
             text_control_tokens: false,
+            speculation: Speculation::default(),
         }
     }
 
@@ -81,6 +88,7 @@ impl ModelConfig {
             in_flight_max: section.count("in_flight_max", 1..=limits::IN_FLIGHT_MAX),
             threads: section.count("threads", 1..=limits::COMPUTE_THREADS_MAX),
             text_control_tokens: section.boolean("text_control_tokens").unwrap_or(false),
+            speculation: section.choice("speculation", SPECULATIONS).unwrap_or_default(),
             path,
             hub,
             name: name.clone().unwrap_or_default(),

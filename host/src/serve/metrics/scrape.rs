@@ -56,6 +56,8 @@ const COUNTERS: &[EngineMetric<f64>] = &[
     ("prefix_cache_hit_tokens", "Prompt tokens that were found in the prefix cache", None, |c| {
         c.prefix_hit_tokens as f64
     }),
+    ("engine_drafted_tokens", "Drafted tokens that were verified", None, |c| c.drafted_tokens as f64),
+    ("engine_accepted_tokens", "Drafted tokens that were accepted", None, |c| c.accepted_tokens as f64),
     ("engine_steps", "Forward passes", None, |c| c.steps as f64),
     ("engine_batched_sequences", "Sequences in forward passes, summed", None, |c| c.batched_sequences as f64),
     ("engine_steps_aborted", "Forward passes aborted for another tenant", None, |c| c.steps_aborted as f64),
