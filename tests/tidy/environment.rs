@@ -57,6 +57,7 @@ const PROGRAM: &[Row] = &[
 /// What the tests and the scripts of the repository read.
 const DEVELOPMENT: &[Row] = &[
     ("UPDATE", "", "`1`: tests that compare a generated page write it."),
+    ("FIREBOX_COMMIT", "", "At build time: the commit that `firebox bench` prints with its results."),
     ("FIREBOX_TEST_VULKAN", "", "`1`: tests also use the Vulkan device, which `tests/tools/swiftshader` provides."),
     ("FIREBOX_TEST_MINILM", "", "The folder of all-MiniLM-L6-v2 (`tests/tools/minilm`)."),
     ("FIREBOX_TEST_MCP_SERVERS", "", "The folder of third-party MCP servers (`tests/tools/mcp-servers`)."),
