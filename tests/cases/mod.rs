@@ -31,5 +31,6 @@ mod serve;
 mod sessions;
 #[cfg(unix)]
 mod signals;
+mod structured_output;
 mod tenants;
 mod terminal;

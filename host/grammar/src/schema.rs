@@ -20,13 +20,14 @@ use serde_json::{Value, json};
 use crate::error::GrammarError;
 use crate::vocabulary::Vocabulary;
 
-/// The form of JSON: any order of white space up to a bound between its parts, and no `\u` escapes, because the library
+/// The form of JSON: up to two spaces between its parts, or a line break with a bounded indentation, because weak models
+/// repeat white space as long as they can. And no `\u` escapes, because the library
 /// would not recognise the name of a property that is written with them.
 fn with_form(mut schema: Value) -> Value {
-    let spaces = limits::GRAMMAR_SPACE_CHARACTERS_MAX;
+    let spaces = limits::GRAMMAR_INDENT_CHARACTERS_MAX;
     if let Some(members) = schema.as_object_mut() {
         let form = json!({
-            "whitespace_pattern": format!("[ \\t\\r\\n]{{1,{spaces}}}"),
+            "whitespace_pattern": format!("( {{1,2}}|\\r?\\n[ \\t]{{0,{spaces}}})"),
             "json_allowed_escapes": "nrbtf\\\"",
         });
         members.insert("x-guidance".to_owned(), form);

@@ -110,8 +110,8 @@ pub const GRAMMAR_PATTERN_BYTES_MAX: usize = KIB;
 pub const GRAMMAR_STACKED_PATTERNS_MAX: usize = 2;
 /// Patterns of one `patternProperties` in a JSON Schema that answers are kept to.
 pub const GRAMMAR_NAME_PATTERNS_MAX: usize = 8;
-/// Characters of white space in a row in JSON that is kept to a schema.
-pub const GRAMMAR_SPACE_CHARACTERS_MAX: usize = 32;
+/// Characters of indentation of one line of JSON that is kept to a schema.
+pub const GRAMMAR_INDENT_CHARACTERS_MAX: usize = 32;
 /// Symbols of a compiled grammar.
 pub const GRAMMAR_SYMBOLS_MAX: usize = 100_000;
 /// Work to compile the regular expressions of a grammar, in nodes of expressions. One millisecond does about 50,000.

@@ -174,9 +174,10 @@ fn the_name_of_a_property_cannot_be_written_so_that_its_schema_does_not_apply() 
 fn white_space_is_free_up_to_a_bound() {
     let schema = json!({ "type": "object", "properties": { "a": { "const": 1 } }, "required": ["a"] });
     assert!(accepts(&schema, "{\"a\":1}") && accepts(&schema, "{\n  \"a\" : 1\n}"));
-    let spaces = |count| format!("{{{}\"a\": 1}}", " ".repeat(count));
-    assert!(accepts(&schema, &spaces(limits::GRAMMAR_SPACE_CHARACTERS_MAX)));
-    assert!(!accepts(&schema, &spaces(limits::GRAMMAR_SPACE_CHARACTERS_MAX + 1)));
+    let line = |count| format!("{{\n{}\"a\": 1}}", " ".repeat(count));
+    assert!(accepts(&schema, &line(limits::GRAMMAR_INDENT_CHARACTERS_MAX)));
+    assert!(!accepts(&schema, &line(limits::GRAMMAR_INDENT_CHARACTERS_MAX + 1)));
+    assert!(accepts(&schema, "{  \"a\": 1 }") && !accepts(&schema, "{   \"a\": 1}"));
 }
 
 fn many(count: usize, value: impl Fn(usize) -> Value) -> Map<String, Value> {
