@@ -59,7 +59,11 @@ const DEVELOPMENT: &[Row] = &[
     ("UPDATE", "", "`1`: tests that compare a generated page write it."),
     ("FIREBOX_COMMIT", "", "At build time: the commit that `firebox bench` prints with its results."),
     ("FIREBOX_TEST_VULKAN", "", "`1`: tests also use the Vulkan device, which `tests/tools/swiftshader` provides."),
-    ("FIREBOX_TEST_JSON_SCHEMA_SUITE", "", "The tests of the JSON Schema Test Suite (`tests/tools/json-schema-suite`)."),
+    (
+        "FIREBOX_TEST_JSON_SCHEMA_SUITE",
+        "",
+        "The tests of the JSON Schema Test Suite (`tests/tools/json-schema-suite`).",
+    ),
     ("FIREBOX_TEST_MINILM", "", "The folder of all-MiniLM-L6-v2 (`tests/tools/minilm`)."),
     ("FIREBOX_TEST_MCP_SERVERS", "", "The folder of third-party MCP servers (`tests/tools/mcp-servers`)."),
     ("FIREBOX_TEST_CONFORMANCE", "", "The MCP conformance suite (`tests/tools/conformance`)."),

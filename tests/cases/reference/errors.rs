@@ -9,6 +9,11 @@ use crate::harness::root;
 /// `(HTTP status, code, meaning)` of the answers that have a status or a code of their own.
 const HTTP_CODES: &[(u16, &str, &str)] = &[
     (400, "unsupported", "The request uses a field or value of the OpenAI API that Firebox does not support."),
+    (
+        400,
+        "schema_unsupported",
+        "The form of the answer, or a strict tool, has a JSON Schema with a part that is not supported. `param` has its JSON Pointer.",
+    ),
     (404, "model_not_found", "The model does not exist, or the tenant cannot use it."),
     (405, "method_not_allowed", "The path exists, but not with this method. The header `allow` lists the methods."),
     (408, "timeout", "The request body arrived too slowly."),
