@@ -68,13 +68,38 @@ CASES = [
     *[dict(name=f"hidden_act {act}", model="llama", set=dict(hidden_act=act), unset=[])
       for act in ["gelu", "gelu_new", "quick_gelu", "relu", "sigmoid", "swish", "tanh", "linear"]],
     dict(name="phi3 without a window", model="phi3", set={}, unset=["sliding_window"]),
-    dict(name="longrope with factors of its own", model="phi3-longrope", unset=["rope_parameters", "rope_scaling"],
+    rope("yarn", rope_theta=5e4, rope_scaling=dict(type="yarn", factor=4.0, original_max_position_embeddings=16)),
+    rope("yarn without an original length", rope_theta=5e4, rope_scaling=dict(rope_type="yarn", factor=8.0)),
+    rope("yarn with settings of its own", rope_parameters=dict(rope_type="yarn", factor=4.0, rope_theta=5e4, beta_fast=2.0,
+         beta_slow=0.5, attention_factor=1.3, original_max_position_embeddings=32, truncate=False)),
+    rope("yarn with weights of its logarithm", rope_parameters=dict(rope_type="yarn", factor=4.0, rope_theta=5e4, mscale=0.7,
+         mscale_all_dim=1.0, original_max_position_embeddings=32, beta_fast=4.0)),
+    dict(name="longrope beyond its original length", model="phi3-longrope", set={}, unset=[], tokens=100),
+    dict(name="partial longrope beyond its original length", model="phi4", set={}, unset=[], tokens=100),
+    dict(name="a partial rotary embedding", model="phi4", set=dict(partial_rotary_factor=0.5), unset=["rope_scaling", "rope_parameters"]),
+    dict(name="gemma2 with caps and a scalar of its own", model="gemma2", unset=["layer_types"],
+         set=dict(query_pre_attn_scalar=50, attn_logit_softcapping=1.0, final_logit_softcapping=None)),
+    dict(name="gemma2 without caps", model="gemma2", unset=["final_logit_softcapping"], set=dict(attn_logit_softcapping=None)),
+    dict(name="gemma3 with older keys", model="gemma3", unset=["rope_parameters", "layer_types"],
+         set=dict(rope_scaling=dict(rope_type="linear", factor=3.0), rope_theta=5e4, rope_local_base_freq=1e3, sliding_window_pattern=2)),
+    dict(name="gemma3 with caps", model="gemma3", unset=["rope_parameters"],
+         set=dict(final_logit_softcapping=2.0, query_pre_attn_scalar=11)),
+    dict(name="smollm3 with layers of its own", model="smollm3", unset=["layer_types"], set=dict(no_rope_layers=[0, 1, 1, 0])),
+    dict(name="smollm3 with windows at an interval", model="smollm3", unset=["layer_types", "no_rope_layers"],
+         set=dict(no_rope_layer_interval=2, use_sliding_window=True, sliding_window=8)),
+    dict(name="granite without multipliers", model="granite", set={},
+         unset=["embedding_multiplier", "logits_scaling", "residual_multiplier", "attention_multiplier"]),
+    dict(name="mixtral with a window", model="mixtral", set=dict(sliding_window=8), unset=[]),
+    dict(name="experts that are not normalised", model="qwen3-moe", set=dict(norm_topk_prob=False, num_experts_per_tok=2), unset=[]),
+    dict(name="ministral without layer_types", model="ministral", set={}, unset=["layer_types"]),
+    dict(name="queries that grow", model="ministral3", set={}, unset=[], tokens=200),
+    dict(name="longrope with factors of its own", model="phi3-longrope", context=64, unset=["rope_parameters", "rope_scaling"],
          set=dict(rope_scaling=dict(type="su", factor=2.0, original_max_position_embeddings=64,
                                     short_factor=[1.0, 1.2, 1.4, 1.6], long_factor=[2.0] * 4))),
-    dict(name="longrope with a factor of attention", model="phi3-longrope", unset=["rope_parameters", "rope_scaling"],
+    dict(name="longrope with a factor of attention", model="phi3-longrope", context=64, unset=["rope_parameters", "rope_scaling"],
          set=dict(rope_scaling=dict(type="longrope", attention_factor=1.5, short_factor=[1.0, 1.2, 1.4, 1.6],
                                     long_factor=[2.0] * 4))),
-    dict(name="longrope of a llama", model="llama", unset=ROPE, set=dict(original_max_position_embeddings=64,
+    dict(name="longrope of a llama", model="llama", context=64, unset=ROPE, set=dict(original_max_position_embeddings=64,
          rope_theta=5e4, rope_scaling=dict(rope_type="longrope", short_factor=[1.0, 1.2, 1.4, 1.6], long_factor=[2.0] * 4))),
 ]
 
@@ -119,18 +144,21 @@ def defaults():
     import transformers
 
     out = {}
-    for name in ["Llama", "Mistral", "Phi3", "Qwen2", "Qwen3"]:
-        config = getattr(transformers, f"{name}Config")
+    for name in ["Llama", "Mistral", "Ministral", "Ministral3", "Mixtral", "Phi3", "Qwen2", "Qwen3", "Qwen3Moe", "Gemma2", "Gemma3",
+                 "SmolLM3", "Olmo2", "Granite"]:
+        config = getattr(transformers, "Gemma3TextConfig" if name == "Gemma3" else f"{name}Config")
         plain, windows = config().to_dict(), config(use_sliding_window=True).to_dict()
         keys = ["hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads", "num_key_value_heads",
                 "head_dim", "vocab_size", "max_position_embeddings", "rms_norm_eps", "tie_word_embeddings", "eos_token_id",
                 "sliding_window", "layer_types", "attention_bias", "mlp_bias"]
         entry = {key: plain.get(key) for key in keys}
-        entry["rope_theta"] = plain["rope_parameters"]["rope_theta"]
+        entry["rope_parameters"] = plain["rope_parameters"]
         entry["num_key_value_heads"] = entry["num_key_value_heads"] or entry["num_attention_heads"]
         entry["head_dim"] = entry["head_dim"] or entry["hidden_size"] // entry["num_attention_heads"]
         entry["with_windows"] = {key: windows.get(key) for key in ["sliding_window", "layer_types"]}
         out[f"{name}ForCausalLM"] = entry
+    # The part for text of a model for text and images.
+    out["Gemma3ForConditionalGeneration"] = out["Gemma3ForCausalLM"]
     keys = ["hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads", "vocab_size",
             "max_position_embeddings", "type_vocab_size", "layer_norm_eps"]
     for name in ["Bert", "Roberta", "XLMRoberta"]:

@@ -27,6 +27,8 @@ SHAPE = dict(
 )
 LLAMA3_ROPE = dict(rope_type="llama3", factor=8.0, low_freq_factor=1.0, high_freq_factor=4.0,
                    original_max_position_embeddings=32)
+SMALL = dict(hidden_size=32, num_attention_heads=4, num_key_value_heads=2, intermediate_size=48, vocab_size=128,
+             dtype="bfloat16")
 MODELS = {
     "llama": dict(arch="LlamaForCausalLM", rope_scaling=LLAMA3_ROPE, rope_theta=5e5, tie_word_embeddings=False),
     "llama-linear-f16": dict(arch="LlamaForCausalLM", rope_scaling=dict(rope_type="linear", factor=4.0),
@@ -42,6 +44,30 @@ MODELS = {
                           original_max_position_embeddings=64, pad_token_id=0, seed=16,
                           rope_scaling=dict(type="longrope", short_factor=[1.0, 1.1, 1.5, 2.0],
                                             long_factor=[1.0, 2.0, 4.0, 8.0])),
+    "llama3": dict(arch="LlamaForCausalLM", **SMALL, seed=1, head_dim=16, rope_scaling=LLAMA3_ROPE, rope_theta=5e5,
+                   tie_word_embeddings=True),
+    "phi4": dict(arch="Phi3ForCausalLM", **SMALL, seed=4, tie_word_embeddings=True, original_max_position_embeddings=64, pad_token_id=0,
+                 partial_rotary_factor=0.75, rope_scaling=dict(type="longrope", short_factor=[1.0, 1.1, 1.3],
+                                                               long_factor=[1.0, 2.0, 4.0])),
+    "ministral": dict(arch="MinistralForCausalLM", **SMALL, seed=4, head_dim=8, num_hidden_layers=3, sliding_window=8,
+                      layer_types=["sliding_attention", "full_attention", "sliding_attention"]),
+    "ministral3": dict(arch="Ministral3ForCausalLM", **SMALL, seed=2, head_dim=16, rope_parameters=dict(
+        type="yarn", factor=4.0, original_max_position_embeddings=16, beta_fast=32.0, beta_slow=1.0, mscale=1.0,
+        mscale_all_dim=1.0, rope_theta=1e6, llama_4_scaling_beta=0.1)),
+    "mixtral": dict(arch="MixtralForCausalLM", **SMALL, seed=5, head_dim=8, num_local_experts=4, num_experts_per_tok=2),
+    "qwen3-moe": dict(arch="Qwen3MoeForCausalLM", **SMALL, seed=5, head_dim=16, num_experts=8, num_experts_per_tok=3,
+                      moe_intermediate_size=16, norm_topk_prob=True),
+    "qwen3-moe-mixed": dict(arch="Qwen3MoeForCausalLM", **SMALL, head_dim=8, num_experts=4, num_experts_per_tok=2,
+                            moe_intermediate_size=16, norm_topk_prob=False, num_hidden_layers=3, decoder_sparse_step=2),
+    "gemma2": dict(arch="Gemma2ForCausalLM", **SMALL, seed=32, head_dim=16, query_pre_attn_scalar=16, sliding_window=8,
+                   attn_logit_softcapping=2.0, final_logit_softcapping=4.0, tie_word_embeddings=True, num_hidden_layers=3),
+    "gemma3": dict(arch="Gemma3ForCausalLM", config="Gemma3TextConfig", **SMALL, seed=1, head_dim=8, query_pre_attn_scalar=8,
+                   sliding_window=8, tie_word_embeddings=True, num_hidden_layers=7,
+                   rope_scaling=dict(rope_type="linear", factor=8.0)),
+    "smollm3": dict(arch="SmolLM3ForCausalLM", **SMALL, num_hidden_layers=4, tie_word_embeddings=True, pad_token_id=0),
+    "olmo2": dict(arch="Olmo2ForCausalLM", **SMALL, seed=9, num_hidden_layers=3, pad_token_id=0),
+    "granite": dict(arch="GraniteForCausalLM", **SMALL, seed=12, embedding_multiplier=6.0, logits_scaling=2.0,
+                    residual_multiplier=0.5, attention_multiplier=0.2, tie_word_embeddings=True),
 }
 
 
@@ -50,10 +76,11 @@ def randomize(model, torch):
     layers, because a random model otherwise repeats its last token."""
     with torch.no_grad():
         for name, p in model.named_parameters():
-            if "proj.weight" in name:
+            if "proj.weight" in name or "experts" in name:
                 p.mul_(2.5)
             elif "norm" in name:
-                p.copy_(1.0 + 0.2 * torch.randn(p.shape))
+                # Gemma adds 1 to them.
+                p.copy_(float(not type(model).__name__.startswith("Gemma")) + 0.2 * torch.randn(p.shape))
             elif name.endswith("bias"):
                 p.copy_(0.2 * torch.randn(p.shape))
 
@@ -76,7 +103,7 @@ def write_model(name, spec, folder):
 
     spec = dict(spec)
     arch, dtype, shards = spec.pop("arch"), spec.pop("dtype", "float32"), spec.pop("shards", None)
-    config_class = getattr(transformers, arch.replace("ForCausalLM", "Config"))
+    config_class = getattr(transformers, spec.pop("config", arch.replace("ForCausalLM", "Config")))
     torch.manual_seed(spec.pop("seed", SEED))
     model = getattr(transformers, arch)(config_class(**{**SHAPE, **spec}, attn_implementation="eager"))
     randomize(model, torch)
@@ -84,7 +111,7 @@ def write_model(name, spec, folder):
     model.to(getattr(torch, dtype)).save_pretrained(out, max_shard_size=shards or "5GB")
     # Computed in float32 from the stored, possibly rounded weights, as Firebox computes.
     reference = getattr(transformers, arch).from_pretrained(out, dtype=torch.float32, attn_implementation="eager").eval()
-    prompt = torch.randint(2, SHAPE["vocab_size"], (PROMPT,))
+    prompt = torch.randint(2, reference.config.vocab_size, (PROMPT,))
     answer, logits = continue_greedily(reference, prompt, torch)
     golden = {"prompt": prompt.int(), "answer": answer.int(), "logits": logits.contiguous()}
     save_file(golden, out / "golden.safetensors")

@@ -65,6 +65,7 @@ const PLURALS: &[&str] = &[
     "DAYS",
     "ELEMENTS",
     "EVENTS",
+    "EXPERTS",
     "EXPORTS",
     "FILES",
     "FUNCTIONS",

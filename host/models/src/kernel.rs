@@ -9,8 +9,9 @@ mod cpu;
 mod gpu;
 
 pub(crate) use cpu::{
-    Attention, AttentionMask, HeadCache, HeadCacheLayout, HeadNorms, RelativeBias, SequenceRows, StoredMatrix,
-    cpu_activation, finish_rows, gated, host_row, join_pool, layer_norm, rms_norm, sum_layer_norm,
+    Attention, AttentionMask, HeadCache, HeadCacheLayout, HeadNorms, RelativeBias, ScoreScale, SequenceRows,
+    StoredMatrix, cpu_activation, finish_rows, gated, host_row, join_pool, layer_norm, rms_norm, soft_cap,
+    sum_layer_norm,
 };
 pub(crate) use gpu::{
     DeviceMatrix, Epilogue, GPU_KERNEL_SIZES, Gpu, Input, PAGE_TOKENS, PageShape, PageStore, PagedAttention, PagedRows,

@@ -9,7 +9,7 @@ use burn::tensor::Device;
 use firebox_contract::{Encoder, LanguageModel, ModelInfo, TextCodec, limits};
 
 use crate::arch::{
-    self, Decoder, DecoderArchitecture, DecoderEncoder, DecoderOptions, EncoderModel, TransformerEncoder,
+    self, Decoder, DecoderArchitecture, DecoderEncoder, DecoderOptions, EncoderModel, IMAGE_TENSORS, TransformerEncoder,
 };
 use crate::checkpoint::Checkpoint;
 use crate::checkpoint::weights::Weights;
@@ -87,9 +87,11 @@ pub fn load_decoder(
 ) -> Result<Box<dyn LanguageModel>, ModelError> {
     let file = checkpoint.config()?;
     let architecture = arch::decoder(arch::name_of(&file)?)?;
-    let config = (architecture.config)(&file)?;
+    let mut config = (architecture.config)(&file)?;
     file.warn_unknown(architecture.names.first().copied());
-    let context = options.context_tokens.unwrap_or(limits::CONTEXT_TOKENS_DEFAULT).min(config.positions).max(1);
+    let default = || limits::CONTEXT_TOKENS_DEFAULT.min(config.positions_default());
+    let context = options.context_tokens.unwrap_or_else(default).min(config.positions).max(1);
+    config.fit_context(context);
     let progress = options.progress.clone();
     let options = DecoderOptions {
         threads: options.threads(),
@@ -98,7 +100,7 @@ pub fn load_decoder(
         context_tokens: context,
         cache_bytes: options.cache_bytes.unwrap_or(limits::KV_CACHE_BYTES_DEFAULT),
     };
-    let weights = Weights::new(checkpoint, device, architecture.tensors.base, &[]).with_progress(progress);
+    let weights = Weights::new(checkpoint, device, architecture.tensors.base, IMAGE_TENSORS).with_progress(progress);
     let model = guarded(device, || Decoder::load(&weights, architecture, config, options))?;
     weights.warn_unused();
     weights.report_end();

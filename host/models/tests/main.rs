@@ -9,6 +9,7 @@ mod cases {
     mod config;
     mod encoder;
     mod families;
+    mod gguf;
     mod gguf_encoders;
     mod last_token;
     mod parity;

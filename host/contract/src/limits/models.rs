@@ -46,6 +46,8 @@ pub const MODEL_HIDDEN_MAX: usize = 1 << 18;
 pub const MODEL_HEADS_MAX: usize = 1_024;
 /// Elements of one attention head.
 pub const MODEL_HEAD_DIM_MAX: usize = 1_024;
+/// Experts of a layer of a mixture.
+pub const MODEL_EXPERTS_MAX: usize = 1_024;
 /// Tokens of a vocabulary.
 pub const MODEL_VOCABULARY_TOKENS_MAX: usize = 1 << 22;
 /// Bytes of one tensor on a device.

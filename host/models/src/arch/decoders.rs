@@ -1,10 +1,17 @@
 //! The table of decoders.
 
+mod gemma2;
+mod gemma3;
+mod granite;
 mod llama;
 mod mistral;
+mod mixtral;
+mod olmo2;
 mod phi3;
 mod qwen2;
 mod qwen3;
+mod qwen3_moe;
+mod smollm3;
 
 use firebox_contract::TokenId;
 
@@ -28,6 +35,9 @@ pub(crate) struct DecoderArchitecture {
     pub(crate) end: Option<TokenId>,
 }
 
+/// The beginnings of names of tensors for images, which models for text and images have beside those for text.
+pub(crate) const IMAGE_TENSORS: &[&str] = &["vision_tower.", "multi_modal_projector."];
+
 /// Every decoder that can run.
 pub(crate) const DECODERS: &[DecoderArchitecture] = &[
     DecoderArchitecture {
@@ -39,12 +49,76 @@ pub(crate) const DECODERS: &[DecoderArchitecture] = &[
         end: Some(2),
     },
     DecoderArchitecture {
+        names: &["Gemma2ForCausalLM"],
+        family: "gemma2",
+        keys: &[CONFIG_KEYS, ROTARY_KEYS, gemma2::KEYS],
+        tensors: &gemma2::TENSORS,
+        config: gemma2::config,
+        end: Some(1),
+    },
+    DecoderArchitecture {
+        names: &["Gemma3ForCausalLM"],
+        family: "gemma3_text",
+        keys: &[CONFIG_KEYS, ROTARY_KEYS, gemma2::KEYS, gemma3::KEYS],
+        tensors: &gemma2::TENSORS,
+        config: gemma3::config,
+        end: Some(1),
+    },
+    DecoderArchitecture {
+        names: &["Gemma3ForConditionalGeneration"],
+        family: "gemma3",
+        keys: &[CONFIG_KEYS, ROTARY_KEYS, gemma2::KEYS, gemma3::KEYS, &["text_config"]],
+        tensors: &gemma2::TENSORS,
+        config: gemma3::text_part,
+        end: Some(1),
+    },
+    DecoderArchitecture {
+        names: &["GraniteForCausalLM"],
+        family: "granite",
+        keys: &[CONFIG_KEYS, ROTARY_KEYS, granite::KEYS],
+        tensors: &llama::TENSORS,
+        config: granite::config,
+        end: Some(2),
+    },
+    DecoderArchitecture {
+        names: &["MinistralForCausalLM"],
+        family: "ministral",
+        keys: &[CONFIG_KEYS, ROTARY_KEYS, mistral::MINISTRAL_KEYS],
+        tensors: &llama::TENSORS,
+        config: mistral::ministral,
+        end: Some(2),
+    },
+    DecoderArchitecture {
+        names: &["Ministral3ForCausalLM"],
+        family: "ministral3",
+        keys: &[CONFIG_KEYS, ROTARY_KEYS, &["sliding_window"]],
+        tensors: &llama::TENSORS,
+        config: mistral::ministral3,
+        end: Some(2),
+    },
+    DecoderArchitecture {
         names: &["MistralForCausalLM"],
         family: "mistral",
         keys: &[CONFIG_KEYS, ROTARY_KEYS, &["sliding_window"]],
         tensors: &llama::TENSORS,
         config: mistral::config,
         end: Some(2),
+    },
+    DecoderArchitecture {
+        names: &["MixtralForCausalLM"],
+        family: "mixtral",
+        keys: &[CONFIG_KEYS, ROTARY_KEYS, mixtral::EXPERT_KEYS, &["sliding_window"]],
+        tensors: &mixtral::TENSORS,
+        config: mixtral::config,
+        end: Some(2),
+    },
+    DecoderArchitecture {
+        names: &["Olmo2ForCausalLM"],
+        family: "olmo2",
+        keys: &[CONFIG_KEYS, ROTARY_KEYS, &["attention_bias"]],
+        tensors: &olmo2::TENSORS,
+        config: olmo2::config,
+        end: Some(50_279),
     },
     DecoderArchitecture {
         names: &["Phi3ForCausalLM"],
@@ -69,5 +143,21 @@ pub(crate) const DECODERS: &[DecoderArchitecture] = &[
         tensors: &llama::TENSORS,
         config: qwen3::config,
         end: None,
+    },
+    DecoderArchitecture {
+        names: &["Qwen3MoeForCausalLM"],
+        family: "qwen3_moe",
+        keys: &[CONFIG_KEYS, ROTARY_KEYS, mixtral::EXPERT_KEYS, qwen3_moe::KEYS],
+        tensors: &llama::TENSORS,
+        config: qwen3_moe::config,
+        end: None,
+    },
+    DecoderArchitecture {
+        names: &["SmolLM3ForCausalLM"],
+        family: "smollm3",
+        keys: &[CONFIG_KEYS, ROTARY_KEYS, smollm3::KEYS],
+        tensors: &llama::TENSORS,
+        config: smollm3::config,
+        end: Some(128_001),
     },
 ];

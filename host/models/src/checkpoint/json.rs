@@ -196,6 +196,29 @@ impl JsonFile {
         }
     }
 
+    /// The same file with this value where it has none.
+    pub(crate) fn or_default(&self, key: &str, value: Value) -> Self {
+        let mut file = self.clone();
+        if !file.has(key) {
+            file.map.insert(key.to_owned(), value);
+        }
+        file
+    }
+
+    /// The same file with the keys of the object under `key`, if it is there, in place of its own.
+    ///
+    /// # Errors
+    /// `Config` for a value that is not an object.
+    pub(crate) fn with_keys_of(&self, key: &str) -> Result<Self, ModelError> {
+        let mut file = self.clone();
+        match self.get(key) {
+            None => {}
+            Some(Value::Object(inner)) => file.map.extend(inner.clone()),
+            Some(other) => return Err(self.wrong(key, format!("is {}, expected an object", shorten(other)))),
+        }
+        Ok(file)
+    }
+
     pub(crate) fn is_empty(&self) -> bool {
         self.map.is_empty()
     }

@@ -181,6 +181,17 @@ impl StoredTensor {
         Some(Self::owned(bytes, self.dtype, self.shape.clone()))
     }
 
+    /// The matrices of a tensor of three dimensions, which share its memory.
+    pub(crate) fn matrices(&self) -> Vec<Self> {
+        let (count, shape) = (self.shape.first().copied().unwrap_or(0), self.shape.get(1..).unwrap_or_default());
+        let bytes = self.range.len() / count.max(1);
+        let part = |index: usize| {
+            let start = self.range.start + index * bytes;
+            Self { blob: self.blob.clone(), range: start..start + bytes, dtype: self.dtype, shape: shape.to_vec() }
+        };
+        (0..count).map(part).collect()
+    }
+
     /// Bytes of one row along the last dimension.
     pub(crate) fn row_bytes(&self) -> usize {
         self.shape.last().and_then(|weights| self.dtype.row_bytes(*weights)).unwrap_or(0)

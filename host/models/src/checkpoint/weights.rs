@@ -74,7 +74,9 @@ impl<'a> Weights<'a> {
         // Names in BERT checkpoints that were converted from TensorFlow.
         let older = bare.replace("LayerNorm.weight", "LayerNorm.gamma").replace("LayerNorm.bias", "LayerNorm.beta");
         let names = [name, bare, older.as_str()];
-        let mut names = names.into_iter().flat_map(|name| [name.to_owned(), format!("{}{name}", self.base)]);
+        let names = names.into_iter().flat_map(|name| [name.to_owned(), format!("{}{name}", self.base)]);
+        // Those of the part for text of a model for text and images.
+        let mut names = names.chain([format!("language_model.{name}"), format!("{}language_model.{bare}", self.base)]);
         names.find(has).unwrap_or_else(|| name.to_owned())
     }
 
@@ -168,7 +170,8 @@ impl<'a> Weights<'a> {
         let outputs: usize = stored.iter().filter_map(|part| part.shape.first()).sum();
         let input = stored.first().and_then(|part| part.shape.get(1)).copied().unwrap_or(0);
         let bytes = (outputs as u64).saturating_mul(input as u64).saturating_mul(size_of::<f32>() as u64);
-        if bytes > limits::TENSOR_BYTES_MAX {
+        // On the CPU it stays where it is stored.
+        if !is_cpu(self.device) && bytes > limits::TENSOR_BYTES_MAX {
             let limit = limits::TENSOR_BYTES_MAX;
             return Err(ModelError::Exceeds(format!(
                 "a matrix of {outputs} x {input} needs {bytes} bytes on the device, at most {limit} are allowed"

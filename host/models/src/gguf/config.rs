@@ -1,27 +1,16 @@
 //! `config.json` and `generation_config.json` out of a GGUF file's metadata.
 
+mod architectures;
+mod rope;
+
+use firebox_contract::limits;
 use serde_json::{Map, Value, json};
 
 use crate::error::ModelError;
 use crate::gguf::encoders;
 use crate::gguf::metadata::Metadata;
-
-/// An architecture of GGUF and its class in transformers. To add one: a row of [`ARCHITECTURES`], and names of its tensors.
-pub(super) struct Architecture {
-    /// `general.architecture`.
-    pub(super) name: &'static str,
-    class: &'static str,
-    model_type: &'static str,
-    /// Whether rows of q and k are stored in the order of interleaved rotary embedding.
-    pub(super) is_interleaved: bool,
-}
-
-/// Every architecture of GGUF that can be read.
-const ARCHITECTURES: &[Architecture] = &[
-    Architecture { name: "llama", class: "LlamaForCausalLM", model_type: "llama", is_interleaved: true },
-    Architecture { name: "qwen2", class: "Qwen2ForCausalLM", model_type: "qwen2", is_interleaved: false },
-    Architecture { name: "qwen3", class: "Qwen3ForCausalLM", model_type: "qwen3", is_interleaved: false },
-];
+use architectures::ARCHITECTURES;
+pub(super) use architectures::Architecture;
 
 /// Facts about the tensors that the config depends on.
 pub(super) struct Tensors {
@@ -31,6 +20,51 @@ pub(super) struct Tensors {
     pub(super) has_attention_bias: bool,
     /// `rope_freqs.weight`: what each frequency of the rotary embedding is divided by.
     pub(super) rope_factors: Option<Vec<f32>>,
+    /// The same for short and for long contexts: `rope_factors_short.weight` and `rope_factors_long.weight`.
+    pub(super) long_factors: Option<[Vec<f32>; 2]>,
+}
+
+/// The keys of an architecture, without the beginning of their names, and the facts about the tensors.
+pub(super) struct Keys<'a> {
+    architecture: &'a str,
+    metadata: &'a Metadata,
+    pub(super) tensors: &'a Tensors,
+}
+
+impl Keys<'_> {
+    fn key(&self, name: &str) -> String {
+        format!("{}.{name}", self.architecture)
+    }
+
+    fn number(&self, name: &str) -> Result<Option<u64>, ModelError> {
+        self.metadata.number(&self.key(name))
+    }
+
+    /// A number that the file must have.
+    fn needed(&self, name: &str) -> Result<u64, ModelError> {
+        self.number(name)?.ok_or_else(|| self.wrong(name, "is missing"))
+    }
+
+    fn float(&self, name: &str) -> Result<Option<f64>, ModelError> {
+        self.metadata.float(&self.key(name))
+    }
+
+    fn flag(&self, name: &str) -> Result<Option<bool>, ModelError> {
+        self.metadata.flag(&self.key(name))
+    }
+
+    /// A list of flags, or `None` where the key has another type.
+    fn flags(&self, name: &str) -> Result<Option<Vec<bool>>, ModelError> {
+        self.metadata.flags(&self.key(name), limits::MODEL_LAYERS_MAX)
+    }
+
+    fn text(&self, name: &str) -> Result<Option<&str>, ModelError> {
+        self.metadata.text(&self.key(name))
+    }
+
+    fn wrong(&self, name: &str, reason: impl Into<String>) -> ModelError {
+        self.metadata.wrong(&self.key(name), reason)
+    }
 }
 
 /// Texts of tokens that end an answer whatever the file says, as in llama.cpp.
@@ -46,22 +80,33 @@ const ENDS: &[&str] = &[
     "<|end_of_text|>",
     "<|return|>",
     "<|call|>",
-    "<|end▁of▁sentence|>",
+    "<｜end▁of▁sentence｜>",
+    "<end_of_utterance>",
 ];
+/// A text that ends an answer, unless the tokens of harmony are there too, in which it ends a part of an answer.
+const END_OF_PART: &str = "<|end|>";
+const HARMONY: [&str; 2] = ["<|return|>", "<|call|>"];
 
 /// The architecture of the file.
 ///
 /// # Errors
-/// `Config` where the file names none; `Architecture` for one that is not supported.
+/// `Config` where the file names none, or has experts that are not supported; `Architecture` for one that is not
+/// supported.
 pub(super) fn architecture(metadata: &Metadata) -> Result<&'static Architecture, ModelError> {
     let key = "general.architecture";
     let name = metadata.text(key)?.ok_or_else(|| metadata.wrong(key, "is missing"))?;
-    ARCHITECTURES.iter().find(|known| known.name == name).ok_or_else(|| {
-        let supported: Vec<&str> = ARCHITECTURES.iter().map(|known| known.name).chain(encoders::names()).collect();
-        ModelError::Architecture {
-            found: name.chars().take(80).collect(),
-            supported: format!("{} in GGUF files", supported.join(", ")),
-        }
+    let experts = format!("{name}.expert_count");
+    let count = metadata.number(&experts)?.unwrap_or(0);
+    let mut rows = ARCHITECTURES.iter().filter(|known| known.name == name).peekable();
+    if rows.peek().is_none() {
+        let mut supported: Vec<&str> = ARCHITECTURES.iter().map(|known| known.name).chain(encoders::names()).collect();
+        supported.dedup();
+        let supported = format!("{} in GGUF files", supported.join(", "));
+        return Err(ModelError::Architecture { found: name.chars().take(80).collect(), supported });
+    }
+    rows.find(|known| known.has_experts == (count > 0)).ok_or_else(|| match count {
+        0 => metadata.wrong(&experts, "is missing or 0"),
+        _ => metadata.wrong(&experts, format!("is {count}: mixtures of experts are not supported in \"{name}\"")),
     })
 }
 
@@ -70,12 +115,10 @@ pub(super) fn architecture(metadata: &Metadata) -> Result<&'static Architecture,
 /// # Errors
 /// `Config` and `Unsupported`, with the key.
 pub(super) fn config(architecture: &Architecture, metadata: &Metadata, tensors: &Tensors) -> Result<Value, ModelError> {
-    let key = |name: &str| format!("{}.{name}", architecture.name);
-    let number = |name: &str| metadata.number(&key(name));
+    let keys = Keys { architecture: architecture.name, metadata, tensors };
     let mut config = Map::new();
     config.insert("architectures".to_owned(), json!([architecture.class]));
     config.insert("model_type".to_owned(), json!(architecture.model_type));
-    refuse_experts(architecture, metadata)?;
     for (own, gguf) in [
         ("hidden_size", "embedding_length"),
         ("num_hidden_layers", "block_count"),
@@ -83,88 +126,30 @@ pub(super) fn config(architecture: &Architecture, metadata: &Metadata, tensors: 
         ("num_attention_heads", "attention.head_count"),
         ("max_position_embeddings", "context_length"),
     ] {
-        let value = number(gguf)?.ok_or_else(|| metadata.wrong(&key(gguf), "is missing"))?;
-        config.insert(own.to_owned(), json!(value));
+        config.insert(own.to_owned(), json!(keys.needed(gguf)?));
     }
-    if let Some(heads) = number("attention.head_count_kv")? {
+    if let Some(heads) = keys.number("attention.head_count_kv")? {
         config.insert("num_key_value_heads".to_owned(), json!(heads));
     }
-    if let Some(size) = head_dim(architecture, metadata)? {
+    let (head_dim, part) = rope::head_dim(&keys, architecture.may_be_partial)?;
+    if let Some(size) = head_dim {
         config.insert("head_dim".to_owned(), json!(size));
     }
-    if let Some(epsilon) = metadata.float(&key("attention.layer_norm_rms_epsilon"))? {
-        config.insert("rms_norm_eps".to_owned(), json!(as_written(epsilon)));
+    if let Some(part) = part {
+        config.insert("partial_rotary_factor".to_owned(), json!(part));
     }
-    if let Some(theta) = metadata.float(&key("rope.freq_base"))? {
-        config.insert("rope_theta".to_owned(), json!(as_written(theta)));
+    for (own, gguf) in [("rms_norm_eps", "attention.layer_norm_rms_epsilon"), ("rope_theta", "rope.freq_base")] {
+        if let Some(number) = keys.float(gguf)? {
+            config.insert(own.to_owned(), json!(as_written(number)));
+        }
     }
-    if let Some(scaling) = rope_scaling(architecture, metadata, tensors)? {
+    if let Some(scaling) = rope::scaling(&keys)? {
         config.insert("rope_scaling".to_owned(), scaling);
     }
     config.insert("vocab_size".to_owned(), json!(tensors.vocabulary));
     config.insert("tie_word_embeddings".to_owned(), json!(!tensors.has_output));
-    if architecture.model_type != "qwen2" {
-        config.insert("attention_bias".to_owned(), json!(tensors.has_attention_bias));
-    }
+    (architecture.complete)(&keys, &mut config)?;
     Ok(Value::Object(config))
-}
-
-fn refuse_experts(architecture: &Architecture, metadata: &Metadata) -> Result<(), ModelError> {
-    let key = format!("{}.expert_count", architecture.name);
-    match metadata.number(&key)? {
-        None | Some(0) => Ok(()),
-        Some(count) => {
-            Err(metadata.wrong(&key, format!("is {count}: mixtures of experts are not supported in GGUF files")))
-        }
-    }
-}
-
-/// Keys and values must be of one width, all of which is rotated.
-fn head_dim(architecture: &Architecture, metadata: &Metadata) -> Result<Option<u64>, ModelError> {
-    let number = |name: &str| metadata.number(&format!("{}.{name}", architecture.name));
-    let (keys, values) = (number("attention.key_length")?, number("attention.value_length")?);
-    let rotated = number("rope.dimension_count")?;
-    let first = keys.or(rotated);
-    for (name, other) in [("attention.value_length", values), ("rope.dimension_count", rotated)] {
-        if let (Some(first), Some(other)) = (first, other)
-            && first != other
-        {
-            let key = format!("{}.{name}", architecture.name);
-            return Err(metadata.wrong(&key, format!("is {other} where keys have {first}, which is not supported")));
-        }
-    }
-    Ok(first)
-}
-
-/// `rope_scaling`, from the tensor of factors or from the metadata.
-fn rope_scaling(
-    architecture: &Architecture,
-    metadata: &Metadata,
-    tensors: &Tensors,
-) -> Result<Option<Value>, ModelError> {
-    let key = |name: &str| format!("{}.rope.{name}", architecture.name);
-    let kind = metadata.text(&key("scaling.type"))?.unwrap_or("none");
-    let factor = metadata.float(&key("scaling.factor"))?;
-    let original = metadata.number(&key("scaling.original_context_length"))?;
-    if let Some(factors) = &tensors.rope_factors {
-        // One set of factors for every length, and no scaling of the angles.
-        let original = metadata.number(&format!("{}.context_length", architecture.name))?;
-        return Ok(Some(json!({
-            "rope_type": "longrope", "short_factor": factors, "long_factor": factors, "factor": 1.0,
-            "attention_factor": 1.0, "original_max_position_embeddings": original,
-        })));
-    }
-    // Older files.
-    let factor = factor.or(metadata.float(&key("scale_linear"))?);
-    match (kind, factor) {
-        ("none", None) => Ok(None),
-        ("none" | "linear", Some(1.0)) => Ok(None),
-        ("none" | "linear", Some(factor)) => Ok(Some(json!({ "rope_type": "linear", "factor": factor }))),
-        (other, factor) => {
-            let scaling = json!({ "rope_type": other, "factor": factor, "original_max_position_embeddings": original });
-            Ok(Some(scaling))
-        }
-    }
 }
 
 /// A 32-bit float as people write it: 1e-5 and not 9.999999747378752e-6.
@@ -187,8 +172,11 @@ pub(super) fn generation(metadata: &Metadata, tokens: &[&str]) -> Result<Value, 
     for name in ["eos", "eot", "eom"] {
         ends.extend(id(name)?);
     }
-    let named = |text: &str| tokens.iter().position(|token| *token == text);
-    ends.extend(ENDS.iter().filter_map(|text| named(text)).map(|place| place as u64));
+    let named = |text: &str| tokens.iter().position(|token| *token == text).map(|place| place as u64);
+    ends.extend(ENDS.iter().filter_map(|text| named(text)));
+    if HARMONY.iter().all(|text| named(text).is_some()) {
+        ends.retain(|end| Some(*end) != named(END_OF_PART));
+    }
     ends.sort_unstable();
     ends.dedup();
     let mut config = Map::new();

@@ -165,6 +165,22 @@ impl Metadata {
         }
     }
 
+    /// A list of at most `most` flags. `None` where the value is of another type.
+    ///
+    /// # Errors
+    /// `Config` for a longer list.
+    pub(crate) fn flags(&self, key: &str, most: usize) -> Result<Option<Vec<bool>>, ModelError> {
+        let list = match self.get(key) {
+            Some(Value::List(list)) if list.kind == ValueKind::Bool => list,
+            _ => return Ok(None),
+        };
+        if list.count > most {
+            return Err(self.wrong(key, format!("has {} entries, at most {most} are allowed", list.count)));
+        }
+        let bytes = self.blob.bytes().get(list.range.clone()).unwrap_or_default();
+        Ok(Some(bytes.iter().map(|byte| *byte != 0).collect()))
+    }
+
     /// A text.
     ///
     /// # Errors

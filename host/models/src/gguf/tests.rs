@@ -215,7 +215,9 @@ fn what_is_not_supported_is_refused_by_name() {
         (llama().text("general.architecture", "rwkv6"), "rwkv6"),
         (llama().text("tokenizer.ggml.pre", "new-words"), "new-words"),
         (llama().text("tokenizer.ggml.model", "plamo2"), "plamo2"),
-        (llama().number("llama.expert_count", 8), "mixtures of experts"),
+        (llama().text("general.architecture", "qwen2").number("qwen2.expert_count", 8), "mixtures of experts"),
+        (llama().number("llama.expert_count", 8), "expert_used_count"),
+        (llama().text("general.architecture", "qwen3moe"), "qwen3moe.expert_count"),
         (llama().number("tokenizer.ggml.eos_token_id", 64), "is 64, of 64 tokens"),
     ];
     for (file, part) in cases {
@@ -226,6 +228,24 @@ fn what_is_not_supported_is_refused_by_name() {
         open(&llama().tensor("blk.0.attn_v.weight", &[32, 16], 142, Vec::new()).bytes()).expect("tables are good");
     let error = strange.tensors.get("model.layers.0.self_attn.v_proj.weight", &[16, 32], "test").expect_err("refused");
     assert!(error.to_string().contains("142") && error.to_string().contains("Q4_K"), "{error}");
+}
+
+#[test]
+fn ends_of_answers_are_found_by_their_texts() {
+    let ends_of = |texts: [&str; 4]| {
+        let words = ["!", "eos"].into_iter().chain(texts).map(str::to_owned);
+        let words: Vec<String> = words.chain((0..58).map(|number| format!("w{number}"))).collect();
+        let checkpoint =
+            open(&llama().texts("tokenizer.ggml.tokens", &words).texts("tokenizer.ggml.merges", &[]).bytes());
+        let bytes = checkpoint.expect("it is read").source.read("generation_config.json", 1 << 20);
+        let config: serde_json::Value =
+            serde_json::from_slice(&bytes.expect("readable").expect("there")).expect("JSON");
+        config["eos_token_id"].clone()
+    };
+    assert_eq!(ends_of(["<end_of_turn>", "a", "<|im_end|>", "<|end|>"]), serde_json::json!([1, 2, 4, 5]));
+    assert_eq!(ends_of(["<|endoftext|>", "<｜end▁of▁sentence｜>", "<|eot_id|>", "b"]), serde_json::json!([1, 2, 3, 4]));
+    // In harmony an answer goes on after the end of one of its parts.
+    assert_eq!(ends_of(["<|return|>", "<|call|>", "<|end|>", "b"]), serde_json::json!([1, 2, 3]));
 }
 
 #[test]

@@ -12,7 +12,7 @@ use crate::checkpoint::blob::Blob;
 use crate::checkpoint::source;
 use crate::checkpoint::tensors::{Entry, RowOrder, StoredType, TensorIndex};
 use crate::error::ModelError;
-use crate::gguf::config::{self, Tensors};
+use crate::gguf::config::{self, Architecture, Tensors};
 use crate::gguf::encoders::{self, GgufEncoder, TableRows};
 use crate::gguf::metadata::Metadata;
 use crate::gguf::reader::{self, Tables, TensorInfo};
@@ -22,6 +22,8 @@ use crate::metadata::Warnings;
 
 /// The tensor of what each rotary frequency is divided by. It is part of the config.
 const ROPE_FACTORS: &str = "rope_freqs.weight";
+/// The same for short and for long contexts.
+const LONG_ROPE_FACTORS: [&str; 2] = ["rope_factors_short.weight", "rope_factors_long.weight"];
 /// The tensor whose rows are the vocabulary.
 const EMBEDDING: &str = "token_embd.weight";
 /// Keys that say where a file comes from, or that only matter to programs which make or edit it.
@@ -49,10 +51,15 @@ pub(crate) struct GgufFiles {
     /// The texts that a folder would have, by file name.
     texts: Vec<(&'static str, Vec<u8>)>,
     parts: Vec<Part>,
-    /// The architecture, if it is a text encoder.
-    encoder: Option<&'static GgufEncoder>,
-    is_interleaved: bool,
+    kind: FileKind,
     heads: Heads,
+}
+
+/// What the file is a model of.
+#[derive(Debug, Clone, Copy)]
+enum FileKind {
+    Encoder(&'static GgufEncoder),
+    Decoder(&'static Architecture),
 }
 
 /// Heads of q and of k.
@@ -84,15 +91,19 @@ impl GgufFiles {
         let vocabulary = Vocabulary::read(metadata)?;
         let facts = facts(&parts)?;
         let encoder = encoders::find(metadata)?;
-        let (name, is_interleaved, config) = match encoder {
+        let (name, kind, config) = match encoder {
             Some(encoder) => {
                 let pooling = encoders::pooling(encoder.name(), metadata)?;
-                (encoder.name(), false, encoder.config(metadata, &table_rows(&parts, &facts), pooling)?)
+                (
+                    encoder.name(),
+                    FileKind::Encoder(encoder),
+                    encoder.config(metadata, &table_rows(&parts, &facts), pooling)?,
+                )
             }
             None => {
                 let architecture = config::architecture(metadata)?;
                 let config = config::config(architecture, metadata, &facts)?;
-                (architecture.name, architecture.is_interleaved, config)
+                (architecture.name, FileKind::Decoder(architecture), config)
             }
         };
         let heads = Heads { queries: count(&config, "num_attention_heads"), keys: key_heads(&config) };
@@ -112,7 +123,7 @@ impl GgufFiles {
         let has_effect = |key: &String| !is_known(key);
         let unread: Vec<String> = metadata.unread().into_iter().filter(has_effect).collect();
         warnings.add_names(&format!("\"{}\": unknown keys are not used", metadata.file()), &unread);
-        Ok(Self { path: path.to_owned(), texts, encoder, is_interleaved, heads, parts })
+        Ok(Self { path: path.to_owned(), texts, kind, heads, parts })
     }
 
     /// The path of the file.
@@ -134,12 +145,12 @@ impl GgufFiles {
         for (number, part) in self.parts.iter().enumerate() {
             let broken = |reason| ModelError::Broken { file: part.path.clone(), reason };
             for (tensor, range) in ranges(part).map_err(broken)? {
-                if tensor.name == ROPE_FACTORS {
+                if tensor.name == ROPE_FACTORS || LONG_ROPE_FACTORS.contains(&tensor.name.as_str()) {
                     continue;
                 }
-                let known = match self.encoder {
-                    Some(encoder) => encoder.hugging_face(&tensor.name),
-                    None => names::hugging_face(&tensor.name),
+                let known = match self.kind {
+                    FileKind::Encoder(encoder) => encoder.hugging_face(&tensor.name),
+                    FileKind::Decoder(decoder) => names::hugging_face(&tensor.name, decoder.names),
                 };
                 let name = known.unwrap_or_else(|| tensor.name.clone());
                 let entry = Entry {
@@ -159,7 +170,8 @@ impl GgufFiles {
     }
 
     fn order_of(&self, name: &str) -> RowOrder {
-        if !self.is_interleaved || !names::is_rotated(name) {
+        let is_interleaved = matches!(self.kind, FileKind::Decoder(decoder) if decoder.is_interleaved);
+        if !is_interleaved || !names::is_rotated(name) {
             return RowOrder::AsStored;
         }
         let heads = if name.contains("attn_q") { self.heads.queries } else { self.heads.keys };
@@ -200,22 +212,21 @@ fn facts(parts: &[Part]) -> Result<Tensors, ModelError> {
     let first = parts.first().map(|part| part.path.clone()).unwrap_or_default();
     let vocabulary = find(EMBEDDING).and_then(|(_, tensor)| tensor.shape.first().copied());
     let missing = || ModelError::Broken { file: first.clone(), reason: format!("it has no tensor \"{EMBEDDING}\"") };
-    let rope_factors = match find(ROPE_FACTORS) {
-        Some((part, tensor)) => Some(factors(part, tensor)?),
-        None => None,
-    };
+    let row = |name: &str| find(name).map(|(part, tensor)| factors(part, tensor)).transpose();
+    let [short, long] = LONG_ROPE_FACTORS.map(row);
     Ok(Tensors {
         vocabulary: vocabulary.ok_or_else(missing)?,
         has_output: find("output.weight").is_some(),
         has_attention_bias: find("blk.0.attn_q.bias").is_some(),
-        rope_factors,
+        rope_factors: row(ROPE_FACTORS)?,
+        long_factors: short?.zip(long?).map(|(short, long)| [short, long]),
     })
 }
 
 fn factors(part: &Part, tensor: &TensorInfo) -> Result<Vec<f32>, ModelError> {
     let broken = |reason: String| ModelError::Broken { file: part.path.clone(), reason };
     if blocks::stored_type(tensor.kind) != Ok(StoredType::F32) || tensor.shape.len() != 1 {
-        return Err(broken(format!("tensor \"{ROPE_FACTORS}\" is not a row of F32 numbers")));
+        return Err(broken(format!("tensor \"{}\" is not a row of F32 numbers", tensor.name)));
     }
     let range = range_of(part, tensor).map_err(broken)?;
     let (values, _) = part.blob.bytes().get(range).unwrap_or_default().as_chunks::<4>();

@@ -13,9 +13,10 @@ mod memory;
 mod threads;
 
 pub(crate) use attention::{
-    Attention, AttentionMask, HeadCache, HeadCacheLayout, HeadNorms, RelativeBias, SequenceRows,
+    Attention, AttentionMask, HeadCache, HeadCacheLayout, HeadNorms, RelativeBias, ScoreScale, SequenceRows,
 };
 pub(crate) use elements::{cpu_activation, finish_rows, gated, host_row, layer_norm, rms_norm, sum_layer_norm};
+pub(crate) use functions::soft_cap;
 pub(crate) use linear::StoredMatrix;
 pub(crate) use threads::join_pool;
 

@@ -45,18 +45,10 @@ impl Activation {
         Self::Tanh,
     ];
 
-    /// Reads `hidden_act` of a model's config; `default` is the name that an absent key stands for.
+    /// Reads `key` of a model's config, `hidden_act` in most; `default` is the name that an absent key stands for.
     ///
     /// # Errors
     /// `Unsupported` for an unknown name, `Config` for a value that is not text.
-    pub(crate) fn read(file: &JsonFile, default: &str) -> Result<Self, ModelError> {
-        Self::read_key(file, "hidden_act", default)
-    }
-
-    /// As [`Activation::read`], from the key `key`.
-    ///
-    /// # Errors
-    /// As [`Activation::read`].
     pub(crate) fn read_key(file: &JsonFile, key: &'static str, default: &str) -> Result<Self, ModelError> {
         let name = file.optional_text(key)?.unwrap_or(default);
         Self::in_config(name).ok_or_else(|| ModelError::Unsupported {

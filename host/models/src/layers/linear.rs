@@ -43,6 +43,14 @@ impl Linear {
         }
     }
 
+    /// Columns of the input.
+    pub(crate) fn inputs(&self) -> usize {
+        match &self.weight {
+            Weight::Device(matrix) => matrix.columns(),
+            Weight::Stored(matrix) => matrix.columns(),
+        }
+    }
+
     /// `[rows, in]` to `[rows, out]`.
     pub(crate) fn forward(&self, x: Tensor<2>) -> Tensor<2> {
         match &self.weight {
@@ -68,22 +76,24 @@ impl Linear {
     }
 
     /// As [`Linear::forward`], of the normed `x`.
-    pub(crate) fn forward_normed(&self, x: Tensor<2>, norm: &RmsNorm) -> Tensor<2> {
+    pub(crate) fn forward_normed(&self, x: Tensor<2>, norm: Option<&RmsNorm>) -> Tensor<2> {
         match &self.weight {
-            Weight::Device(matrix) => matrix.product(x, Epilogue { norm: Some(norm.on_device()), ..self.epilogue() }),
-            Weight::Stored(_) => self.forward(norm.forward(x)),
+            Weight::Device(matrix) => {
+                matrix.product(x, Epilogue { norm: norm.map(RmsNorm::on_device), ..self.epilogue() })
+            }
+            Weight::Stored(_) => self.forward(normed(x, norm)),
         }
     }
 
     /// As [`Linear::forward_normed`], with a gated linear unit after it: the first half of the outputs are its gates.
     /// `[rows, in]` to `[rows, out / 2]`.
-    pub(crate) fn forward_gated(&self, x: Tensor<2>, norm: &RmsNorm, gate: Activation) -> Tensor<2> {
+    pub(crate) fn forward_gated(&self, x: Tensor<2>, norm: Option<&RmsNorm>, gate: Activation) -> Tensor<2> {
         match &self.weight {
             Weight::Device(matrix) => {
-                let norm = Some(norm.on_device());
+                let norm = norm.map(RmsNorm::on_device);
                 matrix.product(x, Epilogue { norm, gate: Some(gate), ..self.epilogue() })
             }
-            Weight::Stored(_) => gated(gate, self.forward(norm.forward(x))),
+            Weight::Stored(_) => gated(gate, self.forward(normed(x, norm))),
         }
     }
 
@@ -110,5 +120,12 @@ impl Linear {
         let mut y = matrix.product(x.as_slice().unwrap_or_default(), rows);
         finish_rows(&mut y, matrix.rows(), &self.bias_row, activation);
         Tensor::from_data(TensorData::new(y, [rows, matrix.rows()]), (&device, DType::F32))
+    }
+}
+
+fn normed(x: Tensor<2>, norm: Option<&RmsNorm>) -> Tensor<2> {
+    match norm {
+        Some(norm) => norm.forward(x),
+        None => x,
     }
 }

@@ -9,6 +9,7 @@ const SAMPLING: &str = "transformers ignores sampling settings in this file; tho
 const RECORD: &str = "a record of how the file was made";
 const TOKENIZER: &str = "the files of the tokenizer say this";
 const LOADING: &str = "how the library loads or splits weights, not what they are";
+const IMAGES: &str = "models here take text only";
 const RUNTIME: &str = "how a library computes, not what";
 
 /// The keys of the file.
@@ -51,7 +52,15 @@ const ROWS: &[Row] = &[
     harmless("unk_token_id", TOKENIZER),
     harmless("decoder_start_token_id", "a model of two halves"),
     honoured("tokenizer_class", "codec::tokenizer: where tokenizer_config.json names none"),
+    // Images.
+    harmless("vision_config", IMAGES),
+    harmless("mm_tokens_per_image", IMAGES),
+    harmless("boi_token_index", IMAGES),
+    harmless("eoi_token_index", IMAGES),
+    harmless("image_token_index", IMAGES),
     // Training.
+    harmless("router_jitter_noise", TRAINING),
+    harmless("output_router_logits", OUTPUTS),
     harmless("attention_dropout", TRAINING),
     harmless("attention_probs_dropout_prob", TRAINING),
     harmless("hidden_dropout_prob", TRAINING),

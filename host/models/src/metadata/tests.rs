@@ -189,11 +189,14 @@ fn every_key_that_a_table_calls_honoured_is_read() {
             // Without its factors llama3 is refused.
             let _refused = (architecture.config)(&file);
         }
+        let keys = json!({"rope_parameters": {"rope_type": "default"}});
+        (architecture.config)(&JsonFile::of("config.json", keys)).expect("it is read");
     }
     let llama3 = json!({"factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0, "rope_type": "llama3"});
     let factors: Vec<f64> = vec![1.5; 64];
     let longrope = json!({"short_factor": factors, "long_factor": factors, "rope_type": "longrope"});
-    for settings in [llama3, longrope] {
+    let yarn = json!({"factor": 2.0, "rope_type": "yarn"});
+    for settings in [llama3, longrope, yarn] {
         (crate::arch::DECODERS[0].config)(&JsonFile::of("config.json", json!({"rope_scaling": settings})))
             .expect("it is read");
     }

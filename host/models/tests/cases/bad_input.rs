@@ -137,9 +137,9 @@ fn configs_are_checked_before_anything_is_allocated() {
         ("odd heads", |f| f.set_config("head_dim", json!(7)), &["head_dim", "7", "even"]),
         ("other activation", |f| f.set_config("hidden_act", json!("relu2")), &["hidden_act", "relu2", "silu"]),
         (
-            "yarn",
-            |f| f.set_config("rope_scaling", json!({"rope_type": "yarn", "factor": 4.0})),
-            &["rope_type", "yarn", "llama3"],
+            "a rotary embedding of another kind",
+            |f| f.set_config("rope_scaling", json!({"rope_type": "proportional", "factor": 4.0})),
+            &["rope_type", "proportional", "llama3", "yarn"],
         ),
         ("no factor", |f| f.set_config("rope_scaling", json!({"type": "linear"})), &["factor", "missing"]),
         ("partial rotary", |f| f.set_config("partial_rotary_factor", json!(0.5)), &["partial_rotary_factor", "0.5"]),

@@ -4,7 +4,7 @@
 use firebox_contract::{SequenceId, TokenId};
 
 use crate::arch::decoder::cache::{CacheStorage, SequenceCache};
-use crate::arch::decoder::rotary::Rotary;
+use crate::arch::decoder::config::DecoderConfig;
 use crate::kernel::{PagedSequenceRows, RowPlan, SequenceRows};
 
 /// The rows of one sequence in a step.
@@ -24,8 +24,8 @@ pub(super) struct Segment {
 /// The positions of the rows in their sequences, as the attention kernels of a device need them.
 #[derive(Debug)]
 pub(super) enum RowPositions {
-    /// For the CPU: cosines and sines, each `[rows, head_dim / 2]`.
-    Host { cos: Vec<f32>, sin: Vec<f32> },
+    /// For the CPU, of each rotary embedding of the model: cosines and sines, each `[rows, pairs]`.
+    Host(Vec<(Vec<f32>, Vec<f32>)>),
     /// For a GPU: in [`Batch::plan`].
     Device,
 }
@@ -37,6 +37,8 @@ pub(super) struct Batch {
     /// The number of rows of all segments.
     pub(super) rows: usize,
     pub(super) positions: RowPositions,
+    /// What queries are multiplied by, `[rows]`, where they grow with their positions.
+    pub(super) query_factors: Option<Vec<f32>>,
     /// For a GPU.
     pub(super) plan: Option<RowPlan>,
 }
@@ -46,7 +48,7 @@ pub(super) type BatchPart<'a> = (SequenceId, SequenceCache, &'a [TokenId]);
 
 impl Batch {
     /// Lays the parts out one after another, for a GPU or for the CPU.
-    pub(super) fn new(parts: Vec<BatchPart<'_>>, rotary: &Rotary, on_gpu: bool) -> Self {
+    pub(super) fn new(parts: Vec<BatchPart<'_>>, config: &DecoderConfig, on_gpu: bool) -> Self {
         let (mut segments, mut rows) = (Vec::with_capacity(parts.len()), 0);
         for (id, cache, tokens) in parts {
             segments.push(Segment { id, first: rows, tokens: tokens.len(), start: cache.length, cache });
@@ -54,17 +56,20 @@ impl Batch {
         }
         let positions: Vec<usize> =
             segments.iter().flat_map(|segment| segment.start..segment.start + segment.tokens).collect();
+        let growth = config.query_growth.filter(|growth| positions.iter().any(|position| *position >= growth.tokens));
+        let query_factors = growth.map(|growth| positions.iter().map(|position| growth.factor(*position)).collect());
         let (positions, plan) = match on_gpu {
             false => {
-                let (cos, sin) = rotary.angles(&positions);
-                (RowPositions::Host { cos, sin }, None)
+                let angles = config.rotaries.iter().map(|rotary| rotary.angles(&positions));
+                (RowPositions::Host(angles.collect()), None)
             }
             true => {
                 let sequences: Vec<PagedSequenceRows<'_>> = segments.iter().filter_map(Segment::paged_rows).collect();
-                (RowPositions::Device, Some(RowPlan::new(&sequences, rotary.joined_angles(&positions))))
+                let angles = config.rotaries.iter().map(|rotary| rotary.joined_angles(&positions));
+                (RowPositions::Device, Some(RowPlan::new(&sequences, angles.collect())))
             }
         };
-        Self { segments, rows, positions, plan }
+        Self { segments, rows, positions, query_factors, plan }
     }
 }
 

@@ -1,11 +1,17 @@
 //! The keys of `config.json` that all decoders read, checked before anything is allocated.
 
+mod windows;
+
+use burn::tensor::Tensor;
 use firebox_contract::limits;
 
-use crate::arch::decoder::rotary::Rotary;
+use crate::arch::decoder::rotary::{Rotary, RotaryDefaults};
 use crate::checkpoint::json::JsonFile;
+use crate::checkpoint::weights::Weights;
 use crate::error::ModelError;
-use crate::layers::Activation;
+use crate::kernel::ScoreScale;
+use crate::layers::{Activation, RmsNorm};
+pub(crate) use windows::{read_window, read_windows};
 
 /// The keys that [`DecoderConfig::read`] reads and that encoders do not have.
 pub(crate) const CONFIG_KEYS: &[&str] = &["num_key_value_heads", "head_dim", "rms_norm_eps"];
@@ -21,11 +27,74 @@ pub(crate) struct Biases {
     pub(crate) mlp: bool,
 }
 
+/// What differs between the layers of a decoder.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct LayerConfig {
+    /// How many tokens a query attends to, itself included. `None` is all of them.
+    pub(crate) window: Option<usize>,
+    /// The index of its rotary embedding in [`DecoderConfig::rotaries`].
+    pub(crate) rotary: usize,
+    /// Whether its feed-forward part is a mixture of experts.
+    pub(crate) has_experts: bool,
+}
+
+/// The norms of queries and keys before they are rotated.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) enum QkNorms {
+    #[default]
+    None,
+    /// Of each head by itself: weights `[head_dim]`.
+    Heads,
+    /// Of all heads together: weights `[heads * head_dim]` and `[kv_heads * head_dim]`.
+    Whole,
+}
+
+/// Factors at some places of the model. 1 leaves it as it is.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct Multipliers {
+    /// Of the embeddings.
+    pub(crate) embeddings: f32,
+    /// Of the result of attention, and of the feed-forward part, before it is added.
+    pub(crate) residual: f32,
+    /// Of the logits.
+    pub(crate) logits: f32,
+}
+
+impl Default for Multipliers {
+    fn default() -> Self {
+        Self { embeddings: 1.0, residual: 1.0, logits: 1.0 }
+    }
+}
+
+/// Queries of later positions are longer: `1 + beta ln(1 + floor(position / tokens))` times (Llama 4's attention).
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct QueryGrowth {
+    pub(crate) beta: f32,
+    pub(crate) tokens: usize,
+}
+
+impl QueryGrowth {
+    pub(crate) fn factor(self, position: usize) -> f32 {
+        1.0 + self.beta * (1.0 + (position / self.tokens) as f32).ln()
+    }
+}
+
+/// The mixtures of experts of a decoder.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct ExpertsConfig {
+    pub(crate) count: usize,
+    /// Experts that a token goes to.
+    pub(crate) chosen: usize,
+    pub(crate) feed_forward: usize,
+    /// Whether the weights of the chosen experts are scaled so that they sum to 1.
+    pub(crate) normalised: bool,
+}
+
 /// A decoder's shape and options.
 #[derive(Debug, Clone)]
 pub(crate) struct DecoderConfig {
     pub(crate) hidden: usize,
-    pub(crate) layers: usize,
+    pub(crate) layers: Vec<LayerConfig>,
     pub(crate) heads: usize,
     pub(crate) kv_heads: usize,
     pub(crate) head_dim: usize,
@@ -36,13 +105,20 @@ pub(crate) struct DecoderConfig {
     pub(crate) norm_epsilon: f64,
     /// The function of the gates in the feed-forward part.
     pub(crate) activation: Activation,
-    pub(crate) rotary: Rotary,
+    /// At least one; layers name theirs by its index.
+    pub(crate) rotaries: Vec<Rotary>,
     pub(crate) tied_embeddings: bool,
     pub(crate) biases: Biases,
-    /// RMS norm over each head of q and k before rotation.
-    pub(crate) head_norm: bool,
-    /// Of each layer: how many tokens a query attends to, itself included. `None` is all of them.
-    pub(crate) windows: Vec<Option<usize>>,
+    pub(crate) qk_norms: QkNorms,
+    /// Added to the weights of every norm.
+    pub(crate) norm_offset: f32,
+    /// The scale of attention's scores, and their soft cap.
+    pub(crate) scores: ScoreScale,
+    /// `cap tanh(logit / cap)` of each logit.
+    pub(crate) logit_cap: Option<f32>,
+    pub(crate) multipliers: Multipliers,
+    pub(crate) query_growth: Option<QueryGrowth>,
+    pub(crate) experts: Option<ExpertsConfig>,
 }
 
 /// The values that an architecture's config class in transformers has for keys that the file leaves out.
@@ -54,8 +130,10 @@ pub(crate) struct ConfigDefaults {
     pub(crate) feed_forward: usize,
     pub(crate) vocabulary: usize,
     pub(crate) positions: usize,
-    /// `original_max_position_embeddings`; `None` is `max_position_embeddings`.
-    pub(crate) original_positions: Option<usize>,
+    pub(crate) rotary: RotaryDefaults,
+    pub(crate) tied_embeddings: bool,
+    /// The key and the name of the activation function.
+    pub(crate) activation: (&'static str, &'static str),
     /// `None` is as many as heads.
     pub(crate) kv_heads: Option<usize>,
     /// `None` is `hidden / heads`.
@@ -69,7 +147,16 @@ impl DecoderConfig {
     /// # Errors
     /// `Config` and `Unsupported`, with the key.
     pub(crate) fn read(file: &JsonFile, defaults: ConfigDefaults) -> Result<Self, ModelError> {
-        let activation = Activation::read(file, "silu")?;
+        let mut config = Self::read_without_rotary(file, defaults)?;
+        let rotary = Rotary::read(file, config.head_dim, config.positions, defaults.rotary)?;
+        config.positions = rotary.positions(config.positions);
+        config.rotaries.push(rotary);
+        Ok(config)
+    }
+
+    /// As [`DecoderConfig::read`]. The caller adds the rotary embeddings.
+    pub(crate) fn read_without_rotary(file: &JsonFile, defaults: ConfigDefaults) -> Result<Self, ModelError> {
+        let activation = Activation::read_key(file, defaults.activation.0, defaults.activation.1)?;
         let hidden = file.number_or("hidden_size", defaults.hidden, 1..=limits::MODEL_HIDDEN_MAX)?;
         let layers = file.number_or("num_hidden_layers", defaults.layers, 1..=limits::MODEL_LAYERS_MAX)?;
         let heads = file.number_or("num_attention_heads", defaults.heads, 1..=limits::MODEL_HEADS_MAX)?;
@@ -77,25 +164,55 @@ impl DecoderConfig {
         let head_dim = read_head_dim(file, hidden, heads, defaults.head_dim)?;
         let positions =
             file.number_or("max_position_embeddings", defaults.positions, 1..=limits::CONTEXT_TOKENS_MAX)?;
-        let rotary = Rotary::read(file, head_dim, positions, defaults.original_positions)?;
         let wide = file.number_or("intermediate_size", defaults.feed_forward, 1..=limits::MODEL_HIDDEN_MAX)?;
         Ok(Self {
             hidden,
-            layers,
+            layers: vec![LayerConfig::default(); layers],
             heads,
             kv_heads,
             head_dim,
             feed_forward: wide,
             vocabulary: file.number_or("vocab_size", defaults.vocabulary, 1..=limits::MODEL_VOCABULARY_TOKENS_MAX)?,
-            positions: positions.min(rotary.positions_max()),
+            positions,
             norm_epsilon: file.float_or("rms_norm_eps", defaults.norm_epsilon, 0.0..=1.0)?,
             activation,
-            rotary,
-            tied_embeddings: file.flag("tie_word_embeddings", false)?,
+            rotaries: Vec::new(),
+            tied_embeddings: file.flag("tie_word_embeddings", defaults.tied_embeddings)?,
             biases: Biases::default(),
-            head_norm: false,
-            windows: vec![None; layers],
+            qk_norms: QkNorms::None,
+            norm_offset: 0.0,
+            scores: ScoreScale::of(head_dim),
+            logit_cap: None,
+            multipliers: Multipliers::default(),
+            query_growth: None,
+            experts: None,
         })
+    }
+
+    /// The weights of a norm of `width`, under this name without `.weight`.
+    pub(crate) fn norm_weight(&self, weights: &Weights<'_>, name: &str, width: usize) -> Result<Tensor<1>, ModelError> {
+        let weight = weights.vector(&format!("{name}.weight"), width)?;
+        Ok(if self.norm_offset == 0.0 { weight } else { weight + self.norm_offset })
+    }
+
+    /// As [`Self::norm_weight`], the norm itself.
+    pub(crate) fn norm(&self, weights: &Weights<'_>, name: &str, width: usize) -> Result<RmsNorm, ModelError> {
+        Ok(RmsNorm::new(self.norm_weight(weights, name, width)?, self.norm_epsilon))
+    }
+
+    /// Gives each layer its window.
+    pub(crate) fn set_windows(&mut self, windows: impl IntoIterator<Item = Option<usize>>) {
+        self.layers.iter_mut().zip(windows).for_each(|(layer, window)| layer.window = window);
+    }
+
+    /// The longest context, in tokens, where the load asks for none. Some rotary embeddings are best up to a length.
+    pub(crate) fn positions_default(&self) -> usize {
+        self.rotaries.iter().filter_map(Rotary::positions_short).fold(self.positions, usize::min)
+    }
+
+    /// Fits the rotary embeddings to the context that the model is loaded for, in tokens.
+    pub(crate) fn fit_context(&mut self, tokens: usize) {
+        self.rotaries.iter_mut().for_each(|rotary| rotary.fit_context(tokens));
     }
 }
 
@@ -124,15 +241,6 @@ fn read_head_dim(file: &JsonFile, hidden: usize, heads: usize, default: Option<u
     Ok(head_dim)
 }
 
-/// `sliding_window` of the classes that have one: null means no window, and an absent key means `default`.
-pub(crate) fn read_window(file: &JsonFile, default: Option<usize>) -> Result<Option<usize>, ModelError> {
-    if file.given("sliding_window").is_none() {
-        return Ok(default);
-    }
-    let window = file.optional_number("sliding_window", 1..=usize::MAX)?;
-    Ok(window.map(|window| window.min(limits::CONTEXT_TOKENS_MAX)))
-}
-
 #[cfg(test)]
 pub(in crate::arch) mod tests {
     use serde_json::{Value, json};
@@ -153,19 +261,30 @@ pub(in crate::arch) mod tests {
             let (class, config) = (&all[architecture.names[0]], (architecture.config)(&empty).expect("it is read"));
             let read = json!({
                 "hidden_size": config.hidden, "intermediate_size": config.feed_forward,
-                "num_hidden_layers": config.layers, "num_attention_heads": config.heads,
+                "num_hidden_layers": config.layers.len(), "num_attention_heads": config.heads,
                 "num_key_value_heads": config.kv_heads, "head_dim": config.head_dim,
                 "vocab_size": config.vocabulary, "max_position_embeddings": config.positions,
                 "rms_norm_eps": config.norm_epsilon, "tie_word_embeddings": config.tied_embeddings,
-                "eos_token_id": architecture.end, "sliding_window": config.windows.first(),
+                "eos_token_id": architecture.end, "sliding_window": config.layers.first().map(|layer| layer.window),
             });
             for (key, value) in read.as_object().expect("an object") {
                 assert_eq!(value, &class[key], "{key} of {}", architecture.names[0]);
             }
-            let theta = class["rope_theta"].as_f64().expect("a number");
-            assert_eq!(config.rotary, Rotary::unscaled(theta, config.head_dim), "{}", architecture.names[0]);
+            assert_rotaries(&config, &class["rope_parameters"], architecture.names[0]);
             let on = |key: &str| class[key].as_bool().unwrap_or(false);
             assert_eq!((config.biases.output, config.biases.mlp), (on("attention_bias"), on("mlp_bias")));
+        }
+    }
+
+    /// The rotary embeddings are those of the settings, or of the settings for each kind of layer.
+    fn assert_rotaries(config: &DecoderConfig, settings: &Value, name: &str) {
+        let kinds = ["full_attention", "sliding_attention"].map(|kind| &settings[kind]);
+        let all = if kinds[0].is_object() { kinds.to_vec() } else { vec![settings] };
+        assert!(config.rotaries.len() >= all.len(), "{name}");
+        for (settings, rotary) in all.into_iter().zip(&config.rotaries) {
+            let file = JsonFile::of("config.json", json!({ "rope_parameters": settings }));
+            let read = Rotary::read(&file, config.head_dim, config.positions, RotaryDefaults::USUAL);
+            assert_eq!(rotary, &read.expect("it is read"), "{name}");
         }
     }
 
@@ -179,10 +298,10 @@ pub(in crate::arch) mod tests {
             let slides = |kind: &Value| kind.as_str() == Some("sliding_attention");
             let expected: Vec<Option<u64>> = match class["layer_types"].as_array() {
                 Some(types) => types.iter().map(|kind| window.filter(|_| slides(kind))).collect(),
-                None => vec![window; config.layers],
+                None => vec![window; config.layers.len()],
             };
             let windows: Vec<Option<u64>> =
-                config.windows.iter().map(|window| window.map(|window| window as u64)).collect();
+                config.layers.iter().map(|layer| layer.window.map(|window| window as u64)).collect();
             assert_eq!(windows, expected, "{}", architecture.names[0]);
         }
     }

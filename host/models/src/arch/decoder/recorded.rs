@@ -49,6 +49,11 @@ impl Default for RecordedSteps {
 }
 
 impl RecordedSteps {
+    /// Steps that are never recorded: they read results from the device on their way.
+    pub(super) fn refused() -> Self {
+        Self { refused: true, ..Self::default() }
+    }
+
     /// The logits of a decode step, `[rows, vocabulary]`, read by `read`: replayed if a step of this size is recorded,
     /// else from `compute`, which is recorded while it runs. `None` if the step has prefill rows or if its size is not to
     /// be recorded (yet).

@@ -44,13 +44,13 @@ impl DecoderEncoder {
             let cache = SequenceCache::of_one_pass(decoder.cache_shape, tokens.len()).ok_or_else(no_cache)?;
             parts.push((SequenceId(parts.len() as u64), cache, tokens));
         }
-        let mut batch = Batch::new(parts, &decoder.config.rotary, false);
+        let mut batch = Batch::new(parts, &decoder.config, false);
         let rows = batch.rows;
-        let values = decoder.embed(rows, &tokens)?;
+        let values = decoder.head.embed(tokens.iter().copied().flatten())?;
         let data = TensorData::new(values, [rows, decoder.config.hidden]);
         let x = Tensor::from_data(data, (&decoder.device, DType::F32));
         let x = decoder.run_layers(x, &mut batch, None, &mut || true)?.ok_or_else(no_cache)?;
-        let states = decoder.norm.forward(x).try_into_vec_as::<f32>();
+        let states = decoder.head.normed(x).try_into_vec_as::<f32>();
         states.map_err(|error| decoder.failed(error.to_string()))
     }
 }

@@ -13,20 +13,41 @@ pub(crate) struct DecoderTensors {
     /// `[vocabulary, hidden]`
     pub(crate) head: &'static str,
     pub(crate) layer: &'static str,
-    /// `[hidden]`: the norm before attention.
-    pub(crate) attention_norm: &'static str,
+    /// `[hidden]`: the norms around attention.
+    pub(crate) attention_norms: Around<&'static str>,
     /// `[heads, kv_heads and kv_heads * head_dim, hidden]`
     pub(crate) qkv: Projections<3>,
-    /// `[head_dim]`: the norms over heads of queries and of keys.
-    pub(crate) head_norms: [&'static str; 2],
+    /// The norms of queries and of keys, as [`QkNorms`](crate::arch::decoder::QkNorms) says.
+    pub(crate) qk_norms: [&'static str; 2],
     /// `[hidden, heads * head_dim]`
     pub(crate) attention_output: &'static str,
-    /// `[hidden]`: the norm before the feed-forward part.
-    pub(crate) mlp_norm: &'static str,
+    /// `[hidden]`: the norms around the feed-forward part.
+    pub(crate) mlp_norms: Around<&'static str>,
     /// `[2 * feed_forward, hidden]`
     pub(crate) gate_up: Projections<2>,
     /// `[hidden, feed_forward]`
     pub(crate) down: &'static str,
+    pub(crate) experts: ExpertTensors,
+}
+
+/// What stands before and after a part of a layer.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Around<T> {
+    pub(crate) before: Option<T>,
+    /// Of the result, before it is added.
+    pub(crate) after: Option<T>,
+}
+
+/// Names of the tensors of a mixture of experts, in the layer.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct ExpertTensors {
+    /// `[experts, hidden]`: the router.
+    pub(crate) router: &'static str,
+    /// The beginning of the names of all experts. The number of an expert follows, or nothing where the tensors of all
+    /// experts are stacked to one.
+    pub(crate) experts: &'static str,
+    /// Gate and up, `[feed_forward, hidden]`, and down, `[hidden, feed_forward]`, of an expert.
+    pub(crate) parts: [&'static str; 3],
 }
 
 /// Matrices with the same input.

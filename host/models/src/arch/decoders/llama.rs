@@ -1,6 +1,8 @@
 //! Llama (Touvron et al. 2023) as Hugging Face has it. The other decoders are described as differences from it.
 
-use crate::arch::decoder::{Biases, ConfigDefaults, DecoderConfig, DecoderTensors, Projections};
+use crate::arch::decoder::{
+    Around, Biases, ConfigDefaults, DecoderConfig, DecoderTensors, ExpertTensors, Projections, RotaryDefaults,
+};
 use crate::checkpoint::json::JsonFile;
 use crate::error::ModelError;
 
@@ -12,7 +14,9 @@ pub(super) const DEFAULTS: ConfigDefaults = ConfigDefaults {
     feed_forward: 11_008,
     vocabulary: 32_000,
     positions: 2_048,
-    original_positions: None,
+    rotary: RotaryDefaults::USUAL,
+    tied_embeddings: false,
+    activation: ("hidden_act", "silu"),
     kv_heads: None,
     head_dim: None,
     norm_epsilon: 1e-6,
@@ -25,13 +29,18 @@ pub(super) const TENSORS: DecoderTensors = DecoderTensors {
     norm: "model.norm",
     head: "lm_head",
     layer: "model.layers.{}.",
-    attention_norm: "input_layernorm",
+    attention_norms: Around { before: Some("input_layernorm"), after: None },
     qkv: Projections::Separate(["self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"]),
-    head_norms: ["self_attn.q_norm", "self_attn.k_norm"],
+    qk_norms: ["self_attn.q_norm", "self_attn.k_norm"],
     attention_output: "self_attn.o_proj",
-    mlp_norm: "post_attention_layernorm",
+    mlp_norms: Around { before: Some("post_attention_layernorm"), after: None },
     gate_up: Projections::Separate(["mlp.gate_proj", "mlp.up_proj"]),
     down: "mlp.down_proj",
+    experts: ExpertTensors {
+        router: "mlp.gate",
+        experts: "mlp.experts.",
+        parts: ["gate_proj", "up_proj", "down_proj"],
+    },
 };
 
 pub(super) fn config(file: &JsonFile) -> Result<DecoderConfig, ModelError> {

@@ -4,7 +4,9 @@ use burn::tensor::{DType, Device, Tensor, TensorData, activation};
 
 use crate::arch::encoder::config::{AttentionKind, EncoderConfig};
 use crate::arch::encoder::relative::BucketBias;
-use crate::kernel::{Attention, AttentionMask, HeadCache, HeadCacheLayout, RelativeBias, SequenceRows, matmul};
+use crate::kernel::{
+    Attention, AttentionMask, HeadCache, HeadCacheLayout, RelativeBias, ScoreScale, SequenceRows, matmul,
+};
 use crate::load::is_cpu;
 
 /// Added to the score of a token that is not attended to.
@@ -87,8 +89,8 @@ impl HostRows {
         let distance = config.attention.get(kind).and_then(|kind| kind.distance);
         let mask = distance.map_or(AttentionMask::Full, AttentionMask::Near);
         let (cos, sin) = self.angles.get(kind).map_or((&[][..], &[][..]), |(cos, sin)| (cos, sin));
-        let bias = self.bias.as_ref();
-        Attention { heads: config.heads, norms: None, cos, sin, mask, bias }.forward(qkv, &mut rows)
+        let (bias, scores) = (self.bias.as_ref(), ScoreScale::of(config.hidden / config.heads));
+        Attention { heads: config.heads, norms: None, cos, sin, mask, scores, bias }.forward(qkv, &mut rows)
     }
 }
 

@@ -45,13 +45,29 @@ impl HeadCacheLayout {
 pub(crate) struct Attention<'a> {
     pub(crate) heads: usize,
     pub(crate) norms: Option<&'a HeadNorms>,
-    /// Of every row of the step, `[rows, head_dim / 2]`; empty for models without rotary embedding.
+    /// Of every row of the step, `[rows, pairs]`; empty for models without rotary embedding. The first `2 * pairs`
+    /// elements of a head are rotated.
     pub(crate) cos: &'a [f32],
     pub(crate) sin: &'a [f32],
     /// The positions that a row attends to.
     pub(crate) mask: AttentionMask,
     /// What is added to the scores of sequences that begin with their first token, for models with a relative bias.
     pub(crate) bias: Option<&'a RelativeBias>,
+    pub(crate) scores: ScoreScale,
+}
+
+/// What attention's scores are before softmax: `scale q·k`, or `cap tanh(scale q·k / cap)`.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct ScoreScale {
+    pub(crate) scale: f32,
+    pub(crate) cap: Option<f32>,
+}
+
+impl ScoreScale {
+    /// Divided by the square root of the width of a head (Vaswani et al. 2017).
+    pub(crate) fn of(head_dim: usize) -> Self {
+        Self { scale: 1.0 / (head_dim as f32).sqrt(), cap: None }
+    }
 }
 
 /// The positions of its sequence that a row attends to.
@@ -127,14 +143,16 @@ impl Attention<'_> {
     ) -> impl Iterator<Item = HeadRotation<'a>> {
         let HeadCacheLayout { kv_heads, head_dim, .. } = sequence.cache.layout;
         let (first, tokens, start) = (sequence.first, sequence.tokens, sequence.start);
-        let (group, half) = (self.heads / kv_heads, if self.cos.is_empty() { 0 } else { head_dim / 2 });
+        let (group, pairs) = (self.heads / kv_heads, self.cos.len() / (qkv.len() / columns).max(1));
         let queries = queries.chunks_exact_mut((tokens * group * head_dim).max(1));
         sequence.cache.heads().zip(queries).enumerate().map(move |(index, (head, queries))| HeadRotation {
             qkv: &qkv[first * columns..(first + tokens) * columns],
             columns,
             norms: self.norms,
-            cos: &self.cos[first * half..(first + tokens) * half],
-            sin: &self.sin[first * half..(first + tokens) * half],
+            cos: &self.cos[first * pairs..(first + tokens) * pairs],
+            sin: &self.sin[first * pairs..(first + tokens) * pairs],
+            pairs,
+            scale: self.scores.scale,
             at: [index * group, self.heads + index, self.heads + kv_heads + index].map(|head| head * head_dim),
             group,
             head_dim,
@@ -165,6 +183,7 @@ impl Attention<'_> {
                     queries,
                     seen: (0..rows).map(|row| self.mask.of(sequence, first + row / group)).collect(),
                     group,
+                    cap: self.scores.cap,
                     row: sequence.first + first,
                     column: head * group * head_dim,
                     bias: self.bias.map(|bias| (bias, sequence.start + first)),

@@ -126,6 +126,12 @@ pub(super) fn exp(x: f32) -> f32 {
     if x < -87.0 { 0.0 } else { scaled }
 }
 
+/// `cap tanh(x / cap)`, with an error of 3e-7 of the cap.
+#[inline(always)]
+pub(crate) fn soft_cap(x: f32, cap: f32) -> f32 {
+    cap * (1.0 - 2.0 / (1.0 + exp(2.0 / cap * x)))
+}
+
 /// The error function with an error of 2e-7 (Abramowitz and Stegun 1964, 7.1.26).
 #[inline(always)]
 fn erf(x: f32) -> f32 {
@@ -173,6 +179,19 @@ pub(super) mod tests {
             sum += term / f64::from(2 * n + 1);
         }
         sum * 2.0 / std::f64::consts::PI.sqrt()
+    }
+
+    #[test]
+    fn soft_caps_are_hyperbolic_tangents() {
+        for cap in [0.5_f32, 30.0, 50.0] {
+            for at in -4_000..4_000 {
+                let x = at as f32 / 20.0;
+                let expected = f64::from(cap) * (f64::from(x) / f64::from(cap)).tanh();
+                assert!((f64::from(soft_cap(x, cap)) - expected).abs() <= 3e-7 * f64::from(cap), "{x} of {cap}");
+            }
+        }
+        assert_eq!((soft_cap(f32::INFINITY, 2.0), soft_cap(f32::NEG_INFINITY, 2.0)), (2.0, -2.0));
+        assert!(soft_cap(f32::NAN, 2.0).is_nan());
     }
 
     #[test]

@@ -67,6 +67,10 @@ impl StoredMatrix {
         self.rows
     }
 
+    pub(crate) fn columns(&self) -> usize {
+        self.columns
+    }
+
     /// Bytes as stored.
     pub(crate) fn bytes(&self) -> usize {
         self.parts.iter().map(|part| part.bytes().len()).sum()

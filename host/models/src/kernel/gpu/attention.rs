@@ -22,6 +22,7 @@ mod tests;
 use burn::tensor::Tensor as BurnTensor;
 
 use super::{DeviceBuffer, Gpu, empty_like, primitive, tensor};
+use crate::kernel::cpu::ScoreScale;
 pub(crate) use pages::{PAGE_TOKENS, PageShape, PageStore, Pages};
 
 /// The rows of one sequence in a step.
@@ -38,7 +39,7 @@ pub(crate) struct PagedSequenceRows<'a> {
 #[derive(Debug)]
 pub(crate) struct RowPlan {
     slots: Vec<u32>,
-    angles: Vec<f32>,
+    angles: Vec<Vec<f32>>,
     tasks: Vec<u32>,
     tables: Vec<u32>,
     rows_of_task: usize,
@@ -50,8 +51,8 @@ pub(crate) struct RowPlan {
 pub(crate) struct PagedRows {
     /// For each row, the page of its keys and values and the position in the page, as one number.
     slots: DeviceBuffer,
-    /// The cosines, then the sines, of each row: `[rows, head_dim]`.
-    angles: DeviceBuffer,
+    /// Of each rotary embedding of the model the cosines, then the sines, of each row: `[rows, 2 * pairs]`.
+    angles: Vec<DeviceBuffer>,
     /// Four words each: first row, number of rows, index of the first page in `tables`, position of the first row.
     tasks: DeviceBuffer,
     /// The pages of all sequences, one sequence after another.
@@ -72,8 +73,9 @@ pub(super) const LONG_TOKENS: usize = 257;
 const SPLITS: usize = 16;
 
 impl RowPlan {
-    /// The rows of `sequences` are one after another. `angles` has the cosines, then the sines, of each row.
-    pub(crate) fn new(sequences: &[PagedSequenceRows<'_>], angles: Vec<f32>) -> Self {
+    /// The rows of `sequences` are one after another. `angles` has, of each rotary embedding of the model, the cosines,
+    /// then the sines, of each row.
+    pub(crate) fn new(sequences: &[PagedSequenceRows<'_>], angles: Vec<Vec<f32>>) -> Self {
         let rows_of_task = if sequences.iter().all(|run| run.tokens == 1) { 1 } else { ROWS_OF_TASK };
         let (mut slots, mut tasks, mut tables) = (Vec::new(), Vec::new(), Vec::new());
         let mut first = 0;
@@ -113,7 +115,7 @@ impl RowPlan {
     fn upload_with(&self, tables: &[u32], gpu: &Gpu) -> PagedRows {
         PagedRows {
             slots: gpu.upload(&self.slots),
-            angles: gpu.upload(&self.angles),
+            angles: self.angles.iter().map(|angles| gpu.upload(angles)).collect(),
             tasks: gpu.upload(&self.tasks),
             tables: gpu.upload(tables),
             rows_of_task: self.rows_of_task,
@@ -135,7 +137,7 @@ impl PagedRows {
             && plan.tables.len() <= self.tables.count;
         if fits {
             gpu.overwrite(&self.slots, &plan.slots);
-            gpu.overwrite(&self.angles, &plan.angles);
+            self.angles.iter().zip(&plan.angles).for_each(|(words, angles)| gpu.overwrite(words, angles));
             gpu.overwrite(&self.tasks, &plan.tasks);
             gpu.overwrite(&self.tables, &plan.tables_of(self.tables.count));
         }
@@ -152,6 +154,20 @@ pub(crate) struct PagedAttention<'a> {
     pub(crate) norms: Option<(&'a BurnTensor<1>, f32)>,
     /// The sliding window: positions that a row attends to, its own included.
     pub(crate) window: Option<usize>,
+    /// The index of the layer's rotary embedding. It rotates the first elements of a head, twice its number of pairs.
+    pub(crate) rotary: usize,
+    pub(crate) scores: ScoreScale,
+}
+
+impl Gpu {
+    /// Checks that attention can compute with heads of `head_dim` elements.
+    ///
+    /// # Errors
+    /// The widest heads that fit into the shared memory of the device.
+    pub(crate) fn check_heads(&self, head_dim: usize) -> Result<(), usize> {
+        let most = online_softmax::head_dim_max(self.client.properties().hardware.max_shared_memory_size);
+        if head_dim <= most { Ok(()) } else { Err(most) }
+    }
 }
 
 impl PagedAttention<'_> {
@@ -162,7 +178,11 @@ impl PagedAttention<'_> {
         let PageShape { kv_heads, head_dim, .. } = store.shape();
         // The kernels do not check bounds.
         assert_eq!((count, columns), (rows.slots.count, (self.heads + 2 * kv_heads) * head_dim), "rows of other heads");
-        assert_eq!(rows.angles.count, count * head_dim, "rows have other angles");
+        let angles = rows.angles.get(self.rotary).map_or(0, |angles| angles.count);
+        assert!(
+            angles.is_multiple_of(2 * count) && (2..=head_dim).contains(&(angles / count)),
+            "rows have other angles"
+        );
         assert!(self.norms.is_none_or(|(weights, _)| weights.dims() == [2 * head_dim]), "heads have other norms");
         let qkv = primitive(qkv);
         let shape = [count, self.heads * store.shape().head_dim];

@@ -170,6 +170,10 @@ impl DeviceMatrix {
         Self { words: upload_bits(bytes, device), scales: None, rows, columns, form }
     }
 
+    pub(crate) fn columns(&self) -> usize {
+        self.columns
+    }
+
     /// Bytes on the device.
     pub(crate) fn bytes(&self) -> usize {
         let words = self.rows * self.form.vectors * self.form.lanes;

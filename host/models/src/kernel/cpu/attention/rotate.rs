@@ -22,9 +22,13 @@ pub(super) struct HeadRotation<'a> {
     pub(super) qkv: &'a [f32],
     pub(super) columns: usize,
     pub(super) norms: Option<&'a HeadNorms>,
-    /// `[tokens, head_dim / 2]`; empty for models without rotary embedding.
+    /// `[tokens, pairs]`
     pub(super) cos: &'a [f32],
     pub(super) sin: &'a [f32],
+    /// Pairs of elements of a head that are rotated.
+    pub(super) pairs: usize,
+    /// What queries are multiplied by.
+    pub(super) scale: f32,
     /// Columns of the first query head, of the key and of the value.
     pub(super) at: [usize; 3],
     pub(super) group: usize,
@@ -33,7 +37,7 @@ pub(super) struct HeadRotation<'a> {
     pub(super) start: usize,
     /// The destination of keys and values.
     pub(super) head: CachedHead<'a>,
-    /// The destination of queries, `[tokens, group, head_dim]`, divided by the square root of `head_dim`.
+    /// The destination of queries, `[tokens, group, head_dim]`, multiplied by the scale of scores.
     pub(super) queries: &'a mut [f32],
 }
 
@@ -65,32 +69,30 @@ fn rotate_avx2(rows: &mut HeadRotation<'_>) {
 
 #[inline(always)]
 fn rotate(rows: &mut HeadRotation<'_>) {
-    let (width, [query, key, value]) = (rows.head_dim, rows.at);
-    let half = if rows.cos.is_empty() { 0 } else { width / 2 };
-    let scale = 1.0 / (width as f32).sqrt();
+    let (width, pairs, [query, key, value]) = (rows.head_dim, rows.pairs, rows.at);
     let mut rotated = vec![0.0; width];
     let queries = rows.queries.chunks_exact_mut((rows.group * width).max(1));
     for (at, (row, queries)) in rows.qkv.chunks_exact(rows.columns).zip(queries).enumerate() {
-        let angles = (&rows.cos[at * half..(at + 1) * half], &rows.sin[at * half..(at + 1) * half]);
+        let angles = (&rows.cos[at * pairs..(at + 1) * pairs], &rows.sin[at * pairs..(at + 1) * pairs]);
         let norm = |of: fn(&HeadNorms) -> &[f32]| rows.norms.map(|norms| (of(norms), norms.epsilon));
         rotate_head(&row[key..key + width], norm(|norms| &norms.keys), angles, &mut rotated);
         rows.head.write(rows.start + at, &rotated, &row[value..value + width]);
         let heads = row[query..query + rows.group * width].chunks_exact(width);
         for (head, out) in heads.zip(queries.chunks_exact_mut(width)) {
             rotate_head(head, norm(|norms| &norms.queries), angles, out);
-            out.iter_mut().for_each(|value| *value *= scale);
+            out.iter_mut().for_each(|value| *value *= rows.scale);
         }
     }
 }
 
-/// Element `i` is paired with `i + head_dim / 2`, as in Hugging Face's checkpoints.
+/// Element `i` is paired with `i + pairs`, as in Hugging Face's checkpoints. Elements behind the pairs stay as they are.
 #[inline(always)]
 fn rotate_head(x: &[f32], norm: Option<(&[f32], f32)>, (cos, sin): (&[f32], &[f32]), out: &mut [f32]) {
     match norm {
         Some((weight, epsilon)) => rms_row(x, weight, epsilon, out),
         None => out.copy_from_slice(x),
     }
-    let (low, high) = out.split_at_mut(x.len() / 2);
+    let (low, high) = out.split_at_mut(cos.len());
     for (((low, high), cos), sin) in low.iter_mut().zip(high).zip(cos).zip(sin) {
         (*low, *high) = (*low * cos - *high * sin, *high * cos + *low * sin);
     }

@@ -11,6 +11,9 @@ pub(in crate::kernel) struct Case {
     pub(in crate::kernel) tokens: usize,
     pub(in crate::kernel) mask: AttentionMask,
     pub(in crate::kernel) norms: Option<HeadNorms>,
+    pub(in crate::kernel) scores: ScoreScale,
+    /// Pairs of elements that are rotated.
+    pub(in crate::kernel) pairs: usize,
     pub(in crate::kernel) cos: Vec<f32>,
     pub(in crate::kernel) sin: Vec<f32>,
     pub(in crate::kernel) qkv: Vec<f32>,
@@ -38,10 +41,19 @@ impl Case {
             tokens,
             mask: if decoder { AttentionMask::Causal(window) } else { AttentionMask::Full },
             norms: decoder.then_some(norms),
+            scores: ScoreScale::of(head_dim),
+            pairs: if decoder { head_dim / 2 } else { 0 },
             cos: if decoder { angles(f32::cos) } else { Vec::new() },
             sin: if decoder { angles(f32::sin) } else { Vec::new() },
             qkv: values(tokens * (heads + 2 * kv_heads) * head_dim, 613),
         }
+    }
+
+    /// The same with so many rotated pairs, this scale of scores and this soft cap.
+    fn with(mut self, pairs: usize, scale: f32, cap: Option<f32>) -> Self {
+        self.cos.truncate(self.tokens * pairs);
+        self.sin.truncate(self.tokens * pairs);
+        Self { pairs, scores: ScoreScale { scale, cap }, ..self }
     }
 
     pub(in crate::kernel) fn columns(&self) -> usize {
@@ -54,14 +66,15 @@ impl Case {
 
     /// Attention of some tokens of the sequence. The earlier tokens are in `cache`.
     fn part(&self, cache: &mut HeadCache, tokens: Range<usize>) -> Vec<f32> {
-        let (columns, half) = (self.columns(), if self.cos.is_empty() { 0 } else { self.head_dim / 2 });
+        let (columns, pairs) = (self.columns(), self.pairs);
         let attention = Attention {
             heads: self.heads,
             norms: self.norms.as_ref(),
-            cos: &self.cos[tokens.start * half..tokens.end * half],
-            sin: &self.sin[tokens.start * half..tokens.end * half],
+            cos: &self.cos[tokens.start * pairs..tokens.end * pairs],
+            sin: &self.sin[tokens.start * pairs..tokens.end * pairs],
             mask: self.mask,
             bias: None,
+            scores: self.scores,
         };
         let run = SequenceRows { first: 0, tokens: tokens.len(), start: tokens.start, cache };
         attention.rows(&self.qkv[tokens.start * columns..tokens.end * columns], columns, &mut [run])
@@ -88,12 +101,12 @@ impl Case {
             }
             None => x,
         };
-        let half = self.head_dim / 2;
-        let angle = |of: &[f32], at: usize| of.get(token * half + at % half).map(|angle| f64::from(*angle));
-        let rotated = |at: usize| match (angle(&self.cos, at), angle(&self.sin, at)) {
-            (Some(cos), Some(sin)) if at < half => x[at] * cos - x[at + half] * sin,
-            (Some(cos), Some(sin)) => x[at] * cos + x[at - half] * sin,
-            _ => x[at],
+        let pairs = self.pairs;
+        let angle = |of: &[f32], at: usize| f64::from(of[token * pairs + at % pairs]);
+        let rotated = |at: usize| match at {
+            _ if at >= 2 * pairs => x[at],
+            _ if at < pairs => x[at] * angle(&self.cos, at) - x[at + pairs] * angle(&self.sin, at),
+            _ => x[at] * angle(&self.cos, at) + x[at - pairs] * angle(&self.sin, at),
         };
         (0..self.head_dim).map(rotated).collect()
     }
@@ -116,7 +129,9 @@ impl Case {
                 let query = self.head(token, head);
                 let score = |at: usize| {
                     let key = self.head(at, self.heads + shared);
-                    query.iter().zip(&key).map(|(q, k)| q * k).sum::<f64>() / (self.head_dim as f64).sqrt()
+                    let product = query.iter().zip(&key).map(|(q, k)| q * k).sum::<f64>();
+                    let score = product * f64::from(self.scores.scale);
+                    self.scores.cap.map(f64::from).map_or(score, |cap| cap * (score / cap).tanh())
                 };
                 let weights: Vec<f64> = seen.clone().map(|at| score(at).exp()).collect();
                 let mut sums = vec![0.0; self.head_dim];
@@ -143,6 +158,9 @@ pub(in crate::kernel) fn cases() -> Vec<Case> {
         Case::new([8, 1, 8], 66, Some(1), true),
         Case::new([3, 3, 32], 65, None, false),
         Case::new([2, 2, 24], 1, None, false),
+        Case::new([4, 2, 32], 60, None, true).with(12, 0.3, None),
+        Case::new([4, 2, 80], 70, Some(33), true).with(25, 0.1, Some(2.0)),
+        Case::new([2, 1, 256], 40, Some(16), true).with(128, 0.2, Some(0.7)),
     ]
 }
 
@@ -193,7 +211,7 @@ fn in_parts_is_as_at_once() {
 #[test]
 fn sequences_of_one_step_do_not_attend_to_each_other() {
     let case = Case::new([4, 2, 32], 60, None, true);
-    let (columns, half, lengths) = (case.columns(), case.head_dim / 2, [3, 50, 1]);
+    let (columns, pairs, lengths) = (case.columns(), case.pairs, [3, 50, 1]);
     for level in levels() {
         let mut caches: Vec<HeadCache> = lengths.map(|_| HeadCache::new(case.layout(level), 60)).into();
         let mut alone = Vec::new();
@@ -204,9 +222,11 @@ fn sequences_of_one_step_do_not_attend_to_each_other() {
         let repeat = |of: &[f32], width: usize| lengths.map(|length| of[..length * width].to_vec()).concat();
         let mut qkv = repeat(&case.qkv, columns);
         qkv.extend(vec![1.0; 2 * columns]);
-        let (cos, sin) = (repeat(&case.cos, half), repeat(&case.sin, half));
-        let norms = case.norms.as_ref();
-        let attention = Attention { heads: 4, norms, cos: &cos, sin: &sin, mask: case.mask, bias: None };
+        // The rows of no sequence have angles too.
+        let angles = |of: &[f32]| [repeat(of, pairs), vec![1.0; 2 * pairs]].concat();
+        let (cos, sin) = (angles(&case.cos), angles(&case.sin));
+        let (norms, scores) = (case.norms.as_ref(), case.scores);
+        let attention = Attention { heads: 4, norms, cos: &cos, sin: &sin, mask: case.mask, scores, bias: None };
         let mut first = 0;
         let mut runs = Vec::new();
         for (length, cache) in lengths.iter().zip(&mut caches) {
@@ -264,8 +284,8 @@ fn a_bias_is_added_to_the_score_of_each_distance() {
         let case = Case::new([2, 2, 8], 40, None, false);
         let bias = RelativeBias::new(2, 40, |head, distance| if distance == head as isize { 0.0 } else { -1e9 });
         let mut cache = HeadCache::new(case.layout(level), case.tokens);
-        let attention =
-            Attention { heads: 2, norms: None, cos: &[], sin: &[], mask: AttentionMask::Full, bias: Some(&bias) };
+        let (mask, scores) = (AttentionMask::Full, case.scores);
+        let attention = Attention { heads: 2, norms: None, cos: &[], sin: &[], mask, scores, bias: Some(&bias) };
         let run = SequenceRows { first: 0, tokens: 40, start: 0, cache: &mut cache };
         let out = attention.rows(&case.qkv, case.columns(), &mut [run]);
         for token in 0..39 {

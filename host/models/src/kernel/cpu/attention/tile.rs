@@ -7,7 +7,7 @@
 
 use std::ops::Range;
 
-use super::super::functions::exp;
+use super::super::functions::{exp, soft_cap};
 use super::super::linear::Level;
 use super::super::linear::gemm::{OutputColumns, stored, strips};
 #[cfg(target_arch = "x86_64")]
@@ -29,6 +29,8 @@ pub(super) struct AttentionTile<'a> {
     pub(super) seen: Vec<Range<usize>>,
     /// Query heads of a token that share the head of keys.
     pub(super) group: usize,
+    /// The soft cap of scores.
+    pub(super) cap: Option<f32>,
     /// The first row and the first column of the tile in the result.
     pub(super) row: usize,
     pub(super) column: usize,
@@ -86,6 +88,9 @@ fn attend<V: Vector>(task: &AttentionTile<'_>, out: &OutputColumns<'_>) {
     }
     let (mut scales, mut sums) = (vec![0.0; rows], vec![0.0; rows * width]);
     for (row, (scale, seen)) in scales.iter_mut().zip(&task.seen).enumerate() {
+        if let Some(cap) = task.cap {
+            cap_row(&mut scores, rows, width, row, cap);
+        }
         *scale = softmax_row(&mut scores, rows, width, row, seen, panels.start * width);
     }
     for (element, wide) in task.cache.layout.value_panels() {
@@ -106,6 +111,16 @@ fn attend<V: Vector>(task: &AttentionTile<'_>, out: &OutputColumns<'_>) {
             for (out, sum) in out.iter_mut().zip(sums) {
                 *out = sum * scale;
             }
+        }
+    }
+}
+
+/// Caps the scores of one row.
+#[inline(always)]
+fn cap_row(scores: &mut [f32], rows: usize, width: usize, row: usize, cap: f32) {
+    for scores in scores.chunks_exact_mut(rows * width) {
+        for score in &mut scores[row * width..(row + 1) * width] {
+            *score = soft_cap(*score, cap);
         }
     }
 }

@@ -36,6 +36,8 @@ struct SoftmaxPlan {
     /// Queries of a cube: its heads for each row of a task.
     queries: usize,
     window: bool,
+    /// Whether scores have a soft cap.
+    capped: bool,
     /// Cubes that share the tiles of a sequence.
     splits: usize,
 }
@@ -58,6 +60,13 @@ impl SoftmaxPlan {
     }
 }
 
+/// The widest heads for which a cube's part of this much shared memory suffices.
+pub(super) fn head_dim_max(shared_bytes: usize) -> usize {
+    // Weights and greatest scores of each query, and the sums over sides, which are vectors of up to 4.
+    let others = QUERIES_MAX * (UNITS + PARTS) + 4 * UNITS;
+    (shared_bytes / size_of::<f32>()).saturating_sub(others) / QUERIES_MAX
+}
+
 pub(super) fn launch(
     attention: &PagedAttention<'_>,
     queries: &CubeTensor,
@@ -78,6 +87,7 @@ pub(super) fn launch(
         cube_heads,
         queries: cube_heads * rows.rows_of_task,
         window,
+        capped: attention.scores.cap.is_some(),
         splits: rows.splits,
     };
     let lanes = shape.key_lanes();
@@ -100,6 +110,7 @@ pub(super) fn launch(
             rows.tables.argument(1),
             argument(parts.as_ref().unwrap_or(out), lanes),
             attention.window.unwrap_or(0) as u32,
+            attention.scores.cap.unwrap_or(1.0),
             plan,
         );
     }
@@ -141,6 +152,7 @@ fn online_softmax<N: Size>(
     tables: &[u32],
     out: &mut [Vector<f32, N>],
     window: u32,
+    cap: f32,
     #[comptime] plan: SoftmaxPlan,
 ) {
     let lanes = N::value();
@@ -170,7 +182,7 @@ fn online_softmax<N: Size>(
     }
     tile += CUBE_POS_Z as usize * comptime!(UNITS);
     while tile < end {
-        score::<N>(keys, tables, &query, &mut weights, &task, tile, window, plan);
+        score::<N>(keys, tables, &query, &mut weights, &task, tile, window, cap, plan);
         sync_cube();
         find_greatest(&weights, &mut greatest, plan);
         sync_cube();
@@ -239,6 +251,7 @@ fn score<N: Size>(
     task: &SoftmaxTask,
     tile: usize,
     window: usize,
+    cap: f32,
     #[comptime] plan: SoftmaxPlan,
 ) {
     let lanes = N::value();
@@ -280,6 +293,11 @@ fn score<N: Size>(
         let mut score = f32::new(LOWEST);
         if seen {
             score = lanes_sum::<N>(scores[q]);
+            if comptime!(plan.capped) {
+                // The hyperbolic tangent, of a number whose exponential is finite.
+                let part = f32::max(f32::min(score / cap, 20.0f32), -20.0f32);
+                score = cap * (1.0f32 - 2.0f32 / (1.0f32 + (2.0f32 * part).exp()));
+            }
         }
         weights[comptime!(q * UNITS) + UNIT_POS as usize] = score;
     }

@@ -18,6 +18,8 @@ struct RotatePlan {
     heads: usize,
     kv_heads: usize,
     width: usize,
+    /// Pairs of elements that are rotated.
+    pairs: usize,
     key_lanes: usize,
     norms: bool,
 }
@@ -31,7 +33,10 @@ pub(super) fn launch(
 ) {
     let shape = store.shape();
     let (heads, kv_heads, width) = (attention.heads, shape.kv_heads, shape.head_dim);
-    let plan = RotatePlan { heads, kv_heads, width, key_lanes: shape.key_lanes(), norms: attention.norms.is_some() };
+    let Some(angles) = rows.angles.get(attention.rotary) else { return };
+    let pairs = angles.count / rows.slots.count.max(1) / 2;
+    let (key_lanes, norms) = (shape.key_lanes(), attention.norms.is_some());
+    let plan = RotatePlan { heads, kv_heads, width, pairs, key_lanes, norms };
     let [keys, values] = store.layer(attention.layer);
     let weights = attention.norms.map(|(weights, _)| primitive(weights.clone()));
     let epsilon = attention.norms.map_or(0.0, |(_, epsilon)| epsilon);
@@ -43,14 +48,14 @@ pub(super) fn launch(
             CubeCount::Static(rows.slots.count as u32, (heads + 2 * kv_heads) as u32, 1),
             CubeDim::new_1d(UNITS as u32),
             argument(qkv, 1),
-            rows.angles.argument(1),
+            angles.argument(1),
             rows.slots.argument(1),
-            weights.as_ref().map_or_else(|| rows.angles.argument(1), |weights| argument(weights, 1)),
+            weights.as_ref().map_or_else(|| angles.argument(1), |weights| argument(weights, 1)),
             argument(queries, 1),
             keys.argument(1),
             values.argument(1),
             epsilon,
-            1.0 / (width as f32).sqrt(),
+            attention.scores.scale,
             plan,
         );
     }
@@ -73,10 +78,8 @@ fn rotate_heads(
     let row = CUBE_POS_X as usize;
     let head = CUBE_POS_Y as usize;
     let unit = UNIT_POS as usize;
-    let heads = comptime!(plan.heads);
-    let kv_heads = comptime!(plan.kv_heads);
-    let width = comptime!(plan.width);
-    let half = comptime!(plan.width / 2);
+    let (heads, kv_heads) = comptime!((plan.heads, plan.kv_heads));
+    let (width, pairs) = comptime!((plan.width, plan.pairs));
     let units = comptime!(UNITS);
     let page_tokens = comptime!(PAGE_TOKENS);
     let slot = slots[row] as usize;
@@ -92,28 +95,34 @@ fn rotate_heads(
                 weights = width;
             }
         }
+        let query = (row * heads + head) * width;
+        let key = (page * kv_heads + usize::max(head, heads) - heads) * width;
+        let head_slot = HeadSlot { is_query: head < heads, query, key, offset };
         let mut pair = unit;
-        while pair < half {
+        while pair < pairs {
             let mut first = qkv[from + pair] * scale;
-            let mut second = qkv[from + half + pair] * scale;
+            let mut second = qkv[from + pairs + pair] * scale;
             if comptime!(plan.norms) {
                 first *= norms[weights + pair];
-                second *= norms[weights + half + pair];
+                second *= norms[weights + pairs + pair];
             }
-            let cos = angles[row * width + pair];
-            let sin = angles[row * width + half + pair];
+            let cos = angles[row * comptime!(2 * plan.pairs) + pair];
+            let sin = angles[row * comptime!(2 * plan.pairs) + pairs + pair];
             let low = first * cos - second * sin;
             let high = second * cos + first * sin;
-            if head < heads {
-                let to = (row * heads + head) * width + pair;
-                queries[to] = low * query_scale;
-                queries[to + half] = high * query_scale;
-            } else {
-                let start = (page * kv_heads + head - heads) * width;
-                keys[key_index(start, offset, pair, comptime!(plan.key_lanes))] = low;
-                keys[key_index(start, offset, pair + half, comptime!(plan.key_lanes))] = high;
-            }
+            put(queries, keys, &head_slot, pair, low, query_scale, comptime!(plan.key_lanes));
+            put(queries, keys, &head_slot, pair + pairs, high, query_scale, comptime!(plan.key_lanes));
             pair += units;
+        }
+        // Elements behind the pairs are not rotated.
+        let mut at = unit + comptime!(2 * plan.pairs);
+        while at < width {
+            let mut value = qkv[from + at] * scale;
+            if comptime!(plan.norms) {
+                value *= norms[weights + at];
+            }
+            put(queries, keys, &head_slot, at, value, query_scale, comptime!(plan.key_lanes));
+            at += units;
         }
     } else {
         let to = ((page * kv_heads + head - heads - kv_heads) * page_tokens + offset) * width;
@@ -122,6 +131,35 @@ fn rotate_heads(
             values[to + at] = qkv[from + at];
             at += units;
         }
+    }
+}
+
+/// Where the elements of a head go.
+#[derive(CubeType)]
+struct HeadSlot {
+    is_query: bool,
+    /// The first element of a query.
+    query: usize,
+    /// The first element of the head of a key, counted without positions, and the position in its page.
+    key: usize,
+    offset: usize,
+}
+
+/// Writes element `at` of a query, multiplied, or of a key.
+#[cube]
+fn put(
+    queries: &mut [f32],
+    keys: &mut [f32],
+    head_slot: &HeadSlot,
+    at: usize,
+    value: f32,
+    query_scale: f32,
+    #[comptime] key_lanes: usize,
+) {
+    if head_slot.is_query {
+        queries[head_slot.query + at] = value * query_scale;
+    } else {
+        keys[key_index(head_slot.key, head_slot.offset, at, key_lanes)] = value;
     }
 }
 

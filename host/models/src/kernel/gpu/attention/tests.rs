@@ -32,23 +32,23 @@ impl<'a> Running<'a> {
     /// One step of some sequences. Each gains the tokens from its first number up to its second.
     fn pass(&mut self, sequences: &mut [(&mut Pages, usize, usize)]) -> Vec<f32> {
         let (case, mut qkv, mut angles) = (self.case, Vec::new(), Vec::new());
-        let half = case.head_dim / 2;
+        let pairs = case.pairs;
         for (pages, start, end) in sequences.iter_mut() {
             self.store.reserve(pages, *end).expect("there is memory");
             qkv.extend_from_slice(&case.qkv[*start * case.columns()..*end * case.columns()]);
             for token in *start..*end {
-                angles.extend_from_slice(&case.cos[token * half..(token + 1) * half]);
-                angles.extend_from_slice(&case.sin[token * half..(token + 1) * half]);
+                angles.extend_from_slice(&case.cos[token * pairs..(token + 1) * pairs]);
+                angles.extend_from_slice(&case.sin[token * pairs..(token + 1) * pairs]);
             }
         }
         let rows: Vec<PagedSequenceRows<'_>> = sequences
             .iter()
             .map(|(pages, start, end)| PagedSequenceRows { tokens: end - start, start: *start, pages })
             .collect();
-        let rows = RowPlan::new(&rows, angles).upload(self.store.gpu());
+        let rows = RowPlan::new(&rows, vec![angles]).upload(self.store.gpu());
         let AttentionMask::Causal(window) = case.mask else { panic!("a decoder's case") };
         let norms = self.norms.as_ref().map(|(weights, epsilon)| (weights, *epsilon));
-        let attention = PagedAttention { heads: case.heads, layer: 1, norms, window };
+        let attention = PagedAttention { heads: case.heads, layer: 1, norms, window, rotary: 0, scores: case.scores };
         let count = qkv.len() / case.columns();
         let qkv = Tensor::from_data(TensorData::new(qkv, [count, case.columns()]), (&self.device, DType::F32));
         attention.forward(qkv, &rows, &self.store).try_into_vec_as::<f32>().expect("the device answers")
@@ -176,9 +176,9 @@ fn rates() {
         let sequence_rows: Vec<PagedSequenceRows<'_>> =
             all.iter().map(|pages| PagedSequenceRows { tokens: rows, start: context, pages }).collect();
         let count = rows * sequences;
-        let paged = RowPlan::new(&sequence_rows, vec![0.5; count * 128]).upload(running.store.gpu());
+        let paged = RowPlan::new(&sequence_rows, vec![vec![0.5; count * 128]]).upload(running.store.gpu());
         let norms = running.norms.as_ref().map(|(weights, epsilon)| (weights, *epsilon));
-        let attention = PagedAttention { heads: 16, layer: 1, norms, window: None };
+        let attention = PagedAttention { heads: 16, layer: 1, norms, window: None, rotary: 0, scores: case.scores };
         let shape = [count, case.columns()];
         let qkv = Tensor::<2>::from_data(TensorData::new(vec![0.25_f32; count * case.columns()], shape), &device);
         let run = |times: usize| {
