@@ -51,6 +51,11 @@ impl Compiler {
 }
 
 impl GrammarCompiler for Compiler {
+    fn prepare(&self) {
+        // Its error is that of every grammar.
+        let _later = self.vocabulary();
+    }
+
     fn compile(&self, tenant: &TenantId, grammar: &Grammar) -> Result<Box<dyn TokenConstraint>, Error> {
         Ok(Box::new(self.compiled(tenant, grammar)?.begin()))
     }

@@ -56,6 +56,9 @@ impl Grammar {
 
 /// Compiles grammars for the vocabulary of one model.
 pub trait GrammarCompiler: Send + Sync {
+    /// Builds what all grammars of the model need. Takes up to a second the first time, and nothing later.
+    fn prepare(&self) {}
+
     /// Compiles a grammar, or takes it from the tenant's share of a cache. Takes milliseconds, so it belongs on a thread
     /// that may block. The result is at the beginning of an answer.
     ///

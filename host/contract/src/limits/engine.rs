@@ -117,7 +117,7 @@ pub const GRAMMAR_SYMBOLS_MAX: usize = 100_000;
 /// Work to compile the regular expressions of a grammar, in nodes of expressions. One millisecond does about 50,000.
 pub const GRAMMAR_COMPILE_FUEL: u64 = 1_000_000;
 /// Time to compile the grammar of a request. After that the request is refused.
-pub const GRAMMAR_COMPILE_TIME: Duration = Duration::from_secs(5);
+pub const GRAMMAR_COMPILE_TIME: Duration = Duration::from_secs(15);
 /// Grammars that are compiled at the same time, one for each tenant at most.
 pub const GRAMMARS_COMPILED_PARALLEL: usize = 2;
 /// Work on regular expressions to find the tokens that may come next, in nodes of expressions. One millisecond does about 14,000.

@@ -1,5 +1,7 @@
 //! The grammar of an assistant turn: calls of the offered tools, the form that the request asks for, or both.
 
+use std::sync::Arc;
+
 use firebox_contract::limits::{GRAMMAR_COMPILE_TIME, TOOL_CALLS_PER_ROUND_MAX};
 use firebox_contract::{
     Error, Grammar, Message, Prompt, PromptEnd, Role, TokenConstraint, TokenId, ToolChoice, ToolDefinition,
@@ -68,6 +70,8 @@ impl Generation {
             return Err(Error::Internal("there is no compiler of grammars".to_owned()));
         };
         let tenant = self.tools.caller.tenant.clone();
+        let prepared = Arc::clone(&compiler);
+        self.pipeline.grammar_permits.run(&tenant, move || prepared.prepare()).await?;
         let work = move || {
             let mut constraint = compiler.compile(&tenant, &grammar)?;
             if constraint.accept_text(&text)? {
@@ -84,7 +88,7 @@ impl Generation {
             compiled = compiled => compiled?,
             () = self.pipeline.clock.sleep(GRAMMAR_COMPILE_TIME) => {
                 let seconds = GRAMMAR_COMPILE_TIME.as_secs();
-                Err(Error::TooLarge(format!("the grammar takes longer than {seconds} s to compile; simplify it")))
+                Err(Error::Usage(format!("the grammar takes longer than {seconds} s to compile; simplify it")))
             }
         }
     }
