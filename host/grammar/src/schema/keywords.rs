@@ -169,10 +169,22 @@ fn instance(value: &Value) -> Result<Value, String> {
     match value {
         Value::Number(number) => exact(number).map(drop)?,
         Value::Array(list) => list.iter().try_for_each(|value| instance(value).map(drop))?,
-        Value::Object(members) => members.values().try_for_each(|value| instance(value).map(drop))?,
+        Value::Object(members) => {
+            members.keys().try_for_each(|name| written(name))?;
+            members.values().try_for_each(|value| instance(value).map(drop))?;
+        }
+        Value::String(text) => written(text)?,
         _ => {}
     }
     Ok(value.clone())
+}
+
+/// Refuses a text that JSON writes with `\\u` escapes, which the library does not write.
+fn written(text: &str) -> Result<(), String> {
+    match text.chars().any(super::pattern::is_unwritten) {
+        true => Err("control characters in texts are not supported; leave them out".to_owned()),
+        false => Ok(()),
+    }
 }
 
 /// A number that is written and computed exactly.

@@ -25,6 +25,13 @@ pub(super) fn translate(pattern: &str) -> Result<String, String> {
     Ok(translator.out)
 }
 
+/// Whether JSON writes `c` with a `\\u` escape only.
+pub(super) fn is_unwritten(c: char) -> bool {
+    c < ' ' && !matches!(c, '\u{8}' | '\t' | '\n' | '\u{C}' | '\r')
+}
+
+const UNWRITTEN: &str = "control characters are not supported in patterns";
+
 struct Translator<'a> {
     rest: Peekable<Chars<'a>>,
     out: String,
@@ -34,6 +41,7 @@ impl Translator<'_> {
     fn run(&mut self) -> Result<(), String> {
         while let Some(c) = self.rest.next() {
             match c {
+                c if is_unwritten(c) => return Err(UNWRITTEN.to_owned()),
                 '\\' => self.escape(false)?,
                 '[' => self.class()?,
                 '(' => self.group()?,
@@ -103,6 +111,7 @@ impl Translator<'_> {
                 // They have a meaning in classes of Rust only.
                 Some(c @ ('[' | '&' | '~')) => self.out.extend(['\\', c]),
                 Some('-') if self.rest.peek() == Some(&'-') => self.out.push_str("\\-"),
+                Some(c) if is_unwritten(c) => return Err(UNWRITTEN.to_owned()),
                 Some(c) => self.out.push(c),
             }
         }
@@ -123,17 +132,17 @@ impl Translator<'_> {
             's' | 'S' => self.out.push_str(&set(c == 'S', SPACE)),
             'b' if in_class => self.out.push_str("\\x08"),
             'b' | 'B' => return Err("word boundaries are not supported in patterns".to_owned()),
-            't' | 'n' | 'r' | 'f' | 'v' => self.out.extend(['\\', c]),
-            '0' => self.out.push_str("\\x00"),
+            't' | 'n' | 'r' | 'f' => self.out.extend(['\\', c]),
+            '0' | 'v' => return Err(UNWRITTEN.to_owned()),
             '1'..='9' | 'k' => return Err("references to groups are not supported in patterns".to_owned()),
             'c' => {
                 let letter =
                     self.rest.next().filter(char::is_ascii_alphabetic).ok_or("\"\\c\" is not followed by a letter")?;
-                self.out.push_str(&format!("\\x{:02X}", letter as u32 % 32));
+                self.code(letter as u32 % 32)?;
             }
             'x' => {
                 let code = self.hex(2)?;
-                self.out.push_str(&format!("\\x{{{code:X}}}"));
+                self.code(code)?;
             }
             'u' => self.unicode()?,
             'p' | 'P' => {
@@ -169,8 +178,14 @@ impl Translator<'_> {
                 first
             }
         };
-        if char::from_u32(code).is_none() {
-            return Err("an escape is no character".to_owned());
+        self.code(code)
+    }
+
+    /// The character with this number.
+    fn code(&mut self, code: u32) -> Result<(), String> {
+        let c = char::from_u32(code).ok_or("an escape is no character")?;
+        if is_unwritten(c) {
+            return Err(UNWRITTEN.to_owned());
         }
         self.out.push_str(&format!("\\x{{{code:X}}}"));
         Ok(())
