@@ -95,6 +95,36 @@ fn interleaved_sequences_do_not_affect_each_other() {
 }
 
 #[test]
+fn drafted_tokens_have_the_logits_of_steps_of_their_own_and_can_be_removed() {
+    for device in devices() {
+        for name in golden_models() {
+            let golden = Golden::read(&name);
+            let mut model = load(&name, &device);
+            assert!(model.verifies_drafts(), "{name}");
+            prefill(&mut *model, FIRST, &golden.prompt, golden.prompt.len());
+            // The next token, two drafts that are right and one that is not, beside another sequence.
+            let right = &golden.answer[..3];
+            let wrong = (golden.answer[3] + 1) % 2;
+            let tokens = [right, &[wrong]].concat();
+            let spans = [
+                Span { sequence: SECOND, tokens: &golden.prompt[..4], wants_logits: false },
+                Span { sequence: FIRST, tokens: &tokens, wants_logits: true },
+            ];
+            let results = model.forward_drafts(&spans, &[0, 3], &mut || true).expect("not stopped");
+            let rows: Vec<_> = results.into_iter().map(|rows| rows.expect("forward works")).collect();
+            assert_eq!((rows[0].len(), rows[1].len()), (0, 4), "{name} on {}", device.name);
+            // The logits after the first three tokens, and after the fourth once the draft is removed.
+            let mut worst =
+                rows[1].iter().zip(&golden.logits[1..4]).map(|(a, b)| max_difference(a, b)).fold(0.0, f32::max);
+            assert!(model.truncate(FIRST, golden.prompt.len() + 3));
+            worst = worst.max(max_difference(&logits_of(&mut *model, FIRST, &golden.answer[3..4]), &golden.logits[4]));
+            let worst = worst / golden.scale();
+            assert!(worst <= device.tolerance, "{name} on {}: {worst:e}", device.name);
+        }
+    }
+}
+
+#[test]
 fn a_released_sequence_starts_empty() {
     for device in devices() {
         let golden = Golden::read("llama");
