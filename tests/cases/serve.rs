@@ -10,6 +10,7 @@ mod forced;
 mod isolation;
 mod limits;
 mod mcp;
+mod reasoning;
 mod revocation;
 mod sessions;
 mod shutdown;

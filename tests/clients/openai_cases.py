@@ -161,9 +161,47 @@ def an_unknown_field_is_passed_over():
 
 @case
 def what_is_not_offered_is_refused_and_not_passed_over():
-    refused(openai.BadRequestError, param="n", code="unsupported", n=2)
     refused(openai.BadRequestError, param="response_format.type", code="unsupported", response_format={"type": "xml"})
-    refused(openai.BadRequestError, param="logprobs", code="unsupported", logprobs=True)
+    refused(openai.BadRequestError, param="n", n=99)
+    refused(openai.BadRequestError, param="top_logprobs", logprobs=True, top_logprobs=99)
+    refused(openai.BadRequestError, param="top_logprobs", top_logprobs=2)
+
+
+@case
+def tokens_have_probabilities():
+    plain = {"key": "KEY_PLAIN", "temperature": 0, "max_tokens": 24}
+    done = chat(logprobs=True, top_logprobs=3, **plain).choices[0]
+    scored = done.logprobs.content
+    assert b"".join(bytes(one.bytes) for one in scored).decode() == done.message.content, scored
+    for one in scored:
+        assert one.logprob <= 0 and len(one.top_logprobs) == 3, one
+        assert one.top_logprobs[0].logprob == one.logprob >= one.top_logprobs[1].logprob, one
+    assert chat(**plain).choices[0].logprobs is None
+    streamed = [chunk.choices[0] for chunk in chat(logprobs=True, stream=True, **plain)]
+    tokens = [one.token for choice in streamed if choice.logprobs for one in choice.logprobs.content]
+    assert tokens == [one.token for one in scored], tokens
+    text = client().completions.create(model="ember", prompt="Hello", max_tokens=4, temperature=0, logprobs=2).choices[0]
+    assert "".join(text.logprobs.tokens) == text.text and len(text.logprobs.top_logprobs[0]) == 2, text
+    assert text.logprobs.text_offset == [0, 1, 2, 3] and max(text.logprobs.token_logprobs) <= 0, text
+
+
+@case
+def several_answers_have_indexes_and_one_prompt():
+    plain = {"key": "KEY_PLAIN", "temperature": 2, "seed": 7, "max_tokens": 16}
+    done = chat(n=3, **plain)
+    assert [choice.index for choice in done.choices] == [0, 1, 2], done
+    answers = [choice.message.content for choice in done.choices]
+    assert len(set(answers)) > 1, answers
+    assert answers == [choice.message.content for choice in chat(n=3, **plain).choices]
+    assert done.usage.prompt_tokens == chat(**plain).usage.prompt_tokens
+    texts, ends, usage = ["", ""], {}, None
+    for chunk in chat(n=2, stream=True, stream_options={"include_usage": True}, **plain):
+        usage = chunk.usage or usage
+        for choice in chunk.choices:
+            texts[choice.index] += choice.delta.content or ""
+            ends[choice.index] = choice.finish_reason or ends.get(choice.index)
+    assert texts == answers[:2] and all(ends.values()), (texts, ends)
+    assert usage.prompt_tokens == done.usage.prompt_tokens, usage
 
 
 @case
@@ -304,6 +342,27 @@ def a_tool_call_streams_in_deltas_the_helper_understands():
     (call,) = done.choices[0].message.tool_calls
     assert call.function.name == "calculator" and "1234" in call.function.arguments, call
     assert done.choices[0].finish_reason == "tool_calls"
+
+
+@case
+def a_call_streams_its_arguments_in_parts():
+    parts = [
+        call
+        for chunk in chat(key="KEY_PLAIN", tools=[CALCULATOR], stream=True)
+        for call in chunk.choices[0].delta.tool_calls or []
+    ]
+    first, rest = parts[0], parts[1:]
+    assert first.id and first.type == "function" and first.function.name == "calculator", first
+    assert first.function.arguments == "" and len(rest) > 2, parts
+    assert all(part.index == 0 and part.id is None and part.function.name is None for part in rest), parts
+    assert "1234" in json.loads("".join(part.function.arguments for part in rest))["expression"], parts
+
+
+@case
+def reasoning_of_a_model_without_reasoning_is_nothing():
+    done = chat(reasoning_effort="none", extra_body={"reasoning_max_tokens": 5})
+    assert ANSWER in done.choices[0].message.content and not hasattr(done.choices[0].message, "reasoning_content")
+    assert done.usage.completion_tokens_details.reasoning_tokens == 0
 
 
 @case

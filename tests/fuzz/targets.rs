@@ -270,7 +270,7 @@ fn control_tokens() {
 
 /// The pieces of a text that arrives in `parts`, with adjacent text pieces joined.
 fn pieces(format: &ToolCallFormat, parts: &[&str]) -> Vec<Piece> {
-    let mut parser = (format.parser)();
+    let mut parser = (format.parser)(&std::sync::Arc::new(tools()));
     let mut all: Vec<Piece> = parts.iter().flat_map(|part| parser.push(part)).collect();
     all.extend(parser.finish());
     all.into_iter().fold(Vec::new(), |mut merged, piece| {
@@ -308,6 +308,23 @@ fn tool_call_parsers() {
             "[",
             "]",
             "f(a=1)",
+            "<tool_call>f<arg_key>a</arg_key><arg_value>",
+            "</arg_value>",
+            "<function=f>",
+            "<parameter=a>",
+            "</parameter>",
+            "</function>",
+            "<|tool_call_begin|>functions.f:0<|tool_call_argument_begin|>",
+            "<|tool_call_end|>",
+            "<｜tool▁call▁begin｜>f<｜tool▁sep｜>",
+            "<｜tool▁call▁end｜>",
+            "<|channel|>commentary to=functions.f<|message|>",
+            "<|call|>",
+            "<|tool_call>call:f{a:",
+            "<|\"|>",
+            "<tool_call|>",
+            "<|tool_call|>",
+            "<|/tool_call|>",
             "\n",
         ],
         seeds: [
@@ -315,6 +332,9 @@ fn tool_call_parsers() {
             "[TOOL_CALLS][{\"name\": \"f\", \"arguments\": {}}]",
             "[TOOL_CALLS]f[ARGS]{\"a\": 1}",
             "<|python_tag|>{\"name\": \"f\", \"parameters\": {\"a\": [1]}}",
+            "[f(a=[1, {'b': \"x\"}])]",
+            "<tool_call>\n<function=f>\n<parameter=a>\n1\n</parameter>\n</function>\n</tool_call>",
+            "<|tool_call>call:f{a:<|\"|>x<|\"|>,b:[1,{c:true}]}<tool_call|>",
         ]
         .map(|seed| seed.as_bytes().to_vec())
         .to_vec(),

@@ -53,6 +53,7 @@ const UNITS_OF_OTHERS: &[(&str, &str)] = &[
 
 /// Words of names that are units as they are, in the plural.
 const PLURALS: &[&str] = &[
+    "ANSWERS",
     "APPROVALS",
     "ATTEMPTS",
     "BLOCKS",

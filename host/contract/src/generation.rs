@@ -1,11 +1,13 @@
 //! A generation request, and the events of its answer.
 
 pub mod grammar;
+pub mod logprobs;
 pub mod sampling;
 
 use std::time::Duration;
 
 use self::grammar::Grammar;
+use self::logprobs::TokenLogprobs;
 use self::sampling::SamplingOverrides;
 use crate::chat::{ChatOptions, Message, ToolCall, ToolDefinition};
 use crate::hook::{LogLine, PluginUse, ToolOutcome};
@@ -28,6 +30,8 @@ pub struct GenerationRequest {
     pub prompt: Prompt,
     /// Options for the chat template; without effect for a text prompt.
     pub chat: ChatOptions,
+    /// Whether and how much the model reasons before it answers; without effect for a text prompt.
+    pub reasoning: ReasoningOptions,
     /// The sampling parameters that the client set.
     pub sampling: SamplingOverrides,
     /// The form that the answer must have. A turn that calls tools has the form of calls instead.
@@ -52,6 +56,7 @@ impl GenerationRequest {
         Self {
             prompt,
             chat: ChatOptions::DEFAULT,
+            reasoning: ReasoningOptions::default(),
             sampling,
             grammar: None,
             context_tokens_max: None,
@@ -60,6 +65,23 @@ impl GenerationRequest {
             plugins: Vec::new(),
             id: None,
         }
+    }
+}
+
+/// The reasoning of a request. It has no effect on a model without reasoning.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ReasoningOptions {
+    /// Whether the model reasons, by the switch of its chat template. `None` is the template's default.
+    pub enabled: Option<bool>,
+    /// Maximum number of reasoning tokens of one turn. Then the reasoning is closed and the answer begins.
+    pub max_tokens: Option<usize>,
+    /// Whether reasoning becomes events of its own. Otherwise it stays in the text with its marks.
+    pub separate: bool,
+}
+
+impl Default for ReasoningOptions {
+    fn default() -> Self {
+        Self { enabled: None, max_tokens: None, separate: true }
     }
 }
 
@@ -82,6 +104,8 @@ pub struct ToolOptions {
     pub strict: Vec<String>,
     /// Maximum number of calls over all rounds.
     pub calls_max: usize,
+    /// Whether calls of the client's tools are sent while the model writes them, as [`Event::ToolCallDelta`].
+    pub stream_calls: bool,
 }
 
 impl Default for ToolOptions {
@@ -95,6 +119,7 @@ impl Default for ToolOptions {
             policy: ToolPolicy::ALLOW_ALL,
             tightened: ToolPolicy::ALLOW_ALL,
             calls_max: limits::TOOL_CALLS_MAX,
+            stream_calls: false,
         }
     }
 }
@@ -150,8 +175,10 @@ pub struct Usage {
     pub prompt_tokens: usize,
     /// Prompt tokens that came from the prefix cache and were not computed.
     pub cached_tokens: usize,
-    /// Tokens of all answers, without those of token healing.
+    /// Tokens of all answers, with their reasoning and without those of token healing.
     pub completion_tokens: usize,
+    /// Answer tokens that were reasoning.
+    pub reasoning_tokens: usize,
 }
 
 /// The times of one request.
@@ -187,8 +214,25 @@ pub struct Finish {
 /// An event of a generation. `Finished` is the last one.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Event {
+    /// A piece of the model's reasoning before its answer, with whole characters. Requests with plugins of the text stage
+    /// get none, because the plugins do not see it.
+    Reasoning(String),
+    /// The probability of the next token of the answer, if the request asks for it. It comes before the text of the token.
+    /// Tokens of the reasoning have none. Requests with plugins of the text stage get none.
+    Logprobs(TokenLogprobs),
     /// A piece of the answer, with whole characters.
     Text(String),
+    /// The next part of the arguments of a call that the client runs, if the request wants calls to be streamed. All parts
+    /// of a call together are its arguments. [`Event::ToolCall`] follows when the turn has ended. If the model makes a
+    /// mistake after the first part, the call is delivered as it was written.
+    ToolCallDelta {
+        /// The call's id.
+        id: String,
+        /// The tool's name, in the first part.
+        name: Option<String>,
+        /// The text of the part.
+        arguments: String,
+    },
     /// The model called a tool. The event comes before the call runs.
     ToolCall(ToolCall),
     /// The call waits for approval.

@@ -30,8 +30,11 @@ pub use error::panic::panic_text;
 pub use error::{Error, ErrorKind};
 pub use gate::{Decision, Gate, OpenGate, RequestUsage, Reservation};
 pub use generation::grammar::{Grammar, GrammarCompiler, TokenConstraint, TokenMask};
+pub use generation::logprobs::{LOGPROB_LEAST, ScoredToken, TokenLogprobs};
 pub use generation::sampling::{Sampling, SamplingOverrides};
-pub use generation::{Event, Finish, FinishReason, GenerationRequest, Prompt, Timing, ToolOptions, Usage};
+pub use generation::{
+    Event, Finish, FinishReason, GenerationRequest, Prompt, ReasoningOptions, Timing, ToolOptions, Usage,
+};
 pub use hook::{
     HookSource, Hooks, LogLine, PluginUse, PromptHook, PromptVerdict, RequestInfo, TextHook, TextVerdict, ToolHook,
     ToolOutcome,

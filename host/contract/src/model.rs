@@ -185,6 +185,14 @@ pub trait TextCodec: Send + Sync {
     /// `Error::Model` if the tokenizer fails.
     fn encode_text(&self, text: &str) -> Result<Vec<TokenId>, Error>;
 
+    /// Tokenizes a piece of a template's text, such as a mark: special tokens in it are recognised, and none are added.
+    ///
+    /// # Errors
+    /// `Error::Model` if the tokenizer fails.
+    fn encode_markup(&self, text: &str) -> Result<Vec<TokenId>, Error> {
+        self.encode_text(text)
+    }
+
     /// As [`TextCodec::encode_chat`], but stops early if the conversation has far more than `max` tokens.
     ///
     /// # Errors
@@ -232,6 +240,13 @@ pub trait TextCodec: Send + Sync {
     /// The control tokens that mark tool calls, which [`TextCodec::decoder`] decodes as text, each with its text.
     fn marker_tokens(&self) -> Vec<(String, TokenId)> {
         Vec::new()
+    }
+
+    /// The text of one token as bytes. A token may be a part of a character.
+    fn token_bytes(&self, token: TokenId) -> Vec<u8> {
+        let mut decoder = self.decoder_with_specials(&[]);
+        let text = decoder.push(token).unwrap_or_default() + &decoder.finish().unwrap_or_default();
+        text.into_bytes()
     }
 
     /// The texts of the tokens, for token healing and grammars. `None` if they are not known; then forced openings are not

@@ -18,6 +18,7 @@ use crate::batch::{ModelFactory, Speculation};
 use crate::generation::prompt_encoding::check_size;
 use crate::generation::usage_guard::UsageGuard;
 use crate::generation::{Generation, OpenedRequest, SourceTools, list_tools, timed_out};
+use crate::reasoning::ReasoningProfile;
 use crate::status::{EngineCounters, EngineMetrics, EngineStatus};
 use crate::tools::schema::SchemaCache;
 use crate::tools::{Tools, explain_tool_tokens};
@@ -61,6 +62,7 @@ pub struct Engine {
 pub(crate) struct Pipeline {
     pub(crate) worker: Worker,
     pub(crate) codec: Arc<dyn TextCodec>,
+    pub(crate) reasoning: ReasoningProfile,
     hooks: Arc<dyn HookSource>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) deliveries: Arc<dyn DeliveryTracker>,
@@ -143,9 +145,11 @@ impl Engine {
         let requests = AtomicU64::new(0);
         let grammar_permits = TenantPermits::new(limits::GRAMMARS_COMPILED_PARALLEL, threads.clone());
         let encoding_permits = TenantPermits::new(limits::TOKENIZE_PARALLEL, threads);
+        let reasoning = ReasoningProfile::of(&*codec);
         let pipeline = Pipeline {
             worker,
             codec,
+            reasoning,
             hooks,
             clock,
             deliveries,
@@ -185,6 +189,18 @@ impl Engine {
     #[must_use]
     pub fn info(&self) -> &ModelInfo {
         self.pipeline.worker.info()
+    }
+
+    /// The marks around the model's reasoning: the name of their family. `None` for a model without reasoning.
+    #[must_use]
+    pub fn reasoning_format(&self) -> Option<&'static str> {
+        self.pipeline.reasoning.format().map(|format| format.name)
+    }
+
+    /// Whether the chat template has a variable that switches reasoning off and on.
+    #[must_use]
+    pub fn switches_reasoning(&self) -> bool {
+        self.pipeline.reasoning.has_switch()
     }
 
     /// The number of tokens of a conversation, rendered by the model's chat template. If the conversation has far more
@@ -292,7 +308,11 @@ impl Engine {
         let fresh_seed = u64::try_from(started.as_nanos()).unwrap_or(u64::MAX) ^ number.rotate_left(32);
         let sampling = request.sampling.resolve(pipeline.codec.defaults(), fresh_seed)?;
         let context = request.context_tokens_max.unwrap_or(usize::MAX).min(pipeline.context_tokens());
-        check_size(&request.prompt, &request.chat, &*pipeline.codec, context)?;
+        let mut chat = request.chat;
+        if matches!(request.prompt, Prompt::Chat(_)) {
+            pipeline.reasoning.apply(&mut chat, &request.reasoning)?;
+        }
+        check_size(&request.prompt, &chat, &*pipeline.codec, context)?;
         let permit = pipeline.admission.admit(caller, until).await?;
         let request_id: Arc<str> = Arc::from(id.as_str());
         let info = RequestInfo { id, model: pipeline.worker.info().name.clone(), plugins: request.plugins };
@@ -310,12 +330,13 @@ impl Engine {
             Prompt::Chat(_) if wants_tools => list_tools(&tools).await,
             Prompt::Chat(_) | Prompt::Text(_) => SourceTools::default(),
         };
-        let (prompt, chat, options, grammar) = (request.prompt, request.chat, request.tools, request.grammar);
+        let (prompt, reasoning, options, grammar) = (request.prompt, request.reasoning, request.tools, request.grammar);
         Ok(OpenedRequest {
             tools,
             source_tools,
             prompt,
             chat,
+            reasoning,
             context,
             sampling,
             grammar,

@@ -11,6 +11,7 @@ mod history;
 pub(crate) mod prompt_encoding;
 mod start;
 pub(crate) mod stop_strings;
+pub(crate) mod streamed_calls;
 mod tool_rounds;
 mod turn_grammar;
 mod turn_start;
@@ -21,17 +22,19 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use firebox_contract::{
-    BoxFuture, ChatOptions, Error, Event, Finish, FinishReason, Grammar, Hooks, Message, Prompt, Sampling, Timing,
-    ToolOptions, Usage,
+    BoxFuture, ChatOptions, Error, Event, Finish, FinishReason, Grammar, Hooks, Message, Prompt, ReasoningOptions,
+    Sampling, ScoredToken, Timing, TokenId, TokenLogprobs, ToolOptions, Usage,
 };
 use futures_util::future::Fuse;
 
 use self::assistant_turn::{AssistantTurn, Transcript, TurnProgress, TurnTimer};
 use self::history::{append_turn, assistant_message};
 pub(crate) use self::start::{OpenedRequest, SourceTools, list_tools, timed_out};
+use self::streamed_calls::StreamedCalls;
 use self::usage_guard::UsageGuard;
 use crate::Pipeline;
 use crate::admission::AdmissionPermit;
+use crate::sampler::scores::TokenScores;
 use crate::tools::{CallHistory, OfferedTools, RoundProgress, RunningRound, Tools};
 
 /// A running request. Read its events with [`Generation::next`] until that returns `None`.
@@ -41,10 +44,15 @@ pub struct Generation {
     offered: OfferedTools,
     options: ToolOptions,
     call_history: CallHistory,
+    /// The calls of this turn that the client got already.
+    streamed: StreamedCalls,
+    /// Why the turn ended whose last call was sent in parts and is not complete.
+    cut_call: Option<FinishReason>,
     /// The conversation so far. Shared with the thread that tokenizes it.
     prompt: Arc<Prompt>,
     /// The request's options for the chat template. Shared with the thread that tokenizes the prompt.
     chat: Arc<ChatOptions>,
+    reasoning: ReasoningOptions,
     /// Maximum number of tokens of prompt and answer together.
     context: usize,
     sampling: Sampling,
@@ -148,6 +156,7 @@ impl Generation {
         if let Phase::Turn(turn) = &self.phase {
             usage.completion_tokens += turn.timer.tokens;
             usage.cached_tokens += turn.timer.cached;
+            usage.reasoning_tokens += turn.reasoning_tokens;
         }
         usage
     }
@@ -197,12 +206,39 @@ impl Generation {
         if let Phase::Turn(turn) = &mut self.phase {
             turn.transcript.emitted.push_str(&progress.text);
         }
+        // Plugins of the text stage see neither the reasoning nor the tokens, so their request does not show them.
+        if self.tools.hooks.text_is_idle() {
+            if !progress.reasoning.is_empty() {
+                self.ready.push_back(Event::Reasoning(progress.reasoning));
+            }
+            let scores = progress.scores.map(|scores| self.logprobs(&scores));
+            self.ready.extend(scores.map(Event::Logprobs));
+        }
         if !progress.text.is_empty() {
             self.ready.push_back(Event::Text(progress.text));
         }
+        self.stream_calls();
         if let Some(reason) = progress.ended {
             self.end_turn(reason);
         }
+    }
+
+    /// Queues the parts of calls that the client runs.
+    fn stream_calls(&mut self) {
+        let Phase::Turn(turn) = &mut self.phase else { return };
+        for part in turn.call_parts.as_mut().map(std::mem::take).unwrap_or_default() {
+            let event = self.streamed.push(part, &self.offered, &self.options, &mut self.call_history);
+            self.ready.extend(event);
+        }
+    }
+
+    fn logprobs(&self, scores: &TokenScores) -> TokenLogprobs {
+        let scored = |(token, logprob): (TokenId, f32)| ScoredToken {
+            token,
+            bytes: self.pipeline.codec.token_bytes(token),
+            logprob,
+        };
+        TokenLogprobs { chosen: scored(scores.chosen), top: scores.top.iter().copied().map(scored).collect() }
     }
 
     /// Ends the generation with what there is, because the request's time is up.

@@ -8,6 +8,7 @@
 //! - `batch`: the thread that owns the model, with continuous batching, chunked prefill, preemption and the prefix cache.
 //! - `scheduler`: how many tokens each sequence gets in a step, by fair shares of the device time between tenants.
 //! - `sampler`: from logits to the next token, and token healing of forced openings.
+//! - `reasoning`: separates the reasoning of a turn from its content.
 //! - `toolcall`: finds tool calls in the text of a turn. `tools` decides which tools are offered and runs the calls.
 //!
 //! Invariant I3: this crate touches no file, socket or clock, except those that [`EngineOptions`] gives it.
@@ -16,6 +17,7 @@ mod admission;
 mod batch;
 mod engine;
 mod generation;
+mod reasoning;
 mod sampler;
 mod scheduler;
 mod status;

@@ -3,6 +3,7 @@
 
 pub(crate) mod grammar_guard;
 mod ranking;
+pub(crate) mod scores;
 pub(crate) mod token_healing;
 
 use std::collections::HashMap;
@@ -11,7 +12,9 @@ use firebox_contract::{Error, Sampling, TokenId};
 
 use self::grammar_guard::GrammarGuard;
 use self::ranking::Ranking;
+use self::scores::{ModelLogits, TokenScores};
 use self::token_healing::{TokenHealing, TokenPart};
+use crate::reasoning::{ReasoningGate, ReasoningState};
 
 /// The sampler of one sequence. The same seed and logits give the same tokens on every machine.
 pub(crate) struct Sampler {
@@ -23,10 +26,14 @@ pub(crate) struct Sampler {
     healing: Option<TokenHealing>,
     /// Set if the answer keeps to a grammar.
     grammar: Option<GrammarGuard>,
+    /// Follows the reasoning, if it has a budget or the answer a grammar.
+    reasoning: Option<ReasoningGate>,
     /// Tokens that end an answer. They are excluded until the answer has `min_tokens` tokens.
     end_tokens: Vec<TokenId>,
     /// Number of answer tokens so far.
     answer_tokens: usize,
+    /// The scores of the last token, if the request asks for probabilities.
+    scores: Option<Box<TokenScores>>,
 }
 
 /// What the sampler has chosen.
@@ -53,7 +60,17 @@ impl Sampler {
     pub(crate) fn new(sampling: Sampling, prompt: &[TokenId]) -> Self {
         let random = SplitMix64(sampling.seed);
         let seen = prompt.iter().map(|token| (*token, TokenHistory::default())).collect();
-        Self { sampling, random, seen, healing: None, grammar: None, end_tokens: Vec::new(), answer_tokens: 0 }
+        Self {
+            sampling,
+            random,
+            seen,
+            healing: None,
+            grammar: None,
+            reasoning: None,
+            end_tokens: Vec::new(),
+            answer_tokens: 0,
+            scores: None,
+        }
     }
 
     /// A sampler that first generates the end of the prompt again, as `healing` says.
@@ -72,6 +89,11 @@ impl Sampler {
         Self { grammar, ..self }
     }
 
+    /// The same sampler, which keeps the reasoning within its budget and its grammar out of the reasoning.
+    pub(crate) fn with_reasoning(self, reasoning: Option<ReasoningGate>) -> Self {
+        Self { reasoning, ..self }
+    }
+
     /// The sampling parameters.
     pub(crate) fn sampling(&self) -> &Sampling {
         &self.sampling
@@ -87,6 +109,7 @@ impl Sampler {
     /// # Errors
     /// Those of the grammar.
     pub(crate) fn next(&mut self, logits: &mut [f32]) -> Result<SampledToken, Error> {
+        let model = self.sampling.logprobs.map(|top| ModelLogits::keep(logits, top));
         if let Some(healing) = &self.healing {
             healing.restrict(logits);
         }
@@ -95,26 +118,89 @@ impl Sampler {
                 logits.get_mut(*end as usize).into_iter().for_each(|logit| *logit = f32::NEG_INFINITY);
             }
         }
-        self.bias(logits);
-        self.penalize(logits);
-        let Some(token) = self.choose_within_grammar(logits)? else { return Ok(SampledToken::End) };
+        let token = match self.reasoning.as_ref().and_then(ReasoningGate::forced) {
+            Some(forced) => forced,
+            None => {
+                self.bias(logits);
+                self.penalize(logits);
+                let Some(token) = self.choose_within_grammar(logits)? else { return Ok(SampledToken::End) };
+                token
+            }
+        };
+        if let Some(reasoning) = &mut self.reasoning {
+            reasoning.push(token);
+        }
         let part = self.healing.as_mut().map_or(TokenPart::Answer, |healing| healing.take(token));
         self.healing.take_if(|healing| healing.is_complete());
         self.answer_tokens += usize::from(part == TokenPart::Answer);
         self.seen.entry(token).or_default().answer_count += u32::from(part == TokenPart::Answer);
-        let complete = self.grammar.as_ref().is_some_and(GrammarGuard::is_complete);
+        self.scores = model.map(|model| Box::new(model.score(token)));
+        let is_closed = self.reasoning.as_ref().is_none_or(ReasoningGate::is_closed);
+        let complete = is_closed && self.grammar.as_ref().is_some_and(GrammarGuard::is_complete);
         Ok(SampledToken::Token { token, part, complete })
+    }
+
+    /// The scores of the last token, if the request asks for probabilities.
+    pub(crate) fn take_scores(&mut self) -> Option<Box<TokenScores>> {
+        self.scores.take()
     }
 
     /// A token that the grammar allows, or `None` if the answer can only end. The token that would be chosen without the
     /// grammar is checked first, because a model that was asked for the form mostly keeps to it. Only if it is not allowed
     /// the set of all allowed tokens is computed, which costs many times more. At temperature 1 without top-k, top-p and
-    /// min-p this draws from the same distribution as a draw among the allowed tokens.
+    /// min-p this draws from the same distribution as a draw among the allowed tokens. The grammar begins after the
+    /// reasoning.
     fn choose_within_grammar(&mut self, logits: &mut [f32]) -> Result<Option<TokenId>, Error> {
         let Some(mut grammar) = self.grammar.take() else { return Ok(Some(self.choose(logits))) };
-        let chosen = self.choose_with(&mut grammar, logits);
+        let chosen = match self.reasoning.as_ref().filter(|reasoning| !reasoning.is_closed()) {
+            Some(reasoning) if reasoning.state() == ReasoningState::Open => {
+                grammar.exclude_ends(logits);
+                Ok(Some(self.choose(logits)))
+            }
+            Some(reasoning) => {
+                let opening = reasoning.opening_token();
+                let chosen = self.choose_beginning(&mut grammar, logits, opening);
+                self.begin(&chosen, opening);
+                chosen
+            }
+            None => self.choose_with(&mut grammar, logits),
+        };
         self.grammar = Some(grammar);
         chosen
+    }
+
+    /// The first token of a turn: the token `opening`, with which the reasoning begins, or the first token of the grammar.
+    fn choose_beginning(
+        &mut self,
+        grammar: &mut GrammarGuard,
+        logits: &mut [f32],
+        opening: Option<TokenId>,
+    ) -> Result<Option<TokenId>, Error> {
+        let kept = opening.and_then(|token| Some((token, *logits.get(token as usize)?)));
+        let mut token = self.choose(logits);
+        if Some(token) != opening && !grammar.take(token)? {
+            let may_go_on = grammar.restrict(logits)?;
+            if let Some((token, logit)) = kept {
+                logits[token as usize] = logit;
+            }
+            if !may_go_on && kept.is_none() {
+                return Ok(None);
+            }
+            token = self.choose(logits);
+            if Some(token) != opening && !grammar.take(token)? {
+                return Err(Error::Internal(format!("the grammar refused token {token}, which it had allowed")));
+            }
+        }
+        Ok(Some(token))
+    }
+
+    /// Records whether a turn begins with reasoning.
+    fn begin(&mut self, chosen: &Result<Option<TokenId>, Error>, opening: Option<TokenId>) {
+        let Some(reasoning) = &mut self.reasoning else { return };
+        match chosen {
+            Ok(Some(token)) if Some(*token) == opening => reasoning.open(),
+            _ => reasoning.close(),
+        }
     }
 
     fn choose_with(&mut self, grammar: &mut GrammarGuard, logits: &mut [f32]) -> Result<Option<TokenId>, Error> {

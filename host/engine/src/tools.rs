@@ -18,7 +18,7 @@ pub(crate) use self::context_share::explain as explain_tool_tokens;
 pub(crate) use self::offered_tools::{OfferInput, OfferedTools, ToolOrigin};
 pub(crate) use self::running_round::{RoundProgress, RunningRound};
 use self::schema::SchemaCache;
-pub(crate) use self::tool_round::ToolRound;
+pub(crate) use self::tool_round::{ToolRound, client_runs, client_takes};
 
 /// The provider of outcomes and the source of log lines that the engine itself makes.
 pub(crate) const ENGINE_NAME: &str = "firebox";

@@ -21,7 +21,7 @@ use tokenizers::Tokenizer;
 
 use crate::checkpoint::Checkpoint;
 use crate::codec::bounded::Bounds;
-use crate::codec::control::{ANSWER_MARKERS, ControlTokens};
+use crate::codec::control::{ANSWER_MARKERS, ControlTokens, MESSAGE_MARKERS};
 use crate::codec::stream::{Detokenizer, StreamDecoder};
 use crate::codec::template::ChatTemplate;
 use crate::codec::tokenizer::Loaded;
@@ -87,7 +87,10 @@ impl Codec {
         let added = tokenizer.get_added_tokens_decoder();
         // A parser needs the marks of a call or of a thought as text. All other special tokens are structure and not
         // text.
-        let kept = |text: &str| ANSWER_MARKERS.iter().any(|marker| text.contains(marker));
+        let is_added = |text: &str| added.values().any(|token| token.content == text);
+        let messages = MESSAGE_MARKERS.iter().filter(|marks| marks.iter().take(2).all(|mark| is_added(mark)));
+        let messages: HashSet<&str> = messages.flat_map(|marks| marks.iter().copied()).collect();
+        let kept = |text: &str| ANSWER_MARKERS.iter().any(|marker| text.contains(marker)) || messages.contains(text);
         let hidden = added.iter().filter(|(_, token)| token.special && !kept(&token.content)).map(|(id, _)| *id);
         let hidden = hidden.collect();
         let marks = added.iter().filter(|(_, token)| token.special && kept(&token.content));
@@ -156,6 +159,10 @@ impl TextCodec for Codec {
         whole(self.encode_text_within(text, usize::MAX)?)
     }
 
+    fn encode_markup(&self, text: &str) -> Result<Vec<TokenId>, Error> {
+        whole(self.checked(self.encode(text, false, usize::MAX)?)?)
+    }
+
     fn encode_chat_within(&self, chat: Chat<'_>, max: usize) -> Result<Encoded, Error> {
         let Some(template) = &self.template else {
             let reason = "the model has no chat template; ask for a plain completion instead of a chat, or add \
@@ -216,6 +223,10 @@ impl TextCodec for Codec {
 
     fn marker_tokens(&self) -> Vec<(String, TokenId)> {
         self.markers.clone()
+    }
+
+    fn token_bytes(&self, token: TokenId) -> Vec<u8> {
+        self.detokenizer.bytes(token)
     }
 
     fn token_texts(&self) -> Option<Arc<TokenTexts>> {

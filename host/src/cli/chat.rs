@@ -18,7 +18,7 @@ use firebox_contract::{Caller, Error};
 use firebox_mcp::client::ClientPool;
 use tokio::runtime::Runtime;
 
-use super::options::{self, McpOptions, ModelOptions, PluginOptions, SamplingOptions};
+use super::options::{self, McpOptions, ModelOptions, PluginOptions, ReasoningArgs, SamplingOptions};
 use super::{Io, output};
 use crate::cli::options::answer_form::AnswerFormOptions;
 use crate::cli::options::mcp_servers;
@@ -53,6 +53,8 @@ pub struct Args {
     sampling: SamplingOptions,
     #[command(flatten)]
     form: AnswerFormOptions,
+    #[command(flatten)]
+    reasoning: ReasoningArgs,
     #[command(flatten)]
     plugins: PluginOptions,
     #[command(flatten)]
@@ -208,6 +210,7 @@ fn start(
         saved,
         sampling: args.sampling.overrides(),
         grammar: args.form.read()?,
+        reasoning: args.reasoning.clone(),
         rounds: args.plugins.tool_rounds,
         policy,
         plugin_tools,

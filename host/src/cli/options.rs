@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Args;
-use firebox_contract::{SamplingOverrides, ToolSource, limits};
+use firebox_contract::{ReasoningOptions, SamplingOverrides, ToolSource, limits};
 use firebox_engine::Speculation;
 use firebox_mcp::client::ClientPool;
 
@@ -177,6 +177,30 @@ impl SamplingOptions {
             stop: self.stop.clone(),
             ..SamplingOverrides::default()
         }
+    }
+}
+
+/// Whether and how much a reasoning model thinks before it answers.
+#[derive(Args, Debug, Clone)]
+#[command(next_help_heading = "Reasoning")]
+pub struct ReasoningArgs {
+    /// Print the model's reasoning on standard error
+    #[arg(long)]
+    pub show_thinking: bool,
+    /// Switch reasoning off, by the switch of the model's chat template
+    #[arg(long, conflicts_with_all = ["show_thinking", "thinking_budget"])]
+    pub no_thinking: bool,
+    /// Maximum number of reasoning tokens; then the model has to answer
+    #[arg(long, value_name = "N")]
+    pub thinking_budget: Option<usize>,
+}
+
+impl ReasoningArgs {
+    /// The options as the engine takes them.
+    #[must_use]
+    pub fn options(&self) -> ReasoningOptions {
+        let enabled = self.no_thinking.then_some(false);
+        ReasoningOptions { enabled, max_tokens: self.thinking_budget, ..ReasoningOptions::default() }
     }
 }
 

@@ -4,6 +4,7 @@
 pub(super) mod finish;
 pub(super) mod load_bar;
 pub(super) mod log_lines;
+pub(super) mod reasoning;
 pub mod stats;
 pub(super) mod table;
 

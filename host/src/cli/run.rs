@@ -13,8 +13,9 @@ use firebox_engine::Generation;
 use firebox_mcp::client::ClientPool;
 
 use self::stdin::PipedInput;
-use super::options::{self, McpOptions, ModelOptions, PluginOptions, SamplingOptions};
+use super::options::{self, McpOptions, ModelOptions, PluginOptions, ReasoningArgs, SamplingOptions};
 use super::output::finish::{self, Remedies};
+use super::output::reasoning::ReasoningView;
 use super::output::stats;
 use super::{Io, output};
 use crate::cli::options::answer_form::AnswerFormOptions;
@@ -49,6 +50,8 @@ pub struct Args {
     sampling: SamplingOptions,
     #[command(flatten)]
     form: AnswerFormOptions,
+    #[command(flatten)]
+    reasoning: ReasoningArgs,
     #[command(flatten)]
     plugins: PluginOptions,
     #[command(flatten)]
@@ -87,8 +90,9 @@ fn request(args: &Args, io: &mut Io) -> Result<GenerationRequest, CliError> {
         Prompt::Chat(system.chain([Message::text(Role::User, text)]).collect())
     };
     let tools = ToolOptions { rounds: args.plugins.tool_rounds, ..ToolOptions::default() };
+    let (sampling, reasoning) = (args.sampling.overrides(), args.reasoning.options());
     let grammar = args.form.read()?;
-    Ok(GenerationRequest { sampling: args.sampling.overrides(), grammar, tools, ..GenerationRequest::new(prompt) })
+    Ok(GenerationRequest { sampling, reasoning, grammar, tools, ..GenerationRequest::new(prompt) })
 }
 
 /// The prompt, an empty line, and the text from a pipe or a file on standard input.
@@ -135,7 +139,8 @@ async fn answer(args: &Args, request: GenerationRequest, pool: &ClientPool, io: 
         generation = host.engine().generate(&caller, request) => generation?,
         _ = &mut interrupt => return Err(CliError::Interrupted),
     };
-    let mut printer = EventPrinter { io, json: args.json, events: Vec::new(), line_open: false };
+    let reasoning = ReasoningView::new(args.reasoning.show_thinking && !args.json);
+    let mut printer = EventPrinter { io, json: args.json, events: Vec::new(), line_open: false, reasoning };
     let (finish, interrupted) = printer.print(generation, interrupt).await?;
     printer.close(args.stats, &host, &finish)?;
     if interrupted { Err(CliError::Interrupted) } else { Ok(()) }
@@ -154,6 +159,7 @@ struct EventPrinter<'a> {
     json: bool,
     events: Vec<Event>,
     line_open: bool,
+    reasoning: ReasoningView,
 }
 
 impl EventPrinter<'_> {
@@ -182,6 +188,10 @@ impl EventPrinter<'_> {
 
     fn event(&mut self, event: Event) -> Result<(), CliError> {
         match &event {
+            Event::Reasoning(text) => self.reasoning.print(text, self.io)?,
+            _ => self.reasoning.end(self.io)?,
+        }
+        match &event {
             Event::Text(text) if !self.json => {
                 self.io.out.write_all(text.as_bytes())?;
                 self.io.out.flush()?;
@@ -201,7 +211,7 @@ impl EventPrinter<'_> {
         }
         let is_needed = match event {
             Event::ToolCall(_) => true,
-            Event::Text(_) | Event::ToolResult { .. } => self.json,
+            Event::Reasoning(_) | Event::Text(_) | Event::ToolResult { .. } => self.json,
             _ => false,
         };
         if is_needed {
@@ -219,15 +229,14 @@ impl EventPrinter<'_> {
     }
 
     fn close(&mut self, wants_stats: bool, host: &Host, finish: &Finish) -> Result<(), CliError> {
+        self.reasoning.end(self.io)?;
         self.end_line()?;
         if self.json {
             writeln!(self.io.out, "{:#}", stats::json(host, finish, &self.events))?;
         }
         self.io.out.flush()?;
         let is_known = finish.reason == FinishReason::Interrupted;
-        if let Some(ending) =
-            finish::line(finish.reason, finish.usage.completion_tokens, &REMEDIES).filter(|_| !is_known)
-        {
+        if let Some(ending) = finish::line(finish.reason, finish.usage, &REMEDIES).filter(|_| !is_known) {
             writeln!(self.io.err, "firebox: {ending}")?;
         }
         if wants_stats {

@@ -4,6 +4,7 @@ mod as_sent;
 pub(super) mod fields;
 mod known_fields;
 mod messages;
+mod reasoning;
 pub(super) mod response_format;
 mod sampling;
 mod template;
@@ -41,10 +42,27 @@ pub(super) struct CompletionRequest {
     pub(super) stream: bool,
     /// Whether a stream ends with a chunk that has the usage.
     pub(super) include_usage: bool,
+    /// The number of answers.
+    pub(super) answers: usize,
+    /// Whether the answer leaves out the reasoning.
+    pub(super) hides_reasoning: bool,
     /// The session that the messages continue.
     pub(super) session: Option<String>,
     /// Unknown fields, which the answer names.
     pub(super) ignored_fields: Vec<String>,
+}
+
+impl CompletionRequest {
+    /// Refuses several answers for a session, which stores one.
+    ///
+    /// # Errors
+    /// 400 for such a request.
+    pub(super) fn check_answers(&self) -> Result<(), Failure> {
+        if self.answers > 1 && self.session.is_some() {
+            return Err(Failure::unsupported("n", "a turn of a session has one answer; leave \"n\" out"));
+        }
+        Ok(())
+    }
 }
 
 /// Reads a chat request. `session` is the one of the path; with a session, the messages may be missing.
@@ -59,17 +77,21 @@ pub(super) fn chat(body: &Value, session: Option<&str>) -> Result<CompletionRequ
     let session = session.or(named).map(str::to_owned);
     let list = fields.list("messages")?;
     let list = if session.is_some() { list.unwrap_or_default() } else { fields.need("messages", list)? };
-    let chat = template::read(&fields, list)?;
+    let reasoning = reasoning::read(&fields)?;
+    let chat = template::read(&fields, list, reasoning.effort.as_deref())?;
     let messages = messages(list)?;
     if messages.is_empty() && session.is_none() {
         return Err(Failure::field("messages", "\"messages\" is empty; write at least one message"));
     }
     let tools = tools::read(&fields, extensions.as_ref())?;
-    let generation = GenerationRequest { chat, tools, ..GenerationRequest::new(Prompt::Chat(messages)) };
+    let options = reasoning.options;
+    let generation =
+        GenerationRequest { chat, reasoning: options, tools, ..GenerationRequest::new(Prompt::Chat(messages)) };
     Ok(CompletionRequest {
         session: session.clone(),
+        hides_reasoning: reasoning.hidden,
         ignored_fields,
-        ..finish(&fields, extensions.as_ref(), generation, session.is_some())?
+        ..finish(&fields, extensions.as_ref(), generation, CompletionKind::Chat, session.is_some())?
     })
 }
 
@@ -95,7 +117,10 @@ pub(super) fn text(body: &Value) -> Result<CompletionRequest, Failure> {
     };
     let extensions = fields.object("firebox")?;
     let generation = GenerationRequest::new(Prompt::Text(prompt));
-    Ok(CompletionRequest { ignored_fields, ..finish(&fields, extensions.as_ref(), generation, false)? })
+    Ok(CompletionRequest {
+        ignored_fields,
+        ..finish(&fields, extensions.as_ref(), generation, CompletionKind::Text, false)?
+    })
 }
 
 /// Reads the fields that both kinds of requests have.
@@ -103,15 +128,17 @@ fn finish(
     fields: &Fields<'_>,
     extensions: Option<&Fields<'_>>,
     mut generation: GenerationRequest,
+    kind: CompletionKind,
     has_session: bool,
 ) -> Result<CompletionRequest, Failure> {
-    generation.sampling = sampling::read(fields)?;
+    generation.sampling = sampling::read(fields, kind)?;
     generation.grammar = response_format::read(fields)?;
     if let Some(extra) = extensions {
         generation.plugins = plugins(extra)?;
         generation.timeout = timeout(extra)?;
     }
     let stream = fields.flag("stream")?.unwrap_or(false);
+    generation.tools.stream_calls = stream;
     let options = fields.object("stream_options")?;
     let include_usage = match options {
         Some(_) if !stream => {
@@ -129,7 +156,26 @@ fn finish(
     let model = if has_session { model } else { Some(fields.need("model", model)?) };
     let client_tools = generation.tools.client.iter().map(|tool| tool.name.clone()).collect();
     let (session, ignored_fields) = (None, Vec::new());
-    Ok(CompletionRequest { model, generation, client_tools, stream, include_usage, session, ignored_fields })
+    Ok(CompletionRequest {
+        model,
+        generation,
+        client_tools,
+        stream,
+        include_usage,
+        answers: answers(fields)?,
+        hides_reasoning: false,
+        session,
+        ignored_fields,
+    })
+}
+
+/// `n`: the number of answers, which differ by their seeds.
+fn answers(fields: &Fields<'_>) -> Result<usize, Failure> {
+    let (count, max) = (fields.count("n")?.or(fields.count("n_cmpl")?).unwrap_or(1), limits::ANSWERS_PER_REQUEST_MAX);
+    if (1..=max).contains(&count) {
+        return Ok(count);
+    }
+    Err(Failure::field("n", format!("\"n\" is {count}; a request has 1 to {max} answers")))
 }
 
 /// `firebox.plugins`: the plugins that a request adds to its tenant's.

@@ -3,6 +3,7 @@
 pub(super) mod answer;
 pub(super) mod events;
 pub(super) mod failure;
+mod logprobs;
 pub(super) mod wire;
 
 use axum::body::Body;

@@ -246,7 +246,7 @@ mod tests {
         metrics.used(
             "m",
             &TenantId::new("t0"),
-            Usage { prompt_tokens: 3, cached_tokens: 2, completion_tokens: 1 },
+            Usage { prompt_tokens: 3, cached_tokens: 2, completion_tokens: 1, reasoning_tokens: 1 },
             &[],
         );
         metrics.answered("/v1/models", 200);

@@ -99,7 +99,7 @@ fn outcome(fuel: u64) -> ToolOutcome {
 }
 
 fn used(prompt_tokens: usize, completion_tokens: usize) -> Usage {
-    Usage { prompt_tokens, completion_tokens, cached_tokens: 0 }
+    Usage { prompt_tokens, completion_tokens, ..Usage::default() }
 }
 
 fn settle(reservation: &mut dyn Reservation, usage: Usage) {

@@ -65,7 +65,7 @@ fn run(program: &str, script: &Path, cases: usize) {
 fn all_cases_of_the_python_client_pass() {
     let clients = environment("openai-clients");
     let script = root().join("tests/clients/openai_cases.py");
-    run(&variable(&clients, "FIREBOX_TEST_OPENAI_PYTHON"), &script, 82);
+    run(&variable(&clients, "FIREBOX_TEST_OPENAI_PYTHON"), &script, 86);
 }
 
 /// Node searches packages in the script's folder, so the script runs from a folder that has them.

@@ -24,6 +24,9 @@ pub struct Sampling {
     pub frequency_penalty: f32,
     /// Added to the logits of these tokens before penalties; -100 forbids a token, 100 practically forces it.
     pub logit_bias: Vec<(TokenId, f32)>,
+    /// The number of most likely tokens whose probabilities the answer has for each of its tokens, next to that of the token
+    /// itself. `None` leaves out all probabilities.
+    pub logprobs: Option<usize>,
     /// Seed of the random choice. The same seed, prompt, model and device give the same text.
     pub seed: u64,
     /// Maximum number of answer tokens. `None` is up to the end of the context.
@@ -54,6 +57,7 @@ pub struct SamplingOverrides {
     pub presence_penalty: Option<f32>,
     pub frequency_penalty: Option<f32>,
     pub logit_bias: Vec<(TokenId, f32)>,
+    pub logprobs: Option<usize>,
     pub seed: Option<u64>,
     pub max_tokens: Option<usize>,
     pub min_tokens: Option<usize>,
@@ -83,6 +87,7 @@ impl SamplingOverrides {
             presence_penalty: self.presence_penalty.or(defaults.presence_penalty).unwrap_or(0.0),
             frequency_penalty: self.frequency_penalty.or(defaults.frequency_penalty).unwrap_or(0.0),
             logit_bias: if self.logit_bias.is_empty() { defaults.logit_bias.clone() } else { self.logit_bias.clone() },
+            logprobs: self.logprobs,
             seed: self.seed.or(defaults.seed).unwrap_or(fresh_seed),
             max_tokens: self.max_tokens.or(defaults.max_tokens),
             min_tokens: self.min_tokens.or(defaults.min_tokens).unwrap_or(0),
@@ -117,6 +122,10 @@ impl Sampling {
         if let Some(max) = self.max_tokens.filter(|max| self.min_tokens > *max) {
             let min = self.min_tokens;
             return Err(Error::Usage(format!("min tokens \"{min}\" are more than max tokens \"{max}\"")));
+        }
+        if let Some(count) = self.logprobs.filter(|count| *count > limits::LOGPROB_TOKENS_MAX) {
+            let max = limits::LOGPROB_TOKENS_MAX;
+            return Err(Error::Usage(format!("top logprobs \"{count}\" are more than {max}; ask for fewer")));
         }
         if self.stop_tokens.len() > limits::STOP_TOKENS_MAX {
             let (count, max) = (self.stop_tokens.len(), limits::STOP_TOKENS_MAX);

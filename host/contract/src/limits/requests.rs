@@ -20,6 +20,10 @@ pub const STOP_STRINGS_MAX: usize = 20;
 pub const STOP_STRING_BYTES_MAX: usize = 400;
 /// Tokens whose logits one request can bias.
 pub const LOGIT_BIAS_TOKENS_MAX: usize = 1_024;
+/// Most likely tokens that an answer can have for each of its tokens (`top_logprobs`).
+pub const LOGPROB_TOKENS_MAX: usize = 20;
+/// Answers of one request (`n`). Each of them counts as a request of its tenant.
+pub const ANSWERS_PER_REQUEST_MAX: usize = 16;
 /// Highest sampling temperature.
 pub const TEMPERATURE_MAX: f32 = 5.0;
 /// Default of `server.request_timeout`: time from the arrival of a request to the end of its answer.

@@ -11,6 +11,7 @@ use firebox_contract::{
 use tokio::sync::mpsc;
 
 use super::speculation::Drafter;
+use crate::sampler::scores::TokenScores;
 use crate::sampler::token_healing::TokenPart;
 use crate::sampler::{SampledToken, Sampler};
 use crate::scheduler::{JobSize, PendingWork};
@@ -64,8 +65,8 @@ pub(crate) enum SequenceEvent {
     },
     /// A token of the forced opening, generated again by token healing.
     Opening(TokenId),
-    /// A token of the answer, and the time at which it was sampled.
-    Token(TokenId, Duration, PendingDelivery),
+    /// A token of the answer, the time at which it was sampled, and its scores if the request asks for them.
+    Token(TokenId, Duration, PendingDelivery, Option<Box<TokenScores>>),
     /// The last event of a sequence that ended normally.
     Finished(FinishReason),
     /// The last event of a sequence that failed.
@@ -184,6 +185,11 @@ impl Sequence {
     /// The first tokens, whose keys and values are in the model.
     pub(crate) fn computed(&self) -> &[TokenId] {
         &self.request.tokens[..self.computed]
+    }
+
+    /// Whether its prompt is not computed yet, and it has no answer.
+    pub(crate) fn computes_prompt(&self) -> bool {
+        !self.has_ended() && self.computed < self.prompt && self.request.tokens.len() == self.prompt
     }
 
     /// Number of tokens that the model has not computed.
@@ -340,7 +346,10 @@ impl Sequence {
         // The channel has room: `is_ready` checked it before the step, and this is its only sender.
         let event = match part {
             TokenPart::Opening => SequenceEvent::Opening(token),
-            TokenPart::Answer => SequenceEvent::Token(token, now, PendingDelivery::new(&self.request.deliveries)),
+            TokenPart::Answer => {
+                let scores = self.request.sampler.take_scores();
+                SequenceEvent::Token(token, now, PendingDelivery::new(&self.request.deliveries), scores)
+            }
         };
         if self.request.events.try_send(event).is_err() {
             self.done = true;

@@ -161,7 +161,7 @@ impl SequencePool {
         }
         let cache = self.model.cache_use();
         while !self.model.is_broken()
-            && let Some(at) = self.next_waiting()
+            && let Some(at) = self.next_waiting(&cache)
         {
             if bytes(&cache, self.queue[at].tokens().len()) > cache.budget_bytes && cache.budget_bytes > 0 {
                 let error = too_large(&cache, &self.queue[at]);
@@ -202,11 +202,24 @@ impl SequencePool {
         self.publish_counts();
     }
 
-    /// The first sequence to arrive of the tenant that reserves the fewest tokens for its weight.
-    fn next_waiting(&self) -> Option<usize> {
+    /// The first sequence to arrive of the tenant that reserves the fewest tokens for its weight. A sequence waits while
+    /// another one of its tenant computes the same prompt, and then copies its cache: several answers to one prompt
+    /// compute it once.
+    fn next_waiting(&self, cache: &CacheUse) -> Option<usize> {
         let waiting = self.queue.iter().enumerate().filter(|(_, sequence)| !sequence.has_ended());
+        let waiting = waiting.filter(|(_, sequence)| cache.budget_bytes == 0 || !self.computes_prompt_of(sequence));
         let load = |sequence: &Sequence| self.reserved_by(sequence.tenant()) / u64::from(sequence.weight());
         waiting.min_by_key(|(_, sequence)| (load(sequence), sequence.arrival())).map(|(at, _)| at)
+    }
+
+    /// Whether a running sequence of the same tenant is computing the prompt of the queued `sequence`.
+    fn computes_prompt_of(&self, sequence: &Sequence) -> bool {
+        let tokens = sequence.tokens();
+        tokens.len() > PREFIX_TOKENS_MIN
+            && self
+                .running
+                .iter()
+                .any(|other| other.computes_prompt() && other.tenant() == sequence.tenant() && other.tokens() == tokens)
     }
 
     fn reserved_by(&self, tenant: &TenantId) -> u64 {

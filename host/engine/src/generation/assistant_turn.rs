@@ -1,5 +1,5 @@
-//! One assistant turn while it is read: tokens become text, which goes through stop strings, the tool-call parser and
-//! the text stage.
+//! One assistant turn while it is read: tokens become text. Reasoning is separated first. The content goes through stop
+//! strings, the tool-call parser and the text stage.
 
 use std::thread::Thread;
 use std::time::Duration;
@@ -9,7 +9,10 @@ use firebox_contract::{Error, FinishReason, Hooks, PendingDelivery, TextDecoder,
 use tokio::sync::mpsc;
 
 use super::stop_strings::{ReleasedText, StopMatcher};
+use super::streamed_calls::CallPart;
 use crate::batch::sequence::SequenceEvent;
+use crate::reasoning::{ReasoningSplitter, ReasoningState, TurnPart};
+use crate::sampler::scores::TokenScores;
 use crate::toolcall::{Piece, ToolCallParser};
 
 /// The reading end of a sequence. Dropping it cancels the sequence and frees its KV cache.
@@ -51,6 +54,10 @@ impl Drop for TokenStream {
 pub(crate) struct AssistantTurn {
     pub(crate) tokens: TokenStream,
     pub(crate) decoder: Box<dyn TextDecoder>,
+    /// Separates the reasoning. `None` for a model without reasoning, and if the request does not want it separated.
+    pub(crate) splitter: Option<Box<dyn ReasoningSplitter>>,
+    /// Tokens of the reasoning so far, with its marks.
+    pub(crate) reasoning_tokens: usize,
     pub(crate) stops: StopMatcher,
     /// Number of tokens at the beginning in which no stop string is searched.
     pub(crate) min_tokens: usize,
@@ -60,6 +67,8 @@ pub(crate) struct AssistantTurn {
     /// part of the answer.
     pub(crate) opening: String,
     pub(crate) transcript: Transcript,
+    /// Parts of calls that were not taken yet. `None` if the request does not want them.
+    pub(crate) call_parts: Option<Vec<CallPart>>,
     pub(crate) timer: TurnTimer,
     /// Time between the last token and the one before it, until it is taken.
     pub(crate) token_gap: Option<Duration>,
@@ -83,6 +92,8 @@ pub(crate) struct Transcript {
     pub(crate) text: String,
     /// The text as the reader got it, after the text stage.
     pub(crate) emitted: String,
+    /// The reasoning before the text.
+    pub(crate) reasoning: String,
     pub(crate) calls: Vec<Piece>,
 }
 
@@ -100,7 +111,12 @@ pub(crate) struct TurnTimer {
 }
 
 /// What one event of the sequence has added to the turn.
+#[derive(Default)]
 pub(crate) struct TurnProgress {
+    /// Reasoning. It comes before the text.
+    pub(crate) reasoning: String,
+    /// The scores of the token, if it belongs to the content.
+    pub(crate) scores: Option<Box<TokenScores>>,
     /// Text for the reader, after the text stage.
     pub(crate) text: String,
     /// Set if the turn has ended.
@@ -113,20 +129,25 @@ impl AssistantTurn {
         match self.tokens.next().await {
             Some(SequenceEvent::Started { cached_tokens }) => {
                 self.timer.cached = cached_tokens;
-                Ok(TurnProgress { text: String::new(), ended: None })
+                Ok(TurnProgress::default())
             }
             Some(SequenceEvent::Opening(token)) => {
                 let text = self.decode(token)?;
                 self.push_text(&text, hooks).await
             }
-            Some(SequenceEvent::Token(token, at, delivery)) => {
+            Some(SequenceEvent::Token(token, at, delivery, scores)) => {
                 self.tokens.delivering = Some(delivery);
                 self.token_gap = self.timer.first.map(|_| at.saturating_sub(self.timer.last));
                 self.timer.first.get_or_insert(at);
                 self.timer.last = at;
                 self.timer.tokens += 1;
                 let text = self.decode(token)?;
-                self.push_text(&text, hooks).await
+                let was_open = self.is_reasoning();
+                let mut progress = self.push_text(&text, hooks).await?;
+                let is_reasoning = was_open || self.is_reasoning();
+                self.reasoning_tokens += usize::from(is_reasoning);
+                progress.scores = scores.filter(|_| !is_reasoning);
+                Ok(progress)
             }
             Some(SequenceEvent::Finished(reason)) => self.close(reason, hooks).await,
             Some(SequenceEvent::Failed(error)) => Err(error),
@@ -147,7 +168,42 @@ impl AssistantTurn {
         Ok(without_opening(text, &mut self.opening))
     }
 
+    fn is_reasoning(&self) -> bool {
+        self.splitter.as_ref().is_some_and(|splitter| splitter.state() == ReasoningState::Open)
+    }
+
+    /// Takes the reasoning out of `text` and returns both.
+    fn split(&mut self, text: &str) -> (String, String) {
+        match &mut self.splitter {
+            Some(splitter) => {
+                let parts = splitter.push(text);
+                self.keep(parts)
+            }
+            None => (String::new(), text.to_owned()),
+        }
+    }
+
+    /// The reasoning and the content of `parts`. The reasoning is kept for the next turn's prompt.
+    fn keep(&mut self, parts: Vec<TurnPart>) -> (String, String) {
+        let (mut reasoning, mut content) = (String::new(), String::new());
+        for part in parts {
+            match part {
+                TurnPart::Reasoning(text) => reasoning.push_str(&text),
+                TurnPart::Content(text) => content.push_str(&text),
+            }
+        }
+        self.transcript.reasoning.push_str(&reasoning);
+        (reasoning, content)
+    }
+
+    /// Runs the next text of the turn through all filters.
     async fn push_text(&mut self, text: &str, hooks: &mut dyn Hooks) -> Result<TurnProgress, Error> {
+        let (reasoning, content) = self.split(text);
+        let TurnProgress { text, ended, .. } = self.push_content(&content, hooks).await?;
+        Ok(TurnProgress { reasoning, text, ended, ..TurnProgress::default() })
+    }
+
+    async fn push_content(&mut self, text: &str, hooks: &mut dyn Hooks) -> Result<TurnProgress, Error> {
         let released = match self.timer.tokens <= self.min_tokens && self.min_tokens > 0 {
             true => ReleasedText { text: text.to_owned(), stopped: false },
             false => self.stops.push(text),
@@ -156,18 +212,23 @@ impl AssistantTurn {
         let reason = match (stopped, released.stopped) {
             (true, _) => FinishReason::Plugin,
             (false, true) => FinishReason::StopString,
-            (false, false) => return Ok(TurnProgress { text: out, ended: None }),
+            (false, false) => return Ok(TurnProgress { text: out, ..TurnProgress::default() }),
         };
         if !stopped {
             out.push_str(&self.flush_parser(hooks).await?);
         }
         out.push_str(&hooks.finish().await?);
-        Ok(TurnProgress { text: out, ended: Some(reason) })
+        Ok(TurnProgress { text: out, ended: Some(reason), ..TurnProgress::default() })
     }
 
     /// Ends the turn: each filter releases the text that it holds back, in order.
     pub(crate) async fn close(&mut self, reason: FinishReason, hooks: &mut dyn Hooks) -> Result<TurnProgress, Error> {
         let tail = without_opening(self.decoder.finish()?, &mut self.opening);
+        let (mut reasoning, mut tail) = self.split(&tail);
+        let held = self.splitter.as_mut().map(|splitter| splitter.finish()).unwrap_or_default();
+        let (held_reasoning, held_content) = self.keep(held);
+        reasoning.push_str(&held_reasoning);
+        tail.push_str(&held_content);
         let mut released = self.stops.push(&tail);
         let mut reason = if released.stopped { FinishReason::StopString } else { reason };
         released.text.push_str(&self.stops.finish());
@@ -178,7 +239,15 @@ impl AssistantTurn {
             out.push_str(&self.flush_parser(hooks).await?);
         }
         out.push_str(&hooks.finish().await?);
-        Ok(TurnProgress { text: out, ended: Some(reason) })
+        Ok(TurnProgress { reasoning, text: out, ended: Some(reason), ..TurnProgress::default() })
+    }
+
+    /// Adds a part of the call that comes next.
+    fn add_part(&mut self, part: impl FnOnce(usize) -> CallPart) {
+        let index = self.transcript.calls.len();
+        if let Some(parts) = &mut self.call_parts {
+            parts.push(part(index));
+        }
     }
 
     async fn flush_parser(&mut self, hooks: &mut dyn Hooks) -> Result<String, Error> {
@@ -202,9 +271,22 @@ impl AssistantTurn {
     async fn take(&mut self, pieces: Vec<Piece>, hooks: &mut dyn Hooks) -> Result<(String, bool), Error> {
         let mut out = String::new();
         for piece in pieces {
-            let Piece::Text(text) = piece else {
-                self.transcript.calls.push(piece);
-                continue;
+            let text = match piece {
+                Piece::Text(text) => text,
+                Piece::Delta { name, arguments } => {
+                    self.add_part(|index| CallPart::Piece { index, name, arguments });
+                    continue;
+                }
+                Piece::Call { ref name, ref arguments_json } => {
+                    let (name, arguments_json) = (name.clone(), arguments_json.clone());
+                    self.add_part(|index| CallPart::Whole { index, name, arguments_json });
+                    self.transcript.calls.push(piece);
+                    continue;
+                }
+                Piece::Malformed { .. } => {
+                    self.transcript.calls.push(piece);
+                    continue;
+                }
             };
             self.transcript.text.push_str(&text);
             if hooks.text_is_idle() {

@@ -5,12 +5,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use firebox_contract::{
-    ChatOptions, Error, Event, FinishReason, Grammar, Hooks, LogLine, Message, Prompt, PromptVerdict, Role, Sampling,
-    Timing, ToolDefinition, ToolOptions, Usage, limits,
+    ChatOptions, Error, Event, FinishReason, Grammar, Hooks, LogLine, Message, Prompt, PromptVerdict, ReasoningOptions,
+    Role, Sampling, Timing, ToolDefinition, ToolOptions, Usage, limits,
 };
 
 use super::history::{append_turn, assistant_message};
 use super::prompt_encoding::check_size;
+use super::streamed_calls::StreamedCalls;
 use super::usage_guard::UsageGuard;
 use super::{Deadline, Generation, Phase, exclusive};
 use crate::Pipeline;
@@ -24,6 +25,7 @@ pub(crate) struct OpenedRequest {
     pub(crate) source_tools: SourceTools,
     pub(crate) prompt: Prompt,
     pub(crate) chat: ChatOptions,
+    pub(crate) reasoning: ReasoningOptions,
     /// Maximum number of tokens of prompt and answer together.
     pub(crate) context: usize,
     pub(crate) sampling: Sampling,
@@ -65,7 +67,8 @@ impl OpenedRequest {
             chat: matches!(self.prompt, Prompt::Chat(_)),
         };
         let offered = OfferedTools::new(input, &mut log)?;
-        let call_history = CallHistory::new(&self.prompt, format.map_or(plain_id as fn(usize) -> String, |f| f.id));
+        let call_history =
+            CallHistory::new(&self.prompt, format.map_or(plain_id as fn(usize, &str) -> String, |f| f.id));
         let prompt = std::mem::replace(&mut self.prompt, Prompt::Chat(Vec::new()));
         let hooks = exclusive(&mut self.tools.hooks)?;
         let (prompt, answer) = tokio::select! {
@@ -96,7 +99,9 @@ impl Generation {
                 return Err(error);
             }
         };
-        let OpenedRequest { tools, chat, context, sampling, grammar, options, permit, started, until, .. } = opened;
+        let OpenedRequest {
+            tools, chat, reasoning, context, sampling, grammar, options, permit, started, until, ..
+        } = opened;
         let mut generation = Self {
             pipeline,
             tools,
@@ -104,8 +109,11 @@ impl Generation {
             tool_rounds_left: options.rounds,
             options,
             call_history: prepared.call_history,
+            streamed: StreamedCalls::default(),
+            cut_call: None,
             prompt: Arc::new(prepared.prompt),
             chat: Arc::new(chat),
+            reasoning,
             context,
             sampling,
             grammar,
@@ -189,6 +197,6 @@ pub(super) fn format_of_codec(pipeline: &Pipeline) -> Option<&'static ToolCallFo
     pipeline.codec.chat_template().and_then(format_of)
 }
 
-fn plain_id(number: usize) -> String {
+fn plain_id(number: usize, _: &str) -> String {
     format!("call_{number}")
 }

@@ -8,6 +8,11 @@ use super::history::append_turn;
 use super::{Generation, Phase};
 use crate::tools::{RunningRound, ToolRound};
 
+/// Whether an answer with this reason may end in the middle of a call.
+fn is_cut(reason: FinishReason) -> bool {
+    matches!(reason, FinishReason::Length | FinishReason::ContextFull | FinishReason::Timeout)
+}
+
 impl Generation {
     /// Ends a turn. It was the answer, or it calls tools.
     pub(super) fn end_turn(&mut self, reason: FinishReason) {
@@ -17,7 +22,9 @@ impl Generation {
             append_turn(&mut self.history, vec![Message::text(Role::Assistant, transcript.emitted)]);
             return self.finish(reason);
         }
-        let mut round = ToolRound::new(transcript, &self.offered, &self.options, &mut self.call_history);
+        let streamed = std::mem::take(&mut self.streamed);
+        let mut round = ToolRound::new(transcript, &streamed, &self.offered, &self.options, &mut self.call_history);
+        self.cut_call = Some(reason).filter(|_| round.ends_cut);
         if let Some((reason, message)) = self.tool_round_refusal(reason, round.repeats) {
             round.refuse_all(message);
             if !round.has_client_calls() {
@@ -52,7 +59,8 @@ impl Generation {
         let Phase::ToolRound(round) = std::mem::replace(&mut self.phase, Phase::TurnStart) else { return };
         append_turn(&mut self.history, round.history());
         if round.has_client_calls() {
-            return self.finish(FinishReason::ToolCalls);
+            // A call that was sent in parts and is cut off belongs to an answer that is cut off.
+            return self.finish(self.cut_call.filter(|reason| is_cut(*reason)).unwrap_or(FinishReason::ToolCalls));
         }
         if let Prompt::Chat(conversation) = Arc::make_mut(&mut self.prompt) {
             match self.chat.end {

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use super::Generation;
 use super::start::format_of_codec;
-use crate::sampler::grammar_guard::{GrammarGuard, GrammarStart};
+use crate::sampler::grammar_guard::GrammarGuard;
 use crate::toolcall::call_grammar::{CallGrammar, CallableTool};
 use crate::tools::warning;
 
@@ -24,12 +24,7 @@ impl Generation {
         let Some(constraint) = self.turn_constraint(opening).await? else { return Ok(None) };
         let stops = if self.sampling.keep_stop { &[] } else { self.sampling.stop_tokens.as_slice() };
         let ends = self.end_tokens().chain(stops.iter().copied()).collect();
-        Ok(Some(GrammarGuard::new(constraint, ends, self.grammar_start())))
-    }
-
-    /// Where the grammar of a turn begins. The detection of reasoning belongs here.
-    fn grammar_start(&self) -> GrammarStart {
-        GrammarStart::AtOnce
+        Ok(Some(GrammarGuard::new(constraint, ends)))
     }
 
     /// The tokens that end an answer.
@@ -113,7 +108,9 @@ impl Generation {
         match &*self.prompt {
             Prompt::Chat(messages) if self.chat.end == PromptEnd::FinalMessage => {
                 let last = messages.last().filter(|message: &&Message| message.role == Role::Assistant);
-                last.map_or("", |message| message.content.as_str())
+                let text = last.map_or("", |message| message.content.as_str());
+                // A grammar begins after the reasoning.
+                self.pipeline.reasoning.format().map_or(text, |format| format.content_of(text))
             }
             _ => "",
         }

@@ -2,24 +2,33 @@
 
 use std::sync::Arc;
 
-use firebox_contract::{Encoded, Error, FinishReason, Prompt, limits};
+use firebox_contract::{Encoded, Error, FinishReason, Prompt, TokenId, limits};
 use tokio::sync::mpsc;
 
 use super::assistant_turn::{AssistantTurn, TokenStream, Transcript, TurnTimer};
 use super::prompt_encoding::{self, PromptInput};
 use super::start::format_of_codec;
 use super::stop_strings::StopMatcher;
+use super::streamed_calls::{CallPart, StreamedCalls};
 use super::{Generation, Phase, timed_out};
 use crate::batch::sequence::SequenceRequest;
+use crate::reasoning::{ReasoningGate, ReasoningSplitter, ReasoningState};
 use crate::sampler::token_healing::TokenHealing;
-use crate::toolcall::{MarkerFilter, ToolCallParser};
+use crate::toolcall::{MarkerFilter, Piece, ToolCallParser};
+
+/// The prompt of a turn.
+struct EncodedTurn {
+    encoded: Encoded,
+    state: ReasoningState,
+}
 
 impl Generation {
     /// Tokenizes the conversation and sends it to the model's thread.
     pub(super) async fn start_turn(&mut self) -> Result<(), Error> {
-        let prefix = self.offered.forced.clone().unwrap_or_default();
+        let forced = self.offered.forced.clone().unwrap_or_default();
         let context = self.context;
-        let Some(encoded) = self.encode(&prefix, context.saturating_sub(1)).await? else { return self.time_out() };
+        let Some(turn) = self.encode_turn(&forced, context.saturating_sub(1)).await? else { return self.time_out() };
+        let EncodedTurn { encoded, state } = turn;
         let tokens = match encoded {
             Encoded::Whole(tokens) if tokens.len() < context => tokens,
             _ if !self.history.is_empty() => {
@@ -35,12 +44,13 @@ impl Generation {
         let prompt_tokens = tokens.len();
         let length = self.answer_length(context - prompt_tokens);
         self.usage_guard.reserve(prompt_tokens + length.expected)?;
-        let texts = if prefix.is_empty() { None } else { self.pipeline.codec.token_texts() };
-        let healing = texts.and_then(|texts| TokenHealing::new(texts, &prefix, &tokens));
+        let texts = if forced.is_empty() { None } else { self.pipeline.codec.token_texts() };
+        let healing = texts.and_then(|texts| TokenHealing::new(texts, &forced, &tokens));
         let opening = healing.as_ref().map(|healing| healing.text().to_owned()).unwrap_or_default();
         let healed_tokens = healing.as_ref().map_or(0, TokenHealing::tokens);
         let before = &tokens[..tokens.len() - healed_tokens];
-        let guard = self.grammar_guard(&prefix[..prefix.len() - opening.len()]).await?;
+        let guard = self.grammar_guard(&forced[..forced.len() - opening.len()]).await?;
+        let gate = self.reasoning_gate(state, &tokens, guard.is_some())?;
         let decoder = match self.sampling.show_special {
             true => self.pipeline.codec.decoder_with_specials(before),
             false => self.pipeline.codec.decoder(before),
@@ -51,7 +61,7 @@ impl Generation {
             tenant: self.tools.caller.tenant.clone(),
             weight: self.tools.caller.weight,
             deadline: self.until,
-            sampler: self.sampler(&tokens, healing).with_grammar(guard),
+            sampler: self.sampler(&tokens, healing).with_reasoning(gate).with_grammar(guard),
             tokens,
             max_tokens: length.max,
             expected_tokens: length.expected,
@@ -64,13 +74,19 @@ impl Generation {
         self.usage_guard.turn_started();
         self.offered.forced = None;
         self.usage.prompt_tokens += prompt_tokens;
+        self.streamed = StreamedCalls::default();
+        let (parser, call_parts) =
+            self.parser(&forced).map_or((None, Vec::new()), |(parser, parts)| (Some(parser), parts));
         self.phase = Phase::Turn(Box::new(AssistantTurn {
             tokens: TokenStream::new(events, Some(self.pipeline.worker.thread())),
             decoder,
+            splitter: self.splitter(state),
+            reasoning_tokens: 0,
             stops: StopMatcher::new(self.sampling.stop.clone(), self.sampling.keep_stop),
             min_tokens: self.min_tokens(),
             length,
-            parser: self.parser(&prefix),
+            parser,
+            call_parts: self.options.stream_calls.then_some(call_parts),
             opening,
             transcript: Transcript::default(),
             timer: TurnTimer { submitted, ..TurnTimer::default() },
@@ -79,17 +95,64 @@ impl Generation {
         Ok(())
     }
 
-    /// The tool-call parser of a turn that begins with `prefix`.
-    fn parser(&self, prefix: &str) -> Option<Box<dyn ToolCallParser>> {
+    /// The tool-call parser of a turn that begins with `prefix`, and the parts of a call that the prefix has.
+    fn parser(&self, prefix: &str) -> Option<(Box<dyn ToolCallParser>, Vec<CallPart>)> {
         let format = format_of_codec(&self.pipeline)?;
         if self.offered.definitions().is_empty() {
             let filters = !format.markers.is_empty() && matches!(*self.prompt, Prompt::Chat(_));
-            return filters.then(|| Box::new(MarkerFilter::new(format.markers)) as Box<dyn ToolCallParser>);
+            let filter = || Box::new(MarkerFilter::new(format.markers)) as Box<dyn ToolCallParser>;
+            return filters.then(|| (filter(), Vec::new()));
         }
-        let mut parser = (format.parser)();
-        // A forced opening only begins a call, so the parser returns no piece for it.
-        let _opening = parser.push(prefix);
-        Some(parser)
+        let mut parser = (format.parser)(self.offered.definitions());
+        // A forced opening only begins a call. It may have the name of the tool.
+        let parts = parser.push(prefix).into_iter().filter_map(|piece| match piece {
+            Piece::Delta { name, arguments } => Some(CallPart::Piece { index: 0, name, arguments }),
+            _ => None,
+        });
+        let parts = parts.collect();
+        Some((parser, parts))
+    }
+
+    /// Tokenizes the conversation with the opening `forced`. If the prompt opens the reasoning, the opening closes it first.
+    /// Returns `None` if the time is up and there is an earlier turn.
+    async fn encode_turn(&mut self, forced: &str, max: usize) -> Result<Option<EncodedTurn>, Error> {
+        let mut prefix = forced.to_owned();
+        if let Some(format) = self.pipeline.reasoning.format().filter(|_| !forced.is_empty()) {
+            let Some(plain) = self.encode("", max).await? else { return Ok(None) };
+            if self.state_after(&plain) == ReasoningState::Open {
+                prefix.insert_str(0, format.forced_close);
+            }
+        }
+        let Some(encoded) = self.encode(&prefix, max).await? else { return Ok(None) };
+        let state = if forced.is_empty() { self.state_after(&encoded) } else { ReasoningState::Closed };
+        Ok(Some(EncodedTurn { encoded, state }))
+    }
+
+    /// The state of a turn after this prompt.
+    fn state_after(&self, encoded: &Encoded) -> ReasoningState {
+        let Encoded::Whole(tokens) = encoded else { return ReasoningState::Closed };
+        self.pipeline.reasoning.after_prompt(&*self.pipeline.codec, &self.prompt, self.chat.end, tokens)
+    }
+
+    /// What separates the reasoning of a turn that begins in `state`.
+    fn splitter(&self, state: ReasoningState) -> Option<Box<dyn ReasoningSplitter>> {
+        let format = self.pipeline.reasoning.format()?;
+        let is_wanted = self.reasoning.separate && matches!(*self.prompt, Prompt::Chat(_));
+        is_wanted.then(|| format.splitter(state))
+    }
+
+    /// What follows the reasoning of a turn on the model's thread: for a budget, and for a grammar, which begins after the
+    /// reasoning. `None` if neither is there, or the turn has no reasoning.
+    fn reasoning_gate(
+        &self,
+        state: ReasoningState,
+        prompt: &[TokenId],
+        has_grammar: bool,
+    ) -> Result<Option<ReasoningGate>, Error> {
+        let budget = self.reasoning.max_tokens;
+        let is_needed = state != ReasoningState::Closed && (budget.is_some() || has_grammar);
+        let Some(format) = self.pipeline.reasoning.format().filter(|_| is_needed) else { return Ok(None) };
+        ReasoningGate::new(&self.pipeline.codec, format, (state, prompt), budget).map(Some)
     }
 
     /// Tokenizes the conversation, to `max` tokens or a lower bound above. Returns `None` if the time is up and there is

@@ -2,65 +2,26 @@
 
 use firebox_contract::{Error, TokenConstraint, TokenId};
 
-/// Where in an answer its grammar begins.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum GrammarStart {
-    /// At its beginning.
-    AtOnce,
-    /// After a block of reasoning, if there is one. The answer begins within the block if `opened`; otherwise the block
-    /// begins with the token `open` at the beginning of the answer. It ends with the token `close`.
-    #[allow(dead_code, reason = "the detection of reasoning will construct it")]
-    AfterReasoning { open: Option<TokenId>, close: TokenId, opened: bool },
-}
-
 /// The grammar of an answer, and the tokens that end the answer.
 pub(crate) struct GrammarGuard {
     constraint: Box<dyn TokenConstraint>,
     /// Tokens that end the answer. They are allowed where the grammar may end.
     end_tokens: Vec<TokenId>,
-    start: GrammarStart,
 }
 
 impl GrammarGuard {
-    pub(crate) fn new(constraint: Box<dyn TokenConstraint>, end_tokens: Vec<TokenId>, start: GrammarStart) -> Self {
-        Self { constraint, end_tokens, start }
+    pub(crate) fn new(constraint: Box<dyn TokenConstraint>, end_tokens: Vec<TokenId>) -> Self {
+        Self { constraint, end_tokens }
     }
 
     /// Appends `token` if it may come next. An end token changes nothing.
     pub(crate) fn take(&mut self, token: TokenId) -> Result<bool, Error> {
-        match self.start {
-            GrammarStart::AfterReasoning { open, close, opened: true } => {
-                if token == close {
-                    self.start = GrammarStart::AtOnce;
-                } else if self.end_tokens.contains(&token) {
-                    return Ok(false);
-                } else {
-                    self.start = GrammarStart::AfterReasoning { open, close, opened: true };
-                }
-                return Ok(true);
-            }
-            GrammarStart::AfterReasoning { open, close, opened: false } if open == Some(token) => {
-                self.start = GrammarStart::AfterReasoning { open, close, opened: true };
-                return Ok(true);
-            }
-            _ => {}
-        }
         let taken = self.constraint.accept(token)?;
-        if taken {
-            self.start = GrammarStart::AtOnce;
-        }
         Ok(taken || (self.end_tokens.contains(&token) && self.constraint.may_end()?))
     }
 
     /// Sets the logits of all tokens to -infinity that may not come next. Returns false if the answer can only end.
     pub(crate) fn restrict(&mut self, logits: &mut [f32]) -> Result<bool, Error> {
-        if matches!(self.start, GrammarStart::AfterReasoning { opened: true, .. }) {
-            // Within the block only the tokens that end the answer are excluded.
-            for end in &self.end_tokens {
-                logits.get_mut(*end as usize).into_iter().for_each(|logit| *logit = f32::NEG_INFINITY);
-            }
-            return Ok(true);
-        }
         let mask = self.constraint.mask()?;
         let may_end = self.constraint.may_end()?;
         let ends: &[TokenId] = if may_end { &self.end_tokens } else { &[] };
@@ -97,8 +58,15 @@ impl GrammarGuard {
         }
     }
 
+    /// Sets the logits of the tokens that end an answer to -infinity: the grammar has not begun.
+    pub(crate) fn exclude_ends(&self, logits: &mut [f32]) {
+        for end in &self.end_tokens {
+            logits.get_mut(*end as usize).into_iter().for_each(|logit| *logit = f32::NEG_INFINITY);
+        }
+    }
+
     /// Whether nothing can follow.
     pub(crate) fn is_complete(&self) -> bool {
-        self.start == GrammarStart::AtOnce && self.constraint.has_ended()
+        self.constraint.has_ended()
     }
 }

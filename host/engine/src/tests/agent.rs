@@ -87,7 +87,10 @@ fn tool_events(events: &[Event]) -> Vec<String> {
         Event::ApprovalNeeded { id } => Some(format!("approve {id}")),
         Event::ToolProgress { id, done, .. } => Some(format!("progress {id} {done}")),
         Event::ToolResult { id, outcome } => Some(format!("result {id} {}", outcome.content)),
-        Event::Text(_) | Event::Log(_) | Event::Finished(_) => None,
+        Event::ToolCallDelta { id, name, arguments } => {
+            Some(format!("part {id} {}{arguments}", name.as_deref().unwrap_or_default()))
+        }
+        Event::Reasoning(_) | Event::Logprobs(_) | Event::Text(_) | Event::Log(_) | Event::Finished(_) => None,
     };
     events.iter().filter_map(line).collect()
 }

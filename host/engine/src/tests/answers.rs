@@ -1,4 +1,7 @@
-//! The text of an answer: its length and its stop strings.
+//! The text of an answer: its length, its stop strings, its reasoning and its probabilities.
 
 mod answer_length;
+mod logprobs;
+mod reasoning;
 mod stop_string_cost;
+mod streamed_calls;

@@ -87,6 +87,9 @@ pub(super) fn render(chat: Chat<'_>) -> String {
     }
     for message in chat.messages {
         text.push_str(&format!("{}: {}", message.role.as_str(), message.content));
+        if let Some(sent) = &message.as_sent_json {
+            text.push_str(sent);
+        }
         for call in &message.tool_calls {
             text.push_str(&format!("<{} {}>", call.name, call.arguments_json));
         }
@@ -99,11 +102,29 @@ pub(super) fn render(chat: Chat<'_>) -> String {
 
 pub(super) struct ByteCodec {
     defaults: SamplingOverrides,
+    /// The source of the chat template, of which only the marks matter.
+    template: &'static str,
+}
+
+impl ByteCodec {
+    /// A greedy codec with this template. A template with `enable_thinking` has that switch, and one with `opens with
+    /// <think>` opens the reasoning at the end of the prompt.
+    pub(super) fn of(template: &'static str) -> Self {
+        Self { defaults: SamplingOverrides { temperature: Some(0.0), ..SamplingOverrides::default() }, template }
+    }
 }
 
 impl TextCodec for ByteCodec {
     fn encode_chat(&self, chat: Chat<'_>) -> Result<Vec<TokenId>, Error> {
-        self.encode_text(&render(chat))
+        let off = chat.options.variables_json.as_deref().is_some_and(|variables| variables.contains("false"));
+        let mut text = render(chat);
+        if off && self.template.contains("enable_thinking") {
+            text.insert_str(0, "quiet\n");
+        }
+        if let Some(at) = text.rfind(ANSWER).filter(|_| self.template.contains("opens with <think>")) {
+            text.insert_str(at + ANSWER.len(), "<think>\n");
+        }
+        self.encode_text(&text)
     }
 
     fn encode_text(&self, text: &str) -> Result<Vec<TokenId>, Error> {
@@ -123,7 +144,7 @@ impl TextCodec for ByteCodec {
     }
 
     fn chat_template(&self) -> Option<&str> {
-        Some("<tool_call>{\"name\": …}</tool_call>")
+        Some(self.template)
     }
 }
 
@@ -294,9 +315,7 @@ pub(super) fn options(
     prefill_chunk: usize,
 ) -> EngineOptions {
     EngineOptions {
-        codec: Arc::new(ByteCodec {
-            defaults: SamplingOverrides { temperature: Some(0.0), ..SamplingOverrides::default() },
-        }),
+        codec: Arc::new(ByteCodec::of("<tool_call>{\"name\": …}</tool_call>")),
         hooks: Arc::new(plugins),
         tools: None,
         grammars: None,

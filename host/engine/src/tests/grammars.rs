@@ -7,7 +7,8 @@ mod tool_calls;
 use std::time::Instant;
 
 use firebox_contract::{
-    Caller, Error, FinishReason, GenerationRequest, Grammar, Message, Prompt, PromptEnd, Role, SamplingOverrides,
+    Caller, Error, Event, FinishReason, GenerationRequest, Grammar, Message, Prompt, PromptEnd, ReasoningOptions, Role,
+    SamplingOverrides,
 };
 use serde_json::Value;
 
@@ -190,4 +191,31 @@ async fn a_message_that_the_model_continues_is_the_beginning_of_the_answer() {
     assert!((2..=4).contains(&whole.len()), "{}", answer.text);
     let refused = engine.generate(&Caller::local(), continued("{\"a\"")).await.err().expect("refused");
     assert!(refused.to_string().contains("which its grammar does not allow"), "{refused}");
+}
+
+#[tokio::test]
+async fn a_grammar_begins_after_the_reasoning() {
+    let engine = random_model::engine_with("</think> <tool_call>{\"name\": …}").await;
+    let grammar =
+        Grammar::JsonSchema("{\"type\": \"array\", \"items\": {\"type\": \"boolean\"}, \"maxItems\": 4}".to_owned());
+    let budget = ReasoningOptions { max_tokens: Some(6), ..ReasoningOptions::default() };
+    let reasoned = |answer: &CollectedAnswer| answer.events.iter().any(|event| matches!(event, Event::Reasoning(_)));
+    for number in 0..40 {
+        // Reasoning that is open after the prompt, reasoning that the model begins, and an answer without any.
+        let mut request = GenerationRequest { reasoning: budget, ..request(grammar.clone(), number) };
+        let has_reasoning = number % 3 < 2;
+        // Bytes of random reasoning would be no characters.
+        request.sampling.logit_bias = vec![(u32::from(b'<'), if has_reasoning { 100.0 } else { -100.0 })];
+        if number % 3 == 0 {
+            let messages = vec![Message::text(Role::User, "list"), Message::text(Role::Assistant, "<think>hm")];
+            (request.prompt, request.chat.end) = (Prompt::Chat(messages), PromptEnd::FinalMessage);
+        }
+        let answer = collect(engine.generate(&Caller::local(), request).await.expect("admitted")).await;
+        let answer = answer.expect("answered");
+        let list: Vec<bool> =
+            serde_json::from_str(&answer.text).unwrap_or_else(|error| panic!("{number}: {error} in {:?}", answer.text));
+        assert!(list.len() <= 4 && answer.finish.reason == FinishReason::Stop, "{number}: {}", answer.text);
+        assert_eq!(answer.finish.usage.reasoning_tokens > 0, has_reasoning, "{number}: {}", answer.text);
+        assert!(has_reasoning || !reasoned(&answer), "{number}");
+    }
 }

@@ -73,6 +73,27 @@ async fn a_prefix_in_use_is_copied_and_a_cached_prefix_keeps_its_end() {
 }
 
 #[tokio::test]
+async fn several_answers_to_one_prompt_compute_it_once() {
+    let (engine, probe) = EngineFixture::of(super::long).engine().await;
+    let question = turn("what is it", 'q');
+    let prompt = "user: \n\nA:".len() + question.len();
+    probe.pause(true);
+    let mut all = Vec::new();
+    for _ in 0..3 {
+        all.push(start_as(&engine, "a", &question, 20).await);
+    }
+    probe.pause(false);
+    let mut cached = Vec::new();
+    for generation in all {
+        let answer = collect(generation).await.expect("whole");
+        assert_eq!(answer.text, super::long("")[..20]);
+        cached.push(answer.finish.usage.cached_tokens);
+    }
+    assert_eq!(cached, [0, prompt - 1, prompt - 1], "they wait for the first one and copy its cache");
+    assert_eq!(probe.computed(), prompt + 19 + 2 * (1 + 19));
+}
+
+#[tokio::test]
 async fn a_model_without_a_budget_caches_no_prefix() {
     let (engine, probe) = EngineFixture { budget: 0, ..EngineFixture::of(echo) }.engine().await;
     for _ in 0..2 {

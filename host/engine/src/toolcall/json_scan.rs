@@ -19,7 +19,7 @@ pub(super) fn member<'a>(object: &'a str, key: &str) -> Option<&'a str> {
 }
 
 /// Finds the end of a JSON object or array that comes in pieces. Each byte is scanned once.
-#[derive(Default)]
+#[derive(Debug, Default)]
 pub(super) struct Nesting {
     at: usize,
     depth: usize,

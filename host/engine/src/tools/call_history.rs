@@ -8,7 +8,7 @@ use serde_json::Value;
 
 /// What a request remembers of its calls.
 pub(crate) struct CallHistory {
-    id: fn(usize) -> String,
+    id: fn(usize, &str) -> String,
     /// Ids of calls in the conversation that the request sent.
     taken: BTreeSet<String>,
     next: usize,
@@ -19,17 +19,17 @@ pub(crate) struct CallHistory {
 
 impl CallHistory {
     /// The history of a request with this prompt. `id` makes the id of the n-th call.
-    pub(crate) fn new(prompt: &Prompt, id: fn(usize) -> String) -> Self {
+    pub(crate) fn new(prompt: &Prompt, id: fn(usize, &str) -> String) -> Self {
         let messages = if let Prompt::Chat(messages) = prompt { messages.as_slice() } else { &[] };
         let calls = messages.iter().flat_map(|message| &message.tool_calls);
         let taken: BTreeSet<String> = calls.map(|call| call.id.clone()).collect();
         Self { id, next: taken.len(), taken, allowed: 0, repeats: HashMap::new() }
     }
 
-    /// An id that no call of the conversation has.
-    pub(super) fn fresh_id(&mut self) -> String {
+    /// An id for a call of `tool` that no call of the conversation has.
+    pub(crate) fn fresh_id(&mut self, tool: &str) -> String {
         loop {
-            let id = (self.id)(self.next);
+            let id = (self.id)(self.next, tool);
             self.next += 1;
             if !self.taken.contains(&id) {
                 return id;

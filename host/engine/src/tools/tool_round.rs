@@ -4,10 +4,11 @@ use std::sync::{Arc, OnceLock};
 
 use firebox_contract::limits::{SCHEMA_REASON_BYTES_MAX, TOOL_CALLS_PER_ROUND_MAX, TOOL_REPEATS_MAX};
 use firebox_contract::{Decision, Message, Permission, Role, ToolCall, ToolDefinition, ToolOptions, ToolOutcome};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::{CallHistory, OfferedTools, ToolOrigin, arguments, refused};
 use crate::generation::assistant_turn::Transcript;
+use crate::generation::streamed_calls::StreamedCalls;
 use crate::generation::usage_guard::UsageGuard;
 use crate::toolcall::Piece;
 
@@ -64,20 +65,25 @@ pub(crate) struct ToolRound {
     text: String,
     /// The text as the reader got it, after the text stage.
     emitted: String,
+    /// The reasoning of the turn.
+    reasoning: String,
     pub(crate) calls: Vec<ParsedCall>,
     /// Whether a call was made `TOOL_REPEATS_MAX` times.
     pub(crate) repeats: bool,
+    /// Whether the last call was sent to the client in parts and is not complete.
+    pub(crate) ends_cut: bool,
 }
 
 impl ToolRound {
     /// Decides about each call of a turn.
     pub(crate) fn new(
-        transcript: Transcript,
+        mut transcript: Transcript,
+        streamed: &StreamedCalls,
         offered: &OfferedTools,
         options: &ToolOptions,
         history: &mut CallHistory,
     ) -> Self {
-        let mut pieces = transcript.calls;
+        let mut pieces = std::mem::take(&mut transcript.calls);
         let is_client = |piece: &Piece| match piece {
             Piece::Call { name, .. } => offered.find(name).is_some_and(|found| found.1 == ToolOrigin::Client),
             _ => false,
@@ -86,9 +92,13 @@ impl ToolRound {
             // The request allows one call at a time, so the client gets one.
             pieces.truncate(1);
         }
-        let mut round = Self { text: transcript.text, emitted: transcript.emitted, calls: Vec::new(), repeats: false };
+        let Transcript { text, emitted, reasoning, .. } = transcript;
+        let mut round = Self { text, emitted, reasoning, calls: Vec::new(), repeats: false, ends_cut: false };
         for (index, piece) in pieces.into_iter().enumerate() {
-            round.add(index, piece, offered, options, history);
+            match streamed.find(index) {
+                Some(sent) => round.add_streamed(piece, sent),
+                None => round.add(index, piece, offered, options, history),
+            }
         }
         round
     }
@@ -101,9 +111,9 @@ impl ToolRound {
         options: &ToolOptions,
         history: &mut CallHistory,
     ) {
-        let id = history.fresh_id();
+        let id = history.fresh_id(if let Piece::Call { name, .. } = &piece { name } else { "" });
         let (call, written, decision) = match piece {
-            Piece::Text(_) => return,
+            Piece::Text(_) | Piece::Delta { .. } => return,
             Piece::Malformed { written, reason } => (None, written, CallDecision::Refused(Decision::Rejected, reason)),
             Piece::Call { name, arguments_json } => {
                 let arguments = arguments::read(&arguments_json);
@@ -128,6 +138,21 @@ impl ToolRound {
         };
         let final_decision = Arc::default();
         self.calls.push(ParsedCall { id, call, written, decision, started: false, final_decision, outcome: None });
+    }
+
+    /// Adds a call of which the client got all parts. It is the client's, even if the model made a mistake in it.
+    fn add_streamed(&mut self, piece: Piece, sent: &ToolCall) {
+        self.ends_cut = matches!(piece, Piece::Malformed { .. });
+        let final_decision = Arc::default();
+        self.calls.push(ParsedCall {
+            id: sent.id.clone(),
+            call: Some(sent.clone()),
+            written: String::new(),
+            decision: CallDecision::Client,
+            started: false,
+            final_decision,
+            outcome: None,
+        });
     }
 
     /// Whether the client has to run some of the calls.
@@ -162,7 +187,13 @@ impl ToolRound {
         let mut text = self.text.clone();
         // The text of a malformed call stays visible to the model, so that it can see its mistake.
         self.calls.iter().for_each(|call| text.push_str(&call.written));
-        self.messages(text, |_| true)
+        let mut messages = self.messages(text, |_| true);
+        // The template decides whether the model sees it again: most show it until the next message of the user.
+        if let Some(assistant) = messages.first_mut().filter(|_| !self.reasoning.is_empty()) {
+            let sent = json!({ "role": "assistant", "content": "", "reasoning_content": self.reasoning });
+            assistant.as_sent_json = Some(sent.to_string());
+        }
+        messages
     }
 
     /// The round as clients and sessions store it: the text as the reader saw it, and calls with their results. A
@@ -213,6 +244,24 @@ fn missing_arguments(tool: &ToolDefinition, arguments: &Value) -> Option<String>
     let names: Vec<String> = required.iter().map(Value::to_string).collect();
     let reason = format!("the call has no arguments, and the tool needs {}", names.join(", "));
     (!names.is_empty()).then(|| reason.chars().take(SCHEMA_REASON_BYTES_MAX).collect())
+}
+
+/// Whether the client runs the call of `name` at position `index` of a turn, whatever its arguments are.
+pub(crate) fn client_runs(name: &str, index: usize, offered: &OfferedTools, options: &ToolOptions) -> bool {
+    let is_taken = index < TOOL_CALLS_PER_ROUND_MAX && (index == 0 || options.parallel);
+    is_taken && !offered.is_denied(name) && offered.find(name).is_some_and(|found| found.1 == ToolOrigin::Client)
+}
+
+/// Whether the client gets this complete call.
+pub(crate) fn client_takes(
+    name: &str,
+    index: usize,
+    arguments_json: &str,
+    offered: &OfferedTools,
+    options: &ToolOptions,
+) -> bool {
+    let decision = || decide(name, index, arguments::read(arguments_json), offered, options);
+    client_runs(name, index, offered, options) && matches!(decision(), CallDecision::Client)
 }
 
 fn decide(

@@ -24,6 +24,13 @@ use tokenizers::{AddedToken, NormalizedString, Normalizer as _, NormalizerWrappe
 /// Parts of the texts of tokens that mark a tool call or a thought. Answers contain such tokens as text.
 pub(super) const ANSWER_MARKERS: &[&str] = &["tool", "TOOL", "[ARGS]", "[CALL_ID]", "python_tag", "think", "THINK"];
 
+/// Tokens that mark the messages inside of one answer, for each family: gpt-oss's harmony, and Gemma 4. Answers contain them
+/// as text if the vocabulary has the first two. The text of a conversation never becomes one.
+pub(super) const MESSAGE_MARKERS: &[&[&str]] = &[
+    &["<|channel|>", "<|message|>", "<|start|>", "<|end|>", "<|return|>", "<|call|>", "<|constrain|>"],
+    &["<|channel>", "<channel|>", "<|\"|>"],
+];
+
 /// A token before a text that is not at the beginning of a prompt: some tokenizers add a space there.
 const ANCHOR: &str = "\u{F8FF}firebox\u{F8FF}";
 

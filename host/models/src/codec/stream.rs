@@ -39,6 +39,17 @@ impl Detokenizer {
         Self { encoding: TokenEncoding::of_tokenizer(&tokenizer), tokenizer, hidden, file }
     }
 
+    /// The text of one token as bytes, control tokens included. Empty for an unknown token.
+    pub(super) fn bytes(&self, token: TokenId) -> Vec<u8> {
+        let Some(written) = self.tokenizer.id_to_token(token) else { return Vec::new() };
+        let is_added = self.tokenizer.get_added_vocabulary().simple_id_to_token(token).is_some();
+        match &self.encoding {
+            Some(encoding) if !is_added => encoding.bytes(&written),
+            Some(_) => written.into_bytes(),
+            None => self.decode(&[token]).unwrap_or_default().into_bytes(),
+        }
+    }
+
     fn decode(&self, tokens: &[TokenId]) -> Result<String, ModelError> {
         let failed =
             |error: tokenizers::Error| ModelError::Tokenizer { file: self.file.clone(), reason: error.to_string() };

@@ -15,6 +15,7 @@ use super::saved_conversation::{self, SaveOutcome, SavedConversation};
 use super::show;
 use super::turn::{TurnResult, TurnRunner};
 use crate::cli::Io;
+use crate::cli::options::ReasoningArgs;
 use crate::cli::output::finish::{self, Remedies};
 use crate::cli::output::stats;
 use crate::error::CliError;
@@ -28,6 +29,7 @@ pub(super) struct ConversationParts {
     pub(super) sampling: SamplingOverrides,
     /// The form of every answer.
     pub(super) grammar: Option<Grammar>,
+    pub(super) reasoning: ReasoningArgs,
     pub(super) rounds: usize,
     pub(super) policy: ToolPolicy,
     pub(super) plugin_tools: Vec<ToolDefinition>,
@@ -119,7 +121,7 @@ impl Conversation {
         };
         let remedies =
             Remedies { tokens: "raise it with /set max_tokens=N", room: "start a new conversation with /clear" };
-        if let Some(ending) = finish::line(finish.reason, finish.usage.completion_tokens, &remedies) {
+        if let Some(ending) = finish::line(finish.reason, finish.usage, &remedies) {
             writeln!(io.err, "{ending}")?;
         }
         if self.parts.stats {
@@ -142,8 +144,13 @@ impl Conversation {
             generation = self.parts.host.engine().generate(&caller, request) => generation?,
             _ = tokio::signal::ctrl_c() => return Ok(None),
         };
-        let mut runner =
-            TurnRunner { io, terminal, approvals: &self.parts.approvals, questions: &mut self.parts.questions };
+        let mut runner = TurnRunner {
+            io,
+            shows_thinking: self.parts.reasoning.show_thinking,
+            terminal,
+            approvals: &self.parts.approvals,
+            questions: &mut self.parts.questions,
+        };
         runner.run(generation).await.map(Some)
     }
 
@@ -167,7 +174,8 @@ impl Conversation {
         let ConversationParts { sampling, grammar, rounds, policy, .. } = &self.parts;
         let tools = ToolOptions { rounds: *rounds, policy: policy.clone(), ..ToolOptions::default() };
         let (sampling, grammar) = (sampling.clone(), grammar.clone());
-        Ok(GenerationRequest { sampling, grammar, tools, ..GenerationRequest::new(Prompt::Chat(messages)) })
+        let reasoning = self.parts.reasoning.options();
+        Ok(GenerationRequest { sampling, reasoning, grammar, tools, ..GenerationRequest::new(Prompt::Chat(messages)) })
     }
 
     /// The messages that fit, with room for an answer of at most a quarter of the context. If the last turn alone leaves less

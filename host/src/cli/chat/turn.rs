@@ -10,11 +10,14 @@ use super::approval::{ApprovalAnswer, ApprovalPrompt, TerminalApprover};
 use super::input::{Terminal, UserInput};
 use super::show;
 use crate::cli::Io;
+use crate::cli::output::reasoning::ReasoningView;
 use crate::error::CliError;
 
 /// Runs one turn.
 pub(super) struct TurnRunner<'a> {
     pub(super) io: &'a mut Io,
+    /// Whether the model's reasoning is shown.
+    pub(super) shows_thinking: bool,
     /// The terminal; `None` for a pipe.
     pub(super) terminal: Option<&'a mut Terminal>,
     pub(super) approvals: &'a TerminalApprover,
@@ -38,7 +41,8 @@ enum ChatEvent {
 impl TurnRunner<'_> {
     /// Runs `generation` until it ends or Ctrl-C.
     pub(super) async fn run(&mut self, mut generation: Generation) -> Result<TurnResult, CliError> {
-        let mut view = TurnView { calls: Vec::new(), line_open: false };
+        let reasoning = ReasoningView::new(self.shows_thinking);
+        let mut view = TurnView { calls: Vec::new(), line_open: false, reasoning };
         let mut interrupt = std::pin::pin!(tokio::signal::ctrl_c());
         let finish = loop {
             // The future is not dropped while the user answers: the tool call that waits for the answer runs inside it.
@@ -69,6 +73,7 @@ impl TurnRunner<'_> {
                 }
             }
         };
+        view.reasoning.end(self.io)?;
         view.end_line(self.io)?;
         self.io.out.flush()?;
         let interrupted = finish.is_none();
@@ -77,6 +82,10 @@ impl TurnRunner<'_> {
     }
 
     fn show(&mut self, event: Event, view: &mut TurnView) -> Result<(), CliError> {
+        match &event {
+            Event::Reasoning(text) => return view.reasoning.print(text, self.io),
+            _ => view.reasoning.end(self.io)?,
+        }
         match event {
             Event::Text(text) => {
                 self.io.out.write_all(text.as_bytes())?;
@@ -103,7 +112,11 @@ impl TurnRunner<'_> {
                 let message = show::line(&line.message, 400);
                 writeln!(self.io.err, "plugin   {} {}: {message}", line.plugin, line.level)?;
             }
-            Event::ApprovalNeeded { .. } | Event::Finished(_) => {}
+            Event::Reasoning(_)
+            | Event::Logprobs(_)
+            | Event::ToolCallDelta { .. }
+            | Event::ApprovalNeeded { .. }
+            | Event::Finished(_) => {}
         }
         Ok(())
     }
@@ -153,6 +166,7 @@ fn ask_line(call: &ToolCall) -> String {
 struct TurnView {
     calls: Vec<ToolCall>,
     line_open: bool,
+    reasoning: ReasoningView,
 }
 
 impl TurnView {

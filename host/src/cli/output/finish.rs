@@ -1,6 +1,6 @@
 //! The message about an answer that did not end normally.
 
-use firebox_contract::FinishReason;
+use firebox_contract::{FinishReason, Usage};
 
 /// How the user of a command gets a longer answer.
 pub(in crate::cli) struct Remedies {
@@ -11,10 +11,14 @@ pub(in crate::cli) struct Remedies {
 }
 
 /// One line about the end of an answer; `None` if it ended normally.
-pub(in crate::cli) fn line(reason: FinishReason, completion_tokens: usize, remedies: &Remedies) -> Option<String> {
+pub(in crate::cli) fn line(reason: FinishReason, usage: Usage, remedies: &Remedies) -> Option<String> {
     let Remedies { tokens, room } = remedies;
+    let Usage { completion_tokens, reasoning_tokens, .. } = usage;
     let message = match reason {
         FinishReason::Stop | FinishReason::StopString | FinishReason::Plugin => return None,
+        FinishReason::Length if reasoning_tokens > 0 && reasoning_tokens == completion_tokens => {
+            format!("the model was still reasoning after {completion_tokens} tokens; {tokens}, or limit its reasoning")
+        }
         FinishReason::Length => format!("the answer was cut at {completion_tokens} tokens; {tokens}"),
         FinishReason::ContextFull => format!("the answer was cut: the context is full; {room}"),
         FinishReason::ToolCalls => "the model called a tool that no plugin and no server runs".to_owned(),

@@ -52,8 +52,9 @@ pub fn lines(host: &Host, finish: &Finish) -> String {
     );
     let _infallible = writeln!(
         out,
-        "decode   {} tokens, {} tokens/s; {:.1} ms in total; ended by {}",
+        "decode   {} tokens{}, {} tokens/s; {:.1} ms in total; ended by {}",
         usage.completion_tokens,
+        reasoned(usage),
         rate_text(timing.decode_steps, timing.decode),
         millis(timing.total),
         finish.reason.as_str()
@@ -85,6 +86,13 @@ pub fn lines(host: &Host, finish: &Finish) -> String {
 /// Prompt tokens that were computed. Cached tokens take no time.
 fn computed(usage: &Usage) -> usize {
     usage.prompt_tokens.saturating_sub(usage.cached_tokens)
+}
+
+fn reasoned(usage: &Usage) -> String {
+    match usage.reasoning_tokens {
+        0 => String::new(),
+        tokens => format!(" ({tokens} of them reasoning)"),
+    }
 }
 
 fn cached(usage: &Usage) -> String {
@@ -141,12 +149,13 @@ pub fn json(host: &Host, finish: &Finish, events: &[Event]) -> Value {
     let (info, load, counters) = (host.engine().info(), host.load_report(), host.engine().counters());
     let Finish { usage, timing, .. } = finish;
     json!({
+        "reasoning": reasoning_of(events),
         "text": text_of(events),
         "finish_reason": finish.reason.as_str(),
         "tool_calls": tool_calls(events),
         "usage": {
             "prompt_tokens": usage.prompt_tokens, "cached_tokens": usage.cached_tokens,
-            "completion_tokens": usage.completion_tokens,
+            "completion_tokens": usage.completion_tokens, "reasoning_tokens": usage.reasoning_tokens,
         },
         "timing": {
             "first_token_ms": millis(timing.first_token),
@@ -187,6 +196,15 @@ fn text_of(events: &[Event]) -> String {
     texts.collect()
 }
 
+/// The reasoning; `None` if there was none.
+fn reasoning_of(events: &[Event]) -> Option<String> {
+    let texts = events.iter().filter_map(|event| match event {
+        Event::Reasoning(text) => Some(text.as_str()),
+        _ => None,
+    });
+    Some(texts.collect::<String>()).filter(|text| !text.is_empty())
+}
+
 fn tool_calls(events: &[Event]) -> Vec<Value> {
     let results = events.iter().filter_map(|event| match event {
         Event::ToolResult { id, outcome } => Some((id, outcome)),
@@ -219,7 +237,8 @@ mod tests {
 
     #[test]
     fn cached_tokens_do_not_count_as_computed() {
-        let usage = |cached_tokens| Usage { prompt_tokens: 200, cached_tokens, completion_tokens: 5 };
+        let usage =
+            |cached_tokens| Usage { prompt_tokens: 200, cached_tokens, completion_tokens: 5, ..Usage::default() };
         assert_eq!((computed(&usage(150)), cached(&usage(150))), (50, " (150 of them cached)".to_owned()));
         assert_eq!((computed(&usage(0)), cached(&usage(0))), (200, String::new()));
         assert_eq!(rate(computed(&usage(200)), Duration::from_millis(10)), None, "nothing was measured");

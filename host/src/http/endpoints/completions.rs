@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use axum::body::Body;
 use axum::http::Response;
-use firebox_contract::{Chat, ChatOptions, Error, GenerationRequest, Prompt, ToolDefinition};
+use firebox_contract::{Chat, ChatOptions, Error, GenerationRequest, Prompt, Reservation, ToolDefinition};
 use firebox_engine::prompt_bytes;
 use serde_json::Value;
 
@@ -16,14 +16,14 @@ use crate::host::Host;
 use crate::http::body::{self, ParsedBody};
 use crate::http::request::response_format::FIELD as FORMAT_FIELD;
 use crate::http::request::{self, CompletionKind, CompletionRequest};
-use crate::http::response::answer::{Answer, RequestContext};
+use crate::http::response::answer::{Answer, PendingAnswer, RequestContext, RequestGuards};
 use crate::http::response::events;
 use crate::http::{ApiRequest, Failure};
 use crate::serve::App;
 use crate::serve::connections::request_bytes::ReservedBytes;
 use crate::serve::models::LoadedModel;
 use crate::sessions::StoredMessage;
-use crate::tenancy::{Tenancy, Tenant};
+use crate::tenancy::{AdmittedRequest, Tenancy, Tenant, WorkKind};
 
 /// `POST /v1/chat/completions`.
 pub(in crate::http) async fn chat_completions(app: Arc<App>, request: ApiRequest) -> Result<Response<Body>, Failure> {
@@ -49,12 +49,13 @@ async fn complete(
 ) -> Result<Response<Body>, Failure> {
     let started = Instant::now();
     let tenant = request.tenant()?.clone();
-    let mut admitted = request.admitted()?;
+    let admitted = request.admitted()?;
     let read = move |body: &Value| match kind {
         CompletionKind::Chat => request::chat(body, session.as_deref()),
         CompletionKind::Text => request::text(body),
     };
     let ParsedBody { value: mut completion, mut reserved } = body::json(&app, &mut request, read).await?;
+    completion.check_answers()?;
     if completion.stream {
         request.slot.begin_stream()?;
     }
@@ -67,37 +68,118 @@ async fn complete(
     fit_history(&app, &tenant, &host, &mut completion, history).await?;
     let prompt = app.tenancy.prompt_text(&completion.generation.prompt);
     let approvals = app.approvals.lease(&request.id, turn.as_ref().map(SessionTurn::id));
-    reserved.shrink_to(prompt_and_tool_bytes(&completion.generation));
-    let reservation = admitted.open_model(&model)?;
-    let generation = match host.engine().generate_reserved(&tenant.caller, completion.generation, reservation).await {
-        Ok(generation) => generation,
-        Err(error) => {
-            app.metrics.ended(&model, &tenant.id, error.kind().code(), started.elapsed(), None);
-            return Err(with_field(error, kind));
-        }
-    };
+    let bytes = prompt_and_tool_bytes(&completion.generation);
+    reserved.shrink_to(bytes);
+    // Each answer has a prompt of its own.
+    reserved.grow(bytes.saturating_mul(completion.answers - 1))?;
+    let all = admit_answers(&app, &tenant, &request.id, admitted, completion.answers)?;
+    let guards = Arc::new(RequestGuards { _approvals: approvals, _reserved: reserved });
+    let head = kind.head(&model, &request.id, completion.stream);
+    let shared = AnswerShared { app: &app, host: &host, tenant: &tenant, kind, request_id: &request.id, model: &model };
+    let starts = shared.starts(all, &completion, (turn, started), &guards)?;
+    let mut starts = starts.into_iter();
+    let first = starts.next().ok_or_else(|| Error::Internal("a request has no answer".to_owned()))?.start().await?;
     // After admission, so that a refused tenant cannot fill the audit log.
     if let Some(prompt) = prompt {
         app.tenancy.log_prompt(&tenant.caller, &request.id, &prompt);
     }
-    let context = RequestContext {
-        request_id: request.id.clone(),
-        model: model.clone(),
-        caller: tenant.caller.clone(),
-        client_tools: completion.client_tools,
-        ignored_fields: completion.ignored_fields,
-        started,
-        turn,
-        _approvals: approvals,
-        _in_flight: admitted.into_in_flight(),
-        _reserved: reserved,
-    };
-    let answer = Answer::new(Arc::clone(&app), generation, context);
-    let head = kind.head(&model, &request.id, completion.stream);
+    // Later answers may have to wait for a place in the model while the first one is read.
+    let later = starts.map(|start| Box::pin(start.start()) as PendingAnswer).collect();
     if completion.stream {
-        return Ok(events::events(answer, kind, head, completion.include_usage, request.id));
+        return Ok(events::events(first, later, kind, head, completion.include_usage, request.id));
     }
-    events::whole(answer, kind, head).await
+    events::whole(first, later, kind, head).await
+}
+
+/// What the answers of a request share.
+struct AnswerShared<'a> {
+    app: &'a Arc<App>,
+    host: &'a Arc<Host>,
+    tenant: &'a Tenant,
+    kind: CompletionKind,
+    request_id: &'a str,
+    model: &'a str,
+}
+
+impl AnswerShared<'_> {
+    /// One start for each admitted answer. The first one completes the session's turn.
+    fn starts(
+        &self,
+        admitted: Vec<AdmittedRequest>,
+        completion: &CompletionRequest,
+        (mut turn, started): (Option<SessionTurn>, Instant),
+        guards: &Arc<RequestGuards>,
+    ) -> Result<Vec<AnswerStart>, Failure> {
+        let mut starts = Vec::with_capacity(admitted.len());
+        for (number, mut admitted) in admitted.into_iter().enumerate() {
+            let reservation = admitted.open_model(self.model)?;
+            let context = RequestContext {
+                request_id: self.request_id.to_owned(),
+                model: self.model.to_owned(),
+                caller: self.tenant.caller.clone(),
+                client_tools: completion.client_tools.clone(),
+                hides_reasoning: completion.hides_reasoning,
+                ignored_fields: completion.ignored_fields.clone(),
+                started,
+                turn: turn.take(),
+                _in_flight: admitted.into_in_flight(),
+                _guards: Arc::clone(guards),
+            };
+            let (app, host) = (Arc::clone(self.app), Arc::clone(self.host));
+            let generation = nth_request(&completion.generation, number);
+            starts.push(AnswerStart { app, host, kind: self.kind, generation, reservation, context });
+        }
+        Ok(starts)
+    }
+}
+
+/// Admits all answers of a request before the first one starts: each takes a slot and counts as a request of its tenant.
+fn admit_answers(
+    app: &App,
+    tenant: &Tenant,
+    request_id: &str,
+    first: AdmittedRequest,
+    answers: usize,
+) -> Result<Vec<AdmittedRequest>, Failure> {
+    let mut all = vec![first];
+    for number in 1..answers {
+        all.push(app.tenancy.begin(&tenant.caller, WorkKind::Generation, &format!("{request_id}.{number}"))?);
+    }
+    Ok(all)
+}
+
+/// The request for the answer `number`. Each answer has a seed of its own.
+fn nth_request(request: &GenerationRequest, number: usize) -> GenerationRequest {
+    let mut request = request.clone();
+    if number > 0 {
+        request.sampling.seed = request.sampling.seed.map(|seed| seed.wrapping_add(number as u64));
+        request.id = request.id.map(|id| format!("{id}.{number}"));
+    }
+    request
+}
+
+/// An answer that can start.
+struct AnswerStart {
+    app: Arc<App>,
+    host: Arc<Host>,
+    kind: CompletionKind,
+    generation: GenerationRequest,
+    reservation: Box<dyn Reservation>,
+    context: RequestContext,
+}
+
+impl AnswerStart {
+    async fn start(self) -> Result<Answer, Failure> {
+        let Self { app, host, kind, generation, reservation, context } = self;
+        match host.engine().generate_reserved(&context.caller, generation, reservation).await {
+            Ok(generation) => Ok(Answer::new(app, generation, context)),
+            Err(error) => {
+                let (model, tenant) = (&context.model, &context.caller.tenant);
+                app.metrics.ended(model, tenant, error.kind().code(), context.started.elapsed(), None);
+                Err(with_field(error, kind))
+            }
+        }
+    }
 }
 
 /// The bytes of the request that stay in memory while it is answered: prompt, template options and tools.
@@ -172,6 +254,10 @@ fn apply_operator_limits(app: &App, tenant: &Tenant, completion: &mut Completion
     generation.timeout = Some(generation.timeout.map_or(app.request_timeout, |time| time.min(app.request_timeout)));
     generation.tools.policy = tenant.config.tools.clone();
     generation.tools.rounds = generation.tools.rounds.min(operator.rounds);
+    if completion.answers > 1 {
+        // The tools of the server would run once for each answer.
+        generation.tools.rounds = 0;
+    }
     generation.tools.calls_max = generation.tools.calls_max.min(operator.calls_max);
 }
 

@@ -29,12 +29,15 @@ const HONOURED: &[&str] = &[
     "ignore_eos",
     "include_stop_str_in_output",
     "logit_bias",
+    "logprobs",
     "max_completion_tokens",
     "max_new_tokens",
     "max_tokens",
     "min_p",
     "min_tokens",
     "model",
+    "n",
+    "n_cmpl",
     "n_predict",
     "presence_penalty",
     "random_seed",
@@ -111,13 +114,11 @@ const NO_EFFECT: &[&str] = &[
 
 const FORMAT: &str = "use \"response_format\"";
 const SAMPLER: &str = "this sampling method is not supported";
-const ONE_ANSWER: &str = "a request has one answer; send one request for each answer";
-const PROBABILITIES: &str = "token probabilities are not returned";
+const ONE_ANSWER: &str = "answers are not ranked; use \"n\"";
+const PROBABILITIES: &str = "token probabilities come with \"logprobs\", and only for tokens of the answer";
 const IDS: &str = "token ids are not returned";
 const ADAPTER: &str = "adapters are not supported";
-const REASONING: &str = "reasoning is not separated from the answer";
-const REASONING_BUDGET: &str =
-    "reasoning has no separate limit; set the template's variables with \"chat_template_kwargs\"";
+const NO_REASONING: &str = "plain text has no reasoning; use /v1/chat/completions";
 const MEDIA: &str = "only text is supported";
 const TOOLS: &str = "use \"tools\"";
 const PROMPT: &str = "the prompt is used as it is written";
@@ -155,7 +156,7 @@ const REFUSED: &[KnownField] = &[
     ("guided_regex", Refused(is_blank, FORMAT)),
     ("guideline", Refused(is_off, PROMPT)),
     ("image_data", Refused(is_off, MEDIA)),
-    ("include_reasoning", Refused(is_true, REASONING)),
+    ("include_reasoning", Refused(is_true, NO_REASONING)),
     ("input", Refused(is_off, OTHER_API)),
     ("input_extra", Refused(is_off, OTHER_API)),
     ("input_ids", Refused(is_off, PROMPT)),
@@ -167,7 +168,6 @@ const REFUSED: &[KnownField] = &[
     ("kv_transfer_params", Refused(is_off, OTHER_API)),
     ("logits_processors", Refused(is_off, SAMPLER)),
     ("logprob_token_ids", Refused(is_off, PROBABILITIES)),
-    ("logprobs", Refused(is_false, PROBABILITIES)),
     ("lora", Refused(is_off, ADAPTER)),
     ("lora_path", Refused(is_off, ADAPTER)),
     ("max_output_tokens", Refused(is_off, "use \"max_tokens\"")),
@@ -175,8 +175,6 @@ const REFUSED: &[KnownField] = &[
     ("mirostat", Refused(is_off, SAMPLER)),
     ("modalities", Refused(is_text, MEDIA)),
     ("moderation", Refused(is_off, "moderation is not supported")),
-    ("n", Refused(is_one, ONE_ANSWER)),
-    ("n_cmpl", Refused(is_one, ONE_ANSWER)),
     ("n_indent", Refused(is_off, SAMPLER)),
     ("n_probs", Refused(is_off, PROBABILITIES)),
     ("no_stop_trim", Refused(is_off, "use \"include_stop_str_in_output\"")),
@@ -188,9 +186,10 @@ const REFUSED: &[KnownField] = &[
     ("penalty_alpha", Refused(is_off, SAMPLER)),
     ("prompt_embeds", Refused(is_off, PROMPT)),
     ("prompt_logprobs", Refused(is_false, PROBABILITIES)),
-    ("reasoning", Refused(is_off, REASONING_BUDGET)),
-    ("reasoning_budget", Refused(is_negative, REASONING_BUDGET)),
-    ("reasoning_format", Refused(is_none_word, REASONING)),
+    ("reasoning", Refused(is_off, NO_REASONING)),
+    ("reasoning_budget", Refused(is_negative, NO_REASONING)),
+    ("reasoning_format", Refused(is_none_word, NO_REASONING)),
+    ("reasoning_max_tokens", Refused(is_negative, NO_REASONING)),
     ("regex", Refused(is_blank, FORMAT)),
     ("repeat_penalty", Refused(is_one, "use \"repetition_penalty\"")),
     ("repetition_detection", Refused(is_off, SAMPLER)),
@@ -202,7 +201,7 @@ const REFUSED: &[KnownField] = &[
     ("return_tokens", Refused(is_off, IDS)),
     ("return_tokens_as_token_ids", Refused(is_off, IDS)),
     ("samplers", Refused(is_off, "the order of sampling is fixed: penalties, temperature, top-k, top-p, min-p")),
-    ("separate_reasoning", Refused(is_false, REASONING)),
+    ("separate_reasoning", Refused(is_false, NO_REASONING)),
     ("session_params", Refused(is_off, OTHER_API)),
     ("stop_regex", Refused(is_off, "use \"stop\"")),
     ("stop_sequences", Refused(is_off, "use \"stop\"")),
@@ -215,13 +214,13 @@ const REFUSED: &[KnownField] = &[
     ("t_max_prompt_ms", Refused(is_unlimited, "use \"firebox.timeout_ms\"")),
     ("template", Refused(is_off, "only the model's own chat template is used")),
     ("tfs_z", Refused(is_one, SAMPLER)),
-    ("think", Refused(never, REASONING_BUDGET)),
-    ("thinking", Refused(never, REASONING_BUDGET)),
-    ("thinking_budget", Refused(is_negative, REASONING_BUDGET)),
-    ("thinking_token_budget", Refused(is_negative, REASONING_BUDGET)),
+    ("think", Refused(never, NO_REASONING)),
+    ("thinking", Refused(never, NO_REASONING)),
+    ("thinking_budget", Refused(is_negative, NO_REASONING)),
+    ("thinking_token_budget", Refused(is_negative, NO_REASONING)),
     ("tool_prompt", Refused(is_off, PROMPT)),
     ("top_a", Refused(is_off, SAMPLER)),
-    ("top_logprobs", Refused(is_off, PROBABILITIES)),
+    ("top_logprobs", Refused(is_off, "use \"logprobs\" with a number")),
     ("top_n_sigma", Refused(is_unlimited, SAMPLER)),
     ("top_n_tokens", Refused(is_off, PROBABILITIES)),
     ("transforms", Refused(is_off, PROMPT)),
@@ -246,13 +245,24 @@ const CHAT: &[KnownField] = &[
     ("continue_final_message", Honoured),
     ("documents", Honoured),
     ("enable_thinking", Honoured),
+    ("include_reasoning", Honoured),
     ("messages", Honoured),
     ("parallel_tool_calls", Honoured),
     ("parse_tool_calls", Refused(is_true, "tool calls are always parsed")),
     ("prompt", Refused(is_off, "use \"messages\", or /v1/completions")),
+    ("reasoning", Honoured),
+    ("reasoning_budget", Honoured),
     ("reasoning_effort", Honoured),
+    ("reasoning_format", Honoured),
+    ("reasoning_max_tokens", Honoured),
+    ("separate_reasoning", Honoured),
+    ("think", Honoured),
+    ("thinking", Honoured),
+    ("thinking_budget", Honoured),
+    ("thinking_token_budget", Honoured),
     ("tool_choice", Honoured),
     ("tools", Honoured),
+    ("top_logprobs", Honoured),
 ];
 
 const NO_TEMPLATE: &str = "plain text has no chat template; use /v1/chat/completions";

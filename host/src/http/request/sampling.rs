@@ -3,6 +3,7 @@
 use firebox_contract::{SamplingOverrides, limits};
 use serde_json::Value;
 
+use super::CompletionKind;
 use super::fields::{Fields, wrong};
 use crate::http::Failure;
 
@@ -13,7 +14,7 @@ const MAX_TOKENS_NAMES: [&str; 4] = ["max_completion_tokens", "max_tokens", "n_p
 ///
 /// # Errors
 /// 400 for a value that is invalid or out of its range.
-pub(super) fn read(fields: &Fields<'_>) -> Result<SamplingOverrides, Failure> {
+pub(super) fn read(fields: &Fields<'_>, kind: CompletionKind) -> Result<SamplingOverrides, Failure> {
     let (length, max_tokens) = max_tokens(fields)?;
     let sampling = SamplingOverrides {
         temperature: fields.number("temperature")?,
@@ -24,6 +25,7 @@ pub(super) fn read(fields: &Fields<'_>) -> Result<SamplingOverrides, Failure> {
         presence_penalty: fields.number("presence_penalty")?,
         frequency_penalty: fields.number("frequency_penalty")?,
         logit_bias: logit_bias(fields)?,
+        logprobs: if kind == CompletionKind::Chat { chat_logprobs(fields)? } else { text_logprobs(fields)? },
         seed: seed(fields)?,
         max_tokens,
         min_tokens: fields.count("min_tokens")?,
@@ -33,7 +35,7 @@ pub(super) fn read(fields: &Fields<'_>) -> Result<SamplingOverrides, Failure> {
         keep_stop: fields.flag("include_stop_str_in_output")?.unwrap_or(false),
         show_special: !fields.flag("skip_special_tokens")?.unwrap_or(true),
     };
-    check_ranges(&sampling, length)?;
+    check_ranges(&sampling, length, kind)?;
     check_window(fields, &sampling)?;
     Ok(sampling)
 }
@@ -80,7 +82,8 @@ fn top_k(fields: &Fields<'_>) -> Result<Option<usize>, Failure> {
 }
 
 /// Checks the ranges as [`SamplingOverrides::resolve`] does, so that the error names the field.
-fn check_ranges(sampling: &SamplingOverrides, length: &str) -> Result<(), Failure> {
+fn check_ranges(sampling: &SamplingOverrides, length: &str, kind: CompletionKind) -> Result<(), Failure> {
+    let top_logprobs = if kind == CompletionKind::Chat { "top_logprobs" } else { "logprobs" };
     let alone = |overrides: SamplingOverrides, field: &str| {
         let checked = overrides.resolve(&SamplingOverrides::default(), 0);
         checked.map(drop).map_err(|error| Failure::from(error).with_param(field))
@@ -93,11 +96,30 @@ fn check_ranges(sampling: &SamplingOverrides, length: &str) -> Result<(), Failur
     alone(SamplingOverrides { presence_penalty: sampling.presence_penalty, ..none() }, "presence_penalty")?;
     alone(SamplingOverrides { frequency_penalty: sampling.frequency_penalty, ..none() }, "frequency_penalty")?;
     alone(SamplingOverrides { logit_bias: sampling.logit_bias.clone(), ..none() }, "logit_bias")?;
+    alone(SamplingOverrides { logprobs: sampling.logprobs, ..none() }, top_logprobs)?;
     alone(SamplingOverrides { max_tokens: sampling.max_tokens, ..none() }, length)?;
     let (max_tokens, min_tokens) = (sampling.max_tokens, sampling.min_tokens);
     alone(SamplingOverrides { max_tokens, min_tokens, ..none() }, "min_tokens")?;
     alone(SamplingOverrides { stop_tokens: sampling.stop_tokens.clone(), ..none() }, "stop_token_ids")?;
     alone(SamplingOverrides { stop: sampling.stop.clone(), ..none() }, "stop")
+}
+
+/// `logprobs` and `top_logprobs` of a chat. Plain completions have one number for both.
+fn chat_logprobs(fields: &Fields<'_>) -> Result<Option<usize>, Failure> {
+    let top = fields.count("top_logprobs")?;
+    match (fields.flag("logprobs")?, top) {
+        (Some(true), top) => Ok(Some(top.unwrap_or(0))),
+        (_, Some(top)) if top > 0 => {
+            Err(Failure::field("top_logprobs", "\"top_logprobs\" is only allowed if \"logprobs\" is true"))
+        }
+        _ => Ok(None),
+    }
+}
+
+/// `logprobs` of a plain completion: a number. Some clients send false for none.
+fn text_logprobs(fields: &Fields<'_>) -> Result<Option<usize>, Failure> {
+    let is_off = fields.get("logprobs").is_some_and(|value| *value == false);
+    if is_off { Ok(None) } else { fields.count("logprobs") }
 }
 
 fn logit_bias(fields: &Fields<'_>) -> Result<Vec<(u32, f32)>, Failure> {

@@ -8,20 +8,18 @@ use super::fields::Fields;
 use crate::host::Host;
 use crate::http::Failure;
 
-/// The values of `reasoning_effort` in OpenAI's and other APIs.
-const EFFORTS: [&str; 7] = ["none", "minimal", "low", "medium", "high", "xhigh", "max"];
 /// The template variables that control reasoning.
 const EFFORT: &str = "reasoning_effort";
 const THINKING: &str = "enable_thinking";
 
-/// Reads the template's options; `messages` are those of the request.
+/// Reads the template's options; `messages` and the reasoning `effort` are those of the request.
 ///
 /// # Errors
 /// 400 for an invalid value.
-pub(super) fn read(fields: &Fields<'_>, messages: &[Value]) -> Result<ChatOptions, Failure> {
+pub(super) fn read(fields: &Fields<'_>, messages: &[Value], effort: Option<&str>) -> Result<ChatOptions, Failure> {
     let documents = fields.list("documents")?.filter(|list| !list.is_empty());
     let documents_json = documents.map(|list| Value::Array(list.to_vec()).to_string());
-    Ok(ChatOptions { end: end(fields, messages)?, variables_json: variables(fields)?, documents_json })
+    Ok(ChatOptions { end: end(fields, messages)?, variables_json: variables(fields, effort)?, documents_json })
 }
 
 /// The end of the prompt. Mistral and DeepSeek mark a message that the model continues with `prefix`.
@@ -39,21 +37,12 @@ fn end(fields: &Fields<'_>, messages: &[Value]) -> Result<PromptEnd, Failure> {
     }
 }
 
-/// The template's variables: `chat_template_kwargs`, and the fields that other APIs have for them. An effort also sets
-/// `enable_thinking`, for templates that know only that.
-fn variables(fields: &Fields<'_>) -> Result<Option<String>, Failure> {
+/// The template's variables: `chat_template_kwargs`, and the reasoning effort.
+fn variables(fields: &Fields<'_>, effort: Option<&str>) -> Result<Option<String>, Failure> {
     let given = fields.object("chat_template_kwargs")?;
     let mut variables: Map<String, Value> = given.map(|given| given.entries().map(owned).collect()).unwrap_or_default();
-    if let Some(thinks) = fields.flag(THINKING)? {
-        variables.entry(THINKING).or_insert_with(|| thinks.into());
-    }
-    if let Some(effort) = fields.text(EFFORT)? {
-        if !EFFORTS.contains(&effort) {
-            let message = format!("unknown reasoning effort \"{effort}\"; use one of {}", EFFORTS.join(", "));
-            return Err(Failure::field(EFFORT, message));
-        }
+    if let Some(effort) = effort {
         variables.entry(EFFORT).or_insert_with(|| effort.into());
-        variables.entry(THINKING).or_insert_with(|| (effort != "none").into());
     }
     Ok((!variables.is_empty()).then(|| Value::Object(variables).to_string()))
 }
@@ -69,19 +58,23 @@ impl CompletionRequest {
     /// # Errors
     /// 400 for such an effort.
     pub(in crate::http) fn check_template(&mut self, host: &Host) -> Result<(), Failure> {
-        let Some(text) = &self.generation.chat.variables_json else { return Ok(()) };
+        let text = self.generation.chat.variables_json.as_deref().unwrap_or("{}");
         let variables: Map<String, Value> = serde_json::from_str(text).unwrap_or_default();
         let knows = |name: &str| host.template_contains(name);
+        let switches = host.engine().switches_reasoning();
         if let Some(effort) = variables.get(EFFORT).filter(|effort| **effort != "none")
             && !knows(EFFORT)
-            && !knows(THINKING)
+            && !switches
         {
             let message =
                 format!("reasoning effort {effort} is not supported: the model's chat template does not read it");
             return Err(Failure::unsupported(EFFORT, message));
         }
-        let implied = |name: &str| [EFFORT, THINKING].contains(&name) && variables.contains_key(EFFORT);
-        let unread = variables.keys().filter(|name| !knows(name) && !implied(name));
+        if self.generation.reasoning.enabled == Some(true) && !switches && host.engine().reasoning_format().is_none() {
+            self.ignored_fields.push(THINKING.to_owned());
+        }
+        // An effort also sets the template's switch.
+        let unread = variables.keys().filter(|name| !knows(name) && *name != EFFORT);
         self.ignored_fields.extend(
             unread.map(|name| format!("chat_template_kwargs.{name}")).take(super::known_fields::REPORTED_FIELDS_MAX),
         );
@@ -101,7 +94,8 @@ mod tests {
             body[name] = value.clone();
         }
         let fields = Fields::of(&body, "").expect("an object");
-        read(&fields, body["messages"].as_array().expect("a list")).map_err(|failure| failure.to_string())
+        let effort = fields.text(EFFORT).expect("text");
+        read(&fields, body["messages"].as_array().expect("a list"), effort).map_err(|failure| failure.to_string())
     }
 
     #[test]
@@ -134,15 +128,9 @@ mod tests {
         assert_eq!(of(json!({"chat_template_kwargs": {}})), Value::Null);
         let given = json!({"enable_thinking": false, "x": [1]});
         assert_eq!(of(json!({"chat_template_kwargs": given})), given);
-        assert_eq!(of(json!({"enable_thinking": false})), json!({"enable_thinking": false}));
-        assert_eq!(of(json!({"reasoning_effort": "low"})), json!({"reasoning_effort": "low", "enable_thinking": true}));
-        assert_eq!(
-            of(json!({"reasoning_effort": "none"})),
-            json!({"reasoning_effort": "none", "enable_thinking": false})
-        );
-        let own = json!({"reasoning_effort": "high", "chat_template_kwargs": {"enable_thinking": false}});
-        assert_eq!(of(own)["enable_thinking"], json!(false), "\"chat_template_kwargs\" has precedence");
-        assert!(options(json!({"reasoning_effort": "very"})).is_err_and(|why| why.contains("\"very\"")));
+        assert_eq!(of(json!({"reasoning_effort": "low"})), json!({"reasoning_effort": "low"}));
+        let own = json!({"reasoning_effort": "high", "chat_template_kwargs": {"reasoning_effort": "low"}});
+        assert_eq!(of(own)["reasoning_effort"], json!("low"), "\"chat_template_kwargs\" has precedence");
         assert_eq!(
             options(json!({"documents": [{"text": "x"}]})).expect("valid").documents_json.as_deref(),
             Some("[{\"text\":\"x\"}]")

@@ -4,7 +4,9 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use firebox_contract::{Caller, Error, Event, Finish, FinishReason, ToolCall, ToolOutcome};
+use firebox_contract::{
+    BoxFuture, Caller, Error, Event, Finish, FinishReason, TokenLogprobs, ToolCall, ToolOutcome, Usage,
+};
 use firebox_engine::Generation;
 use serde_json::Value;
 use tokio::sync::watch;
@@ -20,9 +22,13 @@ use crate::tenancy::InFlight;
 
 /// The next part of an answer.
 pub(super) enum AnswerPart {
+    /// Reasoning, which comes before the text.
+    Reasoning(String),
     Text(String),
-    /// A tool call that the client runs.
-    ClientToolCall(wire::ClientToolCall),
+    /// The probabilities of the next token of the text.
+    Logprobs(TokenLogprobs),
+    /// Tool calls that the client runs, whole or in parts.
+    ClientToolCalls(Vec<wire::ClientToolCall>),
     /// An event of a tool call that the server runs, for the `firebox` field.
     Event(Value),
     /// The last part.
@@ -32,7 +38,7 @@ pub(super) enum AnswerPart {
 /// The end of an answer.
 pub(super) struct AnswerEnd {
     pub(super) reason: FinishReason,
-    pub(super) usage: wire::UsageFields,
+    pub(super) usage: Usage,
     pub(super) firebox: Value,
 }
 
@@ -45,6 +51,8 @@ pub(in crate::http) struct Answer {
     calls: Vec<ToolCall>,
     /// Tool calls for the client so far.
     client_calls: usize,
+    /// Ids of the calls that the client got in parts, in order, each with its index.
+    streamed_calls: Vec<(String, usize)>,
     /// The entries of `firebox.tool_calls`.
     tool_rows: Vec<Value>,
     /// MCP servers that do not answer, so that the model was not offered their tools.
@@ -63,17 +71,27 @@ pub(in crate::http) struct RequestContext {
     pub(in crate::http) caller: Caller,
     /// Names of the tools that the client runs.
     pub(in crate::http) client_tools: HashSet<String>,
+    /// Whether the answer leaves out the reasoning.
+    pub(in crate::http) hides_reasoning: bool,
     /// Fields of the request that were ignored.
     pub(in crate::http) ignored_fields: Vec<String>,
     pub(in crate::http) started: Instant,
     /// The session's turn that the answer completes.
     pub(in crate::http) turn: Option<SessionTurn>,
-    pub(in crate::http) _approvals: ApprovalLease,
     /// The slot among the tenant's running requests.
     pub(in crate::http) _in_flight: InFlight,
+    pub(in crate::http) _guards: Arc<RequestGuards>,
+}
+
+/// What all answers of a request keep until the last one ends.
+pub(in crate::http) struct RequestGuards {
+    pub(in crate::http) _approvals: ApprovalLease,
     /// The bytes of the prompt in the budget of request bytes.
     pub(in crate::http) _reserved: ReservedBytes,
 }
+
+/// An answer that starts when it is polled.
+pub(in crate::http) type PendingAnswer = BoxFuture<'static, Result<Answer, Failure>>;
 
 impl Answer {
     pub(in crate::http) fn new(app: Arc<App>, generation: Generation, context: RequestContext) -> Self {
@@ -85,6 +103,7 @@ impl Answer {
             context,
             calls: Vec::new(),
             client_calls: 0,
+            streamed_calls: Vec::new(),
             tool_rows: Vec::new(),
             absent_servers,
             has_first_token: false,
@@ -126,10 +145,21 @@ impl Answer {
 
     fn part(&mut self, event: Event) -> Option<AnswerPart> {
         match event {
+            Event::Reasoning(text) => {
+                self.note_first_token();
+                (!self.context.hides_reasoning).then_some(AnswerPart::Reasoning(text))
+            }
             Event::Text(text) => {
                 self.note_first_token();
                 Some(AnswerPart::Text(text))
             }
+            Event::Logprobs(scored) => Some(AnswerPart::Logprobs(scored)),
+            Event::ToolCallDelta { id, name, arguments } => {
+                self.note_first_token();
+                Some(AnswerPart::ClientToolCalls(self.tool_call_part(id, name, arguments)))
+            }
+            // The client has it already.
+            Event::ToolCall(call) if self.streamed_calls.iter().any(|(id, _)| *id == call.id) => None,
             Event::ToolCall(call) => {
                 self.note_first_token();
                 Some(self.tool_called(call))
@@ -153,11 +183,24 @@ impl Answer {
         }
     }
 
+    fn tool_call_part(&mut self, id: String, name: Option<String>, arguments: String) -> Vec<wire::ClientToolCall> {
+        let known = self.streamed_calls.iter().find(|(other, _)| *other == id).map(|(_, index)| *index);
+        let index = known.unwrap_or(self.client_calls);
+        let mut parts = Vec::new();
+        if let Some(name) = name.filter(|_| known.is_none()) {
+            self.client_calls += 1;
+            self.streamed_calls.push((id.clone(), index));
+            parts.push(wire::ClientToolCall::begin(index, id, name));
+        }
+        parts.push(wire::ClientToolCall::part(index, arguments));
+        parts
+    }
+
     fn tool_called(&mut self, call: ToolCall) -> AnswerPart {
         if self.context.client_tools.contains(&call.name) {
             let index = self.client_calls;
             self.client_calls += 1;
-            return AnswerPart::ClientToolCall(wire::ClientToolCall::of(&call, Some(index)));
+            return AnswerPart::ClientToolCalls(vec![wire::ClientToolCall::of(&call, Some(index))]);
         }
         let event = wire::tool_call_event(&call);
         self.calls.push(call);
@@ -184,7 +227,7 @@ impl Answer {
         if let Some(object) = firebox.as_object_mut().filter(|_| !self.context.ignored_fields.is_empty()) {
             object.insert("passed_over".to_owned(), self.context.ignored_fields.clone().into());
         }
-        Ok(AnswerPart::End(AnswerEnd { reason: finish.reason, usage: finish.usage.into(), firebox }))
+        Ok(AnswerPart::End(AnswerEnd { reason: finish.reason, usage: finish.usage, firebox }))
     }
 
     fn count_end(&mut self, outcome: &str, finish: &Finish) {

@@ -9,14 +9,16 @@ use axum::http::Response;
 use axum::http::header::{HeaderName, HeaderValue};
 use axum::response::IntoResponse as _;
 use axum::response::sse::{Event, KeepAlive, Sse};
-use firebox_contract::limits;
-use futures_util::stream::unfold;
+use firebox_contract::{TokenLogprobs, Usage, limits};
+use futures_util::StreamExt as _;
+use futures_util::future::try_join_all;
+use futures_util::stream::{self, BoxStream, SelectAll, select_all, unfold};
 use serde::Serialize;
 use serde_json::Value;
 
-use super::answer::{Answer, AnswerEnd, AnswerPart};
+use super::answer::{Answer, AnswerEnd, AnswerPart, PendingAnswer};
 use super::failure::Failure;
-use super::{json, wire};
+use super::{json, logprobs, wire};
 use crate::http::request::CompletionKind;
 
 impl CompletionKind {
@@ -32,65 +34,122 @@ impl CompletionKind {
     }
 }
 
-/// Waits for the whole answer.
+/// Waits for all answers.
 ///
 /// # Errors
-/// The failure of the generation.
+/// The first failure of an answer.
 pub(in crate::http) async fn whole(
-    mut answer: Answer,
+    first: Answer,
+    later: Vec<PendingAnswer>,
     kind: CompletionKind,
     head: wire::CompletionHead,
 ) -> Result<Response<Body>, Failure> {
-    let (mut text, mut calls) = (String::new(), Vec::new());
+    let later = later.into_iter().map(|start| async move { collect(start.await?).await });
+    let (first, later) = futures_util::try_join!(collect(first), try_join_all(later))?;
+    let all: Vec<WholeAnswer> = std::iter::once(first).chain(later).collect();
+    let usage = Some(Some(total(all.iter().map(|answer| answer.usage)).into()));
+    let firebox = Some(details(all.iter().map(|answer| answer.firebox.clone()).collect()));
+    let answers = all.into_iter().enumerate();
+    match kind {
+        CompletionKind::Text => {
+            let choices = answers.map(|(index, answer)| answer.into_text(index)).collect();
+            json(&wire::CompletionObject { head: &head, choices, usage, firebox })
+        }
+        CompletionKind::Chat => {
+            let choices = answers.map(|(index, answer)| answer.into_chat(index)).collect();
+            json(&wire::CompletionObject { head: &head, choices, usage, firebox })
+        }
+    }
+}
+
+/// The tokens of all answers. They share one prompt.
+fn total(answers: impl Iterator<Item = Usage>) -> Usage {
+    answers
+        .reduce(|total, one| Usage {
+            completion_tokens: total.completion_tokens + one.completion_tokens,
+            reasoning_tokens: total.reasoning_tokens + one.reasoning_tokens,
+            ..total
+        })
+        .unwrap_or_default()
+}
+
+/// The `firebox` object of one answer, or of several ones as a list.
+fn details(mut all: Vec<Value>) -> Value {
+    if all.len() == 1 { all.remove(0) } else { serde_json::json!({ "choices": all }) }
+}
+
+/// An answer that is not streamed.
+#[derive(Default)]
+struct WholeAnswer {
+    reasoning: String,
+    text: String,
+    logprobs: Vec<TokenLogprobs>,
+    tool_calls: Vec<wire::ClientToolCall>,
+    finish_reason: &'static str,
+    usage: Usage,
+    firebox: Value,
+}
+
+async fn collect(mut answer: Answer) -> Result<WholeAnswer, Failure> {
+    let mut all = WholeAnswer::default();
     while let Some(part) = answer.next().await? {
         match part {
-            AnswerPart::Text(more) => text.push_str(&more),
-            AnswerPart::ClientToolCall(mut call) => {
-                call.index = None;
-                calls.push(call);
+            AnswerPart::Reasoning(more) => all.reasoning.push_str(&more),
+            AnswerPart::Text(more) => all.text.push_str(&more),
+            AnswerPart::Logprobs(scored) => all.logprobs.push(scored),
+            AnswerPart::ClientToolCalls(calls) => {
+                // An index belongs to a stream.
+                all.tool_calls.extend(calls.into_iter().map(wire::ClientToolCall::without_index));
             }
             AnswerPart::Event(_) => {}
-            AnswerPart::End(end) => return complete(kind, &head, text, calls, end),
+            AnswerPart::End(end) => {
+                let AnswerEnd { reason, usage, firebox } = end;
+                return Ok(WholeAnswer { finish_reason: wire::finish_reason(reason), usage, firebox, ..all });
+            }
         }
     }
     Err(firebox_contract::Error::Internal("the answer ended without a last part".to_owned()).into())
 }
 
-fn complete(
-    kind: CompletionKind,
-    head: &wire::CompletionHead,
-    text: String,
-    tool_calls: Vec<wire::ClientToolCall>,
-    end: AnswerEnd,
-) -> Result<Response<Body>, Failure> {
-    let finish_reason = wire::finish_reason(end.reason);
-    let (usage, firebox) = (Some(Some(end.usage)), Some(end.firebox));
-    if kind == CompletionKind::Text {
-        let choices = vec![wire::TextChoice { index: 0, text, logprobs: None, finish_reason: Some(finish_reason) }];
-        return json(&wire::CompletionObject { head, choices, usage, firebox });
+impl WholeAnswer {
+    fn into_text(self, index: usize) -> wire::TextChoice {
+        let logprobs = (!self.logprobs.is_empty()).then(|| logprobs::text(&self.logprobs, &mut 0));
+        wire::TextChoice { index, text: self.text, logprobs, finish_reason: Some(self.finish_reason) }
     }
-    let content = (!text.is_empty() || tool_calls.is_empty()).then_some(text);
-    let message = wire::ChatMessage { role: "assistant", content, refusal: None, tool_calls };
-    let choices = vec![wire::ChatChoice { index: 0, message, logprobs: None, finish_reason }];
-    json(&wire::CompletionObject { head, choices, usage, firebox })
+
+    fn into_chat(self, index: usize) -> wire::ChatChoice {
+        let Self { reasoning, text, logprobs: scored, tool_calls, finish_reason, .. } = self;
+        let logprobs = (!scored.is_empty()).then(|| logprobs::chat(&scored));
+        let content = (!text.is_empty() || tool_calls.is_empty()).then_some(text);
+        let reasoning_content = (!reasoning.is_empty()).then_some(reasoning);
+        let message = wire::ChatMessage { role: "assistant", reasoning_content, content, refusal: None, tool_calls };
+        wire::ChatChoice { index, message, logprobs, finish_reason }
+    }
 }
 
-/// An event stream of the answer. The response begins at once; a later failure is its last event.
+/// An event stream of the answers. The response begins at once; a later failure is its last event.
 pub(in crate::http) fn events(
-    answer: Answer,
+    first: Answer,
+    later: Vec<PendingAnswer>,
     kind: CompletionKind,
     head: wire::CompletionHead,
     include_usage: bool,
     id: String,
 ) -> Response<Body> {
-    let mut out = EventStream { answer: Some(answer), kind, head, include_usage, id, queue: VecDeque::new() };
+    let choices = (0..=later.len()).map(|_| StreamedChoice::default()).collect();
+    let first: PendingAnswer = Box::pin(std::future::ready(Ok(first)));
+    let parts = std::iter::once(first).chain(later).enumerate().map(|(index, start)| parts(index, start));
+    let parts = select_all(parts.collect::<Vec<_>>());
+    let mut out = EventStream { parts: Some(parts), kind, head, include_usage, id, queue: VecDeque::new(), choices };
     if kind == CompletionKind::Chat {
-        let delta = wire::MessageDelta {
-            role: Some("assistant"),
-            content: Some(String::new()),
-            ..wire::MessageDelta::default()
-        };
-        out.chat(delta, None, None);
+        for index in 0..out.choices.len() {
+            let delta = wire::MessageDelta {
+                role: Some("assistant"),
+                content: Some(String::new()),
+                ..wire::MessageDelta::default()
+            };
+            out.chat(index, delta, None, None);
+        }
     }
     let stream = unfold(out, |mut out| async move { out.next().await.map(|event| (Ok::<_, Infallible>(event), out)) });
     let alive = KeepAlive::new().interval(limits::HTTP_KEEP_ALIVE_PERIOD).text("still here");
@@ -100,15 +159,46 @@ pub(in crate::http) fn events(
     response
 }
 
+/// The parts of one answer, each with the answer's index.
+type IndexedParts = BoxStream<'static, (usize, Result<AnswerPart, Failure>)>;
+
+fn parts(index: usize, start: PendingAnswer) -> IndexedParts {
+    let parts = stream::once(start).flat_map(|started| match started {
+        Ok(answer) => unfold(Some(answer), |answer| async move {
+            let mut answer = answer?;
+            match answer.next().await {
+                Ok(part) => part.map(|part| (Ok(part), Some(answer))),
+                Err(failure) => Some((Err(failure), None)),
+            }
+        })
+        .boxed(),
+        Err(failure) => stream::once(std::future::ready(Err(failure))).boxed(),
+    });
+    parts.map(move |part| (index, part)).boxed()
+}
+
+/// What a stream knows of one of its choices.
+#[derive(Default)]
+struct StreamedChoice {
+    /// Probabilities that the next chunk with text will have.
+    scored: Vec<TokenLogprobs>,
+    /// Characters of the text so far.
+    offset: usize,
+    /// The usage, when the choice has ended.
+    usage: Option<Usage>,
+}
+
 /// The state of an event stream.
 struct EventStream {
-    answer: Option<Answer>,
+    /// `None` after the end.
+    parts: Option<SelectAll<IndexedParts>>,
     kind: CompletionKind,
     head: wire::CompletionHead,
     include_usage: bool,
     id: String,
     /// Events to send next.
     queue: VecDeque<Event>,
+    choices: Vec<StreamedChoice>,
 }
 
 impl EventStream {
@@ -117,55 +207,78 @@ impl EventStream {
             if let Some(event) = self.queue.pop_front() {
                 return Some(event);
             }
-            let part = self.answer.as_mut()?.next().await;
-            match part {
-                Ok(Some(part)) => self.push_part(part),
-                Ok(None) => self.answer = None,
-                Err(failure) => {
+            match self.parts.as_mut()?.next().await {
+                Some((index, Ok(part))) => self.push_part(index, part),
+                None => self.parts = None,
+                Some((_, Err(failure))) => {
                     tracing::warn!(request = %self.id, error = %failure, "a stream ended with an error");
                     self.push(&failure.body_for(&self.id));
-                    self.answer = None;
+                    self.parts = None;
                 }
             }
         }
     }
 
-    fn push_part(&mut self, part: AnswerPart) {
+    fn push_part(&mut self, index: usize, part: AnswerPart) {
         match part {
-            AnswerPart::Text(text) => self.text(text, None, None),
-            AnswerPart::ClientToolCall(call) => {
-                self.chat(wire::MessageDelta { tool_calls: vec![call], ..wire::MessageDelta::default() }, None, None);
+            AnswerPart::Reasoning(text) => {
+                let delta = wire::MessageDelta { reasoning_content: Some(text), ..wire::MessageDelta::default() };
+                self.chat(index, delta, None, None);
+            }
+            AnswerPart::Text(text) => self.text(index, text, None, None),
+            AnswerPart::Logprobs(scored) => self.choices[index].scored.push(scored),
+            AnswerPart::ClientToolCalls(calls) => {
+                for call in calls {
+                    let delta = wire::MessageDelta { tool_calls: vec![call], ..wire::MessageDelta::default() };
+                    self.chat(index, delta, None, None);
+                }
             }
             // With an empty delta: clients that ignore `firebox` see a chunk that adds nothing.
-            AnswerPart::Event(event) => self.text(String::new(), None, Some(event)),
-            AnswerPart::End(end) => self.end(end),
+            AnswerPart::Event(event) => self.text(index, String::new(), None, Some(event)),
+            AnswerPart::End(end) => self.end(index, end),
         }
     }
 
-    fn end(&mut self, end: AnswerEnd) {
-        self.text(String::new(), Some(wire::finish_reason(end.reason)), Some(end.firebox));
+    fn end(&mut self, index: usize, end: AnswerEnd) {
+        self.text(index, String::new(), Some(wire::finish_reason(end.reason)), Some(end.firebox));
+        self.choices[index].usage = Some(end.usage);
+        if self.choices.iter().any(|choice| choice.usage.is_none()) {
+            return;
+        }
         if self.include_usage {
             let head = self.head.clone();
-            let usage = Some(Some(end.usage));
+            let usage = Some(Some(total(self.choices.iter().filter_map(|choice| choice.usage)).into()));
             self.push(&wire::CompletionObject::<Value> { head: &head, choices: Vec::new(), usage, firebox: None });
         }
         self.queue.push_back(Event::default().data("[DONE]"));
-        self.answer = None;
+        self.parts = None;
     }
 
-    fn text(&mut self, text: String, finish_reason: Option<&'static str>, firebox: Option<Value>) {
+    fn text(&mut self, index: usize, text: String, finish_reason: Option<&'static str>, firebox: Option<Value>) {
         if self.kind == CompletionKind::Chat {
             let content = (!text.is_empty()).then_some(text);
-            return self.chat(wire::MessageDelta { content, ..wire::MessageDelta::default() }, finish_reason, firebox);
+            let delta = wire::MessageDelta { content, ..wire::MessageDelta::default() };
+            return self.chat(index, delta, finish_reason, firebox);
         }
         let head = self.head.clone();
-        let choices = vec![wire::TextChoice { index: 0, text, logprobs: None, finish_reason }];
+        let choice = &mut self.choices[index];
+        let scored = std::mem::take(&mut choice.scored);
+        let logprobs = (!scored.is_empty()).then(|| logprobs::text(&scored, &mut choice.offset));
+        let choices = vec![wire::TextChoice { index, text, logprobs, finish_reason }];
         self.push(&wire::CompletionObject { head: &head, choices, usage: self.no_usage(), firebox });
     }
 
-    fn chat(&mut self, delta: wire::MessageDelta, finish_reason: Option<&'static str>, firebox: Option<Value>) {
+    fn chat(
+        &mut self,
+        index: usize,
+        delta: wire::MessageDelta,
+        finish_reason: Option<&'static str>,
+        firebox: Option<Value>,
+    ) {
         let head = self.head.clone();
-        let choices = vec![wire::ChatChunkChoice { index: 0, delta, logprobs: None, finish_reason }];
+        let scored = std::mem::take(&mut self.choices[index].scored);
+        let logprobs = (!scored.is_empty()).then(|| logprobs::chat(&scored));
+        let choices = vec![wire::ChatChunkChoice { index, delta, logprobs, finish_reason }];
         self.push(&wire::CompletionObject { head: &head, choices, usage: self.no_usage(), firebox });
     }
 

@@ -48,11 +48,17 @@ pub(in crate::http) struct UsageFields {
     completion_tokens: usize,
     total_tokens: usize,
     prompt_tokens_details: CachedTokens,
+    completion_tokens_details: ReasoningTokens,
 }
 
 #[derive(Debug, Clone, Copy, Serialize)]
 struct CachedTokens {
     cached_tokens: usize,
+}
+
+#[derive(Debug, Clone, Copy, Serialize)]
+struct ReasoningTokens {
+    reasoning_tokens: usize,
 }
 
 impl From<Usage> for UsageFields {
@@ -62,6 +68,7 @@ impl From<Usage> for UsageFields {
             completion_tokens: usage.completion_tokens,
             total_tokens: usage.prompt_tokens + usage.completion_tokens,
             prompt_tokens_details: CachedTokens { cached_tokens: usage.cached_tokens },
+            completion_tokens_details: ReasoningTokens { reasoning_tokens: usage.reasoning_tokens },
         }
     }
 }
@@ -72,22 +79,40 @@ pub(in crate::http) struct ClientToolCall {
     /// The index of the call in the answer; only in streams.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(in crate::http) index: Option<usize>,
-    id: String,
-    #[serde(rename = "type")]
-    kind: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    id: Option<String>,
+    #[serde(rename = "type", skip_serializing_if = "Option::is_none")]
+    kind: Option<&'static str>,
     function: ClientToolFunction,
 }
 
 #[derive(Debug, Clone, Serialize)]
 struct ClientToolFunction {
-    name: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    name: Option<String>,
     arguments: String,
 }
 
 impl ClientToolCall {
     pub(in crate::http) fn of(call: &ToolCall, index: Option<usize>) -> Self {
-        let function = ClientToolFunction { name: call.name.clone(), arguments: call.arguments_json.clone() };
-        Self { index, id: call.id.clone(), kind: "function", function }
+        let function = ClientToolFunction { name: Some(call.name.clone()), arguments: call.arguments_json.clone() };
+        Self { index, id: Some(call.id.clone()), kind: Some("function"), function }
+    }
+
+    /// The call in an answer that is not streamed.
+    pub(in crate::http) fn without_index(self) -> Self {
+        Self { index: None, ..self }
+    }
+
+    /// The beginning of a call in a stream: everything except the arguments.
+    pub(in crate::http) fn begin(index: usize, id: String, name: String) -> Self {
+        let function = ClientToolFunction { name: Some(name), arguments: String::new() };
+        Self { index: Some(index), id: Some(id), kind: Some("function"), function }
+    }
+
+    /// The next part of the arguments of a call in a stream.
+    pub(in crate::http) fn part(index: usize, arguments: String) -> Self {
+        Self { index: Some(index), id: None, kind: None, function: ClientToolFunction { name: None, arguments } }
     }
 }
 
@@ -117,7 +142,7 @@ pub(in crate::http) struct CompletionObject<'a, C> {
 pub(in crate::http) struct ChatChoice {
     pub(in crate::http) index: usize,
     pub(in crate::http) message: ChatMessage,
-    pub(in crate::http) logprobs: Option<()>,
+    pub(in crate::http) logprobs: Option<Value>,
     pub(in crate::http) finish_reason: &'static str,
 }
 
@@ -125,6 +150,8 @@ pub(in crate::http) struct ChatChoice {
 #[derive(Debug, Serialize)]
 pub(in crate::http) struct ChatMessage {
     pub(in crate::http) role: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(in crate::http) reasoning_content: Option<String>,
     pub(in crate::http) content: Option<String>,
     pub(in crate::http) refusal: Option<()>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -136,7 +163,7 @@ pub(in crate::http) struct ChatMessage {
 pub(in crate::http) struct ChatChunkChoice {
     pub(in crate::http) index: usize,
     pub(in crate::http) delta: MessageDelta,
-    pub(in crate::http) logprobs: Option<()>,
+    pub(in crate::http) logprobs: Option<Value>,
     pub(in crate::http) finish_reason: Option<&'static str>,
 }
 
@@ -145,6 +172,8 @@ pub(in crate::http) struct ChatChunkChoice {
 pub(in crate::http) struct MessageDelta {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(in crate::http) role: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(in crate::http) reasoning_content: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(in crate::http) content: Option<String>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -156,7 +185,7 @@ pub(in crate::http) struct MessageDelta {
 pub(in crate::http) struct TextChoice {
     pub(in crate::http) index: usize,
     pub(in crate::http) text: String,
-    pub(in crate::http) logprobs: Option<()>,
+    pub(in crate::http) logprobs: Option<Value>,
     pub(in crate::http) finish_reason: Option<&'static str>,
 }
 

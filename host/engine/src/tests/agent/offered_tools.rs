@@ -76,8 +76,8 @@ async fn contradictory_tool_options_are_refused() {
         (client(vec![tool("a", "{")]), None, "not JSON"),
         (choose(named("nope")), None, "not among the tools offered"),
         (ToolOptions { rounds: 0, ..choose(ToolChoice::Required) }, None, "none is offered"),
-        (client(vec![tool("a", "{}")]), unknown, "known: hermes, mistral v11, mistral, llama 3"),
-        (choose(ToolChoice::Required), unknown, "known: hermes"),
+        (client(vec![tool("a", "{}")]), unknown, "hermes, mistral v11, mistral"),
+        (choose(ToolChoice::Required), unknown, "(known: "),
     ];
     for (options, template, expected) in cases {
         let message = refused(options, template).await;

@@ -3,15 +3,16 @@
 use firebox_contract::Grammar;
 use firebox_contract::limits::TOOL_ARGUMENTS_BYTES_MAX;
 
-use super::call_grammar::{self, CallGrammar, CallableTool};
-use super::json_scan::{Nesting, ValueEnd};
-use super::{Piece, ToolCallFormat, ToolCallParser, call_object, plain_id};
 use crate::generation::stop_strings::overlap;
+use crate::toolcall::argument_stream::ObjectStream;
+use crate::toolcall::call_grammar::{self, CallGrammar, CallableTool};
+use crate::toolcall::json_scan::{Nesting, ValueEnd};
+use crate::toolcall::{Piece, ToolCallFormat, ToolCallParser, call_object, plain_id};
 
 pub(super) const FORMAT: ToolCallFormat = ToolCallFormat {
     name: "hermes",
     recognise: |template| template.contains(OPEN) && template.contains("\"name\""),
-    parser: || Box::new(HermesParser::default()),
+    parser: |_| Box::new(HermesParser::new(TagPair { open: OPEN, close: CLOSE })),
     force: |tool| match tool {
         Some(name) => format!("{OPEN}\n{{\"name\": {}, \"{ARGUMENTS}\":", call_object::quoted(name)),
         // Only the tag, which is one token. The model writes the rest in its own tokens.
@@ -49,11 +50,19 @@ enum HermesState {
     /// Inside of the tags and outside of a call. `found` says that there was a call before.
     Tag { found: bool },
     /// In the JSON object of a call.
-    Object(Nesting),
+    Object(Nesting, ObjectStream),
 }
 
-#[derive(Default)]
-struct HermesParser {
+/// The marks around calls.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct TagPair {
+    pub(super) open: &'static str,
+    pub(super) close: &'static str,
+}
+
+/// The parser of calls that are JSON objects between two tags.
+pub(super) struct HermesParser {
+    tags: TagPair,
     buffer: String,
     state: HermesState,
     /// Whether a call came just before: white space after it belongs to the markup.
@@ -86,6 +95,10 @@ impl ToolCallParser for HermesParser {
 }
 
 impl HermesParser {
+    pub(super) fn new(tags: TagPair) -> Self {
+        Self { tags, buffer: String::new(), state: HermesState::Text, after_call: false }
+    }
+
     /// Parses one element of the buffer. Returns false if more text is needed.
     fn advance(&mut self, pieces: &mut Vec<Piece>) -> bool {
         match &mut self.state {
@@ -94,9 +107,17 @@ impl HermesParser {
                 let found = *found;
                 self.advance_tag(found, pieces)
             }
-            HermesState::Object(nesting) => {
-                let Some(end) = nesting.end_or_mark(&self.buffer, &[CLOSE, OPEN]) else { return false };
-                let (ValueEnd::Whole(at) | ValueEnd::Mark(at)) = end;
+            HermesState::Object(nesting, stream) => {
+                let end = nesting.end_or_mark(&self.buffer, &[self.tags.close, self.tags.open]);
+                let scanned = match end {
+                    Some(ValueEnd::Whole(at) | ValueEnd::Mark(at)) => at,
+                    None => {
+                        self.buffer.len()
+                            - overlap(&self.buffer, self.tags.close).max(overlap(&self.buffer, self.tags.open))
+                    }
+                };
+                pieces.extend(stream.advance(&self.buffer[..scanned]));
+                let Some(ValueEnd::Whole(at) | ValueEnd::Mark(at)) = end else { return false };
                 let written = self.take(at);
                 pieces.push(call_object::call(&written, ARGUMENTS));
                 self.state = HermesState::Tag { found: true };
@@ -106,11 +127,11 @@ impl HermesParser {
     }
 
     fn advance_text(&mut self, pieces: &mut Vec<Piece>) -> bool {
-        let Some(at) = self.buffer.find(OPEN) else {
+        let Some(at) = self.buffer.find(self.tags.open) else {
             self.release(pieces);
             return false;
         };
-        let mut before = self.take(at + OPEN.len());
+        let mut before = self.take(at + self.tags.open.len());
         before.truncate(at);
         // The line break before a call belongs to the markup.
         self.text(before.trim_end_matches('\n'), pieces);
@@ -121,26 +142,25 @@ impl HermesParser {
     /// Goes to the next call inside of the tags, or to the closing tag. Some models leave out the closing tag, put several
     /// calls or a list of calls inside of the tags, or write a word before a call.
     fn advance_tag(&mut self, found: bool, pieces: &mut Vec<Piece>) -> bool {
-        let ends = [CLOSE, OPEN].map(|tag| self.buffer.find(tag).map(|at| (at, tag)));
+        let ends = [self.tags.close, self.tags.open].map(|tag| self.buffer.find(tag).map(|at| (at, tag)));
         let end = ends.into_iter().flatten().min();
         // After a call only separators and further calls may come. A brace in other text begins no call.
-        let is_separator = |c: char| c.is_whitespace() || matches!(c, ',' | ';' | '[' | ']');
         let begin = self.buffer.find('{').filter(|at| !found || self.buffer[..*at].chars().all(is_separator));
         match (begin, end) {
             (Some(begin), end) if end.is_none_or(|(end, _)| begin < end) => {
                 self.take(begin);
-                self.state = HermesState::Object(Nesting::default());
+                self.state = HermesState::Object(Nesting::default(), ObjectStream::default());
             }
             (_, Some((at, tag))) => {
                 let mut inside = self.take(at + tag.len());
                 inside.truncate(at);
                 let blank = inside.trim().is_empty();
-                let only_opens = blank && tag == OPEN;
+                let only_opens = blank && tag == self.tags.open;
                 if !found && !only_opens {
                     pieces.push(call_object::call(&inside, ARGUMENTS));
                 }
                 self.after_call = true;
-                self.state = if tag == OPEN { HermesState::Tag { found: false } } else { HermesState::Text };
+                self.state = if tag == self.tags.open { HermesState::Tag { found: false } } else { HermesState::Text };
             }
             (_, None) => return false,
         }
@@ -160,13 +180,13 @@ impl HermesParser {
             HermesState::Tag { found: true } => {
                 let rest = std::mem::take(&mut self.buffer);
                 self.after_call = true;
-                self.text(&rest, &mut pieces);
+                self.text(rest.trim_start_matches(is_separator), &mut pieces);
             }
             HermesState::Tag { found: false } => {
                 pieces.push(call_object::call(&std::mem::take(&mut self.buffer), ARGUMENTS));
             }
-            HermesState::Object(nesting) => {
-                let end = self.buffer.find(CLOSE).filter(|_| reparse && nesting.is_quoted());
+            HermesState::Object(nesting, _) => {
+                let end = self.buffer.find(self.tags.close).filter(|_| reparse && nesting.is_quoted());
                 let written = self.take(end.unwrap_or(self.buffer.len()));
                 pieces.push(call_object::call(&written, ARGUMENTS));
                 if end.is_some() {
@@ -185,7 +205,7 @@ impl HermesParser {
     /// Releases the text that cannot be part of a tag.
     fn release(&mut self, pieces: &mut Vec<Piece>) {
         let line_breaks = self.buffer.len() - self.buffer.trim_end_matches('\n').len();
-        let keep = match overlap(&self.buffer, OPEN) {
+        let keep = match overlap(&self.buffer, self.tags.open) {
             0 => line_breaks,
             tag => tag + trailing_line_breaks(&self.buffer[..self.buffer.len() - tag]),
         };
@@ -206,13 +226,18 @@ fn trailing_line_breaks(text: &str) -> usize {
     text.len() - text.trim_end_matches('\n').len()
 }
 
+/// Whether a character separates the calls inside of a pair of tags.
+fn is_separator(c: char) -> bool {
+    c.is_whitespace() || matches!(c, ',' | ';' | '[' | ']')
+}
+
 #[cfg(test)]
 mod tests {
-    use super::super::testing::{at_every_split, call, text};
     use super::*;
+    use crate::toolcall::testing::{at_every_split, call, text};
 
     fn run(pieces: &[&str]) -> Vec<Piece> {
-        super::super::testing::run(&FORMAT, pieces)
+        crate::toolcall::testing::run(&FORMAT, pieces)
     }
 
     #[test]
@@ -307,7 +332,7 @@ mod tests {
 
     #[test]
     fn a_call_above_the_size_limit_is_malformed() {
-        let mut parser = (FORMAT.parser)();
+        let mut parser = (FORMAT.parser)(&crate::toolcall::testing::tools());
         assert!(parser.push("<tool_call>").is_empty());
         let pieces = parser.push(&"x".repeat(TOOL_ARGUMENTS_BYTES_MAX + 1));
         assert!(matches!(pieces.as_slice(), [Piece::Malformed { .. }]));

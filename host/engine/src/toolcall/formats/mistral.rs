@@ -4,15 +4,16 @@
 use firebox_contract::Grammar;
 use firebox_contract::limits::TOOL_ARGUMENTS_BYTES_MAX;
 
-use super::call_grammar::{self, CallGrammar, CallableTool};
-use super::json_scan::Nesting;
-use super::{Piece, ToolCallFormat, ToolCallParser, call_object, markers};
+use crate::toolcall::argument_stream::{ArgumentStream, ObjectStream};
+use crate::toolcall::call_grammar::{self, CallGrammar, CallableTool};
+use crate::toolcall::json_scan::Nesting;
+use crate::toolcall::{Piece, ToolCallFormat, ToolCallParser, call_object, markers};
 
 /// The newer format: a marker between name and arguments.
 pub(super) const NAMED: ToolCallFormat = ToolCallFormat {
     name: "mistral v11",
     recognise: |template| template.contains(OPEN) && template.contains(ARGS),
-    parser: || Box::new(MistralParser::default()),
+    parser: |_| Box::new(MistralParser::default()),
     force: |tool| tool.map_or_else(|| OPEN.to_owned(), |name| format!("{OPEN}{name}{ARGS}")),
     id,
     grammar: Some(CallGrammar {
@@ -26,7 +27,7 @@ pub(super) const NAMED: ToolCallFormat = ToolCallFormat {
 pub(super) const LIST: ToolCallFormat = ToolCallFormat {
     name: "mistral",
     recognise: |template| template.contains(OPEN),
-    parser: || Box::new(MistralParser::default()),
+    parser: |_| Box::new(MistralParser::default()),
     force: |tool| match tool {
         Some(name) => format!("{OPEN}[{{\"name\": {}, \"{ARGUMENTS}\":", call_object::quoted(name)),
         None => format!("{OPEN}[{{\"name\": \""),
@@ -74,7 +75,7 @@ fn listed_calls(open: Grammar, tools: &[CallableTool], most: usize) -> Grammar {
 }
 
 /// Mistral templates require ids of nine letters and digits.
-fn id(number: usize) -> String {
+fn id(number: usize, _: &str) -> String {
     format!("call{number:05}")
 }
 
@@ -88,13 +89,13 @@ enum MistralState {
     /// Before or after the object of a call. `listed` says that a list was opened, `found` that there was a call.
     Items { listed: bool, found: bool },
     /// In a call's object.
-    Object { listed: bool, nesting: Nesting },
+    Object { listed: bool, nesting: Nesting, stream: ObjectStream },
     /// In a list of other values than calls.
     Junk,
     /// In a name.
     Name,
     /// After a name.
-    Arguments(String, Nesting),
+    Arguments(String, Nesting, ArgumentStream),
 }
 
 #[derive(Default)]
@@ -139,7 +140,7 @@ impl ToolCallParser for MistralParser {
                 let reason = format!("the name is not followed by {ARGS} and the arguments");
                 pieces.push(call_object::malformed(rest.trim(), ARGUMENTS, &reason));
             }
-            MistralState::Arguments(name, _) => {
+            MistralState::Arguments(name, ..) => {
                 let written = format!("{name} {}", rest.trim());
                 pieces.push(call_object::malformed(&written, ARGUMENTS, "its arguments are cut off"));
             }
@@ -158,8 +159,10 @@ impl MistralParser {
                 let (listed, found) = (*listed, *found);
                 self.advance_items(listed, found, pieces)
             }
-            MistralState::Object { listed, nesting } => {
-                let (listed, Some(end)) = (*listed, nesting.end(&self.buffer)) else { return false };
+            MistralState::Object { listed, nesting, stream } => {
+                let (listed, end) = (*listed, nesting.end(&self.buffer));
+                pieces.extend(stream.advance(&self.buffer[..end.unwrap_or(self.buffer.len())]));
+                let Some(end) = end else { return false };
                 let written = self.take(end);
                 pieces.push(call_object::call(&written, ARGUMENTS));
                 self.state = MistralState::Items { listed, found: true };
@@ -221,7 +224,8 @@ impl MistralParser {
             None => return false,
             Some('{') => {
                 self.take(skipped);
-                self.state = MistralState::Object { listed, nesting: Nesting::default() };
+                self.state =
+                    MistralState::Object { listed, nesting: Nesting::default(), stream: ObjectStream::default() };
             }
             Some(']') if listed => {
                 self.take(skipped + 1);
@@ -244,14 +248,14 @@ impl MistralParser {
         name.truncate(at);
         // Some versions put an id between name and arguments.
         let name = name.split(CALL_ID).next().unwrap_or_default().trim().to_owned();
-        self.state = MistralState::Arguments(name, Nesting::default());
+        self.state = MistralState::Arguments(name, Nesting::default(), ArgumentStream::default());
         true
     }
 
     fn advance_arguments(&mut self, pieces: &mut Vec<Piece>) -> bool {
         let blank = self.buffer.len() - self.buffer.trim_start().len();
         self.take(blank);
-        let MistralState::Arguments(name, nesting) = &mut self.state else { return false };
+        let MistralState::Arguments(name, nesting, stream) = &mut self.state else { return false };
         match self.buffer.chars().next() {
             None => return false,
             Some('{') => {}
@@ -261,7 +265,11 @@ impl MistralParser {
                 return self.close();
             }
         }
-        let Some(end) = nesting.end(&self.buffer) else { return false };
+        let end = nesting.end(&self.buffer);
+        if !name.is_empty() {
+            pieces.extend(stream.advance(name, &self.buffer[..end.unwrap_or(self.buffer.len())]));
+        }
+        let Some(end) = end else { return false };
         let name = std::mem::take(name);
         let arguments_json = self.take(end);
         pieces.push(match serde_json::from_str::<serde_json::Value>(&arguments_json) {
@@ -298,8 +306,8 @@ impl MistralParser {
 
 #[cfg(test)]
 mod tests {
-    use super::super::testing::{at_every_split, call, malformed, run, text};
     use super::*;
+    use crate::toolcall::testing::{at_every_split, call, malformed, run, text};
 
     #[test]
     fn f6_calls_keep_their_order_in_a_list() {
@@ -393,7 +401,7 @@ mod tests {
 
     #[test]
     fn a_call_above_the_size_limit_is_malformed() {
-        let mut parser = (LIST.parser)();
+        let mut parser = (LIST.parser)(&crate::toolcall::testing::tools());
         assert!(parser.push("[TOOL_CALLS][").is_empty());
         let pieces = parser.push(&"1,".repeat(TOOL_ARGUMENTS_BYTES_MAX));
         assert!(matches!(pieces.as_slice(), [Piece::Malformed { .. }]));

@@ -5,10 +5,11 @@ use firebox_contract::Grammar;
 use firebox_contract::limits::TOOL_ARGUMENTS_BYTES_MAX;
 use serde_json::{Map, Value};
 
-use super::call_grammar::{self, CallGrammar, CallableTool};
-use super::json_scan::Nesting;
-use super::markers::{self, MarkerFilter};
-use super::{Piece, ToolCallFormat, ToolCallParser, call_object, plain_id};
+use crate::toolcall::argument_stream::ObjectStream;
+use crate::toolcall::call_grammar::{self, CallGrammar, CallableTool};
+use crate::toolcall::json_scan::Nesting;
+use crate::toolcall::markers::{self, MarkerFilter};
+use crate::toolcall::{Piece, ToolCallFormat, ToolCallParser, call_object, plain_id};
 
 pub(super) const FORMAT: ToolCallFormat = ToolCallFormat {
     name: "llama 3",
@@ -17,7 +18,7 @@ pub(super) const FORMAT: ToolCallFormat = ToolCallFormat {
             || template.contains("{\"name\": function name, \"parameters\": dictionary of argument name")
             || template.contains("{\"name\": function name, \"parameters\": dictionary")
     },
-    parser: || Box::new(LlamaParser::new()),
+    parser: |_| Box::new(LlamaParser::new()),
     force: |tool| match tool {
         Some(name) => format!("{{\"name\": {}, \"{PARAMETERS}\":", call_object::quoted(name)),
         None => "{\"name\": \"".to_owned(),
@@ -52,7 +53,7 @@ enum LlamaState {
     /// Between calls. `tagged` says that the tag was there.
     Between { tagged: bool },
     /// In an object.
-    Object { tagged: bool, nesting: Nesting },
+    Object { tagged: bool, nesting: Nesting, stream: ObjectStream },
     /// After the tag came no object. It is neither text nor a call.
     Junk,
     /// Prose to the end.
@@ -112,8 +113,12 @@ impl LlamaParser {
                 let tagged = *tagged;
                 self.advance_between(tagged)
             }
-            LlamaState::Object { tagged, nesting } => {
+            LlamaState::Object { tagged, nesting, stream } => {
                 let (tagged, end) = (*tagged, nesting.end(&self.buffer));
+                // Without the tag, the object may still be prose.
+                if tagged {
+                    pieces.extend(stream.advance(&self.buffer[..end.unwrap_or(self.buffer.len())]));
+                }
                 self.advance_object(tagged, end, pieces)
             }
             LlamaState::Junk => {
@@ -144,7 +149,7 @@ impl LlamaParser {
         } else if begun.starts_with('{') {
             // The white space stays in the buffer, because the text may still be prose.
             let nesting = Nesting::starting_at(self.buffer.len() - begun.len());
-            self.state = LlamaState::Object { tagged: false, nesting };
+            self.state = LlamaState::Object { tagged: false, nesting, stream: ObjectStream::default() };
         } else {
             self.state = LlamaState::Prose;
         }
@@ -163,7 +168,7 @@ impl LlamaParser {
         let may_be_tag = !self.buffer.is_empty() && TAG.starts_with(self.buffer.as_str());
         self.state = match self.buffer.chars().next() {
             None => return false,
-            Some('{') => LlamaState::Object { tagged, nesting: Nesting::default() },
+            Some('{') => LlamaState::Object { tagged, nesting: Nesting::default(), stream: ObjectStream::default() },
             Some(_) if may_be_tag => return false,
             Some(_) if tagged && self.calls == 0 => LlamaState::Junk,
             Some(_) => LlamaState::Prose,
@@ -227,8 +232,8 @@ fn has_both(text: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::super::testing::{at_every_split, call, malformed, run, text};
     use super::*;
+    use crate::toolcall::testing::{at_every_split, call, malformed, run, text};
 
     #[test]
     fn f6_calls_keep_their_order_with_and_without_the_tag() {
@@ -313,14 +318,14 @@ mod tests {
 
     #[test]
     fn an_answer_in_json_is_not_held_back() {
-        let mut parser = (FORMAT.parser)();
+        let mut parser = (FORMAT.parser)(&crate::toolcall::testing::tools());
         assert!(parser.push("{").is_empty());
         assert_eq!(parser.push("\"answer\": 42"), [text("{\"answer\": 42")]);
     }
 
     #[test]
     fn a_call_above_the_size_limit_is_malformed() {
-        let mut parser = (FORMAT.parser)();
+        let mut parser = (FORMAT.parser)(&crate::toolcall::testing::tools());
         assert!(parser.push("<|python_tag|>{").is_empty());
         let pieces = parser.push(&"x".repeat(TOOL_ARGUMENTS_BYTES_MAX + 1));
         assert!(matches!(pieces.as_slice(), [Piece::Malformed { .. }]));

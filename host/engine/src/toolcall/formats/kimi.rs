@@ -1,0 +1,66 @@
+//! Kimi K2: `<|tool_call_begin|>functions.name:0<|tool_call_argument_begin|>{…}<|tool_call_end|>` between
+//! `<|tool_calls_section_begin|>` and `<|tool_calls_section_end|>`.
+
+use crate::toolcall::ToolCallFormat;
+use crate::toolcall::named_json::{NamedJson, NamedJsonParser};
+
+pub(super) const FORMAT: ToolCallFormat = ToolCallFormat {
+    name: "kimi",
+    recognise: |template| template.contains(BEGIN),
+    parser: |_| Box::new(NamedJsonParser::new(&CALLS)),
+    force: |tool| match tool {
+        Some(name) => format!("{SECTION}{BEGIN}functions.{name}:0{ARGUMENTS}"),
+        None => format!("{SECTION}{BEGIN}functions."),
+    },
+    // The template writes the id as the header of the call.
+    id: |number, name| format!("functions.{name}:{number}"),
+    grammar: None,
+    markers: MARKERS,
+};
+
+const SECTION: &str = "<|tool_calls_section_begin|>";
+const BEGIN: &str = "<|tool_call_begin|>";
+const ARGUMENTS: &str = "<|tool_call_argument_begin|>";
+const END: &str = "<|tool_call_end|>";
+const MARKERS: &[&str] = &[SECTION, BEGIN, ARGUMENTS, END, "<|tool_calls_section_end|>"];
+
+const CALLS: NamedJson = NamedJson {
+    begin: BEGIN,
+    end: END,
+    markers: MARKERS,
+    name,
+    example: "<|tool_call_begin|>functions.name:0<|tool_call_argument_begin|>{…}<|tool_call_end|>",
+};
+
+fn name(header: &str) -> Option<&str> {
+    let header = header.split(ARGUMENTS).next().unwrap_or_default().trim();
+    let name = header.strip_prefix("functions.").unwrap_or(header);
+    Some(match name.rsplit_once(':') {
+        Some((name, number)) if number.chars().all(|digit| digit.is_ascii_digit()) => name,
+        _ => name,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::toolcall::testing::{at_every_split, call, malformed, run, text};
+
+    #[test]
+    fn f6_calls_keep_their_order_at_every_split() {
+        let written = "I look.<|tool_calls_section_begin|><|tool_call_begin|>functions.b:0<|tool_call_argument_begin|>\
+                       {\"x\": \"<|tool_call_end|>\"}<|tool_call_end|><|tool_call_begin|>a<|tool_call_argument_begin|> {}\n\
+                       <|tool_call_end|><|tool_calls_section_end|>";
+        let expected = [text("I look."), call("b", "{\"x\": \"<|tool_call_end|>\"}"), call("a", "{}")];
+        at_every_split(&FORMAT, written, &expected);
+        at_every_split(&FORMAT, "functions.b:0 {\"a\": 1}", &[text("functions.b:0 {\"a\": 1}")]);
+    }
+
+    #[test]
+    fn the_end_of_a_call_may_be_missing_and_the_arguments_too() {
+        let written = "<|tool_call_begin|>functions.a.b:12<|tool_call_argument_begin|>{\"x\": 1}<|tool_call_begin|>functions.c:1<|tool_call_end|>";
+        at_every_split(&FORMAT, written, &[call("a.b", "{\"x\": 1}"), call("c", "{}")]);
+        let cut = run(&FORMAT, &["<|tool_call_begin|>functions.a:0<|tool_call_argument_begin|>{\"x\": "]);
+        assert!(malformed(&cut).contains("cut off"));
+    }
+}
