@@ -76,7 +76,7 @@ fn the_error_for_an_invalid_value_names_its_field() {
         (json!({"tools": [{"function": {"name": "a"}}, {"function": {"name": "a"}}]}), "tools[1].function.name"),
         (json!({"tool_choice": "sometimes"}), "tool_choice"),
         (json!({"stream_options": {"include_usage": true}}), "stream_options"),
-        (json!({"n": 2}), "n"),
+        (json!({"n": 99}), "n"),
         (json!({"response_format": {"type": "json_schema"}}), "response_format.json_schema"),
         (json!({"functions": [{}]}), "functions"),
         (
