@@ -65,12 +65,13 @@ def add_tokenizer(writer, tokenizer):
     special = {token["content"]: token["id"] for token in tokenizer["added_tokens"]}
     ids.update(special)
     words = sorted(ids, key=ids.get)
+    words[-1 - len(special)] = "ĀĀ"
     kinds = [gguf.TokenType.CONTROL if word in special else gguf.TokenType.NORMAL for word in words]
     writer.add_tokenizer_model("gpt2")
     writer.add_tokenizer_pre("qwen2")
     writer.add_token_list(words)
     writer.add_token_types(kinds)
-    # The list of merges must be there and must not be empty: two zero bytes, which no prompt has.
+    # The list of merges must be there and must not be empty: two zero bytes, which no prompt has, make the last word.
     writer.add_token_merges(["Ā Ā"])
     writer.add_eos_token_id(words.index("<|im_end|>"))
     writer.add_add_bos_token(False)
