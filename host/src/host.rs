@@ -4,6 +4,7 @@ mod builder;
 pub mod device;
 pub(crate) mod download;
 pub mod ember;
+pub(crate) mod quantized;
 pub mod source;
 
 use std::sync::Arc;

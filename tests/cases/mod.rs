@@ -23,6 +23,7 @@ mod models;
 #[cfg(unix)]
 mod pages;
 mod plugins;
+mod quantize;
 mod readme;
 mod records;
 mod reference;

@@ -8,7 +8,7 @@ use firebox::cli::options::PluginOptions;
 use firebox::contract::{Chat, Message, Role, SamplingOverrides, TextCodec, ToolCall, ToolDefinition, ToolEffects};
 use firebox::engine::toolcall::{Piece, TOOL_CALL_FORMATS, ToolCallFormat};
 use firebox::models::device::{self, OpenOptions};
-use firebox::models::{Checkpoint, LoadOptions, load_codec, load_decoder};
+use firebox::models::{Checkpoint, LoadOptions, Mixture, QuantizeOptions, QuantizePlan, load_codec, load_decoder};
 use firebox::sandbox::{ComponentSource, PluginSpec, Sandbox, SandboxOptions};
 use firebox_hub::{Choice, ModelName};
 use futures_util::StreamExt as _;
@@ -67,6 +67,56 @@ fn safetensors_headers() {
         folder.write("model.safetensors", input);
         if let Some(checkpoint) = folder.open() {
             assert!(checkpoint.stored_bytes() <= input.len() as u64, "more weights than the file has bytes");
+        }
+    });
+}
+
+/// A GGUF file is refused, or it is a model that loads or not, and that can be written again.
+#[test]
+fn gguf_files() {
+    let folder = Folder::new(&[]);
+    let device = device::open(&"cpu".parse().expect("a device"), &OpenOptions::default()).expect("opens").device;
+    let target = Target {
+        name: "gguf",
+        words: &[
+            "GGUF\u{3}\0\0\0",
+            "general.alignment",
+            "split.count",
+            "tokenizer.ggml.tokens",
+            "tokenizer.ggml.scores",
+            "llama.rope.scaling.type",
+            "llama.expert_count",
+            "rope_freqs.weight",
+            "\u{8}\0\0\0",
+            "\u{9}\0\0\0",
+            "\0\0\0\0\0\0\0\0",
+            "\u{1}\0\0\0\0\0\0\0",
+        ],
+        seeds: Vec::new(),
+    };
+    let path = folder.0.path().join("model.gguf");
+    let output = folder.0.path().join("written");
+    target.run(|input| {
+        folder.write("model.gguf", input);
+        let options = QuantizeOptions { mixture: Mixture::named("q8_0").expect("it exists"), requantize: true };
+        if let Ok(plan) = QuantizePlan::of(&path, options)
+            && plan.write(&output, &mut |_| {}).is_ok()
+        {
+            let written = std::fs::metadata(&output).expect("it is there").len();
+            assert_eq!(written, plan.bytes(), "its size was known");
+        }
+        if let Ok(checkpoint) = Checkpoint::open(&path) {
+            assert!(checkpoint.stored_bytes() <= input.len() as u64, "more weights than the file has bytes");
+            if let Ok(codec) = load_codec(&checkpoint) {
+                exercise(&codec);
+            }
+            let options = LoadOptions {
+                context_tokens: Some(64),
+                cache_bytes: Some(1 << 20),
+                threads: Some(1),
+                ..LoadOptions::default()
+            };
+            drop(load_decoder(&checkpoint, &device, options));
         }
     });
 }

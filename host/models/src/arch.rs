@@ -17,7 +17,9 @@ use firebox_contract::TokenId;
 use crate::checkpoint::json::{JsonFile, shorten};
 use crate::error::ModelError;
 
-pub(crate) use decoder::{Decoder, DecoderEncoder, DecoderOptions, cache_token_bytes};
+pub(crate) use decoder::{
+    Decoder, DecoderConfig, DecoderEncoder, DecoderOptions, Rotary, RotaryDefaults, cache_token_bytes,
+};
 pub(crate) use decoders::{DECODERS, DecoderArchitecture, IMAGE_TENSORS};
 pub(crate) use encoder::classifier::{CLASS_END, ClassifierConfig, check_labels};
 pub(crate) use encoder::{EncoderModel, TextTokens, TransformerEncoder};

@@ -176,7 +176,7 @@ impl Checkpoint {
 ///
 /// # Errors
 /// `Broken` for a folder with several models, since a guess may be the wrong one.
-fn gguf_file(path: &Path) -> Result<Option<PathBuf>, ModelError> {
+pub(crate) fn gguf_file(path: &Path) -> Result<Option<PathBuf>, ModelError> {
     let is_gguf = |path: &Path| path.extension().is_some_and(|end| end.eq_ignore_ascii_case("gguf"));
     if path.is_file() {
         return Ok(is_gguf(path).then(|| path.to_owned()));

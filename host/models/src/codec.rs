@@ -3,10 +3,10 @@
 pub(crate) mod bounded;
 mod control;
 mod defaults;
-mod ends;
+pub(crate) mod ends;
 mod jinja;
 mod stream;
-mod template;
+pub(crate) mod template;
 mod texts;
 pub(crate) mod tokenizer;
 

@@ -15,6 +15,14 @@ pub enum ModelError {
         /// The system's message.
         reason: String,
     },
+    /// The operating system cannot write a file.
+    #[error("cannot write \"{file}\": {reason}")]
+    Write {
+        /// Path of the file.
+        file: String,
+        /// The system's message, or what is missing.
+        reason: String,
+    },
     /// A required file is missing.
     #[error("\"{file}\" is missing; {remedy}")]
     MissingFile {

@@ -8,6 +8,7 @@ mod config;
 mod encoders;
 mod metadata;
 mod names;
+pub(crate) mod quantize;
 mod reader;
 #[cfg(test)]
 mod tests;

@@ -31,6 +31,7 @@ pub use checkpoint::{Checkpoint, EmbeddedFiles};
 pub use codec::CodecOptions;
 pub use describe::{CheckpointDescription, ModelKind, TokenizerDescription, TypeShare, describe};
 pub use error::ModelError;
+pub use gguf::quantize::{Mixture, QuantizeOptions, QuantizePlan, QuantizeProgress, QuantizedCache, mixtures};
 pub use load::{
     LanguageModelParts, LoadOptions, LoadProgress, LoadState, is_encoder, load_codec, load_codec_with, load_decoder,
     load_encoder, load_language_model,

@@ -20,11 +20,12 @@ use tokio::sync::oneshot;
 
 use super::Io;
 use super::options::hub::HubOptions;
-use super::options::{DeviceOptions, ThreadOptions};
+use super::options::{DeviceOptions, QuantizeOption, ThreadOptions};
 use crate::cli::embed::pipeline::input::{self, InputTexts};
 use crate::cli::embed::pipeline::{EmbedError, EmbedOptions, EmbedSummary, RunControl, embed, output};
 use crate::error::CliError;
 use crate::host::device::open_device;
+use crate::host::quantized;
 
 /// Compute embeddings of the lines of a file; writes a Parquet or JSONL file.
 #[derive(clap::Args)]
@@ -66,6 +67,8 @@ pub struct Args {
     #[arg(long, value_enum, value_name = "WHAT", default_value_t = OnError::Stop)]
     on_error: OnError,
     #[command(flatten)]
+    quantize: QuantizeOption,
+    #[command(flatten)]
     device: DeviceOptions,
     #[command(flatten)]
     threads: ThreadOptions,
@@ -102,7 +105,8 @@ pub fn run(args: Args, io: &mut Io) -> Result<(), CliError> {
         }
     })?;
     let (file, partial) = create_partial(&args.output)?;
-    let checkpoint = Checkpoint::open(&local.path).map_err(Error::from)?;
+    let notice = super::notice();
+    let checkpoint = quantized::open(&local.path, args.quantize.quantize, &|line| notice.send(line))?;
     let warnings = checkpoint.warnings().clone();
     let job = EmbedJob {
         checkpoint,

@@ -4,6 +4,7 @@ mod cache;
 mod inspect;
 mod list;
 mod pull;
+mod quantize;
 mod remove;
 mod verify;
 
@@ -42,6 +43,8 @@ macro_rules! verbs {
 verbs! {
     /// Download a model from the hub, or update it.
     Pull => pull,
+    /// Write a model as a GGUF file, with its weights in another type.
+    Quantize => quantize,
     /// List the models of the cache.
     List => list,
     /// Show what a model is: architecture, types, tokenizer, context, and the memory that it needs.

@@ -13,6 +13,7 @@ use clap::Args;
 use firebox_contract::{ReasoningOptions, SamplingOverrides, ToolSource, limits};
 use firebox_engine::Speculation;
 use firebox_mcp::client::ClientPool;
+use firebox_models::Mixture;
 
 use self::hub::HubOptions;
 use super::Io;
@@ -38,6 +39,8 @@ pub struct ModelOptions {
     /// Turn the text of a control token in messages and tool results into that token, as transformers does
     #[arg(long)]
     pub text_control_tokens: bool,
+    #[command(flatten)]
+    pub(super) quantize: QuantizeOption,
     #[command(flatten)]
     pub(super) device: DeviceOptions,
     #[command(flatten)]
@@ -86,6 +89,7 @@ impl ModelOptions {
             context_tokens: self.context,
             threads: self.threads.count(),
             text_control_tokens: self.text_control_tokens,
+            quantize: self.quantize.quantize,
             speculation: match self.speculation {
                 SpeculationChoice::Ngram => Speculation::NGram,
                 SpeculationChoice::Off => Speculation::Off,
@@ -98,6 +102,20 @@ impl ModelOptions {
             None => builder,
         })
     }
+}
+
+/// In which type the weights of a model in full precision are kept.
+#[derive(Args, Debug, Clone)]
+pub struct QuantizeOption {
+    /// Quantize the matrices of a model in full precision, once; later runs map them from the cache: q8_0, q6_k, q5_k_m, q4_k_m,
+    /// q4_0 and others
+    #[arg(long, value_name = "TYPE", value_parser = parse_mixture)]
+    pub quantize: Option<&'static Mixture>,
+}
+
+/// Parses the name of a mixture of types.
+pub(super) fn parse_mixture(text: &str) -> Result<&'static Mixture, String> {
+    Mixture::named(text)
 }
 
 /// Which device models run on.

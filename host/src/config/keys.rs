@@ -109,6 +109,12 @@ const ROWS: &[KeyRow] = &[
         "",
         "`ngram` drafts the continuation of the last matching tokens of a text, and verifies it in one step, where that measures as a gain. The text stays the same.",
     ),
+    (
+        "model.quantize",
+        "`q8_0`, `q6_k`, `q5_k_m`, `q5_k_s`, `q5_1`, `q5_0`, `q4_k_m`, `q4_k_s`, `q4_1`, `q4_0`, `bf16` or `f16`",
+        "as they are",
+        "The type of the matrices of a model in full precision. They are quantized once, and mapped from the cache.",
+    ),
     ("plugin.name", "", "required", "The name in the chains of tenants."),
     (
         "plugin.source",

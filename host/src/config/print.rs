@@ -137,6 +137,7 @@ impl TomlWriter {
             .some("in_flight_max", model.in_flight_max)
             .some("threads", model.threads)
             .set("text_control_tokens", model.text_control_tokens)
+            .some("quantize", model.quantize.map(|mixture| quoted(mixture.name)))
             .text(
                 "speculation",
                 match model.speculation {

@@ -10,11 +10,11 @@ use firebox_contract::{
 use firebox_engine::{Engine, EngineOptions, ModelFactory, Speculation};
 use firebox_hub::InUse;
 use firebox_models::device::{self, DeviceChoice, OpenOptions, Opened};
-use firebox_models::{Checkpoint, CodecOptions, LoadOptions, LoadProgress, Warnings};
+use firebox_models::{Checkpoint, CodecOptions, LoadOptions, LoadProgress, Mixture, Warnings};
 use firebox_sandbox::{Notice, PluginSpec};
 
 use super::device::device_options;
-use super::{Host, LoadReport, ember};
+use super::{Host, LoadReport, ember, quantized};
 use crate::config::ModelConfig;
 use crate::plugins::sandbox;
 use crate::system::clock::MachineClock;
@@ -40,6 +40,7 @@ pub struct HostBuilder {
     tokenizer_cache: bool,
     warm_up: bool,
     text_control_tokens: bool,
+    quantize: Option<&'static Mixture>,
     speculation: Speculation,
     load: LoadOptions,
     notice: Notice,
@@ -61,6 +62,7 @@ impl HostBuilder {
             tokenizer_cache: true,
             warm_up: false,
             text_control_tokens: false,
+            quantize: None,
             speculation: Speculation::default(),
             load: LoadOptions::default(),
             notice: Notice::default(),
@@ -75,6 +77,7 @@ impl HostBuilder {
     pub fn configured(mut self, config: &ModelConfig) -> Result<Self, Error> {
         self.device = config.device.parse().map_err(Error::from)?;
         self.text_control_tokens = config.text_control_tokens;
+        self.quantize = config.quantize;
         self.speculation = config.speculation;
         self.load.context_tokens = config.context_tokens;
         self.load.cache_bytes = config.cache_bytes;
@@ -192,6 +195,14 @@ impl HostBuilder {
         self
     }
 
+    /// The type in which the matrices of a model in full precision are kept. They are quantized once, and mapped from the user's
+    /// cache afterwards. Default: as they are.
+    #[must_use]
+    pub fn quantize(mut self, mixture: Option<&'static Mixture>) -> Self {
+        self.quantize = mixture;
+        self
+    }
+
     /// The maximum size of the KV cache of all sequences together, in bytes. Default: [`limits::KV_CACHE_BYTES_DEFAULT`].
     #[must_use]
     pub fn cache_bytes(mut self, bytes: u64) -> Self {
@@ -263,7 +274,7 @@ impl HostBuilder {
         let hooks: Arc<dyn HookSource> = match self.hooks {
             Some(hooks) => hooks,
             None => {
-                let chain = sandbox::load_chain(self.plugins, self.notice, &mut notes).await?;
+                let chain = sandbox::load_chain(self.plugins, self.notice.clone(), &mut notes).await?;
                 plugins.extend(chain.plugins().iter().cloned());
                 Arc::new(chain)
             }
@@ -279,7 +290,8 @@ impl HostBuilder {
                 from_checkpoint(Checkpoint::embedded(ember::FILES)?, codec_options, options, &self.device, &mut notes)?
             }
             BuiltModel::Folder(path) => {
-                from_checkpoint(Checkpoint::open(&path)?, codec_options, self.load, &self.device, &mut notes)?
+                let checkpoint = quantized::open(&path, self.quantize, &|line| self.notice.send(line))?;
+                from_checkpoint(checkpoint, codec_options, self.load, &self.device, &mut notes)?
             }
         };
         let options = EngineOptions {

@@ -8,13 +8,14 @@ use firebox_contract::tool::matches_glob;
 use firebox_contract::{Approver, EncoderTask, Error, Gate, HookSource, ModelInfo, ToolSource, limits};
 use firebox_hub::{Hub, HubSettings, InUse, ModelName};
 use firebox_models::{Checkpoint, LoadOptions};
+use firebox_sandbox::Notice;
 
 use super::StatusSink;
 use crate::config::{HubConfig, ModelConfig};
-use crate::host::Host;
 use crate::host::device::open_device;
 use crate::host::download::{DownloadDisplay, DownloadOutput};
 use crate::host::source::{LocalSource, ModelSource, check_download};
+use crate::host::{Host, quantized};
 use crate::system::clock::MachineClock;
 use encoder::EncoderThread;
 
@@ -205,7 +206,7 @@ async fn load(
                 config.path = Some(local.path);
                 in_use = local.in_use;
             }
-            let (ready, notes) = open(config, services).await?;
+            let (ready, notes) = open(config, services, sink).await?;
             Ok((ready, in_use, notes))
         })
     });
@@ -233,10 +234,14 @@ async fn fetch(name: ModelName, allowed: &HubConfig, status: &StatusSink) -> Res
     source.get(|| Ok(hub), &|event| display.show(&event)).await
 }
 
-async fn open(config: ModelConfig, services: ModelServices) -> Result<(LoadedModel, Vec<String>), Error> {
+async fn open(
+    config: ModelConfig,
+    services: ModelServices,
+    status: StatusSink,
+) -> Result<(LoadedModel, Vec<String>), Error> {
     if let Some(path) = &config.path {
-        let checkpoint = Checkpoint::open(path)?;
-        if firebox_models::is_encoder(&checkpoint)? {
+        if firebox_models::is_encoder(&Checkpoint::open(path)?)? {
+            let checkpoint = quantized::open(path, config.quantize, &|line| status(line))?;
             let opened = open_device(&config.device.parse().map_err(Error::from)?)?;
             let options = LoadOptions {
                 name: Some(config.name.clone()),
@@ -258,6 +263,7 @@ async fn open(config: ModelConfig, services: ModelServices) -> Result<(LoadedMod
         .name(Some(config.name.clone()))
         .tokenizer_cache(false)
         .warm_up(true)
+        .notice(Notice::new(move |line| status(line)))
         .hooks(services.hooks)
         .gate(services.gate)
         .approver(services.approver);

@@ -83,7 +83,18 @@ pub const GGUF_KEYS_MAX: usize = 4_096;
 pub const GGUF_TENSORS_MAX: usize = 65_536;
 /// Bytes of one token of a SentencePiece vocabulary in a GGUF file. The merges of a token take time with its square.
 pub const GGUF_TOKEN_BYTES_MAX: usize = 512;
+/// Steps to make the merges of a SentencePiece vocabulary in a GGUF file: the squares of the lengths of its tokens, added up.
+pub const GGUF_MERGE_STEPS_MAX: u64 = 1 << 31;
 /// Levels of nested lists in the metadata of a GGUF file.
 pub const GGUF_LIST_DEPTH_MAX: usize = 2;
 /// Bytes of the table of characters that a Unigram tokenizer in a GGUF file replaces.
 pub const GGUF_CHARSMAP_BYTES_MAX: usize = 4 * MIB;
+
+// ---- Quantized weights ----------------------------------------------------------------------------------------
+
+/// Bytes of the cache of weights that were quantized when their model was loaded.
+pub const QUANTIZED_CACHE_BYTES_MAX: u64 = 64 * GIB;
+/// Time that a load waits for another process that quantizes the same weights.
+pub const QUANTIZED_LOCK_WAIT_MAX: Duration = Duration::from_secs(1_800);
+/// Age from which an unfinished file in the cache of quantized weights is removed.
+pub const QUANTIZED_PARTIAL_AGE_MAX: Duration = Duration::from_secs(86_400);

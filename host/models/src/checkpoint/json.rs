@@ -42,6 +42,12 @@ impl JsonFile {
         }
     }
 
+    /// The value of a file called `name` that is not on a disk; `file` is what messages call it.
+    pub(crate) fn of_value(file: String, name: &str, value: Value) -> Self {
+        let map = if let Value::Object(map) = value { map } else { Map::new() };
+        Self { file, map, table: metadata::table_of(name), warnings: Warnings::default() }
+    }
+
     /// A file of this name with these keys.
     #[cfg(test)]
     pub(crate) fn of(name: &str, keys: Value) -> Self {

@@ -32,7 +32,7 @@ impl StoredType {
     }
 
     /// Weights and bytes of the smallest part that can be read by itself.
-    fn unit(self) -> (usize, usize) {
+    pub(crate) fn unit(self) -> (usize, usize) {
         match self {
             Self::F32 => (1, 4),
             Self::F16 | Self::Bf16 => (1, 2),
@@ -192,6 +192,25 @@ impl StoredTensor {
         (0..count).map(part).collect()
     }
 
+    /// The opposite of [`StoredTensor::halves_apart`].
+    pub(crate) fn interleaved(&self, heads: usize) -> Option<Self> {
+        let rows = *self.shape.first()?;
+        let half = rows.checked_div(heads)? / 2;
+        if half == 0 || heads * half * 2 != rows {
+            return None;
+        }
+        let row = self.bytes().len() / rows;
+        let mut bytes = Vec::with_capacity(self.bytes().len());
+        for head in self.bytes().chunks_exact(2 * half * row) {
+            let (first, second) = head.split_at(half * row);
+            for (first, second) in first.chunks_exact(row).zip(second.chunks_exact(row)) {
+                bytes.extend_from_slice(first);
+                bytes.extend_from_slice(second);
+            }
+        }
+        Some(Self::owned(bytes, self.dtype, self.shape.clone()))
+    }
+
     /// Bytes of one row along the last dimension.
     pub(crate) fn row_bytes(&self) -> usize {
         self.shape.last().and_then(|weights| self.dtype.row_bytes(*weights)).unwrap_or(0)
@@ -237,7 +256,7 @@ impl StoredTensor {
 const CONVERTED_AT_ONCE: usize = 1 << 16;
 
 /// Converts with all threads, since loading is limited by conversion and by the disk.
-fn append_f32(bytes: &[u8], dtype: StoredType, out: &mut Vec<f32>) {
+pub(crate) fn append_f32(bytes: &[u8], dtype: StoredType, out: &mut Vec<f32>) {
     let (start, (weights, size)) = (out.len(), dtype.unit());
     out.resize(start + bytes.len() / size * weights, 0.0);
     let Some(fresh) = out.get_mut(start..) else { return };
@@ -247,7 +266,7 @@ fn append_f32(bytes: &[u8], dtype: StoredType, out: &mut Vec<f32>) {
 }
 
 /// Whether any exponent is all ones. The loop has no branch, so that it runs at the speed of memory.
-fn has_odd_value(bytes: &[u8], dtype: StoredType) -> bool {
+pub(crate) fn has_odd_value(bytes: &[u8], dtype: StoredType) -> bool {
     let any = |odd: bool, next: bool| odd | next;
     match dtype {
         StoredType::F32 => bytes.chunks_exact(4).map(|b| b[3] & 0x7F == 0x7F && b[2] & 0x80 == 0x80).fold(false, any),

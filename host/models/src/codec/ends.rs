@@ -16,7 +16,7 @@ use crate::error::ModelError;
 ///
 /// # Errors
 /// `Config` for an `eos_token_id` that is not a number.
-pub(super) fn read(
+pub(crate) fn read(
     checkpoint: &Checkpoint,
     eos: Option<&str>,
     tokenizer: &Tokenizer,

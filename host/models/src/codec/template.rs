@@ -49,6 +49,14 @@ pub(super) struct Rendered {
 
 /// Names of the two templates that are chosen by default.
 const DEFAULT: &str = "default";
+
+/// The templates of a checkpoint by name; that of the name `default` is the usual one.
+///
+/// # Errors
+/// A file cannot be read or has no template.
+pub(crate) fn sources(checkpoint: &Checkpoint) -> Result<Vec<(String, String)>, ModelError> {
+    sources::read(checkpoint, checkpoint.json("tokenizer_config.json")?.as_ref())
+}
 const TOOL_USE: &str = "tool_use";
 
 impl ChatTemplate {

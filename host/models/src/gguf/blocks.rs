@@ -7,6 +7,7 @@
 mod five_bits;
 mod four_bits;
 mod k_quants;
+mod pack;
 #[cfg(test)]
 mod tests;
 
@@ -23,7 +24,7 @@ pub(crate) struct BlockType {
     pub(crate) weights: usize,
     /// Bytes of one block.
     pub(crate) bytes: usize,
-    /// Where in a block its 16-bit scales and minima are, in bytes.
+    /// Where in a block its 16-bit scales and minima are, in bytes. Without any, its first byte is an exponent.
     pub(crate) scales: &'static [usize],
     /// Converts whole blocks: `[blocks * bytes]` to `[blocks * weights]`.
     pub(crate) unpack: fn(&[u8], &mut [f32]),
@@ -73,10 +74,27 @@ impl Eq for BlockType {}
 impl BlockType {
     /// The first scale or minimum of these blocks that is not a finite number.
     pub(crate) fn first_odd_scale(&self, blocks: &[u8]) -> Option<f32> {
+        if self.scales.is_empty() {
+            let is_odd = |block: &[u8]| block.first().is_some_and(|exponent| *exponent > EXPONENT_MAX);
+            return blocks.chunks_exact(self.bytes).any(is_odd).then_some(f32::INFINITY);
+        }
         let scales = |block: &[u8]| self.scales.iter().map(|at| half_at(block, *at)).find(|scale| !scale.is_finite());
         blocks.chunks_exact(self.bytes).find_map(scales)
     }
 }
+
+impl BlockType {
+    /// Converts finite weights to whole blocks; `None` for a type that can only be read.
+    pub(crate) fn pack(&self) -> Option<Pack> {
+        pack::PACKERS.iter().find(|packer| packer.0 == self.number).map(|packer| packer.1)
+    }
+}
+
+/// `[blocks * weights]` to `[blocks * bytes]`.
+pub(crate) type Pack = fn(&[f32], &mut [u8]);
+
+/// The largest exponent of a block of MXFP4 whose weights are all finite: 12 times `2^(exponent - 128)`.
+const EXPONENT_MAX: u8 = 252;
 
 /// Weights of a small block, and of the large blocks of the K types.
 const SMALL: usize = 32;
@@ -239,6 +257,23 @@ pub(crate) fn stored_type(number: u32) -> Result<StoredType, String> {
         let name = OTHER_TYPES.iter().find(|other| other.0 == number).map(|other| other.1);
         name.map_or_else(|| format!("number {number}, which no type has here"), str::to_owned)
     })
+}
+
+/// The stored type of this name.
+pub(crate) fn named(name: &str) -> Option<StoredType> {
+    let plain = [StoredType::F32, StoredType::F16, StoredType::Bf16];
+    let all = plain.into_iter().chain(BLOCK_TYPES.iter().map(StoredType::Blocks));
+    all.into_iter().find(|kind| kind.name() == name)
+}
+
+/// The number of a stored type in files.
+pub(crate) fn number_of(kind: StoredType) -> u32 {
+    match kind {
+        StoredType::F32 => 0,
+        StoredType::F16 => 1,
+        StoredType::Bf16 => 30,
+        StoredType::Blocks(kind) => kind.number,
+    }
 }
 
 /// The names of all types that can be read, for messages.

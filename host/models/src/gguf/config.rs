@@ -110,6 +110,11 @@ pub(super) fn architecture(metadata: &Metadata) -> Result<&'static Architecture,
     })
 }
 
+/// The architecture whose class in transformers this is.
+pub(super) fn of_class(class: &str) -> Option<&'static Architecture> {
+    ARCHITECTURES.iter().find(|known| known.class == class)
+}
+
 /// `config.json`.
 ///
 /// # Errors

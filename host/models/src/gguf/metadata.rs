@@ -49,6 +49,11 @@ impl ValueKind {
         Self::ALL.get(number as usize).copied().ok_or(number)
     }
 
+    /// The number of the type in files.
+    pub(crate) fn number(self) -> u32 {
+        Self::ALL.iter().zip(0..).find(|(kind, _)| **kind == self).map_or(0, |(_, number)| number)
+    }
+
     /// Bytes of a value; of a text or list those of its length alone.
     pub(crate) fn bytes(self) -> usize {
         match self {
@@ -124,6 +129,35 @@ impl Metadata {
     fn get(&self, key: &str) -> Option<&Value> {
         self.read.borrow_mut().insert(key.to_owned());
         self.values.get(key)
+    }
+
+    /// Every key with the number of its type and the bytes of its value, in the order of the file.
+    pub(crate) fn raw(&self) -> Vec<(&str, u32, Vec<u8>)> {
+        let place = |value: &Value| match value {
+            Value::Scalar(_, at) => *at,
+            Value::Text(range) => range.start,
+            Value::List(list) => list.range.start,
+        };
+        let mut all: Vec<(&String, &Value)> = self.values.iter().collect();
+        all.sort_by_key(|(_, value)| place(value));
+        let bytes = |range: Range<usize>| self.blob.bytes().get(range).unwrap_or_default();
+        let raw = |value: &Value| match value {
+            Value::Scalar(kind, at) => (kind.number(), bytes(*at..*at + kind.bytes()).to_vec()),
+            Value::Text(range) => {
+                let length = (range.len() as u64).to_le_bytes();
+                (ValueKind::Text.number(), [&length[..], bytes(range.clone())].concat())
+            }
+            Value::List(list) => {
+                let head = [&list.kind.number().to_le_bytes()[..], &(list.count as u64).to_le_bytes()].concat();
+                (ValueKind::List.number(), [&head[..], bytes(list.range.clone())].concat())
+            }
+        };
+        let mut named = Vec::with_capacity(all.len());
+        for (key, value) in all {
+            let (kind, bytes) = raw(value);
+            named.push((key.as_str(), kind, bytes));
+        }
+        named
     }
 
     /// A whole number that is not negative.

@@ -48,6 +48,19 @@ fn find<'a>(table: &[(&str, &'a str)], part: &str) -> Option<&'a str> {
     table.iter().find(|row| row.0 == part).map(|row| row.1)
 }
 
+/// The opposite of [`hugging_face`]. A checkpoint of the model without its head leaves `model.` out.
+pub(super) fn gguf(name: &str) -> Option<String> {
+    let (part, kind) = name.rsplit_once('.').filter(|(_, kind)| matches!(*kind, "weight" | "bias"))?;
+    let find = |table: &[(&'static str, &str)], part: &str| table.iter().find(|row| row.1 == part).map(|row| row.0);
+    let whole = if part.starts_with("model.") { part.to_owned() } else { format!("model.{part}") };
+    if let Some(own) = find(MODEL, part).or_else(|| find(MODEL, &whole)) {
+        return Some(format!("{own}.{kind}"));
+    }
+    let (layer, part) = whole.strip_prefix("model.layers.")?.split_once('.')?;
+    let layer: u32 = layer.parse().ok()?;
+    find(LAYER, part).map(|own| format!("blk.{layer}.{own}.{kind}"))
+}
+
 /// Whether converters permute the rows of this tensor for architectures with interleaved rotary embedding.
 pub(super) fn is_rotated(name: &str) -> bool {
     let part = name.rsplit_once('.').map_or(name, |(part, _)| part);
@@ -68,6 +81,13 @@ mod tests {
         assert_eq!(name("blk.1.attn_norm.weight").as_deref(), Some("model.layers.1.other.weight"));
         assert_eq!(name("blk.1.ffn_up_exps.weight").as_deref(), Some("model.layers.1.mlp.experts.up_proj.weight"));
         assert_eq!(name("blk.1.ffn_up.7.weight").as_deref(), Some("model.layers.1.mlp.experts.7.up_proj.weight"));
+        for own in
+            ["token_embd.weight", "output.weight", "output_norm.weight", "blk.12.attn_q.bias", "blk.0.ffn_down.weight"]
+        {
+            assert_eq!(hugging_face(own, &[]).and_then(|name| gguf(&name)).as_deref(), Some(own));
+        }
+        assert_eq!(gguf("layers.3.input_layernorm.weight").as_deref(), Some("blk.3.attn_norm.weight"));
+        assert_eq!(gguf("model.layers.3.self_attn.rotary_emb.inv_freq"), None);
         for other in ["blk.x.attn_q.weight", "blk.1.attn_q.2.weight", "rope_freqs.weight", "blk.1.attn_q", ""] {
             assert_eq!(name(other), None, "{other}");
         }

@@ -202,7 +202,12 @@ impl<'a> Cursor<'a> {
         }
         let kind =
             ValueKind::of(self.u32()?).map_err(|number| format!("the list's elements are of unknown type {number}"))?;
-        let count = self.count("elements of a list", kind.bytes(), usize::MAX)?;
+        // Walking over texts and lists takes time for each; numbers are skipped at once.
+        let limit = match kind {
+            ValueKind::Text | ValueKind::List => limits::MODEL_VOCABULARY_TOKENS_MAX,
+            _ => usize::MAX,
+        };
+        let count = self.count("elements of a list", kind.bytes(), limit)?;
         let start = self.at;
         match kind {
             ValueKind::Text | ValueKind::List => {

@@ -1,5 +1,7 @@
 //! Files made by hand: what is read of good ones, and what is said about bad ones.
 
+mod hostile;
+
 use std::path::PathBuf;
 
 use firebox_contract::limits;

@@ -1,7 +1,7 @@
 //! `tokenizer.json` and `tokenizer_config.json` out of a GGUF file's metadata.
 
 mod sentence_piece;
-mod splitters;
+pub(super) mod splitters;
 mod unigram;
 mod word_piece;
 
@@ -52,6 +52,20 @@ impl<'a> Vocabulary<'a> {
             return Err(metadata.wrong(&name, format!("has {} entries for {} tokens", kinds.len(), tokens.len())));
         }
         Ok(Self { metadata, tokens, kinds })
+    }
+
+    /// Whether the embedding has a row for each token.
+    ///
+    /// # Errors
+    /// `Config` where there are more tokens.
+    pub(super) fn check_rows(&self, rows: usize) -> Result<(), ModelError> {
+        let count = self.tokens.len();
+        if count > rows {
+            return Err(self
+                .metadata
+                .wrong(&key("tokens"), format!("has {count} tokens, but the embedding has {rows} rows")));
+        }
+        Ok(())
     }
 
     /// `tokenizer.json`.
@@ -223,6 +237,9 @@ impl<'a> Vocabulary<'a> {
             if let Some(token) = self.special(id)? {
                 settings.insert((*name).to_owned(), json!(token));
             }
+        }
+        for id in ["eot_token_id", "eom_token_id"] {
+            self.special(id)?;
         }
         if let Some(template) = self.metadata.text("tokenizer.chat_template")? {
             let names = self.metadata.texts("tokenizer.chat_templates")?.unwrap_or_default();

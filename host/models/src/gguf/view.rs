@@ -90,6 +90,7 @@ impl GgufFiles {
         let metadata = &metadata;
         let vocabulary = Vocabulary::read(metadata)?;
         let facts = facts(&parts)?;
+        vocabulary.check_rows(facts.vocabulary)?;
         let encoder = encoders::find(metadata)?;
         let (name, kind, config) = match encoder {
             Some(encoder) => {
@@ -177,6 +178,26 @@ impl GgufFiles {
         let heads = if name.contains("attn_q") { self.heads.queries } else { self.heads.keys };
         RowOrder::Interleaved { heads }
     }
+}
+
+/// Metadata and tensors of the file at `path` and of its siblings, under the names and in the order that they have there.
+/// Neither the architecture nor the tokenizer has to be one that can run.
+///
+/// # Errors
+/// As [`GgufFiles::open`] and [`GgufFiles::index`].
+pub(super) fn open_plain(path: &Path) -> Result<(Metadata, TensorIndex), ModelError> {
+    let (metadata, parts) = open_parts(path)?;
+    let mut index = TensorIndex::default();
+    for (number, part) in parts.iter().enumerate() {
+        let broken = |reason| ModelError::Broken { file: part.path.clone(), reason };
+        for (tensor, range) in ranges(part).map_err(broken)? {
+            let dtype = blocks::stored_type(tensor.kind);
+            let entry = Entry { file: number, range, dtype, shape: tensor.shape.clone(), rows: RowOrder::AsStored };
+            index.entries.insert(tensor.name.clone(), entry);
+        }
+        index.files.push((part.path.clone(), part.blob.clone()));
+    }
+    Ok((metadata, index))
 }
 
 fn bytes(value: &Value) -> Vec<u8> {
@@ -292,6 +313,10 @@ fn open_parts(path: &Path) -> Result<(Metadata, Vec<Part>), ModelError> {
     let (mut first, mut parts) = (None, Vec::with_capacity(count));
     for (number, name) in names.iter().enumerate() {
         let (metadata, part) = open_part(name)?;
+        let own = metadata.number(key)?;
+        if own != Some(count as u64) {
+            return Err(metadata.wrong(key, format!("is {own:?}, and {count} in another of the files")));
+        }
         let own = metadata.number("split.no")?;
         if own != Some(number as u64) {
             return Err(metadata.wrong("split.no", format!("is {own:?}, expected {number}")));

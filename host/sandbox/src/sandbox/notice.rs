@@ -14,7 +14,8 @@ impl Notice {
         Self(Arc::new(receive))
     }
 
-    pub(crate) fn send(&self, line: &str) {
+    /// Passes on one line.
+    pub fn send(&self, line: &str) {
         (self.0)(line);
     }
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 use firebox_contract::limits;
 use firebox_engine::Speculation;
 use firebox_hub::ModelName;
+use firebox_models::Mixture;
 use firebox_sandbox::OnFault;
 
 use super::super::document::{Node, TomlTable, Value};
@@ -35,6 +36,8 @@ pub struct ModelConfig {
     pub threads: Option<usize>,
     /// Whether the text of a control token in a message becomes that token.
     pub text_control_tokens: bool,
+    /// The type in which the matrices of a model in full precision are kept; `None` as they are.
+    pub quantize: Option<&'static Mixture>,
     /// Whether tokens are drafted and verified.
     pub speculation: Speculation,
 }
@@ -55,6 +58,7 @@ impl ModelConfig {
             in_flight_max: None,
             threads: None,
             text_control_tokens: false,
+            quantize: None,
             speculation: Speculation::default(),
         }
     }
@@ -88,6 +92,7 @@ impl ModelConfig {
             in_flight_max: section.count("in_flight_max", 1..=limits::IN_FLIGHT_MAX),
             threads: section.count("threads", 1..=limits::COMPUTE_THREADS_MAX),
             text_control_tokens: section.boolean("text_control_tokens").unwrap_or(false),
+            quantize: quantize(&mut section),
             speculation: section.choice("speculation", SPECULATIONS).unwrap_or_default(),
             path,
             hub,
@@ -125,6 +130,12 @@ fn model_path(
         section.error(section.at("path"), problem);
     }
     (None, hub)
+}
+
+/// The mixture of types that `quantize` names.
+fn quantize(section: &mut Section<'_>) -> Option<&'static Mixture> {
+    let name = section.text("quantize")?;
+    Mixture::named(&name).map_err(|error| section.error(section.at("quantize"), error)).ok()
 }
 
 /// Limits of a plugin. The default of each is the value in its manifest.

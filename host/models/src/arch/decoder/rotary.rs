@@ -147,6 +147,33 @@ impl Rotary {
         Self { frequencies: wavelengths.map(|length| 1.0 / length).collect(), scale: 1.0, long: None, stretched: 0 }
     }
 
+    /// The base of the frequencies that `file` names, if it names one.
+    ///
+    /// # Errors
+    /// `Config` for a base that is not in its range.
+    pub(crate) fn base(file: &JsonFile) -> Result<Option<f64>, ModelError> {
+        let inside = match settings(file)? {
+            Some(settings) => settings.optional_float("rope_theta", THETA_RANGE)?,
+            None => None,
+        };
+        Ok(inside.or(file.optional_float("rope_theta", THETA_RANGE)?))
+    }
+
+    /// What each frequency of base `theta` is divided by, `[width / 2]`.
+    pub(crate) fn factors(&self, theta: f64) -> Vec<f32> {
+        let plain = Self::unscaled(theta, 2 * self.frequencies.len()).frequencies;
+        plain.iter().zip(&self.frequencies).map(|(plain, own)| plain / own).collect()
+    }
+
+    /// Whether both rotate alike, but for rounding of the frequencies in a file.
+    pub(crate) fn is_near(&self, other: &Self) -> bool {
+        let near = |(a, b): (&f32, &f32)| (a - b).abs() <= 1e-5 * a.abs();
+        self.long.is_none()
+            && self.frequencies.len() == other.frequencies.len()
+            && self.frequencies.iter().zip(&other.frequencies).all(near)
+            && (self.scale - other.scale).abs() <= 1e-6
+    }
+
     /// No rotation: layers without positions (NoPE, Kazemnejad et al. 2023).
     pub(crate) fn none(head_dim: usize) -> Self {
         Self { frequencies: vec![0.0; head_dim / 2], scale: 1.0, long: None, stretched: 0 }

@@ -21,6 +21,10 @@ pub(super) fn parts(vocabulary: &Vocabulary<'_>) -> Result<Parts, ModelError> {
         let limit = limits::GGUF_TOKEN_BYTES_MAX;
         return Err(metadata.wrong(&name, format!("has a token of {} bytes, at most {limit} are allowed", long.len())));
     }
+    let work: u64 = vocabulary.tokens.iter().map(|token| (token.len() as u64).pow(2)).sum();
+    if work > limits::GGUF_MERGE_STEPS_MAX {
+        return Err(metadata.wrong(&name, "has tokens that are too long together; their merges would take minutes"));
+    }
     let prefix = metadata.flag(&key("add_space_prefix"))?.unwrap_or(true);
     let scheme = if prefix { "always" } else { "never" };
     let mut decoders = vec![
@@ -33,6 +37,13 @@ pub(super) fn parts(vocabulary: &Vocabulary<'_>) -> Result<Parts, ModelError> {
     }
     let ids: Map<String, Value> =
         vocabulary.tokens.iter().enumerate().map(|(id, token)| ((*token).to_owned(), json!(id))).collect();
+    let merges = merges(&vocabulary.tokens, &scores);
+    if merges.len() > limits::MODEL_VOCABULARY_TOKENS_MAX {
+        let limit = limits::MODEL_VOCABULARY_TOKENS_MAX;
+        return Err(
+            metadata.wrong(&name, format!("has tokens with {} merges, at most {limit} are allowed", merges.len()))
+        );
+    }
     let unknown = vocabulary.special("unknown_token_id")?;
     Ok(Parts {
         normalizer: Value::Null,
@@ -41,7 +52,7 @@ pub(super) fn parts(vocabulary: &Vocabulary<'_>) -> Result<Parts, ModelError> {
         model: json!({
             "type": "BPE", "dropout": null, "unk_token": unknown, "continuing_subword_prefix": null,
             "end_of_word_suffix": null, "fuse_unk": true, "byte_fallback": true, "ignore_merges": false,
-            "vocab": ids, "merges": merges(&vocabulary.tokens, &scores),
+            "vocab": ids, "merges": merges,
         }),
         adds_bos: true,
         post_processor: None,

@@ -82,6 +82,42 @@ pub(super) fn find(name: &str) -> Option<&'static Splitter> {
     SPLITTERS.iter().find(|splitter| splitter.names.contains(&name))
 }
 
+/// The first name of the way that splits as this `pre_tokenizer` of `tokenizer.json` does.
+pub(in crate::gguf) fn name_of(pre_tokenizer: &Value, composes: bool, whole_words_first: bool) -> Option<&'static str> {
+    let (parts, is_gpt2, digits) = described(pre_tokenizer)?;
+    let fits = |splitter: &&Splitter| {
+        splitter.patterns == parts.as_slice() && splitter.is_gpt2 == is_gpt2 && splitter.single_digits == digits
+    };
+    let exact = |splitter: &&Splitter| {
+        fits(splitter) && splitter.composes == composes && splitter.whole_words_first == whole_words_first
+    };
+    let found = SPLITTERS.iter().find(exact);
+    found.and_then(|splitter| splitter.names.first()).copied()
+}
+
+/// The patterns of a `pre_tokenizer`, whether GPT-2's follows, and whether digits are single. `None` for other parts.
+fn described(pre_tokenizer: &Value) -> Option<(Vec<&str>, bool, bool)> {
+    let parts = match pre_tokenizer["type"].as_str()? {
+        "Sequence" => pre_tokenizer["pretokenizers"].as_array()?.as_slice(),
+        _ => std::slice::from_ref(pre_tokenizer),
+    };
+    let (mut patterns, mut digits) = (Vec::new(), false);
+    for (index, part) in parts.iter().enumerate() {
+        let is_last = index + 1 == parts.len();
+        match part["type"].as_str()? {
+            "Split" if part["behavior"] == "Isolated" && part["invert"] == false => {
+                patterns.push(part["pattern"]["Regex"].as_str()?);
+            }
+            "Digits" if part["individual_digits"] == true => digits = true,
+            "ByteLevel" if is_last && part["add_prefix_space"] == false => {
+                return Some((patterns, part["use_regex"].as_bool().unwrap_or(true), digits));
+            }
+            _ => return None,
+        }
+    }
+    None
+}
+
 impl Splitter {
     /// As `pre_tokenizer` of `tokenizer.json`.
     pub(super) fn json(&self) -> Value {
@@ -106,6 +142,21 @@ mod tests {
         assert_eq!(all.join(", "), NAMES);
         let distinct: std::collections::BTreeSet<&str> = all.iter().copied().collect();
         assert_eq!(distinct.len(), all.len());
+    }
+
+    #[test]
+    fn a_way_to_split_has_the_first_of_its_names() {
+        for splitter in SPLITTERS {
+            let name = name_of(&splitter.json(), splitter.composes, splitter.whole_words_first);
+            // Two ways may differ only in the first token, which a file can name by itself.
+            let found = name.and_then(find).expect("it is found");
+            assert_eq!(found.json(), splitter.json(), "{:?}", splitter.names);
+        }
+        let gpt2 = json!({ "type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": true });
+        assert_eq!(name_of(&gpt2, false, false), Some("gpt-2"));
+        let other = json!({ "type": "Split", "pattern": { "Regex": "x" }, "behavior": "Isolated", "invert": false });
+        assert_eq!(name_of(&json!({ "type": "Sequence", "pretokenizers": [other, gpt2] }), false, false), None);
+        assert_eq!(name_of(&json!({ "type": "Whitespace" }), false, false), None);
     }
 
     #[test]

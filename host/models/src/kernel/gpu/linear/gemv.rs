@@ -238,11 +238,11 @@ fn vector_dot<N: Size>(
 ) -> f32 {
     let mut dot = 0.0f32;
     if comptime!(form.codes().is_some()) {
-        dot = factor * codes_dot::<N>(words, own, comptime!(form.codes().unwrap_or_default().bits)) + addend * own_sum;
+        dot += factor * codes_dot::<N>(words, own, comptime!(form.codes().unwrap_or_default().bits)) + addend * own_sum;
     } else if comptime!(form.is_bf16()) {
-        dot = halves_dot::<N>(words, own[0], own[1]);
+        dot += halves_dot::<N>(words, own[0], own[1]);
     } else {
-        dot = floats_dot::<N>(words, own[0]);
+        dot += floats_dot::<N>(words, own[0]);
     }
     dot
 }
