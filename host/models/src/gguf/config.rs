@@ -18,6 +18,7 @@ pub(super) struct Tensors {
     pub(super) vocabulary: usize,
     pub(super) has_output: bool,
     pub(super) has_attention_bias: bool,
+    pub(super) has_mlp_bias: bool,
     /// `rope_freqs.weight`: what each frequency of the rotary embedding is divided by.
     pub(super) rope_factors: Option<Vec<f32>>,
     /// The same for short and for long contexts: `rope_factors_short.weight` and `rope_factors_long.weight`.

@@ -239,6 +239,7 @@ fn facts(parts: &[Part]) -> Result<Tensors, ModelError> {
         vocabulary: vocabulary.ok_or_else(missing)?,
         has_output: find("output.weight").is_some(),
         has_attention_bias: find("blk.0.attn_q.bias").is_some(),
+        has_mlp_bias: find("blk.0.ffn_up.bias").is_some(),
         rope_factors: row(ROPE_FACTORS)?,
         long_factors: short?.zip(long?).map(|(short, long)| [short, long]),
     })

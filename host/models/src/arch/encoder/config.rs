@@ -1,5 +1,7 @@
 //! The shape of an encoder, from `config.json`.
 
+use std::ops::RangeInclusive;
+
 use firebox_contract::limits;
 
 use crate::arch::decoder::Rotary;
@@ -178,13 +180,16 @@ pub(crate) fn read_types(file: &JsonFile) -> Result<usize, ModelError> {
     file.number_or("type_vocab_size", 2, 0..=limits::MODEL_HEADS_MAX)
 }
 
-/// The base of rotary frequencies under `key` of a file or of an object in it.
+/// Bases of rotary frequencies that a config may have.
+pub(crate) const THETA: RangeInclusive<f64> = 1.0..=1e12;
+
+/// The base of rotary frequencies in an object of settings.
 ///
 /// # Errors
 /// `Unsupported` for frequencies that are scaled, `Config` for a value that is not right.
-pub(crate) fn read_theta(file: &JsonFile, key: &str) -> Result<Option<f64>, ModelError> {
-    file.only("rope_type", "default")?;
-    file.optional_float(key, 1.0..=1e12)
+pub(crate) fn read_theta(settings: &JsonFile) -> Result<Option<f64>, ModelError> {
+    settings.only("rope_type", "default")?;
+    settings.optional_float("rope_theta", THETA)
 }
 
 /// Refuses models of BERT's classes that are not text encoders.

@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use crate::arch::decoder::Rotary;
 use crate::arch::encoder::classifier::ClassifierConfig;
-use crate::arch::encoder::config::{AttentionKind, ConfigKeys, EncoderBiases, EncoderConfig, read_theta};
+use crate::arch::encoder::config::{AttentionKind, ConfigKeys, EncoderBiases, EncoderConfig, THETA, read_theta};
 use crate::arch::encoder::tensors::EncoderTensors;
 use crate::checkpoint::json::{JsonFile, shorten};
 use crate::error::ModelError;
@@ -76,8 +76,8 @@ pub(super) fn config(file: &JsonFile) -> Result<EncoderConfig, ModelError> {
     let settings = file.optional_object("rope_parameters")?;
     let rotary = |kind: &str, older: &str, default: f64| {
         let own = settings.as_ref().map(|settings| settings.optional_object(kind)).transpose()?.flatten();
-        let given = own.map(|own| read_theta(&own, "rope_theta")).transpose()?.flatten();
-        let older = read_theta(file, older)?;
+        let given = own.map(|own| read_theta(&own)).transpose()?.flatten();
+        let older = file.optional_float(older, THETA)?;
         Ok::<_, ModelError>(Some(Rotary::unscaled(given.or(older).unwrap_or(default), head_dim)))
     };
     let global = rotary("full_attention", "global_rope_theta", GLOBAL_THETA_DEFAULT)?;

@@ -1,7 +1,9 @@
 //! Nomic BERT (Nussbaum et al. 2024): BERT with rotary embedding, gated linear units and no biases.
 
 use crate::arch::decoder::Rotary;
-use crate::arch::encoder::config::{AttentionKind, ConfigKeys, EncoderBiases, EncoderConfig, read_theta, read_types};
+use crate::arch::encoder::config::{
+    AttentionKind, ConfigKeys, EncoderBiases, EncoderConfig, THETA, read_theta, read_types,
+};
 use crate::arch::encoder::tensors::EncoderTensors;
 use crate::checkpoint::json::JsonFile;
 use crate::error::ModelError;
@@ -74,8 +76,9 @@ pub(super) fn config(file: &JsonFile) -> Result<EncoderConfig, ModelError> {
     let config = keys.read(file, None)?;
     let head_dim = config.hidden / config.heads;
     let settings = file.optional_object("rope_parameters")?;
-    let inside = settings.map(|settings| read_theta(&settings, "rope_theta")).transpose()?.flatten();
-    let (own, older) = (read_theta(file, "rope_theta")?, read_theta(file, "rotary_emb_base")?);
+    let inside = settings.map(|settings| read_theta(&settings)).transpose()?.flatten();
+    let theta = |key| file.optional_float(key, THETA);
+    let (own, older) = (theta("rope_theta")?, theta("rotary_emb_base")?);
     let theta = inside.or(own).or(older).unwrap_or(THETA_DEFAULT);
     if file.optional_number("head_dim", 1..=usize::MAX)?.is_some_and(|given| given != head_dim) {
         return Err(file.wrong("head_dim", format!("is not {head_dim}, as hidden size and heads make it")));

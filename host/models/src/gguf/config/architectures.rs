@@ -128,6 +128,9 @@ pub(super) const ARCHITECTURES: &[Architecture] = &[
 
 fn with_biases(keys: &Keys<'_>, config: &mut Map<String, Value>) -> Result<(), ModelError> {
     config.insert("attention_bias".to_owned(), json!(keys.tensors.has_attention_bias));
+    if keys.tensors.has_mlp_bias {
+        config.insert("mlp_bias".to_owned(), json!(true));
+    }
     Ok(())
 }
 

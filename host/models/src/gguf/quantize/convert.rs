@@ -46,6 +46,7 @@ pub(super) fn source(checkpoint: Checkpoint) -> Result<QuantizeSource, ModelErro
         vocabulary: decoder.vocabulary,
         has_output: !is_tied,
         has_attention_bias: items.iter().any(|item| item.name == "blk.0.attn_q.bias"),
+        has_mlp_bias: items.iter().any(|item| item.name == "blk.0.ffn_up.bias"),
         rope_factors: factors.clone(),
         long_factors: None,
     };

@@ -71,8 +71,9 @@ fn solve<const N: usize>(weights: &[f32; N], total: f32, codes: &[f32; N]) -> Fi
     let count = N as f32;
     let determinant = count * sums.squares - sums.codes * sums.codes;
     if determinant <= 0.0 {
-        // All codes are equal.
-        return FittedLine { scale: 0.0, minimum: (-total / count).max(0.0) };
+        // All codes are equal, and so are most likely the weights. A line without a minimum reaches those above zero.
+        let scale = if sums.squares > 0.0 { (sums.products / sums.squares).max(0.0) } else { 0.0 };
+        return FittedLine { scale, minimum: if scale > 0.0 { 0.0 } else { (-total / count).max(0.0) } };
     }
     let scale = (count * sums.products - sums.codes * total) / determinant;
     let minimum = (sums.codes * sums.products - sums.squares * total) / determinant;
