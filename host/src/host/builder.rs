@@ -251,14 +251,15 @@ impl HostBuilder {
     /// # Errors
     /// Errors of the device and of the checkpoint. `Error::Usage` for a model of your own.
     pub(crate) fn load_model(self) -> Result<BareModel, Error> {
-        let checkpoint = match self.source {
-            BuiltModel::Ember => Checkpoint::embedded(ember::FILES)?,
-            BuiltModel::Folder(path) => Checkpoint::open(&path)?,
+        let (checkpoint, name) = match self.source {
+            BuiltModel::Ember => (Checkpoint::embedded(ember::FILES)?, Some(ember::NAME.to_owned())),
+            BuiltModel::Folder(path) => (Checkpoint::open(&path)?, None),
             BuiltModel::Custom { .. } => return Err(Error::Usage("a model of your own is not loaded".to_owned())),
         };
         let opened = open_for(&checkpoint, &self.device)?;
         let (types, warnings) = (checkpoint.stored_types(), checkpoint.warnings().clone());
-        let options = LoadOptions { device_name: Some(opened.info.to_string()), ..self.load };
+        let options =
+            LoadOptions { name: self.load.name.or(name), device_name: Some(opened.info.to_string()), ..self.load };
         let model = firebox_models::load_decoder(&checkpoint, &opened.device, options)?;
         let notes = opened.notes.into_iter().chain(warnings.list()).collect();
         Ok(BareModel { model, types, notes, _in_use: self.in_use })
