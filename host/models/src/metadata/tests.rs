@@ -118,15 +118,24 @@ fn load_encoders_without_weights() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let empty = [&2_u64.to_le_bytes()[..], b"{}"].concat();
     std::fs::write(folder.path().join("model.safetensors"), empty).expect("written");
-    let classes = crate::arch::ENCODERS.iter().flat_map(|row| row.names.iter().map(move |name| (row, name)));
-    for (architecture, name) in classes {
-        let config = json!({"architectures": [name], "model_type": architecture.family, "num_labels": 1});
+    let load = |config: Value| {
         std::fs::write(folder.path().join("config.json"), config.to_string()).expect("written");
         let checkpoint = Checkpoint::open(folder.path()).expect("it opens");
-        let device = burn::tensor::Device::flex();
-        let loaded = crate::load_encoder(&checkpoint, &device, crate::LoadOptions::default());
+        crate::load_encoder(&checkpoint, &burn::tensor::Device::flex(), crate::LoadOptions::default())
+    };
+    let classes = crate::arch::ENCODERS.iter().flat_map(|row| row.names.iter().map(move |name| (row, name)));
+    for (architecture, name) in classes {
+        let loaded = load(json!({"architectures": [name], "model_type": architecture.family, "num_labels": 1}));
         assert!(matches!(loaded, Err(crate::ModelError::MissingTensor { .. })), "{name}");
     }
+    // A cross-encoder as sentence-transformers saves it.
+    let modules = json!([{"type": "sentence_transformers.models.Transformer", "path": ""}]);
+    for (name, content) in [("modules.json", modules), ("config_sentence_transformers.json", json!({}))] {
+        std::fs::write(folder.path().join(name), content.to_string()).expect("written");
+    }
+    let class = "BertForSequenceClassification";
+    let loaded = load(json!({"architectures": [class], "model_type": "bert", "num_labels": 1}));
+    assert!(matches!(loaded, Err(crate::ModelError::MissingTensor { .. })), "{class}");
 }
 
 /// Loads the tiny encoder of the goldens with every file that sentence-transformers writes.

@@ -91,7 +91,10 @@ fn a_folder_written_in_f32_has_the_same_tensors_config_and_tokens() {
             let ends: Vec<u32> = (0..256).filter(|token| codec.is_end(*token)).collect();
             (codec.encode_text("ab c<|end|>").expect("tokens"), ends)
         };
-        assert_eq!(text(&own), text(&written), "{model}");
+        let ((own_tokens, own_ends), (tokens, ends)) = (text(&own), text(&written));
+        assert_eq!(own_tokens, tokens, "{model}");
+        // In a GGUF file, control tokens with known texts end an answer as well.
+        assert!(own_ends.iter().all(|end| ends.contains(end)), "{model}: {own_ends:?}, written {ends:?}");
     }
 }
 
