@@ -8,6 +8,7 @@ import gzip
 import json
 import os
 import time
+import typing
 import urllib.error
 import urllib.request
 

@@ -239,24 +239,24 @@ async fn open(
     services: ModelServices,
     status: StatusSink,
 ) -> Result<(LoadedModel, Vec<String>), Error> {
-    if let Some(path) = &config.path {
-        if firebox_models::is_encoder(&Checkpoint::open(path)?)? {
-            let checkpoint = quantized::open(path, config.quantize, &|line| status(line))?;
-            let opened = open_device(&config.device.parse().map_err(Error::from)?)?;
-            let options = LoadOptions {
-                name: Some(config.name.clone()),
-                context_tokens: config.context_tokens,
-                threads: config.threads,
-                device_name: Some(opened.info.to_string()),
-                ..LoadOptions::default()
-            };
-            let (mut notes, warnings) = (opened.notes.clone(), checkpoint.warnings().clone());
-            let factory = Box::new(move || Ok(firebox_models::load_encoder(&checkpoint, &opened.device, options)?));
-            let in_flight_max = config.in_flight_max.unwrap_or(limits::IN_FLIGHT_MAX);
-            let encoder = EncoderThread::start(factory, in_flight_max, Arc::new(MachineClock::default())).await?;
-            notes.extend(warnings.list());
-            return Ok((LoadedModel::Encoder(Arc::new(encoder)), notes));
-        }
+    if let Some(path) = &config.path
+        && firebox_models::is_encoder(&Checkpoint::open(path)?)?
+    {
+        let checkpoint = quantized::open(path, config.quantize, &|line| status(line))?;
+        let opened = open_device(&config.device.parse().map_err(Error::from)?)?;
+        let options = LoadOptions {
+            name: Some(config.name.clone()),
+            context_tokens: config.context_tokens,
+            threads: config.threads,
+            device_name: Some(opened.info.to_string()),
+            ..LoadOptions::default()
+        };
+        let (mut notes, warnings) = (opened.notes.clone(), checkpoint.warnings().clone());
+        let factory = Box::new(move || Ok(firebox_models::load_encoder(&checkpoint, &opened.device, options)?));
+        let in_flight_max = config.in_flight_max.unwrap_or(limits::IN_FLIGHT_MAX);
+        let encoder = EncoderThread::start(factory, in_flight_max, Arc::new(MachineClock::default())).await?;
+        notes.extend(warnings.list());
+        return Ok((LoadedModel::Encoder(Arc::new(encoder)), notes));
     }
     let mut builder = Host::builder()
         .configured(&config)?

@@ -43,6 +43,7 @@ pub(crate) struct StepLoop {
 }
 
 impl StepLoop {
+    #[allow(clippy::too_many_arguments, reason = "the parts of the engine that it connects")]
     pub(crate) fn new(
         model: ModelSupervisor,
         inbox: mpsc::Receiver<SequenceRequest>,

@@ -33,9 +33,7 @@ pub(super) fn pattern(name: &str) -> Option<String> {
             let time = format!("T(?:[0-9]{{1,9}}H(?:{minute})?|{minute}|{second})");
             format!("P(?:[0-9]{{1,9}}W|{date}(?:{time})?|{time})")
         }
-        "email" => format!(
-            "[A-Za-z0-9_+-]{{1,30}}(?:\\.[A-Za-z0-9_+-]{{1,30}})?@[a-z](?:-?[a-z0-9]){{0,30}}(?:\\.[a-z](?:-?[a-z0-9]){{0,30}}){{1,3}}"
-        ),
+        "email" => "[A-Za-z0-9_+-]{1,30}(?:\\.[A-Za-z0-9_+-]{1,30})?@[a-z](?:-?[a-z0-9]){0,30}(?:\\.[a-z](?:-?[a-z0-9]){0,30}){1,3}".to_owned(),
         "hostname" => hostname,
         "ipv4" => format!("{OCTET}(?:\\.{OCTET}){{3}}"),
         "ipv6" => ipv6(),

@@ -193,11 +193,14 @@ mod tests {
 
     use super::*;
 
+    /// The spans of each step: sequence, tokens before it, tokens.
+    type Steps = Vec<Vec<(u64, usize, usize)>>;
+
     /// Records the lengths of the spans of each step.
     struct Recorder {
         info: ModelInfo,
         lengths: HashMap<SequenceId, usize>,
-        steps: Arc<std::sync::Mutex<Vec<Vec<(u64, usize, usize)>>>>,
+        steps: Arc<std::sync::Mutex<Steps>>,
         stop: Option<Arc<AtomicBool>>,
     }
 

@@ -34,7 +34,7 @@ pub(super) struct Args {
 /// A name that is not in the cache; a checkpoint that cannot be read.
 pub(super) fn run(args: Args, io: &mut Io) -> Result<(), CliError> {
     let source = ModelSource::of(&args.model);
-    let local = source.find(|| HubOptions::default().hub().map(Into::into))?;
+    let local = source.find(|| HubOptions::default().hub())?;
     let checkpoint = Checkpoint::open(&local.path).map_err(Error::from)?;
     let found = firebox_models::describe(&checkpoint).map_err(Error::from)?;
     let context =

@@ -47,7 +47,7 @@ pub(super) fn run(args: Args, io: &mut Io) -> Result<(), CliError> {
     if args.output.exists() && !args.force {
         return Err(CliError::usage(format!("\"{output}\" exists; give another name, or replace it with --force")));
     }
-    let local = ModelSource::of(&args.input).find(|| HubOptions::default().hub().map(Into::into))?;
+    let local = ModelSource::of(&args.input).find(|| HubOptions::default().hub())?;
     let options = QuantizeOptions { mixture: args.mixture, requantize: args.requantize };
     let plan = QuantizePlan::of(&local.path, options).map_err(Error::from)?;
     let bar = bar(plan.bytes(), io.err_is_terminal);

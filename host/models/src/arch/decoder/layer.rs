@@ -30,6 +30,7 @@ pub(super) struct DecoderLayer {
 
 /// The part of a layer that treats each token by itself.
 #[derive(Debug)]
+#[allow(clippy::large_enum_variant, reason = "a layer has one")]
 enum FeedForward {
     Gated { gate_up: Linear, activation: Activation, down: Linear },
     Experts(Experts),

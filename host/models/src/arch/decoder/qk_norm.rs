@@ -9,6 +9,7 @@ use crate::kernel::{HeadNorms, host_row};
 use crate::layers::RmsNorm;
 
 #[derive(Debug)]
+#[allow(clippy::large_enum_variant, reason = "a layer has one")]
 pub(super) enum QkNorm {
     /// Of each head by itself, which the kernels of attention compute.
     Heads {

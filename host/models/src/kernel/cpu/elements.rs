@@ -36,7 +36,7 @@ enum RowOperation<'a> {
 
 impl RowOperation<'_> {
     /// The operation on the rows from `first` on, of `width` elements.
-    fn from_row(self, first: usize, width: usize) -> Self {
+    fn skip_rows(self, first: usize, width: usize) -> Self {
         match self {
             Self::SumLayerNorm(other, weight, bias, epsilon) => {
                 Self::SumLayerNorm(other.get(first * width..).unwrap_or_default(), weight, bias, epsilon)
@@ -156,7 +156,7 @@ fn apply(level: Level, operation: RowOperation<'_>, x: &[f32], width: usize, out
     } else {
         share_chunks(&mut out, task_rows * out_width, |index, out| {
             let from = index * task_rows * width;
-            let operation = operation.from_row(index * task_rows, width);
+            let operation = operation.skip_rows(index * task_rows, width);
             run(level, operation, &x[from..from + out.len() / out_width * width], width, out, out_width);
         });
     }

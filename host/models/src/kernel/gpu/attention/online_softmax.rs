@@ -241,6 +241,7 @@ fn head_page(tables: &[u32], task: &SoftmaxTask, position: usize, #[comptime] kv
 
 /// The scores of a unit's position in a tile with each query, or [`LOWEST`] if the query does not attend to the
 /// position.
+#[allow(clippy::manual_clamp, reason = "CubeCL has a minimum and a maximum")]
 #[cube]
 #[allow(clippy::too_many_arguments, reason = "what a tile is and where it goes")]
 fn score<N: Size>(

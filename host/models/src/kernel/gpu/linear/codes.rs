@@ -185,7 +185,7 @@ fn widen<N: Size>(
     vectors: u32,
     #[comptime] codes: CodeForm,
 ) {
-    let at = ABSOLUTE_POS as usize;
+    let at = ABSOLUTE_POS;
     if at < vectors as usize {
         let (factor, addend) = group_factors(scales, at, codes);
         let lanes = N::value();

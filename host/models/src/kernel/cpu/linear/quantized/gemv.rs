@@ -60,6 +60,7 @@ fn columns<F: CodeFormat, S: Shorts, V: Vector, const C: usize>(
             let mut sums = [0.0; ROWS];
             for step in 0..steps {
                 let parts: [_; ROWS] = std::array::from_fn(|row| of(row, step));
+                #[allow(clippy::needless_range_loop, reason = "two indices, of rows and of places")]
                 for at in 0..GROUP {
                     for row in 0..ROWS {
                         sums[row] += parts[row][at];

@@ -163,6 +163,7 @@ impl IntegerLevel {
     }
 
     /// Adds the product of one step of rows of weights and a panel, packed for this level, to `sums`, `[rows, width]`.
+    #[allow(clippy::too_many_arguments, reason = "what is multiplied and where it goes")]
     pub(super) fn gemm(
         self,
         kernel: &IntegerKernel,
