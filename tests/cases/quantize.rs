@@ -17,7 +17,7 @@ fn answer(model: &Path, more: &[&str], cache: &Path) -> (Value, String) {
     let path = model.display().to_string();
     let args = ["run", "--json", "--device", "cpu", "--model", &path, "--plugin", "calculator", "--temperature", "0"];
     let run = Firebox::new(args.iter().chain(more).chain(&["What is 1234 * 87?"]));
-    let run = run.env("FIREBOX_CACHE", &cache.display().to_string()).run().expect_code(0);
+    let run = run.env("FIREBOX_CACHE", cache.display().to_string()).run().expect_code(0);
     (run.json(), run.stderr)
 }
 
