@@ -173,7 +173,7 @@ impl FixtureModel {
             return Err(Error::Limited { message: "no room".to_owned(), retry_after: Duration::from_secs(1) });
         }
         text.extend(span.tokens.iter().map(|token| *token as u8));
-        let ends = if span.wants_logits { text.len() - drafted..=text.len() } else { 1..=0 };
+        let ends = if span.wants_logits { text.len() - drafted..text.len() + 1 } else { 0..0 };
         Ok(ends.map(|end| next_byte(&text[..end], self.script)).collect())
     }
 }

@@ -54,7 +54,7 @@ const ANSWER: &str = "{\n  \"name\": \"Ada Lovelace of London and elsewhere\",\n
 
 #[test]
 fn a_step_of_a_large_vocabulary_takes_a_fraction_of_a_millisecond() {
-    let compiler = Compiler::new(TextsCodec::new(words()));
+    let compiler = Compiler::new(TextsCodec::shared(words()));
     let tenant = TenantId::new("t");
     let timed = |grammar: &Grammar| {
         let began = Instant::now();

@@ -33,7 +33,7 @@ struct Counts {
 }
 
 fn judge(draft: &str) -> (Counts, BTreeMap<String, Counts>, Vec<String>) {
-    let compiler = Compiler::new(TextsCodec::new([]));
+    let compiler = Compiler::new(TextsCodec::shared([]));
     let (mut total, mut files, mut notes) = (Counts::default(), BTreeMap::new(), Vec::new());
     for entry in std::fs::read_dir(folder().join(draft)).expect("a folder") {
         let path = entry.expect("an entry").path();

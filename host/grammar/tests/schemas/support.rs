@@ -12,7 +12,7 @@ pub(crate) struct TextsCodec {
 
 impl TextsCodec {
     /// A codec of all bytes and of `more` texts.
-    pub(crate) fn new(more: impl IntoIterator<Item = Vec<u8>>) -> Arc<dyn TextCodec> {
+    pub(crate) fn shared(more: impl IntoIterator<Item = Vec<u8>>) -> Arc<dyn TextCodec> {
         let texts = (0..=u8::MAX).map(|byte| vec![byte]).chain(more).collect();
         Arc::new(Self { defaults: SamplingOverrides::default(), texts })
     }
