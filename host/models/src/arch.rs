@@ -116,7 +116,7 @@ pub(crate) fn embedder(name: &str) -> Option<&'static DecoderArchitecture> {
         let bare = known.strip_suffix("ForCausalLM");
         *known == name || bare.is_some_and(|bare| name.strip_suffix("Model") == Some(bare))
     };
-    DECODERS.iter().find(|row| row.names.iter().any(|known| is_so(known)))
+    DECODERS.iter().find(|row| row.names.iter().any(&is_so))
 }
 
 /// The default end token of this class, for a checkpoint whose configs name none.

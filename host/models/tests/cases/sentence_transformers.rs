@@ -227,7 +227,7 @@ fn refused_values() -> Vec<(Value, &'static str)> {
         (json!({"config.json": {"is_decoder": true}}), "\"is_decoder\""),
         (json!({"config.json": {"position_embedding_type": "relative_key"}}), "relative_key"),
         (json!({"config.json": {"hidden_act": "mish"}}), "mish"),
-        (json!({"config.json": {"architectures": ["BertForSequenceClassification"]}}), "BertForSequenceClassification"),
+        (json!({"config.json": {"architectures": ["BertForSequenceClassification"]}}), "\"num_labels\" stands for 2"),
         (
             json!({"config.json": {"architectures": ["RobertaModel"], "model_type": "roberta", "pad_token_id": 31}}),
             "\"max_position_embeddings\" is 32",

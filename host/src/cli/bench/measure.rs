@@ -228,8 +228,6 @@ mod tests {
         }
     }
 
-    type Steps = Vec<Vec<(u64, usize, usize)>>;
-
     fn run(test: BenchTest, warms_up: bool, stops: bool) -> (Result<Option<Vec<Duration>>, Error>, Steps) {
         let info = ModelInfo {
             name: "recorder".to_owned(),
