@@ -57,6 +57,21 @@ impl ToolCallParser for MarkerFilter {
     }
 }
 
+/// Removes the first `bytes` bytes of a buffer, which end at a character.
+pub(super) fn take_front(buffer: &mut String, bytes: usize) -> String {
+    let rest = buffer.split_off(bytes);
+    std::mem::replace(buffer, rest)
+}
+
+/// Adds text outside of calls. White space after a call is left out; `after_call` says whether nothing else has come since.
+pub(super) fn push_text(after_call: &mut bool, text: &str, pieces: &mut Vec<Piece>) {
+    let text = if *after_call { text.trim_start() } else { text };
+    if !text.is_empty() {
+        *after_call = false;
+        pieces.push(Piece::Text(text.to_owned()));
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

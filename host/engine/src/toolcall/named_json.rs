@@ -147,16 +147,11 @@ impl NamedJsonParser {
     }
 
     fn take(&mut self, bytes: usize) -> String {
-        let rest = self.buffer.split_off(bytes);
-        std::mem::replace(&mut self.buffer, rest)
+        markers::take_front(&mut self.buffer, bytes)
     }
 
     fn text(&mut self, text: &str, pieces: &mut Vec<Piece>) {
-        let text = if self.after_call { text.trim_start() } else { text };
-        if !text.is_empty() {
-            self.after_call = false;
-            pieces.push(Piece::Text(text.to_owned()));
-        }
+        markers::push_text(&mut self.after_call, text, pieces);
     }
 }
 

@@ -256,16 +256,11 @@ impl TextParser {
 
     fn take(&mut self, bytes: usize) -> String {
         self.searched = 0;
-        let rest = self.buffer.split_off(bytes);
-        std::mem::replace(&mut self.buffer, rest)
+        super::markers::take_front(&mut self.buffer, bytes)
     }
 
     fn text(&mut self, text: &str, pieces: &mut Vec<Piece>) {
-        let text = if self.after_call { text.trim_start() } else { text };
-        if !text.is_empty() {
-            self.after_call = false;
-            pieces.push(Piece::Text(text.to_owned()));
-        }
+        super::markers::push_text(&mut self.after_call, text, pieces);
     }
 }
 
