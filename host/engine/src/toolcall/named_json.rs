@@ -73,12 +73,14 @@ impl NamedJsonParser {
         true
     }
 
-    /// A header ends where the arguments begin. Without arguments it ends with the call.
+    /// A header ends where the arguments begin. Without arguments it ends with the call. The limit of its length counts from
+    /// its start, so that the result does not depend on how the text arrives.
     fn advance_header(&mut self, pieces: &mut Vec<Piece>) -> bool {
         let ends = [(self.format.end, true), (self.format.begin, false)];
         let end = ends.iter().filter_map(|(mark, own)| Some((self.buffer.find(mark)?, mark.len(), *own))).min();
-        match (self.buffer.find('{'), end) {
-            (Some(at), end) if end.is_none_or(|(end, ..)| at < end) => {
+        let arguments = self.buffer.find('{').filter(|at| end.is_none_or(|(end, ..)| *at < end));
+        match (arguments, end) {
+            (Some(at), _) if at <= HEADER_BYTES_MAX => {
                 let header = self.take(at);
                 // A call without a name is malformed when its arguments are read.
                 let name = (self.format.name)(&header).map(str::trim).unwrap_or_default().to_owned();
@@ -86,7 +88,7 @@ impl NamedJsonParser {
                 self.state = NamedState::Arguments { name, nesting, stream };
                 true
             }
-            (_, Some((at, length, own))) => {
+            (None, Some((at, length, own))) if at <= HEADER_BYTES_MAX => {
                 let mut header = self.take(if own { at + length } else { at });
                 header.truncate(at);
                 pieces.push(match (self.format.name)(&header).map(str::trim).filter(|name| !name.is_empty()) {
@@ -96,13 +98,14 @@ impl NamedJsonParser {
                 self.state = NamedState::Text;
                 true
             }
-            (_, None) if self.buffer.len() > HEADER_BYTES_MAX => {
-                let written = std::mem::take(&mut self.buffer);
+            // A mark that begins within the limit may not have arrived in full.
+            _ if self.buffer.len() > HEADER_BYTES_MAX + self.format.end.len().max(self.format.begin.len()) => {
+                let written = self.take(self.buffer.floor_char_boundary(HEADER_BYTES_MAX));
                 pieces.push(self.malformed(&written, "its name is not followed by a JSON object"));
                 self.state = NamedState::Ending;
-                false
+                true
             }
-            (_, None) => false,
+            _ => false,
         }
     }
 
