@@ -337,6 +337,17 @@ fn calls(pieces: &[Piece]) -> Vec<&Piece> {
     pieces.iter().filter(|piece| matches!(piece, Piece::Call { .. })).collect()
 }
 
+/// Bytes of a text that is also divided into its characters.
+const SINGLES_BYTES_MAX: usize = 2_048;
+
+/// Ways in which a text can arrive.
+fn divisions(text: &str) -> Vec<Vec<&str>> {
+    let (third, half) = (text.floor_char_boundary(text.len() / 3), text.floor_char_boundary(text.len() / 2));
+    let singles = (text.len() <= SINGLES_BYTES_MAX).then(|| text.split_inclusive(|_| true).collect());
+    let cut = [vec![&text[..half], &text[half..]], vec![&text[..third], &text[third..half], &text[half..]]];
+    cut.into_iter().chain(singles).collect()
+}
+
 /// The calls do not depend on how the text is divided, and the arguments of each call are an object.
 #[test]
 fn tool_call_parsers() {
@@ -391,11 +402,11 @@ fn tool_call_parsers() {
     };
     target.run(|input| {
         let text = String::from_utf8_lossy(input);
-        let cut = text.floor_char_boundary(text.len() / 2);
         for format in TOOL_CALL_FORMATS {
             let whole = pieces(format, &[&text]);
-            let split = pieces(format, &[&text[..cut], &text[cut..]]);
-            assert_eq!(calls(&whole), calls(&split), "{}", format.name);
+            for parts in divisions(&text) {
+                assert_eq!(calls(&whole), calls(&pieces(format, &parts)), "{}", format.name);
+            }
             for piece in &whole {
                 if let Piece::Call { arguments_json, .. } = piece {
                     let arguments: serde_json::Value = serde_json::from_str(arguments_json).expect("JSON");

@@ -2,6 +2,7 @@
 //! decides which one is used.
 
 mod argument_stream;
+mod bounded;
 pub mod call_grammar;
 mod call_object;
 mod formats;

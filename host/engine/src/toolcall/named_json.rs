@@ -1,8 +1,7 @@
 //! Calls with a mark, a header with the tool's name, and the arguments as a JSON object: `MARK header {…} MARK`.
 
-use firebox_contract::limits::TOOL_ARGUMENTS_BYTES_MAX;
-
 use super::argument_stream::ArgumentStream;
+use super::bounded::{self, BoundedParser};
 use super::json_scan::Nesting;
 use super::{Piece, ToolCallParser, markers};
 
@@ -45,16 +44,6 @@ pub(super) struct NamedJsonParser {
 impl NamedJsonParser {
     pub(super) fn new(format: &'static NamedJson) -> Self {
         Self { format, state: NamedState::Text, buffer: String::new(), after_call: false }
-    }
-
-    /// Parses one element of the buffer. Returns false if more text is needed.
-    fn advance(&mut self, pieces: &mut Vec<Piece>) -> bool {
-        match &self.state {
-            NamedState::Text => self.advance_text(pieces),
-            NamedState::Header => self.advance_header(pieces),
-            NamedState::Arguments { .. } => self.advance_arguments(pieces),
-            NamedState::Ending => self.advance_ending(),
-        }
     }
 
     fn advance_text(&mut self, pieces: &mut Vec<Piece>) -> bool {
@@ -158,17 +147,34 @@ impl NamedJsonParser {
     }
 }
 
+impl BoundedParser for NamedJsonParser {
+    fn buffer(&mut self) -> &mut String {
+        &mut self.buffer
+    }
+
+    fn held(&self) -> Option<usize> {
+        (!matches!(self.state, NamedState::Text)).then_some(self.buffer.len())
+    }
+
+    fn advance(&mut self, pieces: &mut Vec<Piece>) -> bool {
+        match &self.state {
+            NamedState::Text => self.advance_text(pieces),
+            NamedState::Header => self.advance_header(pieces),
+            NamedState::Arguments { .. } => self.advance_arguments(pieces),
+            NamedState::Ending => self.advance_ending(),
+        }
+    }
+
+    fn give_up(&mut self, pieces: &mut Vec<Piece>) {
+        pieces.push(self.malformed("", &bounded::too_long()));
+        self.buffer.clear();
+        self.state = NamedState::Text;
+    }
+}
+
 impl ToolCallParser for NamedJsonParser {
     fn push(&mut self, text: &str) -> Vec<Piece> {
-        self.buffer.push_str(text);
-        let mut pieces = Vec::new();
-        while self.advance(&mut pieces) {}
-        if self.buffer.len() > TOOL_ARGUMENTS_BYTES_MAX && !matches!(self.state, NamedState::Text) {
-            pieces.push(self.malformed("", &format!("it is longer than {TOOL_ARGUMENTS_BYTES_MAX} bytes")));
-            self.buffer.clear();
-            self.state = NamedState::Text;
-        }
-        pieces
+        bounded::push(self, text)
     }
 
     fn finish(&mut self) -> Vec<Piece> {

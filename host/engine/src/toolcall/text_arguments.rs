@@ -3,9 +3,9 @@
 //! A value may contain any text, its own closing tag included: it ends at a closing tag that is followed by another tag of
 //! the call.
 
-use firebox_contract::limits::TOOL_ARGUMENTS_BYTES_MAX;
 use serde_json::Value;
 
+use super::bounded::{self, BoundedParser};
 use super::typed_values::{ArgumentTypes, ToolTypes};
 use super::{Piece, ToolCallParser};
 use crate::generation::stop_strings::overlap;
@@ -66,6 +66,26 @@ enum TextState {
     Junk(&'static str),
 }
 
+/// Where a name or key ends.
+enum NameEnd {
+    /// The position of the mark after it.
+    At(usize),
+    /// Not yet.
+    Open,
+    /// Not within the limit.
+    Missing,
+}
+
+/// The end of the name that `text` begins with. The limit counts from the start of the name, and a mark that begins within it
+/// is waited for, so that the result does not depend on how the text arrives.
+fn end_of_name(text: &str, mark: &str) -> NameEnd {
+    match text.find(mark) {
+        Some(at) if at <= NAME_BYTES_MAX => NameEnd::At(at),
+        None if text.len() < NAME_BYTES_MAX + mark.len() => NameEnd::Open,
+        _ => NameEnd::Missing,
+    }
+}
+
 /// The parser of one assistant turn.
 pub(super) struct TextParser {
     tags: &'static TextTags,
@@ -89,17 +109,6 @@ impl TextParser {
             written: String::new(),
             searched: 0,
             after_call: false,
-        }
-    }
-
-    /// Parses one element of the buffer. Returns false if more text is needed.
-    fn advance(&mut self, pieces: &mut Vec<Piece>) -> bool {
-        match std::mem::replace(&mut self.state, TextState::Text) {
-            TextState::Text => self.advance_text(pieces),
-            TextState::Name => self.advance_name(pieces),
-            TextState::Between(writer) => self.advance_between(writer, pieces),
-            TextState::Value(writer, key) => self.advance_value(writer, key, pieces),
-            TextState::Junk(reason) => self.advance_junk(reason, pieces),
         }
     }
 
@@ -129,13 +138,14 @@ impl TextParser {
             return false;
         }
         let Some(rest) = self.buffer.strip_prefix(open) else { return self.junk("it has no name") };
-        let found = if end.is_empty() { rest.find('<') } else { rest.find(end) };
-        let Some(at) = found else {
-            if rest.len() > NAME_BYTES_MAX {
-                return self.junk("its name does not end");
+        let mark = if end.is_empty() { "<" } else { end };
+        let at = match end_of_name(rest, mark) {
+            NameEnd::At(at) => at,
+            NameEnd::Missing => return self.junk("its name does not end"),
+            NameEnd::Open => {
+                self.state = TextState::Name;
+                return false;
             }
-            self.state = TextState::Name;
-            return false;
         };
         let name = rest[..at].trim().to_owned();
         self.pass(open.len() + at + end.len());
@@ -163,12 +173,13 @@ impl TextParser {
             return true;
         }
         if let Some(rest) = self.buffer.strip_prefix(open) {
-            let Some(at) = rest.find(key_end).filter(|at| *at <= NAME_BYTES_MAX) else {
-                if rest.len() > NAME_BYTES_MAX {
-                    return self.junk("the name of an argument does not end");
+            let at = match end_of_name(rest, key_end) {
+                NameEnd::At(at) => at,
+                NameEnd::Missing => return self.junk("the name of an argument does not end"),
+                NameEnd::Open => {
+                    self.state = TextState::Between(writer);
+                    return false;
                 }
-                self.state = TextState::Between(writer);
-                return false;
             };
             let after = rest[at + key_end.len()..].trim_start();
             if after.len() < value_open.len() && value_open.starts_with(after) {
@@ -264,18 +275,37 @@ impl TextParser {
     }
 }
 
+impl BoundedParser for TextParser {
+    fn buffer(&mut self) -> &mut String {
+        &mut self.buffer
+    }
+
+    /// The call from its name on: what was read of it, and what was not.
+    fn held(&self) -> Option<usize> {
+        (!matches!(self.state, TextState::Text)).then_some(self.written.len() + self.buffer.len())
+    }
+
+    fn advance(&mut self, pieces: &mut Vec<Piece>) -> bool {
+        match std::mem::replace(&mut self.state, TextState::Text) {
+            TextState::Text => self.advance_text(pieces),
+            TextState::Name => self.advance_name(pieces),
+            TextState::Between(writer) => self.advance_between(writer, pieces),
+            TextState::Value(writer, key) => self.advance_value(writer, key, pieces),
+            TextState::Junk(reason) => self.advance_junk(reason, pieces),
+        }
+    }
+
+    fn give_up(&mut self, pieces: &mut Vec<Piece>) {
+        pieces.push(self.malformed("", &bounded::too_long()));
+        self.buffer.clear();
+        self.written.clear();
+        (self.searched, self.state) = (0, TextState::Text);
+    }
+}
+
 impl ToolCallParser for TextParser {
     fn push(&mut self, text: &str) -> Vec<Piece> {
-        self.buffer.push_str(text);
-        let mut pieces = Vec::new();
-        while self.advance(&mut pieces) {}
-        if self.buffer.len() + self.written.len() > TOOL_ARGUMENTS_BYTES_MAX && !matches!(self.state, TextState::Text) {
-            pieces.push(self.malformed("", &format!("it is longer than {TOOL_ARGUMENTS_BYTES_MAX} bytes")));
-            self.buffer.clear();
-            self.written.clear();
-            self.state = TextState::Text;
-        }
-        pieces
+        bounded::push(self, text)
     }
 
     fn finish(&mut self) -> Vec<Piece> {

@@ -1,8 +1,9 @@
 //! Gemma 4: `<|tool_call>call:name{key:<|"|>text<|"|>,other:1}<tool_call|>`. FunctionGemma writes the same with other marks.
 
-use firebox_contract::limits::{TOOL_ARGUMENTS_BYTES_MAX, TOOL_ARGUMENTS_DEPTH_MAX};
+use firebox_contract::limits::TOOL_ARGUMENTS_DEPTH_MAX;
 use serde_json::{Map, Value};
 
+use crate::toolcall::bounded::{self, BoundedParser};
 use crate::toolcall::markers;
 use crate::toolcall::{Piece, ToolCallFormat, ToolCallParser, plain_id};
 
@@ -57,13 +58,6 @@ struct GemmaParser {
 impl GemmaParser {
     fn new(marks: &'static Marks) -> Self {
         Self { marks, buffer: String::new(), inside: None, after_call: false }
-    }
-
-    fn advance(&mut self, pieces: &mut Vec<Piece>) -> bool {
-        match self.inside {
-            None => self.advance_text(pieces),
-            Some((at, quoted)) => self.advance_call(at, quoted, pieces),
-        }
     }
 
     fn advance_text(&mut self, pieces: &mut Vec<Piece>) -> bool {
@@ -139,18 +133,33 @@ impl GemmaParser {
     }
 }
 
+impl BoundedParser for GemmaParser {
+    fn buffer(&mut self) -> &mut String {
+        &mut self.buffer
+    }
+
+    fn held(&self) -> Option<usize> {
+        self.inside.map(|_| self.buffer.len())
+    }
+
+    fn advance(&mut self, pieces: &mut Vec<Piece>) -> bool {
+        match self.inside {
+            None => self.advance_text(pieces),
+            Some((at, quoted)) => self.advance_call(at, quoted, pieces),
+        }
+    }
+
+    fn give_up(&mut self, pieces: &mut Vec<Piece>) {
+        let reason = format!("the tool call is malformed: {}", bounded::too_long());
+        pieces.push(Piece::Malformed { written: String::new(), reason });
+        self.buffer.clear();
+        self.inside = None;
+    }
+}
+
 impl ToolCallParser for GemmaParser {
     fn push(&mut self, text: &str) -> Vec<Piece> {
-        self.buffer.push_str(text);
-        let mut pieces = Vec::new();
-        while self.advance(&mut pieces) {}
-        if self.inside.is_some() && self.buffer.len() > TOOL_ARGUMENTS_BYTES_MAX {
-            let reason = format!("the tool call is malformed: it is longer than {TOOL_ARGUMENTS_BYTES_MAX} bytes");
-            pieces.push(Piece::Malformed { written: String::new(), reason });
-            self.buffer.clear();
-            self.inside = None;
-        }
-        pieces
+        bounded::push(self, text)
     }
 
     fn finish(&mut self) -> Vec<Piece> {
@@ -293,7 +302,7 @@ mod tests {
     fn a_call_above_the_size_limit_is_malformed() {
         let mut parser = (GEMMA4.parser)(&crate::toolcall::testing::tools());
         assert!(parser.push("<|tool_call>call:b{x:").is_empty());
-        let pieces = parser.push(&"1".repeat(TOOL_ARGUMENTS_BYTES_MAX + 1));
-        assert!(matches!(pieces.as_slice(), [Piece::Malformed { .. }]));
+        let pieces = parser.push(&"1".repeat(firebox_contract::limits::TOOL_ARGUMENTS_BYTES_MAX + 1));
+        assert!(matches!(pieces.as_slice(), [Piece::Malformed { .. }, Piece::Text(_)]));
     }
 }

@@ -1,10 +1,10 @@
 //! Hermes and Qwen: `<tool_call>{"name": …, "arguments": {…}}</tool_call>`.
 
 use firebox_contract::Grammar;
-use firebox_contract::limits::TOOL_ARGUMENTS_BYTES_MAX;
 
 use crate::generation::stop_strings::overlap;
 use crate::toolcall::argument_stream::ObjectStream;
+use crate::toolcall::bounded::{self, BoundedParser};
 use crate::toolcall::call_grammar::{self, CallGrammar, CallableTool};
 use crate::toolcall::json_scan::{Nesting, ValueEnd};
 use crate::toolcall::{Piece, ToolCallFormat, ToolCallParser, call_object, plain_id};
@@ -71,16 +71,7 @@ pub(super) struct HermesParser {
 
 impl ToolCallParser for HermesParser {
     fn push(&mut self, text: &str) -> Vec<Piece> {
-        self.buffer.push_str(text);
-        let mut pieces = Vec::new();
-        while self.advance(&mut pieces) {}
-        if !matches!(self.state, HermesState::Text) && self.buffer.len() > TOOL_ARGUMENTS_BYTES_MAX {
-            let reason = format!("it is longer than {TOOL_ARGUMENTS_BYTES_MAX} bytes");
-            pieces.push(call_object::malformed("", ARGUMENTS, &reason));
-            self.buffer.clear();
-            self.state = HermesState::Text;
-        }
-        pieces
+        bounded::push(self, text)
     }
 
     fn finish(&mut self) -> Vec<Piece> {
@@ -94,12 +85,21 @@ impl ToolCallParser for HermesParser {
     }
 }
 
-impl HermesParser {
-    pub(super) fn new(tags: TagPair) -> Self {
-        Self { tags, buffer: String::new(), state: HermesState::Text, after_call: false }
+impl BoundedParser for HermesParser {
+    fn buffer(&mut self) -> &mut String {
+        &mut self.buffer
     }
 
-    /// Parses one element of the buffer. Returns false if more text is needed.
+    fn held(&self) -> Option<usize> {
+        (!matches!(self.state, HermesState::Text)).then_some(self.buffer.len())
+    }
+
+    fn give_up(&mut self, pieces: &mut Vec<Piece>) {
+        pieces.push(call_object::malformed("", ARGUMENTS, &bounded::too_long()));
+        self.buffer.clear();
+        self.state = HermesState::Text;
+    }
+
     fn advance(&mut self, pieces: &mut Vec<Piece>) -> bool {
         match &mut self.state {
             HermesState::Text => self.advance_text(pieces),
@@ -124,6 +124,12 @@ impl HermesParser {
                 true
             }
         }
+    }
+}
+
+impl HermesParser {
+    pub(super) fn new(tags: TagPair) -> Self {
+        Self { tags, buffer: String::new(), state: HermesState::Text, after_call: false }
     }
 
     fn advance_text(&mut self, pieces: &mut Vec<Piece>) -> bool {
@@ -334,7 +340,7 @@ mod tests {
     fn a_call_above_the_size_limit_is_malformed() {
         let mut parser = (FORMAT.parser)(&crate::toolcall::testing::tools());
         assert!(parser.push("<tool_call>").is_empty());
-        let pieces = parser.push(&"x".repeat(TOOL_ARGUMENTS_BYTES_MAX + 1));
-        assert!(matches!(pieces.as_slice(), [Piece::Malformed { .. }]));
+        let pieces = parser.push(&"x".repeat(firebox_contract::limits::TOOL_ARGUMENTS_BYTES_MAX + 1));
+        assert!(matches!(pieces.as_slice(), [Piece::Malformed { .. }, Piece::Text(rest)] if rest == "x"));
     }
 }

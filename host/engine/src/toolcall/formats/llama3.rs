@@ -6,6 +6,7 @@ use firebox_contract::limits::TOOL_ARGUMENTS_BYTES_MAX;
 use serde_json::{Map, Value};
 
 use crate::toolcall::argument_stream::ObjectStream;
+use crate::toolcall::bounded::{self, BoundedParser};
 use crate::toolcall::call_grammar::{self, CallGrammar, CallableTool};
 use crate::toolcall::json_scan::Nesting;
 use crate::toolcall::markers::{self, MarkerFilter};
@@ -75,10 +76,7 @@ impl LlamaParser {
 
 impl ToolCallParser for LlamaParser {
     fn push(&mut self, text: &str) -> Vec<Piece> {
-        self.buffer.push_str(text);
-        let mut pieces = Vec::new();
-        while self.advance(&mut pieces) {}
-        pieces
+        bounded::push(self, text)
     }
 
     fn finish(&mut self) -> Vec<Piece> {
@@ -104,8 +102,29 @@ impl ToolCallParser for LlamaParser {
     }
 }
 
-impl LlamaParser {
-    /// Parses one element of the buffer. Returns false if more text is needed.
+impl BoundedParser for LlamaParser {
+    fn buffer(&mut self) -> &mut String {
+        &mut self.buffer
+    }
+
+    /// White space at the start is held back too, because a call may follow.
+    fn held(&self) -> Option<usize> {
+        (!matches!(self.state, LlamaState::Junk | LlamaState::Prose)).then_some(self.buffer.len())
+    }
+
+    fn give_up(&mut self, pieces: &mut Vec<Piece>) {
+        let is_text = match self.state {
+            LlamaState::Start => true,
+            LlamaState::Object { tagged, .. } => !tagged && self.calls == 0,
+            _ => false,
+        };
+        if !is_text {
+            pieces.push(call_object::malformed("", PARAMETERS, &bounded::too_long()));
+            self.buffer.clear();
+        }
+        self.state = LlamaState::Prose;
+    }
+
     fn advance(&mut self, pieces: &mut Vec<Piece>) -> bool {
         match &mut self.state {
             LlamaState::Start => self.advance_start(),
@@ -132,15 +151,12 @@ impl LlamaParser {
             }
         }
     }
+}
 
+impl LlamaParser {
     fn advance_start(&mut self) -> bool {
         let begun = self.buffer.trim_start();
         if begun.is_empty() || (begun.len() < TAG.len() && TAG.starts_with(begun)) {
-            // White space is held back, up to a limit.
-            if self.buffer.len() > TOOL_ARGUMENTS_BYTES_MAX {
-                self.state = LlamaState::Prose;
-                return true;
-            }
             return false;
         }
         if let Some(rest) = begun.strip_prefix(TAG) {
@@ -182,20 +198,7 @@ impl LlamaParser {
             self.state = LlamaState::Prose;
             return true;
         }
-        let Some(end) = end else {
-            if self.buffer.len() <= TOOL_ARGUMENTS_BYTES_MAX {
-                return false;
-            }
-            if bare {
-                self.state = LlamaState::Prose;
-                return true;
-            }
-            let reason = format!("it is longer than {TOOL_ARGUMENTS_BYTES_MAX} bytes");
-            pieces.push(call_object::malformed("", PARAMETERS, &reason));
-            self.buffer.clear();
-            self.state = LlamaState::Prose;
-            return false;
-        };
+        let Some(end) = end else { return false };
         if bare && !is_call(&self.buffer[..end]) {
             self.state = LlamaState::Prose;
             return true;
@@ -328,6 +331,6 @@ mod tests {
         let mut parser = (FORMAT.parser)(&crate::toolcall::testing::tools());
         assert!(parser.push("<|python_tag|>{").is_empty());
         let pieces = parser.push(&"x".repeat(TOOL_ARGUMENTS_BYTES_MAX + 1));
-        assert!(matches!(pieces.as_slice(), [Piece::Malformed { .. }]));
+        assert!(matches!(pieces.as_slice(), [Piece::Malformed { .. }, Piece::Text(rest)] if rest == "xx"));
     }
 }

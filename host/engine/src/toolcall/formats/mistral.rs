@@ -2,9 +2,9 @@
 //! `[TOOL_CALLS]name[ARGS]{…}` for each call.
 
 use firebox_contract::Grammar;
-use firebox_contract::limits::TOOL_ARGUMENTS_BYTES_MAX;
 
 use crate::toolcall::argument_stream::{ArgumentStream, ObjectStream};
+use crate::toolcall::bounded::{self, BoundedParser};
 use crate::toolcall::call_grammar::{self, CallGrammar, CallableTool};
 use crate::toolcall::json_scan::Nesting;
 use crate::toolcall::{Piece, ToolCallFormat, ToolCallParser, call_object, markers};
@@ -107,19 +107,7 @@ struct MistralParser {
 
 impl ToolCallParser for MistralParser {
     fn push(&mut self, text: &str) -> Vec<Piece> {
-        self.buffer.push_str(text);
-        let mut pieces = Vec::new();
-        while self.advance(&mut pieces) {}
-        if !matches!(self.state, MistralState::Text) && self.buffer.len() > TOOL_ARGUMENTS_BYTES_MAX {
-            pieces.push(call_object::malformed(
-                "",
-                ARGUMENTS,
-                &format!("it is longer than {TOOL_ARGUMENTS_BYTES_MAX} bytes"),
-            ));
-            self.buffer.clear();
-            self.state = MistralState::Text;
-        }
-        pieces
+        bounded::push(self, text)
     }
 
     fn finish(&mut self) -> Vec<Piece> {
@@ -149,8 +137,21 @@ impl ToolCallParser for MistralParser {
     }
 }
 
-impl MistralParser {
-    /// Parses one element of the buffer. Returns false if more text is needed.
+impl BoundedParser for MistralParser {
+    fn buffer(&mut self) -> &mut String {
+        &mut self.buffer
+    }
+
+    fn held(&self) -> Option<usize> {
+        (!matches!(self.state, MistralState::Text)).then_some(self.buffer.len())
+    }
+
+    fn give_up(&mut self, pieces: &mut Vec<Piece>) {
+        pieces.push(call_object::malformed("", ARGUMENTS, &bounded::too_long()));
+        self.buffer.clear();
+        self.state = MistralState::Text;
+    }
+
     fn advance(&mut self, pieces: &mut Vec<Piece>) -> bool {
         match &mut self.state {
             MistralState::Text => self.advance_text(pieces),
@@ -180,7 +181,9 @@ impl MistralParser {
             MistralState::Arguments(..) => self.advance_arguments(pieces),
         }
     }
+}
 
+impl MistralParser {
     fn advance_text(&mut self, pieces: &mut Vec<Piece>) -> bool {
         let Some((at, marker)) = markers::first(&self.buffer, MARKERS) else {
             let ready = self.take(markers::split_point(&self.buffer, MARKERS));
@@ -403,7 +406,7 @@ mod tests {
     fn a_call_above_the_size_limit_is_malformed() {
         let mut parser = (LIST.parser)(&crate::toolcall::testing::tools());
         assert!(parser.push("[TOOL_CALLS][").is_empty());
-        let pieces = parser.push(&"1,".repeat(TOOL_ARGUMENTS_BYTES_MAX));
-        assert!(matches!(pieces.as_slice(), [Piece::Malformed { .. }]));
+        let pieces = parser.push(&"1,".repeat(firebox_contract::limits::TOOL_ARGUMENTS_BYTES_MAX));
+        assert!(matches!(pieces.as_slice(), [Piece::Malformed { .. }, Piece::Text(_)]));
     }
 }

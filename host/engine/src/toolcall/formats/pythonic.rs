@@ -3,10 +3,11 @@
 
 use std::sync::Arc;
 
-use firebox_contract::limits::{TOOL_ARGUMENTS_BYTES_MAX, TOOL_ARGUMENTS_DEPTH_MAX};
-use firebox_contract::{ToolDefinition, limits};
+use firebox_contract::ToolDefinition;
+use firebox_contract::limits::{TOOL_ARGUMENTS_DEPTH_MAX, TOOL_NAME_BYTES_MAX};
 use serde_json::{Map, Number, Value};
 
+use crate::toolcall::bounded::{self, BoundedParser};
 use crate::toolcall::{Piece, ToolCallFormat, ToolCallParser, plain_id};
 
 pub(super) const FORMAT: ToolCallFormat = ToolCallFormat {
@@ -20,6 +21,9 @@ pub(super) const FORMAT: ToolCallFormat = ToolCallFormat {
     grammar: None,
     markers: &[],
 };
+
+/// Bytes of a turn before the arguments of its first call. A turn with more is prose.
+const HEAD_BYTES_MAX: usize = 2 * TOOL_NAME_BYTES_MAX;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum PythonState {
@@ -42,39 +46,22 @@ impl PythonParser {
         self.tools.iter().any(|tool| tool.name == name)
     }
 
-    fn advance(&mut self, pieces: &mut Vec<Piece>) -> bool {
-        match self.state {
-            PythonState::Start => self.advance_start(),
-            PythonState::List { .. } => self.advance_list(pieces),
-            PythonState::Prose { after_call } => {
-                let text = std::mem::take(&mut self.buffer);
-                let text = if after_call { text.trim_start() } else { &text };
-                if !text.is_empty() {
-                    self.state = PythonState::Prose { after_call: false };
-                    pieces.push(Piece::Text(text.to_owned()));
-                }
-                false
-            }
-        }
-    }
-
     /// The turn must begin with a bracket and the name of an offered tool.
     fn advance_start(&mut self) -> bool {
         let begun = self.buffer.trim_start();
         let start = self.buffer.len() - begun.len();
         let Some(inside) = begun.strip_prefix('[') else {
-            if begun.is_empty() && self.buffer.len() <= limits::TOOL_NAME_BYTES_MAX {
-                return false;
-            }
-            return self.prose();
+            return if begun.is_empty() && start <= HEAD_BYTES_MAX { false } else { self.prose() };
         };
         let name = inside.trim_start();
-        match name.find('(') {
-            Some(at) if self.is_tool(name[..at].trim()) => {
+        let (name, after) = name.split_at(name.find(|letter| !is_name_letter(letter)).unwrap_or(name.len()));
+        let after = after.trim_start();
+        match after.chars().next() {
+            Some('(') if self.buffer.len() - after.len() <= HEAD_BYTES_MAX && self.is_tool(name) => {
                 self.state = PythonState::List { at: start, depth: 0, quote: None, escaped: false };
                 true
             }
-            None if name.len() <= limits::TOOL_NAME_BYTES_MAX && name.trim_end().chars().all(is_name_letter) => false,
+            None if self.buffer.len() <= HEAD_BYTES_MAX => false,
             _ => self.prose(),
         }
     }
@@ -111,17 +98,42 @@ impl PythonParser {
     }
 }
 
+impl BoundedParser for PythonParser {
+    fn buffer(&mut self) -> &mut String {
+        &mut self.buffer
+    }
+
+    fn held(&self) -> Option<usize> {
+        (!matches!(self.state, PythonState::Prose { .. })).then_some(self.buffer.len())
+    }
+
+    fn advance(&mut self, pieces: &mut Vec<Piece>) -> bool {
+        match self.state {
+            PythonState::Start => self.advance_start(),
+            PythonState::List { .. } => self.advance_list(pieces),
+            PythonState::Prose { after_call } => {
+                let text = std::mem::take(&mut self.buffer);
+                let text = if after_call { text.trim_start() } else { &text };
+                if !text.is_empty() {
+                    self.state = PythonState::Prose { after_call: false };
+                    pieces.push(Piece::Text(text.to_owned()));
+                }
+                false
+            }
+        }
+    }
+
+    /// Only a list can become this long: see [`HEAD_BYTES_MAX`].
+    fn give_up(&mut self, pieces: &mut Vec<Piece>) {
+        pieces.push(malformed("", &bounded::too_long()));
+        self.buffer.clear();
+        self.state = PythonState::Prose { after_call: true };
+    }
+}
+
 impl ToolCallParser for PythonParser {
     fn push(&mut self, text: &str) -> Vec<Piece> {
-        self.buffer.push_str(text);
-        let mut pieces = Vec::new();
-        while self.advance(&mut pieces) {}
-        if matches!(self.state, PythonState::List { .. }) && self.buffer.len() > TOOL_ARGUMENTS_BYTES_MAX {
-            pieces.push(malformed("", &format!("it is longer than {TOOL_ARGUMENTS_BYTES_MAX} bytes")));
-            self.buffer.clear();
-            self.state = PythonState::Prose { after_call: true };
-        }
-        pieces
+        bounded::push(self, text)
     }
 
     fn finish(&mut self) -> Vec<Piece> {
