@@ -13,6 +13,7 @@ pub(super) mod gemm;
 mod gemv;
 mod level;
 mod panels;
+mod prefetch;
 mod quantized;
 pub(super) mod vector;
 
@@ -100,7 +101,7 @@ impl StoredMatrix {
     }
 
     fn gemv(&self, level: Level, x: &[f32], m: usize) -> Vec<f32> {
-        let inputs = QuantizedInputs::new(x, self.columns, self.kernels());
+        let inputs = QuantizedInputs::new(level.integers(), x, self.columns, self.kernels());
         let x: Vec<&[f32]> = x.chunks_exact(self.columns.max(1)).take(m).collect();
         let mut transposed = vec![0.0; m * self.rows];
         let mut rest = transposed.as_mut_slice();
@@ -131,7 +132,7 @@ impl StoredMatrix {
         let blocks = self.blocks();
         let packed = if self.is_integer() { PACKED_INTEGER_ROWS } else { PACKED_ROWS };
         for (x, out) in x.chunks(packed * self.columns).zip(out.chunks_mut(packed * self.rows)) {
-            let inputs = QuantizedInputs::new(x, self.columns, self.kernels()).pack(level.integers());
+            let inputs = QuantizedInputs::new(level.integers(), x, self.columns, self.kernels()).pack(level.integers());
             let x = if self.is_integer() { None } else { Some(Panels::new(x, self.columns, level.lanes())) };
             let out = OutputColumns::new(out, self.rows);
             let run = |block: &WeightBlock<'_>| gemm_block(level, block, self.columns, (&inputs, x.as_ref()), &out);

@@ -5,6 +5,7 @@
 //! which is one stream of memory. Four rows at a time were half as fast on machines with fast memory, since the
 //! processor prefetches along a stream and each row is a short one.
 
+use super::prefetch;
 use super::vector::{Bf16, F16, F32, StoredValue, Vector};
 use crate::checkpoint::tensors::StoredType;
 
@@ -47,6 +48,7 @@ fn row<V: Vector, T: StoredValue, const C: usize>(weights: &[u8], x: [&[f32]; C]
     let mut sums = [[V::zero(); C]; CHAINS];
     let mut at = 0;
     for weights in weights.chunks_exact(CHAINS * V::LANES * T::BYTES) {
+        prefetch::ahead(weights, CHAINS * V::LANES * T::BYTES);
         for chain in 0..CHAINS {
             let lanes = T::lanes::<V>(&weights[chain * V::LANES * T::BYTES..]);
             for c in 0..C {

@@ -43,14 +43,19 @@ pub(super) struct QuantizedInputs {
 
 impl QuantizedInputs {
     /// `x` is `[m, columns]`, row-major.
-    pub(super) fn new<'a>(x: &[f32], columns: usize, kernels: impl Iterator<Item = &'a IntegerKernel>) -> Self {
+    pub(super) fn new<'a>(
+        level: IntegerLevel,
+        x: &[f32],
+        columns: usize,
+        kernels: impl Iterator<Item = &'a IntegerKernel>,
+    ) -> Self {
         let mut inputs = Self::default();
         for kernel in kernels {
             let rows = match kernel.size {
                 BlockSize::Small => &mut inputs.small,
                 BlockSize::Large => &mut inputs.large,
             };
-            rows.get_or_insert_with(|| QuantizedRows::new(x, columns, kernel.size));
+            rows.get_or_insert_with(|| QuantizedRows::new(level, x, columns, kernel.size));
         }
         inputs
     }

@@ -43,6 +43,8 @@ pub(super) trait CodeFormat {
     /// Bytes of a block.
     const BYTES: usize;
     const HAS_MINIMA: bool;
+    /// What is taken from each code of a small block. GEMV takes it from the sum instead.
+    const OFFSET: i32 = 0;
 
     /// `scale` of a block.
     fn scale<S: Shorts>(block: &[u8]) -> f32;
@@ -59,7 +61,8 @@ pub(super) trait CodeFormat {
         S::factors([0; 16])
     }
 
-    /// Gives all codes of a block to `sink`: of each 32 weights the 16 at even places, then the 16 at odd ones.
+    /// Gives all codes of a block to `sink`, before `OFFSET` is taken: of each 32 weights the 16 at even places, then the
+    /// 16 at odd ones.
     fn unpack<S: Shorts>(block: &[u8], sink: &mut impl Sink<S>);
 }
 

@@ -4,6 +4,7 @@
 use super::formats::{BlockSize, CodeFormat, Sink};
 use super::inputs::{InputStep, QuantizedRow, STEP};
 use super::shorts::{GROUP, Shorts};
+use crate::kernel::cpu::linear::prefetch;
 use crate::kernel::cpu::linear::vector::Vector;
 
 const _: () = assert!(STEP == GROUP * BlockSize::Small.weights());
@@ -67,7 +68,9 @@ fn columns<F: CodeFormat, S: Shorts, V: Vector, const C: usize>(
                     }
                 }
             }
-            (0..ROWS).for_each(|row| out[row * m + c] = sums[row]);
+            for row in 0..ROWS {
+                out[row * m + c] = sums[row];
+            }
         } else {
             for row in 0..rows {
                 let parts = (0..steps).flat_map(|step| of(row, step));
@@ -107,6 +110,7 @@ fn small_step<F: CodeFormat, S: Shorts, V: Vector, const C: usize>(
     x: [&InputStep; C],
     parts: &mut [[f32; GROUP]; C],
 ) {
+    prefetch::ahead(weights, GROUP * F::BYTES);
     let mut sums = [[S::none(); GROUP]; C];
     let (mut scales, mut least) = ([0.0; GROUP], [0.0; GROUP]);
     for at in 0..blocks {
@@ -122,7 +126,8 @@ fn small_step<F: CodeFormat, S: Shorts, V: Vector, const C: usize>(
     for c in 0..C {
         let totals = S::totals(&sums[c]);
         for at in 0..GROUP {
-            let part = totals[at] as f32 * x[c].scales[at];
+            let total = totals[at] - F::OFFSET * x[c].totals[at];
+            let part = total as f32 * x[c].scales[at];
             parts[c][at] = match F::HAS_MINIMA {
                 true => V::fused(scales[at], part, least[at] * x[c].sums[at]),
                 false => part * scales[at],
@@ -139,6 +144,7 @@ fn small_step<F: CodeFormat, S: Shorts, V: Vector, const C: usize>(
 fn large<F: CodeFormat, S: Shorts, V: Vector, const C: usize>(weights: &[u8], x: [&[InputStep]; C]) -> [f32; C] {
     let mut out = [0.0; C];
     for (step, block) in weights.chunks_exact(F::BYTES).enumerate() {
+        prefetch::ahead(block, F::BYTES);
         let inputs = x.map(|x| &x[step]);
         let mut products = Products { inputs, first: 0, sums: [[S::none(); 2]; C] };
         F::unpack::<S>(block, &mut products);

@@ -4,6 +4,7 @@
 //! bits and a sign, for blocks of 256, whose weights have up to 13 bits, 11 and a sign.
 
 use super::formats::{BlockSize, MINIMA};
+use super::level::IntegerLevel;
 use super::shorts::{GROUP, SHORTS};
 use crate::kernel::cpu::threads::share_chunks;
 
@@ -45,6 +46,8 @@ pub(super) struct InputStep {
     pub(super) codes: StepCodes,
     /// One for each block.
     pub(super) scales: [f32; GROUP],
+    /// For small blocks: the sum of each block's codes.
+    pub(super) totals: [i32; GROUP],
     /// For small blocks: the sum of each block's values.
     pub(super) sums: [f32; GROUP],
     /// For a large block: the sums of each 16 codes, those of even groups first.
@@ -53,18 +56,23 @@ pub(super) struct InputStep {
 
 impl Default for InputStep {
     fn default() -> Self {
-        Self { codes: [[0; SHORTS]; STEP_PARTS], scales: [0.0; GROUP], sums: [0.0; GROUP], code_sums: [0; MINIMA] }
+        Self {
+            codes: [[0; SHORTS]; STEP_PARTS],
+            scales: [0.0; GROUP],
+            totals: [0; GROUP],
+            sums: [0.0; GROUP],
+            code_sums: [0; MINIMA],
+        }
     }
 }
 
 impl QuantizedRows {
     /// `x` is `[m, columns]`, row-major, and `columns` is a multiple of the block.
-    pub(super) fn new(x: &[f32], columns: usize, size: BlockSize) -> Self {
+    pub(super) fn new(level: IntegerLevel, x: &[f32], columns: usize, size: BlockSize) -> Self {
         let mut rows = vec![QuantizedRow::default(); x.len() / columns.max(1)];
         let fill = |at: usize, row: &mut QuantizedRow| {
             *row = vec![InputStep::default(); columns.div_ceil(STEP)];
-            let x = x[at * columns..(at + 1) * columns].chunks(STEP);
-            row.iter_mut().zip(x).for_each(|(step, x)| step.fill(x, size));
+            level.quantize(size, &x[at * columns..(at + 1) * columns], row);
         };
         if x.len() <= SERIAL_ELEMENTS {
             rows.iter_mut().enumerate().for_each(|(at, row)| fill(at, row));
@@ -75,14 +83,24 @@ impl QuantizedRows {
     }
 }
 
+/// Quantizes a row, whose length is a multiple of the block.
+#[inline(always)]
+pub(super) fn quantize_row(size: BlockSize, x: &[f32], row: &mut [InputStep]) {
+    for (step, x) in row.iter_mut().zip(x.chunks(STEP)) {
+        step.fill(x, size);
+    }
+}
+
 impl InputStep {
     /// `x` are at most `STEP` values in whole blocks.
+    #[inline(always)]
     fn fill(&mut self, x: &[f32], size: BlockSize) {
         let codes = self.codes.as_flattened_mut();
         let each = x.chunks_exact(size.weights()).zip(codes.chunks_exact_mut(size.weights())).zip(&mut self.scales);
-        for (((x, codes), scale), sum) in each.zip(&mut self.sums) {
+        for (((x, codes), scale), (total, sum)) in each.zip(self.totals.iter_mut().zip(&mut self.sums)) {
             *scale = quantize(x, codes, code_max(size));
-            *sum = *scale * codes.iter().map(|code| i32::from(*code)).sum::<i32>() as f32;
+            *total = codes.iter().map(|code| i32::from(*code)).sum();
+            *sum = *scale * *total as f32;
         }
         if size == BlockSize::Large {
             // Of each 32, the first 16 weights are the first eight at even places and at odd ones.
@@ -96,6 +114,7 @@ impl InputStep {
 }
 
 /// Writes the codes of a block and returns its scale, which is not a number if a value is not finite.
+#[inline(always)]
 fn quantize(x: &[f32], codes: &mut [i16], code_max: f32) -> f32 {
     /// Added to a number below 2^22, it leaves the nearest integer in the lowest bits.
     const ROUND: f32 = 12_582_912.0;

@@ -3,7 +3,7 @@
 use super::formats::{
     BlockSize, CodeFormat, Iq4Nl, Iq4Xs, Mxfp4, Q2K, Q3K, Q4_0, Q4_1, Q4K, Q5_0, Q5_1, Q5K, Q6K, Q8_0,
 };
-use super::inputs::QuantizedRow;
+use super::inputs::{self, InputStep, QuantizedRow};
 use super::integers::PlainIntegers;
 #[cfg(target_arch = "x86_64")]
 use super::integers::{Integers256, Integers512};
@@ -133,6 +133,16 @@ impl IntegerLevel {
         }
     }
 
+    /// Quantizes a row of `x`, whose length is a multiple of the block.
+    pub(super) fn quantize(self, size: BlockSize, x: &[f32], row: &mut [InputStep]) {
+        match self {
+            Self::Plain => inputs::quantize_row(size, x, row),
+            // SAFETY: `all` gives every other level out only where the processor has AVX2.
+            #[cfg(target_arch = "x86_64")]
+            _ => unsafe { quantize_avx2(size, x, row) },
+        }
+    }
+
     /// Unpacks blocks to the start of a row.
     pub(super) fn unpack(self, kernel: &IntegerKernel, blocks: &[u8], out: &mut UnpackedStep) {
         match self {
@@ -187,6 +197,13 @@ impl IntegerLevel {
             Self::Plain => gemm::run::<PlainIntegers>(kind, rows, columns, step, x, sums),
         }
     }
+}
+
+/// Rust fuses no product and sum by itself, so it rounds as the portable code does.
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx2")]
+fn quantize_avx2(size: BlockSize, x: &[f32], row: &mut [InputStep]) {
+    inputs::quantize_row(size, x, row);
 }
 
 #[cfg(target_arch = "x86_64")]

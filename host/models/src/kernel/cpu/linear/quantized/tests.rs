@@ -51,7 +51,7 @@ fn product(level: IntegerLevel, kernel: &IntegerKernel, weights: &[u8], x: &[f32
     let columns = x.len() / m;
     let row_bytes = columns / kernel.size.weights() * kernel.bytes;
     let rows = weights.len() / row_bytes;
-    let inputs = QuantizedInputs::new(x, columns, std::iter::once(kernel));
+    let inputs = QuantizedInputs::new(level, x, columns, std::iter::once(kernel));
     let mut transposed = vec![0.0; rows * m];
     inputs.gemv(level, kernel, weights, row_bytes, &mut transposed);
     let gemv = (0..m * rows).map(|at| transposed[at % rows * m + at / rows]).collect();
@@ -192,9 +192,11 @@ fn rows_of_zeros_and_rows_that_are_no_numbers_keep_to_themselves() {
 #[test]
 fn codes_are_the_nearest_and_in_turns() {
     let mut seen = 0;
-    for size in [BlockSize::Small, BlockSize::Large] {
+    let sizes = [BlockSize::Small, BlockSize::Large];
+    let levels = IntegerLevel::all();
+    for (size, level) in sizes.into_iter().flat_map(|size| levels.iter().map(move |level| (size, *level))) {
         let x = inputs(2 * STEP, 53);
-        let rows = QuantizedRows::new(&x, 2 * STEP, size);
+        let rows = QuantizedRows::new(level, &x, 2 * STEP, size);
         for (step, x) in rows.rows[0].iter().zip(x.chunks(STEP)) {
             let known = quantized(x, size);
             for (at, code) in step.codes.as_flattened().iter().enumerate() {
@@ -206,5 +208,5 @@ fn codes_are_the_nearest_and_in_turns() {
             }
         }
     }
-    assert_eq!(seen, 4 * STEP);
+    assert_eq!(seen, 4 * STEP * levels.len());
 }

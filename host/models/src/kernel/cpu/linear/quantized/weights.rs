@@ -32,7 +32,8 @@ impl UnpackedStep {
             if F::HAS_MINIMA {
                 self.least[at] = F::least::<S>(block);
             }
-            F::unpack::<S>(block, &mut Stored(&mut self.codes[at * parts..(at + 1) * parts]));
+            let codes = &mut self.codes[at * parts..(at + 1) * parts];
+            F::unpack::<S>(block, &mut Stored { codes, offset: F::OFFSET as i16 });
             if F::HAS_MINIMA && F::SIZE == BlockSize::Large {
                 F::minima::<S>(block).put(&mut self.minima);
             }
@@ -40,12 +41,15 @@ impl UnpackedStep {
     }
 }
 
-/// Codes that are stored.
-struct Stored<'a>(&'a mut [[i16; SHORTS]]);
+/// Codes that are stored, less `offset`.
+struct Stored<'a> {
+    codes: &'a mut [[i16; SHORTS]],
+    offset: i16,
+}
 
 impl<S: Shorts> Sink<S> for Stored<'_> {
     #[inline(always)]
     fn take(&mut self, part: usize, codes: S) {
-        codes.put(&mut self.0[part]);
+        codes.minus(self.offset).put(&mut self.codes[part]);
     }
 }

@@ -16,6 +16,7 @@ impl CodeFormat for Q5_0 {
     const SIZE: BlockSize = BlockSize::Small;
     const BYTES: usize = 22;
     const HAS_MINIMA: bool = false;
+    const OFFSET: i32 = 16;
 
     #[inline(always)]
     fn scale<S: Shorts>(block: &[u8]) -> f32 {
@@ -24,8 +25,7 @@ impl CodeFormat for Q5_0 {
 
     #[inline(always)]
     fn unpack<S: Shorts>(block: &[u8], sink: &mut impl Sink<S>) {
-        let [even, odd] = codes::<S>(&block[2..6], &block[6..]);
-        take_two(sink, 0, [even.minus(16), odd.minus(16)]);
+        take_two(sink, 0, codes::<S>(&block[2..6], &block[6..]));
     }
 }
 
@@ -49,7 +49,6 @@ impl CodeFormat for Q5_1 {
 
     #[inline(always)]
     fn unpack<S: Shorts>(block: &[u8], sink: &mut impl Sink<S>) {
-        let [even, odd] = codes::<S>(&block[4..8], &block[8..]);
-        take_two(sink, 0, [even, odd]);
+        take_two(sink, 0, codes::<S>(&block[4..8], &block[8..]));
     }
 }

@@ -15,6 +15,7 @@ impl CodeFormat for Q4_0 {
     const SIZE: BlockSize = BlockSize::Small;
     const BYTES: usize = 18;
     const HAS_MINIMA: bool = false;
+    const OFFSET: i32 = 8;
 
     #[inline(always)]
     fn scale<S: Shorts>(block: &[u8]) -> f32 {
@@ -23,8 +24,7 @@ impl CodeFormat for Q4_0 {
 
     #[inline(always)]
     fn unpack<S: Shorts>(block: &[u8], sink: &mut impl Sink<S>) {
-        let [even, odd] = S::halves(&block[2..]);
-        take_two(sink, 0, [even.minus(8), odd.minus(8)]);
+        take_two(sink, 0, S::halves(&block[2..]));
     }
 }
 
@@ -48,8 +48,7 @@ impl CodeFormat for Q4_1 {
 
     #[inline(always)]
     fn unpack<S: Shorts>(block: &[u8], sink: &mut impl Sink<S>) {
-        let [even, odd] = S::halves(&block[4..]);
-        take_two(sink, 0, [even, odd]);
+        take_two(sink, 0, S::halves(&block[4..]));
     }
 }
 
