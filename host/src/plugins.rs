@@ -80,7 +80,10 @@ pub fn configured(plugin: &PluginConfig) -> Result<PluginSpec, CliError> {
     };
     let (name, config_json) = (plugin.name.clone(), plugin.config_json.clone());
     let grants = grants(plugin.grants.iter().map(String::as_str))?;
-    Ok(PluginSpec { name, config_json, limits, grants, on_fault: plugin.on_fault, ..spec })
+    let on_fault = plugin.on_fault.unwrap_or(spec.on_fault);
+    // The operator's word on faults also covers timeouts, whatever the manifest says about those.
+    let on_timeout = plugin.on_timeout.or(plugin.on_fault).or(spec.on_timeout);
+    Ok(PluginSpec { name, config_json, limits, grants, on_fault, on_timeout, ..spec })
 }
 
 /// The capabilities with these names, and `log`, which every plugin has.

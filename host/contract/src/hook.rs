@@ -1,7 +1,15 @@
-//! The stages of a request at which plugins run. The engine calls these traits, and the sandbox implements them.
+//! The stages of a request at which plugins run. The engine calls these traits, and the sandbox implements them. The
+//! functions of most stages have a default for hooks without that stage.
+
+pub mod embedding;
+pub mod token;
+pub mod tool_call;
 
 use std::time::Duration;
 
+use self::embedding::EmbeddingHook;
+use self::token::TokenHook;
+use self::tool_call::ToolCallHook;
 use crate::BoxFuture;
 use crate::caller::Caller;
 use crate::chat::{Message, ToolCall, ToolDefinition};
@@ -146,7 +154,7 @@ pub trait ToolHook {
 }
 
 /// The plugin chain of one request, with instances of its own. Dropping it drops the instances.
-pub trait Hooks: PromptHook + TextHook + ToolHook + Send + Sync {
+pub trait Hooks: PromptHook + TokenHook + TextHook + ToolCallHook + ToolHook + EmbeddingHook + Send + Sync {
     /// Whether no plugin has a text stage, so that chunks need not go through the chain.
     fn text_is_idle(&self) -> bool;
     /// The use so far, by plugin and stage, in the order of the chain. Running calls are not included.

@@ -35,6 +35,9 @@ pub use generation::sampling::{Sampling, SamplingOverrides};
 pub use generation::{
     Event, Finish, FinishReason, GenerationRequest, Prompt, ReasoningOptions, Timing, ToolOptions, Usage,
 };
+pub use hook::embedding::{EmbeddingHook, EmbeddingVerdict};
+pub use hook::token::{TokenAction, TokenHook, TokenNeeds, TokenRule, TokenSequence, TokenSession, TokenStep};
+pub use hook::tool_call::{CallVerdict, ToolCallHook};
 pub use hook::{
     HookSource, Hooks, LogLine, PluginUse, PromptHook, PromptVerdict, RequestInfo, TextHook, TextVerdict, ToolHook,
     ToolOutcome,

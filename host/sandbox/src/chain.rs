@@ -19,6 +19,9 @@ use crate::error::SandboxError;
 use crate::instance::pool::Tenant;
 use crate::plugin::{Plugin, PluginLimits};
 
+/// Whether the caller still has the tool with this name.
+pub type OfferCheck = Arc<dyn Fn(&str) -> bool + Send + Sync>;
+
 /// Plugins in the order in which a request meets them.
 #[derive(Debug, Clone)]
 pub struct PluginChain {
@@ -79,6 +82,14 @@ impl PluginChain {
         (!plugins.is_empty()).then(|| Self { plugins, tools: Arc::default(), ..self.clone() })
     }
 
+    /// Instantiates the plugins for `request`. A tool of theirs runs only while `is_offered` says that the caller has it.
+    ///
+    /// # Errors
+    /// As [`HookSource::bind`].
+    pub async fn bind_while(&self, request: RequestInfo, is_offered: OfferCheck) -> Result<Box<dyn Hooks>, Error> {
+        Ok(Box::new(BoundChain::start(self, request, is_offered).await?))
+    }
+
     /// The tenant whose share of the instance pool the chain uses.
     fn tenant(&self) -> Tenant {
         self.budget.as_ref().map(|budget| budget.id())
@@ -97,7 +108,7 @@ impl PluginChain {
 
 impl HookSource for PluginChain {
     fn bind<'a>(&'a self, _caller: &'a Caller, request: RequestInfo) -> BoxFuture<'a, Result<Box<dyn Hooks>, Error>> {
-        Box::pin(async move { Ok(Box::new(BoundChain::start(self, request).await?) as Box<dyn Hooks>) })
+        Box::pin(self.bind_while(request, Arc::new(|_| true)))
     }
 }
 

@@ -56,8 +56,8 @@ pub(crate) struct Instance {
 /// Whether the instance can be called.
 enum InstanceState {
     Live(Box<LiveInstance>),
-    /// Discarded. The text says why.
-    Discarded(String),
+    /// Discarded. `why` is the end of a sentence about it. `is_skipped` says whether the request continues without it.
+    Discarded { why: String, is_skipped: bool },
 }
 
 /// A store and the functions of its guest.
@@ -84,7 +84,7 @@ impl Instance {
     /// Starts and configures an instance. If that fails, the returned instance is discarded, and has the records of the attempt.
     pub(crate) async fn start(blueprint: Arc<Blueprint>, options: InstanceOptions) -> (Self, Result<(), SandboxError>) {
         let InstanceOptions { limits, budget, permit, records, request } = options;
-        let state = AsyncMutex::new(InstanceState::Discarded("was never started".to_owned()));
+        let state = AsyncMutex::new(InstanceState::Discarded { why: "was never started".to_owned(), is_skipped: false });
         let mut this = Self { blueprint, limits, records, state, permit };
         let (usage, result) = this.first_call(budget, request).await;
         let failure = match result {
@@ -95,7 +95,7 @@ impl Instance {
             Ok(Err(message)) => failed(&message).into(),
             Err(failure) => failure,
         };
-        *this.state.get_mut() = InstanceState::Discarded(failure.to_string());
+        *this.state.get_mut() = this.discarded(&failure);
         let error = this.error(Stage::Init, failure, usage);
         (this, Err(error))
     }
@@ -158,11 +158,13 @@ impl Instance {
         F: for<'a> FnOnce(&'a StageCalls, &'a mut Store<GuestData>) -> GuestFuture<'a, T> + Send + 'static,
     {
         let mut state = self.state.lock().await;
-        let live = match std::mem::replace(&mut *state, InstanceState::Discarded(CANCELLED.to_owned())) {
+        let is_skipped = self.blueprint.policy.on_fault == OnFault::Skip;
+        let cancelled = InstanceState::Discarded { why: CANCELLED.to_owned(), is_skipped };
+        let live = match std::mem::replace(&mut *state, cancelled) {
             InstanceState::Live(live) => live,
-            InstanceState::Discarded(why) => {
+            InstanceState::Discarded { why, is_skipped } => {
                 let message = format!("its instance was discarded after it {why}; the next request has a new one");
-                *state = InstanceState::Discarded(why);
+                *state = InstanceState::Discarded { why, is_skipped };
                 return Err(self.error(stage, FaultCause::Refused { message }.into(), CallUsage::default()));
             }
         };
@@ -192,7 +194,7 @@ impl Instance {
             }
             Err(failure) => failure,
         };
-        *state = InstanceState::Discarded(failure.to_string());
+        *state = self.discarded(&failure);
         Err(self.error(stage, failure, usage))
     }
 
@@ -233,14 +235,13 @@ impl Instance {
         T: GuestReturn + Send + 'static,
         F: for<'a> FnOnce(&'a StageCalls, &'a mut Store<GuestData>) -> GuestFuture<'a, T> + Send + 'static,
     {
-        let skips = self.blueprint.on_fault == OnFault::Skip;
-        if skips && matches!(*self.state.lock().await, InstanceState::Discarded(_)) {
+        if matches!(*self.state.lock().await, InstanceState::Discarded { is_skipped: true, .. }) {
             return Ok(Err(CallUsage::default()));
         }
         let begun = Instant::now();
         match self.call(stage, start).await {
             Ok(answered) => Ok(Ok(answered)),
-            Err(SandboxError::Fault(fault)) if skips => {
+            Err(SandboxError::Fault(fault)) if self.blueprint.policy.skips(&fault.cause) => {
                 self.records.log_skip(&fault);
                 let Fault { fuel, memory_peak_bytes, .. } = fault;
                 Ok(Err(CallUsage { fuel, memory_peak_bytes, elapsed: begun.elapsed() }))
@@ -255,7 +256,7 @@ impl Instance {
     /// The fault, unless faults are skipped.
     pub(crate) fn reject(&self, stage: Stage, message: String, usage: CallUsage) -> Result<(), Error> {
         match self.error(stage, FaultCause::Refused { message }.into(), usage) {
-            SandboxError::Fault(fault) if self.blueprint.on_fault == OnFault::Skip => {
+            SandboxError::Fault(fault) if self.blueprint.policy.skips(&fault.cause) => {
                 self.records.log_skip(&fault);
                 Ok(())
             }
@@ -273,6 +274,16 @@ impl Instance {
     /// The records of the plugin in its request.
     pub(crate) fn records(&self) -> &Records {
         &self.records
+    }
+
+    /// The state after a failed call.
+    fn discarded(&self, failure: &CallFailure) -> InstanceState {
+        let policy = self.blueprint.policy;
+        let is_skipped = match failure {
+            CallFailure::Fault(cause) => policy.skips(cause),
+            CallFailure::PoolRefused(_) => policy.on_fault == OnFault::Skip,
+        };
+        InstanceState::Discarded { why: failure.to_string(), is_skipped }
     }
 
     fn error(&self, stage: Stage, failure: CallFailure, usage: CallUsage) -> SandboxError {

@@ -21,7 +21,7 @@ mod sandbox;
 mod stages;
 
 pub use background::CpuBudget;
-pub use chain::{PluginChain, ToolRun};
+pub use chain::{OfferCheck, PluginChain, ToolRun};
 pub use compile::{CompilerCommand, ComponentSource, ReadError, compile_component, read_file};
 pub use error::SandboxError;
 pub use plugin::grants::{Capability, Grants};

@@ -6,7 +6,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use firebox_contract::limits;
-use firebox_contract::{Stage, ToolDefinition};
+use firebox_contract::{FaultCause, Stage, ToolDefinition};
 use wasmtime::component::InstancePre;
 
 use self::grants::{Capability, Grants};
@@ -25,6 +25,22 @@ pub enum OnFault {
     Fail,
     /// The request continues without the plugin. Text that the plugin has buffered is lost. Its tools answer with an error.
     Skip,
+}
+
+/// Which faults of a plugin end the request, at every stage.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct FaultPolicy {
+    pub(crate) on_fault: OnFault,
+    /// The effect of a call that takes too long.
+    pub(crate) on_timeout: OnFault,
+}
+
+impl FaultPolicy {
+    /// Whether the request continues after a fault with this cause.
+    pub(crate) fn skips(self, cause: &FaultCause) -> bool {
+        let effect = if matches!(cause, FaultCause::TimedOut { .. }) { self.on_timeout } else { self.on_fault };
+        effect == OnFault::Skip
+    }
 }
 
 /// The limits of one guest call.
@@ -98,6 +114,8 @@ pub struct PluginSpec {
     pub limits: PluginLimits,
     /// The effect of its fault on a request.
     pub on_fault: OnFault,
+    /// The effect of a call that takes too long; `None` if it is that of any other fault.
+    pub on_timeout: Option<OnFault>,
     /// The capabilities its manifest asks for, by name.
     pub asks: Vec<String>,
     /// The capabilities that its operator grants to it, in addition to those that the sandbox grants to every plugin. The
@@ -117,6 +135,7 @@ impl PluginSpec {
             config_json: None,
             limits: PluginLimits::default(),
             on_fault: OnFault::default(),
+            on_timeout: None,
             asks: Vec::new(),
             grants: Grants::default(),
             stages: None,
@@ -163,7 +182,7 @@ pub(crate) struct Blueprint {
     pub(crate) pre: InstancePre<GuestData>,
     pub(crate) exports: Exports,
     pub(crate) limits: PluginLimits,
-    pub(crate) on_fault: OnFault,
+    pub(crate) policy: FaultPolicy,
     pub(crate) config_json: Option<String>,
     pub(crate) grants: Grants,
     /// The linear memories that an instance takes of the instance pool, at least 1.
@@ -252,7 +271,13 @@ impl Plugin {
     /// The effect of its fault on a request.
     #[must_use]
     pub fn on_fault(&self) -> OnFault {
-        self.blueprint.on_fault
+        self.blueprint.policy.on_fault
+    }
+
+    /// The effect of a call that takes too long.
+    #[must_use]
+    pub fn on_timeout(&self) -> OnFault {
+        self.blueprint.policy.on_timeout
     }
 
     /// SHA-256 of its component, in hex.
@@ -302,6 +327,17 @@ mod tests {
         let short = PluginLimits { timeout: Duration::from_millis(2), ..PluginLimits::default() };
         let least = small.least(short);
         assert_eq!((least.fuel, least.timeout), (1, Duration::from_millis(2)));
+    }
+
+    #[test]
+    fn a_timeout_has_an_effect_of_its_own() {
+        let late = FaultCause::TimedOut { limit: Duration::ZERO, took: Duration::ZERO };
+        let trap = FaultCause::Trapped { message: String::new() };
+        for (on_fault, on_timeout) in [(OnFault::Skip, OnFault::Fail), (OnFault::Fail, OnFault::Skip)] {
+            let policy = FaultPolicy { on_fault, on_timeout };
+            assert_eq!(policy.skips(&late), on_timeout == OnFault::Skip);
+            assert_eq!(policy.skips(&trap), on_fault == OnFault::Skip);
+        }
     }
 
     #[test]

@@ -18,7 +18,7 @@ use crate::instance::pool::Amount;
 use crate::instance::records::Records;
 use crate::instance::{Instance, InstanceOptions};
 use crate::plugin::grants::Grants;
-use crate::plugin::{Blueprint, Plugin, PluginInfo, PluginLimits, PluginSpec};
+use crate::plugin::{Blueprint, FaultPolicy, Plugin, PluginInfo, PluginLimits, PluginSpec};
 use crate::runtime::{Allocation, Runtime};
 use crate::stages::{Exports, STAGES, stage_missing, tool};
 
@@ -134,7 +134,7 @@ impl Sandbox {
             pre,
             exports,
             limits: spec.limits.least(self.options.ceiling),
-            on_fault: spec.on_fault,
+            policy: FaultPolicy { on_fault: spec.on_fault, on_timeout: spec.on_timeout.unwrap_or(spec.on_fault) },
             config_json: spec.config_json.clone(),
             grants,
             memories,

@@ -5,10 +5,13 @@
 //! that version into the trait. `CONTRIBUTING.md` lists every file that a new stage touches.
 
 // rustfmt does not find modules that a macro declares, so they are written out here.
+pub(crate) mod embedding;
 pub(crate) mod lifecycle;
 pub(crate) mod prompt;
 pub(crate) mod text;
+pub(crate) mod token;
 pub(crate) mod tool;
+pub(crate) mod tool_call;
 
 use firebox_contract::{BoxFuture, Stage, limits};
 use wasmtime::Store;
@@ -58,10 +61,13 @@ macro_rules! stages {
 }
 
 stages! {
-    Init   => lifecycle: LifecycleCalls, instance per Call;
-    Prompt => prompt: PromptCalls,       instance per Request;
-    Text   => text: TextCalls,           instance per Request;
-    Tool   => tool: ToolCalls,           instance per Call;
+    Init      => lifecycle: LifecycleCalls, instance per Call;
+    Prompt    => prompt: PromptCalls,       instance per Request;
+    Token     => token: TokenCalls,         instance per Request;
+    Text      => text: TextCalls,           instance per Request;
+    ToolCall  => tool_call: ToolCallCalls,  instance per Request;
+    Tool      => tool: ToolCalls,           instance per Call;
+    Embedding => embedding: EmbeddingCalls, instance per Request;
 }
 
 /// One stage: an interface that a component may export.
@@ -111,7 +117,11 @@ pub(crate) trait GuestReturn {
 
 /// Maximum bytes that a plugin may return in one request at `stage`.
 pub(crate) fn return_limit(stage: Stage) -> usize {
-    if stage == Stage::Text { limits::PLUGIN_TEXT_BYTES_MAX } else { limits::PLUGIN_REQUEST_BYTES_MAX }
+    match stage {
+        Stage::Token => limits::PLUGIN_TOKEN_BYTES_MAX,
+        Stage::Text => limits::PLUGIN_TEXT_BYTES_MAX,
+        _ => limits::PLUGIN_REQUEST_BYTES_MAX,
+    }
 }
 
 impl GuestReturn for String {

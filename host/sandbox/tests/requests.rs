@@ -2,5 +2,8 @@
 
 mod chain;
 mod concurrency;
+mod embeddings;
 mod policy;
 mod stages;
+mod tokens;
+mod tool_calls;

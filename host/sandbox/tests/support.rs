@@ -65,6 +65,12 @@ pub(crate) fn spec(name: &str, component: Vec<u8>) -> PluginSpec {
     PluginSpec::new(name, ComponentSource::Bytes(Cow::Owned(component)))
 }
 
+/// The prebuilt fixture `scripted` as the plugin `name`. Its configuration says what it answers.
+pub(crate) fn scripted(name: &str, config: &str) -> PluginSpec {
+    let path: PathBuf = [env!("CARGO_MANIFEST_DIR"), "..", "..", "plugins", "prebuilt", "scripted.wasm"].iter().collect();
+    PluginSpec { config_json: Some(config.to_owned()), ..PluginSpec::new(name, ComponentSource::Path(path)) }
+}
+
 /// The guest `name`, loaded with its own name.
 pub(crate) async fn load(sandbox: &Sandbox, name: &str) -> Arc<Plugin> {
     sandbox.load(spec(name, guest(name))).await.unwrap_or_else(|error| panic!("{error}"))

@@ -129,6 +129,7 @@ const ROWS: &[KeyRow] = &[
     ("plugin.grants", "", "", "Capabilities for a plugin that asks for them: `clock`, `random`."),
     (
         "plugin.on_fault",
+        "plugin.on_timeout",
         "",
         "",
         "`fail` ends the request when a call of the plugin faults. `skip` continues without the plugin.",

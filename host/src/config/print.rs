@@ -51,6 +51,11 @@ impl TomlWriter {
     }
 }
 
+/// An effect of a fault as the configuration names it.
+fn effect(effect: OnFault) -> String {
+    quoted(if effect == OnFault::Skip { "skip" } else { "fail" })
+}
+
 /// `text` as a TOML string.
 fn quoted(text: &str) -> String {
     let mut quoted = String::from("\"");
@@ -159,7 +164,8 @@ impl TomlWriter {
             .text("source", &plugin.source)
             .limits(&plugin.limits, ["fuel", "memory", "timeout"])
             .texts("grants", &plugin.grants)
-            .text("on_fault", if plugin.on_fault == OnFault::Skip { "skip" } else { "fail" });
+            .some("on_fault", plugin.on_fault.map(effect))
+            .some("on_timeout", plugin.on_timeout.map(effect));
         if plugin.config_json.is_some() {
             // The configuration of a plugin may contain secrets.
             self.line("# config = (hidden)");

@@ -247,7 +247,7 @@ fn a_tool_rule_that_matches_no_tool_of_its_server_is_a_warning() {
 #[test]
 fn all_settings_of_a_tenant_are_read() {
     let config = load(&format!(
-        "[[plugin]]\nname = \"mask\"\nsource = \"redact\"\nconfig = {{ restore = true, n = [1, 2.5] }}\nmemory = \"8MiB\"\non_fault = \"skip\"\n\
+        "[[plugin]]\nname = \"mask\"\nsource = \"redact\"\nconfig = {{ restore = true, n = [1, 2.5] }}\nmemory = \"8MiB\"\non_fault = \"skip\"\non_timeout = \"fail\"\n\
          [[tenant]]\nname = \"acme\"\nweight = 3\nmodels = [\"ember\"]\nplugins = [\"mask\", \"units\"]\n\
          [tenant.tools]\ndeny = [\"fs.write\"]\nask = [\"fs.*\"]\notherwise = \"deny\"\nallow = [\"calc*\"]\n\
          [tenant.limits]\nrequests_per_minute = 10\nplugin_memory = \"16MiB\"\nplugin_timeout = \"250ms\"\n\
@@ -257,8 +257,9 @@ fn all_settings_of_a_tenant_are_read() {
     let mask = &config.plugins[0];
     assert_eq!(
         (mask.source.as_str(), mask.on_fault, mask.limits.memory_bytes),
-        ("redact", OnFault::Skip, Some(8 << 20))
+        ("redact", Some(OnFault::Skip), Some(8 << 20))
     );
+    assert_eq!(mask.on_timeout, Some(OnFault::Fail));
     assert_eq!(mask.config_json.as_deref(), Some("{\"n\":[1,2.5],\"restore\":true}"));
     assert_eq!(config.plugins[1].name, "units", "a built-in plugin that a tenant names needs no section");
     let tenant = &config.tenants[0];

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use firebox_contract::{Error, Stage, limits};
-use firebox_sandbox::{ComponentSource, PluginLimits, PluginSpec, ReadError};
+use firebox_sandbox::{ComponentSource, OnFault, PluginLimits, PluginSpec, ReadError};
 use serde::Deserialize;
 
 use crate::error::CliError;
@@ -27,6 +27,27 @@ pub(super) struct Manifest {
     capabilities: Vec<String>,
     #[serde(default)]
     limits: RequestedLimits,
+    #[serde(default)]
+    on_fault: Effect,
+    on_timeout: Option<Effect>,
+}
+
+/// What a fault does to the request.
+#[derive(Debug, Clone, Copy, Default, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Effect {
+    #[default]
+    Fail,
+    Skip,
+}
+
+impl From<Effect> for OnFault {
+    fn from(effect: Effect) -> Self {
+        match effect {
+            Effect::Fail => Self::Fail,
+            Effect::Skip => Self::Skip,
+        }
+    }
 }
 
 /// The limits that the plugin asks for.
@@ -98,7 +119,9 @@ impl Manifest {
     /// `Error::Plugin` for an unknown stage or a limit of 0.
     pub(super) fn spec(&self, source: ComponentSource) -> Result<PluginSpec, CliError> {
         let (limits, stages) = (self.limits()?, self.stages()?);
-        Ok(PluginSpec { limits, asks: self.capabilities.clone(), stages, ..PluginSpec::new(&self.id, source) })
+        let (on_fault, on_timeout) = (self.on_fault.into(), self.on_timeout.map(OnFault::from));
+        let asks = self.capabilities.clone();
+        Ok(PluginSpec { limits, asks, stages, on_fault, on_timeout, ..PluginSpec::new(&self.id, source) })
     }
 
     fn limits(&self) -> Result<PluginLimits, CliError> {
@@ -165,6 +188,17 @@ mod tests {
     }
 
     #[test]
+    fn a_manifest_says_what_its_faults_do() {
+        let effects = |text: &str| {
+            let spec = parse(&format!("id = \"p\"\nversion = \"1\"\n{text}")).expect("a manifest");
+            (spec.on_fault, spec.on_timeout)
+        };
+        assert_eq!(effects(""), (OnFault::Fail, None));
+        assert_eq!(effects("on_fault = \"skip\""), (OnFault::Skip, None));
+        assert_eq!(effects("on_timeout = \"skip\""), (OnFault::Fail, Some(OnFault::Skip)));
+    }
+
+    #[test]
     fn an_invalid_manifest_is_a_short_plugin_error_without_control_characters() {
         let head = "version = \"1\"\n";
         let long = "x".repeat(60_000);
@@ -181,6 +215,7 @@ mod tests {
             format!("id = \"p\"\n{head}stages = [\"\\u001b]52;c;{long}\"]\n"),
             format!("id = \"p\"\n{head}[limits]\nfuel = 0\n"),
             format!("id = \"p\"\n{head}[limits]\nfuel = -1\n"),
+            format!("id = \"p\"\n{head}on_fault = \"retry\"\n"),
             format!("id = {}", "[".repeat(60_000)),
         ] {
             let error = parse(&bad).expect_err("refused");

@@ -1,7 +1,5 @@
 //! The plugin chain of a tenant's request: the tenant's own plugins, then those that the request adds.
 
-mod live;
-
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
@@ -14,7 +12,6 @@ use crate::config::{Config, PluginConfig, PluginLimitsConfig, TenantConfig};
 use crate::error::CliError;
 use crate::plugins;
 use crate::plugins::tools::CallerTools;
-use live::LiveHooks;
 
 /// The plugin chains of all tenants. Clones share them.
 #[derive(Clone)]
@@ -116,8 +113,12 @@ impl HookSource for TenantHooks {
         Box::pin(async move {
             let chain = self.chain(caller, &request.plugins)?;
             let (source, tenant, added) = (self.clone(), caller.clone(), request.plugins.clone());
-            let inner = chain.bind(caller, request).await?;
-            Ok(Box::new(LiveHooks { inner, source, caller: tenant, added }) as Box<dyn Hooks>)
+            // A reload may remove the plugin while the request runs.
+            let still_has = move |name: &str| {
+                let chain = source.chain(&tenant, &added);
+                chain.is_ok_and(|chain| chain.tools().iter().any(|tool| tool.name == name))
+            };
+            chain.bind_while(request, Arc::new(still_has)).await
         })
     }
 }

@@ -47,6 +47,19 @@ pub mod prompt {
     });
 }
 
+pub mod token {
+    wit_bindgen::generate!({
+        inline: "
+            package firebox:sdk-token;
+            world sdk-token { export firebox:plugin/token@0.1.0; }
+        ",
+        path: "../../wit",
+        generate_all,
+        pub_export_macro: true,
+        additional_derives: [PartialEq, Clone],
+    });
+}
+
 pub mod text {
     wit_bindgen::generate!({
         inline: "
@@ -57,6 +70,33 @@ pub mod text {
         generate_all,
         pub_export_macro: true,
         additional_derives: [PartialEq, Eq, Clone],
+    });
+}
+
+pub mod tool_call {
+    wit_bindgen::generate!({
+        inline: "
+            package firebox:sdk-tool-call;
+            world sdk-tool-call { export firebox:plugin/tool-call@0.1.0; }
+        ",
+        path: "../../wit",
+        with: { "firebox:plugin/types@0.1.0": crate::bindings::prompt::firebox::plugin::types },
+        generate_all,
+        pub_export_macro: true,
+        additional_derives: [PartialEq, Eq, Clone],
+    });
+}
+
+pub mod embedding {
+    wit_bindgen::generate!({
+        inline: "
+            package firebox:sdk-embedding;
+            world sdk-embedding { export firebox:plugin/embedding@0.1.0; }
+        ",
+        path: "../../wit",
+        generate_all,
+        pub_export_macro: true,
+        additional_derives: [PartialEq, Clone],
     });
 }
 

@@ -4,8 +4,8 @@ use std::cell::RefCell;
 use std::sync::Once;
 
 use crate::bindings::base::exports::firebox::plugin::lifecycle;
-use crate::bindings::{prompt, text, tool};
-use crate::{Outcome, Plugin, Prompt, Text, Tool, log};
+use crate::bindings::{embedding, prompt, text, token, tool, tool_call};
+use crate::{Embedding, Outcome, Plugin, Prompt, Text, Token, TokenSession, Tool, ToolGuard, log};
 
 /// The storage of the one instance. A component has one thread, so a thread-local is a static.
 pub type Slot<T> = RefCell<Option<T>>;
@@ -61,6 +61,50 @@ impl<H: Host> lifecycle::Guest for H {
 impl<H: Host<Plugin: Prompt>> prompt::exports::firebox::plugin::prompt::Guest for H {
     fn process(request: crate::PromptRequest) -> Result<crate::PromptVerdict, String> {
         with_instance::<H, _>(|plugin| plugin.process(request))?
+    }
+}
+
+/// The session of one sequence, behind its handle.
+pub struct SessionSlot<H: Host<Plugin: Token>>(RefCell<<H::Plugin as Token>::Session>);
+
+impl<H: Host<Plugin: Token>> token::exports::firebox::plugin::token::Guest for H {
+    type Session = SessionSlot<H>;
+}
+
+impl<H: Host<Plugin: Token>> token::exports::firebox::plugin::token::GuestSession for SessionSlot<H> {
+    fn start(
+        sequence: crate::TokenSequence,
+    ) -> Result<token::exports::firebox::plugin::token::Session, String> {
+        let session = with_instance::<H, _>(|plugin| plugin.start(sequence))??;
+        Ok(token::exports::firebox::plugin::token::Session::new(Self(RefCell::new(session))))
+    }
+
+    fn needs(&self) -> crate::TokenNeeds {
+        self.0.borrow().needs()
+    }
+
+    fn next(&self, step: crate::TokenStep) -> Result<crate::TokenAction, String> {
+        self.0.borrow_mut().next(step)
+    }
+}
+
+impl<H: Host<Plugin: ToolGuard>> tool_call::exports::firebox::plugin::tool_call::Guest for H {
+    fn before(call: crate::ToolCall) -> Result<crate::CallVerdict, String> {
+        with_instance::<H, _>(|plugin| plugin.before(call))?
+    }
+
+    fn after(call: crate::ToolCall, outcome: crate::SeenOutcome) -> Result<crate::OutcomeVerdict, String> {
+        with_instance::<H, _>(|plugin| plugin.after(call, outcome))?
+    }
+}
+
+impl<H: Host<Plugin: Embedding>> embedding::exports::firebox::plugin::embedding::Guest for H {
+    fn before(request: crate::EmbeddingRequest) -> Result<crate::EmbeddingVerdict, String> {
+        with_instance::<H, _>(|plugin| plugin.before(request))?
+    }
+
+    fn after(vectors: crate::Vectors) -> Result<crate::VectorsVerdict, String> {
+        with_instance::<H, _>(|plugin| plugin.after(vectors))?
     }
 }
 

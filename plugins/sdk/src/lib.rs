@@ -39,7 +39,16 @@ mod tool;
 pub use arguments::Arguments;
 pub use bindings::prompt::exports::firebox::plugin::prompt::{Request as PromptRequest, Verdict as PromptVerdict};
 pub use bindings::prompt::firebox::plugin::types::{Message, Role, ToolCall};
+pub use bindings::embedding::exports::firebox::plugin::embedding::{
+    Request as EmbeddingRequest, Vectors, VectorsVerdict, Verdict as EmbeddingVerdict,
+};
 pub use bindings::text::exports::firebox::plugin::text::Verdict as TextVerdict;
+pub use bindings::token::exports::firebox::plugin::token::{
+    Action as TokenAction, Needs as TokenNeeds, Sequence as TokenSequence, Step as TokenStep, Weighted,
+};
+pub use bindings::tool_call::exports::firebox::plugin::tool_call::{
+    Outcome as SeenOutcome, OutcomeVerdict, Verdict as CallVerdict,
+};
 pub use bindings::tool::exports::firebox::plugin::tool::{Blob, Content, Definition, Effects, Outcome};
 
 /// A plugin. One value serves one request.
@@ -61,6 +70,32 @@ pub trait Prompt: Plugin {
     /// # Errors
     /// A failure of the plugin itself. To refuse a request, return [`PromptVerdict::Refuse`].
     fn process(&mut self, request: PromptRequest) -> Result<PromptVerdict, String>;
+}
+
+/// The token stage. It runs for each token of an answer, before the token is chosen.
+pub trait Token: Plugin {
+    /// The state for one sequence, which is one message of the assistant.
+    type Session: TokenSession;
+
+    /// Starts a session, at the start of each message of the assistant.
+    ///
+    /// # Errors
+    /// A failure of the plugin itself.
+    fn start(&mut self, sequence: TokenSequence) -> Result<Self::Session, String>;
+}
+
+/// The token stage of one sequence.
+pub trait TokenSession: 'static {
+    /// What the session needs at each call. By default no candidates, and no tokens are held back.
+    fn needs(&self) -> TokenNeeds {
+        TokenNeeds { candidates: 0, hold_back: 0 }
+    }
+
+    /// Decides about the next token.
+    ///
+    /// # Errors
+    /// A failure of the plugin itself.
+    fn next(&mut self, step: TokenStep) -> Result<TokenAction, String>;
 }
 
 /// The text stage. It runs while the model's text streams out.
@@ -89,7 +124,50 @@ pub trait Tool: Plugin {
     fn call(&mut self, name: &str, arguments_json: &str) -> Outcome;
 }
 
-/// Exports a type as the plugin: `plugin!(Type: stage, ...)` with the stages `prompt`, `text` and `tool`.
+/// The tool call stage. It sees each call that the host runs, whoever offers the tool, and its result.
+pub trait ToolGuard: Plugin {
+    /// Decides about a call, before it is approved.
+    ///
+    /// # Errors
+    /// A failure of the plugin itself. To stop a call, return [`CallVerdict::Refuse`].
+    fn before(&mut self, call: ToolCall) -> Result<CallVerdict, String> {
+        let _ = call;
+        Ok(CallVerdict::Unchanged)
+    }
+
+    /// Decides about the result of a call that ran.
+    ///
+    /// # Errors
+    /// A failure of the plugin itself.
+    fn after(&mut self, call: ToolCall, outcome: SeenOutcome) -> Result<OutcomeVerdict, String> {
+        let _ = (call, outcome);
+        Ok(OutcomeVerdict::Unchanged)
+    }
+}
+
+/// The embedding stage. It runs before and after an encoder computes vectors.
+pub trait Embedding: Plugin {
+    /// Decides about the texts.
+    ///
+    /// # Errors
+    /// A failure of the plugin itself. To refuse texts, return [`EmbeddingVerdict::Refuse`].
+    fn before(&mut self, request: EmbeddingRequest) -> Result<EmbeddingVerdict, String> {
+        let _ = request;
+        Ok(EmbeddingVerdict::Unchanged)
+    }
+
+    /// Decides about the vectors.
+    ///
+    /// # Errors
+    /// A failure of the plugin itself.
+    fn after(&mut self, vectors: Vectors) -> Result<VectorsVerdict, String> {
+        let _ = vectors;
+        Ok(VectorsVerdict::Unchanged)
+    }
+}
+
+/// Exports a type as the plugin: `plugin!(Type: stage, ...)` with the stages `prompt`, `token`, `text`, `tool_call`, `tool`
+/// and `embedding`.
 ///
 /// The plugin's name and version are those of the calling package. Use the macro once, at the root of the crate.
 #[macro_export]
@@ -132,6 +210,18 @@ macro_rules! __serves {
         fn serves_prompt<T: $crate::Prompt>() {}
         serves_prompt::<$type>();
     }};
+    (token, $type:ident) => {{
+        fn serves_token<T: $crate::Token>() {}
+        serves_token::<$type>();
+    }};
+    (tool_call, $type:ident) => {{
+        fn serves_tool_call<T: $crate::ToolGuard>() {}
+        serves_tool_call::<$type>();
+    }};
+    (embedding, $type:ident) => {{
+        fn serves_embedding<T: $crate::Embedding>() {}
+        serves_embedding::<$type>();
+    }};
     (text, $type:ident) => {{
         fn serves_text<T: $crate::Text>() {}
         serves_text::<$type>();
@@ -141,6 +231,10 @@ macro_rules! __serves {
         serves_tool::<$type>();
     }};
     ($other:ident, $type:ident) => {
-        compile_error!(concat!("no stage \"", stringify!($other), "\": the stages are prompt, text and tool"));
+        compile_error!(concat!(
+            "no stage \"",
+            stringify!($other),
+            "\": the stages are prompt, token, text, tool_call, tool and embedding"
+        ));
     };
 }

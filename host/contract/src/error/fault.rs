@@ -10,15 +10,22 @@ pub enum Stage {
     Init,
     /// Before the model sees the messages.
     Prompt,
+    /// Before each token of an answer is chosen.
+    Token,
     /// On the model's text while it is streamed.
     Text,
+    /// Before and after each call that the host runs, of any tool.
+    ToolCall,
     /// On a call of one of the plugin's tools.
     Tool,
+    /// Before and after an encoder computes vectors.
+    Embedding,
 }
 
 impl Stage {
     /// Every stage, in the order in which a request meets them.
-    pub const ALL: [Self; 4] = [Self::Init, Self::Prompt, Self::Text, Self::Tool];
+    pub const ALL: [Self; 7] =
+        [Self::Init, Self::Prompt, Self::Token, Self::Text, Self::ToolCall, Self::Tool, Self::Embedding];
 
     /// The name in messages, metrics and manifests.
     #[must_use]
@@ -26,8 +33,11 @@ impl Stage {
         match self {
             Self::Init => "init",
             Self::Prompt => "prompt",
+            Self::Token => "token",
             Self::Text => "text",
+            Self::ToolCall => "tool-call",
             Self::Tool => "tool",
+            Self::Embedding => "embedding",
         }
     }
 

@@ -6,9 +6,9 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use firebox_contract::{
-    BoxFuture, Caller, Chat, Clock, DeliveryTracker, Error, HookSource, Hooks, LanguageModel, LogLine, Logits, Message,
+    BoxFuture, Caller, Chat, Clock, DeliveryTracker, EmbeddingHook, Error, HookSource, Hooks, LanguageModel, LogLine, Logits, Message,
     ModelInfo, OpenGate, PluginUse, PromptHook, PromptVerdict, RequestInfo, SamplingOverrides, SequenceId, Span,
-    TextCodec, TextDecoder, TextHook, TextVerdict, TokenId, ToolCall, ToolDefinition, ToolEffects, ToolHook,
+    TextCodec, TextDecoder, TextHook, TextVerdict, TokenHook, TokenId, ToolCall, ToolCallHook, ToolDefinition, ToolEffects, ToolHook,
     ToolOutcome,
 };
 
@@ -191,6 +191,12 @@ impl TextHook for FakeHooks {
         Box::pin(async move { Ok(self.plugins.tail.to_owned()) })
     }
 }
+
+impl TokenHook for FakeHooks {}
+
+impl ToolCallHook for FakeHooks {}
+
+impl EmbeddingHook for FakeHooks {}
 
 impl ToolHook for FakeHooks {
     fn definitions(&self) -> &[ToolDefinition] {

@@ -4,27 +4,31 @@ use std::sync::Arc;
 
 use firebox_contract::limits;
 use firebox_contract::{Error, Hooks, LogLine, PluginUse, RequestInfo, Stage, ToolCall, ToolDefinition, ToolOutcome};
+use wasmtime::component::ResourceAny;
 
-use super::PluginChain;
+use super::{OfferCheck, PluginChain};
 use super::per_call::PerCallPlugin;
 use super::tool_index::{ToolIndex, check_arguments};
 use crate::error::SandboxError;
 use crate::instance::pool::SharedPermit;
 use crate::instance::records::Records;
 use crate::instance::{Instance, InstanceOptions};
-use crate::plugin::{OnFault, Plugin};
+use crate::plugin::Plugin;
 use crate::stages::{text, tool};
 
 /// The plugins of one request.
 pub(crate) struct BoundChain {
     pub(crate) request: RequestInfo,
     /// The instances that live as long as the request, in chain order.
-    pub(crate) instances: Vec<Instance>,
+    pub(crate) instances: Vec<Arc<Instance>>,
+    /// The token session of each instance that has one, by the instance's index. It ends when the next one starts.
+    pub(crate) sessions: Vec<(usize, ResourceAny)>,
     /// The text stage of the current assistant turn.
     pub(crate) text: text::TextTurn,
     /// All plugins, in chain order.
     members: Vec<ChainMember>,
     tools: Arc<ToolIndex>,
+    is_offered: OfferCheck,
 }
 
 /// A plugin in one request.
@@ -41,7 +45,11 @@ impl BoundChain {
     ///
     /// # Errors
     /// The fault of a plugin that does not start, or the refusal of the instance pool.
-    pub(super) async fn start(chain: &PluginChain, info: RequestInfo) -> Result<Self, Error> {
+    pub(super) async fn start(
+        chain: &PluginChain,
+        info: RequestInfo,
+        is_offered: OfferCheck,
+    ) -> Result<Self, Error> {
         let request: Arc<str> = Arc::from(info.id.as_str());
         let mut permits = permits(chain).await?.into_iter();
         let (mut instances, mut members) = (Vec::new(), Vec::with_capacity(chain.plugins.len()));
@@ -57,14 +65,15 @@ impl BoundChain {
             let (instance, started) = Instance::start(Arc::clone(&plugin.blueprint), options).await;
             match started {
                 Ok(()) => {}
-                Err(SandboxError::Fault(fault)) if plugin.on_fault() == OnFault::Skip => records.log_skip(&fault),
+                Err(SandboxError::Fault(fault)) if plugin.blueprint.policy.skips(&fault.cause) => records.log_skip(&fault),
                 Err(error) => return Err(error.into()),
             }
             members.push(ChainMember::PerRequest(instances.len()));
-            instances.push(instance);
+            instances.push(Arc::new(instance));
         }
         let tools = Arc::clone(&chain.tools);
-        Ok(Self { request: info, instances, text: text::TextTurn::default(), members, tools })
+        let (sessions, text) = (Vec::new(), text::TextTurn::default());
+        Ok(Self { request: info, instances, sessions, text, members, tools, is_offered })
     }
 
     /// The tools that the plugins offer, in chain order.
@@ -72,12 +81,15 @@ impl BoundChain {
         self.tools.definitions()
     }
 
-    /// Runs `call` in the plugin that offers its tool.
+    /// Runs `call` in the plugin that offers its tool, if the caller still has the tool.
     ///
     /// # Errors
     /// `Error::Usage` if no plugin offers the tool, `Error::TooLarge` if the arguments are too long, or the plugin's
     /// fault.
     pub(crate) async fn call_tool(&self, call: &ToolCall) -> Result<ToolOutcome, Error> {
+        if !(self.is_offered)(&call.name) {
+            return Ok(ToolOutcome::refused("", &format!("the tool \"{}\" was removed", call.name)));
+        }
         let provider = self.tools.provider(&call.name);
         let Some(member) = provider.and_then(|index| self.members.get(index)) else {
             return Err(Error::Usage(format!("no plugin offers a tool \"{}\"", call.name)));
@@ -93,7 +105,7 @@ impl BoundChain {
     }
 
     fn instance(&self, member: &ChainMember) -> Option<&Instance> {
-        if let ChainMember::PerRequest(index) = member { self.instances.get(*index) } else { None }
+        if let ChainMember::PerRequest(index) = member { self.instances.get(*index).map(Arc::as_ref) } else { None }
     }
 
     /// The name and the records of each plugin, in chain order.

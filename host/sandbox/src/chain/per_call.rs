@@ -11,7 +11,7 @@ use crate::error::SandboxError;
 use crate::instance::progress;
 use crate::instance::records::Records;
 use crate::instance::{Instance, InstanceOptions};
-use crate::plugin::{OnFault, Plugin, PluginLimits};
+use crate::plugin::{Plugin, PluginLimits};
 use crate::stages::tool;
 
 /// The plugin in one request.
@@ -66,7 +66,7 @@ impl PerCallPlugin {
         let (mut instance, started) = Instance::start(Arc::clone(blueprint), options).await;
         match started {
             Ok(()) => {}
-            Err(SandboxError::Fault(fault)) if self.plugin.on_fault() == OnFault::Skip => self.records.log_skip(&fault),
+            Err(SandboxError::Fault(fault)) if blueprint.policy.skips(&fault.cause) => self.records.log_skip(&fault),
             Err(error) => return Err(error.into()),
         }
         match progress {

@@ -79,7 +79,11 @@ impl PromptHook for BoundChain {
 }
 
 /// Runs the stage over the chain. The first plugin that refuses or responds ends it.
-async fn process(chain: &[Instance], info: &RequestInfo, mut messages: Vec<Message>) -> Result<PromptVerdict, Error> {
+async fn process(
+    chain: &[Arc<Instance>],
+    info: &RequestInfo,
+    mut messages: Vec<Message>,
+) -> Result<PromptVerdict, Error> {
     if chain.iter().any(|instance| instance.has(Stage::Prompt)) {
         // Plugins do not see `as_sent_json`, so it is removed: no text may reach the model without passing the plugins.
         messages.iter_mut().for_each(|message| message.as_sent_json = None);

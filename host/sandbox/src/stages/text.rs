@@ -2,6 +2,8 @@
 
 mod v1;
 
+use std::sync::Arc;
+
 use firebox_contract::{BoxFuture, Error, Stage, TextHook, TextVerdict};
 use wasmtime::Store;
 
@@ -62,7 +64,7 @@ pub(crate) struct TextTurn {
 impl TextTurn {
     /// Sends a chunk through the chain. If a plugin ends the answer, the plugins after it still see the text that it
     /// emitted.
-    async fn push(&mut self, chain: &[Instance], chunk: String) -> Result<TextVerdict, Error> {
+    async fn push(&mut self, chain: &[Arc<Instance>], chunk: String) -> Result<TextVerdict, Error> {
         if self.stopped_at.is_some() {
             return Ok(TextVerdict::Stop(String::new()));
         }
@@ -82,7 +84,7 @@ impl TextTurn {
 
     /// Ends the turn. The text that a plugin has buffered goes through the plugins after it before those finish. If a
     /// plugin ended the answer, the text buffered by that plugin and by those before it is dropped.
-    async fn finish(&mut self, chain: &[Instance]) -> Result<String, Error> {
+    async fn finish(&mut self, chain: &[Arc<Instance>]) -> Result<String, Error> {
         let stopped_at = self.stopped_at.take();
         let mut text = String::new();
         for (index, instance) in listeners(chain) {
@@ -101,7 +103,7 @@ impl TextTurn {
     }
 }
 
-fn listeners(chain: &[Instance]) -> impl Iterator<Item = (usize, &Instance)> {
+fn listeners(chain: &[Arc<Instance>]) -> impl Iterator<Item = (usize, &Arc<Instance>)> {
     chain.iter().enumerate().filter(|(_, instance)| instance.has(Stage::Text))
 }
 

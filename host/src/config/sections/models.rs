@@ -173,8 +173,10 @@ pub struct PluginConfig {
     pub limits: PluginLimitsConfig,
     /// Its capabilities.
     pub grants: Vec<String>,
-    /// What a fault of the plugin does to the request.
-    pub on_fault: OnFault,
+    /// What a fault of the plugin does to the request. The default is the manifest's.
+    pub on_fault: Option<OnFault>,
+    /// What a call that takes too long does to the request. The default is what any other fault does.
+    pub on_timeout: Option<OnFault>,
 }
 
 impl PluginConfig {
@@ -186,7 +188,8 @@ impl PluginConfig {
             config_json: None,
             limits: PluginLimitsConfig::default(),
             grants: Vec::new(),
-            on_fault: OnFault::default(),
+            on_fault: None,
+            on_timeout: None,
         }
     }
 
@@ -204,15 +207,17 @@ impl PluginConfig {
             config_json: config,
             limits: PluginLimitsConfig::read(&mut section, ["fuel", "memory", "timeout"]),
             grants: section.texts("grants").unwrap_or_default(),
-            on_fault: section
-                .choice("on_fault", &[("fail", OnFault::Fail), ("skip", OnFault::Skip)])
-                .unwrap_or_default(),
+            on_fault: section.choice("on_fault", EFFECTS),
+            on_timeout: section.choice("on_timeout", EFFECTS),
             name: name.clone().unwrap_or_default(),
         };
         section.finish();
         name.map(|_| read)
     }
 }
+
+/// The effects of a fault by name.
+const EFFECTS: &[(&str, OnFault)] = &[("fail", OnFault::Fail), ("skip", OnFault::Skip)];
 
 /// The path of a component or its folder, which must exist.
 fn existing_path(section: &mut Section<'_>, folder: &Path, source: &str) -> String {

@@ -3,8 +3,8 @@
 use std::sync::atomic::AtomicUsize;
 
 use firebox_contract::{
-    BoxFuture, Fault, Hooks, LogLine, Message, PromptHook, PromptVerdict, Role, Stage, TextHook, TextVerdict,
-    ToolDefinition, ToolHook,
+    BoxFuture, EmbeddingHook, Fault, Hooks, LogLine, Message, PromptHook, PromptVerdict, Role, Stage, TextHook, TextVerdict,
+    TokenHook, ToolCallHook, ToolDefinition, ToolHook,
 };
 
 use super::*;
@@ -74,6 +74,12 @@ impl TextHook for FakeHooks {
         unreachable!("no text is made")
     }
 }
+
+impl TokenHook for FakeHooks {}
+
+impl ToolCallHook for FakeHooks {}
+
+impl EmbeddingHook for FakeHooks {}
 
 impl ToolHook for FakeHooks {
     fn definitions(&self) -> &[ToolDefinition] {
