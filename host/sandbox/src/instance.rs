@@ -235,13 +235,15 @@ impl Instance {
         T: GuestReturn + Send + 'static,
         F: for<'a> FnOnce(&'a StageCalls, &'a mut Store<GuestData>) -> GuestFuture<'a, T> + Send + 'static,
     {
-        if matches!(*self.state.lock().await, InstanceState::Discarded { is_skipped: true, .. }) {
-            return Ok(Err(CallUsage::default()));
-        }
+        let is_discarded = match *self.state.lock().await {
+            InstanceState::Discarded { is_skipped: true, .. } => return Ok(Err(CallUsage::default())),
+            InstanceState::Discarded { is_skipped: false, .. } => true,
+            InstanceState::Live(_) => false,
+        };
         let begun = Instant::now();
         match self.call(stage, start).await {
             Ok(answered) => Ok(Ok(answered)),
-            Err(SandboxError::Fault(fault)) if self.blueprint.policy.skips(&fault.cause) => {
+            Err(SandboxError::Fault(fault)) if !is_discarded && self.blueprint.policy.skips(&fault.cause) => {
                 self.records.log_skip(&fault);
                 let Fault { fuel, memory_peak_bytes, .. } = fault;
                 Ok(Err(CallUsage { fuel, memory_peak_bytes, elapsed: begun.elapsed() }))
