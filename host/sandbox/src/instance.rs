@@ -57,7 +57,10 @@ pub(crate) struct Instance {
 enum InstanceState {
     Live(Box<LiveInstance>),
     /// Discarded. `why` is the end of a sentence about it. `is_skipped` says whether the request continues without it.
-    Discarded { why: String, is_skipped: bool },
+    Discarded {
+        why: String,
+        is_skipped: bool,
+    },
 }
 
 /// A store and the functions of its guest.
@@ -84,7 +87,8 @@ impl Instance {
     /// Starts and configures an instance. If that fails, the returned instance is discarded, and has the records of the attempt.
     pub(crate) async fn start(blueprint: Arc<Blueprint>, options: InstanceOptions) -> (Self, Result<(), SandboxError>) {
         let InstanceOptions { limits, budget, permit, records, request } = options;
-        let state = AsyncMutex::new(InstanceState::Discarded { why: "was never started".to_owned(), is_skipped: false });
+        let state =
+            AsyncMutex::new(InstanceState::Discarded { why: "was never started".to_owned(), is_skipped: false });
         let mut this = Self { blueprint, limits, records, state, permit };
         let (usage, result) = this.first_call(budget, request).await;
         let failure = match result {

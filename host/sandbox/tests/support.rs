@@ -67,7 +67,8 @@ pub(crate) fn spec(name: &str, component: Vec<u8>) -> PluginSpec {
 
 /// The prebuilt fixture `scripted` as the plugin `name`. Its configuration says what it answers.
 pub(crate) fn scripted(name: &str, config: &str) -> PluginSpec {
-    let path: PathBuf = [env!("CARGO_MANIFEST_DIR"), "..", "..", "plugins", "prebuilt", "scripted.wasm"].iter().collect();
+    let path: PathBuf =
+        [env!("CARGO_MANIFEST_DIR"), "..", "..", "plugins", "prebuilt", "scripted.wasm"].iter().collect();
     PluginSpec { config_json: Some(config.to_owned()), ..PluginSpec::new(name, ComponentSource::Path(path)) }
 }
 

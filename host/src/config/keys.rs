@@ -129,11 +129,11 @@ const ROWS: &[KeyRow] = &[
     ("plugin.grants", "", "", "Capabilities for a plugin that asks for them: `clock`, `random`."),
     (
         "plugin.on_fault",
-        "plugin.on_timeout",
         "",
-        "",
+        "the manifest, else `\"fail\"`",
         "`fail` ends the request when a call of the plugin faults. `skip` continues without the plugin.",
     ),
+    ("plugin.on_timeout", "", "the manifest, else that of `on_fault`", "The same for a call that takes too long."),
     ("mcp.server.name", "", "required", "The name in `mcp_servers` of tenants."),
     ("mcp.server.command", "", "required without `url`", "The program of the MCP server and its arguments."),
     ("mcp.server.url", "URL", "required without `command`", "The address of an MCP server over HTTP."),

@@ -33,11 +33,7 @@ pub trait ToolCallHook {
     }
 
     /// The result that the model reads, for a call that ran. A rewritten result keeps its provider and its cost.
-    fn after_call<'a>(
-        &'a self,
-        call: &'a ToolCall,
-        outcome: ToolOutcome,
-    ) -> BoxFuture<'a, Result<ToolOutcome, Error>> {
+    fn after_call<'a>(&'a self, call: &'a ToolCall, outcome: ToolOutcome) -> BoxFuture<'a, Result<ToolOutcome, Error>> {
         let _ = call;
         Box::pin(std::future::ready(Ok(outcome)))
     }

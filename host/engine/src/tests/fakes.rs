@@ -6,10 +6,10 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use firebox_contract::{
-    BoxFuture, Caller, Chat, Clock, DeliveryTracker, EmbeddingHook, Error, HookSource, Hooks, LanguageModel, LogLine, Logits, Message,
-    ModelInfo, OpenGate, PluginUse, PromptHook, PromptVerdict, RequestInfo, SamplingOverrides, SequenceId, Span,
-    TextCodec, TextDecoder, TextHook, TextVerdict, TokenHook, TokenId, ToolCall, ToolCallHook, ToolDefinition, ToolEffects, ToolHook,
-    ToolOutcome,
+    BoxFuture, Caller, Chat, Clock, DeliveryTracker, EmbeddingHook, Error, HookSource, Hooks, LanguageModel, LogLine,
+    Logits, Message, ModelInfo, OpenGate, PluginUse, PromptHook, PromptVerdict, RequestInfo, SamplingOverrides,
+    SequenceId, Span, TextCodec, TextDecoder, TextHook, TextVerdict, TokenHook, TokenId, ToolCall, ToolCallHook,
+    ToolDefinition, ToolEffects, ToolHook, ToolOutcome,
 };
 
 use crate::{Engine, EngineOptions, Speculation};

@@ -6,9 +6,9 @@ use firebox_contract::limits;
 use firebox_contract::{Error, Hooks, LogLine, PluginUse, RequestInfo, Stage, ToolCall, ToolDefinition, ToolOutcome};
 use wasmtime::component::ResourceAny;
 
-use super::{OfferCheck, PluginChain};
 use super::per_call::PerCallPlugin;
 use super::tool_index::{ToolIndex, check_arguments};
+use super::{OfferCheck, PluginChain};
 use crate::error::SandboxError;
 use crate::instance::pool::SharedPermit;
 use crate::instance::records::Records;
@@ -45,11 +45,7 @@ impl BoundChain {
     ///
     /// # Errors
     /// The fault of a plugin that does not start, or the refusal of the instance pool.
-    pub(super) async fn start(
-        chain: &PluginChain,
-        info: RequestInfo,
-        is_offered: OfferCheck,
-    ) -> Result<Self, Error> {
+    pub(super) async fn start(chain: &PluginChain, info: RequestInfo, is_offered: OfferCheck) -> Result<Self, Error> {
         let request: Arc<str> = Arc::from(info.id.as_str());
         let mut permits = permits(chain).await?.into_iter();
         let (mut instances, mut members) = (Vec::new(), Vec::with_capacity(chain.plugins.len()));
@@ -65,7 +61,9 @@ impl BoundChain {
             let (instance, started) = Instance::start(Arc::clone(&plugin.blueprint), options).await;
             match started {
                 Ok(()) => {}
-                Err(SandboxError::Fault(fault)) if plugin.blueprint.policy.skips(&fault.cause) => records.log_skip(&fault),
+                Err(SandboxError::Fault(fault)) if plugin.blueprint.policy.skips(&fault.cause) => {
+                    records.log_skip(&fault)
+                }
                 Err(error) => return Err(error.into()),
             }
             members.push(ChainMember::PerRequest(instances.len()));

@@ -4,9 +4,7 @@ mod v1;
 
 use std::sync::Arc;
 
-use firebox_contract::{
-    BoxFuture, CallVerdict, Error, Stage, ToolCall, ToolCallHook, ToolOutcome, limits,
-};
+use firebox_contract::{BoxFuture, CallVerdict, Error, Stage, ToolCall, ToolCallHook, ToolOutcome, limits};
 use wasmtime::Store;
 
 use super::{GuestFuture, GuestReturn, StageVersion, stage_missing};
@@ -65,11 +63,7 @@ impl GuestReturn for GuestOutcomeVerdict {
 /// The functions of the interface `tool-call`, in any version.
 pub(crate) trait ToolCallCalls: Send + Sync {
     /// Decides about a call.
-    fn before<'a>(
-        &'a self,
-        store: &'a mut Store<GuestData>,
-        call: Arc<ToolCall>,
-    ) -> GuestFuture<'a, GuestCallVerdict>;
+    fn before<'a>(&'a self, store: &'a mut Store<GuestData>, call: Arc<ToolCall>) -> GuestFuture<'a, GuestCallVerdict>;
     /// Decides about the result of a call.
     fn after<'a>(
         &'a self,
@@ -92,11 +86,7 @@ impl ToolCallHook for BoundChain {
         Box::pin(before(&self.instances, call))
     }
 
-    fn after_call<'a>(
-        &'a self,
-        call: &'a ToolCall,
-        outcome: ToolOutcome,
-    ) -> BoxFuture<'a, Result<ToolOutcome, Error>> {
+    fn after_call<'a>(&'a self, call: &'a ToolCall, outcome: ToolOutcome) -> BoxFuture<'a, Result<ToolOutcome, Error>> {
         Box::pin(after(&self.instances, call, outcome))
     }
 }

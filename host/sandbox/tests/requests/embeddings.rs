@@ -17,7 +17,8 @@ fn vectors() -> Vec<Vec<f32>> {
 async fn texts_and_vectors_go_through_the_chain() {
     let sandbox = sandbox();
     let first = sandbox.load(scripted("first", r#"{"texts": "append !", "vectors": "halve"}"#)).await.expect("loaded");
-    let second = sandbox.load(scripted("second", r#"{"texts": "append ?", "vectors": "halve"}"#)).await.expect("loaded");
+    let second =
+        sandbox.load(scripted("second", r#"{"texts": "append ?", "vectors": "halve"}"#)).await.expect("loaded");
     let mut hooks = bind(&chain(&[&first, &second])).await;
     let verdict = hooks.before_embedding(texts()).await.expect("no fault");
     assert_eq!(verdict, EmbeddingVerdict::Continue(vec!["a!?".to_owned(), "b!?".to_owned()]));

@@ -88,13 +88,17 @@ async fn the_rules_of_a_chain_are_combined_and_who_decides_alone_is_seen_by_the_
     let second = load(&sandbox, "second", r#"{"hold": 2, "tokens": ["allow 2 3 4", "prefer 7", "allow 8"]}"#).await;
     let mut hooks = bind(&chain(&[&first, &second])).await;
     let mut session = session(&mut *hooks).await;
-    let step = |accepted: &[u32], taken_back| TokenStep { accepted: accepted.to_vec(), taken_back, ..Default::default() };
+    let step =
+        |accepted: &[u32], taken_back| TokenStep { accepted: accepted.to_vec(), taken_back, ..Default::default() };
     assert_eq!(session.next(step(&[], 0)).await.expect("no fault"), allow(&[2, 3]));
     assert_eq!(session.next(step(&[2], 0)).await.expect("no fault"), TokenAction::Force(vec![4, 5]));
     let preferred = TokenAction::Choose(TokenRule { allow: None, bias: vec![(7, 1e4)] });
     lines(&*hooks);
     assert_eq!(session.next(step(&[4, 5], 0)).await.expect("no fault"), preferred);
-    assert!(lines(&*hooks).iter().any(|line| line.contains("[2, 4, 5]")), "the second sees what it was not asked about");
+    assert!(
+        lines(&*hooks).iter().any(|line| line.contains("[2, 4, 5]")),
+        "the second sees what it was not asked about"
+    );
     let fault = fault(session.next(step(&[7], 0)).await);
     assert_eq!((fault.plugin.as_str(), fault.stage), ("second", Stage::Token));
     assert!(fault.to_string().contains("no token that the plugins before it allow"), "{fault}");
@@ -165,7 +169,8 @@ async fn needs_are_limited() {
 #[tokio::test]
 async fn a_late_call_has_a_policy_of_its_own() {
     let sandbox = sandbox();
-    let limits = PluginLimits { timeout: Duration::from_millis(50), fuel: PluginLimits::MAX.fuel, ..Default::default() };
+    let limits =
+        PluginLimits { timeout: Duration::from_millis(50), fuel: PluginLimits::MAX.fuel, ..Default::default() };
     for (on_fault, on_timeout) in [(OnFault::Fail, OnFault::Skip), (OnFault::Skip, OnFault::Fail)] {
         for (config, effect) in [(r#"{"tokens": ["spin"]}"#, on_timeout), (r#"{"tokens": ["trap"]}"#, on_fault)] {
             let spec = PluginSpec { on_fault, on_timeout: Some(on_timeout), limits, ..scripted("p", config) };

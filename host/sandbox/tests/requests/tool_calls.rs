@@ -26,10 +26,17 @@ async fn arguments_go_through_the_chain_and_results_come_back_the_other_way() {
     assert_eq!(verdict, CallVerdict::Run(Some("{\"to\":\"bob\"}".to_owned())));
     let sent = ToolOutcome { fuel: 7, ..ToolOutcome::ok("server", "sent") };
     let outcome = hooks.after_call(&call(), sent).await.expect("no fault");
-    assert_eq!((outcome.content.as_str(), outcome.is_error), ("sent?!", false), "the inner plugin is nearest to the tool");
+    assert_eq!(
+        (outcome.content.as_str(), outcome.is_error),
+        ("sent?!", false),
+        "the inner plugin is nearest to the tool"
+    );
     assert_eq!((outcome.provider.as_str(), outcome.fuel), ("server", 7));
     let log: Vec<String> = hooks.take_log().into_iter().map(|line| line.message).collect();
-    assert!(log.contains(&"before mail {\"to\":\"bob\"}".to_owned()), "the inner plugin sees the new arguments: {log:?}");
+    assert!(
+        log.contains(&"before mail {\"to\":\"bob\"}".to_owned()),
+        "the inner plugin sees the new arguments: {log:?}"
+    );
 }
 
 #[tokio::test]

@@ -9,11 +9,7 @@ use super::GuestTokenAction;
 ///
 /// # Errors
 /// What is wrong with it, as a sentence about the plugin.
-pub(super) fn check(
-    action: GuestTokenAction,
-    vocabulary: usize,
-    held: usize,
-) -> Result<Option<TokenAction>, String> {
+pub(super) fn check(action: GuestTokenAction, vocabulary: usize, held: usize) -> Result<Option<TokenAction>, String> {
     Ok(Some(match action {
         GuestTokenAction::Keep => return Ok(None),
         GuestTokenAction::AllowMask(words) => allowing(mask(words, vocabulary)?)?,

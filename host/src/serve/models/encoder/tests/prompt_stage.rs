@@ -3,8 +3,8 @@
 use std::sync::atomic::AtomicUsize;
 
 use firebox_contract::{
-    BoxFuture, EmbeddingHook, Fault, Hooks, LogLine, Message, PromptHook, PromptVerdict, Role, Stage, TextHook, TextVerdict,
-    TokenHook, ToolCallHook, ToolDefinition, ToolHook,
+    BoxFuture, EmbeddingHook, Fault, Hooks, LogLine, Message, PromptHook, PromptVerdict, Role, Stage, TextHook,
+    TextVerdict, TokenHook, ToolCallHook, ToolDefinition, ToolHook,
 };
 
 use super::*;
