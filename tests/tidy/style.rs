@@ -20,6 +20,7 @@ const UNSAFE_FILES: &[&str] = &[
     "host/models/src/kernel/cpu/elements.rs",
     "host/models/src/kernel/cpu/linear/gemm.rs",
     "host/models/src/kernel/cpu/linear/level.rs",
+    "host/models/src/kernel/cpu/linear/prefetch.rs",
     "host/models/src/kernel/cpu/linear/quantized.rs",
     "host/models/src/kernel/cpu/linear/quantized/integers.rs",
     "host/models/src/kernel/cpu/linear/quantized/level.rs",

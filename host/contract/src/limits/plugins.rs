@@ -45,14 +45,12 @@ pub const PLUGIN_REQUEST_BYTES_MAX: usize = 8 * MIB;
 pub const PLUGIN_ERROR_BYTES_MAX: usize = 4 * KIB;
 /// Maximum bytes that one call of a token stage may return: a mask or a list of all tokens of a large vocabulary.
 pub const PLUGIN_TOKEN_BYTES_MAX: usize = 2 * MIB;
-/// Most likely tokens that a plugin may ask for at each token.
-pub const TOKEN_CANDIDATES_MAX: usize = 1_024;
-/// Tokens that a plugin may have held back, so that it can take them back.
-pub const TOKEN_HOLD_BACK_MAX: usize = 64;
-/// Tokens that a plugin may force at once.
-pub const TOKENS_FORCED_MAX: usize = 1_024;
-/// Tokens that plugins may take back in one answer, in total.
-pub const TOKENS_TAKEN_BACK_MAX: usize = 1_024;
+/// Most likely tokens that a plugin of the token stage may ask for at each token.
+pub const STAGE_CANDIDATE_TOKENS_MAX: usize = 1_024;
+/// Tokens that a plugin of the token stage may keep from the reader for a while, so that it can take them back.
+pub const STAGE_HOLD_BACK_TOKENS_MAX: usize = 64;
+/// Tokens that a plugin of the token stage may force at a time.
+pub const STAGE_FORCED_TOKENS_MAX: usize = 1_024;
 /// Bytes of the log of one plugin in one request. Further log lines are dropped.
 pub const PLUGIN_LOG_BYTES_MAX: usize = MIB;
 /// Bytes of one log line of a plugin. The rest is cut.

@@ -5,7 +5,7 @@ mod v1;
 
 use std::sync::Arc;
 
-use firebox_contract::limits::{TOKEN_CANDIDATES_MAX, TOKEN_HOLD_BACK_MAX};
+use firebox_contract::limits::{STAGE_CANDIDATE_TOKENS_MAX, STAGE_HOLD_BACK_TOKENS_MAX};
 use firebox_contract::{
     BoxFuture, Error, RequestInfo, Stage, TokenAction, TokenHook, TokenId, TokenNeeds, TokenRule, TokenSequence,
     TokenSession, TokenStep,
@@ -141,8 +141,8 @@ impl Member {
         });
         let Ok((StartedSession { session, needs }, usage)) = started.await? else { return Ok(None) };
         let too_much = [
-            ("candidates", needs.candidates, TOKEN_CANDIDATES_MAX),
-            ("held-back tokens", needs.hold_back, TOKEN_HOLD_BACK_MAX),
+            ("candidates", needs.candidates, STAGE_CANDIDATE_TOKENS_MAX),
+            ("held-back tokens", needs.hold_back, STAGE_HOLD_BACK_TOKENS_MAX),
         ];
         if let Some((what, asked, most)) = too_much.into_iter().find(|(_, asked, most)| asked > most) {
             let reason = format!("its session needs {asked} {what}; at most {most} are allowed");

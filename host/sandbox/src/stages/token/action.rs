@@ -1,6 +1,6 @@
 //! Checks what a plugin answers at the token stage, and combines the answers of a chain.
 
-use firebox_contract::limits::TOKENS_FORCED_MAX;
+use firebox_contract::limits::STAGE_FORCED_TOKENS_MAX;
 use firebox_contract::{TokenAction, TokenId, TokenMask, TokenRule};
 
 use super::GuestTokenAction;
@@ -34,8 +34,8 @@ pub(super) fn check(action: GuestTokenAction, vocabulary: usize, held: usize) ->
         }
         GuestTokenAction::Force(tokens) => {
             check_tokens(&tokens, vocabulary)?;
-            if tokens.is_empty() || tokens.len() > TOKENS_FORCED_MAX {
-                return Err(format!("it forced {} tokens; 1 to {TOKENS_FORCED_MAX} are allowed", tokens.len()));
+            if tokens.is_empty() || tokens.len() > STAGE_FORCED_TOKENS_MAX {
+                return Err(format!("it forced {} tokens; 1 to {STAGE_FORCED_TOKENS_MAX} are allowed", tokens.len()));
             }
             TokenAction::Force(tokens)
         }
@@ -139,7 +139,7 @@ mod tests {
             (infinite, "bias inf"),
             (GuestTokenAction::Bias(vec![u32::MAX], vec![1.0]), "token 4294967295"),
             (GuestTokenAction::Force(Vec::new()), "forced 0 tokens"),
-            (GuestTokenAction::Force(vec![1; TOKENS_FORCED_MAX + 1]), "forced 1025 tokens"),
+            (GuestTokenAction::Force(vec![1; STAGE_FORCED_TOKENS_MAX + 1]), "forced 1025 tokens"),
             (GuestTokenAction::Force(vec![99]), "token 99"),
             (GuestTokenAction::Backtrack(0), "took back 0 tokens, and 3 are held back"),
             (GuestTokenAction::Backtrack(4), "took back 4 tokens"),
