@@ -5,13 +5,14 @@
 //! inputs    rows of x as integers     panels   the same packed for GEMM
 //! formats   one unpacker for each block type   weights  a step of unpacked weights
 //! gemv      a few rows of x           gemm     more rows
-//! shorts    registers that unpack and multiply in gemv      integers  those of gemm      level  their instructions
+//! bytes     registers that unpack, and multiply in gemv     integers  those of gemm      level  their instructions
 //! ```
 //!
 //! Sums of integers are exact, and both kernels add the blocks of a row one by one in the order of the columns. So the
 //! result of a row of `x` is the same in every batch. It differs from a product in f32 by the rounding of `x`, which is
-//! to 16 bits in blocks of 32 and to 12 bits in blocks of 256, and by that of the sum.
+//! to 8 bits in blocks as large as those of the weights, and by that of the sum.
 
+mod bytes;
 mod formats;
 mod gemm;
 mod gemv;
@@ -19,7 +20,6 @@ mod inputs;
 mod integers;
 mod level;
 mod panels;
-mod shorts;
 #[cfg(test)]
 mod tests;
 mod weights;

@@ -1,14 +1,13 @@
-//! How each block type becomes 16-bit integers. To add one: a type in a file below, and a row in `super::level`.
+//! How each block type becomes codes of 8 bits. To add one: a type in a file below, and a row in `super::level`.
 //!
-//! A weight is `scale * code + least * minimum`. In a small block, 32 weights, the minimum is 1. In a large one, 256
-//! weights, each group has a minimum, and each code is the file's code times the small scale of its group, which fits
-//! into 16 bits for every type.
+//! A weight is `scale * factor * (code - OFFSET) + least * minimum`. In a small block, 32 weights, factor and minimum
+//! are 1. In a large one, 256 weights, each group of 16 has its own.
 
 mod fives;
 mod fours;
 mod k_quants;
 
-use super::shorts::Shorts;
+use super::bytes::{CodeBytes, FACTORS};
 
 pub(super) use fives::{Q5_0, Q5_1};
 pub(super) use fours::{Iq4Nl, Iq4Xs, Mxfp4, Q4_0, Q4_1};
@@ -32,9 +31,6 @@ impl BlockSize {
     }
 }
 
-/// Minima of a large block: one for each 16 weights.
-pub(super) const MINIMA: usize = 16;
-
 /// A type of block.
 pub(super) trait CodeFormat {
     /// Its number in files.
@@ -43,46 +39,47 @@ pub(super) trait CodeFormat {
     /// Bytes of a block.
     const BYTES: usize;
     const HAS_MINIMA: bool;
-    /// What is taken from each code of a small block. GEMV takes it from the sum instead.
+    /// Whether codes are signed bytes. Others are below 64.
+    const IS_SIGNED: bool = false;
+    /// What is taken from each code. GEMV takes it from the sums instead.
     const OFFSET: i32 = 0;
 
     /// `scale` of a block.
-    fn scale<S: Shorts>(block: &[u8]) -> f32;
+    fn scale<B: CodeBytes>(block: &[u8]) -> f32;
 
     /// `least` of a block.
     #[inline(always)]
-    fn least<S: Shorts>(_block: &[u8]) -> f32 {
+    fn least<B: CodeBytes>(_block: &[u8]) -> f32 {
         0.0
     }
 
-    /// The minima of a large block, in the order of [`Shorts::factors`].
+    /// The factors of a large block.
     #[inline(always)]
-    fn minima<S: Shorts>(_block: &[u8]) -> S {
-        S::factors([0; 16])
+    fn factors<B: CodeBytes>(_block: &[u8]) -> B::Factors {
+        B::factors([1; FACTORS])
     }
 
-    /// Gives all codes of a block to `sink`, before `OFFSET` is taken: of each 32 weights the 16 at even places, then the
-    /// 16 at odd ones.
-    fn unpack<S: Shorts>(block: &[u8], sink: &mut impl Sink<S>);
+    /// The minima of a large block.
+    #[inline(always)]
+    fn minima<B: CodeBytes>(_block: &[u8]) -> B::Factors {
+        B::factors([0; FACTORS])
+    }
+
+    /// Gives the codes of each 32 weights of a block to `sink`, before `OFFSET` is taken.
+    fn unpack<B: CodeBytes>(block: &[u8], sink: &mut impl Sink<B>);
 }
 
 /// What is done with codes. It is not a closure, since only a function can be inlined for certain: the instructions of
-/// `S` exist only in the function that enables them.
-pub(super) trait Sink<S> {
-    fn take(&mut self, part: usize, codes: S);
-}
-
-/// Gives the codes of group `group`, 32 weights.
-#[inline(always)]
-fn take_two<S>(sink: &mut impl Sink<S>, group: usize, [even, odd]: [S; 2]) {
-    sink.take(2 * group, even);
-    sink.take(2 * group + 1, odd);
+/// `B` exist only in the function that enables them.
+pub(super) trait Sink<B> {
+    /// The codes of group `group` of a block.
+    fn take(&mut self, group: usize, codes: B);
 }
 
 /// The IEEE half at byte `at`.
 #[inline(always)]
-fn half_at<S: Shorts>(block: &[u8], at: usize) -> f32 {
-    S::half(u16::from_le_bytes([block[at], block[at + 1]]))
+fn half_at<B: CodeBytes>(block: &[u8], at: usize) -> f32 {
+    B::half(u16::from_le_bytes([block[at], block[at + 1]]))
 }
 
 pub(super) struct Q8_0;
@@ -92,14 +89,15 @@ impl CodeFormat for Q8_0 {
     const SIZE: BlockSize = BlockSize::Small;
     const BYTES: usize = 34;
     const HAS_MINIMA: bool = false;
+    const IS_SIGNED: bool = true;
 
     #[inline(always)]
-    fn scale<S: Shorts>(block: &[u8]) -> f32 {
-        half_at::<S>(block, 0)
+    fn scale<B: CodeBytes>(block: &[u8]) -> f32 {
+        half_at::<B>(block, 0)
     }
 
     #[inline(always)]
-    fn unpack<S: Shorts>(block: &[u8], sink: &mut impl Sink<S>) {
-        take_two(sink, 0, S::signed_bytes(&block[2..]));
+    fn unpack<B: CodeBytes>(block: &[u8], sink: &mut impl Sink<B>) {
+        sink.take(0, B::load(&block[2..]));
     }
 }

@@ -1,7 +1,8 @@
 //! GEMM: weights of a few rows are unpacked a step of columns at a time into the first-level cache, and multiplied by
 //! all panels of `x`. A tile of sums stays in registers for a block, and its f32 sums in the second-level cache.
 
-use super::formats::{BlockSize, MINIMA};
+use super::bytes::FACTORS;
+use super::formats::BlockSize;
 use super::inputs::STEP;
 use super::integers::Integers;
 use super::panels::QuantizedPanel;
@@ -43,7 +44,10 @@ fn registers<I: Integers, const B: usize, const MIN: bool>(
         codes: &x.codes[step * (STEP / 2) * width..(step + 1) * (STEP / 2) * width],
         scales: &x.scales[step * per_step * width..(step + 1) * per_step * width],
         sums: x.sums.get(step * per_step * width..(step + 1) * per_step * width).unwrap_or_default(),
-        code_sums: x.code_sums.get(step * (MINIMA / 2) * width..(step + 1) * (MINIMA / 2) * width).unwrap_or_default(),
+        code_sums: x
+            .code_sums
+            .get(step * (FACTORS / 2) * width..(step + 1) * (FACTORS / 2) * width)
+            .unwrap_or_default(),
     };
     let blocks = (columns - step * STEP).min(STEP) / B;
     match width == I::Floats::LANES {

@@ -1,20 +1,20 @@
 //! GEMV: a row of weights and a few rows of `x` go through the registers together. Each block is unpacked once for all
 //! of them.
 
+use super::bytes::{CodeBytes, GROUP};
 use super::formats::{BlockSize, CodeFormat, Sink};
-use super::inputs::{InputStep, QuantizedRow, STEP};
-use super::shorts::{GROUP, Shorts};
+use super::inputs::{InputStep, QuantizedRow};
 use crate::kernel::cpu::linear::prefetch;
 use crate::kernel::cpu::linear::vector::Vector;
 
-const _: () = assert!(STEP == GROUP * BlockSize::Small.weights());
-
 /// Rows of weights whose blocks are added together: a sum waits for the one before, and others are made meanwhile.
 const ROWS: usize = 4;
+/// Large blocks whose sums are made together, each with a second sum.
+const LARGE: usize = GROUP / 2;
 
 /// The products of rows of weights and all rows of `x`. `out` is `[rows, m]`.
 #[inline(always)]
-pub(super) fn run<F: CodeFormat, S: Shorts, V: Vector>(
+pub(super) fn run<F: CodeFormat, B: CodeBytes, V: Vector>(
     weights: &[u8],
     row_bytes: usize,
     x: &[QuantizedRow],
@@ -25,10 +25,10 @@ pub(super) fn run<F: CodeFormat, S: Shorts, V: Vector>(
     let m = x.len();
     for (weights, out) in weights.chunks(ROWS * row_bytes).zip(out.chunks_mut(ROWS * m)) {
         for (at, [a, b]) in twos.iter().enumerate() {
-            columns::<F, S, V, 2>(weights, row_bytes, [a, b], &mut parts, &mut out[2 * at..], m);
+            columns::<F, B, V, 2>(weights, row_bytes, [a, b], &mut parts, &mut out[2 * at..], m);
         }
         for x in ones {
-            columns::<F, S, V, 1>(weights, row_bytes, [x], &mut parts, &mut out[m - 1..], m);
+            columns::<F, B, V, 1>(weights, row_bytes, [x], &mut parts, &mut out[m - 1..], m);
         }
     }
 }
@@ -36,7 +36,7 @@ pub(super) fn run<F: CodeFormat, S: Shorts, V: Vector>(
 /// The products of at most `ROWS` rows and `C` rows of `x`, in every `m`th place of `out`. The sums are those of GEMM,
 /// which adds one block after another, too.
 #[inline(always)]
-fn columns<F: CodeFormat, S: Shorts, V: Vector, const C: usize>(
+fn columns<F: CodeFormat, B: CodeBytes, V: Vector, const C: usize>(
     weights: &[u8],
     row_bytes: usize,
     x: [&[InputStep]; C],
@@ -46,13 +46,13 @@ fn columns<F: CodeFormat, S: Shorts, V: Vector, const C: usize>(
 ) {
     if F::SIZE == BlockSize::Large {
         for (weights, out) in weights.chunks_exact(row_bytes).zip(out.chunks_mut(m)) {
-            out[..C].copy_from_slice(&large::<F, S, V, C>(weights, x));
+            out[..C].copy_from_slice(&large::<F, B, V, C>(weights, x));
         }
         return;
     }
     let steps = (row_bytes / F::BYTES).div_ceil(GROUP);
     for (weights, parts) in weights.chunks_exact(row_bytes).zip(parts.chunks_exact_mut(C * steps)) {
-        small::<F, S, V, C>(weights, x, parts);
+        small::<F, B, V, C>(weights, x, parts);
     }
     let rows = weights.len() / row_bytes;
     for c in 0..C {
@@ -82,7 +82,7 @@ fn columns<F: CodeFormat, S: Shorts, V: Vector, const C: usize>(
 
 /// Writes the products of the blocks of a row to `parts`, `[steps, C]`.
 #[inline(always)]
-fn small<F: CodeFormat, S: Shorts, V: Vector, const C: usize>(
+fn small<F: CodeFormat, B: CodeBytes, V: Vector, const C: usize>(
     weights: &[u8],
     x: [&[InputStep]; C],
     parts: &mut [[f32; GROUP]],
@@ -91,10 +91,10 @@ fn small<F: CodeFormat, S: Shorts, V: Vector, const C: usize>(
     let (rest, whole) = (steps.remainder(), steps.len());
     let (first, last) = parts.split_at_mut(C * whole);
     for ((step, weights), parts) in steps.enumerate().zip(first.as_chunks_mut::<C>().0) {
-        small_step::<F, S, V, C>(weights, GROUP, x.map(|x| &x[step]), parts);
+        small_step::<F, B, V, C>(weights, GROUP, x.map(|x| &x[step]), parts);
     }
     if let (false, Some(parts)) = (rest.is_empty(), last.first_chunk_mut::<C>()) {
-        small_step::<F, S, V, C>(rest, rest.len() / F::BYTES, x.map(|x| &x[whole]), parts);
+        small_step::<F, B, V, C>(rest, rest.len() / F::BYTES, x.map(|x| &x[whole]), parts);
     }
 }
 
@@ -104,27 +104,27 @@ fn small<F: CodeFormat, S: Shorts, V: Vector, const C: usize>(
     clippy::needless_range_loop,
     reason = "counted loops over arrays stay in registers; iterators over them do not"
 )]
-fn small_step<F: CodeFormat, S: Shorts, V: Vector, const C: usize>(
+fn small_step<F: CodeFormat, B: CodeBytes, V: Vector, const C: usize>(
     weights: &[u8],
     blocks: usize,
     x: [&InputStep; C],
     parts: &mut [[f32; GROUP]; C],
 ) {
     prefetch::ahead(weights, GROUP * F::BYTES);
-    let mut sums = [[S::none(); GROUP]; C];
+    let mut sums = [[B::none(); GROUP]; C];
     let (mut scales, mut least) = ([0.0; GROUP], [0.0; GROUP]);
     for at in 0..blocks {
         let block = &weights[at * F::BYTES..(at + 1) * F::BYTES];
-        scales[at] = F::scale::<S>(block);
-        least[at] = F::least::<S>(block);
-        let mut products = Products { inputs: x, first: 2 * at, sums: [[S::none(); 1]; C] };
-        F::unpack::<S>(block, &mut products);
+        scales[at] = F::scale::<B>(block);
+        least[at] = F::least::<B>(block);
+        let mut products = Products { is_signed: F::IS_SIGNED, inputs: x, place: at, sums: [B::none(); C] };
+        F::unpack::<B>(block, &mut products);
         for c in 0..C {
-            sums[c][at] = products.sums[c][0];
+            sums[c][at] = products.sums[c];
         }
     }
     for c in 0..C {
-        let totals = S::totals(&sums[c]);
+        let totals = B::totals(&sums[c]);
         for at in 0..GROUP {
             let total = totals[at] - F::OFFSET * x[c].totals[at];
             let part = total as f32 * x[c].scales[at];
@@ -136,49 +136,98 @@ fn small_step<F: CodeFormat, S: Shorts, V: Vector, const C: usize>(
     }
 }
 
+/// The products of a row of large blocks.
+#[inline(always)]
+fn large<F: CodeFormat, B: CodeBytes, V: Vector, const C: usize>(weights: &[u8], x: [&[InputStep]; C]) -> [f32; C] {
+    let mut out = [0.0; C];
+    for (steps, weights) in weights.chunks(LARGE * F::BYTES).enumerate() {
+        large_steps::<F, B, V, C>(weights, x.map(|x| &x[LARGE * steps..]), &mut out);
+    }
+    out
+}
+
+/// Adds the products of at most `LARGE` blocks.
 #[inline(always)]
 #[allow(
     clippy::needless_range_loop,
     reason = "counted loops over arrays stay in registers; iterators over them do not"
 )]
-fn large<F: CodeFormat, S: Shorts, V: Vector, const C: usize>(weights: &[u8], x: [&[InputStep]; C]) -> [f32; C] {
-    let mut out = [0.0; C];
-    for (step, block) in weights.chunks_exact(F::BYTES).enumerate() {
+fn large_steps<F: CodeFormat, B: CodeBytes, V: Vector, const C: usize>(
+    weights: &[u8],
+    x: [&[InputStep]; C],
+    out: &mut [f32; C],
+) {
+    let blocks = weights.len() / F::BYTES;
+    // The sums of the codes, and those of the minima or of the offset.
+    let mut sums = [[B::none(); GROUP]; C];
+    let (mut scales, mut least) = ([0.0; LARGE], [0.0; LARGE]);
+    for at in 0..blocks {
+        let block = &weights[at * F::BYTES..(at + 1) * F::BYTES];
         prefetch::ahead(block, F::BYTES);
-        let inputs = x.map(|x| &x[step]);
-        let mut products = Products { inputs, first: 0, sums: [[S::none(); 2]; C] };
-        F::unpack::<S>(block, &mut products);
-        let (scale, least, minima) = (F::scale::<S>(block), F::least::<S>(block), F::minima::<S>(block));
+        (scales[at], least[at]) = (F::scale::<B>(block), F::least::<B>(block));
+        let (factors, minima) = (F::factors::<B>(block), F::minima::<B>(block));
+        let inputs = x.map(|x| &x[at]);
+        let mut products = ScaledProducts { is_signed: F::IS_SIGNED, inputs, factors, sums: [[B::none(); 2]; C] };
+        F::unpack::<B>(block, &mut products);
         for c in 0..C {
-            let input_scale = inputs[c].scales[0];
-            let [even, odd] = products.sums[c];
-            let part = S::total(S::joined(even, odd)) as f32 * input_scale;
+            sums[c][at] = B::joined(products.sums[c][0], products.sums[c][1]);
+            if F::HAS_MINIMA {
+                sums[c][LARGE + at] = B::factor_products(minima, &x[c][at].code_sums);
+            } else if F::OFFSET != 0 {
+                sums[c][LARGE + at] = B::factor_products(factors, &x[c][at].code_sums);
+            }
+        }
+    }
+    for c in 0..C {
+        let totals = B::totals(&sums[c]);
+        for at in 0..blocks {
+            let input_scale = x[c][at].scales[0];
+            // Without the offset the parts may be larger than 32 bits, and their difference is not.
+            let total = match F::HAS_MINIMA {
+                true => totals[at],
+                false => totals[at].wrapping_sub(F::OFFSET.wrapping_mul(totals[LARGE + at])),
+            };
+            let part = total as f32 * input_scale;
             out[c] += match F::HAS_MINIMA {
-                true => {
-                    let minima = S::total(minima.plus_products(&inputs[c].code_sums, S::none()));
-                    V::fused(scale, part, least * (minima as f32 * input_scale))
-                }
-                false => part * scale,
+                true => V::fused(scales[at], part, least[at] * (totals[LARGE + at] as f32 * input_scale)),
+                false => part * scales[at],
             };
         }
     }
-    out
 }
 
-/// Sums of the products of codes and `C` rows of inputs, in `CHAINS` parts that are added in parallel.
-struct Products<'a, S: Shorts, const C: usize, const CHAINS: usize> {
+/// Sums of the products of a small block and `C` rows of inputs.
+struct Products<'a, B: CodeBytes, const C: usize> {
+    is_signed: bool,
     inputs: [&'a InputStep; C],
-    /// The place of the first codes in the inputs.
-    first: usize,
-    sums: [[S::Sums; CHAINS]; C],
+    /// The place of the block in the inputs.
+    place: usize,
+    sums: [B::Sums; C],
 }
 
-impl<S: Shorts, const C: usize, const CHAINS: usize> Sink<S> for Products<'_, S, C, CHAINS> {
+impl<B: CodeBytes, const C: usize> Sink<B> for Products<'_, B, C> {
     #[inline(always)]
-    fn take(&mut self, part: usize, codes: S) {
+    fn take(&mut self, _group: usize, codes: B) {
         for c in 0..C {
-            let sums = &mut self.sums[c][part % CHAINS];
-            *sums = codes.plus_products(&self.inputs[c].codes[self.first + part], *sums);
+            self.sums[c] = codes.products(self.is_signed, &self.inputs[c].codes[self.place]);
+        }
+    }
+}
+
+/// Sums of the scaled products of a large block and `C` rows of inputs, in two parts that are added in parallel.
+struct ScaledProducts<'a, B: CodeBytes, const C: usize> {
+    is_signed: bool,
+    inputs: [&'a InputStep; C],
+    factors: B::Factors,
+    sums: [[B::Sums; 2]; C],
+}
+
+impl<B: CodeBytes, const C: usize> Sink<B> for ScaledProducts<'_, B, C> {
+    #[inline(always)]
+    fn take(&mut self, group: usize, codes: B) {
+        for c in 0..C {
+            let sums = &mut self.sums[c][group % 2];
+            *sums = codes.plus_scaled(self.is_signed, &self.inputs[c].codes[group], self.factors, group, *sums);
         }
     }
 }

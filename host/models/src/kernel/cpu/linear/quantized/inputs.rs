@@ -1,34 +1,18 @@
-//! Rows of `x` as 16-bit integers in blocks of 32 or 256, each with a scale.
-//!
-//! The largest code is such that the sum over a block fits into 32 bits for every weight. For blocks of 32 a code has 15
-//! bits and a sign, for blocks of 256, whose weights have up to 13 bits, 11 and a sign.
+//! Rows of `x` as 8-bit integers in blocks of 32 or 256, each with a scale, as llama.cpp quantizes them.
 
-use super::formats::{BlockSize, MINIMA};
+use super::bytes::{CODES, FACTORS, GROUP, in_turns};
+use super::formats::BlockSize;
 use super::level::IntegerLevel;
-use super::shorts::{GROUP, SHORTS};
 use crate::kernel::cpu::threads::share_chunks;
 
 /// Below this a block is zero, since the inverse of its scale would be infinite.
 const SMALLEST: f32 = 1e-30;
 /// Weights of one step: a large block, or as many small ones. Rows are padded to a multiple.
-pub(super) const STEP: usize = 256;
-/// Registers of one step.
-pub(super) const STEP_PARTS: usize = STEP / SHORTS;
+pub(super) const STEP: usize = GROUP * CODES;
 /// Elements of `x` up to which a second thread is not worth it.
 const SERIAL_ELEMENTS: usize = 1 << 14;
-
-/// The codes of one step.
-pub(super) type StepCodes = [[i16; SHORTS]; STEP_PARTS];
-
-/// The largest code, by the size of a block.
-pub(super) fn code_max(size: BlockSize) -> f32 {
-    match size {
-        // 32 * 128 * 32,767 < 2^31.
-        BlockSize::Small => 32_767.0,
-        // 256 * 4,096 * 2,047 < 2^31, and the sum of 16 codes fits into 16 bits.
-        BlockSize::Large => 2_047.0,
-    }
-}
+/// The largest code: a product with a code of 8 bits and its neighbour's fit into 16 bits together.
+pub(super) const CODE_MAX: f32 = 127.0;
 
 /// Quantized rows of `x`, each padded with zeros to whole steps.
 #[derive(Debug)]
@@ -43,25 +27,25 @@ pub(super) type QuantizedRow = Vec<InputStep>;
 /// `STEP` values.
 #[derive(Debug, Clone)]
 pub(super) struct InputStep {
-    pub(super) codes: StepCodes,
+    pub(super) codes: [[i8; CODES]; GROUP],
     /// One for each block.
     pub(super) scales: [f32; GROUP],
     /// For small blocks: the sum of each block's codes.
     pub(super) totals: [i32; GROUP],
     /// For small blocks: the sum of each block's values.
     pub(super) sums: [f32; GROUP],
-    /// For a large block: the sums of each 16 codes, those of even groups first.
-    pub(super) code_sums: [i16; MINIMA],
+    /// For a large block: the sums of each 16 codes, in the order of [`in_turns`].
+    pub(super) code_sums: [i16; FACTORS],
 }
 
 impl Default for InputStep {
     fn default() -> Self {
         Self {
-            codes: [[0; SHORTS]; STEP_PARTS],
+            codes: [[0; CODES]; GROUP],
             scales: [0.0; GROUP],
             totals: [0; GROUP],
             sums: [0.0; GROUP],
-            code_sums: [0; MINIMA],
+            code_sums: [0; FACTORS],
         }
     }
 }
@@ -98,16 +82,13 @@ impl InputStep {
         let codes = self.codes.as_flattened_mut();
         let each = x.chunks_exact(size.weights()).zip(codes.chunks_exact_mut(size.weights())).zip(&mut self.scales);
         for (((x, codes), scale), (total, sum)) in each.zip(self.totals.iter_mut().zip(&mut self.sums)) {
-            *scale = quantize(x, codes, code_max(size));
+            *scale = quantize(x, codes);
             *total = codes.iter().map(|code| i32::from(*code)).sum();
             *sum = *scale * *total as f32;
         }
         if size == BlockSize::Large {
-            // Of each 32, the first 16 weights are the first eight at even places and at odd ones.
-            let (even, odd) = self.code_sums.split_at_mut(MINIMA / 2);
-            for ((even, odd), codes) in even.iter_mut().zip(odd).zip(codes.as_chunks::<32>().0) {
-                let sum = |from: usize| codes[from..from + 8].iter().sum::<i16>();
-                (*even, *odd) = (sum(0) + sum(16), sum(8) + sum(24));
+            for (at, codes) in codes.as_chunks::<{ STEP / FACTORS }>().0.iter().enumerate() {
+                self.code_sums[in_turns(at)] = codes.iter().map(|code| i16::from(*code)).sum();
             }
         }
     }
@@ -115,7 +96,7 @@ impl InputStep {
 
 /// Writes the codes of a block and returns its scale, which is not a number if a value is not finite.
 #[inline(always)]
-fn quantize(x: &[f32], codes: &mut [i16], code_max: f32) -> f32 {
+fn quantize(x: &[f32], codes: &mut [i8]) -> f32 {
     /// Added to a number below 2^22, it leaves the nearest integer in the lowest bits.
     const ROUND: f32 = 12_582_912.0;
     // As integers, sizes are in the same order, and what is not finite is the largest.
@@ -129,11 +110,9 @@ fn quantize(x: &[f32], codes: &mut [i16], code_max: f32) -> f32 {
         codes.fill(0);
         return f32::NAN;
     }
-    let inverse = code_max / largest;
-    for (values, codes) in x.as_chunks::<32>().0.iter().zip(codes.as_chunks_mut::<32>().0) {
-        let own = values.map(|value| ((value * inverse + ROUND).to_bits() as u16).cast_signed());
-        // As weights are: those at even places, then those at odd ones.
-        *codes = std::array::from_fn(|at| own[2 * (at % 16) + at / 16]);
+    let inverse = CODE_MAX / largest;
+    for (value, code) in x.iter().zip(codes) {
+        *code = ((value * inverse + ROUND).to_bits() as u8).cast_signed();
     }
-    largest / code_max
+    largest / CODE_MAX
 }

@@ -1,5 +1,8 @@
 //! The integer instructions of the machine, and the kernels compiled for each set.
 
+#[cfg(target_arch = "x86_64")]
+use super::bytes::Avx2Bytes;
+use super::bytes::PlainBytes;
 use super::formats::{
     BlockSize, CodeFormat, Iq4Nl, Iq4Xs, Mxfp4, Q2K, Q3K, Q4_0, Q4_1, Q4K, Q5_0, Q5_1, Q5K, Q6K, Q8_0,
 };
@@ -8,9 +11,6 @@ use super::integers::PlainIntegers;
 #[cfg(target_arch = "x86_64")]
 use super::integers::{Integers256, Integers512};
 use super::panels::QuantizedPanel;
-#[cfg(target_arch = "x86_64")]
-use super::shorts::Avx2Shorts;
-use super::shorts::PlainShorts;
 use super::weights::UnpackedStep;
 use super::{gemm, gemv};
 #[cfg(target_arch = "x86_64")]
@@ -81,13 +81,13 @@ impl IntegerKernel {
 }
 
 fn unpack_plain<F: CodeFormat>(blocks: &[u8], out: &mut UnpackedStep) {
-    out.fill::<F, PlainShorts>(blocks);
+    out.fill::<F, PlainBytes>(blocks);
 }
 
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx2,f16c,fma")]
 fn unpack_avx2<F: CodeFormat>(blocks: &[u8], out: &mut UnpackedStep) {
-    out.fill::<F, Avx2Shorts>(blocks);
+    out.fill::<F, Avx2Bytes>(blocks);
 }
 
 /// A set of integer vector instructions.
@@ -209,11 +209,11 @@ fn quantize_avx2(size: BlockSize, x: &[f32], row: &mut [InputStep]) {
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx2,f16c,fma")]
 fn gemv_avx2<F: CodeFormat>(weights: &[u8], row_bytes: usize, x: &[QuantizedRow], out: &mut [f32]) {
-    gemv::run::<F, Avx2Shorts, Avx2>(weights, row_bytes, x, out);
+    gemv::run::<F, Avx2Bytes, Avx2>(weights, row_bytes, x, out);
 }
 
 fn gemv_plain<F: CodeFormat>(weights: &[u8], row_bytes: usize, x: &[QuantizedRow], out: &mut [f32]) {
-    gemv::run::<F, PlainShorts, Plain>(weights, row_bytes, x, out);
+    gemv::run::<F, PlainBytes, Plain>(weights, row_bytes, x, out);
 }
 
 #[cfg(target_arch = "x86_64")]

@@ -1,6 +1,7 @@
 //! Quantized rows of `x` packed for GEMM: the lanes of registers are rows of `x`.
 
-use super::formats::{BlockSize, MINIMA};
+use super::bytes::FACTORS;
+use super::formats::BlockSize;
 use super::inputs::{QuantizedRow, QuantizedRows, STEP};
 use crate::kernel::cpu::threads::share_chunks;
 
@@ -19,7 +20,7 @@ pub(super) struct QuantizedPanel {
     pub(super) scales: Vec<f32>,
     /// For small blocks: `[blocks, width]`.
     pub(super) sums: Vec<f32>,
-    /// For large blocks: pairs of sums, `[steps, MINIMA / 2, width]`.
+    /// For large blocks: pairs of sums, `[steps, FACTORS / 2, width]`.
     pub(super) code_sums: Vec<[i16; 2]>,
 }
 
@@ -44,7 +45,7 @@ impl QuantizedPanel {
         self.codes = vec![[0; 2]; steps * STEP / 2 * width];
         self.scales = vec![0.0; steps * blocks * width];
         self.sums = vec![0.0; steps * blocks * width];
-        let sums = if size == BlockSize::Large { steps * MINIMA / 2 * width } else { 0 };
+        let sums = if size == BlockSize::Large { steps * FACTORS / 2 * width } else { 0 };
         self.code_sums = vec![[0; 2]; sums];
         for step in 0..steps {
             let scales = &mut self.scales[step * blocks * width..(step + 1) * blocks * width];
@@ -58,11 +59,12 @@ impl QuantizedPanel {
             for (at, out) in codes.chunks_mut(16 * width).enumerate() {
                 for (lane, row) in rows.iter().enumerate() {
                     let pairs = row[step].codes.as_flattened().as_chunks::<2>().0;
-                    put(&pairs[16 * at..16 * at + 16], lane, width, out);
+                    let pairs: [[i16; 2]; 16] = std::array::from_fn(|pair| pairs[16 * at + pair].map(i16::from));
+                    put(&pairs, lane, width, out);
                 }
             }
             if size == BlockSize::Large {
-                let sums = &mut self.code_sums[step * (MINIMA / 2) * width..(step + 1) * (MINIMA / 2) * width];
+                let sums = &mut self.code_sums[step * (FACTORS / 2) * width..(step + 1) * (FACTORS / 2) * width];
                 for (lane, row) in rows.iter().enumerate() {
                     put(row[step].code_sums.as_chunks::<2>().0, lane, width, sums);
                 }

@@ -1,7 +1,7 @@
 //! Four bits a weight. In 16 bytes the low halves are weights 0 to 15, the high halves 16 to 31.
 
-use super::super::shorts::Shorts;
-use super::{BlockSize, CodeFormat, Sink, half_at, take_two};
+use super::super::bytes::CodeBytes;
+use super::{BlockSize, CodeFormat, Sink, half_at};
 
 /// What the codes of the IQ4 types stand for.
 const IQ4_VALUES: [i8; 16] = [-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113];
@@ -18,13 +18,13 @@ impl CodeFormat for Q4_0 {
     const OFFSET: i32 = 8;
 
     #[inline(always)]
-    fn scale<S: Shorts>(block: &[u8]) -> f32 {
-        half_at::<S>(block, 0)
+    fn scale<B: CodeBytes>(block: &[u8]) -> f32 {
+        half_at::<B>(block, 0)
     }
 
     #[inline(always)]
-    fn unpack<S: Shorts>(block: &[u8], sink: &mut impl Sink<S>) {
-        take_two(sink, 0, S::halves(&block[2..]));
+    fn unpack<B: CodeBytes>(block: &[u8], sink: &mut impl Sink<B>) {
+        sink.take(0, B::halves(&block[2..]));
     }
 }
 
@@ -37,18 +37,18 @@ impl CodeFormat for Q4_1 {
     const HAS_MINIMA: bool = true;
 
     #[inline(always)]
-    fn scale<S: Shorts>(block: &[u8]) -> f32 {
-        half_at::<S>(block, 0)
+    fn scale<B: CodeBytes>(block: &[u8]) -> f32 {
+        half_at::<B>(block, 0)
     }
 
     #[inline(always)]
-    fn least<S: Shorts>(block: &[u8]) -> f32 {
-        half_at::<S>(block, 2)
+    fn least<B: CodeBytes>(block: &[u8]) -> f32 {
+        half_at::<B>(block, 2)
     }
 
     #[inline(always)]
-    fn unpack<S: Shorts>(block: &[u8], sink: &mut impl Sink<S>) {
-        take_two(sink, 0, S::halves(&block[4..]));
+    fn unpack<B: CodeBytes>(block: &[u8], sink: &mut impl Sink<B>) {
+        sink.take(0, B::halves(&block[4..]));
     }
 }
 
@@ -59,15 +59,16 @@ impl CodeFormat for Iq4Nl {
     const SIZE: BlockSize = BlockSize::Small;
     const BYTES: usize = 18;
     const HAS_MINIMA: bool = false;
+    const IS_SIGNED: bool = true;
 
     #[inline(always)]
-    fn scale<S: Shorts>(block: &[u8]) -> f32 {
-        half_at::<S>(block, 0)
+    fn scale<B: CodeBytes>(block: &[u8]) -> f32 {
+        half_at::<B>(block, 0)
     }
 
     #[inline(always)]
-    fn unpack<S: Shorts>(block: &[u8], sink: &mut impl Sink<S>) {
-        take_two(sink, 0, S::looked_up(&block[2..], &IQ4_VALUES));
+    fn unpack<B: CodeBytes>(block: &[u8], sink: &mut impl Sink<B>) {
+        sink.take(0, B::halves(&block[2..]).look_up(&IQ4_VALUES));
     }
 }
 
@@ -78,17 +79,18 @@ impl CodeFormat for Mxfp4 {
     const SIZE: BlockSize = BlockSize::Small;
     const BYTES: usize = 17;
     const HAS_MINIMA: bool = false;
+    const IS_SIGNED: bool = true;
 
     /// `2^(exponent - 127) / 2`.
     #[inline(always)]
-    fn scale<S: Shorts>(block: &[u8]) -> f32 {
+    fn scale<B: CodeBytes>(block: &[u8]) -> f32 {
         let exponent = u32::from(block[0]);
         f32::from_bits(if exponent < 2 { 0x0020_0000 << exponent } else { (exponent - 1) << 23 })
     }
 
     #[inline(always)]
-    fn unpack<S: Shorts>(block: &[u8], sink: &mut impl Sink<S>) {
-        take_two(sink, 0, S::looked_up(&block[1..], &FP4_VALUES));
+    fn unpack<B: CodeBytes>(block: &[u8], sink: &mut impl Sink<B>) {
+        sink.take(0, B::halves(&block[1..]).look_up(&FP4_VALUES));
     }
 }
 
@@ -99,24 +101,26 @@ impl CodeFormat for Iq4Xs {
     const SIZE: BlockSize = BlockSize::Large;
     const BYTES: usize = 136;
     const HAS_MINIMA: bool = false;
+    const IS_SIGNED: bool = true;
 
     #[inline(always)]
-    fn scale<S: Shorts>(block: &[u8]) -> f32 {
-        half_at::<S>(block, 0)
+    fn scale<B: CodeBytes>(block: &[u8]) -> f32 {
+        half_at::<B>(block, 0)
     }
 
     #[inline(always)]
-    fn unpack<S: Shorts>(block: &[u8], sink: &mut impl Sink<S>) {
+    fn factors<B: CodeBytes>(block: &[u8]) -> B::Factors {
         let upper = u16::from_le_bytes([block[2], block[3]]);
-        let scales = std::array::from_fn(|group| {
+        B::double_factors(std::array::from_fn(|group| {
             let lower = block[4 + group / 2] >> (4 * (group % 2)) & 15;
             (lower | ((upper >> (2 * group) & 3) << 4) as u8).cast_signed() - 32
-        });
-        let scales = S::double_factors(scales);
+        }))
+    }
+
+    #[inline(always)]
+    fn unpack<B: CodeBytes>(block: &[u8], sink: &mut impl Sink<B>) {
         for group in 0..8 {
-            let [even, odd] = S::looked_up(&block[8 + 16 * group..24 + 16 * group], &IQ4_VALUES);
-            let codes = [even.times(scales, group), odd.times(scales, group)];
-            take_two(sink, group, codes);
+            sink.take(group, B::halves(&block[8 + 16 * group..]).look_up(&IQ4_VALUES));
         }
     }
 }

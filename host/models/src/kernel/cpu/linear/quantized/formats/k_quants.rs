@@ -1,7 +1,7 @@
 //! The K types: blocks of 256 weights in groups of 16 or 32, whose scales are small numbers times the block's.
 
-use super::super::shorts::Shorts;
-use super::{BlockSize, CodeFormat, Sink, half_at, take_two};
+use super::super::bytes::CodeBytes;
+use super::{BlockSize, CodeFormat, Sink, half_at};
 
 fn word(bytes: &[u8], at: usize) -> u32 {
     u32::from_le_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]])
@@ -16,10 +16,10 @@ fn top(word: u32) -> u32 {
     (word & 0xC0C0_C0C0) >> 2
 }
 
-/// The bits of `mask`, after bit `from` of each pair of bytes has moved to bit `to`.
+/// The bits of `mask`, after bit `from` of each byte has moved to bit `to`.
 #[inline(always)]
-fn moved<S: Shorts>(pairs: S, (from, to): (usize, usize), mask: i16) -> S {
-    if from > to { pairs.shr(from - to).and(mask) } else { pairs.shl(to - from).and(mask) }
+fn moved<B: CodeBytes>(bytes: B, (from, to): (usize, usize), mask: u8) -> B {
+    if from > to { bytes.shr(from - to, mask) } else { bytes.shl(to - from, mask) }
 }
 
 /// The scales of eight groups, six bits each, from 12 bytes.
@@ -43,28 +43,31 @@ impl CodeFormat for Q4K {
     const HAS_MINIMA: bool = true;
 
     #[inline(always)]
-    fn scale<S: Shorts>(block: &[u8]) -> f32 {
-        half_at::<S>(block, 0)
+    fn scale<B: CodeBytes>(block: &[u8]) -> f32 {
+        half_at::<B>(block, 0)
     }
 
     #[inline(always)]
-    fn least<S: Shorts>(block: &[u8]) -> f32 {
-        -half_at::<S>(block, 2)
+    fn least<B: CodeBytes>(block: &[u8]) -> f32 {
+        -half_at::<B>(block, 2)
     }
 
     #[inline(always)]
-    fn minima<S: Shorts>(block: &[u8]) -> S {
-        S::double_factors(six_bit_minima(&block[4..16]).map(u8::cast_signed))
+    fn minima<B: CodeBytes>(block: &[u8]) -> B::Factors {
+        B::double_factors(six_bit_minima(&block[4..16]).map(u8::cast_signed))
     }
 
     #[inline(always)]
-    fn unpack<S: Shorts>(block: &[u8], sink: &mut impl Sink<S>) {
-        let scales = S::double_factors(six_bit_scales(&block[4..16]).map(u8::cast_signed));
+    fn factors<B: CodeBytes>(block: &[u8]) -> B::Factors {
+        B::double_factors(six_bit_scales(&block[4..16]).map(u8::cast_signed))
+    }
+
+    #[inline(always)]
+    fn unpack<B: CodeBytes>(block: &[u8], sink: &mut impl Sink<B>) {
         for pair in 0..4 {
-            let bytes = S::pairs(&block[16 + 32 * pair..]);
-            let (low, high) = (2 * pair, 2 * pair + 1);
-            take_two(sink, 2 * pair, [bytes.and(15).times(scales, low), bytes.shr(8).and(15).times(scales, low)]);
-            take_two(sink, 2 * pair + 1, [bytes.shr(4).and(15).times(scales, high), bytes.shr(12).times(scales, high)]);
+            let bytes = B::load(&block[16 + 32 * pair..]);
+            sink.take(2 * pair, bytes.and(15));
+            sink.take(2 * pair + 1, bytes.shr(4, 15));
         }
     }
 }
@@ -78,34 +81,33 @@ impl CodeFormat for Q5K {
     const HAS_MINIMA: bool = true;
 
     #[inline(always)]
-    fn scale<S: Shorts>(block: &[u8]) -> f32 {
-        half_at::<S>(block, 0)
+    fn scale<B: CodeBytes>(block: &[u8]) -> f32 {
+        half_at::<B>(block, 0)
     }
 
     #[inline(always)]
-    fn least<S: Shorts>(block: &[u8]) -> f32 {
-        -half_at::<S>(block, 2)
+    fn least<B: CodeBytes>(block: &[u8]) -> f32 {
+        -half_at::<B>(block, 2)
     }
 
     #[inline(always)]
-    fn minima<S: Shorts>(block: &[u8]) -> S {
-        S::double_factors(six_bit_minima(&block[4..16]).map(u8::cast_signed))
+    fn minima<B: CodeBytes>(block: &[u8]) -> B::Factors {
+        B::double_factors(six_bit_minima(&block[4..16]).map(u8::cast_signed))
+    }
+
+    #[inline(always)]
+    fn factors<B: CodeBytes>(block: &[u8]) -> B::Factors {
+        B::double_factors(six_bit_scales(&block[4..16]).map(u8::cast_signed))
     }
 
     /// The fifth bit of group `g` is bit `g` of 32 bytes.
     #[inline(always)]
-    fn unpack<S: Shorts>(block: &[u8], sink: &mut impl Sink<S>) {
-        let scales = S::double_factors(six_bit_scales(&block[4..16]).map(u8::cast_signed));
-        let fifths = S::pairs(&block[16..]);
+    fn unpack<B: CodeBytes>(block: &[u8], sink: &mut impl Sink<B>) {
+        let fifths = B::load(&block[16..]);
         for pair in 0..4 {
-            let bytes = S::pairs(&block[48 + 32 * pair..]);
-            let (low, high) = (2 * pair, 2 * pair + 1);
-            let even = bytes.and(15).or(moved(fifths, (2 * pair, 4), 16)).times(scales, low);
-            let odd = bytes.shr(8).and(15).or(moved(fifths, (8 + 2 * pair, 4), 16)).times(scales, low);
-            take_two(sink, 2 * pair, [even, odd]);
-            let even = bytes.shr(4).and(15).or(moved(fifths, (2 * pair + 1, 4), 16)).times(scales, high);
-            let odd = bytes.shr(12).or(moved(fifths, (9 + 2 * pair, 4), 16)).times(scales, high);
-            take_two(sink, 2 * pair + 1, [even, odd]);
+            let bytes = B::load(&block[48 + 32 * pair..]);
+            sink.take(2 * pair, bytes.and(15).or(moved(fifths, (2 * pair, 4), 16)));
+            sink.take(2 * pair + 1, bytes.shr(4, 15).or(moved(fifths, (2 * pair + 1, 4), 16)));
         }
     }
 }
@@ -117,24 +119,27 @@ impl CodeFormat for Q6K {
     const SIZE: BlockSize = BlockSize::Large;
     const BYTES: usize = 210;
     const HAS_MINIMA: bool = false;
+    const OFFSET: i32 = 32;
 
     #[inline(always)]
-    fn scale<S: Shorts>(block: &[u8]) -> f32 {
-        half_at::<S>(block, 208)
+    fn scale<B: CodeBytes>(block: &[u8]) -> f32 {
+        half_at::<B>(block, 208)
+    }
+
+    #[inline(always)]
+    fn factors<B: CodeBytes>(block: &[u8]) -> B::Factors {
+        B::factors(std::array::from_fn(|group| block[192 + group].cast_signed()))
     }
 
     /// In each half of 128, runs 0 and 1 are the low halves of 64 bytes, runs 2 and 3 the high ones.
     #[inline(always)]
-    fn unpack<S: Shorts>(block: &[u8], sink: &mut impl Sink<S>) {
-        let scales = S::factors(std::array::from_fn(|group| block[192 + group].cast_signed()));
+    fn unpack<B: CodeBytes>(block: &[u8], sink: &mut impl Sink<B>) {
         for half in 0..2 {
-            let upper = S::pairs(&block[128 + 32 * half..]);
+            let upper = B::load(&block[128 + 32 * half..]);
             for run in 0..4 {
-                let bytes = S::pairs(&block[64 * half + 32 * (run % 2)..]).shr(4 * (run / 2));
-                let group = 4 * half + run;
-                let even = bytes.and(15).or(moved(upper, (2 * run, 4), 48));
-                let odd = bytes.shr(8).and(15).or(moved(upper, (8 + 2 * run, 4), 48));
-                take_two(sink, group, [even.minus(32).times(scales, group), odd.minus(32).times(scales, group)]);
+                let bytes = B::load(&block[64 * half + 32 * (run % 2)..]);
+                let lower = if run < 2 { bytes.and(15) } else { bytes.shr(4, 15) };
+                sink.take(4 * half + run, lower.or(moved(upper, (2 * run, 4), 48)));
             }
         }
     }
@@ -149,30 +154,32 @@ impl CodeFormat for Q2K {
     const HAS_MINIMA: bool = true;
 
     #[inline(always)]
-    fn scale<S: Shorts>(block: &[u8]) -> f32 {
-        half_at::<S>(block, 80)
+    fn scale<B: CodeBytes>(block: &[u8]) -> f32 {
+        half_at::<B>(block, 80)
     }
 
     #[inline(always)]
-    fn least<S: Shorts>(block: &[u8]) -> f32 {
-        -half_at::<S>(block, 82)
+    fn least<B: CodeBytes>(block: &[u8]) -> f32 {
+        -half_at::<B>(block, 82)
     }
 
     #[inline(always)]
-    fn minima<S: Shorts>(block: &[u8]) -> S {
-        S::factors(std::array::from_fn(|group| (block[group] >> 4).cast_signed()))
+    fn minima<B: CodeBytes>(block: &[u8]) -> B::Factors {
+        B::factors(std::array::from_fn(|group| (block[group] >> 4).cast_signed()))
+    }
+
+    #[inline(always)]
+    fn factors<B: CodeBytes>(block: &[u8]) -> B::Factors {
+        B::factors(std::array::from_fn(|group| (block[group] & 15).cast_signed()))
     }
 
     /// In each half of 128, four runs of 32 lie in the same 32 bytes.
     #[inline(always)]
-    fn unpack<S: Shorts>(block: &[u8], sink: &mut impl Sink<S>) {
-        let scales = S::factors(std::array::from_fn(|group| (block[group] & 15).cast_signed()));
+    fn unpack<B: CodeBytes>(block: &[u8], sink: &mut impl Sink<B>) {
         for half in 0..2 {
-            let bytes = S::pairs(&block[16 + 32 * half..]);
+            let bytes = B::load(&block[16 + 32 * half..]);
             for run in 0..4 {
-                let group = 4 * half + run;
-                let (even, odd) = (bytes.shr(2 * run).and(3), bytes.shr(8 + 2 * run).and(3));
-                take_two(sink, group, [even.times(scales, group), odd.times(scales, group)]);
+                sink.take(4 * half + run, bytes.shr(2 * run, 3));
             }
         }
     }
@@ -199,24 +206,27 @@ impl CodeFormat for Q3K {
     const SIZE: BlockSize = BlockSize::Large;
     const BYTES: usize = 110;
     const HAS_MINIMA: bool = false;
+    const OFFSET: i32 = 4;
 
     #[inline(always)]
-    fn scale<S: Shorts>(block: &[u8]) -> f32 {
-        half_at::<S>(block, 108)
+    fn scale<B: CodeBytes>(block: &[u8]) -> f32 {
+        half_at::<B>(block, 108)
+    }
+
+    #[inline(always)]
+    fn factors<B: CodeBytes>(block: &[u8]) -> B::Factors {
+        B::factors(q3_k_scales(&block[96..108]))
     }
 
     /// As [`Q2K`]. The third bit of run `r` is bit `r` of 32 bytes, and clear where 4 is subtracted.
     #[inline(always)]
-    fn unpack<S: Shorts>(block: &[u8], sink: &mut impl Sink<S>) {
-        let scales = S::factors(q3_k_scales(&block[96..108]));
-        let thirds = S::pairs(block);
+    fn unpack<B: CodeBytes>(block: &[u8], sink: &mut impl Sink<B>) {
+        let thirds = B::load(block);
         for half in 0..2 {
-            let bytes = S::pairs(&block[32 + 32 * half..]);
+            let bytes = B::load(&block[32 + 32 * half..]);
             for run in 0..4 {
                 let group = 4 * half + run;
-                let even = bytes.shr(2 * run).and(3).or(moved(thirds, (group, 2), 4));
-                let odd = bytes.shr(8 + 2 * run).and(3).or(moved(thirds, (8 + group, 2), 4));
-                take_two(sink, group, [even.minus(4).times(scales, group), odd.minus(4).times(scales, group)]);
+                sink.take(group, bytes.shr(2 * run, 3).or(moved(thirds, (group, 2), 4)));
             }
         }
     }
