@@ -33,8 +33,8 @@ pub use describe::{CheckpointDescription, ModelKind, TokenizerDescription, TypeS
 pub use error::ModelError;
 pub use gguf::quantize::{Mixture, QuantizeOptions, QuantizePlan, QuantizeProgress, QuantizedCache, mixtures};
 pub use load::{
-    LanguageModelParts, LoadOptions, LoadProgress, LoadState, is_encoder, load_codec, load_codec_with, load_decoder,
-    load_encoder, load_language_model,
+    KV_CACHE_TYPES, KvCacheType, LanguageModelParts, LoadOptions, LoadProgress, LoadState, is_encoder, load_codec,
+    load_codec_with, load_decoder, load_encoder, load_language_model,
 };
 pub use metadata::Warnings;
 

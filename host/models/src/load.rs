@@ -33,9 +33,24 @@ pub struct LoadOptions {
     /// Threads that compute on the CPU, the thread that calls the model included. Default: the number of cores. If
     /// several models are called from one thread, the first of them decides.
     pub threads: Option<usize>,
+    /// The type of keys and values in the KV caches of the CPU. A GPU keeps them in f32.
+    pub kv_cache: KvCacheType,
     /// Receives the state of the load of a decoder.
     pub progress: LoadProgress,
 }
+
+/// The type of keys and values in a KV cache.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum KvCacheType {
+    /// Four bytes each.
+    F32,
+    /// IEEE halves: half the memory, and 11 bits of precision.
+    #[default]
+    F16,
+}
+
+/// The names of the types, for settings.
+pub const KV_CACHE_TYPES: &[(&str, KvCacheType)] = &[("f16", KvCacheType::F16), ("f32", KvCacheType::F32)];
 
 impl LoadOptions {
     fn threads(&self) -> usize {
@@ -99,6 +114,7 @@ pub fn load_decoder(
         device_name: options.device_name.unwrap_or_else(|| device_name(device)),
         context_tokens: context,
         cache_bytes: options.cache_bytes.unwrap_or(limits::KV_CACHE_BYTES_DEFAULT),
+        kv_cache: options.kv_cache,
     };
     let weights = Weights::new(checkpoint, device, architecture.tensors.base, IMAGE_TENSORS).with_progress(progress);
     let model = guarded(device, || Decoder::load(&weights, architecture, config, options))?;
@@ -174,6 +190,8 @@ fn load_embedder(
         device_name: options.device_name.clone().unwrap_or_else(|| device_name(device)),
         context_tokens: config.positions,
         cache_bytes: 0,
+        // The cache lives as long as one text is computed.
+        kv_cache: KvCacheType::F32,
     };
     let model = guarded(device, || DecoderEncoder::load(&weights, architecture, config, decoder))?;
     let head = guarded(device, || EmbeddingHead::read(checkpoint, modules, model.hidden(), device))?;

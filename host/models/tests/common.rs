@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use burn::tensor::Device;
 use firebox_contract::{LanguageModel, SequenceId, Span, TokenId};
-use firebox_models::{Checkpoint, LoadOptions, device, load_decoder};
+use firebox_models::{Checkpoint, KvCacheType, LoadOptions, device, load_decoder};
 use safetensors::SafeTensors;
 
 /// A device to test on.
@@ -52,10 +52,15 @@ pub(crate) fn golden_models() -> Vec<String> {
     names
 }
 
+/// Keys and values as they are computed, as the references have them.
+pub(crate) fn exact() -> LoadOptions {
+    LoadOptions { kv_cache: KvCacheType::F32, ..LoadOptions::default() }
+}
+
 /// The reference model `name` on `device`.
 pub(crate) fn load(name: &str, device: &TestDevice) -> Box<dyn LanguageModel> {
     let checkpoint = Checkpoint::open(&parity_folder().join(name)).expect("the checkpoint opens");
-    load_decoder(&checkpoint, &device.device, LoadOptions::default()).expect("the model loads")
+    load_decoder(&checkpoint, &device.device, exact()).expect("the model loads")
 }
 
 /// The results of transformers.

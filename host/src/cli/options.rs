@@ -13,7 +13,7 @@ use clap::Args;
 use firebox_contract::{ReasoningOptions, SamplingOverrides, ToolSource, limits};
 use firebox_engine::Speculation;
 use firebox_mcp::client::ClientPool;
-use firebox_models::Mixture;
+use firebox_models::{KvCacheType, Mixture};
 
 use self::hub::HubOptions;
 use super::Io;
@@ -45,12 +45,34 @@ pub struct ModelOptions {
     pub(super) device: DeviceOptions,
     #[command(flatten)]
     pub(super) threads: ThreadOptions,
+    /// Type of keys and values in the KV cache of a model on the CPU
+    #[arg(long, value_enum, value_name = "TYPE", default_value_t = KvCacheChoice::default())]
+    pub(super) kv_cache: KvCacheChoice,
     /// Draft tokens from earlier text and verify them in one step: ngram drafts where it measures as a gain
     #[arg(long, value_enum, value_name = "HOW", default_value_t = SpeculationChoice::default())]
     pub(super) speculation: SpeculationChoice,
     /// Show no progress while the model loads
     #[arg(short = 'q', long)]
     pub(super) quiet: bool,
+}
+
+/// The type of keys and values.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
+pub(super) enum KvCacheChoice {
+    /// Half the memory of f32; long contexts are read twice as fast
+    #[default]
+    F16,
+    /// As they are computed
+    F32,
+}
+
+impl KvCacheChoice {
+    fn kind(self) -> KvCacheType {
+        match self {
+            Self::F16 => KvCacheType::F16,
+            Self::F32 => KvCacheType::F32,
+        }
+    }
 }
 
 /// Whether tokens are drafted.
@@ -90,6 +112,7 @@ impl ModelOptions {
             threads: self.threads.count(),
             text_control_tokens: self.text_control_tokens,
             quantize: self.quantize.quantize,
+            kv_cache: self.kv_cache.kind(),
             speculation: match self.speculation {
                 SpeculationChoice::Ngram => Speculation::NGram,
                 SpeculationChoice::Off => Speculation::Off,

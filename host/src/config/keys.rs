@@ -115,6 +115,12 @@ const ROWS: &[KeyRow] = &[
         "as they are",
         "The type of the matrices of a model in full precision. They are quantized once, and mapped from the cache.",
     ),
+    (
+        "model.kv_cache",
+        "",
+        "",
+        "The type of keys and values in the KV cache of a model on the CPU. `f16` takes half the memory of `f32`.",
+    ),
     ("plugin.name", "", "required", "The name in the chains of tenants."),
     (
         "plugin.source",

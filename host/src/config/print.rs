@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use firebox_contract::Permission;
 use firebox_engine::Speculation;
+use firebox_models::KvCacheType;
 use firebox_sandbox::OnFault;
 
 use super::{
@@ -143,6 +144,13 @@ impl TomlWriter {
             .some("threads", model.threads)
             .set("text_control_tokens", model.text_control_tokens)
             .some("quantize", model.quantize.map(|mixture| quoted(mixture.name)))
+            .text(
+                "kv_cache",
+                match model.kv_cache {
+                    KvCacheType::F16 => "f16",
+                    KvCacheType::F32 => "f32",
+                },
+            )
             .text(
                 "speculation",
                 match model.speculation {

@@ -81,6 +81,7 @@ impl HostBuilder {
         self.speculation = config.speculation;
         self.load.context_tokens = config.context_tokens;
         self.load.cache_bytes = config.cache_bytes;
+        self.load.kv_cache = config.kv_cache;
         self.load.threads = config.threads;
         self.in_flight_max = config.in_flight_max.unwrap_or(self.in_flight_max);
         self.source = match &config.path {

@@ -29,7 +29,7 @@ use crate::arch::decoder::steps::RemainingSpan;
 use crate::checkpoint::weights::Weights;
 use crate::error::ModelError;
 use crate::kernel::{GPU_KERNEL_SIZES, Gpu, HeadCacheLayout, PageShape, PageStore, join_pool};
-use crate::load::is_cpu;
+use crate::load::{KvCacheType, is_cpu};
 
 pub(crate) use config::{
     Biases, CONFIG_KEYS, ConfigDefaults, DecoderConfig, ExpertsConfig, Multipliers, QkNorms, QueryGrowth, read_window,
@@ -50,13 +50,15 @@ pub(crate) struct DecoderOptions {
     pub(crate) cache_bytes: u64,
     /// Threads that compute on the CPU, the calling thread included.
     pub(crate) threads: usize,
+    /// On the CPU.
+    pub(crate) kv_cache: KvCacheType,
 }
 
 /// Bytes of the KV cache of one token on the CPU.
 pub(crate) fn cache_token_bytes(config: &DecoderConfig) -> u64 {
     let &DecoderConfig { kv_heads, head_dim, positions, .. } = config;
     let layers = config.layers.len();
-    let layout = Some(HeadCacheLayout::new(kv_heads, head_dim));
+    let layout = Some(HeadCacheLayout::new(kv_heads, head_dim, KvCacheType::default()));
     CacheShape { layers, kv_heads, head_dim, context: positions, layout }.token_bytes()
 }
 
@@ -112,7 +114,7 @@ impl Decoder {
             kv_heads,
             head_dim,
             context: options.context_tokens,
-            layout: on_cpu.then(|| HeadCacheLayout::new(kv_heads, head_dim)),
+            layout: on_cpu.then(|| HeadCacheLayout::new(kv_heads, head_dim, options.kv_cache)),
         };
         let tokens_max = usize::try_from(options.cache_bytes / cache_shape.token_bytes().max(1)).unwrap_or(usize::MAX);
         let store = match on_cpu {

@@ -5,7 +5,7 @@ use firebox_contract::SequenceId;
 use firebox_models::{Checkpoint, LoadOptions, load_decoder};
 use serde_json::Value;
 
-use crate::common::{Golden, logits_of, max_difference, parity_folder};
+use crate::common::{Golden, exact, logits_of, max_difference, parity_folder};
 use crate::folder::Folder;
 
 /// The reference model of a case with the changes of the case.
@@ -38,7 +38,7 @@ fn the_part_for_text_of_a_model_for_images_is_loaded_alone() {
         folder.rename_tensors("lm_head", head);
         folder.rename_tensors("model.", model);
         let checkpoint = Checkpoint::open(folder.path()).expect("it opens");
-        let loaded = load_decoder(&checkpoint, &Device::flex(), LoadOptions::default());
+        let loaded = load_decoder(&checkpoint, &Device::flex(), exact());
         let mut decoder = loaded.unwrap_or_else(|error| panic!("{model}: {error}"));
         assert_eq!(checkpoint.warnings().list(), Vec::<String>::new(), "{model}");
         let logits = logits_of(&mut *decoder, SequenceId(1), &golden.prompt);
@@ -56,7 +56,7 @@ fn unusual_configs_and_names_give_the_logits_of_transformers() {
         let folder = folder_of(case);
         let checkpoint = Checkpoint::open(folder.path()).unwrap_or_else(|error| panic!("{name}: {error}"));
         let context = case["context"].as_u64().map_or(8_192, |context| context as usize);
-        let options = LoadOptions { context_tokens: Some(context), ..LoadOptions::default() };
+        let options = LoadOptions { context_tokens: Some(context), ..exact() };
         let loaded = load_decoder(&checkpoint, &Device::flex(), options);
         let mut model = loaded.unwrap_or_else(|error| panic!("{name}: {error}"));
         let count = case["tokens"].as_u64().map_or(golden.prompt.len(), |count| count as usize);

@@ -2,9 +2,9 @@
 //! has for the folders they are made of.
 
 use firebox_contract::SequenceId;
-use firebox_models::{Checkpoint, LoadOptions, load_decoder};
+use firebox_models::{Checkpoint, load_decoder};
 
-use crate::common::{Golden, argmax, devices, logits_of, max_difference, parity_folder};
+use crate::common::{Golden, argmax, devices, exact, logits_of, max_difference, parity_folder};
 
 const SEQUENCE: SequenceId = SequenceId(1);
 
@@ -20,7 +20,7 @@ fn every_architecture_of_gguf_has_the_logits_of_transformers() {
             let name = path.file_stem().expect("a name").to_string_lossy();
             let golden = Golden::read(&name);
             let checkpoint = Checkpoint::open(path).unwrap_or_else(|error| panic!("{name}: {error}"));
-            let loaded = load_decoder(&checkpoint, &device.device, LoadOptions::default());
+            let loaded = load_decoder(&checkpoint, &device.device, exact());
             let mut model = loaded.unwrap_or_else(|error| panic!("{name}: {error}"));
             assert_eq!(checkpoint.warnings().list(), Vec::<String>::new(), "{name}");
             let mut row = logits_of(&mut *model, SEQUENCE, &golden.prompt);

@@ -3,8 +3,9 @@
 //! `tests/parity/make_goldens.py` wrote the models and their logits. With `FIREBOX_TEST_VULKAN=1` Vulkan is tested, and
 //! must exist. Sentence vectors need the folder of all-MiniLM-L6-v2 in `FIREBOX_TEST_MINILM`.
 
-use crate::common::{Golden, argmax, devices, golden_models, load, logits_of, max_difference};
+use crate::common::{Golden, argmax, devices, golden_models, load, logits_of, max_difference, parity_folder};
 use firebox_contract::{LanguageModel, SequenceId, Span, TokenId};
+use firebox_models::{Checkpoint, LoadOptions, load_decoder};
 
 const FIRST: SequenceId = SequenceId(1);
 const SECOND: SequenceId = SequenceId(2);
@@ -50,6 +51,25 @@ fn logits_and_greedy_text_agree_with_transformers() {
             assert!(worst <= device.tolerance, "{name} on {}: {worst:e} of the logits' scale", device.name);
         }
     }
+}
+
+/// Keys and values in halves, which is the default, have 11 bits.
+#[test]
+fn halves_in_the_kv_cache_change_logits_little() {
+    let device = &devices()[0];
+    let mut changed = 0;
+    for name in golden_models() {
+        let golden = Golden::read(&name);
+        let checkpoint = Checkpoint::open(&parity_folder().join(&name)).expect("the checkpoint opens");
+        let loaded = load_decoder(&checkpoint, &device.device, LoadOptions::default());
+        let [exact, halves] = [load(&name, device), loaded.expect("the model loads")].map(|mut model| {
+            golden.prompt.iter().map(|token| logits_of(&mut *model, FIRST, &[*token])).last().expect("a prompt")
+        });
+        let difference = max_difference(&exact, &halves) / golden.scale();
+        assert!(difference <= 5e-3, "{name}: {difference:e} of the logits' scale");
+        changed += usize::from(difference > 0.0);
+    }
+    assert!(changed > 0, "the cache was in f32");
 }
 
 #[test]

@@ -6,7 +6,7 @@ use std::time::Duration;
 use firebox_contract::limits;
 use firebox_engine::Speculation;
 use firebox_hub::ModelName;
-use firebox_models::Mixture;
+use firebox_models::{KV_CACHE_TYPES, KvCacheType, Mixture};
 use firebox_sandbox::OnFault;
 
 use super::super::document::{Node, TomlTable, Value};
@@ -38,6 +38,8 @@ pub struct ModelConfig {
     pub text_control_tokens: bool,
     /// The type in which the matrices of a model in full precision are kept; `None` as they are.
     pub quantize: Option<&'static Mixture>,
+    /// The type of keys and values in the KV cache of the CPU.
+    pub kv_cache: KvCacheType,
     /// Whether tokens are drafted and verified.
     pub speculation: Speculation,
 }
@@ -59,6 +61,7 @@ impl ModelConfig {
             threads: None,
             text_control_tokens: false,
             quantize: None,
+            kv_cache: KvCacheType::default(),
             speculation: Speculation::default(),
         }
     }
@@ -93,6 +96,7 @@ impl ModelConfig {
             threads: section.count("threads", 1..=limits::COMPUTE_THREADS_MAX),
             text_control_tokens: section.boolean("text_control_tokens").unwrap_or(false),
             quantize: quantize(&mut section),
+            kv_cache: section.choice("kv_cache", KV_CACHE_TYPES).unwrap_or_default(),
             speculation: section.choice("speculation", SPECULATIONS).unwrap_or_default(),
             path,
             hub,

@@ -40,11 +40,11 @@ pub(crate) struct CacheShape {
 impl CacheShape {
     /// Bytes of `capacity` positions over all layers.
     pub(crate) fn bytes(&self, capacity: usize) -> u64 {
-        let elements = match &self.layout {
-            Some(layout) => layout.elements(capacity),
-            None => 2 * self.kv_heads * self.head_dim * capacity,
+        let bytes = match &self.layout {
+            Some(layout) => layout.bytes(capacity),
+            None => 2 * self.kv_heads * self.head_dim * capacity * size_of::<f32>(),
         };
-        (self.layers * size_of::<f32>()) as u64 * elements as u64
+        self.layers as u64 * bytes as u64
     }
 
     /// Positions by which a cache grows.

@@ -7,7 +7,7 @@ use crate::arch::encoder::relative::BucketBias;
 use crate::kernel::{
     Attention, AttentionMask, HeadCache, HeadCacheLayout, RelativeBias, ScoreScale, SequenceRows, matmul,
 };
-use crate::load::is_cpu;
+use crate::load::{KvCacheType, is_cpu};
 
 /// Added to the score of a token that is not attended to.
 const MASKED: f32 = -1e30;
@@ -53,7 +53,7 @@ impl TextRows {
                 config.attention.iter().map(|kind| DeviceKind::new(config, kind, bias, lengths, tokens, device));
             return Self::Device(kinds.collect());
         }
-        let layout = HeadCacheLayout::new(config.heads, config.hidden / config.heads);
+        let layout = HeadCacheLayout::new(config.heads, config.hidden / config.heads, KvCacheType::F32);
         let positions: Vec<usize> = lengths.iter().flat_map(|length| 0..*length).collect();
         let angles = |kind: &AttentionKind| {
             kind.rotary.as_ref().map_or_else(Default::default, |rotary| rotary.angles(&positions))

@@ -20,6 +20,7 @@ use burn::tensor::{DType, Tensor, TensorData};
 use super::linear::gemm::OutputColumns;
 use super::linear::level;
 use super::threads::{share, share_chunks};
+use crate::load::KvCacheType;
 pub(crate) use bias::RelativeBias;
 pub(crate) use head_cache::{HeadCache, HeadCacheLayout};
 pub(crate) use rotate::HeadNorms;
@@ -35,8 +36,8 @@ const SERIAL_PRODUCTS: usize = 1 << 17;
 
 impl HeadCacheLayout {
     /// The layout for this machine's vector registers.
-    pub(crate) fn new(kv_heads: usize, head_dim: usize) -> Self {
-        Self { level: level(), kv_heads, head_dim }
+    pub(crate) fn new(kv_heads: usize, head_dim: usize, kind: KvCacheType) -> Self {
+        Self { level: level(), kv_heads, head_dim, kind }
     }
 }
 

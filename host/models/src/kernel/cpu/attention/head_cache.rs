@@ -6,11 +6,14 @@
 //! ```
 //!
 //! A panel is as wide as two vector registers. The rest of a head beyond its last whole panel is as wide as one or two.
+//! Values are f32 or IEEE halves, which are widened when a register is loaded.
 
 use std::ops::Range;
 
 use super::super::linear::Level;
+use super::super::linear::vector::PanelValue;
 use super::super::memory::FloatBuffer;
+use crate::load::KvCacheType;
 
 /// The places of the elements of heads in memory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -18,6 +21,7 @@ pub(crate) struct HeadCacheLayout {
     pub(super) level: Level,
     pub(super) kv_heads: usize,
     pub(super) head_dim: usize,
+    pub(super) kind: KvCacheType,
 }
 
 impl HeadCacheLayout {
@@ -26,10 +30,20 @@ impl HeadCacheLayout {
         2 * self.level.lanes()
     }
 
-    /// Elements that `positions` positions of all heads need.
-    pub(crate) fn elements(&self, positions: usize) -> usize {
+    /// Bytes that `positions` positions of all heads need.
+    pub(crate) fn bytes(&self, positions: usize) -> usize {
         let positions = positions.next_multiple_of(self.panel());
-        self.kv_heads * (self.key_elements(positions) + self.value_elements(positions))
+        self.kv_heads
+            * (self.floats(self.key_elements(positions)) + self.floats(self.value_elements(positions)))
+            * size_of::<f32>()
+    }
+
+    /// The size in f32 of so many elements, which are a multiple of a register's lanes.
+    fn floats(&self, elements: usize) -> usize {
+        match self.kind {
+            KvCacheType::F32 => elements / f32::PER_FLOAT,
+            KvCacheType::F16 => elements / u16::PER_FLOAT,
+        }
     }
 
     /// Elements of the keys of one head, for whole panels of positions.
@@ -59,14 +73,24 @@ pub(super) struct CachedHead<'a> {
 
 impl CachedHead<'_> {
     /// Writes the key and value of a position, `[head_dim]` each.
+    #[inline(always)]
     pub(super) fn write(&mut self, position: usize, key: &[f32], value: &[f32]) {
+        match self.layout.kind {
+            KvCacheType::F32 => self.write_as::<f32>(position, key, value),
+            KvCacheType::F16 => self.write_as::<u16>(position, key, value),
+        }
+    }
+
+    #[inline(always)]
+    fn write_as<T: PanelValue>(&mut self, position: usize, key: &[f32], value: &[f32]) {
         let (panel, width) = (self.layout.panel(), self.layout.head_dim);
         let first = position / panel * panel * width + position % panel;
-        self.keys[first..].iter_mut().step_by(panel).zip(key).for_each(|(to, from)| *to = *from);
+        let (keys, values) = (T::of_mut(self.keys), T::of_mut(self.values));
+        keys[first..].iter_mut().step_by(panel).zip(key).for_each(|(to, from)| *to = T::nearest(*from));
         for (first, width) in self.layout.value_panels() {
             let from = &value[first..value.len().min(first + width)];
             let at = first * self.positions + position * width;
-            self.values[at..at + from.len()].copy_from_slice(from);
+            values[at..at + from.len()].iter_mut().zip(from).for_each(|(to, from)| *to = T::nearest(*from));
         }
     }
 }
@@ -89,8 +113,8 @@ impl HeadCache {
 
     fn of(layout: HeadCacheLayout, positions: usize, zeros: fn(usize) -> FloatBuffer) -> Self {
         let positions = positions.next_multiple_of(layout.panel());
-        let keys = zeros(layout.kv_heads * layout.key_elements(positions));
-        let values = zeros(layout.kv_heads * layout.value_elements(positions));
+        let keys = zeros(layout.kv_heads * layout.floats(layout.key_elements(positions)));
+        let values = zeros(layout.kv_heads * layout.floats(layout.value_elements(positions)));
         Self { layout, positions, keys, values }
     }
 
@@ -100,13 +124,15 @@ impl HeadCache {
         let (old, room, width) = (self.positions, new.positions, self.layout.head_dim);
         // Whole panels are copied, since a position is a column of a panel of keys.
         let whole = kept.next_multiple_of(self.layout.panel()).min(old).min(room);
+        let floats = |elements| self.layout.floats(elements);
         for head in 0..self.layout.kv_heads {
             let (from, to) = (head * self.layout.key_elements(old), head * self.layout.key_elements(room));
-            new.keys[to..to + whole * width].copy_from_slice(&self.keys[from..from + whole * width]);
+            let (from, to, count) = (floats(from), floats(to), floats(whole * width));
+            new.keys[to..to + count].copy_from_slice(&self.keys[from..from + count]);
             let (from, to) = (head * self.layout.value_elements(old), head * self.layout.value_elements(room));
             for (first, width) in self.layout.value_panels() {
-                let (from, to) = (from + first * old, to + first * room);
-                new.values[to..to + kept * width].copy_from_slice(&self.values[from..from + kept * width]);
+                let (from, to, count) = (floats(from + first * old), floats(to + first * room), floats(kept * width));
+                new.values[to..to + count].copy_from_slice(&self.values[from..from + count]);
             }
         }
         new
@@ -115,22 +141,27 @@ impl HeadCache {
     /// The parts of all heads, for writing.
     pub(super) fn heads(&mut self) -> impl Iterator<Item = CachedHead<'_>> {
         let (layout, positions) = (self.layout, self.positions);
-        let keys = self.keys.chunks_exact_mut(layout.key_elements(positions).max(1));
-        let values = self.values.chunks_exact_mut(layout.value_elements(positions).max(1));
+        let keys = self.keys.chunks_exact_mut(layout.floats(layout.key_elements(positions)).max(1));
+        let values = self.values.chunks_exact_mut(layout.floats(layout.value_elements(positions)).max(1));
         keys.zip(values).map(move |(keys, values)| CachedHead { layout, positions, keys, values })
     }
 
     /// The keys of a panel of positions, `[head_dim, panel]`.
-    pub(super) fn keys(&self, head: usize, panel: usize) -> &[f32] {
+    pub(super) fn keys<T: PanelValue>(&self, head: usize, panel: usize) -> &[T] {
         let elements = self.layout.panel() * self.layout.head_dim;
         let from = head * self.layout.key_elements(self.positions) + panel * elements;
-        &self.keys[from..from + elements]
+        &T::of(&self.keys)[from..from + elements]
     }
 
     /// Some positions of the panel of values that begins with element `first` and is `width` wide: `[positions,
     /// width]`.
-    pub(super) fn values(&self, head: usize, (first, width): (usize, usize), positions: Range<usize>) -> &[f32] {
+    pub(super) fn values<T: PanelValue>(
+        &self,
+        head: usize,
+        (first, width): (usize, usize),
+        positions: Range<usize>,
+    ) -> &[T] {
         let from = head * self.layout.value_elements(self.positions) + first * self.positions;
-        &self.values[from + positions.start * width..from + positions.end * width]
+        &T::of(&self.values)[from + positions.start * width..from + positions.end * width]
     }
 }

@@ -1,5 +1,8 @@
 use std::ops::Range;
 
+use half::f16;
+
+use super::super::linear::vector::PanelValue;
 use super::super::linear::{Level, levels};
 use super::*;
 
@@ -17,6 +20,8 @@ pub(in crate::kernel) struct Case {
     pub(in crate::kernel) cos: Vec<f32>,
     pub(in crate::kernel) sin: Vec<f32>,
     pub(in crate::kernel) qkv: Vec<f32>,
+    /// The type of keys and values in the CPU's cache.
+    kind: KvCacheType,
 }
 
 fn values(count: usize, step: usize) -> Vec<f32> {
@@ -46,7 +51,12 @@ impl Case {
             cos: if decoder { angles(f32::cos) } else { Vec::new() },
             sin: if decoder { angles(f32::sin) } else { Vec::new() },
             qkv: values(tokens * (heads + 2 * kv_heads) * head_dim, 613),
+            kind: KvCacheType::F32,
         }
+    }
+
+    fn in_halves(self) -> Self {
+        Self { kind: KvCacheType::F16, ..self }
     }
 
     /// The same with so many rotated pairs, this scale of scores and this soft cap.
@@ -61,7 +71,7 @@ impl Case {
     }
 
     fn layout(&self, level: Level) -> HeadCacheLayout {
-        HeadCacheLayout { level, kv_heads: self.kv_heads, head_dim: self.head_dim }
+        HeadCacheLayout { level, kv_heads: self.kv_heads, head_dim: self.head_dim, kind: self.kind }
     }
 
     /// Attention of some tokens of the sequence. The earlier tokens are in `cache`.
@@ -90,7 +100,7 @@ impl Case {
         let from = token * self.columns() + head * self.head_dim;
         let x: Vec<f64> = self.qkv[from..from + self.head_dim].iter().map(|x| f64::from(*x)).collect();
         if head >= self.heads + self.kv_heads {
-            return x;
+            return self.stored(x);
         }
         let x = match &self.norms {
             Some(norms) => {
@@ -108,7 +118,16 @@ impl Case {
             _ if at < pairs => x[at] * angle(&self.cos, at) - x[at + pairs] * angle(&self.sin, at),
             _ => x[at] * angle(&self.cos, at) + x[at - pairs] * angle(&self.sin, at),
         };
-        (0..self.head_dim).map(rotated).collect()
+        let rotated = (0..self.head_dim).map(rotated).collect();
+        if head < self.heads { rotated } else { self.stored(rotated) }
+    }
+
+    /// A key or value as the cache has it.
+    fn stored(&self, x: Vec<f64>) -> Vec<f64> {
+        match self.kind {
+            KvCacheType::F32 => x,
+            KvCacheType::F16 => x.into_iter().map(|x| f16::from_f64(x).to_f64()).collect(),
+        }
     }
 
     /// One head and one position after another, by the definition (Vaswani et al. 2017).
@@ -179,9 +198,25 @@ fn attention_is_right_at_every_level_shape_and_window() {
     }
 }
 
+/// Against keys and values in halves. A number between two halves may go to the other one in f64.
+#[test]
+fn keys_and_values_in_halves_are_the_nearest() {
+    for case in cases().into_iter().map(Case::in_halves) {
+        let expected = case.expected();
+        for level in levels() {
+            let errors: Vec<f64> =
+                case.at_once(level).iter().zip(&expected).map(|(a, b)| (f64::from(*a) - b).abs()).collect();
+            let (worst, mean) =
+                (errors.iter().copied().fold(0.0, f64::max), errors.iter().sum::<f64>() / errors.len() as f64);
+            let what = format!("{level:?} {} {} {}", case.heads, case.head_dim, case.tokens);
+            assert!(worst <= 1e-3 && mean <= 1e-5, "{what}: {worst:e} at most, {mean:e} in the mean");
+        }
+    }
+}
+
 #[test]
 fn results_are_equal_for_registers_of_any_width() {
-    for case in cases() {
+    for case in cases().into_iter().chain(cases().into_iter().map(Case::in_halves)) {
         let results: Vec<Vec<f32>> =
             levels().into_iter().filter(|level| *level != Level::Plain).map(|level| case.at_once(level)).collect();
         assert!(results.windows(2).all(|two| two[0] == two[1]), "{} tokens of {}", case.tokens, case.head_dim);
@@ -190,7 +225,8 @@ fn results_are_equal_for_registers_of_any_width() {
 
 #[test]
 fn in_parts_is_as_at_once() {
-    for case in cases().iter().filter(|case| case.mask != AttentionMask::Full) {
+    let cases = cases().into_iter().chain(cases().into_iter().map(Case::in_halves));
+    for case in cases.filter(|case| case.mask != AttentionMask::Full) {
         for level in levels() {
             let at_once = case.at_once(level);
             for size in [1, 7, 50] {
@@ -243,24 +279,33 @@ fn sequences_of_one_step_do_not_attend_to_each_other() {
 #[test]
 fn a_cache_has_the_reported_size() {
     for level in levels() {
-        for head_dim in [2, 18, 64, 80] {
-            let layout = HeadCacheLayout { level, kv_heads: 3, head_dim };
+        for (head_dim, kind) in
+            [2, 18, 64, 80].into_iter().flat_map(|dim| [(dim, KvCacheType::F32), (dim, KvCacheType::F16)])
+        {
+            let layout = HeadCacheLayout { level, kv_heads: 3, head_dim, kind };
             let cache = HeadCache::new(layout, 70);
-            let elements: usize = (0..3)
-                .map(|head| {
-                    let panels = 70_usize.div_ceil(layout.panel());
-                    let keys: usize = (0..panels).map(|panel| cache.keys(head, panel).len()).sum();
-                    let positions = panels * layout.panel();
-                    keys + layout
-                        .value_panels()
-                        .map(|panel| cache.values(head, panel, 0..positions).len())
-                        .sum::<usize>()
-                })
-                .sum();
-            assert_eq!(elements, layout.elements(70), "{level:?} {head_dim}");
-            assert!(head_dim % level.lanes() > 0 || layout.elements(64) == 64 * 2 * 3 * head_dim);
+            let bytes = match kind {
+                KvCacheType::F32 => size_of::<f32>() * elements::<f32>(&cache, 70),
+                KvCacheType::F16 => size_of::<u16>() * elements::<u16>(&cache, 70),
+            };
+            assert_eq!(bytes, layout.bytes(70), "{level:?} {head_dim} {kind:?}");
+            let size = if kind == KvCacheType::F32 { 4 } else { 2 };
+            assert!(head_dim % level.lanes() > 0 || layout.bytes(64) == 64 * 2 * 3 * head_dim * size);
         }
     }
+}
+
+/// The elements of all heads of a cache of `positions`.
+fn elements<T: PanelValue>(cache: &HeadCache, positions: usize) -> usize {
+    let layout = cache.layout;
+    (0..layout.kv_heads)
+        .map(|head| {
+            let panels = positions.div_ceil(layout.panel());
+            let keys: usize = (0..panels).map(|panel| cache.keys::<T>(head, panel).len()).sum();
+            let all = 0..panels * layout.panel();
+            keys + layout.value_panels().map(|panel| cache.values::<T>(head, panel, all.clone()).len()).sum::<usize>()
+        })
+        .sum()
 }
 
 #[test]

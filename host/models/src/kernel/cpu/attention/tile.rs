@@ -12,9 +12,10 @@ use super::super::linear::Level;
 use super::super::linear::gemm::{OutputColumns, stored, strips};
 #[cfg(target_arch = "x86_64")]
 use super::super::linear::vector::{Avx2, Avx512};
-use super::super::linear::vector::{Plain, Vector};
+use super::super::linear::vector::{PanelValue, Plain, Vector};
 use super::bias::RelativeBias;
 use super::head_cache::HeadCache;
+use crate::load::KvCacheType;
 
 /// Partial maxima and partial sums of a row.
 const LANES: usize = 8;
@@ -45,7 +46,7 @@ impl AttentionTile<'_> {
             // SAFETY: the layout has this level only if the processor has AVX-512F and FMA.
             #[cfg(target_arch = "x86_64")]
             Level::Avx512 => unsafe { attend_avx512(self, out) },
-            // SAFETY: the layout has this level only if the processor has AVX2 and FMA.
+            // SAFETY: the layout has this level only if the processor has AVX2, FMA and F16C.
             #[cfg(target_arch = "x86_64")]
             Level::Avx2 => unsafe { attend_avx2(self, out) },
             Level::Plain => attend::<Plain>(self, out),
@@ -60,13 +61,22 @@ fn attend_avx512(task: &AttentionTile<'_>, out: &OutputColumns<'_>) {
 }
 
 #[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx2,fma")]
+#[target_feature(enable = "avx2,f16c,fma")]
 fn attend_avx2(task: &AttentionTile<'_>, out: &OutputColumns<'_>) {
     attend::<Avx2>(task, out);
 }
 
 #[inline(always)]
 fn attend<V: Vector>(task: &AttentionTile<'_>, out: &OutputColumns<'_>) {
+    match task.cache.layout.kind {
+        KvCacheType::F32 => attend_to::<V, f32>(task, out),
+        KvCacheType::F16 => attend_to::<V, u16>(task, out),
+    }
+}
+
+/// Attends to keys and values that are stored as `T`.
+#[inline(always)]
+fn attend_to<V: Vector, T: PanelValue>(task: &AttentionTile<'_>, out: &OutputColumns<'_>) {
     let (rows, width, head_dim) = (task.seen.len(), 2 * V::LANES, task.cache.layout.head_dim);
     let first = task.seen.iter().map(|seen| seen.start).min().unwrap_or(0);
     let last = task.seen.iter().map(|seen| seen.end).max().unwrap_or(0);
@@ -74,7 +84,7 @@ fn attend<V: Vector>(task: &AttentionTile<'_>, out: &OutputColumns<'_>) {
     // One panel after another, each `[rows, width]`.
     let mut scores = vec![0.0; panels.len() * rows * width];
     for (panel, scores) in panels.clone().zip(scores.chunks_exact_mut(rows * width)) {
-        let keys = task.cache.keys(task.head, panel);
+        let keys = task.cache.keys::<T>(task.head, panel);
         strips::<V, 8, 2, 6>(stored(task.queries), head_dim * size_of::<f32>(), 0, keys, scores);
     }
     if let Some((bias, position)) = task.bias {
@@ -98,7 +108,7 @@ fn attend<V: Vector>(task: &AttentionTile<'_>, out: &OutputColumns<'_>) {
         sums.fill(0.0);
         for (panel, weights) in panels.clone().zip(scores.chunks_exact(rows * width)) {
             let positions = panel * width..last.min((panel + 1) * width);
-            let values = task.cache.values(task.head, (element, wide), positions);
+            let values = task.cache.values::<T>(task.head, (element, wide), positions);
             match wide == width {
                 true => strips::<V, 8, 2, 6>(stored(weights), width * size_of::<f32>(), 0, values, sums),
                 false => strips::<V, 8, 1, 6>(stored(weights), width * size_of::<f32>(), 0, values, sums),

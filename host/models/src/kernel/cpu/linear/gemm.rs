@@ -10,7 +10,7 @@ use std::marker::PhantomData;
 use std::ops::Range;
 
 use super::panels::{Panel, Panels};
-use super::vector::{Bf16, F16, StoredValue, Vector, widen};
+use super::vector::{Bf16, F16, PanelValue, StoredValue, Vector, widen};
 use crate::checkpoint::tensors::StoredType;
 
 /// Columns of F16 that are widened at a time. Few, since a block of rows in F32 must fit into a second-level cache.
@@ -140,7 +140,7 @@ pub(in crate::kernel) fn strips<V: Vector, const PAIR: usize, const N: usize, co
     weights: &[u8],
     row_bytes: usize,
     from: usize,
-    x: &[f32],
+    x: &[impl PanelValue],
     sums: &mut [f32],
 ) {
     let width = N * V::LANES;
@@ -183,7 +183,11 @@ pub(in crate::kernel) fn stored(values: &[f32]) -> &[u8] {
     clippy::needless_range_loop,
     reason = "counted loops over arrays stay in registers; iterators over them do not"
 )]
-fn tile<V: Vector, const PAIR: usize, const N: usize, const R: usize>(rows: [&[u8]; R], x: &[f32], sums: &mut [f32]) {
+fn tile<V: Vector, const PAIR: usize, const N: usize, const R: usize>(
+    rows: [&[u8]; R],
+    x: &[impl PanelValue],
+    sums: &mut [f32],
+) {
     let width = N * V::LANES;
     let count = x.len() / (2 * width);
     let sums = &mut sums[..R * width];
@@ -199,8 +203,8 @@ fn tile<V: Vector, const PAIR: usize, const N: usize, const R: usize>(rows: [&[u
     for (at, x) in (0..count).zip(columns.by_ref()) {
         let mut inputs = [[V::zero(); N]; 2];
         for n in 0..N {
-            inputs[0][n] = V::inputs(&x[n * V::LANES..]);
-            inputs[1][n] = V::inputs(&x[width + n * V::LANES..]);
+            inputs[0][n] = PanelValue::lanes(&x[n * V::LANES..]);
+            inputs[1][n] = PanelValue::lanes(&x[width + n * V::LANES..]);
         }
         for r in 0..R {
             let [one, two] = V::pair(&pairs[r][at]);
@@ -218,7 +222,7 @@ fn tile<V: Vector, const PAIR: usize, const N: usize, const R: usize>(rows: [&[u
             let rest = rows[r].as_chunks::<PAIR>().1;
             let weight = V::splat(if PAIR == 4 { widen::<2>(rest) } else { widen::<4>(rest) });
             for n in 0..N {
-                tile[r][n] = tile[r][n].plus_product(weight, V::inputs(&x[n * V::LANES..]));
+                tile[r][n] = tile[r][n].plus_product(weight, PanelValue::lanes(&x[n * V::LANES..]));
             }
         }
     }

@@ -47,6 +47,84 @@ pub(super) fn widen_half(bytes: &[u8]) -> f32 {
     half::f16::from_le_bytes([bytes[0], bytes[1]]).to_f32_const()
 }
 
+/// A value of a panel: f32, or the bits of an IEEE half.
+pub(in crate::kernel) trait PanelValue: Copy {
+    /// Values that take the place of one f32 in memory.
+    const PER_FLOAT: usize;
+    /// The values in the memory of numbers.
+    fn of(memory: &[f32]) -> &[Self];
+    fn of_mut(memory: &mut [f32]) -> &mut [Self];
+    /// The nearest value. Larger ones than the largest become the largest.
+    fn nearest(value: f32) -> Self;
+    /// `LANES` values from the start of `values`, which has at least as many.
+    fn lanes<V: Vector>(values: &[Self]) -> V;
+}
+
+impl PanelValue for f32 {
+    const PER_FLOAT: usize = 1;
+
+    #[inline(always)]
+    fn of(memory: &[f32]) -> &[Self] {
+        memory
+    }
+
+    #[inline(always)]
+    fn of_mut(memory: &mut [f32]) -> &mut [Self] {
+        memory
+    }
+
+    #[inline(always)]
+    fn nearest(value: f32) -> Self {
+        value
+    }
+
+    #[inline(always)]
+    fn lanes<V: Vector>(values: &[Self]) -> V {
+        V::inputs(values)
+    }
+}
+
+impl PanelValue for u16 {
+    const PER_FLOAT: usize = 2;
+
+    #[inline(always)]
+    fn of(memory: &[f32]) -> &[Self] {
+        bytemuck::cast_slice(memory)
+    }
+
+    #[inline(always)]
+    fn of_mut(memory: &mut [f32]) -> &mut [Self] {
+        bytemuck::cast_slice_mut(memory)
+    }
+
+    #[inline(always)]
+    fn nearest(value: f32) -> Self {
+        half_bits(value)
+    }
+
+    #[inline(always)]
+    fn lanes<V: Vector>(values: &[Self]) -> V {
+        V::halves(bytemuck::cast_slice(&values[..V::LANES]))
+    }
+}
+
+/// The bits of the nearest IEEE half, without branches, so that the compiler turns a loop into vector instructions. The
+/// largest half stands for larger values. (The addition of a number whose last bit is the half's last bit rounds, as in
+/// FP16 by Dukhan 2017.)
+#[inline(always)]
+fn half_bits(value: f32) -> u16 {
+    const LARGEST: f32 = 65_504.0;
+    let size = value.abs();
+    // A comparison, not `min`, so that what is no number stays so.
+    let size = if size > LARGEST { LARGEST } else { size };
+    let exponent = (size.to_bits() & 0x7F80_0000).max(0x3880_0000);
+    let rounded = (size + f32::from_bits(exponent + 0x0680_0000)).to_bits();
+    // The sum has the exponent of the added number, and its lowest bits are the half's.
+    let bits = ((exponent - 0x3880_0000) >> 13) + (rounded & 0x0FFF);
+    let bits = if size.is_nan() { 0x7E00 } else { bits };
+    (value.to_bits() >> 16 & 0x8000) as u16 | bits as u16
+}
+
 /// A type in which weights are stored one by one.
 pub(super) trait StoredValue {
     const BYTES: usize;
@@ -402,5 +480,26 @@ impl Vector for Avx512 {
     fn sum(self) -> f32 {
         // SAFETY: the caller enabled AVX-512F.
         unsafe { x86::_mm512_reduce_add_ps(self.0) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn halves_are_the_nearest_ones() {
+        let limits = [65_504.0, 65_520.0, 1e30, f32::INFINITY, 6e-8, 2.9e-8, 0.0, 6.1e-5, 1.0 + 1.0 / 2_048.0];
+        let all = (0..u32::MAX).step_by(40_009).map(f32::from_bits).chain(limits);
+        let mut seen = 0;
+        for value in all.flat_map(|value| [value, -value]) {
+            let known = half::f16::from_f32(value);
+            let known = if known.is_infinite() { half::f16::MAX.copysign(known) } else { known };
+            let got = half::f16::from_bits(u16::nearest(value));
+            assert!(got == known || got.is_nan() && known.is_nan(), "{value:e}: {got} and not {known}");
+            assert_eq!(got.is_sign_negative(), value.is_sign_negative(), "{value:e}");
+            seen += 1;
+        }
+        assert!(seen > 200_000, "{seen}");
     }
 }

@@ -45,16 +45,18 @@ fn columns<F: CodeFormat, B: CodeBytes, V: Vector, const C: usize>(
     m: usize,
 ) {
     if F::SIZE == BlockSize::Large {
-        for (weights, out) in weights.chunks_exact(row_bytes).zip(out.chunks_mut(m)) {
-            out[..C].copy_from_slice(&large::<F, B, V, C>(weights, x));
+        for row in 0..weights.len() / row_bytes {
+            let sums = large::<F, B, V, C>(&weights[row * row_bytes..(row + 1) * row_bytes], x);
+            out[row * m..row * m + C].copy_from_slice(&sums);
         }
         return;
     }
     let steps = (row_bytes / F::BYTES).div_ceil(GROUP);
-    for (weights, parts) in weights.chunks_exact(row_bytes).zip(parts.chunks_exact_mut(C * steps)) {
-        small::<F, B, V, C>(weights, x, parts);
-    }
     let rows = weights.len() / row_bytes;
+    for row in 0..rows {
+        let weights = &weights[row * row_bytes..(row + 1) * row_bytes];
+        small::<F, B, V, C>(weights, x, &mut parts[row * C * steps..(row + 1) * C * steps]);
+    }
     for c in 0..C {
         let of = |row: usize, step: usize| &parts[(row * steps + step) * C + c];
         if rows == ROWS {
@@ -82,19 +84,23 @@ fn columns<F: CodeFormat, B: CodeBytes, V: Vector, const C: usize>(
 
 /// Writes the products of the blocks of a row to `parts`, `[steps, C]`.
 #[inline(always)]
+#[allow(clippy::needless_range_loop, reason = "several slices have the index")]
 fn small<F: CodeFormat, B: CodeBytes, V: Vector, const C: usize>(
     weights: &[u8],
     x: [&[InputStep]; C],
     parts: &mut [[f32; GROUP]],
 ) {
-    let steps = weights.chunks_exact(GROUP * F::BYTES);
-    let (rest, whole) = (steps.remainder(), steps.len());
-    let (first, last) = parts.split_at_mut(C * whole);
-    for ((step, weights), parts) in steps.enumerate().zip(first.as_chunks_mut::<C>().0) {
-        small_step::<F, B, V, C>(weights, GROUP, x.map(|x| &x[step]), parts);
+    let blocks = weights.len() / F::BYTES;
+    let whole = blocks / GROUP;
+    let parts = &mut parts.as_chunks_mut::<C>().0[..blocks.div_ceil(GROUP)];
+    let x = x.map(|x| &x[..parts.len()]);
+    for step in 0..whole {
+        let weights = &weights[step * GROUP * F::BYTES..(step + 1) * GROUP * F::BYTES];
+        small_step::<F, B, V, C>(weights, GROUP, x.map(|x| &x[step]), &mut parts[step]);
     }
-    if let (false, Some(parts)) = (rest.is_empty(), last.first_chunk_mut::<C>()) {
-        small_step::<F, B, V, C>(rest, rest.len() / F::BYTES, x.map(|x| &x[whole]), parts);
+    if whole < parts.len() {
+        let weights = &weights[whole * GROUP * F::BYTES..];
+        small_step::<F, B, V, C>(weights, blocks - whole * GROUP, x.map(|x| &x[whole]), &mut parts[whole]);
     }
 }
 
