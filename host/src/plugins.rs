@@ -9,9 +9,11 @@ pub mod tools;
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::Arc;
 
 use firebox_contract::limits;
-use firebox_sandbox::{Capability, ComponentSource, Grants, PluginLimits, PluginSpec};
+use firebox_sandbox::{ComponentSource, GrantRow, GrantedTo, Grants, Plugin, PluginLimits, PluginSpec, TenantGrants};
+use sha2::{Digest, Sha256};
 
 use self::manifest::Manifest;
 use crate::cli::options::PluginOptions;
@@ -79,24 +81,38 @@ pub fn configured(plugin: &PluginConfig) -> Result<PluginSpec, CliError> {
         timeout: set.timeout.unwrap_or(spec.limits.timeout),
     };
     let (name, config_json) = (plugin.name.clone(), plugin.config_json.clone());
-    let grants = grants(plugin.grants.iter().map(String::as_str))?;
+    let grants = Grants::parse(&plugin.grants).map_err(CliError::usage)?;
+    let granted_to = plugin.digest.clone().map_or(GrantedTo::Any, GrantedTo::Digest);
     let on_fault = plugin.on_fault.unwrap_or(spec.on_fault);
     // The operator's word on faults also covers timeouts, whatever the manifest says about those.
     let on_timeout = plugin.on_timeout.or(plugin.on_fault).or(spec.on_timeout);
-    Ok(PluginSpec { name, config_json, limits, grants, on_fault, on_timeout, ..spec })
+    Ok(PluginSpec { name, config_json, limits, grants, granted_to, on_fault, on_timeout, ..spec })
 }
 
-/// The capabilities with these names, and `log`, which every plugin has.
-///
-/// # Errors
-/// A `CliError` of usage for an unknown name.
-fn grants<'a>(names: impl Iterator<Item = &'a str>) -> Result<Grants, CliError> {
-    let known = |name: &'a str| {
-        let all: Vec<&str> = Capability::names().collect();
-        let message = format!("there is no capability \"{name}\"; the capabilities are {}", all.join(", "));
-        Capability::from_name(name).ok_or_else(|| CliError::usage(message))
+/// SHA-256 of the component of `source`, in hex. `None` if it cannot be read.
+#[must_use]
+pub fn digest_of(source: &str) -> Option<String> {
+    let ComponentSource::Path(path) = find(source).ok()?.source else { return None };
+    let bytes = firebox_sandbox::read_file(&path, limits::PLUGIN_COMPONENT_BYTES_MAX).ok()?;
+    Some(Sha256::digest(&bytes).iter().map(|byte| format!("{byte:02x}")).collect())
+}
+
+/// One line for each capability that `plugins` ask for or import, with what to write if they do not have it.
+#[must_use]
+pub fn grant_lines(plugins: &[Arc<Plugin>], tenant: &TenantGrants) -> Vec<String> {
+    let line = |plugin: &Plugin, row: GrantRow| {
+        let state = match (row.denied_by, row.in_part) {
+            (None, false) => "granted".to_owned(),
+            (None, true) => format!("granted in part; {}", row.remedy),
+            (Some(_), _) => format!("denied; {}", row.remedy),
+        };
+        format!("grants   {} {}: {state}", plugin.name(), row.capability)
     };
-    names.chain(["log"]).map(known).collect()
+    let rows = |plugin: &Arc<Plugin>| {
+        let rows = plugin.explain_grants(Some(tenant)).into_iter().map(|row| line(plugin, row)).collect::<Vec<_>>();
+        if rows.is_empty() { vec![format!("grants   {}: it asks for nothing", plugin.name())] } else { rows }
+    };
+    plugins.iter().flat_map(rows).collect()
 }
 
 /// The plugins of a command line, in chain order: first those that the built-in model uses by default, then those of
@@ -119,7 +135,7 @@ pub fn resolve(options: &PluginOptions, with_ember: bool) -> Result<Vec<PluginSp
     for spec in &mut specs {
         spec.config_json = configs.remove(&spec.name);
         spec.limits = narrowed(spec.limits, options);
-        spec.grants = grants(options.grants.iter().map(String::as_str))?;
+        spec.grants = Grants::parse(&options.grants).map_err(|error| CliError::usage(format!("--grant: {error}")))?;
     }
     if let Some(name) = configs.keys().next() {
         let names: Vec<&str> = specs.iter().map(|spec| spec.name.as_str()).collect();

@@ -153,6 +153,7 @@ fn plugins_of_run() -> firebox::cli::options::PluginOptions {
         plugin_memory: None,
         plugin_timeout: None,
         grants: Vec::new(),
+        explain_grants: false,
         no_tools: false,
         tool_rounds: 3,
     }

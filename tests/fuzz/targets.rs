@@ -498,6 +498,7 @@ fn plugin_manifests() {
         plugin_memory: None,
         plugin_timeout: None,
         grants: Vec::new(),
+        explain_grants: false,
         no_tools: false,
         tool_rounds: 1,
     };

@@ -17,6 +17,7 @@ pub use self::tool_run::ToolRun;
 use crate::background::CpuBudget;
 use crate::error::SandboxError;
 use crate::instance::pool::Tenant;
+use crate::plugin::grants::TenantGrants;
 use crate::plugin::{Plugin, PluginLimits};
 
 /// Whether the caller still has the tool with this name.
@@ -30,6 +31,7 @@ pub struct PluginChain {
     /// The limits of the caller, for every call.
     caller: PluginLimits,
     budget: Option<Arc<CpuBudget>>,
+    grants: Arc<TenantGrants>,
 }
 
 impl PluginChain {
@@ -42,7 +44,8 @@ impl PluginChain {
         check_plugins(&plugins)?;
         check_memory(&plugins)?;
         let tools = Arc::new(ToolIndex::new(&plugins)?);
-        Ok(Self { plugins, tools, caller: PluginLimits::MAX, budget: None })
+        let grants = Arc::new(TenantGrants::of_operator(Caller::local().tenant));
+        Ok(Self { plugins, tools, caller: PluginLimits::MAX, budget: None, grants })
     }
 
     /// The same chain with `caller` as the limits of every call.
@@ -60,6 +63,20 @@ impl PluginChain {
     pub fn charged_to(mut self, budget: Arc<CpuBudget>) -> Self {
         self.budget = Some(budget);
         self
+    }
+
+    /// The same chain for requests of the tenant of `grants`. A chain without a tenant is that of the command line, whose user
+    /// grants what the operator grants.
+    #[must_use]
+    pub fn for_tenant(mut self, grants: Arc<TenantGrants>) -> Self {
+        self.grants = grants;
+        self
+    }
+
+    /// What the tenant of the chain grants.
+    #[must_use]
+    pub fn grants(&self) -> &Arc<TenantGrants> {
+        &self.grants
     }
 
     /// The plugins, in chain order.
@@ -102,7 +119,8 @@ impl PluginChain {
 
     /// `plugin` in the request `request`, with a new instance for each call.
     fn per_call(&self, plugin: &Arc<Plugin>, request: Arc<str>) -> PerCallPlugin {
-        PerCallPlugin::new(Arc::clone(plugin), self.limits(plugin), self.budget.clone(), request)
+        let (limits, budget, grants) = (self.limits(plugin), self.budget.clone(), Arc::clone(&self.grants));
+        PerCallPlugin::new(Arc::clone(plugin), limits, budget, grants, request)
     }
 }
 

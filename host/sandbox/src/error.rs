@@ -116,20 +116,39 @@ pub enum SandboxError {
         /// The names of the supported interfaces.
         supported: Vec<String>,
     },
-    /// The manifest asks for capabilities that were not granted.
-    #[error(
-        "plugin \"{plugin}\" asks for {missing}, which its operator did not grant; grant it or choose another plugin \
-         (this host can grant {known})",
-        missing = quoted(missing),
-        known = quoted(known)
-    )]
-    NotGranted {
+    /// The manifest asks for something that is not a capability of this host.
+    #[error("plugin \"{plugin}\": its manifest asks for a capability that cannot be granted: {reason}")]
+    Capability {
         /// The plugin's name.
         plugin: String,
-        /// The names of the capabilities that were not granted.
-        missing: Vec<String>,
-        /// The names of all capabilities.
-        known: Vec<String>,
+        /// The problem, with the text of the manifest in quotes.
+        reason: String,
+    },
+    /// The component is not the one that its grants are for.
+    #[error(
+        "plugin \"{plugin}\" is another component than its grants are for: its digest is \"{found}\" and they are for \
+         \"{granted}\"; it asks for {asks}; if it may have that, set its digest to \"{found}\"",
+        asks = quoted(asks)
+    )]
+    OtherDigest {
+        /// The plugin's name.
+        plugin: String,
+        /// SHA-256 of the component, in hex.
+        found: String,
+        /// SHA-256 of the component that was granted something, as the operator wrote it.
+        granted: String,
+        /// The capabilities that its manifest asks for.
+        asks: Vec<String>,
+    },
+    /// A grant cannot be used.
+    #[error("plugin \"{plugin}\": the grant \"{grant}\" {reason}")]
+    Grant {
+        /// The plugin's name.
+        plugin: String,
+        /// The grant.
+        grant: String,
+        /// The problem, as the end of a sentence about the grant.
+        reason: String,
     },
     /// The plugin's configuration cannot be used.
     #[error("plugin \"{plugin}\": its configuration {reason}")]
@@ -238,11 +257,12 @@ impl SandboxError {
             Self::Name { .. }
             | Self::Config { .. }
             | Self::Limit { .. }
+            | Self::Grant { .. }
             | Self::DuplicateTool { .. }
             | Self::DuplicatePlugin { .. }
             | Self::Chain(_) => ErrorKind::Usage,
             Self::TooMuch { .. } => ErrorKind::TooLarge,
-            Self::NotGranted { .. } => ErrorKind::Denied,
+            Self::Capability { .. } | Self::OtherDigest { .. } => ErrorKind::Denied,
             Self::ShareUsed { .. } => ErrorKind::Limited,
             Self::Full { .. } | Self::AddressSpace { .. } => ErrorKind::Unavailable,
             // Only the author of the plugin can fix these.

@@ -1,6 +1,7 @@
 //! One instance of a plugin, from its start until its first fault or the end of its request or call.
 
 pub(crate) mod guest;
+pub(crate) mod identity;
 pub(crate) mod limiter;
 pub(crate) mod log;
 pub(crate) mod meter;
@@ -18,15 +19,16 @@ use tokio::sync::Mutex as AsyncMutex;
 use wasmtime::Store;
 
 use self::guest::GuestData;
+use self::identity::GuestIdentity;
 use self::limiter::Limiter;
 use self::log::cut;
 use self::meter::{CallFailure, CallUsage};
 use self::pool::SharedPermit;
 use self::progress::ProgressSender;
 use self::records::Records;
-use self::wasi::GuestIdentity;
 use crate::background::{CallState, CpuBudget, TimedOut};
 use crate::error::SandboxError;
+use crate::plugin::grants::{Permissions, TenantGrants};
 use crate::plugin::{Blueprint, OnFault, PluginLimits};
 use crate::stages::{GuestFuture, GuestReturn, StageCalls};
 
@@ -39,6 +41,8 @@ pub(crate) struct InstanceOptions {
     pub(crate) permit: SharedPermit,
     /// The records of the plugin in its request.
     pub(crate) records: Records,
+    /// What the tenant of its request grants.
+    pub(crate) tenant: Arc<TenantGrants>,
     /// The id of its request.
     pub(crate) request: Arc<str>,
 }
@@ -86,11 +90,13 @@ pub(crate) type Attempt<T> = Result<(T, CallUsage), CallUsage>;
 impl Instance {
     /// Starts and configures an instance. If that fails, the returned instance is discarded, and has the records of the attempt.
     pub(crate) async fn start(blueprint: Arc<Blueprint>, options: InstanceOptions) -> (Self, Result<(), SandboxError>) {
-        let InstanceOptions { limits, budget, permit, records, request } = options;
+        let InstanceOptions { limits, budget, permit, records, tenant, request } = options;
         let state =
             AsyncMutex::new(InstanceState::Discarded { why: "was never started".to_owned(), is_skipped: false });
         let mut this = Self { blueprint, limits, records, state, permit };
-        let (usage, result) = this.first_call(budget, request).await;
+        let permissions = Permissions { plugin: Arc::clone(&this.blueprint.shared.grants), tenant };
+        let identity = GuestIdentity { permissions, shared: Arc::clone(&this.blueprint.shared), request };
+        let (usage, result) = this.first_call(budget, identity).await;
         let failure = match result {
             Ok(Ok(live)) => {
                 *this.state.get_mut() = InstanceState::Live(live);
@@ -107,13 +113,12 @@ impl Instance {
     async fn first_call(
         &self,
         budget: Option<Arc<CpuBudget>>,
-        request: Arc<str>,
+        identity: GuestIdentity,
     ) -> (CallUsage, Result<Result<Box<LiveInstance>, String>, CallFailure>) {
         let (blueprint, limits, permit) = (Arc::clone(&self.blueprint), self.limits, Arc::clone(&self.permit));
         let state = Arc::new(CallState::new(budget));
         state.begin(limits.fuel);
         let limiter = Limiter::new(limits.memory_bytes, Some(Arc::clone(&permit)));
-        let identity = GuestIdentity { grants: blueprint.grants.clone(), plugin: blueprint.name.clone(), request };
         let data = GuestData::new(limiter, self.records.log.clone(), Arc::clone(&state), identity);
         let mut running = self.running(Stage::Init, Arc::clone(&state));
         let call = async move {

@@ -11,6 +11,7 @@
 //! Functions that run guests need a tokio runtime with its timer enabled.
 
 mod background;
+mod capabilities;
 mod chain;
 mod compile;
 mod error;
@@ -21,11 +22,17 @@ mod sandbox;
 mod stages;
 
 pub use background::CpuBudget;
+pub use capabilities::Services;
+pub use capabilities::keyvalue::{
+    BucketId, KeyValueAnswer, KeyValueError, KeyValueOperation, KeyValueService, KeyValueStore, StoredValue,
+};
 pub use chain::{OfferCheck, PluginChain, ToolRun};
 pub use compile::{CompilerCommand, ComponentSource, ReadError, compile_component, read_file};
 pub use error::SandboxError;
-pub use plugin::grants::{Capability, Grants};
-pub use plugin::{OnFault, Plugin, PluginInfo, PluginLimits, PluginSpec};
+pub use plugin::grants::capability::{Capability, Grant};
+pub use plugin::grants::explain::{GrantRow, explain_grants};
+pub use plugin::grants::{DeniedBy, Grants, TenantGrants};
+pub use plugin::{GrantedTo, OnFault, Plugin, PluginInfo, PluginLimits, PluginSpec};
 pub use runtime::Allocation;
 pub use sandbox::notice::Notice;
 pub use sandbox::{Sandbox, SandboxOptions, ToolCheck};

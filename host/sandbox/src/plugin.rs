@@ -2,6 +2,7 @@
 
 pub(crate) mod grants;
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -9,7 +10,10 @@ use firebox_contract::limits;
 use firebox_contract::{FaultCause, Stage, ToolDefinition};
 use wasmtime::component::InstancePre;
 
-use self::grants::{Capability, Grants};
+use self::grants::capability::Capability;
+use self::grants::explain::{GrantRow, explain_grants};
+use self::grants::{Grants, PluginGrants, TenantGrants};
+use crate::capabilities::Services;
 use crate::compile::ComponentSource;
 use crate::error::SandboxError;
 use crate::instance::guest::GuestData;
@@ -101,6 +105,16 @@ impl PluginLimits {
     }
 }
 
+/// The component that grants are for.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum GrantedTo {
+    /// Whichever component the source has.
+    #[default]
+    Any,
+    /// The component with this SHA-256, in hex. Another one is not loaded.
+    Digest(String),
+}
+
 /// A plugin to load.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PluginSpec {
@@ -116,11 +130,13 @@ pub struct PluginSpec {
     pub on_fault: OnFault,
     /// The effect of a call that takes too long; `None` if it is that of any other fault.
     pub on_timeout: Option<OnFault>,
-    /// The capabilities its manifest asks for, by name.
+    /// The capabilities that its manifest asks for, each as the text of a [`grants::capability::Grant`].
     pub asks: Vec<String>,
     /// The capabilities that its operator grants to it, in addition to those that the sandbox grants to every plugin. The
-    /// plugin has only those that it also asks for.
+    /// plugin has only those that it also asks for and that the tenant of the request grants to it.
     pub grants: Grants,
+    /// The component that the grants are for.
+    pub granted_to: GrantedTo,
     /// The stages that its manifest lists. If there is a list, the component must export exactly these stages.
     pub stages: Option<Vec<Stage>>,
 }
@@ -138,8 +154,21 @@ impl PluginSpec {
             on_timeout: None,
             asks: Vec::new(),
             grants: Grants::default(),
+            granted_to: GrantedTo::default(),
             stages: None,
         }
+    }
+
+    /// The configuration as texts: a value that is not a text is its JSON.
+    pub(crate) fn settings(&self) -> BTreeMap<String, String> {
+        let parsed =
+            self.config_json.as_deref().map(serde_json::from_str::<serde_json::Map<String, serde_json::Value>>);
+        let text = |value: serde_json::Value| match value {
+            serde_json::Value::String(text) => text,
+            other => other.to_string(),
+        };
+        // `check` refuses a configuration that is not an object.
+        parsed.and_then(Result::ok).into_iter().flatten().map(|(key, value)| (key, text(value))).collect()
     }
 
     /// # Errors
@@ -175,6 +204,15 @@ pub struct PluginInfo {
     pub description: String,
 }
 
+/// What all instances of a plugin share with their host functions.
+#[derive(Debug)]
+pub(crate) struct PluginShared {
+    pub(crate) grants: Arc<PluginGrants>,
+    pub(crate) services: Services,
+    /// The configuration as texts, for the interfaces of `wasi:config`.
+    pub(crate) settings: BTreeMap<String, String>,
+}
+
 /// Everything that is needed to create an instance.
 pub(crate) struct Blueprint {
     pub(crate) runtime: Arc<Runtime>,
@@ -184,7 +222,7 @@ pub(crate) struct Blueprint {
     pub(crate) limits: PluginLimits,
     pub(crate) policy: FaultPolicy,
     pub(crate) config_json: Option<String>,
-    pub(crate) grants: Grants,
+    pub(crate) shared: Arc<PluginShared>,
     /// The linear memories that an instance takes of the instance pool, at least 1.
     pub(crate) memories: usize,
     /// Peak bytes of memory of the plugin's first instance.
@@ -204,6 +242,7 @@ pub struct Plugin {
     pub(crate) tools: Vec<ToolDefinition>,
     pub(crate) info: Option<PluginInfo>,
     pub(crate) imports: Vec<String>,
+    pub(crate) asks: Vec<String>,
     pub(crate) digest: String,
     pub(crate) component_bytes: usize,
     pub(crate) from_cache: bool,
@@ -246,20 +285,29 @@ impl Plugin {
         &self.imports
     }
 
-    /// The capabilities that it asked for and was granted.
+    /// The capabilities that its manifest asks for.
     #[must_use]
-    pub fn grants(&self) -> &Grants {
-        &self.blueprint.grants
+    pub fn asks(&self) -> &[String] {
+        &self.asks
     }
 
-    /// The names of the capabilities whose interfaces it imports without a grant. These interfaces answer with substitutes
-    /// that reveal nothing about the machine.
+    /// What it asks for and imports against what its operator and `tenant` grant.
+    #[must_use]
+    pub fn explain_grants(&self, tenant: Option<&TenantGrants>) -> Vec<GrantRow> {
+        let operator = &self.blueprint.shared.grants.operator;
+        // The asks were parsed when the plugin was loaded.
+        explain_grants(self.name(), &self.asks, &self.imports, operator, tenant).unwrap_or_default()
+    }
+
+    /// The names of the capabilities whose interfaces it imports without an ask and an operator's grant. These interfaces answer
+    /// with substitutes that reveal nothing about the machine.
     #[must_use]
     pub fn stand_ins(&self) -> Vec<&'static str> {
         let rows = [("clock", Capability::Clock, "wasi:clocks/"), ("random", Capability::Random, "wasi:random/")];
         let is_imported = |interface: &str| self.imports.iter().any(|import| import.starts_with(interface));
-        let stands_in = rows.iter().filter(|row| !self.grants().has(row.1) && is_imported(row.2));
-        stands_in.map(|row| row.0).collect()
+        let PluginGrants { asked, operator, .. } = &*self.blueprint.shared.grants;
+        let has = |capability| asked.has(capability) && operator.has(capability);
+        rows.iter().filter(|row| !has(row.1) && is_imported(row.2)).map(|row| row.0).collect()
     }
 
     /// The limits of each of its calls, before the limits of a caller.

@@ -2,23 +2,25 @@
 
 pub(crate) mod notice;
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, OnceLock};
 
 use firebox_contract::limits;
-use firebox_contract::{Stage, ToolDefinition};
+use firebox_contract::{Stage, TenantId, ToolDefinition};
 use wasmtime::component::{Component, InstancePre};
 
 use self::notice::Notice;
+use crate::capabilities::Services;
 use crate::compile::{CancelFlag, CancelOnDrop, CompiledComponent, CompilerCommand, Loader, Shape};
 use crate::error::SandboxError;
 use crate::instance::guest::{self, GuestData};
 use crate::instance::pool::Amount;
 use crate::instance::records::Records;
 use crate::instance::{Instance, InstanceOptions};
-use crate::plugin::grants::Grants;
-use crate::plugin::{Blueprint, FaultPolicy, Plugin, PluginInfo, PluginLimits, PluginSpec};
+use crate::plugin::grants::{Grants, PluginGrants, TenantGrants};
+use crate::plugin::{Blueprint, FaultPolicy, GrantedTo, Plugin, PluginInfo, PluginLimits, PluginShared, PluginSpec};
 use crate::runtime::{Allocation, Runtime};
 use crate::stages::{Exports, STAGES, stage_missing, tool};
 
@@ -43,6 +45,8 @@ pub struct SandboxOptions {
     pub pool_bytes: usize,
     /// How memory for instances is allocated.
     pub allocation: Allocation,
+    /// What the host brings for capabilities.
+    pub services: Services,
     /// The command that compiles components in a child process. Without one they are compiled in this process, with much lower
     /// limits on their contents.
     pub compiler: Option<CompilerCommand>,
@@ -61,6 +65,7 @@ impl Default for SandboxOptions {
             pool_memories: limits::PLUGIN_POOL_MEMORIES,
             pool_bytes: limits::PLUGIN_POOL_BYTES_DEFAULT,
             allocation: Allocation::default(),
+            services: Services::default(),
             compiler: None,
             check_tool: |_| Ok(()),
             notice: Notice::default(),
@@ -118,7 +123,14 @@ impl Sandbox {
     /// `SandboxError`: the problem of the plugin, or the fault of its first instance.
     pub async fn load(&self, spec: PluginSpec) -> Result<Arc<Plugin>, SandboxError> {
         spec.check()?;
-        let grants = self.options.grants.with(&spec.grants).settle(&spec.name, &spec.asks)?;
+        let operator = self.options.grants.with(&spec.grants);
+        check_folders(&spec.name, &operator)?;
+        let grants = PluginGrants { name: spec.name.clone(), asked: Grants::asked(&spec.name, &spec.asks)?, operator };
+        let shared = Arc::new(PluginShared {
+            grants: Arc::new(grants),
+            services: self.options.services.clone(),
+            settings: spec.settings(),
+        });
         let spec = Arc::new(spec);
         let compiled = self.compile(&spec).await?;
         let imports = self.imports(&spec.name, &compiled.component)?;
@@ -126,7 +138,7 @@ impl Sandbox {
             |error: wasmtime::Error| SandboxError::Invalid { plugin: spec.name.clone(), reason: format!("{error:#}") };
         let pre = self.runtime.linker.instantiate_pre(&compiled.component).map_err(invalid)?;
         let exports = Exports::find(&pre).map_err(invalid)?;
-        self.check_exports(&spec, &exports, &pre)?;
+        self.check_exports(&spec, &exports, &pre, &imports)?;
         let memories = memories(&spec.name, &compiled.component)?;
         let blueprint = Arc::new(Blueprint {
             runtime: Arc::clone(&self.runtime),
@@ -136,7 +148,7 @@ impl Sandbox {
             limits: spec.limits.least(self.options.ceiling),
             policy: FaultPolicy { on_fault: spec.on_fault, on_timeout: spec.on_timeout.unwrap_or(spec.on_fault) },
             config_json: spec.config_json.clone(),
-            grants,
+            shared,
             memories,
             initial_bytes: OnceLock::new(),
         });
@@ -146,6 +158,7 @@ impl Sandbox {
             tools,
             info,
             imports,
+            asks: spec.asks.clone(),
             digest: compiled.digest,
             component_bytes: compiled.bytes,
             from_cache: compiled.from_cache,
@@ -162,7 +175,9 @@ impl Sandbox {
         let mut work = tokio::task::spawn_blocking(move || {
             let (cache_dir, compiler) = (options.cache_dir.as_deref(), options.compiler.as_ref());
             let (runtime, cancelled, precheck) = (&*runtime, &cancelled, |shape: &Shape| precheck(&spec.name, shape));
-            Loader { runtime, cache_dir, compiler, cancelled, precheck: &precheck }.load(&spec.name, &spec.source)
+            let check_digest = &|digest: &str| check_digest(&spec, digest);
+            let loader = Loader { runtime, cache_dir, compiler, cancelled, check_digest, precheck: &precheck };
+            loader.load(&spec.name, &spec.source)
         });
         let done = match tokio::time::timeout(limits::PLUGIN_COMPILE_NOTICE_AFTER, &mut work).await {
             Ok(done) => done,
@@ -185,12 +200,13 @@ impl Sandbox {
         Ok(imports)
     }
 
-    /// Checks that the component exports a stage, the stages of its manifest, and `lifecycle` if it has a configuration.
+    /// Checks that the component exports a stage and the stages of its manifest, and can read its configuration if it has one.
     fn check_exports(
         &self,
         spec: &PluginSpec,
         exports: &Exports,
         pre: &InstancePre<GuestData>,
+        imports: &[String],
     ) -> Result<(), SandboxError> {
         if exports.stages().is_empty() {
             let ty = pre.component().component_type();
@@ -198,8 +214,10 @@ impl Sandbox {
             return Err(no_stage(&spec.name, exports));
         }
         check_stages(spec, exports)?;
-        if spec.config_json.is_some() && exports.lifecycle.is_none() {
-            let reason = "cannot be used, because the plugin does not export firebox:plugin/lifecycle; remove it";
+        let reads_config = exports.lifecycle.is_some() || imports.iter().any(|name| name.starts_with("wasi:config/"));
+        if spec.config_json.is_some() && !reads_config {
+            let reason = "cannot be used, because the plugin neither exports firebox:plugin/lifecycle nor imports \
+                          wasi:config; remove it";
             return Err(SandboxError::Config { plugin: spec.name.clone(), reason: reason.to_owned() });
         }
         Ok(())
@@ -214,6 +232,31 @@ fn in_range(what: &'static str, value: usize, low: usize, high: usize) -> Result
     }
     let (value, low, high) = (value.to_string(), low.to_string(), high.to_string());
     Err(SandboxError::Limit { owner: "the sandbox".to_owned(), what, value, low, high })
+}
+
+/// Checks that each folder of the grants can be read, so that a mistake is found before a request needs it.
+fn check_folders(plugin: &str, grants: &Grants) -> Result<(), SandboxError> {
+    for (name, path) in grants.iter().filter_map(|grant| grant.folder()) {
+        if !path.is_dir() {
+            let grant = format!("files:{name}={}", path.display());
+            let reason = "does not name a folder; write the path of a folder that Firebox can read".to_owned();
+            return Err(SandboxError::Grant { plugin: plugin.to_owned(), grant, reason });
+        }
+    }
+    Ok(())
+}
+
+/// Checks that the grants are for the component with this digest.
+fn check_digest(spec: &PluginSpec, found: &str) -> Result<(), SandboxError> {
+    match &spec.granted_to {
+        GrantedTo::Digest(granted) if !granted.eq_ignore_ascii_case(found) => Err(SandboxError::OtherDigest {
+            plugin: spec.name.clone(),
+            found: found.to_owned(),
+            granted: granted.clone(),
+            asks: spec.asks.clone(),
+        }),
+        _ => Ok(()),
+    }
 }
 
 /// Checks before a component is compiled: its imports are known, and it exports a stage.
@@ -289,6 +332,8 @@ async fn describe(
         budget: None,
         permit,
         records: records.clone(),
+        // No tenant grants anything while a plugin is loaded.
+        tenant: Arc::new(TenantGrants::new(TenantId::new(""), BTreeMap::new())),
         request: Arc::from("load"),
     };
     let (instance, started) = Instance::start(Arc::clone(blueprint), options).await;

@@ -202,6 +202,9 @@ fn start(
     for note in host.notes().iter().cloned().chain(mcp_servers::failures(&reports)) {
         writeln!(io.err, "firebox: {note}")?;
     }
+    if args.plugins.explain_grants {
+        options::print_grants(host.plugins(), io)?;
+    }
     saved.set_model(&host.engine().info().name);
     let plugin_tools = runtime.block_on(host.engine().plugin_tools(&caller))?;
     let policy = approval::policy(args.approve, &plugin_tools);

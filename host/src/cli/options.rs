@@ -10,10 +10,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Args;
-use firebox_contract::{ReasoningOptions, SamplingOverrides, ToolSource, limits};
+use firebox_contract::{Caller, ReasoningOptions, SamplingOverrides, ToolSource, limits};
 use firebox_engine::Speculation;
 use firebox_mcp::client::ClientPool;
 use firebox_models::{KvCacheType, Mixture};
+use firebox_sandbox::{Plugin, TenantGrants};
 
 use self::hub::HubOptions;
 use super::Io;
@@ -22,6 +23,7 @@ use crate::config::{self, ModelConfig};
 use crate::error::CliError;
 use crate::host::source::LocalSource;
 use crate::host::{Host, HostBuilder};
+use crate::plugins;
 use crate::system::units;
 
 /// Which model answers, and on which device.
@@ -264,15 +266,27 @@ pub struct PluginOptions {
     /// Maximum time of each plugin call, such as 500ms or 2s (a number without unit: milliseconds)
     #[arg(long, value_name = "TIME", value_parser = parse_duration)]
     pub plugin_timeout: Option<Duration>,
-    /// Allow plugins to use a capability that they ask for: clock or random (repeatable)
+    /// Allow plugins to use a capability that they ask for: clock, random, keyvalue:BUCKET, files:NAME=PATH, secrets:NAME or
+    /// 'http:METHODS URL' (repeatable)
     #[arg(long = "grant", value_name = "CAPABILITY")]
     pub grants: Vec<String>,
+    /// List what each plugin asks for, whether it was granted, and what to write if not
+    #[arg(long)]
+    pub explain_grants: bool,
     /// Do not offer the built-in tools to the built-in model
     #[arg(long)]
     pub no_tools: bool,
     /// Maximum number of tool rounds before the answer
     #[arg(long, value_name = "N", default_value_t = limits::TOOL_ROUNDS_DEFAULT)]
     pub tool_rounds: usize,
+}
+
+/// Prints what each of `plugins` asks for and was granted.
+pub(in crate::cli) fn print_grants(plugins: &[Arc<Plugin>], io: &mut Io) -> Result<(), CliError> {
+    for line in plugins::grant_lines(plugins, &TenantGrants::of_operator(Caller::local().tenant)) {
+        writeln!(io.err, "{line}")?;
+    }
+    Ok(io.err.flush()?)
 }
 
 /// The MCP servers whose tools the model can call.

@@ -132,6 +132,9 @@ async fn answer(args: &Args, request: GenerationRequest, pool: &ClientPool, io: 
     for note in host.notes() {
         writeln!(io.err, "firebox: {note}")?;
     }
+    if args.plugins.explain_grants {
+        options::print_grants(host.plugins(), io)?;
+    }
     for failure in mcp_servers::failures(&servers) {
         writeln!(io.err, "firebox: {failure}")?;
     }

@@ -136,7 +136,8 @@ fn known_plugins(tenant: &TenantConfig, plugins: &[PluginConfig], problems: &Pro
         problems.error(&tenant.at, message);
     }
     let builtins: Vec<&str> = plugins::builtins().collect();
-    for name in tenant.plugins.iter().chain(&tenant.request_plugins) {
+    let granted = tenant.grants.iter().flat_map(|grants| grants.keys());
+    for name in tenant.plugins.iter().chain(&tenant.request_plugins).chain(granted) {
         if !plugins.iter().any(|plugin| plugin.name == *name) {
             let known = plugins.iter().map(|plugin| plugin.name.as_str()).chain(builtins.iter().copied());
             let near = suggestion(name, known);

@@ -132,7 +132,18 @@ const ROWS: &[KeyRow] = &[
     ("plugin.fuel", "", "the manifest, else 200,000,000", "Fuel of one call."),
     ("plugin.memory", "", "the manifest, else 32 MiB", "Bytes of memory of one instance."),
     ("plugin.timeout", "", "the manifest, else 1 s", "Wall-clock time of one call."),
-    ("plugin.grants", "", "", "Capabilities for a plugin that asks for them: `clock`, `random`."),
+    (
+        "plugin.grants",
+        "",
+        "",
+        "Capabilities for a plugin that asks for them, such as `clock`, `keyvalue:notes` or `http:GET https://example.org/`.",
+    ),
+    (
+        "plugin.digest",
+        "64 hexadecimal digits, or `any`",
+        "required with `grants`, unless the plugin is built in",
+        "The SHA-256 of the component that the grants are for. Another component is not loaded.",
+    ),
     (
         "plugin.on_fault",
         "",
@@ -218,6 +229,12 @@ const ROWS: &[KeyRow] = &[
     ("tenant.plugins", "", "", "Plugins of every request, in this order."),
     ("tenant.request_plugins", "", "", "Plugins that a request may add."),
     ("tenant.mcp_servers", "", "", "Globs of the MCP servers whose tools the tenant can use."),
+    (
+        "tenant.grants",
+        "table of lists",
+        "no grants",
+        "The capabilities that the tenant grants to each plugin, by its name; `*` is all that the operator grants.",
+    ),
     ("tenant.tools.deny", "", "", "Globs of tool names that the tenant cannot call."),
     ("tenant.tools.ask", "", "", "Globs of tool names whose calls need an approval."),
     (

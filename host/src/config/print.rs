@@ -172,6 +172,7 @@ impl TomlWriter {
             .text("source", &plugin.source)
             .limits(&plugin.limits, ["fuel", "memory", "timeout"])
             .texts("grants", &plugin.grants)
+            .some("digest", plugin.digest.as_ref().map(|digest| quoted(digest)))
             .some("on_fault", plugin.on_fault.map(effect))
             .some("on_timeout", plugin.on_timeout.map(effect));
         if plugin.config_json.is_some() {
@@ -219,6 +220,14 @@ impl TomlWriter {
             .texts("ask", &globs(Permission::Ask))
             .texts("allow", &globs(Permission::Allow))
             .text("otherwise", permission(tenant.tools.otherwise));
+        let grants = tenant.grants.iter().flatten().map(|(name, own)| format!("{} = {}", quoted(name), list(own)));
+        let grants = grants.collect::<Vec<_>>();
+        if !grants.is_empty() {
+            self.header("[tenant.grants]");
+            grants.iter().for_each(|line| {
+                self.line(line);
+            });
+        }
         self.tenant_limits(&tenant.limits);
         for key in &tenant.keys {
             self.header("[[tenant.key]]")

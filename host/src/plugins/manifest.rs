@@ -1,5 +1,7 @@
 //! `plugin.toml`, the manifest of a plugin. The author of the plugin writes it, so it is untrusted: every value has a limit.
 
+mod capabilities;
+
 use std::io::ErrorKind;
 use std::path::Path;
 use std::time::Duration;
@@ -23,8 +25,7 @@ pub(super) struct Manifest {
     #[serde(rename = "description", default)]
     _description: String,
     stages: Option<Vec<String>>,
-    #[serde(default)]
-    capabilities: Vec<String>,
+    capabilities: Option<toml::Value>,
     #[serde(default)]
     limits: RequestedLimits,
     #[serde(default)]
@@ -116,11 +117,11 @@ impl Manifest {
     /// The plugin with its component at `source`, and the limits it asks for, up to the maximum for a manifest.
     ///
     /// # Errors
-    /// `Error::Plugin` for an unknown stage or a limit of 0.
+    /// `Error::Plugin` for an unknown stage, a limit of 0, or capabilities that are not written as such.
     pub(super) fn spec(&self, source: ComponentSource) -> Result<PluginSpec, CliError> {
         let (limits, stages) = (self.limits()?, self.stages()?);
         let (on_fault, on_timeout) = (self.on_fault.into(), self.on_timeout.map(OnFault::from));
-        let asks = self.capabilities.clone();
+        let asks = capabilities::asks(self.capabilities.as_ref()).map_err(|reason| broken(&self.id, &reason))?;
         Ok(PluginSpec { limits, asks, stages, on_fault, on_timeout, ..PluginSpec::new(&self.id, source) })
     }
 

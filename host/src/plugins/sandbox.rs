@@ -1,7 +1,7 @@
 //! The sandbox of this process, and the memory that all plugins share in it.
 
 use firebox_contract::{Error, limits};
-use firebox_sandbox::{Notice, PluginChain, PluginSpec, Sandbox, SandboxOptions};
+use firebox_sandbox::{DeniedBy, Notice, Plugin, PluginChain, PluginSpec, Sandbox, SandboxOptions};
 
 use super::compiler;
 use crate::system::directories::cache_dir;
@@ -22,9 +22,22 @@ pub async fn load_chain(specs: Vec<PluginSpec>, notice: Notice, notes: &mut Vec<
     for spec in specs {
         let plugin = sandbox.load(spec).await?;
         notes.extend(plugin.warnings().iter().cloned());
+        notes.extend(denied_note(&plugin));
         plugins.push(plugin);
     }
     Ok(PluginChain::new(plugins)?)
+}
+
+/// A line about what `plugin` asks for and its operator does not grant; `None` if it has all. A plugin runs without it: the
+/// calls are answered with an error of their interface.
+pub(crate) fn denied_note(plugin: &Plugin) -> Option<String> {
+    let rows = plugin.explain_grants(None);
+    let asked = rows.iter().filter(|row| row.denied_by == Some(DeniedBy::Operator));
+    let denied: Vec<String> = asked.map(|row| format!("\"{}\"", row.capability)).collect();
+    (!denied.is_empty()).then(|| {
+        let (name, what) = (plugin.name(), denied.join(", "));
+        format!("plugin \"{name}\" asks for {what}, which it was not granted; its calls are denied")
+    })
 }
 
 /// A sandbox whose plugins share `bytes` of memory, at most half of what this process may use. `notice` receives a line

@@ -6,11 +6,12 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use firebox_contract::{
     BoxFuture, Caller, Error, HookSource, Hooks, RequestInfo, TenantId, ToolDefinition, ToolPolicy, limits,
 };
-use firebox_sandbox::{CpuBudget, Plugin, PluginChain, PluginLimits, Sandbox};
+use firebox_sandbox::{CpuBudget, Grants, Plugin, PluginChain, PluginLimits, Sandbox, TenantGrants};
 
 use crate::config::{Config, PluginConfig, PluginLimitsConfig, TenantConfig};
 use crate::error::CliError;
 use crate::plugins;
+use crate::plugins::sandbox::denied_note;
 use crate::plugins::tools::CallerTools;
 
 /// The plugin chains of all tenants. Clones share them.
@@ -35,6 +36,7 @@ struct TenantChain {
     may_add: Vec<String>,
     limits: PluginLimits,
     budget: Arc<CpuBudget>,
+    grants: Arc<TenantGrants>,
     policy: ToolPolicy,
 }
 
@@ -148,7 +150,8 @@ impl PluginTable {
             plugin.ok_or_else(|| Error::Internal(format!("plugin \"{name}\" is configured but not loaded")))
         });
         let chain = PluginChain::new(plugins.collect::<Result<_, _>>()?)?.limited(own.limits)?;
-        let chain = Arc::new(chain.charged_to(Arc::clone(&own.budget)));
+        let chain = chain.charged_to(Arc::clone(&own.budget)).for_tenant(Arc::clone(&own.grants));
+        let chain = Arc::new(chain);
         cache.insert(key, Arc::clone(&chain));
         Ok(chain)
     }
@@ -181,14 +184,15 @@ async fn table(
     for plugin in &config.plugins {
         let loaded = load(sandbox, plugin).await?;
         notes.extend(loaded.warnings().iter().cloned());
+        notes.extend(denied_note(&loaded));
         plugins.insert(plugin.name.clone(), loaded);
     }
     let tenants = config.tenants.iter().map(|tenant| {
         let name = TenantId::new(&tenant.name);
         let budget = budgets.get(&name).map(Arc::clone).unwrap_or_default();
-        (name, chain_of(tenant, budget))
+        Ok((name, chain_of(tenant, budget)?))
     });
-    let tenants = tenants.collect();
+    let tenants = tenants.collect::<Result<_, Error>>()?;
     let table = PluginTable { plugins, tenants, cache: Mutex::default() };
     // An invalid chain, such as two plugins with the same tool, is an error of the configuration. Hundreds of tenants may
     // share a few chains, so each chain is checked once.
@@ -209,19 +213,28 @@ async fn load(sandbox: &Sandbox, plugin: &PluginConfig) -> Result<Arc<Plugin>, E
         CliError::Host(error) => error,
         other => Error::Usage(other.to_string()),
     })?;
-    if let Some(wanted) = spec.asks.iter().find(|wanted| *wanted != "log" && !plugin.grants.contains(wanted)) {
-        let name = &plugin.name;
-        return Err(Error::Usage(format!(
-            "plugin \"{name}\" needs \"{wanted}\", which its grants do not include; add it to grants or remove the plugin"
-        )));
-    }
     Ok(sandbox.load(spec).await?)
 }
 
-fn chain_of(tenant: &TenantConfig, budget: Arc<CpuBudget>) -> TenantChain {
+fn chain_of(tenant: &TenantConfig, budget: Arc<CpuBudget>) -> Result<TenantChain, Error> {
     let limits = plugin_limits(&tenant.limits.plugin);
     let (plugins, may_add) = (tenant.plugins.clone(), tenant.request_plugins.clone());
-    TenantChain { plugins, may_add, limits, budget, policy: tenant.tools.clone() }
+    let grants = Arc::new(grants_of(tenant)?);
+    Ok(TenantChain { plugins, may_add, limits, budget, grants, policy: tenant.tools.clone() })
+}
+
+/// What a tenant grants to each plugin.
+///
+/// # Errors
+/// `Error::Usage` for a text that is not a capability.
+fn grants_of(tenant: &TenantConfig) -> Result<TenantGrants, Error> {
+    let id = TenantId::new(&tenant.name);
+    let Some(grants) = &tenant.grants else { return Ok(TenantGrants::of_operator(id)) };
+    let parsed = grants.iter().map(|(plugin, texts)| {
+        let invalid = |reason| Error::Usage(format!("the grants of tenant \"{id}\" to \"{plugin}\": {reason}"));
+        Ok((plugin.clone(), Grants::parse(texts).map_err(invalid)?))
+    });
+    Ok(TenantGrants::new(id.clone(), parsed.collect::<Result<_, Error>>()?))
 }
 
 fn plugin_limits(limits: &PluginLimitsConfig) -> PluginLimits {

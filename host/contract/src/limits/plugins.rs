@@ -1,7 +1,10 @@
 //! Limits of plugin calls and of the plugin instances in memory.
 
+mod capabilities;
+
 use std::time::Duration;
 
+pub use self::capabilities::*;
 use super::{GIB, KIB, MIB};
 
 // ---- Plugin calls ---------------------------------------------------------------------------------------------

@@ -56,8 +56,8 @@ impl BoundChain {
                 continue;
             };
             let (limits, budget, records) = (chain.limits(plugin), chain.budget.clone(), Records::default());
-            let options =
-                InstanceOptions { limits, budget, permit, records: records.clone(), request: Arc::clone(&request) };
+            let (tenant, request) = (Arc::clone(&chain.grants), Arc::clone(&request));
+            let options = InstanceOptions { limits, budget, permit, records: records.clone(), tenant, request };
             let (instance, started) = Instance::start(Arc::clone(&plugin.blueprint), options).await;
             match started {
                 Ok(()) => {}

@@ -11,6 +11,7 @@ use crate::error::SandboxError;
 use crate::instance::progress;
 use crate::instance::records::Records;
 use crate::instance::{Instance, InstanceOptions};
+use crate::plugin::grants::TenantGrants;
 use crate::plugin::{Plugin, PluginLimits};
 use crate::stages::tool;
 
@@ -19,6 +20,7 @@ pub(crate) struct PerCallPlugin {
     plugin: Arc<Plugin>,
     limits: PluginLimits,
     budget: Option<Arc<CpuBudget>>,
+    grants: Arc<TenantGrants>,
     request: Arc<str>,
     records: Records,
     /// Held by the call that runs. Calls wait for each other, so that a request holds at most one instance of a plugin.
@@ -31,9 +33,10 @@ impl PerCallPlugin {
         plugin: Arc<Plugin>,
         limits: PluginLimits,
         budget: Option<Arc<CpuBudget>>,
+        grants: Arc<TenantGrants>,
         request: Arc<str>,
     ) -> Self {
-        Self { plugin, limits, budget, request, records: Records::default(), running: AsyncMutex::default() }
+        Self { plugin, limits, budget, grants, request, records: Records::default(), running: AsyncMutex::default() }
     }
 
     /// The plugin's name.
@@ -61,6 +64,7 @@ impl PerCallPlugin {
             budget: self.budget.clone(),
             permit,
             records: self.records.clone(),
+            tenant: Arc::clone(&self.grants),
             request: Arc::from(format!("{} {}", self.request, call.id)),
         };
         let (mut instance, started) = Instance::start(Arc::clone(blueprint), options).await;

@@ -35,6 +35,8 @@ pub(crate) struct Loader<'a> {
     pub(crate) compiler: Option<&'a CompilerCommand>,
     /// Whether the caller no longer waits.
     pub(crate) cancelled: &'a CancelFlag,
+    /// Checks the component's digest before anything else.
+    pub(crate) check_digest: &'a dyn Fn(&str) -> Result<(), SandboxError>,
     /// Checks a component before it is compiled.
     pub(crate) precheck: &'a dyn Fn(&Shape) -> Result<(), SandboxError>,
 }
@@ -60,6 +62,7 @@ impl Loader<'_> {
         let bytes = read(plugin, source)?;
         check_kind(plugin, &bytes)?;
         let digest = hex(&Sha256::digest(&bytes));
+        (self.check_digest)(&digest)?;
         let key = ArtifactKey::new(&digest, self.runtime.compatibility());
         let mut warnings = Vec::new();
         let cache = self.cache_dir.and_then(|dir| or_warn(ArtifactCache::open(dir), &mut warnings));
@@ -188,7 +191,8 @@ mod tests {
         source: &ComponentSource,
     ) -> Result<CompiledComponent, SandboxError> {
         let cancelled = CancelFlag::default();
-        let loader = Loader { runtime, cache_dir, compiler: None, cancelled: &cancelled, precheck: &|_| Ok(()) };
+        let (cancelled, check_digest) = (&cancelled, &|_: &str| Ok(()));
+        let loader = Loader { runtime, cache_dir, compiler: None, cancelled, check_digest, precheck: &|_| Ok(()) };
         loader.load(plugin, source)
     }
 

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
+use firebox_contract::limits;
 use wasmtime::Store;
 use wasmtime::UpdateDeadline;
 use wasmtime::component::{HasSelf, Linker};
@@ -10,10 +11,14 @@ use wasmtime_wasi::{WasiCtxView, WasiView};
 
 use self::bindings::firebox::plugin::log::{Host, Level, add_to_linker};
 use crate::background::CallState;
+use crate::instance::identity::GuestIdentity;
 use crate::instance::limiter::Limiter;
 use crate::instance::log::PluginLog;
 use crate::instance::progress::{self, ProgressSender};
-use crate::instance::wasi::{GuestIdentity, Wasi};
+use crate::instance::wasi::Wasi;
+use crate::plugin::grants::DeniedBy;
+use crate::plugin::grants::capability::Use;
+use crate::plugin::grants::explain::denial;
 
 #[allow(unreachable_pub, missing_docs, reason = "generated code")]
 mod bindings {
@@ -33,20 +38,42 @@ pub(crate) struct GuestData {
     pub(crate) deadline: Instant,
     /// The receiver of progress reports, if the caller wants them.
     pub(crate) reports: Option<ProgressSender>,
-    identity: GuestIdentity,
+    pub(crate) identity: GuestIdentity,
+    /// The denied capabilities that the log names already.
+    denied: Vec<String>,
     wasi: Option<Box<Wasi>>,
 }
 
 impl GuestData {
     /// The data of an instance with these limits, log and identity.
     pub(crate) fn new(limiter: Limiter, log: PluginLog, call_state: Arc<CallState>, identity: GuestIdentity) -> Self {
-        Self { limiter, log, call_state, deadline: Instant::now(), reports: None, identity, wasi: None }
+        Self {
+            limiter,
+            log,
+            call_state,
+            deadline: Instant::now(),
+            reports: None,
+            identity,
+            denied: Vec::new(),
+            wasi: None,
+        }
     }
 
     /// The WASI state. It is created at the first use.
     pub(crate) fn wasi(&mut self) -> &mut Wasi {
         let (log, identity) = (&self.log, &self.identity);
         self.wasi.get_or_insert_with(|| Box::new(Wasi::new(log, identity)))
+    }
+
+    /// Whether the guest may do this. A denial is logged once for each instance, with what to write.
+    pub(crate) fn check(&mut self, wanted: &Use<'_>) -> Result<(), DeniedBy> {
+        self.identity.permissions.check(wanted).inspect_err(|denied_by| {
+            let capability = wanted.to_string();
+            if self.denied.len() < limits::CAPABILITY_DENIALS_LOGGED_MAX && !self.denied.contains(&capability) {
+                self.log.write("warn", &denial(self.identity.plugin(), wanted, *denied_by));
+                self.denied.push(capability);
+            }
+        })
     }
 
     /// A store with this data, with limits and epoch interruption. Only `meter` may run guest code in it.
@@ -93,6 +120,7 @@ impl Host for GuestData {
 pub(crate) fn link(linker: &mut Linker<GuestData>) -> wasmtime::Result<()> {
     add_to_linker::<GuestData, HasSelf<GuestData>>(linker, |data| data)?;
     progress::link(linker)?;
+    crate::capabilities::link(linker)?;
     crate::instance::wasi::link(linker)
 }
 
@@ -102,6 +130,7 @@ pub(crate) fn is_known_import(name: &str) -> bool {
     let package = interface.split('/').next().unwrap_or(interface);
     matches!(interface, "firebox:plugin/log" | "firebox:plugin/progress" | "firebox:plugin/types")
         || crate::instance::wasi::PACKAGES.contains(&package)
+        || crate::capabilities::INTERFACES.iter().any(|known| *known == package || *known == interface)
 }
 
 #[cfg(test)]

@@ -6,22 +6,21 @@
 mod clock;
 
 use std::pin::Pin;
-use std::sync::Arc;
 
 use bytes::Bytes;
 use firebox_contract::limits;
 use rand::SeedableRng;
 use rand::rngs::StdRng;
-use sha2::{Digest, Sha256};
 use tokio::io::AsyncWrite;
 use wasmtime::component::{Linker, ResourceTable};
 use wasmtime_wasi::cli::{IsTerminal, StdoutStream};
 use wasmtime_wasi::p2::{OutputStream, Pollable, StreamResult};
-use wasmtime_wasi::{WasiCtx, WasiCtxView};
+use wasmtime_wasi::{FsPerms, WasiCtx, WasiCtxView};
 
 use crate::instance::guest::GuestData;
+use crate::instance::identity::GuestIdentity;
 use crate::instance::log::PluginLog;
-use crate::plugin::grants::{Capability, Grants};
+use crate::plugin::grants::capability::{Capability, Use};
 
 use self::clock::{FrozenWallClock, VirtualClock};
 
@@ -31,27 +30,6 @@ pub(crate) const PACKAGES: &[&str] =
 
 /// Bytes a guest may write to a stream at once.
 const STREAM_PERMIT_BYTES: usize = 4_096;
-
-/// The grants and names of an instance, which decide its clock and its random numbers.
-#[derive(Debug, Clone)]
-pub(crate) struct GuestIdentity {
-    pub(crate) grants: Grants,
-    pub(crate) plugin: String,
-    /// The id of the request that the instance runs in.
-    pub(crate) request: Arc<str>,
-}
-
-impl GuestIdentity {
-    /// A seed for random numbers: the same for every instance of the plugin in one request.
-    fn seed(&self, purpose: &str) -> [u8; 32] {
-        let mut hash = Sha256::new();
-        for part in ["firebox", purpose, &self.plugin, &self.request] {
-            hash.update((part.len() as u64).to_le_bytes());
-            hash.update(part);
-        }
-        hash.finalize().into()
-    }
-}
 
 /// The WASI state of one instance. It is created when the guest first calls WASI, which most guests never do.
 pub(crate) struct Wasi {
@@ -75,11 +53,18 @@ impl Wasi {
             .allow_udp(false)
             .allow_ip_name_lookup(false)
             .max_random_size(limits::PLUGIN_RANDOM_BYTES_MAX);
-        let clock = (!identity.grants.has(Capability::Clock)).then(VirtualClock::default);
+        for (name, path) in identity.permissions.folders() {
+            // `..` and links cannot lead out of the folder: wasmtime-wasi resolves each path inside it.
+            if let Err(error) = context.preopened_dir(path, format!("/{name}"), FsPerms::ReadOnly) {
+                log.write("warn", &format!("the folder \"{name}\" cannot be opened: {error}"));
+            }
+        }
+        let has = |capability| identity.permissions.allow(&Use::Of(capability));
+        let clock = (!has(Capability::Clock)).then(VirtualClock::default);
         if let Some(clock) = clock.clone() {
             context.monotonic_clock(clock).wall_clock(FrozenWallClock);
         }
-        if !identity.grants.has(Capability::Random) {
+        if !has(Capability::Random) {
             let number = |purpose| StdRng::from_seed(identity.seed(purpose));
             let mut seed = [0; 16];
             seed.copy_from_slice(&identity.seed("insecure seed")[..16]);
@@ -89,6 +74,11 @@ impl Wasi {
                 .insecure_random_seed(u128::from_le_bytes(seed));
         }
         Self { context: context.build(), table, clock }
+    }
+
+    /// The handles of the guest.
+    pub(crate) fn table(&mut self) -> &mut ResourceTable {
+        &mut self.table
     }
 
     /// The state as the host functions of WASI need it.

@@ -1,82 +1,218 @@
-//! Capabilities that a plugin asks for and its operator grants.
+//! Capabilities that a plugin asks for, and that its operator and the tenant of a request grant to it. It has those that all
+//! three sets include (invariant I9).
 
-use std::collections::BTreeSet;
+pub(crate) mod capability;
+pub(crate) mod explain;
+#[cfg_attr(not(test), expect(dead_code, reason = "the interface that sends requests is not linked yet"))]
+pub(crate) mod http_rule;
 
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+
+use firebox_contract::{TenantId, limits};
+
+use self::capability::{Capability, Coverage, Grant, Use};
+use self::http_rule::HttpTarget;
 use crate::error::SandboxError;
 
-/// Access to the host that a plugin can have beyond computing.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-#[non_exhaustive]
-pub enum Capability {
-    /// Writes lines to the host's log.
-    Log,
-    /// Reads the machine's clocks, and sleeps.
-    Clock,
-    /// Gets unpredictable random numbers from the machine.
-    Random,
-}
-
-/// Every capability with its name in manifests.
-const CAPABILITIES: &[(Capability, &str)] =
-    &[(Capability::Log, "log"), (Capability::Clock, "clock"), (Capability::Random, "random")];
-
-/// The capability that is granted to every plugin that asks for it.
-const FREE: Capability = Capability::Log;
-
-impl Capability {
-    /// The names of all capabilities.
-    pub fn names() -> impl Iterator<Item = &'static str> {
-        CAPABILITIES.iter().map(|row| row.1)
-    }
-
-    /// The capability called `name`.
-    #[must_use]
-    pub fn from_name(name: &str) -> Option<Self> {
-        CAPABILITIES.iter().find(|row| row.1 == name).map(|row| row.0)
-    }
-}
-
-/// A set of capabilities. The default is the log, which every plugin may have.
+/// A list of capabilities. The default is the log, which every plugin may have.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Grants(BTreeSet<Capability>);
+pub struct Grants {
+    /// Whether it includes every capability.
+    everything: bool,
+    list: Vec<Grant>,
+}
 
 impl Default for Grants {
     fn default() -> Self {
-        Self(BTreeSet::from([FREE]))
+        [Capability::Log].into_iter().collect()
     }
 }
 
 impl FromIterator<Capability> for Grants {
     fn from_iter<I: IntoIterator<Item = Capability>>(capabilities: I) -> Self {
-        Self(capabilities.into_iter().collect())
+        capabilities.into_iter().map(Grant::all).collect()
+    }
+}
+
+impl FromIterator<Grant> for Grants {
+    fn from_iter<I: IntoIterator<Item = Grant>>(grants: I) -> Self {
+        Self { everything: false, list: grants.into_iter().collect() }
     }
 }
 
 impl Grants {
-    /// Whether `capability` is granted.
+    /// Every capability with every parameter.
     #[must_use]
-    pub fn has(&self, capability: Capability) -> bool {
-        self.0.contains(&capability)
+    pub fn everything() -> Self {
+        Self { everything: true, list: Vec::new() }
     }
 
-    /// The union of both sets.
-    #[must_use]
-    pub(crate) fn with(&self, other: &Self) -> Self {
-        Self(self.0.union(&other.0).copied().collect())
-    }
-
-    /// The capabilities of `plugin`: all that it `asked` for, if this set grants each of them.
+    /// The capabilities with these texts; `*` is every capability.
     ///
     /// # Errors
-    /// `SandboxError::NotGranted` lists every name that is unknown or was not granted.
-    pub(crate) fn settle(&self, plugin: &str, asked: &[String]) -> Result<Self, SandboxError> {
-        let granted = |name: &String| Capability::from_name(name).filter(|capability| self.has(*capability));
-        let missing: Vec<String> = asked.iter().filter(|name| granted(name).is_none()).cloned().collect();
-        if missing.is_empty() {
-            return Ok(asked.iter().filter_map(granted).collect());
+    /// A message for the first text that is not a capability, or for too many texts.
+    pub fn parse<S: AsRef<str>>(texts: &[S]) -> Result<Self, String> {
+        if texts.len() > limits::CAPABILITIES_MAX {
+            return Err(format!("{} capabilities are listed; at most {}", texts.len(), limits::CAPABILITIES_MAX));
         }
-        let known = CAPABILITIES.iter().map(|row| row.1.to_owned()).collect();
-        Err(SandboxError::NotGranted { plugin: plugin.to_owned(), missing, known })
+        let everything = texts.iter().any(|text| text.as_ref() == "*");
+        let named = texts.iter().map(AsRef::as_ref).filter(|text| *text != "*");
+        Ok(Self { everything, list: named.map(str::parse).collect::<Result<_, _>>()? })
+    }
+
+    /// The same list with folders relative to `base`.
+    #[must_use]
+    pub fn relative_to(self, base: &Path) -> Self {
+        Self { list: self.list.into_iter().map(|grant| grant.relative_to(base)).collect(), ..self }
+    }
+
+    /// Whether every use of `capability` is included.
+    #[must_use]
+    pub fn has(&self, capability: Capability) -> bool {
+        let all = Grant::all(capability);
+        self.everything || self.list.iter().any(|grant| grant.coverage(&all) == Coverage::All)
+    }
+
+    /// Whether the list is empty.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        !self.everything && self.list.is_empty()
+    }
+
+    /// The capabilities of the list, without `*`.
+    pub fn iter(&self) -> impl Iterator<Item = &Grant> {
+        self.list.iter()
+    }
+
+    /// Both lists together.
+    #[must_use]
+    pub(crate) fn with(&self, other: &Self) -> Self {
+        let list = self.list.iter().chain(&other.list).cloned().collect();
+        Self { everything: self.everything || other.everything, list }
+    }
+
+    /// What the manifest of `plugin` asks for. `log` needs no ask.
+    ///
+    /// # Errors
+    /// `SandboxError::Capability` for a text that is not a capability, or that asks for every parameter.
+    pub(crate) fn asked(plugin: &str, texts: &[String]) -> Result<Self, SandboxError> {
+        let wrong = |reason: String| SandboxError::Capability { plugin: plugin.to_owned(), reason };
+        let asked = Self::parse(texts).map_err(wrong)?;
+        if asked.everything {
+            return Err(wrong("\"*\" is no capability; list what the plugin needs".to_owned()));
+        }
+        if let Some(grant) = asked.list.iter().find(|grant| grant.is_wide() || grant.folder().is_some()) {
+            return Err(wrong(format!("\"{grant}\" must name what the plugin needs")));
+        }
+        Ok(asked.with(&Self::default()))
+    }
+
+    fn permits(&self, wanted: &Use<'_>) -> bool {
+        self.everything || self.list.iter().any(|grant| grant.permits(wanted))
+    }
+}
+
+/// What a tenant grants to its plugins, by their names. The default grants nothing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TenantGrants {
+    tenant: TenantId,
+    /// Whether every plugin gets whatever its operator grants.
+    everything: bool,
+    plugins: BTreeMap<String, Grants>,
+}
+
+impl TenantGrants {
+    /// The grants of `tenant` to each plugin.
+    #[must_use]
+    pub fn new(tenant: TenantId, plugins: BTreeMap<String, Grants>) -> Self {
+        Self { tenant, everything: false, plugins }
+    }
+
+    /// `tenant` grants to every plugin whatever the operator grants, as on the command line, where both are one person.
+    #[must_use]
+    pub fn of_operator(tenant: TenantId) -> Self {
+        Self { tenant, everything: true, plugins: BTreeMap::new() }
+    }
+
+    /// The tenant.
+    #[must_use]
+    pub fn tenant(&self) -> &TenantId {
+        &self.tenant
+    }
+
+    fn permits(&self, plugin: &str, wanted: &Use<'_>) -> bool {
+        // What is free for every plugin of the operator is free for its tenants.
+        matches!(wanted, Use::Of(Capability::Log))
+            || self.everything
+            || self.plugins.get(plugin).is_some_and(|grants| grants.permits(wanted))
+    }
+
+    /// How much of `asked` the tenant grants to `plugin`.
+    fn coverage(&self, plugin: &str, asked: &Grant) -> Coverage {
+        let free = self.everything || asked.capability() == Capability::Log;
+        if free { Coverage::All } else { self.plugins.get(plugin).map_or(Coverage::Nothing, |own| best(own, asked)) }
+    }
+}
+
+fn best(grants: &Grants, asked: &Grant) -> Coverage {
+    let of_list = grants.list.iter().map(|grant| grant.coverage(asked)).max();
+    if grants.everything { Coverage::All } else { of_list.unwrap_or(Coverage::Nothing) }
+}
+
+/// Who denies a use.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DeniedBy {
+    /// The manifest does not ask for it.
+    Manifest,
+    /// The operator does not grant it.
+    Operator,
+    /// The tenant of the request does not grant it.
+    Tenant,
+}
+
+/// The capabilities of one plugin in the requests of one tenant.
+#[derive(Debug, Clone)]
+pub(crate) struct Permissions {
+    pub(crate) plugin: Arc<PluginGrants>,
+    pub(crate) tenant: Arc<TenantGrants>,
+}
+
+/// The part of the capabilities of a plugin that is the same for every tenant.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct PluginGrants {
+    pub(crate) name: String,
+    pub(crate) asked: Grants,
+    pub(crate) operator: Grants,
+}
+
+impl Permissions {
+    /// Whether the guest may do this, or who denies it.
+    pub(crate) fn check(&self, wanted: &Use<'_>) -> Result<(), DeniedBy> {
+        if !self.plugin.asked.permits(wanted) {
+            return Err(DeniedBy::Manifest);
+        }
+        if !self.plugin.operator.permits(wanted) {
+            return Err(DeniedBy::Operator);
+        }
+        if self.tenant.permits(&self.plugin.name, wanted) { Ok(()) } else { Err(DeniedBy::Tenant) }
+    }
+
+    /// Whether the guest may do this.
+    pub(crate) fn allow(&self, wanted: &Use<'_>) -> bool {
+        self.check(wanted).is_ok()
+    }
+
+    /// Whether the operator named the private address of this target.
+    pub(crate) fn allow_private(&self, target: &HttpTarget) -> bool {
+        self.plugin.operator.list.iter().any(|grant| grant.permits_private(target))
+    }
+
+    /// The folders that the guest may read: the name in the guest, and the path.
+    pub(crate) fn folders(&self) -> impl Iterator<Item = (&str, &Path)> {
+        let folders = self.plugin.operator.list.iter().filter_map(Grant::folder);
+        folders.filter(|(name, _)| self.allow(&Use::Named(Capability::Files, name)))
     }
 }
 
@@ -84,24 +220,71 @@ impl Grants {
 mod tests {
     use super::*;
 
-    #[test]
-    fn all_missing_capabilities_are_listed() {
-        let asked = ["log", "http", "kv"].map(str::to_owned);
-        let error = Grants::default().settle("p", &asked).expect_err("two are unknown");
-        let SandboxError::NotGranted { missing, .. } = error else { panic!("{error}") };
-        assert_eq!(missing, ["http", "kv"]);
+    fn grants(texts: &[&str]) -> Grants {
+        Grants::parse(texts).unwrap_or_else(|error| panic!("{error}"))
+    }
+
+    fn permissions(asked: &[&str], operator: &[&str], tenant: &[&str]) -> Permissions {
+        let asks: Vec<String> = asked.iter().map(|text| (*text).to_owned()).collect();
+        let asked = Grants::asked("p", &asks).unwrap_or_else(|error| panic!("{error}"));
+        let plugin = PluginGrants { name: "p".to_owned(), asked, operator: grants(operator) };
+        let plugins = BTreeMap::from([("p".to_owned(), grants(tenant))]);
+        let tenant = TenantGrants::new(TenantId::new("acme"), plugins);
+        Permissions { plugin: Arc::new(plugin), tenant: Arc::new(tenant) }
     }
 
     #[test]
-    fn a_known_capability_still_needs_a_grant() {
-        let none: Grants = [].into_iter().collect();
-        assert!(none.settle("p", &["log".to_owned()]).is_err());
-        assert!(Grants::default().settle("p", &["log".to_owned()]).is_ok());
+    fn a_plugin_has_what_manifest_operator_and_tenant_all_include() {
+        let notes = Use::Named(Capability::KeyValue, "notes");
+        let full: &[&str] = &["keyvalue:notes"];
+        for (asked, operator, tenant, expected) in [
+            (full, full, full, Ok(())),
+            (full, &["keyvalue:*"], &["*"], Ok(())),
+            (&[], &["*"], &["*"], Err(DeniedBy::Manifest)),
+            (&["keyvalue:other"], &["*"], &["*"], Err(DeniedBy::Manifest)),
+            (full, &[], &["*"], Err(DeniedBy::Operator)),
+            (full, &["keyvalue:other"], &["*"], Err(DeniedBy::Operator)),
+            (full, &["*"], &[], Err(DeniedBy::Tenant)),
+            (full, &["*"], &["keyvalue:other"], Err(DeniedBy::Tenant)),
+        ] {
+            let permissions = permissions(asked, operator, tenant);
+            assert_eq!(permissions.check(&notes), expected, "{asked:?} {operator:?} {tenant:?}");
+        }
+        let stranger =
+            TenantGrants::new(TenantId::new("acme"), BTreeMap::from([("q".to_owned(), Grants::everything())]));
+        let of_another = Permissions { tenant: Arc::new(stranger), ..permissions(full, full, full) };
+        assert_eq!(of_another.check(&notes), Err(DeniedBy::Tenant), "grants to another plugin do not count");
     }
 
     #[test]
-    fn a_plugin_that_asks_for_nothing_gets_nothing() {
-        let given = Grants::default().settle("p", &[]).expect("nothing is missing");
-        assert!(!given.has(Capability::Log));
+    fn a_request_must_match_a_rule_of_each_of_the_three() {
+        let asked = &["http:GET,POST https://*.example.org"];
+        let permissions =
+            permissions(asked, &["http:GET https://api.example.org"], &["http:* https://api.example.org/v1/"]);
+        let check = |method: &str, host: &str, path: &str| {
+            permissions.check(&Use::Http(&HttpTarget::new(method, true, host, None, path)))
+        };
+        assert_eq!(check("GET", "api.example.org", "/v1/x"), Ok(()));
+        assert_eq!(check("DELETE", "api.example.org", "/v1/x"), Err(DeniedBy::Manifest));
+        assert_eq!(check("POST", "api.example.org", "/v1/x"), Err(DeniedBy::Operator));
+        assert_eq!(check("GET", "www.example.org", "/v1/x"), Err(DeniedBy::Operator));
+        assert_eq!(check("GET", "api.example.org", "/v2/x"), Err(DeniedBy::Tenant));
+    }
+
+    #[test]
+    fn a_manifest_names_what_it_asks_for() {
+        for text in ["*", "keyvalue:*", "http:*", "files:docs=/etc", "net"] {
+            assert!(Grants::asked("p", &[text.to_owned()]).is_err(), "{text}");
+        }
+        let many = vec!["clock".to_owned(); limits::CAPABILITIES_MAX + 1];
+        assert!(Grants::asked("p", &many).is_err());
+        assert!(Grants::asked("p", &[]).expect("nothing").has(Capability::Log), "the log needs no ask");
+    }
+
+    #[test]
+    fn a_tenant_or_a_manifest_names_no_path_of_the_host() {
+        let permissions = permissions(&["files:docs"], &["files:docs=/srv/docs", "files:more=/srv/more"], &["*"]);
+        let folders: Vec<_> = permissions.folders().collect();
+        assert_eq!(folders, [("docs", Path::new("/srv/docs"))]);
     }
 }

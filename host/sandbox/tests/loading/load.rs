@@ -3,7 +3,9 @@
 use std::fmt::Write;
 
 use firebox_contract::{ErrorKind, FaultCause, Stage, limits};
-use firebox_sandbox::{Capability, ComponentSource, PluginLimits, PluginSpec, Sandbox, SandboxError, SandboxOptions};
+use firebox_sandbox::{
+    ComponentSource, DeniedBy, GrantedTo, Grants, PluginLimits, PluginSpec, Sandbox, SandboxError, SandboxOptions,
+};
 
 use crate::support::{bind, chain, guest, load, load_fault, push_once, sandbox, sandbox_with, spec};
 
@@ -122,17 +124,46 @@ async fn a_configuration_for_a_plugin_without_lifecycle_is_an_error() {
 }
 
 #[tokio::test]
-async fn capabilities_that_were_not_granted_are_listed() {
+async fn a_capability_that_this_host_does_not_have_is_refused_by_name() {
     let sandbox = sandbox();
     let asking = |asks: &[&str]| PluginSpec {
         asks: asks.iter().map(|name| (*name).to_owned()).collect(),
         ..spec("pass", guest("pass"))
     };
-    let plugin = sandbox.load(asking(&["log"])).await.expect("granted to all");
-    assert!(plugin.grants().has(Capability::Log));
-    let error = sandbox.load(asking(&["log", "http", "kv"])).await.expect_err("refused");
-    assert!(error.to_string().contains("\"http\", \"kv\""), "{error}");
-    assert!(matches!(error.kind(), ErrorKind::Denied | ErrorKind::TooLarge), "{error}");
+    let plugin =
+        sandbox.load(asking(&["log", "clock", "keyvalue:notes"])).await.expect("what is missing is denied later");
+    let rows = plugin.explain_grants(None);
+    assert_eq!(rows.iter().map(|row| row.capability.as_str()).collect::<Vec<_>>(), ["clock", "keyvalue:notes"]);
+    assert!(rows.iter().all(|row| row.denied_by == Some(DeniedBy::Operator)), "{rows:?}");
+    for (asks, part) in [("net", "\"net\""), ("keyvalue:*", "\"keyvalue:*\""), ("http", "http:GET"), ("*", "\"*\"")] {
+        let error = sandbox.load(asking(&["log", asks])).await.expect_err("refused");
+        assert!(error.to_string().contains(part) && error.kind() == ErrorKind::Denied, "{error}");
+    }
+}
+
+#[tokio::test]
+async fn grants_are_for_one_component() {
+    let sandbox = sandbox();
+    let digest = load(&sandbox, "pass").await.digest().to_owned();
+    let pinned = |digest: &str, guest_name: &str| PluginSpec {
+        asks: vec!["clock".to_owned(), "random".to_owned()],
+        granted_to: GrantedTo::Digest(digest.to_owned()),
+        ..spec("pinned", guest(guest_name))
+    };
+    assert!(sandbox.load(pinned(&digest.to_uppercase(), "pass")).await.is_ok());
+    let compiled = sandbox.compilations();
+    let error = sandbox.load(pinned(&digest, "prompt-echo")).await.expect_err("another component");
+    let text = error.to_string();
+    assert!(text.contains(&digest) && text.contains("\"clock\", \"random\""), "{text}");
+    assert_eq!((error.kind(), sandbox.compilations()), (ErrorKind::Denied, compiled), "it is not even compiled");
+}
+
+#[tokio::test]
+async fn a_folder_of_the_grants_must_exist() {
+    let grants = Grants::parse(&["files:docs=/no/such/folder"]).expect("valid");
+    let spec = PluginSpec { grants, ..spec("pass", guest("pass")) };
+    let error = sandbox().load(spec).await.expect_err("refused");
+    assert!(error.kind() == ErrorKind::Usage && error.to_string().contains("/no/such/folder"), "{error}");
 }
 
 #[tokio::test]

@@ -12,7 +12,7 @@ use tokio::net::TcpListener;
 
 use super::listen;
 use crate::cli::Io;
-use crate::cli::options::{PluginOptions, parse_bytes, parse_duration};
+use crate::cli::options::{PluginOptions, parse_bytes, parse_duration, print_grants};
 use crate::error::CliError;
 use crate::plugins::tools::PluginTools;
 use crate::plugins::{self, sandbox};
@@ -35,9 +35,13 @@ pub struct Args {
     /// Maximum time of each call, such as 500ms or 2s (a number without unit: milliseconds)
     #[arg(long, value_name = "TIME", value_parser = parse_duration)]
     plugin_timeout: Option<Duration>,
-    /// Allow plugins to use a capability that they ask for: clock or random (repeatable)
+    /// Allow plugins to use a capability that they ask for: clock, random, keyvalue:BUCKET, files:NAME=PATH, secrets:NAME or
+    /// 'http:METHODS URL' (repeatable)
     #[arg(long = "grant", value_name = "CAPABILITY")]
     grants: Vec<String>,
+    /// List what each plugin asks for, whether it was granted, and what to write if not
+    #[arg(long)]
+    explain_grants: bool,
     /// Serve http://ADDR/mcp instead of standard input and output; ADDR must be on this machine, such as 127.0.0.1:0
     #[arg(long, value_name = "ADDR")]
     listen: Option<SocketAddr>,
@@ -83,6 +87,7 @@ async fn tools(args: Args, io: &mut Io) -> Result<Arc<dyn ToolSource>, CliError>
         plugin_memory: args.plugin_memory,
         plugin_timeout: args.plugin_timeout,
         grants: args.grants,
+        explain_grants: args.explain_grants,
         no_tools: false,
         tool_rounds: limits::TOOL_ROUNDS_DEFAULT,
     };
@@ -90,6 +95,9 @@ async fn tools(args: Args, io: &mut Io) -> Result<Arc<dyn ToolSource>, CliError>
     let chain = sandbox::load_chain(plugins::resolve(&options, builtin)?, crate::cli::notice(), &mut notes).await?;
     for note in notes {
         writeln!(io.err, "firebox: {note}")?;
+    }
+    if options.explain_grants {
+        print_grants(chain.plugins(), io)?;
     }
     if chain.tools().is_empty() {
         let names: Vec<&str> = chain.plugins().iter().map(|plugin| plugin.name()).collect();

@@ -7,7 +7,7 @@ use firebox_contract::limits;
 use firebox_engine::Speculation;
 use firebox_hub::ModelName;
 use firebox_models::{KV_CACHE_TYPES, KvCacheType, Mixture};
-use firebox_sandbox::OnFault;
+use firebox_sandbox::{Grants, OnFault};
 
 use super::super::document::{Node, TomlTable, Value};
 use super::super::reader::Section;
@@ -175,8 +175,10 @@ pub struct PluginConfig {
     pub config_json: Option<String>,
     /// Its limits.
     pub limits: PluginLimitsConfig,
-    /// Its capabilities.
+    /// Its capabilities, each as its text.
     pub grants: Vec<String>,
+    /// SHA-256 of the component that the grants are for, in hex; `None` for whichever component the source has.
+    pub digest: Option<String>,
     /// What a fault of the plugin does to the request. The default is the manifest's.
     pub on_fault: Option<OnFault>,
     /// What a call that takes too long does to the request. The default is what any other fault does.
@@ -192,6 +194,7 @@ impl PluginConfig {
             config_json: None,
             limits: PluginLimitsConfig::default(),
             grants: Vec::new(),
+            digest: None,
             on_fault: None,
             on_timeout: None,
         }
@@ -210,18 +213,60 @@ impl PluginConfig {
             source,
             config_json: config,
             limits: PluginLimitsConfig::read(&mut section, ["fuel", "memory", "timeout"]),
-            grants: section.texts("grants").unwrap_or_default(),
+            grants: grants(&mut section, folder),
+            digest: None,
             on_fault: section.choice("on_fault", EFFECTS),
             on_timeout: section.choice("on_timeout", EFFECTS),
             name: name.clone().unwrap_or_default(),
         };
+        let digest = digest(&mut section, &read);
         section.finish();
-        name.map(|_| read)
+        name.map(|_| Self { digest, ..read })
     }
 }
 
 /// The effects of a fault by name.
 const EFFECTS: &[(&str, OnFault)] = &[("fail", OnFault::Fail), ("skip", OnFault::Skip)];
+
+/// The grants, with folders relative to the folder of the file.
+fn grants(section: &mut Section<'_>, folder: &Path) -> Vec<String> {
+    let mut grants = section.texts("grants").unwrap_or_default();
+    if let Err(reason) = Grants::parse(&grants) {
+        section.error(section.at("grants"), format!("\"grants\": {reason}"));
+        return Vec::new();
+    }
+    for grant in grants.iter_mut().filter(|grant| grant.starts_with("files:")) {
+        if let Some((name, path)) = grant.split_once('=') {
+            *grant = format!("{name}={}", folder.join(path).display());
+        }
+    }
+    grants
+}
+
+/// The digest of the component that the grants are for. Grants to a component that may change need one, or the word `any`.
+fn digest(section: &mut Section<'_>, read: &PluginConfig) -> Option<String> {
+    let written = section.text("digest");
+    if let Some(digest) = &written {
+        if digest == "any" {
+            return None;
+        }
+        if digest.len() != 64 || !digest.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+            let message = "\"digest\" must be the SHA-256 of the component in 64 hexadecimal digits, or \"any\"";
+            section.error(section.at("digest"), message);
+        }
+        return written;
+    }
+    let is_bound = plugins::is_builtin(&read.source) || read.grants.iter().all(|grant| grant == "log");
+    if !is_bound {
+        let digest = plugins::digest_of(&read.source).unwrap_or_else(|| "…".to_owned());
+        let message = format!(
+            "\"grants\" are for one component, so that another one does not get them; write digest = \"{digest}\", or \
+             \"any\" while you develop it"
+        );
+        section.error(section.at("grants"), message);
+    }
+    None
+}
 
 /// The path of a component or its folder, which must exist.
 fn existing_path(section: &mut Section<'_>, folder: &Path, source: &str) -> String {

@@ -1,10 +1,13 @@
 //! `[[tenant]]`: tenants, their keys, rights and limits.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::time::SystemTime;
 
 use firebox_contract::{Permission, ToolPolicy, limits};
+use firebox_sandbox::Grants;
 
+use super::super::document::{Node, Value};
 use super::super::problem::SourceLocation;
 use super::super::reader::Section;
 use super::models::{PluginLimitsConfig, name};
@@ -27,6 +30,9 @@ pub struct TenantConfig {
     pub tools: ToolPolicy,
     /// Globs of the MCP servers whose tools it may use; none by default.
     pub mcp_servers: Vec<String>,
+    /// `[tenant.grants]`: the capabilities that it grants to each plugin, by the plugin's name. `None` for a server without
+    /// tenants: its only tenant grants what the operator grants.
+    pub grants: Option<BTreeMap<String, Vec<String>>>,
     /// `[tenant.limits]`.
     pub limits: TenantLimits,
     /// Its weight when several tenants share a model.
@@ -155,6 +161,7 @@ impl TenantConfig {
             plugins,
             tools: ToolPolicy::ALLOW_ALL,
             mcp_servers: all(),
+            grants: None,
             limits: TenantLimits::default(),
             weight: 1,
             at: SourceLocation::whole("the server"),
@@ -169,6 +176,7 @@ impl TenantConfig {
             request_plugins: section.texts("request_plugins").unwrap_or_default(),
             tools: policy(section.section("tools")),
             mcp_servers: globs(&mut section, "mcp_servers").unwrap_or_default(),
+            grants: Some(grants(&mut section)),
             limits: TenantLimits::read(section.section("limits")),
             weight: section
                 .integer("weight", 1..=u64::from(limits::TENANT_WEIGHT_MAX))
@@ -187,6 +195,41 @@ impl TenantConfig {
         }
         section.finish();
         name.map(|_| read)
+    }
+}
+
+/// `[tenant.grants]`: a list of capabilities for each plugin.
+fn grants(section: &mut Section<'_>) -> BTreeMap<String, Vec<String>> {
+    let mut grants = BTreeMap::new();
+    for (plugin, node) in section.table("grants").into_iter().flatten() {
+        let texts: Option<Vec<String>> = match &node.value {
+            Value::List(items) => items.iter().map(text).collect(),
+            _ => None,
+        };
+        let checked = match texts {
+            None => Err("must be a list of texts".to_owned()),
+            Some(texts) => Grants::parse(&texts).map(|_| texts),
+        };
+        match checked {
+            Ok(texts) if texts.iter().any(|text| text.starts_with("files:") && text.contains('=')) => {
+                section.error(
+                    &node.at,
+                    format!("\"{plugin}\": a tenant grants files:NAME; only [[plugin]] names the path"),
+                );
+            }
+            Ok(texts) => {
+                grants.insert(plugin.clone(), texts);
+            }
+            Err(reason) => section.error(&node.at, format!("\"{plugin}\": {reason}")),
+        }
+    }
+    grants
+}
+
+fn text(item: &Node) -> Option<String> {
+    match &item.value {
+        Value::Text(text) => Some(text.clone()),
+        _ => None,
     }
 }
 

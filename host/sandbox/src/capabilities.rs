@@ -1,0 +1,31 @@
+//! Host functions of the capabilities: interfaces of WASI that are not part of `wasmtime-wasi`, and our own. A call without a
+//! grant is answered with the interface's own error, and the plugin's log says what to write.
+
+pub(crate) mod config;
+pub(crate) mod keyvalue;
+pub(crate) mod logging;
+
+use wasmtime::component::Linker;
+
+use self::keyvalue::KeyValueService;
+use crate::instance::guest::GuestData;
+
+/// What the host brings for capabilities. A capability whose service is missing answers that it is not available.
+#[derive(Debug, Clone, Default)]
+pub struct Services {
+    /// Stores key-value buckets.
+    pub keyvalue: KeyValueService,
+}
+
+/// The interfaces that are added here, by package or by name.
+pub(crate) const INTERFACES: &[&str] = &["wasi:config", "wasi:logging", "wasi:keyvalue", "firebox:plugin/kv"];
+
+/// Adds the interfaces to the imports of guests.
+///
+/// # Errors
+/// Wasmtime's error, if a name is defined twice.
+pub(crate) fn link(linker: &mut Linker<GuestData>) -> wasmtime::Result<()> {
+    config::link(linker)?;
+    keyvalue::link(linker)?;
+    logging::link(linker)
+}
