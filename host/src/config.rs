@@ -25,6 +25,7 @@ use problem::Problems;
 pub use problem::{ConfigError, Problem, SourceLocation};
 use reader::Section;
 pub use sections::hub::HubConfig;
+pub use sections::keyvalue::KeyValueConfig;
 pub use sections::mcp::{McpConfig, McpServerConfig};
 pub(crate) use sections::models::check_name;
 pub use sections::models::{ModelConfig, PluginConfig, PluginLimitsConfig};
@@ -58,6 +59,8 @@ pub struct Config {
     pub mcp: McpConfig,
     /// `[sessions]`.
     pub sessions: SessionsConfig,
+    /// `[keyvalue]`.
+    pub keyvalue: KeyValueConfig,
     /// `[audit]`.
     pub audit: AuditConfig,
     /// `[tools]`.
@@ -214,6 +217,7 @@ fn read(tree: &TomlTable, file: Option<PathBuf>, env: &dyn Fn(&str) -> Option<St
         tenants: all(&mut root, "tenant", TenantConfig::read),
         mcp: McpConfig { servers },
         sessions: SessionsConfig::read(root.section("sessions"), &folder),
+        keyvalue: KeyValueConfig::read(root.section("keyvalue"), &folder),
         audit: AuditConfig::read(root.section("audit"), &folder),
         tools: ToolsConfig::read(root.section("tools")),
         hub: hub.clone(),

@@ -1,6 +1,7 @@
 //! Plugins: from names and paths to components with limits and grants.
 
 pub mod compiler;
+pub mod keyvalue;
 pub(crate) mod limit_remedy;
 pub mod log;
 mod manifest;
@@ -41,8 +42,14 @@ macro_rules! builtin {
 }
 
 /// All built-in plugins.
-const BUILTINS: &[BuiltinPlugin] =
-    &[builtin!("calculator", true), builtin!("text-tools", true), builtin!("units", true), builtin!("redact", false)];
+const BUILTINS: &[BuiltinPlugin] = &[
+    builtin!("calculator", true),
+    builtin!("text-tools", true),
+    builtin!("units", true),
+    builtin!("redact", false),
+    builtin!("notes", false),
+    builtin!("datetime", false),
+];
 
 /// The names of the built-in plugins.
 pub fn builtins() -> impl Iterator<Item = &'static str> + Clone {

@@ -59,6 +59,7 @@ const PLURALS: &[&str] = &[
     "BLOCKS",
     "BODIES",
     "CALLS",
+    "CAPABILITIES",
     "CHARACTERS",
     "COMPONENTS",
     "CONNECTIONS",

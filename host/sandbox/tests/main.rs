@@ -1,5 +1,6 @@
 //! Tests with real guests in a real engine. `guests/` holds guests in WebAssembly text, most of them hostile.
 
+mod capabilities;
 mod limits;
 mod loading;
 mod requests;

@@ -136,7 +136,7 @@ const ROWS: &[KeyRow] = &[
         "plugin.grants",
         "",
         "",
-        "Capabilities for a plugin that asks for them, such as `clock`, `keyvalue:notes` or `http:GET https://example.org/`.",
+        "Capabilities for a plugin that asks for them, such as `clock`, `keyvalue:notes` or `files:docs=PATH`.",
     ),
     (
         "plugin.digest",
@@ -200,6 +200,18 @@ const ROWS: &[KeyRow] = &[
     ("sessions.messages_max", "", "", "Messages of one session."),
     ("sessions.bytes_max", "", "", "Bytes of all messages of one session."),
     ("sessions.file_bytes_max", "", "", "Bytes of the session database."),
+    (
+        "keyvalue.path",
+        "path",
+        "",
+        "The database of the plugins' buckets. `:memory:` keeps them until the process ends.",
+    ),
+    (
+        "keyvalue.file_bytes_max",
+        "",
+        "",
+        "Bytes of the database of buckets. A tenant has at most a quarter, and 64 MiB.",
+    ),
     ("audit.path", "path", "no audit log", "The audit log. With it, work that cannot be logged is refused."),
     ("audit.prompts", "", "", "Also log the text of prompts and the arguments of tools."),
     (
@@ -347,7 +359,8 @@ mod tests {
     use super::*;
 
     /// Keys of tables are tables of the page.
-    const TABLES: &[&str] = &["server", "mcp", "sessions", "audit", "hub", "tools", "tenant.tools", "tenant.limits"];
+    const TABLES: &[&str] =
+        &["server", "mcp", "sessions", "keyvalue", "audit", "hub", "tools", "tenant.tools", "tenant.limits"];
 
     #[test]
     fn the_table_has_every_key_that_the_reader_asks_for() {

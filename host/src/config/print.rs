@@ -112,6 +112,9 @@ impl Config {
             .set("messages_max", sessions.messages_max)
             .text("bytes_max", &units::size(sessions.bytes_max))
             .text("file_bytes_max", &units::size(sessions.file_bytes_max));
+        toml.header("[keyvalue]")
+            .text("path", &self.keyvalue.path.display().to_string())
+            .text("file_bytes_max", &units::size(self.keyvalue.file_bytes_max));
         toml.header("[audit]")
             .some("path", self.audit.path.as_ref().map(|path| quoted(&path.display().to_string())))
             .set("prompts", self.audit.prompts);

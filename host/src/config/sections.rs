@@ -1,6 +1,7 @@
 //! The sections of a configuration, and the types of their values.
 
 pub(super) mod hub;
+pub(super) mod keyvalue;
 pub(super) mod mcp;
 pub(super) mod models;
 pub(super) mod network;

@@ -1,11 +1,20 @@
 //! The sandbox of this process, and the memory that all plugins share in it.
 
+use std::path::PathBuf;
+use std::sync::Arc;
+
 use firebox_contract::{Error, limits};
-use firebox_sandbox::{DeniedBy, Notice, Plugin, PluginChain, PluginSpec, Sandbox, SandboxOptions};
+use firebox_sandbox::{
+    DeniedBy, KeyValueService, Notice, Plugin, PluginChain, PluginSpec, Sandbox, SandboxOptions, Services,
+};
 
 use super::compiler;
-use crate::system::directories::cache_dir;
+use super::keyvalue::SqliteBuckets;
+use crate::system::directories::{cache_dir, data_dir};
 use crate::system::memory_limit::memory_limit;
+
+/// The file of the buckets of plugins on the command line, in the user's data folder.
+const BUCKETS_FILE: &str = "plugins.db";
 
 /// Loads `specs` into a sandbox of their own and makes a chain of them. `notice` receives a line about each slow step,
 /// `notes` the warnings.
@@ -17,7 +26,9 @@ pub async fn load_chain(specs: Vec<PluginSpec>, notice: Notice, notes: &mut Vec<
         return Ok(PluginChain::new(Vec::new())?);
     }
     // One user: the memory of two plugins at their maximum is enough for several.
-    let sandbox = sandbox(2 * limits::PLUGIN_MEMORY_BYTES_MAX, notice, notes)?;
+    let buckets = data_dir().map_or_else(|| PathBuf::from(":memory:"), |folder| folder.join(BUCKETS_FILE));
+    let services = services(buckets, limits::KEYVALUE_FILE_BYTES_DEFAULT);
+    let sandbox = sandbox(2 * limits::PLUGIN_MEMORY_BYTES_MAX, services, notice, notes)?;
     let mut plugins = Vec::new();
     for spec in specs {
         let plugin = sandbox.load(spec).await?;
@@ -40,17 +51,23 @@ pub(crate) fn denied_note(plugin: &Plugin) -> Option<String> {
     })
 }
 
+/// The services of plugins, with buckets in the file `buckets` of at most `file_bytes_max` bytes.
+#[must_use]
+pub fn services(buckets: PathBuf, file_bytes_max: u64) -> Services {
+    Services { keyvalue: KeyValueService::new(Arc::new(SqliteBuckets::new(buckets, file_bytes_max))) }
+}
+
 /// A sandbox whose plugins share `bytes` of memory, at most half of what this process may use. `notice` receives a line
 /// about each slow step. `notes` receives a line if the plugins get less memory, or no instance pool.
 ///
 /// # Errors
 /// `Error::Unavailable` if the process may not use enough address space.
-pub fn sandbox(bytes: usize, notice: Notice, notes: &mut Vec<String>) -> Result<Sandbox, Error> {
+pub fn sandbox(bytes: usize, services: Services, notice: Notice, notes: &mut Vec<String>) -> Result<Sandbox, Error> {
     let allowed = allowed(bytes, memory_limit());
     if allowed < bytes {
         notes.push(format!("plugins share {} MiB of memory, half of what this process may use", allowed >> 20));
     }
-    let sandbox = Sandbox::new(SandboxOptions { pool_bytes: allowed, ..options(notice) })?;
+    let sandbox = Sandbox::new(SandboxOptions { pool_bytes: allowed, services, ..options(notice) })?;
     notes.extend(sandbox.unpooled_because().map(str::to_owned));
     Ok(sandbox)
 }

@@ -112,3 +112,19 @@ pub mod tool {
         additional_derives: [PartialEq, Eq, Clone],
     });
 }
+
+/// Key-value buckets, imported by plugins that use them.
+pub mod keyvalue {
+    wit_bindgen::generate!({
+        inline: "
+            package firebox:sdk-keyvalue;
+            world sdk-keyvalue {
+                import wasi:keyvalue/store@0.2.0-draft2;
+                import wasi:keyvalue/atomics@0.2.0-draft2;
+                import wasi:keyvalue/batch@0.2.0-draft2;
+            }
+        ",
+        path: "../../wit",
+        generate_all,
+    });
+}

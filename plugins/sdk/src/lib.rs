@@ -32,6 +32,7 @@ pub mod bindings;
 #[doc(hidden)]
 pub mod instance;
 mod json;
+pub mod keyvalue;
 pub mod log;
 pub mod progress;
 mod tool;

@@ -69,7 +69,7 @@ impl GuestData {
     pub(crate) fn check(&mut self, wanted: &Use<'_>) -> Result<(), DeniedBy> {
         self.identity.permissions.check(wanted).inspect_err(|denied_by| {
             let capability = wanted.to_string();
-            if self.denied.len() < limits::CAPABILITY_DENIALS_LOGGED_MAX && !self.denied.contains(&capability) {
+            if self.denied.len() < limits::CAPABILITY_LINES_MAX && !self.denied.contains(&capability) {
                 self.log.write("warn", &denial(self.identity.plugin(), wanted, *denied_by));
                 self.denied.push(capability);
             }

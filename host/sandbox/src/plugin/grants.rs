@@ -3,7 +3,7 @@
 
 pub(crate) mod capability;
 pub(crate) mod explain;
-#[cfg_attr(not(test), expect(dead_code, reason = "the interface that sends requests is not linked yet"))]
+#[cfg_attr(not(test), expect(dead_code, reason = "no interface sends requests yet"))]
 pub(crate) mod http_rule;
 
 use std::collections::BTreeMap;
@@ -205,6 +205,7 @@ impl Permissions {
     }
 
     /// Whether the operator named the private address of this target.
+    #[cfg_attr(not(test), expect(dead_code, reason = "no interface sends requests yet"))]
     pub(crate) fn allow_private(&self, target: &HttpTarget) -> bool {
         self.plugin.operator.list.iter().any(|grant| grant.permits_private(target))
     }
@@ -279,6 +280,14 @@ mod tests {
         let many = vec!["clock".to_owned(); limits::CAPABILITIES_MAX + 1];
         assert!(Grants::asked("p", &many).is_err());
         assert!(Grants::asked("p", &[]).expect("nothing").has(Capability::Log), "the log needs no ask");
+    }
+
+    #[test]
+    fn only_the_operator_names_a_private_address() {
+        let local = HttpTarget::new("GET", false, "127.0.0.1", None, "/");
+        let rule: &[&str] = &["http:GET http://127.0.0.1"];
+        assert!(permissions(rule, rule, rule).allow_private(&local));
+        assert!(!permissions(rule, &["http:*"], rule).allow_private(&local));
     }
 
     #[test]

@@ -8,8 +8,8 @@ use super::super::{GIB, MIB};
 pub const CAPABILITIES_MAX: usize = 64;
 /// Bytes of the text of one capability, such as `keyvalue:notes`.
 pub const CAPABILITY_BYTES_MAX: usize = 512;
-/// Different denied capabilities that one plugin instance reports in its log. Further denials are not logged.
-pub const CAPABILITY_DENIALS_LOGGED_MAX: usize = 16;
+/// Lines about denied capabilities in the log of one plugin instance. Further denials are not logged.
+pub const CAPABILITY_LINES_MAX: usize = 16;
 
 // ---- Key-value buckets ----------------------------------------------------------------------------------------
 
@@ -40,7 +40,7 @@ pub const KEYVALUE_TENANT_DIVISOR: u64 = 4;
 /// Calls to buckets of one tenant that the database works on or that wait for it. Further calls wait in their plugins.
 pub const KEYVALUE_CALLS_PER_TENANT_MAX: usize = 4;
 /// Calls to buckets of all tenants that wait for the database.
-pub const KEYVALUE_QUEUE_MAX: usize = 64;
+pub const KEYVALUE_CALLS_WAITING_MAX: usize = 64;
 /// Tenants whose waiting calls are counted, from which entries without a call are removed.
 pub const KEYVALUE_TENANTS_CACHED: usize = 1_024;
 /// Time a call waits while another process writes to the database of all buckets.

@@ -24,8 +24,6 @@ pub enum Capability {
     KeyValue,
     /// Sends HTTP requests.
     Http,
-    /// Uses a secret in requests without seeing it.
-    Secrets,
 }
 
 /// A kind of capability: its name, its parameter and its interfaces.
@@ -56,7 +54,6 @@ pub(super) const CAPABILITIES: &[CapabilityRow] = &[
     row(Capability::Files, "files", Some("docs"), &["wasi:filesystem/"]),
     row(Capability::KeyValue, "keyvalue", Some("notes"), &["wasi:keyvalue/", "firebox:plugin/kv@"]),
     row(Capability::Http, "http", Some("GET https://example.org/"), &["wasi:http/outgoing-handler@"]),
-    row(Capability::Secrets, "secrets", Some("token"), &["firebox:plugin/secrets@"]),
 ];
 
 impl Capability {
@@ -89,15 +86,15 @@ impl Capability {
 }
 
 /// One capability with its parameter. Its text is `clock`, `keyvalue:notes`, `files:docs` or `files:docs=PATH`,
-/// `secrets:token` or `http:GET https://example.org/v1/`; `keyvalue:*` is every bucket, and so for the others.
+/// or `http:GET https://example.org/v1/`; `keyvalue:*` is every bucket, and so for the others.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Grant {
     capability: Capability,
-    scope: Scope,
+    scope: GrantScope,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
-enum Scope {
+enum GrantScope {
     /// The capability has no parameter, or every parameter is included.
     All,
     Name(String),
@@ -113,9 +110,10 @@ enum Scope {
 pub(crate) enum Use<'a> {
     /// A capability without a parameter.
     Of(Capability),
-    /// A folder, bucket or secret.
+    /// A folder or bucket.
     Named(Capability, &'a str),
     /// An HTTP request.
+    #[cfg_attr(not(test), expect(dead_code, reason = "no interface sends requests yet"))]
     Http(&'a HttpTarget),
 }
 
@@ -137,7 +135,7 @@ impl Grant {
     /// Every use of `capability`.
     #[must_use]
     pub fn all(capability: Capability) -> Self {
-        Self { capability, scope: Scope::All }
+        Self { capability, scope: GrantScope::All }
     }
 
     /// Its kind.
@@ -150,21 +148,21 @@ impl Grant {
     #[must_use]
     pub fn parameter(&self) -> Option<String> {
         match &self.scope {
-            Scope::All => self.capability.has_parameter().then(|| "*".to_owned()),
-            Scope::Name(name) | Scope::Folder { name, .. } => Some(name.clone()),
-            Scope::Http(rule) => Some(rule.to_string()),
+            GrantScope::All => self.capability.has_parameter().then(|| "*".to_owned()),
+            GrantScope::Name(name) | GrantScope::Folder { name, .. } => Some(name.clone()),
+            GrantScope::Http(rule) => Some(rule.to_string()),
         }
     }
 
     /// Whether it includes every parameter. A manifest may not ask for that.
     pub(super) fn is_wide(&self) -> bool {
-        self.scope == Scope::All && self.capability.has_parameter()
+        self.scope == GrantScope::All && self.capability.has_parameter()
     }
 
     /// The host's folder, of a grant such as `files:docs=PATH`.
     pub(crate) fn folder(&self) -> Option<(&str, &std::path::Path)> {
         match &self.scope {
-            Scope::Folder { name, path } => Some((name, path)),
+            GrantScope::Folder { name, path } => Some((name, path)),
             _ => None,
         }
     }
@@ -172,7 +170,7 @@ impl Grant {
     /// The same grant with its folder relative to `base`.
     #[must_use]
     pub fn relative_to(mut self, base: &std::path::Path) -> Self {
-        if let Scope::Folder { path, .. } = &mut self.scope {
+        if let GrantScope::Folder { path, .. } = &mut self.scope {
             *path = base.join(&*path);
         }
         self
@@ -181,20 +179,20 @@ impl Grant {
     /// Whether `wanted` is a part of this capability.
     pub(crate) fn permits(&self, wanted: &Use<'_>) -> bool {
         match (wanted, &self.scope) {
-            (Use::Of(capability), Scope::All) => *capability == self.capability,
-            (Use::Named(capability, _), Scope::All) => *capability == self.capability,
-            (Use::Named(capability, name), Scope::Name(own) | Scope::Folder { name: own, .. }) => {
+            (Use::Of(capability), GrantScope::All) => *capability == self.capability,
+            (Use::Named(capability, _), GrantScope::All) => *capability == self.capability,
+            (Use::Named(capability, name), GrantScope::Name(own) | GrantScope::Folder { name: own, .. }) => {
                 *capability == self.capability && name == own
             }
-            (Use::Http(_), Scope::All) => self.capability == Capability::Http,
-            (Use::Http(target), Scope::Http(rule)) => rule.matches(target),
+            (Use::Http(_), GrantScope::All) => self.capability == Capability::Http,
+            (Use::Http(target), GrantScope::Http(rule)) => rule.matches(target),
             _ => false,
         }
     }
 
     /// Whether it also permits connections to the private address of the target's host.
     pub(crate) fn permits_private(&self, target: &HttpTarget) -> bool {
-        matches!(&self.scope, Scope::Http(rule) if rule.names_private() && rule.matches(target))
+        matches!(&self.scope, GrantScope::Http(rule) if rule.names_private() && rule.matches(target))
     }
 
     /// How much of `asked` it includes.
@@ -203,9 +201,11 @@ impl Grant {
             return Coverage::Nothing;
         }
         match (&self.scope, &asked.scope) {
-            (Scope::All, _) => Coverage::All,
-            (Scope::Http(own), Scope::Http(asked)) => own.coverage(asked),
-            (Scope::Name(own) | Scope::Folder { name: own, .. }, Scope::Name(asked)) if own == asked => Coverage::All,
+            (GrantScope::All, _) => Coverage::All,
+            (GrantScope::Http(own), GrantScope::Http(asked)) => own.coverage(asked),
+            (GrantScope::Name(own) | GrantScope::Folder { name: own, .. }, GrantScope::Name(asked)) if own == asked => {
+                Coverage::All
+            }
             _ => Coverage::Nothing,
         }
     }
@@ -235,7 +235,7 @@ impl FromStr for Grant {
             return Err(format!("there is no capability \"{}\"; the capabilities are {}", shown(text), all.join(", ")));
         };
         let scope = match (row.parameter, parameter) {
-            (None, None) | (Some(_), Some("*")) => Scope::All,
+            (None, None) | (Some(_), Some("*")) => GrantScope::All,
             (None, Some(_)) => return Err(format!("\"{name}\" has no parameter; write \"{name}\"")),
             (Some(example), None) => {
                 return Err(format!("\"{name}\" needs a parameter; write for example \"{name}:{example}\""));
@@ -246,15 +246,15 @@ impl FromStr for Grant {
     }
 }
 
-fn scope(capability: Capability, parameter: &str) -> Result<Scope, String> {
+fn scope(capability: Capability, parameter: &str) -> Result<GrantScope, String> {
     match capability {
-        Capability::Http => parameter.parse().map(Scope::Http),
+        Capability::Http => parameter.parse().map(GrantScope::Http),
         Capability::Files => match parameter.split_once('=') {
             Some((name, "")) => Err(format!("\"files:{}=\" has no path; write files:NAME=PATH", shown(name))),
-            Some((name, path)) => Ok(Scope::Folder { name: plain(name)?, path: PathBuf::from(path) }),
-            None => plain(parameter).map(Scope::Name),
+            Some((name, path)) => Ok(GrantScope::Folder { name: plain(name)?, path: PathBuf::from(path) }),
+            None => plain(parameter).map(GrantScope::Name),
         },
-        _ => plain(parameter).map(Scope::Name),
+        _ => plain(parameter).map(GrantScope::Name),
     }
 }
 
@@ -293,7 +293,7 @@ mod tests {
 
     #[test]
     fn a_capability_is_read_back_as_it_is_written() {
-        for text in ["clock", "keyvalue:notes", "keyvalue:*", "files:docs", "secrets:token", "http:*"] {
+        for text in ["clock", "keyvalue:notes", "keyvalue:*", "files:docs", "http:*"] {
             assert_eq!(grant(text).to_string(), text);
         }
         assert_eq!(grant("files:docs=/srv/docs").to_string(), "files:docs", "a path of the server is not shown");
@@ -326,7 +326,7 @@ mod tests {
     fn a_grant_permits_its_own_parameter_only() {
         let notes = Use::Named(Capability::KeyValue, "notes");
         assert!(grant("keyvalue:notes").permits(&notes) && grant("keyvalue:*").permits(&notes));
-        for other in ["keyvalue:note", "keyvalue:Notes", "secrets:notes", "files:notes", "clock", "http:*"] {
+        for other in ["keyvalue:note", "keyvalue:Notes", "files:notes", "clock", "http:*"] {
             assert!(!grant(other).permits(&notes), "{other}");
         }
         assert!(grant("clock").permits(&Use::Of(Capability::Clock)));

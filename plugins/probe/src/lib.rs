@@ -1,0 +1,74 @@
+//! A test fixture: one tool that uses the capabilities of the host as its arguments say, so that tests can try every call with
+//! and without a grant. Its answers are short texts.
+
+mod bindings;
+mod files;
+mod store;
+
+use firebox_sdk::{Arguments, Definition, Outcome, Plugin, Tool};
+use wasip2::clocks::{monotonic_clock, wall_clock};
+use wasip2::random::random;
+
+use self::bindings::wasi::config0_2_0_draft::{runtime, store as draft_store};
+use self::bindings::wasi::config0_2_0_rc_1::store as config;
+use self::bindings::wasi::logging::logging;
+use self::bindings::wasi::logging0_1_0_draft::logging as draft_logging;
+
+struct Probe;
+
+impl Plugin for Probe {
+    const DESCRIPTION: &'static str = "Uses every capability of the host.";
+
+    fn init(_config_json: &str) -> Result<Self, String> {
+        Ok(Self)
+    }
+}
+
+impl Tool for Probe {
+    fn definitions(&self) -> Vec<Definition> {
+        let schema = r#"{"type":"object","properties":{"do":{"type":"string"}},"required":["do"]}"#;
+        vec![Definition::pure("probe", "Uses one capability of the host.", schema)]
+    }
+
+    fn call(&mut self, _name: &str, arguments_json: &str) -> Outcome {
+        Outcome::from(Arguments::parse(arguments_json).and_then(|given| run(&given)))
+    }
+}
+
+fn run(given: &Arguments) -> Result<String, String> {
+    match given.text("do")?.as_str() {
+        "config" => configuration(&given.text("key")?),
+        "log" => Ok(log(&given.text("text")?)),
+        "clock" => Ok(format!("{} {}", wall_clock::now().seconds, monotonic_clock::now())),
+        "random" => Ok(format!("{:?}", random::get_random_bytes(8))),
+        "list" => files::list(),
+        "read" => files::read(&given.text("path")?),
+        "write" => files::write(&given.text("path")?),
+        "store" => store::run(given),
+        other => Err(format!("the probe cannot do \"{other}\"")),
+    }
+}
+
+/// The value of `key` in each version of the interface, and the number of keys in each.
+fn configuration(key: &str) -> Result<String, String> {
+    let shown = |value: Option<String>| value.unwrap_or_else(|| "-".to_owned());
+    let values = [
+        config::get(key).map(shown).map_err(|error| format!("{error:?}"))?,
+        runtime::get(key).map(shown).map_err(|error| format!("{error:?}"))?,
+        draft_store::get(key).map(shown).map_err(|error| format!("{error:?}"))?,
+    ];
+    let all = [
+        config::get_all().map(|all| all.len()).unwrap_or_default(),
+        runtime::get_all().map(|all| all.len()).unwrap_or_default(),
+        draft_store::get_all().map(|all| all.len()).unwrap_or_default(),
+    ];
+    Ok(format!("{} {all:?}", values.join(" ")))
+}
+
+fn log(text: &str) -> String {
+    logging::log(logging::Level::Critical, "probe", text);
+    draft_logging::log(draft_logging::Level::Info, "", text);
+    "logged".to_owned()
+}
+
+firebox_sdk::plugin!(Probe: tool);
