@@ -1,6 +1,5 @@
 //! The sandbox of this process, and the memory that all plugins share in it.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use firebox_contract::{Error, limits};
@@ -10,6 +9,7 @@ use firebox_sandbox::{
 
 use super::compiler;
 use super::keyvalue::SqliteBuckets;
+use crate::config::{Config, KeyValueConfig};
 use crate::system::directories::{cache_dir, data_dir};
 use crate::system::memory_limit::memory_limit;
 
@@ -26,8 +26,9 @@ pub async fn load_chain(specs: Vec<PluginSpec>, notice: Notice, notes: &mut Vec<
         return Ok(PluginChain::new(Vec::new())?);
     }
     // One user: the memory of two plugins at their maximum is enough for several.
-    let buckets = data_dir().map_or_else(|| PathBuf::from(":memory:"), |folder| folder.join(BUCKETS_FILE));
-    let services = services(buckets, limits::KEYVALUE_FILE_BYTES_DEFAULT);
+    let default = KeyValueConfig::default();
+    let path = data_dir().map_or(default.path, |folder| folder.join(BUCKETS_FILE));
+    let services = services(&KeyValueConfig { path, ..default });
     let sandbox = sandbox(2 * limits::PLUGIN_MEMORY_BYTES_MAX, services, notice, notes)?;
     let mut plugins = Vec::new();
     for spec in specs {
@@ -51,10 +52,19 @@ pub(crate) fn denied_note(plugin: &Plugin) -> Option<String> {
     })
 }
 
-/// The services of plugins, with buckets in the file `buckets` of at most `file_bytes_max` bytes.
+/// The sandbox of a server.
+///
+/// # Errors
+/// As [`sandbox`].
+pub fn of_server(config: &Config, notice: Notice, notes: &mut Vec<String>) -> Result<Sandbox, Error> {
+    sandbox(config.server.plugin_memory_total, services(&config.keyvalue), notice, notes)
+}
+
+/// The services of plugins, with buckets where `config` says.
 #[must_use]
-pub fn services(buckets: PathBuf, file_bytes_max: u64) -> Services {
-    Services { keyvalue: KeyValueService::new(Arc::new(SqliteBuckets::new(buckets, file_bytes_max))) }
+pub fn services(config: &KeyValueConfig) -> Services {
+    let buckets = SqliteBuckets::new(config.path.clone(), config.file_bytes_max);
+    Services { keyvalue: KeyValueService::new(Arc::new(buckets)) }
 }
 
 /// A sandbox whose plugins share `bytes` of memory, at most half of what this process may use. `notice` receives a line

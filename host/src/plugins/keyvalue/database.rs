@@ -54,24 +54,24 @@ pub(super) struct Database {
 }
 
 /// Why the database did not do what it was asked.
-enum Failure {
+enum DatabaseFailure {
     Store(KeyValueError),
     Sql(rusqlite::Error),
 }
 
-impl From<rusqlite::Error> for Failure {
+impl From<rusqlite::Error> for DatabaseFailure {
     fn from(error: rusqlite::Error) -> Self {
         Self::Sql(error)
     }
 }
 
-impl From<KeyValueError> for Failure {
+impl From<KeyValueError> for DatabaseFailure {
     fn from(error: KeyValueError) -> Self {
         Self::Store(error)
     }
 }
 
-impl Failure {
+impl DatabaseFailure {
     /// The error for the plugin. What the plugin cannot mend is logged.
     fn shown(self) -> KeyValueError {
         match self {
@@ -126,14 +126,14 @@ impl Database {
         operation: KeyValueOperation,
     ) -> Result<KeyValueAnswer, KeyValueError> {
         let tenant_bytes_max = self.tenant_bytes_max;
-        let mut run = || -> Result<KeyValueAnswer, Failure> {
+        let mut run = || -> Result<KeyValueAnswer, DatabaseFailure> {
             let change = self.connection.transaction_with_behavior(behavior(&operation))?;
             let pairs = Pairs { change: &change, bucket, now: millis(SystemTime::now()), tenant_bytes_max };
             let answer = pairs.run(operation.clone())?;
             change.commit()?;
             Ok(answer)
         };
-        run().map_err(Failure::shown)
+        run().map_err(DatabaseFailure::shown)
     }
 }
 
@@ -159,7 +159,7 @@ const THIS_KEY: &str = "tenant = ?1 AND plugin = ?2 AND bucket = ?3 AND key = ?4
 const IS_ALIVE: &str = "(expires IS NULL OR expires > ?5)";
 
 impl Pairs<'_> {
-    fn run(&self, operation: KeyValueOperation) -> Result<KeyValueAnswer, Failure> {
+    fn run(&self, operation: KeyValueOperation) -> Result<KeyValueAnswer, DatabaseFailure> {
         match operation {
             KeyValueOperation::Get(keys) => self.get_all(&keys),
             KeyValueOperation::Contains(key) => Ok(KeyValueAnswer::Found(self.contains(&key)?)),
@@ -211,7 +211,7 @@ impl Pairs<'_> {
         self.change.prepare_cached(&sql)?.exists(params![tenant.as_str(), plugin, bucket, key, self.now])
     }
 
-    fn get_all(&self, keys: &[String]) -> Result<KeyValueAnswer, Failure> {
+    fn get_all(&self, keys: &[String]) -> Result<KeyValueAnswer, DatabaseFailure> {
         let (mut values, mut bytes) = (Vec::with_capacity(keys.len()), 0);
         for key in keys {
             let value = self.get(key)?;
@@ -228,7 +228,7 @@ impl Pairs<'_> {
         Ok(KeyValueAnswer::Values(values))
     }
 
-    fn list(&self, after: Option<String>) -> Result<KeyValueAnswer, Failure> {
+    fn list(&self, after: Option<String>) -> Result<KeyValueAnswer, DatabaseFailure> {
         let sql = format!(
             "SELECT key FROM pairs WHERE tenant = ?1 AND plugin = ?2 AND bucket = ?3 AND key > ?4 AND {IS_ALIVE} \
              ORDER BY key LIMIT ?6"
@@ -246,7 +246,7 @@ impl Pairs<'_> {
         Ok(KeyValueAnswer::Keys(keys, has_more))
     }
 
-    fn increment(&self, key: &str, by: i64, lifetime: Option<Duration>) -> Result<KeyValueAnswer, Failure> {
+    fn increment(&self, key: &str, by: i64, lifetime: Option<Duration>) -> Result<KeyValueAnswer, DatabaseFailure> {
         self.forget_expired()?;
         let sum = match self.get(key)? {
             None => {
@@ -277,7 +277,7 @@ impl Pairs<'_> {
         statement.query_row(params![tenant.as_str(), plugin], |row| row.get(0))
     }
 
-    fn set(&self, key: &str, value: &[u8], expires: Option<i64>) -> Result<(), Failure> {
+    fn set(&self, key: &str, value: &[u8], expires: Option<i64>) -> Result<(), DatabaseFailure> {
         let version = self.next_version()?;
         let BucketId { tenant, plugin, bucket } = self.bucket;
         let mut statement = self.change.prepare_cached(
@@ -290,7 +290,7 @@ impl Pairs<'_> {
     }
 
     /// Sets the value of a key that is there, which keeps its expiry.
-    fn replace(&self, key: &str, value: &[u8]) -> Result<(), Failure> {
+    fn replace(&self, key: &str, value: &[u8]) -> Result<(), DatabaseFailure> {
         let version = self.next_version()?;
         let BucketId { tenant, plugin, bucket } = self.bucket;
         let sql = format!("UPDATE pairs SET value = ?5, version = ?6 WHERE {THIS_KEY}");
@@ -306,7 +306,7 @@ impl Pairs<'_> {
     }
 
     /// Fails the transaction if the plugin or its tenant now stores too much.
-    fn check_quotas(&self) -> Result<(), Failure> {
+    fn check_quotas(&self) -> Result<(), DatabaseFailure> {
         let BucketId { tenant, plugin, .. } = self.bucket;
         let mut own = self.change.prepare_cached("SELECT keys, bytes FROM totals WHERE tenant = ?1 AND plugin = ?2")?;
         let counts = |row: &rusqlite::Row<'_>| Ok((row.get(0)?, row.get(1)?));

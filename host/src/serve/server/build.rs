@@ -70,8 +70,7 @@ pub(super) async fn build(
     let notices = Arc::clone(status);
     let mut notes = Vec::new();
     let notice = Notice::new(move |line| notices(line));
-    let services = sandbox::services(config.keyvalue.path.clone(), config.keyvalue.file_bytes_max);
-    let sandbox = sandbox::sandbox(config.server.plugin_memory_total, services, notice, &mut notes)?;
+    let sandbox = sandbox::of_server(config, notice, &mut notes)?;
     let hooks = TenantHooks::load(sandbox, config, &mut notes).await?;
     notes.iter().for_each(|note| status(note));
     let sessions = open_sessions(config).await?;

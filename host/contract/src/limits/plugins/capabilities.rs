@@ -6,7 +6,7 @@ use super::super::{GIB, MIB};
 
 /// Capabilities in one list: those that a manifest asks for, that an operator grants to a plugin, or a tenant to a plugin.
 pub const CAPABILITIES_MAX: usize = 64;
-/// Bytes of the text of one capability, such as `keyvalue:notes`.
+/// Bytes of the text of one capability, for example of `keyvalue:notes`.
 pub const CAPABILITY_BYTES_MAX: usize = 512;
 /// Lines about denied capabilities in the log of one plugin instance. Further denials are not logged.
 pub const CAPABILITY_LINES_MAX: usize = 16;
@@ -23,11 +23,11 @@ pub const KEYVALUE_BATCH_KEYS_MAX: usize = 128;
 pub const KEYVALUE_ANSWER_BYTES_MAX: usize = 4 * MIB;
 /// Keys in one page of the list of a bucket.
 pub const KEYVALUE_PAGE_KEYS_MAX: usize = 256;
-/// Keys in all buckets of one plugin and tenant.
+/// Keys that one plugin stores for one tenant.
 pub const KEYVALUE_PLUGIN_KEYS_MAX: u64 = 10_000;
-/// Bytes of keys and values in all buckets of one plugin and tenant.
+/// Bytes of keys and values that one plugin stores for one tenant.
 pub const KEYVALUE_PLUGIN_BYTES_MAX: u64 = 16 * MIB as u64;
-/// Bytes of keys and values in all buckets of one tenant.
+/// Bytes of keys and values that the plugins of one tenant store.
 pub const KEYVALUE_TENANT_BYTES_MAX: u64 = 64 * MIB as u64;
 /// Default of `keyvalue.file_bytes_max`: bytes of the database of all buckets.
 pub const KEYVALUE_FILE_BYTES_DEFAULT: u64 = GIB;
