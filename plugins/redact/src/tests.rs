@@ -14,7 +14,7 @@ fn message(role: Role, content: &str) -> Message {
 }
 
 fn prompt(messages: Vec<Message>) -> PromptRequest {
-    PromptRequest { id: "1".to_owned(), model: "m".to_owned(), messages }
+    PromptRequest { id: "1".to_owned(), model: "m".to_owned(), messages, sampling: Default::default() }
 }
 
 /// One user message as the model would see it.

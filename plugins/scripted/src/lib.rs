@@ -61,9 +61,7 @@ impl Embedding for Scripted {
     fn before(&mut self, request: EmbeddingRequest) -> Result<EmbeddingVerdict, String> {
         let Ok(answer) = self.0.text("texts") else { return Ok(EmbeddingVerdict::Unchanged) };
         Ok(match answer.split_once(' ').unwrap_or((&answer, "")) {
-            ("append", tail) => {
-                EmbeddingVerdict::Replace(request.texts.into_iter().map(|text| text + tail).collect())
-            }
+            ("append", tail) => EmbeddingVerdict::Replace(request.texts.into_iter().map(|text| text + tail).collect()),
             ("lose", _) => EmbeddingVerdict::Replace(Vec::new()),
             ("refuse", reason) => EmbeddingVerdict::Refuse(reason.to_owned()),
             _ => EmbeddingVerdict::Unchanged,

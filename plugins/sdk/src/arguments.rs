@@ -94,6 +94,23 @@ impl Arguments {
         texts.map(Some).map_err(|_| self.wrong(key, "a list of strings"))
     }
 
+    /// Every string in the values, nested ones and the names of nested members too.
+    pub fn strings(&self) -> Vec<String> {
+        self.members.iter().flat_map(|(_, value)| json::strings(value)).collect()
+    }
+
+    /// Sets a member to the JSON text `value`.
+    pub fn set(&mut self, key: &str, value: &str) {
+        self.members.retain(|(name, _)| name != key);
+        self.members.push((key.to_owned(), value.to_owned()));
+    }
+
+    /// The object as JSON text.
+    pub fn to_json(&self) -> String {
+        let members = self.members.iter().map(|(name, value)| format!("{}:{value}", json::quoted(name)));
+        format!("{{{}}}", members.collect::<Vec<_>>().join(","))
+    }
+
     fn missing(&self, key: &str) -> String {
         format!("missing {} \"{key}\"", self.noun)
     }
@@ -118,6 +135,16 @@ mod tests {
         assert_eq!(given.number_text("a").unwrap(), "0.1000000000000000055511151231257827");
         assert_eq!(given.number_text("b").unwrap(), "1/3");
         assert_eq!(given.number_text("c").unwrap(), "12345678901234567890123");
+    }
+
+    #[test]
+    fn strings_are_found_at_any_depth_and_a_changed_object_is_json_again() {
+        let mut given = arguments(r#"{"a": "x\u0041", "b": [1, {"c": "\"/etc"}], "d": true}"#);
+        assert_eq!(given.strings(), ["xA", "c", "\"/etc"]);
+        given.set("d", "[2]");
+        given.set("e\"", "null");
+        assert_eq!(given.to_json(), r#"{"a":"x\u0041","b":[1, {"c": "\"/etc"}],"d":[2],"e\"":null}"#);
+        assert!(Arguments::parse(&given.to_json()).is_ok());
     }
 
     #[test]

@@ -34,17 +34,21 @@ pub mod progress {
     });
 }
 
+/// Version 0.2 of the prompt stage. Its messages are those of 0.1, which the module `types` names.
 pub mod prompt {
     wit_bindgen::generate!({
         inline: "
             package firebox:sdk-prompt;
-            world sdk-prompt { export firebox:plugin/prompt@0.1.0; }
+            world sdk-prompt { export firebox:plugin/prompt@0.2.0; }
         ",
-        path: "../../wit",
+        path: ["../../wit", "../../wit/v0.2"],
         generate_all,
         pub_export_macro: true,
-        additional_derives: [PartialEq, Eq, Clone],
+        additional_derives: [PartialEq, Clone],
     });
+
+    pub use self::exports::firebox::plugin0_2_0::prompt as stage;
+    pub use self::firebox::plugin0_1_0::types;
 }
 
 pub mod token {
@@ -80,7 +84,7 @@ pub mod tool_call {
             world sdk-tool-call { export firebox:plugin/tool-call@0.1.0; }
         ",
         path: "../../wit",
-        with: { "firebox:plugin/types@0.1.0": crate::bindings::prompt::firebox::plugin::types },
+        with: { "firebox:plugin/types@0.1.0": crate::bindings::prompt::types },
         generate_all,
         pub_export_macro: true,
         additional_derives: [PartialEq, Eq, Clone],

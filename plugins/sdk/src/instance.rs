@@ -58,7 +58,7 @@ impl<H: Host> lifecycle::Guest for H {
     }
 }
 
-impl<H: Host<Plugin: Prompt>> prompt::exports::firebox::plugin::prompt::Guest for H {
+impl<H: Host<Plugin: Prompt>> prompt::stage::Guest for H {
     fn process(request: crate::PromptRequest) -> Result<crate::PromptVerdict, String> {
         with_instance::<H, _>(|plugin| plugin.process(request))?
     }
@@ -72,9 +72,7 @@ impl<H: Host<Plugin: Token>> token::exports::firebox::plugin::token::Guest for H
 }
 
 impl<H: Host<Plugin: Token>> token::exports::firebox::plugin::token::GuestSession for SessionSlot<H> {
-    fn start(
-        sequence: crate::TokenSequence,
-    ) -> Result<token::exports::firebox::plugin::token::Session, String> {
+    fn start(sequence: crate::TokenSequence) -> Result<token::exports::firebox::plugin::token::Session, String> {
         let session = with_instance::<H, _>(|plugin| plugin.start(sequence))??;
         Ok(token::exports::firebox::plugin::token::Session::new(Self(RefCell::new(session))))
     }

@@ -41,6 +41,38 @@ pub(crate) fn string(text: &str) -> Result<String, String> {
     reader.end().map(|()| string)
 }
 
+/// Every string in JSON text, names of members included.
+pub(crate) fn strings(text: &str) -> Vec<String> {
+    let mut reader = Reader { text, at: 0 };
+    let mut strings = Vec::new();
+    while let Some(c) = reader.peek() {
+        match c {
+            '"' => match reader.string() {
+                Ok(string) => strings.push(string),
+                Err(_) => break,
+            },
+            _ => {
+                reader.take();
+            }
+        }
+    }
+    strings
+}
+
+/// `text` as a JSON string.
+pub(crate) fn quoted(text: &str) -> String {
+    let mut quoted = String::from('"');
+    for c in text.chars() {
+        match c {
+            '"' | '\\' => quoted.extend(['\\', c]),
+            c if c < ' ' => quoted.push_str(&format!("\\u{:04x}", u32::from(c))),
+            c => quoted.push(c),
+        }
+    }
+    quoted.push('"');
+    quoted
+}
+
 struct Reader<'a> {
     text: &'a str,
     at: usize,

@@ -38,19 +38,21 @@ pub mod progress;
 mod tool;
 
 pub use arguments::Arguments;
-pub use bindings::prompt::exports::firebox::plugin::prompt::{Request as PromptRequest, Verdict as PromptVerdict};
-pub use bindings::prompt::firebox::plugin::types::{Message, Role, ToolCall};
 pub use bindings::embedding::exports::firebox::plugin::embedding::{
     Request as EmbeddingRequest, Vectors, VectorsVerdict, Verdict as EmbeddingVerdict,
 };
+pub use bindings::prompt::stage::{
+    Adjustment as PromptAdjustment, Request as PromptRequest, Sampling as PromptSampling, Verdict as PromptVerdict,
+};
+pub use bindings::prompt::types::{Message, Role, ToolCall};
 pub use bindings::text::exports::firebox::plugin::text::Verdict as TextVerdict;
 pub use bindings::token::exports::firebox::plugin::token::{
     Action as TokenAction, Needs as TokenNeeds, Sequence as TokenSequence, Step as TokenStep, Weighted,
 };
+pub use bindings::tool::exports::firebox::plugin::tool::{Blob, Content, Definition, Effects, Outcome};
 pub use bindings::tool_call::exports::firebox::plugin::tool_call::{
     Outcome as SeenOutcome, OutcomeVerdict, Verdict as CallVerdict,
 };
-pub use bindings::tool::exports::firebox::plugin::tool::{Blob, Content, Definition, Effects, Outcome};
 
 /// A plugin. One value serves one request.
 pub trait Plugin: Sized + 'static {
@@ -71,6 +73,28 @@ pub trait Prompt: Plugin {
     /// # Errors
     /// A failure of the plugin itself. To refuse a request, return [`PromptVerdict::Refuse`].
     fn process(&mut self, request: PromptRequest) -> Result<PromptVerdict, String>;
+}
+
+impl Default for PromptSampling {
+    /// Every token by its own probability, without limit, for tests.
+    fn default() -> Self {
+        Self { temperature: 1.0, top_p: 1.0, top_k: 0, min_p: 0.0, max_tokens: None, stop: Vec::new() }
+    }
+}
+
+impl Default for PromptAdjustment {
+    /// No change.
+    fn default() -> Self {
+        Self {
+            messages: None,
+            temperature: None,
+            top_p: None,
+            top_k: None,
+            min_p: None,
+            max_tokens: None,
+            stop: Vec::new(),
+        }
+    }
 }
 
 /// The token stage. It runs for each token of an answer, before the token is chosen.
