@@ -7,7 +7,7 @@ use std::io::Write as _;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use firebox::contract::{Caller, HookSource, Hooks, RequestInfo, ToolCall};
+use firebox::contract::{Caller, HookSource, Hooks, RequestInfo, TokenId, TokenSequence, TokenStep, ToolCall};
 use firebox::sandbox::{ComponentSource, PluginChain, PluginSpec, Sandbox, SandboxOptions};
 
 type Failure = Box<dyn Error>;
@@ -41,6 +41,14 @@ async fn run() -> Result<(), Failure> {
         } else {
             text_push(&chain).await?;
         }
+    }
+    let candidates: Vec<(TokenId, f32)> = (0..64).map(|token| (token * 97, -(token as f32))).collect();
+    let plain = spec("watermark");
+    let ends = PluginSpec { config_json: Some(r#"{"detect": true}"#.to_owned()), ..spec("watermark") };
+    for (what, spec, candidates) in
+        [("token step", ends, Vec::new()), ("token step with 64 candidates", plain, candidates)]
+    {
+        token_step(&PluginChain::new(vec![caching.load(spec).await?])?, what, candidates).await?;
     }
     Ok(())
 }
@@ -150,6 +158,20 @@ async fn text_push(chain: &PluginChain) -> Result<(), Failure> {
         hooks.push(CHUNK.to_owned()).await?;
         hooks.finish().await?;
         drop(hooks);
+        Ok(began.elapsed())
+    })
+    .await
+}
+
+async fn token_step(chain: &PluginChain, what: &str, candidates: Vec<(TokenId, f32)>) -> Result<(), Failure> {
+    let mut hooks = bind(chain).await?;
+    let sequence = || TokenSequence { vocabulary: 151_936, ends: vec![0], prompt: vec![1, 2, 3] };
+    let mut session = hooks.start_tokens(&sequence).await?.ok_or("the plugin has no token stage")?;
+    let row = Row { runs: 10_000, budget: Duration::from_micros(20) };
+    row.measure(what, "watermark", async || {
+        let step = TokenStep { accepted: vec![5], candidates: candidates.clone(), ..TokenStep::default() };
+        let began = Instant::now();
+        session.next(step).await?;
         Ok(began.elapsed())
     })
     .await

@@ -49,6 +49,9 @@ const BUILTINS: &[BuiltinPlugin] = &[
     builtin!("redact", false),
     builtin!("notes", false),
     builtin!("datetime", false),
+    builtin!("watermark", false),
+    builtin!("tool-guard", false),
+    builtin!("normalize-text", false),
 ];
 
 /// The names of the built-in plugins.

@@ -15,6 +15,7 @@ use crate::caller::Caller;
 use crate::chat::{Message, ToolCall, ToolDefinition};
 use crate::error::Error;
 use crate::error::fault::Stage;
+use crate::generation::sampling::Sampling;
 use crate::tool::ToolContent;
 
 /// What a plugin chain knows about its request.
@@ -133,6 +134,16 @@ pub struct LogLine {
 pub trait PromptHook {
     /// Runs the chain in its configured order. It is called at most once per request, before the prompt is tokenized.
     fn process(&mut self, messages: Vec<Message>) -> BoxFuture<'_, Result<PromptVerdict, Error>>;
+
+    /// As [`PromptHook::process`], for an answer that is sampled with `sampling`, which plugins may change.
+    fn process_sampled<'a>(
+        &'a mut self,
+        messages: Vec<Message>,
+        sampling: &'a mut Sampling,
+    ) -> BoxFuture<'a, Result<PromptVerdict, Error>> {
+        let _ = sampling;
+        self.process(messages)
+    }
 }
 
 /// The text stage: may rewrite or end the model's text while it is streamed. For each assistant turn `push` is called any

@@ -31,7 +31,7 @@ pub use error::{Error, ErrorKind};
 pub use gate::{Decision, Gate, OpenGate, RequestUsage, Reservation};
 pub use generation::grammar::{Grammar, GrammarCompiler, TokenConstraint, TokenMask};
 pub use generation::logprobs::{LOGPROB_LEAST, ScoredToken, TokenLogprobs};
-pub use generation::sampling::{Sampling, SamplingOverrides};
+pub use generation::sampling::{Sampling, SamplingChange, SamplingOverrides};
 pub use generation::{
     Event, Finish, FinishReason, GenerationRequest, Prompt, ReasoningOptions, Timing, ToolOptions, Usage,
 };

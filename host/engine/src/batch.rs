@@ -9,7 +9,7 @@
 //! up its KV cache to others is preempted: it waits and is computed again (recomputation, Kwon et al. 2023, "vLLM").
 //! [`prefix_cache`] keeps the caches of ended sequences for later prompts of the same tenant with the same beginning.
 //! [`supervisor`] catches the model's panics and reloads it. [`warm_up`] runs the model before the first request.
-//! [`speculation`] drafts tokens that a step verifies together with the next one.
+//! [`speculation`] drafts tokens that a step verifies together with the next one. [`token_stage`] asks plugins about tokens.
 
 pub(crate) mod prefix_cache;
 pub(crate) mod sequence;
@@ -17,6 +17,7 @@ pub(crate) mod sequence_pool;
 pub(crate) mod speculation;
 pub(crate) mod step_loop;
 pub(crate) mod supervisor;
+pub(crate) mod token_stage;
 pub(crate) mod warm_up;
 pub(crate) mod worker;
 

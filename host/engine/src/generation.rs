@@ -12,6 +12,7 @@ pub(crate) mod prompt_encoding;
 mod start;
 pub(crate) mod stop_strings;
 pub(crate) mod streamed_calls;
+mod token_sessions;
 mod tool_rounds;
 mod turn_grammar;
 mod turn_start;
@@ -34,6 +35,7 @@ use self::streamed_calls::StreamedCalls;
 use self::usage_guard::UsageGuard;
 use crate::Pipeline;
 use crate::admission::AdmissionPermit;
+use crate::batch::token_stage::SessionTask;
 use crate::sampler::scores::TokenScores;
 use crate::tools::{CallHistory, OfferedTools, RoundProgress, RunningRound, Tools};
 
@@ -79,6 +81,8 @@ pub struct Generation {
     outcome: &'static str,
     /// Times between two tokens of a turn that were not taken yet. The length of an answer bounds their number.
     token_gaps: Vec<Duration>,
+    /// The session of the turn's token stage, or of the last turn that had one.
+    session: Option<SessionTask>,
     _permit: AdmissionPermit,
 }
 

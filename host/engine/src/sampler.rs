@@ -8,9 +8,9 @@ pub(crate) mod token_healing;
 
 use std::collections::HashMap;
 
-use firebox_contract::{Error, Sampling, TokenId};
+use firebox_contract::{Error, Sampling, TokenId, TokenRule};
 
-use self::grammar_guard::GrammarGuard;
+use self::grammar_guard::{GrammarGuard, keep_only, no_token_left};
 use self::ranking::Ranking;
 use self::scores::{ModelLogits, TokenScores};
 use self::token_healing::{TokenHealing, TokenPart};
@@ -34,6 +34,8 @@ pub(crate) struct Sampler {
     answer_tokens: usize,
     /// The scores of the last token, if the request asks for probabilities.
     scores: Option<Box<TokenScores>>,
+    /// Whether plugins excluded tokens from the choice that is made.
+    ruled: bool,
 }
 
 /// What the sampler has chosen.
@@ -70,6 +72,7 @@ impl Sampler {
             end_tokens: Vec::new(),
             answer_tokens: 0,
             scores: None,
+            ruled: false,
         }
     }
 
@@ -104,11 +107,22 @@ impl Sampler {
         self.healing.as_ref().map_or(0, TokenHealing::tokens)
     }
 
-    /// Samples the next token. `logits` is `[vocabulary]`, not empty, and is changed in place.
+    /// Whether the next token is a choice. The end of a forced opening and the end of a reasoning that used up its budget are
+    /// none.
+    pub(crate) fn has_choice(&self) -> bool {
+        self.healing.is_none() && self.reasoning.as_ref().is_none_or(|reasoning| reasoning.forced().is_none())
+    }
+
+    /// Whether the token that comes next can be taken back. Reasoning that the sampler follows cannot.
+    pub(crate) fn can_take_back(&self) -> bool {
+        self.healing.is_none() && self.reasoning.as_ref().is_none_or(ReasoningGate::is_closed)
+    }
+
+    /// Samples the next token under the plugins' `rule`. `logits` is `[vocabulary]`, not empty, and is changed in place.
     ///
     /// # Errors
-    /// Those of the grammar.
-    pub(crate) fn next(&mut self, logits: &mut [f32]) -> Result<SampledToken, Error> {
+    /// Those of the grammar, and `Error::Refused` if the rule leaves no token.
+    pub(crate) fn next(&mut self, logits: &mut [f32], rule: &TokenRule) -> Result<SampledToken, Error> {
         let model = self.sampling.logprobs.map(|top| ModelLogits::keep(logits, top));
         if let Some(healing) = &self.healing {
             healing.restrict(logits);
@@ -121,12 +135,73 @@ impl Sampler {
         let token = match self.reasoning.as_ref().and_then(ReasoningGate::forced) {
             Some(forced) => forced,
             None => {
+                self.apply(rule, logits)?;
                 self.bias(logits);
                 self.penalize(logits);
                 let Some(token) = self.choose_within_grammar(logits)? else { return Ok(SampledToken::End) };
                 token
             }
         };
+        Ok(self.record(token, model.as_ref()))
+    }
+
+    /// Takes `token` as the next one, as plugins demand. `logits` are those of the model, if they are known.
+    ///
+    /// # Errors
+    /// `Error::Refused` if the answer's grammar does not allow it.
+    pub(crate) fn force(&mut self, token: TokenId, logits: Option<&[f32]>) -> Result<SampledToken, Error> {
+        let model = self.sampling.logprobs.zip(logits).map(|(top, logits)| ModelLogits::keep(logits, top));
+        let opening = self.reasoning.as_ref().and_then(ReasoningGate::opening_token);
+        let is_open = self.reasoning.as_ref().is_some_and(|reasoning| reasoning.state() == ReasoningState::Open);
+        if let Some(grammar) = self.grammar.as_mut().filter(|_| !is_open && opening != Some(token))
+            && !grammar.take(token)?
+        {
+            return Err(Error::Refused(format!(
+                "a plugin of the token stage continued the answer with token {token}, which its grammar does not allow; change \
+                 the plugin, or the form of the answer"
+            )));
+        }
+        if self.grammar.is_some() && !is_open {
+            self.begin(&Ok(Some(token)), opening);
+        }
+        Ok(self.record(token, model.as_ref()))
+    }
+
+    /// Takes back `tokens`, the last ones.
+    ///
+    /// # Errors
+    /// Those of the grammar.
+    pub(crate) fn take_back(&mut self, tokens: &[TokenId]) -> Result<(), Error> {
+        for token in tokens {
+            self.answer_tokens = self.answer_tokens.saturating_sub(1);
+            if let Some(seen) = self.seen.get_mut(token) {
+                seen.answer_count = seen.answer_count.saturating_sub(1);
+            }
+        }
+        self.grammar.as_mut().map_or(Ok(()), |grammar| grammar.take_back(tokens.len()))
+    }
+
+    /// Applies the plugins' rule.
+    fn apply(&mut self, rule: &TokenRule, logits: &mut [f32]) -> Result<(), Error> {
+        self.ruled = !rule.is_empty();
+        if let Some(allow) = &rule.allow {
+            keep_only(allow, logits);
+        }
+        for (token, bias) in &rule.bias {
+            logits.get_mut(*token as usize).into_iter().for_each(|logit| *logit += bias);
+        }
+        self.check_choice(logits)
+    }
+
+    /// # Errors
+    /// `Error::Refused` if plugins have excluded every token.
+    fn check_choice(&self, logits: &[f32]) -> Result<(), Error> {
+        let is_left = !self.ruled || logits.iter().any(|logit| *logit > f32::NEG_INFINITY);
+        if is_left { Ok(()) } else { Err(no_token_left()) }
+    }
+
+    /// Records the token that was chosen.
+    fn record(&mut self, token: TokenId, model: Option<&ModelLogits>) -> SampledToken {
         if let Some(reasoning) = &mut self.reasoning {
             reasoning.push(token);
         }
@@ -137,7 +212,7 @@ impl Sampler {
         self.scores = model.map(|model| Box::new(model.score(token)));
         let is_closed = self.reasoning.as_ref().is_none_or(ReasoningGate::is_closed);
         let complete = is_closed && self.grammar.as_ref().is_some_and(GrammarGuard::is_complete);
-        Ok(SampledToken::Token { token, part, complete })
+        SampledToken::Token { token, part, complete }
     }
 
     /// The scores of the last token, if the request asks for probabilities.
@@ -155,7 +230,7 @@ impl Sampler {
         let chosen = match self.reasoning.as_ref().filter(|reasoning| !reasoning.is_closed()) {
             Some(reasoning) if reasoning.state() == ReasoningState::Open => {
                 grammar.exclude_ends(logits);
-                Ok(Some(self.choose(logits)))
+                self.check_choice(logits).map(|()| Some(self.choose(logits)))
             }
             Some(reasoning) => {
                 let opening = reasoning.opening_token();
@@ -179,7 +254,7 @@ impl Sampler {
         let kept = opening.and_then(|token| Some((token, *logits.get(token as usize)?)));
         let mut token = self.choose(logits);
         if Some(token) != opening && !grammar.take(token)? {
-            let may_go_on = grammar.restrict(logits)?;
+            let may_go_on = grammar.restrict(logits, self.ruled)?;
             if let Some((token, logit)) = kept {
                 logits[token as usize] = logit;
             }
@@ -211,7 +286,7 @@ impl Sampler {
         if logits.get(token as usize).is_some_and(|logit| *logit > f32::NEG_INFINITY) && grammar.take(token)? {
             return Ok(Some(token));
         }
-        if !grammar.restrict(logits)? {
+        if !grammar.restrict(logits, self.ruled)? {
             return Ok(None);
         }
         let token = self.choose(logits);
@@ -328,7 +403,7 @@ mod tests {
 
     impl Sampler {
         fn pick(&mut self, logits: &mut [f32]) -> TokenId {
-            match self.next(logits).expect("there is no grammar") {
+            match self.next(logits, &TokenRule::default()).expect("there is no grammar") {
                 SampledToken::Token { token, .. } => token,
                 SampledToken::End => panic!("there is no grammar"),
             }

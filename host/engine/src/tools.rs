@@ -3,6 +3,7 @@
 pub(crate) mod arguments;
 mod call_history;
 mod context_share;
+mod guarded_calls;
 mod offered_tools;
 mod running_round;
 pub(crate) mod schema;

@@ -119,6 +119,12 @@ impl TokenConstraint for AnswerState {
         Ok(allowed)
     }
 
+    fn take_back(&mut self, count: usize) -> Result<(), Error> {
+        self.step(|parser| parser.rollback(count).map_err(|error| error.to_string()))?;
+        self.ended = self.parser.stopped();
+        Ok(())
+    }
+
     fn accept_text(&mut self, text: &str) -> Result<bool, Error> {
         let Some(tokens) = self.grammar.vocabulary.spell(text) else { return Ok(false) };
         for token in tokens {

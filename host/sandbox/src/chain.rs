@@ -8,7 +8,7 @@ mod tool_run;
 use std::sync::Arc;
 
 use firebox_contract::limits;
-use firebox_contract::{BoxFuture, Caller, Error, HookSource, Hooks, RequestInfo, ToolDefinition};
+use firebox_contract::{BoxFuture, Caller, Error, HookSource, Hooks, RequestInfo, Stage, ToolDefinition};
 
 pub(crate) use self::bound::BoundChain;
 use self::per_call::PerCallPlugin;
@@ -91,10 +91,10 @@ impl PluginChain {
         self.tools.definitions()
     }
 
-    /// A chain of the plugins that have the prompt stage, without tools. `None` if no plugin has it.
+    /// A chain of the plugins that have `stage`, without tools. `None` if no plugin has it.
     #[must_use]
-    pub fn prompt_stage(&self) -> Option<Self> {
-        let has_stage = |plugin: &&Arc<Plugin>| plugin.blueprint.exports.prompt.is_some();
+    pub fn only(&self, stage: Stage) -> Option<Self> {
+        let has_stage = |plugin: &&Arc<Plugin>| plugin.blueprint.exports.has(stage);
         let plugins: Vec<Arc<Plugin>> = self.plugins.iter().filter(has_stage).cloned().collect();
         (!plugins.is_empty()).then(|| Self { plugins, tools: Arc::default(), ..self.clone() })
     }

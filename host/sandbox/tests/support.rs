@@ -67,8 +67,12 @@ pub(crate) fn spec(name: &str, component: Vec<u8>) -> PluginSpec {
 
 /// The prebuilt fixture `scripted` as the plugin `name`. Its configuration says what it answers.
 pub(crate) fn scripted(name: &str, config: &str) -> PluginSpec {
-    let path: PathBuf =
-        [env!("CARGO_MANIFEST_DIR"), "..", "..", "plugins", "prebuilt", "scripted.wasm"].iter().collect();
+    prebuilt("scripted.wasm", name, config)
+}
+
+/// The prebuilt component `file` as the plugin `name`.
+pub(crate) fn prebuilt(file: &str, name: &str, config: &str) -> PluginSpec {
+    let path: PathBuf = [env!("CARGO_MANIFEST_DIR"), "..", "..", "plugins", "prebuilt", file].iter().collect();
     PluginSpec { config_json: Some(config.to_owned()), ..PluginSpec::new(name, ComponentSource::Path(path)) }
 }
 

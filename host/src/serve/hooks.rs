@@ -4,7 +4,7 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use firebox_contract::{
-    BoxFuture, Caller, Error, HookSource, Hooks, RequestInfo, TenantId, ToolDefinition, ToolPolicy, limits,
+    BoxFuture, Caller, Error, HookSource, Hooks, RequestInfo, Stage, TenantId, ToolDefinition, ToolPolicy, limits,
 };
 use firebox_sandbox::{CpuBudget, Grants, Plugin, PluginChain, PluginLimits, Sandbox, TenantGrants};
 
@@ -85,7 +85,15 @@ impl TenantHooks {
     /// # Errors
     /// As [`TenantHooks::chain`].
     pub fn prompt_stage(&self, caller: &Caller, added: &[String]) -> Result<Option<PluginChain>, Error> {
-        Ok(self.chain(caller, added)?.prompt_stage())
+        Ok(self.chain(caller, added)?.only(Stage::Prompt))
+    }
+
+    /// The plugins of the chain that have the embedding stage; `None` if there are none.
+    ///
+    /// # Errors
+    /// As [`TenantHooks::chain`].
+    pub fn embedding_stage(&self, caller: &Caller, added: &[String]) -> Result<Option<PluginChain>, Error> {
+        Ok(self.chain(caller, added)?.only(Stage::Embedding))
     }
 
     /// The tools of the caller's own chain, and its policy, for MCP clients.

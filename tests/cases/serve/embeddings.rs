@@ -70,6 +70,28 @@ fn texts_go_through_the_tenants_plugins_before_the_model() {
 }
 
 #[test]
+fn the_embedding_stage_cleans_texts_and_shortens_vectors() {
+    let server = server(&format!(
+        "[[plugin]]\nname = \"short\"\nsource = \"normalize-text\"\nconfig = {{ dimensions = 64 }}\n{}{}",
+        tenant("short", "plugins = [\"short\"]"),
+        tenant("plain", ""),
+    ));
+    let answer = embed(&server, "short", json!({"input": ["a cat", "  a \n cat\u{200b} "]}));
+    let rows = vectors(&answer);
+    assert_eq!(rows[0], rows[1], "both are the same text now");
+    let numbers = |row: &Value| row.as_array().expect("a vector").iter().filter_map(Value::as_f64).collect::<Vec<_>>();
+    let short = numbers(&rows[0]);
+    let whole = numbers(&vectors(&embed(&server, "plain", json!({"input": "a cat"})))[0]);
+    let length = whole.iter().take(64).map(|value| value * value).sum::<f64>().sqrt();
+    assert_eq!(short.len(), 64);
+    assert!(short.iter().zip(&whole).all(|(short, whole)| (short - whole / length).abs() < 1e-4), "{short:?}");
+    let plugins = &answer.json()["firebox"]["plugins"];
+    assert!(plugins.to_string().contains("\"stage\":\"embedding\""), "{plugins}");
+    let refused = embed(&server, "short", json!({"input": ["a cat", " "]}));
+    assert!(refused.status >= 400 && refused.status < 500, "{refused:?}");
+}
+
+#[test]
 fn fuel_and_requests_in_flight_are_limited_as_for_chat() {
     let server = server(&format!(
         "{}{}",

@@ -85,6 +85,12 @@ pub trait TokenConstraint: Send + Debug {
     /// See the trait.
     fn accept(&mut self, token: TokenId) -> Result<bool, Error>;
 
+    /// Takes back the last `count` tokens that were appended with `accept`.
+    ///
+    /// # Errors
+    /// See the trait.
+    fn take_back(&mut self, count: usize) -> Result<(), Error>;
+
     /// Appends text that is already part of the answer, such as the opening of a forced tool call. Returns false if the
     /// grammar does not allow it; then the state is undefined.
     ///

@@ -102,6 +102,47 @@ impl SamplingOverrides {
     }
 }
 
+/// A change that a plugin makes to the sampling parameters of a request. What is `None` stays as it is.
+#[derive(Debug, Clone, PartialEq, Default)]
+#[allow(missing_docs, reason = "each field changes the field of the same name in `Sampling`")]
+pub struct SamplingChange {
+    pub temperature: Option<f32>,
+    pub top_k: Option<usize>,
+    pub top_p: Option<f32>,
+    pub min_p: Option<f32>,
+    /// At most that of the request.
+    pub max_tokens: Option<usize>,
+    /// Added to those of the request.
+    pub stop: Vec<String>,
+}
+
+impl SamplingChange {
+    /// The parameters of `old` with this change.
+    ///
+    /// # Errors
+    /// `Error::Usage` names the first value out of range, or a maximum of tokens above that of the request.
+    pub fn apply(self, old: &Sampling) -> Result<Sampling, Error> {
+        if let (Some(new), Some(old)) = (self.max_tokens, old.max_tokens)
+            && new > old
+        {
+            return Err(Error::Usage(format!("max tokens \"{new}\" are more than the request's {old}")));
+        }
+        let mut stop = old.stop.clone();
+        stop.extend(self.stop.into_iter().filter(|text| !text.is_empty() && !old.stop.contains(text)));
+        let sampling = Sampling {
+            temperature: self.temperature.unwrap_or(old.temperature),
+            top_k: self.top_k.unwrap_or(old.top_k),
+            top_p: self.top_p.unwrap_or(old.top_p),
+            min_p: self.min_p.unwrap_or(old.min_p),
+            max_tokens: self.max_tokens.or(old.max_tokens),
+            stop,
+            ..old.clone()
+        };
+        sampling.check()?;
+        Ok(sampling)
+    }
+}
+
 impl Sampling {
     fn check(&self) -> Result<(), Error> {
         within("temperature", self.temperature, 0.0, limits::TEMPERATURE_MAX)?;
@@ -172,6 +213,27 @@ fn within(name: &str, value: f32, low: f32, high: f32) -> Result<(), Error> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_plugin_changes_sampling_within_the_limits_of_the_request() {
+        let ask = SamplingOverrides { max_tokens: Some(10), stop: vec!["a".to_owned()], ..Default::default() };
+        let old = ask.resolve(&SamplingOverrides::default(), 1).expect("in range");
+        let change =
+            SamplingChange { max_tokens: Some(5), stop: vec!["a".to_owned(), "b".to_owned()], ..Default::default() };
+        let new = change.apply(&old).expect("in range");
+        assert_eq!((new.max_tokens, new.stop.as_slice()), (Some(5), &["a".to_owned(), "b".to_owned()][..]));
+        assert_eq!(Sampling { max_tokens: Some(10), stop: old.stop.clone(), ..new }, old, "nothing else changes");
+        for (change, expected) in [
+            (SamplingChange { max_tokens: Some(11), ..Default::default() }, "more than the request's 10"),
+            (SamplingChange { max_tokens: Some(0), ..Default::default() }, "leaves no answer"),
+            (SamplingChange { temperature: Some(f32::NAN), ..Default::default() }, "temperature"),
+            (SamplingChange { top_p: Some(2.0), ..Default::default() }, "top-p"),
+            (SamplingChange { stop: vec!["x".repeat(1 << 20)], ..Default::default() }, "longer than"),
+        ] {
+            let error = change.apply(&old).expect_err(expected).to_string();
+            assert!(error.contains(expected), "{error}");
+        }
+    }
 
     #[test]
     fn the_request_overrides_the_checkpoint() {

@@ -54,6 +54,12 @@ pub const STAGE_CANDIDATE_TOKENS_MAX: usize = 1_024;
 pub const STAGE_HOLD_BACK_TOKENS_MAX: usize = 64;
 /// Tokens that a plugin of the token stage may force at a time.
 pub const STAGE_FORCED_TOKENS_MAX: usize = 1_024;
+/// Tokens that a plugin of the token stage may take back in one answer, in total.
+pub const STAGE_TAKEN_BACK_TOKENS_MAX: usize = 1_024;
+/// Steps of one sequence that wait for its token stage.
+pub const STAGE_STEPS_BUFFERED_MAX: usize = 1;
+/// Time for which a step of a batch waits for the decision of a token stage. Then the batch continues without the sequence.
+pub const TOKEN_STAGE_WAIT: Duration = Duration::from_micros(200);
 /// Bytes of the log of one plugin in one request. Further log lines are dropped.
 pub const PLUGIN_LOG_BYTES_MAX: usize = MIB;
 /// Bytes of one log line of a plugin. The rest is cut.

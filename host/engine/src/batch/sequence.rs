@@ -1,16 +1,19 @@
 //! One sequence on the model's thread: the tokens of one assistant turn, its sampler and its reader.
 
+mod staged;
+
 use std::sync::Arc;
 use std::time::Duration;
 
 use firebox_contract::limits::ANSWER_TOKENS_EXPECTED;
 use firebox_contract::{
     CacheUse, DeliveryTracker, Error, FinishReason, Logits, PendingDelivery, SequenceId, Span, TenantId, TextCodec,
-    TokenId,
+    TokenId, TokenRule,
 };
 use tokio::sync::mpsc;
 
 use super::speculation::Drafter;
+use super::token_stage::{HeldToken, TokenStage};
 use crate::sampler::scores::TokenScores;
 use crate::sampler::token_healing::TokenPart;
 use crate::sampler::{SampledToken, Sampler};
@@ -27,6 +30,8 @@ pub(crate) struct SequenceRequest {
     /// The prompt; not empty. It includes the tokens at its end that token healing generates again.
     pub(crate) tokens: Vec<TokenId>,
     pub(crate) sampler: Sampler,
+    /// Plugins that decide about the tokens; `None` without any.
+    pub(crate) stage: Option<TokenStage>,
     /// Maximum number of answer tokens.
     pub(crate) max_tokens: usize,
     /// Answer tokens that are reserved at the start. Equals `max_tokens` if the request sets a length.
@@ -119,7 +124,7 @@ impl Sequence {
         let reserved = request.tokens.len().saturating_add(request.expected_tokens).min(request.context_tokens);
         let prompt = request.tokens.len() - request.sampler.tokens_to_heal();
         request.tokens.truncate(prompt);
-        Self {
+        let mut this = Self {
             id: SequenceId(0),
             arrival,
             request,
@@ -135,7 +140,10 @@ impl Sequence {
             last_event: None,
             done: false,
             cache_invalid: false,
-        }
+        };
+        // The session decides about the first token while the prompt is computed.
+        this.ask_ahead();
+        this
     }
 
     pub(crate) fn id(&self) -> SequenceId {
@@ -216,9 +224,12 @@ impl Sequence {
         self.cache_invalid
     }
 
-    /// Whether the next step can include it. A reader whose channel is full pauses this sequence and no other.
+    /// Whether the next step can include it. A reader whose channel is full and a session that has not decided pause this
+    /// sequence and no other.
     pub(crate) fn is_ready(&self) -> bool {
-        !self.has_ended() && self.request.events.capacity() > 0
+        !self.has_ended()
+            && self.request.events.capacity() > 0
+            && self.request.stage.as_ref().is_none_or(|stage| !stage.rests() && stage.held.len() <= stage.hold_back())
     }
 
     /// Starts it in the model as `id`, with the first `cached` tokens already computed.
@@ -235,6 +246,9 @@ impl Sequence {
     pub(crate) fn requeue(&mut self, reserved: usize) {
         (self.computed, self.reserved) = (0, reserved.min(self.request.context_tokens));
         self.cache_invalid = false;
+        if let Some(stage) = &mut self.request.stage {
+            stage.logits = None;
+        }
     }
 
     /// Whether it was started before.
@@ -304,6 +318,12 @@ impl Sequence {
     pub(crate) fn advance(&mut self, length: usize, logits: Vec<Logits>, step: u64, now: Duration) -> AnswerGrowth {
         self.computed += length;
         (self.last_step, self.aborted_steps) = (step, 0);
+        if let Some(stage) = &mut self.request.stage {
+            stage.logits = logits.into_iter().next();
+            let growth = self.settle(now);
+            self.note_timeliness();
+            return growth;
+        }
         let mut growth = AnswerGrowth::default();
         for (position, mut logits) in logits.into_iter().enumerate() {
             let before = self.request.tokens.len();
@@ -325,7 +345,13 @@ impl Sequence {
 
     /// Samples the next token and sends it. Returns whether the answer has grown by a token.
     fn push_next(&mut self, logits: &mut Logits, now: Duration) -> bool {
-        let (token, part, complete) = match self.request.sampler.next(logits) {
+        let sampled = self.request.sampler.next(logits, &TokenRule::default());
+        self.take(sampled, now)
+    }
+
+    /// Takes a token that was chosen. Returns whether the answer has grown by a token.
+    pub(super) fn take(&mut self, sampled: Result<SampledToken, Error>, now: Duration) -> bool {
+        let (token, part, complete) = match sampled {
             Ok(SampledToken::Token { token, part, complete }) => (token, part, complete),
             Ok(SampledToken::End) => {
                 self.end(SequenceEvent::Finished(FinishReason::Stop));
@@ -343,15 +369,7 @@ impl Sequence {
             self.end(SequenceEvent::Finished(FinishReason::Stop));
             return false;
         }
-        // The channel has room: `is_ready` checked it before the step, and this is its only sender.
-        let event = match part {
-            TokenPart::Opening => SequenceEvent::Opening(token),
-            TokenPart::Answer => {
-                let scores = self.request.sampler.take_scores();
-                SequenceEvent::Token(token, now, PendingDelivery::new(&self.request.deliveries), scores)
-            }
-        };
-        if self.request.events.try_send(event).is_err() {
+        if !self.deliver(token, part, now) {
             self.done = true;
             return false;
         }
@@ -364,17 +382,49 @@ impl Sequence {
             self.reserved = (self.reserved + ANSWER_TOKENS_EXPECTED).min(self.request.context_tokens);
         }
         if stops || complete {
-            self.end(SequenceEvent::Finished(FinishReason::Stop));
+            self.finish(FinishReason::Stop);
         } else if self.request.tokens.len() - self.prompt >= self.request.max_tokens {
-            self.end(SequenceEvent::Finished(FinishReason::Length));
+            self.finish(FinishReason::Length);
         } else if self.computed >= self.request.context_tokens {
-            self.end(SequenceEvent::Finished(FinishReason::ContextFull));
+            self.finish(FinishReason::ContextFull);
         }
         true
     }
 
-    /// Ends it with `event`. Its KV cache stays valid.
+    /// Sends a token, or holds it back. Returns false if the reader is gone.
+    fn deliver(&mut self, token: TokenId, part: TokenPart, now: Duration) -> bool {
+        if part == TokenPart::Opening {
+            // The channel has room: `is_ready` checked it before the step, and this is its only sender.
+            let sent = self.request.events.try_send(SequenceEvent::Opening(token));
+            self.request.stage.iter_mut().for_each(|stage| stage.accept(token));
+            return sent.is_ok();
+        }
+        let scores = self.request.sampler.take_scores();
+        if let Some(stage) = &mut self.request.stage {
+            stage.accept(token);
+            stage.held.push_back(HeldToken { token, at: now, scores });
+            return true;
+        }
+        let delivery = PendingDelivery::new(&self.request.deliveries);
+        self.request.events.try_send(SequenceEvent::Token(token, now, delivery, scores)).is_ok()
+    }
+
+    /// Ends the answer after its last token, unless a session may take that token back.
+    fn finish(&mut self, reason: FinishReason) {
+        match &mut self.request.stage {
+            Some(stage) if stage.hold_back() > 0 => stage.ending = Some(reason),
+            _ => self.end(SequenceEvent::Finished(reason)),
+        }
+    }
+
+    /// Ends it with `event`. Its KV cache stays valid. Tokens that are held back are sent if the answer ends by itself.
     pub(crate) fn end(&mut self, event: SequenceEvent) {
+        if let Some(stage) = &mut self.request.stage {
+            (stage.logits, stage.ending) = (None, None);
+            if !matches!(event, SequenceEvent::Finished(reason) if reason != FinishReason::Timeout) {
+                stage.held.clear();
+            }
+        }
         self.last_event = Some(event);
         self.flush();
     }
@@ -397,6 +447,9 @@ impl Sequence {
 
     /// Sends the last event if the channel has room by now.
     pub(crate) fn flush(&mut self) {
+        if self.last_event.is_some() && !self.release(0) {
+            return;
+        }
         if let Some(event) = self.last_event.take() {
             match self.request.events.try_send(event) {
                 Ok(()) | Err(mpsc::error::TrySendError::Closed(_)) => self.done = true,

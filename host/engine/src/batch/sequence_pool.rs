@@ -8,6 +8,7 @@
 //! waits, and is computed again.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use firebox_contract::limits::{PREFIX_BUDGET_DIVISOR, PREFIX_TAIL_TOKENS, PREFIX_TOKENS_MIN, STEP_PREFILL_TOKENS};
 use firebox_contract::{CacheUse, Error, SequenceId, Span, TenantId};
@@ -87,6 +88,15 @@ impl SequencePool {
                 sequence.abandon_cache();
             }
         }
+    }
+
+    /// Chooses the tokens for which sessions of the token stage have decided. Returns by how many tokens answers have grown.
+    pub(crate) fn settle(&mut self, now: Duration) -> u64 {
+        let grown = self.running.iter_mut().map(|sequence| sequence.settle(now).tokens).sum();
+        let all: Vec<(usize, usize)> = (0..self.running.len()).map(|at| (at, 0)).collect();
+        self.remove_refused(&all);
+        self.preempt_invalid();
+        grown
     }
 
     /// Preempts the running sequences whose KV cache is of no use. They are computed again.

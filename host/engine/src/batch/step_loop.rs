@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
+use firebox_contract::limits::TOKEN_STAGE_WAIT;
 use firebox_contract::{Clock, Error, FinishReason};
 use tokio::sync::mpsc;
 
@@ -87,6 +88,7 @@ impl StepLoop {
             self.remove_ended();
             self.reload_if_broken();
             self.pool.start_waiting();
+            self.settle();
             if self.step() {
                 continue;
             }
@@ -111,7 +113,8 @@ impl StepLoop {
     fn enqueue(&mut self, request: SequenceRequest) {
         self.metrics.count(|counters| counters.prompt_tokens += request.tokens.len() as u64);
         self.arrivals += 1;
-        let drafter = (self.speculation == Speculation::NGram).then(Drafter::default);
+        let drafts = self.speculation == Speculation::NGram && request.stage.is_none();
+        let drafter = drafts.then(Drafter::default);
         self.pool.queue.push(Sequence::new(self.arrivals, request, drafter));
     }
 
@@ -153,6 +156,21 @@ impl StepLoop {
             timings.iter().for_each(|(tokens, took)| scheduler.learn(*tokens, *took));
         };
         self.pool.model.reload(|| clock.now(), warm_up)
+    }
+
+    /// Takes the decisions of token stages. A session that was not late before has `TOKEN_STAGE_WAIT` for its decision; then the
+    /// batch goes on without its sequence.
+    fn settle(&mut self) {
+        let rests = |pool: &SequencePool| pool.running.iter().any(Sequence::rests_shortly);
+        let mut grown = self.pool.settle(self.clock.now());
+        if rests(&self.pool) {
+            thread::park_timeout(TOKEN_STAGE_WAIT);
+            grown += self.pool.settle(self.clock.now());
+            self.pool.running.iter_mut().for_each(Sequence::note_lateness);
+        }
+        if grown > 0 {
+            self.metrics.count(|counters| counters.completion_tokens += grown);
+        }
     }
 
     /// Runs one step over the sequences that the scheduler chose. Returns false when no sequence can be computed.

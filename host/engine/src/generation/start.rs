@@ -74,7 +74,7 @@ impl OpenedRequest {
         let (prompt, answer) = tokio::select! {
             biased;
             () = deadline => Err(timed_out()),
-            staged = run_prompt_stage(prompt, hooks) => staged,
+            staged = run_prompt_stage(prompt, &mut self.sampling, hooks) => staged,
         }?;
         if answer.is_none() {
             // The plugins may have made the prompt longer.
@@ -129,6 +129,7 @@ impl Generation {
             usage_guard,
             outcome: FinishReason::Interrupted.as_str(),
             token_gaps: Vec::new(),
+            session: None,
             _permit: permit,
         };
         match prepared.answer {
@@ -155,12 +156,16 @@ impl Generation {
 
 /// Runs the prompt stage. The second value is an answer that makes asking the model unnecessary. A text prompt goes
 /// through the stage as one user message and is a text prompt again afterwards.
-async fn run_prompt_stage(prompt: Prompt, hooks: &mut dyn Hooks) -> Result<(Prompt, Option<String>), Error> {
+async fn run_prompt_stage(
+    prompt: Prompt,
+    sampling: &mut Sampling,
+    hooks: &mut dyn Hooks,
+) -> Result<(Prompt, Option<String>), Error> {
     let (messages, is_text) = match prompt {
         Prompt::Chat(messages) => (messages, false),
         Prompt::Text(text) => (vec![Message::text(Role::User, text)], true),
     };
-    match hooks.process(messages).await? {
+    match hooks.process_sampled(messages, sampling).await? {
         PromptVerdict::Continue(messages) if is_text => {
             let texts: Vec<String> = messages.into_iter().map(|message| message.content).collect();
             Ok((Prompt::Text(texts.join("\n")), None))

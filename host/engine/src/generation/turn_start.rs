@@ -25,8 +25,7 @@ struct EncodedTurn {
 impl Generation {
     /// Tokenizes the conversation and sends it to the model's thread.
     pub(super) async fn start_turn(&mut self) -> Result<(), Error> {
-        let forced = self.offered.forced.clone().unwrap_or_default();
-        let context = self.context;
+        let (forced, context) = (self.offered.forced.clone().unwrap_or_default(), self.context);
         let Some(turn) = self.encode_turn(&forced, context.saturating_sub(1)).await? else { return self.time_out() };
         let EncodedTurn { encoded, state } = turn;
         let tokens = match encoded {
@@ -47,10 +46,10 @@ impl Generation {
         let texts = if forced.is_empty() { None } else { self.pipeline.codec.token_texts() };
         let healing = texts.and_then(|texts| TokenHealing::new(texts, &forced, &tokens));
         let opening = healing.as_ref().map(|healing| healing.text().to_owned()).unwrap_or_default();
-        let healed_tokens = healing.as_ref().map_or(0, TokenHealing::tokens);
-        let before = &tokens[..tokens.len() - healed_tokens];
+        let before = &tokens[..tokens.len() - healing.as_ref().map_or(0, TokenHealing::tokens)];
         let guard = self.grammar_guard(&forced[..forced.len() - opening.len()]).await?;
         let gate = self.reasoning_gate(state, &tokens, guard.is_some())?;
+        let stage = self.start_token_stage(before).await?;
         let decoder = match self.sampling.show_special {
             true => self.pipeline.codec.decoder_with_specials(before),
             false => self.pipeline.codec.decoder(before),
@@ -61,6 +60,7 @@ impl Generation {
             tenant: self.tools.caller.tenant.clone(),
             weight: self.tools.caller.weight,
             deadline: self.until,
+            stage,
             sampler: self.sampler(&tokens, healing).with_reasoning(gate).with_grammar(guard),
             tokens,
             max_tokens: length.max,

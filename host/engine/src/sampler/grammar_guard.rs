@@ -1,6 +1,6 @@
 //! Keeps the sampled tokens of one answer to a grammar.
 
-use firebox_contract::{Error, TokenConstraint, TokenId};
+use firebox_contract::{Error, TokenConstraint, TokenId, TokenMask};
 
 /// The grammar of an answer, and the tokens that end the answer.
 pub(crate) struct GrammarGuard {
@@ -20,23 +20,20 @@ impl GrammarGuard {
         Ok(taken || (self.end_tokens.contains(&token) && self.constraint.may_end()?))
     }
 
-    /// Sets the logits of all tokens to -infinity that may not come next. Returns false if the answer can only end.
-    pub(crate) fn restrict(&mut self, logits: &mut [f32]) -> Result<bool, Error> {
+    /// Takes back the last `count` tokens that it has taken.
+    pub(crate) fn take_back(&mut self, count: usize) -> Result<(), Error> {
+        self.constraint.take_back(count)
+    }
+
+    /// Sets the logits of all tokens to -infinity that may not come next. Returns false if the answer can only end. `ruled` says
+    /// that a plugin has excluded tokens, which then stay excluded.
+    pub(crate) fn restrict(&mut self, logits: &mut [f32], ruled: bool) -> Result<bool, Error> {
         let mask = self.constraint.mask()?;
         let may_end = self.constraint.may_end()?;
         let ends: &[TokenId] = if may_end { &self.end_tokens } else { &[] };
         let ends: Vec<(TokenId, f32)> =
             ends.iter().filter_map(|end| Some((*end, *logits.get(*end as usize)?))).collect();
-        let mut words = mask.words().iter();
-        for block in logits.chunks_mut(32) {
-            match words.next().copied().unwrap_or(0) {
-                u32::MAX => {}
-                word => {
-                    let excluded = block.iter_mut().enumerate().filter(|(bit, _)| (word >> bit) & 1 == 0);
-                    excluded.for_each(|(_, logit)| *logit = f32::NEG_INFINITY);
-                }
-            }
-        }
+        keep_only(&mask, logits);
         for (end, logit) in ends {
             logits[end as usize] = logit;
         }
@@ -45,6 +42,9 @@ impl GrammarGuard {
         }
         // The model excludes all allowed tokens. The grammar goes before the model.
         let first = mask.tokens().find(|token| (*token as usize) < logits.len());
+        if ruled && first.is_some() {
+            return Err(no_token_left());
+        }
         if let Some(token) = first {
             logits[token as usize] = 0.0;
         }
@@ -69,4 +69,26 @@ impl GrammarGuard {
     pub(crate) fn is_complete(&self) -> bool {
         self.constraint.has_ended()
     }
+}
+
+/// Sets the logits of all tokens that are not in `mask` to -infinity.
+pub(crate) fn keep_only(mask: &TokenMask, logits: &mut [f32]) {
+    let mut words = mask.words().iter();
+    for block in logits.chunks_mut(32) {
+        match words.next().copied().unwrap_or(0) {
+            u32::MAX => {}
+            word => {
+                let excluded = block.iter_mut().enumerate().filter(|(bit, _)| (word >> bit) & 1 == 0);
+                excluded.for_each(|(_, logit)| *logit = f32::NEG_INFINITY);
+            }
+        }
+    }
+}
+
+/// The error when plugins exclude every token that could come next.
+pub(crate) fn no_token_left() -> Error {
+    Error::Refused(
+        "the plugins of the token stage allow no token that can come next; change the plugins, or the form of the answer"
+            .to_owned(),
+    )
 }

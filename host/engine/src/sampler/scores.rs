@@ -34,23 +34,23 @@ impl ModelLogits {
             // NaN and the logits of impossible tokens have no number that JSON can write.
             if logprob > LOGPROB_LEAST { logprob.min(0.0) } else { LOGPROB_LEAST }
         };
-        let top = self.most_likely().into_iter().map(|token| (token, logprob(token))).collect();
+        let top = most_likely(&self.logits, self.top).into_iter().map(|token| (token, logprob(token))).collect();
         TokenScores { chosen: (token, logprob(token)), top }
     }
+}
 
-    /// The `top` most likely tokens, the most likely first and the lowest id first among equal ones.
-    fn most_likely(&self) -> Vec<TokenId> {
-        let mut best: Vec<(f32, TokenId)> = Vec::with_capacity(self.top + 1);
-        for (token, logit) in self.logits.iter().enumerate().filter(|(_, logit)| !logit.is_nan()) {
-            if self.top == 0 || (best.len() == self.top && best.last().is_some_and(|(least, _)| logit <= least)) {
-                continue;
-            }
-            let at = best.partition_point(|(other, _)| other >= logit);
-            best.insert(at, (*logit, token as TokenId));
-            best.truncate(self.top);
+/// The `top` most likely tokens, the most likely first and the lowest id first among equal ones.
+pub(crate) fn most_likely(logits: &[f32], top: usize) -> Vec<TokenId> {
+    let mut best: Vec<(f32, TokenId)> = Vec::with_capacity(top.min(logits.len()) + 1);
+    for (token, logit) in logits.iter().enumerate().filter(|(_, logit)| !logit.is_nan()) {
+        if top == 0 || (best.len() == top && best.last().is_some_and(|(least, _)| logit <= least)) {
+            continue;
         }
-        best.into_iter().map(|(_, token)| token).collect()
+        let at = best.partition_point(|(other, _)| other >= logit);
+        best.insert(at, (*logit, token as TokenId));
+        best.truncate(top);
     }
+    best.into_iter().map(|(_, token)| token).collect()
 }
 
 #[cfg(test)]

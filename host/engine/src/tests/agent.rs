@@ -2,6 +2,7 @@
 
 mod doubles;
 mod endings;
+mod guarded_calls;
 mod offered_tools;
 mod permissions;
 mod reservation;

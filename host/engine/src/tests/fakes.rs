@@ -6,10 +6,10 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use firebox_contract::{
-    BoxFuture, Caller, Chat, Clock, DeliveryTracker, EmbeddingHook, Error, HookSource, Hooks, LanguageModel, LogLine,
-    Logits, Message, ModelInfo, OpenGate, PluginUse, PromptHook, PromptVerdict, RequestInfo, SamplingOverrides,
-    SequenceId, Span, TextCodec, TextDecoder, TextHook, TextVerdict, TokenHook, TokenId, ToolCall, ToolCallHook,
-    ToolDefinition, ToolEffects, ToolHook, ToolOutcome,
+    BoxFuture, CallVerdict, Caller, Chat, Clock, DeliveryTracker, EmbeddingHook, Error, HookSource, Hooks,
+    LanguageModel, LogLine, Logits, Message, ModelInfo, OpenGate, PluginUse, PromptHook, PromptVerdict, RequestInfo,
+    SamplingOverrides, SequenceId, Span, TextCodec, TextDecoder, TextHook, TextVerdict, TokenHook, TokenId,
+    TokenSequence, TokenSession, ToolCall, ToolCallHook, ToolDefinition, ToolEffects, ToolHook, ToolOutcome,
 };
 
 use crate::{Engine, EngineOptions, Speculation};
@@ -167,7 +167,14 @@ pub(super) struct Plugins {
     pub(super) text: Option<fn(&str) -> TextVerdict>,
     pub(super) tail: &'static str,
     pub(super) tools: Vec<&'static str>,
+    /// Decides about calls before they run. Results then end with "(seen)".
+    pub(super) before: Option<fn(&ToolCall) -> CallVerdict>,
+    /// Starts the session of a turn.
+    pub(super) tokens: Option<StartSession>,
 }
+
+/// Starts a session of the token stage.
+pub(super) type StartSession = Arc<dyn Fn(TokenSequence) -> Box<dyn TokenSession> + Send + Sync>;
 
 struct FakeHooks {
     plugins: Plugins,
@@ -192,9 +199,36 @@ impl TextHook for FakeHooks {
     }
 }
 
-impl TokenHook for FakeHooks {}
+impl TokenHook for FakeHooks {
+    fn start_tokens<'a>(
+        &'a mut self,
+        sequence: &'a (dyn Fn() -> TokenSequence + Sync),
+    ) -> BoxFuture<'a, Result<Option<Box<dyn TokenSession>>, Error>> {
+        Box::pin(async move { Ok(self.plugins.tokens.as_ref().map(|start| start(sequence()))) })
+    }
+}
 
-impl ToolCallHook for FakeHooks {}
+impl ToolCallHook for FakeHooks {
+    fn tool_calls_are_idle(&self) -> bool {
+        self.plugins.before.is_none()
+    }
+
+    fn before_call<'a>(&'a self, call: &'a ToolCall) -> BoxFuture<'a, Result<CallVerdict, Error>> {
+        let verdict = self.plugins.before.map_or(CallVerdict::Run(None), |decide| decide(call));
+        Box::pin(async move { Ok(verdict) })
+    }
+
+    fn after_call<'a>(
+        &'a self,
+        _: &'a ToolCall,
+        mut outcome: ToolOutcome,
+    ) -> BoxFuture<'a, Result<ToolOutcome, Error>> {
+        if self.plugins.before.is_some() {
+            outcome.content.push_str(" (seen)");
+        }
+        Box::pin(async move { Ok(outcome) })
+    }
+}
 
 impl EmbeddingHook for FakeHooks {}
 

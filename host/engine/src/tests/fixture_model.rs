@@ -76,6 +76,7 @@ pub(super) struct EngineFixture {
     /// How many times faster than real time the clock runs.
     pub(super) speed: u32,
     pub(super) speculation: Speculation,
+    pub(super) plugins: Plugins,
     /// The least time that a step takes.
     pub(super) step_time: Duration,
 }
@@ -89,6 +90,7 @@ impl EngineFixture {
             chunk: 64,
             speed: 1,
             speculation: Speculation::Off,
+            plugins: Plugins::default(),
             step_time: Duration::ZERO,
         }
     }
@@ -108,7 +110,7 @@ impl EngineFixture {
                 as Box<dyn LanguageModel>)
         };
         let clock = Arc::new(FastClock { start: Instant::now(), speed: self.speed });
-        let options = options(Plugins::default(), clock, self.in_flight_max, self.chunk);
+        let options = options(self.plugins, clock, self.in_flight_max, self.chunk);
         let options = EngineOptions { speculation: self.speculation, ..options };
         (Engine::start(Box::new(factory), options).await.expect("starts"), probe)
     }

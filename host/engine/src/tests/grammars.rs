@@ -2,6 +2,7 @@
 
 mod random_model;
 mod schemas;
+mod token_stage;
 mod tool_calls;
 
 use std::time::Instant;

@@ -14,6 +14,7 @@ use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use tokio::sync::mpsc;
 
+use super::guarded_calls::{GuardVerdict, GuardedCall, Guarding, guard};
 use super::schema::SchemaVerdict;
 use super::tool_round::CallDecision;
 use super::{ToolOrigin, ToolRound, Tools, cut_result, refused, warning};
@@ -24,6 +25,9 @@ pub(crate) struct RunningRound {
     round: ToolRound,
     tools: Tools,
     checks: FuturesUnordered<BoxFuture<'static, (usize, SchemaVerdict)>>,
+    /// The tool call stage, until it has decided about the calls.
+    guarding: Option<Guarding>,
+    guarded: bool,
     active: FuturesUnordered<BoxFuture<'static, EndedCall>>,
     /// Whether the call that runs must not run in parallel with others.
     exclusive: bool,
@@ -62,10 +66,13 @@ impl RunningRound {
                 checks.push(Box::pin(async move { (at, check.await) }) as BoxFuture<'static, _>);
             }
         }
+        let guarded = tools.hooks.tool_calls_are_idle();
         Self {
             round,
             tools,
             checks,
+            guarding: None,
+            guarded,
             active: FuturesUnordered::new(),
             exclusive: false,
             next: 0,
@@ -84,6 +91,7 @@ impl RunningRound {
         while let Some((at, verdict)) = self.checks.next().await {
             self.apply_verdict(at, verdict);
         }
+        self.guard_calls().await?;
         self.start_calls(usage_guard);
         if !self.ready.is_empty() {
             return Ok(RoundProgress::Events(std::mem::take(&mut self.ready)));
@@ -122,6 +130,31 @@ impl RunningRound {
             }
         };
         parsed.decision = CallDecision::Refused(Decision::Rejected, reason);
+    }
+
+    /// Lets the tool call stage decide about the calls whose arguments fit.
+    async fn guard_calls(&mut self) -> Result<(), Error> {
+        if self.guarded {
+            return Ok(());
+        }
+        let verdicts = match &mut self.guarding {
+            Some(guarding) => guarding.await,
+            none => none.insert(guard(self.tools.clone(), guarded_calls(&self.round))).await,
+        };
+        (self.guarding, self.guarded) = (None, true);
+        for (at, verdict) in verdicts? {
+            let Some(parsed) = self.round.calls.get_mut(at) else { continue };
+            match verdict {
+                GuardVerdict::Refused(reason) => parsed.decision = CallDecision::Refused(Decision::Denied, reason),
+                GuardVerdict::Rewritten(text, value) => {
+                    // From here on everything shows what runs: the event, the approval, the audit log and the model.
+                    if let (CallDecision::Run(runnable), Some(call)) = (&mut parsed.decision, &mut parsed.call) {
+                        (runnable.arguments, call.arguments_json) = (value, text);
+                    }
+                }
+            }
+        }
+        Ok(())
     }
 
     /// Starts the calls that may run now.
@@ -195,6 +228,7 @@ impl RunningRound {
     /// Cancels the calls that run. Each call that had started gets a result that says so.
     pub(crate) fn cancel(&mut self, usage_guard: &mut UsageGuard) -> Vec<Event> {
         self.checks = FuturesUnordered::new();
+        self.guarding = None;
         self.active = FuturesUnordered::new();
         self.next = self.round.calls.len();
         let mut events = std::mem::take(&mut self.ready);
@@ -226,6 +260,17 @@ impl RunningRound {
     }
 }
 
+/// The calls of `round` that the host would run.
+fn guarded_calls(round: &ToolRound) -> Vec<GuardedCall> {
+    let runs = round.calls.iter().enumerate().filter_map(|(at, parsed)| match (&parsed.decision, &parsed.call) {
+        (CallDecision::Run(runnable), Some(call)) => {
+            Some(GuardedCall { at, call: call.clone(), schema_json: runnable.tool.input_schema_json.clone() })
+        }
+        _ => None,
+    });
+    runs.collect()
+}
+
 /// One call that runs. The built-in model is trained to repeat the texts of its outcomes.
 struct CallTask {
     call: ToolCall,
@@ -251,6 +296,15 @@ impl CallTask {
         if let Some(refused) = self.recheck_permission(&tools)? {
             return Ok(refused);
         }
+        let outcome = self.call_tool(&tools).await?;
+        tools.hooks.after_call(&self.call, outcome).await
+    }
+
+    /// Runs the call, which is approved.
+    ///
+    /// # Errors
+    /// A plugin's fault, and an error of the tool source that ends the request.
+    async fn call_tool(&self, tools: &Tools) -> Result<ToolOutcome, Error> {
         match (self.origin, &tools.source) {
             (ToolOrigin::Plugin, _) => tools.hooks.call(&self.call).await,
             (ToolOrigin::Source, Some(source)) => {

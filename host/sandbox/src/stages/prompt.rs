@@ -2,10 +2,14 @@
 
 mod conversation;
 mod v1;
+mod v2;
 
 use std::sync::Arc;
 
-use firebox_contract::{BoxFuture, Error, Message, PromptHook, PromptVerdict, RequestInfo, Stage, limits};
+use firebox_contract::{
+    BoxFuture, Error, Message, PromptHook, PromptVerdict, RequestInfo, Sampling, SamplingChange, SamplingOverrides,
+    Stage, limits,
+};
 use wasmtime::Store;
 
 use super::{GuestFuture, GuestReturn, StageVersion, return_limit, stage_missing};
@@ -19,15 +23,18 @@ use crate::instance::log::cut;
 pub(crate) struct PromptRequest {
     pub(crate) info: RequestInfo,
     pub(crate) messages: Vec<Message>,
+    pub(crate) sampling: Sampling,
 }
 
 /// The decision of one plugin.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub(crate) enum GuestPromptVerdict {
     /// Continue with the messages as they are.
     Unchanged,
     /// Continue with these messages.
     Replace(Vec<Message>),
+    /// Continue with other messages, if there are some, and other sampling parameters.
+    Adjust(Option<Vec<Message>>, SamplingChange),
     /// Do not ask the model; the text gives the reason.
     Refuse(String),
     /// Do not ask the model; the text is the answer.
@@ -39,6 +46,10 @@ impl GuestReturn for GuestPromptVerdict {
         match self {
             Self::Unchanged => 0,
             Self::Replace(messages) => messages.iter().map(size).sum(),
+            Self::Adjust(messages, change) => {
+                let messages = messages.iter().flatten().map(size).sum::<usize>();
+                messages + change.stop.iter().map(|text| size_of_val(text) + text.len()).sum::<usize>()
+            }
             Self::Refuse(text) | Self::Respond(text) => text.len(),
         }
     }
@@ -69,12 +80,26 @@ pub(crate) trait PromptCalls: Send + Sync {
 }
 
 /// The supported versions, newest first.
-pub(crate) const VERSIONS: &[StageVersion<dyn PromptCalls>] =
-    &[StageVersion { interface: v1::INTERFACE, find: v1::find }];
+pub(crate) const VERSIONS: &[StageVersion<dyn PromptCalls>] = &[
+    StageVersion { interface: v2::INTERFACE, find: v2::find },
+    StageVersion { interface: v1::INTERFACE, find: v1::find },
+];
 
 impl PromptHook for BoundChain {
     fn process(&mut self, messages: Vec<Message>) -> BoxFuture<'_, Result<PromptVerdict, Error>> {
-        Box::pin(process(&self.instances, &self.request, messages))
+        Box::pin(async move {
+            // Nothing is sampled, so what plugins change about it has no effect.
+            let mut sampling = SamplingOverrides::default().resolve(&SamplingOverrides::default(), 0)?;
+            process(&self.instances, &self.request, messages, &mut sampling).await
+        })
+    }
+
+    fn process_sampled<'a>(
+        &'a mut self,
+        messages: Vec<Message>,
+        sampling: &'a mut Sampling,
+    ) -> BoxFuture<'a, Result<PromptVerdict, Error>> {
+        Box::pin(process(&self.instances, &self.request, messages, sampling))
     }
 }
 
@@ -83,12 +108,13 @@ async fn process(
     chain: &[Arc<Instance>],
     info: &RequestInfo,
     mut messages: Vec<Message>,
+    sampling: &mut Sampling,
 ) -> Result<PromptVerdict, Error> {
     if chain.iter().any(|instance| instance.has(Stage::Prompt)) {
         // Plugins do not see `as_sent_json`, so it is removed: no text may reach the model without passing the plugins.
         messages.iter_mut().for_each(|message| message.as_sent_json = None);
     }
-    let mut request = Arc::new(PromptRequest { info: info.clone(), messages });
+    let mut request = Arc::new(PromptRequest { info: info.clone(), messages, sampling: sampling.clone() });
     for instance in chain.iter().filter(|instance| instance.has(Stage::Prompt)) {
         let input = Arc::clone(&request);
         let processed = instance.attempt(Stage::Prompt, |calls, store| match &calls.prompt {
@@ -98,11 +124,15 @@ async fn process(
         match processed.await? {
             Err(_) | Ok((GuestPromptVerdict::Unchanged, _)) => {}
             Ok((GuestPromptVerdict::Replace(messages), usage)) => {
-                match conversation::check(&request.messages, &messages) {
-                    Ok(()) => request = Arc::new(PromptRequest { info: info.clone(), messages }),
+                match adjusted(&request, Some(messages), SamplingChange::default()) {
+                    Ok(adjusted) => request = Arc::new(adjusted),
                     Err(reason) => instance.reject(Stage::Prompt, reason, usage)?,
                 }
             }
+            Ok((GuestPromptVerdict::Adjust(messages, change), usage)) => match adjusted(&request, messages, change) {
+                Ok(adjusted) => request = Arc::new(adjusted),
+                Err(reason) => instance.reject(Stage::Prompt, reason, usage)?,
+            },
             Ok((GuestPromptVerdict::Refuse(message), _)) => {
                 let message = cut(&message, limits::PLUGIN_ERROR_BYTES_MAX).to_owned();
                 return Ok(PromptVerdict::Refuse { plugin: instance.name().to_owned(), message });
@@ -110,5 +140,24 @@ async fn process(
             Ok((GuestPromptVerdict::Respond(answer), _)) => return Ok(PromptVerdict::Respond(answer)),
         }
     }
-    Ok(PromptVerdict::Continue(Arc::unwrap_or_clone(request).messages))
+    let request = Arc::unwrap_or_clone(request);
+    *sampling = request.sampling;
+    Ok(PromptVerdict::Continue(request.messages))
+}
+
+/// The request with a plugin's changes.
+///
+/// # Errors
+/// What is wrong with them, as a sentence about the plugin.
+fn adjusted(
+    request: &PromptRequest,
+    messages: Option<Vec<Message>>,
+    change: SamplingChange,
+) -> Result<PromptRequest, String> {
+    let sampling = change.apply(&request.sampling).map_err(|error| format!("it set sampling out of range: {error}"))?;
+    let messages = match messages {
+        Some(messages) => conversation::check(&request.messages, &messages).map(|()| messages)?,
+        None => request.messages.clone(),
+    };
+    Ok(PromptRequest { info: request.info.clone(), messages, sampling })
 }

@@ -5,7 +5,7 @@ mod v1;
 
 use std::sync::Arc;
 
-use firebox_contract::limits::{STAGE_CANDIDATE_TOKENS_MAX, STAGE_HOLD_BACK_TOKENS_MAX};
+use firebox_contract::limits::{STAGE_CANDIDATE_TOKENS_MAX, STAGE_HOLD_BACK_TOKENS_MAX, STAGE_TAKEN_BACK_TOKENS_MAX};
 use firebox_contract::{
     BoxFuture, Error, RequestInfo, Stage, TokenAction, TokenHook, TokenId, TokenNeeds, TokenRule, TokenSequence,
     TokenSession, TokenStep,
@@ -126,6 +126,8 @@ struct Member {
     /// What the plugin has not seen yet. A plugin before it may have decided alone.
     taken_back: usize,
     accepted: Vec<TokenId>,
+    /// Tokens that the plugin has had taken back.
+    taken_back_total: usize,
 }
 
 impl Member {
@@ -150,7 +152,7 @@ impl Member {
             return Ok(None);
         }
         let instance = Arc::clone(instance);
-        Ok(Some(Self { instance, session, needs, taken_back: 0, accepted: Vec::new() }))
+        Ok(Some(Self { instance, session, needs, taken_back: 0, accepted: Vec::new(), taken_back_total: 0 }))
     }
 
     /// Adds what happened since the last step.
@@ -175,13 +177,29 @@ impl Member {
             None => stage_missing(),
         });
         let Ok((action, usage)) = answered.await? else { return Ok(None) };
-        match action::check(action, vocabulary, held) {
+        match action::check(action, vocabulary, held).and_then(|action| self.count(action)) {
             Ok(action) => Ok(action),
             Err(reason) => {
                 self.instance.reject(Stage::Token, reason, usage)?;
                 Ok(None)
             }
         }
+    }
+}
+
+impl Member {
+    /// Counts what `action` takes back.
+    ///
+    /// # Errors
+    /// The plugin takes back too much.
+    fn count(&mut self, action: Option<TokenAction>) -> Result<Option<TokenAction>, String> {
+        if let Some(TokenAction::Backtrack(count)) = action {
+            self.taken_back_total += count;
+            if self.taken_back_total > STAGE_TAKEN_BACK_TOKENS_MAX {
+                return Err(format!("it took back more than {STAGE_TAKEN_BACK_TOKENS_MAX} tokens of one answer"));
+            }
+        }
+        Ok(action)
     }
 }
 

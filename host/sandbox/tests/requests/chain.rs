@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use firebox_contract::limits;
-use firebox_contract::{Message, PromptVerdict, Role};
+use firebox_contract::{Message, PromptVerdict, Role, Stage};
 use firebox_sandbox::{PluginChain, SandboxError};
 
 use crate::support::{bind, chain, guest_with, load, sandbox, spec, tag};
@@ -59,12 +59,12 @@ async fn a_plugin_outlives_its_sandbox() {
 }
 
 #[tokio::test]
-async fn the_prompt_stage_of_a_chain_has_only_the_plugins_with_that_stage() {
+async fn one_stage_of_a_chain_has_only_the_plugins_with_that_stage() {
     let sandbox = sandbox();
     let tool = sandbox.load(spec("tool", guest_with("tool-echo", &[("@TOOL@", "echo")]))).await.expect("loaded");
     let (prompt, text) = (load(&sandbox, "prompt-unchanged").await, load(&sandbox, "pass").await);
-    assert!(chain(&[&tool, &text]).prompt_stage().is_none() && chain(&[]).prompt_stage().is_none());
-    let stage = chain(&[&tool, &prompt, &text]).prompt_stage().expect("one sees prompts");
+    assert!(chain(&[&tool, &text]).only(Stage::Prompt).is_none() && chain(&[]).only(Stage::Prompt).is_none());
+    let stage = chain(&[&tool, &prompt, &text]).only(Stage::Prompt).expect("one sees prompts");
     assert_eq!(stage.plugins().iter().map(|plugin| plugin.name()).collect::<Vec<_>>(), ["prompt-unchanged"]);
     let mut hooks = bind(&stage).await;
     assert!(hooks.definitions().is_empty());

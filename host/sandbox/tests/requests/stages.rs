@@ -1,11 +1,12 @@
 //! Each stage: what a plugin receives and returns, and how a chain passes it on.
 
 use firebox_contract::{
-    Error, FaultCause, Message, PromptVerdict, Role, Stage, TextVerdict, ToolCall, ToolEffects, limits,
+    Error, FaultCause, Message, PromptVerdict, Role, Sampling, SamplingOverrides, Stage, TextVerdict, ToolCall,
+    ToolEffects, limits,
 };
 use firebox_sandbox::{OnFault, PluginSpec};
 
-use crate::support::{all_text, bind, chain, fault, guest, guest_with, load, push_once, sandbox, spec, tag};
+use crate::support::{all_text, bind, chain, fault, guest, guest_with, load, prebuilt, push_once, sandbox, spec, tag};
 
 fn conversation() -> Vec<Message> {
     let call = ToolCall { id: "c1".to_owned(), name: "add".to_owned(), arguments_json: "{\"a\":1}".to_owned() };
@@ -24,6 +25,44 @@ async fn a_prompt_keeps_every_field_on_its_way_through_a_guest() {
     let mut hooks = bind(&chain(&[&echo])).await;
     let verdict = hooks.process(conversation()).await.expect("no fault");
     assert_eq!(verdict, PromptVerdict::Continue(conversation().split_off(1)), "it drops the first message");
+}
+
+#[tokio::test]
+async fn versions_of_the_prompt_stage_work_side_by_side_and_the_new_one_changes_sampling() {
+    let sandbox = sandbox();
+    let old = load(&sandbox, "prompt-echo").await;
+    let new = |config: &str| sandbox.load(prebuilt("scripted-prompt.wasm", "new", config));
+    let asked = SamplingOverrides { max_tokens: Some(50), stop: vec!["end".to_owned()], ..Default::default() };
+    let asked = asked.resolve(&SamplingOverrides::default(), 1).expect("in range");
+    let expected = |change: fn(&mut Sampling)| {
+        let mut sampling = asked.clone();
+        change(&mut sampling);
+        sampling
+    };
+    for (config, expected) in [
+        (r#"{"prompt": "tokens 7"}"#, expected(|sampling| sampling.max_tokens = Some(7))),
+        (r#"{"prompt": "temperature 0.5"}"#, expected(|sampling| sampling.temperature = 0.5)),
+        (r#"{"prompt": "stop here"}"#, expected(|sampling| sampling.stop.push("here".to_owned()))),
+        ("{}", asked.clone()),
+    ] {
+        let new = new(config).await.expect("loaded");
+        let mut hooks = bind(&chain(&[&new, &old])).await;
+        let mut sampling = asked.clone();
+        let verdict = hooks.process_sampled(conversation(), &mut sampling).await.expect("no fault");
+        assert_eq!(verdict, PromptVerdict::Continue(conversation().split_off(1)), "the old one drops a message");
+        assert_eq!(sampling, expected, "{config}");
+    }
+    for (config, expected) in [
+        (r#"{"prompt": "tokens 51"}"#, "more than the request's 50"),
+        (r#"{"prompt": "temperature -1"}"#, "temperature"),
+        (r#"{"prompt": "lose all"}"#, "no message with text"),
+    ] {
+        let mut hooks = bind(&chain(&[&new(config).await.expect("loaded")])).await;
+        let mut sampling = asked.clone();
+        let fault = fault(hooks.process_sampled(conversation(), &mut sampling).await);
+        assert!(fault.to_string().contains(expected), "{fault}");
+        assert_eq!(sampling, asked, "nothing has changed");
+    }
 }
 
 #[tokio::test]

@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use firebox_contract::{CallVerdict, Stage, ToolCall, ToolOutcome};
+use firebox_contract::{CallVerdict, Progress, Stage, ToolCall, ToolOutcome};
 use firebox_sandbox::{OnFault, Plugin, PluginSpec, Sandbox};
 
-use crate::support::{bind, chain, fault, sandbox, scripted};
+use crate::support::{bind, chain, fault, guest_with, sandbox, scripted, spec};
 
 async fn load(sandbox: &Sandbox, name: &str, config: &str) -> Arc<Plugin> {
     sandbox.load(scripted(name, config)).await.unwrap_or_else(|error| panic!("{error}"))
@@ -50,6 +50,30 @@ async fn a_refused_call_does_not_reach_the_other_plugins_and_a_refused_result_is
     let outcome = hooks.after_call(&call(), ToolOutcome::ok("server", "the password")).await.expect("no fault");
     assert!(outcome.is_error && !outcome.content.contains("password"), "{outcome:?}");
     assert_eq!(outcome.content, "error: plugin \"guard\" refused the result: secret");
+}
+
+#[tokio::test]
+async fn a_call_outside_a_request_goes_through_the_stage_too() {
+    let sandbox = sandbox();
+    let echo = guest_with("tool-echo", &[("@TOOL@", "echo")]);
+    let echo = sandbox.load(spec("echo", echo)).await.expect("loaded");
+    let call = ToolCall { name: "echo".to_owned(), ..call() };
+    let guard = load(&sandbox, "guard", r#"{"before": "rewrite {\"b\":2}", "after": "append !"}"#).await;
+    let run = chain(&[&guard, &echo]).call_tool(&call, &NoProgress).await.expect("it is offered");
+    let outcome = run.outcome.expect("no fault");
+    assert!(outcome.content.contains("{\"b\":2}") && outcome.content.ends_with('!'), "{outcome:?}");
+    assert!(run.uses.iter().any(|row| row.plugin == "guard" && row.stage == Stage::ToolCall && row.calls == 2));
+    let refuse = load(&sandbox, "refuse", r#"{"before": "refuse no"}"#).await;
+    let run = chain(&[&refuse, &echo]).call_tool(&call, &NoProgress).await.expect("it is offered");
+    let outcome = run.outcome.expect("no fault");
+    assert_eq!((outcome.content.as_str(), outcome.is_error), ("error: plugin \"refuse\" refused the call: no", true));
+    assert!(run.uses.iter().all(|row| row.stage != Stage::Tool), "the tool did not run");
+}
+
+struct NoProgress;
+
+impl Progress for NoProgress {
+    fn report(&self, _: f64, _: Option<f64>, _: Option<&str>) {}
 }
 
 #[tokio::test]

@@ -56,6 +56,11 @@ impl EncoderWork {
             Ok(chain) => chain,
             Err(error) => return Err(admitted.refuse(error)),
         };
+        let stage = match app.hooks.embedding_stage(caller, &plugins) {
+            Ok(stage) => stage.map(|stage| Box::new(stage) as Box<dyn HookSource>),
+            Err(error) => return Err(admitted.refuse(error)),
+        };
+        let admitted = admitted.through(stage);
         encoder.embed(admitted, chain.as_ref().map(|chain| chain as &dyn HookSource), plugins).await
     }
 }

@@ -2,6 +2,7 @@
 //! tenant's prompt plugins, and tenants share the encoder's steps by weight.
 
 mod batch;
+mod embedding_stage;
 mod prompt_stage;
 #[cfg(test)]
 mod tests;
@@ -24,6 +25,7 @@ use firebox_engine::{Admission, AdmissionLimits, AdmissionPermit, EngineCounters
 use tokio::sync::oneshot;
 
 use batch::EncoderJob;
+use embedding_stage::EmbeddingStage;
 use prompt_stage::PromptStage;
 use usage_guard::UsageGuard;
 use worker::{EncoderCounts, EncoderWorker};
@@ -93,6 +95,8 @@ pub struct AdmittedEmbed {
     permit: AdmissionPermit,
     /// The deadline, on the encoder's clock.
     deadline: Duration,
+    /// The plugins of the embedding stage.
+    stage: Option<Box<dyn HookSource>>,
 }
 
 /// The embeddings of a request, in the order of its texts.
@@ -106,7 +110,21 @@ pub struct Embeddings {
     pub plugins: Vec<PluginUse>,
 }
 
+/// What the encoder's thread makes of a job.
+pub(super) struct EncodedTexts {
+    outcome: Result<Embeddings, Error>,
+    /// Not settled yet, unless the client was gone.
+    usage: UsageGuard,
+}
+
 impl AdmittedEmbed {
+    /// The same request, whose texts and vectors go through the embedding stage of these plugins.
+    #[must_use]
+    pub fn through(mut self, stage: Option<Box<dyn HookSource>>) -> Self {
+        self.stage = stage;
+        self
+    }
+
     /// The query of the request, if there is one, and its texts.
     pub fn texts(&self) -> impl Iterator<Item = &String> {
         self.request.options.query.iter().chain(&self.request.texts)
@@ -198,7 +216,7 @@ impl EncoderThread {
             Err(error) => Err(error),
         };
         match admitted {
-            Ok(permit) => Ok(AdmittedEmbed { caller: caller.clone(), request, usage, permit, deadline }),
+            Ok(permit) => Ok(AdmittedEmbed { caller: caller.clone(), request, usage, permit, deadline, stage: None }),
             Err(error) => {
                 usage.settle(error.kind().code());
                 Err(error)
@@ -206,7 +224,7 @@ impl EncoderThread {
         }
     }
 
-    /// Embeds the texts, after each has gone through the prompt plugins. Dropping the future cancels the rest of the work.
+    /// Embeds the texts, after each has gone through the prompt plugins and all through the embedding stage. Dropping the future cancels the rest of the work.
     ///
     /// # Errors
     /// `Error::Refused` and `Error::Fault` by plugins, `Error::TooLarge` for a text that is too long and not to be truncated,
@@ -218,21 +236,43 @@ impl EncoderThread {
         hooks: Option<&dyn HookSource>,
         plugins: Vec<String>,
     ) -> Result<Embeddings, Error> {
-        let time_left = admitted.deadline.saturating_sub(self.clock.now());
-        let prepared = tokio::select! {
-            biased;
-            prepared = self.prepare(&mut admitted, hooks, plugins) => prepared,
-            () = self.clock.sleep(time_left) => {
-                let message = "timed out before all texts had gone through the plugins; send fewer texts in one request";
-                Err(Error::Timeout(message.to_owned()))
-            }
+        let deadline = admitted.deadline;
+        let prepared = self.prepare(&mut admitted, hooks, plugins);
+        let mut stage = match self.in_time(deadline, "before all texts had gone", prepared).await {
+            Ok(stage) => stage,
+            Err(error) => return Err(admitted.refuse(error)),
         };
-        if let Err(error) = prepared {
-            return Err(admitted.refuse(error));
-        }
         let (answer, wait) = oneshot::channel();
         self.submit(admitted, answer)?;
-        wait.await.unwrap_or_else(|_| Err(gone()))
+        let EncodedTexts { mut outcome, mut usage } = wait.await.map_err(|_| gone())?;
+        if let (Some(stage), Ok(embeddings)) = (&mut stage, &mut outcome) {
+            let vectors = stage.after(std::mem::take(&mut embeddings.vectors), &mut usage);
+            match self.in_time(deadline, "before all vectors had gone", vectors).await {
+                Ok(vectors) => embeddings.vectors = vectors,
+                Err(error) => outcome = Err(error),
+            }
+        }
+        if let Ok(embeddings) = &mut outcome {
+            embeddings.plugins = usage.plugins().to_vec();
+        }
+        usage.settle(outcome.as_ref().map_or_else(|error| error.kind().code(), |_| "stop"));
+        outcome
+    }
+
+    /// Waits for plugins until `deadline`.
+    async fn in_time<T>(
+        &self,
+        deadline: Duration,
+        before: &str,
+        work: impl Future<Output = Result<T, Error>>,
+    ) -> Result<T, Error> {
+        tokio::select! {
+            biased;
+            done = work => done,
+            () = self.clock.sleep(deadline.saturating_sub(self.clock.now())) => {
+                Err(Error::Timeout(format!("timed out {before} through the plugins; send fewer texts in one request")))
+            }
+        }
     }
 
     /// Runs the plugins on the texts, and truncates long texts if the request allows it.
@@ -241,10 +281,11 @@ impl EncoderThread {
         admitted: &mut AdmittedEmbed,
         hooks: Option<&dyn HookSource>,
         plugins: Vec<String>,
-    ) -> Result<(), Error> {
-        let AdmittedEmbed { caller, request, usage, .. } = admitted;
+    ) -> Result<Option<EmbeddingStage>, Error> {
+        let AdmittedEmbed { caller, request, usage, stage, .. } = admitted;
+        let info = RequestInfo { id: request.id.clone(), model: self.info.name.clone(), plugins };
         if let Some(source) = hooks {
-            let info = RequestInfo { id: request.id.clone(), model: self.info.name.clone(), plugins };
+            let info = info.clone();
             // The query is a text of the client too.
             let query = request.options.query.take();
             let before = usize::from(query.is_some());
@@ -253,6 +294,15 @@ impl EncoderThread {
             request.texts = texts.split_off(before);
             request.options.query = texts.pop();
         }
+        // Scores are not vectors, so a request with a query has no embedding stage.
+        let stage = match stage.take().filter(|_| request.options.query.is_none()) {
+            Some(source) => {
+                let mut stage = EmbeddingStage::start(&*source, caller, info).await?;
+                stage.before(&mut request.texts, usage).await?;
+                Some(stage)
+            }
+            None => None,
+        };
         if request.options.truncates() {
             let (context, beginning) = (self.info.context_tokens, self.profile.truncates_left);
             text_size::truncate(&mut request.texts, context, beginning);
@@ -260,7 +310,8 @@ impl EncoderThread {
                 text_size::truncate(std::slice::from_mut(query), context, beginning);
             }
         }
-        self.check(request)
+        self.check(request)?;
+        Ok(stage)
     }
 
     fn check(&self, request: &EmbedRequest) -> Result<(), Error> {
@@ -274,8 +325,8 @@ impl EncoderThread {
         text_size::check(texts, self.info.context_tokens, |index| options.name_of(index))
     }
 
-    fn submit(&self, admitted: AdmittedEmbed, answer: oneshot::Sender<Result<Embeddings, Error>>) -> Result<(), Error> {
-        let AdmittedEmbed { caller, request, usage, permit, deadline } = admitted;
+    fn submit(&self, admitted: AdmittedEmbed, answer: oneshot::Sender<EncodedTexts>) -> Result<(), Error> {
+        let AdmittedEmbed { caller, request, usage, permit, deadline, .. } = admitted;
         let EmbedRequest { texts, options, .. } = request;
         let Caller { tenant, weight, .. } = caller;
         let job = EncoderJob { texts, options, tenant, weight, deadline, usage, answer, permit };

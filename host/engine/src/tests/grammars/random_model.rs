@@ -150,6 +150,19 @@ pub(super) async fn engine() -> Engine {
 
 /// An engine whose chat template is `template`, which decides the format of tool calls.
 pub(super) async fn engine_with(template: &'static str) -> Engine {
+    engine_changed(template, |options| options).await
+}
+
+/// An engine whose answers go through `plugins`.
+pub(super) async fn engine_through(plugins: Plugins) -> Engine {
+    engine_changed("<tool_call>{\"name\": …}</tool_call>", |options| EngineOptions {
+        hooks: Arc::new(plugins),
+        ..options
+    })
+    .await
+}
+
+async fn engine_changed(template: &'static str, change: impl FnOnce(EngineOptions) -> EngineOptions) -> Engine {
     let info = ModelInfo {
         name: "random".to_owned(),
         architecture: "Fake".to_owned(),
@@ -161,5 +174,5 @@ pub(super) async fn engine_with(template: &'static str) -> Engine {
         weights_bytes: 0,
     };
     let factory = move || Ok(Box::new(RandomModel { info: info.clone(), state: 7 }) as Box<dyn LanguageModel>);
-    Engine::start(Box::new(factory), random_options(template)).await.expect("starts")
+    Engine::start(Box::new(factory), change(random_options(template))).await.expect("starts")
 }

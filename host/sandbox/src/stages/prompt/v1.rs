@@ -13,7 +13,7 @@ use crate::instance::guest::GuestData;
 use crate::stages::{Binder, GuestFuture};
 
 #[allow(unreachable_pub, missing_docs, reason = "generated code")]
-mod bindings {
+pub(super) mod bindings {
     wasmtime::component::bindgen!({
         path: "../../wit",
         inline: "package firebox:host-prompt; world guest { export firebox:plugin/prompt@0.1.0; }",
@@ -51,7 +51,7 @@ fn lower(request: &PromptRequest) -> Request {
     }
 }
 
-fn lower_message(message: &contract::Message) -> Message {
+pub(super) fn lower_message(message: &contract::Message) -> Message {
     let call = |call: &contract::ToolCall| ToolCall {
         id: call.id.clone(),
         name: call.name.clone(),
@@ -83,7 +83,7 @@ fn lift(verdict: prompt::Verdict) -> GuestPromptVerdict {
     }
 }
 
-fn lift_message(message: Message) -> contract::Message {
+pub(super) fn lift_message(message: Message) -> contract::Message {
     let call =
         |call: ToolCall| contract::ToolCall { id: call.id, name: call.name, arguments_json: call.arguments_json };
     contract::Message {

@@ -8,7 +8,7 @@ use firebox_engine::{AdmissionPermit, FairClock};
 use tokio::sync::oneshot;
 
 use super::usage_guard::UsageGuard;
-use super::{Embeddings, TextOptions};
+use super::{Embeddings, EncodedTexts, TextOptions};
 
 /// A request at the encoder. It is cancelled by dropping the receiver of its answer.
 pub(super) struct EncoderJob {
@@ -19,7 +19,7 @@ pub(super) struct EncoderJob {
     /// The deadline, on the encoder's clock.
     pub(super) deadline: Duration,
     pub(super) usage: UsageGuard,
-    pub(super) answer: oneshot::Sender<Result<Embeddings, Error>>,
+    pub(super) answer: oneshot::Sender<EncodedTexts>,
     pub(super) permit: AdmissionPermit,
 }
 
@@ -241,14 +241,15 @@ impl ActiveJob {
     fn end(self) {
         let EncoderJob { mut usage, answer, permit, .. } = self.job;
         let outcome = self.failed.map_or(Ok(()), Err);
-        let result = outcome.as_ref().map_or_else(|error| error.kind().code(), |()| "stop");
-        let plugins = usage.plugins().to_vec();
-        usage.settle(result);
+        if answer.is_closed() {
+            usage.settle(outcome.as_ref().map_or_else(|error| error.kind().code(), |()| "stop"));
+        }
         // Before the answer, since the client may send its next request when it has the answer.
         drop(permit);
         let tokens = self.lengths.iter().sum();
         let vectors = self.vectors.into_iter().flatten().collect();
+        let outcome = outcome.map(|()| Embeddings { vectors, tokens, plugins: Vec::new() });
         // The send fails if the client is gone.
-        drop(answer.send(outcome.map(|()| Embeddings { vectors, tokens, plugins })));
+        drop(answer.send(EncodedTexts { outcome, usage }));
     }
 }

@@ -124,7 +124,7 @@ fn check_fuel(index: usize, count: usize, usage: &UsageGuard) -> Result<(), Erro
 }
 
 /// Writes the plugins' log lines. Lines above the maximum of a request are dropped.
-fn write_log(log: &[LogLine], caller: &Caller, request: &str, written: &mut usize) {
+pub(super) fn write_log(log: &[LogLine], caller: &Caller, request: &str, written: &mut usize) {
     for line in log.iter().take(limits::PLUGIN_LOG_LINES_MAX.saturating_sub(*written)) {
         crate::plugins::log::write(line, caller.tenant.as_str(), request);
         *written += 1;

@@ -1,5 +1,6 @@
 //! An encoder's thread with an encoder that a test holds and lets go, and settlement and plugins that say what they met.
 
+mod embedding_stage;
 mod fair_share;
 mod prompt_stage;
 mod settlement;
