@@ -211,36 +211,3 @@ fn a_compiled_component_is_cached() {
     let kept = std::fs::read_dir(cache.join("components")).expect("made").count();
     assert_eq!(kept, 1);
 }
-
-/// A marked answer is recognised by its key through the whole program: plugins of the token stage see every token, and the
-/// detector reads the tokens of the prompt.
-#[test]
-fn the_watermark_of_an_answer_is_found_with_its_key_only() {
-    let run = |config: &str, sampling: &[&str], prompt: &str| {
-        let plugin = format!("watermark={config}");
-        let head = ["run", "--no-tools", "--raw", "--plugin", "watermark", "--plugin-config", plugin.as_str()];
-        let tail = ["--seed", "1", prompt];
-        firebox(&[&head[..], sampling, &tail[..]].concat()).expect_code(0).stdout
-    };
-    let sampling = ["--temperature", "1.5", "--max-tokens", "300"];
-    let marked = run(r#"{"key": "lighthouse", "strength": 6}"#, &sampling, "Once upon a time");
-    let verdict = |key: &str| run(&format!(r#"{{"key": "{key}", "detect": true}}"#), &[], marked.trim());
-    let (own, other) = (verdict("lighthouse"), verdict("another"));
-    assert!(own.starts_with("marked with this key: "), "{own} {marked}");
-    assert!(other.starts_with("not marked with this key: "), "{other}");
-}
-
-#[test]
-fn a_guard_refuses_and_rewrites_calls_of_other_plugins() {
-    let run = |config: &str| {
-        let guard = format!("tool-guard={config}");
-        let arguments = ["run", "--json", "--plugin", "tool-guard", "--plugin-config", &guard, "what is 1234 * 87"];
-        firebox(&arguments).expect_code(0).stdout
-    };
-    let refused = run(r#"{"deny": ["calc*"]}"#);
-    assert!(refused.contains("calls of \\\"calc*\\\" are not allowed"), "{refused}");
-    let rewritten = run(r#"{"set": ["calculator expression \"2 + 3\""]}"#);
-    assert!(rewritten.contains("2 + 3") && !rewritten.contains("107358"), "{rewritten}");
-    let hidden = run(r#"{"hide": ["107358"]}"#);
-    assert!(hidden.contains("[hidden]"), "{hidden}");
-}
