@@ -29,7 +29,7 @@ pub use error::fault::{Fault, FaultCause, Stage};
 pub use error::panic::panic_text;
 pub use error::{Error, ErrorKind};
 pub use gate::{Decision, Gate, OpenGate, RequestUsage, Reservation};
-pub use generation::grammar::{Grammar, GrammarCompiler, TokenConstraint, TokenMask};
+pub use generation::grammar::{ArgumentStyle, ArgumentValues, Grammar, GrammarCompiler, TokenConstraint, TokenMask};
 pub use generation::logprobs::{LOGPROB_LEAST, ScoredToken, TokenLogprobs};
 pub use generation::sampling::{Sampling, SamplingChange, SamplingOverrides};
 pub use generation::{

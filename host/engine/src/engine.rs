@@ -148,6 +148,10 @@ impl Engine {
         let grammar_permits = TenantPermits::new(limits::GRAMMARS_COMPILED_PARALLEL, threads.clone());
         let encoding_permits = TenantPermits::new(limits::TOKENIZE_PARALLEL, threads.clone());
         let reasoning = ReasoningProfile::of(&*codec);
+        if let Some(grammars) = grammars.clone().filter(|_| warm_up) {
+            // Before the first request with a grammar, and after the model is loaded: it takes seconds for a large vocabulary.
+            drop(threads.spawn_blocking(move || grammars.prepare()));
+        }
         let pipeline = Pipeline {
             worker,
             codec,

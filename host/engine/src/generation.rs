@@ -60,6 +60,8 @@ pub struct Generation {
     sampling: Sampling,
     /// The form that the request asks for.
     grammar: Option<Grammar>,
+    /// Time that compiling grammars took since the last turn was submitted.
+    grammar_time: Duration,
     tool_rounds_left: usize,
     phase: Phase,
     /// Events that are ready to be read.

@@ -221,6 +221,12 @@ impl Scheduler {
         };
     }
 
+    /// Charges a tenant for work of its own that ended at `now` after `took`: compiling its grammars and choosing its tokens
+    /// by them.
+    pub(crate) fn charge_own(&mut self, tenant: &TenantId, weight: u32, took: Duration, now: Duration) {
+        self.shares.charge_beside(tenant, weight, took.as_secs_f64(), now);
+    }
+
     /// Grants tokens to throttled candidates within the allowance: first to the answer that waited longest. Returns the
     /// number of tokens.
     fn grant_throttled(&self, candidates: &[Candidate<'_>], mut throttled: Vec<usize>, tokens: &mut [usize]) -> usize {

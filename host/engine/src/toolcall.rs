@@ -32,8 +32,8 @@ pub struct ToolCallFormat {
     pub force: fn(tool: Option<&str>) -> String,
     /// The id of the n-th call of a conversation, of the named tool, in the form that templates of this family accept.
     pub id: fn(number: usize, tool: &str) -> String,
-    /// The grammar of turns with calls, if answers of this format can be kept to one.
-    pub grammar: Option<CallGrammar>,
+    /// The grammar of turns with calls.
+    pub grammar: CallGrammar,
     /// Special tokens that mark calls. The codec decodes them, and the parser removes them from the text.
     pub markers: &'static [&'static str],
 }

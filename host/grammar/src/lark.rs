@@ -1,5 +1,8 @@
 //! Writes a grammar in llguidance's dialect of Lark.
 
+mod arguments;
+mod texts;
+
 use std::fmt::Write as _;
 
 use firebox_contract::{Grammar, limits};
@@ -86,7 +89,9 @@ pub(crate) fn explain(
 
 fn refused_schema(grammar: &Grammar, vocabulary: &Vocabulary) -> Result<(), GrammarError> {
     match grammar {
-        Grammar::JsonSchema(text) => schema::find_refused(text, vocabulary),
+        Grammar::JsonSchema(text) | Grammar::Arguments { schema: Some(text), .. } => {
+            schema::find_refused(text, vocabulary)
+        }
         Grammar::Sequence(parts) | Grammar::Choice(parts) => {
             parts.iter().try_for_each(|part| refused_schema(part, vocabulary))
         }
@@ -125,30 +130,12 @@ impl LarkWriter<'_> {
                 format!("%lark {{\n{text}\n}}")
             }
             Grammar::Text(text) => quoted(text),
-            Grammar::Marker(text) => match self.vocabulary.marker(text) {
-                Some(token) => {
-                    self.markers = true;
-                    format!("<[{token}]>")
-                }
-                None => quoted(text),
-            },
-            Grammar::Through(text) => match self.vocabulary.marker(text) {
-                Some(_) => {
-                    let before = self.part(&Grammar::Without(vec![text.clone()]))?;
-                    format!("{before} {}", self.part(&Grammar::Marker(text.clone()))?)
-                }
-                None => {
-                    // A lazy rule ends at the first occurrence.
-                    let (name, end) = (self.name("through"), escaped(text));
-                    let _always_ok = writeln!(self.rules, "{name}[lazy]: /(?s:.*){end}/");
-                    name
-                }
-            },
+            Grammar::Marker(text) => self.marked(text),
+            Grammar::Arguments { schema, style } => arguments::write(self, schema.as_deref(), *style)?,
+            Grammar::Through { end, without } => self.through(end, without)?,
             Grammar::Without(texts) => {
                 let name = self.name("T");
-                let excluded: String =
-                    texts.iter().map(|text| format!(" & ~/(?s:.*){}(?s:.*)/", escaped(text))).collect();
-                let _always_ok = writeln!(self.rules, "{name}: /(?s:.+)/{excluded}");
+                let _always_ok = writeln!(self.rules, "{name}: /(?s:.+)/{}", excluded(texts));
                 format!("({name})?")
             }
             Grammar::Sequence(parts) => self.joined(parts, " ")?,
@@ -160,6 +147,36 @@ impl LarkWriter<'_> {
                 format!("{name}{{{min},{max}}}")
             }
         })
+    }
+
+    fn through(&mut self, end: &str, without: &[String]) -> Result<String, GrammarError> {
+        if self.vocabulary.marker(end).is_some() {
+            let texts = without.iter().cloned().chain([end.to_owned()]).collect();
+            return Ok(format!("{} {}", self.part(&Grammar::Without(texts))?, self.marked(end)));
+        }
+        // A lazy rule ends at the first occurrence.
+        let name = self.name("through");
+        if without.is_empty() {
+            let _always_ok = writeln!(self.rules, "{name}[lazy]: /(?s:.*){}/", escaped(end));
+            return Ok(name);
+        }
+        let terminal = self.name("T");
+        let texts = format!("(/(?s:.*)/{}) {}", excluded(without), quoted(end));
+        let _always_ok = writeln!(self.rules, "{terminal}: {texts}\n{name}[lazy]: {terminal}");
+        Ok(name)
+    }
+
+    /// `text`, in which the texts of control tokens are those tokens.
+    fn marked(&mut self, text: &str) -> String {
+        let (mut parts, mut rest) = (Vec::new(), text);
+        while let Some((at, length, token)) = self.vocabulary.first_marker(rest) {
+            parts.extend((at > 0).then(|| quoted(&rest[..at])));
+            parts.push(format!("<[{token}]>"));
+            self.markers = true;
+            rest = &rest[at + length..];
+        }
+        parts.extend((!rest.is_empty() || parts.is_empty()).then(|| quoted(rest)));
+        parts.join(" ")
     }
 
     fn regex(&mut self, text: &str) -> Result<String, GrammarError> {
@@ -184,6 +201,11 @@ impl LarkWriter<'_> {
         self.count += 1;
         format!("{kind}{}", self.count)
     }
+}
+
+/// The end of a terminal that contains none of `texts`.
+fn excluded(texts: &[String]) -> String {
+    texts.iter().map(|text| format!(" & ~/(?s:.*){}(?s:.*)/", escaped(text))).collect()
 }
 
 fn json(schema: &Value) -> String {

@@ -14,6 +14,8 @@ mod walk;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use walk::{Rewritten, refuse};
+
 use firebox_contract::limits;
 use serde_json::{Value, json};
 
@@ -48,6 +50,16 @@ pub(crate) fn prepare(text: &str) -> Result<Value, GrammarError> {
     Ok(with_form(rewritten(text)?.document()))
 }
 
+/// A schema that is only `part` of a rewritten one, for the library.
+pub(crate) fn alone(rewritten: &Rewritten, part: &Value) -> Value {
+    with_form(rewritten.alone(part))
+}
+
+/// The schema of any JSON value.
+pub(crate) fn any_value() -> Value {
+    with_form(json!({}))
+}
+
 /// Finds the part of the schema with this text that the library refuses.
 ///
 /// # Errors
@@ -56,7 +68,11 @@ pub(crate) fn find_refused(text: &str, vocabulary: &Vocabulary) -> Result<(), Gr
     locate::check(&rewritten(text)?, vocabulary)
 }
 
-fn rewritten(text: &str) -> Result<walk::Rewritten, GrammarError> {
+/// Checks the schema with this text and rewrites its parts.
+///
+/// # Errors
+/// As [`prepare`].
+pub(crate) fn rewritten(text: &str) -> Result<Rewritten, GrammarError> {
     let (bytes, limit) = (text.len(), limits::SCHEMA_BYTES_MAX);
     if bytes > limit {
         return Err(GrammarError::TooLarge(format!("the schema has {bytes} bytes where {limit} are allowed")));

@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use firebox_contract::{
-    Chat, Error, Grammar, GrammarCompiler, SamplingOverrides, TenantId, TextCodec, TextDecoder, TokenConstraint,
-    TokenId, TokenText, TokenTexts, limits,
+    ArgumentStyle, ArgumentValues, Chat, Error, Grammar, GrammarCompiler, SamplingOverrides, TenantId, TextCodec,
+    TextDecoder, TokenConstraint, TokenId, TokenText, TokenTexts, limits,
 };
 use serde_json::json;
 
@@ -175,7 +175,7 @@ fn parts_compose_and_control_tokens_are_chosen_by_their_text() {
 
 #[test]
 fn text_goes_on_to_the_first_occurrence_of_a_mark() {
-    let call = Grammar::Sequence(vec![Grammar::Through("<call>".to_owned()), Grammar::text("x")]);
+    let call = Grammar::Sequence(vec![Grammar::through("<call>"), Grammar::text("x")]);
     let text = Grammar::Sequence(vec![
         Grammar::Repeat { part: Box::new(call), min: 0, max: 2 },
         Grammar::Without(vec!["<call>".to_owned()]),
@@ -191,7 +191,7 @@ fn text_goes_on_to_the_first_occurrence_of_a_mark() {
     ] {
         assert_eq!(accepts(&text, answer), fits, "{answer}");
     }
-    let marked = Grammar::Sequence(vec![Grammar::Through(MARKER.to_owned()), Grammar::text("x")]);
+    let marked = Grammar::Sequence(vec![Grammar::through(MARKER), Grammar::text("x")]);
     assert!(accepts(&marked, "so: [CALL]x") && accepts(&marked, "[CALL]x") && !accepts(&marked, "so: x"));
 }
 
@@ -235,4 +235,66 @@ fn a_step_that_exceeds_its_bound_is_an_error_of_that_answer() {
         }
     }
     assert!(began.elapsed() < Duration::from_secs(20), "{:?}", began.elapsed());
+}
+
+#[test]
+fn arguments_are_written_one_by_one_and_keep_to_their_schema() {
+    let plain = ArgumentStyle {
+        before_name: "<p=",
+        after_name: ">",
+        after_value: "</p>",
+        between: "",
+        values: ArgumentValues::Plain { keeps_breaks: true },
+    };
+    let python = ArgumentStyle {
+        before_name: "",
+        after_name: "=",
+        after_value: "",
+        between: ", ",
+        values: ArgumentValues::Json,
+    };
+    let marked = ArgumentStyle {
+        before_name: "",
+        after_name: ":",
+        after_value: "",
+        between: ",",
+        values: ArgumentValues::Marked("<q>"),
+    };
+    let schema = json!({
+        "properties": {
+            "a": { "type": "string", "pattern": "^x+$", "maxLength": 3 },
+            "b": { "type": "integer", "maximum": 9 },
+            "c": { "type": "array", "items": { "$ref": "#/$defs/text" }, "maxItems": 2 },
+            "d": { "type": "object", "properties": { "e": { "type": "boolean" } }, "required": ["e"] },
+        },
+        "required": ["b"],
+        "$defs": { "text": { "type": "string" } },
+    });
+    let whole = |style, text: &str| {
+        let arguments = Grammar::Arguments { schema: Some(schema.to_string()), style };
+        accepts(&Grammar::Sequence(vec![Grammar::text("("), arguments, Grammar::text(")")]), text)
+    };
+    for (style, valid, invalid) in [
+        (
+            plain,
+            &["(<p=b>7</p>)", "(<p=a>xx</p><p=b>7</p><p=c>[\"</p>\", \"\"]</p>)", "(<p=b>7</p><p=d>{\"e\": true}</p>)"]
+                [..],
+            &["()", "(<p=a>xx</p>)", "(<p=a>xy</p><p=b>7</p>)", "(<p=a>xxxx</p><p=b>7</p>)", "(<p=b>12</p>)"][..],
+        ),
+        (
+            python,
+            &["(b=7)", "(a=\"x\", b=7, c=[\"t\"])", "(b=7, d={\"e\": false})"][..],
+            &["(b=7, )", "(, b=7)", "(a=\"\", b=7)", "(b=7, c=[\"\", \"\", \"\"])", "(b=7, b=7)"][..],
+        ),
+        (
+            marked,
+            &["(b:7)", "(a:<q>xxx<q>,b:-7)", "(b:7,c:[<q>,<q>,<q><q>],d:{e:true})", "(b:7,c:[])"][..],
+            &["(b:7,c:[<q>1<q>,<q>2<q>,<q>3<q>])", "(b:7,d:{})", "(b:<q>7<q>)", "(a:<q>y<q>,b:7)"][..],
+        ),
+    ] {
+        valid.iter().for_each(|text| assert!(whole(style, text), "{text}"));
+        invalid.iter().for_each(|text| assert!(!whole(style, text), "{text}"));
+        let any = Grammar::Arguments { schema: None, style };
+        assert!(accepts(&any, &valid[0][1..valid[0].len() - 1]), "{valid:?}");
+    }
 }

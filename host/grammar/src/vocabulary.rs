@@ -86,6 +86,13 @@ impl Vocabulary {
         self.markers.iter().find(|(marker, _)| marker == text).map(|(_, token)| *token)
     }
 
+    /// The first control token in `text`: its position, the length of its text, and the token. The longest one counts.
+    pub(crate) fn first_marker(&self, text: &str) -> Option<(usize, usize, TokenId)> {
+        let found = self.markers.iter().filter(|(marker, _)| !marker.is_empty());
+        let found = found.filter_map(|(marker, token)| Some((text.find(marker.as_str())?, marker.len(), *token)));
+        found.min_by_key(|(at, length, _)| (*at, usize::MAX - length))
+    }
+
     /// Whether `token` has a text in the trie.
     pub(crate) fn has_text(&self, token: TokenId) -> bool {
         !self.trie().token(token).is_empty()

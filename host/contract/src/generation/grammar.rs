@@ -19,12 +19,24 @@ pub enum Grammar {
     Lark(String),
     /// This text.
     Text(String),
-    /// The control token with this text, or the text itself if the vocabulary has no such token.
+    /// This text. Where it has the text of a control token, it is that token.
     Marker(String),
-    /// Any text up to the first occurrence of this text, which is included.
-    Through(String),
+    /// Any text up to the first occurrence of `end`, which is included.
+    Through {
+        /// The end, in which the text of a control token is that token.
+        end: String,
+        /// Texts that do not come before the end.
+        without: Vec<String>,
+    },
     /// Any text, also an empty one, that does not contain one of these texts.
     Without(Vec<String>),
+    /// The arguments of a call in a notation that is no JSON object.
+    Arguments {
+        /// The text of the JSON Schema of the arguments; any arguments without one.
+        schema: Option<String>,
+        /// The notation.
+        style: ArgumentStyle,
+    },
     /// The parts one after another.
     Sequence(Vec<Grammar>),
     /// One of the parts.
@@ -40,11 +52,46 @@ pub enum Grammar {
     },
 }
 
+/// A notation of arguments: names with values, one after another.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct ArgumentStyle {
+    /// Before a name.
+    pub before_name: &'static str,
+    /// Between a name and its value.
+    pub after_name: &'static str,
+    /// After a value.
+    pub after_value: &'static str,
+    /// Between two arguments.
+    pub between: &'static str,
+    /// How values are written.
+    pub values: ArgumentValues,
+}
+
+/// A notation of values.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum ArgumentValues {
+    /// Texts as they are, up to what comes after the value, and other values in JSON.
+    Plain {
+        /// Whether line breaks at the ends of a text belong to it.
+        keeps_breaks: bool,
+    },
+    /// In JSON.
+    Json,
+    /// Texts between two of these marks, objects with names that have no quotes, and the rest as in JSON.
+    Marked(&'static str),
+}
+
 impl Grammar {
     /// The part or nothing.
     #[must_use]
     pub fn optional(part: Self) -> Self {
         Self::Repeat { part: Box::new(part), min: 0, max: 1 }
+    }
+
+    /// Any text up to the first occurrence of `end`, which is included.
+    #[must_use]
+    pub fn through(end: impl Into<String>) -> Self {
+        Self::Through { end: end.into(), without: Vec::new() }
     }
 
     /// This text.
@@ -56,7 +103,7 @@ impl Grammar {
 
 /// Compiles grammars for the vocabulary of one model.
 pub trait GrammarCompiler: Send + Sync {
-    /// Builds what all grammars of the model need. Takes up to a second the first time, and nothing later.
+    /// Builds what all grammars of the model need. Takes seconds for a large vocabulary the first time, and nothing later.
     fn prepare(&self) {}
 
     /// Compiles a grammar, or takes it from the tenant's share of a cache. Takes milliseconds, so it belongs on a thread

@@ -25,6 +25,8 @@ pub(crate) struct SequenceRequest {
     pub(crate) tenant: TenantId,
     /// The tenant's weight in the scheduler.
     pub(crate) weight: u32,
+    /// Time that compiling its grammar took, which is charged too.
+    pub(crate) prepared: Duration,
     /// The time at which the sequence is ended, on the engine's clock.
     pub(crate) deadline: Duration,
     /// The prompt; not empty. It includes the tokens at its end that token healing generates again.

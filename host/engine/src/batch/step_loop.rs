@@ -113,6 +113,9 @@ impl StepLoop {
     fn enqueue(&mut self, request: SequenceRequest) {
         self.metrics.count(|counters| counters.prompt_tokens += request.tokens.len() as u64);
         self.arrivals += 1;
+        if !request.prepared.is_zero() {
+            self.scheduler.charge_own(&request.tenant, request.weight, request.prepared, self.clock.now());
+        }
         let drafts = self.speculation == Speculation::NGram && request.stage.is_none();
         let drafter = drafts.then(Drafter::default);
         self.pool.queue.push(Sequence::new(self.arrivals, request, drafter));
@@ -198,6 +201,7 @@ impl StepLoop {
         self.scheduler.charge(computed, now.saturating_sub(began), now);
         let (mut completion_tokens, mut accepted) = (0, 0);
         let mut out_of_room = Vec::new();
+        let mut chosen_at = now;
         for ((at, length), result) in batch.iter().zip(results) {
             let sequence = &mut self.pool.running[*at];
             match result {
@@ -205,6 +209,11 @@ impl StepLoop {
                     let growth = sequence.advance(*length, logits, self.step_number, now);
                     completion_tokens += growth.tokens;
                     accepted += growth.accepted;
+                    // Choosing a token can take long if the answer has a grammar.
+                    let (began, ended) = (chosen_at, self.clock.now());
+                    let took = ended.saturating_sub(began);
+                    self.scheduler.charge_own(sequence.tenant(), sequence.weight(), took, ended);
+                    chosen_at = ended;
                 }
                 Err(error @ Error::Limited { .. }) => out_of_room.push((*at, error)),
                 Err(error) => sequence.fail(error),

@@ -117,6 +117,7 @@ impl Generation {
             context,
             sampling,
             grammar,
+            grammar_time: Duration::ZERO,
             phase: Phase::TurnStart,
             ready: prepared.log.into_iter().map(Event::Log).collect::<VecDeque<_>>(),
             usage: Usage::default(),

@@ -35,6 +35,7 @@ impl Generation {
 
     async fn turn_constraint(&mut self, opening: &str) -> Result<Option<Box<dyn TokenConstraint>>, Error> {
         let calls = self.call_grammar();
+        self.check_strict(calls)?;
         let Some(grammar) = self.turn_grammar(calls, Arguments::Schema) else { return Ok(None) };
         if self.pipeline.grammars.is_none() {
             // A forced opening makes a call likely also without a grammar.
@@ -45,14 +46,14 @@ impl Generation {
         }
         let continued = format!("{}{opening}", self.continued_text());
         match self.compile(grammar, continued.clone()).await {
-            Err(Error::Schema { message, .. } | Error::Usage(message)) if calls.is_some() => {
-                let Some(relaxed) = self.turn_grammar(calls, Arguments::StrictOnly) else { return Ok(None) };
+            Err(Error::Schema { message, .. } | Error::Usage(message)) if let Some(calls) = calls => {
+                let Some(relaxed) = self.turn_grammar(Some(calls), Arguments::StrictOnly) else { return Ok(None) };
                 match self.compile(relaxed, continued).await {
                     Ok(compiled) => {
                         self.warn(format!("arguments are only checked after a call is written: {message}"));
                         Ok(Some(compiled))
                     }
-                    Err(error) => Err(self.of_strict_tool(error).await),
+                    Err(error) => Err(self.of_strict_tool(calls, error).await),
                 }
             }
             compiled => compiled.map(Some),
@@ -67,7 +68,8 @@ impl Generation {
         let tenant = self.tools.caller.tenant.clone();
         let prepared = Arc::clone(&compiler);
         self.pipeline.grammar_permits.run(&tenant, move || prepared.prepare()).await?;
-        let work = move || {
+        let clock = Arc::clone(&self.pipeline.clock);
+        let compile = move || {
             let mut constraint = compiler.compile(&tenant, &grammar)?;
             if constraint.accept_text(&text)? {
                 return Ok(constraint);
@@ -77,10 +79,20 @@ impl Generation {
                 "the answer begins with \"{shown}\", which its grammar does not allow; change one"
             )))
         };
-        let compiled = self.pipeline.grammar_permits.run(&self.tools.caller.tenant, work);
+        // The time in the queue for a permit is not the tenant's own.
+        let timed = move || {
+            let began = clock.now();
+            let compiled = compile();
+            (compiled, clock.now().saturating_sub(began))
+        };
+        let compiled = self.pipeline.grammar_permits.run(&self.tools.caller.tenant, timed);
         tokio::select! {
             biased;
-            compiled = compiled => compiled?,
+            compiled = compiled => {
+                let (compiled, took) = compiled?;
+                self.grammar_time += took;
+                compiled
+            }
             () = self.pipeline.clock.sleep(GRAMMAR_COMPILE_TIME) => {
                 let seconds = GRAMMAR_COMPILE_TIME.as_secs();
                 Err(Error::Usage(format!("the grammar takes longer than {seconds} s to compile; simplify it")))
@@ -89,14 +101,16 @@ impl Generation {
     }
 
     /// The error of the strict tool whose schema is not supported, if it is one.
-    async fn of_strict_tool(&mut self, error: Error) -> Error {
+    async fn of_strict_tool(&mut self, calls: &CallGrammar, error: Error) -> Error {
         if !matches!(error, Error::Schema { .. }) {
             return error;
         }
         let strict = self.offered.definitions().iter().filter(|tool| self.options.strict.contains(&tool.name));
-        let strict: Vec<(String, Grammar)> = strict.map(|tool| (tool.name.clone(), object_schema(tool))).collect();
-        for (name, schema) in strict {
-            if let Err(Error::Schema { pointer, message, .. }) = self.compile(schema, String::new()).await {
+        let tools: Vec<CallableTool> =
+            strict.map(|tool| CallableTool { name: tool.name.clone(), schema: Some(object_schema(tool)) }).collect();
+        for tool in tools {
+            let (call, name) = ((calls.only)(std::slice::from_ref(&tool), 1), tool.name);
+            if let Err(Error::Schema { pointer, message, .. }) = self.compile(call, String::new()).await {
                 return Error::Schema { message: format!("tool \"{name}\": {message}"), tool: Some(name), pointer };
             }
         }
@@ -116,6 +130,23 @@ impl Generation {
         }
     }
 
+    /// Refuses strict tools that a model may call in a text, if no grammar can see those calls.
+    fn check_strict(&mut self, calls: Option<&CallGrammar>) -> Result<(), Error> {
+        let in_text = self.offered.forced.is_none() && self.has_strict_tools();
+        if !in_text || calls.is_some_and(|calls| calls.in_text.is_some()) {
+            return Ok(());
+        }
+        let name = format_of_codec(&self.pipeline).map_or("none", |format| format.name);
+        let reason = format!("calls in the format \"{name}\" are only strict if they are forced");
+        if self.history.is_empty() {
+            let remedy = "leave \"strict\" out, or set the tool choice to \"required\" or to a tool";
+            return Err(Error::Usage(format!("{reason}; {remedy}")));
+        }
+        // A forced call came before.
+        self.warn(reason);
+        Ok(())
+    }
+
     fn warn(&mut self, message: String) {
         self.ready.push_back(firebox_contract::Event::Log(warning(message)));
     }
@@ -127,7 +158,7 @@ impl Generation {
     /// The grammar of calls, if tools are offered and the format has one.
     fn call_grammar(&self) -> Option<&'static CallGrammar> {
         let offers = !self.offered.definitions().is_empty();
-        format_of_codec(&self.pipeline).filter(|_| offers).and_then(|format| format.grammar.as_ref())
+        format_of_codec(&self.pipeline).filter(|_| offers).map(|format| &format.grammar)
     }
 
     /// The grammar of the next turn; `None` if the model writes what it wants.
@@ -144,15 +175,14 @@ impl Generation {
             .map(|tool| {
                 let strict = self.options.strict.contains(&tool.name);
                 let keeps = strict || (forced && arguments == Arguments::Schema);
-                let arguments = if keeps { object_schema(tool) } else { Grammar::JsonObject };
-                CallableTool { name: tool.name.clone(), arguments }
+                CallableTool { name: tool.name.clone(), schema: keeps.then(|| object_schema(tool)) }
             })
             .collect();
         let most = if self.options.parallel && named.is_none() { TOOL_CALLS_PER_ROUND_MAX } else { 1 };
         match asked {
             _ if forced => Some((calls.only)(&tools, most)),
             Some(asked) => Some(Grammar::Choice(vec![(calls.only)(&tools, most), asked.clone()])),
-            None if self.has_strict_tools() => Some((calls.in_text)(&tools, most)),
+            None if self.has_strict_tools() => calls.in_text.map(|in_text| in_text(&tools, most)),
             None => None,
         }
     }
@@ -168,12 +198,12 @@ enum Arguments {
 }
 
 /// The schema of a tool's arguments, which are an object whether the schema says so or not.
-fn object_schema(tool: &ToolDefinition) -> Grammar {
+fn object_schema(tool: &ToolDefinition) -> String {
     match serde_json::from_str::<Value>(&tool.input_schema_json) {
         Ok(Value::Object(mut schema)) => {
             schema.insert("type".to_owned(), json!("object"));
-            Grammar::JsonSchema(Value::Object(schema).to_string())
+            Value::Object(schema).to_string()
         }
-        _ => Grammar::JsonSchema(tool.input_schema_json.clone()),
+        _ => tool.input_schema_json.clone(),
     }
 }

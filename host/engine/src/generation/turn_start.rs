@@ -26,8 +26,8 @@ impl Generation {
     /// Tokenizes the conversation and sends it to the model's thread.
     pub(super) async fn start_turn(&mut self) -> Result<(), Error> {
         let (forced, context) = (self.offered.forced.clone().unwrap_or_default(), self.context);
-        let Some(turn) = self.encode_turn(&forced, context.saturating_sub(1)).await? else { return self.time_out() };
-        let EncodedTurn { encoded, state } = turn;
+        let turn = self.encode_turn(&forced, context.saturating_sub(1)).await?;
+        let Some(EncodedTurn { encoded, state }) = turn else { return self.time_out() };
         let tokens = match encoded {
             Encoded::Whole(tokens) if tokens.len() < context => tokens,
             _ if !self.history.is_empty() => {
@@ -40,8 +40,7 @@ impl Generation {
                 return Err(prompt_encoding::too_long(encoded.count(), context, &tools.unwrap_or_default()));
             }
         };
-        let prompt_tokens = tokens.len();
-        let length = self.answer_length(context - prompt_tokens);
+        let (prompt_tokens, length) = (tokens.len(), self.answer_length(context - tokens.len()));
         self.usage_guard.reserve(prompt_tokens + length.expected)?;
         let texts = if forced.is_empty() { None } else { self.pipeline.codec.token_texts() };
         let healing = texts.and_then(|texts| TokenHealing::new(texts, &forced, &tokens));
@@ -59,6 +58,7 @@ impl Generation {
         let request = SequenceRequest {
             tenant: self.tools.caller.tenant.clone(),
             weight: self.tools.caller.weight,
+            prepared: std::mem::take(&mut self.grammar_time),
             deadline: self.until,
             stage,
             sampler: self.sampler(&tokens, healing).with_reasoning(gate).with_grammar(guard),

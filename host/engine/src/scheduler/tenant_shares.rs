@@ -123,6 +123,15 @@ impl TenantShares {
         since.is_some_and(|since| now.saturating_sub(since) >= THROTTLE_TIME)
     }
 
+    /// Charges `tenant` for `seconds` of work beside the steps, also before its first step.
+    pub(super) fn charge_beside(&mut self, tenant: &TenantId, weight: u32, seconds: f64, now: Duration) {
+        if !self.tenants.contains_key(tenant) {
+            let share = TenantShare { weight, last_active: now, ..TenantShare::default() };
+            self.tenants.insert(tenant.clone(), share);
+        }
+        self.charge(tenant, weight, seconds, now);
+    }
+
     /// Charges `tenant` for `seconds` of device time.
     pub(super) fn charge(&mut self, tenant: &TenantId, weight: u32, seconds: f64, now: Duration) {
         if let Some(share) = self.tenants.get_mut(tenant) {

@@ -2,10 +2,14 @@
 
 mod speculation;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use firebox_contract::limits::{EVENTS_BUFFERED_MAX, STEP_PREFILL_TOKENS};
-use firebox_contract::{FinishReason, GenerationRequest, SamplingOverrides};
+use firebox_contract::{
+    Error, FinishReason, GenerationRequest, Grammar, GrammarCompiler, SamplingOverrides, TenantId, TokenConstraint,
+    TokenId, TokenMask,
+};
 
 use super::fixture_model::{EngineFixture, answer_as, counted, start_as, tenant};
 use super::{ask_with, collect, long};
@@ -130,4 +134,71 @@ async fn a_step_of_a_flood_is_aborted_for_another_tenant_and_repeated() {
     assert_eq!(collect(light).await.expect("answered").text.len(), 5);
     assert_eq!(flood.await.expect("no panic").expect("answered").text.len(), 60, "nothing is lost");
     assert_eq!(collect(more).await.expect("answered").text.len(), 5);
+}
+
+/// A grammar that allows everything, whose every step takes long.
+#[derive(Debug)]
+struct SlowGrammar;
+
+const SLOW_STEP: Duration = Duration::from_millis(5);
+
+impl GrammarCompiler for SlowGrammar {
+    fn compile(&self, _: &TenantId, _: &Grammar) -> Result<Box<dyn TokenConstraint>, Error> {
+        Ok(Box::new(Self))
+    }
+}
+
+impl TokenConstraint for SlowGrammar {
+    fn allows(&mut self, _: TokenId) -> Result<bool, Error> {
+        Ok(true)
+    }
+
+    fn accept(&mut self, _: TokenId) -> Result<bool, Error> {
+        std::thread::sleep(SLOW_STEP);
+        Ok(true)
+    }
+
+    fn accept_text(&mut self, _: &str) -> Result<bool, Error> {
+        Ok(true)
+    }
+
+    fn take_back(&mut self, _: usize) -> Result<(), Error> {
+        Ok(())
+    }
+
+    fn mask(&mut self) -> Result<TokenMask, Error> {
+        Ok(TokenMask::default())
+    }
+
+    fn may_end(&mut self) -> Result<bool, Error> {
+        Ok(true)
+    }
+
+    fn has_ended(&self) -> bool {
+        false
+    }
+}
+
+#[tokio::test]
+async fn a_tenant_whose_grammar_is_slow_pays_for_it() {
+    fn long(_: &str) -> String {
+        "x".repeat(1_500)
+    }
+    // 10 ms of real time are 1 s on this clock, so that the slow tenant is soon ahead.
+    let grammars: Option<Arc<dyn GrammarCompiler>> = Some(Arc::new(SlowGrammar));
+    let fixture = EngineFixture { budget: 0, speed: 100, grammars, ..EngineFixture::of(long) };
+    let (engine, probe) = fixture.engine().await;
+    let sampling = SamplingOverrides { max_tokens: Some(1_000), ..Default::default() };
+    let slow = GenerationRequest { grammar: Some(Grammar::JsonObject), ..ask_with("s", sampling) };
+    let slow = engine.generate(&tenant("slow"), slow).await.expect("admitted");
+    let slow = tokio::spawn(collect(slow));
+    probe.until("the slow tenant used its share", |state| state.steps.len() > 40).await;
+    let before = probe.state().steps.len();
+    assert_eq!(answer_as(&engine, "quick", "q", 200).await.text.len(), 200);
+    let steps = probe.state().steps[before..].to_vec();
+    let with = |letter: char| steps.iter().filter(|step| step.iter().any(|row| row.0 == letter)).count();
+    assert!(with('q') >= 200, "{}", with('q'));
+    // Without the charge, both are in every step, and each step takes as long as the grammar.
+    assert!(with('s') * 4 < with('q'), "{} of {} steps wait for the grammar", with('s'), with('q'));
+    slow.abort();
 }

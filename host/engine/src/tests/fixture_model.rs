@@ -6,7 +6,8 @@ use std::thread::ThreadId;
 use std::time::{Duration, Instant};
 
 use firebox_contract::{
-    BoxFuture, CacheUse, Caller, Clock, Error, LanguageModel, Logits, ModelInfo, SequenceId, Span, TenantId,
+    BoxFuture, CacheUse, Caller, Clock, Error, GrammarCompiler, LanguageModel, Logits, ModelInfo, SequenceId, Span,
+    TenantId,
 };
 
 use super::fakes::{Plugins, Script, next_byte, options};
@@ -79,6 +80,7 @@ pub(super) struct EngineFixture {
     pub(super) plugins: Plugins,
     /// The least time that a step takes.
     pub(super) step_time: Duration,
+    pub(super) grammars: Option<Arc<dyn GrammarCompiler>>,
 }
 
 impl EngineFixture {
@@ -92,6 +94,7 @@ impl EngineFixture {
             speculation: Speculation::Off,
             plugins: Plugins::default(),
             step_time: Duration::ZERO,
+            grammars: None,
         }
     }
 
@@ -111,7 +114,7 @@ impl EngineFixture {
         };
         let clock = Arc::new(FastClock { start: Instant::now(), speed: self.speed });
         let options = options(self.plugins, clock, self.in_flight_max, self.chunk);
-        let options = EngineOptions { speculation: self.speculation, ..options };
+        let options = EngineOptions { speculation: self.speculation, grammars: self.grammars, ..options };
         (Engine::start(Box::new(factory), options).await.expect("starts"), probe)
     }
 }

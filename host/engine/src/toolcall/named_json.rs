@@ -186,7 +186,8 @@ impl ToolCallParser for NamedJsonParser {
             NamedState::Arguments { name, .. } => {
                 pieces.push(self.malformed(&format!("{name} {}", rest.trim()), "its arguments are cut off"));
             }
-            NamedState::Ending => self.text(&rest, &mut pieces),
+            // A part of the mark after the call.
+            NamedState::Ending => {}
         }
         pieces
     }

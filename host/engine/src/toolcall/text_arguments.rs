@@ -6,6 +6,7 @@
 use serde_json::Value;
 
 use super::bounded::{self, BoundedParser};
+use super::json_scan::Nesting;
 use super::typed_values::{ArgumentTypes, ToolTypes};
 use super::{Piece, ToolCallParser};
 use crate::generation::stop_strings::overlap;
@@ -60,8 +61,8 @@ enum TextState {
     Name,
     /// Between arguments.
     Between(ArgumentWriter),
-    /// In the value of a key.
-    Value(ArgumentWriter, String),
+    /// In the value of a key. A value that the schema says is an object or a list does not end inside of it.
+    Value(ArgumentWriter, String, Option<Nesting>),
     /// In a call that cannot be read, up to its end.
     Junk(&'static str),
 }
@@ -191,7 +192,8 @@ impl TextParser {
             // Without a tag before the value, its own white space begins right after the key.
             let used = if value_open.is_empty() { open.len() + at + key_end.len() } else { used };
             self.pass(used);
-            self.state = TextState::Value(writer, key);
+            let json = writer.types.is_composed(&key).then(Nesting::default);
+            self.state = TextState::Value(writer, key, json);
             return true;
         }
         let may_become = |tag: &str| tag.len() > self.buffer.len() && tag.starts_with(&self.buffer);
@@ -202,9 +204,22 @@ impl TextParser {
         self.junk("it has text outside of its arguments")
     }
 
-    fn advance_value(&mut self, mut writer: ArgumentWriter, key: String, pieces: &mut Vec<Piece>) -> bool {
+    fn advance_value(
+        &mut self,
+        mut writer: ArgumentWriter,
+        key: String,
+        mut json: Option<Nesting>,
+        pieces: &mut Vec<Piece>,
+    ) -> bool {
         let TextTags { call: (_, close), key: (open, _), value: (_, end), last, .. } = *self.tags;
         let mut from = self.searched;
+        if let Some(nesting) = json.as_mut().filter(|_| self.buffer.trim_start().starts_with(['{', '['])) {
+            let Some(inside) = nesting.end(&self.buffer) else {
+                self.state = TextState::Value(writer, key, json);
+                return false;
+            };
+            from = from.max(inside);
+        }
         while let Some(at) = self.buffer[from..].find(end).map(|at| from + at) {
             let next = self.buffer[at + end.len()..].trim_start();
             let is_tag = |tag: &&str| !tag.is_empty();
@@ -218,14 +233,14 @@ impl TextParser {
                 return true;
             }
             if follows.iter().filter(|tag| is_tag(tag)).any(|tag| tag.starts_with(next)) {
-                (self.searched, self.state) = (at, TextState::Value(writer, key));
+                (self.searched, self.state) = (at, TextState::Value(writer, key, json));
                 return false;
             }
             from = at + end.len();
         }
         let rest = self.buffer.len().saturating_sub(end.len() - 1);
         self.searched = self.buffer.floor_char_boundary(rest).max(from);
-        self.state = TextState::Value(writer, key);
+        self.state = TextState::Value(writer, key, json);
         false
     }
 
@@ -290,7 +305,7 @@ impl BoundedParser for TextParser {
             TextState::Text => self.advance_text(pieces),
             TextState::Name => self.advance_name(pieces),
             TextState::Between(writer) => self.advance_between(writer, pieces),
-            TextState::Value(writer, key) => self.advance_value(writer, key, pieces),
+            TextState::Value(writer, key, json) => self.advance_value(writer, key, json, pieces),
             TextState::Junk(reason) => self.advance_junk(reason, pieces),
         }
     }
@@ -309,8 +324,14 @@ impl ToolCallParser for TextParser {
     }
 
     fn finish(&mut self) -> Vec<Piece> {
-        let rest = std::mem::take(&mut self.buffer);
         let mut pieces = Vec::new();
+        // A value whose brackets do not close has swallowed the text after it, which is parsed again.
+        while let TextState::Value(.., json @ Some(_)) = &mut self.state {
+            *json = None;
+            self.searched = 0;
+            while self.advance(&mut pieces) {}
+        }
+        let rest = std::mem::take(&mut self.buffer);
         match std::mem::replace(&mut self.state, TextState::Text) {
             TextState::Text => self.text(&rest, &mut pieces),
             // The model left out the end of the call.

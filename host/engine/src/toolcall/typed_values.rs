@@ -28,6 +28,12 @@ impl ArgumentTypes {
 pub(super) struct ToolTypes(Map<String, Value>);
 
 impl ToolTypes {
+    /// Whether an object or a list is the only value that the argument can have.
+    pub(super) fn is_composed(&self, argument: &str) -> bool {
+        let kind = self.0.get(argument).and_then(|schema| schema.get("type")).and_then(Value::as_str);
+        matches!(kind, Some("object" | "array"))
+    }
+
     /// The value that `text` stands for. Text that is no value of the argument's type is a string: the check of the schema
     /// names the mistake.
     pub(super) fn value(&self, argument: &str, text: &str) -> Value {

@@ -21,6 +21,16 @@ impl Rewritten {
         json!({ "$ref": "#/$defs/r0", "$defs": self.definitions })
     }
 
+    /// The rewritten root.
+    pub(crate) fn root(&self) -> &Value {
+        self.target("#/$defs/r0")
+    }
+
+    /// The rewritten target of a rewritten reference.
+    pub(crate) fn target(&self, reference: &str) -> &Value {
+        reference.strip_prefix("#/$defs/").and_then(|name| self.definitions.get(name)).unwrap_or(&Value::Bool(false))
+    }
+
     /// A schema that is only `part`, with the definitions that it may refer to.
     pub(super) fn alone(&self, part: &Value) -> Value {
         json!({ "allOf": [part], "$defs": self.definitions })
@@ -100,7 +110,7 @@ impl SchemaLocation {
     }
 }
 
-pub(super) fn refuse(pointer: &str, reason: impl Into<String>) -> GrammarError {
+pub(crate) fn refuse(pointer: &str, reason: impl Into<String>) -> GrammarError {
     let pointer = if pointer.is_empty() { "#".to_owned() } else { pointer.to_owned() };
     GrammarError::Schema { pointer, reason: reason.into() }
 }

@@ -1,6 +1,9 @@
 //! DeepSeek: `<｜tool▁call▁begin｜>name<｜tool▁sep｜>{…}<｜tool▁call▁end｜>`, between `<｜tool▁calls▁begin｜>` and
 //! `<｜tool▁calls▁end｜>`. V3 and R1 write `function<｜tool▁sep｜>name` and put the arguments into a block of code.
 
+use firebox_contract::Grammar;
+
+use crate::toolcall::call_grammar::{self, CallGrammar, CallableTool};
 use crate::toolcall::named_json::{NamedJson, NamedJsonParser};
 use crate::toolcall::{ToolCallFormat, plain_id};
 
@@ -14,7 +17,10 @@ pub(super) const V3: ToolCallFormat = ToolCallFormat {
         None => format!("{SECTION}{BEGIN}function{SEPARATOR}"),
     },
     id: plain_id,
-    grammar: None,
+    grammar: CallGrammar {
+        only: |tools, most| section(v3_call(tools), "\n", most),
+        in_text: Some(|tools, most| in_text(v3_call(tools), "\n", most)),
+    },
     markers: MARKERS,
 };
 
@@ -26,6 +32,10 @@ pub(super) const V31: ToolCallFormat = ToolCallFormat {
         Some(name) => format!("{SECTION}{BEGIN}{name}{SEPARATOR}"),
         None => format!("{SECTION}{BEGIN}"),
     },
+    grammar: CallGrammar {
+        only: |tools, most| section(v31_call(tools), "", most),
+        in_text: Some(|tools, most| in_text(v31_call(tools), "", most)),
+    },
     ..V3
 };
 
@@ -33,7 +43,8 @@ const SECTION: &str = "<｜tool▁calls▁begin｜>";
 const BEGIN: &str = "<｜tool▁call▁begin｜>";
 const SEPARATOR: &str = "<｜tool▁sep｜>";
 const END: &str = "<｜tool▁call▁end｜>";
-const MARKERS: &[&str] = &[SECTION, BEGIN, SEPARATOR, END, "<｜tool▁calls▁end｜>"];
+const SECTION_END: &str = "<｜tool▁calls▁end｜>";
+const MARKERS: &[&str] = &[SECTION, BEGIN, SEPARATOR, END, SECTION_END];
 
 const CALLS: NamedJson = NamedJson {
     begin: BEGIN,
@@ -42,6 +53,37 @@ const CALLS: NamedJson = NamedJson {
     name,
     example: "<｜tool▁call▁begin｜>name<｜tool▁sep｜>{…}<｜tool▁call▁end｜>",
 };
+
+/// A turn of calls.
+fn section(call: Grammar, between: &str, most: usize) -> Grammar {
+    let end = Grammar::optional(call_grammar::marker(SECTION_END));
+    Grammar::Sequence(vec![call_grammar::marker(SECTION), calls(call, between, most), end])
+}
+
+/// A text with a section of calls.
+fn in_text(call: Grammar, between: &str, most: usize) -> Grammar {
+    // Text may follow, so the section needs its end.
+    let section = vec![calls(call, between, most), call_grammar::marker(SECTION_END)];
+    call_grammar::section_in_text(SECTION, BEGIN, Grammar::Sequence(section))
+}
+
+fn calls(call: Grammar, between: &str, most: usize) -> Grammar {
+    call_grammar::list(call, Grammar::text(between), most)
+}
+
+fn v3_call(tools: &[CallableTool]) -> Grammar {
+    call_grammar::one_of(tools, |tool| {
+        let head = call_grammar::marker(&format!("{BEGIN}function{SEPARATOR}{}\n```json\n", tool.name));
+        Grammar::Sequence(vec![head, tool.object(), Grammar::text("\n```"), call_grammar::marker(END)])
+    })
+}
+
+fn v31_call(tools: &[CallableTool]) -> Grammar {
+    call_grammar::one_of(tools, |tool| {
+        let head = call_grammar::marker(&format!("{BEGIN}{}{SEPARATOR}", tool.name));
+        Grammar::Sequence(vec![head, tool.object(), call_grammar::marker(END)])
+    })
+}
 
 /// The name is after the separator in V3, where a word for the type comes first, and before it in V3.1.
 fn name(header: &str) -> Option<&str> {

@@ -1,9 +1,11 @@
 //! Gemma 4: `<|tool_call>call:name{key:<|"|>text<|"|>,other:1}<tool_call|>`. FunctionGemma writes the same with other marks.
 
 use firebox_contract::limits::TOOL_ARGUMENTS_DEPTH_MAX;
+use firebox_contract::{ArgumentStyle, ArgumentValues, Grammar};
 use serde_json::{Map, Value};
 
 use crate::toolcall::bounded::{self, BoundedParser};
+use crate::toolcall::call_grammar::{self, CallGrammar, CallableTool};
 use crate::toolcall::markers;
 use crate::toolcall::{Piece, ToolCallFormat, ToolCallParser, plain_id};
 
@@ -17,7 +19,12 @@ pub(super) const GEMMA4: ToolCallFormat = ToolCallFormat {
         None => "<|tool_call>call:".to_owned(),
     },
     id: plain_id,
-    grammar: None,
+    grammar: CallGrammar {
+        only: |tools, most| calls(&GEMMA4_MARKS, tools, most),
+        in_text: Some(|tools, most| {
+            call_grammar::calls_in_text(GEMMA4_MARKS.open, after_open(&GEMMA4_MARKS, tools), most)
+        }),
+    },
     markers: &["<|tool_call>", "<tool_call|>", "<|\"|>"],
 };
 
@@ -31,7 +38,12 @@ pub(super) const FUNCTION_GEMMA: ToolCallFormat = ToolCallFormat {
         None => "<start_function_call>call:".to_owned(),
     },
     id: plain_id,
-    grammar: None,
+    grammar: CallGrammar {
+        only: |tools, most| calls(&FUNCTION_GEMMA_MARKS, tools, most),
+        in_text: Some(|tools, most| {
+            call_grammar::calls_in_text(FUNCTION_GEMMA_MARKS.open, after_open(&FUNCTION_GEMMA_MARKS, tools), most)
+        }),
+    },
     markers: &["<start_function_call>", "<end_function_call>", "<escape>"],
 };
 
@@ -44,6 +56,27 @@ struct Marks {
     close: &'static str,
     /// Before and after a text.
     quote: &'static str,
+}
+
+/// The rest of a call after its opening mark.
+fn after_open(marks: &Marks, tools: &[CallableTool]) -> Grammar {
+    let style = ArgumentStyle {
+        before_name: "",
+        after_name: ":",
+        after_value: "",
+        between: ",",
+        values: ArgumentValues::Marked(marks.quote),
+    };
+    call_grammar::one_of(tools, |tool| {
+        let end = call_grammar::marker(&format!("}}{}", marks.close));
+        Grammar::Sequence(vec![Grammar::text(format!("call:{}{{", tool.name)), tool.arguments(style), end])
+    })
+}
+
+/// One to `most` calls, one after another.
+fn calls(marks: &Marks, tools: &[CallableTool], most: usize) -> Grammar {
+    let call = Grammar::Sequence(vec![call_grammar::marker(marks.open), after_open(marks, tools)]);
+    Grammar::Repeat { part: Box::new(call), min: 1, max: most }
 }
 
 /// The parser of one assistant turn.

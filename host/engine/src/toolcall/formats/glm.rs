@@ -1,6 +1,9 @@
 //! GLM 4.5 and later: `<tool_call>name` and, for each argument, `<arg_key>key</arg_key><arg_value>value</arg_value>`, up to
 //! `</tool_call>`.
 
+use firebox_contract::{ArgumentStyle, ArgumentValues, Grammar};
+
+use crate::toolcall::call_grammar::{self, CallGrammar, CallableTool};
 use crate::toolcall::text_arguments::{TextParser, TextTags};
 use crate::toolcall::typed_values::ArgumentTypes;
 use crate::toolcall::{ToolCallFormat, plain_id};
@@ -14,7 +17,13 @@ pub(super) const FORMAT: ToolCallFormat = ToolCallFormat {
         None => "<tool_call>".to_owned(),
     },
     id: plain_id,
-    grammar: None,
+    grammar: CallGrammar {
+        only: |tools, most| {
+            let call = Grammar::Sequence(vec![call_grammar::marker(TAGS.call.0), after_open(tools)]);
+            call_grammar::list(call, Grammar::text("\n"), most)
+        },
+        in_text: Some(|tools, most| call_grammar::calls_in_text(TAGS.call.0, after_open(tools), most)),
+    },
     markers: &["<tool_call>", "</tool_call>", "<arg_key>", "</arg_key>", "<arg_value>", "</arg_value>"],
 };
 
@@ -26,6 +35,23 @@ const TAGS: TextTags = TextTags {
     last: "",
     example: "<tool_call>name\n<arg_key>key</arg_key>\n<arg_value>value</arg_value>\n</tool_call>",
 };
+
+const STYLE: ArgumentStyle = ArgumentStyle {
+    before_name: "<arg_key>",
+    after_name: "</arg_key>\n<arg_value>",
+    after_value: "</arg_value>\n",
+    between: "",
+    // The parser takes a line break next to a tag for markup.
+    values: ArgumentValues::Plain { keeps_breaks: false },
+};
+
+/// The rest of a call after its opening tag.
+fn after_open(tools: &[CallableTool]) -> Grammar {
+    call_grammar::one_of(tools, |tool| {
+        let name = Grammar::text(format!("{}\n", tool.name));
+        Grammar::Sequence(vec![name, tool.arguments(STYLE), call_grammar::marker(TAGS.call.1)])
+    })
+}
 
 #[cfg(test)]
 mod tests {

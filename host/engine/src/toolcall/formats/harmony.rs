@@ -1,6 +1,9 @@
 //! gpt-oss: `<|channel|>commentary to=functions.name <|constrain|>json<|message|>{…}<|call|>`. The other messages of a
 //! harmony turn are separated before (`crate::reasoning`).
 
+use firebox_contract::Grammar;
+
+use crate::toolcall::call_grammar::{self, CallGrammar};
 use crate::toolcall::named_json::{NamedJson, NamedJsonParser};
 use crate::toolcall::{ToolCallFormat, plain_id};
 
@@ -13,7 +16,19 @@ pub(super) const FORMAT: ToolCallFormat = ToolCallFormat {
         None => format!("{CHANNEL}commentary to=functions."),
     },
     id: plain_id,
-    grammar: None,
+    grammar: CallGrammar {
+        // The mark after a call ends the turn.
+        only: |tools, _| {
+            call_grammar::one_of(tools, |tool| {
+                let name = &tool.name;
+                let head = format!("{CHANNEL}commentary to=functions.{name} <|constrain|>json<|message|>");
+                let end = Grammar::optional(call_grammar::marker(END));
+                Grammar::Sequence(vec![call_grammar::marker(&head), tool.object(), end])
+            })
+        },
+        // The header of a message, which says that it is a call, comes before the content that a grammar sees.
+        in_text: None,
+    },
     markers: MARKERS,
 };
 

@@ -12,34 +12,36 @@ use crate::toolcall::{Piece, ToolCallFormat, ToolCallParser, call_object, plain_
 pub(super) const FORMAT: ToolCallFormat = ToolCallFormat {
     name: "hermes",
     recognise: |template| template.contains(OPEN) && template.contains("\"name\""),
-    parser: |_| Box::new(HermesParser::new(TagPair { open: OPEN, close: CLOSE })),
+    parser: |_| Box::new(HermesParser::new(TAGS)),
     force: |tool| match tool {
         Some(name) => format!("{OPEN}\n{{\"name\": {}, \"{ARGUMENTS}\":", call_object::quoted(name)),
         // Only the tag, which is one token. The model writes the rest in its own tokens.
         None => OPEN.to_owned(),
     },
     id: plain_id,
-    grammar: Some(CallGrammar {
-        only: |tools, most| call_grammar::list(tagged(Grammar::text(OPEN), tools), call_grammar::space(), most),
-        in_text: |tools, most| {
-            let call = Box::new(tagged(Grammar::Through(OPEN.to_owned()), tools));
-            let text = Grammar::Without(vec![OPEN.to_owned()]);
-            Grammar::Sequence(vec![Grammar::Repeat { part: call, min: 0, max: most }, text])
-        },
-    }),
+    grammar: CallGrammar {
+        only: |tools, most| tagged_calls(TAGS, tools, most),
+        in_text: Some(|tools, most| call_grammar::calls_in_text(OPEN, after_open(TAGS, tools), most)),
+    },
     // Its tags are ordinary tokens. They stay text if no tools are offered.
     markers: &[],
 };
 
 const OPEN: &str = "<tool_call>";
-const CLOSE: &str = "</tool_call>";
+const TAGS: TagPair = TagPair { open: OPEN, close: "</tool_call>" };
 const ARGUMENTS: &str = "arguments";
 
-/// A call after `open`, with its closing tag.
-fn tagged(open: Grammar, tools: &[CallableTool]) -> Grammar {
+/// The rest of a call after its opening tag, with its closing tag.
+pub(super) fn after_open(tags: TagPair, tools: &[CallableTool]) -> Grammar {
     let space = call_grammar::space;
     let call = call_grammar::object(tools, ARGUMENTS);
-    Grammar::Sequence(vec![open, space(), call, space(), Grammar::text(CLOSE)])
+    Grammar::Sequence(vec![space(), call, space(), call_grammar::marker(tags.close)])
+}
+
+/// One to `most` calls between tags.
+pub(super) fn tagged_calls(tags: TagPair, tools: &[CallableTool], most: usize) -> Grammar {
+    let call = Grammar::Sequence(vec![call_grammar::marker(tags.open), after_open(tags, tools)]);
+    call_grammar::list(call, call_grammar::space(), most)
 }
 
 #[derive(Default)]
@@ -185,8 +187,10 @@ impl HermesParser {
             // The model left out the closing tag.
             HermesState::Tag { found: true } => {
                 let rest = std::mem::take(&mut self.buffer);
+                let rest = rest.trim_start_matches(is_separator);
                 self.after_call = true;
-                self.text(rest.trim_start_matches(is_separator), &mut pieces);
+                // A part of the closing tag is no text.
+                self.text(if self.tags.close.starts_with(rest) { "" } else { rest }, &mut pieces);
             }
             HermesState::Tag { found: false } => {
                 pieces.push(call_object::call(&std::mem::take(&mut self.buffer), ARGUMENTS));

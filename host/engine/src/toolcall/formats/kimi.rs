@@ -1,7 +1,10 @@
 //! Kimi K2: `<|tool_call_begin|>functions.name:0<|tool_call_argument_begin|>{…}<|tool_call_end|>` between
 //! `<|tool_calls_section_begin|>` and `<|tool_calls_section_end|>`.
 
+use firebox_contract::Grammar;
+
 use crate::toolcall::ToolCallFormat;
+use crate::toolcall::call_grammar::{self, CallGrammar, CallableTool};
 use crate::toolcall::named_json::{NamedJson, NamedJsonParser};
 
 pub(super) const FORMAT: ToolCallFormat = ToolCallFormat {
@@ -14,7 +17,17 @@ pub(super) const FORMAT: ToolCallFormat = ToolCallFormat {
     },
     // The template writes the id as the header of the call.
     id: |number, name| format!("functions.{name}:{number}"),
-    grammar: None,
+    grammar: CallGrammar {
+        only: |tools, most| {
+            let end = Grammar::optional(call_grammar::marker(SECTION_END));
+            Grammar::Sequence(vec![call_grammar::marker(SECTION), calls(tools, most), end])
+        },
+        // Text may follow, so the section needs its end.
+        in_text: Some(|tools, most| {
+            let section = vec![calls(tools, most), call_grammar::marker(SECTION_END)];
+            call_grammar::section_in_text(SECTION, BEGIN, Grammar::Sequence(section))
+        }),
+    },
     markers: MARKERS,
 };
 
@@ -22,7 +35,8 @@ const SECTION: &str = "<|tool_calls_section_begin|>";
 const BEGIN: &str = "<|tool_call_begin|>";
 const ARGUMENTS: &str = "<|tool_call_argument_begin|>";
 const END: &str = "<|tool_call_end|>";
-const MARKERS: &[&str] = &[SECTION, BEGIN, ARGUMENTS, END, "<|tool_calls_section_end|>"];
+const SECTION_END: &str = "<|tool_calls_section_end|>";
+const MARKERS: &[&str] = &[SECTION, BEGIN, ARGUMENTS, END, SECTION_END];
 
 const CALLS: NamedJson = NamedJson {
     begin: BEGIN,
@@ -31,6 +45,15 @@ const CALLS: NamedJson = NamedJson {
     name,
     example: "<|tool_call_begin|>functions.name:0<|tool_call_argument_begin|>{…}<|tool_call_end|>",
 };
+
+fn calls(tools: &[CallableTool], most: usize) -> Grammar {
+    let call = call_grammar::one_of(tools, |tool| {
+        let head = call_grammar::marker(&format!("{BEGIN}functions.{}:", tool.name));
+        let (number, arguments) = (Grammar::Regex("[0-9]{1,6}".to_owned()), call_grammar::marker(ARGUMENTS));
+        Grammar::Sequence(vec![head, number, arguments, tool.object(), call_grammar::marker(END)])
+    });
+    Grammar::Repeat { part: Box::new(call), min: 1, max: most }
+}
 
 fn name(header: &str) -> Option<&str> {
     let header = header.split(ARGUMENTS).next().unwrap_or_default().trim();

@@ -25,15 +25,15 @@ pub(super) const FORMAT: ToolCallFormat = ToolCallFormat {
         None => "{\"name\": \"".to_owned(),
     },
     id: plain_id,
-    grammar: Some(CallGrammar {
+    grammar: CallGrammar {
         only: |tools, most| calls(tools, most),
         // A turn that does not begin with a brace is text.
-        in_text: |tools, most| {
+        in_text: Some(|tools, most| {
             let tag = Grammar::optional(Grammar::Marker(TAG.to_owned()));
             let text = Grammar::optional(Grammar::Regex("(?s:[ \\t\\r\\n]{0,8}[^{ \\t\\r\\n].*)".to_owned()));
             Grammar::Choice(vec![Grammar::Sequence(vec![tag, calls(tools, most)]), text])
-        },
-    }),
+        }),
+    },
     markers: MARKERS,
 };
 

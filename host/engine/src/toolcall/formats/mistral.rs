@@ -16,10 +16,10 @@ pub(super) const NAMED: ToolCallFormat = ToolCallFormat {
     parser: |_| Box::new(MistralParser::default()),
     force: |tool| tool.map_or_else(|| OPEN.to_owned(), |name| format!("{OPEN}{name}{ARGS}")),
     id,
-    grammar: Some(CallGrammar {
+    grammar: CallGrammar {
         only: |tools, most| named_calls(Grammar::Marker(OPEN.to_owned()), tools, 1, most),
-        in_text: |tools, most| in_text(named_calls(through(), tools, 0, most)),
-    }),
+        in_text: Some(|tools, most| in_text(named_calls(through(), tools, 0, most))),
+    },
     markers: MARKERS,
 };
 
@@ -33,10 +33,10 @@ pub(super) const LIST: ToolCallFormat = ToolCallFormat {
         None => format!("{OPEN}[{{\"name\": \""),
     },
     id,
-    grammar: Some(CallGrammar {
+    grammar: CallGrammar {
         only: |tools, most| listed_calls(Grammar::Marker(OPEN.to_owned()), tools, most),
-        in_text: |tools, most| in_text(Grammar::optional(listed_calls(through(), tools, most))),
-    }),
+        in_text: Some(|tools, most| in_text(Grammar::optional(listed_calls(through(), tools, most)))),
+    },
     markers: MARKERS,
 };
 
@@ -49,7 +49,7 @@ const NO_LIST: &str = "it is not a list of calls";
 
 /// Text up to the marker of a call.
 fn through() -> Grammar {
-    Grammar::Through(OPEN.to_owned())
+    Grammar::through(OPEN)
 }
 
 /// `calls` and text without a further marker.
@@ -61,9 +61,9 @@ fn in_text(calls: Grammar) -> Grammar {
 fn named_calls(open: Grammar, tools: &[CallableTool], least: usize, most: usize) -> Grammar {
     let call = |tool: &CallableTool| {
         let marker = Grammar::Marker(ARGS.to_owned());
-        Grammar::Sequence(vec![Grammar::text(&tool.name), marker, call_grammar::space(), tool.arguments.clone()])
+        Grammar::Sequence(vec![Grammar::text(&tool.name), marker, call_grammar::space(), tool.object()])
     };
-    let call = Grammar::Sequence(vec![open, Grammar::Choice(tools.iter().map(call).collect())]);
+    let call = Grammar::Sequence(vec![open, call_grammar::one_of(tools, call)]);
     Grammar::Repeat { part: Box::new(call), min: least, max: most }
 }
 

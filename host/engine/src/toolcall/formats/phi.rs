@@ -1,6 +1,7 @@
 //! Phi-4-mini: `<|tool_call|>{"name": …, "arguments": {…}}<|/tool_call|>`, or a list of such objects.
 
-use super::hermes::{HermesParser, TagPair};
+use super::hermes::{self, HermesParser, TagPair};
+use crate::toolcall::call_grammar::{self, CallGrammar};
 use crate::toolcall::{ToolCallFormat, call_object, plain_id};
 
 pub(super) const FORMAT: ToolCallFormat = ToolCallFormat {
@@ -12,7 +13,10 @@ pub(super) const FORMAT: ToolCallFormat = ToolCallFormat {
         None => TAGS.open.to_owned(),
     },
     id: plain_id,
-    grammar: None,
+    grammar: CallGrammar {
+        only: |tools, most| hermes::tagged_calls(TAGS, tools, most),
+        in_text: Some(|tools, most| call_grammar::calls_in_text(TAGS.open, hermes::after_open(TAGS, tools), most)),
+    },
     markers: &[TAGS.open, TAGS.close],
 };
 

@@ -3,11 +3,12 @@
 
 use std::sync::Arc;
 
-use firebox_contract::ToolDefinition;
 use firebox_contract::limits::{TOOL_ARGUMENTS_DEPTH_MAX, TOOL_NAME_BYTES_MAX};
+use firebox_contract::{ArgumentStyle, ArgumentValues, Grammar, ToolDefinition};
 use serde_json::{Map, Number, Value};
 
 use crate::toolcall::bounded::{self, BoundedParser};
+use crate::toolcall::call_grammar::{self, CallGrammar, CallableTool};
 use crate::toolcall::{Piece, ToolCallFormat, ToolCallParser, plain_id};
 
 pub(super) const FORMAT: ToolCallFormat = ToolCallFormat {
@@ -18,9 +19,29 @@ pub(super) const FORMAT: ToolCallFormat = ToolCallFormat {
     },
     force: |tool| tool.map_or_else(|| "[".to_owned(), |name| format!("[{name}(")),
     id: plain_id,
-    grammar: None,
+    grammar: CallGrammar {
+        only: calls_of,
+        // A turn that does not begin with a bracket is text.
+        in_text: Some(|tools, most| {
+            let text = Grammar::optional(Grammar::Regex("(?s:[ \\t\\r\\n]{0,8}[^\\[ \\t\\r\\n].*)".to_owned()));
+            Grammar::Choice(vec![calls_of(tools, most), text])
+        }),
+    },
     markers: &[],
 };
+
+const STYLE: ArgumentStyle =
+    ArgumentStyle { before_name: "", after_name: "=", after_value: "", between: ", ", values: ArgumentValues::Json };
+
+/// A list of calls.
+fn calls_of(tools: &[CallableTool], most: usize) -> Grammar {
+    let call = call_grammar::one_of(tools, |tool| {
+        let head = Grammar::text(format!("{}(", tool.name));
+        Grammar::Sequence(vec![head, tool.arguments(STYLE), Grammar::text(")")])
+    });
+    let calls = call_grammar::list(call, Grammar::text(", "), most);
+    Grammar::Sequence(vec![Grammar::text("["), calls, Grammar::text("]")])
+}
 
 /// Bytes of a turn before the arguments of its first call. A turn with more is prose.
 const HEAD_BYTES_MAX: usize = 2 * TOOL_NAME_BYTES_MAX;
@@ -296,6 +317,8 @@ impl<'a> PythonReader<'a> {
                     Some('n') => text.push('\n'),
                     Some('t') => text.push('\t'),
                     Some('r') => text.push('\r'),
+                    Some('b') => text.push('\u{8}'),
+                    Some('f') => text.push('\u{C}'),
                     Some(escaped @ ('u' | 'x')) => {
                         let length = if escaped == 'u' { 4 } else { 2 };
                         let digits: String = letters.by_ref().take(length).map(|(_, digit)| digit).collect();
