@@ -144,10 +144,14 @@ mod tests {
             "firebox:plugin/progress@0.1.0",
             "firebox:plugin/types@0.1.3",
             "wasi:io/poll@0.2.3",
+            "wasi:keyvalue/store@0.2.0-draft2",
+            "wasi:logging/logging",
+            "firebox:plugin/kv@0.1.0",
         ] {
             assert!(is_known_import(name), "{name}");
         }
-        for name in ["wasi:http/outgoing-handler@0.2.0", "firebox:plugin/kv@0.1.0", "evil:log/log", "run", "", "@"] {
+        for name in ["wasi:http/outgoing-handler@0.2.0", "firebox:plugin/kv-more@0.1.0", "evil:log/log", "run", "", "@"]
+        {
             assert!(!is_known_import(name), "{name}");
         }
     }
