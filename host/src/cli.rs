@@ -8,6 +8,7 @@ pub mod models;
 pub mod operator;
 pub mod options;
 pub mod output;
+pub mod plugins;
 pub mod run;
 pub mod serve;
 mod termination;
@@ -61,6 +62,8 @@ commands! {
     Serve => serve::run(Args),
     /// Call tools of MCP servers, and serve plugin tools to MCP clients.
     Mcp => mcp::run(Args),
+    /// Make, build, test, check, measure and install plugins.
+    Plugins => plugins::run(Args),
     /// Download, list, inspect, verify and remove models.
     Models => models::run(Args),
     /// Measure how many tokens per second a model reads and writes, as llama-bench does.

@@ -1,15 +1,17 @@
 //! Plugins: from names and paths to components with limits and grants.
 
 pub mod compiler;
+pub(crate) mod installed;
 pub mod keyvalue;
 pub(crate) mod limit_remedy;
 pub mod log;
 mod manifest;
+pub mod project;
 pub mod sandbox;
 pub mod tools;
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use firebox_contract::limits;
@@ -57,6 +59,45 @@ const BUILTINS: &[BuiltinPlugin] = &[
 /// The names of the built-in plugins.
 pub fn builtins() -> impl Iterator<Item = &'static str> + Clone {
     BUILTINS.iter().map(|builtin| builtin.name)
+}
+
+/// A plugin that can be used by name.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KnownPlugin {
+    /// Its name.
+    pub name: String,
+    /// Its version, as its manifest says.
+    pub version: String,
+    /// One line about what it does, as its manifest says.
+    pub description: String,
+    /// The names of the stages that its manifest lists.
+    pub stages: Vec<String>,
+    /// `built-in` or `installed`.
+    pub from: &'static str,
+    /// The folder of an installed plugin.
+    pub path: Option<PathBuf>,
+}
+
+impl KnownPlugin {
+    fn of(manifest: Manifest, from: &'static str, path: Option<PathBuf>) -> Self {
+        let Manifest { id, version, description, stages, .. } = manifest;
+        Self { name: id, version, description, stages: stages.unwrap_or_default(), from, path }
+    }
+}
+
+/// The plugins that can be used by name: the built-in ones, then the installed ones.
+///
+/// # Errors
+/// `CliError::File`, if the folder of installed plugins cannot be read; `Error::Plugin` for a manifest that is not valid.
+pub fn known() -> Result<Vec<KnownPlugin>, CliError> {
+    let builtin = |builtin: &BuiltinPlugin| {
+        Ok(KnownPlugin::of(Manifest::parse(builtin.manifest, builtin.name)?, "built-in", None))
+    };
+    let mut known = BUILTINS.iter().map(builtin).collect::<Result<Vec<_>, CliError>>()?;
+    for (path, manifest) in installed::all()? {
+        known.push(KnownPlugin::of(manifest, "installed", Some(path)));
+    }
+    Ok(known)
 }
 
 /// Whether `name` is a built-in plugin.
@@ -166,6 +207,10 @@ fn find(asked: &str) -> Result<PluginSpec, CliError> {
         return manifest.spec(ComponentSource::Path(component));
     }
     if !path.is_file() {
+        if let Some((folder, manifest)) = installed::find(asked)? {
+            let component = folder.join(format!("{}.wasm", manifest.id()));
+            return manifest.spec(ComponentSource::Path(component));
+        }
         let names: Vec<&str> = BUILTINS.iter().map(|builtin| builtin.name).collect();
         let message =
             format!("there is no plugin \"{asked}\"; give a path, or a built-in plugin: {}", names.join(", "));

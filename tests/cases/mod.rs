@@ -22,6 +22,7 @@ mod mcp_server;
 mod models;
 #[cfg(unix)]
 mod pages;
+mod plugin_authors;
 mod plugins;
 mod quantize;
 mod readme;

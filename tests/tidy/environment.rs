@@ -73,6 +73,7 @@ const DEVELOPMENT: &[Row] = &[
     ("FIREBOX_TEST_OPENAI_PYTHON", "", "Python with the OpenAI client (`tests/tools/openai-clients`)."),
     ("FIREBOX_TEST_OPENAI_NODE", "", "Node.js for the OpenAI client (`tests/tools/openai-clients`)."),
     ("FIREBOX_TEST_OPENAI_MODULES", "", "Node.js modules of the OpenAI client (`tests/tools/openai-clients`)."),
+    ("FIREBOX_TEST_CC", "", "clang for wasm32-wasi (`tests/tools/clang-wasm`)."),
     ("FIREBOX_TEST_BROWSER", "", "A browser (`tests/tools/browser`)."),
     ("FIREBOX_TEST_BROWSER_LIBRARIES", "", "Libraries of the browser (`tests/tools/browser`)."),
     ("FIREBOX_TEST_COMPONENTS", "`plugins/prebuilt`", "The folder of the built-in plugins under test."),
@@ -82,7 +83,7 @@ const DEVELOPMENT: &[Row] = &[
 ];
 
 /// Variables of the system and of other programs, which the code names and does not define.
-const FOREIGN: &[&str] = &["PATH"];
+const FOREIGN: &[&str] = &["PATH", "CC", "CFLAGS", "RUSTC"];
 
 fn page() -> String {
     let mut page = "# Environment variables\n\nGenerated from `tests/tidy/environment.rs`, which checks that each variable in the \

@@ -4,6 +4,7 @@ mod cache;
 mod file;
 mod loader;
 mod process;
+mod report;
 mod shape;
 
 pub use self::file::{ReadError, read as read_file};
@@ -11,4 +12,5 @@ pub use self::loader::ComponentSource;
 pub(crate) use self::loader::{CompiledComponent, Loader};
 pub(crate) use self::process::{CancelFlag, CancelOnDrop};
 pub use self::process::{CompilerCommand, compile_component};
+pub use self::report::{ComponentCount, ComponentReport};
 pub(crate) use self::shape::Shape;

@@ -27,7 +27,9 @@ pub use capabilities::keyvalue::{
     BucketId, KeyValueAnswer, KeyValueError, KeyValueOperation, KeyValueService, KeyValueStore, StoredValue,
 };
 pub use chain::{OfferCheck, PluginChain, ToolRun};
-pub use compile::{CompilerCommand, ComponentSource, ReadError, compile_component, read_file};
+pub use compile::{
+    CompilerCommand, ComponentCount, ComponentReport, ComponentSource, ReadError, compile_component, read_file,
+};
 pub use error::SandboxError;
 pub use plugin::grants::capability::{Capability, Grant};
 pub use plugin::grants::explain::{GrantRow, explain_grants};

@@ -22,6 +22,7 @@ use crate::instance::{Instance, InstanceOptions};
 use crate::plugin::grants::{Grants, PluginGrants, TenantGrants};
 use crate::plugin::{Blueprint, FaultPolicy, GrantedTo, Plugin, PluginInfo, PluginLimits, PluginShared, PluginSpec};
 use crate::runtime::{Allocation, Runtime};
+use crate::stages::tool::functions;
 use crate::stages::{Exports, STAGES, stage_missing, tool};
 
 /// An extra check of a tool's definition when its plugin is loaded, such as whether the host can validate its schema. The
@@ -137,7 +138,20 @@ impl Sandbox {
         let invalid =
             |error: wasmtime::Error| SandboxError::Invalid { plugin: spec.name.clone(), reason: format!("{error:#}") };
         let pre = self.runtime.linker.instantiate_pre(&compiled.component).map_err(invalid)?;
-        let exports = Exports::find(&pre).map_err(invalid)?;
+        let mut exports = Exports::find(&pre).map_err(invalid)?;
+        let mut warnings = compiled.warnings;
+        if exports.stages().is_empty() {
+            let found = functions::find(&pre, &self.runtime.engine);
+            warnings.extend(found.refused.iter().map(|(name, reason)| not_a_tool(&spec.name, name, reason)));
+            exports.tool = found.binder;
+            if let Some((tool, reason)) = found.refused.into_iter().next().filter(|_| exports.tool.is_none()) {
+                return Err(SandboxError::Tool {
+                    plugin: spec.name.clone(),
+                    tool,
+                    reason: format!("cannot be called: it {reason}"),
+                });
+            }
+        }
         self.check_exports(&spec, &exports, &pre, &imports)?;
         let memories = memories(&spec.name, &compiled.component)?;
         let blueprint = Arc::new(Blueprint {
@@ -162,7 +176,7 @@ impl Sandbox {
             digest: compiled.digest,
             component_bytes: compiled.bytes,
             from_cache: compiled.from_cache,
-            warnings: compiled.warnings,
+            warnings,
         }))
     }
 
@@ -259,13 +273,18 @@ fn check_digest(spec: &PluginSpec, found: &str) -> Result<(), SandboxError> {
     }
 }
 
-/// Checks before a component is compiled: its imports are known, and it exports a stage.
+/// The note about a function that is not offered as a tool.
+fn not_a_tool(plugin: &str, function: &str, reason: &str) -> String {
+    format!("plugin \"{plugin}\": the function \"{function}\" is not offered as a tool: it {reason}")
+}
+
+/// Checks before a component is compiled: its imports are known, and it exports a stage or functions.
 fn precheck(plugin: &str, shape: &Shape) -> Result<(), SandboxError> {
     check_imports(plugin, &shape.imports)?;
     // Versions are compared later, by wasmtime, which knows which ones are compatible.
     let interface = |name: &str| name.split('@').next().unwrap_or(name).to_owned();
     let known: Vec<String> = stage_interfaces().map(interface).collect();
-    if shape.exports.iter().any(|name| known.contains(&interface(name))) {
+    if shape.exports.iter().any(|name| known.contains(&interface(name))) || functions::possible(&shape.exports) {
         return Ok(());
     }
     Err(no_stage(plugin, shape.exports.clone()))

@@ -3,6 +3,7 @@
 mod chain;
 mod concurrency;
 mod embeddings;
+mod functions;
 mod policy;
 mod stages;
 mod tokens;

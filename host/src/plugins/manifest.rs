@@ -19,12 +19,11 @@ pub(super) const FILE: &str = "plugin.toml";
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Manifest {
-    id: String,
-    #[serde(rename = "version")]
-    _version: String,
-    #[serde(rename = "description", default)]
-    _description: String,
-    stages: Option<Vec<String>>,
+    pub(super) id: String,
+    pub(super) version: String,
+    #[serde(default)]
+    pub(super) description: String,
+    pub(super) stages: Option<Vec<String>>,
     capabilities: Option<toml::Value>,
     #[serde(default)]
     limits: RequestedLimits,

@@ -16,7 +16,7 @@ pub mod base {
                 export firebox:plugin/lifecycle@0.1.0;
             }
         ",
-        path: "../../wit",
+        path: "wit",
         generate_all,
         pub_export_macro: true,
     });
@@ -29,7 +29,7 @@ pub mod progress {
             package firebox:sdk-progress;
             world sdk-progress { import firebox:plugin/progress@0.1.0; }
         ",
-        path: "../../wit",
+        path: "wit",
         generate_all,
     });
 }
@@ -41,7 +41,7 @@ pub mod prompt {
             package firebox:sdk-prompt;
             world sdk-prompt { export firebox:plugin/prompt@0.2.0; }
         ",
-        path: ["../../wit", "../../wit/v0.2"],
+        path: ["wit", "wit/v0.2"],
         generate_all,
         pub_export_macro: true,
         additional_derives: [PartialEq, Clone],
@@ -57,7 +57,7 @@ pub mod token {
             package firebox:sdk-token;
             world sdk-token { export firebox:plugin/token@0.1.0; }
         ",
-        path: "../../wit",
+        path: "wit",
         generate_all,
         pub_export_macro: true,
         additional_derives: [PartialEq, Clone],
@@ -70,7 +70,7 @@ pub mod text {
             package firebox:sdk-text;
             world sdk-text { export firebox:plugin/text@0.1.0; }
         ",
-        path: "../../wit",
+        path: "wit",
         generate_all,
         pub_export_macro: true,
         additional_derives: [PartialEq, Eq, Clone],
@@ -83,7 +83,7 @@ pub mod tool_call {
             package firebox:sdk-tool-call;
             world sdk-tool-call { export firebox:plugin/tool-call@0.1.0; }
         ",
-        path: "../../wit",
+        path: "wit",
         with: { "firebox:plugin/types@0.1.0": crate::bindings::prompt::types },
         generate_all,
         pub_export_macro: true,
@@ -97,7 +97,7 @@ pub mod embedding {
             package firebox:sdk-embedding;
             world sdk-embedding { export firebox:plugin/embedding@0.1.0; }
         ",
-        path: "../../wit",
+        path: "wit",
         generate_all,
         pub_export_macro: true,
         additional_derives: [PartialEq, Clone],
@@ -110,7 +110,7 @@ pub mod tool {
             package firebox:sdk-tool;
             world sdk-tool { export firebox:plugin/tool@0.1.0; }
         ",
-        path: "../../wit",
+        path: "wit",
         generate_all,
         pub_export_macro: true,
         additional_derives: [PartialEq, Eq, Clone],
@@ -128,7 +128,7 @@ pub mod keyvalue {
                 import wasi:keyvalue/batch@0.2.0-draft2;
             }
         ",
-        path: "../../wit",
+        path: "wit",
         generate_all,
     });
 }

@@ -86,6 +86,9 @@ fn execute(
         .env("FIREBOX_DEVICE", "cpu")
         .env("FIREBOX_CACHE", scratch("cache"))
         .env("FIREBOX_DATA", folder.join("data"));
+    for (name, value) in crate::cases::plugin_authors::toolchains() {
+        command.env(name, value);
+    }
     // The default port is not on the page, so that it cannot be replaced there.
     if !script.contains("listen") {
         command.env("FIREBOX_SERVER__LISTEN", format!("127.0.0.1:{}", ports[0].1));

@@ -33,7 +33,7 @@ pub const PLUGIN_TYPE_BYTES_MAX: u64 = 64 * KIB as u64;
 /// Levels of nesting of component types in one section.
 pub const PLUGIN_TYPE_NESTING_DEPTH_MAX: u64 = 100;
 /// Parts of one component type, with all named types expanded.
-pub const PLUGIN_TYPE_PARTS_MAX: u64 = 10_000;
+pub const PLUGIN_TYPE_PARTS_MAX: u64 = 100_000;
 /// Parts of all component types of one component, counted for each use of a type.
 pub const PLUGIN_TYPE_USED_PARTS_MAX: u64 = 2_000_000;
 /// Functions of one component.
@@ -125,5 +125,27 @@ pub const PLUGIN_COMPILE_NOTICE_AFTER: Duration = Duration::from_secs(1);
 pub const PLUGIN_COMPILE_POLL_PERIOD: Duration = Duration::from_millis(2);
 /// Bytes of the error message of the compiler.
 pub const PLUGIN_COMPILE_OUTPUT_BYTES_MAX: u64 = 4 * KIB as u64;
+
+// ---- Projects of authors --------------------------------------------------------------------------------------
+
+/// Period at which a build that is running is reported.
+pub const PLUGIN_BUILD_NOTICE_PERIOD: Duration = Duration::from_secs(5);
+/// Time of one program of a toolchain, such as a compiler or a download of packages.
+pub const PLUGIN_BUILD_TIME_MAX: Duration = Duration::from_secs(30 * 60);
+/// Bytes of `cases.toml`.
+pub const PLUGIN_CASES_BYTES_MAX: u64 = MIB as u64;
+/// Period at which `firebox plugins watch` looks for changed files.
+pub const PLUGIN_WATCH_PERIOD: Duration = Duration::from_millis(500);
+/// Files that `firebox plugins watch` compares. Further files are not watched.
+pub const PLUGIN_WATCH_FILES_MAX: usize = 10_000;
+/// Levels of folders that `firebox plugins watch` looks into.
+pub const PLUGIN_WATCH_DEPTH_MAX: usize = 8;
+
+// ---- Functions as tools ---------------------------------------------------------------------------------------
+
+/// Levels of nesting in the types of a function that becomes a tool.
+pub const PLUGIN_FUNCTION_TYPE_DEPTH_MAX: usize = 16;
+/// Parts in the types of one function that becomes a tool, with all named types expanded.
+pub const PLUGIN_FUNCTION_TYPE_PARTS_MAX: usize = 1_000;
 
 const _: () = assert!(PLUGIN_TYPE_NESTING_DEPTH_MAX < 1_000, "each level takes a stack frame of the reader");

@@ -108,7 +108,7 @@ fn invalid(plugin: &str, reason: String) -> SandboxError {
     SandboxError::Invalid { plugin: plugin.to_owned(), reason }
 }
 
-fn refused(plugin: &str, error: ShapeError) -> SandboxError {
+pub(super) fn refused(plugin: &str, error: ShapeError) -> SandboxError {
     match error {
         ShapeError::Malformed(reason) => invalid(plugin, reason),
         ShapeError::Limit(LimitExceeded { what, found, limit, remedy }) => {
@@ -126,7 +126,7 @@ fn deserialize(runtime: &Runtime, artifact: &[u8]) -> Result<Component, String> 
     component.map_err(|error| format!("a compiled component cannot be loaded ({error:#})"))
 }
 
-fn read(plugin: &str, source: &ComponentSource) -> Result<Cow<'static, [u8]>, SandboxError> {
+pub(super) fn read(plugin: &str, source: &ComponentSource) -> Result<Cow<'static, [u8]>, SandboxError> {
     let limit = limits::PLUGIN_COMPONENT_BYTES_MAX;
     let too_large = |bytes| SandboxError::TooLarge { plugin: plugin.to_owned(), bytes, limit };
     match source {
@@ -150,7 +150,7 @@ const COMPONENT_VERSION: &[u8] = &[0x0d, 0, 1, 0];
 
 /// # Errors
 /// `SandboxError::NotAComponent` says what the bytes are, and the remedy.
-fn check_kind(plugin: &str, bytes: &[u8]) -> Result<(), SandboxError> {
+pub(super) fn check_kind(plugin: &str, bytes: &[u8]) -> Result<(), SandboxError> {
     let (found, remedy) = match (bytes.get(..4), bytes.get(4..8)) {
         (Some(WASM_MAGIC), Some(COMPONENT_VERSION)) => return Ok(()),
         (Some(WASM_MAGIC), Some(MODULE_VERSION)) => (
@@ -168,7 +168,7 @@ fn check_kind(plugin: &str, bytes: &[u8]) -> Result<(), SandboxError> {
     Err(SandboxError::NotAComponent { plugin: plugin.to_owned(), found, remedy })
 }
 
-fn hex(bytes: &[u8]) -> String {
+pub(super) fn hex(bytes: &[u8]) -> String {
     use std::fmt::Write;
     bytes.iter().fold(String::with_capacity(2 * bytes.len()), |mut text, byte| {
         // Writing to a `String` cannot fail.

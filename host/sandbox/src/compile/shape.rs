@@ -54,6 +54,14 @@ impl Shape {
     /// # Errors
     /// `ShapeError` at the first limit of `bounds` that is exceeded, or the first byte that cannot be read.
     pub(crate) fn of(bytes: &[u8], bounds: Bounds) -> Result<Self, ShapeError> {
+        Self::counted(bytes, bounds).map(|(shape, _)| shape)
+    }
+
+    /// As [`Shape::of`], with all counts.
+    ///
+    /// # Errors
+    /// As [`Shape::of`].
+    pub(crate) fn counted(bytes: &[u8], bounds: Bounds) -> Result<(Self, Tallies), ShapeError> {
         let mut counter = Counter::new(bytes, bounds);
         for payload in Parser::new(0).parse_all(bytes) {
             counter.payload(payload?)?;
@@ -128,8 +136,8 @@ impl<'a> Counter<'a> {
         Self { bytes, tallies: Tallies::new(bounds), frames: Vec::new(), sizes, shape }
     }
 
-    fn finish(self) -> Shape {
-        Shape { code_bytes: self.tallies.code_bytes.found, ..self.shape }
+    fn finish(self) -> (Shape, Tallies) {
+        (Shape { code_bytes: self.tallies.code_bytes.found, ..self.shape }, self.tallies)
     }
 
     fn payload(&mut self, payload: Payload<'_>) -> Result<(), ShapeError> {

@@ -1,6 +1,7 @@
 //! The tool stage: functions that plugins offer to the model.
 
 mod definition;
+pub(crate) mod functions;
 mod v1;
 
 use firebox_contract::{BoxFuture, Error, Stage, ToolCall, ToolContent, ToolDefinition, ToolHook, ToolOutcome};

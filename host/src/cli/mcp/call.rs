@@ -52,7 +52,11 @@ pub fn run(args: Args, io: &mut Io) -> Result<(), CliError> {
     Ok(())
 }
 
-fn object(outcome: &ToolOutcome) -> Result<Value, CliError> {
+/// The result of a tool as a JSON object.
+///
+/// # Errors
+/// `Error::Internal`, if a structured result is not JSON.
+pub(in crate::cli) fn object(outcome: &ToolOutcome) -> Result<Value, CliError> {
     let block = |block: &ToolContent| {
         Ok::<Value, CliError>(match block {
             ToolContent::Text(text) => json!({ "type": "text", "text": text }),
@@ -75,7 +79,7 @@ fn object(outcome: &ToolOutcome) -> Result<Value, CliError> {
 }
 
 /// Prints the progress of a call, if standard error is a terminal.
-struct ProgressPrinter;
+pub(in crate::cli) struct ProgressPrinter;
 
 impl Progress for ProgressPrinter {
     fn report(&self, done: f64, total: Option<f64>, message: Option<&str>) {

@@ -78,7 +78,8 @@ pub fn lines(host: &Host, finish: &Finish) -> String {
         );
     }
     for plugin in &finish.plugins {
-        out.push_str(&plugin_line(plugin));
+        out.push_str(&use_line(plugin));
+        out.push('\n');
     }
     out
 }
@@ -102,9 +103,11 @@ fn cached(usage: &Usage) -> String {
     }
 }
 
-fn plugin_line(plugin: &PluginUse) -> String {
+/// One line about what a plugin used at one stage.
+#[must_use]
+pub fn use_line(plugin: &PluginUse) -> String {
     format!(
-        "plugin   {} at {}: {} calls, {} fuel, {:.2} MiB, {:.2} ms\n",
+        "plugin   {} at {}: {} calls, {} fuel, {:.2} MiB, {:.2} ms",
         plugin.plugin,
         plugin.stage,
         plugin.calls,
@@ -181,7 +184,9 @@ pub fn json(host: &Host, finish: &Finish, events: &[Event]) -> Value {
     })
 }
 
-fn plugin_json(plugin: &PluginUse) -> Value {
+/// What a plugin used at one stage, as a JSON object.
+#[must_use]
+pub fn plugin_json(plugin: &PluginUse) -> Value {
     json!({
         "plugin": plugin.plugin, "stage": plugin.stage.as_str(), "calls": plugin.calls, "fuel": plugin.fuel,
         "memory_peak_bytes": plugin.memory_peak_bytes, "ms": millis(plugin.elapsed),

@@ -45,8 +45,8 @@ impl Bounds {
 /// A count with its limit.
 #[derive(Debug, Clone)]
 pub(crate) struct Tally {
-    what: &'static str,
-    limit: u64,
+    pub(crate) what: &'static str,
+    pub(crate) limit: u64,
     /// The number that is always allowed, even if the component has little code.
     small: u64,
     remedy: &'static str,

@@ -1,0 +1,33 @@
+use super::*;
+
+fn parse_error(text: &str) -> String {
+    parse(text, "cases.toml").expect_err("refused").to_string()
+}
+
+#[test]
+fn a_case_that_cannot_be_run_is_named_with_the_reason() {
+    let head = "[[case]]\nname = \"a\"\n";
+    let rows = [
+        (String::new(), "has no case"),
+        (format!("{head}stage = \"tools\"\n"), "no stage \"tools\""),
+        (format!("{head}stage = \"text\"\ninput = \"x\"\n"), "text has chunks"),
+        (format!("{head}stage = \"tool\"\n"), "tool has a tool"),
+        (format!("{head}stage = \"prompt\"\ninput = \"x\"\nexpect = \"y\"\nfault = \"z\"\n"), "both expect and fault"),
+        (format!("{head}stage = \"prompt\"\ninputs = \"x\"\n"), "line 4"),
+        ("[[case]\n".to_owned(), "line 1"),
+    ];
+    for (text, word) in rows {
+        let error = parse_error(&text);
+        assert!(error.contains(word), "{error} should contain {word}");
+    }
+}
+
+#[test]
+fn a_case_is_met_by_its_answer_or_its_fault_only() {
+    let text = "[[case]]\nname = \"a\"\nstage = \"text\"\nchunks = []\n";
+    let case = |more: &str| parse(&format!("{text}{more}"), "cases.toml").expect("cases").remove(0);
+    let (answer, fault) = (Answer::Text("x".to_owned()), Answer::Fault("f".to_owned(), String::new()));
+    assert!(case("expect = \"x\"\n").is_met(&answer) && !case("expect = \"x\"\n").is_met(&fault));
+    assert!(case("fault = \"f\"\n").is_met(&fault) && !case("fault = \"f\"\n").is_met(&answer));
+    assert!(!case("").is_met(&answer) && !case("expect = \"y\"\n").is_met(&answer));
+}

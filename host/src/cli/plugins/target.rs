@@ -1,0 +1,171 @@
+//! The plugin that a verb works on, and a chain of it alone.
+
+use std::io::Write as _;
+use std::path::Path;
+use std::time::Duration;
+
+use clap::Args as ClapArgs;
+use firebox_contract::{LogLine, PluginUse, limits};
+use firebox_sandbox::{PluginChain, PluginSpec};
+
+use crate::cli::options::{PluginOptions, parse_bytes, parse_duration};
+use crate::cli::output::{self, stats};
+use crate::cli::termination::Termination;
+use crate::cli::{Io, notice};
+use crate::error::CliError;
+use crate::plugins::{self, sandbox};
+use crate::system::threads;
+
+/// Which plugin, and with which configuration and limits.
+#[derive(ClapArgs, Debug, Clone)]
+#[command(next_help_heading = "Plugin")]
+pub(super) struct Target {
+    /// The plugin: a NAME of `firebox plugins list`, the PATH of a component, or a folder with plugin.toml
+    #[arg(long = "plugin", value_name = "NAME|PATH", default_value = ".")]
+    pub(super) plugin: String,
+    #[command(flatten)]
+    settings: Settings,
+}
+
+/// The configuration and the limits of a plugin.
+#[derive(ClapArgs, Debug, Clone, Default)]
+#[command(next_help_heading = "Plugin")]
+pub(super) struct Settings {
+    /// Configuration of the plugin: a JSON object
+    #[arg(long = "plugin-config", value_name = "JSON")]
+    config: Option<String>,
+    /// Maximum fuel of each call (1 ms of work is about 10 million)
+    #[arg(long, value_name = "N")]
+    fuel: Option<u64>,
+    /// Maximum memory of each instance, such as 64MiB (a number without unit: MiB)
+    #[arg(long, value_name = "SIZE", value_parser = parse_bytes)]
+    plugin_memory: Option<usize>,
+    /// Maximum time of each call, such as 500ms or 2s (a number without unit: milliseconds)
+    #[arg(long, value_name = "TIME", value_parser = parse_duration)]
+    plugin_timeout: Option<Duration>,
+    /// Allow the plugin to use a capability that it asks for (repeatable)
+    #[arg(long = "grant", value_name = "CAPABILITY")]
+    grants: Vec<String>,
+}
+
+impl Target {
+    /// The plugin `plugin` with its own limits.
+    pub(super) fn of(plugin: &str) -> Self {
+        Self { plugin: plugin.to_owned(), settings: Settings::default() }
+    }
+
+    /// The plugin, with its limits and grants.
+    ///
+    /// # Errors
+    /// As [`Settings::spec`].
+    pub(super) fn spec(&self) -> Result<PluginSpec, CliError> {
+        self.settings.spec(&self.plugin)
+    }
+
+    /// Runs `work` with a chain of the plugin alone. Ctrl-C ends it.
+    ///
+    /// # Errors
+    /// The errors of loading the plugin, and those of `work`.
+    pub(super) fn with_chain<T>(
+        &self,
+        io: &mut Io,
+        work: impl AsyncFnOnce(&PluginChain, &mut Io) -> Result<T, CliError>,
+    ) -> Result<T, CliError> {
+        with_chain(self.spec()?, io, work)
+    }
+}
+
+impl Settings {
+    /// The plugin `asked` with these settings.
+    ///
+    /// # Errors
+    /// As [`plugins::resolve`]; a `CliError` of usage for a project that is not built yet.
+    pub(super) fn spec(&self, asked: &str) -> Result<PluginSpec, CliError> {
+        built(asked)?;
+        let config = |json: &String| plugins::name_of(asked).map(|name| format!("{name}={json}"));
+        let options = PluginOptions {
+            plugins: vec![asked.to_owned()],
+            configs: self.config.iter().map(config).collect::<Result<_, _>>()?,
+            fuel: self.fuel,
+            plugin_memory: self.plugin_memory,
+            plugin_timeout: self.plugin_timeout,
+            grants: self.grants.clone(),
+            no_tools: true,
+            tool_rounds: limits::TOOL_ROUNDS_DEFAULT,
+        };
+        let resolved = plugins::resolve(&options, false)?;
+        resolved.into_iter().next().ok_or_else(|| CliError::usage(format!("there is no plugin \"{asked}\"")))
+    }
+}
+
+/// # Errors
+/// A `CliError` of usage, if `asked` is a folder without a plugin in it or whose component is not there.
+fn built(asked: &str) -> Result<(), CliError> {
+    let folder = Path::new(asked);
+    if !folder.is_dir() || plugins::is_builtin(asked) {
+        return Ok(());
+    }
+    let shown = output::line(asked, limits::CHAT_SHOWN_CHARACTERS_MAX);
+    if !folder.join("plugin.toml").exists() {
+        return Err(CliError::usage(format!(
+            "there is no plugin.toml in the folder \"{shown}\"; go to the folder of a plugin, or give one with its \
+             path or name"
+        )));
+    }
+    let name = plugins::name_of(asked)?;
+    if folder.join(format!("{name}.wasm")).exists() {
+        return Ok(());
+    }
+    Err(CliError::usage(format!(
+        "the plugin in \"{shown}\" is not built: there is no {name}.wasm beside its plugin.toml; run: firebox plugins build {shown}"
+    )))
+}
+
+/// Runs `work` with a chain of `spec` alone. Ctrl-C ends it.
+///
+/// # Errors
+/// The errors of loading the plugin, and those of `work`.
+pub(super) fn with_chain<T>(
+    spec: PluginSpec,
+    io: &mut Io,
+    work: impl AsyncFnOnce(&PluginChain, &mut Io) -> Result<T, CliError>,
+) -> Result<T, CliError> {
+    let runtime = threads::runtime(Some(2))?;
+    Termination::default().listen(&runtime)?;
+    runtime.block_on(async {
+        tokio::select! {
+            result = async {
+                let mut notes = Vec::new();
+                let chain = sandbox::load_chain(vec![spec], notice(), &mut notes).await?;
+                for note in notes {
+                    writeln!(io.err, "firebox: {note}")?;
+                }
+                work(&chain, io).await
+            } => result,
+            _ = tokio::signal::ctrl_c() => Err(CliError::Interrupted),
+        }
+    })
+}
+
+/// Prints the lines that a plugin logged.
+///
+/// # Errors
+/// `CliError::Output`.
+pub(super) fn print_log(log: &[LogLine], io: &mut Io) -> Result<(), CliError> {
+    for line in log {
+        let message = output::line(&line.message, limits::CHAT_SHOWN_CHARACTERS_MAX);
+        writeln!(io.err, "plugin {} {}: {message}", line.plugin, line.level)?;
+    }
+    Ok(())
+}
+
+/// Prints one line for each stage that ran.
+///
+/// # Errors
+/// `CliError::Output`.
+pub(super) fn print_uses(uses: &[PluginUse], io: &mut Io) -> Result<(), CliError> {
+    for row in uses {
+        writeln!(io.err, "{}", stats::use_line(row))?;
+    }
+    Ok(())
+}

@@ -1,0 +1,183 @@
+//! From a core module to a component: the module takes the place of the empty one in a shell.
+//!
+//! A shell is a component that was made around an empty module with the imports and exports of a stage
+//! (`plugins/c-bindings`). Everything around the module depends on these names and types alone. The host checks the whole
+//! component when it is loaded, as any other.
+
+const HEADER_BYTES: usize = 8;
+const COMPONENT: &[u8] = b"\0asm\x0d\0\x01\0";
+const MODULE: &[u8] = b"\0asm\x01\0\0\0";
+/// The section of a component that is a core module.
+const MODULE_SECTION: u8 = 1;
+/// The sections of a module that this file reads.
+const IMPORTS: u8 = 2;
+const EXPORTS: u8 = 7;
+
+/// One section: its id, and its content.
+type Section<'a> = (u8, &'a [u8]);
+
+/// The component that `shell` becomes with `module` in it.
+///
+/// # Errors
+/// What the module imports that a plugin cannot have, or lacks.
+pub(super) fn fill(shell: &[u8], module: &[u8]) -> Result<Vec<u8>, String> {
+    let sections = sections(shell, COMPONENT)?;
+    let at = sections.iter().position(|section| section.0 == MODULE_SECTION).ok_or("the shell has no module")?;
+    let empty = sections.get(at).map(|section| section.1).unwrap_or_default();
+    check(empty, module)?;
+    let mut component = COMPONENT.to_vec();
+    for (index, (id, content)) in sections.into_iter().enumerate() {
+        let content = if index == at { module } else { content };
+        component.push(id);
+        write_number(&mut component, content.len());
+        component.extend_from_slice(content);
+    }
+    Ok(component)
+}
+
+/// # Errors
+/// The first import of `module` that `empty` does not have, or the first export that it lacks.
+fn check(empty: &[u8], module: &[u8]) -> Result<(), String> {
+    let (given, found) = (names(empty)?, names(module)?);
+    if let Some((from, name)) = found.imports.iter().find(|import| !given.imports.contains(import)) {
+        return Err(format!(
+            "the code needs \"{name}\" of \"{from}\", which a plugin does not have: it has no files, network, clock or \
+             environment; leave out the call, or define the function"
+        ));
+    }
+    match given.exports.iter().find(|export| !found.exports.contains(export)) {
+        None => Ok(()),
+        Some(export) => Err(format!("the code lacks the function for \"{export}\"; bindings/plugin.h declares it")),
+    }
+}
+
+/// The names of the imports and exports of a module.
+#[derive(Default)]
+struct Names {
+    imports: Vec<(String, String)>,
+    exports: Vec<String>,
+}
+
+fn names(module: &[u8]) -> Result<Names, String> {
+    let mut names = Names::default();
+    for (id, content) in sections(module, MODULE)? {
+        let mut reader = Reader(content);
+        match id {
+            IMPORTS => {
+                for _ in 0..reader.number()? {
+                    names.imports.push((reader.name()?, reader.name()?));
+                    // A function and its type: the compiler imports nothing else.
+                    if reader.byte()? != 0 {
+                        return Err("the module imports something that is not a function".to_owned());
+                    }
+                    reader.number()?;
+                }
+            }
+            EXPORTS => {
+                for _ in 0..reader.number()? {
+                    names.exports.push(reader.name()?);
+                    reader.byte()?;
+                    reader.number()?;
+                }
+            }
+            _ => {}
+        }
+    }
+    Ok(names)
+}
+
+fn sections<'a>(bytes: &'a [u8], header: &[u8]) -> Result<Vec<Section<'a>>, String> {
+    if !bytes.starts_with(header) {
+        return Err("the compiler wrote no WebAssembly module".to_owned());
+    }
+    let mut reader = Reader(bytes.get(HEADER_BYTES..).unwrap_or_default());
+    let mut sections = Vec::new();
+    while !reader.0.is_empty() {
+        let id = reader.byte()?;
+        let length = reader.number()?;
+        sections.push((id, reader.bytes(length)?));
+    }
+    Ok(sections)
+}
+
+/// Reads numbers and names of the binary format.
+struct Reader<'a>(&'a [u8]);
+
+impl<'a> Reader<'a> {
+    fn byte(&mut self) -> Result<u8, String> {
+        self.bytes(1).map(|bytes| bytes.first().copied().unwrap_or_default())
+    }
+
+    fn bytes(&mut self, count: usize) -> Result<&'a [u8], String> {
+        let cut = || "the module ends in the middle".to_owned();
+        let (taken, rest) = self.0.split_at_checked(count).ok_or_else(cut)?;
+        self.0 = rest;
+        Ok(taken)
+    }
+
+    /// A number of 7 bits a byte, lowest first.
+    fn number(&mut self) -> Result<usize, String> {
+        let mut number = 0_usize;
+        for shift in [0, 7, 14, 21, 28] {
+            let byte = self.byte()?;
+            number |= usize::from(byte & 0x7f) << shift;
+            if byte < 0x80 {
+                return Ok(number);
+            }
+        }
+        Err("the module has a number that is too long".to_owned())
+    }
+
+    fn name(&mut self) -> Result<String, String> {
+        let length = self.number()?;
+        let bytes = self.bytes(length)?;
+        String::from_utf8(bytes.to_vec()).map_err(|_| "the module has a name that is not UTF-8".to_owned())
+    }
+}
+
+fn write_number(out: &mut Vec<u8>, mut number: usize) {
+    loop {
+        let low = (number & 0x7f) as u8;
+        number >>= 7;
+        if number == 0 {
+            return out.push(low);
+        }
+        out.push(low | 0x80);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SHELL: &[u8] = include_bytes!("../../../../plugins/templates/c/text/shell.wasm");
+
+    fn empty() -> Vec<u8> {
+        let sections = sections(SHELL, COMPONENT).expect("a shell");
+        sections.iter().find(|section| section.0 == MODULE_SECTION).expect("a module").1.to_vec()
+    }
+
+    #[test]
+    fn the_empty_module_itself_gives_the_shell_again() {
+        assert_eq!(fill(SHELL, &empty()).expect("a component"), SHELL);
+    }
+
+    #[test]
+    fn a_missing_function_and_an_unknown_import_are_named() {
+        let error = fill(SHELL, MODULE).expect_err("it exports nothing");
+        assert!(error.contains("lacks the function"), "{error}");
+        let import = b"\x02\x13\x01\x06system\x08get_time\x00\x00";
+        let error = fill(SHELL, &[MODULE, import].concat()).expect_err("it imports");
+        assert!(error.contains("\"get_time\" of \"system\""), "{error}");
+    }
+
+    #[test]
+    fn bytes_that_are_cut_off_anywhere_are_an_error() {
+        let module = empty();
+        for length in 0..module.len() {
+            // A cut between two sections leaves a module that lacks exports, which is an error too.
+            assert!(fill(SHELL, &module[..length]).is_err() || length > module.len() / 2, "{length}");
+        }
+        assert!(fill(SHELL, b"\0asm\x01\0\0\0\x02\xff\xff\xff\xff\xff\xff").is_err());
+    }
+}

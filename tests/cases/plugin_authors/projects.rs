@@ -1,0 +1,225 @@
+//! Projects of plugins outside of this repository, in every language: made, built, tested, checked, run and installed with
+//! the commands that the guide names. The toolchains are the real ones.
+
+use std::path::{Path, PathBuf};
+
+use super::toolchains;
+use crate::harness::{Firebox, Run, root, scratch};
+
+/// An empty folder outside of the repository.
+fn outside(name: &str) -> PathBuf {
+    let path = std::env::temp_dir().join(format!("firebox-test-{}-{name}", std::process::id()));
+    // An earlier run may have left the folder.
+    drop(std::fs::remove_dir_all(&path));
+    std::fs::create_dir_all(&path).expect("made");
+    path
+}
+
+/// A command of an author in `folder`.
+fn author(folder: &Path, args: &[&str]) -> Firebox {
+    let toolchains = toolchains();
+    let author =
+        Firebox::new(args).current_dir(folder).env("FIREBOX_DEVICE", "cpu").env("FIREBOX_DATA", scratch("author-data"));
+    toolchains.iter().fold(author, |author, (name, value)| author.env(name, value))
+}
+
+fn run(folder: &Path, args: &[&str]) -> Run {
+    author(folder, args).run()
+}
+
+/// Each stage's template does in every language what the cases of the template say.
+fn every_stage(language: &str) {
+    let above = outside(language);
+    for stage in ["tool", "prompt", "text"] {
+        let name = format!("my-{stage}");
+        run(&above, &["plugins", "new", &name, "--lang", language, "--stage", stage]).expect_code(0);
+        let folder = above.join(&name);
+        let missing = run(&folder, &["plugins", "check"]).expect_code(2);
+        assert!(missing.stderr.contains("firebox plugins build"), "{}", missing.stderr);
+        let built = run(&folder, &["plugins", "build"]).expect_code(0);
+        assert!(built.stdout.contains(&format!("stages: {stage}")), "{}", built.stdout);
+        let tested = run(&folder, &["plugins", "test"]).expect_code(0);
+        assert!(tested.stdout.contains("cases passed"), "{}", tested.stdout);
+        run(&folder, &["plugins", "check"]).expect_code(0);
+        let report = run(&folder, &["plugins", "inspect", "--json"]).expect_code(0).json();
+        let imports = report["imports"].as_array().expect("imports");
+        assert!(
+            imports.iter().all(|row| row["name"].as_str().is_some_and(|name| name.starts_with("firebox:plugin/"))),
+            "a plugin of a template imports nothing of WASI: {imports:?}"
+        );
+        assert_eq!(report["info"]["name"], name.as_str());
+    }
+    let called = run(&above.join("my-tool"), &["plugins", "call", "tool", "shout", r#"{"text": "é\u0041 \"x\""}"#]);
+    assert!(called.expect_code(0).stdout.contains("A \"X\""));
+    let refused = run(&above.join("my-prompt"), &["run", "--plugin", ".", "my password is 1234"]).expect_code(4);
+    assert!(refused.stderr.contains("please do not send passwords"), "{}", refused.stderr);
+    let loud =
+        run(&above.join("my-text"), &["run", "--no-tools", "--plugin", ".", "--max-tokens", "8", "hi"]).expect_code(0);
+    assert!(loud.stdout.contains("HELLO"), "{}", loud.stdout);
+    std::fs::remove_dir_all(above).expect("removable");
+}
+
+#[test]
+fn a_project_in_rust_builds_and_runs_outside_of_a_clone() {
+    every_stage("rust");
+}
+
+#[test]
+fn a_project_in_c_builds_and_runs_outside_of_a_clone() {
+    every_stage("c");
+}
+
+#[test]
+fn a_project_in_javascript_builds_and_runs_outside_of_a_clone() {
+    every_stage("js");
+}
+
+#[test]
+fn a_project_in_python_builds_and_runs_outside_of_a_clone() {
+    every_stage("python");
+}
+
+#[test]
+fn printf_of_a_plugin_in_c_goes_to_the_log_and_files_are_refused_by_name() {
+    let above = outside("c-system");
+    run(&above, &["plugins", "new", "noisy", "--lang", "c", "--stage", "text"]).expect_code(0);
+    let folder = above.join("noisy");
+    let source = std::fs::read_to_string(folder.join("main.c")).expect("readable");
+    let edit = |statement: &str| {
+        let text = source.replace("  ret->tag =", &format!("  {statement}\n  ret->tag ="));
+        std::fs::write(folder.join("main.c"), format!("#include <stdio.h>\n{text}")).expect("written");
+    };
+    edit(r#"printf("saw %zu bytes\n", chunk->len);"#);
+    run(&folder, &["plugins", "build"]).expect_code(0);
+    let called = run(&folder, &["plugins", "call", "text", "hi"]).expect_code(0);
+    assert_eq!((called.stdout.as_str(), called.stderr.as_str()), ("HI\n", "plugin noisy info: saw 2 bytes\n"));
+    edit(r#"if (fopen("/etc/passwd", "r")) abort();"#);
+    let refused = run(&folder, &["plugins", "build"]).expect_code(5);
+    assert!(refused.stderr.contains("which a plugin does not have"), "{}", refused.stderr);
+    edit("this is no C;");
+    let broken = run(&folder, &["plugins", "build"]).expect_code(5);
+    assert!(broken.stderr.contains("main.c:") && broken.stderr.contains("compiling failed"), "{}", broken.stderr);
+    std::fs::remove_dir_all(above).expect("removable");
+}
+
+#[test]
+fn a_missing_tool_is_named_with_the_command_that_installs_it() {
+    let above = outside("missing");
+    for (language, word) in [
+        ("rust", "https://rustup.rs"),
+        ("c", "sudo apt install clang lld wasi-libc libclang-rt-14-dev-wasm32"),
+        ("js", "sudo apt install nodejs npm"),
+        ("python", "sudo apt install python3 python3-venv"),
+    ] {
+        let name = format!("in-{language}");
+        run(&above, &["plugins", "new", &name, "--lang", language]).expect_code(0);
+        let bare =
+            Firebox::new(["plugins", "build", &name]).current_dir(&above).env("PATH", &above).env("CC", "").run();
+        let error = bare.expect_code(2).stderr;
+        assert!(error.contains(word) && error.contains("there is no program"), "{language}: {error}");
+    }
+    let unknown = run(&above, &["plugins", "build", "nowhere"]).expect_code(2);
+    assert!(unknown.stderr.contains("firebox plugins new"), "{}", unknown.stderr);
+    let again = run(&above, &["plugins", "new", "in-c", "--lang", "c"]).expect_code(2);
+    assert!(again.stderr.contains("not empty"), "{}", again.stderr);
+    std::fs::remove_dir_all(above).expect("removable");
+}
+
+/// A folder with a built-in plugin under another name.
+fn copied(name: &str) -> PathBuf {
+    let folder = outside(name);
+    std::fs::copy(root().join("plugins/prebuilt/calculator.wasm"), folder.join("sums.wasm")).expect("copied");
+    std::fs::write(folder.join("plugin.toml"), "id = \"sums\"\nversion = \"1.2.3\"\nstages = [\"tool\"]\n")
+        .expect("written");
+    folder
+}
+
+#[test]
+fn cases_compare_answers_and_faults_and_update_writes_them() {
+    let folder = copied("cases");
+    let case = |name: &str, arguments: &str, more: &str| {
+        format!(
+            "[[case]]\nname = \"{name}\"\nstage = \"tool\"\ntool = \"calculator\"\narguments = '{arguments}'\n{more}\n"
+        )
+    };
+    let sum = |more: &str| case("sum", r#"{"expression": "1+2"}"#, more);
+    let zero = |more: &str| case("zero", r#"{"expression": "1/0"}"#, more);
+    let write = |text: String| std::fs::write(folder.join("cases.toml"), text).expect("written");
+    write(sum("expect = \"3\"") + &zero("fault = \"tool_error\""));
+    assert!(run(&folder, &["plugins", "test"]).expect_code(0).stdout.contains("2 of 2 cases passed"));
+    write("# mine\n".to_owned() + &sum("expect = \"4\"") + &zero(""));
+    let failed = run(&folder, &["plugins", "test"]).expect_code(5);
+    assert!(
+        failed.stdout.contains("expected the answer \"4\"") && failed.stdout.contains("got      the answer \"3\""),
+        "{}",
+        failed.stdout
+    );
+    assert!(failed.stdout.contains("0 of 2"), "{}", failed.stdout);
+    run(&folder, &["plugins", "test", "--update"]).expect_code(0);
+    let written = std::fs::read_to_string(folder.join("cases.toml")).expect("readable");
+    assert!(written.starts_with("# mine\n") && written.contains("fault = \"tool_error\""), "{written}");
+    run(&folder, &["plugins", "test"]).expect_code(0);
+    let starved = run(&folder, &["plugins", "test", "--fuel", "30000", "--update"]);
+    let written = std::fs::read_to_string(folder.join("cases.toml")).expect("readable");
+    assert!(starved.code == Some(5) || written.contains("plugin_out_of_fuel"), "{written}");
+    write(sum("expcet = \"3\""));
+    let typo = run(&folder, &["plugins", "test"]).expect_code(2);
+    assert!(typo.stderr.contains("cases.toml\", line 6") && typo.stderr.contains("expcet"), "{}", typo.stderr);
+    std::fs::remove_dir_all(folder).expect("removable");
+}
+
+#[test]
+fn an_installed_plugin_is_used_by_its_name_until_it_is_removed() {
+    let folder = copied("install");
+    let data = outside("install-data");
+    let run = |args: &[&str]| author(&folder, args).env("FIREBOX_DATA", &data).run();
+    let wrong = run(&["plugins", "install", "--sha256", "00"]).expect_code(4);
+    assert!(wrong.stderr.contains("was not installed"), "{}", wrong.stderr);
+    let installed = run(&["plugins", "install"]).expect_code(0).stdout;
+    assert!(installed.contains("installed sums"), "{installed}");
+    let list = run(&["plugins", "list"]).expect_code(0).stdout;
+    assert!(
+        list.lines().any(|line| line.starts_with("sums") && line.contains("1.2.3") && line.contains("installed")),
+        "{list}"
+    );
+    let call = ["plugins", "call", "tool", "calculator", r#"{"expression": "6*7"}"#, "--plugin", "sums"];
+    assert_eq!(run(&call).expect_code(0).stdout, "42\n");
+    run(&["plugins", "remove", "sums"]).expect_code(0);
+    assert!(run(&call).expect_code(2).stderr.contains("there is no plugin \"sums\""));
+    for name in ["sums", "../sums", "", "."] {
+        assert!(run(&["plugins", "remove", name]).expect_code(2).stderr.contains("is not installed"), "{name}");
+    }
+    let component = root().join("plugins/prebuilt/redact.wasm").display().to_string();
+    assert!(run(&["plugins", "install", &component]).expect_code(2).stderr.contains("built-in"));
+    assert!(folder.join("sums.wasm").is_file(), "the author's file stays");
+    for path in [folder, data] {
+        std::fs::remove_dir_all(path).expect("removable");
+    }
+}
+
+#[test]
+fn watch_builds_again_after_a_change() {
+    let above = outside("watch");
+    run(&above, &["plugins", "new", "loud", "--lang", "c", "--stage", "text"]).expect_code(0);
+    let folder = above.join("loud");
+    let mut watching = author(&folder, &["plugins", "watch", "--idle", "20"]);
+    let mut child = watching.spawn();
+    let component = folder.join("loud.wasm");
+    let wait = |what: &str, done: &dyn Fn() -> bool| {
+        let begun = std::time::Instant::now();
+        while !done() {
+            assert!(begun.elapsed().as_secs() < 120, "{what} did not happen");
+            std::thread::sleep(std::time::Duration::from_millis(100));
+        }
+    };
+    wait("the first build", &|| component.is_file());
+    let first = std::fs::read(&component).expect("readable");
+    let source = std::fs::read_to_string(folder.join("main.c")).expect("readable");
+    std::fs::write(folder.join("main.c"), source.replace("\"0.1.0\"", "\"0.2.0\"")).expect("written");
+    wait("the second build", &|| std::fs::read(&component).is_ok_and(|bytes| bytes != first));
+    child.kill().expect("killable");
+    child.wait().expect("waitable");
+    let inspected = run(&folder, &["plugins", "inspect", "--json"]).expect_code(0).json();
+    assert_eq!(inspected["info"]["version"], "0.2.0");
+    std::fs::remove_dir_all(above).expect("removable");
+}
