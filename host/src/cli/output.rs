@@ -9,6 +9,7 @@ pub mod stats;
 pub(super) mod table;
 
 use std::io::{self, IsTerminal, Write};
+use std::process::Stdio;
 
 use firebox_contract::limits;
 
@@ -44,6 +45,11 @@ pub(crate) fn binary_stdout() -> Option<io::Stdout> {
 /// Whether standard error is a terminal.
 pub(crate) fn stderr_is_terminal() -> bool {
     io::stderr().is_terminal()
+}
+
+/// Standard error for the output of a program that this one starts, such as a compiler.
+pub(crate) fn stderr_of_child() -> Stdio {
+    Stdio::from(io::stderr())
 }
 
 /// Standard error. If it is a terminal, control characters are removed.

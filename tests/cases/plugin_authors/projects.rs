@@ -1,18 +1,16 @@
 //! Projects of plugins outside of this repository, in every language: made, built, tested, checked, run and installed with
 //! the commands that the guide names. The toolchains are the real ones.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
+
+use tempfile::TempDir;
 
 use super::toolchains;
 use crate::harness::{Firebox, Run, root, scratch};
 
-/// An empty folder outside of the repository.
-fn outside(name: &str) -> PathBuf {
-    let path = std::env::temp_dir().join(format!("firebox-test-{}-{name}", std::process::id()));
-    // An earlier run may have left the folder.
-    drop(std::fs::remove_dir_all(&path));
-    std::fs::create_dir_all(&path).expect("made");
-    path
+/// An empty folder outside of the repository. It is removed at the end of the test.
+fn outside() -> TempDir {
+    tempfile::tempdir().expect("a folder")
 }
 
 /// A command of an author in `folder`.
@@ -29,10 +27,11 @@ fn run(folder: &Path, args: &[&str]) -> Run {
 
 /// Each stage's template does in every language what the cases of the template say.
 fn every_stage(language: &str) {
-    let above = outside(language);
+    let scratch_folder = outside();
+    let above = scratch_folder.path();
     for stage in ["tool", "prompt", "text"] {
         let name = format!("my-{stage}");
-        run(&above, &["plugins", "new", &name, "--lang", language, "--stage", stage]).expect_code(0);
+        run(above, &["plugins", "new", &name, "--lang", language, "--stage", stage]).expect_code(0);
         let folder = above.join(&name);
         let missing = run(&folder, &["plugins", "check"]).expect_code(2);
         assert!(missing.stderr.contains("firebox plugins build"), "{}", missing.stderr);
@@ -56,7 +55,6 @@ fn every_stage(language: &str) {
     let loud =
         run(&above.join("my-text"), &["run", "--no-tools", "--plugin", ".", "--max-tokens", "8", "hi"]).expect_code(0);
     assert!(loud.stdout.contains("HELLO"), "{}", loud.stdout);
-    std::fs::remove_dir_all(above).expect("removable");
 }
 
 #[test]
@@ -81,8 +79,9 @@ fn a_project_in_python_builds_and_runs_outside_of_a_clone() {
 
 #[test]
 fn printf_of_a_plugin_in_c_goes_to_the_log_and_files_are_refused_by_name() {
-    let above = outside("c-system");
-    run(&above, &["plugins", "new", "noisy", "--lang", "c", "--stage", "text"]).expect_code(0);
+    let scratch_folder = outside();
+    let above = scratch_folder.path();
+    run(above, &["plugins", "new", "noisy", "--lang", "c", "--stage", "text"]).expect_code(0);
     let folder = above.join("noisy");
     let source = std::fs::read_to_string(folder.join("main.c")).expect("readable");
     let edit = |statement: &str| {
@@ -99,12 +98,12 @@ fn printf_of_a_plugin_in_c_goes_to_the_log_and_files_are_refused_by_name() {
     edit("this is no C;");
     let broken = run(&folder, &["plugins", "build"]).expect_code(5);
     assert!(broken.stderr.contains("main.c:") && broken.stderr.contains("compiling failed"), "{}", broken.stderr);
-    std::fs::remove_dir_all(above).expect("removable");
 }
 
 #[test]
 fn a_missing_tool_is_named_with_the_command_that_installs_it() {
-    let above = outside("missing");
+    let scratch_folder = outside();
+    let above = scratch_folder.path();
     for (language, word) in [
         ("rust", "https://rustup.rs"),
         ("c", "sudo apt install clang lld wasi-libc libclang-rt-14-dev-wasm32"),
@@ -112,31 +111,30 @@ fn a_missing_tool_is_named_with_the_command_that_installs_it() {
         ("python", "sudo apt install python3 python3-venv"),
     ] {
         let name = format!("in-{language}");
-        run(&above, &["plugins", "new", &name, "--lang", language]).expect_code(0);
-        let bare =
-            Firebox::new(["plugins", "build", &name]).current_dir(&above).env("PATH", &above).env("CC", "").run();
+        run(above, &["plugins", "new", &name, "--lang", language]).expect_code(0);
+        let bare = Firebox::new(["plugins", "build", &name]).current_dir(above).env("PATH", above).env("CC", "").run();
         let error = bare.expect_code(2).stderr;
         assert!(error.contains(word) && error.contains("there is no program"), "{language}: {error}");
     }
-    let unknown = run(&above, &["plugins", "build", "nowhere"]).expect_code(2);
+    let unknown = run(above, &["plugins", "build", "nowhere"]).expect_code(2);
     assert!(unknown.stderr.contains("firebox plugins new"), "{}", unknown.stderr);
-    let again = run(&above, &["plugins", "new", "in-c", "--lang", "c"]).expect_code(2);
+    let again = run(above, &["plugins", "new", "in-c", "--lang", "c"]).expect_code(2);
     assert!(again.stderr.contains("not empty"), "{}", again.stderr);
-    std::fs::remove_dir_all(above).expect("removable");
 }
 
 /// A folder with a built-in plugin under another name.
-fn copied(name: &str) -> PathBuf {
-    let folder = outside(name);
-    std::fs::copy(root().join("plugins/prebuilt/calculator.wasm"), folder.join("sums.wasm")).expect("copied");
-    std::fs::write(folder.join("plugin.toml"), "id = \"sums\"\nversion = \"1.2.3\"\nstages = [\"tool\"]\n")
+fn copied() -> TempDir {
+    let folder = outside();
+    std::fs::copy(root().join("plugins/prebuilt/calculator.wasm"), folder.path().join("sums.wasm")).expect("copied");
+    std::fs::write(folder.path().join("plugin.toml"), "id = \"sums\"\nversion = \"1.2.3\"\nstages = [\"tool\"]\n")
         .expect("written");
     folder
 }
 
 #[test]
 fn cases_compare_answers_and_faults_and_update_writes_them() {
-    let folder = copied("cases");
+    let copy = copied();
+    let folder = copy.path();
     let case = |name: &str, arguments: &str, more: &str| {
         format!(
             "[[case]]\nname = \"{name}\"\nstage = \"tool\"\ntool = \"calculator\"\narguments = '{arguments}'\n{more}\n"
@@ -146,33 +144,34 @@ fn cases_compare_answers_and_faults_and_update_writes_them() {
     let zero = |more: &str| case("zero", r#"{"expression": "1/0"}"#, more);
     let write = |text: String| std::fs::write(folder.join("cases.toml"), text).expect("written");
     write(sum("expect = \"3\"") + &zero("fault = \"tool_error\""));
-    assert!(run(&folder, &["plugins", "test"]).expect_code(0).stdout.contains("2 of 2 cases passed"));
+    assert!(run(folder, &["plugins", "test"]).expect_code(0).stdout.contains("2 of 2 cases passed"));
     write("# mine\n".to_owned() + &sum("expect = \"4\"") + &zero(""));
-    let failed = run(&folder, &["plugins", "test"]).expect_code(5);
+    let failed = run(folder, &["plugins", "test"]).expect_code(5);
     assert!(
         failed.stdout.contains("expected the answer \"4\"") && failed.stdout.contains("got      the answer \"3\""),
         "{}",
         failed.stdout
     );
     assert!(failed.stdout.contains("0 of 2"), "{}", failed.stdout);
-    run(&folder, &["plugins", "test", "--update"]).expect_code(0);
+    run(folder, &["plugins", "test", "--update"]).expect_code(0);
     let written = std::fs::read_to_string(folder.join("cases.toml")).expect("readable");
     assert!(written.starts_with("# mine\n") && written.contains("fault = \"tool_error\""), "{written}");
-    run(&folder, &["plugins", "test"]).expect_code(0);
-    let starved = run(&folder, &["plugins", "test", "--fuel", "30000", "--update"]);
-    let written = std::fs::read_to_string(folder.join("cases.toml")).expect("readable");
-    assert!(starved.code == Some(5) || written.contains("plugin_out_of_fuel"), "{written}");
+    run(folder, &["plugins", "test"]).expect_code(0);
+    write(case("heavy", r#"{"expression": "2 ^ 60000 % 7919"}"#, "fault = \"plugin_out_of_fuel\""));
+    run(folder, &["plugins", "test", "--fuel", "100000"]).expect_code(0);
+    assert!(run(folder, &["plugins", "test"]).expect_code(5).stdout.contains("expected the fault plugin_out_of_fuel"));
     write(sum("expcet = \"3\""));
-    let typo = run(&folder, &["plugins", "test"]).expect_code(2);
+    let typo = run(folder, &["plugins", "test"]).expect_code(2);
     assert!(typo.stderr.contains("cases.toml\", line 6") && typo.stderr.contains("expcet"), "{}", typo.stderr);
-    std::fs::remove_dir_all(folder).expect("removable");
 }
 
 #[test]
 fn an_installed_plugin_is_used_by_its_name_until_it_is_removed() {
-    let folder = copied("install");
-    let data = outside("install-data");
-    let run = |args: &[&str]| author(&folder, args).env("FIREBOX_DATA", &data).run();
+    let copy = copied();
+    let folder = copy.path();
+    let data_folder = outside();
+    let data = data_folder.path();
+    let run = |args: &[&str]| author(folder, args).env("FIREBOX_DATA", data).run();
     let wrong = run(&["plugins", "install", "--sha256", "00"]).expect_code(4);
     assert!(wrong.stderr.contains("was not installed"), "{}", wrong.stderr);
     let installed = run(&["plugins", "install"]).expect_code(0).stdout;
@@ -192,15 +191,13 @@ fn an_installed_plugin_is_used_by_its_name_until_it_is_removed() {
     let component = root().join("plugins/prebuilt/redact.wasm").display().to_string();
     assert!(run(&["plugins", "install", &component]).expect_code(2).stderr.contains("built-in"));
     assert!(folder.join("sums.wasm").is_file(), "the author's file stays");
-    for path in [folder, data] {
-        std::fs::remove_dir_all(path).expect("removable");
-    }
 }
 
 #[test]
 fn watch_builds_again_after_a_change() {
-    let above = outside("watch");
-    run(&above, &["plugins", "new", "loud", "--lang", "c", "--stage", "text"]).expect_code(0);
+    let scratch_folder = outside();
+    let above = scratch_folder.path();
+    run(above, &["plugins", "new", "loud", "--lang", "c", "--stage", "text"]).expect_code(0);
     let folder = above.join("loud");
     let mut watching = author(&folder, &["plugins", "watch", "--idle", "20"]);
     let mut child = watching.spawn();
@@ -221,5 +218,66 @@ fn watch_builds_again_after_a_change() {
     child.wait().expect("waitable");
     let inspected = run(&folder, &["plugins", "inspect", "--json"]).expect_code(0).json();
     assert_eq!(inspected["info"]["version"], "0.2.0");
-    std::fs::remove_dir_all(above).expect("removable");
+}
+
+/// As the components for other hosts: plain functions, and not a word of Firebox in them.
+#[test]
+fn functions_of_another_hosts_component_are_tools() {
+    let scratch_folder = outside();
+    let above = scratch_folder.path();
+    // Fetches the toolchain.
+    run(above, &["plugins", "new", "any", "--lang", "js"]).expect_code(0);
+    run(above, &["plugins", "build", "any"]).expect_code(0);
+    let write = |name: &str, text: &str| std::fs::write(above.join(name), text).expect("written");
+    write(
+        "weather.wit",
+        "package acme:weather@1.0.0;
+         interface api {
+             enum unit { celsius, fahrenheit }
+             record place { name: string, at: option<tuple<f64, f64>> }
+             variant sky { clear, rain(u8) }
+             record day { high: s32, sky: sky }
+             forecast: func(place: place, unit: unit, days: option<u8>) -> result<list<day>, string>;
+         }
+         world weather { export api; export today: func() -> string; }",
+    );
+    write(
+        "weather.js",
+        "export const api = { forecast(place, unit, days) {
+             if (!place.name) throw 'a place has a name';
+             const high = unit === 'celsius' ? 20 : 68;
+             const day = { high, sky: place.at ? { tag: 'rain', val: 3 } : { tag: 'clear' } };
+             return Array(days ?? 1).fill(day);
+         } };
+         export function today() { return 'Monday'; }",
+    );
+    let tool =
+        scratch("cache").join("toolchains/componentize-qjs-0.4.5/node_modules/componentize-qjs/bin/componentize-qjs");
+    let mut build = std::process::Command::new("node");
+    build.current_dir(above).arg(tool).args([
+        "-w",
+        "weather.wit",
+        "-n",
+        "weather",
+        "-j",
+        "weather.js",
+        "-o",
+        "weather.wasm",
+    ]);
+    let built = build.args(["--stub-wasi", "--sync"]).output().expect("node runs");
+    assert!(built.status.success(), "{built:?}");
+    run(above, &["plugins", "check", "weather.wasm"]).expect_code(0);
+    let call = |tool: &str, arguments: &str| {
+        run(above, &["plugins", "call", "tool", tool, arguments, "--plugin", "weather.wasm"])
+    };
+    assert_eq!(call("today", "{}").expect_code(0).stdout, "Monday\n");
+    let days = call("forecast", r#"{"place": {"name": "Oslo", "at": [59.9, 10.7]}, "unit": "celsius", "days": 2}"#);
+    let day = serde_json::json!({ "high": 20, "sky": { "tag": "rain", "val": 3 } });
+    assert_eq!(days.expect_code(0).json(), serde_json::json!([day, day]));
+    let one = call("forecast", r#"{"place": {"name": "Oslo"}, "unit": "fahrenheit"}"#).expect_code(0).json();
+    assert_eq!(one, serde_json::json!([{ "high": 68, "sky": { "tag": "clear" } }]));
+    let refused = call("forecast", r#"{"place": {"name": ""}, "unit": "celsius"}"#).expect_code(5);
+    assert_eq!(refused.stdout, "a place has a name\n");
+    let misfit = call("forecast", r#"{"place": {"name": "Oslo"}, "unit": "kelvin"}"#).expect_code(2);
+    assert!(misfit.stderr.contains("do not fit") && misfit.stderr.contains("unit"), "{}", misfit.stderr);
 }

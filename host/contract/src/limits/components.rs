@@ -130,7 +130,7 @@ pub const PLUGIN_COMPILE_OUTPUT_BYTES_MAX: u64 = 4 * KIB as u64;
 
 /// Period at which a build that is running is reported.
 pub const PLUGIN_BUILD_NOTICE_PERIOD: Duration = Duration::from_secs(5);
-/// Time of one program of a toolchain, such as a compiler or a download of packages.
+/// Time of one program of a toolchain: a compiler, or a download of its packages.
 pub const PLUGIN_BUILD_TIME_MAX: Duration = Duration::from_secs(30 * 60);
 /// Bytes of `cases.toml`.
 pub const PLUGIN_CASES_BYTES_MAX: u64 = MIB as u64;

@@ -56,6 +56,8 @@ impl ComponentReport {
             &tallies.tables,
             &tallies.functions,
             &tallies.code_bytes,
+            &tallies.type_size,
+            &tallies.type_work,
         ];
         let counts = shown.map(|tally| ComponentCount { what: tally.what, found: tally.found, limit: tally.limit });
         let known = |name: String| {

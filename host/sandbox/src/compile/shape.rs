@@ -234,13 +234,19 @@ impl<'a> Counter<'a> {
         Ok(())
     }
 
-    /// Counts items of the component that is being read. Wasmtime visits each item again at every instantiation.
+    /// Counts items of the component that is being read, which may have a type of the component.
     fn items(&mut self, more: u64) -> Result<(), ShapeError> {
+        self.core_items(more)?;
+        self.type_use(more)
+    }
+
+    /// Counts items that have no component type, such as those of core modules. Wasmtime visits each item again at every
+    /// instantiation.
+    fn core_items(&mut self, more: u64) -> Result<(), ShapeError> {
         let component = self.component()?;
         component.cost.items = component.cost.items.saturating_add(more);
         let items = component.cost.items;
-        self.tallies.items.record(items)?;
-        self.type_use(more)
+        Ok(self.tallies.items.record(items)?)
     }
 
     /// Counts uses of value types. Each use is assumed to be of the largest type so far.
@@ -268,9 +274,9 @@ impl<'a> Counter<'a> {
                 component.cost.core_instances = component.cost.core_instances.saturating_add(1);
                 let instances = component.cost.core_instances;
                 self.tallies.core_instances.record(instances)?;
-                self.items(args.len() as u64)
+                self.core_items(args.len() as u64)
             }
-            Instance::FromExports(exports) => self.items(exports.len() as u64),
+            Instance::FromExports(exports) => self.core_items(exports.len() as u64),
         }
     }
 
@@ -293,7 +299,7 @@ impl<'a> Counter<'a> {
     }
 
     fn alias(&mut self, alias: &ComponentAlias<'_>) -> Result<(), ShapeError> {
-        self.items(1)?;
+        if let ComponentAlias::CoreInstanceExport { .. } = alias { self.core_items(1) } else { self.items(1) }?;
         self.sizes.alias(alias);
         match alias {
             ComponentAlias::Outer { kind: ComponentOuterAliasKind::Component, count, index } => {

@@ -9,7 +9,7 @@ use firebox_sandbox::PluginChain;
 use serde_json::{Value, json};
 
 use super::call::{bind, text, tool};
-use super::target::{self, Settings};
+use super::target::{self, PluginSettings};
 use crate::cli::Io;
 use crate::cli::output::table::TextTable;
 use crate::error::CliError;
@@ -21,7 +21,7 @@ pub(super) struct Args {
     #[arg(value_name = "NAME|PATH", default_value = ".")]
     plugin: String,
     #[command(flatten)]
-    settings: Settings,
+    settings: PluginSettings,
     /// Call this tool, with these arguments, as in shout={"text": "hi"}
     #[arg(long, value_name = "NAME=JSON")]
     tool: Option<String>,
@@ -37,7 +37,7 @@ pub(super) struct Args {
 }
 
 /// The measured calls of one stage.
-struct Measured {
+struct StageCost {
     stage: Stage,
     times: Vec<Duration>,
     fuel: u64,
@@ -57,7 +57,7 @@ pub(super) fn run(args: Args, io: &mut Io) -> Result<(), CliError> {
     let before = Instant::now();
     target::with_chain(spec, io, async |chain, io| {
         let loaded = before.elapsed();
-        let mut rows: Vec<Measured> = Vec::new();
+        let mut rows: Vec<StageCost> = Vec::new();
         let until = Instant::now() + Duration::from_secs(args.seconds);
         while rows.is_empty() || Instant::now() < until {
             let uses = round(chain, &args.text, called).await?;
@@ -101,11 +101,11 @@ async fn round(chain: &PluginChain, text: &str, called: Option<(&str, &str)>) ->
     Ok(uses)
 }
 
-fn add(rows: &mut Vec<Measured>, used: &PluginUse) {
+fn add(rows: &mut Vec<StageCost>, used: &PluginUse) {
     let calls = u32::try_from(used.calls).unwrap_or(u32::MAX).max(1);
     let fuel = used.fuel / u64::from(calls);
     let at = rows.iter().position(|row| row.stage == used.stage).unwrap_or_else(|| {
-        rows.push(Measured { stage: used.stage, times: Vec::new(), fuel, memory_peak_bytes: 0 });
+        rows.push(StageCost { stage: used.stage, times: Vec::new(), fuel, memory_peak_bytes: 0 });
         rows.len() - 1
     });
     let Some(row) = rows.get_mut(at) else { return };
@@ -116,7 +116,13 @@ fn add(rows: &mut Vec<Measured>, used: &PluginUse) {
     row.memory_peak_bytes = row.memory_peak_bytes.max(used.memory_peak_bytes);
 }
 
-fn show(loaded: Duration, from_cache: bool, rows: &mut [Measured], as_json: bool, io: &mut Io) -> Result<(), CliError> {
+fn show(
+    loaded: Duration,
+    from_cache: bool,
+    rows: &mut [StageCost],
+    as_json: bool,
+    io: &mut Io,
+) -> Result<(), CliError> {
     rows.iter_mut().for_each(|row| row.times.sort_unstable());
     if as_json {
         let rows: Vec<Value> = rows.iter().map(object).collect();
@@ -144,12 +150,12 @@ fn show(loaded: Duration, from_cache: bool, rows: &mut [Measured], as_json: bool
 }
 
 /// The time below which `percent` of the calls are, in microseconds. The times are sorted.
-fn micros(row: &Measured, percent: usize) -> f64 {
+fn micros(row: &StageCost, percent: usize) -> f64 {
     let at = (row.times.len() * percent / 100).min(row.times.len().saturating_sub(1));
     row.times.get(at).map_or(0.0, |time| time.as_secs_f64() * 1e6)
 }
 
-fn object(row: &Measured) -> Value {
+fn object(row: &StageCost) -> Value {
     json!({
         "stage": row.stage.as_str(), "calls": row.times.len(), "p50_us": micros(row, 50), "p99_us": micros(row, 99),
         "fuel": row.fuel, "memory_peak_bytes": row.memory_peak_bytes,
@@ -163,7 +169,7 @@ mod tests {
     #[test]
     fn a_percentile_is_one_of_the_measured_times() {
         let times = (1..=100).map(Duration::from_micros).collect();
-        let row = Measured { stage: Stage::Text, times, fuel: 0, memory_peak_bytes: 0 };
+        let row = StageCost { stage: Stage::Text, times, fuel: 0, memory_peak_bytes: 0 };
         assert!((micros(&row, 50) - 51.0).abs() < 1e-9 && (micros(&row, 99) - 100.0).abs() < 1e-9);
     }
 

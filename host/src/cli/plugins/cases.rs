@@ -135,7 +135,7 @@ fn parse(text: &str, shown: &str) -> Result<Vec<Case>, CliError> {
 
 /// What a plugin did in a case.
 #[derive(Debug, Clone, PartialEq, Eq)]
-enum Answer {
+enum CaseAnswer {
     /// Its answer.
     Text(String),
     /// The code of its fault, and the whole message.
@@ -164,10 +164,10 @@ impl Case {
         Ok(())
     }
 
-    fn is_met(&self, answer: &Answer) -> bool {
+    fn is_met(&self, answer: &CaseAnswer) -> bool {
         match (answer, &self.expect, &self.fault) {
-            (Answer::Text(text), Some(expected), None) => text == expected,
-            (Answer::Fault(code, _), None, Some(expected)) => code == expected,
+            (CaseAnswer::Text(text), Some(expected), None) => text == expected,
+            (CaseAnswer::Fault(code, _), None, Some(expected)) => code == expected,
             // A case without an expectation shows the answer, and fails until there is one.
             _ => false,
         }
@@ -175,7 +175,7 @@ impl Case {
 }
 
 /// Runs one case in instances of its own.
-async fn answer(chain: &PluginChain, case: &Case, io: &mut Io) -> Result<Answer, CliError> {
+async fn answer(chain: &PluginChain, case: &Case, io: &mut Io) -> Result<CaseAnswer, CliError> {
     let ran = match case.stage.as_str() {
         "prompt" => of_prompt(chain, case, io).await,
         "text" => of_text(chain, case, io).await,
@@ -183,18 +183,18 @@ async fn answer(chain: &PluginChain, case: &Case, io: &mut Io) -> Result<Answer,
     };
     match ran {
         Err(CliError::Host(Error::Fault(fault))) => {
-            Ok(Answer::Fault(fault.cause.code().to_owned(), Error::Fault(fault).to_string()))
+            Ok(CaseAnswer::Fault(fault.cause.code().to_owned(), Error::Fault(fault).to_string()))
         }
         other => other,
     }
 }
 
-async fn of_prompt(chain: &PluginChain, case: &Case, io: &mut Io) -> Result<Answer, CliError> {
+async fn of_prompt(chain: &PluginChain, case: &Case, io: &mut Io) -> Result<CaseAnswer, CliError> {
     let mut hooks = bind(chain).await?;
     let given = vec![Message::text(Role::User, case.input.as_deref().unwrap_or_default())];
     let verdict = hooks.process(given.clone()).await;
     target::print_log(&hooks.take_log(), io)?;
-    Ok(Answer::Text(match verdict? {
+    Ok(CaseAnswer::Text(match verdict? {
         PromptVerdict::Continue(messages) if messages == given => "unchanged".to_owned(),
         PromptVerdict::Continue(messages) => {
             let message = |message: &Message| format!("{}: {}", message.role.as_str(), message.content);
@@ -205,25 +205,25 @@ async fn of_prompt(chain: &PluginChain, case: &Case, io: &mut Io) -> Result<Answ
     }))
 }
 
-async fn of_text(chain: &PluginChain, case: &Case, io: &mut Io) -> Result<Answer, CliError> {
+async fn of_text(chain: &PluginChain, case: &Case, io: &mut Io) -> Result<CaseAnswer, CliError> {
     let mut hooks = bind(chain).await?;
     let passed = text::pass(hooks.as_mut(), case.chunks.clone().unwrap_or_default()).await;
     target::print_log(&hooks.take_log(), io)?;
-    Ok(Answer::Text(passed?.text()))
+    Ok(CaseAnswer::Text(passed?.text()))
 }
 
-async fn of_tool(chain: &PluginChain, case: &Case, io: &mut Io) -> Result<Answer, CliError> {
+async fn of_tool(chain: &PluginChain, case: &Case, io: &mut Io) -> Result<CaseAnswer, CliError> {
     let arguments = case.arguments.as_deref().unwrap_or("{}");
     let run = tool::call(chain, case.tool.as_deref().unwrap_or_default(), arguments).await?;
     target::print_log(&run.log, io)?;
     let outcome = run.outcome?;
     if outcome.is_error {
-        return Ok(Answer::Fault("tool_error".to_owned(), outcome.content));
+        return Ok(CaseAnswer::Fault("tool_error".to_owned(), outcome.content));
     }
-    Ok(Answer::Text(outcome.content))
+    Ok(CaseAnswer::Text(outcome.content))
 }
 
-fn report(case: &Case, answer: &Answer, update: bool, io: &mut Io) -> Result<(), CliError> {
+fn report(case: &Case, answer: &CaseAnswer, update: bool, io: &mut Io) -> Result<(), CliError> {
     let max = limits::CHAT_SHOWN_CHARACTERS_MAX;
     let name = line(&case.name, max);
     if update || case.is_met(answer) {
@@ -236,8 +236,8 @@ fn report(case: &Case, answer: &Answer, update: bool, io: &mut Io) -> Result<(),
         (None, None) => "nothing yet; write expect or fault, or run with --update".to_owned(),
     };
     let got = match answer {
-        Answer::Text(text) => format!("the answer {text:?}"),
-        Answer::Fault(code, message) => format!("the fault {code}: {message}"),
+        CaseAnswer::Text(text) => format!("the answer {text:?}"),
+        CaseAnswer::Fault(code, message) => format!("the fault {code}: {message}"),
     };
     Ok(writeln!(io.out, "        expected {}\n        got      {}", line(&expected, max), line(&got, max))?)
 }

@@ -8,7 +8,7 @@ use firebox_sandbox::{ComponentReport, Plugin, PluginSpec, SandboxError};
 use serde_json::{Value, json};
 
 use super::inspect::names;
-use super::target::{self, Settings};
+use super::target::{self, PluginSettings};
 use crate::cli::Io;
 use crate::cli::output::table::TextTable;
 use crate::error::CliError;
@@ -20,7 +20,7 @@ pub(super) struct Args {
     #[arg(value_name = "NAME|PATH", default_value = ".")]
     plugin: String,
     #[command(flatten)]
-    settings: Settings,
+    settings: PluginSettings,
     /// Print one JSON object
     #[arg(long)]
     json: bool,

@@ -7,7 +7,7 @@ use firebox_contract::{Stage, ToolDefinition, limits};
 use firebox_sandbox::{ComponentReport, Plugin, PluginSpec};
 use serde_json::{Value, json};
 
-use super::target::{self, Settings};
+use super::target::{self, PluginSettings};
 use crate::cli::Io;
 use crate::cli::output::line;
 use crate::error::CliError;
@@ -19,7 +19,7 @@ pub(super) struct Args {
     #[arg(value_name = "NAME|PATH", default_value = ".")]
     plugin: String,
     #[command(flatten)]
-    settings: Settings,
+    settings: PluginSettings,
     /// Print one JSON object
     #[arg(long)]
     json: bool,

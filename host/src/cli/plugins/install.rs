@@ -7,7 +7,7 @@ use clap::Args as ClapArgs;
 use firebox_contract::Error;
 use firebox_sandbox::ComponentReport;
 
-use super::target::{self, Settings};
+use super::target::{self, PluginSettings};
 use crate::cli::Io;
 use crate::error::CliError;
 use crate::plugins::installed;
@@ -22,7 +22,7 @@ pub(super) struct Args {
     #[arg(long, value_name = "HEX")]
     sha256: Option<String>,
     #[command(flatten)]
-    settings: Settings,
+    settings: PluginSettings,
 }
 
 /// Runs the command.

@@ -24,13 +24,13 @@ pub(super) struct Target {
     #[arg(long = "plugin", value_name = "NAME|PATH", default_value = ".")]
     pub(super) plugin: String,
     #[command(flatten)]
-    settings: Settings,
+    settings: PluginSettings,
 }
 
 /// The configuration and the limits of a plugin.
 #[derive(ClapArgs, Debug, Clone, Default)]
 #[command(next_help_heading = "Plugin")]
-pub(super) struct Settings {
+pub(super) struct PluginSettings {
     /// Configuration of the plugin: a JSON object
     #[arg(long = "plugin-config", value_name = "JSON")]
     config: Option<String>,
@@ -51,13 +51,13 @@ pub(super) struct Settings {
 impl Target {
     /// The plugin `plugin` with its own limits.
     pub(super) fn of(plugin: &str) -> Self {
-        Self { plugin: plugin.to_owned(), settings: Settings::default() }
+        Self { plugin: plugin.to_owned(), settings: PluginSettings::default() }
     }
 
     /// The plugin, with its limits and grants.
     ///
     /// # Errors
-    /// As [`Settings::spec`].
+    /// As [`PluginSettings::spec`].
     pub(super) fn spec(&self) -> Result<PluginSpec, CliError> {
         self.settings.spec(&self.plugin)
     }
@@ -75,7 +75,7 @@ impl Target {
     }
 }
 
-impl Settings {
+impl PluginSettings {
     /// The plugin `asked` with these settings.
     ///
     /// # Errors

@@ -36,9 +36,9 @@ pub(super) fn run(args: Args, io: &mut Io) -> Result<(), CliError> {
         let now = files(&args.path);
         if now != seen {
             still = std::time::Duration::ZERO;
+            // Taken before the build, so that a change during the build is not missed.
+            seen = now;
             build(&project, io)?;
-            // A build may write files of its own, such as a lock file.
-            seen = files(&args.path);
             writeln!(io.err, "firebox: waiting for changes in \"{}\"; press Ctrl-C to stop", args.path.display())?;
         }
         if args.idle.is_some_and(|idle| still.as_secs() >= idle) {

@@ -14,7 +14,7 @@ const IMPORTS: u8 = 2;
 const EXPORTS: u8 = 7;
 
 /// One section: its id, and its content.
-type Section<'a> = (u8, &'a [u8]);
+type WasmSection<'a> = (u8, &'a [u8]);
 
 /// The component that `shell` becomes with `module` in it.
 ///
@@ -86,7 +86,7 @@ fn names(module: &[u8]) -> Result<Names, String> {
     Ok(names)
 }
 
-fn sections<'a>(bytes: &'a [u8], header: &[u8]) -> Result<Vec<Section<'a>>, String> {
+fn sections<'a>(bytes: &'a [u8], header: &[u8]) -> Result<Vec<WasmSection<'a>>, String> {
     if !bytes.starts_with(header) {
         return Err("the compiler wrote no WebAssembly module".to_owned());
     }

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use firebox_contract::limits;
 
 use super::failed;
+use crate::cli::output;
 use crate::error::CliError;
 use crate::system::directories::cache_dir;
 
@@ -47,7 +48,7 @@ pub(super) fn run(command: &mut Command, doing: &str, notes: &mut dyn Write) -> 
     // What a toolchain prints is for people. Standard output is for the results of this program.
     let mut child = command
         .stdin(Stdio::null())
-        .stdout(std::io::stderr())
+        .stdout(output::stderr_of_child())
         .spawn()
         .map_err(|error| failed(format!("{doing} failed: \"{program}\" cannot be started: {error}")))?;
     let mut next = limits::PLUGIN_BUILD_NOTICE_PERIOD;

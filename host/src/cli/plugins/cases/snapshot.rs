@@ -1,9 +1,9 @@
 //! Writes the answers of a plugin into the file of its cases. Comments and order stay.
 
-use super::Answer;
+use super::CaseAnswer;
 
 /// `source` with `answers` as the expected ones. `None` if the cases cannot be told apart, such as with a `[[case]]` inside a text.
-pub(super) fn updated(source: &str, answers: &[Answer]) -> Option<String> {
+pub(super) fn updated(source: &str, answers: &[CaseAnswer]) -> Option<String> {
     let mut blocks: Vec<Vec<&str>> = vec![Vec::new()];
     for line in source.lines() {
         if line.trim() == "[[case]]" {
@@ -44,12 +44,12 @@ fn without_expectation<'a>(block: &[&'a str]) -> Vec<&'a str> {
     kept
 }
 
-fn expectation(answer: &Answer) -> String {
+fn expectation(answer: &CaseAnswer) -> String {
     // A JSON string is a TOML string, except for DEL.
     let quoted = |text: &str| serde_json::Value::from(text).to_string().replace('\u{7f}', "\\u007f");
     match answer {
-        Answer::Text(text) => format!("expect = {}", quoted(text)),
-        Answer::Fault(code, _) => format!("fault = {}", quoted(code)),
+        CaseAnswer::Text(text) => format!("expect = {}", quoted(text)),
+        CaseAnswer::Fault(code, _) => format!("fault = {}", quoted(code)),
     }
 }
 
@@ -61,8 +61,10 @@ mod tests {
     fn expectations_are_written_in_place_and_everything_else_stays() {
         let source = "# head\n\n[[case]]\nname = \"a\"\nstage = \"text\"\nexpect = \"\"\"old\n = lines\"\"\"\nchunks = [\"x\"]\n\n\
                       # about b\n[[case]]\nname = \"b\" # with expect = in it\nfault = \"x\"\n";
-        let answers =
-            [Answer::Text("a \"b\"\n\u{7f}é".to_owned()), Answer::Fault("plugin_timed_out".to_owned(), String::new())];
+        let answers = [
+            CaseAnswer::Text("a \"b\"\n\u{7f}é".to_owned()),
+            CaseAnswer::Fault("plugin_timed_out".to_owned(), String::new()),
+        ];
         let written = updated(source, &answers).expect("written");
         assert_eq!(
             written,

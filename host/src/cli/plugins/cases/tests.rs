@@ -26,7 +26,7 @@ fn a_case_that_cannot_be_run_is_named_with_the_reason() {
 fn a_case_is_met_by_its_answer_or_its_fault_only() {
     let text = "[[case]]\nname = \"a\"\nstage = \"text\"\nchunks = []\n";
     let case = |more: &str| parse(&format!("{text}{more}"), "cases.toml").expect("cases").remove(0);
-    let (answer, fault) = (Answer::Text("x".to_owned()), Answer::Fault("f".to_owned(), String::new()));
+    let (answer, fault) = (CaseAnswer::Text("x".to_owned()), CaseAnswer::Fault("f".to_owned(), String::new()));
     assert!(case("expect = \"x\"\n").is_met(&answer) && !case("expect = \"x\"\n").is_met(&fault));
     assert!(case("fault = \"f\"\n").is_met(&fault) && !case("fault = \"f\"\n").is_met(&answer));
     assert!(!case("").is_met(&answer) && !case("expect = \"y\"\n").is_met(&answer));
