@@ -52,7 +52,7 @@ verbs! {
     Build => build,
     /// Run the cases of a plugin, and compare each answer or fault with the expected one.
     Test => cases,
-    /// Build a project again after each change, and run its cases.
+    /// Build a project again after each change, run its cases, and reload a running server.
     Watch => watch,
     /// List the plugins that can be used by name.
     List => list,

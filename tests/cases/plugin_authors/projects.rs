@@ -199,7 +199,12 @@ fn watch_builds_again_after_a_change() {
     let above = scratch_folder.path();
     run(above, &["plugins", "new", "loud", "--lang", "c", "--stage", "text"]).expect_code(0);
     let folder = above.join("loud");
-    let mut watching = author(&folder, &["plugins", "watch", "--idle", "20"]);
+    // Stands for a server: it counts how often it is told to reload.
+    let told = above.join("told");
+    let count = "trap 'echo told >> told' HUP; echo ready > ready; while :; do sleep 0.05; done";
+    let mut server = std::process::Command::new("sh").args(["-c", count]).current_dir(above).spawn().expect("sh runs");
+    let server_id = server.id().to_string();
+    let mut watching = author(&folder, &["plugins", "watch", "--idle", "20", "--reload", &server_id]);
     let mut child = watching.spawn();
     let component = folder.join("loud.wasm");
     let wait = |what: &str, done: &dyn Fn() -> bool| {
@@ -209,13 +214,17 @@ fn watch_builds_again_after_a_change() {
             std::thread::sleep(std::time::Duration::from_millis(100));
         }
     };
+    wait("the start of the server", &|| above.join("ready").is_file());
     wait("the first build", &|| component.is_file());
     let first = std::fs::read(&component).expect("readable");
     let source = std::fs::read_to_string(folder.join("main.c")).expect("readable");
     std::fs::write(folder.join("main.c"), source.replace("\"0.1.0\"", "\"0.2.0\"")).expect("written");
     wait("the second build", &|| std::fs::read(&component).is_ok_and(|bytes| bytes != first));
-    child.kill().expect("killable");
-    child.wait().expect("waitable");
+    wait("the second reload", &|| std::fs::read_to_string(&told).is_ok_and(|text| text.lines().count() >= 2));
+    for process in [&mut child, &mut server] {
+        process.kill().expect("killable");
+        process.wait().expect("waitable");
+    }
     let inspected = run(&folder, &["plugins", "inspect", "--json"]).expect_code(0).json();
     assert_eq!(inspected["info"]["version"], "0.2.0");
 }

@@ -177,3 +177,27 @@ fn bench_measures_the_start_and_each_stage() {
     let nothing = firebox(&["plugins", "bench", "units", "--seconds", "1"]).expect_code(2);
     assert!(nothing.stderr.contains("--tool"), "{}", nothing.stderr);
 }
+
+/// The fixture `scripted` answers as its configuration says.
+#[test]
+fn the_stages_of_tokens_calls_and_embeddings_are_called_by_themselves() {
+    let scripted = prebuilt("scripted");
+    let call = |stage: &[&str], config: &str| {
+        let plugin = ["--plugin", &scripted, "--plugin-config", config];
+        firebox(&[&["plugins", "call"], stage, &plugin].concat())
+    };
+    let rewritten = call(&["tool-call", "add", "{\"a\": 1}"], r#"{"before": "rewrite {\"a\": 2}"}"#).expect_code(0);
+    assert_eq!(rewritten.json(), serde_json::json!({ "verdict": "rewrite", "arguments": "{\"a\": 2}" }));
+    assert!(rewritten.stderr.contains("before add"), "its log is shown: {}", rewritten.stderr);
+    let after = call(&["tool-call", "add", "--result", "3"], r#"{"after": "append !"}"#).expect_code(0).json();
+    assert_eq!(after["result"], "3!");
+    let texts = call(&["embedding", "a", "b"], r#"{"texts": "append ?"}"#).expect_code(0).json();
+    assert_eq!(texts, serde_json::json!({ "texts": ["a?", "b?"] }));
+    let vectors = call(&["embedding", "--vectors", "[[1, 2, 3, 4]]"], r#"{"vectors": "halve"}"#).expect_code(0).json();
+    assert_eq!(vectors, serde_json::json!({ "vectors": [[1.0, 2.0]] }));
+    assert!(call(&["embedding", "--vectors", "[[1]]"], r#"{"vectors": "nan"}"#).code == Some(5));
+    let tokens = call(&["token", "1", "2"], "{}").expect_code(0).stdout;
+    assert_eq!(tokens, "{\"action\":\"keep\"}\n".repeat(3), "once before the first token, and once after each");
+    let bad = call(&["tool-call", "add", "[1]"], "{}").expect_code(2);
+    assert!(bad.stderr.contains("not a JSON object"), "{}", bad.stderr);
+}

@@ -1,8 +1,11 @@
 //! `firebox plugins call`: calls one stage of a plugin by itself, without a model.
 
+mod embedding;
 mod prompt;
 pub(super) mod text;
+mod token;
 pub(super) mod tool;
+mod tool_call;
 
 use clap::{Args as ClapArgs, Subcommand};
 use firebox_contract::{BoxFuture, Caller, Error, HookSource, Hooks, RequestInfo};
@@ -46,6 +49,12 @@ stages! {
     Text => text,
     /// Call a tool.
     Tool => tool,
+    /// Give the token stage a sequence, token by token, and show its action before each.
+    Token => token,
+    /// Give the tool-call stage a call of any tool, or its result, and show what it decides.
+    ToolCall => tool_call,
+    /// Give the embedding stage texts or vectors, and show what it makes of them.
+    Embedding => embedding,
 }
 
 /// How the results are shown.

@@ -7,19 +7,27 @@ use std::time::SystemTime;
 
 use clap::Args as ClapArgs;
 use firebox_contract::limits;
+#[cfg(unix)]
+use nix::sys::signal::{self, Signal};
+#[cfg(unix)]
+use nix::unistd::Pid;
 
 use super::cases;
 use crate::cli::Io;
 use crate::error::CliError;
 use crate::plugins::project::Project;
 
-/// Build a project again after each change, and run its cases; the next request of `firebox run` or `chat` has the new component.
+/// Build a project again after each change, and run its cases. The next `firebox run` has the new component.
 #[derive(ClapArgs, Debug)]
 pub(super) struct Args {
     /// The folder of the project
     #[arg(value_name = "PATH", default_value = ".")]
     path: PathBuf,
-    /// Build once and end, if nothing changes for this many seconds
+    /// After each build whose cases pass, let the server with this process id read its plugins again (SIGHUP)
+    #[cfg(unix)]
+    #[arg(long, value_name = "PID", value_parser = clap::value_parser!(i32).range(1..))]
+    reload: Option<i32>,
+    /// End if nothing changes for this many seconds
     #[arg(long, value_name = "N")]
     idle: Option<u64>,
 }
@@ -38,7 +46,10 @@ pub(super) fn run(args: Args, io: &mut Io) -> Result<(), CliError> {
             still = std::time::Duration::ZERO;
             // Taken before the build, so that a change during the build is not missed.
             seen = now;
-            build(&project, io)?;
+            if build(&project, io)? {
+                #[cfg(unix)]
+                reload(args.reload, io)?;
+            }
             writeln!(io.err, "firebox: waiting for changes in \"{}\"; press Ctrl-C to stop", args.path.display())?;
         }
         if args.idle.is_some_and(|idle| still.as_secs() >= idle) {
@@ -49,19 +60,32 @@ pub(super) fn run(args: Args, io: &mut Io) -> Result<(), CliError> {
     }
 }
 
-/// Builds, and runs the cases if there are some. Errors are printed.
-fn build(project: &Project, io: &mut Io) -> Result<(), CliError> {
+/// Tells the server to read its configuration and its plugins again.
+#[cfg(unix)]
+fn reload(server: Option<i32>, io: &mut Io) -> Result<(), CliError> {
+    let Some(server) = server else { return Ok(()) };
+    match signal::kill(Pid::from_raw(server), Signal::SIGHUP) {
+        Ok(()) => writeln!(io.err, "firebox: process {server} reads its plugins again")?,
+        Err(error) => writeln!(io.err, "firebox: process {server} cannot be told to reload: {error}")?,
+    }
+    Ok(())
+}
+
+/// Builds, and runs the cases if there are some. Errors are printed. Returns whether there was none.
+fn build(project: &Project, io: &mut Io) -> Result<bool, CliError> {
     let built = project.build(&mut io.err);
     let result = built.and_then(|path| {
         writeln!(io.out, "built {}", path.display())?;
         if project.folder.join(cases::FILE).is_file() { cases::run_project(&project.folder, io) } else { Ok(()) }
     });
+    let is_good = result.is_ok();
     match result {
         Ok(()) => {}
         Err(error @ CliError::Output(_)) => return Err(error),
         Err(error) => writeln!(io.err, "firebox: {error}")?,
     }
-    Ok(io.out.flush()?)
+    io.out.flush()?;
+    Ok(is_good)
 }
 
 /// The files of a project that an author writes, with the times of their last change.

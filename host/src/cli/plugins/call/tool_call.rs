@@ -1,0 +1,57 @@
+//! `firebox plugins call tool-call`: the stage that sees the calls of any tool, by itself.
+
+use std::io::Write as _;
+
+use clap::Args as ClapArgs;
+use firebox_contract::{CallVerdict, Stage, ToolCall, ToolOutcome};
+use serde_json::{Value, json};
+
+use super::super::target::Target;
+use super::{Shown, bind, report, require};
+use crate::cli::Io;
+use crate::error::CliError;
+
+/// Give the tool-call stage a call of any tool, or its result, and show what it decides.
+#[derive(ClapArgs, Debug)]
+pub(super) struct Args {
+    /// Name of the tool
+    tool: String,
+    /// Arguments: a JSON object
+    #[arg(default_value = "{}", value_name = "JSON")]
+    arguments: String,
+    /// The result of the call; without it the stage sees the call before it runs
+    #[arg(long, value_name = "TEXT")]
+    result: Option<String>,
+    #[command(flatten)]
+    target: Target,
+    #[command(flatten)]
+    shown: Shown,
+}
+
+/// Runs the command.
+///
+/// # Errors
+/// Errors of loading the plugin, or its fault.
+pub(super) fn run(args: Args, io: &mut Io) -> Result<(), CliError> {
+    serde_json::from_str::<serde_json::Map<String, Value>>(&args.arguments)
+        .map_err(|error| CliError::usage(format!("the arguments are not a JSON object: {error}")))?;
+    args.target.with_chain(io, async |chain, io| {
+        require(chain, Stage::ToolCall)?;
+        let mut hooks = bind(chain).await?;
+        let call = ToolCall { id: "1".to_owned(), name: args.tool.clone(), arguments_json: args.arguments.clone() };
+        let answer = match &args.result {
+            Some(text) => {
+                let outcome = hooks.after_call(&call, ToolOutcome::ok("none", text.as_str())).await;
+                outcome.map(|outcome| json!({ "result": outcome.content, "is_error": outcome.is_error }))
+            }
+            None => hooks.before_call(&call).await.map(|verdict| match verdict {
+                CallVerdict::Run(None) => json!({ "verdict": "unchanged" }),
+                CallVerdict::Run(Some(arguments)) => json!({ "verdict": "rewrite", "arguments": arguments }),
+                CallVerdict::Refuse { message, .. } => json!({ "verdict": "refuse", "text": message }),
+            }),
+        };
+        report(hooks.as_mut(), &args.shown, io)?;
+        let answer = answer?;
+        Ok(if args.shown.json { writeln!(io.out, "{answer:#}") } else { writeln!(io.out, "{answer}") }?)
+    })
+}
