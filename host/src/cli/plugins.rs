@@ -29,6 +29,7 @@ pub struct Args {
 macro_rules! verbs {
     ($($(#[$meta:meta])* $name:ident => $module:ident,)*) => {
         #[derive(Subcommand, Debug)]
+        #[allow(clippy::large_enum_variant, reason = "one value a process, parsed once")]
         enum PluginsCommand {
             $($(#[$meta])* $name($module::Args),)*
         }

@@ -26,6 +26,7 @@ pub(super) struct Args {
 macro_rules! stages {
     ($($(#[$meta:meta])* $name:ident => $module:ident,)*) => {
         #[derive(Subcommand, Debug)]
+        #[allow(clippy::large_enum_variant, reason = "one value a process, parsed once")]
         enum StageCommand {
             $($(#[$meta])* $name($module::Args),)*
         }
