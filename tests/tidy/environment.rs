@@ -18,12 +18,12 @@ const PROGRAM: &[Row] = &[
     (
         "FIREBOX_CACHE",
         "`$XDG_CACHE_HOME/firebox`, `%LOCALAPPDATA%\\firebox\\cache` or `$HOME/.cache/firebox`",
-        "The folder of compiled plugins and device tests. Firebox can recreate its content.",
+        "The folder of compiled plugins, device tests and the toolchains of plugin authors. Firebox can recreate its content.",
     ),
     (
         "FIREBOX_DATA",
         "`$XDG_DATA_HOME/firebox`, `%LOCALAPPDATA%\\firebox\\data` or `$HOME/.local/share/firebox`",
-        "The folder of the sessions and the input history of `firebox chat`.",
+        "The folder of the sessions and the input history of `firebox chat`, and of installed plugins.",
     ),
     (
         "FIREBOX_TABLE__KEY",
