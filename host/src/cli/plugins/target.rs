@@ -90,6 +90,7 @@ impl PluginSettings {
             plugin_memory: self.plugin_memory,
             plugin_timeout: self.plugin_timeout,
             grants: self.grants.clone(),
+            explain_grants: false,
             no_tools: true,
             tool_rounds: limits::TOOL_ROUNDS_DEFAULT,
         };

@@ -24,7 +24,17 @@ macro_rules! sdk {
     };
 }
 
-sdk!("arguments.rs", "bindings.rs", "instance.rs", "json.rs", "lib.rs", "log.rs", "progress.rs", "tool.rs");
+sdk!(
+    "arguments.rs",
+    "bindings.rs",
+    "instance.rs",
+    "json.rs",
+    "keyvalue.rs",
+    "lib.rs",
+    "log.rs",
+    "progress.rs",
+    "tool.rs"
+);
 
 fn files(project: &NewProject) -> Vec<(String, String)> {
     let source = match project.stage {
@@ -42,6 +52,8 @@ fn files(project: &NewProject) -> Vec<(String, String)> {
     ];
     files.extend(SDK.iter().map(|(name, text)| (format!("firebox-sdk/src/{name}"), (*text).to_owned())));
     files.extend(wit::FILES.iter().map(|(name, text)| (format!("firebox-sdk/wit/{name}"), (*text).to_owned())));
+    let newer = include_str!("../../../../wit/v0.2/prompt.wit");
+    files.push(("firebox-sdk/wit/v0.2/prompt.wit".to_owned(), newer.to_owned()));
     files
 }
 
