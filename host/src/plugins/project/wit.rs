@@ -10,7 +10,17 @@ macro_rules! wit {
     };
 }
 
-wit!("embedding.wit", "prompt.wit", "text.wit", "token.wit", "tool-call.wit", "tool.wit", "types.wit", "worlds.wit");
+wit!(
+    "embedding.wit",
+    "kv.wit",
+    "prompt.wit",
+    "text.wit",
+    "token.wit",
+    "tool-call.wit",
+    "tool.wit",
+    "types.wit",
+    "worlds.wit"
+);
 
 /// The folder `wit` of a project whose language reads WIT: the world `plugin`, and the package that it uses.
 pub(super) fn folder(project: &NewProject) -> Vec<(String, String)> {
