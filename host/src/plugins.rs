@@ -152,10 +152,9 @@ pub fn digest_of(source: &str) -> Option<String> {
 #[must_use]
 pub fn grant_lines(plugins: &[Arc<Plugin>], tenant: &TenantGrants) -> Vec<String> {
     let line = |plugin: &Plugin, row: GrantRow| {
-        let state = match (row.denied_by, row.in_part) {
-            (None, false) => "granted".to_owned(),
-            (None, true) => format!("granted in part; {}", row.remedy),
-            (Some(_), _) => format!("denied; {}", row.remedy),
+        let state = match row.denied_by {
+            None => "granted".to_owned(),
+            Some(_) => format!("denied; {}", row.remedy),
         };
         format!("grants   {} {}: {state}", plugin.name(), row.capability)
     };
