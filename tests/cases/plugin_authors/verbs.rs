@@ -83,7 +83,7 @@ fn check_compares_the_manifest_with_the_component_and_the_grants() {
     for (more, code, word) in [
         ("stages = [\"tool\"]\n", 0, "asks for nothing"),
         ("stages = [\"text\"]\n", 5, "plugin.toml lists text"),
-        ("capabilities = [\"clock\"]\n", 5, "did not grant"),
+        ("capabilities = [\"clock\"]\n", 5, "--grant \"clock\""),
         ("[limits]\nfuel = 10\n", 5, "fuel"),
     ] {
         std::fs::write(dir.join("plugin.toml"), format!("{head}{more}")).expect("written");

@@ -33,7 +33,7 @@ pub const PLUGIN_TYPE_BYTES_MAX: u64 = 64 * KIB as u64;
 /// Levels of nesting of component types in one section.
 pub const PLUGIN_TYPE_NESTING_DEPTH_MAX: u64 = 100;
 /// Parts of one component type, with all named types expanded.
-pub const PLUGIN_TYPE_PARTS_MAX: u64 = 10_000;
+pub const PLUGIN_TYPE_PARTS_MAX: u64 = 20_000;
 /// Parts of all component types of one component, counted for each use of a type.
 pub const PLUGIN_TYPE_USED_PARTS_MAX: u64 = 4_000_000;
 /// Functions of one component.

@@ -4,7 +4,7 @@ use std::io::Write as _;
 
 use clap::Args as ClapArgs;
 use firebox_contract::{Error, ErrorKind};
-use firebox_sandbox::{ComponentReport, Plugin, PluginSpec, SandboxError};
+use firebox_sandbox::{ComponentReport, DeniedBy, GrantRow, Plugin, PluginSpec, SandboxError};
 use serde_json::{Value, json};
 
 use super::inspect::names;
@@ -108,12 +108,11 @@ const REBUILD: &str = "build without the library that needs them: Rust for wasm3
 
 /// The checks that need a running instance: grants, start, configuration, tools.
 fn load(spec: PluginSpec, rows: &mut Vec<Row>, io: &mut Io) -> Result<(), CliError> {
-    let (name, asks) = (spec.name.clone(), spec.asks.join(", "));
+    let name = spec.name.clone();
     let loaded = target::with_chain(spec, io, async |chain, _| Ok(chain.plugins().first().cloned()));
     match loaded {
         Ok(Some(plugin)) => {
-            let asks = if asks.is_empty() { "it asks for nothing".to_owned() } else { format!("{asks}: granted") };
-            rows.push(Row::of("grants", true, asks));
+            of_grants(&plugin, rows);
             of_plugin(&plugin, rows);
         }
         Ok(None) => {}
@@ -125,6 +124,22 @@ fn load(spec: PluginSpec, rows: &mut Vec<Row>, io: &mut Io) -> Result<(), CliErr
     Ok(())
 }
 
+/// A row for each capability that the plugin asks for or imports.
+fn of_grants(plugin: &Plugin, rows: &mut Vec<Row>) {
+    let explained = plugin.explain_grants(None);
+    if explained.is_empty() {
+        rows.push(Row::of("grants", true, "it asks for nothing"));
+    }
+    for GrantRow { capability, denied_by, remedy } in explained {
+        rows.push(match denied_by {
+            None => Row::of("grants", true, format!("{capability}: granted")),
+            // Its interface answers with a substitute or an error, and the plugin may well do without it.
+            Some(DeniedBy::Manifest) => Row::of("grants", true, format!("{capability}: not asked for; {remedy}")),
+            Some(_) => Row::of("grants", false, format!("{capability}: denied; {remedy}")),
+        });
+    }
+}
+
 fn of_plugin(plugin: &Plugin, rows: &mut Vec<Row>) {
     let about =
         plugin.info().map_or_else(|| "no description".to_owned(), |info| format!("{} {}", info.name, info.version));
@@ -132,9 +147,6 @@ fn of_plugin(plugin: &Plugin, rows: &mut Vec<Row>) {
     if !plugin.tools().is_empty() {
         let tools: Vec<&str> = plugin.tools().iter().map(|tool| tool.name.as_str()).collect();
         rows.push(Row::of("tools", true, tools.join(", ")));
-    }
-    for name in plugin.stand_ins() {
-        rows.push(Row::of("substitutes", true, format!("it imports {name} without a grant and gets a substitute")));
     }
 }
 

@@ -51,7 +51,12 @@ fn files(project: &NewProject) -> Vec<(String, String)> {
         ("firebox-sdk/Cargo.toml".to_owned(), sdk_manifest()),
     ];
     files.extend(SDK.iter().map(|(name, text)| (format!("firebox-sdk/src/{name}"), (*text).to_owned())));
-    files.extend(wit::FILES.iter().map(|(name, text)| (format!("firebox-sdk/wit/{name}"), (*text).to_owned())));
+    files.extend(
+        wit::FILES
+            .iter()
+            .chain(wit::DEPENDENCIES)
+            .map(|(name, text)| (format!("firebox-sdk/wit/{name}"), (*text).to_owned())),
+    );
     let newer = include_str!("../../../../wit/v0.2/prompt.wit");
     files.push(("firebox-sdk/wit/v0.2/prompt.wit".to_owned(), newer.to_owned()));
     files

@@ -3,14 +3,13 @@
 use super::NewProject;
 
 macro_rules! wit {
-    ($($name:literal),*) => {
-        /// The files of the package `firebox:plugin`: name and text.
-        pub(super) const FILES: &[(&str, &str)] =
-            &[$(($name, include_str!(concat!("../../../../wit/", $name)))),*];
+    ($($name:literal),* $(,)?) => {
+        &[$(($name, include_str!(concat!("../../../../wit/", $name)))),*]
     };
 }
 
-wit!(
+/// The files of the package `firebox:plugin`: name and text.
+pub(super) const FILES: &[(&str, &str)] = wit!(
     "embedding.wit",
     "kv.wit",
     "prompt.wit",
@@ -20,6 +19,18 @@ wit!(
     "tool.wit",
     "types.wit",
     "worlds.wit"
+);
+
+/// The packages of WASI that the SDK uses.
+pub(super) const DEPENDENCIES: &[(&str, &str)] = wit!(
+    "deps/wasi-config-0.2.0-draft/runtime.wit",
+    "deps/wasi-config-0.2.0-draft/store.wit",
+    "deps/wasi-config-0.2.0-rc.1/store.wit",
+    "deps/wasi-keyvalue-0.2.0-draft2/atomics.wit",
+    "deps/wasi-keyvalue-0.2.0-draft2/batch.wit",
+    "deps/wasi-keyvalue-0.2.0-draft2/store.wit",
+    "deps/wasi-logging-0.1.0-draft/logging.wit",
+    "deps/wasi-logging/logging.wit",
 );
 
 /// The folder `wit` of a project whose language reads WIT: the world `plugin`, and the package that it uses.
@@ -37,17 +48,27 @@ pub(super) fn folder(project: &NewProject) -> Vec<(String, String)> {
 
 #[cfg(test)]
 mod tests {
-    use super::FILES;
+    use super::{DEPENDENCIES, FILES};
+
+    fn entries(folder: &str) -> Vec<String> {
+        let folder = format!("{}/wit{folder}", env!("CARGO_MANIFEST_DIR"));
+        let entries = std::fs::read_dir(folder).expect("a folder");
+        let mut names: Vec<String> =
+            entries.map(|entry| entry.expect("readable").file_name().to_string_lossy().into_owned()).collect();
+        names.sort();
+        names
+    }
 
     #[test]
     fn every_wit_file_is_part_of_the_program() {
-        let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/wit");
-        let mut names: Vec<String> = std::fs::read_dir(folder)
-            .expect("a folder")
-            .map(|entry| entry.expect("readable").file_name().to_string_lossy().into_owned())
-            .filter(|name| name.ends_with(".wit"))
-            .collect();
-        names.sort();
-        assert_eq!(FILES.iter().map(|file| file.0).collect::<Vec<_>>(), names);
+        let own = entries("").into_iter().filter(|name| name.ends_with(".wit"));
+        assert_eq!(own.collect::<Vec<_>>(), FILES.iter().map(|file| file.0).collect::<Vec<_>>());
+        let packages = entries("/deps").into_iter().flat_map(|package| {
+            let files = entries(&format!("/deps/{package}"));
+            files.into_iter().map(move |file| format!("deps/{package}/{file}"))
+        });
+        let mut known: Vec<&str> = DEPENDENCIES.iter().map(|file| file.0).collect();
+        known.sort_unstable();
+        assert_eq!(packages.collect::<Vec<_>>(), known);
     }
 }
