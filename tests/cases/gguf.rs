@@ -10,33 +10,59 @@ fn smollm2() -> String {
     variables.into_iter().find(|(name, _)| name == "FIREBOX_TEST_SMOLLM2").expect("the tool prints it").1
 }
 
-/// Prompts, and the greedy answers of transformers 5.24 with the same file unpacked to F32, or their first 24 tokens. The best
-/// two tokens are apart by 0.03 or more each time, which is far more than the rounding of F32.
+/// Prompts, and the first 32 tokens of the greedy answers of llama.cpp with the same file, which quantizes inputs of products to 8
+/// bits as Firebox does (`tests/parity/make_smollm2_goldens.py`). Its best two tokens are apart by more than 0.1 in each of them,
+/// which is more than the rounding of sums in another order.
 const ANSWERS: &[(&str, &str)] = &[
-    ("Hi!", "Hello! How can I assist you today?"),
-    ("Name three primary colors.", "The primary colors are: Red, Blue, and Yellow."),
-    (
-        "Write one short sentence about a dog.",
-        "A dog is a loyal and loving companion that brings joy to those who love them.",
-    ),
     (
         "What is photosynthesis?",
-        "Photosynthesis is a vital biological process that occurs in plants, algae, and some bacteria, where they convert \
-         light energy from",
+        "Photosynthesis is a vital biological process that occurs in plants, algae, and some bacteria, where they \
+         convert light energy from the sun into chemical energy stored in glucose",
+    ),
+    (
+        "Write two sentences about photosynthesis.",
+        "Photosynthesis is a vital process that sustains life on Earth. It involves the conversion of light energy \
+         into chemical energy, which is used to produce glucose and oxygen.",
+    ),
+    (
+        "What is gravity?",
+        "Gravity is a fundamental concept in physics that describes the curvature of spacetime caused by the presence \
+         of mass. It's a fundamental aspect of the universe that underlies the",
+    ),
+    (
+        "Write two sentences about gravity.",
+        "Gravity is a fundamental concept in physics that describes the force of gravity, which is a result of the \
+         curvature of spacetime caused by the presence of mass. It",
+    ),
+    (
+        "What is the water cycle?",
+        "The water cycle is a fundamental concept in science and environmental science that describes the continuous \
+         process of water on Earth. It's a",
+    ),
+    (
+        "Write two sentences about the water cycle.",
+        "The water cycle is a fundamental process that sustains life on Earth. It involves the continuous movement of \
+         water on Earth, from",
+    ),
+    (
+        "What is a black hole?",
+        "A black hole is a region in space where the gravitational pull is so strong that nothing, including light and \
+         matter, can escape. It's a theoretical concept predicted",
     ),
 ];
 
 fn run(model: &str, more: &[&str]) -> Firebox {
-    let args = ["run", "--model", model, "--device", "cpu", "--no-tools", "--temperature", "0", "--max-tokens", "40"];
+    let args = ["run", "--model", model, "--device", "cpu", "--no-tools", "--temperature", "0", "--max-tokens", "24"];
     Firebox::new(args.iter().chain(more))
 }
 
 #[test]
-fn greedy_answers_of_smollm2_are_those_of_transformers() {
+fn greedy_answers_of_smollm2_are_those_of_llama_cpp() {
     let model = smollm2();
     for (prompt, answer) in ANSWERS {
         let run = run(&model, &[prompt]).run().expect_code(0);
-        assert!(run.stdout.starts_with(answer), "{prompt}: {:?} and not {answer:?}", run.stdout);
+        let text = run.stdout.trim_end();
+        assert!(text.len() > 60 && answer.starts_with(text), "{prompt}: {text:?} and not {answer:?}");
     }
 }
 

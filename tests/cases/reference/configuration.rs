@@ -14,6 +14,7 @@ const TABLES: &[(&str, &str, &str)] = &[
     ("plugin", "`[[plugin]]`", "A reload applies changes."),
     ("mcp.server", "`[[mcp.server]]`", "A reload applies changes."),
     ("sessions", "`[sessions]`", "Changes need a restart."),
+    ("keyvalue", "`[keyvalue]`", "Changes need a restart."),
     ("audit", "`[audit]`", "Changes need a restart."),
     ("hub", "`[hub]`", "Changes need a restart."),
     ("tools", "`[tools]`", "A reload applies changes."),
@@ -55,7 +56,7 @@ fn the_page_of_the_configuration_shows_every_key() {
 
 fn environment(table: &str) -> String {
     match table {
-        "server" | "sessions" | "audit" | "hub" | "tools" => {
+        "server" | "sessions" | "keyvalue" | "audit" | "hub" | "tools" => {
             format!(" The environment variable `FIREBOX_{}__KEY` sets `KEY`.", table.to_uppercase())
         }
         _ => String::new(),

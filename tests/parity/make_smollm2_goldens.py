@@ -1,0 +1,80 @@
+"""Writes tests/parity/gguf/smollm2-greedy.json: greedy answers of llama.cpp with SmolLM2-135M-Instruct in Q4_1.
+
+Usage: make_smollm2_goldens.py MODEL.gguf   (the file of tests/tools/smollm2; needs the Python package xllamacpp)
+
+A prompt is kept if the best two tokens of its answer are apart by more than 0.1 in each of the first tokens: then the small
+differences of two programs in the order of sums do not change the text.
+"""
+
+import json
+import pathlib
+import sys
+
+import xllamacpp
+
+PROMPTS_KEPT = 20
+TOKENS_LEAST = 24
+TOKENS_MOST = 32
+FIRST_LOOK = 6
+GAP_LEAST = 0.1
+
+SUBJECTS = [
+    "photosynthesis", "gravity", "the water cycle", "a volcano", "the moon", "a black hole", "the ocean", "an atom",
+    "electricity", "a computer", "the internet", "a bicycle", "bread", "cheese", "coffee", "tea", "a tiger", "a whale",
+    "an eagle", "honey bees", "a tree", "the heart", "the brain", "sleep", "music", "a violin", "chess", "football",
+    "the Roman Empire", "ancient Egypt", "the printing press", "a steam engine", "an airplane", "a satellite", "glass",
+    "steel", "money", "a bank", "democracy", "a library",
+]
+PROMPTS = [form.format(subject) for subject in SUBJECTS for form in ("What is {}?", "Explain {} to a child.", "Write two sentences about {}.")]
+
+
+def answer(server, prompt, length):
+    """The first greedy tokens of an answer that are clear, and the gaps between the best two logits."""
+    request = {
+        "messages": [{"role": "user", "content": prompt}],
+        "max_tokens": length,
+        "temperature": 0,
+        "samplers": ["temperature"],
+        "logprobs": True,
+        "top_logprobs": 2,
+    }
+    choice = server.handle_chat_completions(request)["choices"][0]
+    tokens, gaps = [], []
+    for token in choice["logprobs"]["content"]:
+        best, second = (entry["logprob"] for entry in token["top_logprobs"])
+        # A difference of log-probabilities is one of logits.
+        if best - second <= GAP_LEAST or token["id"] != token["top_logprobs"][0]["id"]:
+            break
+        tokens.append(token)
+        gaps.append(round(best - second, 3))
+    return tokens, gaps
+
+
+def main():
+    parameters = xllamacpp.CommonParams()
+    parameters.model.path = sys.argv[1]
+    parameters.n_ctx = 1024
+    parameters.n_gpu_layers = 0
+    parameters.use_jinja = True
+    parameters.n_parallel = 1
+    server = xllamacpp.Server(parameters)
+    kept = []
+    for prompt in PROMPTS:
+        # Most prompts are unclear within a few tokens.
+        if len(answer(server, prompt, FIRST_LOOK)[0]) < FIRST_LOOK:
+            continue
+        tokens, gaps = answer(server, prompt, TOKENS_MOST)
+        if len(tokens) >= TOKENS_LEAST:
+            text = b"".join(bytes(token["bytes"]) for token in tokens).decode("utf-8", "ignore")
+            kept.append({"prompt": prompt, "text": text, "tokens": [token["id"] for token in tokens], "gaps": gaps})
+            print(len(kept), prompt, repr(text), min(gaps), flush=True)
+        if len(kept) == PROMPTS_KEPT:
+            break
+    assert len(kept) == PROMPTS_KEPT, "too few prompts have clear answers"
+    path = pathlib.Path(__file__).parent / "gguf" / "smollm2-greedy.json"
+    lines = ",\n".join(json.dumps(entry, ensure_ascii=False) for entry in kept)
+    path.write_text(f"[\n{lines}\n]\n")
+
+
+if __name__ == "__main__":
+    main()
