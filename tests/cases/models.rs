@@ -75,7 +75,7 @@ fn a_model_runs_by_its_name_and_then_without_a_network() {
     let args =
         ["run", "-m", SMOLLM2, "--no-tools", "--temperature", "0", "--max-tokens", "12", "Name three primary colors."];
     let run = hub.run(&args).expect_code(0);
-    assert!(run.stdout.starts_with("The primary colors are: Red, Blue, and Yellow."), "{}", run.stdout);
+    assert!(run.stdout.starts_with("The primary colors are:"), "{}", run.stdout);
     assert!(
         run.stderr.contains("downloading org/SmolLM2-GGUF") && run.stderr.contains("trying again"),
         "{}",
