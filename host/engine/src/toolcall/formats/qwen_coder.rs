@@ -139,7 +139,7 @@ mod tests {
         let then = format!("{open}<tool_call><function=a></function></tool_call>");
         let expected = call("b", "{\"x\": {\"a\":\"</parameter>\\n</function>\"}}");
         for cut in (0..whole.len()).filter(|cut| whole.is_char_boundary(*cut)) {
-            assert_eq!(parse(&[&whole[..cut], &whole[cut..]]), [expected.clone()], "cut at {cut}");
+            assert_eq!(parse(&[&whole[..cut], &whole[cut..]]), std::slice::from_ref(&expected), "cut at {cut}");
         }
         let both = [call("b", "{\"x\": \"{\\\"a\\\": 1\"}"), call("a", "{}")];
         for cut in 0..then.len() {

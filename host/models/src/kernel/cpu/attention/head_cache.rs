@@ -40,10 +40,11 @@ impl HeadCacheLayout {
 
     /// The size in f32 of so many elements, which are a multiple of a register's lanes.
     fn floats(&self, elements: usize) -> usize {
-        match self.kind {
-            KvCacheType::F32 => elements / f32::PER_FLOAT,
-            KvCacheType::F16 => elements / u16::PER_FLOAT,
-        }
+        let per_float = match self.kind {
+            KvCacheType::F32 => f32::PER_FLOAT,
+            KvCacheType::F16 => u16::PER_FLOAT,
+        };
+        elements / per_float
     }
 
     /// Elements of the keys of one head, for whole panels of positions.
