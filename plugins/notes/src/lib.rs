@@ -84,9 +84,8 @@ impl Tool for Notes {
 
 /// The JSON Schema of the arguments, which are all required strings.
 fn schema(arguments: &[(&str, &str)]) -> String {
-    let property = |(name, description): &(&str, &str)| {
-        format!(r#""{name}":{{"type":"string","description":"{description}"}}"#)
-    };
+    let property =
+        |(name, description): &(&str, &str)| format!(r#""{name}":{{"type":"string","description":"{description}"}}"#);
     let properties: Vec<String> = arguments.iter().map(property).collect();
     let required: Vec<String> = arguments.iter().map(|(name, _)| format!("\"{name}\"")).collect();
     format!(
