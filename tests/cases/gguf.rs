@@ -11,8 +11,8 @@ fn smollm2() -> String {
 }
 
 /// Prompts, and the first 32 tokens of the greedy answers of llama.cpp with the same file, which quantizes inputs of products to 8
-/// bits as Firebox does (`tests/parity/make_smollm2_goldens.py`). Its best two tokens are apart by more than 0.1 in each of them,
-/// which is more than the rounding of sums in another order.
+/// bits as Firebox does (`tests/parity/make_smollm2_goldens.py`). Its best two tokens are apart by more than 0.13 each time,
+/// which is more than the rounding of scales and sums.
 const ANSWERS: &[(&str, &str)] = &[
     (
         "What is photosynthesis?",
@@ -33,11 +33,6 @@ const ANSWERS: &[(&str, &str)] = &[
         "Write two sentences about gravity.",
         "Gravity is a fundamental concept in physics that describes the force of gravity, which is a result of the \
          curvature of spacetime caused by the presence of mass. It",
-    ),
-    (
-        "What is the water cycle?",
-        "The water cycle is a fundamental concept in science and environmental science that describes the continuous \
-         process of water on Earth. It's a",
     ),
     (
         "Write two sentences about the water cycle.",
