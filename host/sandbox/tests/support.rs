@@ -67,7 +67,12 @@ pub(crate) fn spec(name: &str, component: Vec<u8>) -> PluginSpec {
 
 /// The prebuilt fixture `scripted` as the plugin `name`. Its configuration says what it answers.
 pub(crate) fn scripted(name: &str, config: &str) -> PluginSpec {
-    prebuilt("scripted.wasm", name, config)
+    PluginSpec { limits: little_fuel(), ..prebuilt("scripted.wasm", name, config) }
+}
+
+/// Limits whose fuel lasts for some milliseconds, so that a loop ends by it before the limit of time on a busy machine.
+pub(crate) fn little_fuel() -> PluginLimits {
+    PluginLimits { fuel: 100_000_000, ..PluginLimits::default() }
 }
 
 /// The prebuilt component `file` as the plugin `name`.

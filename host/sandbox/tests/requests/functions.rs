@@ -4,14 +4,15 @@ use firebox_contract::{Error, FaultCause, ToolCall, ToolOutcome};
 use firebox_sandbox::{PluginSpec, SandboxError};
 use serde_json::{Value, json};
 
-use crate::support::{bind, chain, sandbox, spec};
+use crate::support::{bind, chain, little_fuel, sandbox, spec};
 
 fn component() -> Vec<u8> {
     wat::parse_str(include_str!("../guests/functions.component.wat")).expect("a component")
 }
 
 async fn call(tool: &str, arguments: Value) -> Result<ToolOutcome, Error> {
-    let plugin = sandbox().load(spec("acme", component())).await.expect("loaded");
+    let plugin =
+        sandbox().load(PluginSpec { limits: little_fuel(), ..spec("acme", component()) }).await.expect("loaded");
     let hooks = bind(&chain(&[&plugin])).await;
     hooks.call(&ToolCall { id: "1".to_owned(), name: tool.to_owned(), arguments_json: arguments.to_string() }).await
 }
