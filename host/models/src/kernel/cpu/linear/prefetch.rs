@@ -1,8 +1,7 @@
 //! Requests for memory ahead of a stream of weights.
 //!
 //! A processor detects a stream and reads ahead of it, but not across a page of 4 KiB, and too little where a thread
-//! computes for long between two reads. On the machines of `benches/RESULTS.md` these requests raise the memory speed of
-//! a decode step by up to a half.
+//! computes for long between two reads.
 
 /// Bytes between a read and the request that goes with it: half a page, about 100 ns of one thread's reads.
 const DISTANCE: usize = 2_048;
