@@ -10,6 +10,9 @@ use wit_bindgen_core::Files;
 use wit_bindgen_core::wit_parser::{LiftLowerAbi, ManglingAndAbi, Resolve, WorldId};
 use wit_component::{ComponentEncoder, StringEncoding, dummy_module, embed_component_metadata};
 
+/// A generated file: its name and its content.
+pub type File = (String, Vec<u8>);
+
 /// The stages that have a template in C.
 pub const STAGES: &[&str] = &["prompt", "text", "tool"];
 
@@ -19,16 +22,16 @@ pub fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../templates/c")
 }
 
-/// The files of `stage`: name and content.
+/// The files of `stage`.
 ///
 /// # Errors
 /// A message, if the WIT files or the stage cannot be used.
-pub fn files(stage: &str) -> Result<Vec<(String, Vec<u8>)>, Box<dyn Error>> {
+pub fn files(stage: &str) -> Result<Vec<File>, Box<dyn Error>> {
     let (mut resolve, world) = world(stage)?;
     let mut generated = Files::default();
     let options = wit_bindgen_c::Opts { no_object_file: true, ..wit_bindgen_c::Opts::default() };
     options.build().generate(&mut resolve, world, &mut generated)?;
-    let mut files: Vec<(String, Vec<u8>)> = Vec::new();
+    let mut files: Vec<File> = Vec::new();
     for (name, content) in generated.iter().filter(|(name, _)| name.ends_with(".h") || name.ends_with(".c")) {
         files.push((name.to_owned(), content.to_vec()));
     }
