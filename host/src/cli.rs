@@ -21,7 +21,7 @@ use firebox_sandbox::Notice;
 
 use crate::error::CliError;
 use embed::rerank;
-use operator::{audit, config, devices, tenants};
+use operator::{audit, config, devices, lock, tenants};
 pub use output::Io;
 
 /// Run language models and sandboxed WebAssembly plugins.
@@ -72,6 +72,8 @@ commands! {
     Devices => devices::run(Args),
     /// Check, print or create a configuration file.
     Config => config::run(Args),
+    /// Write or check firebox.lock: the accepted plugins and the accepted tools of MCP servers.
+    Lock => lock::run(Args),
     /// Add tenants, and create, rotate or revoke their API keys.
     Tenants => tenants::run(Args),
     /// Verify the audit log.

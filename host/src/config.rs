@@ -4,6 +4,7 @@
 mod check;
 mod document;
 mod keys;
+pub(crate) mod lock;
 mod print;
 mod problem;
 mod reader;
@@ -13,6 +14,7 @@ mod tests;
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use firebox_contract::limits;
 use firebox_hub::{Hub, HubSettings, ModelName};
@@ -20,6 +22,7 @@ use firebox_hub::{Hub, HubSettings, ModelName};
 use crate::host::source::check_download;
 use document::TomlTable;
 pub use keys::{ConfigKey, keys};
+pub use lock::{LockFile, LockedPlugin};
 pub(crate) use print::list as toml_list;
 use problem::Problems;
 pub use problem::{ConfigError, Problem, SourceLocation};
@@ -71,6 +74,8 @@ pub struct Config {
     pub file: Option<PathBuf>,
     /// The file that `firebox tenants` edits. It need not exist.
     pub tenants_file: PathBuf,
+    /// The accepted plugins and tools, from `firebox.lock` beside the file. Without it any are accepted.
+    pub lock: Option<Arc<LockFile>>,
     /// Likely mistakes.
     pub warnings: Vec<Problem>,
 }
@@ -85,11 +90,28 @@ impl Config {
         Self::load_with(path, flags, &vars()?)
     }
 
+    /// [`Config::load`] without `firebox.lock`, which is about to be compared or written.
+    ///
+    /// # Errors
+    /// As [`Config::load`].
+    pub(crate) fn load_unlocked(path: Option<&Path>, flags: &[(String, String)]) -> Result<Self, ConfigError> {
+        Self::assemble(path, flags, &vars()?, false)
+    }
+
     /// [`Config::load`] with the environment variables `vars`.
     pub(crate) fn load_with(
         path: Option<&Path>,
         flags: &[(String, String)],
         vars: &[(String, String)],
+    ) -> Result<Self, ConfigError> {
+        Self::assemble(path, flags, vars, true)
+    }
+
+    fn assemble(
+        path: Option<&Path>,
+        flags: &[(String, String)],
+        vars: &[(String, String)],
+        with_lock: bool,
     ) -> Result<Self, ConfigError> {
         let problems = Problems::default();
         let env = |name: &str| vars.iter().find(|var| var.0 == name).map(|var| var.1.clone());
@@ -99,6 +121,9 @@ impl Config {
         document::overlay_flags(&mut tree, flags, &problems);
         let mut config = read(&tree, file, &env, &problems);
         check::across(&mut config, &problems);
+        if with_lock {
+            config.lock = lock::of_config(&lock::beside(config.file.as_deref()), &problems);
+        }
         config.warnings = problems.finish()?;
         Ok(config)
     }
@@ -222,6 +247,7 @@ fn read(tree: &TomlTable, file: Option<PathBuf>, env: &dyn Fn(&str) -> Option<St
         tools: ToolsConfig::read(root.section("tools")),
         hub: hub.clone(),
         tenants_file: folder.join(root.text("tenants_file").unwrap_or_else(|| TENANTS_FILE.to_owned())),
+        lock: None,
         warnings: Vec::new(),
         file,
     };

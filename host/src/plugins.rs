@@ -15,12 +15,15 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use firebox_contract::limits;
-use firebox_sandbox::{ComponentSource, GrantRow, GrantedTo, Grants, Plugin, PluginLimits, PluginSpec, TenantGrants};
+use firebox_sandbox::{
+    ComponentSource, GrantRow, GrantedTo, Grants, Plugin, PluginLimits, PluginSpec, ReadError, TenantGrants,
+};
 use sha2::{Digest, Sha256};
 
 use self::manifest::Manifest;
 use crate::cli::options::PluginOptions;
-use crate::config::PluginConfig;
+use crate::config::lock;
+use crate::config::{LockFile, PluginConfig};
 use crate::error::CliError;
 
 /// A built-in plugin.
@@ -116,15 +119,18 @@ pub fn with_ember() -> impl Iterator<Item = &'static str> {
 /// # Errors
 /// As [`resolve`].
 pub fn name_of(source: &str) -> Result<String, CliError> {
-    Ok(find(source)?.name)
+    Ok(find(source)?.0.name)
 }
 
 /// A configured plugin, with its name, limits and grants.
 ///
 /// # Errors
-/// As [`resolve`].
-pub fn configured(plugin: &PluginConfig) -> Result<PluginSpec, CliError> {
-    let spec = find(&plugin.source)?;
+/// As [`resolve`]; `Error::Denied` if it is not the plugin that `lock` accepts.
+pub fn configured(plugin: &PluginConfig, lock: Option<&LockFile>) -> Result<PluginSpec, CliError> {
+    let (mut spec, manifest) = find(&plugin.source)?;
+    if let Some(lock) = lock {
+        lock.pin(&plugin.name, manifest.as_deref(), &mut spec)?;
+    }
     let set = &plugin.limits;
     let limits = PluginLimits {
         fuel: set.fuel.unwrap_or(spec.limits.fuel),
@@ -143,9 +149,35 @@ pub fn configured(plugin: &PluginConfig) -> Result<PluginSpec, CliError> {
 /// SHA-256 of the component of `source`, in hex. `None` if it cannot be read.
 #[must_use]
 pub fn digest_of(source: &str) -> Option<String> {
-    let ComponentSource::Path(path) = find(source).ok()?.source else { return None };
-    let bytes = firebox_sandbox::read_file(&path, limits::PLUGIN_COMPONENT_BYTES_MAX).ok()?;
-    Some(Sha256::digest(&bytes).iter().map(|byte| format!("{byte:02x}")).collect())
+    let spec = find(source).ok()?.0;
+    matches!(spec.source, ComponentSource::Path(_)).then(|| component_digest(&spec).ok()).flatten()
+}
+
+/// SHA-256 of the component of `source` and of its manifest, in hex.
+///
+/// # Errors
+/// As [`resolve`].
+pub fn digests_of(source: &str) -> Result<(String, Option<String>), CliError> {
+    let (spec, manifest) = find(source)?;
+    Ok((component_digest(&spec)?, manifest))
+}
+
+fn component_digest(spec: &PluginSpec) -> Result<String, CliError> {
+    let path = match &spec.source {
+        ComponentSource::BuiltIn(bytes) => return Ok(sha256(bytes)),
+        ComponentSource::Bytes(bytes) => return Ok(sha256(bytes)),
+        ComponentSource::Path(path) => path,
+    };
+    let read = firebox_sandbox::read_file(path, limits::PLUGIN_COMPONENT_BYTES_MAX);
+    read.map(|bytes| sha256(&bytes)).map_err(|error| match error {
+        ReadError::System(source) => CliError::File { action: "read", path: path.display().to_string(), source },
+        other => CliError::usage(format!("the component \"{}\" {other}", path.display())),
+    })
+}
+
+/// SHA-256 in hex.
+pub(crate) fn sha256(bytes: &[u8]) -> String {
+    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// One line for each capability that `plugins` ask for or import, with what to write if they do not have it.
@@ -181,6 +213,7 @@ pub fn resolve(options: &PluginOptions, with_ember: bool) -> Result<Vec<PluginSp
     for asked in &options.plugins {
         specs.push(find(asked)?);
     }
+    let mut specs = accepted(specs)?;
     let mut configs = configs(&options.configs)?;
     for spec in &mut specs {
         spec.config_json = configs.remove(&spec.name);
@@ -195,7 +228,23 @@ pub fn resolve(options: &PluginOptions, with_ember: bool) -> Result<Vec<PluginSp
     Ok(specs)
 }
 
-fn find(asked: &str) -> Result<PluginSpec, CliError> {
+/// A plugin, and the SHA-256 of its manifest.
+type Found = (PluginSpec, Option<String>);
+
+/// The plugins of a command line. Those that the lock file names must be the accepted ones; others are of the command line only.
+fn accepted(found: Vec<Found>) -> Result<Vec<PluginSpec>, CliError> {
+    let lock = lock::of_command_line()?;
+    let accept = |(mut spec, manifest): Found| {
+        let name = spec.name.clone();
+        if let Some(lock) = lock.as_ref().filter(|lock| lock.plugins.contains_key(&name)) {
+            lock.pin(&name, manifest.as_deref(), &mut spec)?;
+        }
+        Ok(spec)
+    };
+    found.into_iter().map(accept).collect()
+}
+
+fn find(asked: &str) -> Result<Found, CliError> {
     if let Some(builtin) = BUILTINS.iter().find(|builtin| builtin.name == asked) {
         return builtin_spec(builtin);
     }
@@ -203,12 +252,12 @@ fn find(asked: &str) -> Result<PluginSpec, CliError> {
     if path.is_dir() {
         let manifest = Manifest::read(&path.join(manifest::FILE))?;
         let component = path.join(format!("{}.wasm", manifest.id()));
-        return manifest.spec(ComponentSource::Path(component));
+        return with_digest(&manifest, ComponentSource::Path(component));
     }
     if !path.is_file() {
         if let Some((folder, manifest)) = installed::find(asked)? {
             let component = folder.join(format!("{}.wasm", manifest.id()));
-            return manifest.spec(ComponentSource::Path(component));
+            return with_digest(&manifest, ComponentSource::Path(component));
         }
         let names: Vec<&str> = BUILTINS.iter().map(|builtin| builtin.name).collect();
         let message =
@@ -216,8 +265,8 @@ fn find(asked: &str) -> Result<PluginSpec, CliError> {
         return Err(CliError::usage(message));
     }
     match Manifest::beside(path)? {
-        Some(manifest) => manifest.spec(ComponentSource::Path(path.to_owned())),
-        None => Ok(without_manifest(path)),
+        Some(manifest) => with_digest(&manifest, ComponentSource::Path(path.to_owned())),
+        None => Ok((without_manifest(path), None)),
     }
 }
 
@@ -227,8 +276,12 @@ fn without_manifest(path: &Path) -> PluginSpec {
     PluginSpec::new(name, ComponentSource::Path(path.to_owned()))
 }
 
-fn builtin_spec(builtin: &BuiltinPlugin) -> Result<PluginSpec, CliError> {
-    Manifest::parse(builtin.manifest, builtin.name)?.spec(ComponentSource::BuiltIn(builtin.component))
+fn builtin_spec(builtin: &BuiltinPlugin) -> Result<Found, CliError> {
+    with_digest(&Manifest::parse(builtin.manifest, builtin.name)?, ComponentSource::BuiltIn(builtin.component))
+}
+
+fn with_digest(manifest: &Manifest, source: ComponentSource) -> Result<Found, CliError> {
+    Ok((manifest.spec(source)?, Some(manifest.digest.clone())))
 }
 
 fn narrowed(limits: PluginLimits, options: &PluginOptions) -> PluginLimits {

@@ -16,6 +16,7 @@ mod generation;
 mod gguf;
 mod inputs;
 mod library;
+mod lock;
 mod many_tenants;
 mod mcp_client;
 mod mcp_server;

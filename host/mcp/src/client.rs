@@ -13,12 +13,17 @@
 //! when a caller asks, at most once a minute. A call is repeated only if its tool declares that it is read-only or
 //! idempotent.
 //!
+//! # Pins
+//! If the operator accepted a list of tools ([`ServerSpec::pins`]), a server whose list differs offers none of its tools,
+//! at the start and after each change of its list. [`McpError::Changed`](crate::McpError::Changed) names what differs.
+//!
 //! # Names of tools
 //! A tool keeps the name that its server gives it, with `_` for every character that models cannot write. If the operator
 //! gave the server a prefix, the name is `prefix__name`. If two servers of the caller offer the same name, the names are
 //! `server__name`. A rule that must hold whatever other servers offer needs a server with a prefix.
 
 mod connection;
+mod pins;
 mod pool;
 mod spec;
 mod transport;
@@ -26,6 +31,7 @@ mod wire;
 
 pub use connection::ServerIdentity;
 pub use connection::listing::RejectedTool;
+pub use pins::{ToolChange, ToolPins, effect_names};
 pub use pool::slot::ServerState;
 pub use pool::{Access, ClientPool, ListedTool, PoolOptions, ServerReport, ServerStatus};
 pub use spec::{HttpServer, Secret, ServerSpec, ServerTransport, StdioServer};

@@ -70,6 +70,17 @@ pub enum McpError {
         /// The server's message.
         reason: String,
     },
+    /// The server lists other tools than its operator accepted, so none of them is offered.
+    #[error(
+        "the tools of mcp server \"{server}\" are withheld, because they differ from firebox.lock: {changes}; see the \
+         difference with firebox lock --check, and accept it with firebox lock"
+    )]
+    Changed {
+        /// The server's name.
+        server: String,
+        /// The first changes.
+        changes: String,
+    },
     /// The caller has no such server or tool.
     #[error("{0}")]
     NotFound(String),
@@ -92,6 +103,7 @@ impl From<McpError> for Error {
                 Self::Unavailable(text)
             }
             McpError::Timeout { .. } => Self::Timeout(text),
+            McpError::Changed { .. } => Self::Denied(text),
             McpError::Rejected { .. } => Self::Refused(text),
             McpError::NotFound(_) => Self::NotFound(text),
         }

@@ -10,5 +10,7 @@ mod harness;
 mod http;
 #[path = "client/matrix.rs"]
 mod matrix;
+#[path = "client/pins.rs"]
+mod pins;
 #[path = "client/pooling.rs"]
 mod pooling;

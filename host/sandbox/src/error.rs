@@ -140,6 +140,20 @@ pub enum SandboxError {
         /// The capabilities that its manifest asks for.
         asks: Vec<String>,
     },
+    /// The component is not the one that its operator accepted.
+    #[error(
+        "plugin \"{plugin}\" was not loaded: its component has the SHA-256 \"{found}\" and not \"{accepted}\", {by}"
+    )]
+    NotAccepted {
+        /// The plugin's name.
+        plugin: String,
+        /// SHA-256 of the component, in hex.
+        found: String,
+        /// SHA-256 of the accepted component, in hex.
+        accepted: String,
+        /// Where the accepted digest is written, and the remedy.
+        by: String,
+    },
     /// A grant cannot be used.
     #[error("plugin \"{plugin}\": the grant \"{grant}\" {reason}")]
     Grant {
@@ -262,7 +276,7 @@ impl SandboxError {
             | Self::DuplicatePlugin { .. }
             | Self::Chain(_) => ErrorKind::Usage,
             Self::TooMuch { .. } => ErrorKind::TooLarge,
-            Self::Capability { .. } | Self::OtherDigest { .. } => ErrorKind::Denied,
+            Self::Capability { .. } | Self::OtherDigest { .. } | Self::NotAccepted { .. } => ErrorKind::Denied,
             Self::ShareUsed { .. } => ErrorKind::Limited,
             Self::Full { .. } | Self::AddressSpace { .. } => ErrorKind::Unavailable,
             // Only the author of the plugin can fix these.

@@ -34,7 +34,7 @@ pub use error::SandboxError;
 pub use plugin::grants::capability::{Capability, Grant};
 pub use plugin::grants::explain::{GrantRow, explain_grants};
 pub use plugin::grants::{DeniedBy, Grants, TenantGrants};
-pub use plugin::{GrantedTo, OnFault, Plugin, PluginInfo, PluginLimits, PluginSpec};
+pub use plugin::{GrantedTo, OnFault, Pinned, Plugin, PluginInfo, PluginLimits, PluginSpec};
 pub use runtime::Allocation;
 pub use sandbox::notice::Notice;
 pub use sandbox::{Sandbox, SandboxOptions, ToolCheck};

@@ -115,6 +115,15 @@ pub enum GrantedTo {
     Digest(String),
 }
 
+/// A component that was accepted. Another one is not loaded.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Pinned {
+    /// SHA-256 of the component, in hex.
+    pub digest: String,
+    /// Where this is written, and what to do if the component has changed, as the end of a sentence about the plugin.
+    pub by: String,
+}
+
 /// A plugin to load.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PluginSpec {
@@ -137,6 +146,8 @@ pub struct PluginSpec {
     pub grants: Grants,
     /// The component that the grants are for.
     pub granted_to: GrantedTo,
+    /// The component that the operator accepted; `None` if any component may be loaded.
+    pub pinned: Option<Pinned>,
     /// The stages that its manifest lists. If there is a list, the component must export exactly these stages.
     pub stages: Option<Vec<Stage>>,
 }
@@ -155,6 +166,7 @@ impl PluginSpec {
             asks: Vec::new(),
             grants: Grants::default(),
             granted_to: GrantedTo::default(),
+            pinned: None,
             stages: None,
         }
     }

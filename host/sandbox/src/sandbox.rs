@@ -260,8 +260,16 @@ fn check_folders(plugin: &str, grants: &Grants) -> Result<(), SandboxError> {
     Ok(())
 }
 
-/// Checks that the grants are for the component with this digest.
+/// Checks that the component with this digest was accepted, and that the grants are for it.
 fn check_digest(spec: &PluginSpec, found: &str) -> Result<(), SandboxError> {
+    if let Some(pinned) = spec.pinned.as_ref().filter(|pinned| !pinned.digest.eq_ignore_ascii_case(found)) {
+        return Err(SandboxError::NotAccepted {
+            plugin: spec.name.clone(),
+            found: found.to_owned(),
+            accepted: pinned.digest.clone(),
+            by: pinned.by.clone(),
+        });
+    }
     match &spec.granted_to {
         GrantedTo::Digest(granted) if !granted.eq_ignore_ascii_case(found) => Err(SandboxError::OtherDigest {
             plugin: spec.name.clone(),

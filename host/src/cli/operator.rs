@@ -3,4 +3,5 @@
 pub mod audit;
 pub mod config;
 pub mod devices;
+pub mod lock;
 pub mod tenants;

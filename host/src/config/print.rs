@@ -58,11 +58,13 @@ fn effect(effect: OnFault) -> String {
 }
 
 /// `text` as a TOML string.
-fn quoted(text: &str) -> String {
+pub(super) fn quoted(text: &str) -> String {
     let mut quoted = String::from("\"");
     for c in text.chars() {
         match c {
             '"' | '\\' => quoted.extend(['\\', c]),
+            '\n' => quoted.push_str("\\n"),
+            '\t' => quoted.push_str("\\t"),
             c if c.is_control() => {
                 // Writing to a string cannot fail.
                 let _infallible = write!(quoted, "\\u{:04X}", u32::from(c));

@@ -30,6 +30,9 @@ pub(super) struct Manifest {
     #[serde(default)]
     on_fault: Effect,
     on_timeout: Option<Effect>,
+    /// SHA-256 of its text, in hex.
+    #[serde(skip)]
+    pub(super) digest: String,
 }
 
 /// What a fault does to the request.
@@ -94,7 +97,7 @@ impl Manifest {
     /// # Errors
     /// `Error::Plugin`.
     pub(super) fn parse(text: &str, whose: &str) -> Result<Self, CliError> {
-        let manifest: Self = toml::from_str(text).map_err(|error| {
+        let mut manifest: Self = toml::from_str(text).map_err(|error| {
             let before = error.span().and_then(|span| text.get(..span.start)).unwrap_or_default();
             broken(whose, &format!("line {}: {}", before.matches('\n').count() + 1, error.message()))
         })?;
@@ -105,6 +108,7 @@ impl Manifest {
             let reason = format!("the id \"{}\" must have 1 to {max} letters, digits, '-', '_' or '.'", shown(id));
             return Err(broken(whose, &reason));
         }
+        manifest.digest = super::sha256(text.as_bytes());
         Ok(manifest)
     }
 

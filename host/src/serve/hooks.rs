@@ -8,7 +8,7 @@ use firebox_contract::{
 };
 use firebox_sandbox::{CpuBudget, Grants, Plugin, PluginChain, PluginLimits, Sandbox, TenantGrants};
 
-use crate::config::{Config, PluginConfig, PluginLimitsConfig, TenantConfig};
+use crate::config::{Config, LockFile, PluginConfig, PluginLimitsConfig, TenantConfig};
 use crate::error::CliError;
 use crate::plugins;
 use crate::plugins::sandbox::denied_note;
@@ -190,7 +190,7 @@ async fn table(
 ) -> Result<PluginTable, Error> {
     let mut plugins = HashMap::new();
     for plugin in &config.plugins {
-        let loaded = load(sandbox, plugin).await?;
+        let loaded = load(sandbox, plugin, config.lock.as_deref()).await?;
         notes.extend(loaded.warnings().iter().cloned());
         notes.extend(denied_note(&loaded));
         plugins.insert(plugin.name.clone(), loaded);
@@ -216,8 +216,8 @@ async fn table(
     Ok(table)
 }
 
-async fn load(sandbox: &Sandbox, plugin: &PluginConfig) -> Result<Arc<Plugin>, Error> {
-    let spec = plugins::configured(plugin).map_err(|error| match error {
+async fn load(sandbox: &Sandbox, plugin: &PluginConfig, lock: Option<&LockFile>) -> Result<Arc<Plugin>, Error> {
+    let spec = plugins::configured(plugin, lock).map_err(|error| match error {
         CliError::Host(error) => error,
         other => Error::Usage(other.to_string()),
     })?;

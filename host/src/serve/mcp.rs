@@ -7,6 +7,7 @@ use axum::body::Body;
 use axum::http::Request;
 use firebox_contract::tool::matches_glob;
 use firebox_contract::{Caller, Error, Gate, Reservation, TenantId, ToolSource, limits};
+use firebox_mcp::McpError;
 use firebox_mcp::client::{ClientPool, HttpServer, Secret, ServerReport, ServerSpec, ServerTransport, StdioServer};
 use firebox_mcp::server::{HttpTools, ServerHttpOptions, ServerInfo, http_service};
 use futures_util::future::join_all;
@@ -146,6 +147,9 @@ impl McpServers {
         let before =
             self.health.write().unwrap_or_else(PoisonError::into_inner).insert(report.name.clone(), now.clone());
         match (&report.result, before) {
+            (Err(error @ McpError::Changed { .. }), before) if before.as_ref() != Some(&now) => {
+                status(&error.to_string())
+            }
             (Err(error), before) if before.as_ref() != Some(&now) => {
                 status(&format!("mcp server \"{}\" does not answer; its tools are missing: {error}", report.name));
             }
@@ -160,8 +164,15 @@ impl McpServers {
     }
 }
 
-fn specs(config: &Config) -> Result<Vec<ServerSpec>, Error> {
-    let specs: Vec<ServerSpec> = config.mcp.servers.iter().map(spec).collect();
+/// The servers of `config`, which offer only the tools that its lock file accepts.
+///
+/// # Errors
+/// `Error::Usage` for the first invalid server.
+pub(crate) fn specs(config: &Config) -> Result<Vec<ServerSpec>, Error> {
+    let mut specs: Vec<ServerSpec> = config.mcp.servers.iter().map(spec).collect();
+    if let Some(lock) = &config.lock {
+        specs.iter_mut().for_each(|spec| lock.pin_server(spec));
+    }
     ClientPool::check(&specs).map_err(|error| Error::Usage(error.to_string()))?;
     Ok(specs)
 }

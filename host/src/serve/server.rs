@@ -16,9 +16,10 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use self::background::Background;
+pub(crate) use self::build::add_local_tenant;
 #[cfg(test)]
 pub(crate) use self::build::test_app;
-use self::build::{add_local_tenant, build, tenant_session_bytes};
+use self::build::{build, tenant_session_bytes};
 use self::listen::{accept, bind, limit_by_files};
 use super::mcp::McpServers;
 use super::{App, LOCAL_TENANT, Settings};

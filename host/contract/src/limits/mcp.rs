@@ -56,6 +56,8 @@ pub const MCP_CLIENT_PROBE_TIME: Duration = Duration::from_secs(10);
 pub const MCP_CLIENT_ENDPOINT_WAIT: Duration = Duration::from_secs(10);
 /// Rejected tools of an MCP server that are listed with a reason. Further rejected tools are counted.
 pub const MCP_CLIENT_REJECTED_TOOLS_LISTED_MAX: usize = 64;
+/// Changes that the message about a changed tool list names.
+pub const MCP_CLIENT_CHANGED_TOOLS_NAMED_MAX: usize = 5;
 /// Warnings about malformed messages of one MCP server in one `MCP_CLIENT_WARNINGS_PERIOD`.
 pub const MCP_CLIENT_WARNINGS_LOGGED_MAX: usize = 10;
 /// Period for which warnings about malformed messages of one MCP server are counted.

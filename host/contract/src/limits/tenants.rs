@@ -8,6 +8,10 @@ use super::{CONNECTIONS_MAX, KIB, MIB};
 
 /// Bytes of one configuration file.
 pub const CONFIG_BYTES_MAX: u64 = 64 * MIB as u64;
+/// Bytes of `firebox.lock`.
+pub const LOCK_FILE_BYTES_MAX: u64 = 64 * MIB as u64;
+/// Characters of each line that `firebox lock` prints about a difference.
+pub const LOCK_DIFF_CHARACTERS_MAX: usize = 16_384;
 /// Bytes of the name of a model, plugin, tenant or MCP server.
 pub const NAME_BYTES_MAX: usize = 64;
 /// Bytes of one secret file.

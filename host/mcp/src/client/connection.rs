@@ -22,6 +22,7 @@ use serde_json::Value;
 use tokio::sync::{Notify, Semaphore};
 use tokio::time::{Instant, sleep_until, timeout};
 
+use crate::McpError;
 use crate::client::connection::handler::{Handler, ProgressReport, ProgressTable};
 use crate::client::connection::listing::{Listing, RejectedTool};
 use crate::client::connection::opening::Dialect;
@@ -66,6 +67,8 @@ pub(super) struct Connection {
     calls: Semaphore,
     offer: Mutex<OfferedTools>,
     rejected: Mutex<Vec<RejectedTool>>,
+    /// Why the tools are not offered.
+    withheld: Mutex<Option<McpError>>,
     last_answer: Mutex<Instant>,
     proven: AtomicBool,
     /// Notified when a call failed, so that a health check runs.
@@ -141,6 +144,7 @@ impl Connection {
             calls: Semaphore::new(MCP_CLIENT_CALLS_MAX),
             offer: Mutex::default(),
             rejected: Mutex::default(),
+            withheld: Mutex::default(),
             last_answer: Mutex::new(Instant::now()),
             proven: AtomicBool::new(false),
             suspect: Notify::new(),
@@ -159,6 +163,11 @@ impl Connection {
     /// The tools that are not offered, with the reasons.
     pub(super) fn rejected(&self) -> Vec<RejectedTool> {
         self.rejected.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// The reason why none of the server's tools is offered, if its list is not the accepted one.
+    pub(super) fn withheld(&self) -> Option<McpError> {
+        self.withheld.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Whether a call has succeeded on this connection.
@@ -243,13 +252,19 @@ impl Connection {
         }
     }
 
-    /// Reads the tool list again. Returns whether it changed.
+    /// Reads the tool list again. Returns whether it changed. A list that was not accepted counts as an empty one.
     pub(super) async fn refresh(&self) -> Result<bool, RequestFailure> {
         let (fresh, rejected) = self.list().await?;
-        let fresh = Arc::new(fresh);
+        let withheld = self.spec.withheld(&fresh);
+        let fresh = Arc::new(if withheld.is_none() { fresh } else { Vec::new() });
+        if let Some(error) = &withheld {
+            tracing::warn!(server = %self.spec.name, "{error}");
+        }
+        let before =
+            std::mem::replace(&mut *self.withheld.lock().unwrap_or_else(PoisonError::into_inner), withheld.clone());
         *self.rejected.lock().unwrap_or_else(PoisonError::into_inner) = rejected;
         let mut offer = self.offer.lock().unwrap_or_else(PoisonError::into_inner);
-        let changed = *offer != fresh;
+        let changed = *offer != fresh || before != withheld;
         *offer = fresh;
         Ok(changed)
     }

@@ -278,7 +278,7 @@ impl ClientPool {
         let specs = state.specs.iter().filter(|spec| (self.inner.access)(caller, &spec.name));
         let ready = |spec: &&Arc<ServerSpec>| {
             let slot = state.slots.get(&spec.key(&caller.tenant));
-            slot.is_some_and(|(slot, _)| slot.state() == ServerState::Ready)
+            slot.is_some_and(|(slot, _)| slot.state() == ServerState::Ready && slot.last_error().is_none())
         };
         specs.filter(|spec| !ready(spec)).map(|spec| spec.name.clone()).collect()
     }
@@ -291,7 +291,10 @@ impl ClientPool {
             Ok(slot) => match slot.ready(spec.connect_timeout).await {
                 Ok(connection) => {
                     rejected = connection.rejected();
-                    Ok((connection.about.clone(), slot.known().as_ref().clone()))
+                    connection
+                        .withheld()
+                        .map_or(Ok(()), Err)
+                        .map(|()| (connection.about.clone(), slot.known().as_ref().clone()))
                 }
                 Err(error) => Err(slot.last_error().unwrap_or(error)),
             },
@@ -357,7 +360,8 @@ impl ClientPool {
             let names = specs.iter().map(|spec| spec.name.as_str()).collect::<Vec<_>>().join(", ");
             return Err(McpError::NotFound(format!("there is no mcp server \"{server}\"; there are: {names}")));
         };
-        let (slot, _) = self.connection(caller, spec, spec.connect_timeout).await?;
+        let (slot, connection) = self.connection(caller, spec, spec.connect_timeout).await?;
+        connection.withheld().map_or(Ok(()), Err)?;
         let Some(definition) = slot.known().iter().find(|known| known.name == tool).cloned() else {
             let known = slot.known();
             let names = known.iter().map(|tool| tool.name.as_str()).collect::<Vec<_>>().join(", ");
@@ -469,11 +473,16 @@ async fn run(
 ) -> Result<ToolOutcome, McpError> {
     let started = Instant::now();
     let arguments = parse(tool, arguments_json)?;
-    let connection = slot.ready(slot.spec.connect_timeout).await?;
+    // The server may have come back with another list since the tool was looked up.
+    let accepted = async || {
+        let connection = slot.ready(slot.spec.connect_timeout).await?;
+        connection.withheld().map_or(Ok(connection), Err)
+    };
+    let connection = accepted().await?;
     let mut result = connection.call(tool, arguments.clone(), progress).await;
     if matches!(result, Err(RequestFailure::Closed(_)))
         && (effects.read_only || effects.idempotent)
-        && let Ok(connection) = slot.ready(slot.spec.connect_timeout).await
+        && let Ok(connection) = accepted().await
     {
         result = connection.call(tool, arguments, progress).await;
     }

@@ -6,16 +6,17 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use firebox_contract::TenantId;
 use firebox_contract::limits::{
     MCP_CLIENT_REASON_BYTES_MAX, MCP_CLIENT_TIMEOUT_MAX, MCP_CONNECT_TIMEOUT_DEFAULT, MCP_TOTAL_TIMEOUT_DEFAULT,
     TOOL_CALL_TIMEOUT,
 };
 use firebox_contract::tool::matches_glob;
+use firebox_contract::{TenantId, ToolDefinition};
 use sha2::{Digest, Sha256};
 
 use crate::McpError;
 use crate::client::connection::definition;
+use crate::client::pins::ToolPins;
 
 /// Variables of the host's environment that every child process gets: enough to find programs and files and to use the right
 /// character set, and none that usually holds a secret.
@@ -130,6 +131,8 @@ pub struct ServerSpec {
     pub required: bool,
     /// Whether all tenants share one connection.
     pub shared: bool,
+    /// The tools that its operator accepted; `None` for whatever it offers.
+    pub pins: Option<Arc<ToolPins>>,
 }
 
 impl ServerSpec {
@@ -146,6 +149,7 @@ impl ServerSpec {
             tools: vec!["*".to_owned()],
             required: false,
             shared: false,
+            pins: None,
         }
     }
 
@@ -198,6 +202,12 @@ impl ServerSpec {
     /// Whether the tool of this name is offered.
     pub(super) fn offers(&self, tool: &str) -> bool {
         self.tools.iter().any(|glob| matches_glob(glob, tool))
+    }
+
+    /// The error that withholds `tools`, if they are not the ones that the operator accepted.
+    pub(super) fn withheld(&self, tools: &[ToolDefinition]) -> Option<McpError> {
+        let changes = self.pins.as_ref()?.summary(&ToolPins::of(tools))?;
+        Some(McpError::Changed { server: self.name.clone(), changes })
     }
 
     /// The key of a connection: server, credentials and, unless the server is shared, the tenant.

@@ -56,6 +56,14 @@ impl FileOptions {
     pub fn load(&self) -> Result<Config, CliError> {
         Ok(Config::load(self.config.as_deref(), &self.set)?)
     }
+
+    /// Reads the configuration without the lock file beside it.
+    ///
+    /// # Errors
+    /// All errors of the configuration.
+    pub(super) fn load_unlocked(&self) -> Result<Config, CliError> {
+        Ok(Config::load_unlocked(self.config.as_deref(), &self.set)?)
+    }
 }
 
 /// Runs the command.

@@ -6,6 +6,7 @@ use firebox_contract::{Caller, limits};
 use firebox_mcp::client::{ClientPool, PoolOptions, RejectedTool, Secret, ServerReport, ServerSpec, ServerTransport};
 
 use crate::cli::output;
+use crate::config::lock;
 use crate::error::CliError;
 
 /// A pool of the servers in the `--mcp` options `flags`, with the headers in the `--mcp-header` options `headers`. No server
@@ -16,6 +17,10 @@ use crate::error::CliError;
 pub fn pool(flags: &[String], headers: &[String]) -> Result<ClientPool, CliError> {
     let mut specs = flags.iter().map(|flag| parse(flag)).collect::<Result<Vec<_>, _>>()?;
     headers.iter().try_for_each(|flag| add_header(&mut specs, flag))?;
+    // Names that the lock file does not have are of the command line only.
+    if let Some(lock) = lock::of_command_line()? {
+        specs.iter_mut().filter(|spec| lock.servers.contains_key(&spec.name)).for_each(|spec| lock.pin_server(spec));
+    }
     ClientPool::check(&specs).map_err(firebox_contract::Error::from)?;
     // A chat may be idle for an hour, and the server may hold state of it, so idle servers are not stopped.
     Ok(ClientPool::with_options(specs, Arc::new(|_: &Caller, _: &str| true), PoolOptions { idle_time: None }))

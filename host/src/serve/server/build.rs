@@ -34,7 +34,7 @@ use crate::tenancy::Tenancy;
 ///
 /// # Errors
 /// `Error::Usage` if such a server would listen on an address that other machines can reach.
-pub(super) fn add_local_tenant(config: &mut Config) -> Result<bool, Error> {
+pub(crate) fn add_local_tenant(config: &mut Config) -> Result<bool, Error> {
     if !config.tenants.is_empty() {
         return Ok(false);
     }

@@ -238,6 +238,7 @@ impl Slot {
     fn learn(&self, connection: &Connection) {
         let offer = connection.offer();
         *self.known.lock().unwrap_or_else(PoisonError::into_inner) = offer;
+        self.remember(connection.withheld());
     }
 
     fn remember(&self, error: Option<McpError>) {
@@ -336,7 +337,6 @@ async fn live(slot: &Slot, connection: Arc<Connection>, runner: ConnectionRunner
     let since = Instant::now();
     *slot.dialect.lock().unwrap_or_else(PoisonError::into_inner) = connection.dialect();
     slot.learn(&connection);
-    slot.remember(None);
     slot.failures.store(0, Ordering::Relaxed);
     slot.set(SlotPhase::Ready(Arc::clone(&connection)));
     slot.common.changed();
