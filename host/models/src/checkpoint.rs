@@ -1,6 +1,5 @@
 //! A checkpoint: the files of a model, opened, bounded and indexed. Nothing in them is trusted.
 
-pub(crate) mod blob;
 mod format;
 pub(crate) mod json;
 mod python;

@@ -3,7 +3,6 @@
 //! [`reader`] checks the file's tables, [`blocks`] knows the layouts of weights, and the other parts translate names and
 //! metadata into the files of a Hugging Face folder, so that everything after them reads one kind of checkpoint.
 
-pub(crate) mod blocks;
 mod config;
 mod encoders;
 mod metadata;

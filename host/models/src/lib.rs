@@ -31,10 +31,11 @@ pub use checkpoint::{Checkpoint, EmbeddedFiles};
 pub use codec::CodecOptions;
 pub use describe::{CheckpointDescription, ModelKind, TokenizerDescription, TypeShare, describe};
 pub use error::ModelError;
+pub use firebox_kernels::attention::KvCacheType;
 pub use gguf::quantize::{Mixture, QuantizeOptions, QuantizePlan, QuantizeProgress, QuantizedCache, mixtures};
 pub use load::{
-    KV_CACHE_TYPES, KvCacheType, LanguageModelParts, LoadOptions, LoadProgress, LoadState, is_encoder, load_codec,
-    load_codec_with, load_decoder, load_encoder, load_language_model,
+    KV_CACHE_TYPES, LanguageModelParts, LoadOptions, LoadProgress, LoadState, is_encoder, load_codec, load_codec_with,
+    load_decoder, load_encoder, load_language_model,
 };
 pub use metadata::Warnings;
 

@@ -2,6 +2,7 @@
 
 mod progress;
 
+use firebox_kernels::attention::KvCacheType;
 use std::sync::Arc;
 
 use burn::backend::DispatchDevice;
@@ -37,16 +38,6 @@ pub struct LoadOptions {
     pub kv_cache: KvCacheType,
     /// Receives the state of the load of a decoder.
     pub progress: LoadProgress,
-}
-
-/// The type of keys and values in a KV cache.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub enum KvCacheType {
-    /// Four bytes each.
-    F32,
-    /// IEEE halves: half the memory, and 11 bits of precision.
-    #[default]
-    F16,
 }
 
 /// The names of the types, for settings.

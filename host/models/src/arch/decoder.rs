@@ -19,6 +19,9 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use burn::tensor::Device;
 use firebox_contract::{CacheUse, Error, LanguageModel, Logits, ModelInfo, SequenceId, Span, panic_text};
+use firebox_kernels::attention::HeadCacheLayout;
+use firebox_kernels::attention::KvCacheType;
+use firebox_kernels::threads::join_pool;
 
 use crate::arch::DecoderArchitecture;
 use crate::arch::decoder::cache::{CacheShape, SequenceCache};
@@ -28,8 +31,8 @@ use crate::arch::decoder::recorded::RecordedSteps;
 use crate::arch::decoder::steps::RemainingSpan;
 use crate::checkpoint::weights::Weights;
 use crate::error::ModelError;
-use crate::kernel::{GPU_KERNEL_SIZES, Gpu, HeadCacheLayout, PageShape, PageStore, join_pool};
-use crate::load::{KvCacheType, is_cpu};
+use crate::kernel::{GPU_KERNEL_SIZES, Gpu, PageShape, PageStore};
+use crate::load::is_cpu;
 
 pub(crate) use config::{
     Biases, CONFIG_KEYS, ConfigDefaults, DecoderConfig, ExpertsConfig, Multipliers, QkNorms, QueryGrowth, read_window,

@@ -9,13 +9,13 @@ pub(crate) mod relative;
 pub(crate) mod tensors;
 
 use burn::tensor::{DType, Device, Tensor, TensorData};
+use firebox_kernels::weights::StoredTensor;
 
 use crate::arch::encoder::attention::TextRows;
 use crate::arch::encoder::config::EncoderConfig;
 use crate::arch::encoder::layer::EncoderLayer;
 use crate::arch::encoder::relative::BucketBias;
 use crate::arch::encoder::tensors::EncoderTensors;
-use crate::checkpoint::tensors::StoredTensor;
 use crate::checkpoint::weights::Weights;
 use crate::error::ModelError;
 use crate::layers::LayerNorm;

@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use firebox_contract::limits;
+use firebox_kernels::weights::Blob;
 
-use crate::checkpoint::blob::Blob;
 use crate::error::ModelError;
 use crate::gguf::GgufFiles;
 

@@ -5,9 +5,9 @@ use std::collections::HashSet;
 
 use burn::tensor::{DType, Device, Tensor, TensorData};
 use firebox_contract::limits;
+use firebox_kernels::weights::StoredTensor;
 
 use crate::checkpoint::Checkpoint;
-use crate::checkpoint::tensors::StoredTensor;
 use crate::error::ModelError;
 use crate::layers::Linear;
 use crate::load::{LoadProgress, LoadState, is_cpu};

@@ -4,11 +4,11 @@ use std::time::{Duration, Instant};
 
 use burn::tensor::activation::softmax;
 use burn::tensor::{Device, Int, Tensor, TensorData};
+use firebox_kernels::weights::{StoredTensor, StoredType};
 use half::bf16;
 use serde::{Deserialize, Serialize};
 
 use super::{DeviceChoice, open_untested};
-use crate::checkpoint::tensors::{StoredTensor, StoredType};
 use crate::error::ModelError;
 use crate::kernel;
 use crate::layers::Linear;

@@ -5,8 +5,8 @@ use std::collections::{BTreeSet, HashMap};
 use std::ops::Range;
 
 use firebox_contract::limits;
+use firebox_kernels::weights::Blob;
 
-use crate::checkpoint::blob::Blob;
 use crate::error::ModelError;
 
 /// The type of a value.

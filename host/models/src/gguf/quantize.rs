@@ -17,9 +17,10 @@ mod writer;
 use std::path::Path;
 
 pub use cache::QuantizedCache;
+use firebox_kernels::weights::StoredType;
 pub use mixture::{Mixture, mixtures};
 
-use crate::checkpoint::tensors::{StoredType, TensorIndex};
+use crate::checkpoint::tensors::TensorIndex;
 use crate::error::ModelError;
 use crate::gguf::quantize::source::Item;
 use crate::gguf::quantize::writer::WrittenTables;

@@ -7,8 +7,8 @@ use std::collections::HashSet;
 use std::ops::Range;
 
 use firebox_contract::limits;
+use firebox_kernels::weights::Blob;
 
-use crate::checkpoint::blob::Blob;
 use crate::gguf::metadata::{List, Metadata, Value, ValueKind};
 
 const MAGIC: &[u8] = b"GGUF";

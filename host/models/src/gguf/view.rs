@@ -6,18 +6,18 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use firebox_contract::limits;
+use firebox_kernels::weights::{Blob, StoredType, blocks};
 use serde_json::Value;
 
-use crate::checkpoint::blob::Blob;
 use crate::checkpoint::source;
-use crate::checkpoint::tensors::{Entry, RowOrder, StoredType, TensorIndex};
+use crate::checkpoint::tensors::{Entry, RowOrder, TensorIndex};
 use crate::error::ModelError;
 use crate::gguf::config::{self, Architecture, Tensors};
 use crate::gguf::encoders::{self, GgufEncoder, TableRows};
 use crate::gguf::metadata::Metadata;
+use crate::gguf::names;
 use crate::gguf::reader::{self, Tables, TensorInfo};
 use crate::gguf::tokenizer::Vocabulary;
-use crate::gguf::{blocks, names};
 use crate::metadata::Warnings;
 
 /// The tensor of what each rotary frequency is divided by. It is part of the config.

@@ -1,10 +1,14 @@
 //! `y = x Wᵀ + b`, with the weight in the layout of checkpoints, `[out, in]`.
 
 use burn::tensor::{DType, Device, Tensor, TensorData};
+use firebox_kernels::elements::Activation;
+use firebox_kernels::elements::finish_rows;
+use firebox_kernels::linear::StoredMatrix;
+use firebox_kernels::weights::StoredTensor;
 
-use crate::checkpoint::tensors::StoredTensor;
-use crate::kernel::{DeviceMatrix, Epilogue, StoredMatrix, finish_rows, gated, host_row};
-use crate::layers::{Activation, RmsNorm};
+use crate::kernel::{DeviceMatrix, Epilogue, gated, host_row};
+use crate::layers::RmsNorm;
+use crate::layers::activation::apply;
 use crate::load::is_cpu;
 
 /// A linear layer on a device.
@@ -62,7 +66,7 @@ impl Linear {
     /// As [`Linear::forward`], with a function of each output.
     pub(crate) fn forward_activated(&self, x: Tensor<2>, activation: Activation) -> Tensor<2> {
         match &self.weight {
-            Weight::Device(_) => activation.apply(self.forward(x)),
+            Weight::Device(_) => apply(activation, self.forward(x)),
             Weight::Stored(matrix) => self.stored_product(matrix, x, activation),
         }
     }
@@ -105,7 +109,7 @@ impl Linear {
             return gated(gate, both);
         }
         let half = both.dims()[1] / 2;
-        gate.apply(both.clone().narrow(1, 0, half)) * both.narrow(1, half, half)
+        apply(gate, both.clone().narrow(1, 0, half)) * both.narrow(1, half, half)
     }
 
     fn epilogue(&self) -> Epilogue<'_> {

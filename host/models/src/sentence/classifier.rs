@@ -2,13 +2,14 @@
 //! sentence-transformers' `CrossEncoder` applies.
 
 use firebox_contract::EncoderTask;
+use firebox_kernels::elements::Activation;
 
 use crate::arch::{CLASS_END, ClassifierConfig, EncoderArchitecture, check_labels};
 use crate::checkpoint::Checkpoint;
 use crate::checkpoint::json::JsonFile;
 use crate::checkpoint::weights::Weights;
 use crate::error::ModelError;
-use crate::layers::{Activation, IN_TORCH, LayerNorm};
+use crate::layers::{IN_TORCH, LayerNorm, activation};
 use crate::sentence::dense::Dense;
 use crate::sentence::head::{EmbeddingHead, HeadStep};
 use crate::sentence::{Modules, Pooling};
@@ -64,7 +65,7 @@ fn score_activation(
             file.warn(key, "is not used, since it is not a class of torch; scores go through a sigmoid");
             continue;
         }
-        return Activation::in_torch(class).ok_or_else(|| ModelError::Unsupported {
+        return activation::in_torch(class).ok_or_else(|| ModelError::Unsupported {
             file: file.file.clone(),
             key,
             found: class.chars().take(80).collect(),

@@ -2,13 +2,14 @@
 
 use burn::tensor::{Device, Tensor};
 use firebox_contract::limits;
+use firebox_kernels::elements::Activation;
 
 use crate::checkpoint::Checkpoint;
 use crate::checkpoint::json::JsonFile;
 use crate::checkpoint::weights::Weights;
 use crate::error::ModelError;
 use crate::layers::Linear;
-use crate::layers::{Activation, IN_TORCH};
+use crate::layers::{IN_TORCH, activation};
 
 /// `activation(x Wᵀ + b)`, plus a residual if there is one: `x` or a product of it.
 #[derive(Debug)]
@@ -73,7 +74,7 @@ impl Dense {
 
 fn activation(config: &JsonFile) -> Result<Activation, ModelError> {
     let Some(class) = config.optional_text("activation_function")? else { return Ok(Activation::Tanh) };
-    Activation::in_torch(class).ok_or_else(|| ModelError::Unsupported {
+    activation::in_torch(class).ok_or_else(|| ModelError::Unsupported {
         file: config.file.clone(),
         key: "activation_function",
         found: class.chars().take(80).collect(),

@@ -4,6 +4,7 @@ use std::borrow::Cow;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use firebox_contract::{Encoder, EncoderProfile, EncoderText, Error, ModelInfo, panic_text};
+use firebox_kernels::threads::join_pool;
 use tokenizers::{
     Encoding, PostProcessor, Tokenizer, TruncationDirection, TruncationParams, TruncationStrategy, truncate_encodings,
 };
@@ -11,7 +12,6 @@ use tokenizers::{
 use crate::arch::{EncoderModel, TextTokens};
 use crate::codec::bounded;
 use crate::error::ModelError;
-use crate::kernel::join_pool;
 use crate::sentence::EmbeddingHead;
 
 /// Texts are padded to multiples of this on devices that compile kernels for each shape.

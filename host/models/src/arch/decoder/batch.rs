@@ -2,10 +2,11 @@
 //! for all of them. Only attention treats each sequence by itself.
 
 use firebox_contract::{SequenceId, TokenId};
+use firebox_kernels::attention::SequenceRows;
 
 use crate::arch::decoder::cache::{CacheStorage, SequenceCache};
 use crate::arch::decoder::config::DecoderConfig;
-use crate::kernel::{PagedSequenceRows, RowPlan, SequenceRows};
+use crate::kernel::{PagedSequenceRows, RowPlan};
 
 /// The rows of one sequence in a step.
 #[derive(Debug)]

@@ -1,6 +1,8 @@
 //! The KV cache of one sequence, allocated in blocks and written in place.
 
-use crate::kernel::{HeadCache, HeadCacheLayout, PAGE_TOKENS, PageStore, Pages};
+use firebox_kernels::attention::{HeadCache, HeadCacheLayout};
+
+use crate::kernel::{PAGE_TOKENS, PageStore, Pages};
 
 /// Positions by which a cache on the CPU grows. Growth copies the cache, so a larger cache doubles.
 const BLOCK_TOKENS: usize = 256;

@@ -4,13 +4,14 @@ mod windows;
 
 use burn::tensor::Tensor;
 use firebox_contract::limits;
+use firebox_kernels::attention::ScoreScale;
+use firebox_kernels::elements::Activation;
 
 use crate::arch::decoder::rotary::{Rotary, RotaryDefaults};
 use crate::checkpoint::json::JsonFile;
 use crate::checkpoint::weights::Weights;
 use crate::error::ModelError;
-use crate::kernel::ScoreScale;
-use crate::layers::{Activation, RmsNorm};
+use crate::layers::{RmsNorm, activation};
 pub(crate) use windows::{read_window, read_windows};
 
 /// The keys that [`DecoderConfig::read`] reads and that encoders do not have.
@@ -156,7 +157,7 @@ impl DecoderConfig {
 
     /// As [`DecoderConfig::read`]. The caller adds the rotary embeddings.
     pub(crate) fn read_without_rotary(file: &JsonFile, defaults: ConfigDefaults) -> Result<Self, ModelError> {
-        let activation = Activation::read_key(file, defaults.activation.0, defaults.activation.1)?;
+        let activation = activation::read_key(file, defaults.activation.0, defaults.activation.1)?;
         let hidden = file.number_or("hidden_size", defaults.hidden, 1..=limits::MODEL_HIDDEN_MAX)?;
         let layers = file.number_or("num_hidden_layers", defaults.layers, 1..=limits::MODEL_LAYERS_MAX)?;
         let heads = file.number_or("num_attention_heads", defaults.heads, 1..=limits::MODEL_HEADS_MAX)?;

@@ -5,14 +5,15 @@
 //! without rows are not read. Which expert takes which row is decided on the host.
 
 use burn::tensor::{Device, Int, Tensor, TensorData};
+use firebox_kernels::elements::Activation;
+use firebox_kernels::weights::StoredTensor;
 
 use crate::arch::decoder::config::{DecoderConfig, ExpertsConfig};
 use crate::arch::decoder::layer::column;
 use crate::arch::decoder::tensors::DecoderTensors;
-use crate::checkpoint::tensors::StoredTensor;
 use crate::checkpoint::weights::Weights;
 use crate::error::ModelError;
-use crate::layers::{Activation, Linear};
+use crate::layers::Linear;
 
 /// The name of gate and up of all experts in one tensor, `[experts, 2 * feed_forward, hidden]`.
 const GATE_UP: &str = "gate_up_proj";

@@ -2,13 +2,13 @@
 
 use burn::tensor::Tensor;
 use firebox_contract::{Logits, TokenId};
+use firebox_kernels::elements::soft_cap;
+use firebox_kernels::weights::StoredTensor;
 
 use crate::arch::decoder::config::DecoderConfig;
 use crate::arch::decoder::tensors::DecoderTensors;
-use crate::checkpoint::tensors::StoredTensor;
 use crate::checkpoint::weights::Weights;
 use crate::error::ModelError;
-use crate::kernel::soft_cap;
 use crate::layers::{Linear, RmsNorm};
 
 #[derive(Debug)]

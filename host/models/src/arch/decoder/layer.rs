@@ -2,6 +2,8 @@
 //! experts, each with RMS norms around it.
 
 use burn::tensor::{DType, Device, Tensor, TensorData};
+use firebox_kernels::attention::{Attention, AttentionMask, ScoreScale};
+use firebox_kernels::elements::Activation;
 
 use crate::arch::decoder::batch::{Batch, RowPositions};
 use crate::arch::decoder::config::{DecoderConfig, LayerConfig};
@@ -10,8 +12,8 @@ use crate::arch::decoder::qk_norm::QkNorm;
 use crate::arch::decoder::tensors::{Around, DecoderTensors};
 use crate::checkpoint::weights::Weights;
 use crate::error::ModelError;
-use crate::kernel::{Attention, AttentionMask, PageStore, PagedAttention, PagedRows, ScoreScale};
-use crate::layers::{Activation, Linear, RmsNorm};
+use crate::kernel::{PageStore, PagedAttention, PagedRows, attend};
+use crate::layers::{Linear, RmsNorm};
 
 /// The weights of a layer.
 #[derive(Debug)]
@@ -114,7 +116,7 @@ impl DecoderLayer {
                 let (mask, scores) = (AttentionMask::Causal(window), self.scores);
                 let attention = Attention { heads: self.heads, norms, cos, sin, mask, scores, bias: None };
                 let rows: Option<Vec<_>> = batch.segments.iter_mut().map(|segment| segment.rows(layer)).collect();
-                attention.forward(qkv, &mut rows?)
+                attend(&attention, qkv, &mut rows?)
             }
             (RowPositions::Device, Some((rows, store))) => {
                 let norms = norms.map(|(weights, host)| (weights, host.epsilon));

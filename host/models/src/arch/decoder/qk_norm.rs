@@ -1,11 +1,12 @@
 //! The RMS norms of queries and keys before they are rotated (Henry et al. 2020).
 
 use burn::tensor::Tensor;
+use firebox_kernels::attention::HeadNorms;
 
 use crate::arch::decoder::config::{DecoderConfig, QkNorms};
 use crate::checkpoint::weights::Weights;
 use crate::error::ModelError;
-use crate::kernel::{HeadNorms, host_row};
+use crate::kernel::host_row;
 use crate::layers::RmsNorm;
 
 #[derive(Debug)]

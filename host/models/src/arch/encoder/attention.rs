@@ -1,13 +1,15 @@
 //! Attention over the texts of a forward pass.
 
 use burn::tensor::{DType, Device, Tensor, TensorData, activation};
+use firebox_kernels::attention::KvCacheType;
+use firebox_kernels::attention::{
+    Attention, AttentionMask, HeadCache, HeadCacheLayout, RelativeBias, ScoreScale, SequenceRows,
+};
 
 use crate::arch::encoder::config::{AttentionKind, EncoderConfig};
 use crate::arch::encoder::relative::BucketBias;
-use crate::kernel::{
-    Attention, AttentionMask, HeadCache, HeadCacheLayout, RelativeBias, ScoreScale, SequenceRows, matmul,
-};
-use crate::load::{KvCacheType, is_cpu};
+use crate::kernel::{attend, matmul};
+use crate::load::is_cpu;
 
 /// Added to the score of a token that is not attended to.
 const MASKED: f32 = -1e30;
@@ -90,7 +92,8 @@ impl HostRows {
         let mask = distance.map_or(AttentionMask::Full, AttentionMask::Near);
         let (cos, sin) = self.angles.get(kind).map_or((&[][..], &[][..]), |(cos, sin)| (cos, sin));
         let (bias, scores) = (self.bias.as_ref(), ScoreScale::of(config.hidden / config.heads));
-        Attention { heads: config.heads, norms: None, cos, sin, mask, scores, bias }.forward(qkv, &mut rows)
+        let attention = Attention { heads: config.heads, norms: None, cos, sin, mask, scores, bias };
+        attend(&attention, qkv, &mut rows)
     }
 }
 

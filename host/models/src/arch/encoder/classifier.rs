@@ -1,8 +1,9 @@
 //! The head of a class for sequence classification, from a pooled vector to a score.
 
+use firebox_kernels::elements::Activation;
+
 use crate::checkpoint::json::JsonFile;
 use crate::error::ModelError;
-use crate::layers::Activation;
 
 /// The end of the names of such classes.
 pub(crate) const CLASS_END: &str = "ForSequenceClassification";

@@ -3,11 +3,12 @@
 use std::ops::RangeInclusive;
 
 use firebox_contract::limits;
+use firebox_kernels::elements::Activation;
 
 use crate::arch::decoder::Rotary;
 use crate::checkpoint::json::JsonFile;
 use crate::error::ModelError;
-use crate::layers::Activation;
+use crate::layers::activation;
 
 /// The position embedding of a text's first token.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -151,7 +152,7 @@ impl ConfigKeys {
             token_types: 0,
             reads_types: false,
             norm_epsilon: epsilon,
-            activation: Activation::read_key(file, self.activation.0, self.activation.1)?,
+            activation: activation::read_key(file, self.activation.0, self.activation.1)?,
             is_gated: false,
             norms_first: false,
             biases: EncoderBiases { attention: true, feed_forward: true, norms: true },

@@ -1,11 +1,12 @@
 //! DistilBERT (Sanh et al. 2019): BERT without token types, under other names.
 
+use firebox_kernels::elements::Activation;
+
 use crate::arch::encoder::classifier::{self, ClassifierConfig};
 use crate::arch::encoder::config::{ConfigKeys, EncoderConfig, FirstPosition};
 use crate::arch::encoder::tensors::EncoderTensors;
 use crate::checkpoint::json::JsonFile;
 use crate::error::ModelError;
-use crate::layers::Activation;
 
 /// The keys of `config.json` that DistilBERT reads beyond those of all architectures.
 pub(super) const KEYS: &[&str] = &["dim", "n_layers", "n_heads", "hidden_dim", "activation"];

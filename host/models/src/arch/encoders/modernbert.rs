@@ -10,7 +10,7 @@ use crate::arch::encoder::config::{AttentionKind, ConfigKeys, EncoderBiases, Enc
 use crate::arch::encoder::tensors::EncoderTensors;
 use crate::checkpoint::json::{JsonFile, shorten};
 use crate::error::ModelError;
-use crate::layers::Activation;
+use crate::layers::activation;
 
 /// The keys of `config.json` that it reads beyond those of all architectures.
 pub(super) const KEYS: &[&str] = &[
@@ -129,7 +129,7 @@ pub(super) fn classifier(file: &JsonFile) -> Result<ClassifierConfig, ModelError
         pools_mean,
         dense: "head.dense",
         has_dense_bias: file.flag("classifier_bias", false)?,
-        activation: Activation::read_key(file, "classifier_activation", "gelu")?,
+        activation: activation::read_key(file, "classifier_activation", "gelu")?,
         norm: Some(("head.norm", epsilon, file.flag("norm_bias", false)?)),
         output: "classifier",
     })

@@ -3,13 +3,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use firebox_contract::limits;
+use firebox_kernels::weights::Blob;
+use firebox_kernels::weights::StoredType;
 use safetensors::{Dtype, SafeTensors};
 use serde_json::Value;
 
-use crate::checkpoint::blob::Blob;
 use crate::checkpoint::json::JsonFile;
 use crate::checkpoint::source::Source;
-use crate::checkpoint::tensors::{Entry, RowOrder, StoredType, TensorIndex};
+use crate::checkpoint::tensors::{Entry, RowOrder, TensorIndex};
 use crate::error::ModelError;
 use crate::metadata::Warnings;
 

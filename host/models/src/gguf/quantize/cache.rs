@@ -6,9 +6,9 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime};
 
 use firebox_contract::limits;
+use firebox_kernels::weights::StoredType;
 
 use crate::checkpoint::Checkpoint;
-use crate::checkpoint::tensors::StoredType;
 use crate::error::ModelError;
 use crate::gguf::quantize::mixture::{Mixture, ModelFacts};
 use crate::gguf::quantize::source::Item;

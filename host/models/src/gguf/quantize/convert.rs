@@ -4,14 +4,15 @@
 mod config;
 mod tokenizer;
 
+use firebox_kernels::weights::Blob;
+use firebox_kernels::weights::StoredType;
 use serde_json::Value;
 
 use crate::arch;
 use crate::arch::DecoderConfig;
 use crate::checkpoint::Checkpoint;
-use crate::checkpoint::blob::Blob;
 use crate::checkpoint::json::JsonFile;
-use crate::checkpoint::tensors::{Entry, RowOrder, StoredType};
+use crate::checkpoint::tensors::{Entry, RowOrder};
 use crate::error::ModelError;
 use crate::gguf::config::{Architecture, Tensors};
 use crate::gguf::metadata::Metadata;

@@ -1,8 +1,8 @@
 //! Which type each tensor becomes: the rules by which llama.cpp's `llama-quantize` mixes types
 //! (<https://github.com/ggml-org/llama.cpp>, `src/llama-quant.cpp`), for the types that can be written here.
 
-use crate::checkpoint::tensors::StoredType;
-use crate::gguf::blocks;
+use firebox_kernels::weights::StoredType;
+use firebox_kernels::weights::blocks;
 
 /// A mixture of types with a name.
 #[derive(Debug, PartialEq, Eq)]

@@ -2,7 +2,9 @@
 
 use std::path::Path;
 
-use crate::checkpoint::tensors::{StoredTensor, StoredType, TensorIndex};
+use firebox_kernels::weights::{StoredTensor, StoredType};
+
+use crate::checkpoint::tensors::TensorIndex;
 use crate::checkpoint::{self, Checkpoint};
 use crate::error::ModelError;
 use crate::gguf::quantize::convert;

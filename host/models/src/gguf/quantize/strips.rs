@@ -1,10 +1,10 @@
 //! A tensor in another type, a strip of rows at a time.
 
+use firebox_kernels::weights::{StoredTensor, StoredType};
 use half::{bf16, f16};
 use rayon::iter::{IndexedParallelIterator, ParallelIterator};
 use rayon::slice::{ParallelSlice, ParallelSliceMut};
 
-use crate::checkpoint::tensors::{self, StoredTensor, StoredType};
 use crate::error::ModelError;
 
 /// Weights of one strip: 16 MiB of f32, enough that all threads have work.
@@ -31,9 +31,9 @@ pub(super) fn write(
             continue;
         }
         let mut values = Vec::with_capacity(stored.len() / bytes * weights);
-        tensors::append_f32(stored, tensor.dtype, &mut values);
+        firebox_kernels::weights::append_f32(stored, tensor.dtype, &mut values);
         let packed = pack(&values, kind);
-        if tensors::has_odd_value(&packed, kind) {
+        if firebox_kernels::weights::has_odd_value(&packed, kind) {
             let most = values.iter().fold(0.0_f32, |most, value| most.max(value.abs()));
             return Err(ModelError::Exceeds(format!(
                 "tensor \"{name}\" has a weight of {most}, which {} cannot hold; take bf16 or f32",

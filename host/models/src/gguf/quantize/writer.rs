@@ -4,9 +4,10 @@ use std::fs::{File, OpenOptions};
 use std::io::{BufWriter, Write as _};
 use std::path::{Path, PathBuf};
 
-use crate::checkpoint::tensors::StoredType;
+use firebox_kernels::weights::StoredType;
+use firebox_kernels::weights::blocks;
+
 use crate::error::ModelError;
-use crate::gguf::blocks;
 use crate::gguf::metadata::ValueKind;
 
 /// Tensors start at multiples of this many bytes.

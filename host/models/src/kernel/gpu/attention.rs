@@ -20,9 +20,9 @@ mod rotate;
 mod tests;
 
 use burn::tensor::Tensor as BurnTensor;
+use firebox_kernels::attention::ScoreScale;
 
 use super::{DeviceBuffer, Gpu, empty_like, primitive, tensor};
-use crate::kernel::cpu::ScoreScale;
 pub(crate) use pages::{PAGE_TOKENS, PageShape, PageStore, Pages};
 
 /// The rows of one sequence in a step.

@@ -3,9 +3,9 @@
 use burn::tensor::Tensor as BurnTensor;
 use burn_cubecl::cubecl;
 use burn_cubecl::cubecl::prelude::*;
+use firebox_kernels::elements::Activation;
 
 use super::{argument, cube_sum, empty_like, lanes_of, lanes_sum, primitive, tensor};
-use crate::layers::Activation;
 
 /// Units of a cube.
 const UNITS: u32 = 128;

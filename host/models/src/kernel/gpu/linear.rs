@@ -20,12 +20,12 @@ mod tests;
 use burn::tensor::{Device, Tensor as BurnTensor};
 use burn_cubecl::cubecl::prelude::BufferArg;
 use burn_cubecl::tensor::CubeTensor;
+use firebox_kernels::elements::Activation;
+use firebox_kernels::weights::{StoredTensor, StoredType};
 
 use super::attention::LONG_TOKENS;
 use super::elements::{gpu_gated, gpu_rms_norm};
 use super::{argument, empty_like, lanes_of, primitive, tensor, upload_bits};
-use crate::checkpoint::tensors::{StoredTensor, StoredType};
-use crate::layers::Activation;
 use codes::CodeForm;
 
 /// Rows of `x` up to which `gemv` is faster than `gemm`.

@@ -118,7 +118,7 @@ mod tests {
     use crate::kernel::gpu::Input;
     use crate::kernel::gpu::elements::gpu_gated;
     use crate::kernel::gpu::tests::test_gpu;
-    use crate::layers::Activation;
+    use firebox_kernels::elements::Activation;
 
     fn swiglu(x: Tensor<2>) -> Tensor<2> {
         gpu_gated(Activation::Silu, x)

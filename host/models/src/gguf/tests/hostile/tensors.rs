@@ -1,7 +1,8 @@
 //! Lists of tensors that lie, and weights that are no numbers.
 
+use firebox_kernels::weights::blocks::BLOCK_TYPES;
+
 use super::*;
-use crate::gguf::blocks::BLOCK_TYPES;
 
 #[test]
 fn tensors_that_share_bytes_or_lie_outside_are_refused_by_name() {

@@ -1,10 +1,10 @@
 use std::time::Instant;
 
 use burn::tensor::{DType, Device, Tensor, TensorData};
+use firebox_kernels::attention::AttentionMask;
+use firebox_kernels::test_cases::{AttentionCase, attention_cases};
 
 use super::*;
-use crate::kernel::cpu::AttentionMask;
-use crate::kernel::cpu::test_cases::{AttentionCase, attention_cases};
 use crate::kernel::gpu::tests::test_gpu;
 
 /// The sequences of a case on a GPU. The model has two layers, and the second is used.

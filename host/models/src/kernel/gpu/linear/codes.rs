@@ -9,12 +9,12 @@ use burn_cubecl::cubecl;
 use burn_cubecl::cubecl::calculate_cube_count_elemwise;
 use burn_cubecl::cubecl::prelude::*;
 
+use firebox_kernels::weights::blocks::{BlockType, Line};
+use firebox_kernels::weights::{StoredTensor, StoredType};
 use rayon::iter::{IndexedParallelIterator, ParallelIterator};
 use rayon::slice::{ParallelSlice, ParallelSliceMut};
 
 use super::{DeviceMatrix, Element, Form};
-use crate::checkpoint::tensors::{StoredTensor, StoredType};
-use crate::gguf::blocks::{BlockType, Line};
 use crate::kernel::gpu::{argument, empty_like, upload_bits};
 
 /// Words that a unit reads at once.

@@ -4,12 +4,12 @@
 
 use burn_cubecl::cubecl;
 use burn_cubecl::cubecl::prelude::*;
+use firebox_kernels::elements::Activation;
 
 use super::codes::{codes_dot, group_factors};
 use super::{Form, Product};
 use crate::kernel::gpu::elements::activated;
 use crate::kernel::gpu::{argument, lanes_sum};
-use crate::layers::Activation;
 
 /// Units that share a row of weights: a group.
 const LANES: usize = 32;

@@ -1,12 +1,12 @@
 use std::time::Instant;
 
 use burn::tensor::{DType, Tensor, TensorData};
+use firebox_kernels::elements::Activation;
+use firebox_kernels::test_cases::{dot, in_f64, stored, values};
+use firebox_kernels::weights::blocks::{BLOCK_TYPES, BlockType};
 
 use super::*;
-use crate::gguf::blocks::{BLOCK_TYPES, BlockType};
-use crate::kernel::cpu::test_cases::{dot, in_f64, stored, values};
 use crate::kernel::gpu::tests::test_gpu;
-use crate::layers::Activation;
 
 fn upload(values: &[f32], shape: [usize; 2], device: &Device) -> Tensor<2> {
     Tensor::from_data(TensorData::new(values.to_vec(), shape), (device, DType::F32))

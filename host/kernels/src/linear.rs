@@ -1,0 +1,237 @@
+//! `y = x Wᵀ` on the CPU, straight from the weights as the checkpoint stores them.
+//!
+//! ```text
+//! gemv    few rows of x: a decode step reads each weight once, at the speed of memory
+//! gemm    more rows: a batch of sequences, a prefill, a batch of texts; panels has its packed x
+//! vector  registers of f32      level  the instruction set of the machine
+//! quantized  the same in integers, for weights in blocks
+//! ```
+//!
+//! Results differ from a plain sum in rounding. They are the same in every run and with any number of threads.
+
+pub(super) mod gemm;
+mod gemv;
+mod level;
+mod panels;
+mod prefetch;
+mod quantized;
+pub(super) mod vector;
+
+#[cfg(test)]
+pub(super) mod tests;
+
+use super::threads::{share, share_chunks, width};
+use crate::weights::blocks::BlockType;
+use crate::weights::{StoredTensor, StoredType};
+use gemm::OutputColumns;
+#[cfg(test)]
+pub(super) use level::levels;
+pub(super) use level::{Level, level};
+use panels::Panels;
+use quantized::{IntegerKernel, PackedInputs, QuantizedInputs};
+
+/// Minimum bytes of weights of one GEMV task. Smaller products run on the calling thread.
+const TASK_BYTES: usize = 1 << 16;
+/// Tasks per thread of a larger GEMV. Few, since each task is one stream of memory that the processor has to detect
+/// first. More than one, since a thread may be delayed.
+const TASKS_PER_THREAD: usize = 4;
+/// Rows of `x` up to which GEMV is faster than GEMM.
+const GEMV_ROWS_MAX: usize = 2;
+/// Rows of `x` that are packed at a time. It bounds the memory of a product beyond its result.
+const PACKED_ROWS: usize = 256;
+/// As `PACKED_ROWS`, for a matrix whose weights are all in blocks.
+const PACKED_INTEGER_ROWS: usize = 512;
+/// Maximum rows of weights in a block. Their part of a step fits into a second-level cache.
+const BLOCK_ROWS: usize = 48;
+/// Rows of quantized weights that are unpacked at a time for few rows of `x`: they stay in the first-level cache.
+const UNPACKED_ROWS: usize = 2;
+/// Multiply-adds up to which a product runs on the calling thread.
+const SERIAL_PRODUCTS: usize = 1 << 16;
+
+/// A matrix `[rows, columns]` as it is stored, possibly in several parts stacked along the rows.
+#[derive(Debug, Clone)]
+pub struct StoredMatrix {
+    parts: Vec<StoredTensor>,
+    rows: usize,
+    columns: usize,
+}
+
+impl StoredMatrix {
+    /// `parts` are matrices with the same number of columns.
+    pub fn new(parts: Vec<StoredTensor>) -> Self {
+        let rows = parts.iter().filter_map(|part| part.shape.first()).sum();
+        let columns = parts.first().and_then(|part| part.shape.get(1)).copied().unwrap_or(0);
+        Self { parts, rows, columns }
+    }
+
+    /// Outputs.
+    pub fn rows(&self) -> usize {
+        self.rows
+    }
+
+    /// Inputs.
+    pub fn columns(&self) -> usize {
+        self.columns
+    }
+
+    /// Bytes as stored.
+    pub fn bytes(&self) -> usize {
+        self.parts.iter().map(|part| part.bytes().len()).sum()
+    }
+
+    /// `x` is `[m, columns]`, row-major; the result is `[m, rows]`.
+    ///
+    /// # Panics
+    /// When `x` has another size, as burn's products do.
+    pub fn product(&self, x: &[f32], m: usize) -> Vec<f32> {
+        assert_eq!(x.len(), m * self.columns, "the input of a product is not {m} rows of {}", self.columns);
+        let rows_max = if self.is_integer() { quantized::GEMV_ROWS_MAX } else { GEMV_ROWS_MAX };
+        match m <= rows_max {
+            true => self.gemv(level(), x, m),
+            false => self.gemm(level(), x, m),
+        }
+    }
+
+    /// The kernels of the parts that have one.
+    fn kernels(&self) -> impl Iterator<Item = &'static IntegerKernel> {
+        self.parts.iter().filter_map(|part| kernel_of(part.dtype))
+    }
+
+    /// Whether all parts have integer kernels.
+    fn is_integer(&self) -> bool {
+        self.kernels().count() == self.parts.len()
+    }
+
+    fn gemv(&self, level: Level, x: &[f32], m: usize) -> Vec<f32> {
+        let inputs = QuantizedInputs::new(level.integers(), x, self.columns, self.kernels());
+        let x: Vec<&[f32]> = x.chunks_exact(self.columns.max(1)).take(m).collect();
+        let mut transposed = vec![0.0; m * self.rows];
+        let mut rest = transposed.as_mut_slice();
+        for part in &self.parts {
+            let rows = part.shape.first().copied().unwrap_or(0);
+            let (own, later) = rest.split_at_mut(m * rows);
+            gemv_part(level, part, &x, &inputs, own);
+            rest = later;
+        }
+        if m <= 1 {
+            return transposed;
+        }
+        let mut out = vec![0.0; m * self.rows];
+        for (row, sums) in transposed.chunks_exact(m).enumerate() {
+            for (at, sum) in sums.iter().enumerate() {
+                out[at * self.rows + row] = *sum;
+            }
+        }
+        out
+    }
+
+    fn gemm(&self, level: Level, x: &[f32], m: usize) -> Vec<f32> {
+        let level = level.for_rows(m);
+        let mut out = vec![0.0; m * self.rows];
+        if self.columns == 0 || self.rows == 0 {
+            return out;
+        }
+        let blocks = self.blocks();
+        let packed = if self.is_integer() { PACKED_INTEGER_ROWS } else { PACKED_ROWS };
+        for (x, out) in x.chunks(packed * self.columns).zip(out.chunks_mut(packed * self.rows)) {
+            let inputs = QuantizedInputs::new(level.integers(), x, self.columns, self.kernels()).pack(level.integers());
+            let x = if self.is_integer() { None } else { Some(Panels::new(x, self.columns, level.lanes())) };
+            let out = OutputColumns::new(out, self.rows);
+            let run = |block: &WeightBlock<'_>| gemm_block(level, block, self.columns, (&inputs, x.as_ref()), &out);
+            match m * self.rows * self.columns <= SERIAL_PRODUCTS {
+                true => blocks.iter().for_each(run),
+                false => share(blocks.len(), |index| run(&blocks[index])),
+            }
+        }
+        out
+    }
+
+    /// All rows, in blocks of at most `BLOCK_ROWS`. Each is a task.
+    fn blocks(&self) -> Vec<WeightBlock<'_>> {
+        let (mut blocks, mut column) = (Vec::new(), 0);
+        for part in &self.parts {
+            let row_bytes = part.row_bytes();
+            for weights in part.bytes().chunks(BLOCK_ROWS * row_bytes) {
+                blocks.push(WeightBlock { dtype: part.dtype, weights, row_bytes, column });
+                column += weights.len() / row_bytes;
+            }
+        }
+        blocks
+    }
+}
+
+/// Quantized weights as F32, in the form in which kernels read stored ones.
+fn unpack<'a>(kind: &BlockType, weights: &[u8], values: &'a mut Vec<f32>) -> &'a [u8] {
+    values.resize(weights.len() / kind.bytes * kind.weights, 0.0);
+    (kind.unpack)(weights, values);
+    gemm::stored(values)
+}
+
+/// Some rows of weights.
+struct WeightBlock<'a> {
+    dtype: StoredType,
+    weights: &'a [u8],
+    row_bytes: usize,
+    /// The first of the rows, which is also their first column of the result.
+    column: usize,
+}
+
+/// The integer kernel for weights of this type.
+fn kernel_of(dtype: StoredType) -> Option<&'static IntegerKernel> {
+    match dtype {
+        StoredType::Blocks(kind) => IntegerKernel::find(kind.number),
+        _ => None,
+    }
+}
+
+/// GEMM of one block. `x` is packed in the forms that the matrix needs.
+fn gemm_block(
+    level: Level,
+    block: &WeightBlock<'_>,
+    columns: usize,
+    (inputs, x): (&PackedInputs, Option<&Panels>),
+    out: &OutputColumns<'_>,
+) {
+    let weights = (block.weights, block.row_bytes, columns);
+    match (block.dtype, kernel_of(block.dtype), x) {
+        (_, Some(kernel), _) => inputs.gemm(level.integers(), kernel, weights, out, block.column),
+        (StoredType::Blocks(kind), None, Some(x)) => {
+            let mut values = Vec::new();
+            level.gemm(StoredType::F32, unpack(kind, block.weights, &mut values), x, out, block.column);
+        }
+        (dtype, None, Some(x)) => level.gemm(dtype, block.weights, x, out, block.column),
+        // A matrix with a part that is not integer has panels.
+        (_, None, None) => {}
+    }
+}
+
+/// GEMV of one part. `out` is `[rows, m]`.
+fn gemv_part(level: Level, part: &StoredTensor, x: &[&[f32]], inputs: &QuantizedInputs, out: &mut [f32]) {
+    let m = x.len();
+    let row_bytes = part.row_bytes();
+    if row_bytes == 0 || m == 0 {
+        return;
+    }
+    let bytes = part.bytes();
+    let task_bytes = (bytes.len() / (TASKS_PER_THREAD * width())).max(TASK_BYTES);
+    let task_rows = (task_bytes / row_bytes).max(4);
+    let task = |index: usize, out: &mut [f32]| {
+        let from = index * task_rows * row_bytes;
+        let weights = bytes.get(from..from + out.len() / m * row_bytes).unwrap_or_default();
+        match (part.dtype, kernel_of(part.dtype)) {
+            (_, Some(kernel)) => inputs.gemv(level.integers(), kernel, weights, row_bytes, out),
+            (StoredType::Blocks(kind), None) => {
+                let mut values = Vec::new();
+                for (weights, out) in weights.chunks(UNPACKED_ROWS * row_bytes).zip(out.chunks_mut(UNPACKED_ROWS * m)) {
+                    level.gemv(StoredType::F32, unpack(kind, weights, &mut values), x, out);
+                }
+            }
+            (dtype, None) => level.gemv(dtype, weights, x, out),
+        }
+    };
+    if bytes.len() <= 2 * TASK_BYTES {
+        out.chunks_mut(task_rows * m).enumerate().for_each(|(index, out)| task(index, out));
+    } else {
+        share_chunks(out, task_rows * m, task);
+    }
+}

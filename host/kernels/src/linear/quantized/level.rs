@@ -1,0 +1,256 @@
+//! The integer instructions of the machine, and the kernels compiled for each set.
+
+#[cfg(target_arch = "x86_64")]
+use super::bytes::Avx2Bytes;
+use super::bytes::PlainBytes;
+use super::formats::{
+    BlockSize, CodeFormat, Iq4Nl, Iq4Xs, Mxfp4, Q2K, Q3K, Q4_0, Q4_1, Q4K, Q5_0, Q5_1, Q5K, Q6K, Q8_0,
+};
+use super::inputs::{self, InputStep, QuantizedRow};
+use super::integers::PlainIntegers;
+#[cfg(target_arch = "x86_64")]
+use super::integers::{Integers256, Integers512};
+use super::panels::QuantizedPanel;
+use super::weights::UnpackedStep;
+use super::{gemm, gemv};
+#[cfg(target_arch = "x86_64")]
+use crate::linear::vector::Avx2;
+use crate::linear::vector::Plain;
+
+/// Every block type with integer kernels.
+static KERNELS: &[IntegerKernel] = &[
+    IntegerKernel::of::<Q4_0>(),
+    IntegerKernel::of::<Q4_1>(),
+    IntegerKernel::of::<Q5_0>(),
+    IntegerKernel::of::<Q5_1>(),
+    IntegerKernel::of::<Q8_0>(),
+    IntegerKernel::of::<Q2K>(),
+    IntegerKernel::of::<Q3K>(),
+    IntegerKernel::of::<Q4K>(),
+    IntegerKernel::of::<Q5K>(),
+    IntegerKernel::of::<Q6K>(),
+    IntegerKernel::of::<Iq4Nl>(),
+    IntegerKernel::of::<Iq4Xs>(),
+    IntegerKernel::of::<Mxfp4>(),
+];
+
+/// Unpacks at most a step of a row.
+// SAFETY: the instructions for which it is compiled are all that a caller has to know to be there.
+type Unpack = unsafe fn(&[u8], &mut UnpackedStep);
+/// The products of rows of weights, each of so many bytes, and all rows of `x`. The result is `[rows, m]`.
+// SAFETY: as above.
+type Gemv = unsafe fn(&[u8], usize, &[QuantizedRow], &mut [f32]);
+
+/// A block type and its unpacker for each set of instructions that it is compiled for.
+#[derive(Debug)]
+pub(in crate::linear) struct IntegerKernel {
+    number: u32,
+    pub(super) size: BlockSize,
+    pub(super) bytes: usize,
+    pub(super) has_minima: bool,
+    plain: Unpack,
+    plain_gemv: Gemv,
+    /// The processor must have AVX2 and FMA.
+    #[cfg(target_arch = "x86_64")]
+    avx2: Unpack,
+    /// The processor must have AVX2 and FMA.
+    #[cfg(target_arch = "x86_64")]
+    avx2_gemv: Gemv,
+}
+
+impl IntegerKernel {
+    const fn of<F: CodeFormat>() -> Self {
+        Self {
+            number: F::NUMBER,
+            size: F::SIZE,
+            bytes: F::BYTES,
+            has_minima: F::HAS_MINIMA,
+            plain: unpack_plain::<F>,
+            plain_gemv: gemv_plain::<F>,
+            #[cfg(target_arch = "x86_64")]
+            avx2: unpack_avx2::<F>,
+            #[cfg(target_arch = "x86_64")]
+            avx2_gemv: gemv_avx2::<F>,
+        }
+    }
+
+    /// The kernel of the block type with this number in files.
+    pub(in crate::linear) fn find(number: u32) -> Option<&'static Self> {
+        KERNELS.iter().find(|kernel| kernel.number == number)
+    }
+}
+
+fn unpack_plain<F: CodeFormat>(blocks: &[u8], out: &mut UnpackedStep) {
+    out.fill::<F, PlainBytes>(blocks);
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx2,f16c,fma")]
+fn unpack_avx2<F: CodeFormat>(blocks: &[u8], out: &mut UnpackedStep) {
+    out.fill::<F, Avx2Bytes>(blocks);
+}
+
+/// A set of integer vector instructions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::linear) enum IntegerLevel {
+    #[cfg(target_arch = "x86_64")]
+    Avx512Vnni,
+    #[cfg(target_arch = "x86_64")]
+    AvxVnni,
+    #[cfg(target_arch = "x86_64")]
+    Avx2,
+    Plain,
+}
+
+impl IntegerLevel {
+    /// The levels of this machine, the best first.
+    pub(in crate::linear) fn all() -> Vec<Self> {
+        let mut levels = Vec::new();
+        #[cfg(target_arch = "x86_64")]
+        {
+            use std::arch::is_x86_feature_detected as has;
+            let avx2 = has!("avx2") && has!("fma") && has!("f16c");
+            if avx2 && has!("avx512f") && has!("avx512vnni") {
+                levels.push(Self::Avx512Vnni);
+            }
+            if avx2 && has!("avxvnni") {
+                levels.push(Self::AvxVnni);
+            }
+            if avx2 {
+                levels.push(Self::Avx2);
+            }
+        }
+        levels.push(Self::Plain);
+        levels
+    }
+
+    /// The number of 32-bit lanes of a register.
+    pub(in crate::linear) fn lanes(self) -> usize {
+        match self {
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx512Vnni => 16,
+            _ => 8,
+        }
+    }
+
+    /// Quantizes a row of `x`, whose length is a multiple of the block.
+    pub(super) fn quantize(self, size: BlockSize, x: &[f32], row: &mut [InputStep]) {
+        match self {
+            Self::Plain => inputs::quantize_row(size, x, row),
+            // SAFETY: `all` gives every other level out only where the processor has AVX2.
+            #[cfg(target_arch = "x86_64")]
+            _ => unsafe { quantize_avx2(size, x, row) },
+        }
+    }
+
+    /// Unpacks blocks to the start of a row.
+    pub(super) fn unpack(self, kernel: &IntegerKernel, blocks: &[u8], out: &mut UnpackedStep) {
+        match self {
+            // SAFETY: it needs no instructions that a processor may not have.
+            Self::Plain => unsafe { (kernel.plain)(blocks, out) },
+            // SAFETY: `all` gives every other level out only where the processor has AVX2 and FMA.
+            #[cfg(target_arch = "x86_64")]
+            _ => unsafe { (kernel.avx2)(blocks, out) },
+        }
+    }
+
+    /// The products of rows of weights, each of `row_bytes`, and all rows of `x`. `out` is `[rows, m]`.
+    pub(super) fn gemv(
+        self,
+        kernel: &IntegerKernel,
+        weights: &[u8],
+        row_bytes: usize,
+        x: &[QuantizedRow],
+        out: &mut [f32],
+    ) {
+        match self {
+            // SAFETY: it needs no instructions that a processor may not have.
+            Self::Plain => unsafe { (kernel.plain_gemv)(weights, row_bytes, x, out) },
+            // SAFETY: `all` gives every other level out only where the processor has AVX2 and FMA.
+            #[cfg(target_arch = "x86_64")]
+            _ => unsafe { (kernel.avx2_gemv)(weights, row_bytes, x, out) },
+        }
+    }
+
+    /// Adds the product of one step of rows of weights and a panel, packed for this level, to `sums`, `[rows, width]`.
+    #[allow(clippy::too_many_arguments, reason = "what is multiplied and where it goes")]
+    pub(super) fn gemm(
+        self,
+        kernel: &IntegerKernel,
+        rows: &[UnpackedStep],
+        columns: usize,
+        step: usize,
+        x: &QuantizedPanel,
+        sums: &mut [f32],
+    ) {
+        let kind = (kernel.size, kernel.has_minima);
+        match self {
+            // SAFETY: `all` gives this out only where the processor has AVX512-VNNI and FMA.
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx512Vnni => unsafe { gemm_avx512(kind, rows, columns, step, x, sums) },
+            // SAFETY: `all` gives this out only where the processor has AVX-VNNI, AVX2 and FMA.
+            #[cfg(target_arch = "x86_64")]
+            Self::AvxVnni => unsafe { gemm_avx_vnni(kind, rows, columns, step, x, sums) },
+            // SAFETY: `all` gives this out only where the processor has AVX2 and FMA.
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx2 => unsafe { gemm_avx2(kind, rows, columns, step, x, sums) },
+            Self::Plain => gemm::run::<PlainIntegers>(kind, rows, columns, step, x, sums),
+        }
+    }
+}
+
+/// Rust fuses no product and sum by itself, so it rounds as the portable code does.
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx2")]
+fn quantize_avx2(size: BlockSize, x: &[f32], row: &mut [InputStep]) {
+    inputs::quantize_row(size, x, row);
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx2,f16c,fma")]
+fn gemv_avx2<F: CodeFormat>(weights: &[u8], row_bytes: usize, x: &[QuantizedRow], out: &mut [f32]) {
+    gemv::run::<F, Avx2Bytes, Avx2>(weights, row_bytes, x, out);
+}
+
+fn gemv_plain<F: CodeFormat>(weights: &[u8], row_bytes: usize, x: &[QuantizedRow], out: &mut [f32]) {
+    gemv::run::<F, PlainBytes, Plain>(weights, row_bytes, x, out);
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx512f,avx512vnni,avx2,fma")]
+fn gemm_avx512(
+    kind: (BlockSize, bool),
+    rows: &[UnpackedStep],
+    columns: usize,
+    step: usize,
+    x: &QuantizedPanel,
+    sums: &mut [f32],
+) {
+    gemm::run::<Integers512>(kind, rows, columns, step, x, sums);
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avxvnni,avx2,fma")]
+fn gemm_avx_vnni(
+    kind: (BlockSize, bool),
+    rows: &[UnpackedStep],
+    columns: usize,
+    step: usize,
+    x: &QuantizedPanel,
+    sums: &mut [f32],
+) {
+    gemm::run::<Integers256<true>>(kind, rows, columns, step, x, sums);
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx2,f16c,fma")]
+fn gemm_avx2(
+    kind: (BlockSize, bool),
+    rows: &[UnpackedStep],
+    columns: usize,
+    step: usize,
+    x: &QuantizedPanel,
+    sums: &mut [f32],
+) {
+    gemm::run::<Integers256<false>>(kind, rows, columns, step, x, sums);
+}

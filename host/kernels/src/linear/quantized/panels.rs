@@ -1,0 +1,78 @@
+//! Quantized rows of `x` packed for GEMM: the lanes of registers are rows of `x`.
+
+use super::bytes::FACTORS;
+use super::formats::BlockSize;
+use super::inputs::{QuantizedRow, QuantizedRows, STEP};
+use crate::threads::share_chunks;
+
+/// Rows of `x` in the lanes of one or two registers.
+#[derive(Debug, Clone, Default)]
+pub(super) struct QuantizedPanel {
+    /// The first row of `x`.
+    pub(super) first: usize,
+    /// The number of rows of `x`.
+    pub(super) rows: usize,
+    /// The number of rows that it has room for. Rows beyond `rows` are zero.
+    pub(super) width: usize,
+    /// Pairs of codes, `[steps, STEP / 2, width]`.
+    pub(super) codes: Vec<[i16; 2]>,
+    /// `[blocks, width]`.
+    pub(super) scales: Vec<f32>,
+    /// For small blocks: `[blocks, width]`.
+    pub(super) sums: Vec<f32>,
+    /// For large blocks: pairs of sums, `[steps, FACTORS / 2, width]`.
+    pub(super) code_sums: Vec<[i16; 2]>,
+}
+
+/// Packs rows for registers of so many lanes.
+pub(super) fn pack(x: &QuantizedRows, lanes: usize) -> Vec<QuantizedPanel> {
+    let chunks: Vec<&[QuantizedRow]> = x.rows.chunks(2 * lanes).collect();
+    let mut panels = vec![QuantizedPanel::default(); chunks.len()];
+    share_chunks(&mut panels, 1, |at, panel| {
+        if let ([panel], Some(rows)) = (panel, chunks.get(at)) {
+            panel.first = at * 2 * lanes;
+            panel.fill(rows, rows.len().div_ceil(lanes) * lanes, x.size);
+        }
+    });
+    panels
+}
+
+impl QuantizedPanel {
+    fn fill(&mut self, rows: &[QuantizedRow], width: usize, size: BlockSize) {
+        let steps = rows.first().map_or(0, Vec::len);
+        let blocks = STEP / size.weights();
+        (self.rows, self.width) = (rows.len(), width);
+        self.codes = vec![[0; 2]; steps * STEP / 2 * width];
+        self.scales = vec![0.0; steps * blocks * width];
+        self.sums = vec![0.0; steps * blocks * width];
+        let sums = if size == BlockSize::Large { steps * FACTORS / 2 * width } else { 0 };
+        self.code_sums = vec![[0; 2]; sums];
+        for step in 0..steps {
+            let scales = &mut self.scales[step * blocks * width..(step + 1) * blocks * width];
+            let sums = &mut self.sums[step * blocks * width..(step + 1) * blocks * width];
+            for (lane, row) in rows.iter().enumerate() {
+                put(&row[step].scales, lane, width, scales);
+                put(&row[step].sums, lane, width, sums);
+            }
+            let codes = &mut self.codes[step * (STEP / 2) * width..(step + 1) * (STEP / 2) * width];
+            // A few pairs of all rows at a time, which are whole cache lines of the panel.
+            for (at, out) in codes.chunks_mut(16 * width).enumerate() {
+                for (lane, row) in rows.iter().enumerate() {
+                    let pairs = row[step].codes.as_flattened().as_chunks::<2>().0;
+                    let pairs: [[i16; 2]; 16] = std::array::from_fn(|pair| pairs[16 * at + pair].map(i16::from));
+                    put(&pairs, lane, width, out);
+                }
+            }
+            if size == BlockSize::Large {
+                let sums = &mut self.code_sums[step * (FACTORS / 2) * width..(step + 1) * (FACTORS / 2) * width];
+                for (lane, row) in rows.iter().enumerate() {
+                    put(row[step].code_sums.as_chunks::<2>().0, lane, width, sums);
+                }
+            }
+        }
+    }
+}
+
+fn put<T: Copy>(values: &[T], lane: usize, width: usize, out: &mut [T]) {
+    out[lane..].iter_mut().step_by(width).zip(values).for_each(|(out, value)| *out = *value);
+}
