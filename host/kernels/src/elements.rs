@@ -68,6 +68,9 @@ fn finish(level: Level, y: &mut [f32], width: usize, bias: &[f32], activation: A
         // SAFETY: `level` returns this level only if the processor has AVX2.
         #[cfg(target_arch = "x86_64")]
         Level::Avx2 => unsafe { finish_avx2(y, width, bias, activation) },
+        // The compiler uses NEON wherever a processor has it.
+        #[cfg(target_arch = "aarch64")]
+        Level::Neon => finish_plain(y, width, bias, activation),
         Level::Plain => finish_plain(y, width, bias, activation),
     }
 }
@@ -125,6 +128,8 @@ fn run(level: Level, operation: RowOperation<'_>, x: &[f32], width: usize, out: 
         // SAFETY: `level` returns this level only if the processor has AVX2.
         #[cfg(target_arch = "x86_64")]
         Level::Avx2 => unsafe { rows_avx2(operation, x, width, out, out_width) },
+        #[cfg(target_arch = "aarch64")]
+        Level::Neon => rows(operation, x, width, out, out_width),
         Level::Plain => rows(operation, x, width, out, out_width),
     }
 }

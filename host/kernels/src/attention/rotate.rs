@@ -1,7 +1,6 @@
 //! Norm (Qwen 3) and rotary embedding of heads of queries and keys before attention.
 
 use super::super::elements::rms_row;
-#[cfg(target_arch = "x86_64")]
 use super::super::linear::Level;
 use super::head_cache::CachedHead;
 
@@ -51,6 +50,9 @@ impl HeadRotation<'_> {
             // SAFETY: the layout has this level only if the processor has AVX2.
             #[cfg(target_arch = "x86_64")]
             Level::Avx2 => unsafe { rotate_avx2(self) },
+            // The compiler uses NEON wherever a processor has it.
+            #[cfg(target_arch = "aarch64")]
+            Level::Neon => rotate(self),
             Level::Plain => rotate(self),
         }
     }

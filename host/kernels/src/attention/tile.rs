@@ -9,6 +9,8 @@ use std::ops::Range;
 
 use super::super::linear::Level;
 use super::super::linear::gemm::{OutputColumns, stored, strips};
+#[cfg(target_arch = "aarch64")]
+use super::super::linear::vector::Neon;
 #[cfg(target_arch = "x86_64")]
 use super::super::linear::vector::{Avx2, Avx512};
 use super::super::linear::vector::{PanelValue, Plain, Vector};
@@ -49,6 +51,8 @@ impl AttentionTile<'_> {
             // SAFETY: the layout has this level only if the processor has AVX2, FMA and F16C.
             #[cfg(target_arch = "x86_64")]
             Level::Avx2 => unsafe { attend_avx2(self, out) },
+            #[cfg(target_arch = "aarch64")]
+            Level::Neon => attend::<Neon>(self, out),
             Level::Plain => attend::<Plain>(self, out),
         }
     }

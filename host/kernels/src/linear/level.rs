@@ -6,6 +6,8 @@ use super::gemm::{self, OutputColumns};
 use super::gemv;
 use super::panels::Panels;
 use super::quantized::IntegerLevel;
+#[cfg(target_arch = "aarch64")]
+use super::vector::Neon;
 #[cfg(target_arch = "x86_64")]
 use super::vector::{Avx2, Avx512};
 use super::vector::{Plain, Vector};
@@ -18,6 +20,8 @@ pub(crate) enum Level {
     Avx512,
     #[cfg(target_arch = "x86_64")]
     Avx2,
+    #[cfg(target_arch = "aarch64")]
+    Neon,
     Plain,
 }
 
@@ -41,6 +45,8 @@ pub(crate) fn levels() -> Vec<Level> {
             levels.push(Level::Avx2);
         }
     }
+    #[cfg(target_arch = "aarch64")]
+    levels.push(Level::Neon);
     levels.push(Level::Plain);
     levels
 }
@@ -48,12 +54,12 @@ pub(crate) fn levels() -> Vec<Level> {
 impl Level {
     /// The level for this number of rows: with few rows half of a wider register would be empty.
     pub(super) fn for_rows(self, rows: usize) -> Self {
-        match self {
-            // `levels` returns AVX-512 only if the processor has AVX2 too.
-            #[cfg(target_arch = "x86_64")]
-            Self::Avx512 if rows <= Avx2::LANES => Self::Avx2,
-            _ => self,
-        }
+        // A processor with AVX-512 has AVX2 too.
+        #[cfg(target_arch = "x86_64")]
+        let narrower = Some(Self::Avx2).filter(|level| self == Self::Avx512 && rows <= level.lanes());
+        #[cfg(not(target_arch = "x86_64"))]
+        let narrower = None.filter(|level: &Self| rows <= level.lanes());
+        narrower.unwrap_or(self)
     }
 
     pub(crate) fn lanes(self) -> usize {
@@ -62,6 +68,8 @@ impl Level {
             Self::Avx512 => Avx512::LANES,
             #[cfg(target_arch = "x86_64")]
             Self::Avx2 => Avx2::LANES,
+            #[cfg(target_arch = "aarch64")]
+            Self::Neon => Neon::LANES,
             Self::Plain => Plain::LANES,
         }
     }
@@ -83,6 +91,8 @@ impl Level {
             // SAFETY: `levels` gives this out only where the processor has AVX2, F16C and FMA.
             #[cfg(target_arch = "x86_64")]
             Self::Avx2 => unsafe { gemv_avx2(dtype, weights, x, out) },
+            #[cfg(target_arch = "aarch64")]
+            Self::Neon => gemv::run::<Neon>(dtype, weights, x, out),
             Self::Plain => gemv::run::<Plain>(dtype, weights, x, out),
         }
     }
@@ -97,6 +107,8 @@ impl Level {
             // SAFETY: `levels` gives this out only where the processor has AVX2, F16C and FMA.
             #[cfg(target_arch = "x86_64")]
             Self::Avx2 => unsafe { gemm_avx2(dtype, weights, x, out, column) },
+            #[cfg(target_arch = "aarch64")]
+            Self::Neon => gemm::run::<Neon>(dtype, weights, x, out, column),
             Self::Plain => gemm::run::<Plain>(dtype, weights, x, out, column),
         }
     }

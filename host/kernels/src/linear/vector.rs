@@ -1,7 +1,13 @@
 //! A vector register of f32: one type for each instruction set.
 
+#[cfg(target_arch = "aarch64")]
+mod neon;
+
 #[cfg(target_arch = "x86_64")]
 use std::arch::x86_64 as x86;
+
+#[cfg(target_arch = "aarch64")]
+pub(crate) use neon::Neon;
 
 /// A vector register of f32. It is used only in functions that enable its instructions (`super::level`).
 pub(crate) trait Vector: Copy {
@@ -223,11 +229,8 @@ impl Vector for Plain {
 
     #[inline(always)]
     fn plus_product(self, a: Self, b: Self) -> Self {
-        Self(std::array::from_fn(|lane| match cfg!(target_arch = "aarch64") {
-            // On AArch64 this is one instruction. On an x86-64 without known features it would call a function.
-            true => a.0[lane].mul_add(b.0[lane], self.0[lane]),
-            false => self.0[lane] + a.0[lane] * b.0[lane],
-        }))
+        // Not `mul_add`: on an x86-64 without known features it would call a function.
+        Self(std::array::from_fn(|lane| self.0[lane] + a.0[lane] * b.0[lane]))
     }
 
     #[inline(always)]
@@ -242,7 +245,7 @@ impl Vector for Plain {
 
     #[inline(always)]
     fn fused(a: f32, b: f32, c: f32) -> f32 {
-        if cfg!(target_arch = "aarch64") { a.mul_add(b, c) } else { c + a * b }
+        c + a * b
     }
 
     #[inline(always)]

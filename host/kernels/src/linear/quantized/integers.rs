@@ -3,9 +3,13 @@
 //! All products here are of 16-bit integers, of two pairs at a time: x86 has one instruction that multiplies them and
 //! adds each pair in 32 bits, without saturation.
 
+#[cfg(target_arch = "aarch64")]
+use std::arch::aarch64 as arm;
 #[cfg(target_arch = "x86_64")]
 use std::arch::x86_64 as x86;
 
+#[cfg(target_arch = "aarch64")]
+use super::super::vector::Neon;
 #[cfg(target_arch = "x86_64")]
 use super::super::vector::{Avx2, Avx512};
 use super::super::vector::{Plain, Vector};
@@ -160,5 +164,55 @@ impl Integers for Integers512 {
     fn floats(self) -> Avx512 {
         // SAFETY: the caller enabled AVX-512F.
         Avx512(unsafe { x86::_mm512_cvtepi32_ps(self.0) })
+    }
+}
+
+/// Two registers of NEON.
+#[cfg(target_arch = "aarch64")]
+#[derive(Clone, Copy)]
+pub(super) struct NeonIntegers([arm::int32x4_t; 2]);
+
+#[cfg(target_arch = "aarch64")]
+impl Integers for NeonIntegers {
+    type Floats = Neon;
+
+    #[inline(always)]
+    fn zero() -> Self {
+        // SAFETY: every AArch64 processor has NEON.
+        unsafe { Self([arm::vdupq_n_s32(0); 2]) }
+    }
+
+    #[inline(always)]
+    fn splat([low, high]: [i16; 2]) -> Self {
+        // SAFETY: every AArch64 processor has NEON.
+        unsafe { Self([arm::vdupq_n_s32(i32::from(low.cast_unsigned()) | i32::from(high) << 16); 2]) }
+    }
+
+    #[inline(always)]
+    fn load(pairs: &[[i16; 2]]) -> Self {
+        // SAFETY: every AArch64 processor has NEON; the slice above has the 16 numbers that are read.
+        unsafe {
+            let numbers = &pairs.as_flattened()[..16];
+            let pairs = [arm::vld1q_s16(numbers.as_ptr()), arm::vld1q_s16(numbers.as_ptr().add(8))];
+            Self(pairs.map(|pairs| arm::vreinterpretq_s32_s16(pairs)))
+        }
+    }
+
+    #[inline(always)]
+    fn plus_pairs(self, a: Self, b: Self) -> Self {
+        // SAFETY: every AArch64 processor has NEON.
+        unsafe {
+            Self(std::array::from_fn(|at| {
+                let [a, b] = [a.0[at], b.0[at]].map(|pairs| arm::vreinterpretq_s16_s32(pairs));
+                let low = arm::vmull_s16(arm::vget_low_s16(a), arm::vget_low_s16(b));
+                arm::vaddq_s32(self.0[at], arm::vpaddq_s32(low, arm::vmull_high_s16(a, b)))
+            }))
+        }
+    }
+
+    #[inline(always)]
+    fn floats(self) -> Neon {
+        // SAFETY: every AArch64 processor has NEON.
+        unsafe { Neon(self.0.map(|sums| arm::vcvtq_f32_s32(sums))) }
     }
 }

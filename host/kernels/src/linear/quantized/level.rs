@@ -2,11 +2,15 @@
 
 #[cfg(target_arch = "x86_64")]
 use super::bytes::Avx2Bytes;
+#[cfg(target_arch = "aarch64")]
+use super::bytes::NeonBytes;
 use super::bytes::PlainBytes;
 use super::formats::{
     BlockSize, CodeFormat, Iq4Nl, Iq4Xs, Mxfp4, Q2K, Q3K, Q4_0, Q4_1, Q4K, Q5_0, Q5_1, Q5K, Q6K, Q8_0,
 };
 use super::inputs::{self, InputStep, QuantizedRow};
+#[cfg(target_arch = "aarch64")]
+use super::integers::NeonIntegers;
 use super::integers::PlainIntegers;
 #[cfg(target_arch = "x86_64")]
 use super::integers::{Integers256, Integers512};
@@ -15,6 +19,8 @@ use super::weights::UnpackedStep;
 use super::{gemm, gemv};
 #[cfg(target_arch = "x86_64")]
 use crate::linear::vector::Avx2;
+#[cfg(target_arch = "aarch64")]
+use crate::linear::vector::Neon;
 use crate::linear::vector::Plain;
 
 /// Every block type with integer kernels.
@@ -56,6 +62,13 @@ pub(in crate::linear) struct IntegerKernel {
     /// The processor must have AVX2 and FMA.
     #[cfg(target_arch = "x86_64")]
     avx2_gemv: Gemv,
+    #[cfg(target_arch = "aarch64")]
+    neon: Unpack,
+    #[cfg(target_arch = "aarch64")]
+    neon_gemv: Gemv,
+    /// The processor must have the dot product extension.
+    #[cfg(target_arch = "aarch64")]
+    neon_dot_gemv: Gemv,
 }
 
 impl IntegerKernel {
@@ -71,6 +84,12 @@ impl IntegerKernel {
             avx2: unpack_avx2::<F>,
             #[cfg(target_arch = "x86_64")]
             avx2_gemv: gemv_avx2::<F>,
+            #[cfg(target_arch = "aarch64")]
+            neon: unpack_neon::<F>,
+            #[cfg(target_arch = "aarch64")]
+            neon_gemv: gemv_neon::<F>,
+            #[cfg(target_arch = "aarch64")]
+            neon_dot_gemv: gemv_neon_dot::<F>,
         }
     }
 
@@ -90,6 +109,11 @@ fn unpack_avx2<F: CodeFormat>(blocks: &[u8], out: &mut UnpackedStep) {
     out.fill::<F, Avx2Bytes>(blocks);
 }
 
+#[cfg(target_arch = "aarch64")]
+fn unpack_neon<F: CodeFormat>(blocks: &[u8], out: &mut UnpackedStep) {
+    out.fill::<F, NeonBytes<false>>(blocks);
+}
+
 /// A set of integer vector instructions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::linear) enum IntegerLevel {
@@ -99,6 +123,11 @@ pub(in crate::linear) enum IntegerLevel {
     AvxVnni,
     #[cfg(target_arch = "x86_64")]
     Avx2,
+    /// NEON with the dot product extension.
+    #[cfg(target_arch = "aarch64")]
+    NeonDot,
+    #[cfg(target_arch = "aarch64")]
+    Neon,
     Plain,
 }
 
@@ -120,6 +149,13 @@ impl IntegerLevel {
                 levels.push(Self::Avx2);
             }
         }
+        #[cfg(target_arch = "aarch64")]
+        {
+            if std::arch::is_aarch64_feature_detected!("dotprod") {
+                levels.push(Self::NeonDot);
+            }
+            levels.push(Self::Neon);
+        }
         levels.push(Self::Plain);
         levels
     }
@@ -140,6 +176,9 @@ impl IntegerLevel {
             // SAFETY: `all` gives every other level out only where the processor has AVX2.
             #[cfg(target_arch = "x86_64")]
             _ => unsafe { quantize_avx2(size, x, row) },
+            // The compiler may use NEON everywhere.
+            #[cfg(target_arch = "aarch64")]
+            Self::Neon | Self::NeonDot => inputs::quantize_row(size, x, row),
         }
     }
 
@@ -151,6 +190,9 @@ impl IntegerLevel {
             // SAFETY: `all` gives every other level out only where the processor has AVX2 and FMA.
             #[cfg(target_arch = "x86_64")]
             _ => unsafe { (kernel.avx2)(blocks, out) },
+            // SAFETY: every AArch64 processor has NEON.
+            #[cfg(target_arch = "aarch64")]
+            Self::Neon | Self::NeonDot => unsafe { (kernel.neon)(blocks, out) },
         }
     }
 
@@ -169,6 +211,12 @@ impl IntegerLevel {
             // SAFETY: `all` gives every other level out only where the processor has AVX2 and FMA.
             #[cfg(target_arch = "x86_64")]
             _ => unsafe { (kernel.avx2_gemv)(weights, row_bytes, x, out) },
+            // SAFETY: every AArch64 processor has NEON.
+            #[cfg(target_arch = "aarch64")]
+            Self::Neon => unsafe { (kernel.neon_gemv)(weights, row_bytes, x, out) },
+            // SAFETY: `all` gives this out only where the processor has the dot product extension.
+            #[cfg(target_arch = "aarch64")]
+            Self::NeonDot => unsafe { (kernel.neon_dot_gemv)(weights, row_bytes, x, out) },
         }
     }
 
@@ -194,6 +242,8 @@ impl IntegerLevel {
             // SAFETY: `all` gives this out only where the processor has AVX2 and FMA.
             #[cfg(target_arch = "x86_64")]
             Self::Avx2 => unsafe { gemm_avx2(kind, rows, columns, step, x, sums) },
+            #[cfg(target_arch = "aarch64")]
+            Self::Neon | Self::NeonDot => gemm::run::<NeonIntegers>(kind, rows, columns, step, x, sums),
             Self::Plain => gemm::run::<PlainIntegers>(kind, rows, columns, step, x, sums),
         }
     }
@@ -210,6 +260,17 @@ fn quantize_avx2(size: BlockSize, x: &[f32], row: &mut [InputStep]) {
 #[target_feature(enable = "avx2,f16c,fma")]
 fn gemv_avx2<F: CodeFormat>(weights: &[u8], row_bytes: usize, x: &[QuantizedRow], out: &mut [f32]) {
     gemv::run::<F, Avx2Bytes, Avx2>(weights, row_bytes, x, out);
+}
+
+#[cfg(target_arch = "aarch64")]
+fn gemv_neon<F: CodeFormat>(weights: &[u8], row_bytes: usize, x: &[QuantizedRow], out: &mut [f32]) {
+    gemv::run::<F, NeonBytes<false>, Neon>(weights, row_bytes, x, out);
+}
+
+#[cfg(target_arch = "aarch64")]
+#[target_feature(enable = "dotprod")]
+fn gemv_neon_dot<F: CodeFormat>(weights: &[u8], row_bytes: usize, x: &[QuantizedRow], out: &mut [f32]) {
+    gemv::run::<F, NeonBytes<true>, Neon>(weights, row_bytes, x, out);
 }
 
 fn gemv_plain<F: CodeFormat>(weights: &[u8], row_bytes: usize, x: &[QuantizedRow], out: &mut [f32]) {
