@@ -54,6 +54,7 @@ const BUILTINS: &[BuiltinPlugin] = &[
     builtin!("redact", false),
     builtin!("notes", false),
     builtin!("datetime", false),
+    builtin!("http-fetch", false),
     builtin!("watermark", false),
     builtin!("tool-guard", false),
     builtin!("normalize-text", false),
@@ -184,9 +185,10 @@ pub(crate) fn sha256(bytes: &[u8]) -> String {
 #[must_use]
 pub fn grant_lines(plugins: &[Arc<Plugin>], tenant: &TenantGrants) -> Vec<String> {
     let line = |plugin: &Plugin, row: GrantRow| {
-        let state = match row.denied_by {
-            None => "granted".to_owned(),
-            Some(_) => format!("denied; {}", row.remedy),
+        let state = match (row.denied_by, row.in_part) {
+            (None, false) => "granted".to_owned(),
+            (None, true) => format!("granted in part; {}", row.remedy),
+            (Some(_), _) => format!("denied; {}", row.remedy),
         };
         format!("grants   {} {}: {state}", plugin.name(), row.capability)
     };

@@ -2,11 +2,13 @@
 //! grant is answered with the interface's own error, and the plugin's log says what to write.
 
 pub(crate) mod config;
+pub(crate) mod http;
 pub(crate) mod keyvalue;
 pub(crate) mod logging;
 
 use wasmtime::component::Linker;
 
+use self::http::HttpService;
 use self::keyvalue::KeyValueService;
 use crate::instance::guest::GuestData;
 
@@ -15,10 +17,19 @@ use crate::instance::guest::GuestData;
 pub struct Services {
     /// Stores key-value buckets.
     pub keyvalue: KeyValueService,
+    /// Sends HTTP requests.
+    pub http: HttpService,
 }
 
 /// The interfaces that are added here, by package or by name.
-pub(crate) const INTERFACES: &[&str] = &["wasi:config", "wasi:logging", "wasi:keyvalue", "firebox:plugin/kv"];
+pub(crate) const INTERFACES: &[&str] = &[
+    "wasi:config",
+    "wasi:logging",
+    "wasi:keyvalue",
+    "wasi:http/types",
+    "wasi:http/outgoing-handler",
+    "firebox:plugin/kv",
+];
 
 /// Adds the interfaces to the imports of guests.
 ///
@@ -26,6 +37,7 @@ pub(crate) const INTERFACES: &[&str] = &["wasi:config", "wasi:logging", "wasi:ke
 /// Wasmtime's error, if a name is defined twice.
 pub(crate) fn link(linker: &mut Linker<GuestData>) -> wasmtime::Result<()> {
     config::link(linker)?;
+    http::link(linker)?;
     keyvalue::link(linker)?;
     logging::link(linker)
 }

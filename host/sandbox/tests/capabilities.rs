@@ -2,6 +2,7 @@
 
 mod config;
 mod files;
+mod http;
 mod keyvalue;
 mod memory_store;
 
@@ -29,7 +30,8 @@ fn texts(texts: &[&str]) -> Vec<String> {
 
 /// A sandbox whose store keeps buckets in memory.
 fn sandbox() -> Sandbox {
-    let services = Services { keyvalue: KeyValueService::new(Arc::new(MemoryStore::default())) };
+    let keyvalue = KeyValueService::new(Arc::new(MemoryStore::default()));
+    let services = Services { keyvalue, ..Services::default() };
     let options = SandboxOptions { pool_memories: 16, services, ..SandboxOptions::default() };
     Sandbox::new(options).expect("an engine")
 }

@@ -251,7 +251,7 @@ impl ReasoningArgs {
 #[derive(Args, Debug, Clone)]
 #[command(next_help_heading = "Plugins")]
 pub struct PluginOptions {
-    /// Run a plugin: a built-in NAME (calculator, text-tools, units, redact, notes, datetime) or the PATH of a component
+    /// Run a plugin: a built-in NAME (calculator, text-tools, units, redact, notes, datetime, http-fetch) or the PATH of a component
     /// (repeatable, in order)
     #[arg(long = "plugin", value_name = "NAME|PATH")]
     pub plugins: Vec<String>,
@@ -267,7 +267,7 @@ pub struct PluginOptions {
     /// Maximum time of each plugin call, such as 500ms or 2s (a number without unit: milliseconds)
     #[arg(long, value_name = "TIME", value_parser = parse_duration)]
     pub plugin_timeout: Option<Duration>,
-    /// Allow plugins to use a capability that they ask for: clock, random, keyvalue:BUCKET or files:NAME=PATH (repeatable)
+    /// Allow plugins to use a capability that they ask for: clock, random, keyvalue:BUCKET, files:NAME=PATH or "http:METHODS URL" (repeatable)
     #[arg(long = "grant", value_name = "CAPABILITY")]
     pub grants: Vec<String>,
     /// List what each plugin asks for, whether it was granted, and what to write if not

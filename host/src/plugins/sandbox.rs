@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use firebox_contract::{Error, limits};
 use firebox_sandbox::{
-    DeniedBy, KeyValueService, Notice, Plugin, PluginChain, PluginSpec, Sandbox, SandboxOptions, Services,
+    DeniedBy, HttpService, KeyValueService, Notice, Plugin, PluginChain, PluginSpec, Sandbox, SandboxOptions, Services,
 };
 
 use super::compiler;
@@ -64,7 +64,7 @@ pub fn of_server(config: &Config, notice: Notice, notes: &mut Vec<String>) -> Re
 #[must_use]
 pub fn services(config: &KeyValueConfig) -> Services {
     let buckets = SqliteBuckets::new(config.path.clone(), config.file_bytes_max);
-    Services { keyvalue: KeyValueService::new(Arc::new(buckets)) }
+    Services { keyvalue: KeyValueService::new(Arc::new(buckets)), http: HttpService::system() }
 }
 
 /// A sandbox whose plugins share `bytes` of memory, at most half of what this process may use. `notice` receives a line

@@ -3,6 +3,7 @@
 
 mod bindings;
 mod files;
+mod http;
 mod store;
 
 use firebox_sdk::{Arguments, Definition, Outcome, Plugin, Tool};
@@ -44,6 +45,8 @@ fn run(given: &Arguments) -> Result<String, String> {
         "list" => files::list(),
         "read" => files::read(&given.text("path")?),
         "write" => files::write(&given.text("path")?),
+        "http" => http::run(given),
+        "flood" => http::flood(given),
         "store" => store::run(given),
         other => Err(format!("the probe cannot do \"{other}\"")),
     }

@@ -50,7 +50,7 @@ fn check_reports_every_problem_and_its_exit_code_is_for_scripts() {
     let dir = fresh("plugin-check");
     // Two imports of the type of an empty instance, in the binary format.
     let mut bytes = b"\0asm\x0d\0\x01\0\x07\x03\x01\x42\0".to_vec();
-    let names = ["wasi:http/types@0.2.0", "evil:thing/api"];
+    let names = ["wasi:messaging/types@0.2.0", "evil:thing/api"];
     let mut imports = vec![2_u8];
     for name in names {
         imports.extend([0x00, u8::try_from(name.len()).expect("short")]);
@@ -70,7 +70,7 @@ fn check_reports_every_problem_and_its_exit_code_is_for_scripts() {
         .map(Value::to_string)
         .collect();
     assert_eq!(failed.len(), 2, "imports and stages: {failed:?}");
-    assert!(failed[0].contains("wasi:http/types@0.2.0, evil:thing/api"), "{failed:?}");
+    assert!(failed[0].contains("wasi:messaging/types@0.2.0, evil:thing/api"), "{failed:?}");
     assert!(failed[1].contains("it exports nothing"), "{failed:?}");
     assert!(run.stderr.contains("fails 2 checks"), "{}", run.stderr);
 }

@@ -11,6 +11,7 @@ use wasmtime_wasi::{WasiCtxView, WasiView};
 
 use self::bindings::firebox::plugin::log::{Host, Level, add_to_linker};
 use crate::background::CallState;
+use crate::capabilities::http::HttpState;
 use crate::instance::identity::GuestIdentity;
 use crate::instance::limiter::Limiter;
 use crate::instance::log::PluginLog;
@@ -39,6 +40,8 @@ pub(crate) struct GuestData {
     /// The receiver of progress reports, if the caller wants them.
     pub(crate) reports: Option<ProgressSender>,
     pub(crate) identity: GuestIdentity,
+    /// What the guest uses of HTTP, once it does.
+    pub(crate) http: Option<Box<HttpState>>,
     /// The denied capabilities that the log names already.
     denied: Vec<String>,
     wasi: Option<Box<Wasi>>,
@@ -54,6 +57,7 @@ impl GuestData {
             deadline: Instant::now(),
             reports: None,
             identity,
+            http: None,
             denied: Vec::new(),
             wasi: None,
         }
@@ -147,10 +151,12 @@ mod tests {
             "wasi:keyvalue/store@0.2.0-draft2",
             "wasi:logging/logging",
             "firebox:plugin/kv@0.1.0",
+            "wasi:http/outgoing-handler@0.2.12",
+            "wasi:http/types@0.2.0",
         ] {
             assert!(is_known_import(name), "{name}");
         }
-        for name in ["wasi:http/outgoing-handler@0.2.0", "firebox:plugin/kv-more@0.1.0", "evil:log/log", "run", "", "@"]
+        for name in ["wasi:http/incoming-handler@0.2.0", "firebox:plugin/kv-more@0.1.0", "evil:log/log", "run", "", "@"]
         {
             assert!(!is_known_import(name), "{name}");
         }

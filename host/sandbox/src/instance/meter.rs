@@ -110,6 +110,9 @@ fn set_limits(store: &mut Store<GuestData>, limits: &PluginLimits, stage: Stage,
     data.deadline = now + limits.timeout;
     data.limiter.rearm();
     data.log.rearm();
+    if let Some(http) = &mut data.http {
+        http.rearm();
+    }
     Ok(())
 }
 

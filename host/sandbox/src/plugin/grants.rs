@@ -3,14 +3,18 @@
 
 pub(crate) mod capability;
 pub(crate) mod explain;
+pub(crate) mod http_rule;
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::path::Path;
 use std::sync::Arc;
 
 use firebox_contract::{TenantId, limits};
 
-use self::capability::{Capability, Grant, Use};
+use self::capability::{Capability, Coverage, Grant, Use};
+use self::http_rule::HttpTarget;
+use self::http_rule::address::is_private;
 use crate::error::SandboxError;
 
 /// A list of capabilities. The default is the log, which every plugin may have.
@@ -65,15 +69,11 @@ impl Grants {
         Self { list: self.list.into_iter().map(|grant| grant.relative_to(base)).collect(), ..self }
     }
 
-    /// Whether all of `asked` is included.
-    fn includes(&self, asked: &Grant) -> bool {
-        self.everything || self.list.iter().any(|grant| grant.includes(asked))
-    }
-
     /// Whether every use of `capability` is included.
     #[must_use]
     pub fn has(&self, capability: Capability) -> bool {
-        self.includes(&Grant::all(capability))
+        let all = Grant::all(capability);
+        self.everything || self.list.iter().any(|grant| grant.coverage(&all) == Coverage::All)
     }
 
     /// Whether the list is empty.
@@ -150,11 +150,16 @@ impl TenantGrants {
             || self.plugins.get(plugin).is_some_and(|grants| grants.permits(wanted))
     }
 
-    /// Whether the tenant grants all of `asked` to `plugin`.
-    fn includes(&self, plugin: &str, asked: &Grant) -> bool {
+    /// How much of `asked` the tenant grants to `plugin`.
+    fn coverage(&self, plugin: &str, asked: &Grant) -> Coverage {
         let free = self.everything || asked.capability() == Capability::Log;
-        free || self.plugins.get(plugin).is_some_and(|own| own.includes(asked))
+        if free { Coverage::All } else { self.plugins.get(plugin).map_or(Coverage::Nothing, |own| best(own, asked)) }
     }
+}
+
+fn best(grants: &Grants, asked: &Grant) -> Coverage {
+    let of_list = grants.list.iter().map(|grant| grant.coverage(asked)).max();
+    if grants.everything { Coverage::All } else { of_list.unwrap_or(Coverage::Nothing) }
 }
 
 /// Who denies a use.
@@ -198,6 +203,11 @@ impl Permissions {
     /// Whether the guest may do this.
     pub(crate) fn allow(&self, wanted: &Use<'_>) -> bool {
         self.check(wanted).is_ok()
+    }
+
+    /// Whether a request to `target` may connect to `address`: it is public, or the operator named it.
+    pub(crate) fn allow_address(&self, target: &HttpTarget, address: IpAddr) -> bool {
+        !is_private(address) || self.plugin.operator.list.iter().any(|grant| grant.permits_private(target, address))
     }
 
     /// The folders that the guest may read: the name in the guest, and the path.
@@ -248,13 +258,40 @@ mod tests {
     }
 
     #[test]
+    fn a_request_must_match_a_rule_of_each_of_the_three() {
+        let asked = &["http:GET,POST https://*.example.org"];
+        let permissions =
+            permissions(asked, &["http:GET https://api.example.org"], &["http:* https://api.example.org/v1/"]);
+        let check = |method: &str, host: &str, path: &str| {
+            permissions.check(&Use::Http(&HttpTarget::new(method, true, host, None, path)))
+        };
+        assert_eq!(check("GET", "api.example.org", "/v1/x"), Ok(()));
+        assert_eq!(check("DELETE", "api.example.org", "/v1/x"), Err(DeniedBy::Manifest));
+        assert_eq!(check("POST", "api.example.org", "/v1/x"), Err(DeniedBy::Operator));
+        assert_eq!(check("GET", "www.example.org", "/v1/x"), Err(DeniedBy::Operator));
+        assert_eq!(check("GET", "api.example.org", "/v2/x"), Err(DeniedBy::Tenant));
+    }
+
+    #[test]
     fn a_manifest_names_what_it_asks_for() {
-        for text in ["*", "keyvalue:*", "http", "files:docs=/etc", "net"] {
+        for text in ["*", "keyvalue:*", "http:*", "files:docs=/etc", "net"] {
             assert!(Grants::asked("p", &[text.to_owned()]).is_err(), "{text}");
         }
         let many = vec!["clock".to_owned(); limits::CAPABILITIES_MAX + 1];
         assert!(Grants::asked("p", &many).is_err());
         assert!(Grants::asked("p", &[]).expect("nothing").has(Capability::Log), "the log needs no ask");
+    }
+
+    #[test]
+    fn only_the_operator_names_a_private_address() {
+        let local = HttpTarget::new("GET", false, "127.0.0.1", None, "/");
+        let address: IpAddr = "127.0.0.1".parse().expect("an address");
+        let rule: &[&str] = &["http:GET http://127.0.0.1"];
+        assert!(permissions(rule, rule, rule).allow_address(&local, address));
+        for operator in [&["http:*"], &["*"], &["http:GET http://127.0.0.1/v1/"]] {
+            assert!(!permissions(rule, operator, rule).allow_address(&local, address), "{operator:?}");
+        }
+        assert!(permissions(rule, &["http:*"], rule).allow_address(&local, "8.8.8.8".parse().expect("an address")));
     }
 
     #[test]

@@ -63,9 +63,10 @@ mod tests {
 
     #[test]
     fn a_table_and_a_list_ask_for_the_same() {
-        let table =
-            "[capabilities]\nclock = true\nrandom = false\nfiles = \"docs\"\nkeyvalue = [\"notes\", \"cache\"]\n";
-        let list = "capabilities = [\"clock\", \"files:docs\", \"keyvalue:notes\", \"keyvalue:cache\"]";
+        let table = "[capabilities]\nclock = true\nrandom = false\nfiles = \"docs\"\nkeyvalue = [\"notes\", \"cache\"]\n\
+                     http = [\"GET https://example.org/\"]\n";
+        let list = "capabilities = [\"clock\", \"files:docs\", \"keyvalue:notes\", \"keyvalue:cache\", \
+                    \"http:GET https://example.org/\"]";
         let sorted = |text| {
             let mut asks = of(text).expect("valid");
             asks.sort();
@@ -87,7 +88,7 @@ mod tests {
             ("[capabilities]\nclock = 1", "must be true or false"),
             ("[capabilities]\nkeyvalue = true", "keyvalue = [\"NAME\"]"),
             ("[capabilities]\nkeyvalue = [1]", "must be a text"),
-            ("[capabilities]\nfiles = { url = 1 }", "must list"),
+            ("[capabilities]\nhttp = { url = 1 }", "must list"),
         ] {
             let error = of(text).expect_err(text);
             assert!(error.contains(expected), "{text}: {error}");

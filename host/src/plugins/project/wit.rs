@@ -23,9 +23,15 @@ pub(super) const FILES: &[(&str, &str)] = wit!(
 
 /// The packages of WASI that the SDK uses.
 pub(super) const DEPENDENCIES: &[(&str, &str)] = wit!(
+    "deps/wasi-clocks-0.2.0/monotonic-clock.wit",
     "deps/wasi-config-0.2.0-draft/runtime.wit",
     "deps/wasi-config-0.2.0-draft/store.wit",
     "deps/wasi-config-0.2.0-rc.1/store.wit",
+    "deps/wasi-http-0.2.0/outgoing-handler.wit",
+    "deps/wasi-http-0.2.0/types.wit",
+    "deps/wasi-io-0.2.0/error.wit",
+    "deps/wasi-io-0.2.0/poll.wit",
+    "deps/wasi-io-0.2.0/streams.wit",
     "deps/wasi-keyvalue-0.2.0-draft2/atomics.wit",
     "deps/wasi-keyvalue-0.2.0-draft2/batch.wit",
     "deps/wasi-keyvalue-0.2.0-draft2/store.wit",

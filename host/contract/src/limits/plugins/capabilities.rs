@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::super::{GIB, MIB};
+use super::super::{GIB, KIB, MIB};
 
 /// Capabilities in one list: those that a manifest asks for, that an operator grants to a plugin, or a tenant to a plugin.
 pub const CAPABILITIES_MAX: usize = 64;
@@ -45,3 +45,50 @@ pub const KEYVALUE_CALLS_WAITING_MAX: usize = 64;
 pub const KEYVALUE_TENANTS_CACHED: usize = 1_024;
 /// Time a call waits while another process writes to the database of all buckets.
 pub const KEYVALUE_BUSY_TIMEOUT: Duration = Duration::from_secs(1);
+
+// ---- HTTP requests --------------------------------------------------------------------------------------------
+
+/// HTTP requests that a plugin sends in one call.
+pub const HTTP_REQUESTS_PER_CALL_MAX: usize = 16;
+/// HTTP requests of all plugins of one tenant that run at a time. Further requests wait.
+pub const HTTP_REQUESTS_PER_TENANT_MAX: usize = 8;
+/// HTTP requests of all plugins of all tenants that run at a time. Further requests are refused.
+pub const HTTP_REQUESTS_RUNNING_MAX: usize = 256;
+/// Tenants whose running HTTP requests are counted, from which entries without a request are removed.
+pub const HTTP_TENANTS_CACHED: usize = 1_024;
+/// Time an HTTP request waits for an earlier one of its tenant.
+pub const HTTP_SHARE_WAIT: Duration = Duration::from_secs(5);
+/// Bytes of the address of an HTTP request.
+pub const HTTP_URL_BYTES_MAX: usize = 8 * KIB;
+/// Bytes of the headers of an HTTP request.
+pub const HTTP_REQUEST_HEADER_BYTES_MAX: usize = 16 * KIB;
+/// Bytes that one HTTP header counts in addition to its name and value.
+pub const HTTP_HEADER_BYTES_COUNTED: usize = 32;
+/// Headers of an HTTP request or response.
+pub const HTTP_HEADERS_MAX: usize = 100;
+/// Bytes of the status line and the headers of an HTTP response. Also the bytes of a response read ahead of its plugin.
+pub const HTTP_RESPONSE_HEADER_BYTES_MAX: usize = 64 * KIB;
+/// Bytes of the body of an HTTP request.
+pub const HTTP_REQUEST_BODY_BYTES_MAX: usize = MIB;
+/// Bytes of the body of an HTTP response.
+pub const HTTP_RESPONSE_BODY_BYTES_MAX: u64 = 8 * MIB as u64;
+/// Bytes of all bodies that a plugin sends and receives in one call.
+pub const HTTP_CALL_BYTES_MAX: u64 = 32 * MIB as u64;
+/// Bytes of headers and bodies that the host holds for one plugin instance.
+pub const HTTP_HELD_BYTES_MAX: usize = 4 * MIB;
+/// Bytes of a body that a plugin writes at a time.
+pub const HTTP_WRITE_BYTES_MAX: usize = 64 * KIB;
+/// Parts of the body of an HTTP response that wait for its plugin.
+pub const HTTP_PARTS_BUFFERED_MAX: usize = 2;
+/// Addresses of one host that an HTTP request tries.
+pub const HTTP_ADDRESSES_TRIED_MAX: usize = 4;
+/// Threads that look up addresses of hosts.
+pub const HTTP_LOOKUPS_MAX: usize = 32;
+/// Time to look up the address of a host, to connect to it and to agree on encryption.
+pub const HTTP_CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// Time until the headers of an HTTP response.
+pub const HTTP_FIRST_BYTE_TIMEOUT: Duration = Duration::from_secs(60);
+/// Time between two parts of an HTTP response.
+pub const HTTP_BETWEEN_BYTES_TIMEOUT: Duration = Duration::from_secs(30);
+/// Time of an HTTP request, from its start to the end of its response.
+pub const HTTP_TOTAL_TIMEOUT: Duration = Duration::from_secs(120);

@@ -1,10 +1,13 @@
 //! The kinds of capabilities, and one capability with its parameter as it is written in manifests and grants.
 
 use std::fmt;
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::str::FromStr;
 
 use firebox_contract::limits;
+
+use super::http_rule::{HttpRule, HttpTarget};
 
 /// A kind of access to the host that a plugin can have beyond computing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -20,6 +23,8 @@ pub enum Capability {
     Files,
     /// Stores values under keys in a bucket of its own.
     KeyValue,
+    /// Sends HTTP requests.
+    Http,
 }
 
 /// A kind of capability: its name, its parameter and its interfaces.
@@ -49,6 +54,7 @@ pub(super) const CAPABILITIES: &[CapabilityRow] = &[
     row(Capability::Random, "random", None, &["wasi:random/"]),
     row(Capability::Files, "files", Some("docs"), &["wasi:filesystem/"]),
     row(Capability::KeyValue, "keyvalue", Some("notes"), &["wasi:keyvalue/", "firebox:plugin/kv@"]),
+    row(Capability::Http, "http", Some("GET https://example.org/"), &["wasi:http/outgoing-handler@"]),
 ];
 
 impl Capability {
@@ -80,8 +86,8 @@ impl Capability {
     }
 }
 
-/// One capability with its parameter. Its text is `clock`, `keyvalue:notes`, `files:docs` or `files:docs=PATH`;
-/// `keyvalue:*` is every bucket, and so for the others.
+/// One capability with its parameter. Its text is `clock`, `keyvalue:notes`, `files:docs` or `files:docs=PATH`,
+/// or `http:GET https://example.org/v1/`; `keyvalue:*` is every bucket, and so for the others.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Grant {
     capability: Capability,
@@ -97,6 +103,7 @@ enum GrantScope {
         name: String,
         path: PathBuf,
     },
+    Http(HttpRule),
 }
 
 /// What a guest is about to use.
@@ -106,6 +113,8 @@ pub(crate) enum Use<'a> {
     Of(Capability),
     /// A folder or bucket.
     Named(Capability, &'a str),
+    /// An HTTP request.
+    Http(&'a HttpTarget),
 }
 
 impl fmt::Display for Use<'_> {
@@ -117,6 +126,7 @@ impl fmt::Display for Use<'_> {
                     name.chars().take(64).map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect();
                 write!(f, "{}:{shown}", capability.as_str())
             }
+            Self::Http(target) => write!(f, "http:{target}"),
         }
     }
 }
@@ -140,6 +150,7 @@ impl Grant {
         match &self.scope {
             GrantScope::All => self.capability.has_parameter().then(|| "*".to_owned()),
             GrantScope::Name(name) | GrantScope::Folder { name, .. } => Some(name.clone()),
+            GrantScope::Http(rule) => Some(rule.to_string()),
         }
     }
 
@@ -173,19 +184,39 @@ impl Grant {
             (Use::Named(capability, name), GrantScope::Name(own) | GrantScope::Folder { name: own, .. }) => {
                 *capability == self.capability && name == own
             }
+            (Use::Http(_), GrantScope::All) => self.capability == Capability::Http,
+            (Use::Http(target), GrantScope::Http(rule)) => rule.matches(target),
             _ => false,
         }
     }
 
-    /// Whether it includes all of `asked`.
-    pub(super) fn includes(&self, asked: &Self) -> bool {
-        self.capability == asked.capability
-            && match (&self.scope, &asked.scope) {
-                (GrantScope::All, _) => true,
-                (GrantScope::Name(own) | GrantScope::Folder { name: own, .. }, GrantScope::Name(asked)) => own == asked,
-                _ => false,
-            }
+    /// Whether it also permits connections to `address`, a private one of the target's host.
+    pub(crate) fn permits_private(&self, target: &HttpTarget, address: IpAddr) -> bool {
+        matches!(&self.scope, GrantScope::Http(rule) if rule.names_private(address) && rule.matches(target))
     }
+
+    /// How much of `asked` it includes.
+    pub(super) fn coverage(&self, asked: &Self) -> Coverage {
+        if self.capability != asked.capability {
+            return Coverage::Nothing;
+        }
+        match (&self.scope, &asked.scope) {
+            (GrantScope::All, _) => Coverage::All,
+            (GrantScope::Http(own), GrantScope::Http(asked)) => own.coverage(asked),
+            (GrantScope::Name(own) | GrantScope::Folder { name: own, .. }, GrantScope::Name(asked)) if own == asked => {
+                Coverage::All
+            }
+            _ => Coverage::Nothing,
+        }
+    }
+}
+
+/// How much of a capability a grant includes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Coverage {
+    Nothing,
+    Part,
+    All,
 }
 
 impl FromStr for Grant {
@@ -217,6 +248,7 @@ impl FromStr for Grant {
 
 fn scope(capability: Capability, parameter: &str) -> Result<GrantScope, String> {
     match capability {
+        Capability::Http => parameter.parse().map(GrantScope::Http),
         Capability::Files => match parameter.split_once('=') {
             Some((name, "")) => Err(format!("\"files:{}=\" has no path; write files:NAME=PATH", shown(name))),
             Some((name, path)) => Ok(GrantScope::Folder { name: plain(name)?, path: PathBuf::from(path) }),
@@ -261,10 +293,11 @@ mod tests {
 
     #[test]
     fn a_capability_is_read_back_as_it_is_written() {
-        for text in ["clock", "keyvalue:notes", "keyvalue:*", "files:docs"] {
+        for text in ["clock", "keyvalue:notes", "keyvalue:*", "files:docs", "http:*"] {
             assert_eq!(grant(text).to_string(), text);
         }
         assert_eq!(grant("files:docs=/srv/docs").to_string(), "files:docs", "a path of the server is not shown");
+        assert_eq!(grant("http:get https://Example.org").to_string(), "http:GET https://example.org/");
     }
 
     #[test]
@@ -281,7 +314,7 @@ mod tests {
             ("keyvalue:..", "the name \"..\" must have"),
             ("files:docs=", "write files:NAME=PATH"),
             ("files:../etc=/etc", "the name \"../etc\" must have"),
-            ("http:GET https://example.org/", "there is no capability"),
+            ("http:nonsense", "is not"),
             (&long, "at most 512 bytes"),
         ] {
             let error = text.parse::<Grant>().expect_err(text);
@@ -293,7 +326,7 @@ mod tests {
     fn a_grant_permits_its_own_parameter_only() {
         let notes = Use::Named(Capability::KeyValue, "notes");
         assert!(grant("keyvalue:notes").permits(&notes) && grant("keyvalue:*").permits(&notes));
-        for other in ["keyvalue:note", "keyvalue:Notes", "files:notes", "clock"] {
+        for other in ["keyvalue:note", "keyvalue:Notes", "files:notes", "clock", "http:*"] {
             assert!(!grant(other).permits(&notes), "{other}");
         }
         assert!(grant("clock").permits(&Use::Of(Capability::Clock)));

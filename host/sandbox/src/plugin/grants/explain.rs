@@ -1,7 +1,7 @@
 //! What a plugin asks for against what it is granted, for people.
 
-use super::capability::{CAPABILITIES, Capability, Grant, Use};
-use super::{DeniedBy, Grants, TenantGrants};
+use super::capability::{CAPABILITIES, Capability, Coverage, Grant, Use};
+use super::{DeniedBy, Grants, TenantGrants, best};
 use crate::error::SandboxError;
 
 /// One capability of a plugin: whether it has it, and what to write if it has not.
@@ -9,9 +9,11 @@ use crate::error::SandboxError;
 pub struct GrantRow {
     /// The capability as text, such as `keyvalue:notes`.
     pub capability: String,
-    /// Who denies it; `None` if the plugin has it.
+    /// Who denies it; `None` if the plugin has it, at least in part.
     pub denied_by: Option<DeniedBy>,
-    /// What to write to grant it; empty if the plugin has it.
+    /// Whether operator or tenant grant a part of it only.
+    pub in_part: bool,
+    /// What to write to grant it; empty if the plugin has all of it.
     pub remedy: String,
 }
 
@@ -31,8 +33,7 @@ pub fn explain_grants(
     let operator = operator.with(&Grants::default());
     let mut rows: Vec<GrantRow> = Vec::new();
     for ask in asked.iter().filter(|ask| ask.capability() != Capability::Log) {
-        let row =
-            explained(plugin, ask, operator.includes(ask), tenant.is_none_or(|tenant| tenant.includes(plugin, ask)));
+        let row = explained(plugin, ask, best(&operator, ask), tenant.map(|tenant| tenant.coverage(plugin, ask)));
         if !rows.contains(&row) {
             rows.push(row);
         }
@@ -45,6 +46,7 @@ pub fn explain_grants(
             rows.push(GrantRow {
                 capability: row.name.to_owned(),
                 denied_by: Some(DeniedBy::Manifest),
+                in_part: false,
                 remedy: format!(
                     "the component imports {import}; its author writes {} in plugin.toml to ask for it",
                     manifest_entry(row.name, &parameter)
@@ -55,15 +57,19 @@ pub fn explain_grants(
     Ok(rows)
 }
 
-fn explained(plugin: &str, ask: &Grant, by_operator: bool, by_tenant: bool) -> GrantRow {
-    let denied_by = match (by_operator, by_tenant) {
-        (false, _) => Some(DeniedBy::Operator),
-        (true, false) => Some(DeniedBy::Tenant),
-        (true, true) => None,
+fn explained(plugin: &str, ask: &Grant, operator: Coverage, tenant: Option<Coverage>) -> GrantRow {
+    let lower = operator.min(tenant.unwrap_or(Coverage::All));
+    let denied_by = match (operator, tenant) {
+        (Coverage::Nothing, _) => Some(DeniedBy::Operator),
+        (_, Some(Coverage::Nothing)) => Some(DeniedBy::Tenant),
+        _ => None,
     };
-    let capability = ask.to_string();
-    let remedy = denied_by.map_or_else(String::new, |denied_by| remedy(plugin, &capability, denied_by));
-    GrantRow { capability, denied_by, remedy }
+    let remedy = match (operator, tenant) {
+        (Coverage::Nothing | Coverage::Part, _) => remedy(plugin, &ask.to_string(), DeniedBy::Operator),
+        (_, Some(Coverage::Nothing | Coverage::Part)) => remedy(plugin, &ask.to_string(), DeniedBy::Tenant),
+        _ => String::new(),
+    };
+    GrantRow { capability: ask.to_string(), denied_by, in_part: lower == Coverage::Part, remedy }
 }
 
 /// What to write so that `plugin` gets `capability`.
@@ -117,35 +123,37 @@ mod tests {
 
     #[test]
     fn each_ask_is_listed_with_who_denies_it_and_what_to_write() {
-        let asks = texts(&["clock", "keyvalue:notes", "files:docs"]);
-        let operator = Grants::parse(&["clock", "keyvalue:notes"]).expect("valid");
-        let own = Grants::parse(&["clock"]).expect("valid");
+        let asks = texts(&["clock", "keyvalue:notes", "http:GET,POST https://example.org", "files:docs"]);
+        let operator = Grants::parse(&["clock", "http:GET https://example.org", "keyvalue:notes"]).expect("valid");
+        let own = Grants::parse(&["http:* https://example.org", "clock"]).expect("valid");
         let tenant = TenantGrants::new(TenantId::new("acme"), BTreeMap::from([("p".to_owned(), own)]));
         let imports = texts(&["wasi:random/random@0.2.0", "wasi:keyvalue/store@0.2.0-draft2"]);
         let rows = explain_grants("p", &asks, &imports, &operator, Some(&tenant)).expect("valid");
-        let shown: Vec<_> = rows.iter().map(|row| (row.capability.as_str(), row.denied_by)).collect();
+        let shown: Vec<_> = rows.iter().map(|row| (row.capability.as_str(), row.denied_by, row.in_part)).collect();
         assert_eq!(
             shown,
             [
-                ("clock", None),
-                ("keyvalue:notes", Some(DeniedBy::Tenant)),
-                ("files:docs", Some(DeniedBy::Operator)),
-                ("random", Some(DeniedBy::Manifest)),
+                ("clock", None, false),
+                ("keyvalue:notes", Some(DeniedBy::Tenant), false),
+                ("http:GET,POST https://example.org/", None, true),
+                ("files:docs", Some(DeniedBy::Operator), false),
+                ("random", Some(DeniedBy::Manifest), false),
             ]
         );
         assert!(rows[0].remedy.is_empty());
         assert!(rows[1].remedy.contains("p = [\"keyvalue:notes\"]"), "{}", rows[1].remedy);
-        assert!(rows[2].remedy.contains("--grant \"files:docs=PATH\""), "{}", rows[2].remedy);
+        assert!(rows[2].remedy.contains("grants = [\"http:GET,POST https://example.org/\"]"), "{}", rows[2].remedy);
+        assert!(rows[3].remedy.contains("--grant \"files:docs=PATH\""), "{}", rows[3].remedy);
         assert!(
-            rows[3].remedy.contains("random = true") && rows[3].remedy.contains("wasi:random"),
+            rows[4].remedy.contains("random = true") && rows[4].remedy.contains("wasi:random"),
             "{}",
-            rows[3].remedy
+            rows[4].remedy
         );
     }
 
     #[test]
     fn what_is_to_be_written_is_a_capability() {
-        for ask in ["clock", "keyvalue:notes"] {
+        for ask in ["clock", "keyvalue:notes", "http:GET https://example.org/v1/"] {
             let operator = Grants::parse(&[ask]).expect(ask);
             let rows = explain_grants("p", &texts(&[ask]), &[], &operator, None).expect(ask);
             assert_eq!(rows.iter().map(|row| row.denied_by).collect::<Vec<_>>(), [None], "{ask}");
