@@ -130,8 +130,9 @@ fn of_grants(plugin: &Plugin, rows: &mut Vec<Row>) {
     if explained.is_empty() {
         rows.push(Row::of("grants", true, "it asks for nothing"));
     }
-    for GrantRow { capability, denied_by, remedy } in explained {
+    for GrantRow { capability, denied_by, in_part, remedy } in explained {
         rows.push(match denied_by {
+            None if in_part => Row::of("grants", true, format!("{capability}: granted in part; {remedy}")),
             None => Row::of("grants", true, format!("{capability}: granted")),
             // Its interface answers with a substitute or an error, and the plugin may well do without it.
             Some(DeniedBy::Manifest) => Row::of("grants", true, format!("{capability}: not asked for; {remedy}")),
