@@ -65,7 +65,7 @@ pub const HTTP_REQUEST_HEADER_BYTES_MAX: usize = 16 * KIB;
 /// Bytes that one HTTP header counts in addition to its name and value.
 pub const HTTP_HEADER_BYTES_COUNTED: usize = 32;
 /// Headers of an HTTP request or response.
-pub const HTTP_HEADERS_MAX: usize = 100;
+pub const HTTP_HEADER_NAMES_MAX: usize = 100;
 /// Bytes of the status line and the headers of an HTTP response. Also the bytes of a response read ahead of its plugin.
 pub const HTTP_RESPONSE_HEADER_BYTES_MAX: usize = 64 * KIB;
 /// Bytes of the body of an HTTP request.
@@ -81,9 +81,9 @@ pub const HTTP_WRITE_BYTES_MAX: usize = 64 * KIB;
 /// Parts of the body of an HTTP response that wait for its plugin.
 pub const HTTP_PARTS_BUFFERED_MAX: usize = 2;
 /// Addresses of one host that an HTTP request tries.
-pub const HTTP_ADDRESSES_TRIED_MAX: usize = 4;
+pub const HTTP_CONNECT_ATTEMPTS_MAX: usize = 4;
 /// Threads that look up addresses of hosts.
-pub const HTTP_LOOKUPS_MAX: usize = 32;
+pub const HTTP_LOOKUP_THREADS_MAX: usize = 32;
 /// Time to look up the address of a host, to connect to it and to agree on encryption.
 pub const HTTP_CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// Time until the headers of an HTTP response.

@@ -98,7 +98,7 @@ impl Exchange {
         let socket = connected.map_err(|_| ErrorCode::ConnectionTimeout)??;
         let mut builder = http1::Builder::new();
         let bytes = limits::HTTP_RESPONSE_HEADER_BYTES_MAX;
-        builder.max_buf_size(bytes).max_header_size(bytes).max_headers(limits::HTTP_HEADERS_MAX);
+        builder.max_buf_size(bytes).max_header_size(bytes).max_headers(limits::HTTP_HEADER_NAMES_MAX);
         let (mut sender, connection) =
             builder.handshake(TokioIo::new(socket)).await.map_err(|error| of_hyper(&error))?;
         // Its errors also come out of the response.
@@ -139,7 +139,7 @@ impl Exchange {
         let found = self.client.addresses(host, *port, share).await?;
         let allowed = found.iter().filter(|address| self.permissions.allow_address(&self.target, address.ip()));
         let mut last = Err(ErrorCode::DestinationIpProhibited);
-        for address in allowed.take(limits::HTTP_ADDRESSES_TRIED_MAX) {
+        for address in allowed.take(limits::HTTP_CONNECT_ATTEMPTS_MAX) {
             last = TcpStream::connect(address).await.map_err(|error| of_connect(&error));
             if last.is_ok() {
                 break;

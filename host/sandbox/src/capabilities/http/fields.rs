@@ -49,8 +49,8 @@ impl Fields {
     fn append(&mut self, name: &HeaderName, value: Vec<u8>) -> Result<(), HeaderError> {
         let value = HeaderValue::from_bytes(&value).map_err(|_| HeaderError::InvalidSyntax)?;
         let bytes = cost(name, &value);
-        let is_full =
-            self.map.len() >= limits::HTTP_HEADERS_MAX || self.held.own + bytes > limits::HTTP_REQUEST_HEADER_BYTES_MAX;
+        let is_full = self.map.len() >= limits::HTTP_HEADER_NAMES_MAX
+            || self.held.own + bytes > limits::HTTP_REQUEST_HEADER_BYTES_MAX;
         if is_full || !self.held.grow(bytes) {
             return Err(too_many_headers());
         }
@@ -82,7 +82,7 @@ fn allowed(name: &str) -> Result<HeaderName, HeaderError> {
 }
 
 /// What a call changes; the inner error is the interface's own.
-type Change = wasmtime::Result<Result<(), HeaderError>>;
+type FieldsChange = wasmtime::Result<Result<(), HeaderError>>;
 
 impl GuestData {
     fn change(
@@ -90,7 +90,7 @@ impl GuestData {
         fields: &Resource<Fields>,
         name: &str,
         change: impl FnOnce(&mut Fields, &HeaderName) -> Result<(), HeaderError>,
-    ) -> Change {
+    ) -> FieldsChange {
         let fields = self.table().get_mut(fields)?;
         Ok(fields.check_mutable().and_then(|()| change(fields, &allowed(name)?)))
     }
@@ -124,21 +124,21 @@ impl HostFields for GuestData {
         Ok(self.table().get(&fields)?.map.contains_key(&name))
     }
 
-    fn set(&mut self, fields: Resource<Fields>, name: String, values: Vec<Vec<u8>>) -> Change {
+    fn set(&mut self, fields: Resource<Fields>, name: String, values: Vec<Vec<u8>>) -> FieldsChange {
         self.change(&fields, &name, |fields, name| {
             fields.remove(name);
             values.into_iter().try_for_each(|value| fields.append(name, value))
         })
     }
 
-    fn delete(&mut self, fields: Resource<Fields>, name: String) -> Change {
+    fn delete(&mut self, fields: Resource<Fields>, name: String) -> FieldsChange {
         self.change(&fields, &name, |fields, name| {
             fields.remove(name);
             Ok(())
         })
     }
 
-    fn append(&mut self, fields: Resource<Fields>, name: String, value: Vec<u8>) -> Change {
+    fn append(&mut self, fields: Resource<Fields>, name: String, value: Vec<u8>) -> FieldsChange {
         self.change(&fields, &name, |fields, name| fields.append(name, value))
     }
 

@@ -46,7 +46,7 @@ impl Default for RequestOptions {
 }
 
 /// What a call changes; the inner error has no content.
-type Change = wasmtime::Result<Result<(), ()>>;
+type RequestChange = wasmtime::Result<Result<(), ()>>;
 
 /// Whether an optional text is one that `parse` accepts, of a length that an address can have.
 fn is_valid<T, E>(text: Option<&str>, parse: impl Fn(&str) -> Result<T, E>) -> bool {
@@ -86,7 +86,7 @@ pub(super) fn path(text: &str) -> Result<PathAndQuery, ()> {
 }
 
 impl GuestData {
-    fn set(&mut self, request: &Resource<OutgoingRequest>, set: impl FnOnce(&mut OutgoingRequest)) -> Change {
+    fn set(&mut self, request: &Resource<OutgoingRequest>, set: impl FnOnce(&mut OutgoingRequest)) -> RequestChange {
         set(self.table().get_mut(request)?);
         Ok(Ok(()))
     }
@@ -115,7 +115,7 @@ impl HostOutgoingRequest for GuestData {
         Ok(self.table().get(&request)?.method.clone())
     }
 
-    fn set_method(&mut self, request: Resource<OutgoingRequest>, new: Method) -> Change {
+    fn set_method(&mut self, request: Resource<OutgoingRequest>, new: Method) -> RequestChange {
         if method(&new).is_err() { Ok(Err(())) } else { self.set(&request, |request| request.method = new) }
     }
 
@@ -123,7 +123,7 @@ impl HostOutgoingRequest for GuestData {
         Ok(self.table().get(&request)?.path.clone())
     }
 
-    fn set_path_with_query(&mut self, request: Resource<OutgoingRequest>, new: Option<String>) -> Change {
+    fn set_path_with_query(&mut self, request: Resource<OutgoingRequest>, new: Option<String>) -> RequestChange {
         let valid = is_valid(new.as_deref(), path);
         if valid { self.set(&request, |request| request.path = new) } else { Ok(Err(())) }
     }
@@ -132,7 +132,7 @@ impl HostOutgoingRequest for GuestData {
         Ok(self.table().get(&request)?.scheme.clone())
     }
 
-    fn set_scheme(&mut self, request: Resource<OutgoingRequest>, new: Option<Scheme>) -> Change {
+    fn set_scheme(&mut self, request: Resource<OutgoingRequest>, new: Option<Scheme>) -> RequestChange {
         let is_plain = |name: &str| name.bytes().all(|c| c.is_ascii_alphanumeric() || b"+-.".contains(&c));
         match &new {
             Some(Scheme::Other(name)) if name.len() > limits::HTTP_HEADER_BYTES_COUNTED || !is_plain(name) => {
@@ -146,7 +146,7 @@ impl HostOutgoingRequest for GuestData {
         Ok(self.table().get(&request)?.authority.clone())
     }
 
-    fn set_authority(&mut self, request: Resource<OutgoingRequest>, new: Option<String>) -> Change {
+    fn set_authority(&mut self, request: Resource<OutgoingRequest>, new: Option<String>) -> RequestChange {
         let valid = is_valid(new.as_deref(), str::parse::<Authority>);
         if valid { self.set(&request, |request| request.authority = new) } else { Ok(Err(())) }
     }
@@ -172,7 +172,7 @@ impl GuestData {
         nanoseconds: Option<u64>,
         max: Duration,
         field: fn(&mut RequestOptions) -> &mut Duration,
-    ) -> Change {
+    ) -> RequestChange {
         *field(self.table().get_mut(options)?) = nanoseconds.map_or(max, |time| max.min(Duration::from_nanos(time)));
         Ok(Ok(()))
     }
@@ -192,7 +192,7 @@ impl HostRequestOptions for GuestData {
         Ok(nanoseconds(self.table().get(&options)?.connect))
     }
 
-    fn set_connect_timeout(&mut self, options: Resource<RequestOptions>, time: Option<u64>) -> Change {
+    fn set_connect_timeout(&mut self, options: Resource<RequestOptions>, time: Option<u64>) -> RequestChange {
         self.set_time(&options, time, limits::HTTP_CONNECT_TIMEOUT, |options| &mut options.connect)
     }
 
@@ -200,7 +200,7 @@ impl HostRequestOptions for GuestData {
         Ok(nanoseconds(self.table().get(&options)?.first_byte))
     }
 
-    fn set_first_byte_timeout(&mut self, options: Resource<RequestOptions>, time: Option<u64>) -> Change {
+    fn set_first_byte_timeout(&mut self, options: Resource<RequestOptions>, time: Option<u64>) -> RequestChange {
         self.set_time(&options, time, limits::HTTP_FIRST_BYTE_TIMEOUT, |options| &mut options.first_byte)
     }
 
@@ -208,7 +208,7 @@ impl HostRequestOptions for GuestData {
         Ok(nanoseconds(self.table().get(&options)?.between_bytes))
     }
 
-    fn set_between_bytes_timeout(&mut self, options: Resource<RequestOptions>, time: Option<u64>) -> Change {
+    fn set_between_bytes_timeout(&mut self, options: Resource<RequestOptions>, time: Option<u64>) -> RequestChange {
         self.set_time(&options, time, limits::HTTP_BETWEEN_BYTES_TIMEOUT, |options| &mut options.between_bytes)
     }
 

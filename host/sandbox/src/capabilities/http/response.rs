@@ -99,14 +99,14 @@ pub struct IncomingResponse {
 }
 
 /// The answer to a guest that asks for its response.
-type Got = Option<Result<Result<Resource<IncomingResponse>, ErrorCode>, ()>>;
+type GotResponse = Option<Result<Result<Resource<IncomingResponse>, ErrorCode>, ()>>;
 
 impl HostFutureIncomingResponse for GuestData {
     fn subscribe(&mut self, future: Resource<FutureResponse>) -> wasmtime::Result<Resource<DynPollable>> {
         subscribe(self.table(), future)
     }
 
-    fn get(&mut self, future: Resource<FutureResponse>) -> wasmtime::Result<Got> {
+    fn get(&mut self, future: Resource<FutureResponse>) -> wasmtime::Result<GotResponse> {
         let held = self.held();
         let own = self.table().get_mut(&future)?;
         own.poll();

@@ -84,7 +84,7 @@ impl HttpClient {
     pub(super) fn handle(&self) -> Option<&Handle> {
         let start = || {
             let mut builder = Builder::new_multi_thread();
-            builder.worker_threads(1).max_blocking_threads(limits::HTTP_LOOKUPS_MAX);
+            builder.worker_threads(1).max_blocking_threads(limits::HTTP_LOOKUP_THREADS_MAX);
             builder.thread_name("firebox-http").enable_all().build().ok()
         };
         self.runtime.get_or_init(start).as_ref().map(Runtime::handle)

@@ -106,7 +106,7 @@ impl Pollable for FutureTrailers {
 }
 
 /// The answer to a guest that asks for trailers.
-type Got = Option<Result<Result<Option<Resource<Fields>>, ErrorCode>, ()>>;
+type GotTrailers = Option<Result<Result<Option<Resource<Fields>>, ErrorCode>, ()>>;
 
 impl HostIncomingBody for GuestData {
     fn stream(&mut self, body: Resource<IncomingBody>) -> wasmtime::Result<Result<Resource<DynInputStream>, ()>> {
@@ -131,7 +131,7 @@ impl HostFutureTrailers for GuestData {
         subscribe(self.table(), future)
     }
 
-    fn get(&mut self, future: Resource<FutureTrailers>) -> wasmtime::Result<Got> {
+    fn get(&mut self, future: Resource<FutureTrailers>) -> wasmtime::Result<GotTrailers> {
         let was_taken = std::mem::replace(&mut self.table().get_mut(&future)?.is_taken, true);
         Ok(Some(if was_taken { Err(()) } else { Ok(Ok(None)) }))
     }
