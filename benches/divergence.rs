@@ -80,7 +80,9 @@ fn divergence(expected: &[f32], logits: &[f32]) -> f64 {
     let sum: f64 = logits.iter().map(|logit| f64::from(logit - most).exp()).sum();
     let log_sum = sum.ln() + f64::from(most);
     let likely = expected.iter().zip(logits).filter(|(expected, _)| **expected > LOG_PROBABILITY_LEAST);
-    likely.map(|(expected, logit)| f64::from(*expected).exp() * (f64::from(*expected) - f64::from(*logit) + log_sum)).sum()
+    likely
+        .map(|(expected, logit)| f64::from(*expected).exp() * (f64::from(*expected) - f64::from(*logit) + log_sum))
+        .sum()
 }
 
 fn best(scores: &[f32]) -> usize {
