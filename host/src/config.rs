@@ -20,6 +20,7 @@ use firebox_contract::limits;
 use firebox_hub::{Hub, HubSettings, ModelName};
 
 use crate::host::source::check_download;
+use crate::plugins::distribution::policy::SignaturePolicy;
 use document::TomlTable;
 pub use keys::{ConfigKey, keys};
 pub use lock::{LockFile, LockedPlugin};
@@ -56,6 +57,8 @@ pub struct Config {
     pub models: Vec<ModelConfig>,
     /// `[[plugin]]`, and the built-in plugins that tenants name.
     pub plugins: Vec<PluginConfig>,
+    /// `[plugins]`.
+    pub signatures: SignaturePolicy,
     /// `[[tenant]]` of both files.
     pub tenants: Vec<TenantConfig>,
     /// `[mcp]`.
@@ -200,6 +203,19 @@ pub(crate) fn default_file() -> Option<PathBuf> {
     file(None, std::env::var(FILE_ENV).ok())
 }
 
+/// `[plugins]` of the configuration that [`Config::load`] would read without a path, for commands that do not use the rest.
+///
+/// # Errors
+/// Errors of the part that is read.
+pub(crate) fn signature_policy() -> Result<SignaturePolicy, ConfigError> {
+    let problems = Problems::default();
+    let mut tree = default_file().map(|file| read_file(&file, &problems)).unwrap_or_default();
+    document::overlay_env(&mut tree, vars()?.into_iter(), &problems);
+    let mut root = Section::new(String::new(), Some(&tree), SourceLocation::whole(FILE), &problems);
+    let policy = SignaturePolicy::read(root.section("plugins"));
+    problems.finish().map(|_warnings| policy)
+}
+
 /// The parsed file at `path`. A file that cannot be read is an error.
 fn read_file(path: &Path, problems: &Problems) -> TomlTable {
     let name = path.display().to_string();
@@ -239,6 +255,7 @@ fn read(tree: &TomlTable, file: Option<PathBuf>, env: &dyn Fn(&str) -> Option<St
             ModelConfig::read(section, &folder, &|name| may_serve(name, &hub, env))
         }),
         plugins: all(&mut root, "plugin", |section| PluginConfig::read(section, &folder)),
+        signatures: SignaturePolicy::read(root.section("plugins")),
         tenants: all(&mut root, "tenant", TenantConfig::read),
         mcp: McpConfig { servers },
         sessions: SessionsConfig::read(root.section("sessions"), &folder),

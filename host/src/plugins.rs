@@ -1,6 +1,7 @@
 //! Plugins: from names and paths to components with limits and grants.
 
 pub mod compiler;
+pub mod distribution;
 pub(crate) mod installed;
 pub mod keyvalue;
 pub(crate) mod limit_remedy;
@@ -20,10 +21,11 @@ use firebox_sandbox::{
 };
 use sha2::{Digest, Sha256};
 
+use self::distribution::policy::{Acceptance, FoundPlugin};
+use self::distribution::signature::PublicKey;
 use self::manifest::Manifest;
 use crate::cli::options::PluginOptions;
-use crate::config::lock;
-use crate::config::{LockFile, PluginConfig};
+use crate::config::{self, PluginConfig, lock};
 use crate::error::CliError;
 
 /// A built-in plugin.
@@ -120,18 +122,20 @@ pub fn with_ember() -> impl Iterator<Item = &'static str> {
 /// # Errors
 /// As [`resolve`].
 pub fn name_of(source: &str) -> Result<String, CliError> {
-    Ok(find(source)?.0.name)
+    Ok(find(source)?.spec.name)
 }
 
-/// A configured plugin, with its name, limits and grants.
+/// A configured plugin, with its name, limits and grants, and the trusted key that has signed it.
 ///
 /// # Errors
-/// As [`resolve`]; `Error::Denied` if it is not the plugin that `lock` accepts.
-pub fn configured(plugin: &PluginConfig, lock: Option<&LockFile>) -> Result<PluginSpec, CliError> {
-    let (mut spec, manifest) = find(&plugin.source)?;
-    if let Some(lock) = lock {
-        lock.pin(&plugin.name, manifest.as_deref(), &mut spec)?;
-    }
+/// As [`resolve`]; `Error::Denied` for one that is not accepted.
+pub fn configured(
+    plugin: &PluginConfig,
+    acceptance: Acceptance<'_>,
+) -> Result<(PluginSpec, Option<PublicKey>), CliError> {
+    let mut found = find(&plugin.source)?;
+    let signer = acceptance.apply(&plugin.name, &mut found)?;
+    let spec = found.spec;
     let set = &plugin.limits;
     let limits = PluginLimits {
         fuel: set.fuel.unwrap_or(spec.limits.fuel),
@@ -144,13 +148,13 @@ pub fn configured(plugin: &PluginConfig, lock: Option<&LockFile>) -> Result<Plug
     let on_fault = plugin.on_fault.unwrap_or(spec.on_fault);
     // The operator's word on faults also covers timeouts, whatever the manifest says about those.
     let on_timeout = plugin.on_timeout.or(plugin.on_fault).or(spec.on_timeout);
-    Ok(PluginSpec { name, config_json, limits, grants, granted_to, on_fault, on_timeout, ..spec })
+    Ok((PluginSpec { name, config_json, limits, grants, granted_to, on_fault, on_timeout, ..spec }, signer))
 }
 
 /// SHA-256 of the component of `source`, in hex. `None` if it cannot be read.
 #[must_use]
 pub fn digest_of(source: &str) -> Option<String> {
-    let spec = find(source).ok()?.0;
+    let spec = find(source).ok()?.spec;
     matches!(spec.source, ComponentSource::Path(_)).then(|| component_digest(&spec).ok()).flatten()
 }
 
@@ -159,11 +163,15 @@ pub fn digest_of(source: &str) -> Option<String> {
 /// # Errors
 /// As [`resolve`].
 pub fn digests_of(source: &str) -> Result<(String, Option<String>), CliError> {
-    let (spec, manifest) = find(source)?;
+    let FoundPlugin { spec, manifest } = find(source)?;
     Ok((component_digest(&spec)?, manifest))
 }
 
-fn component_digest(spec: &PluginSpec) -> Result<String, CliError> {
+/// SHA-256 of the component of `spec`, in hex.
+///
+/// # Errors
+/// `CliError::File`; a `CliError` of usage for a file that is too large or no file.
+pub(crate) fn component_digest(spec: &PluginSpec) -> Result<String, CliError> {
     let path = match &spec.source {
         ComponentSource::BuiltIn(bytes) => return Ok(sha256(bytes)),
         ComponentSource::Bytes(bytes) => return Ok(sha256(bytes)),
@@ -230,23 +238,24 @@ pub fn resolve(options: &PluginOptions, with_ember: bool) -> Result<Vec<PluginSp
     Ok(specs)
 }
 
-/// A plugin, and the SHA-256 of its manifest.
-type Found = (PluginSpec, Option<String>);
-
-/// The plugins of a command line. Those that the lock file names must be the accepted ones; others are of the command line only.
-fn accepted(found: Vec<Found>) -> Result<Vec<PluginSpec>, CliError> {
-    let lock = lock::of_command_line()?;
-    let accept = |(mut spec, manifest): Found| {
-        let name = spec.name.clone();
-        if let Some(lock) = lock.as_ref().filter(|lock| lock.plugins.contains_key(&name)) {
-            lock.pin(&name, manifest.as_deref(), &mut spec)?;
-        }
-        Ok(spec)
+/// The plugins of a command line, as far as they are accepted. Those that the lock file names must be what it says; others
+/// are of the command line only.
+fn accepted(found: Vec<FoundPlugin>) -> Result<Vec<PluginSpec>, CliError> {
+    let (lock, policy) = (lock::of_command_line()?, config::signature_policy()?);
+    let accept = |mut found: FoundPlugin| {
+        let name = found.spec.name.clone();
+        let lock = lock.as_ref().filter(|lock| lock.plugins.contains_key(&name));
+        Acceptance { lock, policy: &policy, tenant_keys: &[] }.apply(&name, &mut found)?;
+        Ok(found.spec)
     };
     found.into_iter().map(accept).collect()
 }
 
-fn find(asked: &str) -> Result<Found, CliError> {
+/// The plugin `asked`, which is a built-in name, a path or the name of an installed plugin.
+///
+/// # Errors
+/// As [`resolve`].
+pub(crate) fn find(asked: &str) -> Result<FoundPlugin, CliError> {
     if let Some(builtin) = BUILTINS.iter().find(|builtin| builtin.name == asked) {
         return builtin_spec(builtin);
     }
@@ -258,8 +267,11 @@ fn find(asked: &str) -> Result<Found, CliError> {
     }
     if !path.is_file() {
         if let Some((folder, manifest)) = installed::find(asked)? {
-            let component = folder.join(format!("{}.wasm", manifest.id()));
-            return with_digest(&manifest, ComponentSource::Path(component));
+            let component = folder.join(format!("{asked}.wasm"));
+            return match manifest {
+                Some(manifest) => with_digest(&manifest, ComponentSource::Path(component)),
+                None => Ok(FoundPlugin { spec: without_manifest(&component), manifest: None }),
+            };
         }
         let names: Vec<&str> = BUILTINS.iter().map(|builtin| builtin.name).collect();
         let message =
@@ -268,7 +280,7 @@ fn find(asked: &str) -> Result<Found, CliError> {
     }
     match Manifest::beside(path)? {
         Some(manifest) => with_digest(&manifest, ComponentSource::Path(path.to_owned())),
-        None => Ok((without_manifest(path), None)),
+        None => Ok(FoundPlugin { spec: without_manifest(path), manifest: None }),
     }
 }
 
@@ -278,12 +290,12 @@ fn without_manifest(path: &Path) -> PluginSpec {
     PluginSpec::new(name, ComponentSource::Path(path.to_owned()))
 }
 
-fn builtin_spec(builtin: &BuiltinPlugin) -> Result<Found, CliError> {
+fn builtin_spec(builtin: &BuiltinPlugin) -> Result<FoundPlugin, CliError> {
     with_digest(&Manifest::parse(builtin.manifest, builtin.name)?, ComponentSource::BuiltIn(builtin.component))
 }
 
-fn with_digest(manifest: &Manifest, source: ComponentSource) -> Result<Found, CliError> {
-    Ok((manifest.spec(source)?, Some(manifest.digest.clone())))
+fn with_digest(manifest: &Manifest, source: ComponentSource) -> Result<FoundPlugin, CliError> {
+    Ok(FoundPlugin { spec: manifest.spec(source)?, manifest: Some(manifest.digest.clone()) })
 }
 
 fn narrowed(limits: PluginLimits, options: &PluginOptions) -> PluginLimits {

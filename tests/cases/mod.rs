@@ -34,6 +34,7 @@ mod serve;
 mod sessions;
 #[cfg(unix)]
 mod signals;
+mod signatures;
 mod structured_output;
 mod tenants;
 mod terminal;

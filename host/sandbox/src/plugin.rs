@@ -146,8 +146,8 @@ pub struct PluginSpec {
     pub grants: Grants,
     /// The component that the grants are for.
     pub granted_to: GrantedTo,
-    /// The component that the operator accepted; `None` if any component may be loaded.
-    pub pinned: Option<Pinned>,
+    /// What its component must be. Without any, every component may be loaded.
+    pub pins: Vec<Pinned>,
     /// The stages that its manifest lists. If there is a list, the component must export exactly these stages.
     pub stages: Option<Vec<Stage>>,
 }
@@ -166,7 +166,7 @@ impl PluginSpec {
             asks: Vec::new(),
             grants: Grants::default(),
             granted_to: GrantedTo::default(),
-            pinned: None,
+            pins: Vec::new(),
             stages: None,
         }
     }

@@ -262,7 +262,7 @@ fn check_folders(plugin: &str, grants: &Grants) -> Result<(), SandboxError> {
 
 /// Checks that the component with this digest was accepted, and that the grants are for it.
 fn check_digest(spec: &PluginSpec, found: &str) -> Result<(), SandboxError> {
-    if let Some(pinned) = spec.pinned.as_ref().filter(|pinned| !pinned.digest.eq_ignore_ascii_case(found)) {
+    if let Some(pinned) = spec.pins.iter().find(|pinned| !pinned.digest.eq_ignore_ascii_case(found)) {
         return Err(SandboxError::NotAccepted {
             plugin: spec.name.clone(),
             found: found.to_owned(),

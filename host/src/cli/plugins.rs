@@ -5,16 +5,16 @@ mod build;
 mod call;
 mod cases;
 mod check;
+mod distribute;
 mod inspect;
-mod install;
 mod list;
 mod new;
-mod remove;
 mod target;
 mod watch;
 
 use clap::{Args as ClapArgs, Subcommand};
 
+use self::distribute::{install, keygen, remove, sign};
 use super::Io;
 use crate::error::CliError;
 
@@ -65,6 +65,10 @@ verbs! {
     Call => call,
     /// Install a plugin from a file or a folder, so that it can be used by its name.
     Install => install,
+    /// Make a key for signing plugins.
+    Keygen => keygen,
+    /// Sign a component and its manifest.
+    Sign => sign,
     /// Remove installed plugins.
     Remove => remove,
     /// Measure what a plugin costs: the start of an instance, and each call.

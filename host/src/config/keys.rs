@@ -151,6 +151,18 @@ const ROWS: &[KeyRow] = &[
         "`fail` ends the request when a call of the plugin faults. `skip` continues without the plugin.",
     ),
     ("plugin.on_timeout", "", "the manifest, else that of `on_fault`", "The same for a call that takes too long."),
+    (
+        "plugins.trusted_keys",
+        "list of public keys",
+        "",
+        "The keys whose signatures of plugins count. `firebox plugins keygen` makes one.",
+    ),
+    (
+        "plugins.require_signature",
+        "",
+        "",
+        "Load a plugin that is not built in only with a signature of a trusted key. Also for `firebox run`, `chat`, `mcp` and `plugins`.",
+    ),
     ("mcp.server.name", "", "required", "The name in `mcp_servers` of tenants."),
     ("mcp.server.command", "", "required without `url`", "The program of the MCP server and its arguments."),
     ("mcp.server.url", "URL", "required without `command`", "The address of an MCP server over HTTP."),
@@ -246,6 +258,18 @@ const ROWS: &[KeyRow] = &[
         "table of lists",
         "no grants",
         "The capabilities that the tenant grants to each plugin, by its name; `*` is all that the operator grants.",
+    ),
+    (
+        "tenant.trusted_keys",
+        "list of public keys",
+        "",
+        "The keys that count for `require_signature` of the tenant. Without it, those of `[plugins]`.",
+    ),
+    (
+        "tenant.require_signature",
+        "",
+        "",
+        "Every plugin that the tenant lists and that is not built in needs a signature of a trusted key.",
     ),
     ("tenant.tools.deny", "", "", "Globs of tool names that the tenant cannot call."),
     ("tenant.tools.ask", "", "", "Globs of tool names whose calls need an approval."),
@@ -360,7 +384,7 @@ mod tests {
 
     /// Keys of tables are tables of the page.
     const TABLES: &[&str] =
-        &["server", "mcp", "sessions", "keyvalue", "audit", "hub", "tools", "tenant.tools", "tenant.limits"];
+        &["server", "plugins", "mcp", "sessions", "keyvalue", "audit", "hub", "tools", "tenant.tools", "tenant.limits"];
 
     #[test]
     fn the_table_has_every_key_that_the_reader_asks_for() {

@@ -90,7 +90,7 @@ impl LockFile {
             )));
         }
         let by = format!("as \"{path}\" says; {ACCEPT}");
-        spec.pinned = Some(Pinned { digest: locked.component.clone(), by });
+        spec.pins.push(Pinned { digest: locked.component.clone(), by });
         Ok(())
     }
 

@@ -11,6 +11,7 @@ use firebox_sandbox::OnFault;
 use super::{
     Config, McpServerConfig, ModelConfig, PluginConfig, PluginLimitsConfig, Scope, TenantConfig, TenantLimits,
 };
+use crate::plugins::distribution::policy::SignaturePolicy;
 use crate::system::{time, units};
 
 /// Writes TOML.
@@ -128,6 +129,7 @@ impl Config {
             .texts("endpoints", &self.hub.endpoints)
             .texts("models", &self.hub.models)
             .some("cache_bytes_max", self.hub.cache_bytes_max.map(|bytes| quoted(&units::size(bytes))));
+        toml.header("[plugins]").signatures(&self.signatures);
         self.models.iter().for_each(|model| toml.model(model));
         self.plugins.iter().for_each(|plugin| toml.plugin(plugin));
         self.mcp.servers.iter().for_each(|server| toml.mcp(server));
@@ -186,6 +188,11 @@ impl TomlWriter {
         }
     }
 
+    fn signatures(&mut self, policy: &SignaturePolicy) -> &mut Self {
+        self.texts("trusted_keys", &policy.trusted_keys.iter().map(ToString::to_string).collect::<Vec<_>>())
+            .set("require_signature", policy.require_signature)
+    }
+
     fn mcp(&mut self, server: &McpServerConfig) {
         self.header("[[mcp.server]]").text("name", &server.name);
         if let Some(command) = &server.command {
@@ -215,7 +222,8 @@ impl TomlWriter {
             .texts("models", &tenant.models)
             .texts("plugins", &tenant.plugins)
             .texts("request_plugins", &tenant.request_plugins)
-            .texts("mcp_servers", &tenant.mcp_servers);
+            .texts("mcp_servers", &tenant.mcp_servers)
+            .signatures(&tenant.signatures);
         let globs = |wanted: Permission| {
             let rules = tenant.tools.rules.iter().filter(move |rule| rule.1 == wanted);
             rules.map(|rule| rule.0.as_str()).collect::<Vec<_>>()

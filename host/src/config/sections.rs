@@ -6,6 +6,7 @@ pub(super) mod mcp;
 pub(super) mod models;
 pub(super) mod network;
 pub(super) mod origin;
+pub(super) mod plugins;
 pub(super) mod secret;
 pub(super) mod server;
 pub(super) mod tenants;

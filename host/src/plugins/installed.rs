@@ -6,9 +6,13 @@ use std::path::{Path, PathBuf};
 use firebox_contract::Stage;
 use firebox_sandbox::{ComponentSource, PluginSpec};
 
+use super::distribution::signature;
 use super::manifest::{self, Manifest};
 use crate::error::CliError;
 use crate::system::directories::data_dir;
+
+/// What is known about a plugin without a manifest of its own. It grants and limits nothing.
+const ABOUT: &str = "about.toml";
 
 /// The folder of installed plugins. `None` without a data folder.
 pub(super) fn folder() -> Option<PathBuf> {
@@ -30,24 +34,25 @@ pub(super) fn all() -> Result<Vec<(PathBuf, Manifest)>, CliError> {
     let mut paths = Vec::new();
     for entry in entries {
         let path = entry.map_err(failed)?.path();
-        if path.join(manifest::FILE).is_file() {
-            paths.push(path);
-        }
+        let file = [manifest::FILE, ABOUT].map(|name| path.join(name)).into_iter().find(|file| file.is_file());
+        paths.extend(file.map(|file| (path, file)));
     }
     paths.sort();
-    paths.into_iter().map(|path| Ok((path.clone(), Manifest::read(&path.join(manifest::FILE))?))).collect()
+    paths.into_iter().map(|(path, file)| Ok((path, Manifest::read(&file)?))).collect()
 }
 
-/// The installed plugin called `name`: its folder and its manifest.
+/// The installed plugin called `name`: its folder, and its manifest if it has one.
 ///
 /// # Errors
 /// `Error::Plugin` for a manifest that is not valid.
-pub(super) fn find(name: &str) -> Result<Option<(PathBuf, Manifest)>, CliError> {
+pub(super) fn find(name: &str) -> Result<Option<(PathBuf, Option<Manifest>)>, CliError> {
     let Some(path) = path_of(name) else { return Ok(None) };
-    if !path.join(manifest::FILE).is_file() {
-        return Ok(None);
+    let file = path.join(manifest::FILE);
+    match (file.is_file(), path.join(ABOUT).is_file()) {
+        (true, _) => Ok(Some((path, Some(Manifest::read(&file)?)))),
+        (false, true) => Ok(Some((path, None))),
+        (false, false) => Ok(None),
     }
-    Ok(Some((path.clone(), Manifest::read(&path.join(manifest::FILE))?)))
 }
 
 /// The folder of the plugin `name`. `None` for a name that is no plain name, so that it stays inside the folder.
@@ -87,7 +92,12 @@ pub(crate) fn add(from: &Path, spec: &PluginSpec, stages: &[Stage], digest: &str
     std::fs::copy(component, fresh.join(format!("{name}.wasm"))).map_err(write(&fresh))?;
     let names: Vec<String> = stages.iter().map(|stage| format!("\"{stage}\"")).collect();
     let bare = format!("id = \"{name}\"\nversion = \"0.0.0\"\nstages = [{}]\n", names.join(", "));
-    std::fs::write(fresh.join(manifest::FILE), own.unwrap_or(bare)).map_err(write(&fresh))?;
+    let (file, text) = own.map_or((ABOUT, bare), |own| (manifest::FILE, own));
+    std::fs::write(fresh.join(file), text).map_err(write(&fresh))?;
+    let signature = signature::path_of(component);
+    if signature.is_file() {
+        std::fs::copy(&signature, fresh.join(format!("{name}.wasm.sig"))).map_err(write(&fresh))?;
+    }
     std::fs::write(fresh.join("sha256"), format!("{digest}\n")).map_err(write(&fresh))?;
     if folder.exists() {
         std::fs::remove_dir_all(&folder).map_err(write(&folder))?;

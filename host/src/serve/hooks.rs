@@ -8,9 +8,11 @@ use firebox_contract::{
 };
 use firebox_sandbox::{CpuBudget, Grants, Plugin, PluginChain, PluginLimits, Sandbox, TenantGrants};
 
-use crate::config::{Config, LockFile, PluginConfig, PluginLimitsConfig, TenantConfig};
+use crate::config::{Config, PluginConfig, PluginLimitsConfig, TenantConfig};
 use crate::error::CliError;
 use crate::plugins;
+use crate::plugins::distribution::policy::Acceptance;
+use crate::plugins::distribution::signature::PublicKey;
 use crate::plugins::sandbox::denied_note;
 use crate::plugins::tools::CallerTools;
 
@@ -188,13 +190,18 @@ async fn table(
     budgets: &TenantBudgets,
     notes: &mut Vec<String>,
 ) -> Result<PluginTable, Error> {
-    let mut plugins = HashMap::new();
+    let (mut plugins, mut signers) = (HashMap::new(), HashMap::new());
+    let tenant_keys: Vec<PublicKey> =
+        config.tenants.iter().flat_map(|tenant| tenant.signatures.trusted_keys.clone()).collect();
+    let acceptance = Acceptance { lock: config.lock.as_deref(), policy: &config.signatures, tenant_keys: &tenant_keys };
     for plugin in &config.plugins {
-        let loaded = load(sandbox, plugin, config.lock.as_deref()).await?;
+        let (loaded, signer) = load(sandbox, plugin, acceptance).await?;
+        signers.insert(plugin.name.as_str(), signer);
         notes.extend(loaded.warnings().iter().cloned());
         notes.extend(denied_note(&loaded));
         plugins.insert(plugin.name.clone(), loaded);
     }
+    check_signatures(config, &signers)?;
     let tenants = config.tenants.iter().map(|tenant| {
         let name = TenantId::new(&tenant.name);
         let budget = budgets.get(&name).map(Arc::clone).unwrap_or_default();
@@ -216,12 +223,42 @@ async fn table(
     Ok(table)
 }
 
-async fn load(sandbox: &Sandbox, plugin: &PluginConfig, lock: Option<&LockFile>) -> Result<Arc<Plugin>, Error> {
-    let spec = plugins::configured(plugin, lock).map_err(|error| match error {
+/// Checks that the plugins of each tenant that requires signatures are signed by a key that it trusts. The plugins of this
+/// program need none.
+///
+/// # Errors
+/// `Error::Denied` for the first plugin that is not.
+fn check_signatures(config: &Config, signers: &HashMap<&str, Option<PublicKey>>) -> Result<(), Error> {
+    let built_in: Vec<&str> = config
+        .plugins
+        .iter()
+        .filter(|plugin| plugins::is_builtin(&plugin.source))
+        .map(|plugin| plugin.name.as_str())
+        .collect();
+    for tenant in config.tenants.iter().filter(|tenant| tenant.signatures.require_signature) {
+        let mut policy = tenant.signatures.clone();
+        if policy.trusted_keys.is_empty() {
+            policy.trusted_keys.clone_from(&config.signatures.trusted_keys);
+        }
+        let names = tenant.plugins.iter().chain(&tenant.request_plugins);
+        for name in names.filter(|name| !built_in.contains(&name.as_str())) {
+            let signer = signers.get(name.as_str()).copied().flatten();
+            policy.check(&format!("tenant \"{}\"", tenant.name), name, signer)?;
+        }
+    }
+    Ok(())
+}
+
+async fn load(
+    sandbox: &Sandbox,
+    plugin: &PluginConfig,
+    acceptance: Acceptance<'_>,
+) -> Result<(Arc<Plugin>, Option<PublicKey>), Error> {
+    let (spec, signer) = plugins::configured(plugin, acceptance).map_err(|error| match error {
         CliError::Host(error) => error,
         other => Error::Usage(other.to_string()),
     })?;
-    Ok(sandbox.load(spec).await?)
+    Ok((sandbox.load(spec).await?, signer))
 }
 
 fn chain_of(tenant: &TenantConfig, budget: Arc<CpuBudget>) -> Result<TenantChain, Error> {

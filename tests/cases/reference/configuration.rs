@@ -12,6 +12,7 @@ const TABLES: &[(&str, &str, &str)] = &[
     ("server", "`[server]`", "Changes need a restart."),
     ("model", "`[[model]]`", "Changes need a restart."),
     ("plugin", "`[[plugin]]`", "A reload applies changes."),
+    ("plugins", "`[plugins]`", "A reload applies changes."),
     ("mcp.server", "`[[mcp.server]]`", "A reload applies changes."),
     ("sessions", "`[sessions]`", "Changes need a restart."),
     ("keyvalue", "`[keyvalue]`", "Changes need a restart."),
@@ -56,7 +57,7 @@ fn the_page_of_the_configuration_shows_every_key() {
 
 fn environment(table: &str) -> String {
     match table {
-        "server" | "sessions" | "keyvalue" | "audit" | "hub" | "tools" => {
+        "server" | "sessions" | "keyvalue" | "audit" | "hub" | "tools" | "plugins" => {
             format!(" The environment variable `FIREBOX_{}__KEY` sets `KEY`.", table.to_uppercase())
         }
         _ => String::new(),

@@ -10,6 +10,10 @@ use super::{CONNECTIONS_MAX, KIB, MIB};
 pub const CONFIG_BYTES_MAX: u64 = 64 * MIB as u64;
 /// Bytes of `firebox.lock`.
 pub const LOCK_FILE_BYTES_MAX: u64 = 64 * MIB as u64;
+/// Bytes of the signature of a plugin.
+pub const SIGNATURE_FILE_BYTES_MAX: u64 = 4 * KIB as u64;
+/// Bytes of the file of a private key.
+pub const SIGNING_KEY_BYTES_MAX: u64 = 16 * KIB as u64;
 /// Characters of each line that `firebox lock` prints about a difference.
 pub const LOCK_DIFF_CHARACTERS_MAX: usize = 16_384;
 /// Bytes of the name of a model, plugin, tenant or MCP server.

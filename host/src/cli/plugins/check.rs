@@ -154,6 +154,7 @@ fn of_plugin(plugin: &Plugin, rows: &mut Vec<Row>) {
 /// The check that an error of loading belongs to.
 fn failed_check(error: &Error) -> &'static str {
     match error.kind() {
+        ErrorKind::Denied if error.to_string().contains("was not loaded") => "accepted",
         ErrorKind::Denied => "grants",
         _ if error.to_string().contains("tool \"") => "tools",
         _ => "start",

@@ -4,13 +4,15 @@ use std::io::Write as _;
 
 use clap::Args as ClapArgs;
 use firebox_contract::{Stage, ToolDefinition, limits};
-use firebox_sandbox::{ComponentReport, Plugin, PluginSpec};
+use firebox_sandbox::{ComponentReport, ComponentSource, Plugin, PluginSpec};
 use serde_json::{Value, json};
 
 use super::target::{self, PluginSettings};
 use crate::cli::Io;
 use crate::cli::output::line;
 use crate::error::CliError;
+use crate::plugins::distribution::policy;
+use crate::plugins::distribution::signature::{self, PublicKey};
 
 /// Show what a plugin is: stages, imports, tools, size, digest, and what it asks for.
 #[derive(ClapArgs, Debug)]
@@ -60,10 +62,21 @@ fn write_report(spec: &PluginSpec, report: &ComponentReport, io: &mut Io) -> Res
     for count in &report.counts {
         writeln!(out, "count         {} {} of {} allowed", count.found, count.what, count.limit)?;
     }
+    if let Some(key) = signer(spec, report) {
+        writeln!(out, "signed by     {key}")?;
+    }
     if !spec.asks.is_empty() {
         writeln!(out, "asks for      {}", line(&spec.asks.join(", "), limits::CHAT_SHOWN_CHARACTERS_MAX))?;
     }
     Ok(())
+}
+
+/// The key that has signed the component, whether or not somebody trusts it.
+fn signer(spec: &PluginSpec, report: &ComponentReport) -> Option<PublicKey> {
+    let ComponentSource::Path(component) = &spec.source else { return None };
+    let signature = policy::read(&signature::path_of(component)).ok()??;
+    let is_this = signature.statement.component == report.digest && signature.statement.name == spec.name;
+    (is_this && signature.verify()).then_some(signature.key)
 }
 
 fn write_loaded(plugin: &Plugin, io: &mut Io) -> Result<(), CliError> {
@@ -106,6 +119,7 @@ fn object(spec: &PluginSpec, report: &ComponentReport, plugin: &Plugin) -> Value
         "exports": report.exports,
         "counts": counts.collect::<Vec<_>>(),
         "asks": spec.asks,
+        "signed_by": signer(spec, report).map(|key| key.to_string()),
         "limits": {
             "fuel": limits.fuel, "memory_bytes": limits.memory_bytes,
             "timeout_ms": u64::try_from(limits.timeout.as_millis()).unwrap_or(u64::MAX),

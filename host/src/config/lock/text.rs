@@ -20,7 +20,7 @@ pub(super) const RENEW: &str = "remove it, check what runs, and write it again w
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Document {
+struct LockDocument {
     version: u32,
     #[serde(default)]
     plugin: Vec<PluginRow>,
@@ -61,7 +61,7 @@ struct ToolRow {
 /// # Errors
 /// What is wrong, as the end of a sentence about the file.
 pub(super) fn parse(text: &str) -> Result<LockFile, String> {
-    let document: Document = toml::from_str(text).map_err(|error| {
+    let document: LockDocument = toml::from_str(text).map_err(|error| {
         let before = error.span().and_then(|span| text.get(..span.start)).unwrap_or_default();
         format!("is not valid in line {}: {}; {RENEW}", before.matches('\n').count() + 1, error.message())
     })?;

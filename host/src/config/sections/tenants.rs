@@ -11,6 +11,7 @@ use super::super::document::{Node, Value};
 use super::super::problem::SourceLocation;
 use super::super::reader::Section;
 use super::models::{PluginLimitsConfig, name};
+use crate::plugins::distribution::policy::SignaturePolicy;
 use crate::system::time;
 
 /// `[[tenant]]`.
@@ -33,6 +34,8 @@ pub struct TenantConfig {
     /// `[tenant.grants]`: the capabilities that it grants to each plugin, by the plugin's name. `None` for a server without
     /// tenants: its only tenant grants what the operator grants.
     pub grants: Option<BTreeMap<String, Vec<String>>>,
+    /// Which signatures its plugins need.
+    pub signatures: SignaturePolicy,
     /// `[tenant.limits]`.
     pub limits: TenantLimits,
     /// Its weight when several tenants share a model.
@@ -162,6 +165,7 @@ impl TenantConfig {
             tools: ToolPolicy::ALLOW_ALL,
             mcp_servers: all(),
             grants: None,
+            signatures: SignaturePolicy::default(),
             limits: TenantLimits::default(),
             weight: 1,
             at: SourceLocation::whole("the server"),
@@ -177,6 +181,7 @@ impl TenantConfig {
             tools: policy(section.section("tools")),
             mcp_servers: globs(&mut section, "mcp_servers").unwrap_or_default(),
             grants: Some(grants(&mut section)),
+            signatures: SignaturePolicy::keys(&mut section),
             limits: TenantLimits::read(section.section("limits")),
             weight: section
                 .integer("weight", 1..=u64::from(limits::TENANT_WEIGHT_MAX))

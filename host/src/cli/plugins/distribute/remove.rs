@@ -10,7 +10,7 @@ use crate::plugins::installed;
 
 /// Remove installed plugins.
 #[derive(ClapArgs, Debug)]
-pub(super) struct Args {
+pub(in crate::cli::plugins) struct Args {
     /// The names
     #[arg(required = true)]
     names: Vec<String>,
@@ -20,7 +20,7 @@ pub(super) struct Args {
 ///
 /// # Errors
 /// A `CliError` of usage for a name that is not installed, `CliError::File`.
-pub(super) fn run(args: Args, io: &mut Io) -> Result<(), CliError> {
+pub(in crate::cli::plugins) fn run(args: Args, io: &mut Io) -> Result<(), CliError> {
     for name in &args.names {
         installed::remove(name)?;
         writeln!(io.out, "removed {name}")?;

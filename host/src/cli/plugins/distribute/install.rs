@@ -7,14 +7,14 @@ use clap::Args as ClapArgs;
 use firebox_contract::Error;
 use firebox_sandbox::ComponentReport;
 
-use super::target::{self, PluginSettings};
+use super::super::target::{self, PluginSettings};
 use crate::cli::Io;
 use crate::error::CliError;
 use crate::plugins::installed;
 
 /// Install a plugin from a file or a folder, so that it can be used by its name.
 #[derive(ClapArgs, Debug)]
-pub(super) struct Args {
+pub(in crate::cli::plugins) struct Args {
     /// The component, or the folder with plugin.toml and the component
     #[arg(value_name = "PATH", default_value = ".")]
     path: PathBuf,
@@ -29,7 +29,7 @@ pub(super) struct Args {
 ///
 /// # Errors
 /// A plugin that cannot be loaded, another digest than the wanted one, `CliError::File`.
-pub(super) fn run(args: Args, io: &mut Io) -> Result<(), CliError> {
+pub(in crate::cli::plugins) fn run(args: Args, io: &mut Io) -> Result<(), CliError> {
     let asked = args.path.to_str().ok_or_else(|| CliError::usage("the path is not UTF-8"))?;
     if !args.path.exists() {
         return Err(CliError::usage(format!("there is no file or folder \"{asked}\"; give the path of a component")));
