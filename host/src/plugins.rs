@@ -60,6 +60,10 @@ const BUILTINS: &[BuiltinPlugin] = &[
     builtin!("watermark", false),
     builtin!("tool-guard", false),
     builtin!("normalize-text", false),
+    builtin!("regex", false),
+    builtin!("json-schema", false),
+    builtin!("cache", false),
+    builtin!("files", false),
 ];
 
 /// The names of the built-in plugins.

@@ -1,5 +1,8 @@
 //! The built-in plugins, and the same plugins rebuilt from source if `FIREBOX_TEST_COMPONENTS` names them.
 
+mod constrained;
+mod ready_made;
+
 use std::path::PathBuf;
 
 use firebox::contract::{
@@ -139,7 +142,7 @@ fn the_manifest_of_a_component_is_read_or_the_plugin_is_refused() {
 }
 
 /// An empty folder for one test.
-fn fresh(name: &str) -> PathBuf {
+pub(in crate::cases) fn fresh(name: &str) -> PathBuf {
     let path = scratch(name);
     std::fs::remove_dir_all(&path).expect("removable");
     std::fs::create_dir_all(&path).expect("made");

@@ -106,6 +106,8 @@ pub struct ToolOptions {
     pub calls_max: usize,
     /// Whether calls of the client's tools are sent while the model writes them, as [`Event::ToolCallDelta`].
     pub stream_calls: bool,
+    /// Calls of the host's tools that run before the first turn, as if the model had asked for them. They get new ids.
+    pub first: Vec<ToolCall>,
 }
 
 impl Default for ToolOptions {
@@ -120,6 +122,7 @@ impl Default for ToolOptions {
             tightened: ToolPolicy::ALLOW_ALL,
             calls_max: limits::TOOL_CALLS_MAX,
             stream_calls: false,
+            first: Vec::new(),
         }
     }
 }

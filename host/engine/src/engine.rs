@@ -41,7 +41,7 @@ pub struct EngineOptions {
     pub clock: Arc<dyn Clock>,
     /// Counts tokens that are on their way to a client, so that compute threads yield when one is late.
     pub deliveries: Arc<dyn DeliveryTracker>,
-    /// Its blocking threads run long work, such as tokenizing a long prompt. It also runs the sessions of the token stage.
+    /// Its blocking threads run long work, such as tokenizing a long prompt.
     pub threads: Handle,
     /// Maximum number of running requests. `limits::IN_FLIGHT_RESERVED` more run for tenants that have none running.
     pub in_flight_max: usize,
@@ -75,8 +75,6 @@ pub(crate) struct Pipeline {
     pub(crate) grammars: Option<Arc<dyn GrammarCompiler>>,
     /// Permits for compiling grammars on blocking threads.
     pub(crate) grammar_permits: TenantPermits,
-    /// Runs the sessions of the token stage.
-    pub(crate) threads: Handle,
 }
 
 /// What the tool rounds of all requests share.
@@ -166,7 +164,6 @@ impl Engine {
             encoding_permits,
             grammars,
             grammar_permits,
-            threads,
         };
         Ok(Self { pipeline: Arc::new(pipeline) })
     }

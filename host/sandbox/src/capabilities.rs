@@ -6,6 +6,8 @@ pub(crate) mod http;
 pub(crate) mod keyvalue;
 pub(crate) mod logging;
 
+use std::time::Duration;
+
 use wasmtime::component::Linker;
 
 use self::http::HttpService;
@@ -19,6 +21,8 @@ pub struct Services {
     pub keyvalue: KeyValueService,
     /// Sends HTTP requests.
     pub http: HttpService,
+    /// The time since the start of 1970 that plugins with the clock see, instead of the machine's.
+    pub time: Option<Duration>,
 }
 
 /// The interfaces that are added here, by package or by name.

@@ -7,7 +7,7 @@ use std::pin::Pin;
 
 use clap::Args as ClapArgs;
 use firebox_contract::{
-    Caller, Event, Finish, FinishReason, GenerationRequest, Message, Prompt, Role, ToolOptions, limits,
+    Caller, Event, Finish, FinishReason, GenerationRequest, Message, Prompt, Role, ToolCall, ToolOptions, limits,
 };
 use firebox_engine::Generation;
 use firebox_mcp::client::ClientPool;
@@ -40,6 +40,10 @@ pub struct Args {
     /// Continue the prompt as plain text, without chat template and tools
     #[arg(long)]
     raw: bool,
+    /// Call a tool first, as if the model had asked for it, and show its result: NAME, or NAME={"argument": "value"}
+    /// (repeatable). The model continues with the result
+    #[arg(long = "tool", value_name = "NAME=ARGS", conflicts_with = "raw")]
+    first_calls: Vec<String>,
     /// Print statistics on standard error: tokens/s, memory, and calls and fuel of each plugin
     #[arg(long)]
     stats: bool,
@@ -89,10 +93,17 @@ fn request(args: &Args, io: &mut Io) -> Result<GenerationRequest, CliError> {
         let system = args.system.iter().map(|system| Message::text(Role::System, system.as_str()));
         Prompt::Chat(system.chain([Message::text(Role::User, text)]).collect())
     };
-    let tools = ToolOptions { rounds: args.plugins.tool_rounds, ..ToolOptions::default() };
+    let first = args.first_calls.iter().map(|asked| first_call(asked)).collect();
+    let tools = ToolOptions { rounds: args.plugins.tool_rounds, first, ..ToolOptions::default() };
     let (sampling, reasoning) = (args.sampling.overrides(), args.reasoning.options());
     let grammar = args.form.read()?;
     Ok(GenerationRequest { sampling, reasoning, grammar, tools, ..GenerationRequest::new(prompt) })
+}
+
+/// The call of `--tool`. The engine checks that there is such a tool, and its arguments.
+fn first_call(asked: &str) -> ToolCall {
+    let (name, arguments) = asked.split_once('=').unwrap_or((asked, "{}"));
+    ToolCall { id: String::new(), name: name.to_owned(), arguments_json: arguments.to_owned() }
 }
 
 /// The prompt, an empty line, and the text from a pipe or a file on standard input.

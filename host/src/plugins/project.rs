@@ -33,11 +33,40 @@ pub struct Language {
 /// Every language: one row and one file each.
 pub const LANGUAGES: &[Language] = &[rust::LANGUAGE, c::LANGUAGE, javascript::LANGUAGE, python::LANGUAGE];
 
-/// The stages that templates exist for, with what the plugin of the template does.
-pub const STAGES: &[(&str, &str)] = &[
-    ("prompt", "Refuses prompts with the word password."),
-    ("text", "Says everything louder."),
-    ("tool", "A tool that turns a text into upper case."),
+/// A stage that templates exist for.
+pub struct StageTemplate {
+    /// Its name.
+    pub name: &'static str,
+    /// What the plugin of the template does.
+    about: &'static str,
+    /// The cases of the plugin.
+    cases: &'static str,
+    /// The source of the plugin in each language that has a template for the stage.
+    sources: &'static [(&'static str, &'static str)],
+}
+
+macro_rules! template {
+    ($name:literal, $about:literal $(, $language:literal: $end:literal)*) => {
+        StageTemplate {
+            name: $name,
+            about: $about,
+            cases: include_str!(concat!("../../../plugins/templates/", $name, ".cases.toml")),
+            sources: &[$((
+                $language,
+                include_str!(concat!("../../../plugins/templates/", $language, "/", $name, ".", $end)),
+            )),*],
+        }
+    };
+}
+
+/// The stages that templates exist for: one row each.
+pub const STAGES: &[StageTemplate] = &[
+    template!("prompt", "Refuses prompts with the word password.", "rust": "rs", "c": "c", "js": "js", "python": "py"),
+    template!("token", "Never lets a token follow itself.", "rust": "rs"),
+    template!("text", "Says everything louder.", "rust": "rs", "c": "c", "js": "js", "python": "py"),
+    template!("tool-call", "Refuses calls with paths of the system, and cuts long results.", "rust": "rs"),
+    template!("tool", "A tool that turns a text into upper case.", "rust": "rs", "c": "c", "js": "js", "python": "py"),
+    template!("embedding", "Says what texts are for, and halves their vectors.", "rust": "rs"),
 ];
 
 /// A project that is to be made.
@@ -48,6 +77,7 @@ pub struct NewProject {
     pub stage: &'static str,
     /// What the plugin does.
     pub description: &'static str,
+    template: &'static StageTemplate,
 }
 
 impl NewProject {
@@ -66,7 +96,7 @@ impl NewProject {
                  in all, in lower case: for example word-count"
             )));
         }
-        let names: Vec<&str> = STAGES.iter().map(|row| row.0).collect();
+        let names: Vec<&str> = STAGES.iter().map(|row| row.name).collect();
         let unknown = || {
             let shown = manifest::shown(stage);
             CliError::usage(format!(
@@ -74,15 +104,26 @@ impl NewProject {
                 names.join(", ")
             ))
         };
-        let row = STAGES.iter().find(|row| row.0 == stage).ok_or_else(unknown)?;
-        Ok(Self { name: name.to_owned(), stage: row.0, description: row.1 })
+        let template = STAGES.iter().find(|row| row.name == stage).ok_or_else(unknown)?;
+        Ok(Self { name: name.to_owned(), stage: template.name, description: template.about, template })
     }
 
     /// Writes the files of the project in `language` to the new folder `folder`.
     ///
     /// # Errors
-    /// A `CliError` of usage if the folder is not empty, `CliError::File` if a file cannot be written.
+    /// A `CliError` of usage if the language has no template for the stage or the folder is not empty, `CliError::File` if a file
+    /// cannot be written.
     pub fn write(&self, language: &Language, folder: &Path) -> Result<Vec<String>, CliError> {
+        let sources = self.template.sources;
+        if !sources.iter().any(|source| source.0 == language.name) {
+            let names: Vec<&str> = sources.iter().map(|source| source.0).collect();
+            return Err(CliError::usage(format!(
+                "there is no template for the stage {} in {}; there is one in {}",
+                self.stage,
+                language.name,
+                names.join(", ")
+            )));
+        }
         let failed = |path: &Path, source| CliError::File { action: "write", path: path.display().to_string(), source };
         std::fs::create_dir_all(folder).map_err(|error| failed(folder, error))?;
         if std::fs::read_dir(folder).map_err(|error| failed(folder, error))?.next().is_some() {
@@ -103,20 +144,21 @@ impl NewProject {
 
     /// The files that every project has.
     fn common(&self, language: &Language) -> Vec<(String, String)> {
-        let cases = match self.stage {
-            "prompt" => include_str!("../../../plugins/templates/prompt.cases.toml"),
-            "text" => include_str!("../../../plugins/templates/text.cases.toml"),
-            _ => include_str!("../../../plugins/templates/tool.cases.toml"),
-        };
         let manifest = self.filled(include_str!("../../../plugins/templates/plugin.toml"));
         let limits = if language.name == "python" { PYTHON_LIMITS } else { "" };
         let readme = include_str!("../../../plugins/templates/README.md").replace("{{source}}", language.source);
         vec![
             ("plugin.toml".to_owned(), manifest + limits),
-            ("cases.toml".to_owned(), cases.to_owned()),
+            ("cases.toml".to_owned(), self.template.cases.to_owned()),
             ("README.md".to_owned(), self.filled(&readme)),
             (".gitignore".to_owned(), "*.wasm\ntarget/\n__pycache__/\n".to_owned()),
         ]
+    }
+
+    /// The source of the plugin in `language`, empty without a template.
+    fn source(&self, language: &str) -> String {
+        let source = self.template.sources.iter().find(|source| source.0 == language);
+        source.map(|source| self.filled(source.1)).unwrap_or_default()
     }
 
     /// `text` with the name, the stage and the description of the plugin.
@@ -212,9 +254,15 @@ mod tests {
     #[test]
     fn a_new_project_in_each_language_is_recognized_again() {
         for language in LANGUAGES {
-            for (stage, _) in STAGES {
+            for template in STAGES {
+                let stage = template.name;
                 let folder = tempfile::tempdir().expect("a folder");
                 let new = NewProject::new("word-count", stage).expect("valid");
+                if template.sources.iter().all(|source| source.0 != language.name) {
+                    let error = new.write(language, folder.path()).expect_err("no template").to_string();
+                    assert!(error.contains("there is one in rust"), "{error}");
+                    continue;
+                }
                 let files = new.write(language, folder.path()).expect("written");
                 assert!(files.iter().any(|file| file == language.source), "{files:?}");
                 // The source of the SDK is copied as it is.
@@ -224,7 +272,7 @@ mod tests {
                 }
                 let project = Project::open(folder.path()).expect("a project");
                 assert_eq!((project.language.name, project.name.as_str()), (language.name, "word-count"));
-                assert_eq!(project.stages, [*stage]);
+                assert_eq!(project.stages, [stage]);
                 assert!(new.write(language, folder.path()).is_err(), "the folder is not empty");
             }
         }

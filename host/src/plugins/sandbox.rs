@@ -25,10 +25,23 @@ pub async fn load_chain(specs: Vec<PluginSpec>, notice: Notice, notes: &mut Vec<
     if specs.is_empty() {
         return Ok(PluginChain::new(Vec::new())?);
     }
-    // One user: the memory of two plugins at their maximum is enough for several.
     let default = KeyValueConfig::default();
     let path = data_dir().map_or(default.path, |folder| folder.join(BUCKETS_FILE));
     let services = services(&KeyValueConfig { path, ..default });
+    load_chain_with(specs, services, notice, notes).await
+}
+
+/// As [`load_chain`], with these services.
+///
+/// # Errors
+/// As [`load_chain`].
+pub(crate) async fn load_chain_with(
+    specs: Vec<PluginSpec>,
+    services: Services,
+    notice: Notice,
+    notes: &mut Vec<String>,
+) -> Result<PluginChain, Error> {
+    // One user: the memory of two plugins at their maximum is enough for several.
     let sandbox = sandbox(2 * limits::PLUGIN_MEMORY_BYTES_MAX, services, notice, notes)?;
     let mut plugins = Vec::new();
     for spec in specs {
@@ -64,7 +77,7 @@ pub fn of_server(config: &Config, notice: Notice, notes: &mut Vec<String>) -> Re
 #[must_use]
 pub fn services(config: &KeyValueConfig) -> Services {
     let buckets = SqliteBuckets::new(config.path.clone(), config.file_bytes_max);
-    Services { keyvalue: KeyValueService::new(Arc::new(buckets)), http: HttpService::system() }
+    Services { keyvalue: KeyValueService::new(Arc::new(buckets)), http: HttpService::system(), time: None }
 }
 
 /// A sandbox whose plugins share `bytes` of memory, at most half of what this process may use. `notice` receives a line

@@ -62,6 +62,10 @@ impl Embedding for Scripted {
         let Ok(answer) = self.0.text("texts") else { return Ok(EmbeddingVerdict::Unchanged) };
         Ok(match answer.split_once(' ').unwrap_or((&answer, "")) {
             ("append", tail) => EmbeddingVerdict::Replace(request.texts.into_iter().map(|text| text + tail).collect()),
+            ("double", _) => {
+                let twice = request.texts.into_iter().flat_map(|text| [text.clone(), text]);
+                EmbeddingVerdict::Replace(twice.collect())
+            }
             ("lose", _) => EmbeddingVerdict::Replace(Vec::new()),
             ("refuse", reason) => EmbeddingVerdict::Refuse(reason.to_owned()),
             _ => EmbeddingVerdict::Unchanged,
@@ -76,6 +80,10 @@ impl Embedding for Scripted {
                 let each = vectors.values.chunks(vectors.dimensions as usize);
                 let values = each.flat_map(|vector| vector.iter().take(kept as usize).copied()).collect();
                 return Ok(VectorsVerdict::Replace(Vectors { dimensions: kept, values }));
+            }
+            "every second" => {
+                let each = vectors.values.chunks(vectors.dimensions as usize).step_by(2);
+                vectors.values = each.flatten().copied().collect();
             }
             "nan" => vectors.values.fill(f32::NAN),
             "lose" => vectors.values.truncate(1),

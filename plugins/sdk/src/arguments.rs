@@ -99,6 +99,20 @@ impl Arguments {
         self.members.iter().flat_map(|(_, value)| json::strings(value)).collect()
     }
 
+    /// The names of the members and the JSON text of each value, in order.
+    pub fn members(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.members.iter().map(|(name, value)| (name.as_str(), value.as_str()))
+    }
+
+    /// A list, each element as its JSON text. `None` if it is missing.
+    ///
+    /// # Errors
+    /// It is something else.
+    pub fn list(&self, key: &str) -> Result<Option<Vec<&str>>, String> {
+        let Some(value) = self.get(key) else { return Ok(None) };
+        json::elements(value).map(Some).map_err(|_| self.wrong(key, "a list"))
+    }
+
     /// Sets a member to the JSON text `value`.
     pub fn set(&mut self, key: &str, value: &str) {
         self.members.retain(|(name, _)| name != key);
@@ -145,6 +159,14 @@ mod tests {
         given.set("e\"", "null");
         assert_eq!(given.to_json(), r#"{"a":"x\u0041","b":[1, {"c": "\"/etc"}],"d":[2],"e\"":null}"#);
         assert!(Arguments::parse(&given.to_json()).is_ok());
+    }
+
+    #[test]
+    fn members_and_elements_keep_their_order_and_their_text() {
+        let given = arguments(r#"{"b": [1, {"c": "\u0041"}], "a": 1.50}"#);
+        assert_eq!(given.members().collect::<Vec<_>>(), [("b", r#"[1, {"c": "\u0041"}]"#), ("a", "1.50")]);
+        assert_eq!(given.list("b").unwrap().unwrap(), ["1", r#"{"c": "\u0041"}"#]);
+        assert_eq!((given.list("x"), given.list("a").is_err()), (Ok(None), true));
     }
 
     #[test]

@@ -64,6 +64,18 @@ pub mod token {
     });
 }
 
+/// The bytes of tokens, imported by plugins that use them.
+pub mod vocabulary {
+    wit_bindgen::generate!({
+        inline: "
+            package firebox:sdk-vocabulary;
+            world sdk-vocabulary { import firebox:plugin/vocabulary@0.1.0; }
+        ",
+        path: "wit",
+        generate_all,
+    });
+}
+
 pub mod text {
     wit_bindgen::generate!({
         inline: "
@@ -114,6 +126,18 @@ pub mod tool {
         generate_all,
         pub_export_macro: true,
         additional_derives: [PartialEq, Eq, Clone],
+    });
+}
+
+/// Key-value buckets whose values expire, imported by plugins that use them.
+pub mod kv {
+    wit_bindgen::generate!({
+        inline: "
+            package firebox:sdk-kv;
+            world sdk-kv { import firebox:plugin/kv@0.1.0; }
+        ",
+        path: "wit",
+        generate_all,
     });
 }
 

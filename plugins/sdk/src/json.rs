@@ -60,7 +60,8 @@ pub(crate) fn strings(text: &str) -> Vec<String> {
 }
 
 /// `text` as a JSON string.
-pub(crate) fn quoted(text: &str) -> String {
+#[must_use]
+pub fn quoted(text: &str) -> String {
     let mut quoted = String::from('"');
     for c in text.chars() {
         match c {

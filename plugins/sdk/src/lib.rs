@@ -33,9 +33,11 @@ pub mod bindings;
 pub mod instance;
 mod json;
 pub mod keyvalue;
+pub mod kv;
 pub mod log;
 pub mod progress;
 mod tool;
+pub mod vocabulary;
 
 pub use arguments::Arguments;
 pub use bindings::embedding::exports::firebox::plugin::embedding::{
@@ -53,6 +55,7 @@ pub use bindings::tool::exports::firebox::plugin::tool::{Blob, Content, Definiti
 pub use bindings::tool_call::exports::firebox::plugin::tool_call::{
     Outcome as SeenOutcome, OutcomeVerdict, Verdict as CallVerdict,
 };
+pub use json::quoted as json_string;
 
 /// A plugin. One value serves one request.
 pub trait Plugin: Sized + 'static {

@@ -58,6 +58,63 @@ fn every_stage(language: &str) {
 }
 
 #[test]
+fn the_stages_of_tokens_calls_and_embeddings_have_templates_in_rust() {
+    let scratch_folder = outside();
+    let above = scratch_folder.path();
+    for stage in ["token", "tool-call", "embedding"] {
+        let name = format!("my-{stage}");
+        run(above, &["plugins", "new", &name, "--lang", "rust", "--stage", stage]).expect_code(0);
+        let folder = above.join(&name);
+        run(&folder, &["plugins", "build"]).expect_code(0);
+        let tested = run(&folder, &["plugins", "test"]).expect_code(0);
+        assert!(tested.stdout.contains("cases passed"), "{}", tested.stdout);
+        run(&folder, &["plugins", "check"]).expect_code(0);
+    }
+    let answer = run(&above.join("my-token"), &["run", "--no-tools", "--plugin", ".", "--max-tokens", "8", "hi"]);
+    assert!(!answer.expect_code(0).stdout.trim().is_empty());
+    let none = run(above, &["plugins", "new", "x", "--lang", "c", "--stage", "token"]).expect_code(2);
+    assert!(none.stderr.contains("there is one in rust"), "{}", none.stderr);
+}
+
+/// Two stages of one plugin share its state.
+#[test]
+fn a_plugin_has_several_stages() {
+    let scratch_folder = outside();
+    let above = scratch_folder.path();
+    run(above, &["plugins", "new", "both", "--lang", "rust", "--stage", "text"]).expect_code(0);
+    let folder = above.join("both");
+    let source = "use firebox_sdk::*;
+        struct Both(usize);
+        impl Plugin for Both {
+            const DESCRIPTION: &'static str = \"Counts the letters of the prompt.\";
+            fn init(_: &str) -> Result<Self, String> { Ok(Both(0)) }
+        }
+        impl Prompt for Both {
+            fn process(&mut self, request: PromptRequest) -> Result<PromptVerdict, String> {
+                self.0 = request.messages.iter().map(|message| message.content.len()).sum();
+                Ok(PromptVerdict::Unchanged)
+            }
+        }
+        impl Text for Both {
+            fn push(&mut self, _: String) -> Result<TextVerdict, String> {
+                Ok(TextVerdict::Stop(format!(\"{} letters\", self.0)))
+            }
+        }
+        firebox_sdk::plugin!(Both: prompt, text);";
+    std::fs::write(folder.join("src/lib.rs"), source).expect("written");
+    let manifest = std::fs::read_to_string(folder.join("plugin.toml")).expect("readable");
+    let manifest = manifest.replace("stages = [\"text\"]", "stages = [\"prompt\", \"text\"]");
+    std::fs::write(folder.join("plugin.toml"), manifest).expect("written");
+    let cases = "[[case]]\nname = \"a\"\nstage = \"prompt\"\ninput = \"x\"\nexpect = \"unchanged\"\n\n\
+                 [[case]]\nname = \"b\"\nstage = \"text\"\nchunks = [\"x\", \"y\"]\nexpect = \"0 letters\"\n";
+    std::fs::write(folder.join("cases.toml"), cases).expect("written");
+    run(&folder, &["plugins", "build"]).expect_code(0);
+    run(&folder, &["plugins", "test"]).expect_code(0);
+    let answer = run(&folder, &["run", "--no-tools", "--plugin", ".", "--max-tokens", "8", "hello"]).expect_code(0);
+    assert_eq!(answer.stdout, "5 letters\n");
+}
+
+#[test]
 fn a_project_in_rust_builds_and_runs_outside_of_a_clone() {
     every_stage("rust");
 }

@@ -6,7 +6,7 @@ use crate::error::Error;
 /// The stage's decision about the texts of a request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum EmbeddingVerdict {
-    /// Continue with these texts, as many as before; none is empty.
+    /// Continue with these texts; none is empty. There may be more than before, if the hook joins their vectors again.
     Continue(Vec<String>),
     /// Do not compute vectors.
     Refuse {
@@ -24,7 +24,8 @@ pub trait EmbeddingHook {
         Box::pin(std::future::ready(Ok(EmbeddingVerdict::Continue(texts))))
     }
 
-    /// Runs the chain in its configured order. All vectors have one length, before and after; it may become smaller.
+    /// Runs the chain, the last plugin first. All vectors have one length, before and after; it may become smaller. There is one
+    /// for each text that [`EmbeddingHook::before_embedding`] got.
     fn after_embedding(&mut self, vectors: Vec<Vec<f32>>) -> BoxFuture<'_, Result<Vec<Vec<f32>>, Error>> {
         Box::pin(std::future::ready(Ok(vectors)))
     }

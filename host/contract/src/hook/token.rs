@@ -1,12 +1,15 @@
 //! The token stage: plugins see each token of an answer, and say which one may come next.
 
+use std::sync::Arc;
+
 use crate::BoxFuture;
 use crate::error::Error;
 use crate::generation::grammar::TokenMask;
 use crate::model::TokenId;
+use crate::model::token_texts::TokenTexts;
 
 /// The sequence of one assistant turn, as the token stage sees it at its start.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct TokenSequence {
     /// The number of tokens of the vocabulary.
     pub vocabulary: usize,
@@ -14,6 +17,8 @@ pub struct TokenSequence {
     pub ends: Vec<TokenId>,
     /// The tokens of the prompt.
     pub prompt: Vec<TokenId>,
+    /// The bytes of the tokens. `None` if they are not known.
+    pub texts: Option<Arc<TokenTexts>>,
 }
 
 /// What the token stage of a chain needs for each token.

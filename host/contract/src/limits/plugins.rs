@@ -56,6 +56,10 @@ pub const STAGE_HOLD_BACK_TOKENS_MAX: usize = 64;
 pub const STAGE_FORCED_TOKENS_MAX: usize = 1_024;
 /// Tokens that a plugin of the token stage may take back in one answer, in total.
 pub const STAGE_TAKEN_BACK_TOKENS_MAX: usize = 1_024;
+/// Tokens whose bytes a plugin gets in one call.
+pub const STAGE_SPELLED_TOKENS_MAX: usize = 1_024;
+/// Bytes of tokens that a plugin gets in one call.
+pub const STAGE_SPELLED_BYTES_MAX: usize = 64 * KIB;
 /// Steps of one sequence that wait for its token stage.
 pub const STAGE_STEPS_BUFFERED_MAX: usize = 1;
 /// Time for which a step of a batch waits for the decision of a token stage. Then the batch continues without the sequence.

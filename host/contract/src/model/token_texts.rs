@@ -21,7 +21,7 @@ pub struct TokenTexts {
     bytes: Vec<u8>,
     /// Sorted by text.
     entries: Vec<TextEntry>,
-    /// The positions in `entries` of tokens that are not indivisible, sorted by token.
+    /// The positions in `entries` of all tokens, sorted by token.
     positions: Vec<(TokenId, u32)>,
 }
 
@@ -30,6 +30,7 @@ struct TextEntry {
     start: u32,
     length: u32,
     token: TokenId,
+    indivisible: bool,
 }
 
 impl TokenTexts {
@@ -48,11 +49,9 @@ impl TokenTexts {
         for text in texts {
             // Both limits fit into 32 bits.
             let (start, length) = (all.bytes.len() as u32, text.bytes.len() as u32);
-            if !text.indivisible {
-                all.positions.push((text.token, all.entries.len() as u32));
-            }
+            all.positions.push((text.token, all.entries.len() as u32));
             all.bytes.extend_from_slice(&text.bytes);
-            all.entries.push(TextEntry { start, length, token: text.token });
+            all.entries.push(TextEntry { start, length, token: text.token, indivisible: text.indivisible });
         }
         all.positions.sort_unstable();
         Some(all)
@@ -61,8 +60,24 @@ impl TokenTexts {
     /// The text of a token that is not indivisible. `None` for an indivisible token and for one without text.
     #[must_use]
     pub fn divisible_text(&self, token: TokenId) -> Option<&[u8]> {
+        self.entry(token).filter(|entry| !entry.indivisible).map(|entry| self.text(entry))
+    }
+
+    /// The text of a token. `None` for a token without text.
+    #[must_use]
+    pub fn text_of(&self, token: TokenId) -> Option<&[u8]> {
+        self.entry(token).map(|entry| self.text(entry))
+    }
+
+    /// The tokens whose text is `start` or comes after it, sorted by text.
+    pub fn from(&self, start: &[u8]) -> impl Iterator<Item = (TokenId, &[u8])> {
+        let from = self.entries.partition_point(|entry| self.text(entry) < start);
+        self.entries[from..].iter().map(|entry| (entry.token, self.text(entry)))
+    }
+
+    fn entry(&self, token: TokenId) -> Option<&TextEntry> {
         let at = self.positions.binary_search_by_key(&token, |(token, _)| *token).ok()?;
-        self.entries.get(self.positions[at].1 as usize).map(|entry| self.text(entry))
+        self.entries.get(self.positions[at].1 as usize)
     }
 
     /// All tokens with their texts, sorted by text.
@@ -141,6 +156,9 @@ mod tests {
         assert_eq!(all.extending(b"").count(), 7, "all tokens with a text");
         let divisible = |token| all.divisible_text(token);
         assert_eq!((divisible(6), divisible(4), divisible(1), divisible(99)), (Some(&b"abd"[..]), None, None, None));
+        assert_eq!((all.text_of(4), all.text_of(1), all.text_of(99)), (Some(&b"abc"[..]), None, None));
+        assert_eq!(all.from(b"abd").collect::<Vec<_>>(), [(6, &b"abd"[..]), (7, b"ac"), (0, b"b")]);
+        assert_eq!((all.from(b"").count(), all.from(b"c").count()), (7, 0));
     }
 
     #[test]

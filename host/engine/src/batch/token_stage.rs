@@ -67,17 +67,13 @@ impl Drop for SessionTask {
 }
 
 impl TokenStage {
-    /// Starts the task of `session` on `threads`. It unparks `worker`, the model's thread, after each decision.
-    pub(crate) fn start(
-        session: Box<dyn TokenSession>,
-        threads: &tokio::runtime::Handle,
-        worker: Thread,
-    ) -> (Self, SessionTask) {
+    /// Starts the task of `session` beside the task of its reader. It unparks `worker`, the model's thread, after each decision.
+    pub(crate) fn start(session: Box<dyn TokenSession>, worker: Thread) -> (Self, SessionTask) {
         let needs = session.needs();
         let (steps, asked) = mpsc::channel(STAGE_STEPS_BUFFERED_MAX);
         let (decided, actions) = mpsc::channel(STAGE_STEPS_BUFFERED_MAX);
         let (stop, stopped) = oneshot::channel();
-        let handle = threads.spawn(decide(session, asked, decided, stopped, worker));
+        let handle = tokio::spawn(decide(session, asked, decided, stopped, worker));
         let stage = Self {
             steps,
             actions,

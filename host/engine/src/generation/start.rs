@@ -136,7 +136,11 @@ impl Generation {
         match prepared.answer {
             Some(text) => generation.answer_with(text),
             None => {
-                if let Err(error) = generation.start_turn().await {
+                let started = match generation.options.first.is_empty() {
+                    true => generation.start_turn().await,
+                    false => generation.start_with_calls().await,
+                };
+                if let Err(error) = started {
                     generation.fail(error.clone());
                     return Err(error);
                 }

@@ -20,10 +20,11 @@ impl Generation {
             vocabulary,
             ends: (0..vocabulary as TokenId).filter(|token| codec.is_end(*token)).collect(),
             prompt: tokens.to_vec(),
+            texts: codec.token_texts(),
         };
         let hooks = exclusive(&mut self.tools.hooks)?;
         let Some(session) = hooks.start_tokens(&sequence).await? else { return Ok(None) };
-        let (stage, task) = TokenStage::start(session, &self.pipeline.threads, self.pipeline.worker.thread());
+        let (stage, task) = TokenStage::start(session, self.pipeline.worker.thread());
         self.session = Some(task);
         Ok(Some(stage))
     }

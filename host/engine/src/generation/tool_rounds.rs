@@ -2,10 +2,14 @@
 
 use std::sync::Arc;
 
-use firebox_contract::{FinishReason, Message, Prompt, PromptEnd, Role};
+use firebox_contract::{Error, FinishReason, Message, Prompt, PromptEnd, Role, ToolCall, ToolDefinition};
 
+use super::assistant_turn::Transcript;
 use super::history::append_turn;
+use super::streamed_calls::StreamedCalls;
 use super::{Generation, Phase};
+use crate::toolcall::Piece;
+use crate::tools::arguments::ArgumentCheck;
 use crate::tools::{RunningRound, ToolRound};
 
 /// Whether an answer with this reason may end in the middle of a call.
@@ -14,6 +18,39 @@ fn is_cut(reason: FinishReason) -> bool {
 }
 
 impl Generation {
+    /// Starts with the round of the calls that the request itself makes.
+    ///
+    /// # Errors
+    /// `Error::Usage` for an unknown or denied tool, and for arguments that do not fit its schema.
+    pub(super) async fn start_with_calls(&mut self) -> Result<(), Error> {
+        let calls = std::mem::take(&mut self.options.first);
+        let tools = calls.iter().map(|call| self.first_tool(&call.name)).collect::<Result<Vec<_>, _>>()?;
+        let check = ArgumentCheck::sharing(&self.tools);
+        for (call, tool) in calls.iter().zip(&tools) {
+            check.check(tool, &call.arguments_json).await.map_err(|reason| {
+                let (name, schema) = (&call.name, &tool.input_schema_json);
+                Error::Usage(format!("the arguments of \"{name}\" do not fit: {reason}; the schema is {schema}"))
+            })?;
+        }
+        let piece = |call: ToolCall| Piece::Call { name: call.name, arguments_json: call.arguments_json };
+        let transcript = Transcript { calls: calls.into_iter().map(piece).collect(), ..Transcript::default() };
+        let streamed = StreamedCalls::default();
+        let round = ToolRound::new(transcript, &streamed, &self.offered, &self.options, &mut self.call_history);
+        self.phase = Phase::ToolRound(Box::new(RunningRound::new(round, self.tools.clone())));
+        Ok(())
+    }
+
+    /// The tool of a call that the request makes.
+    fn first_tool(&self, name: &str) -> Result<ToolDefinition, Error> {
+        if self.offered.is_denied(name) {
+            return Err(Error::Usage(format!("policy denies the tool \"{name}\"")));
+        }
+        let names = self.offered.names();
+        let names = if names.is_empty() { "none is offered".to_owned() } else { format!("the tools are {names}") };
+        let unknown = || Error::Usage(format!("there is no tool \"{name}\"; {names}"));
+        self.offered.find(name).map(|found| found.0.clone()).ok_or_else(unknown)
+    }
+
     /// Ends a turn. It was the answer, or it calls tools.
     pub(super) fn end_turn(&mut self, reason: FinishReason) {
         let Some(transcript) = self.leave_turn() else { return };

@@ -6,6 +6,7 @@ use firebox_contract::limits::{TOOL_ARGUMENTS_BYTES_MAX, TOOL_ARGUMENTS_DEPTH_MA
 use firebox_contract::{Clock, ToolDefinition};
 use serde_json::Value;
 
+use super::Tools;
 use super::schema::{self, SchemaCache, SchemaVerdict};
 
 /// Validates arguments against the schemas of their tools. Compiled schemas are cached; clones share the cache.
@@ -20,6 +21,11 @@ impl ArgumentCheck {
     #[must_use]
     pub fn new(clock: Arc<dyn Clock>) -> Self {
         Self { schemas: Arc::default(), clock }
+    }
+
+    /// A check with the schemas and the clock of `tools`.
+    pub(crate) fn sharing(tools: &Tools) -> Self {
+        Self { schemas: Arc::clone(&tools.schemas), clock: Arc::clone(&tools.clock) }
     }
 
     /// Checks that `arguments_json` is a JSON object within the limits and fits the input schema of `tool`.

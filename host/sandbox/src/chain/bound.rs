@@ -14,6 +14,7 @@ use crate::instance::pool::SharedPermit;
 use crate::instance::records::Records;
 use crate::instance::{Instance, InstanceOptions};
 use crate::plugin::Plugin;
+use crate::stages::embedding::Split;
 use crate::stages::{text, tool};
 
 /// The plugins of one request.
@@ -23,6 +24,8 @@ pub(crate) struct BoundChain {
     pub(crate) instances: Vec<Arc<Instance>>,
     /// The token session of each instance that has one, by the instance's index. It ends when the next one starts.
     pub(crate) sessions: Vec<(usize, ResourceAny)>,
+    /// The plugins of the embedding stage that made more texts.
+    pub(crate) splits: Vec<Split>,
     /// The text stage of the current assistant turn.
     pub(crate) text: text::TextTurn,
     /// All plugins, in chain order.
@@ -71,7 +74,8 @@ impl BoundChain {
         }
         let tools = Arc::clone(&chain.tools);
         let (sessions, text) = (Vec::new(), text::TextTurn::default());
-        Ok(Self { request: info, instances, sessions, text, members, tools, is_offered })
+        let splits = Vec::new();
+        Ok(Self { request: info, instances, sessions, splits, text, members, tools, is_offered })
     }
 
     /// The tools that the plugins offer, in chain order.

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use firebox_contract::limits;
+use firebox_contract::{TokenTexts, limits};
 use wasmtime::Store;
 use wasmtime::UpdateDeadline;
 use wasmtime::component::{HasSelf, Linker};
@@ -42,6 +42,8 @@ pub(crate) struct GuestData {
     pub(crate) identity: GuestIdentity,
     /// What the guest uses of HTTP, once it does.
     pub(crate) http: Option<Box<HttpState>>,
+    /// The bytes of the tokens of the last session of the token stage.
+    pub(crate) vocabulary: Option<Arc<TokenTexts>>,
     /// The denied capabilities that the log names already.
     denied: Vec<String>,
     wasi: Option<Box<Wasi>>,
@@ -58,6 +60,7 @@ impl GuestData {
             reports: None,
             identity,
             http: None,
+            vocabulary: None,
             denied: Vec::new(),
             wasi: None,
         }
@@ -124,6 +127,7 @@ impl Host for GuestData {
 pub(crate) fn link(linker: &mut Linker<GuestData>) -> wasmtime::Result<()> {
     add_to_linker::<GuestData, HasSelf<GuestData>>(linker, |data| data)?;
     progress::link(linker)?;
+    crate::stages::token::vocabulary::link(linker)?;
     crate::capabilities::link(linker)?;
     crate::instance::wasi::link(linker)
 }
@@ -132,7 +136,8 @@ pub(crate) fn link(linker: &mut Linker<GuestData>) -> wasmtime::Result<()> {
 pub(crate) fn is_known_import(name: &str) -> bool {
     let interface = name.split('@').next().unwrap_or(name);
     let package = interface.split('/').next().unwrap_or(interface);
-    matches!(interface, "firebox:plugin/log" | "firebox:plugin/progress" | "firebox:plugin/types")
+    let own = ["firebox:plugin/log", "firebox:plugin/progress", "firebox:plugin/types", "firebox:plugin/vocabulary"];
+    own.contains(&interface)
         || crate::instance::wasi::PACKAGES.contains(&package)
         || crate::capabilities::INTERFACES.iter().any(|known| *known == package || *known == interface)
 }

@@ -6,6 +6,7 @@
 mod clock;
 
 use std::pin::Pin;
+use std::time::Duration;
 
 use bytes::Bytes;
 use firebox_contract::limits;
@@ -60,9 +61,11 @@ impl Wasi {
             }
         }
         let has = |capability| identity.permissions.allow(&Use::Of(capability));
-        let clock = (!has(Capability::Clock)).then(VirtualClock::default);
-        if let Some(clock) = clock.clone() {
-            context.monotonic_clock(clock).wall_clock(FrozenWallClock);
+        // Without a grant the time is 1970. A fixed time stands in for the machine's.
+        let time = if has(Capability::Clock) { identity.shared.services.time } else { Some(Duration::ZERO) };
+        let clock = time.is_some().then(VirtualClock::default);
+        if let (Some(clock), Some(time)) = (clock.clone(), time) {
+            context.monotonic_clock(clock).wall_clock(FrozenWallClock(time));
         }
         if !has(Capability::Random) {
             let number = |purpose| StdRng::from_seed(identity.seed(purpose));

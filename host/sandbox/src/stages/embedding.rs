@@ -70,22 +70,37 @@ pub(crate) const VERSIONS: &[StageVersion<dyn EmbeddingCalls>] =
 
 impl EmbeddingHook for BoundChain {
     fn before_embedding(&mut self, texts: Vec<String>) -> BoxFuture<'_, Result<EmbeddingVerdict, Error>> {
-        Box::pin(before(&self.instances, &self.request, texts))
+        Box::pin(before(&self.instances, &self.request, texts, &mut self.splits))
     }
 
     fn after_embedding(&mut self, vectors: Vec<Vec<f32>>) -> BoxFuture<'_, Result<Vec<Vec<f32>>, Error>> {
-        Box::pin(after(&self.instances, vectors))
+        Box::pin(after(&self.instances, vectors, &self.splits))
     }
 }
 
-fn members(chain: &[Arc<Instance>]) -> impl Iterator<Item = &Arc<Instance>> {
-    chain.iter().filter(|instance| instance.has(Stage::Embedding))
+/// A plugin that made more texts of those it got.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Split {
+    /// The index of its instance.
+    instance: usize,
+    /// The number of texts that it got, and so of vectors that it returns.
+    texts: usize,
+}
+
+fn members(chain: &[Arc<Instance>]) -> impl DoubleEndedIterator<Item = (usize, &Arc<Instance>)> {
+    chain.iter().enumerate().filter(|(_, instance)| instance.has(Stage::Embedding))
 }
 
 /// Runs the stage over the chain. The first plugin that refuses ends it.
-async fn before(chain: &[Arc<Instance>], info: &RequestInfo, texts: Vec<String>) -> Result<EmbeddingVerdict, Error> {
+async fn before(
+    chain: &[Arc<Instance>],
+    info: &RequestInfo,
+    texts: Vec<String>,
+    splits: &mut Vec<Split>,
+) -> Result<EmbeddingVerdict, Error> {
+    splits.clear();
     let mut texts = Arc::new(texts);
-    for instance in members(chain) {
+    for (index, instance) in members(chain) {
         let (info, input) = (info.clone(), Arc::clone(&texts));
         let decided = instance.attempt(Stage::Embedding, |calls, store| match &calls.embedding {
             Some(stage) => stage.before(store, info, input),
@@ -94,7 +109,12 @@ async fn before(chain: &[Arc<Instance>], info: &RequestInfo, texts: Vec<String>)
         match decided.await? {
             Err(_) | Ok((GuestEmbeddingVerdict::Unchanged, _)) => {}
             Ok((GuestEmbeddingVerdict::Replace(new), usage)) => match check_texts(&texts, &new) {
-                Ok(()) => texts = Arc::new(new),
+                Ok(()) => {
+                    if new.len() > texts.len() {
+                        splits.push(Split { instance: index, texts: texts.len() });
+                    }
+                    texts = Arc::new(new);
+                }
                 Err(reason) => instance.reject(Stage::Embedding, reason, usage)?,
             },
             Ok((GuestEmbeddingVerdict::Refuse(reason), _)) => {
@@ -107,8 +127,9 @@ async fn before(chain: &[Arc<Instance>], info: &RequestInfo, texts: Vec<String>)
 }
 
 fn check_texts(old: &[String], new: &[String]) -> Result<(), String> {
-    if new.len() != old.len() {
-        return Err(format!("it returned {} texts for {}", new.len(), old.len()));
+    let most = old.len().max(limits::EMBED_REQUEST_TEXTS_MAX);
+    if !(old.len()..=most).contains(&new.len()) {
+        return Err(format!("it returned {} texts for {}; at most {most} are allowed", new.len(), old.len()));
     }
     match new.iter().position(String::is_empty) {
         Some(index) => Err(format!("its text {index} is empty")),
@@ -116,25 +137,35 @@ fn check_texts(old: &[String], new: &[String]) -> Result<(), String> {
     }
 }
 
-/// Runs the stage over the chain.
-async fn after(chain: &[Arc<Instance>], vectors: Vec<Vec<f32>>) -> Result<Vec<Vec<f32>>, Error> {
+/// Runs the stage over the chain, the last plugin first. A plugin that made more texts joins their vectors again.
+async fn after(chain: &[Arc<Instance>], vectors: Vec<Vec<f32>>, splits: &[Split]) -> Result<Vec<Vec<f32>>, Error> {
     let Some(dimensions) = vectors.first().map(Vec::len).filter(|_| members(chain).next().is_some()) else {
         return Ok(vectors);
     };
-    let count = vectors.len();
+    let mut count = vectors.len();
     let dimensions = u32::try_from(dimensions).unwrap_or(u32::MAX);
     let mut vectors = Arc::new(GuestVectors { dimensions, values: vectors.concat() });
-    for instance in members(chain) {
+    for (index, instance) in members(chain).rev() {
+        let split = splits.iter().find(|split| split.instance == index);
+        let wanted = split.map_or(count, |split| split.texts);
         let input = Arc::clone(&vectors);
         let decided = instance.attempt(Stage::Embedding, |calls, store| match &calls.embedding {
             Some(stage) => stage.after(store, input),
             None => stage_missing(),
         });
-        if let Ok((Some(new), usage)) = decided.await? {
-            match check_vectors(count, &vectors, &new) {
-                Ok(()) => vectors = Arc::new(new),
-                Err(reason) => instance.reject(Stage::Embedding, reason, usage)?,
-            }
+        let (mut is_joined, mut usage) = (split.is_none(), Default::default());
+        match decided.await? {
+            Ok((Some(new), used)) => match check_vectors(wanted, &vectors, &new) {
+                Ok(()) => (vectors, count, is_joined) = (Arc::new(new), wanted, true),
+                Err(reason) => instance.reject(Stage::Embedding, reason, used)?,
+            },
+            Ok((None, used)) | Err(used) => usage = used,
+        }
+        if !is_joined {
+            // Without the plugin there is no vector for each text, so its fault cannot be skipped.
+            instance.reject(Stage::Embedding, "it split texts and did not join their vectors".to_owned(), usage)?;
+            let name = instance.name();
+            return Err(Error::Plugin(format!("plugin \"{name}\" split texts and did not join their vectors")));
         }
     }
     Ok(vectors.values.chunks(vectors.dimensions.max(1) as usize).map(<[f32]>::to_vec).collect())

@@ -2,6 +2,7 @@
 
 mod action;
 mod v1;
+pub(crate) mod vocabulary;
 
 use std::sync::Arc;
 

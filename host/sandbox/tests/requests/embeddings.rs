@@ -54,3 +54,29 @@ async fn what_is_no_text_and_no_vector_for_each_is_a_fault_or_is_skipped() {
         assert_eq!(hooks.after_embedding(vectors()).await.expect("skipped"), vectors());
     }
 }
+
+#[tokio::test]
+async fn a_plugin_that_makes_more_texts_joins_their_vectors() {
+    let sandbox = sandbox();
+    let joins = r#"{"texts": "double", "vectors": "every second"}"#;
+    let (first, last) = (scripted("first", joins), scripted("last", joins));
+    let (first, last) = (sandbox.load(first).await.expect("loaded"), sandbox.load(last).await.expect("loaded"));
+    let halves = sandbox.load(scripted("halves", r#"{"vectors": "halve"}"#)).await.expect("loaded");
+    let mut hooks = bind(&chain(&[&first, &halves, &last])).await;
+    let EmbeddingVerdict::Continue(more) = hooks.before_embedding(texts()).await.expect("no fault") else {
+        panic!("refused")
+    };
+    assert_eq!(more, ["a", "a", "a", "a", "b", "b", "b", "b"]);
+    let computed: Vec<Vec<f32>> = (0..8_u8).map(|n| vec![f32::from(n), 0.5]).collect();
+    let joined = hooks.after_embedding(computed.clone()).await.expect("no fault");
+    assert_eq!(joined, [[0.0], [4.0]], "the last plugin joins first");
+    for config in [r#"{"texts": "double"}"#, r#"{"texts": "double", "vectors": "lose"}"#] {
+        let skip = PluginSpec { on_fault: OnFault::Skip, ..scripted("bad", config) };
+        for spec in [scripted("bad", config), skip] {
+            let mut hooks = bind(&chain(&[&sandbox.load(spec).await.expect("loaded")])).await;
+            hooks.before_embedding(texts()).await.expect("no fault");
+            let error = hooks.after_embedding(computed[..4].to_vec()).await.expect_err("there is no vector for each");
+            assert!(error.to_string().contains("bad"), "{error}");
+        }
+    }
+}

@@ -5,11 +5,11 @@ use std::time::Duration;
 
 use firebox_contract::{
     Error, FaultCause, Hooks, Stage, TokenAction, TokenMask, TokenNeeds, TokenRule, TokenSequence, TokenSession,
-    TokenStep,
+    TokenStep, TokenText, TokenTexts,
 };
 use firebox_sandbox::{OnFault, Plugin, PluginLimits, PluginSpec, Sandbox};
 
-use crate::support::{bind, chain, fault, sandbox, scripted};
+use crate::support::{bind, chain, fault, prebuilt, sandbox, scripted};
 
 const VOCABULARY: usize = 70;
 
@@ -18,7 +18,9 @@ async fn load(sandbox: &Sandbox, name: &str, config: &str) -> Arc<Plugin> {
 }
 
 async fn start(hooks: &mut dyn Hooks) -> Result<Option<Box<dyn TokenSession>>, Error> {
-    hooks.start_tokens(&|| TokenSequence { vocabulary: VOCABULARY, ends: vec![0], prompt: vec![5, 6, 7] }).await
+    hooks
+        .start_tokens(&|| TokenSequence { vocabulary: VOCABULARY, ends: vec![0], prompt: vec![5, 6, 7], texts: None })
+        .await
 }
 
 async fn session(hooks: &mut dyn Hooks) -> Box<dyn TokenSession> {
@@ -188,4 +190,47 @@ async fn a_late_call_has_a_policy_of_its_own() {
             }
         }
     }
+}
+
+#[tokio::test]
+async fn a_session_reads_the_bytes_of_tokens_and_two_sequences_are_independent() {
+    let sandbox = sandbox();
+    let spec = prebuilt("regex.wasm", "p", r#"{"pattern": "a[01]{2}|é"}"#);
+    let plugin = sandbox.load(spec).await.unwrap_or_else(|error| panic!("{error}"));
+    let words: [&[u8]; 9] = [b"", b"a", b"0", b"1", b"01", b"a1", b"\xc3", b"\xa9", b"b"];
+    let text = |(token, bytes): (u32, &&[u8])| TokenText { token, bytes: bytes.to_vec(), indivisible: token == 5 };
+    let texts = TokenTexts::new((0..).zip(&words).map(text).collect()).map(Arc::new);
+    let sequence = |texts: &Option<_>| TokenSequence {
+        vocabulary: VOCABULARY,
+        ends: vec![0],
+        prompt: vec![8],
+        texts: texts.clone(),
+    };
+    let chain = chain(&[&plugin]);
+    let (mut first, mut second) = (bind(&chain).await, bind(&chain).await);
+    let mut sessions = Vec::new();
+    for hooks in [&mut first, &mut second] {
+        let started = hooks.start_tokens(&|| sequence(&texts)).await.expect("no fault");
+        sessions.push(started.expect("a session"));
+    }
+    let step = |accepted: &[u32], candidates: &[u32]| TokenStep {
+        accepted: accepted.to_vec(),
+        candidates: candidates.iter().map(|token| (*token, 0.0)).collect(),
+        ..TokenStep::default()
+    };
+    // Without a candidate that fits, the plugin searches the vocabulary in the order of its bytes.
+    for (session, accepted, candidates, expected) in [
+        (0, &[][..], &[8, 0, 2][..], &[1, 5, 6][..]),
+        (1, &[], &[6, 8], &[6]),
+        (0, &[5], &[1, 2, 3, 4], &[2, 3]),
+        (1, &[6], &[1, 8], &[7]),
+        (0, &[3], &[2, 0], &[0]),
+        (1, &[7], &[8], &[0]),
+    ] {
+        let answer = sessions[session].next(step(accepted, candidates)).await.expect("no fault");
+        assert_eq!(answer, allow(expected), "session {session} after {accepted:?}");
+    }
+    let mut third = bind(&chain).await;
+    let refused = third.start_tokens(&|| sequence(&None)).await.err().expect("no texts");
+    assert!(refused.to_string().contains("texts of the tokens of \"ember\" are not known"), "{refused}");
 }

@@ -3,9 +3,9 @@
 mod embedding;
 mod prompt;
 pub(super) mod text;
-mod token;
+pub(super) mod token;
 pub(super) mod tool;
-mod tool_call;
+pub(super) mod tool_call;
 
 use clap::{Args as ClapArgs, Subcommand};
 use firebox_contract::{BoxFuture, Caller, Error, HookSource, Hooks, RequestInfo};

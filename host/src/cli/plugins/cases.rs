@@ -1,16 +1,17 @@
 //! `firebox plugins test`: the cases of a plugin, with the expected answer or fault of each.
 
+mod answer;
+mod case;
+mod mock;
 mod snapshot;
 
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 use clap::Args as ClapArgs;
-use firebox_contract::{Error, Message, PromptVerdict, Role, limits};
-use firebox_sandbox::PluginChain;
-use serde::Deserialize;
+use firebox_contract::{Error, limits};
 
-use super::call::{bind, text, tool};
+use self::case::{Case, CaseAnswer, CaseFile};
 use super::target::{self, Target};
 use crate::cli::Io;
 use crate::cli::output::line;
@@ -30,33 +31,6 @@ pub(super) struct Args {
     update: bool,
     #[command(flatten)]
     target: Target,
-}
-
-/// The content of the file.
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct CaseFile {
-    #[serde(default)]
-    case: Vec<Case>,
-}
-
-/// One case. The stage decides which of the inputs it has.
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Case {
-    name: String,
-    stage: String,
-    /// For `prompt`: the message of the user.
-    input: Option<String>,
-    /// For `text`: the answer in chunks.
-    chunks: Option<Vec<String>>,
-    /// For `tool`: the tool and its arguments.
-    tool: Option<String>,
-    arguments: Option<String>,
-    /// The expected answer.
-    expect: Option<String>,
-    /// The code of the expected fault, or `tool_error` for a result that is an error.
-    fault: Option<String>,
 }
 
 /// Runs the command.
@@ -79,12 +53,19 @@ pub(super) fn run_project(folder: &Path, io: &mut Io) -> Result<(), CliError> {
 fn run_file(path: &Path, update: bool, target: &Target, io: &mut Io) -> Result<(), CliError> {
     let (shown, source) = (path.display().to_string(), read(path)?);
     let cases = parse(&source, &shown)?;
-    let answers = target.with_chain(io, async |chain, io| {
-        let mut answers = Vec::new();
+    let base = path.parent().unwrap_or(Path::new("")).to_owned();
+    let answers = target::interruptible(async {
+        let (mut answers, mut last) = (Vec::new(), None);
         for case in &cases {
-            let answer = answer(chain, case, io).await?;
+            // Buckets hold what the last case wrote, so each case with buckets has new ones.
+            let chain = match last.take() {
+                Some((mock, chain)) if mock == case.mock && case.mock.keyvalue.is_none() => chain,
+                _ => mock::chain(&case.mock, target, &base, io).await?,
+            };
+            let answer = answer::answer(&chain, case, case.mock.random, io).await?;
             report(case, &answer, update, io)?;
             answers.push(answer);
+            last = Some((case.mock.clone(), chain));
         }
         Ok(answers)
     })?;
@@ -130,97 +111,8 @@ fn parse(text: &str, shown: &str) -> Result<Vec<Case>, CliError> {
             CliError::usage(format!("\"{shown}\", case \"{name}\": {reason}"))
         })?;
     }
-    Ok(parsed.case)
-}
-
-/// What a plugin did in a case.
-#[derive(Debug, Clone, PartialEq, Eq)]
-enum CaseAnswer {
-    /// Its answer.
-    Text(String),
-    /// The code of its fault, and the whole message.
-    Fault(String, String),
-}
-
-impl Case {
-    /// # Errors
-    /// What the case lacks, or has too much.
-    fn check(&self) -> Result<(), String> {
-        let given = [self.input.is_some(), self.chunks.is_some(), self.tool.is_some()];
-        let wanted = match self.stage.as_str() {
-            "prompt" => [true, false, false],
-            "text" => [false, true, false],
-            "tool" => [false, false, true],
-            other => return Err(format!("there is no stage \"{}\"; write prompt, text or tool", line(other, 64))),
-        };
-        if given != wanted {
-            return Err(
-                "prompt has an input, text has chunks, tool has a tool and arguments; write exactly these".to_owned()
-            );
-        }
-        if self.expect.is_some() && self.fault.is_some() {
-            return Err("it has both expect and fault; write one of them".to_owned());
-        }
-        Ok(())
-    }
-
-    fn is_met(&self, answer: &CaseAnswer) -> bool {
-        match (answer, &self.expect, &self.fault) {
-            (CaseAnswer::Text(text), Some(expected), None) => text == expected,
-            (CaseAnswer::Fault(code, _), None, Some(expected)) => code == expected,
-            // A case without an expectation shows the answer, and fails until there is one.
-            _ => false,
-        }
-    }
-}
-
-/// Runs one case in instances of its own.
-async fn answer(chain: &PluginChain, case: &Case, io: &mut Io) -> Result<CaseAnswer, CliError> {
-    let ran = match case.stage.as_str() {
-        "prompt" => of_prompt(chain, case, io).await,
-        "text" => of_text(chain, case, io).await,
-        _ => of_tool(chain, case, io).await,
-    };
-    match ran {
-        Err(CliError::Host(Error::Fault(fault))) => {
-            Ok(CaseAnswer::Fault(fault.cause.code().to_owned(), Error::Fault(fault).to_string()))
-        }
-        other => other,
-    }
-}
-
-async fn of_prompt(chain: &PluginChain, case: &Case, io: &mut Io) -> Result<CaseAnswer, CliError> {
-    let mut hooks = bind(chain).await?;
-    let given = vec![Message::text(Role::User, case.input.as_deref().unwrap_or_default())];
-    let verdict = hooks.process(given.clone()).await;
-    target::print_log(&hooks.take_log(), io)?;
-    Ok(CaseAnswer::Text(match verdict? {
-        PromptVerdict::Continue(messages) if messages == given => "unchanged".to_owned(),
-        PromptVerdict::Continue(messages) => {
-            let message = |message: &Message| format!("{}: {}", message.role.as_str(), message.content);
-            format!("replace: {}", messages.iter().map(message).collect::<Vec<_>>().join("\n"))
-        }
-        PromptVerdict::Refuse { message, .. } => format!("refuse: {message}"),
-        PromptVerdict::Respond(text) => format!("respond: {text}"),
-    }))
-}
-
-async fn of_text(chain: &PluginChain, case: &Case, io: &mut Io) -> Result<CaseAnswer, CliError> {
-    let mut hooks = bind(chain).await?;
-    let passed = text::pass(hooks.as_mut(), case.chunks.clone().unwrap_or_default()).await;
-    target::print_log(&hooks.take_log(), io)?;
-    Ok(CaseAnswer::Text(passed?.text()))
-}
-
-async fn of_tool(chain: &PluginChain, case: &Case, io: &mut Io) -> Result<CaseAnswer, CliError> {
-    let arguments = case.arguments.as_deref().unwrap_or("{}");
-    let run = tool::call(chain, case.tool.as_deref().unwrap_or_default(), arguments).await?;
-    target::print_log(&run.log, io)?;
-    let outcome = run.outcome?;
-    if outcome.is_error {
-        return Ok(CaseAnswer::Fault("tool_error".to_owned(), outcome.content));
-    }
-    Ok(CaseAnswer::Text(outcome.content))
+    let general = &parsed.mock;
+    Ok(parsed.case.into_iter().map(|case| Case { mock: case.mock.clone().or(general), ..case }).collect())
 }
 
 fn report(case: &Case, answer: &CaseAnswer, update: bool, io: &mut Io) -> Result<(), CliError> {

@@ -19,7 +19,7 @@ pub(super) struct Args {
     #[arg(long, value_parser = PossibleValuesParser::new(LANGUAGES.iter().map(|language| language.name)))]
     lang: String,
     /// The stage
-    #[arg(long, value_parser = PossibleValuesParser::new(STAGES.iter().map(|row| row.0)), default_value = "tool")]
+    #[arg(long, value_parser = PossibleValuesParser::new(STAGES.iter().map(|row| row.name)), default_value = "tool")]
     stage: String,
     /// The folder of the project [default: NAME]
     #[arg(long, value_name = "PATH")]

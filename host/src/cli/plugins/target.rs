@@ -62,6 +62,14 @@ impl Target {
         self.settings.spec(&self.plugin)
     }
 
+    /// The same plugin with this configuration, if there is one, and these grants in addition.
+    pub(super) fn mocked(&self, config: Option<String>, grants: Vec<String>) -> Self {
+        let mut mocked = self.clone();
+        mocked.settings.config = config.or(mocked.settings.config);
+        mocked.settings.grants.extend(grants);
+        mocked
+    }
+
     /// Runs `work` with a chain of the plugin alone. Ctrl-C ends it.
     ///
     /// # Errors
@@ -131,18 +139,26 @@ pub(super) fn with_chain<T>(
     io: &mut Io,
     work: impl AsyncFnOnce(&PluginChain, &mut Io) -> Result<T, CliError>,
 ) -> Result<T, CliError> {
+    interruptible(async {
+        let mut notes = Vec::new();
+        let chain = sandbox::load_chain(vec![spec], notice(), &mut notes).await?;
+        for note in notes {
+            writeln!(io.err, "firebox: {note}")?;
+        }
+        work(&chain, io).await
+    })
+}
+
+/// Runs `work` until Ctrl-C.
+///
+/// # Errors
+/// Those of `work`, and `CliError::Interrupted`.
+pub(super) fn interruptible<T>(work: impl Future<Output = Result<T, CliError>>) -> Result<T, CliError> {
     let runtime = threads::runtime(Some(2))?;
     Termination::default().listen(&runtime)?;
     runtime.block_on(async {
         tokio::select! {
-            result = async {
-                let mut notes = Vec::new();
-                let chain = sandbox::load_chain(vec![spec], notice(), &mut notes).await?;
-                for note in notes {
-                    writeln!(io.err, "firebox: {note}")?;
-                }
-                work(&chain, io).await
-            } => result,
+            result = work => result,
             _ = tokio::signal::ctrl_c() => Err(CliError::Interrupted),
         }
     })

@@ -14,7 +14,6 @@ pub(super) const LANGUAGE: Language = Language { name: "c", source: "main.c", ma
 /// The files of a stage.
 struct StageFiles {
     stage: &'static str,
-    source: &'static str,
     header: &'static str,
     bindings: &'static str,
     /// The component around an empty module.
@@ -25,7 +24,6 @@ macro_rules! stage {
     ($name:literal) => {
         StageFiles {
             stage: $name,
-            source: include_str!(concat!("../../../../plugins/templates/c/", $name, ".c")),
             header: include_str!(concat!("../../../../plugins/templates/c/", $name, "/plugin.h")),
             bindings: include_str!(concat!("../../../../plugins/templates/c/", $name, "/plugin.c")),
             shell: include_bytes!(concat!("../../../../plugins/templates/c/", $name, "/shell.wasm")),
@@ -42,7 +40,7 @@ fn files(project: &NewProject) -> Vec<(String, String)> {
     ];
     let of_stage = STAGES.iter().filter(|files| files.stage == project.stage).flat_map(|files| {
         [
-            (LANGUAGE.source.to_owned(), project.filled(files.source)),
+            (LANGUAGE.source.to_owned(), project.source(LANGUAGE.name)),
             ("bindings/plugin.h".to_owned(), files.header.to_owned()),
             ("bindings/plugin.c".to_owned(), files.bindings.to_owned()),
         ]

@@ -13,12 +13,7 @@ const VERSION: &str = "0.4.5";
 pub(super) const LANGUAGE: Language = Language { name: "js", source: "plugin.js", marker: "plugin.js", files, build };
 
 fn files(project: &NewProject) -> Vec<(String, String)> {
-    let source = match project.stage {
-        "prompt" => include_str!("../../../../plugins/templates/js/prompt.js"),
-        "text" => include_str!("../../../../plugins/templates/js/text.js"),
-        _ => include_str!("../../../../plugins/templates/js/tool.js"),
-    };
-    let mut files = vec![(LANGUAGE.source.to_owned(), project.filled(source))];
+    let mut files = vec![(LANGUAGE.source.to_owned(), project.source(LANGUAGE.name))];
     files.extend(wit::folder(project));
     files
 }

@@ -13,12 +13,7 @@ const VERSION: &str = "0.25.1";
 pub(super) const LANGUAGE: Language = Language { name: "python", source: "app.py", marker: "app.py", files, build };
 
 fn files(project: &NewProject) -> Vec<(String, String)> {
-    let source = match project.stage {
-        "prompt" => include_str!("../../../../plugins/templates/python/prompt.py"),
-        "text" => include_str!("../../../../plugins/templates/python/text.py"),
-        _ => include_str!("../../../../plugins/templates/python/tool.py"),
-    };
-    let mut files = vec![(LANGUAGE.source.to_owned(), project.filled(source))];
+    let mut files = vec![(LANGUAGE.source.to_owned(), project.source(LANGUAGE.name))];
     files.extend(wit::folder(project));
     files
 }

@@ -30,22 +30,19 @@ sdk!(
     "instance.rs",
     "json.rs",
     "keyvalue.rs",
+    "kv.rs",
     "lib.rs",
     "log.rs",
     "progress.rs",
-    "tool.rs"
+    "tool.rs",
+    "vocabulary.rs"
 );
 
 fn files(project: &NewProject) -> Vec<(String, String)> {
-    let source = match project.stage {
-        "prompt" => include_str!("../../../../plugins/templates/rust/prompt.rs"),
-        "text" => include_str!("../../../../plugins/templates/rust/text.rs"),
-        _ => include_str!("../../../../plugins/templates/rust/tool.rs"),
-    };
     let cargo = include_str!("../../../../plugins/templates/rust/Cargo.toml.template");
     let linker = include_str!("../../../../plugins/.cargo/config.toml");
     let mut files = vec![
-        (LANGUAGE.source.to_owned(), project.filled(source)),
+        (LANGUAGE.source.to_owned(), project.source(LANGUAGE.name)),
         ("Cargo.toml".to_owned(), project.filled(cargo)),
         (".cargo/config.toml".to_owned(), linker.to_owned()),
         ("firebox-sdk/Cargo.toml".to_owned(), sdk_manifest()),

@@ -4,7 +4,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use firebox_contract::limits::{TOOL_CALLS_PARALLEL_MAX, TOOL_RESULT_BYTES_MAX};
-use firebox_contract::{Approval, Error, Event, FinishReason};
+use firebox_contract::{Approval, Error, Event, FinishReason, ToolCall};
 
 use super::doubles::{FakeToolSource, ScriptedApprover};
 use super::*;
@@ -242,5 +242,33 @@ async fn a_client_tool_with_required_arguments_is_never_called_without_any() {
             (answer.finish.reason, tool_events(&answer.events)),
             (FinishReason::ToolCalls, vec!["call call_0 may".to_owned()])
         );
+    }
+}
+
+#[tokio::test]
+async fn calls_of_the_request_itself_run_before_the_first_turn() {
+    let source = FakeToolSource::of(&["read_yields"]);
+    let engine = engine(&source).await;
+    let with = |calls: &[(&str, &str)]| {
+        let first = calls.iter().map(|(name, arguments)| ToolCall {
+            id: String::new(),
+            name: (*name).to_owned(),
+            arguments_json: (*arguments).to_owned(),
+        });
+        ask_with(&["never", "done"], ToolOptions { first: first.collect(), rounds: 8, ..ToolOptions::default() })
+    };
+    let answer = soon(answer(&engine, with(&[("read_yields", "{\"n\": 1}")]))).await;
+    assert_eq!(tool_events(&answer.events), ["call call_0 read_yields", "result call_0 read_yields did {\"n\": 1}"]);
+    assert_eq!((answer.text.as_str(), answer.finish.reason), ("done", FinishReason::Stop));
+    assert_eq!(
+        added(&answer.finish),
+        ["assistant: <call_0 read_yields>", "toolcall_0: read_yields did {\"n\": 1}", "assistant: done"]
+    );
+    for (call, words) in [
+        (("nothing", "{}"), "there is no tool \"nothing\"; the tools are add"),
+        (("read_yields", "[1]"), "the arguments of \"read_yields\" do not fit: the arguments are not a JSON object"),
+    ] {
+        let error = start(&engine, with(&[call])).await.err().expect("refused");
+        assert!(matches!(&error, Error::Usage(reason) if reason.contains(words)), "{error}");
     }
 }

@@ -45,8 +45,9 @@ impl HostMonotonicClock for VirtualClock {
     }
 }
 
-/// A wall clock that always shows the start of 1970.
-pub(super) struct FrozenWallClock;
+/// A wall clock that always shows the same time since the start of 1970.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct FrozenWallClock(pub(super) Duration);
 
 impl HostWallClock for FrozenWallClock {
     fn resolution(&self) -> Duration {
@@ -54,7 +55,7 @@ impl HostWallClock for FrozenWallClock {
     }
 
     fn now(&self) -> Duration {
-        Duration::ZERO
+        self.0
     }
 }
 
@@ -149,6 +150,7 @@ mod tests {
         assert_eq!(clock.now(), until);
         ClockJump { clock: clock.clone(), until: 0 }.ready().await;
         assert!(clock.now() > until, "the clock never goes back");
-        assert_eq!(FrozenWallClock.now(), FrozenWallClock.now());
+        assert_eq!(FrozenWallClock::default().now(), Duration::ZERO);
+        assert_eq!(FrozenWallClock(Duration::from_secs(7)).now(), Duration::from_secs(7));
     }
 }

@@ -38,6 +38,7 @@ impl TokenCalls for Guest {
             if let Some(ended) = ended {
                 ended.resource_drop_async(&mut *store).await?;
             }
+            store.data_mut().vocabulary = start.sequence.texts.clone();
             let sequence = Sequence {
                 id: start.info.id.clone(),
                 model: start.info.model.clone(),

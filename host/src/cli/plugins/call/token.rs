@@ -39,8 +39,8 @@ pub(super) fn run(args: Args, io: &mut Io) -> Result<(), CliError> {
     args.target.with_chain(io, async |chain, io| {
         require(chain, Stage::Token)?;
         let mut hooks = bind(chain).await?;
-        let sequence =
-            TokenSequence { vocabulary: args.vocabulary, ends: args.end.clone(), prompt: args.prompt.clone() };
+        let (vocabulary, ends, prompt) = (args.vocabulary, args.end.clone(), args.prompt.clone());
+        let sequence = TokenSequence { vocabulary, ends, prompt, texts: None };
         let mut actions = Vec::new();
         if let Some(mut session) = hooks.start_tokens(&|| sequence.clone()).await? {
             let needs = session.needs();
@@ -67,7 +67,8 @@ pub(super) fn run(args: Args, io: &mut Io) -> Result<(), CliError> {
     })
 }
 
-fn object(action: &TokenAction) -> Value {
+/// The action as a JSON object.
+pub(in crate::cli::plugins) fn object(action: &TokenAction) -> Value {
     match action {
         TokenAction::Choose(rule) if rule.is_empty() => json!({ "action": "keep" }),
         TokenAction::Choose(rule) => {

@@ -3,7 +3,7 @@
 use std::io::Write as _;
 
 use clap::Args as ClapArgs;
-use firebox_contract::{CallVerdict, Stage, ToolCall, ToolOutcome};
+use firebox_contract::{CallVerdict, Error, Hooks, Stage, ToolCall, ToolOutcome};
 use serde_json::{Value, json};
 
 use super::super::target::Target;
@@ -40,18 +40,36 @@ pub(super) fn run(args: Args, io: &mut Io) -> Result<(), CliError> {
         let mut hooks = bind(chain).await?;
         let call = ToolCall { id: "1".to_owned(), name: args.tool.clone(), arguments_json: args.arguments.clone() };
         let answer = match &args.result {
-            Some(text) => {
-                let outcome = hooks.after_call(&call, ToolOutcome::ok("none", text.as_str())).await;
-                outcome.map(|outcome| json!({ "result": outcome.content, "is_error": outcome.is_error }))
-            }
-            None => hooks.before_call(&call).await.map(|verdict| match verdict {
-                CallVerdict::Run(None) => json!({ "verdict": "unchanged" }),
-                CallVerdict::Run(Some(arguments)) => json!({ "verdict": "rewrite", "arguments": arguments }),
-                CallVerdict::Refuse { message, .. } => json!({ "verdict": "refuse", "text": message }),
-            }),
+            Some(text) => after(hooks.as_mut(), &call, ToolOutcome::ok("none", text.as_str())).await,
+            None => before(hooks.as_mut(), &call).await,
         };
         report(hooks.as_mut(), &args.shown, io)?;
         let answer = answer?;
         Ok(if args.shown.json { writeln!(io.out, "{answer:#}") } else { writeln!(io.out, "{answer}") }?)
     })
+}
+
+/// What the stage decides about a call, as a JSON object.
+///
+/// # Errors
+/// The fault of a plugin.
+pub(in crate::cli::plugins) async fn before(hooks: &mut dyn Hooks, call: &ToolCall) -> Result<Value, Error> {
+    Ok(match hooks.before_call(call).await? {
+        CallVerdict::Run(None) => json!({ "verdict": "unchanged" }),
+        CallVerdict::Run(Some(arguments)) => json!({ "verdict": "rewrite", "arguments": arguments }),
+        CallVerdict::Refuse { message, .. } => json!({ "verdict": "refuse", "text": message }),
+    })
+}
+
+/// What the stage makes of a result, as a JSON object.
+///
+/// # Errors
+/// The fault of a plugin.
+pub(in crate::cli::plugins) async fn after(
+    hooks: &mut dyn Hooks,
+    call: &ToolCall,
+    outcome: ToolOutcome,
+) -> Result<Value, Error> {
+    let outcome = hooks.after_call(call, outcome).await?;
+    Ok(json!({ "result": outcome.content, "is_error": outcome.is_error }))
 }

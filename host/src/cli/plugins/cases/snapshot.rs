@@ -1,6 +1,6 @@
 //! Writes the answers of a plugin into the file of its cases. Comments and order stay.
 
-use super::CaseAnswer;
+use super::case::CaseAnswer;
 
 /// `source` with `answers` as the expected ones. `None` if the cases cannot be told apart, such as with a `[[case]]` inside a text.
 pub(super) fn updated(source: &str, answers: &[CaseAnswer]) -> Option<String> {

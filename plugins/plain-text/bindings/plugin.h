@@ -1,0 +1,1 @@
+../../templates/c/text/plugin.h
