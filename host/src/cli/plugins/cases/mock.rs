@@ -31,7 +31,8 @@ pub(super) async fn chain(mock: &Mock, target: &Target, base: &Path, io: &mut Io
     fill(&*buckets, mock, &plugins::name_of(&target.plugin)?).await?;
     let time = mock.time.as_deref().map(time::parse).transpose().map_err(CliError::usage)?;
     let time = time.and_then(|time| time.duration_since(UNIX_EPOCH).ok());
-    let services = Services { keyvalue: KeyValueService::new(buckets), time };
+    // Nothing goes to the network.
+    let services = Services { keyvalue: KeyValueService::new(buckets), time, ..Services::default() };
     let mut notes = Vec::new();
     let chain = sandbox::load_chain_with(vec![spec], services, notice(), &mut notes).await?;
     for note in notes {
