@@ -14,9 +14,10 @@ mod rotate;
 pub(super) mod tests;
 mod tile;
 
+use std::mem::MaybeUninit;
 use std::ops::Range;
 
-use super::linear::gemm::OutputColumns;
+use super::linear::gemm::{OutputColumns, filled};
 use super::linear::level;
 use super::threads::{share, share_chunks};
 pub use bias::RelativeBias;
@@ -131,15 +132,23 @@ impl Attention<'_> {
             }),
         }
         drop(rotations);
-        let mut out = vec![0.0; rows * width];
-        let columns = OutputColumns::new(&mut out, width);
         let tiles: Vec<AttentionTile<'_>> =
             sequences.iter().zip(&queries).flat_map(|(rows, queries)| self.tiles(rows, queries)).collect();
-        match serial {
-            true => tiles.iter().for_each(|tile| tile.run(&columns)),
-            false => share(tiles.len(), |index| tiles[index].run(&columns)),
-        }
-        out
+        // The sequences follow one another and have all rows, and their heads have all columns.
+        let end = sequences.iter().try_fold(0, |next, rows| (rows.first == next).then_some(next + rows.tokens));
+        let is_whole = end == Some(rows) && self.heads.is_multiple_of(layout.kv_heads);
+        let run = |out: &mut [MaybeUninit<f32>]| {
+            if !is_whole {
+                out.fill(MaybeUninit::new(0.0));
+            }
+            let columns = OutputColumns::new(out, width);
+            match serial {
+                true => tiles.iter().for_each(|tile| tile.run(&columns)),
+                false => share(tiles.len(), |index| tiles[index].run(&columns)),
+            }
+        };
+        // SAFETY: the tiles of a sequence write all columns of its rows, or all values were zeroed.
+        unsafe { filled(rows * width, run) }
     }
 
     /// A task for each head of keys of a sequence. `queries` is `[kv_heads, tokens, group, head_dim]`.

@@ -20,10 +20,12 @@ pub(super) mod vector;
 #[cfg(test)]
 pub(super) mod tests;
 
+use std::mem::MaybeUninit;
+
 use super::threads::{share, share_chunks, width};
 use crate::weights::blocks::BlockType;
 use crate::weights::{StoredTensor, StoredType};
-use gemm::OutputColumns;
+use gemm::{OutputColumns, filled};
 #[cfg(test)]
 pub(super) use level::levels;
 pub(super) use level::{Level, level};
@@ -127,10 +129,15 @@ impl StoredMatrix {
 
     fn gemm(&self, level: Level, x: &[f32], m: usize) -> Vec<f32> {
         let level = level.for_rows(m);
-        let mut out = vec![0.0; m * self.rows];
         if self.columns == 0 || self.rows == 0 {
-            return out;
+            return vec![0.0; m * self.rows];
         }
+        // SAFETY: the blocks are all rows of weights, and the chunks all rows of `x`: each block writes its columns of each.
+        unsafe { filled(m * self.rows, |out| self.gemm_to(level, x, m, out)) }
+    }
+
+    /// Writes all of `out`, `[m, rows]`.
+    fn gemm_to(&self, level: Level, x: &[f32], m: usize, out: &mut [MaybeUninit<f32>]) {
         let blocks = self.blocks();
         let packed = if self.is_integer() { PACKED_INTEGER_ROWS } else { PACKED_ROWS };
         for (x, out) in x.chunks(packed * self.columns).zip(out.chunks_mut(packed * self.rows)) {
@@ -143,7 +150,6 @@ impl StoredMatrix {
                 false => share(blocks.len(), |index| run(&blocks[index])),
             }
         }
-        out
     }
 
     /// All rows, in blocks of at most `BLOCK_ROWS`. Each is a task.
@@ -200,8 +206,7 @@ fn gemm_block(
             level.gemm(StoredType::F32, unpack(kind, block.weights, &mut values), x, out, block.column);
         }
         (dtype, None, Some(x)) => level.gemm(dtype, block.weights, x, out, block.column),
-        // A matrix with a part that is not integer has panels.
-        (_, None, None) => {}
+        (_, None, None) => unreachable!("a matrix with a part that is not integer has panels"),
     }
 }
 

@@ -123,7 +123,7 @@ fn attend_to<V: Vector, T: PanelValue>(task: &AttentionTile<'_>, out: &OutputCol
             // SAFETY: only this tile writes these rows and columns, and no other part of them is alive.
             let out = unsafe { out.part(task.row + row / task.group, column, wide.min(head_dim - element)) };
             for (out, sum) in out.iter_mut().zip(sums) {
-                *out = sum * scale;
+                out.write(sum * scale);
             }
         }
     }

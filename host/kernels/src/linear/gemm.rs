@@ -7,6 +7,7 @@
 //! the order of the columns, whatever the blocks, so a row's result does not depend on the other rows.
 
 use std::marker::PhantomData;
+use std::mem::MaybeUninit;
 use std::ops::Range;
 
 use super::panels::{Panel, Panels};
@@ -16,13 +17,13 @@ use crate::weights::StoredType;
 /// Columns of F16 that are widened at a time. Few, since a block of rows in F32 must fit into a second-level cache.
 const HALF_COLUMNS: usize = 512;
 
-/// A matrix `[.., rows]` whose columns are written by several threads.
+/// A matrix `[.., rows]` whose columns are written by several threads. It need not have values before.
 #[derive(Debug)]
 pub(crate) struct OutputColumns<'a> {
-    start: *mut f32,
+    start: *mut MaybeUninit<f32>,
     length: usize,
     rows: usize,
-    borrowed: PhantomData<&'a mut [f32]>,
+    borrowed: PhantomData<&'a mut [MaybeUninit<f32>]>,
 }
 
 // SAFETY: it is a mutable borrow of plain numbers, and each caller of `part` guarantees that its part is used by no
@@ -32,7 +33,7 @@ unsafe impl Send for OutputColumns<'_> {}
 unsafe impl Sync for OutputColumns<'_> {}
 
 impl<'a> OutputColumns<'a> {
-    pub(crate) fn new(out: &'a mut [f32], rows: usize) -> Self {
+    pub(crate) fn new(out: &'a mut [MaybeUninit<f32>], rows: usize) -> Self {
         Self { start: out.as_mut_ptr(), length: out.len(), rows, borrowed: PhantomData }
     }
 
@@ -42,12 +43,26 @@ impl<'a> OutputColumns<'a> {
     /// No other live part has a value in common with this one.
     #[allow(clippy::mut_from_ref, reason = "parts are disjoint, which is the caller's promise")]
     // SAFETY: the promise makes two parts two separate borrows.
-    pub(crate) unsafe fn part(&self, at: usize, column: usize, count: usize) -> &mut [f32] {
+    pub(crate) unsafe fn part(&self, at: usize, column: usize, count: usize) -> &mut [MaybeUninit<f32>] {
         let from = at * self.rows + column;
         assert!(column + count <= self.rows && from + count <= self.length, "a part outside of the result");
         // SAFETY: the range is in the borrowed slice, and the caller guarantees that no other live part overlaps it.
         unsafe { std::slice::from_raw_parts_mut(self.start.add(from), count) }
     }
+}
+
+/// A row-major matrix of `count` values that `fill` writes, all of them. They are not zeroed before, which would be a pass over
+/// memory by one thread.
+///
+/// # Safety
+/// `fill` writes every value.
+// SAFETY: the promise is the only requirement.
+pub(crate) unsafe fn filled(count: usize, fill: impl FnOnce(&mut [MaybeUninit<f32>])) -> Vec<f32> {
+    let mut out = Vec::with_capacity(count);
+    fill(&mut out.spare_capacity_mut()[..count]);
+    // SAFETY: the caller's promise, and the capacity is at least `count`.
+    unsafe { out.set_len(count) };
+    out
 }
 
 /// Writes the product of some rows of weights, each as long as a row of `x`, and all of `x` to the columns of `out`
@@ -90,7 +105,7 @@ pub(super) fn run<V: Vector>(dtype: StoredType, weights: &[u8], x: &Panels, out:
         for lane in 0..panel.rows {
             // SAFETY: only this thread writes these columns, and no other part of them is alive.
             let out = unsafe { out.part(panel.first + lane, column, rows) };
-            out.iter_mut().zip(own[lane..].iter().step_by(panel.width)).for_each(|(out, sum)| *out = *sum);
+            out.iter_mut().zip(own[lane..].iter().step_by(panel.width)).for_each(|(out, sum)| _ = out.write(*sum));
         }
     }
 }
@@ -248,7 +263,7 @@ mod tests {
     #[test]
     #[should_panic(expected = "outside of the result")]
     fn a_part_outside_of_the_result_is_refused() {
-        let mut out = vec![0.0; 6];
+        let mut out = [MaybeUninit::new(0.0); 6];
         let out = OutputColumns::new(&mut out, 3);
         // SAFETY: it is the only part.
         let _ = unsafe { out.part(1, 1, 3) };

@@ -141,7 +141,7 @@ fn put(sums: &[f32], panels: &[QuantizedPanel], rows: usize, out: &OutputColumns
         for lane in 0..panel.rows {
             // SAFETY: only this thread writes these columns, and no other part of them is alive.
             let out = unsafe { out.part(panel.first + lane, column, rows) };
-            out.iter_mut().zip(own[lane..].iter().step_by(panel.width)).for_each(|(out, sum)| *out = *sum);
+            out.iter_mut().zip(own[lane..].iter().step_by(panel.width)).for_each(|(out, sum)| _ = out.write(*sum));
         }
     }
 }

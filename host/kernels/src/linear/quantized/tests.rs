@@ -5,6 +5,7 @@ use half::f16;
 use super::formats::BlockSize;
 use super::inputs::{CODE_MAX, QuantizedRows};
 use super::*;
+use crate::linear::gemm::filled;
 use crate::weights::blocks::{BLOCK_TYPES, BlockType};
 
 /// Random blocks with finite scales of both signs.
@@ -55,8 +56,13 @@ fn product(level: IntegerLevel, kernel: &IntegerKernel, weights: &[u8], x: &[f32
     let mut transposed = vec![0.0; rows * m];
     inputs.gemv(level, kernel, weights, row_bytes, &mut transposed);
     let gemv = (0..m * rows).map(|at| transposed[at % rows * m + at / rows]).collect();
-    let mut gemm = vec![0.0; m * rows];
-    inputs.pack(level).gemm(level, kernel, (weights, row_bytes, columns), &OutputColumns::new(&mut gemm, rows), 0);
+    let packed = inputs.pack(level);
+    // SAFETY: the kernel writes the products of all rows.
+    let gemm = unsafe {
+        filled(m * rows, |out| {
+            packed.gemm(level, kernel, (weights, row_bytes, columns), &OutputColumns::new(out, rows), 0);
+        })
+    };
     [gemv, gemm]
 }
 
