@@ -15,6 +15,7 @@ const SCHEMA: &str = r#"{"type":"object","properties":{"url":{"type":"string","d
 const TEXT_BYTES_DEFAULT: usize = 32 << 10;
 const TEXT_BYTES_MAX: usize = 256 << 10;
 /// Bytes of a page that are read at most; the rest is not.
+#[cfg(target_arch = "wasm32")]
 const PAGE_BYTES_MAX: usize = 1 << 20;
 /// Redirects of one call.
 const REDIRECTS_MAX: usize = 5;
