@@ -36,6 +36,7 @@ pub use sections::models::{ModelConfig, PluginConfig, PluginLimitsConfig};
 pub use sections::network::Network;
 pub use sections::origin::WebOrigin;
 pub use sections::secret::Secret;
+pub(crate) use sections::secret::secret_value;
 pub use sections::server::{AuditConfig, ServerConfig, SessionsConfig, ToolsConfig};
 pub use sections::tenants::{KeyConfig, Scope, TenantConfig, TenantLimits};
 

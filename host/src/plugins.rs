@@ -147,12 +147,21 @@ pub fn configured(
         timeout: set.timeout.unwrap_or(spec.limits.timeout),
     };
     let (name, config_json) = (plugin.name.clone(), plugin.config_json.clone());
-    let grants = Grants::parse(&plugin.grants).map_err(CliError::usage)?;
+    let of_plugin = |reason| CliError::usage(format!("the grants of plugin \"{name}\": {reason}"));
+    let grants = with_secrets(&plugin.grants).map_err(of_plugin)?;
     let granted_to = plugin.digest.clone().map_or(GrantedTo::Any, GrantedTo::Digest);
     let on_fault = plugin.on_fault.unwrap_or(spec.on_fault);
     // The operator's word on faults also covers timeouts, whatever the manifest says about those.
     let on_timeout = plugin.on_timeout.or(plugin.on_fault).or(spec.on_timeout);
     Ok((PluginSpec { name, config_json, limits, grants, granted_to, on_fault, on_timeout, ..spec }, signer))
+}
+
+/// The grants with these texts, with the values of their secrets.
+///
+/// # Errors
+/// What is wrong with the first text that is no capability, or whose secret cannot be read.
+pub fn with_secrets(texts: &[String]) -> Result<Grants, String> {
+    Grants::parse(texts)?.resolved(&crate::config::secret_value)
 }
 
 /// SHA-256 of the component of `source`, in hex. `None` if it cannot be read.
@@ -232,7 +241,7 @@ pub fn resolve(options: &PluginOptions, with_ember: bool) -> Result<Vec<PluginSp
     for spec in &mut specs {
         spec.config_json = configs.remove(&spec.name);
         spec.limits = narrowed(spec.limits, options);
-        spec.grants = Grants::parse(&options.grants).map_err(|error| CliError::usage(format!("--grant: {error}")))?;
+        spec.grants = with_secrets(&options.grants).map_err(|error| CliError::usage(format!("--grant: {error}")))?;
     }
     if let Some(name) = configs.keys().next() {
         let names: Vec<&str> = specs.iter().map(|spec| spec.name.as_str()).collect();

@@ -5,6 +5,8 @@ pub(crate) mod config;
 pub(crate) mod http;
 pub(crate) mod keyvalue;
 pub(crate) mod logging;
+pub(crate) mod metrics;
+pub(crate) mod secrets;
 
 use std::time::Duration;
 
@@ -12,6 +14,7 @@ use wasmtime::component::Linker;
 
 use self::http::HttpService;
 use self::keyvalue::KeyValueService;
+use self::metrics::MetricsService;
 use crate::instance::guest::GuestData;
 
 /// What the host brings for capabilities. A capability whose service is missing answers that it is not available.
@@ -23,6 +26,8 @@ pub struct Services {
     pub http: HttpService,
     /// The time since the start of 1970 that plugins with the clock see, instead of the machine's.
     pub time: Option<Duration>,
+    /// Stores metrics.
+    pub metrics: MetricsService,
 }
 
 /// The interfaces that are added here, by package or by name.
@@ -33,6 +38,8 @@ pub(crate) const INTERFACES: &[&str] = &[
     "wasi:http/types",
     "wasi:http/outgoing-handler",
     "firebox:plugin/kv",
+    "firebox:plugin/metrics",
+    "firebox:plugin/secrets",
 ];
 
 /// Adds the interfaces to the imports of guests.
@@ -43,5 +50,7 @@ pub(crate) fn link(linker: &mut Linker<GuestData>) -> wasmtime::Result<()> {
     config::link(linker)?;
     http::link(linker)?;
     keyvalue::link(linker)?;
+    metrics::link(linker)?;
+    secrets::link(linker)?;
     logging::link(linker)
 }

@@ -27,6 +27,7 @@ use self::pool::SharedPermit;
 use self::progress::ProgressSender;
 use self::records::Records;
 use crate::background::{CallState, CpuBudget, TimedOut};
+use crate::capabilities::secrets::InstanceSecrets;
 use crate::error::SandboxError;
 use crate::plugin::grants::{Permissions, TenantGrants};
 use crate::plugin::{Blueprint, OnFault, PluginLimits};
@@ -52,6 +53,8 @@ pub(crate) struct Instance {
     blueprint: Arc<Blueprint>,
     limits: PluginLimits,
     records: Records,
+    /// What the plugin must not return.
+    secrets: Option<Arc<InstanceSecrets>>,
     state: AsyncMutex<InstanceState>,
     // Must come after `state`: the store must be dropped before its part of the pool is released.
     permit: SharedPermit,
@@ -93,16 +96,17 @@ impl Instance {
         let InstanceOptions { limits, budget, permit, records, tenant, request } = options;
         let state =
             AsyncMutex::new(InstanceState::Discarded { why: "was never started".to_owned(), is_skipped: false });
-        let mut this = Self { blueprint, limits, records, state, permit };
+        let mut this = Self { blueprint, limits, records, secrets: None, state, permit };
         let permissions = Permissions { plugin: Arc::clone(&this.blueprint.shared.grants), tenant };
         let identity = GuestIdentity { permissions, shared: Arc::clone(&this.blueprint.shared), request };
+        this.secrets = identity.secrets();
         let (usage, result) = this.first_call(budget, identity).await;
         let failure = match result {
             Ok(Ok(live)) => {
                 *this.state.get_mut() = InstanceState::Live(live);
                 return (this, Ok(()));
             }
-            Ok(Err(message)) => failed(&message).into(),
+            Ok(Err(message)) => this.failed(&message).into(),
             Err(failure) => failure,
         };
         *this.state.get_mut() = this.discarded(&failure);
@@ -190,7 +194,7 @@ impl Instance {
         });
         self.record(stage, usage);
         let failure = match result {
-            Ok((live, Ok(value))) => match self.excess_fault(stage, &value) {
+            Ok((live, Ok(value))) => match self.fault_of(stage, &value) {
                 None => {
                     *state = InstanceState::Live(live);
                     return Ok((value, usage));
@@ -199,7 +203,7 @@ impl Instance {
             },
             Ok((live, Err(message))) => {
                 *state = InstanceState::Live(live);
-                return Err(self.error(stage, failed(&message).into(), usage));
+                return Err(self.error(stage, self.failed(&message).into(), usage));
             }
             Err(failure) => failure,
         };
@@ -207,11 +211,28 @@ impl Instance {
         Err(self.error(stage, failure, usage))
     }
 
-    /// The fault, if `value` brings the plugin above the limit of bytes that it may return in this request.
-    fn excess_fault<T: GuestReturn>(&self, stage: Stage, value: &T) -> Option<FaultCause> {
+    /// The fault, if `value` brings the plugin above the limit of bytes that it may return in this request, or contains a secret.
+    fn fault_of<T: GuestReturn>(&self, stage: Stage, value: &T) -> Option<FaultCause> {
         let limit = value.limit(stage);
         let allowed = self.records.allows(self.name(), stage, value.bytes(), limit);
-        (!allowed).then_some(FaultCause::OutputTooLarge { limit_bytes: limit as u64 })
+        if !allowed {
+            return Some(FaultCause::OutputTooLarge { limit_bytes: limit as u64 });
+        }
+        let secrets = self.secrets.as_ref()?;
+        let mut found = None;
+        value.each_text(&mut |text| {
+            found = found.take().or_else(|| secrets.scanner.find(text).map(str::to_owned));
+        });
+        found.map(|name| FaultCause::Refused { message: format!("its answer contains the secret \"{name}\"") })
+    }
+
+    /// The fault for an error of the plugin itself, with its message shortened and without secrets.
+    fn failed(&self, message: &str) -> FaultCause {
+        let message = match &self.secrets {
+            Some(secrets) => secrets.scanner.redact(message),
+            None => message.into(),
+        };
+        FaultCause::Failed { message: cut(&message, limits::PLUGIN_ERROR_BYTES_MAX).to_owned() }
     }
 
     /// One metered call that owns everything it needs, so that it can move between threads. It returns the instance, unless the
@@ -314,11 +335,6 @@ impl Instance {
     fn record(&self, stage: Stage, usage: CallUsage) {
         self.records.record(self.name(), stage, usage);
     }
-}
-
-/// The fault for an error of the plugin itself, with its message shortened.
-fn failed(message: &str) -> FaultCause {
-    FaultCause::Failed { message: cut(message, limits::PLUGIN_ERROR_BYTES_MAX).to_owned() }
 }
 
 /// The reason for an instance whose call was cancelled.

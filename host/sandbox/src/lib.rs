@@ -27,6 +27,7 @@ pub use capabilities::http::{HttpService, Resolver};
 pub use capabilities::keyvalue::{
     BucketId, KeyValueAnswer, KeyValueError, KeyValueOperation, KeyValueService, KeyValueStore, StoredValue,
 };
+pub use capabilities::metrics::{MetricRefusal, MetricSample, MetricSeries, MetricsService, MetricsStore, PluginMeter};
 pub use chain::{OfferCheck, PluginChain, ToolRun};
 pub use compile::{
     CompilerCommand, ComponentCount, ComponentReport, ComponentSource, ReadError, compile_component, read_file,

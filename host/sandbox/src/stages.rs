@@ -109,6 +109,9 @@ pub(crate) trait GuestReturn {
     /// Bytes of the value that the guest chose.
     fn bytes(&self) -> usize;
 
+    /// Passes each text of the value to `see`.
+    fn each_text(&self, _see: &mut dyn FnMut(&[u8])) {}
+
     /// Maximum bytes that a plugin may return in one request at `stage`.
     fn limit(&self, stage: Stage) -> usize {
         return_limit(stage)
@@ -127,6 +130,10 @@ pub(crate) fn return_limit(stage: Stage) -> usize {
 impl GuestReturn for String {
     fn bytes(&self) -> usize {
         self.len()
+    }
+
+    fn each_text(&self, see: &mut dyn FnMut(&[u8])) {
+        see(self.as_bytes());
     }
 }
 

@@ -5,6 +5,7 @@ mod files;
 mod http;
 mod keyvalue;
 mod memory_store;
+mod metrics;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

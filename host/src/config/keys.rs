@@ -136,7 +136,7 @@ const ROWS: &[KeyRow] = &[
         "plugin.grants",
         "",
         "",
-        "Capabilities for a plugin that asks for them, such as `clock`, `keyvalue:notes`, `files:docs=PATH` or `http:GET https://example.org`.",
+        "Capabilities for a plugin that asks for them, such as `clock`, `keyvalue:notes`, `files:docs=PATH`, `http:GET https://example.org` or `secret:key=env:KEY for https://example.org`.",
     ),
     (
         "plugin.digest",

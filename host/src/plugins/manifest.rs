@@ -123,7 +123,13 @@ impl Manifest {
     /// `Error::Plugin` for an unknown stage, a limit of 0, or capabilities that are not written as such.
     pub(super) fn spec(&self, source: ComponentSource) -> Result<PluginSpec, CliError> {
         let (limits, stages) = (self.limits()?, self.stages()?);
-        let (on_fault, on_timeout) = (self.on_fault.into(), self.on_timeout.map(OnFault::from));
+        let (on_fault, on_timeout) = match &stages {
+            Some(stages) if stages.iter().all(|stage| *stage == Stage::Tool) => {
+                (self.on_fault.into(), self.on_timeout.map(OnFault::from))
+            }
+            // A plugin of another stage may guard what passes through it. Only its operator lets requests go on without it.
+            _ => (OnFault::Fail, None),
+        };
         let asks = capabilities::asks(self.capabilities.as_ref()).map_err(|reason| broken(&self.id, &reason))?;
         Ok(PluginSpec { limits, asks, stages, on_fault, on_timeout, ..PluginSpec::new(&self.id, source) })
     }
@@ -197,9 +203,14 @@ mod tests {
             let spec = parse(&format!("id = \"p\"\nversion = \"1\"\n{text}")).expect("a manifest");
             (spec.on_fault, spec.on_timeout)
         };
-        assert_eq!(effects(""), (OnFault::Fail, None));
-        assert_eq!(effects("on_fault = \"skip\""), (OnFault::Skip, None));
-        assert_eq!(effects("on_timeout = \"skip\""), (OnFault::Fail, Some(OnFault::Skip)));
+        let tool = "stages = [\"tool\"]\n";
+        assert_eq!(effects(tool), (OnFault::Fail, None));
+        assert_eq!(effects(&format!("{tool}on_fault = \"skip\"")), (OnFault::Skip, None));
+        assert_eq!(effects(&format!("{tool}on_timeout = \"skip\"")), (OnFault::Fail, Some(OnFault::Skip)));
+        for stages in ["", "stages = [\"tool-call\"]\n", "stages = [\"tool\", \"text\"]\n", "stages = [\"prompt\"]\n"] {
+            let both = format!("{stages}on_fault = \"skip\"\non_timeout = \"skip\"");
+            assert_eq!(effects(&both), (OnFault::Fail, None), "a guard does not let itself be skipped: {stages}");
+        }
     }
 
     #[test]

@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use firebox_contract::{Error, limits};
 use firebox_sandbox::{
-    DeniedBy, HttpService, KeyValueService, Notice, Plugin, PluginChain, PluginSpec, Sandbox, SandboxOptions, Services,
+    DeniedBy, HttpService, KeyValueService, MetricsService, Notice, Plugin, PluginChain, PluginSpec, Sandbox,
+    SandboxOptions, Services,
 };
 
 use super::compiler;
@@ -27,7 +28,7 @@ pub async fn load_chain(specs: Vec<PluginSpec>, notice: Notice, notes: &mut Vec<
     }
     let default = KeyValueConfig::default();
     let path = data_dir().map_or(default.path, |folder| folder.join(BUCKETS_FILE));
-    let services = services(&KeyValueConfig { path, ..default });
+    let services = services(&KeyValueConfig { path, ..default }, MetricsService::default());
     load_chain_with(specs, services, notice, notes).await
 }
 
@@ -65,19 +66,25 @@ pub(crate) fn denied_note(plugin: &Plugin) -> Option<String> {
     })
 }
 
-/// The sandbox of a server.
+/// The sandbox of a server, whose plugins have their metrics in `metrics`.
 ///
 /// # Errors
 /// As [`sandbox`].
-pub fn of_server(config: &Config, notice: Notice, notes: &mut Vec<String>) -> Result<Sandbox, Error> {
-    sandbox(config.server.plugin_memory_total, services(&config.keyvalue), notice, notes)
+pub fn of_server(
+    config: &Config,
+    metrics: MetricsService,
+    notice: Notice,
+    notes: &mut Vec<String>,
+) -> Result<Sandbox, Error> {
+    sandbox(config.server.plugin_memory_total, services(&config.keyvalue, metrics), notice, notes)
 }
 
 /// The services of plugins, with buckets where `config` says.
 #[must_use]
-pub fn services(config: &KeyValueConfig) -> Services {
+pub fn services(config: &KeyValueConfig, metrics: MetricsService) -> Services {
     let buckets = SqliteBuckets::new(config.path.clone(), config.file_bytes_max);
-    Services { keyvalue: KeyValueService::new(Arc::new(buckets)), http: HttpService::system(), time: None }
+    let http = HttpService::system();
+    Services { keyvalue: KeyValueService::new(Arc::new(buckets)), http, metrics, time: None }
 }
 
 /// A sandbox whose plugins share `bytes` of memory, at most half of what this process may use. `notice` receives a line

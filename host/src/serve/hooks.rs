@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use firebox_contract::{
     BoxFuture, Caller, Error, HookSource, Hooks, RequestInfo, Stage, TenantId, ToolDefinition, ToolPolicy, limits,
 };
-use firebox_sandbox::{CpuBudget, Grants, Plugin, PluginChain, PluginLimits, Sandbox, TenantGrants};
+use firebox_sandbox::{CpuBudget, Plugin, PluginChain, PluginLimits, Sandbox, TenantGrants};
 
 use crate::config::{Config, PluginConfig, PluginLimitsConfig, TenantConfig};
 use crate::error::CliError;
@@ -271,13 +271,13 @@ fn chain_of(tenant: &TenantConfig, budget: Arc<CpuBudget>) -> Result<TenantChain
 /// What a tenant grants to each plugin.
 ///
 /// # Errors
-/// `Error::Usage` for a text that is not a capability.
+/// `Error::Usage` for a text that is not a capability, or whose secret cannot be read.
 fn grants_of(tenant: &TenantConfig) -> Result<TenantGrants, Error> {
     let id = TenantId::new(&tenant.name);
     let Some(grants) = &tenant.grants else { return Ok(TenantGrants::of_operator(id)) };
     let parsed = grants.iter().map(|(plugin, texts)| {
         let invalid = |reason| Error::Usage(format!("the grants of tenant \"{id}\" to \"{plugin}\": {reason}"));
-        Ok((plugin.clone(), Grants::parse(texts).map_err(invalid)?))
+        Ok((plugin.clone(), plugins::with_secrets(texts).map_err(invalid)?))
     });
     Ok(TenantGrants::new(id.clone(), parsed.collect::<Result<_, Error>>()?))
 }

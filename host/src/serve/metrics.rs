@@ -3,6 +3,7 @@
 //! Values of labels that a client can choose are bounded. Models and plugins come from the configuration. The first
 //! `limits::METRICS_TENANTS_MAX` tenants and tools have labels; the rest share the label "other".
 
+mod plugins;
 mod scrape;
 
 use std::collections::HashSet;
@@ -18,6 +19,7 @@ use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Registry, Unit};
 
 use super::connections::counters::ConnectionCounters;
+pub use plugins::PluginMetrics;
 pub(crate) use scrape::is_up;
 pub use scrape::{McpStates, ScrapeCollector};
 
@@ -95,9 +97,9 @@ pub struct Metrics {
 }
 
 impl Metrics {
-    /// Counters at zero, and the values that `collector` reads at each scrape.
+    /// Counters at zero, and the values that `collector` and `plugins` have at each scrape.
     #[must_use]
-    pub fn new(collector: ScrapeCollector, connections: ConnectionCounters) -> Self {
+    pub fn new(collector: ScrapeCollector, plugins: PluginMetrics, connections: ConnectionCounters) -> Self {
         let mut metrics = Self {
             registry: Registry::with_prefix("firebox"),
             requests: Family::default(),
@@ -119,6 +121,7 @@ impl Metrics {
         };
         metrics.register();
         metrics.registry.register_collector(Box::new(collector));
+        metrics.registry.register_collector(Box::new(plugins));
         metrics
     }
 
@@ -236,7 +239,7 @@ mod tests {
 
     #[test]
     fn metric_names_have_units_and_tenants_beyond_the_maximum_are_other() {
-        let metrics = Metrics::new(ScrapeCollector::default(), ConnectionCounters::default());
+        let metrics = Metrics::new(ScrapeCollector::default(), PluginMetrics::default(), ConnectionCounters::default());
         for number in 0..limits::METRICS_TENANTS_MAX + 5 {
             let tenant = TenantId::new(&format!("t{number}"));
             metrics.ended("m", &tenant, "stop", Duration::from_millis(5), Some(Duration::from_millis(1)));

@@ -10,6 +10,8 @@ wit_bindgen::generate!({
             import wasi:config/store@0.2.0-rc.1;
             import wasi:config/runtime@0.2.0-draft;
             import wasi:config/store@0.2.0-draft;
+            import firebox:plugin/metrics@0.1.0;
+            import firebox:plugin/secrets@0.1.0;
             import wasi:logging/logging;
             import wasi:logging/logging@0.1.0-draft;
         }

@@ -1,17 +1,24 @@
 //! Sends an HTTP request.
 
 use firebox_sdk::Arguments;
+
+use crate::bindings::firebox::plugin::secrets;
 use wasip2::http::outgoing_handler;
 use wasip2::http::types::{Fields, IncomingBody, Method, OutgoingBody, OutgoingRequest, RequestOptions, Scheme};
 use wasip2::io::streams::StreamError;
 
 /// Sends the request, and returns its status, the header `location` and the body.
 pub(crate) fn run(given: &Arguments) -> Result<String, String> {
-    let url = given.text("url")?;
+    let secret = match given.text("secret") {
+        Ok(name) => placeholder(&name)?,
+        Err(_) => String::new(),
+    };
+    let with_secret = |text: String| text.replace("{secret}", &secret);
+    let url = with_secret(given.text("url")?);
     let (scheme, rest) = url.split_once("://").ok_or("no scheme")?;
     let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
     let headers = Fields::new();
-    if let Ok(header) = given.text("header") {
+    if let Ok(header) = given.text("header").map(with_secret) {
         let (name, value) = header.split_once(": ").ok_or("no header")?;
         headers.append(name, value.as_bytes()).map_err(|error| format!("{error:?}"))?;
     }
@@ -33,13 +40,18 @@ pub(crate) fn run(given: &Arguments) -> Result<String, String> {
     let body = request.body().map_err(|()| "no body")?;
     let future = outgoing_handler::handle(request, Some(options(given)?)).map_err(|error| format!("{error:?}"))?;
     let times = given.number_text("times").ok().and_then(|times| times.parse().ok()).unwrap_or(1);
-    send(&body, &given.text("body").unwrap_or_default().repeat(times))?;
+    send(&body, &with_secret(given.text("body").unwrap_or_default()).repeat(times))?;
     OutgoingBody::finish(body, None).map_err(|error| format!("{error:?}"))?;
     future.subscribe().block();
     let response = future.get().ok_or("not ready")?.map_err(|()| "taken")?.map_err(|error| format!("{error:?}"))?;
     let location = response.headers().get("location").into_iter().next().unwrap_or_default();
     let body = read(&response.consume().map_err(|()| "consumed")?)?;
     Ok(format!("{} {}{body}", response.status(), String::from_utf8_lossy(&location)))
+}
+
+/// The placeholder of a secret.
+pub(crate) fn placeholder(name: &str) -> Result<String, String> {
+    secrets::placeholder(name).map_err(|error| format!("{error:?}"))
 }
 
 /// Sends `count` requests without waiting for their answers, and returns how many were begun and the first error.

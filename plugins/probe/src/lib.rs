@@ -10,6 +10,7 @@ use firebox_sdk::{Arguments, Definition, Outcome, Plugin, Tool};
 use wasip2::clocks::{monotonic_clock, wall_clock};
 use wasip2::random::random;
 
+use self::bindings::firebox::plugin::metrics;
 use self::bindings::wasi::config0_2_0_draft::{runtime, store as draft_store};
 use self::bindings::wasi::config0_2_0_rc_1::store as config;
 use self::bindings::wasi::logging::logging;
@@ -46,6 +47,10 @@ fn run(given: &Arguments) -> Result<String, String> {
         "read" => files::read(&given.text("path")?),
         "write" => files::write(&given.text("path")?),
         "http" => http::run(given),
+        "metric" => metric(given),
+        "echo" => given.text("text"),
+        "fail" => Err(given.text("text")?),
+        "secret" => http::placeholder(&given.text("name")?),
         "flood" => http::flood(given),
         "store" => store::run(given),
         other => Err(format!("the probe cannot do \"{other}\"")),
@@ -66,6 +71,20 @@ fn configuration(key: &str) -> Result<String, String> {
         draft_store::get_all().map(|all| all.len()).unwrap_or_default(),
     ];
     Ok(format!("{} {all:?}", values.join(" ")))
+}
+
+/// Records one value; `kind` is the function, `label` the value of a label.
+fn metric(given: &Arguments) -> Result<String, String> {
+    let (name, value) = (given.text("name")?, given.number_text("value")?);
+    let labels: Vec<(String, String)> =
+        given.text("label").map(|value| ("kind".to_owned(), value)).into_iter().collect();
+    let number = value.parse::<f64>().map_err(|_| "not a number".to_owned())?;
+    let recorded = match given.text("kind")?.as_str() {
+        "count" => metrics::count(&name, number as u64, &labels),
+        "set" => metrics::set(&name, number, &labels),
+        _ => metrics::observe(&name, number, &labels),
+    };
+    recorded.map(|()| "recorded".to_owned()).map_err(|error| format!("{error:?}"))
 }
 
 fn log(text: &str) -> String {

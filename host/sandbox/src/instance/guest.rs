@@ -12,6 +12,8 @@ use wasmtime_wasi::{WasiCtxView, WasiView};
 use self::bindings::firebox::plugin::log::{Host, Level, add_to_linker};
 use crate::background::CallState;
 use crate::capabilities::http::HttpState;
+use crate::capabilities::metrics::PluginMeter;
+use crate::capabilities::secrets::InstanceSecrets;
 use crate::instance::identity::GuestIdentity;
 use crate::instance::limiter::Limiter;
 use crate::instance::log::PluginLog;
@@ -44,6 +46,10 @@ pub(crate) struct GuestData {
     pub(crate) http: Option<Box<HttpState>>,
     /// The bytes of the tokens of the last session of the token stage.
     pub(crate) vocabulary: Option<Arc<TokenTexts>>,
+    /// Where its metrics go, once it has some.
+    pub(crate) meter: Option<Arc<dyn PluginMeter>>,
+    /// The secrets that the guest may use; `None` if there are none.
+    pub(crate) secrets: Option<Arc<InstanceSecrets>>,
     /// The denied capabilities that the log names already.
     denied: Vec<String>,
     wasi: Option<Box<Wasi>>,
@@ -52,6 +58,10 @@ pub(crate) struct GuestData {
 impl GuestData {
     /// The data of an instance with these limits, log and identity.
     pub(crate) fn new(limiter: Limiter, log: PluginLog, call_state: Arc<CallState>, identity: GuestIdentity) -> Self {
+        let secrets = identity.secrets();
+        if let Some(secrets) = &secrets {
+            log.hide(Arc::clone(secrets));
+        }
         Self {
             limiter,
             log,
@@ -61,6 +71,8 @@ impl GuestData {
             identity,
             http: None,
             vocabulary: None,
+            meter: None,
+            secrets,
             denied: Vec::new(),
             wasi: None,
         }
@@ -156,6 +168,8 @@ mod tests {
             "wasi:keyvalue/store@0.2.0-draft2",
             "wasi:logging/logging",
             "firebox:plugin/kv@0.1.0",
+            "firebox:plugin/secrets@0.1.0",
+            "firebox:plugin/metrics@0.1.0",
             "wasi:http/outgoing-handler@0.2.12",
             "wasi:http/types@0.2.0",
         ] {

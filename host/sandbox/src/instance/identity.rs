@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use sha2::{Digest, Sha256};
 
+use crate::capabilities::secrets::InstanceSecrets;
 use crate::plugin::PluginShared;
 use crate::plugin::grants::Permissions;
 
@@ -20,6 +21,12 @@ impl GuestIdentity {
     /// The plugin's name.
     pub(crate) fn plugin(&self) -> &str {
         &self.permissions.plugin.name
+    }
+
+    /// The secrets that the guest may use; `None` if there are none.
+    pub(crate) fn secrets(&self) -> Option<Arc<InstanceSecrets>> {
+        let secrets = self.permissions.secrets();
+        (!secrets.is_empty()).then(|| Arc::new(InstanceSecrets::new(secrets, self.seed("secrets"))))
     }
 
     /// A seed for random numbers: the same for every instance of the plugin in one request.

@@ -1,9 +1,12 @@
 //! The lines that a plugin logged and the host has not read yet, bounded in lines and bytes.
 
+use std::borrow::Cow;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use firebox_contract::LogLine;
 use firebox_contract::limits;
+
+use crate::capabilities::secrets::InstanceSecrets;
 
 /// The log of one instance. Clones share it: the guest has one and the host has one. So the host can read it after the guest
 /// is gone.
@@ -20,6 +23,8 @@ struct LogBuffer {
     /// Whether the byte limit was reached. The last line of the log says so.
     is_full: bool,
     last_error: Option<String>,
+    /// What no line shows.
+    hidden: Option<Arc<InstanceSecrets>>,
 }
 
 impl PluginLog {
@@ -31,8 +36,13 @@ impl PluginLog {
     /// Stores one line, cut at `limits::PLUGIN_LOG_LINE_BYTES_MAX`. Beyond `limits::PLUGIN_LOG_LINES_MAX` unread lines it only
     /// counts the line. Beyond `limits::PLUGIN_LOG_BYTES_MAX` bytes in total it drops the line.
     pub(crate) fn write(&self, level: &'static str, message: &str) {
-        let message = cut(message, limits::PLUGIN_LOG_LINE_BYTES_MAX);
         let mut buffer = self.buffer();
+        let hidden = buffer.hidden.clone();
+        let message = match &hidden {
+            Some(secrets) => secrets.scanner.redact(message),
+            None => Cow::Borrowed(message),
+        };
+        let message = cut(&message, limits::PLUGIN_LOG_LINE_BYTES_MAX);
         if level == "error" {
             buffer.last_error = Some(message.to_owned());
         }
@@ -48,6 +58,11 @@ impl PluginLog {
                 format!("the plugin has logged {limit} bytes, the limit of a request; further lines are dropped"),
             ));
         }
+    }
+
+    /// Hides `secrets` in all later lines.
+    pub(crate) fn hide(&self, secrets: Arc<InstanceSecrets>) {
+        self.buffer().hidden = Some(secrets);
     }
 
     /// Forgets the last error, at the start of a call.

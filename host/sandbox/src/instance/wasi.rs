@@ -4,6 +4,7 @@
 //! derived from the request and the plugin's name. With a grant they get the machine's own.
 
 mod clock;
+mod files;
 
 use std::pin::Pin;
 use std::time::Duration;
@@ -96,7 +97,8 @@ impl Wasi {
 /// Wasmtime's error, if a name is defined twice.
 pub(crate) fn link(linker: &mut Linker<GuestData>) -> wasmtime::Result<()> {
     wasmtime_wasi::p2::add_to_linker_async(linker)?;
-    clock::link(linker)
+    clock::link(linker)?;
+    files::link(linker)
 }
 
 /// An output stream whose lines become lines of the log.

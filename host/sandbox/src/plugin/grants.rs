@@ -4,6 +4,7 @@
 pub(crate) mod capability;
 pub(crate) mod explain;
 pub(crate) mod http_rule;
+pub(crate) mod secret;
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -15,6 +16,8 @@ use firebox_contract::{TenantId, limits};
 use self::capability::{Capability, Coverage, Grant, Use};
 use self::http_rule::HttpTarget;
 use self::http_rule::address::is_private;
+use self::secret::SecretGrant;
+use crate::capabilities::secrets::BoundSecret;
 use crate::error::SandboxError;
 
 /// A list of capabilities. The default is the log, which every plugin may have.
@@ -69,6 +72,20 @@ impl Grants {
         Self { list: self.list.into_iter().map(|grant| grant.relative_to(base)).collect(), ..self }
     }
 
+    /// Reads the values of secrets with `read`, which gets references such as `env:KEY`.
+    ///
+    /// # Errors
+    /// What is wrong with the first reference or value that cannot be used.
+    pub fn resolved(self, read: &dyn Fn(&str) -> Result<String, String>) -> Result<Self, String> {
+        let list = self.list.into_iter().map(|grant| grant.resolved(read)).collect::<Result<_, _>>()?;
+        Ok(Self { list, ..self })
+    }
+
+    /// The part of the grants that is about the secret `name`.
+    fn secret(&self, name: &str) -> Option<&SecretGrant> {
+        self.list.iter().filter_map(Grant::secret).find(|secret| secret.name == name)
+    }
+
     /// Whether every use of `capability` is included.
     #[must_use]
     pub fn has(&self, capability: Capability) -> bool {
@@ -104,7 +121,7 @@ impl Grants {
         if asked.everything {
             return Err(wrong("\"*\" is no capability; list what the plugin needs".to_owned()));
         }
-        if let Some(grant) = asked.list.iter().find(|grant| grant.is_wide() || grant.folder().is_some()) {
+        if let Some(grant) = asked.list.iter().find(|grant| grant.is_wide() || grant.has_source()) {
             return Err(wrong(format!("\"{grant}\" must name what the plugin needs")));
         }
         Ok(asked.with(&Self::default()))
@@ -210,6 +227,18 @@ impl Permissions {
         !is_private(address) || self.plugin.operator.list.iter().any(|grant| grant.permits_private(target, address))
     }
 
+    /// The secrets that the guest may use. The operator says where they may go; a value is the tenant's own, or the operator's.
+    pub(crate) fn secrets(&self) -> Vec<BoundSecret> {
+        let operator = self.plugin.operator.list.iter().filter_map(Grant::secret);
+        let bound = operator.filter_map(|secret| {
+            self.allow(&Use::Named(Capability::Secret, &secret.name)).then_some(())?;
+            let own = self.tenant.plugins.get(&self.plugin.name).and_then(|grants| grants.secret(&secret.name));
+            let value = own.and_then(|own| own.value.as_ref()).or(secret.value.as_ref())?.clone();
+            Some(BoundSecret { name: secret.name.clone(), value, destination: secret.destination.clone()? })
+        });
+        bound.collect()
+    }
+
     /// The folders that the guest may read: the name in the guest, and the path.
     pub(crate) fn folders(&self) -> impl Iterator<Item = (&str, &Path)> {
         let folders = self.plugin.operator.list.iter().filter_map(Grant::folder);
@@ -220,6 +249,7 @@ impl Permissions {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::capabilities::secrets::SecretValue;
 
     fn grants(texts: &[&str]) -> Grants {
         Grants::parse(texts).unwrap_or_else(|error| panic!("{error}"))
@@ -292,6 +322,44 @@ mod tests {
             assert!(!permissions(rule, operator, rule).allow_address(&local, address), "{operator:?}");
         }
         assert!(permissions(rule, &["http:*"], rule).allow_address(&local, "8.8.8.8".parse().expect("an address")));
+    }
+
+    #[test]
+    fn a_secret_has_the_value_of_its_tenant_and_the_destination_of_its_operator() {
+        let read = |reference: &str| Ok(format!("value of {reference}"));
+        let with = |operator: &[&str], tenant: &[&str]| {
+            let permissions = permissions(&["secret:key"], operator, tenant);
+            let operator = permissions.plugin.operator.clone().resolved(&read).expect("read");
+            let own = permissions.tenant.plugins["p"].clone().resolved(&read).expect("read");
+            let plugins = BTreeMap::from([("p".to_owned(), own)]);
+            let plugin = PluginGrants { operator, ..(*permissions.plugin).clone() };
+            let tenant = TenantGrants { plugins, ..(*permissions.tenant).clone() };
+            let secrets = Permissions { plugin: Arc::new(plugin), tenant: Arc::new(tenant) }.secrets();
+            secrets.first().map(|secret| (secret.value.clone(), secret.destination.to_string()))
+        };
+        let value = |text: &str| SecretValue::new(text).expect("a value");
+        let to = "* https://a.org/".to_owned();
+        let full: &[&str] = &["secret:key=env:A for https://a.org/"];
+        assert_eq!(with(full, &["*"]), Some((value("value of env:A"), to.clone())));
+        assert_eq!(with(full, &["secret:key"]), Some((value("value of env:A"), to.clone())));
+        assert_eq!(with(full, &["secret:key=env:T"]), Some((value("value of env:T"), to.clone())));
+        assert_eq!(
+            with(&["secret:key for https://a.org/"], &["secret:key=env:T"]),
+            Some((value("value of env:T"), to))
+        );
+        for (operator, tenant) in [
+            (full, &[][..]),
+            (full, &["secret:other"]),
+            (&["secret:key for https://a.org/"], &["*"]),
+            (&["secret:key=env:A"], &["*"]),
+            (&["*"], &["secret:key=env:T for https://evil.test/"]),
+            (&[], &["*"]),
+        ] {
+            assert_eq!(with(operator, tenant), None, "{operator:?} {tenant:?}");
+        }
+        for asked in ["secret:key=env:A", "secret:key for https://a.org", "secret:*"] {
+            assert!(Grants::asked("p", &[asked.to_owned()]).is_err(), "{asked}");
+        }
     }
 
     #[test]

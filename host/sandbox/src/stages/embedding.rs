@@ -39,6 +39,14 @@ impl GuestReturn for GuestEmbeddingVerdict {
             Self::Refuse(text) => text.len(),
         }
     }
+
+    fn each_text(&self, see: &mut dyn FnMut(&[u8])) {
+        match self {
+            Self::Unchanged => {}
+            Self::Replace(texts) => texts.iter().for_each(|text| see(text.as_bytes())),
+            Self::Refuse(text) => see(text.as_bytes()),
+        }
+    }
 }
 
 impl GuestReturn for Option<GuestVectors> {

@@ -54,10 +54,24 @@ impl GuestReturn for GuestPromptVerdict {
         }
     }
 
+    fn each_text(&self, see: &mut dyn FnMut(&[u8])) {
+        match self {
+            Self::Unchanged => {}
+            Self::Replace(messages) => messages.iter().for_each(|message| each_text(message, see)),
+            Self::Adjust(messages, _) => messages.iter().flatten().for_each(|message| each_text(message, see)),
+            Self::Refuse(text) | Self::Respond(text) => see(text.as_bytes()),
+        }
+    }
+
     fn limit(&self, stage: Stage) -> usize {
         // An answer of the plugin has the limit of the text stage, as an answer of the model does.
         return_limit(if matches!(self, Self::Respond(_)) { Stage::Text } else { stage })
     }
+}
+
+fn each_text(message: &Message, see: &mut dyn FnMut(&[u8])) {
+    see(message.content.as_bytes());
+    message.tool_calls.iter().for_each(|call| see(call.arguments_json.as_bytes()));
 }
 
 /// Bytes of a message: its text, and the memory of its parts.

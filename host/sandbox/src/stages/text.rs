@@ -30,6 +30,12 @@ impl GuestReturn for GuestTextVerdict {
             Self::Emit(text) | Self::Stop(text) => text.len(),
         }
     }
+
+    fn each_text(&self, see: &mut dyn FnMut(&[u8])) {
+        if let Self::Emit(text) | Self::Stop(text) = self {
+            see(text.as_bytes());
+        }
+    }
 }
 
 /// The functions of the interface `text`, in any version.

@@ -30,6 +30,18 @@ impl GuestReturn for GuestToolOutcome {
         };
         self.content.iter().map(|content| size_of_val(content) + bytes(content)).sum()
     }
+
+    fn each_text(&self, see: &mut dyn FnMut(&[u8])) {
+        for content in &self.content {
+            match content {
+                ToolContent::Text(text) | ToolContent::Json(text) => see(text.as_bytes()),
+                ToolContent::Media { mime, data } => {
+                    see(mime.as_bytes());
+                    see(data);
+                }
+            }
+        }
+    }
 }
 
 impl GuestReturn for Vec<ToolDefinition> {

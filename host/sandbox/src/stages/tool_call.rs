@@ -49,6 +49,12 @@ impl GuestReturn for GuestCallVerdict {
             Self::Rewrite(text) | Self::Refuse(text) => text.len(),
         }
     }
+
+    fn each_text(&self, see: &mut dyn FnMut(&[u8])) {
+        if let Self::Rewrite(text) | Self::Refuse(text) = self {
+            see(text.as_bytes());
+        }
+    }
 }
 
 impl GuestReturn for GuestOutcomeVerdict {
@@ -56,6 +62,12 @@ impl GuestReturn for GuestOutcomeVerdict {
         match self {
             Self::Unchanged => 0,
             Self::Rewrite(SeenOutcome { content: text, .. }) | Self::Refuse(text) => text.len(),
+        }
+    }
+
+    fn each_text(&self, see: &mut dyn FnMut(&[u8])) {
+        if let Self::Rewrite(SeenOutcome { content: text, .. }) | Self::Refuse(text) = self {
+            see(text.as_bytes());
         }
     }
 }

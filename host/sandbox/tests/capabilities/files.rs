@@ -94,3 +94,20 @@ async fn nothing_in_a_folder_can_be_changed() {
     assert_eq!(fs::read_to_string(above.path().join("docs").join("a.txt")).expect("there"), "inside");
     assert_eq!(fs::read_dir(above.path().join("docs")).expect("there").count(), 2);
 }
+
+/// A named pipe without a writer would keep a thread waiting for ever.
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn a_pipe_in_a_folder_is_not_opened() {
+    let above = folder();
+    let pipe = above.path().join("docs").join("pipe");
+    let made = std::process::Command::new("mkfifo").arg(&pipe).status().expect("mkfifo");
+    assert!(made.success());
+    std::os::unix::fs::symlink("pipe", above.path().join("docs").join("link")).expect("linked");
+    let three = Three { manifest: &["files:docs"], operator: &[&grant(above.path())], tenant: &["*"] };
+    let chain = probe(&sandbox(), "probe", "acme", three).await;
+    for path in ["pipe", "link", "sub/../pipe"] {
+        assert_eq!(answer(&chain, &read(path)).await, "error: ErrorCode::NotPermitted", "{path}");
+    }
+    assert_eq!(answer(&chain, &read("a.txt")).await, "inside");
+}

@@ -1,6 +1,7 @@
 //! Outgoing HTTP of guests: rules, addresses, and servers and guests that misbehave.
 
 mod fetch;
+mod secrets;
 mod server;
 
 use std::collections::BTreeMap;

@@ -228,16 +228,19 @@ impl PluginConfig {
 /// The effects of a fault by name.
 const EFFECTS: &[(&str, OnFault)] = &[("fail", OnFault::Fail), ("skip", OnFault::Skip)];
 
-/// The grants, with folders relative to the folder of the file.
+/// The grants, with paths relative to the folder of the file.
 fn grants(section: &mut Section<'_>, folder: &Path) -> Vec<String> {
     let mut grants = section.texts("grants").unwrap_or_default();
     if let Err(reason) = Grants::parse(&grants) {
         section.error(section.at("grants"), format!("\"grants\": {reason}"));
         return Vec::new();
     }
-    for grant in grants.iter_mut().filter(|grant| grant.starts_with("files:")) {
-        if let Some((name, path)) = grant.split_once('=') {
-            *grant = format!("{name}={}", folder.join(path).display());
+    for grant in &mut grants {
+        // The path of a folder, or of the file of a secret.
+        let marker = if grant.starts_with("files:") { "=" } else { "=file:" };
+        let is_path = grant.starts_with("files:") || grant.starts_with("secret:");
+        if let Some((name, path)) = grant.split_once(marker).filter(|_| is_path) {
+            *grant = format!("{name}{marker}{}", folder.join(path).display());
         }
     }
     grants

@@ -56,6 +56,18 @@ impl Secret {
     }
 }
 
+/// The value of `env:NAME` or `file:PATH`, in the environment and the current folder of this process.
+///
+/// # Errors
+/// A message with a remedy, if the text is no reference, or the variable or the file cannot be read.
+pub(crate) fn secret_value(reference: &str) -> Result<String, String> {
+    let env = |name: &str| std::env::var(name).ok();
+    match Secret::resolve(reference, Path::new(""), &env) {
+        Some(secret) => secret.map(|secret| secret.expose().to_owned()),
+        None => Err("write env:VARIABLE or file:PATH".to_owned()),
+    }
+}
+
 fn read_file(path: &str, folder: &Path) -> Result<String, String> {
     let full = folder.join(path);
     let about = std::fs::metadata(&full)

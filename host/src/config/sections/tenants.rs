@@ -222,6 +222,12 @@ fn grants(section: &mut Section<'_>) -> BTreeMap<String, Vec<String>> {
                     format!("\"{plugin}\": a tenant grants files:NAME; only [[plugin]] names the path"),
                 );
             }
+            Ok(texts) if texts.iter().any(|text| text.starts_with("secret:") && text.contains(" for ")) => {
+                section.error(
+                    &node.at,
+                    format!("\"{plugin}\": a tenant grants secret:NAME or secret:NAME=env:VARIABLE; only [[plugin]] names the host"),
+                );
+            }
             Ok(texts) => {
                 grants.insert(plugin.clone(), texts);
             }

@@ -12,7 +12,9 @@ macro_rules! wit {
 pub(super) const FILES: &[(&str, &str)] = wit!(
     "embedding.wit",
     "kv.wit",
+    "metrics.wit",
     "prompt.wit",
+    "secrets.wit",
     "text.wit",
     "token.wit",
     "tool-call.wit",

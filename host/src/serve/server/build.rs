@@ -23,7 +23,7 @@ use crate::serve::connections::origin::OriginPolicy;
 use crate::serve::connections::request_bytes::RequestByteBudget;
 use crate::serve::hooks::TenantHooks;
 use crate::serve::mcp::{McpServers, McpTools};
-use crate::serve::metrics::{McpStates, Metrics, ScrapeCollector};
+use crate::serve::metrics::{McpStates, Metrics, PluginMetrics, ScrapeCollector};
 use crate::serve::models::{ModelServices, ServedModels};
 use crate::serve::{App, LOCAL_TENANT, Settings};
 use crate::sessions::{SessionLimits, SessionStore};
@@ -68,9 +68,9 @@ pub(super) async fn build(
     let audit = config.audit.path.as_ref().map(open_log).transpose()?;
     let tenancy = Tenancy::new(config, audit.clone())?;
     let notices = Arc::clone(status);
-    let mut notes = Vec::new();
+    let (plugin_metrics, mut notes) = (PluginMetrics::default(), Vec::new());
     let notice = Notice::new(move |line| notices(line));
-    let sandbox = sandbox::of_server(config, notice, &mut notes)?;
+    let sandbox = sandbox::of_server(config, plugin_metrics.service(), notice, &mut notes)?;
     let hooks = TenantHooks::load(sandbox, config, &mut notes).await?;
     notes.iter().for_each(|note| status(note));
     let sessions = open_sessions(config).await?;
@@ -112,7 +112,7 @@ pub(super) async fn build(
         store_permits: StorePermits::default(),
         approvals,
         open_requests: OpenRequests::new(config.server.connections_max, connections.clone()),
-        metrics: Metrics::new(collector, connections),
+        metrics: Metrics::new(collector, plugin_metrics, connections),
         drain,
         origin_policy: OriginPolicy::new(&config.server),
         mcp_servers,

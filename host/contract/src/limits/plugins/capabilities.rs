@@ -92,3 +92,21 @@ pub const HTTP_FIRST_BYTE_TIMEOUT: Duration = Duration::from_secs(60);
 pub const HTTP_BETWEEN_BYTES_TIMEOUT: Duration = Duration::from_secs(30);
 /// Time of an HTTP request, from its start to the end of its response.
 pub const HTTP_TOTAL_TIMEOUT: Duration = Duration::from_secs(120);
+
+// ---- Secrets of plugins ---------------------------------------------------------------------------------------
+
+/// Bytes of the shortest secret of a plugin. A shorter one would be found in harmless texts.
+pub const PLUGIN_SECRET_BYTES_MIN: usize = 8;
+/// Bytes of the longest secret of a plugin.
+pub const PLUGIN_SECRET_BYTES_MAX: usize = 4 * KIB;
+
+// ---- Metrics of plugins ---------------------------------------------------------------------------------------
+
+/// Bytes of the name of one metric of a plugin, and of the name or value of one of its labels.
+pub const PLUGIN_METRIC_NAME_BYTES_MAX: usize = 64;
+/// Labels of one series of a plugin, in addition to those of the host.
+pub const PLUGIN_METRIC_LABEL_NAMES_MAX: usize = 4;
+/// Series of one plugin and tenant. Values of further series are refused.
+pub const PLUGIN_METRIC_SERIES_MAX: usize = 100;
+/// Plugins of tenants with metrics on the page, each counted with every tenant that uses it. Metrics of further ones are not shown.
+pub const PLUGIN_METERS_MAX: usize = 1_024;

@@ -27,6 +27,9 @@ use super::request::body::BodySource;
 use super::response::body::BodyPart;
 use super::response::{Outcome, OwnedTask, ResponseHead};
 use super::service::{HttpClient, Share};
+use crate::capabilities::metrics::{PluginMeter, count_of_host};
+use crate::capabilities::secrets::InstanceSecrets;
+use crate::capabilities::secrets::scan::PartScan;
 use crate::instance::log::PluginLog;
 use crate::plugin::grants::Permissions;
 use crate::plugin::grants::http_rule::HttpTarget;
@@ -43,6 +46,10 @@ pub(super) struct Exchange {
     pub(super) body: Option<BodySource>,
     pub(super) options: RequestOptions,
     pub(super) call: Arc<CallBudget>,
+    /// What the guest must not send or get.
+    pub(super) secrets: Option<Arc<InstanceSecrets>>,
+    /// Counts requests and bytes.
+    pub(super) meter: Option<Arc<dyn PluginMeter>>,
 }
 
 /// A response whose headers are there, with what it needs until its end.
@@ -93,6 +100,9 @@ impl Exchange {
         };
         let body = whole.as_ref().map_or_else(Bytes::new, |whole| whole.bytes.clone());
         self.check_length(&body)?;
+        self.check_secrets(&body)?;
+        count_of_host(self.meter.as_ref(), "http_requests", 1);
+        count_of_host(self.meter.as_ref(), "http_sent_bytes", body.len() as u64);
         let share = self.client.share(self.permissions.tenant.tenant()).await?;
         let connected = timeout(self.options.connect, self.connect(&share)).await;
         let socket = connected.map_err(|_| ErrorCode::ConnectionTimeout)??;
@@ -106,7 +116,44 @@ impl Exchange {
         let connection = OwnedTask(connection.abort_handle());
         let answered = timeout(self.options.first_byte, sender.send_request(self.request(body)?)).await;
         let response = answered.map_err(|_| ErrorCode::HttpResponseTimeout)?.map_err(|error| of_hyper(&error))?;
+        self.check_head(&response)?;
         Ok(Open { response, _connection: connection, _share: share })
+    }
+
+    /// # Errors
+    /// `HttpRequestDenied` if the body contains a secret.
+    fn check_secrets(&self, body: &Bytes) -> Result<(), ErrorCode> {
+        match self.secrets.as_ref().and_then(|secrets| secrets.scanner.find(body)) {
+            Some(name) => {
+                self.log.write("warn", &format!("a request is refused: its body contains the secret \"{name}\""));
+                Err(ErrorCode::HttpRequestDenied)
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// # Errors
+    /// An error if the headers contain a secret, or the body cannot be searched for one.
+    fn check_head(&self, response: &Response<Incoming>) -> Result<(), ErrorCode> {
+        let Some(secrets) = &self.secrets else { return Ok(()) };
+        let headers = response.headers();
+        let find = |bytes: &[u8]| secrets.scanner.find(bytes).map(str::to_owned);
+        let found =
+            headers.iter().find_map(|(name, value)| find(name.as_str().as_bytes()).or_else(|| find(value.as_bytes())));
+        if let Some(name) = found {
+            return Err(self.revealed(&name));
+        }
+        let is_plain = |value: &HeaderValue| value.as_bytes().eq_ignore_ascii_case(b"identity");
+        match headers.get_all(header::CONTENT_ENCODING).iter().find(|value| !is_plain(value)) {
+            Some(value) => Err(ErrorCode::HttpResponseContentCoding(value.to_str().ok().map(str::to_owned))),
+            None => Ok(()),
+        }
+    }
+
+    /// The error of a response that contains the secret `name`.
+    fn revealed(&self, name: &str) -> ErrorCode {
+        self.log.write("warn", &format!("a response is refused: it contains the secret \"{name}\""));
+        ErrorCode::InternalError(Some("the response contains a secret, and is not passed on".to_owned()))
     }
 
     /// # Errors
@@ -169,15 +216,26 @@ impl Exchange {
 
     /// Passes the body on in parts, as fast as the guest reads it.
     async fn pass_on(&self, body: &mut Incoming, parts: &mpsc::Sender<BodyPart>) {
-        let mut total = 0;
+        let (mut total, mut scan) = (0, PartScan::default());
         loop {
             let next = poll_fn(|context| Pin::new(&mut *body).poll_frame(context));
             let part = match timeout(self.options.between_bytes, next).await {
                 Err(_) => Err(ErrorCode::ConnectionReadTimeout),
-                Ok(None) => Ok(None),
+                Ok(None) => {
+                    let rest = scan.finish();
+                    if !rest.is_empty() && parts.send(Ok(Some(rest))).await.is_err() {
+                        return;
+                    }
+                    Ok(None)
+                }
                 Ok(Some(Err(error))) => Err(of_hyper(&error)),
                 Ok(Some(Ok(frame))) => match frame.into_data() {
-                    Ok(bytes) => self.count(&mut total, bytes).map(Some),
+                    Ok(bytes) => {
+                        match self.count(&mut total, bytes).and_then(|bytes| self.searched(&mut scan, bytes)) {
+                            Ok(bytes) if bytes.is_empty() => continue,
+                            searched => searched.map(Some),
+                        }
+                    }
                     // Trailers are not kept.
                     Err(_) => continue,
                 },
@@ -189,10 +247,19 @@ impl Exchange {
         }
     }
 
+    /// The part of a body that has no secret.
+    fn searched(&self, scan: &mut PartScan, bytes: Bytes) -> Result<Bytes, ErrorCode> {
+        match &self.secrets {
+            None => Ok(bytes),
+            Some(secrets) => scan.push(&secrets.scanner, &bytes).map_err(|found| self.revealed(&found.0)),
+        }
+    }
+
     /// # Errors
     /// `HttpResponseBodySize` if the body, or all bodies of the call, are too large.
     fn count(&self, total: &mut u64, bytes: Bytes) -> Result<Bytes, ErrorCode> {
         *total += bytes.len() as u64;
+        count_of_host(self.meter.as_ref(), "http_received_bytes", bytes.len() as u64);
         if *total > limits::HTTP_RESPONSE_BODY_BYTES_MAX || !self.call.bytes(bytes.len()) {
             return Err(ErrorCode::HttpResponseBodySize(Some(limits::HTTP_RESPONSE_BODY_BYTES_MAX)));
         }

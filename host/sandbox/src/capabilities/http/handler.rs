@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use firebox_contract::limits;
+use hyper::header::{self, HeaderMap};
 use hyper::http::uri::Authority;
 use tokio::sync::oneshot;
 use wasmtime::component::Resource;
@@ -12,6 +13,7 @@ use super::bindings::wasi::http::types::{ErrorCode, Scheme};
 use super::exchange::Exchange;
 use super::request::{self, OutgoingRequest, RequestOptions};
 use super::response::{FutureResponse, OwnedTask};
+use crate::capabilities::secrets::scan::percent_decoded;
 use crate::instance::guest::GuestData;
 use crate::plugin::grants::capability::Use;
 use crate::plugin::grants::http_rule::HttpTarget;
@@ -48,6 +50,7 @@ impl GuestData {
         let none = || ErrorCode::InternalError(Some("this host sends no requests".to_owned()));
         let client = Arc::clone(self.identity.shared.services.http.client().ok_or_else(none)?);
         let handle = client.handle().ok_or_else(none)?.clone();
+        let headers = self.with_secrets(&request, &target)?;
         let exchange = Exchange {
             client,
             permissions: self.identity.permissions.clone(),
@@ -55,14 +58,44 @@ impl GuestData {
             target,
             method,
             path,
-            headers: request.headers.map().clone(),
+            headers,
             body: request.body,
             options,
             call,
+            secrets: self.secrets.clone(),
+            meter: self.meter(),
         };
         let (sender, outcome) = oneshot::channel();
         let task = handle.spawn(exchange.run(sender));
         Ok(FutureResponse::new(outcome, OwnedTask(task.abort_handle())))
+    }
+}
+
+impl GuestData {
+    /// The headers of `request`, with secrets in place of their placeholders.
+    fn with_secrets(&mut self, request: &OutgoingRequest, target: &HttpTarget) -> Result<HeaderMap, ErrorCode> {
+        let headers = request.headers.map();
+        let Some(secrets) = self.secrets.clone() else { return Ok(headers.clone()) };
+        let scanner = &secrets.scanner;
+        let in_headers = headers
+            .iter()
+            .find_map(|(name, value)| scanner.find(name.as_str().as_bytes()).or(scanner.find(value.as_bytes())));
+        let text = format!("{} {} {}", target.method, target.host, target.path);
+        if let Some(name) =
+            in_headers.or_else(|| scanner.find(text.as_bytes())).or_else(|| scanner.find(&percent_decoded(&text)))
+        {
+            self.log.write("warn", &format!("a request is refused: it contains the secret \"{name}\""));
+            return Err(ErrorCode::HttpRequestDenied);
+        }
+        let mut expanded = secrets.expand(headers, target).map_err(|misplaced| {
+            self.log.write("warn", &format!("a request is refused: {misplaced}"));
+            ErrorCode::HttpRequestDenied
+        })?;
+        // The response is searched, so it must come whole and as it is.
+        for name in [header::RANGE, header::IF_RANGE, header::ACCEPT_ENCODING] {
+            expanded.remove(name);
+        }
+        Ok(expanded)
     }
 }
 

@@ -8,6 +8,7 @@ use std::str::FromStr;
 use firebox_contract::limits;
 
 use super::http_rule::{HttpRule, HttpTarget};
+use super::secret::SecretGrant;
 
 /// A kind of access to the host that a plugin can have beyond computing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -25,6 +26,10 @@ pub enum Capability {
     KeyValue,
     /// Sends HTTP requests.
     Http,
+    /// Uses a secret in HTTP requests, without knowing it.
+    Secret,
+    /// Adds numbers to the host's page of metrics.
+    Metrics,
 }
 
 /// A kind of capability: its name, its parameter and its interfaces.
@@ -55,6 +60,8 @@ pub(super) const CAPABILITIES: &[CapabilityRow] = &[
     row(Capability::Files, "files", Some("docs"), &["wasi:filesystem/"]),
     row(Capability::KeyValue, "keyvalue", Some("notes"), &["wasi:keyvalue/", "firebox:plugin/kv@"]),
     row(Capability::Http, "http", Some("GET https://example.org/"), &["wasi:http/outgoing-handler@"]),
+    row(Capability::Secret, "secret", Some("api-key"), &["firebox:plugin/secrets@"]),
+    row(Capability::Metrics, "metrics", None, &["firebox:plugin/metrics@"]),
 ];
 
 impl Capability {
@@ -87,7 +94,7 @@ impl Capability {
 }
 
 /// One capability with its parameter. Its text is `clock`, `keyvalue:notes`, `files:docs` or `files:docs=PATH`,
-/// or `http:GET https://example.org/v1/`; `keyvalue:*` is every bucket, and so for the others.
+/// `http:GET https://example.org/v1/`, `secret:api-key` or `secret:api-key=env:KEY for https://example.org/`; `keyvalue:*` is every bucket, and so for the others.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Grant {
     capability: Capability,
@@ -104,6 +111,7 @@ enum GrantScope {
         path: PathBuf,
     },
     Http(HttpRule),
+    Secret(SecretGrant),
 }
 
 /// What a guest is about to use.
@@ -151,6 +159,7 @@ impl Grant {
             GrantScope::All => self.capability.has_parameter().then(|| "*".to_owned()),
             GrantScope::Name(name) | GrantScope::Folder { name, .. } => Some(name.clone()),
             GrantScope::Http(rule) => Some(rule.to_string()),
+            GrantScope::Secret(secret) => Some(secret.name.clone()),
         }
     }
 
@@ -165,6 +174,30 @@ impl Grant {
             GrantScope::Folder { name, path } => Some((name, path)),
             _ => None,
         }
+    }
+
+    /// Whether it says where the host has what it is about, which only an operator does.
+    pub(super) fn has_source(&self) -> bool {
+        self.folder().is_some() || self.secret().is_some_and(SecretGrant::has_source)
+    }
+
+    /// The secret, of a grant such as `secret:api-key=env:KEY for https://example.org/`.
+    pub(crate) fn secret(&self) -> Option<&SecretGrant> {
+        match &self.scope {
+            GrantScope::Secret(secret) => Some(secret),
+            _ => None,
+        }
+    }
+
+    /// Reads the value of its secret with `read`, which gets the reference, such as `env:KEY`. Other grants stay as they are.
+    ///
+    /// # Errors
+    /// What is wrong with the reference or the value.
+    pub fn resolved(mut self, read: &dyn Fn(&str) -> Result<String, String>) -> Result<Self, String> {
+        if let GrantScope::Secret(secret) = &mut self.scope {
+            secret.resolve(read)?;
+        }
+        Ok(self)
     }
 
     /// The same grant with its folder relative to `base`.
@@ -183,6 +216,9 @@ impl Grant {
             (Use::Named(capability, _), GrantScope::All) => *capability == self.capability,
             (Use::Named(capability, name), GrantScope::Name(own) | GrantScope::Folder { name: own, .. }) => {
                 *capability == self.capability && name == own
+            }
+            (Use::Named(capability, name), GrantScope::Secret(secret)) => {
+                *capability == self.capability && *name == secret.name
             }
             (Use::Http(_), GrantScope::All) => self.capability == Capability::Http,
             (Use::Http(target), GrantScope::Http(rule)) => rule.matches(target),
@@ -203,6 +239,7 @@ impl Grant {
         match (&self.scope, &asked.scope) {
             (GrantScope::All, _) => Coverage::All,
             (GrantScope::Http(own), GrantScope::Http(asked)) => own.coverage(asked),
+            (GrantScope::Secret(own), GrantScope::Secret(asked)) if own.name == asked.name => Coverage::All,
             (GrantScope::Name(own) | GrantScope::Folder { name: own, .. }, GrantScope::Name(asked)) if own == asked => {
                 Coverage::All
             }
@@ -249,6 +286,7 @@ impl FromStr for Grant {
 fn scope(capability: Capability, parameter: &str) -> Result<GrantScope, String> {
     match capability {
         Capability::Http => parameter.parse().map(GrantScope::Http),
+        Capability::Secret => SecretGrant::parse(parameter).map(GrantScope::Secret),
         Capability::Files => match parameter.split_once('=') {
             Some((name, "")) => Err(format!("\"files:{}=\" has no path; write files:NAME=PATH", shown(name))),
             Some((name, path)) => Ok(GrantScope::Folder { name: plain(name)?, path: PathBuf::from(path) }),
@@ -259,7 +297,7 @@ fn scope(capability: Capability, parameter: &str) -> Result<GrantScope, String> 
 }
 
 /// A name of letters, digits, `-`, `_` and `.`, which is no folder of its own.
-fn plain(name: &str) -> Result<String, String> {
+pub(super) fn plain(name: &str) -> Result<String, String> {
     let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
     let max = limits::PLUGIN_NAME_BYTES_MAX;
     if name.is_empty() || name.len() > max || !name.chars().all(allowed) || name.starts_with('.') {

@@ -80,7 +80,11 @@ fn remedy(plugin: &str, capability: &str, denied_by: DeniedBy) -> String {
             format!("its author writes {} in plugin.toml to ask for it", manifest_entry(name, parameter))
         }
         DeniedBy::Operator => {
-            let path = if capability.starts_with("files:") { "=PATH" } else { "" };
+            let path = match capability.split(':').next() {
+                Some("files") => "=PATH",
+                Some("secret") => "=env:VARIABLE for URL",
+                _ => "",
+            };
             format!(
                 "the operator writes grants = [\"{capability}{path}\"] in its [[plugin]], or --grant \
                  \"{capability}{path}\""

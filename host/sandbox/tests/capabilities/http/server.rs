@@ -96,6 +96,14 @@ fn answer(mut stream: TcpStream, requests: &AtomicUsize, port: u16, wait: impl F
             while send(&mut stream, &format!("10000\r\n{}\r\n", "x".repeat(65_536))) {}
             false
         }
+        "/auth" => {
+            let is_right = head.contains("authorization: Bearer first-s3cret-value\r\n");
+            send(&mut stream, &whole("200 OK", "", if is_right { "right" } else { "wrong" }))
+        }
+        "/reveal" => send(&mut stream, &whole("200 OK", "", &format!("{}first-s3cret-value", "x".repeat(100_000)))),
+        "/base64" => send(&mut stream, &whole("200 OK", "", "dXNlcjpmaXJzdC1zM2NyZXQtdmFsdWU=")),
+        "/in-header" => send(&mut stream, &whole("200 OK", "x-key: FIRST-S3CRET-VALUE\r\n", "")),
+        "/packed" => send(&mut stream, &whole("200 OK", "content-encoding: gzip\r\n", "\x1f\x0b")),
         "/headers" => send(&mut stream, &whole("200 OK", &format!("x-long: {}\r\n", "y".repeat(100_000)), "")),
         "/cut" => send(&mut stream, "HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\nonly this"),
         "/smuggle" => send(&mut stream, "HTTP/1.1 200 OK\r\ncontent-length: 1\r\ncontent-length: 20\r\n\r\nx"),

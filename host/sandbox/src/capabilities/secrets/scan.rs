@@ -1,0 +1,217 @@
+//! Finds secrets in bytes, as they are and in common encodings: hexadecimal, percent and base64 at each of its three
+//! alignments, in any case of letters.
+
+use std::borrow::Cow;
+
+use aho_corasick::AhoCorasick;
+use bytes::{Bytes, BytesMut};
+
+/// Finds the secrets of one plugin and tenant.
+pub(crate) struct Scanner {
+    /// `None` if there is nothing to find.
+    automaton: Option<AhoCorasick>,
+    /// The name of the secret of each pattern.
+    names: Vec<String>,
+    /// Bytes of the longest pattern.
+    longest: usize,
+}
+
+impl Scanner {
+    /// Finds these secrets, by name and value.
+    pub(crate) fn new<'a>(secrets: impl Iterator<Item = (&'a str, &'a str)>) -> Self {
+        let (mut patterns, mut names) = (Vec::new(), Vec::new());
+        for (name, value) in secrets {
+            for pattern in encodings(value) {
+                patterns.push(pattern);
+                names.push(name.to_owned());
+            }
+        }
+        let longest = patterns.iter().map(Vec::len).max().unwrap_or(0);
+        // Secrets have a limit of length, and a plugin has one of capabilities, so the automaton is small enough to be built.
+        let automaton = AhoCorasick::builder().ascii_case_insensitive(true).build(&patterns).ok();
+        Self { automaton: automaton.filter(|_| longest > 0), names, longest }
+    }
+
+    /// The name of a secret that `bytes` contain.
+    pub(crate) fn find(&self, bytes: &[u8]) -> Option<&str> {
+        let found = self.automaton.as_ref()?.find(bytes)?;
+        self.names.get(found.pattern().as_usize()).map(String::as_str)
+    }
+
+    /// The text with the names of secrets in place of them.
+    pub(crate) fn redact<'a>(&self, text: &'a str) -> Cow<'a, str> {
+        let Some(automaton) = self.automaton.as_ref().filter(|automaton| automaton.is_match(text)) else {
+            return Cow::Borrowed(text);
+        };
+        let mut hidden = String::with_capacity(text.len());
+        automaton.replace_all_with(text, &mut hidden, |found, _, hidden| {
+            let name = self.names.get(found.pattern().as_usize()).map_or("", String::as_str);
+            hidden.push_str(&format!("[secret {name}]"));
+            true
+        });
+        Cow::Owned(hidden)
+    }
+}
+
+/// Searches bytes that come in parts. A part is passed on when no secret can begin in it any more.
+#[derive(Default)]
+pub(crate) struct PartScan {
+    held: BytesMut,
+}
+
+/// The name of a secret that was found.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Found(pub(crate) String);
+
+impl PartScan {
+    /// What can be passed on after `part` has come.
+    ///
+    /// # Errors
+    /// `Found`, and nothing of the secret was passed on.
+    pub(crate) fn push(&mut self, scanner: &Scanner, part: &Bytes) -> Result<Bytes, Found> {
+        self.held.extend_from_slice(part);
+        if let Some(name) = scanner.find(&self.held) {
+            return Err(Found(name.to_owned()));
+        }
+        let safe = self.held.len().saturating_sub(scanner.longest.saturating_sub(1));
+        Ok(self.held.split_to(safe).freeze())
+    }
+
+    /// The rest, at the end.
+    pub(crate) fn finish(&mut self) -> Bytes {
+        self.held.split().freeze()
+    }
+}
+
+/// The bytes of a text in percent notation. What is no such notation stays as it is.
+pub(crate) fn percent_decoded(text: &str) -> Vec<u8> {
+    let (mut decoded, mut rest) = (Vec::with_capacity(text.len()), text.as_bytes());
+    while let Some((first, after)) = rest.split_first() {
+        let digits = after.get(..2).filter(|_| *first == b'%').and_then(|digits| std::str::from_utf8(digits).ok());
+        let byte =
+            digits.filter(|digits| !digits.starts_with('+')).and_then(|digits| u8::from_str_radix(digits, 16).ok());
+        decoded.push(byte.unwrap_or(*first));
+        rest = if byte.is_some() { after.get(2..).unwrap_or_default() } else { after };
+    }
+    decoded
+}
+
+/// The forms of a secret that are searched for.
+fn encodings(value: &str) -> Vec<Vec<u8>> {
+    let bytes = value.as_bytes();
+    let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+    let all: String = bytes.iter().map(|byte| format!("%{byte:02x}")).collect();
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~".contains(&byte);
+    let percent = |byte: &u8| if is_plain(*byte) { char::from(*byte).to_string() } else { format!("%{byte:02x}") };
+    let some: String = bytes.iter().map(percent).collect();
+    let json = value.replace('\\', "\\\\").replace('"', "\\\"");
+    let mut forms: Vec<Vec<u8>> =
+        [value.to_owned(), hex, all, some, json].into_iter().map(String::into_bytes).collect();
+    forms.push(bytes.iter().rev().copied().collect());
+    for before in 0..3 {
+        let plain = base64(bytes, before);
+        let url = plain.iter().map(|c| match c {
+            b'+' => b'-',
+            b'/' => b'_',
+            c => *c,
+        });
+        forms.push(url.collect());
+        forms.push(plain);
+    }
+    forms.sort();
+    forms.dedup();
+    forms
+}
+
+/// The characters of base64 that depend on `bytes` alone, when `before` other bytes precede them.
+fn base64(bytes: &[u8], before: usize) -> Vec<u8> {
+    const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let bit = |index: usize| {
+        let byte = bytes.get((index / 8).wrapping_sub(before)).copied().unwrap_or(0);
+        usize::from(byte >> (7 - index % 8) & 1)
+    };
+    let (first, end) = ((before * 8).div_ceil(6), (before + bytes.len()) * 8 / 6);
+    let character = |index: usize| {
+        let six = (0..6).fold(0, |six, place| six << 1 | bit(index * 6 + place));
+        ALPHABET[six & 63]
+    };
+    (first..end).map(character).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const VALUE: &str = "sk-Ab12/+\"x?y";
+
+    fn scanner() -> Scanner {
+        Scanner::new([("key", VALUE), ("other", "another secret")].into_iter())
+    }
+
+    /// Base64 of whole bytes, as `base64` writes it.
+    fn whole(bytes: &[u8]) -> String {
+        let mut padded = bytes.to_vec();
+        padded.resize(bytes.len().div_ceil(3) * 3, 0);
+        String::from_utf8(base64(&padded, 0)).expect("ASCII")
+    }
+
+    #[test]
+    fn a_secret_is_found_in_common_encodings() {
+        assert_eq!(whole(b"any carnal pleas"), "YW55IGNhcm5hbCBwbGVhcwAA", "as RFC 4648 says, without padding");
+        let scanner = scanner();
+        let hex: String = VALUE.bytes().map(|byte| format!("{byte:02X}")).collect();
+        for text in [
+            format!("Bearer {VALUE}!"),
+            VALUE.to_uppercase(),
+            hex,
+            "sk-Ab12%2F%2b%22x%3Fy".to_owned(),
+            VALUE.bytes().map(|byte| format!("%{byte:02x}")).collect(),
+            "{\"a\": \"sk-Ab12/+\\\"x?y\"}".to_owned(),
+            VALUE.chars().rev().collect(),
+            whole(format!("{VALUE} and more").as_bytes()),
+            whole(format!("u:{VALUE} and more").as_bytes()),
+            whole(format!("user:{VALUE}").as_bytes()),
+            whole(format!("a{VALUE}").as_bytes()).replace('+', "-").replace('/', "_"),
+        ] {
+            assert_eq!(scanner.find(text.as_bytes()), Some("key"), "{text}");
+            let redacted = scanner.redact(&text);
+            assert!(redacted.contains("[secret key]") && scanner.find(redacted.as_bytes()).is_none(), "{redacted}");
+        }
+        for text in ["", "sk-Ab12/+\"x", "nothing to hide"] {
+            assert_eq!((scanner.find(text.as_bytes()), scanner.redact(text)), (None, Cow::Borrowed(text)));
+        }
+        assert_eq!(scanner.find(b"another secret"), Some("other"));
+        assert_eq!(Scanner::new(std::iter::empty()).find(b"x"), None);
+    }
+
+    #[test]
+    fn percent_notation_is_decoded_and_everything_else_stays() {
+        for (text, expected) in
+            [("a%2Db%2d", "a-b-"), ("%", "%"), ("%4", "%4"), ("%zz%41", "%zzA"), ("%+1", "%+1"), ("", "")]
+        {
+            assert_eq!(percent_decoded(text), expected.as_bytes(), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_secret_is_found_at_every_split_and_nothing_of_it_is_passed_on() {
+        let scanner = scanner();
+        let text = Bytes::from(format!("before {VALUE} after"));
+        for at in 0..=text.len() {
+            let (mut scan, mut passed) = (PartScan::default(), Vec::new());
+            let mut result = Ok(());
+            for part in [text.slice(..at), text.slice(at..)] {
+                match scan.push(&scanner, &part) {
+                    Ok(bytes) => passed.extend_from_slice(&bytes),
+                    Err(found) => result = Err(found),
+                }
+            }
+            assert_eq!(result, Err(Found("key".to_owned())), "{at}");
+            assert!(passed.len() <= "before ".len(), "{at}: {passed:?}");
+        }
+        let (mut scan, harmless) = (PartScan::default(), Bytes::from("x".repeat(500)));
+        let mut passed = scan.push(&scanner, &harmless).expect("no secret").to_vec();
+        passed.extend_from_slice(&scan.finish());
+        assert_eq!(passed, harmless);
+    }
+}
