@@ -311,6 +311,30 @@ fn secrets_of_mcp_servers_are_references_and_never_printed() {
 }
 
 #[test]
+fn secrets_of_plugins_are_references_with_a_host() {
+    let plugin = |grant: &str| format!("[[plugin]]\nname = \"notes\"\ngrants = [\"{grant}\"]\n");
+    let config = load(&plugin("secret:key=file:run/key for https://api.example.org/v1/")).expect("good");
+    let grant = &config.plugins[0].grants[0];
+    assert!(
+        grant.starts_with("secret:key=file:/") && grant.ends_with("/run/key for https://api.example.org/v1/"),
+        "{grant}"
+    );
+    let tenant = |grant: &str| {
+        format!("{}[[tenant]]\nname = \"acme\"\n[tenant.grants]\nnotes = [\"{grant}\"]\n", plugin("clock"))
+    };
+    assert!(load(&tenant("secret:key=env:ACME_KEY")).is_ok());
+    for (text, expected) in [
+        (plugin("secret:key=sk-hunter2-hunter2"), "must not have the secret itself"),
+        (plugin("secret:key=env:KEY for api.example.org"), "is not METHODS URL"),
+        (tenant("secret:key=env:KEY for https://evil.test/"), "only [[plugin]] names the host"),
+        (tenant("secret:key=sk-hunter2-hunter2"), "must not have the secret itself"),
+    ] {
+        let found = problems(&text).join("\n");
+        assert!(found.contains(expected) && !found.contains("hunter2"), "{found}");
+    }
+}
+
+#[test]
 fn a_printed_configuration_can_be_read_again() {
     let text = "[[plugin]]\nname = \"redact\"\ntimeout = \"2s\"\n[[mcp.server]]\nname = \"s\"\ncommand = [\"a \\\"b\\\"\"]\n\
                 [[tenant]]\nname = \"acme\"\n[tenant.limits]\ntokens_per_minute = 5\n[audit]\npath = \"a.jsonl\"\n";
