@@ -107,7 +107,8 @@ async fn a_pipe_in_a_folder_is_not_opened() {
     let three = Three { manifest: &["files:docs"], operator: &[&grant(above.path())], tenant: &["*"] };
     let chain = probe(&sandbox(), "probe", "acme", three).await;
     for path in ["pipe", "link", "sub/../pipe"] {
-        assert_eq!(answer(&chain, &read(path)).await, "error: ErrorCode::NotPermitted", "{path}");
+        let text = answer(&chain, &read(path)).await;
+        assert!(text.contains("not-permitted"), "{path}: {text}");
     }
     assert_eq!(answer(&chain, &read("a.txt")).await, "inside");
 }
