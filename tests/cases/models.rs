@@ -149,7 +149,12 @@ fn the_cache_is_kept_below_a_size() {
     let json = shrunk.json();
     assert_eq!((&json["models"], &json["bytes"]), (&0.into(), &0.into()), "{json}");
     assert_eq!(json["removed"].as_array().map(Vec::len), Some(2));
-    hub.run(&["models", "pull", "org/small"]).expect_code(0);
+    // The limit holds after a download too: the older model makes room for the new one.
+    hub.run(&["models", "pull", EMBER]).expect_code(0);
+    let bytes = hub.run(&["models", "cache", "--json"]).expect_code(0).json()["bytes"].as_u64().expect("a number");
+    hub.run(&["models", "pull", "org/small", "--cache-max", &format!("{}B", bytes + 2)]).expect_code(0);
+    let json = hub.run(&["models", "cache", "--json"]).expect_code(0).json();
+    assert_eq!((&json["models"], &json["bytes"]), (&1.into(), &5.into()), "{json}");
     let blob = std::fs::canonicalize(hub.snapshot("org/small").join("s-Q4_0.gguf")).expect("there");
     let used = std::fs::File::open(blob).expect("readable");
     used.lock_shared().expect("as a process does that uses it");

@@ -242,7 +242,7 @@ const ROWS: &[KeyRow] = &[
         "hub.cache_bytes_max",
         "",
         "no limit",
-        "Bytes of the model cache. Before a download, models that were not used for longest are removed.",
+        "Bytes of the model cache. Before and after a download, models that were not used for longest are removed.",
     ),
     ("tools.rounds", "", "", "Tool rounds of one request."),
     ("tools.calls_max", "", "", "Tool calls of one request, all rounds together."),

@@ -224,14 +224,22 @@ async fn fetch(name: ModelName, allowed: &HubConfig, status: &StatusSink) -> Res
         return Ok(local);
     }
     check_download(&name, allowed, hub.settings()).map_err(Error::Denied)?;
-    if let Some(max) = allowed.cache_bytes_max {
-        for removed in hub.cache().shrink(max)?.removed {
-            status(&format!("removed {removed} from the model cache, which was not used for longest"));
-        }
-    }
+    shrink(&hub, allowed, status)?;
     let sink = Arc::clone(status);
     let display = DownloadDisplay::new(&name, DownloadOutput::Lines(Box::new(move |line| sink(line))));
-    source.get(|| Ok(hub), &|event| display.show(&event)).await
+    let local = source.get(|| Ok::<_, Error>(hub.clone()), &|event| display.show(&event)).await?;
+    // The new model is in use, so it stays.
+    shrink(&hub, allowed, status)?;
+    Ok(local)
+}
+
+/// Removes the models that were not used for longest, down to the configured size of the cache.
+fn shrink(hub: &Hub, allowed: &HubConfig, status: &StatusSink) -> Result<(), Error> {
+    let Some(max) = allowed.cache_bytes_max else { return Ok(()) };
+    for removed in hub.cache().shrink(max)?.removed {
+        status(&format!("removed {removed} from the model cache, which was not used for longest"));
+    }
+    Ok(())
 }
 
 async fn open(

@@ -5,16 +5,17 @@ use std::io::{self, BufRead, BufReader, IsTerminal as _, Write as _};
 use std::path::PathBuf;
 
 use firebox_contract::{Encoder, EncoderTask, EncoderText, Error, limits};
-use firebox_models::{Checkpoint, LoadOptions};
+use firebox_models::LoadOptions;
 use serde_json::json;
 
 use super::pipeline::input::{InputFormat, InputTexts};
 use crate::cli::options::hub::HubOptions;
-use crate::cli::options::{DeviceOptions, ThreadOptions};
+use crate::cli::options::{DeviceOptions, QuantizeOption, ThreadOptions};
 use crate::cli::output::table::TextTable;
 use crate::cli::{Io, output};
 use crate::error::CliError;
 use crate::host::device::open_device;
+use crate::host::quantized;
 
 /// Characters of a document in the table.
 const SHOWN_CHARACTERS: usize = 100;
@@ -47,6 +48,8 @@ pub struct Args {
     #[arg(long, value_name = "NAME")]
     prompt_name: Option<String>,
     #[command(flatten)]
+    quantize: QuantizeOption,
+    #[command(flatten)]
     device: DeviceOptions,
     #[command(flatten)]
     threads: ThreadOptions,
@@ -73,7 +76,8 @@ pub fn run(args: Args, io: &mut Io) -> Result<(), CliError> {
     let device = open_device(&choice)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let local = runtime.block_on(args.hub.get(&args.model))?;
-    let checkpoint = Checkpoint::open(&local.path).map_err(Error::from)?;
+    let notice = crate::cli::notice();
+    let checkpoint = quantized::open(&local.path, args.quantize.quantize, &|line| notice.send(line))?;
     let options = LoadOptions {
         device_name: Some(device.info.to_string()),
         threads: args.threads.count(),

@@ -21,7 +21,8 @@ pub(super) struct Args {
     /// org/name@v1.0
     #[arg(required = true, value_name = "NAME")]
     names: Vec<ModelName>,
-    /// First remove the models that were not used for longest, until the cache has room for this size in all, such as 50GB
+    /// Remove the models that were not used for longest, before and after the download, until the cache has at most this
+    /// size, such as 50GB; models in use stay
     #[arg(long, value_name = "SIZE", value_parser = parse_disk_size)]
     cache_max: Option<u64>,
     /// Print one JSON object for each model, one a line
@@ -53,6 +54,11 @@ pub(super) fn run(args: Args, io: &mut Io) -> Result<(), CliError> {
         });
         display.finish();
         let pulled = pulled?;
+        // The new model is in use, so it stays.
+        if let Some(max) = args.cache_max {
+            let shrunk = hub.cache().shrink(max).map_err(Error::from)?;
+            super::cache::report(&shrunk, io)?;
+        }
         if args.json {
             writeln!(io.out, "{}", json(&pulled))?;
         } else {
