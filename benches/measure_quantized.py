@@ -10,6 +10,7 @@ import pathlib
 import statistics
 import subprocess
 import sys
+import time
 
 from measure import REPEATS, heading, output, spread, table
 
@@ -36,6 +37,7 @@ def main():
                          ratio(ours, theirs)])
     table(["file", "MiB", "test", "firebox, tokens/s", "llama.cpp, tokens/s", "ratio"], rows)
     batched(files)
+    loads(files)
 
 
 def tests():
@@ -106,6 +108,42 @@ def llama_batch(file):
                "-t", THREADS, "--output-format", "jsonl"]
     lines = [line for line in output(command).stdout.splitlines() if line.startswith("{")]
     return json.loads(lines[-1])["speed_tg"]
+
+
+def loads(files):
+    """From the start of the process to its end after one token, with the file in the page cache, and the peak memory."""
+    rows = []
+    for kind, file in files.items():
+        programs = {
+            "firebox": [os.environ["FIREBOX"], "run", "--raw", "--device", "cpu", "--no-tools", "--model", file,
+                        "--threads", THREADS, "--context", "4096", "--max-tokens", "1", "Hello"],
+            "llama.cpp": [LLAMA / "llama-completion", "-m", file, "-t", THREADS, "-c", "4096", "-n", "1", "-p", "Hello",
+                          "-no-cnv", "--no-warmup"],
+        }
+        taken = {name: [] for name in programs}
+        peaks = {name: [] for name in programs}
+        for _ in range(REPEATS):
+            for name, command in programs.items():
+                seconds, peak = once(command)
+                taken[name].append(seconds * 1000)
+                peaks[name].append(peak / (1 << 20))
+        rows.append([kind, spread(taken["firebox"], 0), spread(taken["llama.cpp"], 0),
+                     ratio(taken["firebox"], taken["llama.cpp"]), f"{os.path.getsize(file) / (1 << 20):.0f}",
+                     spread(peaks["firebox"], 0), spread(peaks["llama.cpp"], 0)])
+    table(["file", "firebox, start to end of one token, ms", "llama.cpp", "ratio", "file, MiB", "firebox, peak memory, MiB",
+           "llama.cpp"], rows)
+
+
+def once(command):
+    """Seconds that a program runs, and its peak memory in bytes."""
+    start = time.monotonic()
+    program = subprocess.Popen([str(part) for part in command], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+                               stderr=subprocess.DEVNULL)
+    _, status, usage = os.wait4(program.pid, 0)
+    program.returncode = os.waitstatus_to_exitcode(status)
+    if program.returncode != 0:
+        sys.exit(f"{command} ended with {program.returncode}")
+    return time.monotonic() - start, usage.ru_maxrss * 1024
 
 
 def ratio(ours, theirs):

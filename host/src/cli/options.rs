@@ -81,9 +81,9 @@ impl KvCacheChoice {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
 pub(super) enum SpeculationChoice {
     /// Drafts the continuation of the last matching tokens
+    #[default]
     Ngram,
     /// Computes one token of an answer at a time
-    #[default]
     Off,
 }
 

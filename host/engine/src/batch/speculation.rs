@@ -28,9 +28,9 @@ const GAIN_MIN: f64 = 1.05;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Speculation {
     /// Each step computes one token of an answer.
-    #[default]
     Off,
     /// The continuation of an earlier n-gram of the same text is drafted where that measures as a gain.
+    #[default]
     NGram,
 }
 
