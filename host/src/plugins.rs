@@ -21,7 +21,7 @@ use firebox_sandbox::{
 };
 use sha2::{Digest, Sha256};
 
-use self::distribution::policy::{Acceptance, FoundPlugin};
+use self::distribution::policy::{Acceptance, FoundPlugin, PublishedText};
 use self::distribution::signature::PublicKey;
 use self::manifest::Manifest;
 use crate::cli::options::PluginOptions;
@@ -176,7 +176,7 @@ pub fn digest_of(source: &str) -> Option<String> {
 /// # Errors
 /// As [`resolve`].
 pub fn digests_of(source: &str) -> Result<(String, Option<String>), CliError> {
-    let FoundPlugin { spec, manifest } = find(source)?;
+    let FoundPlugin { spec, manifest, .. } = find(source)?;
     Ok((component_digest(&spec)?, manifest))
 }
 
@@ -283,7 +283,7 @@ pub(crate) fn find(asked: &str) -> Result<FoundPlugin, CliError> {
             let component = folder.join(format!("{asked}.wasm"));
             return match manifest {
                 Some(manifest) => with_digest(&manifest, ComponentSource::Path(component)),
-                None => Ok(FoundPlugin { spec: without_manifest(&component), manifest: None }),
+                None => Ok(FoundPlugin { spec: without_manifest(&component), manifest: None, text: None }),
             };
         }
         let names: Vec<&str> = BUILTINS.iter().map(|builtin| builtin.name).collect();
@@ -293,7 +293,7 @@ pub(crate) fn find(asked: &str) -> Result<FoundPlugin, CliError> {
     }
     match Manifest::beside(path)? {
         Some(manifest) => with_digest(&manifest, ComponentSource::Path(path.to_owned())),
-        None => Ok(FoundPlugin { spec: without_manifest(path), manifest: None }),
+        None => Ok(FoundPlugin { spec: without_manifest(path), manifest: None, text: None }),
     }
 }
 
@@ -308,7 +308,12 @@ fn builtin_spec(builtin: &BuiltinPlugin) -> Result<FoundPlugin, CliError> {
 }
 
 fn with_digest(manifest: &Manifest, source: ComponentSource) -> Result<FoundPlugin, CliError> {
-    Ok(FoundPlugin { spec: manifest.spec(source)?, manifest: Some(manifest.digest.clone()) })
+    let text = PublishedText {
+        version: manifest.version.clone(),
+        description: manifest.description.clone(),
+        manifest: Some(manifest.text.clone()),
+    };
+    Ok(FoundPlugin { spec: manifest.spec(source)?, manifest: Some(manifest.digest.clone()), text: Some(text) })
 }
 
 fn narrowed(limits: PluginLimits, options: &PluginOptions) -> PluginLimits {

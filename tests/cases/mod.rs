@@ -29,6 +29,7 @@ mod quantize;
 mod readme;
 mod records;
 mod reference;
+mod registry;
 mod rerank;
 mod serve;
 mod sessions;

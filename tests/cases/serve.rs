@@ -11,6 +11,7 @@ mod isolation;
 mod limits;
 mod mcp;
 mod reasoning;
+mod reload;
 mod revocation;
 mod sessions;
 mod shutdown;

@@ -1,6 +1,6 @@
 //! Requests to the hub. The token goes to the hub's own origin only.
 
-mod backoff;
+pub(crate) mod backoff;
 pub(crate) mod listing;
 mod refusal;
 
@@ -69,9 +69,7 @@ impl Client {
     /// # Errors
     /// `HubError::Name` for an endpoint that is no address; `Unreachable` if the system has no root certificates.
     pub(crate) fn new(settings: HubSettings) -> Result<Self, HubError> {
-        static PROVIDER: Once = Once::new();
-        // Fails if the process already has a provider, which works as well.
-        PROVIDER.call_once(|| drop(rustls::crypto::ring::default_provider().install_default()));
+        provide_tls();
         let endpoint = crate::settings::check_endpoint(&settings.endpoint)?;
         let wrong = || HubError::Name(format!("\"{}\" is not the address of a hub", shown(&settings.endpoint)));
         let endpoint = Url::parse(&endpoint).map_err(|_| wrong())?;
@@ -263,7 +261,15 @@ pub(crate) fn host(url: &Url) -> String {
     shown(&url.port().map_or_else(|| name.to_owned(), |port| format!("{name}:{port}")))
 }
 
-fn is_local(url: &Url) -> bool {
+/// Chooses the implementation of TLS for this process.
+pub(crate) fn provide_tls() {
+    static PROVIDER: Once = Once::new();
+    // Fails if the process already has a provider, which works as well.
+    PROVIDER.call_once(|| drop(rustls::crypto::ring::default_provider().install_default()));
+}
+
+/// Whether a host is this machine.
+pub(crate) fn is_local(url: &Url) -> bool {
     let host = url.host_str().unwrap_or_default().trim_matches(['[', ']']);
     host == "localhost" || host.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback())
 }

@@ -10,6 +10,11 @@ use sha2::{Digest as _, Sha256};
 
 use self::sha1::Sha1;
 
+/// SHA-256 in hex.
+pub(crate) fn sha256(bytes: &[u8]) -> String {
+    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
 /// What the bytes of a file must be.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Expected {

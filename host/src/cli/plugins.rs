@@ -14,7 +14,7 @@ mod watch;
 
 use clap::{Args as ClapArgs, Subcommand};
 
-use self::distribute::{install, keygen, remove, sign};
+use self::distribute::{install, keygen, publish, remove, sign};
 use super::Io;
 use crate::error::CliError;
 
@@ -63,12 +63,14 @@ verbs! {
     Check => check,
     /// Call one stage of a plugin by itself, without a model.
     Call => call,
-    /// Install a plugin from a file or a folder, so that it can be used by its name.
+    /// Install a plugin from a file, a folder, a web address or a registry, so that it can be used by its name.
     Install => install,
     /// Make a key for signing plugins.
     Keygen => keygen,
     /// Sign a component and its manifest.
     Sign => sign,
+    /// Upload a plugin to a container registry.
+    Publish => publish,
     /// Remove installed plugins.
     Remove => remove,
     /// Measure what a plugin costs: the start of an instance, and each call.

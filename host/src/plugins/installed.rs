@@ -61,11 +61,18 @@ pub(super) fn path_of(name: &str) -> Option<PathBuf> {
     folder().filter(|_| plain).map(|folder| folder.join(name))
 }
 
-/// Installs the plugin `spec`, whose component or folder is `from`, in place of one with its name. Returns its folder.
+/// Installs the plugin `spec`, whose component or folder is `from`, in place of one with its name. `source` is where it was
+/// downloaded. Returns its folder.
 ///
 /// # Errors
 /// A `CliError` of usage for the name of a built-in plugin or without a data folder; `CliError::File`.
-pub(crate) fn add(from: &Path, spec: &PluginSpec, stages: &[Stage], digest: &str) -> Result<PathBuf, CliError> {
+pub(crate) fn add(
+    from: &Path,
+    spec: &PluginSpec,
+    stages: &[Stage],
+    digest: &str,
+    source: Option<&str>,
+) -> Result<PathBuf, CliError> {
     let name = &spec.name;
     if super::is_builtin(name) {
         return Err(CliError::usage(format!(
@@ -94,6 +101,9 @@ pub(crate) fn add(from: &Path, spec: &PluginSpec, stages: &[Stage], digest: &str
     let bare = format!("id = \"{name}\"\nversion = \"0.0.0\"\nstages = [{}]\n", names.join(", "));
     let (file, text) = own.map_or((ABOUT, bare), |own| (manifest::FILE, own));
     std::fs::write(fresh.join(file), text).map_err(write(&fresh))?;
+    if let Some(source) = source {
+        std::fs::write(fresh.join("source"), format!("{source}\n")).map_err(write(&fresh))?;
+    }
     let signature = signature::path_of(component);
     if signature.is_file() {
         std::fs::copy(&signature, fresh.join(format!("{name}.wasm.sig"))).map_err(write(&fresh))?;

@@ -30,6 +30,9 @@ pub(super) struct Manifest {
     #[serde(default)]
     on_fault: Effect,
     on_timeout: Option<Effect>,
+    /// Its text.
+    #[serde(skip)]
+    pub(super) text: String,
     /// SHA-256 of its text, in hex.
     #[serde(skip)]
     pub(super) digest: String,
@@ -109,6 +112,7 @@ impl Manifest {
             return Err(broken(whose, &reason));
         }
         manifest.digest = super::sha256(text.as_bytes());
+        text.clone_into(&mut manifest.text);
         Ok(manifest)
     }
 

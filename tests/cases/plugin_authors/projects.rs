@@ -229,7 +229,7 @@ fn an_installed_plugin_is_used_by_its_name_until_it_is_removed() {
     let data_folder = outside();
     let data = data_folder.path();
     let run = |args: &[&str]| author(folder, args).env("FIREBOX_DATA", data).run();
-    let wrong = run(&["plugins", "install", "--sha256", "00"]).expect_code(4);
+    let wrong = run(&["plugins", "install", "--sha256", &"0".repeat(64)]).expect_code(4);
     assert!(wrong.stderr.contains("was not installed"), "{}", wrong.stderr);
     let installed = run(&["plugins", "install"]).expect_code(0).stdout;
     assert!(installed.contains("installed sums"), "{installed}");

@@ -149,3 +149,14 @@ pub const PLUGIN_FUNCTION_TYPE_DEPTH_MAX: usize = 16;
 pub const PLUGIN_FUNCTION_TYPE_PARTS_MAX: usize = 1_000;
 
 const _: () = assert!(PLUGIN_TYPE_NESTING_DEPTH_MAX < 1_000, "each level takes a stack frame of the reader");
+
+// ---- Components from the web and from registries --------------------------------------------------------------
+
+/// Attempts of one request, if its failure may pass.
+pub const COMPONENT_ATTEMPTS_MAX: u32 = 4;
+/// Time of one answer, and of reading its body.
+pub const COMPONENT_TIMEOUT: Duration = Duration::from_secs(600);
+/// Bytes of the reference to an artifact in a registry.
+pub const OCI_REFERENCE_BYTES_MAX: usize = 512;
+/// Bytes of the manifest of an artifact, of a token, and of the file with the passwords for registries.
+pub const OCI_DOCUMENT_BYTES_MAX: usize = 4 * MIB;

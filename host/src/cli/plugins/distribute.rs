@@ -2,5 +2,6 @@
 
 pub(super) mod install;
 pub(super) mod keygen;
+pub(super) mod publish;
 pub(super) mod remove;
 pub(super) mod sign;

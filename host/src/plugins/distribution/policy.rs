@@ -24,6 +24,19 @@ pub struct FoundPlugin {
     pub spec: PluginSpec,
     /// SHA-256 of its manifest, in hex.
     pub manifest: Option<String>,
+    /// What its manifest says for others.
+    pub text: Option<PublishedText>,
+}
+
+/// What is published of a manifest.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct PublishedText {
+    /// The version of the plugin.
+    pub version: String,
+    /// One line about it.
+    pub description: String,
+    /// The whole text.
+    pub manifest: Option<String>,
 }
 
 /// What an operator accepts.

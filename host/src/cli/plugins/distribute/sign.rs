@@ -46,7 +46,7 @@ pub(in crate::cli::plugins) fn run(args: Args, io: &mut Io) -> Result<(), CliErr
 fn sign(path: &Path, key: &Path) -> Result<(PathBuf, Signature), CliError> {
     let key = read_key(key)?;
     let asked = path.to_str().ok_or_else(|| CliError::usage("the path is not UTF-8"))?;
-    let FoundPlugin { spec, manifest } = plugins::find(asked)?;
+    let FoundPlugin { spec, manifest, .. } = plugins::find(asked)?;
     let ComponentSource::Path(component) = &spec.source else {
         return Err(CliError::usage(format!("\"{asked}\" is built in and needs no signature")));
     };
@@ -54,7 +54,11 @@ fn sign(path: &Path, key: &Path) -> Result<(PathBuf, Signature), CliError> {
     Ok((signature::path_of(component), key.sign(statement)))
 }
 
-fn read_key(path: &Path) -> Result<SigningKey, CliError> {
+/// The private key in the file `path`.
+///
+/// # Errors
+/// `CliError::File`; a `CliError` of usage for a file that is no key.
+pub(super) fn read_key(path: &Path) -> Result<SigningKey, CliError> {
     let shown = path.display();
     let bytes = firebox_sandbox::read_file(path, limits::SIGNING_KEY_BYTES_MAX).map_err(|error| match error {
         ReadError::System(source) => CliError::File { action: "read", path: shown.to_string(), source },
