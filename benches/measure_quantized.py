@@ -36,7 +36,8 @@ def main():
             rows.append([kind, f"{os.path.getsize(file) / (1 << 20):.0f}", test, spread(ours), spread(theirs),
                          ratio(ours, theirs)])
     table(["file", "MiB", "test", "firebox, tokens/s", "llama.cpp, tokens/s", "ratio"], rows)
-    batched(files)
+    if BATCH != "0":
+        batched(files)
     loads(files)
 
 
