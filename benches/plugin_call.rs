@@ -165,7 +165,7 @@ async fn text_push(chain: &PluginChain) -> Result<(), Failure> {
 
 async fn token_step(chain: &PluginChain, what: &str, candidates: Vec<(TokenId, f32)>) -> Result<(), Failure> {
     let mut hooks = bind(chain).await?;
-    let sequence = || TokenSequence { vocabulary: 151_936, ends: vec![0], prompt: vec![1, 2, 3] };
+    let sequence = || TokenSequence { vocabulary: 151_936, ends: vec![0], prompt: vec![1, 2, 3], texts: None };
     let mut session = hooks.start_tokens(&sequence).await?.ok_or("the plugin has no token stage")?;
     let row = Row { runs: 10_000, budget: Duration::from_micros(20) };
     row.measure(what, "watermark", async || {

@@ -17,10 +17,13 @@ type Reply = (u16, String, Vec<u8>);
 /// Chooses the reply to a path with an authorization, or without one.
 type Choose = dyn Fn(&str, Option<&str>) -> Reply + Send + Sync;
 
-/// A scripted server, and the requests that it got: paths with their authorizations.
+/// Paths with their authorizations.
+type Requests = Arc<Mutex<Vec<(String, Option<String>)>>>;
+
+/// A scripted server, and the requests that it got.
 struct Server {
     address: String,
-    got: Arc<Mutex<Vec<(String, Option<String>)>>>,
+    got: Requests,
 }
 
 impl Server {

@@ -36,7 +36,7 @@ impl Resolver for Names {
             "private.test" => &["10.0.0.1"],
             "mixed.test" => &["10.0.0.1", "127.0.0.1"],
             // Another answer at each lookup, as of a name server that works with the guest.
-            "rebound.test" if lookup % 2 == 0 => &["127.0.0.1"],
+            "rebound.test" if lookup.is_multiple_of(2) => &["127.0.0.1"],
             "rebound.test" => &["10.0.0.1"],
             "empty.test" => &[],
             _ => return Err(io::Error::other("no such name")),
