@@ -15,7 +15,7 @@ fn a_case_that_cannot_be_run_is_named_with_the_reason() {
         (format!("{head}stage = \"prompt\"\ninput = \"x\"\nexpect = \"y\"\nfault = \"z\"\n"), "both expect and fault"),
         (format!("{head}stage = \"embedding\"\n"), "has texts, vectors; it has "),
         (format!("{head}stage = \"token\"\ntokens = [2]\nvocabulary = [\"a\", \"b\"]\n"), "no token 2"),
-        (format!("{head}stage = \"prompt\"\ninput = \"x\"\n[case.mock]\nclock = 1\n"), "line 5"),
+        (format!("{head}stage = \"prompt\"\ninput = \"x\"\n[case.mock]\nclock = 1\n"), "line 6"),
         (format!("{head}stage = \"prompt\"\ninputs = \"x\"\n"), "line 4"),
         ("[[case]\n".to_owned(), "line 1"),
     ];
