@@ -251,8 +251,7 @@ impl ReasoningArgs {
 #[derive(Args, Debug, Clone)]
 #[command(next_help_heading = "Plugins")]
 pub struct PluginOptions {
-    /// Run a plugin: a built-in NAME (calculator, text-tools, units, redact, notes, datetime, http-fetch) or the PATH of a component
-    /// (repeatable, in order)
+    /// Run a plugin: a built-in NAME (`firebox plugins list` has them) or the PATH of a component (repeatable, in order)
     #[arg(long = "plugin", value_name = "NAME|PATH")]
     pub plugins: Vec<String>,
     /// Configuration of a plugin: a JSON object (repeatable)
