@@ -32,7 +32,7 @@ use panels::QuantizedPanel;
 use weights::UnpackedStep;
 
 /// Rows of `x` up to which GEMV is faster than GEMM.
-pub(super) const GEMV_ROWS_MAX: usize = 3;
+pub(super) const GEMV_ROWS_MAX: usize = 8;
 
 /// `x` for each size of block that a matrix has.
 #[derive(Debug, Default)]

@@ -20,12 +20,17 @@ pub(super) fn run<F: CodeFormat, B: CodeBytes, V: Vector>(
     x: &[QuantizedRow],
     out: &mut [f32],
 ) {
-    let (twos, ones) = x.as_chunks::<2>();
-    let mut parts = vec![[0.0; GROUP]; 2 * ROWS * x.first().map_or(0, Vec::len)];
+    let (fours, rest) = x.as_chunks::<4>();
+    let (twos, ones) = rest.as_chunks::<2>();
+    let mut parts = vec![[0.0; GROUP]; 4 * ROWS * x.first().map_or(0, Vec::len)];
     let m = x.len();
     for (weights, out) in weights.chunks(ROWS * row_bytes).zip(out.chunks_mut(ROWS * m)) {
+        for (at, x) in fours.iter().enumerate() {
+            let x = x.each_ref().map(Vec::as_slice);
+            columns::<F, B, V, 4>(weights, row_bytes, x, &mut parts, &mut out[4 * at..], m);
+        }
         for (at, [a, b]) in twos.iter().enumerate() {
-            columns::<F, B, V, 2>(weights, row_bytes, [a, b], &mut parts, &mut out[2 * at..], m);
+            columns::<F, B, V, 2>(weights, row_bytes, [a, b], &mut parts, &mut out[4 * fours.len() + 2 * at..], m);
         }
         for x in ones {
             columns::<F, B, V, 1>(weights, row_bytes, [x], &mut parts, &mut out[m - 1..], m);
