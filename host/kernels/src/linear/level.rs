@@ -53,13 +53,14 @@ pub(crate) fn levels() -> Vec<Level> {
 
 impl Level {
     /// The level for this number of rows: with few rows half of a wider register would be empty.
+    #[cfg_attr(not(target_arch = "x86_64"), allow(unused_variables, reason = "only AVX-512 has a narrower level"))]
     pub(super) fn for_rows(self, rows: usize) -> Self {
-        // A processor with AVX-512 has AVX2 too.
-        #[cfg(target_arch = "x86_64")]
-        let narrower = Some(Self::Avx2).filter(|level| self == Self::Avx512 && rows <= level.lanes());
-        #[cfg(not(target_arch = "x86_64"))]
-        let narrower = None.filter(|level: &Self| rows <= level.lanes());
-        narrower.unwrap_or(self)
+        match self {
+            // A processor with AVX-512 has AVX2 too.
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx512 if rows <= Avx2::LANES => Self::Avx2,
+            _ => self,
+        }
     }
 
     pub(crate) fn lanes(self) -> usize {

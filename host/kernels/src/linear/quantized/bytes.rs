@@ -69,6 +69,22 @@ pub(super) const fn in_turns(at: usize) -> usize {
     at / 2 + at % 2 * (FACTORS / 2)
 }
 
+/// Factors in the order of [`in_turns`], for types that keep them as numbers.
+#[inline(always)]
+fn factors_in_turns(factors: [i8; FACTORS]) -> [i16; FACTORS] {
+    let mut out = [0; FACTORS];
+    for (at, factor) in factors.into_iter().enumerate() {
+        out[in_turns(at)] = i16::from(factor);
+    }
+    out
+}
+
+/// The same of factors that each stand for two neighbours.
+#[inline(always)]
+fn doubled_factors(factors: [i8; FACTORS / 2]) -> [i16; FACTORS] {
+    std::array::from_fn(|at| i16::from(factors[at % (FACTORS / 2)]))
+}
+
 /// Portable code, which the compiler vectorises as it can.
 #[derive(Clone, Copy)]
 pub(super) struct PlainBytes([u8; CODES]);
@@ -136,16 +152,12 @@ impl CodeBytes for PlainBytes {
 
     #[inline(always)]
     fn factors(factors: [i8; FACTORS]) -> [i16; FACTORS] {
-        let mut out = [0; FACTORS];
-        for (at, factor) in factors.into_iter().enumerate() {
-            out[in_turns(at)] = i16::from(factor);
-        }
-        out
+        factors_in_turns(factors)
     }
 
     #[inline(always)]
     fn double_factors(factors: [i8; FACTORS / 2]) -> [i16; FACTORS] {
-        std::array::from_fn(|at| i16::from(factors[at % (FACTORS / 2)]))
+        doubled_factors(factors)
     }
 
     #[inline(always)]

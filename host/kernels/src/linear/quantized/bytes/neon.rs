@@ -3,7 +3,7 @@
 use std::arch::aarch64 as arm;
 use std::arch::asm;
 
-use super::{CODES, CodeBytes, FACTORS, GROUP, in_turns};
+use super::{CODES, CodeBytes, FACTORS, GROUP, doubled_factors, factors_in_turns};
 
 #[derive(Clone, Copy)]
 pub(in super::super) struct NeonBytes<const DOT: bool>([arm::uint8x16_t; 2]);
@@ -144,16 +144,12 @@ impl<const DOT: bool> CodeBytes for NeonBytes<DOT> {
 
     #[inline(always)]
     fn factors(factors: [i8; FACTORS]) -> [i16; FACTORS] {
-        let mut out = [0; FACTORS];
-        for (at, factor) in factors.into_iter().enumerate() {
-            out[in_turns(at)] = i16::from(factor);
-        }
-        out
+        factors_in_turns(factors)
     }
 
     #[inline(always)]
     fn double_factors(factors: [i8; FACTORS / 2]) -> [i16; FACTORS] {
-        std::array::from_fn(|at| i16::from(factors[at % (FACTORS / 2)]))
+        doubled_factors(factors)
     }
 
     #[inline(always)]
