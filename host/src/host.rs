@@ -4,6 +4,7 @@ mod builder;
 pub mod device;
 pub(crate) mod download;
 pub mod ember;
+mod prompt_bound;
 pub(crate) mod quantized;
 pub mod source;
 
@@ -105,6 +106,10 @@ impl Host {
             let bytes: usize = messages.iter().map(|message| message.content.len()).sum();
             if messages.len() > limits::MESSAGES_MAX || bytes > limits::PROMPT_BYTES_MAX {
                 return Ok(false);
+            }
+            // The engine renders and tokenizes the prompt again, so what surely fits is not counted here.
+            if prompt_bound::most_tokens(&*self.codec, messages, chat.tools) <= tokens_max {
+                return Ok(true);
             }
             let counted = self.engine.count_tokens(Chat { messages, ..chat }, tokens_max)?;
             Ok(counted.tokens <= tokens_max)

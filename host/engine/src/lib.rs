@@ -32,7 +32,7 @@ pub use admission::{Admission, AdmissionLimits, AdmissionPermit};
 pub use batch::{ModelFactory, Speculation};
 pub use engine::{Engine, EngineOptions};
 pub use generation::Generation;
-pub use generation::prompt_encoding::{prompt_bytes, user_text_bytes};
+pub use generation::prompt_encoding::{message_bytes, prompt_bytes, tool_bytes, user_text_bytes};
 pub use status::{EngineCounters, EngineStatus};
 pub use tools::arguments::{ArgumentCheck, check_schema};
 

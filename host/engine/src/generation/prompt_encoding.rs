@@ -136,8 +136,17 @@ pub fn prompt_bytes(prompt: &Prompt) -> usize {
     }
 }
 
-fn message_bytes(message: &Message) -> usize {
+/// Bytes of a message that a template may write.
+#[must_use]
+pub fn message_bytes(message: &Message) -> usize {
     let calls = message.tool_calls.iter().map(|call| call.name.len() + call.arguments_json.len());
     let sent = message.as_sent_json.as_ref().map_or(0, String::len);
     message.content.len().max(sent) + calls.sum::<usize>()
+}
+
+/// Bytes of a tool's definition that a template may write.
+#[must_use]
+pub fn tool_bytes(tool: &ToolDefinition) -> usize {
+    let sent = tool.as_sent_json.as_ref().map_or(0, String::len);
+    tool.name.len() + tool.description.len() + tool.input_schema_json.len().max(sent)
 }
