@@ -1,4 +1,5 @@
-//! How far a quantized model's distributions are from those of reference logits: `divergence MODEL.gguf BASE`.
+//! How far a quantized model's distributions are from those of reference logits: `divergence MODEL.gguf BASE [KV]`, where KV is
+//! the type of keys and values (f16).
 //!
 //! BASE is a file of llama.cpp's `llama-perplexity --kl-divergence-base`: tokens, and the log-probabilities of all tokens at
 //! the positions of the second half of each chunk. Prints one JSON object. `benches/run divergence` runs it.
@@ -10,7 +11,7 @@ use std::path::Path;
 
 use firebox::contract::{LanguageModel, Logits, SequenceId, Span};
 use firebox::models::device::{self, DeviceChoice};
-use firebox::models::{Checkpoint, LoadOptions, load_decoder};
+use firebox::models::{Checkpoint, KV_CACHE_TYPES, KvCacheType, LoadOptions, load_decoder};
 
 type Failure = Box<dyn Error>;
 
@@ -23,10 +24,12 @@ const LOG_PROBABILITY_LEAST: f32 = -16.0;
 fn main() -> Result<(), Failure> {
     let mut arguments = std::env::args().skip(1).filter(|argument| argument != "--bench");
     let (Some(model), Some(base)) = (arguments.next(), arguments.next()) else {
-        return Err("usage: divergence MODEL.gguf BASE".into());
+        return Err("usage: divergence MODEL.gguf BASE [KV]".into());
     };
+    let named = arguments.next().unwrap_or_else(|| "f16".to_owned());
+    let kv_cache = KV_CACHE_TYPES.iter().find(|(name, _)| *name == named).ok_or("KV is f16, q8_0 or f32")?.1;
     let mut base = Base::open(Path::new(&base))?;
-    let mut model = load(Path::new(&model), base.context)?;
+    let mut model = load(Path::new(&model), base.context, kv_cache)?;
     if model.info().vocabulary < base.vocabulary {
         return Err("the file of logits belongs to another vocabulary".into());
     }
@@ -51,10 +54,10 @@ fn main() -> Result<(), Failure> {
     Ok(())
 }
 
-fn load(path: &Path, context: usize) -> Result<Box<dyn LanguageModel>, Failure> {
+fn load(path: &Path, context: usize, kv_cache: KvCacheType) -> Result<Box<dyn LanguageModel>, Failure> {
     let checkpoint = Checkpoint::open(path)?;
     let opened = device::open(&DeviceChoice::cpu(), &device::OpenOptions::default())?;
-    let options = LoadOptions { context_tokens: Some(context), ..LoadOptions::default() };
+    let options = LoadOptions { context_tokens: Some(context), kv_cache, ..LoadOptions::default() };
     Ok(load_decoder(&checkpoint, &opened.device, options)?)
 }
 

@@ -2,7 +2,7 @@
 """Compares the distributions of quantized files with those of the same model in f32, for firebox and llama.cpp.
 
 `benches/run divergence` sets the environment. SmolLM2-135M (Q4_1) is made F32, and TYPES are made from that. llama-perplexity
-writes the logits of the F32 file, and measures its own divergence on each file; benches/divergence.rs measures firebox's.
+writes the logits of the F32 file, and measures its own divergence on each file; benches/divergence.rs measures firebox's. One row has keys and values in q8_0.
 The text is that of the project's pages.
 """
 import json
@@ -30,10 +30,11 @@ def main():
     heading("divergence")
     print(f"{commit()}; {flags()}; {CHUNKS} chunks of {CONTEXT} tokens\n", flush=True)
     rows = []
-    for kind in ["F32", *TYPES]:
+    for kind, cache in [("F32", "f16"), ("F32", "q8_0"), *((kind, "f16") for kind in TYPES)]:
         file = quantized(kind)
-        ours = json.loads(output([os.environ["DIVERGENCE"], file, base]).stdout)
-        theirs = perplexity(file, text, "--kl-divergence-base", base, "--kl-divergence").stdout
+        ours = json.loads(output([os.environ["DIVERGENCE"], file, base, cache]).stdout)
+        theirs = perplexity(file, text, "--kl-divergence-base", base, "--kl-divergence", "-ctk", cache, "-ctv", cache, "-fa", "on").stdout
+        kind = kind if cache == "f16" else f"{kind}, KV cache {cache}"
         mean, same = figure(theirs, "Mean *KLD"), figure(theirs, "Same top p")
         rows.append([kind, f"{ours['mean']:.6f}", f"{mean:.6f}", f"{ours['mean'] / mean:.2f}" if mean > 1e-6 else "-",
                      f"{100 * ours['same_top']:.2f}", f"{same:.2f}"])

@@ -7,9 +7,11 @@
 //! Softmax takes two passes over the scores of a row, and a tile has a bounded number of rows.
 
 mod bias;
+mod blocks;
 mod head_cache;
 mod memory;
 mod rotate;
+mod stored;
 #[cfg(test)]
 pub(super) mod tests;
 mod tile;
@@ -34,6 +36,8 @@ pub enum KvCacheType {
     /// IEEE halves: half the memory, and 11 bits of precision.
     #[default]
     F16,
+    /// Codes of 8 bits with an IEEE half as the scale of up to 32 elements of a head: 34 bytes for 32 elements.
+    Q8_0,
 }
 
 /// Maximum rows of queries in a tile.

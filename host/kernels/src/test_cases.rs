@@ -121,6 +121,11 @@ impl AttentionCase {
         Self { kind: KvCacheType::F16, ..self }
     }
 
+    /// The same with keys and values in blocks of codes of 8 bits.
+    pub fn in_blocks(self) -> Self {
+        Self { kind: KvCacheType::Q8_0, ..self }
+    }
+
     /// The same with so many rotated pairs, this scale of scores and this soft cap.
     fn with(mut self, pairs: usize, scale: f32, cap: Option<f32>) -> Self {
         self.cos.truncate(self.tokens * pairs);
@@ -166,6 +171,7 @@ impl AttentionCase {
         match self.kind {
             KvCacheType::F32 => x,
             KvCacheType::F16 => x.into_iter().map(|x| f16::from_f64(x).to_f64()).collect(),
+            KvCacheType::Q8_0 => x.chunks(32).flat_map(as_block).collect(),
         }
     }
 
@@ -203,6 +209,12 @@ impl AttentionCase {
         }
         out
     }
+}
+
+/// Elements as a block of codes of 8 bits with an IEEE half as its scale has them.
+fn as_block(x: &[f64]) -> Vec<f64> {
+    let scale = f16::from_f64(x.iter().fold(0.0, |most: f64, x| most.max(x.abs())) / 127.0).to_f64();
+    x.iter().map(|x| if scale > 0.0 { (x / scale).round().clamp(-127.0, 127.0) * scale } else { 0.0 }).collect()
 }
 
 /// Heads that share keys and heads that do not, narrow and odd widths, windows, and more rows than a tile has.

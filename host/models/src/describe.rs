@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use firebox_contract::limits;
+use firebox_kernels::attention::KvCacheType;
 use serde_json::Value;
 
 use crate::arch;
@@ -31,7 +32,7 @@ pub struct CheckpointDescription {
     pub chat_template: Option<usize>,
     /// The longest context, in tokens.
     pub context_tokens: usize,
-    /// Bytes of the KV cache for each token on the CPU; 0 for encoders.
+    /// Bytes of the KV cache for each token on the CPU, in the type that was asked for; 0 for encoders.
     pub cache_token_bytes: u64,
     /// What a user should know.
     pub warnings: Vec<String>,
@@ -82,17 +83,17 @@ impl CheckpointDescription {
     }
 }
 
-/// Describes a checkpoint. No weights are read.
+/// Describes a checkpoint whose KV cache has this type. No weights are read.
 ///
 /// # Errors
 /// Names the file or key that is not right, or the architecture and the supported ones.
-pub fn describe(checkpoint: &Checkpoint) -> Result<CheckpointDescription, ModelError> {
+pub fn describe(checkpoint: &Checkpoint, kv_cache: KvCacheType) -> Result<CheckpointDescription, ModelError> {
     let file = checkpoint.config()?;
     let architecture = arch::name_of(&file)?.to_owned();
     let (kind, context_tokens, cache_token_bytes) = match arch::decoder(&architecture) {
         Ok(row) => {
             let config = (row.config)(&file)?;
-            (ModelKind::Decoder, config.positions, arch::cache_token_bytes(&config))
+            (ModelKind::Decoder, config.positions, arch::cache_token_bytes(&config, kv_cache))
         }
         Err(unknown) => {
             arch::encoder(&architecture).map_err(|_| unknown)?;

@@ -34,14 +34,15 @@ pub struct LoadOptions {
     /// Threads that compute on the CPU, the thread that calls the model included. Default: the number of cores. If
     /// several models are called from one thread, the first of them decides.
     pub threads: Option<usize>,
-    /// The type of keys and values in the KV caches of the CPU. A GPU keeps them in f32.
+    /// The type of keys and values in the KV caches of the CPU. A GPU keeps them in f32, and refuses `Q8_0`.
     pub kv_cache: KvCacheType,
     /// Receives the state of the load of a decoder.
     pub progress: LoadProgress,
 }
 
 /// The names of the types, for settings.
-pub const KV_CACHE_TYPES: &[(&str, KvCacheType)] = &[("f16", KvCacheType::F16), ("f32", KvCacheType::F32)];
+pub const KV_CACHE_TYPES: &[(&str, KvCacheType)] =
+    &[("f16", KvCacheType::F16), ("q8_0", KvCacheType::Q8_0), ("f32", KvCacheType::F32)];
 
 impl LoadOptions {
     fn threads(&self) -> usize {

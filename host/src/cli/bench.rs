@@ -110,7 +110,8 @@ pub fn run(args: Args, io: &mut Io) -> Result<(), CliError> {
         writeln!(io.err, "firebox: {note}")?;
     }
     let threads = options.threads.count().unwrap_or_else(firebox_cpu::cores::count);
-    let mut report = Report::new(args.output, &loaded, threads, earlier);
+    let kv_cache = options.kv_cache.name_on(&loaded.model.info().device);
+    let mut report = Report::new(args.output, &loaded, (threads, kv_cache), earlier);
     report.begin(io)?;
     let mut bench = Bench::new(&mut *loaded.model, stop);
     for test in tests {

@@ -119,7 +119,7 @@ const ROWS: &[KeyRow] = &[
         "model.kv_cache",
         "",
         "",
-        "The type of keys and values in the KV cache of a model on the CPU. `f16` takes half the memory of `f32`.",
+        "The type of keys and values in the KV cache of a model on the CPU. `f16` takes half the memory of `f32`, and `q8_0` 53 % of `f16`.",
     ),
     ("plugin.name", "", "required", "The name in the chains of tenants."),
     (

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use firebox_contract::Permission;
 use firebox_engine::Speculation;
-use firebox_models::KvCacheType;
+use firebox_models::KV_CACHE_TYPES;
 use firebox_sandbox::OnFault;
 
 use super::{
@@ -151,12 +151,9 @@ impl TomlWriter {
             .some("threads", model.threads)
             .set("text_control_tokens", model.text_control_tokens)
             .some("quantize", model.quantize.map(|mixture| quoted(mixture.name)))
-            .text(
+            .some(
                 "kv_cache",
-                match model.kv_cache {
-                    KvCacheType::F16 => "f16",
-                    KvCacheType::F32 => "f32",
-                },
+                KV_CACHE_TYPES.iter().find(|(_, kind)| *kind == model.kv_cache).map(|(name, _)| quoted(name)),
             )
             .text(
                 "speculation",

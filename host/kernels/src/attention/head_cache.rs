@@ -3,15 +3,17 @@
 //! ```text
 //! keys    [kv_heads][positions / panel][head_dim][panel]      the lanes of a register are positions
 //! values  [kv_heads][head_dim / panel][positions][panel]      the lanes of a register are elements
+//! scales  [kv_heads][positions / panel][keys, values][head_dim / 32][panel]       of codes of 8 bits
 //! ```
 //!
 //! A panel is as wide as two vector registers. The rest of a head beyond its last whole panel is as wide as one or two.
-//! Values are f32 or IEEE halves, which are widened when a register is loaded.
+//! Values are f32, IEEE halves or codes of 8 bits, which are widened when a register is loaded.
 
 use std::ops::Range;
 
 use super::super::linear::Level;
 use super::super::linear::vector::PanelValue;
+use super::blocks::{BLOCK, quantize};
 use super::memory::FloatBuffer;
 use crate::attention::KvCacheType;
 
@@ -33,9 +35,8 @@ impl HeadCacheLayout {
     /// Bytes that `positions` positions of all heads need.
     pub fn bytes(&self, positions: usize) -> usize {
         let positions = positions.next_multiple_of(self.panel());
-        self.kv_heads
-            * (self.floats(self.key_elements(positions)) + self.floats(self.value_elements(positions)))
-            * size_of::<f32>()
+        let elements = self.floats(self.key_elements(positions)) + self.floats(self.value_elements(positions));
+        self.kv_heads * (elements + self.scale_floats(positions)) * size_of::<f32>()
     }
 
     /// The size in f32 of so many elements, which are a multiple of a register's lanes.
@@ -43,8 +44,22 @@ impl HeadCacheLayout {
         let per_float = match self.kind {
             KvCacheType::F32 => f32::PER_FLOAT,
             KvCacheType::F16 => u16::PER_FLOAT,
+            KvCacheType::Q8_0 => i8::PER_FLOAT,
         };
         elements / per_float
+    }
+
+    /// The size in f32 of the scales of one head, for whole panels of positions.
+    fn scale_floats(&self, positions: usize) -> usize {
+        match self.kind {
+            KvCacheType::F32 | KvCacheType::F16 => 0,
+            KvCacheType::Q8_0 => 2 * self.blocks() * positions / u16::PER_FLOAT,
+        }
+    }
+
+    /// Blocks of a head that have a scale each. Panels of values lie in one block.
+    fn blocks(&self) -> usize {
+        self.head_dim.div_ceil(BLOCK)
     }
 
     /// Elements of the keys of one head, for whole panels of positions.
@@ -70,6 +85,7 @@ pub(super) struct CachedHead<'a> {
     positions: usize,
     keys: &'a mut [f32],
     values: &'a mut [f32],
+    scales: &'a mut [f32],
 }
 
 impl CachedHead<'_> {
@@ -79,6 +95,32 @@ impl CachedHead<'_> {
         match self.layout.kind {
             KvCacheType::F32 => self.write_as::<f32>(position, key, value),
             KvCacheType::F16 => self.write_as::<u16>(position, key, value),
+            KvCacheType::Q8_0 => self.write_blocks(position, key, value),
+        }
+    }
+
+    #[inline(always)]
+    fn write_blocks(&mut self, position: usize, key: &[f32], value: &[f32]) {
+        let (layout, panel, width) = (self.layout, self.layout.panel(), self.layout.head_dim);
+        let (whole, lane) = (position / panel, position % panel);
+        let (keys, values, scales) = (i8::of_mut(self.keys), i8::of_mut(self.values), u16::of_mut(self.scales));
+        let first = whole * 2 * layout.blocks() * panel + lane;
+        let scales = scales[first..].iter_mut().step_by(panel);
+        // The blocks of the key, then those of the value.
+        for ((block, from), scale) in (0..).zip(key.chunks(BLOCK).chain(value.chunks(BLOCK))).zip(scales) {
+            let codes;
+            (*scale, codes) = quantize(from);
+            if block < layout.blocks() {
+                let keys = keys[(whole * width + block * BLOCK) * panel + lane..].iter_mut().step_by(panel);
+                keys.zip(&codes[..from.len()]).for_each(|(to, code)| *to = *code);
+                continue;
+            }
+            for (at, codes) in codes[..from.len()].chunks(panel).enumerate() {
+                let element = (block - layout.blocks()) * BLOCK + at * panel;
+                let wide = (width - element).min(panel).next_multiple_of(layout.level.lanes());
+                let at = element * self.positions + position * wide;
+                values[at..at + codes.len()].copy_from_slice(codes);
+            }
         }
     }
 
@@ -104,6 +146,7 @@ pub struct HeadCache {
     positions: usize,
     keys: FloatBuffer,
     values: FloatBuffer,
+    scales: FloatBuffer,
 }
 
 impl HeadCache {
@@ -116,7 +159,8 @@ impl HeadCache {
         let positions = positions.next_multiple_of(layout.panel());
         let keys = zeros(layout.kv_heads * layout.floats(layout.key_elements(positions)));
         let values = zeros(layout.kv_heads * layout.floats(layout.value_elements(positions)));
-        Self { layout, positions, keys, values }
+        let scales = zeros(layout.kv_heads * layout.scale_floats(positions));
+        Self { layout, positions, keys, values, scales }
     }
 
     /// A new, long-lived cache with room for `positions`, which begins with the first `kept` positions of this one.
@@ -135,6 +179,9 @@ impl HeadCache {
                 let (from, to, count) = (floats(from + first * old), floats(to + first * room), floats(kept * width));
                 new.values[to..to + count].copy_from_slice(&self.values[from..from + count]);
             }
+            let scales = |positions| self.layout.scale_floats(positions);
+            let (from, to, count) = (head * scales(old), head * scales(room), scales(whole));
+            new.scales[to..to + count].copy_from_slice(&self.scales[from..from + count]);
         }
         new
     }
@@ -144,7 +191,12 @@ impl HeadCache {
         let (layout, positions) = (self.layout, self.positions);
         let keys = self.keys.chunks_exact_mut(layout.floats(layout.key_elements(positions)).max(1));
         let values = self.values.chunks_exact_mut(layout.floats(layout.value_elements(positions)).max(1));
-        keys.zip(values).map(move |(keys, values)| CachedHead { layout, positions, keys, values })
+        let (each, mut later) = (layout.scale_floats(positions), &mut *self.scales);
+        keys.zip(values).map(move |(keys, values)| {
+            let scales;
+            (scales, later) = std::mem::take(&mut later).split_at_mut(each);
+            CachedHead { layout, positions, keys, values, scales }
+        })
     }
 
     /// The keys of a panel of positions, `[head_dim, panel]`.
@@ -164,5 +216,12 @@ impl HeadCache {
     ) -> &[T] {
         let from = head * self.layout.value_elements(self.positions) + first * self.positions;
         &T::of(&self.values)[from + positions.start * width..from + positions.end * width]
+    }
+
+    /// The scales of a panel of positions, `[blocks, panel]` halves: of its keys, and of its values.
+    pub(super) fn scales(&self, head: usize, panel: usize) -> (&[u16], &[u16]) {
+        let count = self.layout.blocks() * self.layout.panel();
+        let from = u16::PER_FLOAT * head * self.layout.scale_floats(self.positions) + panel * 2 * count;
+        u16::of(&self.scales)[from..from + 2 * count].split_at(count)
     }
 }

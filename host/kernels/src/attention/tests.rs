@@ -54,20 +54,60 @@ fn keys_and_values_in_halves_are_the_nearest() {
     for case in attention_cases().into_iter().map(AttentionCase::in_halves) {
         let expected = case.expected();
         for level in levels() {
-            let errors: Vec<f64> =
-                case.at_once(level).iter().zip(&expected).map(|(a, b)| (f64::from(*a) - b).abs()).collect();
-            let (worst, mean) =
-                (errors.iter().copied().fold(0.0, f64::max), errors.iter().sum::<f64>() / errors.len() as f64);
+            let (worst, mean) = differences(&case.at_once(level), &expected);
             let what = format!("{level:?} {} {} {}", case.heads, case.head_dim, case.tokens);
             assert!(worst <= 1e-3 && mean <= 1e-5, "{what}: {worst:e} at most, {mean:e} in the mean");
         }
     }
 }
 
+/// Against keys and values as blocks have them. A number between two codes may go to the other one in f64.
+#[test]
+fn keys_and_values_in_blocks_are_the_nearest() {
+    assert_eq!(attention_cases().len(), 11);
+    for case in attention_cases().into_iter().map(AttentionCase::in_blocks) {
+        let expected = case.expected();
+        for level in levels() {
+            let (worst, mean) = differences(&case.at_once(level), &expected);
+            let what = format!("{level:?} {} {} {}", case.heads, case.head_dim, case.tokens);
+            assert!(worst <= 1e-2 && mean <= 2e-4, "{what}: {worst:e} at most, {mean:e} in the mean");
+        }
+    }
+}
+
+/// Values are at most 1 in size, so that a step of their codes is 1/127. Keys are up to 5 times as large, and a change of a
+/// score moves weight between values.
+#[test]
+fn blocks_change_the_result_of_f32_little() {
+    for case in attention_cases() {
+        let expected = case.expected();
+        let case = case.in_blocks();
+        for level in levels() {
+            let (worst, mean) = differences(&case.at_once(level), &expected);
+            let what = format!("{level:?} {} {} {}", case.heads, case.head_dim, case.tokens);
+            assert!(worst <= 5e-2 && mean <= 4e-3, "{what}: {worst:e} at most, {mean:e} in the mean");
+            assert!(worst > 0.0, "{what}: the cache was in f32");
+        }
+    }
+}
+
+/// The largest and the mean difference.
+fn differences(got: &[f32], expected: &[f64]) -> (f64, f64) {
+    assert_eq!(got.len(), expected.len());
+    let errors: Vec<f64> = got.iter().zip(expected).map(|(a, b)| (f64::from(*a) - b).abs()).collect();
+    (errors.iter().copied().fold(0.0, f64::max), errors.iter().sum::<f64>() / errors.len() as f64)
+}
+
+/// The cases with keys and values of every type.
+fn cases_of_all_types() -> impl Iterator<Item = AttentionCase> {
+    assert_eq!(attention_cases().len(), 11);
+    let of = |change: fn(AttentionCase) -> AttentionCase| attention_cases().into_iter().map(change);
+    of(|case| case).chain(of(AttentionCase::in_halves)).chain(of(AttentionCase::in_blocks))
+}
+
 #[test]
 fn results_are_equal_for_registers_of_any_width() {
-    assert_eq!(attention_cases().len(), 11);
-    for case in attention_cases().into_iter().chain(attention_cases().into_iter().map(AttentionCase::in_halves)) {
+    for case in cases_of_all_types() {
         let results: Vec<Vec<f32>> =
             levels().into_iter().filter(|level| *level != Level::Plain).map(|level| case.at_once(level)).collect();
         assert!(results.windows(2).all(|two| two[0] == two[1]), "{} tokens of {}", case.tokens, case.head_dim);
@@ -76,8 +116,7 @@ fn results_are_equal_for_registers_of_any_width() {
 
 #[test]
 fn in_parts_is_as_at_once() {
-    let cases = attention_cases().into_iter().chain(attention_cases().into_iter().map(AttentionCase::in_halves));
-    for case in cases.filter(|case| case.mask != AttentionMask::Full) {
+    for case in cases_of_all_types().filter(|case| case.mask != AttentionMask::Full) {
         for level in levels() {
             let at_once = case.at_once(level);
             for size in [1, 7, 50] {
@@ -127,21 +166,30 @@ fn sequences_of_one_step_do_not_attend_to_each_other() {
     }
 }
 
+const TYPES: [KvCacheType; 3] = [KvCacheType::F32, KvCacheType::F16, KvCacheType::Q8_0];
+
 #[test]
 fn a_cache_has_the_reported_size() {
     for level in levels() {
-        for (head_dim, kind) in
-            [2, 18, 64, 80].into_iter().flat_map(|dim| [(dim, KvCacheType::F32), (dim, KvCacheType::F16)])
-        {
+        for (head_dim, kind) in [2, 18, 64, 80].into_iter().flat_map(|dim| TYPES.map(|kind| (dim, kind))) {
             let layout = HeadCacheLayout { level, kv_heads: 3, head_dim, kind };
             let cache = HeadCache::new(layout, 70);
             let bytes = match kind {
                 KvCacheType::F32 => size_of::<f32>() * elements::<f32>(&cache, 70),
                 KvCacheType::F16 => size_of::<u16>() * elements::<u16>(&cache, 70),
+                KvCacheType::Q8_0 => {
+                    let scales = (0..70_usize.div_ceil(layout.panel())).map(|panel| cache.scales(2, panel));
+                    let scales: usize = scales.map(|(keys, values)| size_of_val(keys) + size_of_val(values)).sum();
+                    elements::<i8>(&cache, 70) + 3 * scales
+                }
             };
             assert_eq!(bytes, layout.bytes(70), "{level:?} {head_dim} {kind:?}");
-            let size = if kind == KvCacheType::F32 { 4 } else { 2 };
-            assert!(head_dim % level.lanes() > 0 || layout.bytes(64) == 64 * 2 * 3 * head_dim * size);
+            let of_head = match kind {
+                KvCacheType::F32 => 4 * head_dim,
+                KvCacheType::F16 => 2 * head_dim,
+                KvCacheType::Q8_0 => head_dim + 2 * head_dim.div_ceil(32),
+            };
+            assert!(head_dim % level.lanes() > 0 || layout.bytes(64) == 64 * 2 * 3 * of_head);
         }
     }
 }

@@ -8,14 +8,15 @@
 use std::ops::Range;
 
 use super::super::linear::Level;
-use super::super::linear::gemm::{OutputColumns, stored, strips};
+use super::super::linear::gemm::OutputColumns;
 #[cfg(target_arch = "aarch64")]
 use super::super::linear::vector::Neon;
 #[cfg(target_arch = "x86_64")]
 use super::super::linear::vector::{Avx2, Avx512};
-use super::super::linear::vector::{PanelValue, Plain, Vector};
+use super::super::linear::vector::{Plain, Vector};
 use super::bias::RelativeBias;
 use super::head_cache::HeadCache;
+use super::stored::{Blocks, Numbers, StoredForm};
 use crate::attention::KvCacheType;
 use crate::elements::functions::{exp, soft_cap};
 
@@ -73,23 +74,23 @@ fn attend_avx2(task: &AttentionTile<'_>, out: &OutputColumns<'_>) {
 #[inline(always)]
 fn attend<V: Vector>(task: &AttentionTile<'_>, out: &OutputColumns<'_>) {
     match task.cache.layout.kind {
-        KvCacheType::F32 => attend_to::<V, f32>(task, out),
-        KvCacheType::F16 => attend_to::<V, u16>(task, out),
+        KvCacheType::F32 => attend_to::<V, Numbers<f32>>(task, out),
+        KvCacheType::F16 => attend_to::<V, Numbers<u16>>(task, out),
+        KvCacheType::Q8_0 => attend_to::<V, Blocks>(task, out),
     }
 }
 
-/// Attends to keys and values that are stored as `T`.
+/// Attends to keys and values in this form.
 #[inline(always)]
-fn attend_to<V: Vector, T: PanelValue>(task: &AttentionTile<'_>, out: &OutputColumns<'_>) {
+fn attend_to<V: Vector, F: StoredForm>(task: &AttentionTile<'_>, out: &OutputColumns<'_>) {
     let (rows, width, head_dim) = (task.seen.len(), 2 * V::LANES, task.cache.layout.head_dim);
     let first = task.seen.iter().map(|seen| seen.start).min().unwrap_or(0);
     let last = task.seen.iter().map(|seen| seen.end).max().unwrap_or(0);
     let panels = first / width..last.div_ceil(width);
     // One panel after another, each `[rows, width]`.
-    let mut scores = vec![0.0; panels.len() * rows * width];
+    let (mut scores, mut spare) = (vec![0.0; panels.len() * rows * width], vec![0.0; rows * width]);
     for (panel, scores) in panels.clone().zip(scores.chunks_exact_mut(rows * width)) {
-        let keys = task.cache.keys::<T>(task.head, panel);
-        strips::<V, 8, 2, 6>(stored(task.queries), head_dim * size_of::<f32>(), 0, keys, scores);
+        F::add_scores::<V>(task.cache, (task.head, panel), task.queries, scores, &mut spare);
     }
     if let Some((bias, position)) = task.bias {
         for row in 0..rows {
@@ -112,11 +113,7 @@ fn attend_to<V: Vector, T: PanelValue>(task: &AttentionTile<'_>, out: &OutputCol
         sums.fill(0.0);
         for (panel, weights) in panels.clone().zip(scores.chunks_exact(rows * width)) {
             let positions = panel * width..last.min((panel + 1) * width);
-            let values = task.cache.values::<T>(task.head, (element, wide), positions);
-            match wide == width {
-                true => strips::<V, 8, 2, 6>(stored(weights), width * size_of::<f32>(), 0, values, sums),
-                false => strips::<V, 8, 1, 6>(stored(weights), width * size_of::<f32>(), 0, values, sums),
-            }
+            F::add_values::<V>(task.cache, (task.head, panel), (element, wide), positions, weights, sums, &mut spare);
         }
         for (row, (sums, scale)) in sums.chunks_exact(wide).zip(&scales).enumerate() {
             let column = task.column + row % task.group * head_dim + element;

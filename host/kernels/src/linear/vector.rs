@@ -21,6 +21,8 @@ pub(crate) trait Vector: Copy {
     fn weights<const SIZE: usize>(bytes: &[u8]) -> Self;
     /// `LANES` IEEE halves from the start of `bytes`, which has at least as many.
     fn halves(bytes: &[u8]) -> Self;
+    /// `LANES` signed bytes from the start of `bytes`, which has at least as many.
+    fn bytes(bytes: &[i8]) -> Self;
     /// `LANES` values from the start of `values`, which has at least as many.
     fn inputs(values: &[f32]) -> Self;
     /// `a * b + self`.
@@ -49,11 +51,11 @@ pub(super) fn widen<const SIZE: usize>(bytes: &[u8]) -> f32 {
 }
 
 /// The IEEE half at the start of `bytes`.
-pub(super) fn widen_half(bytes: &[u8]) -> f32 {
+pub(crate) fn widen_half(bytes: &[u8]) -> f32 {
     half::f16::from_le_bytes([bytes[0], bytes[1]]).to_f32_const()
 }
 
-/// A value of a panel: f32, or the bits of an IEEE half.
+/// A value of a panel: f32, the bits of an IEEE half, or a code of 8 bits.
 pub(crate) trait PanelValue: Copy {
     /// Values that take the place of one f32 in memory.
     const PER_FLOAT: usize;
@@ -111,6 +113,35 @@ impl PanelValue for u16 {
     #[inline(always)]
     fn lanes<V: Vector>(values: &[Self]) -> V {
         V::halves(bytemuck::cast_slice(&values[..V::LANES]))
+    }
+}
+
+impl PanelValue for i8 {
+    const PER_FLOAT: usize = 4;
+
+    #[inline(always)]
+    fn of(memory: &[f32]) -> &[Self] {
+        bytemuck::cast_slice(memory)
+    }
+
+    #[inline(always)]
+    fn of_mut(memory: &mut [f32]) -> &mut [Self] {
+        bytemuck::cast_slice_mut(memory)
+    }
+
+    /// From -127 to 127, without branches. What is no number becomes 0.
+    #[inline(always)]
+    fn nearest(value: f32) -> Self {
+        /// Added to a number below 2^22, it leaves the nearest integer in the lowest bits.
+        const ROUND: f32 = 12_582_912.0;
+        let value = if value > 127.0 { 127.0 } else { value };
+        let value = if value < -127.0 { -127.0 } else { value };
+        ((value + ROUND).to_bits() as u8).cast_signed()
+    }
+
+    #[inline(always)]
+    fn lanes<V: Vector>(values: &[Self]) -> V {
+        V::bytes(values)
     }
 }
 
@@ -223,6 +254,11 @@ impl Vector for Plain {
     }
 
     #[inline(always)]
+    fn bytes(bytes: &[i8]) -> Self {
+        Self(std::array::from_fn(|lane| f32::from(bytes[lane])))
+    }
+
+    #[inline(always)]
     fn inputs(values: &[f32]) -> Self {
         Self(std::array::from_fn(|lane| values[lane]))
     }
@@ -321,6 +357,13 @@ impl Vector for Avx2 {
         let bytes = &bytes[..16];
         // SAFETY: the caller enabled F16C; the slice above has the 16 bytes that are read, at any alignment.
         Self(unsafe { x86::_mm256_cvtph_ps(x86::_mm_loadu_si128(bytes.as_ptr().cast())) })
+    }
+
+    #[inline(always)]
+    fn bytes(bytes: &[i8]) -> Self {
+        let bytes = &bytes[..8];
+        // SAFETY: the caller enabled AVX2; the slice above has the 8 bytes that are read, at any alignment.
+        Self(unsafe { x86::_mm256_cvtepi32_ps(x86::_mm256_cvtepi8_epi32(x86::_mm_loadl_epi64(bytes.as_ptr().cast()))) })
     }
 
     #[inline(always)]
@@ -434,6 +477,13 @@ impl Vector for Avx512 {
     }
 
     #[inline(always)]
+    fn bytes(bytes: &[i8]) -> Self {
+        let bytes = &bytes[..16];
+        // SAFETY: the caller enabled AVX-512F; the slice above has the 16 bytes that are read, at any alignment.
+        Self(unsafe { x86::_mm512_cvtepi32_ps(x86::_mm512_cvtepi8_epi32(x86::_mm_loadu_si128(bytes.as_ptr().cast()))) })
+    }
+
+    #[inline(always)]
     fn inputs(values: &[f32]) -> Self {
         let values = &values[..16];
         // SAFETY: the caller enabled AVX-512F; the slice above has the 16 values that are read.
@@ -504,5 +554,17 @@ mod tests {
             seen += 1;
         }
         assert!(seen > 200_000, "{seen}");
+    }
+
+    #[test]
+    fn codes_are_the_nearest_ones() {
+        for at in -40_000..=40_000 {
+            let value = at as f32 / 256.0;
+            let known = value.round_ties_even().clamp(-127.0, 127.0) as i8;
+            assert_eq!(i8::nearest(value), known, "{value}");
+        }
+        for (value, known) in [(f32::INFINITY, 127), (f32::MIN, -127), (f32::NAN, 0), (f32::MIN_POSITIVE, 0)] {
+            assert_eq!(i8::nearest(value), known, "{value:e}");
+        }
     }
 }

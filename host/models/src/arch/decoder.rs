@@ -58,10 +58,10 @@ pub(crate) struct DecoderOptions {
 }
 
 /// Bytes of the KV cache of one token on the CPU.
-pub(crate) fn cache_token_bytes(config: &DecoderConfig) -> u64 {
+pub(crate) fn cache_token_bytes(config: &DecoderConfig, kind: KvCacheType) -> u64 {
     let &DecoderConfig { kv_heads, head_dim, positions, .. } = config;
     let layers = config.layers.len();
-    let layout = Some(HeadCacheLayout::new(kv_heads, head_dim, KvCacheType::default()));
+    let layout = Some(HeadCacheLayout::new(kv_heads, head_dim, kind));
     CacheShape { layers, kv_heads, head_dim, context: positions, layout }.token_bytes()
 }
 
@@ -96,6 +96,11 @@ impl Decoder {
         options: DecoderOptions,
     ) -> Result<Self, ModelError> {
         let names = architecture.tensors;
+        let on_cpu = is_cpu(weights.device());
+        if !on_cpu && options.kv_cache == KvCacheType::Q8_0 {
+            let reason = "its kernels keep the KV cache in f32; choose --device cpu, or no q8_0 for the KV cache";
+            return Err(ModelError::Device { device: options.device_name, reason: reason.to_owned() });
+        }
         let head = Head::load(weights, names, &config)?;
         let layers = (0..config.layers.len())
             .map(|layer| DecoderLayer::load(weights, &config, names, layer))
@@ -110,7 +115,6 @@ impl Decoder {
             dtype: "f32",
             weights_bytes: weights.bytes(),
         };
-        let on_cpu = is_cpu(weights.device());
         let (layer_count, kv_heads, head_dim) = (config.layers.len(), config.kv_heads, config.head_dim);
         let cache_shape = CacheShape {
             layers: layer_count,

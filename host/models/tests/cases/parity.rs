@@ -5,7 +5,7 @@
 
 use crate::common::{Golden, argmax, devices, golden_models, load, logits_of, max_difference, parity_folder};
 use firebox_contract::{LanguageModel, SequenceId, Span, TokenId};
-use firebox_models::{Checkpoint, LoadOptions, load_decoder};
+use firebox_models::{Checkpoint, KvCacheType, LoadOptions, load_decoder};
 
 const FIRST: SequenceId = SequenceId(1);
 const SECOND: SequenceId = SequenceId(2);
@@ -53,23 +53,42 @@ fn logits_and_greedy_text_agree_with_transformers() {
     }
 }
 
-/// Keys and values in halves, which is the default, have 11 bits.
+/// Keys and values in halves, which is the default, have 11 bits, and in blocks the largest of 32 has 7 and a sign.
 #[test]
-fn halves_in_the_kv_cache_change_logits_little() {
+fn smaller_types_in_the_kv_cache_change_logits_little() {
+    assert_eq!(LoadOptions::default().kv_cache, KvCacheType::F16);
     let device = &devices()[0];
-    let mut changed = 0;
+    let mut changed = [0; 2];
     for name in golden_models() {
         let golden = Golden::read(&name);
         let checkpoint = Checkpoint::open(&parity_folder().join(&name)).expect("the checkpoint opens");
-        let loaded = load_decoder(&checkpoint, &device.device, LoadOptions::default());
-        let [exact, halves] = [load(&name, device), loaded.expect("the model loads")].map(|mut model| {
+        let last_row = |mut model: Box<dyn LanguageModel>| {
             golden.prompt.iter().map(|token| logits_of(&mut *model, FIRST, &[*token])).last().expect("a prompt")
-        });
-        let difference = max_difference(&exact, &halves) / golden.scale();
-        assert!(difference <= 5e-3, "{name}: {difference:e} of the logits' scale");
-        changed += usize::from(difference > 0.0);
+        };
+        let exact = last_row(load(&name, device));
+        let types = [(KvCacheType::F16, 5e-3), (KvCacheType::Q8_0, 5e-2)];
+        for ((kv_cache, tolerance), changed) in types.into_iter().zip(&mut changed) {
+            let options = LoadOptions { kv_cache, ..LoadOptions::default() };
+            let loaded = load_decoder(&checkpoint, &device.device, options).expect("the model loads");
+            let difference = max_difference(&exact, &last_row(loaded)) / golden.scale();
+            assert!(difference <= tolerance, "{name} with {kv_cache:?}: {difference:e} of the logits' scale");
+            *changed += usize::from(difference > 0.0);
+        }
     }
-    assert!(changed > 0, "the cache was in f32");
+    assert!(changed.iter().all(|count| *count > 0), "a cache was in f32: {changed:?}");
+}
+
+/// A GPU keeps keys and values in f32, so it would not save the memory that was asked for.
+#[test]
+fn a_gpu_refuses_a_kv_cache_in_blocks() {
+    let name = golden_models().remove(0);
+    let checkpoint = Checkpoint::open(&parity_folder().join(&name)).expect("the checkpoint opens");
+    for device in devices() {
+        let options = LoadOptions { kv_cache: KvCacheType::Q8_0, ..LoadOptions::default() };
+        let error = load_decoder(&checkpoint, &device.device, options).err().map(|error| error.to_string());
+        let is_refused = error.as_ref().is_some_and(|error| error.contains("choose --device cpu, or no q8_0"));
+        assert_eq!(is_refused, device.name != "cpu", "{error:?} on {}", device.name);
+    }
 }
 
 #[test]

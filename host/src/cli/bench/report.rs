@@ -30,6 +30,8 @@ struct Setup {
     /// The types of the weights that make up most of the file.
     types: String,
     threads: usize,
+    /// The type of keys and values in the KV cache.
+    kv_cache: &'static str,
     cpu: String,
     flags: Vec<&'static str>,
 }
@@ -56,11 +58,18 @@ const VERSION: &str = env!("CARGO_PKG_VERSION");
 const COMMIT: Option<&str> = option_env!("FIREBOX_COMMIT");
 
 impl Report {
-    pub(super) fn new(format: Format, loaded: &BareModel, threads: usize, earlier: Option<Earlier>) -> Self {
+    /// For a number of threads and a type of keys and values in the KV cache.
+    pub(super) fn new(
+        format: Format,
+        loaded: &BareModel,
+        (threads, kv_cache): (usize, &'static str),
+        earlier: Option<Earlier>,
+    ) -> Self {
         let setup = Setup {
             info: loaded.model.info().clone(),
             types: main_types(&loaded.types),
             threads,
+            kv_cache,
             cpu: cpu::name().unwrap_or_else(|| std::env::consts::ARCH.to_owned()),
             flags: cpu::flags(),
         };
@@ -69,14 +78,14 @@ impl Report {
 
     /// Prints what comes before the first result.
     pub(super) fn begin(&self, io: &mut Io) -> Result<(), CliError> {
-        let Setup { threads, cpu, flags, .. } = &self.setup;
+        let Setup { threads, kv_cache, cpu, flags, .. } = &self.setup;
         match self.format {
             Format::Md => {
                 let commit = COMMIT.map(|commit| format!(" ({commit})")).unwrap_or_default();
                 let (cpu, flags) = (line(cpu, limits::CHAT_SHOWN_CHARACTERS_MAX), flags.join(" "));
                 writeln!(
                     io.out,
-                    "firebox {VERSION}{commit}, {cpu} ({flags}), {threads} threads; steps of the model, without tokenizer, sampler and server\n"
+                    "firebox {VERSION}{commit}, {cpu} ({flags}), {threads} threads, KV cache {kv_cache}; steps of the model, without tokenizer, sampler and server\n"
                 )?;
                 let compared = if self.earlier.is_some() { ("| ratio ", "---:|") } else { ("", "") };
                 writeln!(
@@ -141,6 +150,8 @@ const COLUMNS: &[&str] = &[
     "model_n_params",
     "n_threads",
     "n_sequences",
+    "type_k",
+    "type_v",
     "n_prompt",
     "n_gen",
     "n_depth",
@@ -182,7 +193,7 @@ impl Setup {
             "version": VERSION, "commit": COMMIT, "cpu_info": self.cpu, "cpu_flags": self.flags.join(" "),
             "device": self.info.device, "model_filename": self.info.name, "model_architecture": self.info.architecture,
             "model_type": self.types, "model_size": self.info.weights_bytes, "model_n_params": self.info.parameters,
-            "n_threads": self.threads, "n_sequences": measured.test.sequences, "n_prompt": measured.test.prompt,
+            "n_threads": self.threads, "type_k": self.kv_cache, "type_v": self.kv_cache, "n_sequences": measured.test.sequences, "n_prompt": measured.test.prompt,
             "n_gen": measured.test.generated, "n_depth": measured.test.depth, "avg_ns": ns, "stddev_ns": ns_deviation,
             "avg_ts": rate, "stddev_ts": deviation, "median_ts": median(&measured.rates), "ratio": ratio,
             "samples_ns": nanoseconds, "samples_ts": measured.rates,

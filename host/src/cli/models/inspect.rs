@@ -8,6 +8,7 @@ use firebox_contract::{Error, limits};
 use firebox_models::{Checkpoint, CheckpointDescription, ModelKind};
 use serde_json::json;
 
+use crate::cli::options::KvCacheChoice;
 use crate::cli::options::hub::HubOptions;
 use crate::cli::{Io, output};
 use crate::error::CliError;
@@ -23,6 +24,9 @@ pub(super) struct Args {
     /// Length of the conversation whose memory is shown, in tokens [default: 8192, at most the model's own limit]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=limits::CONTEXT_TOKENS_MAX as i64))]
     context: Option<u32>,
+    /// Type of the keys and values whose memory is shown
+    #[arg(long, value_enum, value_name = "TYPE", default_value_t = KvCacheChoice::default())]
+    kv_cache: KvCacheChoice,
     /// Print one JSON object
     #[arg(long)]
     json: bool,
@@ -36,7 +40,7 @@ pub(super) fn run(args: Args, io: &mut Io) -> Result<(), CliError> {
     let source = ModelSource::of(&args.model);
     let local = source.find(|| HubOptions::default().hub())?;
     let checkpoint = Checkpoint::open(&local.path).map_err(Error::from)?;
-    let found = firebox_models::describe(&checkpoint).map_err(Error::from)?;
+    let found = firebox_models::describe(&checkpoint, args.kv_cache.kind()).map_err(Error::from)?;
     let context =
         args.context.map_or(limits::CONTEXT_TOKENS_DEFAULT, |tokens| tokens as usize).min(found.context_tokens);
     let path = local.path.display().to_string();

@@ -68,6 +68,17 @@ impl Vector for Neon {
     }
 
     #[inline(always)]
+    fn bytes(bytes: &[i8]) -> Self {
+        // SAFETY: every AArch64 processor has NEON; the slice has the 8 bytes that are read.
+        unsafe {
+            let bytes = &bytes[..8];
+            let wide = arm::vmovl_s8(arm::vld1_s8(bytes.as_ptr()));
+            let (low, high) = (arm::vmovl_s16(arm::vget_low_s16(wide)), arm::vmovl_high_s16(wide));
+            Self([arm::vcvtq_f32_s32(low), arm::vcvtq_f32_s32(high)])
+        }
+    }
+
+    #[inline(always)]
     fn inputs(values: &[f32]) -> Self {
         // SAFETY: every AArch64 processor has NEON; the slice has the 8 values that are read.
         unsafe {
