@@ -1,5 +1,7 @@
 //! Text encoders in GGUF: architectures, names of tensors, `config.json` and the files of sentence-transformers.
 
+mod modern_bert;
+
 use serde_json::{Map, Value, json};
 
 use crate::error::ModelError;
@@ -15,6 +17,10 @@ pub(super) struct GgufEncoder {
     ranking_class: &'static str,
     model_type: &'static str,
     has_positions: bool,
+    /// The epsilon of norms in `config.json`.
+    epsilon: &'static str,
+    /// Adds what only this architecture has to `config.json`.
+    complete: fn(&Keys<'_>, &mut Map<String, Value>) -> Result<(), ModelError>,
     /// Tensors of the whole model.
     model: &'static [(&'static str, &'static str)],
     /// Tensors of each layer, behind `blk.N.`, and where their names begin in transformers.
@@ -29,6 +35,8 @@ const ENCODERS: &[GgufEncoder] = &[
         ranking_class: "BertForSequenceClassification",
         model_type: "bert",
         has_positions: true,
+        epsilon: "layer_norm_eps",
+        complete: with_types,
         model: &[
             ("token_embd", "embeddings.word_embeddings"),
             ("position_embd", "embeddings.position_embeddings"),
@@ -58,6 +66,12 @@ const ENCODERS: &[GgufEncoder] = &[
         ranking_class: "NomicBertForSequenceClassification",
         model_type: "nomic_bert",
         has_positions: false,
+        epsilon: "layer_norm_eps",
+        complete: |keys, config| {
+            with_types(keys, config)?;
+            config.extend(keys.float("rope.freq_base")?.map(|theta| ("rope_theta".to_owned(), json!(theta))));
+            Ok(())
+        },
         model: &[
             ("token_embd", "embeddings.word_embeddings"),
             ("token_types", "embeddings.token_type_embeddings"),
@@ -78,7 +92,43 @@ const ENCODERS: &[GgufEncoder] = &[
             ],
         ),
     },
+    modern_bert::ROW,
 ];
+
+/// The keys of an architecture, without the beginning of their names, and the facts about the tensors.
+struct Keys<'a> {
+    architecture: &'static str,
+    metadata: &'a Metadata,
+    rows: &'a TableRows,
+}
+
+impl Keys<'_> {
+    fn key(&self, name: &str) -> String {
+        format!("{}.{name}", self.architecture)
+    }
+
+    fn number(&self, name: &str) -> Result<Option<u64>, ModelError> {
+        self.metadata.number(&self.key(name))
+    }
+
+    /// A number that the file must have.
+    fn needed(&self, name: &str) -> Result<u64, ModelError> {
+        self.number(name)?.ok_or_else(|| self.wrong(name, "is missing"))
+    }
+
+    fn float(&self, name: &str) -> Result<Option<f64>, ModelError> {
+        self.metadata.float(&self.key(name))
+    }
+
+    fn wrong(&self, name: &str, reason: impl Into<String>) -> ModelError {
+        self.metadata.wrong(&self.key(name), reason)
+    }
+}
+
+fn with_types(keys: &Keys<'_>, config: &mut Map<String, Value>) -> Result<(), ModelError> {
+    config.insert("type_vocab_size".to_owned(), json!(keys.rows.types));
+    Ok(())
+}
 
 /// The names, for messages.
 pub(super) fn names() -> impl Iterator<Item = &'static str> {
@@ -102,6 +152,10 @@ pub(super) struct TableRows {
     pub(super) positions: Option<usize>,
     /// Rows of the embedding of token types.
     pub(super) types: usize,
+    /// Whether there is a layer whose output is a score.
+    pub(super) has_classifier: bool,
+    /// Whether the layer before it has a bias.
+    pub(super) has_head_bias: bool,
 }
 
 /// How one vector is made of those of the tokens, by the numbers of the file.
@@ -165,14 +219,12 @@ impl GgufEncoder {
         rows: &TableRows,
         pooling: Option<PoolingType>,
     ) -> Result<Value, ModelError> {
-        let key = |name: &str| format!("{}.{name}", self.name);
-        let needed = |name: &str| -> Result<u64, ModelError> {
-            metadata.number(&key(name))?.ok_or_else(|| metadata.wrong(&key(name), "is missing"))
-        };
-        if metadata.flag(&key("attention.causal"))? == Some(true) {
-            return Err(metadata.wrong(&key("attention.causal"), "is true, which is not supported for an encoder"));
+        let keys = Keys { architecture: self.name, metadata, rows };
+        if metadata.flag(&keys.key("attention.causal"))? == Some(true) {
+            return Err(keys.wrong("attention.causal", "is true, which is not supported for an encoder"));
         }
-        let is_ranking = pooling == Some(PoolingType::Rank);
+        // The converter names no pooling for a class with a head, and leaves heads of other classes out.
+        let is_ranking = pooling == Some(PoolingType::Rank) || pooling.is_none() && rows.has_classifier;
         let mut config = Map::new();
         config.insert("architectures".to_owned(), json!([if is_ranking { self.ranking_class } else { self.class }]));
         config.insert("model_type".to_owned(), json!(self.model_type));
@@ -182,23 +234,21 @@ impl GgufEncoder {
             ("intermediate_size", "feed_forward_length"),
             ("num_attention_heads", "attention.head_count"),
         ] {
-            config.insert(own.to_owned(), json!(needed(gguf)?));
+            config.insert(own.to_owned(), json!(keys.needed(gguf)?));
         }
-        let positions = needed("context_length")?;
+        let positions = keys.needed("context_length")?;
         // The rows of the table count, and not what the file says about them.
         let rows_or = |positions| rows.positions.map_or(positions, |rows| rows as u64);
         let positions = if self.has_positions { rows_or(positions) } else { positions };
         config.insert("max_position_embeddings".to_owned(), json!(positions));
-        config.insert("type_vocab_size".to_owned(), json!(rows.types));
         config.insert("vocab_size".to_owned(), json!(rows.vocabulary));
-        if let Some(epsilon) = metadata.float(&key("attention.layer_norm_epsilon"))? {
-            config.insert("layer_norm_eps".to_owned(), json!(epsilon));
+        if let Some(epsilon) = keys.float("attention.layer_norm_epsilon")? {
+            config.insert(self.epsilon.to_owned(), json!(epsilon));
         }
-        if let Some(theta) = metadata.float(&key("rope.freq_base"))? {
-            config.insert("rope_theta".to_owned(), json!(theta));
-        }
+        (self.complete)(&keys, &mut config)?;
+        let labels = metadata.texts(&keys.key("classifier.output_labels"))?;
         if is_ranking {
-            config.insert("num_labels".to_owned(), json!(1));
+            config.insert("num_labels".to_owned(), json!(labels.map_or(1, |labels| labels.len())));
         }
         Ok(Value::Object(config))
     }
@@ -227,6 +277,8 @@ mod tests {
         assert_eq!(name(0, "blk.3.attn_q.weight").as_deref(), Some("encoder.layer.3.attention.self.query.weight"));
         assert_eq!(name(0, "cls.output.weight").as_deref(), Some("classifier.weight"));
         assert_eq!(name(1, "blk.0.ffn_gate.weight").as_deref(), Some("encoder.layers.0.mlp.fc12.weight"));
+        assert_eq!(name(2, "blk.2.ffn_up.weight").as_deref(), Some("layers.2.mlp.Wi.weight"));
+        assert_eq!(name(2, "cls.norm.weight").as_deref(), Some("head.norm.weight"));
         for other in ["blk.x.attn_q.weight", "blk.1.ffn_gate_exps.weight", "position_embd", ""] {
             assert_eq!((name(0, other), name(1, other)), (None, None), "{other}");
         }

@@ -134,7 +134,11 @@ impl<'a> Vocabulary<'a> {
             }),
             adds_bos: splitter.adds_bos,
             // An encoder, which reads pairs too.
-            post_processor: if pre == "roberta-bpe" { Some(self.roberta_processor(true, true)?) } else { None },
+            post_processor: match pre {
+                "roberta-bpe" => Some(self.encoder_processor(true, true, true)?),
+                "modern-bert" => Some(self.encoder_processor(true, true, false)?),
+                _ => None,
+            },
         })
     }
 
@@ -187,12 +191,12 @@ impl<'a> Vocabulary<'a> {
         json!({ "type": "TemplateProcessing", "single": single, "pair": pair, "special_tokens": tokens })
     }
 
-    /// The post-processor of RoBERTa's and XLM-RoBERTa's encoders: a text or a pair between the first and the last token, with
-    /// the last one twice between the texts of a pair. The flags are what holds where the file does not say.
+    /// The post-processor of encoders: a text or a pair between the first and the last token, with the last one between the
+    /// texts of a pair, or twice as in RoBERTa and XLM-RoBERTa. The first two flags are what holds where the file does not say.
     ///
     /// # Errors
     /// `Config` for a token that is missing.
-    fn roberta_processor(&self, adds_bos: bool, adds_eos: bool) -> Result<Value, ModelError> {
+    fn encoder_processor(&self, adds_bos: bool, adds_eos: bool, is_doubled: bool) -> Result<Value, ModelError> {
         let adds = |name: &str, default: bool| {
             Ok::<_, ModelError>(self.metadata.flag(&key(&format!("add_{name}_token")))?.unwrap_or(default))
         };
@@ -202,7 +206,8 @@ impl<'a> Vocabulary<'a> {
         let text = |name: &str| json!({ "Sequence": { "id": name, "type_id": 0 } });
         let end = || last.map(piece).into_iter();
         let single: Vec<Value> = first.map(piece).into_iter().chain([text("A")]).chain(end()).collect();
-        let pair: Vec<Value> = single.iter().cloned().chain(end()).chain([text("B")]).chain(end()).collect();
+        let between = end().filter(|_| is_doubled);
+        let pair: Vec<Value> = single.iter().cloned().chain(between).chain([text("B")]).chain(end()).collect();
         let special: Vec<&str> = [first, last].into_iter().flatten().collect();
         Ok(self.template(&single, &pair, &special))
     }

@@ -222,7 +222,13 @@ fn table_rows(parts: &[Part], facts: &Tensors) -> TableRows {
         tensor.and_then(|tensor| tensor.shape.first().copied())
     };
     let positions = rows("position_embd.weight");
-    TableRows { vocabulary: facts.vocabulary, positions, types: rows("token_types.weight").unwrap_or(0) }
+    TableRows {
+        vocabulary: facts.vocabulary,
+        positions,
+        types: rows("token_types.weight").unwrap_or(0),
+        has_classifier: rows("cls.output.weight").is_some(),
+        has_head_bias: rows("cls.bias").is_some(),
+    }
 }
 
 /// What the config has to know about the tensors.

@@ -21,10 +21,16 @@ fn golden(folder: &str) -> Value {
 }
 
 #[test]
-fn bert_and_nomic_bert_in_gguf_give_the_vectors_of_transformers() {
-    for name in ["distilbert", "nomic-bert"] {
+fn encoders_in_gguf_give_the_vectors_of_transformers() {
+    let files = [
+        ("distilbert", "distilbert"),
+        ("nomic-bert", "nomic-bert"),
+        ("roberta", "roberta"),
+        ("modernbert", "modern-bert"),
+    ];
+    for (name, file) in files {
         let golden = golden(&format!("encoders/{name}"));
-        let mut encoder = load(&format!("{name}.gguf")).expect("it loads");
+        let mut encoder = load(&format!("{file}.gguf")).expect("it loads");
         assert_eq!(encoder.profile().task, EncoderTask::Embed);
         for (at, text) in golden["texts"].as_array().expect("texts").iter().enumerate() {
             let encoding = &encoder.encode(&[text.as_str().expect("a text").into()]).expect("it is encoded")[0];
@@ -38,24 +44,50 @@ fn bert_and_nomic_bert_in_gguf_give_the_vectors_of_transformers() {
     }
 }
 
+/// The ModernBERT file names no pooling, as converters write it. A head of one label is there all the same.
 #[test]
-fn a_cross_encoder_with_a_unigram_tokenizer_gives_the_scores_of_sentence_transformers() {
-    let golden = golden("rerankers/xlm-roberta");
-    let mut encoder = load("xlm-roberta.gguf").expect("it loads");
-    assert_eq!(encoder.profile().task, EncoderTask::Rank);
-    let query = golden["query"].as_str();
-    let mut score = |text: &str| {
-        let pair = EncoderText { query, text, max_tokens: Some(280), ..EncoderText::default() };
-        encoder.encode(&[pair]).expect("it is scored").remove(0)
-    };
-    for (at, text) in golden["documents"].as_array().expect("documents").iter().enumerate() {
-        let encoding = score(text.as_str().expect("a text"));
-        let expected = golden["cases"][0]["scores"][at].as_f64().expect("a number") as f32;
-        assert_eq!(encoding.tokens as u64, golden["cases"][0]["tokens"][at], "{text}");
-        assert!((encoding.embedding[0] - expected).abs() <= 1e-3, "{text}: {encoding:?} and not {expected}");
+fn cross_encoders_in_gguf_give_the_scores_of_sentence_transformers() {
+    for (name, file) in [("xlm-roberta", "xlm-roberta"), ("modernbert", "modern-bert-reranker")] {
+        let golden = golden(&format!("rerankers/{name}"));
+        let mut encoder = load(&format!("{file}.gguf")).expect("it loads");
+        assert_eq!(encoder.profile().task, EncoderTask::Rank);
+        let query = golden["query"].as_str();
+        let mut score = |text: &str| {
+            let pair = EncoderText { query, text, max_tokens: Some(280), ..EncoderText::default() };
+            encoder.encode(&[pair]).expect("it is scored").remove(0)
+        };
+        for (at, text) in golden["documents"].as_array().expect("documents").iter().enumerate() {
+            let encoding = score(text.as_str().expect("a text"));
+            let expected = golden["cases"][0]["scores"][at].as_f64().expect("a number") as f32;
+            assert_eq!(encoding.tokens as u64, golden["cases"][0]["tokens"][at], "{name}: {text}");
+            assert!(
+                (encoding.embedding[0] - expected).abs() <= 1e-3,
+                "{name}, {text}: {encoding:?} and not {expected}"
+            );
+        }
+        // The file's table of characters replaces this full stop by the usual one.
+        assert_eq!(score("The cat sat\u{ff0e}") == score("The cat sat."), name == "xlm-roberta");
     }
-    // The file's table of characters replaces this full stop by the usual one.
-    assert_eq!(score("The cat sat\u{ff0e}"), score("The cat sat."));
+}
+
+/// What llama.cpp's converter writes and no architecture here computes.
+#[test]
+fn other_encoders_of_llama_cpp_are_refused_by_name() {
+    let whole = std::fs::read(parity_folder().join("gguf-encoders/modern-bert.gguf")).expect("the file is there");
+    let key = b"general.architecture\x08\0\0\0";
+    let at = whole.windows(key.len()).position(|bytes| bytes == key).expect("the key is there") + key.len();
+    let rest = at + 8 + "modern-bert".len();
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    for name in
+        ["neo-bert", "jina-bert-v2", "jina-bert-v3", "nomic-bert-moe", "eurobert", "t5encoder", "gemma-embedding"]
+    {
+        let length = (name.len() as u64).to_le_bytes();
+        let changed = [&whole[..at], &length, name.as_bytes(), &whole[rest..]].concat();
+        let path = folder.path().join("changed.gguf");
+        std::fs::write(&path, changed).expect("written");
+        let error = Checkpoint::open(&path).expect_err("it is refused").to_string();
+        assert!(error.contains(&format!("\"{name}\"")) && error.contains("modern-bert"), "{error}");
+    }
 }
 
 #[test]

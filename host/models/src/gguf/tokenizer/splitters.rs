@@ -68,14 +68,15 @@ const SPLITTERS: &[Splitter] = &[
         is_gpt2: true,
         ..BASE
     },
+    Splitter { names: &["modern-bert"], is_gpt2: true, composes: true, ..BASE },
     Splitter { names: &["gpt-2", "roberta-bpe", "phi-2", "mpt", "olmo", "exaone4", "trillion"], is_gpt2: true, ..BASE },
 ];
 
 /// The names, for messages.
 pub(super) const NAMES: &str = "llama-bpe, llama3, llama-v3, falcon3, pixtral, dbrx, smaug-bpe, glm4, chatglm-bpe, qwen2, \
                                 megrez, deepseek-r1-qwen, stablelm2, hunyuan, qwen35, tekken, gpt-4o, llama4, deepseek-v3, \
-                                smollm, starcoder, refact, command-r, codeshell, exaone, minerva-7b, gpt-2, roberta-bpe, phi-2, mpt, \
-                                olmo, exaone4, trillion";
+                                smollm, starcoder, refact, command-r, codeshell, exaone, minerva-7b, modern-bert, gpt-2, roberta-bpe, phi-2, \
+                                mpt, olmo, exaone4, trillion";
 
 /// The way called `name`.
 pub(super) fn find(name: &str) -> Option<&'static Splitter> {

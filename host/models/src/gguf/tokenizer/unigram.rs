@@ -37,7 +37,7 @@ pub(super) fn parts(vocabulary: &Vocabulary<'_>) -> Result<Parts, ModelError> {
         decoder: spaces,
         model: json!({ "type": "Unigram", "unk_id": unknown, "vocab": pieces, "byte_fallback": false }),
         adds_bos: true,
-        post_processor: Some(vocabulary.roberta_processor(true, true)?),
+        post_processor: Some(vocabulary.encoder_processor(true, true, true)?),
     })
 }
 
