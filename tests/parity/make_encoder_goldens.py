@@ -11,7 +11,8 @@ with cases. A case is a set of files that are put over those of the folder, and 
 `CrossEncoder` for each document, one pair at a time.
 
 `embedder` writes FOLDER/encoders/last-token: a decoder of Qwen 3's shape whose last token is the vector, with sentence-transformers'
-files, and `golden.json` with vectors for several prompts.
+files, and `golden.json` with vectors for several prompts. FOLDER/encoders/last-token-longrope has Phi-3's shape and LongRoPE, whose
+long factors are those of the longest text.
 
 `defaults` writes FOLDER/configs/encoder_defaults.json: the defaults of the config classes.
 """
@@ -191,7 +192,7 @@ def write_reranker(folder, name, seed):
     (folder / "golden.json").write_text(json.dumps(golden, ensure_ascii=False) + "\n")
 
 
-def write_embedder(folder):
+def write_embedder(folder, kind):
     """A decoder as Qwen3-Embedding is published: its tokenizer ends each text with a token, whose vector is the text's."""
     import torch
     import transformers
@@ -205,10 +206,14 @@ def write_embedder(folder):
     made.save(str(folder / "tokenizer.json"), pretty=False)
     (folder / "tokenizer_config.json").write_text(json.dumps({"tokenizer_class": "Qwen2Tokenizer", "pad_token": "<|endoftext|>", "eos_token": "<|endoftext|>", "model_max_length": 280}) + "\n")
     torch.manual_seed(20271)
-    config = transformers.Qwen3Config(vocab_size=made.get_vocab_size(), hidden_size=16, intermediate_size=32, num_hidden_layers=2,
-                                      num_attention_heads=4, num_key_value_heads=2, head_dim=8, max_position_embeddings=300,
-                                      initializer_range=0.4, tie_word_embeddings=True, eos_token_id=end, bos_token_id=end, pad_token_id=end)
-    model = transformers.Qwen3Model(config).eval()
+    own = dict(num_attention_heads=4, num_key_value_heads=2, head_dim=8)
+    if kind == "Phi3":
+        own = dict(num_attention_heads=2, num_key_value_heads=1, original_max_position_embeddings=64,
+                   rope_scaling=dict(type="longrope", short_factor=[1.0, 1.1, 1.5, 2.0], long_factor=[1.0, 2.0, 4.0, 8.0]))
+    config = getattr(transformers, f"{kind}Config")(
+        vocab_size=made.get_vocab_size(), hidden_size=16, intermediate_size=32, num_hidden_layers=2, max_position_embeddings=300,
+        initializer_range=0.4, tie_word_embeddings=True, eos_token_id=end, bos_token_id=end, pad_token_id=end, **own)
+    model = getattr(transformers, f"{kind}Model")(config).eval()
     with torch.no_grad():
         for name, weight in model.named_parameters():
             if "norm" in name:
@@ -216,7 +221,7 @@ def write_embedder(folder):
     model.half().save_pretrained(folder)
     # The published checkpoints name the class with the head, which they do not have.
     written = json.loads((folder / "config.json").read_text())
-    written["architectures"] = ["Qwen3ForCausalLM"]
+    written["architectures"] = [f"{kind}ForCausalLM"]
     (folder / "config.json").write_text(json.dumps(written, indent=1) + "\n")
     kinds = ["Transformer", "Pooling", "Normalize"]
     modules = [{"idx": index, "name": str(index), "path": f"{index}_{kind}" if index else "", "type": f"sentence_transformers.models.{kind}"}
@@ -263,7 +268,8 @@ if __name__ == "__main__":
         for index, name in enumerate(MODELS):
             write_reranker(root / "rerankers" / name, name, 20290 + index)
     elif what == "embedder":
-        write_embedder(root / "encoders" / "last-token")
+        write_embedder(root / "encoders" / "last-token", "Qwen3")
+        write_embedder(root / "encoders" / "last-token-longrope", "Phi3")
     elif what == "defaults":
         write_defaults(root)
     else:

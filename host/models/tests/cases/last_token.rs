@@ -9,8 +9,18 @@ use crate::common::{devices, max_difference, parity_folder};
 
 #[test]
 fn a_decoder_with_modules_gives_the_vectors_of_sentence_transformers() {
+    check("last-token");
+}
+
+/// The longest text has the long factors, and the others have the short ones, alone and next to it.
+#[test]
+fn each_text_has_the_longrope_factors_of_its_length() {
+    check("last-token-longrope");
+}
+
+fn check(name: &str) {
     let device = &devices()[0];
-    let folder = parity_folder().join("encoders/last-token");
+    let folder = parity_folder().join("encoders").join(name);
     let golden = std::fs::read(folder.join("golden.json")).expect("the golden is there");
     let golden: Value = serde_json::from_slice(&golden).expect("the golden is JSON");
     let checkpoint = Checkpoint::open(&folder).expect("the checkpoint opens");

@@ -61,7 +61,10 @@ impl Batch {
         let query_factors = growth.map(|growth| positions.iter().map(|position| growth.factor(*position)).collect());
         let (positions, plan) = match on_gpu {
             false => {
-                let angles = config.rotaries.iter().map(|rotary| rotary.angles(&positions));
+                // A sequence has one set of frequencies for all of its steps, since a load is for contexts of one set. A text
+                // that is computed in a single pass has those of its length.
+                let sequences = || segments.iter().map(|segment| segment.start..segment.start + segment.tokens);
+                let angles = config.rotaries.iter().map(|rotary| rotary.angles_of_sequences(sequences()));
                 (RowPositions::Host(angles.collect()), None)
             }
             true => {

@@ -2,7 +2,7 @@
 
 mod scaling;
 
-use std::ops::RangeInclusive;
+use std::ops::{Range, RangeInclusive};
 
 use firebox_contract::limits;
 
@@ -227,9 +227,25 @@ impl Rotary {
 
     /// Cosines and sines of these positions, each `[positions, pairs]`.
     pub(crate) fn angles(&self, positions: &[usize]) -> (Vec<f32>, Vec<f32>) {
-        let angles = |position: usize| self.frequencies.iter().map(move |frequency| position as f32 * frequency);
-        let scaled = |angle: f32| (angle.cos() * self.scale, angle.sin() * self.scale);
-        positions.iter().copied().flat_map(angles).map(scaled).unzip()
+        self.of_frequencies(&self.frequencies, positions.iter().copied()).unzip()
+    }
+
+    /// The same for some positions of several sequences, each with the frequencies of a context that ends with them.
+    pub(crate) fn angles_of_sequences(&self, sequences: impl Iterator<Item = Range<usize>>) -> (Vec<f32>, Vec<f32>) {
+        let of_sequence = |positions: Range<usize>| {
+            let long = self.long.as_ref().filter(|(short, _)| positions.end > *short);
+            self.of_frequencies(long.map_or(&self.frequencies, |(_, frequencies)| frequencies), positions)
+        };
+        sequences.flat_map(of_sequence).unzip()
+    }
+
+    fn of_frequencies(
+        &self,
+        frequencies: &[f32],
+        positions: impl Iterator<Item = usize>,
+    ) -> impl Iterator<Item = (f32, f32)> {
+        let angles = move |position: usize| frequencies.iter().map(move |frequency| position as f32 * frequency);
+        positions.flat_map(angles).map(|angle| (angle.cos() * self.scale, angle.sin() * self.scale))
     }
 
     /// The same in rows, `[positions, 2 * pairs]`: cosines, then sines.
