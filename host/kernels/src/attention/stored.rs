@@ -65,9 +65,9 @@ impl<T: PanelValue> StoredForm for Numbers<T> {
 
 /// Codes of 8 bits with a scale for each block. The products of a block of keys are multiplied by the scales of their
 /// positions; the weights of values are multiplied before.
-pub(super) struct Blocks;
+pub(super) struct ScaledCodes;
 
-impl StoredForm for Blocks {
+impl StoredForm for ScaledCodes {
     #[inline(always)]
     fn add_scores<V: Vector>(
         cache: &HeadCache,

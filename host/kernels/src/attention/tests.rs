@@ -79,6 +79,7 @@ fn keys_and_values_in_blocks_are_the_nearest() {
 /// score moves weight between values.
 #[test]
 fn blocks_change_the_result_of_f32_little() {
+    assert_eq!(attention_cases().len(), 11);
     for case in attention_cases() {
         let expected = case.expected();
         let case = case.in_blocks();
@@ -99,14 +100,14 @@ fn differences(got: &[f32], expected: &[f64]) -> (f64, f64) {
 }
 
 /// The cases with keys and values of every type.
-fn cases_of_all_types() -> impl Iterator<Item = AttentionCase> {
-    assert_eq!(attention_cases().len(), 11);
+fn cases_of_all_types() -> Vec<AttentionCase> {
     let of = |change: fn(AttentionCase) -> AttentionCase| attention_cases().into_iter().map(change);
-    of(|case| case).chain(of(AttentionCase::in_halves)).chain(of(AttentionCase::in_blocks))
+    of(|case| case).chain(of(AttentionCase::in_halves)).chain(of(AttentionCase::in_blocks)).collect()
 }
 
 #[test]
 fn results_are_equal_for_registers_of_any_width() {
+    assert_eq!(cases_of_all_types().len(), 33);
     for case in cases_of_all_types() {
         let results: Vec<Vec<f32>> =
             levels().into_iter().filter(|level| *level != Level::Plain).map(|level| case.at_once(level)).collect();
@@ -116,7 +117,8 @@ fn results_are_equal_for_registers_of_any_width() {
 
 #[test]
 fn in_parts_is_as_at_once() {
-    for case in cases_of_all_types().filter(|case| case.mask != AttentionMask::Full) {
+    assert_eq!(cases_of_all_types().len(), 33);
+    for case in cases_of_all_types().into_iter().filter(|case| case.mask != AttentionMask::Full) {
         for level in levels() {
             let at_once = case.at_once(level);
             for size in [1, 7, 50] {

@@ -16,7 +16,7 @@ use super::super::linear::vector::{Avx2, Avx512};
 use super::super::linear::vector::{Plain, Vector};
 use super::bias::RelativeBias;
 use super::head_cache::HeadCache;
-use super::stored::{Blocks, Numbers, StoredForm};
+use super::stored::{Numbers, ScaledCodes, StoredForm};
 use crate::attention::KvCacheType;
 use crate::elements::functions::{exp, soft_cap};
 
@@ -76,7 +76,7 @@ fn attend<V: Vector>(task: &AttentionTile<'_>, out: &OutputColumns<'_>) {
     match task.cache.layout.kind {
         KvCacheType::F32 => attend_to::<V, Numbers<f32>>(task, out),
         KvCacheType::F16 => attend_to::<V, Numbers<u16>>(task, out),
-        KvCacheType::Q8_0 => attend_to::<V, Blocks>(task, out),
+        KvCacheType::Q8_0 => attend_to::<V, ScaledCodes>(task, out),
     }
 }
 

@@ -20,7 +20,7 @@ pub(super) struct GgufEncoder {
     /// The epsilon of norms in `config.json`.
     epsilon: &'static str,
     /// Adds what only this architecture has to `config.json`.
-    complete: fn(&Keys<'_>, &mut Map<String, Value>) -> Result<(), ModelError>,
+    complete: fn(&EncoderKeys<'_>, &mut Map<String, Value>) -> Result<(), ModelError>,
     /// Tensors of the whole model.
     model: &'static [(&'static str, &'static str)],
     /// Tensors of each layer, behind `blk.N.`, and where their names begin in transformers.
@@ -96,13 +96,13 @@ const ENCODERS: &[GgufEncoder] = &[
 ];
 
 /// The keys of an architecture, without the beginning of their names, and the facts about the tensors.
-struct Keys<'a> {
+struct EncoderKeys<'a> {
     architecture: &'static str,
     metadata: &'a Metadata,
     rows: &'a TableRows,
 }
 
-impl Keys<'_> {
+impl EncoderKeys<'_> {
     fn key(&self, name: &str) -> String {
         format!("{}.{name}", self.architecture)
     }
@@ -125,7 +125,7 @@ impl Keys<'_> {
     }
 }
 
-fn with_types(keys: &Keys<'_>, config: &mut Map<String, Value>) -> Result<(), ModelError> {
+fn with_types(keys: &EncoderKeys<'_>, config: &mut Map<String, Value>) -> Result<(), ModelError> {
     config.insert("type_vocab_size".to_owned(), json!(keys.rows.types));
     Ok(())
 }
@@ -219,7 +219,7 @@ impl GgufEncoder {
         rows: &TableRows,
         pooling: Option<PoolingType>,
     ) -> Result<Value, ModelError> {
-        let keys = Keys { architecture: self.name, metadata, rows };
+        let keys = EncoderKeys { architecture: self.name, metadata, rows };
         if metadata.flag(&keys.key("attention.causal"))? == Some(true) {
             return Err(keys.wrong("attention.causal", "is true, which is not supported for an encoder"));
         }

@@ -3,7 +3,7 @@
 use firebox_contract::limits;
 use serde_json::{Map, Value, json};
 
-use super::{GgufEncoder, Keys};
+use super::{EncoderKeys, GgufEncoder};
 use crate::error::ModelError;
 
 /// What llama.cpp takes for frequencies that the file does not name.
@@ -40,7 +40,7 @@ pub(super) const ROW: GgufEncoder = GgufEncoder {
     ),
 };
 
-fn complete(keys: &Keys<'_>, config: &mut Map<String, Value>) -> Result<(), ModelError> {
+fn complete(keys: &EncoderKeys<'_>, config: &mut Map<String, Value>) -> Result<(), ModelError> {
     let mut insert = |key: &str, value: Value| config.insert(key.to_owned(), value);
     let activation = keys.metadata.text(&keys.key("hidden_activation"))?.unwrap_or("gelu");
     // Some files have the name of the gated unit.
@@ -75,7 +75,7 @@ fn complete(keys: &Keys<'_>, config: &mut Map<String, Value>) -> Result<(), Mode
 }
 
 /// Which layers attend to near tokens only: all but the first of each pattern, or as a list says.
-fn layer_types(keys: &Keys<'_>, has_window: bool) -> Result<Value, ModelError> {
+fn layer_types(keys: &EncoderKeys<'_>, has_window: bool) -> Result<Value, ModelError> {
     let (key, most) = ("attention.sliding_window_pattern", limits::MODEL_LAYERS_MAX);
     let near: Vec<bool> = match keys.metadata.flags(&keys.key(key), most)? {
         Some(flags) => flags,
