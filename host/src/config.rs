@@ -160,7 +160,7 @@ impl TenantsContext {
         let place = Self {
             tenants_file: folder.join(root.text("tenants_file").unwrap_or_else(|| TENANTS_FILE.to_owned())),
             audit: AuditConfig::read(root.section("audit"), &folder).path,
-            tenants: all(&mut root, "tenant", TenantConfig::read),
+            tenants: all(&mut root, "tenant", |section| TenantConfig::read(section, &folder)),
         };
         problems.finish().map(|_warnings| place)
     }
@@ -257,7 +257,7 @@ fn read(tree: &TomlTable, file: Option<PathBuf>, env: &dyn Fn(&str) -> Option<St
         }),
         plugins: all(&mut root, "plugin", |section| PluginConfig::read(section, &folder)),
         signatures: SignaturePolicy::read(root.section("plugins")),
-        tenants: all(&mut root, "tenant", TenantConfig::read),
+        tenants: all(&mut root, "tenant", |section| TenantConfig::read(section, &folder)),
         mcp: McpConfig { servers },
         sessions: SessionsConfig::read(root.section("sessions"), &folder),
         keyvalue: KeyValueConfig::read(root.section("keyvalue"), &folder),
@@ -276,7 +276,9 @@ fn read(tree: &TomlTable, file: Option<PathBuf>, env: &dyn Fn(&str) -> Option<St
     }
     if named || config.tenants_file.is_file() {
         if config.tenants_file.is_file() {
-            config.tenants.extend(read_tenants(&read_file(&config.tenants_file, problems), problems));
+            let tree = read_file(&config.tenants_file, problems);
+            let folder = self::folder(Some(&config.tenants_file));
+            config.tenants.extend(read_tenants(&tree, &folder, problems));
         } else {
             let message =
                 format!("\"{}\" does not exist; `firebox tenants add NAME` creates it", config.tenants_file.display());
@@ -299,21 +301,21 @@ fn all<T>(root: &mut Section<'_>, key: &'static str, read: impl FnMut(Section<'_
     root.sections(key, key).into_iter().filter_map(read).collect()
 }
 
-/// The tenants of a parsed tenants file.
-fn read_tenants(tree: &TomlTable, problems: &Problems) -> Vec<TenantConfig> {
+/// The tenants of a parsed tenants file in `folder`.
+fn read_tenants(tree: &TomlTable, folder: &Path, problems: &Problems) -> Vec<TenantConfig> {
     let mut root = Section::new(String::new(), Some(tree), SourceLocation::whole(TENANTS_FILE), problems);
-    let tenants = all(&mut root, "tenant", TenantConfig::read);
+    let tenants = all(&mut root, "tenant", |section| TenantConfig::read(section, folder));
     root.finish();
     tenants
 }
 
-/// Parses the text of the tenants file `name`.
+/// Parses the text of the tenants file `name`. Relative paths stay as they are.
 ///
 /// # Errors
 /// All errors, with their lines.
 pub(crate) fn parse_tenants(text: &str, name: &str) -> Result<Vec<TenantConfig>, ConfigError> {
     let problems = Problems::default();
-    let tenants = read_tenants(&document::parse(text, name, &problems), &problems);
+    let tenants = read_tenants(&document::parse(text, name, &problems), Path::new(""), &problems);
     check::tenants(&tenants, &problems);
     problems.finish().map(|_warnings| tenants)
 }

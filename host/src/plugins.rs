@@ -64,6 +64,7 @@ const BUILTINS: &[BuiltinPlugin] = &[
     builtin!("json-schema", false),
     builtin!("cache", false),
     builtin!("files", false),
+    builtin!("summarize", false),
 ];
 
 /// The names of the built-in plugins.

@@ -170,6 +170,14 @@ impl Tenancy {
         Ok(report)
     }
 
+    /// The patterns of the names of models that a tenant may use.
+    ///
+    /// # Errors
+    /// `Error::NotFound` for an unknown tenant.
+    pub fn models_of(&self, tenant: &TenantId) -> Result<Vec<String>, Error> {
+        Ok(self.entry(tenant)?.config.models.clone())
+    }
+
     /// How much of its limits a tenant has used, for the headers of its answers.
     ///
     /// # Errors

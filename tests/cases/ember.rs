@@ -141,7 +141,7 @@ async fn bind_tools() -> Box<dyn Hooks> {
     for spec in plugins::resolve(&plugins_of_run(), true).expect("built in") {
         loaded.push(sandbox.load(spec).await.expect("loads"));
     }
-    let info = RequestInfo { id: "expected".to_owned(), model: "none".to_owned(), plugins: Vec::new() };
+    let info = RequestInfo::new("expected", "none");
     PluginChain::new(loaded).expect("a chain").bind(&Caller::local(), info).await.expect("binds")
 }
 

@@ -1,6 +1,8 @@
 //! The built-in plugins, and the same plugins rebuilt from source if `FIREBOX_TEST_COMPONENTS` names them.
 
 mod constrained;
+mod model;
+pub(crate) mod probe;
 mod ready_made;
 
 use std::path::PathBuf;
@@ -33,7 +35,7 @@ async fn bind(specs: Vec<PluginSpec>) -> Result<Box<dyn Hooks>, Error> {
     for spec in specs {
         plugins.push(sandbox.load(spec).await?);
     }
-    let info = RequestInfo { id: "test".to_owned(), model: "none".to_owned(), plugins: Vec::new() };
+    let info = RequestInfo::new("test", "none");
     PluginChain::new(plugins)?.bind(&Caller::local(), info).await
 }
 

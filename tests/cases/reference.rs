@@ -4,6 +4,7 @@ mod cli;
 mod configuration;
 mod errors;
 mod metrics;
+mod wit;
 
 use crate::harness::root;
 

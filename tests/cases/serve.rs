@@ -10,6 +10,7 @@ mod forced;
 mod isolation;
 mod limits;
 mod mcp;
+mod plugin_tenants;
 mod reasoning;
 mod reload;
 mod revocation;

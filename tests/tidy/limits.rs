@@ -71,6 +71,7 @@ const PLURALS: &[&str] = &[
     "EXPORTS",
     "FILES",
     "FUNCTIONS",
+    "GENERATIONS",
     "GLOBALS",
     "GRAMMARS",
     "HANDLES",

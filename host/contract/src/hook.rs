@@ -2,12 +2,14 @@
 //! functions of most stages have a default for hooks without that stage.
 
 pub mod embedding;
+pub mod model;
 pub mod token;
 pub mod tool_call;
 
 use std::time::Duration;
 
 use self::embedding::EmbeddingHook;
+use self::model::ModelHandle;
 use self::token::TokenHook;
 use self::tool_call::ToolCallHook;
 use crate::BoxFuture;
@@ -28,6 +30,16 @@ pub struct RequestInfo {
     /// Plugins that the request asks for in addition to its caller's chain, in order. The hook source refuses those that
     /// the caller may not add.
     pub plugins: Vec<String>,
+    /// The model that serves the request, for plugins that were granted it.
+    pub own_model: ModelHandle,
+}
+
+impl RequestInfo {
+    /// A request with this id at `model`, without added plugins. Its plugins cannot use the model.
+    #[must_use]
+    pub fn new(id: impl Into<String>, model: impl Into<String>) -> Self {
+        Self { id: id.into(), model: model.into(), plugins: Vec::new(), own_model: ModelHandle::default() }
+    }
 }
 
 /// The result of the prompt stage.

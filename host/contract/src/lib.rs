@@ -36,6 +36,9 @@ pub use generation::{
     Event, Finish, FinishReason, GenerationRequest, Prompt, ReasoningOptions, Timing, ToolOptions, Usage,
 };
 pub use hook::embedding::{EmbeddingHook, EmbeddingVerdict};
+pub use hook::model::{
+    ModelHandle, PluginAnswer, PluginEmbedder, PluginPrompt, PluginTexts, PluginVectors, RequestModel,
+};
 pub use hook::token::{TokenAction, TokenHook, TokenNeeds, TokenRule, TokenSequence, TokenSession, TokenStep};
 pub use hook::tool_call::{CallVerdict, ToolCallHook};
 pub use hook::{

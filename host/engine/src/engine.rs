@@ -1,16 +1,21 @@
 //! The engine: one model, and the pipeline that every request of it goes through.
 
+mod request_model;
+
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use firebox_contract::{
     Approver, Caller, Chat, Clock, DeliveryTracker, Error, Gate, GenerationRequest, GrammarCompiler, HookSource,
-    ModelInfo, Prompt, RequestInfo, Reservation, TextCodec, TokenCount, ToolChoice, ToolDefinition, ToolSource, limits,
+    ModelHandle, ModelInfo, PluginEmbedder, Prompt, RequestInfo, Reservation, TextCodec, TokenCount, ToolChoice,
+    ToolDefinition, ToolSource, limits,
 };
 use futures_util::FutureExt;
 use tokio::runtime::Handle;
+use tokio::sync::Mutex as AsyncMutex;
 
+use self::request_model::PluginModel;
 use crate::admission::tenant_permits::TenantPermits;
 use crate::admission::{Admission, AdmissionLimits};
 use crate::batch::worker::{Worker, WorkerOptions};
@@ -33,6 +38,8 @@ pub struct EngineOptions {
     pub tools: Option<Arc<dyn ToolSource>>,
     /// Compiles the grammars that answers keep to. Without it, requests with a grammar are refused.
     pub grammars: Option<Arc<dyn GrammarCompiler>>,
+    /// Computes vectors for plugins. Without it, plugins have no embedding model.
+    pub embedder: Option<Arc<dyn PluginEmbedder>>,
     /// Opens the reservation of each request.
     pub gate: Arc<dyn Gate>,
     /// Approves tool calls that need approval. Without an approver such calls are declined.
@@ -75,6 +82,8 @@ pub(crate) struct Pipeline {
     pub(crate) grammars: Option<Arc<dyn GrammarCompiler>>,
     /// Permits for compiling grammars on blocking threads.
     pub(crate) grammar_permits: TenantPermits,
+    /// Computes vectors for plugins.
+    embedder: Option<Arc<dyn PluginEmbedder>>,
 }
 
 /// What the tool rounds of all requests share.
@@ -113,6 +122,7 @@ impl Engine {
             hooks,
             tools,
             grammars,
+            embedder,
             gate,
             approver,
             clock,
@@ -164,6 +174,7 @@ impl Engine {
             encoding_permits,
             grammars,
             grammar_permits,
+            embedder,
         };
         Ok(Self { pipeline: Arc::new(pipeline) })
     }
@@ -235,7 +246,7 @@ impl Engine {
     /// The errors of instantiating the caller's plugins.
     pub async fn plugin_tools(&self, caller: &Caller) -> Result<Vec<ToolDefinition>, Error> {
         let model = self.pipeline.worker.info().name.clone();
-        let info = RequestInfo { id: "tools".to_owned(), model, plugins: Vec::new() };
+        let info = RequestInfo::new("tools", model);
         Ok(self.pipeline.hooks.bind(caller, info).await?.definitions().to_vec())
     }
 
@@ -247,6 +258,14 @@ impl Engine {
             tools = source.tools(caller) => tools,
             () = self.pipeline.clock.sleep(limits::TOOL_LIST_WAIT) => Vec::new(),
         }
+    }
+
+    /// The model for plugins that `caller` calls outside of a request. Each of their generations runs by itself, without
+    /// admission, so this is for a process with one user.
+    #[must_use]
+    pub fn model_of_calls(&self, caller: &Caller) -> ModelHandle {
+        let info = RequestInfo::new("call", self.info().name.clone());
+        self.model_of(caller, &info, self.pipeline.clock.now() + limits::REQUEST_TIMEOUT_MAX, 0)
     }
 
     /// Runs a request. All refusals that are possible before the first token are returned here; later events come out
@@ -278,6 +297,31 @@ impl Engine {
         request: GenerationRequest,
         reservation: Box<dyn Reservation>,
     ) -> Result<Generation, Error> {
+        self.run(caller, request, reservation, 0).await
+    }
+
+    /// Runs a generation of a plugin, with the permit of the request that the plugin runs in. `depth` is 1 for a plugin in the
+    /// request of a client.
+    async fn generate_within(
+        &self,
+        caller: &Caller,
+        request: GenerationRequest,
+        id: String,
+        depth: usize,
+    ) -> Result<Generation, Error> {
+        let pipeline = &self.pipeline;
+        pipeline.metrics.check()?;
+        let reservation = pipeline.tool_services.gate.admit(caller, &pipeline.worker.info().name, &id)?;
+        self.run(caller, GenerationRequest { id: Some(id), ..request }, reservation, depth).await
+    }
+
+    async fn run(
+        &self,
+        caller: &Caller,
+        request: GenerationRequest,
+        reservation: Box<dyn Reservation>,
+        depth: usize,
+    ) -> Result<Generation, Error> {
         let pipeline = &self.pipeline;
         let started = pipeline.clock.now();
         let timeout = request.timeout.unwrap_or(limits::REQUEST_TIMEOUT_DEFAULT).min(limits::REQUEST_TIMEOUT_MAX);
@@ -286,7 +330,7 @@ impl Engine {
         let mut usage_guard = UsageGuard::new(reservation);
         let opened = tokio::select! {
             biased;
-            opened = self.open(caller, request, (started, until)) => opened,
+            opened = self.open(caller, request, (started, until), depth) => opened,
             () = &mut deadline => Err(timed_out()),
         };
         match opened {
@@ -304,6 +348,7 @@ impl Engine {
         caller: &Caller,
         request: GenerationRequest,
         (started, until): (Duration, Duration),
+        depth: usize,
     ) -> Result<OpenedRequest, Error> {
         let pipeline = &self.pipeline;
         pipeline.metrics.check()?;
@@ -317,9 +362,14 @@ impl Engine {
             pipeline.reasoning.apply(&mut chat, &request.reasoning)?;
         }
         check_size(&request.prompt, &chat, &*pipeline.codec, context)?;
-        let permit = pipeline.admission.admit(caller, until).await?;
+        let permit = match depth {
+            0 => Some(pipeline.admission.admit(caller, until).await?),
+            _ => None,
+        };
         let request_id: Arc<str> = Arc::from(id.as_str());
-        let info = RequestInfo { id, model: pipeline.worker.info().name.clone(), plugins: request.plugins };
+        let model = pipeline.worker.info().name.clone();
+        let info = RequestInfo { plugins: request.plugins, ..RequestInfo::new(id, model) };
+        let info = RequestInfo { own_model: self.model_of(caller, &info, until, depth), ..info };
         let tools = Tools {
             hooks: Arc::from(pipeline.hooks.bind(caller, info).await?),
             caller: Arc::new(caller.clone()),
@@ -349,5 +399,20 @@ impl Engine {
             started,
             until,
         })
+    }
+    /// The model for the plugins of a request.
+    fn model_of(&self, caller: &Caller, request: &RequestInfo, until: Duration, depth: usize) -> ModelHandle {
+        ModelHandle::new(Arc::new(PluginModel {
+            pipeline: Arc::downgrade(&self.pipeline),
+            context_tokens: self.pipeline.context_tokens(),
+            caller: caller.clone(),
+            request: Arc::from(request.id.as_str()),
+            plugins: request.plugins.clone(),
+            until,
+            depth,
+            used: AtomicUsize::new(0),
+            next: AtomicUsize::new(0),
+            running: AsyncMutex::new(()),
+        }))
     }
 }

@@ -85,7 +85,7 @@ pub struct Generation {
     token_gaps: Vec<Duration>,
     /// The session of the turn's token stage, or of the last turn that had one.
     session: Option<SessionTask>,
-    _permit: AdmissionPermit,
+    _permit: Option<AdmissionPermit>,
 }
 
 /// Completes when the request's time is up.
@@ -157,7 +157,7 @@ impl Generation {
     }
 
     /// Tokens used so far, including those of the running turn.
-    fn used(&self) -> Usage {
+    pub(crate) fn used(&self) -> Usage {
         let mut usage = self.usage;
         if let Phase::Turn(turn) = &self.phase {
             usage.completion_tokens += turn.timer.tokens;

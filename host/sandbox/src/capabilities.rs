@@ -6,6 +6,7 @@ pub(crate) mod http;
 pub(crate) mod keyvalue;
 pub(crate) mod logging;
 pub(crate) mod metrics;
+pub(crate) mod model;
 pub(crate) mod secrets;
 
 use std::time::Duration;
@@ -39,6 +40,7 @@ pub(crate) const INTERFACES: &[&str] = &[
     "wasi:http/outgoing-handler",
     "firebox:plugin/kv",
     "firebox:plugin/metrics",
+    "firebox:plugin/model",
     "firebox:plugin/secrets",
 ];
 
@@ -51,6 +53,7 @@ pub(crate) fn link(linker: &mut Linker<GuestData>) -> wasmtime::Result<()> {
     http::link(linker)?;
     keyvalue::link(linker)?;
     metrics::link(linker)?;
+    model::link(linker)?;
     secrets::link(linker)?;
     logging::link(linker)
 }

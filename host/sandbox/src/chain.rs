@@ -8,7 +8,7 @@ mod tool_run;
 use std::sync::Arc;
 
 use firebox_contract::limits;
-use firebox_contract::{BoxFuture, Caller, Error, HookSource, Hooks, RequestInfo, Stage, ToolDefinition};
+use firebox_contract::{BoxFuture, Caller, Error, HookSource, Hooks, ModelHandle, RequestInfo, Stage, ToolDefinition};
 
 pub(crate) use self::bound::BoundChain;
 use self::per_call::PerCallPlugin;
@@ -32,6 +32,8 @@ pub struct PluginChain {
     caller: PluginLimits,
     budget: Option<Arc<CpuBudget>>,
     grants: Arc<TenantGrants>,
+    /// The model for requests that no model serves, such as a single call.
+    own_model: ModelHandle,
 }
 
 impl PluginChain {
@@ -45,7 +47,8 @@ impl PluginChain {
         check_memory(&plugins)?;
         let tools = Arc::new(ToolIndex::new(&plugins)?);
         let grants = Arc::new(TenantGrants::of_operator(Caller::local().tenant));
-        Ok(Self { plugins, tools, caller: PluginLimits::MAX, budget: None, grants })
+        let own_model = ModelHandle::default();
+        Ok(Self { plugins, tools, caller: PluginLimits::MAX, budget: None, grants, own_model })
     }
 
     /// The same chain with `caller` as the limits of every call.
@@ -70,6 +73,13 @@ impl PluginChain {
     #[must_use]
     pub fn for_tenant(mut self, grants: Arc<TenantGrants>) -> Self {
         self.grants = grants;
+        self
+    }
+
+    /// The same chain, whose plugins use `model` where no model serves the request.
+    #[must_use]
+    pub fn with_model(mut self, model: ModelHandle) -> Self {
+        self.own_model = model;
         self
     }
 
@@ -118,9 +128,9 @@ impl PluginChain {
     }
 
     /// `plugin` in the request `request`, with a new instance for each call.
-    fn per_call(&self, plugin: &Arc<Plugin>, request: Arc<str>) -> PerCallPlugin {
+    fn per_call(&self, plugin: &Arc<Plugin>, request: Arc<str>, own_model: ModelHandle) -> PerCallPlugin {
         let (limits, budget, grants) = (self.limits(plugin), self.budget.clone(), Arc::clone(&self.grants));
-        PerCallPlugin::new(Arc::clone(plugin), limits, budget, grants, request)
+        PerCallPlugin::new(Arc::clone(plugin), limits, budget, grants, (request, own_model))
     }
 }
 

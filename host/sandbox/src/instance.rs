@@ -10,10 +10,10 @@ pub(crate) mod progress;
 pub(crate) mod records;
 pub(crate) mod wasi;
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
-use firebox_contract::{BoxFuture, limits};
+use firebox_contract::{BoxFuture, ModelHandle, limits};
 use firebox_contract::{Error, Fault, FaultCause, Stage};
 use tokio::sync::Mutex as AsyncMutex;
 use wasmtime::Store;
@@ -28,6 +28,7 @@ use self::progress::ProgressSender;
 use self::records::Records;
 use crate::background::{CallState, CpuBudget, TimedOut};
 use crate::capabilities::secrets::InstanceSecrets;
+use crate::capabilities::secrets::scan::TailScan;
 use crate::error::SandboxError;
 use crate::plugin::grants::{Permissions, TenantGrants};
 use crate::plugin::{Blueprint, OnFault, PluginLimits};
@@ -46,6 +47,8 @@ pub(crate) struct InstanceOptions {
     pub(crate) tenant: Arc<TenantGrants>,
     /// The id of its request.
     pub(crate) request: Arc<str>,
+    /// The model that serves its request.
+    pub(crate) own_model: ModelHandle,
 }
 
 /// An instance and its records. Its calls wait for each other. The records can be read while a call runs.
@@ -55,6 +58,8 @@ pub(crate) struct Instance {
     records: Records,
     /// What the plugin must not return.
     secrets: Option<Arc<InstanceSecrets>>,
+    /// What it returned last at the text stage.
+    emitted: Mutex<TailScan>,
     state: AsyncMutex<InstanceState>,
     // Must come after `state`: the store must be dropped before its part of the pool is released.
     permit: SharedPermit,
@@ -93,12 +98,12 @@ pub(crate) type Attempt<T> = Result<(T, CallUsage), CallUsage>;
 impl Instance {
     /// Starts and configures an instance. If that fails, the returned instance is discarded, and has the records of the attempt.
     pub(crate) async fn start(blueprint: Arc<Blueprint>, options: InstanceOptions) -> (Self, Result<(), SandboxError>) {
-        let InstanceOptions { limits, budget, permit, records, tenant, request } = options;
+        let InstanceOptions { limits, budget, permit, records, tenant, request, own_model } = options;
         let state =
             AsyncMutex::new(InstanceState::Discarded { why: "was never started".to_owned(), is_skipped: false });
-        let mut this = Self { blueprint, limits, records, secrets: None, state, permit };
+        let mut this = Self { blueprint, limits, records, secrets: None, emitted: Mutex::default(), state, permit };
         let permissions = Permissions { plugin: Arc::clone(&this.blueprint.shared.grants), tenant };
-        let identity = GuestIdentity { permissions, shared: Arc::clone(&this.blueprint.shared), request };
+        let identity = GuestIdentity { permissions, shared: Arc::clone(&this.blueprint.shared), request, own_model };
         this.secrets = identity.secrets();
         let (usage, result) = this.first_call(budget, identity).await;
         let failure = match result {
@@ -219,10 +224,21 @@ impl Instance {
             return Some(FaultCause::OutputTooLarge { limit_bytes: limit as u64 });
         }
         let secrets = self.secrets.as_ref()?;
-        let mut found = None;
+        let (mut found, mut texts) = (None, 0);
+        // A panic under the lock leaves a shorter end of the text.
+        let mut emitted = self.emitted.lock().unwrap_or_else(PoisonError::into_inner);
         value.each_text(&mut |text| {
-            found = found.take().or_else(|| secrets.scanner.find(text).map(str::to_owned));
+            texts += 1;
+            let name = match stage {
+                Stage::Text => emitted.find(&secrets.scanner, text),
+                _ => secrets.scanner.find(text),
+            };
+            found = found.take().or_else(|| name.map(str::to_owned));
         });
+        if texts == 0 {
+            // A chunk of the model came between the plugin's own texts.
+            emitted.interrupt();
+        }
         found.map(|name| FaultCause::Refused { message: format!("its answer contains the secret \"{name}\"") })
     }
 

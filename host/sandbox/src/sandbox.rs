@@ -8,7 +8,7 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, OnceLock};
 
 use firebox_contract::limits;
-use firebox_contract::{Stage, TenantId, ToolDefinition};
+use firebox_contract::{ModelHandle, Stage, TenantId, ToolDefinition};
 use wasmtime::component::{Component, InstancePre};
 
 use self::notice::Notice;
@@ -362,6 +362,7 @@ async fn describe(
         // No tenant grants anything while a plugin is loaded.
         tenant: Arc::new(TenantGrants::new(TenantId::new(""), BTreeMap::new())),
         request: Arc::from("load"),
+        own_model: ModelHandle::default(),
     };
     let (instance, started) = Instance::start(Arc::clone(blueprint), options).await;
     started?;

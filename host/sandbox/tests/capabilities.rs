@@ -2,10 +2,11 @@
 
 mod config;
 mod files;
-mod http;
+pub(crate) mod http;
 mod keyvalue;
-mod memory_store;
+pub(crate) mod memory_store;
 mod metrics;
+pub(crate) mod model;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -17,9 +18,9 @@ use firebox_sandbox::{
 
 use self::memory_store::MemoryStore;
 
-const PROBE: &[u8] = include_bytes!("../../../plugins/prebuilt/probe.wasm");
+pub(crate) const PROBE: &[u8] = include_bytes!("../../../plugins/prebuilt/probe.wasm");
 
-struct NoProgress;
+pub(crate) struct NoProgress;
 
 impl Progress for NoProgress {
     fn report(&self, _done: f64, _total: Option<f64>, _message: Option<&str>) {}

@@ -104,7 +104,7 @@ pub(crate) fn chain(plugins: &[&Arc<Plugin>]) -> PluginChain {
 }
 
 pub(crate) fn request() -> RequestInfo {
-    RequestInfo { id: "r-1".to_owned(), model: "ember".to_owned(), plugins: Vec::new() }
+    RequestInfo::new("r-1", "ember")
 }
 
 pub(crate) async fn try_bind(chain: &PluginChain) -> Result<Box<dyn Hooks>, Error> {

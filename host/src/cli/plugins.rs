@@ -61,7 +61,7 @@ verbs! {
     Inspect => inspect,
     /// Check that a plugin can be loaded, and report every problem; the exit code is for scripts.
     Check => check,
-    /// Call one stage of a plugin by itself, without a model.
+    /// Call one stage of a plugin by itself.
     Call => call,
     /// Install a plugin from a file, a folder, a web address or a registry, so that it can be used by its name.
     Install => install,

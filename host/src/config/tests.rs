@@ -323,6 +323,8 @@ fn secrets_of_plugins_are_references_with_a_host() {
         format!("{}[[tenant]]\nname = \"acme\"\n[tenant.grants]\nnotes = [\"{grant}\"]\n", plugin("clock"))
     };
     assert!(load(&tenant("secret:key=env:ACME_KEY")).is_ok());
+    let own = load(&tenant("secret:key=file:run/acme")).expect("good").tenants[0].grants.clone().expect("grants");
+    assert!(own["notes"][0].starts_with("secret:key=file:/") && own["notes"][0].ends_with("/run/acme"), "{own:?}");
     for (text, expected) in [
         (plugin("secret:key=sk-hunter2-hunter2"), "must not have the secret itself"),
         (plugin("secret:key=env:KEY for api.example.org"), "is not METHODS URL"),

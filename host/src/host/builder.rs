@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use firebox_contract::{
-    Approver, Clock, Error, Gate, HookSource, LanguageModel, OpenGate, TextCodec, ToolSource, limits,
+    Approver, Clock, Error, Gate, HookSource, LanguageModel, OpenGate, PluginEmbedder, TextCodec, ToolSource, limits,
 };
 use firebox_engine::{Engine, EngineOptions, ModelFactory, Speculation};
 use firebox_hub::InUse;
@@ -36,6 +36,7 @@ pub struct HostBuilder {
     tools: Option<Arc<dyn ToolSource>>,
     gate: Arc<dyn Gate>,
     approver: Option<Arc<dyn Approver>>,
+    embedder: Option<Arc<dyn PluginEmbedder>>,
     in_flight_max: usize,
     tokenizer_cache: bool,
     warm_up: bool,
@@ -58,6 +59,7 @@ impl HostBuilder {
             tools: None,
             gate: Arc::new(OpenGate),
             approver: None,
+            embedder: None,
             in_flight_max: limits::IN_FLIGHT_MAX,
             tokenizer_cache: true,
             warm_up: false,
@@ -148,6 +150,13 @@ impl HostBuilder {
     #[must_use]
     pub fn approver(mut self, approver: Arc<dyn Approver>) -> Self {
         self.approver = Some(approver);
+        self
+    }
+
+    /// Computes vectors for plugins that were granted `model:embed`. Default: there is no embedding model for plugins.
+    #[must_use]
+    pub fn embedder(mut self, embedder: Arc<dyn PluginEmbedder>) -> Self {
+        self.embedder = Some(embedder);
         self
     }
 
@@ -301,6 +310,7 @@ impl HostBuilder {
             hooks,
             tools: self.tools,
             grammars: Some(Arc::new(firebox_grammar::Compiler::new(Arc::clone(&codec)))),
+            embedder: self.embedder,
             gate: self.gate,
             approver: self.approver,
             clock,

@@ -126,7 +126,8 @@ impl Manifest {
     /// # Errors
     /// `Error::Plugin` for an unknown stage, a limit of 0, or capabilities that are not written as such.
     pub(super) fn spec(&self, source: ComponentSource) -> Result<PluginSpec, CliError> {
-        let (limits, stages) = (self.limits()?, self.stages()?);
+        let asks = capabilities::asks(self.capabilities.as_ref()).map_err(|reason| broken(&self.id, &reason))?;
+        let (limits, stages) = (self.limits(&asks)?, self.stages()?);
         let (on_fault, on_timeout) = match &stages {
             Some(stages) if stages.iter().all(|stage| *stage == Stage::Tool) => {
                 (self.on_fault.into(), self.on_timeout.map(OnFault::from))
@@ -134,11 +135,10 @@ impl Manifest {
             // A plugin of another stage may guard what passes through it. Only its operator lets requests go on without it.
             _ => (OnFault::Fail, None),
         };
-        let asks = capabilities::asks(self.capabilities.as_ref()).map_err(|reason| broken(&self.id, &reason))?;
         Ok(PluginSpec { limits, asks, stages, on_fault, on_timeout, ..PluginSpec::new(&self.id, source) })
     }
 
-    fn limits(&self) -> Result<PluginLimits, CliError> {
+    fn limits(&self, asks: &[String]) -> Result<PluginLimits, CliError> {
         let RequestedLimits { fuel, memory_mib, timeout_ms } = self.limits;
         if fuel == Some(0) || memory_mib == Some(0) || timeout_ms == Some(0) {
             return Err(broken(&self.id, "a limit is 0; leave it out for the default"));
@@ -146,7 +146,7 @@ impl Manifest {
         let default = PluginLimits::default();
         let memory_bytes = memory_mib.map_or(default.memory_bytes, |mib| mib.saturating_mul(1 << 20));
         let timeout = timeout_ms.map_or(default.timeout, Duration::from_millis);
-        Ok(PluginLimits { fuel: fuel.unwrap_or(default.fuel), memory_bytes, timeout }.least(CEILING))
+        Ok(PluginLimits { fuel: fuel.unwrap_or(default.fuel), memory_bytes, timeout }.least(ceiling(asks)))
     }
 
     fn stages(&self) -> Result<Option<Vec<Stage>>, CliError> {
@@ -159,6 +159,14 @@ impl Manifest {
             broken(&self.id, &reason)
         };
         names.iter().map(|name| stage(name).ok_or_else(|| unknown(name))).collect::<Result<_, _>>().map(Some)
+    }
+}
+
+/// The maximum that a manifest with these asks can ask for. A plugin that asks for the model waits for it.
+fn ceiling(asks: &[String]) -> PluginLimits {
+    match asks.iter().any(|ask| ask.starts_with("model:")) {
+        true => PluginLimits { timeout: limits::PLUGIN_MANIFEST_MODEL_TIMEOUT_MAX, ..CEILING },
+        false => CEILING,
     }
 }
 
@@ -197,6 +205,9 @@ mod tests {
         let head = "id = \"p\"\nversion = \"1\"\n[limits]\n";
         let greedy = format!("{head}fuel = 9000000000000000000\nmemory_mib = 4000000\ntimeout_ms = 900000000\n");
         assert_eq!(parse(&greedy).expect("a manifest").limits, CEILING);
+        let asking = format!("{greedy}[capabilities]\nmodel = [\"generate\"]\n");
+        let patient = PluginLimits { timeout: limits::PLUGIN_MANIFEST_MODEL_TIMEOUT_MAX, ..CEILING };
+        assert_eq!(parse(&asking).expect("a manifest").limits, patient, "it waits for the model");
         let modest = parse(&format!("{head}fuel = 7\nmemory_mib = 1\ntimeout_ms = 5\n")).expect("a manifest").limits;
         assert_eq!((modest.fuel, modest.memory_bytes, modest.timeout), (7, 1 << 20, Duration::from_millis(5)));
     }

@@ -1,11 +1,12 @@
 //! The models of a server. A model that cannot be loaded is reported, and the others are served.
 
 pub mod encoder;
+pub mod plugin_embedder;
 
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use firebox_contract::tool::matches_glob;
-use firebox_contract::{Approver, EncoderTask, Error, Gate, HookSource, ModelInfo, ToolSource, limits};
+use firebox_contract::{Approver, EncoderTask, Error, Gate, HookSource, ModelInfo, PluginEmbedder, ToolSource, limits};
 use firebox_hub::{Hub, HubSettings, InUse, ModelName};
 use firebox_models::{Checkpoint, LoadOptions};
 use firebox_sandbox::Notice;
@@ -30,6 +31,8 @@ pub struct ModelServices {
     pub gate: Arc<dyn Gate>,
     /// The approver of tool calls.
     pub approver: Arc<dyn Approver>,
+    /// The embedding models for plugins.
+    pub embedder: Arc<dyn PluginEmbedder>,
     /// Which models may be downloaded.
     pub hub: HubConfig,
 }
@@ -274,7 +277,8 @@ async fn open(
         .notice(Notice::new(move |line| status(line)))
         .hooks(services.hooks)
         .gate(services.gate)
-        .approver(services.approver);
+        .approver(services.approver)
+        .embedder(services.embedder);
     if let Some(tools) = services.tools {
         builder = builder.tools(tools);
     }

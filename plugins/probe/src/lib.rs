@@ -1,12 +1,15 @@
 //! A test fixture: one tool that uses the capabilities of the host as its arguments say, so that tests can try every call with
-//! and without a grant. Its answers are short texts.
+//! and without a grant. Its answers are short texts. A prompt `probe: ARGUMENTS` is answered in the same way.
 
 mod bindings;
 mod files;
 mod http;
+mod model;
 mod store;
 
-use firebox_sdk::{Arguments, Definition, Outcome, Plugin, Tool};
+use std::cell::Cell;
+
+use firebox_sdk::{Arguments, Definition, Outcome, Plugin, Prompt, PromptRequest, PromptVerdict, Tool};
 use wasip2::clocks::{monotonic_clock, wall_clock};
 use wasip2::random::random;
 
@@ -37,9 +40,29 @@ impl Tool for Probe {
     }
 }
 
+impl Prompt for Probe {
+    fn process(&mut self, request: PromptRequest) -> Result<PromptVerdict, String> {
+        let last = request.messages.last().map(|message| message.content.as_str()).unwrap_or_default();
+        let Some(arguments) = last.strip_prefix("probe: ") else { return Ok(PromptVerdict::Unchanged) };
+        let answer = Arguments::parse(arguments).and_then(|given| run(&given));
+        Ok(PromptVerdict::Respond(answer.unwrap_or_else(|error| format!("error: {error}"))))
+    }
+}
+
+thread_local! {
+    /// How often this instance was asked to count.
+    static COUNT: Cell<u32> = const { Cell::new(0) };
+}
+
+fn count() -> String {
+    COUNT.set(COUNT.get() + 1);
+    COUNT.get().to_string()
+}
+
 fn run(given: &Arguments) -> Result<String, String> {
     match given.text("do")?.as_str() {
         "config" => configuration(&given.text("key")?),
+        "count" => Ok(count()),
         "log" => Ok(log(&given.text("text")?)),
         "clock" => Ok(format!("{} {}", wall_clock::now().seconds, monotonic_clock::now())),
         "random" => Ok(format!("{:?}", random::get_random_bytes(8))),
@@ -53,6 +76,7 @@ fn run(given: &Arguments) -> Result<String, String> {
         "secret" => http::placeholder(&given.text("name")?),
         "flood" => http::flood(given),
         "store" => store::run(given),
+        "model" => model::run(given),
         other => Err(format!("the probe cannot do \"{other}\"")),
     }
 }
@@ -93,4 +117,4 @@ fn log(text: &str) -> String {
     "logged".to_owned()
 }
 
-firebox_sdk::plugin!(Probe: tool);
+firebox_sdk::plugin!(Probe: prompt, tool);

@@ -156,3 +156,17 @@ pub mod keyvalue {
         generate_all,
     });
 }
+
+/// The model that serves the request, imported by plugins that use it.
+pub mod model {
+    wit_bindgen::generate!({
+        inline: "
+            package firebox:sdk-model;
+            world sdk-model { import firebox:plugin/model@0.1.0; }
+        ",
+        path: "wit",
+        with: { "firebox:plugin/types@0.1.0": crate::bindings::prompt::types },
+        generate_all,
+        additional_derives: [PartialEq, Clone],
+    });
+}

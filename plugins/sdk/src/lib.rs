@@ -35,6 +35,7 @@ mod json;
 pub mod keyvalue;
 pub mod kv;
 pub mod log;
+pub mod model;
 pub mod progress;
 mod tool;
 pub mod vocabulary;

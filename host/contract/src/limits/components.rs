@@ -90,6 +90,8 @@ pub const PLUGIN_MANIFEST_FUEL_MAX: u64 = 10_000_000_000;
 pub const PLUGIN_MANIFEST_MEMORY_BYTES_MAX: usize = 256 * MIB;
 /// Time of one call that `plugin.toml` can ask for. An operator can set more.
 pub const PLUGIN_MANIFEST_TIMEOUT_MAX: Duration = Duration::from_secs(10);
+/// Maximum timeout of the manifest of a plugin that asks for the model.
+pub const PLUGIN_MANIFEST_MODEL_TIMEOUT_MAX: Duration = Duration::from_secs(120);
 /// Bytes of the description of one tool of a plugin.
 pub const PLUGIN_TOOL_TEXT_BYTES_MAX: usize = 16 * KIB;
 /// Bytes of the title of one tool of a plugin.

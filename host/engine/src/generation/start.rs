@@ -31,7 +31,8 @@ pub(crate) struct OpenedRequest {
     pub(crate) sampling: Sampling,
     pub(crate) grammar: Option<Grammar>,
     pub(crate) options: ToolOptions,
-    pub(crate) permit: AdmissionPermit,
+    /// `None` for a generation of a plugin, which has that of its request.
+    pub(crate) permit: Option<AdmissionPermit>,
     pub(crate) started: Duration,
     /// When the request's time is up, on the engine's clock.
     pub(crate) until: Duration,

@@ -5,6 +5,7 @@ mod endings;
 mod guarded_calls;
 mod offered_tools;
 mod permissions;
+mod plugin_model;
 mod reservation;
 mod running;
 

@@ -7,9 +7,10 @@ use std::time::{Duration, Instant};
 
 use firebox_contract::{
     BoxFuture, CallVerdict, Caller, Chat, Clock, DeliveryTracker, EmbeddingHook, Error, HookSource, Hooks,
-    LanguageModel, LogLine, Logits, Message, ModelInfo, OpenGate, PluginUse, PromptHook, PromptVerdict, RequestInfo,
-    SamplingOverrides, SequenceId, Span, TextCodec, TextDecoder, TextHook, TextVerdict, TokenHook, TokenId,
-    TokenSequence, TokenSession, ToolCall, ToolCallHook, ToolDefinition, ToolEffects, ToolHook, ToolOutcome,
+    LanguageModel, LogLine, Logits, Message, ModelHandle, ModelInfo, OpenGate, PluginPrompt, PluginUse, Prompt,
+    PromptHook, PromptVerdict, RequestInfo, Role, SamplingOverrides, SequenceId, Span, TextCodec, TextDecoder,
+    TextHook, TextVerdict, TokenHook, TokenId, TokenSequence, TokenSession, ToolCall, ToolCallHook, ToolDefinition,
+    ToolEffects, ToolHook, ToolOutcome,
 };
 
 use crate::{Engine, EngineOptions, Speculation};
@@ -171,6 +172,8 @@ pub(super) struct Plugins {
     pub(super) before: Option<fn(&ToolCall) -> CallVerdict>,
     /// Starts the session of a turn.
     pub(super) tokens: Option<StartSession>,
+    /// How deep each request was whose plugins were bound.
+    pub(super) depths: Arc<Mutex<Vec<usize>>>,
 }
 
 /// Starts a session of the token stage.
@@ -179,6 +182,23 @@ pub(super) type StartSession = Arc<dyn Fn(TokenSequence) -> Box<dyn TokenSession
 struct FakeHooks {
     plugins: Plugins,
     definitions: Vec<ToolDefinition>,
+    own_model: ModelHandle,
+}
+
+impl FakeHooks {
+    /// Asks the model of the request, and says what it answered.
+    async fn ask(&self, text: &str) -> String {
+        let Some(model) = self.own_model.get() else { return "no model".to_owned() };
+        let prompt = Prompt::Chat(vec![Message::text(Role::User, text)]);
+        let prompt = PluginPrompt { prompt, sampling: SamplingOverrides::default(), tokens_max: 1_000 };
+        match model.generate("asker", prompt).await {
+            Ok(answer) => {
+                let tokens = answer.usage.prompt_tokens + answer.usage.completion_tokens;
+                format!("depth {}: {} ({tokens} tokens)", model.depth(), answer.text)
+            }
+            Err(error) => format!("depth {}: {error}", model.depth()),
+        }
+    }
 }
 
 impl PromptHook for FakeHooks {
@@ -238,6 +258,9 @@ impl ToolHook for FakeHooks {
     }
 
     fn call<'a>(&'a self, call: &'a ToolCall) -> BoxFuture<'a, Result<ToolOutcome, Error>> {
+        if call.name.starts_with("ask") {
+            return Box::pin(async { Ok(ToolOutcome::ok("fake", self.ask(&call.arguments_json).await)) });
+        }
         let content = format!("{} ran with {}", call.name, call.arguments_json);
         let elapsed = Duration::from_micros(5);
         let outcome = ToolOutcome { fuel: 7, memory_peak_bytes: 64, elapsed, ..ToolOutcome::ok("fake", content) };
@@ -260,9 +283,12 @@ impl Hooks for FakeHooks {
 }
 
 impl HookSource for Plugins {
-    fn bind<'a>(&'a self, _: &'a Caller, _: RequestInfo) -> BoxFuture<'a, Result<Box<dyn Hooks>, Error>> {
+    fn bind<'a>(&'a self, _: &'a Caller, info: RequestInfo) -> BoxFuture<'a, Result<Box<dyn Hooks>, Error>> {
+        if let Some(model) = info.own_model.get() {
+            self.depths.lock().expect("lock").push(model.depth());
+        }
         let definitions = self.tools.iter().map(|name| tool(name)).collect();
-        let hooks = FakeHooks { plugins: self.clone(), definitions };
+        let hooks = FakeHooks { plugins: self.clone(), definitions, own_model: info.own_model };
         Box::pin(async move { Ok(Box::new(hooks) as Box<dyn Hooks>) })
     }
 }
@@ -359,6 +385,7 @@ pub(super) fn options(
         hooks: Arc::new(plugins),
         tools: None,
         grammars: None,
+        embedder: None,
         gate: Arc::new(OpenGate),
         approver: None,
         clock,

@@ -99,6 +99,13 @@ impl GuestData {
     fn record(&mut self, name: String, labels: Vec<(String, String)>, sample: MetricSample) -> Result<(), Error> {
         self.check(&Use::Of(Capability::Metrics)).map_err(|_| Error::Denied)?;
         let series = series(name, labels).map_err(Error::Invalid)?;
+        if let Some(secrets) = &self.secrets {
+            let mut texts =
+                [&series.name].into_iter().chain(series.labels.iter().flat_map(|(name, value)| [name, value]));
+            if texts.any(|text| secrets.scanner.find(text.as_bytes()).is_some()) {
+                return Err(Error::Invalid("a name or a label contains a secret".to_owned()));
+            }
+        }
         if let MetricSample::Gauge(value) | MetricSample::Histogram(value) = sample
             && !value.is_finite()
         {

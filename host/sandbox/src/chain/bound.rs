@@ -50,17 +50,26 @@ impl BoundChain {
     /// The fault of a plugin that does not start, or the refusal of the instance pool.
     pub(super) async fn start(chain: &PluginChain, info: RequestInfo, is_offered: OfferCheck) -> Result<Self, Error> {
         let request: Arc<str> = Arc::from(info.id.as_str());
+        let own_model = info.own_model.or(&chain.own_model);
         let mut permits = permits(chain).await?.into_iter();
         let (mut instances, mut members) = (Vec::new(), Vec::with_capacity(chain.plugins.len()));
         for plugin in &chain.plugins {
             let permit = if plugin.lives_per_request() { permits.next() } else { None };
             let Some(permit) = permit else {
-                members.push(ChainMember::PerCall(chain.per_call(plugin, Arc::clone(&request))));
+                let own_model = own_model.clone();
+                members.push(ChainMember::PerCall(chain.per_call(plugin, Arc::clone(&request), own_model)));
                 continue;
             };
             let (limits, budget, records) = (chain.limits(plugin), chain.budget.clone(), Records::default());
-            let (tenant, request) = (Arc::clone(&chain.grants), Arc::clone(&request));
-            let options = InstanceOptions { limits, budget, permit, records: records.clone(), tenant, request };
+            let options = InstanceOptions {
+                limits,
+                budget,
+                permit,
+                records: records.clone(),
+                tenant: Arc::clone(&chain.grants),
+                request: Arc::clone(&request),
+                own_model: own_model.clone(),
+            };
             let (instance, started) = Instance::start(Arc::clone(&plugin.blueprint), options).await;
             match started {
                 Ok(()) => {}

@@ -3,7 +3,7 @@
 use std::pin::pin;
 use std::sync::Arc;
 
-use firebox_contract::{Error, Progress, ToolCall, ToolOutcome, limits};
+use firebox_contract::{Error, ModelHandle, Progress, ToolCall, ToolOutcome, limits};
 use tokio::sync::Mutex as AsyncMutex;
 
 use crate::background::CpuBudget;
@@ -22,21 +22,23 @@ pub(crate) struct PerCallPlugin {
     budget: Option<Arc<CpuBudget>>,
     grants: Arc<TenantGrants>,
     request: Arc<str>,
+    own_model: ModelHandle,
     records: Records,
     /// Held by the call that runs. Calls wait for each other, so that a request holds at most one instance of a plugin.
     running: AsyncMutex<()>,
 }
 
 impl PerCallPlugin {
-    /// `plugin` in the request `request`. Its calls are charged to `budget`.
+    /// `plugin` in the request with this id and model. Its calls are charged to `budget`.
     pub(crate) fn new(
         plugin: Arc<Plugin>,
         limits: PluginLimits,
         budget: Option<Arc<CpuBudget>>,
         grants: Arc<TenantGrants>,
-        request: Arc<str>,
+        (request, own_model): (Arc<str>, ModelHandle),
     ) -> Self {
-        Self { plugin, limits, budget, grants, request, records: Records::default(), running: AsyncMutex::default() }
+        let (records, running) = (Records::default(), AsyncMutex::default());
+        Self { plugin, limits, budget, grants, request, own_model, records, running }
     }
 
     /// The plugin's name.
@@ -66,6 +68,7 @@ impl PerCallPlugin {
             records: self.records.clone(),
             tenant: Arc::clone(&self.grants),
             request: Arc::from(format!("{} {}", self.request, call.id)),
+            own_model: self.own_model.clone(),
         };
         let (mut instance, started) = Instance::start(Arc::clone(blueprint), options).await;
         match started {

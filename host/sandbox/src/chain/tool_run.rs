@@ -32,11 +32,11 @@ impl PluginChain {
         let provider = self.tools.provider(&call.name).and_then(|index| self.plugins.get(index));
         let plugin = provider.ok_or_else(|| Error::NotFound(format!("no plugin offers a tool \"{}\"", call.name)))?;
         check_arguments(call)?;
-        let plugin = self.per_call(plugin, Arc::from("call"));
+        let plugin = self.per_call(plugin, Arc::from("call"), self.own_model.clone());
         let Some(guards) = self.only(Stage::ToolCall) else {
             return Ok(ToolRun::of(plugin.call(call, Some(progress)).await, &plugin, None));
         };
-        let info = RequestInfo { id: "call".to_owned(), model: String::new(), plugins: Vec::new() };
+        let info = RequestInfo::new("call", "");
         Ok(match BoundChain::start(&guards, info, Arc::new(|_| false)).await {
             Ok(guards) => ToolRun::of(guarded(&guards, &plugin, call, progress).await, &plugin, Some(&guards)),
             Err(error) => ToolRun::of(Err(error), &plugin, None),

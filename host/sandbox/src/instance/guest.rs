@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use firebox_contract::{TokenTexts, limits};
+use firebox_contract::{Stage, TokenTexts, limits};
 use wasmtime::Store;
 use wasmtime::UpdateDeadline;
 use wasmtime::component::{HasSelf, Linker};
@@ -13,6 +13,7 @@ use self::bindings::firebox::plugin::log::{Host, Level, add_to_linker};
 use crate::background::CallState;
 use crate::capabilities::http::HttpState;
 use crate::capabilities::metrics::PluginMeter;
+use crate::capabilities::model::ModelUse;
 use crate::capabilities::secrets::InstanceSecrets;
 use crate::instance::identity::GuestIdentity;
 use crate::instance::limiter::Limiter;
@@ -39,6 +40,10 @@ pub(crate) struct GuestData {
     pub(crate) call_state: Arc<CallState>,
     /// The time at which the current call must end.
     pub(crate) deadline: Instant,
+    /// The stage of the current call.
+    pub(crate) stage: Stage,
+    /// What the current call has used of the model.
+    pub(crate) model_use: ModelUse,
     /// The receiver of progress reports, if the caller wants them.
     pub(crate) reports: Option<ProgressSender>,
     pub(crate) identity: GuestIdentity,
@@ -67,6 +72,8 @@ impl GuestData {
             log,
             call_state,
             deadline: Instant::now(),
+            stage: Stage::Init,
+            model_use: ModelUse::default(),
             reports: None,
             identity,
             http: None,
@@ -170,6 +177,7 @@ mod tests {
             "firebox:plugin/kv@0.1.0",
             "firebox:plugin/secrets@0.1.0",
             "firebox:plugin/metrics@0.1.0",
+            "firebox:plugin/model@0.1.0",
             "wasi:http/outgoing-handler@0.2.12",
             "wasi:http/types@0.2.0",
         ] {

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use firebox_contract::ModelHandle;
 use sha2::{Digest, Sha256};
 
 use crate::capabilities::secrets::InstanceSecrets;
@@ -15,6 +16,8 @@ pub(crate) struct GuestIdentity {
     pub(crate) shared: Arc<PluginShared>,
     /// The id of the request that the instance runs in.
     pub(crate) request: Arc<str>,
+    /// The model that serves the request.
+    pub(crate) own_model: ModelHandle,
 }
 
 impl GuestIdentity {

@@ -10,6 +10,7 @@ use wasmtime::{PoolConcurrencyLimitError, Store, Trap};
 use wasmtime_wasi::I32Exit;
 
 use crate::background::{CallState, Ticker};
+use crate::capabilities::model::ModelUse;
 use crate::error::SandboxError;
 use crate::instance::guest::GuestData;
 use crate::instance::limiter::DeniedGrowth;
@@ -108,6 +109,8 @@ fn set_limits(store: &mut Store<GuestData>, limits: &PluginLimits, stage: Stage,
     let data = store.data_mut();
     data.call_state.begin(limits.fuel);
     data.deadline = now + limits.timeout;
+    data.stage = stage;
+    data.model_use = ModelUse::default();
     data.limiter.rearm();
     data.log.rearm();
     if let Some(http) = &mut data.http {

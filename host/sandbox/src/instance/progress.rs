@@ -47,6 +47,10 @@ impl Host for GuestData {
         if !done.is_finite() {
             return;
         }
+        let message = message.map(|text| match &self.secrets {
+            Some(secrets) => secrets.scanner.redact(&text).into_owned(),
+            None => text,
+        });
         let message = message.map(|text| cut(&text, limits::PLUGIN_LOG_LINE_BYTES_MAX).to_owned());
         // If the channel is full or closed, the report is dropped. The WIT interface says so.
         let _dropped = reports.try_send(ProgressReport { done, total: total.filter(finite), message });

@@ -2,7 +2,7 @@
 
 mod fetch;
 mod secrets;
-mod server;
+pub(crate) mod server;
 
 use std::collections::BTreeMap;
 use std::io;
@@ -22,7 +22,7 @@ use super::{NoProgress, PROBE, ask};
 
 /// Names that only this resolver knows. Their last part is the answer.
 #[derive(Default)]
-struct Names {
+pub(crate) struct Names {
     lookups: AtomicUsize,
 }
 

@@ -1,4 +1,4 @@
-//! A key-value store in memory, without quotas.
+//! A key-value store in memory, with a quota of keys.
 
 use std::collections::BTreeMap;
 use std::sync::Mutex;
@@ -7,13 +7,22 @@ use firebox_contract::{BoxFuture, limits};
 use firebox_sandbox::{BucketId, KeyValueAnswer, KeyValueError, KeyValueOperation, KeyValueStore, StoredValue};
 
 #[derive(Default)]
-pub(super) struct MemoryStore(Mutex<Buckets>);
+pub(crate) struct MemoryStore(Mutex<Buckets>);
+
+impl MemoryStore {
+    /// A store whose buckets have at most `keys` keys.
+    pub(crate) fn with_keys(keys: usize) -> Self {
+        Self(Mutex::new(Buckets { keys_max: Some(keys), ..Buckets::default() }))
+    }
+}
 
 #[derive(Default)]
 struct Buckets {
     /// By tenant, plugin and bucket, then by key.
     pairs: BTreeMap<(String, String, String), BTreeMap<String, StoredValue>>,
     version: i64,
+    /// Keys of each bucket at most.
+    keys_max: Option<usize>,
 }
 
 impl KeyValueStore for MemoryStore {
@@ -23,12 +32,21 @@ impl KeyValueStore for MemoryStore {
         operation: KeyValueOperation,
     ) -> BoxFuture<'static, Result<KeyValueAnswer, KeyValueError>> {
         let mut buckets = self.0.lock().expect("no panic");
-        let answer = buckets.run(&bucket, operation);
-        Box::pin(std::future::ready(Ok(answer)))
+        let answer = match buckets.is_full(&bucket, &operation) {
+            true => Err(KeyValueError::Quota("the quota is used up".to_owned())),
+            false => Ok(buckets.run(&bucket, operation)),
+        };
+        Box::pin(std::future::ready(answer))
     }
 }
 
 impl Buckets {
+    fn is_full(&self, id: &BucketId, operation: &KeyValueOperation) -> bool {
+        let key = (id.tenant.as_str().to_owned(), id.plugin.clone(), id.bucket.clone());
+        let keys = self.pairs.get(&key).map_or(0, BTreeMap::len);
+        matches!(operation, KeyValueOperation::Set { .. }) && self.keys_max.is_some_and(|max| keys >= max)
+    }
+
     fn run(&mut self, id: &BucketId, operation: KeyValueOperation) -> KeyValueAnswer {
         self.version += 1;
         let version = self.version;

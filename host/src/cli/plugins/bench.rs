@@ -9,7 +9,7 @@ use firebox_sandbox::PluginChain;
 use serde_json::{Value, json};
 
 use super::call::{bind, text, tool};
-use super::target::{self, PluginSettings};
+use super::target::{self, CalledModel, PluginSettings};
 use crate::cli::Io;
 use crate::cli::output::table::TextTable;
 use crate::error::CliError;
@@ -22,6 +22,8 @@ pub(super) struct Args {
     plugin: String,
     #[command(flatten)]
     settings: PluginSettings,
+    #[command(flatten)]
+    model: CalledModel,
     /// Call this tool, with these arguments, as in shout={"text": "hi"}
     #[arg(long, value_name = "NAME=JSON")]
     tool: Option<String>,
@@ -55,7 +57,7 @@ pub(super) fn run(args: Args, io: &mut Io) -> Result<(), CliError> {
     let spec = args.settings.spec(&args.plugin)?;
     let called = args.tool.as_deref().map(tool_call).transpose()?;
     let before = Instant::now();
-    target::with_chain(spec, io, async |chain, io| {
+    target::with_model(spec, &args.model, io, async |chain, io| {
         let loaded = before.elapsed();
         let mut rows: Vec<StageCost> = Vec::new();
         let until = Instant::now() + Duration::from_secs(args.seconds);

@@ -1,4 +1,4 @@
-//! `firebox plugins call`: calls one stage of a plugin by itself, without a model.
+//! `firebox plugins call`: calls one stage of a plugin by itself.
 
 mod embedding;
 mod prompt;
@@ -15,7 +15,7 @@ use super::super::Io;
 use super::target;
 use crate::error::CliError;
 
-/// Call one stage of a plugin by itself, without a model.
+/// Call one stage of a plugin by itself.
 #[derive(ClapArgs, Debug)]
 pub(super) struct Args {
     #[command(subcommand)]
@@ -72,7 +72,7 @@ struct Shown {
 /// New instances of the plugins of `chain`, as a request gets them.
 pub(super) fn bind(chain: &PluginChain) -> BoxFuture<'_, Result<Box<dyn Hooks>, Error>> {
     Box::pin(async move {
-        let info = RequestInfo { id: "call".to_owned(), model: "none".to_owned(), plugins: Vec::new() };
+        let info = RequestInfo::new("call", "none");
         chain.bind(&Caller::local(), info).await
     })
 }

@@ -1,6 +1,7 @@
 //! `firebox plugins test`: the cases of a plugin, with the expected answer or fault of each.
 
 mod answer;
+mod canned_model;
 mod case;
 mod mock;
 mod snapshot;
@@ -57,9 +58,9 @@ fn run_file(path: &Path, update: bool, target: &Target, io: &mut Io) -> Result<(
     let answers = target::interruptible(async {
         let (mut answers, mut last) = (Vec::new(), None);
         for case in &cases {
-            // Buckets hold what the last case wrote, so each case with buckets has new ones.
+            // Buckets hold what the last case wrote, and a model counts its answers, so each case with one has a new one.
             let chain = match last.take() {
-                Some((mock, chain)) if mock == case.mock && case.mock.keyvalue.is_none() => chain,
+                Some((mock, chain)) if mock == case.mock && !case.mock.has_state() => chain,
                 _ => mock::chain(&case.mock, target, &base, io).await?,
             };
             let answer = answer::answer(&chain, case, case.mock.random, io).await?;

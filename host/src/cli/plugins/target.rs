@@ -1,18 +1,20 @@
 //! The plugin that a verb works on, and a chain of it alone.
 
 use std::io::Write as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Args as ClapArgs;
-use firebox_contract::{LogLine, PluginUse, limits};
-use firebox_sandbox::{PluginChain, PluginSpec};
+use firebox_contract::{Caller, LogLine, PluginUse, limits};
+use firebox_sandbox::{Plugin, PluginChain, PluginSpec};
 
 use crate::cli::options::{PluginOptions, parse_bytes, parse_duration};
 use crate::cli::output::{self, stats};
 use crate::cli::termination::Termination;
 use crate::cli::{Io, notice};
 use crate::error::CliError;
+use crate::host::Host;
 use crate::plugins::{self, sandbox};
 use crate::system::threads;
 
@@ -48,6 +50,15 @@ pub(super) struct PluginSettings {
     grants: Vec<String>,
 }
 
+/// The model for a plugin that uses one.
+#[derive(ClapArgs, Debug, Clone, Default)]
+#[command(next_help_heading = "Plugin")]
+pub(super) struct CalledModel {
+    /// Model for a plugin that uses one: a .gguf file or a Hugging Face folder [default: the small built-in model]
+    #[arg(long = "model", value_name = "PATH")]
+    path: Option<PathBuf>,
+}
+
 impl Target {
     /// The plugin `plugin` with its own limits.
     pub(super) fn of(plugin: &str) -> Self {
@@ -81,6 +92,19 @@ impl Target {
     ) -> Result<T, CliError> {
         with_chain(self.spec()?, io, work)
     }
+
+    /// As [`Target::with_chain`], for a plugin that may use `model`.
+    ///
+    /// # Errors
+    /// As [`Target::with_chain`], and those of loading the model.
+    pub(super) fn with_model<T>(
+        &self,
+        model: &CalledModel,
+        io: &mut Io,
+        work: impl AsyncFnOnce(&PluginChain, &mut Io) -> Result<T, CliError>,
+    ) -> Result<T, CliError> {
+        with_model(self.spec()?, model, io, work)
+    }
 }
 
 impl PluginSettings {
@@ -106,6 +130,24 @@ impl PluginSettings {
         resolved.into_iter().next().ok_or_else(|| CliError::usage(format!("there is no plugin \"{asked}\"")))
     }
 }
+
+impl CalledModel {
+    /// The model for the plugin of `chain`, if it asks for one or the user names one.
+    async fn host(&self, chain: &PluginChain) -> Result<Option<Host>, CliError> {
+        let asks = |plugin: &Arc<Plugin>| plugin.asks().iter().any(|ask| ask.starts_with(MODEL_ASKS));
+        if self.path.is_none() && !chain.plugins().iter().any(asks) {
+            return Ok(None);
+        }
+        let builder = match &self.path {
+            Some(path) => Host::builder().folder(path),
+            None => Host::builder(),
+        };
+        Ok(Some(builder.notice(notice()).build().await?))
+    }
+}
+
+/// How the text of the capability begins that is for the model.
+const MODEL_ASKS: &str = "model:";
 
 /// # Errors
 /// A `CliError` of usage, if `asked` is a folder without a plugin in it or whose component is not there.
@@ -145,6 +187,24 @@ pub(super) fn with_chain<T>(
         for note in notes {
             writeln!(io.err, "firebox: {note}")?;
         }
+        work(&chain, io).await
+    })
+}
+
+/// As [`with_chain`], for a plugin that may use `model`.
+///
+/// # Errors
+/// As [`with_chain`], and those of loading the model.
+pub(super) fn with_model<T>(
+    spec: PluginSpec,
+    model: &CalledModel,
+    io: &mut Io,
+    work: impl AsyncFnOnce(&PluginChain, &mut Io) -> Result<T, CliError>,
+) -> Result<T, CliError> {
+    with_chain(spec, io, async |chain, io| {
+        let Some(host) = model.host(chain).await? else { return work(chain, io).await };
+        // The host is held until the work is done: without it the model is gone.
+        let chain = chain.clone().with_model(host.engine().model_of_calls(&Caller::local()));
         work(&chain, io).await
     })
 }

@@ -230,20 +230,22 @@ const EFFECTS: &[(&str, OnFault)] = &[("fail", OnFault::Fail), ("skip", OnFault:
 
 /// The grants, with paths relative to the folder of the file.
 fn grants(section: &mut Section<'_>, folder: &Path) -> Vec<String> {
-    let mut grants = section.texts("grants").unwrap_or_default();
+    let grants = section.texts("grants").unwrap_or_default();
     if let Err(reason) = Grants::parse(&grants) {
         section.error(section.at("grants"), format!("\"grants\": {reason}"));
         return Vec::new();
     }
-    for grant in &mut grants {
-        // The path of a folder, or of the file of a secret.
-        let marker = if grant.starts_with("files:") { "=" } else { "=file:" };
-        let is_path = grant.starts_with("files:") || grant.starts_with("secret:");
-        if let Some((name, path)) = grant.split_once(marker).filter(|_| is_path) {
-            *grant = format!("{name}{marker}{}", folder.join(path).display());
-        }
+    grants.into_iter().map(|grant| relative_to(folder, grant)).collect()
+}
+
+/// The grant with its path, of a folder or of the file of a secret, relative to `folder`.
+pub(super) fn relative_to(folder: &Path, grant: String) -> String {
+    let marker = if grant.starts_with("files:") { "=" } else { "=file:" };
+    let is_path = grant.starts_with("files:") || grant.starts_with("secret:");
+    match grant.split_once(marker).filter(|_| is_path) {
+        Some((name, path)) => format!("{name}{marker}{}", folder.join(path).display()),
+        None => grant,
     }
-    grants
 }
 
 /// The digest of the component that the grants are for. Grants to a component that may change need one, or the word `any`.

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::path::Path;
 use std::time::SystemTime;
 
 use firebox_contract::{Permission, ToolPolicy, limits};
@@ -10,7 +11,7 @@ use firebox_sandbox::Grants;
 use super::super::document::{Node, Value};
 use super::super::problem::SourceLocation;
 use super::super::reader::Section;
-use super::models::{PluginLimitsConfig, name};
+use super::models::{PluginLimitsConfig, name, relative_to};
 use crate::plugins::distribution::policy::SignaturePolicy;
 use crate::system::time;
 
@@ -172,7 +173,7 @@ impl TenantConfig {
         }
     }
 
-    pub(in crate::config) fn read(mut section: Section<'_>) -> Option<Self> {
+    pub(in crate::config) fn read(mut section: Section<'_>, folder: &Path) -> Option<Self> {
         let name = name(&mut section);
         let read = Self {
             models: globs(&mut section, "models").unwrap_or_else(|| vec!["*".to_owned()]),
@@ -180,7 +181,7 @@ impl TenantConfig {
             request_plugins: section.texts("request_plugins").unwrap_or_default(),
             tools: policy(section.section("tools")),
             mcp_servers: globs(&mut section, "mcp_servers").unwrap_or_default(),
-            grants: Some(grants(&mut section)),
+            grants: Some(grants(&mut section, folder)),
             signatures: SignaturePolicy::keys(&mut section),
             limits: TenantLimits::read(section.section("limits")),
             weight: section
@@ -203,8 +204,8 @@ impl TenantConfig {
     }
 }
 
-/// `[tenant.grants]`: a list of capabilities for each plugin.
-fn grants(section: &mut Section<'_>) -> BTreeMap<String, Vec<String>> {
+/// `[tenant.grants]`: a list of capabilities for each plugin, with paths relative to the folder of the file.
+fn grants(section: &mut Section<'_>, folder: &Path) -> BTreeMap<String, Vec<String>> {
     let mut grants = BTreeMap::new();
     for (plugin, node) in section.table("grants").into_iter().flatten() {
         let texts: Option<Vec<String>> = match &node.value {
@@ -229,7 +230,7 @@ fn grants(section: &mut Section<'_>) -> BTreeMap<String, Vec<String>> {
                 );
             }
             Ok(texts) => {
-                grants.insert(plugin.clone(), texts);
+                grants.insert(plugin.clone(), texts.into_iter().map(|text| relative_to(folder, text)).collect());
             }
             Err(reason) => section.error(&node.at, format!("\"{plugin}\": {reason}")),
         }

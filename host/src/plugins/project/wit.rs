@@ -13,6 +13,7 @@ pub(super) const FILES: &[(&str, &str)] = wit!(
     "embedding.wit",
     "kv.wit",
     "metrics.wit",
+    "model.wit",
     "prompt.wit",
     "secrets.wit",
     "text.wit",

@@ -283,7 +283,7 @@ impl EncoderThread {
         plugins: Vec<String>,
     ) -> Result<Option<EmbeddingStage>, Error> {
         let AdmittedEmbed { caller, request, usage, stage, .. } = admitted;
-        let info = RequestInfo { id: request.id.clone(), model: self.info.name.clone(), plugins };
+        let info = RequestInfo { plugins, ..RequestInfo::new(request.id.clone(), self.info.name.clone()) };
         if let Some(source) = hooks {
             let info = info.clone();
             // The query is a text of the client too.

@@ -24,6 +24,7 @@ use crate::serve::connections::request_bytes::RequestByteBudget;
 use crate::serve::hooks::TenantHooks;
 use crate::serve::mcp::{McpServers, McpTools};
 use crate::serve::metrics::{McpStates, Metrics, PluginMetrics, ScrapeCollector};
+use crate::serve::models::plugin_embedder::ServedEmbedders;
 use crate::serve::models::{ModelServices, ServedModels};
 use crate::serve::{App, LOCAL_TENANT, Settings};
 use crate::sessions::{SessionLimits, SessionStore};
@@ -75,9 +76,8 @@ pub(super) async fn build(
     notes.iter().for_each(|note| status(note));
     let sessions = open_sessions(config).await?;
     resume_usage(&tenancy, &sessions, status)?;
-    let approvals = Approvals::new(config.tools.approval_timeout);
+    let (approvals, drain) = (Approvals::new(config.tools.approval_timeout), Drain::default());
     let models = Arc::new(ServedModels::new(&config.models));
-    let drain = Drain::default();
     let mcp_servers = McpServers::new(config)?;
     let mcp_tools = McpTools::new(&hooks, &tenancy, &config.server);
     let servers = mcp_servers.clone();
@@ -89,6 +89,7 @@ pub(super) async fn build(
         tools: Some(mcp_servers.source()),
         gate: Arc::new(tenancy.clone()) as Arc<dyn Gate>,
         approver: Arc::new(approvals.clone()) as Arc<dyn Approver>,
+        embedder: Arc::new(ServedEmbedders::new(&models, hooks.clone(), tenancy.clone())),
         hub: config.hub.clone(),
     };
     let connections = ConnectionCounters::default();

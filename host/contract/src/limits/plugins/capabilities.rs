@@ -1,4 +1,4 @@
-//! Limits of what plugins use of the host: capabilities, files, key-value buckets, HTTP requests and secrets.
+//! Limits of what plugins use of the host: capabilities, files, key-value buckets, HTTP requests, the model and secrets.
 
 use std::time::Duration;
 
@@ -92,6 +92,27 @@ pub const HTTP_FIRST_BYTE_TIMEOUT: Duration = Duration::from_secs(60);
 pub const HTTP_BETWEEN_BYTES_TIMEOUT: Duration = Duration::from_secs(30);
 /// Time of an HTTP request, from its start to the end of its response.
 pub const HTTP_TOTAL_TIMEOUT: Duration = Duration::from_secs(120);
+
+// ---- The model for plugins -----------------------------------------------------------------------------------
+
+/// Calls to the model that a plugin makes in one of its own calls.
+pub const PLUGIN_MODEL_CALLS_MAX: usize = 32;
+/// Tokens of prompts, answers and embedded texts that a plugin uses in one of its own calls.
+pub const PLUGIN_MODEL_CALL_TOKENS_MAX: usize = 16_384;
+/// Tokens of prompts and answers that all plugins of one request use.
+pub const PLUGIN_MODEL_REQUEST_TOKENS_MAX: usize = 65_536;
+/// Default of the maximum length of an answer to a plugin, in tokens.
+pub const PLUGIN_MODEL_ANSWER_TOKENS_DEFAULT: usize = 512;
+/// Bytes of the prompt that a plugin gives the model, of the text whose tokens it gets, and of all texts that it embeds at once.
+pub const PLUGIN_MODEL_INPUT_BYTES_MAX: usize = 256 * KIB;
+/// Messages in the prompt that a plugin gives the model.
+pub const PLUGIN_MODEL_MESSAGES_MAX: usize = 64;
+/// Texts that a plugin embeds at once.
+pub const PLUGIN_MODEL_TEXTS_MAX: usize = 64;
+/// Bytes that count as one token of texts that a plugin wants to embed, before their tokens are known.
+pub const PLUGIN_MODEL_BYTES_PER_TOKEN: usize = 4;
+/// Generations within one another. With 1, a plugin that runs in a generation of a plugin cannot use the model.
+pub const PLUGIN_MODEL_NESTED_GENERATIONS_MAX: usize = 1;
 
 // ---- Secrets of plugins ---------------------------------------------------------------------------------------
 

@@ -83,6 +83,30 @@ impl PartScan {
     }
 }
 
+/// Searches a text that is passed on part by part as it comes: a secret is found when its last part comes, which is not passed
+/// on then.
+#[derive(Default)]
+pub(crate) struct TailScan {
+    /// The end of the text so far, too short for a secret.
+    tail: Vec<u8>,
+}
+
+impl TailScan {
+    /// The name of a secret that ends in `part`.
+    pub(crate) fn find<'a>(&mut self, scanner: &'a Scanner, part: &[u8]) -> Option<&'a str> {
+        self.tail.extend_from_slice(part);
+        let found = scanner.find(&self.tail);
+        let kept = scanner.longest.saturating_sub(1);
+        self.tail.drain(..self.tail.len().saturating_sub(kept));
+        found
+    }
+
+    /// Something else follows the text so far.
+    pub(crate) fn interrupt(&mut self) {
+        self.tail.clear();
+    }
+}
+
 /// The bytes of a text in percent notation. What is no such notation stays as it is.
 pub(crate) fn percent_decoded(text: &str) -> Vec<u8> {
     let (mut decoded, mut rest) = (Vec::with_capacity(text.len()), text.as_bytes());
@@ -182,6 +206,27 @@ mod tests {
         }
         assert_eq!(scanner.find(b"another secret"), Some("other"));
         assert_eq!(Scanner::new(std::iter::empty()).find(b"x"), None);
+    }
+
+    #[test]
+    fn a_secret_in_parts_of_a_text_is_found_with_its_last_part() {
+        let scanner = scanner();
+        for step in 1..VALUE.len() {
+            let mut scan = TailScan::default();
+            let text = format!("so {VALUE} it is");
+            let parts = text.as_bytes().chunks(step);
+            let found: Vec<Option<&str>> = parts.map(|part| scan.find(&scanner, part)).collect();
+            let end = ("so ".len() + VALUE.len()).div_ceil(step) - 1;
+            assert_eq!(found.iter().position(Option::is_some), Some(end), "parts of {step}");
+        }
+        let mut scan = TailScan::default();
+        assert_eq!(scan.find(&scanner, &VALUE.as_bytes()[..4]), None);
+        scan.interrupt();
+        assert_eq!(scan.find(&scanner, &VALUE.as_bytes()[4..]), None, "something came between");
+        for _ in 0..100 {
+            assert_eq!(scan.find(&scanner, &[b'x'; 1_000]), None);
+        }
+        assert!(scan.tail.len() < scanner.longest, "{}", scan.tail.len());
     }
 
     #[test]

@@ -9,6 +9,7 @@ use firebox_contract::limits;
 
 use super::http_rule::{HttpRule, HttpTarget};
 use super::secret::SecretGrant;
+use crate::capabilities::model::FUNCTIONS;
 
 /// A kind of access to the host that a plugin can have beyond computing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -30,6 +31,8 @@ pub enum Capability {
     Secret,
     /// Adds numbers to the host's page of metrics.
     Metrics,
+    /// Uses the model that serves the request.
+    Model,
 }
 
 /// A kind of capability: its name, its parameter and its interfaces.
@@ -62,6 +65,7 @@ pub(super) const CAPABILITIES: &[CapabilityRow] = &[
     row(Capability::Http, "http", Some("GET https://example.org/"), &["wasi:http/outgoing-handler@"]),
     row(Capability::Secret, "secret", Some("api-key"), &["firebox:plugin/secrets@"]),
     row(Capability::Metrics, "metrics", None, &["firebox:plugin/metrics@"]),
+    row(Capability::Model, "model", Some("generate"), &["firebox:plugin/model@"]),
 ];
 
 impl Capability {
@@ -292,6 +296,10 @@ fn scope(capability: Capability, parameter: &str) -> Result<GrantScope, String> 
             Some((name, path)) => Ok(GrantScope::Folder { name: plain(name)?, path: PathBuf::from(path) }),
             None => plain(parameter).map(GrantScope::Name),
         },
+        Capability::Model => match FUNCTIONS.contains(&parameter) {
+            true => Ok(GrantScope::Name(parameter.to_owned())),
+            false => Err(format!("\"model\" has {}, not \"{}\"", FUNCTIONS.join(", "), shown(parameter))),
+        },
         _ => plain(parameter).map(GrantScope::Name),
     }
 }
@@ -331,7 +339,7 @@ mod tests {
 
     #[test]
     fn a_capability_is_read_back_as_it_is_written() {
-        for text in ["clock", "keyvalue:notes", "keyvalue:*", "files:docs", "http:*"] {
+        for text in ["clock", "keyvalue:notes", "keyvalue:*", "files:docs", "http:*", "model:embed", "model:*"] {
             assert_eq!(grant(text).to_string(), text);
         }
         assert_eq!(grant("files:docs=/srv/docs").to_string(), "files:docs", "a path of the server is not shown");
@@ -353,6 +361,8 @@ mod tests {
             ("files:docs=", "write files:NAME=PATH"),
             ("files:../etc=/etc", "the name \"../etc\" must have"),
             ("http:nonsense", "is not"),
+            ("model", "write for example \"model:generate\""),
+            ("model:train", "\"model\" has generate, embed, tokenize, not \"train\""),
             (&long, "at most 512 bytes"),
         ] {
             let error = text.parse::<Grant>().expect_err(text);

@@ -7,6 +7,7 @@ use firebox_contract::{Error, FaultCause, TenantId, ToolCall};
 use firebox_sandbox::{ComponentSource, Grants, PluginChain, PluginSpec, TenantGrants};
 
 use super::{NoProgress, PROBE, Setup, ask};
+use crate::support::{bind, fault, guest, spec};
 
 const SECRET: &str = "secret:key=env:FIRST for http://site.test:PORT/";
 const HOSTS: &[&str] = &["http:* http://site.test:PORT at 127.0.0.1", "http:* http://other.test:PORT at 127.0.0.1"];
@@ -121,6 +122,37 @@ async fn what_a_guest_returns_and_logs_has_no_secret() {
             let FaultCause::Refused { message } = &fault.cause else { panic!("{text}: {fault:?}") };
             assert!(message.contains("its answer contains the secret \"key\"") && !message.contains(text), "{message}");
         }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_secret_in_chunks_of_a_text_is_found_with_its_last_chunk() {
+    let setup = Setup::new();
+    let grants = |text: &str| Grants::parse(&[setup.with_port(text)]).and_then(|grants| grants.resolved(&read));
+    let spec = PluginSpec {
+        asks: vec!["secret:key".to_owned()],
+        grants: grants(SECRET).expect("grants"),
+        ..spec("repeat", guest("repeat"))
+    };
+    let plugin = setup.sandbox.load(spec).await.unwrap_or_else(|error| panic!("{error}"));
+    let chain = PluginChain::new(vec![plugin]).expect("a chain");
+    for chunks in
+        [&["it is first-s3cret-", "value!"][..], &["f", "irst-s3cret-valu", "e"], &["first", "", "-s3cret-value"]]
+    {
+        let mut hooks = bind(&chain).await;
+        let (last, first) = chunks.split_last().expect("one");
+        for chunk in first {
+            assert!(hooks.push((*chunk).to_owned()).await.is_ok(), "{chunk} of {chunks:?}");
+        }
+        let fault = fault(hooks.push((*last).to_owned()).await);
+        assert!(
+            matches!(&fault.cause, FaultCause::Refused { message } if message.contains("the secret \"key\"")),
+            "{fault}"
+        );
+    }
+    // Each request has a text of its own.
+    for chunk in ["first-s3cret-", "value"] {
+        assert!(bind(&chain).await.push(chunk.to_owned()).await.is_ok(), "{chunk}");
     }
 }
 

@@ -8,18 +8,18 @@ use std::thread;
 use std::time::Duration;
 
 /// The server; its thread ends with the process.
-pub(super) struct Server {
-    pub(super) address: SocketAddr,
+pub(crate) struct Server {
+    pub(crate) address: SocketAddr,
     /// Requests that arrived.
-    pub(super) requests: Arc<AtomicUsize>,
+    pub(crate) requests: Arc<AtomicUsize>,
     /// Connections that their client has ended.
-    pub(super) ended: Arc<AtomicUsize>,
+    pub(crate) ended: Arc<AtomicUsize>,
     /// The most requests for `/late` at a time.
-    pub(super) peak: Arc<AtomicUsize>,
+    pub(crate) peak: Arc<AtomicUsize>,
 }
 
 impl Server {
-    pub(super) fn start() -> Self {
+    pub(crate) fn start() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
         let address = listener.local_addr().expect("an address");
         let own = Self { address, requests: Arc::default(), ended: Arc::default(), peak: Arc::default() };
@@ -43,7 +43,7 @@ impl Server {
         own
     }
 
-    pub(super) fn requests(&self) -> usize {
+    pub(crate) fn requests(&self) -> usize {
         self.requests.load(Ordering::SeqCst)
     }
 }

@@ -6,7 +6,7 @@ use clap::Args as ClapArgs;
 use firebox_contract::{Message, PromptVerdict, Role, Stage};
 use serde_json::{Value, json};
 
-use super::super::target::Target;
+use super::super::target::{CalledModel, Target};
 use super::{Shown, bind, report, require};
 use crate::cli::Io;
 use crate::error::CliError;
@@ -22,6 +22,8 @@ pub(super) struct Args {
     #[command(flatten)]
     target: Target,
     #[command(flatten)]
+    model: CalledModel,
+    #[command(flatten)]
     shown: Shown,
 }
 
@@ -30,7 +32,7 @@ pub(super) struct Args {
 /// # Errors
 /// Errors of loading the plugin, or its fault.
 pub(super) fn run(args: Args, io: &mut Io) -> Result<(), CliError> {
-    args.target.with_chain(io, async |chain, io| {
+    args.target.with_model(&args.model, io, async |chain, io| {
         require(chain, Stage::Prompt)?;
         let mut hooks = bind(chain).await?;
         let system = args.system.iter().map(|text| Message::text(Role::System, text.as_str()));

@@ -9,7 +9,7 @@ use firebox_engine::ArgumentCheck;
 use firebox_sandbox::{PluginChain, ToolRun};
 use serde_json::Value;
 
-use super::super::target::{self, Target};
+use super::super::target::{self, CalledModel, Target};
 use super::{Shown, require};
 use crate::cli::Io;
 use crate::cli::mcp::call::{ProgressPrinter, object};
@@ -28,6 +28,8 @@ pub(super) struct Args {
     #[command(flatten)]
     target: Target,
     #[command(flatten)]
+    model: CalledModel,
+    #[command(flatten)]
     shown: Shown,
 }
 
@@ -37,7 +39,7 @@ pub(super) struct Args {
 /// Errors of loading the plugin, its fault, a `CliError` of usage for arguments that do not fit the schema, and
 /// `CliError::Tool` if the result of the tool is an error.
 pub(super) fn run(args: Args, io: &mut Io) -> Result<(), CliError> {
-    args.target.with_chain(io, async |chain, io| {
+    args.target.with_model(&args.model, io, async |chain, io| {
         require(chain, Stage::Tool)?;
         let ToolRun { outcome, uses, log } = call(chain, &args.tool, &args.arguments).await?;
         target::print_log(&log, io)?;

@@ -6,7 +6,7 @@ use clap::Args as ClapArgs;
 use firebox_contract::{CallVerdict, Error, Hooks, Stage, ToolCall, ToolOutcome};
 use serde_json::{Value, json};
 
-use super::super::target::Target;
+use super::super::target::{CalledModel, Target};
 use super::{Shown, bind, report, require};
 use crate::cli::Io;
 use crate::error::CliError;
@@ -25,6 +25,8 @@ pub(super) struct Args {
     #[command(flatten)]
     target: Target,
     #[command(flatten)]
+    model: CalledModel,
+    #[command(flatten)]
     shown: Shown,
 }
 
@@ -35,7 +37,7 @@ pub(super) struct Args {
 pub(super) fn run(args: Args, io: &mut Io) -> Result<(), CliError> {
     serde_json::from_str::<serde_json::Map<String, Value>>(&args.arguments)
         .map_err(|error| CliError::usage(format!("the arguments are not a JSON object: {error}")))?;
-    args.target.with_chain(io, async |chain, io| {
+    args.target.with_model(&args.model, io, async |chain, io| {
         require(chain, Stage::ToolCall)?;
         let mut hooks = bind(chain).await?;
         let call = ToolCall { id: "1".to_owned(), name: args.tool.clone(), arguments_json: args.arguments.clone() };

@@ -40,7 +40,7 @@ pub(super) async fn answer(
 async fn of_stage(chain: &PluginChain, case: &Case, random: Option<u64>, io: &mut Io) -> Result<CaseAnswer, CliError> {
     // Without a grant, random numbers depend on the name of the plugin and the id of the request alone.
     let id = random.map_or_else(|| "call".to_owned(), |number| format!("random-{number}"));
-    let info = RequestInfo { id, model: "none".to_owned(), plugins: Vec::new() };
+    let info = RequestInfo::new(id, "none");
     let mut hooks = chain.bind(&Caller::local(), info).await?;
     let answered = match case.stage.as_str() {
         "prompt" => of_prompt(hooks.as_mut(), case).await,

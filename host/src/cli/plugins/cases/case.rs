@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use firebox_contract::{TokenId, limits};
 use serde::Deserialize;
 
+use super::canned_model::ModelMock;
 use crate::cli::output::line;
 
 /// The content of the file.
@@ -33,6 +34,8 @@ pub(super) struct Mock {
     pub(super) keyvalue: Option<BTreeMap<String, BTreeMap<String, String>>>,
     /// The folders that the plugin may read, relative to the file of the cases.
     pub(super) files: Option<BTreeMap<String, PathBuf>>,
+    /// The model that the plugin may use.
+    pub(super) model: Option<ModelMock>,
 }
 
 impl Mock {
@@ -45,7 +48,13 @@ impl Mock {
             random: self.random.or(general.random),
             keyvalue: self.keyvalue.or(general.keyvalue),
             files: self.files.or(general.files),
+            model: self.model.or(general.model),
         }
+    }
+
+    /// Whether a case changes what the next one with the same mock sees.
+    pub(super) fn has_state(&self) -> bool {
+        self.keyvalue.is_some() || self.model.is_some()
     }
 }
 

@@ -5,12 +5,13 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::UNIX_EPOCH;
 
-use firebox_contract::Caller;
+use firebox_contract::{Caller, ModelHandle};
 use firebox_sandbox::{
     BucketId, KeyValueAnswer, KeyValueError, KeyValueOperation, KeyValueService, KeyValueStore, PluginChain, Services,
 };
 
 use super::super::target::Target;
+use super::canned_model::CannedModel;
 use super::case::Mock;
 use crate::cli::{Io, notice};
 use crate::config::KeyValueConfig;
@@ -38,7 +39,8 @@ pub(super) async fn chain(mock: &Mock, target: &Target, base: &Path, io: &mut Io
     for note in notes {
         writeln!(io.err, "firebox: {note}")?;
     }
-    Ok(chain)
+    let model = mock.model.clone().map(|model| ModelHandle::new(Arc::new(CannedModel::new(model))));
+    Ok(chain.with_model(model.unwrap_or_default()))
 }
 
 /// What the mocks grant.
@@ -46,7 +48,8 @@ fn grants(mock: &Mock, base: &Path) -> Vec<String> {
     let buckets = mock.keyvalue.iter().flat_map(|buckets| buckets.keys()).map(|name| format!("keyvalue:{name}"));
     let folder = |(name, path): (&String, &std::path::PathBuf)| format!("files:{name}={}", base.join(path).display());
     let folders = mock.files.iter().flatten().map(folder);
-    buckets.chain(folders).chain(mock.time.iter().map(|_| "clock".to_owned())).collect()
+    let clock = mock.time.iter().map(|_| "clock".to_owned());
+    buckets.chain(folders).chain(clock).chain(mock.model.iter().map(|_| "model:*".to_owned())).collect()
 }
 
 /// Writes the texts of the buckets.
