@@ -313,7 +313,15 @@ impl Drop for Generation {
         self.phase = Phase::Ended;
         let alive = self.tools.caller.liveness.check();
         let outcome = alive.map_or_else(|error| error.kind().code(), |()| self.outcome);
-        self.usage_guard.settle(usage, &self.tools.hooks.usage(), outcome);
+        let (hooks, mut guard) = (Arc::clone(&self.tools.hooks), self.usage_guard.take());
+        match (self.session.take(), tokio::runtime::Handle::try_current()) {
+            // A call of the token stage may run. It records what it used when its task has ended.
+            (Some(session), Ok(runtime)) => drop(runtime.spawn(async move {
+                session.abort().await;
+                guard.settle(usage, &hooks.usage(), outcome);
+            })),
+            _ => guard.settle(usage, &hooks.usage(), outcome),
+        }
     }
 }
 

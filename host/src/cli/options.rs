@@ -276,8 +276,8 @@ pub struct PluginOptions {
     /// Maximum time of each plugin call, such as 500ms or 2s (a number without unit: milliseconds)
     #[arg(long, value_name = "TIME", value_parser = parse_duration)]
     pub plugin_timeout: Option<Duration>,
-    /// Allow plugins to use a capability that they ask for: clock, random, keyvalue:BUCKET, files:NAME=PATH, "http:METHODS URL" or
-    /// "secret:NAME=env:VARIABLE for URL" (repeatable)
+    /// Allow plugins to use a capability that they ask for: clock, random, model:generate, keyvalue:BUCKET, files:NAME=PATH,
+    /// "http:METHODS URL" or "secret:NAME=env:VARIABLE for URL" (repeatable)
     #[arg(long = "grant", value_name = "CAPABILITY")]
     pub grants: Vec<String>,
     /// List what each plugin asks for, whether it was granted, and what to write if not

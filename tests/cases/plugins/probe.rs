@@ -26,7 +26,7 @@ pub(crate) fn with_manifest(component: &Path, id: &str, stages: &[&str], capabil
 
 /// An answer to a prompt of `tenant`.
 pub(crate) fn chat(server: &Server, tenant: &str, text: &str) -> Response {
-    let body = json!({ "model": "ember", "temperature": 0, "max_tokens": 12, "messages": [{ "role": "user", "content": text }] });
+    let body = json!({ "model": "ember", "temperature": 0, "max_tokens": 12, "tool_choice": "none", "messages": [{ "role": "user", "content": text }] });
     server.post("/v1/chat/completions", tenant, &body)
 }
 

@@ -58,6 +58,12 @@ impl SessionTask {
         // The task has no result, and a panic of it was reported to the sequence.
         let _ended = (&mut self.handle).await;
     }
+
+    /// Aborts the session and waits until the call that runs has recorded what it used.
+    pub(crate) async fn abort(mut self) {
+        self.handle.abort();
+        let _aborted = (&mut self.handle).await;
+    }
 }
 
 impl Drop for SessionTask {

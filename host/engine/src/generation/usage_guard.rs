@@ -54,6 +54,11 @@ impl UsageGuard {
         }
     }
 
+    /// The guard of the same reservation, which leaves none here.
+    pub(crate) fn take(&mut self) -> Self {
+        Self { reservation: self.reservation.take(), turn_reserved: false }
+    }
+
     /// Settles the reservation of a request that failed before it used any token.
     pub(crate) fn refuse(&mut self, error: &Error) {
         self.settle(Usage::default(), &[], error.kind().code());

@@ -1,14 +1,14 @@
 //! A scripted model, a codec with one token per byte, and scripted plugins.
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use firebox_contract::{
     BoxFuture, CallVerdict, Caller, Chat, Clock, DeliveryTracker, EmbeddingHook, Error, HookSource, Hooks,
     LanguageModel, LogLine, Logits, Message, ModelHandle, ModelInfo, OpenGate, PluginPrompt, PluginUse, Prompt,
-    PromptHook, PromptVerdict, RequestInfo, Role, SamplingOverrides, SequenceId, Span, TextCodec, TextDecoder,
+    PromptHook, PromptVerdict, RequestInfo, Role, SamplingOverrides, SequenceId, Span, Stage, TextCodec, TextDecoder,
     TextHook, TextVerdict, TokenHook, TokenId, TokenSequence, TokenSession, ToolCall, ToolCallHook, ToolDefinition,
     ToolEffects, ToolHook, ToolOutcome,
 };
@@ -174,6 +174,8 @@ pub(super) struct Plugins {
     pub(super) tokens: Option<StartSession>,
     /// How deep each request was whose plugins were bound.
     pub(super) depths: Arc<Mutex<Vec<usize>>>,
+    /// Fuel that the plugins have used.
+    pub(super) fuel: Arc<AtomicU64>,
 }
 
 /// Starts a session of the token stage.
@@ -274,7 +276,16 @@ impl Hooks for FakeHooks {
     }
 
     fn usage(&self) -> Vec<PluginUse> {
-        Vec::new()
+        let fuel = self.plugins.fuel.load(Ordering::SeqCst);
+        let used = PluginUse {
+            plugin: "fake".to_owned(),
+            stage: Stage::Token,
+            calls: 1,
+            fuel,
+            memory_peak_bytes: 0,
+            elapsed: Duration::ZERO,
+        };
+        if fuel > 0 { vec![used] } else { Vec::new() }
     }
 
     fn take_log(&self) -> Vec<LogLine> {

@@ -225,7 +225,9 @@ impl Reservation for RecordedReservation {
 
     fn settle(&mut self, spent: &RequestUsage<'_>) {
         let (prompt, completion) = (spent.usage.prompt_tokens, spent.usage.completion_tokens);
-        self.write(format!("settle {} {} {}", spent.outcome, prompt > 0, completion > 0));
+        let fuel: u64 = spent.plugins.iter().map(|row| row.fuel).sum();
+        let fuel = if fuel > 0 { format!(" fuel {fuel}") } else { String::new() };
+        self.write(format!("settle {} {} {}{fuel}", spent.outcome, prompt > 0, completion > 0));
     }
 }
 

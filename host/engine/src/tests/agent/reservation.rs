@@ -1,10 +1,15 @@
 //! The gate is asked before anything is used, and each reservation is settled once, however the request ends.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use firebox_contract::limits::ANSWER_TOKENS_EXPECTED;
-use firebox_contract::{Error, Event, FinishReason, PromptVerdict, SamplingOverrides};
+use firebox_contract::{
+    BoxFuture, Error, Event, FinishReason, PromptVerdict, SamplingOverrides, TokenAction, TokenNeeds, TokenSession,
+    TokenStep,
+};
 
+use super::super::fakes::StartSession;
 use super::doubles::{FakeToolSource, RecordingGate, UsageRecorder};
 use super::*;
 
@@ -152,4 +157,48 @@ async fn more_tokens_are_reserved_as_the_answer_grows() {
         let limited = tokens_max < usize::MAX;
         assert_eq!(answer.finish.reason == FinishReason::Length, limited);
     }
+}
+
+/// A session that never decides, and records what it used when it is dropped.
+struct Endless(Arc<AtomicU64>);
+
+struct Recorder<'a>(&'a AtomicU64);
+
+impl Drop for Recorder<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_add(1_234, Ordering::SeqCst);
+    }
+}
+
+impl TokenSession for Endless {
+    fn needs(&self) -> TokenNeeds {
+        TokenNeeds { candidates: 0, hold_back: 0 }
+    }
+
+    fn next(&mut self, _step: TokenStep) -> BoxFuture<'_, Result<TokenAction, Error>> {
+        Box::pin(async {
+            let _recorder = Recorder(&self.0);
+            std::future::pending().await
+        })
+    }
+}
+
+#[tokio::test]
+async fn a_call_of_the_token_stage_that_a_cancel_interrupts_is_charged() {
+    let fuel = Arc::new(AtomicU64::new(0));
+    let shared = Arc::clone(&fuel);
+    let start_session: StartSession = Arc::new(move |_| Box::new(Endless(Arc::clone(&shared))));
+    let plugins = Plugins { tokens: Some(start_session), fuel: Arc::clone(&fuel), ..Plugins::default() };
+    let (engine, recorder, _) = engine_with_recorder(UsageRecorder::default(), plugins).await;
+    let mut generation = start(&engine, ask(&["hi"])).await.expect("admitted");
+    let waiting = tokio::time::timeout(Duration::from_millis(200), generation.next()).await;
+    assert!(waiting.is_err(), "the session does not decide");
+    drop(generation);
+    let settled = tokio::time::timeout(Duration::from_secs(10), async {
+        while recorder.settled().is_empty() {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    });
+    settled.await.expect("it is settled");
+    assert_eq!(recorder.settled(), ["settle interrupted true false fuel 1234"]);
 }
