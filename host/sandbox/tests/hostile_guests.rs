@@ -116,7 +116,7 @@ async fn every_row_ends_as_it_says(allocation: Allocation, rows: Vec<HostileGues
             findings.push(format!("{}: {} bytes, not {}", row.name, outcome.memory_bytes, row.memory_max));
         }
         if let Some(said) =
-            outcome.log.iter().find(|line| line.contains("s3cret") || line.chars().any(char::is_control))
+            outcome.log.iter().find(|line| line.contains("s3cret") || line.chars().any(|c| c.is_control() && c != '\n'))
         {
             findings.push(format!("{}: logged {said:?}", row.name));
         }

@@ -192,7 +192,8 @@ impl FakeHooks {
     async fn ask(&self, text: &str) -> String {
         let Some(model) = self.own_model.get() else { return "no model".to_owned() };
         let prompt = Prompt::Chat(vec![Message::text(Role::User, text)]);
-        let prompt = PluginPrompt { prompt, sampling: SamplingOverrides::default(), tokens_max: 1_000 };
+        let sampling = SamplingOverrides { max_tokens: Some(600), ..SamplingOverrides::default() };
+        let prompt = PluginPrompt { prompt, sampling, tokens_max: 1_000 };
         match model.generate("asker", prompt).await {
             Ok(answer) => {
                 let tokens = answer.usage.prompt_tokens + answer.usage.completion_tokens;

@@ -67,7 +67,8 @@ const COMPUTING: &[HostileGuest] = &[
     row("grows a table without end", Text("table-bomb", 1), Fault(MEMORY, "bytes of memory")),
     row("starts with too much memory", Load("big-memory"), Fault(MEMORY, "asked for 39452672 bytes")),
     row("calls itself without end", Text("recursion", 1), Fault("plugin_stack_overflow", "its stack of 524288")),
-    row("returns more than a text may have", Text("large-output", 1), Fault(TOO_LARGE, "1048576 bytes allowed")),
+    row("returns more than a text may have", Text("large-output", 1), Fault(TOO_LARGE, "1048576 bytes allowed"))
+        .large(),
     row("returns a length of gigabytes", Text("huge-output", 1), Fault(TRAP, "out of bounds")),
     row("reads beyond its memory", Text("out-of-bounds", 1), Fault(TRAP, "out of bounds")),
     row("returns a pointer beyond its memory", Text("wild-result", 1), Fault(TRAP, "out of bounds")),

@@ -64,7 +64,7 @@ async fn a_generation_that_does_not_fit_or_that_the_tenant_cannot_pay_is_an_erro
     assert!(results(&first)[0].contains("1000"), "{:?}", results(&first));
     // Each reservation of the gate has these tokens: enough for the turns of the request, and not for the expected answer to
     // its plugin.
-    let poor = UsageRecorder { tokens_max: Some(800), ..UsageRecorder::default() };
+    let poor = UsageRecorder { tokens_max: Some(550), ..UsageRecorder::default() };
     let (engine, recorder, _, _) = engine_of(&["ask"], poor).await;
     let sampling = SamplingOverrides { max_tokens: Some(100), ..SamplingOverrides::default() };
     let request = GenerationRequest { sampling, ..ask(&[&call("ask", "{}"), "done"]) };
