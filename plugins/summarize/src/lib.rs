@@ -7,7 +7,7 @@ use firebox_sdk::{Arguments, Definition, Effects, Outcome, Plugin, Tool};
 const SENTENCES_DEFAULT: usize = 3;
 const SENTENCES_MAX: usize = 20;
 /// Tokens that the answer may have for each sentence.
-const TOKENS_PER_SENTENCE: usize = 40;
+const TOKENS_PER_SENTENCE: usize = 64;
 /// Tokens of a prompt beside the text: the instructions and the chat template.
 const PROMPT_TOKENS: usize = 96;
 /// Parts of a text at most, so that a call ends within the limits of a plugin.

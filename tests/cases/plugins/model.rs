@@ -22,7 +22,7 @@ fn run(args: &[&str]) -> Run {
 /// What the built-in model answers by itself to what the plugin asks.
 fn expected() -> String {
     let instructions = "Summarize the text of the user in at most 1 sentences.";
-    let answer = run(&["--no-tools", "--system", instructions, "--max-tokens", "40", TEXT]).expect_code(0).stdout;
+    let answer = run(&["--no-tools", "--system", instructions, "--max-tokens", "64", TEXT]).expect_code(0).stdout;
     answer.trim().to_owned()
 }
 
