@@ -115,7 +115,7 @@ async fn chain(sandbox: &Sandbox, spec: PluginSpec) -> Result<PluginChain, Failu
 }
 
 async fn bind(chain: &PluginChain) -> Result<Box<dyn Hooks>, Failure> {
-    let request = RequestInfo { id: "1".to_owned(), model: "none".to_owned(), plugins: Vec::new() };
+    let request = RequestInfo::new("1", "none");
     Ok(chain.bind(&Caller::local(), request).await?)
 }
 
