@@ -221,12 +221,14 @@ impl<'a> Counter<'a> {
                 for import in reader {
                     let import = import?;
                     self.named(import.name.name, Some(import.ty), import.ty.kind(), true)?;
+                    self.sizes.import(import.ty);
                 }
             }
             Payload::ComponentExportSection(reader) => {
                 for export in reader {
                     let export = export?;
                     self.named(export.name.name, export.ty, export.kind, false)?;
+                    self.sizes.export(&export);
                 }
             }
             _ => {}
@@ -295,7 +297,9 @@ impl<'a> Counter<'a> {
                 self.items(args.len() as u64)
             }
             ComponentInstance::FromExports(exports) => self.items(exports.len() as u64),
-        }
+        }?;
+        self.sizes.instance(instance);
+        Ok(())
     }
 
     fn alias(&mut self, alias: &ComponentAlias<'_>) -> Result<(), ShapeError> {
@@ -335,8 +339,6 @@ impl<'a> Counter<'a> {
         self.items(1)?;
         match (ty, kind) {
             (_, ComponentExternalKind::Component) => return Err(component_passed_on()),
-            (Some(ty), ComponentExternalKind::Type) => self.sizes.name(ty),
-            (None, ComponentExternalKind::Type) => self.sizes.unknown(),
             (Some(ComponentTypeRef::Instance(index)), _) => self.tallies.type_work.add(self.sizes.at(0, index))?,
             _ => {}
         }

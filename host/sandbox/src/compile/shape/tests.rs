@@ -40,3 +40,66 @@ fn a_compiler_without_limits_of_its_own_gets_smaller_components() {
     let few = text.replacen("(func)", "", 3_000);
     assert!(shape(&few, Bounds::GUARDED).is_ok() && shape(&few, Bounds::UNGUARDED).is_ok());
 }
+
+/// Records of `width` fields, each in a component of its own, of the type that the instance before exports.
+fn chain(levels: usize, width: usize, next: &str) -> String {
+    let mut text = "(component
+        (import \"types\" (instance $i0
+            (type (enum \"a0\" \"a1\" \"a2\" \"a3\" \"a4\" \"a5\" \"a6\" \"a7\" \"a8\" \"a9\"))
+            (export \"large\" (type (eq 0)))
+            (export \"t\" (type (sub resource)))))"
+        .to_owned();
+    for level in 0..levels {
+        let fields: String = (0..width).map(|field| format!("(field \"f{field}\" {next})")).collect();
+        text += &format!(
+            "(alias export $i{level} \"t\" (type $a{level}))
+             (component $c{level} (alias outer 1 $a{level} (type $x)) (type $r (record {fields}))
+                 (export \"large\" (type $r)) (export \"t\" (type $x)))
+             (instance $j{level} (instantiate $c{level}))
+             (instance $i{n} (export \"t\" (type $a{level})) (export \"u\" (instance $j{level})))",
+            n = level + 1
+        );
+    }
+    text + ")"
+}
+
+#[test]
+fn a_type_of_an_instance_has_the_size_that_it_was_defined_with() {
+    assert!(shape(&chain(12, 8, "$x"), Bounds::GUARDED).is_ok(), "a handle in 12 records is no large type");
+    let largest = |text: &str| {
+        let (_, tallies) = Shape::counted(&wat::parse_str(text).expect("valid"), Bounds::GUARDED).expect("small");
+        tallies.type_size.found
+    };
+    assert!(largest(&chain(12, 8, "$x")) < 50);
+}
+
+#[test]
+fn a_type_that_doubles_through_exports_is_found() {
+    let doubled = |levels: usize| {
+        let mut text =
+            "(component (component $c0 (type $r (record (field \"a\" u32))) (export \"t\" (type $r)))".to_owned();
+        for level in 0..levels {
+            text += &format!(
+                "(instance $i{level} (instantiate $c{level})) (alias export $i{level} \"t\" (type $a{level}))
+                 (component $c{n} (alias outer 1 $a{level} (type $x))
+                     (type $r (record (field \"a\" $x) (field \"b\" $x))) (export \"t\" (type $r)))",
+                n = level + 1
+            );
+        }
+        text + ")"
+    };
+    assert!(shape(&doubled(8), Bounds::GUARDED).is_ok());
+    let error = shape(&doubled(20), Bounds::GUARDED).expect_err("2^20 parts");
+    assert!(matches!(&error, ShapeError::Limit(LimitExceeded { what, .. }) if what.contains("type")), "{error:?}");
+}
+
+#[test]
+fn instances_in_one_another_are_dropped_without_a_stack_frame_for_each() {
+    let mut text = "(component (import \"i\" (instance $i0 (type u32) (export \"t\" (type (eq 0)))))".to_owned();
+    for level in 1..10_000 {
+        text += &format!("(instance $i{level} (export \"i\" (instance $i{})))", level - 1);
+    }
+    let bytes = wat::parse_str(text + ")").expect("valid");
+    let counted = std::thread::Builder::new().stack_size(256 << 10).spawn(move || Shape::of(&bytes, Bounds::GUARDED));
+    assert!(counted.expect("a thread").join().expect("no overflow").is_ok());
+}
