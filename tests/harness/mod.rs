@@ -3,6 +3,7 @@
 #[allow(dead_code, reason = "the tests of host/hub use the rest")]
 pub(crate) mod hub;
 pub(crate) mod server;
+pub(crate) mod toolchains;
 
 use std::collections::BTreeSet;
 use std::ffi::OsStr;

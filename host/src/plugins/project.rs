@@ -62,11 +62,11 @@ macro_rules! template {
 /// The stages that templates exist for: one row each.
 pub const STAGES: &[StageTemplate] = &[
     template!("prompt", "Refuses prompts with the word password.", "rust": "rs", "c": "c", "js": "js", "python": "py"),
-    template!("token", "Never lets a token follow itself.", "rust": "rs"),
+    template!("token", "Never lets a token follow itself.", "rust": "rs", "c": "c", "js": "js", "python": "py"),
     template!("text", "Says everything louder.", "rust": "rs", "c": "c", "js": "js", "python": "py"),
-    template!("tool-call", "Refuses calls with paths of the system, and cuts long results.", "rust": "rs"),
+    template!("tool-call", "Refuses calls with paths of the system, and cuts long results.", "rust": "rs", "c": "c", "js": "js", "python": "py"),
     template!("tool", "A tool that turns a text into upper case.", "rust": "rs", "c": "c", "js": "js", "python": "py"),
-    template!("embedding", "Says what texts are for, and halves their vectors.", "rust": "rs"),
+    template!("embedding", "Says what texts are for, and halves their vectors.", "rust": "rs", "c": "c", "js": "js", "python": "py"),
 ];
 
 /// A project that is to be made.

@@ -1,16 +1,13 @@
-//! Writes the generated files of all stages to `plugins/templates/c`.
+//! Writes the generated files to `plugins/templates/c/bindings`.
 
 use std::error::Error;
 
-use firebox_c_bindings::{STAGES, files, folder};
+use firebox_c_bindings::{files, folder};
 
 fn main() -> Result<(), Box<dyn Error>> {
-    for stage in STAGES {
-        let folder = folder().join(stage);
-        std::fs::create_dir_all(&folder)?;
-        for (name, content) in files(stage)? {
-            std::fs::write(folder.join(name), content)?;
-        }
+    std::fs::create_dir_all(folder())?;
+    for (name, content) in files()? {
+        std::fs::write(folder().join(name), content)?;
     }
     Ok(())
 }

@@ -1,1 +1,1 @@
-../../templates/c/firebox.c
+../../templates/c/bindings/firebox.c

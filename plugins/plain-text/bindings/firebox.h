@@ -1,1 +1,1 @@
-../../templates/c/firebox.h
+../../templates/c/bindings/firebox.h

@@ -1,1 +1,1 @@
-../../templates/c/text/plugin.c
+../../templates/c/bindings/plugin.c

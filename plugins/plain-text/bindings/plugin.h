@@ -1,1 +1,1 @@
-../../templates/c/text/plugin.h
+../../templates/c/bindings/plugin.h

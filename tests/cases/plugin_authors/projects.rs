@@ -1,5 +1,5 @@
-//! Projects of plugins outside of this repository, in every language: made, built, tested, checked, run and installed with
-//! the commands that the guide names. The toolchains are the real ones.
+//! Projects of plugins outside of this repository: changed, watched, tested and installed with the commands that the guide
+//! names. The toolchains are the real ones.
 
 use std::path::Path;
 
@@ -9,7 +9,7 @@ use super::toolchains;
 use crate::harness::{Firebox, Run, root, scratch};
 
 /// An empty folder outside of the repository. It is removed at the end of the test.
-fn outside() -> TempDir {
+pub(super) fn outside() -> TempDir {
     tempfile::tempdir().expect("a folder")
 }
 
@@ -18,62 +18,13 @@ fn author(folder: &Path, args: &[&str]) -> Firebox {
     let toolchains = toolchains();
     let author =
         Firebox::new(args).current_dir(folder).env("FIREBOX_DEVICE", "cpu").env("FIREBOX_DATA", scratch("author-data"));
+    // The dependencies of plugins in Rust are compiled once for all tests.
+    let author = author.env("CARGO_TARGET_DIR", scratch("author-target"));
     toolchains.iter().fold(author, |author, (name, value)| author.env(name, value))
 }
 
-fn run(folder: &Path, args: &[&str]) -> Run {
+pub(super) fn run(folder: &Path, args: &[&str]) -> Run {
     author(folder, args).run()
-}
-
-/// Each stage's template does in every language what the cases of the template say.
-fn every_stage(language: &str) {
-    let scratch_folder = outside();
-    let above = scratch_folder.path();
-    for stage in ["tool", "prompt", "text"] {
-        let name = format!("my-{stage}");
-        run(above, &["plugins", "new", &name, "--lang", language, "--stage", stage]).expect_code(0);
-        let folder = above.join(&name);
-        let missing = run(&folder, &["plugins", "check"]).expect_code(2);
-        assert!(missing.stderr.contains("firebox plugins build"), "{}", missing.stderr);
-        let built = run(&folder, &["plugins", "build"]).expect_code(0);
-        assert!(built.stdout.contains(&format!("stages: {stage}")), "{}", built.stdout);
-        let tested = run(&folder, &["plugins", "test"]).expect_code(0);
-        assert!(tested.stdout.contains("cases passed"), "{}", tested.stdout);
-        run(&folder, &["plugins", "check"]).expect_code(0);
-        let report = run(&folder, &["plugins", "inspect", "--json"]).expect_code(0).json();
-        let imports = report["imports"].as_array().expect("imports");
-        assert!(
-            imports.iter().all(|row| row["name"].as_str().is_some_and(|name| name.starts_with("firebox:plugin/"))),
-            "a plugin of a template imports nothing of WASI: {imports:?}"
-        );
-        assert_eq!(report["info"]["name"], name.as_str());
-    }
-    let called = run(&above.join("my-tool"), &["plugins", "call", "tool", "shout", r#"{"text": "é\u0041 \"x\""}"#]);
-    assert!(called.expect_code(0).stdout.contains("A \"X\""));
-    let refused = run(&above.join("my-prompt"), &["run", "--plugin", ".", "my password is 1234"]).expect_code(4);
-    assert!(refused.stderr.contains("please do not send passwords"), "{}", refused.stderr);
-    let loud =
-        run(&above.join("my-text"), &["run", "--no-tools", "--plugin", ".", "--max-tokens", "8", "hi"]).expect_code(0);
-    assert!(loud.stdout.contains("HELLO"), "{}", loud.stdout);
-}
-
-#[test]
-fn the_stages_of_tokens_calls_and_embeddings_have_templates_in_rust() {
-    let scratch_folder = outside();
-    let above = scratch_folder.path();
-    for stage in ["token", "tool-call", "embedding"] {
-        let name = format!("my-{stage}");
-        run(above, &["plugins", "new", &name, "--lang", "rust", "--stage", stage]).expect_code(0);
-        let folder = above.join(&name);
-        run(&folder, &["plugins", "build"]).expect_code(0);
-        let tested = run(&folder, &["plugins", "test"]).expect_code(0);
-        assert!(tested.stdout.contains("cases passed"), "{}", tested.stdout);
-        run(&folder, &["plugins", "check"]).expect_code(0);
-    }
-    let answer = run(&above.join("my-token"), &["run", "--no-tools", "--plugin", ".", "--max-tokens", "8", "hi"]);
-    assert!(!answer.expect_code(0).stdout.trim().is_empty());
-    let none = run(above, &["plugins", "new", "x", "--lang", "c", "--stage", "token"]).expect_code(2);
-    assert!(none.stderr.contains("there is one in rust"), "{}", none.stderr);
 }
 
 /// Two stages of one plugin share its state.
@@ -112,26 +63,6 @@ fn a_plugin_has_several_stages() {
     run(&folder, &["plugins", "test"]).expect_code(0);
     let answer = run(&folder, &["run", "--no-tools", "--plugin", ".", "--max-tokens", "8", "hello"]).expect_code(0);
     assert_eq!(answer.stdout, "5 letters\n");
-}
-
-#[test]
-fn a_project_in_rust_builds_and_runs_outside_of_a_clone() {
-    every_stage("rust");
-}
-
-#[test]
-fn a_project_in_c_builds_and_runs_outside_of_a_clone() {
-    every_stage("c");
-}
-
-#[test]
-fn a_project_in_javascript_builds_and_runs_outside_of_a_clone() {
-    every_stage("js");
-}
-
-#[test]
-fn a_project_in_python_builds_and_runs_outside_of_a_clone() {
-    every_stage("python");
 }
 
 #[test]

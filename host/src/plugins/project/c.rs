@@ -1,4 +1,4 @@
-//! Plugins in C, with clang and the C library for WASI. The project has the bindings of its stage, and the host has the
+//! Plugins in C, with clang and the C library for WASI. The project has the bindings of all stages, and the host has the
 //! rest of the component, so nothing but a compiler is needed.
 
 use std::ffi::{OsStr, OsString};
@@ -11,64 +11,52 @@ use crate::error::CliError;
 
 pub(super) const LANGUAGE: Language = Language { name: "c", source: "main.c", marker: "main.c", files, build };
 
-/// The files of a stage.
-struct StageFiles {
-    stage: &'static str,
-    header: &'static str,
-    bindings: &'static str,
-    /// The component around an empty module.
-    shell: &'static [u8],
-}
+/// The component around an empty module with all stages.
+pub(super) const SHELL: &[u8] = include_bytes!("../../../../plugins/templates/c/bindings/shell.wasm");
 
-macro_rules! stage {
-    ($name:literal) => {
-        StageFiles {
-            stage: $name,
-            header: include_str!(concat!("../../../../plugins/templates/c/", $name, "/plugin.h")),
-            bindings: include_str!(concat!("../../../../plugins/templates/c/", $name, "/plugin.c")),
-            shell: include_bytes!(concat!("../../../../plugins/templates/c/", $name, "/shell.wasm")),
-        }
+macro_rules! bindings {
+    ($($name:literal),*) => {
+        /// The files of every project: name and text.
+        const BINDINGS: &[(&str, &str)] = &[$((
+            concat!("bindings/", $name),
+            include_str!(concat!("../../../../plugins/templates/c/bindings/", $name)),
+        )),*];
     };
 }
 
-const STAGES: &[StageFiles] = &[stage!("prompt"), stage!("text"), stage!("tool")];
+bindings!("firebox.c", "firebox.h", "plugin.c", "plugin.h", "stages.c");
 
 fn files(project: &NewProject) -> Vec<(String, String)> {
-    let helpers = [
-        ("bindings/firebox.h", include_str!("../../../../plugins/templates/c/firebox.h")),
-        ("bindings/firebox.c", include_str!("../../../../plugins/templates/c/firebox.c")),
-    ];
-    let of_stage = STAGES.iter().filter(|files| files.stage == project.stage).flat_map(|files| {
-        [
-            (LANGUAGE.source.to_owned(), project.source(LANGUAGE.name)),
-            ("bindings/plugin.h".to_owned(), files.header.to_owned()),
-            ("bindings/plugin.c".to_owned(), files.bindings.to_owned()),
-        ]
-    });
-    of_stage.chain(helpers.map(|(name, text)| (name.to_owned(), text.to_owned()))).collect()
+    let bindings = BINDINGS.iter().map(|(name, text)| ((*name).to_owned(), (*text).to_owned()));
+    [(LANGUAGE.source.to_owned(), project.source(LANGUAGE.name))].into_iter().chain(bindings).collect()
 }
 
 fn build(project: &Project, notes: &mut dyn Write) -> Result<Vec<u8>, CliError> {
-    let shell = match project.stages.as_slice() {
-        [stage] => STAGES.iter().find(|files| files.stage == stage).map(|files| files.shell),
-        _ => None,
-    };
-    let shell = shell.ok_or_else(|| {
-        let names: Vec<&str> = STAGES.iter().map(|files| files.stage).collect();
-        CliError::usage(format!(
-            "a plugin in C has one stage; write stages = [\"{}\"] in plugin.toml",
-            names.join("\"] or [\"")
-        ))
-    })?;
+    let has_stage = |name: &str| super::STAGES.iter().any(|row| row.name == name);
+    if project.stages.is_empty() || !project.stages.iter().all(|stage| has_stage(stage)) {
+        let names: Vec<&str> = super::STAGES.iter().map(|row| row.name).collect();
+        return Err(CliError::usage(format!(
+            "a plugin in C names its stages in plugin.toml, for example stages = [\"text\"]; the stages are {}",
+            names.join(", ")
+        )));
+    }
     let compiler = std::env::var_os("CC").filter(|value| !value.is_empty()).unwrap_or_else(|| "clang".into());
     check_compiler(&compiler)?;
     writeln!(notes, "firebox: building \"{}\" with {} …", project.name, compiler.to_string_lossy())?;
     let out = super::scratch()?;
     let module = out.path().join("plugin.wasm");
     let mut command = start(&compiler, &project.folder);
+    // Without this, a function that the source lacks would be one that only stands in for it.
+    command.args(project.stages.iter().map(|stage| format!("-DFIREBOX_STAGE_{}", macro_name(stage))));
     command.args(sources(&project.folder)?).arg("-o").arg(&module);
     toolchain::run(&mut command, "compiling", notes)?;
-    shell::fill(shell, &toolchain::read(&module)?).map_err(failed)
+    let names: Vec<String> = project.stages.iter().map(|stage| format!("firebox:plugin/{stage}@0.1.0")).collect();
+    shell::fill(SHELL, &toolchain::read(&module)?, &names).map_err(failed)
+}
+
+/// The name of a stage in the names of macros.
+fn macro_name(stage: &str) -> String {
+    stage.replace('-', "_").to_uppercase()
 }
 
 fn start(compiler: &OsStr, folder: &Path) -> Command {

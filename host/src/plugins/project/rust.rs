@@ -54,8 +54,7 @@ fn files(project: &NewProject) -> Vec<(String, String)> {
             .chain(wit::DEPENDENCIES)
             .map(|(name, text)| (format!("firebox-sdk/wit/{name}"), (*text).to_owned())),
     );
-    let newer = include_str!("../../../../wit/v0.2/prompt.wit");
-    files.push(("firebox-sdk/wit/v0.2/prompt.wit".to_owned(), newer.to_owned()));
+    files.push(("firebox-sdk/wit/v0.2/prompt.wit".to_owned(), wit::NEWER_PROMPT.to_owned()));
     files
 }
 

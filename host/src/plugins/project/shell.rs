@@ -1,14 +1,20 @@
 //! From a core module to a component: the module takes the place of the empty one in a shell.
 //!
-//! A shell is a component that was made around an empty module with the imports and exports of a stage
-//! (`plugins/c-bindings`). Everything around the module depends on these names and types alone. The host checks the whole
-//! component when it is loaded, as any other.
+//! A shell is a component that was made around an empty module with the imports and exports of all stages
+//! (`plugins/c-bindings`). Everything around the module depends on these names and types alone. A plugin exports its own
+//! stages; the exports of the others are left out. The host checks the whole component when it is loaded, as any other.
 
 const HEADER_BYTES: usize = 8;
 const COMPONENT: &[u8] = b"\0asm\x0d\0\x01\0";
 const MODULE: &[u8] = b"\0asm\x01\0\0\0";
-/// The section of a component that is a core module.
+/// The interface that plugins of all stages export.
+const LIFECYCLE: &str = "firebox:plugin/lifecycle@0.1.0";
+/// Sections of a component.
+const CUSTOM_SECTION: u8 = 0;
 const MODULE_SECTION: u8 = 1;
+const EXPORT_SECTION: u8 = 11;
+/// What an export is, if it is an instance.
+const INSTANCE: u8 = 5;
 /// The sections of a module that this file reads.
 const IMPORTS: u8 = 2;
 const EXPORTS: u8 = 7;
@@ -16,23 +22,71 @@ const EXPORTS: u8 = 7;
 /// One section: its id, and its content.
 type WasmSection<'a> = (u8, &'a [u8]);
 
-/// The component that `shell` becomes with `module` in it.
+/// The component that `shell` becomes with `module` in it and `exports` as its exports, which are interfaces.
 ///
 /// # Errors
-/// What the module imports that a plugin cannot have, or lacks.
-pub(super) fn fill(shell: &[u8], module: &[u8]) -> Result<Vec<u8>, String> {
+/// What the module imports that a plugin cannot have, or lacks; an export that the shell does not have.
+pub(super) fn fill(shell: &[u8], module: &[u8], exports: &[String]) -> Result<Vec<u8>, String> {
     let sections = sections(shell, COMPONENT)?;
     let at = sections.iter().position(|section| section.0 == MODULE_SECTION).ok_or("the shell has no module")?;
     let empty = sections.get(at).map(|section| section.1).unwrap_or_default();
     check(empty, module)?;
     let mut component = COMPONENT.to_vec();
+    let (mut kept, mut left_out) = (0, 0);
     for (index, (id, content)) in sections.into_iter().enumerate() {
-        let content = if index == at { module } else { content };
-        component.push(id);
-        write_number(&mut component, content.len());
-        component.extend_from_slice(content);
+        match id {
+            // The names in them are of things by their numbers, which change.
+            CUSTOM_SECTION => {}
+            EXPORT_SECTION => {
+                let export = ShellExport::read(content)?;
+                if export.name != LIFECYCLE && !exports.contains(&export.name) {
+                    left_out += 1;
+                    continue;
+                }
+                kept += 1;
+                append(&mut component, id, &export.write(left_out));
+            }
+            _ => append(&mut component, id, if index == at { module } else { content }),
+        }
     }
-    Ok(component)
+    if kept == exports.len() + 1 { Ok(component) } else { Err("the shell lacks an export".to_owned()) }
+}
+
+fn append(component: &mut Vec<u8>, id: u8, content: &[u8]) {
+    component.push(id);
+    write_number(component, content.len());
+    component.extend_from_slice(content);
+}
+
+/// The export of a shell. Each is alone in its section, after the instance that it exports.
+struct ShellExport {
+    name: String,
+    instance: usize,
+}
+
+impl ShellExport {
+    fn read(content: &[u8]) -> Result<Self, String> {
+        let mut reader = Reader(content);
+        let (count, form) = (reader.number()?, reader.byte()?);
+        let export = Self { name: reader.name()?, instance: { reader.byte().and_then(|_| reader.number())? } };
+        let (is_typed, rest) = (reader.byte()?, reader.0);
+        if (count, form, is_typed, rest) == (1, 0, 0, &[][..]) {
+            Ok(export)
+        } else {
+            Err("the shell has an export of another form".to_owned())
+        }
+    }
+
+    /// The section. An export is an instance of its own, so each one that was left out lowers the numbers after it.
+    fn write(&self, left_out: usize) -> Vec<u8> {
+        let mut section = vec![1, 0];
+        write_number(&mut section, self.name.len());
+        section.extend_from_slice(self.name.as_bytes());
+        section.push(INSTANCE);
+        write_number(&mut section, self.instance.saturating_sub(left_out));
+        section.push(0);
+        section
+    }
 }
 
 /// # Errors
@@ -150,24 +204,59 @@ fn write_number(out: &mut Vec<u8>, mut number: usize) {
 mod tests {
     use super::*;
 
-    const SHELL: &[u8] = include_bytes!("../../../../plugins/templates/c/text/shell.wasm");
+    use super::super::STAGES;
+    use super::super::c::SHELL;
 
     fn empty() -> Vec<u8> {
         let sections = sections(SHELL, COMPONENT).expect("a shell");
         sections.iter().find(|section| section.0 == MODULE_SECTION).expect("a module").1.to_vec()
     }
 
+    fn filled(module: &[u8], stages: &[&str]) -> Result<Vec<u8>, String> {
+        let names: Vec<String> = stages.iter().map(|stage| format!("firebox:plugin/{stage}@0.1.0")).collect();
+        fill(SHELL, module, &names)
+    }
+
+    /// What a component exports, with the number of each instance.
+    fn exports(component: &[u8]) -> Vec<(String, usize)> {
+        let sections = sections(component, COMPONENT).expect("a component");
+        let exports = sections.into_iter().filter(|section| section.0 == EXPORT_SECTION);
+        exports
+            .map(|section| ShellExport::read(section.1).expect("an export"))
+            .map(|export| (export.name, export.instance))
+            .collect()
+    }
+
     #[test]
-    fn the_empty_module_itself_gives_the_shell_again() {
-        assert_eq!(fill(SHELL, &empty()).expect("a component"), SHELL);
+    fn the_component_has_the_exports_of_its_stages_and_no_others() {
+        let all: Vec<&str> = STAGES.iter().map(|row| row.name).collect();
+        let whole = exports(&filled(&empty(), &all).expect("a component"));
+        assert_eq!(whole, exports(SHELL));
+        let two = exports(&filled(&empty(), &["text", "token"]).expect("a component"));
+        let names: Vec<&str> = two.iter().map(|export| export.0.as_str()).collect();
+        assert_eq!(names.len(), 3, "{names:?}");
+        // Each instance but the first follows the export of the one before, whose number is one less.
+        assert!(two.windows(2).all(|pair| pair[1].1 == pair[0].1 + 2), "{two:?}");
+        assert!(filled(&empty(), &["texts"]).is_err());
+    }
+
+    #[test]
+    fn every_choice_of_stages_gives_a_valid_component() {
+        for choice in 1..1_u32 << STAGES.len() {
+            let chosen = STAGES.iter().enumerate().filter(|(bit, _)| choice & (1 << bit) != 0);
+            let names: Vec<&str> = chosen.map(|(_, row)| row.name).collect();
+            let component = filled(&empty(), &names).expect("a component");
+            let report = firebox_sandbox::inspect(&component).expect("readable");
+            assert_eq!(report.stages.len(), names.len(), "{names:?}: {:?}", report.stages);
+        }
     }
 
     #[test]
     fn a_missing_function_and_an_unknown_import_are_named() {
-        let error = fill(SHELL, MODULE).expect_err("it exports nothing");
+        let error = filled(MODULE, &["text"]).expect_err("it exports nothing");
         assert!(error.contains("lacks the function"), "{error}");
         let import = b"\x02\x13\x01\x06system\x08get_time\x00\x00";
-        let error = fill(SHELL, &[MODULE, import].concat()).expect_err("it imports");
+        let error = filled(&[MODULE, import].concat(), &["text"]).expect_err("it imports");
         assert!(error.contains("\"get_time\" of \"system\""), "{error}");
     }
 
@@ -176,8 +265,8 @@ mod tests {
         let module = empty();
         for length in 0..module.len() {
             // A cut between two sections leaves a module that lacks exports, which is an error too.
-            assert!(fill(SHELL, &module[..length]).is_err() || length > module.len() / 2, "{length}");
+            assert!(filled(&module[..length], &["text"]).is_err() || length > module.len() / 2, "{length}");
         }
-        assert!(fill(SHELL, b"\0asm\x01\0\0\0\x02\xff\xff\xff\xff\xff\xff").is_err());
+        assert!(filled(b"\0asm\x01\0\0\0\x02\xff\xff\xff\xff\xff\xff", &["text"]).is_err());
     }
 }

@@ -24,17 +24,21 @@ pub(super) const FILES: &[(&str, &str)] = wit!(
     "worlds.wit"
 );
 
-/// The packages of WASI that the SDK uses.
+/// The packages of WASI that plugins can use.
 pub(super) const DEPENDENCIES: &[(&str, &str)] = wit!(
     "deps/wasi-clocks-0.2.0/monotonic-clock.wit",
     "deps/wasi-config-0.2.0-draft/runtime.wit",
     "deps/wasi-config-0.2.0-draft/store.wit",
+    "deps/wasi-config-0.2.0-draft-2024-09-27/store.wit",
     "deps/wasi-config-0.2.0-rc.1/store.wit",
     "deps/wasi-http-0.2.0/outgoing-handler.wit",
     "deps/wasi-http-0.2.0/types.wit",
     "deps/wasi-io-0.2.0/error.wit",
     "deps/wasi-io-0.2.0/poll.wit",
     "deps/wasi-io-0.2.0/streams.wit",
+    "deps/wasi-keyvalue-0.2.0-draft/atomics.wit",
+    "deps/wasi-keyvalue-0.2.0-draft/batch.wit",
+    "deps/wasi-keyvalue-0.2.0-draft/store.wit",
     "deps/wasi-keyvalue-0.2.0-draft2/atomics.wit",
     "deps/wasi-keyvalue-0.2.0-draft2/batch.wit",
     "deps/wasi-keyvalue-0.2.0-draft2/store.wit",
@@ -42,17 +46,24 @@ pub(super) const DEPENDENCIES: &[(&str, &str)] = wit!(
     "deps/wasi-logging-0.1.0-draft/logging.wit",
 );
 
-/// The folder `wit` of a project whose language reads WIT: the world `plugin`, and the package that it uses.
+/// Version 0.2 of the prompt stage.
+pub(super) const NEWER_PROMPT: &str = include_str!("../../../../wit/v0.2/prompt.wit");
+
+/// The folder `wit` of a project whose language reads WIT: the world `plugin`, and the packages that it can use.
 pub(super) fn folder(project: &NewProject) -> Vec<(String, String)> {
     let stage = project.stage;
+    // The bytes of tokens are of use in this stage only.
+    let vocabulary = if stage == "token" { "    import firebox:plugin/vocabulary@0.1.0;\n" } else { "" };
     let world = format!(
         "package plugin:{name};\n\n/// What this plugin uses and offers. Add an export for each further stage.\n\
-         world plugin {{\n    import firebox:plugin/log@0.1.0;\n    import firebox:plugin/progress@0.1.0;\n    \
+         world plugin {{\n    import firebox:plugin/log@0.1.0;\n    import firebox:plugin/progress@0.1.0;\n{vocabulary}    \
          export firebox:plugin/lifecycle@0.1.0;\n    export firebox:plugin/{stage}@0.1.0;\n}}\n",
         name = project.name
     );
     let package = FILES.iter().map(|(name, text)| (format!("wit/deps/firebox-plugin/{name}"), (*text).to_owned()));
-    [("wit/plugin.wit".to_owned(), world)].into_iter().chain(package).collect()
+    let newer = [("wit/deps/firebox-plugin-0.2/prompt.wit".to_owned(), NEWER_PROMPT.to_owned())];
+    let wasi = DEPENDENCIES.iter().map(|(name, text)| (format!("wit/{name}"), (*text).to_owned()));
+    [("wit/plugin.wit".to_owned(), world)].into_iter().chain(package).chain(newer).chain(wasi).collect()
 }
 
 #[cfg(test)]
