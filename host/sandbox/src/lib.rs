@@ -23,7 +23,7 @@ mod stages;
 
 pub use background::CpuBudget;
 pub use capabilities::Services;
-pub use capabilities::http::{HttpService, Resolver};
+pub use capabilities::http::{HttpFailure, HttpService, HttpStandIn, Resolver, SentRequest, StandInAnswer};
 pub use capabilities::keyvalue::{
     BucketId, KeyValueAnswer, KeyValueError, KeyValueOperation, KeyValueService, KeyValueStore, StoredValue,
 };

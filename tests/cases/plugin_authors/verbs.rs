@@ -201,3 +201,34 @@ fn the_stages_of_tokens_calls_and_embeddings_are_called_by_themselves() {
     let bad = call(&["tool-call", "add", "[1]"], "{}").expect_code(2);
     assert!(bad.stderr.contains("not a JSON object"), "{}", bad.stderr);
 }
+
+/// The cases of `http-fetch` with another content, in a file of their own.
+fn fetch_cases(name: &str, change: impl Fn(String) -> String) -> Firebox {
+    let cases = std::fs::read_to_string(root().join("plugins/http-fetch/cases.toml")).expect("readable");
+    let path = fresh(name).join("cases.toml");
+    std::fs::write(&path, change(cases)).expect("written");
+    Firebox::new(["plugins", "test", "--plugin", "http-fetch", "--cases", &path.display().to_string()])
+}
+
+#[test]
+fn cases_answer_http_requests_in_place_of_the_network() {
+    let passed = fetch_cases("http-cases", |cases| cases).run();
+    assert!(
+        passed.code == Some(0) && passed.stdout.contains("9 of 9 cases passed"),
+        "{}{}",
+        passed.stdout,
+        passed.stderr
+    );
+    let unexpected = fetch_cases("http-cases-none", |cases| {
+        cases.replace("request = \"GET https://example.org/page\"", "request = \"GET https://example.org/other\"")
+    });
+    let failed = unexpected.run().expect_code(5).stdout;
+    assert!(failed.contains("a request that no [[mock.http]] expects: GET https://example.org/page"), "{failed}");
+    let headers =
+        fetch_cases("http-cases-headers", |cases| cases.replace("user-agent = \"firebox\"", "user-agent = \"x\""));
+    assert!(headers.run().expect_code(5).stdout.contains("no [[mock.http]] expects"));
+    let times = fetch_cases("http-cases-times", |cases| cases.replace("times = 6", "times = 7"));
+    assert!(times.run().expect_code(5).stdout.contains("6 times; [[mock.http]] expects it 7 times"));
+    let typo = fetch_cases("http-cases-typo", |cases| cases.replace("fault = \"dns\"", "fault = \"gone\""));
+    assert!(typo.run().expect_code(2).stderr.contains("there is no fault \"gone\"; use one of: dns, refused"));
+}

@@ -162,3 +162,9 @@ pub const COMPONENT_TIMEOUT: Duration = Duration::from_secs(600);
 pub const OCI_REFERENCE_BYTES_MAX: usize = 512;
 /// Bytes of the manifest of an artifact, of a token, and of the file with the passwords for registries.
 pub const OCI_DOCUMENT_BYTES_MAX: usize = 4 * MIB;
+/// Time for a credential helper of Docker to answer.
+pub const REGISTRY_HELPER_TIMEOUT: Duration = Duration::from_secs(10);
+/// Answers of a credential helper of Docker that wait to be read.
+pub const REGISTRY_HELPER_ANSWERS_MAX: usize = 1;
+/// Bytes that a credential helper of Docker answers with.
+pub const REGISTRY_HELPER_BYTES_MAX: usize = 64 * KIB;

@@ -14,6 +14,7 @@ mod incoming;
 mod request;
 mod response;
 mod service;
+mod stand_in;
 
 use std::fmt;
 use std::sync::Arc;
@@ -26,6 +27,7 @@ use self::bindings::wasi::http::outgoing_handler;
 use self::bindings::wasi::http::types::{self, ErrorCode, HeaderError};
 use self::body_limit::CallBudget;
 pub use self::service::{HttpService, Resolver};
+pub use self::stand_in::{HttpFailure, HttpStandIn, SentRequest, StandInAnswer};
 use crate::instance::guest::GuestData;
 
 /// The part of a guest's data for HTTP. It is created when the guest first uses the interface.

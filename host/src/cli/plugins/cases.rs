@@ -3,6 +3,7 @@
 mod answer;
 mod canned_model;
 mod case;
+mod http;
 mod mock;
 mod snapshot;
 
@@ -58,19 +59,27 @@ fn run_file(path: &Path, update: bool, target: &Target, io: &mut Io) -> Result<(
     let answers = target::interruptible(async {
         let (mut answers, mut last) = (Vec::new(), None);
         for case in &cases {
-            // Buckets hold what the last case wrote, and a model counts its answers, so each case with one has a new one.
-            let chain = match last.take() {
-                Some((mock, chain)) if mock == case.mock && !case.mock.has_state() => chain,
+            // Buckets hold what the last case wrote, and a model and requests are counted, so each case with one has a new one.
+            let mocked = match last.take() {
+                Some((mock, mocked)) if mock == case.mock && !case.mock.has_state() => mocked,
                 _ => mock::chain(&case.mock, target, &base, io).await?,
             };
-            let answer = answer::answer(&chain, case, case.mock.random, io).await?;
+            let answer = answer::answer(&mocked.chain, case, case.mock.random, io).await?;
+            let difference = mocked.stand_in.as_ref().and_then(|stand_in| stand_in.difference());
+            let answer = difference.map_or(answer, CaseAnswer::Unexpected);
             report(case, &answer, update, io)?;
             answers.push(answer);
-            last = Some((case.mock.clone(), chain));
+            last = Some((case.mock.clone(), mocked));
         }
         Ok(answers)
     })?;
     if update {
+        if let Some(why) = answers.iter().find_map(CaseAnswer::unexpected) {
+            return Err(CliError::usage(format!(
+                "nothing was written to \"{shown}\": a case has {}",
+                line(why, limits::CHAT_SHOWN_CHARACTERS_MAX)
+            )));
+        }
         let text = snapshot::updated(&source, &answers).ok_or_else(|| {
             CliError::usage(format!(
                 "the cases of \"{shown}\" cannot be told apart; write each [[case]] on a line of its own"
@@ -106,20 +115,22 @@ fn parse(text: &str, shown: &str) -> Result<Vec<Case>, CliError> {
     if parsed.case.is_empty() {
         return Err(CliError::usage(format!("\"{shown}\" has no case; write [[case]] with name, stage and an input")));
     }
-    for case in &parsed.case {
+    let general = &parsed.mock;
+    let whole = |case: Case| Case { mock: case.mock.clone().or(general), ..case };
+    let cases: Vec<Case> = parsed.case.into_iter().map(whole).collect();
+    for case in &cases {
         case.check().map_err(|reason| {
             let name = line(&case.name, limits::CHAT_SHOWN_CHARACTERS_MAX);
             CliError::usage(format!("\"{shown}\", case \"{name}\": {reason}"))
         })?;
     }
-    let general = &parsed.mock;
-    Ok(parsed.case.into_iter().map(|case| Case { mock: case.mock.clone().or(general), ..case }).collect())
+    Ok(cases)
 }
 
 fn report(case: &Case, answer: &CaseAnswer, update: bool, io: &mut Io) -> Result<(), CliError> {
     let max = limits::CHAT_SHOWN_CHARACTERS_MAX;
     let name = line(&case.name, max);
-    if update || case.is_met(answer) {
+    if (update && answer.unexpected().is_none()) || case.is_met(answer) {
         return Ok(writeln!(io.out, "ok      {name}")?);
     }
     writeln!(io.out, "FAILED  {name}")?;
@@ -131,6 +142,7 @@ fn report(case: &Case, answer: &CaseAnswer, update: bool, io: &mut Io) -> Result
     let got = match answer {
         CaseAnswer::Text(text) => format!("the answer {text:?}"),
         CaseAnswer::Fault(code, message) => format!("the fault {code}: {message}"),
+        CaseAnswer::Unexpected(why) => why.clone(),
     };
     Ok(writeln!(io.out, "        expected {}\n        got      {}", line(&expected, max), line(&got, max))?)
 }

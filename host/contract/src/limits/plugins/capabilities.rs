@@ -72,6 +72,8 @@ pub const HTTP_RESPONSE_HEADER_BYTES_MAX: usize = 64 * KIB;
 pub const HTTP_REQUEST_BODY_BYTES_MAX: usize = MIB;
 /// Bytes of the body of an HTTP response.
 pub const HTTP_RESPONSE_BODY_BYTES_MAX: u64 = 8 * MIB as u64;
+/// Bytes on their way between a plugin and what stands in for the network while its cases run.
+pub const HTTP_STAND_IN_BUFFER_BYTES: usize = 64 * KIB;
 /// Bytes of all bodies that a plugin sends and receives in one call.
 pub const HTTP_CALL_BYTES_MAX: u64 = 32 * MIB as u64;
 /// Bytes of headers and bodies that the host holds for one plugin instance.

@@ -27,6 +27,7 @@ use super::request::body::BodySource;
 use super::response::body::BodyPart;
 use super::response::{Outcome, OwnedTask, ResponseHead};
 use super::service::{HttpClient, Share};
+use super::stand_in::{self, SentRequest};
 use crate::capabilities::metrics::{PluginMeter, count_of_host};
 use crate::capabilities::secrets::InstanceSecrets;
 use crate::capabilities::secrets::scan::PartScan;
@@ -104,8 +105,7 @@ impl Exchange {
         count_of_host(self.meter.as_ref(), "http_requests", 1);
         count_of_host(self.meter.as_ref(), "http_sent_bytes", body.len() as u64);
         let share = self.client.share(self.permissions.tenant.tenant()).await?;
-        let connected = timeout(self.options.connect, self.connect(&share)).await;
-        let socket = connected.map_err(|_| ErrorCode::ConnectionTimeout)??;
+        let socket = self.socket(&share, &body).await?;
         let mut builder = http1::Builder::new();
         let bytes = limits::HTTP_RESPONSE_HEADER_BYTES_MAX;
         builder.max_buf_size(bytes).max_header_size(bytes).max_headers(limits::HTTP_HEADER_NAMES_MAX);
@@ -178,6 +178,22 @@ impl Exchange {
         *request.uri_mut() = self.path.clone().into();
         *request.headers_mut() = headers;
         Ok(request)
+    }
+
+    /// A connection to the host, or to what stands in for it.
+    async fn socket(&self, share: &Share, body: &Bytes) -> Result<Box<dyn Socket>, ErrorCode> {
+        if let Some(stand_in) = &self.client.stand_in {
+            let scheme = if self.target.is_https { "https" } else { "http" };
+            let sent = SentRequest {
+                method: self.method.as_str(),
+                url: format!("{scheme}://{}{}", self.target.authority(), self.path),
+                headers: self.headers.iter().map(|(name, value)| (name.as_str(), value.as_bytes())).collect(),
+                body,
+            };
+            return Ok(Box::new(stand_in::connect(&**stand_in, &sent)?));
+        }
+        let connected = timeout(self.options.connect, self.connect(share)).await;
+        connected.map_err(|_| ErrorCode::ConnectionTimeout)?
     }
 
     /// Connects to the first address of the host that answers and that the guest may reach.

@@ -13,6 +13,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_rustls::TlsConnector;
 
 use super::bindings::wasi::http::types::{DnsErrorPayload, ErrorCode};
+use super::stand_in::HttpStandIn;
 
 /// Looks up the addresses of hosts.
 pub trait Resolver: Send + Sync {
@@ -46,8 +47,19 @@ impl HttpService {
     /// Sends requests to the addresses that `resolver` knows for a host.
     #[must_use]
     pub fn with_resolver(resolver: Arc<dyn Resolver>) -> Self {
+        Self::new(resolver, None)
+    }
+
+    /// Sends nothing: `stand_in` answers each request that a plugin may send.
+    #[must_use]
+    pub fn with_stand_in(stand_in: Arc<dyn HttpStandIn>) -> Self {
+        Self::new(Arc::new(SystemResolver), Some(stand_in))
+    }
+
+    fn new(resolver: Arc<dyn Resolver>, stand_in: Option<Arc<dyn HttpStandIn>>) -> Self {
         Self(Some(Arc::new(HttpClient {
             resolver,
+            stand_in,
             runtime: OnceLock::new(),
             tls: OnceLock::new(),
             shares: Mutex::default(),
@@ -69,6 +81,8 @@ impl std::fmt::Debug for HttpService {
 /// What all requests share.
 pub(super) struct HttpClient {
     resolver: Arc<dyn Resolver>,
+    /// Answers in place of the network.
+    pub(super) stand_in: Option<Arc<dyn HttpStandIn>>,
     /// Its thread starts with the first request; `None` if the system starts none.
     runtime: OnceLock<Option<Runtime>>,
     tls: OnceLock<Option<TlsConnector>>,

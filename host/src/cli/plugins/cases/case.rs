@@ -7,6 +7,7 @@ use firebox_contract::{TokenId, limits};
 use serde::Deserialize;
 
 use super::canned_model::ModelMock;
+use super::http::HttpMock;
 use crate::cli::output::line;
 
 /// The content of the file.
@@ -36,6 +37,8 @@ pub(super) struct Mock {
     pub(super) files: Option<BTreeMap<String, PathBuf>>,
     /// The model that the plugin may use.
     pub(super) model: Option<ModelMock>,
+    /// The HTTP requests that the plugin may send, with their answers. It may send those that its manifest asks for.
+    pub(super) http: Option<Vec<HttpMock>>,
 }
 
 impl Mock {
@@ -49,12 +52,13 @@ impl Mock {
             keyvalue: self.keyvalue.or(general.keyvalue),
             files: self.files.or(general.files),
             model: self.model.or(general.model),
+            http: self.http.or(general.http),
         }
     }
 
     /// Whether a case changes what the next one with the same mock sees.
     pub(super) fn has_state(&self) -> bool {
-        self.keyvalue.is_some() || self.model.is_some()
+        self.keyvalue.is_some() || self.model.is_some() || self.http.is_some()
     }
 }
 
@@ -96,6 +100,8 @@ pub(super) enum CaseAnswer {
     Text(String),
     /// The code of its fault, and the whole message.
     Fault(String, String),
+    /// What it did, which no expectation meets: its requests are other ones than the mocks expect.
+    Unexpected(String),
 }
 
 /// For each stage: its name, the inputs that a case must have, and those that it may have.
@@ -107,6 +113,16 @@ const INPUTS: &[(&str, &[&str], &[&str])] = &[
     ("tool", &["tool"], &["arguments"]),
     ("embedding", &[], &["texts", "vectors"]),
 ];
+
+impl CaseAnswer {
+    /// What is another one than the mocks expect.
+    pub(super) fn unexpected(&self) -> Option<&str> {
+        match self {
+            Self::Unexpected(why) => Some(why),
+            _ => None,
+        }
+    }
+}
 
 impl Case {
     /// # Errors
@@ -129,6 +145,7 @@ impl Case {
         if let Some(token) = self.tokens.iter().flatten().find(|token| **token as usize >= vocabulary) {
             return Err(format!("there is no token {token}; the vocabulary has {vocabulary}"));
         }
+        self.mock.http.iter().flatten().try_for_each(HttpMock::check)?;
         if vocabulary > limits::MODEL_VOCABULARY_TOKENS_MAX {
             return Err("the vocabulary is too large".to_owned());
         }

@@ -7,23 +7,33 @@ use std::time::UNIX_EPOCH;
 
 use firebox_contract::{Caller, ModelHandle};
 use firebox_sandbox::{
-    BucketId, KeyValueAnswer, KeyValueError, KeyValueOperation, KeyValueService, KeyValueStore, PluginChain, Services,
+    BucketId, HttpService, KeyValueAnswer, KeyValueError, KeyValueOperation, KeyValueService, KeyValueStore,
+    PluginChain, Services,
 };
 
 use super::super::target::Target;
 use super::canned_model::CannedModel;
 use super::case::Mock;
+use super::http::StandIn;
 use crate::cli::{Io, notice};
 use crate::config::KeyValueConfig;
 use crate::error::CliError;
 use crate::plugins::{self, keyvalue::SqliteBuckets, sandbox};
 use crate::system::time;
 
-/// A chain of the plugin of `target` with the capabilities of `mock`. Folders are relative to `base`.
+/// A plugin with its mocks.
+pub(super) struct MockedChain {
+    pub(super) chain: PluginChain,
+    /// What answers its HTTP requests.
+    pub(super) stand_in: Option<Arc<StandIn>>,
+}
+
+/// A chain of the plugin of `target` with the capabilities of `mock`, and what answers its HTTP requests. Folders and files
+/// are relative to `base`.
 ///
 /// # Errors
 /// A `CliError` of usage for a mock that cannot be used, and the errors of loading the plugin.
-pub(super) async fn chain(mock: &Mock, target: &Target, base: &Path, io: &mut Io) -> Result<PluginChain, CliError> {
+pub(super) async fn chain(mock: &Mock, target: &Target, base: &Path, io: &mut Io) -> Result<MockedChain, CliError> {
     let wrong = |error: serde_json::Error| CliError::usage(format!("the configuration of [mock]: {error}"));
     let config = mock.config.as_ref().map(serde_json::to_string).transpose().map_err(wrong)?;
     let spec = target.mocked(config, grants(mock, base)).spec()?;
@@ -32,15 +42,18 @@ pub(super) async fn chain(mock: &Mock, target: &Target, base: &Path, io: &mut Io
     fill(&*buckets, mock, &plugins::name_of(&target.plugin)?).await?;
     let time = mock.time.as_deref().map(time::parse).transpose().map_err(CliError::usage)?;
     let time = time.and_then(|time| time.duration_since(UNIX_EPOCH).ok());
-    // Nothing goes to the network.
-    let services = Services { keyvalue: KeyValueService::new(buckets), time, ..Services::default() };
+    let stand_in = mock.http.as_deref().map(|rows| StandIn::new(rows, base)).transpose().map_err(CliError::usage)?;
+    let stand_in = stand_in.map(Arc::new);
+    // Without a stand-in no request is sent; none ever goes to the network.
+    let http = stand_in.clone().map_or_else(HttpService::default, |stand_in| HttpService::with_stand_in(stand_in));
+    let services = Services { keyvalue: KeyValueService::new(buckets), http, time, ..Services::default() };
     let mut notes = Vec::new();
     let chain = sandbox::load_chain_with(vec![spec], services, notice(), &mut notes).await?;
     for note in notes {
         writeln!(io.err, "firebox: {note}")?;
     }
     let model = mock.model.clone().map(|model| ModelHandle::new(Arc::new(CannedModel::new(model))));
-    Ok(chain.with_model(model.unwrap_or_default()))
+    Ok(MockedChain { chain: chain.with_model(model.unwrap_or_default()), stand_in })
 }
 
 /// What the mocks grant.
@@ -48,8 +61,11 @@ fn grants(mock: &Mock, base: &Path) -> Vec<String> {
     let buckets = mock.keyvalue.iter().flat_map(|buckets| buckets.keys()).map(|name| format!("keyvalue:{name}"));
     let folder = |(name, path): (&String, &std::path::PathBuf)| format!("files:{name}={}", base.join(path).display());
     let folders = mock.files.iter().flatten().map(folder);
+    // Its manifest says which requests it may send.
+    let requests = mock.http.iter().flat_map(|_| ["http:* https://*:*", "http:* http://*:*"]).map(str::to_owned);
     let clock = mock.time.iter().map(|_| "clock".to_owned());
-    buckets.chain(folders).chain(clock).chain(mock.model.iter().map(|_| "model:*".to_owned())).collect()
+    let model = mock.model.iter().map(|_| "model:*".to_owned());
+    buckets.chain(folders).chain(requests).chain(clock).chain(model).collect()
 }
 
 /// Writes the texts of the buckets.

@@ -50,6 +50,7 @@ fn expectation(answer: &CaseAnswer) -> String {
     match answer {
         CaseAnswer::Text(text) => format!("expect = {}", quoted(text)),
         CaseAnswer::Fault(code, _) => format!("fault = {}", quoted(code)),
+        CaseAnswer::Unexpected(why) => format!("# {}", quoted(why)),
     }
 }
 
