@@ -80,13 +80,15 @@ pub async fn pull(reference: &OciReference, credentials: &RegistryCredentials) -
     let (manifest, digest) = registry.manifest().await?;
     let artifact = artifact::read(&manifest, reference)?;
     let bytes = registry.blob(&artifact.layer).await?;
+    let mut notes = artifact.notes;
+    notes.extend(registry.login_problem().map(|problem| format!("{problem}; the registry was asked without it")));
     Ok(FetchedComponent {
         bytes,
         manifest: artifact.manifest,
         signature: artifact.signature,
         name: reference.last().to_owned(),
         pinned: reference.at(&digest),
-        notes: artifact.notes,
+        notes,
     })
 }
 

@@ -9,9 +9,10 @@ use firebox_contract::limits;
 use reqwest::header::{ACCEPT, CONTENT_TYPE, HeaderValue, LOCATION, WWW_AUTHENTICATE};
 use reqwest::{Method, Response, StatusCode, Url};
 use serde_json::Value;
+use tokio::sync::OnceCell;
 
 use super::artifact::{Descriptor, MANIFEST};
-use super::credentials::RegistryCredentials;
+use super::credentials::{RegistryCredentials, RegistryLogin};
 use super::reference::OciReference;
 use super::web::{Web, WebRequest, read};
 use crate::client::host;
@@ -29,7 +30,9 @@ pub(super) struct Registry {
     reference: OciReference,
     /// `pull` or `pull,push`.
     actions: &'static str,
-    credentials: Option<String>,
+    credentials: RegistryCredentials,
+    /// Who this user is, once the registry has asked.
+    login: OnceCell<RegistryLogin>,
     /// The value of the authorization that the registry accepted last.
     authorization: Mutex<Option<HeaderValue>>,
 }
@@ -46,9 +49,18 @@ impl Registry {
     ) -> Result<Self, HubError> {
         let base = reference.base().ok_or_else(|| HubError::Name(format!("\"{reference}\" names no host")))?;
         let (web, base) = Web::of(base.as_str()).await?;
-        let credentials = credentials.basic(&reference.registry);
-        let authorization = Mutex::new(None);
-        Ok(Self { web, base, reference: reference.clone(), actions, credentials, authorization })
+        let (credentials, login, authorization) = (credentials.clone(), OnceCell::new(), Mutex::new(None));
+        Ok(Self { web, base, reference: reference.clone(), actions, credentials, login, authorization })
+    }
+
+    /// Who this user is for the registry.
+    async fn login(&self) -> &RegistryLogin {
+        self.login.get_or_init(|| self.credentials.login(&self.reference.registry)).await
+    }
+
+    /// Why a credential helper did not answer, if one was asked.
+    pub(super) fn login_problem(&self) -> Option<&str> {
+        self.login.get().and_then(|login| login.problem.as_deref())
     }
 
     /// The address of `path` in the repository. Its parts were checked.
@@ -155,7 +167,7 @@ impl Registry {
     async fn answer(&self, challenge: &str) -> Result<Option<HeaderValue>, HubError> {
         let (scheme, parameters) = challenge.trim().split_once(' ').unwrap_or((challenge.trim(), ""));
         if scheme.eq_ignore_ascii_case("basic") {
-            return Ok(self.credentials.as_deref().and_then(secret));
+            return Ok(self.login().await.basic.as_deref().and_then(secret));
         }
         if !scheme.eq_ignore_ascii_case("bearer") {
             return Ok(None);
@@ -169,7 +181,7 @@ impl Registry {
             url.query_pairs_mut().append_pair("service", &service);
         }
         let mut ask = WebRequest::new(Method::GET, url);
-        ask.authorization = self.credentials.as_deref().and_then(secret);
+        ask.authorization = self.login().await.basic.as_deref().and_then(secret);
         let response = self.web.send(&ask).await?;
         if !response.status().is_success() {
             return Err(self.refusal(response).await);
@@ -191,8 +203,11 @@ impl Registry {
         let said = said.and_then(|json| Some(json["errors"][0]["message"].as_str()?.to_owned()));
         let said = said.map(|said| format!(": {}", shown(&said))).unwrap_or_default();
         let reference = &self.reference;
-        let sign_in = "sign in with docker login, or set FIREBOX_REGISTRY_USER and FIREBOX_REGISTRY_PASSWORD";
-        match (status, &self.credentials) {
+        let problem = self.login_problem().map(|problem| format!("{problem}; ")).unwrap_or_default();
+        let sign_in =
+            format!("{problem}sign in with docker login, or set FIREBOX_REGISTRY_USER and FIREBOX_REGISTRY_PASSWORD");
+        let known = self.login.get().and_then(|login| login.basic.as_ref());
+        match (status, known) {
             (StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN, None) => HubError::Unauthorized(format!(
                 "registry \"{host}\" does not give \"{reference}\" to everybody{said}; check the name, or {sign_in}"
             )),
