@@ -238,6 +238,7 @@ pub fn resolve(options: &PluginOptions, with_ember: bool) -> Result<Vec<PluginSp
         specs.push(find(asked)?);
     }
     let mut specs = accepted(specs)?;
+    check_grants(&specs, options)?;
     let mut configs = configs(&options.configs)?;
     for spec in &mut specs {
         spec.config_json = configs.remove(&spec.name);
@@ -250,6 +251,23 @@ pub fn resolve(options: &PluginOptions, with_ember: bool) -> Result<Vec<PluginSp
         return Err(CliError::usage(message));
     }
     Ok(specs)
+}
+
+/// A grant of the command line is for every plugin that asks for it. A component without a manifest asks for nothing in
+/// particular, and would get what another plugin needs.
+///
+/// # Errors
+/// A `CliError` of usage for such a component with others.
+fn check_grants(specs: &[PluginSpec], options: &PluginOptions) -> Result<(), CliError> {
+    let without = specs.iter().find(|spec| !spec.has_manifest);
+    match without {
+        Some(spec) if !options.grants.is_empty() && options.plugins.len() > 1 => Err(CliError::usage(format!(
+            "--grant: the plugin \"{}\" has no plugin.toml that says what it asks for, so it would get the grants of the \
+             others; use it alone, or write a plugin.toml beside it",
+            manifest::shown(&spec.name)
+        ))),
+        _ => Ok(()),
+    }
 }
 
 /// The plugins of a command line, as far as they are accepted. Those that the lock file names must be what it says; others
@@ -298,10 +316,10 @@ pub(crate) fn find(asked: &str) -> Result<FoundPlugin, CliError> {
     }
 }
 
-/// A component without a manifest has the default limits and no capabilities. Its name is its file name.
+/// A component without a manifest has the default limits, and asks for what is granted to it. Its name is its file name.
 fn without_manifest(path: &Path) -> PluginSpec {
     let name = path.file_stem().map_or_else(|| path.display().to_string(), |stem| stem.to_string_lossy().into_owned());
-    PluginSpec::new(name, ComponentSource::Path(path.to_owned()))
+    PluginSpec { has_manifest: false, ..PluginSpec::new(name, ComponentSource::Path(path.to_owned())) }
 }
 
 fn builtin_spec(builtin: &BuiltinPlugin) -> Result<FoundPlugin, CliError> {

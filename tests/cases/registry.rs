@@ -2,6 +2,8 @@
 
 #[path = "registry/local.rs"]
 mod local;
+#[path = "registry/wassette.rs"]
+mod wassette;
 
 use std::path::Path;
 
@@ -165,6 +167,48 @@ fn a_registry_with_users_gets_the_password_of_its_user() {
     let auths = json!({ "auths": { (registry.address.as_str()): { "auth": "YWRhOndvcmQ=" } } });
     std::fs::write(plugin.path().join("docker/config.json"), auths.to_string()).expect("written");
     plugin.run(&["plugins", "install", &name]).expect_code(0);
+}
+
+#[cfg(unix)]
+#[test]
+fn a_credential_helper_of_docker_is_asked_once_a_registry_wants_a_password() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let (registry, plugin) = (Registry::start(Some("ada")), SignedPlugin::new());
+    let name = format!("oci://{}/own:1", registry.address);
+    let folder = plugin.path().join("docker");
+    std::fs::create_dir(&folder).expect("made");
+    let helper = |script: &str| {
+        let path = folder.join("docker-credential-vault");
+        std::fs::write(&path, format!("#!/bin/sh\n{script}\n")).expect("written");
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).expect("executable");
+    };
+    let config = |config: serde_json::Value| {
+        std::fs::write(folder.join("config.json"), config.to_string()).expect("written");
+    };
+    let publish = |code: i32| {
+        let run = Firebox::new(["plugins", "publish", &name]).current_dir(plugin.path());
+        let path = format!("{}:/usr/bin:/bin", folder.display());
+        run.env("DOCKER_CONFIG", &folder).env("PATH", path).run().expect_code(code).stderr
+    };
+    let knows = format!(
+        "read server; [ $1 = get ] && [ $server = {} ] && echo '{{\"Username\":\"ada\",\"Secret\":\"word\"}}'",
+        registry.address
+    );
+    config(json!({ "credHelpers": { (registry.address.as_str()): "vault" }, "credsStore": "nowhere" }));
+    helper(&knows);
+    publish(0);
+    config(json!({ "credsStore": "vault" }));
+    publish(0);
+    helper("echo 'credentials not found in native keychain'; exit 1");
+    assert!(publish(4).contains("sign in with docker login"));
+    helper("echo 'the keychain is locked'; exit 1");
+    let locked = publish(4);
+    assert!(locked.contains("\"docker-credential-vault\" failed: the keychain is locked"), "{locked}");
+    config(json!({ "credsStore": "nowhere" }));
+    assert!(publish(4).contains("\"docker-credential-nowhere\" is not in PATH"));
+    // A registry that wants no password does not need the helper.
+    let open = Registry::start(None);
+    plugin.run(&["plugins", "publish", &format!("oci://{}/own:1", open.address)]).expect_code(0);
 }
 
 #[test]

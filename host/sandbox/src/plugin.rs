@@ -141,6 +141,8 @@ pub struct PluginSpec {
     pub on_timeout: Option<OnFault>,
     /// The capabilities that its manifest asks for, each as the text of a [`grants::capability::Grant`].
     pub asks: Vec<String>,
+    /// Whether it has a manifest. One without asks for whatever its operator grants to it.
+    pub has_manifest: bool,
     /// The capabilities that its operator grants to it, in addition to those that the sandbox grants to every plugin. The
     /// plugin has only those that it also asks for and that the tenant of the request grants to it.
     pub grants: Grants,
@@ -164,6 +166,7 @@ impl PluginSpec {
             on_fault: OnFault::default(),
             on_timeout: None,
             asks: Vec::new(),
+            has_manifest: true,
             grants: Grants::default(),
             granted_to: GrantedTo::default(),
             pins: Vec::new(),
@@ -254,7 +257,8 @@ pub struct Plugin {
     pub(crate) tools: Vec<ToolDefinition>,
     pub(crate) info: Option<PluginInfo>,
     pub(crate) imports: Vec<String>,
-    pub(crate) asks: Vec<String>,
+    /// What its manifest asks for; `None` without a manifest.
+    pub(crate) asks: Option<Vec<String>>,
     pub(crate) digest: String,
     pub(crate) component_bytes: usize,
     pub(crate) from_cache: bool,
@@ -300,7 +304,7 @@ impl Plugin {
     /// The capabilities that its manifest asks for.
     #[must_use]
     pub fn asks(&self) -> &[String] {
-        &self.asks
+        self.asks.as_deref().unwrap_or_default()
     }
 
     /// What it asks for and imports against what its operator and `tenant` grant.
@@ -308,7 +312,7 @@ impl Plugin {
     pub fn explain_grants(&self, tenant: Option<&TenantGrants>) -> Vec<GrantRow> {
         let operator = &self.blueprint.shared.grants.operator;
         // The asks were parsed when the plugin was loaded.
-        explain_grants(self.name(), &self.asks, &self.imports, operator, tenant).unwrap_or_default()
+        explain_grants(self.name(), self.asks.as_deref(), &self.imports, operator, tenant).unwrap_or_default()
     }
 
     /// The names of the capabilities whose interfaces it imports without an ask and an operator's grant. These interfaces answer

@@ -126,7 +126,8 @@ impl Sandbox {
         spec.check()?;
         let operator = self.options.grants.with(&spec.grants);
         check_folders(&spec.name, &operator)?;
-        let grants = PluginGrants { name: spec.name.clone(), asked: Grants::asked(&spec.name, &spec.asks)?, operator };
+        let asked = if spec.has_manifest { Grants::asked(&spec.name, &spec.asks)? } else { Grants::everything() };
+        let grants = PluginGrants { name: spec.name.clone(), asked, operator };
         let shared = Arc::new(PluginShared {
             grants: Arc::new(grants),
             services: self.options.services.clone(),
@@ -172,7 +173,7 @@ impl Sandbox {
             tools,
             info,
             imports,
-            asks: spec.asks.clone(),
+            asks: spec.has_manifest.then(|| spec.asks.clone()),
             digest: compiled.digest,
             component_bytes: compiled.bytes,
             from_cache: compiled.from_cache,

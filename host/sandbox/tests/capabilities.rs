@@ -7,6 +7,7 @@ mod keyvalue;
 pub(crate) mod memory_store;
 mod metrics;
 pub(crate) mod model;
+mod visits;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

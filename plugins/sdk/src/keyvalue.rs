@@ -10,9 +10,9 @@
 //! }
 //! ```
 
-pub use crate::bindings::keyvalue::wasi::keyvalue::atomics::{Cas, CasError, increment, swap};
-pub use crate::bindings::keyvalue::wasi::keyvalue::batch::{delete_many, get_many, set_many};
-pub use crate::bindings::keyvalue::wasi::keyvalue::store::{Bucket, Error, KeyResponse, open};
+pub use crate::bindings::keyvalue::wasi::keyvalue0_2_0_draft2::atomics::{Cas, CasError, increment, swap};
+pub use crate::bindings::keyvalue::wasi::keyvalue0_2_0_draft2::batch::{delete_many, get_many, set_many};
+pub use crate::bindings::keyvalue::wasi::keyvalue0_2_0_draft2::store::{Bucket, Error, KeyResponse, open};
 
 /// The error as text for a person or a model.
 #[must_use]

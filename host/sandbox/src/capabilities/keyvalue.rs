@@ -1,5 +1,6 @@
 //! Key-value buckets: what a store must do, and the interfaces through which guests use it. The host brings the store.
 
+mod draft;
 mod kv;
 mod standard;
 
@@ -209,5 +210,6 @@ fn check_pair(key: &str, value: &[u8]) -> Result<(), KeyValueError> {
 /// Wasmtime's error, if a name is defined twice.
 pub(super) fn link(linker: &mut Linker<GuestData>) -> wasmtime::Result<()> {
     standard::link(linker)?;
+    draft::link(linker)?;
     kv::link(linker)
 }

@@ -2,14 +2,14 @@
 
 use wasmtime::component::{HasSelf, Linker, Resource};
 
-use self::bindings::wasi::keyvalue::atomics::{self, CasError};
-use self::bindings::wasi::keyvalue::batch;
-use self::bindings::wasi::keyvalue::store::{self, Error, KeyResponse};
+use self::bindings::wasi::keyvalue0_2_0_draft2::atomics::{self, CasError};
+use self::bindings::wasi::keyvalue0_2_0_draft2::batch;
+use self::bindings::wasi::keyvalue0_2_0_draft2::store::{self, Error, KeyResponse};
 use super::{BucketId, KeyValueAnswer, KeyValueError, KeyValueOperation, Refusal, StoredValue, mixed_up, no_store};
 use crate::instance::guest::GuestData;
 
 #[allow(unreachable_pub, missing_docs, reason = "generated code")]
-mod bindings {
+pub(super) mod bindings {
     wasmtime::component::bindgen!({
         path: "../../wit",
         inline: "package firebox:host-keyvalue; world imports {

@@ -18,19 +18,24 @@ pub struct GrantRow {
 }
 
 /// Compares what a plugin asks for with its grants. `plugin` is its name in grants, `asks` are the capabilities of its manifest,
-/// `imports` the interfaces that its component imports. Without `tenant` only the operator's part is compared.
+/// `imports` the interfaces that its component imports. A plugin without a manifest asks for what the operator grants. Without
+/// `tenant` only the operator's part is compared.
 ///
 /// # Errors
 /// `SandboxError::Capability` for an ask that is not a capability.
 pub fn explain_grants(
     plugin: &str,
-    asks: &[String],
+    asks: Option<&[String]>,
     imports: &[String],
     operator: &Grants,
     tenant: Option<&TenantGrants>,
 ) -> Result<Vec<GrantRow>, SandboxError> {
-    let asked = Grants::asked(plugin, asks)?;
     let operator = operator.with(&Grants::default());
+    let asked = match asks {
+        Some(asks) => Grants::asked(plugin, asks)?,
+        // Without the paths and values that only the operator names.
+        None => operator.iter().filter_map(|grant| grant.to_string().parse::<Grant>().ok()).collect(),
+    };
     let mut rows: Vec<GrantRow> = Vec::new();
     for ask in asked.iter().filter(|ask| ask.capability() != Capability::Log) {
         let row = explained(plugin, ask, best(&operator, ask), tenant.map(|tenant| tenant.coverage(plugin, ask)));
@@ -38,7 +43,8 @@ pub fn explain_grants(
             rows.push(row);
         }
     }
-    let is_asked = |capability| asked.iter().any(|ask| ask.capability() == capability);
+    let has_all = asks.is_none() && operator.everything;
+    let is_asked = |capability| has_all || asked.iter().any(|ask| ask.capability() == capability);
     for row in CAPABILITIES.iter().filter(|row| !is_asked(row.capability)) {
         let imported = imports.iter().find(|import| row.interfaces.iter().any(|start| import.starts_with(start)));
         if let Some(import) = imported {
@@ -47,10 +53,16 @@ pub fn explain_grants(
                 capability: row.name.to_owned(),
                 denied_by: Some(DeniedBy::Manifest),
                 in_part: false,
-                remedy: format!(
-                    "the component imports {import}; its author writes {} in plugin.toml to ask for it",
-                    manifest_entry(row.name, &parameter)
-                ),
+                remedy: match asks {
+                    Some(_) => format!(
+                        "the component imports {import}; its author writes {} in plugin.toml to ask for it",
+                        manifest_entry(row.name, &parameter)
+                    ),
+                    None => {
+                        let capability = format!("{}{parameter}", row.name);
+                        format!("the component imports {import}; {}", remedy(plugin, &capability, DeniedBy::Operator))
+                    }
+                },
             });
         }
     }
@@ -132,7 +144,7 @@ mod tests {
         let own = Grants::parse(&["http:* https://example.org", "clock"]).expect("valid");
         let tenant = TenantGrants::new(TenantId::new("acme"), BTreeMap::from([("p".to_owned(), own)]));
         let imports = texts(&["wasi:random/random@0.2.0", "wasi:keyvalue/store@0.2.0-draft2"]);
-        let rows = explain_grants("p", &asks, &imports, &operator, Some(&tenant)).expect("valid");
+        let rows = explain_grants("p", Some(&asks), &imports, &operator, Some(&tenant)).expect("valid");
         let shown: Vec<_> = rows.iter().map(|row| (row.capability.as_str(), row.denied_by, row.in_part)).collect();
         assert_eq!(
             shown,
@@ -159,8 +171,21 @@ mod tests {
     fn what_is_to_be_written_is_a_capability() {
         for ask in ["clock", "keyvalue:notes", "http:GET https://example.org/v1/"] {
             let operator = Grants::parse(&[ask]).expect(ask);
-            let rows = explain_grants("p", &texts(&[ask]), &[], &operator, None).expect(ask);
+            let rows = explain_grants("p", Some(&texts(&[ask])), &[], &operator, None).expect(ask);
             assert_eq!(rows.iter().map(|row| row.denied_by).collect::<Vec<_>>(), [None], "{ask}");
         }
+    }
+
+    #[test]
+    fn a_plugin_without_a_manifest_asks_for_what_the_operator_grants() {
+        let operator = Grants::parse(&["http:GET https://example.org", "files:docs=/srv/docs"]).expect("valid");
+        let imports = texts(&["wasi:http/outgoing-handler@0.2.0", "wasi:clocks/wall-clock@0.2.0"]);
+        let rows = explain_grants("p", None, &imports, &operator, None).expect("valid");
+        let granted: Vec<&str> =
+            rows.iter().filter(|row| row.denied_by.is_none()).map(|row| row.capability.as_str()).collect();
+        assert_eq!(granted, ["http:GET https://example.org/", "files:docs"], "{rows:?}");
+        let denied: Vec<&GrantRow> = rows.iter().filter(|row| row.denied_by.is_some()).collect();
+        assert_eq!(denied.len(), 1, "{rows:?}");
+        assert!(denied[0].capability == "clock" && denied[0].remedy.contains("--grant \"clock\""), "{denied:?}");
     }
 }
