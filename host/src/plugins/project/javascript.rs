@@ -4,8 +4,6 @@ use std::io::Write;
 use std::path::PathBuf;
 use std::process::Command;
 
-use firebox_contract::limits;
-
 use super::{Language, NewProject, Project, toolchain, wit};
 use crate::error::CliError;
 
@@ -20,18 +18,11 @@ fn files(project: &NewProject) -> Vec<(String, String)> {
     files
 }
 
-/// An interface with which componentize-qjs cannot build: its handles are those of another one that it replaces.
-const UNSUPPORTED: &str = "wasi:http/";
-
 fn build(project: &Project, notes: &mut dyn Write) -> Result<Vec<u8>, CliError> {
-    let world = project.folder.join("wit/plugin.wit");
-    let world = firebox_sandbox::read_file(&world, limits::PLUGIN_CASES_BYTES_MAX).unwrap_or_default();
-    if String::from_utf8_lossy(&world)
-        .lines()
-        .any(|line| line.trim_start().starts_with("import") && line.contains(UNSUPPORTED))
-    {
+    if wit::imports_http(project) {
+        // It stands in for WASI while it prepares the component, and the handles of wasi:http are not those of its stand-ins.
         return Err(CliError::usage(format!(
-            "componentize-qjs {VERSION} cannot build a plugin that imports {UNSUPPORTED}; write it in Rust or Python"
+            "componentize-qjs {VERSION} cannot build a plugin that imports wasi:http; write it in Rust or Python"
         )));
     }
     let tool = tool(notes)?;

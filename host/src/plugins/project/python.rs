@@ -28,17 +28,12 @@ fn build(project: &Project, notes: &mut dyn Write) -> Result<Vec<u8>, CliError> 
     let out = super::scratch()?;
     let component = out.path().join("plugin.wasm");
     let mut command = Command::new(tool);
-    // Without WASI the plugin imports only the interfaces of its world.
-    command.current_dir(&project.folder).args([
-        "-d",
-        "wit",
-        "-w",
-        "plugin",
-        "componentize",
-        "--stub-wasi",
-        "app",
-        "-o",
-    ]);
+    command.current_dir(&project.folder).args(["-d", "wit", "-w", "plugin", "componentize"]);
+    // Without WASI the plugin imports only the interfaces of its world. Requests need the streams and clocks of WASI.
+    if !wit::imports_http(project) {
+        command.arg("--stub-wasi");
+    }
+    command.args(["app", "-o"]);
     toolchain::run(command.arg(&component), "building the component", notes)?;
     toolchain::read(&component)
 }

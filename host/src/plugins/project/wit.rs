@@ -1,6 +1,8 @@
 //! The WIT files for a project outside of this repository.
 
-use super::NewProject;
+use firebox_contract::limits;
+
+use super::{NewProject, Project};
 
 macro_rules! wit {
     ($($name:literal),* $(,)?) => {
@@ -64,6 +66,14 @@ pub(super) fn folder(project: &NewProject) -> Vec<(String, String)> {
     let newer = [("wit/deps/firebox-plugin-0.2/prompt.wit".to_owned(), NEWER_PROMPT.to_owned())];
     let wasi = DEPENDENCIES.iter().map(|(name, text)| (format!("wit/{name}"), (*text).to_owned()));
     [("wit/plugin.wit".to_owned(), world)].into_iter().chain(package).chain(newer).chain(wasi).collect()
+}
+
+/// Whether the world of `project` imports `wasi:http`.
+pub(super) fn imports_http(project: &Project) -> bool {
+    let world = project.folder.join("wit/plugin.wit");
+    let text = firebox_sandbox::read_file(&world, limits::PLUGIN_MANIFEST_BYTES_MAX).unwrap_or_default();
+    let is_import = |line: &str| line.trim_start().starts_with("import wasi:http/");
+    String::from_utf8_lossy(&text).lines().any(is_import)
 }
 
 #[cfg(test)]
