@@ -34,22 +34,22 @@ impl GrammarKind {
     /// The error of a grammar that the library refuses.
     fn explain(self, message: &dyn std::fmt::Display) -> GrammarError {
         let message = first_line(&message.to_string());
+        if self == Self::Schema {
+            return GrammarError::Schema { pointer: "#".to_owned(), reason: message };
+        }
         if ["too big", "too large", "too complex", "exceeded"].iter().any(|words| message.contains(words)) {
             return GrammarError::TooLarge(message);
         }
-        match self {
-            Self::Schema => GrammarError::Schema { pointer: "#".to_owned(), reason: message },
-            Self::Regex => GrammarError::Invalid { kind: "regular expression", reason: message },
-            Self::Lark => GrammarError::Invalid { kind: "grammar", reason: message },
-        }
+        let kind = if self == Self::Regex { "regular expression" } else { "grammar" };
+        GrammarError::Invalid { kind, reason: message }
     }
 }
 
 /// Writes `grammar` for the library.
 ///
 /// # Errors
-/// `Schema` for a JSON Schema that is not supported, `Invalid` for a regular expression that is not, `TooLarge` above a
-/// limit.
+/// `Schema` for a JSON Schema that is not supported or exceeds a limit, `Invalid` for a regular expression that is not
+/// supported, `TooLarge` for one above a limit.
 pub(crate) fn write(grammar: &Grammar, vocabulary: &Vocabulary) -> Result<Written, GrammarError> {
     let written = |grammar, kind| Written { grammar, kind, markers: false };
     match grammar {

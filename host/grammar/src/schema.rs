@@ -45,7 +45,7 @@ pub(crate) fn any_object() -> Value {
 /// Checks the schema with this text and rewrites it for the library.
 ///
 /// # Errors
-/// `NotJson`, `Schema` with the pointer of the first part that is not supported, and `TooLarge`.
+/// `NotJson`, and `Schema` with the pointer of the first part that is not supported or exceeds a limit.
 pub(crate) fn prepare(text: &str) -> Result<Value, GrammarError> {
     Ok(with_form(rewritten(text)?.document()))
 }
@@ -75,7 +75,7 @@ pub(crate) fn find_refused(text: &str, vocabulary: &Vocabulary) -> Result<(), Gr
 pub(crate) fn rewritten(text: &str) -> Result<Rewritten, GrammarError> {
     let (bytes, limit) = (text.len(), limits::SCHEMA_BYTES_MAX);
     if bytes > limit {
-        return Err(GrammarError::TooLarge(format!("the schema has {bytes} bytes where {limit} are allowed")));
+        return Err(refuse("", format!("the schema has {bytes} bytes where {limit} are allowed; make it smaller")));
     }
     let schema: Value = serde_json::from_str(text).map_err(|error| GrammarError::NotJson(error.to_string()))?;
     walk::rewrite(&schema)

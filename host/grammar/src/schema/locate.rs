@@ -15,11 +15,11 @@ const TRIES_MAX: usize = 200;
 /// Checks that the library takes the schema.
 ///
 /// # Errors
-/// `Schema` with the innermost part that it refuses for the same reason, `TooLarge` above its limits.
+/// `Schema` with the innermost part that it refuses for the same reason, or with the root above its limits.
 pub(super) fn check(schema: &Rewritten, vocabulary: &Vocabulary) -> Result<(), GrammarError> {
     let Err(whole) = compile(&schema.document(), vocabulary) else { return Ok(()) };
     if ["too big", "too large", "exceeded"].iter().any(|words| whole.contains(words)) {
-        return Err(GrammarError::TooLarge(first_line(&whole)));
+        return Err(refuse("", format!("{}; make it smaller", first_line(&whole))));
     }
     let mut parts: Vec<&(String, Value)> = schema.parts.iter().filter(|(_, part)| part.is_object()).collect();
     parts.sort_by_key(|(pointer, _)| std::cmp::Reverse(pointer.matches('/').count()));

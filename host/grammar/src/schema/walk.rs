@@ -40,7 +40,7 @@ impl Rewritten {
 /// Checks and rewrites a schema.
 ///
 /// # Errors
-/// `Schema` for the first part that is not supported, `TooLarge` above a limit.
+/// `Schema` for the first part that is not supported or exceeds a limit.
 pub(crate) fn rewrite(schema: &Value) -> Result<Rewritten, GrammarError> {
     let draft = keywords::draft(schema)?;
     let mut walk = SchemaWalk { root: schema, draft, parts: Vec::new(), targets: Vec::new(), count: 0, patterns: 0 };
@@ -126,14 +126,10 @@ impl SchemaWalk<'_> {
     }
 
     fn visit(&mut self, value: &Value, location: &SchemaLocation) -> Result<Value, GrammarError> {
-        self.count += 1;
-        if self.count > limits::GRAMMAR_SCHEMA_PARTS_MAX {
-            let limit = limits::GRAMMAR_SCHEMA_PARTS_MAX;
-            return Err(GrammarError::TooLarge(format!("the schema has more than {limit} parts")));
-        }
+        self.add_parts(1, location)?;
         if location.depth > limits::GRAMMAR_SCHEMA_DEPTH_MAX {
             let limit = limits::GRAMMAR_SCHEMA_DEPTH_MAX;
-            return Err(GrammarError::TooLarge(format!("the schema is nested deeper than {limit}")));
+            return Err(location.refuse(format!("the schema is nested deeper than {limit}; make it flatter")));
         }
         let members = match value {
             Value::Bool(_) => return Ok(value.clone()),
@@ -153,6 +149,15 @@ impl SchemaWalk<'_> {
         Ok(rewritten)
     }
 
+    fn add_parts(&mut self, count: usize, location: &SchemaLocation) -> Result<(), GrammarError> {
+        self.count = self.count.saturating_add(count);
+        let limit = limits::GRAMMAR_SCHEMA_PARTS_MAX;
+        match self.count > limit {
+            true => Err(location.refuse(format!("the schema has more than {limit} parts up to here; make it smaller"))),
+            false => Ok(()),
+        }
+    }
+
     fn keyword(
         &mut self,
         key: &str,
@@ -170,7 +175,7 @@ impl SchemaWalk<'_> {
             KeywordUse::Refused(..) => {}
             KeywordUse::Checked(check) => {
                 let value = check(member).map_err(|reason| here.refuse(reason))?;
-                self.count += keywords::values(&value);
+                self.add_parts(keywords::values(&value), &here)?;
                 out.insert(key.to_owned(), value);
             }
             KeywordUse::Reference => self.reference(member, location, &here, out)?,
@@ -287,7 +292,7 @@ impl SchemaWalk<'_> {
         self.patterns += 1;
         if self.patterns > limits::GRAMMAR_PATTERNS_MAX {
             let limit = limits::GRAMMAR_PATTERNS_MAX;
-            return Err(GrammarError::TooLarge(format!("the schema has more than {limit} patterns")));
+            return Err(here.refuse(format!("the schema has more than {limit} patterns up to here; use fewer")));
         }
         pattern::translate(text).map_err(|reason| here.refuse(reason))
     }
