@@ -196,6 +196,10 @@ mod tests {
             ("'<|tool_call>call:' + name + '{'", Some("gemma 4")),
             ("'<start_function_call>call:' + name", Some("function gemma")),
             ("assistant to=functions.' + name + '<|channel|>commentary json<|message|>'", Some("harmony")),
+            (
+                "\"<|start|>assistant to=\" }}{{- \"functions.\" + tool_call.name + \"<|channel|>commentary \" }}",
+                Some("harmony"),
+            ),
             ("respond in this format: <|tool_call|>{\"name\": \"foo\"}<|/tool_call|>", Some("phi")),
             ("respond with <|tool_call|> followed by a JSON list of tools used", Some("granite")),
             ("in the format of [func_name1(params_name1=params_value1)]", Some("pythonic")),

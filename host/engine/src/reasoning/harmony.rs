@@ -176,6 +176,44 @@ mod tests {
         }
     }
 
+    /// The examples of the guide of the format (github.com/openai/harmony, docs/format.md) and of the tests of its parser.
+    #[test]
+    fn the_examples_of_the_guide_are_separated() {
+        split(
+            "<|channel|>analysis<|message|>User asks: \"What is 2 + 2?\" Simple arithmetic. Provide answer.<|end|>\n\
+             <|start|>assistant<|channel|>final<|message|>2 + 2 = 4.<|return|>",
+            ("User asks: \"What is 2 + 2?\" Simple arithmetic. Provide answer.", "2 + 2 = 4."),
+        );
+        let call = |name: &str, arguments: &str| {
+            format!("<|channel|>commentary to=functions.{name}<|message|>{arguments}<|call|>")
+        };
+        split(
+            "<|channel|>analysis<|message|>Need to use function get_weather.<|end|><|start|>assistant<|channel|>commentary \
+             to=functions.get_weather <|constrain|>json<|message|>{\"location\":\"San Francisco\"}<|call|>",
+            ("Need to use function get_weather.", &call("get_weather", "{\"location\":\"San Francisco\"}")),
+        );
+        // A preamble is for the reader.
+        let plan = "**Action plan**:\n1. Generate an HTML file\n---\nWill start executing the plan step by step";
+        split(
+            &format!(
+                "<|channel|>analysis<|message|>So.<|end|><|start|>assistant<|channel|>commentary<|message|>{plan}<|end|>\
+                 <|start|>assistant<|channel|>commentary to=functions.generate_file<|constrain|>json<|message|>{{\"a\": 1}}<|call|>"
+            ),
+            ("So.", &format!("{plan}{}", call("generate_file", "{\"a\": 1}"))),
+        );
+        // The recipient in the section of the role, and the mark of the type next to it.
+        split(
+            "<|start|>assistant to=functions.get_weather<|channel|>commentary<|constrain|>json<|message|>{\"location\": \
+             \"Tokyo\"}<|end|>",
+            ("", &call("get_weather", "{\"location\": \"Tokyo\"}")),
+        );
+        // Calls of the model's own tools are made in the channel of reasoning.
+        split(
+            "<|channel|>analysis to=browser.search code<|message|>{\"query\": \"x\"}<|call|>",
+            ("", "<|channel|>commentary to=browser.search<|message|>{\"query\": \"x\"}<|call|>"),
+        );
+    }
+
     #[test]
     fn a_header_without_end_is_bounded() {
         let mut splitter = HarmonySplitter::new(ReasoningState::Undecided);

@@ -8,6 +8,9 @@ use super::{Piece, ToolCallParser, markers};
 /// Bytes of a header. A longer one is malformed.
 const HEADER_BYTES_MAX: usize = 1_024;
 
+/// The reason of a call that names no tool, or whose arguments begin with other text.
+const UNNAMED: &str = "it has no name, or text before its JSON object";
+
 /// The marks of a family.
 pub(super) struct NamedJson {
     /// The mark before a call.
@@ -16,6 +19,8 @@ pub(super) struct NamedJson {
     pub(super) end: &'static str,
     /// All marks, which are never text.
     pub(super) markers: &'static [&'static str],
+    /// The mark between a name and its arguments, which nothing but JSON may follow. Empty for a family without one.
+    pub(super) body: &'static str,
     /// The tool's name in a header, which is the text between `begin` and the arguments.
     pub(super) name: fn(header: &str) -> Option<&str>,
     /// The call as the family writes it, for the model that wrote it wrongly.
@@ -72,7 +77,7 @@ impl NamedJsonParser {
             (Some(at), _) if at <= HEADER_BYTES_MAX => {
                 let header = self.take(at);
                 // A call without a name is malformed when its arguments are read.
-                let name = (self.format.name)(&header).map(str::trim).unwrap_or_default().to_owned();
+                let name = self.name_of(&header).unwrap_or_default();
                 let (nesting, stream) = (Nesting::default(), ArgumentStream::default());
                 self.state = NamedState::Arguments { name, nesting, stream };
                 true
@@ -80,9 +85,9 @@ impl NamedJsonParser {
             (None, Some((at, length, own))) if at <= HEADER_BYTES_MAX => {
                 let mut header = self.take(if own { at + length } else { at });
                 header.truncate(at);
-                pieces.push(match (self.format.name)(&header).map(str::trim).filter(|name| !name.is_empty()) {
-                    Some(name) => Piece::Call { name: name.to_owned(), arguments_json: "{}".to_owned() },
-                    None => self.malformed(&header, "it has no name"),
+                pieces.push(match self.name_of(&header) {
+                    Some(name) => Piece::Call { name, arguments_json: "{}".to_owned() },
+                    None => self.malformed(&header, UNNAMED),
                 });
                 self.state = NamedState::Text;
                 true
@@ -108,7 +113,7 @@ impl NamedJsonParser {
         let name = std::mem::take(name);
         let arguments_json = self.take(end);
         pieces.push(match serde_json::from_str::<serde_json::Value>(&arguments_json) {
-            _ if name.is_empty() => self.malformed(&arguments_json, "it has no name"),
+            _ if name.is_empty() => self.malformed(&arguments_json, UNNAMED),
             Ok(_) => Piece::Call { name, arguments_json },
             Err(error) => self.malformed(&format!("{name} {arguments_json}"), &format!("it is not JSON ({error})")),
         });
@@ -131,6 +136,15 @@ impl NamedJsonParser {
         }
         (self.state, self.after_call) = (NamedState::Text, true);
         true
+    }
+
+    /// The name in a header. `None` where it is missing, or where arguments are no JSON object.
+    fn name_of(&self, header: &str) -> Option<String> {
+        let body =
+            header.split_once(self.format.body).filter(|_| !self.format.body.is_empty()).map_or("", |(_, body)| body);
+        let is_blank = body.trim_start_matches("```json").chars().all(|c| c.is_whitespace() || c == '`');
+        let name = (self.format.name)(header).map(str::trim).filter(|name| is_blank && !name.is_empty());
+        name.map(str::to_owned)
     }
 
     fn malformed(&self, written: &str, reason: &str) -> Piece {

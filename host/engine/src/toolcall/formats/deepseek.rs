@@ -50,6 +50,7 @@ const CALLS: NamedJson = NamedJson {
     begin: BEGIN,
     end: END,
     markers: MARKERS,
+    body: "",
     name,
     example: "<｜tool▁call▁begin｜>name<｜tool▁sep｜>{…}<｜tool▁call▁end｜>",
 };

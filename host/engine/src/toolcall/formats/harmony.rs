@@ -9,7 +9,8 @@ use crate::toolcall::{ToolCallFormat, plain_id};
 
 pub(super) const FORMAT: ToolCallFormat = ToolCallFormat {
     name: "harmony",
-    recognise: |template| template.contains(CHANNEL) && template.contains("to=functions."),
+    // Its template puts the header of a call together from parts.
+    recognise: |template| template.contains("<|channel|>commentary") && template.contains("functions."),
     parser: |_| Box::new(NamedJsonParser::new(&CALLS)),
     force: |tool| match tool {
         Some(name) => format!("{CHANNEL}commentary to=functions.{name} <|constrain|>json<|message|>"),
@@ -34,12 +35,14 @@ pub(super) const FORMAT: ToolCallFormat = ToolCallFormat {
 
 const CHANNEL: &str = "<|channel|>";
 const END: &str = "<|call|>";
-const MARKERS: &[&str] = &[CHANNEL, END, "<|message|>", "<|constrain|>", "<|start|>", "<|end|>", "<|return|>"];
+const MESSAGE: &str = "<|message|>";
+const MARKERS: &[&str] = &[CHANNEL, END, MESSAGE, "<|constrain|>", "<|start|>", "<|end|>", "<|return|>"];
 
 const CALLS: NamedJson = NamedJson {
     begin: CHANNEL,
     end: END,
     markers: MARKERS,
+    body: MESSAGE,
     name,
     example: "<|channel|>commentary to=functions.name <|constrain|>json<|message|>{…}<|call|>",
 };
@@ -68,6 +71,8 @@ mod tests {
     #[test]
     fn a_call_without_a_recipient_or_an_end_is_malformed() {
         for (written, expected) in [
+            ("<|channel|>commentary to=python<|message|>print(1)<|call|>", "text before its JSON object"),
+            ("<|channel|>commentary to=python<|message|>print({\"a\": 1})<|call|>", "text before its JSON object"),
             ("<|channel|>commentary<|message|>{\"a\": 1}<|call|>", "no name"),
             ("<|channel|>commentary to=functions.b<|message|>{\"a\": 1", "cut off"),
         ] {

@@ -42,6 +42,7 @@ const CALLS: NamedJson = NamedJson {
     begin: BEGIN,
     end: END,
     markers: MARKERS,
+    body: ARGUMENTS,
     name,
     example: "<|tool_call_begin|>functions.name:0<|tool_call_argument_begin|>{…}<|tool_call_end|>",
 };
