@@ -89,10 +89,9 @@ def add_pieces(out, tokenizer):
 def add_bytes(out, tokenizer, config, pre):
     vocabulary = sorted(tokenizer["model"]["vocab"].items(), key=lambda row: row[1])
     special = {token["content"] for token in tokenizer["added_tokens"]}
-    if pre == "modern-bert":
-        out.add_add_bos_token(True)
-        out.add_add_eos_token(True)
-        out.add_add_sep_token(True)
+    out.add_add_bos_token(True)
+    out.add_add_eos_token(True)
+    out.add_add_sep_token(True)
     out.add_tokenizer_model("gpt2")
     out.add_tokenizer_pre(pre)
     out.add_token_list([word for word, _ in vocabulary])

@@ -1,7 +1,9 @@
 //! From a requested grammar to a compiled one.
 
 use std::sync::{Arc, OnceLock};
+use std::thread;
 
+use firebox_contract::limits::GRAMMAR_STACK_BYTES;
 use firebox_contract::{Error, Grammar, GrammarCompiler, TenantId, TextCodec, TokenConstraint};
 use sha2::{Digest as _, Sha256};
 
@@ -41,10 +43,7 @@ impl Compiler {
             return Ok(cached);
         }
         let vocabulary = self.vocabulary()?;
-        let written = lark::write(grammar, &vocabulary)?;
-        let parser = vocabulary.factory().create_parser(written.grammar);
-        let parser = parser.map_err(|error| lark::explain(grammar, written.kind, &error, &vocabulary))?;
-        let compiled = Arc::new(CompiledGrammar::new(parser, vocabulary, written.markers));
+        let compiled = Arc::new(deep(|| compile(grammar, vocabulary))?);
         self.cache.insert(tenant, digest, Arc::clone(&compiled));
         Ok(compiled)
     }
@@ -59,6 +58,25 @@ impl GrammarCompiler for Compiler {
     fn compile(&self, tenant: &TenantId, grammar: &Grammar) -> Result<Box<dyn TokenConstraint>, Error> {
         Ok(Box::new(self.compiled(tenant, grammar)?.begin()))
     }
+}
+
+fn compile(grammar: &Grammar, vocabulary: Arc<Vocabulary>) -> Result<CompiledGrammar, GrammarError> {
+    let written = lark::write(grammar, &vocabulary)?;
+    let parser = vocabulary.factory().create_parser(written.grammar);
+    let parser = parser.map_err(|error| lark::explain(grammar, written.kind, &error, &vocabulary))?;
+    Ok(CompiledGrammar::new(parser, vocabulary, written.markers))
+}
+
+/// Runs `work` on a thread with a stack for the longest chain of references that a schema of the allowed size can have: the
+/// library follows references by recursion, and an overflow ends the process.
+fn deep<T: Send>(work: impl FnOnce() -> Result<T, GrammarError> + Send) -> Result<T, GrammarError> {
+    let failed = |reason: &str| GrammarError::Failed(reason.to_owned());
+    thread::scope(|scope| {
+        let builder = thread::Builder::new().name("grammar".to_owned()).stack_size(GRAMMAR_STACK_BYTES);
+        let running =
+            builder.spawn_scoped(scope, work).map_err(|error| failed(&format!("no thread starts: {error}")))?;
+        running.join().unwrap_or_else(|_| Err(failed("the compiler stopped")))
+    })
 }
 
 fn digest(grammar: &Grammar) -> Digest {

@@ -118,6 +118,8 @@ pub const GRAMMAR_SYMBOLS_MAX: usize = 100_000;
 pub const GRAMMAR_COMPILE_FUEL: u64 = 1_000_000;
 /// Time to compile the grammar of a request. After that the request is refused.
 pub const GRAMMAR_COMPILE_TIME: Duration = Duration::from_secs(15);
+/// Stack of the thread that compiles a grammar. Each reference of a schema that leads to the next one takes up to 20 KiB of it.
+pub const GRAMMAR_STACK_BYTES: usize = 64 * MIB;
 /// Grammars that are compiled at the same time, one for each tenant at most.
 pub const GRAMMARS_COMPILED_PARALLEL: usize = 2;
 /// Work on regular expressions to find the tokens that may come next, in nodes of expressions. One millisecond does about 14,000.

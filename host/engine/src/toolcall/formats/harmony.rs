@@ -72,7 +72,7 @@ mod tests {
     fn a_call_without_a_recipient_or_an_end_is_malformed() {
         for (written, expected) in [
             ("<|channel|>commentary to=python<|message|>print(1)<|call|>", "text before its JSON object"),
-            ("<|channel|>commentary to=python<|message|>print({\"a\": 1})<|call|>", "text before its JSON object"),
+            ("<|channel|>commentary to=python<|message|>print {\"a\": 1}<|call|>", "text before its JSON object"),
             ("<|channel|>commentary<|message|>{\"a\": 1}<|call|>", "no name"),
             ("<|channel|>commentary to=functions.b<|message|>{\"a\": 1", "cut off"),
         ] {
