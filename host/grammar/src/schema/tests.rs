@@ -187,17 +187,8 @@ fn many(count: usize, value: impl Fn(usize) -> Value) -> Map<String, Value> {
     (0..count).map(|n| (format!("p{n}"), value(n))).collect()
 }
 
-/// Schemas that are made to take time or memory.
-fn hostile() -> Vec<(&'static str, Value)> {
-    let doubling: Map<String, Value> = (0..40)
-        .map(|n| {
-            let next = json!({ "$ref": format!("#/$defs/d{}", n + 1) });
-            (format!("d{n}"), json!({ "allOf": [next, next] }))
-        })
-        .chain([("d40".to_owned(), json!({}))])
-        .collect();
-    let branches =
-        |n: usize| json!({ "anyOf": (0..n).map(|k| json!({ "required": [format!("r{k}")] })).collect::<Vec<_>>() });
+/// Definitions each of which leads to the next one, as many as a schema has room for.
+fn chains() -> Vec<(&'static str, Value)> {
     let chain = |count: usize, of: &dyn Fn(Value) -> Value| {
         let next = |n: usize| of(json!({ "$ref": format!("#/$defs/{}", n + 1) }));
         let mut definitions: Map<String, Value> = (0..count).map(|n| (n.to_string(), next(n))).collect();
@@ -213,6 +204,21 @@ fn hostile() -> Vec<(&'static str, Value)> {
         ("chain of cases", chain(1_000, &|next| json!({ "oneOf": [next] }))),
         ("chain of joined parts", chain(1_000, &|next| json!({ "allOf": [next, {}] }))),
         ("chain of patterns", chain(1_000, &|next| json!({ "pattern": "a", "allOf": [next] }))),
+    ]
+}
+
+/// Schemas that are made to take time or memory.
+fn hostile() -> Vec<(&'static str, Value)> {
+    let doubling: Map<String, Value> = (0..40)
+        .map(|n| {
+            let next = json!({ "$ref": format!("#/$defs/d{}", n + 1) });
+            (format!("d{n}"), json!({ "allOf": [next, next] }))
+        })
+        .chain([("d40".to_owned(), json!({}))])
+        .collect();
+    let branches =
+        |n: usize| json!({ "anyOf": (0..n).map(|k| json!({ "required": [format!("r{k}")] })).collect::<Vec<_>>() });
+    let mut schemas = vec![
         (
             "brackets in a pattern",
             json!({ "type": "string", "pattern": format!("{}a{}", "(".repeat(500), ")".repeat(500)) }),
@@ -258,7 +264,9 @@ fn hostile() -> Vec<(&'static str, Value)> {
             "own options",
             json!({ "type": "string", "maxLength": 2, "x-guidance": { "lenient": true, "whitespace_pattern": "(" } }),
         ),
-    ]
+    ];
+    schemas.extend(chains());
+    schemas
 }
 
 #[test]
