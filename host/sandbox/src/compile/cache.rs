@@ -1,5 +1,6 @@
 //! The cache of compiled components on disk. Loading compiled code means trusting it like the host's own code. So only this
-//! user may have access to the directory, and every artifact starts with a digest that is checked before anything else.
+//! user may have access to the directory, and every artifact ends with a digest that is checked before anything else. The digest
+//! comes last, so that the file can be mapped into memory as it is.
 //!
 //! If the cache cannot be used, the component is compiled. So every function returns its problem as a warning.
 
@@ -12,10 +13,12 @@ use std::time::SystemTime;
 use firebox_contract::limits;
 use sha2::{Digest, Sha256};
 
-/// The first bytes of an artifact's file. The digest follows.
-const MAGIC: &[u8; 8] = b"FBXCWSM1";
+/// The last bytes of an artifact's file. The digest precedes them.
+const MAGIC: &[u8; 8] = b"FBXCWSM2";
 const DIGEST_BYTES: usize = 32;
-const HEADER_BYTES: usize = MAGIC.len() + DIGEST_BYTES;
+const TRAILER_BYTES: usize = DIGEST_BYTES + MAGIC.len();
+/// Bytes that are read and hashed at a time.
+const READ_BYTES: usize = 64 << 10;
 
 /// A cache directory whose owner and mode were checked.
 pub(super) struct ArtifactCache {
@@ -34,9 +37,9 @@ impl ArtifactKey {
         Self(format!("{component_digest}-{compatibility:016x}.cwasm"))
     }
 
-    /// The digest of name and content, so that an artifact is valid only under the name it was written for.
-    fn digest(&self, artifact: &[u8]) -> [u8; DIGEST_BYTES] {
-        Sha256::new().chain_update(self.0.as_bytes()).chain_update(artifact).finalize().into()
+    /// The hasher of an artifact. It begins with the name, so that an artifact is valid only under the name it was written for.
+    fn hasher(&self) -> Sha256 {
+        Sha256::new().chain_update(self.0.as_bytes())
     }
 }
 
@@ -62,11 +65,11 @@ impl ArtifactCache {
         Ok(Self { dir: dir.to_owned(), owner: owner(&ours) })
     }
 
-    /// The artifact under `key`. `None` if there is none.
+    /// The file of the artifact under `key`, whose digest is correct. `None` if there is none.
     ///
     /// # Errors
     /// A warning, if the artifact is not the one that was written.
-    pub(super) fn read(&self, key: &ArtifactKey) -> Result<Option<Vec<u8>>, String> {
+    pub(super) fn find(&self, key: &ArtifactKey) -> Result<Option<PathBuf>, String> {
         let path = self.dir.join(&key.0);
         let warning = |reason: String| format!("cached \"{}\" {reason}, so it is compiled again", path.display());
         let found = match fs::symlink_metadata(&path) {
@@ -80,13 +83,10 @@ impl ArtifactCache {
         if found.len() > limits::PLUGIN_ARTIFACT_BYTES_MAX {
             return Err(warning(format!("is too large ({} bytes)", found.len())));
         }
-        let mut bytes = Vec::new();
-        let limit = limits::PLUGIN_ARTIFACT_BYTES_MAX;
-        let read = File::open(&path).and_then(|file| file.take(limit).read_to_end(&mut bytes));
-        read.map_err(|error| warning(format!("cannot be read: {error}")))?;
-        match checked(key, bytes) {
-            Some(artifact) => Ok(Some(artifact)),
-            None => Err(warning("was changed or damaged".to_owned())),
+        match File::open(&path).and_then(|file| is_intact(key, file, found.len())) {
+            Ok(true) => Ok(Some(path)),
+            Ok(false) => Err(warning("was changed or damaged".to_owned())),
+            Err(error) => Err(warning(format!("cannot be read: {error}"))),
         }
     }
 
@@ -96,15 +96,15 @@ impl ArtifactCache {
     /// A warning, if the artifact is too large or cannot be written.
     pub(super) fn write(&self, key: &ArtifactKey, artifact: &[u8]) -> Result<(), String> {
         let warning = |error| format!("the plugin cache \"{}\" cannot be written: {error}", self.dir.display());
-        if (HEADER_BYTES + artifact.len()) as u64 > limits::PLUGIN_ARTIFACT_BYTES_MAX {
+        if (artifact.len() + TRAILER_BYTES) as u64 > limits::PLUGIN_ARTIFACT_BYTES_MAX {
             return Err(format!("a compiled component of {} bytes is too large for the plugin cache", artifact.len()));
         }
         let temporary = temporary(&self.dir);
         let written = create(&temporary)
             .and_then(|mut file| {
-                file.write_all(MAGIC)?;
-                file.write_all(&key.digest(artifact))?;
-                file.write_all(artifact)
+                file.write_all(artifact)?;
+                file.write_all(&key.hasher().chain_update(artifact).finalize())?;
+                file.write_all(MAGIC)
             })
             .and_then(|()| fs::rename(&temporary, self.dir.join(&key.0)));
         if written.is_err() {
@@ -133,16 +133,21 @@ impl ArtifactCache {
     }
 }
 
-/// The artifact in a file's `bytes`, if its digest is correct.
-fn checked(key: &ArtifactKey, mut bytes: Vec<u8>) -> Option<Vec<u8>> {
-    let header = bytes.get(..HEADER_BYTES)?;
-    let (magic, digest) = header.split_at(MAGIC.len());
-    let artifact = bytes.get(HEADER_BYTES..)?;
-    if magic != MAGIC || digest != key.digest(artifact) {
-        return None;
+/// Whether a file of `length` bytes ends with the digest of what precedes it.
+fn is_intact(key: &ArtifactKey, mut file: File, length: u64) -> std::io::Result<bool> {
+    let Some(mut left) = length.checked_sub(TRAILER_BYTES as u64) else { return Ok(false) };
+    let mut hasher = key.hasher();
+    let mut buffer = vec![0; READ_BYTES];
+    while left > 0 {
+        let part = buffer.len().min(usize::try_from(left).unwrap_or(usize::MAX));
+        file.read_exact(&mut buffer[..part])?;
+        hasher.update(&buffer[..part]);
+        left -= part as u64;
     }
-    bytes.drain(..HEADER_BYTES);
-    Some(bytes)
+    let mut trailer = [0; TRAILER_BYTES];
+    file.read_exact(&mut trailer)?;
+    let (digest, magic) = trailer.split_at(DIGEST_BYTES);
+    Ok(magic == MAGIC && *digest == *hasher.finalize())
 }
 
 /// A path in `dir` that no other thread or process uses.

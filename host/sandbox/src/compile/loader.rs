@@ -66,8 +66,8 @@ impl Loader<'_> {
         let key = ArtifactKey::new(&digest, self.runtime.compatibility());
         let mut warnings = Vec::new();
         let cache = self.cache_dir.and_then(|dir| or_warn(ArtifactCache::open(dir), &mut warnings));
-        let artifact = cache.as_ref().and_then(|cache| or_warn(cache.read(&key), &mut warnings)).flatten();
-        let cached = artifact.and_then(|artifact| or_warn(deserialize(self.runtime, &artifact), &mut warnings));
+        let artifact = cache.as_ref().and_then(|cache| or_warn(cache.find(&key), &mut warnings)).flatten();
+        let cached = artifact.and_then(|file| or_warn(load_file(self.runtime, &file), &mut warnings));
         let from_cache = cached.is_some();
         let component = match cached {
             Some(component) => component,
@@ -118,12 +118,23 @@ pub(super) fn refused(plugin: &str, error: ShapeError) -> SandboxError {
 }
 
 fn deserialize(runtime: &Runtime, artifact: &[u8]) -> Result<Component, String> {
-    // SAFETY: `artifact` was produced by `Engine::precompile_component`: in this process, in a child process that runs this
-    // program and whose pipe this process read, or in an earlier process of this user. `ArtifactCache` returns only bytes
-    // whose digest it has checked, from a directory that this user owns and no other user can write to. Wasmtime itself
-    // refuses artifacts of another version or configuration.
+    // SAFETY: `artifact` was produced by `Engine::precompile_component`, in this process or in a child process that runs this
+    // program and whose pipe this process read. Wasmtime itself refuses artifacts of another version or configuration.
     let component = unsafe { Component::deserialize(&runtime.engine, artifact) };
-    component.map_err(|error| format!("a compiled component cannot be loaded ({error:#})"))
+    component.map_err(unusable)
+}
+
+/// Maps the artifact in `file` into memory.
+fn load_file(runtime: &Runtime, file: &Path) -> Result<Component, String> {
+    // SAFETY: `file` was written by this process or by an earlier one of this user, from what `deserialize` accepts.
+    // `ArtifactCache` has checked its digest, and it lies in a directory that no other user can write to. This program replaces
+    // and removes files of the directory as a whole and never writes to one that exists, so what is mapped does not change.
+    let component = unsafe { Component::deserialize_file(&runtime.engine, file) };
+    component.map_err(unusable)
+}
+
+fn unusable(error: wasmtime::Error) -> String {
+    format!("a compiled component cannot be loaded ({error:#})")
 }
 
 pub(super) fn read(plugin: &str, source: &ComponentSource) -> Result<Cow<'static, [u8]>, SandboxError> {
