@@ -1,5 +1,8 @@
 //! The fuzz targets, one test each.
 
+mod forms;
+mod trust;
+
 use std::path::{Component, Path};
 use std::sync::Arc;
 

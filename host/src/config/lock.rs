@@ -64,12 +64,21 @@ impl LockFile {
             Err(error) => return Err(format!("cannot be read: {error}; check its permissions")),
         };
         let text = String::from_utf8(bytes).map_err(|_| format!("is not UTF-8; {}", text::RENEW))?;
-        let content = text::parse(&text)?;
+        let content = Self::parse(&text)?;
         Ok(Some(Self { path: path.to_owned(), ..content }))
     }
 
+    /// A lock file with this text.
+    ///
+    /// # Errors
+    /// What is wrong, as the end of a sentence about the file.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        text::parse(text)
+    }
+
     /// The text of the file.
-    pub(crate) fn text(&self) -> String {
+    #[must_use]
+    pub fn text(&self) -> String {
         text::print(self)
     }
 
