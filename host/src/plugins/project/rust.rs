@@ -33,6 +33,7 @@ sdk!(
     "kv.rs",
     "lib.rs",
     "log.rs",
+    "model.rs",
     "progress.rs",
     "tool.rs",
     "vocabulary.rs"
