@@ -26,6 +26,7 @@ const UNSAFE_FILES: &[&str] = &[
     "host/kernels/src/linear/quantized.rs",
     "host/kernels/src/linear/quantized/bytes/avx2.rs",
     "host/kernels/src/linear/quantized/bytes/neon.rs",
+    "host/kernels/src/linear/quantized/bytes/rows.rs",
     "host/kernels/src/linear/quantized/integers.rs",
     "host/kernels/src/linear/quantized/level.rs",
     "host/kernels/src/linear/quantized/tests.rs",

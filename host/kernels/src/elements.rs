@@ -60,7 +60,8 @@ pub fn finish_rows(y: &mut [f32], width: usize, bias: &[f32], activation: Activa
     }
 }
 
-fn finish(level: Level, y: &mut [f32], width: usize, bias: &[f32], activation: Activation) {
+/// Rows of `width` elements, as [`finish_rows`].
+pub(crate) fn finish(level: Level, y: &mut [f32], width: usize, bias: &[f32], activation: Activation) {
     match level {
         // SAFETY: `level` returns this level only if the processor has AVX-512F.
         #[cfg(target_arch = "x86_64")]

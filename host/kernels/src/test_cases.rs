@@ -20,7 +20,7 @@ pub fn stored(values: &[f32], dtype: StoredType, shape: [usize; 2]) -> StoredTen
         StoredType::F32 => values.iter().flat_map(|value| value.to_le_bytes()).collect(),
         StoredType::F16 => values.iter().flat_map(|value| half::f16::from_f32(*value).to_le_bytes()).collect(),
         StoredType::Bf16 => values.iter().flat_map(|value| half::bf16::from_f32(*value).to_le_bytes()).collect(),
-        StoredType::Blocks(kind) => panic!("{kind:?} is made of blocks and not of values"),
+        StoredType::Blocks(kind) | StoredType::Repacked(kind) => panic!("{kind:?} is made of blocks and not of values"),
     };
     StoredTensor::owned(bytes, dtype, shape.to_vec())
 }

@@ -1,11 +1,13 @@
 //! Weights as files store them.
 //!
 //! ```text
-//! blob    the bytes of a file    blocks  quantized block types    stored  tensors in a blob
+//! blob    the bytes of a file    blocks    quantized block types
+//! stored  tensors in a blob      repacked  blocks of eight rows together
 //! ```
 
 mod blob;
 pub mod blocks;
+pub mod repacked;
 mod stored;
 
 pub use blob::Blob;

@@ -43,6 +43,10 @@ pub struct ModelOptions {
     pub text_control_tokens: bool,
     #[command(flatten)]
     pub(super) quantize: QuantizeOption,
+    /// Compute with quantized matrices as the file has them, which is slower; otherwise they are repacked for the CPU once, and
+    /// later runs map them from the cache
+    #[arg(long)]
+    pub(super) no_repack: bool,
     #[command(flatten)]
     pub(super) device: DeviceOptions,
     #[command(flatten)]
@@ -124,6 +128,7 @@ impl ModelOptions {
             threads: self.threads.count(),
             text_control_tokens: self.text_control_tokens,
             quantize: self.quantize.quantize,
+            repack: !self.no_repack,
             kv_cache: self.kv_cache.kind(),
             speculation: match self.speculation {
                 SpeculationChoice::Ngram => Speculation::NGram,

@@ -116,6 +116,12 @@ const ROWS: &[KeyRow] = &[
         "The type of the matrices of a model in full precision. They are quantized once, and mapped from the cache.",
     ),
     (
+        "model.repack",
+        "",
+        "",
+        "Repack quantized matrices on the CPU where that is faster, once. They are mapped from the cache, and take as much room there as in the model's file.",
+    ),
+    (
         "model.kv_cache",
         "",
         "",

@@ -151,6 +151,7 @@ impl TomlWriter {
             .some("threads", model.threads)
             .set("text_control_tokens", model.text_control_tokens)
             .some("quantize", model.quantize.map(|mixture| quoted(mixture.name)))
+            .set("repack", model.repack)
             .some(
                 "kv_cache",
                 KV_CACHE_TYPES.iter().find(|(_, kind)| *kind == model.kv_cache).map(|(name, _)| quoted(name)),

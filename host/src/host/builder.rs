@@ -42,6 +42,7 @@ pub struct HostBuilder {
     warm_up: bool,
     text_control_tokens: bool,
     quantize: Option<&'static Mixture>,
+    repack: bool,
     speculation: Speculation,
     load: LoadOptions,
     notice: Notice,
@@ -65,6 +66,7 @@ impl HostBuilder {
             warm_up: false,
             text_control_tokens: false,
             quantize: None,
+            repack: true,
             speculation: Speculation::default(),
             load: LoadOptions::default(),
             notice: Notice::default(),
@@ -80,6 +82,7 @@ impl HostBuilder {
         self.device = config.device.parse().map_err(Error::from)?;
         self.text_control_tokens = config.text_control_tokens;
         self.quantize = config.quantize;
+        self.repack = config.repack;
         self.speculation = config.speculation;
         self.load.context_tokens = config.context_tokens;
         self.load.cache_bytes = config.cache_bytes;
@@ -213,6 +216,14 @@ impl HostBuilder {
         self
     }
 
+    /// Whether the quantized matrices of a model on the CPU are repacked, where that is faster. They are repacked once, and
+    /// mapped from the user's cache afterwards. Default: true.
+    #[must_use]
+    pub fn repack(mut self, enabled: bool) -> Self {
+        self.repack = enabled;
+        self
+    }
+
     /// The maximum size of the KV cache of all sequences together, in bytes. Default: [`limits::KV_CACHE_BYTES_DEFAULT`].
     #[must_use]
     pub fn cache_bytes(mut self, bytes: u64) -> Self {
@@ -261,12 +272,15 @@ impl HostBuilder {
     /// # Errors
     /// Errors of the device and of the checkpoint. `Error::Usage` for a model of your own.
     pub(crate) fn load_model(self) -> Result<BareModel, Error> {
-        let (checkpoint, name) = match self.source {
+        let (mut checkpoint, name) = match self.source {
             BuiltModel::Ember => (Checkpoint::embedded(ember::FILES)?, Some(ember::NAME.to_owned())),
-            BuiltModel::Folder(path) => (Checkpoint::open(&path)?, None),
+            BuiltModel::Folder(path) => (quantized::open(&path, self.quantize, &|line| self.notice.send(line))?, None),
             BuiltModel::Custom { .. } => return Err(Error::Usage("a model of your own is not loaded".to_owned())),
         };
         let opened = open_for(&checkpoint, &self.device)?;
+        if self.repack && opened.info.is_cpu() {
+            quantized::repack(&mut checkpoint, &|line| self.notice.send(line));
+        }
         let (types, warnings) = (checkpoint.stored_types(), checkpoint.warnings().clone());
         let options =
             LoadOptions { name: self.load.name.or(name), device_name: Some(opened.info.to_string()), ..self.load };
@@ -298,11 +312,13 @@ impl HostBuilder {
             BuiltModel::Ember => {
                 let options =
                     LoadOptions { name: self.load.name.or_else(|| Some(ember::NAME.to_owned())), ..self.load };
-                from_checkpoint(Checkpoint::embedded(ember::FILES)?, codec_options, options, &self.device, &mut notes)?
+                let checkpoint = Checkpoint::embedded(ember::FILES)?;
+                from_checkpoint(checkpoint, codec_options, options, &self.device, None, &mut notes)?
             }
             BuiltModel::Folder(path) => {
                 let checkpoint = quantized::open(&path, self.quantize, &|line| self.notice.send(line))?;
-                from_checkpoint(checkpoint, codec_options, self.load, &self.device, &mut notes)?
+                let repacking = self.repack.then_some(&self.notice);
+                from_checkpoint(checkpoint, codec_options, self.load, &self.device, repacking, &mut notes)?
             }
         };
         let options = EngineOptions {
@@ -339,18 +355,23 @@ pub(crate) struct BareModel {
     _in_use: InUse,
 }
 
-/// The codec of a checkpoint, and the factory that loads its model on a device.
+/// The codec of a checkpoint, and the factory that loads its model on a device. With `repacking`, its matrices are repacked for
+/// a CPU, and the notice gets lines about that.
 fn from_checkpoint(
-    checkpoint: Checkpoint,
+    mut checkpoint: Checkpoint,
     codec_options: CodecOptions,
     options: LoadOptions,
     choice: &DeviceChoice,
+    repacking: Option<&Notice>,
     notes: &mut Vec<String>,
 ) -> Result<(Arc<dyn TextCodec>, ModelFactory, Warnings), Error> {
     let warnings = checkpoint.warnings().clone();
     let codec = firebox_models::load_codec_with(&checkpoint, codec_options)?;
     let opened = open_for(&checkpoint, choice)?;
     notes.extend(opened.notes);
+    if let Some(notice) = repacking.filter(|_| opened.info.is_cpu()) {
+        quantized::repack(&mut checkpoint, &|line| notice.send(line));
+    }
     let factory: ModelFactory = Box::new(move || {
         let options = LoadOptions { device_name: Some(opened.info.to_string()), ..options.clone() };
         Ok(firebox_models::load_decoder(&checkpoint, &opened.device, options)?)

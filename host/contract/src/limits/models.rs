@@ -92,9 +92,11 @@ pub const GGUF_CHARSMAP_BYTES_MAX: usize = 4 * MIB;
 
 // ---- Quantized weights ----------------------------------------------------------------------------------------
 
-/// Bytes of the cache of weights that were quantized when their model was loaded.
+/// Bytes of the cache of weights that were quantized or repacked when their model was loaded.
 pub const QUANTIZED_CACHE_BYTES_MAX: u64 = 64 * GIB;
 /// Time that a load waits for another process that quantizes the same weights.
 pub const QUANTIZED_LOCK_WAIT_MAX: Duration = Duration::from_secs(1_800);
 /// Age from which an unfinished file in the cache of quantized weights is removed.
 pub const QUANTIZED_PARTIAL_AGE_MAX: Duration = Duration::from_secs(86_400);
+/// Bytes of matrices from which repacking them is worth a file. Smaller ones stay in the caches of a processor.
+pub const REPACKED_BYTES_MIN: u64 = 32 * MIB as u64;

@@ -93,7 +93,9 @@ pub(super) fn run<V: Vector>(dtype: StoredType, weights: &[u8], x: &Panels, out:
                 StoredType::Bf16 => widen_row::<V, Bf16>(&weights[from * 2..to * 2], out),
                 StoredType::F16 => widen_row::<V, F16>(&weights[from * 2..to * 2], out),
                 // `StoredMatrix` has unpacked blocks.
-                StoredType::F32 | StoredType::Blocks(_) => out.copy_from_slice(&weights[from * 4..to * 4]),
+                StoredType::F32 | StoredType::Blocks(_) | StoredType::Repacked(_) => {
+                    out.copy_from_slice(&weights[from * 4..to * 4])
+                }
             }
         }
         panels::<V, 8>(&widened, row, 0, x.part(from, to), &mut sums);

@@ -19,7 +19,7 @@ pub(super) fn run<V: Vector>(dtype: StoredType, weights: &[u8], x: &[&[f32]], ou
         StoredType::Bf16 => rows::<V, Bf16>(weights, x, out),
         StoredType::F16 => rows::<V, F16>(weights, x, out),
         // `StoredMatrix` has unpacked blocks.
-        StoredType::F32 | StoredType::Blocks(_) => rows::<V, F32>(weights, x, out),
+        StoredType::F32 | StoredType::Blocks(_) | StoredType::Repacked(_) => rows::<V, F32>(weights, x, out),
     }
 }
 

@@ -2,9 +2,9 @@
 //! once for all parts of a matrix.
 //!
 //! ```text
-//! inputs    rows of x as integers     panels   the same packed for GEMM
-//! formats   one unpacker for each block type   weights  a step of unpacked weights
-//! gemv      a few rows of x           gemm     more rows
+//! inputs    rows of x as integers            formats  one unpacker for each block type
+//! gemv      a few rows of x; gemv/repacked has repacked weights
+//! gemm      more rows; gemm/panels are rows of x and gemm/weights a step of unpacked weights
 //! bytes     registers that unpack, and multiply in gemv     integers  those of gemm      level  their instructions
 //! ```
 //!
@@ -19,20 +19,41 @@ mod gemv;
 mod inputs;
 mod integers;
 mod level;
-mod panels;
 #[cfg(test)]
 mod tests;
-mod weights;
 
 use super::gemm::OutputColumns;
+use crate::weights::blocks::BlockType;
+use crate::weights::repacked::{REPACKED_ROWS, restore_row};
 use formats::BlockSize;
-use inputs::{QuantizedRows, STEP};
+use gemm::panels::{self, QuantizedPanel};
+use gemm::weights::UnpackedStep;
+use inputs::{QuantizedRow, QuantizedRows, STEP};
 pub(super) use level::{IntegerKernel, IntegerLevel};
-use panels::QuantizedPanel;
-use weights::UnpackedStep;
 
 /// Rows of `x` up to which GEMV is faster than GEMM.
 pub(super) const GEMV_ROWS_MAX: usize = 8;
+
+/// Rows of `x` that go through GEMV together in place of a GEMM.
+const NARROW_ROWS: usize = 64;
+
+/// Rows of weights of one type.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct WeightRows<'a> {
+    pub(super) kernel: &'static IntegerKernel,
+    pub(super) bytes: &'a [u8],
+    pub(super) row_bytes: usize,
+    /// The type of their blocks, if these are repacked.
+    pub(super) repacked: Option<&'static BlockType>,
+}
+
+impl WeightRows<'_> {
+    /// Whether the kernel of a few rows of `x` is the fastest with so many, too.
+    fn is_narrow(&self, level: IntegerLevel, rows: usize) -> bool {
+        let most = level.repacked_rows_max(self.kernel);
+        self.repacked.is_some() && rows <= most && level.prefers_repacked(self.kernel)
+    }
+}
 
 /// `x` for each size of block that a matrix has.
 #[derive(Debug, Default)]
@@ -67,59 +88,93 @@ impl QuantizedInputs {
         }
     }
 
-    /// The products of rows of weights, each of `row_bytes`, and all rows of `x`. `out` is `[rows, m]`.
-    pub(super) fn gemv(
-        &self,
-        level: IntegerLevel,
-        kernel: &IntegerKernel,
-        weights: &[u8],
-        row_bytes: usize,
-        out: &mut [f32],
-    ) {
-        if let Some(x) = self.rows(kernel.size) {
-            level.gemv(kernel, weights, row_bytes, &x.rows, out);
+    /// The products of rows of weights and all rows of `x`. `out` is `[rows, m]`.
+    pub(super) fn gemv(&self, level: IntegerLevel, weights: WeightRows<'_>, out: &mut [f32]) {
+        let WeightRows { kernel, bytes, row_bytes, repacked } = weights;
+        let Some(x) = self.rows(kernel.size).map(|x| x.rows.as_slice()) else { return };
+        let Some(kind) = repacked else { return level.gemv(kernel, bytes, row_bytes, x, out) };
+        if level.gemv_repacked(kernel, bytes, row_bytes, x, out).is_none() {
+            let mut rows = vec![0; REPACKED_ROWS * row_bytes];
+            let outs = out.chunks_exact_mut(REPACKED_ROWS * x.len());
+            for (groups, out) in bytes.chunks_exact(REPACKED_ROWS * row_bytes).zip(outs) {
+                restore(kind, groups, &mut rows);
+                level.gemv(kernel, &rows, row_bytes, x, out);
+            }
         }
     }
 
-    /// Packs the rows for GEMM.
-    pub(super) fn pack(&self, level: IntegerLevel) -> PackedInputs {
-        let pack =
-            |rows: Option<&QuantizedRows>| rows.map(|rows| panels::pack(rows, level.lanes())).unwrap_or_default();
-        PackedInputs { small: pack(self.small.as_ref()), large: pack(self.large.as_ref()) }
+    /// Packs the rows for the GEMM of these weights.
+    pub(super) fn pack<'a>(self, level: IntegerLevel, weights: impl Iterator<Item = WeightRows<'a>>) -> PackedInputs {
+        let mut packed = PackedInputs { quantized: self, small: Vec::new(), large: Vec::new() };
+        for weights in weights {
+            let rows = packed.quantized.rows(weights.kernel.size);
+            if weights.is_narrow(level, rows.map_or(0, |rows| rows.rows.len())) {
+                continue;
+            }
+            let panels = || rows.map(|rows| panels::pack(rows, level.lanes())).unwrap_or_default();
+            match weights.kernel.size {
+                BlockSize::Small if packed.small.is_empty() => packed.small = panels(),
+                BlockSize::Large if packed.large.is_empty() => packed.large = panels(),
+                _ => {}
+            }
+        }
+        packed
     }
 }
 
 /// As [`QuantizedInputs`], packed for GEMM.
 #[derive(Debug)]
 pub(super) struct PackedInputs {
+    quantized: QuantizedInputs,
     small: Vec<QuantizedPanel>,
     large: Vec<QuantizedPanel>,
 }
 
 impl PackedInputs {
-    /// Writes the product of some rows of weights, each of `row_bytes` and `columns`, and all of `x` to the columns of
-    /// `out` from `column`. Threads that run this at the same time have different columns.
+    /// Writes the product of some rows of weights of `columns` each and all of `x` to the columns of `out` from `column`.
+    /// Threads that run this at the same time have different columns.
     pub(super) fn gemm(
         &self,
         level: IntegerLevel,
-        kernel: &IntegerKernel,
-        (weights, row_bytes, columns): (&[u8], usize, usize),
+        weights: WeightRows<'_>,
+        columns: usize,
         out: &OutputColumns<'_>,
         column: usize,
     ) {
+        let x = self.quantized.rows(weights.kernel.size).map_or(&[][..], |x| &x.rows);
+        if weights.is_narrow(level, x.len()) {
+            return narrow(level, weights, x, out, column);
+        }
+        let WeightRows { kernel, bytes, row_bytes, repacked } = weights;
         let panels = match kernel.size {
             BlockSize::Small => &self.small,
             BlockSize::Large => &self.large,
         };
-        let rows = weights.len() / row_bytes;
+        let rows = bytes.len() / row_bytes;
         let width: usize = panels.iter().map(|panel| panel.width).sum();
         let mut sums = vec![0.0; rows * width];
         let mut unpacked = vec![UnpackedStep::default(); rows];
         let step_bytes = STEP / kernel.size.weights() * kernel.bytes;
+        let mut restored = vec![0; if repacked.is_some() { REPACKED_ROWS * step_bytes } else { 0 }];
         for step in 0..columns.div_ceil(STEP) {
-            for (weights, unpacked) in weights.chunks_exact(row_bytes).zip(&mut unpacked) {
-                let bytes = &weights[step * step_bytes..row_bytes.min((step + 1) * step_bytes)];
-                level.unpack(kernel, bytes, unpacked);
+            let part = step * step_bytes..row_bytes.min((step + 1) * step_bytes);
+            match repacked {
+                None => {
+                    for (bytes, unpacked) in bytes.chunks_exact(row_bytes).zip(&mut unpacked) {
+                        level.unpack(kernel, &bytes[part.clone()], unpacked);
+                    }
+                }
+                Some(kind) => {
+                    let rows = bytes.chunks_exact(REPACKED_ROWS * row_bytes).zip(unpacked.chunks_mut(REPACKED_ROWS));
+                    for (groups, unpacked) in rows {
+                        let groups = &groups[REPACKED_ROWS * part.start..REPACKED_ROWS * part.end];
+                        let restored = &mut restored[..groups.len()];
+                        restore(kind, groups, restored);
+                        for (bytes, unpacked) in restored.chunks_exact(part.len()).zip(unpacked) {
+                            level.unpack(kernel, bytes, unpacked);
+                        }
+                    }
+                }
             }
             let mut rest = sums.as_mut_slice();
             for panel in panels {
@@ -129,6 +184,29 @@ impl PackedInputs {
             }
         }
         put(&sums, panels, rows, out, column);
+    }
+}
+
+/// [`PackedInputs::gemm`] by GEMV of a few rows of `x` after another, which stay in the second-level cache with the weights.
+fn narrow(level: IntegerLevel, weights: WeightRows<'_>, x: &[QuantizedRow], out: &OutputColumns<'_>, column: usize) {
+    let WeightRows { kernel, bytes, row_bytes, .. } = weights;
+    let rows = bytes.len() / row_bytes;
+    let mut sums = vec![0.0; rows * NARROW_ROWS.min(x.len())];
+    for (at, x) in x.chunks(NARROW_ROWS).enumerate() {
+        let sums = &mut sums[..rows * x.len()];
+        level.gemv_repacked(kernel, bytes, row_bytes, x, sums);
+        for lane in 0..x.len() {
+            // SAFETY: only this thread writes these columns, and no other part of them is alive.
+            let out = unsafe { out.part(at * NARROW_ROWS + lane, column, rows) };
+            out.iter_mut().zip(sums[lane..].iter().step_by(x.len())).for_each(|(out, sum)| _ = out.write(*sum));
+        }
+    }
+}
+
+/// Eight rows of blocks as they were before they were repacked.
+fn restore(kind: &BlockType, groups: &[u8], rows: &mut [u8]) {
+    for (row, out) in rows.chunks_exact_mut(groups.len() / REPACKED_ROWS).enumerate() {
+        restore_row(kind, groups, row, out);
     }
 }
 

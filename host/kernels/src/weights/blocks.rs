@@ -270,13 +270,13 @@ pub fn named(name: &str) -> Option<StoredType> {
     all.into_iter().find(|kind| kind.name() == name)
 }
 
-/// The number of a stored type in files.
+/// The number of a stored type in files; that of the blocks for repacked ones.
 pub fn number_of(kind: StoredType) -> u32 {
     match kind {
         StoredType::F32 => 0,
         StoredType::F16 => 1,
         StoredType::Bf16 => 30,
-        StoredType::Blocks(kind) => kind.number,
+        StoredType::Blocks(kind) | StoredType::Repacked(kind) => kind.number,
     }
 }
 

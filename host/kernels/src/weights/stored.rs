@@ -8,6 +8,7 @@ use rayon::slice::{ParallelSlice, ParallelSliceMut};
 
 use crate::weights::blob::Blob;
 use crate::weights::blocks::BlockType;
+use crate::weights::repacked::{self, REPACKED_ROWS};
 
 /// A type of weights that can be read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -20,6 +21,8 @@ pub enum StoredType {
     Bf16,
     /// Quantized in blocks, as GGUF stores them.
     Blocks(&'static BlockType),
+    /// The same repacked: matrices of a whole number of [`REPACKED_ROWS`] only, which [`repacked::can_repack`].
+    Repacked(&'static BlockType),
 }
 
 impl StoredType {
@@ -29,7 +32,7 @@ impl StoredType {
             Self::F32 => "F32",
             Self::F16 => "F16",
             Self::Bf16 => "BF16",
-            Self::Blocks(kind) => kind.name,
+            Self::Blocks(kind) | Self::Repacked(kind) => kind.name,
         }
     }
 
@@ -38,7 +41,7 @@ impl StoredType {
         match self {
             Self::F32 => (1, 4),
             Self::F16 | Self::Bf16 => (1, 2),
-            Self::Blocks(kind) => (kind.weights, kind.bytes),
+            Self::Blocks(kind) | Self::Repacked(kind) => (kind.weights, kind.bytes),
         }
     }
 
@@ -89,11 +92,11 @@ impl StoredTensor {
     }
 
     /// The same with the rows of each head ordered as halves: from `[heads, half, 2]` to `[heads, 2, half]`. `None` where the
-    /// rows are not so many.
+    /// rows are not so many, or repacked.
     pub fn halves_apart(&self, heads: usize) -> Option<Self> {
         let rows = *self.shape.first()?;
         let half = rows.checked_div(heads)? / 2;
-        if half == 0 || heads * half * 2 != rows {
+        if half == 0 || heads * half * 2 != rows || matches!(self.dtype, StoredType::Repacked(_)) {
             return None;
         }
         let row = self.bytes().len() / rows;
@@ -123,7 +126,7 @@ impl StoredTensor {
     pub fn interleaved(&self, heads: usize) -> Option<Self> {
         let rows = *self.shape.first()?;
         let half = rows.checked_div(heads)? / 2;
-        if half == 0 || heads * half * 2 != rows {
+        if half == 0 || heads * half * 2 != rows || matches!(self.dtype, StoredType::Repacked(_)) {
             return None;
         }
         let row = self.bytes().len() / rows;
@@ -146,9 +149,13 @@ impl StoredTensor {
     /// The first value that is infinite or not a number, if there is one.
     pub fn first_odd_value(&self) -> Option<f32> {
         let (_, size) = self.dtype.unit();
-        if let StoredType::Blocks(kind) = self.dtype {
-            let parts = self.bytes().par_chunks(CONVERTED_AT_ONCE * size);
-            return parts.find_map_first(|blocks| kind.first_odd_scale(blocks));
+        let parts = self.bytes().par_chunks(CONVERTED_AT_ONCE * size);
+        match self.dtype {
+            StoredType::Blocks(kind) => return parts.find_map_first(|blocks| kind.first_odd_scale(blocks)),
+            StoredType::Repacked(kind) => {
+                return parts.find_map_first(|groups| repacked::first_odd_scale(kind, groups));
+            }
+            StoredType::F32 | StoredType::F16 | StoredType::Bf16 => {}
         }
         let odd =
             self.bytes().par_chunks(CONVERTED_AT_ONCE * size).find_first(|bytes| has_odd_value(bytes, self.dtype))?;
@@ -165,11 +172,26 @@ impl StoredTensor {
 
     /// Appends all elements to `out`, converted.
     pub fn append_to(&self, out: &mut Vec<f32>) {
-        append_f32(self.bytes(), self.dtype, out);
+        match self.dtype {
+            StoredType::Repacked(kind) => {
+                let row_bytes = self.row_bytes();
+                for groups in self.bytes().chunks_exact((REPACKED_ROWS * row_bytes).max(1)) {
+                    (0..REPACKED_ROWS).for_each(|row| append_repacked(kind, groups, row, out));
+                }
+            }
+            dtype => append_f32(self.bytes(), dtype, out),
+        }
     }
 
     /// Appends row `index` (along the first dimension) to `out`. Returns false if there is no such row.
     pub fn append_row(&self, index: usize, out: &mut Vec<f32>) -> bool {
+        if let StoredType::Repacked(kind) = self.dtype {
+            let bytes = REPACKED_ROWS * self.row_bytes();
+            let start = (index / REPACKED_ROWS).checked_mul(bytes).filter(|_| self.shape.len() == 2);
+            let Some(groups) = start.and_then(|start| self.bytes().get(start..start + bytes)) else { return false };
+            append_repacked(kind, groups, index % REPACKED_ROWS, out);
+            return true;
+        }
         let row = self.shape.iter().skip(1).rev().skip(1).product::<usize>() * self.row_bytes();
         let Some(start) = index.checked_mul(row) else { return false };
         match self.bytes().get(start..start + row) {
@@ -180,15 +202,23 @@ impl StoredTensor {
     }
 }
 
+/// Appends row `row` of a row of groups.
+fn append_repacked(kind: &'static BlockType, groups: &[u8], row: usize, out: &mut Vec<f32>) {
+    let mut blocks = vec![0; groups.len() / REPACKED_ROWS];
+    repacked::restore_row(kind, groups, row, &mut blocks);
+    append_f32(&blocks, StoredType::Blocks(kind), out);
+}
+
 /// Elements that one thread converts at a time.
 const CONVERTED_AT_ONCE: usize = 1 << 16;
 
-/// Converts with all threads, since loading is limited by conversion and by the disk.
+/// Converts with all threads, since loading is limited by conversion and by the disk. Of repacked
+/// weights the blocks of each group come one after another.
 pub fn append_f32(bytes: &[u8], dtype: StoredType, out: &mut Vec<f32>) {
     let (start, (weights, size)) = (out.len(), dtype.unit());
     out.resize(start + bytes.len() / size * weights, 0.0);
     let Some(fresh) = out.get_mut(start..) else { return };
-    let units = (CONVERTED_AT_ONCE / weights).max(1);
+    let units = (CONVERTED_AT_ONCE / weights).next_multiple_of(REPACKED_ROWS);
     let parts = fresh.par_chunks_mut(units * weights).zip(bytes.par_chunks(units * size));
     parts.for_each(|(out, bytes)| convert(bytes, dtype, out));
 }
@@ -201,6 +231,7 @@ pub fn has_odd_value(bytes: &[u8], dtype: StoredType) -> bool {
         StoredType::F16 => bytes.chunks_exact(2).map(|b| b[1] & 0x7C == 0x7C).fold(false, any),
         StoredType::Bf16 => bytes.chunks_exact(2).map(|b| b[1] & 0x7F == 0x7F && b[0] & 0x80 == 0x80).fold(false, any),
         StoredType::Blocks(kind) => kind.first_odd_scale(bytes).is_some(),
+        StoredType::Repacked(kind) => repacked::first_odd_scale(kind, bytes).is_some(),
     }
 }
 
@@ -212,5 +243,15 @@ fn convert(bytes: &[u8], dtype: StoredType, out: &mut [f32]) {
         StoredType::F16 => pairs.for_each(|(out, b)| *out = f16::from_le_bytes([b[0], b[1]]).to_f32()),
         StoredType::Bf16 => pairs.for_each(|(out, b)| *out = bf16::from_le_bytes([b[0], b[1]]).to_f32()),
         StoredType::Blocks(kind) => (kind.unpack)(bytes, out),
+        StoredType::Repacked(kind) => {
+            let mut block = vec![0; kind.bytes];
+            let groups = bytes.chunks_exact(REPACKED_ROWS * kind.bytes);
+            for (group, out) in groups.zip(out.chunks_exact_mut(REPACKED_ROWS * kind.weights)) {
+                for (row, out) in out.chunks_exact_mut(kind.weights).enumerate() {
+                    repacked::restore_row(kind, group, row, &mut block);
+                    (kind.unpack)(&block, out);
+                }
+            }
+        }
     }
 }

@@ -1,5 +1,5 @@
 //! Quantized files from full-precision models: `firebox models quantize` writes GGUF files for any program, and
-//! `--quantize` keeps the quantized matrices of a folder in a cache.
+//! `--quantize` keeps the quantized matrices of a folder in a cache, where [`repack`] keeps those of GGUF files, too.
 //!
 //! [`mixture`] says which type each tensor becomes, [`writer`] lays out a file, [`source`] reads what becomes one, and
 //! [`convert`] turns the files of a Hugging Face folder into metadata. Weights pass through in strips, so that memory does
@@ -8,6 +8,7 @@
 mod cache;
 mod convert;
 mod mixture;
+mod repack;
 mod source;
 mod strips;
 #[cfg(test)]

@@ -2,7 +2,6 @@
 
 use burn::tensor::{DType, Device, Tensor, TensorData};
 use firebox_kernels::elements::Activation;
-use firebox_kernels::elements::finish_rows;
 use firebox_kernels::linear::StoredMatrix;
 use firebox_kernels::weights::StoredTensor;
 
@@ -121,8 +120,8 @@ impl Linear {
         let [rows, _] = x.dims();
         // This is usually not a copy: the CPU's data is f32 in memory order, and this is most often its last handle.
         let x = x.into_data().convert::<f32>();
-        let mut y = matrix.product(x.as_slice().unwrap_or_default(), rows);
-        finish_rows(&mut y, matrix.rows(), &self.bias_row, activation);
+        let x = x.as_slice().unwrap_or_default();
+        let y = matrix.finished_product(x, rows, &self.bias_row, activation);
         Tensor::from_data(TensorData::new(y, [rows, matrix.rows()]), (&device, DType::F32))
     }
 }

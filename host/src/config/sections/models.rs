@@ -38,6 +38,8 @@ pub struct ModelConfig {
     pub text_control_tokens: bool,
     /// The type in which the matrices of a model in full precision are kept; `None` as they are.
     pub quantize: Option<&'static Mixture>,
+    /// Whether quantized matrices on the CPU are repacked where that is faster.
+    pub repack: bool,
     /// The type of keys and values in the KV cache of the CPU.
     pub kv_cache: KvCacheType,
     /// Whether tokens are drafted and verified.
@@ -61,6 +63,7 @@ impl ModelConfig {
             threads: None,
             text_control_tokens: false,
             quantize: None,
+            repack: true,
             kv_cache: KvCacheType::default(),
             speculation: Speculation::default(),
         }
@@ -96,6 +99,7 @@ impl ModelConfig {
             threads: section.count("threads", 1..=limits::COMPUTE_THREADS_MAX),
             text_control_tokens: section.boolean("text_control_tokens").unwrap_or(false),
             quantize: quantize(&mut section),
+            repack: section.boolean("repack").unwrap_or(true),
             kv_cache: section.choice("kv_cache", KV_CACHE_TYPES).unwrap_or_default(),
             speculation: section.choice("speculation", SPECULATIONS).unwrap_or_default(),
             path,

@@ -4,11 +4,15 @@
 mod avx2;
 #[cfg(target_arch = "aarch64")]
 mod neon;
+#[cfg(target_arch = "x86_64")]
+mod rows;
 
 #[cfg(target_arch = "x86_64")]
 pub(super) use avx2::Avx2Bytes;
 #[cfg(target_arch = "aarch64")]
 pub(super) use neon::NeonBytes;
+#[cfg(target_arch = "x86_64")]
+pub(super) use rows::RowRegister;
 
 /// Codes in a register: those of a small block, or of an eighth of a large one.
 pub(super) const CODES: usize = 32;

@@ -7,7 +7,7 @@ mod fives;
 mod fours;
 mod k_quants;
 
-use super::bytes::{CodeBytes, FACTORS};
+use super::bytes::{CODES, CodeBytes, FACTORS};
 
 pub(super) use fives::{Q5_0, Q5_1};
 pub(super) use fours::{Iq4Nl, Iq4Xs, Mxfp4, Q4_0, Q4_1};
@@ -69,6 +69,31 @@ pub(super) trait CodeFormat {
     fn unpack<B: CodeBytes>(block: &[u8], sink: &mut impl Sink<B>);
 }
 
+/// A type whose repacked blocks have a kernel. Blocks are those of eight rows.
+#[cfg_attr(not(target_arch = "x86_64"), allow(dead_code, reason = "only AVX2 has a kernel"))]
+pub(super) trait RepackedFormat: CodeFormat {
+    /// Every so many words, sums of products are scaled, since 16 bits hold no more of them.
+    const WORDS_IN_16_BITS: usize;
+    /// Groups of a large block after which the codes lie in the same way again: 2 or 8.
+    const PERIOD: usize = 2;
+
+    /// The codes of columns `4 * word..` of group `first + own` of 32, for each row, before `OFFSET` is taken. `first` is a
+    /// multiple of `PERIOD`, and `own` is below it.
+    fn word<B: CodeBytes>(block: &[u8], first: usize, own: usize, word: usize) -> B;
+
+    /// The factors of a large block, four of each row in each of these.
+    #[inline(always)]
+    fn factor_words<B: CodeBytes>(block: &[u8]) -> [B; 2] {
+        [B::load(block); 2]
+    }
+
+    /// Its minima in the same form.
+    #[inline(always)]
+    fn minimum_words<B: CodeBytes>(block: &[u8]) -> [B; 2] {
+        [B::load(block); 2]
+    }
+}
+
 /// What is done with codes. It is not a closure, since only a function can be inlined for certain: the instructions of
 /// `B` exist only in the function that enables them.
 pub(super) trait Sink<B> {
@@ -80,6 +105,12 @@ pub(super) trait Sink<B> {
 #[inline(always)]
 fn half_at<B: CodeBytes>(block: &[u8], at: usize) -> f32 {
     B::half(u16::from_le_bytes([block[at], block[at + 1]]))
+}
+
+/// Word `number` of the four-byte units that start at byte `from`, for each row.
+#[inline(always)]
+fn word_at<B: CodeBytes>(block: &[u8], from: usize, number: usize) -> B {
+    B::load(&block[from + CODES * number..])
 }
 
 pub(super) struct Q8_0;
@@ -99,5 +130,14 @@ impl CodeFormat for Q8_0 {
     #[inline(always)]
     fn unpack<B: CodeBytes>(block: &[u8], sink: &mut impl Sink<B>) {
         sink.take(0, B::load(&block[2..]));
+    }
+}
+
+impl RepackedFormat for Q8_0 {
+    const WORDS_IN_16_BITS: usize = 1;
+
+    #[inline(always)]
+    fn word<B: CodeBytes>(block: &[u8], _first: usize, _own: usize, word: usize) -> B {
+        word_at(block, 16, word)
     }
 }

@@ -1,13 +1,16 @@
 //! GEMM: weights of a few rows are unpacked a step of columns at a time into the first-level cache, and multiplied by
 //! all panels of `x`. A tile of sums stays in registers for a block, and its f32 sums in the second-level cache.
 
+pub(super) mod panels;
+pub(super) mod weights;
+
 use super::bytes::FACTORS;
 use super::formats::BlockSize;
 use super::inputs::STEP;
 use super::integers::Integers;
-use super::panels::QuantizedPanel;
-use super::weights::UnpackedStep;
 use crate::linear::vector::Vector;
+use panels::QuantizedPanel;
+use weights::UnpackedStep;
 
 /// Rows of weights in a tile.
 const TILE: usize = 6;

@@ -1,6 +1,9 @@
 //! GEMV: a row of weights and a few rows of `x` go through the registers together. Each block is unpacked once for all
 //! of them.
 
+#[cfg(target_arch = "x86_64")]
+pub(super) mod repacked;
+
 use super::bytes::{CodeBytes, GROUP};
 use super::formats::{BlockSize, CodeFormat, Sink};
 use super::inputs::{InputStep, QuantizedRow};
@@ -26,8 +29,8 @@ pub(super) fn run<F: CodeFormat, B: CodeBytes, V: Vector>(
     let m = x.len();
     for (weights, out) in weights.chunks(ROWS * row_bytes).zip(out.chunks_mut(ROWS * m)) {
         for (at, x) in fours.iter().enumerate() {
-            let x = x.each_ref().map(Vec::as_slice);
-            columns::<F, B, V, 4>(weights, row_bytes, x, &mut parts, &mut out[4 * at..], m);
+            let [a, b, c, d] = x;
+            columns::<F, B, V, 4>(weights, row_bytes, [a, b, c, d], &mut parts, &mut out[4 * at..], m);
         }
         for (at, [a, b]) in twos.iter().enumerate() {
             columns::<F, B, V, 2>(weights, row_bytes, [a, b], &mut parts, &mut out[4 * fours.len() + 2 * at..], m);
@@ -41,6 +44,10 @@ pub(super) fn run<F: CodeFormat, B: CodeBytes, V: Vector>(
 /// The products of at most `ROWS` rows and `C` rows of `x`, in every `m`th place of `out`. The sums are those of GEMM,
 /// which adds one block after another, too.
 #[inline(always)]
+#[allow(
+    clippy::needless_range_loop,
+    reason = "counted loops over arrays stay in registers; iterators over them do not"
+)]
 fn columns<F: CodeFormat, B: CodeBytes, V: Vector, const C: usize>(
     weights: &[u8],
     row_bytes: usize,
@@ -67,8 +74,10 @@ fn columns<F: CodeFormat, B: CodeBytes, V: Vector, const C: usize>(
         if rows == ROWS {
             let mut sums = [0.0; ROWS];
             for step in 0..steps {
-                let parts: [_; ROWS] = std::array::from_fn(|row| of(row, step));
-                #[allow(clippy::needless_range_loop, reason = "two indices, of rows and of places")]
+                let mut parts = [of(0, step); ROWS];
+                for row in 1..ROWS {
+                    parts[row] = of(row, step);
+                }
                 for at in 0..GROUP {
                     for row in 0..ROWS {
                         sums[row] += parts[row][at];
@@ -80,8 +89,11 @@ fn columns<F: CodeFormat, B: CodeBytes, V: Vector, const C: usize>(
             }
         } else {
             for row in 0..rows {
-                let parts = (0..steps).flat_map(|step| of(row, step));
-                out[row * m + c] = parts.fold(0.0, |sum, part| sum + part);
+                let mut sum = 0.0;
+                for part in (0..steps).flat_map(|step| of(row, step)) {
+                    sum += part;
+                }
+                out[row * m + c] = sum;
             }
         }
     }
@@ -98,14 +110,13 @@ fn small<F: CodeFormat, B: CodeBytes, V: Vector, const C: usize>(
     let blocks = weights.len() / F::BYTES;
     let whole = blocks / GROUP;
     let parts = &mut parts.as_chunks_mut::<C>().0[..blocks.div_ceil(GROUP)];
-    let x = x.map(|x| &x[..parts.len()]);
     for step in 0..whole {
         let weights = &weights[step * GROUP * F::BYTES..(step + 1) * GROUP * F::BYTES];
-        small_step::<F, B, V, C>(weights, GROUP, x.map(|x| &x[step]), &mut parts[step]);
+        small_step::<F, B, V, C>(weights, GROUP, steps_at(x, step), &mut parts[step]);
     }
     if whole < parts.len() {
         let weights = &weights[whole * GROUP * F::BYTES..];
-        small_step::<F, B, V, C>(weights, blocks - whole * GROUP, x.map(|x| &x[whole]), &mut parts[whole]);
+        small_step::<F, B, V, C>(weights, blocks - whole * GROUP, steps_at(x, whole), &mut parts[whole]);
     }
 }
 
@@ -152,12 +163,12 @@ fn small_step<F: CodeFormat, B: CodeBytes, V: Vector, const C: usize>(
 fn large<F: CodeFormat, B: CodeBytes, V: Vector, const C: usize>(weights: &[u8], x: [&[InputStep]; C]) -> [f32; C] {
     let mut out = [0.0; C];
     for (steps, weights) in weights.chunks(LARGE * F::BYTES).enumerate() {
-        large_steps::<F, B, V, C>(weights, x.map(|x| &x[LARGE * steps..]), &mut out);
+        large_steps::<F, B, V, C>(weights, x, LARGE * steps, &mut out);
     }
     out
 }
 
-/// Adds the products of at most `LARGE` blocks.
+/// Adds the products of at most `LARGE` blocks, with the inputs from step `first`.
 #[inline(always)]
 #[allow(
     clippy::needless_range_loop,
@@ -166,6 +177,7 @@ fn large<F: CodeFormat, B: CodeBytes, V: Vector, const C: usize>(weights: &[u8],
 fn large_steps<F: CodeFormat, B: CodeBytes, V: Vector, const C: usize>(
     weights: &[u8],
     x: [&[InputStep]; C],
+    first: usize,
     out: &mut [f32; C],
 ) {
     let blocks = weights.len() / F::BYTES;
@@ -177,22 +189,22 @@ fn large_steps<F: CodeFormat, B: CodeBytes, V: Vector, const C: usize>(
         prefetch::ahead(block, F::BYTES);
         (scales[at], least[at]) = (F::scale::<B>(block), F::least::<B>(block));
         let (factors, minima) = (F::factors::<B>(block), F::minima::<B>(block));
-        let inputs = x.map(|x| &x[at]);
+        let inputs = steps_at(x, first + at);
         let mut products = ScaledProducts { is_signed: F::IS_SIGNED, inputs, factors, sums: [[B::none(); 2]; C] };
         F::unpack::<B>(block, &mut products);
         for c in 0..C {
             sums[c][at] = B::joined(products.sums[c][0], products.sums[c][1]);
             if F::HAS_MINIMA {
-                sums[c][LARGE + at] = B::factor_products(minima, &x[c][at].code_sums);
+                sums[c][LARGE + at] = B::factor_products(minima, &inputs[c].code_sums);
             } else if F::OFFSET != 0 {
-                sums[c][LARGE + at] = B::factor_products(factors, &x[c][at].code_sums);
+                sums[c][LARGE + at] = B::factor_products(factors, &inputs[c].code_sums);
             }
         }
     }
     for c in 0..C {
         let totals = B::totals(&sums[c]);
         for at in 0..blocks {
-            let input_scale = x[c][at].scales[0];
+            let input_scale = x[c][first + at].scales[0];
             // Without the offset the parts may be larger than 32 bits, and their difference is not.
             let total = match F::HAS_MINIMA {
                 true => totals[at],
@@ -205,6 +217,16 @@ fn large_steps<F: CodeFormat, B: CodeBytes, V: Vector, const C: usize>(
             };
         }
     }
+}
+
+/// A step of each row. (A loop, and no `map`: a closure may stay a function of its own, which has no vector instructions.)
+#[inline(always)]
+fn steps_at<'a, const C: usize>(x: [&'a [InputStep]; C], step: usize) -> [&'a InputStep; C] {
+    let mut steps = [&x[0][step]; C];
+    for c in 1..C {
+        steps[c] = &x[c][step];
+    }
+    steps
 }
 
 /// Sums of the products of a small block and `C` rows of inputs.

@@ -6,16 +6,16 @@ use super::bytes::Avx2Bytes;
 use super::bytes::NeonBytes;
 use super::bytes::PlainBytes;
 use super::formats::{
-    BlockSize, CodeFormat, Iq4Nl, Iq4Xs, Mxfp4, Q2K, Q3K, Q4_0, Q4_1, Q4K, Q5_0, Q5_1, Q5K, Q6K, Q8_0,
+    BlockSize, CodeFormat, Iq4Nl, Iq4Xs, Mxfp4, Q2K, Q3K, Q4_0, Q4_1, Q4K, Q5_0, Q5_1, Q5K, Q6K, Q8_0, RepackedFormat,
 };
+use super::gemm::panels::QuantizedPanel;
+use super::gemm::weights::UnpackedStep;
 use super::inputs::{self, InputStep, QuantizedRow};
 #[cfg(target_arch = "aarch64")]
 use super::integers::NeonIntegers;
 use super::integers::PlainIntegers;
 #[cfg(target_arch = "x86_64")]
 use super::integers::{Integers256, Integers512};
-use super::panels::QuantizedPanel;
-use super::weights::UnpackedStep;
 use super::{gemm, gemv};
 #[cfg(target_arch = "x86_64")]
 use crate::linear::vector::Avx2;
@@ -25,15 +25,15 @@ use crate::linear::vector::Plain;
 
 /// Every block type with integer kernels.
 static KERNELS: &[IntegerKernel] = &[
-    IntegerKernel::of::<Q4_0>(),
-    IntegerKernel::of::<Q4_1>(),
+    IntegerKernel::with_repacked::<Q4_0>(),
+    IntegerKernel::with_repacked::<Q4_1>(),
     IntegerKernel::of::<Q5_0>(),
     IntegerKernel::of::<Q5_1>(),
-    IntegerKernel::of::<Q8_0>(),
+    IntegerKernel::with_repacked::<Q8_0>(),
     IntegerKernel::of::<Q2K>(),
     IntegerKernel::of::<Q3K>(),
-    IntegerKernel::of::<Q4K>(),
-    IntegerKernel::of::<Q5K>(),
+    IntegerKernel::with_repacked::<Q4K>(),
+    IntegerKernel::with_repacked::<Q5K>(),
     IntegerKernel::of::<Q6K>(),
     IntegerKernel::of::<Iq4Nl>(),
     IntegerKernel::of::<Iq4Xs>(),
@@ -62,6 +62,9 @@ pub(in crate::linear) struct IntegerKernel {
     /// The processor must have AVX2 and FMA.
     #[cfg(target_arch = "x86_64")]
     avx2_gemv: Gemv,
+    /// That of repacked weights. The processor must have AVX2 and FMA.
+    #[cfg(target_arch = "x86_64")]
+    avx2_repacked: Option<Gemv>,
     #[cfg(target_arch = "aarch64")]
     neon: Unpack,
     #[cfg(target_arch = "aarch64")]
@@ -84,12 +87,22 @@ impl IntegerKernel {
             avx2: unpack_avx2::<F>,
             #[cfg(target_arch = "x86_64")]
             avx2_gemv: gemv_avx2::<F>,
+            #[cfg(target_arch = "x86_64")]
+            avx2_repacked: None,
             #[cfg(target_arch = "aarch64")]
             neon: unpack_neon::<F>,
             #[cfg(target_arch = "aarch64")]
             neon_gemv: gemv_neon::<F>,
             #[cfg(target_arch = "aarch64")]
             neon_dot_gemv: gemv_neon_dot::<F>,
+        }
+    }
+
+    const fn with_repacked<F: RepackedFormat>() -> Self {
+        Self {
+            #[cfg(target_arch = "x86_64")]
+            avx2_repacked: Some(gemv_repacked_avx2::<F>),
+            ..Self::of::<F>()
         }
     }
 
@@ -220,6 +233,47 @@ impl IntegerLevel {
         }
     }
 
+    /// As [`Self::gemv`], of repacked weights. `None` where there is no kernel for them.
+    #[cfg_attr(not(target_arch = "x86_64"), allow(unused_variables, reason = "only AVX2 has kernels"))]
+    pub(super) fn gemv_repacked(
+        self,
+        kernel: &IntegerKernel,
+        weights: &[u8],
+        row_bytes: usize,
+        x: &[QuantizedRow],
+        out: &mut [f32],
+    ) -> Option<()> {
+        match self {
+            Self::Plain => None,
+            // SAFETY: `all` gives every other level out only where the processor has AVX2 and FMA.
+            #[cfg(target_arch = "x86_64")]
+            _ => unsafe { Some((kernel.avx2_repacked?)(weights, row_bytes, x, out)) },
+            #[cfg(target_arch = "aarch64")]
+            Self::Neon | Self::NeonDot => None,
+        }
+    }
+
+    /// Rows of `x` up to which the kernel of repacked weights is faster than GEMM.
+    pub(super) fn repacked_rows_max(self, kernel: &IntegerKernel) -> usize {
+        match self {
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx2 if kernel.size == BlockSize::Small => usize::MAX,
+            _ => 48,
+        }
+    }
+
+    /// Whether repacked weights have a kernel that is faster than that of weights as they are.
+    #[cfg_attr(not(target_arch = "x86_64"), allow(unused_variables, reason = "only AVX2 has kernels"))]
+    pub(in crate::linear) fn prefers_repacked(self, kernel: &IntegerKernel) -> bool {
+        match self {
+            Self::Plain => false,
+            #[cfg(target_arch = "x86_64")]
+            _ => kernel.avx2_repacked.is_some(),
+            #[cfg(target_arch = "aarch64")]
+            Self::Neon | Self::NeonDot => false,
+        }
+    }
+
     /// Adds the product of one step of rows of weights and a panel, packed for this level, to `sums`, `[rows, width]`.
     #[allow(clippy::too_many_arguments, reason = "what is multiplied and where it goes")]
     pub(super) fn gemm(
@@ -260,6 +314,12 @@ fn quantize_avx2(size: BlockSize, x: &[f32], row: &mut [InputStep]) {
 #[target_feature(enable = "avx2,f16c,fma")]
 fn gemv_avx2<F: CodeFormat>(weights: &[u8], row_bytes: usize, x: &[QuantizedRow], out: &mut [f32]) {
     gemv::run::<F, Avx2Bytes, Avx2>(weights, row_bytes, x, out);
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx2,f16c,fma")]
+fn gemv_repacked_avx2<F: RepackedFormat>(weights: &[u8], row_bytes: usize, x: &[QuantizedRow], out: &mut [f32]) {
+    gemv::repacked::run::<F, Avx2Bytes>(weights, row_bytes, x, out);
 }
 
 #[cfg(target_arch = "aarch64")]

@@ -7,6 +7,7 @@ use super::inputs::{CODE_MAX, QuantizedRows};
 use super::*;
 use crate::linear::gemm::filled;
 use crate::weights::blocks::{BLOCK_TYPES, BlockType};
+use crate::weights::repacked::{can_repack, repack};
 
 /// Random blocks with finite scales of both signs.
 fn blocks(kind: &BlockType, count: usize, seed: u64) -> Vec<u8> {
@@ -48,19 +49,23 @@ fn quantized(x: &[f32], size: BlockSize) -> Vec<(f64, f64)> {
     values
 }
 
-fn product(level: IntegerLevel, kernel: &IntegerKernel, weights: &[u8], x: &[f32], m: usize) -> [Vec<f32>; 2] {
-    let columns = x.len() / m;
-    let row_bytes = columns / kernel.size.weights() * kernel.bytes;
-    let rows = weights.len() / row_bytes;
+fn product(level: IntegerLevel, kernel: &'static IntegerKernel, weights: &[u8], x: &[f32], m: usize) -> [Vec<f32>; 2] {
+    let row_bytes = x.len() / m / kernel.size.weights() * kernel.bytes;
+    products(level, WeightRows { kernel, bytes: weights, row_bytes, repacked: None }, x, m)
+}
+
+fn products(level: IntegerLevel, weights: WeightRows<'_>, x: &[f32], m: usize) -> [Vec<f32>; 2] {
+    let (kernel, columns) = (weights.kernel, x.len() / m);
+    let rows = weights.bytes.len() / weights.row_bytes;
     let inputs = QuantizedInputs::new(level, x, columns, std::iter::once(kernel));
     let mut transposed = vec![0.0; rows * m];
-    inputs.gemv(level, kernel, weights, row_bytes, &mut transposed);
+    inputs.gemv(level, weights, &mut transposed);
     let gemv = (0..m * rows).map(|at| transposed[at % rows * m + at / rows]).collect();
-    let packed = inputs.pack(level);
+    let packed = inputs.pack(level, std::iter::once(weights));
     // SAFETY: the kernel writes the products of all rows.
     let gemm = unsafe {
         filled(m * rows, |out| {
-            packed.gemm(level, kernel, (weights, row_bytes, columns), &OutputColumns::new(out, rows), 0);
+            packed.gemm(level, weights, columns, &OutputColumns::new(out, rows), 0);
         })
     };
     [gemv, gemm]
@@ -136,6 +141,39 @@ fn a_row_has_the_same_result_in_every_batch_and_kernel() {
             for m in [1, 2, 3, 4, 7, 16, 23] {
                 let some = product(level, kernel, &weights, &x[..m * columns], m);
                 assert!(some.iter().all(|some| *some == gemm[..m * rows]), "{} {level:?} m={m}", kind.name);
+            }
+        }
+    }
+}
+
+#[test]
+fn repacked_weights_have_the_same_products() {
+    for kind in BLOCK_TYPES.iter().filter(|kind| can_repack(kind, 8)) {
+        let kernel = IntegerKernel::find(kind.number).expect("a kernel");
+        for (rows, columns) in [(8, kind.weights), (24, 3 * kind.weights), (56, 9 * kind.weights)] {
+            let row_bytes = columns / kind.weights * kind.bytes;
+            let plain = blocks(kind, rows * columns / kind.weights, 3);
+            let filled = |fill: u8| {
+                let mut extreme = vec![fill; plain.len()];
+                for (extreme, block) in extreme.chunks_exact_mut(kind.bytes).zip(plain.chunks_exact(kind.bytes)) {
+                    kind.scales.iter().for_each(|at| extreme[*at..*at + 2].copy_from_slice(&block[*at..*at + 2]));
+                }
+                extreme
+            };
+            for weights in [plain.clone(), filled(0xFF), filled(0x80), filled(0x7F)] {
+                let repacked = repack(kind, &weights, row_bytes);
+                for m in [1, 2, 3, 4, 7, 8, 16, 19] {
+                    let x: Vec<f32> = match weights == plain {
+                        true => inputs(m * columns, 37),
+                        false => (0..m * columns).map(|at| if at / columns % 2 == 0 { 1.0 } else { -1.0 }).collect(),
+                    };
+                    for level in IntegerLevel::all() {
+                        let expected = product(level, kernel, &weights, &x, m);
+                        let own = WeightRows { kernel, bytes: &repacked, row_bytes, repacked: Some(kind) };
+                        let got = products(level, own, &x, m);
+                        assert!(got == expected, "{} {level:?} {rows}x{columns} m={m}", kind.name);
+                    }
+                }
             }
         }
     }

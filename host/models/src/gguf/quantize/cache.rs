@@ -1,14 +1,15 @@
 //! Matrices that were quantized when their model was loaded. They are kept in a folder, so that the next load maps them.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File, FileTimes, OpenOptions};
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime};
 
 use firebox_contract::limits;
-use firebox_kernels::weights::StoredType;
+use firebox_kernels::weights::{StoredType, blocks};
 
 use crate::checkpoint::Checkpoint;
+use crate::checkpoint::tensors::TensorIndex;
 use crate::error::ModelError;
 use crate::gguf::quantize::mixture::{Mixture, ModelFacts};
 use crate::gguf::quantize::source::Item;
@@ -43,16 +44,10 @@ impl Checkpoint {
         progress: &mut dyn FnMut(QuantizeProgress),
     ) -> Result<Self, ModelError> {
         let items = items(&self, mixture)?;
-        let made_from = made_from(&self, mixture)?;
-        let label = self.source.label();
-        let mut tables = WrittenTables::default();
-        tables.text("general.architecture", "firebox-matrices");
-        tables.text(MADE_FROM, &made_from);
-        items.iter().for_each(|item| tables.tensor(&item.name, &item.shape, item.kind));
+        let made_from = made_from(&self, mixture.name)?;
         let index = std::mem::take(&mut self.tensors);
-        let plan = QuantizePlan { label, index, items, tables };
-        let path = cache.folder.join(format!("{}.gguf", digest(&made_from)));
-        cache.fill(&path, &made_from, &plan, progress)?;
+        let plan = QuantizePlan::of_matrices(self.source.label(), index, items, &made_from);
+        let path = cache.fill(&made_from, &plan, progress)?;
         let (_, matrices) = view::open_plain(&path)?;
         let mut index = plan.index;
         let first = index.files.len();
@@ -63,6 +58,17 @@ impl Checkpoint {
         }
         self.tensors = index;
         Ok(self)
+    }
+}
+
+impl QuantizePlan {
+    /// A file of matrices alone.
+    pub(super) fn of_matrices(label: String, index: TensorIndex, items: Vec<Item>, made_from: &str) -> Self {
+        let mut tables = WrittenTables::default();
+        tables.text("general.architecture", "firebox-matrices");
+        tables.text(MADE_FROM, made_from);
+        items.iter().for_each(|item| tables.tensor(&item.name, &item.shape, item.kind));
+        Self { label, index, items, tables }
     }
 }
 
@@ -96,9 +102,9 @@ fn items(checkpoint: &Checkpoint, mixture: &Mixture) -> Result<Vec<Item>, ModelE
     Ok(items)
 }
 
-/// Everything that a cached file depends on, as text.
-fn made_from(checkpoint: &Checkpoint, mixture: &Mixture) -> Result<String, ModelError> {
-    let mut text = format!("writer {WRITER_VERSION}, {}", mixture.name);
+/// Everything that a cached file depends on, as text: `target` says what the matrices become.
+pub(super) fn made_from(checkpoint: &Checkpoint, target: &str) -> Result<String, ModelError> {
+    let mut text = format!("writer {WRITER_VERSION}, {target}");
     for (path, _) in &checkpoint.tensors.files {
         let failed = |error: std::io::Error| ModelError::Usage(format!("\"{path}\" cannot be quantized: {error}"));
         let full = fs::canonicalize(path).map_err(failed)?;
@@ -121,14 +127,14 @@ fn digest(text: &str) -> String {
 }
 
 impl QuantizedCache {
-    /// Makes the file at `path` if it is not there.
-    fn fill(
+    /// Makes the file of a plan if it is not there. The result is its path.
+    pub(super) fn fill(
         &self,
-        path: &Path,
         made_from: &str,
         plan: &QuantizePlan,
         progress: &mut dyn FnMut(QuantizeProgress),
-    ) -> Result<(), ModelError> {
+    ) -> Result<PathBuf, ModelError> {
+        let path = self.folder.join(format!("{}.gguf", digest(made_from)));
         let failed = |error: std::io::Error| ModelError::Write {
             file: self.folder.display().to_string(),
             reason: error.to_string(),
@@ -144,11 +150,13 @@ impl QuantizedCache {
         fs::create_dir_all(&self.folder).map_err(failed)?;
         // Another process may be making the same file. Without the lock both make it, and either is right.
         let _lock = lock(&path.with_extension("lock"));
-        if is_made_from(path, made_from, plan) {
-            return touch(path).map_err(failed);
+        if is_made_from(&path, made_from, plan) {
+            touch(&path).map_err(failed)?;
+            return Ok(path);
         }
-        self.make_room(path, plan.bytes());
-        plan.write(path, progress)
+        self.make_room(&path, plan.bytes());
+        plan.write(&path, progress)?;
+        Ok(path)
     }
 
     /// Removes the files that were not used for the longest time, until there is room for `bytes` more, and what crashes left.
@@ -159,8 +167,9 @@ impl QuantizedCache {
         for entry in entries.flatten() {
             let (path, Ok(facts)) = (entry.path(), entry.metadata()) else { continue };
             let changed = facts.modified().unwrap_or(SystemTime::UNIX_EPOCH);
+            let used = facts.accessed().map_or(changed, |used| used.max(changed));
             match path.extension().and_then(|end| end.to_str()) {
-                Some("gguf") if path != own => files.push((changed, facts.len(), path)),
+                Some("gguf") if path != own => files.push((used, facts.len(), path)),
                 Some("partial") if changed.elapsed().is_ok_and(|age| age > limits::QUANTIZED_PARTIAL_AGE_MAX) => {
                     let _ignored = fs::remove_file(path);
                 }
@@ -203,12 +212,13 @@ fn is_made_from(path: &Path, made_from: &str, plan: &QuantizePlan) -> bool {
     let is_same = metadata.text(MADE_FROM).ok().flatten() == Some(made_from);
     let fits = |item: &Item| {
         let entry = index.entries.get(&item.name);
-        entry.is_some_and(|entry| entry.dtype == Ok(item.kind) && entry.shape == item.shape)
+        let is_same = |kind: &StoredType| blocks::number_of(*kind) == blocks::number_of(item.kind);
+        entry.is_some_and(|entry| entry.dtype.as_ref().is_ok_and(is_same) && entry.shape == item.shape)
     };
     is_same && plan.items.iter().all(fits)
 }
 
-/// Notes that a file was used.
+/// Notes that a file was used. The time of its last change stays, since other files may be made from it.
 fn touch(path: &Path) -> std::io::Result<()> {
-    OpenOptions::new().append(true).open(path)?.set_modified(SystemTime::now())
+    OpenOptions::new().append(true).open(path)?.set_times(FileTimes::new().set_accessed(SystemTime::now()))
 }

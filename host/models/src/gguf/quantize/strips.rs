@@ -1,5 +1,7 @@
 //! A tensor in another type, a strip of rows at a time.
 
+use firebox_kernels::weights::blocks::BlockType;
+use firebox_kernels::weights::repacked::{REPACKED_ROWS, repack};
 use firebox_kernels::weights::{StoredTensor, StoredType};
 use half::{bf16, f16};
 use rayon::iter::{IndexedParallelIterator, ParallelIterator};
@@ -22,6 +24,9 @@ pub(super) fn write(
     name: &str,
     write: &mut dyn FnMut(&[u8]) -> Result<(), ModelError>,
 ) -> Result<(), ModelError> {
+    if let (StoredType::Repacked(to), StoredType::Blocks(_)) = (kind, tensor.dtype) {
+        return write_repacked(tensor, to, write);
+    }
     let (weights, bytes) = tensor.dtype.unit();
     // Rows do not matter: each is a whole number of blocks of both types.
     let strip = STRIP_WEIGHTS / weights * bytes;
@@ -41,6 +46,21 @@ pub(super) fn write(
             )));
         }
         write(&packed)?;
+    }
+    Ok(())
+}
+
+/// The same for a matrix of blocks that is repacked.
+fn write_repacked(
+    tensor: &StoredTensor,
+    kind: &BlockType,
+    write: &mut dyn FnMut(&[u8]) -> Result<(), ModelError>,
+) -> Result<(), ModelError> {
+    let group = (REPACKED_ROWS * tensor.row_bytes()).max(1);
+    let strip = (STRIP_WEIGHTS / kind.weights * kind.bytes / group).max(1) * group;
+    for rows in tensor.bytes().chunks(strip) {
+        let groups = rows.par_chunks(group).map(|rows| repack(kind, rows, tensor.row_bytes()));
+        write(&groups.collect::<Vec<_>>().concat())?;
     }
     Ok(())
 }
@@ -67,6 +87,8 @@ fn pack_part(values: &[f32], kind: StoredType, out: &mut [u8]) {
             let halves = values.iter().zip(out.as_chunks_mut::<2>().0);
             halves.for_each(|(value, out)| *out = bf16::from_f32(*value).to_le_bytes());
         }
+        // Only blocks are repacked.
+        StoredType::Repacked(_) => {}
         // A mixture names only types that have a function for it.
         StoredType::Blocks(kind) => {
             if let Some(pack) = kind.pack() {

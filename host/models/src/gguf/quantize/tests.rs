@@ -1,5 +1,7 @@
 //! Files that are written and read back, and the cache of quantized matrices.
 
+mod repacked;
+
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 

@@ -5,15 +5,21 @@ use std::arch::x86_64 as x86;
 use super::{CODES, CodeBytes, FACTORS, GROUP};
 
 #[derive(Clone, Copy)]
-pub(in super::super) struct Avx2Bytes(x86::__m256i);
+pub(in super::super) struct Avx2Bytes(pub(super) x86::__m256i);
 
 impl Avx2Bytes {
+    #[inline(always)]
+    fn of(inputs: &[i8; CODES]) -> Self {
+        // SAFETY: the caller enabled AVX2; `inputs` has the 32 bytes that are read, at any alignment.
+        Self(unsafe { x86::_mm256_loadu_si256(inputs.as_ptr().cast()) })
+    }
+
     /// Sums of the products of neighbours, of 16 bits: at most 2 * 128 * 127, so they do not saturate.
     #[inline(always)]
-    fn pair_products(self, is_signed: bool, inputs: &[i8; CODES]) -> x86::__m256i {
-        // SAFETY: the caller enabled AVX2; `inputs` has the 32 bytes that are read, at any alignment.
+    pub(super) fn pair_products(self, is_signed: bool, inputs: Self) -> x86::__m256i {
+        let inputs = inputs.0;
+        // SAFETY: the caller enabled AVX2.
         unsafe {
-            let inputs = x86::_mm256_loadu_si256(inputs.as_ptr().cast());
             match is_signed {
                 // The instruction takes one unsigned factor: the sign of a code goes to its input.
                 true => x86::_mm256_maddubs_epi16(x86::_mm256_abs_epi8(self.0), x86::_mm256_sign_epi8(inputs, self.0)),
@@ -144,7 +150,7 @@ impl CodeBytes for Avx2Bytes {
     #[inline(always)]
     fn products(self, is_signed: bool, inputs: &[i8; CODES]) -> x86::__m256i {
         // SAFETY: the caller enabled AVX2.
-        unsafe { x86::_mm256_madd_epi16(self.pair_products(is_signed, inputs), x86::_mm256_set1_epi16(1)) }
+        unsafe { x86::_mm256_madd_epi16(self.pair_products(is_signed, Self::of(inputs)), x86::_mm256_set1_epi16(1)) }
     }
 
     #[inline(always)]
@@ -162,7 +168,10 @@ impl CodeBytes for Avx2Bytes {
             // The factor at this place of each half of the register goes to all of that half.
             let places = x86::_mm256_set1_epi16(place | (place + 1) << 8);
             let factors = x86::_mm256_shuffle_epi8(factors, places);
-            x86::_mm256_add_epi32(sums, x86::_mm256_madd_epi16(self.pair_products(is_signed, inputs), factors))
+            x86::_mm256_add_epi32(
+                sums,
+                x86::_mm256_madd_epi16(self.pair_products(is_signed, Self::of(inputs)), factors),
+            )
         }
     }
 

@@ -1,7 +1,7 @@
 //! Four bits a weight. In 16 bytes the low halves are weights 0 to 15, the high halves 16 to 31.
 
 use super::super::bytes::CodeBytes;
-use super::{BlockSize, CodeFormat, Sink, half_at};
+use super::{BlockSize, CodeFormat, RepackedFormat, Sink, half_at, word_at};
 
 /// What the codes of the IQ4 types stand for.
 const IQ4_VALUES: [i8; 16] = [-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113];
@@ -49,6 +49,32 @@ impl CodeFormat for Q4_1 {
     #[inline(always)]
     fn unpack<B: CodeBytes>(block: &[u8], sink: &mut impl Sink<B>) {
         sink.take(0, B::halves(&block[4..]));
+    }
+}
+
+/// Low halves of the words from byte `from`, then their high halves. The sums of eight products of pairs are at most
+/// 8 * 2 * 15 * 127, which 16 bits hold.
+#[inline(always)]
+fn half_word<B: CodeBytes>(block: &[u8], from: usize, word: usize) -> B {
+    let both: B = word_at(block, from, word % 4);
+    if word < 4 { both.and(15) } else { both.shr(4, 15) }
+}
+
+impl RepackedFormat for Q4_0 {
+    const WORDS_IN_16_BITS: usize = 8;
+
+    #[inline(always)]
+    fn word<B: CodeBytes>(block: &[u8], _first: usize, _own: usize, word: usize) -> B {
+        half_word(block, 16, word)
+    }
+}
+
+impl RepackedFormat for Q4_1 {
+    const WORDS_IN_16_BITS: usize = 8;
+
+    #[inline(always)]
+    fn word<B: CodeBytes>(block: &[u8], _first: usize, _own: usize, word: usize) -> B {
+        half_word(block, 32, word)
     }
 }
 
@@ -111,10 +137,12 @@ impl CodeFormat for Iq4Xs {
     #[inline(always)]
     fn factors<B: CodeBytes>(block: &[u8]) -> B::Factors {
         let upper = u16::from_le_bytes([block[2], block[3]]);
-        B::double_factors(std::array::from_fn(|group| {
+        let mut factors = [0; 8];
+        for (group, factor) in factors.iter_mut().enumerate() {
             let lower = block[4 + group / 2] >> (4 * (group % 2)) & 15;
-            (lower | ((upper >> (2 * group) & 3) << 4) as u8).cast_signed() - 32
-        }))
+            *factor = (lower | ((upper >> (2 * group) & 3) << 4) as u8).cast_signed() - 32;
+        }
+        B::double_factors(factors)
     }
 
     #[inline(always)]

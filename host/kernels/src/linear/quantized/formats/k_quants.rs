@@ -1,17 +1,24 @@
 //! The K types: blocks of 256 weights in groups of 16 or 32, whose scales are small numbers times the block's.
 
-use super::super::bytes::CodeBytes;
-use super::{BlockSize, CodeFormat, Sink, half_at};
+use super::super::bytes::{CodeBytes, FACTORS};
+use super::{BlockSize, CodeFormat, RepackedFormat, Sink, half_at, word_at};
 
+#[inline(always)]
 fn word(bytes: &[u8], at: usize) -> u32 {
     u32::from_le_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]])
 }
 
-fn bytes(low: u32, high: u32) -> [u8; 8] {
-    (u64::from(low) | u64::from(high) << 32).to_le_bytes()
+#[inline(always)]
+fn bytes(low: u32, high: u32) -> [i8; 8] {
+    let mut bytes = [0; 8];
+    for (out, byte) in bytes.iter_mut().zip((u64::from(low) | u64::from(high) << 32).to_le_bytes()) {
+        *out = byte.cast_signed();
+    }
+    bytes
 }
 
 /// The upper two bits of each byte, as bits 4 and 5.
+#[inline(always)]
 fn top(word: u32) -> u32 {
     (word & 0xC0C0_C0C0) >> 2
 }
@@ -24,13 +31,13 @@ fn moved<B: CodeBytes>(bytes: B, (from, to): (usize, usize), mask: u8) -> B {
 
 /// The scales of eight groups, six bits each, from 12 bytes.
 #[inline(always)]
-fn six_bit_scales(packed: &[u8]) -> [u8; 8] {
+fn six_bit_scales(packed: &[u8]) -> [i8; 8] {
     bytes(word(packed, 0) & 0x3F3F_3F3F, word(packed, 8) & 0x0F0F_0F0F | top(word(packed, 0)))
 }
 
 /// The minima of eight groups, six bits each, from the same bytes.
 #[inline(always)]
-fn six_bit_minima(packed: &[u8]) -> [u8; 8] {
+fn six_bit_minima(packed: &[u8]) -> [i8; 8] {
     bytes(word(packed, 4) & 0x3F3F_3F3F, word(packed, 8) >> 4 & 0x0F0F_0F0F | top(word(packed, 4)))
 }
 
@@ -54,12 +61,12 @@ impl CodeFormat for Q4K {
 
     #[inline(always)]
     fn minima<B: CodeBytes>(block: &[u8]) -> B::Factors {
-        B::double_factors(six_bit_minima(&block[4..16]).map(u8::cast_signed))
+        B::double_factors(six_bit_minima(&block[4..16]))
     }
 
     #[inline(always)]
     fn factors<B: CodeBytes>(block: &[u8]) -> B::Factors {
-        B::double_factors(six_bit_scales(&block[4..16]).map(u8::cast_signed))
+        B::double_factors(six_bit_scales(&block[4..16]))
     }
 
     #[inline(always)]
@@ -69,6 +76,66 @@ impl CodeFormat for Q4K {
             sink.take(2 * pair, bytes.and(15));
             sink.take(2 * pair + 1, bytes.shr(4, 15));
         }
+    }
+}
+
+/// The scales of eight groups of each row, six bits each, from three words that start at byte `from`.
+#[inline(always)]
+fn six_bit_factors<B: CodeBytes>(block: &[u8], from: usize) -> [B; 2] {
+    let [low, high] = [word_at::<B>(block, from, 0), word_at(block, from, 2)];
+    let last = high.and(15).or(low.and(0xC0).shr(2, 0x30));
+    [low.and(0x3F), last]
+}
+
+/// The minima of eight groups, from the same words.
+#[inline(always)]
+fn six_bit_least<B: CodeBytes>(block: &[u8], from: usize) -> [B; 2] {
+    let [low, high] = [word_at::<B>(block, from, 1), word_at(block, from, 2)];
+    let last = high.shr(4, 15).or(low.and(0xC0).shr(2, 0x30));
+    [low.and(0x3F), last]
+}
+
+impl RepackedFormat for Q4K {
+    /// As for the small blocks of four bits.
+    const WORDS_IN_16_BITS: usize = 8;
+
+    #[inline(always)]
+    fn word<B: CodeBytes>(block: &[u8], first: usize, own: usize, word: usize) -> B {
+        let both: B = word_at(block, 128, 4 * first + word);
+        if own == 0 { both.and(15) } else { both.shr(4, 15) }
+    }
+
+    #[inline(always)]
+    fn factor_words<B: CodeBytes>(block: &[u8]) -> [B; 2] {
+        six_bit_factors(block, 32)
+    }
+
+    #[inline(always)]
+    fn minimum_words<B: CodeBytes>(block: &[u8]) -> [B; 2] {
+        six_bit_least(block, 32)
+    }
+}
+
+impl RepackedFormat for Q5K {
+    /// The sums of four products of pairs are at most 4 * 2 * 31 * 127.
+    const WORDS_IN_16_BITS: usize = 4;
+    const PERIOD: usize = 8;
+
+    #[inline(always)]
+    fn word<B: CodeBytes>(block: &[u8], first: usize, own: usize, word: usize) -> B {
+        let both: B = word_at(block, 384, 4 * first + 8 * (own / 2) + word);
+        let four = if own.is_multiple_of(2) { both.and(15) } else { both.shr(4, 15) };
+        four.or(moved(word_at(block, 128, word), (own, 4), 16))
+    }
+
+    #[inline(always)]
+    fn factor_words<B: CodeBytes>(block: &[u8]) -> [B; 2] {
+        six_bit_factors(block, 32)
+    }
+
+    #[inline(always)]
+    fn minimum_words<B: CodeBytes>(block: &[u8]) -> [B; 2] {
+        six_bit_least(block, 32)
     }
 }
 
@@ -92,12 +159,12 @@ impl CodeFormat for Q5K {
 
     #[inline(always)]
     fn minima<B: CodeBytes>(block: &[u8]) -> B::Factors {
-        B::double_factors(six_bit_minima(&block[4..16]).map(u8::cast_signed))
+        B::double_factors(six_bit_minima(&block[4..16]))
     }
 
     #[inline(always)]
     fn factors<B: CodeBytes>(block: &[u8]) -> B::Factors {
-        B::double_factors(six_bit_scales(&block[4..16]).map(u8::cast_signed))
+        B::double_factors(six_bit_scales(&block[4..16]))
     }
 
     /// The fifth bit of group `g` is bit `g` of 32 bytes.
@@ -128,7 +195,11 @@ impl CodeFormat for Q6K {
 
     #[inline(always)]
     fn factors<B: CodeBytes>(block: &[u8]) -> B::Factors {
-        B::factors(std::array::from_fn(|group| block[192 + group].cast_signed()))
+        let mut factors = [0; FACTORS];
+        for (factor, byte) in factors.iter_mut().zip(&block[192..208]) {
+            *factor = byte.cast_signed();
+        }
+        B::factors(factors)
     }
 
     /// In each half of 128, runs 0 and 1 are the low halves of 64 bytes, runs 2 and 3 the high ones.
@@ -165,12 +236,20 @@ impl CodeFormat for Q2K {
 
     #[inline(always)]
     fn minima<B: CodeBytes>(block: &[u8]) -> B::Factors {
-        B::factors(std::array::from_fn(|group| (block[group] >> 4).cast_signed()))
+        let mut minima = [0; FACTORS];
+        for (minimum, byte) in minima.iter_mut().zip(block) {
+            *minimum = (byte >> 4).cast_signed();
+        }
+        B::factors(minima)
     }
 
     #[inline(always)]
     fn factors<B: CodeBytes>(block: &[u8]) -> B::Factors {
-        B::factors(std::array::from_fn(|group| (block[group] & 15).cast_signed()))
+        let mut factors = [0; FACTORS];
+        for (factor, byte) in factors.iter_mut().zip(block) {
+            *factor = (byte & 15).cast_signed();
+        }
+        B::factors(factors)
     }
 
     /// In each half of 128, four runs of 32 lie in the same 32 bytes.
@@ -189,14 +268,19 @@ impl CodeFormat for Q2K {
 #[inline(always)]
 fn q3_k_scales(packed: &[u8]) -> [i8; 16] {
     let (a, b, high) = (word(packed, 0), word(packed, 4), word(packed, 8));
-    let scales = |low: u32, high: u32| {
-        let six = low & 0x0F0F_0F0F | (high & 0x0303_0303) << 4;
-        // In each byte by itself: the highest bit is lent, so that none is borrowed from the next byte.
-        ((six | 0x8080_8080) - 0x2020_2020) ^ 0x8080_8080
-    };
-    let first = bytes(scales(a, high), scales(b, high >> 2));
-    let last = bytes(scales(a >> 4, high >> 4), scales(b >> 4, high >> 6));
-    std::array::from_fn(|at| if at < 8 { first[at] } else { last[at - 8] }.cast_signed())
+    let mut scales = [0; FACTORS];
+    let (first, last) = scales.split_at_mut(FACTORS / 2);
+    first.copy_from_slice(&bytes(less_32(a, high), less_32(b, high >> 2)));
+    last.copy_from_slice(&bytes(less_32(a >> 4, high >> 4), less_32(b >> 4, high >> 6)));
+    scales
+}
+
+/// Six bits of each byte, four from `low` and two from `high`, less 32.
+#[inline(always)]
+fn less_32(low: u32, high: u32) -> u32 {
+    let six = low & 0x0F0F_0F0F | (high & 0x0303_0303) << 4;
+    // In each byte by itself: the highest bit is lent, so that none is borrowed from the next byte.
+    ((six | 0x8080_8080) - 0x2020_2020) ^ 0x8080_8080
 }
 
 pub(in super::super) struct Q3K;

@@ -1,31 +1,31 @@
 //! Quantized rows of `x` packed for GEMM: the lanes of registers are rows of `x`.
 
-use super::bytes::FACTORS;
-use super::formats::BlockSize;
-use super::inputs::{QuantizedRow, QuantizedRows, STEP};
+use crate::linear::quantized::bytes::FACTORS;
+use crate::linear::quantized::formats::BlockSize;
+use crate::linear::quantized::inputs::{QuantizedRow, QuantizedRows, STEP};
 use crate::threads::share_chunks;
 
 /// Rows of `x` in the lanes of one or two registers.
 #[derive(Debug, Clone, Default)]
-pub(super) struct QuantizedPanel {
+pub(in crate::linear::quantized) struct QuantizedPanel {
     /// The first row of `x`.
-    pub(super) first: usize,
+    pub(in crate::linear::quantized) first: usize,
     /// The number of rows of `x`.
-    pub(super) rows: usize,
+    pub(in crate::linear::quantized) rows: usize,
     /// The number of rows that it has room for. Rows beyond `rows` are zero.
-    pub(super) width: usize,
+    pub(in crate::linear::quantized) width: usize,
     /// Pairs of codes, `[steps, STEP / 2, width]`.
-    pub(super) codes: Vec<[i16; 2]>,
+    pub(in crate::linear::quantized) codes: Vec<[i16; 2]>,
     /// `[blocks, width]`.
-    pub(super) scales: Vec<f32>,
+    pub(in crate::linear::quantized) scales: Vec<f32>,
     /// For small blocks: `[blocks, width]`.
-    pub(super) sums: Vec<f32>,
+    pub(in crate::linear::quantized) sums: Vec<f32>,
     /// For large blocks: pairs of sums, `[steps, FACTORS / 2, width]`.
-    pub(super) code_sums: Vec<[i16; 2]>,
+    pub(in crate::linear::quantized) code_sums: Vec<[i16; 2]>,
 }
 
 /// Packs rows for registers of so many lanes.
-pub(super) fn pack(x: &QuantizedRows, lanes: usize) -> Vec<QuantizedPanel> {
+pub(in crate::linear::quantized) fn pack(x: &QuantizedRows, lanes: usize) -> Vec<QuantizedPanel> {
     let chunks: Vec<&[QuantizedRow]> = x.rows.chunks(2 * lanes).collect();
     let mut panels = vec![QuantizedPanel::default(); chunks.len()];
     share_chunks(&mut panels, 1, |at, panel| {

@@ -1,20 +1,20 @@
 //! A step of rows of weights that was unpacked to integers.
 
-use super::bytes::{CODES, CodeBytes, FACTORS, GROUP, in_turns};
-use super::formats::{BlockSize, CodeFormat, Sink};
-use super::inputs::STEP;
+use crate::linear::quantized::bytes::{CODES, CodeBytes, FACTORS, GROUP, in_turns};
+use crate::linear::quantized::formats::{BlockSize, CodeFormat, Sink};
+use crate::linear::quantized::inputs::STEP;
 
 /// At most `STEP` weights of a row.
 #[derive(Debug, Clone)]
-pub(super) struct UnpackedStep {
+pub(in crate::linear::quantized) struct UnpackedStep {
     /// Codes less their offset, times their factors: they fit into 16 bits for every type.
-    pub(super) codes: [[i16; CODES]; GROUP],
+    pub(in crate::linear::quantized) codes: [[i16; CODES]; GROUP],
     /// One for each block.
-    pub(super) scales: [f32; GROUP],
+    pub(in crate::linear::quantized) scales: [f32; GROUP],
     /// One for each block of a type with minima.
-    pub(super) least: [f32; GROUP],
+    pub(in crate::linear::quantized) least: [f32; GROUP],
     /// Of a large block with minima.
-    pub(super) minima: [i16; FACTORS],
+    pub(in crate::linear::quantized) minima: [i16; FACTORS],
 }
 
 impl Default for UnpackedStep {
@@ -26,7 +26,7 @@ impl Default for UnpackedStep {
 impl UnpackedStep {
     /// Unpacks at most `STEP` weights in whole blocks.
     #[inline(always)]
-    pub(super) fn fill<F: CodeFormat, B: CodeBytes>(&mut self, blocks: &[u8]) {
+    pub(in crate::linear::quantized) fn fill<F: CodeFormat, B: CodeBytes>(&mut self, blocks: &[u8]) {
         let groups = F::SIZE.weights() / CODES;
         for (at, block) in blocks.chunks_exact(F::BYTES).take(STEP / F::SIZE.weights()).enumerate() {
             self.scales[at] = F::scale::<B>(block);

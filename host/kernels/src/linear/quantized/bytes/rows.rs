@@ -1,0 +1,135 @@
+//! Registers whose lanes are rows of repacked weights.
+
+use std::arch::x86_64 as x86;
+
+use super::Avx2Bytes;
+use super::CodeBytes;
+use crate::linear::vector::Avx2;
+use crate::linear::vector::Vector;
+
+/// Four codes of each of eight rows. It is used only in functions that enable its instructions
+/// (`super::super::level`).
+pub(in super::super) trait RowRegister: CodeBytes {
+    /// Sums of products of 16 bits, two for each row.
+    type Pairs: Copy;
+    /// A number of 16 bits for each of them.
+    type RowFactors: Copy;
+    /// Sums of 32 bits, one for each row.
+    type RowTotals: Copy;
+    type Floats: Vector;
+    fn no_pairs() -> Self::Pairs;
+    fn no_totals() -> Self::RowTotals;
+    /// The factor 1 for all rows.
+    fn ones() -> Self::RowFactors;
+    /// The signed byte `at` of each row's four.
+    fn factor(self, at: usize) -> Self::RowFactors;
+    /// The two signed bytes from `2 * pair` of each row's four.
+    fn factor_pair(self, pair: usize) -> Self::RowFactors;
+    /// Adds the products with four inputs from -127 to 127. Codes are signed bytes, or unsigned ones below 64.
+    fn plus_products(self, is_signed: bool, inputs: [i8; 4], pairs: Self::Pairs) -> Self::Pairs;
+    /// Adds both sums of each row, times its factors.
+    fn plus_scaled_pairs(totals: Self::RowTotals, pairs: Self::Pairs, factors: Self::RowFactors) -> Self::RowTotals;
+    /// Adds the products of both factors of each row and two numbers.
+    fn plus_pair_products(totals: Self::RowTotals, factors: Self::RowFactors, numbers: [i16; 2]) -> Self::RowTotals;
+    fn minus(totals: Self::RowTotals, number: i32) -> Self::RowTotals;
+    fn floats(totals: Self::RowTotals) -> Self::Floats;
+}
+
+impl RowRegister for Avx2Bytes {
+    type Pairs = x86::__m256i;
+    type RowFactors = x86::__m256i;
+    type RowTotals = x86::__m256i;
+    type Floats = Avx2;
+
+    #[inline(always)]
+    fn no_pairs() -> x86::__m256i {
+        Self::none()
+    }
+
+    #[inline(always)]
+    fn no_totals() -> x86::__m256i {
+        Self::none()
+    }
+
+    #[inline(always)]
+    fn ones() -> x86::__m256i {
+        // SAFETY: the caller enabled AVX2.
+        unsafe { x86::_mm256_set1_epi16(1) }
+    }
+
+    #[inline(always)]
+    fn factor(self, at: usize) -> x86::__m256i {
+        self.spread_bytes([at, at])
+    }
+
+    #[inline(always)]
+    fn factor_pair(self, pair: usize) -> x86::__m256i {
+        self.spread_bytes([2 * pair, 2 * pair + 1])
+    }
+
+    #[inline(always)]
+    fn plus_products(self, is_signed: bool, inputs: [i8; 4], pairs: x86::__m256i) -> x86::__m256i {
+        // SAFETY: the caller enabled AVX2.
+        unsafe {
+            let [a, b, c, d] = [
+                inputs[0].cast_unsigned(),
+                inputs[1].cast_unsigned(),
+                inputs[2].cast_unsigned(),
+                inputs[3].cast_unsigned(),
+            ];
+            let inputs = x86::_mm256_set1_epi32(i32::from_le_bytes([a, b, c, d]));
+            x86::_mm256_add_epi16(pairs, self.pair_products(is_signed, Self(inputs)))
+        }
+    }
+
+    #[inline(always)]
+    fn plus_scaled_pairs(totals: x86::__m256i, pairs: x86::__m256i, factors: x86::__m256i) -> x86::__m256i {
+        // SAFETY: the caller enabled AVX2.
+        unsafe { x86::_mm256_add_epi32(totals, x86::_mm256_madd_epi16(pairs, factors)) }
+    }
+
+    #[inline(always)]
+    fn plus_pair_products(totals: x86::__m256i, factors: x86::__m256i, [low, high]: [i16; 2]) -> x86::__m256i {
+        // SAFETY: the caller enabled AVX2.
+        unsafe {
+            let numbers = x86::_mm256_set1_epi32(i32::from(low.cast_unsigned()) | i32::from(high) << 16);
+            x86::_mm256_add_epi32(totals, x86::_mm256_madd_epi16(factors, numbers))
+        }
+    }
+
+    #[inline(always)]
+    fn minus(totals: x86::__m256i, number: i32) -> x86::__m256i {
+        // SAFETY: the caller enabled AVX2.
+        unsafe { x86::_mm256_sub_epi32(totals, x86::_mm256_set1_epi32(number)) }
+    }
+
+    #[inline(always)]
+    fn floats(totals: x86::__m256i) -> Avx2 {
+        // SAFETY: the caller enabled AVX2.
+        Avx2(unsafe { x86::_mm256_cvtepi32_ps(totals) })
+    }
+}
+
+impl Avx2Bytes {
+    /// Two signed bytes of each four, as 16 bits.
+    #[inline(always)]
+    fn spread_bytes(self, [low, high]: [usize; 2]) -> x86::__m256i {
+        // SAFETY: the caller enabled AVX2.
+        unsafe {
+            // Each byte goes to the upper half of its 16 bits, and the shift extends its sign.
+            let first = (0x0080_0080 | low << 8 | high << 24) as i32;
+            let rows = x86::_mm256_setr_epi32(
+                0,
+                0x0400_0400,
+                0x0800_0800,
+                0x0C00_0C00,
+                0,
+                0x0400_0400,
+                0x0800_0800,
+                0x0C00_0C00,
+            );
+            let places = x86::_mm256_add_epi32(rows, x86::_mm256_set1_epi32(first));
+            x86::_mm256_srai_epi16::<8>(x86::_mm256_shuffle_epi8(self.0, places))
+        }
+    }
+}
