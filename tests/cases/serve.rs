@@ -14,6 +14,7 @@ mod plugin_tenants;
 mod reasoning;
 mod reload;
 mod revocation;
+mod schemas;
 mod sessions;
 mod shutdown;
 mod waiting;
