@@ -234,7 +234,7 @@ mod tests {
     }
 
     fn request<'a>(method: &'a str, url: &str, body: &'a [u8]) -> SentRequest<'a> {
-        SentRequest { method, url: url.to_owned(), headers: vec![("accept", b"text/html")], body }
+        SentRequest { method, url: url.to_owned(), headers: vec![("accept", &b"text/html"[..])], body }
     }
 
     #[test]
