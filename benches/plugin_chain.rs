@@ -5,7 +5,6 @@
 use std::error::Error;
 use std::io::Write as _;
 use std::path::Path;
-use std::time::Instant;
 
 use firebox::Host;
 use firebox::contract::{Caller, Event, GenerationRequest, Prompt};
