@@ -254,6 +254,7 @@ impl IntegerLevel {
     }
 
     /// Rows of `x` up to which the kernel of repacked weights is faster than GEMM.
+    #[cfg_attr(not(target_arch = "x86_64"), allow(unused_variables, reason = "only AVX2 has kernels"))]
     pub(super) fn repacked_rows_max(self, kernel: &IntegerKernel) -> usize {
         match self {
             #[cfg(target_arch = "x86_64")]
