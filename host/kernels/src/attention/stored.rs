@@ -20,13 +20,12 @@ pub(super) trait StoredForm {
         spare: &mut [f32],
     );
 
-    /// Adds the sums of values to `sums`, `[rows, wide]`: positions of a panel, and elements of a panel that begins with
-    /// element `first` and is `wide`. `weights` is `[rows, panel]`, and `spare` is as large.
+    /// Adds the sums of values to `sums`, `[rows, wide]`: elements of a panel that begins with element `first` and is `wide`,
+    /// and positions of a panel. `weights` is `[rows, panel]`, and `spare` is as large.
     fn add_values<V: Vector>(
         cache: &HeadCache,
         panel: (usize, usize),
-        elements: (usize, usize),
-        positions: Range<usize>,
+        values: ((usize, usize), Range<usize>),
         weights: &[f32],
         sums: &mut [f32],
         spare: &mut [f32],
@@ -53,8 +52,7 @@ impl<T: PanelValue> StoredForm for Numbers<T> {
     fn add_values<V: Vector>(
         cache: &HeadCache,
         (head, _): (usize, usize),
-        elements: (usize, usize),
-        positions: Range<usize>,
+        (elements, positions): ((usize, usize), Range<usize>),
         weights: &[f32],
         sums: &mut [f32],
         _: &mut [f32],
@@ -96,8 +94,7 @@ impl StoredForm for ScaledCodes {
     fn add_values<V: Vector>(
         cache: &HeadCache,
         (head, panel): (usize, usize),
-        elements: (usize, usize),
-        positions: Range<usize>,
+        (elements, positions): ((usize, usize), Range<usize>),
         weights: &[f32],
         sums: &mut [f32],
         spare: &mut [f32],

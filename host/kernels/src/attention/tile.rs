@@ -113,7 +113,8 @@ fn attend_to<V: Vector, F: StoredForm>(task: &AttentionTile<'_>, out: &OutputCol
         sums.fill(0.0);
         for (panel, weights) in panels.clone().zip(scores.chunks_exact(rows * width)) {
             let positions = panel * width..last.min((panel + 1) * width);
-            F::add_values::<V>(task.cache, (task.head, panel), (element, wide), positions, weights, sums, &mut spare);
+            let values = ((element, wide), positions);
+            F::add_values::<V>(task.cache, (task.head, panel), values, weights, sums, &mut spare);
         }
         for (row, (sums, scale)) in sums.chunks_exact(wide).zip(&scales).enumerate() {
             let column = task.column + row % task.group * head_dim + element;

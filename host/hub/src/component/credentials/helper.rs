@@ -64,7 +64,8 @@ fn ask_program(program: &str, server: &str, timeout: Duration) -> Result<Option<
     if answer.username == TOKEN_USER {
         return Err(failed("has a token that only Docker can use"));
     }
-    let is_valid = !answer.username.contains(':') && !(answer.username.is_empty() && answer.secret.is_empty());
+    let is_empty = answer.username.is_empty() && answer.secret.is_empty();
+    let is_valid = !(is_empty || answer.username.contains(':'));
     Ok(is_valid.then(|| format!("{}:{}", answer.username, answer.secret)))
 }
 

@@ -221,7 +221,7 @@ fn large_steps<F: CodeFormat, B: CodeBytes, V: Vector, const C: usize>(
 
 /// A step of each row. (A loop, and no `map`: a closure may stay a function of its own, which has no vector instructions.)
 #[inline(always)]
-fn steps_at<'a, const C: usize>(x: [&'a [InputStep]; C], step: usize) -> [&'a InputStep; C] {
+fn steps_at<const C: usize>(x: [&[InputStep]; C], step: usize) -> [&InputStep; C] {
     let mut steps = [&x[0][step]; C];
     for c in 1..C {
         steps[c] = &x[c][step];

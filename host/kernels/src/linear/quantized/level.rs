@@ -245,9 +245,13 @@ impl IntegerLevel {
     ) -> Option<()> {
         match self {
             Self::Plain => None,
-            // SAFETY: `all` gives every other level out only where the processor has AVX2 and FMA.
             #[cfg(target_arch = "x86_64")]
-            _ => unsafe { Some((kernel.avx2_repacked?)(weights, row_bytes, x, out)) },
+            _ => {
+                let repacked = kernel.avx2_repacked?;
+                // SAFETY: `all` gives every other level out only where the processor has AVX2 and FMA.
+                unsafe { repacked(weights, row_bytes, x, out) };
+                Some(())
+            }
             #[cfg(target_arch = "aarch64")]
             Self::Neon | Self::NeonDot => None,
         }
