@@ -152,7 +152,8 @@ async fn what_a_registry_says_is_checked() {
         ("more than the", Box::new(|_, _| ok(&vec![b' '; 5 << 20]))),
         ("is not valid", Box::new(|_, _| ok(b"<html>"))),
         (
-            "does not let this user do that: no \\u{1b}",
+            // Credentials are sent only to a registry that asks for them.
+            "to everybody: no \\u{1b}",
             Box::new(|_, _| (403, String::new(), br#"{"errors": [{"message": "no \u001b[2J"}]}"#.to_vec())),
         ),
         ("check name and tag", Box::new(|_, _| (404, String::new(), Vec::new()))),
