@@ -56,7 +56,7 @@ const FORMATS: [(&str, &str, &str); 16] = [
     ),
     (
         "harmony",
-        "<|channel|>to=functions.",
+        "<|channel|>commentary to=functions.",
         "<|channel|>commentary to=functions.weather <|constrain|>json<|message|>{\"city\": \"Ulm\", \"days\": 2}<|call|>",
     ),
     (
@@ -250,7 +250,7 @@ fn the_calls_that_models_of_a_family_write_are_in_its_grammar() {
 
 #[tokio::test]
 async fn strict_tools_are_refused_where_no_grammar_sees_the_call() {
-    let engine = engine_with("<|channel|>to=functions.").await;
+    let engine = engine_with("<|channel|>commentary to=functions.").await;
     let strict = |choice| ToolOptions { strict: vec!["weather".to_owned()], ..offered(choice) };
     let error = engine.generate(&Caller::local(), request(0, strict(ToolChoice::Auto))).await.err().expect("refused");
     assert!(matches!(&error, Error::Usage(message) if message.contains("\"harmony\"")), "{error:?}");
