@@ -1,6 +1,6 @@
 //! What three plugins (prompt, token, text) add to an answer: to its first token, and to each further token. Answers with and
 //! without them alternate. `MODEL` is a file or folder to measure with instead of the built-in model, `RUNS` the answers of
-//! each kind. Run with `benches/run plugins`.
+//! each kind, `PLUGINS` other plugins of `plugins/prebuilt`, with commas between them. Run with `benches/run plugins`.
 
 use std::error::Error;
 use std::io::Write as _;
@@ -16,7 +16,7 @@ type Failure = Box<dyn Error>;
 /// Tokens of an answer.
 const TOKENS: usize = 64;
 const WARM_UP: usize = 5;
-const PLUGINS: [&str; 3] = ["scripted-prompt", "watermark", "redact"];
+const PLUGINS: &str = "scripted-prompt,watermark,redact";
 
 fn main() -> Result<(), Failure> {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
@@ -25,8 +25,9 @@ fn main() -> Result<(), Failure> {
 
 async fn run() -> Result<(), Failure> {
     let runs = std::env::var("RUNS").ok().map(|runs| runs.parse()).transpose()?.unwrap_or(300);
+    let plugins = std::env::var("PLUGINS").unwrap_or_else(|_| PLUGINS.to_owned());
     let plain = host(Vec::new()).await?;
-    let chained = host(PLUGINS.into_iter().map(spec).collect()).await?;
+    let chained = host(plugins.split(',').map(spec).collect()).await?;
     let (mut without, mut with) = (Vec::new(), Vec::new());
     for run in 0..runs + WARM_UP {
         let times = (answer(&plain).await?, answer(&chained).await?);
@@ -41,7 +42,7 @@ async fn run() -> Result<(), Failure> {
     let mut row =
         |what: &str, first: f64, further: f64| writeln!(out, "| {what} | {:.3} | {:.1} |", first * 1e3, further * 1e6);
     row("without plugins", without.first, without.further)?;
-    row(&PLUGINS.join(", "), with.first, with.further)?;
+    row(&plugins, with.first, with.further)?;
     Ok(row("added", with.first - without.first, with.further - without.further)?)
 }
 

@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use firebox_contract::{
     Approver, Caller, Chat, Clock, DeliveryTracker, Error, Gate, GenerationRequest, GrammarCompiler, HookSource,
-    ModelHandle, ModelInfo, PluginEmbedder, Prompt, RequestInfo, Reservation, TextCodec, TokenCount, ToolChoice,
-    ToolDefinition, ToolSource, limits,
+    ModelHandle, ModelInfo, PluginEmbedder, Prompt, RequestInfo, Reservation, TextCodec, TokenCount, TokenId,
+    ToolChoice, ToolDefinition, ToolSource, limits,
 };
 use futures_util::FutureExt;
 use tokio::runtime::Handle;
@@ -69,6 +69,8 @@ pub struct Engine {
 pub(crate) struct Pipeline {
     pub(crate) worker: Worker,
     pub(crate) codec: Arc<dyn TextCodec>,
+    /// The tokens that end an answer.
+    pub(crate) ends: Vec<TokenId>,
     pub(crate) reasoning: ReasoningProfile,
     hooks: Arc<dyn HookSource>,
     pub(crate) clock: Arc<dyn Clock>,
@@ -156,6 +158,8 @@ impl Engine {
         let grammar_permits = TenantPermits::new(limits::GRAMMARS_COMPILED_PARALLEL, threads.clone());
         let encoding_permits = TenantPermits::new(limits::TOKENIZE_PARALLEL, threads.clone());
         let reasoning = ReasoningProfile::of(&*codec);
+        let vocabulary = TokenId::try_from(worker.info().vocabulary).unwrap_or(TokenId::MAX);
+        let ends = (0..vocabulary).filter(|token| codec.is_end(*token)).collect();
         if let Some(grammars) = grammars.clone().filter(|_| warm_up) {
             // Before the first request with a grammar, and after the model is loaded: it takes seconds for a large vocabulary.
             drop(threads.spawn_blocking(move || grammars.prepare()));
@@ -163,6 +167,7 @@ impl Engine {
         let pipeline = Pipeline {
             worker,
             codec,
+            ends,
             reasoning,
             hooks,
             clock,

@@ -35,7 +35,7 @@ use self::streamed_calls::StreamedCalls;
 use self::usage_guard::UsageGuard;
 use crate::Pipeline;
 use crate::admission::AdmissionPermit;
-use crate::batch::token_stage::SessionTask;
+use crate::batch::token_stage::SessionHandle;
 use crate::sampler::scores::TokenScores;
 use crate::tools::{CallHistory, OfferedTools, RoundProgress, RunningRound, Tools};
 
@@ -84,7 +84,7 @@ pub struct Generation {
     /// Times between two tokens of a turn that were not taken yet. The length of an answer bounds their number.
     token_gaps: Vec<Duration>,
     /// The session of the turn's token stage, or of the last turn that had one.
-    session: Option<SessionTask>,
+    session: Option<SessionHandle>,
     _permit: Option<AdmissionPermit>,
 }
 
@@ -315,7 +315,7 @@ impl Drop for Generation {
         let outcome = alive.map_or_else(|error| error.kind().code(), |()| self.outcome);
         let (hooks, mut guard) = (Arc::clone(&self.tools.hooks), self.usage_guard.take());
         match (self.session.take(), tokio::runtime::Handle::try_current()) {
-            // A call of the token stage may run. It records what it used when its task has ended.
+            // A call of the token stage may run. It has recorded what it used when the session has ended.
             (Some(session), Ok(runtime)) => drop(runtime.spawn(async move {
                 session.abort().await;
                 guard.settle(usage, &hooks.usage(), outcome);

@@ -90,9 +90,17 @@ impl SequencePool {
         }
     }
 
-    /// Chooses the tokens for which sessions of the token stage have decided. Returns by how many tokens answers have grown.
-    pub(crate) fn settle(&mut self, now: Duration) -> u64 {
-        let grown = self.running.iter_mut().map(|sequence| sequence.settle(now).tokens).sum();
+    /// Chooses the tokens for which sessions of the token stage have decided. `charge` gets each sequence that has a session
+    /// after its turn. Returns by how many tokens answers have grown.
+    pub(crate) fn settle(&mut self, now: Duration, mut charge: impl FnMut(&Sequence)) -> u64 {
+        if !self.running.iter().any(Sequence::has_session) {
+            return 0;
+        }
+        let mut grown = 0;
+        for sequence in self.running.iter_mut().filter(|sequence| sequence.has_session()) {
+            grown += sequence.settle(now).tokens;
+            charge(sequence);
+        }
         let all: Vec<(usize, usize)> = (0..self.running.len()).map(|at| (at, 0)).collect();
         self.remove_refused(&all);
         self.preempt_invalid();

@@ -118,7 +118,14 @@ impl StepLoop {
         }
         let drafts = self.speculation == Speculation::NGram && request.stage.is_none();
         let drafter = drafts.then(Drafter::default);
-        self.pool.queue.push(Sequence::new(self.arrivals, request, drafter));
+        let began = self.clock.now();
+        let sequence = Sequence::new(self.arrivals, request, drafter);
+        if sequence.has_session() {
+            let ended = self.clock.now();
+            // The session may have decided about the first token.
+            self.scheduler.charge_own(sequence.tenant(), sequence.weight(), ended.saturating_sub(began), ended);
+        }
+        self.pool.queue.push(sequence);
     }
 
     /// Ends the sequences whose deadline passed, even if their reader does not read.
@@ -165,15 +172,27 @@ impl StepLoop {
     /// batch goes on without its sequence.
     fn settle(&mut self) {
         let rests = |pool: &SequencePool| pool.running.iter().any(Sequence::rests_shortly);
-        let mut grown = self.pool.settle(self.clock.now());
+        let mut grown = self.settle_once();
         if rests(&self.pool) {
             thread::park_timeout(TOKEN_STAGE_WAIT);
-            grown += self.pool.settle(self.clock.now());
+            grown += self.settle_once();
             self.pool.running.iter_mut().for_each(Sequence::note_lateness);
         }
         if grown > 0 {
             self.metrics.count(|counters| counters.completion_tokens += grown);
         }
+    }
+
+    /// Takes the decisions that have come. Calls of sessions may begin on this thread, so tenants are charged for the time.
+    fn settle_once(&mut self) -> u64 {
+        let (scheduler, clock) = (&mut self.scheduler, &self.clock);
+        let now = clock.now();
+        let mut began = now;
+        self.pool.settle(now, |sequence| {
+            let ended = clock.now();
+            scheduler.charge_own(sequence.tenant(), sequence.weight(), ended.saturating_sub(began), ended);
+            began = ended;
+        })
     }
 
     /// Runs one step over the sequences that the scheduler chose. Returns false when no sequence can be computed.

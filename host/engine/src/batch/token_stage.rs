@@ -1,28 +1,42 @@
 //! The token stage of one sequence: plugins decide which token may come next.
 //!
-//! A session runs as a task beside the model's thread. The thread sends it a step when a token was accepted, so that the session
-//! decides while the model computes the next logits. When the logits come before the decision, they are kept and the sequence
-//! rests: the other sequences of the batch go on. A session that needs candidates gets its step with the logits.
+//! A call of a session begins on the model's thread, because most calls end within microseconds, and waking another thread takes
+//! longer. A call that has to wait, or that computes for longer than an epoch tick, continues as a task beside the model's thread.
+//! A session that has delayed the batch by `TOKEN_STAGE_DELAY_MAX` has all further calls beside it. When the logits come before the
+//! decision, they are kept and the sequence rests: the other sequences of the batch go on. A session gets its step when a token
+//! was accepted, so that it decides while the model computes the next logits; one that needs candidates gets it with the logits.
 //!
 //! Tokens that the session wants to be able to take back are held back. What was sent to the reader is never taken back.
 
+mod session;
+
 use std::collections::VecDeque;
+use std::sync::Arc;
 use std::thread::Thread;
 use std::time::Duration;
 
-use firebox_contract::limits::STAGE_STEPS_BUFFERED_MAX;
-use firebox_contract::{Error, FinishReason, Logits, TokenAction, TokenId, TokenNeeds, TokenSession, TokenStep};
-use tokio::sync::{mpsc, oneshot};
+use firebox_contract::limits::{TOKEN_STAGE_DELAY_MAX, TOKEN_STAGE_WAIT};
+use firebox_contract::{Clock, Error, FinishReason, Logits, TokenAction, TokenId, TokenNeeds, TokenSession, TokenStep};
+use tokio::runtime::Handle;
+use tokio::sync::oneshot;
 
+pub(crate) use self::session::SessionHandle;
+use self::session::{Polled, SharedSession};
 use crate::sampler::scores::{TokenScores, most_likely};
 
 /// The token stage on the model's thread.
 pub(crate) struct TokenStage {
-    steps: mpsc::Sender<TokenStep>,
-    actions: mpsc::Receiver<Result<TokenAction, Error>>,
+    session: Arc<SharedSession>,
+    /// Where calls continue that do not end at once.
+    runtime: Handle,
+    /// The model's thread, which is unparked after each call that continued beside it.
+    worker: Thread,
+    clock: Arc<dyn Clock>,
     needs: TokenNeeds,
-    /// Whether the session has a step and has not answered it.
-    asked: bool,
+    /// The call that decides about the next token, if it has begun.
+    call: Option<SessionCall>,
+    /// Time that calls have taken on the model's thread beyond `TOKEN_STAGE_WAIT` each.
+    delay: Duration,
     /// What happened since the last step.
     taken_back: usize,
     accepted: Vec<TokenId>,
@@ -38,6 +52,14 @@ pub(crate) struct TokenStage {
     pub(super) is_late: bool,
 }
 
+/// A call of the session.
+enum SessionCall {
+    /// It ended on the model's thread.
+    Ended(Result<TokenAction, Error>),
+    /// It runs beside the model's thread.
+    Beside(oneshot::Receiver<Result<TokenAction, Error>>),
+}
+
 /// A token that was accepted and not sent yet, with the time at which it was chosen.
 pub(crate) struct HeldToken {
     pub(super) token: TokenId,
@@ -45,46 +67,24 @@ pub(crate) struct HeldToken {
     pub(super) scores: Option<Box<TokenScores>>,
 }
 
-/// The task of a session. Dropping it aborts the session, even in the middle of a call.
-pub(crate) struct SessionTask {
-    handle: tokio::task::JoinHandle<()>,
-    stop: Option<oneshot::Sender<()>>,
-}
-
-impl SessionTask {
-    /// Ends the session after the call that runs, if one does.
-    pub(crate) async fn end(mut self) {
-        drop(self.stop.take());
-        // The task has no result, and a panic of it was reported to the sequence.
-        let _ended = (&mut self.handle).await;
-    }
-
-    /// Aborts the session and waits until the call that runs has recorded what it used.
-    pub(crate) async fn abort(mut self) {
-        self.handle.abort();
-        let _aborted = (&mut self.handle).await;
-    }
-}
-
-impl Drop for SessionTask {
-    fn drop(&mut self) {
-        self.handle.abort();
-    }
-}
-
 impl TokenStage {
-    /// Starts the task of `session` beside the task of its reader. It unparks `worker`, the model's thread, after each decision.
-    pub(crate) fn start(session: Box<dyn TokenSession>, worker: Thread) -> (Self, SessionTask) {
+    /// The token stage of a sequence, and the handle of its reader, who starts it within a Tokio runtime. `worker` is the
+    /// model's thread.
+    pub(crate) fn start(
+        session: Box<dyn TokenSession>,
+        worker: Thread,
+        clock: Arc<dyn Clock>,
+    ) -> (Self, SessionHandle) {
         let needs = session.needs();
-        let (steps, asked) = mpsc::channel(STAGE_STEPS_BUFFERED_MAX);
-        let (decided, actions) = mpsc::channel(STAGE_STEPS_BUFFERED_MAX);
-        let (stop, stopped) = oneshot::channel();
-        let handle = tokio::spawn(decide(session, asked, decided, stopped, worker));
+        let (session, handle) = session::share(session);
         let stage = Self {
-            steps,
-            actions,
+            session,
+            runtime: Handle::current(),
+            worker,
+            clock,
             needs,
-            asked: false,
+            call: None,
+            delay: Duration::ZERO,
             taken_back: 0,
             accepted: Vec::new(),
             forced: VecDeque::new(),
@@ -93,7 +93,7 @@ impl TokenStage {
             ending: None,
             is_late: false,
         };
-        (stage, SessionTask { handle, stop: Some(stop) })
+        (stage, handle)
     }
 
     /// Whether the sequence waits for the session.
@@ -126,11 +126,16 @@ impl TokenStage {
         true
     }
 
-    /// Sends a step, unless the session has one.
+    /// Gives the session a step, unless it has one.
     pub(super) fn ask(&mut self) {
-        if self.asked {
-            return;
+        if self.call.is_none() {
+            let step = self.step();
+            self.call = Some(self.call_session(step));
         }
+    }
+
+    /// What the session has not seen yet.
+    fn step(&mut self) -> TokenStep {
         let candidates = match &self.logits {
             Some(logits) if self.needs.candidates > 0 => most_likely(logits, self.needs.candidates)
                 .into_iter()
@@ -138,56 +143,50 @@ impl TokenStage {
                 .collect(),
             _ => Vec::new(),
         };
-        let step = TokenStep {
+        TokenStep {
             taken_back: std::mem::take(&mut self.taken_back),
             accepted: std::mem::take(&mut self.accepted),
             held: self.held.len().min(self.needs.hold_back),
             candidates,
-        };
-        // The channel is empty, because there is one step at a time. If the task is gone, `decision` says so.
-        let _sent = self.steps.try_send(step);
-        self.asked = true;
+        }
+    }
+
+    /// Begins a call on this thread, unless earlier calls took too long. A call that does not end at once continues as a task.
+    fn call_session(&mut self, step: TokenStep) -> SessionCall {
+        let mut call = self.session.call(step);
+        if self.delay < TOKEN_STAGE_DELAY_MAX {
+            let began = self.clock.now();
+            let polled = session::poll_briefly(call, &self.runtime);
+            self.delay += self.clock.now().saturating_sub(began).saturating_sub(TOKEN_STAGE_WAIT);
+            call = match polled {
+                Polled::Ready(action) => return SessionCall::Ended(action),
+                Polled::Pending(call) => call,
+            };
+        }
+        let (decided, action) = oneshot::channel();
+        let worker = self.worker.clone();
+        // The reader's handle cancels the call, after which the task ends.
+        drop(self.runtime.spawn(async move {
+            // If the sequence is gone, nobody needs the decision.
+            let _sent = decided.send(call.await);
+            worker.unpark();
+        }));
+        SessionCall::Beside(action)
     }
 
     /// The decision, if it has come.
     pub(super) fn decision(&mut self) -> Option<Result<TokenAction, Error>> {
         self.ask();
-        match self.actions.try_recv() {
-            Ok(decision) => {
-                self.asked = false;
-                Some(decision)
-            }
-            Err(mpsc::error::TryRecvError::Empty) => None,
-            Err(mpsc::error::TryRecvError::Disconnected) => {
-                Some(Err(Error::Internal("the session of the token stage ended before its answer".to_owned())))
-            }
-        }
-    }
-}
-
-/// Answers steps until the sequence or the turn ends.
-async fn decide(
-    mut session: Box<dyn TokenSession>,
-    mut steps: mpsc::Receiver<TokenStep>,
-    decided: mpsc::Sender<Result<TokenAction, Error>>,
-    mut stopped: oneshot::Receiver<()>,
-    worker: Thread,
-) {
-    loop {
-        let step = tokio::select! {
-            biased;
-            _ = &mut stopped => return,
-            step = steps.recv() => step,
-        };
-        let Some(step) = step else { return };
-        let action = session.next(step).await;
-        let failed = action.is_err();
-        if decided.send(action).await.is_err() {
-            return;
-        }
-        worker.unpark();
-        if failed {
-            return;
+        match self.call.take()? {
+            SessionCall::Ended(decision) => Some(decision),
+            SessionCall::Beside(mut action) => match action.try_recv() {
+                Ok(decision) => Some(decision),
+                Err(oneshot::error::TryRecvError::Empty) => {
+                    self.call = Some(SessionCall::Beside(action));
+                    None
+                }
+                Err(oneshot::error::TryRecvError::Closed) => Some(Err(session::ended_early())),
+            },
         }
     }
 }

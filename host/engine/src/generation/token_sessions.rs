@@ -1,5 +1,7 @@
 //! The sessions of the token stage: one for each assistant turn.
 
+use std::sync::Arc;
+
 use firebox_contract::{Error, TokenId, TokenSequence};
 
 use super::{Generation, exclusive};
@@ -11,21 +13,21 @@ impl Generation {
     /// # Errors
     /// A plugin's fault.
     pub(super) async fn start_token_stage(&mut self, tokens: &[TokenId]) -> Result<Option<TokenStage>, Error> {
-        if let Some(task) = self.session.take() {
-            task.end().await;
+        if let Some(session) = self.session.take() {
+            session.end().await;
         }
-        let vocabulary = self.pipeline.worker.info().vocabulary;
-        let codec = &*self.pipeline.codec;
+        let (codec, vocabulary) = (&*self.pipeline.codec, self.pipeline.worker.info().vocabulary);
         let sequence = || TokenSequence {
             vocabulary,
-            ends: (0..vocabulary as TokenId).filter(|token| codec.is_end(*token)).collect(),
+            ends: self.pipeline.ends.clone(),
             prompt: tokens.to_vec(),
             texts: codec.token_texts(),
         };
         let hooks = exclusive(&mut self.tools.hooks)?;
         let Some(session) = hooks.start_tokens(&sequence).await? else { return Ok(None) };
-        let (stage, task) = TokenStage::start(session, self.pipeline.worker.thread());
-        self.session = Some(task);
+        let (stage, handle) =
+            TokenStage::start(session, self.pipeline.worker.thread(), Arc::clone(&self.pipeline.clock));
+        self.session = Some(handle);
         Ok(Some(stage))
     }
 }

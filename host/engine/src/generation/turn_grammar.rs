@@ -29,8 +29,8 @@ impl Generation {
 
     /// The tokens that end an answer.
     pub(super) fn end_tokens(&self) -> impl Iterator<Item = TokenId> + '_ {
-        let vocabulary = TokenId::try_from(self.pipeline.worker.info().vocabulary).unwrap_or(TokenId::MAX);
-        (0..vocabulary).filter(|token| self.pipeline.codec.is_end(*token) && !self.sampling.ignore_end)
+        let ends = if self.sampling.ignore_end { &[] } else { self.pipeline.ends.as_slice() };
+        ends.iter().copied()
     }
 
     async fn turn_constraint(&mut self, opening: &str) -> Result<Option<Box<dyn TokenConstraint>>, Error> {

@@ -2,6 +2,8 @@
 
 use firebox_contract::{LOGPROB_LEAST, TokenId};
 
+use super::greatest;
+
 /// A sampled token and the most likely tokens at its place, each with its log-probability.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct TokenScores {
@@ -41,14 +43,24 @@ impl ModelLogits {
 
 /// The `top` most likely tokens, the most likely first and the lowest id first among equal ones.
 pub(crate) fn most_likely(logits: &[f32], top: usize) -> Vec<TokenId> {
+    /// Logits of one block. Few blocks contain a token that is likely enough, so most are passed with one comparison.
+    const BLOCK: usize = 256;
     let mut best: Vec<(f32, TokenId)> = Vec::with_capacity(top.min(logits.len()) + 1);
-    for (token, logit) in logits.iter().enumerate().filter(|(_, logit)| !logit.is_nan()) {
-        if top == 0 || (best.len() == top && best.last().is_some_and(|(least, _)| logit <= least)) {
+    let is_enough = |best: &[(f32, TokenId)], logit: f32| {
+        top == 0 || (best.len() == top && best.last().is_some_and(|(least, _)| logit <= *least))
+    };
+    for (block, logits) in logits.chunks(BLOCK).enumerate() {
+        if is_enough(&best, greatest(logits)) {
             continue;
         }
-        let at = best.partition_point(|(other, _)| other >= logit);
-        best.insert(at, (*logit, token as TokenId));
-        best.truncate(top);
+        for (at, logit) in logits.iter().enumerate() {
+            if logit.is_nan() || is_enough(&best, *logit) {
+                continue;
+            }
+            let rank = best.partition_point(|(other, _)| other >= logit);
+            best.insert(rank, (*logit, (block * BLOCK + at) as TokenId));
+            best.truncate(top);
+        }
     }
     best.into_iter().map(|(_, token)| token).collect()
 }

@@ -7,6 +7,11 @@ use firebox_contract::{Error, FinishReason, PendingDelivery, TokenAction, TokenR
 use super::{AnswerGrowth, HeldToken, Sequence, SequenceEvent};
 
 impl Sequence {
+    /// Whether plugins decide about its tokens.
+    pub(crate) fn has_session(&self) -> bool {
+        self.request.stage.is_some()
+    }
+
     /// Whether it waits for its session, and the session was not late before.
     pub(crate) fn rests_shortly(&self) -> bool {
         !self.has_ended() && self.request.stage.as_ref().is_some_and(|stage| stage.rests() && !stage.is_late)

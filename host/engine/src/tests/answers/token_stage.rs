@@ -3,6 +3,7 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use firebox_contract::limits::TOKEN_STAGE_DELAY_MAX;
 use firebox_contract::{
     BoxFuture, Error, Event, FinishReason, SamplingOverrides, TokenAction, TokenId, TokenMask, TokenNeeds, TokenRule,
     TokenSequence, TokenSession, TokenStep,
@@ -274,6 +275,64 @@ async fn a_slow_session_rests_its_own_sequence_only() {
     drop(slow);
     let after = answer(&engine, ask("again")).await;
     assert_eq!(after.text.len(), 100);
+}
+
+/// Where each call of a session began: whether it was on the thread of the test, which runs its tasks.
+async fn calls_beside_the_model(delay: Duration) -> Vec<bool> {
+    let calls = Arc::new(Mutex::new(Vec::new()));
+    let (shared, test) = (Arc::clone(&calls), std::thread::current().id());
+    let start: StartSession = Arc::new(move |_: TokenSequence| {
+        Box::new(Threads { test, calls: Arc::clone(&shared), delay }) as Box<dyn TokenSession>
+    });
+    let plugins = Plugins { tokens: Some(start), ..Plugins::default() };
+    let (engine, _) = engine(|_| "hello world".to_owned(), plugins).await;
+    assert_eq!(answer(&engine, ask("hi")).await.text, "hello world");
+    let calls = calls.lock().expect("lock").clone();
+    assert_eq!(calls.len(), 12);
+    calls
+}
+
+/// A session that records on which threads it is called.
+struct Threads {
+    test: std::thread::ThreadId,
+    calls: Arc<Mutex<Vec<bool>>>,
+    delay: Duration,
+}
+
+impl TokenSession for Threads {
+    fn needs(&self) -> TokenNeeds {
+        TokenNeeds::default()
+    }
+
+    fn next(&mut self, _: TokenStep) -> BoxFuture<'_, Result<TokenAction, Error>> {
+        self.calls.lock().expect("lock").push(std::thread::current().id() == self.test);
+        let delay = self.delay;
+        Box::pin(async move {
+            std::thread::sleep(delay);
+            keep()
+        })
+    }
+}
+
+#[tokio::test]
+async fn calls_run_on_the_models_thread_until_they_have_delayed_the_batch() {
+    assert!(calls_beside_the_model(Duration::ZERO).await.iter().all(|beside| !beside));
+    let calls = calls_beside_the_model(2 * TOKEN_STAGE_DELAY_MAX).await;
+    assert!(!calls[0] && calls[1..].iter().all(|beside| *beside), "{calls:?}");
+}
+
+#[tokio::test]
+async fn a_session_that_panics_fails_its_own_answer() {
+    for delay in [Duration::ZERO, Duration::from_millis(2)] {
+        let decide: Decide = |answer, _| if answer == "hel" { panic!("a defect of the host") } else { keep() };
+        let (plugins, _) = session_after(delay, TokenNeeds::default(), decide);
+        let (engine, _) = engine(|_| "hello".to_owned(), plugins).await;
+        for _ in 0..2 {
+            let generation = start(&engine, ask("hi")).await.expect("admitted");
+            let error = collect(generation).await.err().expect("the session is gone");
+            assert!(matches!(&error, Error::Internal(text) if text.contains("session")), "{error}");
+        }
+    }
 }
 
 #[tokio::test]
