@@ -18,7 +18,7 @@ const PROGRAM: &[Row] = &[
     (
         "FIREBOX_CACHE",
         "`$XDG_CACHE_HOME/firebox`, `%LOCALAPPDATA%\\firebox\\cache` or `$HOME/.cache/firebox`",
-        "The folder of compiled plugins, device tests and the toolchains of plugin authors. Firebox can recreate its content.",
+        "The folder of compiled plugins, device tests, repacked and quantized weights, and the toolchains of plugin authors. Firebox can recreate its content.",
     ),
     (
         "FIREBOX_DATA",

@@ -6,6 +6,7 @@
 //! not depend on the size of the model.
 
 mod cache;
+mod checksum;
 mod convert;
 mod mixture;
 mod repack;
@@ -23,6 +24,7 @@ pub use mixture::{Mixture, mixtures};
 
 use crate::checkpoint::tensors::TensorIndex;
 use crate::error::ModelError;
+use crate::gguf::quantize::checksum::{CHECKSUMS, Checksum};
 use crate::gguf::quantize::source::Item;
 use crate::gguf::quantize::writer::WrittenTables;
 
@@ -56,6 +58,8 @@ pub struct QuantizePlan {
     index: TensorIndex,
     items: Vec<Item>,
     tables: WrittenTables,
+    /// Whether the file is one of the cache, which has checksums.
+    is_cached: bool,
 }
 
 impl QuantizePlan {
@@ -77,7 +81,7 @@ impl QuantizePlan {
             tables.tensor(&item.name, &item.shape, item.kind);
             items.push(item);
         }
-        Ok(Self { label: source.label, index: source.index, items, tables })
+        Ok(Self { label: source.label, index: source.index, items, tables, is_cached: false })
     }
 
     /// Bytes of the file.
@@ -100,6 +104,7 @@ impl QuantizePlan {
     pub fn write(&self, output: &Path, progress: &mut dyn FnMut(QuantizeProgress)) -> Result<(), ModelError> {
         let mut file = writer::PartialFile::create(output, self.bytes())?;
         file.write(&self.tables.head())?;
+        let mut sums = Vec::new();
         let mut state = QuantizeProgress {
             tensors: 0,
             tensors_total: self.items.len(),
@@ -108,16 +113,25 @@ impl QuantizePlan {
         };
         for item in &self.items {
             let tensor = item.read(&self.index, &self.label)?;
-            let mut written = 0;
+            let (mut written, mut sum) = (0, self.is_cached.then(Checksum::default));
             strips::write(&tensor, item.kind, &item.name, &mut |bytes| {
                 written += bytes.len() as u64;
                 state.bytes += bytes.len() as u64;
                 progress(state);
+                if let Some(sum) = &mut sum {
+                    sum.add(bytes);
+                }
                 file.write(bytes)
             })?;
             file.pad(written)?;
+            sums.extend(sum.map(Checksum::finish));
             state.tensors += 1;
             progress(state);
+        }
+        if self.is_cached {
+            let mut tables = self.tables.clone();
+            tables.text(CHECKSUMS, &checksum::text(&sums));
+            file.rewrite_head(&tables.head())?;
         }
         file.finish()
     }

@@ -160,6 +160,7 @@ impl GgufFiles {
                     dtype: blocks::stored_type(tensor.kind),
                     shape: tensor.shape.clone(),
                     rows: self.order_of(&tensor.name),
+                    is_checked: false,
                 };
                 if index.entries.insert(name.clone(), entry).is_some() {
                     return Err(broken(format!("tensor \"{name}\" is there twice")));
@@ -192,7 +193,8 @@ pub(super) fn open_plain(path: &Path) -> Result<(Metadata, TensorIndex), ModelEr
         let broken = |reason| ModelError::Broken { file: part.path.clone(), reason };
         for (tensor, range) in ranges(part).map_err(broken)? {
             let dtype = blocks::stored_type(tensor.kind);
-            let entry = Entry { file: number, range, dtype, shape: tensor.shape.clone(), rows: RowOrder::AsStored };
+            let (shape, rows) = (tensor.shape.clone(), RowOrder::AsStored);
+            let entry = Entry { file: number, range, dtype, shape, rows, is_checked: false };
             index.entries.insert(tensor.name.clone(), entry);
         }
         index.files.push((part.path.clone(), part.blob.clone()));

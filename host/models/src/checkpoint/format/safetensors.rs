@@ -103,6 +103,7 @@ fn add_file(index: &mut TensorIndex, path: String, blob: Blob) -> Result<Vec<(St
             dtype: stored_type(info.dtype),
             shape: info.shape.clone(),
             rows: RowOrder::AsStored,
+            is_checked: false,
         };
         tensors.push((name, entry));
     }

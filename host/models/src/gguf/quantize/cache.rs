@@ -11,6 +11,7 @@ use firebox_kernels::weights::{StoredType, blocks};
 use crate::checkpoint::Checkpoint;
 use crate::checkpoint::tensors::TensorIndex;
 use crate::error::ModelError;
+use crate::gguf::quantize::checksum::{self, CHECKSUMS};
 use crate::gguf::quantize::mixture::{Mixture, ModelFacts};
 use crate::gguf::quantize::source::Item;
 use crate::gguf::quantize::writer::WrittenTables;
@@ -47,8 +48,7 @@ impl Checkpoint {
         let made_from = made_from(&self, mixture.name)?;
         let index = std::mem::take(&mut self.tensors);
         let plan = QuantizePlan::of_matrices(self.source.label(), index, items, &made_from);
-        let path = cache.fill(&made_from, &plan, progress)?;
-        let (_, matrices) = view::open_plain(&path)?;
+        let matrices = cache.fill(&made_from, &plan, progress)?;
         let mut index = plan.index;
         let first = index.files.len();
         index.files.extend(matrices.files);
@@ -67,8 +67,9 @@ impl QuantizePlan {
         let mut tables = WrittenTables::default();
         tables.text("general.architecture", "firebox-matrices");
         tables.text(MADE_FROM, made_from);
+        tables.text(CHECKSUMS, &checksum::text(&vec![0; items.len()]));
         items.iter().for_each(|item| tables.tensor(&item.name, &item.shape, item.kind));
-        Self { label, index, items, tables }
+        Self { label, index, items, tables, is_cached: true }
     }
 }
 
@@ -127,13 +128,13 @@ fn digest(text: &str) -> String {
 }
 
 impl QuantizedCache {
-    /// Makes the file of a plan if it is not there. The result is its path.
+    /// Makes the file of a plan if it is not there, or is not as it was written. The result is the tensors of the file.
     pub(super) fn fill(
         &self,
         made_from: &str,
         plan: &QuantizePlan,
         progress: &mut dyn FnMut(QuantizeProgress),
-    ) -> Result<PathBuf, ModelError> {
+    ) -> Result<TensorIndex, ModelError> {
         let path = self.folder.join(format!("{}.gguf", digest(made_from)));
         let failed = |error: std::io::Error| ModelError::Write {
             file: self.folder.display().to_string(),
@@ -150,13 +151,14 @@ impl QuantizedCache {
         fs::create_dir_all(&self.folder).map_err(failed)?;
         // Another process may be making the same file. Without the lock both make it, and either is right.
         let _lock = lock(&path.with_extension("lock"));
-        if is_made_from(&path, made_from, plan) {
-            touch(&path).map_err(failed)?;
-            return Ok(path);
+        if let Some(index) = whole(&path, made_from, plan) {
+            // A cache on a disk that is read-only can be used as well.
+            let _ignored = touch(&path);
+            return Ok(index);
         }
         self.make_room(&path, plan.bytes());
         plan.write(&path, progress)?;
-        Ok(path)
+        view::open_plain(&path).map(|(_, index)| index)
     }
 
     /// Removes the files that were not used for the longest time, until there is room for `bytes` more, and what crashes left.
@@ -206,16 +208,28 @@ fn lock(path: &Path) -> Option<File> {
 /// Between two looks at a lock.
 const LOCK_PERIOD: Duration = Duration::from_millis(50);
 
-/// Whether the file at `path` is whole and was made from this.
-fn is_made_from(path: &Path, made_from: &str, plan: &QuantizePlan) -> bool {
-    let Ok((metadata, index)) = view::open_plain(path) else { return false };
+/// The tensors of the file at `path`, if it was made from this and every byte of them is as it was written.
+fn whole(path: &Path, made_from: &str, plan: &QuantizePlan) -> Option<TensorIndex> {
+    let (metadata, mut index) = view::open_plain(path).ok()?;
     let is_same = metadata.text(MADE_FROM).ok().flatten() == Some(made_from);
     let fits = |item: &Item| {
         let entry = index.entries.get(&item.name);
         let is_same = |kind: &StoredType| blocks::number_of(*kind) == blocks::number_of(item.kind);
         entry.is_some_and(|entry| entry.dtype.as_ref().is_ok_and(is_same) && entry.shape == item.shape)
     };
-    is_same && plan.items.iter().all(fits)
+    if !is_same || !plan.items.iter().all(fits) {
+        return None;
+    }
+    let sum = |item: &Item| {
+        let entry = index.entries.get(&item.name)?;
+        Some(checksum::of(index.files.get(entry.file)?.1.bytes().get(entry.range.clone())?))
+    };
+    let sums = plan.items.iter().map(sum).collect::<Option<Vec<_>>>()?;
+    if metadata.text(CHECKSUMS).ok().flatten() != Some(&checksum::text(&sums)) {
+        return None;
+    }
+    index.entries.values_mut().for_each(|entry| entry.is_checked = true);
+    Some(index)
 }
 
 /// Notes that a file was used. The time of its last change stays, since other files may be made from it.

@@ -62,6 +62,7 @@ pub(super) fn source(checkpoint: Checkpoint) -> Result<QuantizeSource, ModelErro
             dtype: Ok(StoredType::F32),
             shape: vec![factors.len()],
             rows: RowOrder::AsStored,
+            is_checked: false,
         };
         items.push(item(ROPE_FACTORS.to_owned(), ROPE_FACTORS.to_owned(), entry.shape.clone(), None));
         index.files.push((label.clone(), Blob::Owned(bytes.into())));

@@ -10,10 +10,10 @@ use firebox_kernels::weights::{Blob, StoredType};
 use crate::checkpoint::Checkpoint;
 use crate::checkpoint::tensors::RowOrder;
 use crate::error::ModelError;
+use crate::gguf::names;
 use crate::gguf::quantize::cache::{QuantizedCache, made_from};
 use crate::gguf::quantize::source::Item;
 use crate::gguf::quantize::{QuantizePlan, QuantizeProgress};
-use crate::gguf::{names, view};
 
 /// Changes when repacked blocks have another layout.
 const LAYOUT: &str = "repacked by 8 rows, layout 1";
@@ -51,17 +51,17 @@ impl Checkpoint {
         let index = std::mem::take(&mut self.tensors);
         let mut plan = QuantizePlan::of_matrices(self.source.label(), index, items, &made_from);
         let files = replace(&mut plan.index.files, fresh);
-        let made = cache.fill(&made_from, &plan, progress).and_then(|path| view::open_plain(&path));
+        let made = cache.fill(&made_from, &plan, progress);
         self.tensors = plan.index;
         self.tensors.files = files;
-        let (_, matrices) = made?;
+        let matrices = made?;
         let first = self.tensors.files.len();
         self.tensors.files.extend(matrices.files);
         for item in plan.items {
             let own = self.tensors.entries.get_mut(&item.key);
             if let (Some(entry), Some(made)) = (own, matrices.entries.get(&item.name)) {
                 (entry.file, entry.range) = (first + made.file, made.range.clone());
-                (entry.dtype, entry.rows) = (Ok(item.kind), RowOrder::AsStored);
+                (entry.dtype, entry.rows, entry.is_checked) = (Ok(item.kind), RowOrder::AsStored, made.is_checked);
             }
         }
         Ok(())

@@ -1,7 +1,7 @@
 //! GGUF version 3 as bytes (<https://github.com/ggml-org/ggml/blob/master/docs/gguf.md>).
 
 use std::fs::{File, OpenOptions};
-use std::io::{BufWriter, Write as _};
+use std::io::{BufWriter, Seek as _, SeekFrom, Write as _};
 use std::path::{Path, PathBuf};
 
 use firebox_kernels::weights::StoredType;
@@ -15,20 +15,20 @@ const ALIGNMENT: usize = 32;
 const VERSION: u32 = 3;
 
 /// Metadata and the list of tensors.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(super) struct WrittenTables {
     keys: Vec<Key>,
     tensors: Vec<WrittenTensor>,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct Key {
     name: String,
     kind: u32,
     value: Vec<u8>,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct WrittenTensor {
     name: String,
     /// Outermost dimension first.
@@ -179,6 +179,13 @@ impl PartialFile {
     pub(super) fn write(&mut self, bytes: &[u8]) -> Result<(), ModelError> {
         let written = self.file.as_mut().map(|file| file.write_all(bytes));
         written.unwrap_or(Ok(())).map_err(|error| failed(&self.output, &error))
+    }
+
+    /// Writes the start of the file again, which has as many bytes as before. Nothing is written after it.
+    pub(super) fn rewrite_head(&mut self, head: &[u8]) -> Result<(), ModelError> {
+        let at_start = self.file.as_mut().map(|file| file.seek(SeekFrom::Start(0)));
+        at_start.transpose().map_err(|error| failed(&self.output, &error))?;
+        self.write(head)
     }
 
     /// Fills up to where the next tensor starts, after one of `written` bytes.

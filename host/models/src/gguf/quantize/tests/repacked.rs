@@ -74,22 +74,63 @@ fn files_of_the_cache_that_are_damaged_or_of_another_model_are_made_again() {
     }
     let made = cache.folder.join(&cached(&cache)[0]);
     let good = std::fs::read(&made).expect("readable");
-    let mut of_another = good.clone();
-    let text = b"repacked by 8 rows, layout 1";
-    let at = good.windows(text.len()).position(|part| part == text).expect("what it was made from");
-    of_another[at + text.len() - 1] = b'0';
-    for bad in [&b""[..], b"GGUF", &good[..good.len() / 2], &good[..good.len() - 1], &of_another] {
+    let own = Checkpoint::open(&file).expect("it is read");
+    for (what, bad) in damaged(&good) {
         std::fs::write(&made, bad).expect("writable");
         let (checkpoint, made_again) = repacked(&file, &cache);
-        assert_eq!(made_again, whole, "{} bytes", bad.len());
-        let own = Checkpoint::open(&file).expect("it is read");
-        assert!(names(&own).iter().all(|name| values(&own, name) == values(&checkpoint, name)));
+        assert_eq!(made_again, whole, "{what}");
+        assert!(names(&own).iter().all(|name| values(&own, name) == values(&checkpoint, name)), "{what}");
+        assert!(std::fs::read(&made).expect("readable") == good, "{what}");
+        assert_eq!(repacked(&file, &cache).1, 0, "{what}: it is whole again");
     }
     // The same file with another time of change.
     let changed = std::fs::OpenOptions::new().append(true).open(&file).expect("writable");
     changed.set_modified(SystemTime::now() - Duration::from_secs(60)).expect("set");
     assert_eq!(repacked(&file, &cache).1, whole);
     assert_eq!(cached(&cache).len(), 2);
+}
+
+/// What can be in the place of a file of the cache.
+fn damaged(good: &[u8]) -> Vec<(&'static str, Vec<u8>)> {
+    let at = |text: &[u8]| good.windows(text.len()).position(|part| part == text).expect("it is in the file");
+    let changed = |at: usize, to: &dyn Fn(u8) -> u8| {
+        let mut bad = good.to_vec();
+        bad[at] = to(bad[at]);
+        bad
+    };
+    let (made_from, checksums) = (at(b"repacked by 8 rows, layout 1"), at(b"firebox.checksums"));
+    let mut not_a_number = good.to_vec();
+    let last = good.len() - 8 * 18;
+    not_a_number[last..last + 2].copy_from_slice(&half::f16::NAN.to_le_bytes());
+    vec![
+        ("nothing", Vec::new()),
+        ("the magic bytes", b"GGUF".to_vec()),
+        ("the first half", good[..good.len() / 2].to_vec()),
+        ("all but a byte", good[..good.len() - 1].to_vec()),
+        ("a file of another layout", changed(made_from + 27, &|_| b'0')),
+        ("a file without checksums, as older versions wrote it", changed(checksums, &|_| b'x')),
+        ("another checksum", changed(checksums + 40, &|digit| if digit == b'0' { b'1' } else { b'0' })),
+        ("a flipped bit in the middle", changed(good.len() / 2, &|byte| byte ^ 1)),
+        ("a flipped bit at the end", changed(good.len() - 1, &|byte| byte ^ 0x80)),
+        ("a scale that is not a number", not_a_number),
+    ]
+}
+
+#[test]
+fn weights_that_were_quantized_at_load_are_made_again_after_a_flipped_bit() {
+    let folder = folder("llama");
+    let cache = cache(folder.path(), 1 << 30);
+    let (own, made) = load(folder.path(), &cache, "q8_0").expect("quantized");
+    let path = cache.folder.join(&cached(&cache)[0]);
+    let mut bytes = std::fs::read(&path).expect("readable");
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 4;
+    // The file that is mapped stays as it is.
+    std::fs::remove_file(&path).expect("removed");
+    std::fs::write(&path, bytes).expect("writable");
+    let (again, made_again) = load(folder.path(), &cache, "q8_0").expect("quantized");
+    assert_eq!(made, made_again);
+    assert!(names(&own).iter().all(|name| values(&own, name) == values(&again, name)));
 }
 
 #[test]
