@@ -78,6 +78,10 @@ pub fn verify(paths: &[PathBuf]) -> Result<VerifiedLog, VerifyError> {
     if let (Some(noted), Some(path)) = (noted, paths.last()) {
         walk.end(&noted, path)?;
     }
+    if walk.found.lines == 0 {
+        // No line of the chain says what they are.
+        walk.found.unchained += walk.unconfirmed;
+    }
     Ok(walk.found)
 }
 

@@ -58,6 +58,12 @@ pub fn run(args: Args, io: &mut Io) -> Result<(), CliError> {
 
 fn show(found: &VerifiedLog, as_json: bool, io: &mut Io) -> Result<(), CliError> {
     let VerifiedLog { lines, first, last, unchained, torn, lost, unfinished } = *found;
+    // An empty log is whole. A file of something else must not pass a check.
+    if lines == 0 && (unchained + torn + lost > 0 || unfinished) {
+        let message =
+            "no line of these files belongs to a hash chain; give the files of an audit log, the oldest first";
+        return Err(CliError::usage(message));
+    }
     if as_json {
         let line = json!({
             "whole": true, "lines": lines, "first": first, "last": last, "unchained": unchained, "torn": torn,
@@ -66,7 +72,7 @@ fn show(found: &VerifiedLog, as_json: bool, io: &mut Io) -> Result<(), CliError>
         return Ok(writeln!(io.out, "{line}")?);
     }
     if lines == 0 {
-        writeln!(io.out, "no line of these files belongs to a hash chain")?;
+        writeln!(io.out, "OK: 0 lines")?;
     } else {
         writeln!(io.out, "OK: {lines} lines, numbers {first} to {last}")?;
     }
