@@ -143,6 +143,8 @@ pub(crate) struct TenantsContext {
     pub(crate) audit: Option<PathBuf>,
     /// The tenants of the main configuration file.
     pub(crate) tenants: Vec<TenantConfig>,
+    /// The names of its plugins.
+    plugins: Vec<String>,
 }
 
 impl TenantsContext {
@@ -157,12 +159,28 @@ impl TenantsContext {
         document::overlay_env(&mut tree, vars()?.into_iter(), &problems);
         let folder = folder(file.as_deref());
         let mut root = Section::new(String::new(), Some(&tree), SourceLocation::whole(FILE), &problems);
+        let plugins = root.sections("plugin", "plugin").into_iter().filter_map(|mut plugin| plugin.text("name"));
+        let plugins = plugins.collect();
         let place = Self {
+            plugins,
             tenants_file: folder.join(root.text("tenants_file").unwrap_or_else(|| TENANTS_FILE.to_owned())),
             audit: AuditConfig::read(root.section("audit"), &folder).path,
             tenants: all(&mut root, "tenant", |section| TenantConfig::read(section, &folder)),
         };
         problems.finish().map(|_warnings| place)
+    }
+
+    /// Whether a tenant can have these plugins: a server does not start with a plugin that it does not know.
+    ///
+    /// # Errors
+    /// The first unknown name, and what was probably meant.
+    pub(crate) fn check_plugins(&self, names: &[String]) -> Result<(), String> {
+        let builtins: Vec<&str> = crate::plugins::builtins().collect();
+        let known = self.plugins.iter().map(String::as_str).chain(builtins.iter().copied());
+        match names.iter().find(|name| !known.clone().any(|known| known == *name)) {
+            Some(name) => Err(format!("there is no plugin \"{name}\"{}", problem::suggestion(name, known))),
+            None => Ok(()),
+        }
     }
 }
 

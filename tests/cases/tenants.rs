@@ -140,3 +140,13 @@ fn no_key_is_created_if_the_audit_log_cannot_be_written() {
     assert!(run.stderr.contains("audit log") && run.stdout.is_empty(), "{}", run.stderr);
     assert!(!dir.join("tenants.toml").exists());
 }
+
+#[test]
+fn a_tenant_with_a_plugin_that_the_server_does_not_know_is_not_added() {
+    let dir = folder("unknown-plugin");
+    std::fs::write(dir.join("firebox.toml"), "[[plugin]]\nname = \"mask\"\nsource = \"redact\"\n").expect("writable");
+    let refused = tenants(&dir, &["add", "acme", "--plugin", "msk"]).expect_code(2);
+    assert!(refused.stderr.contains("no plugin \"msk\"; did you mean \"mask\"?"), "{}", refused.stderr);
+    assert!(refused.stdout.is_empty() && !dir.join("tenants.toml").exists(), "{}", refused.stdout);
+    tenants(&dir, &["add", "acme", "--plugin", "mask", "--plugin", "calculator"]).expect_code(0);
+}

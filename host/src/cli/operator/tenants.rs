@@ -166,6 +166,7 @@ pub fn run(args: Args, io: &mut Io) -> Result<(), CliError> {
                     "tenant \"{name}\" already exists in the main configuration file; edit it there"
                 )));
             }
+            context.check_plugins(&settings.plugins).map_err(CliError::usage)?;
             let change = || file.add(&name, &settings.toml(), &key.options());
             let key = logged(&context, &format!("tenants add {name}"), change)?;
             show(&name, &key, args.json, io)
