@@ -13,7 +13,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use firebox_contract::{BoxFuture, Caller, Error, ToolSource, limits};
 use http::request::Parts;
-use http::{HeaderMap, Method, Request, Response};
+use http::{HeaderMap, Method, Request, Response, StatusCode};
 use http_body_util::Full;
 use http_body_util::combinators::BoxBody;
 use rmcp::transport::streamable_http_server::{StreamableHttpServerConfig, StreamableHttpService};
@@ -131,7 +131,13 @@ impl HttpTools {
         if parts.method == Method::GET && AcceptedTypes::of(&parts.headers).events {
             accept::events(&mut parts.headers);
         }
-        self.forward(Request::from_parts(parts, Full::new(Bytes::new())), caller, &Value::Null).await
+        let ends = parts.method == Method::DELETE;
+        let mut reply = self.forward(Request::from_parts(parts, Full::new(Bytes::new())), caller, &Value::Null).await;
+        // rmcp's 202 means that something is still to be done. Clients in Python take it for a failure.
+        if ends && reply.status() == StatusCode::ACCEPTED {
+            *reply.status_mut() = StatusCode::NO_CONTENT;
+        }
+        reply
     }
 
     /// The answer of rmcp to the message with `id`, or the refusal of a part that rmcp called.

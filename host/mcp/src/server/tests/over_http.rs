@@ -347,7 +347,7 @@ async fn every_refusal_is_a_json_rpc_error_with_the_id_if_there_is_one() {
         assert!(said["error"]["message"].as_str().is_some_and(|text| text.contains(words)), "{what}: {said}");
     }
     let ended = send(&tools, "DELETE", &[("mcp-session-id", &open)], b"").await;
-    assert!(ended.status().is_success());
+    assert_eq!(ended.status(), StatusCode::NO_CONTENT);
     assert_eq!(send(&tools, "DELETE", &[("mcp-session-id", &open)], b"").await.status(), StatusCode::NOT_FOUND);
 }
 
