@@ -86,3 +86,11 @@ fn wrong_numbers_and_files_are_refused_with_a_remedy() {
         assert!(done.stdout.is_empty() || args.contains(&"16000000"), "{args:?}: {}", done.stdout);
     }
 }
+
+#[test]
+fn options_that_change_no_step_are_refused() {
+    for option in [&["--speculation", "off"][..], &["--text-control-tokens"]] {
+        let refused = bench(option).run().expect_code(2);
+        assert!(refused.stderr.contains(option[0]) && refused.stdout.is_empty(), "{}", refused.stderr);
+    }
+}

@@ -21,11 +21,16 @@ use crate::cli::termination::Termination;
 use crate::error::CliError;
 use crate::system::threads;
 
+/// The help of `--context`.
+const CONTEXT: &str =
+    "Maximum length of a sequence in tokens; at most the model's own limit [default: the longest test]";
+
 /// Measure how many tokens per second a model reads and writes, as llama-bench does.
 ///
 /// A test ppN reads a prompt of N random tokens, tgN writes N tokens one by one, and both start with a KV cache of the
 /// depth. What is timed is the steps of the model, up to its logits: no tokenizer, sampler or server.
 #[derive(ClapArgs, Debug)]
+#[command(mut_arg("context", |arg| arg.help(CONTEXT)))]
 pub struct Args {
     #[command(flatten)]
     model: ModelOptions,

@@ -18,7 +18,7 @@ use firebox_contract::{Caller, Error};
 use firebox_mcp::client::ClientPool;
 use tokio::runtime::Runtime;
 
-use super::options::{self, McpOptions, ModelOptions, PluginOptions, ReasoningArgs, SamplingOptions};
+use super::options::{self, AnswerOptions, McpOptions, ModelOptions, PluginOptions, ReasoningArgs, SamplingOptions};
 use super::{Io, output};
 use crate::cli::options::answer_form::AnswerFormOptions;
 use crate::cli::options::mcp_servers;
@@ -38,6 +38,8 @@ use saved_conversation::SavedConversation;
 pub struct Args {
     #[command(flatten)]
     model: ModelOptions,
+    #[command(flatten)]
+    answer: AnswerOptions,
     /// System message: instructions for the model
     #[arg(long, value_name = "TEXT")]
     system: Option<String>,
@@ -190,7 +192,7 @@ fn start(
             _ = tokio::signal::ctrl_c() => Err(CliError::Interrupted),
         }
     })?;
-    let builder = builder.plugins(specs).approver(approvals.clone());
+    let builder = args.answer.apply(builder).plugins(specs).approver(approvals.clone());
     let builder = args.servers.add_tools(builder, pool);
     let caller = Caller::local();
     let (host, reports) = runtime.block_on(async {

@@ -36,11 +36,8 @@ pub struct ModelOptions {
     #[command(flatten)]
     pub(super) hub: HubOptions,
     /// Maximum length of the conversation in tokens, with the answer; at most the model's own limit [default: 8192]
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = parse_context, allow_negative_numbers = true)]
     pub context: Option<usize>,
-    /// Turn the text of a control token in messages and tool results into that token, as transformers does
-    #[arg(long)]
-    pub text_control_tokens: bool,
     #[command(flatten)]
     pub(super) quantize: QuantizeOption,
     /// Compute with quantized matrices as the file has them, which is slower; otherwise they are repacked for the CPU once, and
@@ -54,12 +51,31 @@ pub struct ModelOptions {
     /// Type of keys and values in the KV cache of a model on the CPU
     #[arg(long, value_enum, value_name = "TYPE", default_value_t = KvCacheChoice::default())]
     pub(super) kv_cache: KvCacheChoice,
-    /// Draft tokens from earlier text and verify them in one step: ngram drafts where it measures as a gain
-    #[arg(long, value_enum, value_name = "HOW", default_value_t = SpeculationChoice::default())]
-    pub(super) speculation: SpeculationChoice,
     /// Show no progress while the model loads
     #[arg(short = 'q', long)]
     pub(super) quiet: bool,
+}
+
+/// How a model reads messages and writes answers.
+#[derive(Args, Debug, Clone)]
+pub struct AnswerOptions {
+    /// Turn the text of a control token in messages and tool results into that token, as transformers does
+    #[arg(long)]
+    pub text_control_tokens: bool,
+    /// Draft tokens from earlier text and verify them in one step: ngram drafts where it measures as a gain
+    #[arg(long, value_enum, value_name = "HOW", default_value_t = SpeculationChoice::default())]
+    pub(super) speculation: SpeculationChoice,
+}
+
+impl AnswerOptions {
+    /// The builder with these options.
+    pub(super) fn apply(&self, builder: HostBuilder) -> HostBuilder {
+        let speculation = match self.speculation {
+            SpeculationChoice::Ngram => Speculation::NGram,
+            SpeculationChoice::Off => Speculation::Off,
+        };
+        builder.text_control_tokens(self.text_control_tokens).speculation(speculation)
+    }
 }
 
 /// The type of keys and values.
@@ -101,13 +117,13 @@ pub(super) enum SpeculationChoice {
     Off,
 }
 
-/// Prints a note if there is a configuration file, because `command` does not read it.
+/// Prints a note if there is a configuration file, because `command` reads a small part of it.
 pub(super) fn note_unused_config(command: &str, io: &mut Io) -> Result<(), CliError> {
     let Some(file) = config::default_file() else { return Ok(()) };
     let file = file.display();
     Ok(writeln!(
         io.err,
-        "firebox: note: \"{file}\" configures firebox serve; {command} uses command-line options only"
+        "firebox: note: \"{file}\" configures firebox serve; {command} reads only its table [plugins], and takes the rest from options"
     )?)
 }
 
@@ -126,14 +142,9 @@ impl ModelOptions {
             device: self.device.device.clone(),
             context_tokens: self.context,
             threads: self.threads.count(),
-            text_control_tokens: self.text_control_tokens,
             quantize: self.quantize.quantize,
             repack: !self.no_repack,
             kv_cache: self.kv_cache.kind(),
-            speculation: match self.speculation {
-                SpeculationChoice::Ngram => Speculation::NGram,
-                SpeculationChoice::Off => Speculation::Off,
-            },
             ..ModelConfig::ember()
         };
         let builder = Host::builder().configured(&config)?.notice(super::notice()).progress(load_progress(self.quiet));
@@ -151,6 +162,12 @@ pub struct QuantizeOption {
     /// q4_0 and others
     #[arg(long, value_name = "TYPE", value_parser = parse_mixture)]
     pub quantize: Option<&'static Mixture>,
+}
+
+/// Parses a length of the conversation.
+fn parse_context(text: &str) -> Result<usize, String> {
+    let tokens = text.parse().ok().filter(|tokens| *tokens > 0);
+    tokens.ok_or_else(|| format!("\"{text}\" is not a number of tokens from 1 on"))
 }
 
 /// Parses the name of a mixture of types.
@@ -207,10 +224,10 @@ pub struct SamplingOptions {
     #[arg(long, value_name = "N", allow_negative_numbers = true)]
     pub frequency_penalty: Option<f32>,
     /// Seed of the random numbers; the same seed gives the same answer
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", allow_negative_numbers = true)]
     pub seed: Option<u64>,
     /// Maximum length of the answer in tokens [default: the room left in the context]
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", allow_negative_numbers = true)]
     pub max_tokens: Option<usize>,
     /// Stop the answer before TEXT (repeatable)
     #[arg(long, value_name = "TEXT")]

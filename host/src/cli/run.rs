@@ -13,7 +13,7 @@ use firebox_engine::Generation;
 use firebox_mcp::client::ClientPool;
 
 use self::stdin::PipedInput;
-use super::options::{self, McpOptions, ModelOptions, PluginOptions, ReasoningArgs, SamplingOptions};
+use super::options::{self, AnswerOptions, McpOptions, ModelOptions, PluginOptions, ReasoningArgs, SamplingOptions};
 use super::output::finish::{self, Remedies};
 use super::output::reasoning::ReasoningView;
 use super::output::stats;
@@ -34,6 +34,8 @@ pub struct Args {
     prompt: Option<String>,
     #[command(flatten)]
     model: ModelOptions,
+    #[command(flatten)]
+    answer: AnswerOptions,
     /// System message: instructions for the model
     #[arg(long, value_name = "TEXT")]
     system: Option<String>,
@@ -162,7 +164,7 @@ async fn answer(args: &Args, request: GenerationRequest, pool: &ClientPool, io: 
 
 async fn build(args: &Args, pool: &ClientPool) -> Result<Host, CliError> {
     let specs = plugins::resolve(&args.plugins, args.model.model.is_none())?;
-    let builder = args.model.host_builder().await?.plugins(specs);
+    let builder = args.answer.apply(args.model.host_builder().await?).plugins(specs);
     Ok(args.servers.add_tools(builder, pool).build().await?)
 }
 

@@ -283,6 +283,13 @@ impl MakeWriter<'_> for LogBuffer {
 }
 
 #[tokio::test]
+async fn the_list_of_endpoints_has_the_paths_of_the_reference() {
+    let app = app(TenantLimits::default()).await;
+    let (_, text) = answer(&app, ROUTES.iter().find(|route| route.path == "/v1").expect("a route")).await;
+    assert!(text.contains("GET /v1/models/{id}") && !text.contains('*'), "{text}");
+}
+
+#[tokio::test]
 async fn log_success_a_successful_answer_is_logged_where_the_row_says_so() {
     let log = LogBuffer::default();
     let subscriber = tracing_subscriber::fmt().with_writer(log.clone()).with_ansi(false).finish();

@@ -207,7 +207,7 @@ fn fetch_cases(name: &str, change: impl Fn(String) -> String) -> Firebox {
     let cases = std::fs::read_to_string(root().join("plugins/http-fetch/cases.toml")).expect("readable");
     let path = fresh(name).join("cases.toml");
     std::fs::write(&path, change(cases)).expect("written");
-    Firebox::new(["plugins", "test", "--plugin", "http-fetch", "--cases", &path.display().to_string()])
+    Firebox::new(["plugins", "test", "http-fetch", "--cases", &path.display().to_string()])
 }
 
 #[test]

@@ -90,7 +90,7 @@ fn a_case_has_a_model_that_answers_as_it_says() {
     );
     std::fs::write(&cases, text).expect("written");
     let cases = cases.display().to_string();
-    let tested = Firebox::new(["plugins", "test", "--plugin", "summarize", "--cases", &cases]).run();
+    let tested = Firebox::new(["plugins", "test", "summarize", "--cases", &cases]).run();
     assert_eq!(tested.code, Some(0), "{}{}", tested.stdout, tested.stderr);
 }
 

@@ -14,7 +14,7 @@ use clap::Args as ClapArgs;
 use firebox_contract::{Error, limits};
 
 use self::case::{Case, CaseAnswer, CaseFile};
-use super::target::{self, Target};
+use super::target::{self, PluginSettings, Target};
 use crate::cli::Io;
 use crate::cli::output::line;
 use crate::error::CliError;
@@ -25,6 +25,9 @@ pub(super) const FILE: &str = "cases.toml";
 /// Run the cases of a plugin, and compare each answer or fault with the expected one.
 #[derive(ClapArgs, Debug)]
 pub(super) struct Args {
+    /// The plugin: a NAME of `firebox plugins list`, the PATH of a component, or a folder with plugin.toml
+    #[arg(value_name = "NAME|PATH", default_value = ".")]
+    plugin: String,
     /// The file of the cases [default: cases.toml beside plugin.toml]
     #[arg(long, value_name = "PATH")]
     cases: Option<PathBuf>,
@@ -32,7 +35,7 @@ pub(super) struct Args {
     #[arg(long)]
     update: bool,
     #[command(flatten)]
-    target: Target,
+    settings: PluginSettings,
 }
 
 /// Runs the command.
@@ -40,8 +43,9 @@ pub(super) struct Args {
 /// # Errors
 /// `Error::Plugin` if a case fails, a `CliError` of usage for a file that cannot be used.
 pub(super) fn run(args: Args, io: &mut Io) -> Result<(), CliError> {
-    let path = args.cases.clone().unwrap_or_else(|| Path::new(&args.target.plugin).join(FILE));
-    run_file(&path, args.update, &args.target, io)
+    let target = Target { plugin: args.plugin, settings: args.settings };
+    let path = args.cases.unwrap_or_else(|| Path::new(&target.plugin).join(FILE));
+    run_file(&path, args.update, &target, io)
 }
 
 /// Runs the cases of the built project in `folder`.
@@ -100,8 +104,9 @@ fn run_file(path: &Path, update: bool, target: &Target, io: &mut Io) -> Result<(
 
 fn read(path: &Path) -> Result<String, CliError> {
     let shown = path.display().to_string();
-    let bytes = firebox_sandbox::read_file(path, limits::PLUGIN_CASES_BYTES_MAX)
-        .map_err(|error| CliError::usage(format!("the cases \"{shown}\" cannot be read: {error}")))?;
+    let bytes = firebox_sandbox::read_file(path, limits::PLUGIN_CASES_BYTES_MAX).map_err(|error| {
+        CliError::usage(format!("the cases \"{shown}\" cannot be read: {error}; name their file with --cases"))
+    })?;
     String::from_utf8(bytes).map_err(|_| CliError::usage(format!("the cases \"{shown}\" are not UTF-8")))
 }
 

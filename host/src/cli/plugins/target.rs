@@ -26,7 +26,7 @@ pub(super) struct Target {
     #[arg(long = "plugin", value_name = "NAME|PATH", default_value = ".")]
     pub(super) plugin: String,
     #[command(flatten)]
-    settings: PluginSettings,
+    pub(super) settings: PluginSettings,
 }
 
 /// The configuration and the limits of a plugin.

@@ -9,7 +9,7 @@ use axum::http::{Response, StatusCode};
 use serde_json::json;
 
 use crate::http::response::{json as json_response, wire};
-use crate::http::{ApiRequest, Failure, ROUTES};
+use crate::http::{ApiRequest, Failure, ROUTES, Route};
 use crate::serve::App;
 
 /// `GET /metrics`.
@@ -22,7 +22,9 @@ pub(in crate::http) async fn metrics(app: Arc<App>, _request: ApiRequest) -> Res
 
 /// `GET /` and `GET /v1`: the endpoints, for people with a browser and for clients that only check that a server answers.
 pub(in crate::http) async fn about(_app: Arc<App>, _request: ApiRequest) -> Result<Response<Body>, Failure> {
-    let endpoints: Vec<String> = ROUTES.iter().map(|route| format!("{} {}", route.method, route.path)).collect();
+    // The router's own notation for an id that may contain slashes means nothing to a client.
+    let path = |route: &Route| route.path.replace("{*id}", "{id}");
+    let endpoints: Vec<String> = ROUTES.iter().map(|route| format!("{} {}", route.method, path(route))).collect();
     json_response(&json!({
         "object": "server", "name": "firebox",
         "message": "This is Firebox, an inference server with OpenAI's API. The base URL of a client is this address with /v1.",
