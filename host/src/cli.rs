@@ -13,7 +13,9 @@ pub mod run;
 pub mod serve;
 mod termination;
 
+use std::error::Error as _;
 use std::io::Write as _;
+use std::num::{ParseFloatError, ParseIntError};
 use std::process::ExitCode;
 
 use clap::{CommandFactory as _, Parser, Subcommand};
@@ -104,7 +106,8 @@ pub fn main() -> ExitCode {
     if let Some(code) = crate::plugins::compiler::init() {
         return code;
     }
-    let cli = Cli::parse_from(bench::with_long_options(std::env::args_os()));
+    let parsed = Cli::try_parse_from(bench::with_long_options(std::env::args_os()));
+    let cli = parsed.unwrap_or_else(|error| in_plain_words(error).exit());
     let mut io = Io::of_process();
     match dispatch(cli.command, &mut io).and_then(|()| io.out.flush().map_err(CliError::from)) {
         Ok(()) => ExitCode::SUCCESS,
@@ -115,6 +118,20 @@ pub fn main() -> ExitCode {
             ExitCode::from(error.kind().exit_code())
         }
     }
+}
+
+/// The error of a value that is no number, in other words than those of Rust's library.
+fn in_plain_words(error: clap::Error) -> clap::Error {
+    let Some(source) = error.source() else { return error };
+    let words = if source.is::<ParseIntError>() {
+        "it is not a whole number from 0 on, or it is too large"
+    } else if source.is::<ParseFloatError>() {
+        "it is not a number"
+    } else {
+        return error;
+    };
+    let text = error.render().to_string().replace(&source.to_string(), words);
+    clap::Error::raw(error.kind(), text.trim_start_matches("error: "))
 }
 
 #[cfg(test)]

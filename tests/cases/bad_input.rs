@@ -10,7 +10,7 @@ type Break = fn(&Path);
 /// `(name, what is broken, exit code, words that the error must contain)`.
 const CHECKPOINTS: &[(&str, Break, i32, &[&str])] = &[
     ("no_config", |dir| remove(dir, "config.json"), 3, &["config.json", "missing"]),
-    ("no_weights", |dir| remove(dir, "model.safetensors"), 3, &["model.safetensors"]),
+    ("no_weights", |dir| remove(dir, "model.safetensors"), 3, &["no_weights\" has no weights", "model.safetensors"]),
     ("no_tokenizer", |dir| remove(dir, "tokenizer.json"), 3, &["tokenizer.json"]),
     ("config_is_not_json", |dir| write(dir, "config.json", "{nope"), 3, &["config.json"]),
     ("config_is_binary", |dir| write_bytes(dir, "config.json", &[0xff, 0xfe, 0]), 3, &["config.json"]),
@@ -83,8 +83,18 @@ const COMMANDS: &[(&[&str], i32, &[&str])] = &[
     (&["run", ""], 2, &["empty"]),
     (&["run", "  \n "], 2, &["empty"]),
     (&["run", "--temperature", "-1", "hi"], 2, &["temperature", "-1"]),
+    (&["run", "--temperature", "hot", "hi"], 2, &["'hot' for '--temperature", "it is not a number"]),
+    (&["bench", "-p", "x"], 2, &["'x' for '--n-prompt", "it is not a whole number"]),
+    (&["plugins", "test", "redact"], 2, &["redact/cases.toml", "--cases"]),
     (&["run", "--top-p", "2", "hi"], 2, &["top-p", "\"2\""]),
     (&["run", "--max-tokens", "0", "hi"], 2, &["max tokens", "\"0\""]),
+    (&["run", "--max-tokens", "-3", "hi"], 2, &["'-3' for '--max-tokens", "whole number"]),
+    (&["run", "--seed", "-1", "hi"], 2, &["'-1' for '--seed"]),
+    (&["run", "--context", "0", "hi"], 2, &["'0' for '--context", "from 1 on"]),
+    (&["run", "--regex", "(", "hi"], 2, &["regular expression", "unclosed group"]),
+    (&["run", "--device", "cpu:7", "hi"], 3, &["no device \"cpu:7\" on this machine; found: "]),
+    (&["mcp", "serve", "--listen", "here"], 2, &["here", "127.0.0.1:8081"]),
+    (&["audit", "verify", "Cargo.toml"], 2, &["hash chain", "audit log"]),
     (&["run", "--device", "abacus", "hi"], 2, &["abacus", "cpu"]),
     (&["run", "--plugin", "nope", "hi"], 2, &["nope", "redact"]),
     (&["run", "--plugin-config", "redact", "hi"], 2, &["NAME=JSON"]),
@@ -207,4 +217,28 @@ fn set(dir: &Path, key: &str, value: u64) {
 
 fn add(dir: &Path, key: &str, more: u64) {
     change(dir, key, |old| old + more);
+}
+
+/// The folder of a model that the tests of `host/models` use.
+fn parity(name: &str) -> String {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/parity").join(name).display().to_string()
+}
+
+#[test]
+fn a_model_of_the_other_kind_is_refused_with_the_command_for_it() {
+    let decoder = parity("qwen2");
+    let output = scratch("other-kind").join("out.parquet").display().to_string();
+    for args in [
+        &["embed", "--model", &decoder, "--input", "Cargo.toml", "--output", &output][..],
+        &["rerank", "--model", &decoder, "query", "document"],
+    ] {
+        let run = firebox(args).expect_code(3);
+        assert!(run.stderr.contains("is no encoder; use it with firebox run"), "{args:?}: {}", run.stderr);
+    }
+    let dir = model_copy("other-kind");
+    let config = std::fs::read_to_string(dir.join("config.json")).expect("readable");
+    let config = config.replace("Qwen3ForCausalLM", "BertModel").replace("\"qwen3\"", "\"bert\"");
+    write(&dir, "config.json", &config);
+    let run = firebox(&["run", "--model", &dir.display().to_string(), "hi"]).expect_code(3);
+    assert!(run.stderr.contains("writes no text; use it with firebox embed"), "{}", run.stderr);
 }

@@ -106,6 +106,8 @@ fn models_are_pulled_listed_verified_and_removed() {
     let hub = ModelHub::new();
     let empty = hub.run(&["models", "list"]).expect_code(0);
     assert!(empty.stdout.is_empty() && empty.stderr.contains("is empty"), "{}", empty.stderr);
+    let nothing = hub.run(&["models", "verify"]).expect_code(0);
+    assert!(nothing.stdout.is_empty() && nothing.stderr.contains("is empty"), "{}", nothing.stderr);
     let pulled = hub.run(&["models", "pull", EMBER]).expect_code(0);
     assert_eq!(pulled.stdout.trim_end(), hub.snapshot(EMBER).display().to_string());
     assert!(

@@ -33,7 +33,18 @@ pub(crate) enum GrammarKind {
 impl GrammarKind {
     /// The error of a grammar that the library refuses.
     fn explain(self, message: &dyn std::fmt::Display) -> GrammarError {
-        let message = first_line(&message.to_string());
+        let message = message.to_string();
+        // The parser of expressions draws the place over several lines. The last line has the reason.
+        let regex = message.contains("invalid regex").then(|| message.lines().rev().find_map(regex_reason)).flatten();
+        let message = match regex {
+            Some(reason) if self == Self::Lark => {
+                let place = first_line(&message);
+                format!("{}: {reason}", place.trim_end_matches(" (in regex): regex parse error:"))
+            }
+            // The expression of the request, alone or together with tools. The patterns of a schema were searched before.
+            Some(reason) => return GrammarError::Invalid { kind: "regular expression", reason: first_line(reason) },
+            None => first_line(&message),
+        };
         if self == Self::Schema {
             return GrammarError::Schema { pointer: "#".to_owned(), reason: message };
         }
@@ -43,6 +54,11 @@ impl GrammarKind {
         let kind = if self == Self::Regex { "regular expression" } else { "grammar" };
         GrammarError::Invalid { kind, reason: message }
     }
+}
+
+/// The reason in a line of the parser of regular expressions.
+fn regex_reason(line: &str) -> Option<&str> {
+    line.trim().strip_prefix("error: ")
 }
 
 /// Writes `grammar` for the library.

@@ -96,18 +96,30 @@ fn check_quantization(config: &JsonFile) -> Result<(), ModelError> {
 /// The decoder architecture of this class.
 ///
 /// # Errors
-/// `Architecture`, with the names that are supported.
+/// `Architecture`, with the names that are supported; `OtherKind` for an encoder.
 pub(crate) fn decoder(name: &str) -> Result<&'static DecoderArchitecture, ModelError> {
-    DECODERS.iter().find(|row| row.names.contains(&name)).ok_or_else(|| unknown(name))
+    let found = DECODERS.iter().find(|row| row.names.contains(&name));
+    found.ok_or_else(|| match ENCODERS.iter().any(|row| row.names.contains(&name)) {
+        true => ModelError::OtherKind { found: name.to_owned(), is: IS_ENCODER },
+        false => unknown(name),
+    })
 }
 
 /// The encoder architecture of this class.
 ///
 /// # Errors
-/// As [`decoder`].
+/// As [`decoder`], with `OtherKind` for a decoder.
 pub(crate) fn encoder(name: &str) -> Result<&'static EncoderArchitecture, ModelError> {
-    ENCODERS.iter().find(|row| row.names.contains(&name)).ok_or_else(|| unknown(name))
+    let found = ENCODERS.iter().find(|row| row.names.contains(&name));
+    found.ok_or_else(|| match DECODERS.iter().any(|row| row.names.contains(&name)) {
+        true => ModelError::OtherKind { found: name.to_owned(), is: IS_DECODER },
+        false => unknown(name),
+    })
 }
+
+const IS_ENCODER: &str =
+    "is an encoder and writes no text; use it with firebox embed or rerank, or give a model that writes text";
+const IS_DECODER: &str = "writes text and is no encoder; use it with firebox run, chat or serve, or give an encoder, such as all-MiniLM-L6-v2";
 
 /// The decoder architecture of a class whose vectors of tokens can be pooled: that of a language model, or the same without
 /// its head.

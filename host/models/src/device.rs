@@ -77,7 +77,7 @@ pub const DEVICES: &[DeviceApi] = &[
         auto: false,
         needs: "an OpenGL ES 3.1 driver, through which wgpu runs WGSL outside a browser",
     },
-    DeviceApi { name: CPU, graphics: None, auto: true, needs: "nothing" },
+    DeviceApi { name: CPU, graphics: None, auto: true, needs: "" },
 ];
 
 const CPU: &str = "cpu";
@@ -265,7 +265,8 @@ fn open_named(
 
 fn missing(choice: &DeviceChoice) -> ModelError {
     let found = probe().iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
-    let needs = choice.api.map_or("", |api| api.needs);
+    let needs = choice.api.filter(|api| !api.needs.is_empty()).map(|api| format!(", it needs {}", api.needs));
+    let needs = needs.unwrap_or_default();
     ModelError::DeviceMissing { asked: choice.to_string(), needs, found }
 }
 

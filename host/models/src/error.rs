@@ -31,6 +31,16 @@ pub enum ModelError {
         /// The remedy.
         remedy: &'static str,
     },
+    /// The folder has no weights in a known format.
+    #[error(
+        "\"{folder}\" has no weights: it needs {files}; transformers' save_pretrained writes other formats as safetensors"
+    )]
+    NoWeights {
+        /// Path of the folder.
+        folder: String,
+        /// The files that hold weights.
+        files: String,
+    },
     /// The file is a git-lfs pointer in the place of a large file.
     #[error(
         "\"{file}\" is a git-lfs pointer and not the file itself; run \"git lfs pull\" in its folder or download it again"
@@ -99,6 +109,14 @@ pub enum ModelError {
         /// The supported names.
         supported: String,
     },
+    /// The model is supported, and does something else.
+    #[error("architecture \"{found}\" {is}")]
+    OtherKind {
+        /// The name in `config.json`.
+        found: String,
+        /// What such a model does, and where it can be used.
+        is: &'static str,
+    },
     /// The checkpoint needs a feature that is not supported.
     #[error("\"{file}\": \"{key}\" = \"{found}\" is not supported; supported: {supported}")]
     Unsupported {
@@ -158,12 +176,12 @@ pub enum ModelError {
         forms: String,
     },
     /// No device of this machine fits the requested one.
-    #[error("no device \"{asked}\" on this machine, it needs {needs}; found: {found}")]
+    #[error("no device \"{asked}\" on this machine{needs}; found: {found}")]
     DeviceMissing {
         /// As it was asked for.
         asked: String,
-        /// The requirements of the kind.
-        needs: &'static str,
+        /// The requirements of the kind, after a comma, where it has some.
+        needs: String,
         /// The devices of the machine.
         found: String,
     },

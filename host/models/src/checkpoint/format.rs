@@ -26,7 +26,7 @@ pub(crate) const FORMATS: &[Format] = &[
 /// Indexes the weights of `source` by the first format whose files exist.
 ///
 /// # Errors
-/// The format's own, or `MissingFile` when there are no weights.
+/// The format's own, or `NoWeights`.
 pub(crate) fn open(source: &Source, warnings: &Warnings) -> Result<TensorIndex, ModelError> {
     for format in FORMATS {
         if let Some(index) = (format.open)(source, warnings)? {
@@ -34,8 +34,5 @@ pub(crate) fn open(source: &Source, warnings: &Warnings) -> Result<TensorIndex, 
         }
     }
     let files: Vec<&str> = FORMATS.iter().map(|format| format.file).collect();
-    Err(ModelError::MissingFile {
-        file: source.path_of(&files.join(" or ")),
-        remedy: "weights must be safetensors; other formats can be converted with transformers' save_pretrained",
-    })
+    Err(ModelError::NoWeights { folder: source.label(), files: files.join(" or ") })
 }

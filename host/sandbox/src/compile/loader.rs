@@ -174,7 +174,7 @@ pub(super) fn check_kind(plugin: &str, bytes: &[u8]) -> Result<(), SandboxError>
         _ if bytes.trim_ascii_start().starts_with(b"(") => {
             ("WebAssembly text", "turn it into a binary with \"wasm-tools parse\"")
         }
-        _ => ("something else", "give the path of a .wasm file"),
+        _ => ("another kind of file", "give the path of a .wasm file"),
     };
     Err(SandboxError::NotAComponent { plugin: plugin.to_owned(), found, remedy })
 }
@@ -220,8 +220,8 @@ mod tests {
         let runtime = Runtime::new(Allocation::OnDemand, 1).expect("an engine");
         let table: &[(&[u8], &str)] = &[
             (b"", "empty"),
-            (b"\0as", "something else"),
-            (b"MZ and so on", "something else"),
+            (b"\0as", "another kind of file"),
+            (b"MZ and so on", "another kind of file"),
             (b"  (component)", "WebAssembly text"),
             (b"\0asm\x01\0\0\0", "core WebAssembly module"),
             (b"\0asm\x02\0\0\0", "unknown version"),

@@ -43,8 +43,12 @@ pub struct Args {
     #[arg(long)]
     explain_grants: bool,
     /// Serve http://ADDR/mcp instead of standard input and output; ADDR must be on this machine, such as 127.0.0.1:0
-    #[arg(long, value_name = "ADDR")]
+    #[arg(long, value_name = "ADDR", value_parser = parse_address)]
     listen: Option<SocketAddr>,
+}
+
+fn parse_address(text: &str) -> Result<SocketAddr, String> {
+    text.parse().map_err(|_| format!("\"{text}\" is not an address with a port; write for example 127.0.0.1:8081"))
 }
 
 /// Runs the command.

@@ -4,7 +4,7 @@ use std::io::Write as _;
 
 use clap::Args as ClapArgs;
 use firebox_contract::Error;
-use firebox_hub::{CachedModel, Contents};
+use firebox_hub::{Cache, CachedModel, Contents};
 use serde_json::json;
 
 use crate::cli::options::hub::HubOptions;
@@ -36,13 +36,7 @@ pub(super) fn run(args: Args, io: &mut Io) -> Result<(), CliError> {
         return Ok(());
     }
     if models.is_empty() {
-        let root = hub.cache().root().display().to_string();
-        let root = output::line(&root, usize::MAX);
-        writeln!(
-            io.err,
-            "firebox: the model cache \"{root}\" is empty; firebox models pull org/name downloads a model"
-        )?;
-        return Ok(());
+        return say_empty(hub.cache(), io);
     }
     let mut table = TextTable::new(&["MODEL", "SIZE", "LAST USED", "PATH"]);
     for model in &models {
@@ -55,6 +49,15 @@ pub(super) fn run(args: Args, io: &mut Io) -> Result<(), CliError> {
         table.row(vec![line(name), size_text(model.bytes), used, line(model.path.display().to_string())]);
     }
     Ok(write!(io.out, "{table}")?)
+}
+
+/// Says that the cache has no models.
+pub(super) fn say_empty(cache: &Cache, io: &mut Io) -> Result<(), CliError> {
+    let root = output::line(&cache.root().display().to_string(), usize::MAX);
+    Ok(writeln!(
+        io.err,
+        "firebox: the model cache \"{root}\" is empty; firebox models pull org/name downloads a model"
+    )?)
 }
 
 /// A model of the cache as JSON.

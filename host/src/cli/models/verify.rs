@@ -7,6 +7,7 @@ use firebox_contract::Error;
 use firebox_hub::{BlobState, CachedModel, Checked, ModelName};
 use serde_json::json;
 
+use super::list;
 use crate::cli::options::hub::HubOptions;
 use crate::cli::{Io, output};
 use crate::error::CliError;
@@ -36,6 +37,9 @@ pub(super) fn run(args: Args, io: &mut Io) -> Result<(), CliError> {
         let found = args.names.iter().map(|name| cache.matching(name)).collect::<Result<Vec<_>, _>>();
         found.map_err(Error::from)?.concat()
     };
+    if models.is_empty() && !args.json {
+        list::say_empty(cache, io)?;
+    }
     let mut damaged = Vec::new();
     for model in &models {
         let checked = cache.verify(model, |_| {}).map_err(Error::from)?;
