@@ -8,7 +8,7 @@ use std::sync::atomic::AtomicU64;
 
 use firebox_contract::limits;
 use wasmtime::component::Linker;
-use wasmtime::{Config, Enabled, Engine, InstanceAllocationStrategy, OptLevel, PoolingAllocationConfig};
+use wasmtime::{Config, Engine, InstanceAllocationStrategy, OptLevel, PoolingAllocationConfig};
 
 use self::address_space::MemoryPlan;
 use crate::background::{Executor, Ticker};
@@ -165,12 +165,10 @@ fn pool(slot_count: usize) -> PoolingAllocationConfig {
         .table_elements(limits::PLUGIN_TABLE_ELEMENTS_MAX)
         // The limiter enforces the limit, so that both allocations fail in the same way.
         .max_memory_size(SLOT_BYTES);
-    // Finds the pages that an instance wrote, and sets them back. The next instance then has no page fault for each of them.
-    if PoolingAllocationConfig::is_pagemap_scan_available() {
-        pool.pagemap_scan(Enabled::Yes)
-            .linear_memory_keep_resident(limits::PLUGIN_RESIDENT_BYTES_MAX)
-            .table_keep_resident(limits::PLUGIN_RESIDENT_TABLE_BYTES_MAX);
-    }
+    // Pages that an instance wrote are unmapped, although the next instance then has a page fault for each. Wasmtime could keep them
+    // resident and set back those that the kernel lists as written (`pagemap_scan`). But it asks for pages that are present, and
+    // a page that is swapped out or on its way to another place at that moment is not: it would come back with the data of
+    // another tenant.
     pool
 }
 

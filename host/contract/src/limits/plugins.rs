@@ -88,11 +88,6 @@ pub const PLUGIN_POOL_BYTES_MIN: usize = 32 * MIB;
 pub const PLUGIN_POOL_BYTES_MAX: u64 = 1024 * GIB;
 /// Linear memories of all plugin instances in memory. An instance has at least one.
 pub const PLUGIN_POOL_MEMORIES: usize = 512;
-/// Bytes of each linear memory that stay in memory after its instance, set back to zero or to the component's data, so that the
-/// next instance need not load them.
-pub const PLUGIN_RESIDENT_BYTES_MAX: usize = 256 * KIB;
-/// As `PLUGIN_RESIDENT_BYTES_MAX`, for each table.
-pub const PLUGIN_RESIDENT_TABLE_BYTES_MAX: usize = 16 * KIB;
 /// Plugins use at most this fraction of the memory of the process, and of its free address space.
 pub const PLUGIN_POOL_DIVISOR: u64 = 2;
 /// Bytes of address space of one instance in addition to its linear memory: stack, tables and guard pages.
