@@ -43,6 +43,20 @@ impl ArtifactKey {
     }
 }
 
+/// An artifact whose digest is correct.
+#[derive(Debug)]
+pub(super) struct Artifact {
+    file: File,
+    path: PathBuf,
+}
+
+impl Artifact {
+    /// A path to the file that was checked, while this value lives. Another process may have put another file in its place since.
+    pub(super) fn path(&self) -> PathBuf {
+        opened(&self.file).filter(|path| path.exists()).unwrap_or_else(|| self.path.clone())
+    }
+}
+
 impl ArtifactCache {
     /// Creates `dir` if it is missing, and checks that no other user has access to it.
     ///
@@ -65,28 +79,35 @@ impl ArtifactCache {
         Ok(Self { dir: dir.to_owned(), owner: owner(&ours) })
     }
 
-    /// The file of the artifact under `key`, whose digest is correct. `None` if there is none.
+    /// The artifact under `key`. `None` if there is none.
     ///
     /// # Errors
     /// A warning, if the artifact is not the one that was written.
-    pub(super) fn find(&self, key: &ArtifactKey) -> Result<Option<PathBuf>, String> {
+    pub(super) fn find(&self, key: &ArtifactKey) -> Result<Option<Artifact>, String> {
         let path = self.dir.join(&key.0);
         let warning = |reason: String| format!("cached \"{}\" {reason}, so it is compiled again", path.display());
-        let found = match fs::symlink_metadata(&path) {
+        let unreadable = |error| warning(format!("cannot be read: {error}"));
+        let is_ours = |found: &Metadata| found.is_file() && owner(found) == self.owner && !open_to_others(found);
+        let not_ours = || warning("is not a file that only this user can access".to_owned());
+        match fs::symlink_metadata(&path) {
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(warning(format!("cannot be inspected: {error}"))),
-            Ok(found) => found,
-        };
-        if !found.is_file() || owner(&found) != self.owner || open_to_others(&found) {
-            return Err(warning("is not a file that only this user can access".to_owned()));
+            Ok(found) if !is_ours(&found) => return Err(not_ours()),
+            Ok(_) => {}
+        }
+        // Everything else is about the file that is open now, which is also the one that is loaded.
+        let mut file = File::open(&path).map_err(unreadable)?;
+        let found = file.metadata().map_err(unreadable)?;
+        if !is_ours(&found) {
+            return Err(not_ours());
         }
         if found.len() > limits::PLUGIN_ARTIFACT_BYTES_MAX {
             return Err(warning(format!("is too large ({} bytes)", found.len())));
         }
-        match File::open(&path).and_then(|file| is_intact(key, file, found.len())) {
-            Ok(true) => Ok(Some(path)),
+        match is_intact(key, &mut file, found.len()) {
+            Ok(true) => Ok(Some(Artifact { file, path })),
             Ok(false) => Err(warning("was changed or damaged".to_owned())),
-            Err(error) => Err(warning(format!("cannot be read: {error}"))),
+            Err(error) => Err(unreadable(error)),
         }
     }
 
@@ -134,7 +155,7 @@ impl ArtifactCache {
 }
 
 /// Whether a file of `length` bytes ends with the digest of what precedes it.
-fn is_intact(key: &ArtifactKey, mut file: File, length: u64) -> std::io::Result<bool> {
+fn is_intact(key: &ArtifactKey, file: &mut File, length: u64) -> std::io::Result<bool> {
     let Some(mut left) = length.checked_sub(TRAILER_BYTES as u64) else { return Ok(false) };
     let mut hasher = key.hasher();
     let mut buffer = vec![0; READ_BYTES];
@@ -176,6 +197,13 @@ fn create(path: &Path) -> std::io::Result<File> {
     OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)
 }
 
+/// The name of the open file itself, on systems that have one.
+#[cfg(unix)]
+fn opened(file: &File) -> Option<PathBuf> {
+    use std::os::fd::AsRawFd;
+    Some(PathBuf::from(format!("/dev/fd/{}", file.as_raw_fd())))
+}
+
 #[cfg(unix)]
 fn owner(found: &Metadata) -> u32 {
     use std::os::unix::fs::MetadataExt;
@@ -196,6 +224,11 @@ fn create_dir(dir: &Path) -> std::io::Result<()> {
 #[cfg(not(unix))]
 fn create(path: &Path) -> std::io::Result<File> {
     OpenOptions::new().write(true).create_new(true).open(path)
+}
+
+#[cfg(not(unix))]
+fn opened(_file: &File) -> Option<PathBuf> {
+    None
 }
 
 /// On other systems the access list of the user's profile directory keeps other users out. Rust's standard library cannot

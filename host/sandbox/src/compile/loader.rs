@@ -67,7 +67,7 @@ impl Loader<'_> {
         let mut warnings = Vec::new();
         let cache = self.cache_dir.and_then(|dir| or_warn(ArtifactCache::open(dir), &mut warnings));
         let artifact = cache.as_ref().and_then(|cache| or_warn(cache.find(&key), &mut warnings)).flatten();
-        let cached = artifact.and_then(|file| or_warn(load_file(self.runtime, &file), &mut warnings));
+        let cached = artifact.and_then(|file| or_warn(load_file(self.runtime, &file.path()), &mut warnings));
         let from_cache = cached.is_some();
         let component = match cached {
             Some(component) => component,
@@ -127,8 +127,9 @@ fn deserialize(runtime: &Runtime, artifact: &[u8]) -> Result<Component, String> 
 /// Maps the artifact in `file` into memory.
 fn load_file(runtime: &Runtime, file: &Path) -> Result<Component, String> {
     // SAFETY: `file` was written by this process or by an earlier one of this user, from what `deserialize` accepts.
-    // `ArtifactCache` has checked its digest, and it lies in a directory that no other user can write to. This program replaces
-    // and removes files of the directory as a whole and never writes to one that exists, so what is mapped does not change.
+    // `ArtifactCache` has checked its digest, the path leads to the file that it read, and only this user can write to it. This
+    // program replaces and removes files of the directory as a whole and never writes to one that exists, so what is mapped does
+    // not change.
     let component = unsafe { Component::deserialize_file(&runtime.engine, file) };
     component.map_err(unusable)
 }

@@ -16,10 +16,10 @@ fn private() -> (tempfile::TempDir, PathBuf) {
 fn a_written_artifact_can_be_read() {
     let (_above, dir) = private();
     let cache = ArtifactCache::open(&dir).expect("made");
-    assert_eq!(cache.find(&key()).expect("nothing wrong"), None);
+    assert!(cache.find(&key()).expect("nothing wrong").is_none());
     cache.write(&key(), b"code").expect("written");
     let file = cache.find(&key()).expect("nothing wrong").expect("an artifact");
-    assert!(fs::read(file).expect("read").starts_with(b"code"));
+    assert!(fs::read(file.path()).expect("read").starts_with(b"code"));
     assert_eq!(fs::read_dir(&dir).expect("listed").count(), 1, "no temporary file is left");
 }
 
@@ -109,6 +109,18 @@ mod unix {
         fs::rename(dir.join(&key().0), &elsewhere).expect("moved");
         symlink(&elsewhere, dir.join(&key().0)).expect("linked");
         assert!(cache.find(&key()).is_err());
+    }
+
+    #[test]
+    fn what_was_checked_is_loaded_although_another_file_takes_its_place() {
+        let (above, dir) = private();
+        let cache = ArtifactCache::open(&dir).expect("made");
+        cache.write(&key(), b"code").expect("written");
+        let found = cache.find(&key()).expect("nothing wrong").expect("an artifact");
+        let other = above.path().join("other");
+        fs::write(&other, b"evil").expect("written");
+        fs::rename(&other, dir.join(&key().0)).expect("exchanged");
+        assert!(fs::read(found.path()).expect("read").starts_with(b"code"));
     }
 
     #[test]
