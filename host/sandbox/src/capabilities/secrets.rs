@@ -74,11 +74,10 @@ pub(crate) struct Misplaced(String);
 
 impl InstanceSecrets {
     /// The secrets of an instance whose placeholders contain `nonce`.
-    pub(crate) fn new(secrets: Vec<BoundSecret>, nonce: [u8; 32]) -> Self {
+    pub(crate) fn new(secrets: Vec<BoundSecret>, nonce: u64) -> Self {
         let scanner = Scanner::new(secrets.iter().map(|secret| (secret.name.as_str(), &*secret.value.0)));
-        let nonce: String = nonce[..8].iter().map(|byte| format!("{byte:02x}")).collect();
         let with_placeholder = |secret: BoundSecret| {
-            let placeholder = format!("firebox-secret-{}-{nonce}", secret.name);
+            let placeholder = format!("firebox-secret-{}-{nonce:016x}", secret.name);
             (secret, placeholder)
         };
         Self { list: secrets.into_iter().map(with_placeholder).collect(), scanner }
