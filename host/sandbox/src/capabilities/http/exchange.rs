@@ -143,9 +143,16 @@ impl Exchange {
         if let Some(name) = found {
             return Err(self.revealed(&name));
         }
-        let is_plain = |value: &HeaderValue| value.as_bytes().eq_ignore_ascii_case(b"identity");
-        match headers.get_all(header::CONTENT_ENCODING).iter().find(|value| !is_plain(value)) {
-            Some(value) => Err(ErrorCode::HttpResponseContentCoding(value.to_str().ok().map(str::to_owned))),
+        let other = |name: header::HeaderName, plain: &[u8]| {
+            let is_plain = |value: &&HeaderValue| value.as_bytes().eq_ignore_ascii_case(plain);
+            let value = headers.get_all(name).iter().find(|value| !is_plain(value))?;
+            Some(value.to_str().ok().map(str::to_owned))
+        };
+        if let Some(coding) = other(header::CONTENT_ENCODING, b"identity") {
+            return Err(ErrorCode::HttpResponseContentCoding(coding));
+        }
+        match other(header::TRANSFER_ENCODING, b"chunked") {
+            Some(coding) => Err(ErrorCode::HttpResponseTransferCoding(coding)),
             None => Ok(()),
         }
     }

@@ -92,7 +92,7 @@ impl GuestData {
             ErrorCode::HttpRequestDenied
         })?;
         // The response is searched, so it must come whole and as it is.
-        for name in [header::RANGE, header::IF_RANGE, header::ACCEPT_ENCODING] {
+        for name in [header::RANGE, header::IF_RANGE, header::ACCEPT_ENCODING, header::TE] {
             expanded.remove(name);
         }
         Ok(expanded)

@@ -1,5 +1,5 @@
-//! Finds secrets in bytes, as they are and in common encodings: hexadecimal, percent and base64 at each of its three
-//! alignments, in any case of letters.
+//! Finds secrets in bytes, as they are and in common encodings: hexadecimal, percent, the escapes of JSON and HTML, and base64
+//! at each of its three alignments, in any case of letters.
 
 use std::borrow::Cow;
 
@@ -124,13 +124,8 @@ pub(crate) fn percent_decoded(text: &str) -> Vec<u8> {
 fn encodings(value: &str) -> Vec<Vec<u8>> {
     let bytes = value.as_bytes();
     let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
-    let all: String = bytes.iter().map(|byte| format!("%{byte:02x}")).collect();
-    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~".contains(&byte);
-    let percent = |byte: &u8| if is_plain(*byte) { char::from(*byte).to_string() } else { format!("%{byte:02x}") };
-    let some: String = bytes.iter().map(percent).collect();
-    let json = value.replace('\\', "\\\\").replace('"', "\\\"");
-    let mut forms: Vec<Vec<u8>> =
-        [value.to_owned(), hex, all, some, json].into_iter().map(String::into_bytes).collect();
+    let mut forms: Vec<Vec<u8>> = [value.to_owned(), hex].into_iter().map(String::into_bytes).collect();
+    forms.extend(ESCAPES.iter().map(|escape| value.chars().map(escape).collect::<String>().into_bytes()));
     forms.push(bytes.iter().rev().copied().collect());
     for before in 0..3 {
         let plain = base64(bytes, before);
@@ -145,6 +140,54 @@ fn encodings(value: &str) -> Vec<Vec<u8>> {
     forms.sort();
     forms.dedup();
     forms
+}
+
+/// How servers write one character of a text in an address, in JSON and in HTML. A secret has ASCII only.
+const ESCAPES: &[fn(char) -> String] = &[
+    |c| percent(c, None),
+    |c| percent(c, Some("-._~")),
+    // JavaScript's `encodeURIComponent`, and forms.
+    |c| percent(c, Some("-._~!*'()")),
+    |c| if c == ' ' { "+".to_owned() } else { percent(c, Some("-._*")) },
+    |c| json(c, ""),
+    // PHP, Go, .NET, and everything that is no letter or digit.
+    |c| if c == '/' { "\\/".to_owned() } else { json(c, "") },
+    |c| json(c, "<>&"),
+    |c| json(c, "\"<>&'+`"),
+    |c| if c.is_ascii_alphanumeric() { c.to_string() } else { format!("\\u{:04x}", u32::from(c)) },
+    |c| html(c, "&quot;", "&#39;", "/"),
+    |c| html(c, "&quot;", "&#x27;", "/"),
+    |c| html(c, "&#34;", "&#39;", "/"),
+    |c| html(c, "&quot;", "&#x27;", "&#x2f;"),
+    |c| html(c, "&quot;", "'", "/"),
+];
+
+/// The character in percent notation, unless it is a letter or digit or one of `plain`. With `None` it is so in every case.
+fn percent(c: char, plain: Option<&str>) -> String {
+    let is_plain = plain.is_some_and(|plain| c.is_ascii_alphanumeric() || plain.contains(c));
+    if is_plain { c.to_string() } else { format!("%{:02x}", u32::from(c)) }
+}
+
+/// The character in a text of JSON, with those of `as_number` by their number.
+fn json(c: char, as_number: &str) -> String {
+    match c {
+        _ if as_number.contains(c) => format!("\\u{:04x}", u32::from(c)),
+        '\\' | '"' => format!("\\{c}"),
+        _ => c.to_string(),
+    }
+}
+
+/// The character in HTML, where servers differ in quotes and slashes.
+fn html(c: char, quote: &str, apostrophe: &str, slash: &str) -> String {
+    match c {
+        '&' => "&amp;".to_owned(),
+        '<' => "&lt;".to_owned(),
+        '>' => "&gt;".to_owned(),
+        '"' => quote.to_owned(),
+        '\'' => apostrophe.to_owned(),
+        '/' => slash.to_owned(),
+        _ => c.to_string(),
+    }
 }
 
 /// The characters of base64 that depend on `bytes` alone, when `before` other bytes precede them.
@@ -206,6 +249,25 @@ mod tests {
         }
         assert_eq!(scanner.find(b"another secret"), Some("other"));
         assert_eq!(Scanner::new(std::iter::empty()).find(b"x"), None);
+    }
+
+    #[test]
+    fn a_secret_is_found_as_servers_of_many_kinds_escape_it() {
+        let scanner = Scanner::new([("key", "a/b+c=&<d>'\"e\\f`~(g) h")].into_iter());
+        for text in [
+            r#"a\/b+c=&<d>'\"e\\f`~(g) h"#,
+            r#"a/b+c=\u0026\u003cd\u003e'\"e\\f`~(g) h"#,
+            r#"a/b\u002Bc=\u0026\u003Cd\u003E\u0027\u0022e\\f\u0060~(g) h"#,
+            r"a\u002fb\u002bc\u003d\u0026\u003cd\u003e\u0027\u0022e\u005cf\u0060\u007e\u0028g\u0029\u0020h",
+            r"a/b+c=&amp;&lt;d&gt;&#39;&quot;e\f`~(g) h",
+            r"a/b+c=&amp;&lt;d&gt;&#39;&#34;e\f`~(g) h",
+            r"a/b+c=&amp;&lt;d&gt;&#x27;&quot;e\f`~(g) h",
+            r"a&#x2F;b+c=&amp;&lt;d&gt;&#x27;&quot;e\f`~(g) h",
+            "a%2Fb%2Bc%3D%26%3Cd%3E'%22e%5Cf%60~(g)%20h",
+            "a%2Fb%2Bc%3D%26%3Cd%3E%27%22e%5Cf%60%7E%28g%29+h",
+        ] {
+            assert_eq!(scanner.find(text.as_bytes()), Some("key"), "{text}");
+        }
     }
 
     #[test]

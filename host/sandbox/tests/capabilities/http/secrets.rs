@@ -98,12 +98,14 @@ async fn a_server_that_sends_a_secret_back_is_not_heard() {
         ("/reveal", "the response contains a secret"),
         ("/base64", "the response contains a secret"),
         ("/in-header", "the response contains a secret"),
+        ("/escaped", "the response contains a secret"),
         ("/packed", "HttpResponseContentCoding"),
+        ("/packed-parts", "HttpResponseTransferCoding"),
     ] {
         let (text, log) = setup.send(&chain, &format!("http://site.test:PORT{path}"), BEARER).await;
         assert!(text.contains(expected) && !text.contains("first-s3cret"), "{path}: {text:.300}");
         let said = log.iter().any(|line| line.contains("it contains the secret \"key\""));
-        assert_eq!(said, path != "/packed", "{path}: {log:?}");
+        assert_eq!(said, !path.starts_with("/packed"), "{path}: {log:?}");
     }
 }
 

@@ -104,6 +104,10 @@ fn answer(mut stream: TcpStream, requests: &AtomicUsize, port: u16, wait: impl F
         "/base64" => send(&mut stream, &whole("200 OK", "", "dXNlcjpmaXJzdC1zM2NyZXQtdmFsdWU=")),
         "/in-header" => send(&mut stream, &whole("200 OK", "x-key: FIRST-S3CRET-VALUE\r\n", "")),
         "/packed" => send(&mut stream, &whole("200 OK", "content-encoding: gzip\r\n", "\x1f\x0b")),
+        "/packed-parts" => {
+            send(&mut stream, "HTTP/1.1 200 OK\r\ntransfer-encoding: gzip, chunked\r\n\r\n2\r\n\x1f\x0b\r\n0\r\n\r\n")
+        }
+        "/escaped" => send(&mut stream, &whole("200 OK", "", "{\"key\": \"first\\u002ds3cret\\u002dvalue\"}")),
         "/headers" => send(&mut stream, &whole("200 OK", &format!("x-long: {}\r\n", "y".repeat(100_000)), "")),
         "/cut" => send(&mut stream, "HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\nonly this"),
         "/smuggle" => send(&mut stream, "HTTP/1.1 200 OK\r\ncontent-length: 1\r\ncontent-length: 20\r\n\r\nx"),
