@@ -93,25 +93,15 @@ fn is_private_v4(address: Ipv4Addr) -> bool {
 }
 
 fn is_private_v6(address: Ipv6Addr) -> bool {
-    let [a, b, c, ..] = address.segments();
+    let [a, b, ..] = address.segments();
     // An address of IPv4 in one of the forms that systems translate is judged as such.
-    let embedded = match (address.to_ipv4_mapped(), address.segments()) {
-        (Some(v4), _) => Some(v4),
-        (None, [0, 0, 0, 0, 0, 0, high, low] | [0x64, 0xff9b, 0, 0, 0, 0, high, low]) => Some(v4(high, low)),
-        (None, [0x2002, high, low, ..]) => Some(v4(high, low)),
-        _ => None,
-    };
-    embedded.is_some_and(is_private_v4)
-        || address.is_loopback()
-        || address.is_unspecified()
-        || address.is_multicast()
-        || (a & 0xfe00) == 0xfc00
-        || (a & 0xffc0) == 0xfe80
-        || (a & 0xffc0) == 0xfec0
-        || (a == 0x64 && b == 0xff9b && c == 1)
-        || (a == 0x100 && b == 0)
-        || (a == 0x2001 && (b == 0xdb8 || b < 0x200))
-        || (a == 0x3fff && b < 0x1000)
+    match address.segments() {
+        [0x64, 0xff9b, 0, 0, 0, 0, high, low] => return is_private_v4(v4(high, low)),
+        [0x2002, high, low, ..] => return is_private_v4(v4(high, low)),
+        _ => {}
+    }
+    // All public servers are in this eighth of the addresses (RFC 4291, and the registry of IANA).
+    (a & 0xe000) != 0x2000 || (a == 0x2001 && (b == 0xdb8 || b < 0x200)) || (a == 0x3fff && b < 0x1000)
 }
 
 fn v4(high: u16, low: u16) -> Ipv4Addr {

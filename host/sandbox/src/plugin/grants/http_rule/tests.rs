@@ -144,6 +144,12 @@ fn addresses_that_no_public_server_has_are_private() {
         "2001::1",
         "fec0::1",
         "64:ff9b:1::1",
+        "::ffff:0:7f00:1",
+        "::8.8.8.8",
+        "100::1",
+        "4000::1",
+        "5f00::1",
+        "3fff::1",
     ] {
         assert!(is_private(text.parse().expect(text)), "{text}");
     }
