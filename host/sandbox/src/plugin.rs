@@ -141,7 +141,8 @@ pub struct PluginSpec {
     pub on_timeout: Option<OnFault>,
     /// The capabilities that its manifest asks for, each as the text of a [`grants::capability::Grant`].
     pub asks: Vec<String>,
-    /// Whether it has a manifest. One without asks for whatever its operator grants to it.
+    /// Whether it has a manifest. One without asks for what the grants of its operator name, and gets nothing of others such as
+    /// `keyvalue:*`.
     pub has_manifest: bool,
     /// The capabilities that its operator grants to it, in addition to those that the sandbox grants to every plugin. The
     /// plugin has only those that it also asks for and that the tenant of the request grants to it.

@@ -126,7 +126,14 @@ impl Sandbox {
         spec.check()?;
         let operator = self.options.grants.with(&spec.grants);
         check_folders(&spec.name, &operator)?;
-        let asked = if spec.has_manifest { Grants::asked(&spec.name, &spec.asks)? } else { Grants::everything() };
+        let mut warnings = Vec::new();
+        let (asked, operator) = match spec.has_manifest {
+            true => (Grants::asked(&spec.name, &spec.asks)?, operator),
+            false => {
+                warnings.extend(operator.unnamed().map(|grant| gives_nothing(&spec.name, &grant)));
+                (Grants::everything(), operator.named())
+            }
+        };
         let grants = PluginGrants { name: spec.name.clone(), asked, operator };
         let shared = Arc::new(PluginShared {
             grants: Arc::new(grants),
@@ -140,7 +147,7 @@ impl Sandbox {
             |error: wasmtime::Error| SandboxError::Invalid { plugin: spec.name.clone(), reason: format!("{error:#}") };
         let pre = self.runtime.linker.instantiate_pre(&compiled.component).map_err(invalid)?;
         let mut exports = Exports::find(&pre).map_err(invalid)?;
-        let mut warnings = compiled.warnings;
+        warnings.extend(compiled.warnings);
         if exports.stages().is_empty() {
             let found = functions::find(&pre, &self.runtime.engine);
             warnings.extend(found.refused.iter().map(|(name, reason)| not_a_tool(&spec.name, name, reason)));
@@ -280,6 +287,14 @@ fn check_digest(spec: &PluginSpec, found: &str) -> Result<(), SandboxError> {
         }),
         _ => Ok(()),
     }
+}
+
+/// The note about a grant to a component without a manifest that names nothing.
+fn gives_nothing(plugin: &str, grant: &str) -> String {
+    format!(
+        "plugin \"{plugin}\" has no plugin.toml that says what it needs, so the grant \"{grant}\" gives it nothing; name \
+         what it may use, as --explain-grants says"
+    )
 }
 
 /// The note about a function that is not offered as a tool.

@@ -106,7 +106,7 @@ impl Grants {
 
     /// Both lists together.
     #[must_use]
-    pub(crate) fn with(&self, other: &Self) -> Self {
+    pub fn with(&self, other: &Self) -> Self {
         let list = self.list.iter().chain(&other.list).cloned().collect();
         Self { everything: self.everything || other.everything, list }
     }
@@ -125,6 +125,19 @@ impl Grants {
             return Err(wrong(format!("\"{grant}\" must name what the plugin needs")));
         }
         Ok(asked.with(&Self::default()))
+    }
+
+    /// The part that names what it is about: without `*`, and without capabilities such as `keyvalue:*`. A component without a
+    /// manifest has no list of its own that would say which part of the others it needs.
+    #[must_use]
+    pub(crate) fn named(&self) -> Self {
+        self.list.iter().filter(|grant| !grant.is_wide()).cloned().collect()
+    }
+
+    /// The texts of the other part.
+    pub(crate) fn unnamed(&self) -> impl Iterator<Item = String> {
+        let everything = self.everything.then(|| "*".to_owned());
+        everything.into_iter().chain(self.list.iter().filter(|grant| grant.is_wide()).map(Grant::to_string))
     }
 
     fn permits(&self, wanted: &Use<'_>) -> bool {
@@ -310,6 +323,15 @@ mod tests {
         let many = vec!["clock".to_owned(); limits::CAPABILITIES_MAX + 1];
         assert!(Grants::asked("p", &many).is_err());
         assert!(Grants::asked("p", &[]).expect("nothing").has(Capability::Log), "the log needs no ask");
+    }
+
+    #[test]
+    fn the_named_part_of_grants_has_no_capability_without_its_parameter() {
+        let all = grants(&["*", "clock", "keyvalue:*", "keyvalue:notes", "http:*", "http:GET https://*:*", "model:*"]);
+        let texts = |grants: &Grants| grants.iter().map(ToString::to_string).collect::<Vec<_>>();
+        assert_eq!(texts(&all.named()), ["clock", "keyvalue:notes", "http:GET https://*:*/"]);
+        assert!(!all.named().permits(&Use::Named(Capability::KeyValue, "other")));
+        assert_eq!(all.unnamed().collect::<Vec<_>>(), ["*", "keyvalue:*", "http:*", "model:*"]);
     }
 
     #[test]

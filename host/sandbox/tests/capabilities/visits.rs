@@ -110,6 +110,18 @@ async fn both_drafts_deny_a_bucket_that_was_not_granted_and_keep_tenants_apart()
 }
 
 #[tokio::test]
+async fn a_grant_that_names_nothing_gives_nothing_to_a_component_without_a_manifest() {
+    let sandbox = sandbox(&Arc::default());
+    for wide in [&["*"][..], &["keyvalue:*", "http:*"]] {
+        let chain = visits(&sandbox, "acme", wide).await;
+        assert!(call(&chain, "remember", r#"{"texts": [["k", "x"]], "older": false}"#).await.contains("AccessDenied"));
+        let denied = call(&chain, "status", r#"{"url": "https://site.test/page"}"#).await;
+        assert!(denied.contains("HttpRequestDenied"), "{denied}");
+        assert!(chain.plugins()[0].warnings()[0].contains("gives it nothing"), "{:?}", chain.plugins()[0].warnings());
+    }
+}
+
+#[tokio::test]
 async fn a_request_goes_where_the_operator_says_and_nowhere_else() {
     let pages = Arc::default();
     let sandbox = sandbox(&pages);

@@ -18,8 +18,8 @@ pub struct GrantRow {
 }
 
 /// Compares what a plugin asks for with its grants. `plugin` is its name in grants, `asks` are the capabilities of its manifest,
-/// `imports` the interfaces that its component imports. A plugin without a manifest asks for what the operator grants. Without
-/// `tenant` only the operator's part is compared.
+/// `imports` the interfaces that its component imports. A plugin without a manifest asks for what the operator's grants name.
+/// Without `tenant` only the operator's part is compared.
 ///
 /// # Errors
 /// `SandboxError::Capability` for an ask that is not a capability.
@@ -31,6 +31,7 @@ pub fn explain_grants(
     tenant: Option<&TenantGrants>,
 ) -> Result<Vec<GrantRow>, SandboxError> {
     let operator = operator.with(&Grants::default());
+    let operator = if asks.is_some() { operator } else { operator.named() };
     let asked = match asks {
         Some(asks) => Grants::asked(plugin, asks)?,
         // Without the paths and values that only the operator names.
@@ -43,8 +44,7 @@ pub fn explain_grants(
             rows.push(row);
         }
     }
-    let has_all = asks.is_none() && operator.everything;
-    let is_asked = |capability| has_all || asked.iter().any(|ask| ask.capability() == capability);
+    let is_asked = |capability| asked.iter().any(|ask| ask.capability() == capability);
     for row in CAPABILITIES.iter().filter(|row| !is_asked(row.capability)) {
         let imported = imports.iter().find(|import| row.interfaces.iter().any(|start| import.starts_with(start)));
         if let Some(import) = imported {
@@ -178,14 +178,20 @@ mod tests {
 
     #[test]
     fn a_plugin_without_a_manifest_asks_for_what_the_operator_grants() {
-        let operator = Grants::parse(&["http:GET https://example.org", "files:docs=/srv/docs"]).expect("valid");
-        let imports = texts(&["wasi:http/outgoing-handler@0.2.0", "wasi:clocks/wall-clock@0.2.0"]);
+        let operator =
+            Grants::parse(&["http:GET https://example.org", "files:docs=/srv/docs", "keyvalue:*"]).expect("valid");
+        let imports = texts(&[
+            "wasi:http/outgoing-handler@0.2.0",
+            "wasi:clocks/wall-clock@0.2.0",
+            "wasi:keyvalue/store@0.2.0-draft2",
+        ]);
         let rows = explain_grants("p", None, &imports, &operator, None).expect("valid");
         let granted: Vec<&str> =
             rows.iter().filter(|row| row.denied_by.is_none()).map(|row| row.capability.as_str()).collect();
         assert_eq!(granted, ["http:GET https://example.org/", "files:docs"], "{rows:?}");
         let denied: Vec<&GrantRow> = rows.iter().filter(|row| row.denied_by.is_some()).collect();
-        assert_eq!(denied.len(), 1, "{rows:?}");
+        assert_eq!(denied.len(), 2, "{rows:?}");
         assert!(denied[0].capability == "clock" && denied[0].remedy.contains("--grant \"clock\""), "{denied:?}");
+        assert!(denied[1].remedy.contains("--grant \"keyvalue:notes\""), "a grant names the bucket: {denied:?}");
     }
 }
