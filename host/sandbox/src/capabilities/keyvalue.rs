@@ -50,6 +50,8 @@ pub enum KeyValueOperation {
         by: i64,
         /// After this time a new number is removed.
         lifetime: Option<Duration>,
+        /// A lower sum is refused as invalid, and the number stays as it is.
+        least: Option<i64>,
     },
     /// Sets a value if its version is still this one, `None` for no value; answered with `Found`.
     Swap {

@@ -34,7 +34,7 @@ impl KeyValueStore for MemoryStore {
         let mut buckets = self.0.lock().expect("no panic");
         let answer = match buckets.is_full(&bucket, &operation) {
             true => Err(KeyValueError::Quota("the quota is used up".to_owned())),
-            false => Ok(buckets.run(&bucket, operation)),
+            false => buckets.run(&bucket, operation),
         };
         Box::pin(std::future::ready(answer))
     }
@@ -47,12 +47,12 @@ impl Buckets {
         matches!(operation, KeyValueOperation::Set { .. }) && self.keys_max.is_some_and(|max| keys >= max)
     }
 
-    fn run(&mut self, id: &BucketId, operation: KeyValueOperation) -> KeyValueAnswer {
+    fn run(&mut self, id: &BucketId, operation: KeyValueOperation) -> Result<KeyValueAnswer, KeyValueError> {
         self.version += 1;
         let version = self.version;
         let key = (id.tenant.as_str().to_owned(), id.plugin.clone(), id.bucket.clone());
         let pairs = self.pairs.entry(key).or_default();
-        match operation {
+        Ok(match operation {
             KeyValueOperation::Get(keys) => {
                 KeyValueAnswer::Values(keys.iter().map(|key| pairs.get(key).cloned()).collect())
             }
@@ -71,9 +71,12 @@ impl Buckets {
                 let page = keys.by_ref().take(limits::KEYVALUE_PAGE_KEYS_MAX).collect();
                 KeyValueAnswer::Keys(page, keys.next().is_some())
             }
-            KeyValueOperation::Increment { key, by, .. } => {
+            KeyValueOperation::Increment { key, by, least, .. } => {
                 let old = pairs.get(&key).map_or(0, |value| String::from_utf8_lossy(&value.bytes).parse().unwrap_or(0));
                 let sum: i64 = old + by;
+                if least.is_some_and(|least| sum < least) {
+                    return Err(KeyValueError::Invalid("too low".to_owned()));
+                }
                 pairs.insert(key, StoredValue { bytes: sum.to_string().into_bytes(), version });
                 KeyValueAnswer::Number(sum)
             }
@@ -84,6 +87,6 @@ impl Buckets {
                 }
                 KeyValueAnswer::Found(same)
             }
-        }
+        })
     }
 }

@@ -91,6 +91,18 @@ async fn both_drafts_of_keyvalue_share_a_bucket_with_its_grant_and_quota() {
 }
 
 #[tokio::test]
+async fn the_older_draft_leaves_a_number_that_it_cannot_return_as_it_is() {
+    let sandbox = sandbox(&Arc::default());
+    let chain = visits(&sandbox, "acme", GRANTS).await;
+    assert_eq!(call(&chain, "remember", r#"{"texts": [["n", "-5"]], "older": false}"#).await, "true");
+    for _ in 0..2 {
+        let low = call(&chain, "count", r#"{"key": "n", "by": 2, "older": true}"#).await;
+        assert!(low.contains("too low"), "it has no numbers below 0: {low}");
+    }
+    assert_eq!(call(&chain, "count", r#"{"key": "n", "by": 5, "older": true}"#).await, "0");
+}
+
+#[tokio::test]
 async fn both_drafts_deny_a_bucket_that_was_not_granted_and_keep_tenants_apart() {
     let sandbox = sandbox(&Arc::default());
     let own = visits(&sandbox, "acme", GRANTS).await;

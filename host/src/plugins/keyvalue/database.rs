@@ -179,7 +179,7 @@ impl Pairs<'_> {
                 Ok(KeyValueAnswer::Done)
             }
             KeyValueOperation::List(after) => self.list(after),
-            KeyValueOperation::Increment { key, by, lifetime } => self.increment(&key, by, lifetime),
+            KeyValueOperation::Increment { key, by, lifetime, least } => self.increment(&key, by, lifetime, least),
             KeyValueOperation::Swap { key, version, value } => {
                 self.forget_expired()?;
                 if self.get(&key)?.map(|stored| stored.version) != version {
@@ -246,7 +246,13 @@ impl Pairs<'_> {
         Ok(KeyValueAnswer::Keys(keys, has_more))
     }
 
-    fn increment(&self, key: &str, by: i64, lifetime: Option<Duration>) -> Result<KeyValueAnswer, DatabaseFailure> {
+    fn increment(
+        &self,
+        key: &str,
+        by: i64,
+        lifetime: Option<Duration>,
+        least: Option<i64>,
+    ) -> Result<KeyValueAnswer, DatabaseFailure> {
         self.forget_expired()?;
         let sum = match self.get(key)? {
             None => {
@@ -263,6 +269,10 @@ impl Pairs<'_> {
                 sum
             }
         };
+        if least.is_some_and(|least| sum < least) {
+            // The transaction is not committed.
+            return Err(KeyValueError::Invalid(format!("the sum is {sum}, which is too low; nothing was added")).into());
+        }
         self.check_quotas()?;
         Ok(KeyValueAnswer::Number(sum))
     }

@@ -70,6 +70,22 @@ async fn a_key_is_gone_after_its_lifetime() {
 }
 
 #[tokio::test]
+async fn a_sum_below_the_lowest_one_is_refused_and_changes_nothing() {
+    let store = memory();
+    let own = bucket("acme", "notes", "main");
+    set(&store, &own, "n", b"-5").await.expect("set");
+    let add = |by| {
+        store.run(own.clone(), KeyValueOperation::Increment { key: "n".to_owned(), by, lifetime: None, least: Some(0) })
+    };
+    for _ in 0..2 {
+        let low = add(2).await;
+        assert!(matches!(&low, Err(KeyValueError::Invalid(text)) if text.contains("the sum is -3")), "{low:?}");
+    }
+    assert_eq!(get(&store, &own, "n").await.as_deref(), Some(b"-5".as_slice()));
+    assert_eq!(add(5).await, Ok(KeyValueAnswer::Number(0)));
+}
+
+#[tokio::test]
 async fn a_swap_fails_after_any_change_even_back_to_the_same_value() {
     let store = memory();
     let own = bucket("acme", "notes", "main");
@@ -91,7 +107,7 @@ async fn increments_at_the_same_time_all_count() {
     let own = bucket("acme", "notes", "main");
     let calls: Vec<_> = (0..50)
         .map(|_| {
-            let increment = KeyValueOperation::Increment { key: "n".to_owned(), by: 2, lifetime: None };
+            let increment = KeyValueOperation::Increment { key: "n".to_owned(), by: 2, lifetime: None, least: None };
             tokio::spawn(store.run(own.clone(), increment))
         })
         .collect();
@@ -100,7 +116,7 @@ async fn increments_at_the_same_time_all_count() {
     }
     assert_eq!(get(&store, &own, "n").await.as_deref(), Some(b"100".as_slice()));
     set(&store, &own, "n", b"text").await.expect("set");
-    let increment = KeyValueOperation::Increment { key: "n".to_owned(), by: i64::MAX, lifetime: None };
+    let increment = KeyValueOperation::Increment { key: "n".to_owned(), by: i64::MAX, lifetime: None, least: None };
     assert!(matches!(store.run(own, increment).await, Err(KeyValueError::Invalid(_))));
 }
 

@@ -57,7 +57,7 @@ impl Host for GuestData {
 
     async fn increment(&mut self, bucket: String, key: String, by: i64, ttl_ms: Option<u64>) -> Result<i64, Error> {
         let lifetime = ttl_ms.map(Duration::from_millis);
-        match self.in_bucket(&bucket, KeyValueOperation::Increment { key, by, lifetime }).await? {
+        match self.in_bucket(&bucket, KeyValueOperation::Increment { key, by, lifetime, least: None }).await? {
             KeyValueAnswer::Number(number) => Ok(number),
             _ => Err(mixed_up().into()),
         }

@@ -63,6 +63,20 @@ impl GuestData {
         self.ask(bucket, operation).await.map(drop)
     }
 
+    /// Adds to a number, and returns the sum. One below `least` is an error, and changes nothing.
+    pub(super) async fn add(
+        &mut self,
+        bucket: &Resource<BucketId>,
+        key: String,
+        by: i64,
+        least: Option<i64>,
+    ) -> Result<i64, Error> {
+        match self.ask(bucket, KeyValueOperation::Increment { key, by, lifetime: None, least }).await? {
+            KeyValueAnswer::Number(number) => Ok(number),
+            _ => Err(mixed_up().into()),
+        }
+    }
+
     async fn values(&mut self, bucket: BucketId, keys: Vec<String>) -> Result<Vec<Option<StoredValue>>, Error> {
         match self.keyvalue(bucket, KeyValueOperation::Get(keys)).await? {
             KeyValueAnswer::Values(values) => Ok(values),
@@ -146,10 +160,7 @@ impl batch::Host for GuestData {
 
 impl atomics::Host for GuestData {
     async fn increment(&mut self, bucket: Resource<BucketId>, key: String, by: i64) -> Result<i64, Error> {
-        match self.ask(&bucket, KeyValueOperation::Increment { key, by, lifetime: None }).await? {
-            KeyValueAnswer::Number(number) => Ok(number),
-            _ => Err(mixed_up().into()),
-        }
+        self.add(&bucket, key, by, None).await
     }
 
     async fn swap(&mut self, cas: Resource<PendingSwap>, value: Vec<u8>) -> Result<(), CasError> {
