@@ -129,6 +129,9 @@ pub struct PluginUse {
     pub memory_peak_bytes: u64,
     /// Wall-clock time of the calls.
     pub elapsed: Duration,
+    /// Tokens of the answers and vectors that the calls got of the model. They are charged to the tenant as requests of their own,
+    /// so they are no part of the request's usage.
+    pub model_tokens: u64,
 }
 
 /// A log line of a plugin, such as a panic message.

@@ -292,7 +292,7 @@ impl Instance {
             Err(SandboxError::Fault(fault)) if !is_discarded && self.blueprint.policy.skips(&fault.cause) => {
                 self.records.log_skip(&fault);
                 let Fault { fuel, memory_peak_bytes, .. } = fault;
-                Ok(Err(CallUsage { fuel, memory_peak_bytes, elapsed: begun.elapsed() }))
+                Ok(Err(CallUsage { fuel, memory_peak_bytes, elapsed: begun.elapsed(), ..CallUsage::default() }))
             }
             Err(error) => Err(error.into()),
         }

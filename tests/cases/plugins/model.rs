@@ -136,8 +136,10 @@ fn in_a_server_the_tenant_of_the_request_pays_and_grants() {
     let text = "Hello there, how are you?";
     let asked = json!({ "text": text, "role": "user", "max_tokens": 12, "temperature": 0 });
     let before = used(&server, "alpha");
-    let answer = probe(&server, "alpha", "generate", asked.clone());
-    let after = used(&server, "alpha");
+    let mut arguments = json!({ "do": "model", "call": "generate" });
+    arguments.as_object_mut().expect("an object").extend(asked.as_object().expect("an object").clone());
+    let whole = chat(&server, "alpha", &format!("probe: {arguments}"));
+    let (answer, after) = (content(&whole), used(&server, "alpha"));
     let direct = chat(&server, "alpha", text);
     let usage = &direct.json()["usage"];
     let (prompt, completion) = (&usage["prompt_tokens"], &usage["completion_tokens"]);
@@ -145,6 +147,14 @@ fn in_a_server_the_tenant_of_the_request_pays_and_grants() {
     assert_eq!(ending, format!("{prompt} {completion} {}", content(&direct)), "as a client that asks: {answer}");
     let tokens = prompt.as_u64().unwrap_or(0) + completion.as_u64().unwrap_or(0);
     assert_eq!((after.0 - before.0, after.1 - before.1), (tokens, 2), "the request and the generation");
+    let whole = whole.json();
+    let rows = whole["firebox"]["plugins"].as_array().expect("rows");
+    let of_model: u64 = rows.iter().filter_map(|row| row["model_tokens"].as_u64()).sum();
+    assert_eq!(
+        (&whole["usage"]["total_tokens"], of_model),
+        (&json!(0), tokens),
+        "the plugin's, not the client's: {whole}"
+    );
     assert_eq!(used(&server, "beta"), (0, 0), "nobody else pays");
     // The audit log has a record of the generation, of the same tenant.
     server.eventually("recorded", |server| {

@@ -46,6 +46,8 @@ pub struct PluginTexts {
     pub model: Option<String>,
     /// At least one text, none of them empty.
     pub texts: Vec<String>,
+    /// Maximum number of tokens of all texts. More are refused before anything is computed.
+    pub tokens_max: usize,
     /// The longest time.
     pub timeout: Duration,
 }
@@ -73,15 +75,17 @@ pub trait RequestModel: Send + Sync {
     /// As for a request of a client. `Error::Limited` also if the request's plugins have used the model enough.
     fn generate<'a>(&'a self, plugin: &'a str, prompt: PluginPrompt) -> BoxFuture<'a, Result<PluginAnswer, Error>>;
 
-    /// Computes vectors of texts with an embedding model, for `plugin`.
+    /// Computes vectors of texts with an embedding model, for `plugin`. All texts have at most `tokens_max` tokens.
     ///
     /// # Errors
-    /// `Error::NotFound` if there is no such model, `Error::Limited` if the tenant's share is used up, errors of the encoder.
+    /// `Error::NotFound` if there is no such model, `Error::Limited` if there are more tokens or the tenant's share is used up,
+    /// errors of the encoder.
     fn embed<'a>(
         &'a self,
         plugin: &'a str,
         model: Option<String>,
         texts: Vec<String>,
+        tokens_max: usize,
     ) -> BoxFuture<'a, Result<PluginVectors, Error>>;
 
     /// The tokens of a text, with the special tokens that the tokenizer adds.

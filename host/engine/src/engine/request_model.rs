@@ -94,13 +94,19 @@ impl PluginModel {
         Err(Error::Internal("a generation ended without its last event".to_owned()))
     }
 
-    async fn vectors(&self, plugin: &str, model: Option<String>, texts: Vec<String>) -> Result<PluginVectors, Error> {
+    async fn vectors(
+        &self,
+        plugin: &str,
+        model: Option<String>,
+        texts: Vec<String>,
+        tokens_max: usize,
+    ) -> Result<PluginVectors, Error> {
         let pipeline = self.pipeline()?;
         let none = || Error::NotFound("this host has no embedding model for plugins".to_owned());
         let embedder = pipeline.embedder.as_ref().ok_or_else(none)?;
-        self.tokens_left()?;
+        let tokens_max = tokens_max.min(self.tokens_left()?);
         let timeout = self.until.saturating_sub(pipeline.clock.now());
-        let texts = PluginTexts { id: self.fresh_id(plugin), model, texts, timeout };
+        let texts = PluginTexts { id: self.fresh_id(plugin), model, texts, tokens_max, timeout };
         let vectors = embedder.embed(&self.caller, texts).await?;
         self.used.fetch_add(vectors.tokens, Ordering::Relaxed);
         Ok(vectors)
@@ -144,8 +150,9 @@ impl RequestModel for PluginModel {
         plugin: &'a str,
         model: Option<String>,
         texts: Vec<String>,
+        tokens_max: usize,
     ) -> BoxFuture<'a, Result<PluginVectors, Error>> {
-        Box::pin(self.vectors(plugin, model, texts))
+        Box::pin(self.vectors(plugin, model, texts, tokens_max))
     }
 
     fn tokenize(&self, text: String) -> BoxFuture<'_, Result<Vec<TokenId>, Error>> {

@@ -285,6 +285,7 @@ impl Hooks for FakeHooks {
             fuel,
             memory_peak_bytes: 0,
             elapsed: Duration::ZERO,
+            model_tokens: 0,
         };
         if fuel > 0 { vec![used] } else { Vec::new() }
     }

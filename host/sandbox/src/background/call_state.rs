@@ -17,6 +17,8 @@ pub(crate) struct CallState {
     ticks: AtomicU32,
     fuel_left: AtomicU64,
     memory_peak_bytes: AtomicU64,
+    /// Tokens of the model that the call has used.
+    model_tokens: AtomicU64,
 }
 
 impl CallState {
@@ -29,6 +31,7 @@ impl CallState {
     pub(crate) fn begin(&self, fuel: u64) {
         self.ticks.store(0, Ordering::Relaxed);
         self.fuel_left.store(fuel, Ordering::Relaxed);
+        self.model_tokens.store(0, Ordering::Relaxed);
     }
 
     /// The epoch advanced while the guest computed.
@@ -64,6 +67,16 @@ impl CallState {
     pub(crate) fn record(&self, fuel_left: u64, memory_peak_bytes: u64) {
         self.fuel_left.store(fuel_left, Ordering::Relaxed);
         self.memory_peak_bytes.store(memory_peak_bytes, Ordering::Relaxed);
+    }
+
+    /// Adds tokens of the model.
+    pub(crate) fn add_model_tokens(&self, tokens: u64) {
+        self.model_tokens.fetch_add(tokens, Ordering::Relaxed);
+    }
+
+    /// Tokens of the model that the call has used.
+    pub(crate) fn model_tokens(&self) -> u64 {
+        self.model_tokens.load(Ordering::Relaxed)
     }
 
     /// Fuel that was left at the last record.

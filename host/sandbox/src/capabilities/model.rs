@@ -92,6 +92,7 @@ impl GuestData {
 
     fn count_tokens(&mut self, tokens: usize) {
         self.model_use.tokens += tokens;
+        self.call_state.add_model_tokens(tokens as u64);
         let meter = self.meter();
         count_of_host(meter.as_ref(), "model_tokens", tokens as u64);
     }
@@ -161,11 +162,7 @@ impl Host for GuestData {
         check_texts(&texts)?;
         self.check_secrets(texts.iter().map(String::as_str))?;
         let left = self.count_call()?;
-        let bytes: usize = texts.iter().map(String::len).sum();
-        if bytes / limits::PLUGIN_MODEL_BYTES_PER_TOKEN > left {
-            return Err(Error::Limited(format!("{bytes} bytes are too many for the {left} tokens that are left")));
-        }
-        let found = model.embed(self.identity.plugin(), name, texts).await;
+        let found = model.embed(self.identity.plugin(), name, texts, left).await;
         self.vectors(&found.map_err(|error| Self::model_error(&error))?)
     }
 

@@ -26,6 +26,8 @@ pub(crate) struct CallUsage {
     pub(crate) memory_peak_bytes: u64,
     /// Wall-clock time of this call.
     pub(crate) elapsed: Duration,
+    /// Tokens of the model that this call used.
+    pub(crate) model_tokens: u64,
 }
 
 /// The failure of a call.
@@ -55,7 +57,8 @@ impl fmt::Display for CallFailure {
 /// The usage, as far as known, and the cause of a call that the host stopped from outside.
 pub(crate) fn cancelled(limits: &PluginLimits, state: &CallState, took: Duration) -> (CallUsage, FaultCause) {
     let fuel = limits.fuel.saturating_sub(state.fuel_left());
-    let usage = CallUsage { fuel, memory_peak_bytes: state.memory_peak_bytes(), elapsed: took };
+    let (memory_peak_bytes, model_tokens) = (state.memory_peak_bytes(), state.model_tokens());
+    let usage = CallUsage { fuel, memory_peak_bytes, elapsed: took, model_tokens };
     (usage, FaultCause::TimedOut { limit: limits.timeout, took })
 }
 
@@ -92,7 +95,9 @@ where
     let elapsed = started.elapsed();
     // Reading fuel cannot fail, because `set_limits` has set it.
     let fuel = limits.fuel.saturating_sub(store.get_fuel().unwrap_or(0));
-    let usage = CallUsage { fuel, memory_peak_bytes: store.data().limiter.peak_bytes(), elapsed };
+    let data = store.data();
+    let (memory_peak_bytes, model_tokens) = (data.limiter.peak_bytes(), data.call_state.model_tokens());
+    let usage = CallUsage { fuel, memory_peak_bytes, elapsed, model_tokens };
     let result = match ended {
         Ok(Ok(value)) => Ok(value),
         Ok(Err(error)) => Err(failure(&error, store, limits, elapsed)),

@@ -32,6 +32,7 @@ impl Records {
             used.fuel = used.fuel.saturating_add(usage.fuel);
             used.memory_peak_bytes = used.memory_peak_bytes.max(usage.memory_peak_bytes);
             used.elapsed = used.elapsed.saturating_add(usage.elapsed);
+            used.model_tokens = used.model_tokens.saturating_add(usage.model_tokens);
         });
     }
 
@@ -50,7 +51,7 @@ impl Records {
             return change(row);
         }
         let (plugin, elapsed) = (plugin.to_owned(), Duration::ZERO);
-        let used = PluginUse { plugin, stage, calls: 0, fuel: 0, memory_peak_bytes: 0, elapsed };
+        let used = PluginUse { plugin, stage, calls: 0, fuel: 0, memory_peak_bytes: 0, elapsed, model_tokens: 0 };
         let mut row = StageRecord { used, returned: 0 };
         let changed = change(&mut row);
         rows.push(row);

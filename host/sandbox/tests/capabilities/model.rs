@@ -77,9 +77,12 @@ impl RequestModel for FakeModel {
         _plugin: &'a str,
         model: Option<String>,
         texts: Vec<String>,
+        tokens_max: usize,
     ) -> BoxFuture<'a, Result<PluginVectors, Error>> {
+        let (retry_after, tokens) = (Duration::ZERO, self.prompt_tokens.max(7));
         let found = match model.as_deref() {
-            None | Some("minilm") => Ok(PluginVectors { vectors: vec![vec![0.5; 4]; texts.len()], tokens: 7 }),
+            _ if tokens_max < tokens => Err(Error::Limited { message: format!("{tokens_max} are left"), retry_after }),
+            None | Some("minilm") => Ok(PluginVectors { vectors: vec![vec![0.5; 4]; texts.len()], tokens }),
             Some(other) => Err(Error::NotFound(format!("there is no model \"{other}\""))),
         };
         Box::pin(std::future::ready(found))
@@ -178,7 +181,6 @@ async fn what_one_call_of_a_guest_uses_is_bounded() {
         ("generate", format!(", \"role\": \"user\", \"text\": \"{long}\""), "Invalid(\"262145 bytes"),
         ("tokenize", format!(", \"text\": \"{long}\""), "Invalid(\"262145 bytes"),
         ("embed", format!(", \"text\": \"{long}\""), "Invalid(\"262145 bytes"),
-        ("embed", format!(", \"text\": \"{}\"", "x".repeat(100_000)), "Limited(\"100000 bytes"),
         ("embed", ", \"text\": \"\"".to_owned(), "Invalid(\"1 to 64 texts"),
         ("generate", ", \"role\": \"tool\", \"text\": \"a\"".to_owned(), "Invalid(\"a message of a tool"),
         ("generate", ", \"role\": \"none\"".to_owned(), "Invalid(\"a conversation has 1 to 64"),
@@ -186,6 +188,24 @@ async fn what_one_call_of_a_guest_uses_is_bounded() {
         let text = answer(&chain, &call(function, &more)).await;
         assert!(text.contains(expected), "{function}: {text:.200}");
     }
+}
+
+#[tokio::test]
+async fn the_tokens_that_a_call_used_are_those_of_its_plugin_and_limit_what_it_embeds() {
+    let prompt_tokens = limits::PLUGIN_MODEL_CALL_TOKENS_MAX - 5;
+    let (sandbox, model) = (sandbox(), Arc::new(FakeModel { prompt_tokens, ..FakeModel::default() }));
+    let chain = with(&sandbox, &model, Three::all(ALL)).await;
+    let run = async |arguments: &str| {
+        let arguments_json = arguments.to_owned();
+        let call = ToolCall { id: "1".to_owned(), name: "probe".to_owned(), arguments_json };
+        let run = chain.call_tool(&call, &NoProgress).await.expect("it has the tool");
+        (run.outcome.expect("no fault").content, run.uses.iter().map(|row| row.model_tokens).sum::<u64>())
+    };
+    let tokens = limits::PLUGIN_MODEL_CALL_TOKENS_MAX as u64 - 3;
+    assert_eq!(run(&call("generate", ", \"text\": \"hi\"")).await.1, tokens);
+    assert_eq!(run(&call("tokenize", ", \"text\": \"hi\"")).await.1, 0, "it computes nothing");
+    let (text, used) = run(&call("embed", ", \"text\": \"hi\", \"times\": 2")).await;
+    assert!(text.contains("Limited(\"5 are left") && used == prompt_tokens as u64, "{text} {used}");
 }
 
 #[tokio::test]

@@ -106,8 +106,12 @@ fn cached(usage: &Usage) -> String {
 /// One line about what a plugin used at one stage.
 #[must_use]
 pub fn use_line(plugin: &PluginUse) -> String {
+    let model = match plugin.model_tokens {
+        0 => String::new(),
+        tokens => format!(", {tokens} tokens of the model"),
+    };
     format!(
-        "plugin   {} at {}: {} calls, {} fuel, {:.2} MiB, {:.2} ms",
+        "plugin   {} at {}: {} calls, {} fuel, {:.2} MiB, {:.2} ms{model}",
         plugin.plugin,
         plugin.stage,
         plugin.calls,
@@ -190,6 +194,7 @@ pub fn plugin_json(plugin: &PluginUse) -> Value {
     json!({
         "plugin": plugin.plugin, "stage": plugin.stage.as_str(), "calls": plugin.calls, "fuel": plugin.fuel,
         "memory_peak_bytes": plugin.memory_peak_bytes, "ms": millis(plugin.elapsed),
+        "model_tokens": plugin.model_tokens,
     })
 }
 

@@ -302,6 +302,7 @@ fn plugin_use(plugin: &PluginUse) -> Value {
     json!({
         "plugin": plugin.plugin, "stage": plugin.stage.as_str(), "calls": plugin.calls, "fuel": plugin.fuel,
         "memory_peak_bytes": plugin.memory_peak_bytes, "ms": millis(plugin.elapsed),
+        "model_tokens": plugin.model_tokens,
     })
 }
 

@@ -3,8 +3,11 @@
 
 use std::sync::{Arc, Weak};
 
+use std::time::Duration;
+
 use firebox_contract::{
-    BoxFuture, Caller, EncoderTask, Error, Gate, HookSource, PluginEmbedder, PluginTexts, PluginVectors, VectorForm,
+    BoxFuture, Caller, Decision, EncoderTask, Error, Gate, HookSource, PluginEmbedder, PluginTexts, PluginVectors,
+    RequestUsage, Reservation, ToolCall, ToolOutcome, VectorForm,
 };
 
 use super::encoder::{EmbedRequest, EncoderThread, TextOptions};
@@ -54,7 +57,8 @@ impl ServedEmbedders {
         let vector = VectorForm { dimensions: profile.dimensions, normalize: profile.uses_cosine };
         let prompt = profile.prompt(None)?.to_owned();
         let options = TextOptions { prompt, query: None, truncate: false, max_tokens: None, vector };
-        let reservation = self.tenancy.admit(caller, &model, &texts.id)?;
+        let inner = self.tenancy.admit(caller, &model, &texts.id)?;
+        let reservation = Box::new(CappedReservation { inner, left: texts.tokens_max });
         let request = EmbedRequest { id: texts.id, texts: texts.texts, options, timeout: texts.timeout };
         let admitted = encoder.admit(caller, request, reservation).await?;
         let chains = (self.hooks.prompt_stage(caller, &[]), self.hooks.embedding_stage(caller, &[]));
@@ -68,8 +72,62 @@ impl ServedEmbedders {
     }
 }
 
+/// A reservation with at most so many tokens. The encoder reserves what it has counted, before it computes.
+struct CappedReservation {
+    inner: Box<dyn Reservation>,
+    left: usize,
+}
+
+impl Reservation for CappedReservation {
+    fn reserve(&mut self, tokens: usize) -> Result<(), Error> {
+        let left = self.left;
+        self.left = left.checked_sub(tokens).ok_or_else(|| Error::Limited {
+            message: format!("the texts have {tokens} tokens, and {left} are left for plugins"),
+            retry_after: Duration::ZERO,
+        })?;
+        self.inner.reserve(tokens)
+    }
+
+    fn allow_call(&mut self, call: &ToolCall) -> Result<(), Error> {
+        self.inner.allow_call(call)
+    }
+
+    fn may_continue(&mut self, fuel: u64) -> Result<(), Error> {
+        self.inner.may_continue(fuel)
+    }
+
+    fn record_call(&mut self, call: &ToolCall, decision: Decision, outcome: &ToolOutcome) {
+        self.inner.record_call(call, decision, outcome);
+    }
+
+    fn settle(&mut self, usage: &RequestUsage<'_>) {
+        self.inner.settle(usage);
+    }
+}
+
 impl PluginEmbedder for ServedEmbedders {
     fn embed<'a>(&'a self, caller: &'a Caller, texts: PluginTexts) -> BoxFuture<'a, Result<PluginVectors, Error>> {
         Box::pin(self.vectors(caller, texts))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use firebox_contract::OpenGate;
+
+    use super::*;
+
+    #[test]
+    fn texts_with_more_tokens_than_are_left_are_refused_before_they_are_computed() {
+        let inner = OpenGate.admit(&Caller::local(), "m", "1").expect("open");
+        let mut capped = CappedReservation { inner, left: 10 };
+        capped.reserve(6).expect("4 are left");
+        let error = capped.reserve(5).expect_err("too many");
+        assert!(
+            matches!(&error, Error::Limited { message, .. } if message.contains("5 tokens, and 4 are left")),
+            "{error}"
+        );
+        capped.reserve(4).expect("just enough");
+        capped.reserve(1).expect_err("none is left");
     }
 }

@@ -176,6 +176,7 @@ fn fuel_of_stages_is_charged_at_the_end_and_fuel_of_tools_only_once() {
         fuel,
         memory_peak_bytes: 1,
         elapsed: Duration::ZERO,
+        model_tokens: 0,
     };
     let plugins = [plugin(Stage::Tool, 300), plugin(Stage::Prompt, 600)];
     reservation.settle(&RequestUsage { usage: used(1, 1), plugins: &plugins, outcome: "stop" });
@@ -195,7 +196,7 @@ fn fuel_reported_during_a_request_counts_at_once_and_only_once() {
     assert!(error.to_string().contains("1000 units of plugin fuel"), "{error}");
     assert!(tenancy.admit(&alice.caller, "ember", "3").is_err(), "for other requests, too");
     let (plugin, stage, elapsed) = ("p".to_owned(), Stage::Prompt, Duration::ZERO);
-    let plugins = [PluginUse { plugin, stage, calls: 3, fuel: 1_300, memory_peak_bytes: 1, elapsed }];
+    let plugins = [PluginUse { plugin, stage, calls: 3, fuel: 1_300, memory_peak_bytes: 1, elapsed, model_tokens: 9 }];
     reservation.settle(&RequestUsage { usage: used(1, 0), plugins: &plugins, outcome: "stop" });
     assert_eq!(tenancy.usage(&alice.id).expect("there").total.plugin_fuel, 1_300);
 }

@@ -111,8 +111,6 @@ pub const PLUGIN_MODEL_INPUT_BYTES_MAX: usize = 256 * KIB;
 pub const PLUGIN_MODEL_MESSAGES_MAX: usize = 64;
 /// Texts that a plugin embeds at once.
 pub const PLUGIN_MODEL_TEXTS_MAX: usize = 64;
-/// Bytes that count as one token of texts that a plugin wants to embed, before their tokens are known.
-pub const PLUGIN_MODEL_BYTES_PER_TOKEN: usize = 4;
 /// Generations within one another. With 1, a plugin that runs in a generation of a plugin cannot use the model.
 pub const PLUGIN_MODEL_NESTED_GENERATIONS_MAX: usize = 1;
 

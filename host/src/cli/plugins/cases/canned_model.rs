@@ -77,6 +77,7 @@ impl RequestModel for CannedModel {
         _plugin: &'a str,
         _model: Option<String>,
         texts: Vec<String>,
+        _tokens_max: usize,
     ) -> BoxFuture<'a, Result<PluginVectors, Error>> {
         Box::pin(std::future::ready(self.vectors(&texts)))
     }

@@ -76,6 +76,7 @@ impl EmbeddingStage {
                     calls: row.calls.saturating_sub(old.calls),
                     fuel: row.fuel.saturating_sub(old.fuel),
                     elapsed: row.elapsed.saturating_sub(old.elapsed),
+                    model_tokens: row.model_tokens.saturating_sub(old.model_tokens),
                     ..row
                 },
                 None => row,

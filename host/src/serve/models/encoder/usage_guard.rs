@@ -49,6 +49,7 @@ impl UsageGuard {
                     row.fuel = row.fuel.saturating_add(new.fuel);
                     row.memory_peak_bytes = row.memory_peak_bytes.max(new.memory_peak_bytes);
                     row.elapsed = row.elapsed.saturating_add(new.elapsed);
+                    row.model_tokens = row.model_tokens.saturating_add(new.model_tokens);
                 }
                 None => self.plugins.push(new),
             }

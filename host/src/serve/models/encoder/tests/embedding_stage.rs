@@ -84,6 +84,7 @@ impl Hooks for FakeHooks {
             fuel: 10 * self.calls,
             memory_peak_bytes: 64,
             elapsed: Duration::from_micros(self.calls),
+            model_tokens: 0,
         }]
     }
 

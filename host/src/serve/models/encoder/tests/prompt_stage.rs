@@ -104,6 +104,7 @@ impl Hooks for FakeHooks {
             fuel: self.fuel * self.calls,
             memory_peak_bytes: 64,
             elapsed: Duration::from_micros(1),
+            model_tokens: 0,
         }]
     }
 
