@@ -202,6 +202,35 @@ fn the_stages_of_tokens_calls_and_embeddings_are_called_by_themselves() {
     assert!(bad.stderr.contains("not a JSON object"), "{}", bad.stderr);
 }
 
+#[test]
+fn a_case_has_a_secret_that_goes_to_its_address_only() {
+    let folder = crate::cases::plugins::probe::probe_folder(
+        "secret = [\"key\"]\nhttp = [\"GET https://site.test/\", \"GET https://other.test/\"]",
+    );
+    let case = |name: &str, url: &str, expected: &str| {
+        let header = "authorization: Bearer {secret}";
+        let arguments = serde_json::json!({ "do": "http", "url": url, "secret": "key", "header": header });
+        format!(
+            "[[case]]\nname = \"{name}\"\nstage = \"tool\"\ntool = \"probe\"\narguments = '{arguments}'\n{expected}\n"
+        )
+    };
+    let cases = [
+        "[mock]\nsecret.key = { value = \"no-real-key\", for = \"https://site.test/\" }\n\
+         [[mock.http]]\nrequest = \"GET https://site.test/\"\n\
+         request_headers = { authorization = \"Bearer no-real-key\" }\nbody = \"right\"\n\
+         [[mock.http]]\nrequest = \"GET https://site.test/back\"\nbody = \"it is no-real-key\"\n"
+            .to_owned(),
+        case("sent", "https://site.test/", "expect = \"200 right\""),
+        case("sent back", "https://site.test/back", "fault = \"tool_error\""),
+        case("elsewhere", "https://other.test/", "fault = \"tool_error\""),
+    ];
+    let path = fresh("secret-cases").join("cases.toml");
+    std::fs::write(&path, cases.concat()).expect("written");
+    let tested =
+        firebox(&["plugins", "test", "--plugin", &folder, "--cases", &path.display().to_string()]).expect_code(0);
+    assert!(tested.stdout.contains("3 of 3 cases passed"), "{}{}", tested.stdout, tested.stderr);
+}
+
 /// The cases of `http-fetch` with another content, in a file of their own.
 fn fetch_cases(name: &str, change: impl Fn(String) -> String) -> Firebox {
     let cases = std::fs::read_to_string(root().join("plugins/http-fetch/cases.toml")).expect("readable");

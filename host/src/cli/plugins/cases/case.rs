@@ -39,6 +39,19 @@ pub(super) struct Mock {
     pub(super) model: Option<ModelMock>,
     /// The HTTP requests that the plugin may send, with their answers. It may send those that its manifest asks for.
     pub(super) http: Option<Vec<HttpMock>>,
+    /// The secrets that the plugin may use, by their names.
+    pub(super) secret: Option<BTreeMap<String, SecretMock>>,
+}
+
+/// A secret of the cases, which is none.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct SecretMock {
+    /// What the header of a request has in place of the plugin's placeholder.
+    pub(super) value: String,
+    /// The address that it may be sent to, such as `https://example.org/v1/`.
+    #[serde(rename = "for")]
+    pub(super) destination: String,
 }
 
 impl Mock {
@@ -53,6 +66,7 @@ impl Mock {
             files: self.files.or(general.files),
             model: self.model.or(general.model),
             http: self.http.or(general.http),
+            secret: self.secret.or(general.secret),
         }
     }
 

@@ -7,8 +7,8 @@ use std::time::UNIX_EPOCH;
 
 use firebox_contract::{Caller, ModelHandle};
 use firebox_sandbox::{
-    BucketId, HttpService, KeyValueAnswer, KeyValueError, KeyValueOperation, KeyValueService, KeyValueStore,
-    PluginChain, Services,
+    BucketId, Grant, Grants, HttpService, KeyValueAnswer, KeyValueError, KeyValueOperation, KeyValueService,
+    KeyValueStore, PluginChain, Services,
 };
 
 use super::super::target::Target;
@@ -36,7 +36,8 @@ pub(super) struct MockedChain {
 pub(super) async fn chain(mock: &Mock, target: &Target, base: &Path, io: &mut Io) -> Result<MockedChain, CliError> {
     let wrong = |error: serde_json::Error| CliError::usage(format!("the configuration of [mock]: {error}"));
     let config = mock.config.as_ref().map(serde_json::to_string).transpose().map_err(wrong)?;
-    let spec = target.mocked(config, grants(mock, base)).spec()?;
+    let mut spec = target.mocked(config, grants(mock, base)).spec()?;
+    spec.grants = spec.grants.with(&secrets(mock).map_err(CliError::usage)?);
     let KeyValueConfig { file_bytes_max, .. } = KeyValueConfig::default();
     let buckets = Arc::new(SqliteBuckets::new(":memory:".into(), file_bytes_max));
     fill(&*buckets, mock, &plugins::name_of(&target.plugin)?).await?;
@@ -64,8 +65,24 @@ fn grants(mock: &Mock, base: &Path) -> Vec<String> {
     // Its manifest says which requests it may send.
     let requests = mock.http.iter().flat_map(|_| ["http:* https://*:*", "http:* http://*:*"]).map(str::to_owned);
     let clock = mock.time.iter().map(|_| "clock".to_owned());
-    let model = mock.model.iter().map(|_| "model:*".to_owned());
+    let model = mock.model.iter().flat_map(|_| ["generate", "embed", "tokenize"]).map(|name| format!("model:{name}"));
     buckets.chain(folders).chain(requests).chain(clock).chain(model).collect()
+}
+
+/// The grants of the secrets, with their values.
+///
+/// # Errors
+/// What is wrong with one of them, as a whole sentence.
+fn secrets(mock: &Mock) -> Result<Grants, String> {
+    let Some(secrets) = &mock.secret else { return Ok(std::iter::empty::<Grant>().collect()) };
+    // No variable of this name is read: the reference only leads to the row.
+    let texts: Vec<String> =
+        secrets.iter().map(|(name, secret)| format!("secret:{name}=env:{name} for {}", secret.destination)).collect();
+    let value = |reference: &str| {
+        let row = reference.strip_prefix("env:").and_then(|name| secrets.get(name));
+        row.map(|row| row.value.clone()).ok_or_else(|| "there is no such secret".to_owned())
+    };
+    Grants::parse(&texts).and_then(|grants| grants.resolved(&value)).map_err(|error| format!("[mock.secret]: {error}"))
 }
 
 /// Writes the texts of the buckets.
@@ -78,4 +95,31 @@ async fn fill(store: &dyn KeyValueStore, mock: &Mock, plugin: &str) -> Result<()
         let KeyValueAnswer::Done = store.run(bucket, set).await.map_err(|error| wrong(name, error))? else { continue };
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::case::SecretMock;
+    use super::*;
+
+    fn with(name: &str, value: &str, destination: &str) -> Result<Grants, String> {
+        let (value, destination) = (value.to_owned(), destination.to_owned());
+        let secret = Some([(name.to_owned(), SecretMock { value, destination })].into());
+        secrets(&Mock { secret, ..Mock::default() })
+    }
+
+    #[test]
+    fn a_secret_of_the_cases_has_a_name_a_value_and_an_address() {
+        let granted = with("api-key", "no-real-secret", "https://example.org/v1/").expect("a grant");
+        assert_eq!(granted.iter().map(ToString::to_string).collect::<Vec<_>>(), ["secret:api-key"]);
+        assert!(secrets(&Mock::default()).expect("none").is_empty());
+        for (name, value, destination, word) in [
+            ("a b", "no-real-secret", "https://example.org/", "must have 1 to"),
+            ("key", "short", "https://example.org/", "5 bytes"),
+            ("key", "no-real-secret", "example.org", "is not METHODS URL"),
+        ] {
+            let error = with(name, value, destination).expect_err(word);
+            assert!(error.starts_with("[mock.secret]: ") && error.contains(word), "{error}");
+        }
+    }
 }
