@@ -20,18 +20,45 @@ pub type File = (String, Vec<u8>);
 /// The stages, which are interfaces of `firebox:plugin@0.1.0`.
 pub const STAGES: &[&str] = &["prompt", "token", "text", "tool-call", "tool", "embedding"];
 
+/// The interfaces that every shell imports.
+const IMPORTS: &[&str] =
+    &["firebox:plugin/log@0.1.0", "firebox:plugin/progress@0.1.0", "firebox:plugin/vocabulary@0.1.0"];
+/// Capabilities, besides HTTP.
+const CAPABILITIES: &[&str] = &[
+    "wasi:config/store@0.2.0-rc.1",
+    "wasi:logging/logging@0.1.0-draft",
+    "wasi:keyvalue/store@0.2.0-draft2",
+    "wasi:keyvalue/atomics@0.2.0-draft2",
+    "wasi:keyvalue/batch@0.2.0-draft2",
+    "firebox:plugin/kv@0.1.0",
+    "firebox:plugin/metrics@0.1.0",
+    "firebox:plugin/model@0.1.0",
+    "firebox:plugin/secrets@0.1.0",
+];
+/// HTTP, which brings streams, clocks and waiting.
+const HTTP: &[&str] = &["wasi:http/outgoing-handler@0.2.0"];
+
+/// The shells, from the smallest: each has the imports of the ones before. A plugin gets the first that has its imports, since a
+/// component imports all of its shell, and an operator reads them.
+const SHELLS: &[(&str, &[&[&str]])] = &[
+    ("shell.wasm", &[IMPORTS]),
+    ("shell-capabilities.wasm", &[IMPORTS, CAPABILITIES]),
+    ("shell-http.wasm", &[IMPORTS, CAPABILITIES, HTTP]),
+];
+
 /// The folder of the generated files.
 #[must_use]
 pub fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../templates/c/bindings")
 }
 
-/// The files: `plugin.h`, `plugin.c`, `stages.c` and `shell.wasm`.
+/// The files: `plugin.h`, `plugin.c`, `stages.c` and the shells.
 ///
 /// # Errors
 /// A message, if the WIT files cannot be used.
 pub fn files() -> Result<Vec<File>, Box<dyn Error>> {
-    let (mut resolve, world) = world()?;
+    let every = [IMPORTS, CAPABILITIES, HTTP];
+    let (mut resolve, world) = world(&every)?;
     let mut generated = Files::default();
     let options = wit_bindgen_c::Opts { no_object_file: true, ..wit_bindgen_c::Opts::default() };
     options.build().generate(&mut resolve, world, &mut generated)?;
@@ -43,20 +70,24 @@ pub fn files() -> Result<Vec<File>, Box<dyn Error>> {
         let file = files.iter().find(|file| file.0 == name).ok_or_else(|| format!("there is no {name}"))?;
         Ok::<String, Box<dyn Error>>(String::from_utf8(file.1.clone())?)
     };
-    let module = empty_module()?;
+    let module = empty_module(&every)?;
     let stages = stand_ins(&text("plugin.h")?)? + &nothing_to_free(&module, &text("plugin.c")?)?;
     files.push(("stages.c".to_owned(), stages.into_bytes()));
-    files.push(("shell.wasm".to_owned(), ComponentEncoder::default().validate(true).module(&module)?.encode()?));
+    for (name, imports) in SHELLS {
+        let module = empty_module(imports)?;
+        files.push(((*name).to_owned(), ComponentEncoder::default().validate(true).module(&module)?.encode()?));
+    }
     Ok(files)
 }
 
-fn world() -> Result<(Resolve, WorldId), Box<dyn Error>> {
+/// The world with these imports and all stages.
+fn world(imports: &[&[&str]]) -> Result<(Resolve, WorldId), Box<dyn Error>> {
     let mut resolve = Resolve::default();
     resolve.push_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("../../wit"))?;
-    let imports = ["log", "progress", "vocabulary"].map(|name| format!("import firebox:plugin/{name}@0.1.0;"));
+    let imports = imports.iter().copied().flatten().map(|name| format!("import {name};"));
     let exports = STAGES.iter().map(|stage| format!("export firebox:plugin/{stage}@0.1.0;"));
     let lifecycle = "export firebox:plugin/lifecycle@0.1.0;".to_owned();
-    let items: Vec<String> = imports.into_iter().chain([lifecycle]).chain(exports).collect();
+    let items: Vec<String> = imports.chain([lifecycle]).chain(exports).collect();
     let text = format!("package firebox:c; world plugin {{ {} }}", items.join(" "));
     let package = resolve.push_str("plugin.wit", &text)?;
     let world = resolve.select_world(&[package], Some("plugin"))?;
@@ -115,9 +146,9 @@ fn nothing_to_free(module: &[u8], source: &str) -> Result<String, Box<dyn Error>
     Ok(text)
 }
 
-/// A module with the imports and exports of all stages, and nothing in its functions.
-fn empty_module() -> Result<Vec<u8>, Box<dyn Error>> {
-    let (resolve, world) = world()?;
+/// A module with these imports and the exports of all stages, and nothing in its functions.
+fn empty_module(imports: &[&[&str]]) -> Result<Vec<u8>, Box<dyn Error>> {
+    let (resolve, world) = world(imports)?;
     let mut module = dummy_module(&resolve, world, ManglingAndAbi::Legacy(LiftLowerAbi::Sync));
     embed_component_metadata(&mut module, &resolve, world, StringEncoding::UTF8)?;
     Ok(module)

@@ -175,6 +175,28 @@ fn a_plugin_in_c_has_several_stages() {
     assert!(none.stderr.contains("names its stages") && none.stderr.contains("tool-call"), "{}", none.stderr);
 }
 
+/// Its shell has no more than it needs: no requests in this one, and nothing at all in those above.
+#[test]
+fn a_plugin_in_c_uses_capabilities() {
+    let scratch_folder = outside();
+    let above = scratch_folder.path();
+    run(above, &["plugins", "new", "counter", "--lang", "c", "--stage", "tool"]).expect_code(0);
+    let folder = above.join("counter");
+    for name in ["main.c", "cases.toml"] {
+        fs::copy(root().join("tests/guests/counter").join(name), folder.join(name)).expect("copied");
+    }
+    let manifest = fs::read_to_string(folder.join("plugin.toml")).expect("readable");
+    let asks = "\n[capabilities]\nkeyvalue = [\"counts\"]\nsecret = [\"api-key\"]\nmetrics = true\n";
+    fs::write(folder.join("plugin.toml"), manifest + asks).expect("written");
+    fs::write(folder.join("key"), "no-real-key").expect("written");
+    let key = format!("secret:api-key=file:{} for https://example.org/", folder.join("key").display());
+    works(&folder, &["tool"], &["--grant", "keyvalue:counts", "--grant", "metrics", "--grant", &key]);
+    let report = run(&folder, &["plugins", "inspect", "--json"]).expect_code(0).json();
+    let imports = report["imports"].as_array().expect("imports");
+    let has = |start: &str| imports.iter().any(|row| row["name"].as_str().is_some_and(|name| name.starts_with(start)));
+    assert!(has("wasi:keyvalue/atomics@") && has("firebox:plugin/secrets@") && !has("wasi:http/"), "{imports:?}");
+}
+
 /// Version 0.2 of a stage beside version 0.1 of another.
 #[test]
 fn a_plugin_in_javascript_has_the_newer_prompt_stage() {

@@ -11,8 +11,12 @@ use crate::error::CliError;
 
 pub(super) const LANGUAGE: Language = Language { name: "c", source: "main.c", marker: "main.c", files, build };
 
-/// The component around an empty module with all stages.
-pub(super) const SHELL: &[u8] = include_bytes!("../../../../plugins/templates/c/bindings/shell.wasm");
+/// Components around an empty module with all stages: without capabilities, with those besides HTTP, and with all.
+pub(super) const SHELLS: [&[u8]; 3] = [
+    include_bytes!("../../../../plugins/templates/c/bindings/shell.wasm"),
+    include_bytes!("../../../../plugins/templates/c/bindings/shell-capabilities.wasm"),
+    include_bytes!("../../../../plugins/templates/c/bindings/shell-http.wasm"),
+];
 
 macro_rules! bindings {
     ($($name:literal),*) => {
@@ -51,7 +55,8 @@ fn build(project: &Project, notes: &mut dyn Write) -> Result<Vec<u8>, CliError> 
     command.args(sources(&project.folder)?).arg("-o").arg(&module);
     toolchain::run(&mut command, "compiling", notes)?;
     let names: Vec<String> = project.stages.iter().map(|stage| format!("firebox:plugin/{stage}@0.1.0")).collect();
-    shell::fill(SHELL, &toolchain::read(&module)?, &names).map_err(failed)
+    let module = toolchain::read(&module)?;
+    shell::fill(shell::smallest(&SHELLS, &module).map_err(failed)?, &module, &names).map_err(failed)
 }
 
 /// The name of a stage in the names of macros.

@@ -22,6 +22,23 @@ const EXPORTS: u8 = 7;
 /// One section: its id, and its content.
 type WasmSection<'a> = (u8, &'a [u8]);
 
+/// The first of `shells` that has all imports of `module`. If none has them, the last one, whose [`fill`] names what is missing.
+///
+/// # Errors
+/// What is wrong with the module.
+pub(super) fn smallest<'a>(shells: &[&'a [u8]], module: &[u8]) -> Result<&'a [u8], String> {
+    let found = names(module)?;
+    for shell in shells {
+        let sections = sections(shell, COMPONENT)?;
+        let empty = sections.iter().find(|section| section.0 == MODULE_SECTION).ok_or("the shell has no module")?;
+        let given = names(empty.1)?;
+        if found.imports.iter().all(|import| given.imports.contains(import)) {
+            return Ok(shell);
+        }
+    }
+    shells.last().copied().ok_or_else(|| "there is no shell".to_owned())
+}
+
 /// The component that `shell` becomes with `module` in it and `exports` as its exports, which are interfaces.
 ///
 /// # Errors
@@ -205,8 +222,10 @@ mod tests {
     use firebox_sandbox::{ComponentReport, ComponentSource};
 
     use super::super::STAGES;
-    use super::super::c::SHELL;
+    use super::super::c::SHELLS;
     use super::*;
+
+    const SHELL: &[u8] = SHELLS[0];
 
     fn empty() -> Vec<u8> {
         let sections = sections(SHELL, COMPONENT).expect("a shell");
@@ -251,6 +270,35 @@ mod tests {
             let component = filled(&empty(), &names).expect("a component");
             let report = ComponentReport::of("c", &ComponentSource::Bytes(component.into())).expect("readable");
             assert_eq!(report.stages.len(), names.len(), "{names:?}: {:?}", report.stages);
+        }
+    }
+
+    #[test]
+    fn a_plugin_imports_no_more_capabilities_than_its_shell_needs() {
+        let importing = |from: &str, name: &str| {
+            let mut content = vec![1, from.len() as u8];
+            content.extend_from_slice(from.as_bytes());
+            content.push(name.len() as u8);
+            content.extend_from_slice(name.as_bytes());
+            content.extend_from_slice(&[0, 0]);
+            let mut module = MODULE.to_vec();
+            append(&mut module, IMPORTS, &content);
+            module
+        };
+        for (from, name, expected) in [
+            ("firebox:plugin/log@0.1.0", "write", 0),
+            ("wasi:config/store@0.2.0-rc.1", "get", 1),
+            ("firebox:plugin/secrets@0.1.0", "placeholder", 1),
+            ("wasi:keyvalue/store@0.2.0-draft2", "[resource-drop]bucket", 1),
+            ("wasi:http/outgoing-handler@0.2.0", "handle", 2),
+            ("wasi:cli/environment@0.2.0", "get-environment", 2),
+        ] {
+            let shell = smallest(&SHELLS, &importing(from, name)).expect("a shell");
+            assert!(std::ptr::eq(shell, SHELLS[expected]), "{from} {name}");
+        }
+        for shell in SHELLS {
+            let report = ComponentReport::of("c", &ComponentSource::Bytes(shell.into())).expect("readable");
+            assert!(report.imports.iter().all(|import| import.1), "{:?}", report.imports);
         }
     }
 

@@ -50,6 +50,296 @@ typedef struct firebox_plugin_vocabulary_spelled_t {
   plugin_list_u32_t   ends;
 } firebox_plugin_vocabulary_spelled_t;
 
+typedef struct wasi_config_0_2_0_rc_1_store_error_t {
+  uint8_t tag;
+  union {
+    plugin_string_t     upstream;
+    plugin_string_t     io;
+  } val;
+} wasi_config_0_2_0_rc_1_store_error_t;
+
+#define WASI_CONFIG_0_2_0_RC_1_STORE_ERROR_UPSTREAM 0
+#define WASI_CONFIG_0_2_0_RC_1_STORE_ERROR_IO 1
+
+typedef struct {
+  bool is_err;
+  union {
+    plugin_option_string_t ok;
+    wasi_config_0_2_0_rc_1_store_error_t err;
+  } val;
+} wasi_config_0_2_0_rc_1_store_result_option_string_error_t;
+
+typedef struct {
+  plugin_string_t f0;
+  plugin_string_t f1;
+} plugin_tuple2_string_string_t;
+
+typedef struct {
+  plugin_tuple2_string_string_t *ptr;
+  size_t len;
+} plugin_list_tuple2_string_string_t;
+
+typedef struct {
+  bool is_err;
+  union {
+    plugin_list_tuple2_string_string_t ok;
+    wasi_config_0_2_0_rc_1_store_error_t err;
+  } val;
+} wasi_config_0_2_0_rc_1_store_result_list_tuple2_string_string_error_t;
+
+typedef uint8_t wasi_logging_0_1_0_draft_logging_level_t;
+
+#define WASI_LOGGING_0_1_0_DRAFT_LOGGING_LEVEL_TRACE 0
+#define WASI_LOGGING_0_1_0_DRAFT_LOGGING_LEVEL_DEBUG 1
+#define WASI_LOGGING_0_1_0_DRAFT_LOGGING_LEVEL_INFO 2
+#define WASI_LOGGING_0_1_0_DRAFT_LOGGING_LEVEL_WARN 3
+#define WASI_LOGGING_0_1_0_DRAFT_LOGGING_LEVEL_ERROR 4
+#define WASI_LOGGING_0_1_0_DRAFT_LOGGING_LEVEL_CRITICAL 5
+
+typedef struct wasi_keyvalue_0_2_0_draft2_store_error_t {
+  uint8_t tag;
+  union {
+    plugin_string_t     other;
+  } val;
+} wasi_keyvalue_0_2_0_draft2_store_error_t;
+
+// There is no such bucket.
+#define WASI_KEYVALUE_0_2_0_DRAFT2_STORE_ERROR_NO_SUCH_STORE 0
+// The plugin does not ask for the bucket in its manifest, or it was not granted.
+#define WASI_KEYVALUE_0_2_0_DRAFT2_STORE_ERROR_ACCESS_DENIED 1
+// Another error, such as a quota.
+#define WASI_KEYVALUE_0_2_0_DRAFT2_STORE_ERROR_OTHER 2
+
+typedef struct {
+  plugin_string_t *ptr;
+  size_t len;
+} plugin_list_string_t;
+
+typedef struct wasi_keyvalue_0_2_0_draft2_store_key_response_t {
+  plugin_list_string_t   keys;
+  // The token of the next page. There are no more keys without one.
+  plugin_option_string_t   cursor;
+} wasi_keyvalue_0_2_0_draft2_store_key_response_t;
+
+typedef struct wasi_keyvalue_0_2_0_draft2_store_own_bucket_t {
+  int32_t __handle;
+} wasi_keyvalue_0_2_0_draft2_store_own_bucket_t;
+
+typedef struct wasi_keyvalue_0_2_0_draft2_store_borrow_bucket_t {
+  int32_t __handle;
+} wasi_keyvalue_0_2_0_draft2_store_borrow_bucket_t;
+
+typedef struct {
+  bool is_err;
+  union {
+    wasi_keyvalue_0_2_0_draft2_store_own_bucket_t ok;
+    wasi_keyvalue_0_2_0_draft2_store_error_t err;
+  } val;
+} wasi_keyvalue_0_2_0_draft2_store_result_own_bucket_error_t;
+
+typedef struct {
+  bool is_some;
+  plugin_list_u8_t val;
+} plugin_option_list_u8_t;
+
+typedef struct {
+  bool is_err;
+  union {
+    plugin_option_list_u8_t ok;
+    wasi_keyvalue_0_2_0_draft2_store_error_t err;
+  } val;
+} wasi_keyvalue_0_2_0_draft2_store_result_option_list_u8_error_t;
+
+typedef struct {
+  bool is_err;
+  union {
+    wasi_keyvalue_0_2_0_draft2_store_error_t err;
+  } val;
+} wasi_keyvalue_0_2_0_draft2_store_result_void_error_t;
+
+typedef struct {
+  bool is_err;
+  union {
+    bool ok;
+    wasi_keyvalue_0_2_0_draft2_store_error_t err;
+  } val;
+} wasi_keyvalue_0_2_0_draft2_store_result_bool_error_t;
+
+typedef struct {
+  bool is_err;
+  union {
+    wasi_keyvalue_0_2_0_draft2_store_key_response_t ok;
+    wasi_keyvalue_0_2_0_draft2_store_error_t err;
+  } val;
+} wasi_keyvalue_0_2_0_draft2_store_result_key_response_error_t;
+
+typedef wasi_keyvalue_0_2_0_draft2_store_error_t wasi_keyvalue_0_2_0_draft2_atomics_error_t;
+
+typedef struct wasi_keyvalue_0_2_0_draft2_atomics_own_cas_t {
+  int32_t __handle;
+} wasi_keyvalue_0_2_0_draft2_atomics_own_cas_t;
+
+typedef struct wasi_keyvalue_0_2_0_draft2_atomics_borrow_cas_t {
+  int32_t __handle;
+} wasi_keyvalue_0_2_0_draft2_atomics_borrow_cas_t;
+
+typedef struct wasi_keyvalue_0_2_0_draft2_atomics_cas_error_t {
+  uint8_t tag;
+  union {
+    wasi_keyvalue_0_2_0_draft2_atomics_error_t     store_error;
+    wasi_keyvalue_0_2_0_draft2_atomics_own_cas_t     cas_failed;
+  } val;
+} wasi_keyvalue_0_2_0_draft2_atomics_cas_error_t;
+
+#define WASI_KEYVALUE_0_2_0_DRAFT2_ATOMICS_CAS_ERROR_STORE_ERROR 0
+// The value has changed. The handle is a new one, for the next attempt.
+#define WASI_KEYVALUE_0_2_0_DRAFT2_ATOMICS_CAS_ERROR_CAS_FAILED 1
+
+typedef wasi_keyvalue_0_2_0_draft2_store_borrow_bucket_t wasi_keyvalue_0_2_0_draft2_atomics_borrow_bucket_t;
+
+typedef struct {
+  bool is_err;
+  union {
+    wasi_keyvalue_0_2_0_draft2_atomics_own_cas_t ok;
+    wasi_keyvalue_0_2_0_draft2_atomics_error_t err;
+  } val;
+} wasi_keyvalue_0_2_0_draft2_atomics_result_own_cas_error_t;
+
+typedef struct {
+  bool is_err;
+  union {
+    plugin_option_list_u8_t ok;
+    wasi_keyvalue_0_2_0_draft2_atomics_error_t err;
+  } val;
+} wasi_keyvalue_0_2_0_draft2_atomics_result_option_list_u8_error_t;
+
+typedef struct {
+  bool is_err;
+  union {
+    int64_t ok;
+    wasi_keyvalue_0_2_0_draft2_atomics_error_t err;
+  } val;
+} wasi_keyvalue_0_2_0_draft2_atomics_result_s64_error_t;
+
+typedef struct {
+  bool is_err;
+  union {
+    wasi_keyvalue_0_2_0_draft2_atomics_cas_error_t err;
+  } val;
+} wasi_keyvalue_0_2_0_draft2_atomics_result_void_cas_error_t;
+
+typedef wasi_keyvalue_0_2_0_draft2_store_error_t wasi_keyvalue_0_2_0_draft2_batch_error_t;
+
+typedef wasi_keyvalue_0_2_0_draft2_store_borrow_bucket_t wasi_keyvalue_0_2_0_draft2_batch_borrow_bucket_t;
+
+typedef struct {
+  plugin_string_t f0;
+  plugin_list_u8_t f1;
+} plugin_tuple2_string_list_u8_t;
+
+typedef struct {
+  bool is_some;
+  plugin_tuple2_string_list_u8_t val;
+} plugin_option_tuple2_string_list_u8_t;
+
+typedef struct {
+  plugin_option_tuple2_string_list_u8_t *ptr;
+  size_t len;
+} plugin_list_option_tuple2_string_list_u8_t;
+
+typedef struct {
+  bool is_err;
+  union {
+    plugin_list_option_tuple2_string_list_u8_t ok;
+    wasi_keyvalue_0_2_0_draft2_batch_error_t err;
+  } val;
+} wasi_keyvalue_0_2_0_draft2_batch_result_list_option_tuple2_string_list_u8_error_t;
+
+typedef struct {
+  plugin_tuple2_string_list_u8_t *ptr;
+  size_t len;
+} plugin_list_tuple2_string_list_u8_t;
+
+typedef struct {
+  bool is_err;
+  union {
+    wasi_keyvalue_0_2_0_draft2_batch_error_t err;
+  } val;
+} wasi_keyvalue_0_2_0_draft2_batch_result_void_error_t;
+
+typedef struct firebox_plugin_kv_error_t {
+  uint8_t tag;
+  union {
+    plugin_string_t     quota;
+    plugin_string_t     invalid;
+    plugin_string_t     unavailable;
+  } val;
+} firebox_plugin_kv_error_t;
+
+// The plugin does not ask for the bucket in its manifest, or it was not granted.
+#define FIREBOX_PLUGIN_KV_ERROR_DENIED 0
+// A quota is used up. The text says which.
+#define FIREBOX_PLUGIN_KV_ERROR_QUOTA 1
+// The key or the value is not allowed. The text says why.
+#define FIREBOX_PLUGIN_KV_ERROR_INVALID 2
+// The store cannot be used now.
+#define FIREBOX_PLUGIN_KV_ERROR_UNAVAILABLE 3
+
+typedef struct {
+  bool is_err;
+  union {
+    plugin_option_list_u8_t ok;
+    firebox_plugin_kv_error_t err;
+  } val;
+} firebox_plugin_kv_result_option_list_u8_error_t;
+
+typedef struct {
+  bool is_some;
+  uint64_t val;
+} plugin_option_u64_t;
+
+typedef struct {
+  bool is_err;
+  union {
+    firebox_plugin_kv_error_t err;
+  } val;
+} firebox_plugin_kv_result_void_error_t;
+
+typedef struct {
+  bool is_err;
+  union {
+    int64_t ok;
+    firebox_plugin_kv_error_t err;
+  } val;
+} firebox_plugin_kv_result_s64_error_t;
+
+typedef struct firebox_plugin_metrics_error_t {
+  uint8_t tag;
+  union {
+    plugin_string_t     invalid;
+  } val;
+} firebox_plugin_metrics_error_t;
+
+// The plugin was not granted `metrics`.
+#define FIREBOX_PLUGIN_METRICS_ERROR_DENIED 0
+// The name, a label or the value is not allowed. The text says why.
+#define FIREBOX_PLUGIN_METRICS_ERROR_INVALID 1
+// The plugin has as many series as it may have.
+#define FIREBOX_PLUGIN_METRICS_ERROR_FULL 2
+
+// Further labels of a number: names and values.
+typedef struct firebox_plugin_metrics_labels_t {
+  plugin_tuple2_string_string_t   *ptr;
+  size_t len;
+} firebox_plugin_metrics_labels_t;
+
+typedef struct {
+  bool is_err;
+  union {
+    firebox_plugin_metrics_error_t err;
+  } val;
+} firebox_plugin_metrics_result_void_error_t;
+
 // The author of a message.
 typedef uint8_t firebox_plugin_types_role_t;
 
@@ -81,6 +371,692 @@ typedef struct firebox_plugin_types_message_t {
   // For a tool message: the tool's name.
   plugin_option_string_t   name;
 } firebox_plugin_types_message_t;
+
+typedef firebox_plugin_types_role_t firebox_plugin_model_role_t;
+
+typedef struct firebox_plugin_model_error_t {
+  uint8_t tag;
+  union {
+    plugin_string_t     absent;
+    plugin_string_t     limited;
+    plugin_string_t     invalid;
+    plugin_string_t     refused;
+    plugin_string_t     unavailable;
+  } val;
+} firebox_plugin_model_error_t;
+
+// The plugin was not granted this function.
+#define FIREBOX_PLUGIN_MODEL_ERROR_DENIED 0
+// The function does not work at this stage.
+#define FIREBOX_PLUGIN_MODEL_ERROR_STAGE 1
+// The plugin runs in a generation that a plugin asked for, and may not ask for another.
+#define FIREBOX_PLUGIN_MODEL_ERROR_NESTED 2
+// There is no such model: none serves the request, or none makes vectors. The text says which.
+#define FIREBOX_PLUGIN_MODEL_ERROR_ABSENT 3
+// A limit of this call, of the request or of the tenant is reached. The text says which.
+#define FIREBOX_PLUGIN_MODEL_ERROR_LIMITED 4
+// The prompt, a text or an option is not allowed. The text says why.
+#define FIREBOX_PLUGIN_MODEL_ERROR_INVALID 5
+// A plugin refused the prompt or a text. The text says why.
+#define FIREBOX_PLUGIN_MODEL_ERROR_REFUSED 6
+// The model cannot be used now, or the time of the request is up.
+#define FIREBOX_PLUGIN_MODEL_ERROR_UNAVAILABLE 7
+
+// One message of a conversation, of the system, the user or the assistant.
+typedef struct firebox_plugin_model_message_t {
+  firebox_plugin_model_role_t   role;
+  plugin_string_t   content;
+} firebox_plugin_model_message_t;
+
+typedef struct {
+  firebox_plugin_model_message_t *ptr;
+  size_t len;
+} firebox_plugin_model_list_message_t;
+
+typedef struct firebox_plugin_model_prompt_t {
+  uint8_t tag;
+  union {
+    plugin_string_t     text;
+    firebox_plugin_model_list_message_t     chat;
+  } val;
+} firebox_plugin_model_prompt_t;
+
+// The model continues this text.
+#define FIREBOX_PLUGIN_MODEL_PROMPT_TEXT 0
+// The model answers the last of these messages.
+#define FIREBOX_PLUGIN_MODEL_PROMPT_CHAT 1
+
+typedef struct {
+  bool is_some;
+  uint32_t val;
+} plugin_option_u32_t;
+
+typedef struct {
+  bool is_some;
+  float val;
+} plugin_option_f32_t;
+
+typedef struct firebox_plugin_model_options_t {
+  // The longest answer in tokens. The default is 512.
+  plugin_option_u32_t   max_tokens;
+  // 0 chooses the most likely token each time. The default is that of the model.
+  plugin_option_f32_t   temperature;
+  // The same seed gives the same answer. The default is a new one each time.
+  plugin_option_u64_t   seed;
+  // The answer ends before any of these texts.
+  plugin_list_string_t   stop;
+} firebox_plugin_model_options_t;
+
+// Why an answer ended.
+typedef uint8_t firebox_plugin_model_finish_t;
+
+// The model ended it, or a text of `stop` came.
+#define FIREBOX_PLUGIN_MODEL_FINISH_STOP 0
+// It has the most tokens that it may have.
+#define FIREBOX_PLUGIN_MODEL_FINISH_LENGTH 1
+// The time of the request is up.
+#define FIREBOX_PLUGIN_MODEL_FINISH_TIMEOUT 2
+// A plugin gave or ended it.
+#define FIREBOX_PLUGIN_MODEL_FINISH_PLUGIN 3
+
+typedef struct firebox_plugin_model_usage_t {
+  uint32_t   prompt_tokens;
+  uint32_t   answer_tokens;
+} firebox_plugin_model_usage_t;
+
+typedef struct firebox_plugin_model_completion_t {
+  plugin_string_t   text;
+  firebox_plugin_model_finish_t   finish;
+  firebox_plugin_model_usage_t   usage;
+} firebox_plugin_model_completion_t;
+
+typedef struct {
+  float *ptr;
+  size_t len;
+} plugin_list_f32_t;
+
+// One vector for each text, one after the other in `values`.
+typedef struct firebox_plugin_model_vectors_t {
+  // The numbers of each vector.
+  uint32_t   dimensions;
+  plugin_list_f32_t   values;
+  // The tokens of all texts.
+  uint32_t   tokens;
+} firebox_plugin_model_vectors_t;
+
+// What is left for this call of the plugin.
+typedef struct firebox_plugin_model_limits_t {
+  // The most tokens that a prompt and its answer have together.
+  uint32_t   context_tokens;
+  // Tokens of prompts, answers and embedded texts that are left.
+  uint32_t   tokens;
+  // Calls of these functions that are left.
+  uint32_t   calls;
+} firebox_plugin_model_limits_t;
+
+typedef struct {
+  bool is_err;
+  union {
+    firebox_plugin_model_completion_t ok;
+    firebox_plugin_model_error_t err;
+  } val;
+} firebox_plugin_model_result_completion_error_t;
+
+typedef struct {
+  bool is_err;
+  union {
+    firebox_plugin_model_vectors_t ok;
+    firebox_plugin_model_error_t err;
+  } val;
+} firebox_plugin_model_result_vectors_error_t;
+
+typedef struct {
+  bool is_err;
+  union {
+    plugin_list_u32_t ok;
+    firebox_plugin_model_error_t err;
+  } val;
+} firebox_plugin_model_result_list_u32_error_t;
+
+typedef struct {
+  bool is_err;
+  union {
+    firebox_plugin_model_limits_t ok;
+    firebox_plugin_model_error_t err;
+  } val;
+} firebox_plugin_model_result_limits_error_t;
+
+typedef struct firebox_plugin_secrets_error_t {
+  uint8_t tag;
+  union {
+    plugin_string_t     unavailable;
+  } val;
+} firebox_plugin_secrets_error_t;
+
+// The plugin was not granted the secret.
+#define FIREBOX_PLUGIN_SECRETS_ERROR_DENIED 0
+// The secret has no value.
+#define FIREBOX_PLUGIN_SECRETS_ERROR_UNAVAILABLE 1
+
+typedef struct {
+  bool is_err;
+  union {
+    plugin_string_t ok;
+    firebox_plugin_secrets_error_t err;
+  } val;
+} firebox_plugin_secrets_result_string_error_t;
+
+typedef struct wasi_io_poll_own_pollable_t {
+  int32_t __handle;
+} wasi_io_poll_own_pollable_t;
+
+typedef struct wasi_io_poll_borrow_pollable_t {
+  int32_t __handle;
+} wasi_io_poll_borrow_pollable_t;
+
+typedef struct {
+  wasi_io_poll_borrow_pollable_t *ptr;
+  size_t len;
+} wasi_io_poll_list_borrow_pollable_t;
+
+// An instant in time, in nanoseconds. An instant is relative to an
+// unspecified initial value, and can only be compared to instances from
+// the same monotonic-clock.
+typedef uint64_t wasi_clocks_monotonic_clock_instant_t;
+
+// A duration of time, in nanoseconds.
+typedef uint64_t wasi_clocks_monotonic_clock_duration_t;
+
+typedef wasi_io_poll_own_pollable_t wasi_clocks_monotonic_clock_own_pollable_t;
+
+typedef struct wasi_io_error_own_error_t {
+  int32_t __handle;
+} wasi_io_error_own_error_t;
+
+typedef struct wasi_io_error_borrow_error_t {
+  int32_t __handle;
+} wasi_io_error_borrow_error_t;
+
+typedef wasi_io_error_own_error_t wasi_io_streams_own_error_t;
+
+// An error for input-stream and output-stream operations.
+typedef struct wasi_io_streams_stream_error_t {
+  uint8_t tag;
+  union {
+    wasi_io_streams_own_error_t     last_operation_failed;
+  } val;
+} wasi_io_streams_stream_error_t;
+
+// The last operation (a write or flush) failed before completion.
+#define WASI_IO_STREAMS_STREAM_ERROR_LAST_OPERATION_FAILED 0
+// The stream is closed: no more input will be accepted by the
+// stream. A closed output-stream will return this error on all
+// future operations.
+#define WASI_IO_STREAMS_STREAM_ERROR_CLOSED 1
+
+typedef struct wasi_io_streams_own_input_stream_t {
+  int32_t __handle;
+} wasi_io_streams_own_input_stream_t;
+
+typedef struct wasi_io_streams_borrow_input_stream_t {
+  int32_t __handle;
+} wasi_io_streams_borrow_input_stream_t;
+
+typedef struct wasi_io_streams_own_output_stream_t {
+  int32_t __handle;
+} wasi_io_streams_own_output_stream_t;
+
+typedef struct wasi_io_streams_borrow_output_stream_t {
+  int32_t __handle;
+} wasi_io_streams_borrow_output_stream_t;
+
+typedef struct {
+  bool is_err;
+  union {
+    plugin_list_u8_t ok;
+    wasi_io_streams_stream_error_t err;
+  } val;
+} wasi_io_streams_result_list_u8_stream_error_t;
+
+typedef struct {
+  bool is_err;
+  union {
+    uint64_t ok;
+    wasi_io_streams_stream_error_t err;
+  } val;
+} wasi_io_streams_result_u64_stream_error_t;
+
+typedef wasi_io_poll_own_pollable_t wasi_io_streams_own_pollable_t;
+
+typedef struct {
+  bool is_err;
+  union {
+    wasi_io_streams_stream_error_t err;
+  } val;
+} wasi_io_streams_result_void_stream_error_t;
+
+typedef wasi_clocks_monotonic_clock_duration_t wasi_http_types_duration_t;
+
+// This type corresponds to HTTP standard Methods.
+typedef struct wasi_http_types_method_t {
+  uint8_t tag;
+  union {
+    plugin_string_t     other;
+  } val;
+} wasi_http_types_method_t;
+
+#define WASI_HTTP_TYPES_METHOD_GET 0
+#define WASI_HTTP_TYPES_METHOD_HEAD 1
+#define WASI_HTTP_TYPES_METHOD_POST 2
+#define WASI_HTTP_TYPES_METHOD_PUT 3
+#define WASI_HTTP_TYPES_METHOD_DELETE 4
+#define WASI_HTTP_TYPES_METHOD_CONNECT 5
+#define WASI_HTTP_TYPES_METHOD_OPTIONS 6
+#define WASI_HTTP_TYPES_METHOD_TRACE 7
+#define WASI_HTTP_TYPES_METHOD_PATCH 8
+#define WASI_HTTP_TYPES_METHOD_OTHER 9
+
+// This type corresponds to HTTP standard Related Schemes.
+typedef struct wasi_http_types_scheme_t {
+  uint8_t tag;
+  union {
+    plugin_string_t     other;
+  } val;
+} wasi_http_types_scheme_t;
+
+#define WASI_HTTP_TYPES_SCHEME_HTTP 0
+#define WASI_HTTP_TYPES_SCHEME_HTTPS 1
+#define WASI_HTTP_TYPES_SCHEME_OTHER 2
+
+typedef struct {
+  bool is_some;
+  uint16_t val;
+} plugin_option_u16_t;
+
+// Defines the case payload type for `DNS-error` above:
+typedef struct wasi_http_types_dns_error_payload_t {
+  plugin_option_string_t   rcode;
+  plugin_option_u16_t   info_code;
+} wasi_http_types_dns_error_payload_t;
+
+typedef struct {
+  bool is_some;
+  uint8_t val;
+} plugin_option_u8_t;
+
+// Defines the case payload type for `TLS-alert-received` above:
+typedef struct wasi_http_types_tls_alert_received_payload_t {
+  plugin_option_u8_t   alert_id;
+  plugin_option_string_t   alert_message;
+} wasi_http_types_tls_alert_received_payload_t;
+
+// Defines the case payload type for `HTTP-response-{header,trailer}-size` above:
+typedef struct wasi_http_types_field_size_payload_t {
+  plugin_option_string_t   field_name;
+  plugin_option_u32_t   field_size;
+} wasi_http_types_field_size_payload_t;
+
+typedef struct {
+  bool is_some;
+  wasi_http_types_field_size_payload_t val;
+} wasi_http_types_option_field_size_payload_t;
+
+// These cases are inspired by the IANA HTTP Proxy Error Types:
+//   <https://www.iana.org/assignments/http-proxy-status/http-proxy-status.xhtml#table-http-proxy-error-types>
+typedef struct wasi_http_types_error_code_t {
+  uint8_t tag;
+  union {
+    wasi_http_types_dns_error_payload_t     dns_error;
+    wasi_http_types_tls_alert_received_payload_t     tls_alert_received;
+    plugin_option_u64_t     http_request_body_size;
+    plugin_option_u32_t     http_request_header_section_size;
+    wasi_http_types_option_field_size_payload_t     http_request_header_size;
+    plugin_option_u32_t     http_request_trailer_section_size;
+    wasi_http_types_field_size_payload_t     http_request_trailer_size;
+    plugin_option_u32_t     http_response_header_section_size;
+    wasi_http_types_field_size_payload_t     http_response_header_size;
+    plugin_option_u64_t     http_response_body_size;
+    plugin_option_u32_t     http_response_trailer_section_size;
+    wasi_http_types_field_size_payload_t     http_response_trailer_size;
+    plugin_option_string_t     http_response_transfer_coding;
+    plugin_option_string_t     http_response_content_coding;
+    plugin_option_string_t     internal_error;
+  } val;
+} wasi_http_types_error_code_t;
+
+#define WASI_HTTP_TYPES_ERROR_CODE_DNS_TIMEOUT 0
+#define WASI_HTTP_TYPES_ERROR_CODE_DNS_ERROR 1
+#define WASI_HTTP_TYPES_ERROR_CODE_DESTINATION_NOT_FOUND 2
+#define WASI_HTTP_TYPES_ERROR_CODE_DESTINATION_UNAVAILABLE 3
+#define WASI_HTTP_TYPES_ERROR_CODE_DESTINATION_IP_PROHIBITED 4
+#define WASI_HTTP_TYPES_ERROR_CODE_DESTINATION_IP_UNROUTABLE 5
+#define WASI_HTTP_TYPES_ERROR_CODE_CONNECTION_REFUSED 6
+#define WASI_HTTP_TYPES_ERROR_CODE_CONNECTION_TERMINATED 7
+#define WASI_HTTP_TYPES_ERROR_CODE_CONNECTION_TIMEOUT 8
+#define WASI_HTTP_TYPES_ERROR_CODE_CONNECTION_READ_TIMEOUT 9
+#define WASI_HTTP_TYPES_ERROR_CODE_CONNECTION_WRITE_TIMEOUT 10
+#define WASI_HTTP_TYPES_ERROR_CODE_CONNECTION_LIMIT_REACHED 11
+#define WASI_HTTP_TYPES_ERROR_CODE_TLS_PROTOCOL_ERROR 12
+#define WASI_HTTP_TYPES_ERROR_CODE_TLS_CERTIFICATE_ERROR 13
+#define WASI_HTTP_TYPES_ERROR_CODE_TLS_ALERT_RECEIVED 14
+#define WASI_HTTP_TYPES_ERROR_CODE_HTTP_REQUEST_DENIED 15
+#define WASI_HTTP_TYPES_ERROR_CODE_HTTP_REQUEST_LENGTH_REQUIRED 16
+#define WASI_HTTP_TYPES_ERROR_CODE_HTTP_REQUEST_BODY_SIZE 17
+#define WASI_HTTP_TYPES_ERROR_CODE_HTTP_REQUEST_METHOD_INVALID 18
+#define WASI_HTTP_TYPES_ERROR_CODE_HTTP_REQUEST_URI_INVALID 19
+#define WASI_HTTP_TYPES_ERROR_CODE_HTTP_REQUEST_URI_TOO_LONG 20
+#define WASI_HTTP_TYPES_ERROR_CODE_HTTP_REQUEST_HEADER_SECTION_SIZE 21
+#define WASI_HTTP_TYPES_ERROR_CODE_HTTP_REQUEST_HEADER_SIZE 22
+#define WASI_HTTP_TYPES_ERROR_CODE_HTTP_REQUEST_TRAILER_SECTION_SIZE 23
+#define WASI_HTTP_TYPES_ERROR_CODE_HTTP_REQUEST_TRAILER_SIZE 24
+#define WASI_HTTP_TYPES_ERROR_CODE_HTTP_RESPONSE_INCOMPLETE 25
+#define WASI_HTTP_TYPES_ERROR_CODE_HTTP_RESPONSE_HEADER_SECTION_SIZE 26
+#define WASI_HTTP_TYPES_ERROR_CODE_HTTP_RESPONSE_HEADER_SIZE 27
+#define WASI_HTTP_TYPES_ERROR_CODE_HTTP_RESPONSE_BODY_SIZE 28
+#define WASI_HTTP_TYPES_ERROR_CODE_HTTP_RESPONSE_TRAILER_SECTION_SIZE 29
+#define WASI_HTTP_TYPES_ERROR_CODE_HTTP_RESPONSE_TRAILER_SIZE 30
+#define WASI_HTTP_TYPES_ERROR_CODE_HTTP_RESPONSE_TRANSFER_CODING 31
+#define WASI_HTTP_TYPES_ERROR_CODE_HTTP_RESPONSE_CONTENT_CODING 32
+#define WASI_HTTP_TYPES_ERROR_CODE_HTTP_RESPONSE_TIMEOUT 33
+#define WASI_HTTP_TYPES_ERROR_CODE_HTTP_UPGRADE_FAILED 34
+#define WASI_HTTP_TYPES_ERROR_CODE_HTTP_PROTOCOL_ERROR 35
+#define WASI_HTTP_TYPES_ERROR_CODE_LOOP_DETECTED 36
+#define WASI_HTTP_TYPES_ERROR_CODE_CONFIGURATION_ERROR 37
+// This is a catch-all error for anything that doesn't fit cleanly into a
+// more specific case. It also includes an optional string for an
+// unstructured description of the error. Users should not depend on the
+// string for diagnosing errors, as it's not required to be consistent
+// between implementations.
+#define WASI_HTTP_TYPES_ERROR_CODE_INTERNAL_ERROR 38
+
+// This type enumerates the different kinds of errors that may occur when
+// setting or appending to a `fields` resource.
+typedef struct wasi_http_types_header_error_t {
+  uint8_t tag;
+} wasi_http_types_header_error_t;
+
+// This error indicates that a `field-name` or `field-value` was
+// syntactically invalid when used with an operation that sets headers in a
+// `fields`.
+#define WASI_HTTP_TYPES_HEADER_ERROR_INVALID_SYNTAX 0
+// This error indicates that a forbidden `field-name` was used when trying
+// to set a header in a `fields`.
+#define WASI_HTTP_TYPES_HEADER_ERROR_FORBIDDEN 1
+// This error indicates that the operation on the `fields` was not
+// permitted because the fields are immutable.
+#define WASI_HTTP_TYPES_HEADER_ERROR_IMMUTABLE 2
+
+// Field keys are always strings.
+typedef plugin_string_t wasi_http_types_field_key_t;
+
+// Field values should always be ASCII strings. However, in
+// reality, HTTP implementations often have to interpret malformed values,
+// so they are provided as a list of bytes.
+typedef struct wasi_http_types_field_value_t {
+  uint8_t   *ptr;
+  size_t len;
+} wasi_http_types_field_value_t;
+
+typedef struct wasi_http_types_own_fields_t {
+  int32_t __handle;
+} wasi_http_types_own_fields_t;
+
+typedef struct wasi_http_types_borrow_fields_t {
+  int32_t __handle;
+} wasi_http_types_borrow_fields_t;
+
+typedef struct wasi_http_types_own_incoming_request_t {
+  int32_t __handle;
+} wasi_http_types_own_incoming_request_t;
+
+typedef struct wasi_http_types_borrow_incoming_request_t {
+  int32_t __handle;
+} wasi_http_types_borrow_incoming_request_t;
+
+typedef struct wasi_http_types_own_outgoing_request_t {
+  int32_t __handle;
+} wasi_http_types_own_outgoing_request_t;
+
+typedef struct wasi_http_types_borrow_outgoing_request_t {
+  int32_t __handle;
+} wasi_http_types_borrow_outgoing_request_t;
+
+typedef struct wasi_http_types_own_request_options_t {
+  int32_t __handle;
+} wasi_http_types_own_request_options_t;
+
+typedef struct wasi_http_types_borrow_request_options_t {
+  int32_t __handle;
+} wasi_http_types_borrow_request_options_t;
+
+typedef struct wasi_http_types_own_response_outparam_t {
+  int32_t __handle;
+} wasi_http_types_own_response_outparam_t;
+
+typedef struct wasi_http_types_borrow_response_outparam_t {
+  int32_t __handle;
+} wasi_http_types_borrow_response_outparam_t;
+
+// This type corresponds to the HTTP standard Status Code.
+typedef uint16_t wasi_http_types_status_code_t;
+
+typedef struct wasi_http_types_own_incoming_response_t {
+  int32_t __handle;
+} wasi_http_types_own_incoming_response_t;
+
+typedef struct wasi_http_types_borrow_incoming_response_t {
+  int32_t __handle;
+} wasi_http_types_borrow_incoming_response_t;
+
+typedef struct wasi_http_types_own_incoming_body_t {
+  int32_t __handle;
+} wasi_http_types_own_incoming_body_t;
+
+typedef struct wasi_http_types_borrow_incoming_body_t {
+  int32_t __handle;
+} wasi_http_types_borrow_incoming_body_t;
+
+typedef struct wasi_http_types_own_future_trailers_t {
+  int32_t __handle;
+} wasi_http_types_own_future_trailers_t;
+
+typedef struct wasi_http_types_borrow_future_trailers_t {
+  int32_t __handle;
+} wasi_http_types_borrow_future_trailers_t;
+
+typedef struct wasi_http_types_own_outgoing_response_t {
+  int32_t __handle;
+} wasi_http_types_own_outgoing_response_t;
+
+typedef struct wasi_http_types_borrow_outgoing_response_t {
+  int32_t __handle;
+} wasi_http_types_borrow_outgoing_response_t;
+
+typedef struct wasi_http_types_own_outgoing_body_t {
+  int32_t __handle;
+} wasi_http_types_own_outgoing_body_t;
+
+typedef struct wasi_http_types_borrow_outgoing_body_t {
+  int32_t __handle;
+} wasi_http_types_borrow_outgoing_body_t;
+
+typedef struct wasi_http_types_own_future_incoming_response_t {
+  int32_t __handle;
+} wasi_http_types_own_future_incoming_response_t;
+
+typedef struct wasi_http_types_borrow_future_incoming_response_t {
+  int32_t __handle;
+} wasi_http_types_borrow_future_incoming_response_t;
+
+typedef struct {
+  wasi_http_types_field_key_t f0;
+  wasi_http_types_field_value_t f1;
+} wasi_http_types_tuple2_field_key_field_value_t;
+
+typedef struct {
+  wasi_http_types_tuple2_field_key_field_value_t *ptr;
+  size_t len;
+} wasi_http_types_list_tuple2_field_key_field_value_t;
+
+typedef struct {
+  bool is_err;
+  union {
+    wasi_http_types_own_fields_t ok;
+    wasi_http_types_header_error_t err;
+  } val;
+} wasi_http_types_result_own_fields_header_error_t;
+
+typedef struct {
+  wasi_http_types_field_value_t *ptr;
+  size_t len;
+} wasi_http_types_list_field_value_t;
+
+typedef struct {
+  bool is_err;
+  union {
+    wasi_http_types_header_error_t err;
+  } val;
+} wasi_http_types_result_void_header_error_t;
+
+typedef struct {
+  bool is_some;
+  wasi_http_types_scheme_t val;
+} wasi_http_types_option_scheme_t;
+
+typedef wasi_http_types_own_fields_t wasi_http_types_own_headers_t;
+
+typedef struct {
+  bool is_err;
+  union {
+    wasi_http_types_own_incoming_body_t ok;
+  } val;
+} wasi_http_types_result_own_incoming_body_void_t;
+
+typedef struct {
+  bool is_err;
+  union {
+    wasi_http_types_own_outgoing_body_t ok;
+  } val;
+} wasi_http_types_result_own_outgoing_body_void_t;
+
+typedef struct {
+  bool is_err;
+} wasi_http_types_result_void_void_t;
+
+typedef struct {
+  bool is_some;
+  wasi_http_types_duration_t val;
+} wasi_http_types_option_duration_t;
+
+typedef struct {
+  bool is_err;
+  union {
+    wasi_http_types_own_outgoing_response_t ok;
+    wasi_http_types_error_code_t err;
+  } val;
+} wasi_http_types_result_own_outgoing_response_error_code_t;
+
+typedef wasi_io_streams_own_input_stream_t wasi_http_types_own_input_stream_t;
+
+typedef struct {
+  bool is_err;
+  union {
+    wasi_http_types_own_input_stream_t ok;
+  } val;
+} wasi_http_types_result_own_input_stream_void_t;
+
+typedef wasi_io_poll_own_pollable_t wasi_http_types_own_pollable_t;
+
+typedef wasi_http_types_own_fields_t wasi_http_types_own_trailers_t;
+
+typedef struct {
+  bool is_some;
+  wasi_http_types_own_trailers_t val;
+} wasi_http_types_option_own_trailers_t;
+
+typedef struct {
+  bool is_err;
+  union {
+    wasi_http_types_option_own_trailers_t ok;
+    wasi_http_types_error_code_t err;
+  } val;
+} wasi_http_types_result_option_own_trailers_error_code_t;
+
+typedef struct {
+  bool is_err;
+  union {
+    wasi_http_types_result_option_own_trailers_error_code_t ok;
+  } val;
+} wasi_http_types_result_result_option_own_trailers_error_code_void_t;
+
+typedef struct {
+  bool is_some;
+  wasi_http_types_result_result_option_own_trailers_error_code_void_t val;
+} wasi_http_types_option_result_result_option_own_trailers_error_code_void_t;
+
+typedef wasi_io_streams_own_output_stream_t wasi_http_types_own_output_stream_t;
+
+typedef struct {
+  bool is_err;
+  union {
+    wasi_http_types_own_output_stream_t ok;
+  } val;
+} wasi_http_types_result_own_output_stream_void_t;
+
+typedef struct {
+  bool is_err;
+  union {
+    wasi_http_types_error_code_t err;
+  } val;
+} wasi_http_types_result_void_error_code_t;
+
+typedef struct {
+  bool is_err;
+  union {
+    wasi_http_types_own_incoming_response_t ok;
+    wasi_http_types_error_code_t err;
+  } val;
+} wasi_http_types_result_own_incoming_response_error_code_t;
+
+typedef struct {
+  bool is_err;
+  union {
+    wasi_http_types_result_own_incoming_response_error_code_t ok;
+  } val;
+} wasi_http_types_result_result_own_incoming_response_error_code_void_t;
+
+typedef struct {
+  bool is_some;
+  wasi_http_types_result_result_own_incoming_response_error_code_void_t val;
+} wasi_http_types_option_result_result_own_incoming_response_error_code_void_t;
+
+typedef wasi_io_error_borrow_error_t wasi_http_types_borrow_io_error_t;
+
+typedef struct {
+  bool is_some;
+  wasi_http_types_error_code_t val;
+} wasi_http_types_option_error_code_t;
+
+typedef wasi_http_types_error_code_t wasi_http_outgoing_handler_error_code_t;
+
+typedef wasi_http_types_own_outgoing_request_t wasi_http_outgoing_handler_own_outgoing_request_t;
+
+typedef wasi_http_types_own_request_options_t wasi_http_outgoing_handler_own_request_options_t;
+
+typedef struct {
+  bool is_some;
+  wasi_http_outgoing_handler_own_request_options_t val;
+} wasi_http_outgoing_handler_option_own_request_options_t;
+
+typedef wasi_http_types_own_future_incoming_response_t wasi_http_outgoing_handler_own_future_incoming_response_t;
+
+typedef struct {
+  bool is_err;
+  union {
+    wasi_http_outgoing_handler_own_future_incoming_response_t ok;
+    wasi_http_outgoing_handler_error_code_t err;
+  } val;
+} wasi_http_outgoing_handler_result_own_future_incoming_response_error_code_t;
 
 typedef struct exports_firebox_plugin_lifecycle_info_t {
   plugin_string_t   name;
@@ -157,11 +1133,6 @@ typedef struct exports_firebox_plugin_token_needs_t {
   // How many tokens the host holds back, so that `backtrack` can take them back. What was sent is never taken back.
   uint32_t   hold_back;
 } exports_firebox_plugin_token_needs_t;
-
-typedef struct {
-  float *ptr;
-  size_t len;
-} plugin_list_f32_t;
 
 // Tokens and a number for each: two lists of equal length.
 typedef struct exports_firebox_plugin_token_weighted_t {
@@ -371,11 +1342,6 @@ typedef struct {
   size_t len;
 } exports_firebox_plugin_tool_list_definition_t;
 
-typedef struct {
-  plugin_string_t *ptr;
-  size_t len;
-} plugin_list_string_t;
-
 typedef struct exports_firebox_plugin_embedding_request_t {
   // Unique in the host process.
   plugin_string_t   id;
@@ -451,6 +1417,309 @@ extern void firebox_plugin_vocabulary_spell(plugin_list_u32_t *tokens, firebox_p
 // at the end of the vocabulary, and never more than 1,024 or 64 KiB.
 extern void firebox_plugin_vocabulary_sorted(plugin_list_u8_t *start, uint32_t count, firebox_plugin_vocabulary_spelled_t *ret);
 
+// Imported Functions from `wasi:config/store@0.2.0-rc.1`
+// The value of a key, or none.
+extern bool wasi_config_0_2_0_rc_1_store_get(plugin_string_t *key, plugin_option_string_t *ret, wasi_config_0_2_0_rc_1_store_error_t *err);
+// All keys with their values.
+extern bool wasi_config_0_2_0_rc_1_store_get_all(plugin_list_tuple2_string_string_t *ret, wasi_config_0_2_0_rc_1_store_error_t *err);
+
+// Imported Functions from `wasi:logging/logging@0.1.0-draft`
+// Writes one line. The context says which part of the plugin writes it.
+extern void wasi_logging_0_1_0_draft_logging_log(wasi_logging_0_1_0_draft_logging_level_t level, plugin_string_t *context, plugin_string_t *message);
+
+// Imported Functions from `wasi:keyvalue/store@0.2.0-draft2`
+// Opens a bucket.
+extern bool wasi_keyvalue_0_2_0_draft2_store_open(plugin_string_t *identifier, wasi_keyvalue_0_2_0_draft2_store_own_bucket_t *ret, wasi_keyvalue_0_2_0_draft2_store_error_t *err);
+// The value of a key, or none.
+extern bool wasi_keyvalue_0_2_0_draft2_store_method_bucket_get(wasi_keyvalue_0_2_0_draft2_store_borrow_bucket_t self, plugin_string_t *key, plugin_option_list_u8_t *ret, wasi_keyvalue_0_2_0_draft2_store_error_t *err);
+// Sets the value of a key.
+extern bool wasi_keyvalue_0_2_0_draft2_store_method_bucket_set(wasi_keyvalue_0_2_0_draft2_store_borrow_bucket_t self, plugin_string_t *key, plugin_list_u8_t *value, wasi_keyvalue_0_2_0_draft2_store_error_t *err);
+// Removes a key. It is no error if there is none.
+extern bool wasi_keyvalue_0_2_0_draft2_store_method_bucket_delete(wasi_keyvalue_0_2_0_draft2_store_borrow_bucket_t self, plugin_string_t *key, wasi_keyvalue_0_2_0_draft2_store_error_t *err);
+// Whether there is such a key.
+extern bool wasi_keyvalue_0_2_0_draft2_store_method_bucket_exists(wasi_keyvalue_0_2_0_draft2_store_borrow_bucket_t self, plugin_string_t *key, bool *ret, wasi_keyvalue_0_2_0_draft2_store_error_t *err);
+// One page of the keys in their order.
+extern bool wasi_keyvalue_0_2_0_draft2_store_method_bucket_list_keys(wasi_keyvalue_0_2_0_draft2_store_borrow_bucket_t self, plugin_string_t *maybe_cursor, wasi_keyvalue_0_2_0_draft2_store_key_response_t *ret, wasi_keyvalue_0_2_0_draft2_store_error_t *err);
+
+// Imported Functions from `wasi:keyvalue/atomics@0.2.0-draft2`
+// Begins a change of `key`.
+extern bool wasi_keyvalue_0_2_0_draft2_atomics_static_cas_new(wasi_keyvalue_0_2_0_draft2_atomics_borrow_bucket_t bucket, plugin_string_t *key, wasi_keyvalue_0_2_0_draft2_atomics_own_cas_t *ret, wasi_keyvalue_0_2_0_draft2_atomics_error_t *err);
+// The value at the time at which the change began.
+extern bool wasi_keyvalue_0_2_0_draft2_atomics_method_cas_current(wasi_keyvalue_0_2_0_draft2_atomics_borrow_cas_t self, plugin_option_list_u8_t *ret, wasi_keyvalue_0_2_0_draft2_atomics_error_t *err);
+// Adds to a number, which starts at 0, and returns the sum.
+extern bool wasi_keyvalue_0_2_0_draft2_atomics_increment(wasi_keyvalue_0_2_0_draft2_atomics_borrow_bucket_t bucket, plugin_string_t *key, int64_t delta, int64_t *ret, wasi_keyvalue_0_2_0_draft2_atomics_error_t *err);
+// Ends a change with this value.
+extern bool wasi_keyvalue_0_2_0_draft2_atomics_swap(wasi_keyvalue_0_2_0_draft2_atomics_own_cas_t cas, plugin_list_u8_t *value, wasi_keyvalue_0_2_0_draft2_atomics_cas_error_t *err);
+
+// Imported Functions from `wasi:keyvalue/batch@0.2.0-draft2`
+// The pairs of these keys. A key without a value is none.
+extern bool wasi_keyvalue_0_2_0_draft2_batch_get_many(wasi_keyvalue_0_2_0_draft2_batch_borrow_bucket_t bucket, plugin_list_string_t *keys, plugin_list_option_tuple2_string_list_u8_t *ret, wasi_keyvalue_0_2_0_draft2_batch_error_t *err);
+// Sets all values, or none of them.
+extern bool wasi_keyvalue_0_2_0_draft2_batch_set_many(wasi_keyvalue_0_2_0_draft2_batch_borrow_bucket_t bucket, plugin_list_tuple2_string_list_u8_t *key_values, wasi_keyvalue_0_2_0_draft2_batch_error_t *err);
+// Removes these keys.
+extern bool wasi_keyvalue_0_2_0_draft2_batch_delete_many(wasi_keyvalue_0_2_0_draft2_batch_borrow_bucket_t bucket, plugin_list_string_t *keys, wasi_keyvalue_0_2_0_draft2_batch_error_t *err);
+
+// Imported Functions from `firebox:plugin/kv@0.1.0`
+// The value of a key, or none.
+extern bool firebox_plugin_kv_get(plugin_string_t *bucket, plugin_string_t *key, plugin_option_list_u8_t *ret, firebox_plugin_kv_error_t *err);
+// Sets the value of a key. With a time in milliseconds, the key is removed after it.
+extern bool firebox_plugin_kv_set(plugin_string_t *bucket, plugin_string_t *key, plugin_list_u8_t *value, uint64_t *maybe_ttl_ms, firebox_plugin_kv_error_t *err);
+// Removes a key. It is no error if there is none.
+extern bool firebox_plugin_kv_delete(plugin_string_t *bucket, plugin_string_t *key, firebox_plugin_kv_error_t *err);
+// Adds to a number, which starts at 0, and returns the sum. A new number expires after the time, if there is one.
+extern bool firebox_plugin_kv_increment(plugin_string_t *bucket, plugin_string_t *key, int64_t by, uint64_t *maybe_ttl_ms, int64_t *ret, firebox_plugin_kv_error_t *err);
+
+// Imported Functions from `firebox:plugin/metrics@0.1.0`
+// Adds to a counter.
+extern bool firebox_plugin_metrics_count(plugin_string_t *name, uint64_t by, firebox_plugin_metrics_labels_t *labels, firebox_plugin_metrics_error_t *err);
+// Sets a gauge.
+extern bool firebox_plugin_metrics_set(plugin_string_t *name, double value, firebox_plugin_metrics_labels_t *labels, firebox_plugin_metrics_error_t *err);
+// Adds a value to a histogram.
+extern bool firebox_plugin_metrics_observe(plugin_string_t *name, double value, firebox_plugin_metrics_labels_t *labels, firebox_plugin_metrics_error_t *err);
+
+// Imported Functions from `firebox:plugin/model@0.1.0`
+// Generates an answer. The other plugins of the request see the prompt and the answer, as those of a client.
+extern bool firebox_plugin_model_generate(firebox_plugin_model_prompt_t *prompt, firebox_plugin_model_options_t *options, firebox_plugin_model_completion_t *ret, firebox_plugin_model_error_t *err);
+// Computes vectors of texts, with the embedding model of this name. Without a name it is the first one that the tenant may
+// use.
+extern bool firebox_plugin_model_embed(plugin_string_t *maybe_model, plugin_list_string_t *texts, firebox_plugin_model_vectors_t *ret, firebox_plugin_model_error_t *err);
+// The tokens of a text, as the model reads a prompt of that text.
+extern bool firebox_plugin_model_tokenize(plugin_string_t *text, plugin_list_u32_t *ret, firebox_plugin_model_error_t *err);
+// What is left for this call.
+extern bool firebox_plugin_model_remaining(firebox_plugin_model_limits_t *ret, firebox_plugin_model_error_t *err);
+
+// Imported Functions from `firebox:plugin/secrets@0.1.0`
+// The placeholder of the secret `name`. It works in this instance of the plugin only.
+extern bool firebox_plugin_secrets_placeholder(plugin_string_t *name, plugin_string_t *ret, firebox_plugin_secrets_error_t *err);
+
+// Imported Functions from `wasi:io/poll@0.2.0`
+// Return the readiness of a pollable. This function never blocks.
+extern bool wasi_io_poll_method_pollable_ready(wasi_io_poll_borrow_pollable_t self);
+// `block` returns immediately if the pollable is ready, and otherwise
+// blocks until ready.
+extern void wasi_io_poll_method_pollable_block(wasi_io_poll_borrow_pollable_t self);
+// Poll for completion on a set of pollables.
+extern void wasi_io_poll_poll(wasi_io_poll_list_borrow_pollable_t *in, plugin_list_u32_t *ret);
+
+// Imported Functions from `wasi:clocks/monotonic-clock@0.2.0`
+// Read the current value of the clock.
+extern wasi_clocks_monotonic_clock_instant_t wasi_clocks_monotonic_clock_now(void);
+// Query the resolution of the clock. Returns the duration of time
+// corresponding to a clock tick.
+extern wasi_clocks_monotonic_clock_duration_t wasi_clocks_monotonic_clock_resolution(void);
+// Create a `pollable` which will resolve once the specified instant
+// has occurred.
+extern wasi_clocks_monotonic_clock_own_pollable_t wasi_clocks_monotonic_clock_subscribe_instant(wasi_clocks_monotonic_clock_instant_t when);
+// Create a `pollable` that will resolve after the specified duration has
+// elapsed from the time this function is invoked.
+extern wasi_clocks_monotonic_clock_own_pollable_t wasi_clocks_monotonic_clock_subscribe_duration(wasi_clocks_monotonic_clock_duration_t when);
+
+// Imported Functions from `wasi:io/error@0.2.0`
+// Returns a string that is suitable to assist humans in debugging
+// this error.
+extern void wasi_io_error_method_error_to_debug_string(wasi_io_error_borrow_error_t self, plugin_string_t *ret);
+
+// Imported Functions from `wasi:io/streams@0.2.0`
+// Perform a non-blocking read from the stream.
+extern bool wasi_io_streams_method_input_stream_read(wasi_io_streams_borrow_input_stream_t self, uint64_t len, plugin_list_u8_t *ret, wasi_io_streams_stream_error_t *err);
+// Read bytes from a stream, after blocking until at least one byte can
+// be read. Except for blocking, behavior is identical to `read`.
+extern bool wasi_io_streams_method_input_stream_blocking_read(wasi_io_streams_borrow_input_stream_t self, uint64_t len, plugin_list_u8_t *ret, wasi_io_streams_stream_error_t *err);
+// Skip bytes from a stream. Returns number of bytes skipped.
+extern bool wasi_io_streams_method_input_stream_skip(wasi_io_streams_borrow_input_stream_t self, uint64_t len, uint64_t *ret, wasi_io_streams_stream_error_t *err);
+// Skip bytes from a stream, after blocking until at least one byte
+// can be skipped. Except for blocking behavior, identical to `skip`.
+extern bool wasi_io_streams_method_input_stream_blocking_skip(wasi_io_streams_borrow_input_stream_t self, uint64_t len, uint64_t *ret, wasi_io_streams_stream_error_t *err);
+// Create a `pollable` which will resolve once either the specified stream
+// has bytes available to read or the other end of the stream has been
+// closed.
+// The created `pollable` is a child resource of the `input-stream`.
+// Implementations may trap if the `input-stream` is dropped before
+// all derived `pollable`s created with this function are dropped.
+extern wasi_io_streams_own_pollable_t wasi_io_streams_method_input_stream_subscribe(wasi_io_streams_borrow_input_stream_t self);
+// Check readiness for writing. This function never blocks.
+extern bool wasi_io_streams_method_output_stream_check_write(wasi_io_streams_borrow_output_stream_t self, uint64_t *ret, wasi_io_streams_stream_error_t *err);
+// Perform a write. This function never blocks.
+extern bool wasi_io_streams_method_output_stream_write(wasi_io_streams_borrow_output_stream_t self, plugin_list_u8_t *contents, wasi_io_streams_stream_error_t *err);
+// Perform a write of up to 4096 bytes, and then flush the stream. Block
+// until all of these operations are complete, or an error occurs.
+extern bool wasi_io_streams_method_output_stream_blocking_write_and_flush(wasi_io_streams_borrow_output_stream_t self, plugin_list_u8_t *contents, wasi_io_streams_stream_error_t *err);
+// Request to flush buffered output. This function never blocks.
+extern bool wasi_io_streams_method_output_stream_flush(wasi_io_streams_borrow_output_stream_t self, wasi_io_streams_stream_error_t *err);
+// Request to flush buffered output, and block until flush completes
+// and stream is ready for writing again.
+extern bool wasi_io_streams_method_output_stream_blocking_flush(wasi_io_streams_borrow_output_stream_t self, wasi_io_streams_stream_error_t *err);
+// Create a `pollable` which will resolve once the output-stream
+// is ready for more writing, or an error has occurred. When this
+// pollable is ready, `check-write` will return `ok(n)` with n>0, or an
+// error.
+extern wasi_io_streams_own_pollable_t wasi_io_streams_method_output_stream_subscribe(wasi_io_streams_borrow_output_stream_t self);
+// Write zeroes to a stream.
+extern bool wasi_io_streams_method_output_stream_write_zeroes(wasi_io_streams_borrow_output_stream_t self, uint64_t len, wasi_io_streams_stream_error_t *err);
+// Perform a write of up to 4096 zeroes, and then flush the stream.
+// Block until all of these operations are complete, or an error
+// occurs.
+extern bool wasi_io_streams_method_output_stream_blocking_write_zeroes_and_flush(wasi_io_streams_borrow_output_stream_t self, uint64_t len, wasi_io_streams_stream_error_t *err);
+// Read from one stream and write to another.
+extern bool wasi_io_streams_method_output_stream_splice(wasi_io_streams_borrow_output_stream_t self, wasi_io_streams_borrow_input_stream_t src, uint64_t len, uint64_t *ret, wasi_io_streams_stream_error_t *err);
+// Read from one stream and write to another, with blocking.
+extern bool wasi_io_streams_method_output_stream_blocking_splice(wasi_io_streams_borrow_output_stream_t self, wasi_io_streams_borrow_input_stream_t src, uint64_t len, uint64_t *ret, wasi_io_streams_stream_error_t *err);
+
+// Imported Functions from `wasi:http/types@0.2.0`
+// Construct an empty HTTP Fields.
+extern wasi_http_types_own_fields_t wasi_http_types_constructor_fields(void);
+// Construct an HTTP Fields.
+extern bool wasi_http_types_static_fields_from_list(wasi_http_types_list_tuple2_field_key_field_value_t *entries, wasi_http_types_own_fields_t *ret, wasi_http_types_header_error_t *err);
+// Get all of the values corresponding to a name. If the name is not present
+// in this `fields` or is syntactically invalid, an empty list is returned.
+// However, if the name is present but empty, this is represented by a list
+// with one or more empty field-values present.
+extern void wasi_http_types_method_fields_get(wasi_http_types_borrow_fields_t self, wasi_http_types_field_key_t *name, wasi_http_types_list_field_value_t *ret);
+// Returns `true` when the name is present in this `fields`. If the name is
+// syntactically invalid, `false` is returned.
+extern bool wasi_http_types_method_fields_has(wasi_http_types_borrow_fields_t self, wasi_http_types_field_key_t *name);
+// Set all of the values for a name. Clears any existing values for that
+// name, if they have been set.
+extern bool wasi_http_types_method_fields_set(wasi_http_types_borrow_fields_t self, wasi_http_types_field_key_t *name, wasi_http_types_list_field_value_t *value, wasi_http_types_header_error_t *err);
+// Delete all values for a name. Does nothing if no values for the name
+// exist.
+extern bool wasi_http_types_method_fields_delete(wasi_http_types_borrow_fields_t self, wasi_http_types_field_key_t *name, wasi_http_types_header_error_t *err);
+// Append a value for a name. Does not change or delete any existing
+// values for that name.
+extern bool wasi_http_types_method_fields_append(wasi_http_types_borrow_fields_t self, wasi_http_types_field_key_t *name, wasi_http_types_field_value_t *value, wasi_http_types_header_error_t *err);
+// Retrieve the full set of names and values in the Fields. Like the
+// constructor, the list represents each name-value pair.
+extern void wasi_http_types_method_fields_entries(wasi_http_types_borrow_fields_t self, wasi_http_types_list_tuple2_field_key_field_value_t *ret);
+// Make a deep copy of the Fields. Equivalent in behavior to calling the
+// `fields` constructor on the return value of `entries`. The resulting
+// `fields` is mutable.
+extern wasi_http_types_own_fields_t wasi_http_types_method_fields_clone(wasi_http_types_borrow_fields_t self);
+// Returns the method of the incoming request.
+extern void wasi_http_types_method_incoming_request_method(wasi_http_types_borrow_incoming_request_t self, wasi_http_types_method_t *ret);
+// Returns the path with query parameters from the request, as a string.
+extern bool wasi_http_types_method_incoming_request_path_with_query(wasi_http_types_borrow_incoming_request_t self, plugin_string_t *ret);
+// Returns the protocol scheme from the request.
+extern bool wasi_http_types_method_incoming_request_scheme(wasi_http_types_borrow_incoming_request_t self, wasi_http_types_scheme_t *ret);
+// Returns the authority of the Request's target URI, if present.
+extern bool wasi_http_types_method_incoming_request_authority(wasi_http_types_borrow_incoming_request_t self, plugin_string_t *ret);
+// Get the `headers` associated with the request.
+extern wasi_http_types_own_headers_t wasi_http_types_method_incoming_request_headers(wasi_http_types_borrow_incoming_request_t self);
+// Gives the `incoming-body` associated with this request. Will only
+// return success at most once, and subsequent calls will return error.
+extern bool wasi_http_types_method_incoming_request_consume(wasi_http_types_borrow_incoming_request_t self, wasi_http_types_own_incoming_body_t *ret);
+// Construct a new `outgoing-request` with a default `method` of `GET`, and
+// `none` values for `path-with-query`, `scheme`, and `authority`.
+extern wasi_http_types_own_outgoing_request_t wasi_http_types_constructor_outgoing_request(wasi_http_types_own_headers_t headers);
+// Returns the resource corresponding to the outgoing Body for this
+// Request.
+extern bool wasi_http_types_method_outgoing_request_body(wasi_http_types_borrow_outgoing_request_t self, wasi_http_types_own_outgoing_body_t *ret);
+// Get the Method for the Request.
+extern void wasi_http_types_method_outgoing_request_method(wasi_http_types_borrow_outgoing_request_t self, wasi_http_types_method_t *ret);
+// Set the Method for the Request. Fails if the string present in a
+// `method.other` argument is not a syntactically valid method.
+extern bool wasi_http_types_method_outgoing_request_set_method(wasi_http_types_borrow_outgoing_request_t self, wasi_http_types_method_t *method);
+// Get the combination of the HTTP Path and Query for the Request.
+// When `none`, this represents an empty Path and empty Query.
+extern bool wasi_http_types_method_outgoing_request_path_with_query(wasi_http_types_borrow_outgoing_request_t self, plugin_string_t *ret);
+// Set the combination of the HTTP Path and Query for the Request.
+// When `none`, this represents an empty Path and empty Query. Fails is the
+// string given is not a syntactically valid path and query uri component.
+extern bool wasi_http_types_method_outgoing_request_set_path_with_query(wasi_http_types_borrow_outgoing_request_t self, plugin_string_t *maybe_path_with_query);
+// Get the HTTP Related Scheme for the Request. When `none`, the
+// implementation may choose an appropriate default scheme.
+extern bool wasi_http_types_method_outgoing_request_scheme(wasi_http_types_borrow_outgoing_request_t self, wasi_http_types_scheme_t *ret);
+// Set the HTTP Related Scheme for the Request. When `none`, the
+// implementation may choose an appropriate default scheme. Fails if the
+// string given is not a syntactically valid uri scheme.
+extern bool wasi_http_types_method_outgoing_request_set_scheme(wasi_http_types_borrow_outgoing_request_t self, wasi_http_types_scheme_t *maybe_scheme);
+// Get the authority of the Request's target URI. A value of `none` may be used
+// with Related Schemes which do not require an authority. The HTTP and
+// HTTPS schemes always require an authority.
+extern bool wasi_http_types_method_outgoing_request_authority(wasi_http_types_borrow_outgoing_request_t self, plugin_string_t *ret);
+// Set the authority of the Request's target URI. A value of `none` may be used
+// with Related Schemes which do not require an authority. The HTTP and
+// HTTPS schemes always require an authority. Fails if the string given is
+// not a syntactically valid URI authority.
+extern bool wasi_http_types_method_outgoing_request_set_authority(wasi_http_types_borrow_outgoing_request_t self, plugin_string_t *maybe_authority);
+// Get the headers associated with the Request.
+extern wasi_http_types_own_headers_t wasi_http_types_method_outgoing_request_headers(wasi_http_types_borrow_outgoing_request_t self);
+// Construct a default `request-options` value.
+extern wasi_http_types_own_request_options_t wasi_http_types_constructor_request_options(void);
+// The timeout for the initial connect to the HTTP Server.
+extern bool wasi_http_types_method_request_options_connect_timeout(wasi_http_types_borrow_request_options_t self, wasi_http_types_duration_t *ret);
+// Set the timeout for the initial connect to the HTTP Server. An error
+// return value indicates that this timeout is not supported.
+extern bool wasi_http_types_method_request_options_set_connect_timeout(wasi_http_types_borrow_request_options_t self, wasi_http_types_duration_t *maybe_duration);
+// The timeout for receiving the first byte of the Response body.
+extern bool wasi_http_types_method_request_options_first_byte_timeout(wasi_http_types_borrow_request_options_t self, wasi_http_types_duration_t *ret);
+// Set the timeout for receiving the first byte of the Response body. An
+// error return value indicates that this timeout is not supported.
+extern bool wasi_http_types_method_request_options_set_first_byte_timeout(wasi_http_types_borrow_request_options_t self, wasi_http_types_duration_t *maybe_duration);
+// The timeout for receiving subsequent chunks of bytes in the Response
+// body stream.
+extern bool wasi_http_types_method_request_options_between_bytes_timeout(wasi_http_types_borrow_request_options_t self, wasi_http_types_duration_t *ret);
+// Set the timeout for receiving subsequent chunks of bytes in the Response
+// body stream. An error return value indicates that this timeout is not
+// supported.
+extern bool wasi_http_types_method_request_options_set_between_bytes_timeout(wasi_http_types_borrow_request_options_t self, wasi_http_types_duration_t *maybe_duration);
+// Set the value of the `response-outparam` to either send a response,
+// or indicate an error.
+extern void wasi_http_types_static_response_outparam_set(wasi_http_types_own_response_outparam_t param, wasi_http_types_result_own_outgoing_response_error_code_t *response);
+// Returns the status code from the incoming response.
+extern wasi_http_types_status_code_t wasi_http_types_method_incoming_response_status(wasi_http_types_borrow_incoming_response_t self);
+// Returns the headers from the incoming response.
+extern wasi_http_types_own_headers_t wasi_http_types_method_incoming_response_headers(wasi_http_types_borrow_incoming_response_t self);
+// Returns the incoming body. May be called at most once. Returns error
+// if called additional times.
+extern bool wasi_http_types_method_incoming_response_consume(wasi_http_types_borrow_incoming_response_t self, wasi_http_types_own_incoming_body_t *ret);
+// Returns the contents of the body, as a stream of bytes.
+extern bool wasi_http_types_method_incoming_body_stream(wasi_http_types_borrow_incoming_body_t self, wasi_http_types_own_input_stream_t *ret);
+// Takes ownership of `incoming-body`, and returns a `future-trailers`.
+// This function will trap if the `input-stream` child is still alive.
+extern wasi_http_types_own_future_trailers_t wasi_http_types_static_incoming_body_finish(wasi_http_types_own_incoming_body_t this_);
+// Returns a pollable which becomes ready when either the trailers have
+// been received, or an error has occurred. When this pollable is ready,
+// the `get` method will return `some`.
+extern wasi_http_types_own_pollable_t wasi_http_types_method_future_trailers_subscribe(wasi_http_types_borrow_future_trailers_t self);
+// Returns the contents of the trailers, or an error which occurred,
+// once the future is ready.
+extern bool wasi_http_types_method_future_trailers_get(wasi_http_types_borrow_future_trailers_t self, wasi_http_types_result_result_option_own_trailers_error_code_void_t *ret);
+// Construct an `outgoing-response`, with a default `status-code` of `200`.
+// If a different `status-code` is needed, it must be set via the
+// `set-status-code` method.
+extern wasi_http_types_own_outgoing_response_t wasi_http_types_constructor_outgoing_response(wasi_http_types_own_headers_t headers);
+// Get the HTTP Status Code for the Response.
+extern wasi_http_types_status_code_t wasi_http_types_method_outgoing_response_status_code(wasi_http_types_borrow_outgoing_response_t self);
+// Set the HTTP Status Code for the Response. Fails if the status-code
+// given is not a valid http status code.
+extern bool wasi_http_types_method_outgoing_response_set_status_code(wasi_http_types_borrow_outgoing_response_t self, wasi_http_types_status_code_t status_code);
+// Get the headers associated with the Request.
+extern wasi_http_types_own_headers_t wasi_http_types_method_outgoing_response_headers(wasi_http_types_borrow_outgoing_response_t self);
+// Returns the resource corresponding to the outgoing Body for this Response.
+extern bool wasi_http_types_method_outgoing_response_body(wasi_http_types_borrow_outgoing_response_t self, wasi_http_types_own_outgoing_body_t *ret);
+// Returns a stream for writing the body contents.
+extern bool wasi_http_types_method_outgoing_body_write(wasi_http_types_borrow_outgoing_body_t self, wasi_http_types_own_output_stream_t *ret);
+// Finalize an outgoing body, optionally providing trailers. This must be
+// called to signal that the response is complete. If the `outgoing-body`
+// is dropped without calling `outgoing-body.finalize`, the implementation
+// should treat the body as corrupted.
+extern bool wasi_http_types_static_outgoing_body_finish(wasi_http_types_own_outgoing_body_t this_, wasi_http_types_own_trailers_t *maybe_trailers, wasi_http_types_error_code_t *err);
+// Returns a pollable which becomes ready when either the Response has
+// been received, or an error has occurred. When this pollable is ready,
+// the `get` method will return `some`.
+extern wasi_http_types_own_pollable_t wasi_http_types_method_future_incoming_response_subscribe(wasi_http_types_borrow_future_incoming_response_t self);
+// Returns the incoming HTTP Response, or an error, once one is ready.
+extern bool wasi_http_types_method_future_incoming_response_get(wasi_http_types_borrow_future_incoming_response_t self, wasi_http_types_result_result_own_incoming_response_error_code_void_t *ret);
+// Attempts to extract a http-related `error` from the wasi:io `error`
+// provided.
+extern bool wasi_http_types_http_error_code(wasi_http_types_borrow_io_error_t err_, wasi_http_types_error_code_t *ret);
+
+// Imported Functions from `wasi:http/outgoing-handler@0.2.0`
+// This function is invoked with an outgoing HTTP Request, and it returns
+// a resource `future-incoming-response` which represents an HTTP Response
+// which may arrive in the future.
+extern bool wasi_http_outgoing_handler_handle(wasi_http_outgoing_handler_own_outgoing_request_t request, wasi_http_outgoing_handler_own_request_options_t *maybe_options, wasi_http_outgoing_handler_own_future_incoming_response_t *ret, wasi_http_outgoing_handler_error_code_t *err);
+
 // Exported Functions from `firebox:plugin/lifecycle@0.1.0`
 void exports_firebox_plugin_lifecycle_describe(exports_firebox_plugin_lifecycle_info_t *ret);
 bool exports_firebox_plugin_lifecycle_init(plugin_string_t *config_json, plugin_string_t *err);
@@ -491,11 +1760,297 @@ void plugin_list_u8_free(plugin_list_u8_t *ptr);
 
 void firebox_plugin_vocabulary_spelled_free(firebox_plugin_vocabulary_spelled_t *ptr);
 
+void wasi_config_0_2_0_rc_1_store_error_free(wasi_config_0_2_0_rc_1_store_error_t *ptr);
+
+void wasi_config_0_2_0_rc_1_store_result_option_string_error_free(wasi_config_0_2_0_rc_1_store_result_option_string_error_t *ptr);
+
+void plugin_tuple2_string_string_free(plugin_tuple2_string_string_t *ptr);
+
+void plugin_list_tuple2_string_string_free(plugin_list_tuple2_string_string_t *ptr);
+
+void wasi_config_0_2_0_rc_1_store_result_list_tuple2_string_string_error_free(wasi_config_0_2_0_rc_1_store_result_list_tuple2_string_string_error_t *ptr);
+
+void wasi_keyvalue_0_2_0_draft2_store_error_free(wasi_keyvalue_0_2_0_draft2_store_error_t *ptr);
+
+void plugin_list_string_free(plugin_list_string_t *ptr);
+
+void wasi_keyvalue_0_2_0_draft2_store_key_response_free(wasi_keyvalue_0_2_0_draft2_store_key_response_t *ptr);
+
+extern void wasi_keyvalue_0_2_0_draft2_store_bucket_drop_own(wasi_keyvalue_0_2_0_draft2_store_own_bucket_t handle);
+
+extern void wasi_keyvalue_0_2_0_draft2_store_bucket_drop_borrow(wasi_keyvalue_0_2_0_draft2_store_borrow_bucket_t handle);
+
+extern wasi_keyvalue_0_2_0_draft2_store_borrow_bucket_t wasi_keyvalue_0_2_0_draft2_store_borrow_bucket(wasi_keyvalue_0_2_0_draft2_store_own_bucket_t handle);
+
+void wasi_keyvalue_0_2_0_draft2_store_result_own_bucket_error_free(wasi_keyvalue_0_2_0_draft2_store_result_own_bucket_error_t *ptr);
+
+void plugin_option_list_u8_free(plugin_option_list_u8_t *ptr);
+
+void wasi_keyvalue_0_2_0_draft2_store_result_option_list_u8_error_free(wasi_keyvalue_0_2_0_draft2_store_result_option_list_u8_error_t *ptr);
+
+void wasi_keyvalue_0_2_0_draft2_store_result_void_error_free(wasi_keyvalue_0_2_0_draft2_store_result_void_error_t *ptr);
+
+void wasi_keyvalue_0_2_0_draft2_store_result_bool_error_free(wasi_keyvalue_0_2_0_draft2_store_result_bool_error_t *ptr);
+
+void wasi_keyvalue_0_2_0_draft2_store_result_key_response_error_free(wasi_keyvalue_0_2_0_draft2_store_result_key_response_error_t *ptr);
+
+void wasi_keyvalue_0_2_0_draft2_atomics_error_free(wasi_keyvalue_0_2_0_draft2_atomics_error_t *ptr);
+
+extern void wasi_keyvalue_0_2_0_draft2_atomics_cas_drop_own(wasi_keyvalue_0_2_0_draft2_atomics_own_cas_t handle);
+
+extern void wasi_keyvalue_0_2_0_draft2_atomics_cas_drop_borrow(wasi_keyvalue_0_2_0_draft2_atomics_borrow_cas_t handle);
+
+extern wasi_keyvalue_0_2_0_draft2_atomics_borrow_cas_t wasi_keyvalue_0_2_0_draft2_atomics_borrow_cas(wasi_keyvalue_0_2_0_draft2_atomics_own_cas_t handle);
+
+void wasi_keyvalue_0_2_0_draft2_atomics_cas_error_free(wasi_keyvalue_0_2_0_draft2_atomics_cas_error_t *ptr);
+
+void wasi_keyvalue_0_2_0_draft2_atomics_result_own_cas_error_free(wasi_keyvalue_0_2_0_draft2_atomics_result_own_cas_error_t *ptr);
+
+void wasi_keyvalue_0_2_0_draft2_atomics_result_option_list_u8_error_free(wasi_keyvalue_0_2_0_draft2_atomics_result_option_list_u8_error_t *ptr);
+
+void wasi_keyvalue_0_2_0_draft2_atomics_result_s64_error_free(wasi_keyvalue_0_2_0_draft2_atomics_result_s64_error_t *ptr);
+
+void wasi_keyvalue_0_2_0_draft2_atomics_result_void_cas_error_free(wasi_keyvalue_0_2_0_draft2_atomics_result_void_cas_error_t *ptr);
+
+void wasi_keyvalue_0_2_0_draft2_batch_error_free(wasi_keyvalue_0_2_0_draft2_batch_error_t *ptr);
+
+void plugin_tuple2_string_list_u8_free(plugin_tuple2_string_list_u8_t *ptr);
+
+void plugin_option_tuple2_string_list_u8_free(plugin_option_tuple2_string_list_u8_t *ptr);
+
+void plugin_list_option_tuple2_string_list_u8_free(plugin_list_option_tuple2_string_list_u8_t *ptr);
+
+void wasi_keyvalue_0_2_0_draft2_batch_result_list_option_tuple2_string_list_u8_error_free(wasi_keyvalue_0_2_0_draft2_batch_result_list_option_tuple2_string_list_u8_error_t *ptr);
+
+void plugin_list_tuple2_string_list_u8_free(plugin_list_tuple2_string_list_u8_t *ptr);
+
+void wasi_keyvalue_0_2_0_draft2_batch_result_void_error_free(wasi_keyvalue_0_2_0_draft2_batch_result_void_error_t *ptr);
+
+void firebox_plugin_kv_error_free(firebox_plugin_kv_error_t *ptr);
+
+void firebox_plugin_kv_result_option_list_u8_error_free(firebox_plugin_kv_result_option_list_u8_error_t *ptr);
+
+void plugin_option_u64_free(plugin_option_u64_t *ptr);
+
+void firebox_plugin_kv_result_void_error_free(firebox_plugin_kv_result_void_error_t *ptr);
+
+void firebox_plugin_kv_result_s64_error_free(firebox_plugin_kv_result_s64_error_t *ptr);
+
+void firebox_plugin_metrics_error_free(firebox_plugin_metrics_error_t *ptr);
+
+void firebox_plugin_metrics_labels_free(firebox_plugin_metrics_labels_t *ptr);
+
+void firebox_plugin_metrics_result_void_error_free(firebox_plugin_metrics_result_void_error_t *ptr);
+
 void firebox_plugin_types_tool_call_free(firebox_plugin_types_tool_call_t *ptr);
 
 void firebox_plugin_types_list_tool_call_free(firebox_plugin_types_list_tool_call_t *ptr);
 
 void firebox_plugin_types_message_free(firebox_plugin_types_message_t *ptr);
+
+void firebox_plugin_model_error_free(firebox_plugin_model_error_t *ptr);
+
+void firebox_plugin_model_message_free(firebox_plugin_model_message_t *ptr);
+
+void firebox_plugin_model_list_message_free(firebox_plugin_model_list_message_t *ptr);
+
+void firebox_plugin_model_prompt_free(firebox_plugin_model_prompt_t *ptr);
+
+void plugin_option_u32_free(plugin_option_u32_t *ptr);
+
+void plugin_option_f32_free(plugin_option_f32_t *ptr);
+
+void firebox_plugin_model_options_free(firebox_plugin_model_options_t *ptr);
+
+void firebox_plugin_model_completion_free(firebox_plugin_model_completion_t *ptr);
+
+void plugin_list_f32_free(plugin_list_f32_t *ptr);
+
+void firebox_plugin_model_vectors_free(firebox_plugin_model_vectors_t *ptr);
+
+void firebox_plugin_model_result_completion_error_free(firebox_plugin_model_result_completion_error_t *ptr);
+
+void firebox_plugin_model_result_vectors_error_free(firebox_plugin_model_result_vectors_error_t *ptr);
+
+void firebox_plugin_model_result_list_u32_error_free(firebox_plugin_model_result_list_u32_error_t *ptr);
+
+void firebox_plugin_model_result_limits_error_free(firebox_plugin_model_result_limits_error_t *ptr);
+
+void firebox_plugin_secrets_error_free(firebox_plugin_secrets_error_t *ptr);
+
+void firebox_plugin_secrets_result_string_error_free(firebox_plugin_secrets_result_string_error_t *ptr);
+
+extern void wasi_io_poll_pollable_drop_own(wasi_io_poll_own_pollable_t handle);
+
+extern void wasi_io_poll_pollable_drop_borrow(wasi_io_poll_borrow_pollable_t handle);
+
+extern wasi_io_poll_borrow_pollable_t wasi_io_poll_borrow_pollable(wasi_io_poll_own_pollable_t handle);
+
+void wasi_io_poll_list_borrow_pollable_free(wasi_io_poll_list_borrow_pollable_t *ptr);
+
+extern void wasi_io_error_error_drop_own(wasi_io_error_own_error_t handle);
+
+extern void wasi_io_error_error_drop_borrow(wasi_io_error_borrow_error_t handle);
+
+extern wasi_io_error_borrow_error_t wasi_io_error_borrow_error(wasi_io_error_own_error_t handle);
+
+void wasi_io_streams_stream_error_free(wasi_io_streams_stream_error_t *ptr);
+
+extern void wasi_io_streams_input_stream_drop_own(wasi_io_streams_own_input_stream_t handle);
+
+extern void wasi_io_streams_input_stream_drop_borrow(wasi_io_streams_borrow_input_stream_t handle);
+
+extern wasi_io_streams_borrow_input_stream_t wasi_io_streams_borrow_input_stream(wasi_io_streams_own_input_stream_t handle);
+
+extern void wasi_io_streams_output_stream_drop_own(wasi_io_streams_own_output_stream_t handle);
+
+extern void wasi_io_streams_output_stream_drop_borrow(wasi_io_streams_borrow_output_stream_t handle);
+
+extern wasi_io_streams_borrow_output_stream_t wasi_io_streams_borrow_output_stream(wasi_io_streams_own_output_stream_t handle);
+
+void wasi_io_streams_result_list_u8_stream_error_free(wasi_io_streams_result_list_u8_stream_error_t *ptr);
+
+void wasi_io_streams_result_u64_stream_error_free(wasi_io_streams_result_u64_stream_error_t *ptr);
+
+void wasi_io_streams_result_void_stream_error_free(wasi_io_streams_result_void_stream_error_t *ptr);
+
+void wasi_http_types_method_free(wasi_http_types_method_t *ptr);
+
+void wasi_http_types_scheme_free(wasi_http_types_scheme_t *ptr);
+
+void plugin_option_u16_free(plugin_option_u16_t *ptr);
+
+void wasi_http_types_dns_error_payload_free(wasi_http_types_dns_error_payload_t *ptr);
+
+void plugin_option_u8_free(plugin_option_u8_t *ptr);
+
+void wasi_http_types_tls_alert_received_payload_free(wasi_http_types_tls_alert_received_payload_t *ptr);
+
+void wasi_http_types_option_field_size_payload_free(wasi_http_types_option_field_size_payload_t *ptr);
+
+void wasi_http_types_error_code_free(wasi_http_types_error_code_t *ptr);
+
+void wasi_http_types_header_error_free(wasi_http_types_header_error_t *ptr);
+
+void wasi_http_types_field_key_free(wasi_http_types_field_key_t *ptr);
+
+void wasi_http_types_field_value_free(wasi_http_types_field_value_t *ptr);
+
+extern void wasi_http_types_fields_drop_own(wasi_http_types_own_fields_t handle);
+
+extern void wasi_http_types_fields_drop_borrow(wasi_http_types_borrow_fields_t handle);
+
+extern wasi_http_types_borrow_fields_t wasi_http_types_borrow_fields(wasi_http_types_own_fields_t handle);
+
+extern void wasi_http_types_incoming_request_drop_own(wasi_http_types_own_incoming_request_t handle);
+
+extern void wasi_http_types_incoming_request_drop_borrow(wasi_http_types_borrow_incoming_request_t handle);
+
+extern wasi_http_types_borrow_incoming_request_t wasi_http_types_borrow_incoming_request(wasi_http_types_own_incoming_request_t handle);
+
+extern void wasi_http_types_outgoing_request_drop_own(wasi_http_types_own_outgoing_request_t handle);
+
+extern void wasi_http_types_outgoing_request_drop_borrow(wasi_http_types_borrow_outgoing_request_t handle);
+
+extern wasi_http_types_borrow_outgoing_request_t wasi_http_types_borrow_outgoing_request(wasi_http_types_own_outgoing_request_t handle);
+
+extern void wasi_http_types_request_options_drop_own(wasi_http_types_own_request_options_t handle);
+
+extern void wasi_http_types_request_options_drop_borrow(wasi_http_types_borrow_request_options_t handle);
+
+extern wasi_http_types_borrow_request_options_t wasi_http_types_borrow_request_options(wasi_http_types_own_request_options_t handle);
+
+extern void wasi_http_types_response_outparam_drop_own(wasi_http_types_own_response_outparam_t handle);
+
+extern void wasi_http_types_response_outparam_drop_borrow(wasi_http_types_borrow_response_outparam_t handle);
+
+extern wasi_http_types_borrow_response_outparam_t wasi_http_types_borrow_response_outparam(wasi_http_types_own_response_outparam_t handle);
+
+extern void wasi_http_types_incoming_response_drop_own(wasi_http_types_own_incoming_response_t handle);
+
+extern void wasi_http_types_incoming_response_drop_borrow(wasi_http_types_borrow_incoming_response_t handle);
+
+extern wasi_http_types_borrow_incoming_response_t wasi_http_types_borrow_incoming_response(wasi_http_types_own_incoming_response_t handle);
+
+extern void wasi_http_types_incoming_body_drop_own(wasi_http_types_own_incoming_body_t handle);
+
+extern void wasi_http_types_incoming_body_drop_borrow(wasi_http_types_borrow_incoming_body_t handle);
+
+extern wasi_http_types_borrow_incoming_body_t wasi_http_types_borrow_incoming_body(wasi_http_types_own_incoming_body_t handle);
+
+extern void wasi_http_types_future_trailers_drop_own(wasi_http_types_own_future_trailers_t handle);
+
+extern void wasi_http_types_future_trailers_drop_borrow(wasi_http_types_borrow_future_trailers_t handle);
+
+extern wasi_http_types_borrow_future_trailers_t wasi_http_types_borrow_future_trailers(wasi_http_types_own_future_trailers_t handle);
+
+extern void wasi_http_types_outgoing_response_drop_own(wasi_http_types_own_outgoing_response_t handle);
+
+extern void wasi_http_types_outgoing_response_drop_borrow(wasi_http_types_borrow_outgoing_response_t handle);
+
+extern wasi_http_types_borrow_outgoing_response_t wasi_http_types_borrow_outgoing_response(wasi_http_types_own_outgoing_response_t handle);
+
+extern void wasi_http_types_outgoing_body_drop_own(wasi_http_types_own_outgoing_body_t handle);
+
+extern void wasi_http_types_outgoing_body_drop_borrow(wasi_http_types_borrow_outgoing_body_t handle);
+
+extern wasi_http_types_borrow_outgoing_body_t wasi_http_types_borrow_outgoing_body(wasi_http_types_own_outgoing_body_t handle);
+
+extern void wasi_http_types_future_incoming_response_drop_own(wasi_http_types_own_future_incoming_response_t handle);
+
+extern void wasi_http_types_future_incoming_response_drop_borrow(wasi_http_types_borrow_future_incoming_response_t handle);
+
+extern wasi_http_types_borrow_future_incoming_response_t wasi_http_types_borrow_future_incoming_response(wasi_http_types_own_future_incoming_response_t handle);
+
+void wasi_http_types_tuple2_field_key_field_value_free(wasi_http_types_tuple2_field_key_field_value_t *ptr);
+
+void wasi_http_types_list_tuple2_field_key_field_value_free(wasi_http_types_list_tuple2_field_key_field_value_t *ptr);
+
+void wasi_http_types_result_own_fields_header_error_free(wasi_http_types_result_own_fields_header_error_t *ptr);
+
+void wasi_http_types_list_field_value_free(wasi_http_types_list_field_value_t *ptr);
+
+void wasi_http_types_result_void_header_error_free(wasi_http_types_result_void_header_error_t *ptr);
+
+void wasi_http_types_option_scheme_free(wasi_http_types_option_scheme_t *ptr);
+
+void wasi_http_types_result_own_incoming_body_void_free(wasi_http_types_result_own_incoming_body_void_t *ptr);
+
+void wasi_http_types_result_own_outgoing_body_void_free(wasi_http_types_result_own_outgoing_body_void_t *ptr);
+
+void wasi_http_types_result_void_void_free(wasi_http_types_result_void_void_t *ptr);
+
+void wasi_http_types_option_duration_free(wasi_http_types_option_duration_t *ptr);
+
+void wasi_http_types_result_own_outgoing_response_error_code_free(wasi_http_types_result_own_outgoing_response_error_code_t *ptr);
+
+void wasi_http_types_result_own_input_stream_void_free(wasi_http_types_result_own_input_stream_void_t *ptr);
+
+void wasi_http_types_option_own_trailers_free(wasi_http_types_option_own_trailers_t *ptr);
+
+void wasi_http_types_result_option_own_trailers_error_code_free(wasi_http_types_result_option_own_trailers_error_code_t *ptr);
+
+void wasi_http_types_result_result_option_own_trailers_error_code_void_free(wasi_http_types_result_result_option_own_trailers_error_code_void_t *ptr);
+
+void wasi_http_types_option_result_result_option_own_trailers_error_code_void_free(wasi_http_types_option_result_result_option_own_trailers_error_code_void_t *ptr);
+
+void wasi_http_types_result_own_output_stream_void_free(wasi_http_types_result_own_output_stream_void_t *ptr);
+
+void wasi_http_types_result_void_error_code_free(wasi_http_types_result_void_error_code_t *ptr);
+
+void wasi_http_types_result_own_incoming_response_error_code_free(wasi_http_types_result_own_incoming_response_error_code_t *ptr);
+
+void wasi_http_types_result_result_own_incoming_response_error_code_void_free(wasi_http_types_result_result_own_incoming_response_error_code_void_t *ptr);
+
+void wasi_http_types_option_result_result_own_incoming_response_error_code_void_free(wasi_http_types_option_result_result_own_incoming_response_error_code_void_t *ptr);
+
+void wasi_http_types_option_error_code_free(wasi_http_types_option_error_code_t *ptr);
+
+void wasi_http_outgoing_handler_error_code_free(wasi_http_outgoing_handler_error_code_t *ptr);
+
+void wasi_http_outgoing_handler_option_own_request_options_free(wasi_http_outgoing_handler_option_own_request_options_t *ptr);
+
+void wasi_http_outgoing_handler_result_own_future_incoming_response_error_code_free(wasi_http_outgoing_handler_result_own_future_incoming_response_error_code_t *ptr);
 
 void exports_firebox_plugin_lifecycle_info_free(exports_firebox_plugin_lifecycle_info_t *ptr);
 
@@ -512,12 +2067,6 @@ void exports_firebox_plugin_prompt_verdict_free(exports_firebox_plugin_prompt_ve
 void exports_firebox_plugin_prompt_result_verdict_string_free(exports_firebox_plugin_prompt_result_verdict_string_t *ptr);
 
 void exports_firebox_plugin_token_sequence_free(exports_firebox_plugin_token_sequence_t *ptr);
-
-void plugin_list_f32_free(plugin_list_f32_t *ptr);
-
-void exports_firebox_plugin_token_weighted_free(exports_firebox_plugin_token_weighted_t *ptr);
-
-void exports_firebox_plugin_token_step_free(exports_firebox_plugin_token_step_t *ptr);
 
 void exports_firebox_plugin_token_action_free(exports_firebox_plugin_token_action_t *ptr);
 
@@ -561,13 +2110,9 @@ void exports_firebox_plugin_tool_outcome_free(exports_firebox_plugin_tool_outcom
 
 void exports_firebox_plugin_tool_list_definition_free(exports_firebox_plugin_tool_list_definition_t *ptr);
 
-void plugin_list_string_free(plugin_list_string_t *ptr);
-
 void exports_firebox_plugin_embedding_request_free(exports_firebox_plugin_embedding_request_t *ptr);
 
 void exports_firebox_plugin_embedding_verdict_free(exports_firebox_plugin_embedding_verdict_t *ptr);
-
-void exports_firebox_plugin_embedding_vectors_free(exports_firebox_plugin_embedding_vectors_t *ptr);
 
 void exports_firebox_plugin_embedding_vectors_verdict_free(exports_firebox_plugin_embedding_vectors_verdict_t *ptr);
 
