@@ -220,7 +220,7 @@ fn a_case_has_a_secret_that_goes_to_its_address_only() {
          request_headers = { authorization = \"Bearer no-real-key\" }\nbody = \"right\"\n\
          [[mock.http]]\nrequest = \"GET https://site.test/back\"\nbody = \"it is no-real-key\"\n"
             .to_owned(),
-        case("sent", "https://site.test/", "expect = \"200 right\""),
+        case("sent", "https://site.test/", "expect = \"200  5: right\""),
         case("sent back", "https://site.test/back", "fault = \"tool_error\""),
         case("elsewhere", "https://other.test/", "fault = \"tool_error\""),
     ];
