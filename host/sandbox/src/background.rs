@@ -33,7 +33,7 @@ pub(crate) struct TimedOut;
 pub(crate) struct Executor(OnceLock<Option<Runtime>>);
 
 impl Executor {
-    /// Runs `future`, the call of `state`, to its end. Dropping the result cancels the call: at once if it runs where it
+    /// Runs `future`, the call of `state` that began at `started`, to its end. Dropping the result cancels the call: at once if it runs where it
     /// began, else when a low-priority thread gets to it.
     ///
     /// # Errors
@@ -42,10 +42,10 @@ impl Executor {
     pub(crate) async fn run<T: Send + 'static>(
         &self,
         state: &Arc<CallState>,
+        started: Instant,
         timeout: Duration,
         mut future: BoxFuture<'static, T>,
     ) -> Result<T, TimedOut> {
-        let deadline = Instant::now() + timeout + limits::PLUGIN_TIMEOUT_GRACE;
         let at_normal_priority = poll_fn(|context| match future.as_mut().poll(context) {
             Poll::Ready(value) => Poll::Ready(Some(value)),
             Poll::Pending if state.has_normal_time() => Poll::Pending,
@@ -55,6 +55,7 @@ impl Executor {
             return Ok(value);
         }
         let Some(threads) = self.threads() else { return Ok(future.await) };
+        let deadline = started + timeout + limits::PLUGIN_TIMEOUT_GRACE;
         // Dropping the set aborts its task.
         let mut task = JoinSet::new();
         task.spawn_on(run_in_slices(Arc::clone(state), future), threads.handle());

@@ -141,7 +141,8 @@ impl Instance {
                 .await;
             (usage, result.map(|calls| calls.map(|calls| Box::new(LiveInstance { store, calls }))))
         };
-        let outcome = self.blueprint.runtime.executor.run(&state, limits.timeout, Box::pin(call)).await;
+        let outcome =
+            self.blueprint.runtime.executor.run(&state, running.started, limits.timeout, Box::pin(call)).await;
         running.ended = true;
         let (usage, result) = outcome.unwrap_or_else(|TimedOut| {
             let (usage, cause) = meter::cancelled(&limits, &state, running.started.elapsed());
@@ -191,7 +192,8 @@ impl Instance {
         call_state.begin(self.limits.fuel);
         let mut running = self.running(stage, call_state);
         let call = self.call_on(stage, live, start);
-        let outcome = self.blueprint.runtime.executor.run(&running.state, self.limits.timeout, call).await;
+        let outcome =
+            self.blueprint.runtime.executor.run(&running.state, running.started, self.limits.timeout, call).await;
         running.ended = true;
         let (usage, result) = outcome.unwrap_or_else(|TimedOut| {
             let (usage, cause) = meter::cancelled(&self.limits, &running.state, running.started.elapsed());

@@ -35,9 +35,11 @@ async fn slices(count: usize) {
 #[tokio::test]
 async fn a_short_call_stays_where_it_began_and_a_long_one_moves() {
     let executor = Executor::default();
-    let short = executor.run(&Arc::default(), LONG, Box::pin(name_after_a_yield())).await.expect("in time");
+    let short =
+        executor.run(&Arc::default(), Instant::now(), LONG, Box::pin(name_after_a_yield())).await.expect("in time");
     assert_eq!(short, thread_name());
-    let long = executor.run(&long_call(None), LONG, Box::pin(name_after_a_yield())).await.expect("in time");
+    let long =
+        executor.run(&long_call(None), Instant::now(), LONG, Box::pin(name_after_a_yield())).await.expect("in time");
     assert_eq!(long.as_deref(), Some("firebox-guests"));
 }
 
@@ -47,10 +49,10 @@ async fn a_tenant_over_budget_pauses_before_each_slice_while_models_use_every_co
     let over = || long_call(Some(used_up()));
     let begun = Instant::now();
     let _models = cores::compute(cores::count());
-    executor.run(&over(), LONG, Box::pin(slices(3))).await.expect("in time");
+    executor.run(&over(), Instant::now(), LONG, Box::pin(slices(3))).await.expect("in time");
     assert!(begun.elapsed() >= 3 * limits::PLUGIN_THROTTLE_PAUSE, "{:?}", begun.elapsed());
     let begun = Instant::now();
-    executor.run(&long_call(Some(Arc::default())), LONG, Box::pin(slices(100))).await.expect("in time");
+    executor.run(&long_call(Some(Arc::default())), Instant::now(), LONG, Box::pin(slices(100))).await.expect("in time");
     assert!(begun.elapsed() < 50 * limits::PLUGIN_THROTTLE_PAUSE, "within its budget: {:?}", begun.elapsed());
 }
 
@@ -61,7 +63,7 @@ async fn the_calls_of_a_tenant_over_budget_share_its_pauses() {
     let _models = cores::compute(cores::count());
     let begun = Instant::now();
     let state = long_call(Some(budget));
-    let calls = (0..4 * threads()).map(|_| executor.run(&state, LONG, Box::pin(slices(1))));
+    let calls = (0..4 * threads()).map(|_| executor.run(&state, Instant::now(), LONG, Box::pin(slices(1))));
     futures_in_order(calls).await;
     assert!(begun.elapsed() >= 4 * limits::PLUGIN_THROTTLE_PAUSE, "{:?}", begun.elapsed());
 }
@@ -94,10 +96,10 @@ async fn a_call_that_waits_leaves_its_slot_to_the_next_call_of_its_tenant() {
     let (first, second) = (long_call(Some(Arc::clone(&budget))), long_call(Some(budget)));
     let next = async {
         begins.await.expect("it began");
-        executor.run(&second, Duration::from_secs(5), Box::pin(name_after_a_yield())).await
+        executor.run(&second, Instant::now(), Duration::from_secs(5), Box::pin(name_after_a_yield())).await
     };
     tokio::select! {
-        _ended = executor.run(&first, LONG, Box::pin(waits)) => panic!("it never ends"),
+        _ended = executor.run(&first, Instant::now(), LONG, Box::pin(waits)) => panic!("it never ends"),
         name = next => {
             let name = name.expect("it does not wait for the slot of a call that waits");
             assert_eq!(name.as_deref(), Some("firebox-guests"));
@@ -111,7 +113,8 @@ async fn a_call_that_does_not_end_on_the_low_priority_threads_is_timed_out() {
         tokio::task::yield_now().await;
         std::future::pending::<()>().await;
     };
-    let ended = Executor::default().run(&long_call(None), Duration::from_millis(5), Box::pin(stuck)).await;
+    let ended =
+        Executor::default().run(&long_call(None), Instant::now(), Duration::from_millis(5), Box::pin(stuck)).await;
     assert!(ended.is_err());
 }
 
@@ -134,7 +137,7 @@ async fn dropping_the_result_drops_a_call_that_waits_or_computes() {
         };
         let state = long_call(None);
         tokio::select! {
-            _ended = executor.run(&state, LONG, Box::pin(call)) => panic!("it never ends"),
+            _ended = executor.run(&state, Instant::now(), LONG, Box::pin(call)) => panic!("it never ends"),
             began = begins => began.expect("it began"),
         }
         let begun = Instant::now();
@@ -152,7 +155,8 @@ async fn a_panic_of_a_call_reaches_its_caller() {
         panic!("as a test");
     };
     let executor = Arc::new(Executor::default());
-    let task =
-        tokio::spawn(async move { executor.run(&long_call(None), LONG, Box::pin(panics)).await.map(|(): ()| ()) });
+    let task = tokio::spawn(async move {
+        executor.run(&long_call(None), Instant::now(), LONG, Box::pin(panics)).await.map(|(): ()| ())
+    });
     assert!(task.await.expect_err("it panicked").is_panic());
 }

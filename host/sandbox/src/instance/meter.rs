@@ -2,6 +2,8 @@
 
 use std::fmt;
 use std::future::poll_fn;
+use std::pin::pin;
+use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use firebox_contract::limits;
@@ -86,13 +88,17 @@ where
     }
     let mut called = start(context, store);
     // The ticker runs while the guest computes, and not while it waits.
-    let ticked = poll_fn(|context| {
+    let mut ticked = pin!(poll_fn(|context| {
         let _computing = ticker.enter();
         called.as_mut().poll(context)
-    });
-    let ended = tokio::time::timeout(limits.timeout, ticked).await;
-    drop(called);
+    }));
+    // Most calls end before they first yield, and need no timer.
+    let ended = match poll_fn(|context| Poll::Ready(ticked.as_mut().poll(context))).await {
+        Poll::Ready(ended) => Ok(ended),
+        Poll::Pending => tokio::time::timeout(limits.timeout.saturating_sub(started.elapsed()), ticked).await,
+    };
     let elapsed = started.elapsed();
+    drop(called);
     // Reading fuel cannot fail, because `set_limits` has set it.
     let fuel = limits.fuel.saturating_sub(store.get_fuel().unwrap_or(0));
     let data = store.data();
