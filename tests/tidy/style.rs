@@ -24,6 +24,7 @@ const UNSAFE_FILES: &[&str] = &[
     "host/kernels/src/linear/level.rs",
     "host/kernels/src/linear/prefetch.rs",
     "host/kernels/src/linear/quantized.rs",
+    "host/kernels/src/linear/quantized/amx.rs",
     "host/kernels/src/linear/quantized/bytes/avx2.rs",
     "host/kernels/src/linear/quantized/bytes/neon.rs",
     "host/kernels/src/linear/quantized/bytes/rows.rs",

@@ -12,6 +12,8 @@
 //! result of a row of `x` is the same in every batch. It differs from a product in f32 by the rounding of `x`, which is
 //! to 8 bits in blocks as large as those of the weights, and by that of the sum.
 
+#[cfg(target_arch = "x86_64")]
+mod amx;
 mod bytes;
 mod formats;
 mod gemm;
@@ -25,8 +27,12 @@ mod tests;
 use super::gemm::OutputColumns;
 use crate::weights::blocks::BlockType;
 use crate::weights::repacked::{REPACKED_ROWS, restore_row};
+#[cfg(target_arch = "x86_64")]
+use amx::TILE_ROWS;
 use formats::BlockSize;
 use gemm::panels::{self, QuantizedPanel};
+#[cfg(target_arch = "x86_64")]
+use gemm::tiles::TileRows;
 use gemm::weights::UnpackedStep;
 use inputs::{QuantizedRow, QuantizedRows, STEP};
 pub(super) use level::{IntegerKernel, IntegerLevel};
@@ -111,7 +117,7 @@ impl QuantizedInputs {
             if weights.is_narrow(level, rows.map_or(0, |rows| rows.rows.len())) {
                 continue;
             }
-            let panels = || rows.map(|rows| panels::pack(rows, level.lanes())).unwrap_or_default();
+            let panels = || rows.map(|rows| panels::pack(rows, level)).unwrap_or_default();
             match weights.kernel.size {
                 BlockSize::Small if packed.small.is_empty() => packed.small = panels(),
                 BlockSize::Large if packed.large.is_empty() => packed.large = panels(),
@@ -152,15 +158,19 @@ impl PackedInputs {
         };
         let rows = bytes.len() / row_bytes;
         let width: usize = panels.iter().map(|panel| panel.width).sum();
-        let mut sums = vec![0.0; rows * width];
-        let mut unpacked = vec![UnpackedStep::default(); rows];
+        let mut products = Products::new(level, kernel, rows);
+        let mut sums = vec![0.0; products.unpacked.len() * width];
         let step_bytes = STEP / kernel.size.weights() * kernel.bytes;
         let mut restored = vec![0; if repacked.is_some() { REPACKED_ROWS * step_bytes } else { 0 }];
         for step in 0..columns.div_ceil(STEP) {
             let part = step * step_bytes..row_bytes.min((step + 1) * step_bytes);
+            let unpacked = &mut products.unpacked[..rows];
+            if part.len() < step_bytes {
+                unpacked.fill_with(UnpackedStep::default);
+            }
             match repacked {
                 None => {
-                    for (bytes, unpacked) in bytes.chunks_exact(row_bytes).zip(&mut unpacked) {
+                    for (bytes, unpacked) in bytes.chunks_exact(row_bytes).zip(unpacked) {
                         level.unpack(kernel, &bytes[part.clone()], unpacked);
                     }
                 }
@@ -176,14 +186,50 @@ impl PackedInputs {
                     }
                 }
             }
-            let mut rest = sums.as_mut_slice();
-            for panel in panels {
-                let (own, later) = rest.split_at_mut(rows * panel.width);
-                rest = later;
-                level.gemm(kernel, &unpacked, columns, step, panel, own);
-            }
+            products.add(columns, step, panels, &mut sums);
         }
-        put(&sums, panels, rows, out, column);
+        put(&sums, panels, (rows, products.unpacked.len()), out, column);
+    }
+}
+
+/// A step of rows of weights, and how a level multiplies it.
+struct Products {
+    level: IntegerLevel,
+    kernel: &'static IntegerKernel,
+    /// All rows, and with tiles more that are zero.
+    unpacked: Vec<UnpackedStep>,
+    #[cfg(target_arch = "x86_64")]
+    bytes: TileRows,
+}
+
+impl Products {
+    fn new(level: IntegerLevel, kernel: &'static IntegerKernel, rows: usize) -> Self {
+        #[cfg(target_arch = "x86_64")]
+        let (rows, in_tiles) = match level.has_tiles() {
+            true => (rows.next_multiple_of(TILE_ROWS), rows.next_multiple_of(TILE_ROWS)),
+            false => (rows, 0),
+        };
+        Self {
+            level,
+            kernel,
+            unpacked: vec![UnpackedStep::default(); rows],
+            #[cfg(target_arch = "x86_64")]
+            bytes: TileRows::new(in_tiles, kernel.size),
+        }
+    }
+
+    /// Adds the products of step `step` and all panels to `sums`, `[rows, width]` for one panel after another.
+    fn add(&mut self, columns: usize, step: usize, panels: &[QuantizedPanel], mut sums: &mut [f32]) {
+        let Self { level, kernel, unpacked, .. } = self;
+        #[cfg(target_arch = "x86_64")]
+        if level.has_tiles() {
+            return level::gemm_tiles(*level, kernel, (unpacked, &mut self.bytes), step, panels, sums);
+        }
+        for panel in panels {
+            let (own, later) = sums.split_at_mut(unpacked.len() * panel.width);
+            sums = later;
+            level.gemm(kernel, unpacked, columns, step, panel, own);
+        }
     }
 }
 
@@ -210,11 +256,11 @@ fn restore(kind: &BlockType, groups: &[u8], rows: &mut [u8]) {
     }
 }
 
-/// Writes `sums`, `[rows, width]` for one panel after another, to the columns of `out` from `column`.
-fn put(sums: &[f32], panels: &[QuantizedPanel], rows: usize, out: &OutputColumns<'_>, column: usize) {
+/// Writes `sums`, `[all, width]` for one panel after another, to the columns of `out` from `column`: as many as `rows`.
+fn put(sums: &[f32], panels: &[QuantizedPanel], (rows, all): (usize, usize), out: &OutputColumns<'_>, column: usize) {
     let mut rest = sums;
     for panel in panels {
-        let (own, later) = rest.split_at(rows * panel.width);
+        let (own, later) = rest.split_at(all * panel.width);
         rest = later;
         for lane in 0..panel.rows {
             // SAFETY: only this thread writes these columns, and no other part of them is alive.

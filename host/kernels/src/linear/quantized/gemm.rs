@@ -2,6 +2,8 @@
 //! all panels of `x`. A tile of sums stays in registers for a block, and its f32 sums in the second-level cache.
 
 pub(super) mod panels;
+#[cfg(target_arch = "x86_64")]
+pub(super) mod tiles;
 pub(super) mod weights;
 
 use super::bytes::FACTORS;

@@ -131,6 +131,25 @@ impl Integers512 {
         // SAFETY: the caller enabled AVX-512F; the slice above has the 64 bytes that are read, at any alignment.
         Self(unsafe { x86::_mm512_loadu_si512(numbers.as_ptr().cast()) })
     }
+
+    #[inline(always)]
+    pub(super) fn of(numbers: &[i32; 16]) -> Self {
+        // SAFETY: the caller enabled AVX-512F; the array has the 64 bytes that are read, at any alignment.
+        Self(unsafe { x86::_mm512_loadu_si512(numbers.as_ptr().cast()) })
+    }
+
+    #[inline(always)]
+    pub(super) fn plus(self, other: Self) -> Self {
+        // SAFETY: the caller enabled AVX-512F.
+        Self(unsafe { x86::_mm512_add_epi32(self.0, other.0) })
+    }
+
+    /// `self + 256 * high`.
+    #[inline(always)]
+    pub(super) fn plus_high(self, high: Self) -> Self {
+        // SAFETY: the caller enabled AVX-512F.
+        self.plus(Self(unsafe { x86::_mm512_slli_epi32::<8>(high.0) }))
+    }
 }
 
 #[cfg(target_arch = "x86_64")]

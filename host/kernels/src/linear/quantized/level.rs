@@ -1,6 +1,8 @@
 //! The integer instructions of the machine, and the kernels compiled for each set.
 
 #[cfg(target_arch = "x86_64")]
+use super::amx::{self, TILE_ROWS, Tiles};
+#[cfg(target_arch = "x86_64")]
 use super::bytes::Avx2Bytes;
 #[cfg(target_arch = "aarch64")]
 use super::bytes::NeonBytes;
@@ -9,6 +11,8 @@ use super::formats::{
     BlockSize, CodeFormat, Iq4Nl, Iq4Xs, Mxfp4, Q2K, Q3K, Q4_0, Q4_1, Q4K, Q5_0, Q5_1, Q5K, Q6K, Q8_0, RepackedFormat,
 };
 use super::gemm::panels::QuantizedPanel;
+#[cfg(target_arch = "x86_64")]
+use super::gemm::tiles::{self, TileRows};
 use super::gemm::weights::UnpackedStep;
 use super::inputs::{self, InputStep, QuantizedRow};
 #[cfg(target_arch = "aarch64")]
@@ -130,6 +134,9 @@ fn unpack_neon<F: CodeFormat>(blocks: &[u8], out: &mut UnpackedStep) {
 /// A set of integer vector instructions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::linear) enum IntegerLevel {
+    /// AVX-512 with VNNI, and AMX for GEMM.
+    #[cfg(target_arch = "x86_64")]
+    Amx,
     #[cfg(target_arch = "x86_64")]
     Avx512Vnni,
     #[cfg(target_arch = "x86_64")]
@@ -152,6 +159,9 @@ impl IntegerLevel {
         {
             use std::arch::is_x86_feature_detected as has;
             let avx2 = has!("avx2") && has!("fma") && has!("f16c");
+            if avx2 && amx::is_available() {
+                levels.push(Self::Amx);
+            }
             if avx2 && has!("avx512f") && has!("avx512vnni") {
                 levels.push(Self::Avx512Vnni);
             }
@@ -177,9 +187,18 @@ impl IntegerLevel {
     pub(in crate::linear) fn lanes(self) -> usize {
         match self {
             #[cfg(target_arch = "x86_64")]
-            Self::Avx512Vnni => 16,
+            Self::Amx | Self::Avx512Vnni => 16,
             _ => 8,
         }
+    }
+
+    /// Whether GEMM has tiles of AMX.
+    pub(super) fn has_tiles(self) -> bool {
+        #[cfg(target_arch = "x86_64")]
+        let tiles = self == Self::Amx;
+        #[cfg(not(target_arch = "x86_64"))]
+        let tiles = false;
+        tiles
     }
 
     /// Quantizes a row of `x`, whose length is a multiple of the block.
@@ -292,9 +311,9 @@ impl IntegerLevel {
     ) {
         let kind = (kernel.size, kernel.has_minima);
         match self {
-            // SAFETY: `all` gives this out only where the processor has AVX512-VNNI and FMA.
+            // SAFETY: `all` gives these out only where the processor has AVX512-VNNI and FMA.
             #[cfg(target_arch = "x86_64")]
-            Self::Avx512Vnni => unsafe { gemm_avx512(kind, rows, columns, step, x, sums) },
+            Self::Amx | Self::Avx512Vnni => unsafe { gemm_avx512(kind, rows, columns, step, x, sums) },
             // SAFETY: `all` gives this out only where the processor has AVX-VNNI, AVX2 and FMA.
             #[cfg(target_arch = "x86_64")]
             Self::AvxVnni => unsafe { gemm_avx_vnni(kind, rows, columns, step, x, sums) },
@@ -340,6 +359,44 @@ fn gemv_neon_dot<F: CodeFormat>(weights: &[u8], row_bytes: usize, x: &[Quantized
 
 fn gemv_plain<F: CodeFormat>(weights: &[u8], row_bytes: usize, x: &[QuantizedRow], out: &mut [f32]) {
     gemv::run::<F, PlainBytes, Plain>(weights, row_bytes, x, out);
+}
+
+/// As [`IntegerLevel::gemm`] for all panels, with tiles. `rows` are whole tiles.
+///
+/// # Panics
+/// Where the level has no tiles.
+#[cfg(target_arch = "x86_64")]
+pub(super) fn gemm_tiles(
+    level: IntegerLevel,
+    kernel: &IntegerKernel,
+    (rows, bytes): (&[UnpackedStep], &mut TileRows),
+    step: usize,
+    x: &[QuantizedPanel],
+    sums: &mut [f32],
+) {
+    assert!(level.has_tiles() && rows.len().is_multiple_of(TILE_ROWS), "{} rows of tiles of {level:?}", rows.len());
+    // SAFETY: `all` gives the level out only where processor and system have AMX, and AVX-512 with VNNI.
+    unsafe { gemm_amx((kernel.size, kernel.has_minima), (rows, bytes), step, x, sums) }
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx512f,avx512bw,avx512vnni,avx2,fma")]
+// SAFETY: the processor and the system have AMX.
+unsafe fn gemm_amx(
+    kind: (BlockSize, bool),
+    (rows, bytes): (&[UnpackedStep], &mut TileRows),
+    step: usize,
+    x: &[QuantizedPanel],
+    mut sums: &mut [f32],
+) {
+    bytes.fill(rows);
+    // SAFETY: the caller's promise.
+    let tiles = unsafe { Tiles::new(if kind.0 == BlockSize::Small { 32 } else { 64 }) };
+    for panel in x {
+        let (own, later) = sums.split_at_mut(rows.len() * panel.width);
+        sums = later;
+        tiles::run(&tiles, kind, (rows, bytes), step, panel, own);
+    }
 }
 
 #[cfg(target_arch = "x86_64")]
