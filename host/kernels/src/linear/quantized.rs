@@ -6,6 +6,7 @@
 //! gemv      a few rows of x; gemv/repacked has repacked weights
 //! gemm      more rows; gemm/panels are rows of x and gemm/weights a step of unpacked weights
 //! bytes     registers that unpack, and multiply in gemv     integers  those of gemm      level  their instructions
+//! amx       tiles, for gemm/tiles
 //! ```
 //!
 //! Sums of integers are exact, and both kernels add the blocks of a row one by one in the order of the columns. So the

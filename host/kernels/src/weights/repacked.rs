@@ -36,6 +36,7 @@ const TYPES: &[(u32, &[Units])] = &[
     (8, &[halves(0, 1), words(2, 8)]),
     (12, &[halves(0, 2), words(4, 35)]),
     (13, &[halves(0, 2), words(4, 43)]),
+    (14, &[halves(208, 1), words(0, 52)]),
 ];
 
 fn units(kind: &BlockType) -> &'static [Units] {

@@ -23,6 +23,8 @@ pub(super) const FACTORS: usize = 16;
 
 /// Thirty-two codes. It is used only in functions that enable its instructions (`super::level`).
 pub(super) trait CodeBytes: Copy {
+    /// Whether four products are added in 32 bits at once, and twice as many registers hold sums.
+    const WIDE: bool = false;
     /// Partial sums of products, of 32 bits.
     type Sums: Copy;
     /// The factors of a large block, of 16 bits.

@@ -81,13 +81,16 @@ pub(super) trait RepackedFormat: CodeFormat {
     /// multiple of `PERIOD`, and `own` is below it.
     fn word<B: CodeBytes>(block: &[u8], first: usize, own: usize, word: usize) -> B;
 
-    /// The factors of a large block, four of each row in each of these.
+    /// Whether each 16 columns of a large block have a factor of their own, and not each 32.
+    const HAS_FINE_FACTORS: bool = false;
+
+    /// The factors of a large block, four of each row in each of these. There are two for factors that are not fine.
     #[inline(always)]
-    fn factor_words<B: CodeBytes>(block: &[u8]) -> [B; 2] {
-        [B::load(block); 2]
+    fn factor_words<B: CodeBytes>(block: &[u8]) -> [B; 4] {
+        [B::load(block); 4]
     }
 
-    /// Its minima in the same form.
+    /// Its minima in the same form, of types whose factors are not fine.
     #[inline(always)]
     fn minimum_words<B: CodeBytes>(block: &[u8]) -> [B; 2] {
         [B::load(block); 2]

@@ -23,17 +23,23 @@ pub(super) fn run<F: CodeFormat, B: CodeBytes, V: Vector>(
     x: &[QuantizedRow],
     out: &mut [f32],
 ) {
-    let (fours, rest) = x.as_chunks::<4>();
+    let (eights, rest) = if B::WIDE { x.as_chunks::<8>() } else { (&[][..], x) };
+    let (fours, rest) = rest.as_chunks::<4>();
     let (twos, ones) = rest.as_chunks::<2>();
-    let mut parts = vec![[0.0; GROUP]; 4 * ROWS * x.first().map_or(0, Vec::len)];
+    let mut parts = vec![[0.0; GROUP]; 8 * ROWS * x.first().map_or(0, Vec::len)];
     let m = x.len();
+    let (from_fours, from_twos) = (8 * eights.len(), 8 * eights.len() + 4 * fours.len());
     for (weights, out) in weights.chunks(ROWS * row_bytes).zip(out.chunks_mut(ROWS * m)) {
+        for (at, [a, b, c, d, e, f, g, h]) in eights.iter().enumerate() {
+            let x: [&[InputStep]; 8] = [a, b, c, d, e, f, g, h];
+            columns::<F, B, V, 8>(weights, row_bytes, x, &mut parts, &mut out[8 * at..], m);
+        }
         for (at, x) in fours.iter().enumerate() {
             let [a, b, c, d] = x;
-            columns::<F, B, V, 4>(weights, row_bytes, [a, b, c, d], &mut parts, &mut out[4 * at..], m);
+            columns::<F, B, V, 4>(weights, row_bytes, [a, b, c, d], &mut parts, &mut out[from_fours + 4 * at..], m);
         }
         for (at, [a, b]) in twos.iter().enumerate() {
-            columns::<F, B, V, 2>(weights, row_bytes, [a, b], &mut parts, &mut out[4 * fours.len() + 2 * at..], m);
+            columns::<F, B, V, 2>(weights, row_bytes, [a, b], &mut parts, &mut out[from_twos + 2 * at..], m);
         }
         for x in ones {
             columns::<F, B, V, 1>(weights, row_bytes, [x], &mut parts, &mut out[m - 1..], m);

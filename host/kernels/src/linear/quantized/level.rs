@@ -38,7 +38,7 @@ static KERNELS: &[IntegerKernel] = &[
     IntegerKernel::of::<Q3K>(),
     IntegerKernel::with_repacked::<Q4K>(),
     IntegerKernel::with_repacked::<Q5K>(),
-    IntegerKernel::of::<Q6K>(),
+    IntegerKernel::with_repacked_for_vnni::<Q6K>(),
     IntegerKernel::of::<Iq4Nl>(),
     IntegerKernel::of::<Iq4Xs>(),
     IntegerKernel::of::<Mxfp4>(),
@@ -69,6 +69,12 @@ pub(in crate::linear) struct IntegerKernel {
     /// That of repacked weights. The processor must have AVX2 and FMA.
     #[cfg(target_arch = "x86_64")]
     avx2_repacked: Option<Gemv>,
+    /// As `avx2_gemv`, with AVX512-VNNI and AVX-512VL.
+    #[cfg(target_arch = "x86_64")]
+    vnni_gemv: Gemv,
+    /// As `avx2_repacked`, with AVX512-VNNI and AVX-512VL.
+    #[cfg(target_arch = "x86_64")]
+    vnni_repacked: Option<Gemv>,
     #[cfg(target_arch = "aarch64")]
     neon: Unpack,
     #[cfg(target_arch = "aarch64")]
@@ -93,6 +99,10 @@ impl IntegerKernel {
             avx2_gemv: gemv_avx2::<F>,
             #[cfg(target_arch = "x86_64")]
             avx2_repacked: None,
+            #[cfg(target_arch = "x86_64")]
+            vnni_gemv: gemv_vnni::<F>,
+            #[cfg(target_arch = "x86_64")]
+            vnni_repacked: None,
             #[cfg(target_arch = "aarch64")]
             neon: unpack_neon::<F>,
             #[cfg(target_arch = "aarch64")]
@@ -106,6 +116,17 @@ impl IntegerKernel {
         Self {
             #[cfg(target_arch = "x86_64")]
             avx2_repacked: Some(gemv_repacked_avx2::<F>),
+            #[cfg(target_arch = "x86_64")]
+            vnni_repacked: Some(gemv_repacked_vnni::<F>),
+            ..Self::of::<F>()
+        }
+    }
+
+    /// Of a type that is not faster repacked with AVX2 alone.
+    const fn with_repacked_for_vnni<F: RepackedFormat>() -> Self {
+        Self {
+            #[cfg(target_arch = "x86_64")]
+            vnni_repacked: Some(gemv_repacked_vnni::<F>),
             ..Self::of::<F>()
         }
     }
@@ -123,7 +144,7 @@ fn unpack_plain<F: CodeFormat>(blocks: &[u8], out: &mut UnpackedStep) {
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx2,f16c,fma")]
 fn unpack_avx2<F: CodeFormat>(blocks: &[u8], out: &mut UnpackedStep) {
-    out.fill::<F, Avx2Bytes>(blocks);
+    out.fill::<F, Avx2Bytes<false>>(blocks);
 }
 
 #[cfg(target_arch = "aarch64")]
@@ -162,7 +183,7 @@ impl IntegerLevel {
             if avx2 && amx::is_available() {
                 levels.push(Self::Amx);
             }
-            if avx2 && has!("avx512f") && has!("avx512vnni") {
+            if avx2 && has!("avx512f") && has!("avx512bw") && has!("avx512vl") && has!("avx512vnni") {
                 levels.push(Self::Avx512Vnni);
             }
             if avx2 && has!("avxvnni") {
@@ -240,6 +261,9 @@ impl IntegerLevel {
         match self {
             // SAFETY: it needs no instructions that a processor may not have.
             Self::Plain => unsafe { (kernel.plain_gemv)(weights, row_bytes, x, out) },
+            // SAFETY: `all` gives these out only where the processor has AVX512-VNNI, AVX-512VL, AVX2 and FMA.
+            #[cfg(target_arch = "x86_64")]
+            Self::Amx | Self::Avx512Vnni => unsafe { (kernel.vnni_gemv)(weights, row_bytes, x, out) },
             // SAFETY: `all` gives every other level out only where the processor has AVX2 and FMA.
             #[cfg(target_arch = "x86_64")]
             _ => unsafe { (kernel.avx2_gemv)(weights, row_bytes, x, out) },
@@ -264,6 +288,13 @@ impl IntegerLevel {
     ) -> Option<()> {
         match self {
             Self::Plain => None,
+            #[cfg(target_arch = "x86_64")]
+            Self::Amx | Self::Avx512Vnni => {
+                let repacked = kernel.vnni_repacked?;
+                // SAFETY: `all` gives these out only where the processor has AVX512-VNNI, AVX-512VL, AVX2 and FMA.
+                unsafe { repacked(weights, row_bytes, x, out) };
+                Some(())
+            }
             #[cfg(target_arch = "x86_64")]
             _ => {
                 let repacked = kernel.avx2_repacked?;
@@ -291,6 +322,8 @@ impl IntegerLevel {
     pub(in crate::linear) fn prefers_repacked(self, kernel: &IntegerKernel) -> bool {
         match self {
             Self::Plain => false,
+            #[cfg(target_arch = "x86_64")]
+            Self::Amx | Self::Avx512Vnni => kernel.vnni_repacked.is_some(),
             #[cfg(target_arch = "x86_64")]
             _ => kernel.avx2_repacked.is_some(),
             #[cfg(target_arch = "aarch64")]
@@ -337,13 +370,25 @@ fn quantize_avx2(size: BlockSize, x: &[f32], row: &mut [InputStep]) {
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx2,f16c,fma")]
 fn gemv_avx2<F: CodeFormat>(weights: &[u8], row_bytes: usize, x: &[QuantizedRow], out: &mut [f32]) {
-    gemv::run::<F, Avx2Bytes, Avx2>(weights, row_bytes, x, out);
+    gemv::run::<F, Avx2Bytes<false>, Avx2>(weights, row_bytes, x, out);
 }
 
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx2,f16c,fma")]
 fn gemv_repacked_avx2<F: RepackedFormat>(weights: &[u8], row_bytes: usize, x: &[QuantizedRow], out: &mut [f32]) {
-    gemv::repacked::run::<F, Avx2Bytes>(weights, row_bytes, x, out);
+    gemv::repacked::run::<F, Avx2Bytes<false>>(weights, row_bytes, x, out);
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni,avx2,f16c,fma")]
+fn gemv_vnni<F: CodeFormat>(weights: &[u8], row_bytes: usize, x: &[QuantizedRow], out: &mut [f32]) {
+    gemv::run::<F, Avx2Bytes<true>, Avx2>(weights, row_bytes, x, out);
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni,avx2,f16c,fma")]
+fn gemv_repacked_vnni<F: RepackedFormat>(weights: &[u8], row_bytes: usize, x: &[QuantizedRow], out: &mut [f32]) {
+    gemv::repacked::run::<F, Avx2Bytes<true>>(weights, row_bytes, x, out);
 }
 
 #[cfg(target_arch = "aarch64")]

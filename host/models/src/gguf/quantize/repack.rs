@@ -16,7 +16,7 @@ use crate::gguf::quantize::source::Item;
 use crate::gguf::quantize::{QuantizePlan, QuantizeProgress};
 
 /// Changes when repacked blocks have another layout.
-const LAYOUT: &str = "repacked by 8 rows, layout 1";
+const LAYOUT: &str = "repacked by 8 rows, layout 2";
 
 impl Checkpoint {
     /// Replaces those matrices for which the CPU has faster kernels by repacked ones: mapped from the cache, where they are

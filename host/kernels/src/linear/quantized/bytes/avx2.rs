@@ -1,13 +1,13 @@
-//! Codes in a register of AVX2.
+//! Codes in a register of AVX2. With `VNNI` the processor also has AVX512-VNNI and AVX-512VL.
 
 use std::arch::x86_64 as x86;
 
 use super::{CODES, CodeBytes, FACTORS, GROUP};
 
 #[derive(Clone, Copy)]
-pub(in super::super) struct Avx2Bytes(pub(super) x86::__m256i);
+pub(in super::super) struct Avx2Bytes<const VNNI: bool>(pub(super) x86::__m256i);
 
-impl Avx2Bytes {
+impl<const VNNI: bool> Avx2Bytes<VNNI> {
     #[inline(always)]
     fn of(inputs: &[i8; CODES]) -> Self {
         // SAFETY: the caller enabled AVX2; `inputs` has the 32 bytes that are read, at any alignment.
@@ -29,7 +29,8 @@ impl Avx2Bytes {
     }
 }
 
-impl CodeBytes for Avx2Bytes {
+impl<const VNNI: bool> CodeBytes for Avx2Bytes<VNNI> {
+    const WIDE: bool = VNNI;
     type Sums = x86::__m256i;
     type Factors = x86::__m256i;
 
@@ -149,8 +150,18 @@ impl CodeBytes for Avx2Bytes {
 
     #[inline(always)]
     fn products(self, is_signed: bool, inputs: &[i8; CODES]) -> x86::__m256i {
-        // SAFETY: the caller enabled AVX2.
-        unsafe { x86::_mm256_madd_epi16(self.pair_products(is_signed, Self::of(inputs)), x86::_mm256_set1_epi16(1)) }
+        let inputs = Self::of(inputs);
+        // SAFETY: the caller enabled AVX2, and AVX512-VNNI for `VNNI`.
+        unsafe {
+            match (VNNI, is_signed) {
+                (false, _) => x86::_mm256_madd_epi16(self.pair_products(is_signed, inputs), x86::_mm256_set1_epi16(1)),
+                (true, false) => x86::_mm256_dpbusd_epi32(Self::none(), self.0, inputs.0),
+                (true, true) => {
+                    let inputs = x86::_mm256_sign_epi8(inputs.0, self.0);
+                    x86::_mm256_dpbusd_epi32(Self::none(), x86::_mm256_abs_epi8(self.0), inputs)
+                }
+            }
+        }
     }
 
     #[inline(always)]
@@ -163,15 +174,12 @@ impl CodeBytes for Avx2Bytes {
         sums: x86::__m256i,
     ) -> x86::__m256i {
         let place = 2 * (group as i16 & 7);
-        // SAFETY: the caller enabled AVX2.
+        // SAFETY: the caller enabled AVX2, and AVX512-VNNI for `VNNI`.
         unsafe {
             // The factor at this place of each half of the register goes to all of that half.
             let places = x86::_mm256_set1_epi16(place | (place + 1) << 8);
             let factors = x86::_mm256_shuffle_epi8(factors, places);
-            x86::_mm256_add_epi32(
-                sums,
-                x86::_mm256_madd_epi16(self.pair_products(is_signed, Self::of(inputs)), factors),
-            )
+            plus_pairs::<VNNI>(sums, self.pair_products(is_signed, Self::of(inputs)), factors)
         }
     }
 
@@ -200,6 +208,26 @@ impl CodeBytes for Avx2Bytes {
             x86::_mm256_storeu_si256(out.as_mut_ptr().cast(), x86::_mm256_add_epi32(low, high));
         }
         out
+    }
+}
+
+/// Adds the products of both numbers of 16 bits in each lane.
+///
+/// # Safety
+/// The processor has AVX2, and AVX512-VNNI with AVX-512VL for `VNNI`.
+#[inline(always)]
+// SAFETY: the caller's promise is the only requirement.
+pub(super) unsafe fn plus_pairs<const VNNI: bool>(
+    sums: x86::__m256i,
+    a: x86::__m256i,
+    b: x86::__m256i,
+) -> x86::__m256i {
+    // SAFETY: the caller enabled what the instruction needs.
+    unsafe {
+        match VNNI {
+            true => x86::_mm256_dpwssd_epi32(sums, a, b),
+            false => x86::_mm256_add_epi32(sums, x86::_mm256_madd_epi16(a, b)),
+        }
     }
 }
 

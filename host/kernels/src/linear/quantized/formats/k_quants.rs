@@ -106,8 +106,9 @@ impl RepackedFormat for Q4K {
     }
 
     #[inline(always)]
-    fn factor_words<B: CodeBytes>(block: &[u8]) -> [B; 2] {
-        six_bit_factors(block, 32)
+    fn factor_words<B: CodeBytes>(block: &[u8]) -> [B; 4] {
+        let [low, high] = six_bit_factors(block, 32);
+        [low, high, low, high]
     }
 
     #[inline(always)]
@@ -129,8 +130,9 @@ impl RepackedFormat for Q5K {
     }
 
     #[inline(always)]
-    fn factor_words<B: CodeBytes>(block: &[u8]) -> [B; 2] {
-        six_bit_factors(block, 32)
+    fn factor_words<B: CodeBytes>(block: &[u8]) -> [B; 4] {
+        let [low, high] = six_bit_factors(block, 32);
+        [low, high, low, high]
     }
 
     #[inline(always)]
@@ -213,6 +215,26 @@ impl CodeFormat for Q6K {
                 sink.take(4 * half + run, lower.or(moved(upper, (2 * run, 4), 48)));
             }
         }
+    }
+}
+
+impl RepackedFormat for Q6K {
+    /// The sums of two products of pairs are at most 2 * 2 * 63 * 127.
+    const WORDS_IN_16_BITS: usize = 2;
+    const PERIOD: usize = 8;
+    const HAS_FINE_FACTORS: bool = true;
+
+    #[inline(always)]
+    fn word<B: CodeBytes>(block: &[u8], _first: usize, own: usize, word: usize) -> B {
+        let (half, run) = (own / 4, own % 4);
+        let both: B = word_at(block, 16, 16 * half + 8 * (run % 2) + word);
+        let four = if run < 2 { both.and(15) } else { both.shr(4, 15) };
+        four.or(moved(word_at(block, 1_040, 8 * half + word), (2 * run, 4), 48))
+    }
+
+    #[inline(always)]
+    fn factor_words<B: CodeBytes>(block: &[u8]) -> [B; 4] {
+        [word_at(block, 1_552, 0), word_at(block, 1_552, 1), word_at(block, 1_552, 2), word_at(block, 1_552, 3)]
     }
 }
 

@@ -23,17 +23,23 @@ pub(in crate::linear::quantized) fn run<F: RepackedFormat, B: RowRegister>(
     x: &[QuantizedRow],
     out: &mut [f32],
 ) {
-    let (fours, rest) = x.as_chunks::<4>();
+    let (eights, rest) = if B::WIDE { x.as_chunks::<8>() } else { (&[][..], x) };
+    let (fours, rest) = rest.as_chunks::<4>();
     let (twos, ones) = rest.as_chunks::<2>();
     let m = x.len();
+    let (from_fours, from_twos) = (8 * eights.len(), 8 * eights.len() + 4 * fours.len());
     let rows = weights.chunks_exact(REPACKED_ROWS * row_bytes).zip(out.chunks_exact_mut(REPACKED_ROWS * m));
     for (weights, out) in rows {
+        for (at, x) in eights.iter().enumerate() {
+            let [a, b, c, d, e, f, g, h] = x;
+            columns::<F, B, 8>(weights, [a, b, c, d, e, f, g, h], &mut out[8 * at..], m);
+        }
         for (at, x) in fours.iter().enumerate() {
             let [a, b, c, d] = x;
-            columns::<F, B, 4>(weights, [a, b, c, d], &mut out[4 * at..], m);
+            columns::<F, B, 4>(weights, [a, b, c, d], &mut out[from_fours + 4 * at..], m);
         }
         for (at, [a, b]) in twos.iter().enumerate() {
-            columns::<F, B, 2>(weights, [a, b], &mut out[4 * fours.len() + 2 * at..], m);
+            columns::<F, B, 2>(weights, [a, b], &mut out[from_twos + 2 * at..], m);
         }
         for x in ones {
             columns::<F, B, 1>(weights, [x], &mut out[m - 1..], m);
@@ -73,11 +79,12 @@ fn small<F: RepackedFormat, B: RowRegister, const C: usize>(weights: &[u8], x: [
         let x = steps_at(x, step);
         for (at, block) in blocks.chunks_exact(REPACKED_ROWS * F::BYTES).take(GROUP).enumerate() {
             prefetch::far_ahead(block, REPACKED_ROWS * F::BYTES);
-            let totals = group::<F, B, C>(block, (0, 0), at, x, B::ones(), [B::no_totals(); C]);
+            let totals = group::<F, B, C>(block, (0, 0), at, x, None, [B::no_totals(); C]);
             let scale = B::Floats::halves(&block[..2 * REPACKED_ROWS]);
             for c in 0..C {
                 let x = x[c];
-                let total = if F::OFFSET == 0 { totals[c] } else { B::minus(totals[c], F::OFFSET * x.totals[at]) };
+                let offset = F::OFFSET + if F::IS_SIGNED { B::SIGNED_OFFSET } else { 0 };
+                let total = if offset == 0 { totals[c] } else { B::minus(totals[c], offset * x.totals[at]) };
                 let part = B::floats(total).times(B::Floats::splat(x.scales[at]));
                 let part = match F::HAS_MINIMA {
                     true => {
@@ -93,7 +100,7 @@ fn small<F: RepackedFormat, B: RowRegister, const C: usize>(weights: &[u8], x: [
     out
 }
 
-/// Large blocks, all of which have minima.
+/// Large blocks, which have minima or an offset.
 #[inline(always)]
 #[allow(
     clippy::needless_range_loop,
@@ -118,21 +125,30 @@ fn large<F: RepackedFormat, B: RowRegister, const C: usize>(weights: &[u8], x: [
                 totals = scaled_group::<F, B, C>(block, (first, 7), x, &factors, totals);
             }
         }
-        let minima = F::minimum_words::<B>(block);
-        let mut least = [B::no_totals(); C];
-        for pair in 0..GROUP / 2 {
-            let factors = minima[pair / 2].factor_pair(pair % 2);
+        let scale = B::Floats::halves(&block[..2 * REPACKED_ROWS]);
+        // The sums of the minima or of the offset.
+        let mut others = [B::no_totals(); C];
+        let of_others = if F::HAS_MINIMA { minimum_factors::<F, B>(block) } else { factors };
+        for pair in 0..GROUP / 2 * if F::HAS_FINE_FACTORS { 2 } else { 1 } {
+            let factors = of_others[pair / 2].factor_pair(pair % 2);
             for c in 0..C {
-                least[c] = B::plus_pair_products(least[c], factors, code_sums(x[c], pair));
+                others[c] = B::plus_pair_products(others[c], factors, code_sums::<F>(x[c], pair));
             }
         }
-        let scale = B::Floats::halves(&block[..2 * REPACKED_ROWS]);
-        let minimum_scale =
-            B::Floats::halves(&block[2 * REPACKED_ROWS..4 * REPACKED_ROWS]).times(B::Floats::splat(-1.0));
         for c in 0..C {
             let input = B::Floats::splat(x[c].scales[0]);
-            let least = minimum_scale.times(B::floats(least[c]).times(input));
-            out[c] = out[c].plus(least.plus_product(scale, B::floats(totals[c]).times(input)));
+            let part = match F::HAS_MINIMA {
+                true => {
+                    let minimum_scale = B::Floats::halves(&block[2 * REPACKED_ROWS..4 * REPACKED_ROWS]);
+                    let least = minimum_scale.times(B::Floats::splat(-1.0)).times(B::floats(others[c]).times(input));
+                    least.plus_product(scale, B::floats(totals[c]).times(input))
+                }
+                false => {
+                    let total = B::minus_product(totals[c], others[c], F::OFFSET);
+                    B::floats(total).times(input).times(scale)
+                }
+            };
+            out[c] = out[c].plus(part);
         }
     }
     out
@@ -144,13 +160,14 @@ fn scaled_group<F: RepackedFormat, B: RowRegister, const C: usize>(
     block: &[u8],
     (first, own): (usize, usize),
     x: [&InputStep; C],
-    factors: &[B; 2],
+    factors: &[B; 4],
     totals: [B::RowTotals; C],
 ) -> [B::RowTotals; C] {
     let number = first + own;
     prefetch::far_ahead(&block[number * F::BYTES..], F::BYTES);
-    let factor = factors[number / WORD].factor(number % WORD);
-    group::<F, B, C>(block, (first, own), number, x, factor, totals)
+    let [even, odd] = if F::HAS_FINE_FACTORS { [2 * number, 2 * number + 1] } else { [number; 2] };
+    let factors = [factors[even / WORD].factor(even % WORD), factors[odd / WORD].factor(odd % WORD)];
+    group::<F, B, C>(block, (first, own), number, x, Some(factors), totals)
 }
 
 /// Adds the products of a group of 32 columns to `totals`: group `first + own` of the block, and group `place` of the inputs.
@@ -164,7 +181,7 @@ fn group<F: RepackedFormat, B: RowRegister, const C: usize>(
     (first, own): (usize, usize),
     place: usize,
     x: [&InputStep; C],
-    factors: B::RowFactors,
+    factors: Option<[B::RowFactors; 2]>,
     mut totals: [B::RowTotals; C],
 ) -> [B::RowTotals; C] {
     let mut pairs = [B::no_pairs(); C];
@@ -174,9 +191,17 @@ fn group<F: RepackedFormat, B: RowRegister, const C: usize>(
             let inputs = x[c].codes[place].as_chunks::<WORD>().0[word];
             pairs[c] = codes.plus_products(F::IS_SIGNED, inputs, pairs[c]);
         }
-        if (word + 1).is_multiple_of(F::WORDS_IN_16_BITS) {
+        let words = match (B::WIDE, F::HAS_FINE_FACTORS) {
+            (true, false) => WORDS,
+            (true, true) => WORDS / 2,
+            (false, _) => F::WORDS_IN_16_BITS,
+        };
+        if (word + 1).is_multiple_of(words) {
             for c in 0..C {
-                totals[c] = B::plus_scaled_pairs(totals[c], pairs[c], factors);
+                totals[c] = match factors {
+                    Some(factors) => B::plus_scaled_pairs(totals[c], pairs[c], factors[2 * word / WORDS]),
+                    None => B::plus_unscaled(totals[c], pairs[c]),
+                };
                 pairs[c] = B::no_pairs();
             }
         }
@@ -184,10 +209,20 @@ fn group<F: RepackedFormat, B: RowRegister, const C: usize>(
     totals
 }
 
-/// The sums of the codes of two neighbouring groups.
+/// The minima of a large block as factors.
 #[inline(always)]
-fn code_sums(x: &InputStep, pair: usize) -> [i16; 2] {
-    let sums = &x.code_sums;
+fn minimum_factors<F: RepackedFormat, B: RowRegister>(block: &[u8]) -> [B; 4] {
+    let [low, high] = F::minimum_words::<B>(block);
+    [low, high, low, high]
+}
+
+/// The sums of the codes of pair `pair` of neighbouring factors.
+#[inline(always)]
+fn code_sums<F: RepackedFormat>(x: &InputStep, pair: usize) -> [i16; 2] {
     // Those of the first halves come first (`in_turns`).
-    [sums[2 * pair] + sums[GROUP + 2 * pair], sums[2 * pair + 1] + sums[GROUP + 2 * pair + 1]]
+    let (first, last) = x.code_sums.split_at(GROUP);
+    match F::HAS_FINE_FACTORS {
+        true => [first[pair], last[pair]],
+        false => [first[2 * pair] + last[2 * pair], first[2 * pair + 1] + last[2 * pair + 1]],
+    }
 }

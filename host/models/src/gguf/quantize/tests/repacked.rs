@@ -98,7 +98,7 @@ fn damaged(good: &[u8]) -> Vec<(&'static str, Vec<u8>)> {
         bad[at] = to(bad[at]);
         bad
     };
-    let (made_from, checksums) = (at(b"repacked by 8 rows, layout 1"), at(b"firebox.checksums"));
+    let (made_from, checksums) = (at(b"repacked by 8 rows, layout 2"), at(b"firebox.checksums"));
     let mut not_a_number = good.to_vec();
     let last = good.len() - 8 * 18;
     not_a_number[last..last + 2].copy_from_slice(&half::f16::NAN.to_le_bytes());
