@@ -33,8 +33,8 @@ pub(crate) struct TimedOut;
 pub(crate) struct Executor(OnceLock<Option<Runtime>>);
 
 impl Executor {
-    /// Runs `future`, the call of `state` that began at `started`, to its end. Dropping the result cancels the call: at once if it runs where it
-    /// began, else when a low-priority thread gets to it.
+    /// Runs `future`, the call of `state` that began at `started`, to its end. Dropping the result cancels the call: at once if
+    /// it runs where it began, else when a low-priority thread gets to it.
     ///
     /// # Errors
     /// `TimedOut` if the call is on a low-priority thread `PLUGIN_TIMEOUT_GRACE` after `timeout`. A call that gets a core

@@ -61,7 +61,7 @@ pub const STAGE_SPELLED_TOKENS_MAX: usize = 1_024;
 /// Bytes of tokens that a plugin gets in one call.
 pub const STAGE_SPELLED_BYTES_MAX: usize = 64 * KIB;
 /// Time by which the calls of a plugin's token stage may delay the batch in one answer, beyond `TOKEN_STAGE_WAIT` each. Its
-/// further calls run beside the model's thread.
+/// further calls run on other threads.
 pub const TOKEN_STAGE_DELAY_MAX: Duration = Duration::from_millis(5);
 /// Time for which a step of a batch waits for the decision of a token stage. Then the batch continues without the sequence.
 pub const TOKEN_STAGE_WAIT: Duration = Duration::from_micros(200);

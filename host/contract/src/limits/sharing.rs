@@ -16,9 +16,7 @@ pub const BACKGROUND_THREADS_MAX: usize = 16;
 pub const BACKGROUND_NICENESS: i32 = 5;
 /// Period of the epoch, at which a plugin call yields to other tasks of its thread.
 pub const EPOCH_TICK: Duration = Duration::from_millis(1);
-/// Longest period of the epoch while no plugin call computes. It starts at `EPOCH_TICK` and doubles.
-pub const EPOCH_IDLE_TICK_MAX: Duration = Duration::from_millis(8);
-/// Periods of the epoch without a running plugin call after which the thread that advances the epoch sleeps.
+/// Periods of `EPOCH_TICK` without a running plugin call after which the thread that advances the epoch sleeps.
 pub const EPOCH_IDLE_TICKS: u32 = 10;
 /// Time of a plugin call at normal priority. After that it continues on low-priority threads.
 pub const PLUGIN_NORMAL_TIME: Duration = Duration::from_millis(10);

@@ -8,8 +8,8 @@ use firebox_contract::limits;
 use firebox_cpu::priority;
 use wasmtime::EngineWeak;
 
-/// Advances the epoch every `EPOCH_TICK` while a guest computes, then less and less often for `EPOCH_IDLE_TICKS`, because each
-/// time takes a core from a thread that computes; then its thread sleeps. Dropping it ends and joins the thread.
+/// Advances the epoch every `EPOCH_TICK` while a guest computes, and for `EPOCH_IDLE_TICKS` after that; then its thread
+/// sleeps. Dropping it ends and joins the thread.
 #[derive(Debug)]
 pub(crate) struct Ticker {
     state: Arc<TickerState>,
@@ -78,21 +78,18 @@ fn tick(engine: &EngineWeak, state: &TickerState) {
     // It must not wait for a core behind the guest that it interrupts.
     priority::shorten_slice();
     let is_idle = || state.guests.load(Ordering::SeqCst) == 0;
-    let (mut idle_ticks, mut period) = (0, limits::EPOCH_TICK);
+    let mut idle_ticks = 0;
     while !state.stop.load(Ordering::SeqCst) {
-        (idle_ticks, period) = match is_idle() {
-            true => (idle_ticks + 1, (2 * period).min(limits::EPOCH_IDLE_TICK_MAX)),
-            false => (0, limits::EPOCH_TICK),
-        };
+        idle_ticks = if is_idle() { idle_ticks + 1 } else { 0 };
         if idle_ticks > limits::EPOCH_IDLE_TICKS {
-            (idle_ticks, period) = (0, limits::EPOCH_TICK);
+            idle_ticks = 0;
             state.asleep.store(true, Ordering::SeqCst);
             if is_idle() && !state.stop.load(Ordering::SeqCst) {
                 thread::park();
             }
             state.asleep.store(false, Ordering::SeqCst);
         }
-        thread::sleep(period);
+        thread::sleep(limits::EPOCH_TICK);
         let Some(engine) = engine.upgrade() else { return };
         engine.increment_epoch();
     }
