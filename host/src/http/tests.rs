@@ -292,6 +292,9 @@ async fn the_list_of_endpoints_has_the_paths_of_the_reference() {
 #[tokio::test]
 async fn log_success_a_successful_answer_is_logged_where_the_row_says_so() {
     let log = LogBuffer::default();
+    // With a single subscriber, `tracing` asks that of the thread which first reaches an event, and the threads of other tests
+    // have none: the event would be off for all.
+    let _second = tracing::Dispatch::new(tracing_subscriber::fmt().with_writer(std::io::sink).finish());
     let subscriber = tracing_subscriber::fmt().with_writer(log.clone()).with_ansi(false).finish();
     let _default = tracing::subscriber::set_default(subscriber);
     let app = app(TenantLimits::default()).await;

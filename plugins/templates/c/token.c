@@ -63,6 +63,8 @@ bool exports_firebox_plugin_token_method_session_next(exports_firebox_plugin_tok
     bias->tokens.ptr[0] = step->accepted.ptr[step->accepted.len - 1];
     bias->values.ptr[0] = -100;
   }
-  exports_firebox_plugin_token_step_free(step);
+  plugin_list_u32_free(&step->accepted);
+  plugin_list_u32_free(&step->candidates.tokens);
+  plugin_list_f32_free(&step->candidates.values);
   return true;
 }

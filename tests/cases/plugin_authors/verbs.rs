@@ -226,8 +226,7 @@ fn a_case_has_a_secret_that_goes_to_its_address_only() {
     ];
     let path = fresh("secret-cases").join("cases.toml");
     std::fs::write(&path, cases.concat()).expect("written");
-    let tested =
-        firebox(&["plugins", "test", "--plugin", &folder, "--cases", &path.display().to_string()]).expect_code(0);
+    let tested = firebox(&["plugins", "test", &folder, "--cases", &path.display().to_string()]).expect_code(0);
     assert!(tested.stdout.contains("3 of 3 cases passed"), "{}{}", tested.stdout, tested.stderr);
 }
 

@@ -29,6 +29,8 @@ async fn no_data_is_left(allocation: Allocation) {
         residue(&sandbox, "second", patient, &budgets[1]).await,
     ];
     let late = residue(&sandbox, "late", hasty, &budgets[1]).await;
+    let endless = PluginLimits { fuel: 1_000_000_000_000, ..patient };
+    let cancelled = residue(&sandbox, "cancelled", endless, &budgets[0]).await;
     for number in 0..REQUESTS {
         let tenant = &tenants[number % 2];
         match number % 20 {
@@ -45,9 +47,9 @@ async fn no_data_is_left(allocation: Allocation) {
                 assert!(matches!(ended.cause, FaultCause::TimedOut { .. }), "{ended}");
             }
             18 => {
-                let mut hooks = bind(tenant).await;
-                let cancelled = tokio::time::timeout(Duration::from_millis(2), hooks.push("spin".to_owned()));
-                assert!(cancelled.await.is_err(), "it loops");
+                let mut hooks = bind(&cancelled).await;
+                let spinning = tokio::time::timeout(Duration::from_millis(2), hooks.push("spin".to_owned()));
+                assert!(spinning.await.is_err(), "it loops");
             }
             _ => {
                 let found = bind(tenant).await.push("ok".to_owned()).await.unwrap_or_else(|error| panic!("{error}"));
