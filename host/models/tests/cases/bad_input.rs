@@ -25,7 +25,7 @@ fn a_good_folder_loads() {
 #[test]
 fn damaged_weights_are_named() {
     check(&[
-        ("no weights", |f| f.remove("model.safetensors"), &["model.safetensors", "missing"]),
+        ("no weights", |f| f.remove("model.safetensors"), &["model.safetensors", "has no weights"]),
         ("empty file", |f| f.write("model.safetensors", b""), &["model.safetensors", "0 bytes"]),
         ("half a header length", |f| f.write("model.safetensors", &[1, 2, 3]), &["model.safetensors", "3 bytes"]),
         ("header beyond the file", |f| f.write("model.safetensors", &header(5_000, b"{}")), &["5000 bytes", "only 10"]),
