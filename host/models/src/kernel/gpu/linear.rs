@@ -6,14 +6,15 @@
 //! codes  quantized weights: their codes and scales on the device
 //! ```
 //!
-//! BF16 stays BF16 in the device's memory, two to a word, and quantized weights stay codes of 4 or 8 bits. Both are widened
-//! in registers by [`gemv`]. For [`gemm`], codes are widened to a matrix in memory before the product, which reads each
-//! weight many times. F16 is widened when it is loaded. A product also computes the operations of a layer before and after it ([`Epilogue`]): a decode step is
-//! hundreds of launches, and each costs more than its computation.
+//! BF16 and F16 stay as they are in the device's memory, two to a word, and quantized weights stay codes of 4 or 8 bits.
+//! They are widened in registers by [`gemv`]. For [`gemm`], codes are widened to a matrix in memory before the product,
+//! which reads each weight many times. A product also computes the operations of a layer before and after it
+//! ([`Epilogue`]): a decode step is hundreds of launches, and each costs more than its computation.
 
 mod codes;
 mod gemm;
 mod gemv;
+mod halves;
 #[cfg(test)]
 mod tests;
 
@@ -21,12 +22,13 @@ use burn::tensor::{Device, Tensor as BurnTensor};
 use burn_cubecl::cubecl::prelude::BufferArg;
 use burn_cubecl::tensor::CubeTensor;
 use firebox_kernels::elements::Activation;
-use firebox_kernels::weights::{StoredTensor, StoredType};
+use firebox_kernels::weights::StoredTensor;
 
 use super::attention::LONG_TOKENS;
 use super::elements::{gpu_gated, gpu_rms_norm};
 use super::{argument, empty_like, lanes_of, primitive, tensor, upload_bits};
 use codes::CodeForm;
+use halves::Half;
 
 /// Rows of `x` up to which `gemv` is faster than `gemm`.
 const GEMV_ROWS_MAX: usize = 32;
@@ -64,7 +66,7 @@ impl Form {
     fn parts(self) -> usize {
         match self.element {
             Element::F32 => 1,
-            Element::Bf16 => 2,
+            Element::Halves(_) => 2,
             Element::Codes(codes) => 32 / codes.bits,
         }
     }
@@ -73,12 +75,16 @@ impl Form {
     fn codes(self) -> Option<CodeForm> {
         match self.element {
             Element::Codes(codes) => Some(codes),
-            Element::F32 | Element::Bf16 => None,
+            Element::F32 | Element::Halves(_) => None,
         }
     }
 
-    fn is_bf16(self) -> bool {
-        self.element == Element::Bf16
+    /// The type of weights that have two in a word.
+    fn halves(self) -> Option<Half> {
+        match self.element {
+            Element::Halves(half) => Some(half),
+            Element::F32 | Element::Codes(_) => None,
+        }
     }
 
     /// Elements of a row.
@@ -92,7 +98,7 @@ impl Form {
 enum Element {
     F32,
     /// Two, the lower half first.
-    Bf16,
+    Halves(Half),
     /// Codes of quantized weights, the lowest bits first.
     Codes(CodeForm),
 }
@@ -155,17 +161,17 @@ impl DeviceMatrix {
         if let Some(codes) = codes::Codes::of(parts) {
             return Self::of_codes(codes, rows, columns, device);
         }
-        let halves = columns.is_multiple_of(2) && parts.iter().all(|part| part.dtype == StoredType::Bf16);
-        let mut bytes = Vec::with_capacity(rows * columns * if halves { 2 } else { 4 });
+        let half = Half::of(parts).filter(|_| columns.is_multiple_of(2));
+        let mut bytes = Vec::with_capacity(rows * columns * if half.is_some() { 2 } else { 4 });
         for part in parts {
-            match halves {
-                true => bytes.extend_from_slice(part.bytes()),
-                false => bytes.extend_from_slice(part.widened().bytes()),
+            match half {
+                Some(_) => bytes.extend_from_slice(part.bytes()),
+                None => bytes.extend_from_slice(part.widened().bytes()),
             }
         }
-        let words = if halves { columns / 2 } else { columns };
+        let element = half.map_or(Element::F32, Element::Halves);
+        let words = if half.is_some() { columns / 2 } else { columns };
         let lanes = lanes_of(words);
-        let element = if halves { Element::Bf16 } else { Element::F32 };
         let form = Form { element, lanes, vectors: words / lanes };
         Self { words: upload_bits(bytes, device), scales: None, rows, columns, form }
     }

@@ -4,6 +4,7 @@
 use burn_cubecl::cubecl;
 use burn_cubecl::cubecl::prelude::*;
 
+use super::halves::{Half, lower, upper};
 use super::{Form, Product};
 use crate::kernel::gpu::{argument, lanes_sum};
 
@@ -140,9 +141,10 @@ fn store_tiles<N: Size>(
     for own in 0..comptime!(TILE * words / UNITS) {
         let at = unit + comptime!(own * UNITS);
         let to = at / words * stride + at % words * comptime!(form.parts());
-        if comptime!(form.is_bf16()) {
-            w_tile[to] = widened::<N>(next_w[own], 0usize);
-            w_tile[to + 1] = widened::<N>(next_w[own], lanes);
+        if comptime!(form.halves().is_some()) {
+            let half = comptime!(form.halves().unwrap_or_default());
+            w_tile[to] = widened::<N>(next_w[own], 0usize, half);
+            w_tile[to + 1] = widened::<N>(next_w[own], lanes, half);
         } else {
             w_tile[to] = Vector::<f32, N>::reinterpret(next_w[own]);
         }
@@ -204,19 +206,19 @@ fn load<T: Numeric, N: Size>(
     }
 }
 
-/// The elements from `from` on of a vector of words with two BF16 each.
+/// The elements from `from` on of a vector of words with two each.
 #[cube]
-fn widened<N: Size>(words: Vector<u32, N>, #[comptime] from: usize) -> Vector<f32, N> {
+fn widened<N: Size>(words: Vector<u32, N>, #[comptime] from: usize, #[comptime] half: Half) -> Vector<f32, N> {
     let mut elements = Vector::<f32, N>::new(0.0f32);
     #[unroll]
     for lane in 0..N::value() {
         let at = comptime!(from + lane);
         let word = words.extract(comptime!(at / 2));
-        let mut bits = word & 0xffff_0000u32;
         if comptime!(at % 2 == 0) {
-            bits = word << 16u32;
+            elements.insert(lane, lower(word, half));
+        } else {
+            elements.insert(lane, upper(word, half));
         }
-        elements.insert(lane, f32::reinterpret(bits));
     }
     elements
 }

@@ -7,6 +7,7 @@ use burn_cubecl::cubecl::prelude::*;
 use firebox_kernels::elements::Activation;
 
 use super::codes::{codes_dot, group_factors};
+use super::halves::{Half, lower, upper};
 use super::{Form, Product};
 use crate::kernel::gpu::elements::activated;
 use crate::kernel::gpu::{argument, lanes_sum};
@@ -239,8 +240,8 @@ fn vector_dot<N: Size>(
     let mut dot = 0.0f32;
     if comptime!(form.codes().is_some()) {
         dot += factor * codes_dot::<N>(words, own, comptime!(form.codes().unwrap_or_default().bits)) + addend * own_sum;
-    } else if comptime!(form.is_bf16()) {
-        dot += halves_dot::<N>(words, own[0], own[1]);
+    } else if comptime!(form.halves().is_some()) {
+        dot += halves_dot::<N>(words, own[0], own[1], comptime!(form.halves().unwrap_or_default()));
     } else {
         dot += floats_dot::<N>(words, own[0]);
     }
@@ -258,16 +259,20 @@ fn lane_sum(shared: &Shared<[f32]>, at: usize) -> f32 {
     sum
 }
 
-/// The dot product of words with two BF16 each, the lower half first, and the matching elements of `x`.
+/// The dot product of words with two weights each and the matching elements of `x`.
 #[cube]
-fn halves_dot<N: Size>(words: Vector<u32, N>, low: Vector<f32, N>, high: Vector<f32, N>) -> f32 {
+fn halves_dot<N: Size>(
+    words: Vector<u32, N>,
+    low: Vector<f32, N>,
+    high: Vector<f32, N>,
+    #[comptime] half: Half,
+) -> f32 {
     let lanes = N::value();
     let mut sum = 0.0f32;
     #[unroll]
     for lane in 0..lanes {
         let word = words.extract(lane);
-        let first = f32::reinterpret(word << 16u32);
-        let second = f32::reinterpret(word & 0xffff_0000u32);
+        let (first, second) = (lower(word, half), upper(word, half));
         if comptime!(2 * lane < lanes) {
             sum += first * low.extract(comptime!(2 * lane));
         } else {

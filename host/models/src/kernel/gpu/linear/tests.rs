@@ -3,6 +3,7 @@ use std::time::Instant;
 use burn::tensor::{DType, Tensor, TensorData};
 use firebox_kernels::elements::Activation;
 use firebox_kernels::test_cases::{dot, in_f64, stored, values};
+use firebox_kernels::weights::StoredType;
 use firebox_kernels::weights::blocks::{BLOCK_TYPES, BlockType};
 
 use super::*;
@@ -128,11 +129,33 @@ fn products_are_gated_by_every_activation_function() {
 }
 
 #[test]
-fn bf16_takes_two_bytes_on_the_device_and_others_four() {
+fn halves_take_two_bytes_on_the_device_and_others_four() {
     let device = test_gpu();
     let bytes = |dtype, columns| matrix(&values(12 * columns, 17), dtype, columns, &device).bytes();
-    assert_eq!([StoredType::Bf16, StoredType::F16, StoredType::F32].map(|dtype| bytes(dtype, 20)), [480, 960, 960]);
+    assert_eq!([StoredType::Bf16, StoredType::F16, StoredType::F32].map(|dtype| bytes(dtype, 20)), [480, 480, 960]);
     assert_eq!(bytes(StoredType::Bf16, 21), 1_008, "rows of odd width are widened");
+}
+
+/// The smallest F16 numbers have no leading one, which some devices take as zero in F32.
+#[test]
+fn every_finite_f16_is_widened_without_loss() {
+    let device = test_gpu();
+    let (rows, columns) = (992, 64);
+    let numbers: Vec<half::f16> = (0..=u16::MAX).map(half::f16::from_bits).filter(|number| number.is_finite()).collect();
+    let bytes = numbers.iter().flat_map(|number| number.to_le_bytes()).collect();
+    let matrix = DeviceMatrix::new(&[StoredTensor::owned(bytes, StoredType::F16, vec![rows, columns])], &device);
+    let identity: Vec<f32> =
+        (0..columns * columns).map(|at| if at / columns == at % columns { 1.0 } else { 0.0 }).collect();
+    // Up to 32 rows have one kernel, and more have another.
+    for own in [&identity[..columns * 32], &identity[columns * 32..], &identity] {
+        let m = own.len() / columns;
+        let first = own.iter().position(|one| *one == 1.0).expect("a row of the identity");
+        let got = download(matrix.product(upload(own, [m, columns], &device), Epilogue::default()));
+        for (at, got) in got.iter().enumerate() {
+            let expected = numbers[at % rows * columns + first + at / rows].to_f32();
+            assert!(*got == expected, "{got:e} for {expected:e}");
+        }
+    }
 }
 
 /// Not a test: prints the time of products of the shapes of Qwen3-0.6B. `cargo test --workspace --lib -- --ignored
