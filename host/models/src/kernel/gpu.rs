@@ -2,13 +2,14 @@
 //!
 //! The kernels are written in CubeCL (`#[cube]`) and compiled at run time to SPIR-V, MSL or WGSL. They need shared
 //! memory and barriers, but no subgroups, no f16 and at most 256 units in a cube, so the software drivers of the tests
-//! run the kernels of a real GPU. Sizes that change from step to step are arguments, so no kernel is compiled again for
-//! them.
+//! run the kernels of a real GPU. Only the product on cooperative matrices needs more. Sizes that change from step to
+//! step are arguments, so no kernel is compiled again for them.
 
 mod attention;
 mod elements;
 mod linear;
 mod matmul;
+mod probe;
 mod recording;
 #[cfg(test)]
 pub(super) mod tests;

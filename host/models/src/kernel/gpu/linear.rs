@@ -3,15 +3,18 @@
 //! ```text
 //! gemv  few rows of x: a decode step reads each weight once, at the speed of memory
 //! gemm  more rows: a prefill, a batch of texts; a cube shares tiles of x and of weights
+//! cooperative  the same on tensor cores, where a device has them and computes rightly
 //! codes  quantized weights: their codes and scales on the device
+//! halves  BF16 and F16 weights
 //! ```
 //!
 //! BF16 and F16 stay as they are in the device's memory, two to a word, and quantized weights stay codes of 4 or 8 bits.
-//! They are widened in registers by [`gemv`]. For [`gemm`], codes are widened to a matrix in memory before the product,
-//! which reads each weight many times. A product also computes the operations of a layer before and after it
+//! They are widened in registers by [`gemv`] and [`cooperative`]. For [`gemm`], codes are widened to a matrix in memory
+//! before the product, which reads each weight many times. A product also computes the operations of a layer before and after it
 //! ([`Epilogue`]): a decode step is hundreds of launches, and each costs more than its computation.
 
 mod codes;
+mod cooperative;
 mod gemm;
 mod gemv;
 mod halves;
@@ -28,6 +31,7 @@ use super::attention::LONG_TOKENS;
 use super::elements::{gpu_gated, gpu_rms_norm};
 use super::{argument, empty_like, lanes_of, primitive, tensor, upload_bits};
 use codes::CodeForm;
+use cooperative::Fragment;
 use halves::Half;
 
 /// Rows of `x` up to which `gemv` is faster than `gemm`.
@@ -49,6 +53,8 @@ pub(crate) struct DeviceMatrix {
     rows: usize,
     columns: usize,
     form: Form,
+    /// The cooperative matrices that multiply many rows.
+    fragment: Option<Fragment>,
 }
 
 /// The layout of weights in words of 4 bytes.
@@ -156,6 +162,16 @@ impl Product<'_> {
 impl DeviceMatrix {
     /// `parts` are matrices with the same number of columns, stacked along their rows.
     pub(crate) fn new(parts: &[StoredTensor], device: &Device) -> Self {
+        let mut matrix = Self::uploaded(parts, device);
+        if cooperative::takes(matrix.form) {
+            let is_right = |fragment| cooperative::is_right(fragment, device);
+            matrix.fragment = cooperative::fragment_of(device, &matrix.words.client, is_right);
+        }
+        matrix
+    }
+
+    /// A matrix that is multiplied without cooperative matrices.
+    fn uploaded(parts: &[StoredTensor], device: &Device) -> Self {
         let rows = parts.iter().filter_map(|part| part.shape.first()).sum();
         let columns = parts.first().and_then(|part| part.shape.get(1)).copied().unwrap_or(0);
         if let Some(codes) = codes::Codes::of(parts) {
@@ -173,7 +189,7 @@ impl DeviceMatrix {
         let words = if half.is_some() { columns / 2 } else { columns };
         let lanes = lanes_of(words);
         let form = Form { element, lanes, vectors: words / lanes };
-        Self { words: upload_bits(bytes, device), scales: None, rows, columns, form }
+        Self { words: upload_bits(bytes, device), scales: None, rows, columns, form, fragment: None }
     }
 
     pub(crate) fn columns(&self) -> usize {
@@ -231,10 +247,11 @@ impl DeviceMatrix {
             matrix: self,
             m,
         };
-        match (few, self.form.codes()) {
-            (true, _) => gemv::launch(&product),
-            (false, None) => gemm::launch(&product),
-            (false, Some(_)) => gemm::launch(&Product { matrix: &self.widened(), ..product }),
+        match (few, self.fragment, self.form.codes()) {
+            (true, _, _) => gemv::launch(&product),
+            (false, Some(fragment), _) => cooperative::launch(&product, fragment),
+            (false, None, None) => gemm::launch(&product),
+            (false, None, Some(_)) => gemm::launch(&Product { matrix: &self.widened(), ..product }),
         }
         let out = match gate_later {
             Some(activation) => gpu_gated(activation, tensor(out)),

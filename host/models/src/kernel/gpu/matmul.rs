@@ -17,6 +17,8 @@ use burn_cubecl::cubecl::prelude::*;
 use burn_cubecl::ops::numeric::empty_device_contiguous_dtype;
 use burn_cubecl::tensor::CubeTensor;
 
+use super::probe::Probe;
+
 /// `[.., m, k] x [.., k, n]` to `[.., m, n]`, f32, with equal leading dimensions.
 pub(crate) fn matmul<const D: usize>(lhs: BurnTensor<D>, rhs: BurnTensor<D>) -> BurnTensor<D> {
     match route(&lhs.device()) {
@@ -53,27 +55,12 @@ fn route(device: &Device) -> Route {
 /// `(m, k, n)` of the test products: a vector, odd sizes, whole tiles. burn chooses its kernels by size.
 const PROBES: &[(usize, usize, usize)] = &[(1, 64, 96), (7, 65, 33), (64, 128, 64)];
 
-/// Largest error relative to the largest value. A GPU that multiplies in TF32 stays below it.
-const TOLERANCE: f32 = 4e-3;
-
-fn burn_is_right((m, k, n): (usize, usize, usize), device: &Device) -> bool {
-    let (left, right) = (pattern(m * k, 7), pattern(n * k, 11));
-    // The right operand is stored like weights, `[n, k]`, and multiplied through a transposed view.
-    let lhs = BurnTensor::<2>::from_data(TensorData::new(left.clone(), [m, k]), device);
-    let rhs = BurnTensor::<2>::from_data(TensorData::new(right.clone(), [n, k]), device);
-    let Ok(computed) = lhs.matmul(rhs.transpose()).try_into_vec_as::<f32>() else { return false };
-    let expected: Vec<f32> = left
-        .chunks_exact(k)
-        .flat_map(|row| right.chunks_exact(k).map(|line| row.iter().zip(line).map(|(a, b)| a * b).sum()))
-        .collect();
-    let scale = expected.iter().fold(f32::MIN_POSITIVE, |most, value| most.max(value.abs()));
-    let close = |(a, b): (&f32, &f32)| a.is_finite() && (a - b).abs() <= TOLERANCE * scale;
-    computed.len() == expected.len() && computed.iter().zip(&expected).all(close)
-}
-
-/// Values in `[-1, 1]` that repeat with no period of two.
-fn pattern(count: usize, step: usize) -> Vec<f32> {
-    (0..count).map(|at| ((at * step) % 31) as f32 / 15.0 - 1.0).collect()
+fn burn_is_right(shape: (usize, usize, usize), device: &Device) -> bool {
+    let ((_, k, n), probe) = (shape, Probe::new(shape));
+    let right = BurnTensor::<2>::from_data(TensorData::new(probe.right.clone(), [n, k]), device);
+    // Like the scores of attention, it is multiplied through a transposed view.
+    let product = probe.left(device).matmul(right.transpose());
+    product.try_into_vec_as::<f32>().is_ok_and(|computed| probe.has_result(&computed))
 }
 
 fn portable<const D: usize>(lhs: BurnTensor<D>, rhs: BurnTensor<D>) -> BurnTensor<D> {
@@ -139,6 +126,7 @@ fn dot_products(lhs: &Tensor<f32>, rhs: &Tensor<f32>, out: &mut Tensor<f32>) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::kernel::gpu::probe::pattern;
     use crate::kernel::gpu::tests::test_gpu;
 
     #[test]

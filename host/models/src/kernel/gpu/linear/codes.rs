@@ -145,7 +145,7 @@ impl DeviceMatrix {
         };
         let scales = codes.scales.iter().flat_map(|scale| scale.to_le_bytes()).collect();
         let (words, scales) = (upload_bits(codes.words, device), Some(upload_bits(scales, device)));
-        Self { words, scales, rows, columns, form }
+        Self { words, scales, rows, columns, form, fragment: None }
     }
 
     /// The same matrix in F32.
@@ -172,7 +172,7 @@ impl DeviceMatrix {
             );
         }
         let form = Form { element: Element::F32, lanes: LANES, vectors: self.columns / LANES };
-        Self { words, scales: None, rows: self.rows, columns: self.columns, form }
+        Self { words, scales: None, rows: self.rows, columns: self.columns, form, fragment: None }
     }
 }
 
@@ -230,7 +230,7 @@ pub(super) fn codes_dot<N: Size>(words: Vector<u32, N>, x: &Array<Vector<f32, N>
 
 /// The code of element `at` of a vector, as a number.
 #[cube]
-fn code<N: Size>(words: Vector<u32, N>, #[comptime] at: usize, #[comptime] bits: usize) -> f32 {
+pub(super) fn code<N: Size>(words: Vector<u32, N>, #[comptime] at: usize, #[comptime] bits: usize) -> f32 {
     let word = words.extract(comptime!(at / (32 / bits)));
     let shift = comptime!((at % (32 / bits) * bits) as u32);
     f32::cast_from((word >> shift) & comptime!((1u32 << bits) - 1))
