@@ -14,7 +14,7 @@ pub enum GrammarError {
         reason: String,
     },
     /// The schema is no JSON.
-    #[error("the schema is not valid JSON: {0}; send one JSON object")]
+    #[error("the schema is not valid JSON: {0}; write one JSON object")]
     NotJson(String),
     /// A regular expression or Lark grammar that is not valid.
     #[error("the {kind} is not valid: {reason}")]

@@ -162,13 +162,42 @@ fn every_finite_f16_is_widened_without_loss() {
     }
 }
 
-/// The other tests of this file then test the kernel on cooperative matrices for more than 32 rows.
+/// Every form that the kernel widens, tiles that end within a cube, and what is added to a product.
 #[test]
-#[ignore = "needs a driver with cooperative matrices"]
-fn the_device_has_cooperative_matrices_and_computes_rightly_with_them() {
-    let matrix = matrix(&values(64 * 64, 17), StoredType::Bf16, 64, &test_gpu());
-    assert!(matrix.fragment.is_some());
-    println!("{:?}", matrix.fragment);
+#[ignore = "needs a driver with cooperative matrices; `tests/run` has a step that runs it"]
+fn products_on_cooperative_matrices_are_right() {
+    let device = test_gpu();
+    let has = matrix(&values(6 * 136, 17), StoredType::Bf16, 136, &device).fragment;
+    assert!(has.is_some(), "this driver has no cooperative matrices of F16, or computes wrongly with them");
+    check_products(&device, [70, 136], StoredType::Bf16, 66, Activation::Silu);
+    check_codes(&device, &[stored(&values(70 * 64, 17), StoredType::F16, [70, 64])], 64, 66);
+    for name in ["Q4_0", "Q4_K", "Q8_0"] {
+        let kind = BLOCK_TYPES.iter().find(|kind| kind.name == name).expect("a type");
+        check_codes(&device, &[blocks(kind, 70, 256)], 256, 66);
+    }
+}
+
+/// A row of large values and one of small ones, which F16 has no room for. The kernel scales each row.
+#[test]
+#[ignore = "needs a driver with cooperative matrices; `tests/run` has a step that runs it"]
+fn products_on_cooperative_matrices_keep_the_range_of_f32() {
+    let device = test_gpu();
+    let (m, rows, columns) = (66, 70, 136);
+    let mut case = Case::new(rows, columns, m);
+    for (row, x) in case.x.chunks_exact_mut(columns).enumerate() {
+        let scale = [1e30, 1e-30, 1.0][row % 3];
+        x.iter_mut().for_each(|x| *x *= scale);
+    }
+    case.x[2 * columns..3 * columns].fill(0.0);
+    let matrix = matrix(&case.weights, StoredType::Bf16, columns, &device);
+    let got = download(matrix.product(upload(&case.x, [m, columns], &device), Epilogue::default()));
+    let expected = case.sums(&case.x);
+    for (got, expected) in got.chunks_exact(rows).zip(expected.chunks_exact(rows)) {
+        let largest = expected.iter().fold(0.0_f64, |most, value| most.max(value.abs()));
+        for (got, expected) in got.iter().zip(expected) {
+            assert!((f64::from(*got) - expected).abs() <= 1e-3 * largest, "{got:e} for {expected:e}");
+        }
+    }
 }
 
 /// Not a test: prints the time of products of the shapes of Qwen3-0.6B. `cargo test --workspace --lib -- --ignored
