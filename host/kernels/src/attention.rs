@@ -8,6 +8,7 @@
 
 mod bias;
 mod blocks;
+mod hadamard;
 mod head_cache;
 mod memory;
 mod rotate;
@@ -36,7 +37,8 @@ pub enum KvCacheType {
     /// IEEE halves: half the memory, and 11 bits of precision.
     #[default]
     F16,
-    /// Codes of 8 bits with an IEEE half as the scale of up to 32 elements of a head: 34 bytes for 32 elements.
+    /// Codes of 8 bits with an IEEE half as the scale of up to 32 elements of a head: 34 bytes for 32 elements. Heads are
+    /// rotated by a Hadamard transform first.
     Q8_0,
 }
 

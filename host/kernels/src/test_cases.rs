@@ -171,7 +171,7 @@ impl AttentionCase {
         match self.kind {
             KvCacheType::F32 => x,
             KvCacheType::F16 => x.into_iter().map(|x| f16::from_f64(x).to_f64()).collect(),
-            KvCacheType::Q8_0 => x.chunks(32).flat_map(as_block).collect(),
+            KvCacheType::Q8_0 => hadamard(&hadamard(&x).chunks(32).flat_map(as_block).collect::<Vec<_>>()),
         }
     }
 
@@ -209,6 +209,14 @@ impl AttentionCase {
         }
         out
     }
+}
+
+/// Each part of a head, as long as the largest power of two that divides its width, multiplied with the Hadamard matrix.
+fn hadamard(x: &[f64]) -> Vec<f64> {
+    let part = 1 << x.len().trailing_zeros();
+    let sign = |row: usize, column: usize| if (row & column).count_ones() % 2 == 0 { 1.0 } else { -1.0 };
+    let element = |part: &[f64], row| part.iter().enumerate().map(|(column, x)| sign(row, column) * x).sum::<f64>();
+    x.chunks_exact(part).flat_map(|x| (0..part).map(move |row| element(x, row) / (part as f64).sqrt())).collect()
 }
 
 /// Elements as a block of codes of 8 bits with an IEEE half as its scale has them.

@@ -89,6 +89,12 @@ pub(super) struct CachedHead<'a> {
 }
 
 impl CachedHead<'_> {
+    /// Whether keys and values become codes, and are transformed before.
+    #[inline(always)]
+    pub(super) fn is_in_codes(&self) -> bool {
+        self.layout.kind == KvCacheType::Q8_0
+    }
+
     /// Writes the key and value of a position, `[head_dim]` each.
     #[inline(always)]
     pub(super) fn write(&mut self, position: usize, key: &[f32], value: &[f32]) {

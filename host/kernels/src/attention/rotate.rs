@@ -2,6 +2,7 @@
 
 use super::super::elements::rms_row;
 use super::super::linear::Level;
+use super::hadamard::transform;
 use super::head_cache::CachedHead;
 
 /// RMS norms over each head of queries and of keys.
@@ -73,16 +74,27 @@ fn rotate_avx2(rows: &mut HeadRotation<'_>) {
 #[inline(always)]
 fn rotate(rows: &mut HeadRotation<'_>) {
     let (width, pairs, [query, key, value]) = (rows.head_dim, rows.pairs, rows.at);
-    let mut rotated = vec![0.0; width];
+    let (mut rotated, mut spread) = (vec![0.0; width], vec![0.0; width]);
+    let in_codes = rows.head.is_in_codes();
     let queries = rows.queries.chunks_exact_mut((rows.group * width).max(1));
     for (at, (row, queries)) in rows.qkv.chunks_exact(rows.columns).zip(queries).enumerate() {
         let angles = (&rows.cos[at * pairs..(at + 1) * pairs], &rows.sin[at * pairs..(at + 1) * pairs]);
         let norm = |of: fn(&HeadNorms) -> &[f32]| rows.norms.map(|norms| (of(norms), norms.epsilon));
         rotate_head(&row[key..key + width], norm(|norms| &norms.keys), angles, &mut rotated);
-        rows.head.write(rows.start + at, &rotated, &row[value..value + width]);
+        let mut value = &row[value..value + width];
+        if in_codes {
+            transform(&mut rotated);
+            spread.copy_from_slice(value);
+            transform(&mut spread);
+            value = &spread;
+        }
+        rows.head.write(rows.start + at, &rotated, value);
         let heads = row[query..query + rows.group * width].chunks_exact(width);
         for (head, out) in heads.zip(queries.chunks_exact_mut(width)) {
             rotate_head(head, norm(|norms| &norms.queries), angles, out);
+            if in_codes {
+                transform(out);
+            }
             out.iter_mut().for_each(|value| *value *= rows.scale);
         }
     }

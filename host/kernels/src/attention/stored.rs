@@ -10,6 +10,9 @@ use super::head_cache::HeadCache;
 
 /// A form in which keys and values are stored.
 pub(super) trait StoredForm {
+    /// Whether values are transformed (`hadamard`), so that their sums have to be transformed back.
+    const TRANSFORMED: bool;
+
     /// Adds the products of `queries`, `[rows, head_dim]`, and a panel of keys to `scores`, `[rows, panel]`. `spare` is as
     /// large as `scores`.
     fn add_scores<V: Vector>(
@@ -36,6 +39,8 @@ pub(super) trait StoredForm {
 pub(super) struct Numbers<T>(PhantomData<T>);
 
 impl<T: PanelValue> StoredForm for Numbers<T> {
+    const TRANSFORMED: bool = false;
+
     #[inline(always)]
     fn add_scores<V: Vector>(
         cache: &HeadCache,
@@ -66,6 +71,8 @@ impl<T: PanelValue> StoredForm for Numbers<T> {
 pub(super) struct ScaledCodes;
 
 impl StoredForm for ScaledCodes {
+    const TRANSFORMED: bool = true;
+
     #[inline(always)]
     fn add_scores<V: Vector>(
         cache: &HeadCache,

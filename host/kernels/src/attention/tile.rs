@@ -15,6 +15,7 @@ use super::super::linear::vector::Neon;
 use super::super::linear::vector::{Avx2, Avx512};
 use super::super::linear::vector::{Plain, Vector};
 use super::bias::RelativeBias;
+use super::hadamard::transform;
 use super::head_cache::HeadCache;
 use super::stored::{Numbers, ScaledCodes, StoredForm};
 use crate::attention::KvCacheType;
@@ -108,6 +109,8 @@ fn attend_to<V: Vector, F: StoredForm>(task: &AttentionTile<'_>, out: &OutputCol
         }
         *scale = softmax_row(&mut scores, rows, width, row, seen, panels.start * width);
     }
+    // Sums that are not written yet, `[rows, head_dim]`.
+    let mut transformed = vec![0.0; if F::TRANSFORMED { rows * head_dim } else { 0 }];
     for (element, wide) in task.cache.layout.value_panels() {
         let sums = &mut sums[..rows * wide];
         sums.fill(0.0);
@@ -117,12 +120,26 @@ fn attend_to<V: Vector, F: StoredForm>(task: &AttentionTile<'_>, out: &OutputCol
             F::add_values::<V>(task.cache, (task.head, panel), values, weights, sums, &mut spare);
         }
         for (row, (sums, scale)) in sums.chunks_exact(wide).zip(&scales).enumerate() {
+            if F::TRANSFORMED {
+                let out = &mut transformed[row * head_dim + element..(row + 1) * head_dim];
+                out.iter_mut().zip(sums).for_each(|(out, sum)| *out = sum * scale);
+                continue;
+            }
             let column = task.column + row % task.group * head_dim + element;
             // SAFETY: only this tile writes these rows and columns, and no other part of them is alive.
             let out = unsafe { out.part(task.row + row / task.group, column, wide.min(head_dim - element)) };
             for (out, sum) in out.iter_mut().zip(sums) {
                 out.write(sum * scale);
             }
+        }
+    }
+    for (row, sums) in transformed.chunks_exact_mut(head_dim).enumerate() {
+        transform(sums);
+        let column = task.column + row % task.group * head_dim;
+        // SAFETY: only this tile writes these rows and columns, and no other part of them is alive.
+        let out = unsafe { out.part(task.row + row / task.group, column, head_dim) };
+        for (out, sum) in out.iter_mut().zip(sums) {
+            out.write(*sum);
         }
     }
 }
