@@ -22,6 +22,7 @@ const UNSAFE_FILES: &[&str] = &[
     "host/kernels/src/linear.rs",
     "host/kernels/src/linear/gemm.rs",
     "host/kernels/src/linear/level.rs",
+    "host/kernels/src/linear/packed.rs",
     "host/kernels/src/linear/prefetch.rs",
     "host/kernels/src/linear/quantized.rs",
     "host/kernels/src/linear/quantized/amx.rs",

@@ -3,6 +3,7 @@
 //! ```text
 //! gemv    few rows of x: a decode step reads each weight once, at the speed of memory
 //! gemm    more rows: a batch of sequences, a prefill, a batch of texts; panels has its packed x
+//! packed  the same of matrices that were copied into panels
 //! vector  registers of f32      level  the instruction set of the machine
 //! quantized  the same in integers, for weights in blocks
 //! ```
@@ -12,6 +13,7 @@
 pub(super) mod gemm;
 mod gemv;
 mod level;
+mod packed;
 mod panels;
 mod prefetch;
 mod quantized;
@@ -31,6 +33,7 @@ use gemm::{OutputColumns, filled};
 #[cfg(test)]
 pub(super) use level::levels;
 pub(super) use level::{Level, level};
+pub use packed::PackedMatrix;
 use panels::Panels;
 use quantized::{IntegerKernel, PackedInputs, QuantizedInputs, WeightRows};
 
@@ -66,6 +69,13 @@ impl StoredMatrix {
         let rows = parts.iter().filter_map(|part| part.shape.first()).sum();
         let columns = parts.first().and_then(|part| part.shape.get(1)).copied().unwrap_or(0);
         Self { parts, rows, columns }
+    }
+
+    /// A packed copy, if the weights are F32. The memory of the stored ones goes back to the system.
+    pub fn packed(&self) -> Option<PackedMatrix> {
+        let packed = PackedMatrix::new(&self.parts)?;
+        self.parts.iter().for_each(StoredTensor::release);
+        Some(packed)
     }
 
     /// Outputs.

@@ -74,6 +74,8 @@ pub const COMPUTE_IDLE_SPIN: Duration = Duration::from_millis(1);
 pub const EMBED_PROMPTS_MAX: usize = 256;
 /// Bytes of text for each token of an encoder's context. A longer text is refused without tokenizing it.
 pub const EMBED_TOKEN_BYTES_MAX: usize = 64;
+/// Bytes of an encoder's F32 matrices, without those of embeddings, up to which the CPU keeps them packed in memory of its own.
+pub const ENCODER_PACKED_BYTES_MAX: usize = 512 * MIB;
 
 // ---- GGUF files -----------------------------------------------------------------------------------------------
 

@@ -4,6 +4,7 @@ use std::sync::OnceLock;
 
 use super::gemm::{self, OutputColumns};
 use super::gemv;
+use super::packed::{self, PackedTask};
 use super::panels::Panels;
 use super::quantized::IntegerLevel;
 #[cfg(target_arch = "aarch64")]
@@ -11,6 +12,7 @@ use super::vector::Neon;
 #[cfg(target_arch = "x86_64")]
 use super::vector::{Avx2, Avx512};
 use super::vector::{Plain, Vector};
+use crate::elements::Activation;
 use crate::weights::StoredType;
 
 /// A set of vector instructions.
@@ -72,6 +74,34 @@ impl Level {
             #[cfg(target_arch = "aarch64")]
             Self::Neon => Neon::LANES,
             Self::Plain => Plain::LANES,
+        }
+    }
+
+    /// Rows of weights in a panel of a packed matrix.
+    pub(super) fn packed_rows(self) -> usize {
+        match self {
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx512 => 4 * Avx512::LANES,
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx2 => 2 * Avx2::LANES,
+            #[cfg(target_arch = "aarch64")]
+            Self::Neon => 4 * Neon::LANES,
+            Self::Plain => 2 * Plain::LANES,
+        }
+    }
+
+    /// The product of a panel that was packed for this level, finished with a bias and a function.
+    pub(super) fn packed(self, task: &PackedTask<'_>, finish: (&[f32], Activation), out: &OutputColumns<'_>) {
+        match self {
+            // SAFETY: `levels` gives this out only where the processor has AVX-512F and FMA.
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx512 => unsafe { packed_avx512(task, finish, out) },
+            // SAFETY: `levels` gives this out only where the processor has AVX2, F16C and FMA.
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx2 => unsafe { packed_avx2(task, finish, out) },
+            #[cfg(target_arch = "aarch64")]
+            Self::Neon => packed::run::<Neon, 4>(self, task, finish, out),
+            Self::Plain => packed::run::<Plain, 2>(self, task, finish, out),
         }
     }
 
@@ -137,4 +167,16 @@ fn gemm_avx512(dtype: StoredType, weights: &[u8], x: &Panels, out: &OutputColumn
 #[target_feature(enable = "avx2,f16c,fma")]
 fn gemm_avx2(dtype: StoredType, weights: &[u8], x: &Panels, out: &OutputColumns<'_>, column: usize) {
     gemm::run::<Avx2>(dtype, weights, x, out, column);
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx512f,fma")]
+fn packed_avx512(task: &PackedTask<'_>, finish: (&[f32], Activation), out: &OutputColumns<'_>) {
+    packed::run::<Avx512, 4>(Level::Avx512, task, finish, out);
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx2,f16c,fma")]
+fn packed_avx2(task: &PackedTask<'_>, finish: (&[f32], Activation), out: &OutputColumns<'_>) {
+    packed::run::<Avx2, 2>(Level::Avx2, task, finish, out);
 }

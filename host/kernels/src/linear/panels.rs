@@ -87,7 +87,7 @@ impl Panels {
 }
 
 /// Packs the rows `x` of one panel.
-fn pack(x: &[f32], columns: usize, out: &mut [f32]) {
+pub(super) fn pack(x: &[f32], columns: usize, out: &mut [f32]) {
     let width = out.len() / columns;
     for (block, out) in out.chunks_mut(COPIED_COLUMNS * width).enumerate() {
         for (lane, row) in x.chunks_exact(columns).enumerate() {

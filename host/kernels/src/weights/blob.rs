@@ -1,6 +1,7 @@
 //! A file's bytes, mapped or embedded, shared by all weights that are read from it.
 
 use std::fs::File;
+use std::ops::Range;
 use std::sync::Arc;
 
 use memmap2::Mmap;
@@ -34,12 +35,45 @@ impl Blob {
         Ok(Self::Mapped(Arc::new(map)))
     }
 
+    /// Gives the memory of these bytes back to the system. If they are read again, it reads them from the file again.
+    pub(super) fn release(&self, range: Range<usize>) {
+        #[cfg(unix)]
+        if let Self::Mapped(map) = self {
+            let advice = memmap2::UncheckedAdvice::DontNeed;
+            // SAFETY: the mapping is of a file and never written through, so nothing is lost.
+            let _is_advice = unsafe { map.unchecked_advise_range(advice, range.start, range.len()) };
+        }
+        #[cfg(not(unix))]
+        let _ = range;
+    }
+
     /// The bytes.
     pub fn bytes(&self) -> &[u8] {
         match self {
             Self::Mapped(map) => map,
             Self::Embedded(bytes) => bytes,
             Self::Owned(bytes) => bytes,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn released_bytes_are_read_again() {
+        // Any file of several pages.
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/src/linear/vector.rs");
+        let bytes = std::fs::read(path).expect("a source file");
+        assert!(bytes.len() > 8_192);
+        for blob in [Blob::map(&File::open(path).expect("a file")).expect("mapped"), Blob::Owned(bytes.clone().into())]
+        {
+            assert!(blob.bytes() == bytes);
+            for range in [0..bytes.len(), 5_000..9_001, 7..9, 12..12] {
+                blob.release(range);
+                assert!(blob.bytes() == bytes);
+            }
         }
     }
 }

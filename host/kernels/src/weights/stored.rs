@@ -70,6 +70,11 @@ impl StoredTensor {
         self.blob.bytes().get(self.range.clone()).unwrap_or_default()
     }
 
+    /// Gives the memory of its bytes back to the system until they are read again.
+    pub(crate) fn release(&self) {
+        self.blob.release(self.range.clone());
+    }
+
     /// A tensor whose bytes are a range of `blob`. The range must match type and shape.
     pub fn new(blob: Blob, range: Range<usize>, dtype: StoredType, shape: Vec<usize>) -> Self {
         Self { blob, range, dtype, shape }

@@ -2,7 +2,7 @@
 
 use burn::tensor::{DType, Device, Tensor, TensorData};
 use firebox_kernels::elements::Activation;
-use firebox_kernels::linear::StoredMatrix;
+use firebox_kernels::linear::{PackedMatrix, StoredMatrix};
 use firebox_kernels::weights::StoredTensor;
 
 use crate::kernel::{DeviceMatrix, Epilogue, gated, host_row};
@@ -25,6 +25,8 @@ enum Weight {
     Device(Box<DeviceMatrix>),
     /// In the checkpoint's memory and type: the CPU reads it there.
     Stored(StoredMatrix),
+    /// A copy for the CPU.
+    Packed(PackedMatrix),
 }
 
 impl Linear {
@@ -38,11 +40,18 @@ impl Linear {
         Self { weight, bias: bias.map(|bias| bias.unsqueeze()), bias_row }
     }
 
+    /// The same with a copy of the matrix that is faster for the CPU, if its type has one.
+    pub(crate) fn packed(self) -> Self {
+        let packed = if let Weight::Stored(matrix) = &self.weight { matrix.packed() } else { None };
+        Self { weight: packed.map_or(self.weight, Weight::Packed), ..self }
+    }
+
     /// Bytes of the matrix on its device.
     pub(crate) fn bytes(&self) -> usize {
         match &self.weight {
             Weight::Device(matrix) => matrix.bytes(),
             Weight::Stored(matrix) => matrix.bytes(),
+            Weight::Packed(matrix) => matrix.bytes(),
         }
     }
 
@@ -51,6 +60,7 @@ impl Linear {
         match &self.weight {
             Weight::Device(matrix) => matrix.columns(),
             Weight::Stored(matrix) => matrix.columns(),
+            Weight::Packed(matrix) => matrix.columns(),
         }
     }
 
@@ -58,7 +68,7 @@ impl Linear {
     pub(crate) fn forward(&self, x: Tensor<2>) -> Tensor<2> {
         match &self.weight {
             Weight::Device(matrix) => matrix.product(x, self.epilogue()),
-            Weight::Stored(matrix) => self.stored_product(matrix, x, Activation::Identity),
+            Weight::Stored(_) | Weight::Packed(_) => self.host_product(x, Activation::Identity),
         }
     }
 
@@ -66,7 +76,7 @@ impl Linear {
     pub(crate) fn forward_activated(&self, x: Tensor<2>, activation: Activation) -> Tensor<2> {
         match &self.weight {
             Weight::Device(_) => apply(activation, self.forward(x)),
-            Weight::Stored(matrix) => self.stored_product(matrix, x, activation),
+            Weight::Stored(_) | Weight::Packed(_) => self.host_product(x, activation),
         }
     }
 
@@ -74,7 +84,7 @@ impl Linear {
     pub(crate) fn forward_onto(&self, x: Tensor<2>, base: Tensor<2>) -> Tensor<2> {
         match &self.weight {
             Weight::Device(matrix) => matrix.product(x, Epilogue { base: Some(base), ..self.epilogue() }),
-            Weight::Stored(matrix) => base + self.stored_product(matrix, x, Activation::Identity),
+            Weight::Stored(_) | Weight::Packed(_) => base + self.host_product(x, Activation::Identity),
         }
     }
 
@@ -84,7 +94,7 @@ impl Linear {
             Weight::Device(matrix) => {
                 matrix.product(x, Epilogue { norm: norm.map(RmsNorm::on_device), ..self.epilogue() })
             }
-            Weight::Stored(_) => self.forward(normed(x, norm)),
+            Weight::Stored(_) | Weight::Packed(_) => self.forward(normed(x, norm)),
         }
     }
 
@@ -96,7 +106,7 @@ impl Linear {
                 let norm = norm.map(RmsNorm::on_device);
                 matrix.product(x, Epilogue { norm, gate: Some(gate), ..self.epilogue() })
             }
-            Weight::Stored(_) => gated(gate, self.forward(normed(x, norm))),
+            Weight::Stored(_) | Weight::Packed(_) => gated(gate, self.forward(normed(x, norm))),
         }
     }
 
@@ -115,14 +125,19 @@ impl Linear {
         Epilogue { bias: self.bias.as_ref(), ..Epilogue::default() }
     }
 
-    fn stored_product(&self, matrix: &StoredMatrix, x: Tensor<2>, activation: Activation) -> Tensor<2> {
+    /// Of a matrix that the CPU reads.
+    fn host_product(&self, x: Tensor<2>, activation: Activation) -> Tensor<2> {
         let device = x.device();
         let [rows, _] = x.dims();
         // This is usually not a copy: the CPU's data is f32 in memory order, and this is most often its last handle.
         let x = x.into_data().convert::<f32>();
         let x = x.as_slice().unwrap_or_default();
-        let y = matrix.finished_product(x, rows, &self.bias_row, activation);
-        Tensor::from_data(TensorData::new(y, [rows, matrix.rows()]), (&device, DType::F32))
+        let (y, outputs) = match &self.weight {
+            Weight::Stored(matrix) => (matrix.finished_product(x, rows, &self.bias_row, activation), matrix.rows()),
+            Weight::Packed(matrix) => (matrix.finished_product(x, rows, &self.bias_row, activation), matrix.rows()),
+            Weight::Device(_) => (Vec::new(), 0),
+        };
+        Tensor::from_data(TensorData::new(y, [rows, outputs]), (&device, DType::F32))
     }
 }
 

@@ -94,6 +94,15 @@ pub(crate) struct EncoderConfig {
     pub(crate) buckets: usize,
 }
 
+impl EncoderConfig {
+    /// Bytes of the matrices of all layers in F32.
+    pub(crate) fn matrix_bytes(&self) -> usize {
+        let feed_forward = (if self.is_gated { 3 } else { 2 } * self.feed_forward).saturating_add(4 * self.hidden);
+        let elements = self.hidden.saturating_mul(feed_forward).saturating_mul(self.layers);
+        elements.saturating_mul(size_of::<f32>())
+    }
+}
+
 /// The keys of a config class, with its defaults in transformers.
 pub(crate) struct ConfigKeys {
     pub(crate) hidden: (&'static str, usize),

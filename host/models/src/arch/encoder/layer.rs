@@ -1,6 +1,7 @@
 //! One layer of an encoder: attention and feed-forward part, each with a norm before it or after its sum.
 
 use burn::tensor::Tensor;
+use firebox_contract::limits;
 
 use crate::arch::encoder::attention::TextRows;
 use crate::arch::encoder::config::EncoderConfig;
@@ -35,7 +36,11 @@ impl EncoderLayer {
         let norm = |name: &str| {
             LayerNorm::load(weights, &names.in_layer(layer, name), hidden, config.norm_epsilon, biases.norms)
         };
-        let linear = |names: Vec<(String, usize)>, input, bias| weights.linear(&names, input, bias);
+        let packs = config.matrix_bytes() <= limits::ENCODER_PACKED_BYTES_MAX;
+        let linear = |names: Vec<(String, usize)>, input, bias| {
+            let linear = weights.linear(&names, input, bias)?;
+            Ok::<_, ModelError>(if packs { linear.packed() } else { linear })
+        };
         let one = |name: &str| vec![(names.in_layer(layer, name), hidden)];
         let has_norm = !config.norms_first || layer > 0;
         Ok(Self {
