@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""ONNX Runtime with all-MiniLM-L6-v2 on the CPU: sentences to unit vectors, sorted by length. Prints one JSON object.
+"""ONNX Runtime with all-MiniLM-L6-v2 on the CPU: sentences to unit vectors, the longest first. Prints one JSON object.
 
 Usage: onnx_embed.py export MODEL OUT.onnx       (needs torch and transformers)
        onnx_embed.py run MODEL FILE.onnx SENTENCES BATCH [VECTORS.npy]
@@ -39,11 +39,12 @@ def embed(session, tokenizer, sentences, batch):
     import numpy as np
 
     encodings = tokenizer.encode_batch(sentences)
-    order = sorted(range(len(sentences)), key=lambda index: len(encodings[index].ids))
+    # As `firebox embed` sorts them, so that both programs have the same batches.
+    order = sorted(range(len(sentences)), key=lambda index: -len(encodings[index].ids))
     rows = np.empty((len(sentences), 384), dtype=np.float32)
     for first in range(0, len(order), batch):
         picked = order[first:first + batch]
-        longest = len(encodings[picked[-1]].ids)
+        longest = len(encodings[picked[0]].ids)
         ids, mask = (np.zeros((len(picked), longest), dtype=np.int64) for _ in range(2))
         for row, index in enumerate(picked):
             length = len(encodings[index].ids)
