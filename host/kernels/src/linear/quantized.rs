@@ -165,24 +165,22 @@ impl PackedInputs {
         let mut restored = vec![0; if repacked.is_some() { REPACKED_ROWS * step_bytes } else { 0 }];
         for step in 0..columns.div_ceil(STEP) {
             let part = step * step_bytes..row_bytes.min((step + 1) * step_bytes);
-            let unpacked = &mut products.unpacked[..rows];
             if part.len() < step_bytes {
-                unpacked.fill_with(UnpackedStep::default);
+                products = Products::new(level, kernel, rows);
             }
             match repacked {
                 None => {
-                    for (bytes, unpacked) in bytes.chunks_exact(row_bytes).zip(unpacked) {
-                        level.unpack(kernel, &bytes[part.clone()], unpacked);
+                    for (row, bytes) in bytes.chunks_exact(row_bytes).enumerate() {
+                        products.unpack(row, &bytes[part.clone()]);
                     }
                 }
                 Some(kind) => {
-                    let rows = bytes.chunks_exact(REPACKED_ROWS * row_bytes).zip(unpacked.chunks_mut(REPACKED_ROWS));
-                    for (groups, unpacked) in rows {
+                    for (at, groups) in bytes.chunks_exact(REPACKED_ROWS * row_bytes).enumerate() {
                         let groups = &groups[REPACKED_ROWS * part.start..REPACKED_ROWS * part.end];
                         let restored = &mut restored[..groups.len()];
                         restore(kind, groups, restored);
-                        for (bytes, unpacked) in restored.chunks_exact(part.len()).zip(unpacked) {
-                            level.unpack(kernel, bytes, unpacked);
+                        for (row, bytes) in restored.chunks_exact(part.len()).enumerate() {
+                            products.unpack(REPACKED_ROWS * at + row, bytes);
                         }
                     }
                 }
@@ -219,12 +217,22 @@ impl Products {
         }
     }
 
+    /// Unpacks at most a step of row `row`.
+    fn unpack(&mut self, row: usize, blocks: &[u8]) {
+        let Self { level, kernel, unpacked, .. } = self;
+        #[cfg(target_arch = "x86_64")]
+        if level.has_tiles() {
+            return level::unpack_tiles(*level, kernel, blocks, &mut unpacked[row], self.bytes.row(row));
+        }
+        level.unpack(kernel, blocks, &mut unpacked[row]);
+    }
+
     /// Adds the products of step `step` and all panels to `sums`, `[rows, width]` for one panel after another.
     fn add(&mut self, columns: usize, step: usize, panels: &[QuantizedPanel], mut sums: &mut [f32]) {
         let Self { level, kernel, unpacked, .. } = self;
         #[cfg(target_arch = "x86_64")]
         if level.has_tiles() {
-            return level::gemm_tiles(*level, kernel, (unpacked, &mut self.bytes), step, panels, sums);
+            return level::gemm_tiles(*level, kernel, (unpacked, &self.bytes), step, panels, sums);
         }
         for panel in panels {
             let (own, later) = sums.split_at_mut(unpacked.len() * panel.width);

@@ -2,11 +2,11 @@
 
 #[cfg(target_arch = "x86_64")]
 use super::amx::{self, TILE_ROWS, Tiles};
-#[cfg(target_arch = "x86_64")]
-use super::bytes::Avx2Bytes;
 #[cfg(target_arch = "aarch64")]
 use super::bytes::NeonBytes;
 use super::bytes::PlainBytes;
+#[cfg(target_arch = "x86_64")]
+use super::bytes::{Avx2Bytes, CODES};
 use super::formats::{
     BlockSize, CodeFormat, Iq4Nl, Iq4Xs, Mxfp4, Q2K, Q3K, Q4_0, Q4_1, Q4K, Q5_0, Q5_1, Q5K, Q6K, Q8_0, RepackedFormat,
 };
@@ -47,6 +47,10 @@ static KERNELS: &[IntegerKernel] = &[
 /// Unpacks at most a step of a row.
 // SAFETY: the instructions for which it is compiled are all that a caller has to know to be there.
 type Unpack = unsafe fn(&[u8], &mut UnpackedStep);
+/// The same to low bytes and high bytes.
+#[cfg(target_arch = "x86_64")]
+// SAFETY: as above.
+type UnpackBytes = unsafe fn(&[u8], &mut UnpackedStep, [&mut [[i8; CODES]]; 2]);
 /// The products of rows of weights, each of so many bytes, and all rows of `x`. The result is `[rows, m]`.
 // SAFETY: as above.
 type Gemv = unsafe fn(&[u8], usize, &[QuantizedRow], &mut [f32]);
@@ -63,6 +67,9 @@ pub(in crate::linear) struct IntegerKernel {
     /// The processor must have AVX2 and FMA.
     #[cfg(target_arch = "x86_64")]
     avx2: Unpack,
+    /// The processor must have AVX-512BW and AVX-512VL, AVX2 and FMA.
+    #[cfg(target_arch = "x86_64")]
+    avx512_bytes: UnpackBytes,
     /// The processor must have AVX2 and FMA.
     #[cfg(target_arch = "x86_64")]
     avx2_gemv: Gemv,
@@ -95,6 +102,8 @@ impl IntegerKernel {
             plain_gemv: gemv_plain::<F>,
             #[cfg(target_arch = "x86_64")]
             avx2: unpack_avx2::<F>,
+            #[cfg(target_arch = "x86_64")]
+            avx512_bytes: unpack_bytes_avx512::<F>,
             #[cfg(target_arch = "x86_64")]
             avx2_gemv: gemv_avx2::<F>,
             #[cfg(target_arch = "x86_64")]
@@ -145,6 +154,12 @@ fn unpack_plain<F: CodeFormat>(blocks: &[u8], out: &mut UnpackedStep) {
 #[target_feature(enable = "avx2,f16c,fma")]
 fn unpack_avx2<F: CodeFormat>(blocks: &[u8], out: &mut UnpackedStep) {
     out.fill::<F, Avx2Bytes<false>>(blocks);
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx2,f16c,fma")]
+fn unpack_bytes_avx512<F: CodeFormat>(blocks: &[u8], out: &mut UnpackedStep, [low, high]: [&mut [[i8; CODES]]; 2]) {
+    out.fill_bytes::<F, Avx2Bytes<false>>(blocks, low, high);
 }
 
 #[cfg(target_arch = "aarch64")]
@@ -406,6 +421,23 @@ fn gemv_plain<F: CodeFormat>(weights: &[u8], row_bytes: usize, x: &[QuantizedRow
     gemv::run::<F, PlainBytes, Plain>(weights, row_bytes, x, out);
 }
 
+/// As [`IntegerLevel::unpack`], with codes as bytes for tiles.
+///
+/// # Panics
+/// Where the level has no tiles.
+#[cfg(target_arch = "x86_64")]
+pub(super) fn unpack_tiles(
+    level: IntegerLevel,
+    kernel: &IntegerKernel,
+    blocks: &[u8],
+    out: &mut UnpackedStep,
+    bytes: [&mut [[i8; CODES]]; 2],
+) {
+    assert!(level.has_tiles(), "tiles of {level:?}");
+    // SAFETY: `all` gives the level out only where the processor has AVX-512BW and AVX-512VL, AVX2 and FMA.
+    unsafe { (kernel.avx512_bytes)(blocks, out, bytes) }
+}
+
 /// As [`IntegerLevel::gemm`] for all panels, with tiles. `rows` are whole tiles.
 ///
 /// # Panics
@@ -414,7 +446,7 @@ fn gemv_plain<F: CodeFormat>(weights: &[u8], row_bytes: usize, x: &[QuantizedRow
 pub(super) fn gemm_tiles(
     level: IntegerLevel,
     kernel: &IntegerKernel,
-    (rows, bytes): (&[UnpackedStep], &mut TileRows),
+    (rows, bytes): (&[UnpackedStep], &TileRows),
     step: usize,
     x: &[QuantizedPanel],
     sums: &mut [f32],
@@ -429,12 +461,11 @@ pub(super) fn gemm_tiles(
 // SAFETY: the processor and the system have AMX.
 unsafe fn gemm_amx(
     kind: (BlockSize, bool),
-    (rows, bytes): (&[UnpackedStep], &mut TileRows),
+    (rows, bytes): (&[UnpackedStep], &TileRows),
     step: usize,
     x: &[QuantizedPanel],
     mut sums: &mut [f32],
 ) {
-    bytes.fill(rows);
     // SAFETY: the caller's promise.
     let tiles = unsafe { Tiles::new(if kind.0 == BlockSize::Small { 32 } else { 64 }) };
     for panel in x {

@@ -4,7 +4,7 @@
 //! ones are multiplied apart. While tiles multiply one part, the sums of the part before are scaled.
 
 use crate::linear::quantized::amx::{STEP_BYTES, TILE_ROWS, TileInputs, TileSums, TileWeights, Tiles};
-use crate::linear::quantized::bytes::FACTORS;
+use crate::linear::quantized::bytes::{CODES, FACTORS};
 use crate::linear::quantized::formats::BlockSize;
 use crate::linear::quantized::gemm::panels::QuantizedPanel;
 use crate::linear::quantized::gemm::weights::UnpackedStep;
@@ -35,18 +35,12 @@ impl TileRows {
         Self { low: zeros(rows), high: zeros(if size == BlockSize::Large { rows } else { 0 }) }
     }
 
-    /// Takes the bytes of unpacked weights: `256 * high + low`.
-    #[inline(always)]
-    pub(in crate::linear::quantized) fn fill(&mut self, rows: &[UnpackedStep]) {
-        for (row, low) in rows.iter().zip(self.low.as_flattened_mut()) {
-            let codes = row.codes.as_flattened().iter();
-            codes.zip(&mut low.0).for_each(|(code, low)| *low = *code as i8);
-        }
-        for (row, high) in rows.iter().zip(self.high.as_flattened_mut()) {
-            let codes = row.codes.as_flattened().iter();
-            // Half of 256 more, since the low byte is signed.
-            codes.zip(&mut high.0).for_each(|(code, high)| *high = ((code + 128) >> 8) as i8);
-        }
+    /// The low and the high bytes of a row. Small blocks have no high ones.
+    pub(in crate::linear::quantized) fn row(&mut self, row: usize) -> [&mut [[i8; CODES]]; 2] {
+        [&mut self.low, &mut self.high].map(|tiles| match tiles.as_flattened_mut().get_mut(row) {
+            Some(row) => row.0.as_chunks_mut().0,
+            None => &mut [],
+        })
     }
 }
 
