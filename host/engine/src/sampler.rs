@@ -370,7 +370,15 @@ fn greatest(logits: &[f32]) -> f32 {
             *most = if *logit > *most { *logit } else { *most };
         }
     }
-    most.iter().chain(rest).fold(f32::NEG_INFINITY, |most, logit| most.max(*logit))
+    // By halves, which are vector instructions too.
+    let mut half = LANES / 2;
+    while half > 0 {
+        for lane in 0..half {
+            most[lane] = if most[lane + half] > most[lane] { most[lane + half] } else { most[lane] };
+        }
+        half /= 2;
+    }
+    rest.iter().fold(most[0], |most, logit| most.max(*logit))
 }
 
 /// SplitMix64 (Steele, Lea, Flood 2014). It never changes, so a seed always gives the same text.

@@ -1,5 +1,7 @@
 //! Log-probabilities of tokens by the model's own distribution.
 
+use std::cmp::Ordering;
+
 use firebox_contract::{LOGPROB_LEAST, TokenId};
 
 use super::greatest;
@@ -43,25 +45,35 @@ impl ModelLogits {
 
 /// The `top` most likely tokens, the most likely first and the lowest id first among equal ones.
 pub(crate) fn most_likely(logits: &[f32], top: usize) -> Vec<TokenId> {
-    /// Logits of one block. Few blocks contain a token that is likely enough, so most are passed with one comparison.
-    const BLOCK: usize = 256;
-    let mut best: Vec<(f32, TokenId)> = Vec::with_capacity(top.min(logits.len()) + 1);
-    let is_enough = |best: &[(f32, TokenId)], logit: f32| {
-        top == 0 || (best.len() == top && best.last().is_some_and(|(least, _)| logit <= *least))
-    };
-    for (block, logits) in logits.chunks(BLOCK).enumerate() {
-        if is_enough(&best, greatest(logits)) {
-            continue;
-        }
-        for (at, logit) in logits.iter().enumerate() {
-            if logit.is_nan() || is_enough(&best, *logit) {
-                continue;
+    /// Logits of one block. Small blocks leave few logits to look at one by one, large blocks few greatest ones to compare.
+    const BLOCK: usize = 128;
+    if top == 0 {
+        return Vec::new();
+    }
+    let most: Vec<f32> = logits.chunks(BLOCK).map(greatest).collect();
+    // Each of the `top` most likely tokens is at least as likely as `least`, because so many blocks have such a token.
+    let mut least = f32::NEG_INFINITY;
+    if top < most.len() {
+        least = *most.clone().select_nth_unstable_by(top - 1, |a, b| b.total_cmp(a)).1;
+    }
+    let (mut best, mut equal) = (Vec::with_capacity(2 * top.min(logits.len())), 0);
+    for (block, logits) in logits.chunks(BLOCK).enumerate().filter(|(block, _)| most[*block] >= least) {
+        for (at, logit) in logits.iter().enumerate().filter(|(_, logit)| **logit >= least) {
+            // No more than `top` equal ones are kept, so that logits without differences need no large list.
+            equal += usize::from(*logit == least);
+            if *logit > least || equal <= top {
+                best.push((*logit, (block * BLOCK + at) as TokenId));
             }
-            let rank = best.partition_point(|(other, _)| other >= logit);
-            best.insert(rank, (*logit, (block * BLOCK + at) as TokenId));
-            best.truncate(top);
         }
     }
+    // No logit of the list is NaN.
+    let order =
+        |a: &(f32, TokenId), b: &(f32, TokenId)| b.0.partial_cmp(&a.0).unwrap_or(Ordering::Equal).then(a.1.cmp(&b.1));
+    if best.len() > top {
+        best.select_nth_unstable_by(top - 1, order);
+        best.truncate(top);
+    }
+    best.sort_unstable_by(order);
     best.into_iter().map(|(_, token)| token).collect()
 }
 
@@ -82,6 +94,35 @@ mod tests {
         for ((token, logprob), wanted) in scores.top.iter().zip(sorted) {
             assert_eq!(*token as usize, wanted);
             assert!((f64::from(*logprob) - expected(wanted)).abs() < 1e-4);
+        }
+    }
+
+    #[test]
+    fn the_most_likely_tokens_are_those_of_a_sorted_list_and_equal_ones_come_in_order() {
+        let sorted = |logits: &[f32], top: usize| {
+            let mut tokens: Vec<TokenId> = (0..logits.len() as TokenId).collect();
+            tokens.retain(|token| !logits[*token as usize].is_nan());
+            tokens.sort_by(|a, b| logits[*b as usize].partial_cmp(&logits[*a as usize]).expect("no NaN"));
+            tokens.truncate(top);
+            tokens
+        };
+        let scattered = |at: usize| ((at * 7_919) % 10_007) as f32 - 5_000.0;
+        let kinds: [(&str, &dyn Fn(usize) -> f32); 7] = [
+            ("scattered", &scattered),
+            ("rising", &|at| at as f32),
+            ("falling", &|at| -(at as f32)),
+            ("equal", &|_| 1.5),
+            ("few values and both zeros", &|at| if at % 3 == 0 { -0.0 } else { (at % 3) as f32 - 1.0 }),
+            ("mostly excluded", &|at| if at % 97 == 0 { scattered(at) } else { f32::NEG_INFINITY }),
+            ("with NaN", &|at| if at % 5 == 0 { f32::NAN } else { scattered(at) }),
+        ];
+        for (kind, logit) in kinds {
+            for vocabulary in [1, 127, 128, 129, 1_000, 20_000] {
+                let logits: Vec<f32> = (0..vocabulary).map(logit).collect();
+                for top in [0, 1, 2, 64, 128, 30_000] {
+                    assert_eq!(most_likely(&logits, top), sorted(&logits, top), "{kind}, {vocabulary}, {top}");
+                }
+            }
         }
     }
 
