@@ -76,6 +76,8 @@ pub struct Generation {
     deadline: Deadline,
     /// The messages that this generation adds to the conversation, as clients and sessions store them.
     history: Vec<Message>,
+    /// Why it has ended, until its last event is queued.
+    finishing: Option<FinishReason>,
     /// The error that ended it. It is returned after all events in `ready`.
     failed: Option<Error>,
     usage_guard: UsageGuard,
@@ -123,6 +125,10 @@ impl Generation {
             }
             if let Some(error) = self.failed.take() {
                 return Err(error);
+            }
+            if let Some(reason) = self.finishing {
+                self.complete(reason).await;
+                continue;
             }
             if matches!(self.phase, Phase::Ended) {
                 return Ok(None);
@@ -278,8 +284,20 @@ impl Generation {
         }
     }
 
+    /// Ends the generation. What is ready is read first.
     fn finish(&mut self, reason: FinishReason) {
         self.phase = Phase::Ended;
+        self.queue_log();
+        (self.finishing, self.outcome) = (Some(reason), reason.as_str());
+    }
+
+    /// Queues the last event. A call of the token stage may still run beside the model: it is cancelled first, so that what it
+    /// used is part of the answer.
+    async fn complete(&mut self, reason: FinishReason) {
+        if let Some(session) = &mut self.session {
+            session.abort().await;
+        }
+        (self.session, self.finishing) = (None, None);
         self.queue_log();
         let finish = self.so_far(reason);
         self.usage_guard.settle(finish.usage, &finish.plugins, reason.as_str());
@@ -316,7 +334,7 @@ impl Drop for Generation {
         let (hooks, mut guard) = (Arc::clone(&self.tools.hooks), self.usage_guard.take());
         match (self.session.take(), tokio::runtime::Handle::try_current()) {
             // A call of the token stage may run. It has recorded what it used when the session has ended.
-            (Some(session), Ok(runtime)) => drop(runtime.spawn(async move {
+            (Some(mut session), Ok(runtime)) => drop(runtime.spawn(async move {
                 session.abort().await;
                 guard.settle(usage, &hooks.usage(), outcome);
             })),

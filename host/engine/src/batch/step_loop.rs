@@ -88,8 +88,9 @@ impl StepLoop {
             self.remove_ended();
             self.reload_if_broken();
             self.pool.start_waiting();
-            self.settle();
-            if self.step() {
+            let has_slept = self.settle();
+            // What came in while the thread slept has woken it already, and must be taken before it parks.
+            if self.step() || has_slept {
                 continue;
             }
             if !open && self.ended.is_empty() && self.pool.is_empty() {
@@ -169,11 +170,12 @@ impl StepLoop {
     }
 
     /// Takes the decisions of token stages. A session that was not late before has `TOKEN_STAGE_WAIT` for its decision; then the
-    /// batch goes on without its sequence.
-    fn settle(&mut self) {
+    /// batch goes on without its sequence. Returns whether the thread slept.
+    fn settle(&mut self) -> bool {
         let rests = |pool: &SequencePool| pool.running.iter().any(Sequence::rests_shortly);
         let mut grown = self.settle_once();
-        if rests(&self.pool) {
+        let sleeps = rests(&self.pool);
+        if sleeps {
             thread::park_timeout(TOKEN_STAGE_WAIT);
             grown += self.settle_once();
             self.pool.running.iter_mut().for_each(Sequence::note_lateness);
@@ -181,6 +183,7 @@ impl StepLoop {
         if grown > 0 {
             self.metrics.count(|counters| counters.completion_tokens += grown);
         }
+        sleeps
     }
 
     /// Takes the decisions that have come. Calls of sessions may begin on this thread, so tenants are charged for the time.

@@ -132,6 +132,7 @@ impl Generation {
             outcome: FinishReason::Interrupted.as_str(),
             token_gaps: Vec::new(),
             session: None,
+            finishing: None,
             _permit: permit,
         };
         match prepared.answer {

@@ -1,5 +1,6 @@
 //! A session that the model's thread calls and that the reader of its sequence ends.
 
+use std::future::poll_fn;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
@@ -19,7 +20,7 @@ pub(super) struct SharedSession {
 pub(crate) struct SessionHandle {
     session: Arc<SharedSession>,
     /// Cancels calls when it is dropped.
-    live: watch::Sender<()>,
+    live: Option<watch::Sender<()>>,
 }
 
 /// The result of polling a call.
@@ -32,23 +33,44 @@ pub(super) enum Polled {
 pub(super) fn share(session: Box<dyn TokenSession>) -> (Arc<SharedSession>, SessionHandle) {
     let (sender, receiver) = watch::channel(());
     let session = Arc::new(SharedSession { session: Mutex::new(Some(session)), live: receiver });
-    (Arc::clone(&session), SessionHandle { session, live: sender })
+    (Arc::clone(&session), SessionHandle { session, live: Some(sender) })
 }
 
 impl SharedSession {
     /// A call with `step`.
     pub(super) fn call(self: &Arc<Self>, step: TokenStep) -> BoxFuture<'static, Result<TokenAction, Error>> {
-        let (shared, mut live) = (Arc::clone(self), self.live.clone());
+        let shared = Arc::clone(self);
         Box::pin(async move {
             let mut session = shared.session.lock().await;
-            let Some(session) = session.as_mut() else { return Err(ended_early()) };
-            tokio::select! {
-                biased;
-                // Nothing is sent, so it changes when the sender is dropped.
-                _ = live.changed() => Err(ended_early()),
-                action = session.next(step) => action,
+            let Some(session) = session.as_mut().filter(|_| shared.is_live()) else { return Err(ended_early()) };
+            let mut action = session.next(step);
+            // Most calls end when they are first polled, and nobody has to wait for their end.
+            match poll_fn(|context| Poll::Ready(action.as_mut().poll(context))).await {
+                Poll::Ready(action) => action,
+                Poll::Pending => Box::pin(shared.wait(action)).await,
             }
         })
+    }
+
+    /// Whether the reader's handle is there.
+    fn is_live(&self) -> bool {
+        self.live.has_changed().is_ok()
+    }
+
+    /// Waits for `action`, which was polled and is pending, or for the end of the reader's handle.
+    async fn wait(&self, mut action: BoxFuture<'_, Result<TokenAction, Error>>) -> Result<TokenAction, Error> {
+        let mut live = self.live.clone();
+        let mut was_polled = true;
+        let action = poll_fn(|context| match std::mem::take(&mut was_polled) {
+            true => Poll::Pending,
+            false => action.as_mut().poll(context),
+        });
+        tokio::select! {
+            biased;
+            // Nothing is sent, so it changes when the sender is dropped.
+            _ = live.changed() => Err(ended_early()),
+            action = action => action,
+        }
     }
 }
 
@@ -59,8 +81,8 @@ impl SessionHandle {
     }
 
     /// Ends the session. The call that runs is cancelled and has recorded what it used.
-    pub(crate) async fn abort(self) {
-        drop(self.live);
+    pub(crate) async fn abort(&mut self) {
+        drop(self.live.take());
         drop(self.session.session.lock().await.take());
     }
 }

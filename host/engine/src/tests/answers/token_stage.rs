@@ -1,5 +1,6 @@
 //! The token stage: sessions that choose, force and take back tokens, and slow ones.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -227,6 +228,51 @@ async fn a_stop_string_and_a_fault_show_no_token_that_is_held_back() {
     };
     assert!(matches!(error, Error::Refused(_)), "{error}");
     assert_eq!(text, "ab", "the four tokens before the fault were not confirmed");
+}
+
+/// A session whose call does not end once the answer is `answer`. A call that is dropped has used fuel, as that of a plugin.
+struct Endless {
+    answer: String,
+    fuel: Arc<AtomicU64>,
+}
+
+struct UsedFuel(Arc<AtomicU64>);
+
+impl Drop for UsedFuel {
+    fn drop(&mut self) {
+        self.0.fetch_add(7, Ordering::Relaxed);
+    }
+}
+
+impl TokenSession for Endless {
+    fn needs(&self) -> TokenNeeds {
+        TokenNeeds::default()
+    }
+
+    fn next(&mut self, step: TokenStep) -> BoxFuture<'_, Result<TokenAction, Error>> {
+        self.answer.extend(step.accepted.iter().map(|token| char::from(*token as u8)));
+        let (is_over, used) = (self.answer == "one two", UsedFuel(Arc::clone(&self.fuel)));
+        Box::pin(async move {
+            if is_over {
+                std::future::pending::<()>().await;
+            }
+            std::mem::forget(used);
+            keep()
+        })
+    }
+}
+
+#[tokio::test]
+async fn a_call_that_runs_when_a_stop_string_ends_the_answer_is_part_of_its_usage() {
+    let fuel = Arc::new(AtomicU64::new(1));
+    let used = Arc::clone(&fuel);
+    let tokens: StartSession = Arc::new(move |_| Box::new(Endless { answer: String::new(), fuel: Arc::clone(&used) }));
+    let plugins = Plugins { tokens: Some(tokens), fuel, ..Plugins::default() };
+    let (engine, _) = engine(|_| "one two three".to_owned(), plugins).await;
+    let stop = SamplingOverrides { stop: vec![" two".to_owned()], ..SamplingOverrides::default() };
+    let stopped = answer(&engine, ask_with("q", stop)).await;
+    assert_eq!((stopped.text.as_str(), stopped.finish.reason), ("one", FinishReason::StopString));
+    assert_eq!(stopped.finish.plugins.iter().map(|used| used.fuel).sum::<u64>(), 8);
 }
 
 #[tokio::test]
