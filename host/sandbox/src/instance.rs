@@ -10,12 +10,13 @@ pub(crate) mod progress;
 pub(crate) mod records;
 pub(crate) mod wasi;
 
+use std::borrow::Cow;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
 use firebox_contract::{BoxFuture, ModelHandle, limits};
 use firebox_contract::{Error, Fault, FaultCause, Stage};
-use tokio::sync::Mutex as AsyncMutex;
+use tokio::sync::{Mutex as AsyncMutex, MutexGuard};
 use wasmtime::Store;
 
 use self::guest::GuestData;
@@ -70,7 +71,7 @@ enum InstanceState {
     Live(Box<LiveInstance>),
     /// Discarded. `why` is the end of a sentence about it. `is_skipped` says whether the request continues without it.
     Discarded {
-        why: String,
+        why: Cow<'static, str>,
         is_skipped: bool,
     },
 }
@@ -99,8 +100,7 @@ impl Instance {
     /// Starts and configures an instance. If that fails, the returned instance is discarded, and has the records of the attempt.
     pub(crate) async fn start(blueprint: Arc<Blueprint>, options: InstanceOptions) -> (Self, Result<(), SandboxError>) {
         let InstanceOptions { limits, budget, permit, records, tenant, request, own_model } = options;
-        let state =
-            AsyncMutex::new(InstanceState::Discarded { why: "was never started".to_owned(), is_skipped: false });
+        let state = AsyncMutex::new(InstanceState::Discarded { why: "was never started".into(), is_skipped: false });
         let mut this = Self { blueprint, limits, records, secrets: None, emitted: Mutex::default(), state, permit };
         let permissions = Permissions { plugin: Arc::clone(&this.blueprint.shared.grants), tenant };
         let identity = GuestIdentity { permissions, shared: Arc::clone(&this.blueprint.shared), request, own_model };
@@ -176,9 +176,23 @@ impl Instance {
         T: GuestReturn + Send + 'static,
         F: for<'a> FnOnce(&'a StageCalls, &'a mut Store<GuestData>) -> GuestFuture<'a, T> + Send + 'static,
     {
-        let mut state = self.state.lock().await;
+        let state = self.state.lock().await;
+        self.call_locked(state, stage, start).await
+    }
+
+    /// As `call`, by the caller that holds `state`.
+    async fn call_locked<T, F>(
+        &self,
+        mut state: MutexGuard<'_, InstanceState>,
+        stage: Stage,
+        start: F,
+    ) -> Result<(T, CallUsage), SandboxError>
+    where
+        T: GuestReturn + Send + 'static,
+        F: for<'a> FnOnce(&'a StageCalls, &'a mut Store<GuestData>) -> GuestFuture<'a, T> + Send + 'static,
+    {
         let is_skipped = self.blueprint.policy.on_fault == OnFault::Skip;
-        let cancelled = InstanceState::Discarded { why: CANCELLED.to_owned(), is_skipped };
+        let cancelled = InstanceState::Discarded { why: Cow::Borrowed(CANCELLED), is_skipped };
         let live = match std::mem::replace(&mut *state, cancelled) {
             InstanceState::Live(live) => live,
             InstanceState::Discarded { why, is_skipped } => {
@@ -283,13 +297,14 @@ impl Instance {
         T: GuestReturn + Send + 'static,
         F: for<'a> FnOnce(&'a StageCalls, &'a mut Store<GuestData>) -> GuestFuture<'a, T> + Send + 'static,
     {
-        let is_discarded = match *self.state.lock().await {
+        let state = self.state.lock().await;
+        let is_discarded = match *state {
             InstanceState::Discarded { is_skipped: true, .. } => return Ok(Err(CallUsage::default())),
             InstanceState::Discarded { is_skipped: false, .. } => true,
             InstanceState::Live(_) => false,
         };
         let begun = Instant::now();
-        match self.call(stage, start).await {
+        match self.call_locked(state, stage, start).await {
             Ok(answered) => Ok(Ok(answered)),
             Err(SandboxError::Fault(fault)) if !is_discarded && self.blueprint.policy.skips(&fault.cause) => {
                 self.records.log_skip(&fault);
@@ -333,7 +348,7 @@ impl Instance {
             CallFailure::Fault(cause) => policy.skips(cause),
             CallFailure::PoolRefused(_) => policy.on_fault == OnFault::Skip,
         };
-        InstanceState::Discarded { why: failure.to_string(), is_skipped }
+        InstanceState::Discarded { why: failure.to_string().into(), is_skipped }
     }
 
     fn error(&self, stage: Stage, failure: CallFailure, usage: CallUsage) -> SandboxError {

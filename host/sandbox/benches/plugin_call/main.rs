@@ -1,5 +1,6 @@
 //! What a plugin costs, beside plain wasmtime in the same run: loading it, a new instance for a request, a call. Samples of both
-//! alternate. Run with `benches/run plugins`. Arguments are names of rows.
+//! alternate. Run with `benches/run plugins`. Arguments are names of rows. With `COLD` so many MiB pass through the caches before
+//! each sample, as the weights of a model do between two tokens.
 
 mod mask;
 mod raw;
@@ -23,6 +24,8 @@ const CHUNK: &str = "the quick brown fox ";
 /// Tokens of the vocabulary of Qwen3.
 const VOCABULARY: usize = 151_936;
 const WARM_UP: usize = 200;
+/// Samples of each kind with `COLD`.
+const COLD_RUNS: usize = 300;
 const EXPRESSION: &str = r#"{"expression": "1234 * 87"}"#;
 const DETECT: &str = r#"{"detect": true}"#;
 
@@ -65,7 +68,7 @@ struct Row<'a> {
 impl Row<'_> {
     /// Runs both ways in turn and prints a row. Each returns how long the part to measure took.
     async fn measure(
-        self,
+        mut self,
         mut raw: Option<&mut dyn FnMut() -> Result<(), Failure>>,
         mut ours: impl AsyncFnMut() -> Result<Duration, Failure>,
     ) -> Result<(), Failure> {
@@ -73,15 +76,19 @@ impl Row<'_> {
         if wanted.peek().is_some() && !wanted.any(|wanted| self.what == wanted) {
             return Ok(());
         }
+        let weights = Weights::new()?;
+        self.runs = if weights.0.is_empty() { self.runs } else { self.runs.min(COLD_RUNS) };
         let (mut times, mut raw_times) = (Vec::with_capacity(self.runs), Vec::with_capacity(self.runs));
         for run in 0..self.runs + WARM_UP.min(self.runs) {
             let is_counted = run >= WARM_UP.min(self.runs);
             if let Some(raw) = &mut raw {
+                weights.pass();
                 let began = Instant::now();
                 raw()?;
                 let took = began.elapsed();
                 raw_times.extend(is_counted.then_some(took));
             }
+            weights.pass();
             let took = ours().await?;
             times.extend(is_counted.then_some(took));
         }
@@ -99,6 +106,21 @@ impl Row<'_> {
         };
         let Row { what, plugin, runs } = self;
         Ok(writeln!(std::io::stdout(), "| {what} | {plugin} | {median:.1} | {p99:.1} | {beside} | {runs} |")?)
+    }
+}
+
+/// What passes through the caches before each sample, as the weights of a model do between two tokens.
+struct Weights(Vec<u64>);
+
+impl Weights {
+    /// As many MiB as `COLD` says.
+    fn new() -> Result<Self, Failure> {
+        let mib = std::env::var("COLD").ok().map(|mib| mib.parse::<usize>()).transpose()?.unwrap_or(0);
+        Ok(Self((0..mib << 17).map(|word| word as u64).collect()))
+    }
+
+    fn pass(&self) {
+        std::hint::black_box(self.0.iter().fold(0, |sum: u64, word| sum.wrapping_add(*word)));
     }
 }
 

@@ -38,10 +38,12 @@ impl Records {
 
     /// Adds `bytes` that the plugin returned. Returns whether the sum at this stage is within `limit`.
     pub(crate) fn allows(&self, plugin: &str, stage: Stage, bytes: usize, limit: usize) -> bool {
-        self.with(plugin, stage, |row| {
-            row.returned = row.returned.saturating_add(bytes);
-            row.returned <= limit
-        })
+        // The sum was within the limit before, or the instance would be discarded.
+        bytes == 0
+            || self.with(plugin, stage, |row| {
+                row.returned = row.returned.saturating_add(bytes);
+                row.returned <= limit
+            })
     }
 
     fn with<T>(&self, plugin: &str, stage: Stage, change: impl FnOnce(&mut StageRecord) -> T) -> T {

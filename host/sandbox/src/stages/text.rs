@@ -7,10 +7,10 @@ use std::sync::Arc;
 use firebox_contract::{BoxFuture, Error, Stage, TextHook, TextVerdict};
 use wasmtime::Store;
 
-use super::{GuestFuture, GuestReturn, StageVersion, stage_missing};
+use super::{GuestFuture, GuestReturn, StageCalls, StageVersion, stage_missing};
 use crate::chain::BoundChain;
-use crate::instance::Instance;
 use crate::instance::guest::GuestData;
+use crate::instance::{Attempt, Instance};
 
 /// The decision of one plugin about a chunk.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -79,7 +79,9 @@ impl TextTurn {
             if text.is_empty() {
                 break;
             }
-            let (emitted, stopped) = push(instance, text).await?;
+            // Awaited here and not in a function of its own, whose future would be moved into this one at each token.
+            let pushed = instance.attempt(Stage::Text, push_of(text.clone())).await?;
+            let (emitted, stopped) = emitted(pushed, text);
             text = emitted;
             if stopped {
                 self.stopped_at = Some(index);
@@ -96,7 +98,8 @@ impl TextTurn {
         for (index, instance) in listeners(chain) {
             let mut ended = stopped_at.is_some_and(|stopped| index <= stopped);
             if !text.is_empty() {
-                let (emitted, stopped) = push(instance, text).await?;
+                let pushed = instance.attempt(Stage::Text, push_of(text.clone())).await?;
+                let (emitted, stopped) = emitted(pushed, text);
                 text = emitted;
                 ended |= stopped;
             }
@@ -113,18 +116,24 @@ fn listeners(chain: &[Arc<Instance>]) -> impl Iterator<Item = (usize, &Arc<Insta
     chain.iter().enumerate().filter(|(_, instance)| instance.has(Stage::Text))
 }
 
-/// The text that the plugin emits for `text`, and whether it ended the answer.
-async fn push(instance: &Instance, text: String) -> Result<(String, bool), Error> {
-    let chunk = text.clone();
-    let pushed = instance.attempt(Stage::Text, |calls, store| match &calls.text {
+/// The call that pushes `chunk`.
+fn push_of(
+    chunk: String,
+) -> impl for<'a> FnOnce(&'a StageCalls, &'a mut Store<GuestData>) -> GuestFuture<'a, GuestTextVerdict> + Send + 'static
+{
+    move |calls, store| match &calls.text {
         Some(stage) => stage.push(store, chunk),
         None => stage_missing(),
-    });
-    Ok(match pushed.await? {
+    }
+}
+
+/// The text that the plugin emits for `text`, and whether it ended the answer.
+fn emitted(pushed: Attempt<GuestTextVerdict>, text: String) -> (String, bool) {
+    match pushed {
         Err(_) | Ok((GuestTextVerdict::Pass, _)) => (text, false),
         Ok((GuestTextVerdict::Emit(emitted), _)) => (emitted, false),
         Ok((GuestTextVerdict::Stop(emitted), _)) => (emitted, true),
-    })
+    }
 }
 
 async fn finish(instance: &Instance) -> Result<String, Error> {

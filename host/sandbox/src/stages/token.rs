@@ -17,8 +17,8 @@ use wasmtime::component::ResourceAny;
 use self::action::Combined;
 use super::{GuestFuture, GuestReturn, StageVersion, stage_missing};
 use crate::chain::BoundChain;
-use crate::instance::Instance;
 use crate::instance::guest::GuestData;
+use crate::instance::{Attempt, Instance};
 
 /// What a session is started with.
 #[derive(Debug)]
@@ -164,20 +164,25 @@ impl Member {
         self.accepted.extend(&step.accepted);
     }
 
-    /// Asks the plugin. Without a usable answer of a plugin whose faults are skipped, nothing changes.
-    async fn next(&mut self, step: &TokenStep, vocabulary: usize) -> Result<Option<TokenAction>, Error> {
-        let input = TokenStep {
+    /// What the plugin is asked at `step`.
+    fn input(&mut self, step: &TokenStep) -> TokenStep {
+        TokenStep {
             taken_back: std::mem::take(&mut self.taken_back),
             accepted: std::mem::take(&mut self.accepted),
             held: step.held.min(self.needs.hold_back),
             candidates: step.candidates.iter().take(self.needs.candidates).copied().collect(),
-        };
-        let (session, held) = (self.session, input.held);
-        let answered = self.instance.attempt(Stage::Token, move |calls, store| match &calls.token {
-            Some(token) => token.next(store, session, input),
-            None => stage_missing(),
-        });
-        let Ok((action, usage)) = answered.await? else { return Ok(None) };
+        }
+    }
+
+    /// What the plugin has decided with `held` tokens held back. Without a usable answer of a plugin whose faults are skipped,
+    /// nothing changes.
+    fn decided(
+        &mut self,
+        answered: Attempt<GuestTokenAction>,
+        vocabulary: usize,
+        held: usize,
+    ) -> Result<Option<TokenAction>, Error> {
+        let Ok((action, usage)) = answered else { return Ok(None) };
         match action::check(action, vocabulary, held).and_then(|action| self.count(action)) {
             Ok(action) => Ok(action),
             Err(reason) => {
@@ -220,7 +225,15 @@ impl TokenSession for ChainTokens {
             self.members.iter_mut().for_each(|member| member.note(&step));
             let mut combined = Combined::default();
             for member in &mut self.members {
-                match member.next(&step, self.vocabulary).await? {
+                let input = member.input(&step);
+                let (session, held) = (member.session, input.held);
+                // Awaited here and not in a function of its own, whose future would be moved into this one at each token.
+                let answered = member.instance.attempt(Stage::Token, move |calls, store| match &calls.token {
+                    Some(token) => token.next(store, session, input),
+                    None => stage_missing(),
+                });
+                let answered = answered.await?;
+                match member.decided(answered, self.vocabulary, held)? {
                     None => {}
                     Some(TokenAction::Choose(rule)) => {
                         if let Err(reason) = combined.add(rule) {
