@@ -82,7 +82,10 @@ impl Reservation for CappedReservation {
     fn reserve(&mut self, tokens: usize) -> Result<(), Error> {
         let left = self.left;
         self.left = left.checked_sub(tokens).ok_or_else(|| Error::Limited {
-            message: format!("the texts have {tokens} tokens, and {left} are left for plugins"),
+            message: format!(
+                "the texts have {tokens} tokens, and {left} are left for plugins; pass fewer or shorter texts, or ask in \
+                 another request"
+            ),
             retry_after: Duration::ZERO,
         })?;
         self.inner.reserve(tokens)

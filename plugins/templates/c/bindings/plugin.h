@@ -1128,7 +1128,8 @@ typedef struct exports_firebox_plugin_token_sequence_t {
 
 // What a session needs at each call.
 typedef struct exports_firebox_plugin_token_needs_t {
-  // How many of the most likely tokens the host passes with each call. With 0 the call runs while the model computes.
+  // How many of the most likely tokens the host passes with each call. With 0 a call needs no logits: it begins when a token
+  // was accepted, and if it takes long it runs while the model computes.
   uint32_t   candidates;
   // How many tokens the host holds back, so that `backtrack` can take them back. What was sent is never taken back.
   uint32_t   hold_back;
