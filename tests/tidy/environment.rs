@@ -92,6 +92,7 @@ const DEVELOPMENT: &[Row] = &[
     ("FIREBOX_TEST_COMPONENTS", "`plugins/prebuilt`", "The folder of the built-in plugins under test."),
     ("FIREBOX_FUZZ_SECONDS", "", "Seconds that each fuzz target runs (`tests/fuzz/run`)."),
     ("FIREBOX_FUZZ_SEED", "1", "The seed of the fuzz targets."),
+    ("COLD", "0", "MiB that pass through the caches before each sample of the benchmark `plugin_call`."),
     ("FIREBOX_WASM_TOOLCHAIN", "", "A compiler with the target `wasm32-unknown-unknown` (`plugins/toolchain`)."),
 ];
 
