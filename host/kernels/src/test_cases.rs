@@ -214,7 +214,7 @@ impl AttentionCase {
 /// Each part of a head, as long as the largest power of two that divides its width, multiplied with the Hadamard matrix.
 fn hadamard(x: &[f64]) -> Vec<f64> {
     let part = 1 << x.len().trailing_zeros();
-    let sign = |row: usize, column: usize| if (row & column).count_ones() % 2 == 0 { 1.0 } else { -1.0 };
+    let sign = |row: usize, column: usize| if (row & column).count_ones().is_multiple_of(2) { 1.0 } else { -1.0 };
     let element = |part: &[f64], row| part.iter().enumerate().map(|(column, x)| sign(row, column) * x).sum::<f64>();
     x.chunks_exact(part).flat_map(|x| (0..part).map(move |row| element(x, row) / (part as f64).sqrt())).collect()
 }

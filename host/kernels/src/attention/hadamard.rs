@@ -58,7 +58,7 @@ mod tests {
                 let from = at / part * part;
                 let sum: f64 = (0..part)
                     .map(|column| {
-                        let sign = if ((at - from) & column).count_ones() % 2 == 0 { 1.0 } else { -1.0 };
+                        let sign = if ((at - from) & column).count_ones().is_multiple_of(2) { 1.0 } else { -1.0 };
                         sign * f64::from(before[from + column])
                     })
                     .sum();

@@ -217,7 +217,7 @@ fn gemm<N: Size>(
         multiply::<N>(&x_tile, &w_tile, &mut sums, plane, plan.fragment);
         sync_cube();
     }
-    write::<N>(&sums, x_scales, bias, base, out, first_x, first_w, m, rows, plan);
+    write(&sums, x_scales, bias, base, out, first_x, first_w, m, rows, plan);
 }
 
 /// Loads a unit's part of a tile of `x`, from vector `from` of each row on. Past the end of a row the vectors are zero.
@@ -345,7 +345,8 @@ fn widened<N: Size>(
                 weight = upper(word, half);
             }
         }
-        weights.insert(lane, f32::min(f32::max(weight, -65504.0f32), 65504.0f32));
+        weight = f32::max(weight, -65504.0f32);
+        weights.insert(lane, f32::min(weight, 65504.0f32));
     }
     Vector::cast_from(weights)
 }
@@ -389,7 +390,7 @@ fn multiply<N: Size>(
 /// Writes a plane's sums, a small matrix after another through shared memory, where each unit takes its elements.
 #[cube]
 #[allow(clippy::too_many_arguments, reason = "a kernel's buffers and sizes are its arguments")]
-fn write<N: Size>(
+fn write(
     sums: &Sequence<Matrix<f32>>,
     x_scales: &[f32],
     bias: &[f32],
