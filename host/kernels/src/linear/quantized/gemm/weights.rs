@@ -36,7 +36,8 @@ impl UnpackedStep {
         }
     }
 
-    /// The same, but codes times factors go to `low` and `high` as `256 * high + low`. Small blocks have low bytes only.
+    /// The same, for AMX: codes times factors go to `low` and `high` as `256 * high + low`. Small blocks have low bytes only.
+    #[cfg(target_arch = "x86_64")]
     #[inline(always)]
     pub(in crate::linear::quantized) fn fill_bytes<F: CodeFormat, B: CodeBytes>(
         &mut self,
@@ -107,6 +108,7 @@ fn products<B: CodeBytes>(
 }
 
 /// Codes whose bytes are stored.
+#[cfg(target_arch = "x86_64")]
 struct StoredBytes<'a> {
     low: &'a mut [[i8; CODES]],
     high: &'a mut [[i8; CODES]],
@@ -115,6 +117,7 @@ struct StoredBytes<'a> {
     is_signed: bool,
 }
 
+#[cfg(target_arch = "x86_64")]
 impl<B: CodeBytes> Sink<B> for StoredBytes<'_> {
     #[inline(always)]
     fn take(&mut self, group: usize, codes: B) {
