@@ -16,6 +16,7 @@ use burn_cubecl::tensor::CubeTensor;
 use half::f16;
 
 use super::codes::{code, group_factors};
+use super::gemm::{TILE, load};
 use super::halves::{lower, upper};
 use super::{Form, Product};
 use crate::kernel::gpu::argument;
@@ -23,8 +24,6 @@ use crate::kernel::gpu::argument;
 pub(super) use fragment::{Fragment, fragment_of};
 pub(super) use probe::is_right;
 
-/// Rows of `x` and rows of weights in a tile.
-const TILE: usize = 64;
 /// Columns of a tile that are in shared memory at a time.
 const DEPTH: usize = 64;
 /// Planes along each side of a tile.
@@ -193,7 +192,7 @@ fn gemm<N: Size>(
     let first_w = CUBE_POS_X as usize * comptime!(TILE);
     let first_x = CUBE_POS_Y as usize * comptime!(TILE);
     let width = comptime!(plan.form.vectors * plan.form.parts());
-    let (depth, words) = comptime!((DEPTH / LANES, plan.words()));
+    let (depth, words, units) = comptime!((DEPTH / LANES, plan.words(), plan.fragment.units()));
     let mut x_tile = Shared::<[Vector<f16, N>]>::new_slice(comptime!(TILE * STRIDE));
     let mut w_tile = Shared::<[Vector<f16, N>]>::new_slice(comptime!(TILE * STRIDE));
     let mut sums = Sequence::<Matrix<f32>>::new();
@@ -206,45 +205,18 @@ fn gemm<N: Size>(
     let mut next_x = Array::<Vector<f16, N>>::new(comptime!(plan.own_x()));
     let mut next_w = Array::<Vector<u32, N>>::new(comptime!(plan.own_words()));
     let mut factors = Array::<f32>::new(comptime!(2 * plan.own_words()));
-    load_x::<N>(x, &mut next_x, unit, first_x, m, 0usize, width, plan);
+    load::<f16, N>(x, &mut next_x, unit, first_x, m, 0usize, width, depth, units);
     load_w::<N>(weights, scales, &mut next_w, &mut factors, unit, first_w, rows, 0usize, plan);
     for step in 0..comptime!(width.div_ceil(depth)) {
         store_x::<N>(&next_x, &mut x_tile, unit, plan);
         store_w::<N>(&next_w, &factors, &mut w_tile, unit, plan);
         sync_cube();
-        load_x::<N>(x, &mut next_x, unit, first_x, m, (step + 1) * depth, width, plan);
+        load::<f16, N>(x, &mut next_x, unit, first_x, m, (step + 1) * depth, width, depth, units);
         load_w::<N>(weights, scales, &mut next_w, &mut factors, unit, first_w, rows, (step + 1) * words, plan);
         multiply::<N>(&x_tile, &w_tile, &mut sums, plane, plan.fragment);
         sync_cube();
     }
     write(&sums, x_scales, bias, base, out, first_x, first_w, m, rows, plan);
-}
-
-/// Loads a unit's part of a tile of `x`, from vector `from` of each row on. Past the end of a row the vectors are zero.
-#[cube]
-#[allow(clippy::too_many_arguments, reason = "where it is and where it goes")]
-fn load_x<N: Size>(
-    x: &[Vector<f16, N>],
-    next: &mut Array<Vector<f16, N>>,
-    unit: usize,
-    first: usize,
-    m: usize,
-    from: usize,
-    #[comptime] width: usize,
-    #[comptime] plan: Plan,
-) {
-    let depth = comptime!(DEPTH / LANES);
-    #[unroll]
-    for own in 0..comptime!(plan.own_x()) {
-        let at = unit + comptime!(own * plan.fragment.units());
-        let row = usize::min(first + at / depth, m - 1);
-        let vector = from + at % depth;
-        let mut value = Vector::<f16, N>::new(f16::from_int(0));
-        if vector < width {
-            value = x[row * width + vector];
-        }
-        next[own] = value;
-    }
 }
 
 /// Loads a unit's part of a tile of weights, and the scales and addends of its vectors if they are codes.

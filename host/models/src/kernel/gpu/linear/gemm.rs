@@ -9,7 +9,7 @@ use super::{Form, Product};
 use crate::kernel::gpu::{argument, lanes_sum};
 
 /// Rows of `x` and rows of weights in a tile.
-const TILE: usize = 64;
+pub(super) const TILE: usize = 64;
 /// Columns of a tile that are in shared memory at a time.
 const DEPTH: usize = 32;
 /// Units along each side of a cube.
@@ -87,14 +87,14 @@ fn gemm<N: Size>(
     // A unit's part of the next tiles, loaded while the current tiles are multiplied.
     let mut next_x = Array::<Vector<f32, N>>::new(comptime!(TILE * depth / UNITS));
     let mut next_w = Array::<Vector<u32, N>>::new(comptime!(TILE * words / UNITS));
-    load::<f32, N>(x, &mut next_x, unit, first_x, m, 0usize, width, depth);
-    load::<u32, N>(weights, &mut next_w, unit, first_w, rows, 0usize, comptime!(plan.form.vectors), words);
+    load::<f32, N>(x, &mut next_x, unit, first_x, m, 0usize, width, depth, UNITS);
+    load::<u32, N>(weights, &mut next_w, unit, first_w, rows, 0usize, comptime!(plan.form.vectors), words, UNITS);
     for step in 0..comptime!(width.div_ceil(depth)) {
         store_tiles::<N>(&next_x, &next_w, &mut x_tile, &mut w_tile, plan.form);
         sync_cube();
-        load::<f32, N>(x, &mut next_x, unit, first_x, m, (step + 1) * depth, width, depth);
+        load::<f32, N>(x, &mut next_x, unit, first_x, m, (step + 1) * depth, width, depth, UNITS);
         let from = (step + 1) * words;
-        load::<u32, N>(weights, &mut next_w, unit, first_w, rows, from, comptime!(plan.form.vectors), words);
+        load::<u32, N>(weights, &mut next_w, unit, first_w, rows, from, comptime!(plan.form.vectors), words, UNITS);
         multiply::<N>(&x_tile, &w_tile, &mut sums);
         sync_cube();
     }
@@ -179,11 +179,11 @@ fn multiply<N: Size>(
     }
 }
 
-/// Loads a unit's part of a tile: `depth` vectors of each row, from vector `from` on. Past the end of a row the vectors
-/// are zero.
+/// Loads the part of a tile of one of `units` units: `depth` vectors of each row, from vector `from` on. Past the end of a
+/// row the vectors are zero.
 #[cube]
 #[allow(clippy::too_many_arguments, reason = "where it is and where it goes")]
-fn load<T: Numeric, N: Size>(
+pub(super) fn load<T: Numeric, N: Size>(
     source: &[Vector<T, N>],
     next: &mut Array<Vector<T, N>>,
     unit: usize,
@@ -192,10 +192,11 @@ fn load<T: Numeric, N: Size>(
     from: usize,
     #[comptime] width: usize,
     #[comptime] depth: usize,
+    #[comptime] units: usize,
 ) {
     #[unroll]
-    for own in 0..comptime!(TILE * depth / UNITS) {
-        let at = unit + comptime!(own * UNITS);
+    for own in 0..comptime!(TILE * depth / units) {
+        let at = unit + comptime!(own * units);
         let row = usize::min(first + at / depth, rows - 1);
         let vector = from + at % depth;
         let mut value = Vector::<T, N>::new(T::from_int(0));
